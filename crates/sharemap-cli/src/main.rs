@@ -1,0 +1,3 @@
+//! The `sharemap` command.
+
+fn main() {}

@@ -1,0 +1,343 @@
+//! One error type: what was attempted, on what, where, and what to do about it.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The result of every fallible operation of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong, in terms that a program can act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The file does not exist.
+    NotFound,
+    /// The file exists already, and a new one was asked for.
+    AlreadyExists,
+    /// The system denies access (`EACCES`, `EPERM`, `ERROR_ACCESS_DENIED`).
+    PermissionDenied,
+    /// Write access was asked of something that is not writable: a read-only descriptor, a
+    /// read-only file system, a sealed object.
+    NotWritable,
+    /// The path is a directory.
+    IsDirectory,
+    /// A special file without a size of its own: say how much to map.
+    NoSize,
+    /// An index, offset or range outside of the view, mapping or file.
+    OutOfBounds,
+    /// The address or offset is not a multiple of what the type or the system asks for.
+    Alignment,
+    /// A length that is no multiple of the element's size, or that differs from what it must be.
+    Size,
+    /// A length of zero where there must be something.
+    ZeroLength,
+    /// Offset plus length, or count times size, is more than the type or the system can express.
+    Overflow,
+    /// The bytes are no value of the element's type.
+    Invalid,
+    /// The memory could not be accessed: the file shrank, the disk failed, or the page is
+    /// protected. `offset()` says where.
+    Fault,
+    /// The file system, quota or shared memory is full (`ENOSPC`, `EDQUOT`).
+    NoSpace,
+    /// No address range, or no memory, for a mapping of this size.
+    AddressSpace,
+    /// The process has as many mappings as the system allows (`vm.max_map_count`).
+    TooManyMappings,
+    /// More memory would be locked than is allowed (`RLIMIT_MEMLOCK`).
+    LockLimit,
+    /// No file descriptors or handles are left (`EMFILE`, `ENFILE`).
+    TooManyFiles,
+    /// Growth beyond the reservation made when the mapping was created.
+    ExceedsReservation,
+    /// Somebody else has the file open in a way that excludes this.
+    Busy,
+    /// A flush failed, now or earlier: what was written since the last good flush may be lost.
+    FlushFailed,
+    /// This system, file system or object cannot do it.
+    Unsupported,
+    /// An error of the operating system with no kind of its own.
+    Io,
+}
+
+impl ErrorKind {
+    fn describe(self) -> &'static str {
+        match self {
+            Self::NotFound => "no such file",
+            Self::AlreadyExists => "it exists already",
+            Self::PermissionDenied => "permission denied",
+            Self::NotWritable => "it is not writable",
+            Self::IsDirectory => "it is a directory",
+            Self::NoSize => "it is a special file that has no size; give a length",
+            Self::OutOfBounds => "out of bounds",
+            Self::Alignment => "misaligned",
+            Self::Size => "wrong size",
+            Self::ZeroLength => "the length is zero",
+            Self::Overflow => "offset or length overflows",
+            Self::Invalid => "the bytes are no value of the type",
+            Self::Fault => "the memory could not be accessed (the file shrank, the device failed, or the page is protected)",
+            Self::NoSpace => "no space left",
+            Self::AddressSpace => "no address space or memory left for it",
+            Self::TooManyMappings => "the process has too many mappings",
+            Self::LockLimit => "more memory than may be locked",
+            Self::TooManyFiles => "too many open files",
+            Self::ExceedsReservation => "more than was reserved when the mapping was made",
+            Self::Busy => "it is in use",
+            Self::FlushFailed => "a flush failed; data written since the last good flush may be lost",
+            Self::Unsupported => "not supported",
+            Self::Io => "input/output error",
+        }
+    }
+
+    fn to_io(self) -> io::ErrorKind {
+        match self {
+            Self::NotFound => io::ErrorKind::NotFound,
+            Self::AlreadyExists => io::ErrorKind::AlreadyExists,
+            Self::PermissionDenied => io::ErrorKind::PermissionDenied,
+            Self::NotWritable => io::ErrorKind::PermissionDenied,
+            Self::OutOfBounds => io::ErrorKind::UnexpectedEof,
+            Self::Alignment | Self::Size | Self::ZeroLength | Self::Overflow => {
+                io::ErrorKind::InvalidInput
+            }
+            Self::Invalid => io::ErrorKind::InvalidData,
+            Self::AddressSpace => io::ErrorKind::OutOfMemory,
+            Self::Unsupported => io::ErrorKind::Unsupported,
+            _ => io::ErrorKind::Other,
+        }
+    }
+}
+
+/// An error: the operation, the file or object, the offset and length, the cause, and what to do.
+///
+/// One pointer wide. [`kind`](Error::kind) is what to match on; the text is for people. It converts
+/// into [`io::Error`] and back without losing anything, so that `line?` on a reader's lines gives
+/// the original error.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    operation: &'static str,
+    object: Option<PathBuf>,
+    offset: Option<u64>,
+    length: Option<u64>,
+    completed: Option<usize>,
+    detail: Option<Box<str>>,
+    source: Option<io::Error>,
+}
+
+impl Error {
+    /// An error of `kind` in `operation`, a verb phrase that completes "cannot …".
+    #[cold]
+    pub(crate) fn new(kind: ErrorKind, operation: &'static str) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            operation,
+            object: None,
+            offset: None,
+            length: None,
+            completed: None,
+            detail: None,
+            source: None,
+        }))
+    }
+
+    /// Names the file or object; the first name given stays.
+    pub(crate) fn with_path(mut self, path: Option<&Path>) -> Self {
+        if self.0.object.is_none() {
+            self.0.object = path.map(Path::to_path_buf);
+        }
+        self
+    }
+
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    pub(crate) fn with_offset(mut self, offset: u64) -> Self {
+        self.0.offset = Some(offset);
+        self
+    }
+
+    pub(crate) fn with_length(mut self, length: u64) -> Self {
+        self.0.length = Some(length);
+        self
+    }
+
+    /// Says how many elements were transferred before the error.
+    pub(crate) fn with_completed(mut self, completed: usize) -> Self {
+        self.0.completed = Some(completed);
+        self
+    }
+
+    pub(crate) fn with_detail(mut self, detail: impl Into<Box<str>>) -> Self {
+        self.0.detail = Some(detail.into());
+        self
+    }
+
+    pub(crate) fn with_source(mut self, source: io::Error) -> Self {
+        self.0.source = Some(source);
+        self
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The operation that failed: a verb phrase, as in "map", "flush", "read".
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.0.operation
+    }
+
+    /// The file or object, if it has a name.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.0.object.as_deref()
+    }
+
+    /// The offset concerned, in bytes from the start of the file (of the memory, where there is no
+    /// file). For a [`Fault`](ErrorKind::Fault), the first byte that could not be accessed.
+    #[must_use]
+    pub fn offset(&self) -> Option<u64> {
+        self.0.offset
+    }
+
+    /// The length or index concerned.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        self.0.length
+    }
+
+    /// For transfers of many elements: how many were transferred before the error.
+    #[must_use]
+    pub fn completed(&self) -> Option<usize> {
+        self.0.completed
+    }
+
+    /// The operating system's own code (`errno`, `GetLastError`), if it came from there.
+    #[must_use]
+    pub fn os_code(&self) -> Option<i32> {
+        self.0.source.as_ref().and_then(io::Error::raw_os_error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        write!(f, "cannot {}", inner.operation)?;
+        if let Some(object) = &inner.object {
+            write!(f, " {}", object.display())?;
+        }
+        if let Some(offset) = inner.offset {
+            write!(f, " at offset {offset}")?;
+        }
+        if let Some(length) = inner.length {
+            write!(f, " (length {length})")?;
+        }
+        write!(f, ": {}", inner.kind.describe())?;
+        if let Some(detail) = &inner.detail {
+            write!(f, "; {detail}")?;
+        }
+        if let Some(completed) = inner.completed {
+            write!(f, "; {completed} done before it")?;
+        }
+        match &inner.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        f.debug_struct("Error")
+            .field("kind", &inner.kind)
+            .field("operation", &inner.operation)
+            .field("path", &inner.object)
+            .field("offset", &inner.offset)
+            .field("length", &inner.length)
+            .field("completed", &inner.completed)
+            .field("detail", &inner.detail)
+            .field("source", &inner.source)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_ref().map(|source| source as _)
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match &error.0.source {
+            Some(source) => source.kind(),
+            None => error.kind().to_io(),
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<io::Error> for Error {
+    /// Gives back the original error where this crate's error is inside.
+    fn from(error: io::Error) -> Self {
+        match error.downcast::<Error>() {
+            Ok(original) => original,
+            Err(error) => {
+                let kind = match error.kind() {
+                    io::ErrorKind::NotFound => ErrorKind::NotFound,
+                    io::ErrorKind::AlreadyExists => ErrorKind::AlreadyExists,
+                    io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+                    io::ErrorKind::IsADirectory => ErrorKind::IsDirectory,
+                    io::ErrorKind::OutOfMemory => ErrorKind::AddressSpace,
+                    io::ErrorKind::InvalidData => ErrorKind::Invalid,
+                    io::ErrorKind::UnexpectedEof => ErrorKind::OutOfBounds,
+                    io::ErrorKind::Unsupported => ErrorKind::Unsupported,
+                    _ => ErrorKind::Io,
+                };
+                Self::new(kind, "do input or output").with_source(error)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_the_way_through_io_error() {
+        let error = Error::new(ErrorKind::Fault, "read")
+            .with_path(Some(Path::new("a.bin")))
+            .with_offset(4096)
+            .with_completed(7);
+        let back = Error::from(io::Error::from(error));
+        assert_eq!(back.kind(), ErrorKind::Fault);
+        assert_eq!(back.offset(), Some(4096));
+        assert_eq!(back.completed(), Some(7));
+        assert_eq!(back.path(), Some(Path::new("a.bin")));
+    }
+
+    #[test]
+    fn keeps_the_source_and_its_code() {
+        let source = io::Error::from_raw_os_error(2);
+        let error = Error::new(ErrorKind::NotFound, "open").with_source(source);
+        assert_eq!(error.os_code(), Some(2));
+        assert!(StdError::source(&error).is_some());
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn is_one_pointer_wide() {
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+        assert_eq!(size_of::<Result<()>>(), size_of::<usize>());
+    }
+}

@@ -1,0 +1,289 @@
+//! The one door to the operating system: the only `cfg(target_os)` in the crate.
+//!
+//! A port is a folder with the files that the others have, and a line below. What it owes is the
+//! contract at the end of this file, which the compiler checks, and the comments on the functions
+//! of `linux/`:
+//!
+//! - `map`: address space. Everything works on whole pages and on offsets that are multiples of
+//!   [`map::granularity`]; odd offsets are the business of `mapping`.
+//! - `file`: opening, sizing and asking about files.
+//! - `fault`: the handler that recovers guarded accesses, and the slow copies that need none.
+//! - `process`: this process's limits and counters.
+//!
+//! Errors come back with kind, operation, number and source; the layers above add the path.
+
+pub(crate) mod arch;
+
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+mod posix;
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+use linux as os;
+
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(target_os = "macos")]
+use macos as os;
+
+#[cfg(target_os = "windows")]
+mod windows;
+#[cfg(target_os = "windows")]
+use windows as os;
+
+#[cfg(not(any(target_os = "linux", target_os = "macos", target_os = "windows")))]
+compile_error!(
+    "sharemap runs on Linux, macOS and Windows; a port is a folder beside src/sys/linux with the \
+     same files, and a line in src/sys/mod.rs, whose last lines are the contract"
+);
+
+pub(crate) use os::{fault, file, map, process};
+
+use std::fs::File;
+use std::ops::Range;
+
+/// What a mapping may do with its pages, and with whom it shares them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Shared, read-only.
+    Read,
+    /// Shared, read and write.
+    Write,
+    /// Private: writes stay in this mapping.
+    CopyOnWrite,
+}
+
+/// A request for address space, backed by a file or by nothing.
+pub(crate) struct MapRequest<'a> {
+    /// `None`: anonymous memory, zeros.
+    pub(crate) file: Option<&'a File>,
+    /// A multiple of the granularity.
+    pub(crate) offset: u64,
+    /// Bytes to map now; not zero.
+    pub(crate) len: usize,
+    /// Address space to keep for growth in place: at least `len`.
+    pub(crate) reserve: usize,
+    pub(crate) access: Access,
+    pub(crate) executable: bool,
+    /// Map and fault in at once (`MAP_POPULATE`).
+    pub(crate) populate: bool,
+    pub(crate) huge: HugePages,
+}
+
+/// Huge pages on request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HugePages {
+    /// Whatever the system does by itself.
+    #[default]
+    Default,
+    /// Ask the system to use huge pages where it can (`MADV_HUGEPAGE`); nothing fails if it cannot.
+    Transparent,
+    /// Reserved huge pages of the default size (`MAP_HUGETLB`, `SEC_LARGE_PAGES`): an error if
+    /// there are not enough.
+    Reserved,
+}
+
+/// Address space that is ours. Plain numbers: who owns a span unmaps it.
+#[derive(Debug)]
+pub(crate) struct Span {
+    pub(crate) base: *mut u8,
+    /// Everything reserved, in whole pages.
+    pub(crate) reserved: usize,
+}
+
+/// How to open a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OpenRequest {
+    pub(crate) write: bool,
+    pub(crate) create: Create,
+    /// Nobody else may have it open for this: share mode 0 on Windows, an advisory `flock` elsewhere.
+    pub(crate) exclusive: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Create {
+    /// It must exist.
+    Never,
+    /// It must not exist (`O_EXCL`).
+    New,
+    /// New, or emptied (`O_TRUNC`).
+    Truncate,
+    /// New, or as it is.
+    IfMissing,
+}
+
+/// What a descriptor refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    Regular,
+    Directory,
+    /// A block device: its size comes from the device.
+    Block,
+    /// Anything without a size of its own: character devices, pipes, sockets.
+    Special,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FileStatus {
+    pub(crate) kind: FileKind,
+    /// Bytes; 0 for [`FileKind::Special`].
+    pub(crate) len: u64,
+}
+
+/// What is known of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PageState {
+    /// In memory.
+    Resident,
+    /// Not in memory: the next access faults it in.
+    Absent,
+    /// The system does not say (to this user, for this kind of memory).
+    Unknown,
+}
+
+/// What the page cache holds of a range of a file, in pages (`cachestat`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct CacheStatus {
+    /// Pages in the cache.
+    pub cached: u64,
+    /// Pages changed and not yet written.
+    pub dirty: u64,
+    /// Pages being written.
+    pub writeback: u64,
+    /// Pages that were in the cache and were evicted.
+    pub evicted: u64,
+    /// Pages evicted not long ago, whose return would mean memory pressure.
+    pub recently_evicted: u64,
+}
+
+/// Page protection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Protection {
+    /// No access (`PROT_NONE`, `PAGE_NOACCESS`).
+    None,
+    /// Reads only (`PROT_READ`, `PAGE_READONLY`).
+    Read,
+    /// Reads and writes (`PROT_READ | PROT_WRITE`, `PAGE_READWRITE`).
+    ReadWrite,
+    /// Reads and execution (`PROT_READ | PROT_EXEC`, `PAGE_EXECUTE_READ`).
+    ReadExecute,
+}
+
+/// What to tell the system about the use of a range (`madvise`).
+///
+/// Each is a hint that loses no data; where a system has no such hint it is
+/// [`Unsupported`](crate::ErrorKind::Unsupported).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Advice {
+    /// `MADV_NORMAL`: back to the default.
+    Normal,
+    /// `MADV_RANDOM`: no read-ahead.
+    Random,
+    /// `MADV_SEQUENTIAL`: read far ahead, drop behind.
+    Sequential,
+    /// `MADV_WILLNEED` (`PrefetchVirtualMemory`): read it in soon.
+    WillNeed,
+    /// `MADV_COLD`: reclaim it first. Linux.
+    Cold,
+    /// `MADV_PAGEOUT`: reclaim it now. Linux.
+    PageOut,
+    /// `MADV_HUGEPAGE`: use huge pages. Linux.
+    HugePage,
+    /// `MADV_NOHUGEPAGE`: no huge pages. Linux.
+    NoHugePage,
+    /// `MADV_COLLAPSE`: make huge pages of it now. Linux.
+    Collapse,
+    /// `MADV_MERGEABLE`: merge equal pages. Linux.
+    Mergeable,
+    /// `MADV_UNMERGEABLE`: no longer merge equal pages. Linux.
+    Unmergeable,
+    /// `MADV_DONTFORK`: a forked child does not have it. Linux.
+    DontFork,
+    /// `MADV_DOFORK`: a forked child has it again. Linux.
+    DoFork,
+    /// `MADV_DONTDUMP`: leave it out of core dumps. Linux.
+    DontDump,
+    /// `MADV_DODUMP`: have it in core dumps again. Linux.
+    DoDump,
+}
+
+/// Limits of this process and system that an error can name; `None` where there is none to name.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits {
+    pub(crate) open_files: Option<u64>,
+    pub(crate) locked_bytes: Option<u64>,
+    pub(crate) mappings: Option<u64>,
+}
+
+/// The contract of a backend. `unsafe` functions ask that `base..base + len` lies in a span that
+/// the caller owns, on page bounds, and that nobody holds references into it.
+#[allow(dead_code)]
+const CONTRACT: () = {
+    use crate::error::Result;
+    use std::path::Path;
+
+    let _: fn() -> usize = map::page_size;
+    let _: fn() -> usize = map::granularity;
+    let _: fn(&MapRequest<'_>) -> Result<Span> = map::map;
+    let _: unsafe fn(&Span) -> Result<()> = map::unmap;
+    // (span, request that made it, bytes mapped, bytes wanted <= reserved): makes the file's bytes
+    // up to the latter accessible at the same addresses; the file has been grown before.
+    let _: unsafe fn(&Span, &MapRequest<'_>, usize, usize) -> Result<()> = map::extend;
+    let _: unsafe fn(*mut u8, usize, Protection) -> Result<()> = map::protect;
+    let _: unsafe fn(*mut u8, usize, Option<&File>) -> Result<()> = map::flush;
+    let _: unsafe fn(*mut u8, usize, Option<&File>) -> Result<()> = map::flush_async;
+    let _: unsafe fn(*mut u8, usize, Advice) -> Result<()> = map::advise;
+    // Drops pages: anonymous memory reads as zeros, copy-on-write memory as the file.
+    let _: unsafe fn(*mut u8, usize) -> Result<()> = map::discard;
+    let _: unsafe fn(*mut u8, usize) -> Result<()> = map::lock;
+    let _: unsafe fn(*mut u8, usize) -> Result<()> = map::unlock;
+    // Faults pages in, for writing if the access is so. Unsupported where the system has no call.
+    let _: unsafe fn(*mut u8, usize, Access) -> Result<()> = map::populate;
+    let _: unsafe fn(*mut u8, usize, Option<&File>) -> Result<Vec<PageState>> = map::residency;
+
+    let _: fn(&Path, OpenRequest) -> Result<File> = file::open;
+    let _: fn(&File) -> Result<File> = file::duplicate;
+    let _: fn(&File) -> Result<FileStatus> = file::status;
+    let _: fn(&File, u64) -> Result<()> = file::set_len;
+    // Grows to `len` with every byte backed by storage, or fails with NoSpace and the old length.
+    let _: fn(&File, u64) -> Result<()> = file::allocate;
+    let _: fn(&File, Range<u64>) -> Result<()> = file::punch_hole;
+    let _: fn(&File, u64) -> Result<Vec<Range<u64>>> = file::data_extents;
+    let _: fn(&File, Range<u64>) -> Result<CacheStatus> = file::cache_status;
+    // Drops clean cached pages of a range.
+    let _: fn(&File, Range<u64>) -> Result<()> = file::evict;
+    // Makes data and the metadata needed to find it durable (`fdatasync`, `FlushFileBuffers`).
+    let _: fn(&File) -> Result<()> = file::sync_data;
+    let _: fn(&File) -> Result<String> = file::file_system;
+    // Whether the kernel promises that the file's bytes never change and never go away; else why.
+    let _: fn(&File) -> std::result::Result<(), String> = file::immutable;
+
+    // Installs the handler at the first call; what this process can do. Cheap afterwards.
+    let _: fn() -> Recovery = fault::recovery;
+    // Asks again: a handler installed later may stand in the way.
+    let _: fn() -> Recovery = fault::check;
+    // Whether this thread can take the signals a fault raises.
+    let _: fn() -> bool = fault::thread_ready;
+    // Copies without any handler, by asking the system; the bytes copied before the first bad one.
+    let _: unsafe fn(*const u8, *mut u8, usize) -> usize = fault::copy_from_foreign;
+    let _: unsafe fn(*mut u8, *const u8, usize) -> usize = fault::copy_to_foreign;
+
+    let _: fn() -> Limits = process::limits;
+    let _: fn() -> Option<u64> = process::mapping_count;
+};
+
+/// How guarded accesses can be made in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Recovery {
+    /// Faults are recovered in place: an access is the plain instruction.
+    InPlace,
+    /// Every access asks the operating system to copy: slower and as safe.
+    Syscall,
+}
