@@ -38,6 +38,7 @@ compile_error!(
      same files, and a line in src/sys/mod.rs, whose last lines are the contract"
 );
 
+pub use os::file::AsDescriptor;
 pub(crate) use os::{fault, file, map, process};
 
 use std::fs::File;
@@ -237,7 +238,8 @@ const CONTRACT: () = {
     let _: unsafe fn(&Span, &MapRequest<'_>, usize, usize) -> Result<()> = map::extend;
     let _: unsafe fn(*mut u8, usize, Protection) -> Result<()> = map::protect;
     let _: unsafe fn(*mut u8, usize, Option<&File>) -> Result<()> = map::flush;
-    let _: unsafe fn(*mut u8, usize, Option<&File>) -> Result<()> = map::flush_async;
+    // Starts writing without waiting for it; the file comes with the offset of the first byte.
+    let _: unsafe fn(*mut u8, usize, Option<(&File, u64)>) -> Result<()> = map::flush_async;
     let _: unsafe fn(*mut u8, usize, Advice) -> Result<()> = map::advise;
     // Drops pages: anonymous memory reads as zeros, copy-on-write memory as the file.
     let _: unsafe fn(*mut u8, usize) -> Result<()> = map::discard;
