@@ -1,0 +1,232 @@
+//! Files on Linux: allocation, holes, the page cache, seals.
+
+// The calls that rustix does not have go through libc.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+
+use rustix::fs::{Advice, FallocateFlags, SealFlags, SeekFrom};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::map::{checked, page_size};
+use crate::error::{ErrorKind, Result};
+use crate::sys::CacheStatus;
+use crate::sys::posix::{errno, file as posix};
+
+pub use posix::AsDescriptor;
+pub(crate) use posix::{duplicate, open, set_len, status, sync_data};
+
+const HUGETLBFS: u64 = 0x9584_58f6;
+
+/// The size of a block device (`BLKGETSIZE64`).
+pub(crate) fn device_len(file: &File) -> Result<u64> {
+    // _IOR(0x12, 114, size_t): the number carries the size of a `size_t`, the answer is 64 bits.
+    const BLKGETSIZE64: u32 = 0x8000_1272 | ((size_of::<usize>() as u32) << 16);
+    let mut len = 0u64;
+    // SAFETY: the kernel writes 8 bytes to `len`.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), BLKGETSIZE64 as _, &raw mut len) };
+    checked(result.into())
+        .map(|_| len)
+        .map_err(|errno| errno::error("ask the size of", errno))
+}
+
+/// Grows to `len` with storage behind every byte; after a failure the length is what it was.
+pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
+    // In pieces: on tmpfs a signal undoes the call that it interrupts.
+    const PIECE: u64 = 1 << 30;
+    if len == 0 {
+        return Ok(());
+    }
+    posix::within_size_limit(file, len)?;
+    let before = status(file)?.len;
+    let mut at = 0;
+    while at < len {
+        let piece = PIECE.min(len - at);
+        let result =
+            retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), at, piece));
+        let failure = match result {
+            Ok(()) => {
+                at += piece;
+                continue;
+            }
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                match posix::write_zeros(file, before.max(at), len) {
+                    Ok(()) => return Ok(()),
+                    Err(errno) => errno,
+                }
+            }
+            Err(errno) => errno,
+        };
+        if status(file)?.len > before {
+            let _ = rustix::fs::ftruncate(file, before);
+        }
+        return Err(posix::size_error("set space aside for", len, failure));
+    }
+    Ok(())
+}
+
+pub(crate) fn punch_hole(file: &File, range: Range<u64>) -> Result<()> {
+    if range.is_empty() {
+        return Ok(());
+    }
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    retry_on_intr(|| rustix::fs::fallocate(file, flags, range.start, range.end - range.start))
+        .map_err(|errno| {
+            let error = errno::error("punch a hole in", errno)
+                .with_offset(range.start)
+                .with_length(range.end - range.start);
+            match errno {
+                Errno::BADF | Errno::PERM => error.with_kind(ErrorKind::NotWritable),
+                Errno::OPNOTSUPP => error.with_detail("its file system has no holes"),
+                _ => error,
+            }
+        })
+}
+
+/// The parts of the first `len` bytes that are no holes.
+pub(crate) fn data_extents(file: &File, len: u64) -> Result<Vec<Range<u64>>> {
+    // Asking moves the position that all descriptors of this open file share: put it back.
+    let position = rustix::fs::tell(file);
+    let extents = seek_extents(file, len);
+    if let Ok(position) = position {
+        let _ = rustix::fs::seek(file, SeekFrom::Start(position));
+    }
+    extents.map_err(|errno| errno::error("find the data of", errno))
+}
+
+fn seek_extents(file: &File, len: u64) -> std::result::Result<Vec<Range<u64>>, Errno> {
+    let mut extents = Vec::new();
+    let mut at = 0;
+    while at < len {
+        let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Ok(start) if start < len => start,
+            // No more data.
+            Ok(_) | Err(Errno::NXIO) => break,
+            // A file system without holes.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) if at == 0 => {
+                extents.push(0..len);
+                break;
+            }
+            Err(errno) => return Err(errno),
+        };
+        let end = rustix::fs::seek(file, SeekFrom::Hole(start))?.min(len);
+        extents.push(start..end);
+        at = end;
+    }
+    Ok(extents)
+}
+
+/// `cachestat` (Linux 6.5).
+pub(crate) fn cache_status(file: &File, range: Range<u64>) -> Result<CacheStatus> {
+    const CACHESTAT: libc::c_long = 451;
+    if range.is_empty() {
+        return Ok(CacheStatus::default());
+    }
+    let asked: [u64; 2] = [range.start, range.end - range.start];
+    let mut told = [0u64; 5];
+    // SAFETY: the kernel reads two and writes five 64-bit numbers.
+    let result = unsafe {
+        libc::syscall(
+            CACHESTAT,
+            file.as_raw_fd(),
+            asked.as_ptr(),
+            told.as_mut_ptr(),
+            0u32,
+        )
+    };
+    checked(result).map_err(|errno| {
+        let error = errno::error("ask the cache about", errno);
+        match errno {
+            Errno::NOSYS => error.with_detail("cachestat came with Linux 6.5"),
+            Errno::PERM => error.with_detail("only whoever owns it or may write to it is told"),
+            _ => error,
+        }
+    })?;
+    let [cached, dirty, writeback, evicted, recently_evicted] = told;
+    Ok(CacheStatus {
+        cached,
+        dirty,
+        writeback,
+        evicted,
+        recently_evicted,
+    })
+}
+
+pub(crate) fn evict(file: &File, range: Range<u64>) -> Result<()> {
+    // Only whole pages go, and a length of zero would mean "to the end".
+    let page = page_size() as u64;
+    let start = range.start / page * page;
+    let Some(len) = range
+        .end
+        .checked_next_multiple_of(page)
+        .and_then(|end| std::num::NonZeroU64::new(end.saturating_sub(start)))
+    else {
+        return Ok(());
+    };
+    rustix::fs::fadvise(file, start, Some(len), Advice::DontNeed)
+        .map_err(|errno| errno::error("evict", errno))
+}
+
+/// The name of the file system that the file lives on.
+pub(crate) fn file_system(file: &File) -> Result<String> {
+    let magic = magic(file).map_err(|errno| errno::error("ask the file system of", errno))?;
+    let name = match magic {
+        0xef53 => "ext4",
+        0x5846_5342 => "xfs",
+        0x9123_683e => "btrfs",
+        0x0102_1994 => "tmpfs",
+        HUGETLBFS => "hugetlbfs",
+        0x8584_58f6 => "ramfs",
+        0x794c_7630 => "overlayfs",
+        0xf2f5_2010 => "f2fs",
+        0x2fc1_2fc1 => "zfs",
+        0xca45_1a4e => "bcachefs",
+        0xe0f5_e1e2 => "erofs",
+        0x7371_7368 => "squashfs",
+        0x9660 => "iso9660",
+        0x4d44 => "vfat",
+        0x2011_bab0 => "exfat",
+        0x7366_746e => "ntfs3",
+        0x6573_5546 => "fuse",
+        0x6969 => "nfs",
+        0xff53_4d42 | 0xfe53_4d42 => "cifs",
+        0x0102_1997 => "9p",
+        0x00c3_6400 => "ceph",
+        0x9fa0 => "proc",
+        0x6265_6572 => "sysfs",
+        _ => return Ok(format!("unknown ({magic:#x})")),
+    };
+    Ok(name.to_owned())
+}
+
+// The field's type differs between architectures; the numbers have 32 bits.
+#[allow(clippy::unnecessary_cast)]
+fn magic(file: &File) -> std::result::Result<u64, Errno> {
+    retry_on_intr(|| rustix::fs::fstatfs(file)).map(|stat| stat.f_type as u64 & 0xffff_ffff)
+}
+
+pub(crate) fn is_on_hugetlbfs(file: &File) -> bool {
+    magic(file) == Ok(HUGETLBFS)
+}
+
+/// Only a memfd sealed against writing and against shrinking, not of huge pages.
+pub(crate) fn immutable(file: &File) -> std::result::Result<(), String> {
+    let Ok(seals) = rustix::fs::fcntl_get_seals(file) else {
+        return Err("it is no memfd: only those can be sealed".into());
+    };
+    let needed = SealFlags::WRITE | SealFlags::SHRINK;
+    if !seals.contains(needed) {
+        let missing = match (needed - seals).bits() {
+            bits if bits == SealFlags::WRITE.bits() => "F_SEAL_WRITE is missing",
+            bits if bits == SealFlags::SHRINK.bits() => "F_SEAL_SHRINK is missing",
+            _ => "F_SEAL_WRITE and F_SEAL_SHRINK are missing",
+        };
+        return Err(format!("its bytes may still change or go away: {missing}"));
+    }
+    if is_on_hugetlbfs(file) {
+        return Err("it is made of huge pages, whose loss the seals do not prevent".into());
+    }
+    Ok(())
+}

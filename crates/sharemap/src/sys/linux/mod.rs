@@ -1,0 +1,6 @@
+//! Linux.
+
+pub(crate) mod fault;
+pub(crate) mod file;
+pub(crate) mod map;
+pub(crate) mod process;

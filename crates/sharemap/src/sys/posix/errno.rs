@@ -1,0 +1,41 @@
+//! From `errno` to [`ErrorKind`], where the operation makes no difference.
+
+use std::io;
+
+use rustix::io::Errno;
+
+use super::process;
+use crate::error::{Error, ErrorKind};
+
+/// The error of a failed system call in `operation`.
+#[cold]
+pub(crate) fn error(operation: &'static str, errno: Errno) -> Error {
+    let error = Error::new(kind(errno), operation).with_source(io::Error::from(errno));
+    if errno != Errno::MFILE {
+        return error;
+    }
+    match process::open_files_limit() {
+        Some(limit) => error.with_detail(format!(
+            "this process may have {limit} open (RLIMIT_NOFILE): close some, or raise the limit"
+        )),
+        None => error,
+    }
+}
+
+pub(crate) fn kind(errno: Errno) -> ErrorKind {
+    match errno {
+        Errno::NOENT => ErrorKind::NotFound,
+        Errno::EXIST => ErrorKind::AlreadyExists,
+        Errno::ACCESS | Errno::PERM => ErrorKind::PermissionDenied,
+        Errno::ROFS | Errno::TXTBSY => ErrorKind::NotWritable,
+        Errno::ISDIR => ErrorKind::IsDirectory,
+        Errno::NOSPC | Errno::DQUOT | Errno::FBIG => ErrorKind::NoSpace,
+        Errno::NOMEM => ErrorKind::AddressSpace,
+        Errno::MFILE | Errno::NFILE => ErrorKind::TooManyFiles,
+        Errno::AGAIN | Errno::BUSY => ErrorKind::Busy,
+        Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV => ErrorKind::Unsupported,
+        Errno::OVERFLOW => ErrorKind::Overflow,
+        Errno::FAULT => ErrorKind::Fault,
+        _ => ErrorKind::Io,
+    }
+}

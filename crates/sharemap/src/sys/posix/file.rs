@@ -1,0 +1,186 @@
+//! Opening, sizing and asking about files.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::{Access as AccessFlags, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::{errno, process};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::{Create, FileKind, FileStatus, OpenRequest, os};
+
+/// What has a descriptor: files, shared memory objects, devices, borrowed and owned descriptors.
+///
+/// Implemented for everything that is [`AsFd`] (on Windows `AsHandle`); there is nothing to
+/// implement.
+pub trait AsDescriptor: AsFd {
+    /// A descriptor of its own for the same open file, which does not survive `exec`.
+    #[doc(hidden)]
+    fn duplicate_descriptor(&self) -> Result<File>;
+}
+
+impl<T: AsFd> AsDescriptor for T {
+    fn duplicate_descriptor(&self) -> Result<File> {
+        rustix::io::fcntl_dupfd_cloexec(self, 0)
+            .map(File::from)
+            .map_err(|errno| errno::error("duplicate the descriptor", errno))
+    }
+}
+
+/// A second descriptor of the same open file.
+pub(crate) fn duplicate(file: &File) -> Result<File> {
+    file.duplicate_descriptor()
+}
+
+/// Opens without ever waiting for the other end of a FIFO.
+pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
+    let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK;
+    flags |= if request.write {
+        OFlags::RDWR
+    } else {
+        OFlags::RDONLY
+    };
+    // Not before the lock is ours: emptying what somebody holds would destroy it.
+    let empty_later = request.exclusive && request.create == Create::Truncate;
+    flags |= match request.create {
+        Create::Never => OFlags::empty(),
+        Create::New => OFlags::CREATE | OFlags::EXCL,
+        Create::Truncate if !empty_later => OFlags::CREATE | OFlags::TRUNC,
+        Create::Truncate | Create::IfMissing => OFlags::CREATE,
+    };
+    let file = match open_flags(path, flags) {
+        // Somebody holds a lease on it and is being asked to give it up: wait for that.
+        Err(Errno::AGAIN) => open_flags(path, flags - OFlags::NONBLOCK),
+        result => result,
+    }
+    .map_err(|errno| open_error(path, request, errno))?;
+    if request.exclusive {
+        if let Err(error) = lock_exclusively(&file) {
+            if request.create == Create::New {
+                let _ = std::fs::remove_file(path);
+            }
+            return Err(error);
+        }
+        if empty_later {
+            set_len(&file, 0)?;
+        }
+    }
+    Ok(file)
+}
+
+fn open_flags(path: &Path, flags: OFlags) -> std::result::Result<File, Errno> {
+    retry_on_intr(|| rustix::fs::open(path, flags, Mode::from_raw_mode(0o666))).map(File::from)
+}
+
+#[cold]
+fn open_error(path: &Path, request: OpenRequest, errno: Errno) -> Error {
+    let error = errno::error("open", errno);
+    let readable =
+        || rustix::fs::accessat(CWD, path, AccessFlags::READ_OK, AtFlags::EACCESS).is_ok();
+    match errno {
+        Errno::ACCESS | Errno::PERM if request.write && readable() => error
+            .with_kind(ErrorKind::NotWritable)
+            .with_detail("it may be read: map it read-only or copy-on-write"),
+        Errno::NXIO | Errno::OPNOTSUPP => error
+            .with_kind(ErrorKind::Unsupported)
+            .with_detail("a socket, or a device that is not there, cannot be mapped"),
+        _ => error,
+    }
+}
+
+fn lock_exclusively(file: &File) -> Result<()> {
+    retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)).map_err(
+        |errno| {
+            let error = errno::error("lock", errno);
+            match errno {
+                Errno::AGAIN => error.with_detail("somebody else has it open exclusively"),
+                _ => error,
+            }
+        },
+    )
+}
+
+/// Kind and length, in one system call for regular files.
+pub(crate) fn status(file: &File) -> Result<FileStatus> {
+    let stat = rustix::fs::fstat(file).map_err(|errno| errno::error("ask the size of", errno))?;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => FileKind::Regular,
+        FileType::Directory => FileKind::Directory,
+        FileType::BlockDevice => FileKind::Block,
+        _ => FileKind::Special,
+    };
+    let len = match kind {
+        FileKind::Regular => u64::try_from(stat.st_size).unwrap_or(0),
+        FileKind::Block => os::file::device_len(file)?,
+        FileKind::Directory | FileKind::Special => 0,
+    };
+    Ok(FileStatus { kind, len })
+}
+
+/// Changes the length; new bytes are holes.
+pub(crate) fn set_len(file: &File, len: u64) -> Result<()> {
+    within_size_limit(file, len)?;
+    retry_on_intr(|| rustix::fs::ftruncate(file, len))
+        .map_err(|errno| size_error("change the length of", len, errno))
+}
+
+#[cold]
+pub(crate) fn size_error(operation: &'static str, len: u64, errno: Errno) -> Error {
+    let error = errno::error(operation, errno).with_length(len);
+    match errno {
+        Errno::BADF | Errno::INVAL => error
+            .with_kind(ErrorKind::NotWritable)
+            .with_detail("the descriptor was not opened for writing, or has no length to change"),
+        Errno::PERM => error
+            .with_kind(ErrorKind::NotWritable)
+            .with_detail("it is sealed against changes of its length"),
+        Errno::FBIG => error.with_detail("its file system has no files of that size"),
+        _ => error,
+    }
+}
+
+/// Beyond `RLIMIT_FSIZE` the system does not only refuse: it sends a signal that kills.
+pub(crate) fn within_size_limit(file: &File, len: u64) -> Result<()> {
+    match process::file_size_limit() {
+        Some(limit) if len > limit && len > status(file)?.len => {
+            Err(errno::error("grow", Errno::FBIG)
+                .with_length(len)
+                .with_detail(format!(
+                    "this process may make files of {limit} bytes (RLIMIT_FSIZE)"
+                )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Grows by writing zeros, for file systems that cannot set space aside.
+pub(crate) fn write_zeros(file: &File, from: u64, to: u64) -> std::result::Result<(), Errno> {
+    const CHUNK: usize = 256 << 10;
+    if from >= to {
+        return Ok(());
+    }
+    let zeros = vec![0; CHUNK];
+    let mut at = from;
+    while at < to {
+        let part = (to - at).min(CHUNK as u64) as usize;
+        match file.write_at(&zeros[..part], at) {
+            Ok(0) => return Err(Errno::NOSPC),
+            Ok(written) => at += written as u64,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes data durable, and the metadata needed to find it.
+pub(crate) fn sync_data(file: &File) -> Result<()> {
+    file.sync_data()
+        .map_err(|error| Error::new(ErrorKind::FlushFailed, "flush").with_source(error))
+}

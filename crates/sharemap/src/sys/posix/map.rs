@@ -1,0 +1,137 @@
+//! Address space: what `mmap` and its relatives do alike.
+
+// Every function here hands addresses to the kernel.
+#![allow(unsafe_code)]
+
+use rustix::io::Errno;
+use rustix::mm::{self, MprotectFlags, ProtFlags};
+
+use super::{errno, process};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::{Access, MapRequest, Protection, Span, os};
+
+pub(crate) fn page_size() -> usize {
+    rustix::param::page_size()
+}
+
+/// Offsets of mappings are multiples of this.
+pub(crate) fn granularity() -> usize {
+    page_size()
+}
+
+pub(crate) fn protection_of(access: Access, executable: bool) -> ProtFlags {
+    let data = match access {
+        Access::Read => ProtFlags::READ,
+        Access::Write | Access::CopyOnWrite => ProtFlags::READ | ProtFlags::WRITE,
+    };
+    if executable {
+        data | ProtFlags::EXEC
+    } else {
+        data
+    }
+}
+
+/// Gives the address space back.
+///
+/// # Safety
+///
+/// The contract of a backend: the caller owns the span and nothing refers into it.
+pub(crate) unsafe fn unmap(span: &Span) -> Result<()> {
+    // SAFETY: the caller owns the span, in whole pages.
+    unsafe { mm::munmap(span.base.cast(), span.reserved) }
+        .map_err(|errno| errno::error("unmap", errno).with_length(span.reserved as u64))
+}
+
+/// # Safety
+///
+/// The contract of a backend: the caller owns the range and nothing refers into it.
+pub(crate) unsafe fn protect(base: *mut u8, len: usize, protection: Protection) -> Result<()> {
+    let flags = match protection {
+        Protection::None => MprotectFlags::empty(),
+        Protection::Read => MprotectFlags::READ,
+        Protection::ReadWrite => MprotectFlags::READ | MprotectFlags::WRITE,
+        Protection::ReadExecute => MprotectFlags::READ | MprotectFlags::EXEC,
+    };
+    // SAFETY: the caller owns the range.
+    unsafe { mm::mprotect(base.cast(), len, flags) }.map_err(|errno| {
+        let error = errno::error("change the protection of", errno);
+        match errno {
+            Errno::ACCESS if protection == Protection::ReadWrite => {
+                error.with_kind(ErrorKind::NotWritable).with_detail(
+                    "a shared mapping becomes writable only if its file was opened for writing",
+                )
+            }
+            Errno::NOMEM => out_of_address_space(error),
+            _ => error,
+        }
+    })
+}
+
+/// # Safety
+///
+/// The contract of a backend: the caller owns the range.
+pub(crate) unsafe fn unlock(base: *mut u8, len: usize) -> Result<()> {
+    // SAFETY: the caller owns the range; unlocking moves and removes nothing.
+    unsafe { mm::munlock(base.cast(), len) }.map_err(|errno| errno::error("unlock", errno))
+}
+
+/// Names the limit that `mlock` ran into.
+#[cold]
+pub(crate) fn lock_limit(error: Error, already: Option<u64>) -> Error {
+    let limit = process::locked_bytes_limit().unwrap_or(0);
+    let already = match already {
+        Some(bytes) => format!(", {bytes} are locked already"),
+        None => String::new(),
+    };
+    error.with_kind(ErrorKind::LockLimit).with_detail(format!(
+        "this process may lock {limit} bytes (RLIMIT_MEMLOCK){already}: lock less, or raise the limit"
+    ))
+}
+
+/// The error of a failed `mmap`.
+#[cold]
+pub(crate) fn map_error(request: &MapRequest<'_>, errno: Errno) -> Error {
+    let error = errno::error("map", errno)
+        .with_offset(request.offset)
+        .with_length(request.reserve as u64);
+    match errno {
+        Errno::NOMEM => out_of_address_space(error),
+        Errno::ACCESS if request.access == Access::Write => error
+            .with_kind(ErrorKind::NotWritable)
+            .with_detail("the file was not opened for reading and writing"),
+        Errno::ACCESS => error.with_detail("the file was not opened for reading"),
+        Errno::PERM if request.executable => {
+            error.with_detail("its file system is mounted without execution (noexec)")
+        }
+        Errno::PERM if request.access == Access::Write => error
+            .with_kind(ErrorKind::NotWritable)
+            .with_detail("it is sealed against writing"),
+        Errno::AGAIN => lock_limit(error, None),
+        Errno::NODEV => error.with_detail("this file or its file system cannot be mapped"),
+        Errno::OVERFLOW => error.with_detail("offset and length are more than the system maps"),
+        _ => error,
+    }
+}
+
+/// Too many mappings, or too little address space: the system says `ENOMEM` to both.
+#[cold]
+pub(crate) fn out_of_address_space(error: Error) -> Error {
+    // A few entries of the list are the kernel's own, and some calls fail before the last one.
+    const NEAR: u64 = 8;
+    let limit = os::process::limits().mappings;
+    if let (Some(count), Some(limit)) = (os::process::mapping_count(), limit) {
+        if count + NEAR >= limit {
+            return error.with_kind(ErrorKind::TooManyMappings).with_detail(format!(
+                "it has {count} of at most {limit} (vm.max_map_count): map fewer, larger ranges, \
+                 or raise the limit"
+            ));
+        }
+    }
+    let error = error.with_kind(ErrorKind::AddressSpace);
+    match process::address_space_limit() {
+        Some(limit) => error.with_detail(format!(
+            "this process may use {limit} bytes of address space (RLIMIT_AS)"
+        )),
+        None => error.with_detail("map less at a time, for instance through a SlidingWindow"),
+    }
+}

@@ -1,0 +1,6 @@
+//! What Linux and macOS share, because POSIX (or both of them) promises it.
+
+pub(crate) mod errno;
+pub(crate) mod file;
+pub(crate) mod map;
+pub(crate) mod process;
