@@ -1,0 +1,103 @@
+//! Atomic words in guarded memory.
+
+#![allow(unsafe_code, reason = "guarded accesses")]
+
+use std::sync::atomic::{Ordering, fence};
+
+use crate::sys::arch;
+
+/// An integer that the processor changes atomically in guarded memory. The address is aligned, and
+/// lies in a span of this crate's own; a result means nothing where `fault` is set.
+///
+/// Loads acquire and stores release, whatever weaker order is asked for; a sequentially consistent
+/// store is an exchange. All other operations are sequentially consistent.
+pub(crate) trait AtomicWord: Copy + PartialEq {
+    /// # Safety
+    /// As the trait says.
+    unsafe fn load(from: *const u8, order: Ordering, fault: &mut usize) -> Self;
+    /// # Safety
+    /// As the trait says.
+    unsafe fn store(to: *mut u8, value: Self, order: Ordering, fault: &mut usize);
+    /// # Safety
+    /// As the trait says.
+    unsafe fn swap(at: *mut u8, value: Self, fault: &mut usize) -> Self;
+    /// # Safety
+    /// As the trait says.
+    unsafe fn compare_exchange(at: *mut u8, current: Self, new: Self, fault: &mut usize) -> Self;
+    /// Wraps around.
+    ///
+    /// # Safety
+    /// As the trait says.
+    unsafe fn fetch_add(at: *mut u8, value: Self, fault: &mut usize) -> Self;
+
+    /// Replaces the value by a function of it; gives the one before.
+    ///
+    /// # Safety
+    /// As the trait says.
+    #[inline]
+    unsafe fn fetch_update(at: *mut u8, change: impl Fn(Self) -> Self, fault: &mut usize) -> Self {
+        // SAFETY: passed on.
+        unsafe {
+            let mut current = Self::load(at, Ordering::Acquire, fault);
+            loop {
+                let seen = Self::compare_exchange(at, current, change(current), fault);
+                if seen == current || *fault != 0 {
+                    return seen;
+                }
+                current = seen;
+            }
+        }
+    }
+}
+
+macro_rules! words {
+    ($($word:ty as $int:ty: $load:ident $store:ident $swap:ident $compare_exchange:ident $fetch_add:ident;)*) => { $(
+        impl AtomicWord for $word {
+            #[inline(always)]
+            unsafe fn load(from: *const u8, order: Ordering, fault: &mut usize) -> Self {
+                if order == Ordering::SeqCst {
+                    fence(Ordering::SeqCst);
+                }
+                // SAFETY: as the trait says.
+                unsafe { arch::$load(from, fault) as Self }
+            }
+
+            #[inline(always)]
+            unsafe fn store(to: *mut u8, value: Self, order: Ordering, fault: &mut usize) {
+                // SAFETY: as the trait says.
+                unsafe {
+                    if order == Ordering::SeqCst {
+                        arch::$swap(to, value as $int, fault);
+                    } else {
+                        arch::$store(to, value as $int, fault);
+                    }
+                }
+            }
+
+            #[inline(always)]
+            unsafe fn swap(at: *mut u8, value: Self, fault: &mut usize) -> Self {
+                // SAFETY: as the trait says.
+                unsafe { arch::$swap(at, value as $int, fault) as Self }
+            }
+
+            #[inline(always)]
+            unsafe fn compare_exchange(at: *mut u8, current: Self, new: Self, fault: &mut usize) -> Self {
+                // SAFETY: as the trait says.
+                unsafe { arch::$compare_exchange(at, current as $int, new as $int, fault) as Self }
+            }
+
+            #[inline(always)]
+            unsafe fn fetch_add(at: *mut u8, value: Self, fault: &mut usize) -> Self {
+                // SAFETY: as the trait says.
+                unsafe { arch::$fetch_add(at, value as $int, fault) as Self }
+            }
+        }
+    )* };
+}
+
+words! {
+    u32 as u32: atomic_load_32 atomic_store_32 atomic_swap_32 atomic_compare_exchange_32 atomic_fetch_add_32;
+    i32 as u32: atomic_load_32 atomic_store_32 atomic_swap_32 atomic_compare_exchange_32 atomic_fetch_add_32;
+    u64 as u64: atomic_load_64 atomic_store_64 atomic_swap_64 atomic_compare_exchange_64 atomic_fetch_add_64;
+    i64 as u64: atomic_load_64 atomic_store_64 atomic_swap_64 atomic_compare_exchange_64 atomic_fetch_add_64;
+}

@@ -1,0 +1,101 @@
+//! Single elements and short runs of them, in place.
+
+#![allow(unsafe_code, reason = "guarded accesses")]
+
+use std::mem::MaybeUninit;
+
+use crate::layout::Element;
+use crate::sys::arch;
+
+/// Loads an element's bytes. They mean nothing if `fault` is set afterwards; its first address is
+/// kept over many loads.
+///
+/// Elements of 1, 2, 4 and 8 bytes are one instruction, and do not tear where they are aligned.
+///
+/// # Safety
+/// `from` lies in a span of this crate's own, to which no reference exists.
+#[inline(always)]
+pub(crate) unsafe fn load<T: Element>(from: *const u8, fault: &mut usize) -> MaybeUninit<T> {
+    let mut value = MaybeUninit::uninit();
+    // SAFETY: the value has room for its own bytes; `from` as the caller says.
+    unsafe { load_bytes::<T>((&raw mut value).cast(), from, 1, fault) };
+    value
+}
+
+/// Loads `count` elements, which is a constant where this is inlined, into private memory.
+///
+/// # Safety
+/// As for [`load`]; `to` has room for them.
+#[inline(always)]
+pub(crate) unsafe fn load_bytes<T: Element>(
+    to: *mut u8,
+    from: *const u8,
+    count: usize,
+    fault: &mut usize,
+) {
+    const BLOCK: usize = size_of::<arch::Block>();
+    let len = size_of::<T>() * count;
+    let mut done = 0;
+    // SAFETY: `done` plus the width of each access is at most `len`.
+    unsafe {
+        while len - done >= BLOCK {
+            arch::give_block(to.add(done), arch::load_block(from.add(done), fault));
+            done += BLOCK;
+        }
+        while len - done >= 16 {
+            arch::give_narrow(to.add(done), arch::load_narrow(from.add(done), fault));
+            done += 16;
+        }
+        if len - done >= 8 {
+            let value = arch::load_64(from.add(done), fault);
+            to.add(done).cast::<u64>().write_unaligned(value);
+            done += 8;
+        }
+        if len - done >= 4 {
+            let value = arch::load_32(from.add(done), fault);
+            to.add(done).cast::<u32>().write_unaligned(value);
+            done += 4;
+        }
+        if len - done >= 2 {
+            let value = arch::load_16(from.add(done), fault);
+            to.add(done).cast::<u16>().write_unaligned(value);
+            done += 2;
+        }
+        if len - done >= 1 {
+            to.add(done).write(arch::load_8(from.add(done), fault));
+        }
+    }
+}
+
+/// Stores an element's bytes, in order; single instructions as for [`load`].
+///
+/// # Safety
+/// As for [`load`].
+#[inline(always)]
+pub(crate) unsafe fn store<T: Element>(to: *mut u8, value: &T, fault: &mut usize) {
+    let from: *const u8 = std::ptr::from_ref(value).cast();
+    let len = size_of::<T>();
+    let mut done = 0;
+    // SAFETY: `done` plus the width of each access is at most the element's size.
+    unsafe {
+        while len - done >= 16 {
+            arch::store_narrow(to.add(done), arch::take_narrow(from.add(done)), fault);
+            done += 16;
+        }
+        if len - done >= 8 {
+            arch::store_64(to.add(done), from.add(done).cast::<u64>().read_unaligned(), fault);
+            done += 8;
+        }
+        if len - done >= 4 {
+            arch::store_32(to.add(done), from.add(done).cast::<u32>().read_unaligned(), fault);
+            done += 4;
+        }
+        if len - done >= 2 {
+            arch::store_16(to.add(done), from.add(done).cast::<u16>().read_unaligned(), fault);
+            done += 2;
+        }
+        if len - done >= 1 {
+            arch::store_8(to.add(done), from.add(done).read(), fault);
+        }
+    }
+}

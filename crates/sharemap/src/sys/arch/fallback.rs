@@ -1,0 +1,165 @@
+//! No recoverable accesses: every load and store asks the system to copy. There are no atomics:
+//! callers ask [`AVAILABLE`] first, and an atomic access made all the same counts as faulted.
+
+#![allow(unsafe_code, reason = "raw addresses")]
+
+use crate::sys::fault::{copy_from_foreign, copy_to_foreign};
+
+/// Whether this architecture has recoverable accesses.
+pub(crate) const AVAILABLE: bool = false;
+
+/// 16 bytes.
+pub(crate) type Narrow = [u8; 16];
+
+/// What one access moves.
+pub(crate) type Block = [[u8; 16]; 4];
+
+unsafe fn load<T: Copy + Default>(address: *const u8, fault: &mut usize) -> T {
+    let mut value = T::default();
+    // SAFETY: the value has room for its own size; the system checks the other side.
+    let done = unsafe { copy_from_foreign(address, (&raw mut value).cast(), size_of::<T>()) };
+    note(address, done, size_of::<T>(), fault);
+    value
+}
+
+unsafe fn store<T: Copy>(address: *mut u8, value: T, fault: &mut usize) {
+    // SAFETY: the value has its own size; the system checks the other side.
+    let done = unsafe { copy_to_foreign(address, (&raw const value).cast(), size_of::<T>()) };
+    note(address, done, size_of::<T>(), fault);
+}
+
+fn note(address: *const u8, done: usize, wanted: usize, fault: &mut usize) {
+    if done < wanted && *fault == 0 {
+        *fault = (address as usize).wrapping_add(done).max(1);
+    }
+}
+
+macro_rules! plain {
+    ($($load:ident, $store:ident, $type:ty;)*) => { $(
+        /// # Safety
+        /// The bytes at `address` may be unmapped, but are not Rust's own.
+        pub(crate) unsafe fn $load(address: *const u8, fault: &mut usize) -> $type {
+            // SAFETY: passed on.
+            unsafe { load(address, fault) }
+        }
+
+        /// # Safety
+        /// The bytes at `address` may be unmapped, but are not Rust's own.
+        pub(crate) unsafe fn $store(address: *mut u8, value: $type, fault: &mut usize) {
+            // SAFETY: passed on.
+            unsafe { store(address, value, fault) }
+        }
+    )* };
+}
+
+plain! {
+    load_8, store_8, u8;
+    load_16, store_16, u16;
+    load_32, store_32, u32;
+    load_64, store_64, u64;
+    load_narrow, store_narrow, Narrow;
+    load_quad, store_quad, Block;
+}
+
+/// # Safety
+/// As for plain loads.
+pub(crate) unsafe fn load_block(address: *const u8, fault: &mut usize) -> Block {
+    // SAFETY: passed on.
+    unsafe { load(address, fault) }
+}
+
+/// Reads 16 bytes from private memory.
+///
+/// # Safety
+/// `from` has as many.
+pub(crate) unsafe fn take_narrow(from: *const u8) -> Narrow {
+    // SAFETY: the caller has the bytes.
+    unsafe { from.cast::<Narrow>().read() }
+}
+
+/// Writes 16 bytes to private memory.
+///
+/// # Safety
+/// `to` has room for as many.
+pub(crate) unsafe fn give_narrow(to: *mut u8, value: Narrow) {
+    // SAFETY: the caller has the room.
+    unsafe { to.cast::<Narrow>().write(value) }
+}
+
+/// Writes a block to private memory.
+///
+/// # Safety
+/// `to` has room for it.
+pub(crate) unsafe fn give_block(to: *mut u8, block: Block) {
+    // SAFETY: the caller has the room.
+    unsafe { to.cast::<Block>().write(block) }
+}
+
+/// Copies whole blocks out of guarded memory, up to the first that faults; gives the bytes copied.
+///
+/// # Safety
+/// As for plain loads; `to` is private and has room for `len` bytes.
+pub(crate) unsafe fn copy_blocks_out(from: *const u8, to: *mut u8, len: usize) -> usize {
+    let len = len - len % size_of::<Block>();
+    // SAFETY: passed on.
+    let done = unsafe { copy_from_foreign(from, to, len) };
+    done - done % size_of::<Block>()
+}
+
+/// Copies whole blocks into guarded memory, up to the first that faults; gives the bytes copied.
+///
+/// # Safety
+/// As for plain stores; `from` is private and has `len` bytes.
+pub(crate) unsafe fn copy_blocks_in(to: *mut u8, from: *const u8, len: usize) -> usize {
+    let len = len - len % size_of::<Block>();
+    // SAFETY: passed on.
+    let done = unsafe { copy_to_foreign(to, from, len) };
+    done - done % size_of::<Block>()
+}
+
+macro_rules! no_atomics {
+    ($($int:ty: $load:ident $store:ident $swap:ident $compare_exchange:ident $fetch_add:ident;)*) => { $(
+        /// # Safety
+        /// None.
+        pub(crate) unsafe fn $load(address: *const u8, fault: &mut usize) -> $int {
+            note(address, 0, 1, fault);
+            0
+        }
+        /// # Safety
+        /// None.
+        pub(crate) unsafe fn $store(address: *mut u8, _: $int, fault: &mut usize) {
+            note(address, 0, 1, fault);
+        }
+        /// # Safety
+        /// None.
+        pub(crate) unsafe fn $swap(address: *mut u8, _: $int, fault: &mut usize) -> $int {
+            note(address, 0, 1, fault);
+            0
+        }
+        /// # Safety
+        /// None.
+        pub(crate) unsafe fn $compare_exchange(address: *mut u8, _: $int, _: $int, fault: &mut usize) -> $int {
+            note(address, 0, 1, fault);
+            0
+        }
+        /// # Safety
+        /// None.
+        pub(crate) unsafe fn $fetch_add(address: *mut u8, _: $int, fault: &mut usize) -> $int {
+            note(address, 0, 1, fault);
+            0
+        }
+    )* };
+}
+
+no_atomics! {
+    u32: atomic_load_32 atomic_store_32 atomic_swap_32 atomic_compare_exchange_32 atomic_fetch_add_32;
+    u64: atomic_load_64 atomic_store_64 atomic_swap_64 atomic_compare_exchange_64 atomic_fetch_add_64;
+}
+
+/// No code is a site.
+///
+/// # Safety
+/// None.
+pub(crate) unsafe fn site_kind(_: usize, _: impl Fn(usize) -> bool) -> Option<u8> {
+    None
+}

@@ -1,0 +1,51 @@
+//! Recoverable accesses: the instructions, and the marker that lets a fault handler recognise them.
+//!
+//! A *site* is a run of instructions that touch memory only through the address register, followed
+//! by the marker: a load of a constant into that register, which is dead by then. The constant
+//! holds a magic number, the kind of site and its length in bytes. When an instruction of a site
+//! faults, the handler finds the marker just ahead of the program counter, writes the fault's
+//! address into the flag register (if that is still zero), points the address register at a scratch
+//! page and returns to the same instruction, which now succeeds. The code behind the site tests the
+//! flag.
+//!
+//! Registers, magic and kinds are an ABI: every version of this crate in a process recovers the
+//! sites of every other. An unknown kind is not ours.
+//!
+//! | | x86-64 | aarch64 |
+//! |---|---|---|
+//! | address | `r10` | `x10` |
+//! | flag | `r11` | `x9` |
+//! | marker | `mov r10d, 0x5ac7_KKLL` | `movz w10, #0xd5c7`; `movz w10, #0xKKLL` |
+//!
+//! KK is the kind (0: the address register may be redirected), LL the length of the site.
+
+#[cfg(all(target_arch = "x86_64", not(sharemap_syscall_fallback)))]
+mod x86_64;
+#[cfg(all(target_arch = "x86_64", not(sharemap_syscall_fallback)))]
+use x86_64 as machine;
+
+#[cfg(all(target_arch = "aarch64", target_endian = "little", not(sharemap_syscall_fallback)))]
+mod aarch64;
+#[cfg(all(target_arch = "aarch64", target_endian = "little", not(sharemap_syscall_fallback)))]
+use aarch64 as machine;
+
+#[cfg(any(
+    not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))),
+    sharemap_syscall_fallback
+))]
+mod fallback;
+#[cfg(any(
+    not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))),
+    sharemap_syscall_fallback
+))]
+use fallback as machine;
+
+pub(crate) use machine::*;
+
+/// Bytes of code, from the program counter on, in which a handler looks for a marker.
+#[allow(dead_code, reason = "the fallback has no sites")]
+pub(crate) const LOOK_AHEAD: usize = 64;
+
+/// Bytes that one site reaches from its address at most; the scratch page is larger.
+#[allow(dead_code, reason = "the fallback has no sites")]
+pub(crate) const REACH: usize = 256;
