@@ -2,19 +2,20 @@
 
 #![allow(unsafe_code, reason = "guarded accesses")]
 
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
 use crate::sys::arch;
 
 /// An integer that the processor changes atomically in guarded memory. The address is aligned, and
 /// lies in a span of this crate's own; a result means nothing where `fault` is set.
 ///
-/// Loads acquire and stores release, whatever weaker order is asked for; a sequentially consistent
-/// store is an exchange. All other operations are sequentially consistent.
+/// Loads acquire and stores release, or more, whatever weaker order is asked for; a sequentially
+/// consistent store is an exchange. All other operations are sequentially consistent, and with such
+/// stores so are the loads: `mov` on x86-64, `ldar` on aarch64.
 pub(crate) trait AtomicWord: Copy + PartialEq {
     /// # Safety
     /// As the trait says.
-    unsafe fn load(from: *const u8, order: Ordering, fault: &mut usize) -> Self;
+    unsafe fn load(from: *const u8, fault: &mut usize) -> Self;
     /// # Safety
     /// As the trait says.
     unsafe fn store(to: *mut u8, value: Self, order: Ordering, fault: &mut usize);
@@ -38,7 +39,7 @@ pub(crate) trait AtomicWord: Copy + PartialEq {
     unsafe fn fetch_update(at: *mut u8, change: impl Fn(Self) -> Self, fault: &mut usize) -> Self {
         // SAFETY: passed on.
         unsafe {
-            let mut current = Self::load(at, Ordering::Acquire, fault);
+            let mut current = Self::load(at, fault);
             loop {
                 let seen = Self::compare_exchange(at, current, change(current), fault);
                 if seen == current || *fault != 0 {
@@ -54,10 +55,7 @@ macro_rules! words {
     ($($word:ty as $int:ty: $load:ident $store:ident $swap:ident $compare_exchange:ident $fetch_add:ident;)*) => { $(
         impl AtomicWord for $word {
             #[inline(always)]
-            unsafe fn load(from: *const u8, order: Ordering, fault: &mut usize) -> Self {
-                if order == Ordering::SeqCst {
-                    fence(Ordering::SeqCst);
-                }
+            unsafe fn load(from: *const u8, fault: &mut usize) -> Self {
                 // SAFETY: as the trait says.
                 unsafe { arch::$load(from, fault) as Self }
             }

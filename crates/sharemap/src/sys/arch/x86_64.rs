@@ -74,7 +74,7 @@ plain!(load_64, store_64, u64, reg, ":r");
 /// Atomic operations on an aligned word. Loads acquire and stores release; the others are
 /// sequentially consistent. Results mean nothing where the fault flag is set.
 macro_rules! atomics {
-    ($int:ty, $form:literal, $accumulator:literal,
+    ($int:ty, $form:literal, $accumulator:tt,
      $load:ident, $store:ident, $swap:ident, $compare_exchange:ident, $fetch_add:ident) => {
         /// # Safety
         /// As for plain loads; `address` is aligned.

@@ -1,6 +1,7 @@
 //! What Linux and macOS share, because POSIX (or both of them) promises it.
 
 pub(crate) mod errno;
+pub(crate) mod fault;
 pub(crate) mod file;
 pub(crate) mod map;
 pub(crate) mod process;

@@ -1,0 +1,258 @@
+//! Faults on Linux: contexts, the self-test, and copies by system call.
+
+#![allow(unsafe_code, reason = "signal contexts and raw system calls")]
+
+use std::ffi::{CStr, c_int, c_void};
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use crate::sys::os::map::page_size;
+use crate::sys::posix::fault::probe;
+pub(crate) use crate::sys::posix::fault::{check, recovery, thread_ready};
+
+/// The registers that a recovery reads and writes.
+pub(crate) struct Registers {
+    pub(crate) program_counter: *mut Register,
+    pub(crate) address: *mut Register,
+    pub(crate) flag: *mut Register,
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) type Register = i64;
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) type Register = u64;
+
+impl Registers {
+    /// # Safety
+    /// `context` is what the kernel gave to a signal handler.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) unsafe fn of(context: *mut c_void) -> Self {
+        let context: *mut libc::ucontext_t = context.cast();
+        // SAFETY: fields of the kernel's context.
+        unsafe {
+            let registers: *mut Register = (&raw mut (*context).uc_mcontext.gregs).cast();
+            Self {
+                program_counter: registers.add(libc::REG_RIP as usize),
+                address: registers.add(libc::REG_R10 as usize),
+                flag: registers.add(libc::REG_R11 as usize),
+            }
+        }
+    }
+
+    /// # Safety
+    /// `context` is what the kernel gave to a signal handler.
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    pub(crate) unsafe fn of(context: *mut c_void) -> Self {
+        let context: *mut libc::ucontext_t = context.cast();
+        // SAFETY: fields of the kernel's context.
+        unsafe {
+            let registers: *mut Register = (&raw mut (*context).uc_mcontext.regs).cast();
+            Self {
+                program_counter: &raw mut (*context).uc_mcontext.pc,
+                address: registers.add(10),
+                flag: registers.add(9),
+            }
+        }
+    }
+
+    /// # Safety
+    /// Never called: without sites no handler is installed.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    pub(crate) unsafe fn of(_: *mut c_void) -> Self {
+        Self { program_counter: ptr::null_mut(), address: ptr::null_mut(), flag: ptr::null_mut() }
+    }
+}
+
+/// Whether a signal is one that a memory access raises: SIGBUS with ADRALN, ADRERR, OBJERR or
+/// MCEERR_AR, SIGSEGV with MAPERR, ACCERR or PKUERR. MCEERR_AO is asynchronous, and codes of zero
+/// and less were sent by somebody.
+#[inline(always)]
+pub(crate) fn claims(signal: c_int, code: c_int) -> bool {
+    if signal == libc::SIGBUS {
+        code == 1 || code == 2 || code == 3 || code == 4
+    } else {
+        code == 1 || code == 2 || code == 4
+    }
+}
+
+/// Whether the signal comes again when the interrupted instruction is executed again.
+pub(crate) fn is_synchronous(signal: c_int, code: c_int) -> bool {
+    const MCEERR_AO: c_int = 5;
+    code > 0 && !(signal == libc::SIGBUS && code == MCEERR_AO)
+}
+
+/// # Safety
+/// `info` belongs to a SIGBUS or SIGSEGV that the processor raised.
+#[inline(always)]
+pub(crate) unsafe fn address(info: *mut libc::siginfo_t) -> *mut c_void {
+    // SAFETY: the fault's address follows the three integers, aligned as a pointer.
+    unsafe { *info.cast::<*mut c_void>().add(16 / size_of::<*mut c_void>()) }
+}
+
+/// Whether a byte can be read, without a fault: the kernel copies the eight bytes around it, and
+/// then refuses the request as invalid.
+#[inline(never)]
+pub(crate) fn readable(at: usize) -> bool {
+    const NO_SUCH_HOW: c_int = -1;
+    // SAFETY: changes nothing but errno, which is put back.
+    unsafe {
+        let errno = libc::__errno_location();
+        let before = *errno;
+        libc::syscall(libc::SYS_rt_sigprocmask, NO_SUCH_HOW, at & !7, 0usize, 8usize);
+        let readable = *errno != libc::EFAULT;
+        *errno = before;
+        readable
+    }
+}
+
+/// Keeps the module that holds the handler from being unloaded.
+pub(crate) fn pin_module(handler: *const c_void) {
+    // SAFETY: plain questions to the dynamic loader; the name lives as long as the module.
+    unsafe {
+        let mut found = MaybeUninit::<libc::Dl_info>::zeroed().assume_init();
+        if libc::dladdr(handler, &mut found) != 0 && !found.dli_fname.is_null() {
+            let name = CStr::from_ptr(found.dli_fname);
+            libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE);
+        }
+    }
+}
+
+/// Whether faults are recovered in this process, found out in a child that shares its memory and
+/// has a copy of its handlers. Where no child can be had, recovery is taken to work.
+pub(crate) fn recovers() -> bool {
+    const STACK: usize = 64 << 10;
+    extern "C" fn child(page: *mut c_void) -> c_int {
+        // SAFETY: the child of a vfork; it only probes, and leaves no core behind if that fails.
+        unsafe {
+            let no_core = libc::rlimit { rlim_cur: 1, rlim_max: 1 };
+            libc::setrlimit(libc::RLIMIT_CORE, &no_core);
+            let recovered = probe(page.cast()) && probe(page.cast::<u8>().add(page_size()));
+            libc::_exit(if recovered { 0 } else { 1 })
+        }
+    }
+    // SAFETY: the parent waits until the child has ended, so the stack and the pages outlive it.
+    unsafe {
+        let Some(pages) = bad_pages() else { return true };
+        let mut stack = Vec::<u128>::with_capacity(STACK / 16);
+        let top = stack.as_mut_ptr().add(STACK / 16);
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK;
+        let pid = libc::clone(child, top.cast(), flags, pages.cast());
+        let mut status = 0;
+        let waited = pid > 0
+            && loop {
+                if libc::waitpid(pid, &mut status, libc::__WALL) == pid {
+                    break true;
+                }
+                if *libc::__errno_location() != libc::EINTR {
+                    break false;
+                }
+            };
+        libc::munmap(pages.cast(), 2 * page_size());
+        !waited || status == 0
+    }
+}
+
+/// Two pages that cannot be read: one protected, one behind the end of its file.
+unsafe fn bad_pages() -> Option<*mut u8> {
+    // SAFETY: new mappings; the second page replaces part of the first mapping.
+    unsafe {
+        let page = page_size();
+        let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let pages = libc::mmap(ptr::null_mut(), 2 * page, libc::PROT_NONE, private, -1, 0);
+        if pages == libc::MAP_FAILED {
+            return None;
+        }
+        let empty = libc::memfd_create(c"sharemap-probe".as_ptr(), libc::MFD_CLOEXEC);
+        if empty >= 0 {
+            let fixed = libc::MAP_SHARED | libc::MAP_FIXED;
+            libc::mmap(pages.cast::<u8>().add(page).cast(), page, libc::PROT_READ, fixed, empty, 0);
+            libc::close(empty);
+        }
+        Some(pages.cast())
+    }
+}
+
+/// Copies `len` bytes that may be inaccessible into private memory, and gives how many were copied
+/// before the first that is.
+///
+/// # Safety
+/// `to` has room for them.
+pub(crate) unsafe fn copy_from_foreign(from: *const u8, to: *mut u8, len: usize) -> usize {
+    let call = |done: usize| {
+        // SAFETY: the kernel checks the foreign side; the other is the caller's.
+        unsafe {
+            let ours = libc::iovec { iov_base: to.add(done).cast(), iov_len: len - done };
+            let theirs = libc::iovec { iov_base: from.add(done).cast_mut().cast(), iov_len: len - done };
+            libc::process_vm_readv(libc::getpid(), &ours, 1, &theirs, 1, 0)
+        }
+    };
+    // SAFETY: within the caller's bytes.
+    transfer(len, call, |done, chunk| unsafe {
+        through_pipe(from.add(done), to.add(done), chunk)
+    }, from as usize)
+}
+
+/// Copies private bytes to where it may fail, and gives how many were copied before the first that
+/// could not be.
+///
+/// # Safety
+/// `from` has them.
+pub(crate) unsafe fn copy_to_foreign(to: *mut u8, from: *const u8, len: usize) -> usize {
+    let call = |done: usize| {
+        // SAFETY: the kernel checks the foreign side; the other is the caller's.
+        unsafe {
+            let ours = libc::iovec { iov_base: from.add(done).cast_mut().cast(), iov_len: len - done };
+            let theirs = libc::iovec { iov_base: to.add(done).cast(), iov_len: len - done };
+            libc::process_vm_writev(libc::getpid(), &ours, 1, &theirs, 1, 0)
+        }
+    };
+    // SAFETY: within the caller's bytes.
+    transfer(len, call, |done, chunk| unsafe {
+        through_pipe(from.add(done), to.add(done), chunk)
+    }, to as usize)
+}
+
+/// Repeats a copy until everything is done or nothing moves; goes page by page through a pipe where
+/// the call is denied (by a sandbox).
+fn transfer(
+    len: usize,
+    call: impl Fn(usize) -> isize,
+    by_pipe: impl Fn(usize, usize) -> bool,
+    foreign: usize,
+) -> usize {
+    let mut done = 0;
+    while done < len {
+        match call(done) {
+            1.. if done == 0 && len == 0 => return 0,
+            moved @ 1.. => done += moved as usize,
+            _ if std::io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT) => break,
+            _ => {
+                let page = page_size();
+                let chunk = (len - done).min(page - (foreign.wrapping_add(done) & (page - 1))).min(4096);
+                if !by_pipe(done, chunk) {
+                    break;
+                }
+                done += chunk;
+            }
+        }
+    }
+    done
+}
+
+/// Moves at most 4 KiB through a pipe, whose ends report bad addresses as errors.
+unsafe fn through_pipe(from: *const u8, to: *mut u8, len: usize) -> bool {
+    let mut ends = [0; 2];
+    // SAFETY: the kernel checks both addresses; the pipe holds at least a page.
+    unsafe {
+        if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) != 0 {
+            return false;
+        }
+        let moved = libc::write(ends[1], from.cast(), len) == len as isize
+            && libc::read(ends[0], to.cast(), len) == len as isize;
+        libc::close(ends[0]);
+        libc::close(ends[1]);
+        moved
+    }
+}
