@@ -9,3 +9,6 @@ mod view;
 pub use error::{Error, ErrorKind, Result};
 pub use layout::{Element, Pod};
 pub use sys::{Advice, CacheStatus, HugePages, PageState, Protection};
+pub use view::{
+    Atomic, AtomicElement, Blocks, Iter, OwnedView, OwnedViewMut, Reader, View, ViewMut, Writer,
+};

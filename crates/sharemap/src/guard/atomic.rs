@@ -12,7 +12,7 @@ use crate::sys::arch;
 /// Loads acquire and stores release, or more, whatever weaker order is asked for; a sequentially
 /// consistent store is an exchange. All other operations are sequentially consistent, and with such
 /// stores so are the loads: `mov` on x86-64, `ldar` on aarch64.
-pub(crate) trait AtomicWord: Copy + PartialEq {
+pub trait AtomicWord: Copy + PartialEq {
     /// # Safety
     /// As the trait says.
     unsafe fn load(from: *const u8, fault: &mut usize) -> Self;
@@ -30,6 +30,15 @@ pub(crate) trait AtomicWord: Copy + PartialEq {
     /// # Safety
     /// As the trait says.
     unsafe fn fetch_add(at: *mut u8, value: Self, fault: &mut usize) -> Self;
+
+    /// The value with which an addition subtracts this one.
+    fn negated(self) -> Self;
+    /// Bitwise or.
+    fn or(self, other: Self) -> Self;
+    /// Bitwise and.
+    fn and(self, other: Self) -> Self;
+    /// Bitwise exclusive or.
+    fn xor(self, other: Self) -> Self;
 
     /// Replaces the value by a function of it; gives the one before.
     ///
@@ -88,6 +97,22 @@ macro_rules! words {
             unsafe fn fetch_add(at: *mut u8, value: Self, fault: &mut usize) -> Self {
                 // SAFETY: as the trait says.
                 unsafe { arch::$fetch_add(at, value as $int, fault) as Self }
+            }
+
+            fn negated(self) -> Self {
+                self.wrapping_neg()
+            }
+
+            fn or(self, other: Self) -> Self {
+                self | other
+            }
+
+            fn and(self, other: Self) -> Self {
+                self & other
+            }
+
+            fn xor(self, other: Self) -> Self {
+                self ^ other
             }
         }
     )* };
