@@ -51,22 +51,14 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
     // SAFETY: without MAP_FIXED the kernel chooses addresses that nobody uses.
     let base = unsafe {
         match request.file {
-            Some(file) => mm::mmap(
-                ptr::null_mut(),
-                reserved,
-                protection,
-                flags,
-                file,
-                request.offset,
-            ),
+            Some(file) => {
+                mm::mmap(ptr::null_mut(), reserved, protection, flags, file, request.offset)
+            }
             None => mm::mmap_anonymous(ptr::null_mut(), reserved, protection, flags),
         }
     }
     .map_err(|errno| map_error(request, errno))?;
-    let span = Span {
-        base: base.cast(),
-        reserved,
-    };
+    let span = Span { base: base.cast(), reserved };
     match finish(request, &span, mapped) {
         Ok(()) => Ok(span),
         Err(error) => {
@@ -133,14 +125,7 @@ pub(crate) unsafe fn unmap(span: &Span) -> Result<()> {
             continue;
         };
         // SAFETY: as above; the kernel takes whole huge pages of this mapping or nothing.
-        if unsafe {
-            posix::unmap(&Span {
-                base: span.base,
-                reserved,
-            })
-        }
-        .is_ok()
-        {
+        if unsafe { posix::unmap(&Span { base: span.base, reserved }) }.is_ok() {
             return Ok(());
         }
     }
@@ -227,9 +212,9 @@ pub(crate) unsafe fn advise(base: *mut u8, len: usize, advice: Advice) -> Result
 fn advice_error(advice: Advice, errno: Errno) -> Error {
     let error = errno::error("advise on the use of", errno);
     match errno {
-        Errno::INVAL => error.with_kind(ErrorKind::Unsupported).with_detail(format!(
-            "this kernel or this kind of memory has no {advice:?}"
-        )),
+        Errno::INVAL => error
+            .with_kind(ErrorKind::Unsupported)
+            .with_detail(format!("this kernel or this kind of memory has no {advice:?}")),
         Errno::NOMEM => error.with_detail(format!("{advice:?} found no memory, or no mapping")),
         _ => error.with_detail(format!("{advice:?}")),
     }
@@ -327,11 +312,7 @@ pub(crate) unsafe fn residency(
     let result = unsafe { libc::mincore(base.cast(), len, bytes.as_mut_ptr()) };
     checked(result.into()).map_err(|errno| errno::error("ask the residency of", errno))?;
     let state = |byte: u8| {
-        if byte & 1 == 1 {
-            PageState::Resident
-        } else {
-            PageState::Absent
-        }
+        if byte & 1 == 1 { PageState::Resident } else { PageState::Absent }
     };
     Ok(bytes.into_iter().map(state).collect())
 }

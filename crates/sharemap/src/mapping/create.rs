@@ -1,0 +1,140 @@
+//! Making files of a given length, and leaving nothing behind when that fails.
+
+use std::fs::File;
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::mapping::options::MapOptions;
+use crate::mapping::region::{Plan, Region};
+use crate::sys::{self, Access, Create, FileKind, OpenRequest};
+
+/// Gives a file a length, with storage behind every byte unless it is to be sparse.
+pub(super) fn make_room(file: &File, len: u64, sparse: bool) -> Result<()> {
+    if sparse { sys::file::set_len(file, len) } else { sys::file::allocate(file, len) }
+}
+
+/// What becomes of a file that exists.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Existing {
+    Refused,
+    Emptied,
+    Kept,
+}
+
+impl MapOptions {
+    /// A mapping of a file of `len` bytes, made or found.
+    pub(super) fn create_region(
+        &self,
+        path: &Path,
+        len: u64,
+        existing: Existing,
+    ) -> Result<Region> {
+        let named = |error: Error| error.with_path(Some(path));
+        if i64::try_from(len).is_err() {
+            return Err(named(Error::new(ErrorKind::Overflow, "create").with_length(len)));
+        }
+        let plan = self.plan(Access::Write);
+        match self.open_for(path, existing).map_err(named)? {
+            Opened::Made(file) => self.fill_new(file, path, len, plan).inspect_err(|_| {
+                // Ours alone, and of no use. The file itself was closed with the error.
+                let _ = std::fs::remove_file(path);
+            }),
+            Opened::Found(file) => self.reuse(file, path, len, existing, plan),
+        }
+    }
+
+    fn fill_new(&self, file: File, path: &Path, len: u64, plan: Plan) -> Result<Region> {
+        make_room(&file, len, plan.sparse).map_err(|error| error.with_path(Some(path)))?;
+        self.finish(Region::of_file(file, Some(path), plan)?)
+    }
+
+    fn reuse(
+        &self,
+        file: File,
+        path: &Path,
+        len: u64,
+        existing: Existing,
+        plan: Plan,
+    ) -> Result<Region> {
+        let named = |error: Error| error.with_path(Some(path));
+        let status = sys::file::status(&file).map_err(named)?;
+        if status.kind != FileKind::Regular {
+            if existing == Existing::Kept && status.kind != FileKind::Directory {
+                return self.finish(Region::of_file(file, Some(path), plan)?);
+            }
+            let kind = match status.kind {
+                FileKind::Directory => ErrorKind::IsDirectory,
+                _ => ErrorKind::Unsupported,
+            };
+            return Err(named(Error::new(kind, "create")));
+        }
+        let undo = Undo { file: sys::file::duplicate(&file).map_err(named)?, len: status.len };
+        let result = self.resize_and_map(file, path, (status.len, len), existing, plan);
+        result.inspect_err(|_| undo.restore())
+    }
+
+    fn resize_and_map(
+        &self,
+        file: File,
+        path: &Path,
+        (old_len, len): (u64, u64),
+        existing: Existing,
+        plan: Plan,
+    ) -> Result<Region> {
+        let named = |error: Error| error.with_path(Some(path));
+        if old_len < len {
+            make_room(&file, len, plan.sparse).map_err(named)?;
+        }
+        if existing == Existing::Emptied && old_len > 0 {
+            // The space is there; so must the addresses be before anything is lost.
+            let probe = sys::file::duplicate(&file).map_err(named)?;
+            Region::of_file(probe, Some(path), Plan { populate: false, ..plan })?.close()?;
+            sys::file::set_len(&file, 0).map_err(named)?;
+            make_room(&file, len, plan.sparse).map_err(named)?;
+        }
+        self.finish(Region::of_file(file, Some(path), plan)?)
+    }
+
+    fn open_for(&self, path: &Path, existing: Existing) -> Result<Opened> {
+        // Somebody may keep removing and making it; after a few rounds, whose it is matters less.
+        const ROUNDS: usize = 8;
+        for _ in 0..ROUNDS {
+            match sys::file::open(path, self.open_request(Create::New)) {
+                Ok(file) => return Ok(Opened::Made(file)),
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+                Err(error) if existing == Existing::Refused => return Err(error),
+                Err(_) => {}
+            }
+            match sys::file::open(path, self.open_request(Create::Never)) {
+                Ok(file) => return Ok(Opened::Found(file)),
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                Err(_) => {}
+            }
+        }
+        // A link to nothing: neither new nor there.
+        sys::file::open(path, self.open_request(Create::IfMissing)).map(Opened::Found)
+    }
+
+    fn open_request(&self, create: Create) -> OpenRequest {
+        OpenRequest { write: true, create, exclusive: self.is_exclusive() }
+    }
+}
+
+enum Opened {
+    Made(File),
+    Found(File),
+}
+
+/// Puts a file's length back.
+struct Undo {
+    file: File,
+    len: u64,
+}
+
+impl Undo {
+    fn restore(&self) {
+        if sys::file::status(&self.file).is_ok_and(|status| status.len != self.len) {
+            let _ = sys::file::set_len(&self.file, self.len);
+        }
+    }
+}

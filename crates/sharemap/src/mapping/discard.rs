@@ -1,0 +1,73 @@
+//! Giving pages back: private edits, anonymous memory, parts of a file.
+
+#![allow(unsafe_code, reason = "hands page addresses to the system and copies around them")]
+
+use std::ops::{Range, RangeBounds};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::guard;
+use crate::mapping::page_size;
+use crate::mapping::range::resolve;
+use crate::mapping::region::Region;
+use crate::sys;
+
+/// Bytes in the same page as one end of a range, but outside of it.
+struct Neighbours {
+    range: Range<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Region {
+    /// Drops exactly a range: private pages are the file's again, anonymous ones zeros.
+    ///
+    /// Pages go as a whole, so what shares a page with the range is put aside and written back.
+    pub(super) fn forget(&self, range: impl RangeBounds<usize>) -> Result<()> {
+        let Some((range, pages)) = self.pages(range, "discard")? else { return Ok(()) };
+        let first = (pages.base.addr() - self.span_base().addr()).saturating_sub(self.slack());
+        let end = pages.base.addr() + pages.len - self.base().addr();
+        let before = self.put_aside(first..range.start)?;
+        let after = self.put_aside(range.end..end.min(self.len()))?;
+        // SAFETY: the pages are in this region's span, views of it are guarded, and this is no
+        // shared mapping of a file.
+        unsafe { sys::map::discard(pages.base, pages.len) }.map_err(|error| self.named(error))?;
+        self.put_back(before)?;
+        self.put_back(after)
+    }
+
+    /// Makes a range of the file a hole: it reads as zeros and takes no storage.
+    pub(super) fn punch(&self, range: impl RangeBounds<usize>) -> Result<()> {
+        const OPERATION: &str = "punch a hole in";
+        let Some(file) = self.file() else { return self.forget(range) };
+        let range = resolve(range, self.len(), OPERATION).map_err(|error| self.named(error))?;
+        let start = self.plan.offset;
+        sys::file::punch_hole(file, start + range.start as u64..start + range.end as u64)
+            .map_err(|error| self.named(error))
+    }
+
+    fn put_aside(&self, range: Range<usize>) -> Result<Neighbours> {
+        debug_assert!(range.len() < page_size());
+        let mut bytes = vec![0; range.len()];
+        let from = self.base().wrapping_add(range.start);
+        // SAFETY: the range lies in this region's span; the buffer is private and as long.
+        let done =
+            unsafe { guard::copy_out(self.recovery(), from, bytes.as_mut_ptr(), bytes.len()) };
+        self.copied(&range, done)?;
+        Ok(Neighbours { range, bytes })
+    }
+
+    fn put_back(&self, neighbours: Neighbours) -> Result<()> {
+        let Neighbours { range, bytes } = neighbours;
+        let to = self.base().wrapping_add(range.start);
+        // SAFETY: as above, the other way round.
+        let done = unsafe { guard::copy_in(self.recovery(), to, bytes.as_ptr(), bytes.len()) };
+        self.copied(&range, done)
+    }
+
+    fn copied(&self, range: &Range<usize>, done: usize) -> Result<()> {
+        if done == range.len() {
+            return Ok(());
+        }
+        let at = self.plan.offset + (range.start + done) as u64;
+        Err(self.named(Error::new(ErrorKind::Fault, "discard").with_offset(at)))
+    }
+}

@@ -1,0 +1,85 @@
+//! Making changes durable, and remembering when that failed.
+
+#![allow(unsafe_code, reason = "hands page addresses to the system")]
+
+use std::io;
+use std::ops::RangeBounds;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::mapping::region::Region;
+use crate::sys;
+
+/// The system reports a failed write once and then forgets it; a mapping does not.
+#[derive(Default)]
+pub(super) struct FlushState {
+    /// The system's code of the first failure; 0: none.
+    failure: AtomicI32,
+}
+
+/// When a flush comes back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flush {
+    /// When all is on disk.
+    Durable,
+    /// When writing has been started.
+    Started,
+}
+
+impl FlushState {
+    fn check(&self) -> Result<()> {
+        match self.failure.load(Ordering::Acquire) {
+            0 => Ok(()),
+            code => Err(Error::new(ErrorKind::FlushFailed, "flush")
+                .with_detail("an earlier flush of this mapping failed")
+                .with_source(io::Error::from_raw_os_error(code))),
+        }
+    }
+
+    /// Remembers a failure for ever.
+    #[cold]
+    fn remember(&self, error: Error) -> Error {
+        let code = error.os_code().filter(|&code| code != 0).unwrap_or(-1);
+        let _ = self.failure.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
+        error.with_kind(ErrorKind::FlushFailed)
+    }
+}
+
+impl Region {
+    pub(super) fn flush(&self, range: impl RangeBounds<usize>, flush: Flush) -> Result<()> {
+        let Some((_, pages)) = self.pages(range, "flush")? else { return Ok(()) };
+        let Some(file) = self.file() else { return Ok(()) };
+        self.flush_state.check().map_err(|error| self.named(error))?;
+        // SAFETY: the pages are in this region's span; flushing changes nothing in them.
+        let result = unsafe {
+            match flush {
+                Flush::Durable => sys::map::flush(pages.base, pages.len, Some(file)),
+                Flush::Started => {
+                    let before = pages.base.addr() - self.span_base().addr();
+                    let offset = self.plan.offset - self.slack() as u64 + before as u64;
+                    sys::map::flush_async(pages.base, pages.len, Some((file, offset)))
+                }
+            }
+        };
+        result.map_err(|error| self.named(self.flush_state.remember(error)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_flush_is_remembered_for_ever() {
+        let state = FlushState::default();
+        assert!(state.check().is_ok());
+        let failed =
+            Error::new(ErrorKind::Io, "flush").with_source(io::Error::from_raw_os_error(5));
+        assert_eq!(state.remember(failed).kind(), ErrorKind::FlushFailed);
+        for _ in 0..2 {
+            let error = state.check().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::FlushFailed);
+            assert_eq!(error.os_code(), Some(5));
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What the three kinds of mappings do alike: they are a region, and its views' backing.
+
+macro_rules! region_kind {
+    ($name:ident) => {
+        impl $name {
+            pub(super) fn from_region(region: crate::mapping::Region) -> Self {
+                Self { region }
+            }
+
+            /// Unmaps, and says whether that went well; dropping does the same without a word.
+            /// Nothing is flushed.
+            pub fn close(self) -> crate::Result<()> {
+                self.region.close()
+            }
+        }
+
+        impl std::ops::Deref for $name {
+            type Target = crate::mapping::Region;
+
+            fn deref(&self) -> &Self::Target {
+                &self.region
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            /// Path, place and access; never contents.
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.region.debug(f, stringify!($name))
+            }
+        }
+
+        impl crate::view::Backing for $name {
+            fn base(&self) -> usize {
+                crate::view::Backing::base(&self.region)
+            }
+
+            fn origin(&self) -> u64 {
+                self.region.origin()
+            }
+
+            fn path(&self) -> Option<&std::path::Path> {
+                self.region.path()
+            }
+
+            fn recovery(&self) -> crate::guard::Recovery {
+                self.region.recovery()
+            }
+
+            fn available(&self) -> Option<u64> {
+                self.region.available()
+            }
+        }
+    };
+}
+
+pub(super) use region_kind;

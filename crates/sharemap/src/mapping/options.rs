@@ -1,0 +1,244 @@
+//! What to map, and how: for everything that `open` alone does not say.
+
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::mapping::create::Existing;
+use crate::mapping::region::{Plan, Region};
+use crate::mapping::{AnonymousMapping, Mapping, MappingCow, MappingMut};
+use crate::sys::{self, Access, Advice, AsDescriptor, Create, HugePages, OpenRequest};
+
+/// How to map: offset and length, growth, huge pages, population, …
+///
+/// ```
+/// # fn main() -> sharemap::Result<()> {
+/// # let path = std::env::temp_dir().join(format!("sharemap-options-{}", std::process::id()));
+/// # std::fs::write(&path, [7; 10_000]).unwrap();
+/// use sharemap::MapOptions;
+///
+/// let map = MapOptions::new().offset(4099).len(500).open(&path)?;
+/// assert_eq!(map.len(), 500);
+/// # std::fs::remove_file(&path).unwrap();
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Fixed addresses, mappings that bypass the page cache, and growth that moves are not offered:
+/// the first overwrites whatever is there, the second ties a program to one kind of memory, and
+/// the third pulls the memory from under every view.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct MapOptions {
+    offset: u64,
+    len: Option<usize>,
+    reserve: usize,
+    populate: bool,
+    huge: HugePages,
+    exclusive: bool,
+    executable: bool,
+    sparse: bool,
+    advice: Option<Advice>,
+    lock: bool,
+}
+
+impl MapOptions {
+    /// The whole file, as it is.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Maps from this offset in the file on; any offset.
+    pub fn offset(mut self, offset: u64) -> Self {
+        self.offset = offset;
+        self
+    }
+
+    /// Maps this many bytes, which the file must have. Without it, all from the offset to the end.
+    pub fn len(mut self, len: usize) -> Self {
+        self.len = Some(len);
+        self
+    }
+
+    /// Keeps address space for growth in place to this many bytes ([`MappingMut::grow`]).
+    pub fn reserve(mut self, len: usize) -> Self {
+        self.reserve = len;
+        self
+    }
+
+    /// Faults everything in before returning (`MAP_POPULATE`), by several threads where that is
+    /// faster.
+    pub fn populate(mut self) -> Self {
+        self.populate = true;
+        self
+    }
+
+    /// Asks for huge pages.
+    pub fn huge_pages(mut self, huge: HugePages) -> Self {
+        self.huge = huge;
+        self
+    }
+
+    /// Nobody else may open it this way at the same time: [`ErrorKind::Busy`] if somebody has.
+    ///
+    /// On Windows nobody can open it at all (share mode 0). Elsewhere it is an advisory lock
+    /// (`flock`), which stops only those who ask for it too.
+    pub fn exclusive(mut self) -> Self {
+        self.exclusive = true;
+        self
+    }
+
+    /// Lets code in the mapping be executed (`PROT_EXEC`, `PAGE_EXECUTE_*`).
+    pub fn executable(mut self) -> Self {
+        self.executable = true;
+        self
+    }
+
+    /// New parts of the file are holes: no space is set aside for them, and a full disk shows as a
+    /// [`Fault`](ErrorKind::Fault) when they are written to.
+    pub fn sparse(mut self) -> Self {
+        self.sparse = true;
+        self
+    }
+
+    /// Gives this advice for the whole mapping.
+    pub fn advice(mut self, advice: Advice) -> Self {
+        self.advice = Some(advice);
+        self
+    }
+
+    /// Locks the mapping into memory (`mlock`).
+    pub fn lock(mut self) -> Self {
+        self.lock = true;
+        self
+    }
+
+    /// Opens a file and maps it read-only.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Mapping> {
+        self.open_region(path.as_ref(), Access::Read).map(Mapping::from_region)
+    }
+
+    /// Opens a file and maps it for reading and writing.
+    pub fn open_mut(&self, path: impl AsRef<Path>) -> Result<MappingMut> {
+        self.open_region(path.as_ref(), Access::Write).map(MappingMut::from_region)
+    }
+
+    /// Opens a file, which needs to be readable only, and maps it for edits that stay private.
+    pub fn open_cow(&self, path: impl AsRef<Path>) -> Result<MappingCow> {
+        self.open_region(path.as_ref(), Access::CopyOnWrite).map(MappingCow::from_region)
+    }
+
+    /// Makes a file of `len` zero bytes that must not exist yet, and maps it.
+    ///
+    /// Space is set aside for all of it unless [`sparse`](Self::sparse): a full disk is an error
+    /// here. After an error there is no file.
+    pub fn create_new(&self, path: impl AsRef<Path>, len: u64) -> Result<MappingMut> {
+        self.create_region(path.as_ref(), len, Existing::Refused).map(MappingMut::from_region)
+    }
+
+    /// Makes a file of `len` zero bytes, emptying the one that exists, and maps it.
+    ///
+    /// After an error an existing file is as long as it was, and a new one is gone.
+    pub fn create(&self, path: impl AsRef<Path>, len: u64) -> Result<MappingMut> {
+        self.create_region(path.as_ref(), len, Existing::Emptied).map(MappingMut::from_region)
+    }
+
+    /// Maps the file if it exists, grown to `len` if it is shorter; else makes one of `len` zero
+    /// bytes. A longer file keeps its length and is mapped whole.
+    ///
+    /// After an error an existing file is as long as it was, and a new one is gone.
+    pub fn open_or_create(&self, path: impl AsRef<Path>, len: u64) -> Result<MappingMut> {
+        self.create_region(path.as_ref(), len, Existing::Kept).map(MappingMut::from_region)
+    }
+
+    /// Maps what an open descriptor refers to, read-only. The descriptor may be closed at once.
+    pub fn map(&self, file: impl AsDescriptor) -> Result<Mapping> {
+        self.map_region(&file, Access::Read).map(Mapping::from_region)
+    }
+
+    /// Maps what an open descriptor refers to, for reading and writing.
+    pub fn map_mut(&self, file: impl AsDescriptor) -> Result<MappingMut> {
+        self.map_region(&file, Access::Write).map(MappingMut::from_region)
+    }
+
+    /// Maps what an open descriptor refers to, for edits that stay private.
+    pub fn map_cow(&self, file: impl AsDescriptor) -> Result<MappingCow> {
+        self.map_region(&file, Access::CopyOnWrite).map(MappingCow::from_region)
+    }
+
+    /// Memory without a file, shared with the children of a `fork`.
+    pub fn anonymous(&self, len: usize) -> Result<MappingMut> {
+        self.anonymous_region(len, Access::Write).map(MappingMut::from_region)
+    }
+
+    /// Memory without a file, this process's own.
+    pub fn private(&self, len: usize) -> Result<AnonymousMapping> {
+        self.anonymous_region(len, Access::CopyOnWrite).map(AnonymousMapping::from_region)
+    }
+
+    pub(super) fn plan(&self, access: Access) -> Plan {
+        Plan {
+            offset: self.offset,
+            wanted: self.len,
+            reserve: self.reserve,
+            access,
+            executable: self.executable,
+            populate: false,
+            huge: self.huge,
+            sparse: self.sparse,
+        }
+    }
+
+    pub(super) fn is_exclusive(&self) -> bool {
+        self.exclusive
+    }
+
+    pub(super) fn open_region(&self, path: &Path, access: Access) -> Result<Region> {
+        self.check_len().map_err(|error| error.with_path(Some(path)))?;
+        let request = OpenRequest {
+            write: access == Access::Write,
+            create: Create::Never,
+            exclusive: self.exclusive,
+        };
+        let file = sys::file::open(path, request).map_err(|error| error.with_path(Some(path)))?;
+        self.finish(Region::of_file(file, Some(path), self.plan(access))?)
+    }
+
+    fn map_region(&self, file: &impl AsDescriptor, access: Access) -> Result<Region> {
+        self.check_len()?;
+        if self.exclusive {
+            return Err(Error::new(ErrorKind::Unsupported, "map")
+                .with_detail("a file is opened exclusively, by its path, or not at all"));
+        }
+        let file = file.duplicate_descriptor()?;
+        self.finish(Region::of_file(file, None, self.plan(access))?)
+    }
+
+    fn anonymous_region(&self, len: usize, access: Access) -> Result<Region> {
+        if self.offset != 0 || self.len.is_some() || self.exclusive {
+            return Err(Error::new(ErrorKind::Unsupported, "map anonymous memory")
+                .with_detail("offset, length and exclusive opening are for files"));
+        }
+        self.finish(Region::anonymous(len, self.plan(access))?)
+    }
+
+    pub(super) fn check_len(&self) -> Result<()> {
+        match self.len {
+            Some(0) => Err(Error::new(ErrorKind::ZeroLength, "map").with_offset(self.offset)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is to be done with a region once it is there; on failure it is unmapped.
+    pub(super) fn finish(&self, region: Region) -> Result<Region> {
+        if let Some(advice) = self.advice {
+            region.advise(advice)?;
+        }
+        if self.populate {
+            region.populate()?;
+        }
+        if self.lock {
+            region.lock()?;
+        }
+        Ok(region)
+    }
+}

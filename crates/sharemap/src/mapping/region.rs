@@ -1,0 +1,412 @@
+//! Address space that is owned: mapped once, unmapped once.
+
+#![allow(unsafe_code, reason = "owns address space")]
+
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::guard;
+use crate::mapping::flush::FlushState;
+use crate::sys::{
+    self, Access, FileKind, FileStatus, HugePages, MapRequest, Protection, Recovery, Span,
+};
+use crate::view::Backing;
+
+/// What all kinds of mappings have in common; they dereference to it.
+///
+/// It keeps the file open for as long as it lives. Dropping it unmaps and closes: it does not
+/// flush (the system writes what was changed some time later), and it never panics.
+pub struct Region {
+    pub(super) plan: Plan,
+    file: Option<File>,
+    path: Option<Box<Path>>,
+    /// Whether an outsider can take bytes away: regular files only.
+    can_shrink: bool,
+    /// The first byte that the user sees; dangling while `reserved` is 0.
+    base: AtomicPtr<u8>,
+    /// Bytes that the user sees; grows after the bytes are there (`Release`).
+    len: AtomicUsize,
+    /// The address space, from `slack` bytes before `base`; 0: nothing is mapped.
+    reserved: AtomicUsize,
+    /// How much of the address space has been made accessible, from its beginning; never less than
+    /// `slack + len`.
+    mapped: AtomicUsize,
+    /// The file's length when this mapping last looked or changed it.
+    file_len: AtomicU64,
+    pub(super) flush_state: FlushState,
+    /// One at a time grows, protects or freezes.
+    changes: Mutex<Changes>,
+    recovery: Recovery,
+}
+
+/// How a region was asked for: what it takes to map it again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub(super) offset: u64,
+    /// The most to map; `None`: whatever the file has.
+    pub(super) wanted: Option<usize>,
+    /// Address space to keep, if more than the length.
+    pub(super) reserve: usize,
+    pub(super) access: Access,
+    pub(super) executable: bool,
+    pub(super) populate: bool,
+    pub(super) huge: HugePages,
+    /// Growth makes holes instead of setting space aside.
+    pub(super) sparse: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Changes {
+    /// A plain slice of it has been handed out: its protection stays.
+    pub(super) frozen: bool,
+}
+
+impl Region {
+    /// Maps a part of a file, which must have it.
+    pub(super) fn of_file(file: File, path: Option<&Path>, plan: Plan) -> Result<Self> {
+        let named = |error: Error| error.with_path(path);
+        let status = sys::file::status(&file).map_err(named)?;
+        let len = plan.len_in(status).map_err(named)?;
+        let mut region = Self::unmapped(Some(file), path, status, plan);
+        region.place(len)?;
+        Ok(region)
+    }
+
+    /// Maps memory without a file.
+    pub(super) fn anonymous(len: usize, plan: Plan) -> Result<Self> {
+        if len == 0 {
+            return Err(Error::new(ErrorKind::ZeroLength, "map anonymous memory"));
+        }
+        let status = FileStatus { kind: FileKind::Special, len: 0 };
+        let mut region = Self::unmapped(None, None, status, plan);
+        region.place(len)?;
+        Ok(region)
+    }
+
+    /// A region of no bytes, to be placed.
+    pub(super) fn unmapped(
+        file: Option<File>,
+        path: Option<&Path>,
+        status: FileStatus,
+        plan: Plan,
+    ) -> Self {
+        Self {
+            plan,
+            file,
+            path: path.map(Into::into),
+            can_shrink: status.kind == FileKind::Regular,
+            base: AtomicPtr::new(ptr::null_mut()),
+            len: AtomicUsize::new(0),
+            reserved: AtomicUsize::new(0),
+            mapped: AtomicUsize::new(0),
+            file_len: AtomicU64::new(status.len),
+            flush_state: FlushState::default(),
+            changes: Mutex::default(),
+            recovery: guard::recovery(),
+        }
+    }
+
+    /// Maps `len` bytes as planned, and only then gives the old addresses up.
+    pub(super) fn place(&mut self, len: usize) -> Result<()> {
+        let span = self.map_span(len)?;
+        let old = self.take_span();
+        self.adopt(span, len);
+        self.unmap(old)
+    }
+
+    /// The same for another part of the file. After an error it is as it was.
+    pub(super) fn place_at(&mut self, offset: u64, len: usize) -> Result<()> {
+        let before = std::mem::replace(&mut self.plan.offset, offset);
+        let span = self.map_span(len);
+        self.plan.offset = before;
+        let span = span?;
+        let old = self.take_span();
+        self.plan.offset = offset;
+        self.adopt(span, len);
+        self.unmap(old)
+    }
+
+    fn map_span(&self, len: usize) -> Result<Option<Span>> {
+        if len == 0 {
+            // Address space is found when there is something to map.
+            return Ok(None);
+        }
+        let request = self.request(len)?;
+        sys::map::map(&request).map(Some).map_err(|error| self.named(error))
+    }
+
+    /// The request that maps `len` bytes of this region, from a granule on.
+    pub(super) fn request(&self, len: usize) -> Result<MapRequest<'_>> {
+        let slack = self.slack();
+        let total = |len: usize| {
+            len.checked_add(slack).filter(|&sum| isize::try_from(sum).is_ok()).ok_or_else(|| {
+                self.named(Error::new(ErrorKind::AddressSpace, "map")).with_length(len as u64)
+            })
+        };
+        let mapped = total(len)?;
+        Ok(MapRequest {
+            file: self.file.as_ref(),
+            offset: self.plan.offset - slack as u64,
+            len: mapped,
+            reserve: total(self.plan.reserve)?.max(mapped),
+            access: self.plan.access,
+            executable: self.plan.executable,
+            populate: self.plan.populate,
+            huge: self.plan.huge,
+        })
+    }
+
+    /// Takes a span over, of which the user sees `len` bytes; the old one has been taken before.
+    pub(super) fn adopt(&self, span: Option<Span>, len: usize) {
+        if let Some(span) = span {
+            self.base.store(span.base.wrapping_add(self.slack()), Ordering::Relaxed);
+            self.reserved.store(span.reserved, Ordering::Relaxed);
+            self.mapped.store(0, Ordering::Relaxed);
+        }
+        self.mapped.fetch_max(self.slack() + len, Ordering::Relaxed);
+        self.len.store(len, Ordering::Release);
+    }
+
+    pub(super) fn mapped(&self) -> usize {
+        self.mapped.load(Ordering::Relaxed)
+    }
+
+    /// Leaves the region without address space; whoever has the span unmaps it.
+    pub(super) fn take_span(&mut self) -> Option<Span> {
+        let base = self.span_base();
+        *self.len.get_mut() = 0;
+        match std::mem::take(self.reserved.get_mut()) {
+            0 => None,
+            reserved => Some(Span { base, reserved }),
+        }
+    }
+
+    pub(super) fn unmap(&self, span: Option<Span>) -> Result<()> {
+        let Some(span) = span else { return Ok(()) };
+        // SAFETY: the span was this region's own and has been taken from it; views borrow the
+        // region, and it was borrowed exclusively for the taking.
+        unsafe { sys::map::unmap(&span) }.map_err(|error| self.named(error))
+    }
+
+    /// Unmaps, and says whether that went well.
+    pub(super) fn close(mut self) -> Result<()> {
+        let span = self.take_span();
+        self.unmap(span)
+    }
+
+    /// The current address space, without giving it up.
+    pub(super) fn span(&self) -> Option<Span> {
+        match self.reserved.load(Ordering::Relaxed) {
+            0 => None,
+            reserved => Some(Span { base: self.span_base(), reserved }),
+        }
+    }
+
+    /// Bytes between the beginning of the address space and the first that the user sees.
+    pub(super) fn slack(&self) -> usize {
+        (self.plan.offset % sys::map::granularity() as u64) as usize
+    }
+
+    pub(super) fn span_base(&self) -> *mut u8 {
+        self.base.load(Ordering::Relaxed).wrapping_sub(self.slack())
+    }
+
+    /// The first byte that the user sees; where nothing is mapped, an address as aligned as if.
+    pub(crate) fn base(&self) -> *mut u8 {
+        if self.reserved.load(Ordering::Relaxed) == 0 {
+            return ptr::without_provenance_mut(sys::map::granularity());
+        }
+        self.base.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn changes(&self) -> MutexGuard<'_, Changes> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The error with this region's path.
+    #[cold]
+    pub(super) fn named(&self, error: Error) -> Error {
+        error.with_path(self.path())
+    }
+
+    pub(super) fn set_file_len(&self, len: u64) {
+        self.file_len.store(len, Ordering::Relaxed);
+    }
+
+    /// Bytes mapped.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// Whether no bytes are mapped: the file, or the part of it, is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The path it was opened by; `None` for adopted descriptors and anonymous memory.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The open file, for `AsFd` and `AsHandle`; `None` for anonymous memory.
+    #[must_use]
+    pub fn file(&self) -> Option<&File> {
+        self.file.as_ref()
+    }
+
+    /// The offset in the file of the first byte mapped.
+    #[must_use]
+    pub fn file_offset(&self) -> u64 {
+        self.plan.offset
+    }
+
+    /// Bytes that this mapping can grow to without moving. Where nothing is mapped, nothing is
+    /// reserved.
+    #[must_use]
+    pub fn reserved(&self) -> usize {
+        self.reserved.load(Ordering::Relaxed).saturating_sub(self.slack())
+    }
+
+    /// How guarded accesses to this mapping are made.
+    #[must_use]
+    pub fn recovery(&self) -> Recovery {
+        self.recovery
+    }
+
+    /// Whether the file has the length it had when this mapping was made, or last followed it.
+    ///
+    /// Anonymous memory and devices are always current.
+    pub fn is_current(&self) -> Result<bool> {
+        let Some(file) = self.file.as_ref().filter(|_| self.can_shrink) else { return Ok(true) };
+        let status = sys::file::status(file).map_err(|error| self.named(error))?;
+        Ok(status.len == self.file_len.load(Ordering::Relaxed))
+    }
+
+    /// Changes what may be done with the pages of a range (`mprotect`, `VirtualProtect`).
+    ///
+    /// Whole pages change: those that hold the range. What is not allowed afterwards is an error of
+    /// kind [`Fault`](ErrorKind::Fault) where it is tried. A mapping of which a
+    /// [`frozen`](crate::Mapping::frozen) slice was given keeps its protection.
+    pub fn protect(
+        &self,
+        range: impl std::ops::RangeBounds<usize>,
+        protection: Protection,
+    ) -> Result<()> {
+        const OPERATION: &str = "change the protection of";
+        let changes = self.changes();
+        if changes.frozen {
+            return Err(self
+                .named(Error::new(ErrorKind::Busy, OPERATION))
+                .with_detail("a frozen slice of it was given out, which may be in use"));
+        }
+        let Some((_, pages)) = self.pages(range, OPERATION)? else { return Ok(()) };
+        // SAFETY: the pages are in this region's span; all accesses are guarded, and the only
+        // references there can be are those excluded above.
+        unsafe { sys::map::protect(pages.base, pages.len, protection) }
+            .map_err(|error| self.named(error))
+    }
+}
+
+impl Plan {
+    /// Bytes to map of a file in this state.
+    pub(super) fn len_in(&self, status: FileStatus) -> Result<usize> {
+        let error = |kind| {
+            let error = Error::new(kind, "map").with_offset(self.offset);
+            match self.wanted {
+                Some(len) => error.with_length(len as u64),
+                None => error,
+            }
+        };
+        // File offsets are signed on every system.
+        let end = self.offset.checked_add(self.wanted.unwrap_or(0) as u64);
+        let Some(end) = end.filter(|&end| i64::try_from(end).is_ok()) else {
+            return Err(error(ErrorKind::Overflow));
+        };
+        match status.kind {
+            FileKind::Directory => Err(error(ErrorKind::IsDirectory)),
+            FileKind::Special => self.wanted.ok_or_else(|| error(ErrorKind::NoSize)),
+            FileKind::Regular | FileKind::Block => {
+                if self.offset > status.len || end > status.len {
+                    let holds = format!("the file has {} bytes", status.len);
+                    return Err(error(ErrorKind::OutOfBounds).with_detail(holds));
+                }
+                let rest = status.len - self.offset;
+                match self.wanted {
+                    Some(len) => Ok(len),
+                    None => usize::try_from(rest).map_err(|_| {
+                        error(ErrorKind::AddressSpace)
+                            .with_length(rest)
+                            .with_detail("map a part of it, or use a SlidingWindow")
+                    }),
+                }
+            }
+        }
+    }
+
+    /// The same of a file that may have become shorter than what was wanted.
+    pub(super) fn len_left_in(&self, status: FileStatus) -> Result<usize> {
+        if matches!(status.kind, FileKind::Directory | FileKind::Special) {
+            return self.len_in(status);
+        }
+        let rest = usize::try_from(status.len.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        Ok(self.wanted.map_or(rest, |wanted| wanted.min(rest)))
+    }
+}
+
+impl Backing for Region {
+    fn base(&self) -> usize {
+        self.base().expose_provenance()
+    }
+
+    fn origin(&self) -> u64 {
+        self.plan.offset
+    }
+
+    fn path(&self) -> Option<&Path> {
+        self.path()
+    }
+
+    fn recovery(&self) -> Recovery {
+        self.recovery
+    }
+
+    fn available(&self) -> Option<u64> {
+        let file = self.file.as_ref().filter(|_| self.can_shrink)?;
+        let status = sys::file::status(file).ok()?;
+        Some(status.len.saturating_sub(self.plan.offset))
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        let span = self.take_span();
+        // Nobody is left to tell.
+        let _ = self.unmap(span);
+    }
+}
+
+impl Region {
+    pub(super) fn debug(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+        f.debug_struct(name)
+            .field("path", &self.path())
+            .field("offset", &self.file_offset())
+            .field("len", &self.len())
+            .field("access", &self.plan.access)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Region {
+    /// Path, place and access; never contents.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.debug(f, "Region")
+    }
+}

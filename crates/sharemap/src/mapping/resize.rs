@@ -1,0 +1,145 @@
+//! Changing a mapping's length: in place within the reservation, or at new addresses.
+
+#![allow(unsafe_code, reason = "extends address space that it owns")]
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::mapping::create::make_room;
+use crate::mapping::region::Region;
+use crate::sys::{self, FileKind, FileStatus};
+
+impl Region {
+    /// Grows the mapping, and its file where that is shorter, without moving.
+    pub(super) fn grow_in_place(&self, new_len: usize) -> Result<()> {
+        let _changes = self.changes();
+        let len = self.len();
+        if new_len <= len {
+            return Ok(());
+        }
+        if new_len > self.reserved() {
+            let detail = match self.reserved() {
+                0 => "an empty mapping holds no address space: resize it".to_owned(),
+                reserved => format!("{reserved} bytes are reserved"),
+            };
+            return Err(self
+                .named(Error::new(ErrorKind::ExceedsReservation, "grow"))
+                .with_length(new_len as u64)
+                .with_detail(detail));
+        }
+        self.lengthen_file(new_len)?;
+        self.extend_to(new_len)
+    }
+
+    /// Makes bytes of the file that are there already accessible, inside the reservation.
+    fn extend_to(&self, new_len: usize) -> Result<()> {
+        let Some(span) = self.span() else { return Ok(()) };
+        let (mapped, wanted) = (self.mapped(), self.slack() + new_len);
+        if wanted > mapped {
+            let request = self.request(new_len)?;
+            // SAFETY: the span is this region's own and has room for the length.
+            unsafe { sys::map::extend(&span, &request, mapped, wanted) }
+                .map_err(|error| self.named(error))?;
+        }
+        self.adopt(None, new_len);
+        Ok(())
+    }
+
+    /// Makes the file long enough for the mapping; never shorter.
+    fn lengthen_file(&self, new_len: usize) -> Result<()> {
+        let Some(file) = self.file() else { return Ok(()) };
+        let needed = self.file_end(new_len)?;
+        let status = self.sized_status()?;
+        if status.len < needed {
+            make_room(file, needed, self.plan.sparse).map_err(|error| self.named(error))?;
+            self.set_file_len(needed);
+        } else {
+            self.set_file_len(status.len);
+        }
+        Ok(())
+    }
+
+    /// The length of file that a mapping of `len` bytes needs.
+    fn file_end(&self, len: usize) -> Result<u64> {
+        let end = self.plan.offset.checked_add(len as u64);
+        end.filter(|&end| i64::try_from(end).is_ok()).ok_or_else(|| {
+            self.named(Error::new(ErrorKind::Overflow, "resize"))
+                .with_offset(self.plan.offset)
+                .with_length(len as u64)
+        })
+    }
+
+    fn sized_status(&self) -> Result<FileStatus> {
+        let Some(file) = self.file() else {
+            return Ok(FileStatus { kind: FileKind::Special, len: 0 });
+        };
+        let status = sys::file::status(file).map_err(|error| self.named(error))?;
+        if status.kind == FileKind::Regular {
+            return Ok(status);
+        }
+        Err(self
+            .named(Error::new(ErrorKind::Unsupported, "resize"))
+            .with_detail("only regular files and shared memory objects can change their length"))
+    }
+
+    /// Grows or shrinks the mapping together with its file, at other addresses if need be.
+    pub(super) fn resize_to(&mut self, new_len: usize) -> Result<()> {
+        let len = self.len();
+        if new_len == len {
+            return Ok(());
+        }
+        self.plan.wanted = self.plan.wanted.map(|_| new_len);
+        if new_len > len {
+            return self.grow_anyhow(new_len);
+        }
+        let Some(file) = self.file() else {
+            return self.shrink_anonymous(new_len);
+        };
+        let status = self.sized_status()?;
+        // What lies behind a mapping of the middle of a file is not its to cut off.
+        let cuts = status.len == self.file_end(len)?;
+        if !cuts {
+            return self.place(new_len);
+        }
+        let new_end = self.file_end(new_len)?;
+        // Some systems shorten no file that is mapped, and bytes cut off are not to be reachable:
+        // the addresses go first.
+        let file = sys::file::duplicate(file).map_err(|error| self.named(error))?;
+        let span = self.take_span();
+        self.unmap(span)?;
+        let cut = sys::file::set_len(&file, new_end).map_err(|error| self.named(error));
+        let (len, end) = if cut.is_ok() { (new_len, new_end) } else { (len, status.len) };
+        self.set_file_len(end);
+        self.place(len)?;
+        cut
+    }
+
+    fn grow_anyhow(&mut self, new_len: usize) -> Result<()> {
+        if new_len <= self.reserved() || self.file().is_none() {
+            return self.grow_in_place(new_len);
+        }
+        let before = self.sized_status()?.len;
+        self.lengthen_file(new_len)?;
+        self.place(new_len).inspect_err(|_| {
+            let file = self.file();
+            if file.is_some_and(|file| sys::file::set_len(file, before).is_ok()) {
+                self.set_file_len(before);
+            }
+        })
+    }
+
+    /// The address space stays; the pages that go read as zeros when they come back.
+    fn shrink_anonymous(&mut self, new_len: usize) -> Result<()> {
+        self.forget(new_len..self.len())?;
+        self.adopt(None, new_len);
+        Ok(())
+    }
+
+    /// Maps what the file has now, anew.
+    pub(super) fn follow(&mut self) -> Result<()> {
+        let Some(file) = self.file() else { return Ok(()) };
+        let status = sys::file::status(file).map_err(|error| self.named(error))?;
+        let len = self.plan.len_left_in(status).map_err(|error| self.named(error))?;
+        self.place(len)?;
+        self.set_file_len(status.len);
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! Files larger than one wants mapped, a part at a time.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::Element;
+use crate::mapping::{MapOptions, Region};
+use crate::sys::{self, Access, AsDescriptor, Create, OpenRequest};
+use crate::view::View;
+
+/// A read-only window that slides over a file: at most so many bytes of it are mapped at a time.
+///
+/// A view borrows the window, so that it cannot slide away from under it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let path = std::env::temp_dir().join(format!("sharemap-window-{}", std::process::id()));
+/// # std::fs::write(&path, vec![7; 100_000])?;
+/// use sharemap::SlidingWindow;
+///
+/// let mut window = SlidingWindow::open(&path, 16 << 10)?;
+/// let mut sum = 0;
+/// for offset in (0..window.len()).step_by(1000) {
+///     sum += u64::from(window.view::<u8>(offset, 1)?.get(0)?);
+/// }
+/// assert_eq!(sum, 700);
+/// # std::fs::remove_file(&path)?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct SlidingWindow {
+    region: Region,
+    window: usize,
+    file_len: u64,
+}
+
+impl SlidingWindow {
+    /// Opens a file, of which at most `window` bytes (in whole pages) are to be mapped at a time.
+    pub fn open(path: impl AsRef<Path>, window: usize) -> Result<Self> {
+        let path = path.as_ref();
+        let request = OpenRequest { write: false, create: Create::Never, exclusive: false };
+        let file = sys::file::open(path, request).map_err(|e| e.with_path(Some(path)))?;
+        Self::over(file, Some(path), window)
+    }
+
+    /// The same over what an open descriptor refers to.
+    pub fn map(file: impl AsDescriptor, window: usize) -> Result<Self> {
+        Self::over(file.duplicate_descriptor()?, None, window)
+    }
+
+    fn over(file: std::fs::File, path: Option<&Path>, window: usize) -> Result<Self> {
+        let named = |error: Error| error.with_path(path);
+        if window == 0 {
+            return Err(named(Error::new(ErrorKind::ZeroLength, "map a window of")));
+        }
+        let status = sys::file::status(&file).map_err(named)?;
+        let plan = MapOptions::new().plan(Access::Read);
+        // Directories and files without a size are refused as for a whole mapping.
+        match plan.len_in(status) {
+            Err(error) if error.kind() != ErrorKind::AddressSpace => return Err(named(error)),
+            _ => {}
+        }
+        let region = Region::unmapped(Some(file), path, status, plan);
+        Ok(Self { region, window, file_len: status.len })
+    }
+
+    /// The file's length, as it was when it was opened or last found too short.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.file_len
+    }
+
+    /// Whether the file is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.file_len == 0
+    }
+
+    /// Bytes mapped now.
+    #[must_use]
+    pub fn mapped(&self) -> usize {
+        self.region.len()
+    }
+
+    /// The path it was opened by.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.region.path()
+    }
+
+    /// `count` elements from byte `offset` of the file on; the window moves there if it must, and
+    /// is larger than usual for as long as one view needs more than it holds.
+    pub fn view<T: Element>(&mut self, offset: u64, count: usize) -> Result<View<'_, T>> {
+        let error = |region: &Region, kind| {
+            region.named(Error::new(kind, "view")).with_offset(offset).with_length(count as u64)
+        };
+        let bytes = count.checked_mul(size_of::<T>());
+        let Some((bytes, end)) = bytes.and_then(|b| Some((b, offset.checked_add(b as u64)?)))
+        else {
+            return Err(error(&self.region, ErrorKind::Overflow));
+        };
+        if end > self.file_len {
+            self.measure()?;
+        }
+        if end > self.file_len {
+            return Err(error(&self.region, ErrorKind::OutOfBounds)
+                .with_detail(format!("the file has {} bytes", self.file_len)));
+        }
+        let mapped = self.region.file_range();
+        if offset < mapped.start || end > mapped.end {
+            self.slide(offset, bytes, offset < mapped.start)?;
+        }
+        let at = offset - self.region.file_offset();
+        self.region.view_at(at as usize, count)
+    }
+
+    fn measure(&mut self) -> Result<()> {
+        if let Some(file) = self.region.file() {
+            let status = sys::file::status(file).map_err(|error| self.region.named(error))?;
+            self.file_len = status.len;
+            self.region.set_file_len(status.len);
+        }
+        Ok(())
+    }
+
+    /// Maps a window that holds `bytes` bytes from `offset` on, with its room ahead in the
+    /// direction of travel.
+    fn slide(&mut self, offset: u64, bytes: usize, backwards: bool) -> Result<()> {
+        let unit = sys::map::granularity() as u64;
+        let window = self.window as u64;
+        let first = match backwards {
+            true => (offset + bytes as u64).saturating_sub(window).min(offset),
+            false => offset,
+        };
+        let first = first / unit * unit;
+        // At least what is asked for, with what comes before it in its granule.
+        let needed = offset + bytes as u64 - first;
+        let len = needed.max(window).min(self.file_len - first);
+        let Ok(len) = usize::try_from(len) else {
+            return Err(self.region.named(Error::new(ErrorKind::AddressSpace, "map")));
+        };
+        self.region.place_at(first, len)
+    }
+}
+
+impl fmt::Debug for SlidingWindow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.region.debug(f, "SlidingWindow")
+    }
+}
