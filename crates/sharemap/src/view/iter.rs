@@ -31,6 +31,19 @@ impl<'a, T: Element> Iter<'a, T> {
         Self { view, next: 0 }
     }
 
+    /// The next element where it faulted, is invalid, or is to be read by a system call; and the
+    /// end.
+    #[cold]
+    #[inline(never)]
+    fn next_by_call(&mut self) -> Option<Result<T>> {
+        if self.next >= self.view.len {
+            return None;
+        }
+        let item = self.view.get(self.next);
+        self.next = if item.is_ok() { self.next + 1 } else { self.view.len };
+        Some(item)
+    }
+
     const PER_BUFFER: usize = 256 / if size_of::<T>() == 0 { 1 } else { size_of::<T>() };
 
     /// Folds until the function returns an error. As fast as over a slice.
@@ -103,12 +116,18 @@ impl<T: Element> Iterator for Iter<'_, T> {
 
     #[inline]
     fn next(&mut self) -> Option<Result<T>> {
-        if self.next >= self.view.len {
-            return None;
+        if self.next < self.view.in_place {
+            let mut fault = 0;
+            // SAFETY: within the view, whose memory the backing keeps.
+            let value = unsafe { guard::load::<T>(self.view.at(self.next), &mut fault) };
+            if fault == 0 {
+                if let Some(value) = checked(value) {
+                    self.next += 1;
+                    return Some(Ok(value));
+                }
+            }
         }
-        let item = self.view.get(self.next);
-        self.next = if item.is_ok() { self.next + 1 } else { self.view.len };
-        Some(item)
+        self.next_by_call()
     }
 
     #[inline]
