@@ -1,0 +1,118 @@
+//! A module imports only from modules to its left, and only `sys` knows the operating system.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The layers, bottom first.
+const LAYERS: [&str; 6] = ["error", "layout", "sys", "guard", "view", "mapping"];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Each source file of the crate with the layer it belongs to; `lib.rs` belongs to none.
+fn files() -> Vec<(Option<usize>, PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    sources(&root, &mut paths);
+    assert!(paths.len() > 20, "only {} source files found", paths.len());
+    paths
+        .into_iter()
+        .map(|path| {
+            let relative = path.strip_prefix(&root).unwrap().to_path_buf();
+            let first = relative.iter().next().unwrap().to_str().unwrap();
+            let noun = first.trim_end_matches(".rs");
+            let layer = LAYERS.iter().position(|layer| *layer == noun);
+            assert!(layer.is_some() || noun == "lib", "{} is in no layer", relative.display());
+            let text = fs::read_to_string(&path).unwrap();
+            (layer, relative, text)
+        })
+        .collect()
+}
+
+/// The layers that a line names as `crate::LAYER`, also inside braces.
+fn named(line: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    for part in line.split("crate::").skip(1) {
+        let part = part.trim_start_matches('{');
+        for item in part.split(',') {
+            let word = item.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+            names.push(word);
+            if !line.contains("crate::{") {
+                break;
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn modules_import_from_the_left_only() {
+    let mut imports = 0;
+    for (layer, path, text) in files() {
+        let Some(layer) = layer else { continue };
+        for (number, line) in text.lines().enumerate() {
+            let code = line.trim_start();
+            if code.starts_with("//") {
+                continue;
+            }
+            for name in named(line) {
+                let Some(other) = LAYERS.iter().position(|layer| *layer == name) else {
+                    continue;
+                };
+                imports += 1;
+                assert!(
+                    other <= layer,
+                    "{}:{}: `{}` is above `{}`: {line}",
+                    path.display(),
+                    number + 1,
+                    LAYERS[other],
+                    LAYERS[layer],
+                );
+            }
+        }
+    }
+    assert!(imports > 30, "only {imports} imports found: has their form changed?");
+}
+
+#[test]
+fn only_sys_knows_the_operating_system() {
+    let conditions = ["target_os", "cfg(unix", "cfg(windows", "cfg(not(unix", "cfg(not(windows"];
+    for (layer, path, text) in files() {
+        if layer.is_some_and(|layer| LAYERS[layer] == "sys") {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            assert!(
+                !conditions.iter().any(|condition| line.contains(condition)),
+                "{}:{}: {line}",
+                path.display(),
+                number + 1
+            );
+        }
+    }
+}
+
+#[test]
+fn backends_have_the_same_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sys");
+    let names = |backend: &str| {
+        let mut names: Vec<_> = fs::read_dir(root.join(backend))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    let linux = names("linux");
+    assert!(linux.contains(&"fault.rs".to_string()));
+    assert_eq!(linux, names("macos"));
+    assert_eq!(linux, names("windows"));
+}
