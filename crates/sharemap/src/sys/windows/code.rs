@@ -1,0 +1,69 @@
+//! From `GetLastError` to [`ErrorKind`], where the operation makes no difference.
+
+use std::io;
+
+use windows_sys::Win32::Foundation as codes;
+
+use crate::error::{Error, ErrorKind};
+
+/// The error of a call that has just failed in `operation`.
+#[cold]
+pub(crate) fn last(operation: &'static str) -> Error {
+    from_io(operation, io::Error::last_os_error())
+}
+
+#[cold]
+pub(crate) fn from_io(operation: &'static str, source: io::Error) -> Error {
+    let code = source.raw_os_error().unwrap_or(0) as u32;
+    let error = Error::new(kind(code), operation).with_source(source);
+    match code {
+        codes::ERROR_USER_MAPPED_FILE => error.with_detail(
+            "Windows does not shorten, empty or punch a file while a part of it is mapped, here or \
+             in another process: release the mappings first",
+        ),
+        codes::ERROR_SHARING_VIOLATION => error.with_detail(
+            "another handle has it open in a way that excludes this (share mode): close it first",
+        ),
+        codes::ERROR_PRIVILEGE_NOT_HELD => {
+            error.with_detail("the account lacks the privilege for it")
+        }
+        codes::ERROR_COMMITMENT_LIMIT | codes::ERROR_COMMITMENT_MINIMUM => {
+            error.with_detail("memory and paging files together cannot hold it")
+        }
+        _ => error,
+    }
+}
+
+fn kind(code: u32) -> ErrorKind {
+    match code {
+        codes::ERROR_FILE_NOT_FOUND
+        | codes::ERROR_PATH_NOT_FOUND
+        | codes::ERROR_INVALID_DRIVE
+        | codes::ERROR_BAD_NETPATH
+        | codes::ERROR_BAD_NET_NAME => ErrorKind::NotFound,
+        codes::ERROR_FILE_EXISTS | codes::ERROR_ALREADY_EXISTS => ErrorKind::AlreadyExists,
+        codes::ERROR_ACCESS_DENIED | codes::ERROR_PRIVILEGE_NOT_HELD => ErrorKind::PermissionDenied,
+        codes::ERROR_WRITE_PROTECT => ErrorKind::NotWritable,
+        codes::ERROR_DISK_FULL
+        | codes::ERROR_HANDLE_DISK_FULL
+        | codes::ERROR_DISK_QUOTA_EXCEEDED
+        | codes::ERROR_NOT_ENOUGH_QUOTA
+        | codes::ERROR_FILE_TOO_LARGE => ErrorKind::NoSpace,
+        codes::ERROR_NOT_ENOUGH_MEMORY
+        | codes::ERROR_OUTOFMEMORY
+        | codes::ERROR_COMMITMENT_LIMIT
+        | codes::ERROR_COMMITMENT_MINIMUM => ErrorKind::AddressSpace,
+        codes::ERROR_TOO_MANY_OPEN_FILES | codes::ERROR_NO_SYSTEM_RESOURCES => {
+            ErrorKind::TooManyFiles
+        }
+        codes::ERROR_USER_MAPPED_FILE
+        | codes::ERROR_SHARING_VIOLATION
+        | codes::ERROR_LOCK_VIOLATION => ErrorKind::Busy,
+        codes::ERROR_WORKING_SET_QUOTA => ErrorKind::LockLimit,
+        codes::ERROR_NOT_SUPPORTED
+        | codes::ERROR_INVALID_FUNCTION
+        | codes::ERROR_CALL_NOT_IMPLEMENTED => ErrorKind::Unsupported,
+        codes::ERROR_INVALID_ADDRESS | codes::ERROR_NOACCESS => ErrorKind::Fault,
+        _ => ErrorKind::Io,
+    }
+}

@@ -1,0 +1,310 @@
+//! Opening, sizing and asking about files.
+
+#![allow(unsafe_code, reason = "calls that std does not have")]
+
+use std::ffi::c_void;
+use std::fs::{File, OpenOptions};
+use std::ops::Range;
+use std::os::windows::fs::{MetadataExt, OpenOptionsExt};
+use std::os::windows::io::{AsHandle, AsRawHandle};
+use std::path::Path;
+use std::ptr;
+
+use windows_sys::Win32::Foundation::{
+    ERROR_ACCESS_DENIED, ERROR_INVALID_PARAMETER, ERROR_MORE_DATA, HANDLE,
+};
+use windows_sys::Win32::Storage::FileSystem::{
+    FILE_ALLOCATION_INFO, FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_READONLY,
+    FILE_END_OF_FILE_INFO, FILE_INFO_BY_HANDLE_CLASS, FILE_STANDARD_INFO, FILE_TYPE_DISK,
+    FileAllocationInfo, FileEndOfFileInfo, FileStandardInfo, GetFileInformationByHandleEx,
+    GetFileType, GetVolumeInformationByHandleW, SetFileInformationByHandle,
+};
+use windows_sys::Win32::System::IO::DeviceIoControl;
+use windows_sys::Win32::System::Ioctl::{
+    FILE_ALLOCATED_RANGE_BUFFER, FILE_ZERO_DATA_INFORMATION, FSCTL_QUERY_ALLOCATED_RANGES,
+    FSCTL_SET_SPARSE, FSCTL_SET_ZERO_DATA,
+};
+
+use super::code;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::{CacheStatus, Create, FileKind, FileStatus, OpenRequest};
+
+/// What has a descriptor: files, devices, borrowed and owned handles.
+///
+/// Implemented for everything that is [`AsHandle`] (on Unix `AsFd`); there is nothing to implement.
+pub trait AsDescriptor: AsHandle {
+    /// A handle of its own for the same open file, which child processes do not inherit.
+    #[doc(hidden)]
+    fn duplicate_descriptor(&self) -> Result<File>;
+}
+
+impl<T: AsHandle> AsDescriptor for T {
+    fn duplicate_descriptor(&self) -> Result<File> {
+        self.as_handle()
+            .try_clone_to_owned()
+            .map(File::from)
+            .map_err(|error| code::from_io("duplicate the handle", error))
+    }
+}
+
+/// A second handle of the same open file.
+pub(crate) fn duplicate(file: &File) -> Result<File> {
+    file.duplicate_descriptor()
+}
+
+pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(request.write);
+    match request.create {
+        Create::Never => {}
+        Create::New => drop(options.create_new(true)),
+        Create::Truncate => drop(options.create(true).truncate(true)),
+        Create::IfMissing => drop(options.create(true)),
+    }
+    if request.exclusive {
+        options.share_mode(0);
+    }
+    options.open(path).map_err(|source| {
+        let denied = source.raw_os_error() == Some(ERROR_ACCESS_DENIED as i32);
+        let error = code::from_io("open", source);
+        match std::fs::metadata(path).map(|metadata| metadata.file_attributes()) {
+            Ok(attributes) if denied && attributes & FILE_ATTRIBUTE_DIRECTORY != 0 => {
+                error.with_kind(ErrorKind::IsDirectory)
+            }
+            Ok(attributes)
+                if denied && request.write && attributes & FILE_ATTRIBUTE_READONLY != 0 =>
+            {
+                error
+                    .with_kind(ErrorKind::NotWritable)
+                    .with_detail("it may be read: map it read-only or copy-on-write")
+            }
+            Ok(_) if denied && request.write && File::open(path).is_ok() => error
+                .with_kind(ErrorKind::NotWritable)
+                .with_detail("it may be read: map it read-only or copy-on-write"),
+            _ => error,
+        }
+    })
+}
+
+fn handle(file: &File) -> HANDLE {
+    file.as_raw_handle()
+}
+
+/// Kind and length. Disks and volumes as such are special: Windows does not map them.
+pub(crate) fn status(file: &File) -> Result<FileStatus> {
+    // SAFETY: a question about an open handle.
+    if unsafe { GetFileType(handle(file)) } != FILE_TYPE_DISK {
+        return Ok(FileStatus { kind: FileKind::Special, len: 0 });
+    }
+    let mut info = FILE_STANDARD_INFO::default();
+    // SAFETY: the buffer is of the kind and size that the class asks for.
+    let known = unsafe {
+        GetFileInformationByHandleEx(
+            handle(file),
+            FileStandardInfo,
+            (&raw mut info).cast(),
+            size_of::<FILE_STANDARD_INFO>() as u32,
+        )
+    };
+    if known == 0 {
+        let error = code::last("ask the size of");
+        // What is a disk to the system and has no such information is a volume.
+        return match error.os_code().map(|code| code as u32) {
+            Some(ERROR_INVALID_PARAMETER) => Ok(FileStatus { kind: FileKind::Special, len: 0 }),
+            _ => Err(error),
+        };
+    }
+    Ok(if info.Directory {
+        FileStatus { kind: FileKind::Directory, len: 0 }
+    } else {
+        FileStatus { kind: FileKind::Regular, len: info.EndOfFile as u64 }
+    })
+}
+
+fn set_information<T>(file: &File, class: FILE_INFO_BY_HANDLE_CLASS, information: &T) -> bool {
+    // SAFETY: the buffer is of the kind that the class asks for, which the callers below see to.
+    unsafe {
+        SetFileInformationByHandle(
+            handle(file),
+            class,
+            ptr::from_ref(information).cast(),
+            size_of::<T>() as u32,
+        ) != 0
+    }
+}
+
+fn signed(len: u64) -> Result<i64> {
+    i64::try_from(len).map_err(|_| {
+        Error::new(ErrorKind::NoSpace, "change the length of")
+            .with_length(len)
+            .with_detail("no file can be that long")
+    })
+}
+
+#[cold]
+fn size_error(operation: &'static str, len: u64) -> Error {
+    let error = code::last(operation).with_length(len);
+    match error.os_code().map(|code| code as u32) {
+        Some(ERROR_ACCESS_DENIED) => error
+            .with_kind(ErrorKind::NotWritable)
+            .with_detail("the handle was not opened for writing"),
+        // The length is more than the file system can express.
+        Some(ERROR_INVALID_PARAMETER) => error.with_kind(ErrorKind::NoSpace),
+        _ => error,
+    }
+}
+
+/// Changes the length. A file of which a part is mapped can only grow.
+pub(crate) fn set_len(file: &File, len: u64) -> Result<()> {
+    let information = FILE_END_OF_FILE_INFO { EndOfFile: signed(len)? };
+    if set_information(file, FileEndOfFileInfo, &information) {
+        Ok(())
+    } else {
+        Err(size_error("change the length of", len))
+    }
+}
+
+/// Grows to `len` with the clusters set aside first, so that a full disk changes nothing.
+pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
+    if status(file)?.len >= len {
+        return Ok(());
+    }
+    let information = FILE_ALLOCATION_INFO { AllocationSize: signed(len)? };
+    if !set_information(file, FileAllocationInfo, &information) {
+        return Err(size_error("allocate", len));
+    }
+    set_len(file, len)
+}
+
+fn control(file: &File, code: u32, input: *const c_void, input_len: u32) -> bool {
+    let mut returned = 0;
+    // SAFETY: the callers give the input that the code asks for; nothing comes back.
+    unsafe {
+        DeviceIoControl(
+            handle(file),
+            code,
+            input,
+            input_len,
+            ptr::null_mut(),
+            0,
+            &mut returned,
+            ptr::null_mut(),
+        ) != 0
+    }
+}
+
+/// Makes the file sparse if it is not, and gives the range back to the file system.
+pub(crate) fn punch_hole(file: &File, range: Range<u64>) -> Result<()> {
+    const OPERATION: &str = "punch a hole into";
+    let unsupported = |error: Error| match error.kind() {
+        ErrorKind::Unsupported | ErrorKind::Io => error
+            .with_kind(ErrorKind::Unsupported)
+            .with_detail("its file system has no sparse files"),
+        _ => error,
+    };
+    if !control(file, FSCTL_SET_SPARSE, ptr::null(), 0) {
+        return Err(unsupported(code::last(OPERATION)));
+    }
+    let zero = FILE_ZERO_DATA_INFORMATION {
+        FileOffset: signed(range.start)?,
+        BeyondFinalZero: signed(range.end)?,
+    };
+    let size = size_of::<FILE_ZERO_DATA_INFORMATION>() as u32;
+    if control(file, FSCTL_SET_ZERO_DATA, (&raw const zero).cast(), size) {
+        return Ok(());
+    }
+    Err(unsupported(code::last(OPERATION)).with_offset(range.start))
+}
+
+/// The ranges that have clusters.
+pub(crate) fn data_extents(file: &File, len: u64) -> Result<Vec<Range<u64>>> {
+    const AT_A_TIME: usize = 64;
+    let mut extents: Vec<Range<u64>> = Vec::new();
+    let mut from = 0;
+    while from < len {
+        let asked =
+            FILE_ALLOCATED_RANGE_BUFFER { FileOffset: signed(from)?, Length: signed(len - from)? };
+        let mut found = [FILE_ALLOCATED_RANGE_BUFFER::default(); AT_A_TIME];
+        let mut bytes = 0;
+        // SAFETY: one range in, and room for as many as the size says out.
+        let all = unsafe {
+            DeviceIoControl(
+                handle(file),
+                FSCTL_QUERY_ALLOCATED_RANGES,
+                (&raw const asked).cast(),
+                size_of_val(&asked) as u32,
+                found.as_mut_ptr().cast(),
+                size_of_val(&found) as u32,
+                &mut bytes,
+                ptr::null_mut(),
+            )
+        } != 0;
+        if !all {
+            let error = code::last("list the data of");
+            match error.os_code().map(|code| code as u32) {
+                Some(ERROR_MORE_DATA) => {}
+                // A file system without sparse files: everything is data.
+                _ if error.kind() == ErrorKind::Unsupported => return Ok(vec![0..len]),
+                _ => return Err(error),
+            }
+        }
+        let found = &found[..bytes as usize / size_of::<FILE_ALLOCATED_RANGE_BUFFER>()];
+        for range in found {
+            let start = range.FileOffset as u64;
+            let end = start.saturating_add(range.Length as u64).min(len);
+            match extents.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ if start < end => extents.push(start..end),
+                _ => {}
+            }
+        }
+        match extents.last() {
+            Some(last) if !all && last.end > from => from = last.end,
+            _ => break,
+        }
+    }
+    Ok(extents)
+}
+
+pub(crate) fn cache_status(_: &File, _: Range<u64>) -> Result<CacheStatus> {
+    Err(Error::new(ErrorKind::Unsupported, "ask for the cached pages of")
+        .with_detail("Windows does not tell what its file cache holds"))
+}
+
+pub(crate) fn evict(_: &File, _: Range<u64>) -> Result<()> {
+    Err(Error::new(ErrorKind::Unsupported, "evict")
+        .with_detail("Windows has no call that drops a file's cached pages"))
+}
+
+/// `FlushFileBuffers`: data and metadata, and the drive's own cache.
+pub(crate) fn sync_data(file: &File) -> Result<()> {
+    file.sync_data()
+        .map_err(|error| code::from_io("flush", error).with_kind(ErrorKind::FlushFailed))
+}
+
+pub(crate) fn file_system(file: &File) -> Result<String> {
+    const ROOM: usize = 64;
+    let mut name = [0u16; ROOM];
+    // SAFETY: everything but the name is left out; its room is stated.
+    let known = unsafe {
+        GetVolumeInformationByHandleW(
+            handle(file),
+            ptr::null_mut(),
+            0,
+            ptr::null_mut(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            name.as_mut_ptr(),
+            ROOM as u32,
+        )
+    };
+    if known == 0 {
+        return Err(code::last("ask the file system of"));
+    }
+    let len = name.iter().position(|&unit| unit == 0).unwrap_or(ROOM);
+    Ok(String::from_utf16_lossy(&name[..len]))
+}
+
+pub(crate) fn immutable(_: &File) -> std::result::Result<(), String> {
+    Err("Windows has no seals: whoever may write the file can change it under a reference".into())
+}

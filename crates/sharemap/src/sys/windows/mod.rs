@@ -1,0 +1,8 @@
+//! Windows 10 and later.
+
+pub(crate) mod code;
+pub(crate) mod fault;
+pub(crate) mod file;
+pub(crate) mod map;
+pub(crate) mod process;
+mod section;

@@ -1,0 +1,300 @@
+//! Sections, their views, and the walk over an address range.
+
+#![allow(unsafe_code, reason = "calls that make and unmake address space")]
+
+use std::ffi::{CStr, c_void};
+use std::fs::File;
+use std::mem::transmute;
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::ptr;
+use std::sync::OnceLock;
+
+use windows_sys::Win32::Foundation::{
+    ERROR_ACCESS_DENIED, GENERIC_EXECUTE, GENERIC_READ, GENERIC_WRITE, GetLastError, HANDLE,
+    INVALID_HANDLE_VALUE,
+};
+use windows_sys::Win32::Storage::FileSystem::{
+    FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE, ReOpenFile,
+};
+use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
+use windows_sys::Win32::System::Memory::{
+    CreateFileMappingW, FILE_MAP, FILE_MAP_COPY, FILE_MAP_EXECUTE, FILE_MAP_READ, FILE_MAP_WRITE,
+    MEM_FREE, MEM_MAPPED, MEM_PRESERVE_PLACEHOLDER, MEM_RELEASE, MEM_REPLACE_PLACEHOLDER,
+    MEM_RESERVE, MEM_RESERVE_PLACEHOLDER, MEMORY_BASIC_INFORMATION, MEMORY_MAPPED_VIEW_ADDRESS,
+    MapViewOfFile, PAGE_EXECUTE_READ, PAGE_EXECUTE_READWRITE, PAGE_EXECUTE_WRITECOPY,
+    PAGE_NOACCESS, PAGE_PROTECTION_FLAGS, PAGE_READONLY, PAGE_READWRITE, PAGE_WRITECOPY,
+    SEC_COMMIT, SEC_LARGE_PAGES, SEC_RESERVE, UnmapViewOfFile, VirtualFree, VirtualQuery,
+};
+use windows_sys::Win32::System::Threading::GetCurrentProcess;
+use windows_sys::core::w;
+
+use super::code;
+use crate::error::{Error, Result};
+use crate::sys::{Access, HugePages, MapRequest};
+
+/// What a request means as a page protection.
+pub(super) fn protection(access: Access, executable: bool) -> PAGE_PROTECTION_FLAGS {
+    match (access, executable) {
+        (Access::Read, false) => PAGE_READONLY,
+        (Access::Read, true) => PAGE_EXECUTE_READ,
+        (Access::Write, false) => PAGE_READWRITE,
+        (Access::Write, true) => PAGE_EXECUTE_READWRITE,
+        (Access::CopyOnWrite, false) => PAGE_WRITECOPY,
+        (Access::CopyOnWrite, true) => PAGE_EXECUTE_WRITECOPY,
+    }
+}
+
+/// A section object: what views are views of. They outlive it.
+pub(super) struct Section(OwnedHandle);
+
+impl Section {
+    /// Of the file as long as it is now.
+    pub(super) fn of_file(file: &File, access: Access, executable: bool) -> Result<Self> {
+        let protection = protection(access, executable);
+        match Self::create(file.as_raw_handle(), protection, 0) {
+            // Handles are rarely opened for execution; the file may allow it all the same.
+            None if executable && last_code() == ERROR_ACCESS_DENIED => {
+                let file = reopen_for_execution(file, access)?;
+                Self::create(file.as_raw_handle(), protection, 0)
+            }
+            section => section,
+        }
+        .ok_or_else(|| code::last("map"))
+    }
+
+    /// Of the paging file. Executable views ask for it here too.
+    pub(super) fn anonymous(request: &MapRequest<'_>) -> Result<Self> {
+        let protection = protection(Access::Write, request.executable);
+        // What may grow is committed as it grows.
+        let kind = match request.huge {
+            HugePages::Reserved => SEC_COMMIT | SEC_LARGE_PAGES,
+            _ if request.reserve > request.len => SEC_RESERVE,
+            _ => SEC_COMMIT,
+        };
+        Self::create(INVALID_HANDLE_VALUE, protection | kind, request.reserve as u64)
+            .ok_or_else(|| code::last("map"))
+    }
+
+    /// `len` is 0 for all of a file. A null handle is no section.
+    fn create(file: HANDLE, protection: PAGE_PROTECTION_FLAGS, len: u64) -> Option<Self> {
+        // SAFETY: an open handle or none; no name and no security attributes.
+        unsafe {
+            let section = CreateFileMappingW(
+                file,
+                ptr::null(),
+                protection,
+                (len >> 32) as u32,
+                len as u32,
+                ptr::null(),
+            );
+            (!section.is_null()).then(|| Self(OwnedHandle::from_raw_handle(section)))
+        }
+    }
+
+    /// A view wherever there is room.
+    pub(super) fn view(&self, request: &MapRequest<'_>, len: usize) -> Option<*mut u8> {
+        let mut access: FILE_MAP = match request.access {
+            Access::Read => FILE_MAP_READ,
+            Access::Write => FILE_MAP_READ | FILE_MAP_WRITE,
+            Access::CopyOnWrite => FILE_MAP_COPY,
+        };
+        if request.executable {
+            access |= FILE_MAP_EXECUTE;
+        }
+        let (high, low) = ((request.offset >> 32) as u32, request.offset as u32);
+        // SAFETY: new address space, which is nobody's.
+        let view = unsafe { MapViewOfFile(self.0.as_raw_handle(), access, high, low, len) };
+        (!view.Value.is_null()).then_some(view.Value.cast())
+    }
+
+    /// A view in place of a placeholder of exactly this size.
+    ///
+    /// # Safety
+    /// The placeholder belongs to the caller.
+    pub(super) unsafe fn view_at(
+        &self,
+        calls: &Placeholders,
+        base: *mut u8,
+        offset: u64,
+        len: usize,
+        protection: PAGE_PROTECTION_FLAGS,
+    ) -> bool {
+        // SAFETY: replaces the caller's placeholder and nothing else.
+        unsafe {
+            let view = (calls.map_view)(
+                self.0.as_raw_handle(),
+                GetCurrentProcess(),
+                base.cast(),
+                offset,
+                len,
+                MEM_REPLACE_PLACEHOLDER,
+                protection,
+                ptr::null_mut(),
+                0,
+            );
+            !view.Value.is_null()
+        }
+    }
+}
+
+pub(super) fn last_code() -> u32 {
+    // SAFETY: a number of this thread.
+    unsafe { GetLastError() }
+}
+
+fn reopen_for_execution(file: &File, access: Access) -> Result<OwnedHandle> {
+    let write = if access == Access::Write { GENERIC_WRITE } else { 0 };
+    // SAFETY: an open handle; the new one is owned by nobody else.
+    unsafe {
+        let handle = ReOpenFile(
+            file.as_raw_handle(),
+            GENERIC_READ | GENERIC_EXECUTE | write,
+            FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+            0,
+        );
+        if handle == INVALID_HANDLE_VALUE {
+            return Err(execution_denied(code::last("map")));
+        }
+        Ok(OwnedHandle::from_raw_handle(handle))
+    }
+}
+
+fn execution_denied(error: Error) -> Error {
+    error.with_detail("the file may not be executed, or is open in a way that excludes it")
+}
+
+type VirtualAlloc2 = unsafe extern "system" fn(
+    HANDLE,
+    *const c_void,
+    usize,
+    u32,
+    u32,
+    *mut c_void,
+    u32,
+) -> *mut c_void;
+type MapViewOfFile3 = unsafe extern "system" fn(
+    HANDLE,
+    HANDLE,
+    *const c_void,
+    u64,
+    usize,
+    u32,
+    u32,
+    *mut c_void,
+    u32,
+) -> MEMORY_MAPPED_VIEW_ADDRESS;
+
+/// The calls that reserve address space for views to come, from Windows 10 1803 on.
+pub(super) struct Placeholders {
+    allocate: VirtualAlloc2,
+    map_view: MapViewOfFile3,
+}
+
+impl Placeholders {
+    pub(super) fn get() -> Option<&'static Self> {
+        static CALLS: OnceLock<Option<Placeholders>> = OnceLock::new();
+        CALLS
+            .get_or_init(|| {
+                // SAFETY: the system's own functions, of these types by its documentation.
+                unsafe {
+                    let module = GetModuleHandleW(w!("kernelbase.dll"));
+                    if module.is_null() {
+                        return None;
+                    }
+                    let find = |name: &CStr| GetProcAddress(module, name.as_ptr().cast());
+                    Some(Self {
+                        allocate: transmute::<_, VirtualAlloc2>(find(c"VirtualAlloc2")?),
+                        map_view: transmute::<_, MapViewOfFile3>(find(c"MapViewOfFile3")?),
+                    })
+                }
+            })
+            .as_ref()
+    }
+
+    pub(super) fn reserve(&self, len: usize) -> Option<*mut u8> {
+        // SAFETY: new address space, which is nobody's.
+        let base = unsafe {
+            (self.allocate)(
+                GetCurrentProcess(),
+                ptr::null(),
+                len,
+                MEM_RESERVE | MEM_RESERVE_PLACEHOLDER,
+                PAGE_NOACCESS,
+                ptr::null_mut(),
+                0,
+            )
+        };
+        (!base.is_null()).then_some(base.cast())
+    }
+
+    /// Cuts the first `len` bytes off a longer placeholder.
+    ///
+    /// # Safety
+    /// The placeholder belongs to the caller.
+    pub(super) unsafe fn split(&self, base: *mut u8, len: usize) -> bool {
+        // SAFETY: keeps both parts reserved.
+        unsafe { VirtualFree(base.cast(), len, MEM_RELEASE | MEM_PRESERVE_PLACEHOLDER) != 0 }
+    }
+}
+
+/// The system's regions from `base` on, up to `end`: pages alike in allocation and protection.
+pub(super) fn regions(base: usize, end: usize) -> impl Iterator<Item = MEMORY_BASIC_INFORMATION> {
+    let mut at = base;
+    std::iter::from_fn(move || {
+        if at >= end {
+            return None;
+        }
+        let mut region = MEMORY_BASIC_INFORMATION::default();
+        // SAFETY: room for one answer; any address may be asked about.
+        let known = unsafe {
+            VirtualQuery(at as *const c_void, &mut region, size_of::<MEMORY_BASIC_INFORMATION>())
+        };
+        if known == 0 {
+            return None;
+        }
+        at = (region.BaseAddress as usize).checked_add(region.RegionSize)?;
+        Some(region)
+    })
+}
+
+/// The parts of `base..base + len` that belong to one allocation each, with the region that begins
+/// each part.
+pub(super) fn parts(base: *mut u8, len: usize) -> Vec<(*mut u8, usize, MEMORY_BASIC_INFORMATION)> {
+    let end = base as usize + len;
+    let mut parts: Vec<(*mut u8, usize, MEMORY_BASIC_INFORMATION)> = Vec::new();
+    for region in regions(base as usize, end) {
+        let start = (region.BaseAddress as usize).max(base as usize);
+        let bytes = (region.BaseAddress as usize + region.RegionSize).min(end) - start;
+        match parts.last_mut() {
+            Some((_, before, first)) if first.AllocationBase == region.AllocationBase => {
+                *before += bytes;
+            }
+            _ => parts.push((start as *mut u8, bytes, region)),
+        }
+    }
+    parts
+}
+
+/// Gives back every allocation in the range.
+///
+/// # Safety
+/// The range belongs to the caller, and consists of whole allocations.
+pub(super) unsafe fn release(base: *mut u8, len: usize) -> Result<()> {
+    let mut result = Ok(());
+    for (start, bytes, region) in parts(base, len) {
+        // SAFETY: an allocation of the caller's, from its beginning.
+        let released = unsafe {
+            match (region.State, region.Type) {
+                (MEM_FREE, _) => true,
+                (_, MEM_MAPPED) => {
+                    UnmapViewOfFile(MEMORY_MAPPED_VIEW_ADDRESS { Value: start.cast() }) != 0
+                }
+                _ => VirtualFree(start.cast(), 0, MEM_RELEASE) != 0,
+            }
+        };
+        if !released && result.is_ok() {
+            result = Err(code::last("unmap").with_length(bytes as u64));
+        }
+    }
+    result
+}
