@@ -14,6 +14,9 @@
 
 pub(crate) mod arch;
 
+#[cfg(test)]
+mod conformance;
+
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 mod posix;
 

@@ -228,12 +228,10 @@ pub(crate) unsafe fn discard(base: *mut u8, len: usize) -> Result<()> {
     // private mapping of a file, cannot be "removed" (the kernel refuses) but forgets.
     // SAFETY: the caller owns the range and wants its contents gone; it is no shared file.
     let removed = unsafe { mm::madvise(base.cast(), len, mm::Advice::LinuxRemove) };
-    match removed {
-        Ok(()) => Ok(()),
-        // SAFETY: as above.
-        Err(_) => unsafe { mm::madvise(base.cast(), len, mm::Advice::LinuxDontNeed) }
-            .map_err(|errno| errno::error("discard", errno).with_length(len as u64)),
-    }
+    // Also after success: an emulator accepts any advice, and follows this one.
+    // SAFETY: as above.
+    let forgotten = unsafe { mm::madvise(base.cast(), len, mm::Advice::LinuxDontNeed) };
+    removed.or(forgotten).map_err(|errno| errno::error("discard", errno).with_length(len as u64))
 }
 
 /// # Safety

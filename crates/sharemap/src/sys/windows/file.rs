@@ -5,7 +5,7 @@
 use std::ffi::c_void;
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
-use std::os::windows::fs::{MetadataExt, OpenOptionsExt};
+use std::os::windows::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::os::windows::io::{AsHandle, AsRawHandle};
 use std::path::Path;
 use std::ptr;
@@ -166,14 +166,36 @@ pub(crate) fn set_len(file: &File, len: u64) -> Result<()> {
 
 /// Grows to `len` with the clusters set aside first, so that a full disk changes nothing.
 pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
-    if status(file)?.len >= len {
+    let before = status(file)?.len;
+    if before >= len {
         return Ok(());
     }
     let information = FILE_ALLOCATION_INFO { AllocationSize: signed(len)? };
-    if !set_information(file, FileAllocationInfo, &information) {
-        return Err(size_error("allocate", len));
+    if set_information(file, FileAllocationInfo, &information) {
+        return set_len(file, len);
     }
-    set_len(file, len)
+    let error = size_error("allocate", len);
+    if error.kind() != ErrorKind::Unsupported {
+        return Err(error);
+    }
+    // Where space cannot be set aside, zeros are written.
+    write_zeros(file, before, len).inspect_err(|_| {
+        let _ = set_len(file, before);
+    })
+}
+
+fn write_zeros(file: &File, from: u64, to: u64) -> Result<()> {
+    const CHUNK: usize = 256 << 10;
+    let zeros = vec![0; CHUNK];
+    let mut at = from;
+    while at < to {
+        let part = (to - at).min(CHUNK as u64) as usize;
+        let written = file
+            .seek_write(&zeros[..part], at)
+            .map_err(|error| code::from_io("allocate", error).with_length(to))?;
+        at += written as u64;
+    }
+    Ok(())
 }
 
 fn control(file: &File, code: u32, input: *const c_void, input_len: u32) -> bool {

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use windows_sys::Win32::Foundation::{
-    ERROR_INVALID_PARAMETER, ERROR_LOCK_VIOLATION, ERROR_NOT_LOCKED,
+    ERROR_LOCK_VIOLATION, ERROR_NOT_LOCKED,
 };
 use windows_sys::Win32::System::Memory::{
     FlushViewOfFile, GetLargePageMinimum, MEM_COMMIT, MEM_DECOMMIT, MEM_LARGE_PAGES, MEM_MAPPED,
@@ -185,7 +185,7 @@ fn map_file(
     // SAFETY: the placeholder is new and nobody else's.
     unsafe {
         if calls.split(base, mapped)
-            && section.view_at(calls, base, request.offset, mapped, protection)
+            && section.view_at(calls, base, request.offset, request.len, protection)
         {
             return Ok(Span { base, reserved });
         }
@@ -265,7 +265,7 @@ pub(crate) unsafe fn extend(
         let at = span.base.add(from);
         let offset = request.offset + from as u64;
         if (to == span.reserved || calls.split(at, to - from))
-            && section.view_at(calls, at, offset, to - from, protection)
+            && section.view_at(calls, at, offset, wanted - from, protection)
         {
             return Ok(());
         }

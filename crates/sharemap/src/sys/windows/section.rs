@@ -107,7 +107,8 @@ impl Section {
         (!view.Value.is_null()).then_some(view.Value.cast())
     }
 
-    /// A view in place of a placeholder of exactly this size.
+    /// A view in place of a placeholder of as many pages. The length is in bytes, as a view may not
+    /// reach past the end of its section.
     ///
     /// # Safety
     /// The placeholder belongs to the caller.
