@@ -1,4 +1,71 @@
-//! Memory-mapped files, safe at the speed of a slice.
+//! Memory-mapped files, safe without `unsafe` in your code, and as fast as a slice.
+//!
+//! A file mapped into memory is read by plain loads and written by plain stores; the system fetches
+//! and stores pages behind the scenes. What makes that dangerous elsewhere is that others can change
+//! the memory, or take it away: a file that shrinks under a mapping is `SIGBUS`, and a `&[u8]` into
+//! it is undefined behaviour. Here nobody gets a reference into memory that others can change, and
+//! memory that is gone is an [`Error`] of kind [`Fault`](ErrorKind::Fault), with the offset.
+//!
+//! ```
+//! use sharemap::{Mapping, MappingMut};
+//!
+//! # fn main() -> sharemap::Result<()> {
+//! # let path = std::env::temp_dir().join(format!("sharemap-lib-{}", std::process::id()));
+//! let map = MappingMut::create(&path, 4096)?;      // a file of 4096 bytes, with space set aside
+//! map.view::<u32>()?.set(4, 7)?;                   // the fifth u32
+//! map.flush()?;                                    // durable
+//!
+//! let map = Mapping::open(&path)?;                 // read-only
+//! let numbers = map.view::<u32>()?;                // size and alignment checked once
+//! assert_eq!(numbers.get(4)?, 7);
+//! let sum = numbers.iter().try_fold(0, |sum, n| n.map(|n| sum + n))?;
+//! assert_eq!(sum, 7);
+//! # drop(map);
+//! # std::fs::remove_file(&path)?;
+//! # Ok(()) }
+//! ```
+//!
+//! # The nouns
+//!
+//! - A **mapping** is a part of a file, or memory without one, in the address space:
+//!   [`Mapping`] (read-only), [`MappingMut`] (shared with the file), [`MappingCow`] (edits stay
+//!   private), [`AnonymousMapping`] (private memory, plainly `&mut [u8]`). What they have in common
+//!   is [`Region`]; how to make one in any other way than whole, [`MapOptions`].
+//! - A **view** is a typed window on a mapping: [`View`] and [`ViewMut`]. Bounds and alignment are
+//!   checked once, values come out by copy, integers can be changed [atomically](Atomic). Its
+//!   [`iter`](View::iter) folds as fast as a slice's, [`blocks`](View::blocks) give a `for` loop the
+//!   same speed. [`OwnedView`] keeps its mapping alive.
+//! - An **element** is what a view shows: any type of [`Element`], which zerocopy's derives make of
+//!   your structs and enums.
+//! - A [`Reader`] and a [`Writer`] are streams over a mapping: [`BufRead`](std::io::BufRead), `lines()`.
+//! - A [`SlidingWindow`] walks a file larger than one wants mapped; [`Contents`] reads a small file
+//!   and maps a large one.
+//! - An [`Error`] names the operation, the path, the offset, the cause; [`ErrorKind`] is what to match.
+//!
+//! # Where to look
+//!
+//! | For | see |
+//! |---|---|
+//! | what is durable when | [`MappingMut::flush`], [`MappingMut::flush_async`] |
+//! | growth in place | [`MapOptions::reserve`], [`MappingMut::grow`], [`MappingMut::resize`] |
+//! | a file that shrank | [`Region::is_current`], [`Mapping::remap`] |
+//! | what is in memory | [`Region::residency`], [`Region::cache_status`], [`Region::populate`], [`Region::evict`] |
+//! | hints to the system | [`Advice`], [`HugePages`] |
+//! | a plain `&[u8]` | [`Mapping::frozen`], or [`View::as_slice`], which is `unsafe` and says why |
+//! | signals, and other handlers | [`guard`] |
+//!
+//! # Hazards, and what to do
+//!
+//! - *The file shrank, then grew again*: nothing faults, and zeros are read. Compare
+//!   [`is_current`](Region::is_current); a [`Reader`] does, with every refill.
+//! - *Others write while you read*: values of up to eight bytes, aligned, are old or new; larger ones
+//!   may be half of each. Agree on a lock, or read twice.
+//! - *A thread that blocks SIGBUS* dies on a fault: see [`guard`].
+//! - *A full disk under a sparse file* is a fault at the store. Files made here have their space set
+//!   aside, unless [`sparse`](MapOptions::sparse) was asked for.
+//!
+//! Linux, Windows and macOS, on x86-64 and aarch64; on other processors every access is a system
+//! call.
 
 mod error;
 pub mod guard;
@@ -17,3 +84,8 @@ pub use sys::{Advice, AsDescriptor, CacheStatus, HugePages, PageState, Protectio
 pub use view::{
     Atomic, AtomicElement, Blocks, Iter, OwnedView, OwnedViewMut, Reader, View, ViewMut, Writer,
 };
+
+/// The README's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -19,7 +19,12 @@ const LARGE: usize = 1 << 20;
 /// `from` lies, for `len` bytes, in a span of this crate's own, to which no reference exists; `to`
 /// is private and has room for `len`.
 #[inline]
-pub(crate) unsafe fn copy_out(recovery: Recovery, from: *const u8, to: *mut u8, len: usize) -> usize {
+pub(crate) unsafe fn copy_out(
+    recovery: Recovery,
+    from: *const u8,
+    to: *mut u8,
+    len: usize,
+) -> usize {
     // SAFETY: passed on.
     unsafe {
         if recovery == Recovery::Syscall || (len >= BULK && !can_fault(len)) {
@@ -32,7 +37,11 @@ pub(crate) unsafe fn copy_out(recovery: Recovery, from: *const u8, to: *mut u8, 
             let done = arch::copy_blocks_out(from, to, len);
             out_tail(from, to, len, done, &mut fault);
         }
-        if fault == 0 { len } else { out_exact(from, to, len) }
+        if fault == 0 {
+            len
+        } else {
+            out_exact(from, to, len)
+        }
     }
 }
 
@@ -42,7 +51,12 @@ pub(crate) unsafe fn copy_out(recovery: Recovery, from: *const u8, to: *mut u8, 
 /// # Safety
 /// As for [`copy_out`], the other way round.
 #[inline]
-pub(crate) unsafe fn copy_in(recovery: Recovery, to: *mut u8, from: *const u8, len: usize) -> usize {
+pub(crate) unsafe fn copy_in(
+    recovery: Recovery,
+    to: *mut u8,
+    from: *const u8,
+    len: usize,
+) -> usize {
     // SAFETY: passed on.
     unsafe {
         if recovery == Recovery::Syscall || (len >= BULK && !can_fault(len)) {
@@ -55,7 +69,11 @@ pub(crate) unsafe fn copy_in(recovery: Recovery, to: *mut u8, from: *const u8, l
             let done = arch::copy_blocks_in(to, from, len);
             in_tail(to, from, len, done, &mut fault);
         }
-        if fault == 0 { len } else { in_exact(to, from, len) }
+        if fault == 0 {
+            len
+        } else {
+            in_exact(to, from, len)
+        }
     }
 }
 
@@ -83,13 +101,19 @@ unsafe fn out_short(from: *const u8, to: *mut u8, len: usize, fault: &mut usize)
     // SAFETY: every access lies within `len` bytes of both sides.
     unsafe {
         if len >= 64 {
-            let (a, b) = (arch::load_quad(from, fault), arch::load_quad(from.add(len - 64), fault));
+            let (a, b) = (
+                arch::load_quad(from, fault),
+                arch::load_quad(from.add(len - 64), fault),
+            );
             for index in 0..4 {
                 arch::give_narrow(to.add(index * 16), a[index]);
                 arch::give_narrow(to.add(len - 64 + index * 16), b[index]);
             }
         } else if len >= 16 {
-            let (a, b) = (arch::load_narrow(from, fault), arch::load_narrow(from.add(len - 16), fault));
+            let (a, b) = (
+                arch::load_narrow(from, fault),
+                arch::load_narrow(from.add(len - 16), fault),
+            );
             if len > 32 {
                 let c = arch::load_narrow(from.add(16), fault);
                 let d = arch::load_narrow(from.add(len - 32), fault);
@@ -99,15 +123,24 @@ unsafe fn out_short(from: *const u8, to: *mut u8, len: usize, fault: &mut usize)
             arch::give_narrow(to, a);
             arch::give_narrow(to.add(len - 16), b);
         } else if len >= 8 {
-            let (a, b) = (arch::load_64(from, fault), arch::load_64(from.add(len - 8), fault));
+            let (a, b) = (
+                arch::load_64(from, fault),
+                arch::load_64(from.add(len - 8), fault),
+            );
             to.cast::<u64>().write_unaligned(a);
             to.add(len - 8).cast::<u64>().write_unaligned(b);
         } else if len >= 4 {
-            let (a, b) = (arch::load_32(from, fault), arch::load_32(from.add(len - 4), fault));
+            let (a, b) = (
+                arch::load_32(from, fault),
+                arch::load_32(from.add(len - 4), fault),
+            );
             to.cast::<u32>().write_unaligned(a);
             to.add(len - 4).cast::<u32>().write_unaligned(b);
         } else if len >= 2 {
-            let (a, b) = (arch::load_16(from, fault), arch::load_16(from.add(len - 2), fault));
+            let (a, b) = (
+                arch::load_16(from, fault),
+                arch::load_16(from.add(len - 2), fault),
+            );
             to.cast::<u16>().write_unaligned(a);
             to.add(len - 2).cast::<u16>().write_unaligned(b);
         } else if len == 1 {
@@ -150,7 +183,10 @@ unsafe fn in_short(to: *mut u8, from: *const u8, len: usize, fault: &mut usize) 
             arch::store_quad(to, a, fault);
             arch::store_quad(to.add(len - 64), b, fault);
         } else if len >= 16 {
-            let (a, b) = (arch::take_narrow(from), arch::take_narrow(from.add(len - 16)));
+            let (a, b) = (
+                arch::take_narrow(from),
+                arch::take_narrow(from.add(len - 16)),
+            );
             arch::store_narrow(to, a, fault);
             if len > 32 {
                 let c = arch::take_narrow(from.add(16));

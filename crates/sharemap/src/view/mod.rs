@@ -115,8 +115,9 @@ impl<'a, T: Element> View<'a, T> {
                 .with_length(bytes as u64)
         };
         if size == 0 || bytes % size != 0 {
-            return Err(error(ErrorKind::Size)
-                .with_detail(format!("the length is no multiple of the element's {size} bytes")));
+            return Err(error(ErrorKind::Size).with_detail(format!(
+                "the length is no multiple of the element's {size} bytes"
+            )));
         }
         if base as usize % align_of::<T>() != 0 {
             return Err(error(ErrorKind::Alignment).with_detail(format!(
@@ -125,8 +126,18 @@ impl<'a, T: Element> View<'a, T> {
             )));
         }
         let len = bytes / size;
-        let in_place = if backing.recovery() == Recovery::InPlace { len } else { 0 };
-        Ok(Self { base, len, in_place, backing, element: PhantomData })
+        let in_place = if backing.recovery() == Recovery::InPlace {
+            len
+        } else {
+            0
+        };
+        Ok(Self {
+            base,
+            len,
+            in_place,
+            backing,
+            element: PhantomData,
+        })
     }
 
     /// Elements in the view.
@@ -178,8 +189,14 @@ impl<'a, T: Element> View<'a, T> {
         let mut value = MaybeUninit::<T>::uninit();
         let size = size_of::<T>();
         // SAFETY: within the view; the value has room for its own size.
-        let done =
-            unsafe { guard::copy_out(self.recovery(), self.at(index), value.as_mut_ptr().cast(), size) };
+        let done = unsafe {
+            guard::copy_out(
+                self.recovery(),
+                self.at(index),
+                value.as_mut_ptr().cast(),
+                size,
+            )
+        };
         if done < size {
             return Err(self.fault("read", self.at(index) as usize + done));
         }
@@ -203,9 +220,18 @@ impl<'a, T: Element> View<'a, T> {
         let bytes = size_of_val(out);
         // SAFETY: within the view; `out` has the room, and any bytes are values.
         let done = unsafe {
-            guard::copy_out(self.recovery(), self.at(index), out.as_mut_ptr().cast(), bytes)
+            guard::copy_out(
+                self.recovery(),
+                self.at(index),
+                out.as_mut_ptr().cast(),
+                bytes,
+            )
         };
-        if done == bytes { Ok(()) } else { Err(self.short("read", index, done)) }
+        if done == bytes {
+            Ok(())
+        } else {
+            Err(self.short("read", index, done))
+        }
     }
 
     /// A copy of all elements.
@@ -248,7 +274,12 @@ impl<'a, T: Element> View<'a, T> {
         }
         let len = end - start;
         let in_place = if self.in_place == self.len { len } else { 0 };
-        Ok(Self { base: self.at(start), len, in_place, ..*self })
+        Ok(Self {
+            base: self.at(start),
+            len,
+            in_place,
+            ..*self
+        })
     }
 
     /// The elements before `middle`, and those from there on.
@@ -295,7 +326,11 @@ impl<'a, T: Element> View<'a, T> {
     }
 
     fn recovery(&self) -> Recovery {
-        if self.in_place == self.len { Recovery::InPlace } else { Recovery::Syscall }
+        if self.in_place == self.len {
+            Recovery::InPlace
+        } else {
+            Recovery::Syscall
+        }
     }
 
     /// A fault at `address`, which is taken into the view where the system was not exact.
@@ -311,14 +346,18 @@ impl<'a, T: Element> View<'a, T> {
     /// A transfer from `index` on that ended after `done` bytes.
     #[cold]
     fn short(&self, operation: &'static str, index: usize, done: usize) -> Error {
-        self.fault(operation, self.at(index) as usize + done).with_completed(done / size_of::<T>())
+        self.fault(operation, self.at(index) as usize + done)
+            .with_completed(done / size_of::<T>())
     }
 
     #[cold]
     fn out_of_bounds(&self, operation: &'static str, index: usize, count: usize) -> Error {
-        Error::new(ErrorKind::OutOfBounds, operation).with_path(self.backing.path()).with_detail(
-            format!("elements from {index} on, {count} of them, of a view of {}", self.len),
-        )
+        Error::new(ErrorKind::OutOfBounds, operation)
+            .with_path(self.backing.path())
+            .with_detail(format!(
+                "elements from {index} on, {count} of them, of a view of {}",
+                self.len
+            ))
     }
 
     #[cold]
@@ -354,8 +393,7 @@ impl<'a, T: Element> IntoIterator for View<'a, T> {
 #[inline(always)]
 fn checked<T: Element>(value: MaybeUninit<T>) -> Option<T> {
     // SAFETY: the bytes were all written by a guarded load; `T` has no padding.
-    let bytes =
-        unsafe { std::slice::from_raw_parts(value.as_ptr().cast::<u8>(), size_of::<T>()) };
+    let bytes = unsafe { std::slice::from_raw_parts(value.as_ptr().cast::<u8>(), size_of::<T>()) };
     T::try_ref_from_bytes(bytes).ok().copied()
 }
 

@@ -28,7 +28,12 @@ impl<'a> View<'a, u8> {
     /// A stream over the bytes.
     #[must_use]
     pub fn reader(&self) -> Reader<'a> {
-        Reader { view: *self, start: 0, buffer: Vec::new(), consumed: 0 }
+        Reader {
+            view: *self,
+            start: 0,
+            buffer: Vec::new(),
+            consumed: 0,
+        }
     }
 }
 
@@ -56,8 +61,12 @@ impl Reader<'_> {
     fn readable(&self, position: usize, wanted: usize) -> Result<usize> {
         let in_view = wanted.min(self.view.len() - position);
         let before = self.view.base as usize - self.view.backing.base();
-        let Some(available) = self.view.backing.available() else { return Ok(in_view) };
-        let behind = (available as usize).saturating_sub(before).saturating_sub(position);
+        let Some(available) = self.view.backing.available() else {
+            return Ok(in_view);
+        };
+        let behind = (available as usize)
+            .saturating_sub(before)
+            .saturating_sub(position);
         if in_view > 0 && behind == 0 {
             return Err(self.view.fault("read", self.view.base as usize + position));
         }

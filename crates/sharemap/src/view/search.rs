@@ -39,13 +39,20 @@ impl<T: Element> View<'_, T> {
         let mut index = 0;
         while let Some(block) = blocks.next() {
             let Ok(block) = block else { break };
-            if block.iter().fold(false, |found, element| found | (*element == value)) {
+            if block
+                .iter()
+                .fold(false, |found, element| found | (*element == value))
+            {
                 let position = block.iter().position(|element| *element == value);
                 return Ok(position.map(|position| index + position));
             }
             index += STRIDE;
         }
-        let tail = if index + rest.len() == self.len() { rest } else { self.subview(index..)? };
+        let tail = if index + rest.len() == self.len() {
+            rest
+        } else {
+            self.subview(index..)?
+        };
         for element in tail.iter() {
             if element? == value {
                 return Ok(Some(index));
@@ -67,10 +74,14 @@ impl<T: Element> View<'_, T> {
         let rest = blocks.remainder();
         let equal = |count, element: &T| count + usize::from(*element == value);
         let whole = blocks.try_fold(0, |count, block| {
-            let in_block = block?.iter().fold(0u8, |count, e| count + u8::from(*e == value));
+            let in_block = block?
+                .iter()
+                .fold(0u8, |count, e| count + u8::from(*e == value));
             Ok::<usize, crate::Error>(count + usize::from(in_block))
         })?;
-        rest.iter().try_fold(whole, |count, element| element.map(|element| equal(count, &element)))
+        rest.iter().try_fold(whole, |count, element| {
+            element.map(|element| equal(count, &element))
+        })
     }
 
     /// Where `value` is in a sorted view, or where it would have to be inserted; as
@@ -113,12 +124,16 @@ impl View<'_, u8> {
     /// # Errors
     /// [`Fault`](crate::ErrorKind::Fault), if it is met before the needle is found.
     pub fn find_bytes(&self, needle: &[u8]) -> Result<Option<usize>> {
-        let Some((&first, rest)) = needle.split_first() else { return Ok(Some(0)) };
+        let Some((&first, rest)) = needle.split_first() else {
+            return Ok(Some(0));
+        };
         let mut candidate = vec![0; rest.len()];
         let mut from = 0;
         while self.len() - from >= needle.len() {
             let last_start = self.len() - rest.len();
-            let Some(found) = self.subview(from..last_start)?.find(first)? else { break };
+            let Some(found) = self.subview(from..last_start)?.find(first)? else {
+                break;
+            };
             self.read_at(from + found + 1, &mut candidate)?;
             if candidate == rest {
                 return Ok(Some(from + found));

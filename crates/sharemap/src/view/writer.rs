@@ -20,7 +20,10 @@ impl<'a> ViewMut<'a, u8> {
     /// A stream into the bytes, from the first on.
     #[must_use]
     pub fn writer(&self) -> Writer<'a> {
-        Writer { view: *self, position: 0 }
+        Writer {
+            view: *self,
+            position: 0,
+        }
     }
 }
 
@@ -62,8 +65,12 @@ impl Seek for Writer<'_> {
 pub(super) fn target(to: SeekFrom, position: usize, len: usize) -> io::Result<usize> {
     let target = match to {
         SeekFrom::Start(offset) => usize::try_from(offset).ok(),
-        SeekFrom::Current(by) => isize::try_from(by).ok().and_then(|by| position.checked_add_signed(by)),
-        SeekFrom::End(by) => isize::try_from(by).ok().and_then(|by| len.checked_add_signed(by)),
+        SeekFrom::Current(by) => isize::try_from(by)
+            .ok()
+            .and_then(|by| position.checked_add_signed(by)),
+        SeekFrom::End(by) => isize::try_from(by)
+            .ok()
+            .and_then(|by| len.checked_add_signed(by)),
     };
     target.filter(|&target| target <= len).ok_or_else(|| {
         Error::new(ErrorKind::OutOfBounds, "seek")

@@ -170,12 +170,22 @@ macro_rules! atomics {
 }
 
 atomics!(
-    u32, ":w",
-    atomic_load_32, atomic_store_32, atomic_swap_32, atomic_compare_exchange_32, atomic_fetch_add_32
+    u32,
+    ":w",
+    atomic_load_32,
+    atomic_store_32,
+    atomic_swap_32,
+    atomic_compare_exchange_32,
+    atomic_fetch_add_32
 );
 atomics!(
-    u64, ":x",
-    atomic_load_64, atomic_store_64, atomic_swap_64, atomic_compare_exchange_64, atomic_fetch_add_64
+    u64,
+    ":x",
+    atomic_load_64,
+    atomic_store_64,
+    atomic_swap_64,
+    atomic_compare_exchange_64,
+    atomic_fetch_add_64
 );
 
 /// 16 bytes.

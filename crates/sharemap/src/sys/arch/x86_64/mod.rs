@@ -1,0 +1,64 @@
+//! x86-64: address in `r10`, flag in `r11`, marker `mov r10d, imm32`.
+//!
+//! Loads of plain data are `readonly`: they are no compiler barrier. Whatever may be used as an
+//! acquire or a release has no such option. None is `pure`: two loads may see two values.
+
+#![allow(unsafe_code, reason = "reads the code around a fault")]
+
+/// The end of a site that began at the label `2`.
+macro_rules! mark {
+    () => {
+        concat!(
+            "3:\n",
+            ".if (3b - 2b) > 58\n .error \"site longer than the look-ahead\"\n .endif\n",
+            ".byte 0x41, 0xba, 3b - 2b, 0, 0xc7, 0x5a"
+        )
+    };
+}
+
+mod vectors;
+mod words;
+
+pub(crate) use vectors::*;
+pub(crate) use words::*;
+
+use std::arch::asm;
+
+use super::LOOK_AHEAD;
+
+/// Whether this architecture has recoverable accesses.
+pub(crate) const AVAILABLE: bool = true;
+
+/// The kind of the site that covers `pc`, if one does. `readable` tells whether the eight bytes
+/// around an address can be read; it is asked where the search crosses into another page.
+///
+/// Runs in a signal handler on a small stack: no calls that need frames, no panics. A debugger may
+/// have replaced the marker's first byte by a breakpoint.
+///
+/// # Safety
+/// The byte at `pc` is code that was being executed.
+#[inline(always)]
+pub(crate) unsafe fn site_kind(pc: usize, readable: impl Fn(usize) -> bool) -> Option<u8> {
+    let mut ahead = 0;
+    while ahead < LOOK_AHEAD {
+        let at = pc.wrapping_add(ahead);
+        if at & 0xfff > 0xff8 && !readable(at.wrapping_add(7)) {
+            return None;
+        }
+        let code: u64;
+        // SAFETY: eight bytes of the page of `pc`, or of the next one, which was probed.
+        unsafe {
+            asm!("mov {code}, [{at}]", code = lateout(reg) code, at = in(reg) at,
+                options(nostack, preserves_flags, readonly));
+        }
+        let first = code & 0xff;
+        if code & 0xffff_0000_ff00 == 0x5ac7_0000_ba00 && (first == 0x41 || first == 0xcc) {
+            let length = (code >> 16 & 0xff) as usize;
+            if ahead <= length {
+                return Some((code >> 24) as u8);
+            }
+        }
+        ahead = ahead.wrapping_add(1);
+    }
+    None
+}

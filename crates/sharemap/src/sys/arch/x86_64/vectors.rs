@@ -1,0 +1,280 @@
+//! Vectors, and copies made of them.
+
+#![allow(unsafe_code, reason = "the instructions themselves")]
+
+use std::arch::asm;
+use std::arch::x86_64::{
+    __m128i, __m256i, _mm_loadu_si128, _mm_storeu_si128, _mm256_loadu_si256, _mm256_storeu_si256,
+};
+
+/// Four vectors at a time.
+macro_rules! vectors {
+    ($(#[$attribute:meta])* $vector:ty, $class:ident, $move:literal, $width:literal,
+     $get:ident, $put:ident,
+     $load:ident, $store:ident, $take:ident, $give:ident) => {
+        /// Loads four vectors that lie one behind the other.
+        ///
+        /// # Safety
+        /// As for plain loads.
+        $(#[$attribute])*
+        pub(crate) unsafe fn $load(address: *const u8, fault: &mut usize) -> [$vector; 4] {
+            let (a, b, c, d): ($vector, $vector, $vector, $vector);
+            // SAFETY: loads through r10 only; a fault is recovered in place.
+            unsafe {
+                asm!(
+                    concat!("2: ", $move, " {a}, [r10]"),
+                    concat!($move, " {b}, [r10 + ", $width, "]"),
+                    concat!($move, " {c}, [r10 + 2 * ", $width, "]"),
+                    concat!($move, " {d}, [r10 + 3 * ", $width, "]"),
+                    mark!(),
+                    a = out($class) a, b = out($class) b, c = out($class) c, d = out($class) d,
+                    inout("r10") address => _,
+                    inout("r11") *fault,
+                    options(nostack, preserves_flags, readonly)
+                );
+            }
+            [a, b, c, d]
+        }
+
+        /// Stores four vectors one behind the other, in order.
+        ///
+        /// # Safety
+        /// As for plain stores.
+        $(#[$attribute])*
+        pub(crate) unsafe fn $store(address: *mut u8, values: [$vector; 4], fault: &mut usize) {
+            let [a, b, c, d] = values;
+            // SAFETY: stores through r10 only; a fault is recovered in place.
+            unsafe {
+                asm!(
+                    concat!("2: ", $move, " [r10], {a}"),
+                    concat!($move, " [r10 + ", $width, "], {b}"),
+                    concat!($move, " [r10 + 2 * ", $width, "], {c}"),
+                    concat!($move, " [r10 + 3 * ", $width, "], {d}"),
+                    mark!(),
+                    a = in($class) a, b = in($class) b, c = in($class) c, d = in($class) d,
+                    inout("r10") address => _,
+                    inout("r11") *fault,
+                    options(nostack, preserves_flags)
+                );
+            }
+        }
+
+        /// Reads a vector from private memory.
+        ///
+        /// # Safety
+        /// `from` has as many bytes.
+        $(#[$attribute])*
+        pub(crate) unsafe fn $take(from: *const u8) -> $vector {
+            // SAFETY: the caller has the bytes; the load is an unaligned one.
+            unsafe { $get(from.cast()) }
+        }
+
+        /// Writes a vector to private memory.
+        ///
+        /// # Safety
+        /// `to` has room for as many bytes.
+        $(#[$attribute])*
+        pub(crate) unsafe fn $give(to: *mut u8, value: $vector) {
+            // SAFETY: the caller has the room; the store is an unaligned one.
+            unsafe { $put(to.cast(), value) }
+        }
+    };
+}
+
+vectors!(
+    #[inline(always)]
+    __m128i,
+    xmm_reg,
+    "movdqu",
+    "16",
+    _mm_loadu_si128,
+    _mm_storeu_si128,
+    load_quad,
+    store_quad,
+    take_narrow,
+    give_narrow
+);
+vectors!(
+    #[inline]
+    #[target_feature(enable = "avx")]
+    __m256i,
+    ymm_reg,
+    "vmovdqu",
+    "32",
+    _mm256_loadu_si256,
+    _mm256_storeu_si256,
+    load_quad_wide,
+    store_quad_wide,
+    take_wide,
+    give_wide
+);
+
+/// 16 bytes.
+pub(crate) type Narrow = __m128i;
+
+/// # Safety
+/// As for plain loads.
+#[inline(always)]
+pub(crate) unsafe fn load_narrow(address: *const u8, fault: &mut usize) -> Narrow {
+    let value: Narrow;
+    // SAFETY: a load through r10 only; a fault is recovered in place.
+    unsafe {
+        asm!(
+            "2: movdqu {value}, [r10]",
+            mark!(),
+            value = out(xmm_reg) value,
+            inout("r10") address => _,
+            inout("r11") *fault,
+            options(nostack, preserves_flags, readonly)
+        );
+    }
+    value
+}
+
+/// # Safety
+/// As for plain stores.
+#[inline(always)]
+pub(crate) unsafe fn store_narrow(address: *mut u8, value: Narrow, fault: &mut usize) {
+    // SAFETY: a store through r10 only; a fault is recovered in place.
+    unsafe {
+        asm!(
+            "2: movdqu [r10], {value}",
+            mark!(),
+            value = in(xmm_reg) value,
+            inout("r10") address => _,
+            inout("r11") *fault,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// What one site moves: four vectors of the width that the target surely has.
+#[cfg(not(target_feature = "avx"))]
+pub(crate) type Block = [__m128i; 4];
+#[cfg(target_feature = "avx")]
+pub(crate) type Block = [__m256i; 4];
+
+/// # Safety
+/// As for plain loads.
+#[inline(always)]
+pub(crate) unsafe fn load_block(address: *const u8, fault: &mut usize) -> Block {
+    // SAFETY: passed on.
+    unsafe {
+        #[cfg(not(target_feature = "avx"))]
+        return load_quad(address, fault);
+        #[cfg(target_feature = "avx")]
+        return load_quad_wide(address, fault);
+    }
+}
+
+/// Writes a block to private memory.
+///
+/// # Safety
+/// `to` has room for it.
+#[inline(always)]
+pub(crate) unsafe fn give_block(to: *mut u8, block: Block) {
+    // SAFETY: a block's worth of bytes, unaligned.
+    unsafe { to.cast::<Block>().write_unaligned(block) }
+}
+
+/// Loops over whole blocks; they end at the first block that faults and give the bytes before it.
+macro_rules! bulk {
+    ($(#[$attribute:meta])* $width:literal, $load_four:ident, $store_four:ident, $take:ident,
+     $give:ident, $out:ident, $into:ident) => {
+        /// # Safety
+        /// As for plain loads; `to` is private and has room for `len` bytes.
+        $(#[$attribute])*
+        unsafe fn $out(from: *const u8, to: *mut u8, len: usize) -> usize {
+            let mut fault = 0;
+            let mut done = 0;
+            // SAFETY: `done` stays within `len` on both sides.
+            unsafe {
+                while len - done >= 4 * $width {
+                    let block = $load_four(from.add(done), &mut fault);
+                    if fault != 0 {
+                        break;
+                    }
+                    for (index, vector) in block.into_iter().enumerate() {
+                        $give(to.add(done + index * $width), vector);
+                    }
+                    done += 4 * $width;
+                }
+            }
+            done
+        }
+
+        /// # Safety
+        /// As for plain stores; `from` is private and has `len` bytes.
+        $(#[$attribute])*
+        unsafe fn $into(to: *mut u8, from: *const u8, len: usize) -> usize {
+            let mut fault = 0;
+            let mut done = 0;
+            // SAFETY: `done` stays within `len` on both sides.
+            unsafe {
+                while len - done >= 4 * $width {
+                    let at = from.add(done);
+                    let block = [$take(at), $take(at.add($width)), $take(at.add(2 * $width)), $take(at.add(3 * $width))];
+                    $store_four(to.add(done), block, &mut fault);
+                    if fault != 0 {
+                        break;
+                    }
+                    done += 4 * $width;
+                }
+            }
+            done
+        }
+    };
+}
+
+bulk!(
+    #[inline]
+    16,
+    load_quad,
+    store_quad,
+    take_narrow,
+    give_narrow,
+    copy_out_narrow,
+    copy_in_narrow
+);
+bulk!(
+    #[target_feature(enable = "avx")]
+    32,
+    load_quad_wide,
+    store_quad_wide,
+    take_wide,
+    give_wide,
+    copy_out_wide,
+    copy_in_wide
+);
+
+/// Copies whole blocks out of guarded memory, up to the first that faults; gives the bytes copied.
+///
+/// # Safety
+/// As for plain loads; `to` is private and has room for `len` bytes.
+#[inline]
+pub(crate) unsafe fn copy_blocks_out(from: *const u8, to: *mut u8, len: usize) -> usize {
+    // SAFETY: passed on; the wide form runs where the processor has it.
+    unsafe {
+        if std::is_x86_feature_detected!("avx") {
+            copy_out_wide(from, to, len)
+        } else {
+            copy_out_narrow(from, to, len)
+        }
+    }
+}
+
+/// Copies whole blocks into guarded memory, up to the first that faults; gives the bytes copied.
+///
+/// # Safety
+/// As for plain stores; `from` is private and has `len` bytes.
+#[inline]
+pub(crate) unsafe fn copy_blocks_in(to: *mut u8, from: *const u8, len: usize) -> usize {
+    // SAFETY: passed on; the wide form runs where the processor has it.
+    unsafe {
+        if std::is_x86_feature_detected!("avx") {
+            copy_in_wide(to, from, len)
+        } else {
+            copy_in_narrow(to, from, len)
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Single words: plain and atomic.
+
+#![allow(unsafe_code, reason = "the instructions themselves")]
+
+use std::arch::asm;
+
+macro_rules! plain {
+    ($load:ident, $store:ident, $int:ty, $class:ident, $form:literal) => {
+        /// # Safety
+        /// The bytes at `address` may be unmapped, but are not Rust's own.
+        #[inline(always)]
+        pub(crate) unsafe fn $load(address: *const u8, fault: &mut usize) -> $int {
+            let value: $int;
+            // SAFETY: a load through r10 only; a fault is recovered in place.
+            unsafe {
+                asm!(
+                    concat!("2: mov {value", $form, "}, [r10]"),
+                    mark!(),
+                    value = lateout($class) value,
+                    inout("r10") address => _,
+                    inout("r11") *fault,
+                    options(nostack, preserves_flags, readonly)
+                );
+            }
+            value
+        }
+
+        /// # Safety
+        /// The bytes at `address` may be unmapped, but are not Rust's own.
+        #[inline(always)]
+        pub(crate) unsafe fn $store(address: *mut u8, value: $int, fault: &mut usize) {
+            // SAFETY: a store through r10 only; a fault is recovered in place.
+            unsafe {
+                asm!(
+                    concat!("2: mov [r10], {value", $form, "}"),
+                    mark!(),
+                    value = in($class) value,
+                    inout("r10") address => _,
+                    inout("r11") *fault,
+                    options(nostack, preserves_flags)
+                );
+            }
+        }
+    };
+}
+
+plain!(load_8, store_8, u8, reg_byte, "");
+plain!(load_16, store_16, u16, reg, ":x");
+plain!(load_32, store_32, u32, reg, ":e");
+plain!(load_64, store_64, u64, reg, ":r");
+
+/// Atomic operations on an aligned word. Loads acquire and stores release; the others are
+/// sequentially consistent. Results mean nothing where the fault flag is set.
+macro_rules! atomics {
+    ($int:ty, $form:literal, $accumulator:tt,
+     $load:ident, $store:ident, $swap:ident, $compare_exchange:ident, $fetch_add:ident) => {
+        /// # Safety
+        /// As for plain loads; `address` is aligned.
+        #[inline(always)]
+        pub(crate) unsafe fn $load(address: *const u8, fault: &mut usize) -> $int {
+            let value: $int;
+            // SAFETY: a load through r10 only; a fault is recovered in place.
+            unsafe {
+                asm!(
+                    concat!("2: mov {value", $form, "}, [r10]"),
+                    mark!(),
+                    value = lateout(reg) value,
+                    inout("r10") address => _,
+                    inout("r11") *fault,
+                    options(nostack, preserves_flags)
+                );
+            }
+            value
+        }
+
+        /// # Safety
+        /// As for plain stores; `address` is aligned.
+        #[inline(always)]
+        pub(crate) unsafe fn $store(address: *mut u8, value: $int, fault: &mut usize) {
+            // SAFETY: a store through r10 only; a fault is recovered in place.
+            unsafe {
+                asm!(
+                    concat!("2: mov [r10], {value", $form, "}"),
+                    mark!(),
+                    value = in(reg) value,
+                    inout("r10") address => _,
+                    inout("r11") *fault,
+                    options(nostack, preserves_flags)
+                );
+            }
+        }
+
+        /// # Safety
+        /// As for plain stores; `address` is aligned.
+        #[inline(always)]
+        pub(crate) unsafe fn $swap(address: *mut u8, value: $int, fault: &mut usize) -> $int {
+            let previous: $int;
+            // SAFETY: an exchange through r10 only; a fault is recovered in place.
+            unsafe {
+                asm!(
+                    concat!("2: xchg [r10], {value", $form, "}"),
+                    mark!(),
+                    value = inout(reg) value => previous,
+                    inout("r10") address => _,
+                    inout("r11") *fault,
+                    options(nostack, preserves_flags)
+                );
+            }
+            previous
+        }
+
+        /// Gives what was there; it was replaced if that equals `current`.
+        ///
+        /// # Safety
+        /// As for plain stores; `address` is aligned.
+        #[inline(always)]
+        pub(crate) unsafe fn $compare_exchange(
+            address: *mut u8,
+            current: $int,
+            new: $int,
+            fault: &mut usize,
+        ) -> $int {
+            let previous: $int;
+            // SAFETY: a compare-exchange through r10 only; a fault is recovered in place, before
+            // the accumulator changes.
+            unsafe {
+                asm!(
+                    concat!("2: lock cmpxchg [r10], {new", $form, "}"),
+                    mark!(),
+                    new = in(reg) new,
+                    inout($accumulator) current => previous,
+                    inout("r10") address => _,
+                    inout("r11") *fault,
+                    options(nostack)
+                );
+            }
+            previous
+        }
+
+        /// # Safety
+        /// As for plain stores; `address` is aligned.
+        #[inline(always)]
+        pub(crate) unsafe fn $fetch_add(address: *mut u8, value: $int, fault: &mut usize) -> $int {
+            let previous: $int;
+            // SAFETY: an exchange-add through r10 only; a fault is recovered in place.
+            unsafe {
+                asm!(
+                    concat!("2: lock xadd [r10], {value", $form, "}"),
+                    mark!(),
+                    value = inout(reg) value => previous,
+                    inout("r10") address => _,
+                    inout("r11") *fault,
+                    options(nostack)
+                );
+            }
+            previous
+        }
+    };
+}
+
+atomics!(
+    u32,
+    ":e",
+    "eax",
+    atomic_load_32,
+    atomic_store_32,
+    atomic_swap_32,
+    atomic_compare_exchange_32,
+    atomic_fetch_add_32
+);
+atomics!(
+    u64,
+    ":r",
+    "rax",
+    atomic_load_64,
+    atomic_store_64,
+    atomic_swap_64,
+    atomic_compare_exchange_64,
+    atomic_fetch_add_64
+);
