@@ -1,0 +1,76 @@
+//! A whole file read once: `Contents` picks reading or mapping, and should pick well.
+
+use std::fs::{self, File};
+use std::hint::black_box;
+
+use sharemap::{Contents, View};
+
+use super::Figure;
+use crate::Setup;
+use crate::measure::{Contest, Reason, why};
+use crate::report::{Goal, Row, Unit};
+use crate::samples::OnDisk;
+
+pub const FIGURES: &[Figure] = &[
+    Figure {
+        name: "whole file of 4 KiB",
+        run: |setup| rows(setup, "whole file of 4 KiB", 4 << 10),
+    },
+    Figure {
+        name: "whole file of 256 KiB",
+        run: |setup| rows(setup, "whole file of 256 KiB", 256 << 10),
+    },
+    Figure {
+        name: "whole file of 64 MiB",
+        run: |setup| rows(setup, "whole file of 64 MiB", 64 << 20),
+    },
+];
+
+fn rows(setup: &Setup, figure: &str, len: usize) -> Result<Vec<Row>, Reason> {
+    let disk = OnDisk::new(&setup.dir, len)?;
+    let path = disk.path();
+    let right = slice(&fs::read(path).map_err(why)?);
+    let check = |parity: u8| {
+        if parity == right {
+            Ok(())
+        } else {
+            Err("wrong bytes".to_owned())
+        }
+    };
+    let outcome = Contest::new()
+        .side("read()", || {
+            check(slice(&fs::read(black_box(path)).map_err(why)?))
+        })
+        .side("memmap2", || {
+            let file = File::open(black_box(path)).map_err(why)?;
+            // SAFETY: nobody changes the file while it is mapped.
+            let map = unsafe { memmap2::Mmap::map(&file) }.map_err(why)?;
+            check(slice(&map))
+        })
+        .side("Contents", || {
+            let contents = Contents::open(black_box(path)).map_err(why)?;
+            check(view(contents.bytes()).map_err(why)?)
+        })
+        .run(setup.effort)?;
+    let goal = Some(Goal::at_most(1.05));
+    Ok(vec![outcome.row_of_best(
+        figure,
+        Unit::Microseconds,
+        "Contents",
+        &["read()", "memmap2"],
+        goal,
+    )])
+}
+
+/// Looks at every byte, at little cost.
+#[inline(never)]
+fn slice(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(0, |parity, byte| parity ^ byte)
+}
+
+#[inline(never)]
+fn view(bytes: View<'_, u8>) -> sharemap::Result<u8> {
+    bytes
+        .iter()
+        .try_fold(0, |parity, byte| byte.map(|byte| parity ^ byte))
+}

@@ -1,0 +1,87 @@
+//! Copies out of guarded memory, in cache.
+
+use std::hint::black_box;
+
+use sharemap::Mapping;
+
+use super::Figure;
+use crate::Setup;
+use crate::measure::{Contest, Reason, why};
+use crate::peers::raw;
+use crate::report::{Goal, Row, Unit};
+use crate::samples;
+
+pub const FIGURES: &[Figure] = &[
+    Figure {
+        name: "copy of 64 B",
+        run: |setup| rows(setup, "copy of 64 B", 64, 1.15),
+    },
+    Figure {
+        name: "copy of 512 B",
+        run: |setup| rows(setup, "copy of 512 B", 512, 1.05),
+    },
+    Figure {
+        name: "copy of 4 KiB",
+        run: |setup| rows(setup, "copy of 4 KiB", 4 << 10, 1.05),
+    },
+    Figure {
+        name: "copy of 64 KiB",
+        run: |setup| rows(setup, "copy of 64 KiB", 64 << 10, 1.05),
+    },
+];
+
+fn rows(setup: &Setup, figure: &str, len: usize, goal: f64) -> Result<Vec<Row>, Reason> {
+    let file = samples::in_memory(64 << 10)?;
+    let map = Mapping::map(&file).map_err(why)?;
+    let view = map.bytes().subview(..len).map_err(why)?;
+    // One buffer for all, so that nobody's has the better address.
+    let buffer = std::cell::RefCell::new(vec![0u8; len]);
+    let read_at = || {
+        let out = &mut *buffer.borrow_mut();
+        black_box(view)
+            .read_at(0, &mut out[..black_box(len)])
+            .map_err(why)?;
+        black_box(out);
+        Ok(())
+    };
+    let outcome = Contest::new()
+        .side("memcpy", || {
+            let out = &mut *buffer.borrow_mut();
+            // SAFETY: both are `len` bytes and apart; the file stays as it is.
+            unsafe {
+                let from = black_box(view.as_ptr());
+                std::ptr::copy_nonoverlapping(from, out.as_mut_ptr(), black_box(len));
+            }
+            black_box(out);
+            Ok(())
+        })
+        .side("read_at", read_at)
+        .run(setup.effort)?;
+    let calls = Contest::new()
+        .side("process_vm_readv", || {
+            let out = &mut *buffer.borrow_mut();
+            raw::process_vm_read(out, black_box(view.as_ptr()))?;
+            black_box(out);
+            Ok(())
+        })
+        .side("pread", || {
+            let out = &mut *buffer.borrow_mut();
+            raw::pread(&file, out, 0)?;
+            black_box(out);
+            Ok(())
+        })
+        .side("read_at", read_at)
+        .run(setup.effort)?;
+    let goal = Some(Goal::at_most(goal));
+    Ok(vec![
+        outcome.row(figure, Unit::Nanoseconds, "read_at", "memcpy", goal),
+        calls.row(
+            figure,
+            Unit::Nanoseconds,
+            "read_at",
+            "process_vm_readv",
+            None,
+        ),
+        calls.row(figure, Unit::Nanoseconds, "read_at", "pread", None),
+    ])
+}

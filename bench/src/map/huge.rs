@@ -1,0 +1,134 @@
+//! Random loads over much shared memory, with small pages and with huge ones.
+
+use std::fs;
+use std::hint::black_box;
+
+use sharemap::{HugePages, Mapping, MappingMut, View};
+
+use super::{Figure, random};
+use crate::Setup;
+use crate::measure::{Contest, Effort, Reason, why};
+use crate::peers::raw::{RawMap, Write};
+use crate::report::{Goal, Row, Unit};
+use crate::samples::{self, Random};
+
+const SMALL: &str = "random 8 B over 4 GiB of shared memory, 4 KiB pages";
+const HUGE: &str = "random 8 B over 4 GiB of shared memory, huge pages";
+const LEN: usize = 4 << 30;
+
+pub const FIGURES: &[Figure] = &[
+    Figure {
+        name: SMALL,
+        run: small,
+    },
+    Figure {
+        name: HUGE,
+        run: huge,
+    },
+];
+
+fn small(setup: &Setup) -> Result<Vec<Row>, Reason> {
+    let file = samples::in_memory(LEN)?;
+    let map = Mapping::map(&file).map_err(why)?;
+    map.populate().map_err(why)?;
+    let raw = RawMap::new(&file, LEN, Write::No, libc::MAP_POPULATE)?;
+    let view = map.view().map_err(why)?;
+    contest(SMALL, setup.effort, view, &raw, "raw memfd", None)
+}
+
+fn huge(setup: &Setup) -> Result<Vec<Row>, Reason> {
+    let reserved = Reserved::pages(2 * LEN)?;
+    let map = MappingMut::options()
+        .huge_pages(HugePages::Reserved)
+        .anonymous(LEN)
+        .map_err(why)?;
+    map.bytes().fill(1).map_err(why)?;
+    let file = samples::memory_object(c"huge", libc::MFD_HUGETLB)?;
+    file.set_len(LEN as u64).map_err(why)?;
+    let raw = RawMap::new(&file, LEN, Write::Yes, libc::MAP_POPULATE)?;
+    // SAFETY: the whole mapping is writable and this function's own.
+    unsafe { raw.base().write_bytes(1, LEN) };
+    // All pages are in use: taken back from the pool, they go when their user does, even if this
+    // process is killed.
+    drop(reserved);
+    let view = map.view::<u64>().map_err(why)?;
+    contest(
+        HUGE,
+        setup.effort,
+        *view,
+        &raw,
+        "memfd MFD_HUGETLB",
+        Some(Goal::at_least(0.98)),
+    )
+}
+
+fn contest(
+    figure: &str,
+    effort: Effort,
+    view: View<'_, u64>,
+    raw: &RawMap,
+    peer: &'static str,
+    goal: Option<Goal>,
+) -> Result<Vec<Row>, Reason> {
+    let seed = std::cell::Cell::new(1);
+    let next = || {
+        seed.set(seed.get() + 1);
+        Random::new(seed.get() << 20)
+    };
+    let outcome = Contest::new()
+        .side(peer, || {
+            black_box(random::slice(black_box(raw.words()), next()));
+            Ok(())
+        })
+        .side("get", || {
+            black_box(random::view_get(black_box(view), next()).map_err(why)?);
+            Ok(())
+        })
+        .run(effort)?;
+    Ok(vec![outcome.row(
+        figure,
+        Unit::Millions(random::LOADS),
+        "get",
+        peer,
+        goal,
+    )])
+}
+
+const POOL: &str = "/proc/sys/vm/nr_hugepages";
+const PAGE: usize = 2 << 20;
+
+/// More huge pages in the system's pool, for as long as this lives.
+struct Reserved {
+    before: usize,
+}
+
+impl Reserved {
+    fn pages(bytes: usize) -> Result<Self, Reason> {
+        let info = fs::read_to_string("/proc/meminfo").map_err(why)?;
+        if !info
+            .lines()
+            .any(|line| line.split_whitespace().eq(["Hugepagesize:", "2048", "kB"]))
+        {
+            return Err("the system's huge pages are not of 2 MiB".into());
+        }
+        let reserved = Self { before: pool()? };
+        let wanted = reserved.before + bytes / PAGE;
+        fs::write(POOL, wanted.to_string())
+            .map_err(|error| format!("cannot reserve huge pages: {POOL}: {error}"))?;
+        match pool()? {
+            got if got < wanted => Err(format!("the system has {got} huge pages of {wanted}")),
+            _ => Ok(reserved),
+        }
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let _ = fs::write(POOL, self.before.to_string());
+    }
+}
+
+fn pool() -> Result<usize, Reason> {
+    let text = fs::read_to_string(POOL).map_err(|error| format!("{POOL}: {error}"))?;
+    text.trim().parse().map_err(why)
+}

@@ -1,0 +1,73 @@
+//! Single loads at random places of resident memory.
+
+use std::hint::black_box;
+
+use sharemap::{Mapping, View};
+
+use super::Figure;
+use crate::Setup;
+use crate::measure::{Contest, Reason, why};
+use crate::report::{Goal, Row, Unit};
+use crate::samples::{self, Random};
+
+const NAME: &str = "random guarded loads of 8 bytes, 32 MiB";
+const LEN: usize = 32 << 20;
+/// Loads an operation.
+pub const LOADS: u64 = 1 << 14;
+
+pub const FIGURES: &[Figure] = &[Figure {
+    name: NAME,
+    run: rows,
+}];
+
+fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
+    let file = samples::in_memory(LEN)?;
+    let map = Mapping::map(&file).map_err(why)?;
+    map.populate().map_err(why)?;
+    let view = map.view::<u64>().map_err(why)?;
+    // SAFETY: the file is this function's, and stays as it is until the end.
+    let plain = unsafe { std::slice::from_raw_parts(view.as_ptr(), view.len()) };
+    let seed = std::cell::Cell::new(1);
+    let next = || {
+        seed.set(seed.get() + 1);
+        Random::new(seed.get() << 20)
+    };
+    let outcome = Contest::new()
+        .side("slice", || {
+            black_box(slice(black_box(plain), next()));
+            Ok(())
+        })
+        .side("get", || {
+            black_box(view_get(black_box(view), next()).map_err(why)?);
+            Ok(())
+        })
+        .run(setup.effort)?;
+    let goal = Some(Goal::at_most(1.05));
+    Ok(vec![outcome.row(
+        NAME,
+        Unit::NanosecondsEach(LOADS),
+        "get",
+        "slice",
+        goal,
+    )])
+}
+
+/// Loads at random from a slice whose length is a power of two; each index is checked, as ours is.
+#[inline(never)]
+pub fn slice(words: &[u64], mut random: Random) -> u64 {
+    let mask = words.len() - 1;
+    (0..LOADS).fold(0, |sum, _| {
+        sum.wrapping_add(words[random.next() as usize & mask])
+    })
+}
+
+/// The same from a view.
+#[inline(never)]
+pub fn view_get(words: View<'_, u64>, mut random: Random) -> sharemap::Result<u64> {
+    let mask = words.len() - 1;
+    let mut sum = 0u64;
+    for _ in 0..LOADS {
+        sum = sum.wrapping_add(words.get(random.next() as usize & mask)?);
+    }
+    Ok(sum)
+}

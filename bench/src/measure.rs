@@ -1,0 +1,274 @@
+//! Contests: the same work by several sides, in interleaved rounds of one run.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::report::{Goal, Row, Unit};
+use crate::stats;
+
+/// Why a figure could not be measured, in words.
+pub type Reason = String;
+
+/// Runs an operation so many times and says how long that took.
+type Run<'a> = Box<dyn FnMut(u64) -> Result<Duration, Reason> + 'a>;
+
+/// How much to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Rounds that the user asked for; else as many as `BUDGET` allows.
+    pub rounds: Option<usize>,
+}
+
+/// Time for one contest, if nothing was said about rounds.
+const BUDGET: Duration = Duration::from_secs(8);
+const ROUNDS: std::ops::RangeInclusive<usize> = 31..=401;
+/// Fewer cannot give a 95 % interval.
+pub const FEWEST_ROUNDS: usize = 6;
+/// A sample long enough that the clock (some 20 ns) does not show.
+const SAMPLE: Duration = Duration::from_millis(2);
+
+/// Sides that do the same work.
+pub struct Contest<'a> {
+    sides: Vec<(&'static str, Run<'a>)>,
+    repeats: Option<u64>,
+}
+
+impl<'a> Contest<'a> {
+    pub fn new() -> Self {
+        Self {
+            sides: Vec::new(),
+            repeats: None,
+        }
+    }
+
+    /// Fixes the operations a sample; without it they are chosen to fill [`SAMPLE`].
+    pub fn repeats(mut self, repeats: u64) -> Self {
+        self.repeats = Some(repeats);
+        self
+    }
+
+    /// A side whose whole run is its time.
+    pub fn side(
+        self,
+        name: &'static str,
+        mut operation: impl FnMut() -> Result<(), Reason> + 'a,
+    ) -> Self {
+        self.timed_side(name, move |repeats| {
+            let start = Instant::now();
+            for _ in 0..repeats {
+                operation()?;
+            }
+            Ok(start.elapsed())
+        })
+    }
+
+    /// A side that takes its own time, as it has something to prepare or runs elsewhere.
+    pub fn timed_side(
+        mut self,
+        name: &'static str,
+        run: impl FnMut(u64) -> Result<Duration, Reason> + 'a,
+    ) -> Self {
+        self.sides.push((name, Box::new(run)));
+        self
+    }
+
+    /// Measures: a round to warm up, then rounds in which every side runs once, each starting
+    /// with another side.
+    pub fn run(mut self, effort: Effort) -> Result<Outcome, Reason> {
+        let mut repeats = self.repeats.unwrap_or(1);
+        let (_, first) = self.sides.first_mut().ok_or("no sides")?;
+        if self.repeats.is_none() {
+            while first(repeats)? < SAMPLE {
+                repeats *= 2;
+            }
+        }
+        let warm = Instant::now();
+        for (_, run) in &mut self.sides {
+            run(repeats)?;
+        }
+        let round = warm.elapsed().max(Duration::from_nanos(1));
+        let affordable = (BUDGET.as_secs_f64() / round.as_secs_f64()) as usize;
+        let rounds = effort
+            .rounds
+            .unwrap_or_else(|| affordable.clamp(*ROUNDS.start(), *ROUNDS.end()))
+            .max(FEWEST_ROUNDS);
+        let count = self.sides.len();
+        let mut seconds = vec![Vec::with_capacity(rounds); count];
+        for round in 0..rounds {
+            for turn in 0..count {
+                // Every other round runs backwards, so that nobody always follows the same side.
+                let turn = if round % 2 == 0 {
+                    turn
+                } else {
+                    count - 1 - turn
+                };
+                let index = (round / 2 + turn) % count;
+                let took = (self.sides[index].1)(repeats)?;
+                seconds[index].push(took.as_secs_f64() / repeats as f64);
+            }
+        }
+        let names = self.sides.iter().map(|(name, _)| *name).collect();
+        Ok(Outcome { names, seconds })
+    }
+}
+
+/// Seconds an operation, for each side and round.
+pub struct Outcome {
+    names: Vec<&'static str>,
+    seconds: Vec<Vec<f64>>,
+}
+
+impl Outcome {
+    /// A row of the report: `ours` beside `peer`, by name.
+    pub fn row(&self, figure: &str, unit: Unit, ours: &str, peer: &str, goal: Option<Goal>) -> Row {
+        let (ours, peer_samples) = (self.samples(ours, unit), self.samples(peer, unit));
+        let ratios: Vec<f64> = ours.iter().zip(&peer_samples).map(|(a, b)| a / b).collect();
+        let mine = stats::summary(&ours);
+        let interval = stats::median_interval(&ratios);
+        Row {
+            figure: figure.to_owned(),
+            unit: unit.name().to_owned(),
+            better: unit.better().to_owned(),
+            ours: Some(mine.median),
+            spread: Some(mine.quartiles),
+            peer: Some(stats::summary(&peer_samples).median),
+            peer_name: peer.to_owned(),
+            ratio: Some(stats::summary(&ratios).median),
+            interval,
+            goal: goal.map(|goal| goal.bound),
+            met: goal
+                .zip(interval)
+                .map(|(goal, interval)| goal.reached_by(unit, interval)),
+            skipped: None,
+            rounds: ratios.len(),
+            costs: None,
+        }
+    }
+
+    /// The row against the fastest of several peers.
+    pub fn row_of_best(
+        &self,
+        figure: &str,
+        unit: Unit,
+        ours: &str,
+        peers: &[&str],
+        goal: Option<Goal>,
+    ) -> Row {
+        let median = |name: &str| stats::summary(&self.seconds[self.index(name)]).median;
+        let best = peers.iter().min_by(|a, b| median(a).total_cmp(&median(b)));
+        self.row(figure, unit, ours, best.expect("a row has a peer"), goal)
+    }
+
+    fn index(&self, name: &str) -> usize {
+        self.names
+            .iter()
+            .position(|n| *n == name)
+            .expect("a row names sides of its contest")
+    }
+
+    fn samples(&self, name: &str, unit: Unit) -> Vec<f64> {
+        self.seconds[self.index(name)]
+            .iter()
+            .map(|s| unit.of_seconds(*s))
+            .collect()
+    }
+}
+
+/// The CPUs that this process may use, and the one that most figures run on.
+pub struct Cpus {
+    all: libc::cpu_set_t,
+    one: libc::cpu_set_t,
+}
+
+impl Cpus {
+    /// Looks which CPUs there are; takes the last, as interrupts tend to land on the first.
+    pub fn detect() -> io::Result<Self> {
+        // SAFETY: a cpu_set_t is plain bits; zeros are the empty set.
+        let (mut all, mut one) =
+            unsafe { std::mem::zeroed::<(libc::cpu_set_t, libc::cpu_set_t)>() };
+        // SAFETY: the size is the set's.
+        if unsafe { libc::sched_getaffinity(0, size_of_val(&all), &mut all) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the index is below the set's size.
+        let last =
+            (0..libc::CPU_SETSIZE as usize).rfind(|cpu| unsafe { libc::CPU_ISSET(*cpu, &all) });
+        let last = last.ok_or_else(|| io::Error::other("no CPU to run on"))?;
+        // SAFETY: as above.
+        unsafe { libc::CPU_SET(last, &mut one) };
+        Ok(Self { all, one })
+    }
+
+    /// Keeps this thread, and the children it starts, on one CPU.
+    pub fn pin(&self) -> io::Result<()> {
+        set(&self.one)
+    }
+
+    /// Lets this thread and the threads it starts run anywhere.
+    pub fn unpin(&self) -> io::Result<()> {
+        set(&self.all)
+    }
+}
+
+fn set(cpus: &libc::cpu_set_t) -> io::Result<()> {
+    // SAFETY: the size is the set's.
+    if unsafe { libc::sched_setaffinity(0, size_of_val(cpus), cpus) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Turns any error into a reason.
+pub fn why(error: impl std::fmt::Display) -> Reason {
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_paired_and_the_best_peer_is_found() {
+        let outcome = Outcome {
+            names: vec!["ours", "slow", "fast"],
+            seconds: vec![vec![2e-6; 9], vec![4e-6; 9], vec![1e-6; 9]],
+        };
+        let unit = Unit::Microseconds;
+        let row = outcome.row_of_best(
+            "x",
+            unit,
+            "ours",
+            &["slow", "fast"],
+            Some(Goal::at_most(1.5)),
+        );
+        assert_eq!(row.peer_name, "fast");
+        assert!((row.ratio.unwrap() - 2.0).abs() < 1e-9);
+        assert_eq!(row.met, Some(false));
+        let rate = outcome.row(
+            "x",
+            Unit::rate(1000),
+            "ours",
+            "slow",
+            Some(Goal::at_least(1.9)),
+        );
+        assert!((rate.ratio.unwrap() - 2.0).abs() < 1e-9);
+        assert_eq!(rate.met, Some(true));
+    }
+
+    #[test]
+    fn every_side_runs_in_every_round() {
+        let (mut a, mut b) = (0, 0);
+        let contest = Contest::new()
+            .repeats(2)
+            .side("a", || {
+                a += 1;
+                Ok(())
+            })
+            .side("b", || {
+                b += 1;
+                Ok(())
+            });
+        contest.run(Effort { rounds: Some(7) }).unwrap();
+        assert_eq!((a, b), (16, 16));
+    }
+}

@@ -1,0 +1,166 @@
+//! `mmap` and the calls around it, as a C program makes them.
+
+use std::ffi::{CString, c_int};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::measure::{Reason, why};
+
+/// A shared mapping, unmapped when dropped.
+pub struct RawMap {
+    base: *mut libc::c_void,
+    len: usize,
+}
+
+impl RawMap {
+    pub fn new(file: &File, len: usize, write: Write, flags: c_int) -> Result<Self, Reason> {
+        Self::of_fd(file.as_raw_fd(), len, write, flags)
+    }
+
+    #[inline]
+    fn of_fd(fd: RawFd, len: usize, write: Write, flags: c_int) -> Result<Self, Reason> {
+        let protection = match write {
+            Write::No => libc::PROT_READ,
+            Write::Yes => libc::PROT_READ | libc::PROT_WRITE,
+        };
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                protection,
+                libc::MAP_SHARED | flags,
+                fd,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(format!("mmap: {}", io::Error::last_os_error()));
+        }
+        Ok(Self { base, len })
+    }
+
+    pub fn base(&self) -> *mut u8 {
+        self.base.cast()
+    }
+
+    /// The bytes, on the understanding that nobody changes or shortens what is mapped.
+    pub fn words(&self) -> &[u64] {
+        // SAFETY: mapped for as long as `self`, aligned to a page, and left alone by the bench.
+        unsafe { std::slice::from_raw_parts(self.base.cast(), self.len / 8) }
+    }
+
+    /// Makes a range of whole pages durable.
+    pub fn sync(&self, offset: usize, len: usize) -> Result<(), Reason> {
+        // SAFETY: the range lies in the mapping.
+        let code = unsafe { libc::msync(self.base.byte_add(offset), len, libc::MS_SYNC) };
+        if code == 0 {
+            Ok(())
+        } else {
+            Err(format!("msync: {}", io::Error::last_os_error()))
+        }
+    }
+}
+
+impl Drop for RawMap {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and goes with this value.
+        unsafe { libc::munmap(self.base, self.len) };
+    }
+}
+
+/// Whether a mapping may be written.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Write {
+    No,
+    Yes,
+}
+
+/// A path as the kernel wants it.
+pub fn c_path(path: &Path) -> Result<CString, Reason> {
+    CString::new(path.as_os_str().as_bytes()).map_err(why)
+}
+
+/// `open`, `fstat`, `mmap`, then whatever is to be done, `munmap`, `close`.
+#[inline]
+pub fn with_mapped_file<R>(path: &CString, look: impl FnOnce(&RawMap) -> R) -> Result<R, Reason> {
+    // SAFETY: the path ends with a zero byte.
+    let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    if fd < 0 {
+        return Err(format!("open: {}", io::Error::last_os_error()));
+    }
+    // SAFETY: plain integers, for which zeros are values.
+    let mut status: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the status is ours to be written.
+    if unsafe { libc::fstat(fd, &mut status) } != 0 {
+        return Err(format!("fstat: {}", io::Error::last_os_error()));
+    }
+    let result = RawMap::of_fd(fd, status.st_size as usize, Write::No, 0).map(|map| look(&map));
+    // SAFETY: the descriptor was opened above.
+    unsafe { libc::close(fd) };
+    result
+}
+
+/// Reads exactly so many bytes at an offset.
+#[inline]
+pub fn pread(file: &File, out: &mut [u8], offset: u64) -> Result<(), Reason> {
+    // SAFETY: the buffer is as long as said.
+    let got = unsafe {
+        libc::pread(
+            file.as_raw_fd(),
+            out.as_mut_ptr().cast(),
+            out.len(),
+            offset as libc::off_t,
+        )
+    };
+    if got == out.len() as isize {
+        Ok(())
+    } else {
+        Err(format!("pread: {}", io::Error::last_os_error()))
+    }
+}
+
+/// Copies from this process's own memory by asking the kernel, which survives bad addresses.
+#[inline]
+pub fn process_vm_read(out: &mut [u8], from: *const u8) -> Result<(), Reason> {
+    let local = libc::iovec {
+        iov_base: out.as_mut_ptr().cast(),
+        iov_len: out.len(),
+    };
+    let remote = libc::iovec {
+        iov_base: from.cast_mut().cast(),
+        iov_len: out.len(),
+    };
+    // SAFETY: writes into `out` only; the kernel checks the source.
+    let got = unsafe { libc::process_vm_readv(libc::getpid(), &local, 1, &remote, 1, 0) };
+    if got == out.len() as isize {
+        Ok(())
+    } else {
+        Err(format!("process_vm_readv: {}", io::Error::last_os_error()))
+    }
+}
+
+/// Writes a page and makes it durable without a mapping.
+pub fn pwrite_durably(file: &File, bytes: &[u8], offset: u64) -> Result<(), Reason> {
+    // SAFETY: the buffer is as long as said.
+    let put = unsafe {
+        libc::pwrite(
+            file.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            offset as libc::off_t,
+        )
+    };
+    // SAFETY: takes no pointers.
+    if put == bytes.len() as isize && unsafe { libc::fdatasync(file.as_raw_fd()) } == 0 {
+        return Ok(());
+    }
+    Err(format!(
+        "pwrite and fdatasync: {}",
+        io::Error::last_os_error()
+    ))
+}

@@ -1,0 +1,131 @@
+//! What is measured: files in memory and on disk, full of bytes that nothing compresses.
+
+use std::ffi::CStr;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::path::{Path, PathBuf};
+
+use crate::measure::{Reason, why};
+
+/// Numbers for places and contents: xorshift, the same in every run.
+#[derive(Clone, Copy)]
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    #[inline(always)]
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// A file that lives in memory (`memfd_create`), filled.
+pub fn in_memory(len: usize) -> Result<File, Reason> {
+    let mut file = memory_object(c"bench", 0)?;
+    fill(&mut file, len)?;
+    Ok(file)
+}
+
+/// An empty memory object with the given `MFD_` flags.
+pub fn memory_object(name: &CStr, flags: libc::c_uint) -> Result<File, Reason> {
+    // SAFETY: the name ends with a zero byte.
+    let fd = unsafe { libc::memfd_create(name.as_ptr(), flags | libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(format!("memfd_create: {}", std::io::Error::last_os_error()));
+    }
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// A file that goes when this is dropped.
+pub struct OnDisk {
+    path: PathBuf,
+    file: File,
+}
+
+impl OnDisk {
+    /// A file of `len` bytes, filled and written to the device.
+    pub fn new(dir: &Path, len: usize) -> Result<Self, Reason> {
+        let path = dir.join(format!("sharemap-bench-{}-{len}", std::process::id()));
+        let open = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path);
+        let file = open.map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut new = Self { path, file };
+        fill(&mut new.file, len)?;
+        new.file.sync_all().map_err(why)?;
+        Ok(new)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Drops the cached pages that nobody has mapped.
+    pub fn evict(&self) -> Result<(), Reason> {
+        // SAFETY: takes no pointers.
+        let code =
+            unsafe { libc::posix_fadvise(self.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        if code == 0 {
+            Ok(())
+        } else {
+            Err(why(std::io::Error::from_raw_os_error(code)))
+        }
+    }
+
+    /// An error where the file lives in memory, so that nothing is cold or durable there.
+    pub fn require_device(&self) -> Result<(), Reason> {
+        // SAFETY: plain integers, for which zeros are values.
+        let mut status: libc::statfs = unsafe { std::mem::zeroed() };
+        // SAFETY: the status is ours to be written.
+        if unsafe { libc::fstatfs(self.file.as_raw_fd(), &mut status) } != 0 {
+            return Err(why(std::io::Error::last_os_error()));
+        }
+        const RAMFS: libc::c_long = 0x8584_58f6;
+        if [libc::TMPFS_MAGIC, RAMFS].contains(&(status.f_type as libc::c_long)) {
+            return Err("the directory is in memory; give one on a disk with --dir".into());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for OnDisk {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn fill(file: &mut File, len: usize) -> Result<(), Reason> {
+    const PIECE: usize = 1 << 20;
+    let mut random = Random::new(len as u64);
+    let mut piece: Vec<u8> = (0..PIECE / 8)
+        .flat_map(|_| random.next().to_le_bytes())
+        .collect();
+    let mut left = len;
+    while left > 0 {
+        // No two pieces are the same.
+        piece[..8].copy_from_slice(&random.next().to_le_bytes());
+        let now = left.min(PIECE);
+        file.write_all(&piece[..now]).map_err(why)?;
+        left -= now;
+    }
+    Ok(())
+}
