@@ -1,0 +1,113 @@
+//! What the tests share: temporary directories, child processes, and skipping aloud.
+
+#![allow(dead_code, unused_macros, unused_imports, reason = "each test file uses a part of it")]
+#![allow(unsafe_code, reason = "asks the system who runs the test")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Says on standard error why a test shows nothing here.
+macro_rules! skip {
+    ($($reason:tt)*) => {{
+        eprintln!("skipped: {}", format_args!($($reason)*));
+        return;
+    }};
+}
+pub(crate) use skip;
+
+/// A directory that goes with its value.
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name =
+            format!("sharemap-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A path in the directory.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// A file with these contents.
+    pub fn file(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.join(name);
+        std::fs::write(&path, contents).unwrap();
+        path
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Bytes of which no two pages are alike.
+pub fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
+}
+
+const ROLE: &str = "SHAREMAP_TEST_ROLE";
+const ARGUMENT: &str = "SHAREMAP_TEST_ARGUMENT";
+
+/// The argument, in a child process that was started for this test.
+pub fn role(test: &str) -> Option<PathBuf> {
+    (std::env::var(ROLE).as_deref() == Ok(test))
+        .then(|| std::env::var_os(ARGUMENT).unwrap_or_default().into())
+}
+
+/// This test's program again, to run only `test`, where [`role`] gives it `argument`.
+pub fn child(test: &str, argument: impl AsRef<Path>) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    command.env(ROLE, test).env(ARGUMENT, argument.as_ref());
+    command
+}
+
+/// Runs it to its end, which is to be a good one; `false` where programs cannot start themselves.
+pub fn passes(mut command: Command) -> bool {
+    let Output { status, stdout, stderr } = match command.output() {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("skipped: this program cannot be started from itself: {error}");
+            return false;
+        }
+    };
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let (stdout, stderr) = (text(stdout), text(stderr));
+    assert!(status.success(), "the child ended with {status}\n{stdout}\n{stderr}");
+    eprint!("{stderr}");
+    true
+}
+
+/// How many mappings of this file the system lists for this process; `None` where it has no list.
+pub fn mappings_of(path: &Path) -> Option<usize> {
+    let list = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let name = std::fs::canonicalize(path).ok()?;
+    let name = name.to_str()?;
+    Some(list.lines().filter(|line| line.ends_with(name)).count())
+}
+
+/// Asserts the number of mappings of a file where the system tells it.
+pub fn assert_mapped(path: &Path, expected: usize) {
+    match mappings_of(path) {
+        Some(count) => assert_eq!(count, expected, "mappings of {}", path.display()),
+        None => eprintln!("skipped: this system has no list of mappings to count in"),
+    }
+}
+
+#[cfg(unix)]
+pub fn is_root() -> bool {
+    // SAFETY: takes and changes nothing.
+    unsafe { libc::geteuid() == 0 }
+}
