@@ -14,12 +14,16 @@ impl Region {
     /// What describes the mapping (`Random`, `Sequential`, `HugePage`, …) holds for what is
     /// reserved for growth too.
     pub fn advise(&self, advice: Advice) -> Result<()> {
-        let asks_for_work =
-            matches!(advice, Advice::WillNeed | Advice::Cold | Advice::PageOut | Advice::Collapse);
+        let asks_for_work = matches!(
+            advice,
+            Advice::WillNeed | Advice::Cold | Advice::PageOut | Advice::Collapse
+        );
         if asks_for_work {
             return self.advise_range(.., advice);
         }
-        let Some(span) = self.span() else { return Ok(()) };
+        let Some(span) = self.span() else {
+            return Ok(());
+        };
         // SAFETY: the span is this region's own, and advice loses no contents.
         unsafe { sys::map::advise(span.base, span.reserved, advice) }
             .map_err(|error| self.named(error))
@@ -27,7 +31,9 @@ impl Region {
 
     /// The same for the pages that hold a range.
     pub fn advise_range(&self, range: impl RangeBounds<usize>, advice: Advice) -> Result<()> {
-        let Some((_, pages)) = self.pages(range, "advise on the use of")? else { return Ok(()) };
+        let Some((_, pages)) = self.pages(range, "advise on the use of")? else {
+            return Ok(());
+        };
         // SAFETY: the pages are in this region's span, and advice loses no contents.
         unsafe { sys::map::advise(pages.base, pages.len, advice) }
             .map_err(|error| self.named(error))
@@ -40,7 +46,9 @@ impl Region {
 
     /// The same for the pages that hold a range.
     pub fn lock_range(&self, range: impl RangeBounds<usize>) -> Result<()> {
-        let Some((_, pages)) = self.pages(range, "lock")? else { return Ok(()) };
+        let Some((_, pages)) = self.pages(range, "lock")? else {
+            return Ok(());
+        };
         // SAFETY: the pages are in this region's span, and locking changes no contents.
         unsafe { sys::map::lock(pages.base, pages.len) }.map_err(|error| self.named(error))
     }
@@ -52,7 +60,9 @@ impl Region {
 
     /// The same for the pages that hold a range.
     pub fn unlock_range(&self, range: impl RangeBounds<usize>) -> Result<()> {
-        let Some((_, pages)) = self.pages(range, "unlock")? else { return Ok(()) };
+        let Some((_, pages)) = self.pages(range, "unlock")? else {
+            return Ok(());
+        };
         // SAFETY: the pages are in this region's span, and unlocking changes no contents.
         unsafe { sys::map::unlock(pages.base, pages.len) }.map_err(|error| self.named(error))
     }

@@ -10,7 +10,11 @@ use crate::sys::{self, Access, Create, FileKind, OpenRequest};
 
 /// Gives a file a length, with storage behind every byte unless it is to be sparse.
 pub(super) fn make_room(file: &File, len: u64, sparse: bool) -> Result<()> {
-    if sparse { sys::file::set_len(file, len) } else { sys::file::allocate(file, len) }
+    if sparse {
+        sys::file::set_len(file, len)
+    } else {
+        sys::file::allocate(file, len)
+    }
 }
 
 /// What becomes of a file that exists.
@@ -31,7 +35,9 @@ impl MapOptions {
     ) -> Result<Region> {
         let named = |error: Error| error.with_path(Some(path));
         if i64::try_from(len).is_err() {
-            return Err(named(Error::new(ErrorKind::Overflow, "create").with_length(len)));
+            return Err(named(
+                Error::new(ErrorKind::Overflow, "create").with_length(len),
+            ));
         }
         let plan = self.plan(Access::Write);
         match self.open_for(path, existing).map_err(named)? {
@@ -68,7 +74,10 @@ impl MapOptions {
             };
             return Err(named(Error::new(kind, "create")));
         }
-        let undo = Undo { file: sys::file::duplicate(&file).map_err(named)?, len: status.len };
+        let undo = Undo {
+            file: sys::file::duplicate(&file).map_err(named)?,
+            len: status.len,
+        };
         let result = self.resize_and_map(file, path, (status.len, len), existing, plan);
         result.inspect_err(|_| undo.restore())
     }
@@ -88,7 +97,7 @@ impl MapOptions {
         if existing == Existing::Emptied && old_len > 0 {
             // The space is there; so must the addresses be before anything is lost.
             let probe = sys::file::duplicate(&file).map_err(named)?;
-            Region::of_file(probe, Some(path), Plan { populate: false, ..plan })?.close()?;
+            Region::of_file(probe, Some(path), plan)?.close()?;
             sys::file::set_len(&file, 0).map_err(named)?;
             make_room(&file, len, plan.sparse).map_err(named)?;
         }
@@ -116,7 +125,11 @@ impl MapOptions {
     }
 
     fn open_request(&self, create: Create) -> OpenRequest {
-        OpenRequest { write: true, create, exclusive: self.is_exclusive() }
+        OpenRequest {
+            write: true,
+            create,
+            exclusive: self.is_exclusive(),
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Giving pages back: private edits, anonymous memory, parts of a file.
 
-#![allow(unsafe_code, reason = "hands page addresses to the system and copies around them")]
+#![allow(
+    unsafe_code,
+    reason = "hands page addresses to the system and copies around them"
+)]
 
 use std::ops::{Range, RangeBounds};
 
@@ -22,7 +25,9 @@ impl Region {
     ///
     /// Pages go as a whole, so what shares a page with the range is put aside and written back.
     pub(super) fn forget(&self, range: impl RangeBounds<usize>) -> Result<()> {
-        let Some((range, pages)) = self.pages(range, "discard")? else { return Ok(()) };
+        let Some((range, pages)) = self.pages(range, "discard")? else {
+            return Ok(());
+        };
         let first = (pages.base.addr() - self.span_base().addr()).saturating_sub(self.slack());
         let end = pages.base.addr() + pages.len - self.base().addr();
         let before = self.put_aside(first..range.start)?;
@@ -37,7 +42,9 @@ impl Region {
     /// Makes a range of the file a hole: it reads as zeros and takes no storage.
     pub(super) fn punch(&self, range: impl RangeBounds<usize>) -> Result<()> {
         const OPERATION: &str = "punch a hole in";
-        let Some(file) = self.file() else { return self.forget(range) };
+        let Some(file) = self.file() else {
+            return self.forget(range);
+        };
         let range = resolve(range, self.len(), OPERATION).map_err(|error| self.named(error))?;
         let start = self.plan.offset;
         sys::file::punch_hole(file, start + range.start as u64..start + range.end as u64)

@@ -18,9 +18,13 @@ impl Region {
         if mapped.is_empty() {
             return Ok(Vec::new());
         }
-        let Some(file) = self.file() else { return Ok(vec![mapped]) };
+        let Some(file) = self.file() else {
+            return Ok(vec![mapped]);
+        };
         let extents = sys::file::data_extents(file, mapped.end).map_err(|e| self.named(e))?;
-        let clipped = extents.into_iter().map(|range| range.start.max(mapped.start)..range.end);
+        let clipped = extents
+            .into_iter()
+            .map(|range| range.start.max(mapped.start)..range.end);
         Ok(clipped.filter(|range| !range.is_empty()).collect())
     }
 }

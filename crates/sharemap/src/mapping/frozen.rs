@@ -26,7 +26,9 @@ impl Mapping {
         if let Err(reason) = sys::file::immutable(file) {
             return refuse(reason);
         }
-        let Some((_, pages)) = self.region.pages(.., OPERATION)? else { return Ok(&[]) };
+        let Some((_, pages)) = self.region.pages(.., OPERATION)? else {
+            return Ok(&[]);
+        };
         let status = sys::file::status(file).map_err(|error| self.region.named(error))?;
         // Sealed after it had shrunk.
         if status.len < self.file_offset() + self.len() as u64 {

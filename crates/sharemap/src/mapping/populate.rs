@@ -31,7 +31,9 @@ impl Region {
 
     /// The same for the pages that hold a range.
     pub fn populate_range(&self, range: impl RangeBounds<usize>) -> Result<()> {
-        let Some((_, pages)) = self.pages(range, "populate")? else { return Ok(()) };
+        let Some((_, pages)) = self.pages(range, "populate")? else {
+            return Ok(());
+        };
         let result = match self.populate_threads(pages.len) {
             1 => self.populate_piece(pages),
             threads => self.populate_in_parallel(pages, threads),
@@ -67,7 +69,10 @@ impl Region {
                     return Ok(());
                 }
                 let base = std::ptr::with_exposed_provenance_mut(base + start);
-                let piece = Pages { base, len: PIECE.min(pages.len - start) };
+                let piece = Pages {
+                    base,
+                    len: PIECE.min(pages.len - start),
+                };
                 if let Err(error) = self.populate_piece(piece) {
                     next.store(pages.len, Ordering::Relaxed);
                     return Err(error);

@@ -54,7 +54,6 @@ pub(super) struct Plan {
     pub(super) reserve: usize,
     pub(super) access: Access,
     pub(super) executable: bool,
-    pub(super) populate: bool,
     pub(super) huge: HugePages,
     /// Growth makes holes instead of setting space aside.
     pub(super) sparse: bool,
@@ -82,7 +81,10 @@ impl Region {
         if len == 0 {
             return Err(Error::new(ErrorKind::ZeroLength, "map anonymous memory"));
         }
-        let status = FileStatus { kind: FileKind::Special, len: 0 };
+        let status = FileStatus {
+            kind: FileKind::Special,
+            len: 0,
+        };
         let mut region = Self::unmapped(None, None, status, plan);
         region.place(len)?;
         Ok(region)
@@ -137,16 +139,21 @@ impl Region {
             return Ok(None);
         }
         let request = self.request(len)?;
-        sys::map::map(&request).map(Some).map_err(|error| self.named(error))
+        sys::map::map(&request)
+            .map(Some)
+            .map_err(|error| self.named(error))
     }
 
     /// The request that maps `len` bytes of this region, from a granule on.
     pub(super) fn request(&self, len: usize) -> Result<MapRequest<'_>> {
         let slack = self.slack();
         let total = |len: usize| {
-            len.checked_add(slack).filter(|&sum| isize::try_from(sum).is_ok()).ok_or_else(|| {
-                self.named(Error::new(ErrorKind::AddressSpace, "map")).with_length(len as u64)
-            })
+            len.checked_add(slack)
+                .filter(|&sum| isize::try_from(sum).is_ok())
+                .ok_or_else(|| {
+                    self.named(Error::new(ErrorKind::AddressSpace, "map"))
+                        .with_length(len as u64)
+                })
         };
         let mapped = total(len)?;
         Ok(MapRequest {
@@ -156,7 +163,6 @@ impl Region {
             reserve: total(self.plan.reserve)?.max(mapped),
             access: self.plan.access,
             executable: self.plan.executable,
-            populate: self.plan.populate,
             huge: self.plan.huge,
         })
     }
@@ -164,7 +170,8 @@ impl Region {
     /// Takes a span over, of which the user sees `len` bytes; the old one has been taken before.
     pub(super) fn adopt(&self, span: Option<Span>, len: usize) {
         if let Some(span) = span {
-            self.base.store(span.base.wrapping_add(self.slack()), Ordering::Relaxed);
+            self.base
+                .store(span.base.wrapping_add(self.slack()), Ordering::Relaxed);
             self.reserved.store(span.reserved, Ordering::Relaxed);
             self.mapped.store(0, Ordering::Relaxed);
         }
@@ -203,7 +210,10 @@ impl Region {
     pub(super) fn span(&self) -> Option<Span> {
         match self.reserved.load(Ordering::Relaxed) {
             0 => None,
-            reserved => Some(Span { base: self.span_base(), reserved }),
+            reserved => Some(Span {
+                base: self.span_base(),
+                reserved,
+            }),
         }
     }
 
@@ -272,7 +282,9 @@ impl Region {
     /// reserved.
     #[must_use]
     pub fn reserved(&self) -> usize {
-        self.reserved.load(Ordering::Relaxed).saturating_sub(self.slack())
+        self.reserved
+            .load(Ordering::Relaxed)
+            .saturating_sub(self.slack())
     }
 
     /// How guarded accesses to this mapping are made.
@@ -285,7 +297,9 @@ impl Region {
     ///
     /// Anonymous memory and devices are always current.
     pub fn is_current(&self) -> Result<bool> {
-        let Some(file) = self.file.as_ref().filter(|_| self.can_shrink) else { return Ok(true) };
+        let Some(file) = self.file.as_ref().filter(|_| self.can_shrink) else {
+            return Ok(true);
+        };
         let status = sys::file::status(file).map_err(|error| self.named(error))?;
         Ok(status.len == self.file_len.load(Ordering::Relaxed))
     }
@@ -307,7 +321,9 @@ impl Region {
                 .named(Error::new(ErrorKind::Busy, OPERATION))
                 .with_detail("a frozen slice of it was given out, which may be in use"));
         }
-        let Some((_, pages)) = self.pages(range, OPERATION)? else { return Ok(()) };
+        let Some((_, pages)) = self.pages(range, OPERATION)? else {
+            return Ok(());
+        };
         // SAFETY: the pages are in this region's span; all accesses are guarded, and the only
         // references there can be are those excluded above.
         unsafe { sys::map::protect(pages.base, pages.len, protection) }

@@ -83,7 +83,9 @@ impl Region {
     ///
     /// Pages that are changed and not yet flushed, locked, or in use by other mappings, stay.
     pub fn evict(&self) -> Result<()> {
-        let Some(file) = self.file().filter(|_| !self.is_empty()) else { return Ok(()) };
+        let Some(file) = self.file().filter(|_| !self.is_empty()) else {
+            return Ok(());
+        };
         if self.plan.access != Access::CopyOnWrite {
             // Pages that are mapped here would stay; where this cannot be asked for, they do.
             let _ = self.advise_range(.., Advice::PageOut);

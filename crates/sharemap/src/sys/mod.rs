@@ -70,8 +70,6 @@ pub(crate) struct MapRequest<'a> {
     pub(crate) reserve: usize,
     pub(crate) access: Access,
     pub(crate) executable: bool,
-    /// Map and fault in at once (`MAP_POPULATE`).
-    pub(crate) populate: bool,
     pub(crate) huge: HugePages,
 }
 
@@ -112,8 +110,6 @@ pub(crate) enum Create {
     Never,
     /// It must not exist (`O_EXCL`).
     New,
-    /// New, or emptied (`O_TRUNC`).
-    Truncate,
     /// New, or as it is.
     IfMissing,
 }

@@ -23,6 +23,15 @@ pub(crate) use posix::{granularity, page_size, protect, unlock};
 
 pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
     let unit = match request.huge {
+        HugePages::Reserved
+            if request
+                .file
+                .is_some_and(|f| !super::file::is_on_hugetlbfs(f)) =>
+        {
+            return Err(Error::new(ErrorKind::Unsupported, "map").with_detail(
+                "reserved huge pages back anonymous memory and files on hugetlbfs only",
+            ));
+        }
         HugePages::Reserved => process::huge_page_size().unwrap_or_else(page_size),
         _ => page_size(),
     };
@@ -41,8 +50,6 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
     if reserved > mapped {
         // What may never be used is not to be counted against the memory there is.
         flags |= MapFlags::NORESERVE;
-    } else if request.populate {
-        flags |= MapFlags::POPULATE;
     }
     if request.huge == HugePages::Reserved && request.file.is_none() {
         flags |= MapFlags::HUGETLB;
@@ -51,47 +58,26 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
     // SAFETY: without MAP_FIXED the kernel chooses addresses that nobody uses.
     let base = unsafe {
         match request.file {
-            Some(file) => {
-                mm::mmap(ptr::null_mut(), reserved, protection, flags, file, request.offset)
-            }
+            Some(file) => mm::mmap(
+                ptr::null_mut(),
+                reserved,
+                protection,
+                flags,
+                file,
+                request.offset,
+            ),
             None => mm::mmap_anonymous(ptr::null_mut(), reserved, protection, flags),
         }
     }
     .map_err(|errno| map_error(request, errno))?;
-    let span = Span { base: base.cast(), reserved };
-    match finish(request, &span, mapped) {
-        Ok(()) => Ok(span),
-        Err(error) => {
-            // SAFETY: the span was made above and nobody has seen it.
-            let _ = unsafe { unmap(&span) };
-            Err(error)
-        }
+    if request.huge == HugePages::Transparent {
+        // SAFETY: our own pages, new. That a kernel has no huge ones is no failure.
+        let _ = unsafe { mm::madvise(base, reserved, mm::Advice::LinuxHugepage) };
     }
-}
-
-fn finish(request: &MapRequest<'_>, span: &Span, mapped: usize) -> Result<()> {
-    match request.huge {
-        HugePages::Transparent => {
-            // SAFETY: our own span. That a kernel has none of them is no failure.
-            let _ =
-                unsafe { mm::madvise(span.base.cast(), span.reserved, mm::Advice::LinuxHugepage) };
-        }
-        HugePages::Reserved => {
-            if let Some(file) = request.file {
-                if !super::file::is_on_hugetlbfs(file) {
-                    return Err(Error::new(ErrorKind::Unsupported, "map").with_detail(
-                        "reserved huge pages back anonymous memory and files on hugetlbfs only",
-                    ));
-                }
-            }
-        }
-        HugePages::Default => {}
-    }
-    if request.populate && span.reserved > mapped {
-        // SAFETY: our own span, whole pages.
-        unsafe { populate(span.base, mapped, request.access) }?;
-    }
-    Ok(())
+    Ok(Span {
+        base: base.cast(),
+        reserved,
+    })
 }
 
 #[cold]
@@ -125,7 +111,14 @@ pub(crate) unsafe fn unmap(span: &Span) -> Result<()> {
             continue;
         };
         // SAFETY: as above; the kernel takes whole huge pages of this mapping or nothing.
-        if unsafe { posix::unmap(&Span { base: span.base, reserved }) }.is_ok() {
+        if unsafe {
+            posix::unmap(&Span {
+                base: span.base,
+                reserved,
+            })
+        }
+        .is_ok()
+        {
             return Ok(());
         }
     }
@@ -212,9 +205,9 @@ pub(crate) unsafe fn advise(base: *mut u8, len: usize, advice: Advice) -> Result
 fn advice_error(advice: Advice, errno: Errno) -> Error {
     let error = errno::error("advise on the use of", errno);
     match errno {
-        Errno::INVAL => error
-            .with_kind(ErrorKind::Unsupported)
-            .with_detail(format!("this kernel or this kind of memory has no {advice:?}")),
+        Errno::INVAL => error.with_kind(ErrorKind::Unsupported).with_detail(format!(
+            "this kernel or this kind of memory has no {advice:?}"
+        )),
         Errno::NOMEM => error.with_detail(format!("{advice:?} found no memory, or no mapping")),
         _ => error.with_detail(format!("{advice:?}")),
     }
@@ -231,7 +224,9 @@ pub(crate) unsafe fn discard(base: *mut u8, len: usize) -> Result<()> {
     // Also after success: an emulator accepts any advice, and follows this one.
     // SAFETY: as above.
     let forgotten = unsafe { mm::madvise(base.cast(), len, mm::Advice::LinuxDontNeed) };
-    removed.or(forgotten).map_err(|errno| errno::error("discard", errno).with_length(len as u64))
+    removed
+        .or(forgotten)
+        .map_err(|errno| errno::error("discard", errno).with_length(len as u64))
 }
 
 /// # Safety
@@ -310,7 +305,11 @@ pub(crate) unsafe fn residency(
     let result = unsafe { libc::mincore(base.cast(), len, bytes.as_mut_ptr()) };
     checked(result.into()).map_err(|errno| errno::error("ask the residency of", errno))?;
     let state = |byte: u8| {
-        if byte & 1 == 1 { PageState::Resident } else { PageState::Absent }
+        if byte & 1 == 1 {
+            PageState::Resident
+        } else {
+            PageState::Absent
+        }
     };
     Ok(bytes.into_iter().map(state).collect())
 }

@@ -39,14 +39,15 @@ pub(crate) fn duplicate(file: &File) -> Result<File> {
 /// Opens without ever waiting for the other end of a FIFO.
 pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
     let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK;
-    flags |= if request.write { OFlags::RDWR } else { OFlags::RDONLY };
-    // Not before the lock is ours: emptying what somebody holds would destroy it.
-    let empty_later = request.exclusive && request.create == Create::Truncate;
+    flags |= if request.write {
+        OFlags::RDWR
+    } else {
+        OFlags::RDONLY
+    };
     flags |= match request.create {
         Create::Never => OFlags::empty(),
         Create::New => OFlags::CREATE | OFlags::EXCL,
-        Create::Truncate if !empty_later => OFlags::CREATE | OFlags::TRUNC,
-        Create::Truncate | Create::IfMissing => OFlags::CREATE,
+        Create::IfMissing => OFlags::CREATE,
     };
     let file = match open_flags(path, flags) {
         // Somebody holds a lease on it and is being asked to give it up: wait for that.
@@ -60,9 +61,6 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
                 let _ = std::fs::remove_file(path);
             }
             return Err(error);
-        }
-        if empty_later {
-            set_len(&file, 0)?;
         }
     }
     Ok(file)
@@ -143,9 +141,11 @@ pub(crate) fn size_error(operation: &'static str, len: u64, errno: Errno) -> Err
 pub(crate) fn within_size_limit(file: &File, len: u64) -> Result<()> {
     match process::file_size_limit() {
         Some(limit) if len > limit && len > status(file)?.len => {
-            Err(errno::error("grow", Errno::FBIG).with_length(len).with_detail(format!(
-                "this process may make files of {limit} bytes (RLIMIT_FSIZE)"
-            )))
+            Err(errno::error("grow", Errno::FBIG)
+                .with_length(len)
+                .with_detail(format!(
+                    "this process may make files of {limit} bytes (RLIMIT_FSIZE)"
+                )))
         }
         _ => Ok(()),
     }
@@ -175,5 +175,6 @@ pub(crate) fn write_zeros(file: &File, from: u64, to: u64) -> std::result::Resul
 
 /// Makes data durable, and the metadata needed to find it.
 pub(crate) fn sync_data(file: &File) -> Result<()> {
-    file.sync_data().map_err(|error| Error::new(ErrorKind::FlushFailed, "flush").with_source(error))
+    file.sync_data()
+        .map_err(|error| Error::new(ErrorKind::FlushFailed, "flush").with_source(error))
 }

@@ -58,7 +58,6 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
     match request.create {
         Create::Never => {}
         Create::New => drop(options.create_new(true)),
-        Create::Truncate => drop(options.create(true).truncate(true)),
         Create::IfMissing => drop(options.create(true)),
     }
     if request.exclusive {

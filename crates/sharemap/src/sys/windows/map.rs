@@ -71,17 +71,12 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
     };
     let mapped = round_up(request.len, unit)?;
     let reserved = round_up(request.reserve, unit)?;
-    let span = match request.file {
+    match request.file {
         None if request.access == Access::CopyOnWrite => map_private(request, mapped, reserved),
         None => map_paging_file(request, mapped, reserved),
         Some(file) => map_file(file, request, mapped, reserved),
     }
-    .map_err(|error| map_error(error, request))?;
-    if request.populate {
-        // A hint: what cannot be read ahead is read when it is touched.
-        let _ = prefetch(span.base, mapped);
-    }
-    Ok(span)
+    .map_err(|error| map_error(error, request))
 }
 
 fn large_page(request: &MapRequest<'_>) -> Result<usize> {
