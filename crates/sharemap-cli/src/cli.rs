@@ -1,0 +1,127 @@
+//! What can be typed.
+
+use crate::commands::{cat, completions, evict, hex, man, map, stat, touch, tour, write};
+use crate::units;
+use clap::{Args, ColorChoice, Parser, Subcommand};
+
+/// See, read, write and measure memory-mapped files.
+///
+/// Start with `sharemap tour`: ten steps that show on real files what the library does. Nothing
+/// this command reads can end it by a signal: a file that shrinks or a disk that fails is an error
+/// with an offset.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sharemap",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 check failed, 5 busy or \
+                  denied.\nSizes and offsets are bytes: 4096, 0x1000, 64KiB, 5GiB."
+)]
+pub(crate) struct Cli {
+    /// Print one JSON object instead of text.
+    #[arg(long, global = true, help_heading = "Output", display_order = 100)]
+    pub(crate) json: bool,
+    /// When to use colours; NO_COLOR is respected.
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Output",
+        display_order = 101
+    )]
+    pub(crate) color: ColorChoice,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Tour(tour::Args),
+    Stat(stat::Args),
+    Map(map::Args),
+    Cat(cat::Args),
+    Hex(hex::Args),
+    Write(write::Args),
+    Touch(touch::Args),
+    Evict(evict::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+    /// The second process of a step of the tour.
+    #[command(hide = true)]
+    TourPeer(tour::peer::Args),
+}
+
+impl Command {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Tour(_) => "tour",
+            Self::Stat(_) => "stat",
+            Self::Map(_) => "map",
+            Self::Cat(_) => "cat",
+            Self::Hex(_) => "hex",
+            Self::Write(_) => "write",
+            Self::Touch(_) => "touch",
+            Self::Evict(_) => "evict",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
+            Self::TourPeer(_) => "tour-peer",
+        }
+    }
+}
+
+/// The part of a file that a command works on.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Part {
+    /// Where to begin.
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size, default_value = "0")]
+    pub(crate) offset: u64,
+    /// How many bytes [default: up to the end].
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+    pub(crate) length: Option<u64>,
+}
+
+impl Part {
+    /// The bytes meant, in a file of `size` bytes.
+    pub(crate) fn within(self, size: usize) -> Result<std::ops::Range<usize>, String> {
+        let beyond = |what: &str, value: u64| {
+            format!("{what} {value} is beyond the end: the file has {size} bytes")
+        };
+        let start = usize::try_from(self.offset)
+            .ok()
+            .filter(|&start| start <= size)
+            .ok_or_else(|| beyond("offset", self.offset))?;
+        let Some(length) = self.length else {
+            return Ok(start..size);
+        };
+        match self.offset.checked_add(length).map(usize::try_from) {
+            Some(Ok(end)) if end <= size => Ok(start..end),
+            Some(_) => Err(beyond("offset + length =", self.offset + length)),
+            None => Err(format!("offset {} + length {length} overflows", self.offset)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn parts_are_checked() {
+        let part = |offset, length| Part { offset, length };
+        assert_eq!(part(0, None).within(10), Ok(0..10));
+        assert_eq!(part(10, None).within(10), Ok(10..10));
+        assert_eq!(part(3, Some(4)).within(10), Ok(3..7));
+        assert!(part(11, None).within(10).is_err());
+        assert!(part(3, Some(8)).within(10).is_err());
+        assert!(part(3, Some(u64::MAX)).within(10).is_err());
+    }
+}

@@ -1,0 +1,167 @@
+//! Rows of numbers, as text or as JSON.
+
+use super::Hole;
+use super::element::{Element, Type};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::units;
+use serde::Serialize;
+use serde_json::Value;
+
+pub(super) struct Listing<'a> {
+    output: &'a mut Output,
+    element: Element,
+    /// Bytes in a row.
+    row: usize,
+    /// Print rows that equal the one before.
+    all: bool,
+    last: Vec<u8>,
+    squeezing: bool,
+    /// Where the next row begins.
+    end: u64,
+    first: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    offset: u64,
+    values: Vec<Value>,
+}
+
+/// Bytes at the end that are too few for a number.
+#[derive(Serialize)]
+struct Rest<'a> {
+    offset: u64,
+    rest: &'a [u8],
+}
+
+#[derive(Serialize)]
+struct Gap<'a> {
+    offset: u64,
+    hole: &'a Hole,
+}
+
+impl<'a> Listing<'a> {
+    pub(super) fn new(
+        output: &'a mut Output,
+        element: Element,
+        row: usize,
+        all: bool,
+    ) -> Result<Self, Failure> {
+        if output.json() {
+            output.bytes(b",\"rows\":[")?;
+        }
+        Ok(Self {
+            output,
+            element,
+            row,
+            all,
+            last: Vec::new(),
+            squeezing: false,
+            end: 0,
+            first: true,
+        })
+    }
+
+    /// `bytes` are whole rows, but for the last before a hole or the end.
+    pub(super) fn bytes(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Failure> {
+        let mut offset = offset;
+        for row in bytes.chunks(self.row) {
+            if self.output.json() {
+                self.json_row(offset, row)?;
+            } else if self.all || row != self.last {
+                self.text_row(offset, row)?;
+                self.squeezing = false;
+                self.last.clear();
+                self.last.extend_from_slice(row);
+            } else if !self.squeezing {
+                self.output.line("*")?;
+                self.squeezing = true;
+            }
+            offset += row.len() as u64;
+        }
+        self.end = offset;
+        Ok(())
+    }
+
+    pub(super) fn hole(&mut self, hole: &Hole) -> Result<(), Failure> {
+        self.end = hole.offset + hole.length;
+        self.last.clear();
+        self.squeezing = false;
+        if self.output.json() {
+            return self.item(&Gap { offset: hole.offset, hole });
+        }
+        let what = format!("hole of {}: {}", units::size(hole.length), hole.reason);
+        let line = format!("{}  {}", address(hole.offset), console::style(what).red());
+        self.output.line(line)
+    }
+
+    pub(super) fn end(self) -> Result<(), Failure> {
+        if self.output.json() {
+            return self.output.bytes(b"]");
+        }
+        // As hexdump does: where it ended, which equal rows at the end would hide.
+        let address = address(self.end);
+        self.output.line(address)
+    }
+
+    fn json_row(&mut self, offset: u64, row: &[u8]) -> Result<(), Failure> {
+        let numbers = row.chunks_exact(self.element.width());
+        let rest = numbers.remainder();
+        let values: Vec<_> = numbers.map(|bytes| self.element.json(bytes)).collect();
+        let after = offset + (row.len() - rest.len()) as u64;
+        if !values.is_empty() {
+            self.item(&Row { offset, values })?;
+        }
+        if !rest.is_empty() {
+            self.item(&Rest { offset: after, rest })?;
+        }
+        Ok(())
+    }
+
+    fn item(&mut self, item: &impl Serialize) -> Result<(), Failure> {
+        let comma = if self.first { "" } else { "," };
+        self.first = false;
+        let text = serde_json::to_string(item).map_err(|error| {
+            Failure::refused(format!("cannot print a row: {error}"))
+        })?;
+        self.output.line(format_args!("{comma}{text}"))
+    }
+
+    fn text_row(&mut self, offset: u64, row: &[u8]) -> Result<(), Failure> {
+        let columns = self.element.columns();
+        let numbers = row.chunks_exact(self.element.width());
+        let rest = numbers.remainder();
+        let mut line = address(offset);
+        line.push(' ');
+        for (i, bytes) in numbers.enumerate() {
+            // Bytes are read in groups of eight.
+            if self.element.kind == Type::U8 && i % 8 == 0 && i > 0 {
+                line.push(' ');
+            }
+            line += &format!(" {:>columns$}", self.element.text(bytes));
+        }
+        if !rest.is_empty() {
+            let bytes: Vec<_> = rest.iter().map(|byte| format!("{byte:02x}")).collect();
+            line += &format!("  {} left over: {}", units::count(rest.len() as u64, "byte"), bytes.join(" "));
+        }
+        if self.element.kind == Type::U8 {
+            let full = address(offset).len() + 1 + 3 * self.row + (self.row - 1) / 8;
+            let ascii: String = row.iter().map(|&byte| printable(byte)).collect();
+            line += &format!("{:pad$}  |{ascii}|", "", pad = full.saturating_sub(line.len()));
+        }
+        self.output.line(line)
+    }
+}
+
+fn address(offset: u64) -> String {
+    format!("{offset:08x}")
+}
+
+fn printable(byte: u8) -> char {
+    if byte == b' ' || byte.is_ascii_graphic() {
+        char::from(byte)
+    } else {
+        '.'
+    }
+}

@@ -1,0 +1,62 @@
+//! Residency as rows of coloured blocks in a terminal.
+
+use super::cells::{Cell, Grid};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::units;
+use console::{Style, Term};
+use sharemap::PageState;
+
+/// Rows of blocks that still are a bar and no carpet.
+const ROWS: usize = 16;
+
+pub(super) fn print(
+    output: &mut Output,
+    states: &[PageState],
+    page_size: u64,
+) -> Result<(), Failure> {
+    if states.is_empty() {
+        return Ok(());
+    }
+    let grid = Grid::new(states, columns(output), ROWS);
+    let per_cell = grid.pages_per_cell as u64 * page_size;
+    for (row, cells) in grid.cells.chunks(grid.columns).enumerate() {
+        let offset = row as u64 * grid.columns as u64 * per_cell;
+        let blocks: String = cells.iter().map(|&cell| block(cell)).collect();
+        output.line(format!("{:>10} {blocks}", units::size(offset)))?;
+    }
+    let sample = |part| block(Cell::Known(part));
+    output.line(format!(
+        "{:>10} {} all in memory  {} {} {} part  {} none  {} not told; one block is {}",
+        "",
+        sample(1.0),
+        sample(0.9),
+        sample(0.6),
+        sample(0.1),
+        sample(0.0),
+        block(Cell::Unknown),
+        units::size(per_cell)
+    ))
+}
+
+/// A power of two that fits beside the offsets; 64 where nobody looks.
+fn columns(output: &Output) -> usize {
+    if !output.is_terminal() {
+        return 64;
+    }
+    let width = usize::from(Term::stdout().size().1).saturating_sub(12);
+    1 << width.clamp(8, 128).ilog2()
+}
+
+/// Shapes differ as well as colours: not everyone sees, or has, the latter.
+fn block(cell: Cell) -> String {
+    let (shape, style) = match cell {
+        Cell::Known(part) if part >= 1.0 => ('█', Style::new().green()),
+        Cell::Known(part) if part >= 0.75 => ('▓', Style::new().green()),
+        Cell::Known(part) if part >= 0.25 => ('▒', Style::new().yellow()),
+        Cell::Known(part) if part > 0.0 => ('░', Style::new().yellow()),
+        Cell::Known(_) => ('·', Style::new().blue()),
+        Cell::Unknown => ('?', Style::new().dim()),
+    };
+    style.apply_to(shape).to_string()
+}

@@ -1,0 +1,32 @@
+//! One file a command: its arguments, and what it does.
+
+pub(crate) mod cat;
+pub(crate) mod completions;
+pub(crate) mod evict;
+pub(crate) mod hex;
+pub(crate) mod man;
+pub(crate) mod map;
+pub(crate) mod stat;
+pub(crate) mod touch;
+pub(crate) mod tour;
+pub(crate) mod write;
+
+use crate::cli::Command;
+use crate::failure::Failure;
+use crate::output::Output;
+
+pub(crate) fn run(command: &Command, output: &mut Output) -> Result<(), Failure> {
+    match command {
+        Command::Tour(args) => tour::run(args, output),
+        Command::Stat(args) => stat::run(args, output),
+        Command::Map(args) => map::run(args, output),
+        Command::Cat(args) => cat::run(args, output),
+        Command::Hex(args) => hex::run(args, output),
+        Command::Write(args) => write::run(args, output),
+        Command::Touch(args) => touch::run(args, output),
+        Command::Evict(args) => evict::run(args, output),
+        Command::Completions(args) => completions::run(args, output),
+        Command::Man(args) => man::run(args, output),
+        Command::TourPeer(args) => tour::peer::run(args),
+    }
+}

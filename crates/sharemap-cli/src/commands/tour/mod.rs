@@ -1,0 +1,264 @@
+//! `sharemap tour`: the whole story on real files, step by step.
+//!
+//! A step is a file beside this one with a `STEP`, and a line in [`STEPS`].
+
+mod copy_on_write;
+mod edit;
+mod large_blocks;
+mod open;
+pub(crate) mod peer;
+mod refusals;
+mod regions;
+mod scene;
+mod surface;
+mod tiles;
+mod truncation;
+mod two_mappings;
+
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::units;
+use indicatif::{ProgressBar, ProgressDrawTarget};
+use scene::{Note, Scene};
+use serde::Serialize;
+use std::any::Any;
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const STEPS: &[Step] = &[
+    open::STEP,
+    edit::STEP,
+    two_mappings::STEP,
+    refusals::STEP,
+    truncation::STEP,
+    copy_on_write::STEP,
+    regions::STEP,
+    large_blocks::STEP,
+    surface::STEP,
+    tiles::STEP,
+];
+
+/// How a step ends: `Err` says what was not as it should be.
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// One step of the tour.
+struct Step {
+    /// One word, for the command line and JSON.
+    name: &'static str,
+    title: &'static str,
+    /// Works in a directory of its own, notes what it does and sees, and judges it.
+    run: fn(&mut Scene<'_>) -> Outcome,
+}
+
+/// See on real files what mapped files can do; each step says what it did and saw, PASS or FAIL.
+///
+/// Works in a directory of its own that is gone afterwards, needs no privileges, and takes seconds.
+/// The exit code is 1 if a step failed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only these steps, by number or name [default: all].
+    #[arg(value_name = "STEP", value_parser = parse_step)]
+    steps: Vec<usize>,
+    /// Only list the steps.
+    #[arg(long)]
+    list: bool,
+    /// Work below this directory [default: the system's for temporary files].
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Size of the file that is scanned in the step about large blocks.
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size, default_value = "256MiB")]
+    scan: u64,
+}
+
+fn parse_step(text: &str) -> Result<usize, String> {
+    let position = match text.parse::<usize>() {
+        Ok(number) => number.checked_sub(1).filter(|&position| position < STEPS.len()),
+        Err(_) => STEPS.iter().position(|step| step.name == text),
+    };
+    position.ok_or_else(|| {
+        let names: Vec<_> = STEPS.iter().map(|step| step.name).collect();
+        format!("expected 1 to {} or one of {}", STEPS.len(), names.join(", "))
+    })
+}
+
+#[derive(Serialize)]
+struct Report {
+    dir: String,
+    steps: Vec<StepReport>,
+    passed: usize,
+    failed: usize,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct StepReport {
+    number: usize,
+    name: &'static str,
+    title: &'static str,
+    passed: bool,
+    notes: Vec<Note>,
+    /// Why it failed.
+    failure: Option<String>,
+    seconds: f64,
+}
+
+pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
+    if args.list {
+        return list(output);
+    }
+    let chosen: Vec<usize> = match args.steps.as_slice() {
+        [] => (0..STEPS.len()).collect(),
+        some => some.to_vec(),
+    };
+    let begun = Instant::now();
+    let parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
+    let dir = tempfile::Builder::new()
+        .prefix("sharemap-tour-")
+        .tempdir_in(&parent)
+        .map_err(|error| Failure::file("make a directory in", &parent, error))?;
+    if !output.json() {
+        let steps = units::count(chosen.len() as u64, "step");
+        let place = console::style(dir.path().display()).dim();
+        output.line(format!("{steps}, in {place}\n"))?;
+    }
+    let mut report = Report {
+        dir: dir.path().display().to_string(),
+        steps: Vec::new(),
+        passed: 0,
+        failed: 0,
+        seconds: 0.0,
+    };
+    for position in chosen {
+        let spinner = spinner(output, position);
+        let step = walk(position, dir.path(), args.scan);
+        spinner.finish_and_clear();
+        if !output.json() {
+            print(&step, output)?;
+        }
+        report.passed += usize::from(step.passed);
+        report.failed += usize::from(!step.passed);
+        report.steps.push(step);
+    }
+    let path = dir.path().to_owned();
+    dir.close().map_err(|error| Failure::file("remove", &path, error))?;
+    report.seconds = begun.elapsed().as_secs_f64();
+    let failed = report.failed;
+    if output.json() {
+        output.object(&report)?;
+    } else {
+        let passed = console::style(format!("{} passed", report.passed)).green();
+        let failed = match failed {
+            0 => console::style("0 failed".to_owned()),
+            number => console::style(format!("{number} failed")).red().bold(),
+        };
+        let seconds = report.seconds;
+        output.line(format!("{passed}, {failed}, in {seconds:.1} s; nothing left behind"))?;
+    }
+    if failed > 0 { Err(Failure::Reported) } else { Ok(()) }
+}
+
+/// Runs one step in a directory of its own, which is gone afterwards.
+fn walk(position: usize, dir: &Path, scan: u64) -> StepReport {
+    let step = &STEPS[position];
+    let dir = dir.join(step.name);
+    let begun = Instant::now();
+    let mut scene = Scene::new(&dir, scan);
+    let outcome = std::fs::create_dir(&dir).map_err(Into::into).and_then(|()| {
+        // A step that panics is a step that failed; the others go on.
+        catch_unwind(AssertUnwindSafe(|| (step.run)(&mut scene)))
+            .unwrap_or_else(|panic| Err(format!("it panicked: {}", words(&*panic)).into()))
+    });
+    let seconds = begun.elapsed().as_secs_f64();
+    let removed = std::fs::remove_dir_all(&dir)
+        .map_err(|error| format!("cannot remove {}: {error}", dir.display()));
+    let failure = match (outcome, removed) {
+        (Err(failure), _) => Some(failure.to_string()),
+        (Ok(()), Err(failure)) => Some(failure),
+        (Ok(()), Ok(())) => None,
+    };
+    StepReport {
+        number: position + 1,
+        name: step.name,
+        title: step.title,
+        passed: failure.is_none(),
+        notes: scene.into_notes(),
+        failure,
+        seconds,
+    }
+}
+
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why")
+}
+
+fn print(step: &StepReport, output: &mut Output) -> Result<(), Failure> {
+    let result = if step.passed {
+        console::style("PASS").green().bold()
+    } else {
+        console::style("FAIL").red().bold()
+    };
+    let title = console::style(step.title).bold();
+    output.line(format!("{:>2}  {result}  {title}", step.number))?;
+    for note in &step.notes {
+        let (label, text) = match note {
+            Note::Did(text) => ("did", text),
+            Note::Saw(text) => ("saw", text),
+        };
+        paragraph(&console::style(label).dim().to_string(), text, output)?;
+    }
+    if let Some(failure) = &step.failure {
+        paragraph(&console::style("why").red().to_string(), failure, output)?;
+    }
+    output.line("")?;
+    output.flush()
+}
+
+/// `text` behind `label`, its further lines below its first.
+fn paragraph(label: &str, text: &str, output: &mut Output) -> Result<(), Failure> {
+    for (i, line) in text.lines().enumerate() {
+        let label = if i == 0 { label } else { "   " };
+        output.line(format!("    {label}  {line}"))?;
+    }
+    Ok(())
+}
+
+fn spinner(output: &Output, position: usize) -> ProgressBar {
+    if !output.is_terminal() && !output.json() {
+        return ProgressBar::hidden();
+    }
+    let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    spinner.set_message(STEPS[position].title);
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner
+}
+
+#[derive(Serialize)]
+struct Listed {
+    steps: Vec<ListedStep>,
+}
+
+#[derive(Serialize)]
+struct ListedStep {
+    number: usize,
+    name: &'static str,
+    title: &'static str,
+}
+
+fn list(output: &mut Output) -> Result<(), Failure> {
+    let steps = STEPS.iter().enumerate();
+    if output.json() {
+        let listed = |(i, step): (usize, &Step)| ListedStep {
+            number: i + 1,
+            name: step.name,
+            title: step.title,
+        };
+        return output.object(&Listed { steps: steps.map(listed).collect() });
+    }
+    for (i, step) in steps {
+        output.line(format!("{:>2}  {:<14} {}", i + 1, step.name, step.title))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! The second processes of the tour: this very program, run again with a hidden command.
+
+use super::large_blocks;
+use crate::failure::{Failure, complain};
+use crate::system;
+use clap::ValueEnum;
+use sharemap::{Mapping, MappingMut};
+use std::error::Error;
+use std::fs::OpenOptions;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+/// Numbers that program 1 writes and program 2 reads.
+pub(super) const NUMBERS: usize = 1000;
+
+/// A second process that says nothing for so long is stuck.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the second process is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Action {
+    /// Write 1000 numbers.
+    WriteNumbers,
+    /// Read them, and one more.
+    ReadNumbers,
+    /// Cut the file in half once told to.
+    CutInHalf,
+    /// Read a file as C would, while it is cut off.
+    ReadRaw,
+    /// Sum up a file through a mapping, and tell time, faults and memory.
+    ScanMapping,
+    /// The same through a mapping that is populated first.
+    ScanPopulated,
+    /// The same through read().
+    ScanRead,
+    /// Touch one page in a thousand.
+    TouchFew,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    action: Action,
+    file: PathBuf,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let path = &args.file;
+    let result = match args.action {
+        Action::WriteNumbers => write_numbers(path),
+        Action::ReadNumbers => read_numbers(path),
+        Action::CutInHalf => cut_in_half(path),
+        Action::ReadRaw => read_raw(path),
+        Action::ScanMapping => large_blocks::scan_mapping(path, sharemap::MapOptions::new()),
+        Action::ScanPopulated => {
+            large_blocks::scan_mapping(path, sharemap::MapOptions::new().populate())
+        }
+        Action::ScanRead => large_blocks::scan_read(path),
+        Action::TouchFew => large_blocks::touch_few(path),
+    };
+    result.map_err(|error| {
+        complain(error);
+        Failure::Reported
+    })
+}
+
+type Result0 = Result<(), Box<dyn Error>>;
+
+fn write_numbers(path: &Path) -> Result0 {
+    let map = MappingMut::create(path, NUMBERS * size_of::<i32>())?;
+    let numbers = map.view::<i32>()?;
+    for i in 0..NUMBERS {
+        numbers.set(i, 2 * i as i32)?;
+    }
+    map.close()?;
+    Ok(())
+}
+
+/// Prints how many numbers are as they should be, and the error at the first index beyond.
+fn read_numbers(path: &Path) -> Result0 {
+    let map = Mapping::open(path)?;
+    let numbers = map.view::<i32>()?;
+    let mut right = 0;
+    for (i, number) in numbers.iter().enumerate() {
+        right += usize::from(number? == 2 * i as i32);
+    }
+    println!("{right}");
+    match numbers.get(NUMBERS) {
+        Ok(number) => println!("there is a number {number} at index {NUMBERS}"),
+        Err(error) => println!("{error}"),
+    }
+    Ok(())
+}
+
+fn cut_in_half(path: &Path) -> Result0 {
+    let file = OpenOptions::new().write(true).open(path)?;
+    say_and_wait()?;
+    match file.set_len(file.metadata()?.len() / 2) {
+        Ok(()) => println!("done"),
+        // The number is what the caller looks at.
+        Err(error) => println!("refused {} {error}", error.raw_os_error().unwrap_or_default()),
+    }
+    Ok(())
+}
+
+fn read_raw(path: &Path) -> Result0 {
+    let mut waited = Ok(());
+    let sum = system::read_raw(path, || waited = say_and_wait())?;
+    waited?;
+    println!("{sum}");
+    Ok(())
+}
+
+/// Tells the caller that all is set up, and goes on when it says so.
+fn say_and_wait() -> io::Result<()> {
+    println!("ready");
+    io::stdin().read_line(&mut String::new()).map(|_| ())
+}
+
+/// A running second process. Dropped, it is ended.
+pub(super) struct Peer {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    complaints: Receiver<String>,
+}
+
+impl Peer {
+    pub(super) fn start(action: Action, path: &Path) -> Result<Self, Box<dyn Error>> {
+        let name = action.to_possible_value();
+        let name = name.as_ref().map_or("", |value| value.get_name());
+        let program = std::env::current_exe()?;
+        let mut child = Command::new(&program)
+            .args(["tour-peer", name])
+            .arg(path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot run {}: {error}", program.display()))?;
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().ok_or("no standard output")?;
+        let mut stderr = child.stderr.take().ok_or("no standard error")?;
+        let (say, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if say.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let (complain, complaints) = channel();
+        thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stderr.read_to_string(&mut text);
+            complain.send(text)
+        });
+        Ok(Self { child, stdin, lines, complaints })
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line that it prints; `None` when it has ended.
+    pub(super) fn line(&mut self) -> Result<Option<String>, Box<dyn Error>> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Ok(Some(line)),
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => Err("the second process is stuck".into()),
+        }
+    }
+
+    /// Waits until it is set up.
+    pub(super) fn ready(&mut self) -> Result<(), Box<dyn Error>> {
+        match self.line()?.as_deref() {
+            Some("ready") => Ok(()),
+            _ => Err(format!("the second process failed: {}", self.complaint()).into()),
+        }
+    }
+
+    /// Tells it to go on.
+    pub(super) fn go(&mut self) -> io::Result<()> {
+        match self.stdin.take() {
+            Some(mut stdin) => stdin.write_all(b"go\n"),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until it ends: the lines left, and how it ended.
+    pub(super) fn end(mut self) -> Result<(Vec<String>, ExitStatus), Box<dyn Error>> {
+        let mut lines = Vec::new();
+        while let Some(line) = self.line()? {
+            lines.push(line);
+        }
+        let status = self.child.wait()?;
+        Ok((lines, status))
+    }
+
+    /// Waits until it ends, which has to be well.
+    pub(super) fn end_well(mut self) -> Result<Vec<String>, Box<dyn Error>> {
+        let mut lines = Vec::new();
+        while let Some(line) = self.line()? {
+            lines.push(line);
+        }
+        if self.child.wait()?.success() {
+            return Ok(lines);
+        }
+        Err(format!("the second process failed: {}", self.complaint()).into())
+    }
+
+    fn complaint(&mut self) -> String {
+        let text = self.complaints.recv_timeout(PATIENCE).unwrap_or_default();
+        text.trim().strip_prefix("sharemap: ").unwrap_or(text.trim()).to_owned()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // It has ended already, unless the step failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

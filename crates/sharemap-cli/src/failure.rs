@@ -1,0 +1,135 @@
+//! How a command ends when it does not end well.
+
+use crate::output::Output;
+use serde::Serialize;
+use sharemap::{Error, ErrorKind};
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Why a command stops.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The library says no.
+    Library(Error),
+    /// A call of the standard library on a file says no.
+    File { message: String, error: io::Error },
+    /// The command itself says no.
+    Refused(String),
+    /// The reader of standard output has gone: no failure of ours, and nobody to tell.
+    ClosedPipe,
+    /// It has been said already; only the exit code is left.
+    Reported,
+}
+
+/// What `--json` prints in place of a result, or at the end of an interrupted one.
+#[derive(Debug, Serialize)]
+pub(crate) struct Details {
+    kind: String,
+    message: String,
+    path: Option<String>,
+    offset: Option<u64>,
+    os_code: Option<i32>,
+}
+
+impl Failure {
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self::Refused(message.into())
+    }
+
+    /// `operation` completes "cannot …"; an error of ours inside of `error` is taken out.
+    pub(crate) fn file(operation: &str, path: &Path, error: io::Error) -> Self {
+        if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
+            return Self::Library(Error::from(error));
+        }
+        let message = format!("cannot {operation} {}: {error}", path.display());
+        Self::File { message, error }
+    }
+
+    /// 1 failed, 3 not found, 5 busy or denied.
+    fn code(&self) -> u8 {
+        match self {
+            Self::Library(error) => match error.kind() {
+                ErrorKind::NotFound => 3,
+                ErrorKind::PermissionDenied | ErrorKind::NotWritable | ErrorKind::Busy => 5,
+                _ => 1,
+            },
+            Self::File { error, .. } => match error.kind() {
+                io::ErrorKind::NotFound => 3,
+                io::ErrorKind::PermissionDenied
+                | io::ErrorKind::ReadOnlyFilesystem
+                | io::ErrorKind::ResourceBusy => 5,
+                _ => 1,
+            },
+            Self::Refused(_) | Self::Reported => 1,
+            Self::ClosedPipe => 0,
+        }
+    }
+
+    /// For the `error` member of a JSON object.
+    pub(crate) fn details(&self) -> Details {
+        let (kind, error) = match self {
+            Self::Library(error) => (format!("{:?}", error.kind()), Some(error)),
+            Self::File { error, .. } => (format!("{:?}", error.kind()), None),
+            _ => ("Refused".into(), None),
+        };
+        Details {
+            kind,
+            message: self.to_string(),
+            path: error.and_then(Error::path).map(|path| path.display().to_string()),
+            offset: error.and_then(Error::offset),
+            os_code: match self {
+                Self::File { error, .. } => error.raw_os_error(),
+                _ => error.and_then(Error::os_code),
+            },
+        }
+    }
+
+    /// Says it on standard error, and in JSON where that was asked for.
+    pub(crate) fn report(self, output: &mut Output) -> ExitCode {
+        #[derive(Serialize)]
+        struct Report {
+            error: Details,
+        }
+        if !matches!(self, Self::ClosedPipe) {
+            // What was printed before the failure is still good; whether anybody can read it any
+            // more changes nothing.
+            if output.json() && !matches!(self, Self::Reported) {
+                let error = self.details();
+                let _ = output.object(&Report { error });
+            }
+            let _ = output.flush();
+        }
+        match &self {
+            Self::ClosedPipe | Self::Reported => {}
+            failure => complain(failure),
+        }
+        ExitCode::from(self.code())
+    }
+}
+
+/// One line on standard error.
+pub(crate) fn complain(what: impl fmt::Display) {
+    use io::Write;
+    // Nobody can be told that nobody can be told.
+    let _ = writeln!(io::stderr(), "sharemap: {what}");
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Library(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Library(error) => error.fmt(f),
+            Self::File { message, .. } => f.write_str(message),
+            Self::Refused(message) => f.write_str(message),
+            Self::ClosedPipe => f.write_str("nobody reads the output any more"),
+            Self::Reported => f.write_str("failed"),
+        }
+    }
+}

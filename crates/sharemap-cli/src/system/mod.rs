@@ -1,0 +1,65 @@
+//! What the command asks of the operating system beside the library: counters to show, and the
+//! raw mapping that the tour puts next to the library's. The same functions in each file.
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+use unix as os;
+
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+use windows as os;
+
+pub(crate) mod procfs;
+
+use std::path::Path;
+
+/// What this process has used so far; `None` where the system does not count it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    /// Page faults, whether they needed the disk or not.
+    pub(crate) faults: Option<u64>,
+    /// The most memory it has had resident at once, in bytes.
+    pub(crate) peak_resident: Option<u64>,
+}
+
+/// What became of a process that read the way a program does without this library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Death {
+    /// By the signal that a lost page raises.
+    LostPage,
+    /// By some other signal.
+    Signal(i32),
+    /// Not by a signal: it ended with this code.
+    Exit(Option<i32>),
+}
+
+pub(crate) fn usage() -> Usage {
+    let mut usage = os::usage();
+    // Exact for this process, where the other counter starts with what the parent had.
+    usage.peak_resident = procfs::peak_resident().or(usage.peak_resident);
+    usage
+}
+
+/// Bytes that an ordinary user can still write to the file system of `dir`.
+pub(crate) fn free_space(dir: &Path) -> Option<u64> {
+    os::free_space(dir)
+}
+
+/// Bytes of storage that the file takes: fewer than its size where it has holes.
+pub(crate) fn allocated(path: &Path) -> Option<u64> {
+    os::allocated(path)
+}
+
+pub(crate) fn death(status: std::process::ExitStatus) -> Death {
+    os::death(status)
+}
+
+/// Maps `path` as C would, calls `ready`, and reads one byte of each page by plain loads. Returns
+/// the sum; where the file has been cut off meanwhile, it does not return: the process dies.
+///
+/// `Err` on systems that refuse to cut off a mapped file.
+pub(crate) fn read_raw(path: &Path, ready: impl FnOnce()) -> std::io::Result<u64> {
+    os::read_raw(path, ready)
+}

@@ -1,0 +1,116 @@
+//! What Linux tells in files below /proc/self; `None` on systems that have none.
+
+use std::fs;
+use std::path::Path;
+
+/// Huge pages in one mapping of this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct HugePageUse {
+    /// Bytes per page of the mapping: more than the base page only on hugetlbfs.
+    pub(crate) page_size: u64,
+    /// Bytes of it mapped by huge pages.
+    pub(crate) mapped: u64,
+    /// Whether the kernel would use huge pages by itself.
+    pub(crate) eligible: bool,
+}
+
+pub(crate) fn peak_resident() -> Option<u64> {
+    kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
+/// Bytes of address space that this process has mapped of files in or below `path`.
+pub(crate) fn mapped_bytes(path: &Path) -> Option<u64> {
+    let path = fs::canonicalize(path).ok()?;
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    Some(sum_mapped(&maps, path.to_str()?))
+}
+
+fn sum_mapped(maps: &str, path: &str) -> u64 {
+    let length = |line: &str| {
+        // start-end perms offset device inode path, where the path may contain spaces.
+        let name = &line[line.find('/')?..];
+        let name = name.strip_suffix(" (deleted)").unwrap_or(name);
+        let rest = name.strip_prefix(path)?;
+        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+        let bound = |text| u64::from_str_radix(text, 16).ok();
+        (rest.is_empty() || rest.starts_with('/')).then_some(bound(end)? - bound(start)?)
+    };
+    maps.lines().filter_map(length).sum()
+}
+
+/// What the kernel says of the mapping that contains `address`.
+pub(crate) fn huge_pages(address: usize) -> Option<HugePageUse> {
+    huge_pages_in(&fs::read_to_string("/proc/self/smaps").ok()?, address)
+}
+
+fn huge_pages_in(smaps: &str, address: usize) -> Option<HugePageUse> {
+    let contains = |line: &str| {
+        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+        let start = usize::from_str_radix(start, 16).ok()?;
+        let end = usize::from_str_radix(end, 16).ok()?;
+        Some((start..end).contains(&address))
+    };
+    let from = smaps.lines().position(|line| contains(line) == Some(true))?;
+    let mut entry = smaps.lines().skip(from + 1).take_while(|line| contains(line).is_none());
+    let mut found = HugePageUse::default();
+    entry.try_for_each(|line| {
+        let (name, _) = line.split_once(':')?;
+        match name {
+            "KernelPageSize" => found.page_size = kilobytes(line, "KernelPageSize:")?,
+            "AnonHugePages" | "ShmemPmdMapped" | "FilePmdMapped" | "Private_Hugetlb"
+            | "Shared_Hugetlb" => found.mapped += kilobytes(line, name).unwrap_or_default(),
+            "THPeligible" => found.eligible = line.trim_end().ends_with('1'),
+            _ => {}
+        }
+        Some(())
+    });
+    Some(found)
+}
+
+/// The value of the line that begins with `name`, in bytes.
+fn kilobytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let number = line.trim_start_matches(':').trim().strip_suffix("kB")?.trim();
+    number.parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mapped_bytes_are_summed_by_path() {
+        let maps = "\
+00400000-00401000 r--p 00000000 fe:00 11 /data/a
+00402000-00405000 r--p 00000000 fe:00 11 /data/a (deleted)
+00500000-00501000 r--p 00000000 fe:00 12 /data/ab
+00600000-00700000 rw-p 00000000 00:00 0
+00700000-00701000 rw-p 00000000 00:00 0 [stack]
+";
+        assert_eq!(sum_mapped(maps, "/data/a"), 0x4000);
+        assert_eq!(sum_mapped(maps, "/data"), 0x5000);
+        assert_eq!(sum_mapped(maps, "/dat"), 0);
+    }
+
+    #[test]
+    fn huge_pages_are_found_by_address() {
+        let smaps = "\
+00400000-00600000 r--s 00000000 fe:00 11 /data/a
+Size:               2048 kB
+KernelPageSize:        4 kB
+FilePmdMapped:      2048 kB
+THPeligible:           1
+VmFlags: rd sh
+00700000-00701000 rw-p 00000000 00:00 0
+KernelPageSize:        4 kB
+THPeligible:           0
+";
+        let found = huge_pages_in(smaps, 0x5f_ffff);
+        let page_size = 4096;
+        let mapped = 2 << 20;
+        assert_eq!(found, Some(HugePageUse { page_size, mapped, eligible: true }));
+        let found = huge_pages_in(smaps, 0x70_0000);
+        assert_eq!(found, Some(HugePageUse { page_size, mapped: 0, eligible: false }));
+        assert_eq!(huge_pages_in(smaps, 0x60_0000), None);
+    }
+}

@@ -1,0 +1,14 @@
+//! Every command, by running the program. One file a command; what all have in common (exit codes,
+//! JSON, colours, bad files) is in `conventions`; how they are run in `run`.
+
+#[macro_use]
+mod run;
+
+mod cat;
+mod conventions;
+mod hex;
+mod map;
+mod memory;
+mod stat;
+mod tour;
+mod write;

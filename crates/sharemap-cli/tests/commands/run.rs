@@ -1,0 +1,116 @@
+//! Running the program.
+
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// How it ended, and what it said.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Ran {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).expect("the output should be UTF-8")
+    }
+
+    /// The one JSON object on standard output, checked for what all have in common.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        let value: Value = serde_json::from_slice(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error} in {self:?}"));
+        assert_eq!(value["version"], 1, "{self:?}");
+        assert!(value["command"].is_string(), "{self:?}");
+        value
+    }
+
+    /// It must have ended with this code, and complained exactly if that is not 0.
+    #[track_caller]
+    pub fn with_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert_eq!(self.stderr.is_empty(), code == 0, "{self:?}");
+        self
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+pub fn command(args: &[&OsStr]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sharemap"));
+    command
+        .args(args)
+        .env_remove("NO_COLOR")
+        .env_remove("CLICOLOR_FORCE")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+pub fn run(args: &[&OsStr]) -> Ran {
+    command(args).output().expect("the program should start").into()
+}
+
+pub fn run_with_input(args: &[&OsStr], input: &[u8]) -> Ran {
+    let mut child = command(args).stdin(Stdio::piped()).spawn().expect("the program should start");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // A program that refuses its input closes the pipe early.
+    let _ = stdin.write_all(input);
+    drop(stdin);
+    child.wait_with_output().expect("the program should end").into()
+}
+
+/// Runs the program with these arguments, which may be strings and paths.
+macro_rules! run {
+    ($($arg:expr),+ $(,)?) => { $crate::run::run(&[$($arg.as_ref()),+]) };
+}
+
+/// Whether files that are mapped can be cut off here, which some tests need; says so if not.
+pub fn truncation_works() -> bool {
+    if cfg!(windows) {
+        println!("skipped: Windows refuses to cut off a file that is mapped (error 1224)");
+        return false;
+    }
+    true
+}
+
+/// A directory that goes away, and files in it.
+pub struct Files(tempfile::TempDir);
+
+impl Files {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    pub fn dir(&self) -> PathBuf {
+        self.0.path().to_owned()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn file(&self, name: &str, contents: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, contents).expect("a new file");
+        path
+    }
+}
+
+/// Bytes of which no row of a listing equals the one before.
+pub fn varied(length: usize) -> Vec<u8> {
+    (0..length).map(|i| (i * 7 + i / 251) as u8).collect()
+}

@@ -1,0 +1,48 @@
+//! `sharemap stat`
+
+use crate::run::{Files, varied};
+
+#[test]
+fn tells_size_and_pages() {
+    let files = Files::new();
+    let path = files.file("data.bin", &varied(1_000_003));
+    let json = run!("stat", &path, "--json").with_code(0).json();
+    let stat = &json["files"][0];
+    assert_eq!(json["command"], "stat");
+    assert_eq!(stat["path"].as_str(), path.to_str());
+    assert_eq!(stat["size"], 1_000_003);
+    let number = |name: &str| stat[name].as_u64().unwrap();
+    let pages = 1_000_003u64.div_ceil(number("page_size"));
+    assert_eq!(number("pages"), pages);
+    assert_eq!(number("resident") + number("absent") + number("unknown"), pages);
+    if cfg!(target_os = "linux") {
+        // It has just been written, by this user.
+        assert_eq!(number("resident"), pages, "{stat}");
+        assert!(stat["file_system"].is_string(), "{stat}");
+    }
+    assert!(!stat["advice"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn text_has_what_matters() {
+    let files = Files::new();
+    let small = files.file("small.bin", b"small");
+    let empty = files.file("empty.bin", b"");
+    let ran = run!("stat", &small, &empty).with_code(0);
+    for word in ["small.bin", "5 bytes", "1 page", "read() is faster", "empty.bin", "nothing to map"] {
+        assert!(ran.text().contains(word), "{word}: {}", ran.text());
+    }
+}
+
+#[test]
+fn holes_are_told_from_data() {
+    let files = Files::new();
+    let path = files.file("holes.bin", &[1; 65536]);
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(64 << 20).unwrap();
+    let json = run!("stat", &path, "--json").with_code(0).json();
+    let stat = &json["files"][0];
+    match stat["data"]["bytes"].as_u64() {
+        None => println!("skipped: this system does not tell holes from data"),
+        Some(bytes) => assert!((65536..=64 << 20).contains(&bytes), "{stat}"),
+    }
+}

@@ -1,0 +1,40 @@
+//! `sharemap tour`
+
+use crate::run::Files;
+
+#[test]
+fn every_step_passes_and_nothing_is_left() {
+    let files = Files::new();
+    let ran = run!("tour", "--scan", "16MiB", "--json", "--dir", files.dir());
+    let json = ran.json();
+    for step in json["steps"].as_array().unwrap() {
+        assert_eq!(step["passed"], true, "{step:#}");
+        assert!(!step["notes"].as_array().unwrap().is_empty(), "{step:#}");
+    }
+    assert_eq!(json["passed"], 10);
+    assert_eq!(json["failed"], 0);
+    ran.with_code(0);
+    assert_eq!(std::fs::read_dir(files.dir()).unwrap().count(), 0);
+}
+
+#[test]
+fn steps_can_be_chosen() {
+    let ran = run!("tour", "1", "cow").with_code(0);
+    assert_eq!(ran.text().matches("PASS").count(), 2, "{}", ran.text());
+    assert!(ran.text().contains("2 passed, 0 failed"), "{}", ran.text());
+}
+
+#[test]
+fn steps_are_listed() {
+    let ran = run!("tour", "--list").with_code(0);
+    assert_eq!(ran.text().lines().count(), 10);
+    let json = run!("tour", "--list", "--json").with_code(0).json();
+    assert_eq!(json["steps"][4]["name"], "truncate");
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_code_3() {
+    let files = Files::new();
+    let ran = run!("tour", "--dir", files.path("missing")).with_code(3);
+    assert!(ran.stderr.contains("missing"), "{ran:?}");
+}
