@@ -78,6 +78,15 @@ impl Region {
         sys::file::cache_status(file, self.file_range()).map_err(|error| self.named(error))
     }
 
+    /// What the system calls the file system that the file lives on: `ext4`, `tmpfs`, `NTFS`.
+    pub fn file_system(&self) -> Result<String> {
+        let Some(file) = self.file() else {
+            return Err(Error::new(ErrorKind::Unsupported, "name the file system of")
+                .with_detail("anonymous memory is on none"));
+        };
+        sys::file::file_system(file).map_err(|error| self.named(error))
+    }
+
     /// Asks the system to forget what it caches of the mapped part of the file, so that the next
     /// access reads it from disk. Nothing is lost.
     ///
