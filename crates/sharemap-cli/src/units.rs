@@ -10,7 +10,9 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let (digits, shift) = if lower.starts_with("0x") {
         (lower.as_str(), 0)
     } else {
-        let end = lower.find(|c: char| !c.is_ascii_digit()).unwrap_or(lower.len());
+        let end = lower
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(lower.len());
         let shift = match &lower[end..] {
             "" | "b" => 0,
             "k" | "kb" | "kib" => 10,
@@ -36,7 +38,7 @@ pub(crate) fn size(bytes: u64) -> String {
     let step = (u64::BITS - 1).saturating_sub(bytes.leading_zeros()) as usize / 10;
     let unit = UNITS[step];
     let whole = 1u64 << (10 * step);
-    if bytes % whole == 0 {
+    if bytes.is_multiple_of(whole) {
         format!("{} {unit}", bytes / whole)
     } else {
         format!("{:.2} {unit}", bytes as f64 / whole as f64)
@@ -79,7 +81,16 @@ mod tests {
         ] {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
-        for text in ["", "x", "-1", "4 K", "5XB", "0x", "99999999999999999999", "16777216T"] {
+        for text in [
+            "",
+            "x",
+            "-1",
+            "4 K",
+            "5XB",
+            "0x",
+            "99999999999999999999",
+            "16777216T",
+        ] {
             assert!(parse_size(text).is_err(), "{text}");
         }
     }

@@ -12,14 +12,15 @@ use windows_sys::Win32::Foundation::{GetLastError, NO_ERROR};
 use windows_sys::Win32::Storage::FileSystem::{
     GetCompressedFileSizeW, GetDiskFreeSpaceExW, INVALID_FILE_SIZE,
 };
-use windows_sys::Win32::System::ProcessStatus::{
-    K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS,
-};
+use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
 use windows_sys::Win32::System::Threading::GetCurrentProcess;
 
 pub(super) fn usage() -> Usage {
     let size = size_of::<PROCESS_MEMORY_COUNTERS>() as u32;
-    let mut raw = PROCESS_MEMORY_COUNTERS { cb: size, ..Default::default() };
+    let mut raw = PROCESS_MEMORY_COUNTERS {
+        cb: size,
+        ..Default::default()
+    };
     // SAFETY: `raw` has the size given.
     if unsafe { K32GetProcessMemoryInfo(GetCurrentProcess(), &mut raw, size) } == 0 {
         return Usage::default();
@@ -49,7 +50,8 @@ pub(super) fn allocated(path: &Path) -> Option<u64> {
         let low = GetCompressedFileSizeW(wide(path).as_ptr(), &mut high);
         (low, GetLastError())
     };
-    (low != INVALID_FILE_SIZE || error == NO_ERROR).then_some(u64::from(high) << 32 | u64::from(low))
+    (low != INVALID_FILE_SIZE || error == NO_ERROR)
+        .then_some(u64::from(high) << 32 | u64::from(low))
 }
 
 pub(super) fn death(status: ExitStatus) -> Death {

@@ -12,7 +12,10 @@ fn runs_cover_the_file() {
         assert_eq!(run["first_page"], next);
         next += run["pages"].as_u64().unwrap();
         let state = run["state"].as_str().unwrap();
-        assert!(["resident", "absent", "unknown"].contains(&state), "{state}");
+        assert!(
+            ["resident", "absent", "unknown"].contains(&state),
+            "{state}"
+        );
     }
     assert_eq!(json["pages"], next);
     assert!(json["picture"].is_null());
@@ -25,7 +28,11 @@ fn a_bar_of_blocks() {
     let ran = run!("map", &path).with_code(0);
     assert!(ran.text().contains("one block is"), "{}", ran.text());
     if cfg!(target_os = "linux") {
-        assert!(ran.text().contains("████"), "it has just been written: {}", ran.text());
+        assert!(
+            ran.text().contains("████"),
+            "it has just been written: {}",
+            ran.text()
+        );
         assert!(ran.text().contains("100.0 %"), "{}", ran.text());
     }
 }
@@ -37,7 +44,8 @@ fn pictures_are_what_their_names_say() {
         let path = files.file("data.bin", &varied(length));
         let png = files.path("picture.png");
         run!("map", &path, "-o", &png).with_code(0);
-        let decoder = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(&png).unwrap()));
+        let decoder =
+            png::Decoder::new(std::io::BufReader::new(std::fs::File::open(&png).unwrap()));
         let mut reader = decoder.read_info().unwrap();
         let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
         reader.next_frame(&mut pixels).unwrap();

@@ -89,7 +89,10 @@ impl<'a> Listing<'a> {
         self.last.clear();
         self.squeezing = false;
         if self.output.json() {
-            return self.item(&Gap { offset: hole.offset, hole });
+            return self.item(&Gap {
+                offset: hole.offset,
+                hole,
+            });
         }
         let what = format!("hole of {}: {}", units::size(hole.length), hole.reason);
         let line = format!("{}  {}", address(hole.offset), console::style(what).red());
@@ -114,7 +117,10 @@ impl<'a> Listing<'a> {
             self.item(&Row { offset, values })?;
         }
         if !rest.is_empty() {
-            self.item(&Rest { offset: after, rest })?;
+            self.item(&Rest {
+                offset: after,
+                rest,
+            })?;
         }
         Ok(())
     }
@@ -122,9 +128,8 @@ impl<'a> Listing<'a> {
     fn item(&mut self, item: &impl Serialize) -> Result<(), Failure> {
         let comma = if self.first { "" } else { "," };
         self.first = false;
-        let text = serde_json::to_string(item).map_err(|error| {
-            Failure::refused(format!("cannot print a row: {error}"))
-        })?;
+        let text = serde_json::to_string(item)
+            .map_err(|error| Failure::refused(format!("cannot print a row: {error}")))?;
         self.output.line(format_args!("{comma}{text}"))
     }
 
@@ -143,12 +148,20 @@ impl<'a> Listing<'a> {
         }
         if !rest.is_empty() {
             let bytes: Vec<_> = rest.iter().map(|byte| format!("{byte:02x}")).collect();
-            line += &format!("  {} left over: {}", units::count(rest.len() as u64, "byte"), bytes.join(" "));
+            line += &format!(
+                "  {} left over: {}",
+                units::count(rest.len() as u64, "byte"),
+                bytes.join(" ")
+            );
         }
         if self.element.kind == Type::U8 {
             let full = address(offset).len() + 1 + 3 * self.row + (self.row - 1) / 8;
             let ascii: String = row.iter().map(|&byte| printable(byte)).collect();
-            line += &format!("{:pad$}  |{ascii}|", "", pad = full.saturating_sub(line.len()));
+            line += &format!(
+                "{:pad$}  |{ascii}|",
+                "",
+                pad = full.saturating_sub(line.len())
+            );
         }
         self.output.line(line)
     }

@@ -50,7 +50,10 @@ impl<'a> Source<'a> {
             let hole = self.pending.take()?;
             return Some(Piece::Hole(self.extend(hole)));
         }
-        Some(Piece::Bytes { offset: from as u64, bytes: &self.buffer[..good] })
+        Some(Piece::Bytes {
+            offset: from as u64,
+            bytes: &self.buffer[..good],
+        })
     }
 
     /// Fills the buffer from `next` on and moves `next` behind it; the number of good bytes, and
@@ -98,8 +101,10 @@ impl<'a> Source<'a> {
             Ok(false) => {}
             _ => return None,
         }
-        let size = std::fs::metadata(self.map.path()?).ok()?.len();
-        usize::try_from(size).ok().filter(|&size| size < self.map.len())
+        let size = self.map.file()?.metadata().ok()?.len();
+        usize::try_from(size)
+            .ok()
+            .filter(|&size| size < self.map.len())
     }
 
     /// Takes what follows into the hole for as long as nothing can be read there either.

@@ -65,7 +65,10 @@ mod tests {
 
     #[test]
     fn unknown_pages_count_for_nothing() {
-        assert_eq!(cell(&[Resident, Absent, Unknown, Unknown]), Cell::Known(0.5));
+        assert_eq!(
+            cell(&[Resident, Absent, Unknown, Unknown]),
+            Cell::Known(0.5)
+        );
         assert_eq!(cell(&[Unknown]), Cell::Unknown);
     }
 }

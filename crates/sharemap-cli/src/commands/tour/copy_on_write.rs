@@ -21,11 +21,29 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     let edited = copy.bytes().to_vec()?;
     let shared = others.bytes().to_vec()?;
     let on_disk = std::fs::read(&path)?;
-    scene.saw(format!("in the mapping:    {}", String::from_utf8_lossy(&edited)));
-    scene.saw(format!("in another:        {}", String::from_utf8_lossy(&shared)));
-    scene.saw(format!("by ordinary calls: {}", String::from_utf8_lossy(&on_disk)));
-    expect(edited.starts_with(b"the edited copy"), "the mapping should show its own edit")?;
-    expect(shared == original, "another mapping should show the original")?;
+    scene.saw(format!(
+        "in the mapping:    {}",
+        String::from_utf8_lossy(&edited)
+    ));
+    scene.saw(format!(
+        "in another:        {}",
+        String::from_utf8_lossy(&shared)
+    ));
+    scene.saw(format!(
+        "by ordinary calls: {}",
+        String::from_utf8_lossy(&on_disk)
+    ));
+    expect(
+        edited.starts_with(b"the edited copy"),
+        "the mapping should show its own edit",
+    )?;
+    expect(
+        shared == original,
+        "another mapping should show the original",
+    )?;
     copy.close()?;
-    expect(std::fs::read(&path)? == original, "the file should be as it was")
+    expect(
+        std::fs::read(&path)? == original,
+        "the file should be as it was",
+    )
 }

@@ -24,8 +24,14 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
         sharemap::page_size(),
         bytes.get(9999)?
     ));
-    expect(map.len() == contents.len(), "the mapping should have 10000 bytes")?;
-    expect(bytes.to_vec()? == contents, "the mapping should show what was written")?;
+    expect(
+        map.len() == contents.len(),
+        "the mapping should have 10000 bytes",
+    )?;
+    expect(
+        bytes.to_vec()? == contents,
+        "the mapping should show what was written",
+    )?;
     map.close()?;
     Ok(())
 }

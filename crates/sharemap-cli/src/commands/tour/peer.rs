@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 type Result0 = Result<(), Box<dyn Error>>;
 
 fn write_numbers(path: &Path) -> Result0 {
-    let map = MappingMut::create(path, NUMBERS * size_of::<i32>())?;
+    let map = MappingMut::create(path, (NUMBERS * size_of::<i32>()) as u64)?;
     let numbers = map.view::<i32>()?;
     for i in 0..NUMBERS {
         numbers.set(i, 2 * i as i32)?;
@@ -101,7 +101,10 @@ fn cut_in_half(path: &Path) -> Result0 {
     match file.set_len(file.metadata()?.len() / 2) {
         Ok(()) => println!("done"),
         // The number is what the caller looks at.
-        Err(error) => println!("refused {} {error}", error.raw_os_error().unwrap_or_default()),
+        Err(error) => println!(
+            "refused {} {error}",
+            error.raw_os_error().unwrap_or_default()
+        ),
     }
     Ok(())
 }
@@ -158,7 +161,12 @@ impl Peer {
             let _ = stderr.read_to_string(&mut text);
             complain.send(text)
         });
-        Ok(Self { child, stdin, lines, complaints })
+        Ok(Self {
+            child,
+            stdin,
+            lines,
+            complaints,
+        })
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -214,7 +222,10 @@ impl Peer {
 
     fn complaint(&mut self) -> String {
         let text = self.complaints.recv_timeout(PATIENCE).unwrap_or_default();
-        text.trim().strip_prefix("sharemap: ").unwrap_or(text.trim()).to_owned()
+        text.trim()
+            .strip_prefix("sharemap: ")
+            .unwrap_or(text.trim())
+            .to_owned()
     }
 }
 

@@ -33,7 +33,10 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
         let numbers = tiles.tile(tile)?.view::<u32>()?;
         let place = (tile * 7919 + reads) % NUMBERS;
         let right = numbers.get(place)? == number(tile, place);
-        expect(right, format!("number {place} of tile {tile} should be as written"))?;
+        expect(
+            right,
+            format!("number {place} of tile {tile} should be as written"),
+        )?;
         reads += 1;
         if reads % TILES == 0 {
             most_listed = most_listed.max(procfs::mapped_bytes(&path).unwrap_or_default());
@@ -46,14 +49,23 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
         tiles.most,
         units::size((tiles.most * TILE) as u64)
     ));
-    expect(tiles.most <= MOST, "at most 16 tiles should have been mapped")?;
-    expect(most_listed <= (MOST * TILE) as u64, "no more should be in the system's list")?;
+    expect(
+        tiles.most <= MOST,
+        "at most 16 tiles should have been mapped",
+    )?;
+    expect(
+        most_listed <= (MOST * TILE) as u64,
+        "no more should be in the system's list",
+    )?;
     while tiles.unload()? {}
     let (who, left) = match procfs::mapped_bytes(&path) {
         Some(bytes) => ("the system's own list", bytes),
         None => ("the tiles' own count", tiles.mapped_bytes()),
     };
-    scene.saw(format!("mapped at the end, by {who}: {}", units::size(left)));
+    scene.saw(format!(
+        "mapped at the end, by {who}: {}",
+        units::size(left)
+    ));
     expect(left == 0, "nothing should be mapped any more")
 }
 
@@ -63,7 +75,7 @@ fn number(tile: usize, place: usize) -> u32 {
 }
 
 fn create(path: &Path) -> Outcome {
-    let map = MapOptions::new().create_new(path, TILES * TILE)?;
+    let map = MapOptions::new().create_new(path, (TILES * TILE) as u64)?;
     let mut numbers = vec![0; NUMBERS];
     for tile in 0..TILES {
         for (place, value) in numbers.iter_mut().enumerate() {
@@ -121,7 +133,13 @@ impl Tiles {
                 }
                 self.loaded += 1;
                 let offset = (tile * TILE) as u64;
-                (tile, MapOptions::new().offset(offset).len(TILE).open(&self.path)?)
+                (
+                    tile,
+                    MapOptions::new()
+                        .offset(offset)
+                        .len(TILE)
+                        .open(&self.path)?,
+                )
             }
         };
         self.mapped.push_back(entry);
