@@ -7,7 +7,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 
-use rustix::fs::{Advice, FallocateFlags, SealFlags, SeekFrom};
+use rustix::fs::{Advice, FallocateFlags, SealFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::map::{checked, page_size};
@@ -16,7 +16,7 @@ use crate::sys::CacheStatus;
 use crate::sys::posix::{errno, file as posix};
 
 pub use posix::AsDescriptor;
-pub(crate) use posix::{duplicate, open, set_len, status, sync_data};
+pub(crate) use posix::{data_extents, duplicate, open, set_len, status, sync_data};
 
 const HUGETLBFS: u64 = 0x9584_58f6;
 
@@ -83,39 +83,6 @@ pub(crate) fn punch_hole(file: &File, range: Range<u64>) -> Result<()> {
                 _ => error,
             }
         })
-}
-
-/// The parts of the first `len` bytes that are no holes.
-pub(crate) fn data_extents(file: &File, len: u64) -> Result<Vec<Range<u64>>> {
-    // Asking moves the position that all descriptors of this open file share: put it back.
-    let position = rustix::fs::tell(file);
-    let extents = seek_extents(file, len);
-    if let Ok(position) = position {
-        let _ = rustix::fs::seek(file, SeekFrom::Start(position));
-    }
-    extents.map_err(|errno| errno::error("find the data of", errno))
-}
-
-fn seek_extents(file: &File, len: u64) -> std::result::Result<Vec<Range<u64>>, Errno> {
-    let mut extents = Vec::new();
-    let mut at = 0;
-    while at < len {
-        let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-            Ok(start) if start < len => start,
-            // No more data.
-            Ok(_) | Err(Errno::NXIO) => break,
-            // A file system without holes.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) if at == 0 => {
-                extents.push(0..len);
-                break;
-            }
-            Err(errno) => return Err(errno),
-        };
-        let end = rustix::fs::seek(file, SeekFrom::Hole(start))?.min(len);
-        extents.push(start..end);
-        at = end;
-    }
-    Ok(extents)
 }
 
 /// `cachestat` (Linux 6.5).

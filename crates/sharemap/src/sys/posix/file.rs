@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::{Access as AccessFlags, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{Access as AccessFlags, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, SeekFrom};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::{errno, process};
@@ -171,6 +172,39 @@ pub(crate) fn write_zeros(file: &File, from: u64, to: u64) -> std::result::Resul
         }
     }
     Ok(())
+}
+
+/// The parts of the first `len` bytes that are no holes.
+pub(crate) fn data_extents(file: &File, len: u64) -> Result<Vec<Range<u64>>> {
+    // Asking moves the position that all descriptors of this open file share: put it back.
+    let position = rustix::fs::tell(file);
+    let extents = seek_extents(file, len);
+    if let Ok(position) = position {
+        let _ = rustix::fs::seek(file, SeekFrom::Start(position));
+    }
+    extents.map_err(|errno| errno::error("find the data of", errno))
+}
+
+fn seek_extents(file: &File, len: u64) -> std::result::Result<Vec<Range<u64>>, Errno> {
+    let mut extents = Vec::new();
+    let mut at = 0;
+    while at < len {
+        let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Ok(start) if start < len => start,
+            // No more data.
+            Ok(_) | Err(Errno::NXIO) => break,
+            // A file system without holes.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) if at == 0 => {
+                extents.push(0..len);
+                break;
+            }
+            Err(errno) => return Err(errno),
+        };
+        let end = rustix::fs::seek(file, SeekFrom::Hole(start))?.min(len);
+        extents.push(start..end);
+        at = end;
+    }
+    Ok(extents)
 }
 
 /// Makes data durable, and the metadata needed to find it.

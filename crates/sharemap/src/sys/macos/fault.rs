@@ -1,0 +1,179 @@
+//! Faults on macOS: contexts, the self-test, and copies by Mach calls.
+
+#![allow(unsafe_code, reason = "signal contexts and raw system calls")]
+
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use super::mach;
+use crate::sys::os::map::page_size;
+use crate::sys::posix::fault::probe;
+pub(crate) use crate::sys::posix::fault::{check, recovery, thread_ready};
+
+/// The registers that a recovery reads and writes.
+pub(crate) struct Registers {
+    pub(crate) program_counter: *mut Register,
+    pub(crate) address: *mut Register,
+    pub(crate) flag: *mut Register,
+}
+
+pub(crate) type Register = u64;
+
+impl Registers {
+    /// # Safety
+    /// `context` is what the kernel gave to a signal handler.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) unsafe fn of(context: *mut c_void) -> Self {
+        let context: *mut libc::ucontext_t = context.cast();
+        // SAFETY: fields of the kernel's context.
+        unsafe {
+            let state = &raw mut (*(*context).uc_mcontext).__ss;
+            Self {
+                program_counter: &raw mut (*state).__rip,
+                address: &raw mut (*state).__r10,
+                flag: &raw mut (*state).__r11,
+            }
+        }
+    }
+
+    /// # Safety
+    /// `context` is what the kernel gave to a signal handler.
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    pub(crate) unsafe fn of(context: *mut c_void) -> Self {
+        let context: *mut libc::ucontext_t = context.cast();
+        // SAFETY: fields of the kernel's context.
+        unsafe {
+            let state = &raw mut (*(*context).uc_mcontext).__ss;
+            let registers: *mut Register = (&raw mut (*state).__x).cast();
+            Self {
+                program_counter: &raw mut (*state).__pc,
+                address: registers.add(10),
+                flag: registers.add(9),
+            }
+        }
+    }
+}
+
+/// Whether a signal is one that a memory access raises: SIGBUS with ADRALN, ADRERR or OBJERR,
+/// SIGSEGV with MAPERR or ACCERR. Signals that were sent have codes far above.
+#[inline(always)]
+pub(crate) fn claims(signal: c_int, code: c_int) -> bool {
+    if signal == libc::SIGBUS {
+        code == 1 || code == 2 || code == 3
+    } else {
+        code == 1 || code == 2
+    }
+}
+
+/// Whether the signal comes again when the interrupted instruction is executed again.
+pub(crate) fn is_synchronous(signal: c_int, code: c_int) -> bool {
+    claims(signal, code)
+}
+
+/// # Safety
+/// `info` belongs to a SIGBUS or SIGSEGV that the processor raised.
+#[inline(always)]
+pub(crate) unsafe fn address(info: *mut libc::siginfo_t) -> *mut c_void {
+    // SAFETY: the kernel's record.
+    unsafe { (*info).si_addr }
+}
+
+/// Whether a byte can be read, without a fault: the kernel copies the signal set there, and then
+/// refuses the request as invalid.
+#[inline(never)]
+pub(crate) fn readable(at: usize) -> bool {
+    const NO_SUCH_HOW: c_int = 99;
+    // SAFETY: changes nothing but errno, which is put back.
+    unsafe {
+        let errno = libc::__error();
+        let before = *errno;
+        *errno = 0;
+        libc::sigprocmask(NO_SUCH_HOW, (at & !3) as *const libc::sigset_t, ptr::null_mut());
+        let readable = *errno != libc::EFAULT;
+        *errno = before;
+        readable
+    }
+}
+
+/// Keeps the module that holds the handler from being unloaded.
+pub(crate) fn pin_module(handler: *const c_void) {
+    // SAFETY: plain questions to the dynamic loader; the name lives as long as the module.
+    unsafe {
+        let mut found = MaybeUninit::<libc::Dl_info>::zeroed().assume_init();
+        if libc::dladdr(handler, &mut found) != 0 && !found.dli_fname.is_null() {
+            let flags = libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
+            libc::dlopen(found.dli_fname, flags);
+        }
+    }
+}
+
+/// Whether faults are recovered in this process, found out in a forked child. Where no child can be
+/// had, recovery is taken to work.
+pub(crate) fn recovers() -> bool {
+    // SAFETY: the child only probes and ends; the page is ours.
+    unsafe {
+        let private = libc::MAP_PRIVATE | libc::MAP_ANON;
+        let page = libc::mmap(ptr::null_mut(), page_size(), libc::PROT_NONE, private, -1, 0);
+        if page == libc::MAP_FAILED {
+            return true;
+        }
+        let pid = libc::fork();
+        if pid == 0 {
+            libc::_exit(if probe(page.cast()) { 0 } else { 1 });
+        }
+        let mut status = 0;
+        let waited = pid > 0
+            && loop {
+                if libc::waitpid(pid, &mut status, 0) == pid {
+                    break true;
+                }
+                if *libc::__error() != libc::EINTR {
+                    break false;
+                }
+            };
+        libc::munmap(page, page_size());
+        !waited || status == 0
+    }
+}
+
+/// Copies `len` bytes that may be inaccessible into private memory, and gives how many were copied
+/// before the first page that is.
+///
+/// # Safety
+/// `to` has room for them.
+pub(crate) unsafe fn copy_from_foreign(from: *const u8, to: *mut u8, len: usize) -> usize {
+    // SAFETY: within the caller's bytes.
+    page_by_page(from as usize, len, |done, bytes| unsafe {
+        mach::read(from as usize + done, to.add(done), bytes)
+    })
+}
+
+/// Copies private bytes to where it may fail, and gives how many were copied before the first page
+/// that cannot be written.
+///
+/// # Safety
+/// `from` has them.
+pub(crate) unsafe fn copy_to_foreign(to: *mut u8, from: *const u8, len: usize) -> usize {
+    // SAFETY: within the caller's bytes.
+    page_by_page(to as usize, len, |done, bytes| unsafe {
+        mach::write(to as usize + done, from.add(done), bytes)
+    })
+}
+
+/// Never more than a page: larger copies are made by sharing pages, which would bring the faults
+/// into the memory copied to.
+fn page_by_page(foreign: usize, len: usize, copy: impl Fn(usize, usize) -> bool) -> usize {
+    let page = page_size();
+    let mut done = 0;
+    while done < len {
+        let bytes = (len - done).min(page - (foreign.wrapping_add(done) & (page - 1)));
+        if !copy(done, bytes) {
+            break;
+        }
+        done += bytes;
+    }
+    done
+}

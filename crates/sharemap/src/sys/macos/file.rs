@@ -1,0 +1,142 @@
+//! Files on macOS: allocation, holes, full synchronisation.
+
+#![allow(unsafe_code, reason = "calls that rustix does not have")]
+
+use std::ffi::{CStr, c_int};
+use std::fs::File;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+
+use rustix::io::{Errno, retry_on_intr};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::CacheStatus;
+use crate::sys::posix::{errno, file as posix};
+
+pub use posix::AsDescriptor;
+pub(crate) use posix::{data_extents, duplicate, open, set_len, status};
+
+/// The size of a block device: `DKIOCGETBLOCKSIZE` times `DKIOCGETBLOCKCOUNT`.
+pub(crate) fn device_len(file: &File) -> Result<u64> {
+    const BLOCK_SIZE: libc::c_ulong = 0x4004_6418;
+    const BLOCK_COUNT: libc::c_ulong = 0x4008_6419;
+    let (mut size, mut count) = (0u32, 0u64);
+    // SAFETY: the first request writes 4 bytes, the second 8.
+    let asked = unsafe {
+        libc::ioctl(file.as_raw_fd(), BLOCK_SIZE, &raw mut size) == 0
+            && libc::ioctl(file.as_raw_fd(), BLOCK_COUNT, &raw mut count) == 0
+    };
+    if asked {
+        Ok(u64::from(size).saturating_mul(count))
+    } else {
+        Err(errno::error("ask the size of", last()))
+    }
+}
+
+fn last() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+fn control<T>(file: &File, command: c_int, argument: &mut T) -> std::result::Result<(), Errno> {
+    retry_on_intr(|| {
+        // SAFETY: the callers give the structure that the command asks for.
+        match unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut *argument) } {
+            -1 => Err(last()),
+            _ => Ok(()),
+        }
+    })
+}
+
+/// `F_PREALLOCATE`, then the new length; where that is not supported, zeros are written.
+pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
+    posix::within_size_limit(file, len)?;
+    let before = status(file)?.len;
+    if before >= len {
+        return Ok(());
+    }
+    let mut space = libc::fstore_t {
+        fst_flags: libc::F_ALLOCATEALL,
+        fst_posmode: libc::F_PEOFPOSMODE,
+        fst_offset: 0,
+        fst_length: (len - before) as libc::off_t,
+        fst_bytesalloc: 0,
+    };
+    let result = match control(file, libc::F_PREALLOCATE, &mut space) {
+        Ok(()) => retry_on_intr(|| rustix::fs::ftruncate(file, len)),
+        Err(Errno::OPNOTSUPP | Errno::NOTSUP | Errno::INVAL) => {
+            posix::write_zeros(file, before, len)
+        }
+        Err(errno) => Err(errno),
+    };
+    result.map_err(|errno| {
+        let _ = rustix::fs::ftruncate(file, before);
+        posix::size_error("set space aside for", len, errno)
+    })
+}
+
+/// `F_PUNCHHOLE` for the whole blocks; zeros for what is left of those at the ends.
+pub(crate) fn punch_hole(file: &File, range: Range<u64>) -> Result<()> {
+    let failed = |errno| {
+        let error = errno::error("punch a hole in", errno)
+            .with_offset(range.start)
+            .with_length(range.end - range.start);
+        match errno {
+            Errno::BADF | Errno::PERM => error.with_kind(ErrorKind::NotWritable),
+            Errno::OPNOTSUPP | Errno::NOTSUP | Errno::INVAL => error
+                .with_kind(ErrorKind::Unsupported)
+                .with_detail("its file system has no holes"),
+            _ => error,
+        }
+    };
+    let stat = rustix::fs::fstat(file).map_err(failed)?;
+    // What lies beyond the end reads as zeros anyway, and writing there would make the file grow.
+    let end = range.end.min(stat.st_size as u64);
+    let block = (stat.st_blksize as u64).max(1);
+    let inner = range.start.next_multiple_of(block)..end / block * block;
+    if inner.is_empty() {
+        return posix::write_zeros(file, range.start, end).map_err(failed);
+    }
+    let mut hole = libc::fpunchhole_t {
+        fp_flags: 0,
+        reserved: 0,
+        fp_offset: inner.start as libc::off_t,
+        fp_length: (inner.end - inner.start) as libc::off_t,
+    };
+    control(file, libc::F_PUNCHHOLE, &mut hole).map_err(failed)?;
+    posix::write_zeros(file, range.start, inner.start).map_err(failed)?;
+    posix::write_zeros(file, inner.end, end).map_err(failed)
+}
+
+pub(crate) fn cache_status(_: &File, _: Range<u64>) -> Result<CacheStatus> {
+    Err(Error::new(ErrorKind::Unsupported, "ask the cache about")
+        .with_detail("macOS does not tell what its cache holds of a file"))
+}
+
+pub(crate) fn evict(_: &File, _: Range<u64>) -> Result<()> {
+    Err(Error::new(ErrorKind::Unsupported, "evict")
+        .with_detail("macOS has no call that drops a file's cached pages"))
+}
+
+/// `F_FULLFSYNC`, as the drive may lose what `fsync` alone has handed to it; `fsync` where the file
+/// system does not know it.
+pub(crate) fn sync_data(file: &File) -> Result<()> {
+    posix::sync_data(file).or_else(|error| match error.os_code() {
+        Some(libc::ENOTSUP | libc::ENOTTY | libc::EINVAL) => {
+            retry_on_intr(|| rustix::fs::fsync(file))
+                .map_err(|errno| errno::error("flush", errno).with_kind(ErrorKind::FlushFailed))
+        }
+        _ => Err(error),
+    })
+}
+
+pub(crate) fn file_system(file: &File) -> Result<String> {
+    let stat = retry_on_intr(|| rustix::fs::fstatfs(file))
+        .map_err(|errno| errno::error("ask the file system of", errno))?;
+    // SAFETY: the kernel ends the name with a zero.
+    let name = unsafe { CStr::from_ptr(stat.f_fstypename.as_ptr()) };
+    Ok(name.to_string_lossy().into_owned())
+}
+
+pub(crate) fn immutable(_: &File) -> std::result::Result<(), String> {
+    Err("macOS has no seals: whoever may write the file can change it under a reference".into())
+}

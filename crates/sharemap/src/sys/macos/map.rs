@@ -1,0 +1,208 @@
+//! Address space on macOS.
+//!
+//! A reservation of a file is inaccessible memory; each growth maps the file's tail over a part of
+//! it. Anonymous memory is reserved by mapping it: pages that nobody touches cost nothing.
+
+#![allow(unsafe_code, reason = "hands addresses to the kernel")]
+
+use std::fs::File;
+use std::ptr;
+
+use rustix::io::Errno;
+use rustix::mm::{self, MapFlags, MsyncFlags, ProtFlags};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::posix::{errno, map as posix};
+use crate::sys::{Access, Advice, HugePages, MapRequest, PageState, Span};
+
+pub(crate) use posix::{granularity, page_size, protect, unlock, unmap};
+
+pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
+    if request.huge == HugePages::Reserved {
+        return Err(Error::new(ErrorKind::Unsupported, "map")
+            .with_length(request.len as u64)
+            .with_detail("macOS has no reserved huge pages"));
+    }
+    let whole = |len: usize| {
+        len.checked_next_multiple_of(page_size())
+            .filter(|&len| isize::try_from(len).is_ok())
+            .ok_or_else(|| posix::map_error(request, Errno::NOMEM))
+    };
+    let reserved = whole(request.reserve)?;
+    let mapped = whole(request.len)?;
+    let failed = |errno| posix::map_error(request, errno);
+    let protection = posix::protection_of(request.access, request.executable);
+    // SAFETY: without MAP_FIXED the kernel chooses addresses that nobody uses.
+    let base = unsafe {
+        match request.file {
+            None => mm::mmap_anonymous(ptr::null_mut(), reserved, protection, sharing(request)),
+            Some(file) if reserved == mapped => {
+                let flags = sharing(request);
+                mm::mmap(ptr::null_mut(), reserved, protection, flags, file, request.offset)
+            }
+            Some(_) => mm::mmap_anonymous(
+                ptr::null_mut(),
+                reserved,
+                ProtFlags::empty(),
+                MapFlags::PRIVATE,
+            ),
+        }
+    }
+    .map_err(failed)?;
+    let span = Span { base: base.cast(), reserved };
+    if request.file.is_some() && reserved > mapped {
+        // SAFETY: the reservation made above, which nobody has seen.
+        if let Err(errno) = unsafe { map_over(&span, request, 0, mapped) } {
+            // SAFETY: as above.
+            let _ = unsafe { unmap(&span) };
+            return Err(failed(errno));
+        }
+    }
+    if request.populate {
+        // SAFETY: our own span. A hint: what is not read ahead is read when it is touched.
+        let _ = unsafe { mm::madvise(span.base.cast(), mapped, mm::Advice::WillNeed) };
+    }
+    Ok(span)
+}
+
+fn sharing(request: &MapRequest<'_>) -> MapFlags {
+    match request.access {
+        Access::Read | Access::Write => MapFlags::SHARED,
+        Access::CopyOnWrite => MapFlags::PRIVATE,
+    }
+}
+
+/// Maps the file over `from..to` of a reservation.
+///
+/// # Safety
+/// The span belongs to the caller, and that part of it is still inaccessible.
+unsafe fn map_over(
+    span: &Span,
+    request: &MapRequest<'_>,
+    from: usize,
+    to: usize,
+) -> std::result::Result<(), Errno> {
+    let Some(file) = request.file else { return Ok(()) };
+    let at = span.base.wrapping_add(from).cast();
+    let offset = request.offset + from as u64;
+    let protection = posix::protection_of(request.access, request.executable);
+    let flags = sharing(request) | MapFlags::FIXED;
+    // SAFETY: replaces the caller's own inaccessible pages.
+    unsafe { mm::mmap(at, to - from, protection, flags, file, offset) }.map(|_| ())
+}
+
+/// # Safety
+///
+/// The contract of a backend: the caller owns the span; the file is as long as what is wanted.
+pub(crate) unsafe fn extend(
+    span: &Span,
+    request: &MapRequest<'_>,
+    mapped: usize,
+    wanted: usize,
+) -> Result<()> {
+    let from = mapped.next_multiple_of(page_size());
+    let to = wanted.next_multiple_of(page_size()).min(span.reserved);
+    if from >= to {
+        return Ok(());
+    }
+    // SAFETY: nobody has used that part of the span.
+    unsafe { map_over(span, request, from, to) }.map_err(|errno| posix::map_error(request, errno))
+}
+
+/// `msync`, then `F_FULLFSYNC`: `msync` leaves the data in the drive's cache.
+///
+/// # Safety
+///
+/// The contract of a backend: the caller owns the range.
+pub(crate) unsafe fn flush(base: *mut u8, len: usize, file: Option<&File>) -> Result<()> {
+    // SAFETY: the caller owns the range; `msync` changes nothing in it.
+    unsafe { mm::msync(base.cast(), len, MsyncFlags::SYNC) }
+        .map_err(|errno| errno::error("flush", errno).with_length(len as u64))?;
+    match file {
+        Some(file) => super::file::sync_data(file),
+        None => Ok(()),
+    }
+}
+
+/// # Safety
+///
+/// The contract of a backend: the caller owns the range.
+pub(crate) unsafe fn flush_async(base: *mut u8, len: usize, _: Option<(&File, u64)>) -> Result<()> {
+    // SAFETY: the caller owns the range; `msync` changes nothing in it.
+    unsafe { mm::msync(base.cast(), len, MsyncFlags::ASYNC) }
+        .map_err(|errno| errno::error("start to flush", errno).with_length(len as u64))
+}
+
+/// # Safety
+///
+/// The contract of a backend: the caller owns the range.
+pub(crate) unsafe fn advise(base: *mut u8, len: usize, advice: Advice) -> Result<()> {
+    let native = match advice {
+        Advice::Normal => mm::Advice::Normal,
+        Advice::Random => mm::Advice::Random,
+        Advice::Sequential => mm::Advice::Sequential,
+        Advice::WillNeed => mm::Advice::WillNeed,
+        _ => {
+            return Err(Error::new(ErrorKind::Unsupported, "advise on the use of")
+                .with_detail(format!("macOS has no counterpart of {advice:?}")));
+        }
+    };
+    // SAFETY: the caller owns the range, and none of these loses its contents.
+    unsafe { mm::madvise(base.cast(), len, native) }
+        .map_err(|errno| errno::error("advise on the use of", errno).with_detail(format!("{advice:?}")))
+}
+
+/// # Safety
+///
+/// None: it does nothing.
+pub(crate) unsafe fn discard(_: *mut u8, len: usize) -> Result<()> {
+    Err(Error::new(ErrorKind::Unsupported, "discard").with_length(len as u64).with_detail(
+        "macOS frees pages when it pleases and shows the old bytes until then",
+    ))
+}
+
+/// # Safety
+///
+/// The contract of a backend: the caller owns the range.
+pub(crate) unsafe fn lock(base: *mut u8, len: usize) -> Result<()> {
+    // SAFETY: the caller owns the range; locking changes no contents.
+    unsafe { mm::mlock(base.cast(), len) }.map_err(|errno| {
+        let error = errno::error("lock", errno).with_length(len as u64);
+        match errno {
+            Errno::PERM | Errno::AGAIN | Errno::NOMEM => posix::lock_limit(error, None),
+            _ => error,
+        }
+    })
+}
+
+/// # Safety
+///
+/// None: it does nothing.
+pub(crate) unsafe fn populate(_: *mut u8, len: usize, _: Access) -> Result<()> {
+    Err(Error::new(ErrorKind::Unsupported, "populate")
+        .with_length(len as u64)
+        .with_detail("macOS faults pages in when they are touched"))
+}
+
+/// # Safety
+///
+/// The contract of a backend: the caller owns the range.
+pub(crate) unsafe fn residency(
+    base: *mut u8,
+    len: usize,
+    _: Option<&File>,
+) -> Result<Vec<PageState>> {
+    const IN_CORE: u8 = 1;
+    let mut bytes = vec![0u8; len.div_ceil(page_size())];
+    // SAFETY: the caller owns the range, and there is a byte for each of its pages.
+    let result = unsafe { libc::mincore(base.cast(), len, bytes.as_mut_ptr().cast()) };
+    if result != 0 {
+        let source = std::io::Error::last_os_error();
+        let errno = Errno::from_io_error(&source).unwrap_or(Errno::IO);
+        return Err(errno::error("ask the residency of", errno));
+    }
+    let state = |byte: u8| {
+        if byte & IN_CORE != 0 { PageState::Resident } else { PageState::Absent }
+    };
+    Ok(bytes.into_iter().map(state).collect())
+}
