@@ -50,8 +50,11 @@ pub trait AtomicWord: Copy + PartialEq {
         unsafe {
             let mut current = Self::load(at, fault);
             loop {
+                if *fault != 0 {
+                    return current;
+                }
                 let seen = Self::compare_exchange(at, current, change(current), fault);
-                if seen == current || *fault != 0 {
+                if seen == current {
                     return seen;
                 }
                 current = seen;

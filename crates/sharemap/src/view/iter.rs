@@ -22,9 +22,12 @@ pub struct Iter<'a, T> {
     next: usize,
 }
 
-/// What is loaded at a time: four cache lines.
-#[repr(align(64))]
-struct Buffer(MaybeUninit<[u8; 256]>);
+/// What is loaded at a time: four cache lines, aligned for the elements too.
+#[repr(C, align(64))]
+struct Buffer<T> {
+    bytes: MaybeUninit<[u8; 256]>,
+    aligned: [T; 0],
+}
 
 impl<'a, T: Element> Iter<'a, T> {
     pub(super) fn new(view: View<'a, T>) -> Self {
@@ -82,8 +85,8 @@ impl<'a, T: Element> Iter<'a, T> {
             while Self::PER_BUFFER > 0
                 && self.view.in_place.saturating_sub(self.next) >= Self::PER_BUFFER
             {
-                let mut buffer = Buffer(MaybeUninit::uninit());
-                let elements: *mut MaybeUninit<T> = buffer.0.as_mut_ptr().cast();
+                let mut buffer = Buffer::<T> { bytes: MaybeUninit::uninit(), aligned: [] };
+                let elements: *mut MaybeUninit<T> = (&raw mut buffer.bytes).cast();
                 // SAFETY: so many elements are left in the view, and fit into the buffer, which is
                 // aligned for them.
                 unsafe {

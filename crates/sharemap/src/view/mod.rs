@@ -87,8 +87,9 @@ impl<T> View<'_, T> {
         self.offset_at(self.base as usize)
     }
 
+    /// An empty view may have been made before its backing had an address.
     fn offset_at(&self, address: usize) -> u64 {
-        self.backing.origin() + (address - self.backing.base()) as u64
+        self.backing.origin() + address.saturating_sub(self.backing.base()) as u64
     }
 }
 
@@ -208,7 +209,8 @@ impl<'a, T: Element> View<'a, T> {
     /// # Errors
     /// [`OutOfBounds`](ErrorKind::OutOfBounds) before anything is read;
     /// [`Fault`](ErrorKind::Fault), with the number of elements that were read whole in
-    /// [`completed`](Error::completed): so many are in `out`.
+    /// [`completed`](Error::completed): so many are in `out`, and what is behind them there stays
+    /// as it was, but for the element that the fault cut in two.
     #[inline]
     pub fn read_at(&self, index: usize, out: &mut [T]) -> Result<()>
     where

@@ -1,5 +1,6 @@
 //! Reading a view as a stream.
 
+use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
 use super::View;
@@ -11,16 +12,19 @@ const BUFFER: usize = 64 << 10;
 /// A stream over the bytes of a view: [`Read`], [`BufRead`] and [`Seek`], so that `lines()` works.
 ///
 /// Bytes are copied into a private buffer of 64 KiB, because others may change the mapped memory
-/// while a line is looked at. With every refill the file's size is compared, so that a file that
-/// shrank is an error at its new end, and never zeros. Errors convert into this crate's, with the
-/// fault in them.
-#[derive(Debug)]
+/// while a line is looked at. The file's size is compared after every copy, so that a file that
+/// shrank is an error at its new end, and never zeros. What was read before that end comes first.
+/// Errors convert into this crate's, with the fault in them.
+///
+/// Seeking behind the end is allowed, as in a file: there is nothing to read there.
 pub struct Reader<'a> {
     view: View<'a, u8>,
     /// Where the buffer starts in the view.
     start: usize,
     buffer: Vec<u8>,
-    /// What of the buffer has been consumed.
+    /// What of the buffer is bytes of the view.
+    filled: usize,
+    /// What of those has been consumed.
     consumed: usize,
 }
 
@@ -28,17 +32,13 @@ impl<'a> View<'a, u8> {
     /// A stream over the bytes.
     #[must_use]
     pub fn reader(&self) -> Reader<'a> {
-        Reader {
-            view: *self,
-            start: 0,
-            buffer: Vec::new(),
-            consumed: 0,
-        }
+        Reader { view: *self, start: 0, buffer: Vec::new(), filled: 0, consumed: 0 }
     }
 }
 
 impl Reader<'_> {
-    /// Bytes from the start of the view to the next byte that will be read.
+    /// Bytes from the start of the view to the next byte that will be read; behind the end after a
+    /// seek to there.
     #[must_use]
     pub fn position(&self) -> usize {
         self.start + self.consumed
@@ -56,37 +56,40 @@ impl Reader<'_> {
         self.view.is_empty()
     }
 
-    /// How much of `wanted` can be read at `position`: not behind the end of the view, nor of the
-    /// file as it is now.
-    fn readable(&self, position: usize, wanted: usize) -> Result<usize> {
-        let in_view = wanted.min(self.view.len() - position);
-        let before = self.view.base as usize - self.view.backing.base();
-        let Some(available) = self.view.backing.available() else {
-            return Ok(in_view);
+    /// Reads at `position` what the view and the file have there, up to `out` in length. Whether the
+    /// file still has it is asked after the copy: what was cut off before counts as not read.
+    fn copy(&self, position: usize, out: &mut [u8]) -> Result<usize> {
+        let Some(left) = self.view.len().checked_sub(position) else { return Ok(0) };
+        let wanted = out.len().min(left);
+        let read = match self.view.read_at(position, &mut out[..wanted]) {
+            Ok(()) => wanted,
+            Err(error) => match error.completed() {
+                Some(some @ 1..) => some,
+                _ => return Err(error),
+            },
         };
-        let behind = (available as usize)
-            .saturating_sub(before)
-            .saturating_sub(position);
-        if in_view > 0 && behind == 0 {
+        let Some(available) = self.view.backing.available() else { return Ok(read) };
+        let before = self.view.base as usize - self.view.backing.base() + position;
+        let remains = usize::try_from(available).unwrap_or(usize::MAX).saturating_sub(before);
+        if wanted > 0 && remains == 0 {
             return Err(self.view.fault("read", self.view.base as usize + position));
         }
-        Ok(in_view.min(behind))
+        Ok(read.min(remains))
     }
 
     /// Continues at `position`, with nothing buffered.
     fn restart(&mut self, position: usize) {
         self.start = position;
-        self.buffer.clear();
+        self.filled = 0;
         self.consumed = 0;
     }
 }
 
 impl Read for Reader<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.consumed == self.buffer.len() && out.len() >= BUFFER {
+        if self.consumed == self.filled && out.len() >= BUFFER {
             let position = self.position();
-            let count = self.readable(position, out.len())?;
-            self.view.read_at(position, &mut out[..count])?;
+            let count = self.copy(position, out)?;
             self.restart(position + count);
             return Ok(count);
         }
@@ -99,23 +102,20 @@ impl Read for Reader<'_> {
 
 impl BufRead for Reader<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.consumed == self.buffer.len() {
+        if self.consumed == self.filled {
             let position = self.position();
-            let count = self.readable(position, BUFFER)?;
             self.restart(position);
-            self.buffer.resize(count, 0);
-            if let Err(error) = self.view.read_at(position, &mut self.buffer) {
-                self.buffer.truncate(error.completed().unwrap_or(0));
-                if self.buffer.is_empty() {
-                    return Err(error.into());
-                }
-            }
+            let mut buffer = std::mem::take(&mut self.buffer);
+            buffer.resize(BUFFER.min(self.view.len()), 0);
+            let copied = self.copy(position, &mut buffer);
+            self.buffer = buffer;
+            self.filled = copied?;
         }
-        Ok(&self.buffer[self.consumed..])
+        Ok(&self.buffer[self.consumed..self.filled])
     }
 
     fn consume(&mut self, count: usize) {
-        self.consumed = self.buffer.len().min(self.consumed + count);
+        self.consumed = self.filled.min(self.consumed.saturating_add(count));
     }
 }
 
@@ -123,9 +123,17 @@ impl Seek for Reader<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = super::writer::target(to, self.position(), self.view.len())?;
         match position.checked_sub(self.start) {
-            Some(within) if within <= self.buffer.len() => self.consumed = within,
+            Some(within) if within <= self.filled => self.consumed = within,
             _ => self.restart(position),
         }
         Ok(position as u64)
+    }
+}
+
+impl fmt::Debug for Reader<'_> {
+    /// Place and position; never contents.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let position = self.position();
+        f.debug_struct("Reader").field("view", &self.view).field("position", &position).finish()
     }
 }

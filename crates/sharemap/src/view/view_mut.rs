@@ -83,7 +83,8 @@ impl<'a, T: Element> ViewMut<'a, T> {
     /// # Errors
     /// [`OutOfBounds`](ErrorKind::OutOfBounds) before anything is written;
     /// [`Fault`](ErrorKind::Fault), with the number of elements that were written whole in
-    /// [`completed`](Error::completed) (on aarch64: at least so many).
+    /// [`completed`](Error::completed) (on aarch64: at least so many). Where only some pages are
+    /// gone, a few elements behind may have been written too.
     #[inline]
     pub fn write_at(&self, index: usize, values: &[T]) -> Result<()> {
         if index > self.len() || values.len() > self.len() - index {
