@@ -374,16 +374,15 @@ fn protection_is_respected_and_recovered_from() {
 #[test]
 fn contents_are_alike_however_they_are_held() {
     let dir = TempDir::new();
-    for len in [0, 1, 4096, 100_000, 3_000_000] {
-        let path = dir.file("a", pattern(len));
+    for len in [0, 1, 4096, 100_000, 1_500_000] {
+        let expected = pattern(len);
+        let path = dir.file("a", &expected);
         let contents = Contents::open(&path).unwrap();
         assert_eq!(contents.len(), len);
         assert_eq!(contents.is_empty(), len == 0);
         assert_eq!(contents.is_mapped(), len > 1_000_000);
-        assert_eq!(contents.bytes().to_vec().unwrap(), pattern(len));
-        assert_eq!(contents.to_vec().unwrap(), pattern(len));
-        let lines = pattern(len).iter().filter(|&&byte| byte == b'\n').count();
-        assert_eq!(contents.bytes().count(b'\n').unwrap(), lines);
+        assert_eq!(contents.bytes().to_vec().unwrap(), expected);
+        assert_eq!(contents.to_vec().unwrap(), expected);
     }
 }
 

@@ -34,6 +34,7 @@ impl MapOptions {
         existing: Existing,
     ) -> Result<Region> {
         let named = |error: Error| error.with_path(Some(path));
+        self.check_len().map_err(named)?;
         if i64::try_from(len).is_err() {
             return Err(named(
                 Error::new(ErrorKind::Overflow, "create").with_length(len),

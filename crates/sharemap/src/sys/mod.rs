@@ -223,7 +223,7 @@ pub(crate) struct Limits {
 
 /// The contract of a backend. `unsafe` functions ask that `base..base + len` lies in a span that
 /// the caller owns, on page bounds, and that nobody holds references into it.
-#[allow(dead_code)]
+#[allow(dead_code, clippy::type_complexity)]
 const CONTRACT: () = {
     use crate::error::Result;
     use std::path::Path;

@@ -4,8 +4,8 @@ use std::io;
 
 use rustix::io::Errno;
 
-use super::process;
 use crate::error::{Error, ErrorKind};
+use crate::sys::os;
 
 /// The error of a failed system call in `operation`.
 #[cold]
@@ -14,7 +14,7 @@ pub(crate) fn error(operation: &'static str, errno: Errno) -> Error {
     if errno != Errno::MFILE {
         return error;
     }
-    match process::open_files_limit() {
+    match os::process::limits().open_files {
         Some(limit) => error.with_detail(format!(
             "this process may have {limit} open (RLIMIT_NOFILE): close some, or raise the limit"
         )),

@@ -1,0 +1,343 @@
+//! What a process runs out of: space, addresses, mappings, locked memory, descriptors. Each in a
+//! child process, because a limit is for good.
+
+#![cfg(target_os = "linux")]
+#![allow(unsafe_code, reason = "sets limits and mounts file systems")]
+
+mod common;
+
+use std::ffi::CString;
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use common::{TempDir, assert_mapped, child, is_root, passes, pattern, role, skip};
+use sharemap::{AnonymousMapping, ErrorKind, MapOptions, Mapping, MappingMut, page_size};
+
+const NOBODY: u32 = 65_534;
+
+fn limit(resource: libc::__rlimit_resource_t, value: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: value,
+        rlim_max: value,
+    };
+    // SAFETY: reads the limit.
+    let result = unsafe { libc::setrlimit(resource, &raw const limit) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// The child as somebody without privileges, whose program it must be able to run.
+fn as_nobody(mut command: Command, dir: &TempDir) -> Option<Command> {
+    if !is_root() {
+        return Some(command);
+    }
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let program = dir.join("program");
+    std::fs::copy(command.get_program(), &program).unwrap();
+    let mut copy = Command::new(program);
+    copy.args(command.get_args());
+    for (key, value) in command.get_envs() {
+        copy.env(key, value.unwrap_or_default());
+    }
+    command = copy;
+    command.uid(NOBODY).gid(NOBODY);
+    Some(command)
+}
+
+/// A file system of `size` bytes at `path`, for this process alone.
+fn mount(path: &Path, size: u64) -> Result<(), String> {
+    let fail = |what: &str| Err(format!("{what}: {}", std::io::Error::last_os_error()));
+    let path = CString::new(path.to_str().unwrap()).unwrap();
+    let options = CString::new(format!("size={size}")).unwrap();
+    let none = std::ptr::null();
+    // SAFETY: terminated strings; the mounts are this process's own after `unshare`.
+    unsafe {
+        if libc::unshare(libc::CLONE_NEWNS) != 0 {
+            return fail("a namespace for mounts");
+        }
+        if libc::mount(
+            none,
+            c"/".as_ptr(),
+            none,
+            libc::MS_REC | libc::MS_PRIVATE,
+            none.cast(),
+        ) != 0
+        {
+            return fail("mounts of our own");
+        }
+        let kind = c"tmpfs".as_ptr();
+        if libc::mount(kind, path.as_ptr(), kind, 0, options.as_ptr().cast()) != 0 {
+            return fail("a small tmpfs");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_full_disk() {
+    let Some(dir) = role("a_full_disk") else {
+        let dir = TempDir::new();
+        passes(child("a_full_disk", dir.path()));
+        return;
+    };
+    if let Err(reason) = mount(&dir, 2 << 20) {
+        skip!("mounting a small file system takes privileges: {reason}");
+    }
+    let too_much = 64 << 20;
+    let new = dir.join("new");
+    for result in [
+        MappingMut::create_new(&new, too_much),
+        MappingMut::create(&new, too_much),
+        MappingMut::open_or_create(&new, too_much),
+    ] {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+        assert_eq!(error.path(), Some(new.as_path()));
+        assert_eq!(error.length(), Some(too_much));
+        assert_eq!(error.os_code(), Some(libc::ENOSPC));
+        assert!(!new.exists(), "left behind");
+    }
+    let old = dir.join("old");
+    std::fs::write(&old, pattern(10_000)).unwrap();
+    for result in [
+        MappingMut::create(&old, too_much),
+        MappingMut::open_or_create(&old, too_much),
+    ] {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::NoSpace);
+        assert_eq!(
+            std::fs::read(&old).unwrap(),
+            pattern(10_000),
+            "length and contents"
+        );
+    }
+    let mut map = MapOptions::new().reserve(128 << 20).open_mut(&old).unwrap();
+    assert_eq!(
+        map.grow(too_much as usize).unwrap_err().kind(),
+        ErrorKind::NoSpace
+    );
+    assert_eq!(
+        map.resize(too_much as usize * 4).unwrap_err().kind(),
+        ErrorKind::NoSpace
+    );
+    assert_eq!(map.bytes().to_vec().unwrap(), pattern(10_000));
+    assert_eq!(std::fs::metadata(&old).unwrap().len(), 10_000);
+    // What is left can still be had, and a sparse file finds out when it is written to.
+    map.grow(100_000).unwrap();
+    drop(map);
+    let sparse = MapOptions::new()
+        .sparse()
+        .create_new(&new, too_much)
+        .unwrap();
+    let error = sparse.bytes().fill(1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fault, "{error}");
+    assert!(error.offset().unwrap() < 2 << 20, "{error}");
+}
+
+#[test]
+fn a_file_larger_than_this_process_may_make() {
+    let Some(dir) = role("a_file_larger_than_this_process_may_make") else {
+        let dir = TempDir::new();
+        passes(child(
+            "a_file_larger_than_this_process_may_make",
+            dir.path(),
+        ));
+        return;
+    };
+    // Going past it would be answered with a signal that kills.
+    limit(libc::RLIMIT_FSIZE, 100_000);
+    let new = dir.join("new");
+    for options in [MapOptions::new(), MapOptions::new().sparse()] {
+        let error = options.create_new(&new, 100_001).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+        assert!(error.to_string().contains("100000"), "{error}");
+        assert!(error.to_string().contains("RLIMIT_FSIZE"), "{error}");
+        assert!(!new.exists(), "left behind");
+    }
+    let mut map = MapOptions::new()
+        .reserve(1 << 20)
+        .create_new(&new, 1000)
+        .unwrap();
+    assert_eq!(map.grow(200_000).unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!(map.resize(2 << 20).unwrap_err().kind(), ErrorKind::NoSpace);
+    map.grow(100_000).unwrap();
+}
+
+#[test]
+fn no_address_space() {
+    let Some(path) = role("no_address_space") else {
+        let dir = TempDir::new();
+        let path = dir.join("a");
+        File::create(&path).unwrap().set_len(4 << 30).unwrap();
+        passes(child("no_address_space", &path));
+        return;
+    };
+    limit(libc::RLIMIT_AS, 2 << 30);
+    let error = match Mapping::open(&path) {
+        Ok(_) => skip!("RLIMIT_AS limits nothing here"),
+        Err(error) => error,
+    };
+    assert_eq!(error.kind(), ErrorKind::AddressSpace, "{error}");
+    assert_eq!(error.path(), Some(path.as_path()));
+    assert_eq!(error.length(), Some(4 << 30));
+    assert!(
+        error.to_string().contains(&(2u64 << 30).to_string()),
+        "{error}"
+    );
+    assert_eq!(
+        AnonymousMapping::new(3 << 30).unwrap_err().kind(),
+        ErrorKind::AddressSpace
+    );
+    assert_mapped(&path, 0);
+    assert_eq!(MapOptions::new().len(1000).open(&path).unwrap().len(), 1000);
+}
+
+#[test]
+fn too_many_mappings() {
+    let Some(path) = role("too_many_mappings") else {
+        let dir = TempDir::new();
+        let path = dir.file("a", pattern(1000));
+        passes(child("too_many_mappings", &path));
+        return;
+    };
+    let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
+    let most: usize = text.trim().parse().unwrap();
+    if most > 1 << 20 {
+        skip!("{most} mappings are too many to make");
+    }
+    // One large mapping becomes as many as there may be: every other page is protected.
+    let page = page_size();
+    let memory = MappingMut::anonymous(2 * most * page).unwrap();
+    let mut failure = None;
+    for index in 0..most {
+        let at = 2 * index * page;
+        if let Err(error) = memory.protect(at..at + page, sharemap::Protection::Read) {
+            failure = Some(error);
+            break;
+        }
+    }
+    let Some(error) = failure else {
+        skip!("vm.max_map_count limits nothing here")
+    };
+    // Protecting takes two, so that a few may be left.
+    let mut maps = Vec::new();
+    let refused = loop {
+        match Mapping::open(&path) {
+            Ok(map) => maps.push(map),
+            Err(error) => break error,
+        }
+        assert!(maps.len() < 10);
+    };
+    for error in [error, refused] {
+        assert_eq!(error.kind(), ErrorKind::TooManyMappings, "{error}");
+        assert!(error.to_string().contains(&most.to_string()), "{error}");
+        assert!(error.to_string().contains("vm.max_map_count"), "{error}");
+    }
+    drop((memory, maps));
+    assert_mapped(&path, 0);
+    assert_eq!(Mapping::open(&path).unwrap().len(), 1000);
+}
+
+#[test]
+fn more_than_may_be_locked() {
+    let Some(path) = role("more_than_may_be_locked") else {
+        let dir = TempDir::new();
+        let path = dir.file("a", pattern(1 << 20));
+        let Some(command) = as_nobody(child("more_than_may_be_locked", &path), &dir) else {
+            return;
+        };
+        passes(command);
+        return;
+    };
+    limit(libc::RLIMIT_MEMLOCK, 64 << 10);
+    let map = Mapping::open(&path).unwrap();
+    let error = match map.lock() {
+        Ok(()) => skip!("RLIMIT_MEMLOCK limits nothing here"),
+        Err(error) => error,
+    };
+    assert_eq!(error.kind(), ErrorKind::LockLimit, "{error}");
+    assert_eq!(error.path(), Some(path.as_path()));
+    assert!(error.to_string().contains("65536"), "{error}");
+    assert_eq!(
+        MapOptions::new().lock().open(&path).unwrap_err().kind(),
+        ErrorKind::LockLimit
+    );
+    assert_mapped(&path, 1);
+    map.lock_range(..page_size()).unwrap();
+    let error = map
+        .lock_range(..64 << 10)
+        .map(|()| map.lock_range((64 << 10)..(128 << 10)));
+    assert!(error.is_err() || error.is_ok_and(|second| second.is_err()));
+}
+
+#[test]
+fn no_descriptors_left() {
+    let Some(path) = role("no_descriptors_left") else {
+        let dir = TempDir::new();
+        let path = dir.file("a", pattern(1000));
+        passes(child("no_descriptors_left", &path));
+        return;
+    };
+    limit(libc::RLIMIT_NOFILE, 20);
+    let mut maps = Vec::new();
+    let error = loop {
+        match Mapping::open(&path) {
+            Ok(map) => maps.push(map),
+            Err(error) => break error,
+        }
+        assert!(maps.len() < 21);
+    };
+    assert_eq!(error.kind(), ErrorKind::TooManyFiles, "{error}");
+    assert_eq!(error.path(), Some(path.as_path()));
+    assert!(error.to_string().contains("20 open"), "{error}");
+    let error = Mapping::map(maps[0].file().unwrap()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooManyFiles, "{error}");
+    assert_mapped_without_descriptors(maps.len(), &path, &mut maps);
+}
+
+/// The list of mappings takes a descriptor to read.
+fn assert_mapped_without_descriptors(count: usize, path: &Path, maps: &mut Vec<Mapping>) {
+    maps.pop();
+    assert_mapped(path, count - 1);
+    maps.clear();
+    assert_mapped(path, 0);
+}
+
+#[test]
+fn what_others_may_not_touch() {
+    let Some(path) = role("what_others_may_not_touch") else {
+        let dir = TempDir::new();
+        if !is_root() {
+            skip!("only root has files that it may not read itself");
+        }
+        let path = dir.file("readable", pattern(10 * page_size()));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let secret = dir.file("secret", pattern(1000));
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let Some(command) = as_nobody(child("what_others_may_not_touch", &path), &dir) else {
+            return;
+        };
+        passes(command);
+        return;
+    };
+    let secret = path.with_file_name("secret");
+    let error = Mapping::open(&secret).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    assert_eq!(error.path(), Some(secret.as_path()));
+    assert_eq!(error.os_code(), Some(libc::EACCES));
+    let error = MappingMut::open(&secret).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+
+    let error = MappingMut::open(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotWritable, "{error}");
+    assert!(error.to_string().contains("copy-on-write"), "{error}");
+
+    // To this user the kernel calls every page resident: it is not believed.
+    let map = Mapping::open(&path).unwrap();
+    let residency = map.residency().unwrap();
+    assert_eq!(residency.unknown(), 10);
+    assert_eq!(residency.resident(), 0);
+    let error = MappingMut::create_new("/sharemap-is-not-written-here", 10).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+}

@@ -1,0 +1,271 @@
+//! The options of a mapping: creation, exclusive opening, growth, advice, huge pages.
+
+mod common;
+
+use std::fs::File;
+
+use common::{TempDir, pattern, skip};
+use sharemap::{Advice, ErrorKind, HugePages, MapOptions, Mapping, MappingMut, Result, page_size};
+
+/// The value, or the reason why this system has none.
+fn supported<T>(what: &str, result: Result<T>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            eprintln!("skipped: {what}: {error}");
+            None
+        }
+        Err(error) => panic!("{what}: {error}"),
+    }
+}
+
+#[test]
+fn create_new_wants_no_file_there() {
+    let dir = TempDir::new();
+    let path = dir.join("a");
+    let map = MappingMut::create_new(&path, 1000).unwrap();
+    assert_eq!(map.bytes().count(0).unwrap(), 1000);
+    map.bytes().set(0, 1).unwrap();
+    let error = MappingMut::create_new(&path, 10).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    assert_eq!(error.path(), Some(path.as_path()));
+    drop(map);
+    assert_eq!(std::fs::read(&path).unwrap().len(), 1000);
+    assert_eq!(std::fs::read(&path).unwrap()[0], 1);
+}
+
+#[test]
+fn create_runs_twice() {
+    let dir = TempDir::new();
+    let path = dir.join("a");
+    for len in [1000, 3000, 0, 500] {
+        let map = MappingMut::create(&path, len).unwrap();
+        assert_eq!(map.len() as u64, len);
+        assert_eq!(map.bytes().count(0).unwrap() as u64, len, "emptied");
+        map.bytes().fill(9).unwrap();
+        drop(map);
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), len);
+    }
+}
+
+#[test]
+fn open_or_create_keeps_what_is_there() {
+    let dir = TempDir::new();
+    let path = dir.join("a");
+    MappingMut::open_or_create(&path, 10)
+        .unwrap()
+        .bytes()
+        .fill(1)
+        .unwrap();
+    let longer = MappingMut::open_or_create(&path, 20).unwrap();
+    assert_eq!(longer.len(), 20);
+    assert_eq!(longer.bytes().count(1).unwrap(), 10);
+    drop(longer);
+    let kept = MappingMut::open_or_create(&path, 5).unwrap();
+    assert_eq!(kept.len(), 20, "a longer file is mapped whole");
+}
+
+#[test]
+fn a_part_of_a_new_file() {
+    let dir = TempDir::new();
+    let path = dir.join("a");
+    let map = MapOptions::new()
+        .offset(5000)
+        .len(10)
+        .create_new(&path, 6000)
+        .unwrap();
+    map.bytes().fill(3).unwrap();
+    drop(map);
+    let bytes = std::fs::read(&path).unwrap();
+    assert_eq!(bytes.len(), 6000);
+    assert_eq!(bytes.iter().position(|&byte| byte == 3), Some(5000));
+}
+
+#[test]
+fn exclusive_means_nobody_else() {
+    let dir = TempDir::new();
+    let path = dir.file("a", pattern(100));
+    let exclusive = || MapOptions::new().exclusive();
+    let held = exclusive().open_mut(&path).unwrap();
+    assert_eq!(
+        exclusive().open_mut(&path).unwrap_err().kind(),
+        ErrorKind::Busy
+    );
+    let error = exclusive().create(&path, 10).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert_eq!(
+        held.bytes().to_vec().unwrap(),
+        pattern(100),
+        "not emptied either"
+    );
+    drop(held);
+    exclusive().open_mut(&path).unwrap();
+    let file = File::open(&path).unwrap();
+    assert_eq!(
+        exclusive().map(&file).unwrap_err().kind(),
+        ErrorKind::Unsupported
+    );
+}
+
+#[test]
+fn population_brings_everything_in() {
+    let dir = TempDir::new();
+    let path = dir.file("a", pattern(100 * page_size()));
+    let map = MapOptions::new().populate().open(&path).unwrap();
+    let Some(residency) = supported("residency", map.residency()) else {
+        return;
+    };
+    assert_eq!(residency.absent(), 0);
+    assert_eq!(residency.pages().len(), 100);
+    assert_eq!(residency.resident() + residency.unknown(), 100);
+    assert_eq!(
+        map.residency_range(page_size() - 1..page_size() + 1)
+            .unwrap()
+            .pages()
+            .len(),
+        2
+    );
+    let memory = MapOptions::new()
+        .populate()
+        .private(10 * page_size())
+        .unwrap();
+    assert_eq!(memory.residency().unwrap().absent(), 0);
+}
+
+#[test]
+fn populating_in_parallel_touches_every_page() {
+    // Large enough for threads.
+    let len = 80 << 20;
+    let map = MapOptions::new().populate().anonymous(len).unwrap();
+    let Some(residency) = supported("residency", map.residency()) else {
+        return;
+    };
+    assert_eq!(residency.absent(), 0);
+    assert_eq!(residency.pages().len(), len / page_size());
+}
+
+#[test]
+fn every_advice_is_taken_or_unsupported() {
+    let dir = TempDir::new();
+    let path = dir.file("a", pattern(10 * page_size()));
+    let map = Mapping::open(&path).unwrap();
+    for advice in [
+        Advice::Random,
+        Advice::Sequential,
+        Advice::Normal,
+        Advice::WillNeed,
+        Advice::Cold,
+        Advice::PageOut,
+        Advice::HugePage,
+        Advice::NoHugePage,
+        Advice::Collapse,
+        Advice::Mergeable,
+        Advice::Unmergeable,
+        Advice::DontFork,
+        Advice::DoFork,
+        Advice::DontDump,
+        Advice::DoDump,
+    ] {
+        if let Err(error) = map.advise(advice) {
+            // Making huge pages of ten small ones may fail in ways of its own.
+            let allowed = error.kind() == ErrorKind::Unsupported || advice == Advice::Collapse;
+            assert!(allowed, "{advice:?}: {error}");
+            assert!(
+                error.to_string().contains(&format!("{advice:?}")),
+                "{error}"
+            );
+        }
+    }
+    supported(
+        "a range",
+        map.advise_range(1..page_size() + 1, Advice::WillNeed),
+    );
+    assert_eq!(
+        map.bytes().to_vec().unwrap(),
+        pattern(10 * page_size()),
+        "nothing is lost"
+    );
+    supported(
+        "as an option",
+        MapOptions::new().advice(Advice::Random).open(&path),
+    );
+}
+
+#[test]
+fn locked_pages_are_resident() {
+    let dir = TempDir::new();
+    let path = dir.file("a", pattern(3 * page_size()));
+    let map = match MapOptions::new().lock().open(&path) {
+        Err(error) if error.kind() == ErrorKind::LockLimit => skip!("{error}"),
+        result => result.unwrap(),
+    };
+    if let Some(residency) = supported("residency", map.residency()) {
+        assert_eq!(residency.absent(), 0);
+    }
+    map.unlock_range(1..2).unwrap();
+    map.unlock().unwrap();
+    map.lock_range(page_size()..).unwrap();
+}
+
+#[test]
+fn huge_pages_where_there_are_some() {
+    let mut memory = MapOptions::new()
+        .huge_pages(HugePages::Transparent)
+        .private(8 << 20)
+        .unwrap();
+    memory.fill(1);
+    match MapOptions::new()
+        .huge_pages(HugePages::Reserved)
+        .anonymous(1000)
+    {
+        Ok(map) => {
+            map.bytes().fill(1).unwrap();
+            map.close().unwrap();
+        }
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            eprintln!("skipped: no huge pages are set aside: {error}");
+        }
+    }
+    let dir = TempDir::new();
+    let path = dir.file("a", pattern(10));
+    let error = MapOptions::new()
+        .huge_pages(HugePages::Reserved)
+        .open(&path)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn executable_memory_executes() {
+    // mov eax, 42; ret / mov w0, #42; ret
+    let code: &[u8] = if cfg!(target_arch = "x86_64") {
+        &[0xb8, 42, 0, 0, 0, 0xc3]
+    } else if cfg!(target_arch = "aarch64") {
+        &[0x40, 0x05, 0x80, 0x52, 0xc0, 0x03, 0x5f, 0xd6]
+    } else {
+        skip!("no machine code for this architecture");
+    };
+    let dir = TempDir::new();
+    let path = dir.file("code", code);
+    let map = match MapOptions::new().executable().open(&path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => skip!("{error}"),
+        result => result.unwrap(),
+    };
+    // SAFETY: the bytes are a whole function of this architecture, which touches one register that
+    // is the caller's to lose, and the mapping lives on.
+    #[allow(unsafe_code)]
+    let answer = unsafe {
+        let function: extern "C" fn() -> u32 = std::mem::transmute(map.bytes().as_ptr());
+        function()
+    };
+    assert_eq!(answer, 42);
+}
+
+#[test]
+fn anonymous_memory_has_no_file_options() {
+    let error = MapOptions::new().offset(10).anonymous(10).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    let error = MapOptions::new().len(10).private(10).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
