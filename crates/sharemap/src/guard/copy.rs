@@ -100,28 +100,21 @@ fn can_fault(len: usize) -> bool {
 unsafe fn out_short(from: *const u8, to: *mut u8, len: usize, fault: &mut usize) {
     // SAFETY: every access lies within `len` bytes of both sides.
     unsafe {
-        if len >= 64 {
-            let (a, b) = (
-                arch::load_quad(from, fault),
-                arch::load_quad(from.add(len - 64), fault),
+        if len > 64 {
+            give_four(to, [0, 16, 32, 48], arch::load_quad(from, fault));
+            let last = arch::load_quad(from.add(len - 64), fault);
+            give_four(to.add(len - 64), [0, 16, 32, 48], last);
+        } else if len > 32 {
+            let last = len - 32;
+            give_four(
+                to,
+                [0, 16, last, last + 16],
+                arch::load_ends(from, last, fault),
             );
-            for index in 0..4 {
-                arch::give_narrow(to.add(index * 16), a[index]);
-                arch::give_narrow(to.add(len - 64 + index * 16), b[index]);
-            }
         } else if len >= 16 {
-            let (a, b) = (
-                arch::load_narrow(from, fault),
-                arch::load_narrow(from.add(len - 16), fault),
-            );
-            if len > 32 {
-                let c = arch::load_narrow(from.add(16), fault);
-                let d = arch::load_narrow(from.add(len - 32), fault);
-                arch::give_narrow(to.add(16), c);
-                arch::give_narrow(to.add(len - 32), d);
-            }
-            arch::give_narrow(to, a);
-            arch::give_narrow(to.add(len - 16), b);
+            let [first, last] = arch::load_pair(from, len - 16, fault);
+            arch::give_narrow(to, first);
+            arch::give_narrow(to.add(len - 16), last);
         } else if len >= 8 {
             let (a, b) = (
                 arch::load_64(from, fault),
@@ -149,6 +142,22 @@ unsafe fn out_short(from: *const u8, to: *mut u8, len: usize, fault: &mut usize)
     }
 }
 
+/// Writes four vectors to private memory.
+#[inline(always)]
+unsafe fn give_four(to: *mut u8, offsets: [usize; 4], values: [arch::Narrow; 4]) {
+    for (offset, value) in offsets.into_iter().zip(values) {
+        // SAFETY: the caller has room there.
+        unsafe { arch::give_narrow(to.add(offset), value) };
+    }
+}
+
+/// Reads four vectors from private memory.
+#[inline(always)]
+unsafe fn take_four(from: *const u8, offsets: [usize; 4]) -> [arch::Narrow; 4] {
+    // SAFETY: the caller has them there.
+    unsafe { offsets.map(|offset| arch::take_narrow(from.add(offset))) }
+}
+
 /// What is left of 128 bytes or more after `done`, which a fault may have ended.
 #[inline(always)]
 unsafe fn out_tail(from: *const u8, to: *mut u8, len: usize, done: usize, fault: &mut usize) {
@@ -161,15 +170,11 @@ unsafe fn out_tail(from: *const u8, to: *mut u8, len: usize, done: usize, fault:
     unsafe {
         if left > 64 {
             let block = arch::load_quad(from.add(len - 128), fault);
-            for (index, vector) in block.into_iter().enumerate() {
-                arch::give_narrow(to.add(len - 128 + index * 16), vector);
-            }
+            give_four(to.add(len - 128), [0, 16, 32, 48], block);
         }
         if left > 0 {
             let block = arch::load_quad(from.add(len - 64), fault);
-            for (index, vector) in block.into_iter().enumerate() {
-                arch::give_narrow(to.add(len - 64 + index * 16), vector);
-            }
+            give_four(to.add(len - 64), [0, 16, 32, 48], block);
         }
     }
 }
@@ -178,23 +183,17 @@ unsafe fn out_tail(from: *const u8, to: *mut u8, len: usize, done: usize, fault:
 unsafe fn in_short(to: *mut u8, from: *const u8, len: usize, fault: &mut usize) {
     // SAFETY: every access lies within `len` bytes of both sides.
     unsafe {
-        if len >= 64 {
-            let (a, b) = (take_quad(from), take_quad(from.add(len - 64)));
-            arch::store_quad(to, a, fault);
-            arch::store_quad(to.add(len - 64), b, fault);
+        if len > 64 {
+            arch::store_quad(to, take_four(from, [0, 16, 32, 48]), fault);
+            let last = take_four(from.add(len - 64), [0, 16, 32, 48]);
+            arch::store_quad(to.add(len - 64), last, fault);
+        } else if len > 32 {
+            let last = len - 32;
+            arch::store_ends(to, last, take_four(from, [0, 16, last, last + 16]), fault);
         } else if len >= 16 {
-            let (a, b) = (
-                arch::take_narrow(from),
-                arch::take_narrow(from.add(len - 16)),
-            );
-            arch::store_narrow(to, a, fault);
-            if len > 32 {
-                let c = arch::take_narrow(from.add(16));
-                let d = arch::take_narrow(from.add(len - 32));
-                arch::store_narrow(to.add(16), c, fault);
-                arch::store_narrow(to.add(len - 32), d, fault);
-            }
-            arch::store_narrow(to.add(len - 16), b, fault);
+            let last = len - 16;
+            let values = [arch::take_narrow(from), arch::take_narrow(from.add(last))];
+            arch::store_pair(to, last, values, fault);
         } else if len >= 8 {
             arch::store_64(to, from.cast::<u64>().read_unaligned(), fault);
             let last = from.add(len - 8).cast::<u64>().read_unaligned();
@@ -223,18 +222,14 @@ unsafe fn in_tail(to: *mut u8, from: *const u8, len: usize, done: usize, fault: 
     // SAFETY: the accesses lie in the last 128 bytes, of which there are as many.
     unsafe {
         if left > 64 {
-            arch::store_quad(to.add(len - 128), take_quad(from.add(len - 128)), fault);
+            let block = take_four(from.add(len - 128), [0, 16, 32, 48]);
+            arch::store_quad(to.add(len - 128), block, fault);
         }
         if left > 0 {
-            arch::store_quad(to.add(len - 64), take_quad(from.add(len - 64)), fault);
+            let block = take_four(from.add(len - 64), [0, 16, 32, 48]);
+            arch::store_quad(to.add(len - 64), block, fault);
         }
     }
-}
-
-#[inline(always)]
-unsafe fn take_quad(from: *const u8) -> [arch::Narrow; 4] {
-    // SAFETY: the caller has 64 bytes there.
-    unsafe { [0, 16, 32, 48].map(|at| arch::take_narrow(from.add(at))) }
 }
 
 /// After a fault somewhere: from the start, in steps that know exactly where it is. The memory may

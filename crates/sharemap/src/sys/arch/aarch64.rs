@@ -265,6 +265,74 @@ pub(crate) unsafe fn store_narrow(address: *mut u8, value: Narrow, fault: &mut u
     }
 }
 
+/// Two vectors: at the address, and `last` bytes behind it. With them, and with [`load_ends`], a
+/// length between two powers of two is moved by accesses that overlap in the middle.
+///
+/// # Safety
+/// As for plain loads.
+#[inline(always)]
+pub(crate) unsafe fn load_pair(address: *const u8, last: usize, fault: &mut usize) -> [Narrow; 2] {
+    // SAFETY: passed on.
+    unsafe {
+        [
+            load_narrow(address, fault),
+            load_narrow(address.add(last), fault),
+        ]
+    }
+}
+
+/// Two vectors at the address, and two `last` bytes behind it.
+///
+/// # Safety
+/// As for plain loads.
+#[inline(always)]
+pub(crate) unsafe fn load_ends(address: *const u8, last: usize, fault: &mut usize) -> [Narrow; 4] {
+    // SAFETY: passed on.
+    unsafe {
+        let ([a, b], [c, d]) = (
+            load_pair(address, 16, fault),
+            load_pair(address.add(last), 16, fault),
+        );
+        [a, b, c, d]
+    }
+}
+
+/// The stores of [`load_pair`], in order.
+///
+/// # Safety
+/// As for plain stores.
+#[inline(always)]
+pub(crate) unsafe fn store_pair(
+    address: *mut u8,
+    last: usize,
+    values: [Narrow; 2],
+    fault: &mut usize,
+) {
+    // SAFETY: passed on.
+    unsafe {
+        store_narrow(address, values[0], fault);
+        store_narrow(address.add(last), values[1], fault);
+    }
+}
+
+/// The stores of [`load_ends`], in order.
+///
+/// # Safety
+/// As for plain stores.
+#[inline(always)]
+pub(crate) unsafe fn store_ends(
+    address: *mut u8,
+    last: usize,
+    values: [Narrow; 4],
+    fault: &mut usize,
+) {
+    // SAFETY: passed on.
+    unsafe {
+        store_pair(address, 16, [values[0], values[1]], fault);
+        store_pair(address.add(last), 16, [values[2], values[3]], fault);
+    }
+}
+
 /// Reads 16 bytes from private memory.
 ///
 /// # Safety

@@ -148,6 +148,109 @@ pub(crate) unsafe fn store_narrow(address: *mut u8, value: Narrow, fault: &mut u
     }
 }
 
+/// Two vectors: at the address, and `last` bytes behind it. With them, and with [`load_ends`], a
+/// length between two powers of two is moved by accesses that overlap in the middle.
+///
+/// # Safety
+/// As for plain loads; `last` is at most 64.
+#[inline(always)]
+pub(crate) unsafe fn load_pair(address: *const u8, last: usize, fault: &mut usize) -> [Narrow; 2] {
+    let (a, b): (Narrow, Narrow);
+    // SAFETY: loads relative to r10 only; a fault is recovered in place.
+    unsafe {
+        asm!(
+            "2: movdqu {a}, [r10]",
+            "movdqu {b}, [r10 + {last}]",
+            mark!(),
+            a = out(xmm_reg) a, b = out(xmm_reg) b, last = in(reg) last,
+            inout("r10") address => _,
+            inout("r11") *fault,
+            options(nostack, preserves_flags, readonly)
+        );
+    }
+    [a, b]
+}
+
+/// Two vectors at the address, and two `last` bytes behind it.
+///
+/// # Safety
+/// As for plain loads; `last` is at most 64.
+#[inline(always)]
+pub(crate) unsafe fn load_ends(address: *const u8, last: usize, fault: &mut usize) -> [Narrow; 4] {
+    let (a, b, c, d): (Narrow, Narrow, Narrow, Narrow);
+    // SAFETY: loads relative to r10 only; a fault is recovered in place.
+    unsafe {
+        asm!(
+            "2: movdqu {a}, [r10]",
+            "movdqu {b}, [r10 + 16]",
+            "movdqu {c}, [r10 + {last}]",
+            "movdqu {d}, [r10 + {last} + 16]",
+            mark!(),
+            a = out(xmm_reg) a, b = out(xmm_reg) b, c = out(xmm_reg) c, d = out(xmm_reg) d,
+            last = in(reg) last,
+            inout("r10") address => _,
+            inout("r11") *fault,
+            options(nostack, preserves_flags, readonly)
+        );
+    }
+    [a, b, c, d]
+}
+
+/// The stores of [`load_pair`], in order.
+///
+/// # Safety
+/// As for plain stores; `last` is at most 64.
+#[inline(always)]
+pub(crate) unsafe fn store_pair(
+    address: *mut u8,
+    last: usize,
+    values: [Narrow; 2],
+    fault: &mut usize,
+) {
+    let [a, b] = values;
+    // SAFETY: stores relative to r10 only; a fault is recovered in place.
+    unsafe {
+        asm!(
+            "2: movdqu [r10], {a}",
+            "movdqu [r10 + {last}], {b}",
+            mark!(),
+            a = in(xmm_reg) a, b = in(xmm_reg) b, last = in(reg) last,
+            inout("r10") address => _,
+            inout("r11") *fault,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// The stores of [`load_ends`], in order.
+///
+/// # Safety
+/// As for plain stores; `last` is at most 64.
+#[inline(always)]
+pub(crate) unsafe fn store_ends(
+    address: *mut u8,
+    last: usize,
+    values: [Narrow; 4],
+    fault: &mut usize,
+) {
+    let [a, b, c, d] = values;
+    // SAFETY: stores relative to r10 only; a fault is recovered in place.
+    unsafe {
+        asm!(
+            "2: movdqu [r10], {a}",
+            "movdqu [r10 + 16], {b}",
+            "movdqu [r10 + {last}], {c}",
+            "movdqu [r10 + {last} + 16], {d}",
+            mark!(),
+            a = in(xmm_reg) a, b = in(xmm_reg) b, c = in(xmm_reg) c, d = in(xmm_reg) d,
+            last = in(reg) last,
+            inout("r10") address => _,
+            inout("r11") *fault,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
 /// What one site moves: four vectors of the width that the target surely has.
 #[cfg(not(target_feature = "avx"))]
 pub(crate) type Block = [__m128i; 4];
