@@ -13,12 +13,12 @@ const BULK: usize = 256;
 const LARGE: usize = 1 << 20;
 
 /// Copies out of guarded memory, in order; gives the bytes copied before the first that could not
-/// be. Bytes of `to` behind that count may have been overwritten only if their source was read.
+/// be. What `to` holds behind that count means nothing.
 ///
 /// # Safety
 /// `from` lies, for `len` bytes, in a span of this crate's own, to which no reference exists; `to`
 /// is private and has room for `len`.
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn copy_out(
     recovery: Recovery,
     from: *const u8,
@@ -27,16 +27,14 @@ pub(crate) unsafe fn copy_out(
 ) -> usize {
     // SAFETY: passed on.
     unsafe {
-        if recovery == Recovery::Syscall || (len >= BULK && !can_fault(len)) {
+        if recovery == Recovery::Syscall {
             return fault::copy_from_foreign(from, to, len);
         }
-        let mut fault = 0;
-        if len < 128 {
-            out_short(from, to, len, &mut fault);
-        } else {
-            let done = arch::copy_blocks_out(from, to, len);
-            out_tail(from, to, len, done, &mut fault);
+        if len > 64 {
+            return out_long(from, to, len);
         }
+        let mut fault = 0;
+        out_short(from, to, len, &mut fault);
         if fault == 0 {
             len
         } else {
@@ -50,7 +48,7 @@ pub(crate) unsafe fn copy_out(
 ///
 /// # Safety
 /// As for [`copy_out`], the other way round.
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn copy_in(
     recovery: Recovery,
     to: *mut u8,
@@ -59,16 +57,14 @@ pub(crate) unsafe fn copy_in(
 ) -> usize {
     // SAFETY: passed on.
     unsafe {
-        if recovery == Recovery::Syscall || (len >= BULK && !can_fault(len)) {
+        if recovery == Recovery::Syscall {
             return fault::copy_to_foreign(to, from, len);
         }
-        let mut fault = 0;
-        if len < 128 {
-            in_short(to, from, len, &mut fault);
-        } else {
-            let done = arch::copy_blocks_in(to, from, len);
-            in_tail(to, from, len, done, &mut fault);
+        if len > 64 {
+            return in_long(to, from, len);
         }
+        let mut fault = 0;
+        in_short(to, from, len, &mut fault);
         if fault == 0 {
             len
         } else {
@@ -77,40 +73,70 @@ pub(crate) unsafe fn copy_in(
     }
 }
 
-/// Whether this thread takes the signals of a fault, and, for large transfers, whether the handler
-/// is still the one that gets them.
-fn can_fault(len: usize) -> bool {
-    thread_local! {
-        static READY: Cell<Option<bool>> = const { Cell::new(None) };
+#[inline(never)]
+unsafe fn out_long(from: *const u8, to: *mut u8, len: usize) -> usize {
+    // SAFETY: passed on; longer than 64 bytes.
+    unsafe {
+        if len >= BULK && !can_fault(len) {
+            return fault::copy_from_foreign(from, to, len);
+        }
+        if arch::copy_out(from, to, len) {
+            len
+        } else {
+            out_exact(from, to, len)
+        }
     }
-    if len >= LARGE {
-        let ready = fault::thread_ready();
-        READY.set(Some(ready));
-        return ready && fault::check() == Recovery::InPlace;
-    }
-    READY.get().unwrap_or_else(|| {
-        let ready = fault::thread_ready();
-        READY.set(Some(ready));
-        ready
-    })
 }
 
-/// Less than 128 bytes, by accesses that overlap in the middle.
+#[inline(never)]
+unsafe fn in_long(to: *mut u8, from: *const u8, len: usize) -> usize {
+    // SAFETY: passed on; longer than 64 bytes.
+    unsafe {
+        if len >= BULK && !can_fault(len) {
+            return fault::copy_to_foreign(to, from, len);
+        }
+        if arch::copy_in(to, from, len) {
+            len
+        } else {
+            in_exact(to, from, len)
+        }
+    }
+}
+
+thread_local! {
+    /// Whether this thread takes the signals of a fault; unknown before its first bulk transfer.
+    static READY: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+/// Whether this thread takes the signals of a fault, and, for large transfers, whether the handler
+/// is still the one that gets them.
+#[inline]
+fn can_fault(len: usize) -> bool {
+    match READY.get() {
+        Some(ready) if len < LARGE => ready,
+        _ => look(len),
+    }
+}
+
+#[cold]
+fn look(len: usize) -> bool {
+    let ready = fault::thread_ready();
+    READY.set(Some(ready));
+    ready && (len < LARGE || fault::check() == Recovery::InPlace)
+}
+
+/// Up to 64 bytes, by accesses that overlap in the middle.
 #[inline(always)]
 unsafe fn out_short(from: *const u8, to: *mut u8, len: usize, fault: &mut usize) {
     // SAFETY: every access lies within `len` bytes of both sides.
     unsafe {
-        if len > 64 {
-            give_four(to, [0, 16, 32, 48], arch::load_quad(from, fault));
-            let last = arch::load_quad(from.add(len - 64), fault);
-            give_four(to.add(len - 64), [0, 16, 32, 48], last);
-        } else if len > 32 {
+        if len > 32 {
             let last = len - 32;
-            give_four(
-                to,
-                [0, 16, last, last + 16],
-                arch::load_ends(from, last, fault),
-            );
+            let [a, b, c, d] = arch::load_ends(from, last, fault);
+            arch::give_narrow(to, a);
+            arch::give_narrow(to.add(16), b);
+            arch::give_narrow(to.add(last), c);
+            arch::give_narrow(to.add(last + 16), d);
         } else if len >= 16 {
             let [first, last] = arch::load_pair(from, len - 16, fault);
             arch::give_narrow(to, first);
@@ -142,57 +168,18 @@ unsafe fn out_short(from: *const u8, to: *mut u8, len: usize, fault: &mut usize)
     }
 }
 
-/// Writes four vectors to private memory.
-#[inline(always)]
-unsafe fn give_four(to: *mut u8, offsets: [usize; 4], values: [arch::Narrow; 4]) {
-    for (offset, value) in offsets.into_iter().zip(values) {
-        // SAFETY: the caller has room there.
-        unsafe { arch::give_narrow(to.add(offset), value) };
-    }
-}
-
-/// Reads four vectors from private memory.
-#[inline(always)]
-unsafe fn take_four(from: *const u8, offsets: [usize; 4]) -> [arch::Narrow; 4] {
-    // SAFETY: the caller has them there.
-    unsafe { offsets.map(|offset| arch::take_narrow(from.add(offset))) }
-}
-
-/// What is left of 128 bytes or more after `done`, which a fault may have ended.
-#[inline(always)]
-unsafe fn out_tail(from: *const u8, to: *mut u8, len: usize, done: usize, fault: &mut usize) {
-    let left = len - done;
-    if left >= 128 {
-        *fault = 1;
-        return;
-    }
-    // SAFETY: the accesses lie in the last 128 bytes, of which there are as many.
-    unsafe {
-        if left > 64 {
-            let block = arch::load_quad(from.add(len - 128), fault);
-            give_four(to.add(len - 128), [0, 16, 32, 48], block);
-        }
-        if left > 0 {
-            let block = arch::load_quad(from.add(len - 64), fault);
-            give_four(to.add(len - 64), [0, 16, 32, 48], block);
-        }
-    }
-}
-
+/// Up to 64 bytes, by accesses that overlap in the middle.
 #[inline(always)]
 unsafe fn in_short(to: *mut u8, from: *const u8, len: usize, fault: &mut usize) {
     // SAFETY: every access lies within `len` bytes of both sides.
     unsafe {
-        if len > 64 {
-            arch::store_quad(to, take_four(from, [0, 16, 32, 48]), fault);
-            let last = take_four(from.add(len - 64), [0, 16, 32, 48]);
-            arch::store_quad(to.add(len - 64), last, fault);
-        } else if len > 32 {
+        if len > 32 {
             let last = len - 32;
-            arch::store_ends(to, last, take_four(from, [0, 16, last, last + 16]), fault);
+            let values = [0, 16, last, last + 16].map(|at| arch::take_narrow(from.add(at)));
+            arch::store_ends(to, last, values, fault);
         } else if len >= 16 {
             let last = len - 16;
-            let values = [arch::take_narrow(from), arch::take_narrow(from.add(last))];
+            let values = [0, last].map(|at| arch::take_narrow(from.add(at)));
             arch::store_pair(to, last, values, fault);
         } else if len >= 8 {
             arch::store_64(to, from.cast::<u64>().read_unaligned(), fault);
@@ -212,28 +199,11 @@ unsafe fn in_short(to: *mut u8, from: *const u8, len: usize, fault: &mut usize) 
     }
 }
 
-#[inline(always)]
-unsafe fn in_tail(to: *mut u8, from: *const u8, len: usize, done: usize, fault: &mut usize) {
-    let left = len - done;
-    if left >= 128 {
-        *fault = 1;
-        return;
-    }
-    // SAFETY: the accesses lie in the last 128 bytes, of which there are as many.
-    unsafe {
-        if left > 64 {
-            let block = take_four(from.add(len - 128), [0, 16, 32, 48]);
-            arch::store_quad(to.add(len - 128), block, fault);
-        }
-        if left > 0 {
-            let block = take_four(from.add(len - 64), [0, 16, 32, 48]);
-            arch::store_quad(to.add(len - 64), block, fault);
-        }
-    }
-}
+/// Bytes tried at once after a fault, before going byte by byte.
+const STEP: usize = 4096;
 
-/// After a fault somewhere: from the start, in steps that know exactly where it is. The memory may
-/// have come back meanwhile.
+/// After a fault somewhere: from the start, in steps of which the one that faults is repeated byte
+/// by byte. The memory may have come back meanwhile.
 #[cold]
 #[inline(never)]
 unsafe fn out_exact(from: *const u8, to: *mut u8, len: usize) -> usize {
@@ -241,9 +211,12 @@ unsafe fn out_exact(from: *const u8, to: *mut u8, len: usize) -> usize {
     // SAFETY: `done` stays below `len`.
     unsafe {
         while done < len {
-            done += arch::copy_blocks_out(from.add(done), to.add(done), len - done);
-            let end = len.min(done + 2 * arch::REACH);
-            while done < end {
+            let step = STEP.min(len - done);
+            if step > 64 && arch::copy_out(from.add(done), to.add(done), step) {
+                done += step;
+                continue;
+            }
+            for _ in 0..step {
                 let mut fault = 0;
                 let byte = arch::load_8(from.add(done), &mut fault);
                 if fault != 0 {
@@ -264,9 +237,12 @@ unsafe fn in_exact(to: *mut u8, from: *const u8, len: usize) -> usize {
     // SAFETY: `done` stays below `len`.
     unsafe {
         while done < len {
-            done += arch::copy_blocks_in(to.add(done), from.add(done), len - done);
-            let end = len.min(done + 2 * arch::REACH);
-            while done < end {
+            let step = STEP.min(len - done);
+            if step > 64 && arch::copy_in(to.add(done), from.add(done), step) {
+                done += step;
+                continue;
+            }
+            for _ in 0..step {
                 let mut fault = 0;
                 arch::store_8(to.add(done), from.add(done).read(), &mut fault);
                 if fault != 0 {

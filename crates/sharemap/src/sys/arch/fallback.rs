@@ -58,7 +58,6 @@ plain! {
     load_32, store_32, u32;
     load_64, store_64, u64;
     load_narrow, store_narrow, Narrow;
-    load_quad, store_quad, Block;
 }
 
 /// # Safety
@@ -159,26 +158,22 @@ pub(crate) unsafe fn give_block(to: *mut u8, block: Block) {
     unsafe { to.cast::<Block>().write(block) }
 }
 
-/// Copies whole blocks out of guarded memory, up to the first that faults; gives the bytes copied.
+/// Copies out of guarded memory; `false` if anything faulted.
 ///
 /// # Safety
 /// As for plain loads; `to` is private and has room for `len` bytes.
-pub(crate) unsafe fn copy_blocks_out(from: *const u8, to: *mut u8, len: usize) -> usize {
-    let len = len - len % size_of::<Block>();
+pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) -> bool {
     // SAFETY: passed on.
-    let done = unsafe { copy_from_foreign(from, to, len) };
-    done - done % size_of::<Block>()
+    unsafe { copy_from_foreign(from, to, len) == len }
 }
 
-/// Copies whole blocks into guarded memory, up to the first that faults; gives the bytes copied.
+/// Copies into guarded memory; `false` if anything faulted.
 ///
 /// # Safety
 /// As for plain stores; `from` is private and has `len` bytes.
-pub(crate) unsafe fn copy_blocks_in(to: *mut u8, from: *const u8, len: usize) -> usize {
-    let len = len - len % size_of::<Block>();
+pub(crate) unsafe fn copy_in(to: *mut u8, from: *const u8, len: usize) -> bool {
     // SAFETY: passed on.
-    let done = unsafe { copy_to_foreign(to, from, len) };
-    done - done % size_of::<Block>()
+    unsafe { copy_to_foreign(to, from, len) == len }
 }
 
 macro_rules! no_atomics {

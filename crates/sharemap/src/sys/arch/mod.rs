@@ -62,4 +62,4 @@ pub(crate) const LOOK_AHEAD: usize = 64;
 
 /// Bytes that one site reaches from its address at most; the scratch page is larger.
 #[allow(dead_code, reason = "the fallback has no sites")]
-pub(crate) const REACH: usize = 256;
+pub(crate) const REACH: usize = 512;

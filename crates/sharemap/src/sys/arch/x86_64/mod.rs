@@ -10,16 +10,21 @@ macro_rules! mark {
     () => {
         concat!(
             "3:\n",
-            ".if (3b - 2b) > 58\n .error \"site longer than the look-ahead\"\n .endif\n",
+            ".if (3b - 2b) > 63\n .error \"site longer than the look-ahead\"\n .endif\n",
             ".byte 0x41, 0xba, 3b - 2b, 0, 0xc7, 0x5a"
         )
     };
 }
 
+mod bulk;
 mod vectors;
 mod words;
 
-pub(crate) use vectors::*;
+pub(crate) use bulk::{copy_in, copy_out};
+pub(crate) use vectors::{
+    Block, give_block, give_narrow, load_block, load_ends, load_narrow, load_pair, store_ends,
+    store_narrow, store_pair, take_narrow,
+};
 pub(crate) use words::*;
 
 use std::arch::asm;

@@ -280,51 +280,52 @@ pub(crate) unsafe fn give_block(to: *mut u8, block: Block) {
     unsafe { to.cast::<Block>().write_unaligned(block) }
 }
 
-/// Loops over whole blocks; they end at the first block that faults and give the bytes before it.
+/// Loops over blocks, of which the last overlaps the one before it; they end where one faults.
 macro_rules! bulk {
     ($(#[$attribute:meta])* $width:literal, $load_four:ident, $store_four:ident, $take:ident,
      $give:ident, $out:ident, $into:ident) => {
         /// # Safety
-        /// As for plain loads; `to` is private and has room for `len` bytes.
+        /// As for plain loads; `to` is private and has room for `len` bytes, at least four vectors.
         $(#[$attribute])*
-        unsafe fn $out(from: *const u8, to: *mut u8, len: usize) -> usize {
+        pub(super) unsafe fn $out(from: *const u8, to: *mut u8, len: usize) -> bool {
             let mut fault = 0;
-            let mut done = 0;
-            // SAFETY: `done` stays within `len` on both sides.
+            let mut at = 0;
+            // SAFETY: `at` plus a block stays within `len` on both sides.
             unsafe {
-                while len - done >= 4 * $width {
-                    let block = $load_four(from.add(done), &mut fault);
+                while at < len {
+                    at = at.min(len - 4 * $width);
+                    let block = $load_four(from.add(at), &mut fault);
                     if fault != 0 {
-                        break;
+                        return false;
                     }
                     for (index, vector) in block.into_iter().enumerate() {
-                        $give(to.add(done + index * $width), vector);
+                        $give(to.add(at + index * $width), vector);
                     }
-                    done += 4 * $width;
+                    at += 4 * $width;
                 }
             }
-            done
+            true
         }
 
         /// # Safety
-        /// As for plain stores; `from` is private and has `len` bytes.
+        /// As for plain stores; `from` is private and has `len` bytes, at least four vectors.
         $(#[$attribute])*
-        unsafe fn $into(to: *mut u8, from: *const u8, len: usize) -> usize {
+        pub(super) unsafe fn $into(to: *mut u8, from: *const u8, len: usize) -> bool {
             let mut fault = 0;
-            let mut done = 0;
-            // SAFETY: `done` stays within `len` on both sides.
+            let mut at = 0;
+            // SAFETY: `at` plus a block stays within `len` on both sides.
             unsafe {
-                while len - done >= 4 * $width {
-                    let at = from.add(done);
-                    let block = [$take(at), $take(at.add($width)), $take(at.add(2 * $width)), $take(at.add(3 * $width))];
-                    $store_four(to.add(done), block, &mut fault);
+                while at < len {
+                    at = at.min(len - 4 * $width);
+                    let block = [0, 1, 2, 3].map(|index| $take(from.add(at + index * $width)));
+                    $store_four(to.add(at), block, &mut fault);
                     if fault != 0 {
-                        break;
+                        return false;
                     }
-                    done += 4 * $width;
+                    at += 4 * $width;
                 }
             }
-            done
+            true
         }
     };
 }
@@ -349,35 +350,3 @@ bulk!(
     copy_out_wide,
     copy_in_wide
 );
-
-/// Copies whole blocks out of guarded memory, up to the first that faults; gives the bytes copied.
-///
-/// # Safety
-/// As for plain loads; `to` is private and has room for `len` bytes.
-#[inline]
-pub(crate) unsafe fn copy_blocks_out(from: *const u8, to: *mut u8, len: usize) -> usize {
-    // SAFETY: passed on; the wide form runs where the processor has it.
-    unsafe {
-        if std::is_x86_feature_detected!("avx") {
-            copy_out_wide(from, to, len)
-        } else {
-            copy_out_narrow(from, to, len)
-        }
-    }
-}
-
-/// Copies whole blocks into guarded memory, up to the first that faults; gives the bytes copied.
-///
-/// # Safety
-/// As for plain stores; `from` is private and has `len` bytes.
-#[inline]
-pub(crate) unsafe fn copy_blocks_in(to: *mut u8, from: *const u8, len: usize) -> usize {
-    // SAFETY: passed on; the wide form runs where the processor has it.
-    unsafe {
-        if std::is_x86_feature_detected!("avx") {
-            copy_in_wide(to, from, len)
-        } else {
-            copy_in_narrow(to, from, len)
-        }
-    }
-}

@@ -1,0 +1,70 @@
+//! aarch64: address in `x10`, flag in `x9`, marker `movz w10, #0xd5c7` and `movz w10, #length`.
+//!
+//! Read-modify-write operations are LL/SC loops, which every aarch64 processor has; a fault in one
+//! moves the loop to the scratch page, where it ends. Options as for x86-64: plain loads are
+//! `readonly`, what may be an acquire or a release is a full compiler barrier.
+
+#![allow(unsafe_code, reason = "reads the code around a fault")]
+
+/// The end of a site that began at the label `2`.
+macro_rules! mark {
+    () => {
+        concat!(
+            "3:\n",
+            ".if (3b - 2b) > 60\n .error \"site longer than the look-ahead\"\n .endif\n",
+            ".inst 0x529ab8ea\n",
+            ".long 0x5280000a + ((3b - 2b) << 5)"
+        )
+    };
+}
+
+mod vectors;
+mod words;
+
+pub(crate) use vectors::{
+    Block, copy_in, copy_out, give_block, give_narrow, load_block, load_ends, load_narrow,
+    load_pair, store_ends, store_narrow, store_pair, take_narrow,
+};
+pub(crate) use words::*;
+
+use std::arch::asm;
+
+use super::LOOK_AHEAD;
+
+/// Whether this architecture has recoverable accesses.
+pub(crate) const AVAILABLE: bool = true;
+
+/// The kind of the site that covers `pc`, if one does. `readable` tells whether the eight bytes
+/// around an address can be read; it is asked where the search crosses into another page.
+///
+/// Runs in a signal handler on a small stack: no calls that need frames, no panics. A debugger may
+/// have replaced the marker's first instruction by a breakpoint.
+///
+/// # Safety
+/// The instruction at `pc` was being executed.
+#[inline(always)]
+pub(crate) unsafe fn site_kind(pc: usize, readable: impl Fn(usize) -> bool) -> Option<u8> {
+    let mut ahead = 0;
+    while ahead < LOOK_AHEAD {
+        let at = pc.wrapping_add(ahead);
+        if at & 0xfff == 0xffc && !readable(at.wrapping_add(4)) {
+            return None;
+        }
+        let (first, second): (u32, u32);
+        // SAFETY: two instructions of the page of `pc`, or of the next one, which was probed.
+        unsafe {
+            asm!("ldr {first:w}, [{at}]", "ldr {second:w}, [{at}, #4]",
+                first = out(reg) first, second = out(reg) second, at = in(reg) at,
+                options(nostack, preserves_flags, readonly));
+        }
+        let breakpoint = first & 0xffe0_001f == 0xd420_0000;
+        if (first == 0x529a_b8ea || breakpoint) && second & 0xffe0_001f == 0x5280_000a {
+            let constant = second >> 5 & 0xffff;
+            if ahead <= (constant & 0xff) as usize {
+                return Some((constant >> 8) as u8);
+            }
+        }
+        ahead = ahead.wrapping_add(4);
+    }
+    None
+}

@@ -1,0 +1,225 @@
+//! Vectors, and copies made of them.
+
+#![allow(unsafe_code, reason = "the instructions themselves")]
+
+use std::arch::aarch64::{uint8x16_t, vld1q_u8, vst1q_u8};
+use std::arch::asm;
+
+/// 16 bytes.
+pub(crate) type Narrow = uint8x16_t;
+
+/// What one site moves: four vectors.
+pub(crate) type Block = [uint8x16_t; 4];
+
+/// # Safety
+/// As for plain loads.
+#[inline(always)]
+pub(crate) unsafe fn load_block(address: *const u8, fault: &mut usize) -> Block {
+    // SAFETY: passed on.
+    unsafe { load_quad(address, fault) }
+}
+
+/// # Safety
+/// As for plain loads.
+#[inline(always)]
+unsafe fn load_quad(address: *const u8, fault: &mut usize) -> [Narrow; 4] {
+    let (a, b, c, d): (Narrow, Narrow, Narrow, Narrow);
+    // SAFETY: loads through x10 only; a fault is recovered in place.
+    unsafe {
+        asm!(
+            "2: ldp {a:q}, {b:q}, [x10]",
+            "ldp {c:q}, {d:q}, [x10, #32]",
+            mark!(),
+            a = out(vreg) a, b = out(vreg) b, c = out(vreg) c, d = out(vreg) d,
+            inout("x10") address => _, inout("x9") *fault,
+            options(nostack, preserves_flags, readonly)
+        );
+    }
+    [a, b, c, d]
+}
+
+/// # Safety
+/// As for plain stores.
+#[inline(always)]
+unsafe fn store_quad(address: *mut u8, values: [Narrow; 4], fault: &mut usize) {
+    let [a, b, c, d] = values;
+    // SAFETY: stores through x10 only; a fault is recovered in place.
+    unsafe {
+        asm!(
+            "2: stp {a:q}, {b:q}, [x10]",
+            "stp {c:q}, {d:q}, [x10, #32]",
+            mark!(),
+            a = in(vreg) a, b = in(vreg) b, c = in(vreg) c, d = in(vreg) d,
+            inout("x10") address => _, inout("x9") *fault,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// # Safety
+/// As for plain loads.
+#[inline(always)]
+pub(crate) unsafe fn load_narrow(address: *const u8, fault: &mut usize) -> Narrow {
+    let value: Narrow;
+    // SAFETY: a load through x10 only; a fault is recovered in place.
+    unsafe {
+        asm!("2: ldr {value:q}, [x10]", mark!(), value = out(vreg) value,
+            inout("x10") address => _, inout("x9") *fault,
+            options(nostack, preserves_flags, readonly));
+    }
+    value
+}
+
+/// # Safety
+/// As for plain stores.
+#[inline(always)]
+pub(crate) unsafe fn store_narrow(address: *mut u8, value: Narrow, fault: &mut usize) {
+    // SAFETY: a store through x10 only; a fault is recovered in place.
+    unsafe {
+        asm!("2: str {value:q}, [x10]", mark!(), value = in(vreg) value,
+            inout("x10") address => _, inout("x9") *fault,
+            options(nostack, preserves_flags));
+    }
+}
+
+/// Two vectors: at the address, and `last` bytes behind it. With them, and with [`load_ends`], a
+/// length between two powers of two is moved by accesses that overlap in the middle.
+///
+/// # Safety
+/// As for plain loads.
+#[inline(always)]
+pub(crate) unsafe fn load_pair(address: *const u8, last: usize, fault: &mut usize) -> [Narrow; 2] {
+    // SAFETY: passed on.
+    unsafe {
+        [
+            load_narrow(address, fault),
+            load_narrow(address.add(last), fault),
+        ]
+    }
+}
+
+/// Two vectors at the address, and two `last` bytes behind it.
+///
+/// # Safety
+/// As for plain loads.
+#[inline(always)]
+pub(crate) unsafe fn load_ends(address: *const u8, last: usize, fault: &mut usize) -> [Narrow; 4] {
+    // SAFETY: passed on.
+    unsafe {
+        let ([a, b], [c, d]) = (
+            load_pair(address, 16, fault),
+            load_pair(address.add(last), 16, fault),
+        );
+        [a, b, c, d]
+    }
+}
+
+/// The stores of [`load_pair`], in order.
+///
+/// # Safety
+/// As for plain stores.
+#[inline(always)]
+pub(crate) unsafe fn store_pair(
+    address: *mut u8,
+    last: usize,
+    values: [Narrow; 2],
+    fault: &mut usize,
+) {
+    // SAFETY: passed on.
+    unsafe {
+        store_narrow(address, values[0], fault);
+        store_narrow(address.add(last), values[1], fault);
+    }
+}
+
+/// The stores of [`load_ends`], in order.
+///
+/// # Safety
+/// As for plain stores.
+#[inline(always)]
+pub(crate) unsafe fn store_ends(
+    address: *mut u8,
+    last: usize,
+    values: [Narrow; 4],
+    fault: &mut usize,
+) {
+    // SAFETY: passed on.
+    unsafe {
+        store_pair(address, 16, [values[0], values[1]], fault);
+        store_pair(address.add(last), 16, [values[2], values[3]], fault);
+    }
+}
+
+/// Reads 16 bytes from private memory.
+///
+/// # Safety
+/// `from` has as many.
+#[inline(always)]
+pub(crate) unsafe fn take_narrow(from: *const u8) -> Narrow {
+    // SAFETY: the caller has the bytes; NEON is part of the architecture.
+    unsafe { vld1q_u8(from) }
+}
+
+/// Writes 16 bytes to private memory.
+///
+/// # Safety
+/// `to` has room for as many.
+#[inline(always)]
+pub(crate) unsafe fn give_narrow(to: *mut u8, value: Narrow) {
+    // SAFETY: the caller has the room; NEON is part of the architecture.
+    unsafe { vst1q_u8(to, value) }
+}
+
+/// Writes a block to private memory.
+///
+/// # Safety
+/// `to` has room for it.
+#[inline(always)]
+pub(crate) unsafe fn give_block(to: *mut u8, block: Block) {
+    // SAFETY: a block's worth of bytes, unaligned.
+    unsafe { to.cast::<Block>().write_unaligned(block) }
+}
+
+/// Copies more than 64 bytes out of guarded memory; `false` if anything faulted, wherever. The last
+/// block overlaps the one before it.
+///
+/// # Safety
+/// As for plain loads; `to` is private and has room for `len` bytes.
+pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) -> bool {
+    let (mut fault, mut at) = (0, 0);
+    // SAFETY: `at` plus a block stays within `len` on both sides.
+    unsafe {
+        while at < len {
+            at = at.min(len - size_of::<Block>());
+            let block = load_quad(from.add(at), &mut fault);
+            if fault != 0 {
+                return false;
+            }
+            give_block(to.add(at), block);
+            at += size_of::<Block>();
+        }
+    }
+    true
+}
+
+/// Copies more than 64 bytes into guarded memory; `false` if anything faulted, wherever. The last
+/// block overlaps the one before it.
+///
+/// # Safety
+/// As for plain stores; `from` is private and has `len` bytes.
+pub(crate) unsafe fn copy_in(to: *mut u8, from: *const u8, len: usize) -> bool {
+    let (mut fault, mut at) = (0, 0);
+    // SAFETY: `at` plus a block stays within `len` on both sides.
+    unsafe {
+        while at < len {
+            at = at.min(len - size_of::<Block>());
+            let block = from.add(at).cast::<Block>().read_unaligned();
+            store_quad(to.add(at), block, &mut fault);
+            if fault != 0 {
+                return false;
+            }
+            at += size_of::<Block>();
+        }
+    }
+    true
+}

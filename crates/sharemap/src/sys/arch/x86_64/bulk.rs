@@ -1,0 +1,177 @@
+//! Copies of more than 64 bytes, by the widest vectors that the processor has.
+
+#![allow(unsafe_code, reason = "the instructions themselves")]
+
+use std::arch::asm;
+use std::is_x86_feature_detected;
+
+use super::vectors::{copy_in_narrow, copy_in_wide, copy_out_narrow, copy_out_wide};
+
+/// Bytes a turn of the widest loop.
+const TURN: usize = 512;
+
+/// Whether 64-byte vectors are there and cost no clock rate: processors with this newer extension.
+#[inline(always)]
+fn has_widest() -> bool {
+    is_x86_feature_detected!("avx512vbmi2")
+}
+
+/// Vector registers from 16 on need no `vzeroupper`. The compiler knows of them, and has to be told,
+/// only where it may use them itself.
+#[cfg(target_feature = "avx512f")]
+macro_rules! with_upper_vectors {
+    ($($operand:tt)*) => {
+        asm!($($operand)* out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _,
+            out("zmm20") _, out("zmm21") _, out("zmm22") _, out("zmm23") _,
+            options(nostack, preserves_flags))
+    };
+}
+#[cfg(not(target_feature = "avx512f"))]
+macro_rules! with_upper_vectors {
+    ($($operand:tt)*) => {
+        asm!($($operand)* options(nostack, preserves_flags))
+    };
+}
+
+/// Vectors that lie at the given places on both sides, loaded all before any is stored: they may
+/// overlap. `last` counts from the start of both.
+macro_rules! widest {
+    ($out:ident, $in:ident, [$($vector:literal $place:literal),*]) => {
+        /// # Safety
+        /// As for plain loads; `to` is private and has the room; the processor has the widest
+        /// vectors.
+        #[inline(always)]
+        unsafe fn $out(from: *const u8, to: *mut u8, last: usize, fault: &mut usize) {
+            // SAFETY: the loads go through r10 only, and a fault in them is recovered in place.
+            unsafe {
+                with_upper_vectors!(
+                    "2:",
+                    $(concat!("vmovdqu64 zmm", $vector, ", [r10", $place, "]"),)*
+                    mark!(),
+                    $(concat!("vmovdqu64 [{to}", $place, "], zmm", $vector),)*
+                    to = in(reg) to,
+                    last = in(reg) last,
+                    inout("r10") from => _,
+                    inout("r11") *fault,
+                );
+            }
+        }
+
+        /// # Safety
+        /// As for plain stores; `from` is private and has the bytes; the processor has the widest
+        /// vectors.
+        #[inline(always)]
+        unsafe fn $in(to: *mut u8, from: *const u8, last: usize, fault: &mut usize) {
+            // SAFETY: the stores go through r10 only, and a fault in them is recovered in place.
+            unsafe {
+                with_upper_vectors!(
+                    $(concat!("vmovdqu64 zmm", $vector, ", [{from}", $place, "]"),)*
+                    "2:",
+                    $(concat!("vmovdqu64 [r10", $place, "], zmm", $vector),)*
+                    mark!(),
+                    from = in(reg) from,
+                    last = in(reg) last,
+                    inout("r10") to => _,
+                    inout("r11") *fault,
+                );
+            }
+        }
+    };
+}
+
+widest!(pair_out, pair_in, [16 "", 17 " + {last}"]);
+widest!(ends_out, ends_in, [16 "", 17 " + 64", 18 " + {last}", 19 " + {last} + 64"]);
+widest!(
+    halves_out, halves_in,
+    [16 "", 17 " + 64", 18 " + 128", 19 " + 192",
+     20 " + {last}", 21 " + {last} + 64", 22 " + {last} + 128", 23 " + {last} + 192"]
+);
+
+/// By as few accesses as possible: up to 512 bytes by vectors that overlap in the middle, more by
+/// turns of which the last overlaps the one before it.
+macro_rules! by_widest {
+    ($name:ident, $a:ty, $b:ty, $pair:ident, $ends:ident, $halves:ident) => {
+        /// # Safety
+        /// As for the copies below; the processor has the widest vectors.
+        unsafe fn $name(a: $a, b: $b, len: usize) -> bool {
+            let mut fault = 0;
+            // SAFETY: no vector ends behind `len`.
+            unsafe {
+                if len <= 128 {
+                    $pair(a, b, len - 64, &mut fault);
+                } else if len <= 256 {
+                    $ends(a, b, len - 128, &mut fault);
+                } else if len <= TURN {
+                    $halves(a, b, len - 256, &mut fault);
+                } else {
+                    let mut done = 0;
+                    while len - done >= TURN {
+                        $halves(a.add(done), b.add(done), 256, &mut fault);
+                        if fault != 0 {
+                            return false;
+                        }
+                        done += TURN;
+                    }
+                    if done < len {
+                        let back = len - TURN;
+                        $halves(a.add(back), b.add(back), 256, &mut fault);
+                    }
+                }
+            }
+            fault == 0
+        }
+    };
+}
+
+by_widest!(
+    copy_out_widest,
+    *const u8,
+    *mut u8,
+    pair_out,
+    ends_out,
+    halves_out
+);
+by_widest!(
+    copy_in_widest,
+    *mut u8,
+    *const u8,
+    pair_in,
+    ends_in,
+    halves_in
+);
+
+/// Copies more than 64 bytes out of guarded memory; `false` if anything faulted, wherever.
+///
+/// # Safety
+/// As for plain loads; `to` is private and has room for `len` bytes.
+#[inline]
+pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) -> bool {
+    // SAFETY: passed on; each form runs where the processor has it.
+    unsafe {
+        if has_widest() {
+            copy_out_widest(from, to, len)
+        } else if is_x86_feature_detected!("avx") && len >= 128 {
+            copy_out_wide(from, to, len)
+        } else {
+            copy_out_narrow(from, to, len)
+        }
+    }
+}
+
+/// Copies more than 64 bytes into guarded memory; `false` if anything faulted, wherever.
+///
+/// # Safety
+/// As for plain stores; `from` is private and has `len` bytes.
+#[inline]
+pub(crate) unsafe fn copy_in(to: *mut u8, from: *const u8, len: usize) -> bool {
+    // SAFETY: passed on; each form runs where the processor has it.
+    unsafe {
+        if has_widest() {
+            copy_in_widest(to, from, len)
+        } else if is_x86_feature_detected!("avx") && len >= 128 {
+            copy_in_wide(to, from, len)
+        } else {
+            copy_in_narrow(to, from, len)
+        }
+    }
+}
