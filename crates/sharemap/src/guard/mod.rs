@@ -34,7 +34,8 @@ pub use crate::sys::Recovery;
 /// How guarded accesses are made in this process.
 ///
 /// The first call installs the fault handler, as the first mapping does, and tests it in a child
-/// process (about 0.1 ms).
+/// process (about 0.1 ms). A program that is about to forbid itself system calls (seccomp) makes
+/// this call before.
 #[must_use]
 pub fn recovery() -> Recovery {
     sys::fault::recovery()
@@ -44,7 +45,9 @@ pub fn recovery() -> Recovery {
 ///
 /// To be called after other code has installed a handler for `SIGBUS` or `SIGSEGV`: if that handler
 /// does not pass on to the one that was there before, mappings made from now on, and transfers of
-/// 1 MiB and more, use system calls. Nothing is installed or removed.
+/// 1 MiB and more, use system calls. Nothing is installed or removed. A handler that was not met
+/// before is tried out in a forked child, which takes time in proportion to the process's private
+/// memory, and at most a second; what it does there stays there.
 #[must_use]
 pub fn check() -> Recovery {
     sys::fault::check()

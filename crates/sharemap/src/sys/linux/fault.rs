@@ -4,10 +4,9 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
-use std::ptr;
 
 use crate::sys::os::map::page_size;
-use crate::sys::posix::fault::probe;
+pub(crate) use super::self_test::try_out;
 pub(crate) use crate::sys::posix::fault::{check, recovery, thread_ready};
 
 /// The registers that a recovery reads and writes.
@@ -61,7 +60,7 @@ impl Registers {
     /// Never called: without sites no handler is installed.
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub(crate) unsafe fn of(_: *mut c_void) -> Self {
-        Self { program_counter: ptr::null_mut(), address: ptr::null_mut(), flag: ptr::null_mut() }
+        Self { program_counter: std::ptr::null_mut(), address: std::ptr::null_mut(), flag: std::ptr::null_mut() }
     }
 }
 
@@ -87,8 +86,10 @@ pub(crate) fn is_synchronous(signal: c_int, code: c_int) -> bool {
 /// `info` belongs to a SIGBUS or SIGSEGV that the processor raised.
 #[inline(always)]
 pub(crate) unsafe fn address(info: *mut libc::siginfo_t) -> *mut c_void {
-    // SAFETY: the fault's address follows the three integers, aligned as a pointer.
-    unsafe { *info.cast::<*mut c_void>().add(16 / size_of::<*mut c_void>()) }
+    // The fault's address follows three integers, aligned as a pointer.
+    const AT: usize = (3 * size_of::<c_int>()).next_multiple_of(align_of::<*mut c_void>());
+    // SAFETY: as just said.
+    unsafe { *info.byte_add(AT).cast() }
 }
 
 /// Whether a byte can be read, without a fault: the kernel copies the eight bytes around it, and
@@ -116,61 +117,6 @@ pub(crate) fn pin_module(handler: *const c_void) {
             let name = CStr::from_ptr(found.dli_fname);
             libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE);
         }
-    }
-}
-
-/// Whether faults are recovered in this process, found out in a child that shares its memory and
-/// has a copy of its handlers. Where no child can be had, recovery is taken to work.
-pub(crate) fn recovers() -> bool {
-    const STACK: usize = 64 << 10;
-    extern "C" fn child(page: *mut c_void) -> c_int {
-        // SAFETY: the child of a vfork; it only probes, and leaves no core behind if that fails.
-        unsafe {
-            let no_core = libc::rlimit { rlim_cur: 1, rlim_max: 1 };
-            libc::setrlimit(libc::RLIMIT_CORE, &no_core);
-            let recovered = probe(page.cast()) && probe(page.cast::<u8>().add(page_size()));
-            libc::_exit(if recovered { 0 } else { 1 })
-        }
-    }
-    // SAFETY: the parent waits until the child has ended, so the stack and the pages outlive it.
-    unsafe {
-        let Some(pages) = bad_pages() else { return true };
-        let mut stack = Vec::<u128>::with_capacity(STACK / 16);
-        let top = stack.as_mut_ptr().add(STACK / 16);
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK;
-        let pid = libc::clone(child, top.cast(), flags, pages.cast());
-        let mut status = 0;
-        let waited = pid > 0
-            && loop {
-                if libc::waitpid(pid, &mut status, libc::__WALL) == pid {
-                    break true;
-                }
-                if *libc::__errno_location() != libc::EINTR {
-                    break false;
-                }
-            };
-        libc::munmap(pages.cast(), 2 * page_size());
-        !waited || status == 0
-    }
-}
-
-/// Two pages that cannot be read: one protected, one behind the end of its file.
-unsafe fn bad_pages() -> Option<*mut u8> {
-    // SAFETY: new mappings; the second page replaces part of the first mapping.
-    unsafe {
-        let page = page_size();
-        let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        let pages = libc::mmap(ptr::null_mut(), 2 * page, libc::PROT_NONE, private, -1, 0);
-        if pages == libc::MAP_FAILED {
-            return None;
-        }
-        let empty = libc::memfd_create(c"sharemap-probe".as_ptr(), libc::MFD_CLOEXEC);
-        if empty >= 0 {
-            let fixed = libc::MAP_SHARED | libc::MAP_FIXED;
-            libc::mmap(pages.cast::<u8>().add(page).cast(), page, libc::PROT_READ, fixed, empty, 0);
-            libc::close(empty);
-        }
-        Some(pages.cast())
     }
 }
 
@@ -225,7 +171,6 @@ fn transfer(
     let mut done = 0;
     while done < len {
         match call(done) {
-            1.. if done == 0 && len == 0 => return 0,
             moved @ 1.. => done += moved as usize,
             _ if std::io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT) => break,
             _ => {

@@ -10,7 +10,7 @@ use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Once;
-use std::sync::atomic::{AtomicI32, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicUsize, Ordering};
 
 use crate::sys::arch;
 use crate::sys::os::fault as os;
@@ -25,15 +25,29 @@ static PREVIOUS: [Previous; 2] = [const { Previous::new() }; 2];
 struct Previous {
     handler: AtomicUsize,
     flags: AtomicI32,
+    /// Handlers that came later, and were tried: the last one that passes our faults on to us, and
+    /// the last one that does not.
+    passes_on: AtomicUsize,
+    keeps: AtomicUsize,
 }
 
 impl Previous {
     const fn new() -> Self {
-        Self { handler: AtomicUsize::new(libc::SIG_DFL), flags: AtomicI32::new(0) }
+        Self {
+            handler: AtomicUsize::new(libc::SIG_DFL),
+            flags: AtomicI32::new(0),
+            passes_on: AtomicUsize::new(libc::SIG_DFL),
+            keeps: AtomicUsize::new(libc::SIG_DFL),
+        }
     }
 
-    fn set(&self, action: &libc::sigaction) {
-        self.flags.store(action.sa_flags, Ordering::Relaxed);
+    fn set(&self, signal: c_int, action: &libc::sigaction) {
+        let mut flags = action.sa_flags;
+        // SAFETY: asks an initialised set.
+        if unsafe { libc::sigismember(&action.sa_mask, signal) } == 1 {
+            flags &= !libc::SA_NODEFER;
+        }
+        self.flags.store(flags, Ordering::Relaxed);
         self.handler.store(action.sa_sigaction, Ordering::Release);
     }
 }
@@ -41,15 +55,29 @@ impl Previous {
 /// A page, readable and writable, that redirected accesses may do with as they please.
 static SCRATCH: AtomicUsize = AtomicUsize::new(0);
 
+/// What new mappings get: the self-test's result, or that of the last check.
 static VERDICT: AtomicU8 = AtomicU8::new(UNKNOWN);
 const UNKNOWN: u8 = 0;
 const IN_PLACE: u8 = 1;
 const SYSCALL: u8 = 2;
 
-/// The foreign handler that was found in front of ours, and whether faults were recovered all the
-/// same: asking costs a child process.
-static FOREIGN: AtomicUsize = AtomicUsize::new(0);
-static FOREIGN_PASSES_ON: AtomicU8 = AtomicU8::new(UNKNOWN);
+/// Whether the self-test at installation succeeded.
+static ABLE: AtomicBool = AtomicBool::new(false);
+
+/// The pages that a self-test under way touches: a fault there that is not recovered is handed on
+/// to nobody.
+static PROBED: AtomicUsize = AtomicUsize::new(0);
+pub(crate) const PROBED_PAGES: usize = 3;
+
+/// Where a self-test runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Child {
+    /// In a child that borrows this process's memory: fast; runs no code but ours.
+    SharingMemory,
+    /// In a child with a copy of the memory: whatever a handler of somebody else's does there (it
+    /// may jump, never return, or write a report) stays there.
+    WithACopy,
+}
 
 pub(crate) fn recovery() -> Recovery {
     match VERDICT.load(Ordering::Acquire) {
@@ -63,34 +91,50 @@ pub(crate) fn recovery() -> Recovery {
 fn install() -> Recovery {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
-        let recovers = arch::AVAILABLE && map_scratch() && {
+        let able = arch::AVAILABLE && map_scratch() && {
             os::pin_module(handler as *const () as *const c_void);
             // SAFETY: the handler recovers what is its own and hands on everything else.
-            SIGNALS.iter().all(|&signal| unsafe { install_for(signal) }) && os::recovers()
+            SIGNALS.iter().all(|&signal| unsafe { install_for(signal) })
+                // Where no child can be had, recovery is taken to work.
+                && os::try_out(Child::SharingMemory, &SIGNALS).unwrap_or(true)
         };
-        VERDICT.store(if recovers { IN_PLACE } else { SYSCALL }, Ordering::Release);
+        ABLE.store(able, Ordering::Relaxed);
+        VERDICT.store(if able { IN_PLACE } else { SYSCALL }, Ordering::Release);
     });
     recovery()
 }
 
 pub(crate) fn check() -> Recovery {
-    if recovery() == Recovery::Syscall {
-        return Recovery::Syscall;
+    recovery();
+    let reached = ABLE.load(Ordering::Relaxed) && SIGNALS.iter().all(|&signal| reaches_us(signal));
+    let verdict = if reached { IN_PLACE } else { SYSCALL };
+    if VERDICT.load(Ordering::Relaxed) != verdict {
+        VERDICT.store(verdict, Ordering::Release);
     }
-    let Some(foreign) = SIGNALS.iter().map(|&signal| current(signal).sa_sigaction).find(|&h| !is_ours(h))
-    else {
-        return Recovery::InPlace;
-    };
-    if FOREIGN.swap(foreign, Ordering::AcqRel) != foreign
-        || FOREIGN_PASSES_ON.load(Ordering::Acquire) == UNKNOWN
-    {
-        let verdict = if os::recovers() { IN_PLACE } else { SYSCALL };
-        FOREIGN_PASSES_ON.store(verdict, Ordering::Release);
+    if reached { Recovery::InPlace } else { Recovery::Syscall }
+}
+
+/// Whether a fault at a guarded access comes to our handler, or to one that recovers it as ours
+/// would. Trying a handler out costs a child process, once.
+fn reaches_us(signal: c_int) -> bool {
+    let front = current(signal).sa_sigaction;
+    if is_ours(front) {
+        return true;
     }
-    match FOREIGN_PASSES_ON.load(Ordering::Acquire) {
-        IN_PLACE => Recovery::InPlace,
-        _ => Recovery::Syscall,
+    if front == libc::SIG_DFL || front == libc::SIG_IGN {
+        return false;
     }
+    let slot = slot(signal);
+    if slot.passes_on.load(Ordering::Relaxed) == front {
+        return true;
+    }
+    if slot.keeps.load(Ordering::Relaxed) == front {
+        return false;
+    }
+    let passes_on = os::try_out(Child::WithACopy, &[signal]).unwrap_or(false);
+    let known = if passes_on { &slot.passes_on } else { &slot.keeps };
+    known.store(front, Ordering::Relaxed);
+    passes_on
 }
 
 pub(crate) fn thread_ready() -> bool {
@@ -135,18 +179,43 @@ fn current(signal: c_int) -> libc::sigaction {
     }
 }
 
+/// Puts the handler in front of whatever is there, also if that changes meanwhile.
+///
 /// # Safety
 /// `signal` is SIGBUS or SIGSEGV, and the scratch page exists.
 unsafe fn install_for(signal: c_int) -> bool {
-    let previous = current(signal);
-    slot(signal).set(&previous);
-    let mut ours = previous;
+    let mut previous = current(signal);
+    while !is_ours(previous.sa_sigaction) {
+        slot(signal).set(signal, &previous);
+        let ours = in_front_of(&previous);
+        let mut replaced = MaybeUninit::zeroed();
+        // SAFETY: the handler is async-signal-safe; an all-zero action is a valid one.
+        let replaced: libc::sigaction = unsafe {
+            if libc::sigaction(signal, &ours, replaced.as_mut_ptr()) != 0 {
+                return false;
+            }
+            replaced.assume_init()
+        };
+        if replaced.sa_sigaction == previous.sa_sigaction {
+            break;
+        }
+        previous = replaced;
+    }
+    true
+}
+
+/// Our action, with the mask, the stack and the restarts that go with the previous one.
+fn in_front_of(previous: &libc::sigaction) -> libc::sigaction {
+    let mut ours = *previous;
     ours.sa_sigaction = handler_address();
-    let had_handler = previous.sa_sigaction != libc::SIG_DFL && previous.sa_sigaction != libc::SIG_IGN;
-    let stack = if had_handler { previous.sa_flags & libc::SA_ONSTACK } else { libc::SA_ONSTACK };
-    ours.sa_flags = libc::SA_SIGINFO | stack | previous.sa_flags & libc::SA_RESTART;
-    // SAFETY: the handler is async-signal-safe.
-    unsafe { libc::sigaction(signal, &ours, ptr::null_mut()) == 0 }
+    ours.sa_flags = libc::SA_SIGINFO
+        | match previous.sa_sigaction {
+            libc::SIG_DFL => libc::SA_ONSTACK,
+            // An ignored signal interrupts nothing.
+            libc::SIG_IGN => libc::SA_ONSTACK | libc::SA_RESTART,
+            _ => previous.sa_flags & (libc::SA_ONSTACK | libc::SA_RESTART),
+        };
+    ours
 }
 
 #[inline(always)]
@@ -156,12 +225,14 @@ fn slot(signal: c_int) -> &'static Previous {
 
 /// # Safety
 /// Called by the kernel, or by a later handler that passes on what it was given.
-unsafe extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: `info` and `context` are the kernel's; the program counter was being executed.
+unsafe extern "C-unwind" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: `info` and `context` are the kernel's. The program counter may be the very address
+    // that faulted, or execute-only: hence the question.
     unsafe {
         if os::claims(signal, (*info).si_code) {
             let registers = os::Registers::of(context);
-            if let Some(0) = arch::site_kind(*registers.program_counter as usize, os::readable) {
+            let at = *registers.program_counter as usize;
+            if os::readable(at) && arch::site_kind(at, os::readable) == Some(0) {
                 if *registers.flag == 0 {
                     let address = os::address(info) as usize;
                     *registers.flag = if address == 0 { 1 } else { address as _ };
@@ -179,12 +250,18 @@ unsafe extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context:
 #[inline(never)]
 unsafe fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let previous = slot(signal);
-    let handler = previous.handler.load(Ordering::Acquire);
+    let mut handler = previous.handler.load(Ordering::Acquire);
     let flags = previous.flags.load(Ordering::Relaxed);
+    if flags & libc::SA_RESETHAND != 0 && handler != libc::SIG_IGN {
+        handler = previous.handler.swap(libc::SIG_DFL, Ordering::AcqRel);
+    }
     // SAFETY: `handler` is what was registered for this signal, with the form its flags say; we run
     // on the stack and with the mask that it asked for.
     unsafe {
         let raised = !os::is_synchronous(signal, (*info).si_code);
+        if !raised && is_probed(os::address(info) as usize) {
+            libc::_exit(1);
+        }
         if handler == libc::SIG_IGN && raised {
             return;
         }
@@ -196,37 +273,35 @@ unsafe fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_voi
             }
             return;
         }
+        let in_front = is_in_front(signal);
         if flags & libc::SA_NODEFER != 0 {
             unblock(signal);
         }
-        if flags & libc::SA_RESETHAND != 0 {
-            previous.handler.store(libc::SIG_DFL, Ordering::Release);
-        }
         if flags & libc::SA_SIGINFO != 0 {
-            let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
+            let handler: extern "C-unwind" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
                 std::mem::transmute(handler);
             handler(signal, info, context);
         } else {
-            let handler: extern "C" fn(c_int) = std::mem::transmute(handler);
+            let handler: extern "C-unwind" fn(c_int) = std::mem::transmute(handler);
             handler(signal);
         }
-        stay_in_front(signal);
+        // It may have put something else in our place (typically the default action, to let the
+        // fault happen again): that is then what we hand on to. Where we were not in front, we were
+        // called by the one who is, and stay behind.
+        if in_front && !is_in_front(signal) {
+            install_for(signal);
+        }
     }
 }
 
-/// A previous handler may have put something else in our place (typically the default action, to
-/// let the fault happen again): that is then what we hand on to.
 #[inline(never)]
-fn stay_in_front(signal: c_int) {
-    let now = current(signal);
-    if !is_ours(now.sa_sigaction) {
-        slot(signal).set(&now);
-        let mut ours = now;
-        ours.sa_sigaction = handler_address();
-        ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        // SAFETY: the handler is async-signal-safe, and so is the call.
-        unsafe { libc::sigaction(signal, &ours, ptr::null_mut()) };
-    }
+fn is_in_front(signal: c_int) -> bool {
+    is_ours(current(signal).sa_sigaction)
+}
+
+fn is_probed(address: usize) -> bool {
+    let pages = PROBED.load(Ordering::Relaxed);
+    pages != 0 && address.wrapping_sub(pages) < PROBED_PAGES * page_size()
 }
 
 #[inline(never)]
@@ -249,17 +324,20 @@ fn unblock(signal: c_int) {
     }
 }
 
-/// The body of the self-test, in a child process: whether a guarded load of `page`, which is not
-/// accessible, comes back with the fault's address.
+/// The body of the self-test, in a child process: whether a guarded load of `page`, which raises
+/// `signal`, comes back with the fault's address.
 ///
 /// # Safety
 /// `page` is a page of our own.
-pub(crate) unsafe fn probe(page: *const u8) -> bool {
-    for signal in SIGNALS {
-        unblock(signal);
-    }
+pub(crate) unsafe fn probe(signal: c_int, page: *const u8) -> bool {
+    unblock(signal);
     let mut fault = 0;
     // SAFETY: memory of our own without references to it.
     unsafe { arch::load_64(page, &mut fault) };
     fault == page as usize
+}
+
+/// Says which pages the self-test touches; none are 0.
+pub(crate) fn set_probed(pages: usize) {
+    PROBED.store(pages, Ordering::Relaxed);
 }
