@@ -8,7 +8,7 @@ use std::ptr;
 
 use super::mach;
 use crate::sys::os::map::page_size;
-use crate::sys::posix::fault::probe;
+use crate::sys::posix::fault::{Child, PROBED_PAGES, probe, set_probed};
 pub(crate) use crate::sys::posix::fault::{check, recovery, thread_ready};
 
 /// The registers that a recovery reads and writes.
@@ -110,20 +110,25 @@ pub(crate) fn pin_module(handler: *const c_void) {
     }
 }
 
-/// Whether faults are recovered in this process, found out in a forked child. Where no child can be
-/// had, recovery is taken to work.
-pub(crate) fn recovers() -> bool {
-    // SAFETY: the child only probes and ends; the page is ours.
+/// Whether faults that raise `signals` are recovered; `None` if no child could be had. A protected
+/// page raises one of them, which the system chooses. Always in a forked child.
+pub(crate) fn try_out(_: Child, signals: &[c_int]) -> Option<bool> {
+    const RECOVERED: c_int = 0x5a;
+    // SAFETY: the child only probes and ends; the pages are ours.
     unsafe {
         let private = libc::MAP_PRIVATE | libc::MAP_ANON;
-        let page = libc::mmap(ptr::null_mut(), page_size(), libc::PROT_NONE, private, -1, 0);
-        if page == libc::MAP_FAILED {
-            return true;
+        let len = PROBED_PAGES * page_size();
+        let pages = libc::mmap(ptr::null_mut(), len, libc::PROT_NONE, private, -1, 0);
+        if pages == libc::MAP_FAILED {
+            return None;
         }
+        set_probed(pages as usize);
         let pid = libc::fork();
         if pid == 0 {
-            libc::_exit(if probe(page.cast()) { 0 } else { 1 });
+            let recovered = signals.iter().all(|&signal| probe(signal, pages.cast()));
+            libc::_exit(if recovered { RECOVERED } else { 1 });
         }
+        set_probed(0);
         let mut status = 0;
         let waited = pid > 0
             && loop {
@@ -134,8 +139,8 @@ pub(crate) fn recovers() -> bool {
                     break false;
                 }
             };
-        libc::munmap(page, page_size());
-        !waited || status == 0
+        libc::munmap(pages, len);
+        waited.then(|| libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == RECOVERED)
     }
 }
 
