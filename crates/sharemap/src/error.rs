@@ -77,7 +77,9 @@ impl ErrorKind {
             Self::ZeroLength => "the length is zero",
             Self::Overflow => "offset or length overflows",
             Self::Invalid => "the bytes are no value of the type",
-            Self::Fault => "the memory could not be accessed (the file shrank, the device failed, or the page is protected)",
+            Self::Fault => {
+                "the memory could not be accessed (the file shrank, the device failed, or the page is protected)"
+            }
             Self::NoSpace => "no space left",
             Self::AddressSpace => "no address space or memory left for it",
             Self::TooManyMappings => "the process has too many mappings",
@@ -85,7 +87,9 @@ impl ErrorKind {
             Self::TooManyFiles => "too many open files",
             Self::ExceedsReservation => "more than was reserved when the mapping was made",
             Self::Busy => "it is in use",
-            Self::FlushFailed => "a flush failed; data written since the last good flush may be lost",
+            Self::FlushFailed => {
+                "a flush failed; data written since the last good flush may be lost"
+            }
             Self::Unsupported => "not supported",
             Self::Io => "input/output error",
         }

@@ -7,13 +7,13 @@ use std::cell::Cell;
 use crate::sys::{Recovery, arch, fault};
 
 /// Transfers from here on look whether this thread can take a fault's signal.
-const BULK: usize = 256;
+const BULK: usize = 1024;
 
 /// Transfers from here on look at the handler and the thread's signal mask anew.
 const LARGE: usize = 1 << 20;
 
 /// Copies out of guarded memory, in order; gives the bytes copied before the first that could not
-/// be. What `to` holds behind that count means nothing.
+/// be. Nothing is written to `to` that was not read.
 ///
 /// # Safety
 /// `from` lies, for `len` bytes, in a span of this crate's own, to which no reference exists; `to`
@@ -73,11 +73,23 @@ pub(crate) unsafe fn copy_in(
     }
 }
 
+/// More than 64 bytes. What is not the common case is left to one tail call.
 #[inline(never)]
 unsafe fn out_long(from: *const u8, to: *mut u8, len: usize) -> usize {
     // SAFETY: passed on; longer than 64 bytes.
     unsafe {
-        if len >= BULK && !can_fault(len) {
+        if is_ready(len) && arch::copy_out_widest(from, to, len) {
+            return len;
+        }
+        out_by_other_means(from, to, len)
+    }
+}
+
+#[inline(never)]
+unsafe fn out_by_other_means(from: *const u8, to: *mut u8, len: usize) -> usize {
+    // SAFETY: passed on; longer than 64 bytes.
+    unsafe {
+        if !is_ready(len) && !look(len) {
             return fault::copy_from_foreign(from, to, len);
         }
         if arch::copy_out(from, to, len) {
@@ -88,11 +100,23 @@ unsafe fn out_long(from: *const u8, to: *mut u8, len: usize) -> usize {
     }
 }
 
+/// More than 64 bytes. What is not the common case is left to one tail call.
 #[inline(never)]
 unsafe fn in_long(to: *mut u8, from: *const u8, len: usize) -> usize {
     // SAFETY: passed on; longer than 64 bytes.
     unsafe {
-        if len >= BULK && !can_fault(len) {
+        if is_ready(len) && arch::copy_in_widest(to, from, len) {
+            return len;
+        }
+        in_by_other_means(to, from, len)
+    }
+}
+
+#[inline(never)]
+unsafe fn in_by_other_means(to: *mut u8, from: *const u8, len: usize) -> usize {
+    // SAFETY: passed on; longer than 64 bytes.
+    unsafe {
+        if !is_ready(len) && !look(len) {
             return fault::copy_to_foreign(to, from, len);
         }
         if arch::copy_in(to, from, len) {
@@ -108,18 +132,18 @@ thread_local! {
     static READY: Cell<Option<bool>> = const { Cell::new(None) };
 }
 
-/// Whether this thread takes the signals of a fault, and, for large transfers, whether the handler
-/// is still the one that gets them.
-#[inline]
-fn can_fault(len: usize) -> bool {
-    match READY.get() {
-        Some(ready) if len < LARGE => ready,
-        _ => look(len),
-    }
+/// Whether a transfer of this length needs no look, or the last one was good.
+#[inline(always)]
+fn is_ready(len: usize) -> bool {
+    len < BULK || (len < LARGE && READY.get() == Some(true))
 }
 
-#[cold]
+/// Whether this thread takes the signals of a fault, and, for large transfers, whether the handler
+/// is still the one that gets them.
 fn look(len: usize) -> bool {
+    if let (Some(ready), true) = (READY.get(), len < LARGE) {
+        return ready;
+    }
     let ready = fault::thread_ready();
     READY.set(Some(ready));
     ready && (len < LARGE || fault::check() == Recovery::InPlace)
@@ -133,12 +157,18 @@ unsafe fn out_short(from: *const u8, to: *mut u8, len: usize, fault: &mut usize)
         if len > 32 {
             let last = len - 32;
             let [a, b, c, d] = arch::load_ends(from, last, fault);
+            if *fault != 0 {
+                return;
+            }
             arch::give_narrow(to, a);
             arch::give_narrow(to.add(16), b);
             arch::give_narrow(to.add(last), c);
             arch::give_narrow(to.add(last + 16), d);
         } else if len >= 16 {
             let [first, last] = arch::load_pair(from, len - 16, fault);
+            if *fault != 0 {
+                return;
+            }
             arch::give_narrow(to, first);
             arch::give_narrow(to.add(len - 16), last);
         } else if len >= 8 {
@@ -146,6 +176,9 @@ unsafe fn out_short(from: *const u8, to: *mut u8, len: usize, fault: &mut usize)
                 arch::load_64(from, fault),
                 arch::load_64(from.add(len - 8), fault),
             );
+            if *fault != 0 {
+                return;
+            }
             to.cast::<u64>().write_unaligned(a);
             to.add(len - 8).cast::<u64>().write_unaligned(b);
         } else if len >= 4 {
@@ -153,6 +186,9 @@ unsafe fn out_short(from: *const u8, to: *mut u8, len: usize, fault: &mut usize)
                 arch::load_32(from, fault),
                 arch::load_32(from.add(len - 4), fault),
             );
+            if *fault != 0 {
+                return;
+            }
             to.cast::<u32>().write_unaligned(a);
             to.add(len - 4).cast::<u32>().write_unaligned(b);
         } else if len >= 2 {
@@ -160,10 +196,16 @@ unsafe fn out_short(from: *const u8, to: *mut u8, len: usize, fault: &mut usize)
                 arch::load_16(from, fault),
                 arch::load_16(from.add(len - 2), fault),
             );
+            if *fault != 0 {
+                return;
+            }
             to.cast::<u16>().write_unaligned(a);
             to.add(len - 2).cast::<u16>().write_unaligned(b);
         } else if len == 1 {
-            to.write(arch::load_8(from, fault));
+            let byte = arch::load_8(from, fault);
+            if *fault == 0 {
+                to.write(byte);
+            }
         }
     }
 }

@@ -85,7 +85,10 @@ impl<'a, T: Element> Iter<'a, T> {
             while Self::PER_BUFFER > 0
                 && self.view.in_place.saturating_sub(self.next) >= Self::PER_BUFFER
             {
-                let mut buffer = Buffer::<T> { bytes: MaybeUninit::uninit(), aligned: [] };
+                let mut buffer = Buffer::<T> {
+                    bytes: MaybeUninit::uninit(),
+                    aligned: [],
+                };
                 let elements: *mut MaybeUninit<T> = (&raw mut buffer.bytes).cast();
                 // SAFETY: so many elements are left in the view, and fit into the buffer, which is
                 // aligned for them.

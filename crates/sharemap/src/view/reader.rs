@@ -32,7 +32,13 @@ impl<'a> View<'a, u8> {
     /// A stream over the bytes.
     #[must_use]
     pub fn reader(&self) -> Reader<'a> {
-        Reader { view: *self, start: 0, buffer: Vec::new(), filled: 0, consumed: 0 }
+        Reader {
+            view: *self,
+            start: 0,
+            buffer: Vec::new(),
+            filled: 0,
+            consumed: 0,
+        }
     }
 }
 
@@ -59,7 +65,9 @@ impl Reader<'_> {
     /// Reads at `position` what the view and the file have there, up to `out` in length. Whether the
     /// file still has it is asked after the copy: what was cut off before counts as not read.
     fn copy(&self, position: usize, out: &mut [u8]) -> Result<usize> {
-        let Some(left) = self.view.len().checked_sub(position) else { return Ok(0) };
+        let Some(left) = self.view.len().checked_sub(position) else {
+            return Ok(0);
+        };
         let wanted = out.len().min(left);
         let read = match self.view.read_at(position, &mut out[..wanted]) {
             Ok(()) => wanted,
@@ -68,9 +76,13 @@ impl Reader<'_> {
                 _ => return Err(error),
             },
         };
-        let Some(available) = self.view.backing.available() else { return Ok(read) };
+        let Some(available) = self.view.backing.available() else {
+            return Ok(read);
+        };
         let before = self.view.base as usize - self.view.backing.base() + position;
-        let remains = usize::try_from(available).unwrap_or(usize::MAX).saturating_sub(before);
+        let remains = usize::try_from(available)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(before);
         if wanted > 0 && remains == 0 {
             return Err(self.view.fault("read", self.view.base as usize + position));
         }
@@ -134,6 +146,9 @@ impl fmt::Debug for Reader<'_> {
     /// Place and position; never contents.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let position = self.position();
-        f.debug_struct("Reader").field("view", &self.view).field("position", &position).finish()
+        f.debug_struct("Reader")
+            .field("view", &self.view)
+            .field("position", &position)
+            .finish()
     }
 }

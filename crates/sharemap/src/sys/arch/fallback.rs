@@ -176,6 +176,24 @@ pub(crate) unsafe fn copy_in(to: *mut u8, from: *const u8, len: usize) -> bool {
     unsafe { copy_to_foreign(to, from, len) == len }
 }
 
+/// There are no wider vectors than those of [`copy_out`].
+///
+/// # Safety
+/// None.
+#[inline(always)]
+pub(crate) unsafe fn copy_out_widest(_: *const u8, _: *mut u8, _: usize) -> bool {
+    false
+}
+
+/// There are no wider vectors than those of [`copy_in`].
+///
+/// # Safety
+/// None.
+#[inline(always)]
+pub(crate) unsafe fn copy_in_widest(_: *mut u8, _: *const u8, _: usize) -> bool {
+    false
+}
+
 macro_rules! no_atomics {
     ($($int:ty: $load:ident $store:ident $swap:ident $compare_exchange:ident $fetch_add:ident;)*) => { $(
         /// # Safety

@@ -38,7 +38,14 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
             None => mm::mmap_anonymous(ptr::null_mut(), reserved, protection, sharing(request)),
             Some(file) if reserved == mapped => {
                 let flags = sharing(request);
-                mm::mmap(ptr::null_mut(), reserved, protection, flags, file, request.offset)
+                mm::mmap(
+                    ptr::null_mut(),
+                    reserved,
+                    protection,
+                    flags,
+                    file,
+                    request.offset,
+                )
             }
             Some(_) => mm::mmap_anonymous(
                 ptr::null_mut(),
@@ -49,7 +56,10 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
         }
     }
     .map_err(failed)?;
-    let span = Span { base: base.cast(), reserved };
+    let span = Span {
+        base: base.cast(),
+        reserved,
+    };
     if request.file.is_some() && reserved > mapped {
         // SAFETY: the reservation made above, which nobody has seen.
         if let Err(errno) = unsafe { map_over(&span, request, 0, mapped) } {
@@ -82,7 +92,9 @@ unsafe fn map_over(
     from: usize,
     to: usize,
 ) -> std::result::Result<(), Errno> {
-    let Some(file) = request.file else { return Ok(()) };
+    let Some(file) = request.file else {
+        return Ok(());
+    };
     let at = span.base.wrapping_add(from).cast();
     let offset = request.offset + from as u64;
     let protection = posix::protection_of(request.access, request.executable);
@@ -148,17 +160,18 @@ pub(crate) unsafe fn advise(base: *mut u8, len: usize, advice: Advice) -> Result
         }
     };
     // SAFETY: the caller owns the range, and none of these loses its contents.
-    unsafe { mm::madvise(base.cast(), len, native) }
-        .map_err(|errno| errno::error("advise on the use of", errno).with_detail(format!("{advice:?}")))
+    unsafe { mm::madvise(base.cast(), len, native) }.map_err(|errno| {
+        errno::error("advise on the use of", errno).with_detail(format!("{advice:?}"))
+    })
 }
 
 /// # Safety
 ///
 /// None: it does nothing.
 pub(crate) unsafe fn discard(_: *mut u8, len: usize) -> Result<()> {
-    Err(Error::new(ErrorKind::Unsupported, "discard").with_length(len as u64).with_detail(
-        "macOS frees pages when it pleases and shows the old bytes until then",
-    ))
+    Err(Error::new(ErrorKind::Unsupported, "discard")
+        .with_length(len as u64)
+        .with_detail("macOS frees pages when it pleases and shows the old bytes until then"))
 }
 
 /// # Safety
@@ -202,7 +215,11 @@ pub(crate) unsafe fn residency(
         return Err(errno::error("ask the residency of", errno));
     }
     let state = |byte: u8| {
-        if byte & IN_CORE != 0 { PageState::Resident } else { PageState::Absent }
+        if byte & IN_CORE != 0 {
+            PageState::Resident
+        } else {
+            PageState::Absent
+        }
     };
     Ok(bytes.into_iter().map(state).collect())
 }

@@ -2,6 +2,6 @@
 
 pub(crate) mod fault;
 pub(crate) mod file;
-pub(crate) mod map;
 mod mach;
+pub(crate) mod map;
 pub(crate) mod process;

@@ -7,7 +7,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::{Access as AccessFlags, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, SeekFrom};
+use rustix::fs::{
+    Access as AccessFlags, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, SeekFrom,
+};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::{errno, process};

@@ -4,7 +4,10 @@
 //! What is not a guarded access it passes on unchanged, so that stack overflow detection, crash
 //! reporters and structured handlers see what they saw without it.
 
-#![allow(unsafe_code, reason = "exception contexts and copies between processes")]
+#![allow(
+    unsafe_code,
+    reason = "exception contexts and copies between processes"
+)]
 
 use std::ptr;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -22,7 +25,8 @@ use windows_sys::Win32::System::LibraryLoader::{
 };
 use windows_sys::Win32::System::Memory::{
     MEM_COMMIT, MEM_RELEASE, MEM_RESERVE, PAGE_EXECUTE_READWRITE, PAGE_EXECUTE_WRITECOPY,
-    PAGE_GUARD, PAGE_NOACCESS, PAGE_READWRITE, PAGE_WRITECOPY, VirtualAlloc, VirtualFree, VirtualProtect,
+    PAGE_GUARD, PAGE_NOACCESS, PAGE_READWRITE, PAGE_WRITECOPY, VirtualAlloc, VirtualFree,
+    VirtualProtect,
 };
 use windows_sys::Win32::System::Threading::GetCurrentProcess;
 
@@ -193,7 +197,11 @@ unsafe extern "system" fn backstop(exception: *mut EXCEPTION_POINTERS) -> i32 {
     // SAFETY: the page of the self-test.
     let readable =
         unsafe { VirtualProtect(probe as *const _, page_size(), PAGE_READWRITE, &mut before) };
-    if readable != 0 { EXCEPTION_CONTINUE_EXECUTION } else { EXCEPTION_CONTINUE_SEARCH }
+    if readable != 0 {
+        EXCEPTION_CONTINUE_EXECUTION
+    } else {
+        EXCEPTION_CONTINUE_SEARCH
+    }
 }
 
 /// Copies `len` bytes that may be inaccessible into private memory, and gives how many were copied

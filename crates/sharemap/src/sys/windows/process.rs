@@ -13,7 +13,8 @@ use crate::sys::Limits;
 pub(crate) fn limits() -> Limits {
     let (mut minimum, mut maximum) = (0, 0);
     // SAFETY: two integers to fill in.
-    let known = unsafe { GetProcessWorkingSetSize(GetCurrentProcess(), &mut minimum, &mut maximum) };
+    let known =
+        unsafe { GetProcessWorkingSetSize(GetCurrentProcess(), &mut minimum, &mut maximum) };
     Limits {
         open_files: None,
         locked_bytes: (known != 0).then_some(minimum as u64),

@@ -223,3 +223,21 @@ pub(crate) unsafe fn copy_in(to: *mut u8, from: *const u8, len: usize) -> bool {
     }
     true
 }
+
+/// There are no wider vectors than those of [`copy_out`].
+///
+/// # Safety
+/// None.
+#[inline(always)]
+pub(crate) unsafe fn copy_out_widest(_: *const u8, _: *mut u8, _: usize) -> bool {
+    false
+}
+
+/// There are no wider vectors than those of [`copy_in`].
+///
+/// # Safety
+/// None.
+#[inline(always)]
+pub(crate) unsafe fn copy_in_widest(_: *mut u8, _: *const u8, _: usize) -> bool {
+    false
+}

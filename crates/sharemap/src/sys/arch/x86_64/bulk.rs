@@ -23,18 +23,18 @@ macro_rules! with_upper_vectors {
     ($($operand:tt)*) => {
         asm!($($operand)* out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _,
             out("zmm20") _, out("zmm21") _, out("zmm22") _, out("zmm23") _,
-            options(nostack, preserves_flags))
+            options(nostack))
     };
 }
 #[cfg(not(target_feature = "avx512f"))]
 macro_rules! with_upper_vectors {
     ($($operand:tt)*) => {
-        asm!($($operand)* options(nostack, preserves_flags))
+        asm!($($operand)* options(nostack))
     };
 }
 
 /// Vectors that lie at the given places on both sides, loaded all before any is stored: they may
-/// overlap. `last` counts from the start of both.
+/// overlap, and nothing is written if one faulted. `last` counts from the start of both.
 macro_rules! widest {
     ($out:ident, $in:ident, [$($vector:literal $place:literal),*]) => {
         /// # Safety
@@ -48,7 +48,10 @@ macro_rules! widest {
                     "2:",
                     $(concat!("vmovdqu64 zmm", $vector, ", [r10", $place, "]"),)*
                     mark!(),
+                    "test r11, r11",
+                    "jnz 4f",
                     $(concat!("vmovdqu64 [{to}", $place, "], zmm", $vector),)*
+                    "4:",
                     to = in(reg) to,
                     last = in(reg) last,
                     inout("r10") from => _,
@@ -93,6 +96,7 @@ macro_rules! by_widest {
     ($name:ident, $a:ty, $b:ty, $pair:ident, $ends:ident, $halves:ident) => {
         /// # Safety
         /// As for the copies below; the processor has the widest vectors.
+        #[inline(always)]
         unsafe fn $name(a: $a, b: $b, len: usize) -> bool {
             let mut fault = 0;
             // SAFETY: no vector ends behind `len`.
@@ -124,33 +128,45 @@ macro_rules! by_widest {
 }
 
 by_widest!(
-    copy_out_widest,
+    out_turns,
     *const u8,
     *mut u8,
     pair_out,
     ends_out,
     halves_out
 );
-by_widest!(
-    copy_in_widest,
-    *mut u8,
-    *const u8,
-    pair_in,
-    ends_in,
-    halves_in
-);
+by_widest!(in_turns, *mut u8, *const u8, pair_in, ends_in, halves_in);
+
+/// Copies more than 64 bytes out of guarded memory by the widest vectors; `false` if there are none
+/// or anything faulted.
+///
+/// # Safety
+/// As for plain loads; `to` is private and has room for `len` bytes.
+#[inline(always)]
+pub(crate) unsafe fn copy_out_widest(from: *const u8, to: *mut u8, len: usize) -> bool {
+    // SAFETY: passed on.
+    unsafe { has_widest() && out_turns(from, to, len) }
+}
+
+/// Copies more than 64 bytes into guarded memory by the widest vectors; `false` if there are none
+/// or anything faulted.
+///
+/// # Safety
+/// As for plain stores; `from` is private and has `len` bytes.
+#[inline(always)]
+pub(crate) unsafe fn copy_in_widest(to: *mut u8, from: *const u8, len: usize) -> bool {
+    // SAFETY: passed on.
+    unsafe { has_widest() && in_turns(to, from, len) }
+}
 
 /// Copies more than 64 bytes out of guarded memory; `false` if anything faulted, wherever.
 ///
 /// # Safety
 /// As for plain loads; `to` is private and has room for `len` bytes.
-#[inline]
 pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) -> bool {
-    // SAFETY: passed on; each form runs where the processor has it.
+    // SAFETY: passed on; the wide form runs where the processor has it.
     unsafe {
-        if has_widest() {
-            copy_out_widest(from, to, len)
-        } else if is_x86_feature_detected!("avx") && len >= 128 {
+        if is_x86_feature_detected!("avx") && len >= 128 {
             copy_out_wide(from, to, len)
         } else {
             copy_out_narrow(from, to, len)
@@ -162,13 +178,10 @@ pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) -> bool 
 ///
 /// # Safety
 /// As for plain stores; `from` is private and has `len` bytes.
-#[inline]
 pub(crate) unsafe fn copy_in(to: *mut u8, from: *const u8, len: usize) -> bool {
-    // SAFETY: passed on; each form runs where the processor has it.
+    // SAFETY: passed on; the wide form runs where the processor has it.
     unsafe {
-        if has_widest() {
-            copy_in_widest(to, from, len)
-        } else if is_x86_feature_detected!("avx") && len >= 128 {
+        if is_x86_feature_detected!("avx") && len >= 128 {
             copy_in_wide(to, from, len)
         } else {
             copy_in_narrow(to, from, len)

@@ -331,7 +331,7 @@ macro_rules! bulk {
 }
 
 bulk!(
-    #[inline]
+    #[inline(never)]
     16,
     load_quad,
     store_quad,
