@@ -99,10 +99,7 @@ impl Part {
         match self.offset.checked_add(length).map(usize::try_from) {
             Some(Ok(end)) if end <= size => Ok(start..end),
             Some(_) => Err(beyond("offset + length =", self.offset + length)),
-            None => Err(format!(
-                "offset {} + length {length} overflows",
-                self.offset
-            )),
+            None => Err(format!("offset {} + length {length} overflows", self.offset)),
         }
     }
 }

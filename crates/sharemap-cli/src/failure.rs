@@ -77,9 +77,7 @@ impl Failure {
         Details {
             kind,
             message: self.to_string(),
-            path: error
-                .and_then(Error::path)
-                .map(|path| path.display().to_string()),
+            path: error.and_then(Error::path).map(|path| path.display().to_string()),
             offset: error.and_then(Error::offset),
             os_code: match self {
                 Self::File { error, .. } => error.raw_os_error(),

@@ -65,11 +65,7 @@ impl Output {
     }
 
     fn envelope(&self, body: &impl Serialize) -> Result<String, Failure> {
-        let envelope = Envelope {
-            version: VERSION,
-            command: self.command,
-            body,
-        };
+        let envelope = Envelope { version: VERSION, command: self.command, body };
         serde_json::to_string(&envelope).map_err(|error| printing(error.into()))
     }
 
@@ -106,9 +102,6 @@ fn printing(error: io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
         Failure::ClosedPipe
     } else {
-        Failure::File {
-            message: format!("cannot write to standard output: {error}"),
-            error,
-        }
+        Failure::File { message: format!("cannot write to standard output: {error}"), error }
     }
 }

@@ -10,9 +10,7 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let (digits, shift) = if lower.starts_with("0x") {
         (lower.as_str(), 0)
     } else {
-        let end = lower
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(lower.len());
+        let end = lower.find(|c: char| !c.is_ascii_digit()).unwrap_or(lower.len());
         let shift = match &lower[end..] {
             "" | "b" => 0,
             "k" | "kb" | "kib" => 10,
@@ -47,20 +45,12 @@ pub(crate) fn size(bytes: u64) -> String {
 
 /// `1 page`, `2 pages`.
 pub(crate) fn count(number: u64, noun: &str) -> String {
-    if number == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{number} {noun}s")
-    }
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 /// `part` of `whole` in per cent.
 pub(crate) fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 {
-        0.0
-    } else {
-        part as f64 / whole as f64 * 100.0
-    }
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 * 100.0 }
 }
 
 #[cfg(test)]
@@ -81,16 +71,7 @@ mod tests {
         ] {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
-        for text in [
-            "",
-            "x",
-            "-1",
-            "4 K",
-            "5XB",
-            "0x",
-            "99999999999999999999",
-            "16777216T",
-        ] {
+        for text in ["", "x", "-1", "4 K", "5XB", "0x", "99999999999999999999", "16777216T"] {
             assert!(parse_size(text).is_err(), "{text}");
         }
     }

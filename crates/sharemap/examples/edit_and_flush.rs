@@ -18,18 +18,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     map.close()?;
 
     let map = Mapping::open(&path)?;
-    println!(
-        "{}",
-        String::from_utf8(map.bytes().subview(..11)?.to_vec()?)?
-    );
-    println!(
-        "number 999 is {}",
-        map.view_at::<u32>(4096, 1000)?.get(999)?
-    );
-    println!(
-        "number 1000: {}",
-        map.view_at::<u32>(4096, 1000)?.get(1000).unwrap_err()
-    );
+    println!("{}", String::from_utf8(map.bytes().subview(..11)?.to_vec()?)?);
+    println!("number 999 is {}", map.view_at::<u32>(4096, 1000)?.get(999)?);
+    println!("number 1000: {}", map.view_at::<u32>(4096, 1000)?.get(1000).unwrap_err());
 
     drop(map);
     std::fs::remove_file(&path)?;

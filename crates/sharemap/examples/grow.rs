@@ -18,15 +18,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         log.bytes().write_at(end, line.as_bytes())?;
         end += line.len();
     }
-    println!(
-        "{end} bytes in a file of {}, at the same address: {}",
-        log.len(),
-        { log.bytes().as_ptr() == address }
-    );
-    println!(
-        "a view from the beginning still reads: {:?}",
-        early.get(0)? as char
-    );
+    println!("{end} bytes in a file of {}, at the same address: {}", log.len(), {
+        log.bytes().as_ptr() == address
+    });
+    println!("a view from the beginning still reads: {:?}", early.get(0)? as char);
 
     match log.grow(1 << 30) {
         Err(error) if error.kind() == ErrorKind::ExceedsReservation => println!("{error}"),

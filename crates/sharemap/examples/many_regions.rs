@@ -12,21 +12,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = File::open(&path)?;
     let mut regions = Vec::new();
     for record in [3, 14, 15, 92] {
-        regions.push(
-            MapOptions::new()
-                .offset(record * 1000)
-                .len(1000)
-                .map(&file)?,
-        );
+        regions.push(MapOptions::new().offset(record * 1000).len(1000).map(&file)?);
     }
     // A mapping has a descriptor of its own.
     drop(file);
     for region in &regions {
-        println!(
-            "at {}: all {}",
-            region.file_offset(),
-            region.bytes().get(999)?
-        );
+        println!("at {}: all {}", region.file_offset(), region.bytes().get(999)?);
     }
 
     drop(regions);

@@ -3,10 +3,8 @@
 use sharemap::{HugePages, MapOptions};
 
 fn main() -> sharemap::Result<()> {
-    let mut memory = MapOptions::new()
-        .huge_pages(HugePages::Transparent)
-        .reserve(1 << 30)
-        .private(16 << 20)?;
+    let mut memory =
+        MapOptions::new().huge_pages(HugePages::Transparent).reserve(1 << 30).private(16 << 20)?;
     memory.fill(1);
     println!("{} bytes, which add up to {}", memory.len(), sum(&memory));
 

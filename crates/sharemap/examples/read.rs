@@ -18,9 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // As other types: size and alignment are checked here, once.
     let words = map.view_at::<u32>(0, 4)?;
-    let sum = words
-        .iter()
-        .try_fold(0u64, |sum, word| word.map(|word| sum + u64::from(word)))?;
+    let sum = words.iter().try_fold(0u64, |sum, word| word.map(|word| sum + u64::from(word)))?;
     println!("its first 4 words add up to {sum}");
 
     std::fs::remove_file(&path)?;

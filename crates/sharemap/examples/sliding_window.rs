@@ -7,10 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Sparse: the file takes no space but where it is written to.
     std::fs::File::create(&path)?.set_len(4 << 30)?;
     for gibibyte in 0..4u64 {
-        let part = MapOptions::new()
-            .offset((gibibyte << 30) + 12_344)
-            .len(8)
-            .open_mut(&path)?;
+        let part = MapOptions::new().offset((gibibyte << 30) + 12_344).len(8).open_mut(&path)?;
         part.view::<u64>()?.set(0, gibibyte + 1)?;
     }
 

@@ -19,11 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Err(error) if error.kind() == ErrorKind::Fault => {
             println!("{error}");
             map.remap()?;
-            println!(
-                "{} bytes are left, which add up to {}",
-                map.len(),
-                sum(&map)?
-            );
+            println!("{} bytes are left, which add up to {}", map.len(), sum(&map)?);
         }
         other => println!("they add up to {}", other?),
     }
@@ -34,7 +30,5 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn sum(map: &Mapping) -> sharemap::Result<u64> {
-    map.bytes()
-        .iter()
-        .try_fold(0, |sum, byte| byte.map(|byte| sum + u64::from(byte)))
+    map.bytes().iter().try_fold(0, |sum, byte| byte.map(|byte| sum + u64::from(byte)))
 }

@@ -14,10 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let counters = map.owned_view::<u64>()?;
             Ok(std::thread::spawn(move || -> sharemap::Result<()> {
                 for _ in 0..10_000 {
-                    counters
-                        .as_view()
-                        .atomic(0)?
-                        .fetch_add(1, Ordering::Relaxed)?;
+                    counters.as_view().atomic(0)?.fetch_add(1, Ordering::Relaxed)?;
                 }
                 Ok(())
             }))

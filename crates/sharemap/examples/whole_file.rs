@@ -11,11 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "{} lines in {} bytes, {}",
             contents.bytes().count(b'\n')?,
             contents.len(),
-            if contents.is_mapped() {
-                "mapped"
-            } else {
-                "read"
-            }
+            if contents.is_mapped() { "mapped" } else { "read" }
         );
     }
     std::fs::remove_file(&path)?;

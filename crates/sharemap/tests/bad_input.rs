@@ -35,10 +35,7 @@ fn a_missing_file() {
     ] {
         check(&error, ErrorKind::NotFound, &path, &[]);
         assert_eq!(error.os_code(), Some(2));
-        assert_eq!(
-            std::io::Error::from(error).kind(),
-            std::io::ErrorKind::NotFound
-        );
+        assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::NotFound);
     }
     assert!(!path.exists());
     let nowhere = dir.join("no/such/directory");
@@ -69,17 +66,8 @@ fn an_offset_past_the_end() {
     let error = MapOptions::new().offset(1001).open(&path).unwrap_err();
     check(&error, ErrorKind::OutOfBounds, &path, &["1001", "1000"]);
     assert_eq!(error.offset(), Some(1001));
-    let error = MapOptions::new()
-        .offset(900)
-        .len(101)
-        .open_mut(&path)
-        .unwrap_err();
-    check(
-        &error,
-        ErrorKind::OutOfBounds,
-        &path,
-        &["900", "101", "1000"],
-    );
+    let error = MapOptions::new().offset(900).len(101).open_mut(&path).unwrap_err();
+    check(&error, ErrorKind::OutOfBounds, &path, &["900", "101", "1000"]);
     assert_eq!(error.length(), Some(101));
     assert_mapped(&path, 0);
 }
@@ -91,49 +79,24 @@ fn a_length_of_zero() {
     for error in [
         MapOptions::new().len(0).open(&path).unwrap_err(),
         MapOptions::new().len(0).open_cow(&path).unwrap_err(),
-        MapOptions::new()
-            .len(0)
-            .create_new(dir.join("new"), 10)
-            .unwrap_err(),
+        MapOptions::new().len(0).create_new(dir.join("new"), 10).unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::ZeroLength, "{error}");
         assert!(error.path().is_some());
     }
     assert!(!dir.join("new").exists());
-    assert_eq!(
-        AnonymousMapping::new(0).unwrap_err().kind(),
-        ErrorKind::ZeroLength
-    );
-    assert_eq!(
-        MappingMut::anonymous(0).unwrap_err().kind(),
-        ErrorKind::ZeroLength
-    );
-    assert_eq!(
-        SlidingWindow::open(&path, 0).unwrap_err().kind(),
-        ErrorKind::ZeroLength
-    );
+    assert_eq!(AnonymousMapping::new(0).unwrap_err().kind(), ErrorKind::ZeroLength);
+    assert_eq!(MappingMut::anonymous(0).unwrap_err().kind(), ErrorKind::ZeroLength);
+    assert_eq!(SlidingWindow::open(&path, 0).unwrap_err().kind(), ErrorKind::ZeroLength);
 }
 
 #[test]
 fn numbers_that_overflow() {
     let dir = TempDir::new();
     let path = dir.file("a", pattern(1000));
-    let error = MapOptions::new()
-        .offset(u64::MAX)
-        .len(2)
-        .open(&path)
-        .unwrap_err();
-    check(
-        &error,
-        ErrorKind::Overflow,
-        &path,
-        &["18446744073709551615"],
-    );
-    let error = MapOptions::new()
-        .offset(i64::MAX as u64)
-        .len(1)
-        .open(&path)
-        .unwrap_err();
+    let error = MapOptions::new().offset(u64::MAX).len(2).open(&path).unwrap_err();
+    check(&error, ErrorKind::Overflow, &path, &["18446744073709551615"]);
+    let error = MapOptions::new().offset(i64::MAX as u64).len(1).open(&path).unwrap_err();
     check(&error, ErrorKind::Overflow, &path, &["9223372036854775807"]);
     let new = dir.join("new");
     let error = MappingMut::create_new(&new, u64::MAX).unwrap_err();
@@ -158,28 +121,13 @@ fn types_that_do_not_fit() {
     let dir = TempDir::new();
     let path = dir.file("a", pattern(1001));
     let map = Mapping::open(&path).unwrap();
-    check(
-        &map.view::<u32>().unwrap_err(),
-        ErrorKind::Size,
-        &path,
-        &["1001", "4 bytes"],
-    );
+    check(&map.view::<u32>().unwrap_err(), ErrorKind::Size, &path, &["1001", "4 bytes"]);
     let error = map.view_at::<u64>(4, 1).unwrap_err();
-    check(
-        &error,
-        ErrorKind::Alignment,
-        &path,
-        &["offset 4", "multiple of 8"],
-    );
+    check(&error, ErrorKind::Alignment, &path, &["offset 4", "multiple of 8"]);
     let error = map.view_at::<u32>(1000, 1).unwrap_err();
     check(&error, ErrorKind::OutOfBounds, &path, &["1000", "1001"]);
     let odd = MapOptions::new().offset(3).len(8).open(&path).unwrap();
-    check(
-        &odd.view::<u32>().unwrap_err(),
-        ErrorKind::Alignment,
-        &path,
-        &["offset 3"],
-    );
+    check(&odd.view::<u32>().unwrap_err(), ErrorKind::Alignment, &path, &["offset 3"]);
     drop((map, odd));
     assert_mapped(&path, 0);
 }
@@ -196,8 +144,7 @@ fn ranges_outside_of_the_mapping() {
         map.lock_range(..=1000).unwrap_err(),
         map.residency_range(1001..1002).unwrap_err(),
         map.protect(2000.., sharemap::Protection::Read).unwrap_err(),
-        map.advise_range(..1001, sharemap::Advice::Normal)
-            .unwrap_err(),
+        map.advise_range(..1001, sharemap::Advice::Normal).unwrap_err(),
         map.punch_hole(..1001).unwrap_err(),
     ] {
         check(&error, ErrorKind::OutOfBounds, &path, &["1000"]);
@@ -237,19 +184,12 @@ fn a_file_that_may_be_read_only() {
 fn more_than_there_are_addresses() {
     let error = AnonymousMapping::new(isize::MAX as usize - page_size()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddressSpace, "{error}");
-    assert!(
-        error
-            .to_string()
-            .contains(&error.length().unwrap().to_string()),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&error.length().unwrap().to_string()), "{error}");
     assert!(AnonymousMapping::new(usize::MAX).is_err());
 
     let dir = TempDir::new();
     let path = dir.file("a", pattern(1000));
-    let error = MapOptions::new()
-        .reserve(isize::MAX as usize - page_size())
-        .open(&path);
+    let error = MapOptions::new().reserve(isize::MAX as usize - page_size()).open(&path);
     check(&error.unwrap_err(), ErrorKind::AddressSpace, &path, &[]);
     let error = MapOptions::new().reserve(usize::MAX).offset(1).open(&path);
     check(&error.unwrap_err(), ErrorKind::AddressSpace, &path, &[]);
@@ -279,11 +219,7 @@ fn a_failed_creation_leaves_things_as_they_were() {
             MapOptions::new().offset(9000).open_or_create(&old, len),
         ] {
             assert_eq!(result.unwrap_err().path(), Some(old.as_path()));
-            assert_eq!(
-                std::fs::read(&old).unwrap(),
-                pattern(1000),
-                "length and contents"
-            );
+            assert_eq!(std::fs::read(&old).unwrap(), pattern(1000), "length and contents");
         }
     }
 }

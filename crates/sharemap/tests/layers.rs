@@ -30,11 +30,7 @@ fn files() -> Vec<(Option<usize>, PathBuf, String)> {
             let first = relative.iter().next().unwrap().to_str().unwrap();
             let noun = first.trim_end_matches(".rs");
             let layer = LAYERS.iter().position(|layer| *layer == noun);
-            assert!(
-                layer.is_some() || noun == "lib",
-                "{} is in no layer",
-                relative.display()
-            );
+            assert!(layer.is_some() || noun == "lib", "{} is in no layer", relative.display());
             let text = fs::read_to_string(&path).unwrap();
             (layer, relative, text)
         })
@@ -47,11 +43,8 @@ fn named(line: &str) -> Vec<&str> {
     for part in line.split("crate::").skip(1) {
         let part = part.trim_start_matches('{');
         for item in part.split(',') {
-            let word = item
-                .trim()
-                .split(|c: char| !c.is_alphanumeric() && c != '_')
-                .next()
-                .unwrap();
+            let word =
+                item.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
             names.push(word);
             if !line.contains("crate::{") {
                 break;
@@ -87,21 +80,12 @@ fn modules_import_from_the_left_only() {
             }
         }
     }
-    assert!(
-        imports > 30,
-        "only {imports} imports found: has their form changed?"
-    );
+    assert!(imports > 30, "only {imports} imports found: has their form changed?");
 }
 
 #[test]
 fn only_sys_knows_the_operating_system() {
-    let conditions = [
-        "target_os",
-        "cfg(unix",
-        "cfg(windows",
-        "cfg(not(unix",
-        "cfg(not(windows",
-    ];
+    let conditions = ["target_os", "cfg(unix", "cfg(windows", "cfg(not(unix", "cfg(not(windows"];
     for (layer, path, text) in files() {
         if layer.is_some_and(|layer| LAYERS[layer] == "sys") {
             continue;

@@ -16,11 +16,7 @@ fn dropping_and_closing_unmap_once() {
     let path = dir.file("a", pattern(10_000));
     assert_mapped(&path, 0);
     let one = Mapping::open(&path).unwrap();
-    let two = MapOptions::new()
-        .offset(5000)
-        .len(2)
-        .open_mut(&path)
-        .unwrap();
+    let two = MapOptions::new().offset(5000).len(2).open_mut(&path).unwrap();
     let three = MappingCow::open(&path).unwrap();
     assert_mapped(&path, 3);
     drop(two);
@@ -93,12 +89,7 @@ fn failures_leave_nothing_mapped() {
     let path = dir.file("a", pattern(1001));
     assert!(MapOptions::new().offset(2000).open(&path).is_err());
     assert!(MapOptions::new().len(2000).open(&path).is_err());
-    assert!(
-        MapOptions::new()
-            .huge_pages(HugePages::Reserved)
-            .open(&path)
-            .is_err()
-    );
+    assert!(MapOptions::new().huge_pages(HugePages::Reserved).open(&path).is_err());
     assert!(MappingMut::create_new(&path, 5000).is_err());
     let map = Mapping::open(&path).unwrap();
     assert!(map.view::<u64>().is_err());

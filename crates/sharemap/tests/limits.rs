@@ -19,10 +19,7 @@ use sharemap::{AnonymousMapping, ErrorKind, MapOptions, Mapping, MappingMut, pag
 const NOBODY: u32 = 65_534;
 
 fn limit(resource: libc::__rlimit_resource_t, value: u64) {
-    let limit = libc::rlimit {
-        rlim_cur: value,
-        rlim_max: value,
-    };
+    let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
     // SAFETY: reads the limit.
     let result = unsafe { libc::setrlimit(resource, &raw const limit) };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
@@ -57,13 +54,7 @@ fn mount(path: &Path, size: u64) -> Result<(), String> {
         if libc::unshare(libc::CLONE_NEWNS) != 0 {
             return fail("a namespace for mounts");
         }
-        if libc::mount(
-            none,
-            c"/".as_ptr(),
-            none,
-            libc::MS_REC | libc::MS_PRIVATE,
-            none.cast(),
-        ) != 0
+        if libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, none.cast()) != 0
         {
             return fail("mounts of our own");
         }
@@ -101,35 +92,19 @@ fn a_full_disk() {
     }
     let old = dir.join("old");
     std::fs::write(&old, pattern(10_000)).unwrap();
-    for result in [
-        MappingMut::create(&old, too_much),
-        MappingMut::open_or_create(&old, too_much),
-    ] {
+    for result in [MappingMut::create(&old, too_much), MappingMut::open_or_create(&old, too_much)] {
         assert_eq!(result.unwrap_err().kind(), ErrorKind::NoSpace);
-        assert_eq!(
-            std::fs::read(&old).unwrap(),
-            pattern(10_000),
-            "length and contents"
-        );
+        assert_eq!(std::fs::read(&old).unwrap(), pattern(10_000), "length and contents");
     }
     let mut map = MapOptions::new().reserve(128 << 20).open_mut(&old).unwrap();
-    assert_eq!(
-        map.grow(too_much as usize).unwrap_err().kind(),
-        ErrorKind::NoSpace
-    );
-    assert_eq!(
-        map.resize(too_much as usize * 4).unwrap_err().kind(),
-        ErrorKind::NoSpace
-    );
+    assert_eq!(map.grow(too_much as usize).unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!(map.resize(too_much as usize * 4).unwrap_err().kind(), ErrorKind::NoSpace);
     assert_eq!(map.bytes().to_vec().unwrap(), pattern(10_000));
     assert_eq!(std::fs::metadata(&old).unwrap().len(), 10_000);
     // What is left can still be had, and a sparse file finds out when it is written to.
     map.grow(100_000).unwrap();
     drop(map);
-    let sparse = MapOptions::new()
-        .sparse()
-        .create_new(&new, too_much)
-        .unwrap();
+    let sparse = MapOptions::new().sparse().create_new(&new, too_much).unwrap();
     let error = sparse.bytes().fill(1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fault, "{error}");
     assert!(error.offset().unwrap() < 2 << 20, "{error}");
@@ -139,10 +114,7 @@ fn a_full_disk() {
 fn a_file_larger_than_this_process_may_make() {
     let Some(dir) = role("a_file_larger_than_this_process_may_make") else {
         let dir = TempDir::new();
-        passes(child(
-            "a_file_larger_than_this_process_may_make",
-            dir.path(),
-        ));
+        passes(child("a_file_larger_than_this_process_may_make", dir.path()));
         return;
     };
     // Going past it would be answered with a signal that kills.
@@ -155,10 +127,7 @@ fn a_file_larger_than_this_process_may_make() {
         assert!(error.to_string().contains("RLIMIT_FSIZE"), "{error}");
         assert!(!new.exists(), "left behind");
     }
-    let mut map = MapOptions::new()
-        .reserve(1 << 20)
-        .create_new(&new, 1000)
-        .unwrap();
+    let mut map = MapOptions::new().reserve(1 << 20).create_new(&new, 1000).unwrap();
     assert_eq!(map.grow(200_000).unwrap_err().kind(), ErrorKind::NoSpace);
     assert_eq!(map.resize(2 << 20).unwrap_err().kind(), ErrorKind::NoSpace);
     map.grow(100_000).unwrap();
@@ -181,14 +150,8 @@ fn no_address_space() {
     assert_eq!(error.kind(), ErrorKind::AddressSpace, "{error}");
     assert_eq!(error.path(), Some(path.as_path()));
     assert_eq!(error.length(), Some(4 << 30));
-    assert!(
-        error.to_string().contains(&(2u64 << 30).to_string()),
-        "{error}"
-    );
-    assert_eq!(
-        AnonymousMapping::new(3 << 30).unwrap_err().kind(),
-        ErrorKind::AddressSpace
-    );
+    assert!(error.to_string().contains(&(2u64 << 30).to_string()), "{error}");
+    assert_eq!(AnonymousMapping::new(3 << 30).unwrap_err().kind(), ErrorKind::AddressSpace);
     assert_mapped(&path, 0);
     assert_eq!(MapOptions::new().len(1000).open(&path).unwrap().len(), 1000);
 }
@@ -217,9 +180,7 @@ fn too_many_mappings() {
             break;
         }
     }
-    let Some(error) = failure else {
-        skip!("vm.max_map_count limits nothing here")
-    };
+    let Some(error) = failure else { skip!("vm.max_map_count limits nothing here") };
     // Protecting takes two, so that a few may be left.
     let mut maps = Vec::new();
     let refused = loop {
@@ -259,15 +220,10 @@ fn more_than_may_be_locked() {
     assert_eq!(error.kind(), ErrorKind::LockLimit, "{error}");
     assert_eq!(error.path(), Some(path.as_path()));
     assert!(error.to_string().contains("65536"), "{error}");
-    assert_eq!(
-        MapOptions::new().lock().open(&path).unwrap_err().kind(),
-        ErrorKind::LockLimit
-    );
+    assert_eq!(MapOptions::new().lock().open(&path).unwrap_err().kind(), ErrorKind::LockLimit);
     assert_mapped(&path, 1);
     map.lock_range(..page_size()).unwrap();
-    let error = map
-        .lock_range(..64 << 10)
-        .map(|()| map.lock_range((64 << 10)..(128 << 10)));
+    let error = map.lock_range(..64 << 10).map(|()| map.lock_range((64 << 10)..(128 << 10)));
     assert!(error.is_err() || error.is_ok_and(|second| second.is_err()));
 }
 

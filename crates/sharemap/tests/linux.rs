@@ -40,20 +40,14 @@ fn a_fifo_neither_hangs_nor_maps() {
     let made = unsafe { libc::mkfifo(name.as_ptr(), 0o600) };
     assert_eq!(made, 0, "{}", std::io::Error::last_os_error());
     assert_eq!(Mapping::open(&path).unwrap_err().kind(), ErrorKind::NoSize);
-    assert_eq!(
-        MappingMut::open(&path).unwrap_err().kind(),
-        ErrorKind::NoSize
-    );
+    assert_eq!(MappingMut::open(&path).unwrap_err().kind(), ErrorKind::NoSize);
     assert_eq!(Contents::open(&path).unwrap_err().kind(), ErrorKind::NoSize);
     let error = MapOptions::new().len(10).open(&path).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
 
     let path = dir.join("socket");
     let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    assert_eq!(
-        Mapping::open(&path).unwrap_err().kind(),
-        ErrorKind::Unsupported
-    );
+    assert_eq!(Mapping::open(&path).unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
 #[test]
@@ -87,12 +81,7 @@ fn what_is_sealed_is_a_slice() {
     drop(map);
     seal(&file, libc::F_SEAL_WRITE);
     let map = Mapping::map(&file).unwrap();
-    assert!(
-        map.frozen()
-            .unwrap_err()
-            .to_string()
-            .contains("F_SEAL_SHRINK")
-    );
+    assert!(map.frozen().unwrap_err().to_string().contains("F_SEAL_SHRINK"));
     seal(&file, libc::F_SEAL_SHRINK);
     map.protect(.., Protection::None).unwrap();
     let bytes = map.frozen().unwrap();
@@ -102,10 +91,7 @@ fn what_is_sealed_is_a_slice() {
     assert_eq!(bytes[9_999], pattern(10_000)[9_999]);
     let part = MapOptions::new().offset(4097).len(10).map(&file).unwrap();
     assert_eq!(part.frozen().unwrap(), &pattern(10_000)[4097..4107]);
-    assert_eq!(
-        MappingMut::map(&file).unwrap_err().kind(),
-        ErrorKind::NotWritable
-    );
+    assert_eq!(MappingMut::map(&file).unwrap_err().kind(), ErrorKind::NotWritable);
 }
 
 #[test]
@@ -142,11 +128,7 @@ fn eviction_empties_the_cache_of_a_disk() {
         skip!("this file system lives in memory, or does not let go");
     }
     assert_eq!(residency.pages()[10], PageState::Absent);
-    assert_eq!(
-        map.bytes().to_vec().unwrap(),
-        pattern(64 * page_size()),
-        "nothing is lost"
-    );
+    assert_eq!(map.bytes().to_vec().unwrap(), pattern(64 * page_size()), "nothing is lost");
     assert!(map.residency().unwrap().resident() > 0);
 }
 
@@ -163,17 +145,10 @@ fn the_cache_is_counted() {
     };
     assert_eq!(status.cached, 64);
     map.bytes().set(0, 1).unwrap();
-    let part = MapOptions::new()
-        .offset(page_size() as u64)
-        .len(1)
-        .open(&path)
-        .unwrap();
+    let part = MapOptions::new().offset(page_size() as u64).len(1).open(&path).unwrap();
     assert_eq!(part.cache_status().unwrap().cached, 1);
     let memory = MappingMut::anonymous(100).unwrap();
-    assert_eq!(
-        memory.cache_status().unwrap_err().kind(),
-        ErrorKind::Unsupported
-    );
+    assert_eq!(memory.cache_status().unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
 #[test]

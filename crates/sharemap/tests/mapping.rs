@@ -70,11 +70,7 @@ fn writes_at_odd_offsets_go_where_they_belong() {
     let mut expected = pattern(3 * page + 10);
     let path = dir.file("a", &expected);
     for offset in [page - 3, page + 3, 2 * page + 3] {
-        let map = MapOptions::new()
-            .offset(offset as u64)
-            .len(7)
-            .open_mut(&path)
-            .unwrap();
+        let map = MapOptions::new().offset(offset as u64).len(7).open_mut(&path).unwrap();
         map.bytes().write_at(0, b"written").unwrap();
         map.flush_range(1..3).unwrap();
         map.flush_range_async(..).unwrap();
@@ -89,19 +85,10 @@ fn without_a_length_it_ends_with_the_file() {
     let dir = TempDir::new();
     let page = page_size();
     let path = dir.file("a", pattern(2 * page + 7));
-    let map = MapOptions::new()
-        .offset(page as u64 + 5)
-        .open(&path)
-        .unwrap();
+    let map = MapOptions::new().offset(page as u64 + 5).open(&path).unwrap();
     assert_eq!(map.len(), page + 2);
-    assert_eq!(
-        map.bytes().get(page + 2).unwrap_err().kind(),
-        ErrorKind::OutOfBounds
-    );
-    let at_the_end = MapOptions::new()
-        .offset(2 * page as u64 + 7)
-        .open(&path)
-        .unwrap();
+    assert_eq!(map.bytes().get(page + 2).unwrap_err().kind(), ErrorKind::OutOfBounds);
+    let at_the_end = MapOptions::new().offset(2 * page as u64 + 7).open(&path).unwrap();
     assert!(at_the_end.is_empty());
 }
 
@@ -113,10 +100,7 @@ fn a_file_of_no_bytes_is_a_mapping_of_none() {
     assert_eq!((map.len(), map.is_empty()), (0, true));
     assert_eq!(map.bytes().to_vec().unwrap(), []);
     assert_eq!(map.view::<u64>().unwrap().len(), 0);
-    assert_eq!(
-        map.bytes().get(0).unwrap_err().kind(),
-        ErrorKind::OutOfBounds
-    );
+    assert_eq!(map.bytes().get(0).unwrap_err().kind(), ErrorKind::OutOfBounds);
     assert_eq!(map.reader().lines().count(), 0);
     assert!(map.residency().unwrap().pages().is_empty());
     assert!(map.data_extents().unwrap().is_empty());
@@ -131,10 +115,7 @@ fn a_file_of_no_bytes_is_a_mapping_of_none() {
     map.flush_async().unwrap();
     assert_eq!(map.writer().write(b"x").unwrap(), 0);
     MappingCow::open(&path).unwrap().discard(..).unwrap();
-    MappingMut::create_new(dir.join("new"), 0)
-        .unwrap()
-        .close()
-        .unwrap();
+    MappingMut::create_new(dir.join("new"), 0).unwrap().close().unwrap();
     assert_eq!(std::fs::metadata(dir.join("new")).unwrap().len(), 0);
 }
 
@@ -144,13 +125,7 @@ fn many_regions_of_one_file() {
     let path = dir.file("a", pattern(200 * 1000));
     let file = File::open(&path).unwrap();
     let regions: Vec<_> = (0..200)
-        .map(|index| {
-            MapOptions::new()
-                .offset(index * 1000)
-                .len(1000)
-                .map(&file)
-                .unwrap()
-        })
+        .map(|index| MapOptions::new().offset(index * 1000).len(1000).map(&file).unwrap())
         .collect();
     drop(file);
     for (index, region) in regions.iter().enumerate() {
@@ -208,16 +183,10 @@ fn discarding_drops_exactly_the_range() {
     let page = page_size();
     let contents = pattern(4 * page + 10);
     let path = dir.file("a", &contents);
-    for (offset, range) in [
-        (0, 0..10),
-        (0, page - 1..2 * page + 1),
-        (3, 5..3 * page),
-        (7, page..4 * page + 3),
-    ] {
-        let map = MapOptions::new()
-            .offset(offset as u64)
-            .open_cow(&path)
-            .unwrap();
+    for (offset, range) in
+        [(0, 0..10), (0, page - 1..2 * page + 1), (3, 5..3 * page), (7, page..4 * page + 3)]
+    {
+        let map = MapOptions::new().offset(offset as u64).open_cow(&path).unwrap();
         let mut expected = vec![0xAA; map.len()];
         map.bytes().fill(0xAA).unwrap();
         map.discard(range.clone()).unwrap();
@@ -270,10 +239,7 @@ fn views_are_owned_by_threads() {
     let map = Arc::new(Mapping::open(&path).unwrap());
     let view: OwnedView<u32> = map.owned_view().unwrap();
     drop(map);
-    assert_eq!(
-        view.as_view().to_vec().unwrap(),
-        (0..1000).collect::<Vec<u32>>()
-    );
+    assert_eq!(view.as_view().to_vec().unwrap(), (0..1000).collect::<Vec<u32>>());
 }
 
 #[test]
@@ -303,10 +269,7 @@ fn debug_shows_no_contents() {
         format!("{:?}", Contents::open(&path).unwrap()),
         format!("{:?}", SlidingWindow::open(&path, 4096).unwrap()),
     ] {
-        assert!(
-            text.contains("file.bin") && text.contains("13") | text.contains("len"),
-            "{text}"
-        );
+        assert!(text.contains("file.bin") && text.contains("13") | text.contains("len"), "{text}");
         assert!(!text.contains("SECRET"), "{text}");
     }
 }
@@ -317,10 +280,7 @@ fn private_memory_is_a_slice() {
     assert!(memory.iter().all(|&byte| byte == 0));
     memory.fill(7);
     memory.discard(5..page_size() + 5).unwrap();
-    assert_eq!(
-        memory.iter().filter(|&&byte| byte == 0).count(),
-        page_size()
-    );
+    assert_eq!(memory.iter().filter(|&&byte| byte == 0).count(), page_size());
     assert_eq!((memory[4], memory[5], memory[page_size() + 5]), (7, 0, 7));
     memory.populate().unwrap();
     memory.close().unwrap();
@@ -333,10 +293,7 @@ fn private_memory_grows_within_its_reservation() {
     memory.grow(100_000).unwrap();
     assert_eq!(memory.len(), 100_000);
     assert_eq!((memory[9], memory[10], memory[99_999]), (1, 0, 0));
-    assert_eq!(
-        memory.grow(2 << 20).unwrap_err().kind(),
-        ErrorKind::ExceedsReservation
-    );
+    assert_eq!(memory.grow(2 << 20).unwrap_err().kind(), ErrorKind::ExceedsReservation);
 }
 
 #[test]
@@ -346,10 +303,7 @@ fn shared_memory_without_a_file() {
     map.view::<u64>().unwrap().fill(u64::MAX).unwrap();
     map.flush().unwrap();
     map.punch_hole(8..page_size() + 8).unwrap();
-    assert_eq!(
-        map.view::<u64>().unwrap().count(0).unwrap(),
-        page_size() / 8
-    );
+    assert_eq!(map.view::<u64>().unwrap().count(0).unwrap(), page_size() / 8);
     assert!(map.is_current().unwrap());
     assert_eq!(map.data_extents().unwrap(), vec![0..2 * page_size() as u64]);
 }
@@ -359,8 +313,7 @@ fn protection_is_respected_and_recovered_from() {
     let dir = TempDir::new();
     let path = dir.file("a", pattern(3 * page_size()));
     let map = MappingMut::open(&path).unwrap();
-    map.protect(page_size()..2 * page_size(), Protection::None)
-        .unwrap();
+    map.protect(page_size()..2 * page_size(), Protection::None).unwrap();
     let error = map.bytes().to_vec().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fault);
     assert_eq!(error.offset(), Some(page_size() as u64));
@@ -394,35 +347,18 @@ fn a_window_slides_both_ways() {
     let mut window = SlidingWindow::open(&path, 100_000).unwrap();
     assert_eq!((window.len(), window.mapped()), (1_000_000, 0));
     let offsets = (0..1_000_000 - 16).step_by(777);
-    for offset in offsets
-        .clone()
-        .chain(offsets.rev())
-        .map(|offset: usize| offset as u64)
-    {
+    for offset in offsets.clone().chain(offsets.rev()).map(|offset: usize| offset as u64) {
         let view = window.view::<u8>(offset, 16).unwrap();
         assert_eq!(view.to_vec().unwrap(), contents[offset as usize..][..16]);
         assert_eq!(view.offset(), offset);
-        assert!(
-            window.mapped() <= 100_000 + page_size().max(1 << 16),
-            "{}",
-            window.mapped()
-        );
+        assert!(window.mapped() <= 100_000 + page_size().max(1 << 16), "{}", window.mapped());
     }
     // One view that needs more than the window.
     let view = window.view::<u8>(3, 900_001).unwrap();
     assert_eq!(view.to_vec().unwrap(), contents[3..900_004]);
-    assert_eq!(
-        window.view::<u8>(999_999, 2).unwrap_err().kind(),
-        ErrorKind::OutOfBounds
-    );
-    assert_eq!(
-        window.view::<u32>(2, 1).unwrap_err().kind(),
-        ErrorKind::Alignment
-    );
-    assert_eq!(
-        window.view::<u64>(0, usize::MAX).unwrap_err().kind(),
-        ErrorKind::Overflow
-    );
+    assert_eq!(window.view::<u8>(999_999, 2).unwrap_err().kind(), ErrorKind::OutOfBounds);
+    assert_eq!(window.view::<u32>(2, 1).unwrap_err().kind(), ErrorKind::Alignment);
+    assert_eq!(window.view::<u64>(0, usize::MAX).unwrap_err().kind(), ErrorKind::Overflow);
     assert!(window.view::<u8>(1_000_000, 0).unwrap().is_empty());
 }
 
@@ -432,12 +368,7 @@ fn a_window_follows_a_file_that_grows() {
     let path = dir.file("a", "0123");
     let mut window = SlidingWindow::open(&path, 4096).unwrap();
     assert_eq!(window.view::<u8>(3, 1).unwrap().get(0).unwrap(), b'3');
-    File::options()
-        .append(true)
-        .open(&path)
-        .unwrap()
-        .write_all(b"456")
-        .unwrap();
+    File::options().append(true).open(&path).unwrap().write_all(b"456").unwrap();
     assert_eq!(window.view::<u8>(6, 1).unwrap().get(0).unwrap(), b'6');
     assert_eq!(window.len(), 7);
 }

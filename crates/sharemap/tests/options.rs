@@ -52,11 +52,7 @@ fn create_runs_twice() {
 fn open_or_create_keeps_what_is_there() {
     let dir = TempDir::new();
     let path = dir.join("a");
-    MappingMut::open_or_create(&path, 10)
-        .unwrap()
-        .bytes()
-        .fill(1)
-        .unwrap();
+    MappingMut::open_or_create(&path, 10).unwrap().bytes().fill(1).unwrap();
     let longer = MappingMut::open_or_create(&path, 20).unwrap();
     assert_eq!(longer.len(), 20);
     assert_eq!(longer.bytes().count(1).unwrap(), 10);
@@ -69,11 +65,7 @@ fn open_or_create_keeps_what_is_there() {
 fn a_part_of_a_new_file() {
     let dir = TempDir::new();
     let path = dir.join("a");
-    let map = MapOptions::new()
-        .offset(5000)
-        .len(10)
-        .create_new(&path, 6000)
-        .unwrap();
+    let map = MapOptions::new().offset(5000).len(10).create_new(&path, 6000).unwrap();
     map.bytes().fill(3).unwrap();
     drop(map);
     let bytes = std::fs::read(&path).unwrap();
@@ -87,24 +79,14 @@ fn exclusive_means_nobody_else() {
     let path = dir.file("a", pattern(100));
     let exclusive = || MapOptions::new().exclusive();
     let held = exclusive().open_mut(&path).unwrap();
-    assert_eq!(
-        exclusive().open_mut(&path).unwrap_err().kind(),
-        ErrorKind::Busy
-    );
+    assert_eq!(exclusive().open_mut(&path).unwrap_err().kind(), ErrorKind::Busy);
     let error = exclusive().create(&path, 10).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy);
-    assert_eq!(
-        held.bytes().to_vec().unwrap(),
-        pattern(100),
-        "not emptied either"
-    );
+    assert_eq!(held.bytes().to_vec().unwrap(), pattern(100), "not emptied either");
     drop(held);
     exclusive().open_mut(&path).unwrap();
     let file = File::open(&path).unwrap();
-    assert_eq!(
-        exclusive().map(&file).unwrap_err().kind(),
-        ErrorKind::Unsupported
-    );
+    assert_eq!(exclusive().map(&file).unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
 #[test]
@@ -118,17 +100,8 @@ fn population_brings_everything_in() {
     assert_eq!(residency.absent(), 0);
     assert_eq!(residency.pages().len(), 100);
     assert_eq!(residency.resident() + residency.unknown(), 100);
-    assert_eq!(
-        map.residency_range(page_size() - 1..page_size() + 1)
-            .unwrap()
-            .pages()
-            .len(),
-        2
-    );
-    let memory = MapOptions::new()
-        .populate()
-        .private(10 * page_size())
-        .unwrap();
+    assert_eq!(map.residency_range(page_size() - 1..page_size() + 1).unwrap().pages().len(), 2);
+    let memory = MapOptions::new().populate().private(10 * page_size()).unwrap();
     assert_eq!(memory.residency().unwrap().absent(), 0);
 }
 
@@ -170,25 +143,12 @@ fn every_advice_is_taken_or_unsupported() {
             // Making huge pages of ten small ones may fail in ways of its own.
             let allowed = error.kind() == ErrorKind::Unsupported || advice == Advice::Collapse;
             assert!(allowed, "{advice:?}: {error}");
-            assert!(
-                error.to_string().contains(&format!("{advice:?}")),
-                "{error}"
-            );
+            assert!(error.to_string().contains(&format!("{advice:?}")), "{error}");
         }
     }
-    supported(
-        "a range",
-        map.advise_range(1..page_size() + 1, Advice::WillNeed),
-    );
-    assert_eq!(
-        map.bytes().to_vec().unwrap(),
-        pattern(10 * page_size()),
-        "nothing is lost"
-    );
-    supported(
-        "as an option",
-        MapOptions::new().advice(Advice::Random).open(&path),
-    );
+    supported("a range", map.advise_range(1..page_size() + 1, Advice::WillNeed));
+    assert_eq!(map.bytes().to_vec().unwrap(), pattern(10 * page_size()), "nothing is lost");
+    supported("as an option", MapOptions::new().advice(Advice::Random).open(&path));
 }
 
 #[test]
@@ -209,15 +169,9 @@ fn locked_pages_are_resident() {
 
 #[test]
 fn huge_pages_where_there_are_some() {
-    let mut memory = MapOptions::new()
-        .huge_pages(HugePages::Transparent)
-        .private(8 << 20)
-        .unwrap();
+    let mut memory = MapOptions::new().huge_pages(HugePages::Transparent).private(8 << 20).unwrap();
     memory.fill(1);
-    match MapOptions::new()
-        .huge_pages(HugePages::Reserved)
-        .anonymous(1000)
-    {
+    match MapOptions::new().huge_pages(HugePages::Reserved).anonymous(1000) {
         Ok(map) => {
             map.bytes().fill(1).unwrap();
             map.close().unwrap();
@@ -229,10 +183,7 @@ fn huge_pages_where_there_are_some() {
     }
     let dir = TempDir::new();
     let path = dir.file("a", pattern(10));
-    let error = MapOptions::new()
-        .huge_pages(HugePages::Reserved)
-        .open(&path)
-        .unwrap_err();
+    let error = MapOptions::new().huge_pages(HugePages::Reserved).open(&path).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
 }
 

@@ -25,10 +25,7 @@ fn truncate(path: &std::path::Path, len: u64) -> bool {
 fn grows_in_place_inside_the_reservation() {
     let dir = TempDir::new();
     let path = dir.join("a");
-    let map = MapOptions::new()
-        .reserve(64 << 20)
-        .create_new(&path, 1000)
-        .unwrap();
+    let map = MapOptions::new().reserve(64 << 20).create_new(&path, 1000).unwrap();
     let before = map.bytes();
     before.fill(1).unwrap();
     assert!(map.reserved() >= 64 << 20);
@@ -49,15 +46,8 @@ fn grows_in_place_inside_the_reservation() {
     assert_eq!(error.kind(), ErrorKind::ExceedsReservation);
     assert_eq!(error.path(), Some(path.as_path()));
     assert_eq!(error.length(), Some(map.reserved() as u64 + 1));
-    assert!(
-        error.to_string().contains(&map.reserved().to_string()),
-        "{error}"
-    );
-    assert_eq!(
-        std::fs::metadata(&path).unwrap().len(),
-        64 << 20,
-        "the file is as it was"
-    );
+    assert!(error.to_string().contains(&map.reserved().to_string()), "{error}");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 64 << 20, "the file is as it was");
 }
 
 #[test]
@@ -70,10 +60,7 @@ fn without_a_reservation_nothing_grows_beyond_the_last_page() {
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 10);
     let empty = dir.file("empty", "");
     let map = MapOptions::new().reserve(1 << 20).open_mut(&empty).unwrap();
-    assert_eq!(
-        map.grow(10).unwrap_err().kind(),
-        ErrorKind::ExceedsReservation
-    );
+    assert_eq!(map.grow(10).unwrap_err().kind(), ErrorKind::ExceedsReservation);
 }
 
 #[test]
@@ -82,16 +69,9 @@ fn growth_from_an_odd_offset() {
     let page = page_size();
     let path = dir.file("a", pattern(2 * page));
     let offset = page + 3;
-    let map = MapOptions::new()
-        .offset(offset as u64)
-        .reserve(10 * page)
-        .open_mut(&path)
-        .unwrap();
+    let map = MapOptions::new().offset(offset as u64).reserve(10 * page).open_mut(&path).unwrap();
     map.grow(10 * page).unwrap();
-    assert_eq!(
-        std::fs::metadata(&path).unwrap().len(),
-        (offset + 10 * page) as u64
-    );
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), (offset + 10 * page) as u64);
     map.bytes().set(10 * page - 1, 9).unwrap();
     assert_eq!(std::fs::read(&path).unwrap().last(), Some(&9));
 }
@@ -100,10 +80,7 @@ fn growth_from_an_odd_offset() {
 fn readers_go_on_while_it_grows() {
     let dir = TempDir::new();
     let path = dir.join("a");
-    let map = MapOptions::new()
-        .reserve(4 << 20)
-        .create_new(&path, 4096)
-        .unwrap();
+    let map = MapOptions::new().reserve(4 << 20).create_new(&path, 4096).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -145,20 +122,14 @@ fn resizes_both_ways() {
     let path = dir.file("a", &contents);
     let mut map = MappingMut::open(&path).unwrap();
     map.resize(200_000).unwrap();
-    assert_eq!(
-        map.bytes().subview(..100_000).unwrap().to_vec().unwrap(),
-        contents
-    );
+    assert_eq!(map.bytes().subview(..100_000).unwrap().to_vec().unwrap(), contents);
     assert_eq!(map.bytes().get(199_999).unwrap(), 0);
     map.resize(50_001).unwrap();
     assert_eq!(map.len(), 50_001);
     assert_eq!(std::fs::read(&path).unwrap(), contents[..50_001]);
     assert!(map.is_current().unwrap());
     map.resize(60_000).unwrap();
-    assert_eq!(
-        map.bytes().subview(50_001..).unwrap().count(0).unwrap(),
-        9_999
-    );
+    assert_eq!(map.bytes().subview(50_001..).unwrap().count(0).unwrap(), 9_999);
     map.flush().unwrap();
     map.resize(0).unwrap();
     assert!(map.is_empty());
@@ -170,11 +141,7 @@ fn a_part_of_a_file_cuts_nothing_off() {
     let dir = TempDir::new();
     let contents = pattern(10_000);
     let path = dir.file("a", &contents);
-    let mut map = MapOptions::new()
-        .offset(1000)
-        .len(2000)
-        .open_mut(&path)
-        .unwrap();
+    let mut map = MapOptions::new().offset(1000).len(2000).open_mut(&path).unwrap();
     map.resize(500).unwrap();
     assert_eq!(map.bytes().to_vec().unwrap(), contents[1000..1500]);
     map.resize(4000).unwrap();
@@ -193,10 +160,7 @@ fn memory_without_a_file_resizes_within_its_reservation() {
     map.resize(10).unwrap();
     map.resize(100_000).unwrap();
     assert_eq!(map.bytes().count(7).unwrap(), 10, "what came back is zeros");
-    assert_eq!(
-        map.resize(2 << 20).unwrap_err().kind(),
-        ErrorKind::ExceedsReservation
-    );
+    assert_eq!(map.resize(2 << 20).unwrap_err().kind(), ErrorKind::ExceedsReservation);
     map.remap().unwrap();
     assert_eq!(map.len(), 100_000);
 }
@@ -220,10 +184,7 @@ fn a_truncated_file_is_an_error_and_remap_carries_on() {
     assert_eq!(error.offset(), Some(4 * page as u64));
     assert_eq!(error.completed(), Some(4 * page));
     assert_eq!(error.path(), Some(path.as_path()));
-    assert_eq!(
-        map.bytes().get(5 * page).unwrap_err().kind(),
-        ErrorKind::Fault
-    );
+    assert_eq!(map.bytes().get(5 * page).unwrap_err().kind(), ErrorKind::Fault);
     let mut text = Vec::new();
     assert!(map.reader().read_to_end(&mut text).is_err());
 
@@ -231,22 +192,14 @@ fn a_truncated_file_is_an_error_and_remap_carries_on() {
     assert_eq!(map.bytes().to_vec().unwrap(), contents[..4 * page]);
     assert!(map.is_current().unwrap());
     private.remap().unwrap();
-    assert_eq!(
-        private.bytes().to_vec().unwrap(),
-        contents[..4 * page],
-        "without the edits"
-    );
+    assert_eq!(private.bytes().to_vec().unwrap(), contents[..4 * page], "without the edits");
 }
 
 #[test]
 fn remap_keeps_to_the_length_that_was_asked_for() {
     let dir = TempDir::new();
     let path = dir.file("a", pattern(20_000));
-    let mut map = MapOptions::new()
-        .offset(5000)
-        .len(10_000)
-        .open(&path)
-        .unwrap();
+    let mut map = MapOptions::new().offset(5000).len(10_000).open(&path).unwrap();
     for (file_len, expected) in [(12_000, 7000), (3000, 0), (30_000, 10_000)] {
         if !truncate(&path, file_len) {
             return;
@@ -262,12 +215,7 @@ fn a_mapping_follows_a_file_that_grows() {
     let dir = TempDir::new();
     let path = dir.file("a", "0123");
     let mut map = Mapping::open(&path).unwrap();
-    File::options()
-        .append(true)
-        .open(&path)
-        .unwrap()
-        .write_all(b"4567")
-        .unwrap();
+    File::options().append(true).open(&path).unwrap().write_all(b"4567").unwrap();
     assert!(!map.is_current().unwrap());
     assert_eq!(map.len(), 4);
     map.remap().unwrap();
@@ -278,10 +226,7 @@ fn a_mapping_follows_a_file_that_grows() {
 fn the_growth_of_another_shows_inside_the_reservation() {
     let dir = TempDir::new();
     let path = dir.join("a");
-    let one = MapOptions::new()
-        .reserve(1 << 20)
-        .create_new(&path, 100)
-        .unwrap();
+    let one = MapOptions::new().reserve(1 << 20).create_new(&path, 100).unwrap();
     let two = MapOptions::new().reserve(1 << 20).open_mut(&path).unwrap();
     one.grow(500_000).unwrap();
     one.bytes().set(499_999, 1).unwrap();

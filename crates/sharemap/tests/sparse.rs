@@ -50,10 +50,7 @@ fn space_is_set_aside_unless_sparse() {
 fn growth_sets_space_aside_too() {
     let dir = TempDir::new();
     let path = dir.join("a");
-    let map = MapOptions::new()
-        .reserve(8 * MIB)
-        .create_new(&path, 10)
-        .unwrap();
+    let map = MapOptions::new().reserve(8 * MIB).create_new(&path, 10).unwrap();
     map.grow(4 * MIB).unwrap();
     if let Some(stored) = stored(&path) {
         assert!(stored >= 4 * MIB as u64, "{stored}");
@@ -79,20 +76,14 @@ fn a_hole_reads_as_zeros_and_frees_its_storage() {
     }
     let map = MappingMut::open(&path).unwrap();
     map.punch_hole(5..5).unwrap();
-    assert_eq!(
-        map.punch_hole(..5 * MIB).unwrap_err().kind(),
-        ErrorKind::OutOfBounds
-    );
+    assert_eq!(map.punch_hole(..5 * MIB).unwrap_err().kind(), ErrorKind::OutOfBounds);
 }
 
 #[test]
 fn extents_say_where_the_data_is() {
     let dir = TempDir::new();
     let path = dir.join("a");
-    let map = MapOptions::new()
-        .sparse()
-        .create_new(&path, 64 * MIB as u64)
-        .unwrap();
+    let map = MapOptions::new().sparse().create_new(&path, 64 * MIB as u64).unwrap();
     map.bytes().set(20 * MIB, 1).unwrap();
     map.bytes().set(50 * MIB + 5, 1).unwrap();
     map.flush().unwrap();
@@ -100,20 +91,10 @@ fn extents_say_where_the_data_is() {
         return;
     };
     for byte in [20 * MIB as u64, 50 * MIB as u64 + 5] {
-        assert!(
-            extents.iter().any(|range| range.contains(&byte)),
-            "{byte} in {extents:?}"
-        );
+        assert!(extents.iter().any(|range| range.contains(&byte)), "{byte} in {extents:?}");
     }
-    assert!(
-        extents.windows(2).all(|pair| pair[0].end < pair[1].start),
-        "{extents:?}"
-    );
-    let part = MapOptions::new()
-        .offset(50 * MIB as u64 + 2)
-        .len(100)
-        .open(&path)
-        .unwrap();
+    assert!(extents.windows(2).all(|pair| pair[0].end < pair[1].start), "{extents:?}");
+    let part = MapOptions::new().offset(50 * MIB as u64 + 2).len(100).open(&path).unwrap();
     let extents = part.data_extents().unwrap();
     assert_eq!(extents, [50 * MIB as u64 + 2..50 * MIB as u64 + 102]);
 }
@@ -143,12 +124,7 @@ fn a_window_over_several_gibibytes() {
         common::skip!("no file of this size here: {error}");
     }
     drop(file);
-    let last = MapOptions::new()
-        .offset(LEN - 8)
-        .len(8)
-        .sparse()
-        .open_mut(&path)
-        .unwrap();
+    let last = MapOptions::new().offset(LEN - 8).len(8).sparse().open_mut(&path).unwrap();
     last.view::<u64>().unwrap().set(0, 0x1234_5678).unwrap();
     let mut window = SlidingWindow::open(&path, 16 * MIB).unwrap();
     assert_eq!(window.len(), LEN);
@@ -156,8 +132,5 @@ fn a_window_over_several_gibibytes() {
         assert_eq!(window.view::<u64>(offset, 1).unwrap().get(0).unwrap(), 0);
         assert!(window.mapped() <= 17 * MIB);
     }
-    assert_eq!(
-        window.view::<u64>(LEN - 8, 1).unwrap().get(0).unwrap(),
-        0x1234_5678
-    );
+    assert_eq!(window.view::<u64>(LEN - 8, 1).unwrap().get(0).unwrap(), 0x1234_5678);
 }

@@ -59,10 +59,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     output.bytes(base64.finish().as_bytes())?;
     output.bytes(b"\"")?;
     let error = result.as_ref().err().map(Failure::details);
-    output.end(&Tail {
-        length: copied,
-        error,
-    })?;
+    output.end(&Tail { length: copied, error })?;
     result.map_err(|failure| {
         crate::failure::complain(failure);
         Failure::Reported
@@ -80,9 +77,7 @@ fn copy(
     let failed = |error| Failure::file("read", &args.file, error);
     let mut progress = Progress::beside_data("reading", range.len() as u64);
     let mut reader = map.reader();
-    reader
-        .seek(SeekFrom::Start(range.start as u64))
-        .map_err(failed)?;
+    reader.seek(SeekFrom::Start(range.start as u64)).map_err(failed)?;
     let mut left = range.len();
     while left > 0 {
         let piece = reader.fill_buf().map_err(failed)?;
@@ -127,15 +122,9 @@ impl Base64 {
 /// Four characters for one to three bytes.
 fn group(bytes: &[u8]) -> [char; 4] {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let bits = (0..3).fold(0, |bits, i| {
-        bits << 8 | u32::from(*bytes.get(i).unwrap_or(&0))
-    });
+    let bits = (0..3).fold(0, |bits, i| bits << 8 | u32::from(*bytes.get(i).unwrap_or(&0)));
     std::array::from_fn(|i| {
-        if i > bytes.len() {
-            '='
-        } else {
-            char::from(DIGITS[(bits >> (18 - 6 * i) & 63) as usize])
-        }
+        if i > bytes.len() { '=' } else { char::from(DIGITS[(bits >> (18 - 6 * i) & 63) as usize]) }
     })
 }
 

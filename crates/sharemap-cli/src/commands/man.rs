@@ -37,9 +37,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
             output.bytes(&page)
         };
     };
-    let shown = command
-        .get_subcommands()
-        .filter(|command| !command.is_hide_set());
+    let shown = command.get_subcommands().filter(|command| !command.is_hide_set());
     let mut pages = vec![("sharemap.1".to_owned(), command.clone())];
     pages.extend(shown.map(|shown| (format!("sharemap-{}.1", shown.get_name()), shown.clone())));
     let mut written = Vec::new();

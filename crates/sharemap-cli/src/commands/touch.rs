@@ -68,13 +68,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     if output.json() {
         return output.object(&touched);
     }
-    let Touched {
-        path,
-        length,
-        pages,
-        seconds,
-        ..
-    } = &touched;
+    let Touched { path, length, pages, seconds, .. } = &touched;
     output.line(format!(
         "{path}: {} ({}) in {seconds:.3} s; {}",
         units::count(*pages, "page"),

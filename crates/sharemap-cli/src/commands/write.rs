@@ -58,9 +58,8 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         if length == 0 {
             break;
         }
-        let next = end
-            .checked_add(length)
-            .ok_or_else(|| does_not_fit(args, map.len(), end - start))?;
+        let next =
+            end.checked_add(length).ok_or_else(|| does_not_fit(args, map.len(), end - start))?;
         if next > map.len() {
             if !args.grow {
                 return Err(does_not_fit(args, before, end - start));

@@ -50,13 +50,8 @@ fn huge_pages_in(smaps: &str, address: usize) -> Option<HugePageUse> {
         let end = usize::from_str_radix(end, 16).ok()?;
         Some((start..end).contains(&address))
     };
-    let from = smaps
-        .lines()
-        .position(|line| contains(line) == Some(true))?;
-    let mut entry = smaps
-        .lines()
-        .skip(from + 1)
-        .take_while(|line| contains(line).is_none());
+    let from = smaps.lines().position(|line| contains(line) == Some(true))?;
+    let mut entry = smaps.lines().skip(from + 1).take_while(|line| contains(line).is_none());
     let mut found = HugePageUse::default();
     entry.try_for_each(|line| {
         let (name, _) = line.split_once(':')?;
@@ -75,11 +70,7 @@ fn huge_pages_in(smaps: &str, address: usize) -> Option<HugePageUse> {
 /// The value of the line that begins with `name`, in bytes.
 fn kilobytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    let number = line
-        .trim_start_matches(':')
-        .trim()
-        .strip_suffix("kB")?
-        .trim();
+    let number = line.trim_start_matches(':').trim().strip_suffix("kB")?.trim();
     number.parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
 }
 
@@ -117,23 +108,9 @@ THPeligible:           0
         let found = huge_pages_in(smaps, 0x5f_ffff);
         let page_size = 4096;
         let mapped = 2 << 20;
-        assert_eq!(
-            found,
-            Some(HugePageUse {
-                page_size,
-                mapped,
-                eligible: true
-            })
-        );
+        assert_eq!(found, Some(HugePageUse { page_size, mapped, eligible: true }));
         let found = huge_pages_in(smaps, 0x70_0000);
-        assert_eq!(
-            found,
-            Some(HugePageUse {
-                page_size,
-                mapped: 0,
-                eligible: false
-            })
-        );
+        assert_eq!(found, Some(HugePageUse { page_size, mapped: 0, eligible: false }));
         assert_eq!(huge_pages_in(smaps, 0x60_0000), None);
     }
 }

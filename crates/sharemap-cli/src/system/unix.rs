@@ -48,9 +48,7 @@ pub(super) fn free_space(dir: &Path) -> Option<u64> {
 }
 
 pub(super) fn allocated(path: &Path) -> Option<u64> {
-    fs::metadata(path)
-        .ok()
-        .map(|metadata| metadata.blocks() * 512)
+    fs::metadata(path).ok().map(|metadata| metadata.blocks() * 512)
 }
 
 pub(super) fn death(status: ExitStatus) -> Death {
@@ -64,23 +62,13 @@ pub(super) fn death(status: ExitStatus) -> Death {
 pub(super) fn read_raw(path: &Path, ready: impl FnOnce()) -> io::Result<u64> {
     let file = File::open(path)?;
     let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
-    let no_core = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: a plain number goes in. If it fails, the system may keep a core file: no harm.
     unsafe { libc::setrlimit(libc::RLIMIT_CORE, &no_core) };
     // SAFETY: a new mapping at an address of the system's choice.
     let base = unsafe {
         let null = std::ptr::null_mut();
-        libc::mmap(
-            null,
-            len,
-            libc::PROT_READ,
-            libc::MAP_SHARED,
-            file.as_raw_fd(),
-            0,
-        )
+        libc::mmap(null, len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0)
     };
     if base == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());

@@ -17,10 +17,7 @@ use windows_sys::Win32::System::Threading::GetCurrentProcess;
 
 pub(super) fn usage() -> Usage {
     let size = size_of::<PROCESS_MEMORY_COUNTERS>() as u32;
-    let mut raw = PROCESS_MEMORY_COUNTERS {
-        cb: size,
-        ..Default::default()
-    };
+    let mut raw = PROCESS_MEMORY_COUNTERS { cb: size, ..Default::default() };
     // SAFETY: `raw` has the size given.
     if unsafe { K32GetProcessMemoryInfo(GetCurrentProcess(), &mut raw, size) } == 0 {
         return Usage::default();

@@ -12,21 +12,14 @@ fn prints_the_file() {
     assert_eq!(run!("cat", &path).with_code(0).stdout, contents);
     let ran = run!("cat", &path, "--offset", "0x1003", "--length", "64KiB").with_code(0);
     assert_eq!(ran.stdout, &contents[0x1003..0x1003 + 65536]);
-    assert!(
-        run!("cat", &path, "--offset", "300000")
-            .with_code(0)
-            .stdout
-            .is_empty()
-    );
+    assert!(run!("cat", &path, "--offset", "300000").with_code(0).stdout.is_empty());
 }
 
 #[test]
 fn json_is_base64() {
     let files = Files::new();
     let path = files.file("hello.txt", b"Hello, mapped world!");
-    let json = run!("cat", &path, "--json", "--offset", "7")
-        .with_code(0)
-        .json();
+    let json = run!("cat", &path, "--json", "--offset", "7").with_code(0).json();
     assert_eq!(json["offset"], 7);
     assert_eq!(json["length"], 13);
     assert_eq!(json["encoding"], "base64");
@@ -47,25 +40,14 @@ fn a_file_cut_off_is_an_error_with_the_offset() {
         let contents = varied(8 << 20);
         let path = files.file("cut.bin", &contents);
         let option = if json { "--json" } else { "--offset=0" };
-        let mut child = command(&["cat".as_ref(), path.as_ref(), option.as_ref()])
-            .spawn()
-            .unwrap();
+        let mut child = command(&["cat".as_ref(), path.as_ref(), option.as_ref()]).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let mut printed = vec![0];
         stdout.read_exact(&mut printed).unwrap();
-        OpenOptions::new()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_len(KEPT as u64)
-            .unwrap();
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(KEPT as u64).unwrap();
         stdout.read_to_end(&mut printed).unwrap();
         let mut ran = crate::run::Ran::from(child.wait_with_output().unwrap()).with_code(1);
-        assert!(
-            ran.stderr.contains(&format!("offset {KEPT}")),
-            "{}",
-            ran.stderr
-        );
+        assert!(ran.stderr.contains(&format!("offset {KEPT}")), "{}", ran.stderr);
         ran.stdout = printed;
         if json {
             let value = ran.json();
@@ -74,10 +56,7 @@ fn a_file_cut_off_is_an_error_with_the_offset() {
             assert_eq!(value["error"]["offset"], KEPT);
         } else {
             assert_eq!(ran.stdout.len(), KEPT);
-            assert!(
-                ran.stdout == contents[..KEPT],
-                "bytes before the end are as they were"
-            );
+            assert!(ran.stdout == contents[..KEPT], "bytes before the end are as they were");
         }
     }
 }

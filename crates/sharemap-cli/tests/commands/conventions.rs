@@ -4,15 +4,8 @@ use crate::run::{Files, command};
 use std::process::Stdio;
 
 /// Commands that take one file, with what else they need.
-const ON_FILES: &[&[&str]] = &[
-    &["stat"],
-    &["map"],
-    &["cat"],
-    &["hex"],
-    &["write", "--at", "0"],
-    &["touch"],
-    &["evict"],
-];
+const ON_FILES: &[&[&str]] =
+    &[&["stat"], &["map"], &["cat"], &["hex"], &["write", "--at", "0"], &["touch"], &["evict"]];
 
 #[test]
 fn missing_files_are_code_3() {
@@ -88,15 +81,7 @@ fn ranges_beyond_the_end_are_code_1() {
         let ran = run!(name, &path, "--offset", "6").with_code(1);
         assert!(ran.stderr.contains("5 bytes"), "{ran:?}");
         run!(name, &path, "--offset", "3", "--length", "3").with_code(1);
-        run!(
-            name,
-            &path,
-            "--offset",
-            "3",
-            "--length",
-            "18446744073709551615"
-        )
-        .with_code(1);
+        run!(name, &path, "--offset", "3", "--length", "18446744073709551615").with_code(1);
         run!(name, &path, "--offset", "3", "--length", "2").with_code(0);
     }
 }
@@ -119,56 +104,32 @@ fn colours_only_where_wanted() {
     let files = Files::new();
     let path = files.file("plain.bin", &[1; 10_000]);
     let escape = |ran: &crate::run::Ran| ran.stdout.contains(&0x1b);
-    assert!(
-        !escape(&run!("stat", &path).with_code(0)),
-        "a pipe gets no colours"
-    );
-    assert!(escape(
-        &run!("stat", &path, "--color", "always").with_code(0)
-    ));
+    assert!(!escape(&run!("stat", &path).with_code(0)), "a pipe gets no colours");
+    assert!(escape(&run!("stat", &path, "--color", "always").with_code(0)));
     let no_color = |args: &[&std::ffi::OsStr]| {
-        let output = command(args)
-            .env("NO_COLOR", "1")
-            .env("CLICOLOR_FORCE", "1")
-            .output();
+        let output = command(args).env("NO_COLOR", "1").env("CLICOLOR_FORCE", "1").output();
         crate::run::Ran::from(output.unwrap())
     };
-    assert!(
-        !escape(&no_color(&["stat".as_ref(), path.as_ref()])),
-        "NO_COLOR is respected"
-    );
+    assert!(!escape(&no_color(&["stat".as_ref(), path.as_ref()])), "NO_COLOR is respected");
 }
 
 #[test]
 fn help_and_version() {
     let ran = run!("--help").with_code(0);
-    for name in [
-        "tour", "stat", "map", "cat", "hex", "write", "touch", "evict",
-    ] {
+    for name in ["tour", "stat", "map", "cat", "hex", "write", "touch", "evict"] {
         assert!(ran.text().contains(name), "{name} is not in the help");
         run!(name, "--help").with_code(0);
     }
-    assert!(
-        !ran.text().contains("tour-peer"),
-        "the second process is nobody's command"
-    );
+    assert!(!ran.text().contains("tour-peer"), "the second process is nobody's command");
     assert!(ran.text().contains("Exit codes"));
-    assert!(
-        run!("--version")
-            .with_code(0)
-            .text()
-            .starts_with("sharemap ")
-    );
+    assert!(run!("--version").with_code(0).text().starts_with("sharemap "));
 }
 
 #[test]
 fn completions_and_manual_pages() {
     let ran = run!("completions", "bash").with_code(0);
     assert!(ran.text().contains("evict"));
-    assert_eq!(
-        run!("completions", "zsh", "--json").with_code(0).json()["shell"],
-        "zsh"
-    );
+    assert_eq!(run!("completions", "zsh", "--json").with_code(0).json()["shell"], "zsh");
     assert!(run!("man").with_code(0).text().contains(".TH sharemap"));
     let files = Files::new();
     let ran = run!("man", "--dir", files.dir()).with_code(0);
@@ -180,12 +141,7 @@ fn completions_and_manual_pages() {
 fn closed_pipes_end_it_quietly() {
     let files = Files::new();
     let path = files.file("long.bin", &crate::run::varied(4 << 20));
-    for words in [
-        ["cat", "--offset=0"],
-        ["hex", "--all"],
-        ["cat", "--json"],
-        ["hex", "--json"],
-    ] {
+    for words in [["cat", "--offset=0"], ["hex", "--all"], ["cat", "--json"], ["hex", "--json"]] {
         let mut child = command(&[words[0].as_ref(), path.as_ref(), words[1].as_ref()])
             .stdout(Stdio::piped())
             .spawn()

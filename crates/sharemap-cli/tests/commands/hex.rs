@@ -22,10 +22,7 @@ fn bytes_with_their_characters() {
 fn numbers_of_a_type() {
     let files = Files::new();
     let numbers = [1.5f32, -2.0, 1e30, 0.1, 7.0];
-    let little: Vec<u8> = numbers
-        .iter()
-        .flat_map(|number| number.to_le_bytes())
-        .collect();
+    let little: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
     let path = files.file("floats.bin", &little);
     let ran = run!("hex", &path, "--type", "f32", "--columns", "2").with_code(0);
     let expected = "\
@@ -36,14 +33,9 @@ fn numbers_of_a_type() {
 ";
     assert_eq!(ran.text(), expected);
 
-    let big: Vec<u8> = [1i64, -2]
-        .iter()
-        .flat_map(|number| number.to_be_bytes())
-        .collect();
+    let big: Vec<u8> = [1i64, -2].iter().flat_map(|number| number.to_be_bytes()).collect();
     let path = files.file("big.bin", &big);
-    let json = run!("hex", &path, "-t", "i64", "-e", "be", "--json")
-        .with_code(0)
-        .json();
+    let json = run!("hex", &path, "-t", "i64", "-e", "be", "--json").with_code(0).json();
     assert_eq!(json["type"], "i64");
     assert_eq!(json["endian"], "be");
     assert_eq!(json["rows"], json!([{"offset": 0, "values": [1, -2]}]));
@@ -66,9 +58,7 @@ fn every_type_reads_its_own() {
         ("f32", json!(["NaN", "NaN"])),
         ("f64", json!(["NaN"])),
     ] {
-        let json = run!("hex", &path, "--type", name, "--json")
-            .with_code(0)
-            .json();
+        let json = run!("hex", &path, "--type", name, "--json").with_code(0).json();
         assert_eq!(json["rows"][0]["values"], value, "{name}");
     }
 }
@@ -78,10 +68,7 @@ fn ranges_and_what_is_left_over() {
     let files = Files::new();
     let path = files.file("range.bin", &varied(100));
     let args = ["--offset", "1", "--length", "6", "--type", "u32"];
-    let ran = run!(
-        "hex", &path, args[0], args[1], args[2], args[3], args[4], args[5]
-    )
-    .with_code(0);
+    let ran = run!("hex", &path, args[0], args[1], args[2], args[3], args[4], args[5]).with_code(0);
     let first = u32::from_le_bytes(varied(100)[1..5].try_into().unwrap());
     let expected = format!("00000001  {first:>10}  2 bytes left over: 23 2a\n00000007\n");
     assert_eq!(ran.text(), expected);
@@ -112,18 +99,11 @@ fn what_cannot_be_read_is_a_hole() {
         let contents = varied(SIZE);
         let path = files.file("cut.bin", &contents);
         let option = if json { "--json" } else { "--all" };
-        let mut child = command(&["hex".as_ref(), path.as_ref(), option.as_ref()])
-            .spawn()
-            .unwrap();
+        let mut child = command(&["hex".as_ref(), path.as_ref(), option.as_ref()]).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let mut printed = vec![0];
         stdout.read_exact(&mut printed).unwrap();
-        OpenOptions::new()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_len(KEPT as u64)
-            .unwrap();
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(KEPT as u64).unwrap();
         stdout.read_to_end(&mut printed).unwrap();
         let mut ran = crate::run::Ran::from(child.wait_with_output().unwrap()).with_code(1);
         assert!(ran.stderr.contains("1 hole"), "{}", ran.stderr);
@@ -136,23 +116,14 @@ fn what_cannot_be_read_is_a_hole() {
             assert_eq!(hole["length"], SIZE - KEPT);
             assert!(!hole["reason"].as_str().unwrap().is_empty());
             let rows = value["rows"].as_array().unwrap();
-            let values = rows
-                .iter()
-                .filter_map(|row| row["values"].as_array())
-                .flatten();
+            let values = rows.iter().filter_map(|row| row["values"].as_array()).flatten();
             let bytes: Vec<u8> = values.map(|value| value.as_u64().unwrap() as u8).collect();
-            assert!(
-                bytes == contents[..KEPT],
-                "bytes before the hole are as they were"
-            );
+            assert!(bytes == contents[..KEPT], "bytes before the hole are as they were");
         } else {
             let lines: Vec<_> = ran.text().lines().collect();
             assert_eq!(lines.len(), KEPT / 16 + 1 + 2);
             let hole = lines[lines.len() - 2];
-            assert!(
-                hole.starts_with(&format!("{KEPT:08x}  hole of 2.00 MiB: ")),
-                "{hole}"
-            );
+            assert!(hole.starts_with(&format!("{KEPT:08x}  hole of 2.00 MiB: ")), "{hole}");
             assert_eq!(lines[lines.len() - 1], format!("{SIZE:08x}"));
         }
     }

@@ -12,10 +12,7 @@ fn runs_cover_the_file() {
         assert_eq!(run["first_page"], next);
         next += run["pages"].as_u64().unwrap();
         let state = run["state"].as_str().unwrap();
-        assert!(
-            ["resident", "absent", "unknown"].contains(&state),
-            "{state}"
-        );
+        assert!(["resident", "absent", "unknown"].contains(&state), "{state}");
     }
     assert_eq!(json["pages"], next);
     assert!(json["picture"].is_null());
@@ -28,11 +25,7 @@ fn a_bar_of_blocks() {
     let ran = run!("map", &path).with_code(0);
     assert!(ran.text().contains("one block is"), "{}", ran.text());
     if cfg!(target_os = "linux") {
-        assert!(
-            ran.text().contains("████"),
-            "it has just been written: {}",
-            ran.text()
-        );
+        assert!(ran.text().contains("████"), "it has just been written: {}", ran.text());
         assert!(ran.text().contains("100.0 %"), "{}", ran.text());
     }
 }

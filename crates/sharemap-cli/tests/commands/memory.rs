@@ -28,10 +28,9 @@ fn evicted_files_keep_their_bytes() {
         return;
     }
     let json = ran.with_code(0).json();
-    if let (Some(before), Some(after)) = (
-        json["resident_before"].as_u64(),
-        json["resident_after"].as_u64(),
-    ) {
+    if let (Some(before), Some(after)) =
+        (json["resident_before"].as_u64(), json["resident_after"].as_u64())
+    {
         assert!(after <= before, "{json}");
     }
     assert!(run!("cat", &path).with_code(0).stdout == contents);

@@ -61,25 +61,16 @@ pub fn command(args: &[&OsStr]) -> Command {
 }
 
 pub fn run(args: &[&OsStr]) -> Ran {
-    command(args)
-        .output()
-        .expect("the program should start")
-        .into()
+    command(args).output().expect("the program should start").into()
 }
 
 pub fn run_with_input(args: &[&OsStr], input: &[u8]) -> Ran {
-    let mut child = command(args)
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("the program should start");
+    let mut child = command(args).stdin(Stdio::piped()).spawn().expect("the program should start");
     let mut stdin = child.stdin.take().expect("a pipe");
     // A program that refuses its input closes the pipe early.
     let _ = stdin.write_all(input);
     drop(stdin);
-    child
-        .wait_with_output()
-        .expect("the program should end")
-        .into()
+    child.wait_with_output().expect("the program should end").into()
 }
 
 /// Runs the program with these arguments, which may be strings and paths.

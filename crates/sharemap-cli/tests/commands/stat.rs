@@ -14,10 +14,7 @@ fn tells_size_and_pages() {
     let number = |name: &str| stat[name].as_u64().unwrap();
     let pages = 1_000_003u64.div_ceil(number("page_size"));
     assert_eq!(number("pages"), pages);
-    assert_eq!(
-        number("resident") + number("absent") + number("unknown"),
-        pages
-    );
+    assert_eq!(number("resident") + number("absent") + number("unknown"), pages);
     if cfg!(target_os = "linux") {
         // It has just been written, by this user.
         assert_eq!(number("resident"), pages, "{stat}");
@@ -32,14 +29,9 @@ fn text_has_what_matters() {
     let small = files.file("small.bin", b"small");
     let empty = files.file("empty.bin", b"");
     let ran = run!("stat", &small, &empty).with_code(0);
-    for word in [
-        "small.bin",
-        "5 bytes",
-        "1 page",
-        "read() is faster",
-        "empty.bin",
-        "nothing to map",
-    ] {
+    for word in
+        ["small.bin", "5 bytes", "1 page", "read() is faster", "empty.bin", "nothing to map"]
+    {
         assert!(ran.text().contains(word), "{word}: {}", ran.text());
     }
 }
@@ -48,12 +40,7 @@ fn text_has_what_matters() {
 fn holes_are_told_from_data() {
     let files = Files::new();
     let path = files.file("holes.bin", &[1; 65536]);
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .set_len(64 << 20)
-        .unwrap();
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(64 << 20).unwrap();
     let json = run!("stat", &path, "--json").with_code(0).json();
     let stat = &json["files"][0];
     match stat["data"]["bytes"].as_u64() {

@@ -6,12 +6,7 @@ use crate::run::{Files, run_with_input, varied};
 fn writes_at_an_offset_and_flushes() {
     let files = Files::new();
     let path = files.file("data.bin", &[b'.'; 20]);
-    let args = [
-        "write".as_ref(),
-        path.as_ref(),
-        "--at".as_ref(),
-        "5".as_ref(),
-    ];
+    let args = ["write".as_ref(), path.as_ref(), "--at".as_ref(), "5".as_ref()];
     let ran = run_with_input(&args, b"hello").with_code(0);
     assert!(ran.text().contains("wrote 5 bytes at offset 5"), "{ran:?}");
     assert!(ran.text().contains("flushed to the disk"), "{ran:?}");
@@ -22,12 +17,7 @@ fn writes_at_an_offset_and_flushes() {
 fn says_when_it_does_not_flush() {
     let files = Files::new();
     let path = files.file("data.bin", &[b'.'; 4]);
-    let args = [
-        "write".as_ref(),
-        path.as_ref(),
-        "--at=0".as_ref(),
-        "--no-flush".as_ref(),
-    ];
+    let args = ["write".as_ref(), path.as_ref(), "--at=0".as_ref(), "--no-flush".as_ref()];
     let ran = run_with_input(&args, b"ab").with_code(0);
     assert!(ran.text().contains("not flushed"), "{ran:?}");
     assert_eq!(std::fs::read(&path).unwrap(), b"ab..");
@@ -42,17 +32,8 @@ fn says_when_it_does_not_flush() {
 fn beyond_the_end_nothing_is_written() {
     let files = Files::new();
     let path = files.file("data.bin", &[b'.'; 10]);
-    for (at, input) in [
-        ("8", &b"abc"[..]),
-        ("11", b"a"),
-        ("18446744073709551615", b"a"),
-    ] {
-        let args = [
-            "write".as_ref(),
-            path.as_ref(),
-            "--at".as_ref(),
-            at.as_ref(),
-        ];
+    for (at, input) in [("8", &b"abc"[..]), ("11", b"a"), ("18446744073709551615", b"a")] {
+        let args = ["write".as_ref(), path.as_ref(), "--at".as_ref(), at.as_ref()];
         let ran = run_with_input(&args, input).with_code(1);
         assert!(ran.stderr.contains("10 bytes"), "{ran:?}");
         assert!(ran.stderr.contains("nothing was written"), "{ran:?}");
@@ -81,12 +62,7 @@ fn growth_that_is_too_much_changes_nothing() {
     let files = Files::new();
     let path = files.file("data.bin", b"begin");
     // A pebibyte: more than the disk, or the address space, has.
-    let args = [
-        "write".as_ref(),
-        path.as_ref(),
-        "--at=1024TiB".as_ref(),
-        "--grow".as_ref(),
-    ];
+    let args = ["write".as_ref(), path.as_ref(), "--at=1024TiB".as_ref(), "--grow".as_ref()];
     let ran = run_with_input(&args, b"end").with_code(1);
     assert!(ran.stderr.contains("data.bin"), "{ran:?}");
     assert_eq!(std::fs::read(&path).unwrap(), b"begin");

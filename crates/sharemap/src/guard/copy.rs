@@ -35,11 +35,7 @@ pub(crate) unsafe fn copy_out(
         }
         let mut fault = 0;
         out_short(from, to, len, &mut fault);
-        if fault == 0 {
-            len
-        } else {
-            out_exact(from, to, len)
-        }
+        if fault == 0 { len } else { out_exact(from, to, len) }
     }
 }
 
@@ -65,11 +61,7 @@ pub(crate) unsafe fn copy_in(
         }
         let mut fault = 0;
         in_short(to, from, len, &mut fault);
-        if fault == 0 {
-            len
-        } else {
-            in_exact(to, from, len)
-        }
+        if fault == 0 { len } else { in_exact(to, from, len) }
     }
 }
 
@@ -92,11 +84,7 @@ unsafe fn out_by_other_means(from: *const u8, to: *mut u8, len: usize) -> usize 
         if !is_ready(len) && !look(len) {
             return fault::copy_from_foreign(from, to, len);
         }
-        if arch::copy_out(from, to, len) {
-            len
-        } else {
-            out_exact(from, to, len)
-        }
+        if arch::copy_out(from, to, len) { len } else { out_exact(from, to, len) }
     }
 }
 
@@ -119,11 +107,7 @@ unsafe fn in_by_other_means(to: *mut u8, from: *const u8, len: usize) -> usize {
         if !is_ready(len) && !look(len) {
             return fault::copy_to_foreign(to, from, len);
         }
-        if arch::copy_in(to, from, len) {
-            len
-        } else {
-            in_exact(to, from, len)
-        }
+        if arch::copy_in(to, from, len) { len } else { in_exact(to, from, len) }
     }
 }
 
@@ -172,30 +156,21 @@ unsafe fn out_short(from: *const u8, to: *mut u8, len: usize, fault: &mut usize)
             arch::give_narrow(to, first);
             arch::give_narrow(to.add(len - 16), last);
         } else if len >= 8 {
-            let (a, b) = (
-                arch::load_64(from, fault),
-                arch::load_64(from.add(len - 8), fault),
-            );
+            let (a, b) = (arch::load_64(from, fault), arch::load_64(from.add(len - 8), fault));
             if *fault != 0 {
                 return;
             }
             to.cast::<u64>().write_unaligned(a);
             to.add(len - 8).cast::<u64>().write_unaligned(b);
         } else if len >= 4 {
-            let (a, b) = (
-                arch::load_32(from, fault),
-                arch::load_32(from.add(len - 4), fault),
-            );
+            let (a, b) = (arch::load_32(from, fault), arch::load_32(from.add(len - 4), fault));
             if *fault != 0 {
                 return;
             }
             to.cast::<u32>().write_unaligned(a);
             to.add(len - 4).cast::<u32>().write_unaligned(b);
         } else if len >= 2 {
-            let (a, b) = (
-                arch::load_16(from, fault),
-                arch::load_16(from.add(len - 2), fault),
-            );
+            let (a, b) = (arch::load_16(from, fault), arch::load_16(from.add(len - 2), fault));
             if *fault != 0 {
                 return;
             }

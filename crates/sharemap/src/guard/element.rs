@@ -83,27 +83,15 @@ pub(crate) unsafe fn store<T: Element>(to: *mut u8, value: &T, fault: &mut usize
             done += 16;
         }
         if len - done >= 8 {
-            arch::store_64(
-                to.add(done),
-                from.add(done).cast::<u64>().read_unaligned(),
-                fault,
-            );
+            arch::store_64(to.add(done), from.add(done).cast::<u64>().read_unaligned(), fault);
             done += 8;
         }
         if len - done >= 4 {
-            arch::store_32(
-                to.add(done),
-                from.add(done).cast::<u32>().read_unaligned(),
-                fault,
-            );
+            arch::store_32(to.add(done), from.add(done).cast::<u32>().read_unaligned(), fault);
             done += 4;
         }
         if len - done >= 2 {
-            arch::store_16(
-                to.add(done),
-                from.add(done).cast::<u16>().read_unaligned(),
-                fault,
-            );
+            arch::store_16(to.add(done), from.add(done).cast::<u16>().read_unaligned(), fault);
             done += 2;
         }
         if len - done >= 1 {

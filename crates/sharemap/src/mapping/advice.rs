@@ -14,10 +14,8 @@ impl Region {
     /// What describes the mapping (`Random`, `Sequential`, `HugePage`, …) holds for what is
     /// reserved for growth too.
     pub fn advise(&self, advice: Advice) -> Result<()> {
-        let asks_for_work = matches!(
-            advice,
-            Advice::WillNeed | Advice::Cold | Advice::PageOut | Advice::Collapse
-        );
+        let asks_for_work =
+            matches!(advice, Advice::WillNeed | Advice::Cold | Advice::PageOut | Advice::Collapse);
         if asks_for_work {
             return self.advise_range(.., advice);
         }

@@ -55,19 +55,12 @@ impl Contents {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let named = |error: Error| error.with_path(Some(path));
-        let request = OpenRequest {
-            write: false,
-            create: Create::Never,
-            exclusive: false,
-        };
+        let request = OpenRequest { write: false, create: Create::Never, exclusive: false };
         let file = sys::file::open(path, request).map_err(named)?;
         let status = sys::file::status(&file).map_err(named)?;
         let held = if status.kind == FileKind::Regular && status.len <= READ_UP_TO {
             let bytes = read(&file, status.len as usize).map_err(named)?;
-            Held::Read(Buffer {
-                bytes,
-                path: path.into(),
-            })
+            Held::Read(Buffer { bytes, path: path.into() })
         } else {
             let plan = MapOptions::new().plan(Access::Read);
             let len = plan.len_in(status).map_err(named)?;

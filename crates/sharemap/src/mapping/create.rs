@@ -10,11 +10,7 @@ use crate::sys::{self, Access, Create, FileKind, OpenRequest};
 
 /// Gives a file a length, with storage behind every byte unless it is to be sparse.
 pub(super) fn make_room(file: &File, len: u64, sparse: bool) -> Result<()> {
-    if sparse {
-        sys::file::set_len(file, len)
-    } else {
-        sys::file::allocate(file, len)
-    }
+    if sparse { sys::file::set_len(file, len) } else { sys::file::allocate(file, len) }
 }
 
 /// What becomes of a file that exists.
@@ -36,9 +32,7 @@ impl MapOptions {
         let named = |error: Error| error.with_path(Some(path));
         self.check_len().map_err(named)?;
         if i64::try_from(len).is_err() {
-            return Err(named(
-                Error::new(ErrorKind::Overflow, "create").with_length(len),
-            ));
+            return Err(named(Error::new(ErrorKind::Overflow, "create").with_length(len)));
         }
         let plan = self.plan(Access::Write);
         match self.open_for(path, existing).map_err(named)? {
@@ -75,10 +69,7 @@ impl MapOptions {
             };
             return Err(named(Error::new(kind, "create")));
         }
-        let undo = Undo {
-            file: sys::file::duplicate(&file).map_err(named)?,
-            len: status.len,
-        };
+        let undo = Undo { file: sys::file::duplicate(&file).map_err(named)?, len: status.len };
         let result = self.resize_and_map(file, path, (status.len, len), existing, plan);
         result.inspect_err(|_| undo.restore())
     }
@@ -126,11 +117,7 @@ impl MapOptions {
     }
 
     fn open_request(&self, create: Create) -> OpenRequest {
-        OpenRequest {
-            write: true,
-            create,
-            exclusive: self.is_exclusive(),
-        }
+        OpenRequest { write: true, create, exclusive: self.is_exclusive() }
     }
 }
 

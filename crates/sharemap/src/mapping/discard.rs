@@ -1,9 +1,6 @@
 //! Giving pages back: private edits, anonymous memory, parts of a file.
 
-#![allow(
-    unsafe_code,
-    reason = "hands page addresses to the system and copies around them"
-)]
+#![allow(unsafe_code, reason = "hands page addresses to the system and copies around them")]
 
 use std::ops::{Range, RangeBounds};
 

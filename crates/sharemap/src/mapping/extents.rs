@@ -22,9 +22,7 @@ impl Region {
             return Ok(vec![mapped]);
         };
         let extents = sys::file::data_extents(file, mapped.end).map_err(|e| self.named(e))?;
-        let clipped = extents
-            .into_iter()
-            .map(|range| range.start.max(mapped.start)..range.end);
+        let clipped = extents.into_iter().map(|range| range.start.max(mapped.start)..range.end);
         Ok(clipped.filter(|range| !range.is_empty()).collect())
     }
 }

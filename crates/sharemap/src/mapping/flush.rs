@@ -40,9 +40,7 @@ impl FlushState {
     #[cold]
     fn remember(&self, error: Error) -> Error {
         let code = error.os_code().filter(|&code| code != 0).unwrap_or(-1);
-        let _ = self
-            .failure
-            .compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.failure.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
         error.with_kind(ErrorKind::FlushFailed)
     }
 }
@@ -55,9 +53,7 @@ impl Region {
         let Some(file) = self.file() else {
             return Ok(());
         };
-        self.flush_state
-            .check()
-            .map_err(|error| self.named(error))?;
+        self.flush_state.check().map_err(|error| self.named(error))?;
         // SAFETY: the pages are in this region's span; flushing changes nothing in them.
         let result = unsafe {
             match flush {

@@ -56,9 +56,7 @@ impl Mapping {
     /// All bytes.
     #[must_use]
     pub fn bytes(&self) -> View<'_, u8> {
-        self.region
-            .view()
-            .unwrap_or_else(|error| unreachable!("bytes fit anywhere: {error}"))
+        self.region.view().unwrap_or_else(|error| unreachable!("bytes fit anywhere: {error}"))
     }
 
     /// All of it as elements; its size and alignment must be right for them.

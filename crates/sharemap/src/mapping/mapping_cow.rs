@@ -53,9 +53,7 @@ impl MappingCow {
     /// All bytes.
     #[must_use]
     pub fn bytes(&self) -> ViewMut<'_, u8> {
-        self.region
-            .view_mut()
-            .unwrap_or_else(|error| unreachable!("bytes fit anywhere: {error}"))
+        self.region.view_mut().unwrap_or_else(|error| unreachable!("bytes fit anywhere: {error}"))
     }
 
     /// All of it as elements; its size and alignment must be right for them.

@@ -12,10 +12,7 @@ mod extents;
 mod flush;
 mod frozen;
 mod kinds;
-#[allow(
-    clippy::module_inception,
-    reason = "the noun that the layer is named after"
-)]
+#[allow(clippy::module_inception, reason = "the noun that the layer is named after")]
 mod mapping;
 mod mapping_cow;
 mod mapping_mut;

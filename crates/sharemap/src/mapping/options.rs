@@ -113,20 +113,17 @@ impl MapOptions {
 
     /// Opens a file and maps it read-only.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Mapping> {
-        self.open_region(path.as_ref(), Access::Read)
-            .map(Mapping::from_region)
+        self.open_region(path.as_ref(), Access::Read).map(Mapping::from_region)
     }
 
     /// Opens a file and maps it for reading and writing.
     pub fn open_mut(&self, path: impl AsRef<Path>) -> Result<MappingMut> {
-        self.open_region(path.as_ref(), Access::Write)
-            .map(MappingMut::from_region)
+        self.open_region(path.as_ref(), Access::Write).map(MappingMut::from_region)
     }
 
     /// Opens a file, which needs to be readable only, and maps it for edits that stay private.
     pub fn open_cow(&self, path: impl AsRef<Path>) -> Result<MappingCow> {
-        self.open_region(path.as_ref(), Access::CopyOnWrite)
-            .map(MappingCow::from_region)
+        self.open_region(path.as_ref(), Access::CopyOnWrite).map(MappingCow::from_region)
     }
 
     /// Makes a file of `len` zero bytes that must not exist yet, and maps it.
@@ -134,16 +131,14 @@ impl MapOptions {
     /// Space is set aside for all of it unless [`sparse`](Self::sparse): a full disk is an error
     /// here. After an error there is no file.
     pub fn create_new(&self, path: impl AsRef<Path>, len: u64) -> Result<MappingMut> {
-        self.create_region(path.as_ref(), len, Existing::Refused)
-            .map(MappingMut::from_region)
+        self.create_region(path.as_ref(), len, Existing::Refused).map(MappingMut::from_region)
     }
 
     /// Makes a file of `len` zero bytes, emptying the one that exists, and maps it.
     ///
     /// After an error an existing file is as long as it was, and a new one is gone.
     pub fn create(&self, path: impl AsRef<Path>, len: u64) -> Result<MappingMut> {
-        self.create_region(path.as_ref(), len, Existing::Emptied)
-            .map(MappingMut::from_region)
+        self.create_region(path.as_ref(), len, Existing::Emptied).map(MappingMut::from_region)
     }
 
     /// Maps the file if it exists, grown to `len` if it is shorter; else makes one of `len` zero
@@ -151,38 +146,32 @@ impl MapOptions {
     ///
     /// After an error an existing file is as long as it was, and a new one is gone.
     pub fn open_or_create(&self, path: impl AsRef<Path>, len: u64) -> Result<MappingMut> {
-        self.create_region(path.as_ref(), len, Existing::Kept)
-            .map(MappingMut::from_region)
+        self.create_region(path.as_ref(), len, Existing::Kept).map(MappingMut::from_region)
     }
 
     /// Maps what an open descriptor refers to, read-only. The descriptor may be closed at once.
     pub fn map(&self, file: impl AsDescriptor) -> Result<Mapping> {
-        self.map_region(&file, Access::Read)
-            .map(Mapping::from_region)
+        self.map_region(&file, Access::Read).map(Mapping::from_region)
     }
 
     /// Maps what an open descriptor refers to, for reading and writing.
     pub fn map_mut(&self, file: impl AsDescriptor) -> Result<MappingMut> {
-        self.map_region(&file, Access::Write)
-            .map(MappingMut::from_region)
+        self.map_region(&file, Access::Write).map(MappingMut::from_region)
     }
 
     /// Maps what an open descriptor refers to, for edits that stay private.
     pub fn map_cow(&self, file: impl AsDescriptor) -> Result<MappingCow> {
-        self.map_region(&file, Access::CopyOnWrite)
-            .map(MappingCow::from_region)
+        self.map_region(&file, Access::CopyOnWrite).map(MappingCow::from_region)
     }
 
     /// Memory without a file, shared with the children of a `fork`.
     pub fn anonymous(&self, len: usize) -> Result<MappingMut> {
-        self.anonymous_region(len, Access::Write)
-            .map(MappingMut::from_region)
+        self.anonymous_region(len, Access::Write).map(MappingMut::from_region)
     }
 
     /// Memory without a file, this process's own.
     pub fn private(&self, len: usize) -> Result<AnonymousMapping> {
-        self.anonymous_region(len, Access::CopyOnWrite)
-            .map(AnonymousMapping::from_region)
+        self.anonymous_region(len, Access::CopyOnWrite).map(AnonymousMapping::from_region)
     }
 
     pub(super) fn plan(&self, access: Access) -> Plan {
@@ -202,8 +191,7 @@ impl MapOptions {
     }
 
     pub(super) fn open_region(&self, path: &Path, access: Access) -> Result<Region> {
-        self.check_len()
-            .map_err(|error| error.with_path(Some(path)))?;
+        self.check_len().map_err(|error| error.with_path(Some(path)))?;
         let request = OpenRequest {
             write: access == Access::Write,
             create: Create::Never,

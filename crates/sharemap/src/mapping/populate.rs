@@ -69,10 +69,7 @@ impl Region {
                     return Ok(());
                 }
                 let base = std::ptr::with_exposed_provenance_mut(base + start);
-                let piece = Pages {
-                    base,
-                    len: PIECE.min(pages.len - start),
-                };
+                let piece = Pages { base, len: PIECE.min(pages.len - start) };
                 if let Err(error) = self.populate_piece(piece) {
                     next.store(pages.len, Ordering::Relaxed);
                     return Err(error);

@@ -31,11 +31,9 @@ pub(super) fn resolve(
         Bound::Unbounded => len,
     };
     if start > end || end > len {
-        return Err(
-            Error::new(ErrorKind::OutOfBounds, operation).with_detail(format!(
-                "the range {start}..{end} does not lie in a mapping of {len} bytes"
-            )),
-        );
+        return Err(Error::new(ErrorKind::OutOfBounds, operation).with_detail(format!(
+            "the range {start}..{end} does not lie in a mapping of {len} bytes"
+        )));
     }
     Ok(start..end)
 }
@@ -64,10 +62,7 @@ impl Region {
         let first = start - start % page_size();
         // No overflow: the address space is in whole pages and holds the end.
         let len = end.next_multiple_of(page_size()) - first;
-        Pages {
-            base: self.span_base().wrapping_add(first),
-            len,
-        }
+        Pages { base: self.span_base().wrapping_add(first), len }
     }
 }
 

@@ -81,10 +81,7 @@ impl Region {
         if len == 0 {
             return Err(Error::new(ErrorKind::ZeroLength, "map anonymous memory"));
         }
-        let status = FileStatus {
-            kind: FileKind::Special,
-            len: 0,
-        };
+        let status = FileStatus { kind: FileKind::Special, len: 0 };
         let mut region = Self::unmapped(None, None, status, plan);
         region.place(len)?;
         Ok(region)
@@ -139,21 +136,16 @@ impl Region {
             return Ok(None);
         }
         let request = self.request(len)?;
-        sys::map::map(&request)
-            .map(Some)
-            .map_err(|error| self.named(error))
+        sys::map::map(&request).map(Some).map_err(|error| self.named(error))
     }
 
     /// The request that maps `len` bytes of this region, from a granule on.
     pub(super) fn request(&self, len: usize) -> Result<MapRequest<'_>> {
         let slack = self.slack();
         let total = |len: usize| {
-            len.checked_add(slack)
-                .filter(|&sum| isize::try_from(sum).is_ok())
-                .ok_or_else(|| {
-                    self.named(Error::new(ErrorKind::AddressSpace, "map"))
-                        .with_length(len as u64)
-                })
+            len.checked_add(slack).filter(|&sum| isize::try_from(sum).is_ok()).ok_or_else(|| {
+                self.named(Error::new(ErrorKind::AddressSpace, "map")).with_length(len as u64)
+            })
         };
         let mapped = total(len)?;
         Ok(MapRequest {
@@ -170,8 +162,7 @@ impl Region {
     /// Takes a span over, of which the user sees `len` bytes; the old one has been taken before.
     pub(super) fn adopt(&self, span: Option<Span>, len: usize) {
         if let Some(span) = span {
-            self.base
-                .store(span.base.wrapping_add(self.slack()), Ordering::Relaxed);
+            self.base.store(span.base.wrapping_add(self.slack()), Ordering::Relaxed);
             self.reserved.store(span.reserved, Ordering::Relaxed);
             self.mapped.store(0, Ordering::Relaxed);
         }
@@ -210,10 +201,7 @@ impl Region {
     pub(super) fn span(&self) -> Option<Span> {
         match self.reserved.load(Ordering::Relaxed) {
             0 => None,
-            reserved => Some(Span {
-                base: self.span_base(),
-                reserved,
-            }),
+            reserved => Some(Span { base: self.span_base(), reserved }),
         }
     }
 
@@ -282,9 +270,7 @@ impl Region {
     /// reserved.
     #[must_use]
     pub fn reserved(&self) -> usize {
-        self.reserved
-            .load(Ordering::Relaxed)
-            .saturating_sub(self.slack())
+        self.reserved.load(Ordering::Relaxed).saturating_sub(self.slack())
     }
 
     /// How guarded accesses to this mapping are made.

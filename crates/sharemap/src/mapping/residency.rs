@@ -81,10 +81,8 @@ impl Region {
     /// What the system calls the file system that the file lives on: `ext4`, `tmpfs`, `NTFS`.
     pub fn file_system(&self) -> Result<String> {
         let Some(file) = self.file() else {
-            return Err(
-                Error::new(ErrorKind::Unsupported, "name the file system of")
-                    .with_detail("anonymous memory is on none"),
-            );
+            return Err(Error::new(ErrorKind::Unsupported, "name the file system of")
+                .with_detail("anonymous memory is on none"));
         };
         sys::file::file_system(file).map_err(|error| self.named(error))
     }

@@ -64,20 +64,16 @@ impl Region {
     /// The length of file that a mapping of `len` bytes needs.
     fn file_end(&self, len: usize) -> Result<u64> {
         let end = self.plan.offset.checked_add(len as u64);
-        end.filter(|&end| i64::try_from(end).is_ok())
-            .ok_or_else(|| {
-                self.named(Error::new(ErrorKind::Overflow, "resize"))
-                    .with_offset(self.plan.offset)
-                    .with_length(len as u64)
-            })
+        end.filter(|&end| i64::try_from(end).is_ok()).ok_or_else(|| {
+            self.named(Error::new(ErrorKind::Overflow, "resize"))
+                .with_offset(self.plan.offset)
+                .with_length(len as u64)
+        })
     }
 
     fn sized_status(&self) -> Result<FileStatus> {
         let Some(file) = self.file() else {
-            return Ok(FileStatus {
-                kind: FileKind::Special,
-                len: 0,
-            });
+            return Ok(FileStatus { kind: FileKind::Special, len: 0 });
         };
         let status = sys::file::status(file).map_err(|error| self.named(error))?;
         if status.kind == FileKind::Regular {
@@ -114,11 +110,7 @@ impl Region {
         let span = self.take_span();
         self.unmap(span)?;
         let cut = sys::file::set_len(&file, new_end).map_err(|error| self.named(error));
-        let (len, end) = if cut.is_ok() {
-            (new_len, new_end)
-        } else {
-            (len, status.len)
-        };
+        let (len, end) = if cut.is_ok() { (new_len, new_end) } else { (len, status.len) };
         self.set_file_len(end);
         self.place(len)?;
         cut
@@ -151,10 +143,7 @@ impl Region {
             return Ok(());
         };
         let status = sys::file::status(file).map_err(|error| self.named(error))?;
-        let len = self
-            .plan
-            .len_left_in(status)
-            .map_err(|error| self.named(error))?;
+        let len = self.plan.len_left_in(status).map_err(|error| self.named(error))?;
         self.place(len)?;
         self.set_file_len(status.len);
         Ok(())

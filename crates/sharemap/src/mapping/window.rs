@@ -39,11 +39,7 @@ impl SlidingWindow {
     /// Opens a file, of which at most `window` bytes (in whole pages) are to be mapped at a time.
     pub fn open(path: impl AsRef<Path>, window: usize) -> Result<Self> {
         let path = path.as_ref();
-        let request = OpenRequest {
-            write: false,
-            create: Create::Never,
-            exclusive: false,
-        };
+        let request = OpenRequest { write: false, create: Create::Never, exclusive: false };
         let file = sys::file::open(path, request).map_err(|e| e.with_path(Some(path)))?;
         Self::over(file, Some(path), window)
     }
@@ -66,11 +62,7 @@ impl SlidingWindow {
             _ => {}
         }
         let region = Region::unmapped(Some(file), path, status, plan);
-        Ok(Self {
-            region,
-            window,
-            file_len: status.len,
-        })
+        Ok(Self { region, window, file_len: status.len })
     }
 
     /// The file's length, as it was when it was opened or last found too short.
@@ -101,10 +93,7 @@ impl SlidingWindow {
     /// is larger than usual for as long as one view needs more than it holds.
     pub fn view<T: Element>(&mut self, offset: u64, count: usize) -> Result<View<'_, T>> {
         let error = |region: &Region, kind| {
-            region
-                .named(Error::new(kind, "view"))
-                .with_offset(offset)
-                .with_length(count as u64)
+            region.named(Error::new(kind, "view")).with_offset(offset).with_length(count as u64)
         };
         let bytes = count.checked_mul(size_of::<T>());
         let Some((bytes, end)) = bytes.and_then(|b| Some((b, offset.checked_add(b as u64)?)))
@@ -149,9 +138,7 @@ impl SlidingWindow {
         let needed = offset + bytes as u64 - first;
         let len = needed.max(window).min(self.file_len - first);
         let Ok(len) = usize::try_from(len) else {
-            return Err(self
-                .region
-                .named(Error::new(ErrorKind::AddressSpace, "map")));
+            return Err(self.region.named(Error::new(ErrorKind::AddressSpace, "map")));
         };
         self.region.place_at(first, len)
     }

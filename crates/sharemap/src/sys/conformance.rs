@@ -46,11 +46,7 @@ fn byte_at(offset: usize) -> u8 {
 }
 
 fn existing(write: bool) -> OpenRequest {
-    OpenRequest {
-        write,
-        create: Create::Never,
-        exclusive: false,
-    }
+    OpenRequest { write, create: Create::Never, exclusive: false }
 }
 
 fn request(file: Option<&File>, len: usize, access: Access) -> MapRequest<'_> {
@@ -154,24 +150,14 @@ fn shared_stores_reach_the_file_and_private_ones_do_not() {
     let shared = Mapped::new(&request(Some(&file), 2 * page, Access::Write));
     let private = Mapped::new(&request(Some(&file), 2 * page, Access::CopyOnWrite));
     assert!(shared.set(page, 201) && private.set(0, 202));
-    assert_eq!(
-        (private.get(page), shared.get(0)),
-        (Some(201), Some(byte_at(0)))
-    );
+    assert_eq!((private.get(page), shared.get(0)), (Some(201), Some(byte_at(0))));
     // SAFETY: the whole span.
     unsafe { map::flush(shared.0.base, 2 * page, Some(&file)).unwrap() };
     // SAFETY: the whole span.
     unsafe { map::flush_async(shared.0.base, 2 * page, Some((&file, 0))).unwrap() };
-    assert_eq!(
-        (on_disk(&scratch.0, page), on_disk(&scratch.0, 0)),
-        (201, byte_at(0))
-    );
+    assert_eq!((on_disk(&scratch.0, page), on_disk(&scratch.0, 0)), (201, byte_at(0)));
     drop(file);
-    assert_eq!(
-        shared.get(page),
-        Some(201),
-        "the mapping outlives the handle"
-    );
+    assert_eq!(shared.get(page), Some(201), "the mapping outlives the handle");
 }
 
 #[test]
@@ -213,18 +199,12 @@ fn anonymous_memory_is_zero_grows_and_is_discarded() {
         assert!(mapped.set(page - 1, 5));
         // SAFETY: the span is ours.
         unsafe { map::extend(&mapped.0, &request, page, 16 * page).unwrap() };
-        assert_eq!(
-            (mapped.get(page - 1), mapped.get(16 * page - 1)),
-            (Some(5), Some(0))
-        );
+        assert_eq!((mapped.get(page - 1), mapped.get(16 * page - 1)), (Some(5), Some(0)));
         assert!(mapped.set(16 * page - 1, 6));
         if access == Access::CopyOnWrite {
             // SAFETY: the span is ours.
             unsafe { map::discard(mapped.0.base, 2 * page).unwrap() };
-            assert_eq!(
-                (mapped.get(page - 1), mapped.get(16 * page - 1)),
-                (Some(0), Some(6))
-            );
+            assert_eq!((mapped.get(page - 1), mapped.get(16 * page - 1)), (Some(0), Some(6)));
         }
     }
 }
@@ -240,10 +220,7 @@ fn discarded_private_pages_are_the_files_again() {
     let Some(()) = supported("discard", unsafe { map::discard(mapped.0.base, page) }) else {
         return;
     };
-    assert_eq!(
-        (mapped.get(0), mapped.get(page)),
-        (Some(byte_at(0)), Some(9))
-    );
+    assert_eq!((mapped.get(0), mapped.get(page)), (Some(byte_at(0)), Some(9)));
 }
 
 #[test]
@@ -317,10 +294,7 @@ fn locking_and_advice() {
         map::unlock(mapped.0.base, 2 * page).unwrap();
         map::unlock(mapped.0.base, 2 * page).unwrap();
         map::advise(mapped.0.base, 4 * page, super::Advice::Normal).unwrap();
-        supported(
-            "populate",
-            map::populate(mapped.0.base, 4 * page, Access::CopyOnWrite),
-        );
+        supported("populate", map::populate(mapped.0.base, 4 * page, Access::CopyOnWrite));
     }
     if let (Some(count), Some(limit)) = (process::mapping_count(), process::limits().mappings) {
         assert!(count > 0 && count < limit);
@@ -340,10 +314,7 @@ fn files_have_kinds_and_sizes() {
     assert_eq!(on_disk(&scratch.0, 999), byte_at(999));
     assert_eq!(on_disk(&scratch.0, 1000), 0);
     file::set_len(&file, 500).unwrap();
-    assert_eq!(
-        file::status(&file::duplicate(&file).unwrap()).unwrap().len,
-        500
-    );
+    assert_eq!(file::status(&file::duplicate(&file).unwrap()).unwrap().len, 500);
     file::sync_data(&file).unwrap();
     if let Some(name) = supported("file system", file::file_system(&file)) {
         assert!(!name.is_empty());
@@ -360,42 +331,18 @@ fn files_have_kinds_and_sizes() {
 #[test]
 fn opening_creates_refuses_and_excludes() {
     let scratch = Scratch::new(10);
-    let open = |create, exclusive| {
-        file::open(
-            &scratch.0,
-            OpenRequest {
-                write: true,
-                create,
-                exclusive,
-            },
-        )
-    };
-    assert_eq!(
-        open(Create::New, false).unwrap_err().kind(),
-        ErrorKind::AlreadyExists
-    );
-    assert_eq!(
-        file::status(&open(Create::IfMissing, false).unwrap())
-            .unwrap()
-            .len,
-        10
-    );
+    let open =
+        |create, exclusive| file::open(&scratch.0, OpenRequest { write: true, create, exclusive });
+    assert_eq!(open(Create::New, false).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(file::status(&open(Create::IfMissing, false).unwrap()).unwrap().len, 10);
     let held = open(Create::Never, true).unwrap();
-    assert_eq!(
-        open(Create::IfMissing, true).unwrap_err().kind(),
-        ErrorKind::Busy
-    );
+    assert_eq!(open(Create::IfMissing, true).unwrap_err().kind(), ErrorKind::Busy);
     assert_eq!(file::status(&held).unwrap().len, 10);
     drop(held);
     drop(open(Create::IfMissing, true).unwrap());
     fs::remove_file(&scratch.0).unwrap();
-    assert_eq!(
-        open(Create::Never, false).unwrap_err().kind(),
-        ErrorKind::NotFound
-    );
-    (&open(Create::New, false).unwrap())
-        .write_all(b"x")
-        .unwrap();
+    assert_eq!(open(Create::Never, false).unwrap_err().kind(), ErrorKind::NotFound);
+    (&open(Create::New, false).unwrap()).write_all(b"x").unwrap();
 }
 
 #[test]
@@ -403,31 +350,17 @@ fn holes_are_zeros_and_extents_know_them() {
     const MIB: usize = 1 << 20;
     let scratch = Scratch::new(3 * MIB);
     let file = scratch.open();
-    let Some(()) = supported(
-        "punch_hole",
-        file::punch_hole(&file, MIB as u64..2 * MIB as u64),
-    ) else {
+    let Some(()) = supported("punch_hole", file::punch_hole(&file, MIB as u64..2 * MIB as u64))
+    else {
         return;
     };
-    for (at, byte) in [
-        (MIB - 1, byte_at(MIB - 1)),
-        (MIB, 0),
-        (2 * MIB, byte_at(2 * MIB)),
-    ] {
+    for (at, byte) in [(MIB - 1, byte_at(MIB - 1)), (MIB, 0), (2 * MIB, byte_at(2 * MIB))] {
         assert_eq!(on_disk(&scratch.0, at), byte);
     }
     assert_eq!(file::status(&file).unwrap().len, 3 * MIB as u64);
     let Some(extents) = supported("data_extents", file::data_extents(&file, 3 * MIB as u64)) else {
         return;
     };
-    assert!(
-        extents.iter().any(|range| range.contains(&0)),
-        "{extents:?}"
-    );
-    assert!(
-        extents
-            .iter()
-            .any(|range| range.contains(&(3 * MIB as u64 - 1))),
-        "{extents:?}"
-    );
+    assert!(extents.iter().any(|range| range.contains(&0)), "{extents:?}");
+    assert!(extents.iter().any(|range| range.contains(&(3 * MIB as u64 - 1))), "{extents:?}");
 }

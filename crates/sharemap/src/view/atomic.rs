@@ -36,11 +36,7 @@ impl<'a, T: AtomicElement> ViewMut<'a, T> {
     /// accesses are system calls.
     pub fn atomic(&self, index: usize) -> Result<Atomic<'a, T>> {
         let element = self.subview(index..index.saturating_add(1))?;
-        if element.has_atomics() {
-            Ok(Atomic { element })
-        } else {
-            Err(unsupported(self))
-        }
+        if element.has_atomics() { Ok(Atomic { element }) } else { Err(unsupported(self)) }
     }
 }
 
@@ -62,11 +58,7 @@ impl<T: AtomicElement> View<'_, T> {
         let mut fault = 0;
         // SAFETY: within the view, aligned for its elements. The load acquires, whatever the order.
         let value = unsafe { T::load(self.at(index), &mut fault) };
-        if fault == 0 {
-            Ok(value)
-        } else {
-            Err(self.fault("load", fault))
-        }
+        if fault == 0 { Ok(value) } else { Err(self.fault("load", fault)) }
     }
 }
 
@@ -84,11 +76,7 @@ impl<T: AtomicElement> Atomic<'_, T> {
     fn run<R>(&self, operation: impl FnOnce(*mut u8, &mut usize) -> R) -> Result<R> {
         let mut fault = 0;
         let result = operation(self.element.as_mut_ptr().cast(), &mut fault);
-        if fault == 0 {
-            Ok(result)
-        } else {
-            Err(self.element.fault("access atomically", fault))
-        }
+        if fault == 0 { Ok(result) } else { Err(self.element.fault("access atomically", fault)) }
     }
 
     /// Loads the value.

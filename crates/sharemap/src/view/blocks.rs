@@ -41,28 +41,15 @@ pub struct Blocks<'a, T, const N: usize> {
 impl<'a, T: Element, const N: usize> Blocks<'a, T, N> {
     pub(super) fn new(view: View<'a, T>) -> Self {
         const { assert!(N > 0, "a block has at least one element") };
-        Self {
-            view,
-            next: 0,
-            end: view.len - view.len % N,
-        }
+        Self { view, next: 0, end: view.len - view.len % N }
     }
 
     /// The elements behind the last whole block.
     #[must_use]
     pub fn remainder(&self) -> View<'a, T> {
         let whole = self.view.len - self.view.len % N;
-        let in_place = if self.view.in_place == self.view.len {
-            self.view.len - whole
-        } else {
-            0
-        };
-        View {
-            base: self.view.at(whole),
-            len: self.view.len - whole,
-            in_place,
-            ..self.view
-        }
+        let in_place = if self.view.in_place == self.view.len { self.view.len - whole } else { 0 };
+        View { base: self.view.at(whole), len: self.view.len - whole, in_place, ..self.view }
     }
 
     /// Folds until the function returns an error.

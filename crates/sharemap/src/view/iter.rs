@@ -43,20 +43,11 @@ impl<'a, T: Element> Iter<'a, T> {
             return None;
         }
         let item = self.view.get(self.next);
-        self.next = if item.is_ok() {
-            self.next + 1
-        } else {
-            self.view.len
-        };
+        self.next = if item.is_ok() { self.next + 1 } else { self.view.len };
         Some(item)
     }
 
-    const PER_BUFFER: usize = 256
-        / if size_of::<T>() == 0 {
-            1
-        } else {
-            size_of::<T>()
-        };
+    const PER_BUFFER: usize = 256 / if size_of::<T>() == 0 { 1 } else { size_of::<T>() };
 
     /// Folds until the function returns an error. As fast as over a slice.
     ///
@@ -85,10 +76,7 @@ impl<'a, T: Element> Iter<'a, T> {
             while Self::PER_BUFFER > 0
                 && self.view.in_place.saturating_sub(self.next) >= Self::PER_BUFFER
             {
-                let mut buffer = Buffer::<T> {
-                    bytes: MaybeUninit::uninit(),
-                    aligned: [],
-                };
+                let mut buffer = Buffer::<T> { bytes: MaybeUninit::uninit(), aligned: [] };
                 let elements: *mut MaybeUninit<T> = (&raw mut buffer.bytes).cast();
                 // SAFETY: so many elements are left in the view, and fit into the buffer, which is
                 // aligned for them.
@@ -147,9 +135,8 @@ impl<T: Element> Iterator for Iter<'_, T> {
 
     #[inline]
     fn fold<B, F: FnMut(B, Result<T>) -> B>(mut self, init: B, mut function: F) -> B {
-        let Ok(state) = self.try_fold(init, |state, item| {
-            Ok::<B, Infallible>(function(state, item))
-        });
+        let Ok(state) =
+            self.try_fold(init, |state, item| Ok::<B, Infallible>(function(state, item)));
         state
     }
 

@@ -116,9 +116,8 @@ impl<'a, T: Element> View<'a, T> {
                 .with_length(bytes as u64)
         };
         if size == 0 || bytes % size != 0 {
-            return Err(error(ErrorKind::Size).with_detail(format!(
-                "the length is no multiple of the element's {size} bytes"
-            )));
+            return Err(error(ErrorKind::Size)
+                .with_detail(format!("the length is no multiple of the element's {size} bytes")));
         }
         if base as usize % align_of::<T>() != 0 {
             return Err(error(ErrorKind::Alignment).with_detail(format!(
@@ -127,18 +126,8 @@ impl<'a, T: Element> View<'a, T> {
             )));
         }
         let len = bytes / size;
-        let in_place = if backing.recovery() == Recovery::InPlace {
-            len
-        } else {
-            0
-        };
-        Ok(Self {
-            base,
-            len,
-            in_place,
-            backing,
-            element: PhantomData,
-        })
+        let in_place = if backing.recovery() == Recovery::InPlace { len } else { 0 };
+        Ok(Self { base, len, in_place, backing, element: PhantomData })
     }
 
     /// Elements in the view.
@@ -191,12 +180,7 @@ impl<'a, T: Element> View<'a, T> {
         let size = size_of::<T>();
         // SAFETY: within the view; the value has room for its own size.
         let done = unsafe {
-            guard::copy_out(
-                self.recovery(),
-                self.at(index),
-                value.as_mut_ptr().cast(),
-                size,
-            )
+            guard::copy_out(self.recovery(), self.at(index), value.as_mut_ptr().cast(), size)
         };
         if done < size {
             return Err(self.fault("read", self.at(index) as usize + done));
@@ -222,18 +206,9 @@ impl<'a, T: Element> View<'a, T> {
         let bytes = size_of_val(out);
         // SAFETY: within the view; `out` has the room, and any bytes are values.
         let done = unsafe {
-            guard::copy_out(
-                self.recovery(),
-                self.at(index),
-                out.as_mut_ptr().cast(),
-                bytes,
-            )
+            guard::copy_out(self.recovery(), self.at(index), out.as_mut_ptr().cast(), bytes)
         };
-        if done == bytes {
-            Ok(())
-        } else {
-            Err(self.short("read", index, done))
-        }
+        if done == bytes { Ok(()) } else { Err(self.short("read", index, done)) }
     }
 
     /// A copy of all elements.
@@ -276,12 +251,7 @@ impl<'a, T: Element> View<'a, T> {
         }
         let len = end - start;
         let in_place = if self.in_place == self.len { len } else { 0 };
-        Ok(Self {
-            base: self.at(start),
-            len,
-            in_place,
-            ..*self
-        })
+        Ok(Self { base: self.at(start), len, in_place, ..*self })
     }
 
     /// The elements before `middle`, and those from there on.
@@ -328,11 +298,7 @@ impl<'a, T: Element> View<'a, T> {
     }
 
     fn recovery(&self) -> Recovery {
-        if self.in_place == self.len {
-            Recovery::InPlace
-        } else {
-            Recovery::Syscall
-        }
+        if self.in_place == self.len { Recovery::InPlace } else { Recovery::Syscall }
     }
 
     /// A fault at `address`, which is taken into the view where the system was not exact.
@@ -348,18 +314,14 @@ impl<'a, T: Element> View<'a, T> {
     /// A transfer from `index` on that ended after `done` bytes.
     #[cold]
     fn short(&self, operation: &'static str, index: usize, done: usize) -> Error {
-        self.fault(operation, self.at(index) as usize + done)
-            .with_completed(done / size_of::<T>())
+        self.fault(operation, self.at(index) as usize + done).with_completed(done / size_of::<T>())
     }
 
     #[cold]
     fn out_of_bounds(&self, operation: &'static str, index: usize, count: usize) -> Error {
-        Error::new(ErrorKind::OutOfBounds, operation)
-            .with_path(self.backing.path())
-            .with_detail(format!(
-                "elements from {index} on, {count} of them, of a view of {}",
-                self.len
-            ))
+        Error::new(ErrorKind::OutOfBounds, operation).with_path(self.backing.path()).with_detail(
+            format!("elements from {index} on, {count} of them, of a view of {}", self.len),
+        )
     }
 
     #[cold]

@@ -32,13 +32,7 @@ impl<'a> View<'a, u8> {
     /// A stream over the bytes.
     #[must_use]
     pub fn reader(&self) -> Reader<'a> {
-        Reader {
-            view: *self,
-            start: 0,
-            buffer: Vec::new(),
-            filled: 0,
-            consumed: 0,
-        }
+        Reader { view: *self, start: 0, buffer: Vec::new(), filled: 0, consumed: 0 }
     }
 }
 
@@ -80,9 +74,7 @@ impl Reader<'_> {
             return Ok(read);
         };
         let before = self.view.base as usize - self.view.backing.base() + position;
-        let remains = usize::try_from(available)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(before);
+        let remains = usize::try_from(available).unwrap_or(usize::MAX).saturating_sub(before);
         if wanted > 0 && remains == 0 {
             return Err(self.view.fault("read", self.view.base as usize + position));
         }
@@ -146,9 +138,6 @@ impl fmt::Debug for Reader<'_> {
     /// Place and position; never contents.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let position = self.position();
-        f.debug_struct("Reader")
-            .field("view", &self.view)
-            .field("position", &position)
-            .finish()
+        f.debug_struct("Reader").field("view", &self.view).field("position", &position).finish()
     }
 }

@@ -39,20 +39,13 @@ impl<T: Element> View<'_, T> {
         let mut index = 0;
         while let Some(block) = blocks.next() {
             let Ok(block) = block else { break };
-            if block
-                .iter()
-                .fold(false, |found, element| found | (*element == value))
-            {
+            if block.iter().fold(false, |found, element| found | (*element == value)) {
                 let position = block.iter().position(|element| *element == value);
                 return Ok(position.map(|position| index + position));
             }
             index += STRIDE;
         }
-        let tail = if index + rest.len() == self.len() {
-            rest
-        } else {
-            self.subview(index..)?
-        };
+        let tail = if index + rest.len() == self.len() { rest } else { self.subview(index..)? };
         for element in tail.iter() {
             if element? == value {
                 return Ok(Some(index));
@@ -74,14 +67,10 @@ impl<T: Element> View<'_, T> {
         let rest = blocks.remainder();
         let equal = |count, element: &T| count + usize::from(*element == value);
         let whole = blocks.try_fold(0, |count, block| {
-            let in_block = block?
-                .iter()
-                .fold(0u8, |count, e| count + u8::from(*e == value));
+            let in_block = block?.iter().fold(0u8, |count, e| count + u8::from(*e == value));
             Ok::<usize, crate::Error>(count + usize::from(in_block))
         })?;
-        rest.iter().try_fold(whole, |count, element| {
-            element.map(|element| equal(count, &element))
-        })
+        rest.iter().try_fold(whole, |count, element| element.map(|element| equal(count, &element)))
     }
 
     /// Where `value` is in a sorted view, or where it would have to be inserted; as

@@ -29,10 +29,7 @@ impl<'a, T: Pod> ViewMut<'a, T> {
     /// # Safety
     /// As for [`View::as_slice`], and nobody else even reads the bytes for `'a`.
     #[must_use]
-    #[allow(
-        clippy::mut_from_ref,
-        reason = "exclusiveness is part of the caller's promise"
-    )]
+    #[allow(clippy::mut_from_ref, reason = "exclusiveness is part of the caller's promise")]
     pub unsafe fn as_mut_slice(&self) -> &'a mut [T] {
         // SAFETY: aligned, in bounds and any bytes are values; the rest is the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), self.len()) }

@@ -54,9 +54,7 @@ impl<'a, T: Element> ViewMut<'a, T> {
         bytes: usize,
     ) -> Result<Self> {
         // SAFETY: passed on.
-        Ok(Self {
-            view: unsafe { View::new(backing, base, bytes)? },
-        })
+        Ok(Self { view: unsafe { View::new(backing, base, bytes)? } })
     }
 
     /// Writes the element at `index`.
@@ -71,11 +69,7 @@ impl<'a, T: Element> ViewMut<'a, T> {
         let mut fault = 0;
         // SAFETY: within the view, whose memory the backing keeps.
         unsafe { guard::store(self.view.at(index), &value, &mut fault) };
-        if fault == 0 {
-            Ok(())
-        } else {
-            Err(self.view.fault("write", fault))
-        }
+        if fault == 0 { Ok(()) } else { Err(self.view.fault("write", fault)) }
     }
 
     /// Writes elements from `index` on.
@@ -93,18 +87,9 @@ impl<'a, T: Element> ViewMut<'a, T> {
         let bytes = size_of_val(values);
         // SAFETY: within the view; the values have their own bytes, without padding.
         let done = unsafe {
-            guard::copy_in(
-                self.view.recovery(),
-                self.view.at(index),
-                values.as_ptr().cast(),
-                bytes,
-            )
+            guard::copy_in(self.view.recovery(), self.view.at(index), values.as_ptr().cast(), bytes)
         };
-        if done == bytes {
-            Ok(())
-        } else {
-            Err(self.view.short("write", index, done))
-        }
+        if done == bytes { Ok(()) } else { Err(self.view.short("write", index, done)) }
     }
 
     /// Writes `value` to every element.
@@ -116,8 +101,7 @@ impl<'a, T: Element> ViewMut<'a, T> {
         let mut index = 0;
         while index < self.len() {
             let count = values.len().min(self.len() - index);
-            self.write_at(index, &values[..count])
-                .map_err(|error| after(error, index))?;
+            self.write_at(index, &values[..count]).map_err(|error| after(error, index))?;
             index += count;
         }
         Ok(())
@@ -158,11 +142,7 @@ impl<'a, T: Element> ViewMut<'a, T> {
         let mut moved = 0;
         while moved < total {
             let count = BOUNCE.min(total - moved);
-            let at = if backwards {
-                total - moved - count
-            } else {
-                moved
-            };
+            let at = if backwards { total - moved - count } else { moved };
             // SAFETY: within both views; the buffer has the room.
             unsafe {
                 let buffer = buffer.as_mut_ptr();
@@ -211,9 +191,7 @@ impl<'a, T: Element> ViewMut<'a, T> {
     /// # Errors
     /// [`OutOfBounds`](ErrorKind::OutOfBounds) if the range is not within the view.
     pub fn subview(&self, range: impl RangeBounds<usize>) -> Result<Self> {
-        Ok(Self {
-            view: self.view.subview(range)?,
-        })
+        Ok(Self { view: self.view.subview(range)? })
     }
 
     /// The elements before `middle`, and those from there on.
@@ -230,9 +208,7 @@ impl<'a, T: Element> ViewMut<'a, T> {
     /// # Errors
     /// [`Alignment`](ErrorKind::Alignment) and [`Size`](ErrorKind::Size), as for a new view.
     pub fn cast<U: Element>(&self) -> Result<ViewMut<'a, U>> {
-        Ok(ViewMut {
-            view: self.view.cast()?,
-        })
+        Ok(ViewMut { view: self.view.cast()? })
     }
 
     /// The address of the first element, for foreign functions; see [`View::as_ptr`].

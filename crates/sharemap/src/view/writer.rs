@@ -20,10 +20,7 @@ impl<'a> ViewMut<'a, u8> {
     /// A stream into the bytes, from the first on.
     #[must_use]
     pub fn writer(&self) -> Writer<'a> {
-        Writer {
-            view: *self,
-            position: 0,
-        }
+        Writer { view: *self, position: 0 }
     }
 }
 
@@ -37,9 +34,7 @@ impl Writer<'_> {
 
 impl Write for Writer<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = bytes
-            .len()
-            .min(self.view.len().saturating_sub(self.position));
+        let count = bytes.len().min(self.view.len().saturating_sub(self.position));
         if count == 0 {
             return Ok(0);
         }
@@ -73,11 +68,9 @@ pub(super) fn target(to: SeekFrom, position: usize, len: usize) -> io::Result<us
         SeekFrom::Current(by) => (position as u64).checked_add_signed(by),
         SeekFrom::End(by) => (len as u64).checked_add_signed(by),
     };
-    target
-        .and_then(|target| usize::try_from(target).ok())
-        .ok_or_else(|| {
-            Error::new(ErrorKind::Overflow, "seek")
-                .with_detail(format!("{to:?} from {position} in {len} bytes"))
-                .into()
-        })
+    target.and_then(|target| usize::try_from(target).ok()).ok_or_else(|| {
+        Error::new(ErrorKind::Overflow, "seek")
+            .with_detail(format!("{to:?} from {position} in {len} bytes"))
+            .into()
+    })
 }

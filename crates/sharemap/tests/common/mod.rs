@@ -1,11 +1,6 @@
 //! What the tests share: temporary directories, child processes, and skipping aloud.
 
-#![allow(
-    dead_code,
-    unused_macros,
-    unused_imports,
-    reason = "each test file uses a part of it"
-)]
+#![allow(dead_code, unused_macros, unused_imports, reason = "each test file uses a part of it")]
 #![allow(unsafe_code, reason = "asks the system who runs the test")]
 
 use std::path::{Path, PathBuf};
@@ -27,11 +22,8 @@ pub struct TempDir(PathBuf);
 impl TempDir {
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "sharemap-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name =
+            format!("sharemap-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -62,9 +54,7 @@ impl Drop for TempDir {
 
 /// Bytes of which no two pages are alike.
 pub fn pattern(len: usize) -> Vec<u8> {
-    (0..len)
-        .map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8)
-        .collect()
+    (0..len).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
 }
 
 const ROLE: &str = "SHAREMAP_TEST_ROLE";
@@ -86,11 +76,7 @@ pub fn child(test: &str, argument: impl AsRef<Path>) -> Command {
 
 /// Runs it to its end, which is to be a good one; `false` where programs cannot start themselves.
 pub fn passes(mut command: Command) -> bool {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = match command.output() {
+    let Output { status, stdout, stderr } = match command.output() {
         Ok(output) => output,
         Err(error) => {
             eprintln!("skipped: this program cannot be started from itself: {error}");
@@ -99,10 +85,7 @@ pub fn passes(mut command: Command) -> bool {
     };
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     let (stdout, stderr) = (text(stdout), text(stderr));
-    assert!(
-        status.success(),
-        "the child ended with {status}\n{stdout}\n{stderr}"
-    );
+    assert!(status.success(), "the child ended with {status}\n{stdout}\n{stderr}");
     eprint!("{stderr}");
     true
 }

@@ -111,11 +111,7 @@ impl Element {
 /// Plain where that fits, else with an exponent.
 fn shorter(value: impl std::fmt::Display + std::fmt::LowerExp, columns: usize) -> String {
     let plain = value.to_string();
-    if plain.len() <= columns {
-        plain
-    } else {
-        format!("{value:e}")
-    }
+    if plain.len() <= columns { plain } else { format!("{value:e}") }
 }
 
 #[cfg(test)]
@@ -131,10 +127,7 @@ mod tests {
         assert_eq!(text(Type::U16, Endian::Be, &[1, 2]), "258");
         assert_eq!(text(Type::I16, Endian::Be, &[0x80, 0]), "-32768");
         assert_eq!(text(Type::I64, Endian::Le, &[0xff; 8]), "-1");
-        assert_eq!(
-            text(Type::U64, Endian::Le, &[0xff; 8]),
-            u64::MAX.to_string()
-        );
+        assert_eq!(text(Type::U64, Endian::Le, &[0xff; 8]), u64::MAX.to_string());
         assert_eq!(text(Type::F32, Endian::Le, &1.5f32.to_le_bytes()), "1.5");
         assert_eq!(text(Type::F32, Endian::Be, &1e30f32.to_be_bytes()), "1e30");
         assert_eq!(text(Type::F64, Endian::Le, &0.1f64.to_le_bytes()), "0.1");
@@ -143,18 +136,12 @@ mod tests {
     #[test]
     fn longest_values_fit_their_columns() {
         for value in [f32::MIN_POSITIVE, f32::MIN, -f32::from_bits(1), 1.0 / 3.0] {
-            let element = Element {
-                kind: Type::F32,
-                endian: Endian::Le,
-            };
+            let element = Element { kind: Type::F32, endian: Endian::Le };
             let text = element.text(&value.to_le_bytes());
             assert!(text.len() <= element.columns(), "{text}");
         }
         for value in [f64::MIN_POSITIVE, -f64::MAX, -f64::from_bits(1), -1.0 / 3.0] {
-            let element = Element {
-                kind: Type::F64,
-                endian: Endian::Le,
-            };
+            let element = Element { kind: Type::F64, endian: Endian::Le };
             let text = element.text(&value.to_le_bytes());
             assert!(text.len() <= element.columns() + 1, "{text}");
         }
@@ -162,19 +149,10 @@ mod tests {
 
     #[test]
     fn json_has_numbers_where_it_can() {
-        let json = |kind, bytes: &[u8]| {
-            Element {
-                kind,
-                endian: Endian::Le,
-            }
-            .json(bytes)
-        };
+        let json = |kind, bytes: &[u8]| Element { kind, endian: Endian::Le }.json(bytes);
         assert_eq!(json(Type::U64, &[0xff; 8]), Value::from(u64::MAX));
         assert_eq!(json(Type::F32, &0.1f32.to_le_bytes()), Value::from(0.1));
         assert_eq!(json(Type::F32, &f32::NAN.to_le_bytes()), Value::from("NaN"));
-        assert_eq!(
-            json(Type::F64, &f64::NEG_INFINITY.to_le_bytes()),
-            Value::from("-inf")
-        );
+        assert_eq!(json(Type::F64, &f64::NEG_INFINITY.to_le_bytes()), Value::from("-inf"));
     }
 }

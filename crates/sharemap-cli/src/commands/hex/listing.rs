@@ -89,10 +89,7 @@ impl<'a> Listing<'a> {
         self.last.clear();
         self.squeezing = false;
         if self.output.json() {
-            return self.item(&Gap {
-                offset: hole.offset,
-                hole,
-            });
+            return self.item(&Gap { offset: hole.offset, hole });
         }
         let what = format!("hole of {}: {}", units::size(hole.length), hole.reason);
         let line = format!("{}  {}", address(hole.offset), console::style(what).red());
@@ -117,10 +114,7 @@ impl<'a> Listing<'a> {
             self.item(&Row { offset, values })?;
         }
         if !rest.is_empty() {
-            self.item(&Rest {
-                offset: after,
-                rest,
-            })?;
+            self.item(&Rest { offset: after, rest })?;
         }
         Ok(())
     }
@@ -157,11 +151,7 @@ impl<'a> Listing<'a> {
         if self.element.kind == Type::U8 {
             let full = address(offset).len() + 1 + 3 * self.row + (self.row - 1) / 8;
             let ascii: String = row.iter().map(|&byte| printable(byte)).collect();
-            line += &format!(
-                "{:pad$}  |{ascii}|",
-                "",
-                pad = full.saturating_sub(line.len())
-            );
+            line += &format!("{:pad$}  |{ascii}|", "", pad = full.saturating_sub(line.len()));
         }
         self.output.line(line)
     }
@@ -172,9 +162,5 @@ fn address(offset: u64) -> String {
 }
 
 fn printable(byte: u8) -> char {
-    if byte == b' ' || byte.is_ascii_graphic() {
-        char::from(byte)
-    } else {
-        '.'
-    }
+    if byte == b' ' || byte.is_ascii_graphic() { char::from(byte) } else { '.' }
 }

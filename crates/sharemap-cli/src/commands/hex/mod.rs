@@ -72,10 +72,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let range = args.part.within(map.len()).map_err(|reason| {
         Failure::refused(format!("cannot read {}: {reason}", args.file.display()))
     })?;
-    let element = Element {
-        kind: args.kind,
-        endian: args.endian,
-    };
+    let element = Element { kind: args.kind, endian: args.endian };
     let width = element.width();
     let columns = match (args.columns, width) {
         (Some(columns), _) => usize::from(columns),
@@ -112,9 +109,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     listing.end()?;
     drop(progress);
     if output.json() {
-        output.end(&Tail {
-            holes: holes.clone(),
-        })?;
+        output.end(&Tail { holes: holes.clone() })?;
     }
     output.flush()?;
     if holes.is_empty() {

@@ -50,10 +50,7 @@ impl<'a> Source<'a> {
             let hole = self.pending.take()?;
             return Some(Piece::Hole(self.extend(hole)));
         }
-        Some(Piece::Bytes {
-            offset: from as u64,
-            bytes: &self.buffer[..good],
-        })
+        Some(Piece::Bytes { offset: from as u64, bytes: &self.buffer[..good] })
     }
 
     /// Fills the buffer from `next` on and moves `next` behind it; the number of good bytes, and
@@ -87,11 +84,8 @@ impl<'a> Source<'a> {
         let offset = self.next + good;
         let aligned = (until - self.start).next_multiple_of(self.step);
         self.next = self.start.saturating_add(aligned).min(self.end);
-        self.pending = Some(Hole {
-            offset: offset as u64,
-            length: (self.next - offset) as u64,
-            reason,
-        });
+        self.pending =
+            Some(Hole { offset: offset as u64, length: (self.next - offset) as u64, reason });
         good
     }
 
@@ -102,9 +96,7 @@ impl<'a> Source<'a> {
             _ => return None,
         }
         let size = self.map.file()?.metadata().ok()?.len();
-        usize::try_from(size)
-            .ok()
-            .filter(|&size| size < self.map.len())
+        usize::try_from(size).ok().filter(|&size| size < self.map.len())
     }
 
     /// Takes what follows into the hole for as long as nothing can be read there either.

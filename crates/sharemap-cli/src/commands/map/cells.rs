@@ -24,11 +24,7 @@ impl Grid {
         let per_cell = states.len().div_ceil(columns * rows).max(1);
         // Powers of two, so that rows begin at round offsets.
         let pages_per_cell = per_cell.next_power_of_two();
-        Self {
-            columns,
-            pages_per_cell,
-            cells: states.chunks(pages_per_cell).map(cell).collect(),
-        }
+        Self { columns, pages_per_cell, cells: states.chunks(pages_per_cell).map(cell).collect() }
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -40,11 +36,7 @@ fn cell(pages: &[PageState]) -> Cell {
     let number = |wanted| pages.iter().filter(|&&state| state == wanted).count();
     let resident = number(PageState::Resident);
     let known = resident + number(PageState::Absent);
-    if known == 0 {
-        Cell::Unknown
-    } else {
-        Cell::Known(resident as f64 / known as f64)
-    }
+    if known == 0 { Cell::Unknown } else { Cell::Known(resident as f64 / known as f64) }
 }
 
 #[cfg(test)]
@@ -65,10 +57,7 @@ mod tests {
 
     #[test]
     fn unknown_pages_count_for_nothing() {
-        assert_eq!(
-            cell(&[Resident, Absent, Unknown, Unknown]),
-            Cell::Known(0.5)
-        );
+        assert_eq!(cell(&[Resident, Absent, Unknown, Unknown]), Cell::Known(0.5));
         assert_eq!(cell(&[Unknown]), Cell::Unknown);
     }
 }

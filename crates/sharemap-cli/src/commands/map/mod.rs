@@ -47,11 +47,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let map = Mapping::open(&args.file)?;
     let page_size = sharemap::page_size();
     let pages = map.len().div_ceil(page_size);
-    let states = match told(if map.is_empty() {
-        Ok(None)
-    } else {
-        map.residency().map(Some)
-    })? {
+    let states = match told(if map.is_empty() { Ok(None) } else { map.residency().map(Some) })? {
         Some(Some(residency)) => residency.pages().to_vec(),
         _ => vec![PageState::Unknown; pages],
     };
@@ -65,21 +61,11 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         absent: number(PageState::Absent),
         unknown: number(PageState::Unknown),
         runs: runs(&states),
-        picture: args
-            .output
-            .as_ref()
-            .map(|target| target.path.display().to_string()),
+        picture: args.output.as_ref().map(|target| target.path.display().to_string()),
     };
     if let Some(target) = &args.output {
-        let name = args
-            .file
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned());
-        let title = format!(
-            "{}: {}",
-            name.unwrap_or_else(|| found.path.clone()),
-            summary(&found)
-        );
+        let name = args.file.file_name().map(|name| name.to_string_lossy().into_owned());
+        let title = format!("{}: {}", name.unwrap_or_else(|| found.path.clone()), summary(&found));
         picture::draw(target, &title, &states, page_size as u64)?;
     }
     if output.json() {
@@ -119,11 +105,7 @@ fn runs(states: &[PageState]) -> Vec<Run> {
         };
         match runs.last_mut() {
             Some(run) if run.state == state => run.pages += 1,
-            _ => runs.push(Run {
-                state,
-                first_page: page as u64,
-                pages: 1,
-            }),
+            _ => runs.push(Run { state, first_page: page as u64, pages: 1 }),
         }
     }
     runs
@@ -137,16 +119,8 @@ mod tests {
     fn runs_join_equal_neighbours() {
         use PageState::{Absent, Resident};
         let found = runs(&[Resident, Resident, Absent, Resident]);
-        let run = |state, first_page, pages| Run {
-            state,
-            first_page,
-            pages,
-        };
-        let expected = [
-            run("resident", 0, 2),
-            run("absent", 2, 1),
-            run("resident", 3, 1),
-        ];
+        let run = |state, first_page, pages| Run { state, first_page, pages };
+        let expected = [run("resident", 0, 2), run("absent", 2, 1), run("resident", 3, 1)];
         assert_eq!(found, expected);
         assert_eq!(runs(&[]), []);
     }

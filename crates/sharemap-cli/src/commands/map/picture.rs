@@ -27,9 +27,7 @@ pub(super) struct Target {
 
 pub(super) fn parse_target(text: &str) -> Result<Target, String> {
     let path = PathBuf::from(text);
-    let extension = path
-        .extension()
-        .map(|extension| extension.to_ascii_lowercase());
+    let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
     let format = match extension.as_ref().and_then(|extension| extension.to_str()) {
         Some("png") => Format::Png,
         Some("svg") => Format::Svg,
@@ -104,17 +102,13 @@ fn paint<B: DrawingBackend>(
     page_size: u64,
 ) -> io::Result<()> {
     let failed = |error: DrawingAreaErrorKind<B::ErrorType>| io::Error::other(error.to_string());
-    let text = |size: i32, h, v| {
-        TextStyle::from((FONT, size).into_font())
-            .color(&INK)
-            .pos(Pos::new(h, v))
-    };
+    let text =
+        |size: i32, h, v| TextStyle::from((FONT, size).into_font()).color(&INK).pos(Pos::new(h, v));
     let square = |x: i32, y: i32, color: RGBColor| {
         Rectangle::new([(x, y), (x + CELL - 2, y + CELL - 2)], color.filled())
     };
     area.fill(&WHITE).map_err(failed)?;
-    area.draw_text(title, &text(20, HPos::Left, VPos::Top), (LEFT, 18))
-        .map_err(failed)?;
+    area.draw_text(title, &text(20, HPos::Left, VPos::Top), (LEFT, 18)).map_err(failed)?;
 
     let per_cell = grid.pages_per_cell as u64 * page_size;
     let per_row = per_cell * grid.columns as u64;
@@ -125,8 +119,7 @@ fn paint<B: DrawingBackend>(
         let y = TOP + row as i32 * CELL;
         if row % every == 0 {
             let offset = units::size(row as u64 * per_row);
-            area.draw_text(&offset, &labels, (LEFT - 8, y + CELL / 2))
-                .map_err(failed)?;
+            area.draw_text(&offset, &labels, (LEFT - 8, y + CELL / 2)).map_err(failed)?;
         }
         for (column, &cell) in cells.iter().enumerate() {
             let x = LEFT + column as i32 * CELL;
@@ -146,18 +139,12 @@ fn paint<B: DrawingBackend>(
     ];
     for (cell, name) in samples {
         area.draw(&square(x, y, color(cell))).map_err(failed)?;
-        area.draw_text(name, &legend, (x + 14, y + CELL / 2 - 1))
-            .map_err(failed)?;
+        area.draw_text(name, &legend, (x + 14, y + CELL / 2 - 1)).map_err(failed)?;
         let (wide, _) = area.estimate_text_size(name, &legend).map_err(failed)?;
         x += wide as i32 + 44;
     }
-    let scale = format!(
-        "one square: {}, one row: {}",
-        units::size(per_cell),
-        units::size(per_row)
-    );
-    area.draw_text(&scale, &legend, (x + 16, y + CELL / 2 - 1))
-        .map_err(failed)?;
+    let scale = format!("one square: {}, one row: {}", units::size(per_cell), units::size(per_row));
+    area.draw_text(&scale, &legend, (x + 16, y + CELL / 2 - 1)).map_err(failed)?;
     area.present().map_err(failed)
 }
 

@@ -103,8 +103,7 @@ impl Situation<'_> {
     }
 
     fn has_huge_pages(&self) -> bool {
-        self.huge_pages
-            .is_some_and(|huge| huge.mapped > 0 || huge.page_size > 1 << 20)
+        self.huge_pages.is_some_and(|huge| huge.mapped > 0 || huge.page_size > 1 << 20)
     }
 }
 
@@ -138,10 +137,7 @@ mod tests {
     #[test]
     fn cold_files_on_disk_want_advice() {
         let cold = on_disk(1 << 30, 0);
-        assert_eq!(
-            advice(&cold),
-            [Some("Random"), Some("Sequential"), Some("WillNeed")]
-        );
+        assert_eq!(advice(&cold), [Some("Random"), Some("Sequential"), Some("WillNeed")]);
     }
 
     #[test]
@@ -155,11 +151,7 @@ mod tests {
         let mut warm = on_disk(1 << 30, 1 << 18);
         warm.file_system = Some("tmpfs");
         assert_eq!(advice(&warm), [Some("HugePage")]);
-        let huge = HugePageUse {
-            page_size: 4096,
-            mapped: 1 << 30,
-            eligible: true,
-        };
+        let huge = HugePageUse { page_size: 4096, mapped: 1 << 30, eligible: true };
         warm.huge_pages = Some(&huge);
         assert_eq!(advice(&warm), [Some("Normal")]);
     }

@@ -4,11 +4,8 @@ use super::scene::{Scene, expect};
 use super::{Outcome, Step};
 use sharemap::{Mapping, MappingCow};
 
-pub(super) const STEP: Step = Step {
-    name: "cow",
-    title: "Copy-on-write edits leave the disk unchanged",
-    run,
-};
+pub(super) const STEP: Step =
+    Step { name: "cow", title: "Copy-on-write edits leave the disk unchanged", run };
 
 fn run(scene: &mut Scene<'_>) -> Outcome {
     let path = scene.path("original.txt");
@@ -21,29 +18,11 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     let edited = copy.bytes().to_vec()?;
     let shared = others.bytes().to_vec()?;
     let on_disk = std::fs::read(&path)?;
-    scene.saw(format!(
-        "in the mapping:    {}",
-        String::from_utf8_lossy(&edited)
-    ));
-    scene.saw(format!(
-        "in another:        {}",
-        String::from_utf8_lossy(&shared)
-    ));
-    scene.saw(format!(
-        "by ordinary calls: {}",
-        String::from_utf8_lossy(&on_disk)
-    ));
-    expect(
-        edited.starts_with(b"the edited copy"),
-        "the mapping should show its own edit",
-    )?;
-    expect(
-        shared == original,
-        "another mapping should show the original",
-    )?;
+    scene.saw(format!("in the mapping:    {}", String::from_utf8_lossy(&edited)));
+    scene.saw(format!("in another:        {}", String::from_utf8_lossy(&shared)));
+    scene.saw(format!("by ordinary calls: {}", String::from_utf8_lossy(&on_disk)));
+    expect(edited.starts_with(b"the edited copy"), "the mapping should show its own edit")?;
+    expect(shared == original, "another mapping should show the original")?;
     copy.close()?;
-    expect(
-        std::fs::read(&path)? == original,
-        "the file should be as it was",
-    )
+    expect(std::fs::read(&path)? == original, "the file should be as it was")
 }

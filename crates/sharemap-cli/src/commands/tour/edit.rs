@@ -26,25 +26,14 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
 
     let map = Mapping::open(&path)?;
     let text = map.bytes().subview(..GREETING.len())?.to_vec()?;
-    scene.saw(format!(
-        "reopened read-only, it says: {}",
-        String::from_utf8_lossy(&text)
-    ));
+    scene.saw(format!("reopened read-only, it says: {}", String::from_utf8_lossy(&text)));
     expect(map.len() == 1024, "the file should have 1024 bytes")?;
-    expect(
-        text == GREETING.as_bytes(),
-        "the greeting should be what was written",
-    )?;
+    expect(text == GREETING.as_bytes(), "the greeting should be what was written")?;
     evict(scene, map)?;
     let mut ordinary = String::new();
-    File::open(&path)?
-        .take(GREETING.len() as u64)
-        .read_to_string(&mut ordinary)?;
+    File::open(&path)?.take(GREETING.len() as u64).read_to_string(&mut ordinary)?;
     scene.saw(format!("read back by ordinary file calls: {ordinary}"));
-    expect(
-        ordinary == GREETING,
-        "an ordinary read should give the greeting",
-    )?;
+    expect(ordinary == GREETING, "an ordinary read should give the greeting")?;
 
     hand_over(scene, &scene.path("numbers.bin"))
 }
@@ -59,10 +48,7 @@ fn evict(scene: &mut Scene<'_>, map: Mapping) -> Outcome {
     match map.evict() {
         Ok(()) => {
             scene.did("evicted its page from memory");
-            scene.saw(format!(
-                "pages in memory: {before} before, {} after",
-                resident()
-            ));
+            scene.saw(format!("pages in memory: {before} before, {} after", resident()));
         }
         Err(error) if error.kind() == ErrorKind::Unsupported => {
             scene.saw(format!("no eviction here: {error}"));
@@ -77,9 +63,7 @@ fn hand_over(scene: &mut Scene<'_>, path: &Path) -> Outcome {
     let writer = scene.peer(Action::WriteNumbers, path)?;
     let first = writer.id();
     writer.end_well()?;
-    scene.did(format!(
-        "program 1 (process {first}) wrote {NUMBERS} numbers of type i32: 2 i"
-    ));
+    scene.did(format!("program 1 (process {first}) wrote {NUMBERS} numbers of type i32: 2 i"));
     let reader = scene.peer(Action::ReadNumbers, path)?;
     let second = reader.id();
     let lines = reader.end_well()?;
@@ -90,8 +74,5 @@ fn hand_over(scene: &mut Scene<'_>, path: &Path) -> Outcome {
         "program 2 (process {second}) read {right} right ones; of index 1000: {refusal}"
     ));
     expect(*right == NUMBERS.to_string(), "all numbers should be right")?;
-    expect(
-        refusal.contains("out of bounds"),
-        "index 1000 should be refused",
-    )
+    expect(refusal.contains("out of bounds"), "index 1000 should be refused")
 }

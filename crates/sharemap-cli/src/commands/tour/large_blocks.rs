@@ -67,16 +67,11 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
         ("read(), 1 MiB at a time", Action::ScanRead),
     ];
     let told = |number: Option<u64>, show: fn(u64) -> String| number.map_or("-".into(), show);
-    let mut table = format!(
-        "{:28}{:>10}{:>12}{:>10}{:>12}\n",
-        "", "time", "speed", "faults", "memory"
-    );
+    let mut table =
+        format!("{:28}{:>10}{:>12}{:>10}{:>12}\n", "", "time", "speed", "faults", "memory");
     for (name, action) in ways {
         let found = scan(scene, action, &path)?;
-        expect(
-            found.sum == expected,
-            format!("{name}: the sum should be {expected}"),
-        )?;
+        expect(found.sum == expected, format!("{name}: the sum should be {expected}"))?;
         table += &format!(
             "{name:28}{:>7.1} ms{:>7.1} GB/s{:>10}{:>12}\n",
             found.seconds * 1e3,
@@ -100,35 +95,21 @@ fn touch_one_in_a_thousand(scene: &mut Scene<'_>, size: u64) -> Outcome {
         "mapped a fresh file of {} pages with Advice::Random and touched one page in {ONE_IN}: {}",
         few.pages, few.touched
     ));
-    let faults = few.faults.map_or("page faults not counted".into(), |n| {
-        format!("{n} page faults")
-    });
+    let faults =
+        few.faults.map_or("page faults not counted".into(), |n| format!("{n} page faults"));
     let Some(resident) = few.resident else {
-        scene.saw(format!(
-            "{faults}; this system does not tell which pages are in memory"
-        ));
+        scene.saw(format!("{faults}; this system does not tell which pages are in memory"));
         return Ok(());
     };
-    scene.saw(format!(
-        "{resident} of {} pages in memory; {faults}",
-        few.pages
-    ));
-    expect(
-        resident >= few.touched,
-        "what was touched should be in memory",
-    )?;
+    scene.saw(format!("{resident} of {} pages in memory; {faults}", few.pages));
+    expect(resident >= few.touched, "what was touched should be in memory")?;
     // Some systems bring in a few neighbours at a time.
-    expect(
-        resident <= few.touched * 64,
-        "what was not touched should not be in memory",
-    )
+    expect(resident <= few.touched * 64, "what was not touched should not be in memory")
 }
 
 fn scan(scene: &Scene<'_>, action: Action, path: &Path) -> Result<Scan, Box<dyn Error>> {
     let lines = scene.peer(action, path)?.end_well()?;
-    Ok(serde_json::from_str(
-        lines.first().map_or("", String::as_str),
-    )?)
+    Ok(serde_json::from_str(lines.first().map_or("", String::as_str))?)
 }
 
 pub(super) fn scan_mapping(path: &Path, options: MapOptions) -> Outcome {
@@ -140,9 +121,7 @@ pub(super) fn scan_mapping(path: &Path, options: MapOptions) -> Outcome {
         let sum = blocks.try_fold(0u64, |sum, block| {
             block.map(|block| block.iter().fold(sum, |sum, &n| sum.wrapping_add(n)))
         })?;
-        let rest = rest
-            .iter()
-            .try_fold(0u64, |sum, n| n.map(|n| sum.wrapping_add(n)))?;
+        let rest = rest.iter().try_fold(0u64, |sum, n| n.map(|n| sum.wrapping_add(n)))?;
         Ok(sum.wrapping_add(rest))
     })
 }
@@ -160,9 +139,7 @@ pub(super) fn scan_read(path: &Path) -> Outcome {
             // The file's size is a multiple of the buffer's, and reads of regular files are whole.
             let (numbers, rest) = buffer[..length].as_chunks::<8>();
             expect(rest.is_empty(), "a read should not end within a number")?;
-            sum = numbers
-                .iter()
-                .fold(sum, |sum, &n| sum.wrapping_add(u64::from_le_bytes(n)));
+            sum = numbers.iter().fold(sum, |sum, &n| sum.wrapping_add(u64::from_le_bytes(n)));
         }
     })
 }
@@ -173,16 +150,8 @@ fn measure(scan: impl FnOnce() -> Result<u64, Box<dyn Error>>) -> Outcome {
     let sum = scan()?;
     let seconds = begun.elapsed().as_secs_f64();
     let after = system::usage();
-    let faults = after
-        .faults
-        .zip(before.faults)
-        .map(|(after, before)| after - before);
-    let scan = Scan {
-        sum,
-        seconds,
-        faults,
-        resident: after.peak_resident,
-    };
+    let faults = after.faults.zip(before.faults).map(|(after, before)| after - before);
+    let scan = Scan { sum, seconds, faults, resident: after.peak_resident };
     println!("{}", serde_json::to_string(&scan)?);
     Ok(())
 }
@@ -198,10 +167,7 @@ pub(super) fn touch_few(path: &Path) -> Outcome {
         touched += 1;
     }
     let after = system::usage();
-    let faults = after
-        .faults
-        .zip(before.faults)
-        .map(|(after, before)| after - before);
+    let faults = after.faults.zip(before.faults).map(|(after, before)| after - before);
     let resident = match map.residency() {
         Ok(residency) if !residency.pages().contains(&PageState::Unknown) => {
             Some(residency.resident())
@@ -209,14 +175,6 @@ pub(super) fn touch_few(path: &Path) -> Outcome {
         _ => None,
     };
     let pages = map.len().div_ceil(page);
-    println!(
-        "{}",
-        serde_json::to_string(&Few {
-            pages,
-            touched,
-            resident,
-            faults
-        })?
-    );
+    println!("{}", serde_json::to_string(&Few { pages, touched, resident, faults })?);
     Ok(())
 }

@@ -74,18 +74,12 @@ pub(crate) struct Args {
 
 fn parse_step(text: &str) -> Result<usize, String> {
     let position = match text.parse::<usize>() {
-        Ok(number) => number
-            .checked_sub(1)
-            .filter(|&position| position < STEPS.len()),
+        Ok(number) => number.checked_sub(1).filter(|&position| position < STEPS.len()),
         Err(_) => STEPS.iter().position(|step| step.name == text),
     };
     position.ok_or_else(|| {
         let names: Vec<_> = STEPS.iter().map(|step| step.name).collect();
-        format!(
-            "expected 1 to {} or one of {}",
-            STEPS.len(),
-            names.join(", ")
-        )
+        format!("expected 1 to {} or one of {}", STEPS.len(), names.join(", "))
     })
 }
 
@@ -148,8 +142,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         report.steps.push(step);
     }
     let path = dir.path().to_owned();
-    dir.close()
-        .map_err(|error| Failure::file("remove", &path, error))?;
+    dir.close().map_err(|error| Failure::file("remove", &path, error))?;
     report.seconds = begun.elapsed().as_secs_f64();
     let failed = report.failed;
     if output.json() {
@@ -161,15 +154,9 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
             number => console::style(format!("{number} failed")).red().bold(),
         };
         let seconds = report.seconds;
-        output.line(format!(
-            "{passed}, {failed}, in {seconds:.1} s; nothing left behind"
-        ))?;
+        output.line(format!("{passed}, {failed}, in {seconds:.1} s; nothing left behind"))?;
     }
-    if failed > 0 {
-        Err(Failure::Reported)
-    } else {
-        Ok(())
-    }
+    if failed > 0 { Err(Failure::Reported) } else { Ok(()) }
 }
 
 /// Runs one step in a directory of its own, which is gone afterwards.
@@ -178,13 +165,11 @@ fn walk(position: usize, dir: &Path, scan: u64) -> StepReport {
     let dir = dir.join(step.name);
     let begun = Instant::now();
     let mut scene = Scene::new(&dir, scan);
-    let outcome = std::fs::create_dir(&dir)
-        .map_err(Into::into)
-        .and_then(|()| {
-            // A step that panics is a step that failed; the others go on.
-            catch_unwind(AssertUnwindSafe(|| (step.run)(&mut scene)))
-                .unwrap_or_else(|panic| Err(format!("it panicked: {}", words(&*panic)).into()))
-        });
+    let outcome = std::fs::create_dir(&dir).map_err(Into::into).and_then(|()| {
+        // A step that panics is a step that failed; the others go on.
+        catch_unwind(AssertUnwindSafe(|| (step.run)(&mut scene)))
+            .unwrap_or_else(|panic| Err(format!("it panicked: {}", words(&*panic)).into()))
+    });
     let seconds = begun.elapsed().as_secs_f64();
     let removed = std::fs::remove_dir_all(&dir)
         .map_err(|error| format!("cannot remove {}: {error}", dir.display()));
@@ -206,8 +191,7 @@ fn walk(position: usize, dir: &Path, scan: u64) -> StepReport {
 
 fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("it does not say why")
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why")
 }
 
 fn print(step: &StepReport, output: &mut Output) -> Result<(), Failure> {
@@ -271,9 +255,7 @@ fn list(output: &mut Output) -> Result<(), Failure> {
             name: step.name,
             title: step.title,
         };
-        return output.object(&Listed {
-            steps: steps.map(listed).collect(),
-        });
+        return output.object(&Listed { steps: steps.map(listed).collect() });
     }
     for (i, step) in steps {
         output.line(format!("{:>2}  {:<14} {}", i + 1, step.name, step.title))?;

@@ -4,11 +4,8 @@ use super::scene::{Scene, expect};
 use super::{Outcome, Step};
 use sharemap::Mapping;
 
-pub(super) const STEP: Step = Step {
-    name: "open",
-    title: "Map a file read-only and see its size",
-    run,
-};
+pub(super) const STEP: Step =
+    Step { name: "open", title: "Map a file read-only and see its size", run };
 
 fn run(scene: &mut Scene<'_>) -> Outcome {
     let path = scene.path("sample.bin");
@@ -24,14 +21,8 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
         sharemap::page_size(),
         bytes.get(9999)?
     ));
-    expect(
-        map.len() == contents.len(),
-        "the mapping should have 10000 bytes",
-    )?;
-    expect(
-        bytes.to_vec()? == contents,
-        "the mapping should show what was written",
-    )?;
+    expect(map.len() == contents.len(), "the mapping should have 10000 bytes")?;
+    expect(bytes.to_vec()? == contents, "the mapping should show what was written")?;
     map.close()?;
     Ok(())
 }

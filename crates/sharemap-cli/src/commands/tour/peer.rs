@@ -101,10 +101,7 @@ fn cut_in_half(path: &Path) -> Result0 {
     match file.set_len(file.metadata()?.len() / 2) {
         Ok(()) => println!("done"),
         // The number is what the caller looks at.
-        Err(error) => println!(
-            "refused {} {error}",
-            error.raw_os_error().unwrap_or_default()
-        ),
+        Err(error) => println!("refused {} {error}", error.raw_os_error().unwrap_or_default()),
     }
     Ok(())
 }
@@ -161,12 +158,7 @@ impl Peer {
             let _ = stderr.read_to_string(&mut text);
             complain.send(text)
         });
-        Ok(Self {
-            child,
-            stdin,
-            lines,
-            complaints,
-        })
+        Ok(Self { child, stdin, lines, complaints })
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -222,10 +214,7 @@ impl Peer {
 
     fn complaint(&mut self) -> String {
         let text = self.complaints.recv_timeout(PATIENCE).unwrap_or_default();
-        text.trim()
-            .strip_prefix("sharemap: ")
-            .unwrap_or(text.trim())
-            .to_owned()
+        text.trim().strip_prefix("sharemap: ").unwrap_or(text.trim()).to_owned()
     }
 }
 

@@ -23,11 +23,7 @@ pub(super) struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     pub(super) fn new(dir: &'a Path, scan: u64) -> Self {
-        Self {
-            dir,
-            scan,
-            notes: Vec::new(),
-        }
+        Self { dir, scan, notes: Vec::new() }
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -63,11 +59,7 @@ impl<'a> Scene<'a> {
 
 /// Fails the step unless `true`; `what` says what should have been.
 pub(super) fn expect(holds: bool, what: impl Into<String>) -> Outcome {
-    if holds {
-        Ok(())
-    } else {
-        Err(what.into().into())
-    }
+    if holds { Ok(()) } else { Err(what.into().into()) }
 }
 
 /// The error that there has to be.

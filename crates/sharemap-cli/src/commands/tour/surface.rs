@@ -36,27 +36,18 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
         for (x, y) in [(0, 0), (ball(frame), HEIGHT / 2), (WIDTH - 1, HEIGHT - 1)] {
             let pixel = pixels[(frame * HEIGHT + y) * WIDTH + x];
             let right = pixel == color(frame, x, y);
-            expect(
-                right,
-                format!("pixel {x}, {y} of frame {frame} should be as drawn"),
-            )?;
+            expect(right, format!("pixel {x}, {y} of frame {frame} should be as drawn"))?;
         }
     }
     scene.saw("the saved file has every frame as it was drawn");
     match procfs::mapped_bytes(&path) {
         Some(left) => {
-            scene.saw(format!(
-                "the system's own list: {} of it still mapped",
-                units::size(left)
-            ));
+            scene.saw(format!("the system's own list: {} of it still mapped", units::size(left)));
             expect(left == 0, "nothing should be mapped any more")
         }
         None => {
             // On Windows this is refused while any of it is mapped.
-            std::fs::OpenOptions::new()
-                .write(true)
-                .open(&path)?
-                .set_len(0)?;
+            std::fs::OpenOptions::new().write(true).open(&path)?.set_len(0)?;
             scene.saw("released: the file can be emptied");
             Ok(())
         }
@@ -66,10 +57,8 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
 /// Maps one frame, draws it, saves and releases it.
 fn draw(path: &Path, frame: usize) -> Outcome {
     let size = WIDTH * HEIGHT * size_of::<Pixel>();
-    let map: MappingMut = MapOptions::new()
-        .offset((frame * size) as u64)
-        .len(size)
-        .open_mut(path)?;
+    let map: MappingMut =
+        MapOptions::new().offset((frame * size) as u64).len(size).open_mut(path)?;
     let surface = map.view::<Pixel>()?;
     let mut row = [Pixel::default(); WIDTH];
     for y in 0..HEIGHT {

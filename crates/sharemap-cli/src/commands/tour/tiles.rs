@@ -33,10 +33,7 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
         let numbers = tiles.tile(tile)?.view::<u32>()?;
         let place = (tile * 7919 + reads) % NUMBERS;
         let right = numbers.get(place)? == number(tile, place);
-        expect(
-            right,
-            format!("number {place} of tile {tile} should be as written"),
-        )?;
+        expect(right, format!("number {place} of tile {tile} should be as written"))?;
         reads += 1;
         if reads % TILES == 0 {
             most_listed = most_listed.max(procfs::mapped_bytes(&path).unwrap_or_default());
@@ -49,23 +46,14 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
         tiles.most,
         units::size((tiles.most * TILE) as u64)
     ));
-    expect(
-        tiles.most <= MOST,
-        "at most 16 tiles should have been mapped",
-    )?;
-    expect(
-        most_listed <= (MOST * TILE) as u64,
-        "no more should be in the system's list",
-    )?;
+    expect(tiles.most <= MOST, "at most 16 tiles should have been mapped")?;
+    expect(most_listed <= (MOST * TILE) as u64, "no more should be in the system's list")?;
     while tiles.unload()? {}
     let (who, left) = match procfs::mapped_bytes(&path) {
         Some(bytes) => ("the system's own list", bytes),
         None => ("the tiles' own count", tiles.mapped_bytes()),
     };
-    scene.saw(format!(
-        "mapped at the end, by {who}: {}",
-        units::size(left)
-    ));
+    scene.saw(format!("mapped at the end, by {who}: {}", units::size(left)));
     expect(left == 0, "nothing should be mapped any more")
 }
 
@@ -110,13 +98,7 @@ struct Tiles {
 
 impl Tiles {
     fn new(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            mapped: VecDeque::new(),
-            loaded: 0,
-            unloaded: 0,
-            most: 0,
-        }
+        Self { path: path.to_owned(), mapped: VecDeque::new(), loaded: 0, unloaded: 0, most: 0 }
     }
 
     /// The tile, mapped now if it was not, in place of the one not used for longest.
@@ -133,13 +115,7 @@ impl Tiles {
                 }
                 self.loaded += 1;
                 let offset = (tile * TILE) as u64;
-                (
-                    tile,
-                    MapOptions::new()
-                        .offset(offset)
-                        .len(TILE)
-                        .open(&self.path)?,
-                )
+                (tile, MapOptions::new().offset(offset).len(TILE).open(&self.path)?)
             }
         };
         self.mapped.push_back(entry);

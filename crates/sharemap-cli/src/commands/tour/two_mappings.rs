@@ -20,14 +20,8 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
 
     first.view::<u32>()?.set(7, 0xCAFE)?;
     let seen = second.view::<u32>()?.get(7)?;
-    scene.saw(format!(
-        "{:#x} set through the first shows as {seen:#x} in the second",
-        0xCAFE
-    ));
-    expect(
-        seen == 0xCAFE,
-        "the second mapping should show the first one's write",
-    )?;
+    scene.saw(format!("{:#x} set through the first shows as {seen:#x} in the second", 0xCAFE));
+    expect(seen == 0xCAFE, "the second mapping should show the first one's write")?;
 
     let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
     file.seek(SeekFrom::Start(100))?;
@@ -39,14 +33,8 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
         String::from_utf8_lossy(&in_first),
         String::from_utf8_lossy(&in_second)
     ));
-    expect(
-        in_first == b"ordinary",
-        "the first mapping should show an ordinary write",
-    )?;
-    expect(
-        in_second == b"ordinary",
-        "the second mapping should show an ordinary write",
-    )?;
+    expect(in_first == b"ordinary", "the first mapping should show an ordinary write")?;
+    expect(in_second == b"ordinary", "the second mapping should show an ordinary write")?;
 
     first.bytes().write_at(200, b"mapped")?;
     let mut read = [0; 6];
@@ -56,8 +44,5 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
         "\"mapped\" written through memory is read by file calls as \"{}\", without any flush",
         String::from_utf8_lossy(&read)
     ));
-    expect(
-        &read == b"mapped",
-        "an ordinary read should show a mapping's write",
-    )
+    expect(&read == b"mapped", "an ordinary read should show a mapping's write")
 }

@@ -74,12 +74,7 @@ pub(crate) unsafe fn load_block(address: *const u8, fault: &mut usize) -> Block 
 /// As for plain loads.
 pub(crate) unsafe fn load_pair(address: *const u8, last: usize, fault: &mut usize) -> [Narrow; 2] {
     // SAFETY: passed on.
-    unsafe {
-        [
-            load_narrow(address, fault),
-            load_narrow(address.add(last), fault),
-        ]
-    }
+    unsafe { [load_narrow(address, fault), load_narrow(address.add(last), fault)] }
 }
 
 /// Two vectors at the address, and two `last` bytes behind it.
@@ -89,10 +84,8 @@ pub(crate) unsafe fn load_pair(address: *const u8, last: usize, fault: &mut usiz
 pub(crate) unsafe fn load_ends(address: *const u8, last: usize, fault: &mut usize) -> [Narrow; 4] {
     // SAFETY: passed on.
     unsafe {
-        let ([a, b], [c, d]) = (
-            load_pair(address, 16, fault),
-            load_pair(address.add(last), 16, fault),
-        );
+        let ([a, b], [c, d]) =
+            (load_pair(address, 16, fault), load_pair(address.add(last), 16, fault));
         [a, b, c, d]
     }
 }

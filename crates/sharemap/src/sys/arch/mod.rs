@@ -24,32 +24,18 @@ mod x86_64;
 #[cfg(all(target_arch = "x86_64", not(sharemap_syscall_fallback)))]
 use x86_64 as machine;
 
-#[cfg(all(
-    target_arch = "aarch64",
-    target_endian = "little",
-    not(sharemap_syscall_fallback)
-))]
+#[cfg(all(target_arch = "aarch64", target_endian = "little", not(sharemap_syscall_fallback)))]
 mod aarch64;
-#[cfg(all(
-    target_arch = "aarch64",
-    target_endian = "little",
-    not(sharemap_syscall_fallback)
-))]
+#[cfg(all(target_arch = "aarch64", target_endian = "little", not(sharemap_syscall_fallback)))]
 use aarch64 as machine;
 
 #[cfg(any(
-    not(any(
-        target_arch = "x86_64",
-        all(target_arch = "aarch64", target_endian = "little")
-    )),
+    not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))),
     sharemap_syscall_fallback
 ))]
 mod fallback;
 #[cfg(any(
-    not(any(
-        target_arch = "x86_64",
-        all(target_arch = "aarch64", target_endian = "little")
-    )),
+    not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))),
     sharemap_syscall_fallback
 ))]
 use fallback as machine;

@@ -5,8 +5,8 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
 
-use crate::sys::os::map::page_size;
 pub(crate) use super::self_test::try_out;
+use crate::sys::os::map::page_size;
 pub(crate) use crate::sys::posix::fault::{check, recovery, thread_ready};
 
 /// The registers that a recovery reads and writes.
@@ -60,7 +60,11 @@ impl Registers {
     /// Never called: without sites no handler is installed.
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub(crate) unsafe fn of(_: *mut c_void) -> Self {
-        Self { program_counter: std::ptr::null_mut(), address: std::ptr::null_mut(), flag: std::ptr::null_mut() }
+        Self {
+            program_counter: std::ptr::null_mut(),
+            address: std::ptr::null_mut(),
+            flag: std::ptr::null_mut(),
+        }
     }
 }
 
@@ -130,14 +134,18 @@ pub(crate) unsafe fn copy_from_foreign(from: *const u8, to: *mut u8, len: usize)
         // SAFETY: the kernel checks the foreign side; the other is the caller's.
         unsafe {
             let ours = libc::iovec { iov_base: to.add(done).cast(), iov_len: len - done };
-            let theirs = libc::iovec { iov_base: from.add(done).cast_mut().cast(), iov_len: len - done };
+            let theirs =
+                libc::iovec { iov_base: from.add(done).cast_mut().cast(), iov_len: len - done };
             libc::process_vm_readv(libc::getpid(), &ours, 1, &theirs, 1, 0)
         }
     };
     // SAFETY: within the caller's bytes.
-    transfer(len, call, |done, chunk| unsafe {
-        through_pipe(from.add(done), to.add(done), chunk)
-    }, from as usize)
+    transfer(
+        len,
+        call,
+        |done, chunk| unsafe { through_pipe(from.add(done), to.add(done), chunk) },
+        from as usize,
+    )
 }
 
 /// Copies private bytes to where it may fail, and gives how many were copied before the first that
@@ -149,15 +157,19 @@ pub(crate) unsafe fn copy_to_foreign(to: *mut u8, from: *const u8, len: usize) -
     let call = |done: usize| {
         // SAFETY: the kernel checks the foreign side; the other is the caller's.
         unsafe {
-            let ours = libc::iovec { iov_base: from.add(done).cast_mut().cast(), iov_len: len - done };
+            let ours =
+                libc::iovec { iov_base: from.add(done).cast_mut().cast(), iov_len: len - done };
             let theirs = libc::iovec { iov_base: to.add(done).cast(), iov_len: len - done };
             libc::process_vm_writev(libc::getpid(), &ours, 1, &theirs, 1, 0)
         }
     };
     // SAFETY: within the caller's bytes.
-    transfer(len, call, |done, chunk| unsafe {
-        through_pipe(from.add(done), to.add(done), chunk)
-    }, to as usize)
+    transfer(
+        len,
+        call,
+        |done, chunk| unsafe { through_pipe(from.add(done), to.add(done), chunk) },
+        to as usize,
+    )
 }
 
 /// Repeats a copy until everything is done or nothing moves; goes page by page through a pipe where
@@ -175,7 +187,8 @@ fn transfer(
             _ if std::io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT) => break,
             _ => {
                 let page = page_size();
-                let chunk = (len - done).min(page - (foreign.wrapping_add(done) & (page - 1))).min(4096);
+                let chunk =
+                    (len - done).min(page - (foreign.wrapping_add(done) & (page - 1))).min(4096);
                 if !by_pipe(done, chunk) {
                     break;
                 }

@@ -27,9 +27,7 @@ pub(crate) fn device_len(file: &File) -> Result<u64> {
     let mut len = 0u64;
     // SAFETY: the kernel writes 8 bytes to `len`.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), BLKGETSIZE64 as _, &raw mut len) };
-    checked(result.into())
-        .map(|_| len)
-        .map_err(|errno| errno::error("ask the size of", errno))
+    checked(result.into()).map(|_| len).map_err(|errno| errno::error("ask the size of", errno))
 }
 
 /// Grows to `len` with storage behind every byte; after a failure the length is what it was.
@@ -95,13 +93,7 @@ pub(crate) fn cache_status(file: &File, range: Range<u64>) -> Result<CacheStatus
     let mut told = [0u64; 5];
     // SAFETY: the kernel reads two and writes five 64-bit numbers.
     let result = unsafe {
-        libc::syscall(
-            CACHESTAT,
-            file.as_raw_fd(),
-            asked.as_ptr(),
-            told.as_mut_ptr(),
-            0u32,
-        )
+        libc::syscall(CACHESTAT, file.as_raw_fd(), asked.as_ptr(), told.as_mut_ptr(), 0u32)
     };
     checked(result).map_err(|errno| {
         let error = errno::error("ask the cache about", errno);
@@ -112,13 +104,7 @@ pub(crate) fn cache_status(file: &File, range: Range<u64>) -> Result<CacheStatus
         }
     })?;
     let [cached, dirty, writeback, evicted, recently_evicted] = told;
-    Ok(CacheStatus {
-        cached,
-        dirty,
-        writeback,
-        evicted,
-        recently_evicted,
-    })
+    Ok(CacheStatus { cached, dirty, writeback, evicted, recently_evicted })
 }
 
 pub(crate) fn evict(file: &File, range: Range<u64>) -> Result<()> {

@@ -23,11 +23,7 @@ pub(crate) use posix::{granularity, page_size, protect, unlock};
 
 pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
     let unit = match request.huge {
-        HugePages::Reserved
-            if request
-                .file
-                .is_some_and(|f| !super::file::is_on_hugetlbfs(f)) =>
-        {
+        HugePages::Reserved if request.file.is_some_and(|f| !super::file::is_on_hugetlbfs(f)) => {
             return Err(Error::new(ErrorKind::Unsupported, "map").with_detail(
                 "reserved huge pages back anonymous memory and files on hugetlbfs only",
             ));
@@ -58,14 +54,9 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
     // SAFETY: without MAP_FIXED the kernel chooses addresses that nobody uses.
     let base = unsafe {
         match request.file {
-            Some(file) => mm::mmap(
-                ptr::null_mut(),
-                reserved,
-                protection,
-                flags,
-                file,
-                request.offset,
-            ),
+            Some(file) => {
+                mm::mmap(ptr::null_mut(), reserved, protection, flags, file, request.offset)
+            }
             None => mm::mmap_anonymous(ptr::null_mut(), reserved, protection, flags),
         }
     }
@@ -74,10 +65,7 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
         // SAFETY: our own pages, new. That a kernel has no huge ones is no failure.
         let _ = unsafe { mm::madvise(base, reserved, mm::Advice::LinuxHugepage) };
     }
-    Ok(Span {
-        base: base.cast(),
-        reserved,
-    })
+    Ok(Span { base: base.cast(), reserved })
 }
 
 #[cold]
@@ -111,14 +99,7 @@ pub(crate) unsafe fn unmap(span: &Span) -> Result<()> {
             continue;
         };
         // SAFETY: as above; the kernel takes whole huge pages of this mapping or nothing.
-        if unsafe {
-            posix::unmap(&Span {
-                base: span.base,
-                reserved,
-            })
-        }
-        .is_ok()
-        {
+        if unsafe { posix::unmap(&Span { base: span.base, reserved }) }.is_ok() {
             return Ok(());
         }
     }
@@ -205,9 +186,9 @@ pub(crate) unsafe fn advise(base: *mut u8, len: usize, advice: Advice) -> Result
 fn advice_error(advice: Advice, errno: Errno) -> Error {
     let error = errno::error("advise on the use of", errno);
     match errno {
-        Errno::INVAL => error.with_kind(ErrorKind::Unsupported).with_detail(format!(
-            "this kernel or this kind of memory has no {advice:?}"
-        )),
+        Errno::INVAL => error
+            .with_kind(ErrorKind::Unsupported)
+            .with_detail(format!("this kernel or this kind of memory has no {advice:?}")),
         Errno::NOMEM => error.with_detail(format!("{advice:?} found no memory, or no mapping")),
         _ => error.with_detail(format!("{advice:?}")),
     }
@@ -224,9 +205,7 @@ pub(crate) unsafe fn discard(base: *mut u8, len: usize) -> Result<()> {
     // Also after success: an emulator accepts any advice, and follows this one.
     // SAFETY: as above.
     let forgotten = unsafe { mm::madvise(base.cast(), len, mm::Advice::LinuxDontNeed) };
-    removed
-        .or(forgotten)
-        .map_err(|errno| errno::error("discard", errno).with_length(len as u64))
+    removed.or(forgotten).map_err(|errno| errno::error("discard", errno).with_length(len as u64))
 }
 
 /// # Safety
@@ -305,11 +284,7 @@ pub(crate) unsafe fn residency(
     let result = unsafe { libc::mincore(base.cast(), len, bytes.as_mut_ptr()) };
     checked(result.into()).map_err(|errno| errno::error("ask the residency of", errno))?;
     let state = |byte: u8| {
-        if byte & 1 == 1 {
-            PageState::Resident
-        } else {
-            PageState::Absent
-        }
+        if byte & 1 == 1 { PageState::Resident } else { PageState::Absent }
     };
     Ok(bytes.into_iter().map(state).collect())
 }

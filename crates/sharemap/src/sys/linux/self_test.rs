@@ -81,7 +81,8 @@ impl Test<'_> {
         // SAFETY: as a fork, after which the child makes async-signal-safe calls only. It leaves no
         // core, has no files to write to, and is killed when it takes too long.
         unsafe {
-            let pid = libc::syscall(libc::SYS_clone, 0usize, 0usize, 0usize, 0usize, 0usize) as libc::pid_t;
+            let pid = libc::syscall(libc::SYS_clone, 0usize, 0usize, 0usize, 0usize, 0usize)
+                as libc::pid_t;
             if pid == 0 {
                 libc::setrlimit(libc::RLIMIT_CORE, &libc::rlimit { rlim_cur: 1, rlim_max: 1 });
                 kill_later();
@@ -113,7 +114,12 @@ unsafe fn kill_later() {
         let mut when: libc::itimerspec = MaybeUninit::zeroed().assume_init();
         when.it_value.tv_sec = PATIENCE_SECONDS;
         let mut timer: c_int = 0;
-        libc::syscall(libc::SYS_timer_create, libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer);
+        libc::syscall(
+            libc::SYS_timer_create,
+            libc::CLOCK_MONOTONIC,
+            &raw mut event,
+            &raw mut timer,
+        );
         libc::syscall(libc::SYS_timer_settime, timer, 0, &raw const when, 0);
     }
 }

@@ -82,9 +82,9 @@ pub(crate) fn punch_hole(file: &File, range: Range<u64>) -> Result<()> {
             .with_length(range.end - range.start);
         match errno {
             Errno::BADF | Errno::PERM => error.with_kind(ErrorKind::NotWritable),
-            Errno::OPNOTSUPP | Errno::NOTSUP | Errno::INVAL => error
-                .with_kind(ErrorKind::Unsupported)
-                .with_detail("its file system has no holes"),
+            Errno::OPNOTSUPP | Errno::NOTSUP | Errno::INVAL => {
+                error.with_kind(ErrorKind::Unsupported).with_detail("its file system has no holes")
+            }
             _ => error,
         }
     };

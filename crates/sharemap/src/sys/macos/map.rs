@@ -38,28 +38,15 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
             None => mm::mmap_anonymous(ptr::null_mut(), reserved, protection, sharing(request)),
             Some(file) if reserved == mapped => {
                 let flags = sharing(request);
-                mm::mmap(
-                    ptr::null_mut(),
-                    reserved,
-                    protection,
-                    flags,
-                    file,
-                    request.offset,
-                )
+                mm::mmap(ptr::null_mut(), reserved, protection, flags, file, request.offset)
             }
-            Some(_) => mm::mmap_anonymous(
-                ptr::null_mut(),
-                reserved,
-                ProtFlags::empty(),
-                MapFlags::PRIVATE,
-            ),
+            Some(_) => {
+                mm::mmap_anonymous(ptr::null_mut(), reserved, ProtFlags::empty(), MapFlags::PRIVATE)
+            }
         }
     }
     .map_err(failed)?;
-    let span = Span {
-        base: base.cast(),
-        reserved,
-    };
+    let span = Span { base: base.cast(), reserved };
     if request.file.is_some() && reserved > mapped {
         // SAFETY: the reservation made above, which nobody has seen.
         if let Err(errno) = unsafe { map_over(&span, request, 0, mapped) } {
@@ -215,11 +202,7 @@ pub(crate) unsafe fn residency(
         return Err(errno::error("ask the residency of", errno));
     }
     let state = |byte: u8| {
-        if byte & IN_CORE != 0 {
-            PageState::Resident
-        } else {
-            PageState::Absent
-        }
+        if byte & IN_CORE != 0 { PageState::Resident } else { PageState::Absent }
     };
     Ok(bytes.into_iter().map(state).collect())
 }

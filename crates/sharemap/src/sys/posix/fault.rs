@@ -225,7 +225,11 @@ fn slot(signal: c_int) -> &'static Previous {
 
 /// # Safety
 /// Called by the kernel, or by a later handler that passes on what it was given.
-unsafe extern "C-unwind" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+unsafe extern "C-unwind" fn handler(
+    signal: c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut c_void,
+) {
     // SAFETY: `info` and `context` are the kernel's. The program counter may be the very address
     // that faulted, or execute-only: hence the question.
     unsafe {

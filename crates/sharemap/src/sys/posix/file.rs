@@ -42,11 +42,7 @@ pub(crate) fn duplicate(file: &File) -> Result<File> {
 /// Opens without ever waiting for the other end of a FIFO.
 pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
     let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK;
-    flags |= if request.write {
-        OFlags::RDWR
-    } else {
-        OFlags::RDONLY
-    };
+    flags |= if request.write { OFlags::RDWR } else { OFlags::RDONLY };
     flags |= match request.create {
         Create::Never => OFlags::empty(),
         Create::New => OFlags::CREATE | OFlags::EXCL,
@@ -144,11 +140,9 @@ pub(crate) fn size_error(operation: &'static str, len: u64, errno: Errno) -> Err
 pub(crate) fn within_size_limit(file: &File, len: u64) -> Result<()> {
     match process::file_size_limit() {
         Some(limit) if len > limit && len > status(file)?.len => {
-            Err(errno::error("grow", Errno::FBIG)
-                .with_length(len)
-                .with_detail(format!(
-                    "this process may make files of {limit} bytes (RLIMIT_FSIZE)"
-                )))
+            Err(errno::error("grow", Errno::FBIG).with_length(len).with_detail(format!(
+                "this process may make files of {limit} bytes (RLIMIT_FSIZE)"
+            )))
         }
         _ => Ok(()),
     }
@@ -211,6 +205,5 @@ fn seek_extents(file: &File, len: u64) -> std::result::Result<Vec<Range<u64>>, E
 
 /// Makes data durable, and the metadata needed to find it.
 pub(crate) fn sync_data(file: &File) -> Result<()> {
-    file.sync_data()
-        .map_err(|error| Error::new(ErrorKind::FlushFailed, "flush").with_source(error))
+    file.sync_data().map_err(|error| Error::new(ErrorKind::FlushFailed, "flush").with_source(error))
 }

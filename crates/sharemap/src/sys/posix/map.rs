@@ -24,11 +24,7 @@ pub(crate) fn protection_of(access: Access, executable: bool) -> ProtFlags {
         Access::Read => ProtFlags::READ,
         Access::Write | Access::CopyOnWrite => ProtFlags::READ | ProtFlags::WRITE,
     };
-    if executable {
-        data | ProtFlags::EXEC
-    } else {
-        data
-    }
+    if executable { data | ProtFlags::EXEC } else { data }
 }
 
 /// Gives the address space back.
@@ -91,9 +87,8 @@ pub(crate) fn lock_limit(error: Error, already: Option<u64>) -> Error {
 /// The error of a failed `mmap`.
 #[cold]
 pub(crate) fn map_error(request: &MapRequest<'_>, errno: Errno) -> Error {
-    let error = errno::error("map", errno)
-        .with_offset(request.offset)
-        .with_length(request.reserve as u64);
+    let error =
+        errno::error("map", errno).with_offset(request.offset).with_length(request.reserve as u64);
     match errno {
         Errno::NOMEM => out_of_address_space(error),
         Errno::ACCESS if request.access == Access::Write => error
@@ -103,9 +98,9 @@ pub(crate) fn map_error(request: &MapRequest<'_>, errno: Errno) -> Error {
         Errno::PERM if request.executable => {
             error.with_detail("its file system is mounted without execution (noexec)")
         }
-        Errno::PERM if request.access == Access::Write => error
-            .with_kind(ErrorKind::NotWritable)
-            .with_detail("it is sealed against writing"),
+        Errno::PERM if request.access == Access::Write => {
+            error.with_kind(ErrorKind::NotWritable).with_detail("it is sealed against writing")
+        }
         Errno::AGAIN => lock_limit(error, None),
         Errno::NODEV => error.with_detail("this file or its file system cannot be mapped"),
         Errno::OVERFLOW => error.with_detail("offset and length are more than the system maps"),

@@ -4,10 +4,7 @@
 //! What is not a guarded access it passes on unchanged, so that stack overflow detection, crash
 //! reporters and structured handlers see what they saw without it.
 
-#![allow(
-    unsafe_code,
-    reason = "exception contexts and copies between processes"
-)]
+#![allow(unsafe_code, reason = "exception contexts and copies between processes")]
 
 use std::ptr;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -197,11 +194,7 @@ unsafe extern "system" fn backstop(exception: *mut EXCEPTION_POINTERS) -> i32 {
     // SAFETY: the page of the self-test.
     let readable =
         unsafe { VirtualProtect(probe as *const _, page_size(), PAGE_READWRITE, &mut before) };
-    if readable != 0 {
-        EXCEPTION_CONTINUE_EXECUTION
-    } else {
-        EXCEPTION_CONTINUE_SEARCH
-    }
+    if readable != 0 { EXCEPTION_CONTINUE_EXECUTION } else { EXCEPTION_CONTINUE_SEARCH }
 }
 
 /// Copies `len` bytes that may be inaccessible into private memory, and gives how many were copied

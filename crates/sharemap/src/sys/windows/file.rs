@@ -93,10 +93,7 @@ fn handle(file: &File) -> HANDLE {
 pub(crate) fn status(file: &File) -> Result<FileStatus> {
     // SAFETY: a question about an open handle.
     if unsafe { GetFileType(handle(file)) } != FILE_TYPE_DISK {
-        return Ok(FileStatus {
-            kind: FileKind::Special,
-            len: 0,
-        });
+        return Ok(FileStatus { kind: FileKind::Special, len: 0 });
     }
     let mut info = FILE_STANDARD_INFO::default();
     // SAFETY: the buffer is of the kind and size that the class asks for.
@@ -112,23 +109,14 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
         let error = code::last("ask the size of");
         // What is a disk to the system and has no such information is a volume.
         return match error.os_code().map(|code| code as u32) {
-            Some(ERROR_INVALID_PARAMETER) => Ok(FileStatus {
-                kind: FileKind::Special,
-                len: 0,
-            }),
+            Some(ERROR_INVALID_PARAMETER) => Ok(FileStatus { kind: FileKind::Special, len: 0 }),
             _ => Err(error),
         };
     }
     Ok(if info.Directory {
-        FileStatus {
-            kind: FileKind::Directory,
-            len: 0,
-        }
+        FileStatus { kind: FileKind::Directory, len: 0 }
     } else {
-        FileStatus {
-            kind: FileKind::Regular,
-            len: info.EndOfFile as u64,
-        }
+        FileStatus { kind: FileKind::Regular, len: info.EndOfFile as u64 }
     })
 }
 
@@ -167,9 +155,7 @@ fn size_error(operation: &'static str, len: u64) -> Error {
 
 /// Changes the length. A file of which a part is mapped can only grow.
 pub(crate) fn set_len(file: &File, len: u64) -> Result<()> {
-    let information = FILE_END_OF_FILE_INFO {
-        EndOfFile: signed(len)?,
-    };
+    let information = FILE_END_OF_FILE_INFO { EndOfFile: signed(len)? };
     if set_information(file, FileEndOfFileInfo, &information) {
         Ok(())
     } else {
@@ -183,9 +169,7 @@ pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
     if before >= len {
         return Ok(());
     }
-    let information = FILE_ALLOCATION_INFO {
-        AllocationSize: signed(len)?,
-    };
+    let information = FILE_ALLOCATION_INFO { AllocationSize: signed(len)? };
     if set_information(file, FileAllocationInfo, &information) {
         return set_len(file, len);
     }
@@ -259,10 +243,8 @@ pub(crate) fn data_extents(file: &File, len: u64) -> Result<Vec<Range<u64>>> {
     let mut extents: Vec<Range<u64>> = Vec::new();
     let mut from = 0;
     while from < len {
-        let asked = FILE_ALLOCATED_RANGE_BUFFER {
-            FileOffset: signed(from)?,
-            Length: signed(len - from)?,
-        };
+        let asked =
+            FILE_ALLOCATED_RANGE_BUFFER { FileOffset: signed(from)?, Length: signed(len - from)? };
         let mut found = [FILE_ALLOCATED_RANGE_BUFFER::default(); AT_A_TIME];
         let mut bytes = 0;
         // SAFETY: one range in, and room for as many as the size says out.
@@ -306,10 +288,8 @@ pub(crate) fn data_extents(file: &File, len: u64) -> Result<Vec<Range<u64>>> {
 }
 
 pub(crate) fn cache_status(_: &File, _: Range<u64>) -> Result<CacheStatus> {
-    Err(
-        Error::new(ErrorKind::Unsupported, "ask for the cached pages of")
-            .with_detail("Windows does not tell what its file cache holds"),
-    )
+    Err(Error::new(ErrorKind::Unsupported, "ask for the cached pages of")
+        .with_detail("Windows does not tell what its file cache holds"))
 }
 
 pub(crate) fn evict(_: &File, _: Range<u64>) -> Result<()> {

@@ -41,10 +41,7 @@ fn sizes() -> (usize, usize) {
             GetSystemInfo(info.as_mut_ptr());
             info.assume_init()
         };
-        (
-            info.dwPageSize as usize,
-            info.dwAllocationGranularity as usize,
-        )
+        (info.dwPageSize as usize, info.dwAllocationGranularity as usize)
     })
 }
 
@@ -100,19 +97,11 @@ fn large_page(request: &MapRequest<'_>) -> Result<usize> {
 }
 
 fn large_flag(request: &MapRequest<'_>) -> u32 {
-    if request.huge == HugePages::Reserved {
-        MEM_LARGE_PAGES
-    } else {
-        0
-    }
+    if request.huge == HugePages::Reserved { MEM_LARGE_PAGES } else { 0 }
 }
 
 fn writable(executable: bool) -> PAGE_PROTECTION_FLAGS {
-    if executable {
-        PAGE_EXECUTE_READWRITE
-    } else {
-        PAGE_READWRITE
-    }
+    if executable { PAGE_EXECUTE_READWRITE } else { PAGE_READWRITE }
 }
 
 fn map_private(request: &MapRequest<'_>, mapped: usize, reserved: usize) -> Result<Span> {
@@ -128,10 +117,7 @@ fn map_private(request: &MapRequest<'_>, mapped: usize, reserved: usize) -> Resu
         if base.is_null() {
             return Err(code::last("map"));
         }
-        let span = Span {
-            base: base.cast(),
-            reserved,
-        };
+        let span = Span { base: base.cast(), reserved };
         if mapped < reserved {
             commit(&span, protection, 0, mapped)?;
         }
@@ -141,20 +127,11 @@ fn map_private(request: &MapRequest<'_>, mapped: usize, reserved: usize) -> Resu
 
 fn map_paging_file(request: &MapRequest<'_>, mapped: usize, reserved: usize) -> Result<Span> {
     let section = Section::anonymous(request)?;
-    let base = section
-        .view(request, reserved)
-        .ok_or_else(|| code::last("map"))?;
+    let base = section.view(request, reserved).ok_or_else(|| code::last("map"))?;
     let span = Span { base, reserved };
     if reserved > mapped {
         // SAFETY: the new view, which nobody else has.
-        unsafe {
-            commit(
-                &span,
-                protection(request.access, request.executable),
-                0,
-                mapped,
-            )?
-        };
+        unsafe { commit(&span, protection(request.access, request.executable), 0, mapped)? };
     }
     Ok(span)
 }
@@ -185,20 +162,11 @@ unsafe fn commit(
 
 fn map_file(file: &File, request: &MapRequest<'_>, mapped: usize, reserved: usize) -> Result<Span> {
     let section = Section::of_file(file, request.access, request.executable)?;
-    let calls = if reserved > mapped {
-        Placeholders::get()
-    } else {
-        None
-    };
+    let calls = if reserved > mapped { Placeholders::get() } else { None };
     let Some(calls) = calls else {
         // Without placeholders there is no growth in place: the span says how much there is.
-        let base = section
-            .view(request, request.len)
-            .ok_or_else(|| code::last("map"))?;
-        return Ok(Span {
-            base,
-            reserved: mapped,
-        });
+        let base = section.view(request, request.len).ok_or_else(|| code::last("map"))?;
+        return Ok(Span { base, reserved: mapped });
     };
     let base = calls.reserve(reserved).ok_or_else(|| code::last("map"))?;
     let protection = protection(request.access, request.executable);
@@ -217,9 +185,7 @@ fn map_file(file: &File, request: &MapRequest<'_>, mapped: usize, reserved: usiz
 
 #[cold]
 fn map_error(error: Error, request: &MapRequest<'_>) -> Error {
-    let error = error
-        .with_offset(request.offset)
-        .with_length(request.reserve as u64);
+    let error = error.with_offset(request.offset).with_length(request.reserve as u64);
     match error.kind() {
         ErrorKind::PermissionDenied if request.huge == HugePages::Reserved => error.with_detail(
             "large pages need the privilege to lock pages in memory (SeLockMemoryPrivilege), \
@@ -300,10 +266,7 @@ pub(crate) unsafe fn extend(
 /// The contract of a backend: the caller owns the range and nothing refers into it.
 pub(crate) unsafe fn protect(base: *mut u8, len: usize, wanted: Protection) -> Result<()> {
     for (start, bytes, region) in parts(base, len) {
-        let copies = matches!(
-            region.AllocationProtect,
-            PAGE_WRITECOPY | PAGE_EXECUTE_WRITECOPY
-        );
+        let copies = matches!(region.AllocationProtect, PAGE_WRITECOPY | PAGE_EXECUTE_WRITECOPY);
         let flags = match wanted {
             Protection::None => PAGE_NOACCESS,
             Protection::Read => PAGE_READONLY,
@@ -379,19 +342,14 @@ pub(crate) unsafe fn advise(base: *mut u8, len: usize, advice: Advice) -> Result
         // No other advice is ever in force.
         Advice::Normal => Ok(()),
         Advice::WillNeed => prefetch(base, len),
-        _ => Err(
-            Error::new(ErrorKind::Unsupported, "advise").with_detail(format!(
-                "Windows has no counterpart of {advice:?}; only WillNeed (PrefetchVirtualMemory)"
-            )),
-        ),
+        _ => Err(Error::new(ErrorKind::Unsupported, "advise").with_detail(format!(
+            "Windows has no counterpart of {advice:?}; only WillNeed (PrefetchVirtualMemory)"
+        ))),
     }
 }
 
 fn prefetch(base: *mut u8, len: usize) -> Result<()> {
-    let range = WIN32_MEMORY_RANGE_ENTRY {
-        VirtualAddress: base.cast(),
-        NumberOfBytes: len,
-    };
+    let range = WIN32_MEMORY_RANGE_ENTRY { VirtualAddress: base.cast(), NumberOfBytes: len };
     // SAFETY: one range; reading ahead changes nothing.
     if unsafe { PrefetchVirtualMemory(GetCurrentProcess(), 1, &range, 0) } != 0 {
         Ok(())
@@ -506,11 +464,7 @@ pub(crate) unsafe fn residency(
         states.extend(asked[..now].iter().map(|entry| {
             // SAFETY: the system filled in the flags; any bits are a number.
             let flags = unsafe { entry.VirtualAttributes.Flags };
-            if flags & VALID != 0 {
-                PageState::Resident
-            } else {
-                PageState::Absent
-            }
+            if flags & VALID != 0 { PageState::Resident } else { PageState::Absent }
         }));
     }
     Ok(states)

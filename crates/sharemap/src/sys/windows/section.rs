@@ -71,12 +71,8 @@ impl Section {
             _ if request.reserve > request.len => SEC_RESERVE,
             _ => SEC_COMMIT,
         };
-        Self::create(
-            INVALID_HANDLE_VALUE,
-            protection | kind,
-            request.reserve as u64,
-        )
-        .ok_or_else(|| code::last("map"))
+        Self::create(INVALID_HANDLE_VALUE, protection | kind, request.reserve as u64)
+            .ok_or_else(|| code::last("map"))
     }
 
     /// `len` is 0 for all of a file. A null handle is no section.
@@ -148,11 +144,7 @@ pub(super) fn last_code() -> u32 {
 }
 
 fn reopen_for_execution(file: &File, access: Access) -> Result<OwnedHandle> {
-    let write = if access == Access::Write {
-        GENERIC_WRITE
-    } else {
-        0
-    };
+    let write = if access == Access::Write { GENERIC_WRITE } else { 0 };
     // SAFETY: an open handle; the new one is owned by nobody else.
     unsafe {
         let handle = ReOpenFile(
@@ -256,11 +248,7 @@ pub(super) fn regions(base: usize, end: usize) -> impl Iterator<Item = MEMORY_BA
         let mut region = MEMORY_BASIC_INFORMATION::default();
         // SAFETY: room for one answer; any address may be asked about.
         let known = unsafe {
-            VirtualQuery(
-                at as *const c_void,
-                &mut region,
-                size_of::<MEMORY_BASIC_INFORMATION>(),
-            )
+            VirtualQuery(at as *const c_void, &mut region, size_of::<MEMORY_BASIC_INFORMATION>())
         };
         if known == 0 {
             return None;
@@ -300,9 +288,7 @@ pub(super) unsafe fn release(base: *mut u8, len: usize) -> Result<()> {
             match (region.State, region.Type) {
                 (MEM_FREE, _) => true,
                 (_, MEM_MAPPED) => {
-                    UnmapViewOfFile(MEMORY_MAPPED_VIEW_ADDRESS {
-                        Value: start.cast(),
-                    }) != 0
+                    UnmapViewOfFile(MEMORY_MAPPED_VIEW_ADDRESS { Value: start.cast() }) != 0
                 }
                 _ => VirtualFree(start.cast(), 0, MEM_RELEASE) != 0,
             }

@@ -90,12 +90,7 @@ pub(crate) unsafe fn store_narrow(address: *mut u8, value: Narrow, fault: &mut u
 #[inline(always)]
 pub(crate) unsafe fn load_pair(address: *const u8, last: usize, fault: &mut usize) -> [Narrow; 2] {
     // SAFETY: passed on.
-    unsafe {
-        [
-            load_narrow(address, fault),
-            load_narrow(address.add(last), fault),
-        ]
-    }
+    unsafe { [load_narrow(address, fault), load_narrow(address.add(last), fault)] }
 }
 
 /// Two vectors at the address, and two `last` bytes behind it.
@@ -106,10 +101,8 @@ pub(crate) unsafe fn load_pair(address: *const u8, last: usize, fault: &mut usiz
 pub(crate) unsafe fn load_ends(address: *const u8, last: usize, fault: &mut usize) -> [Narrow; 4] {
     // SAFETY: passed on.
     unsafe {
-        let ([a, b], [c, d]) = (
-            load_pair(address, 16, fault),
-            load_pair(address.add(last), 16, fault),
-        );
+        let ([a, b], [c, d]) =
+            (load_pair(address, 16, fault), load_pair(address.add(last), 16, fault));
         [a, b, c, d]
     }
 }

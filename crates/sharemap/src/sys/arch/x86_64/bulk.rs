@@ -127,14 +127,7 @@ macro_rules! by_widest {
     };
 }
 
-by_widest!(
-    out_turns,
-    *const u8,
-    *mut u8,
-    pair_out,
-    ends_out,
-    halves_out
-);
+by_widest!(out_turns, *const u8, *mut u8, pair_out, ends_out, halves_out);
 by_widest!(in_turns, *mut u8, *const u8, pair_in, ends_in, halves_in);
 
 /// Copies more than 64 bytes out of guarded memory by the widest vectors; `false` if there are none
