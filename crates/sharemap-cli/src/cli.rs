@@ -23,12 +23,13 @@ pub(crate) struct Cli {
     /// Print one JSON object instead of text.
     #[arg(long, global = true, help_heading = "Output", display_order = 100)]
     pub(crate) json: bool,
-    /// When to use colours; NO_COLOR is respected.
+    /// Use colours: auto, always or never; auto respects NO_COLOR.
     #[arg(
         long,
         global = true,
         value_name = "WHEN",
         default_value = "auto",
+        hide_possible_values = true,
         help_heading = "Output",
         display_order = 101
     )]

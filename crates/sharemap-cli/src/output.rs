@@ -50,8 +50,26 @@ impl Output {
 
     /// `label  value`, the labels in one column.
     pub(crate) fn field(&mut self, label: &str, value: impl fmt::Display) -> Result<(), Failure> {
-        let label = console::style(format!("{label:<12}")).dim();
-        writeln!(self.to, "  {label} {value}").map_err(printing)
+        let label = console::style(format!("  {label:<13}")).dim();
+        self.paragraph(&label.to_string(), &value.to_string())
+    }
+
+    /// `text` behind `label`, its further lines below its first; where a person looks at it, lines
+    /// end at the terminal's edge.
+    pub(crate) fn paragraph(&mut self, label: &str, text: &str) -> Result<(), Failure> {
+        let indent = console::measure_text_width(label);
+        let width = match self.to.get_ref().is_terminal() {
+            true => usize::from(console::Term::stdout().size().1)
+                .saturating_sub(indent)
+                .max(30),
+            false => usize::MAX,
+        };
+        let mut label = label.to_owned();
+        for line in text.lines().flat_map(|line| wrap(line, width)) {
+            writeln!(self.to, "{label}{line}").map_err(printing)?;
+            label = " ".repeat(indent);
+        }
+        Ok(())
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
@@ -98,10 +116,45 @@ pub(crate) fn choose_colors(choice: ColorChoice) {
     }
 }
 
+/// Breaks a line between words; lines that fit stay as they are.
+fn wrap(line: &str, width: usize) -> Vec<String> {
+    if console::measure_text_width(line) <= width {
+        return vec![line.to_owned()];
+    }
+    let mut lines: Vec<String> = Vec::new();
+    for word in line.split_whitespace() {
+        let room = lines
+            .last()
+            .map(|last| width.saturating_sub(console::measure_text_width(last)));
+        match lines.last_mut() {
+            Some(last) if room > Some(console::measure_text_width(word)) => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 fn printing(error: io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
         Failure::ClosedPipe
     } else {
         Failure::File { message: format!("cannot write to standard output: {error}"), error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wrap;
+
+    #[test]
+    fn long_lines_are_broken_between_words() {
+        assert_eq!(wrap("a  table   stays", 16), ["a  table   stays"]);
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("one two three", 6), ["one", "two", "three"]);
+        assert_eq!(wrap("unbreakable", 3), ["unbreakable"]);
+        assert_eq!(wrap("", 3), [""]);
     }
 }

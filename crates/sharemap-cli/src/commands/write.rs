@@ -1,18 +1,18 @@
 //! `sharemap write`: puts bytes into a file, through a mapping.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, complain};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::units;
 use serde::Serialize;
-use sharemap::MappingMut;
+use sharemap::{ErrorKind, MappingMut};
 use std::io::Read;
 use std::path::PathBuf;
 
 /// Write standard input into a file at an offset, through a mapping.
 ///
 /// The file keeps its size unless --grow is given: input that does not fit is an error, and of an
-/// input up to 1 MiB nothing is written then. What is written is flushed to the disk before the
+/// input of up to 1 MiB nothing is written then. What is written is flushed to the disk before the
 /// command ends, unless --no-flush is given.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// Where to write.
     #[arg(long, value_name = "OFFSET", value_parser = units::parse_size)]
     at: u64,
-    /// Let the file grow to hold the input; a full disk is an error before anything is written.
+    /// Let the file grow to hold the input; the space is reserved before it is written to.
     #[arg(long)]
     grow: bool,
     /// Leave it to the system when to write to the disk.
@@ -48,33 +48,23 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let before = map.len();
     let start = match usize::try_from(args.at) {
         Ok(start) if start <= before || args.grow => start,
-        _ => return Err(does_not_fit(args, before, 0)),
+        _ => {
+            complain("nothing was written");
+            return Err(does_not_fit(args, before));
+        }
     };
-    let mut progress = Progress::new("writing", 0);
-    let mut piece = vec![0; PIECE];
     let mut end = start;
-    loop {
-        let length = read_piece(&mut piece)?;
-        if length == 0 {
-            break;
-        }
-        let next =
-            end.checked_add(length).ok_or_else(|| does_not_fit(args, map.len(), end - start))?;
-        if next > map.len() {
-            if !args.grow {
-                return Err(does_not_fit(args, before, end - start));
-            }
-            map.resize(next)?;
-        }
-        map.bytes().write_at(end, &piece[..length])?;
-        end = next;
-        progress.advance(length as u64);
+    if let Err(failure) = copy(args, &mut map, &mut end) {
+        complain(match end - start {
+            0 => "nothing was written".into(),
+            bytes => format!("{bytes} bytes were written, then came an error"),
+        });
+        return Err(failure);
     }
     let flushed = !args.no_flush && end > start;
     if flushed {
         map.flush_range(start..end)?;
     }
-    drop(progress);
     let written = Written {
         path: args.file.display().to_string(),
         offset: args.at,
@@ -104,6 +94,43 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     ))
 }
 
+/// Writes standard input from `end` on, and moves `end` behind what is written.
+fn copy(args: &Args, map: &mut MappingMut, end: &mut usize) -> Result<(), Failure> {
+    let mut progress = Progress::new("writing", 0);
+    let mut piece = vec![0; PIECE];
+    loop {
+        let length = read_piece(&mut piece)?;
+        if length == 0 {
+            return Ok(());
+        }
+        let next = end
+            .checked_add(length)
+            .ok_or_else(|| does_not_fit(args, map.len()))?;
+        if next > map.len() {
+            if !args.grow {
+                return Err(does_not_fit(args, map.len()));
+            }
+            map.resize(next)?;
+        }
+        map.bytes()
+            .write_at(*end, &piece[..length])
+            .map_err(|error| {
+                *end += error.completed().unwrap_or(0);
+                explained(map, error)
+            })?;
+        *end = next;
+        progress.advance(length as u64);
+    }
+}
+
+/// A store into a hole needs space on the disk, and fails like any other bad page if there is none.
+fn explained(map: &MappingMut, error: sharemap::Error) -> Failure {
+    if error.kind() == ErrorKind::Fault && map.is_current().unwrap_or(false) {
+        complain("the file has not shrunk: if it has holes there, the disk may be full");
+    }
+    error.into()
+}
+
 /// As much as there is, up to a whole piece.
 fn read_piece(piece: &mut [u8]) -> Result<usize, Failure> {
     let mut input = std::io::stdin().lock();
@@ -124,14 +151,10 @@ fn read_piece(piece: &mut [u8]) -> Result<usize, Failure> {
     Ok(length)
 }
 
-fn does_not_fit(args: &Args, size: usize, written: usize) -> Failure {
-    let written = match written {
-        0 => "nothing was written".into(),
-        bytes => format!("{bytes} bytes were written before it"),
-    };
+fn does_not_fit(args: &Args, size: usize) -> Failure {
     Failure::refused(format!(
         "cannot write to {} at offset {}: the input goes beyond the end of the file ({size} \
-         bytes); {written}; --grow lets the file grow",
+         bytes); --grow lets the file grow",
         args.file.display(),
         args.at,
     ))

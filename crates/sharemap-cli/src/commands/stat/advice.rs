@@ -62,18 +62,19 @@ impl Situation<'_> {
         } else if self.absent * 10 > self.pages && self.size >= WORTH_MAPPING {
             hints.push(hint(
                 "random reads",
-                "MADV_RANDOM: much of it is on the disk, and reading ahead there makes each \
-                 random read several times slower",
+                "use MADV_RANDOM (Advice::Random): much of it is on the disk, and reading ahead there \
+                 makes each random read several times slower",
                 Some("Random"),
             ));
             hints.push(hint(
                 "one pass, in order",
-                "MADV_SEQUENTIAL: the system reads far ahead and drops what is behind",
+                "use MADV_SEQUENTIAL (Advice::Sequential): the system reads far ahead and drops what is \
+                 behind",
                 Some("Sequential"),
             ));
             hints.push(hint(
                 "all of it, soon",
-                "populate, or `sharemap touch`, brings it into memory first",
+                "bring it into memory first, with populate or `sharemap touch`",
                 Some("WillNeed"),
             ));
         }

@@ -52,9 +52,9 @@ struct Step {
     run: fn(&mut Scene<'_>) -> Outcome,
 }
 
-/// See on real files what mapped files can do; each step says what it did and saw, PASS or FAIL.
+/// See on real files what the library does, step by step.
 ///
-/// Works in a directory of its own that is gone afterwards, needs no privileges, and takes seconds.
+/// Each step says what it did and what it saw, and PASS or FAIL. The tour works in a directory of its own that is gone afterwards, needs no privileges, and takes seconds.
 /// The exit code is 1 if a step failed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -207,22 +207,15 @@ fn print(step: &StepReport, output: &mut Output) -> Result<(), Failure> {
             Note::Did(text) => ("did", text),
             Note::Saw(text) => ("saw", text),
         };
-        paragraph(&console::style(label).dim().to_string(), text, output)?;
+        let label = format!("    {}  ", console::style(label).dim());
+        output.paragraph(&label, text)?;
     }
     if let Some(failure) = &step.failure {
-        paragraph(&console::style("why").red().to_string(), failure, output)?;
+        let label = format!("    {}  ", console::style("why").red());
+        output.paragraph(&label, failure)?;
     }
     output.line("")?;
     output.flush()
-}
-
-/// `text` behind `label`, its further lines below its first.
-fn paragraph(label: &str, text: &str, output: &mut Output) -> Result<(), Failure> {
-    for (i, line) in text.lines().enumerate() {
-        let label = if i == 0 { label } else { "   " };
-        output.line(format!("    {label}  {line}"))?;
-    }
-    Ok(())
 }
 
 fn spinner(output: &Output, position: usize) -> ProgressBar {

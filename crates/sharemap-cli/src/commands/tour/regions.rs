@@ -1,10 +1,11 @@
 //! Step 7: parts of files, and files larger than one wants mapped.
 
-use super::scene::{Scene, expect};
+use super::scene::{Scene, expect, sparse_file};
 use super::{Outcome, Step};
 use crate::{system, units};
 use sharemap::{MapOptions, SlidingWindow};
-use std::fs::{File, OpenOptions};
+use std::error::Error;
+use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -24,19 +25,39 @@ fn odd_regions(scene: &mut Scene<'_>) -> Outcome {
     let byte = |offset: usize| (offset % 253) as u8;
     std::fs::write(&path, (0..300_000).map(byte).collect::<Vec<_>>())?;
     let page = sharemap::page_size();
-    let places =
-        [(0, 1), (1, 3), (page - 3, 7), (page + 3, page), (2 * page + 3, 100_000), (299_999, 1)];
+    let places = [
+        (0, 1),
+        (1, 3),
+        (page - 3, 7),
+        (page + 3, page),
+        (2 * page + 3, 100_000),
+        (299_999, 1),
+    ];
     let mut regions = Vec::new();
     for (offset, length) in places {
-        regions.push(MapOptions::new().offset(offset as u64).len(length).open(&path)?);
+        regions.push(
+            MapOptions::new()
+                .offset(offset as u64)
+                .len(length)
+                .open(&path)?,
+        );
     }
-    scene.did(format!("mapped {} regions of one file at once, at odd offsets", places.len()));
+    scene.did(format!(
+        "mapped {} regions of one file at once, at odd offsets",
+        places.len()
+    ));
     for ((offset, length), region) in places.into_iter().zip(&regions) {
         let expected: Vec<u8> = (offset..offset + length).map(byte).collect();
         let right = region.bytes().to_vec()? == expected;
-        expect(right, format!("{length} bytes at {offset} should be the file's"))?;
+        expect(
+            right,
+            format!("{length} bytes at {offset} should be the file's"),
+        )?;
     }
-    let shown: Vec<_> = places.iter().map(|(offset, len)| format!("{len} at {offset}")).collect();
+    let shown: Vec<_> = places
+        .iter()
+        .map(|(offset, len)| format!("{len} at {offset}"))
+        .collect();
     scene.saw(format!("each shows its own bytes: {}", shown.join(", ")));
     Ok(())
 }
@@ -54,8 +75,12 @@ fn window(scene: &mut Scene<'_>) -> Outcome {
     }
     drop(file);
     let mut window = SlidingWindow::open(&path, WINDOW)?;
+    let places_of = match system::allocated(&path) {
+        Some(taken) => format!("; it takes {} on the disk", units::size(taken)),
+        None => String::new(),
+    };
     scene.did(format!(
-        "wrote a number at {} places of it and read them through a window of {}",
+        "wrote a number at {} places of it{places_of}, and read them through a window of {}",
         places.len(),
         units::size(WINDOW as u64)
     ));
@@ -63,55 +88,55 @@ fn window(scene: &mut Scene<'_>) -> Outcome {
     for place in places {
         let seen = u64::from_le(window.view::<u64>(place, 1)?.get(0)?);
         most = most.max(window.mapped());
-        expect(seen == !place, format!("the number at {place} should be the one written"))?;
+        expect(
+            seen == !place,
+            format!("the number at {place} should be the one written"),
+        )?;
     }
-    expect(window.len() == size, "the window should know the file's size")?;
+    expect(
+        window.len() == size,
+        "the window should know the file's size",
+    )?;
     scene.saw(format!(
         "all numbers right, from offset 0 to {}; never more than {} mapped",
         size - 8,
         units::size(most as u64)
     ));
     let slack = 4 * 64 * 1024;
-    expect(most <= WINDOW + slack, "no more than the window should be mapped")
+    expect(
+        most <= WINDOW + slack,
+        "no more than the window should be mapped",
+    )
 }
 
 /// A file of 5 GiB that takes next to no space; where there are no holes, or files cannot be that
 /// large, a small one.
-fn make_large(scene: &mut Scene<'_>, path: &Path) -> Result<u64, Box<dyn std::error::Error>> {
+fn make_large(scene: &mut Scene<'_>, path: &Path) -> Result<u64, Box<dyn Error>> {
     const LARGE: u64 = 5 << 30;
     const SMALL: u64 = 40 << 20;
-    if !has_holes(&scene.path("probe.bin"))? {
-        File::create(path)?.set_len(SMALL)?;
-        scene.did("made large.bin of 40 MiB only: this file system has no holes");
-        return Ok(SMALL);
-    }
-    // The library makes it sparse; on some systems that has to be said.
-    MapOptions::new().sparse().create(path, 4096)?.close()?;
-    let file = OpenOptions::new().write(true).open(path)?;
-    match file.set_len(LARGE) {
-        Ok(()) => {
-            let taken = system::allocated(path).unwrap_or_default();
-            scene.did(format!(
-                "made large.bin of {} that takes {} on the disk",
-                units::size(LARGE),
-                units::size(taken)
-            ));
-            Ok(LARGE)
-        }
-        Err(error) => {
-            file.set_len(SMALL)?;
-            scene
-                .did(format!("made large.bin of 40 MiB only: no 5 GiB in one file here ({error})"));
-            Ok(SMALL)
-        }
-    }
+    let why = match has_holes(&scene.path("probe.bin"))? {
+        false => "this file system has no holes".to_owned(),
+        true => match sparse_file(path, LARGE) {
+            Ok(()) => {
+                let large = units::size(LARGE);
+                scene.did(format!("made large.bin of {large} that is all hole"));
+                return Ok(LARGE);
+            }
+            Err(error) => format!("no file of 5 GiB here ({error})"),
+        },
+    };
+    sparse_file(path, SMALL)?;
+    scene.did(format!(
+        "made large.bin of {} only: {why}",
+        units::size(SMALL)
+    ));
+    Ok(SMALL)
 }
 
 /// Whether a file can be larger than the space it takes.
-fn has_holes(path: &Path) -> Result<bool, Box<dyn std::error::Error>> {
+fn has_holes(path: &Path) -> Result<bool, Box<dyn Error>> {
     const SIZE: u64 = 1 << 20;
-    MapOptions::new().sparse().create(path, 4096)?.close()?;
-    OpenOptions::new().write(true).open(path)?.set_len(SIZE)?;
+    sparse_file(path, SIZE)?;
     let taken = system::allocated(path);
     std::fs::remove_file(path)?;
     Ok(taken.is_some_and(|taken| taken < SIZE))

@@ -40,11 +40,19 @@ impl<'a> Scene<'a> {
     }
 
     pub(super) fn did(&mut self, what: impl Into<String>) {
-        self.notes.push(Note::Did(what.into()));
+        let what = self.shorten(&what.into());
+        self.notes.push(Note::Did(what));
     }
 
     pub(super) fn saw(&mut self, what: impl Into<String>) {
-        self.notes.push(Note::Saw(what.into()));
+        let what = self.shorten(&what.into());
+        self.notes.push(Note::Saw(what));
+    }
+
+    /// Without the directory's name, which would be most of many a line.
+    fn shorten(&self, text: &str) -> String {
+        let dir = format!("{}{}", self.dir.display(), std::path::MAIN_SEPARATOR);
+        text.replace(&dir, "")
     }
 
     /// Starts a second process of this very program.
@@ -73,4 +81,18 @@ pub(super) fn refused<T>(
         Err(error) => Err(format!("{what}: expected {kind:?}, but: {error}").into()),
         Ok(_) => Err(format!("{what}: expected {kind:?}, but it was allowed").into()),
     }
+}
+
+/// A file of zeros that takes next to no space, where the file system has holes.
+pub(super) fn sparse_file(path: &Path, size: u64) -> Outcome {
+    // The library makes it sparse, which on some systems has to be said.
+    sharemap::MapOptions::new()
+        .sparse()
+        .create(path, 4096)?
+        .close()?;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(path)?
+        .set_len(size)?;
+    Ok(())
 }

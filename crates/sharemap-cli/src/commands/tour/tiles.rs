@@ -16,7 +16,7 @@ pub(super) const STEP: Step = Step {
 
 const TILES: usize = 256;
 const MOST: usize = 16;
-const TILE: usize = 64 << 10;
+const TILE: usize = 16 << 10;
 const NUMBERS: usize = TILE / size_of::<u32>();
 
 fn run(scene: &mut Scene<'_>) -> Outcome {
