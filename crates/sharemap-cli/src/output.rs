@@ -59,9 +59,7 @@ impl Output {
     pub(crate) fn paragraph(&mut self, label: &str, text: &str) -> Result<(), Failure> {
         let indent = console::measure_text_width(label);
         let width = match self.to.get_ref().is_terminal() {
-            true => usize::from(console::Term::stdout().size().1)
-                .saturating_sub(indent)
-                .max(30),
+            true => usize::from(console::Term::stdout().size().1).saturating_sub(indent).max(30),
             false => usize::MAX,
         };
         let mut label = label.to_owned();
@@ -123,9 +121,7 @@ fn wrap(line: &str, width: usize) -> Vec<String> {
     }
     let mut lines: Vec<String> = Vec::new();
     for word in line.split_whitespace() {
-        let room = lines
-            .last()
-            .map(|last| width.saturating_sub(console::measure_text_width(last)));
+        let room = lines.last().map(|last| width.saturating_sub(console::measure_text_width(last)));
         match lines.last_mut() {
             Some(last) if room > Some(console::measure_text_width(word)) => {
                 last.push(' ');

@@ -3,11 +3,11 @@
 use crate::failure::{Failure, complain};
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::units;
+use crate::{system, units};
 use serde::Serialize;
 use sharemap::{ErrorKind, MappingMut};
-use std::io::Read;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 /// Write standard input into a file at an offset, through a mapping.
 ///
@@ -103,23 +103,39 @@ fn copy(args: &Args, map: &mut MappingMut, end: &mut usize) -> Result<(), Failur
         if length == 0 {
             return Ok(());
         }
-        let next = end
-            .checked_add(length)
-            .ok_or_else(|| does_not_fit(args, map.len()))?;
+        let next = end.checked_add(length).ok_or_else(|| does_not_fit(args, map.len()))?;
         if next > map.len() {
             if !args.grow {
                 return Err(does_not_fit(args, map.len()));
             }
+            make_room(args, next - map.len())?;
             map.resize(next)?;
         }
-        map.bytes()
-            .write_at(*end, &piece[..length])
-            .map_err(|error| {
-                *end += error.completed().unwrap_or(0);
-                explained(map, error)
-            })?;
+        map.bytes().write_at(*end, &piece[..length]).map_err(|error| {
+            *end += error.completed().unwrap_or(0);
+            explained(map, error)
+        })?;
         *end = next;
         progress.advance(length as u64);
+    }
+}
+
+/// Refuses at once what cannot fit: not every system can set space aside, and writing zeros to find
+/// out may fill the disk first.
+fn make_room(args: &Args, more: usize) -> Result<(), Failure> {
+    let dir = match args.file.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    match system::free_space(dir) {
+        Some(free) if free < more as u64 => {
+            let message = format!(
+                "cannot grow {} by {more} bytes: the disk has only {free} left",
+                args.file.display()
+            );
+            Err(Failure::File { message, error: io::ErrorKind::StorageFull.into() })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -94,26 +94,16 @@ fn look(path: &Path) -> Result<Stat, Failure> {
     let page_size = sharemap::page_size() as u64;
     let size = map.len() as u64;
     let pages = size.div_ceil(page_size);
-    let states = if map.is_empty() {
-        None
-    } else {
-        told(map.residency())?
-    };
+    let states = if map.is_empty() { None } else { told(map.residency())? };
     let number = |wanted| match &states {
-        Some(states) => states
-            .pages()
-            .iter()
-            .filter(|&&state| state == wanted)
-            .count() as u64,
+        Some(states) => states.pages().iter().filter(|&&state| state == wanted).count() as u64,
         None => 0,
     };
     let resident = number(PageState::Resident);
     let absent = number(PageState::Absent);
     let file_system = told(map.file_system())?;
     let extents = told(map.data_extents())?;
-    let huge_pages = states
-        .as_ref()
-        .and_then(|states| huge_pages(&map, states.pages()));
+    let huge_pages = states.as_ref().and_then(|states| huge_pages(&map, states.pages()));
     let situation = Situation {
         size,
         pages,
@@ -164,11 +154,7 @@ fn huge_pages(map: &Mapping, states: &[PageState]) -> Option<HugePageUse> {
     const LOOKS: usize = 4096;
     let bytes = map.bytes();
     let page = sharemap::page_size();
-    for (i, stretch) in states
-        .chunks((STRETCH / page).max(1))
-        .enumerate()
-        .take(LOOKS)
-    {
+    for (i, stretch) in states.chunks((STRETCH / page).max(1)).enumerate().take(LOOKS) {
         if stretch.iter().all(|&state| state == PageState::Resident) {
             // A file cut off meanwhile is none the worse for it.
             let _ = bytes.get(i * STRETCH.max(page));

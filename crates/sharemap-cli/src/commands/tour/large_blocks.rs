@@ -6,7 +6,7 @@ use super::{Outcome, Step};
 use crate::system::{self, Usage, procfs};
 use crate::units;
 use serde::{Deserialize, Serialize};
-use sharemap::{Advice, MapOptions, Mapping, PageState};
+use sharemap::{Advice, ErrorKind, MapOptions, Mapping, PageState};
 use std::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -36,6 +36,8 @@ struct Scan {
 struct Few {
     pages: usize,
     touched: usize,
+    /// Whether the system takes the advice that access is at random.
+    advised: bool,
     /// `None` where the system does not tell.
     resident: Option<usize>,
     faults: Option<u64>,
@@ -105,39 +107,28 @@ fn touch_one_in_a_thousand(scene: &mut Scene<'_>, size: u64) -> Outcome {
     let lines = peer.end_well()?;
     let few: Few = serde_json::from_str(lines.first().map_or("", String::as_str))?;
     scene.did(format!(
-        "mapped a fresh file of {} pages with Advice::Random and touched one page in {ONE_IN}: {}",
-        few.pages, few.touched
+        "mapped a fresh file of {} pages{} and touched one page in {ONE_IN}: {}",
+        few.pages,
+        if few.advised { " with Advice::Random" } else { "" },
+        few.touched
     ));
     let faults = match few.faults {
         Some(faults) => units::count(faults, "page fault"),
         None => "page faults not counted".into(),
     };
     let Some(resident) = few.resident else {
-        scene.saw(format!(
-            "{faults}; this system does not tell which pages are in memory"
-        ));
+        scene.saw(format!("{faults}; this system does not tell which pages are in memory"));
         return Ok(());
     };
-    scene.saw(format!(
-        "{resident} of {} pages in memory; {faults}",
-        few.pages
-    ));
-    expect(
-        resident >= few.touched,
-        "what was touched should be in memory",
-    )?;
+    scene.saw(format!("{resident} of {} pages in memory; {faults}", few.pages));
+    expect(resident >= few.touched, "what was touched should be in memory")?;
     let most = few.touched * few.cluster;
-    expect(
-        resident <= most,
-        format!("no more than {most} pages should be in memory"),
-    )
+    expect(resident <= most, format!("no more than {most} pages should be in memory"))
 }
 
 fn scan(scene: &Scene<'_>, action: Action, path: &Path) -> Result<Scan, Box<dyn Error>> {
     let lines = scene.peer(action, path)?.end_well()?;
-    Ok(serde_json::from_str(
-        lines.first().map_or("", String::as_str),
-    )?)
+    Ok(serde_json::from_str(lines.first().map_or("", String::as_str))?)
 }
 
 pub(super) fn scan_mapping(path: &Path, options: MapOptions) -> Outcome {
@@ -155,8 +146,7 @@ fn sum(map: &Mapping) -> sharemap::Result<u64> {
     let sum = blocks.try_fold(0u64, |sum, block| {
         block.map(|block| block.iter().fold(sum, |sum, &n| sum.wrapping_add(n)))
     })?;
-    rest.iter()
-        .try_fold(sum, |sum, n| n.map(|n| sum.wrapping_add(n)))
+    rest.iter().try_fold(sum, |sum, n| n.map(|n| sum.wrapping_add(n)))
 }
 
 pub(super) fn scan_read(path: &Path) -> Outcome {
@@ -174,9 +164,7 @@ pub(super) fn scan_read(path: &Path) -> Outcome {
             // The file's size is a multiple of the buffer's, and reads of regular files are whole.
             let (numbers, rest) = buffer[..length].as_chunks::<8>();
             expect(rest.is_empty(), "a read should not end within a number")?;
-            sum = numbers
-                .iter()
-                .fold(sum, |sum, &n| sum.wrapping_add(u64::from_ne_bytes(n)));
+            sum = numbers.iter().fold(sum, |sum, &n| sum.wrapping_add(u64::from_ne_bytes(n)));
         }
     };
     passes.pass(&mut sum)?;
@@ -195,12 +183,7 @@ struct Passes {
 impl Passes {
     fn begin() -> Self {
         let before = system::usage();
-        Self {
-            before,
-            begun: Instant::now(),
-            sums: Vec::new(),
-            seconds: Vec::new(),
-        }
+        Self { before, begun: Instant::now(), sums: Vec::new(), seconds: Vec::new() }
     }
 
     fn pass(&mut self, sum: impl FnOnce() -> Result<u64, Box<dyn Error>>) -> Outcome {
@@ -230,7 +213,11 @@ impl Passes {
 }
 
 pub(super) fn touch_few(path: &Path) -> Outcome {
-    let map = MapOptions::new().advice(Advice::Random).open(path)?;
+    let (map, advised) = match MapOptions::new().advice(Advice::Random).open(path) {
+        Ok(map) => (map, true),
+        Err(error) if error.kind() == ErrorKind::Unsupported => (Mapping::open(path)?, false),
+        Err(error) => return Err(error.into()),
+    };
     let bytes = map.bytes();
     let page = sharemap::page_size();
     let before = system::usage();
@@ -240,10 +227,7 @@ pub(super) fn touch_few(path: &Path) -> Outcome {
         touched += 1;
     }
     let after = system::usage();
-    let faults = after
-        .faults
-        .zip(before.faults)
-        .map(|(after, before)| after - before);
+    let faults = after.faults.zip(before.faults).map(|(after, before)| after - before);
     let resident = match map.residency() {
         Ok(residency) if !residency.pages().contains(&PageState::Unknown) => {
             Some(residency.resident())
@@ -255,6 +239,7 @@ pub(super) fn touch_few(path: &Path) -> Outcome {
     let few = Few {
         pages: map.len().div_ceil(page),
         touched,
+        advised,
         resident,
         faults,
         cluster: if huge { (2 << 20) / page } else { 64 },

@@ -25,39 +25,19 @@ fn odd_regions(scene: &mut Scene<'_>) -> Outcome {
     let byte = |offset: usize| (offset % 253) as u8;
     std::fs::write(&path, (0..300_000).map(byte).collect::<Vec<_>>())?;
     let page = sharemap::page_size();
-    let places = [
-        (0, 1),
-        (1, 3),
-        (page - 3, 7),
-        (page + 3, page),
-        (2 * page + 3, 100_000),
-        (299_999, 1),
-    ];
+    let places =
+        [(0, 1), (1, 3), (page - 3, 7), (page + 3, page), (2 * page + 3, 100_000), (299_999, 1)];
     let mut regions = Vec::new();
     for (offset, length) in places {
-        regions.push(
-            MapOptions::new()
-                .offset(offset as u64)
-                .len(length)
-                .open(&path)?,
-        );
+        regions.push(MapOptions::new().offset(offset as u64).len(length).open(&path)?);
     }
-    scene.did(format!(
-        "mapped {} regions of one file at once, at odd offsets",
-        places.len()
-    ));
+    scene.did(format!("mapped {} regions of one file at once, at odd offsets", places.len()));
     for ((offset, length), region) in places.into_iter().zip(&regions) {
         let expected: Vec<u8> = (offset..offset + length).map(byte).collect();
         let right = region.bytes().to_vec()? == expected;
-        expect(
-            right,
-            format!("{length} bytes at {offset} should be the file's"),
-        )?;
+        expect(right, format!("{length} bytes at {offset} should be the file's"))?;
     }
-    let shown: Vec<_> = places
-        .iter()
-        .map(|(offset, len)| format!("{len} at {offset}"))
-        .collect();
+    let shown: Vec<_> = places.iter().map(|(offset, len)| format!("{len} at {offset}")).collect();
     scene.saw(format!("each shows its own bytes: {}", shown.join(", ")));
     Ok(())
 }
@@ -88,25 +68,16 @@ fn window(scene: &mut Scene<'_>) -> Outcome {
     for place in places {
         let seen = u64::from_le(window.view::<u64>(place, 1)?.get(0)?);
         most = most.max(window.mapped());
-        expect(
-            seen == !place,
-            format!("the number at {place} should be the one written"),
-        )?;
+        expect(seen == !place, format!("the number at {place} should be the one written"))?;
     }
-    expect(
-        window.len() == size,
-        "the window should know the file's size",
-    )?;
+    expect(window.len() == size, "the window should know the file's size")?;
     scene.saw(format!(
         "all numbers right, from offset 0 to {}; never more than {} mapped",
         size - 8,
         units::size(most as u64)
     ));
     let slack = 4 * 64 * 1024;
-    expect(
-        most <= WINDOW + slack,
-        "no more than the window should be mapped",
-    )
+    expect(most <= WINDOW + slack, "no more than the window should be mapped")
 }
 
 /// A file of 5 GiB that takes next to no space; where there are no holes, or files cannot be that
@@ -126,10 +97,7 @@ fn make_large(scene: &mut Scene<'_>, path: &Path) -> Result<u64, Box<dyn Error>>
         },
     };
     sparse_file(path, SMALL)?;
-    scene.did(format!(
-        "made large.bin of {} only: {why}",
-        units::size(SMALL)
-    ));
+    scene.did(format!("made large.bin of {} only: {why}", units::size(SMALL)));
     Ok(SMALL)
 }
 

@@ -86,13 +86,7 @@ pub(super) fn refused<T>(
 /// A file of zeros that takes next to no space, where the file system has holes.
 pub(super) fn sparse_file(path: &Path, size: u64) -> Outcome {
     // The library makes it sparse, which on some systems has to be said.
-    sharemap::MapOptions::new()
-        .sparse()
-        .create(path, 4096)?
-        .close()?;
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open(path)?
-        .set_len(size)?;
+    sharemap::MapOptions::new().sparse().create(path, 4096)?.close()?;
+    std::fs::OpenOptions::new().write(true).open(path)?.set_len(size)?;
     Ok(())
 }

@@ -27,55 +27,30 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     let mut peer = scene.peer(Action::CutInHalf, &path)?;
     let id = peer.id();
     peer.ready()?;
-    scene.did(format!(
-        "mapped cut.bin of {SIZE} bytes; process {id} cuts it in half meanwhile"
-    ));
+    scene.did(format!("mapped cut.bin of {SIZE} bytes; process {id} cuts it in half meanwhile"));
     peer.go()?;
     let read = read_until_done(&map, peer)?;
     if let Some(refusal) = read.refusal {
         scene.saw(format!("the system protects what is mapped: {refusal}"));
-        expect(
-            read.error.is_none(),
-            "the reader should have been left alone",
-        )?;
-        return expect(
-            map.bytes().get(SIZE as usize - 1)? == 7,
-            "all should still be there",
-        );
+        expect(read.error.is_none(), "the reader should have been left alone")?;
+        return expect(map.bytes().get(SIZE as usize - 1)? == 7, "all should still be there");
     }
     let error = read.error.ok_or("the reader should have met an error")?;
     scene.saw(format!("after {} whole reads: {error}", read.whole));
-    expect(
-        error.kind() == ErrorKind::Fault,
-        "the error should be a fault",
-    )?;
-    let met = error
-        .offset()
-        .is_some_and(|offset| (SIZE / 2..SIZE).contains(&offset));
+    expect(error.kind() == ErrorKind::Fault, "the error should be a fault")?;
+    let met = error.offset().is_some_and(|offset| (SIZE / 2..SIZE).contains(&offset));
     expect(met, "the error should name an offset behind the cut")?;
     // The reader may have been far behind the cut when it was made; the next one is not.
     let again = sum(&map).err().and_then(|error| error.offset());
-    scene.saw(format!(
-        "read once more from the start: an error at offset {}",
-        again.unwrap_or(0)
-    ));
+    scene.saw(format!("read once more from the start: an error at offset {}", again.unwrap_or(0)));
     expect(again == Some(SIZE / 2), "that error should be at the cut")?;
-    expect(
-        !map.is_current()?,
-        "the mapping should know that the file has another size",
-    )?;
+    expect(!map.is_current()?, "the mapping should know that the file has another size")?;
 
     map.remap()?;
     let sum = sum(&map)?;
     scene.did("called remap, and read again");
-    scene.saw(format!(
-        "{} bytes, all of them as they were; this process lives",
-        map.len()
-    ));
-    expect(
-        map.len() as u64 == SIZE / 2,
-        "the mapping should follow the file",
-    )?;
+    scene.saw(format!("{} bytes, all of them as they were; this process lives", map.len()));
+    expect(map.len() as u64 == SIZE / 2, "the mapping should follow the file")?;
     expect(sum == SIZE / 2 * 7, "what is left should be as it was")?;
     raw(scene, &path)
 }
@@ -105,21 +80,13 @@ fn read_until_done(map: &Mapping, peer: Peer) -> Result<Read, Box<dyn Error>> {
             break None;
         }
     };
-    let lines = cutter
-        .join()
-        .map_err(|_| "the thread that waits panicked")??;
+    let lines = cutter.join().map_err(|_| "the thread that waits panicked")??;
     let refusal = lines.into_iter().find(|line| line.starts_with(MAPPED));
-    Ok(Read {
-        whole,
-        error,
-        refusal,
-    })
+    Ok(Read { whole, error, refusal })
 }
 
 fn sum(map: &Mapping) -> sharemap::Result<u64> {
-    map.bytes()
-        .iter()
-        .try_fold(0, |sum, byte| byte.map(|byte| sum + u64::from(byte)))
+    map.bytes().iter().try_fold(0, |sum, byte| byte.map(|byte| sum + u64::from(byte)))
 }
 
 /// The same without this library, in a process that can be spared.
@@ -127,20 +94,13 @@ fn raw(scene: &mut Scene<'_>, path: &Path) -> Outcome {
     let mut peer = scene.peer(Action::ReadRaw, path)?;
     let id = peer.id();
     peer.ready()?;
-    OpenOptions::new()
-        .write(true)
-        .open(path)?
-        .set_len(SIZE / 4)?;
+    OpenOptions::new().write(true).open(path)?.set_len(SIZE / 4)?;
     peer.go()?;
     let (lines, status) = peer.end()?;
-    scene.did(format!(
-        "let process {id} read the same file by plain mmap, and cut it again"
-    ));
+    scene.did(format!("let process {id} read the same file by plain mmap, and cut it again"));
     match system::death(status) {
         Death::LostPage => {
-            scene.saw(format!(
-                "process {id} died of SIGBUS, as programs do without this library"
-            ));
+            scene.saw(format!("process {id} died of SIGBUS, as programs do without this library"));
             Ok(())
         }
         other => Err(format!("it should have died of SIGBUS, but: {other:?} {lines:?}").into()),
