@@ -84,6 +84,9 @@ pub use sys::{Advice, AsDescriptor, CacheStatus, HugePages, PageState, Protectio
 pub use view::{
     Atomic, AtomicElement, Blocks, Iter, OwnedView, OwnedViewMut, Reader, View, ViewMut, Writer,
 };
+/// The crate whose derives make an [`Element`] of a struct or enum; depend on it with its feature
+/// `derive`.
+pub use zerocopy;
 
 /// The README's example, compiled and run.
 #[cfg(doctest)]
