@@ -76,13 +76,7 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments = Arguments {
-        json: false,
-        list: false,
-        rounds: None,
-        only: None,
-        dir: None,
-    };
+    let mut arguments = Arguments { json: false, list: false, rounds: None, only: None, dir: None };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
         match word.as_str() {
@@ -90,13 +84,10 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--list" => arguments.list = true,
             "--rounds" => {
                 let rounds = value()?;
-                let rounds = rounds
-                    .parse()
-                    .map_err(|_| format!("--rounds {rounds}: not a number"))?;
+                let rounds =
+                    rounds.parse().map_err(|_| format!("--rounds {rounds}: not a number"))?;
                 if rounds < measure::FEWEST_ROUNDS {
-                    return Err(format!(
-                        "--rounds {rounds}: fewer than 6 give no 95 % interval"
-                    ));
+                    return Err(format!("--rounds {rounds}: fewer than 6 give no 95 % interval"));
                 }
                 arguments.rounds = Some(rounds);
             }
@@ -109,29 +100,17 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
 }
 
 fn map(arguments: &Arguments) -> Result<(), String> {
-    let wanted = |name: &str| {
-        arguments
-            .only
-            .as_deref()
-            .is_none_or(|text| name.contains(text))
-    };
-    let figures: Vec<_> = map::figures()
-        .into_iter()
-        .filter(|figure| wanted(figure.name))
-        .collect();
+    let wanted = |name: &str| arguments.only.as_deref().is_none_or(|text| name.contains(text));
+    let figures: Vec<_> = map::figures().into_iter().filter(|figure| wanted(figure.name)).collect();
     if arguments.list {
-        figures
-            .iter()
-            .for_each(|figure| println!("{}", figure.name));
+        figures.iter().for_each(|figure| println!("{}", figure.name));
         return Ok(());
     }
     if figures.is_empty() {
         return Err("no figure has that in its name; --list shows them".into());
     }
     let setup = Setup {
-        effort: Effort {
-            rounds: arguments.rounds,
-        },
+        effort: Effort { rounds: arguments.rounds },
         cpus: Cpus::detect().map_err(measure::why)?,
         dir: match &arguments.dir {
             Some(dir) => dir.clone(),
@@ -140,12 +119,7 @@ fn map(arguments: &Arguments) -> Result<(), String> {
     };
     let mut rows = Vec::new();
     for (index, figure) in figures.iter().enumerate() {
-        progress(&format!(
-            "[{}/{}] {}",
-            index + 1,
-            figures.len(),
-            figure.name
-        ));
+        progress(&format!("[{}/{}] {}", index + 1, figures.len(), figure.name));
         setup.cpus.pin().map_err(measure::why)?;
         match (figure.run)(&setup) {
             Ok(more) => rows.extend(more),
@@ -153,11 +127,7 @@ fn map(arguments: &Arguments) -> Result<(), String> {
         }
     }
     progress("");
-    let text = if arguments.json {
-        report::json(&rows) + "\n"
-    } else {
-        report::table(&rows)
-    };
+    let text = if arguments.json { report::json(&rows) + "\n" } else { report::table(&rows) };
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.to_string()),
         _ => Ok(()),
@@ -166,10 +136,7 @@ fn map(arguments: &Arguments) -> Result<(), String> {
 
 fn beside_the_program() -> Result<PathBuf, String> {
     let program = std::env::current_exe().map_err(measure::why)?;
-    program
-        .parent()
-        .map(PathBuf::from)
-        .ok_or_else(|| "the program has no directory".into())
+    program.parent().map(PathBuf::from).ok_or_else(|| "the program has no directory".into())
 }
 
 fn progress(text: &str) {

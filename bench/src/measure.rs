@@ -35,10 +35,7 @@ pub struct Contest<'a> {
 
 impl<'a> Contest<'a> {
     pub fn new() -> Self {
-        Self {
-            sides: Vec::new(),
-            repeats: None,
-        }
+        Self { sides: Vec::new(), repeats: None }
     }
 
     /// Fixes the operations a sample; without it they are chosen to fill [`SAMPLE`].
@@ -97,11 +94,7 @@ impl<'a> Contest<'a> {
         for round in 0..rounds {
             for turn in 0..count {
                 // Every other round runs backwards, so that nobody always follows the same side.
-                let turn = if round % 2 == 0 {
-                    turn
-                } else {
-                    count - 1 - turn
-                };
+                let turn = if round % 2 == 0 { turn } else { count - 1 - turn };
                 let index = (round / 2 + turn) % count;
                 let took = (self.sides[index].1)(repeats)?;
                 seconds[index].push(took.as_secs_f64() / repeats as f64);
@@ -136,9 +129,7 @@ impl Outcome {
             ratio: Some(stats::summary(&ratios).median),
             interval,
             goal: goal.map(|goal| goal.bound),
-            met: goal
-                .zip(interval)
-                .map(|(goal, interval)| goal.reached_by(unit, interval)),
+            met: goal.zip(interval).map(|(goal, interval)| goal.reached_by(unit, interval)),
             skipped: None,
             rounds: ratios.len(),
             costs: None,
@@ -160,17 +151,11 @@ impl Outcome {
     }
 
     fn index(&self, name: &str) -> usize {
-        self.names
-            .iter()
-            .position(|n| *n == name)
-            .expect("a row names sides of its contest")
+        self.names.iter().position(|n| *n == name).expect("a row names sides of its contest")
     }
 
     fn samples(&self, name: &str, unit: Unit) -> Vec<f64> {
-        self.seconds[self.index(name)]
-            .iter()
-            .map(|s| unit.of_seconds(*s))
-            .collect()
+        self.seconds[self.index(name)].iter().map(|s| unit.of_seconds(*s)).collect()
     }
 }
 
@@ -234,23 +219,12 @@ mod tests {
             seconds: vec![vec![2e-6; 9], vec![4e-6; 9], vec![1e-6; 9]],
         };
         let unit = Unit::Microseconds;
-        let row = outcome.row_of_best(
-            "x",
-            unit,
-            "ours",
-            &["slow", "fast"],
-            Some(Goal::at_most(1.5)),
-        );
+        let row =
+            outcome.row_of_best("x", unit, "ours", &["slow", "fast"], Some(Goal::at_most(1.5)));
         assert_eq!(row.peer_name, "fast");
         assert!((row.ratio.unwrap() - 2.0).abs() < 1e-9);
         assert_eq!(row.met, Some(false));
-        let rate = outcome.row(
-            "x",
-            Unit::rate(1000),
-            "ours",
-            "slow",
-            Some(Goal::at_least(1.9)),
-        );
+        let rate = outcome.row("x", Unit::rate(1000), "ours", "slow", Some(Goal::at_least(1.9)));
         assert!((rate.ratio.unwrap() - 2.0).abs() < 1e-9);
         assert_eq!(rate.met, Some(true));
     }

@@ -36,11 +36,7 @@ impl Unit {
     }
 
     pub fn better(self) -> &'static str {
-        if matches!(self, Self::Rate(_) | Self::Millions(_)) {
-            "higher"
-        } else {
-            "lower"
-        }
+        if matches!(self, Self::Rate(_) | Self::Millions(_)) { "higher" } else { "lower" }
     }
 
     pub fn of_seconds(self, seconds: f64) -> f64 {
@@ -72,11 +68,7 @@ impl Goal {
 
     /// The interval of the ratio reaches the goal: its better end is there.
     pub fn reached_by(self, unit: Unit, [low, high]: [f64; 2]) -> bool {
-        if unit.better() == "lower" {
-            low <= self.bound
-        } else {
-            high >= self.bound
-        }
+        if unit.better() == "lower" { low <= self.bound } else { high >= self.bound }
     }
 }
 
@@ -136,10 +128,7 @@ impl Row {
 
     /// Adds what an operation costs in instructions and system calls.
     pub fn with_costs(mut self, ours: &Cost, peer: &Cost) -> Self {
-        self.costs = Some(Costs {
-            ours: ours.clone(),
-            peer: peer.clone(),
-        });
+        self.costs = Some(Costs { ours: ours.clone(), peer: peer.clone() });
         self
     }
 
@@ -148,11 +137,7 @@ impl Row {
         let (Some([low, high]), Some(goal)) = (self.interval, self.goal) else {
             return false;
         };
-        if self.better == "lower" {
-            high <= goal
-        } else {
-            low >= goal
-        }
+        if self.better == "lower" { high <= goal } else { low >= goal }
     }
 
     fn verdict(&self) -> &'static str {
@@ -172,17 +157,7 @@ pub fn json(rows: &[Row]) -> String {
 
 /// All rows as a table, skipped ones with their reasons below it.
 pub fn table(rows: &[Row]) -> String {
-    let head = [
-        "figure",
-        "ours",
-        "spread",
-        "peer",
-        "",
-        "ratio",
-        "95 % interval",
-        "goal",
-        "",
-    ];
+    let head = ["figure", "ours", "spread", "peer", "", "ratio", "95 % interval", "goal", ""];
     let mut cells = vec![head.map(str::to_owned)];
     for row in rows.iter().filter(|row| row.skipped.is_none()) {
         cells.push(line(row));
@@ -233,18 +208,12 @@ fn line(row: &Row) -> [String; 9] {
     [
         row.figure.clone(),
         format!("{} {}", value(row.ours), row.unit),
-        row.spread
-            .map(|[a, b]| format!("{}–{}", number(a), number(b)))
-            .unwrap_or_default(),
+        row.spread.map(|[a, b]| format!("{}–{}", number(a), number(b))).unwrap_or_default(),
         value(row.peer),
         row.peer_name.clone(),
         row.ratio.map(|r| format!("{r:.3}")).unwrap_or_default(),
-        row.interval
-            .map(|[a, b]| format!("{a:.3}–{b:.3}"))
-            .unwrap_or_default(),
-        row.goal
-            .map(|g| format!("{sign} {g:.2}"))
-            .unwrap_or_default(),
+        row.interval.map(|[a, b]| format!("{a:.3}–{b:.3}")).unwrap_or_default(),
+        row.goal.map(|g| format!("{sign} {g:.2}")).unwrap_or_default(),
         row.verdict().to_owned(),
     ]
 }

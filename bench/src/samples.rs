@@ -59,11 +59,7 @@ impl OnDisk {
     /// A file of `len` bytes, filled and written to the device.
     pub fn new(dir: &Path, len: usize) -> Result<Self, Reason> {
         let path = dir.join(format!("sharemap-bench-{}-{len}", std::process::id()));
-        let open = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path);
+        let open = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
         let file = open.map_err(|error| format!("{}: {error}", path.display()))?;
         let mut new = Self { path, file };
         fill(&mut new.file, len)?;
@@ -84,11 +80,7 @@ impl OnDisk {
         // SAFETY: takes no pointers.
         let code =
             unsafe { libc::posix_fadvise(self.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
-        if code == 0 {
-            Ok(())
-        } else {
-            Err(why(std::io::Error::from_raw_os_error(code)))
-        }
+        if code == 0 { Ok(()) } else { Err(why(std::io::Error::from_raw_os_error(code))) }
     }
 
     /// An error where the file lives in memory, so that nothing is cold or durable there.
@@ -116,9 +108,7 @@ impl Drop for OnDisk {
 fn fill(file: &mut File, len: usize) -> Result<(), Reason> {
     const PIECE: usize = 1 << 20;
     let mut random = Random::new(len as u64);
-    let mut piece: Vec<u8> = (0..PIECE / 8)
-        .flat_map(|_| random.next().to_le_bytes())
-        .collect();
+    let mut piece: Vec<u8> = (0..PIECE / 8).flat_map(|_| random.next().to_le_bytes()).collect();
     let mut left = len;
     while left > 0 {
         // No two pieces are the same.

@@ -104,14 +104,7 @@ fn observe(child: libc::pid_t, how: Watch) -> Result<Seen, Reason> {
     let mut seen = Seen::default();
     expect_stop(child)?;
     // SAFETY: the child is stopped under our trace; the option is a plain number.
-    unsafe {
-        libc::ptrace(
-            libc::PTRACE_SETOPTIONS,
-            child,
-            0,
-            libc::PTRACE_O_TRACESYSGOOD,
-        )
-    };
+    unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, child, 0, libc::PTRACE_O_TRACESYSGOOD) };
     let request = match how {
         Watch::Steps => libc::PTRACE_SINGLESTEP,
         Watch::Calls => libc::PTRACE_SYSCALL,
@@ -220,9 +213,6 @@ mod tests {
         let mut path = || std::fs::metadata("/").map(drop).map_err(|e| e.to_string());
         let cost = cost(&mut path).unwrap();
         assert_eq!(cost.system_calls.len(), 1, "{cost}");
-        assert!(
-            cost.user_instructions > 10 && cost.user_instructions < 5000,
-            "{cost}"
-        );
+        assert!(cost.user_instructions > 10 && cost.user_instructions < 5000, "{cost}");
     }
 }

@@ -18,10 +18,7 @@ const PAGE: usize = 4096;
 /// Reads a sample, each of another page.
 const READS: u64 = 16;
 
-pub const FIGURES: &[Figure] = &[Figure {
-    name: NAME,
-    run: rows,
-}];
+pub const FIGURES: &[Figure] = &[Figure { name: NAME, run: rows }];
 
 fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let disk = OnDisk::new(&setup.dir, LEN)?;
@@ -36,16 +33,11 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let from_map = |advice: Advice, repeats: u64| -> Result<Duration, Reason> {
         // Mapped anew each time: what is mapped cannot be evicted.
         disk.evict()?;
-        let map = Mapping::options()
-            .advice(advice)
-            .open(disk.path())
-            .map_err(why)?;
+        let map = Mapping::options().advice(advice).open(disk.path()).map_err(why)?;
         let mut page = [0; PAGE];
         let start = Instant::now();
         for _ in 0..repeats {
-            map.bytes()
-                .read_at(offset() as usize, &mut page)
-                .map_err(why)?;
+            map.bytes().read_at(offset() as usize, &mut page).map_err(why)?;
             black_box(&page);
         }
         let took = start.elapsed();
@@ -64,22 +56,11 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
             }
             Ok(start.elapsed())
         })
-        .timed_side("Advice::Random", |repeats| {
-            from_map(Advice::Random, repeats)
-        })
+        .timed_side("Advice::Random", |repeats| from_map(Advice::Random, repeats))
         .timed_side("no advice", |repeats| from_map(Advice::Normal, repeats))
         .run(setup.effort)?;
     let row = |side: &str, goal| {
-        outcome.row(
-            &format!("{NAME}: {side}"),
-            Unit::Microseconds,
-            side,
-            "pread",
-            goal,
-        )
+        outcome.row(&format!("{NAME}: {side}"), Unit::Microseconds, side, "pread", goal)
     };
-    Ok(vec![
-        row("Advice::Random", Some(Goal::at_most(1.2))),
-        row("no advice", None),
-    ])
+    Ok(vec![row("Advice::Random", Some(Goal::at_most(1.2))), row("no advice", None)])
 }

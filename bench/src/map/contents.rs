@@ -31,16 +31,10 @@ fn rows(setup: &Setup, figure: &str, len: usize) -> Result<Vec<Row>, Reason> {
     let path = disk.path();
     let right = slice(&fs::read(path).map_err(why)?);
     let check = |parity: u8| {
-        if parity == right {
-            Ok(())
-        } else {
-            Err("wrong bytes".to_owned())
-        }
+        if parity == right { Ok(()) } else { Err("wrong bytes".to_owned()) }
     };
     let outcome = Contest::new()
-        .side("read()", || {
-            check(slice(&fs::read(black_box(path)).map_err(why)?))
-        })
+        .side("read()", || check(slice(&fs::read(black_box(path)).map_err(why)?)))
         .side("memmap2", || {
             let file = File::open(black_box(path)).map_err(why)?;
             // SAFETY: nobody changes the file while it is mapped.
@@ -70,7 +64,5 @@ fn slice(bytes: &[u8]) -> u8 {
 
 #[inline(never)]
 fn view(bytes: View<'_, u8>) -> sharemap::Result<u8> {
-    bytes
-        .iter()
-        .try_fold(0, |parity, byte| byte.map(|byte| parity ^ byte))
+    bytes.iter().try_fold(0, |parity, byte| byte.map(|byte| parity ^ byte))
 }

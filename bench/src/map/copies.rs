@@ -12,22 +12,10 @@ use crate::report::{Goal, Row, Unit};
 use crate::samples;
 
 pub const FIGURES: &[Figure] = &[
-    Figure {
-        name: "copy of 64 B",
-        run: |setup| rows(setup, "copy of 64 B", 64, 1.15),
-    },
-    Figure {
-        name: "copy of 512 B",
-        run: |setup| rows(setup, "copy of 512 B", 512, 1.05),
-    },
-    Figure {
-        name: "copy of 4 KiB",
-        run: |setup| rows(setup, "copy of 4 KiB", 4 << 10, 1.05),
-    },
-    Figure {
-        name: "copy of 64 KiB",
-        run: |setup| rows(setup, "copy of 64 KiB", 64 << 10, 1.05),
-    },
+    Figure { name: "copy of 64 B", run: |setup| rows(setup, "copy of 64 B", 64, 1.15) },
+    Figure { name: "copy of 512 B", run: |setup| rows(setup, "copy of 512 B", 512, 1.05) },
+    Figure { name: "copy of 4 KiB", run: |setup| rows(setup, "copy of 4 KiB", 4 << 10, 1.05) },
+    Figure { name: "copy of 64 KiB", run: |setup| rows(setup, "copy of 64 KiB", 64 << 10, 1.05) },
 ];
 
 fn rows(setup: &Setup, figure: &str, len: usize, goal: f64) -> Result<Vec<Row>, Reason> {
@@ -38,9 +26,7 @@ fn rows(setup: &Setup, figure: &str, len: usize, goal: f64) -> Result<Vec<Row>, 
     let buffer = std::cell::RefCell::new(vec![0u8; len]);
     let read_at = || {
         let out = &mut *buffer.borrow_mut();
-        black_box(view)
-            .read_at(0, &mut out[..black_box(len)])
-            .map_err(why)?;
+        black_box(view).read_at(0, &mut out[..black_box(len)]).map_err(why)?;
         black_box(out);
         Ok(())
     };
@@ -75,13 +61,7 @@ fn rows(setup: &Setup, figure: &str, len: usize, goal: f64) -> Result<Vec<Row>, 
     let goal = Some(Goal::at_most(goal));
     Ok(vec![
         outcome.row(figure, Unit::Nanoseconds, "read_at", "memcpy", goal),
-        calls.row(
-            figure,
-            Unit::Nanoseconds,
-            "read_at",
-            "process_vm_readv",
-            None,
-        ),
+        calls.row(figure, Unit::Nanoseconds, "read_at", "process_vm_readv", None),
         calls.row(figure, Unit::Nanoseconds, "read_at", "pread", None),
     ])
 }

@@ -13,10 +13,7 @@ const NAME: &str = "write a page and make it durable";
 const LEN: usize = 64 << 20;
 const PAGE: usize = 4096;
 
-pub const FIGURES: &[Figure] = &[Figure {
-    name: NAME,
-    run: rows,
-}];
+pub const FIGURES: &[Figure] = &[Figure { name: NAME, run: rows }];
 
 fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let disk = OnDisk::new(&setup.dir, LEN)?;
@@ -29,18 +26,11 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
         let mut random = state.get();
         let offset = random.below((LEN / PAGE) as u64) as usize * PAGE;
         state.set(random);
-        (
-            offset,
-            [offset.to_le_bytes()[1] ^ random.next() as u8; PAGE],
-        )
+        (offset, [offset.to_le_bytes()[1] ^ random.next() as u8; PAGE])
     };
     let store = |offset: usize, page: &[u8; PAGE]| {
         // SAFETY: the page lies in the mapping, into which there are no references.
-        unsafe {
-            raw.base()
-                .add(offset)
-                .copy_from_nonoverlapping(page.as_ptr(), PAGE)
-        }
+        unsafe { raw.base().add(offset).copy_from_nonoverlapping(page.as_ptr(), PAGE) }
     };
     let outcome = Contest::new()
         .repeats(4)
@@ -70,20 +60,10 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
         })
         .run(setup.effort)?;
     let row = |side: &str, peer: &str, goal| {
-        outcome.row(
-            &format!("{NAME}: {side}"),
-            Unit::Microseconds,
-            side,
-            peer,
-            goal,
-        )
+        outcome.row(&format!("{NAME}: {side}"), Unit::Microseconds, side, peer, goal)
     };
     Ok(vec![
-        row(
-            "flush_range",
-            "msync of the page",
-            Some(Goal::at_most(1.02)),
-        ),
+        row("flush_range", "msync of the page", Some(Goal::at_most(1.02))),
         row("flush_range", "pwrite + fdatasync", None),
         row("flush_range", "msync of all", None),
         row("flush", "msync of all", None),

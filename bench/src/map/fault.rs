@@ -13,10 +13,7 @@ use crate::samples;
 
 const NAME: &str = "one caught fault";
 
-pub const FIGURES: &[Figure] = &[Figure {
-    name: NAME,
-    run: rows,
-}];
+pub const FIGURES: &[Figure] = &[Figure { name: NAME, run: rows }];
 
 fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let file = samples::in_memory(2 * 4096)?;
@@ -33,11 +30,5 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
         })
         .run(setup.effort)?;
     let goal = Some(Goal::at_most(1.3));
-    Ok(vec![outcome.row(
-        NAME,
-        Unit::Nanoseconds,
-        "get",
-        fault::NAME,
-        goal,
-    )])
+    Ok(vec![outcome.row(NAME, Unit::Nanoseconds, "get", fault::NAME, goal)])
 }

@@ -16,16 +16,8 @@ const SCAN: &str = "fresh map of 2 GiB of shared memory, read through";
 const POPULATE: &str = "populating a map of 2 GiB of shared memory";
 const LEN: usize = 2 << 30;
 
-pub const FIGURES: &[Figure] = &[
-    Figure {
-        name: SCAN,
-        run: scan,
-    },
-    Figure {
-        name: POPULATE,
-        run: populate,
-    },
-];
+pub const FIGURES: &[Figure] =
+    &[Figure { name: SCAN, run: scan }, Figure { name: POPULATE, run: populate }];
 
 fn scan(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let file = samples::in_memory(LEN)?;
@@ -36,10 +28,7 @@ fn scan(setup: &Setup) -> Result<Vec<Row>, Reason> {
             Ok(())
         })
         .side("memmap2, populate", || {
-            black_box(slice(&memmap2(
-                &file,
-                memmap2::MmapOptions::new().populate().clone(),
-            )?));
+            black_box(slice(&memmap2(&file, memmap2::MmapOptions::new().populate().clone())?));
             Ok(())
         })
         .side("default", || {
@@ -54,13 +43,7 @@ fn scan(setup: &Setup) -> Result<Vec<Row>, Reason> {
         })
         .run(setup.effort)?;
     let row = |side: &str, peer: &str, goal| {
-        outcome.row(
-            &format!("{SCAN}: {side}"),
-            Unit::rate(LEN),
-            side,
-            peer,
-            goal,
-        )
+        outcome.row(&format!("{SCAN}: {side}"), Unit::rate(LEN), side, peer, goal)
     };
     Ok(vec![
         row("populate", "memmap2", Some(Goal::at_least(1.15))),
@@ -74,10 +57,7 @@ fn populate(setup: &Setup) -> Result<Vec<Row>, Reason> {
     setup.cpus.unpin().map_err(why)?;
     let outcome = Contest::new()
         .side("MAP_POPULATE", || {
-            black_box(memmap2(
-                &file,
-                memmap2::MmapOptions::new().populate().clone(),
-            )?);
+            black_box(memmap2(&file, memmap2::MmapOptions::new().populate().clone())?);
             Ok(())
         })
         .side("populate", || {
@@ -85,13 +65,7 @@ fn populate(setup: &Setup) -> Result<Vec<Row>, Reason> {
             map.close().map_err(why)
         })
         .run(setup.effort)?;
-    Ok(vec![outcome.row(
-        POPULATE,
-        Unit::Milliseconds,
-        "populate",
-        "MAP_POPULATE",
-        None,
-    )])
+    Ok(vec![outcome.row(POPULATE, Unit::Milliseconds, "populate", "MAP_POPULATE", None)])
 }
 
 fn memmap2(file: &File, options: memmap2::MmapOptions) -> Result<memmap2::Mmap, Reason> {
@@ -102,15 +76,11 @@ fn memmap2(file: &File, options: memmap2::MmapOptions) -> Result<memmap2::Mmap, 
 #[inline(never)]
 fn slice(bytes: &[u8]) -> u64 {
     let (words, _) = bytes.as_chunks::<8>();
-    words
-        .iter()
-        .fold(0, |sum, word| sum.wrapping_add(u64::from_ne_bytes(*word)))
+    words.iter().fold(0, |sum, word| sum.wrapping_add(u64::from_ne_bytes(*word)))
 }
 
 #[inline(never)]
 fn view(bytes: View<'_, u8>) -> sharemap::Result<u64> {
     let words = bytes.cast::<u64>()?;
-    words
-        .iter()
-        .try_fold(0u64, |sum, word| word.map(|word| sum.wrapping_add(word)))
+    words.iter().try_fold(0u64, |sum, word| word.map(|word| sum.wrapping_add(word)))
 }

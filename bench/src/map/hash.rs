@@ -14,10 +14,7 @@ use crate::samples;
 const NAME: &str = "serial hash, 512 MiB";
 const LEN: usize = 512 << 20;
 
-pub const FIGURES: &[Figure] = &[Figure {
-    name: NAME,
-    run: rows,
-}];
+pub const FIGURES: &[Figure] = &[Figure { name: NAME, run: rows }];
 
 fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let file = samples::in_memory(LEN)?;
@@ -40,20 +37,10 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
         .run(setup.effort)?;
     let row = |side: &str, goal| {
         let figure = format!("{NAME}: {side}");
-        outcome.row_of_best(
-            &figure,
-            Unit::rate(LEN),
-            side,
-            &["slice", "16 KiB copies"],
-            goal,
-        )
+        outcome.row_of_best(&figure, Unit::rate(LEN), side, &["slice", "16 KiB copies"], goal)
     };
     let goal = Some(Goal::at_least(1.0));
-    Ok(vec![
-        row("try_fold", goal),
-        row("blocks", goal),
-        row("read_at", goal),
-    ])
+    Ok(vec![row("try_fold", goal), row("blocks", goal), row("read_at", goal)])
 }
 
 /// FNV-1a over words.
@@ -77,9 +64,7 @@ fn copies(words: &[u64]) -> u64 {
         let buffer = &mut buffer[..words.len()];
         buffer.copy_from_slice(words);
         // The compiler must not see through the copy.
-        black_box(&mut *buffer)
-            .iter()
-            .fold(hash, |hash, word| step(hash, *word))
+        black_box(&mut *buffer).iter().fold(hash, |hash, word| step(hash, *word))
     })
 }
 
@@ -91,15 +76,12 @@ fn blocks(words: View<'_, u64>) -> sharemap::Result<u64> {
     for block in blocks {
         hash = block?.iter().fold(hash, |hash, word| step(hash, *word));
     }
-    rest.iter()
-        .try_fold(hash, |hash, word| word.map(|word| step(hash, word)))
+    rest.iter().try_fold(hash, |hash, word| word.map(|word| step(hash, word)))
 }
 
 #[inline(never)]
 fn try_fold(words: View<'_, u64>) -> sharemap::Result<u64> {
-    words
-        .iter()
-        .try_fold(START, |hash, word| word.map(|word| step(hash, word)))
+    words.iter().try_fold(START, |hash, word| word.map(|word| step(hash, word)))
 }
 
 #[inline(never)]
@@ -110,9 +92,7 @@ fn read_at(words: View<'_, u64>) -> sharemap::Result<u64> {
     while at < words.len() {
         let now = COPY.min(words.len() - at);
         words.read_at(at, &mut buffer[..now])?;
-        hash = buffer[..now]
-            .iter()
-            .fold(hash, |hash, word| step(hash, *word));
+        hash = buffer[..now].iter().fold(hash, |hash, word| step(hash, *word));
         at += now;
     }
     Ok(hash)

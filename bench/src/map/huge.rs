@@ -16,16 +16,8 @@ const SMALL: &str = "random 8 B over 4 GiB of shared memory, 4 KiB pages";
 const HUGE: &str = "random 8 B over 4 GiB of shared memory, huge pages";
 const LEN: usize = 4 << 30;
 
-pub const FIGURES: &[Figure] = &[
-    Figure {
-        name: SMALL,
-        run: small,
-    },
-    Figure {
-        name: HUGE,
-        run: huge,
-    },
-];
+pub const FIGURES: &[Figure] =
+    &[Figure { name: SMALL, run: small }, Figure { name: HUGE, run: huge }];
 
 fn small(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let file = samples::in_memory(LEN)?;
@@ -38,10 +30,7 @@ fn small(setup: &Setup) -> Result<Vec<Row>, Reason> {
 
 fn huge(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let reserved = Reserved::pages(2 * LEN)?;
-    let map = MappingMut::options()
-        .huge_pages(HugePages::Reserved)
-        .anonymous(LEN)
-        .map_err(why)?;
+    let map = MappingMut::options().huge_pages(HugePages::Reserved).anonymous(LEN).map_err(why)?;
     map.bytes().fill(1).map_err(why)?;
     let file = samples::memory_object(c"huge", libc::MFD_HUGETLB)?;
     file.set_len(LEN as u64).map_err(why)?;
@@ -52,14 +41,7 @@ fn huge(setup: &Setup) -> Result<Vec<Row>, Reason> {
     // process is killed.
     drop(reserved);
     let view = map.view::<u64>().map_err(why)?;
-    contest(
-        HUGE,
-        setup.effort,
-        *view,
-        &raw,
-        "memfd MFD_HUGETLB",
-        Some(Goal::at_least(0.98)),
-    )
+    contest(HUGE, setup.effort, *view, &raw, "memfd MFD_HUGETLB", Some(Goal::at_least(0.98)))
 }
 
 fn contest(
@@ -85,13 +67,7 @@ fn contest(
             Ok(())
         })
         .run(effort)?;
-    Ok(vec![outcome.row(
-        figure,
-        Unit::Millions(random::LOADS),
-        "get",
-        peer,
-        goal,
-    )])
+    Ok(vec![outcome.row(figure, Unit::Millions(random::LOADS), "get", peer, goal)])
 }
 
 const POOL: &str = "/proc/sys/vm/nr_hugepages";
@@ -105,10 +81,7 @@ struct Reserved {
 impl Reserved {
     fn pages(bytes: usize) -> Result<Self, Reason> {
         let info = fs::read_to_string("/proc/meminfo").map_err(why)?;
-        if !info
-            .lines()
-            .any(|line| line.split_whitespace().eq(["Hugepagesize:", "2048", "kB"]))
-        {
+        if !info.lines().any(|line| line.split_whitespace().eq(["Hugepagesize:", "2048", "kB"])) {
             return Err("the system's huge pages are not of 2 MiB".into());
         }
         let reserved = Self { before: pool()? };

@@ -43,9 +43,5 @@ pub fn figures() -> Vec<Figure> {
         durable::FIGURES,
     ];
     let all = groups.into_iter().flatten();
-    all.map(|figure| Figure {
-        name: figure.name,
-        run: figure.run,
-    })
-    .collect()
+    all.map(|figure| Figure { name: figure.name, run: figure.run }).collect()
 }

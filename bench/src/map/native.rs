@@ -11,10 +11,7 @@ use crate::report::{self, Row};
 
 const NAME: &str = "sum of u64, 256 KiB, native CPU";
 
-pub const FIGURES: &[Figure] = &[Figure {
-    name: NAME,
-    run: rows,
-}];
+pub const FIGURES: &[Figure] = &[Figure { name: NAME, run: rows }];
 
 fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
@@ -27,10 +24,7 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
     setup.cpus.unpin().map_err(why)?;
     let built = Command::new(&cargo)
         .args(["build", "--release", "--quiet", "--manifest-path", manifest])
-        .args([
-            "--target-dir",
-            concat!(env!("CARGO_MANIFEST_DIR"), "/target/native"),
-        ])
+        .args(["--target-dir", concat!(env!("CARGO_MANIFEST_DIR"), "/target/native")])
         .env("RUSTFLAGS", flags.trim())
         .stdin(Stdio::null())
         .output()
@@ -40,10 +34,7 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
         let message = String::from_utf8_lossy(&built.stderr);
         return Err(format!("does not build for this CPU: {}", message.trim()));
     }
-    let program = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/target/native/release/sharemap-bench"
-    );
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/target/native/release/sharemap-bench");
     let mut child = Command::new(program);
     child.arg("native");
     if let Some(rounds) = setup.effort.rounds {
@@ -58,10 +49,7 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
 
 /// What the second build is asked to do.
 pub fn child(rounds: Option<String>) -> Result<(), Reason> {
-    let rounds = rounds
-        .map(|rounds| rounds.parse())
-        .transpose()
-        .map_err(why)?;
+    let rounds = rounds.map(|rounds| rounds.parse()).transpose().map_err(why)?;
     let rows = sum::measure(NAME, 256 << 10, 0.90, Effort { rounds })?;
     println!("{}", report::json(&rows));
     Ok(())

@@ -14,16 +14,8 @@ use crate::report::{Goal, Row, Unit};
 use crate::samples::OnDisk;
 use crate::trace;
 
-pub const FIGURES: &[Figure] = &[
-    Figure {
-        name: TOUCHED,
-        run: touched,
-    },
-    Figure {
-        name: UNTOUCHED,
-        run: untouched,
-    },
-];
+pub const FIGURES: &[Figure] =
+    &[Figure { name: TOUCHED, run: touched }, Figure { name: UNTOUCHED, run: untouched }];
 
 const TOUCHED: &str = "open, map, touch, unmap, close, 4 KiB";
 const UNTOUCHED: &str = "open, map, unmap, close, 4 KiB";
@@ -99,16 +91,10 @@ fn rows(
     match costs {
         [Ok(ours), Ok(libc), Ok(memmap2)] => {
             let mut with = rows.into_iter().zip([libc, memmap2]);
-            return Ok(with
-                .by_ref()
-                .map(|(row, peer)| row.with_costs(&ours, &peer))
-                .collect());
+            return Ok(with.by_ref().map(|(row, peer)| row.with_costs(&ours, &peer)).collect());
         }
         [Err(reason), ..] | [_, Err(reason), _] | [.., Err(reason)] => {
-            rows.push(Row::skipped(
-                &format!("{figure}: instructions and system calls"),
-                reason,
-            ));
+            rows.push(Row::skipped(&format!("{figure}: instructions and system calls"), reason));
         }
     }
     Ok(rows)

@@ -17,16 +17,10 @@ const CACHED: &str = "random guarded loads of 8 bytes, 512 KiB";
 const LARGE: &str = "random guarded loads of 8 bytes, 64 MiB";
 
 pub const FIGURES: &[Figure] = &[
-    Figure {
-        name: CACHED,
-        run: |setup| rows(setup, CACHED, 512 << 10),
-    },
+    Figure { name: CACHED, run: |setup| rows(setup, CACHED, 512 << 10) },
     // Here the processor waits for memory, and what counts is how many loads fit into its window
     // of instructions in flight.
-    Figure {
-        name: LARGE,
-        run: |setup| rows(setup, LARGE, 64 << 20),
-    },
+    Figure { name: LARGE, run: |setup| rows(setup, LARGE, 64 << 20) },
 ];
 
 fn rows(setup: &Setup, figure: &str, len: usize) -> Result<Vec<Row>, Reason> {
@@ -52,22 +46,14 @@ fn rows(setup: &Setup, figure: &str, len: usize) -> Result<Vec<Row>, Reason> {
         })
         .run(setup.effort)?;
     let goal = Some(Goal::at_most(1.05));
-    Ok(vec![outcome.row(
-        figure,
-        Unit::NanosecondsEach(LOADS),
-        "get",
-        "slice",
-        goal,
-    )])
+    Ok(vec![outcome.row(figure, Unit::NanosecondsEach(LOADS), "get", "slice", goal)])
 }
 
 /// Loads at random from a slice whose length is a power of two; each index is checked, as ours is.
 #[inline(never)]
 pub fn slice(words: &[u64], mut random: Random) -> u64 {
     let mask = words.len() - 1;
-    (0..LOADS).fold(0, |sum, _| {
-        sum.wrapping_add(words[random.next() as usize & mask])
-    })
+    (0..LOADS).fold(0, |sum, _| sum.wrapping_add(words[random.next() as usize & mask]))
 }
 
 /// The same from a view.

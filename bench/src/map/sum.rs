@@ -41,21 +41,10 @@ pub fn measure(figure: &str, len: usize, goal: f64, effort: Effort) -> Result<Ve
         .side("for", || check(right, for_loop(black_box(view))))
         .run(effort)?;
     let row = |side: &str, goal| {
-        outcome.row(
-            &format!("{figure}: {side}"),
-            Unit::rate(len),
-            side,
-            "slice",
-            goal,
-        )
+        outcome.row(&format!("{figure}: {side}"), Unit::rate(len), side, "slice", goal)
     };
     let goal = Some(Goal::at_least(goal));
-    Ok(vec![
-        row("fold", goal),
-        row("try_fold", goal),
-        row("blocks", goal),
-        row("for", None),
-    ])
+    Ok(vec![row("fold", goal), row("try_fold", goal), row("blocks", goal), row("for", None)])
 }
 
 fn check(right: u64, sum: sharemap::Result<u64>) -> Result<(), Reason> {
@@ -86,9 +75,7 @@ fn fold(words: View<'_, u64>) -> sharemap::Result<u64> {
 
 #[inline(never)]
 fn try_fold(words: View<'_, u64>) -> sharemap::Result<u64> {
-    words
-        .iter()
-        .try_fold(0u64, |sum, word| word.map(|word| sum.wrapping_add(word)))
+    words.iter().try_fold(0u64, |sum, word| word.map(|word| sum.wrapping_add(word)))
 }
 
 #[inline(never)]
@@ -99,8 +86,7 @@ fn blocks(words: View<'_, u64>) -> sharemap::Result<u64> {
     for block in blocks {
         sum = block?.iter().fold(sum, |sum, word| sum.wrapping_add(*word));
     }
-    rest.iter()
-        .try_fold(sum, |sum, word| word.map(|word| sum.wrapping_add(word)))
+    rest.iter().try_fold(sum, |sum, word| word.map(|word| sum.wrapping_add(word)))
 }
 
 #[inline(never)]

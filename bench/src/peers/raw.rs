@@ -28,14 +28,7 @@ impl RawMap {
         };
         // SAFETY: a new mapping at an address of the kernel's choice.
         let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                protection,
-                libc::MAP_SHARED | flags,
-                fd,
-                0,
-            )
+            libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED | flags, fd, 0)
         };
         if base == libc::MAP_FAILED {
             return Err(format!("mmap: {}", io::Error::last_os_error()));
@@ -57,11 +50,7 @@ impl RawMap {
     pub fn sync(&self, offset: usize, len: usize) -> Result<(), Reason> {
         // SAFETY: the range lies in the mapping.
         let code = unsafe { libc::msync(self.base.byte_add(offset), len, libc::MS_SYNC) };
-        if code == 0 {
-            Ok(())
-        } else {
-            Err(format!("msync: {}", io::Error::last_os_error()))
-        }
+        if code == 0 { Ok(()) } else { Err(format!("msync: {}", io::Error::last_os_error())) }
     }
 }
 
@@ -110,12 +99,7 @@ pub fn with_mapped_file<R>(path: &CString, look: impl FnOnce(&RawMap) -> R) -> R
 pub fn pread(file: &File, out: &mut [u8], offset: u64) -> Result<(), Reason> {
     // SAFETY: the buffer is as long as said.
     let got = unsafe {
-        libc::pread(
-            file.as_raw_fd(),
-            out.as_mut_ptr().cast(),
-            out.len(),
-            offset as libc::off_t,
-        )
+        libc::pread(file.as_raw_fd(), out.as_mut_ptr().cast(), out.len(), offset as libc::off_t)
     };
     if got == out.len() as isize {
         Ok(())
@@ -127,14 +111,8 @@ pub fn pread(file: &File, out: &mut [u8], offset: u64) -> Result<(), Reason> {
 /// Copies from this process's own memory by asking the kernel, which survives bad addresses.
 #[inline]
 pub fn process_vm_read(out: &mut [u8], from: *const u8) -> Result<(), Reason> {
-    let local = libc::iovec {
-        iov_base: out.as_mut_ptr().cast(),
-        iov_len: out.len(),
-    };
-    let remote = libc::iovec {
-        iov_base: from.cast_mut().cast(),
-        iov_len: out.len(),
-    };
+    let local = libc::iovec { iov_base: out.as_mut_ptr().cast(), iov_len: out.len() };
+    let remote = libc::iovec { iov_base: from.cast_mut().cast(), iov_len: out.len() };
     // SAFETY: writes into `out` only; the kernel checks the source.
     let got = unsafe { libc::process_vm_readv(libc::getpid(), &local, 1, &remote, 1, 0) };
     if got == out.len() as isize {
@@ -148,19 +126,11 @@ pub fn process_vm_read(out: &mut [u8], from: *const u8) -> Result<(), Reason> {
 pub fn pwrite_durably(file: &File, bytes: &[u8], offset: u64) -> Result<(), Reason> {
     // SAFETY: the buffer is as long as said.
     let put = unsafe {
-        libc::pwrite(
-            file.as_raw_fd(),
-            bytes.as_ptr().cast(),
-            bytes.len(),
-            offset as libc::off_t,
-        )
+        libc::pwrite(file.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), offset as libc::off_t)
     };
     // SAFETY: takes no pointers.
     if put == bytes.len() as isize && unsafe { libc::fdatasync(file.as_raw_fd()) } == 0 {
         return Ok(());
     }
-    Err(format!(
-        "pwrite and fdatasync: {}",
-        io::Error::last_os_error()
-    ))
+    Err(format!("pwrite and fdatasync: {}", io::Error::last_os_error()))
 }

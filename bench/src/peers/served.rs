@@ -27,11 +27,7 @@ impl Served {
             .map_err(why)?;
         let requests = child.stdin.take();
         let answers = child.stdout.take().ok_or("the peer has no output")?;
-        Ok(Self {
-            child,
-            requests,
-            answers,
-        })
+        Ok(Self { child, requests, answers })
     }
 
     /// Time for so many operations there.
@@ -64,9 +60,7 @@ pub fn serve(words: &[String]) -> Result<(), Reason> {
         let took = operation(u64::from_le_bytes(request));
         let nanoseconds = took.as_nanos() as u64;
         let mut out = std::io::stdout();
-        out.write_all(&nanoseconds.to_le_bytes())
-            .and_then(|()| out.flush())
-            .map_err(why)?;
+        out.write_all(&nanoseconds.to_le_bytes()).and_then(|()| out.flush()).map_err(why)?;
     }
     Ok(())
 }

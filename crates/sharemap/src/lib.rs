@@ -82,7 +82,8 @@ pub use mapping::{
 };
 pub use sys::{Advice, AsDescriptor, CacheStatus, HugePages, PageState, Protection};
 pub use view::{
-    Atomic, AtomicElement, Blocks, Iter, OwnedView, OwnedViewMut, Reader, View, ViewMut, Writer,
+    Atomic, AtomicElement, Block, Blocks, Iter, OwnedView, OwnedViewMut, Reader, View, ViewMut,
+    Writer,
 };
 /// The crate whose derives make an [`Element`] of a struct or enum; depend on it with its feature
 /// `derive`.

@@ -3,11 +3,46 @@
 #![allow(unsafe_code, reason = "guarded accesses within a view")]
 
 use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
 
 use super::{View, checked};
 use crate::error::Result;
 use crate::guard;
 use crate::layout::Element;
+
+/// `N` elements, by value: an array that begins a cache line.
+///
+/// The alignment is what makes blocks fast: elements and error of a `Result` share no bytes then, and
+/// the compiler leaves the vectors whole that it loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C, align(64))]
+pub struct Block<T, const N: usize>(pub [T; N]);
+
+impl<T, const N: usize> Deref for Block<T, N> {
+    type Target = [T; N];
+
+    #[inline(always)]
+    fn deref(&self) -> &[T; N] {
+        &self.0
+    }
+}
+
+impl<T, const N: usize> DerefMut for Block<T, N> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [T; N] {
+        &mut self.0
+    }
+}
+
+impl<T, const N: usize> IntoIterator for Block<T, N> {
+    type Item = T;
+    type IntoIter = std::array::IntoIter<T, N>;
+
+    #[inline(always)]
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
 
 /// Blocks of `N` elements of a view, by value, up to the first that cannot be read whole: that is
 /// an `Err`, and the last item.
@@ -36,12 +71,15 @@ pub struct Blocks<'a, T, const N: usize> {
     next: usize,
     /// Elements in whole blocks.
     end: usize,
+    /// As many, or none where every access is a system call.
+    in_place: usize,
 }
 
 impl<'a, T: Element, const N: usize> Blocks<'a, T, N> {
     pub(super) fn new(view: View<'a, T>) -> Self {
         const { assert!(N > 0, "a block has at least one element") };
-        Self { view, next: 0, end: view.len - view.len % N }
+        let end = view.len - view.len % N;
+        Self { view, next: 0, end, in_place: end.min(view.in_place) }
     }
 
     /// The elements behind the last whole block.
@@ -60,7 +98,7 @@ impl<'a, T: Element, const N: usize> Blocks<'a, T, N> {
     pub fn try_fold<A, E>(
         &mut self,
         init: A,
-        mut function: impl FnMut(A, Result<[T; N]>) -> std::result::Result<A, E>,
+        mut function: impl FnMut(A, Result<Block<T, N>>) -> std::result::Result<A, E>,
     ) -> std::result::Result<A, E> {
         let mut state = init;
         for block in self {
@@ -70,31 +108,27 @@ impl<'a, T: Element, const N: usize> Blocks<'a, T, N> {
     }
 
     /// The block from `index` on, by an element at a time: it faulted, is invalid, or is to be read
-    /// by system calls.
+    /// by system calls. By value, as a borrow would keep the iterator in memory.
     #[cold]
     #[inline(never)]
-    fn one_by_one(&self, index: usize) -> Result<[T; N]> {
+    fn one_by_one(view: View<'a, T>, index: usize) -> Result<Block<T, N>> {
         let mut block = [MaybeUninit::<T>::uninit(); N];
         for (position, slot) in block.iter_mut().enumerate() {
-            slot.write(self.view.get(index + position)?);
+            slot.write(view.get(index + position)?);
         }
         // SAFETY: every element was written.
-        Ok(block.map(|element| unsafe { element.assume_init() }))
+        Ok(Block(block.map(|element| unsafe { element.assume_init() })))
     }
 }
 
 impl<T: Element, const N: usize> Iterator for Blocks<'_, T, N> {
-    type Item = Result<[T; N]>;
+    type Item = Result<Block<T, N>>;
 
     #[inline(always)]
-    fn next(&mut self) -> Option<Result<[T; N]>> {
+    fn next(&mut self) -> Option<Result<Block<T, N>>> {
         let index = self.next;
-        if index >= self.end {
-            return None;
-        }
-        self.next = index + N;
-        if index < self.view.in_place {
-            let mut block = MaybeUninit::<[T; N]>::uninit();
+        if index < self.in_place {
+            let mut block = MaybeUninit::<Block<T, N>>::uninit();
             let mut fault = 0;
             // SAFETY: a whole block is left in the view.
             unsafe {
@@ -105,14 +139,16 @@ impl<T: Element, const N: usize> Iterator for Blocks<'_, T, N> {
             // SAFETY: `N` elements lie there.
             let valid = (0..N).all(|index| checked(unsafe { *elements.add(index) }).is_some());
             if fault == 0 && valid {
+                self.next = index + N;
                 // SAFETY: loaded whole, and every element is valid.
                 return Some(Ok(unsafe { block.assume_init() }));
             }
         }
-        let block = self.one_by_one(index);
-        if block.is_err() {
-            self.next = self.end;
+        if index >= self.end {
+            return None;
         }
+        let block = Self::one_by_one(self.view, index);
+        self.next = if block.is_ok() { index + N } else { self.end };
         Some(block)
     }
 

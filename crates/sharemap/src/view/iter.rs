@@ -34,17 +34,13 @@ impl<'a, T: Element> Iter<'a, T> {
         Self { view, next: 0 }
     }
 
-    /// The next element where it faulted, is invalid, or is to be read by a system call; and the
-    /// end.
+    /// The element at `index` where it faulted, is invalid, or is to be read by a system call; and
+    /// the end. By value: a cold path that borrowed the iterator would keep it in memory, and each
+    /// step would wait for the store of the one before.
     #[cold]
     #[inline(never)]
-    fn next_by_call(&mut self) -> Option<Result<T>> {
-        if self.next >= self.view.len {
-            return None;
-        }
-        let item = self.view.get(self.next);
-        self.next = if item.is_ok() { self.next + 1 } else { self.view.len };
-        Some(item)
+    fn by_call(view: View<'a, T>, index: usize) -> Option<Result<T>> {
+        (index < view.len).then(|| view.get(index))
     }
 
     const PER_BUFFER: usize = 256 / if size_of::<T>() == 0 { 1 } else { size_of::<T>() };
@@ -130,7 +126,12 @@ impl<T: Element> Iterator for Iter<'_, T> {
                 }
             }
         }
-        self.next_by_call()
+        let item = Self::by_call(self.view, self.next);
+        self.next = match item {
+            Some(Ok(_)) => self.next + 1,
+            _ => self.view.len,
+        };
+        item
     }
 
     #[inline]

@@ -13,7 +13,7 @@ mod view_mut;
 mod writer;
 
 pub use atomic::{Atomic, AtomicElement};
-pub use blocks::Blocks;
+pub use blocks::{Block, Blocks};
 pub use iter::Iter;
 pub use owned::{OwnedView, OwnedViewMut};
 pub use reader::Reader;

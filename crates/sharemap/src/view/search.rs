@@ -63,14 +63,44 @@ impl<T: Element> View<'_, T> {
     where
         T: PartialEq,
     {
-        let mut blocks = self.blocks::<STRIDE>();
-        let rest = blocks.remainder();
-        let equal = |count, element: &T| count + usize::from(*element == value);
-        let whole = blocks.try_fold(0, |count, block| {
-            let in_block = block?.iter().fold(0u8, |count, e| count + u8::from(*e == value));
-            Ok::<usize, crate::Error>(count + usize::from(in_block))
-        })?;
-        rest.iter().try_fold(whole, |count, element| element.map(|element| equal(count, &element)))
+        match size_of::<T>() {
+            1 | 2 => self.count_in_blocks::<128, 64>(value),
+            4 => self.count_in_blocks::<64, 64>(value),
+            _ => self.count_in_blocks::<32, 32>(value),
+        }
+    }
+
+    /// Counts by blocks of `N` elements, in `LANES` counters of a byte that are added up before one
+    /// can overflow.
+    fn count_in_blocks<const N: usize, const LANES: usize>(&self, value: T) -> Result<usize>
+    where
+        T: PartialEq,
+    {
+        let rounds = usize::from(u8::MAX) / (N / LANES);
+        let mut blocks = self.blocks::<N>();
+        let mut count = 0;
+        loop {
+            let mut counters = [0u8; LANES];
+            let mut round = 0;
+            while round < rounds {
+                let Some(block) = blocks.next() else { break };
+                let block = block?;
+                for part in block.chunks_exact(LANES) {
+                    for (counter, element) in counters.iter_mut().zip(part) {
+                        *counter += u8::from(*element == value);
+                    }
+                }
+                round += 1;
+            }
+            count += counters.iter().map(|count| usize::from(*count)).sum::<usize>();
+            if round < rounds {
+                break;
+            }
+        }
+        for element in blocks.remainder() {
+            count += usize::from(element? == value);
+        }
+        Ok(count)
     }
 
     /// Where `value` is in a sorted view, or where it would have to be inserted; as
