@@ -66,8 +66,7 @@ fn bar(label: &'static str, total: u64) -> ProgressBar {
         (bar, "{msg} {binary_bytes} {binary_bytes_per_sec}")
     } else {
         let bar = ProgressBar::with_draw_target(Some(total), target);
-        let template = "{msg} [{bar:32}] {binary_bytes}/{binary_total_bytes} \
-                        {binary_bytes_per_sec}, {eta} left";
+        let template = "{msg} [{wide_bar}] {binary_bytes} of {binary_total_bytes}, {eta} left";
         (bar, template)
     };
     if let Ok(style) = ProgressStyle::with_template(template) {

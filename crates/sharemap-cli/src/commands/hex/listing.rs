@@ -7,6 +7,7 @@ use crate::output::Output;
 use crate::units;
 use serde::Serialize;
 use serde_json::Value;
+use std::fmt::Write;
 
 pub(super) struct Listing<'a> {
     output: &'a mut Output,
@@ -17,6 +18,8 @@ pub(super) struct Listing<'a> {
     all: bool,
     last: Vec<u8>,
     squeezing: bool,
+    /// The row that is being put together.
+    line: String,
     /// Where the next row begins.
     end: u64,
     first: bool,
@@ -58,6 +61,7 @@ impl<'a> Listing<'a> {
             all,
             last: Vec::new(),
             squeezing: false,
+            line: String::new(),
             end: 0,
             first: true,
         })
@@ -131,29 +135,40 @@ impl<'a> Listing<'a> {
         let columns = self.element.columns();
         let numbers = row.chunks_exact(self.element.width());
         let rest = numbers.remainder();
-        let mut line = address(offset);
-        line.push(' ');
-        for (i, bytes) in numbers.enumerate() {
-            // Bytes are read in groups of eight.
-            if self.element.kind == Type::U8 && i % 8 == 0 && i > 0 {
-                line.push(' ');
+        self.line.clear();
+        self.line += &address(offset);
+        let full = self.line.len() + 1 + 3 * self.row + (self.row - 1) / 8;
+        self.line.push(' ');
+        if self.element.kind == Type::U8 {
+            self.byte_row(row, full);
+        } else {
+            for bytes in numbers {
+                let _ = write!(self.line, " {:>columns$}", self.element.text(bytes));
             }
-            line += &format!(" {:>columns$}", self.element.text(bytes));
         }
         if !rest.is_empty() {
             let bytes: Vec<_> = rest.iter().map(|byte| format!("{byte:02x}")).collect();
-            line += &format!(
-                "  {} left over: {}",
-                units::count(rest.len() as u64, "byte"),
-                bytes.join(" ")
-            );
+            let left = units::count(rest.len() as u64, "byte");
+            let _ = write!(self.line, "  {left} left over: {}", bytes.join(" "));
         }
-        if self.element.kind == Type::U8 {
-            let full = address(offset).len() + 1 + 3 * self.row + (self.row - 1) / 8;
-            let ascii: String = row.iter().map(|&byte| printable(byte)).collect();
-            line += &format!("{:pad$}  |{ascii}|", "", pad = full.saturating_sub(line.len()));
+        self.output.line(&self.line)
+    }
+
+    /// Bytes in groups of eight, and from column `full` on the characters that they are.
+    fn byte_row(&mut self, row: &[u8], full: usize) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        for (i, &byte) in row.iter().enumerate() {
+            if i % 8 == 0 && i > 0 {
+                self.line.push(' ');
+            }
+            self.line.push(' ');
+            self.line.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            self.line.push(char::from(DIGITS[usize::from(byte & 15)]));
         }
-        self.output.line(line)
+        self.line.extend(std::iter::repeat_n(' ', full.saturating_sub(self.line.len())));
+        self.line += "  |";
+        self.line.extend(row.iter().map(|&byte| printable(byte)));
+        self.line.push('|');
     }
 }
 

@@ -200,8 +200,7 @@ fn print(step: &StepReport, output: &mut Output) -> Result<(), Failure> {
     } else {
         console::style("FAIL").red().bold()
     };
-    let title = console::style(step.title).bold();
-    output.line(format!("{:>2}  {result}  {title}", step.number))?;
+    output.paragraph(&format!("{:>2}  {result}  ", step.number), step.title)?;
     for note in &step.notes {
         let (label, text) = match note {
             Note::Did(text) => ("did", text),
