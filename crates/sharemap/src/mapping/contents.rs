@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -13,8 +13,9 @@ use crate::mapping::{MapOptions, Mapping, Region};
 use crate::sys::{self, Access, Create, FileKind, OpenRequest};
 use crate::view::{Backing, View};
 
-/// Up to here a copy is cheaper than the page faults and the unmapping.
-const READ_UP_TO: u64 = 128 << 10;
+/// Up to here a copy is cheaper than the page faults and the unmapping. (Into memory that the
+/// program has used before it is so up to about 1 MiB; into new memory only to half of this.)
+const READ_UP_TO: u64 = 256 << 10;
 
 /// The contents of a file: a small file is read, a large one mapped, and both look alike.
 ///
@@ -44,8 +45,23 @@ enum Held {
 
 /// Bytes on the heap; nobody writes to them, so that views may read them as they like.
 struct Buffer {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     path: Box<Path>,
+}
+
+enum Bytes {
+    /// Filled by one call, into memory that was not cleared before.
+    Filled(BufReader<File>),
+    Collected(Vec<u8>),
+}
+
+impl Buffer {
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Filled(reader) => reader.buffer(),
+            Bytes::Collected(bytes) => bytes,
+        }
+    }
 }
 
 impl Contents {
@@ -59,7 +75,7 @@ impl Contents {
         let file = sys::file::open(path, request).map_err(named)?;
         let status = sys::file::status(&file).map_err(named)?;
         let held = if status.kind == FileKind::Regular && status.len <= READ_UP_TO {
-            let bytes = read(&file, status.len as usize).map_err(named)?;
+            let bytes = read(file, status.len as usize).map_err(named)?;
             Held::Read(Buffer { bytes, path: path.into() })
         } else {
             let plan = MapOptions::new().plan(Access::Read);
@@ -77,9 +93,10 @@ impl Contents {
         match &self.held {
             Held::Mapped(mapping) => mapping.bytes(),
             Held::Read(buffer) => {
-                let base = buffer.bytes.as_ptr().cast_mut();
+                let bytes = buffer.bytes();
+                let base = bytes.as_ptr().cast_mut();
                 // SAFETY: the buffer lives as long as the borrow, and shared views only read it.
-                unsafe { View::new(buffer, base, buffer.bytes.len()) }
+                unsafe { View::new(buffer, base, bytes.len()) }
                     .unwrap_or_else(|error| unreachable!("bytes fit anywhere: {error}"))
             }
         }
@@ -90,7 +107,7 @@ impl Contents {
     pub fn len(&self) -> usize {
         match &self.held {
             Held::Mapped(mapping) => mapping.len(),
-            Held::Read(buffer) => buffer.bytes.len(),
+            Held::Read(buffer) => buffer.bytes().len(),
         }
     }
 
@@ -110,30 +127,31 @@ impl Contents {
     pub fn to_vec(&self) -> Result<Vec<u8>> {
         match &self.held {
             Held::Mapped(mapping) => mapping.bytes().to_vec(),
-            Held::Read(buffer) => Ok(buffer.bytes.clone()),
+            Held::Read(buffer) => Ok(buffer.bytes().to_vec()),
         }
     }
 }
 
 /// Reads `len` bytes, or what there is if that is less; all there is if the length is said to be 0.
-fn read(mut file: &File, len: usize) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if bytes.try_reserve_exact(len).is_err() {
-        return Err(Error::new(ErrorKind::AddressSpace, "read").with_length(len as u64));
-    }
-    let result = match len {
-        0 => file.read_to_end(&mut bytes),
-        _ => file.take(len as u64).read_to_end(&mut bytes),
+fn read(file: File, len: usize) -> Result<Bytes> {
+    let failed = |error| Error::new(ErrorKind::Io, "read").with_source(error);
+    let mut reader = BufReader::with_capacity(len, file);
+    let filled = match len {
+        0 => 0,
+        _ => reader.fill_buf().map_err(failed)?.len(),
     };
-    match result {
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(Error::new(ErrorKind::Io, "read").with_source(error)),
+    if len > 0 && filled == len {
+        return Ok(Bytes::Filled(reader));
     }
+    let mut bytes = reader.buffer().to_vec();
+    let rest = if len == 0 { u64::MAX } else { (len - filled) as u64 };
+    reader.into_inner().take(rest).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(Bytes::Collected(bytes))
 }
 
 impl Backing for Buffer {
     fn base(&self) -> usize {
-        self.bytes.as_ptr().expose_provenance()
+        self.bytes().as_ptr().expose_provenance()
     }
 
     fn origin(&self) -> u64 {

@@ -166,7 +166,10 @@ impl Region {
             self.reserved.store(span.reserved, Ordering::Relaxed);
             self.mapped.store(0, Ordering::Relaxed);
         }
-        self.mapped.fetch_max(self.slack() + len, Ordering::Relaxed);
+        // Whoever is here is alone: it holds the lock for changes, or the region itself.
+        if self.slack() + len > self.mapped() {
+            self.mapped.store(self.slack() + len, Ordering::Relaxed);
+        }
         self.len.store(len, Ordering::Release);
     }
 
@@ -207,7 +210,7 @@ impl Region {
 
     /// Bytes between the beginning of the address space and the first that the user sees.
     pub(super) fn slack(&self) -> usize {
-        (self.plan.offset % sys::map::granularity() as u64) as usize
+        self.plan.slack()
     }
 
     pub(super) fn span_base(&self) -> *mut u8 {
@@ -318,6 +321,11 @@ impl Region {
 }
 
 impl Plan {
+    /// How far behind a granule, which is a power of two, the offset lies.
+    fn slack(&self) -> usize {
+        self.offset as usize & (sys::map::granularity() - 1)
+    }
+
     /// Bytes to map of a file in this state.
     pub(super) fn len_in(&self, status: FileStatus) -> Result<usize> {
         let error = |kind| {
