@@ -87,9 +87,8 @@ impl<T> View<'_, T> {
         self.offset_at(self.base as usize)
     }
 
-    /// An empty view may have been made before its backing had an address.
     fn offset_at(&self, address: usize) -> u64 {
-        self.backing.origin() + address.saturating_sub(self.backing.base()) as u64
+        self.backing.origin() + (address - self.backing.base()) as u64
     }
 }
 

@@ -34,10 +34,10 @@ impl<T: Element> View<'_, T> {
     where
         T: PartialEq,
     {
-        let mut blocks = self.blocks::<STRIDE>();
+        let blocks = self.blocks::<STRIDE>();
         let rest = blocks.remainder();
         let mut index = 0;
-        while let Some(block) = blocks.next() {
+        for block in blocks {
             let Ok(block) = block else { break };
             if block.iter().fold(false, |found, element| found | (*element == value)) {
                 let position = block.iter().position(|element| *element == value);

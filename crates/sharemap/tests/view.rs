@@ -1,0 +1,22 @@
+//! Views: every method beside the same operation on a slice, and what happens when the memory goes.
+
+mod common;
+#[path = "common/random.rs"]
+mod random;
+
+#[path = "view/elements.rs"]
+mod elements;
+#[path = "view/faults.rs"]
+mod faults;
+#[path = "view/limits.rs"]
+mod limits;
+#[path = "view/order.rs"]
+mod order;
+#[path = "view/properties.rs"]
+mod properties;
+#[path = "view/reading.rs"]
+mod reading;
+#[path = "view/searching.rs"]
+mod searching;
+#[path = "view/writing.rs"]
+mod writing;
