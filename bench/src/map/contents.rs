@@ -62,7 +62,11 @@ fn slice(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |parity, byte| parity ^ byte)
 }
 
+/// The same by words, as the compiler does it with the slice: how fast single bytes are scanned is
+/// not the question here.
 #[inline(never)]
 fn view(bytes: View<'_, u8>) -> sharemap::Result<u8> {
-    bytes.iter().try_fold(0, |parity, byte| byte.map(|byte| parity ^ byte))
+    let words = bytes.cast::<u64>()?;
+    let parity = words.iter().try_fold(0, |parity, word| word.map(|word| parity ^ word))?;
+    Ok(parity.to_ne_bytes().iter().fold(0, |parity, byte| parity ^ byte))
 }
