@@ -8,10 +8,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::guard;
 use crate::mapping::page_size;
 use crate::mapping::range::resolve;
-use crate::mapping::region::Region;
-use crate::sys;
+use crate::mapping::region::{Plan, Region};
+use crate::sys::{self, Access, HugePages};
 
-/// Bytes in the same page as one end of a range, but outside of it.
+/// Bytes to write back: of the pages at the ends of a range, what lies outside of it.
 struct Neighbours {
     range: Range<usize>,
     bytes: Vec<u8>,
@@ -20,7 +20,8 @@ struct Neighbours {
 impl Region {
     /// Drops exactly a range: private pages are the file's again, anonymous ones zeros.
     ///
-    /// Pages go as a whole, so what shares a page with the range is put aside and written back.
+    /// Pages go as a whole, so what shares a page with the range is put aside and written back. A
+    /// system that cannot drop pages has the same bytes written over them.
     pub(super) fn forget(&self, range: impl RangeBounds<usize>) -> Result<()> {
         let Some((range, pages)) = self.pages(range, "discard")? else {
             return Ok(());
@@ -31,9 +32,48 @@ impl Region {
         let after = self.put_aside(range.end..end.min(self.len()))?;
         // SAFETY: the pages are in this region's span, views of it are guarded, and this is no
         // shared mapping of a file.
-        unsafe { sys::map::discard(pages.base, pages.len) }.map_err(|error| self.named(error))?;
+        match unsafe { sys::map::discard(pages.base, pages.len) } {
+            Err(error) if error.kind() == ErrorKind::Unsupported => return self.overwrite(range),
+            result => result.map_err(|error| self.named(error))?,
+        }
         self.put_back(before)?;
         self.put_back(after)
+    }
+
+    /// Writes what a range would be if its pages were dropped.
+    fn overwrite(&self, range: Range<usize>) -> Result<()> {
+        const CHUNK: usize = 64 << 10;
+        let original = match self.file() {
+            Some(file) => {
+                let plan = Plan {
+                    offset: self.plan.offset + range.start as u64,
+                    wanted: Some(range.len()),
+                    reserve: 0,
+                    access: Access::Read,
+                    executable: false,
+                    huge: HugePages::Default,
+                    ..self.plan
+                };
+                Some(Region::of_file(sys::file::duplicate(file)?, self.path(), plan)?)
+            }
+            None => None,
+        };
+        let mut at = range.start;
+        while at < range.end {
+            let part = at..range.end.min(at + CHUNK);
+            let mut bytes = vec![0; part.len()];
+            if let Some(original) = &original {
+                let from = original.base().wrapping_add(at - range.start);
+                // SAFETY: the file's bytes of this part; the buffer is private and as long.
+                let done = unsafe {
+                    guard::copy_out(self.recovery(), from, bytes.as_mut_ptr(), bytes.len())
+                };
+                self.copied(&part, done)?;
+            }
+            at = part.end;
+            self.put_back(Neighbours { range: part, bytes })?;
+        }
+        Ok(())
     }
 
     /// Makes a range of the file a hole: it reads as zeros and takes no storage.

@@ -9,6 +9,7 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::ptr;
+use std::sync::OnceLock;
 
 use rustix::fs::{Access as AccessFlags, AtFlags};
 use rustix::io::Errno;
@@ -200,14 +201,31 @@ fn advice_error(advice: Advice, errno: Errno) -> Error {
 ///
 /// The contract of a backend: the caller owns the range and nothing refers into it.
 pub(crate) unsafe fn discard(base: *mut u8, len: usize) -> Result<()> {
+    if !follows_advice() {
+        return Err(ignored_advice("discard"));
+    }
     // Shared anonymous memory keeps its contents unless they are removed; private memory, and a
     // private mapping of a file, cannot be "removed" (the kernel refuses) but forgets.
     // SAFETY: the caller owns the range and wants its contents gone; it is no shared file.
     let removed = unsafe { mm::madvise(base.cast(), len, mm::Advice::LinuxRemove) };
-    // Also after success: an emulator accepts any advice, and follows this one.
-    // SAFETY: as above.
-    let forgotten = unsafe { mm::madvise(base.cast(), len, mm::Advice::LinuxDontNeed) };
-    removed.or(forgotten).map_err(|errno| errno::error("discard", errno).with_length(len as u64))
+    match removed {
+        Ok(()) => Ok(()),
+        // SAFETY: as above.
+        Err(_) => unsafe { mm::madvise(base.cast(), len, mm::Advice::LinuxDontNeed) }
+            .map_err(|errno| errno::error("discard", errno).with_length(len as u64)),
+    }
+}
+
+/// An emulator (qemu) says yes to advice that does not exist, and does nothing about most.
+fn follows_advice() -> bool {
+    static FOLLOWS: OnceLock<bool> = OnceLock::new();
+    // SAFETY: no page is concerned; the kernel looks at the advice first.
+    *FOLLOWS.get_or_init(|| unsafe { libc::madvise(ptr::null_mut(), 0, libc::c_int::MAX) } != 0)
+}
+
+fn ignored_advice(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Unsupported, operation)
+        .with_detail("this kernel accepts advice (madvise) without following it")
 }
 
 /// # Safety
@@ -245,6 +263,9 @@ fn is_root() -> bool {
 ///
 /// The contract of a backend: the caller owns the range.
 pub(crate) unsafe fn populate(base: *mut u8, len: usize, access: Access) -> Result<()> {
+    if !follows_advice() {
+        return Err(ignored_advice("populate"));
+    }
     let advice = match access {
         Access::Read => mm::Advice::LinuxPopulateRead,
         // Reading a private page maps the file's own; only a write makes it ours, and a copy of

@@ -16,8 +16,9 @@ use windows_sys::Win32::Foundation::{
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_ALLOCATION_INFO, FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_READONLY, FILE_END_OF_FILE_INFO,
     FILE_INFO_BY_HANDLE_CLASS, FILE_STANDARD_INFO, FILE_TYPE_DISK, FileAllocationInfo,
-    FileEndOfFileInfo, FileStandardInfo, GetFileInformationByHandleEx, GetFileType,
-    GetVolumeInformationByHandleW, SetFileInformationByHandle,
+    FileEndOfFileInfo, FileStandardInfo, GetDiskFreeSpaceExW, GetFileInformationByHandleEx,
+    GetFileType, GetFinalPathNameByHandleW, GetVolumeInformationByHandleW,
+    SetFileInformationByHandle,
 };
 use windows_sys::Win32::System::IO::DeviceIoControl;
 use windows_sys::Win32::System::Ioctl::{
@@ -177,10 +178,28 @@ pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
     if error.kind() != ErrorKind::Unsupported {
         return Err(error);
     }
-    // Where space cannot be set aside, zeros are written.
+    // Where space cannot be set aside, zeros are written, if there is room for them now.
+    if free_space(file).is_some_and(|free| free < len - before) {
+        return Err(error.with_kind(ErrorKind::NoSpace));
+    }
     write_zeros(file, before, len).inspect_err(|_| {
         let _ = set_len(file, before);
     })
+}
+
+/// What this account may still write to the file's volume.
+fn free_space(file: &File) -> Option<u64> {
+    let mut path = vec![0u16; 32 << 10];
+    let mut free = 0;
+    // SAFETY: the room for the path is as stated; the directory's name ends with a zero.
+    unsafe {
+        let len = GetFinalPathNameByHandleW(handle(file), path.as_mut_ptr(), path.len() as u32, 0);
+        let name = path.get(..len as usize).filter(|name| !name.is_empty())?;
+        let directory = name.iter().rposition(|&unit| unit == u16::from(b'\\'))? + 1;
+        path[directory] = 0;
+        let known = GetDiskFreeSpaceExW(path.as_ptr(), &mut free, ptr::null_mut(), ptr::null_mut());
+        (known != 0).then_some(free)
+    }
 }
 
 fn write_zeros(file: &File, from: u64, to: u64) -> Result<()> {
