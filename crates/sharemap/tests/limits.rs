@@ -6,14 +6,13 @@
 
 mod common;
 
-use std::ffi::CString;
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use common::{TempDir, assert_mapped, child, is_root, passes, pattern, role, skip};
+use common::{TempDir, assert_mapped, child, is_root, mount_tmpfs, passes, pattern, role, skip};
 use sharemap::{AnonymousMapping, ErrorKind, MapOptions, Mapping, MappingMut, page_size};
 
 const NOBODY: u32 = 65_534;
@@ -43,29 +42,6 @@ fn as_nobody(mut command: Command, dir: &TempDir) -> Option<Command> {
     Some(command)
 }
 
-/// A file system of `size` bytes at `path`, for this process alone.
-fn mount(path: &Path, size: u64) -> Result<(), String> {
-    let fail = |what: &str| Err(format!("{what}: {}", std::io::Error::last_os_error()));
-    let path = CString::new(path.to_str().unwrap()).unwrap();
-    let options = CString::new(format!("size={size}")).unwrap();
-    let none = std::ptr::null();
-    // SAFETY: terminated strings; the mounts are this process's own after `unshare`.
-    unsafe {
-        if libc::unshare(libc::CLONE_NEWNS) != 0 {
-            return fail("a namespace for mounts");
-        }
-        if libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, none.cast()) != 0
-        {
-            return fail("mounts of our own");
-        }
-        let kind = c"tmpfs".as_ptr();
-        if libc::mount(kind, path.as_ptr(), kind, 0, options.as_ptr().cast()) != 0 {
-            return fail("a small tmpfs");
-        }
-    }
-    Ok(())
-}
-
 #[test]
 fn a_full_disk() {
     let Some(dir) = role("a_full_disk") else {
@@ -73,7 +49,7 @@ fn a_full_disk() {
         passes(child("a_full_disk", dir.path()));
         return;
     };
-    if let Err(reason) = mount(&dir, 2 << 20) {
+    if let Err(reason) = mount_tmpfs(&dir, 2 << 20) {
         skip!("mounting a small file system takes privileges: {reason}");
     }
     let too_much = 64 << 20;

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::mapping::options::MapOptions;
-use crate::mapping::region::{Plan, Region};
+use crate::mapping::plan::Plan;
+use crate::mapping::region::Region;
 use crate::sys::{self, Access, Create, FileKind, OpenRequest};
 
 /// Gives a file a length, with storage behind every byte unless it is to be sparse.

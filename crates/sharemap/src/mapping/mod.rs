@@ -17,6 +17,7 @@ mod mapping;
 mod mapping_cow;
 mod mapping_mut;
 mod options;
+mod plan;
 mod populate;
 mod range;
 mod region;

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::mapping::create::Existing;
-use crate::mapping::region::{Plan, Region};
+use crate::mapping::plan::Plan;
+use crate::mapping::region::Region;
 use crate::mapping::{AnonymousMapping, Mapping, MappingCow, MappingMut};
 use crate::sys::{self, Access, Advice, AsDescriptor, Create, HugePages, OpenRequest};
 

@@ -12,9 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard;
 use crate::mapping::flush::FlushState;
-use crate::sys::{
-    self, Access, FileKind, FileStatus, HugePages, MapRequest, Protection, Recovery, Span,
-};
+use crate::mapping::plan::Plan;
+use crate::sys::{self, FileKind, FileStatus, MapRequest, Protection, Recovery, Span};
 use crate::view::Backing;
 
 /// What all kinds of mappings have in common; they dereference to it.
@@ -42,21 +41,6 @@ pub struct Region {
     /// One at a time grows, protects or freezes.
     changes: Mutex<Changes>,
     recovery: Recovery,
-}
-
-/// How a region was asked for: what it takes to map it again.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
-    pub(super) offset: u64,
-    /// The most to map; `None`: whatever the file has.
-    pub(super) wanted: Option<usize>,
-    /// Address space to keep, if more than the length.
-    pub(super) reserve: usize,
-    pub(super) access: Access,
-    pub(super) executable: bool,
-    pub(super) huge: HugePages,
-    /// Growth makes holes instead of setting space aside.
-    pub(super) sparse: bool,
 }
 
 #[derive(Default)]
@@ -317,57 +301,6 @@ impl Region {
         // references there can be are those excluded above.
         unsafe { sys::map::protect(pages.base, pages.len, protection) }
             .map_err(|error| self.named(error))
-    }
-}
-
-impl Plan {
-    /// How far behind a granule, which is a power of two, the offset lies.
-    fn slack(&self) -> usize {
-        self.offset as usize & (sys::map::granularity() - 1)
-    }
-
-    /// Bytes to map of a file in this state.
-    pub(super) fn len_in(&self, status: FileStatus) -> Result<usize> {
-        let error = |kind| {
-            let error = Error::new(kind, "map").with_offset(self.offset);
-            match self.wanted {
-                Some(len) => error.with_length(len as u64),
-                None => error,
-            }
-        };
-        // File offsets are signed on every system.
-        let end = self.offset.checked_add(self.wanted.unwrap_or(0) as u64);
-        let Some(end) = end.filter(|&end| i64::try_from(end).is_ok()) else {
-            return Err(error(ErrorKind::Overflow));
-        };
-        match status.kind {
-            FileKind::Directory => Err(error(ErrorKind::IsDirectory)),
-            FileKind::Special => self.wanted.ok_or_else(|| error(ErrorKind::NoSize)),
-            FileKind::Regular | FileKind::Block => {
-                if self.offset > status.len || end > status.len {
-                    let holds = format!("the file has {} bytes", status.len);
-                    return Err(error(ErrorKind::OutOfBounds).with_detail(holds));
-                }
-                let rest = status.len - self.offset;
-                match self.wanted {
-                    Some(len) => Ok(len),
-                    None => usize::try_from(rest).map_err(|_| {
-                        error(ErrorKind::AddressSpace)
-                            .with_length(rest)
-                            .with_detail("map a part of it, or use a SlidingWindow")
-                    }),
-                }
-            }
-        }
-    }
-
-    /// The same of a file that may have become shorter than what was wanted.
-    pub(super) fn len_left_in(&self, status: FileStatus) -> Result<usize> {
-        if matches!(status.kind, FileKind::Directory | FileKind::Special) {
-            return self.len_in(status);
-        }
-        let rest = usize::try_from(status.len.saturating_sub(self.offset)).unwrap_or(usize::MAX);
-        Ok(self.wanted.map_or(rest, |wanted| wanted.min(rest)))
     }
 }
 

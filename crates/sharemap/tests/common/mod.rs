@@ -132,3 +132,27 @@ pub fn seal(file: &std::fs::File, seals: i32) {
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
+
+/// A file system of `size` bytes at `path`, for this process alone.
+#[cfg(target_os = "linux")]
+pub fn mount_tmpfs(path: &Path, size: u64) -> Result<(), String> {
+    let fail = |what: &str| Err(format!("{what}: {}", std::io::Error::last_os_error()));
+    let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+    let options = std::ffi::CString::new(format!("size={size}")).unwrap();
+    let none = std::ptr::null();
+    // SAFETY: terminated strings; the mounts are this process's own after `unshare`.
+    unsafe {
+        if libc::unshare(libc::CLONE_NEWNS) != 0 {
+            return fail("a namespace for mounts");
+        }
+        if libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, none.cast()) != 0
+        {
+            return fail("mounts of our own");
+        }
+        let kind = c"tmpfs".as_ptr();
+        if libc::mount(kind, path.as_ptr(), kind, 0, options.as_ptr().cast()) != 0 {
+            return fail("a small tmpfs");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! Flushing: what is written back and when, and what remains of a failure.
+
+mod common;
+
+use common::{TempDir, pattern};
+use sharemap::{ErrorKind, MappingMut, page_size};
+
+#[test]
+fn flushes_of_all_kinds_succeed() {
+    let dir = TempDir::new();
+    let path = dir.file("a", pattern(5 * page_size() + 7));
+    let map = MappingMut::open(&path).unwrap();
+    map.bytes().fill(1).unwrap();
+    map.flush_async().unwrap();
+    map.flush_range_async(3..page_size() + 3).unwrap();
+    map.flush_range(page_size() - 1..page_size() + 1).unwrap();
+    map.flush_range(7..7).unwrap();
+    map.flush().unwrap();
+    assert_eq!(map.flush_range(6..5 * page_size() + 8).unwrap_err().kind(), ErrorKind::OutOfBounds);
+    map.flush().unwrap();
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    #![allow(unsafe_code, reason = "sets a loop device up")]
+
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+    use std::path::{Path, PathBuf};
+
+    use super::common::{TempDir, child, mount_tmpfs, passes, role, skip};
+    use sharemap::{ErrorKind, MapOptions, Mapping, MappingMut};
+
+    const MIB: usize = 1 << 20;
+
+    /// A block device over a file, let go of at the end.
+    struct Loop {
+        device: File,
+        path: PathBuf,
+    }
+
+    impl Loop {
+        fn over(backing: &Path) -> std::io::Result<Self> {
+            const LOOP_CTL_GET_FREE: u64 = 0x4C82;
+            const LOOP_SET_FD: u64 = 0x4C00;
+            let open = |path: &Path| File::options().read(true).write(true).open(path);
+            let backing = open(backing)?;
+            let control = open(Path::new("/dev/loop-control"))?;
+            // SAFETY: takes and gives numbers.
+            let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE as _) };
+            if number < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            let path = PathBuf::from(format!("/dev/loop{number}"));
+            let device = open(&path)?;
+            // SAFETY: takes two descriptors.
+            if unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_FD as _, backing.as_raw_fd()) } < 0
+            {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(Self { device, path })
+        }
+    }
+
+    impl Drop for Loop {
+        fn drop(&mut self) {
+            const LOOP_CLR_FD: u64 = 0x4C01;
+            // SAFETY: takes a number.
+            unsafe { libc::ioctl(self.device.as_raw_fd(), LOOP_CLR_FD as _) };
+        }
+    }
+
+    /// A disk of 8 MiB, made of a sparse file on a file system that has room for less.
+    #[test]
+    fn a_failed_flush_is_never_forgotten() {
+        let Some(dir) = role("linux::a_failed_flush_is_never_forgotten") else {
+            let dir = TempDir::new();
+            passes(child("linux::a_failed_flush_is_never_forgotten", dir.path()));
+            return;
+        };
+        if let Err(reason) = mount_tmpfs(&dir, 4 * MIB as u64) {
+            skip!("a disk that fails takes privileges: {reason}");
+        }
+        let backing = dir.join("backing");
+        File::create(&backing).unwrap().set_len(8 * MIB as u64).unwrap();
+        let disk = match Loop::over(&backing) {
+            Ok(disk) => disk,
+            Err(error) => skip!("no loop device to be had: {error}"),
+        };
+
+        let map = MappingMut::open(&disk.path).unwrap();
+        assert_eq!(map.len(), 8 * MIB, "the device knows its size");
+        map.bytes().subview(..MIB).unwrap().fill(1).unwrap();
+        map.flush_range(..MIB).unwrap();
+
+        map.bytes().fill(2).unwrap();
+        let error = map.flush().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FlushFailed, "{error}");
+        assert_eq!(error.path(), Some(disk.path.as_path()));
+        let code = error.os_code();
+        assert!(code == Some(libc::EIO) || code == Some(libc::ENOSPC), "{error}");
+
+        // The kernel has told it once; this mapping goes on saying so.
+        for result in [map.flush(), map.flush_range(..10), map.flush_async()] {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::FlushFailed, "{error}");
+            assert_eq!(error.os_code(), code);
+        }
+        // What was written is still seen, and a mapping made afterwards starts anew.
+        assert_eq!(map.bytes().get(7 * MIB).unwrap(), 2);
+        let fresh = MapOptions::new().len(4096).open_mut(&disk.path).unwrap();
+        assert_eq!(fresh.bytes().get(0).unwrap(), 2);
+        drop((map, fresh));
+        assert_eq!(Mapping::open(&disk.path).unwrap().len(), 8 * MIB);
+    }
+
+    #[test]
+    fn a_block_device_has_a_size_and_does_not_resize() {
+        let Some(dir) = role("linux::a_block_device_has_a_size_and_does_not_resize") else {
+            let dir = TempDir::new();
+            passes(child("linux::a_block_device_has_a_size_and_does_not_resize", dir.path()));
+            return;
+        };
+        let backing = dir.join("backing");
+        std::fs::write(&backing, super::pattern(MIB)).unwrap();
+        let disk = match Loop::over(&backing) {
+            Ok(disk) => disk,
+            Err(error) => skip!("no loop device to be had: {error}"),
+        };
+        let map = Mapping::open(&disk.path).unwrap();
+        assert_eq!(map.bytes().to_vec().unwrap(), super::pattern(MIB));
+        let mut map = MapOptions::new().offset(MIB as u64 - 5).open_mut(&disk.path).unwrap();
+        assert_eq!(map.len(), 5);
+        assert_eq!(map.resize(100).unwrap_err().kind(), ErrorKind::Unsupported);
+        assert_eq!(map.len(), 5);
+        let past = MapOptions::new().offset(MIB as u64 + 1).open(&disk.path);
+        assert_eq!(past.unwrap_err().kind(), ErrorKind::OutOfBounds);
+        assert_eq!(MappingMut::create(&disk.path, 10).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+}
