@@ -7,8 +7,9 @@ use std::ops::{Range, RangeBounds};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard;
 use crate::mapping::page_size;
+use crate::mapping::plan::Plan;
 use crate::mapping::range::resolve;
-use crate::mapping::region::{Plan, Region};
+use crate::mapping::region::Region;
 use crate::sys::{self, Access, HugePages};
 
 /// Bytes to write back: of the pages at the ends of a range, what lies outside of it.
