@@ -1,6 +1,7 @@
 //! Copies out of guarded memory, in cache.
 
 use std::hint::black_box;
+use std::time::Instant;
 
 use sharemap::Mapping;
 
@@ -22,41 +23,60 @@ fn rows(setup: &Setup, figure: &str, len: usize, goal: f64) -> Result<Vec<Row>, 
     let file = samples::in_memory(64 << 10)?;
     let map = Mapping::map(&file).map_err(why)?;
     let view = map.bytes().subview(..len).map_err(why)?;
-    // One buffer for all, so that nobody's has the better address.
-    let buffer = std::cell::RefCell::new(vec![0u8; len]);
-    let read_at = || {
-        let out = &mut *buffer.borrow_mut();
-        black_box(view).read_at(0, &mut out[..black_box(len)]).map_err(why)?;
-        black_box(out);
-        Ok(())
+    let address = view.as_ptr();
+    // Each sample of a side writes to another place within a page, the same for both in a round:
+    // how source and destination lie to each other matters as much as the code.
+    let places = |sample: &mut usize| {
+        *sample += 1;
+        *sample * 5 * 16 % 4096
     };
+    // One buffer for all, so that nobody's has the better address.
+    let buffer = std::cell::RefCell::new(vec![0u8; len + 4096]);
+    let (mut theirs, mut ours) = (0, 0);
     let outcome = Contest::new()
-        .side("memcpy", || {
-            let out = &mut *buffer.borrow_mut();
-            // SAFETY: both are `len` bytes and apart; the file stays as it is.
-            unsafe {
-                let from = black_box(view.as_ptr());
-                std::ptr::copy_nonoverlapping(from, out.as_mut_ptr(), black_box(len));
+        .repeats((128 << 20) / len as u64)
+        .timed_side("memcpy", |repeats| {
+            let out = &mut buffer.borrow_mut()[places(&mut theirs)..][..len];
+            let start = Instant::now();
+            for _ in 0..repeats {
+                // SAFETY: both are `len` bytes and apart; the file stays as it is.
+                unsafe {
+                    let from = *black_box(&address);
+                    std::ptr::copy_nonoverlapping(from, out.as_mut_ptr(), black_box(len));
+                }
+                black_box(&mut *out);
             }
-            black_box(out);
-            Ok(())
+            Ok(start.elapsed())
         })
-        .side("read_at", read_at)
+        .timed_side("read_at", |repeats| {
+            let out = &mut buffer.borrow_mut()[places(&mut ours)..][..len];
+            let start = Instant::now();
+            for _ in 0..repeats {
+                black_box(&view).read_at(0, &mut out[..black_box(len)]).map_err(why)?;
+                black_box(&mut *out);
+            }
+            Ok(start.elapsed())
+        })
         .run(setup.effort)?;
     let calls = Contest::new()
         .side("process_vm_readv", || {
-            let out = &mut *buffer.borrow_mut();
+            let out = &mut buffer.borrow_mut()[..len];
             raw::process_vm_read(out, black_box(view.as_ptr()))?;
             black_box(out);
             Ok(())
         })
         .side("pread", || {
-            let out = &mut *buffer.borrow_mut();
+            let out = &mut buffer.borrow_mut()[..len];
             raw::pread(&file, out, 0)?;
             black_box(out);
             Ok(())
         })
-        .side("read_at", read_at)
+        .side("read_at", || {
+            let out = &mut buffer.borrow_mut()[..len];
+            black_box(&view).read_at(0, out).map_err(why)?;
+            black_box(out);
+            Ok(())
+        })
         .run(setup.effort)?;
     let goal = Some(Goal::at_most(goal));
     Ok(vec![
