@@ -31,7 +31,10 @@ fn as_nobody(mut command: Command, dir: &TempDir) -> Option<Command> {
     }
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
     let program = dir.join("program");
-    std::fs::copy(command.get_program(), &program).unwrap();
+    // By another process: a file open for writing here would be inherited by the children of other
+    // tests, and could not be executed meanwhile.
+    let copied = Command::new("cp").arg(command.get_program()).arg(&program).status();
+    assert!(copied.is_ok_and(|status| status.success()), "the program is copied");
     let mut copy = Command::new(program);
     copy.args(command.get_args());
     for (key, value) in command.get_envs() {

@@ -39,6 +39,10 @@ pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
     }
     posix::within_size_limit(file, len)?;
     let before = status(file)?.len;
+    if len.saturating_sub(before) > free_space(file) {
+        // Without filling the disk first, only to find out.
+        return Err(posix::size_error("set space aside for", len, Errno::NOSPC));
+    }
     let mut at = 0;
     while at < len {
         let piece = PIECE.min(len - at);
@@ -63,6 +67,14 @@ pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
         return Err(posix::size_error("set space aside for", len, failure));
     }
     Ok(())
+}
+
+/// At most so much can be had; no bound where the file system has none.
+fn free_space(file: &File) -> u64 {
+    match rustix::fs::fstatvfs(file) {
+        Ok(volume) if volume.f_blocks > 0 => volume.f_bfree.saturating_mul(volume.f_frsize),
+        _ => u64::MAX,
+    }
 }
 
 pub(crate) fn punch_hole(file: &File, range: Range<u64>) -> Result<()> {

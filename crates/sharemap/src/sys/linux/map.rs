@@ -75,7 +75,10 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
 fn map_error(request: &MapRequest<'_>, errno: Errno) -> Error {
     let error = posix::map_error(request, errno);
     match errno {
-        Errno::NOMEM if request.huge == HugePages::Reserved => {
+        Errno::NOMEM
+            if request.huge == HugePages::Reserved
+                || request.file.is_some_and(super::file::is_on_hugetlbfs) =>
+        {
             error.with_detail("not enough huge pages are set aside (vm.nr_hugepages)")
         }
         Errno::INVAL if request.file.is_some_and(super::file::is_on_hugetlbfs) => error
