@@ -1,5 +1,6 @@
 //! Linux.
 
+mod action;
 pub(crate) mod fault;
 pub(crate) mod file;
 pub(crate) mod map;

@@ -98,6 +98,87 @@ pub(crate) fn readable(at: usize) -> bool {
     }
 }
 
+/// What a signal does.
+#[derive(Clone, Copy)]
+pub(crate) struct Action(libc::sigaction);
+
+impl Action {
+    /// The action now.
+    pub(crate) fn of(signal: c_int) -> Self {
+        let mut action = MaybeUninit::zeroed();
+        // SAFETY: asks only; an all-zero action is a valid one.
+        unsafe {
+            libc::sigaction(signal, ptr::null(), action.as_mut_ptr());
+            Self(action.assume_init())
+        }
+    }
+
+    pub(crate) fn handler(&self) -> usize {
+        self.0.sa_sigaction
+    }
+
+    pub(crate) fn flags(&self) -> c_int {
+        self.0.sa_flags
+    }
+
+    /// Whether the mask that goes with the action has the signal.
+    pub(crate) fn masks(&self, signal: c_int) -> bool {
+        // SAFETY: an initialised set.
+        unsafe { libc::sigismember(&self.0.sa_mask, signal) == 1 }
+    }
+
+    /// Another handler and other flags, with the same mask.
+    pub(crate) fn with(&self, handler: usize, flags: c_int) -> Self {
+        Self(libc::sigaction { sa_sigaction: handler, sa_flags: flags, sa_mask: self.0.sa_mask })
+    }
+
+    /// Gives the action before.
+    ///
+    /// # Safety
+    /// The handler has the form that the flags say, and is async-signal-safe.
+    pub(crate) unsafe fn install(&self, signal: c_int) -> Option<Self> {
+        let mut before = MaybeUninit::zeroed();
+        // SAFETY: as the caller says; an all-zero action is a valid one.
+        unsafe {
+            (libc::sigaction(signal, &self.0, before.as_mut_ptr()) == 0)
+                .then(|| Self(before.assume_init()))
+        }
+    }
+
+    /// Makes this the action again, with other flags, and the mask of the one that is there now.
+    ///
+    /// # Safety
+    /// It was the action before.
+    pub(crate) unsafe fn put_back(&self, signal: c_int, now: &Self, flags: c_int) {
+        // SAFETY: as the caller says.
+        unsafe { now.with(self.handler(), flags).install(signal) };
+    }
+}
+
+pub(crate) fn set_default(signal: c_int) {
+    // SAFETY: an all-zero action is the default one.
+    unsafe {
+        let action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        libc::sigaction(signal, &action, ptr::null_mut());
+    }
+}
+
+/// Sends a signal to this thread.
+pub(crate) fn send(signal: c_int) {
+    // SAFETY: a plain call.
+    unsafe { libc::raise(signal) };
+}
+
+pub(crate) fn unblock(signal: c_int) {
+    // SAFETY: an initialised set.
+    unsafe {
+        let mut set = MaybeUninit::uninit();
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
+    }
+}
+
 /// Keeps the module that holds the handler from being unloaded.
 pub(crate) fn pin_module(handler: *const c_void) {
     // SAFETY: plain questions to the dynamic loader; the name lives as long as the module.

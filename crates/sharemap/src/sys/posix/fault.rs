@@ -41,14 +41,13 @@ impl Previous {
         }
     }
 
-    fn set(&self, signal: c_int, action: &libc::sigaction) {
-        let mut flags = action.sa_flags;
-        // SAFETY: asks an initialised set.
-        if unsafe { libc::sigismember(&action.sa_mask, signal) } == 1 {
+    fn set(&self, signal: c_int, action: &os::Action) {
+        let mut flags = action.flags();
+        if action.masks(signal) {
             flags &= !libc::SA_NODEFER;
         }
         self.flags.store(flags, Ordering::Relaxed);
-        self.handler.store(action.sa_sigaction, Ordering::Release);
+        self.handler.store(action.handler(), Ordering::Release);
     }
 }
 
@@ -117,7 +116,7 @@ pub(crate) fn check() -> Recovery {
 /// Whether a fault at a guarded access comes to our handler, or to one that recovers it as ours
 /// would. Trying a handler out costs a child process, once.
 fn reaches_us(signal: c_int) -> bool {
-    let front = current(signal).sa_sigaction;
+    let front = os::Action::of(signal).handler();
     if is_ours(front) {
         return true;
     }
@@ -170,52 +169,38 @@ fn handler_address() -> usize {
     handler as *const () as usize
 }
 
-fn current(signal: c_int) -> libc::sigaction {
-    let mut action = MaybeUninit::zeroed();
-    // SAFETY: asks only; an all-zero action is a valid one.
-    unsafe {
-        libc::sigaction(signal, ptr::null(), action.as_mut_ptr());
-        action.assume_init()
-    }
-}
-
 /// Puts the handler in front of whatever is there, also if that changes meanwhile.
 ///
 /// # Safety
 /// `signal` is SIGBUS or SIGSEGV, and the scratch page exists.
 unsafe fn install_for(signal: c_int) -> bool {
-    let mut previous = current(signal);
-    while !is_ours(previous.sa_sigaction) {
-        slot(signal).set(signal, &previous);
-        let ours = in_front_of(&previous);
-        let mut replaced = MaybeUninit::zeroed();
-        // SAFETY: the handler is async-signal-safe; an all-zero action is a valid one.
-        let replaced: libc::sigaction = unsafe {
-            if libc::sigaction(signal, &ours, replaced.as_mut_ptr()) != 0 {
-                return false;
-            }
-            replaced.assume_init()
-        };
-        if replaced.sa_sigaction == previous.sa_sigaction {
-            break;
-        }
-        previous = replaced;
+    let previous = os::Action::of(signal);
+    if is_ours(previous.handler()) {
+        return true;
     }
-    true
+    slot(signal).set(signal, &previous);
+    let ours = previous.with(handler_address(), flags_in_front_of(&previous));
+    // SAFETY: the handler is async-signal-safe.
+    match unsafe { ours.install(signal) } {
+        Some(replaced)
+            if replaced.handler() != previous.handler() && !is_ours(replaced.handler()) =>
+        {
+            slot(signal).set(signal, &replaced);
+            true
+        }
+        replaced => replaced.is_some(),
+    }
 }
 
-/// Our action, with the mask, the stack and the restarts that go with the previous one.
-fn in_front_of(previous: &libc::sigaction) -> libc::sigaction {
-    let mut ours = *previous;
-    ours.sa_sigaction = handler_address();
-    ours.sa_flags = libc::SA_SIGINFO
-        | match previous.sa_sigaction {
-            libc::SIG_DFL => libc::SA_ONSTACK,
-            // An ignored signal interrupts nothing.
-            libc::SIG_IGN => libc::SA_ONSTACK | libc::SA_RESTART,
-            _ => previous.sa_flags & (libc::SA_ONSTACK | libc::SA_RESTART),
-        };
-    ours
+/// What goes with a previous action: its stack and its restarts.
+fn flags_in_front_of(previous: &os::Action) -> c_int {
+    let flags = match previous.handler() {
+        libc::SIG_DFL => libc::SA_ONSTACK,
+        // An ignored signal interrupts nothing.
+        libc::SIG_IGN => libc::SA_ONSTACK | libc::SA_RESTART,
+        _ => previous.flags() & (libc::SA_ONSTACK | libc::SA_RESTART),
+    };
+    libc::SA_SIGINFO | flags
 }
 
 #[inline(always)]
@@ -230,22 +215,34 @@ unsafe extern "C-unwind" fn handler(
     info: *mut libc::siginfo_t,
     context: *mut c_void,
 ) {
-    // SAFETY: `info` and `context` are the kernel's. The program counter may be the very address
-    // that faulted, or execute-only: hence the question.
+    // SAFETY: `info` and `context` are the kernel's.
     unsafe {
-        if os::claims(signal, (*info).si_code) {
-            let registers = os::Registers::of(context);
-            let at = *registers.program_counter as usize;
-            if os::readable(at) && arch::site_kind(at, os::readable) == Some(0) {
-                if *registers.flag == 0 {
-                    let address = os::address(info) as usize;
-                    *registers.flag = if address == 0 { 1 } else { address as _ };
-                }
-                *registers.address = SCRATCH.load(Ordering::Relaxed) as _;
-                return;
-            }
+        if !(os::claims(signal, (*info).si_code) && recover(info, context)) {
+            hand_on(signal, info, context);
         }
-        hand_on(signal, info, context);
+    }
+}
+
+/// Whether the fault was one at a site, and the site can go on now.
+///
+/// # Safety
+/// `info` and `context` are the kernel's, of a fault.
+#[inline(never)]
+unsafe fn recover(info: *mut libc::siginfo_t, context: *mut c_void) -> bool {
+    // SAFETY: the kernel's. The program counter may be the very address that faulted, or in code
+    // that can be executed only: hence the question.
+    unsafe {
+        let registers = os::Registers::of(context);
+        let at = *registers.program_counter as usize;
+        if !os::readable(at) || arch::site_kind(at, os::readable) != Some(0) {
+            return false;
+        }
+        if *registers.flag == 0 {
+            let address = os::address(info) as usize;
+            *registers.flag = if address == 0 { 1 } else { address as _ };
+        }
+        *registers.address = SCRATCH.load(Ordering::Relaxed) as _;
+        true
     }
 }
 
@@ -270,16 +267,16 @@ unsafe fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_voi
             return;
         }
         if handler == libc::SIG_DFL || handler == libc::SIG_IGN {
-            set_default(signal);
+            os::set_default(signal);
             // A fault happens again on return; a signal that was sent has to be sent again.
             if raised {
-                libc::raise(signal);
+                os::send(signal);
             }
             return;
         }
-        let in_front = is_in_front(signal);
+        let now = os::Action::of(signal);
         if flags & libc::SA_NODEFER != 0 {
-            unblock(signal);
+            os::unblock(signal);
         }
         if flags & libc::SA_SIGINFO != 0 {
             let handler: extern "C-unwind" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
@@ -289,43 +286,28 @@ unsafe fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_voi
             let handler: extern "C-unwind" fn(c_int) = std::mem::transmute(handler);
             handler(signal);
         }
-        // It may have put something else in our place (typically the default action, to let the
-        // fault happen again): that is then what we hand on to. Where we were not in front, we were
-        // called by the one who is, and stay behind.
-        if in_front && !is_in_front(signal) {
-            install_for(signal);
+        // Where we were not in front, we were called by the one who is, and stay behind.
+        if is_ours(now.handler()) {
+            stay_in_front(signal, &now);
         }
     }
 }
 
+/// A previous handler may have put something else in our place (typically the default action, to
+/// let the fault happen again): that is then what we hand on to.
 #[inline(never)]
-fn is_in_front(signal: c_int) -> bool {
-    is_ours(current(signal).sa_sigaction)
+fn stay_in_front(signal: c_int, ours: &os::Action) {
+    let now = os::Action::of(signal);
+    if !is_ours(now.handler()) {
+        slot(signal).set(signal, &now);
+        // SAFETY: our own action, as it was.
+        unsafe { ours.put_back(signal, &now, flags_in_front_of(&now)) };
+    }
 }
 
 fn is_probed(address: usize) -> bool {
     let pages = PROBED.load(Ordering::Relaxed);
     pages != 0 && address.wrapping_sub(pages) < PROBED_PAGES * page_size()
-}
-
-#[inline(never)]
-fn set_default(signal: c_int) {
-    // SAFETY: an all-zero action is the default one; async-signal-safe.
-    unsafe {
-        let action: libc::sigaction = MaybeUninit::zeroed().assume_init();
-        libc::sigaction(signal, &action, ptr::null_mut());
-    }
-}
-
-#[inline(never)]
-fn unblock(signal: c_int) {
-    // SAFETY: an initialised set; async-signal-safe.
-    unsafe {
-        let mut set = MaybeUninit::uninit();
-        libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), signal);
-        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
-    }
 }
 
 /// The body of the self-test, in a child process: whether a guarded load of `page`, which raises
@@ -334,7 +316,7 @@ fn unblock(signal: c_int) {
 /// # Safety
 /// `page` is a page of our own.
 pub(crate) unsafe fn probe(signal: c_int, page: *const u8) -> bool {
-    unblock(signal);
+    os::unblock(signal);
     let mut fault = 0;
     // SAFETY: memory of our own without references to it.
     unsafe { arch::load_64(page, &mut fault) };

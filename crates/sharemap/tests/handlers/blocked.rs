@@ -1,0 +1,68 @@
+//! Threads that block the signals of faults.
+
+use std::os::unix::process::CommandExt;
+
+use crate::child;
+use crate::ours::Ours;
+use crate::raw::{self, SIGNALS};
+
+pub fn scenario(words: &[&str]) {
+    let ours = Ours::new();
+    ours.check();
+    match words {
+        // The first transfer of a thread looks, and so does every large one.
+        ["transfers"] => std::thread::scope(|scope| {
+            for signals in [&SIGNALS[..], &SIGNALS[..1], &SIGNALS[1..]] {
+                scope.spawn(|| {
+                    raw::mask(libc::SIG_BLOCK, signals);
+                    ours.check_transfer(300);
+                    ours.check_large();
+                    ours.check_transfer(300);
+                    assert!(signals.iter().all(|&signal| raw::blocks(signal)));
+                    raw::mask(libc::SIG_UNBLOCK, signals);
+                    ours.check_large();
+                    ours.check_transfer(300);
+                    ours.check();
+                    raw::mask(libc::SIG_BLOCK, signals);
+                    ours.check_large();
+                    ours.check_transfer(300);
+                });
+            }
+        }),
+        // Single accesses do not: the documentation says so.
+        ["single"] => {
+            raw::mask(libc::SIG_BLOCK, &SIGNALS);
+            ours.check();
+        }
+        ["exec"] => {
+            raw::mask(libc::SIG_BLOCK, &SIGNALS);
+            let program = std::env::current_exe().unwrap();
+            let mut again = child::command(&program, "blocked inherited");
+            panic!("{}", again.exec());
+        }
+        // Begins with the signals blocked.
+        ["inherited"] => {
+            assert!(SIGNALS.iter().all(|&signal| raw::blocks(signal)));
+            ours.check_transfer(300);
+            ours.check_large();
+        }
+        _ => panic!("{words:?}"),
+    }
+}
+
+#[test]
+fn transfers_see_that_the_signals_are_blocked() {
+    child::outcome("blocked transfers").ended_well();
+}
+
+#[test]
+fn single_accesses_with_the_signal_blocked_are_not_recovered() {
+    if child::in_place("what a blocked signal does") {
+        child::outcome("blocked single").died_of(libc::SIGBUS);
+    }
+}
+
+#[test]
+fn a_mask_is_inherited_by_the_next_program() {
+    child::outcome("blocked exec").ended_well();
+}

@@ -1,0 +1,111 @@
+//! Scenarios in processes of their own.
+
+use std::os::unix::process::ExitStatusExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const SCENARIO: &str = "SHAREMAP_SCENARIO";
+
+/// How a scenario's process ended, and what it wrote to standard error.
+pub struct Outcome {
+    scenario: String,
+    status: ExitStatus,
+    errors: String,
+}
+
+/// This program again, for one scenario.
+pub fn command(program: &Path, scenario: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args(["--exact", "child", "--nocapture", "--test-threads=1"]);
+    command.env(SCENARIO, scenario).stdin(Stdio::null());
+    command
+}
+
+/// Runs a scenario: a name and its words.
+pub fn outcome(scenario: &str) -> Outcome {
+    let program = std::env::current_exe().expect("this program has a path");
+    let output = command(&program, scenario).output().expect("this program runs again");
+    Outcome {
+        scenario: scenario.to_owned(),
+        status: output.status,
+        errors: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+impl Outcome {
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.scenario.split_whitespace()
+    }
+
+    pub fn ended_with(&self, code: i32) -> &Self {
+        assert_eq!(self.status.code(), Some(code), "{self}");
+        self
+    }
+
+    pub fn ended_well(&self) -> &Self {
+        self.ended_with(0)
+    }
+
+    pub fn died_of(&self, signal: i32) -> &Self {
+        assert_eq!(self.status.signal(), Some(signal), "{self}");
+        self
+    }
+
+    pub fn said(&self, what: &str) -> &Self {
+        assert!(self.errors.contains(what), "not said: {what}\n{self}");
+        self
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "scenario `{}`: {}\n{}", self.scenario, self.status, self.errors)
+    }
+}
+
+/// Runs several scenarios, two at a time, and judges each; fails with all failures.
+pub fn all(scenarios: &[String], judge: impl Fn(Outcome) + Sync) {
+    let next = AtomicUsize::new(0);
+    let failed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let judged = catch_unwind(AssertUnwindSafe(|| judge(outcome(scenario))));
+                    if judged.is_err() {
+                        failed.lock().unwrap().push(scenario);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "{} of {} failed: {failed:#?}", failed.len(), scenarios.len());
+}
+
+/// In a child: runs the scenario and ends the process, without a core file, and in a minute,
+/// whatever happens.
+pub fn run(scenario: impl Fn(&str, &[&str])) {
+    let Ok(line) = std::env::var(SCENARIO) else { return };
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: plain calls.
+    unsafe {
+        libc::setrlimit(libc::RLIMIT_CORE, &limit);
+        libc::alarm(60);
+        scenario(words[0], &words[1..]);
+        libc::_exit(0);
+    }
+}
+
+/// Whether faults are recovered in place here; if not, says what is left out.
+pub fn in_place(left_out: &str) -> bool {
+    let in_place = sharemap::guard::recovery() == sharemap::guard::Recovery::InPlace;
+    if !in_place {
+        println!("skipped: {left_out}: accesses are system calls here");
+    }
+    in_place
+}

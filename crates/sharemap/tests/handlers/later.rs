@@ -1,0 +1,218 @@
+//! Handlers that are installed after ours: those that pass on, and those that do not.
+
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+
+use sharemap::guard::{self, Recovery};
+
+use crate::child;
+use crate::escape::{escapable, escape};
+use crate::ours::{Ours, at_best};
+use crate::raw::{self, SIGNALS};
+
+/// A fault that the later handler takes for itself, and one that the earlier does.
+static LATER_BAD: AtomicUsize = AtomicUsize::new(0);
+static EARLIER_BAD: AtomicUsize = AtomicUsize::new(0);
+static LATER_CALLS: AtomicUsize = AtomicUsize::new(0);
+static EARLIER_CALLS: AtomicUsize = AtomicUsize::new(0);
+
+/// The handler that the later one found.
+static FOUND: AtomicUsize = AtomicUsize::new(0);
+static FOREIGN: AtomicI32 = AtomicI32::new(0);
+static ESCAPES: AtomicUsize = AtomicUsize::new(0);
+
+type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+
+const KINDS: [&str; 9] = [
+    "passing",
+    "restoring",
+    "keeping",
+    "plain",
+    "default",
+    "ignored",
+    "succeeding",
+    "escaping",
+    "hanging",
+];
+
+fn at(info: *mut libc::siginfo_t) -> usize {
+    // SAFETY: what the kernel gives.
+    unsafe { (*info).si_addr() as usize }
+}
+
+extern "C" fn earlier(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    assert_eq!(at(info), EARLIER_BAD.load(Ordering::Relaxed));
+    EARLIER_CALLS.fetch_add(1, Ordering::Relaxed);
+    raw::mend(at(info) as *mut u8);
+}
+
+/// Takes its own fault; gives whether it was that.
+fn takes(info: *mut libc::siginfo_t) -> bool {
+    let own = at(info) == LATER_BAD.load(Ordering::Relaxed);
+    if own {
+        LATER_CALLS.fetch_add(1, Ordering::Relaxed);
+        raw::mend(at(info) as *mut u8);
+    }
+    own
+}
+
+extern "C" fn passing(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    if !takes(info) {
+        // SAFETY: ours has this form.
+        let found: Handler = unsafe { std::mem::transmute(FOUND.load(Ordering::Relaxed)) };
+        found(signal, info, context);
+    }
+}
+
+/// Puts back what it found, and lets the fault happen again.
+extern "C" fn restoring(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    if !takes(info) {
+        let flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        raw::install(signal, FOUND.load(Ordering::Relaxed), flags, &[]);
+    }
+}
+
+extern "C" fn keeping(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    if !takes(info) {
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(7) }
+    }
+}
+
+extern "C" fn plain(_: c_int) {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(7) }
+}
+
+/// Looks like success to whoever waits for it.
+extern "C" fn succeeding(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    if !takes(info) {
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(0) }
+    }
+}
+
+extern "C" fn escaping(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    if !takes(info) {
+        ESCAPES.fetch_add(1, Ordering::Relaxed);
+        raw::mask(libc::SIG_UNBLOCK, &[signal]);
+        escape();
+    }
+}
+
+extern "C" fn hanging(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    if !takes(info) {
+        loop {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+extern "C" fn check_in_vain() {
+    assert_eq!(guard::check(), Recovery::Syscall);
+}
+
+pub fn scenario(words: &[&str]) {
+    let &[kind, signal] = words else { panic!("{words:?}") };
+    let signal = raw::signal_of(signal);
+    FOREIGN.store(signal, Ordering::Relaxed);
+    let info_form = libc::SA_SIGINFO | libc::SA_ONSTACK;
+    raw::install(signal, earlier as *const () as usize, info_form, &[]);
+    let ours = Ours::new();
+    ours.check();
+    assert_eq!(guard::check(), at_best());
+
+    let (handler, flags) = match kind {
+        "passing" => (passing as *const () as usize, info_form),
+        "restoring" => (restoring as *const () as usize, info_form),
+        "keeping" => (keeping as *const () as usize, info_form),
+        "plain" => (plain as *const () as usize, 0),
+        "default" => (libc::SIG_DFL, 0),
+        "ignored" => (libc::SIG_IGN, 0),
+        "succeeding" => (succeeding as *const () as usize, info_form),
+        "escaping" => (escaping as *const () as usize, info_form),
+        "hanging" => (hanging as *const () as usize, info_form),
+        _ => panic!("no kind {kind}"),
+    };
+    let found = raw::install(signal, handler, flags, &[]);
+    FOUND.store(found.sa_sigaction, Ordering::Relaxed);
+
+    let passes_on = matches!(kind, "passing" | "restoring");
+    let expected = if passes_on { at_best() } else { Recovery::Syscall };
+    if kind == "escaping" {
+        // Where it jumps to is run in the child that tries it out, which must not touch anything.
+        assert!(!escapable(check_in_vain), "only a child comes here");
+        assert_eq!(ESCAPES.load(Ordering::Relaxed), 0);
+    }
+    ours.check_large();
+    assert_eq!(guard::check(), expected);
+    assert_eq!(guard::recovery(), expected, "what new mappings get");
+    let again = Ours::new();
+    again.check();
+    again.check_large();
+    if passes_on {
+        ours.check();
+    }
+
+    // The later handler's own fault.
+    if !matches!(kind, "plain" | "default" | "ignored") {
+        LATER_BAD.store(raw::bad_page(signal) as usize, Ordering::Relaxed);
+        raw::install(signal, handler, flags, &[]);
+        raw::touch(LATER_BAD.load(Ordering::Relaxed) as *const u8);
+        assert_eq!(LATER_CALLS.load(Ordering::Relaxed), 1);
+        assert_eq!(raw::action(signal).sa_sigaction, handler);
+    }
+    // One of the handler before ours, twice: nobody may end up calling himself.
+    if passes_on {
+        for calls in 1..=2 {
+            EARLIER_BAD.store(raw::bad_page(signal) as usize, Ordering::Relaxed);
+            raw::touch(EARLIER_BAD.load(Ordering::Relaxed) as *const u8);
+            assert_eq!(EARLIER_CALLS.load(Ordering::Relaxed), calls);
+            ours.check();
+            ours.check_large();
+        }
+        return;
+    }
+    assert_eq!(EARLIER_CALLS.load(Ordering::Relaxed), 0);
+    // Put back, all is well again.
+    raw::install(signal, found.sa_sigaction, found.sa_flags, &[]);
+    assert_eq!(guard::check(), at_best());
+    ours.check();
+    ours.check_large();
+    EARLIER_BAD.store(raw::bad_page(signal) as usize, Ordering::Relaxed);
+    raw::touch(EARLIER_BAD.load(Ordering::Relaxed) as *const u8);
+    assert_eq!(EARLIER_CALLS.load(Ordering::Relaxed), 1);
+    // And with the other one again, a foreign fault is his.
+    raw::install(signal, handler, flags, &[]);
+    assert_eq!(guard::check(), Recovery::Syscall);
+    if kind == "escaping" {
+        assert!(escapable(foreign_fault));
+    } else if kind != "hanging" {
+        foreign_fault();
+        unreachable!("it was his");
+    }
+}
+
+/// Nobody's in particular.
+extern "C" fn foreign_fault() {
+    raw::touch(raw::bad_page(FOREIGN.load(Ordering::Relaxed)));
+}
+
+#[test]
+fn later_handlers_are_noticed() {
+    let mut scenarios = Vec::new();
+    for kind in KINDS {
+        for signal in SIGNALS.map(raw::name_of) {
+            scenarios.push(format!("later {kind} {signal}"));
+        }
+    }
+    child::all(&scenarios, |outcome| {
+        let mut words = outcome.words();
+        let (kind, signal) = (words.nth(1).unwrap(), raw::signal_of(words.next().unwrap()));
+        match kind {
+            "keeping" | "plain" => outcome.ended_with(7),
+            "default" | "ignored" => outcome.died_of(signal),
+            _ => outcome.ended_well(),
+        };
+    });
+}

@@ -1,0 +1,79 @@
+//! Faults of ours: guarded accesses to memory that is gone, or protected.
+
+use std::fs::File;
+use std::os::fd::FromRawFd;
+use std::sync::OnceLock;
+
+use sharemap::guard::Recovery;
+use sharemap::{ErrorKind, Mapping, MappingMut, Protection};
+
+use crate::raw::page;
+
+/// An empty file in memory, without a name.
+pub fn memory_file(len: usize) -> File {
+    // SAFETY: a new descriptor.
+    let file = unsafe {
+        let descriptor = libc::memfd_create(c"test".as_ptr(), libc::MFD_CLOEXEC);
+        assert!(descriptor >= 0);
+        File::from_raw_fd(descriptor)
+    };
+    file.set_len(len as u64).unwrap();
+    file
+}
+
+/// One mapping whose file shrank to its first page (SIGBUS), one whose second page is protected
+/// (SIGSEGV).
+pub struct Ours {
+    shrunk: Mapping,
+    protected: MappingMut,
+}
+
+/// Large enough for the transfers that look at handlers and masks anew.
+const LARGE: usize = 2 << 20;
+
+impl Ours {
+    pub fn new() -> Self {
+        let file = memory_file(LARGE);
+        let shrunk = Mapping::map(&file).unwrap();
+        file.set_len(page() as u64).unwrap();
+        let protected = MappingMut::anonymous(LARGE).unwrap();
+        protected.protect(page().., Protection::None).unwrap();
+        Self { shrunk, protected }
+    }
+
+    /// Single accesses, good and bad.
+    pub fn check(&self) {
+        let bytes = self.shrunk.bytes();
+        assert_eq!(bytes.get(3).unwrap(), 0);
+        let error = bytes.get(page() + 5).unwrap_err();
+        assert_eq!((error.kind(), error.offset()), (ErrorKind::Fault, Some(page() as u64 + 5)));
+
+        let words = self.protected.view::<u32>().unwrap();
+        let index = page() / 4 + 7;
+        words.set(3, 1).unwrap();
+        let error = words.set(index, 1).unwrap_err();
+        assert_eq!((error.kind(), error.offset()), (ErrorKind::Fault, Some(4 * index as u64)));
+    }
+
+    /// Transfers of 1 MiB and more.
+    pub fn check_large(&self) {
+        let error = self.shrunk.bytes().to_vec().unwrap_err();
+        assert_eq!((error.kind(), error.completed()), (ErrorKind::Fault, Some(page())));
+        let error = self.protected.bytes().write_at(0, &vec![1; LARGE]).unwrap_err();
+        assert_eq!((error.kind(), error.completed()), (ErrorKind::Fault, Some(page())));
+    }
+
+    /// A transfer of `len` bytes across the end.
+    pub fn check_transfer(&self, len: usize) {
+        let mut bytes = vec![1; len];
+        let error = self.shrunk.bytes().read_at(page() - 10, &mut bytes).unwrap_err();
+        assert_eq!((error.kind(), error.completed()), (ErrorKind::Fault, Some(10)));
+        assert_eq!(bytes[..10], [0; 10]);
+    }
+}
+
+/// What this process does with faults when nothing is in the way: the fallback never recovers.
+pub fn at_best() -> Recovery {
+    static FIRST: OnceLock<Recovery> = OnceLock::new();
+    *FIRST.get_or_init(sharemap::guard::recovery)
+}

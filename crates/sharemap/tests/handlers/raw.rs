@@ -1,0 +1,142 @@
+//! Signals and raw memory, as C programs see them.
+
+use std::ffi::c_int;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::ptr;
+
+pub const SIGNALS: [c_int; 2] = [libc::SIGBUS, libc::SIGSEGV];
+
+pub fn name_of(signal: c_int) -> &'static str {
+    if signal == libc::SIGBUS { "bus" } else { "segv" }
+}
+
+pub fn signal_of(name: &str) -> c_int {
+    match name {
+        "bus" => libc::SIGBUS,
+        "segv" => libc::SIGSEGV,
+        _ => panic!("no signal {name}"),
+    }
+}
+
+pub fn page() -> usize {
+    sharemap::page_size()
+}
+
+/// Installs a handler (or `SIG_DFL`, `SIG_IGN`) and gives the action before.
+pub fn install(signal: c_int, handler: usize, flags: c_int, blocked: &[c_int]) -> libc::sigaction {
+    // SAFETY: initialised structures; the handlers of these tests have the form that flags say.
+    unsafe {
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        action.sa_sigaction = handler;
+        action.sa_flags = flags;
+        for &other in blocked {
+            libc::sigaddset(&mut action.sa_mask, other);
+        }
+        let mut before = MaybeUninit::zeroed();
+        assert_eq!(libc::sigaction(signal, &action, before.as_mut_ptr()), 0);
+        before.assume_init()
+    }
+}
+
+/// The action now.
+pub fn action(signal: c_int) -> libc::sigaction {
+    // SAFETY: asks only.
+    unsafe {
+        let mut action = MaybeUninit::zeroed();
+        libc::sigaction(signal, ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    }
+}
+
+/// Whether this thread blocks a signal.
+pub fn blocks(signal: c_int) -> bool {
+    // SAFETY: asks only.
+    unsafe {
+        let mut mask = MaybeUninit::zeroed();
+        libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), mask.as_mut_ptr());
+        libc::sigismember(mask.as_ptr(), signal) == 1
+    }
+}
+
+/// Blocks signals in this thread, or no longer (`SIG_BLOCK`, `SIG_UNBLOCK`).
+pub fn mask(how: c_int, signals: &[c_int]) {
+    // SAFETY: an initialised set.
+    unsafe {
+        let mut set = MaybeUninit::zeroed().assume_init();
+        for &signal in signals {
+            libc::sigaddset(&mut set, signal);
+        }
+        libc::pthread_sigmask(how, &set, ptr::null_mut());
+    }
+}
+
+/// A page whose access raises `signal`; nobody else knows it.
+pub fn bad_page(signal: c_int) -> *mut u8 {
+    // SAFETY: new memory. An empty memory object has no page.
+    unsafe {
+        let (protection, flags, file) = if signal == libc::SIGBUS {
+            let empty = libc::memfd_create(c"empty".as_ptr(), libc::MFD_CLOEXEC);
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, empty)
+        } else {
+            (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
+        };
+        let page = libc::mmap(ptr::null_mut(), page(), protection, flags, file, 0);
+        assert_ne!(page, libc::MAP_FAILED);
+        page.cast()
+    }
+}
+
+/// Puts a good page where a bad one is.
+pub fn mend(bad: *mut u8) {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+    // SAFETY: a page of these tests' own.
+    unsafe {
+        libc::mmap(bad.cast(), page(), libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+    }
+}
+
+/// A plain load: a fault in it is nobody's but ours.
+#[inline(never)]
+pub fn touch(at: *const u8) -> u8 {
+    // SAFETY: on purpose.
+    unsafe { at.read_volatile() }
+}
+
+/// Gives this thread an alternate stack with an inaccessible page below it, or none.
+pub fn alternate_stack(size: usize) -> Range<usize> {
+    // SAFETY: new memory, which stays.
+    unsafe {
+        let mut stack: libc::stack_t = MaybeUninit::zeroed().assume_init();
+        if size == 0 {
+            stack.ss_flags = libc::SS_DISABLE;
+        } else {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let all = page() + size.next_multiple_of(page());
+            let base = libc::mmap(ptr::null_mut(), all, libc::PROT_NONE, flags, -1, 0).cast::<u8>();
+            stack.ss_sp = base.add(page()).cast();
+            stack.ss_size = size;
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            libc::mprotect(stack.ss_sp, all - page(), access);
+        }
+        assert_eq!(libc::sigaltstack(&stack, ptr::null_mut()), 0);
+        stack.ss_sp as usize..stack.ss_sp as usize + stack.ss_size
+    }
+}
+
+/// What the kernel puts on a signal's stack, at most.
+pub fn signal_frame() -> usize {
+    const AT_MINSIGSTKSZ: libc::c_ulong = 51;
+    // SAFETY: a plain question.
+    unsafe { libc::getauxval(AT_MINSIGSTKSZ) as usize }
+}
+
+pub fn errno() -> c_int {
+    // SAFETY: this thread's.
+    unsafe { *libc::__errno_location() }
+}
+
+pub fn set_errno(value: c_int) {
+    // SAFETY: this thread's.
+    unsafe { *libc::__errno_location() = value }
+}
