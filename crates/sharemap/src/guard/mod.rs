@@ -14,9 +14,9 @@
 //!   not know. Transfers of 1 MiB and more notice it and use system calls instead; [`check`] looks
 //!   on request, and mappings made afterwards use system calls throughout.
 //! - A thread that blocks `SIGBUS` or `SIGSEGV` dies on any fault, whatever the handler. Transfers
-//!   (`read_at`, `to_vec`, `write_at`, …) of 1 KiB and more notice it at the thread's first, and again
-//!   from 1 MiB on,
-//!   and use system calls. Single `get`s and `set`s, and iteration, do not look.
+//!   (`read_at`, `to_vec`, `write_at`, …) of 1 KiB and more notice it at the thread's first, and
+//!   again from 1 MiB on, and use system calls. Smaller ones, single `get`s and `set`s, and
+//!   iteration do not look.
 //!
 //! Where recovery does not work at all (no assembly for the architecture, code that cannot be read,
 //! a tracer that keeps the signals) every access is a system call: slower, and as safe.

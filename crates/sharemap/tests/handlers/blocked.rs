@@ -15,17 +15,17 @@ pub fn scenario(words: &[&str]) {
             for signals in [&SIGNALS[..], &SIGNALS[..1], &SIGNALS[1..]] {
                 scope.spawn(|| {
                     raw::mask(libc::SIG_BLOCK, signals);
-                    ours.check_transfer(300);
+                    ours.check_transfer(2000);
                     ours.check_large();
-                    ours.check_transfer(300);
+                    ours.check_transfer(2000);
                     assert!(signals.iter().all(|&signal| raw::blocks(signal)));
                     raw::mask(libc::SIG_UNBLOCK, signals);
                     ours.check_large();
-                    ours.check_transfer(300);
+                    ours.check_transfer(2000);
                     ours.check();
                     raw::mask(libc::SIG_BLOCK, signals);
                     ours.check_large();
-                    ours.check_transfer(300);
+                    ours.check_transfer(2000);
                 });
             }
         }),
@@ -43,7 +43,7 @@ pub fn scenario(words: &[&str]) {
         // Begins with the signals blocked.
         ["inherited"] => {
             assert!(SIGNALS.iter().all(|&signal| raw::blocks(signal)));
-            ours.check_transfer(300);
+            ours.check_transfer(2000);
             ours.check_large();
         }
         _ => panic!("{words:?}"),

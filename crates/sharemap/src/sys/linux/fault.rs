@@ -98,7 +98,7 @@ pub(crate) unsafe fn address(info: *mut libc::siginfo_t) -> *mut c_void {
 }
 
 /// Whether a byte can be read, without a fault: the kernel copies the eight bytes around it, and
-/// then refuses the request as invalid.
+/// then refuses the request as invalid. (At address 0 it would see no set to copy.)
 #[inline(never)]
 pub(crate) fn readable(at: usize) -> bool {
     const NO_SUCH_HOW: c_int = -1;
@@ -106,7 +106,8 @@ pub(crate) fn readable(at: usize) -> bool {
     unsafe {
         let errno = libc::__errno_location();
         let before = *errno;
-        libc::syscall(libc::SYS_rt_sigprocmask, NO_SUCH_HOW, at & !7, 0usize, 8usize);
+        let set = (at & !7).max(8);
+        libc::syscall(libc::SYS_rt_sigprocmask, NO_SUCH_HOW, set, 0usize, 8usize);
         let readable = *errno != libc::EFAULT;
         *errno = before;
         readable

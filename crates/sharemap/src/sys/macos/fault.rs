@@ -82,7 +82,7 @@ pub(crate) unsafe fn address(info: *mut libc::siginfo_t) -> *mut c_void {
 }
 
 /// Whether a byte can be read, without a fault: the kernel copies the signal set there, and then
-/// refuses the request as invalid.
+/// refuses the request as invalid. (At address 0 it would see no set to copy.)
 #[inline(never)]
 pub(crate) fn readable(at: usize) -> bool {
     const NO_SUCH_HOW: c_int = 99;
@@ -91,7 +91,7 @@ pub(crate) fn readable(at: usize) -> bool {
         let errno = libc::__error();
         let before = *errno;
         *errno = 0;
-        libc::sigprocmask(NO_SUCH_HOW, (at & !3) as *const libc::sigset_t, ptr::null_mut());
+        libc::sigprocmask(NO_SUCH_HOW, (at & !3).max(4) as *const libc::sigset_t, ptr::null_mut());
         let readable = *errno != libc::EFAULT;
         *errno = before;
         readable
