@@ -17,11 +17,14 @@ use sharemap::{AnonymousMapping, ErrorKind, MapOptions, Mapping, MappingMut, pag
 
 const NOBODY: u32 = 65_534;
 
-fn limit(resource: libc::__rlimit_resource_t, value: u64) {
-    let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
-    // SAFETY: reads the limit.
-    let result = unsafe { libc::setrlimit(resource, &raw const limit) };
-    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+/// Limits this process for good. (The type of the resource's number differs between C libraries.)
+macro_rules! limit {
+    ($resource:ident, $value:expr) => {{
+        let limit = libc::rlimit { rlim_cur: $value, rlim_max: $value };
+        // SAFETY: reads the limit.
+        let result = unsafe { libc::setrlimit(libc::$resource, &raw const limit) };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    }};
 }
 
 /// The child as somebody without privileges, whose program it must be able to run.
@@ -97,7 +100,7 @@ fn a_file_larger_than_this_process_may_make() {
         return;
     };
     // Going past it would be answered with a signal that kills.
-    limit(libc::RLIMIT_FSIZE, 100_000);
+    limit!(RLIMIT_FSIZE, 100_000);
     let new = dir.join("new");
     for options in [MapOptions::new(), MapOptions::new().sparse()] {
         let error = options.create_new(&new, 100_001).unwrap_err();
@@ -121,7 +124,7 @@ fn no_address_space() {
         passes(child("no_address_space", &path));
         return;
     };
-    limit(libc::RLIMIT_AS, 2 << 30);
+    limit!(RLIMIT_AS, 2 << 30);
     let error = match Mapping::open(&path) {
         Ok(_) => skip!("RLIMIT_AS limits nothing here"),
         Err(error) => error,
@@ -190,7 +193,7 @@ fn more_than_may_be_locked() {
         passes(command);
         return;
     };
-    limit(libc::RLIMIT_MEMLOCK, 64 << 10);
+    limit!(RLIMIT_MEMLOCK, 64 << 10);
     let map = Mapping::open(&path).unwrap();
     let error = match map.lock() {
         Ok(()) => skip!("RLIMIT_MEMLOCK limits nothing here"),
@@ -214,7 +217,7 @@ fn no_descriptors_left() {
         passes(child("no_descriptors_left", &path));
         return;
     };
-    limit(libc::RLIMIT_NOFILE, 20);
+    limit!(RLIMIT_NOFILE, 20);
     let mut maps = Vec::new();
     let error = loop {
         match Mapping::open(&path) {

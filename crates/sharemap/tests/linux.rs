@@ -198,3 +198,32 @@ fn huge_page_files_are_mapped_and_unmapped() {
         }
     }
 }
+
+#[test]
+fn a_lease_is_waited_for() {
+    const TEST: &str = "a_lease_is_waited_for";
+    let Some(path) = common::role(TEST) else {
+        let dir = TempDir::new();
+        let path = dir.file("leased", pattern(1000));
+        common::passes(common::child(TEST, &path));
+        return;
+    };
+    let holder = std::fs::File::open(&path).unwrap();
+    // SAFETY: takes numbers only. The signal that asks for the lease is to be ignored.
+    #[allow(unsafe_code)]
+    let lease = |command: i32, kind: i32| unsafe {
+        libc::signal(libc::SIGIO, libc::SIG_IGN);
+        libc::fcntl(holder.as_raw_fd(), command, kind)
+    };
+    if lease(libc::F_SETLEASE, libc::F_RDLCK) != 0 {
+        skip!("no leases here: {}", std::io::Error::last_os_error());
+    }
+    let writer = std::thread::spawn(move || MappingMut::open(&path).unwrap().len());
+    // It is being taken away: from here on, and not before, somebody waits.
+    while lease(libc::F_GETLEASE, 0) == libc::F_RDLCK {
+        std::thread::yield_now();
+    }
+    assert!(!writer.is_finished());
+    assert_eq!(lease(libc::F_SETLEASE, libc::F_UNLCK), 0);
+    assert_eq!(writer.join().unwrap(), 1000);
+}

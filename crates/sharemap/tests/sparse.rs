@@ -96,7 +96,8 @@ fn extents_say_where_the_data_is() {
     assert!(extents.windows(2).all(|pair| pair[0].end < pair[1].start), "{extents:?}");
     let part = MapOptions::new().offset(50 * MIB as u64 + 2).len(100).open(&path).unwrap();
     let extents = part.data_extents().unwrap();
-    assert_eq!(extents, [50 * MIB as u64 + 2..50 * MIB as u64 + 102]);
+    assert_eq!(extents.len(), 1);
+    assert_eq!(extents[0], 50 * MIB as u64 + 2..50 * MIB as u64 + 102);
 }
 
 #[test]

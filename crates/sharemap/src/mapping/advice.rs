@@ -38,6 +38,8 @@ impl Region {
     }
 
     /// Keeps the mapping in memory until it is unlocked or unmapped (`mlock`, `VirtualLock`).
+    ///
+    /// Copy-on-write memory is copied by it on Linux: all of it becomes private.
     pub fn lock(&self) -> Result<()> {
         self.lock_range(..)
     }
