@@ -11,8 +11,10 @@
 mod blocked;
 mod child;
 mod escape;
+mod exact;
 mod foreign;
 mod later;
+mod lives;
 mod ours;
 mod previous;
 mod raw;
@@ -27,6 +29,7 @@ fn child() {
         "foreign" => foreign::scenario(words),
         "sent" => foreign::sent(words),
         "blocked" => blocked::scenario(words),
+        "lives" => lives::scenario(words),
         "stack" => stack::scenario(words),
         _ => panic!("no scenario {name}"),
     });

@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code, reason = "raw system calls")]
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
 
@@ -41,14 +41,13 @@ impl Action {
         self.flags as c_int
     }
 
-    /// Whether the mask that goes with the action has the signal.
-    pub(crate) fn masks(&self, signal: c_int) -> bool {
-        self.mask & bit(signal) != 0
+    /// The signals that the kernel blocks while the handler runs.
+    pub(crate) fn mask(&self) -> u64 {
+        self.mask
     }
 
-    /// Another handler and other flags, with the same mask.
-    pub(crate) fn with(&self, handler: usize, flags: c_int) -> Self {
-        Self { handler, flags: flags as libc::c_ulong, ..*self }
+    pub(crate) fn new(handler: usize, flags: c_int, mask: u64) -> Self {
+        Self { handler, flags: flags as libc::c_ulong, restorer: 0, mask }
     }
 
     /// Gives the action before. Goes through the C library, which adds the way back from handlers.
@@ -76,15 +75,15 @@ impl Action {
         }
     }
 
-    /// Makes this the action again, with other flags, and the mask of the one that is there now.
+    /// Makes this the action again, with other flags.
     ///
     /// # Safety
     /// It was the action before.
     #[inline(never)]
-    pub(crate) unsafe fn put_back(&self, signal: c_int, now: &Self, flags: c_int) {
+    pub(crate) unsafe fn put_back(&self, signal: c_int, flags: c_int) {
         const SA_RESTORER: libc::c_ulong = 0x0400_0000;
         let flags = flags as libc::c_ulong | self.flags & SA_RESTORER;
-        let action = Self { flags, mask: now.mask, ..*self };
+        let action = Self { flags, ..*self };
         // SAFETY: as the caller says.
         unsafe {
             let none = ptr::null_mut::<Self>();
@@ -129,7 +128,39 @@ pub(crate) fn unblock(signal: c_int) {
     }
 }
 
-#[inline(always)]
-fn bit(signal: c_int) -> u64 {
+/// This thread's mask.
+#[inline(never)]
+pub(crate) fn mask() -> u64 {
+    let mut mask = 0u64;
+    // SAFETY: asks only.
+    unsafe {
+        let none = ptr::null::<u64>();
+        let how = libc::SIG_BLOCK;
+        libc::syscall(libc::SYS_rt_sigprocmask, how, none, &raw mut mask, size_of::<u64>());
+    }
+    mask
+}
+
+#[inline(never)]
+pub(crate) fn set_mask(mask: u64) {
+    // SAFETY: changes this thread's mask only.
+    unsafe {
+        let none = ptr::null_mut::<u64>();
+        let how = libc::SIG_SETMASK;
+        libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const mask, none, size_of::<u64>());
+    }
+}
+
+/// The mask of the code that a signal interrupted.
+///
+/// # Safety
+/// `context` is what the kernel gave to a signal handler.
+pub(crate) unsafe fn interrupted_mask(context: *mut c_void) -> u64 {
+    let context: *const libc::ucontext_t = context.cast();
+    // SAFETY: the kernel's; a set of signals begins with the kernel's.
+    unsafe { (&raw const (*context).uc_sigmask).cast::<u64>().read_unaligned() }
+}
+
+pub(crate) const fn bit(signal: c_int) -> u64 {
     1 << (signal - 1)
 }

@@ -5,7 +5,9 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
 
-pub(crate) use super::action::{Action, send, set_default, unblock};
+pub(crate) use super::action::{
+    Action, bit, interrupted_mask, mask, send, set_default, set_mask, unblock,
+};
 pub(crate) use super::self_test::try_out;
 use crate::sys::os::map::page_size;
 pub(crate) use crate::sys::posix::fault::{check, recovery, thread_ready};

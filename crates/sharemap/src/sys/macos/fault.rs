@@ -121,15 +121,17 @@ impl Action {
         self.0.sa_flags
     }
 
-    /// Whether the mask that goes with the action has the signal.
-    pub(crate) fn masks(&self, signal: c_int) -> bool {
-        // SAFETY: an initialised set.
-        unsafe { libc::sigismember(&self.0.sa_mask, signal) == 1 }
+    /// The signals that the kernel blocks while the handler runs.
+    pub(crate) fn mask(&self) -> u64 {
+        u64::from(self.0.sa_mask)
     }
 
-    /// Another handler and other flags, with the same mask.
-    pub(crate) fn with(&self, handler: usize, flags: c_int) -> Self {
-        Self(libc::sigaction { sa_sigaction: handler, sa_flags: flags, sa_mask: self.0.sa_mask })
+    pub(crate) fn new(handler: usize, flags: c_int, mask: u64) -> Self {
+        Self(libc::sigaction {
+            sa_sigaction: handler,
+            sa_flags: flags,
+            sa_mask: mask as libc::sigset_t,
+        })
     }
 
     /// Gives the action before.
@@ -145,13 +147,13 @@ impl Action {
         }
     }
 
-    /// Makes this the action again, with other flags, and the mask of the one that is there now.
+    /// Makes this the action again, with other flags.
     ///
     /// # Safety
     /// It was the action before.
-    pub(crate) unsafe fn put_back(&self, signal: c_int, now: &Self, flags: c_int) {
+    pub(crate) unsafe fn put_back(&self, signal: c_int, flags: c_int) {
         // SAFETY: as the caller says.
-        unsafe { now.with(self.handler(), flags).install(signal) };
+        unsafe { Self::new(self.handler(), flags, self.mask()).install(signal) };
     }
 }
 
@@ -170,13 +172,35 @@ pub(crate) fn send(signal: c_int) {
 }
 
 pub(crate) fn unblock(signal: c_int) {
-    // SAFETY: an initialised set.
-    unsafe {
-        let mut set = MaybeUninit::uninit();
-        libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), signal);
-        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
-    }
+    set_mask(mask() & !bit(signal));
+}
+
+/// This thread's mask.
+pub(crate) fn mask() -> u64 {
+    let mut mask: libc::sigset_t = 0;
+    // SAFETY: asks only.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), &mut mask) };
+    u64::from(mask)
+}
+
+pub(crate) fn set_mask(mask: u64) {
+    let mask = mask as libc::sigset_t;
+    // SAFETY: changes this thread's mask only.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &mask, ptr::null_mut()) };
+}
+
+/// The mask of the code that a signal interrupted.
+///
+/// # Safety
+/// `context` is what the kernel gave to a signal handler.
+pub(crate) unsafe fn interrupted_mask(context: *mut c_void) -> u64 {
+    let context: *const libc::ucontext_t = context.cast();
+    // SAFETY: the kernel's.
+    u64::from(unsafe { (*context).uc_sigmask })
+}
+
+pub(crate) const fn bit(signal: c_int) -> u64 {
+    1 << (signal - 1)
 }
 
 /// Keeps the module that holds the handler from being unloaded.

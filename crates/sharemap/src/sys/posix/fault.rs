@@ -1,8 +1,9 @@
 //! The signal handler that recovers guarded accesses, and how it lives with other handlers.
 //!
-//! The handler takes over the previous handler's signal mask and its wish for the alternate stack,
-//! so that what it hands on runs as it would have without it, on the same stack. It runs on as
-//! little as 700 bytes of stack, in unoptimised builds too: hence the few calls and plain loops.
+//! Other signals wait while it runs, so that their handlers, too, may touch memory that faults. It
+//! takes over the previous handler's wish for the alternate stack, and its mask when it hands on:
+//! what is handed on runs as it would have without it. It runs on as little as 700 bytes of stack,
+//! in unoptimised builds too: hence the few calls and plain loops.
 
 #![allow(unsafe_code, reason = "signal handlers")]
 
@@ -10,7 +11,7 @@ use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use crate::sys::arch;
 use crate::sys::os::fault as os;
@@ -18,13 +19,15 @@ use crate::sys::{Recovery, os::map::page_size};
 
 const SIGNALS: [c_int; 2] = [libc::SIGBUS, libc::SIGSEGV];
 
-/// Who had the signals before: address of the handler (or `SIG_DFL`, `SIG_IGN`) and its flags.
+/// Who had the signals before: address of the handler (or `SIG_DFL`, `SIG_IGN`), its flags, and the
+/// signals that are blocked while it runs, its own included, in two halves.
 /// Written before the handler is installed, and by the handler when a previous one puts itself back.
 static PREVIOUS: [Previous; 2] = [const { Previous::new() }; 2];
 
 struct Previous {
     handler: AtomicUsize,
     flags: AtomicI32,
+    mask: [AtomicU32; 2],
     /// Handlers that came later, and were tried: the last one that passes our faults on to us, and
     /// the last one that does not.
     passes_on: AtomicUsize,
@@ -36,20 +39,38 @@ impl Previous {
         Self {
             handler: AtomicUsize::new(libc::SIG_DFL),
             flags: AtomicI32::new(0),
+            mask: [const { AtomicU32::new(0) }; 2],
             passes_on: AtomicUsize::new(libc::SIG_DFL),
             keeps: AtomicUsize::new(libc::SIG_DFL),
         }
     }
 
     fn set(&self, signal: c_int, action: &os::Action) {
-        let mut flags = action.flags();
-        if action.masks(signal) {
-            flags &= !libc::SA_NODEFER;
+        let mut mask = action.mask();
+        if action.flags() & libc::SA_NODEFER == 0 {
+            mask |= os::bit(signal);
         }
-        self.flags.store(flags, Ordering::Relaxed);
+        self.mask[0].store(mask as u32, Ordering::Relaxed);
+        self.mask[1].store((mask >> 32) as u32, Ordering::Relaxed);
+        self.flags.store(action.flags(), Ordering::Relaxed);
         self.handler.store(action.handler(), Ordering::Release);
     }
+
+    fn mask(&self) -> u64 {
+        let half = |index: usize| u64::from(self.mask[index].load(Ordering::Relaxed));
+        half(0) | half(1) << 32
+    }
 }
+
+/// What waits while our handler runs: everything but what an instruction of its own could raise.
+const WHILE_OURS_RUNS: u64 = !(os::bit(libc::SIGILL)
+    | os::bit(libc::SIGTRAP)
+    | os::bit(libc::SIGFPE)
+    | os::bit(libc::SIGSYS));
+
+/// The part of it by which the handler knows that it was called with its own mask.
+const KNOWN_BY: u64 =
+    WHILE_OURS_RUNS & 0x3fff_ffff & !os::bit(libc::SIGKILL) & !os::bit(libc::SIGSTOP);
 
 /// A page, readable and writable, that redirected accesses may do with as they please.
 static SCRATCH: AtomicUsize = AtomicUsize::new(0);
@@ -179,7 +200,8 @@ unsafe fn install_for(signal: c_int) -> bool {
         return true;
     }
     slot(signal).set(signal, &previous);
-    let ours = previous.with(handler_address(), flags_in_front_of(&previous));
+    let flags = flags_in_front_of(&previous);
+    let ours = os::Action::new(handler_address(), flags, WHILE_OURS_RUNS);
     // SAFETY: the handler is async-signal-safe.
     match unsafe { ours.install(signal) } {
         Some(replaced)
@@ -256,8 +278,8 @@ unsafe fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_voi
     if flags & libc::SA_RESETHAND != 0 && handler != libc::SIG_IGN {
         handler = previous.handler.swap(libc::SIG_DFL, Ordering::AcqRel);
     }
-    // SAFETY: `handler` is what was registered for this signal, with the form its flags say; we run
-    // on the stack and with the mask that it asked for.
+    // SAFETY: `handler` is what was registered for this signal, with the form its flags say; it gets
+    // the stack and the mask that it asked for.
     unsafe {
         let raised = !os::is_synchronous(signal, (*info).si_code);
         if !raised && is_probed(os::address(info) as usize) {
@@ -275,8 +297,11 @@ unsafe fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_voi
             return;
         }
         let now = os::Action::of(signal);
-        if flags & libc::SA_NODEFER != 0 {
-            os::unblock(signal);
+        let mask = os::mask();
+        // Somebody else's mask, who called us, is his affair.
+        let is_full = mask & KNOWN_BY == KNOWN_BY;
+        if is_full {
+            os::set_mask(os::interrupted_mask(context) | previous.mask());
         }
         if flags & libc::SA_SIGINFO != 0 {
             let handler: extern "C-unwind" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
@@ -285,6 +310,9 @@ unsafe fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_voi
         } else {
             let handler: extern "C-unwind" fn(c_int) = std::mem::transmute(handler);
             handler(signal);
+        }
+        if is_full {
+            os::set_mask(mask);
         }
         // Where we were not in front, we were called by the one who is, and stay behind.
         if is_ours(now.handler()) {
@@ -301,7 +329,7 @@ fn stay_in_front(signal: c_int, ours: &os::Action) {
     if !is_ours(now.handler()) {
         slot(signal).set(signal, &now);
         // SAFETY: our own action, as it was.
-        unsafe { ours.put_back(signal, &now, flags_in_front_of(&now)) };
+        unsafe { ours.put_back(signal, flags_in_front_of(&now)) };
     }
 }
 

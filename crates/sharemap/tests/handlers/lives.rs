@@ -1,0 +1,259 @@
+//! Faults in the turns of a process's life: children, threads and their ends, other handlers,
+//! sandboxes; and what the handler leaves alone.
+
+use std::cell::RefCell;
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, OnceLock};
+
+use sharemap::guard::{self, Recovery};
+use sharemap::{ErrorKind, Mapping};
+
+use crate::child;
+use crate::ours::{Ours, at_best, memory_file};
+use crate::raw::{self, page};
+
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+static OURS: OnceLock<Ours> = OnceLock::new();
+
+pub fn scenario(words: &[&str]) {
+    match words {
+        ["fork"] => fork(),
+        ["fork-before"] => fork_before(),
+        ["threads"] => threads(),
+        ["first-together"] => first_together(),
+        ["thread-ends"] => thread_ends(),
+        ["nested"] => nested(),
+        ["errno"] => errno(),
+        ["traces"] => traces(),
+        ["sandbox"] => sandbox(),
+        _ => panic!("{words:?}"),
+    }
+}
+
+#[test]
+fn faults_are_recovered_all_through_life() {
+    let scenarios: Vec<_> = [
+        "fork",
+        "fork-before",
+        "threads",
+        "first-together",
+        "thread-ends",
+        "nested",
+        "errno",
+        "traces",
+        "sandbox",
+    ]
+    .iter()
+    .map(|scenario| format!("lives {scenario}"))
+    .collect();
+    child::all(&scenarios, |outcome| {
+        outcome.ended_well();
+    });
+}
+
+/// Runs `work` in a forked child; gives how it ended.
+fn forked(work: impl FnOnce()) -> c_int {
+    // SAFETY: the child ends without returning.
+    unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            work();
+            libc::_exit(0);
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
+        status
+    }
+}
+
+/// A child recovers with its parent's handler, dies of what is foreign, and the parent lives on.
+fn fork() {
+    let ours = Ours::new();
+    ours.check();
+    let all = || {
+        ours.check();
+        ours.check_large();
+        Ours::new().check();
+        assert_eq!(guard::check(), at_best());
+    };
+    assert_eq!(
+        forked(|| {
+            all();
+            assert_eq!(forked(all), 0)
+        }),
+        0
+    );
+    let status = forked(|| {
+        raw::touch(raw::bad_page(libc::SIGBUS));
+    });
+    assert_eq!((libc::WIFSIGNALED(status), libc::WTERMSIG(status)), (true, libc::SIGBUS));
+    all();
+}
+
+/// Parent and child each install a handler of their own.
+fn fork_before() {
+    assert_eq!(forked(|| Ours::new().check()), 0);
+    Ours::new().check();
+}
+
+/// All at once, the first fault of each at the same time.
+fn threads() {
+    const THREADS: usize = 8;
+    let (ours, barrier) = (Ours::new(), Barrier::new(THREADS));
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                barrier.wait();
+                for _ in 0..500 {
+                    ours.check();
+                    ours.check_transfer(100);
+                }
+                ours.check_large();
+            });
+        }
+    });
+}
+
+/// The first mapping of a process, in many threads.
+fn first_together() {
+    const THREADS: usize = 8;
+    let barrier = Barrier::new(THREADS);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                barrier.wait();
+                let ours = Ours::new();
+                ours.check();
+                assert_eq!(guard::check(), at_best());
+            });
+        }
+    });
+}
+
+/// In the destructors of a thread's variables, when Rust's alternate stack may be gone.
+fn thread_ends() {
+    struct AtEnd(Arc<Ours>);
+    impl Drop for AtEnd {
+        fn drop(&mut self) {
+            self.0.check();
+            self.0.check_large();
+            CALLS.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    thread_local! {
+        static AT_END: RefCell<Option<AtEnd>> = const { RefCell::new(None) };
+    }
+    let ours = Arc::new(Ours::new());
+    for _ in 0..3 {
+        let ours = Arc::clone(&ours);
+        std::thread::spawn(move || AT_END.set(Some(AtEnd(ours)))).join().unwrap();
+    }
+    assert_eq!(CALLS.load(Ordering::Relaxed), 3);
+}
+
+extern "C" fn faulting(_: c_int) {
+    OURS.get().unwrap().check();
+    OURS.get().unwrap().check_transfer(100);
+    CALLS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// In the handler of another signal, also on the alternate stack, and while a fault of the thread
+/// is being recovered.
+fn nested() {
+    let ours = OURS.get_or_init(Ours::new);
+    for flags in [0, libc::SA_ONSTACK] {
+        raw::alternate_stack(1 << 20);
+        raw::install(libc::SIGUSR1, faulting as *const () as usize, flags, &[]);
+        // SAFETY: a plain call.
+        unsafe { libc::raise(libc::SIGUSR1) };
+    }
+    assert_eq!(CALLS.load(Ordering::Relaxed), 2);
+    // Signals that come at any instruction of a recovery.
+    raw::install(libc::SIGALRM, faulting as *const () as usize, libc::SA_RESTART, &[]);
+    let every = libc::timeval { tv_sec: 0, tv_usec: 200 };
+    let timer = libc::itimerval { it_interval: every, it_value: every };
+    // SAFETY: a plain call.
+    unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
+    while CALLS.load(Ordering::Relaxed) < 200 {
+        ours.check();
+        ours.check_transfer(3000);
+    }
+}
+
+/// What a caller finds in `errno` is his own.
+fn errno() {
+    let ours = Ours::new();
+    ours.check();
+    if !child::in_place("errno of system calls") {
+        return;
+    }
+    let file = memory_file(2 * page());
+    let map = Mapping::map(&file).unwrap();
+    file.set_len(page() as u64).unwrap();
+    let view = map.bytes();
+    for errno in [0, libc::EINTR, libc::EFAULT] {
+        raw::set_errno(errno);
+        let good = view.get(5).is_ok();
+        let bad = view.get(page()).is_err();
+        assert_eq!((raw::errno(), good, bad), (errno, true, true));
+    }
+}
+
+extern "C" fn counting(_: c_int) {
+    CALLS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Installing and checking leave no process, no SIGCHLD, no descriptor, no mapping, no changed mask.
+fn traces() {
+    let files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    raw::install(libc::SIGCHLD, counting as *const () as usize, 0, &[]);
+    let before = files();
+    assert_eq!(guard::recovery(), at_best());
+    raw::install(libc::SIGSEGV, counting as *const () as usize, 0, &[]);
+    assert_eq!(guard::check(), Recovery::Syscall);
+    assert_eq!(files(), before);
+    assert_eq!(CALLS.load(Ordering::Relaxed), 0, "SIGCHLD, or the handler in this process");
+    // SAFETY: plain calls.
+    unsafe {
+        let mut status = 0;
+        assert_eq!(libc::waitpid(-1, &mut status, libc::__WALL | libc::WNOHANG), -1);
+        assert_eq!(raw::errno(), libc::ECHILD);
+    }
+    assert!((1..32).all(|signal| !raw::blocks(signal)));
+}
+
+/// A process that may have no children takes recovery for granted, and is right.
+fn sandbox() {
+    let denied = [libc::SYS_clone, libc::SYS_clone3, libc::SYS_timer_create];
+    let rule = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    const LOAD: u16 = 0x20;
+    const EQUALS: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    let mut filter = vec![rule(LOAD, 0, 0, 0)];
+    for (index, number) in denied.iter().enumerate() {
+        filter.push(rule(EQUALS, (denied.len() - index) as u8, 0, *number as u32));
+    }
+    filter.push(rule(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
+    filter.push(rule(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32));
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: a complete program.
+    let denied = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+    };
+    if !denied {
+        println!("skipped: faults in a sandbox: this system has no seccomp");
+        return;
+    }
+    let ours = Ours::new();
+    ours.check();
+    ours.check_large();
+    // Another handler in front cannot be tried out: it counts as one that does not pass on.
+    raw::install(libc::SIGSEGV, libc::SIG_DFL, 0, &[]);
+    raw::install(libc::SIGSEGV, counting as *const () as usize, 0, &[]);
+    assert_eq!(guard::check(), Recovery::Syscall);
+    ours.check_large();
+    let again = Mapping::map(&memory_file(page())).unwrap();
+    assert_eq!(again.bytes().get(page()).unwrap_err().kind(), ErrorKind::OutOfBounds);
+}
