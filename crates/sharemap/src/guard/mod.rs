@@ -24,10 +24,12 @@
 mod atomic;
 mod copy;
 mod element;
+mod scan;
 
 pub(crate) use atomic::AtomicWord;
 pub(crate) use copy::{copy_in, copy_out};
 pub(crate) use element::{load, load_bytes, store};
+pub(crate) use scan::count_bytes;
 
 use crate::sys;
 pub use crate::sys::Recovery;

@@ -1,9 +1,13 @@
 //! Finding things in a view.
 
+#![allow(unsafe_code, reason = "guarded accesses within a view")]
+
+use std::any::TypeId;
 use std::cmp::Ordering;
 
 use super::View;
 use crate::error::Result;
+use crate::guard;
 use crate::layout::Element;
 
 /// Elements compared at a time before the result is looked at.
@@ -63,6 +67,14 @@ impl<T: Element> View<'_, T> {
     where
         T: PartialEq,
     {
+        if TypeId::of::<T>() == TypeId::of::<u8>() {
+            let byte = value.as_bytes()[0];
+            // SAFETY: the bytes of the view that are accessed in place.
+            let (count, seen) =
+                unsafe { guard::count_bytes(self.as_ptr().cast(), self.in_place, byte) };
+            let rest = self.subview(seen..)?.count_in_blocks::<128, 64>(value)?;
+            return Ok(count + rest);
+        }
         match size_of::<T>() {
             1 | 2 => self.count_in_blocks::<128, 64>(value),
             4 => self.count_in_blocks::<64, 64>(value),

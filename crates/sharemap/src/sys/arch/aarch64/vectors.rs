@@ -234,3 +234,12 @@ pub(crate) unsafe fn copy_out_widest(_: *const u8, _: *mut u8, _: usize) -> bool
 pub(crate) unsafe fn copy_in_widest(_: *mut u8, _: *const u8, _: usize) -> bool {
     false
 }
+
+/// Counts bytes as far as there is a faster way than block by block, which there is not here.
+///
+/// # Safety
+/// None.
+#[inline(always)]
+pub(crate) unsafe fn count_bytes(_: *const u8, _: usize, _: u8) -> (usize, usize) {
+    (0, 0)
+}

@@ -1,0 +1,74 @@
+//! Looking through bytes by vectors wider than the target surely has.
+
+#![allow(unsafe_code, reason = "guarded loads of vectors")]
+
+use std::arch::x86_64::{
+    __m256i, _mm256_cmpeq_epi8, _mm256_sad_epu8, _mm256_set1_epi8, _mm256_setzero_si256,
+    _mm256_storeu_si256, _mm256_sub_epi8,
+};
+use std::is_x86_feature_detected;
+
+use super::vectors::load_quad_wide;
+
+/// Bytes a turn.
+const TURN: usize = 128;
+
+/// Counts the bytes that equal `byte`, from the start on, as far as there is a faster way than block
+/// by block, and up to a fault: how many of how many.
+///
+/// # Safety
+/// As for plain loads, for `len` bytes.
+pub(crate) unsafe fn count_bytes(from: *const u8, len: usize, byte: u8) -> (usize, usize) {
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: passed on; the processor has the vectors.
+        unsafe { count_wide(from, len, byte) }
+    } else {
+        (0, 0)
+    }
+}
+
+/// # Safety
+/// As for [`count_bytes`]; the processor has the vectors.
+#[target_feature(enable = "avx2")]
+unsafe fn count_wide(from: *const u8, len: usize, byte: u8) -> (usize, usize) {
+    let (mut count, mut done, mut fault) = (0, 0, 0);
+    // SAFETY: a turn is left before the end of each load.
+    unsafe {
+        let wanted = _mm256_set1_epi8(byte as i8);
+        while len - done >= TURN && fault == 0 {
+            // A counter of a byte holds 255.
+            let end = done + ((len - done) / TURN).min(255) * TURN;
+            let mut counters = [_mm256_setzero_si256(); 4];
+            while done < end {
+                let block = load_quad_wide(from.add(done), &mut fault);
+                if fault != 0 {
+                    break;
+                }
+                for index in 0..4 {
+                    let equal = _mm256_cmpeq_epi8(block[index], wanted);
+                    counters[index] = _mm256_sub_epi8(counters[index], equal);
+                }
+                done += TURN;
+            }
+            for counter in counters {
+                count += total(counter);
+            }
+        }
+    }
+    (count, done)
+}
+
+/// The sum of 32 counters.
+///
+/// # Safety
+/// The processor has the vectors.
+#[target_feature(enable = "avx2")]
+unsafe fn total(counters: __m256i) -> usize {
+    let mut parts = [0u64; 4];
+    // SAFETY: as many bytes as the vector has.
+    unsafe {
+        let sums = _mm256_sad_epu8(counters, _mm256_setzero_si256());
+        _mm256_storeu_si256(parts.as_mut_ptr().cast(), sums);
+    }
+    parts.into_iter().sum::<u64>() as usize
+}
