@@ -47,7 +47,7 @@ impl MapOptions {
 
     fn fill_new(&self, file: File, path: &Path, len: u64, plan: Plan) -> Result<Region> {
         make_room(&file, len, plan.sparse).map_err(|error| error.with_path(Some(path)))?;
-        self.finish(Region::of_file(file, Some(path), plan)?)
+        self.map_and_finish(file, path, plan)
     }
 
     fn reuse(
@@ -62,7 +62,7 @@ impl MapOptions {
         let status = sys::file::status(&file).map_err(named)?;
         if status.kind != FileKind::Regular {
             if existing == Existing::Kept && status.kind != FileKind::Directory {
-                return self.finish(Region::of_file(file, Some(path), plan)?);
+                return self.map_and_finish(file, path, plan);
             }
             let kind = match status.kind {
                 FileKind::Directory => ErrorKind::IsDirectory,
@@ -94,7 +94,13 @@ impl MapOptions {
             sys::file::set_len(&file, 0).map_err(named)?;
             make_room(&file, len, plan.sparse).map_err(named)?;
         }
-        self.finish(Region::of_file(file, Some(path), plan)?)
+        self.map_and_finish(file, path, plan)
+    }
+
+    pub(super) fn map_and_finish(&self, file: File, path: &Path, plan: Plan) -> Result<Region> {
+        let region = Region::of_file(file, Some(path), plan)?;
+        self.finish(&region)?;
+        Ok(region)
     }
 
     fn open_for(&self, path: &Path, existing: Existing) -> Result<Opened> {

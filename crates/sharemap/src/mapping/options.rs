@@ -199,7 +199,7 @@ impl MapOptions {
             exclusive: self.exclusive,
         };
         let file = sys::file::open(path, request).map_err(|error| error.with_path(Some(path)))?;
-        self.finish(Region::of_file(file, Some(path), self.plan(access))?)
+        self.map_and_finish(file, path, self.plan(access))
     }
 
     fn map_region(&self, file: &impl AsDescriptor, access: Access) -> Result<Region> {
@@ -209,7 +209,9 @@ impl MapOptions {
                 .with_detail("a file is opened exclusively, by its path, or not at all"));
         }
         let file = file.duplicate_descriptor()?;
-        self.finish(Region::of_file(file, None, self.plan(access))?)
+        let region = Region::of_file(file, None, self.plan(access))?;
+        self.finish(&region)?;
+        Ok(region)
     }
 
     fn anonymous_region(&self, len: usize, access: Access) -> Result<Region> {
@@ -217,7 +219,9 @@ impl MapOptions {
             return Err(Error::new(ErrorKind::Unsupported, "map anonymous memory")
                 .with_detail("offset, length and exclusive opening are for files"));
         }
-        self.finish(Region::anonymous(len, self.plan(access))?)
+        let region = Region::anonymous(len, self.plan(access))?;
+        self.finish(&region)?;
+        Ok(region)
     }
 
     pub(super) fn check_len(&self) -> Result<()> {
@@ -227,8 +231,8 @@ impl MapOptions {
         }
     }
 
-    /// What is to be done with a region once it is there; on failure it is unmapped.
-    pub(super) fn finish(&self, region: Region) -> Result<Region> {
+    /// Does what is to be done with a region once it is there.
+    pub(super) fn finish(&self, region: &Region) -> Result<()> {
         if let Some(advice) = self.advice {
             region.advise(advice)?;
         }
@@ -238,6 +242,6 @@ impl MapOptions {
         if self.lock {
             region.lock()?;
         }
-        Ok(region)
+        Ok(())
     }
 }

@@ -55,8 +55,8 @@ impl Region {
         let named = |error: Error| error.with_path(path);
         let status = sys::file::status(&file).map_err(named)?;
         let len = plan.len_in(status).map_err(named)?;
-        let mut region = Self::unmapped(Some(file), path, status, plan);
-        region.place(len)?;
+        let region = Self::unmapped(Some(file), path, status, plan);
+        region.adopt(region.map_span(len)?, len);
         Ok(region)
     }
 
@@ -66,8 +66,8 @@ impl Region {
             return Err(Error::new(ErrorKind::ZeroLength, "map anonymous memory"));
         }
         let status = FileStatus { kind: FileKind::Special, len: 0 };
-        let mut region = Self::unmapped(None, None, status, plan);
-        region.place(len)?;
+        let region = Self::unmapped(None, None, status, plan);
+        region.adopt(region.map_span(len)?, len);
         Ok(region)
     }
 
