@@ -34,10 +34,10 @@ fn a_file_cut_off_is_an_error_with_the_offset() {
     if !truncation_works() {
         return;
     }
-    const KEPT: usize = (4 << 20) + 100;
+    const KEPT: usize = (1 << 20) + 100;
     for json in [false, true] {
         let files = Files::new();
-        let contents = varied(8 << 20);
+        let contents = varied(2 << 20);
         let path = files.file("cut.bin", &contents);
         let option = if json { "--json" } else { "--offset=0" };
         let mut child = command(&["cat".as_ref(), path.as_ref(), option.as_ref()]).spawn().unwrap();

@@ -140,7 +140,7 @@ fn completions_and_manual_pages() {
 #[test]
 fn closed_pipes_end_it_quietly() {
     let files = Files::new();
-    let path = files.file("long.bin", &crate::run::varied(4 << 20));
+    let path = files.file("long.bin", &crate::run::varied(1 << 20));
     for words in [["cat", "--offset=0"], ["hex", "--all"], ["cat", "--json"], ["hex", "--json"]] {
         let mut child = command(&[words[0].as_ref(), path.as_ref(), words[1].as_ref()])
             .stdout(Stdio::piped())

@@ -13,8 +13,8 @@ pub(super) const STEP: Step = Step {
     run,
 };
 
-const WIDTH: usize = 320;
-const HEIGHT: usize = 200;
+const WIDTH: usize = 160;
+const HEIGHT: usize = 100;
 const FRAMES: usize = 24;
 /// Red, green, blue, opacity.
 type Pixel = [u8; 4];

@@ -15,7 +15,7 @@ pub(super) const STEP: Step = Step {
     run,
 };
 
-const SIZE: u64 = 4 << 20;
+const SIZE: u64 = 1 << 20;
 
 /// How Windows refuses to cut off a mapped file: ERROR_USER_MAPPED_FILE.
 const MAPPED: &str = "refused 1224";
