@@ -192,8 +192,8 @@ impl<'a, T: Element> View<'a, T> {
     /// # Errors
     /// [`OutOfBounds`](ErrorKind::OutOfBounds) before anything is read;
     /// [`Fault`](ErrorKind::Fault), with the number of elements that were read whole in
-    /// [`completed`](Error::completed): so many are in `out`, and what is behind them there stays
-    /// as it was, but for the element that the fault cut in two.
+    /// [`completed`](Error::completed): so many are in `out`. Behind them, `out` is as it was, but
+    /// for the element that the fault cut in two, and for what was read before the file shrank.
     #[inline]
     pub fn read_at(&self, index: usize, out: &mut [T]) -> Result<()>
     where
