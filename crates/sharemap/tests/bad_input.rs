@@ -169,7 +169,7 @@ fn a_file_that_may_be_read_only() {
     let mut permissions = std::fs::metadata(&path).unwrap().permissions();
     permissions.set_readonly(true);
     std::fs::set_permissions(&path, permissions.clone()).unwrap();
-    let result = MappingMut::open(&path);
+    let result = MappingMut::open(&path).map(drop);
     #[allow(clippy::permissions_set_readonly_false)]
     permissions.set_readonly(false);
     std::fs::set_permissions(&path, permissions).unwrap();

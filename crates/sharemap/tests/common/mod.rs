@@ -93,6 +93,41 @@ pub fn passes(mut command: Command) -> bool {
 }
 
 /// How many mappings of this file the system lists for this process; `None` where it has no list.
+#[cfg(windows)]
+pub fn mappings_of(path: &Path) -> Option<usize> {
+    use std::ffi::c_void;
+    use windows_sys::Win32::System::Memory::{MEM_MAPPED, MEMORY_BASIC_INFORMATION, VirtualQuery};
+    use windows_sys::Win32::System::ProcessStatus::K32GetMappedFileNameW;
+    use windows_sys::Win32::System::Threading::GetCurrentProcess;
+
+    // The system names devices, not drives: what is below the directory tells files apart.
+    let name: PathBuf = [path.parent()?.file_name()?, path.file_name()?].iter().collect();
+    let mut count = 0;
+    let mut last = std::ptr::null_mut();
+    let mut at = 0usize;
+    loop {
+        let mut region = MEMORY_BASIC_INFORMATION::default();
+        let size = size_of::<MEMORY_BASIC_INFORMATION>();
+        // SAFETY: any address may be asked about; there is room for the answer.
+        if unsafe { VirtualQuery(at as *const c_void, &mut region, size) } == 0 {
+            return Some(count);
+        }
+        at = region.BaseAddress as usize + region.RegionSize;
+        if region.Type != MEM_MAPPED || region.AllocationBase == last {
+            continue;
+        }
+        last = region.AllocationBase;
+        let mut mapped = [0u16; 1024];
+        // SAFETY: there is as much room as stated.
+        let len =
+            unsafe { K32GetMappedFileNameW(GetCurrentProcess(), last, mapped.as_mut_ptr(), 1024) };
+        let mapped = String::from_utf16_lossy(&mapped[..len as usize]);
+        count += usize::from(Path::new(&mapped).ends_with(&name));
+    }
+}
+
+/// How many mappings of this file the system lists for this process; `None` where it has no list.
+#[cfg(not(windows))]
 pub fn mappings_of(path: &Path) -> Option<usize> {
     let list = std::fs::read_to_string("/proc/self/maps").ok()?;
     let name = std::fs::canonicalize(path).ok()?;

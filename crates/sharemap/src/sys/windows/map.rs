@@ -186,6 +186,8 @@ fn map_file(file: &File, request: &MapRequest<'_>, mapped: usize, reserved: usiz
 #[cold]
 fn map_error(error: Error, request: &MapRequest<'_>) -> Error {
     let error = error.with_offset(request.offset).with_length(request.reserve as u64);
+    // More than there are addresses is an invalid parameter to the system.
+    const MOST: u64 = 1 << 47;
     match error.kind() {
         ErrorKind::PermissionDenied if request.huge == HugePages::Reserved => error.with_detail(
             "large pages need the privilege to lock pages in memory (SeLockMemoryPrivilege), \
@@ -200,6 +202,9 @@ fn map_error(error: Error, request: &MapRequest<'_>) -> Error {
         ErrorKind::AddressSpace | ErrorKind::TooManyFiles | ErrorKind::Fault => error
             .with_kind(ErrorKind::AddressSpace)
             .with_detail("map less at a time, for instance through a SlidingWindow"),
+        ErrorKind::Io if request.reserve as u64 >= MOST => {
+            error.with_kind(ErrorKind::AddressSpace).with_detail("more than the address space")
+        }
         _ => error,
     }
 }
