@@ -12,7 +12,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use common::{TempDir, assert_mapped, child, is_root, mount_tmpfs, passes, pattern, role, skip};
+use common::{
+    TempDir, assert_mapped, child, emulated, is_root, mount_tmpfs, passes, pattern, role, skip,
+};
 use sharemap::{AnonymousMapping, ErrorKind, MapOptions, Mapping, MappingMut, page_size};
 
 const NOBODY: u32 = 65_534;
@@ -151,6 +153,9 @@ fn too_many_mappings() {
     if most > 1 << 20 {
         skip!("{most} mappings are too many to make");
     }
+    if emulated() {
+        skip!("the emulator does not list the mappings as the kernel counts them");
+    }
     // One large mapping becomes as many as there may be: every other page is protected.
     let page = page_size();
     let memory = MappingMut::anonymous(2 * most * page).unwrap();
@@ -234,10 +239,10 @@ fn no_descriptors_left() {
     assert_mapped_without_descriptors(maps.len(), &path, &mut maps);
 }
 
-/// The list of mappings takes a descriptor to read.
+/// The list of mappings takes a descriptor to read, and in an emulator one more.
 fn assert_mapped_without_descriptors(count: usize, path: &Path, maps: &mut Vec<Mapping>) {
-    maps.pop();
-    assert_mapped(path, count - 1);
+    maps.truncate(count - 2);
+    assert_mapped(path, count - 2);
     maps.clear();
     assert_mapped(path, 0);
 }

@@ -175,6 +175,9 @@ fn anonymous_memory_is_shared_with_children() {
 
 #[test]
 fn huge_page_files_are_mapped_and_unmapped() {
+    if common::emulated() {
+        skip!("the emulator maps base pages only");
+    }
     let name = c"huge";
     // SAFETY: a terminated name; the descriptor is new and nobody else's.
     #[allow(unsafe_code)]

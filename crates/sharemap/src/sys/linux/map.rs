@@ -162,6 +162,9 @@ pub(crate) unsafe fn advise(base: *mut u8, len: usize, advice: Advice) -> Result
     use mm::Advice as Linux;
     let native = match advice {
         Advice::Normal => Linux::Normal,
+        _ if !follows_advice() => {
+            return Err(ignored_advice("advise on the use of", &advice));
+        }
         Advice::Random => Linux::Random,
         Advice::Sequential => Linux::Sequential,
         Advice::WillNeed => Linux::WillNeed,
@@ -205,7 +208,7 @@ fn advice_error(advice: Advice, errno: Errno) -> Error {
 /// The contract of a backend: the caller owns the range and nothing refers into it.
 pub(crate) unsafe fn discard(base: *mut u8, len: usize) -> Result<()> {
     if !follows_advice() {
-        return Err(ignored_advice("discard"));
+        return Err(ignored_advice("discard", &mm::Advice::LinuxDontNeed));
     }
     // Shared anonymous memory keeps its contents unless they are removed; private memory, and a
     // private mapping of a file, cannot be "removed" (the kernel refuses) but forgets.
@@ -226,9 +229,9 @@ fn follows_advice() -> bool {
     *FOLLOWS.get_or_init(|| unsafe { libc::madvise(ptr::null_mut(), 0, libc::c_int::MAX) } != 0)
 }
 
-fn ignored_advice(operation: &'static str) -> Error {
+fn ignored_advice(operation: &'static str, what: &dyn std::fmt::Debug) -> Error {
     Error::new(ErrorKind::Unsupported, operation)
-        .with_detail("this kernel accepts advice (madvise) without following it")
+        .with_detail(format!("this kernel accepts {what:?} without following it"))
 }
 
 /// # Safety
@@ -267,7 +270,7 @@ fn is_root() -> bool {
 /// The contract of a backend: the caller owns the range.
 pub(crate) unsafe fn populate(base: *mut u8, len: usize, access: Access) -> Result<()> {
     if !follows_advice() {
-        return Err(ignored_advice("populate"));
+        return Err(ignored_advice("populate", &mm::Advice::LinuxPopulateRead));
     }
     let advice = match access {
         Access::Read => mm::Advice::LinuxPopulateRead,
