@@ -128,7 +128,10 @@ pub fn alternate_stack(size: usize) -> Range<usize> {
 pub fn signal_frame() -> usize {
     const AT_MINSIGSTKSZ: libc::c_ulong = 51;
     // SAFETY: a plain question.
-    unsafe { libc::getauxval(AT_MINSIGSTKSZ) as usize }
+    match unsafe { libc::getauxval(AT_MINSIGSTKSZ) as usize } {
+        0 => libc::MINSIGSTKSZ,
+        size => size,
+    }
 }
 
 pub fn errno() -> c_int {

@@ -1,0 +1,108 @@
+//! With SHAREMAP_LONG=1: every kind of optimisation, every linker, and BOLT.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::build::{cargo, directory};
+use crate::programs::{dies, recovers};
+
+const HOW: &str = "set SHAREMAP_LONG=1 for it (minutes)";
+
+fn is_long() -> bool {
+    let long = std::env::var_os("SHAREMAP_LONG").is_some();
+    if !long {
+        println!("skipped: {HOW}");
+    }
+    long
+}
+
+/// The program, with one copy and with two, as it was built.
+fn check(files: &Path) {
+    recovers(&files.join("plain"), &["threads"]);
+    dies(&files.join("plain"), &["threads", "foreign"]);
+    recovers(&files.join("two_copies"), &["old", "new", "both"]);
+    dies(&files.join("two_copies"), &["new", "old", "foreign"]);
+}
+
+#[test]
+fn optimisations() {
+    if is_long() {
+        for profile in ["fat", "small", "tiny", "fast"] {
+            let files = cargo(profile, &["build", "-p", "programs", "-p", "plugin-one"], "");
+            check(&files);
+            let plugin = format!("open:one:{}/libplugin_one.so", files.display());
+            let sequence = [&*plugin, "ours:one", "close:one", "own"];
+            recovers(&files.join("host"), &sequence);
+            dies(&files.join("host"), &[&sequence[..], &["foreign"]].concat());
+        }
+    }
+}
+
+/// Wider vectors in the sites, and what goes with them.
+#[test]
+fn this_very_processor() {
+    if is_long() {
+        check(&cargo("fast", &["build", "-p", "programs"], "-Ctarget-cpu=native"));
+    }
+}
+
+#[test]
+fn linkers() {
+    if !is_long() {
+        return;
+    }
+    for (name, flags) in [
+        ("ld.bfd", "-Clinker-features=-lld -Clink-arg=-fuse-ld=bfd"),
+        ("ld.lld", "-Clink-arg=-fuse-ld=lld"),
+        ("ld.gold", "-Clinker-features=-lld -Clink-arg=-fuse-ld=gold"),
+        ("mold", "-Clinker-features=-lld -Clink-arg=-fuse-ld=mold"),
+    ] {
+        if Command::new(name).arg("--version").output().is_err() {
+            println!("skipped: {name} is not installed");
+            continue;
+        }
+        for more in ["", " -Clink-arg=-Wl,--gc-sections,-O2", " -Clink-arg=-Wl,-z,now,-z,relro"] {
+            check(&cargo("fast", &["build", "-p", "programs"], &format!("{flags}{more}")));
+        }
+    }
+}
+
+#[test]
+fn without_shared_libraries() {
+    if is_long() {
+        for relocation in ["pic", "static"] {
+            let flags = format!("-Ctarget-feature=+crt-static -Crelocation-model={relocation}");
+            let target = ["build", "-p", "programs", "--bin", "plain", "--bin", "two_copies"];
+            check(&cargo("fast", &target, &flags));
+        }
+    }
+}
+
+#[test]
+fn after_bolt() {
+    if !is_long() {
+        return;
+    }
+    let names = ["llvm-bolt", "llvm-bolt-16", "llvm-bolt-19", "/usr/lib/llvm-16/bin/llvm-bolt"];
+    let Some(bolt) = names.iter().find(|name| Command::new(name).arg("--version").output().is_ok())
+    else {
+        println!("skipped: llvm-bolt is not installed (Debian: bolt-16)");
+        return;
+    };
+    let files = cargo("fast", &["build", "-p", "programs"], "-Clink-arg=-Wl,--emit-relocs");
+    let rewritten = directory().join("bolted");
+    std::fs::create_dir_all(&rewritten).unwrap();
+    for program in ["plain", "two_copies"] {
+        let output = Command::new(bolt)
+            .arg(files.join(program))
+            .arg("-o")
+            .arg(rewritten.join(program))
+            .args(["--reorder-blocks=ext-tsp", "--peepholes=all", "--simplify-rodata-loads"])
+            .args(["--lite=0", "--icf", "--split-functions", "--eliminate-unreachable"])
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{bolt}: {errors}");
+    }
+    check(&rewritten);
+}
