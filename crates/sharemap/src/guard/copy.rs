@@ -6,11 +6,37 @@ use std::cell::Cell;
 
 use crate::sys::{Recovery, arch, fault};
 
+/// Transfers up to here are a few instructions, without a loop.
+const DIRECT: usize = 512;
+
 /// Transfers from here on look whether this thread can take a fault's signal.
 const BULK: usize = 1024;
 
 /// Transfers from here on look at the handler and the thread's signal mask anew.
 const LARGE: usize = 1 << 20;
+
+/// Copies at most 64 bytes out of guarded memory; `false` if anything faulted.
+///
+/// # Safety
+/// As for [`copy_out`]; accesses are made in place.
+#[inline(always)]
+pub(crate) unsafe fn copy_out_short(from: *const u8, to: *mut u8, len: usize) -> bool {
+    let mut fault = 0;
+    // SAFETY: passed on.
+    unsafe { out_short(from, to, len, &mut fault) };
+    fault == 0
+}
+
+/// Copies more than 64 bytes out of guarded memory if that takes neither a look nor a call; if
+/// `false`, [`copy_out`] does it from the start.
+///
+/// # Safety
+/// As for [`copy_out`]; accesses are made in place.
+#[inline(always)]
+pub(crate) unsafe fn copy_out_directly(from: *const u8, to: *mut u8, len: usize) -> bool {
+    // SAFETY: passed on.
+    unsafe { len <= DIRECT && arch::copy_out_widest(from, to, len) }
+}
 
 /// Copies out of guarded memory, in order; gives the bytes copied before the first that could not
 /// be. Nothing is written to `to` that was not read.
@@ -18,7 +44,6 @@ const LARGE: usize = 1 << 20;
 /// # Safety
 /// `from` lies, for `len` bytes, in a span of this crate's own, to which no reference exists; `to`
 /// is private and has room for `len`.
-#[inline(always)]
 pub(crate) unsafe fn copy_out(
     recovery: Recovery,
     from: *const u8,
@@ -27,16 +52,39 @@ pub(crate) unsafe fn copy_out(
 ) -> usize {
     // SAFETY: passed on.
     unsafe {
-        if recovery == Recovery::Syscall {
+        if recovery == Recovery::Syscall || !(is_ready(len) || look(len)) {
             return fault::copy_from_foreign(from, to, len);
         }
-        if len > 64 {
-            return out_long(from, to, len);
-        }
-        let mut fault = 0;
-        out_short(from, to, len, &mut fault);
-        if fault == 0 { len } else { out_exact(from, to, len) }
+        let whole = if len > 64 {
+            arch::copy_out_widest(from, to, len) || arch::copy_out(from, to, len)
+        } else {
+            copy_out_short(from, to, len)
+        };
+        if whole { len } else { out_exact(from, to, len) }
     }
+}
+
+/// Copies at most 64 bytes into guarded memory; `false` if anything faulted.
+///
+/// # Safety
+/// As for [`copy_in`]; accesses are made in place.
+#[inline(always)]
+pub(crate) unsafe fn copy_in_short(to: *mut u8, from: *const u8, len: usize) -> bool {
+    let mut fault = 0;
+    // SAFETY: passed on.
+    unsafe { in_short(to, from, len, &mut fault) };
+    fault == 0
+}
+
+/// Copies more than 64 bytes into guarded memory if that takes neither a look nor a call; if
+/// `false`, [`copy_in`] does it from the start.
+///
+/// # Safety
+/// As for [`copy_in`]; accesses are made in place.
+#[inline(always)]
+pub(crate) unsafe fn copy_in_directly(to: *mut u8, from: *const u8, len: usize) -> bool {
+    // SAFETY: passed on.
+    unsafe { len <= DIRECT && arch::copy_in_widest(to, from, len) }
 }
 
 /// Copies into guarded memory, in order; gives the bytes copied before the first that could not be
@@ -44,7 +92,6 @@ pub(crate) unsafe fn copy_out(
 ///
 /// # Safety
 /// As for [`copy_out`], the other way round.
-#[inline(always)]
 pub(crate) unsafe fn copy_in(
     recovery: Recovery,
     to: *mut u8,
@@ -53,61 +100,15 @@ pub(crate) unsafe fn copy_in(
 ) -> usize {
     // SAFETY: passed on.
     unsafe {
-        if recovery == Recovery::Syscall {
+        if recovery == Recovery::Syscall || !(is_ready(len) || look(len)) {
             return fault::copy_to_foreign(to, from, len);
         }
-        if len > 64 {
-            return in_long(to, from, len);
-        }
-        let mut fault = 0;
-        in_short(to, from, len, &mut fault);
-        if fault == 0 { len } else { in_exact(to, from, len) }
-    }
-}
-
-/// More than 64 bytes. What is not the common case is left to one tail call.
-#[inline(never)]
-unsafe fn out_long(from: *const u8, to: *mut u8, len: usize) -> usize {
-    // SAFETY: passed on; longer than 64 bytes.
-    unsafe {
-        if is_ready(len) && arch::copy_out_widest(from, to, len) {
-            return len;
-        }
-        out_by_other_means(from, to, len)
-    }
-}
-
-#[inline(never)]
-unsafe fn out_by_other_means(from: *const u8, to: *mut u8, len: usize) -> usize {
-    // SAFETY: passed on; longer than 64 bytes.
-    unsafe {
-        if !is_ready(len) && !look(len) {
-            return fault::copy_from_foreign(from, to, len);
-        }
-        if arch::copy_out(from, to, len) { len } else { out_exact(from, to, len) }
-    }
-}
-
-/// More than 64 bytes. What is not the common case is left to one tail call.
-#[inline(never)]
-unsafe fn in_long(to: *mut u8, from: *const u8, len: usize) -> usize {
-    // SAFETY: passed on; longer than 64 bytes.
-    unsafe {
-        if is_ready(len) && arch::copy_in_widest(to, from, len) {
-            return len;
-        }
-        in_by_other_means(to, from, len)
-    }
-}
-
-#[inline(never)]
-unsafe fn in_by_other_means(to: *mut u8, from: *const u8, len: usize) -> usize {
-    // SAFETY: passed on; longer than 64 bytes.
-    unsafe {
-        if !is_ready(len) && !look(len) {
-            return fault::copy_to_foreign(to, from, len);
-        }
-        if arch::copy_in(to, from, len) { len } else { in_exact(to, from, len) }
+        let whole = if len > 64 {
+            arch::copy_in_widest(to, from, len) || arch::copy_in(to, from, len)
+        } else {
+            copy_in_short(to, from, len)
+        };
+        if whole { len } else { in_exact(to, from, len) }
     }
 }
 

@@ -27,7 +27,9 @@ mod element;
 mod scan;
 
 pub(crate) use atomic::AtomicWord;
-pub(crate) use copy::{copy_in, copy_out};
+pub(crate) use copy::{
+    copy_in, copy_in_directly, copy_in_short, copy_out, copy_out_directly, copy_out_short,
+};
 pub(crate) use element::{load, load_bytes, store};
 pub(crate) use scan::count_bytes;
 

@@ -202,11 +202,37 @@ impl<'a, T: Element> View<'a, T> {
         if index > self.len || out.len() > self.len - index {
             return Err(self.out_of_bounds("read", index, out.len()));
         }
-        let bytes = size_of_val(out);
+        if self.in_place == self.len {
+            let bytes = size_of_val(out);
+            if bytes > 64 {
+                return self.read_directly_at(index, out);
+            }
+            // SAFETY: within the view; `out` has the room, and any bytes are values.
+            if unsafe { guard::copy_out_short(self.at(index), out.as_mut_ptr().cast(), bytes) } {
+                return Ok(());
+            }
+        }
+        self.read_exactly_at(index, out)
+    }
+
+    /// These functions end in calls of one another, so that none of them saves registers in the
+    /// common case.
+    #[inline(never)]
+    fn read_directly_at(&self, index: usize, out: &mut [T]) -> Result<()> {
+        let (from, bytes) = (self.at(index), size_of_val(out));
         // SAFETY: within the view; `out` has the room, and any bytes are values.
-        let done = unsafe {
-            guard::copy_out(self.recovery(), self.at(index), out.as_mut_ptr().cast(), bytes)
-        };
+        if unsafe { guard::copy_out_directly(from, out.as_mut_ptr().cast(), bytes) } {
+            return Ok(());
+        }
+        self.read_exactly_at(index, out)
+    }
+
+    #[inline(never)]
+    fn read_exactly_at(&self, index: usize, out: &mut [T]) -> Result<()> {
+        let (from, bytes) = (self.at(index), size_of_val(out));
+        // SAFETY: within the view; `out` has the room, and any bytes are values.
+        let done =
+            unsafe { guard::copy_out(self.recovery(), from, out.as_mut_ptr().cast(), bytes) };
         if done == bytes { Ok(()) } else { Err(self.short("read", index, done)) }
     }
 

@@ -84,11 +84,36 @@ impl<'a, T: Element> ViewMut<'a, T> {
         if index > self.len() || values.len() > self.len() - index {
             return Err(self.view.out_of_bounds("write", index, values.len()));
         }
-        let bytes = size_of_val(values);
+        if self.view.in_place == self.view.len {
+            let (to, bytes) = (self.view.at(index), size_of_val(values));
+            if bytes > 64 {
+                return self.write_directly_at(index, values);
+            }
+            // SAFETY: within the view; the values have their own bytes, without padding.
+            if unsafe { guard::copy_in_short(to, values.as_ptr().cast(), bytes) } {
+                return Ok(());
+            }
+        }
+        self.write_exactly_at(index, values)
+    }
+
+    /// As for reading: these functions end in calls of one another.
+    #[inline(never)]
+    fn write_directly_at(&self, index: usize, values: &[T]) -> Result<()> {
+        let (to, bytes) = (self.view.at(index), size_of_val(values));
         // SAFETY: within the view; the values have their own bytes, without padding.
-        let done = unsafe {
-            guard::copy_in(self.view.recovery(), self.view.at(index), values.as_ptr().cast(), bytes)
-        };
+        if unsafe { guard::copy_in_directly(to, values.as_ptr().cast(), bytes) } {
+            return Ok(());
+        }
+        self.write_exactly_at(index, values)
+    }
+
+    #[inline(never)]
+    fn write_exactly_at(&self, index: usize, values: &[T]) -> Result<()> {
+        let (to, bytes) = (self.view.at(index), size_of_val(values));
+        // SAFETY: within the view; the values have their own bytes, without padding.
+        let done =
+            unsafe { guard::copy_in(self.view.recovery(), to, values.as_ptr().cast(), bytes) };
         if done == bytes { Ok(()) } else { Err(self.view.short("write", index, done)) }
     }
 

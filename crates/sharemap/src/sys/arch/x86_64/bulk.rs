@@ -4,16 +4,28 @@
 
 use std::arch::asm;
 use std::is_x86_feature_detected;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::vectors::{copy_in_narrow, copy_in_wide, copy_out_narrow, copy_out_wide};
 
 /// Bytes a turn of the widest loop.
 const TURN: usize = 512;
 
-/// Whether 64-byte vectors are there and cost no clock rate: processors with this newer extension.
+/// Whether to use 64-byte vectors: found out by the first copy that goes without them, so that those
+/// with them ask nothing that might be a call.
+static WIDEST: AtomicBool = AtomicBool::new(false);
+
 #[inline(always)]
 fn has_widest() -> bool {
-    is_x86_feature_detected!("avx512vbmi2")
+    WIDEST.load(Ordering::Relaxed)
+}
+
+/// Processors with this newer extension have 64-byte vectors that cost no clock rate.
+#[cold]
+fn look_for_widest() {
+    if is_x86_feature_detected!("avx512vbmi2") {
+        WIDEST.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Vector registers from 16 on need no `vzeroupper`. The compiler knows of them, and has to be told,
@@ -157,6 +169,7 @@ pub(crate) unsafe fn copy_in_widest(to: *mut u8, from: *const u8, len: usize) ->
 /// # Safety
 /// As for plain loads; `to` is private and has room for `len` bytes.
 pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) -> bool {
+    look_for_widest();
     // SAFETY: passed on; the wide form runs where the processor has it.
     unsafe {
         if is_x86_feature_detected!("avx") && len >= 128 {
@@ -172,6 +185,7 @@ pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) -> bool 
 /// # Safety
 /// As for plain stores; `from` is private and has `len` bytes.
 pub(crate) unsafe fn copy_in(to: *mut u8, from: *const u8, len: usize) -> bool {
+    look_for_widest();
     // SAFETY: passed on; the wide form runs where the processor has it.
     unsafe {
         if is_x86_feature_detected!("avx") && len >= 128 {
