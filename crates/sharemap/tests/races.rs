@@ -26,6 +26,7 @@ use std::path::Path;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use common::{TempDir, child, role, skip};
 use sharemap::{Atomic, Error, ErrorKind, MappingMut, ViewMut, page_size};
@@ -54,8 +55,8 @@ impl Random {
 
 /// The word at an index: it says where it is, and has no byte of zero.
 fn word(index: usize) -> u64 {
-    0x0101_0101_0101_0101 + (index as u64 % 200) * 0x0001_0203_0405_0607 % 0x7f7f_7f7f_7f7f_7f7f
-        | 0x0101_0101_0101_0101
+    let place = (index as u64 % 200) * 0x0001_0203_0405_0607 % 0x7f7f_7f7f_7f7f_7f7f;
+    (0x0101_0101_0101_0101 + place) | 0x0101_0101_0101_0101
 }
 
 /// What the file holds whenever it is whole.
@@ -395,15 +396,18 @@ fn memory_file() -> File {
     }
 }
 
-/// Waits until a shared word is at least so much; gives it.
+/// Waits until a shared word is at least so much; gives it. Ends where the other process seems to
+/// be gone.
 fn wait_for(word: Atomic<'_, u64>, least: u64) -> u64 {
-    loop {
+    let patience = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < patience {
         let now = word.load(Ordering::Acquire).unwrap();
         if now >= least {
             return now;
         }
         thread::yield_now();
     }
+    panic!("waited a minute for step {least}");
 }
 
 const OVER: u64 = u64::MAX;

@@ -254,6 +254,6 @@ fn sandbox() {
     raw::install(libc::SIGSEGV, counting as *const () as usize, 0, &[]);
     assert_eq!(guard::check(), Recovery::Syscall);
     ours.check_large();
-    let again = Mapping::map(&memory_file(page())).unwrap();
+    let again = Mapping::map(memory_file(page())).unwrap();
     assert_eq!(again.bytes().get(page()).unwrap_err().kind(), ErrorKind::OutOfBounds);
 }
