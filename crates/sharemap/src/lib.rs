@@ -93,3 +93,6 @@ pub use zerocopy;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+mod refused;

@@ -1,0 +1,127 @@
+//! What the compiler refuses, so that it cannot go wrong. Examples only: nothing is compiled in.
+//!
+//! A view does not outlive its mapping:
+//!
+//! ```compile_fail,E0597
+//! let view = {
+//!     let map = sharemap::MappingMut::anonymous(4096).unwrap();
+//!     map.bytes()
+//! };
+//! view.get(0).unwrap();
+//! ```
+//!
+//! ```compile_fail,E0505
+//! let map = sharemap::MappingMut::anonymous(4096).unwrap();
+//! let words = map.view::<u64>().unwrap();
+//! drop(map);
+//! words.get(0).unwrap();
+//! ```
+//!
+//! Nor do its iterators, atomics and streams:
+//!
+//! ```compile_fail,E0505
+//! let map = sharemap::MappingMut::anonymous(4096).unwrap();
+//! let mut iter = map.bytes().iter();
+//! map.close().unwrap();
+//! iter.next();
+//! ```
+//!
+//! ```compile_fail,E0505
+//! let map = sharemap::MappingMut::anonymous(4096).unwrap();
+//! let word = map.view::<u64>().unwrap().atomic(0).unwrap();
+//! drop(map);
+//! word.load(std::sync::atomic::Ordering::SeqCst).unwrap();
+//! ```
+//!
+//! ```compile_fail,E0505
+//! use std::io::Read;
+//! let map = sharemap::MappingMut::anonymous(4096).unwrap();
+//! let mut reader = map.reader();
+//! drop(map);
+//! reader.read(&mut [0; 10]).unwrap();
+//! ```
+//!
+//! A borrowed view does not go to a thread that may outlive it; an owned one does:
+//!
+//! ```compile_fail,E0597
+//! let map = sharemap::MappingMut::anonymous(4096).unwrap();
+//! let view = map.bytes();
+//! std::thread::spawn(move || view.get(0).unwrap());
+//! ```
+//!
+//! ```
+//! let map = std::sync::Arc::new(sharemap::MappingMut::anonymous(4096).unwrap());
+//! let view = map.owned_view::<u8>().unwrap();
+//! drop(map);
+//! std::thread::spawn(move || view.as_view().get(0).unwrap()).join().unwrap();
+//! ```
+//!
+//! What may move the addresses wants the mapping alone, without views:
+//!
+//! ```compile_fail,E0502
+//! let mut map = sharemap::MappingMut::anonymous(4096).unwrap();
+//! let view = map.bytes();
+//! map.remap().unwrap();
+//! view.get(0).unwrap();
+//! ```
+//!
+//! ```compile_fail,E0502
+//! let mut map = sharemap::MappingMut::anonymous(4096).unwrap();
+//! let view = map.bytes();
+//! map.resize(8192).unwrap();
+//! view.get(0).unwrap();
+//! ```
+//!
+//! ```compile_fail,E0499
+//! # fn main() -> sharemap::Result<()> {
+//! let mut window = sharemap::SlidingWindow::open("large.bin", 1 << 20)?;
+//! let here = window.view::<u8>(0, 100)?;
+//! let there = window.view::<u8>(1 << 30, 100)?;
+//! here.get(0)?;
+//! # Ok(()) }
+//! ```
+//!
+//! A private mapping has no `flush`, and a read-only one no `set`:
+//!
+//! ```compile_fail,E0624
+//! sharemap::MappingCow::open("a.bin").unwrap().flush().unwrap();
+//! ```
+//!
+//! ```compile_fail,E0599
+//! sharemap::Mapping::open("a.bin").unwrap().bytes().set(0, 1).unwrap();
+//! ```
+//!
+//! Elements with padding, with pointers, or of unknown layout do not lie in files:
+//!
+//! ```compile_fail,E0277
+//! sharemap::Mapping::open("a.bin").unwrap().view::<(u8, u32)>().unwrap();
+//! ```
+//!
+//! ```compile_fail,E0277
+//! sharemap::Mapping::open("a.bin").unwrap().view::<&str>().unwrap();
+//! ```
+//!
+//! ```compile_fail,E0277
+//! sharemap::Mapping::open("a.bin").unwrap().view::<std::cell::Cell<u32>>().unwrap();
+//! ```
+//!
+//! Not every bit pattern is a `bool`: no slices of them, and no reading into them.
+//!
+//! ```compile_fail,E0277
+//! let map = sharemap::MappingMut::anonymous(4096).unwrap();
+//! map.view::<bool>().unwrap().read_at(0, &mut [false; 4]).unwrap();
+//! ```
+//!
+//! Atomics are integers of 32 and 64 bits:
+//!
+//! ```compile_fail,E0599
+//! let map = sharemap::MappingMut::anonymous(4096).unwrap();
+//! map.view::<u16>().unwrap().atomic(0).unwrap();
+//! ```
+//!
+//! A block has at least one element:
+//!
+//! ```compile_fail,E0080
+//! let map = sharemap::MappingMut::anonymous(4096).unwrap();
+//! map.bytes().blocks::<0>();
+//! ```

@@ -1,0 +1,91 @@
+//! Which types go between threads, and what may be shared: checked when this compiles.
+
+use std::fmt::Debug;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+
+use sharemap::{
+    Advice, AnonymousMapping, Atomic, Block, Blocks, CacheStatus, Contents, Error, ErrorKind,
+    HugePages, Iter, MapOptions, Mapping, MappingCow, MappingMut, OwnedView, OwnedViewMut,
+    PageState, Protection, Reader, Region, Residency, SlidingWindow, View, ViewMut, Writer, guard,
+};
+
+fn between_threads<T: Send + Sync>() {}
+
+fn shown<T: Debug>() {}
+
+fn copied<T: Copy + Send + Sync + Debug + 'static>() {}
+
+fn outlives_all<T: 'static>() {}
+
+fn caught<T: UnwindSafe + RefUnwindSafe>() {}
+
+/// A macro, so that each type is written once.
+macro_rules! all {
+    ($($type:ty),* $(,)?) => { $( between_threads::<$type>(); shown::<$type>(); )* };
+}
+
+#[test]
+fn everything_goes_between_threads() {
+    all!(
+        Mapping, MappingMut, MappingCow, AnonymousMapping, Region, SlidingWindow, Contents,
+        MapOptions, Residency, Error, View<'static, u8>, ViewMut<'static, u64>,
+        Iter<'static, bool>, Blocks<'static, f32, 8>, Block<char, 4>, Atomic<'static, u32>,
+        Reader<'static>, Writer<'static>, OwnedView<u16>, OwnedViewMut<[u8; 3]>,
+    );
+    copied::<Advice>();
+    copied::<HugePages>();
+    copied::<PageState>();
+    copied::<Protection>();
+    copied::<ErrorKind>();
+    copied::<guard::Recovery>();
+    copied::<View<'static, u8>>();
+    copied::<ViewMut<'static, u8>>();
+    copied::<Atomic<'static, i64>>();
+    between_threads::<CacheStatus>();
+}
+
+#[test]
+fn owners_have_no_lifetime() {
+    outlives_all::<Mapping>();
+    outlives_all::<OwnedView<u8>>();
+    outlives_all::<OwnedViewMut<u8>>();
+    outlives_all::<SlidingWindow>();
+    outlives_all::<Contents>();
+    outlives_all::<Error>();
+}
+
+#[test]
+fn errors_are_caught_and_boxed() {
+    caught::<ErrorKind>();
+    let boxed: Box<dyn std::error::Error + Send + Sync> =
+        Box::new(Mapping::open("/no/such/file/here").unwrap_err());
+    assert!(boxed.downcast_ref::<Error>().is_some());
+}
+
+/// Views are borrows of any shorter lifetime.
+#[test]
+fn views_are_covariant() {
+    fn shorter<'short>(view: View<'static, u8>, _: &'short str) -> View<'short, u8> {
+        view
+    }
+    fn shorter_mut<'short>(view: ViewMut<'static, u8>, _: &'short str) -> ViewMut<'short, u8> {
+        view
+    }
+    let _ = (shorter, shorter_mut);
+}
+
+/// Views may be used by scoped threads, owned ones by any.
+#[test]
+fn threads_use_views() {
+    let map = std::sync::Arc::new(MappingMut::anonymous(4096).unwrap());
+    let view = map.view::<u32>().unwrap();
+    std::thread::scope(|scope| {
+        for index in 0..4 {
+            scope.spawn(move || view.set(index, index as u32).unwrap());
+        }
+    });
+    let owned = map.owned_view::<u32>().unwrap();
+    let sum =
+        std::thread::spawn(move || owned.as_view().iter().map(|item| item.unwrap()).sum::<u32>());
+    assert_eq!(sum.join().unwrap(), 6);
+}
