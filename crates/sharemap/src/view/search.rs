@@ -10,8 +10,11 @@ use crate::error::Result;
 use crate::guard;
 use crate::layout::Element;
 
-/// Elements compared at a time before the result is looked at.
-const STRIDE: usize = 64;
+/// Bytes searched at a time for others.
+const WINDOW: usize = 16 << 10;
+
+/// How much of a long needle is looked for in a window.
+const HEAD: usize = 1 << 10;
 
 impl<T: Element> View<'_, T> {
     /// The first element.
@@ -38,23 +41,39 @@ impl<T: Element> View<'_, T> {
     where
         T: PartialEq,
     {
-        let blocks = self.blocks::<STRIDE>();
-        let rest = blocks.remainder();
-        let mut index = 0;
-        for block in blocks {
-            let Ok(block) = block else { break };
-            if block.iter().fold(false, |found, element| found | (*element == value)) {
-                let position = block.iter().position(|element| *element == value);
-                return Ok(position.map(|position| index + position));
-            }
-            index += STRIDE;
+        match size_of::<T>() {
+            1 => self.find_in_blocks::<128>(value),
+            2 => self.find_in_blocks::<64>(value),
+            3..=8 => self.find_in_blocks::<32>(value),
+            _ => self.find_behind(0, value),
         }
-        let tail = if index + rest.len() == self.len() { rest } else { self.subview(index..)? };
-        for element in tail.iter() {
+    }
+
+    fn find_in_blocks<const N: usize>(&self, value: T) -> Result<Option<usize>>
+    where
+        T: PartialEq,
+    {
+        let mut index = 0;
+        for block in self.blocks::<N>() {
+            let Ok(block) = block else { break };
+            let found = block.iter().fold(0, |found, element| found | u8::from(*element == value));
+            if found != 0 {
+                break;
+            }
+            index += N;
+        }
+        self.find_behind(index, value)
+    }
+
+    /// One element after the other, from `index` on.
+    fn find_behind(&self, index: usize, value: T) -> Result<Option<usize>>
+    where
+        T: PartialEq,
+    {
+        for (index, element) in (index..).zip(self.subview(index..)?.iter()) {
             if element? == value {
                 return Ok(Some(index));
             }
-            index += 1;
         }
         Ok(None)
     }
@@ -77,8 +96,12 @@ impl<T: Element> View<'_, T> {
         }
         match size_of::<T>() {
             1 | 2 => self.count_in_blocks::<128, 64>(value),
-            4 => self.count_in_blocks::<64, 64>(value),
-            _ => self.count_in_blocks::<32, 32>(value),
+            3..=4 => self.count_in_blocks::<64, 64>(value),
+            5..=16 => self.count_in_blocks::<32, 32>(value),
+            // Blocks of large elements would be large on the stack.
+            _ => {
+                self.iter().try_fold(0, |count, element| Ok(count + usize::from(element? == value)))
+            }
         }
     }
 
@@ -152,25 +175,81 @@ impl<T: Element> View<'_, T> {
 impl View<'_, u8> {
     /// The offset, in this view, of the first occurrence of `needle`; an empty one is at 0.
     ///
+    /// Made for needles that are rare: a view full of near misses takes its length times that of the
+    /// needle.
+    ///
     /// # Errors
     /// [`Fault`](crate::ErrorKind::Fault), if it is met before the needle is found.
     pub fn find_bytes(&self, needle: &[u8]) -> Result<Option<usize>> {
-        let Some((&first, rest)) = needle.split_first() else {
-            return Ok(Some(0));
+        let starts = match needle.len() {
+            0 => return Ok(Some(0)),
+            1 => return self.find(needle[0]),
+            len if len > self.len() => return Ok(None),
+            len => self.len() - len + 1,
         };
-        let mut candidate = vec![0; rest.len()];
+        let (head, rest) = needle.split_at(needle.len().min(HEAD));
+        let overlap = head.len() - 1;
+        let mut window = vec![0; WINDOW.min(self.len())];
         let mut from = 0;
-        while self.len() - from >= needle.len() {
-            let last_start = self.len() - rest.len();
-            let Some(found) = self.subview(from..last_start)?.find(first)? else {
-                break;
+        while from < starts {
+            let wanted = window.len().min(starts - from + overlap);
+            let read = self.read_at(from, &mut window[..wanted]);
+            let window = match &read {
+                Ok(()) => &window[..wanted],
+                Err(error) => &window[..error.completed().unwrap_or(0)],
             };
-            self.read_at(from + found + 1, &mut candidate)?;
-            if candidate == rest {
-                return Ok(Some(from + found));
+            let mut at = 0;
+            while let Some(found) = position(&window[at..], head) {
+                at += found;
+                if self.holds(from + at + head.len(), rest)? {
+                    return Ok(Some(from + at));
+                }
+                at += 1;
             }
-            from += found + 1;
+            read?;
+            from += wanted - overlap;
         }
         Ok(None)
     }
+
+    /// Whether these bytes are at `index`, which they are within the view.
+    fn holds(&self, index: usize, bytes: &[u8]) -> Result<bool> {
+        let mut here = [0; HEAD];
+        for (part, at) in bytes.chunks(HEAD).zip((index..).step_by(HEAD)) {
+            let here = &mut here[..part.len()];
+            self.read_at(at, here)?;
+            if here != part {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Where a needle of at least one byte begins. Compared are only places where its first byte and its
+/// last one are as far apart as in it.
+fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    const LANES: usize = 64;
+    let (first, last) = (needle[0], needle[needle.len() - 1]);
+    let firsts = &haystack[..(haystack.len() + 1).checked_sub(needle.len())?];
+    let lasts = &haystack[needle.len() - 1..];
+    let both = |(a, b): (&u8, &u8)| u8::from(*a == first) & u8::from(*b == last);
+    let mut at = 0;
+    while at < firsts.len() {
+        let end = firsts.len().min(at + LANES);
+        let (a, b) = (&firsts[at..end], &lasts[at..end]);
+        let candidates = match (<&[u8; LANES]>::try_from(a), <&[u8; LANES]>::try_from(b)) {
+            (Ok(a), Ok(b)) => a.iter().zip(b).map(both).fold(0, |any, one| any | one),
+            _ => 1,
+        };
+        if candidates != 0 {
+            let mut places = a.iter().zip(b).map(both).zip(at..).filter(|(both, _)| *both == 1);
+            let found = places.find(|(_, at)| haystack[*at..].starts_with(needle));
+            if let Some((_, found)) = found {
+                return Some(found);
+            }
+        }
+        at = end;
+    }
+    None
 }
