@@ -36,6 +36,11 @@ pub fn outcome(scenario: &str) -> Outcome {
 }
 
 impl Outcome {
+    /// What it wrote to standard error.
+    pub fn errors(&self) -> &str {
+        &self.errors
+    }
+
     pub fn words(&self) -> impl Iterator<Item = &str> {
         self.scenario.split_whitespace()
     }

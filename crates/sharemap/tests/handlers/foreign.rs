@@ -6,6 +6,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::child;
+use crate::common::emulated;
 use crate::ours::{Ours, memory_file};
 use crate::raw::{self, page};
 
@@ -124,8 +125,16 @@ pub fn scenario(words: &[&str]) {
 
 #[test]
 fn genuine_faults_kill_by_their_signal() {
+    let left_out = |what: &str| {
+        let left_out = emulated() && what == "jump-past-end";
+        if left_out {
+            println!("skipped: {what}: the emulator itself dies of it");
+        }
+        left_out
+    };
     let scenarios: Vec<_> = FAULTS
         .iter()
+        .filter(|(what, _)| !left_out(what))
         .flat_map(|(what, _)| {
             ["none", "handler"].map(|previous| format!("foreign {what} {previous}"))
         })

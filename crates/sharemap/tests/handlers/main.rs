@@ -8,8 +8,13 @@
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 #![allow(unsafe_code, reason = "signals, raw memory")]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod blocked;
 mod child;
+#[cfg(target_arch = "x86_64")]
+mod code;
 mod escape;
 mod exact;
 mod foreign;
@@ -30,6 +35,8 @@ fn child() {
         "sent" => foreign::sent(words),
         "blocked" => blocked::scenario(words),
         "lives" => lives::scenario(words),
+        #[cfg(target_arch = "x86_64")]
+        "code" => code::scenario(words),
         "stack" => stack::scenario(words),
         _ => panic!("no scenario {name}"),
     });

@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "raw processes and mappings")]
 
 use std::ffi::{c_int, c_void};
+use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,10 +27,15 @@ pub(crate) fn try_out(child: Child, signals: &[c_int]) -> Option<bool> {
     set_probed(pages.base as usize);
     // No handler but those of the faults may run in the child: it inherits the full mask.
     let mask = Mask::block_all();
-    let pid = match child {
-        Child::SharingMemory => test.borrow_memory(),
-        Child::WithACopy => test.copy_memory(),
+    let start = |exit_signal| match child {
+        Child::SharingMemory => test.borrow_memory(exit_signal),
+        Child::WithACopy => test.copy_memory(exit_signal),
     };
+    let mut pid = start(0);
+    if pid < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
+        // qemu knows no child without one.
+        pid = start(libc::SIGCHLD);
+    }
     drop(mask);
     if pid > 0 {
         wait(pid);
@@ -55,7 +61,7 @@ struct Test<'a> {
 
 impl Test<'_> {
     /// This thread waits until the child has ended.
-    fn borrow_memory(&self) -> libc::pid_t {
+    fn borrow_memory(&self, exit_signal: c_int) -> libc::pid_t {
         const STACK: usize = 64 << 10;
         extern "C" fn start(test: *mut c_void) -> c_int {
             // SAFETY: the parent's test, which outlives the child. Its alternate stack may be in
@@ -69,7 +75,7 @@ impl Test<'_> {
         }
         let mut stack = Vec::<u128>::with_capacity(STACK / 16);
         // The form of posix_spawn, which is the only one that valgrind knows.
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK;
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | exit_signal;
         // SAFETY: the stack and the test outlive the child.
         unsafe {
             let top = stack.as_mut_ptr().add(STACK / 16);
@@ -78,11 +84,12 @@ impl Test<'_> {
     }
 
     /// Takes time in proportion to the process's private memory.
-    fn copy_memory(&self) -> libc::pid_t {
+    fn copy_memory(&self, exit_signal: c_int) -> libc::pid_t {
         // SAFETY: as a fork, after which the child makes async-signal-safe calls only. It leaves no
         // core, has no files to write to, and is killed when it takes too long.
         unsafe {
-            let pid = libc::syscall(libc::SYS_clone, 0usize, 0usize, 0usize, 0usize, 0usize)
+            let flags = exit_signal as usize;
+            let pid = libc::syscall(libc::SYS_clone, flags, 0usize, 0usize, 0usize, 0usize)
                 as libc::pid_t;
             if pid == 0 {
                 libc::setrlimit(libc::RLIMIT_CORE, &libc::rlimit { rlim_cur: 1, rlim_max: 1 });
