@@ -26,6 +26,7 @@ pub(crate) struct Usage {
 
 /// What became of a process that read the way a program does without this library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "Windows has no signals")]
 pub(crate) enum Death {
     /// By the signal that a lost page raises.
     LostPage,

@@ -120,6 +120,7 @@ pub(crate) enum FileKind {
     Regular,
     Directory,
     /// A block device: its size comes from the device.
+    #[allow(dead_code, reason = "Windows maps none")]
     Block,
     /// Anything without a size of its own: character devices, pipes, sockets.
     Special,
@@ -215,6 +216,7 @@ pub enum Advice {
 
 /// Limits of this process and system that an error can name; `None` where there is none to name.
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(dead_code, reason = "which of them an error names differs between systems")]
 pub(crate) struct Limits {
     pub(crate) open_files: Option<u64>,
     pub(crate) locked_bytes: Option<u64>,
