@@ -17,7 +17,11 @@
 //! | flag | `r11` | `x9` |
 //! | marker | `mov r10d, 0x5ac7_KKLL` | `movz w10, #0xd5c7`; `movz w10, #0xKKLL` |
 //!
-//! KK is the kind (0: the address register may be redirected), LL the length of the site.
+//! LL is the length of the site, KK its kind:
+//!
+//! - 0: the address register may be redirected.
+//! - 1, 2 (x86-64): a string copy, `rep movsb`, that reads (1) or writes (2) guarded memory. It has
+//!   no address register: the handler sets its count, `rcx`, to zero, if the fault is on that side.
 
 #[cfg(all(target_arch = "x86_64", not(sharemap_syscall_fallback)))]
 mod x86_64;
@@ -49,3 +53,23 @@ pub(crate) const LOOK_AHEAD: usize = 64;
 /// Bytes that one site reaches from its address at most; the scratch page is larger.
 #[allow(dead_code, reason = "the fallback has no sites")]
 pub(crate) const REACH: usize = 512;
+
+/// Whether a fault of a string copy of this kind is on its guarded side. Called by handlers.
+#[allow(dead_code, reason = "not every machine has string copies")]
+#[inline(always)]
+pub(crate) fn is_guarded_side(
+    kind: u8,
+    fault: usize,
+    source: usize,
+    destination: usize,
+    count: usize,
+) -> bool {
+    let start = match kind {
+        1 => source,
+        2 => destination,
+        _ => return false,
+    };
+    // Of some faults only the page is known.
+    let first = start & !0xfff;
+    fault.wrapping_sub(first) < count.wrapping_add(start & 0xfff)
+}

@@ -17,6 +17,8 @@ pub(crate) struct Registers {
     pub(crate) program_counter: *mut Register,
     pub(crate) address: *mut Register,
     pub(crate) flag: *mut Register,
+    /// Source, destination and count of a string copy, where there are such.
+    pub(crate) copy: Option<[*mut Register; 3]>,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -38,6 +40,11 @@ impl Registers {
                 program_counter: registers.add(libc::REG_RIP as usize),
                 address: registers.add(libc::REG_R10 as usize),
                 flag: registers.add(libc::REG_R11 as usize),
+                copy: Some([
+                    registers.add(libc::REG_RSI as usize),
+                    registers.add(libc::REG_RDI as usize),
+                    registers.add(libc::REG_RCX as usize),
+                ]),
             }
         }
     }
@@ -55,6 +62,7 @@ impl Registers {
                 program_counter: &raw mut (*context).uc_mcontext.pc,
                 address: registers.add(10),
                 flag: registers.add(9),
+                copy: None,
             }
         }
     }
@@ -67,6 +75,7 @@ impl Registers {
             program_counter: std::ptr::null_mut(),
             address: std::ptr::null_mut(),
             flag: std::ptr::null_mut(),
+            copy: None,
         }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Registers {
     pub(crate) program_counter: *mut Register,
     pub(crate) address: *mut Register,
     pub(crate) flag: *mut Register,
+    /// Source, destination and count of a string copy, where there are such.
+    pub(crate) copy: Option<[*mut Register; 3]>,
 }
 
 pub(crate) type Register = u64;
@@ -34,6 +36,11 @@ impl Registers {
                 program_counter: &raw mut (*state).__rip,
                 address: &raw mut (*state).__r10,
                 flag: &raw mut (*state).__r11,
+                copy: Some([
+                    &raw mut (*state).__rsi,
+                    &raw mut (*state).__rdi,
+                    &raw mut (*state).__rcx,
+                ]),
             }
         }
     }
@@ -52,6 +59,7 @@ impl Registers {
                 program_counter: &raw mut (*state).__pc,
                 address: registers.add(10),
                 flag: registers.add(9),
+                copy: None,
             }
         }
     }

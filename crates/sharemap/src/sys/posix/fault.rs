@@ -256,14 +256,28 @@ unsafe fn recover(info: *mut libc::siginfo_t, context: *mut c_void) -> bool {
     unsafe {
         let registers = os::Registers::of(context);
         let at = *registers.program_counter as usize;
-        if !os::readable(at) || arch::site_kind(at, os::readable) != Some(0) {
+        if !os::readable(at) {
             return false;
         }
+        let address = os::address(info) as usize;
+        match (arch::site_kind(at, os::readable), registers.copy) {
+            (Some(0), _) => *registers.address = SCRATCH.load(Ordering::Relaxed) as _,
+            (Some(kind), Some([source, destination, count]))
+                if arch::is_guarded_side(
+                    kind,
+                    address,
+                    *source as usize,
+                    *destination as usize,
+                    *count as usize,
+                ) =>
+            {
+                *count = 0;
+            }
+            _ => return false,
+        }
         if *registers.flag == 0 {
-            let address = os::address(info) as usize;
             *registers.flag = if address == 0 { 1 } else { address as _ };
         }
-        *registers.address = SCRATCH.load(Ordering::Relaxed) as _;
         true
     }
 }

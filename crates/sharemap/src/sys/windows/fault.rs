@@ -115,18 +115,38 @@ fn registers(context: &mut CONTEXT) -> (usize, &mut u64, &mut u64) {
     (program_counter, &mut high[0], &mut low[9])
 }
 
+/// Ends a string copy, if it is one and the fault is on its guarded side.
+#[cfg(target_arch = "x86_64")]
+fn end_copy(kind: u8, at: usize, context: &mut CONTEXT) -> bool {
+    let (source, destination) = (context.Rsi as usize, context.Rdi as usize);
+    let ours = arch::is_guarded_side(kind, at, source, destination, context.Rcx as usize);
+    if ours {
+        context.Rcx = 0;
+    }
+    ours
+}
+
+#[cfg(target_arch = "aarch64")]
+fn end_copy(_: u8, _: usize, _: &mut CONTEXT) -> bool {
+    false
+}
+
 /// Called by the system, on the stack of the thread that raised the exception.
 unsafe extern "system" fn handler(exception: *mut EXCEPTION_POINTERS) -> i32 {
     // SAFETY: the system's records; the program counter was being executed.
     unsafe {
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         if let Some(at) = fault_address(exception) {
-            let (program_counter, address, flag) = registers(&mut *(*exception).ContextRecord);
-            if let Some(0) = arch::site_kind(program_counter, readable) {
+            let context = &mut *(*exception).ContextRecord;
+            let kind = arch::site_kind(registers(context).0, readable);
+            if kind == Some(0) || kind.is_some_and(|kind| end_copy(kind, at, context)) {
+                let (_, address, flag) = registers(context);
                 if *flag == 0 {
                     *flag = if at == 0 { 1 } else { at as u64 };
                 }
-                *address = SCRATCH.load(Ordering::Relaxed) as u64;
+                if kind == Some(0) {
+                    *address = SCRATCH.load(Ordering::Relaxed) as u64;
+                }
                 return EXCEPTION_CONTINUE_EXECUTION;
             }
         }

@@ -8,10 +8,15 @@
 /// The end of a site that began at the label `2`.
 macro_rules! mark {
     () => {
+        mark!("0")
+    };
+    ($kind:literal) => {
         concat!(
             "3:\n",
             ".if (3b - 2b) > 63\n .error \"site longer than the look-ahead\"\n .endif\n",
-            ".byte 0x41, 0xba, 3b - 2b, 0, 0xc7, 0x5a"
+            ".byte 0x41, 0xba, 3b - 2b, ",
+            $kind,
+            ", 0xc7, 0x5a"
         )
     };
 }
