@@ -107,17 +107,27 @@ impl<'a, T: Element, const N: usize> Blocks<'a, T, N> {
         Ok(state)
     }
 
-    /// The block from `index` on, by an element at a time: it faulted, is invalid, or is to be read
-    /// by system calls. By value, as a borrow would keep the iterator in memory.
+    /// The block from `index` on, which faulted, is invalid, or is to be read by system calls. By
+    /// value, as a borrow would keep the iterator in memory.
     #[cold]
     #[inline(never)]
-    fn one_by_one(view: View<'a, T>, index: usize) -> Result<Block<T, N>> {
-        let mut block = [MaybeUninit::<T>::uninit(); N];
-        for (position, slot) in block.iter_mut().enumerate() {
-            slot.write(view.get(index + position)?);
+    fn by_call(view: View<'a, T>, index: usize) -> Result<Block<T, N>> {
+        let mut block = MaybeUninit::<Block<T, N>>::uninit();
+        let to: *mut MaybeUninit<T> = block.as_mut_ptr().cast();
+        let bytes = size_of::<T>() * N;
+        // SAFETY: a whole block is left in the view, and has room.
+        let done = unsafe { guard::copy_out(view.recovery(), view.at(index), to.cast(), bytes) };
+        for place in 0..N {
+            // SAFETY: an element of the block; it is read if its bytes were.
+            let copied = (done == bytes).then(|| unsafe { *to.add(place) });
+            if copied.and_then(checked).is_none() {
+                let value = view.get(index + place)?;
+                // SAFETY: as above.
+                unsafe { to.add(place).write(MaybeUninit::new(value)) };
+            }
         }
-        // SAFETY: every element was written.
-        Ok(Block(block.map(|element| unsafe { element.assume_init() })))
+        // SAFETY: every element was copied and found valid, or written.
+        Ok(unsafe { block.assume_init() })
     }
 }
 
@@ -147,7 +157,7 @@ impl<T: Element, const N: usize> Iterator for Blocks<'_, T, N> {
         if index >= self.end {
             return None;
         }
-        let block = Self::one_by_one(self.view, index);
+        let block = Self::by_call(self.view, index);
         self.next = if block.is_ok() { index + N } else { self.end };
         Some(block)
     }
