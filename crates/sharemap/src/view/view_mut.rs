@@ -5,7 +5,7 @@
 use std::fmt;
 use std::ops::{Deref, RangeBounds};
 
-use super::{Backing, View, bounds};
+use super::{Backing, Iter, View, bounds};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::{self, Recovery};
 use crate::layout::Element;
@@ -252,6 +252,15 @@ impl<'a, T: Element> ViewMut<'a, T> {
 fn after(error: Error, before: usize) -> Error {
     let done = error.completed().unwrap_or(0);
     error.with_completed(before + done)
+}
+
+impl<'a, T: Element> IntoIterator for ViewMut<'a, T> {
+    type Item = Result<T>;
+    type IntoIter = Iter<'a, T>;
+
+    fn into_iter(self) -> Iter<'a, T> {
+        self.view.iter()
+    }
 }
 
 impl<T> fmt::Debug for ViewMut<'_, T> {

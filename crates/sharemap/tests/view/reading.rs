@@ -240,12 +240,13 @@ fn short_copies_of_every_length() {
 #[test]
 fn for_loops_over_a_view() {
     let map = holding(0, &samples::<u32>(0, 100));
-    let view = *map.view_at::<u32>(0, 100).unwrap();
+    let view = map.view_at::<u32>(0, 100).unwrap();
     let mut sum = 0u64;
     for element in view {
         sum += u64::from(element.unwrap());
     }
     assert_eq!(sum, samples::<u32>(0, 100).into_iter().map(u64::from).sum());
+    assert!((*view).into_iter().map(Result::unwrap).eq(samples(0, 100)));
 }
 
 #[test]
