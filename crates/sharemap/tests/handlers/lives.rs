@@ -10,6 +10,7 @@ use sharemap::guard::{self, Recovery};
 use sharemap::{ErrorKind, Mapping};
 
 use crate::child;
+use crate::common::emulated;
 use crate::ours::{Ours, at_best, memory_file};
 use crate::raw::{self, page};
 
@@ -45,6 +46,15 @@ fn faults_are_recovered_all_through_life() {
         "sandbox",
     ]
     .iter()
+    .filter(|scenario| {
+        let left_out = emulated() && **scenario == "traces";
+        if left_out {
+            println!(
+                "skipped: {scenario}: the emulator raises a SIGCHLD for children that ask for none"
+            );
+        }
+        !left_out
+    })
     .map(|scenario| format!("lives {scenario}"))
     .collect();
     child::all(&scenarios, |outcome| {

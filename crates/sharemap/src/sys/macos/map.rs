@@ -55,10 +55,6 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
             return Err(failed(errno));
         }
     }
-    if request.populate {
-        // SAFETY: our own span. A hint: what is not read ahead is read when it is touched.
-        let _ = unsafe { mm::madvise(span.base.cast(), mapped, mm::Advice::WillNeed) };
-    }
     Ok(span)
 }
 
