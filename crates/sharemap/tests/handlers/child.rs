@@ -37,6 +37,7 @@ pub fn outcome(scenario: &str) -> Outcome {
 
 impl Outcome {
     /// What it wrote to standard error.
+    #[allow(dead_code, reason = "not for every processor")]
     pub fn errors(&self) -> &str {
         &self.errors
     }
@@ -104,6 +105,13 @@ pub fn run(scenario: impl Fn(&str, &[&str])) {
         scenario(words[0], &words[1..]);
         libc::_exit(0);
     }
+}
+
+/// Whether an emulator (qemu's user mode) stands between this program and the kernel: it says yes to
+/// advice that does not exist.
+pub fn emulated() -> bool {
+    // SAFETY: no page is concerned.
+    unsafe { libc::madvise(std::ptr::null_mut(), 0, libc::c_int::MAX) == 0 }
 }
 
 /// Whether faults are recovered in place here; if not, says what is left out.

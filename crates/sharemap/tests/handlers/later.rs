@@ -208,6 +208,10 @@ fn later_handlers_are_noticed() {
             continue;
         }
         for signal in SIGNALS.map(raw::name_of) {
+            if (kind, signal) == ("ignored", "bus") && child::emulated() {
+                println!("skipped: ignored SIGBUS: the emulator repeats the fault for ever");
+                continue;
+            }
             scenarios.push(format!("later {kind} {signal}"));
         }
     }

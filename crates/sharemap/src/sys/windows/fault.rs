@@ -7,7 +7,7 @@
 #![allow(unsafe_code, reason = "exception contexts and copies between processes")]
 
 use std::ptr;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 
 use windows_sys::Win32::Foundation::{
@@ -43,6 +43,7 @@ static SCRATCH: AtomicUsize = AtomicUsize::new(0);
 /// The page of the self-test that is under way; 0 where there is none.
 static PROBE: AtomicUsize = AtomicUsize::new(0);
 
+static INSTALLED: AtomicBool = AtomicBool::new(false);
 static VERDICT: AtomicU8 = AtomicU8::new(UNKNOWN);
 const UNKNOWN: u8 = 0;
 const IN_PLACE: u8 = 1;
@@ -64,6 +65,7 @@ fn install() -> Recovery {
             pin_module();
             // SAFETY: the handler continues only what it has recovered.
             let installed = unsafe { AddVectoredExceptionHandler(1, Some(handler)) };
+            INSTALLED.store(!installed.is_null(), Ordering::Relaxed);
             !installed.is_null() && recovers()
         };
         VERDICT.store(if recovers { IN_PLACE } else { SYSCALL }, Ordering::Release);
@@ -71,13 +73,12 @@ fn install() -> Recovery {
     recovery()
 }
 
-/// Tries it out again: there is no list of handlers to look at.
+/// Tries it out again, for mappings to come: there is no list of handlers to look at.
 pub(crate) fn check() -> Recovery {
-    if recovery() == Recovery::InPlace && recovers() {
-        Recovery::InPlace
-    } else {
-        Recovery::Syscall
-    }
+    recovery();
+    let recovers = INSTALLED.load(Ordering::Relaxed) && recovers();
+    VERDICT.store(if recovers { IN_PLACE } else { SYSCALL }, Ordering::Release);
+    if recovers { Recovery::InPlace } else { Recovery::Syscall }
 }
 
 /// Nothing blocks an exception.
@@ -138,7 +139,11 @@ unsafe extern "system" fn handler(exception: *mut EXCEPTION_POINTERS) -> i32 {
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         if let Some(at) = fault_address(exception) {
             let context = &mut *(*exception).ContextRecord;
-            let kind = arch::site_kind(registers(context).0, readable);
+            let program_counter = registers(context).0;
+            if !readable(program_counter) {
+                return EXCEPTION_CONTINUE_SEARCH;
+            }
+            let kind = arch::site_kind(program_counter, readable);
             if kind == Some(0) || kind.is_some_and(|kind| end_copy(kind, at, context)) {
                 let (_, address, flag) = registers(context);
                 if *flag == 0 {

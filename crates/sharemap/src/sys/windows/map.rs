@@ -2,7 +2,6 @@
 //!
 //! A view cannot reach past the end of its file. So what is to grow in place reserves its address
 //! space as a placeholder, and each growth maps one more view, of a new section, behind the others.
-//! Calls that Windows confines to one view go from view to view.
 
 #![allow(unsafe_code, reason = "calls that change address space")]
 
@@ -10,27 +9,21 @@ use std::fs::File;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::OnceLock;
-use std::thread;
-use std::time::Duration;
 
-use windows_sys::Win32::Foundation::{ERROR_LOCK_VIOLATION, ERROR_NOT_LOCKED};
 use windows_sys::Win32::System::Memory::{
-    FlushViewOfFile, GetLargePageMinimum, MEM_COMMIT, MEM_DECOMMIT, MEM_LARGE_PAGES, MEM_MAPPED,
-    MEM_RESERVE, PAGE_EXECUTE_READ, PAGE_EXECUTE_READWRITE, PAGE_EXECUTE_WRITECOPY, PAGE_NOACCESS,
-    PAGE_PROTECTION_FLAGS, PAGE_READONLY, PAGE_READWRITE, PAGE_WRITECOPY, PrefetchVirtualMemory,
-    VirtualAlloc, VirtualFree, VirtualLock, VirtualProtect, VirtualUnlock,
-    WIN32_MEMORY_RANGE_ENTRY,
-};
-use windows_sys::Win32::System::ProcessStatus::{
-    K32QueryWorkingSetEx, PSAPI_WORKING_SET_EX_INFORMATION,
+    GetLargePageMinimum, MEM_COMMIT, MEM_LARGE_PAGES, MEM_RESERVE, PAGE_EXECUTE_READWRITE,
+    PAGE_PROTECTION_FLAGS, PAGE_READWRITE, VirtualAlloc,
 };
 use windows_sys::Win32::System::SystemInformation::{GetSystemInfo, SYSTEM_INFO};
-use windows_sys::Win32::System::Threading::GetCurrentProcess;
 
-use super::section::{Placeholders, Section, last_code, parts, protection, regions, release};
-use super::{code, process};
+use super::code;
+use super::section::{Placeholders, Section, protection, release};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{Access, Advice, HugePages, MapRequest, PageState, Protection, Span};
+use crate::sys::{Access, HugePages, MapRequest, Span};
+
+pub(crate) use super::pages::{
+    advise, discard, flush, flush_async, lock, populate, protect, residency, unlock,
+};
 
 fn sizes() -> (usize, usize) {
     static SIZES: OnceLock<(usize, usize)> = OnceLock::new();
@@ -264,213 +257,4 @@ pub(crate) unsafe fn extend(
         }
     }
     Err(grow_error(code::last("map")))
-}
-
-/// # Safety
-///
-/// The contract of a backend: the caller owns the range and nothing refers into it.
-pub(crate) unsafe fn protect(base: *mut u8, len: usize, wanted: Protection) -> Result<()> {
-    for (start, bytes, region) in parts(base, len) {
-        let copies = matches!(region.AllocationProtect, PAGE_WRITECOPY | PAGE_EXECUTE_WRITECOPY);
-        let flags = match wanted {
-            Protection::None => PAGE_NOACCESS,
-            Protection::Read => PAGE_READONLY,
-            Protection::ReadWrite if copies => PAGE_WRITECOPY,
-            Protection::ReadWrite => PAGE_READWRITE,
-            Protection::ReadExecute => PAGE_EXECUTE_READ,
-        };
-        let mut before = 0;
-        // SAFETY: the caller owns the range.
-        if unsafe { VirtualProtect(start.cast(), bytes, flags, &mut before) } == 0 {
-            let refused = matches!(region.Type, MEM_MAPPED);
-            let error = code::last("change the protection of");
-            return Err(match wanted {
-                Protection::ReadWrite if refused => error
-                    .with_kind(ErrorKind::NotWritable)
-                    .with_detail("a view of a section becomes writable only if it was mapped so"),
-                Protection::ReadExecute if refused => error
-                    .with_kind(ErrorKind::PermissionDenied)
-                    .with_detail("a view of a section becomes executable only if it was mapped so"),
-                _ => error,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// `FlushViewOfFile`, then `FlushFileBuffers`.
-///
-/// # Safety
-///
-/// The contract of a backend: the caller owns the range.
-pub(crate) unsafe fn flush(base: *mut u8, len: usize, file: Option<&File>) -> Result<()> {
-    // SAFETY: passed on.
-    unsafe { write_views(base, len)? };
-    match file {
-        Some(file) => super::file::sync_data(file),
-        None => Ok(()),
-    }
-}
-
-/// `FlushViewOfFile`: hands the pages to the file system and does not wait for the drive.
-///
-/// # Safety
-///
-/// The contract of a backend: the caller owns the range.
-pub(crate) unsafe fn flush_async(base: *mut u8, len: usize, _: Option<(&File, u64)>) -> Result<()> {
-    // SAFETY: passed on.
-    unsafe { write_views(base, len) }
-}
-
-unsafe fn write_views(base: *mut u8, len: usize) -> Result<()> {
-    // The memory manager's own writer may hold the file's lock for the moment.
-    const ATTEMPTS: u32 = 12;
-    for (start, bytes, _) in parts(base, len) {
-        let mut attempt = 0;
-        // SAFETY: the caller owns the range; writing it out changes nothing in memory.
-        while unsafe { FlushViewOfFile(start.cast(), bytes) } == 0 {
-            if last_code() != ERROR_LOCK_VIOLATION || attempt == ATTEMPTS {
-                return Err(code::last("flush").with_kind(ErrorKind::FlushFailed));
-            }
-            thread::sleep(Duration::from_micros(50 << attempt));
-            attempt += 1;
-        }
-    }
-    Ok(())
-}
-
-/// # Safety
-///
-/// The contract of a backend: the caller owns the range.
-pub(crate) unsafe fn advise(base: *mut u8, len: usize, advice: Advice) -> Result<()> {
-    match advice {
-        // No other advice is ever in force.
-        Advice::Normal => Ok(()),
-        Advice::WillNeed => prefetch(base, len),
-        _ => Err(Error::new(ErrorKind::Unsupported, "advise").with_detail(format!(
-            "Windows has no counterpart of {advice:?}; only WillNeed (PrefetchVirtualMemory)"
-        ))),
-    }
-}
-
-fn prefetch(base: *mut u8, len: usize) -> Result<()> {
-    let range = WIN32_MEMORY_RANGE_ENTRY { VirtualAddress: base.cast(), NumberOfBytes: len };
-    // SAFETY: one range; reading ahead changes nothing.
-    if unsafe { PrefetchVirtualMemory(GetCurrentProcess(), 1, &range, 0) } != 0 {
-        Ok(())
-    } else {
-        Err(code::last("read ahead"))
-    }
-}
-
-/// Decommits and commits again; between the two the range is inaccessible.
-///
-/// # Safety
-///
-/// The contract of a backend: the caller owns the range and nothing refers into it.
-pub(crate) unsafe fn discard(base: *mut u8, len: usize) -> Result<()> {
-    let end = base as usize + len;
-    let found: Vec<_> = regions(base as usize, end).collect();
-    if found.iter().any(|region| region.Type == MEM_MAPPED) {
-        return Err(Error::new(ErrorKind::Unsupported, "discard").with_detail(
-            "Windows drops pages of private anonymous memory only; map a file again instead",
-        ));
-    }
-    for region in found.iter().filter(|region| region.State == MEM_COMMIT) {
-        let start = (region.BaseAddress as usize).max(base as usize);
-        let bytes = (region.BaseAddress as usize + region.RegionSize).min(end) - start;
-        // SAFETY: the caller owns the range, which stays reserved.
-        unsafe {
-            if VirtualFree(start as *mut _, bytes, MEM_DECOMMIT) == 0
-                || VirtualAlloc(start as *const _, bytes, MEM_COMMIT, region.Protect).is_null()
-            {
-                return Err(code::last("discard").with_length(bytes as u64));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// # Safety
-///
-/// The contract of a backend: the caller owns the range.
-pub(crate) unsafe fn lock(base: *mut u8, len: usize) -> Result<()> {
-    for (start, bytes, _) in parts(base, len) {
-        // SAFETY: the caller owns the range; locking moves and removes nothing.
-        if unsafe { VirtualLock(start.cast(), bytes) } == 0 {
-            let error = code::last("lock").with_length(len as u64);
-            return Err(match error.kind() {
-                ErrorKind::LockLimit => error.with_detail(format!(
-                    "a process locks at most its minimum working set, here {} bytes: raise it \
-                     with SetProcessWorkingSetSize",
-                    process::limits().locked_bytes.unwrap_or(0)
-                )),
-                _ => error,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// # Safety
-///
-/// The contract of a backend: the caller owns the range.
-pub(crate) unsafe fn unlock(base: *mut u8, len: usize) -> Result<()> {
-    for (start, bytes, _) in parts(base, len) {
-        // SAFETY: the caller owns the range; unlocking moves and removes nothing.
-        let unlocked = unsafe { VirtualUnlock(start.cast(), bytes) } != 0;
-        if !unlocked && last_code() != ERROR_NOT_LOCKED {
-            return Err(code::last("unlock"));
-        }
-    }
-    Ok(())
-}
-
-/// # Safety
-///
-/// The contract of a backend: the caller owns the range.
-pub(crate) unsafe fn populate(base: *mut u8, len: usize, _: Access) -> Result<()> {
-    // Into memory, by the largest reads there are; into the page tables only by touching.
-    let _ = prefetch(base, len);
-    Err(Error::new(ErrorKind::Unsupported, "populate")
-        .with_detail("Windows enters pages into the page tables when they are touched"))
-}
-
-/// A page outside the working set is absent: the next access faults, be it only to find the page
-/// still in memory.
-///
-/// # Safety
-///
-/// The contract of a backend: the caller owns the range.
-pub(crate) unsafe fn residency(
-    base: *mut u8,
-    len: usize,
-    _: Option<&File>,
-) -> Result<Vec<PageState>> {
-    const AT_A_TIME: usize = 4096;
-    const VALID: usize = 1;
-    let page = page_size();
-    let count = len.div_ceil(page);
-    let mut states = Vec::with_capacity(count);
-    let mut asked = vec![PSAPI_WORKING_SET_EX_INFORMATION::default(); count.min(AT_A_TIME)];
-    while states.len() < count {
-        let now = (count - states.len()).min(AT_A_TIME);
-        for (index, entry) in asked[..now].iter_mut().enumerate() {
-            entry.VirtualAddress = base.wrapping_add((states.len() + index) * page).cast();
-        }
-        let bytes = now * size_of::<PSAPI_WORKING_SET_EX_INFORMATION>();
-        // SAFETY: so many entries are there; each is asked about one page.
-        let known = unsafe {
-            K32QueryWorkingSetEx(GetCurrentProcess(), asked.as_mut_ptr().cast(), bytes as u32)
-        };
-        if known == 0 {
-            return Err(code::last("ask for the resident pages of"));
-        }
-        states.extend(asked[..now].iter().map(|entry| {
-            // SAFETY: the system filled in the flags; any bits are a number.
-            let flags = unsafe { entry.VirtualAttributes.Flags };
-            if flags & VALID != 0 { PageState::Resident } else { PageState::Absent }
-        }));
-    }
-    Ok(states)
 }

@@ -4,5 +4,6 @@ pub(crate) mod code;
 pub(crate) mod fault;
 pub(crate) mod file;
 pub(crate) mod map;
+mod pages;
 pub(crate) mod process;
 mod section;
