@@ -107,13 +107,6 @@ pub fn run(scenario: impl Fn(&str, &[&str])) {
     }
 }
 
-/// Whether an emulator (qemu's user mode) stands between this program and the kernel: it says yes to
-/// advice that does not exist.
-pub fn emulated() -> bool {
-    // SAFETY: no page is concerned.
-    unsafe { libc::madvise(std::ptr::null_mut(), 0, libc::c_int::MAX) == 0 }
-}
-
 /// Whether faults are recovered in place here; if not, says what is left out.
 pub fn in_place(left_out: &str) -> bool {
     let in_place = sharemap::guard::recovery() == sharemap::guard::Recovery::InPlace;

@@ -46,15 +46,6 @@ fn faults_are_recovered_all_through_life() {
         "sandbox",
     ]
     .iter()
-    .filter(|scenario| {
-        let left_out = emulated() && **scenario == "traces";
-        if left_out {
-            println!(
-                "skipped: {scenario}: the emulator raises a SIGCHLD for children that ask for none"
-            );
-        }
-        !left_out
-    })
     .map(|scenario| format!("lives {scenario}"))
     .collect();
     child::all(&scenarios, |outcome| {
@@ -223,7 +214,7 @@ fn traces() {
     raw::install(libc::SIGSEGV, counting as *const () as usize, 0, &[]);
     assert_eq!(guard::check(), Recovery::Syscall);
     assert_eq!(files(), before);
-    if child::emulated() {
+    if emulated() {
         println!("skipped: SIGCHLD: the emulator's children send it though they are told not to");
     } else {
         assert_eq!(CALLS.load(Ordering::Relaxed), 0, "SIGCHLD, or the handler in this process");
