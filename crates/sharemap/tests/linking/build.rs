@@ -52,7 +52,8 @@ fn write(path: &Path, contents: &str) {
 
 fn package(name: &str, rest: &str) {
     let head = format!("[package]\nname = \"{name}\"\nversion = \"0.0.9\"\nedition = \"2024\"\n");
-    write(&directory().join(name).join("Cargo.toml"), &(head + rest));
+    let tail = "[lints.rust]\nunexpected_cfgs = { level = \"allow\", priority = 1 }\n";
+    write(&directory().join(name).join("Cargo.toml"), &(head + rest + tail));
 }
 
 fn workspace() {
@@ -80,7 +81,7 @@ fn workspace() {
     package(
         "sharemap-old",
         &format!(
-            "[lib]\npath = \"{}\"\n{}[lints.rust]\nunexpected_cfgs = {{ level = \"allow\", priority = 1 }}\n",
+            "[lib]\npath = \"{}\"\n{}",
             library.join("src/lib.rs").display(),
             &manifest[from..to],
         ),
