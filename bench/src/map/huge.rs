@@ -86,12 +86,18 @@ impl Reserved {
         }
         let reserved = Self { before: pool()? };
         let wanted = reserved.before + bytes / PAGE;
-        fs::write(POOL, wanted.to_string())
-            .map_err(|error| format!("cannot reserve huge pages: {POOL}: {error}"))?;
-        match pool()? {
-            got if got < wanted => Err(format!("the system has {got} huge pages of {wanted}")),
-            _ => Ok(reserved),
+        let mut got = reserved.before;
+        for _ in 0..3 {
+            fs::write(POOL, wanted.to_string())
+                .map_err(|error| format!("cannot reserve huge pages: {POOL}: {error}"))?;
+            got = pool()?;
+            if got >= wanted {
+                return Ok(reserved);
+            }
+            // Memory in pieces can be put together.
+            let _ = fs::write("/proc/sys/vm/compact_memory", "1");
         }
+        Err(format!("the system has {got} huge pages of {wanted}"))
     }
 }
 

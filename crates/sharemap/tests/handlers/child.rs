@@ -92,7 +92,7 @@ pub fn all(scenarios: &[String], judge: impl Fn(Outcome) + Sync) {
     assert!(failed.is_empty(), "{} of {} failed: {failed:#?}", failed.len(), scenarios.len());
 }
 
-/// In a child: runs the scenario and ends the process, without a core file, and in a minute,
+/// In a child: runs the scenario and ends the process, without a core file, and in minutes,
 /// whatever happens.
 pub fn run(scenario: impl Fn(&str, &[&str])) {
     let Ok(line) = std::env::var(SCENARIO) else { return };
@@ -101,7 +101,7 @@ pub fn run(scenario: impl Fn(&str, &[&str])) {
     // SAFETY: plain calls.
     unsafe {
         libc::setrlimit(libc::RLIMIT_CORE, &limit);
-        libc::alarm(60);
+        libc::alarm(150);
         scenario(words[0], &words[1..]);
         libc::_exit(0);
     }
