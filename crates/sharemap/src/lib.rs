@@ -71,6 +71,8 @@ mod error;
 pub mod guard;
 mod layout;
 mod mapping;
+#[allow(dead_code, reason = "the layers above are to come")]
+mod peer;
 mod sys;
 mod view;
 

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers, bottom first.
-const LAYERS: [&str; 6] = ["error", "layout", "sys", "guard", "view", "mapping"];
+const LAYERS: [&str; 9] =
+    ["error", "layout", "sys", "guard", "view", "mapping", "shm", "peer", "sync"];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
