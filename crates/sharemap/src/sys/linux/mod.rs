@@ -6,3 +6,4 @@ pub(crate) mod file;
 pub(crate) mod map;
 pub(crate) mod process;
 mod self_test;
+pub(crate) mod shm;

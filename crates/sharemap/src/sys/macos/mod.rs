@@ -5,3 +5,4 @@ pub(crate) mod file;
 mod mach;
 pub(crate) mod map;
 pub(crate) mod process;
+pub(crate) mod shm;

@@ -7,3 +7,4 @@ pub(crate) mod map;
 mod pages;
 pub(crate) mod process;
 mod section;
+pub(crate) mod shm;
