@@ -73,7 +73,6 @@ mod layout;
 mod mapping;
 #[allow(dead_code, reason = "the layers above are to come")]
 mod peer;
-mod shm;
 mod sys;
 mod view;
 
@@ -83,8 +82,7 @@ pub use mapping::{
     AnonymousMapping, Contents, MapOptions, Mapping, MappingCow, MappingMut, Region, Residency,
     SlidingWindow, page_size,
 };
-pub use shm::Location;
-pub use sys::{Advice, AsDescriptor, CacheStatus, HugePages, Lifetime, PageState, Protection};
+pub use sys::{Advice, AsDescriptor, CacheStatus, HugePages, PageState, Protection};
 pub use view::{
     Atomic, AtomicElement, Block, Blocks, Iter, OwnedView, OwnedViewMut, Reader, View, ViewMut,
     Writer,

@@ -109,7 +109,17 @@ fn backends_have_the_same_files() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sys");
     for backend in ["linux", "macos", "windows"] {
         // The contract's; what only one system needs has a file beside them.
-        for name in ["mod.rs", "map.rs", "file.rs", "fault.rs", "process.rs", "shm.rs"] {
+        for name in [
+            "mod.rs",
+            "map.rs",
+            "file.rs",
+            "fault.rs",
+            "process.rs",
+            "wait.rs",
+            "fence.rs",
+            "slot.rs",
+            "fork.rs",
+        ] {
             assert!(root.join(backend).join(name).exists(), "{backend} has no {name}");
         }
     }

@@ -8,8 +8,11 @@
 //!   [`map::granularity`]; odd offsets are the business of `mapping`.
 //! - `file`: opening, sizing and asking about files.
 //! - `fault`: the handler that recovers guarded accesses, and the slow copies that need none.
-//! - `process`: this process's limits and counters.
-//! - `shm`: shared memory objects, named and nameless, as files.
+//! - `process`: this process's limits and counters, and who it is.
+//! - `wait`: sleeping on a word of shared memory, and waking those who do.
+//! - `fence`: the fence that one side alone pays for.
+//! - `slot`: locks that the kernel keeps exactly as long as an address space lives.
+//! - `fork`: memory that a forked child finds empty.
 //!
 //! Errors come back with kind, operation, number and source; the layers above add the path.
 
@@ -17,8 +20,8 @@ pub(crate) mod arch;
 
 #[cfg(test)]
 mod conformance;
-#[allow(dead_code, reason = "for the layers to the right")]
-mod object;
+#[cfg(test)]
+pub(crate) mod second;
 
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 mod posix;
@@ -44,11 +47,8 @@ compile_error!(
      same files, and a line in src/sys/mod.rs, whose last lines are the contract"
 );
 
-pub use object::Lifetime;
-#[allow(unused_imports, reason = "for the layers to the right")]
-pub(crate) use object::{CreateObject, Existing, ObjectStatus, OpenObject, Owner, Sharing};
 pub use os::file::AsDescriptor;
-pub(crate) use os::{fault, file, map, process, shm};
+pub(crate) use os::{fault, fence, file, fork, map, process, slot, wait};
 
 use std::fs::File;
 use std::ops::Range;
@@ -229,12 +229,51 @@ pub(crate) struct Limits {
     pub(crate) mappings: Option<u64>,
 }
 
+/// A word of a shared object to sleep on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WaitPlace {
+    /// Where it is mapped here; a multiple of 4.
+    pub(crate) word: *mut u8,
+    /// The object's wait bucket that belongs to it, for systems without a futex between processes:
+    /// its number, and where its count of sleepers is mapped.
+    #[allow(dead_code, reason = "for systems without a futex between processes")]
+    pub(crate) bucket: u32,
+    #[allow(dead_code, reason = "for systems without a futex between processes")]
+    pub(crate) sleepers: *mut u8,
+}
+
+/// The file offset of slot 0: behind all that a file can hold, and behind what locks of whole files
+/// and of ranges cover here.
+#[allow(dead_code, reason = "for systems whose files have locks of ranges")]
+pub(crate) const SLOT_BASE: u64 = 1 << 62;
+
+/// Who else may hold a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "for the layers to the right")]
+pub(crate) enum SlotMode {
+    /// Nobody.
+    Alone,
+    /// Others who share it: those who may not write to the object.
+    Shared,
+}
+
+/// What carries the locks of an object's slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "which one it is differs between systems")]
+pub(crate) enum SlotHome {
+    /// The object's own file.
+    Object,
+    /// Another file, because the object's file system cannot.
+    Companion { device: u64, file: u64 },
+}
+
 /// The contract of a backend. `unsafe` functions ask that `base..base + len` lies in a span that
 /// the caller owns, on page bounds, and that nobody holds references into it.
 #[allow(dead_code, clippy::type_complexity)]
 const CONTRACT: () = {
     use crate::error::Result;
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
+    use std::time::Duration;
 
     let _: fn() -> usize = map::page_size;
     let _: fn() -> usize = map::granularity;
@@ -283,21 +322,40 @@ const CONTRACT: () = {
     let _: unsafe fn(*const u8, *mut u8, usize) -> usize = fault::copy_from_foreign;
     let _: unsafe fn(*mut u8, *const u8, usize) -> usize = fault::copy_to_foreign;
 
-    // Makes an object of the length asked for, with memory behind every byte, has it filled, and
-    // gives it its name; after an error there is none. Where the system cannot make it without a
-    // name, the name comes first, and an object that is not filled yet can be opened.
-    let _: fn(&CreateObject<'_>, &mut dyn FnMut(&File) -> Result<()>) -> Result<File> = shm::create;
-    // Opens an object if it is one and the owner is right.
-    let _: fn(&OpenObject<'_>) -> Result<File> = shm::open;
-    let _: fn(&str) -> Result<()> = shm::unlink;
-    let _: fn() -> Result<Vec<ObjectStatus>> = shm::list;
-    // The label shows in the system's own lists, where there are any.
-    let _: fn(&str, &CreateObject<'_>, HugePages) -> Result<File> = shm::anonymous;
-    // What the system calls the object of this name.
-    let _: fn(&str) -> PathBuf = shm::path;
-
     let _: fn() -> Limits = process::limits;
     let _: fn() -> Option<u64> = process::mapping_count;
+    let _: fn() -> Option<[u8; 16]> = process::boot_id;
+    let _: fn(u32) -> Option<u64> = process::start_time;
+    let _: fn() -> u64 = process::id_space;
+    let _: fn() -> Result<[u8; 16]> = process::random_id;
+
+    // `wait` sleeps while the word is as expected, at most so long in monotonic time, and may return
+    // early; `wake` gives how many it woke, at least whether any. Both: a word that is gone is a
+    // Fault. The place lies in a span of the caller's.
+    let _: fn([u8; 16]) -> wait::Waits = wait::Waits::new;
+    let _: unsafe fn(&wait::Waits, &WaitPlace, u32, Option<Duration>) -> Result<()> =
+        wait::Waits::wait;
+    let _: unsafe fn(&wait::Waits, &WaitPlace, u32) -> Result<u32> = wait::Waits::wake;
+
+    // Whether plain stores of this process are ordered by the fences of others; once for all.
+    let _: fn() -> bool = fence::register;
+    // Orders this thread, and all of processes that registered; `false` if it could not.
+    let _: fn() -> bool = fence::fence_all;
+
+    // The file is the object's, opened as its data is, with its path, if it has one, and the object's
+    // id; holds are made on descriptions of their own.
+    let _: fn(&File, Option<&Path>, [u8; 16]) -> Result<slot::Slots> = slot::Slots::open;
+    let _: fn(&slot::Slots) -> SlotHome = slot::Slots::home;
+    let _: fn(&slot::Slots, u64, SlotMode) -> Result<Option<slot::Hold>> = slot::Slots::take;
+    // Asks as one who wants it alone.
+    let _: fn(&slot::Slots, u64) -> Result<bool> = slot::Slots::is_free;
+    // A number that is not 0, to be kept in memory that a child finds empty.
+    let _: fn(slot::Hold) -> usize = slot::Hold::into_raw;
+    let _: unsafe fn(usize) -> slot::Hold = slot::Hold::from_raw;
+
+    let _: fn(usize) -> Result<fork::Wiped> = fork::Wiped::new;
+    let _: fn(&fork::Wiped) -> *mut u8 = fork::Wiped::base;
+    let _: fn() -> bool = fork::wipes;
 };
 
 /// How guarded accesses can be made in this process.

@@ -1,9 +1,14 @@
 //! Linux.
 
 mod action;
+#[cfg(test)]
+mod deaths;
 pub(crate) mod fault;
+pub(crate) mod fence;
 pub(crate) mod file;
+pub(crate) mod fork;
 pub(crate) mod map;
 pub(crate) mod process;
 mod self_test;
-pub(crate) mod shm;
+pub(crate) mod slot;
+pub(crate) mod wait;

@@ -1,8 +1,11 @@
-//! This process's limits and counters, from `/proc`.
+//! This process's limits and counters, and who it is, from `/proc`.
+
+#![allow(unsafe_code, reason = "asks the kernel for random bytes")]
 
 use std::fs::File;
 use std::io::Read;
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::Limits;
 use crate::sys::posix::process::{locked_bytes_limit, open_files_limit};
 
@@ -36,6 +39,39 @@ pub(crate) fn locked_bytes() -> Option<u64> {
 /// The size of reserved huge pages (`Hugepagesize`).
 pub(crate) fn huge_page_size() -> Option<usize> {
     usize::try_from(kilobytes_in("/proc/meminfo", "Hugepagesize:")?).ok()
+}
+
+/// The boot this is; `None` where `/proc` is not there to tell.
+pub(crate) fn boot_id() -> Option<[u8; 16]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    u128::from_str_radix(&digits, 16).ok().map(u128::to_be_bytes)
+}
+
+/// When a process started, in the system's own ticks: with its id, it names the process.
+pub(crate) fn start_time(process: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The second field is a name in parentheses, which may hold anything.
+    let (_, fields) = text.rsplit_once(')')?;
+    fields.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// The space in which process ids mean what they mean here; 0 if unknown.
+pub(crate) fn id_space() -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self/ns/pid").map_or(0, |found| found.ino())
+}
+
+/// Bytes that nobody can guess or repeat.
+pub(crate) fn random_id() -> Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    // SAFETY: there is room for as many as asked for; so few come at once.
+    let result = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    match usize::try_from(result) {
+        Ok(n) if n == bytes.len() => Ok(bytes),
+        _ => Err(Error::new(ErrorKind::Io, "get random bytes")
+            .with_source(std::io::Error::last_os_error())),
+    }
 }
 
 fn number_in(path: &str) -> Option<u64> {

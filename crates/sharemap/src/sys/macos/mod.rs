@@ -1,8 +1,11 @@
 //! macOS 11 and later, on Apple silicon and x86-64.
 
 pub(crate) mod fault;
+pub(crate) mod fence;
 pub(crate) mod file;
+pub(crate) mod fork;
 mod mach;
 pub(crate) mod map;
 pub(crate) mod process;
-pub(crate) mod shm;
+pub(crate) mod slot;
+pub(crate) mod wait;

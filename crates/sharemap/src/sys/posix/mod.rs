@@ -3,5 +3,6 @@
 pub(crate) mod errno;
 pub(crate) mod fault;
 pub(crate) mod file;
+pub(crate) mod fork;
 pub(crate) mod map;
 pub(crate) mod process;

@@ -2,9 +2,12 @@
 
 pub(crate) mod code;
 pub(crate) mod fault;
+pub(crate) mod fence;
 pub(crate) mod file;
+pub(crate) mod fork;
 pub(crate) mod map;
 mod pages;
 pub(crate) mod process;
 mod section;
-pub(crate) mod shm;
+pub(crate) mod slot;
+pub(crate) mod wait;

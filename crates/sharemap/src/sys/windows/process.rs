@@ -1,11 +1,20 @@
-//! Limits and counters of this process.
+//! Limits and counters of this process, and who it is.
 
 #![allow(unsafe_code, reason = "questions to the system about this process")]
 
+use windows_sys::Win32::Foundation::{CloseHandle, FILETIME};
+use windows_sys::Win32::Security::Cryptography::{
+    BCRYPT_USE_SYSTEM_PREFERRED_RNG, BCryptGenRandom,
+};
 use windows_sys::Win32::System::Memory::MEM_MAPPED;
-use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessWorkingSetSize};
+use windows_sys::Win32::System::Threading::{
+    GetCurrentProcess, GetProcessTimes, GetProcessWorkingSetSize, OpenProcess,
+    PROCESS_QUERY_LIMITED_INFORMATION,
+};
 
+use super::code;
 use super::section::regions;
+use crate::error::Result;
 use crate::sys::Limits;
 
 /// Windows limits neither handles (short of memory) nor mappings; what may be locked is the
@@ -33,4 +42,52 @@ pub(crate) fn mapping_count() -> Option<u64> {
         }
     }
     Some(count)
+}
+
+/// The boot this is: the system's count of them, from the page that it shares with every process.
+pub(crate) fn boot_id() -> Option<[u8; 16]> {
+    const BOOT_ID: *const u32 = (0x7ffe_0000 + 0x2c4) as *const u32;
+    // SAFETY: the page is mapped into every process, for reading.
+    let count = unsafe { BOOT_ID.read_volatile() };
+    let mut id = [0; 16];
+    id[..4].copy_from_slice(&count.to_le_bytes());
+    (count != 0).then_some(id)
+}
+
+/// When a process started, in units of 100 ns: with its id, it names the process.
+pub(crate) fn start_time(process: u32) -> Option<u64> {
+    let mut times = [FILETIME::default(); 4];
+    let [created, exited, kernel, user] = &mut times;
+    // SAFETY: the handle is closed once; there is room for the answers.
+    let known = unsafe {
+        let handle = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, process);
+        if handle.is_null() {
+            return None;
+        }
+        let known = GetProcessTimes(handle, created, exited, kernel, user);
+        CloseHandle(handle);
+        known
+    };
+    let [created, ..] = times;
+    (known != 0).then(|| u64::from(created.dwHighDateTime) << 32 | u64::from(created.dwLowDateTime))
+}
+
+/// The space in which process ids mean what they mean here: there is one.
+pub(crate) fn id_space() -> u64 {
+    1
+}
+
+/// Bytes that nobody can guess or repeat.
+pub(crate) fn random_id() -> Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    // SAFETY: there is room for as many as asked for.
+    let status = unsafe {
+        BCryptGenRandom(
+            std::ptr::null_mut(),
+            bytes.as_mut_ptr(),
+            bytes.len() as u32,
+            BCRYPT_USE_SYSTEM_PREFERRED_RNG,
+        )
+    };
+    if status == 0 { Ok(bytes) } else { Err(code::last("get random bytes")) }
 }

@@ -1,0 +1,25 @@
+//! The asymmetric fence: `membarrier`, the only one that reaches other processes.
+
+#![allow(unsafe_code, reason = "raw system calls")]
+
+use std::sync::OnceLock;
+
+const GLOBAL_EXPEDITED: libc::c_int = 1 << 1;
+const REGISTER_GLOBAL_EXPEDITED: libc::c_int = 1 << 2;
+
+/// Whether this process takes part, so that its plain stores are ordered by others' fences. Lasts
+/// over `fork`; `exec` makes a new process of it in this, too.
+pub(crate) fn register() -> bool {
+    static REGISTERED: OnceLock<bool> = OnceLock::new();
+    *REGISTERED.get_or_init(|| membarrier(REGISTER_GLOBAL_EXPEDITED))
+}
+
+/// A full fence here, and on every processor that runs a process that takes part; `false`: none.
+pub(crate) fn fence_all() -> bool {
+    membarrier(GLOBAL_EXPEDITED)
+}
+
+fn membarrier(command: libc::c_int) -> bool {
+    // SAFETY: takes numbers only.
+    unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+}

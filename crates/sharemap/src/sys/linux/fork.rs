@@ -1,0 +1,69 @@
+//! Memory that a forked child finds empty: how it learns that it is one.
+
+#![allow(unsafe_code, reason = "maps memory")]
+
+use std::ptr;
+use std::sync::OnceLock;
+
+use rustix::mm::{self, MapFlags, ProtFlags};
+
+use super::map::{follows_advice, page_size};
+use crate::error::Result;
+use crate::sys::posix::errno;
+
+pub(crate) use crate::sys::posix::fork::hold_off;
+
+/// Zeroed private memory that is zero again in a child, however it was forked.
+///
+/// Where the system does not wipe ([`wipes`]), a child has a copy, and has to compare process ids.
+#[derive(Debug)]
+pub(crate) struct Wiped {
+    base: *mut u8,
+    len: usize,
+}
+
+// SAFETY: it owns plain memory.
+unsafe impl Send for Wiped {}
+// SAFETY: as above; it only gives the address.
+unsafe impl Sync for Wiped {}
+
+impl Wiped {
+    pub(crate) fn new(len: usize) -> Result<Self> {
+        let len = len.next_multiple_of(page_size());
+        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+        // SAFETY: new anonymous memory at an address of the kernel's choice.
+        let base = unsafe {
+            mm::mmap_anonymous(ptr::null_mut(), len, protection, flags | MapFlags::NORESERVE)
+        }
+        .map_err(|errno| errno::error("map memory for an attachment", errno))?;
+        let memory = Self { base: base.cast(), len };
+        if wipes() {
+            // SAFETY: our own pages.
+            unsafe { mm::madvise(base, len, mm::Advice::LinuxWipeOnFork) }
+                .map_err(|errno| errno::error("map memory for an attachment", errno))?;
+        }
+        Ok(memory)
+    }
+
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.base
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own, in a child too.
+        let _ = unsafe { mm::munmap(self.base.cast(), self.len) };
+    }
+}
+
+/// Whether [`Wiped`] memory is empty in a child. Kernels before 4.14 cannot, and an emulator that
+/// accepts any advice follows none.
+pub(crate) fn wipes() -> bool {
+    static WIPES: OnceLock<bool> = OnceLock::new();
+    *WIPES.get_or_init(|| {
+        // SAFETY: no page is concerned; the kernel looks at the advice first.
+        let known = unsafe { libc::madvise(ptr::null_mut(), 0, libc::MADV_WIPEONFORK) } == 0;
+        known && follows_advice()
+    })
+}

@@ -1,0 +1,289 @@
+//! Slots: locks that the kernel keeps for as long as an address space lives.
+//!
+//! A slot is one byte, far behind the end of the object's file, locked by a description of its own
+//! (`F_OFD_SETLK`). The description is mapped, one page without access that no child inherits, and
+//! its descriptor closed: the lock ends with the address space, by exit, kill or exec, and neither a
+//! stray `close` nor a forked child changes that. Descriptors that ask never hold.
+
+#![allow(unsafe_code, reason = "maps pages and asks for locks")]
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+use rustix::io::Errno;
+use rustix::mm::{self, MapFlags, ProtFlags};
+
+use super::file::file_system;
+use super::fork::hold_off;
+use super::map::{checked, page_size};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::posix::errno;
+use crate::sys::{SLOT_BASE, SlotHome, SlotMode};
+
+const OPERATION: &str = "attach to";
+
+/// Where an object's slots are locked, open for asking.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    file: File,
+    path: Option<PathBuf>,
+    identity: (u64, u64),
+    home: SlotHome,
+}
+
+impl Slots {
+    /// The slots of the object in `file`; `path` is where it was opened, if it has a name.
+    pub(crate) fn open(file: &File, path: Option<&Path>, _: [u8; 16]) -> Result<Self> {
+        let system = file_system(file)?;
+        match system.as_str() {
+            "nfs" | "cifs" | "9p" | "ceph" | "fuse" => {
+                Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(format!(
+                    "it lies on {system}, whose locks and mappings do not hold together between \
+                     machines: put it on a local file system, or in shared memory"
+                )))
+            }
+            // Locks of mapped files get lost in the first, and pages of the second are not small.
+            "overlayfs" | "hugetlbfs" => Self::companion(file),
+            _ => {
+                let file = super::file::duplicate(file)?;
+                let identity = identity(&file)?;
+                Ok(Self {
+                    file,
+                    path: path.map(Path::to_path_buf),
+                    identity,
+                    home: SlotHome::Object,
+                })
+            }
+        }
+    }
+
+    /// An empty file in shared memory, named by the object's place, that carries its slots.
+    fn companion(object: &File) -> Result<Self> {
+        let failed = |error: io::Error| {
+            from_io(&error).with_detail(
+                "its file system cannot carry the locks that tell who lives, and the companion in \
+                 /dev/shm cannot be had",
+            )
+        };
+        let owner = object.metadata().map_err(failed)?.uid();
+        let (device, number) = identity(object)?;
+        let folder = PathBuf::from(format!("/dev/shm/.sharemap-{owner}"));
+        match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed(error));
+            }
+            _ => {}
+        }
+        let found = std::fs::symlink_metadata(&folder).map_err(failed)?;
+        if !found.is_dir() || found.uid() != owner || found.mode() & 0o022 != 0 {
+            return Err(Error::new(ErrorKind::PermissionDenied, OPERATION).with_detail(format!(
+                "{} is not a directory that only the object's owner may write to",
+                folder.display()
+            )));
+        }
+        let path = folder.join(format!("{device:x}-{number:x}"));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path)
+            .map_err(failed)?;
+        let identity = identity(&file)?;
+        let home = SlotHome::Companion { device: identity.0, file: identity.1 };
+        Ok(Self { file, path: Some(path), identity, home })
+    }
+
+    #[cfg(test)]
+    pub(super) fn remove_companion(&self) {
+        std::fs::remove_file(self.path.as_ref().unwrap()).unwrap();
+    }
+
+    /// Does what a stray close and a new file do to the descriptor.
+    #[cfg(test)]
+    pub(super) fn point_elsewhere(&self, other: &File) {
+        // SAFETY: both are open.
+        assert!(unsafe { libc::dup2(other.as_raw_fd(), self.file.as_raw_fd()) } >= 0);
+    }
+
+    pub(crate) fn home(&self) -> SlotHome {
+        self.home
+    }
+
+    /// Takes a slot; `None` if somebody has it.
+    pub(crate) fn take(&self, slot: u64, mode: SlotMode) -> Result<Option<Hold>> {
+        let _no_child_gets_it = hold_off();
+        let file = self.fresh(mode)?;
+        let hold = Hold::map(&file)?;
+        let kind = match mode {
+            SlotMode::Alone => libc::F_WRLCK,
+            SlotMode::Shared => libc::F_RDLCK,
+        };
+        match lock(file.as_raw_fd(), libc::F_OFD_SETLK, kind, slot) {
+            Ok(_) => {}
+            Err(Errno::AGAIN | Errno::ACCESS) => return Ok(None),
+            Err(errno) => return Err(refused(errno)),
+        }
+        drop(file);
+        if self.is_free(slot)? {
+            return Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(format!(
+                "its file system ({}) drops the locks of mapped files: put it on another, or in \
+                 shared memory",
+                file_system(&self.file)?
+            )));
+        }
+        Ok(Some(hold))
+    }
+
+    /// Whether nobody has the slot. Does not say who may take it first.
+    pub(crate) fn is_free(&self, slot: u64) -> Result<bool> {
+        let free = |file: &File| {
+            lock(file.as_raw_fd(), libc::F_OFD_GETLK, libc::F_WRLCK, slot)
+                .map(|kind| kind == libc::F_UNLCK)
+        };
+        match free(&self.file) {
+            Ok(false) => return Ok(false),
+            // Other code may have closed the descriptor, and its number may mean another file now.
+            Ok(true) if identity(&self.file).is_ok_and(|found| found == self.identity) => {
+                return Ok(true);
+            }
+            Ok(true) | Err(Errno::BADF) => {}
+            Err(errno) => return Err(refused(errno)),
+        }
+        let file = self.reopen(SlotMode::Shared)?;
+        free(&file).map_err(refused)
+    }
+
+    /// A description of its own.
+    fn fresh(&self, mode: SlotMode) -> Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(mode == SlotMode::Alone).custom_flags(libc::O_NONBLOCK);
+        let again = options.open(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
+        match again {
+            Ok(file) if identity(&file).is_ok_and(|found| found == self.identity) => Ok(file),
+            _ => self.reopen(mode),
+        }
+    }
+
+    /// The same by name, where it still has that one.
+    fn reopen(&self, mode: SlotMode) -> Result<File> {
+        let error = || Error::new(ErrorKind::Unsupported, OPERATION);
+        let Some(path) = &self.path else {
+            return Err(error().with_detail(
+                "it has no name, and its descriptor cannot be opened again through /proc",
+            ));
+        };
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .write(mode == SlotMode::Alone)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let file = options.open(path).map_err(|cause| from_io(&cause))?;
+        if identity(&file)? != self.identity {
+            return Err(error().with_kind(ErrorKind::NotFound).with_detail(
+                "its descriptor was closed by other code, and its name belongs to another object now",
+            ));
+        }
+        Ok(file)
+    }
+}
+
+/// A slot that is held; dropping it lets it go.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    page: usize,
+    process: u32,
+}
+
+impl Hold {
+    fn map(file: &File) -> Result<Self> {
+        // SAFETY: new addresses of the kernel's choice, without access.
+        let page = unsafe {
+            let flags = MapFlags::SHARED | MapFlags::NORESERVE;
+            mm::mmap(ptr::null_mut(), page_size(), ProtFlags::empty(), flags, file, 0)
+        }
+        .map_err(|errno| errno::error(OPERATION, errno))?;
+        let hold = Self { page: page as usize, process: std::process::id() };
+        // SAFETY: our own page.
+        unsafe { mm::madvise(page, page_size(), mm::Advice::LinuxDontFork) }
+            .map_err(|errno| errno::error(OPERATION, errno))?;
+        Ok(hold)
+    }
+
+    /// Gives it up as a number, for memory that a child finds empty.
+    pub(crate) fn into_raw(self) -> usize {
+        let page = self.page;
+        mem::forget(self);
+        page
+    }
+
+    /// # Safety
+    /// `raw` came from [`into_raw`](Self::into_raw) in this process, and becomes a `Hold` once.
+    pub(crate) unsafe fn from_raw(raw: usize) -> Self {
+        Self { page: raw, process: std::process::id() }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // In a child the page is not there, and its address may be somebody's.
+        if self.process == std::process::id() {
+            // SAFETY: the page is this value's own, and nobody accesses it.
+            let _ = unsafe { mm::munmap(self.page as *mut _, page_size()) };
+        }
+    }
+}
+
+fn identity(file: &File) -> Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(file).map_err(|errno| errno::error(OPERATION, errno))?;
+    #[allow(clippy::unnecessary_cast, reason = "the fields' types differ between architectures")]
+    Ok((stat.st_dev as u64, stat.st_ino as u64))
+}
+
+/// Asks about or for the lock of one slot; gives the kind of lock in the answer.
+fn lock(
+    fd: RawFd,
+    command: libc::c_int,
+    kind: libc::c_int,
+    slot: u64,
+) -> std::result::Result<libc::c_int, Errno> {
+    // SAFETY: plain numbers, all zeros are valid.
+    let mut request: libc::flock64 = unsafe { mem::zeroed() };
+    request.l_type = kind as libc::c_short;
+    request.l_whence = libc::SEEK_SET as libc::c_short;
+    request.l_start = (SLOT_BASE + slot) as libc::off64_t;
+    request.l_len = 1;
+    loop {
+        // SAFETY: the structure is what these commands take.
+        let result = unsafe { libc::fcntl(fd, command, &raw mut request) };
+        match checked(result.into()) {
+            Ok(_) => return Ok(libc::c_int::from(request.l_type)),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+#[cold]
+fn from_io(error: &io::Error) -> Error {
+    errno::error(OPERATION, Errno::from_io_error(error).unwrap_or(Errno::IO))
+}
+
+#[cold]
+fn refused(errno: Errno) -> Error {
+    let error = errno::error(OPERATION, errno);
+    match errno {
+        Errno::NOLCK => error.with_detail("the kernel has no room for another file lock"),
+        Errno::INVAL => error
+            .with_kind(ErrorKind::Unsupported)
+            .with_detail("its file system has no locks of open files (F_OFD_SETLK)"),
+        _ => error,
+    }
+}

@@ -1,0 +1,15 @@
+//! The asymmetric fence: macOS has none, so nobody may count on
+//! it between processes, and every unlock is an exchange.
+
+use std::sync::atomic::{Ordering, fence};
+
+/// Never: no fence of others reaches this process.
+pub(crate) fn register() -> bool {
+    false
+}
+
+/// As nobody registers, nobody but this thread needs it.
+pub(crate) fn fence_all() -> bool {
+    fence(Ordering::SeqCst);
+    true
+}

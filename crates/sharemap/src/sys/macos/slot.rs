@@ -1,0 +1,142 @@
+//! Slots: locks that the kernel keeps for as long as a process lives.
+//!
+//! Shared memory objects cannot be locked here, and locks of byte ranges belong to processes and go
+//! with any `close`. So every object has a directory of its own among the user's private temporary
+//! files, in which each slot is a file, locked (`flock`) through a descriptor that is kept, and that
+//! neither `exec` nor, where the system knows how (`FD_CLOFORK`), a child takes along.
+
+#![allow(unsafe_code, reason = "keeps descriptors as numbers")]
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use rustix::io::{Errno, retry_on_intr};
+
+use super::fork::hold_off;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::posix::errno;
+use crate::sys::{SlotHome, SlotMode};
+
+const OPERATION: &str = "attach to";
+const CLOSE_ON_EXEC: i32 = 1;
+const CLOSE_ON_FORK: i32 = 2;
+
+/// Where an object's slots are locked.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    folder: PathBuf,
+    home: SlotHome,
+}
+
+impl Slots {
+    pub(crate) fn open(file: &File, _: Option<&Path>, _: [u8; 16]) -> Result<Self> {
+        let object = file.metadata().map_err(failed)?;
+        let own = rustix::process::geteuid().as_raw();
+        if object.uid() != own {
+            return Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(
+                "macOS tells who is attached to objects of one's own only: this one is another user's",
+            ));
+        }
+        let base = std::env::temp_dir().join("sharemap-slots");
+        let folder = base.join(format!("{:x}-{:x}", object.dev(), object.ino()));
+        DirBuilder::new().mode(0o700).recursive(true).create(&folder).map_err(failed)?;
+        for folder in [&base, &folder] {
+            let found = std::fs::symlink_metadata(folder).map_err(failed)?;
+            if !found.is_dir() || found.uid() != own || found.mode() & 0o022 != 0 {
+                return Err(Error::new(ErrorKind::PermissionDenied, OPERATION).with_detail(
+                    format!("{} is not a private directory of this user", folder.display()),
+                ));
+            }
+        }
+        let found = std::fs::symlink_metadata(&folder).map_err(failed)?;
+        let home = SlotHome::Companion { device: found.dev(), file: found.ino() };
+        Ok(Self { folder, home })
+    }
+
+    pub(crate) fn home(&self) -> SlotHome {
+        self.home
+    }
+
+    pub(crate) fn take(&self, slot: u64, mode: SlotMode) -> Result<Option<Hold>> {
+        let _no_child_gets_it = hold_off();
+        let file = self.fresh(slot)?;
+        // Systems that do not know the second flag ignore it.
+        // SAFETY: takes numbers only.
+        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFD, CLOSE_ON_EXEC | CLOSE_ON_FORK) };
+        let operation = match mode {
+            SlotMode::Alone => FlockOperation::NonBlockingLockExclusive,
+            SlotMode::Shared => FlockOperation::NonBlockingLockShared,
+        };
+        Ok(lock(&file, operation)?.then(|| Hold(ManuallyDrop::new(file), std::process::id())))
+    }
+
+    pub(crate) fn is_free(&self, slot: u64) -> Result<bool> {
+        let _no_child_gets_it = hold_off();
+        let file = self.fresh(slot)?;
+        // Goes with the descriptor, at once.
+        lock(&file, FlockOperation::NonBlockingLockShared)
+    }
+
+    fn fresh(&self, slot: u64) -> Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(self.folder.join(slot.to_string()))
+            .map_err(failed)
+    }
+}
+
+fn lock(file: &File, operation: FlockOperation) -> Result<bool> {
+    match retry_on_intr(|| rustix::fs::flock(file, operation)) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno::error(OPERATION, errno)),
+    }
+}
+
+#[cold]
+fn failed(error: io::Error) -> Error {
+    errno::error(OPERATION, Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        .with_detail("its slots are locked in a directory among the user's temporary files")
+}
+
+/// A slot that is held; dropping it lets it go.
+#[derive(Debug)]
+pub(crate) struct Hold(ManuallyDrop<File>, u32);
+
+impl Hold {
+    /// Gives it up as a number, for memory that a child does not read.
+    pub(crate) fn into_raw(mut self) -> usize {
+        // SAFETY: `self` is forgotten below, so the file is taken once.
+        let file = unsafe { ManuallyDrop::take(&mut self.0) };
+        std::mem::forget(self);
+        file.into_raw_fd() as usize + 1
+    }
+
+    /// # Safety
+    /// `raw` came from [`into_raw`](Self::into_raw) in this process, and becomes a `Hold` once.
+    pub(crate) unsafe fn from_raw(raw: usize) -> Self {
+        // SAFETY: the descriptor was given up by `into_raw`.
+        let file = unsafe { File::from_raw_fd((raw - 1) as i32) };
+        Self(ManuallyDrop::new(file), std::process::id())
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // In a child the descriptor may be somebody's.
+        if self.1 == std::process::id() {
+            // SAFETY: dropped once, here.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
+        }
+    }
+}
