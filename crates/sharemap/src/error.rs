@@ -60,6 +60,16 @@ pub enum ErrorKind {
     Unsupported,
     /// An error of the operating system with no kind of its own.
     Io,
+    /// A shared object's name is empty.
+    NameEmpty,
+    /// A shared object's name is longer than every system can have it.
+    NameTooLong,
+    /// A character that not every system has in names; `offset()` says which.
+    NameCharacter,
+    /// What has the name is no shared object: a link, a FIFO, a directory, or one with other names.
+    NotAnObject,
+    /// The object belongs to another user, and that was not asked for.
+    ForeignOwner,
 }
 
 impl ErrorKind {
@@ -92,6 +102,11 @@ impl ErrorKind {
             }
             Self::Unsupported => "not supported",
             Self::Io => "input/output error",
+            Self::NameEmpty => "the name is empty",
+            Self::NameTooLong => "the name is too long",
+            Self::NameCharacter => "a character that names cannot have",
+            Self::NotAnObject => "it is no shared memory object",
+            Self::ForeignOwner => "it belongs to another user",
         }
     }
 
@@ -100,7 +115,10 @@ impl ErrorKind {
             Self::NotFound => io::ErrorKind::NotFound,
             Self::AlreadyExists => io::ErrorKind::AlreadyExists,
             Self::PermissionDenied => io::ErrorKind::PermissionDenied,
-            Self::NotWritable => io::ErrorKind::PermissionDenied,
+            Self::NotWritable | Self::ForeignOwner => io::ErrorKind::PermissionDenied,
+            Self::NameEmpty | Self::NameTooLong | Self::NameCharacter => {
+                io::ErrorKind::InvalidInput
+            }
             Self::OutOfBounds => io::ErrorKind::UnexpectedEof,
             Self::Alignment | Self::Size | Self::ZeroLength | Self::Overflow => {
                 io::ErrorKind::InvalidInput

@@ -73,6 +73,7 @@ mod layout;
 mod mapping;
 #[allow(dead_code, reason = "the layers above are to come")]
 mod peer;
+mod shm;
 mod sys;
 mod view;
 
@@ -82,7 +83,8 @@ pub use mapping::{
     AnonymousMapping, Contents, MapOptions, Mapping, MappingCow, MappingMut, Region, Residency,
     SlidingWindow, page_size,
 };
-pub use sys::{Advice, AsDescriptor, CacheStatus, HugePages, PageState, Protection};
+pub use shm::Location;
+pub use sys::{Advice, AsDescriptor, CacheStatus, HugePages, Lifetime, PageState, Protection};
 pub use view::{
     Atomic, AtomicElement, Block, Blocks, Iter, OwnedView, OwnedViewMut, Reader, View, ViewMut,
     Writer,

@@ -119,6 +119,7 @@ fn backends_have_the_same_files() {
             "fence.rs",
             "slot.rs",
             "fork.rs",
+            "shm.rs",
         ] {
             assert!(root.join(backend).join(name).exists(), "{backend} has no {name}");
         }

@@ -5,6 +5,8 @@
 
 #![allow(unsafe_code, reason = "a backend's functions take addresses")]
 
+mod shm;
+
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};

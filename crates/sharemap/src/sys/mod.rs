@@ -8,6 +8,7 @@
 //!   [`map::granularity`]; odd offsets are the business of `mapping`.
 //! - `file`: opening, sizing and asking about files.
 //! - `fault`: the handler that recovers guarded accesses, and the slow copies that need none.
+//! - `shm`: shared memory objects, named and nameless, as files.
 //! - `process`: this process's limits and counters, and who it is.
 //! - `wait`: sleeping on a word of shared memory, and waking those who do.
 //! - `fence`: the fence that one side alone pays for.
@@ -20,6 +21,8 @@ pub(crate) mod arch;
 
 #[cfg(test)]
 mod conformance;
+#[allow(dead_code, reason = "for the layers to the right")]
+mod object;
 #[cfg(test)]
 pub(crate) mod second;
 
@@ -47,8 +50,11 @@ compile_error!(
      same files, and a line in src/sys/mod.rs, whose last lines are the contract"
 );
 
+pub use object::Lifetime;
+#[allow(unused_imports, reason = "for the layers to the right")]
+pub(crate) use object::{CreateObject, Existing, ObjectStatus, OpenObject, Owner, Sharing};
 pub use os::file::AsDescriptor;
-pub(crate) use os::{fault, fence, file, fork, map, process, slot, wait};
+pub(crate) use os::{fault, fence, file, fork, map, process, shm, slot, wait};
 
 use std::fs::File;
 use std::ops::Range;
@@ -272,7 +278,7 @@ pub(crate) enum SlotHome {
 #[allow(dead_code, clippy::type_complexity)]
 const CONTRACT: () = {
     use crate::error::Result;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::time::Duration;
 
     let _: fn() -> usize = map::page_size;
@@ -321,6 +327,19 @@ const CONTRACT: () = {
     // Copies without any handler, by asking the system; the bytes copied before the first bad one.
     let _: unsafe fn(*const u8, *mut u8, usize) -> usize = fault::copy_from_foreign;
     let _: unsafe fn(*mut u8, *const u8, usize) -> usize = fault::copy_to_foreign;
+
+    // Makes an object of the length asked for, with memory behind every byte, has it filled, and
+    // gives it its name; after an error there is none. Where the system cannot make it without a
+    // name, the name comes first, and an object that is not filled yet can be opened.
+    let _: fn(&CreateObject<'_>, &mut dyn FnMut(&File) -> Result<()>) -> Result<File> = shm::create;
+    // Opens an object if it is one and the owner is right.
+    let _: fn(&OpenObject<'_>) -> Result<File> = shm::open;
+    let _: fn(&str) -> Result<()> = shm::unlink;
+    let _: fn() -> Result<Vec<ObjectStatus>> = shm::list;
+    // The label shows in the system's own lists, where there are any.
+    let _: fn(&str, &CreateObject<'_>, HugePages) -> Result<File> = shm::anonymous;
+    // What the system calls the object of this name.
+    let _: fn(&str) -> PathBuf = shm::path;
 
     let _: fn() -> Limits = process::limits;
     let _: fn() -> Option<u64> = process::mapping_count;

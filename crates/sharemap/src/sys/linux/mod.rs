@@ -10,5 +10,6 @@ pub(crate) mod fork;
 pub(crate) mod map;
 pub(crate) mod process;
 mod self_test;
+pub(crate) mod shm;
 pub(crate) mod slot;
 pub(crate) mod wait;

@@ -7,5 +7,6 @@ pub(crate) mod fork;
 mod mach;
 pub(crate) mod map;
 pub(crate) mod process;
+pub(crate) mod shm;
 pub(crate) mod slot;
 pub(crate) mod wait;

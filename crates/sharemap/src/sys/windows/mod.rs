@@ -9,5 +9,6 @@ pub(crate) mod map;
 mod pages;
 pub(crate) mod process;
 mod section;
+pub(crate) mod shm;
 pub(crate) mod slot;
 pub(crate) mod wait;

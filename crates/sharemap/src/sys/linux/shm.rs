@@ -1,0 +1,392 @@
+//! Shared memory objects on Linux: files in `/dev/shm`, and memfds.
+//!
+//! A named object is made without a name and gets it when it is whole: nobody ever opens one that
+//! is half made, and a creator that is killed leaves nothing.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, CWD, FileType, Gid, MemfdFlags, Mode, OFlags, Stat, StatxFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::file;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::posix::errno;
+use crate::sys::{
+    CreateObject, Existing, HugePages, Lifetime, ObjectStatus, OpenObject, Owner, Sharing,
+};
+
+const DIRECTORY: &str = "/dev/shm";
+
+/// Where the object of this name is.
+pub(crate) fn path(name: &str) -> PathBuf {
+    Path::new(DIRECTORY).join(name)
+}
+
+fn directory() -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(DIRECTORY, flags, Mode::empty()).map_err(|errno| {
+        errno::error("find shared memory in", errno)
+            .with_path(Some(Path::new(DIRECTORY)))
+            .with_detail("named shared memory needs a tmpfs mounted there")
+    })
+}
+
+/// Makes an object, has it filled, and only then gives it its name.
+pub(crate) fn create(
+    request: &CreateObject<'_>,
+    fill: &mut dyn FnMut(&File) -> Result<()>,
+) -> Result<File> {
+    const OPERATION: &str = "create";
+    if request.lifetime == Lifetime::Attached {
+        return Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(
+            "Linux keeps a named object until it is unlinked: nothing tells it who is attached",
+        ));
+    }
+    let directory = directory()?;
+    let taken = rustix::fs::statat(&directory, request.name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    if taken && request.existing == Existing::Refused {
+        // Before memory is set aside for nothing.
+        return Err(errno::error(OPERATION, Errno::EXIST));
+    }
+    let draft = Draft::new(&directory)?;
+    share(&draft.file, request.sharing)?;
+    make_room(&draft.file, request)?;
+    fill(&draft.file)?;
+    draft.publish(request)
+}
+
+/// Permissions as asked for, whatever the umask took away.
+fn share(file: &File, sharing: Sharing) -> Result<()> {
+    const OPERATION: &str = "share";
+    if let Some(group) = sharing.group {
+        rustix::fs::fchown(file, None, Some(Gid::from_raw(group))).map_err(|errno| {
+            errno::error(OPERATION, errno)
+                .with_detail(format!("only a member of group {group} may give it to the group"))
+        })?;
+    }
+    rustix::fs::fchmod(file, Mode::from_raw_mode(sharing.mode))
+        .map_err(|errno| errno::error(OPERATION, errno))
+}
+
+fn make_room(file: &File, request: &CreateObject<'_>) -> Result<()> {
+    if request.sparse {
+        return file::set_len(file, request.len);
+    }
+    file::allocate(file, request.len).map_err(|error| no_room(file, error, request.len))
+}
+
+/// Says what to do about a full shared memory.
+#[cold]
+fn no_room(file: &File, error: Error, len: u64) -> Error {
+    if error.kind() != ErrorKind::NoSpace {
+        return error;
+    }
+    let error = error.with_length(len);
+    match rustix::fs::fstatvfs(file) {
+        Ok(volume) if volume.f_blocks > 0 => error.with_detail(format!(
+            "{DIRECTORY} has {} of {} bytes free: remove what is left over (`sharemap ls`), mount \
+             it larger (mount -o remount,size=…), or start the container with a larger one (docker \
+             --shm-size=…)",
+            volume.f_bfree.saturating_mul(volume.f_frsize),
+            volume.f_blocks.saturating_mul(volume.f_frsize),
+        )),
+        _ => error,
+    }
+}
+
+/// An object on its way to a name.
+struct Draft<'a> {
+    file: File,
+    /// The name that it has meanwhile, where it could not be made without one.
+    temporary: Temporary<'a>,
+}
+
+/// A name that is taken away in the end.
+struct Temporary<'a> {
+    directory: &'a OwnedFd,
+    name: Option<String>,
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            let _ = rustix::fs::unlinkat(self.directory, name.as_str(), AtFlags::empty());
+        }
+    }
+}
+
+impl<'a> Draft<'a> {
+    fn new(directory: &'a OwnedFd) -> Result<Self> {
+        let private = Mode::from_raw_mode(0o600);
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        let nameless =
+            retry_on_intr(|| rustix::fs::openat(directory, ".", flags | OFlags::TMPFILE, private));
+        if let Ok(file) = nameless {
+            let file = File::from(file);
+            if rustix::fs::access(link_of(&file).as_str(), rustix::fs::Access::EXISTS).is_ok() {
+                return Ok(Self { file, temporary: Temporary { directory, name: None } });
+            }
+        }
+        // A file system without nameless files, or no /proc to name them through.
+        loop {
+            let name = temporary_name();
+            let new = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+            match retry_on_intr(|| rustix::fs::openat(directory, name.as_str(), new, private)) {
+                Ok(file) => {
+                    let temporary = Temporary { directory, name: Some(name) };
+                    return Ok(Self { file: File::from(file), temporary });
+                }
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno::error("create", errno)),
+            }
+        }
+    }
+
+    fn publish(mut self, request: &CreateObject<'_>) -> Result<File> {
+        let named = match request.existing {
+            Existing::Refused => self.link(request.name),
+            Existing::Replaced => self.rename(request.name),
+        };
+        named.map_err(|errno| {
+            let error = errno::error("create", errno);
+            match errno {
+                Errno::ISDIR | Errno::NOTEMPTY => {
+                    error.with_kind(ErrorKind::NotAnObject).with_detail("a directory has the name")
+                }
+                Errno::PERM | Errno::ACCESS => error.with_detail(
+                    "another user's object has the name, and only its owner can replace it",
+                ),
+                _ => error,
+            }
+        })?;
+        Ok(self.file)
+    }
+
+    fn link(&self, name: &str) -> rustix::io::Result<()> {
+        let directory = self.temporary.directory;
+        match &self.temporary.name {
+            Some(from) => {
+                rustix::fs::linkat(directory, from.as_str(), directory, name, AtFlags::empty())
+            }
+            None => {
+                let from = link_of(&self.file);
+                let flags = AtFlags::SYMLINK_FOLLOW;
+                rustix::fs::linkat(CWD, from.as_str(), directory, name, flags)
+            }
+        }
+    }
+
+    fn rename(&mut self, name: &str) -> rustix::io::Result<()> {
+        let from = loop {
+            if let Some(temporary) = &self.temporary.name {
+                break temporary;
+            }
+            let temporary = temporary_name();
+            match self.link(&temporary) {
+                Ok(()) => self.temporary.name = Some(temporary),
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+        };
+        let directory = self.temporary.directory;
+        rustix::fs::renameat(directory, from.as_str(), directory, name)?;
+        self.temporary.name = None;
+        Ok(())
+    }
+}
+
+fn link_of(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+/// Hidden, and no valid name of an object.
+fn temporary_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!(".sharemap-{}-{number}-{}", std::process::id(), now.as_nanos())
+}
+
+/// Opens an object that is one: no link, FIFO, directory or device, under one name only, and of the
+/// right owner.
+pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
+    const OPERATION: &str = "open";
+    let directory = directory()?;
+    let mut flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    flags |= if request.write { OFlags::RDWR } else { OFlags::RDONLY };
+    let squatted = |what: &str| {
+        Error::new(ErrorKind::NotAnObject, OPERATION).with_detail(format!("{what} has its name"))
+    };
+    // Somebody may take the name away in between; whoever does so endlessly gets what they want.
+    const ROUNDS: usize = 8;
+    for _ in 0..ROUNDS {
+        let opened =
+            retry_on_intr(|| rustix::fs::openat(&directory, request.name, flags, Mode::empty()));
+        let file = match opened {
+            Ok(file) => File::from(file),
+            Err(Errno::LOOP) => return Err(squatted("a symbolic link")),
+            Err(Errno::ISDIR) => return Err(squatted("a directory")),
+            Err(Errno::NXIO) => return Err(squatted("a socket, or a device that is not there,")),
+            Err(errno) => return Err(open_error(&directory, request, errno)),
+        };
+        let stat = rustix::fs::fstat(&file).map_err(|errno| errno::error(OPERATION, errno))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {}
+            FileType::Directory => return Err(squatted("a directory")),
+            FileType::Fifo => return Err(squatted("a FIFO")),
+            _ => return Err(squatted("a device")),
+        }
+        check_owner(&stat, request.owner)?;
+        match stat.st_nlink {
+            0 => {}
+            1 => return Ok(file),
+            links => {
+                return Err(Error::new(ErrorKind::NotAnObject, OPERATION).with_detail(format!(
+                    "it has {links} names (hard links): it may be something else's"
+                )));
+            }
+        }
+    }
+    Err(errno::error(OPERATION, Errno::NOENT))
+}
+
+fn check_owner(stat: &Stat, owner: Owner) -> Result<()> {
+    let own = rustix::process::geteuid().as_raw();
+    if owner == Owner::Any || stat.st_uid == own {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::ForeignOwner, "open").with_detail(format!(
+        "it belongs to user {}, and this is user {own}: ask for any owner if that is meant",
+        stat.st_uid
+    )))
+}
+
+#[cold]
+fn open_error(directory: &OwnedFd, request: &OpenObject<'_>, errno: Errno) -> Error {
+    let error = errno::error("open", errno);
+    let denied = matches!(errno, Errno::ACCESS | Errno::PERM);
+    match rustix::fs::statat(directory, request.name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if denied => match check_owner(&stat, Owner::Own) {
+            Err(_) => error.with_detail(format!(
+                "it belongs to user {} and has mode {:o}",
+                stat.st_uid,
+                stat.st_mode & 0o7777
+            )),
+            Ok(()) if request.write => error.with_kind(ErrorKind::NotWritable),
+            Ok(()) => error,
+        },
+        _ => error,
+    }
+}
+
+/// Takes the name away. Whoever has the object keeps it.
+pub(crate) fn unlink(name: &str) -> Result<()> {
+    let directory = directory()?;
+    rustix::fs::unlinkat(&directory, name, AtFlags::empty()).map_err(|errno| {
+        let error = errno::error("unlink", errno);
+        match errno {
+            Errno::ISDIR => {
+                error.with_kind(ErrorKind::NotAnObject).with_detail("it is a directory")
+            }
+            Errno::PERM | Errno::ACCESS => {
+                error.with_detail("only its owner can take its name away")
+            }
+            _ => error,
+        }
+    })
+}
+
+/// Every file there, with those one directory below (as Aeron has them), by their names there.
+pub(crate) fn list() -> Result<Vec<ObjectStatus>> {
+    let mut found = Vec::new();
+    let failed = |error| Error::from(error).with_path(Some(Path::new(DIRECTORY)));
+    let mut visit = |directory: &Path, deeper: &mut Vec<PathBuf>| -> std::io::Result<()> {
+        for entry in std::fs::read_dir(directory)? {
+            let path = entry?.path();
+            let Ok(name) = path.strip_prefix(DIRECTORY) else { continue };
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+            // What goes away meanwhile is not there.
+            let Ok(stat) = rustix::fs::statx(CWD, &path, flags, wanted) else { continue };
+            match FileType::from_raw_mode(stat.stx_mode.into()) {
+                FileType::RegularFile => found.push(ObjectStatus {
+                    name: name.as_os_str().to_owned(),
+                    len: Some(stat.stx_size),
+                    allocated: Some(stat.stx_blocks.saturating_mul(512)),
+                    user: Some(stat.stx_uid),
+                    mode: Some(u32::from(stat.stx_mode) & 0o7777),
+                    created: (stat.stx_mask & StatxFlags::BTIME.bits() != 0)
+                        .then(|| time(stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)),
+                    modified: Some(time(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec)),
+                }),
+                FileType::Directory => deeper.push(path),
+                _ => {}
+            }
+        }
+        Ok(())
+    };
+    let mut directories = Vec::new();
+    visit(Path::new(DIRECTORY), &mut directories).map_err(failed)?;
+    for directory in directories {
+        // Another user's private directory.
+        let _ = visit(&directory, &mut Vec::new());
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+fn time(seconds: i64, nanoseconds: u32) -> SystemTime {
+    let whole = Duration::from_secs(seconds.unsigned_abs());
+    let base = match seconds {
+        0.. => SystemTime::UNIX_EPOCH.checked_add(whole),
+        _ => SystemTime::UNIX_EPOCH.checked_sub(whole),
+    };
+    base.unwrap_or(SystemTime::UNIX_EPOCH) + Duration::from_nanos(nanoseconds.into())
+}
+
+/// Memory without a name (a memfd, which can be sealed); `label` shows in `/proc`.
+pub(crate) fn anonymous(label: &str, request: &CreateObject<'_>, huge: HugePages) -> Result<File> {
+    const OPERATION: &str = "create anonymous shared memory";
+    let failed = |errno| errno::error(OPERATION, errno);
+    let label = CString::new(label).map_err(|_| failed(Errno::INVAL))?;
+    let mut flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    if huge == HugePages::Reserved {
+        flags |= MemfdFlags::HUGETLB;
+    }
+    // Without execution where the kernel (6.3) knows how to say it.
+    let file = match rustix::fs::memfd_create(&label, flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL) => rustix::fs::memfd_create(&label, flags),
+        result => result,
+    };
+    let file = file.map(File::from).map_err(|errno| {
+        let error = failed(errno);
+        match errno {
+            Errno::NOENT | Errno::NODEV | Errno::NOSYS if huge == HugePages::Reserved => {
+                error.with_kind(ErrorKind::Unsupported).with_detail("this kernel has no huge pages")
+            }
+            _ => error,
+        }
+    })?;
+    share(&file, request.sharing)?;
+    let len = match huge {
+        HugePages::Reserved => {
+            let page = super::process::huge_page_size().unwrap_or_else(super::map::page_size);
+            request.len.checked_next_multiple_of(page as u64).ok_or_else(|| {
+                Error::new(ErrorKind::Overflow, OPERATION).with_length(request.len)
+            })?
+        }
+        _ => request.len,
+    };
+    make_room(&file, &CreateObject { len, ..*request }).map_err(|error| match huge {
+        HugePages::Reserved if error.kind() == ErrorKind::NoSpace => {
+            error.with_detail("not enough huge pages are set aside (vm.nr_hugepages)")
+        }
+        _ => error,
+    })?;
+    Ok(file)
+}
