@@ -66,8 +66,16 @@ fn contest(
             black_box(random::view_get(black_box(view), next()).map_err(why)?);
             Ok(())
         })
+        .side("gather", || {
+            black_box(random::view_gather(black_box(view), next()).map_err(why)?);
+            Ok(())
+        })
         .run(effort)?;
-    Ok(vec![outcome.row(figure, Unit::Millions(random::LOADS), "get", peer, goal)])
+    let row = |name, goal| {
+        let figure = format!("{figure}: {name}");
+        outcome.row(&figure, Unit::Millions(random::LOADS), name, peer, goal)
+    };
+    Ok(vec![row("gather", goal), row("get", None)])
 }
 
 const POOL: &str = "/proc/sys/vm/nr_hugepages";

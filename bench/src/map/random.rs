@@ -44,25 +44,58 @@ fn rows(setup: &Setup, figure: &str, len: usize) -> Result<Vec<Row>, Reason> {
             black_box(view_get(black_box(view), next()).map_err(why)?);
             Ok(())
         })
+        .side("gather", || {
+            black_box(view_gather(black_box(view), next()).map_err(why)?);
+            Ok(())
+        })
         .run(setup.effort)?;
+    let row = |name, goal| {
+        let figure = format!("{figure}: {name}");
+        outcome.row(&figure, Unit::NanosecondsEach(LOADS), name, "slice", goal)
+    };
     let goal = Some(Goal::at_most(1.05));
-    Ok(vec![outcome.row(figure, Unit::NanosecondsEach(LOADS), "get", "slice", goal)])
+    Ok(if figure == CACHED {
+        vec![row("get", goal), row("gather", None)]
+    } else {
+        vec![row("get", goal), row("gather", goal)]
+    })
 }
 
-/// Loads at random from a slice whose length is a power of two; each index is checked, as ours is.
+/// Which bits of a random number are an index, for a length that is a power of two. Opaque, so that
+/// each index is checked by everybody.
+fn mask(len: usize) -> usize {
+    black_box(len - 1)
+}
+
+/// Loads at random from a slice.
 #[inline(never)]
 pub fn slice(words: &[u64], mut random: Random) -> u64 {
-    let mask = words.len() - 1;
+    let mask = mask(words.len());
     (0..LOADS).fold(0, |sum, _| sum.wrapping_add(words[random.next() as usize & mask]))
 }
 
 /// The same from a view.
 #[inline(never)]
 pub fn view_get(words: View<'_, u64>, mut random: Random) -> sharemap::Result<u64> {
-    let mask = words.len() - 1;
+    let mask = mask(words.len());
     let mut sum = 0u64;
     for _ in 0..LOADS {
         sum = sum.wrapping_add(words.get(random.next() as usize & mask)?);
+    }
+    Ok(sum)
+}
+
+/// The same, many at a time.
+#[inline(never)]
+pub fn view_gather(words: View<'_, u64>, mut random: Random) -> sharemap::Result<u64> {
+    const TOGETHER: usize = 512;
+    let mask = mask(words.len());
+    let (mut indices, mut found) = ([0; TOGETHER], [0; TOGETHER]);
+    let mut sum = 0u64;
+    for _ in 0..LOADS as usize / TOGETHER {
+        indices.fill_with(|| random.next() as usize & mask);
+        words.gather(&indices, &mut found)?;
+        sum = found.iter().fold(sum, |sum, word| sum.wrapping_add(*word));
     }
     Ok(sum)
 }

@@ -50,6 +50,7 @@
 //! | growth in place | [`MapOptions::reserve`], [`MappingMut::grow`], [`MappingMut::resize`] |
 //! | a file that shrank | [`Region::is_current`], [`Mapping::remap`] |
 //! | what is in memory | [`Region::residency`], [`Region::cache_status`], [`Region::populate`], [`Region::evict`] |
+//! | many elements at random | [`View::gather`] |
 //! | hints to the system | [`Advice`], [`HugePages`] |
 //! | a plain `&[u8]` | [`Mapping::frozen`], or [`View::as_slice`], which is `unsafe` and says why |
 //! | signals, and other handlers | [`guard`] |

@@ -8,6 +8,8 @@ mod random;
 mod elements;
 #[path = "view/faults.rs"]
 mod faults;
+#[path = "view/gathering.rs"]
+mod gathering;
 #[path = "view/limits.rs"]
 mod limits;
 #[path = "view/order.rs"]

@@ -6,36 +6,23 @@ use std::cell::Cell;
 
 use crate::sys::{Recovery, arch, fault};
 
-/// Transfers up to here are a few instructions, without a loop.
-const DIRECT: usize = 512;
-
 /// Transfers from here on look whether this thread can take a fault's signal.
 const BULK: usize = 1024;
 
 /// Transfers from here on look at the handler and the thread's signal mask anew.
 const LARGE: usize = 1 << 20;
 
-/// Copies at most 64 bytes out of guarded memory; `false` if anything faulted.
+/// Copies out of guarded memory if a few instructions do it; if `false`, [`copy_out`] does it from the
+/// start.
 ///
 /// # Safety
 /// As for [`copy_out`]; accesses are made in place.
-#[inline(always)]
-pub(crate) unsafe fn copy_out_short(from: *const u8, to: *mut u8, len: usize) -> bool {
-    let mut fault = 0;
-    // SAFETY: passed on.
-    unsafe { out_short(from, to, len, &mut fault) };
-    fault == 0
-}
-
-/// Copies more than 64 bytes out of guarded memory if that takes neither a look nor a call; if
-/// `false`, [`copy_out`] does it from the start.
-///
-/// # Safety
-/// As for [`copy_out`]; accesses are made in place.
-#[inline(always)]
+#[inline(never)]
 pub(crate) unsafe fn copy_out_directly(from: *const u8, to: *mut u8, len: usize) -> bool {
     // SAFETY: passed on.
-    unsafe { len <= DIRECT && arch::copy_out_widest(from, to, len) }
+    unsafe {
+        if len > 64 { arch::copy_out_directly(from, to, len) } else { out_short(from, to, len) }
+    }
 }
 
 /// Copies out of guarded memory, in order; gives the bytes copied before the first that could not
@@ -58,33 +45,23 @@ pub(crate) unsafe fn copy_out(
         let whole = if len > 64 {
             arch::copy_out_widest(from, to, len) || arch::copy_out(from, to, len)
         } else {
-            copy_out_short(from, to, len)
+            out_short(from, to, len)
         };
         if whole { len } else { out_exact(from, to, len) }
     }
 }
 
-/// Copies at most 64 bytes into guarded memory; `false` if anything faulted.
+/// Copies into guarded memory if a few instructions do it; if `false`, [`copy_in`] does it from the
+/// start.
 ///
 /// # Safety
 /// As for [`copy_in`]; accesses are made in place.
-#[inline(always)]
-pub(crate) unsafe fn copy_in_short(to: *mut u8, from: *const u8, len: usize) -> bool {
-    let mut fault = 0;
-    // SAFETY: passed on.
-    unsafe { in_short(to, from, len, &mut fault) };
-    fault == 0
-}
-
-/// Copies more than 64 bytes into guarded memory if that takes neither a look nor a call; if
-/// `false`, [`copy_in`] does it from the start.
-///
-/// # Safety
-/// As for [`copy_in`]; accesses are made in place.
-#[inline(always)]
+#[inline(never)]
 pub(crate) unsafe fn copy_in_directly(to: *mut u8, from: *const u8, len: usize) -> bool {
     // SAFETY: passed on.
-    unsafe { len <= DIRECT && arch::copy_in_widest(to, from, len) }
+    unsafe {
+        if len > 64 { arch::copy_in_directly(to, from, len) } else { in_short(to, from, len) }
+    }
 }
 
 /// Copies into guarded memory, in order; gives the bytes copied before the first that could not be
@@ -106,7 +83,7 @@ pub(crate) unsafe fn copy_in(
         let whole = if len > 64 {
             arch::copy_in_widest(to, from, len) || arch::copy_in(to, from, len)
         } else {
-            copy_in_short(to, from, len)
+            in_short(to, from, len)
         };
         if whole { len } else { in_exact(to, from, len) }
     }
@@ -134,87 +111,89 @@ fn look(len: usize) -> bool {
     ready && (len < LARGE || fault::check() == Recovery::InPlace)
 }
 
-/// Up to 64 bytes, by accesses that overlap in the middle.
+/// Up to 64 bytes, by accesses that overlap in the middle; `false` if anything faulted.
 #[inline(always)]
-unsafe fn out_short(from: *const u8, to: *mut u8, len: usize, fault: &mut usize) {
+unsafe fn out_short(from: *const u8, to: *mut u8, len: usize) -> bool {
+    let mut fault = 0;
     // SAFETY: every access lies within `len` bytes of both sides.
     unsafe {
         if len > 32 {
             let last = len - 32;
-            let [a, b, c, d] = arch::load_ends(from, last, fault);
-            if *fault != 0 {
-                return;
+            let [a, b, c, d] = arch::load_ends(from, last, &mut fault);
+            if fault == 0 {
+                arch::give_narrow(to, a);
+                arch::give_narrow(to.add(16), b);
+                arch::give_narrow(to.add(last), c);
+                arch::give_narrow(to.add(last + 16), d);
             }
-            arch::give_narrow(to, a);
-            arch::give_narrow(to.add(16), b);
-            arch::give_narrow(to.add(last), c);
-            arch::give_narrow(to.add(last + 16), d);
         } else if len >= 16 {
-            let [first, last] = arch::load_pair(from, len - 16, fault);
-            if *fault != 0 {
-                return;
+            let [first, last] = arch::load_pair(from, len - 16, &mut fault);
+            if fault == 0 {
+                arch::give_narrow(to, first);
+                arch::give_narrow(to.add(len - 16), last);
             }
-            arch::give_narrow(to, first);
-            arch::give_narrow(to.add(len - 16), last);
         } else if len >= 8 {
-            let (a, b) = (arch::load_64(from, fault), arch::load_64(from.add(len - 8), fault));
-            if *fault != 0 {
-                return;
+            let first = arch::load_64(from, &mut fault);
+            let last = arch::load_64(from.add(len - 8), &mut fault);
+            if fault == 0 {
+                to.cast::<u64>().write_unaligned(first);
+                to.add(len - 8).cast::<u64>().write_unaligned(last);
             }
-            to.cast::<u64>().write_unaligned(a);
-            to.add(len - 8).cast::<u64>().write_unaligned(b);
         } else if len >= 4 {
-            let (a, b) = (arch::load_32(from, fault), arch::load_32(from.add(len - 4), fault));
-            if *fault != 0 {
-                return;
+            let first = arch::load_32(from, &mut fault);
+            let last = arch::load_32(from.add(len - 4), &mut fault);
+            if fault == 0 {
+                to.cast::<u32>().write_unaligned(first);
+                to.add(len - 4).cast::<u32>().write_unaligned(last);
             }
-            to.cast::<u32>().write_unaligned(a);
-            to.add(len - 4).cast::<u32>().write_unaligned(b);
         } else if len >= 2 {
-            let (a, b) = (arch::load_16(from, fault), arch::load_16(from.add(len - 2), fault));
-            if *fault != 0 {
-                return;
+            let first = arch::load_16(from, &mut fault);
+            let last = arch::load_16(from.add(len - 2), &mut fault);
+            if fault == 0 {
+                to.cast::<u16>().write_unaligned(first);
+                to.add(len - 2).cast::<u16>().write_unaligned(last);
             }
-            to.cast::<u16>().write_unaligned(a);
-            to.add(len - 2).cast::<u16>().write_unaligned(b);
         } else if len == 1 {
-            let byte = arch::load_8(from, fault);
-            if *fault == 0 {
+            let byte = arch::load_8(from, &mut fault);
+            if fault == 0 {
                 to.write(byte);
             }
         }
     }
+    fault == 0
 }
 
-/// Up to 64 bytes, by accesses that overlap in the middle.
+/// Up to 64 bytes, by accesses that overlap in the middle; `false` if anything faulted.
 #[inline(always)]
-unsafe fn in_short(to: *mut u8, from: *const u8, len: usize, fault: &mut usize) {
+unsafe fn in_short(to: *mut u8, from: *const u8, len: usize) -> bool {
+    let mut fault = 0;
     // SAFETY: every access lies within `len` bytes of both sides.
     unsafe {
         if len > 32 {
             let last = len - 32;
             let values = [0, 16, last, last + 16].map(|at| arch::take_narrow(from.add(at)));
-            arch::store_ends(to, last, values, fault);
+            arch::store_ends(to, last, values, &mut fault);
         } else if len >= 16 {
             let last = len - 16;
             let values = [0, last].map(|at| arch::take_narrow(from.add(at)));
-            arch::store_pair(to, last, values, fault);
+            arch::store_pair(to, last, values, &mut fault);
         } else if len >= 8 {
-            arch::store_64(to, from.cast::<u64>().read_unaligned(), fault);
+            arch::store_64(to, from.cast::<u64>().read_unaligned(), &mut fault);
             let last = from.add(len - 8).cast::<u64>().read_unaligned();
-            arch::store_64(to.add(len - 8), last, fault);
+            arch::store_64(to.add(len - 8), last, &mut fault);
         } else if len >= 4 {
-            arch::store_32(to, from.cast::<u32>().read_unaligned(), fault);
+            arch::store_32(to, from.cast::<u32>().read_unaligned(), &mut fault);
             let last = from.add(len - 4).cast::<u32>().read_unaligned();
-            arch::store_32(to.add(len - 4), last, fault);
+            arch::store_32(to.add(len - 4), last, &mut fault);
         } else if len >= 2 {
-            arch::store_16(to, from.cast::<u16>().read_unaligned(), fault);
+            arch::store_16(to, from.cast::<u16>().read_unaligned(), &mut fault);
             let last = from.add(len - 2).cast::<u16>().read_unaligned();
-            arch::store_16(to.add(len - 2), last, fault);
+            arch::store_16(to.add(len - 2), last, &mut fault);
         } else if len == 1 {
-            arch::store_8(to, from.read(), fault);
+            arch::store_8(to, from.read(), &mut fault);
         }
     }
+    fault == 0
 }
 
 /// Bytes tried at once after a fault, before going byte by byte.

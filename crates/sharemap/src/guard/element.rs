@@ -67,6 +67,12 @@ pub(crate) unsafe fn load_bytes<T: Element>(
     }
 }
 
+/// Asks for the cache line of an address, whatever is there: this never faults.
+#[inline(always)]
+pub(crate) fn prefetch(address: *const u8) {
+    arch::prefetch(address);
+}
+
 /// Stores an element's bytes, in order; single instructions as for [`load`].
 ///
 /// # Safety

@@ -27,10 +27,8 @@ mod element;
 mod scan;
 
 pub(crate) use atomic::AtomicWord;
-pub(crate) use copy::{
-    copy_in, copy_in_directly, copy_in_short, copy_out, copy_out_directly, copy_out_short,
-};
-pub(crate) use element::{load, load_bytes, store};
+pub(crate) use copy::{copy_in, copy_in_directly, copy_out, copy_out_directly};
+pub(crate) use element::{load, load_bytes, prefetch, store};
 pub(crate) use scan::count_bytes;
 
 use crate::sys;

@@ -4,6 +4,7 @@
 
 mod atomic;
 mod blocks;
+mod gather;
 mod iter;
 mod owned;
 mod reader;
@@ -157,23 +158,34 @@ impl<'a, T: Element> View<'a, T> {
     /// [`Invalid`](ErrorKind::Invalid) if the bytes are no value of `T`.
     #[inline]
     pub fn get(&self, index: usize) -> Result<T> {
-        if index >= self.in_place {
-            return self.get_by_call(index);
-        }
         let mut fault = 0;
-        // SAFETY: within the view, whose memory the backing keeps.
-        let value = unsafe { guard::load::<T>(self.at(index), &mut fault) };
-        if fault != 0 {
-            return Err(self.fault("read", fault));
+        if index < self.in_place {
+            // SAFETY: within the view, whose memory the backing keeps.
+            let value = unsafe { guard::load::<T>(self.at(index), &mut fault) };
+            if fault == 0 {
+                if let Some(value) = checked(value) {
+                    return Ok(value);
+                }
+            }
         }
-        checked(value).ok_or_else(|| self.invalid(index))
+        let mut value = MaybeUninit::uninit();
+        match self.get_slowly(index, fault, &mut value) {
+            // SAFETY: without an error, it was written.
+            None => Ok(unsafe { value.assume_init() }),
+            Some(error) => Err(error),
+        }
     }
 
+    /// After a load that faulted, gave no value, or was not made. A `Result` as its result would be
+    /// looked into in the fast case, too.
     #[cold]
     #[inline(never)]
-    fn get_by_call(&self, index: usize) -> Result<T> {
+    fn get_slowly(&self, index: usize, fault: usize, out: &mut MaybeUninit<T>) -> Option<Error> {
         if index >= self.len {
-            return Err(self.out_of_bounds("read", index, 1));
+            return Some(self.out_of_bounds("read", index, 1));
+        }
+        if fault != 0 {
+            return Some(self.fault("read", fault));
         }
         let mut value = MaybeUninit::<T>::uninit();
         let size = size_of::<T>();
@@ -182,9 +194,15 @@ impl<'a, T: Element> View<'a, T> {
             guard::copy_out(self.recovery(), self.at(index), value.as_mut_ptr().cast(), size)
         };
         if done < size {
-            return Err(self.fault("read", self.at(index) as usize + done));
+            return Some(self.fault("read", self.at(index) as usize + done));
         }
-        checked(value).ok_or_else(|| self.invalid(index))
+        match checked(value) {
+            Some(value) => {
+                out.write(value);
+                None
+            }
+            None => Some(self.invalid(index)),
+        }
     }
 
     /// Fills `out` with the elements from `index` on.
@@ -203,26 +221,11 @@ impl<'a, T: Element> View<'a, T> {
             return Err(self.out_of_bounds("read", index, out.len()));
         }
         if self.in_place == self.len {
-            let bytes = size_of_val(out);
-            if bytes > 64 {
-                return self.read_directly_at(index, out);
-            }
+            let (from, bytes) = (self.at(index), size_of_val(out));
             // SAFETY: within the view; `out` has the room, and any bytes are values.
-            if unsafe { guard::copy_out_short(self.at(index), out.as_mut_ptr().cast(), bytes) } {
+            if unsafe { guard::copy_out_directly(from, out.as_mut_ptr().cast(), bytes) } {
                 return Ok(());
             }
-        }
-        self.read_exactly_at(index, out)
-    }
-
-    /// These functions end in calls of one another, so that none of them saves registers in the
-    /// common case.
-    #[inline(never)]
-    fn read_directly_at(&self, index: usize, out: &mut [T]) -> Result<()> {
-        let (from, bytes) = (self.at(index), size_of_val(out));
-        // SAFETY: within the view; `out` has the room, and any bytes are values.
-        if unsafe { guard::copy_out_directly(from, out.as_mut_ptr().cast(), bytes) } {
-            return Ok(());
         }
         self.read_exactly_at(index, out)
     }

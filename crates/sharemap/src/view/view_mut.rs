@@ -86,24 +86,10 @@ impl<'a, T: Element> ViewMut<'a, T> {
         }
         if self.view.in_place == self.view.len {
             let (to, bytes) = (self.view.at(index), size_of_val(values));
-            if bytes > 64 {
-                return self.write_directly_at(index, values);
-            }
             // SAFETY: within the view; the values have their own bytes, without padding.
-            if unsafe { guard::copy_in_short(to, values.as_ptr().cast(), bytes) } {
+            if unsafe { guard::copy_in_directly(to, values.as_ptr().cast(), bytes) } {
                 return Ok(());
             }
-        }
-        self.write_exactly_at(index, values)
-    }
-
-    /// As for reading: these functions end in calls of one another.
-    #[inline(never)]
-    fn write_directly_at(&self, index: usize, values: &[T]) -> Result<()> {
-        let (to, bytes) = (self.view.at(index), size_of_val(values));
-        // SAFETY: within the view; the values have their own bytes, without padding.
-        if unsafe { guard::copy_in_directly(to, values.as_ptr().cast(), bytes) } {
-            return Ok(());
         }
         self.write_exactly_at(index, values)
     }

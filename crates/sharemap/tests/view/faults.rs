@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use zerocopy::big_endian;
 
 const PAGES: usize = 6;
-const LEFT: usize = 2;
+pub const LEFT: usize = 2;
 
 fn boundary() -> usize {
     LEFT * page_size()
@@ -36,16 +36,16 @@ fn truncate(path: &Path) -> bool {
     }
 }
 
-struct Cut {
+pub struct Cut {
     _dir: TempDir,
-    path: PathBuf,
-    map: MappingMut,
+    pub path: PathBuf,
+    pub map: MappingMut,
     before: Vec<u8>,
 }
 
 /// A mapping of six pages, of which the file has two. Where the system keeps mapped files whole, the
 /// other four are made inaccessible instead.
-fn cut() -> Cut {
+pub fn cut() -> Cut {
     let dir = TempDir::new();
     let before = contents();
     let path = dir.file("a", &before);
@@ -59,7 +59,7 @@ fn cut() -> Cut {
 }
 
 #[track_caller]
-fn is_fault(error: &Error, path: &Path, offset: usize) {
+pub fn is_fault(error: &Error, path: &Path, offset: usize) {
     assert_eq!(error.kind(), ErrorKind::Fault, "{error}");
     assert_eq!(error.offset(), Some(offset as u64), "{error}");
     assert_eq!(error.path(), Some(path));

@@ -34,6 +34,9 @@ fn note(address: *const u8, done: usize, wanted: usize, fault: &mut usize) {
     }
 }
 
+/// Does nothing: whether the processor has the hint is not known.
+pub(crate) fn prefetch(_: *const u8) {}
+
 macro_rules! plain {
     ($($load:ident, $store:ident, $type:ty;)*) => { $(
         /// # Safety
@@ -178,12 +181,28 @@ pub(crate) unsafe fn copy_out_widest(_: *const u8, _: *mut u8, _: usize) -> bool
     false
 }
 
+/// Nothing is copied so.
+///
+/// # Safety
+/// None.
+pub(crate) unsafe fn copy_out_directly(_: *const u8, _: *mut u8, _: usize) -> bool {
+    false
+}
+
 /// There are no wider vectors than those of [`copy_in`].
 ///
 /// # Safety
 /// None.
 #[inline(always)]
 pub(crate) unsafe fn copy_in_widest(_: *mut u8, _: *const u8, _: usize) -> bool {
+    false
+}
+
+/// Nothing is copied so.
+///
+/// # Safety
+/// None.
+pub(crate) unsafe fn copy_in_directly(_: *mut u8, _: *const u8, _: usize) -> bool {
     false
 }
 

@@ -22,9 +22,9 @@ mod vectors;
 mod words;
 
 pub(crate) use vectors::{
-    Block, copy_in, copy_in_widest, copy_out, copy_out_widest, count_bytes, give_block,
-    give_narrow, load_block, load_ends, load_narrow, load_pair, store_ends, store_narrow,
-    store_pair, take_narrow,
+    Block, copy_in, copy_in_directly, copy_in_widest, copy_out, copy_out_directly, copy_out_widest,
+    count_bytes, give_block, give_narrow, load_block, load_ends, load_narrow, load_pair,
+    store_ends, store_narrow, store_pair, take_narrow,
 };
 pub(crate) use words::*;
 

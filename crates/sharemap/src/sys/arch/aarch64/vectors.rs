@@ -226,12 +226,30 @@ pub(crate) unsafe fn copy_out_widest(_: *const u8, _: *mut u8, _: usize) -> bool
     false
 }
 
+/// Nothing is copied so.
+///
+/// # Safety
+/// None.
+#[inline(always)]
+pub(crate) unsafe fn copy_out_directly(_: *const u8, _: *mut u8, _: usize) -> bool {
+    false
+}
+
 /// There are no wider vectors than those of [`copy_in`].
 ///
 /// # Safety
 /// None.
 #[inline(always)]
 pub(crate) unsafe fn copy_in_widest(_: *mut u8, _: *const u8, _: usize) -> bool {
+    false
+}
+
+/// Nothing is copied so.
+///
+/// # Safety
+/// None.
+#[inline(always)]
+pub(crate) unsafe fn copy_in_directly(_: *mut u8, _: *const u8, _: usize) -> bool {
     false
 }
 

@@ -4,6 +4,16 @@
 
 use std::arch::asm;
 
+/// Asks for a cache line; an address without memory is ignored.
+#[inline(always)]
+pub(crate) fn prefetch(address: *const u8) {
+    // SAFETY: a hint, which never faults.
+    unsafe {
+        asm!("prfm pldl1keep, [{address}]", address = in(reg) address,
+            options(nostack, preserves_flags, readonly));
+    }
+}
+
 macro_rules! plain {
     ($load:ident, $store:ident, $int:ty, $ldr:literal, $str:literal) => {
         /// # Safety

@@ -4,21 +4,16 @@
 
 use std::arch::asm;
 use std::is_x86_feature_detected;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::vectors::{copy_in_narrow, copy_in_wide, copy_out_narrow, copy_out_wide};
 
 /// Bytes a turn of the widest loop.
 const TURN: usize = 512;
 
-/// Whether to use 64-byte vectors: found out by the first copy that goes without them, so that those
-/// with them ask nothing that might be a call.
-static WIDEST: AtomicBool = AtomicBool::new(false);
-
-#[inline(always)]
-fn has_widest() -> bool {
-    WIDEST.load(Ordering::Relaxed)
-}
+/// Bytes that 64-byte vectors copy without a loop: none where they are not to be used. Found out by
+/// the first copy that goes without them, so that those with them ask nothing that might be a call.
+static DIRECT: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether the processor's own copy of strings is better where both sides outgrow its first cache.
 static STRINGS: AtomicBool = AtomicBool::new(false);
@@ -34,7 +29,7 @@ fn look_for_widest() {
     if is_x86_feature_detected!("avx512vbmi2") {
         let strings = is_x86_feature_detected!("avx512vp2intersect");
         STRINGS.store(strings && is_x86_feature_detected!("ermsb"), Ordering::Relaxed);
-        WIDEST.store(true, Ordering::Relaxed);
+        DIRECT.store(TURN, Ordering::Relaxed);
     }
 }
 
@@ -157,11 +152,13 @@ widest!(
 /// By as few accesses as possible: up to 512 bytes by vectors that overlap in the middle, more by
 /// turns of which the last overlaps the one before it.
 macro_rules! by_widest {
-    ($name:ident, $a:ty, $b:ty, $pair:ident, $ends:ident, $halves:ident) => {
+    ($short:ident, $long:ident, $a:ty, $b:ty, $pair:ident, $ends:ident, $halves:ident) => {
+        /// More than 64 bytes, and at most a turn.
+        ///
         /// # Safety
         /// As for the copies below; the processor has the widest vectors.
         #[inline(always)]
-        unsafe fn $name(a: $a, b: $b, len: usize) -> bool {
+        unsafe fn $short(a: $a, b: $b, len: usize) -> bool {
             let mut fault = 0;
             // SAFETY: no vector ends behind `len`.
             unsafe {
@@ -169,21 +166,32 @@ macro_rules! by_widest {
                     $pair(a, b, len - 64, &mut fault);
                 } else if len <= 256 {
                     $ends(a, b, len - 128, &mut fault);
-                } else if len <= TURN {
-                    $halves(a, b, len - 256, &mut fault);
                 } else {
-                    let mut done = 0;
-                    while len - done >= TURN {
-                        $halves(a.add(done), b.add(done), 256, &mut fault);
-                        if fault != 0 {
-                            return false;
-                        }
-                        done += TURN;
+                    $halves(a, b, len - 256, &mut fault);
+                }
+            }
+            fault == 0
+        }
+
+        /// At least a turn.
+        ///
+        /// # Safety
+        /// As for the copies below; the processor has the widest vectors.
+        #[inline(always)]
+        unsafe fn $long(a: $a, b: $b, len: usize) -> bool {
+            let (mut fault, mut done) = (0, 0);
+            // SAFETY: no vector ends behind `len`.
+            unsafe {
+                while len - done >= TURN {
+                    $halves(a.add(done), b.add(done), 256, &mut fault);
+                    if fault != 0 {
+                        return false;
                     }
-                    if done < len {
-                        let back = len - TURN;
-                        $halves(a.add(back), b.add(back), 256, &mut fault);
-                    }
+                    done += TURN;
+                }
+                if done < len {
+                    let back = len - TURN;
+                    $halves(a.add(back), b.add(back), 256, &mut fault);
                 }
             }
             fault == 0
@@ -191,38 +199,68 @@ macro_rules! by_widest {
     };
 }
 
-by_widest!(out_turns, *const u8, *mut u8, pair_out, ends_out, halves_out);
-by_widest!(in_turns, *mut u8, *const u8, pair_in, ends_in, halves_in);
+by_widest!(short_out, long_out, *const u8, *mut u8, pair_out, ends_out, halves_out);
+by_widest!(short_in, long_in, *mut u8, *const u8, pair_in, ends_in, halves_in);
 
-/// Copies more than 64 bytes out of guarded memory by the widest vectors; `false` if there are none
-/// or anything faulted.
+/// Copies more than 64 bytes out of guarded memory if a few instructions do it; `false` if not, or
+/// if anything faulted.
+///
+/// # Safety
+/// As for plain loads; `to` is private and has room for `len` bytes.
+#[inline(always)]
+pub(crate) unsafe fn copy_out_directly(from: *const u8, to: *mut u8, len: usize) -> bool {
+    // SAFETY: passed on; the processor has the vectors.
+    unsafe { len <= DIRECT.load(Ordering::Relaxed) && short_out(from, to, len) }
+}
+
+/// Copies more than 64 bytes into guarded memory if a few instructions do it; `false` if not, or if
+/// anything faulted.
+///
+/// # Safety
+/// As for plain stores; `from` is private and has `len` bytes.
+#[inline(always)]
+pub(crate) unsafe fn copy_in_directly(to: *mut u8, from: *const u8, len: usize) -> bool {
+    // SAFETY: passed on; the processor has the vectors.
+    unsafe { len <= DIRECT.load(Ordering::Relaxed) && short_in(to, from, len) }
+}
+
+/// Copies more than 64 bytes out of guarded memory by the best that the processor has; `false` if
+/// that is nothing special, or if anything faulted.
 ///
 /// # Safety
 /// As for plain loads; `to` is private and has room for `len` bytes.
 #[inline(always)]
 pub(crate) unsafe fn copy_out_widest(from: *const u8, to: *mut u8, len: usize) -> bool {
-    // SAFETY: passed on.
+    // SAFETY: passed on; the processor has the vectors.
     unsafe {
         if len >= STRING && STRINGS.load(Ordering::Relaxed) {
             return string_out(from, to, len);
         }
-        has_widest() && out_turns(from, to, len)
+        match DIRECT.load(Ordering::Relaxed) {
+            0 => false,
+            direct if len <= direct => short_out(from, to, len),
+            _ => long_out(from, to, len),
+        }
     }
 }
 
-/// Copies more than 64 bytes into guarded memory by the widest vectors; `false` if there are none
-/// or anything faulted.
+/// Copies more than 64 bytes into guarded memory by the best that the processor has; `false` if
+/// that is nothing special, or if anything faulted.
 ///
 /// # Safety
 /// As for plain stores; `from` is private and has `len` bytes.
 #[inline(always)]
 pub(crate) unsafe fn copy_in_widest(to: *mut u8, from: *const u8, len: usize) -> bool {
-    // SAFETY: passed on.
+    // SAFETY: passed on; the processor has the vectors.
     unsafe {
         if len >= STRING && STRINGS.load(Ordering::Relaxed) {
             return string_in(to, from, len);
         }
-        has_widest() && in_turns(to, from, len)
+        match DIRECT.load(Ordering::Relaxed) {
+            0 => false,
+            direct if len <= direct => short_in(to, from, len),
+            _ => long_in(to, from, len),
+        }
     }
 }
 

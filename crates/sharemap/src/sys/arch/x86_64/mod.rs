@@ -26,7 +26,9 @@ mod scan;
 mod vectors;
 mod words;
 
-pub(crate) use bulk::{copy_in, copy_in_widest, copy_out, copy_out_widest};
+pub(crate) use bulk::{
+    copy_in, copy_in_directly, copy_in_widest, copy_out, copy_out_directly, copy_out_widest,
+};
 pub(crate) use scan::count_bytes;
 pub(crate) use vectors::{
     Block, give_block, give_narrow, load_block, load_ends, load_narrow, load_pair, store_ends,
