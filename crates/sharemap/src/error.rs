@@ -60,6 +60,18 @@ pub enum ErrorKind {
     Unsupported,
     /// An error of the operating system with no kind of its own.
     Io,
+    /// The time allowed ran out.
+    Timeout,
+    /// The wait was cancelled.
+    Cancelled,
+    /// Somebody else has the lock, and waiting was not asked for.
+    WouldBlock,
+    /// This thread has the lock already, in a way that excludes what it asks for.
+    Deadlock,
+    /// An owner declared the value unusable; repair it first.
+    Poisoned,
+    /// A member of the barrier died or left while others waited.
+    Broken,
     /// A shared object's name is empty.
     NameEmpty,
     /// A shared object's name is longer than every system can have it.
@@ -102,6 +114,12 @@ impl ErrorKind {
             }
             Self::Unsupported => "not supported",
             Self::Io => "input/output error",
+            Self::Timeout => "the time ran out",
+            Self::Cancelled => "the wait was cancelled",
+            Self::WouldBlock => "somebody else has it",
+            Self::Deadlock => "this thread has it already; release that first",
+            Self::Poisoned => "an owner declared the value unusable; repair it first",
+            Self::Broken => "a member died or left; those who remain start again",
             Self::NameEmpty => "the name is empty",
             Self::NameTooLong => "the name is too long",
             Self::NameCharacter => "a character that names cannot have",
@@ -126,6 +144,8 @@ impl ErrorKind {
             Self::Invalid => io::ErrorKind::InvalidData,
             Self::AddressSpace => io::ErrorKind::OutOfMemory,
             Self::Unsupported => io::ErrorKind::Unsupported,
+            Self::Timeout => io::ErrorKind::TimedOut,
+            Self::WouldBlock => io::ErrorKind::WouldBlock,
             _ => io::ErrorKind::Other,
         }
     }

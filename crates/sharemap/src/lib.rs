@@ -75,6 +75,8 @@ mod mapping;
 #[allow(dead_code, reason = "the layers above are to come")]
 mod peer;
 mod shm;
+#[allow(dead_code, reason = "the handles are to come")]
+mod sync;
 mod sys;
 mod view;
 

@@ -3,4 +3,4 @@
 mod world;
 
 #[allow(unused_imports, reason = "what the locks are written against")]
-pub(crate) use world::{Announced, SLOTS, Settled, World};
+pub(crate) use world::{Announced, KIND_MASK, OFFSET_MASK, SLOTS, Settled, World};

@@ -40,6 +40,9 @@ pub(crate) enum Settled {
 /// Loads acquire, stores release, all other operations on words are sequentially consistent; none is
 /// left out, merged or moved by the compiler. Where memory is gone, the error is a fault.
 pub(crate) trait World {
+    /// Slots to look at in each lane.
+    const SLOTS: u64 = SLOTS;
+
     fn load_32(&self, at: u64) -> Result<u32>;
     /// A plain release store.
     fn store_32(&self, at: u64, value: u32) -> Result<()>;

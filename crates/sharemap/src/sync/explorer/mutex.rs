@@ -1,0 +1,155 @@
+//! The mutex: exclusion, the value, the report of a death, wake-ups.
+
+use super::search::{caught, sound, walked};
+use super::state::{Carry, LOCK};
+use super::world::Sim;
+use super::{Fault, Program, Setup};
+use crate::error::ErrorKind;
+use crate::sync::mutex::{Held, Leave, RawMutex};
+
+const WORD: u64 = LOCK;
+const GATE: u64 = LOCK + 4;
+const SELECTOR: u64 = LOCK + 8;
+
+fn mutex() -> RawMutex {
+    RawMutex::new(LOCK, 8)
+}
+
+/// Adds one to both halves of the value, which must be whole and as many as were written.
+fn inside(sim: &Sim<'_>, held: Held) {
+    let died = held.died;
+    let me = sim.me;
+    sim.ghost(|ghost| {
+        if let Some(other) = ghost.inside.iter().position(|&inside| inside != 0) {
+            return Err(format!("processes {me} and {other} are inside"));
+        }
+        ghost.inside[me] = 1;
+        if died != ghost.owed {
+            return Err(format!("told of a death: {died}, due: {}", ghost.owed));
+        }
+        Ok(())
+    });
+    let mut value = [0; 8];
+    let selector = sim.expect(mutex().read(sim, &mut value));
+    let (low, high) = value.split_at(4);
+    let number = u32::from_le_bytes(low.try_into().unwrap());
+    let half = low != high;
+    sim.ghost(|ghost| match half {
+        true => Err(format!("half a value: {value:?}")),
+        false if number != ghost.commits => {
+            Err(format!("the value is {number}, written {}", ghost.commits))
+        }
+        false => Ok(()),
+    });
+    value[..4].copy_from_slice(&(number + 1).to_le_bytes());
+    value[4..].copy_from_slice(&(number + 1).to_le_bytes());
+    sim.expect(mutex().write(sim, selector, &value));
+    sim.ghost(|ghost| {
+        ghost.count[0] += 1;
+        ghost.inside[me] = 0;
+        Ok(())
+    });
+    // Whoever was told accepts the first time, and hands the fact on the second.
+    let leave = if died && number % 2 == 1 { Leave::Died } else { Leave::Sound };
+    sim.expect(mutex().unlock(sim, held, leave));
+}
+
+fn rounds<const ROUNDS: u32>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+    if step == ROUNDS {
+        return false;
+    }
+    let held = sim.expect(mutex().lock(sim, None));
+    inside(sim, held);
+    true
+}
+
+fn impatient(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+    if step == 1 {
+        return false;
+    }
+    match mutex().lock(sim, Some(std::time::Duration::from_secs(1))) {
+        Ok(held) => inside(sim, held),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Timeout),
+    }
+    true
+}
+
+fn trying(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+    if step == 2 {
+        return false;
+    }
+    if let Some(held) = sim.expect(mutex().try_lock(sim)) {
+        inside(sim, held);
+    }
+    true
+}
+
+fn setup(programs: &[Program]) -> Setup {
+    let mut setup = Setup::new(programs);
+    setup.watch.word = Some(WORD);
+    setup.watch.selector = Some(SELECTOR);
+    setup.last = |state| match state.ghost {
+        ghost if state.deaths == 0 && ghost.count[0] != ghost.commits => {
+            Err(format!("{} values written, {} current", ghost.count[0], ghost.commits))
+        }
+        _ => Ok(()),
+    };
+    setup
+}
+
+const ONCE: Program = rounds::<1>;
+const TWICE: Program = rounds::<2>;
+
+fn some(programs: &[Program]) -> Setup {
+    Setup { preemptions: Some(2), ..setup(programs) }
+}
+
+#[test]
+fn nobody_dies() {
+    sound("two, twice", &some(&[TWICE, TWICE]));
+    sound("three", &some(&[ONCE, ONCE, ONCE]));
+    sound("three, one impatient", &Setup { expiries: 1, ..some(&[ONCE, ONCE, impatient]) });
+    sound("one tries", &some(&[ONCE, trying]));
+    walked("three, twice", &setup(&[TWICE, TWICE, TWICE]), 300);
+}
+
+#[test]
+fn some_die() {
+    sound("two, one killed", &Setup { kills: 1, ..some(&[ONCE, TWICE]) });
+    let newcomer = Setup { kills: 1, newcomers: 1, ..some(&[ONCE, ONCE]) };
+    sound("two, one killed and replaced", &newcomer);
+    let newcomers = Setup { kills: 2, newcomers: 2, ..some(&[ONCE, ONCE]) };
+    sound("two, two killed and replaced", &newcomers);
+    sound("one tries, one killed", &Setup { kills: 1, ..some(&[ONCE, trying]) });
+    let three = Setup { kills: 2, newcomers: 2, ..setup(&[TWICE, TWICE, TWICE]) };
+    walked("three, two killed and replaced", &three, 600);
+    let impatient =
+        Setup { kills: 2, newcomers: 1, expiries: 1, ..setup(&[ONCE, impatient, TWICE]) };
+    walked("three, one impatient", &impatient, 600);
+}
+
+#[test]
+fn without_the_fence() {
+    let swaps = Setup { registered: [false; 3], fences: [false; 3], ..some(&[TWICE, ONCE]) };
+    sound("nobody registered, nobody can fence", &swaps);
+    let mixed = Setup { registered: [false, true, true], ..some(&[TWICE, ONCE]) };
+    sound("one not registered", &mixed);
+    let deaf = Setup { fences: [false, true, true], stalls: 3, ..some(&[ONCE, TWICE]) };
+    sound("one cannot fence: its short sleep is needed", &deaf);
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    let two = |fault| Setup { fault, ..some(&[TWICE, TWICE]) };
+    caught("no fence", &two(Fault::NoFence));
+    caught("no wake", &two(Fault::NoWake(GATE)));
+    caught("nobody registers", &two(Fault::NoRegistration(GATE)));
+    caught("the selector is not flipped", &two(Fault::DropStore(SELECTOR)));
+    caught("released before the flip", &two(Fault::SwapStores(SELECTOR, WORD)));
+    caught("half the value", &two(Fault::DropStore(LOCK + 28)));
+    caught("no release", &two(Fault::DropStore(WORD)));
+    let killed = |fault| Setup { fault, kills: 1, ..some(&[ONCE, TWICE]) };
+    caught("no announcement", &killed(Fault::NoAnnouncement));
+    caught("flipped before the copy", &killed(Fault::SwapStores(LOCK + 28, SELECTOR)));
+    caught("no recovery", &killed(Fault::NoRecovery));
+}

@@ -1,0 +1,224 @@
+//! Searches, walks, and what they say.
+
+use std::collections::HashMap;
+
+use super::{Event, Setup};
+
+impl Setup {
+    /// The story of a failure, from the events that led to it.
+    fn story(&self, events: &[Event]) -> String {
+        let mut trace = Some(Vec::new());
+        let mut state = self.initial();
+        for &event in events {
+            let (next, _, violation) = self.apply(&state, event, &mut trace);
+            state = next;
+            if let Some(violation) = violation {
+                trace.get_or_insert_default().push(format!("=> {violation}"));
+            }
+        }
+        trace.unwrap_or_default().join("\n")
+    }
+
+    /// Every state that can be reached; how many there are. `Err`: what went wrong, and how.
+    fn search(&self, most: usize) -> Result<Searched, Failure> {
+        const NONE: u32 = u32::MAX;
+        let initial = self.initial();
+        let mut known = HashMap::from([(initial.fingerprint(), 0_u32)]);
+        // Of each state: how it was reached first.
+        let mut origins = vec![(NONE, Event::Timeouts)];
+        let mut edges: Vec<(u32, u32)> = Vec::new();
+        let mut ends = Vec::new();
+        let mut stack = vec![(0_u32, initial)];
+        let path = |origins: &[(u32, Event)], mut at: u32, last: Option<Event>| {
+            let mut events: Vec<Event> = last.into_iter().collect();
+            while at != 0 {
+                let (before, event) = origins[at as usize];
+                events.push(event);
+                at = before;
+            }
+            events.reverse();
+            events
+        };
+        while let Some((id, state)) = stack.pop() {
+            let events = self.events(&state);
+            if self.is_end(&state) {
+                ends.push(id);
+                if let Err(what) = (self.last)(&state) {
+                    let story = self.story(&path(&origins, id, None));
+                    return Err(Failure { what, story });
+                }
+            } else if events.is_empty() {
+                let story = self.story(&path(&origins, id, None));
+                return Err(Failure { what: "nothing can happen any more".to_owned(), story });
+            }
+            for mut event in events {
+                loop {
+                    let (next, variants, violation) = self.apply(&state, event, &mut None);
+                    if let Some(what) = violation {
+                        let story = self.story(&path(&origins, id, Some(event)));
+                        return Err(Failure { what, story });
+                    }
+                    let number = known.len() as u32;
+                    let to = *known.entry(next.fingerprint()).or_insert(number);
+                    edges.push((to, id));
+                    if to == number {
+                        origins.push((id, event));
+                        stack.push((to, next));
+                    }
+                    match &mut event {
+                        Event::Step { variant, .. } if *variant + 1 < variants => *variant += 1,
+                        _ => break,
+                    }
+                }
+            }
+            if known.len() > most {
+                return Ok(Searched { states: known.len(), complete: false });
+            }
+        }
+        // Whoever can reach an end, from the ends back.
+        edges.sort_unstable();
+        let mut reaches = vec![false; known.len()];
+        let mut front = ends;
+        front.iter().for_each(|&end| reaches[end as usize] = true);
+        while let Some(at) = front.pop() {
+            let first = edges.partition_point(|&(to, _)| to < at);
+            for &(_, from) in edges[first..].iter().take_while(|&&(to, _)| to == at) {
+                if !reaches[from as usize] {
+                    reaches[from as usize] = true;
+                    front.push(from);
+                }
+            }
+        }
+        if let Some(stuck) = reaches.iter().position(|&reached| !reached) {
+            let story = self.story(&path(&origins, stuck as u32, None));
+            return Err(Failure { what: "from here nobody finishes".to_owned(), story });
+        }
+        Ok(Searched { states: known.len(), complete: true })
+    }
+
+    /// One run with random choices.
+    fn walk(&self, seed: u64) -> Result<(), Failure> {
+        let mut random = Random(seed);
+        let mut state = self.initial();
+        let mut path = Vec::new();
+        while !self.is_end(&state) {
+            let events = self.events(&state);
+            // Deaths are rare, or most walks would be short.
+            let (deaths, lives): (Vec<_>, Vec<_>) =
+                events.into_iter().partition(|event| matches!(event, Event::Kill { .. }));
+            let choose = if lives.is_empty() || (!deaths.is_empty() && random.below(40) == 0) {
+                &deaths
+            } else {
+                &lives
+            };
+            let fail = |what: String, path: &[Event]| {
+                let what = format!("{what} (seed {seed})");
+                Failure { what, story: self.story(path) }
+            };
+            if choose.is_empty() || path.len() > 20_000 {
+                return Err(fail("nobody finishes".to_owned(), &path));
+            }
+            let mut event = choose[random.below(choose.len())];
+            let (mut next, variants, mut violation) = self.apply(&state, event, &mut None);
+            if let (Event::Step { process, .. }, true) = (event, variants > 1) {
+                event = Event::Step { process, variant: random.below(variants) };
+                (next, _, violation) = self.apply(&state, event, &mut None);
+            }
+            path.push(event);
+            if let Some(what) = violation {
+                return Err(fail(what, &path));
+            }
+            state = next;
+        }
+        (self.last)(&state).map_err(|what| Failure {
+            what: format!("{what} (seed {seed})"),
+            story: self.story(&path),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Searched {
+    states: usize,
+    complete: bool,
+}
+
+struct Failure {
+    what: String,
+    story: String,
+}
+
+impl std::fmt::Debug for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}\n{}", self.what, self.story)
+    }
+}
+
+/// Numbers from a seed (a multiplicative congruential generator, high bits).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % bound
+    }
+}
+
+/// Whether the long form was asked for: `SHAREMAP_LONG=1`.
+fn long() -> bool {
+    std::env::var_os("SHAREMAP_LONG").is_some_and(|value| value == "1")
+}
+
+/// States that a search keeps at most, in the short form and in the long one.
+const MOST: usize = 40_000;
+const MOST_LONG: usize = 10_000_000;
+
+/// Searches within the bound on preemptions; in the long form without.
+#[track_caller]
+pub(super) fn sound(name: &str, setup: &Setup) {
+    let started = std::time::Instant::now();
+    let unbound;
+    let (setup, most) = if long() {
+        unbound = Setup {
+            preemptions: None,
+            programs: setup.programs.clone(),
+            words: setup.words.clone(),
+            ..*setup
+        };
+        (&unbound, MOST_LONG)
+    } else {
+        (setup, MOST)
+    };
+    match setup.search(most) {
+        Ok(searched) => println!(
+            "{name}: {} states{}, {:.2} s",
+            searched.states,
+            if searched.complete { "" } else { " (and more)" },
+            started.elapsed().as_secs_f64(),
+        ),
+        Err(failure) => panic!("{name}: {failure:?}"),
+    }
+}
+
+/// Walks at random; a hundred times as often in the long form.
+#[track_caller]
+pub(super) fn walked(name: &str, setup: &Setup, walks: u64) {
+    let started = std::time::Instant::now();
+    let walks = if long() { walks * 100 } else { walks };
+    for seed in 0..walks {
+        if let Err(failure) = setup.walk(seed) {
+            panic!("{name}: {failure:?}");
+        }
+    }
+    println!("{name}: {walks} walks, {:.2} s", started.elapsed().as_secs_f64());
+}
+
+/// Searches for a planted fault, which must be found.
+#[track_caller]
+pub(super) fn caught(name: &str, setup: &Setup) {
+    match setup.search(MOST) {
+        Ok(searched) => panic!("{name}: not found in {} states", searched.states),
+        Err(failure) => println!("{name}: {}", failure.what),
+    }
+}

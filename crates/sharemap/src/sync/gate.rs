@@ -1,0 +1,58 @@
+//! Where waiters sleep: a word whose bit 0 says that someone does, under a sequence.
+//!
+//! A waiter sets the bit and sleeps while the word stays as it was then. Whoever changes what others
+//! wait for looks at the bit afterwards; if it is set, it clears it, advances the sequence and wakes.
+//! A change by a plain store can be overtaken by the look: waiters for such a change fence.
+
+use crate::error::Result;
+use crate::peer::World;
+
+pub(crate) const SLEEPER: u32 = 1;
+const ADVANCE: u32 = 2;
+
+/// How many to wake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// One, who sets the bit again when it has what it waited for, on behalf of the others.
+    One,
+    All,
+}
+
+/// Wakes if somebody sleeps.
+#[inline]
+pub(crate) fn open<W: World>(world: &W, gate: u64, wake: Wake) -> Result<()> {
+    let seen = world.load_32(gate)?;
+    if seen & SLEEPER != 0 { clear(world, gate, seen, wake) } else { Ok(()) }
+}
+
+#[cold]
+#[inline(never)]
+fn clear<W: World>(world: &W, gate: u64, mut seen: u32, wake: Wake) -> Result<()> {
+    while seen & SLEEPER != 0 {
+        let found = world.compare_exchange_32(gate, seen, advanced(seen))?;
+        if found == seen {
+            let how_many = if wake == Wake::One { 1 } else { u32::MAX };
+            world.wake(gate, how_many)?;
+            return Ok(());
+        }
+        seen = found;
+    }
+    Ok(())
+}
+
+/// Wakes all, also those whose bit a dead process cleared before it could wake them.
+pub(crate) fn open_for_the_dead<W: World>(world: &W, gate: u64) -> Result<()> {
+    let mut seen = world.load_32(gate)?;
+    loop {
+        let found = world.compare_exchange_32(gate, seen, advanced(seen))?;
+        if found == seen {
+            world.wake(gate, u32::MAX)?;
+            return Ok(());
+        }
+        seen = found;
+    }
+}
+
+fn advanced(seen: u32) -> u32 {
+    (seen & !SLEEPER).wrapping_add(ADVANCE)
+}

@@ -1,0 +1,30 @@
+//! Locks that survive their owner, and what else processes coordinate with.
+//!
+//! Each algorithm is written once, over a [`World`]: guarded memory, or the explorer of the tests,
+//! which schedules every step, delays stores as processors do, and kills.
+
+mod gate;
+mod kind;
+mod mutex;
+mod waiter;
+mod word;
+
+#[cfg(test)]
+mod explorer;
+
+use crate::error::Result;
+use crate::peer::World;
+use kind::Kind;
+
+/// Recovers one announcement of a dead lane: what is in `slot`. Called by the one process that won
+/// the right to recover the lane, and again by the next if that one dies; the caller empties the
+/// slot afterwards.
+pub(crate) fn recover<W: World>(world: &W, slot: u64, announcement: u64, lane: u32) -> Result<()> {
+    let (at, kind) = kind::parse(announcement);
+    let _ = slot;
+    match kind {
+        Some(Kind::Mutex) => mutex::recover(world, at, lane),
+        // Nothing that this version announces: a scribble, which holds nothing.
+        None => Ok(()),
+    }
+}
