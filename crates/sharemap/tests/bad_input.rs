@@ -9,7 +9,7 @@ use std::path::Path;
 use common::{TempDir, assert_mapped, pattern, skip};
 use sharemap::{
     AnonymousMapping, Contents, Error, ErrorKind, MapOptions, Mapping, MappingCow, MappingMut,
-    SlidingWindow, page_size,
+    SlidingWindow,
 };
 
 /// Kind and path are right, and the text has the path and these words.
@@ -122,8 +122,9 @@ fn types_that_do_not_fit() {
     let path = dir.file("a", pattern(1001));
     let map = Mapping::open(&path).unwrap();
     check(&map.view::<u32>().unwrap_err(), ErrorKind::Size, &path, &["1001", "4 bytes"]);
-    let error = map.view_at::<u64>(4, 1).unwrap_err();
-    check(&error, ErrorKind::Alignment, &path, &["offset 4", "multiple of 8"]);
+    let error = map.view_at::<u64>(2, 1).unwrap_err();
+    let multiple = format!("multiple of {}", align_of::<u64>());
+    check(&error, ErrorKind::Alignment, &path, &["offset 2", &multiple]);
     let error = map.view_at::<u32>(1000, 1).unwrap_err();
     check(&error, ErrorKind::OutOfBounds, &path, &["1000", "1001"]);
     let odd = MapOptions::new().offset(3).len(8).open(&path).unwrap();
@@ -180,16 +181,20 @@ fn a_file_that_may_be_read_only() {
     }
 }
 
+/// More than the system has addresses for: 32 bits of them may hold nearly half of all.
+const TOO_MUCH: usize =
+    isize::MAX as usize - if cfg!(target_pointer_width = "64") { 65_536 } else { 0 };
+
 #[test]
 fn more_than_there_are_addresses() {
-    let error = AnonymousMapping::new(isize::MAX as usize - page_size()).unwrap_err();
+    let error = AnonymousMapping::new(TOO_MUCH).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddressSpace, "{error}");
     assert!(error.to_string().contains(&error.length().unwrap().to_string()), "{error}");
     assert!(AnonymousMapping::new(usize::MAX).is_err());
 
     let dir = TempDir::new();
     let path = dir.file("a", pattern(1000));
-    let error = MapOptions::new().reserve(isize::MAX as usize - page_size()).open(&path);
+    let error = MapOptions::new().reserve(TOO_MUCH).open(&path);
     check(&error.unwrap_err(), ErrorKind::AddressSpace, &path, &[]);
     let error = MapOptions::new().reserve(usize::MAX).offset(1).open(&path);
     check(&error.unwrap_err(), ErrorKind::AddressSpace, &path, &[]);
@@ -197,10 +202,76 @@ fn more_than_there_are_addresses() {
 }
 
 #[test]
+fn files_larger_than_the_address_space() {
+    if cfg!(target_pointer_width = "64") {
+        skip!("no file is that large here");
+    }
+    const LEN: u64 = 5 << 30;
+    let dir = TempDir::new();
+    let new = dir.join("new");
+    for options in [MapOptions::new(), MapOptions::new().sparse()] {
+        for result in [
+            options.create_new(&new, LEN),
+            options.create(&new, LEN),
+            options.open_or_create(&new, LEN),
+        ] {
+            check(&result.unwrap_err(), ErrorKind::AddressSpace, &new, &[&LEN.to_string()]);
+            assert!(!new.exists(), "left behind");
+        }
+    }
+    File::create(&new).unwrap().set_len(LEN).unwrap();
+    for error in [
+        Mapping::open(&new).unwrap_err(),
+        MappingMut::open(&new).unwrap_err(),
+        MapOptions::new().offset(1 << 30).open(&new).unwrap_err(),
+    ] {
+        check(&error, ErrorKind::AddressSpace, &new, &["SlidingWindow"]);
+    }
+    assert_mapped(&new, 0);
+    // Parts of it may be seen, the last byte too.
+    let map = MapOptions::new().offset(LEN - 7).len(7).open_mut(&new).unwrap();
+    map.bytes().set(6, 9).unwrap();
+    let mut window = SlidingWindow::open(&new, 1 << 20).unwrap();
+    assert_eq!(window.view::<u8>(LEN - 1, 1).unwrap().get(0).unwrap(), 9);
+    assert_eq!(window.view::<u8>(0, 1).unwrap().get(0).unwrap(), 0);
+    assert_eq!(map.file_offset(), LEN - 7);
+}
+
+#[test]
+fn more_than_any_disk_has() {
+    const LEN: u64 = 1 << 50;
+    if cfg!(target_pointer_width = "32") {
+        skip!("no mapping is that large here: an error of another kind");
+    }
+    let dir = TempDir::new();
+    let new = dir.join("new");
+    for result in [
+        MappingMut::create_new(&new, LEN),
+        MappingMut::create(&new, LEN),
+        MappingMut::open_or_create(&new, LEN),
+    ] {
+        check(&result.unwrap_err(), ErrorKind::NoSpace, &new, &[&LEN.to_string()]);
+        assert!(!new.exists(), "left behind");
+    }
+    let old = dir.file("old", pattern(1000));
+    for result in [MappingMut::create(&old, LEN), MappingMut::open_or_create(&old, LEN)] {
+        check(&result.unwrap_err(), ErrorKind::NoSpace, &old, &[]);
+        assert_eq!(std::fs::read(&old).unwrap(), pattern(1000), "length and contents");
+    }
+    // While it is mapped, here and elsewhere.
+    let mut map = MappingMut::open(&old).unwrap();
+    let other = Mapping::open(&old).unwrap();
+    check(&map.resize(LEN as usize).unwrap_err(), ErrorKind::NoSpace, &old, &[]);
+    assert_eq!(map.bytes().to_vec().unwrap(), pattern(1000));
+    assert_eq!(other.bytes().to_vec().unwrap(), pattern(1000));
+    assert_eq!(std::fs::metadata(&old).unwrap().len(), 1000);
+}
+
+#[test]
 fn a_failed_creation_leaves_things_as_they_were() {
     let dir = TempDir::new();
     let new = dir.join("new");
-    let reserve = || MapOptions::new().reserve(isize::MAX as usize - page_size());
+    let reserve = || MapOptions::new().reserve(TOO_MUCH);
     for result in [
         reserve().create_new(&new, 10),
         reserve().create(&new, 10),

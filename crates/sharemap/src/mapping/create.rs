@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::mapping::options::MapOptions;
 use crate::mapping::plan::Plan;
 use crate::mapping::region::Region;
-use crate::sys::{self, Access, Create, FileKind, OpenRequest};
+use crate::sys::{self, Access, Create, FileKind, FileStatus, OpenRequest};
 
 /// Gives a file a length, with storage behind every byte unless it is to be sparse.
 pub(super) fn make_room(file: &File, len: u64, sparse: bool) -> Result<()> {
@@ -46,7 +46,10 @@ impl MapOptions {
     }
 
     fn fill_new(&self, file: File, path: &Path, len: u64, plan: Plan) -> Result<Region> {
-        make_room(&file, len, plan.sparse).map_err(|error| error.with_path(Some(path)))?;
+        let named = |error: Error| error.with_path(Some(path));
+        // What cannot be mapped needs no room.
+        plan.len_in(FileStatus { kind: FileKind::Regular, len }).map_err(named)?;
+        make_room(&file, len, plan.sparse).map_err(named)?;
         self.map_and_finish(file, path, plan)
     }
 
@@ -84,6 +87,9 @@ impl MapOptions {
         plan: Plan,
     ) -> Result<Region> {
         let named = |error: Error| error.with_path(Some(path));
+        let kept = if existing == Existing::Kept { old_len } else { 0 };
+        let status = FileStatus { kind: FileKind::Regular, len: len.max(kept) };
+        plan.len_in(status).map_err(named)?;
         if old_len < len {
             make_room(&file, len, plan.sparse).map_err(named)?;
         }

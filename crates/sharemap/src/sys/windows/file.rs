@@ -178,12 +178,18 @@ pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
     if error.kind() != ErrorKind::Unsupported {
         return Err(error);
     }
-    // Where space cannot be set aside, zeros are written, if there is room for them now.
-    if free_space(file).is_some_and(|free| free < len - before) {
-        return Err(error.with_kind(ErrorKind::NoSpace));
+    // Where space cannot be set aside (Wine, some network drives), zeros are written, if there is
+    // room for them now.
+    if let Some(free) = free_space(file).filter(|&free| free < len - before) {
+        let detail = format!("the volume has {free} bytes left, {} are needed", len - before);
+        return Err(error.with_kind(ErrorKind::NoSpace).with_detail(detail));
     }
-    write_zeros(file, before, len).inspect_err(|_| {
-        let _ = set_len(file, before);
+    write_zeros(file, before, len).map_err(|error| match set_len(file, before) {
+        Ok(()) => error,
+        Err(_) => error.with_detail(format!(
+            "others filled the disk meanwhile, and a mapped file is not shortened here: give it \
+             its {before} bytes back when nothing maps it"
+        )),
     })
 }
 
