@@ -8,6 +8,7 @@ pub(crate) mod fence;
 pub(crate) mod file;
 pub(crate) mod fork;
 pub(crate) mod map;
+mod ofd;
 pub(crate) mod process;
 mod self_test;
 pub(crate) mod shm;

@@ -20,7 +20,8 @@ use rustix::mm::{self, MapFlags, ProtFlags};
 
 use super::file::file_system;
 use super::fork::hold_off;
-use super::map::{checked, page_size};
+use super::map::page_size;
+use super::ofd;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::errno;
 use crate::sys::{SLOT_BASE, SlotHome, SlotMode};
@@ -254,21 +255,7 @@ fn lock(
     kind: libc::c_int,
     slot: u64,
 ) -> std::result::Result<libc::c_int, Errno> {
-    // SAFETY: plain numbers, all zeros are valid.
-    let mut request: libc::flock64 = unsafe { mem::zeroed() };
-    request.l_type = kind as libc::c_short;
-    request.l_whence = libc::SEEK_SET as libc::c_short;
-    request.l_start = (SLOT_BASE + slot) as libc::off64_t;
-    request.l_len = 1;
-    loop {
-        // SAFETY: the structure is what these commands take.
-        let result = unsafe { libc::fcntl(fd, command, &raw mut request) };
-        match checked(result.into()) {
-            Ok(_) => return Ok(libc::c_int::from(request.l_type)),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
+    ofd::lock(fd, command, kind, SLOT_BASE + slot, 1)
 }
 
 #[cold]

@@ -1,0 +1,42 @@
+//! Locks of open file descriptions (`F_OFD_SETLK` and its relatives): nothing else has offsets,
+//! belongs to whoever opened the file, and is not lost when other code closes it.
+
+#![allow(unsafe_code, reason = "a call that rustix does not have")]
+
+use std::os::fd::RawFd;
+
+use rustix::io::Errno;
+
+use super::map::checked;
+
+/// Asks about, for, or to be rid of the lock of `len` bytes (0: to the end, wherever that is) from
+/// `start` on. Gives the kind of lock in the answer. A signal does not end it.
+pub(super) fn lock(
+    fd: RawFd,
+    command: libc::c_int,
+    kind: libc::c_int,
+    start: u64,
+    len: u64,
+) -> std::result::Result<libc::c_int, Errno> {
+    let signed = |number| i64::try_from(number).map_err(|_| Errno::OVERFLOW);
+    // SAFETY: plain numbers, all zeros are valid.
+    let mut request: libc::flock64 = unsafe { std::mem::zeroed() };
+    request.l_type = kind as libc::c_short;
+    request.l_whence = libc::SEEK_SET as libc::c_short;
+    request.l_start = signed(start)?;
+    request.l_len = signed(len)?;
+    // The function `fcntl` takes 32-bit offsets where those are the C library's own.
+    #[cfg(target_pointer_width = "32")]
+    const FCNTL: libc::c_long = libc::SYS_fcntl64;
+    #[cfg(target_pointer_width = "64")]
+    const FCNTL: libc::c_long = libc::SYS_fcntl;
+    loop {
+        // SAFETY: the structure is the one, of 64-bit offsets, that these commands take.
+        let result = unsafe { libc::syscall(FCNTL, fd, command, &raw mut request) };
+        match checked(result) {
+            Ok(_) => return Ok(libc::c_int::from(request.l_type)),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
