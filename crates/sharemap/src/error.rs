@@ -82,6 +82,25 @@ pub enum ErrorKind {
     NotAnObject,
     /// The object belongs to another user, and that was not asked for.
     ForeignOwner,
+    /// It is a shared object of another kind than was asked for.
+    WrongKind,
+    /// Its type is laid out differently from the one that was asked for.
+    WrongType,
+    /// It was made by an older or a newer version, in a format that this one does not know.
+    WrongVersion,
+    /// It is shorter than its header says, or than a header is.
+    Truncated,
+    /// Its header contradicts itself.
+    Malformed,
+    /// Its creator died, or gave up, before it was ready.
+    Unready,
+    /// It was in use when the system went down, or who uses it cannot be told: its contents want to
+    /// be checked first.
+    NeedsCheck,
+    /// As many processes as it has room for are attached to it.
+    NoParticipant,
+    /// As many threads as it has room for use it, or hold all that they can.
+    NoLane,
 }
 
 impl ErrorKind {
@@ -125,6 +144,15 @@ impl ErrorKind {
             Self::NameCharacter => "a character that names cannot have",
             Self::NotAnObject => "it is no shared memory object",
             Self::ForeignOwner => "it belongs to another user",
+            Self::WrongKind => "it is of another kind",
+            Self::WrongType => "it holds another type",
+            Self::WrongVersion => "it has a format that this version does not know",
+            Self::Truncated => "it has been cut short",
+            Self::Malformed => "its header contradicts itself",
+            Self::Unready => "its creator did not finish it",
+            Self::NeedsCheck => "its contents have to be checked first",
+            Self::NoParticipant => "no room for another process",
+            Self::NoLane => "no room for another thread, or another lock",
         }
     }
 

@@ -1,6 +1,32 @@
 //! Who shares an object: participants, their lanes, and what is done for those who die.
+//!
+//! `header` is the format of what every object begins with, `memory` the way to an object's bytes,
+//! `create` makes and opens objects; a [`Session`](session::Session) is the result, and a
+//! [`World`] for the locks. `participants` and `lanes` say who is there, `recovery` does what is
+//! left to do for those who are not any more.
 
+mod create;
+mod header;
+mod lanes;
+mod memory;
+mod participants;
+mod recovery;
+mod session;
+#[cfg(test)]
+mod tests;
 mod world;
 
+#[allow(unused_imports, reason = "what the locks are written against")]
+pub(crate) use create::{
+    Terms, Unclean, adopt, attach_as, create_new, open, open_or_create, open_read_only,
+};
+#[allow(unused_imports, reason = "what the locks are written against")]
+pub(crate) use header::{Header, Shape};
+#[allow(unused_imports, reason = "what the locks are written against")]
+pub(crate) use memory::{Attachment, Memory};
+#[allow(unused_imports, reason = "what the locks are written against")]
+pub(crate) use participants::Participant;
+#[allow(unused_imports, reason = "what the locks are written against")]
+pub(crate) use session::{Release, Session};
 #[allow(unused_imports, reason = "what the locks are written against")]
 pub(crate) use world::{Announced, KIND_MASK, OFFSET_MASK, SLOTS, Settled, World};

@@ -10,6 +10,7 @@
 //! - `fault`: the handler that recovers guarded accesses, and the slow copies that need none.
 //! - `shm`: shared memory objects, named and nameless, as files.
 //! - `process`: this process's limits and counters, and who it is.
+//! - `publish`: files that get their name when they are whole.
 //! - `wait`: sleeping on a word of shared memory, and waking those who do.
 //! - `fence`: the fence that one side alone pays for.
 //! - `slot`: locks that the kernel keeps exactly as long as an address space lives.
@@ -54,7 +55,7 @@ pub use object::Lifetime;
 #[allow(unused_imports, reason = "for the layers to the right")]
 pub(crate) use object::{CreateObject, Existing, ObjectStatus, OpenObject, Owner, Sharing};
 pub use os::file::AsDescriptor;
-pub(crate) use os::{fault, fence, file, fork, map, process, shm, slot, wait};
+pub(crate) use os::{fault, fence, file, fork, map, process, publish, shm, slot, wait};
 
 use std::fs::File;
 use std::ops::Range;
@@ -340,6 +341,11 @@ const CONTRACT: () = {
     let _: fn(&str, &CreateObject<'_>, HugePages) -> Result<File> = shm::anonymous;
     // What the system calls the object of this name.
     let _: fn(&str) -> PathBuf = shm::path;
+
+    // Makes a file of so many bytes, with storage behind each, that must not exist; has it filled,
+    // and only then gives it its name; after an error there is none.
+    let _: fn(&Path, u64, &mut dyn FnMut(&File) -> Result<()>) -> Result<File> =
+        publish::create_new;
 
     let _: fn() -> Limits = process::limits;
     let _: fn() -> Option<u64> = process::mapping_count;

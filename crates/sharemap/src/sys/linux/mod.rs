@@ -10,6 +10,7 @@ pub(crate) mod fork;
 pub(crate) mod map;
 mod ofd;
 pub(crate) mod process;
+pub(crate) mod publish;
 mod self_test;
 pub(crate) mod shm;
 pub(crate) mod slot;

@@ -7,6 +7,7 @@ pub(crate) mod fork;
 mod mach;
 pub(crate) mod map;
 pub(crate) mod process;
+pub(crate) mod publish;
 pub(crate) mod shm;
 pub(crate) mod slot;
 pub(crate) mod wait;

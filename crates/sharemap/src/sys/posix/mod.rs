@@ -6,3 +6,4 @@ pub(crate) mod file;
 pub(crate) mod fork;
 pub(crate) mod map;
 pub(crate) mod process;
+pub(crate) mod publish;

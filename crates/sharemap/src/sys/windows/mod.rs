@@ -8,6 +8,7 @@ pub(crate) mod fork;
 pub(crate) mod map;
 mod pages;
 pub(crate) mod process;
+pub(crate) mod publish;
 mod section;
 pub(crate) mod shm;
 pub(crate) mod slot;

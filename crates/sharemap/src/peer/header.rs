@@ -1,0 +1,310 @@
+//! The header that every shared object begins with: FORMAT.md as code.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::peer::memory::Memory;
+use crate::sys::SlotHome;
+
+/// Its first byte is no character, and a copy as text changes it.
+pub(crate) const MAGIC: [u8; 8] = *b"\x89SHM\r\n\x1a\n";
+pub(crate) const VERSION: u16 = 1;
+const BYTE_ORDER: u16 = 0x0102;
+
+/// Bytes of the header; the tables follow.
+pub(crate) const LEN: u64 = 256;
+/// Bytes of the fixed part, with its checksum.
+const FIXED: usize = 128;
+
+/// What changes, by offset.
+pub(crate) const STATE: u64 = 128;
+pub(crate) const CLEAN: u64 = 132;
+pub(crate) const EPOCH: u64 = 136;
+pub(crate) const BOOT: u64 = 144;
+const HOME: u64 = 160;
+
+pub(crate) const CREATING: u32 = 1;
+pub(crate) const READY: u32 = 2;
+pub(crate) const FAULTED: u32 = 3;
+
+pub(crate) const WAIT_BUCKETS: u32 = 64;
+const BUCKET: u64 = 4;
+pub(crate) const PARTICIPANT: u64 = 64;
+pub(crate) const LANE: u64 = 64;
+/// Participants and lanes have numbers of 16 bits, and the word for nobody.
+pub(crate) const MOST: u32 = 65_535;
+/// What follows the tables begins on a cache line.
+const ALIGNMENT: u64 = 64;
+
+/// What an object is to be, or has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) kind: u32,
+    /// Of the type's layout: it catches mistakes.
+    pub(crate) fingerprint: [u8; 16],
+    /// Bytes behind header and tables.
+    pub(crate) payload: u64,
+    /// Room for processes; of an object that exists, whatever it has.
+    pub(crate) participants: u32,
+    /// Room for threads; likewise.
+    pub(crate) lanes: u32,
+}
+
+impl Shape {
+    pub(crate) fn new(kind: u32, fingerprint: [u8; 16], payload: u64) -> Self {
+        Self { kind, fingerprint, payload, participants: 64, lanes: 256 }
+    }
+}
+
+/// The part of a header that never changes, copied and validated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) kind: u32,
+    pub(crate) id: [u8; 16],
+    pub(crate) len: u64,
+    pub(crate) fingerprint: [u8; 16],
+    pub(crate) max: u64,
+    pub(crate) participants: u32,
+    pub(crate) lanes: u32,
+    pub(crate) buckets: u32,
+    pub(crate) buckets_at: u64,
+    pub(crate) participants_at: u64,
+    pub(crate) lanes_at: u64,
+    pub(crate) payload_at: u64,
+    pub(crate) payload: u64,
+}
+
+impl Header {
+    /// The header of a new object.
+    pub(crate) fn of(shape: &Shape, id: [u8; 16]) -> Result<Self> {
+        for (what, count) in [("participants", shape.participants), ("lanes", shape.lanes)] {
+            if count == 0 || count > MOST {
+                return Err(Error::new(ErrorKind::OutOfBounds, "create")
+                    .with_length(count.into())
+                    .with_detail(format!("an object has 1 to {MOST} {what}")));
+            }
+        }
+        let buckets_at = LEN;
+        let participants_at = buckets_at + u64::from(WAIT_BUCKETS) * BUCKET;
+        let lanes_at = participants_at + u64::from(shape.participants) * PARTICIPANT;
+        let payload_at = (lanes_at + u64::from(shape.lanes) * LANE).next_multiple_of(ALIGNMENT);
+        let len = payload_at
+            .checked_add(shape.payload)
+            .filter(|&len| i64::try_from(len).is_ok())
+            .ok_or_else(|| {
+            Error::new(ErrorKind::Overflow, "create").with_length(shape.payload)
+        })?;
+        Ok(Self {
+            kind: shape.kind,
+            id,
+            len,
+            fingerprint: shape.fingerprint,
+            max: len,
+            participants: shape.participants,
+            lanes: shape.lanes,
+            buckets: WAIT_BUCKETS,
+            buckets_at,
+            participants_at,
+            lanes_at,
+            payload_at,
+            payload: shape.payload,
+        })
+    }
+
+    /// The bytes of the fixed part.
+    pub(crate) fn encode(&self) -> [u8; FIXED] {
+        let mut bytes = [0; FIXED];
+        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        put(0, &MAGIC);
+        put(8, &VERSION.to_le_bytes());
+        put(10, &BYTE_ORDER.to_le_bytes());
+        put(12, &self.kind.to_le_bytes());
+        put(16, &self.id);
+        put(32, &self.len.to_le_bytes());
+        put(40, &self.fingerprint);
+        put(56, &self.max.to_le_bytes());
+        put(64, &self.participants.to_le_bytes());
+        put(68, &self.lanes.to_le_bytes());
+        put(72, &self.buckets.to_le_bytes());
+        put(80, &self.buckets_at.to_le_bytes());
+        put(88, &self.participants_at.to_le_bytes());
+        put(96, &self.lanes_at.to_le_bytes());
+        put(104, &self.payload_at.to_le_bytes());
+        put(112, &self.payload.to_le_bytes());
+        let sum = checksum(&bytes[..120]);
+        bytes[120..].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+
+    /// Copies the fixed part once and believes nothing in it. `None` if there is none yet: the
+    /// object is being made.
+    pub(crate) fn read(memory: &Memory) -> Result<Option<Self>> {
+        let mut bytes = [0; FIXED];
+        memory.read(0, &mut bytes)?;
+        if bytes == [0; FIXED] {
+            return Ok(None);
+        }
+        Self::decode(&bytes, memory.len()).map(Some).map_err(|error| error.with_path(memory.path()))
+    }
+
+    fn decode(bytes: &[u8; FIXED], len: u64) -> Result<Self> {
+        let error = |kind| Error::new(kind, "open");
+        let two = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+        let four = |at: usize| u32::from_le_bytes(array(bytes, at));
+        let eight = |at: usize| u64::from_le_bytes(array(bytes, at));
+        if bytes[..8] != MAGIC {
+            return Err(error(ErrorKind::NotAnObject)
+                .with_detail("it does not begin as this library's shared objects do"));
+        }
+        if two(10) != BYTE_ORDER {
+            return Err(error(ErrorKind::WrongVersion)
+                .with_offset(10)
+                .with_detail("its integers are not little-endian"));
+        }
+        match two(8) {
+            VERSION => {}
+            other => {
+                let age = if other > VERSION { "newer" } else { "older" };
+                return Err(error(ErrorKind::WrongVersion).with_offset(8).with_detail(format!(
+                    "its format is version {other}, {age} than {VERSION}: use it with the version \
+                     of this library that made it, or make it anew"
+                )));
+            }
+        }
+        if eight(120) != checksum(&bytes[..120]) {
+            return Err(error(ErrorKind::Malformed)
+                .with_offset(120)
+                .with_detail("its checksum belongs to another header"));
+        }
+        let header = Self {
+            kind: four(12),
+            id: array(bytes, 16),
+            len: eight(32),
+            fingerprint: array(bytes, 40),
+            max: eight(56),
+            participants: four(64),
+            lanes: four(68),
+            buckets: four(72),
+            buckets_at: eight(80),
+            participants_at: eight(88),
+            lanes_at: eight(96),
+            payload_at: eight(104),
+            payload: eight(112),
+        };
+        if header.len > len {
+            return Err(error(ErrorKind::Truncated)
+                .with_length(len)
+                .with_detail(format!("it was made with {} bytes", header.len)));
+        }
+        match header.contradiction() {
+            Some(at) => Err(error(ErrorKind::Malformed).with_offset(at)),
+            None => Ok(header),
+        }
+    }
+
+    /// The offset of the first field that cannot be.
+    fn contradiction(&self) -> Option<u64> {
+        let counts = [(64, self.participants), (68, self.lanes)];
+        let tables = [
+            (80, self.buckets_at, self.buckets, BUCKET),
+            (88, self.participants_at, self.participants, PARTICIPANT),
+            (96, self.lanes_at, self.lanes, LANE),
+        ];
+        if let Some((at, _)) = counts.iter().find(|(_, count)| *count == 0 || *count > MOST) {
+            return Some(*at);
+        }
+        if !self.buckets.is_power_of_two() || self.buckets > MOST {
+            return Some(72);
+        }
+        if self.max < self.len {
+            return Some(56);
+        }
+        let mut end = LEN;
+        for (field, at, count, size) in tables {
+            if at < end || at % size.min(ALIGNMENT) != 0 || at > self.len {
+                return Some(field);
+            }
+            end = at + u64::from(count) * size;
+        }
+        if self.payload_at < end || self.payload_at % ALIGNMENT != 0 {
+            return Some(104);
+        }
+        match self.payload_at.checked_add(self.payload) {
+            Some(end) if end <= self.len => None,
+            _ => Some(112),
+        }
+    }
+
+    /// Whether the object is what was asked for.
+    pub(crate) fn check(&self, shape: &Shape) -> Result<()> {
+        let error = |kind| Error::new(kind, "open");
+        if self.kind != shape.kind {
+            return Err(error(ErrorKind::WrongKind).with_detail(format!(
+                "its kind is {}, and {} was asked for",
+                self.kind, shape.kind
+            )));
+        }
+        if self.payload != shape.payload {
+            return Err(error(ErrorKind::Size).with_length(self.payload).with_detail(format!(
+                "it was made for {} bytes, and {} were asked for",
+                self.payload, shape.payload
+            )));
+        }
+        if self.fingerprint != shape.fingerprint {
+            return Err(error(ErrorKind::WrongType).with_detail(
+                "the fields of the type it was made with are not those of the type asked for",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn participant(&self, participant: u32) -> u64 {
+        self.participants_at + u64::from(participant) * PARTICIPANT
+    }
+
+    #[inline(always)]
+    pub(crate) fn lane(&self, lane: u32) -> u64 {
+        self.lanes_at + u64::from(lane) * LANE
+    }
+
+    /// The wait bucket of a word, and where its sleepers are counted.
+    pub(crate) fn bucket(&self, word: u64) -> (u32, u64) {
+        let mixed = (word >> 2).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let bucket = mixed as u32 & (self.buckets - 1);
+        (bucket, self.buckets_at + u64::from(bucket) * BUCKET)
+    }
+}
+
+/// What carries the slots, as the header records it.
+pub(crate) fn write_home(memory: &Memory, home: SlotHome) -> Result<()> {
+    let (kind, device, file) = match home {
+        SlotHome::Object => (1u32, 0, 0),
+        SlotHome::Companion { device, file } => (2, device, file),
+    };
+    memory.store(HOME + 8, device)?;
+    memory.store(HOME + 16, file)?;
+    memory.store(HOME, kind)
+}
+
+/// `None`: not recorded yet.
+pub(crate) fn read_home(memory: &Memory) -> Result<Option<SlotHome>> {
+    Ok(match memory.load::<u32>(HOME)? {
+        1 => Some(SlotHome::Object),
+        2 => Some(SlotHome::Companion {
+            device: memory.load(HOME + 8)?,
+            file: memory.load(HOME + 16)?,
+        }),
+        _ => None,
+    })
+}
+
+/// FNV-1a.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut array = [0; N];
+    array.copy_from_slice(&bytes[at..at + N]);
+    array
+}

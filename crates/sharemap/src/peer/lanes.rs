@@ -1,0 +1,390 @@
+//! Lanes: what a thread holds and asks for, where others can see it.
+//!
+//! A thread claims a lane with its first announcement, keeps it, and gives it back when it ends if
+//! nothing is announced there. What the thread itself remembers of a lane, its *seat*, lies in
+//! memory that a forked child finds empty, so that one look at the seat's address tells both.
+
+#![allow(unsafe_code, reason = "fields in memory that a child finds empty")]
+
+use std::cell::{Cell, RefCell};
+use std::ptr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::peer::memory::Memory;
+use crate::peer::session::Session;
+use crate::peer::world::{Announced, SLOTS};
+use crate::sys::fork;
+
+/// Bit 0 stands for the word that names the owner, the others for the announcements.
+const EMPTY: u32 = 1;
+const FULL: u32 = (1 << (SLOTS + 1)) - 1;
+
+/// What a thread remembers of a lane: a cache line of its own.
+#[repr(C, align(64))]
+struct Seat {
+    /// The lane's offset in the object; 0: this process does not have the lane, or cannot tell by
+    /// this alone ([`fork::wipes`]).
+    fast: AtomicU64,
+    /// Announcements in use, by bit.
+    used: AtomicU32,
+    lane: AtomicU32,
+    /// The thread's number; 0: nobody's.
+    thread: AtomicU64,
+    /// The lane's offset in the object.
+    offset: AtomicU64,
+}
+
+/// The seats of all lanes of an object; untouched ones take no memory.
+#[derive(Debug)]
+pub(super) struct Seats {
+    memory: Arc<fork::Wiped>,
+    first: usize,
+    count: u32,
+}
+
+impl Seats {
+    pub(super) fn len(lanes: u32) -> usize {
+        lanes as usize * size_of::<Seat>()
+    }
+
+    pub(super) fn new(memory: Arc<fork::Wiped>, first: usize, count: u32) -> Self {
+        Self { memory, first, count }
+    }
+
+    #[inline(always)]
+    fn seat(&self, lane: u32) -> Option<&Seat> {
+        // SAFETY: there is a seat for each lane, of atomics, of which all zeros are a value; the
+        // memory is private and lives as long as this value.
+        (lane < self.count).then(|| unsafe {
+            &*self.memory.base().add(self.first).cast::<Seat>().add(lane as usize)
+        })
+    }
+
+    /// Empties those copied from a parent, where the system does not.
+    pub(super) fn wipe(&self) {
+        if fork::wipes() {
+            return;
+        }
+        for seat in (0..self.count).filter_map(|lane| self.seat(lane)) {
+            seat.thread.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Lanes that this process has, and those that belong to processes it was forked from: guards of
+/// theirs that were copied with the stack must never find a lane of that number to be this process's.
+#[derive(Debug)]
+pub(super) struct Inherited {
+    had: Box<[AtomicU64]>,
+    avoided: Box<[AtomicU64]>,
+    process: AtomicU32,
+}
+
+impl Inherited {
+    pub(super) fn new(lanes: u32) -> Self {
+        let words = (lanes as usize).div_ceil(64);
+        let empty = || (0..words).map(|_| AtomicU64::new(0)).collect();
+        Self { had: empty(), avoided: empty(), process: AtomicU32::new(std::process::id()) }
+    }
+
+    /// In a child: what the parent had is to be avoided.
+    pub(super) fn take_over(&self) {
+        if self.process.swap(std::process::id(), Ordering::Relaxed) == std::process::id() {
+            return;
+        }
+        for (had, avoided) in self.had.iter().zip(&self.avoided) {
+            avoided.fetch_or(had.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    fn note(&self, lane: u32) {
+        self.had[lane as usize / 64].fetch_or(1 << (lane % 64), Ordering::Relaxed);
+    }
+
+    fn forget(&self, lane: u32) {
+        self.had[lane as usize / 64].fetch_and(!(1 << (lane % 64)), Ordering::Relaxed);
+    }
+
+    fn avoids(&self, lane: u32) -> bool {
+        self.avoided[lane as usize / 64].load(Ordering::Relaxed) >> (lane % 64) & 1 == 1
+    }
+}
+
+/// Sessions whose last used seat a thread finds at once.
+const CACHED: usize = 16;
+
+thread_local! {
+    /// Session keys, and seats that are this thread's and have had room.
+    static CACHE: [Cell<(u64, *const Seat)>; CACHED] =
+        const { [const { Cell::new((0, ptr::null())) }; CACHED] };
+    static NUMBER: Cell<u64> = const { Cell::new(0) };
+    static OWNED: RefCell<Owned> = const { RefCell::new(Owned(Vec::new())) };
+}
+
+/// The lanes of a thread, given back when it ends.
+struct Owned(Vec<(u64, Weak<Session>, u32)>);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        for (_, session, lane) in self.0.drain(..) {
+            if let Some(session) = session.upgrade() {
+                // What cannot be given back goes with the process.
+                let _ = session.give_back(lane);
+            }
+        }
+    }
+}
+
+/// Never used by another thread.
+fn thread_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NUMBER.with(|number| {
+        if number.get() == 0 {
+            number.set(NEXT.fetch_add(1, Ordering::Relaxed));
+        }
+        number.get()
+    })
+}
+
+impl Session {
+    #[inline(always)]
+    pub(super) fn announce_by(
+        &self,
+        what: u64,
+        store: impl Fn(&Memory, u64, u64) -> Result<()>,
+    ) -> Result<Announced> {
+        let (key, seat) = CACHE.with(|cache| cache[self.key as usize % CACHED].get());
+        if key == self.key {
+            // SAFETY: a seat of this session, which has not ended, as it is here.
+            let seat = unsafe { &*seat };
+            let (offset, used) =
+                (seat.fast.load(Ordering::Relaxed), seat.used.load(Ordering::Relaxed));
+            if offset != 0 && used != FULL {
+                return self.announce_in(seat, offset, used, what, store);
+            }
+        }
+        self.announce_slowly(what, &store)
+    }
+
+    #[inline(always)]
+    fn announce_in(
+        &self,
+        seat: &Seat,
+        offset: u64,
+        used: u32,
+        what: u64,
+        store: impl Fn(&Memory, u64, u64) -> Result<()>,
+    ) -> Result<Announced> {
+        let index = used.trailing_ones();
+        let slot = offset + u64::from(index) * 8;
+        store(&self.memory, slot, what)?;
+        seat.used.store(used | 1 << index, Ordering::Relaxed);
+        Ok(Announced { lane: seat.lane.load(Ordering::Relaxed), slot })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn announce_slowly(
+        &self,
+        what: u64,
+        store: &dyn Fn(&Memory, u64, u64) -> Result<()>,
+    ) -> Result<Announced> {
+        let participant = self.participant()?;
+        let lane = match self.own_lane(|used| used != FULL) {
+            Some(lane) => lane,
+            None => self.claim_lane(participant)?,
+        };
+        let Some(seat) = self.seats.seat(lane) else { return Err(self.no_lane()) };
+        CACHE.with(|cache| cache[self.key as usize % CACHED].set((self.key, seat)));
+        let (offset, used) =
+            (seat.offset.load(Ordering::Relaxed), seat.used.load(Ordering::Relaxed));
+        self.announce_in(seat, offset, used, what, store)
+    }
+
+    /// A lane of this thread's of whose announcements this is true.
+    fn own_lane(&self, wanted: impl Fn(u32) -> bool) -> Option<u32> {
+        OWNED
+            .try_with(|owned| {
+                let mut owned = owned.borrow_mut();
+                owned.0.retain(|(_, session, _)| session.strong_count() > 0);
+                owned.0.iter().find_map(|&(key, _, lane)| {
+                    let seat = self.seats.seat(lane)?;
+                    let suits = key == self.key
+                        && self.is_own_lane(lane)
+                        && wanted(seat.used.load(Ordering::Relaxed));
+                    suits.then_some(lane)
+                })
+            })
+            .ok()
+            .flatten()
+    }
+
+    #[inline]
+    pub(super) fn is_own_lane(&self, lane: u32) -> bool {
+        let Some(seat) = self.seats.seat(lane) else { return false };
+        seat.thread.load(Ordering::Relaxed) == thread_number() && self.has_seats()
+    }
+
+    /// Whether what the seats say is about this process.
+    #[inline]
+    fn has_seats(&self) -> bool {
+        fork::wipes() || self.own.participant().is_some()
+    }
+
+    /// Claims the lowest lane that nobody has.
+    fn claim_lane(&self, participant: u32) -> Result<u32> {
+        const PATIENCE: Duration = Duration::from_millis(100);
+        const NAP: Duration = Duration::from_millis(1);
+        let mut waited = Duration::ZERO;
+        loop {
+            for lane in 0..self.header.lanes {
+                if !self.inherited.avoids(lane) && self.try_claim_lane(lane, participant)? {
+                    return self.sit_down(lane);
+                }
+            }
+            if waited >= PATIENCE {
+                return Err(self.no_lane());
+            }
+            // Those of the dead become free.
+            if self.sweep()? == 0 {
+                std::thread::sleep(NAP);
+                waited += NAP;
+            }
+        }
+    }
+
+    fn try_claim_lane(&self, lane: u32, participant: u32) -> Result<bool> {
+        let record = self.header.lane(lane);
+        if self.memory.load::<u32>(record)? != 0
+            || self.memory.compare_exchange(record, 0, participant + 1)? != 0
+        {
+            return Ok(false);
+        }
+        for slot in 1..=SLOTS {
+            // Only a scribbler leaves something in a lane that nobody has.
+            if self.memory.load::<u64>(record + slot * 8)? != 0 {
+                self.memory.store(record, 0u32)?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn sit_down(&self, lane: u32) -> Result<u32> {
+        let entry = (self.key, Weak::clone(&self.me), lane);
+        let Some(seat) = self.seats.seat(lane) else { return Err(self.no_lane()) };
+        if OWNED.try_with(|owned| owned.borrow_mut().0.push(entry)).is_err() {
+            self.memory.store(self.header.lane(lane), 0u32)?;
+            return Err(self
+                .named(Error::new(ErrorKind::NoLane, "claim a lane in"))
+                .with_detail("the thread is ending, and its destructors have run already"));
+        }
+        self.inherited.note(lane);
+        seat.used.store(EMPTY, Ordering::Relaxed);
+        seat.lane.store(lane, Ordering::Relaxed);
+        seat.offset.store(self.header.lane(lane), Ordering::Relaxed);
+        seat.thread.store(thread_number(), Ordering::Relaxed);
+        if fork::wipes() {
+            seat.fast.store(self.header.lane(lane), Ordering::Relaxed);
+        }
+        Ok(lane)
+    }
+
+    #[cold]
+    fn no_lane(&self) -> Error {
+        self.named(Error::new(ErrorKind::NoLane, "claim a lane in"))
+            .with_length(self.header.lanes.into())
+            .with_detail(format!(
+                "its {} lanes are taken, one for every thread that uses it and for every {SLOTS} \
+                 locks that a thread holds at once: end threads, or make the object anew with more",
+                self.header.lanes
+            ))
+    }
+
+    /// Empties a slot of this thread's. In a child, and of a lane that is another's, nothing happens.
+    #[inline(always)]
+    pub(super) fn withdraw_at(&self, announced: Announced) -> Result<()> {
+        let Some(seat) = self.seats.seat(announced.lane) else { return Ok(()) };
+        let offset = seat.fast.load(Ordering::Relaxed);
+        if offset == 0 {
+            return self.withdraw_slowly(seat, announced);
+        }
+        self.withdraw_in(seat, offset, announced)
+    }
+
+    #[inline(always)]
+    fn withdraw_in(&self, seat: &Seat, offset: u64, announced: Announced) -> Result<()> {
+        let index = (announced.slot >> 3) & 7;
+        self.memory.store(offset + index * 8, 0u64)?;
+        let used = seat.used.load(Ordering::Relaxed);
+        seat.used.store(used & !(1 << index) | EMPTY, Ordering::Relaxed);
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn withdraw_slowly(&self, seat: &Seat, announced: Announced) -> Result<()> {
+        if !self.is_own_lane(announced.lane) {
+            return Ok(());
+        }
+        self.withdraw_in(seat, seat.offset.load(Ordering::Relaxed), announced)
+    }
+
+    pub(super) fn find_announced(&self, what: u64) -> Result<Option<Announced>> {
+        let lanes: Vec<u32> = OWNED
+            .try_with(|owned| {
+                let owned = owned.borrow();
+                owned
+                    .0
+                    .iter()
+                    .filter(|(key, ..)| *key == self.key)
+                    .map(|&(.., lane)| lane)
+                    .collect()
+            })
+            .unwrap_or_default();
+        for lane in lanes.into_iter().filter(|&lane| self.is_own_lane(lane)) {
+            for index in 1..=SLOTS {
+                let slot = self.header.lane(lane) + index * 8;
+                if self.memory.load::<u64>(slot)? == what {
+                    return Ok(Some(Announced { lane, slot }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives a lane of this thread's back, if nothing is announced there.
+    fn give_back(&self, lane: u32) -> Result<()> {
+        let Some(seat) = self.seats.seat(lane) else { return Ok(()) };
+        if !self.is_own_lane(lane) || seat.used.load(Ordering::Relaxed) != EMPTY {
+            return Ok(());
+        }
+        seat.fast.store(0, Ordering::Relaxed);
+        seat.thread.store(0, Ordering::Relaxed);
+        self.inherited.forget(lane);
+        self.memory.store(self.header.lane(lane), 0u32)
+    }
+
+    /// Gives all empty lanes of this participant back; whether all were empty.
+    pub(super) fn leave_lanes(&self, participant: u32) -> Result<bool> {
+        let mut empty = true;
+        for lane in 0..self.header.lanes {
+            let record = self.header.lane(lane);
+            if self.memory.load::<u32>(record)? != participant + 1 {
+                continue;
+            }
+            let mut announces = false;
+            for slot in 1..=SLOTS {
+                announces |= self.memory.load::<u64>(record + slot * 8)? != 0;
+            }
+            empty &= !announces;
+            if !announces {
+                self.memory.store(record, 0u32)?;
+            }
+        }
+        Ok(empty)
+    }
+}

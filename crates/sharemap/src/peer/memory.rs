@@ -1,0 +1,235 @@
+//! An object's bytes, by offset: checked, guarded, and copied.
+
+#![allow(unsafe_code, reason = "guarded accesses within a mapping")]
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::guard::{self, AtomicWord, Recovery};
+use crate::mapping::{MapOptions, Mapping, MappingCow, MappingMut, Region};
+
+/// Whether an attachment takes part, or looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attachment {
+    /// Reads and writes, has a participant and lanes.
+    Participant,
+    /// Reads; nothing in the object tells that it is there.
+    ReadOnly,
+    /// Sees the object as it is, and keeps its own changes.
+    CopyOnWrite,
+}
+
+/// A shared object in this process's address space.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    base: *mut u8,
+    /// At least a header's length.
+    len: u64,
+    path: Option<Box<Path>>,
+    mapping: Mapped,
+}
+
+#[derive(Debug)]
+enum Mapped {
+    Write(MappingMut),
+    Read(Mapping),
+    Private(MappingCow),
+}
+
+// SAFETY: the address is the mapping's, which may be used by any thread; accesses are guarded.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// Maps all of the file, which has `least` bytes or more.
+    pub(crate) fn map(
+        file: &File,
+        path: Option<&Path>,
+        attachment: Attachment,
+        least: u64,
+    ) -> Result<Self> {
+        let named = |error: Error| error.with_path(path);
+        let options = MapOptions::new();
+        let mapping = match attachment {
+            Attachment::Participant => options.map_mut(file).map(Mapped::Write),
+            Attachment::ReadOnly => options.map(file).map(Mapped::Read),
+            Attachment::CopyOnWrite => options.map_cow(file).map(Mapped::Private),
+        }
+        .map_err(named)?;
+        let region: &Region = mapping.region();
+        let (base, len) = (region.base(), region.len() as u64);
+        if len < least {
+            return Err(named(Error::new(ErrorKind::Truncated, "open"))
+                .with_length(len)
+                .with_detail("a header is longer; no shared object of this library is so short"));
+        }
+        if region.recovery() != Recovery::InPlace {
+            return Err(named(Error::new(ErrorKind::Unsupported, "open")).with_detail(
+                "faults cannot be recovered in place here, and what processes share is changed by \
+                 atomic instructions",
+            ));
+        }
+        Ok(Self { base, len, path: path.map(Into::into), mapping })
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The open file.
+    pub(crate) fn file(&self) -> Option<&File> {
+        self.mapping.region().file()
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        matches!(self.mapping, Mapped::Write(_))
+    }
+
+    /// Makes the changes durable.
+    pub(crate) fn flush(&self) -> Result<()> {
+        match &self.mapping {
+            Mapped::Write(mapping) => mapping.flush(),
+            Mapped::Read(_) | Mapped::Private(_) => Ok(()),
+        }
+    }
+
+    /// The address of `size` bytes at an offset.
+    #[inline(always)]
+    pub(crate) fn at(&self, at: u64, size: u64) -> Result<*mut u8> {
+        // No object is shorter than its header.
+        if at > self.len - size {
+            return Err(self.out_of_bounds(at, size));
+        }
+        Ok(self.base.wrapping_add(at as usize))
+    }
+
+    #[inline(always)]
+    fn run<T>(
+        &self,
+        at: u64,
+        size: u64,
+        access: impl FnOnce(*mut u8, &mut usize) -> T,
+    ) -> Result<T> {
+        let address = self.at(at, size)?;
+        let mut fault = 0;
+        let value = access(address, &mut fault);
+        if fault == 0 { Ok(value) } else { Err(self.fault(fault)) }
+    }
+
+    /// Acquires.
+    #[inline(always)]
+    pub(crate) fn load<W: AtomicWord>(&self, at: u64) -> Result<W> {
+        // SAFETY: within the mapping, here and below; a misaligned address counts as a fault.
+        self.run(at, size_of::<W>() as u64, |address, fault| unsafe { W::load(address, fault) })
+    }
+
+    /// Releases; a plain store.
+    #[inline(always)]
+    pub(crate) fn store<W: AtomicWord>(&self, at: u64, value: W) -> Result<()> {
+        self.run(at, size_of::<W>() as u64, |address, fault| unsafe {
+            // SAFETY: as above.
+            W::store(address, value, Ordering::Release, fault);
+        })
+    }
+
+    #[inline(always)]
+    pub(crate) fn swap<W: AtomicWord>(&self, at: u64, value: W) -> Result<W> {
+        // SAFETY: as above.
+        self.run(at, size_of::<W>() as u64, |address, fault| unsafe {
+            W::swap(address, value, fault)
+        })
+    }
+
+    /// Gives the value found; it was replaced if it is `current`.
+    #[inline(always)]
+    pub(crate) fn compare_exchange<W: AtomicWord>(&self, at: u64, current: W, new: W) -> Result<W> {
+        // SAFETY: as above.
+        self.run(at, size_of::<W>() as u64, |address, fault| unsafe {
+            W::compare_exchange(address, current, new, fault)
+        })
+    }
+
+    #[inline(always)]
+    pub(crate) fn fetch_add<W: AtomicWord>(&self, at: u64, value: W) -> Result<W> {
+        // SAFETY: as above.
+        self.run(at, size_of::<W>() as u64, |address, fault| unsafe {
+            W::fetch_add(address, value, fault)
+        })
+    }
+
+    /// Copies bytes out.
+    #[inline(always)]
+    pub(crate) fn read(&self, at: u64, into: &mut [u8]) -> Result<()> {
+        let (len, to) = (into.len(), into.as_mut_ptr());
+        let from = self.range(at, len)?;
+        // SAFETY: within the mapping; the slice has room.
+        unsafe {
+            if len <= 64 && guard::copy_out_short(from, to, len) {
+                return Ok(());
+            }
+            self.whole(at, len, guard::copy_out(Recovery::InPlace, from, to, len))
+        }
+    }
+
+    /// Copies bytes in.
+    #[inline(always)]
+    pub(crate) fn write(&self, at: u64, from: &[u8]) -> Result<()> {
+        let (len, from) = (from.len(), from.as_ptr());
+        let to = self.range(at, len)?;
+        // SAFETY: within the mapping; the slice has as many.
+        unsafe {
+            if len <= 64 && guard::copy_in_short(to, from, len) {
+                return Ok(());
+            }
+            self.whole(at, len, guard::copy_in(Recovery::InPlace, to, from, len))
+        }
+    }
+
+    #[inline(always)]
+    fn range(&self, at: u64, len: usize) -> Result<*mut u8> {
+        let size = len as u64;
+        if size > self.len { Err(self.out_of_bounds(at, size)) } else { self.at(at, size) }
+    }
+
+    #[inline(always)]
+    fn whole(&self, at: u64, len: usize, done: usize) -> Result<()> {
+        if done == len { Ok(()) } else { Err(self.fault_at(at + done as u64)) }
+    }
+
+    #[cold]
+    fn out_of_bounds(&self, at: u64, size: u64) -> Error {
+        Error::new(ErrorKind::OutOfBounds, "access")
+            .with_path(self.path())
+            .with_offset(at)
+            .with_length(size)
+            .with_detail(format!("the object has {} bytes", self.len))
+    }
+
+    #[cold]
+    fn fault(&self, address: usize) -> Error {
+        let last = self.len - 1;
+        self.fault_at((address.wrapping_sub(self.base as usize) as u64).min(last))
+    }
+
+    #[cold]
+    fn fault_at(&self, at: u64) -> Error {
+        Error::new(ErrorKind::Fault, "access").with_path(self.path()).with_offset(at)
+    }
+}
+
+impl Mapped {
+    fn region(&self) -> &Region {
+        match self {
+            Self::Write(mapping) => mapping,
+            Self::Read(mapping) => mapping,
+            Self::Private(mapping) => mapping,
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Participants: processes that are attached, each with a record in the object and a slot that the
+//! kernel keeps locked for as long as the process lives.
+
+#![allow(unsafe_code, reason = "fields in memory that a child finds empty")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::peer::header::{CLEAN, EPOCH};
+use crate::peer::memory::Attachment;
+use crate::peer::session::{FIRST, Session, process, takes_no_part};
+use crate::sys::process as system;
+use crate::sys::{SlotMode, fork, slot};
+
+const OPERATION: &str = "attach to";
+
+/// A participant's record, by offset.
+const USE: u64 = 0;
+const PROCESS: u64 = 4;
+const START: u64 = 8;
+const NUMBER: u64 = 16;
+const SPACE: u64 = 24;
+const SINCE: u64 = 32;
+
+const FREE: u32 = 0;
+pub(super) const IN_USE: u32 = 1;
+
+/// What the object says about a participant, for people to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Participant {
+    pub(crate) number: u32,
+    /// As its own pid namespace knows it.
+    pub(crate) process: u32,
+    pub(crate) start_time: u64,
+    /// Attachments to the object before this one.
+    pub(crate) epoch: u64,
+    pub(crate) id_space: u64,
+    /// Nanoseconds since 1970.
+    pub(crate) since: u64,
+    pub(crate) is_alive: bool,
+}
+
+/// This process's participant, as far as this process remembers: a forked child does not.
+#[derive(Debug)]
+pub(super) struct Own {
+    memory: Arc<fork::Wiped>,
+}
+
+#[repr(C)]
+struct Fields {
+    /// Participant + 1; 0: none.
+    participant: AtomicU32,
+    process: AtomicU32,
+    hold: AtomicUsize,
+    /// One thread attaches at a time.
+    attaching: AtomicU32,
+    /// One thread recovers at a time.
+    recovering: AtomicU32,
+}
+
+impl Own {
+    pub(super) const LEN: usize = 64;
+
+    pub(super) fn new(memory: Arc<fork::Wiped>) -> Self {
+        Self { memory }
+    }
+
+    fn fields(&self) -> &Fields {
+        // SAFETY: the memory is as long as this value and begins with the fields, whose every bit
+        // pattern is a value; they are only used as atomics. It is private, so nobody truncates it.
+        unsafe { &*self.memory.base().cast::<Fields>() }
+    }
+
+    /// This process's participant, if it has one.
+    #[inline]
+    pub(super) fn participant(&self) -> Option<u32> {
+        let fields = self.fields();
+        let participant = fields.participant.load(Ordering::Acquire).checked_sub(1)?;
+        let ours = fork::wipes() || fields.process.load(Ordering::Relaxed) == process();
+        ours.then_some(participant)
+    }
+
+    /// Forgets what was copied from a parent, where the system does not.
+    fn wipe(&self) {
+        let fields = self.fields();
+        if fields.process.load(Ordering::Relaxed) != process() {
+            fields.hold.store(0, Ordering::Relaxed);
+            fields.recovering.store(0, Ordering::Relaxed);
+            fields.participant.store(0, Ordering::Release);
+        }
+    }
+
+    fn set(&self, participant: u32, hold: slot::Hold) {
+        let fields = self.fields();
+        fields.process.store(process(), Ordering::Relaxed);
+        fields.hold.store(hold.into_raw(), Ordering::Relaxed);
+        fields.participant.store(participant + 1, Ordering::Release);
+    }
+
+    fn take(&self) -> Option<(u32, slot::Hold)> {
+        let participant = self.participant()?;
+        let fields = self.fields();
+        fields.participant.store(0, Ordering::Release);
+        let hold = fields.hold.swap(0, Ordering::Relaxed);
+        // SAFETY: it was made of a hold in this process, and is taken once.
+        (hold != 0).then(|| (participant, unsafe { slot::Hold::from_raw(hold) }))
+    }
+
+    pub(super) fn begin_recovery(&self) -> Option<InRecovery<'_>> {
+        let recovering = &self.fields().recovering;
+        (recovering.swap(process(), Ordering::Acquire) != process())
+            .then_some(InRecovery(recovering))
+    }
+}
+
+/// While it lives no other thread of this process recovers.
+pub(super) struct InRecovery<'a>(&'a AtomicU32);
+
+impl Drop for InRecovery<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Release);
+    }
+}
+
+impl Session {
+    /// This process's participant; a forked child that has none yet gets one.
+    pub(super) fn participant(&self) -> Result<u32> {
+        match self.own.participant() {
+            Some(participant) => Ok(participant),
+            None => self.attach(),
+        }
+    }
+
+    /// Gets this process a participant, if it has none.
+    #[cold]
+    pub(super) fn attach(&self) -> Result<u32> {
+        if self.attachment != Attachment::Participant {
+            return Err(takes_no_part(self, "take part in"));
+        }
+        let attaching = &self.own.fields().attaching;
+        // The process's id, so that a copy of the parent's is no lock.
+        while attaching.swap(process(), Ordering::Acquire) == process() {
+            std::thread::yield_now();
+        }
+        let result = match self.own.participant() {
+            Some(participant) => Ok(participant),
+            None => self.claim(),
+        };
+        attaching.store(0, Ordering::Release);
+        result
+    }
+
+    fn claim(&self) -> Result<u32> {
+        self.own.wipe();
+        self.inherited.take_over();
+        self.seats.wipe();
+        let mut claimed = None;
+        // Lowest first; the records of the dead only if there is no other.
+        for wanted in [FREE, IN_USE] {
+            for participant in 0..self.header.participants {
+                if self.use_of(participant)? != wanted {
+                    continue;
+                }
+                if let Some(hold) = self.try_claim(participant)? {
+                    claimed = Some((participant, hold));
+                    break;
+                }
+            }
+            if claimed.is_some() {
+                break;
+            }
+        }
+        let Some((participant, hold)) = claimed else {
+            return Err(self.no_room());
+        };
+        self.record(participant)?;
+        if self.memory.load::<u32>(CLEAN)? != 0 {
+            self.memory.store(CLEAN, 0u32)?;
+            // Before anything else is written: after a crash of the system the contents may be
+            // half of what they were.
+            self.memory.flush()?;
+        }
+        self.own.set(participant, hold);
+        Ok(participant)
+    }
+
+    fn try_claim(&self, participant: u32) -> Result<Option<slot::Hold>> {
+        let slot = FIRST + u64::from(participant);
+        if !self.slots.is_free(slot).map_err(|error| self.named(error))? {
+            return Ok(None);
+        }
+        let hold = self.slots.take(slot, SlotMode::Alone).map_err(|error| self.named(error))?;
+        let Some(hold) = hold else { return Ok(None) };
+        if self.use_of(participant)? != FREE {
+            self.recover_held(participant)?;
+        }
+        Ok(Some(hold))
+    }
+
+    fn record(&self, participant: u32) -> Result<()> {
+        let (memory, record) = (&self.memory, self.header.participant(participant));
+        let start = system::start_time(process()).unwrap_or(0);
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        memory.store(record + PROCESS, process())?;
+        memory.store(record + START, start)?;
+        memory.store(record + NUMBER, memory.fetch_add(EPOCH, 1u64)?)?;
+        memory.store(record + SPACE, system::id_space())?;
+        memory.store(record + SINCE, since)?;
+        memory.store(record + USE, IN_USE)
+    }
+
+    pub(super) fn use_of(&self, participant: u32) -> Result<u32> {
+        self.memory.load(self.header.participant(participant) + USE)
+    }
+
+    /// Makes the record free. Whoever calls holds the slot, and nothing is left of its lanes.
+    pub(super) fn erase(&self, participant: u32) -> Result<()> {
+        let record = self.header.participant(participant);
+        self.memory.store(record + PROCESS, 0u32)?;
+        self.memory.store(record + USE, FREE)
+    }
+
+    #[cold]
+    fn no_room(&self) -> Error {
+        let mut processes: Vec<String> = Vec::new();
+        for participant in self.participants().unwrap_or_default() {
+            processes.push(participant.process.to_string());
+        }
+        let shown = processes.len().min(8);
+        let more = if processes.len() > shown { ", …" } else { "" };
+        self.named(Error::new(ErrorKind::NoParticipant, OPERATION))
+            .with_length(self.header.participants.into())
+            .with_detail(format!(
+                "all its {} participants live (processes {}{more}): end one, or make the object anew \
+                 with room for more",
+                self.header.participants,
+                processes[..shown].join(", ")
+            ))
+    }
+
+    /// Who is attached, or was and has not been recovered.
+    pub(crate) fn participants(&self) -> Result<Vec<Participant>> {
+        let mut found = Vec::new();
+        for number in 0..self.header.participants {
+            if self.use_of(number)? == FREE {
+                continue;
+            }
+            let (memory, record) = (&self.memory, self.header.participant(number));
+            let free = self.slots.is_free(FIRST + u64::from(number));
+            found.push(Participant {
+                number,
+                process: memory.load(record + PROCESS)?,
+                start_time: memory.load(record + START)?,
+                epoch: memory.load(record + NUMBER)?,
+                id_space: memory.load(record + SPACE)?,
+                since: memory.load(record + SINCE)?,
+                is_alive: !free.map_err(|error| self.named(error))?,
+            });
+        }
+        Ok(found)
+    }
+
+    /// Gives everything back, at the end of the session. What is still announced (a guard that was
+    /// forgotten) is held until this process dies.
+    pub(super) fn detach(&self) {
+        let Some((participant, hold)) = self.own.take() else { return };
+        let left = self.leave_lanes(participant).and_then(|empty| {
+            if empty {
+                self.erase(participant)?;
+                self.note_clean()?;
+            }
+            Ok(empty)
+        });
+        match left {
+            Ok(false) => drop(hold.into_raw()),
+            // An object that is gone needs no participant either.
+            Ok(true) | Err(_) => drop(hold),
+        }
+    }
+
+    /// Notes that nobody is attached, if so. Whoever attaches takes it back after claiming, and this
+    /// looks again after noting, so that it is not noted while somebody is there.
+    fn note_clean(&self) -> Result<()> {
+        if self.is_anybody_there()? {
+            return Ok(());
+        }
+        self.memory.flush()?;
+        self.memory.swap(CLEAN, 1u32)?;
+        if self.is_anybody_there()? {
+            self.memory.swap(CLEAN, 0u32)?;
+        }
+        Ok(())
+    }
+
+    fn is_anybody_there(&self) -> Result<bool> {
+        for participant in 0..self.header.participants {
+            if self.use_of(participant)? != FREE {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,325 @@
+//! One attachment of this process to one object.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::peer::header::{self, Header};
+use crate::peer::lanes::{Inherited, Seats};
+use crate::peer::memory::{Attachment, Memory};
+use crate::peer::participants::Own;
+use crate::peer::world::{Announced, Settled, World};
+use crate::sys::{SlotMode, WaitPlace, fence, fork, slot, wait};
+
+/// Recovers one thing that a dead lane announced: what the layer above is asked for. To be called
+/// again from the beginning if it was cut short.
+pub(crate) type Release = fn(&Session, what: u64, lane: u32) -> Result<()>;
+
+/// The slot that a creator holds.
+pub(crate) const CREATION: u64 = 0;
+/// The slot that all who only read share.
+pub(crate) const READERS: u64 = 1;
+/// The slot of participant 0.
+pub(crate) const FIRST: u64 = 2;
+
+/// An object that this process is attached to, and with it this process's participant and its
+/// threads' lanes.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(super) memory: Memory,
+    pub(super) header: Header,
+    pub(super) attachment: Attachment,
+    pub(super) slots: slot::Slots,
+    pub(super) release: Release,
+    /// This process's participant, in memory that a forked child finds empty.
+    pub(super) own: Own,
+    pub(super) seats: Seats,
+    /// Lanes of processes that this one was forked from.
+    pub(super) inherited: Inherited,
+    /// Names this session in the threads' caches; never used again.
+    pub(super) key: u64,
+    pub(super) me: Weak<Self>,
+    /// What keeps the object in use for those who only read.
+    _reader: Option<slot::Hold>,
+    waits: wait::Waits,
+    stores_release: bool,
+    cancelled: AtomicBool,
+    start: Instant,
+    /// The millisecond in which somebody was last asked about.
+    settled: AtomicU64,
+}
+
+impl Session {
+    /// Attaches to an object that is ready and what was asked for.
+    pub(super) fn new(
+        memory: Memory,
+        header: Header,
+        attachment: Attachment,
+        slots: slot::Slots,
+        release: Release,
+    ) -> Result<Arc<Self>> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let named = |error: Error| error.with_path(memory.path());
+        let reader = match attachment {
+            Attachment::Participant => None,
+            _ => slots.take(READERS, SlotMode::Shared).map_err(named)?,
+        };
+        let private = Own::LEN + Seats::len(header.lanes);
+        let wiped = Arc::new(fork::Wiped::new(private).map_err(named)?);
+        let own = Own::new(Arc::clone(&wiped));
+        let seats = Seats::new(wiped, Own::LEN, header.lanes);
+        let waits = wait::Waits::new(header.id);
+        let session = Arc::new_cyclic(|me| Self {
+            memory,
+            header,
+            attachment,
+            slots,
+            release,
+            own,
+            seats,
+            inherited: Inherited::new(header.lanes),
+            key: NEXT.fetch_add(1, Ordering::Relaxed),
+            me: Weak::clone(me),
+            _reader: reader,
+            waits,
+            stores_release: fence::register(),
+            cancelled: AtomicBool::new(false),
+            start: Instant::now(),
+            settled: AtomicU64::new(u64::MAX),
+        });
+        if attachment == Attachment::Participant {
+            session.attach()?;
+        }
+        Ok(session)
+    }
+
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Where the layer above keeps what is its own.
+    pub(crate) fn payload_at(&self) -> u64 {
+        self.header.payload_at
+    }
+
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.memory.path()
+    }
+
+    /// The open file of the object, to be passed on.
+    pub(crate) fn file(&self) -> Option<&File> {
+        self.memory.file()
+    }
+
+    /// Makes whoever waits here give up, and lets nobody wait from now on until it is taken back.
+    pub(crate) fn cancel(&self, cancelled: bool) {
+        self.cancelled.store(cancelled, Ordering::Relaxed);
+    }
+
+    /// Whether somebody who only reads is attached.
+    pub(crate) fn has_readers(&self) -> Result<bool> {
+        self.slots.is_free(READERS).map(|free| !free).map_err(|error| self.named(error))
+    }
+
+    /// Says that the contents cannot be relied on any more: nobody attaches from now on.
+    pub(crate) fn set_faulted(&self) -> Result<()> {
+        self.memory.store(header::STATE, header::FAULTED)
+    }
+
+    #[cold]
+    pub(super) fn named(&self, error: Error) -> Error {
+        error.with_path(self.memory.path())
+    }
+
+    fn place(&self, at: u64) -> Result<WaitPlace> {
+        let word = self.memory.at(at, 4)?;
+        let (bucket, sleepers) = self.header.bucket(at);
+        Ok(WaitPlace { word, bucket, sleepers: self.memory.at(sleepers, 4)? })
+    }
+
+    fn at_word(&self, error: Error, at: u64) -> Error {
+        self.named(error.with_offset(at))
+    }
+}
+
+impl World for Session {
+    #[inline(always)]
+    fn load_32(&self, at: u64) -> Result<u32> {
+        self.memory.load(at)
+    }
+
+    #[inline(always)]
+    fn store_32(&self, at: u64, value: u32) -> Result<()> {
+        self.memory.store(at, value)
+    }
+
+    #[inline(always)]
+    fn swap_32(&self, at: u64, value: u32) -> Result<u32> {
+        self.memory.swap(at, value)
+    }
+
+    #[inline(always)]
+    fn compare_exchange_32(&self, at: u64, current: u32, new: u32) -> Result<u32> {
+        self.memory.compare_exchange(at, current, new)
+    }
+
+    #[inline(always)]
+    fn load_64(&self, at: u64) -> Result<u64> {
+        self.memory.load(at)
+    }
+
+    #[inline(always)]
+    fn store_64(&self, at: u64, value: u64) -> Result<()> {
+        self.memory.store(at, value)
+    }
+
+    #[inline(always)]
+    fn swap_64(&self, at: u64, value: u64) -> Result<u64> {
+        self.memory.swap(at, value)
+    }
+
+    #[inline(always)]
+    fn compare_exchange_64(&self, at: u64, current: u64, new: u64) -> Result<u64> {
+        self.memory.compare_exchange(at, current, new)
+    }
+
+    #[inline(always)]
+    fn read(&self, at: u64, into: &mut [u8]) -> Result<()> {
+        self.memory.read(at, into)
+    }
+
+    #[inline(always)]
+    fn write(&self, at: u64, from: &[u8]) -> Result<()> {
+        self.memory.write(at, from)
+    }
+
+    #[inline]
+    fn lanes(&self) -> u32 {
+        self.header.lanes
+    }
+
+    #[inline]
+    fn slots(&self, lane: u32) -> u64 {
+        let lane = if lane < self.header.lanes { lane } else { 0 };
+        self.header.lane(lane) + 8
+    }
+
+    #[inline]
+    fn is_own(&self, lane: u32) -> bool {
+        self.is_own_lane(lane)
+    }
+
+    #[inline(always)]
+    fn announce(&self, what: u64) -> Result<Announced> {
+        self.announce_by(what, |memory, at, what| memory.store(at, what))
+    }
+
+    #[inline(always)]
+    fn announce_first(&self, what: u64) -> Result<Announced> {
+        self.announce_by(what, |memory, at, what| memory.swap(at, what).map(drop))
+    }
+
+    fn announced(&self, what: u64) -> Result<Option<Announced>> {
+        self.find_announced(what)
+    }
+
+    #[inline(always)]
+    fn withdraw(&self, announced: Announced) -> Result<()> {
+        self.withdraw_at(announced)
+    }
+
+    #[inline(always)]
+    fn stores_release(&self) -> bool {
+        self.stores_release
+    }
+
+    fn fence_all(&self) -> bool {
+        fence::fence_all()
+    }
+
+    fn wait(&self, at: u64, expected: u32, at_most: Duration) -> Result<()> {
+        let place = self.place(at)?;
+        // SAFETY: both words lie in the mapping.
+        #[allow(unsafe_code, reason = "a word in the mapping")]
+        let result = unsafe { self.waits.wait(&place, expected, Some(at_most)) };
+        result.map_err(|error| self.at_word(error, at))
+    }
+
+    fn wake(&self, at: u64, how_many: u32) -> Result<u32> {
+        let place = self.place(at)?;
+        // SAFETY: both words lie in the mapping.
+        #[allow(unsafe_code, reason = "a word in the mapping")]
+        let result = unsafe { self.waits.wake(&place, how_many) };
+        result.map_err(|error| self.at_word(error, at))
+    }
+
+    fn nap(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
+    fn spin(&self, turn: u32) -> bool {
+        const TURNS: u32 = 100;
+        if turn >= TURNS || !has_company() {
+            return false;
+        }
+        std::hint::spin_loop();
+        true
+    }
+
+    fn settle(&self, lane: u32) -> Result<Settled> {
+        self.settle_lane(lane)
+    }
+
+    fn settle_rarely(&self, lane: u32) -> Result<Settled> {
+        let now = self.start.elapsed().as_millis() as u64;
+        if self.settled.swap(now, Ordering::Relaxed) == now {
+            return Ok(Settled::Alive);
+        }
+        self.settle_lane(lane)
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether another processor can do what this one waits for.
+fn has_company() -> bool {
+    static PROCESSORS: AtomicU64 = AtomicU64::new(0);
+    let mut count = PROCESSORS.load(Ordering::Relaxed);
+    if count == 0 {
+        count = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+        PROCESSORS.store(count, Ordering::Relaxed);
+    }
+    count > 1
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.detach();
+    }
+}
+
+/// The error of an operation that takes a participant, by one who has none.
+#[cold]
+pub(super) fn takes_no_part(session: &Session, operation: &'static str) -> Error {
+    session.named(Error::new(ErrorKind::NotWritable, operation)).with_detail(
+        "it was opened for reading: whoever locks has to write, so open it for writing",
+    )
+}
+
+/// This process's id.
+pub(super) fn process() -> u32 {
+    std::process::id()
+}

@@ -1,0 +1,146 @@
+//! Death, and what is done about it: processes that are killed, fork, exec, stop.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{DIED, Scratch, need_atomics, open, release, shape};
+use crate::error::Result;
+use crate::peer::session::Session;
+use crate::peer::world::{Settled, World};
+use crate::peer::{Terms, create};
+use crate::shm::Location;
+use crate::sys::second::{Second, listen, role, tell};
+
+/// Locks a word by the shortest protocol there is, and waits.
+#[test]
+fn holder() {
+    let Some(path) = role("peer::tests::lives::holder") else { return };
+    let session = open(&path);
+    let at = session.payload_at();
+    let announced = session.announce(at).unwrap();
+    assert_eq!(session.compare_exchange_32(at, 0, announced.lane + 1).unwrap(), 0);
+    tell(&announced.lane.to_string());
+    while !listen().is_empty() {}
+    session.store_32(at, 0).unwrap();
+    session.withdraw(announced).unwrap();
+}
+
+fn held(file: &Scratch) -> (Second, u32) {
+    let mut second = Second::start("peer::tests::lives::holder", file.name());
+    let lane = second.hear().parse().unwrap();
+    (second, lane)
+}
+
+fn settle_soon(session: &Session, lane: u32) {
+    // The lock of a slot goes with the address space, about when the process can be waited for.
+    while session.settle(lane).unwrap() == Settled::Alive {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn the_dead_are_recovered_and_their_slots_used_again() {
+    need_atomics!();
+    let file = Scratch::new();
+    let session = file.create();
+    let at = session.payload_at();
+    for round in 0..3 {
+        let (mut second, lane) = held(&file);
+        assert_eq!(lane, 0, "round {round}");
+        assert_eq!(session.settle(lane).unwrap(), Settled::Alive);
+        assert_eq!(session.participants().unwrap().len(), 2);
+        second.kill();
+        settle_soon(&session, lane);
+        assert_eq!(session.load_32(at).unwrap(), DIED);
+        assert_eq!(session.load_64(session.slots(lane)).unwrap(), 0);
+        assert_eq!(session.load_32(session.header().lane(lane)).unwrap(), 0);
+        assert_eq!(session.participants().unwrap().len(), 1);
+        session.store_32(at, 0).unwrap();
+    }
+    let (mut second, _) = held(&file);
+    assert!(second.finish().success());
+    assert_eq!(session.load_32(at).unwrap(), 0, "an orderly end leaves nothing");
+    assert_eq!(session.participants().unwrap().len(), 1);
+}
+
+#[test]
+fn whoever_comes_new_recovers_the_slot_it_gets() {
+    need_atomics!();
+    let file = Scratch::new();
+    drop(super::create_with(file.name(), &super::Shape { participants: 1, ..shape() }));
+    let (mut second, lane) = held(&file);
+    second.kill();
+    // Its record is the only one; the lock may go a moment after the process.
+    let session = loop {
+        match create::open(&file.location(), &shape(), &Terms::default(), release) {
+            Ok(session) => break session,
+            Err(error) => assert_eq!(error.kind(), crate::error::ErrorKind::NoParticipant),
+        }
+    };
+    assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
+    assert_eq!(session.load_32(session.header().lane(lane)).unwrap(), 0);
+}
+
+/// Ends in the middle of recovering somebody else.
+#[test]
+fn a_recovery_cut_short_is_done_again() {
+    const ROLE: &str = "peer::tests::lives::a_recovery_cut_short_is_done_again";
+    fn die_half_way(session: &Session, what: u64, lane: u32) -> Result<()> {
+        release(session, what, lane)?;
+        std::process::abort();
+    }
+    if let Some(path) = role(ROLE) {
+        let location = Location::file(path);
+        let session = create::open(&location, &shape(), &Terms::default(), die_half_way).unwrap();
+        tell("attached");
+        listen();
+        session.sweep().unwrap();
+        unreachable!("there was somebody to recover");
+    }
+    need_atomics!();
+    let file = Scratch::new();
+    let session = file.create();
+    let (mut second, lane) = held(&file);
+    let mut third = Second::start(ROLE, file.name());
+    third.expect("attached");
+    second.kill();
+    while !session.slots.is_free(crate::peer::session::FIRST + 1).unwrap() {
+        std::thread::yield_now();
+    }
+    third.say("recover");
+    assert!(!third.finish().success());
+    assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
+    assert_ne!(session.load_64(session.slots(lane)).unwrap(), 0, "it died before withdrawing");
+    // Both are dead now.
+    while session.sweep().unwrap() + session.participants().unwrap().len() as u32 != 1 {
+        std::thread::yield_now();
+    }
+    assert_eq!(session.load_64(session.slots(lane)).unwrap(), 0);
+    assert_eq!(session.participants().unwrap().len(), 1);
+}
+
+#[test]
+fn of_many_survivors_one_recovers() {
+    static RELEASED: AtomicU32 = AtomicU32::new(0);
+    fn count(session: &Session, what: u64, lane: u32) -> Result<()> {
+        RELEASED.fetch_add(1, Ordering::Relaxed);
+        release(session, what, lane)
+    }
+    need_atomics!();
+    let file = Scratch::new();
+    drop(file.create());
+    let terms = Terms::default();
+    let sessions: Vec<_> =
+        (0..4).map(|_| create::open(&file.location(), &shape(), &terms, count).unwrap()).collect();
+    for round in 1..=5 {
+        let (mut second, lane) = held(&file);
+        second.kill();
+        std::thread::scope(|scope| {
+            for session in &sessions {
+                scope.spawn(|| settle_soon(session, lane));
+                scope.spawn(|| settle_soon(session, lane));
+            }
+        });
+        assert_eq!(RELEASED.load(Ordering::Relaxed), round);
+        assert_eq!(sessions[0].swap_32(sessions[0].payload_at(), 0).unwrap(), DIED);
+    }
+}

@@ -1,0 +1,93 @@
+//! Tests of attaching, lanes, death and recovery, with real second processes.
+
+mod lives;
+mod opening;
+mod threads;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::header::Header;
+use super::memory::Memory;
+use super::session::Session;
+use super::world::World;
+use super::{Shape, Terms, create};
+use crate::error::Result;
+use crate::guard::{Recovery, recovery};
+use crate::shm::Location;
+
+/// A test that needs atomics in memory that can fault says so where there are none.
+macro_rules! need_atomics {
+    () => {
+        if !crate::peer::tests::has_atomics() {
+            eprintln!("skipped: faults cannot be recovered in place here");
+            return;
+        }
+    };
+}
+use need_atomics;
+
+fn has_atomics() -> bool {
+    recovery() == Recovery::InPlace
+}
+
+const KIND: u32 = 77;
+const DIED: u32 = 1 << 31;
+
+/// An object in a file that goes with the value.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("sharemap-peer-{}-{number}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn location(&self) -> Location {
+        Location::file(&self.0)
+    }
+
+    fn name(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
+    fn create(&self) -> Arc<Session> {
+        create_with(self.name(), &shape())
+    }
+
+    fn open(&self) -> Arc<Session> {
+        open(self.name())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn shape() -> Shape {
+    Shape::new(KIND, [3; 16], 1024)
+}
+
+fn create_with(path: &str, shape: &Shape) -> Arc<Session> {
+    let fill = &mut |_: &Memory, _: &Header| Ok(());
+    create::create_new(&Location::file(path), shape, &Terms::default(), release, fill).unwrap()
+}
+
+fn open(path: &str) -> Arc<Session> {
+    create::open(&Location::file(path), &shape(), &Terms::default(), release).unwrap()
+}
+
+/// What the smallest lock would do: a word that names the dead lane says that it died.
+fn release(session: &Session, what: u64, lane: u32) -> Result<()> {
+    let at = what & !0xf;
+    if session.load_32(at)? == lane + 1 {
+        session.compare_exchange_32(at, lane + 1, DIED)?;
+        session.wake(at, u32::MAX)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,341 @@
+//! Making and opening: what is accepted, and what each refusal says.
+
+use std::fs::OpenOptions;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{KIND, Scratch, create_with, need_atomics, open, release, shape};
+use crate::error::{Error, ErrorKind, Result};
+use crate::peer::header::{self, Header};
+use crate::peer::memory::{Attachment, Memory};
+use crate::peer::session::{CREATION, Session};
+use crate::peer::world::World;
+use crate::peer::{Shape, Terms, Unclean, create};
+use crate::shm::Location;
+use crate::sys::SlotMode;
+
+fn patch(path: &Path, at: u64, bytes: &[u8]) {
+    let mut file = OpenOptions::new().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(at)).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+fn bytes_of(path: &Path, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    std::fs::File::open(path).unwrap().read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+fn try_open(location: &Location, shape: &Shape) -> Result<Arc<Session>> {
+    let terms = Terms { patience: Duration::from_millis(5), ..Terms::default() };
+    create::open(location, shape, &terms, release)
+}
+
+fn refused(file: &Scratch, shape: &Shape, kind: ErrorKind) -> Error {
+    let error = try_open(&file.location(), shape).unwrap_err();
+    assert_eq!(error.kind(), kind, "{error}");
+    assert_eq!(error.path(), Some(file.0.as_path()), "{error}");
+    error
+}
+
+fn nothing(_: &Memory, _: &Header) -> Result<()> {
+    Ok(())
+}
+
+#[test]
+fn an_object_is_made_once_and_shared() {
+    need_atomics!();
+    let file = Scratch::new();
+    let error = try_open(&file.location(), &shape()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+
+    let fill = &mut |memory: &Memory, header: &Header| memory.store(header.payload_at, 7u32);
+    let terms = Terms::default();
+    let one = create::create_new(&file.location(), &shape(), &terms, release, fill).unwrap();
+    let two = file.open();
+    assert_eq!(one.header(), two.header());
+    assert_eq!(two.load_32(two.payload_at()).unwrap(), 7);
+    one.store_32(one.payload_at(), 8).unwrap();
+    assert_eq!(two.load_32(two.payload_at()).unwrap(), 8);
+
+    let error =
+        create::create_new(&file.location(), &shape(), &terms, release, &mut nothing).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    let fill = &mut |_: &Memory, _: &Header| panic!("it exists");
+    let three = create::open_or_create(&file.location(), &shape(), &terms, release, fill).unwrap();
+    assert_eq!(three.load_32(three.payload_at()).unwrap(), 8);
+    let alive: Vec<bool> = one.participants().unwrap().iter().map(|one| one.is_alive).collect();
+    assert_eq!(alive, [true; 3]);
+}
+
+#[test]
+fn a_name_and_nothing_are_places_too() {
+    need_atomics!();
+    let name = format!("sharemap-peer-test-{}", std::process::id());
+    let location = Location::name(&name);
+    let terms = Terms::default();
+    let one = create::open_or_create(&location, &shape(), &terms, release, &mut nothing).unwrap();
+    let two = create::open(&location, &shape(), &terms, release).unwrap();
+    one.store_32(one.payload_at(), 9).unwrap();
+    assert_eq!(two.load_32(two.payload_at()).unwrap(), 9);
+    crate::sys::shm::unlink(&name).unwrap();
+    let error = create::open(&location, &shape(), &terms, release).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+
+    let nowhere = Location::anonymous();
+    let one = create::create_new(&nowhere, &shape(), &terms, release, &mut nothing).unwrap();
+    let two = create::adopt(one.file().unwrap(), &shape(), &terms, release).unwrap();
+    one.store_32(one.payload_at(), 10).unwrap();
+    assert_eq!(two.load_32(two.payload_at()).unwrap(), 10);
+    let error = create::open(&nowhere, &shape(), &terms, release).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn after_an_error_while_filling_there_is_no_object() {
+    need_atomics!();
+    let file = Scratch::new();
+    let fill = &mut |_: &Memory, _: &Header| Err(Error::new(ErrorKind::Invalid, "fill"));
+    let terms = Terms::default();
+    let error = create::create_new(&file.location(), &shape(), &terms, release, fill).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(!file.0.exists());
+}
+
+#[test]
+fn every_mismatch_has_an_error_of_its_own() {
+    need_atomics!();
+    let file = Scratch::new();
+    drop(file.create());
+    refused(&file, &Shape { kind: KIND + 1, ..shape() }, ErrorKind::WrongKind);
+    refused(&file, &Shape { payload: 1032, ..shape() }, ErrorKind::Size);
+    refused(&file, &Shape { fingerprint: [4; 16], ..shape() }, ErrorKind::WrongType);
+
+    let whole = bytes_of(&file.0, 128);
+    patch(&file.0, 8, &2u16.to_le_bytes());
+    let error = refused(&file, &shape(), ErrorKind::WrongVersion);
+    assert!(error.to_string().contains("newer"), "{error}");
+    patch(&file.0, 8, &0u16.to_le_bytes());
+    let error = refused(&file, &shape(), ErrorKind::WrongVersion);
+    assert!(error.to_string().contains("older"), "{error}");
+    patch(&file.0, 0, &whole);
+
+    patch(&file.0, 10, &[1, 2]);
+    refused(&file, &shape(), ErrorKind::WrongVersion);
+    patch(&file.0, 0, b"\x89PNG");
+    refused(&file, &shape(), ErrorKind::NotAnObject);
+    patch(&file.0, 0, &whole);
+    patch(&file.0, 64, &65u32.to_le_bytes());
+    refused(&file, &shape(), ErrorKind::Malformed);
+    patch(&file.0, 0, &whole);
+    patch(&file.0, header::STATE, &9u32.to_le_bytes());
+    refused(&file, &shape(), ErrorKind::Malformed);
+    patch(&file.0, header::STATE, &header::FAULTED.to_le_bytes());
+    refused(&file, &shape(), ErrorKind::NeedsCheck);
+    patch(&file.0, header::STATE, &header::READY.to_le_bytes());
+
+    let len = file.0.metadata().unwrap().len();
+    for len in [len - 1, 256, 255, 1, 0] {
+        OpenOptions::new().write(true).open(&file.0).unwrap().set_len(len).unwrap();
+        refused(&file, &shape(), ErrorKind::Truncated);
+    }
+    let folder = Location::file(file.0.parent().unwrap());
+    let error = try_open(&folder, &shape()).unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::IsDirectory | ErrorKind::PermissionDenied),
+        "{error}"
+    );
+}
+
+#[test]
+fn counts_out_of_range_are_refused() {
+    need_atomics!();
+    let file = Scratch::new();
+    for (participants, lanes) in [(0, 1), (1, 0), (65_536, 1), (1, 65_536)] {
+        let shape = Shape { participants, lanes, ..shape() };
+        let terms = Terms::default();
+        let error = create::create_new(&file.location(), &shape, &terms, release, &mut nothing);
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::OutOfBounds);
+    }
+    let shape = Shape { payload: u64::MAX - 100, ..shape() };
+    let error =
+        create::create_new(&file.location(), &shape, &Terms::default(), release, &mut nothing);
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Overflow);
+}
+
+/// With a checksum that fits, so that every field is judged by itself.
+#[test]
+fn no_header_leads_out_of_bounds() {
+    need_atomics!();
+    let file = Scratch::new();
+    drop(file.create());
+    let whole = bytes_of(&file.0, 128);
+    let sum = |bytes: &[u8]| {
+        bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+            (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    };
+    for at in (32..120).step_by(4) {
+        for value in [0u32, 1, 63, 257, 0x8000_0000, u32::MAX] {
+            let mut bytes = whole.clone();
+            bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            let checked = sum(&bytes[..120]).to_le_bytes();
+            bytes[120..].copy_from_slice(&checked);
+            patch(&file.0, 0, &bytes);
+            if let Ok(session) = try_open(&file.location(), &shape()) {
+                let announced = session.announce(0x1000).unwrap();
+                session.withdraw(announced).unwrap();
+            }
+        }
+    }
+    for at in 0..128 {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        patch(&file.0, 0, &bytes);
+        assert!(try_open(&file.location(), &shape()).is_err(), "byte {at}");
+    }
+}
+
+#[test]
+fn an_object_whose_creator_died_is_made_anew() {
+    need_atomics!();
+    let file = Scratch::new();
+    drop(file.create());
+    for creating in [true, false] {
+        if creating {
+            patch(&file.0, header::STATE, &header::CREATING.to_le_bytes());
+        } else {
+            patch(&file.0, 0, &[0; 256]);
+        }
+        refused(&file, &shape(), ErrorKind::Unready);
+        let terms = Terms::default();
+        let fill = &mut |memory: &Memory, header: &Header| memory.store(header.payload_at, 5u32);
+        let made =
+            create::open_or_create(&file.location(), &shape(), &terms, release, fill).unwrap();
+        assert_eq!(made.load_32(made.payload_at()).unwrap(), 5);
+    }
+}
+
+#[test]
+fn an_object_whose_creator_lives_is_waited_for() {
+    need_atomics!();
+    let file = Scratch::new();
+    let session = file.create();
+    let creating = session.slots.take(CREATION, SlotMode::Alone).unwrap().expect("free");
+    session.memory.store(header::STATE, header::CREATING).unwrap();
+    refused(&file, &shape(), ErrorKind::Busy);
+    std::thread::scope(|scope| {
+        let opener = scope.spawn(|| file.open().header().id);
+        session.memory.store(header::STATE, header::READY).unwrap();
+        drop(creating);
+        assert_eq!(opener.join().unwrap(), session.header().id);
+    });
+}
+
+#[test]
+fn an_object_in_use_at_another_boot_needs_a_check() {
+    need_atomics!();
+    let file = Scratch::new();
+    drop(file.create());
+    // Left clean.
+    patch(&file.0, header::BOOT, &[1; 16]);
+    drop(file.open());
+    let now = crate::sys::process::boot_id();
+    assert_eq!(Some(bytes_of(&file.0, 160)[144..].to_vec()), now.map(|id| id.to_vec()));
+
+    patch(&file.0, header::BOOT, &[1; 16]);
+    patch(&file.0, header::CLEAN, &0u32.to_le_bytes());
+    let error = refused(&file, &shape(), ErrorKind::NeedsCheck);
+    assert!(error.to_string().contains("accept"), "{error}");
+    let terms = Terms { unclean: Unclean::Accepted, ..Terms::default() };
+    drop(create::open(&file.location(), &shape(), &terms, release).unwrap());
+    drop(file.open());
+}
+
+#[test]
+fn clean_is_what_nobody_uses() {
+    need_atomics!();
+    let file = Scratch::new();
+    let clean = || u32::from_le_bytes(bytes_of(&file.0, 136)[132..].try_into().unwrap());
+    let one = file.create();
+    assert_eq!(clean(), 0);
+    let two = file.open();
+    drop(one);
+    assert_eq!(clean(), 0);
+    drop(two);
+    assert_eq!(clean(), 1);
+    let three = file.open();
+    assert_eq!(clean(), 0);
+    drop(three);
+    assert_eq!(clean(), 1);
+}
+
+#[test]
+fn those_who_only_read_take_no_part() {
+    need_atomics!();
+    let file = Scratch::new();
+    let session = file.create();
+    session.store_32(session.payload_at(), 6).unwrap();
+    assert!(!session.has_readers().unwrap());
+    for attachment in [Attachment::ReadOnly, Attachment::CopyOnWrite] {
+        let terms = Terms::default();
+        let reader =
+            create::open_read_only(&file.location(), &shape(), &terms, attachment, release)
+                .unwrap();
+        assert_eq!(reader.load_32(reader.payload_at()).unwrap(), 6);
+        assert!(session.has_readers().unwrap());
+        assert_eq!(session.participants().unwrap().len(), 1);
+        let error = reader.announce(0x1000).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotWritable, "{error}");
+    }
+    assert!(!session.has_readers().unwrap());
+    let reader = create::open_read_only(
+        &file.location(),
+        &shape(),
+        &Terms::default(),
+        Attachment::ReadOnly,
+        release,
+    );
+    let error = reader.unwrap().store_32(session.payload_at(), 1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fault);
+}
+
+#[test]
+fn all_slots_taken_says_what_to_do() {
+    need_atomics!();
+    let file = Scratch::new();
+    let few = Shape { participants: 2, ..shape() };
+    let one = create_with(file.name(), &few);
+    let two = open(file.name());
+    let error = refused(&file, &shape(), ErrorKind::NoParticipant);
+    let text = error.to_string();
+    assert!(text.contains(&std::process::id().to_string()) && text.contains("end one"), "{text}");
+    drop(one);
+    let three = file.open();
+    assert_eq!(three.own.participant(), Some(0), "lowest first");
+    drop((two, three));
+}
+
+/// The header as FORMAT.md shows it.
+#[test]
+fn the_format_is_the_documented_one() {
+    let shape =
+        Shape { kind: 1, fingerprint: *b"fingerprint, 16.", payload: 8, participants: 2, lanes: 3 };
+    let header = Header::of(&shape, *b"an object's id..").unwrap();
+    let listing: Vec<String> = header
+        .encode()
+        .chunks(16)
+        .map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "))
+        .collect();
+    let text = include_str!("../../../../../FORMAT.md");
+    for (number, line) in listing.iter().enumerate() {
+        let line = format!("{:04x}  {line}", number * 16);
+        assert!(text.contains(&line), "FORMAT.md lacks the line\n{}", listing.join("\n"));
+    }
+    assert_eq!(header.participants_at, 512);
+    assert_eq!(header.lanes_at, 640);
+    assert_eq!(header.payload_at, 832);
+    assert_eq!(header.len, 840);
+}
