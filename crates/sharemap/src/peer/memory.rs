@@ -164,32 +164,46 @@ impl Memory {
         })
     }
 
-    /// Copies bytes out.
+    /// Copies bytes out; one instruction for 4 and for 8, which is chosen where this is inlined.
     #[inline(always)]
     pub(crate) fn read(&self, at: u64, into: &mut [u8]) -> Result<()> {
         let (len, to) = (into.len(), into.as_mut_ptr());
         let from = self.range(at, len)?;
+        let mut fault = 0;
         // SAFETY: within the mapping; the slice has room.
         unsafe {
-            if len <= 64 && guard::copy_out_short(from, to, len) {
-                return Ok(());
+            match len {
+                4 => guard::load_bytes::<u32>(to, from, 1, &mut fault),
+                8 => guard::load_bytes::<u64>(to, from, 1, &mut fault),
+                _ if guard::copy_out_directly(from, to, len) => {}
+                _ => {
+                    let done = guard::copy_out(Recovery::InPlace, from, to, len);
+                    return self.whole(at, len, done);
+                }
             }
-            self.whole(at, len, guard::copy_out(Recovery::InPlace, from, to, len))
         }
+        if fault == 0 { Ok(()) } else { Err(self.fault(fault)) }
     }
 
-    /// Copies bytes in.
+    /// Copies bytes in, likewise.
     #[inline(always)]
     pub(crate) fn write(&self, at: u64, from: &[u8]) -> Result<()> {
-        let (len, from) = (from.len(), from.as_ptr());
+        let len = from.len();
         let to = self.range(at, len)?;
+        let mut fault = 0;
         // SAFETY: within the mapping; the slice has as many.
         unsafe {
-            if len <= 64 && guard::copy_in_short(to, from, len) {
-                return Ok(());
+            match *from {
+                [a, b, c, d] => guard::store(to, &[a, b, c, d], &mut fault),
+                [a, b, c, d, e, f, g, h] => guard::store(to, &[a, b, c, d, e, f, g, h], &mut fault),
+                _ if guard::copy_in_directly(to, from.as_ptr(), len) => {}
+                _ => {
+                    let done = guard::copy_in(Recovery::InPlace, to, from.as_ptr(), len);
+                    return self.whole(at, len, done);
+                }
             }
-            self.whole(at, len, guard::copy_in(Recovery::InPlace, to, from, len))
         }
+        if fault == 0 { Ok(()) } else { Err(self.fault(fault)) }
     }
 
     #[inline(always)]
