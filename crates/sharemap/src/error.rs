@@ -101,6 +101,8 @@ pub enum ErrorKind {
     NoParticipant,
     /// As many threads as it has room for use it, or hold all that they can.
     NoLane,
+    /// Seals that the object must have are missing.
+    NotSealed,
 }
 
 impl ErrorKind {
@@ -153,6 +155,7 @@ impl ErrorKind {
             Self::NeedsCheck => "its contents have to be checked first",
             Self::NoParticipant => "no room for another process",
             Self::NoLane => "no room for another thread, or another lock",
+            Self::NotSealed => "it is not sealed as it must be",
         }
     }
 

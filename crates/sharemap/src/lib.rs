@@ -86,8 +86,12 @@ pub use mapping::{
     AnonymousMapping, Contents, MapOptions, Mapping, MappingCow, MappingMut, Region, Residency,
     SlidingWindow, page_size,
 };
-pub use shm::Location;
-pub use sys::{Advice, AsDescriptor, CacheStatus, HugePages, Lifetime, PageState, Protection};
+pub use shm::{
+    Location, NamedObject, Passed, ReadOnlySharedMemory, SharedMemory, SharedMemoryOptions,
+};
+pub use sys::{
+    Advice, AsDescriptor, CacheStatus, HugePages, Lifetime, PageState, Protection, Seals,
+};
 pub use view::{
     Atomic, AtomicElement, Block, Blocks, Iter, OwnedView, OwnedViewMut, Reader, View, ViewMut,
     Writer,

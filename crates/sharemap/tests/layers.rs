@@ -115,6 +115,7 @@ fn backends_have_the_same_files() {
             "file.rs",
             "fault.rs",
             "process.rs",
+            "pass.rs",
             "publish.rs",
             "wait.rs",
             "fence.rs",

@@ -3,7 +3,7 @@
 macro_rules! region_kind {
     ($name:ident) => {
         impl $name {
-            pub(super) fn from_region(region: crate::mapping::Region) -> Self {
+            pub(crate) fn from_region(region: crate::mapping::Region) -> Self {
                 Self { region }
             }
 

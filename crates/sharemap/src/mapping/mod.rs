@@ -34,6 +34,7 @@ pub use mapping_mut::MappingMut;
 pub use options::MapOptions;
 pub use region::Region;
 pub use residency::Residency;
+pub(crate) use views::{owned, owned_mut};
 pub use window::SlidingWindow;
 
 /// The size of a page of memory, in bytes: what the system protects, fetches and evicts.

@@ -1,5 +1,6 @@
 //! What to map, and how: for everything that `open` alone does not say.
 
+use std::fs::File;
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -200,6 +201,12 @@ impl MapOptions {
         };
         let file = sys::file::open(path, request).map_err(|error| error.with_path(Some(path)))?;
         self.map_and_finish(file, path, self.plan(access))
+    }
+
+    /// Maps a shared object that has been opened; errors name it so.
+    pub(crate) fn map_object(&self, file: File, name: &Path, access: Access) -> Result<Region> {
+        self.check_len()?;
+        self.map_and_finish(file, name, self.plan(access))
     }
 
     fn map_region(&self, file: &impl AsDescriptor, access: Access) -> Result<Region> {

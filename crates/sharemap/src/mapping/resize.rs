@@ -29,6 +29,20 @@ impl Region {
         self.extend_to(new_len)
     }
 
+    /// Follows a file that has grown, as far as the reservation goes; nothing moves. The new length.
+    pub(crate) fn catch_up(&self) -> Result<usize> {
+        let _changes = self.changes();
+        let len = self.len();
+        let status = self.sized_status()?;
+        let there = status.len.saturating_sub(self.plan.offset);
+        let new_len = usize::try_from(there).unwrap_or(usize::MAX).min(self.reserved());
+        if new_len > len {
+            self.set_file_len(status.len);
+            self.extend_to(new_len)?;
+        }
+        Ok(self.len())
+    }
+
     /// Makes bytes of the file that are there already accessible, inside the reservation.
     fn extend_to(&self, new_len: usize) -> Result<()> {
         let Some(span) = self.span() else {

@@ -58,13 +58,13 @@ impl Region {
 }
 
 /// A view that shares the ownership of a mapping.
-pub(super) fn owned<T: Element>(backing: Arc<dyn Backing>, len: usize) -> Result<OwnedView<T>> {
+pub(crate) fn owned<T: Element>(backing: Arc<dyn Backing>, len: usize) -> Result<OwnedView<T>> {
     // SAFETY: the callers pass the mapping's own length. A shared mapping lends itself to nobody
     // exclusively, so it stays in its place.
     unsafe { OwnedView::new(backing, 0, len) }
 }
 
-pub(super) fn owned_mut<T: Element>(
+pub(crate) fn owned_mut<T: Element>(
     backing: Arc<dyn Backing>,
     len: usize,
 ) -> Result<OwnedViewMut<T>> {

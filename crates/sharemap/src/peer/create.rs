@@ -197,7 +197,7 @@ fn find(location: &Location, terms: &Terms, write: bool) -> Result<File> {
             name,
             write,
             owner: terms.owner,
-            system_wide: terms.sharing.system_wide,
+            scope: terms.sharing.scope,
         }),
         Place::File(path) => {
             let request = OpenRequest { write, create: Create::Never, exclusive: false };

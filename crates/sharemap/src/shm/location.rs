@@ -51,7 +51,6 @@ impl Location {
     }
 
     /// The place, its name checked.
-    #[allow(dead_code, reason = "for the layers to the right")]
     pub(crate) fn checked(&self) -> Result<&Place> {
         if let Place::Name(name) = &self.0 {
             name::checked(name)?;
@@ -60,7 +59,6 @@ impl Location {
     }
 
     /// What errors call it.
-    #[allow(dead_code, reason = "for the layers to the right")]
     pub(crate) fn path(&self) -> Option<&Path> {
         match &self.0 {
             Place::Name(name) => Some(Path::new(name)),

@@ -1,8 +1,20 @@
 //! Memory that processes share, raw: where it lives, who may have it, how it is passed on.
 
+mod kinds;
+mod list;
 mod location;
 mod name;
+mod options;
+mod pass;
+mod read_only;
+mod seals;
+mod shared_memory;
 
+pub use list::NamedObject;
 pub use location::Location;
 #[allow(unused_imports, reason = "for the layers to the right")]
 pub(crate) use location::Place;
+pub use options::SharedMemoryOptions;
+pub use pass::Passed;
+pub use read_only::ReadOnlySharedMemory;
+pub use shared_memory::SharedMemory;

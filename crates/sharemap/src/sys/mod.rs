@@ -15,6 +15,7 @@
 //! - `fence`: the fence that one side alone pays for.
 //! - `slot`: locks that the kernel keeps exactly as long as an address space lives.
 //! - `fork`: memory that a forked child finds empty.
+//! - `pass`: handing descriptors to other processes.
 //!
 //! Errors come back with kind, operation, number and source; the layers above add the path.
 
@@ -22,7 +23,6 @@ pub(crate) mod arch;
 
 #[cfg(test)]
 mod conformance;
-#[allow(dead_code, reason = "for the layers to the right")]
 mod object;
 #[cfg(test)]
 pub(crate) mod second;
@@ -51,11 +51,10 @@ compile_error!(
      same files, and a line in src/sys/mod.rs, whose last lines are the contract"
 );
 
-pub use object::Lifetime;
-#[allow(unused_imports, reason = "for the layers to the right")]
-pub(crate) use object::{CreateObject, Existing, ObjectStatus, OpenObject, Owner, Sharing};
+pub(crate) use object::{CreateObject, Existing, ObjectStatus, OpenObject, Owner, Scope, Sharing};
+pub use object::{Lifetime, Seals};
 pub use os::file::AsDescriptor;
-pub(crate) use os::{fault, fence, file, fork, map, process, publish, shm, slot, wait};
+pub(crate) use os::{fault, fence, file, fork, map, pass, process, publish, shm, slot, wait};
 
 use std::fs::File;
 use std::ops::Range;
@@ -278,8 +277,9 @@ pub(crate) enum SlotHome {
 /// the caller owns, on page bounds, and that nobody holds references into it.
 #[allow(dead_code, clippy::type_complexity)]
 const CONTRACT: () = {
-    use crate::error::Result;
+    use crate::error::{Error, Result};
     use std::path::{Path, PathBuf};
+    use std::process::Command;
     use std::time::Duration;
 
     let _: fn() -> usize = map::page_size;
@@ -339,6 +339,15 @@ const CONTRACT: () = {
     let _: fn() -> Result<Vec<ObjectStatus>> = shm::list;
     // The label shows in the system's own lists, where there are any.
     let _: fn(&str, &CreateObject<'_>, HugePages) -> Result<File> = shm::anonymous;
+    // Another open description of the same object, for reading or also for writing.
+    let _: fn(&File, Access) -> Result<File> = shm::reopen;
+    // Makes the promises; those that it keeps.
+    let _: fn(&File, Seals) -> Result<()> = shm::seal;
+    let _: fn(&File) -> Result<Seals> = shm::seals;
+    // Whether it is memory, and no file of some device; else what it is.
+    let _: fn(&File) -> std::result::Result<(), String> = shm::is_memory;
+    // The error with what to do about too little room for the object.
+    let _: fn(&File, Error) -> Error = shm::no_room;
     // What the system calls the object of this name.
     let _: fn(&str) -> PathBuf = shm::path;
 
@@ -346,6 +355,17 @@ const CONTRACT: () = {
     // and only then gives it its name; after an error there is none.
     let _: fn(&Path, u64, &mut dyn FnMut(&File) -> Result<()>) -> Result<File> =
         publish::create_new;
+    // Over a socket: bytes, and a descriptor with them.
+    let _: fn(&File, &[u8], &File) -> Result<()> = pass::send;
+    let _: fn(&File, &mut [u8]) -> Result<File> = pass::receive;
+    // To a child process that is about to be started: the number by which it finds it, as long as
+    // the file that is given back is open.
+    let _: fn(&mut Command, File) -> Result<(u64, File)> = pass::inherit;
+    // To a running process (its id): the number by which it finds it.
+    let _: fn(&File, u32) -> Result<u64> = pass::duplicate_into;
+    // What the number means in this process, if that is the object of this identity.
+    let _: fn(u64, [u64; 2]) -> Result<File> = pass::find;
+    let _: fn(&File) -> Result<[u64; 2]> = pass::identity;
 
     let _: fn() -> Limits = process::limits;
     let _: fn() -> Option<u64> = process::mapping_count;

@@ -1,6 +1,62 @@
 //! Shared memory objects, in the terms that all systems have.
 
+use std::fmt;
+use std::ops::BitOr;
 use std::time::SystemTime;
+
+/// Promises that an object keeps for ever (`F_ADD_SEALS`): Linux, memory without a name.
+///
+/// ```
+/// use sharemap::Seals;
+///
+/// let seals = Seals::SHRINK | Seals::GROW;
+/// assert!(seals.contains(Seals::SHRINK) && !seals.contains(Seals::WRITE));
+/// ```
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Seals(u32);
+
+impl Seals {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// It never gets shorter (`F_SEAL_SHRINK`).
+    pub const SHRINK: Self = Self(1);
+    /// It never gets longer (`F_SEAL_GROW`).
+    pub const GROW: Self = Self(2);
+    /// Nobody writes to it any more (`F_SEAL_WRITE`).
+    pub const WRITE: Self = Self(4);
+
+    /// Whether all of `other` are among these.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// As they are written down in messages.
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// `None` if there are seals among them that this version does not know.
+    pub(crate) fn from_bits(bits: u32) -> Option<Self> {
+        (bits & !7 == 0).then_some(Self(bits))
+    }
+}
+
+impl BitOr for Seals {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl fmt::Debug for Seals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [(Self::SHRINK, "SHRINK"), (Self::GROW, "GROW"), (Self::WRITE, "WRITE")];
+        let set = names.iter().filter(|(seal, _)| self.contains(*seal)).map(|(_, name)| name);
+        f.debug_set().entries(set).finish()
+    }
+}
 
 /// How long a named object lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -29,16 +85,26 @@ pub(crate) struct Sharing {
     pub(crate) mode: u32,
     pub(crate) group: Option<u32>,
     /// For all sessions (`Global\`), where sessions have names of their own.
-    pub(crate) system_wide: bool,
+    pub(crate) scope: Scope,
 }
 
 impl Sharing {
     /// With nobody but this user.
-    pub(crate) const PRIVATE: Self = Self { mode: 0o600, group: None, system_wide: false };
+    pub(crate) const PRIVATE: Self = Self { mode: 0o600, group: None, scope: Scope::Session };
+}
+
+/// Where a name means something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Scope {
+    #[default]
+    Session,
+    /// In all sessions of the machine.
+    Global,
 }
 
 /// An object to be made.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "not every system looks at all of it")]
 pub(crate) struct CreateObject<'a> {
     /// Checked.
     pub(crate) name: &'a str,
@@ -56,13 +122,14 @@ pub(crate) struct CreateObject<'a> {
 
 /// An object to be opened.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "not every system looks at all of it")]
 pub(crate) struct OpenObject<'a> {
     /// Checked.
     pub(crate) name: &'a str,
     pub(crate) write: bool,
     /// Whose it may be.
     pub(crate) owner: Owner,
-    pub(crate) system_wide: bool,
+    pub(crate) scope: Scope,
 }
 
 /// Whose objects are opened.

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::{Mapped, request, supported};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{
-    Access, CreateObject, Existing, HugePages, Lifetime, OpenObject, Owner, Sharing, file, shm,
+    Access, CreateObject, Existing, HugePages, Lifetime, OpenObject, Owner, Scope, Sharing, file,
+    shm,
 };
 
 /// A name that is taken away at the end.
@@ -36,7 +37,7 @@ impl Name {
     }
 
     fn open(&self, write: bool) -> Result<File> {
-        shm::open(&OpenObject { name: &self.0, write, owner: Owner::Own, system_wide: false })
+        shm::open(&OpenObject { name: &self.0, write, owner: Owner::Own, scope: Scope::Session })
     }
 }
 

@@ -80,6 +80,12 @@ fn number_in(path: &str) -> Option<u64> {
     std::str::from_utf8(&buffer[..n]).ok()?.trim().parse().ok()
 }
 
+/// Memory that can be had without the system running out, swap included.
+pub(crate) fn available_memory() -> Option<u64> {
+    let memory = kilobytes_in("/proc/meminfo", "MemAvailable:")?;
+    Some(memory.saturating_add(kilobytes_in("/proc/meminfo", "SwapFree:").unwrap_or(0)))
+}
+
 fn kilobytes_in(path: &str, key: &str) -> Option<u64> {
     let text = std::fs::read_to_string(path).ok()?;
     let rest = text.lines().find_map(|line| line.strip_prefix(key))?;

@@ -3,24 +3,23 @@
 //! A named object is made without a name and gets it when it is whole: nobody ever opens one that
 //! is half made, and a creator that is killed leaves nothing.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, MemfdFlags, Mode, OFlags, Stat, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::errno;
-use crate::sys::{
-    CreateObject, Existing, HugePages, Lifetime, ObjectStatus, OpenObject, Owner, Sharing,
-};
+use crate::sys::{CreateObject, Existing, Lifetime, ObjectStatus, OpenObject, Owner, Sharing};
 
 const DIRECTORY: &str = "/dev/shm";
+
+pub(crate) use super::memfd::{anonymous, is_memory, reopen, seal, seals};
 
 /// Where the object of this name is.
 pub(crate) fn path(name: &str) -> PathBuf {
@@ -61,7 +60,7 @@ pub(crate) fn create(
 }
 
 /// Permissions as asked for, whatever the umask took away.
-fn share(file: &File, sharing: Sharing) -> Result<()> {
+pub(super) fn share(file: &File, sharing: Sharing) -> Result<()> {
     const OPERATION: &str = "share";
     if let Some(group) = sharing.group {
         rustix::fs::fchown(file, None, Some(Gid::from_raw(group))).map_err(|errno| {
@@ -73,20 +72,19 @@ fn share(file: &File, sharing: Sharing) -> Result<()> {
         .map_err(|errno| errno::error(OPERATION, errno))
 }
 
-fn make_room(file: &File, request: &CreateObject<'_>) -> Result<()> {
+pub(super) fn make_room(file: &File, request: &CreateObject<'_>) -> Result<()> {
     if request.sparse {
         return file::set_len(file, request.len);
     }
-    file::allocate(file, request.len).map_err(|error| no_room(file, error, request.len))
+    file::allocate(file, request.len).map_err(|error| no_room(file, error).with_length(request.len))
 }
 
 /// Says what to do about a full shared memory.
 #[cold]
-fn no_room(file: &File, error: Error, len: u64) -> Error {
+pub(crate) fn no_room(file: &File, error: Error) -> Error {
     if error.kind() != ErrorKind::NoSpace {
         return error;
     }
-    let error = error.with_length(len);
     match rustix::fs::fstatvfs(file) {
         Ok(volume) if volume.f_blocks > 0 => error.with_detail(format!(
             "{DIRECTORY} has {} of {} bytes free: remove what is left over (`sharemap ls`), mount \
@@ -200,7 +198,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-fn link_of(file: &File) -> String {
+pub(super) fn link_of(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
@@ -347,46 +345,4 @@ fn time(seconds: i64, nanoseconds: u32) -> SystemTime {
         _ => SystemTime::UNIX_EPOCH.checked_sub(whole),
     };
     base.unwrap_or(SystemTime::UNIX_EPOCH) + Duration::from_nanos(nanoseconds.into())
-}
-
-/// Memory without a name (a memfd, which can be sealed); `label` shows in `/proc`.
-pub(crate) fn anonymous(label: &str, request: &CreateObject<'_>, huge: HugePages) -> Result<File> {
-    const OPERATION: &str = "create anonymous shared memory";
-    let failed = |errno| errno::error(OPERATION, errno);
-    let label = CString::new(label).map_err(|_| failed(Errno::INVAL))?;
-    let mut flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    if huge == HugePages::Reserved {
-        flags |= MemfdFlags::HUGETLB;
-    }
-    // Without execution where the kernel (6.3) knows how to say it.
-    let file = match rustix::fs::memfd_create(&label, flags | MemfdFlags::NOEXEC_SEAL) {
-        Err(Errno::INVAL) => rustix::fs::memfd_create(&label, flags),
-        result => result,
-    };
-    let file = file.map(File::from).map_err(|errno| {
-        let error = failed(errno);
-        match errno {
-            Errno::NOENT | Errno::NODEV | Errno::NOSYS if huge == HugePages::Reserved => {
-                error.with_kind(ErrorKind::Unsupported).with_detail("this kernel has no huge pages")
-            }
-            _ => error,
-        }
-    })?;
-    share(&file, request.sharing)?;
-    let len = match huge {
-        HugePages::Reserved => {
-            let page = super::process::huge_page_size().unwrap_or_else(super::map::page_size);
-            request.len.checked_next_multiple_of(page as u64).ok_or_else(|| {
-                Error::new(ErrorKind::Overflow, OPERATION).with_length(request.len)
-            })?
-        }
-        _ => request.len,
-    };
-    make_room(&file, &CreateObject { len, ..*request }).map_err(|error| match huge {
-        HugePages::Reserved if error.kind() == ErrorKind::NoSpace => {
-            error.with_detail("not enough huge pages are set aside (vm.nr_hugepages)")
-        }
-        _ => error,
-    })?;
-    Ok(file)
 }

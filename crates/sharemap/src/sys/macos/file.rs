@@ -10,11 +10,24 @@ use std::os::fd::AsRawFd;
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::CacheStatus;
 use crate::sys::posix::{errno, file as posix};
+use crate::sys::{CacheStatus, FileKind, FileStatus};
 
 pub use posix::AsDescriptor;
-pub(crate) use posix::{data_extents, duplicate, open, set_len, status};
+pub(crate) use posix::{data_extents, duplicate, open, set_len};
+
+/// As everywhere; but an object of `shm_open`, which has a length, has no type.
+pub(crate) fn status(file: &File) -> Result<FileStatus> {
+    let status = posix::status(file)?;
+    if status.kind != FileKind::Special {
+        return Ok(status);
+    }
+    let stat = rustix::fs::fstat(file).map_err(|errno| errno::error("ask the size of", errno))?;
+    if stat.st_mode & libc::S_IFMT != 0 {
+        return Ok(status);
+    }
+    Ok(FileStatus { kind: FileKind::Regular, len: u64::try_from(stat.st_size).unwrap_or(0) })
+}
 
 /// The size of a block device: `DKIOCGETBLOCKSIZE` times `DKIOCGETBLOCKCOUNT`.
 pub(crate) fn device_len(file: &File) -> Result<u64> {

@@ -6,6 +6,7 @@ pub(crate) mod file;
 pub(crate) mod fork;
 mod mach;
 pub(crate) mod map;
+pub(crate) mod pass;
 pub(crate) mod process;
 pub(crate) mod publish;
 pub(crate) mod shm;

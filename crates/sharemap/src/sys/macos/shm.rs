@@ -15,7 +15,9 @@ use rustix::shm::OFlags;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::errno;
-use crate::sys::{CreateObject, Existing, HugePages, Lifetime, ObjectStatus, OpenObject, Owner};
+use crate::sys::{
+    Access, CreateObject, Existing, HugePages, Lifetime, ObjectStatus, OpenObject, Owner, Seals,
+};
 
 /// `PSHMNAMLEN` without the slash in front.
 const LONGEST: usize = 30;
@@ -148,4 +150,40 @@ pub(crate) fn anonymous(_: &str, request: &CreateObject<'_>, huge: HugePages) ->
             result => return result,
         }
     }
+}
+
+/// A descriptor of the same description: macOS opens an object by its name only, and by then the
+/// name may be another object's.
+pub(crate) fn reopen(file: &File, access: Access) -> Result<File> {
+    if access == Access::Write {
+        return super::file::duplicate(file);
+    }
+    Err(Error::new(ErrorKind::Unsupported, "open again").with_detail(
+        "macOS makes no read-only descriptor of a writable one: open the object by its name",
+    ))
+}
+
+pub(crate) fn seal(_: &File, seals: Seals) -> Result<()> {
+    if seals == Seals::NONE {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Unsupported, "seal").with_detail("macOS has no seals"))
+}
+
+pub(crate) fn seals(_: &File) -> Result<Seals> {
+    Ok(Seals::NONE)
+}
+
+/// An object of `shm_open` has no type in its mode.
+pub(crate) fn is_memory(file: &File) -> std::result::Result<(), String> {
+    match rustix::fs::fstat(file) {
+        Ok(stat) if stat.st_mode & libc::S_IFMT == 0 => Ok(()),
+        Ok(_) => Err("it is a file".into()),
+        Err(errno) => Err(errno.to_string()),
+    }
+}
+
+/// There is nothing to be mounted larger.
+pub(crate) fn no_room(_: &File, error: Error) -> Error {
+    error
 }

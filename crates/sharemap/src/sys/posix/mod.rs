@@ -5,5 +5,6 @@ pub(crate) mod fault;
 pub(crate) mod file;
 pub(crate) mod fork;
 pub(crate) mod map;
+pub(crate) mod pass;
 pub(crate) mod process;
 pub(crate) mod publish;

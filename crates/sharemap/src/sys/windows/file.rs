@@ -27,6 +27,7 @@ use windows_sys::Win32::System::Ioctl::{
 };
 
 use super::code;
+use super::section::section_len;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{CacheStatus, Create, FileKind, FileStatus, OpenRequest};
 
@@ -90,10 +91,14 @@ fn handle(file: &File) -> HANDLE {
     file.as_raw_handle()
 }
 
-/// Kind and length. Disks and volumes as such are special: Windows does not map them.
+/// Kind and length. Disks and volumes as such are special: Windows does not map them. Sections of
+/// the paging file are as files.
 pub(crate) fn status(file: &File) -> Result<FileStatus> {
     // SAFETY: a question about an open handle.
     if unsafe { GetFileType(handle(file)) } != FILE_TYPE_DISK {
+        if let Some(len) = section_len(file) {
+            return Ok(FileStatus { kind: FileKind::Regular, len });
+        }
         return Ok(FileStatus { kind: FileKind::Special, len: 0 });
     }
     let mut info = FILE_STANDARD_INFO::default();
@@ -324,6 +329,10 @@ pub(crate) fn evict(_: &File, _: Range<u64>) -> Result<()> {
 
 /// `FlushFileBuffers`: data and metadata, and the drive's own cache.
 pub(crate) fn sync_data(file: &File) -> Result<()> {
+    if section_len(file).is_some() {
+        // Memory has no disk to wait for.
+        return Ok(());
+    }
     file.sync_data()
         .map_err(|error| code::from_io("flush", error).with_kind(ErrorKind::FlushFailed))
 }

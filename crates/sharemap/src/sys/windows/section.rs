@@ -5,7 +5,7 @@
 use std::ffi::{CStr, c_void};
 use std::fs::File;
 use std::mem::transmute;
-use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr;
 use std::sync::OnceLock;
 
@@ -48,9 +48,13 @@ pub(super) fn protection(access: Access, executable: bool) -> PAGE_PROTECTION_FL
 pub(super) struct Section(OwnedHandle);
 
 impl Section {
-    /// Of the file as long as it is now.
+    /// Of the file as long as it is now; a file that is a section is that section.
     pub(super) fn of_file(file: &File, access: Access, executable: bool) -> Result<Self> {
         let protection = protection(access, executable);
+        if section_len(file).is_some() {
+            let section = file.as_handle().try_clone_to_owned();
+            return section.map(Self).map_err(|error| code::from_io("map", error));
+        }
         match Self::create(file.as_raw_handle(), protection, 0) {
             // Handles are rarely opened for execution; the file may allow it all the same.
             None if executable && last_code() == ERROR_ACCESS_DENIED => {
@@ -136,6 +140,37 @@ impl Section {
             !view.Value.is_null()
         }
     }
+}
+
+/// The length of what is no file but a section of the paging file, in whole pages.
+pub(super) fn section_len(file: &File) -> Option<u64> {
+    #[repr(C)]
+    struct SectionBasicInformation {
+        base: *mut c_void,
+        attributes: u32,
+        len: i64,
+    }
+    type NtQuerySection =
+        unsafe extern "system" fn(HANDLE, u32, *mut c_void, usize, *mut usize) -> i32;
+    static QUERY: OnceLock<Option<NtQuerySection>> = OnceLock::new();
+    // SAFETY: the system's own function, of this type by its documentation.
+    let query = QUERY.get_or_init(|| unsafe {
+        let module = GetModuleHandleW(w!("ntdll.dll"));
+        let found = GetProcAddress(module, c"NtQuerySection".as_ptr().cast())?;
+        Some(transmute::<_, NtQuerySection>(found))
+    });
+    let mut told = SectionBasicInformation { base: ptr::null_mut(), attributes: 0, len: 0 };
+    // SAFETY: room for one answer; of other handles the call says that they are of another kind.
+    let status = unsafe {
+        (*query)?(
+            file.as_raw_handle(),
+            0,
+            (&raw mut told).cast(),
+            size_of::<SectionBasicInformation>(),
+            ptr::null_mut(),
+        )
+    };
+    if status >= 0 { u64::try_from(told.len).ok() } else { None }
 }
 
 pub(super) fn last_code() -> u32 {

@@ -17,29 +17,39 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
-use windows_sys::Win32::Foundation::{ERROR_ALREADY_EXISTS, INVALID_HANDLE_VALUE};
+use windows_sys::Win32::Foundation::{
+    DuplicateHandle, ERROR_ALREADY_EXISTS, ERROR_INVALID_HANDLE, INVALID_HANDLE_VALUE,
+};
+use windows_sys::Win32::Security::Authorization::{
+    SE_FILE_OBJECT, SE_KERNEL_OBJECT, SE_OBJECT_TYPE,
+};
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_REPARSE_POINT, FILE_ATTRIBUTE_TEMPORARY,
-    FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT, FILE_STANDARD_INFO, FileStandardInfo,
-    GetFileInformationByHandleEx, MoveFileExW,
+    FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT, FILE_GENERIC_READ,
+    FILE_STANDARD_INFO, FileStandardInfo, GetFileInformationByHandleEx, MoveFileExW, READ_CONTROL,
 };
 use windows_sys::Win32::System::Memory::{
     CreateFileMappingW, FILE_MAP_READ, FILE_MAP_WRITE, OpenFileMappingW, PAGE_READWRITE,
     SEC_COMMIT, SEC_LARGE_PAGES, SECTION_QUERY,
 };
 
-use super::section::last_code;
+use windows_sys::Win32::System::Threading::GetCurrentProcess;
+
+use super::section::{last_code, section_len};
+use super::security::{self, Descriptor};
 use super::{code, file};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{CreateObject, Existing, HugePages, Lifetime, ObjectStatus, OpenObject};
+use crate::sys::{
+    Access, CreateObject, Existing, HugePages, Lifetime, ObjectStatus, OpenObject, Owner, Scope,
+    Seals,
+};
 
 /// Where objects are that live until they are unlinked.
-fn directory(system_wide: bool) -> Result<PathBuf> {
-    let variable = if system_wide { "ProgramData" } else { "LOCALAPPDATA" };
-    match std::env::var_os(variable) {
+fn directory() -> Result<PathBuf> {
+    match std::env::var_os("LOCALAPPDATA") {
         Some(base) if !base.is_empty() => Ok(Path::new(&base).join("sharemap").join("shm")),
         _ => Err(Error::new(ErrorKind::NotFound, "find the directory of shared memory")
-            .with_detail(format!("the variable {variable} is not set"))),
+            .with_detail("the variable LOCALAPPDATA is not set")),
     }
 }
 
@@ -62,9 +72,9 @@ fn decoded(file_name: &OsStr) -> Option<String> {
 }
 
 pub(crate) fn path(name: &str) -> PathBuf {
-    match directory(false) {
-        Ok(directory) => directory.join(encoded(name)),
-        Err(_) => PathBuf::from(name),
+    match directory().map(|directory| directory.join(encoded(name))) {
+        Ok(path) if path.exists() => path,
+        _ => PathBuf::from(name),
     }
 }
 
@@ -72,8 +82,11 @@ fn wide(text: impl AsRef<OsStr>) -> Vec<u16> {
     text.as_ref().encode_wide().chain([0]).collect()
 }
 
-fn section_name(name: &str, system_wide: bool) -> Vec<u16> {
-    wide(format!("{}\\{name}", if system_wide { "Global" } else { "Local" }))
+fn section_name(name: &str, scope: Scope) -> Vec<u16> {
+    wide(match scope {
+        Scope::Session => format!("Local\\{name}"),
+        Scope::Global => format!("Global\\{name}"),
+    })
 }
 
 /// A file name that nothing else has.
@@ -88,11 +101,19 @@ pub(crate) fn create(
     request: &CreateObject<'_>,
     fill: &mut dyn FnMut(&File) -> Result<()>,
 ) -> Result<File> {
-    if request.sharing.group.is_some() {
-        return Err(Error::new(ErrorKind::Unsupported, "create")
-            .with_detail("groups are not how Windows shares objects"));
+    let unsupported =
+        |why: &str| Err(Error::new(ErrorKind::Unsupported, "create").with_detail(why));
+    let sharing = request.sharing;
+    if sharing.group.is_some() || sharing.mode & 0o070 != 0 {
+        return unsupported("Windows shares objects with everybody or nobody: use the last digit");
     }
     match request.lifetime {
+        Lifetime::UntilUnlink if sharing.mode & 0o007 != 0 || sharing.scope == Scope::Global => {
+            unsupported(
+                "the object lives in a directory of this user alone: what is shared with others is \
+                 Lifetime::Attached",
+            )
+        }
         Lifetime::UntilUnlink => create_file(request, fill),
         Lifetime::Attached => create_section(request, fill),
     }
@@ -104,7 +125,7 @@ fn create_file(
     fill: &mut dyn FnMut(&File) -> Result<()>,
 ) -> Result<File> {
     const OPERATION: &str = "create";
-    let directory = directory(request.sharing.system_wide)?;
+    let directory = directory()?;
     std::fs::create_dir_all(&directory)
         .map_err(|error| code::from_io(OPERATION, error).with_path(Some(&directory)))?;
     let target = directory.join(encoded(request.name));
@@ -112,7 +133,7 @@ fn create_file(
     if request.existing == Existing::Refused && target.symlink_metadata().is_ok() {
         return Err(taken());
     }
-    if open_section(request.name, request.sharing.system_wide, false).is_ok() {
+    if section_exists(request.name, Scope::Session) {
         return Err(taken().with_detail("an object that lives while it is attached has the name"));
     }
     let draft = directory.join(unique("new"));
@@ -166,26 +187,48 @@ fn create_section(
     fill: &mut dyn FnMut(&File) -> Result<()>,
 ) -> Result<File> {
     const OPERATION: &str = "create";
-    let system_wide = request.sharing.system_wide;
-    if directory(system_wide).is_ok_and(|directory| directory.join(encoded(request.name)).exists())
-    {
+    let scope = request.sharing.scope;
+    if directory().is_ok_and(|directory| directory.join(encoded(request.name)).exists()) {
         return Err(Error::new(ErrorKind::AlreadyExists, OPERATION));
     }
-    let name = section_name(request.name, system_wide);
-    let section = new_section(request.max.max(request.len), SEC_COMMIT, Some(&name), OPERATION)?;
+    let name = section_name(request.name, scope);
+    let made = new_section(request, SEC_COMMIT, Some(&name), OPERATION);
+    let section = made.map_err(|error| match (error.kind(), request.existing, scope) {
+        (ErrorKind::AlreadyExists, Existing::Replaced, _) => {
+            error.with_kind(ErrorKind::Unsupported).with_detail(
+                "it lives while somebody is attached to it, and Windows takes no such name away",
+            )
+        }
+        (ErrorKind::PermissionDenied, _, Scope::Global) => error.with_detail(
+            "names for all sessions need the privilege to create global objects \
+             (SeCreateGlobalPrivilege)",
+        ),
+        _ => error,
+    })?;
     fill(&section)?;
     Ok(section)
 }
 
 /// A section of the paging file, as the file that others take it for.
-fn new_section(len: u64, kind: u32, name: Option<&[u16]>, operation: &'static str) -> Result<File> {
+fn new_section(
+    request: &CreateObject<'_>,
+    kind: u32,
+    name: Option<&[u16]>,
+    operation: &'static str,
+) -> Result<File> {
     let name = name.map_or(ptr::null(), <[u16]>::as_ptr);
-    // SAFETY: no file, the default security, and a name that ends with a zero or none; the handle
-    // is new and nobody else's.
+    let len = request.max.max(request.len);
+    let security = match request.sharing.mode & 0o007 {
+        0 => None,
+        others => Some(Descriptor::with_others(others)?),
+    };
+    let attributes = security.as_ref().map(Descriptor::attributes);
+    // SAFETY: no file, a descriptor that lives until the end or the default one, and a name that
+    // ends with a zero or none; the handle is new and nobody else's.
     unsafe {
         let section = CreateFileMappingW(
             INVALID_HANDLE_VALUE,
-            ptr::null(),
+            attributes.as_ref().map_or(ptr::null(), ptr::from_ref),
             PAGE_READWRITE | kind,
             (len >> 32) as u32,
             len as u32,
@@ -203,23 +246,52 @@ fn new_section(len: u64, kind: u32, name: Option<&[u16]>, operation: &'static st
     }
 }
 
-fn open_section(name: &str, system_wide: bool, write: bool) -> Result<File> {
-    let name = section_name(name, system_wide);
-    let access = SECTION_QUERY | FILE_MAP_READ | if write { FILE_MAP_WRITE } else { 0 };
+fn open_section(request: &OpenObject<'_>) -> Result<File> {
+    let name = section_name(request.name, request.scope);
+    let mut access = SECTION_QUERY | FILE_MAP_READ;
+    if request.write {
+        access |= FILE_MAP_WRITE;
+    }
+    if request.owner == Owner::Own {
+        // To be told whose it is.
+        access |= READ_CONTROL;
+    }
     // SAFETY: a name that ends with a zero; the handle is new and nobody else's.
-    unsafe {
+    let section = unsafe {
         let section = OpenFileMappingW(access, 0, name.as_ptr());
         if section.is_null() {
-            return Err(code::last("open"));
+            return Err(match last_code() {
+                // Something of another kind has the name: an event, a mutex.
+                ERROR_INVALID_HANDLE => squatted("an object of another kind"),
+                _ => code::last("open"),
+            });
         }
-        Ok(File::from(OwnedHandle::from_raw_handle(section)))
+        File::from(OwnedHandle::from_raw_handle(section))
+    };
+    check_owner(&section, SE_KERNEL_OBJECT, request.owner)?;
+    Ok(section)
+}
+
+fn section_exists(name: &str, scope: Scope) -> bool {
+    let request = OpenObject { name, write: false, owner: Owner::Any, scope };
+    !matches!(open_section(&request), Err(error) if error.kind() == ErrorKind::NotFound)
+}
+
+fn check_owner(file: &File, kind: SE_OBJECT_TYPE, owner: Owner) -> Result<()> {
+    if owner == Owner::Any || security::is_own(file, kind)? {
+        return Ok(());
     }
+    Err(Error::new(ErrorKind::ForeignOwner, "open")
+        .with_detail("ask for any owner if that is meant"))
 }
 
 /// Opens the file of this name if it is one; else the section of this name.
 pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     const OPERATION: &str = "open";
-    let path = directory(request.system_wide)?.join(encoded(request.name));
+    if request.scope == Scope::Global {
+        return open_section(request);
+    }
+    let path = directory()?.join(encoded(request.name));
     let opened = OpenOptions::new()
         .read(true)
         .write(request.write)
@@ -229,7 +301,7 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return open_section(request.name, request.system_wide, request.write);
+            return open_section(request);
         }
         Err(error) => {
             return Err(match path.symlink_metadata() {
@@ -248,6 +320,7 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     if attributes & FILE_ATTRIBUTE_DIRECTORY != 0 {
         return Err(squatted("a directory"));
     }
+    check_owner(&file, SE_FILE_OBJECT, request.owner)?;
     match links(&file) {
         Some(links) if links > 1 => Err(Error::new(ErrorKind::NotAnObject, OPERATION)
             .with_detail(format!("it has {links} names (hard links): it may be something else's"))),
@@ -275,10 +348,10 @@ fn links(file: &File) -> Option<u32> {
 
 /// Takes the name away. Whoever has the object keeps it.
 pub(crate) fn unlink(name: &str) -> Result<()> {
-    let path = directory(false)?.join(encoded(name));
+    let path = directory()?.join(encoded(name));
     match unlink_file(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            if open_section(name, false, false).is_ok() {
+            if section_exists(name, Scope::Session) {
                 return Err(Error::new(ErrorKind::Unsupported, "unlink").with_detail(
                     "it lives while somebody is attached to it, and Windows takes no such name away",
                 ));
@@ -311,7 +384,7 @@ fn sweep(directory: &Path) {
 
 /// The objects that are files. Sections have no list that a program may read.
 pub(crate) fn list() -> Result<Vec<ObjectStatus>> {
-    let directory = directory(false)?;
+    let directory = directory()?;
     let entries = match std::fs::read_dir(&directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -348,5 +421,45 @@ pub(crate) fn anonymous(_: &str, request: &CreateObject<'_>, huge: HugePages) ->
         HugePages::Reserved => SEC_COMMIT | SEC_LARGE_PAGES,
         HugePages::Default | HugePages::Transparent => SEC_COMMIT,
     };
-    new_section(request.max.max(request.len), kind, None, "create anonymous shared memory")
+    new_section(request, kind, None, "create anonymous shared memory")
+}
+
+/// Handles share what they are handles of; a read-only one is made with fewer rights.
+pub(crate) fn reopen(file: &File, access: Access) -> Result<File> {
+    if access == Access::Write {
+        return file::duplicate(file);
+    }
+    let rights = match section_len(file) {
+        Some(_) => SECTION_QUERY | FILE_MAP_READ | READ_CONTROL,
+        None => FILE_GENERIC_READ,
+    };
+    let mut handle = ptr::null_mut();
+    // SAFETY: handles of this process; the new one is nobody else's.
+    unsafe {
+        let own = GetCurrentProcess();
+        if DuplicateHandle(own, file.as_raw_handle(), own, &mut handle, rights, 0, 0) == 0 {
+            return Err(code::last("open again"));
+        }
+        Ok(File::from(OwnedHandle::from_raw_handle(handle)))
+    }
+}
+
+pub(crate) fn seal(_: &File, seals: Seals) -> Result<()> {
+    if seals == Seals::NONE {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Unsupported, "seal").with_detail("Windows has no seals"))
+}
+
+pub(crate) fn seals(_: &File) -> Result<Seals> {
+    Ok(Seals::NONE)
+}
+
+pub(crate) fn is_memory(file: &File) -> std::result::Result<(), String> {
+    if section_len(file).is_some() { Ok(()) } else { Err("it is a file".into()) }
+}
+
+/// There is nothing to be mounted larger.
+pub(crate) fn no_room(_: &File, error: Error) -> Error {
+    error
 }

@@ -1,0 +1,138 @@
+//! Descriptors for other processes: over Unix sockets, and through `fork` and `exec`.
+
+#![allow(unsafe_code, reason = "works between fork and exec, and with numbers of descriptors")]
+
+use std::fs::File;
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::io::{Errno, FdFlags, retry_on_intr};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage,
+};
+
+use super::errno;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::os;
+
+/// Sends all the bytes, and the descriptor with the first (`SCM_RIGHTS`).
+pub(crate) fn send(socket: &File, bytes: &[u8], file: &File) -> Result<()> {
+    let failed = |errno| errno::error("send", errno);
+    let descriptors = [file.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(failed(Errno::NOBUFS));
+    }
+    // A receiver that has gone is an error, and no signal.
+    let flags = os::pass::QUIET;
+    let mut sent = retry_on_intr(|| {
+        rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, flags)
+    })
+    .map_err(failed)?;
+    while sent < bytes.len() {
+        sent +=
+            retry_on_intr(|| rustix::net::send(socket, &bytes[sent..], flags)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Receives that many bytes, and exactly one descriptor.
+pub(crate) fn receive(socket: &File, bytes: &mut [u8]) -> Result<File> {
+    const OPERATION: &str = "receive";
+    // Room for more, so that a sender of several is noticed and none stays open.
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let message = retry_on_intr(|| {
+        let mut buffers = [IoSliceMut::new(bytes)];
+        rustix::net::recvmsg(socket, &mut buffers, &mut ancillary, os::pass::CLOSE_ON_EXEC)
+    })
+    .map_err(|errno| errno::error(OPERATION, errno))?;
+    let mut files = Vec::new();
+    for item in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = item {
+            files.extend(descriptors.map(File::from));
+        }
+    }
+    let mut got = message.bytes;
+    while got > 0 && got < bytes.len() {
+        let (more, _) =
+            retry_on_intr(|| rustix::net::recv(socket, &mut bytes[got..], RecvFlags::empty()))
+                .map_err(|errno| errno::error(OPERATION, errno))?;
+        if more == 0 {
+            break;
+        }
+        got += more;
+    }
+    let bad = |detail: String| Err(Error::new(ErrorKind::Invalid, OPERATION).with_detail(detail));
+    if got < bytes.len() {
+        return bad(format!("the sender closed the socket after {got} of {} bytes", bytes.len()));
+    }
+    if message.flags.contains(ReturnFlags::CTRUNC) || files.len() > 1 {
+        return bad("the message has more than one descriptor".into());
+    }
+    let Some(file) = files.pop() else {
+        return bad("the message has no descriptor".into());
+    };
+    rustix::io::fcntl_setfd(&file, FdFlags::CLOEXEC)
+        .map_err(|errno| errno::error(OPERATION, errno))?;
+    Ok(file)
+}
+
+/// The descriptor stays open across the `exec` of this command's child, and of no other.
+pub(crate) fn inherit(command: &mut Command, file: File) -> Result<(u64, File)> {
+    // Above those that the child's standard streams go to.
+    const FIRST: RawFd = 3;
+    let kept = rustix::io::fcntl_dupfd_cloexec(&file, FIRST)
+        .map(File::from)
+        .map_err(|errno| errno::error("hand on", errno))?;
+    let number = kept.as_raw_fd();
+    let keep = move || {
+        // SAFETY: in the child, the number is that of the parent's descriptor, which is open until
+        // the parent gives it up; if that was before the start, the call fails.
+        let kept = unsafe { BorrowedFd::borrow_raw(number) };
+        Ok(rustix::io::fcntl_setfd(kept, FdFlags::empty())?)
+    };
+    // SAFETY: between fork and exec it makes one system call and allocates nothing.
+    unsafe { command.pre_exec(keep) };
+    Ok((number as u64, kept))
+}
+
+pub(crate) fn duplicate_into(_: &File, _: u32) -> Result<u64> {
+    Err(Error::new(ErrorKind::Unsupported, "duplicate into another process")
+        .with_detail("here descriptors go over a Unix socket (`send`), or to a child (`pass_to`)"))
+}
+
+/// A descriptor of its own; the number's is told not to survive another `exec`.
+pub(crate) fn find(number: u64, identity: [u64; 2]) -> Result<File> {
+    const OPERATION: &str = "find what was handed on";
+    let wrong = |detail: &str| Error::new(ErrorKind::NotFound, OPERATION).with_detail(detail);
+    let number = RawFd::try_from(number).map_err(|_| wrong("that is no descriptor"))?;
+    // SAFETY: takes numbers only.
+    if number < 0 || unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+        return Err(wrong("the descriptor is not open: it was not meant for this process"));
+    }
+    // SAFETY: it was open a moment ago, and is borrowed for three calls; if another thread closes
+    // it meanwhile they fail, or see another file, which has another identity.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    let file = rustix::io::fcntl_dupfd_cloexec(borrowed, 0)
+        .map(File::from)
+        .map_err(|errno| errno::error(OPERATION, errno))?;
+    if self::identity(&file)? != identity {
+        return Err(wrong("the descriptor is of something else"));
+    }
+    let _ = rustix::io::fcntl_setfd(borrowed, FdFlags::CLOEXEC);
+    Ok(file)
+}
+
+/// Device and inode.
+pub(crate) fn identity(file: &File) -> Result<[u64; 2]> {
+    let stat =
+        rustix::fs::fstat(file).map_err(|errno| errno::error("ask the identity of", errno))?;
+    #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
+    Ok([stat.st_dev as u64, stat.st_ino as u64])
+}

@@ -1,0 +1,140 @@
+//! Whose an object is, and who else may have it.
+
+#![allow(unsafe_code, reason = "calls that std does not have")]
+
+use std::ffi::c_void;
+use std::fs::File;
+use std::io;
+use std::os::windows::ffi::OsStrExt;
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::ptr;
+
+use windows_sys::Win32::Foundation::LocalFree;
+use windows_sys::Win32::Security::Authorization::{
+    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, GetSecurityInfo,
+    SDDL_REVISION_1, SE_OBJECT_TYPE,
+};
+use windows_sys::Win32::Security::{
+    EqualSid, GetTokenInformation, OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID,
+    SECURITY_ATTRIBUTES, TOKEN_INFORMATION_CLASS, TOKEN_OWNER, TOKEN_QUERY, TOKEN_USER, TokenOwner,
+    TokenUser,
+};
+use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
+
+use super::code;
+use crate::error::Result;
+
+/// Memory that the system allocated for its answer.
+struct Local(*mut c_void);
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        // SAFETY: what the system allocated so, and nobody refers to any more.
+        unsafe { LocalFree(self.0) };
+    }
+}
+
+/// An answer about this process's token; as large as the system says, and aligned for any.
+fn token(class: TOKEN_INFORMATION_CLASS) -> Result<Vec<u64>> {
+    const OPERATION: &str = "ask who this process is";
+    let mut token = ptr::null_mut();
+    // SAFETY: the handle is new; the room is as large as is said.
+    unsafe {
+        if OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &mut token) == 0 {
+            return Err(code::last(OPERATION));
+        }
+        let token = OwnedHandle::from_raw_handle(token);
+        let mut len = 0;
+        GetTokenInformation(token.as_raw_handle(), class, ptr::null_mut(), 0, &mut len);
+        let mut answer = vec![0u64; (len as usize).div_ceil(8).max(8)];
+        let room = (answer.len() * 8) as u32;
+        let into = answer.as_mut_ptr().cast();
+        if GetTokenInformation(token.as_raw_handle(), class, into, room, &mut len) == 0 {
+            return Err(code::last(OPERATION));
+        }
+        Ok(answer)
+    }
+}
+
+/// Whether this process's user owns it, or the group that owns what this process makes (an elevated
+/// administrator's things belong to the administrators).
+pub(super) fn is_own(file: &File, kind: SE_OBJECT_TYPE) -> Result<bool> {
+    let (user, owner) = (token(TokenUser)?, token(TokenOwner)?);
+    let mut found: PSID = ptr::null_mut();
+    let mut descriptor: PSECURITY_DESCRIPTOR = ptr::null_mut();
+    // SAFETY: an open handle; the answer points into a descriptor that is freed below. The token's
+    // answers begin with the structures that were asked for.
+    unsafe {
+        let status = GetSecurityInfo(
+            file.as_raw_handle(),
+            kind,
+            OWNER_SECURITY_INFORMATION,
+            &mut found,
+            ptr::null_mut(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            &mut descriptor,
+        );
+        if status != 0 {
+            let source = io::Error::from_raw_os_error(status as i32);
+            return Err(code::from_io("ask the owner of", source));
+        }
+        let _descriptor = Local(descriptor);
+        if found.is_null() {
+            return Ok(false);
+        }
+        let user = (*user.as_ptr().cast::<TOKEN_USER>()).User.Sid;
+        let owner = (*owner.as_ptr().cast::<TOKEN_OWNER>()).Owner;
+        Ok(EqualSid(found, user) != 0 || EqualSid(found, owner) != 0)
+    }
+}
+
+/// Who may have a new object.
+pub(super) struct Descriptor(Local);
+
+impl Descriptor {
+    /// This user and the system all of it, everybody what the digit of a mode says.
+    pub(super) fn with_others(mode: u32) -> Result<Self> {
+        const OPERATION: &str = "share";
+        let user = token(TokenUser)?;
+        let mut text = ptr::null_mut();
+        // SAFETY: the answer begins with the structure asked for; the text ends with a zero.
+        let user = unsafe {
+            let sid = (*user.as_ptr().cast::<TOKEN_USER>()).User.Sid;
+            if ConvertSidToStringSidW(sid, &mut text) == 0 {
+                return Err(code::last(OPERATION));
+            }
+            let _text = Local(text.cast());
+            let len = (0..).take_while(|&at| *text.add(at) != 0).count();
+            String::from_utf16_lossy(std::slice::from_raw_parts(text, len))
+        };
+        let read = if mode & 0o4 != 0 { "GR" } else { "" };
+        let write = if mode & 0o2 != 0 { "GW" } else { "" };
+        let everybody = format!("D:P(A;;GA;;;{user})(A;;GA;;;SY)(A;;{read}{write};;;WD)");
+        let everybody: Vec<u16> =
+            std::ffi::OsStr::new(&everybody).encode_wide().chain([0]).collect();
+        let mut descriptor = ptr::null_mut();
+        // SAFETY: a text that ends with a zero; the answer is freed in the end.
+        let made = unsafe {
+            ConvertStringSecurityDescriptorToSecurityDescriptorW(
+                everybody.as_ptr(),
+                SDDL_REVISION_1,
+                &mut descriptor,
+                ptr::null_mut(),
+            )
+        };
+        if made == 0 {
+            return Err(code::last(OPERATION));
+        }
+        Ok(Self(Local(descriptor)))
+    }
+
+    /// For a call that makes an object, while the descriptor lives.
+    pub(super) fn attributes(&self) -> SECURITY_ATTRIBUTES {
+        SECURITY_ATTRIBUTES {
+            nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,
+            lpSecurityDescriptor: self.0.0,
+            bInheritHandle: 0,
+        }
+    }
+}

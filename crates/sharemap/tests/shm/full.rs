@@ -1,0 +1,88 @@
+//! Too little memory is an error when it is asked for, and leaves nothing behind.
+
+use std::fs;
+use std::path::Path;
+
+use sharemap::{ErrorKind, HugePages, Location, SharedMemory};
+
+use super::Name;
+use super::common::{child, mount_tmpfs, passes, role, skip};
+
+fn names() -> Vec<String> {
+    let entries = fs::read_dir("/dev/shm").unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_small_shared_memory() {
+    const TEST: &str = "full::a_small_shared_memory";
+    const SIZE: u64 = 1 << 20;
+    if role(TEST).is_none() {
+        passes(child(TEST, ""));
+        return;
+    }
+    if let Err(reason) = mount_tmpfs(Path::new("/dev/shm"), SIZE) {
+        skip!("no small shared memory can be made here: {reason}");
+    }
+    let error = SharedMemory::create_new("big", 2 * SIZE).unwrap_err();
+    assert_eq!((error.kind(), error.length()), (ErrorKind::NoSpace, Some(2 * SIZE)));
+    let text = error.to_string();
+    for word in ["big", "1048576", "--shm-size", "remount,size="] {
+        assert!(text.contains(word), "{text}");
+    }
+    assert_eq!(names(), [""; 0]);
+    assert_eq!(SharedMemory::replace("big", 2 * SIZE).unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!(
+        SharedMemory::open_or_create("big", SIZE + 1).unwrap_err().kind(),
+        ErrorKind::NoSpace
+    );
+    assert_eq!(names(), [""; 0]);
+
+    // The whole can be had: what failed has given everything back.
+    let whole = SharedMemory::options().max(4 * SIZE).create_new("whole", SIZE).unwrap();
+    whole.bytes().fill(1).unwrap();
+    let error = whole.grow(2 * SIZE as usize).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSpace);
+    assert!(error.to_string().contains("--shm-size"), "{error}");
+    assert_eq!((whole.len(), names()), (SIZE as usize, vec!["whole".to_owned()]));
+    // A replacement needs room beside what it replaces; the old one stays.
+    assert_eq!(SharedMemory::replace("whole", SIZE).unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!(SharedMemory::open("whole").unwrap().bytes().get(7).unwrap(), 1);
+    assert_eq!(names(), ["whole"]);
+
+    // Without memory set aside it is a fault at the store.
+    let sparse = SharedMemory::options().sparse().create_new("sparse", SIZE).unwrap();
+    assert_eq!(sparse.bytes().set(9, 1).unwrap_err().kind(), ErrorKind::Fault);
+}
+
+#[test]
+fn more_memory_than_there_is() {
+    let name = Name::new();
+    let wanted = 1 << 44;
+    let error = SharedMemory::create_new(&*name, wanted).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+    assert_eq!(SharedMemory::open(&*name).unwrap_err().kind(), ErrorKind::NotFound);
+    if fs::metadata("/proc/meminfo").is_err() {
+        skip!("no /proc to ask for the memory there is");
+    }
+    let error = SharedMemory::anonymous(wanted).unwrap_err();
+    assert_eq!((error.kind(), error.length()), (ErrorKind::NoSpace, Some(wanted)));
+}
+
+#[test]
+fn huge_pages_are_had_or_told() {
+    let huge = SharedMemory::options().huge_pages(HugePages::Reserved);
+    match huge.create_new(Location::anonymous(), 3 << 20) {
+        Ok(memory) => {
+            memory.bytes().set((3 << 20) - 1, 1).unwrap();
+            assert_eq!(memory.file_system().unwrap(), "hugetlbfs");
+        }
+        Err(error) => {
+            assert!([ErrorKind::NoSpace, ErrorKind::Unsupported].contains(&error.kind()), "{error}")
+        }
+    }
+    let name = Name::new();
+    assert_eq!(huge.create_new(&*name, 100).unwrap_err().kind(), ErrorKind::Unsupported);
+    let transparent = SharedMemory::options().huge_pages(HugePages::Transparent);
+    transparent.create_new(&*name, 4 << 20).unwrap().bytes().set(0, 1).unwrap();
+}

@@ -1,0 +1,51 @@
+//! Shared memory: its life under a name and without one, who may have it, and the ways to others.
+
+#![allow(unsafe_code, reason = "makes by hand what others might leave under a name")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+#[cfg(unix)]
+mod attacks;
+#[cfg(target_os = "linux")]
+mod foreign;
+#[cfg(target_os = "linux")]
+mod full;
+mod life;
+mod pass;
+mod sealed;
+mod sharing;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sharemap::SharedMemory;
+
+/// A name that nothing has; taken away at the end.
+pub(crate) struct Name(String);
+
+impl Name {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self(format!("sharemap-test-{}-{number}", std::process::id()))
+    }
+
+    /// The name that a parent process gives this one, which takes it away.
+    pub(crate) fn given(name: &std::path::Path) -> String {
+        name.to_str().unwrap().to_owned()
+    }
+}
+
+impl std::ops::Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let _ = SharedMemory::unlink(&*self.0);
+    }
+}
