@@ -8,6 +8,12 @@ use crate::peer::{KIND_MASK, OFFSET_MASK};
 pub(crate) enum Kind {
     /// Holds or asks for a mutex.
     Mutex = 1,
+    /// Holds, or asks for, the word of a lock for readers and writers.
+    Writer = 2,
+    /// Reads, or asks to.
+    Reader = 3,
+    /// Reads no more; about to wake who waited for that.
+    Leaving = 4,
 }
 
 impl Kind {
@@ -21,6 +27,9 @@ impl Kind {
 pub(crate) fn parse(announcement: u64) -> (u64, Option<Kind>) {
     let kind = match announcement & KIND_MASK {
         1 => Some(Kind::Mutex),
+        2 => Some(Kind::Writer),
+        3 => Some(Kind::Reader),
+        4 => Some(Kind::Leaving),
         _ => None,
     };
     (announcement & OFFSET_MASK, kind)

@@ -6,6 +6,8 @@
 mod gate;
 mod kind;
 mod mutex;
+mod rwlock;
+mod value;
 mod waiter;
 mod word;
 
@@ -21,9 +23,10 @@ use kind::Kind;
 /// slot afterwards.
 pub(crate) fn recover<W: World>(world: &W, slot: u64, announcement: u64, lane: u32) -> Result<()> {
     let (at, kind) = kind::parse(announcement);
-    let _ = slot;
     match kind {
         Some(Kind::Mutex) => mutex::recover(world, at, lane),
+        Some(Kind::Writer) => rwlock::recover_writer(world, at, lane),
+        Some(Kind::Reader | Kind::Leaving) => rwlock::recover_reader(world, at, slot),
         // Nothing that this version announces: a scribble, which holds nothing.
         None => Ok(()),
     }

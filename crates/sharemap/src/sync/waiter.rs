@@ -6,10 +6,12 @@ use super::gate::{self, SLEEPER, Wake};
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::World;
 
-/// The first sleep is short: a probe of the owner follows it. So is every sleep that a missed
-/// wake-up may have to end, because the fence failed.
+/// The longest sleep where somebody's death is to be noticed: a probe follows each.
+pub(crate) const OWNED: Duration = Duration::from_millis(4);
+/// The longest sleep where nothing is missed but what the dead would have done.
+pub(crate) const IDLE: Duration = Duration::from_millis(100);
+/// The first sleep, and each that a missed wake-up may have to end because the fence failed.
 const SHORT: Duration = Duration::from_millis(1);
-const LONG: Duration = Duration::from_millis(4);
 /// Sleeping unregistered after a wake that came to nothing leaves the lock to those who run.
 const NAP: Duration = Duration::from_micros(100);
 
@@ -29,6 +31,7 @@ pub(crate) struct Waiter {
     at: u64,
     gate: u64,
     change: Change,
+    longest: Duration,
     until: Option<Duration>,
     turn: u32,
     key: u32,
@@ -36,6 +39,7 @@ pub(crate) struct Waiter {
     fence_holds: bool,
     slept: bool,
     may_nap: bool,
+    probed: bool,
 }
 
 impl Waiter {
@@ -44,6 +48,7 @@ impl Waiter {
         at: u64,
         gate: u64,
         change: Change,
+        longest: Duration,
         until: Option<Duration>,
     ) -> Self {
         Self {
@@ -51,6 +56,7 @@ impl Waiter {
             at,
             gate,
             change,
+            longest,
             until,
             turn: 0,
             key: 0,
@@ -58,12 +64,8 @@ impl Waiter {
             fence_holds: true,
             slept: false,
             may_nap: false,
+            probed: false,
         }
-    }
-
-    /// Whether a wake may have been meant for this waiter.
-    pub(crate) fn slept(&self) -> bool {
-        self.slept
     }
 
     /// Passes a moment without sleeping, as long as that is worth it.
@@ -103,7 +105,7 @@ impl Waiter {
 
     /// Sleeps until the gate opens, a few milliseconds at most.
     pub(crate) fn sleep<W: World>(&mut self, world: &W) -> Result<()> {
-        let bound = if self.slept && self.fence_holds { LONG } else { SHORT };
+        let bound = if self.slept && self.fence_holds { self.longest } else { SHORT };
         let bound = match self.until {
             Some(until) => bound.min(until.saturating_sub(world.now())),
             None => bound,
@@ -115,16 +117,27 @@ impl Waiter {
         Ok(())
     }
 
-    /// Sets the bit again for those who still sleep, when this one, woken, has what it waited for.
-    pub(crate) fn wake_next_at_release<W: World>(&self, world: &W) -> Result<()> {
+    /// Probes the lane's participant, if this waiter has probed none: before its first sleep.
+    pub(crate) fn probe_once<W: World>(&mut self, world: &W, lane: u32) -> Result<()> {
+        if !self.probed {
+            self.probed = true;
+            world.settle(lane)?;
+        }
+        Ok(())
+    }
+
+    /// Where one is woken at a time, the wake cleared the bit for all: whoever was woken and now has
+    /// what only one can have sets it again for those who still sleep.
+    pub(crate) fn stand_in<W: World>(&self, world: &W) -> Result<()> {
         if self.slept {
             world.fetch_or_32(self.gate, SLEEPER)?;
         }
         Ok(())
     }
 
-    /// Hands on a wake that may have been meant for this waiter, which goes.
-    pub(crate) fn give_up<W: World>(
+    /// The same for one who goes without, or may have left something: wakes the next if there is
+    /// something to have.
+    pub(crate) fn hand_on<W: World>(
         &self,
         world: &W,
         available: impl FnOnce() -> Result<bool>,

@@ -1,4 +1,11 @@
 //! A lock's word: who has it, and what the next owner is to know.
+//!
+//! It names the owner's lane, which has announced the lock before. Only whoever recovers a dead lane
+//! changes a word that names it, and never so that it looks as if nobody had died.
+
+use super::waiter::Waiter;
+use crate::error::{ErrorKind, Result};
+use crate::peer::{Announced, Settled, World};
 
 /// The lane that has it, plus one; 0 is nobody.
 pub(crate) const LANE: u32 = 0xffff;
@@ -9,6 +16,9 @@ pub(crate) const POISONED: u32 = 1 << 17;
 /// An owner died; stays until an owner who was told releases it without.
 pub(crate) const DIED: u32 = 1 << 18;
 
+/// What was to be done once has been done.
+pub(crate) const DONE: u32 = 1 << 19;
+
 /// The word's name of a lane.
 pub(crate) fn named(lane: u32) -> u32 {
     lane + 1
@@ -17,4 +27,108 @@ pub(crate) fn named(lane: u32) -> u32 {
 /// The lane that the word names.
 pub(crate) fn owner(word: u32) -> Option<u32> {
     (word & LANE).checked_sub(1)
+}
+
+/// What came of asking for a word. With the word as it was found: its flags are the owner's business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Mine(u32),
+    /// Nobody has it, and it has one of the flags that are not to be had.
+    Refused(u32),
+}
+
+/// What to ask a word for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask {
+    pub(crate) at: u64,
+    /// The name to write, with flags.
+    pub(crate) mine: u32,
+    /// Flags of a free word that end the asking.
+    pub(crate) refuse: u32,
+}
+
+impl Ask {
+    pub(crate) fn new(at: u64, announced: Announced, refuse: u32) -> Self {
+        Self { at, mine: named(announced.lane), refuse }
+    }
+}
+
+/// Waits until the word is free, and takes it.
+pub(crate) fn take<W: World>(world: &W, ask: Ask, waiter: &mut Waiter) -> Result<Taken> {
+    loop {
+        let word = world.load_32(ask.at)?;
+        let Some(lane) = owner(word) else {
+            if word & ask.refuse != 0 {
+                return Ok(Taken::Refused(word));
+            }
+            if world.compare_exchange_32(ask.at, word, word | ask.mine)? == word {
+                return Ok(Taken::Mine(word));
+            }
+            continue;
+        };
+        if world.is_own(lane) {
+            return Err(waiter.error(ErrorKind::Deadlock));
+        }
+        if waiter.linger(world) {
+            continue;
+        }
+        waiter.go_on(world)?;
+        waiter.register(world)?;
+        let Some(lane) = owner(world.load_32(ask.at)?) else { continue };
+        // If it is recovered now, the gate opens: nothing is slept through.
+        waiter.probe_once(world, lane)?;
+        waiter.sleep(world)?;
+        if let Some(lane) = owner(world.load_32(ask.at)?) {
+            world.settle(lane)?;
+        }
+    }
+}
+
+/// Takes the word if it is free, or its owner is found dead; `None` if somebody has it.
+pub(crate) fn try_take<W: World>(world: &W, ask: Ask, waiter: &Waiter) -> Result<Option<Taken>> {
+    let mut settled = false;
+    loop {
+        let word = world.load_32(ask.at)?;
+        if let Some(lane) = owner(word) {
+            if world.is_own(lane) {
+                return Err(waiter.error(ErrorKind::Deadlock));
+            }
+            if settled || world.settle_rarely(lane)? == Settled::Alive {
+                return Ok(None);
+            }
+            settled = true;
+            continue;
+        }
+        if word & ask.refuse != 0 {
+            return Ok(Some(Taken::Refused(word)));
+        }
+        if world.compare_exchange_32(ask.at, word, word | ask.mine)? == word {
+            return Ok(Some(Taken::Mine(word)));
+        }
+    }
+}
+
+/// Releases, plainly if those who wait fence. Opening the gate comes next.
+#[inline]
+pub(crate) fn release<W: World>(world: &W, at: u64, flags: u32) -> Result<()> {
+    if world.stores_release() {
+        world.store_32(at, flags)
+    } else {
+        world.swap_32(at, flags).map(drop)
+    }
+}
+
+/// Takes the word from a dead lane, if it names it. Who had it upgradably changed nothing.
+pub(crate) fn bury<W: World>(world: &W, at: u64, lane: u32) -> Result<()> {
+    loop {
+        let word = world.load_32(at)?;
+        if owner(word) != Some(lane) {
+            return Ok(());
+        }
+        let kept = word & (POISONED | DIED);
+        let left = if word & UPGRADABLE != 0 { kept } else { kept | DIED };
+        if world.compare_exchange_32(at, word, left)? == word {
+            return Ok(());
+        }
+    }
 }

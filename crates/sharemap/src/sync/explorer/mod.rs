@@ -13,6 +13,7 @@
 //! Nothing in the algorithms knows of it: planted faults are the world's.
 
 mod mutex;
+mod rwlock;
 mod search;
 mod state;
 mod world;

@@ -30,7 +30,7 @@ fn inside(sim: &Sim<'_>, held: Held) {
         Ok(())
     });
     let mut value = [0; 8];
-    let selector = sim.expect(mutex().read(sim, &mut value));
+    let selector = sim.expect(mutex().value().read(sim, &mut value));
     let (low, high) = value.split_at(4);
     let number = u32::from_le_bytes(low.try_into().unwrap());
     let half = low != high;
@@ -43,7 +43,7 @@ fn inside(sim: &Sim<'_>, held: Held) {
     });
     value[..4].copy_from_slice(&(number + 1).to_le_bytes());
     value[4..].copy_from_slice(&(number + 1).to_le_bytes());
-    sim.expect(mutex().write(sim, selector, &value));
+    sim.expect(mutex().value().write(sim, selector, &value));
     sim.ghost(|ghost| {
         ghost.count[0] += 1;
         ghost.inside[me] = 0;

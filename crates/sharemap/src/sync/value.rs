@@ -1,0 +1,47 @@
+//! A value in two copies, of which a selector names the current one: who dies while writing leaves
+//! the old value or the new.
+
+use crate::error::Result;
+use crate::peer::World;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Copies {
+    selector: u64,
+    first: u64,
+    stride: u64,
+}
+
+impl Copies {
+    pub(crate) fn new(selector: u64, first: u64, len: u32) -> Self {
+        Self { selector, first, stride: stride(len) }
+    }
+
+    /// Bytes that both copies take.
+    pub(crate) fn size(len: u32) -> u64 {
+        2 * stride(len)
+    }
+
+    /// Copies the value out; gives which copy it is. Nobody writes meanwhile.
+    #[inline]
+    pub(crate) fn read<W: World>(self, world: &W, into: &mut [u8]) -> Result<u32> {
+        let selector = world.load_32(self.selector)? & 1;
+        world.read(self.copy(selector), into)?;
+        Ok(selector)
+    }
+
+    /// Writes the value that replaces copy `selector`. Nobody reads or writes meanwhile.
+    #[inline]
+    pub(crate) fn write<W: World>(self, world: &W, selector: u32, from: &[u8]) -> Result<()> {
+        let other = 1 - (selector & 1);
+        world.write(self.copy(other), from)?;
+        world.store_32(self.selector, other)
+    }
+
+    fn copy(self, selector: u32) -> u64 {
+        self.first + u64::from(selector) * self.stride
+    }
+}
+
+fn stride(len: u32) -> u64 {
+    u64::from(len).next_multiple_of(8)
+}
