@@ -15,6 +15,8 @@ mod life;
 mod pass;
 mod sealed;
 mod sharing;
+#[cfg(windows)]
+mod windows;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

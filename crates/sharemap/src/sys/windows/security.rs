@@ -81,7 +81,8 @@ pub(super) fn is_own(file: &File, kind: SE_OBJECT_TYPE) -> Result<bool> {
         }
         let _descriptor = Local(descriptor);
         if found.is_null() {
-            return Ok(false);
+            // Windows notes an owner always. Wine does not, and has one user.
+            return Ok(true);
         }
         let user = (*user.as_ptr().cast::<TOKEN_USER>()).User.Sid;
         let owner = (*owner.as_ptr().cast::<TOKEN_OWNER>()).Owner;

@@ -1,0 +1,155 @@
+//! Windows: sections of other programs, what squats on a name, and objects for everybody.
+
+use std::fs::{self, File};
+use std::os::windows::io::{AsRawHandle, FromRawHandle};
+use std::path::PathBuf;
+use std::ptr;
+
+use sharemap::{ErrorKind, Lifetime, SharedMemory};
+use windows_sys::Win32::Foundation::{CloseHandle, INVALID_HANDLE_VALUE};
+use windows_sys::Win32::System::Memory::{CreateFileMappingW, PAGE_READWRITE};
+use windows_sys::Win32::System::Threading::CreateEventW;
+
+use super::Name;
+use super::common::skip;
+
+fn wide(text: &str) -> Vec<u16> {
+    text.encode_utf16().chain([0]).collect()
+}
+
+/// Where the object of this name, without capitals, is a file.
+fn path(name: &str) -> PathBuf {
+    let base = PathBuf::from(std::env::var_os("LOCALAPPDATA").unwrap());
+    base.join("sharemap").join("shm").join(format!("shm-{name}"))
+}
+
+#[test]
+fn a_section_of_another_program_opens() {
+    let name = Name::new();
+    // As Python names its blocks: without a prefix.
+    let theirs = wide(&name);
+    // SAFETY: no file, no attributes, a terminated name; the handle is new and nobody else's.
+    let section = unsafe {
+        let section = CreateFileMappingW(
+            INVALID_HANDLE_VALUE,
+            ptr::null(),
+            PAGE_READWRITE,
+            0,
+            5000,
+            theirs.as_ptr(),
+        );
+        assert!(!section.is_null(), "{}", std::io::Error::last_os_error());
+        File::from_raw_handle(section)
+    };
+    let named = SharedMemory::open(&*name).unwrap();
+    let adopted = SharedMemory::adopt(&section).unwrap();
+    named.bytes().set(4999, 3).unwrap();
+    assert_eq!(adopted.bytes().get(4999).unwrap(), 3);
+}
+
+#[test]
+fn what_squats_on_a_name_is_refused() {
+    // The directory is made with the first object.
+    let first = Name::new();
+    let memory = SharedMemory::create_new(&*first, 5000).unwrap();
+    memory.bytes().fill(1).unwrap();
+    let refused = |name: &Name, expected: ErrorKind| {
+        let error = SharedMemory::open(&**name).unwrap_err();
+        assert_eq!(error.kind(), expected, "{error}");
+        let error = SharedMemory::open_read_only(&**name).unwrap_err();
+        assert_eq!(error.kind(), expected, "{error}");
+        let error = SharedMemory::create_new(&**name, 10).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}");
+    };
+
+    let name = Name::new();
+    fs::create_dir(path(&name)).unwrap();
+    refused(&name, ErrorKind::NotAnObject);
+    fs::remove_dir(path(&name)).unwrap();
+
+    let name = Name::new();
+    fs::write(path(&name), b"").unwrap();
+    refused(&name, ErrorKind::ZeroLength);
+
+    let name = Name::new();
+    if let Err(error) = fs::hard_link(path(&first), path(&name)) {
+        eprintln!("skipped: no second names here: {error}");
+    } else {
+        refused(&name, ErrorKind::NotAnObject);
+        fs::remove_file(path(&name)).unwrap();
+    }
+
+    let name = Name::new();
+    match std::os::windows::fs::symlink_file(path(&first), path(&name)) {
+        // Wine says that it made one, and has none.
+        Ok(()) if path(&name).symlink_metadata().is_err() => eprintln!("skipped: no links here"),
+        Ok(()) => refused(&name, ErrorKind::NotAnObject),
+        Err(error) => eprintln!("skipped: no links here: {error}"),
+    }
+
+    let name = Name::new();
+    // SAFETY: no attributes, a terminated name.
+    let event =
+        unsafe { CreateEventW(ptr::null(), 1, 0, wide(&format!("Local\\{}", &*name)).as_ptr()) };
+    assert!(!event.is_null());
+    let error = SharedMemory::open(&*name).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotAnObject, "{error}");
+    let attached = SharedMemory::options().lifetime(Lifetime::Attached);
+    assert!(attached.create_new(&*name, 10).is_err());
+    // SAFETY: a handle of ours.
+    unsafe { CloseHandle(event) };
+    assert_eq!(memory.bytes().to_vec().unwrap(), [1; 5000]);
+}
+
+#[test]
+fn everybody_gets_what_was_made_for_everybody() {
+    let name = Name::new();
+    let all = SharedMemory::options().mode(0o606);
+    assert_eq!(all.create_new(&*name, 10).unwrap_err().kind(), ErrorKind::Unsupported);
+    let all = all.lifetime(Lifetime::Attached);
+    let memory = all.create_new(&*name, 10).unwrap();
+    memory.bytes().set(0, 1).unwrap();
+    let other = SharedMemory::options().any_owner().open(&*name).unwrap();
+    assert_eq!(other.bytes().get(0).unwrap(), 1);
+    let group = SharedMemory::options().mode(0o660).lifetime(Lifetime::Attached);
+    let refused = group.create_new(&*Name::new(), 10).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn a_name_for_all_sessions() {
+    let name = Name::new();
+    let global = SharedMemory::options().lifetime(Lifetime::Attached).global();
+    let memory = match global.create_new(&*name, 10) {
+        Ok(memory) => memory,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+            skip!("{error}");
+        }
+    };
+    memory.bytes().set(0, 1).unwrap();
+    assert_eq!(global.open(&*name).unwrap().bytes().get(0).unwrap(), 1);
+    assert_eq!(SharedMemory::open(&*name).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn what_lost_its_name_goes_when_nobody_has_it() {
+    let name = Name::new();
+    let memory = SharedMemory::create_new(&*name, 5000).unwrap();
+    let handle = memory.file().unwrap().as_raw_handle();
+    assert!(!handle.is_null());
+    SharedMemory::unlink(&*name).unwrap();
+    assert!(!path(&name).exists());
+    memory.bytes().set(0, 1).unwrap();
+    drop(memory);
+    // The next one that loses its name takes along what could not go before.
+    SharedMemory::create_new(&*name, 10).unwrap();
+    SharedMemory::unlink(&*name).unwrap();
+    let left: Vec<_> = fs::read_dir(path(&name).parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with(&format!("old-{}-", std::process::id())))
+        .collect();
+    // Other tests may have objects of their own that are still mapped.
+    eprintln!("{} hidden files left of this process", left.len());
+}
