@@ -8,12 +8,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::ptr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::memory::Memory;
+use crate::peer::header::LANE;
 use crate::peer::session::Session;
 use crate::peer::world::{Announced, SLOTS};
 use crate::sys::fork;
@@ -25,42 +25,49 @@ const FULL: u32 = (1 << (SLOTS + 1)) - 1;
 /// What a thread remembers of a lane: a cache line of its own.
 #[repr(C, align(64))]
 struct Seat {
-    /// The lane's offset in the object; 0: this process does not have the lane, or cannot tell by
-    /// this alone ([`fork::wipes`]).
-    fast: AtomicU64,
+    /// Where the lane is mapped; null: this process does not have it, or cannot tell by this alone
+    /// ([`fork::wipes`]).
+    fast: AtomicPtr<u8>,
     /// Announcements in use, by bit.
     used: AtomicU32,
     lane: AtomicU32,
     /// The thread's number; 0: nobody's.
     thread: AtomicU64,
-    /// The lane's offset in the object.
+    /// The lane's offset in the object, and where it is mapped.
     offset: AtomicU64,
+    address: AtomicPtr<u8>,
 }
 
 /// The seats of all lanes of an object; untouched ones take no memory.
 #[derive(Debug)]
 pub(super) struct Seats {
-    memory: Arc<fork::Wiped>,
-    first: usize,
+    /// One for each lane, in `_memory`.
+    first: *const Seat,
     count: u32,
+    _memory: Arc<fork::Wiped>,
 }
+
+// SAFETY: the address is the memory's, which may be used by any thread, as atomics.
+unsafe impl Send for Seats {}
+// SAFETY: as above.
+unsafe impl Sync for Seats {}
 
 impl Seats {
     pub(super) fn len(lanes: u32) -> usize {
         lanes as usize * size_of::<Seat>()
     }
 
+    /// The memory has room for them from byte `first` on, a multiple of their size.
     pub(super) fn new(memory: Arc<fork::Wiped>, first: usize, count: u32) -> Self {
-        Self { memory, first, count }
+        let first = memory.base().wrapping_add(first).cast();
+        Self { first, count, _memory: memory }
     }
 
     #[inline(always)]
     fn seat(&self, lane: u32) -> Option<&Seat> {
         // SAFETY: there is a seat for each lane, of atomics, of which all zeros are a value; the
         // memory is private and lives as long as this value.
-        (lane < self.count).then(|| unsafe {
-            &*self.memory.base().add(self.first).cast::<Seat>().add(lane as usize)
-        })
+        (lane < self.count).then(|| unsafe { &*self.first.add(lane as usize) })
     }
 
     /// Empties those copied from a parent, where the system does not.
@@ -149,49 +156,58 @@ fn thread_number() -> u64 {
     })
 }
 
+/// How an announcement is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Plain,
+    /// What is loaded afterwards is loaded after it is visible.
+    Exchange,
+}
+
 impl Session {
+    /// Announces in a free slot of this thread's, by a way to store.
     #[inline(always)]
-    pub(super) fn announce_by(
-        &self,
-        what: u64,
-        store: impl Fn(&Memory, u64, u64) -> Result<()>,
-    ) -> Result<Announced> {
+    pub(super) fn announce_by(&self, what: u64, way: Way) -> Result<Announced> {
         let (key, seat) = CACHE.with(|cache| cache[self.key as usize % CACHED].get());
         if key == self.key {
             // SAFETY: a seat of this session, which has not ended, as it is here.
             let seat = unsafe { &*seat };
-            let (offset, used) =
+            let (lane, used) =
                 (seat.fast.load(Ordering::Relaxed), seat.used.load(Ordering::Relaxed));
-            if offset != 0 && used != FULL {
-                return self.announce_in(seat, offset, used, what, store);
+            if !lane.is_null() && used != FULL {
+                return self.announce_in(seat, lane, used, what, way);
             }
         }
-        self.announce_slowly(what, &store)
+        self.announce_slowly(what, way)
     }
 
     #[inline(always)]
     fn announce_in(
         &self,
         seat: &Seat,
-        offset: u64,
+        lane: *mut u8,
         used: u32,
         what: u64,
-        store: impl Fn(&Memory, u64, u64) -> Result<()>,
+        way: Way,
     ) -> Result<Announced> {
         let index = used.trailing_ones();
-        let slot = offset + u64::from(index) * 8;
-        store(&self.memory, slot, what)?;
+        let address = lane.wrapping_add(index as usize * 8);
+        // SAFETY: a seat has the address of its lane in this session's memory, and the index is that
+        // of an announcement, as not all are used.
+        unsafe {
+            match way {
+                Way::Plain => self.memory.store_at(address, what)?,
+                Way::Exchange => self.memory.swap_at(address, what)?,
+            }
+        }
         seat.used.store(used | 1 << index, Ordering::Relaxed);
+        let slot = seat.offset.load(Ordering::Relaxed) + u64::from(index) * 8;
         Ok(Announced { lane: seat.lane.load(Ordering::Relaxed), slot })
     }
 
     #[cold]
     #[inline(never)]
-    fn announce_slowly(
-        &self,
-        what: u64,
-        store: &dyn Fn(&Memory, u64, u64) -> Result<()>,
-    ) -> Result<Announced> {
+    fn announce_slowly(&self, what: u64, way: Way) -> Result<Announced> {
         let participant = self.participant()?;
         let lane = match self.own_lane(|used| used != FULL) {
             Some(lane) => lane,
@@ -199,9 +215,9 @@ impl Session {
         };
         let Some(seat) = self.seats.seat(lane) else { return Err(self.no_lane()) };
         CACHE.with(|cache| cache[self.key as usize % CACHED].set((self.key, seat)));
-        let (offset, used) =
-            (seat.offset.load(Ordering::Relaxed), seat.used.load(Ordering::Relaxed));
-        self.announce_in(seat, offset, used, what, store)
+        let (lane, used) =
+            (seat.address.load(Ordering::Relaxed), seat.used.load(Ordering::Relaxed));
+        self.announce_in(seat, lane, used, what, way)
     }
 
     /// A lane of this thread's of whose announcements this is true.
@@ -225,13 +241,10 @@ impl Session {
     #[inline]
     pub(super) fn is_own_lane(&self, lane: u32) -> bool {
         let Some(seat) = self.seats.seat(lane) else { return false };
-        seat.thread.load(Ordering::Relaxed) == thread_number() && self.has_seats()
-    }
-
-    /// Whether what the seats say is about this process.
-    #[inline]
-    fn has_seats(&self) -> bool {
-        fork::wipes() || self.own.participant().is_some()
+        let thread = seat.thread.load(Ordering::Relaxed);
+        thread != 0
+            && thread == NUMBER.get()
+            && (!seat.fast.load(Ordering::Relaxed).is_null() || self.own.participant().is_some())
     }
 
     /// Claims the lowest lane that nobody has.
@@ -274,10 +287,12 @@ impl Session {
     }
 
     fn sit_down(&self, lane: u32) -> Result<u32> {
+        let record = self.header.lane(lane);
+        let address = self.memory.at(record, LANE)?;
         let entry = (self.key, Weak::clone(&self.me), lane);
         let Some(seat) = self.seats.seat(lane) else { return Err(self.no_lane()) };
         if OWNED.try_with(|owned| owned.borrow_mut().0.push(entry)).is_err() {
-            self.memory.store(self.header.lane(lane), 0u32)?;
+            self.memory.store(record, 0u32)?;
             return Err(self
                 .named(Error::new(ErrorKind::NoLane, "claim a lane in"))
                 .with_detail("the thread is ending, and its destructors have run already"));
@@ -285,10 +300,11 @@ impl Session {
         self.inherited.note(lane);
         seat.used.store(EMPTY, Ordering::Relaxed);
         seat.lane.store(lane, Ordering::Relaxed);
-        seat.offset.store(self.header.lane(lane), Ordering::Relaxed);
+        seat.offset.store(record, Ordering::Relaxed);
+        seat.address.store(address, Ordering::Relaxed);
         seat.thread.store(thread_number(), Ordering::Relaxed);
         if fork::wipes() {
-            seat.fast.store(self.header.lane(lane), Ordering::Relaxed);
+            seat.fast.store(address, Ordering::Relaxed);
         }
         Ok(lane)
     }
@@ -308,17 +324,18 @@ impl Session {
     #[inline(always)]
     pub(super) fn withdraw_at(&self, announced: Announced) -> Result<()> {
         let Some(seat) = self.seats.seat(announced.lane) else { return Ok(()) };
-        let offset = seat.fast.load(Ordering::Relaxed);
-        if offset == 0 {
+        let lane = seat.fast.load(Ordering::Relaxed);
+        if lane.is_null() {
             return self.withdraw_slowly(seat, announced);
         }
-        self.withdraw_in(seat, offset, announced)
+        self.withdraw_in(seat, lane, announced)
     }
 
     #[inline(always)]
-    fn withdraw_in(&self, seat: &Seat, offset: u64, announced: Announced) -> Result<()> {
+    fn withdraw_in(&self, seat: &Seat, lane: *mut u8, announced: Announced) -> Result<()> {
         let index = (announced.slot >> 3) & 7;
-        self.memory.store(offset + index * 8, 0u64)?;
+        // SAFETY: a seat has the address of its lane in this session's memory.
+        unsafe { self.memory.store_at(lane.wrapping_add(index as usize * 8), 0) }?;
         let used = seat.used.load(Ordering::Relaxed);
         seat.used.store(used & !(1 << index) | EMPTY, Ordering::Relaxed);
         Ok(())
@@ -330,7 +347,7 @@ impl Session {
         if !self.is_own_lane(announced.lane) {
             return Ok(());
         }
-        self.withdraw_in(seat, seat.offset.load(Ordering::Relaxed), announced)
+        self.withdraw_in(seat, seat.address.load(Ordering::Relaxed), announced)
     }
 
     pub(super) fn find_announced(&self, what: u64) -> Result<Option<Announced>> {
@@ -362,7 +379,7 @@ impl Session {
         if !self.is_own_lane(lane) || seat.used.load(Ordering::Relaxed) != EMPTY {
             return Ok(());
         }
-        seat.fast.store(0, Ordering::Relaxed);
+        seat.fast.store(ptr::null_mut(), Ordering::Relaxed);
         seat.thread.store(0, Ordering::Relaxed);
         self.inherited.forget(lane);
         self.memory.store(self.header.lane(lane), 0u32)

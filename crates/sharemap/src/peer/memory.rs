@@ -25,6 +25,9 @@ pub(crate) enum Attachment {
 #[derive(Debug)]
 pub(crate) struct Memory {
     base: *mut u8,
+    /// The last offsets at which words of 4 and 8 bytes lie within.
+    last_4: u64,
+    last_8: u64,
     /// At least a header's length.
     len: u64,
     path: Option<Box<Path>>,
@@ -72,7 +75,14 @@ impl Memory {
                  atomic instructions",
             ));
         }
-        Ok(Self { base, len, path: path.map(Into::into), mapping })
+        Ok(Self {
+            base,
+            last_4: len - 4,
+            last_8: len - 8,
+            len,
+            path: path.map(Into::into),
+            mapping,
+        })
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -104,7 +114,12 @@ impl Memory {
     #[inline(always)]
     pub(crate) fn at(&self, at: u64, size: u64) -> Result<*mut u8> {
         // No object is shorter than its header.
-        if at > self.len - size {
+        let last = match size {
+            4 => self.last_4,
+            8 => self.last_8,
+            _ => self.len - size,
+        };
+        if at > last {
             return Err(self.out_of_bounds(at, size));
         }
         Ok(self.base.wrapping_add(at as usize))
@@ -121,6 +136,30 @@ impl Memory {
         let mut fault = 0;
         let value = access(address, &mut fault);
         if fault == 0 { Ok(value) } else { Err(self.fault(fault)) }
+    }
+
+    /// Stores to a word of which [`at`](Self::at) gave the address; releases.
+    ///
+    /// # Safety
+    /// It did so for 8 bytes of this memory.
+    #[inline(always)]
+    pub(crate) unsafe fn store_at(&self, address: *mut u8, value: u64) -> Result<()> {
+        let mut fault = 0;
+        // SAFETY: within the mapping, as the caller says.
+        unsafe { u64::store(address, value, Ordering::Release, &mut fault) };
+        if fault == 0 { Ok(()) } else { Err(self.fault(fault)) }
+    }
+
+    /// The same by an exchange.
+    ///
+    /// # Safety
+    /// As for [`store_at`](Self::store_at).
+    #[inline(always)]
+    pub(crate) unsafe fn swap_at(&self, address: *mut u8, value: u64) -> Result<()> {
+        let mut fault = 0;
+        // SAFETY: within the mapping, as the caller says.
+        unsafe { u64::swap(address, value, &mut fault) };
+        if fault == 0 { Ok(()) } else { Err(self.fault(fault)) }
     }
 
     /// Acquires.

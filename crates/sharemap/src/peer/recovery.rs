@@ -62,7 +62,7 @@ impl Session {
                 if what == 0 {
                     continue;
                 }
-                match (self.release)(self, what, lane) {
+                match (self.release)(self, at, what, lane) {
                     Err(error) if error.kind() == ErrorKind::Fault => return Err(error),
                     // What makes no sense was scribbled, and keeps nobody from the rest.
                     Ok(()) | Err(_) => self.memory.store(at, 0u64)?,

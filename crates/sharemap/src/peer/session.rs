@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::header::{self, Header};
-use crate::peer::lanes::{Inherited, Seats};
+use crate::peer::lanes::{Inherited, Seats, Way};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::participants::Own;
 use crate::peer::world::{Announced, Settled, World};
 use crate::sys::{SlotMode, WaitPlace, fence, fork, slot, wait};
 
-/// Recovers one thing that a dead lane announced: what the layer above is asked for. To be called
-/// again from the beginning if it was cut short.
-pub(crate) type Release = fn(&Session, what: u64, lane: u32) -> Result<()>;
+/// Recovers one thing that a dead lane announced, in the slot at this offset: what the layer above
+/// is asked for. Called again from the beginning if it was cut short.
+pub(crate) type Release = fn(&Session, slot: u64, what: u64, lane: u32) -> Result<()>;
 
 /// The slot that a creator holds.
 pub(crate) const CREATION: u64 = 0;
@@ -218,12 +218,12 @@ impl World for Session {
 
     #[inline(always)]
     fn announce(&self, what: u64) -> Result<Announced> {
-        self.announce_by(what, |memory, at, what| memory.store(at, what))
+        self.announce_by(what, Way::Plain)
     }
 
     #[inline(always)]
     fn announce_first(&self, what: u64) -> Result<Announced> {
-        self.announce_by(what, |memory, at, what| memory.swap(at, what).map(drop))
+        self.announce_by(what, Way::Exchange)
     }
 
     fn announced(&self, what: u64) -> Result<Option<Announced>> {

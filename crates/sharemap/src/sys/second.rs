@@ -52,6 +52,7 @@ impl Second {
         Self { child, input, output }
     }
 
+    #[allow(dead_code, reason = "for systems with signals")]
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

@@ -84,8 +84,8 @@ fn whoever_comes_new_recovers_the_slot_it_gets() {
 #[test]
 fn a_recovery_cut_short_is_done_again() {
     const ROLE: &str = "peer::tests::lives::a_recovery_cut_short_is_done_again";
-    fn die_half_way(session: &Session, what: u64, lane: u32) -> Result<()> {
-        release(session, what, lane)?;
+    fn die_half_way(session: &Session, slot: u64, what: u64, lane: u32) -> Result<()> {
+        release(session, slot, what, lane)?;
         std::process::abort();
     }
     if let Some(path) = role(ROLE) {
@@ -121,9 +121,9 @@ fn a_recovery_cut_short_is_done_again() {
 #[test]
 fn of_many_survivors_one_recovers() {
     static RELEASED: AtomicU32 = AtomicU32::new(0);
-    fn count(session: &Session, what: u64, lane: u32) -> Result<()> {
+    fn count(session: &Session, slot: u64, what: u64, lane: u32) -> Result<()> {
         RELEASED.fetch_add(1, Ordering::Relaxed);
-        release(session, what, lane)
+        release(session, slot, what, lane)
     }
     need_atomics!();
     let file = Scratch::new();

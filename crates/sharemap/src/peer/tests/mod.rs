@@ -83,7 +83,7 @@ fn open(path: &str) -> Arc<Session> {
 }
 
 /// What the smallest lock would do: a word that names the dead lane says that it died.
-fn release(session: &Session, what: u64, lane: u32) -> Result<()> {
+fn release(session: &Session, _: u64, what: u64, lane: u32) -> Result<()> {
     let at = what & !0xf;
     if session.load_32(at)? == lane + 1 {
         session.compare_exchange_32(at, lane + 1, DIED)?;
