@@ -1,0 +1,182 @@
+//! File systems that lack what others have: no holes (vfat, ramfs), no way to set
+//! space aside (ext2, ramfs).
+
+#![cfg(target_os = "linux")]
+#![allow(unsafe_code, reason = "a namespace for mounts")]
+#![allow(clippy::single_range_in_vec_init, reason = "lists of one range are what is meant")]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{TempDir, assert_mapped, child, passes, pattern, role, skip};
+use sharemap::{ErrorKind, MapOptions, Mapping, MappingMut};
+
+const IMAGE: u64 = 8 << 20;
+const TOO_MUCH: u64 = 2 * IMAGE;
+
+/// Makes a small file system of this kind at `dir`, which goes with this process.
+fn mount(kind: &str, dir: &Path) -> Result<(), String> {
+    // SAFETY: takes a number; this process has one thread that matters, the test's.
+    if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+        return Err(format!("a namespace for mounts: {}", std::io::Error::last_os_error()));
+    }
+    if kind == "ramfs" {
+        return run(&["mount", "--make-rprivate", "/"])
+            .and_then(|()| run(&["mount", "-t", kind, kind, dir.to_str().unwrap()]));
+    }
+    let image = dir.with_extension("image");
+    std::fs::File::create(&image)
+        .and_then(|file| file.set_len(IMAGE))
+        .map_err(|e| e.to_string())?;
+    let (image, dir) = (image.to_str().unwrap(), dir.to_str().unwrap());
+    run(&["mount", "--make-rprivate", "/"])?;
+    run(&[&format!("mkfs.{kind}"), image])?;
+    run(&["mount", "-t", kind, "-o", "loop", image, dir])
+}
+
+fn run(words: &[&str]) -> Result<(), String> {
+    let path = "/usr/sbin:/usr/bin:/sbin:/bin";
+    let output = Command::new(words[0]).args(&words[1..]).env("PATH", path).output();
+    let output = output.map_err(|error| format!("{}: {error}", words[0]))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{words:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}
+
+/// Runs the rest of a test on a file system of this kind, in a process of its own.
+macro_rules! on {
+    ($kind:literal, $test:literal) => {
+        match role($test) {
+            None => {
+                let dir = TempDir::new();
+                let inner = dir.join("fs");
+                std::fs::create_dir(&inner).unwrap();
+                passes(child($test, &inner));
+                return;
+            }
+            Some(dir) => match mount($kind, &dir) {
+                Ok(()) => dir,
+                Err(reason) => skip!("no {} to test on: {reason}", $kind),
+            },
+        }
+    };
+}
+
+/// What is the same wherever there is a file: space is there from the beginning, and a full disk is
+/// an error that changes nothing.
+fn space(dir: &Path) {
+    let new = dir.join("new");
+    for result in [
+        MappingMut::create_new(&new, TOO_MUCH),
+        MappingMut::create(&new, TOO_MUCH),
+        MappingMut::open_or_create(&new, TOO_MUCH),
+    ] {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+        assert_eq!(error.path(), Some(new.as_path()));
+        assert!(!new.exists(), "left behind");
+    }
+    let old = dir.join("old");
+    std::fs::write(&old, pattern(10_000)).unwrap();
+    for result in [MappingMut::create(&old, TOO_MUCH), MappingMut::open_or_create(&old, TOO_MUCH)] {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::NoSpace);
+        assert_eq!(std::fs::read(&old).unwrap(), pattern(10_000), "length and contents");
+    }
+    let mut map = MapOptions::new().reserve(4 * IMAGE as usize).open_mut(&old).unwrap();
+    assert_eq!(map.grow(TOO_MUCH as usize).unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!(map.resize(8 * IMAGE as usize).unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!(map.bytes().to_vec().unwrap(), pattern(10_000));
+    assert_eq!(std::fs::metadata(&old).unwrap().len(), 10_000);
+
+    // What is there can be had, all of it, and then no store fails.
+    map.grow(3_000_000).unwrap();
+    assert_eq!(map.bytes().subview(10_000..).unwrap().count(0).unwrap(), 2_990_000);
+    map.bytes().fill(7).unwrap();
+    map.flush().unwrap();
+    map.resize(2_000_000).unwrap();
+    assert_eq!(map.bytes().count(7).unwrap(), 2_000_000);
+    map.close().unwrap();
+    assert_eq!(std::fs::read(&old).unwrap(), vec![7; 2_000_000]);
+
+    // Fill it to the brim; the last byte that fits is one that can be written.
+    let brim = dir.join("brim");
+    let mut len = 4096;
+    while let Ok(map) = MappingMut::create(&brim, len * 2) {
+        map.bytes().fill(1).unwrap();
+        map.flush().unwrap();
+        len *= 2;
+    }
+    assert_eq!(std::fs::metadata(&brim).unwrap().len(), len, "the failed one changed nothing");
+    assert!(Mapping::open(&brim).unwrap().bytes().to_vec().unwrap().iter().all(|&b| b == 1));
+    assert_mapped(&brim, 0);
+}
+
+/// Holes are refused, and everything counts as data.
+fn no_holes(path: &Path) {
+    let map = MappingMut::open(path).unwrap();
+    let len = map.len();
+    assert_eq!(map.data_extents().unwrap(), [0..len as u64]);
+    let error = map.punch_hole(4096..8192).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    assert!(error.to_string().contains("no holes"), "{error}");
+    assert_eq!(map.bytes().count(7).unwrap(), len, "nothing changed");
+}
+
+#[test]
+fn without_holes() {
+    let dir = on!("vfat", "without_holes");
+    space(&dir);
+    no_holes(&dir.join("old"));
+    // A sparse file has its storage all the same, and a full disk is an error at once.
+    let sparse = dir.join("sparse");
+    let error = MapOptions::new().sparse().create_new(&sparse, TOO_MUCH).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+    assert!(!sparse.exists(), "left behind");
+    let error = MappingMut::create_new(&sparse, 5 << 30).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::AddressSpace), "{error}");
+    assert!(!sparse.exists(), "left behind");
+    let map = MapOptions::new().sparse().create_new(&sparse, 50_000).unwrap();
+    assert_eq!(map.bytes().count(0).unwrap(), 50_000);
+    assert_eq!(map.data_extents().unwrap(), [0..50_000]);
+}
+
+#[test]
+fn without_holes_or_a_way_to_set_space_aside() {
+    let dir = on!("ramfs", "without_holes_or_a_way_to_set_space_aside");
+    let path = dir.join("a");
+    let map = MapOptions::new().reserve(1 << 20).create_new(&path, 10_000).unwrap();
+    map.grow(300_000).unwrap();
+    assert_eq!(map.bytes().count(0).unwrap(), 300_000);
+    map.bytes().fill(7).unwrap();
+    drop(map);
+    assert_eq!(std::fs::read(&path).unwrap(), vec![7; 300_000]);
+    no_holes(&path);
+}
+
+#[test]
+fn without_a_way_to_set_space_aside() {
+    let dir = on!("ext2", "without_a_way_to_set_space_aside");
+    space(&dir);
+    let path = dir.join("sparse");
+    let map = MapOptions::new().sparse().create_new(&path, 200_000).unwrap();
+    map.bytes().set(100_000, 1).unwrap();
+    map.flush().unwrap();
+    let extents = map.data_extents().unwrap();
+    assert!(extents.iter().any(|part| part.contains(&100_000)), "{extents:?}");
+    assert!(!extents.iter().any(|part| part.contains(&10)), "{extents:?}");
+    match map.punch_hole(98_304..110_592) {
+        Ok(()) => assert_eq!(map.bytes().count(0).unwrap(), 200_000),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            assert_eq!(map.bytes().get(100_000).unwrap(), 1, "nothing changed");
+        }
+    }
+    // Growth fills the new part with zeros that are stored, not with holes.
+    let full = dir.join("full");
+    let map = MapOptions::new().reserve(1 << 20).create_new(&full, 1000).unwrap();
+    map.grow(100_000).unwrap();
+    assert_eq!(map.data_extents().unwrap(), [0..100_000]);
+}
