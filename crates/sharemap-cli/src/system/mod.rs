@@ -24,6 +24,23 @@ pub(crate) struct Usage {
     pub(crate) peak_resident: Option<u64>,
 }
 
+/// Calls `clean` when somebody asks this process to end: by SIGINT, SIGTERM or SIGHUP, or from the
+/// console. Then it ends of that. To be called by the only thread there is.
+pub(crate) fn on_interrupt(clean: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    os::on_interrupt(clean)
+}
+
+/// After `clean` has been called, and what it could not remove because it was in use is removed:
+/// waits for the end, or lets it come.
+pub(crate) fn end_of_interrupt() {
+    os::end_of_interrupt();
+}
+
+/// Ends a child process that has not been waited for, and returns when it is gone.
+pub(crate) fn kill(id: u32) {
+    os::kill(id);
+}
+
 /// What became of a process that read the way a program does without this library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "Windows has no signals")]

@@ -7,6 +7,7 @@ use super::{Death, Usage};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +16,7 @@ use std::path::Path;
 use std::process::ExitStatus;
 
 pub(super) fn usage() -> Usage {
-    let mut raw = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    let mut raw = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: `raw` has the size of an rusage, which any bytes are a value of.
     let raw = unsafe {
         if libc::getrusage(libc::RUSAGE_SELF, raw.as_mut_ptr()) != 0 {
@@ -35,7 +36,7 @@ pub(super) fn usage() -> Usage {
 #[allow(clippy::unnecessary_cast)]
 pub(super) fn free_space(dir: &Path) -> Option<u64> {
     let dir = CString::new(dir.as_os_str().as_bytes()).ok()?;
-    let mut raw = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+    let mut raw = MaybeUninit::<libc::statvfs>::zeroed();
     // SAFETY: `dir` ends with a zero byte, and `raw` has the size of a statvfs, which any bytes
     // are a value of.
     let raw = unsafe {
@@ -56,6 +57,61 @@ pub(super) fn death(status: ExitStatus) -> Death {
         Some(libc::SIGBUS) => Death::LostPage,
         Some(signal) => Death::Signal(signal),
         None => Death::Exit(status.code()),
+    }
+}
+
+/// The signals wait for a thread of their own, where everything is allowed that no signal handler
+/// may do. Child processes start with none blocked.
+pub(super) fn on_interrupt(clean: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sets and actions of the C library's own types, written before they are read; threads
+    // started from here on inherit the mask.
+    let signals = unsafe {
+        libc::sigemptyset(signals.as_mut_ptr());
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+            libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+            // What nohup and shells ignore stays so.
+            if action.assume_init().sa_sigaction != libc::SIG_IGN {
+                libc::sigaddset(signals.as_mut_ptr(), signal);
+            }
+        }
+        let signals = signals.assume_init();
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut());
+        signals
+    };
+    let wait = move || {
+        let mut signal = 0;
+        // SAFETY: as above.
+        while unsafe { libc::sigwait(&raw const signals, &raw mut signal) } != 0 {}
+        clean();
+        // SAFETY: the default action ends the process, as it would have without this thread.
+        unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const signals, std::ptr::null_mut());
+            libc::raise(signal);
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait).map(drop)
+}
+
+/// The signal comes when all is clean.
+pub(super) fn end_of_interrupt() {
+    loop {
+        std::thread::park();
+    }
+}
+
+pub(super) fn kill(id: u32) {
+    let mut found = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: plain numbers, and room for the answer; the caller knows that the process is its own.
+    // Waiting until it is gone leaves the end of it to be waited for by whoever started it.
+    unsafe {
+        libc::kill(id as libc::pid_t, libc::SIGKILL);
+        let ends = libc::WEXITED | libc::WNOWAIT;
+        while libc::waitid(libc::P_PID, id as libc::id_t, found.as_mut_ptr(), ends) != 0
+            && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+        {}
     }
 }
 

@@ -8,12 +8,18 @@ use std::io;
 use std::os::windows::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitStatus;
-use windows_sys::Win32::Foundation::{GetLastError, NO_ERROR};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+use windows_sys::Win32::Foundation::{CloseHandle, GetLastError, NO_ERROR};
 use windows_sys::Win32::Storage::FileSystem::{
     GetCompressedFileSizeW, GetDiskFreeSpaceExW, INVALID_FILE_SIZE,
 };
+use windows_sys::Win32::System::Console::SetConsoleCtrlHandler;
 use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
-use windows_sys::Win32::System::Threading::GetCurrentProcess;
+use windows_sys::Win32::System::Threading::{
+    GetCurrentProcess, OpenProcess, PROCESS_SYNCHRONIZE, PROCESS_TERMINATE, TerminateProcess,
+    WaitForSingleObject,
+};
 
 pub(super) fn usage() -> Usage {
     let size = size_of::<PROCESS_MEMORY_COUNTERS>() as u32;
@@ -53,6 +59,52 @@ pub(super) fn allocated(path: &Path) -> Option<u64> {
 
 pub(super) fn death(status: ExitStatus) -> Death {
     Death::Exit(status.code())
+}
+
+type Clean = Box<dyn FnOnce() + Send>;
+static CLEAN: Mutex<Option<Clean>> = Mutex::new(None);
+static CLEANED: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+/// Files in use cannot be removed: the main thread, told by what `clean` has set, closes them first.
+pub(super) fn on_interrupt(clean: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    *CLEAN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(clean));
+    // SAFETY: a function of that type, for as long as the process lives.
+    match unsafe { SetConsoleCtrlHandler(Some(handler), 1) } {
+        0 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Called in a thread of its own; what comes after it ends the process.
+unsafe extern "system" fn handler(_: u32) -> i32 {
+    const PATIENCE: Duration = Duration::from_secs(4);
+    let clean = CLEAN.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(clean) = clean else { return 0 };
+    clean();
+    let cleaned = CLEANED.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = CLEANED.1.wait_timeout_while(cleaned, PATIENCE, |cleaned| !*cleaned);
+    0
+}
+
+pub(super) fn end_of_interrupt() {
+    *CLEANED.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    CLEANED.1.notify_all();
+    // The handler's thread ends the process.
+    std::thread::sleep(Duration::from_secs(1));
+}
+
+pub(super) fn kill(id: u32) {
+    const PATIENCE_MS: u32 = 1000;
+    // SAFETY: plain numbers and a handle that is closed here; the caller knows that the process is
+    // its own.
+    unsafe {
+        let process = OpenProcess(PROCESS_TERMINATE | PROCESS_SYNCHRONIZE, 0, id);
+        if !process.is_null() {
+            TerminateProcess(process, 1);
+            WaitForSingleObject(process, PATIENCE_MS);
+            CloseHandle(process);
+        }
+    }
 }
 
 pub(super) fn read_raw(_path: &Path, _ready: impl FnOnce()) -> io::Result<u64> {

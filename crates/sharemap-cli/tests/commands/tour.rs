@@ -65,3 +65,47 @@ fn a_step_that_fails_is_code_1_and_leaves_nothing() {
     assert_eq!(json["steps"][1]["passed"], true, "{json:#}");
     assert_eq!(std::fs::read_dir(files.dir()).unwrap().count(), 0);
 }
+
+/// Wherever it is when somebody ends it, its directory and its second processes go with it.
+#[cfg(unix)]
+#[test]
+fn ended_by_a_signal_it_leaves_nothing() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::os::unix::process::ExitStatusExt;
+
+    for (lines, signal) in
+        [(1, libc::SIGINT), (6, libc::SIGTERM), (25, libc::SIGHUP), (45, libc::SIGINT)]
+    {
+        let files = Files::new();
+        let dir = files.dir();
+        let args =
+            ["tour", "--scan", "64MiB", "--dir", dir.to_str().unwrap()].map(|arg| arg.as_ref());
+        let mut child = crate::run::command(&args).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        for _ in 0..lines {
+            output.read_line(&mut String::new()).unwrap();
+        }
+        let kill = format!("kill -{signal} {}", child.id());
+        assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        let status = child.wait().unwrap();
+        assert_eq!(status.signal(), Some(signal), "{status}");
+        let left: Vec<_> = std::fs::read_dir(&dir).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(said.is_empty(), "{said}");
+        assert_eq!(processes_of(&dir), Vec::<String>::new());
+    }
+}
+
+/// The processes that still run, where the system lists them, and were told this directory.
+#[cfg(unix)]
+fn processes_of(dir: &std::path::Path) -> Vec<String> {
+    let Ok(list) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let command = |entry: std::fs::DirEntry| {
+        let words = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let words = String::from_utf8_lossy(&words).replace('\0', " ");
+        words.contains(dir.to_str()?).then_some(words)
+    };
+    list.flatten().filter_map(command).collect()
+}

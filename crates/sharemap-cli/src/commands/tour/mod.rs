@@ -4,6 +4,7 @@
 
 mod copy_on_write;
 mod edit;
+mod interrupt;
 mod large_blocks;
 mod open;
 pub(crate) mod peer;
@@ -17,7 +18,7 @@ mod two_mappings;
 
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::units;
+use crate::{system, units};
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use scene::{Note, Scene};
 use serde::Serialize;
@@ -55,7 +56,7 @@ struct Step {
 /// See on real files what the library does, step by step.
 ///
 /// Each step says what it did and what it saw, and PASS or FAIL. The tour works in a directory of its own that is gone afterwards, needs no privileges, and takes seconds.
-/// The exit code is 1 if a step failed.
+/// The exit code is 1 if a step failed. Ctrl-C ends it and removes the directory too.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only these steps, by number or name [default: all].
@@ -114,9 +115,9 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     };
     let begun = Instant::now();
     let parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let dir = tempfile::Builder::new()
-        .prefix("sharemap-tour-")
-        .tempdir_in(&parent)
+    interrupt::watch()
+        .map_err(|error| Failure::refused(format!("cannot watch for signals: {error}")))?;
+    let dir = interrupt::directory(&parent)
         .map_err(|error| Failure::file("make a directory in", &parent, error))?;
     if !output.json() {
         let steps = units::count(chosen.len() as u64, "step");
@@ -134,6 +135,9 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         let spinner = spinner(output, position);
         let step = walk(position, dir.path(), args.scan);
         spinner.finish_and_clear();
+        if interrupt::pending() {
+            break;
+        }
         if !output.json() {
             print(&step, output)?;
         }
@@ -142,7 +146,12 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         report.steps.push(step);
     }
     let path = dir.path().to_owned();
-    dir.close().map_err(|error| Failure::file("remove", &path, error))?;
+    let closed = dir.close();
+    if interrupt::pending() {
+        system::end_of_interrupt();
+        return Err(Failure::Reported);
+    }
+    closed.map_err(|error| Failure::file("remove", &path, error))?;
     report.seconds = begun.elapsed().as_secs_f64();
     let failed = report.failed;
     if output.json() {

@@ -1,6 +1,6 @@
 //! The second processes of the tour: this very program, run again with a hidden command.
 
-use super::large_blocks;
+use super::{interrupt, large_blocks};
 use crate::failure::{Failure, complain};
 use crate::system;
 use clap::ValueEnum;
@@ -133,13 +133,10 @@ impl Peer {
         let name = action.to_possible_value();
         let name = name.as_ref().map_or("", |value| value.get_name());
         let program = std::env::current_exe()?;
-        let mut child = Command::new(&program)
-            .args(["tour-peer", name])
-            .arg(path)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
+        let mut command = Command::new(&program);
+        command.args(["tour-peer", name]).arg(path);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = interrupt::enlist(|| command.spawn())
             .map_err(|error| format!("cannot run {}: {error}", program.display()))?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().ok_or("no standard output")?;
@@ -196,7 +193,7 @@ impl Peer {
         while let Some(line) = self.line()? {
             lines.push(line);
         }
-        let status = self.child.wait()?;
+        let status = self.wait()?;
         Ok((lines, status))
     }
 
@@ -206,10 +203,15 @@ impl Peer {
         while let Some(line) = self.line()? {
             lines.push(line);
         }
-        if self.child.wait()?.success() {
+        if self.wait()?.success() {
             return Ok(lines);
         }
         Err(format!("the second process failed: {}", self.complaint()).into())
+    }
+
+    fn wait(&mut self) -> io::Result<ExitStatus> {
+        interrupt::dismiss(&self.child);
+        self.child.wait()
     }
 
     fn complaint(&mut self) -> String {
@@ -222,6 +224,6 @@ impl Drop for Peer {
     fn drop(&mut self) {
         // It has ended already, unless the step failed.
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.wait();
     }
 }

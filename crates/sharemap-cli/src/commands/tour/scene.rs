@@ -1,9 +1,10 @@
 //! What a step of the tour has at hand.
 
-use super::Outcome;
 use super::peer::{Action, Peer};
+use super::{Outcome, interrupt};
 use serde::Serialize;
 use std::error::Error;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 
 /// What a step tells.
@@ -41,12 +42,20 @@ impl<'a> Scene<'a> {
 
     pub(super) fn did(&mut self, what: impl Into<String>) {
         let what = self.shorten(&what.into());
-        self.notes.push(Note::Did(what));
+        self.note(Note::Did(what));
     }
 
     pub(super) fn saw(&mut self, what: impl Into<String>) {
         let what = self.shorten(&what.into());
-        self.notes.push(Note::Saw(what));
+        self.note(Note::Saw(what));
+    }
+
+    /// Ends the step if the tour is to end: everything it has open is closed on the way.
+    fn note(&mut self, note: Note) {
+        if interrupt::pending() {
+            resume_unwind(Box::new("interrupted"));
+        }
+        self.notes.push(note);
     }
 
     /// Without the directory's name, which would be most of many a line.
