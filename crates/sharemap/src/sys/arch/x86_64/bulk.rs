@@ -162,12 +162,12 @@ macro_rules! by_widest {
             let mut fault = 0;
             // SAFETY: no vector ends behind `len`.
             unsafe {
-                if len <= 128 {
-                    $pair(a, b, len - 64, &mut fault);
-                } else if len <= 256 {
+                if len > 256 {
+                    $halves(a, b, len - 256, &mut fault);
+                } else if len > 128 {
                     $ends(a, b, len - 128, &mut fault);
                 } else {
-                    $halves(a, b, len - 256, &mut fault);
+                    $pair(a, b, len - 64, &mut fault);
                 }
             }
             fault == 0
@@ -202,6 +202,10 @@ macro_rules! by_widest {
 by_widest!(short_out, long_out, *const u8, *mut u8, pair_out, ends_out, halves_out);
 by_widest!(short_in, long_in, *mut u8, *const u8, pair_in, ends_in, halves_in);
 
+/// Keeps the short copies in a straight line.
+#[cold]
+fn not_directly() {}
+
 /// Copies more than 64 bytes out of guarded memory if a few instructions do it; `false` if not, or
 /// if anything faulted.
 ///
@@ -210,7 +214,13 @@ by_widest!(short_in, long_in, *mut u8, *const u8, pair_in, ends_in, halves_in);
 #[inline(always)]
 pub(crate) unsafe fn copy_out_directly(from: *const u8, to: *mut u8, len: usize) -> bool {
     // SAFETY: passed on; the processor has the vectors.
-    unsafe { len <= DIRECT.load(Ordering::Relaxed) && short_out(from, to, len) }
+    unsafe {
+        if len > DIRECT.load(Ordering::Relaxed) {
+            not_directly();
+            return false;
+        }
+        short_out(from, to, len)
+    }
 }
 
 /// Copies more than 64 bytes into guarded memory if a few instructions do it; `false` if not, or if
@@ -221,7 +231,13 @@ pub(crate) unsafe fn copy_out_directly(from: *const u8, to: *mut u8, len: usize)
 #[inline(always)]
 pub(crate) unsafe fn copy_in_directly(to: *mut u8, from: *const u8, len: usize) -> bool {
     // SAFETY: passed on; the processor has the vectors.
-    unsafe { len <= DIRECT.load(Ordering::Relaxed) && short_in(to, from, len) }
+    unsafe {
+        if len > DIRECT.load(Ordering::Relaxed) {
+            not_directly();
+            return false;
+        }
+        short_in(to, from, len)
+    }
 }
 
 /// Copies more than 64 bytes out of guarded memory by the best that the processor has; `false` if
