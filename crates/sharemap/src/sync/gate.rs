@@ -53,6 +53,7 @@ pub(crate) fn open_for_the_dead<W: World>(world: &W, gate: u64) -> Result<()> {
     }
 }
 
-fn advanced(seen: u32) -> u32 {
+/// Clear, and not the same as before.
+pub(crate) fn advanced(seen: u32) -> u32 {
     (seen & !SLEEPER).wrapping_add(ADVANCE)
 }

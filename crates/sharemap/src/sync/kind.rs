@@ -14,12 +14,34 @@ pub(crate) enum Kind {
     Reader = 3,
     /// Reads no more; about to wake who waited for that.
     Leaving = 4,
+    /// Sleeps on a condition variable.
+    Sleeper = 5,
+    /// Waits for a signal or an event.
+    Waiter = 6,
+    /// Does, or asks to do, what is done once.
+    Once = 7,
+    /// Waits for a permit, or has given one back.
+    PermitWaiter = 8,
+    /// About to take a permit; the number of the change is in the upper bits.
+    PermitTaker = 9,
+    /// Has a permit.
+    Permit = 10,
+    /// About to give a permit back; the number of the change is in the upper bits.
+    PermitReturner = 11,
+    /// A member of a barrier that has not come.
+    Member = 12,
+    /// A member of a barrier; the round to which it has come is in the upper bits.
+    Arrived = 13,
 }
 
 impl Kind {
     pub(crate) fn of(self, at: u64) -> u64 {
         debug_assert!(at & !OFFSET_MASK == 0, "locks lie on multiples of 16");
         at | self as u64
+    }
+
+    pub(crate) fn is_member(self) -> bool {
+        matches!(self, Self::Member | Self::Arrived)
     }
 }
 
@@ -30,6 +52,15 @@ pub(crate) fn parse(announcement: u64) -> (u64, Option<Kind>) {
         2 => Some(Kind::Writer),
         3 => Some(Kind::Reader),
         4 => Some(Kind::Leaving),
+        5 => Some(Kind::Sleeper),
+        6 => Some(Kind::Waiter),
+        7 => Some(Kind::Once),
+        8 => Some(Kind::PermitWaiter),
+        9 => Some(Kind::PermitTaker),
+        10 => Some(Kind::Permit),
+        11 => Some(Kind::PermitReturner),
+        12 => Some(Kind::Member),
+        13 => Some(Kind::Arrived),
         _ => None,
     };
     (announcement & OFFSET_MASK, kind)

@@ -3,10 +3,17 @@
 //! Each algorithm is written once, over a [`World`]: guarded memory, or the explorer of the tests,
 //! which schedules every step, delays stores as processors do, and kills.
 
+mod barrier;
+mod condvar;
+mod event;
 mod gate;
 mod kind;
 mod mutex;
+mod once;
+mod permits;
 mod rwlock;
+mod scan;
+mod signal;
 mod value;
 mod waiter;
 mod word;
@@ -24,9 +31,15 @@ use kind::Kind;
 pub(crate) fn recover<W: World>(world: &W, slot: u64, announcement: u64, lane: u32) -> Result<()> {
     let (at, kind) = kind::parse(announcement);
     match kind {
-        Some(Kind::Mutex) => mutex::recover(world, at, lane),
+        Some(Kind::Mutex | Kind::Once) => mutex::recover(world, at, lane),
         Some(Kind::Writer) => rwlock::recover_writer(world, at, lane),
         Some(Kind::Reader | Kind::Leaving) => rwlock::recover_reader(world, at, slot),
+        Some(Kind::Sleeper) => condvar::recover(world, at),
+        Some(Kind::Waiter) => signal::recover(world, at),
+        Some(Kind::PermitWaiter | Kind::PermitTaker | Kind::Permit | Kind::PermitReturner) => {
+            permits::recover(world, at, slot, lane)
+        }
+        Some(Kind::Member | Kind::Arrived) => barrier::recover(world, at),
         // Nothing that this version announces: a scribble, which holds nothing.
         None => Ok(()),
     }

@@ -12,9 +12,15 @@
 //!
 //! Nothing in the algorithms knows of it: planted faults are the world's.
 
+mod barrier;
+mod condvar;
+mod event;
 mod mutex;
+mod once;
+mod permits;
 mod rwlock;
 mod search;
+mod signal;
 mod state;
 mod world;
 
@@ -39,6 +45,12 @@ enum Fault {
     NoSequence(u64),
     /// An exchange is a load and a store.
     PlainSwap(u64),
+    /// An exchange on condition is a load and a store.
+    Torn(u64),
+    /// An exchange on condition stores nothing.
+    Lost(u64),
+    /// Nothing is exchanged in another's slot.
+    NoWitness,
     NoAnnouncement,
     PlainAnnouncement,
     NoRecovery,
@@ -63,6 +75,10 @@ struct Setup {
     stalls: u8,
     /// How often a process that could go on may be left for another; `None`: any number of times.
     preemptions: Option<u8>,
+    /// Which may be killed.
+    killable: [bool; MAX_PROCESSES],
+    /// Slots that each process uses from the beginning, as bits.
+    slots: u8,
     /// Initial words.
     words: Vec<(u64, u32)>,
     /// What must hold in the end.
@@ -82,9 +98,17 @@ impl Setup {
             expiries: 0,
             stalls: 0,
             preemptions: None,
+            killable: [true; MAX_PROCESSES],
+            slots: 0,
             words: Vec::new(),
             last: |_| Ok(()),
         }
+    }
+
+    /// The same without a bound on preemptions.
+    fn free(&self) -> Self {
+        let (programs, words) = (self.programs.clone(), self.words.clone());
+        Self { preemptions: None, programs, words, ..*self }
     }
 
     fn initial(&self) -> State {
@@ -104,6 +128,9 @@ impl Setup {
         for (index, _) in self.programs.iter().enumerate() {
             state.locks[index] = index as u8 + 1;
             state.memory[state::taken(index) as usize] = 1;
+        }
+        for process in &mut state.processes {
+            process.slots = self.slots;
         }
         for &(at, value) in &self.words {
             state.memory[at as usize..at as usize + 4].copy_from_slice(&value.to_le_bytes());
@@ -257,7 +284,7 @@ impl Setup {
             events.push(Event::Timeouts);
         }
         for (process, each) in state.processes.iter().enumerate() {
-            if state.kills > 0 && each.alive && !each.done {
+            if state.kills > 0 && self.killable[process] && each.alive && !each.done {
                 for retired in 0..=each.buffer.len() {
                     events.push(Event::Kill { process, retired });
                 }

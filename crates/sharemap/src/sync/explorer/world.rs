@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::panic::resume_unwind;
 use std::time::Duration;
 
-use super::state::{Ghost, State, Store, slots, taken};
+use super::state::{Ghost, LOCK, State, Store, slots, taken};
 use super::{Fault, Setup};
 use crate::error::Result;
 use crate::peer::{Announced, Settled, World};
@@ -156,7 +156,18 @@ impl Sim<'_> {
         } else {
             String::new()
         };
-        self.atomically(&name, at, size, |found| (found == current).then_some(new))
+        match self.setup.fault {
+            Fault::Torn(torn) if torn == at => {
+                let found = self.load(at, size);
+                if found == current {
+                    self.store(Store { at, size, value: new });
+                }
+                found
+            }
+            Fault::Lost(lost) if lost == at => self.load(at, size),
+            Fault::NoWitness if at < LOCK => self.load(at, size),
+            _ => self.atomically(&name, at, size, |found| (found == current).then_some(new)),
+        }
     }
 
     /// A look at, or a change of, what the checks know; at the very moment of the operation before.
@@ -167,11 +178,6 @@ impl Sim<'_> {
             }
             0
         });
-    }
-
-    /// A number that the checks know, for the process to decide by.
-    pub(super) fn ask_ghost(&self, look: impl FnOnce(&Ghost) -> u64) -> u64 {
-        self.aside("ask", 0, |live| look(&live.state.ghost))
     }
 
     /// The result of an operation that cannot fail here.
@@ -185,9 +191,9 @@ impl Sim<'_> {
         }
     }
 
-    /// Does nothing, as an operation of its own.
-    pub(super) fn pass(&self) {
-        self.turn("pass", 0, |_| Some(0));
+    /// How many died so far.
+    pub(super) fn deaths(&self) -> u64 {
+        self.aside("deaths", 0, |live| live.state.deaths.into())
     }
 
     /// What the dead lane announced, by who holds its slot's kernel lock.

@@ -1,0 +1,168 @@
+//! A place where members wait until all have come; if one dies, all are told.
+//!
+//! Who is a member, and who has come, is in the members' own slots; the state has only the number
+//! of the round. Whoever finds that all have come begins the next.
+
+use std::time::Duration;
+
+use super::gate::{self, Wake};
+use super::kind::{self, Kind};
+use super::scan;
+use super::waiter::{Change, OWNED, Waiter};
+use crate::error::{ErrorKind, Result};
+use crate::peer::{Announced, World};
+
+// The state is at the start: whether a member died in this round, whether the last round ended by a
+// restart, and above them the number of the round.
+const BROKEN: u32 = 1;
+const RESTARTED: u32 = 2;
+const ROUND: u32 = 4;
+const GATE: u64 = 4;
+/// How many members make it full.
+const MEMBERS: u64 = 8;
+
+const NUMBER_SHIFT: u32 = 48;
+
+/// A barrier in an object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawBarrier {
+    at: u64,
+}
+
+/// That this thread is a member.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    pub(super) announced: Announced,
+}
+
+fn round(state: u32) -> u32 {
+    state / ROUND
+}
+
+/// What the slot of a member says who has come in the round.
+fn arrived(at: u64, state: u32) -> u64 {
+    u64::from(round(state) & 0xffff) << NUMBER_SHIFT | Kind::Arrived.of(at)
+}
+
+impl RawBarrier {
+    /// Bytes that it takes: zeros but for the number of members, of 32 bits at [`Self::MEMBERS_AT`].
+    pub(crate) const SIZE: u64 = 16;
+    pub(crate) const MEMBERS_AT: u64 = MEMBERS;
+
+    /// The barrier at `at`, a multiple of 16.
+    pub(crate) fn new(at: u64) -> Self {
+        Self { at }
+    }
+
+    /// Becomes a member, of whom there are not more than the barrier was made for. `None` if it is
+    /// full; of two who come for the last place at once, neither may get it.
+    pub(crate) fn join<W: World>(self, world: &W) -> Result<Option<Membership>> {
+        let announced = world.announce_first(Kind::Member.of(self.at))?;
+        let mut members = 0;
+        let counted = scan::lanes(world, |_, what| {
+            let (at, kind) = kind::parse(what);
+            members += u32::from(at == self.at && kind.is_some_and(Kind::is_member));
+            Ok(true)
+        });
+        let full = counted.and_then(|()| Ok(members > world.load_32(self.at + MEMBERS)?));
+        match full {
+            Ok(false) => Ok(Some(Membership { announced })),
+            Ok(true) => world.withdraw(announced).map(|()| None),
+            Err(error) => {
+                let _ = world.withdraw(announced);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives the membership up: another may join in its place.
+    pub(crate) fn leave<W: World>(self, world: &W, membership: Membership) -> Result<()> {
+        world.withdraw(membership.announced)
+    }
+
+    /// Waits until all have come. Gives whether it is this one who opened the way. One who runs out
+    /// of time counts as come, and may wait again.
+    pub(crate) fn wait<W: World>(
+        self,
+        world: &W,
+        membership: &Membership,
+        until: Option<Duration>,
+    ) -> Result<bool> {
+        let gate = self.at + GATE;
+        let mut waiter =
+            Waiter::new("wait at the barrier", self.at, gate, Change::Atomic, OWNED, until);
+        let state = world.load_32(self.at)?;
+        if state & BROKEN != 0 {
+            return Err(waiter.error(ErrorKind::Broken));
+        }
+        world.swap_64(membership.announced.slot, arrived(self.at, state))?;
+        if self.have_all_come(world, state)? {
+            let found = world.compare_exchange_32(self.at, state, next(state))?;
+            if found == state {
+                gate::open(world, gate, Wake::All)?;
+                return Ok(true);
+            }
+        }
+        self.await_round(world, round(state), &mut waiter)
+    }
+
+    fn have_all_come<W: World>(self, world: &W, state: u32) -> Result<bool> {
+        let mut missing = world.load_32(self.at + MEMBERS)?;
+        scan::lanes(world, |_, what| {
+            missing = missing.saturating_sub(u32::from(what == arrived(self.at, state)));
+            Ok(missing > 0)
+        })?;
+        Ok(missing == 0)
+    }
+
+    fn await_round<W: World>(self, world: &W, mine: u32, waiter: &mut Waiter) -> Result<bool> {
+        loop {
+            let state = world.load_32(self.at)?;
+            if round(state) != mine {
+                let passed = round(state) == round(mine.wrapping_add(1) * ROUND);
+                return match passed && state & RESTARTED == 0 {
+                    true => Ok(false),
+                    false => Err(waiter.error(ErrorKind::Broken)),
+                };
+            }
+            if state & BROKEN != 0 {
+                return Err(waiter.error(ErrorKind::Broken));
+            }
+            if waiter.linger(world) {
+                continue;
+            }
+            waiter.go_on(world)?;
+            waiter.register(world)?;
+            if world.load_32(self.at)? != state {
+                continue;
+            }
+            waiter.sleep(world)?;
+            if world.load_32(self.at)? == state {
+                scan::settle_all(world, &[Kind::Member, Kind::Arrived], self.at)?;
+            }
+        }
+    }
+
+    /// Begins a new round of a broken barrier; those who wait yet are told that it broke.
+    pub(crate) fn restart<W: World>(self, world: &W) -> Result<()> {
+        let mut state = world.load_32(self.at)?;
+        while state & BROKEN != 0 {
+            let found = world.compare_exchange_32(self.at, state, next(state) | RESTARTED)?;
+            if found == state {
+                return gate::open(world, self.at + GATE, Wake::All);
+            }
+            state = found;
+        }
+        Ok(())
+    }
+}
+
+fn next(state: u32) -> u32 {
+    (state & !(BROKEN | RESTARTED)).wrapping_add(ROUND)
+}
+
+/// A member died: whoever waits for it is told.
+pub(crate) fn recover<W: World>(world: &W, at: u64) -> Result<()> {
+    world.fetch_or_32(at, BROKEN)?;
+    gate::open_for_the_dead(world, at + GATE)
+}

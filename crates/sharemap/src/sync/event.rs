@@ -1,0 +1,125 @@
+//! Something that has happened or not: once set, it lets all through until it is reset, or one, who
+//! resets it.
+
+use std::time::Duration;
+
+use super::gate::{self, Wake};
+use super::kind::Kind;
+use super::waiter::{Change, IDLE, Waiter};
+use crate::error::Result;
+use crate::peer::World;
+
+// The state is at the start: bit 0 "set", and above it how often it was set.
+const SET: u32 = 1;
+const TIMES: u32 = 2;
+const GATE: u64 = 4;
+
+/// Who resets an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reset {
+    /// Whoever calls for it.
+    Manual,
+    /// The one who is let through.
+    Auto,
+}
+
+/// An event in an object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawEvent {
+    at: u64,
+    reset: Reset,
+}
+
+impl RawEvent {
+    /// Bytes that it takes; zeros are one that is not set.
+    pub(crate) const SIZE: u64 = 16;
+
+    /// The event at `at`, a multiple of 16.
+    pub(crate) fn new(at: u64, reset: Reset) -> Self {
+        Self { at, reset }
+    }
+
+    /// Sets it; nothing changes if it is set.
+    pub(crate) fn set<W: World>(self, world: &W) -> Result<()> {
+        let mut state = world.load_32(self.at)?;
+        loop {
+            let set = if state & SET != 0 { state } else { state.wrapping_add(TIMES) | SET };
+            let found = world.compare_exchange_32(self.at, state, set)?;
+            if found == state {
+                break;
+            }
+            state = found;
+        }
+        let wake = if self.reset == Reset::Auto { Wake::One } else { Wake::All };
+        gate::open(world, self.at + GATE, wake)
+    }
+
+    /// Resets it. Those who had been waiting when it was set are let through all the same, unless
+    /// it lets only one through.
+    pub(crate) fn reset<W: World>(self, world: &W) -> Result<()> {
+        self.take(world).map(drop)
+    }
+
+    /// Whether it is set.
+    pub(crate) fn is_set<W: World>(self, world: &W) -> Result<bool> {
+        Ok(world.load_32(self.at)? & SET != 0)
+    }
+
+    fn take<W: World>(self, world: &W) -> Result<bool> {
+        let mut state = world.load_32(self.at)?;
+        while state & SET != 0 {
+            let found = world.compare_exchange_32(self.at, state, state & !SET)?;
+            if found == state {
+                return Ok(true);
+            }
+            state = found;
+        }
+        Ok(false)
+    }
+
+    /// Goes through if it is set.
+    pub(crate) fn try_wait<W: World>(self, world: &W) -> Result<bool> {
+        match self.reset {
+            Reset::Manual => self.is_set(world),
+            Reset::Auto => self.take(world),
+        }
+    }
+
+    /// Goes through; waits until `until`, or for ever.
+    pub(crate) fn wait<W: World>(self, world: &W, until: Option<Duration>) -> Result<()> {
+        let since = world.load_32(self.at)?;
+        if self.try_wait(world)? {
+            return Ok(());
+        }
+        let announced = world.announce(Kind::Waiter.of(self.at))?;
+        let gate = self.at + GATE;
+        let mut waiter =
+            Waiter::new("wait for an event", self.at, gate, Change::Atomic, IDLE, until);
+        let result = self.await_set(world, since, &mut waiter);
+        let handed = match self.reset {
+            Reset::Manual => Ok(()),
+            Reset::Auto => waiter.hand_on(world, || self.is_set(world)),
+        };
+        let withdrawn = world.withdraw(announced);
+        result.and(handed).and(withdrawn)
+    }
+
+    fn await_set<W: World>(self, world: &W, since: u32, waiter: &mut Waiter) -> Result<()> {
+        // Set and reset again since this wait began.
+        let missed = |state: u32| self.reset == Reset::Manual && state / TIMES != since / TIMES;
+        loop {
+            if missed(world.load_32(self.at)?) || self.try_wait(world)? {
+                return Ok(());
+            }
+            if waiter.linger(world) {
+                continue;
+            }
+            waiter.go_on(world)?;
+            waiter.register(world)?;
+            let state = world.load_32(self.at)?;
+            if state & SET == 0 && !missed(state) {
+                waiter.sleep(world)?;
+            }
+        }
+    }
+}

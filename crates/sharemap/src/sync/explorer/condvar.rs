@@ -1,0 +1,108 @@
+//! The condition variable: no notification is lost, under a mutex that is kept.
+
+use super::search::{caught, sound, walked};
+use super::state::{Carry, LOCK};
+use super::world::Sim;
+use super::{Fault, Program, Setup};
+use crate::sync::condvar::RawCondvar;
+use crate::sync::mutex::{Held, Leave, RawMutex};
+
+const CONDVAR: u64 = LOCK + 64;
+
+fn mutex() -> RawMutex {
+    RawMutex::new(LOCK, 4)
+}
+
+fn condvar() -> RawCondvar {
+    RawCondvar::new(CONDVAR)
+}
+
+fn tokens(sim: &Sim<'_>) -> (u32, u32) {
+    let mut value = [0; 4];
+    let selector = sim.expect(mutex().value().read(sim, &mut value));
+    (u32::from_le_bytes(value), selector)
+}
+
+fn change(sim: &Sim<'_>, held: Held, selector: u32, tokens: u32) {
+    sim.expect(mutex().value().write(sim, selector, &tokens.to_le_bytes()));
+    sim.expect(mutex().unlock(sim, held, Leave::Sound));
+}
+
+/// Takes one token; looks a few times, as whoever is to bring it may be dead.
+fn waits(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+    if step == 1 {
+        return false;
+    }
+    let mut held = sim.expect(mutex().lock(sim, None));
+    for _ in 0..4 {
+        let (number, selector) = tokens(sim);
+        if number > 0 {
+            change(sim, held, selector, number - 1);
+            return true;
+        }
+        held = sim.expect(condvar().wait(sim, mutex(), held, Leave::Sound, None));
+    }
+    sim.expect(mutex().unlock(sim, held, Leave::Sound));
+    true
+}
+
+fn brings<const ALL: bool, const TOKENS: u32>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+    let each = if ALL { TOKENS } else { 1 };
+    if step * each == TOKENS {
+        return false;
+    }
+    let held = sim.expect(mutex().lock(sim, None));
+    let (number, selector) = tokens(sim);
+    change(sim, held, selector, number + each);
+    sim.expect(if ALL { condvar().notify_all(sim) } else { condvar().notify_one(sim) });
+    true
+}
+
+fn setup(programs: &[Program]) -> Setup {
+    let mut setup = Setup { preemptions: Some(2), ..Setup::new(programs) };
+    setup.last = |state| {
+        let selector = state.peek_32(LOCK + 8);
+        match state.peek_32(LOCK + 16 + 8 * u64::from(selector)) {
+            left if left != 0 && state.deaths == 0 => Err(format!("{left} tokens are left")),
+            _ => Ok(()),
+        }
+    };
+    setup
+}
+
+const ONE: Program = brings::<false, 1>;
+const TWO: Program = brings::<false, 2>;
+const BOTH: Program = brings::<true, 2>;
+
+#[test]
+fn no_notification_is_lost() {
+    sound("one waits", &setup(&[waits, ONE]));
+    sound("two wait for one each", &setup(&[waits, waits, TWO]));
+    sound("two wait for both", &setup(&[waits, waits, BOTH]));
+    let free = |programs: &[Program]| Setup { preemptions: None, ..setup(programs) };
+    walked("two wait for one each", &free(&[waits, waits, TWO]), 200);
+    walked("two wait for both", &free(&[waits, waits, BOTH]), 200);
+}
+
+#[test]
+fn some_die() {
+    sound("one waits, one killed", &Setup { kills: 1, stalls: 2, ..setup(&[waits, ONE]) });
+    let killed = |programs: &[Program]| Setup {
+        kills: 2,
+        preemptions: None,
+        newcomers: 1,
+        ..setup(programs)
+    };
+    walked("two wait, two killed", &killed(&[waits, waits, TWO]), 300);
+    walked("two wait for both, two killed", &killed(&[waits, waits, BOTH]), 300);
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    let with = |fault| Setup { fault, ..setup(&[waits, waits, TWO]) };
+    caught("no wake", &with(Fault::NoWake(CONDVAR)));
+    caught("sleepers do not say so", &with(Fault::NoRegistration(CONDVAR)));
+    caught("tokens do not count", &with(Fault::DropStore(LOCK + 8)));
+    let both = |fault| Setup { fault, ..setup(&[waits, waits, BOTH]) };
+    caught("one is woken for all", &both(Fault::WakeOne));
+}

@@ -1,0 +1,85 @@
+//! Something to be done once, by whoever comes first, and again only if that one fails or dies.
+
+use std::time::Duration;
+
+use super::gate::{self, Wake};
+use super::kind::Kind;
+use super::mutex::Held;
+use super::waiter::{Change, OWNED, Waiter};
+use super::word::{self, Ask, DIED, DONE, Taken};
+use crate::error::Result;
+use crate::peer::World;
+
+// The word is at the start.
+const GATE: u64 = 4;
+
+/// Something to be done once, in an object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawOnce {
+    at: u64,
+}
+
+/// What is to be done by whoever asks.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Turn {
+    /// Nothing.
+    Done,
+    /// All of it; who was at it before may have died half-way.
+    Mine(Held),
+}
+
+impl RawOnce {
+    /// Bytes that it takes; zeros are one that is not done.
+    pub(crate) const SIZE: u64 = 16;
+
+    /// The one at `at`, a multiple of 16.
+    pub(crate) fn new(at: u64) -> Self {
+        Self { at }
+    }
+
+    #[inline]
+    pub(crate) fn is_done<W: World>(self, world: &W) -> Result<bool> {
+        Ok(world.load_32(self.at)? & DONE != 0)
+    }
+
+    /// Waits, until `until` or for ever, until it is done or there is nobody at it.
+    #[inline]
+    pub(crate) fn begin<W: World>(self, world: &W, until: Option<Duration>) -> Result<Turn> {
+        if self.is_done(world)? { Ok(Turn::Done) } else { self.begin_slowly(world, until) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn begin_slowly<W: World>(self, world: &W, until: Option<Duration>) -> Result<Turn> {
+        let announced = world.announce(Kind::Once.of(self.at))?;
+        let gate = self.at + GATE;
+        let mut waiter =
+            Waiter::new("wait until it is done", self.at, gate, Change::Plain, OWNED, until);
+        let taken = word::take(world, Ask::new(self.at, announced, DONE), &mut waiter);
+        if let Ok(Taken::Mine(word)) = taken {
+            return Ok(Turn::Mine(Held { announced, died: word & DIED != 0 }));
+        }
+        let withdrawn = world.withdraw(announced);
+        taken?;
+        withdrawn.map(|()| Turn::Done)
+    }
+
+    /// It is done.
+    pub(crate) fn finish<W: World>(self, world: &W, held: Held) -> Result<()> {
+        self.end(world, held, DONE)
+    }
+
+    /// It failed: the next one begins anew, and is told of a death that this one was told of.
+    pub(crate) fn abandon<W: World>(self, world: &W, held: Held) -> Result<()> {
+        let flags = if held.died { DIED } else { 0 };
+        self.end(world, held, flags)
+    }
+
+    fn end<W: World>(self, world: &W, held: Held, flags: u32) -> Result<()> {
+        let released = word::release(world, self.at, flags);
+        let opened = gate::open(world, self.at + GATE, Wake::All);
+        let withdrawn = world.withdraw(held.announced);
+        released.and(opened).and(withdrawn)
+    }
+}

@@ -1,0 +1,198 @@
+//! A number of permits that belong to whoever took them, and come back when it dies.
+//!
+//! The count is one word with the lane that changed it last, and a number for that change. Who is
+//! about to change it says so in its slot, with the number; so of one who dies there, the word tells
+//! whether it did. Before the word is changed again, that is written into the slot of whoever it
+//! names, as they may never come to do it themselves.
+
+use std::time::Duration;
+
+use super::gate::{self, Wake};
+use super::kind::{self, Kind};
+use super::scan;
+use super::waiter::{Change, OWNED, Waiter};
+use crate::error::Result;
+use crate::peer::{Announced, World};
+
+// The word is at the start: how many are free, the lane plus one, the number of the change.
+const LANE_SHIFT: u32 = 32;
+const NUMBER_SHIFT: u32 = 48;
+const GATE: u64 = 8;
+
+/// Permits in an object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawPermits {
+    at: u64,
+}
+
+/// That this thread has a permit.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Permitted {
+    announced: Announced,
+}
+
+fn free(word: u64) -> u32 {
+    word as u32
+}
+
+fn lane(word: u64) -> Option<u32> {
+    ((word >> LANE_SHIFT) as u32 & 0xffff).checked_sub(1)
+}
+
+fn number(word: u64) -> u64 {
+    word >> NUMBER_SHIFT
+}
+
+impl RawPermits {
+    /// Bytes that they take. The word is to begin as the number of permits.
+    pub(crate) const SIZE: u64 = 16;
+
+    /// The permits at `at`, a multiple of 16.
+    pub(crate) fn new(at: u64) -> Self {
+        Self { at }
+    }
+
+    /// Takes one; waits until `until`, or for ever.
+    pub(crate) fn acquire<W: World>(self, world: &W, until: Option<Duration>) -> Result<Permitted> {
+        let announced = world.announce(Kind::PermitWaiter.of(self.at))?;
+        let gate = self.at + GATE;
+        let mut waiter = Waiter::new("take a permit", self.at, gate, Change::Atomic, OWNED, until);
+        let result = self.await_one(world, announced, &mut waiter);
+        let handed = waiter.hand_on(world, || Ok(free(world.load_64(self.at)?) != 0));
+        match result.and(handed) {
+            Ok(()) => Ok(Permitted { announced }),
+            Err(error) => {
+                let _ = world.withdraw(announced);
+                Err(error)
+            }
+        }
+    }
+
+    fn await_one<W: World>(
+        self,
+        world: &W,
+        announced: Announced,
+        waiter: &mut Waiter,
+    ) -> Result<()> {
+        loop {
+            if self.take(world, announced)? {
+                return Ok(());
+            }
+            if waiter.linger(world) {
+                continue;
+            }
+            waiter.go_on(world)?;
+            waiter.register(world)?;
+            if free(world.load_64(self.at)?) != 0 {
+                continue;
+            }
+            waiter.sleep(world)?;
+            if free(world.load_64(self.at)?) == 0 {
+                self.settle_holders(world)?;
+            }
+        }
+    }
+
+    /// Takes one if there is one; those of the dead are found, if not at once.
+    pub(crate) fn try_acquire<W: World>(self, world: &W) -> Result<Option<Permitted>> {
+        let announced = world.announce(Kind::PermitWaiter.of(self.at))?;
+        let taken = self.take(world, announced);
+        if matches!(taken, Ok(true)) {
+            return Ok(Some(Permitted { announced }));
+        }
+        world.withdraw(announced)?;
+        taken.map(|_| None)
+    }
+
+    fn take<W: World>(self, world: &W, announced: Announced) -> Result<bool> {
+        loop {
+            let word = world.load_64(self.at)?;
+            if free(word) == 0 {
+                return Ok(false);
+            }
+            if self.change(world, announced, word, Kind::PermitTaker, free(word) - 1)? {
+                world.store_64(announced.slot, Kind::Permit.of(self.at))?;
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Gives one back.
+    pub(crate) fn release<W: World>(self, world: &W, permitted: Permitted) -> Result<()> {
+        let announced = permitted.announced;
+        let released = self.put_back(world, announced);
+        let opened = gate::open(world, self.at + GATE, Wake::One);
+        let withdrawn = world.withdraw(announced);
+        released.and(opened).and(withdrawn)
+    }
+
+    /// In the name of the lane whose slot it is: its own, or a dead one's.
+    fn put_back<W: World>(self, world: &W, holder: Announced) -> Result<()> {
+        loop {
+            let word = world.load_64(self.at)?;
+            let more = free(word).saturating_add(1);
+            if self.change(world, holder, word, Kind::PermitReturner, more)? {
+                return world.store_64(holder.slot, Kind::PermitWaiter.of(self.at));
+            }
+        }
+    }
+
+    /// Changes the count, if the word is still as it was seen.
+    fn change<W: World>(
+        self,
+        world: &W,
+        by: Announced,
+        word: u64,
+        kind: Kind,
+        count: u32,
+    ) -> Result<bool> {
+        self.witness(world, word)?;
+        let next = number(word).wrapping_add(1) & 0xffff;
+        world.store_64(by.slot, next << NUMBER_SHIFT | kind.of(self.at))?;
+        let new = u64::from(count) | u64::from(by.lane + 1) << LANE_SHIFT | next << NUMBER_SHIFT;
+        Ok(world.compare_exchange_64(self.at, word, new)? == word)
+    }
+
+    /// Writes the success of whoever changed the word last into its slot, if it has not yet.
+    fn witness<W: World>(self, world: &W, word: u64) -> Result<()> {
+        let Some(last) = lane(word) else { return Ok(()) };
+        let numbered = |kind: Kind| number(word) << NUMBER_SHIFT | kind.of(self.at);
+        for index in 0..W::SLOTS {
+            let slot = world.slots(last) + 8 * index;
+            let what = world.load_64(slot)?;
+            let outcome = if what == numbered(Kind::PermitTaker) {
+                Kind::Permit
+            } else if what == numbered(Kind::PermitReturner) {
+                Kind::PermitWaiter
+            } else {
+                continue;
+            };
+            world.compare_exchange_64(slot, what, outcome.of(self.at))?;
+        }
+        Ok(())
+    }
+
+    fn settle_holders<W: World>(self, world: &W) -> Result<()> {
+        let kinds = [Kind::PermitTaker, Kind::Permit, Kind::PermitReturner, Kind::PermitWaiter];
+        scan::settle_all(world, &kinds, self.at)
+    }
+
+    /// How many are free at the moment.
+    pub(crate) fn available<W: World>(self, world: &W) -> Result<u32> {
+        Ok(free(world.load_64(self.at)?))
+    }
+}
+
+/// The lane died with a permit, or while it asked for one or gave it back.
+pub(crate) fn recover<W: World>(world: &W, at: u64, slot: u64, dead: u32) -> Result<()> {
+    let permits = RawPermits::new(at);
+    // What the word tells is in the slot afterwards; what it no longer tells was there before.
+    let word = world.load_64(at)?;
+    permits.witness(world, word)?;
+    let (_, kind) = kind::parse(world.load_64(slot)?);
+    if matches!(kind, Some(Kind::Permit | Kind::PermitReturner)) {
+        permits.put_back(world, Announced { lane: dead, slot })?;
+    }
+    gate::open_for_the_dead(world, at + GATE)
+}

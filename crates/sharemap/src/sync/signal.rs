@@ -1,0 +1,107 @@
+//! A count that anybody raises, and whoever waits takes one from: nobody owns what it counts.
+
+use std::time::Duration;
+
+use super::gate::{self, Wake};
+use super::kind::Kind;
+use super::waiter::{Change, IDLE, Waiter};
+use crate::error::{ErrorKind, Result};
+use crate::peer::World;
+
+// The count is at the start.
+const GATE: u64 = 4;
+
+/// A signal in an object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawSignal {
+    at: u64,
+}
+
+impl RawSignal {
+    /// Bytes that it takes; zeros are a count of zero.
+    pub(crate) const SIZE: u64 = 16;
+
+    /// The signal at `at`, a multiple of 16.
+    pub(crate) fn new(at: u64) -> Self {
+        Self { at }
+    }
+
+    /// Raises the count.
+    #[inline]
+    pub(crate) fn post<W: World>(self, world: &W, how_many: u32) -> Result<()> {
+        let mut count = world.load_32(self.at)?;
+        loop {
+            let Some(raised) = count.checked_add(how_many) else {
+                return Err(self.waiter(None).error(ErrorKind::Overflow));
+            };
+            let found = world.compare_exchange_32(self.at, count, raised)?;
+            if found == count {
+                break;
+            }
+            count = found;
+        }
+        gate::open(world, self.at + GATE, if how_many == 1 { Wake::One } else { Wake::All })
+    }
+
+    /// Takes one, if there is one.
+    #[inline]
+    pub(crate) fn try_wait<W: World>(self, world: &W) -> Result<bool> {
+        let mut count = world.load_32(self.at)?;
+        while count != 0 {
+            let found = world.compare_exchange_32(self.at, count, count - 1)?;
+            if found == count {
+                return Ok(true);
+            }
+            count = found;
+        }
+        Ok(false)
+    }
+
+    /// Takes one; waits until `until`, or for ever.
+    #[inline]
+    pub(crate) fn wait<W: World>(self, world: &W, until: Option<Duration>) -> Result<()> {
+        if self.try_wait(world)? { Ok(()) } else { self.wait_slowly(world, until) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_slowly<W: World>(self, world: &W, until: Option<Duration>) -> Result<()> {
+        let announced = world.announce(Kind::Waiter.of(self.at))?;
+        let mut waiter = self.waiter(until);
+        let result = self.await_one(world, &mut waiter);
+        let handed = waiter.hand_on(world, || Ok(world.load_32(self.at)? != 0));
+        let withdrawn = world.withdraw(announced);
+        result.and(handed).and(withdrawn)
+    }
+
+    fn await_one<W: World>(self, world: &W, waiter: &mut Waiter) -> Result<()> {
+        loop {
+            if self.try_wait(world)? {
+                return Ok(());
+            }
+            if waiter.linger(world) {
+                continue;
+            }
+            waiter.go_on(world)?;
+            waiter.register(world)?;
+            if world.load_32(self.at)? == 0 {
+                waiter.sleep(world)?;
+            }
+        }
+    }
+
+    /// What the count is at the moment.
+    pub(crate) fn count<W: World>(self, world: &W) -> Result<u32> {
+        world.load_32(self.at)
+    }
+
+    fn waiter(self, until: Option<Duration>) -> Waiter {
+        let gate = self.at + GATE;
+        Waiter::new("wait for a signal", self.at, gate, Change::Atomic, IDLE, until)
+    }
+}
+
+/// The lane died waiting, perhaps with a wake that is the next one's.
+pub(crate) fn recover<W: World>(world: &W, at: u64) -> Result<()> {
+    gate::open_for_the_dead(world, at + GATE)
+}
