@@ -28,10 +28,22 @@ pub(crate) enum Unclean {
     Accepted,
 }
 
+/// Whether an object in a file tells, at the next boot, that it was in use when the power went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum PowerCuts {
+    /// Most of the time: the system writes files back when it likes, the mark before or after what it
+    /// speaks of.
+    #[default]
+    Overlooked,
+    /// Always: the first to attach and the last to leave wait for the disk.
+    Told,
+}
+
 /// How to find or make an object.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) unclean: Unclean,
+    pub(crate) power_cuts: PowerCuts,
     pub(crate) lifetime: Lifetime,
     pub(crate) sharing: Sharing,
     pub(crate) owner: Owner,
@@ -43,6 +55,7 @@ impl Default for Terms {
     fn default() -> Self {
         Self {
             unclean: Unclean::default(),
+            power_cuts: PowerCuts::default(),
             lifetime: Lifetime::default(),
             sharing: Sharing::PRIVATE,
             owner: Owner::default(),
@@ -245,7 +258,7 @@ pub(crate) fn attach_as(
     if attachment == Attachment::Participant {
         renew(&memory, &header, &slots, terms).map_err(named)?;
     }
-    Session::new(memory, header, attachment, slots, release)
+    Session::new(memory, header, attachment, slots, terms.power_cuts, release)
 }
 
 /// A path that can be opened again; names of shared memory are none.

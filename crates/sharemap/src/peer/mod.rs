@@ -18,7 +18,7 @@ mod world;
 
 #[allow(unused_imports, reason = "what the locks are written against")]
 pub(crate) use create::{
-    Terms, Unclean, adopt, attach_as, create_new, open, open_or_create, open_read_only,
+    PowerCuts, Terms, Unclean, adopt, attach_as, create_new, open, open_or_create, open_read_only,
 };
 #[allow(unused_imports, reason = "what the locks are written against")]
 pub(crate) use header::{Header, Shape};

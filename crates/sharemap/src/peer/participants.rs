@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::peer::create::PowerCuts;
 use crate::peer::header::{CLEAN, EPOCH};
 use crate::peer::memory::Attachment;
 use crate::peer::session::{FIRST, Session, process, takes_no_part};
@@ -178,9 +179,10 @@ impl Session {
         self.record(participant)?;
         if self.memory.load::<u32>(CLEAN)? != 0 {
             self.memory.store(CLEAN, 0u32)?;
-            // Before anything else is written: after a crash of the system the contents may be
-            // half of what they were.
-            self.memory.flush()?;
+            if self.power_cuts == PowerCuts::Told {
+                // Before anything else is written.
+                self.memory.flush()?;
+            }
         }
         self.own.set(participant, hold);
         Ok(participant)
@@ -288,7 +290,9 @@ impl Session {
         if self.is_anybody_there()? {
             return Ok(());
         }
-        self.memory.flush()?;
+        if self.power_cuts == PowerCuts::Told {
+            self.memory.flush()?;
+        }
         self.memory.swap(CLEAN, 1u32)?;
         if self.is_anybody_there()? {
             self.memory.swap(CLEAN, 0u32)?;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::peer::create::PowerCuts;
 use crate::peer::header::{self, Header};
 use crate::peer::lanes::{Inherited, Seats, Way};
 use crate::peer::memory::{Attachment, Memory};
@@ -33,6 +34,7 @@ pub(crate) struct Session {
     pub(super) header: Header,
     pub(super) attachment: Attachment,
     pub(super) slots: slot::Slots,
+    pub(super) power_cuts: PowerCuts,
     pub(super) release: Release,
     /// This process's participant, in memory that a forked child finds empty.
     pub(super) own: Own,
@@ -59,6 +61,7 @@ impl Session {
         header: Header,
         attachment: Attachment,
         slots: slot::Slots,
+        power_cuts: PowerCuts,
         release: Release,
     ) -> Result<Arc<Self>> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -77,6 +80,7 @@ impl Session {
             header,
             attachment,
             slots,
+            power_cuts,
             release,
             own,
             seats,

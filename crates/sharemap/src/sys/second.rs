@@ -1,4 +1,6 @@
-//! Second processes for tests: this test's program again, in a role.
+//! Second processes for tests: this test's program again in a role, or forked.
+
+#![allow(unsafe_code, reason = "forks, and sends signals")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
@@ -52,11 +54,6 @@ impl Second {
         Self { child, input, output }
     }
 
-    #[allow(dead_code, reason = "for systems with signals")]
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// The next line it tells.
     pub(crate) fn hear(&mut self) -> String {
         let mut line = String::new();
@@ -103,5 +100,78 @@ impl Drop for Second {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A forked child; killed, if it still runs, and waited for in the end.
+#[derive(Debug)]
+pub(crate) struct Forked(#[allow(dead_code, reason = "for systems that fork")] i32);
+
+/// Runs `body` in a forked child, which ends with it; `None` where nothing forks.
+#[cfg(unix)]
+pub(crate) fn fork(body: impl FnOnce()) -> Option<Forked> {
+    // SAFETY: the child runs what a child may run after a fork of many threads with this C library,
+    // and ends without returning.
+    unsafe {
+        let child = libc::fork();
+        assert!(child >= 0, "{}", std::io::Error::last_os_error());
+        if child == 0 {
+            libc::alarm(60);
+            let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_ok();
+            libc::_exit(i32::from(!passed));
+        }
+        Some(Forked(child))
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) fn fork(_: impl FnOnce()) -> Option<Forked> {
+    None
+}
+
+impl Forked {
+    /// Waits for it; whether its body ended well.
+    #[cfg(unix)]
+    pub(crate) fn passed(self) -> bool {
+        let mut status = 0;
+        // SAFETY: our own child, waited for once.
+        let waited = unsafe { libc::waitpid(self.0, &mut status, 0) };
+        let child = self.0;
+        std::mem::forget(self);
+        waited == child && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn passed(self) -> bool {
+        unreachable!("nothing forks")
+    }
+}
+
+impl Drop for Forked {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        // SAFETY: our own child, waited for once.
+        unsafe {
+            libc::kill(self.0, libc::SIGKILL);
+            libc::waitpid(self.0, std::ptr::null_mut(), 0);
+        }
+    }
+}
+
+impl Second {
+    /// Stops it; `false` where nothing stops.
+    #[cfg(unix)]
+    pub(crate) fn stop(&self) -> bool {
+        let process = self.child.id() as i32;
+        // SAFETY: our own child, which is not waited for but until it stops.
+        unsafe {
+            libc::kill(process, libc::SIGSTOP);
+            libc::waitpid(process, std::ptr::null_mut(), libc::WUNTRACED) == process
+        }
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn stop(&self) -> bool {
+        false
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{DIED, Scratch, need_atomics, open, release, shape};
 use crate::error::Result;
+use crate::peer::header;
 use crate::peer::session::Session;
 use crate::peer::world::{Settled, World};
 use crate::peer::{Terms, create};
@@ -143,4 +144,72 @@ fn of_many_survivors_one_recovers() {
         assert_eq!(RELEASED.load(Ordering::Relaxed), round);
         assert_eq!(sessions[0].swap_32(sessions[0].payload_at(), 0).unwrap(), DIED);
     }
+}
+
+#[test]
+fn a_stopped_owner_is_alive() {
+    need_atomics!();
+    let file = Scratch::new();
+    let session = file.create();
+    let (mut second, lane) = held(&file);
+    if !second.stop() {
+        eprintln!("skipped: nothing stops processes here");
+        return;
+    }
+    for _ in 0..100 {
+        assert_eq!(session.settle(lane).unwrap(), Settled::Alive);
+    }
+    assert_eq!(session.load_32(session.payload_at()).unwrap(), lane + 1);
+    second.kill();
+    settle_soon(&session, lane);
+}
+
+#[test]
+fn lanes_of_the_dead_are_used_again() {
+    need_atomics!();
+    let file = Scratch::new();
+    let session = super::create_with(file.name(), &super::Shape { lanes: 2, ..shape() });
+    let mine: Vec<_> = (1..=7).map(|what| session.announce(what * 16).unwrap()).collect();
+    let (mut second, lane) = held(&file);
+    assert_eq!(lane, 1);
+    second.kill();
+    // The eighth claims a lane, and finds that the only other one is a dead process's.
+    let eighth = session.announce(1024).unwrap();
+    assert_eq!(eighth.lane, 1);
+    assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
+    mine.into_iter().chain([eighth]).for_each(|one| session.withdraw(one).unwrap());
+}
+
+/// A peer that writes anything anywhere keeps nobody from going on, but those who wait for it.
+#[test]
+fn scribbles_in_the_tables_do_no_harm() {
+    need_atomics!();
+    let file = Scratch::new();
+    let session = file.create();
+    let header = *session.header();
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    for _ in 0..300 {
+        let table = header::STATE + next() % (header.payload_at - header::STATE - 8);
+        let value = match next() % 4 {
+            0 => next(),
+            1 => next() % 100,
+            2 => u64::MAX,
+            _ => 0,
+        };
+        session.memory.store(table & !7, value).unwrap();
+        let _ = session.settle((next() % 300) as u32);
+        let _ = session.announced(16);
+        let _ = session.participants();
+        let _ = create::open(&file.location(), &shape(), &Terms::default(), release);
+        if let Ok(announced) = session.announce(16) {
+            let _ = session.withdraw(announced);
+        }
+    }
+    let _ = session.sweep();
 }

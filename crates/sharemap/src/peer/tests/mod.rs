@@ -1,5 +1,6 @@
 //! Tests of attaching, lanes, death and recovery, with real second processes.
 
+mod forks;
 mod lives;
 mod opening;
 mod threads;

@@ -12,7 +12,7 @@ use crate::peer::header::{self, Header};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::session::{CREATION, Session};
 use crate::peer::world::World;
-use crate::peer::{Shape, Terms, Unclean, create};
+use crate::peer::{PowerCuts, Shape, Terms, Unclean, create};
 use crate::shm::Location;
 use crate::sys::SlotMode;
 
@@ -266,7 +266,8 @@ fn clean_is_what_nobody_uses() {
     assert_eq!(clean(), 0);
     drop(two);
     assert_eq!(clean(), 1);
-    let three = file.open();
+    let terms = Terms { power_cuts: PowerCuts::Told, ..Terms::default() };
+    let three = create::open(&file.location(), &shape(), &terms, release).unwrap();
     assert_eq!(clean(), 0);
     drop(three);
     assert_eq!(clean(), 1);

@@ -200,12 +200,7 @@ fn a_stopped_process_lives() {
     let file = Scratch::new();
     let slots = file.slots();
     let mut second = held(&file);
-    // SAFETY: our own child, which is stopped, waited for, and killed.
-    unsafe {
-        libc::kill(second.id() as i32, libc::SIGSTOP);
-        let mut status = 0;
-        libc::waitpid(second.id() as i32, &mut status, libc::WUNTRACED);
-    }
+    assert!(second.stop());
     assert!(!slots.is_free(SLOT).unwrap());
     second.kill();
     assert!(is_free_soon(&slots));
