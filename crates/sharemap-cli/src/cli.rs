@@ -1,12 +1,12 @@
 //! What can be typed.
 
-use crate::commands::{cat, completions, evict, hex, man, map, stat, touch, tour, write};
+use crate::commands::{cat, completions, evict, hex, ls, man, map, rm, stat, touch, tour, write};
 use crate::units;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
-/// See, read, write and measure memory-mapped files.
+/// See, read, write and measure memory-mapped files and shared memory.
 ///
-/// Start with `sharemap tour`: ten steps that show on real files what the library does. Nothing
+/// Start with `sharemap tour`: steps that show on real files what the library does. Nothing
 /// this command reads can end it by a signal: a file that shrinks or a disk that fails is an error
 /// with an offset.
 #[derive(Debug, Parser)]
@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Write(write::Args),
     Touch(touch::Args),
     Evict(evict::Args),
+    Ls(ls::Args),
+    Rm(rm::Args),
     Completions(completions::Args),
     Man(man::Args),
     /// The second process of a step of the tour.
@@ -66,6 +68,8 @@ impl Command {
             Self::Write(_) => "write",
             Self::Touch(_) => "touch",
             Self::Evict(_) => "evict",
+            Self::Ls(_) => "ls",
+            Self::Rm(_) => "rm",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
             Self::TourPeer(_) => "tour-peer",

@@ -17,6 +17,10 @@ pub(crate) enum Failure {
     File { message: String, error: io::Error },
     /// The command itself says no.
     Refused(String),
+    /// It says no because somebody uses it.
+    Busy(String),
+    /// There is no such object.
+    NotFound(String),
     /// The reader of standard output has gone: no failure of ours, and nobody to tell.
     ClosedPipe,
     /// It has been said already; only the exit code is left.
@@ -62,6 +66,8 @@ impl Failure {
                 | io::ErrorKind::ResourceBusy => 5,
                 _ => 1,
             },
+            Self::NotFound(_) => 3,
+            Self::Busy(_) => 5,
             Self::Refused(_) | Self::Reported => 1,
             Self::ClosedPipe => 0,
         }
@@ -72,6 +78,8 @@ impl Failure {
         let (kind, error) = match self {
             Self::Library(error) => (format!("{:?}", error.kind()), Some(error)),
             Self::File { error, .. } => (format!("{:?}", error.kind()), None),
+            Self::Busy(_) => ("Busy".into(), None),
+            Self::NotFound(_) => ("NotFound".into(), None),
             _ => ("Refused".into(), None),
         };
         Details {
@@ -127,7 +135,9 @@ impl fmt::Display for Failure {
         match self {
             Self::Library(error) => error.fmt(f),
             Self::File { message, .. } => f.write_str(message),
-            Self::Refused(message) => f.write_str(message),
+            Self::Refused(message) | Self::Busy(message) | Self::NotFound(message) => {
+                f.write_str(message)
+            }
             Self::ClosedPipe => f.write_str("nobody reads the output any more"),
             Self::Reported => f.write_str("failed"),
         }

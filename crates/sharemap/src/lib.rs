@@ -31,6 +31,8 @@
 //!   [`Mapping`] (read-only), [`MappingMut`] (shared with the file), [`MappingCow`] (edits stay
 //!   private), [`AnonymousMapping`] (private memory, plainly `&mut [u8]`). What they have in common
 //!   is [`Region`]; how to make one in any other way than whole, [`MapOptions`].
+//! - **Shared memory** is memory that processes have in common, under a name or without one:
+//!   [`SharedMemory`] and [`ReadOnlySharedMemory`], which are mappings with a [`Location`].
 //! - A **view** is a typed window on a mapping: [`View`] and [`ViewMut`]. Bounds and alignment are
 //!   checked once, values come out by copy, integers can be changed [atomically](Atomic). Its
 //!   [`iter`](View::iter) folds as fast as a slice's, [`blocks`](View::blocks) give a `for` loop the
@@ -51,6 +53,8 @@
 //! | a file that shrank | [`Region::is_current`], [`Mapping::remap`] |
 //! | what is in memory | [`Region::residency`], [`Region::cache_status`], [`Region::populate`], [`Region::evict`] |
 //! | many elements at random | [`View::gather`] |
+//! | who may have shared memory, how long it lives | [`SharedMemory`], [`SharedMemoryOptions`] |
+//! | handing it to other processes | [`SharedMemory::send`], [`SharedMemory::pass_to`] |
 //! | hints to the system | [`Advice`], [`HugePages`] |
 //! | a plain `&[u8]` | [`Mapping::frozen`], or [`View::as_slice`], which is `unsafe` and says why |
 //! | signals, and other handlers | [`guard`] |

@@ -4,8 +4,10 @@ pub(crate) mod cat;
 pub(crate) mod completions;
 pub(crate) mod evict;
 pub(crate) mod hex;
+pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod map;
+pub(crate) mod rm;
 pub(crate) mod stat;
 pub(crate) mod touch;
 pub(crate) mod tour;
@@ -25,6 +27,8 @@ pub(crate) fn run(command: &Command, output: &mut Output) -> Result<(), Failure>
         Command::Write(args) => write::run(args, output),
         Command::Touch(args) => touch::run(args, output),
         Command::Evict(args) => evict::run(args, output),
+        Command::Ls(args) => ls::run(args, output),
+        Command::Rm(args) => rm::run(args, output),
         Command::Completions(args) => completions::run(args, output),
         Command::Man(args) => man::run(args, output),
         Command::TourPeer(args) => tour::peer::run(args),

@@ -11,6 +11,7 @@ mod windows;
 #[cfg(windows)]
 use windows as os;
 
+pub(crate) mod holders;
 pub(crate) mod procfs;
 
 use std::path::Path;
@@ -80,4 +81,15 @@ pub(crate) fn death(status: std::process::ExitStatus) -> Death {
 /// `Err` on systems that refuse to cut off a mapped file.
 pub(crate) fn read_raw(path: &Path, ready: impl FnOnce()) -> std::io::Result<u64> {
     os::read_raw(path, ready)
+}
+
+/// The name of the user with this number; `None` where there is none to know.
+pub(crate) fn user_name(user: u32) -> Option<String> {
+    os::user_name(user)
+}
+
+/// What tells a file from all others: device and inode. `None` where files have no numbers, or it is
+/// gone.
+pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
+    os::identity(path)
 }

@@ -140,3 +140,25 @@ pub(super) fn read_raw(path: &Path, ready: impl FnOnce()) -> io::Result<u64> {
     unsafe { libc::munmap(base, len) };
     Ok(sum)
 }
+
+pub(super) fn user_name(user: u32) -> Option<String> {
+    const ROOM: usize = 4096;
+    let mut entry = std::mem::MaybeUninit::<libc::passwd>::zeroed();
+    let mut text = [0 as libc::c_char; ROOM];
+    let mut found = std::ptr::null_mut();
+    // SAFETY: room for the entry and its texts, as large as is said; a name that is found ends with
+    // a zero, in that room.
+    unsafe {
+        let failed =
+            libc::getpwuid_r(user, entry.as_mut_ptr(), text.as_mut_ptr(), ROOM, &mut found);
+        if failed != 0 || found.is_null() {
+            return None;
+        }
+        let name = std::ffi::CStr::from_ptr((*found).pw_name);
+        Some(name.to_string_lossy().into_owned())
+    }
+}
+
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}

@@ -113,3 +113,11 @@ pub(super) fn read_raw(_path: &Path, _ready: impl FnOnce()) -> io::Result<u64> {
         "this system refuses to cut off a file that is mapped",
     ))
 }
+
+pub(super) fn user_name(_user: u32) -> Option<String> {
+    None
+}
+
+pub(super) fn identity(_path: &Path) -> Option<(u64, u64)> {
+    None
+}

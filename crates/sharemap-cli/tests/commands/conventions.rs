@@ -69,7 +69,8 @@ fn usage_errors_are_code_2() {
     run!("cat", "x", "--offset", "seven").with_code(2);
     run!("hex", "x", "--type", "u7").with_code(2);
     run!("map", "x", "-o", "picture.gif").with_code(2);
-    run!("tour", "11").with_code(2);
+    run!("tour", "99").with_code(2);
+    run!("rm").with_code(2);
     run!("write", "x").with_code(2);
 }
 
@@ -116,7 +117,7 @@ fn colours_only_where_wanted() {
 #[test]
 fn help_and_version() {
     let ran = run!("--help").with_code(0);
-    for name in ["tour", "stat", "map", "cat", "hex", "write", "touch", "evict"] {
+    for name in ["tour", "stat", "map", "cat", "hex", "write", "touch", "evict", "ls", "rm"] {
         assert!(ran.text().contains(name), "{name} is not in the help");
         run!(name, "--help").with_code(0);
     }
@@ -133,7 +134,7 @@ fn completions_and_manual_pages() {
     assert!(run!("man").with_code(0).text().contains(".TH sharemap"));
     let files = Files::new();
     let ran = run!("man", "--dir", files.dir()).with_code(0);
-    assert_eq!(ran.text().lines().count(), 11, "{ran:?}");
+    assert_eq!(ran.text().lines().count(), 13, "{ran:?}");
     assert!(files.path("sharemap-hex.1").exists());
 }
 

@@ -9,6 +9,7 @@ mod conventions;
 mod hex;
 mod map;
 mod memory;
+mod shared;
 mod stat;
 mod tour;
 mod write;

@@ -1,6 +1,7 @@
 //! The named objects that the system has.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use crate::error::Result;
@@ -13,6 +14,8 @@ use crate::sys;
 pub struct NamedObject {
     /// Its name, also one that [`Location::name`](crate::Location::name) does not take.
     pub name: OsString,
+    /// The file that it is, where it is one.
+    pub path: Option<PathBuf>,
     /// Bytes.
     pub len: Option<u64>,
     /// Bytes of memory that it takes up.
@@ -34,6 +37,7 @@ impl SharedMemory {
         let found = sys::shm::list()?;
         let object = |status: sys::ObjectStatus| NamedObject {
             name: status.name,
+            path: status.path,
             len: status.len,
             allocated: status.allocated,
             user: status.user,

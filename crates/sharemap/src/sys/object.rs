@@ -146,6 +146,8 @@ pub(crate) enum Owner {
 #[derive(Clone, Debug)]
 pub(crate) struct ObjectStatus {
     pub(crate) name: std::ffi::OsString,
+    /// The file that it is.
+    pub(crate) path: Option<std::path::PathBuf>,
     pub(crate) len: Option<u64>,
     /// Bytes that take up memory.
     pub(crate) allocated: Option<u64>,

@@ -314,6 +314,7 @@ pub(crate) fn list() -> Result<Vec<ObjectStatus>> {
             match FileType::from_raw_mode(stat.stx_mode.into()) {
                 FileType::RegularFile => found.push(ObjectStatus {
                     name: name.as_os_str().to_owned(),
+                    path: Some(path.clone()),
                     len: Some(stat.stx_size),
                     allocated: Some(stat.stx_blocks.saturating_mul(512)),
                     user: Some(stat.stx_uid),

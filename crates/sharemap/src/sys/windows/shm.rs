@@ -403,6 +403,7 @@ pub(crate) fn list() -> Result<Vec<ObjectStatus>> {
         }
         found.push(ObjectStatus {
             name: name.into(),
+            path: Some(entry.path()),
             len: Some(metadata.len()),
             allocated: None,
             user: None,

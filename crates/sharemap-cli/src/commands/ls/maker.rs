@@ -1,0 +1,66 @@
+//! Who made an object, by its name.
+
+use std::path::Path;
+
+/// What begins an object that several processes take part in.
+const MAGIC: [u8; 8] = *b"\x89SHM\r\n\x1a\n";
+
+/// Names begin like this; the last that fits counts.
+const BEGINNINGS: &[(&str, &str)] = &[
+    ("psm_", "Python"),
+    ("wnsm_", "Python"),
+    ("iox2_", "iceoryx2"),
+    ("iox_", "iceoryx"),
+    ("iceoryx", "iceoryx"),
+    ("boost_interprocess", "Boost"),
+    ("boost.", "Boost"),
+    ("boost_", "Boost"),
+    ("fastrtps_", "Fast-DDS"),
+    ("fastdds_", "Fast-DDS"),
+    ("sem.fastrtps_", "Fast-DDS"),
+    ("sem.fastdds_", "Fast-DDS"),
+    ("aeron-", "Aeron"),
+    ("PostgreSQL.", "PostgreSQL"),
+    ("pulse-shm-", "PulseAudio"),
+    (".org.chromium.", "Chromium"),
+    (".com.google.Chrome", "Chromium"),
+    ("sem.", "a semaphore of the C library"),
+    (".sharemap-", "sharemap"),
+];
+
+/// Whose objects have such names; `None`: raw memory, of whomever.
+pub(super) fn by_name(name: &str) -> Option<&'static str> {
+    let fits = BEGINNINGS.iter().filter(|(beginning, _)| name.starts_with(beginning));
+    // The longest says most.
+    fits.max_by_key(|(beginning, _)| beginning.len()).map(|(_, maker)| *maker)
+}
+
+/// Whether the object begins with this library's header. `None` if it may not be read.
+pub(super) fn has_header(path: &Path) -> Option<bool> {
+    let map = sharemap::Mapping::open(path).ok()?;
+    let mut beginning = [0; MAGIC.len()];
+    Some(map.bytes().read_at(0, &mut beginning).is_ok() && beginning == MAGIC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn makers_are_known_by_their_names() {
+        for (name, maker) in [
+            ("psm_1f2e3d4c", Some("Python")),
+            ("iox2_0f3e_service", Some("iceoryx2")),
+            ("iox2", None),
+            ("fastrtps_port7411", Some("Fast-DDS")),
+            ("sem.fastrtps_port7411_mutex", Some("Fast-DDS")),
+            ("sem.jobs", Some("a semaphore of the C library")),
+            ("aeron-root/cnc.dat", Some("Aeron")),
+            ("PostgreSQL.1234567", Some("PostgreSQL")),
+            ("boost_interprocess_x", Some("Boost")),
+            ("jobs", None),
+        ] {
+            assert_eq!(by_name(name), maker, "{name}");
+        }
+    }
+}

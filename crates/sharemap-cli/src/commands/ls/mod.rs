@@ -1,0 +1,189 @@
+//! `sharemap ls`: the shared memory that this system has.
+
+mod maker;
+
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::system::holders::{Holder, Holders};
+use crate::{system, units};
+use serde::Serialize;
+use sharemap::{NamedObject, SharedMemory};
+use std::time::SystemTime;
+
+/// List the named shared memory of this system, and who has it.
+///
+/// Also what other programs have made; some are known by their names. What the system does not tell
+/// is shown as unknown. Processes of other users may hold objects without showing here.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only objects whose names contain this.
+    #[arg(value_name = "PART")]
+    part: Option<String>,
+}
+
+#[derive(Serialize)]
+struct List {
+    objects: Vec<Listed>,
+    /// Processes that could not be looked into; `None` where the system has no list of holders.
+    hidden_processes: Option<u64>,
+}
+
+/// One object; `None` is unknown.
+#[derive(Serialize)]
+pub(super) struct Listed {
+    pub(super) name: String,
+    /// The program or library whose objects have such names.
+    maker: Option<&'static str>,
+    pub(super) size: Option<u64>,
+    resident: Option<u64>,
+    user: Option<u32>,
+    owner: Option<String>,
+    /// In octal.
+    mode: Option<String>,
+    age_seconds: Option<u64>,
+    /// Those that are known.
+    pub(super) holders: Option<Vec<Holder>>,
+}
+
+pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
+    let holders = Holders::look();
+    let wanted = |object: &NamedObject| match &args.part {
+        Some(part) => object.name.to_string_lossy().contains(part),
+        None => true,
+    };
+    let found = SharedMemory::list()?;
+    let objects: Vec<Listed> =
+        found.iter().filter(|object| wanted(object)).map(|o| look(o, holders.as_ref())).collect();
+    let hidden = holders.map(|holders| holders.hidden);
+    if output.json() {
+        return output.object(&List { objects, hidden_processes: hidden });
+    }
+    print(&objects, hidden, output)
+}
+
+pub(super) fn look(object: &NamedObject, holders: Option<&Holders>) -> Listed {
+    let name = object.name.to_string_lossy().into_owned();
+    let path = object.path.as_deref();
+    let maker = maker::by_name(&name).or_else(|| match path.and_then(maker::has_header) {
+        Some(true) => Some("sharemap"),
+        _ => None,
+    });
+    let since = object.created.or(object.modified);
+    let file = path.and_then(system::identity);
+    Listed {
+        maker,
+        size: object.len,
+        resident: object.allocated.or_else(|| path.and_then(system::allocated)),
+        user: object.user,
+        owner: object.user.and_then(system::user_name),
+        mode: object.mode.map(|mode| format!("{mode:o}")),
+        age_seconds: since
+            .and_then(|since| SystemTime::now().duration_since(since).ok())
+            .map(|age| age.as_secs()),
+        holders: holders.zip(file).map(|(holders, file)| holders.of(file)),
+        name,
+    }
+}
+
+/// `unknown`, where it is.
+fn told<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "unknown".into(), |value| value.to_string())
+}
+
+/// The largest unit alone.
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// `12 worker (mapped), 13 python3 (open)`.
+pub(super) fn held_by(holders: Option<&[Holder]>) -> String {
+    let one = |holder: &Holder| {
+        let program = holder.program.as_deref().unwrap_or("?");
+        match (holder.mapped, holder.open) {
+            (true, _) => format!("{} {program}", holder.pid),
+            (false, _) => format!("{} {program} (open, not mapped)", holder.pid),
+        }
+    };
+    match holders {
+        None => "unknown".into(),
+        Some([]) => "nobody known".into(),
+        Some(holders) => holders.iter().map(one).collect::<Vec<_>>().join(", "),
+    }
+}
+
+const HEADINGS: [&str; 7] = ["NAME", "SIZE", "RESIDENT", "OWNER", "MODE", "AGE", "MADE BY"];
+
+fn print(objects: &[Listed], hidden: Option<u64>, output: &mut Output) -> Result<(), Failure> {
+    if objects.is_empty() {
+        return output.line("no shared memory has a name here");
+    }
+    let rows: Vec<[String; 7]> = objects
+        .iter()
+        .map(|object| {
+            [
+                object.name.clone(),
+                told(object.size.map(units::size)),
+                told(object.resident.map(units::size)),
+                told(object.owner.clone().or(object.user.map(|user| user.to_string()))),
+                told(object.mode.clone()),
+                told(object.age_seconds.map(age)),
+                object.maker.unwrap_or("-").to_owned(),
+            ]
+        })
+        .collect();
+    let width = |column: usize| {
+        let widths = rows.iter().map(|row| console::measure_text_width(&row[column]));
+        widths.chain([HEADINGS[column].len()]).max().unwrap_or(0)
+    };
+    let widths: [usize; 7] = std::array::from_fn(width);
+    let line = |cells: &[String; 7]| {
+        let padded = cells.iter().zip(widths).map(|(cell, width)| {
+            format!("{}{}", cell, " ".repeat(width - console::measure_text_width(cell)))
+        });
+        padded.collect::<Vec<_>>().join("  ")
+    };
+    let headings = HEADINGS.map(str::to_owned);
+    output.line(console::style(format!("{}  HELD BY", line(&headings))).dim())?;
+    for (object, row) in objects.iter().zip(&rows) {
+        output.line(format!("{}  {}", line(row), held_by(object.holders.as_deref())))?;
+    }
+    let total: u64 = objects.iter().filter_map(|object| object.resident).sum();
+    let number = units::count(objects.len() as u64, "object");
+    output.line(format!("{number}, {} resident", units::size(total)))?;
+    match hidden {
+        Some(0) => Ok(()),
+        Some(hidden) => {
+            let processes = units::count(hidden, "process").replace("processs", "processes");
+            output.line(format!("{processes} of other users could not be looked into"))
+        }
+        None => output.line("this system does not tell who holds them"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_short() {
+        for (seconds, text) in
+            [(0, "0 s"), (59, "59 s"), (60, "1 min"), (7199, "1 h"), (200_000, "2 d")]
+        {
+            assert_eq!(age(seconds), text);
+        }
+    }
+
+    #[test]
+    fn holders_are_named() {
+        let holder = |pid, mapped| Holder { pid, program: Some("w".into()), mapped, open: true };
+        assert_eq!(held_by(None), "unknown");
+        assert_eq!(held_by(Some(&[])), "nobody known");
+        let both = [holder(7, true), holder(8, false)];
+        assert_eq!(held_by(Some(&both)), "7 w, 8 w (open, not mapped)");
+    }
+}

@@ -1,0 +1,111 @@
+//! `sharemap rm`: takes the names of shared memory away.
+
+use super::ls::{self, Listed};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::system::holders::Holders;
+use crate::units;
+use serde::Serialize;
+use sharemap::{Error, ErrorKind, NamedObject, SharedMemory};
+
+/// Remove shared memory by its name, unless a live process holds it.
+///
+/// Names are those that `sharemap ls` shows. With --force the name goes all the same: whoever has
+/// the memory keeps it until it ends, and nobody new finds it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The names.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    /// Also what live processes hold.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    removed: Vec<Listed>,
+}
+
+pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
+    // What has no list, as on macOS, is removed by its name alone.
+    let list = match SharedMemory::list() {
+        Err(error) if error.kind() == ErrorKind::Unsupported => None,
+        list => Some(list?),
+    };
+    let holders = Holders::look();
+    let mut removed = Vec::new();
+    let mut failure = None;
+    // Every name is tried; the first failure is the exit code.
+    for name in &args.names {
+        match remove(name, list.as_deref(), holders.as_ref(), args.force) {
+            Ok(object) => {
+                if !output.json() {
+                    output.line(told(name, object.as_ref()))?;
+                }
+                removed.extend(object);
+            }
+            Err(error) if failure.is_none() => failure = Some(error),
+            Err(error) => crate::failure::complain(error),
+        }
+    }
+    match failure {
+        Some(failure) => Err(failure),
+        None if output.json() => output.object(&Report { removed }),
+        None => Ok(()),
+    }
+}
+
+fn remove(
+    name: &str,
+    list: Option<&[NamedObject]>,
+    holders: Option<&Holders>,
+    force: bool,
+) -> Result<Option<Listed>, Failure> {
+    let found = list.map(|list| list.iter().find(|object| object.name.to_str() == Some(name)));
+    let Some(Some(object)) = found else {
+        // A section that lives while somebody is attached is in no list.
+        SharedMemory::unlink(name).map_err(|error| unknown(name, error))?;
+        return Ok(None);
+    };
+    let listed = ls::look(object, holders);
+    let held = listed.holders.as_deref().is_some_and(|holders| !holders.is_empty());
+    if held && !force {
+        return Err(Failure::Busy(format!(
+            "cannot remove {name}: held by {}; --force takes its name away all the same",
+            ls::held_by(listed.holders.as_deref())
+        )));
+    }
+    match (SharedMemory::unlink(name), &object.path) {
+        // Others' names need not be ours.
+        (Err(error), Some(path)) if error.kind() == ErrorKind::NameCharacter => {
+            std::fs::remove_file(path).map_err(|error| Failure::file("remove", path, error))?;
+        }
+        (result, _) => result?,
+    }
+    Ok(Some(listed))
+}
+
+fn unknown(name: &str, error: Error) -> Failure {
+    match error.kind() {
+        ErrorKind::NameCharacter | ErrorKind::NameEmpty | ErrorKind::NameTooLong => {
+            Failure::NotFound(format!("there is no shared memory {name}"))
+        }
+        _ => error.into(),
+    }
+}
+
+fn told(name: &str, object: Option<&Listed>) -> String {
+    let Some(object) = object else {
+        return format!("removed {name}");
+    };
+    let size = object.size.map_or(String::new(), |size| format!(", {}", units::size(size)));
+    match object.holders.as_deref() {
+        None => format!("removed {name}{size}; who holds it is unknown"),
+        Some([]) => format!("removed {name}{size}"),
+        Some(holders) => {
+            let holders = ls::held_by(Some(holders));
+            format!("removed {name}{size}; still held by {holders}")
+        }
+    }
+}

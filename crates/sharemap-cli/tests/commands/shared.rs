@@ -1,0 +1,125 @@
+//! `sharemap ls` and `sharemap rm`
+
+use serde_json::Value;
+use sharemap::SharedMemory;
+
+/// A name that nothing has; taken away at the end.
+struct Name(String);
+
+impl Name {
+    fn new(beginning: &str) -> Self {
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Self(format!("{beginning}sharemap-cli-{}-{number}", std::process::id()))
+    }
+
+    /// What `ls` says of it; `None` where the system has no list.
+    fn listed(&self) -> Option<Vec<Value>> {
+        let ran = run!("ls", &self.0, "--json");
+        if ran.json()["error"]["kind"] == "Unsupported" {
+            println!("skipped: {}", ran.stderr);
+            return None;
+        }
+        Some(ran.with_code(0).json()["objects"].as_array().unwrap().clone())
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let _ = SharedMemory::unlink(&*self.0);
+    }
+}
+
+#[test]
+fn objects_are_listed_with_those_who_hold_them() {
+    let name = Name::new("");
+    let memory = SharedMemory::create_new(&*name.0, 100_000).unwrap();
+    memory.bytes().fill(1).unwrap();
+    let Some(found) = name.listed() else { return };
+    assert_eq!(found.len(), 1);
+    let object = &found[0];
+    assert_eq!(object["name"], *name.0);
+    assert_eq!(object["size"], 100_000);
+    assert_eq!(object["maker"], Value::Null);
+    if cfg!(target_os = "linux") {
+        assert_eq!(object["mode"], "600");
+        assert!(object["resident"].as_u64().unwrap() >= 100_000);
+        assert!(object["age_seconds"].as_u64().unwrap() < 600, "{object}");
+        let holders = object["holders"].as_array().unwrap();
+        assert_eq!(holders.len(), 1, "{object}");
+        assert_eq!(holders[0]["pid"], std::process::id());
+        assert_eq!((&holders[0]["mapped"], &holders[0]["open"]), (&true.into(), &true.into()));
+    }
+    let ran = run!("ls", &name.0).with_code(0);
+    assert!(ran.text().contains(&name.0) && ran.text().contains("97.66 KiB"), "{}", ran.text());
+    if cfg!(target_os = "linux") {
+        assert!(ran.text().contains(&std::process::id().to_string()), "{}", ran.text());
+    }
+    drop(memory);
+    if cfg!(target_os = "linux") {
+        assert_eq!(name.listed().unwrap()[0]["holders"].as_array().unwrap().len(), 0);
+    }
+}
+
+#[test]
+fn makers_are_known_by_their_names() {
+    let name = Name::new("psm_");
+    SharedMemory::create_new(&*name.0, 100).unwrap();
+    let Some(found) = name.listed() else { return };
+    assert_eq!(found[0]["maker"], "Python");
+    let ran = run!("ls", "no object is called this").with_code(0);
+    assert!(ran.text().contains("no shared memory"), "{}", ran.text());
+}
+
+#[test]
+fn what_nobody_holds_is_removed() {
+    let (first, second) = (Name::new(""), Name::new(""));
+    for name in [&first, &second] {
+        SharedMemory::create_new(&*name.0, 100).unwrap();
+    }
+    let ran = run!("rm", &first.0).with_code(0);
+    assert!(ran.text().contains(&first.0), "{}", ran.text());
+    let json = run!("rm", &second.0, "--json").with_code(0).json();
+    if cfg!(target_os = "linux") {
+        assert_eq!(json["removed"][0]["name"], *second.0);
+        assert_eq!(json["removed"][0]["size"], 100);
+    }
+    for name in [&first, &second] {
+        assert!(SharedMemory::open(&*name.0).is_err());
+        let ran = run!("rm", &name.0, "--json").with_code(3);
+        assert_eq!(ran.json()["error"]["kind"], "NotFound");
+        assert!(ran.stderr.contains(&name.0), "{ran:?}");
+    }
+    run!("rm", "no/such object").with_code(3);
+}
+
+#[test]
+fn what_a_process_holds_stays_unless_forced() {
+    if !cfg!(target_os = "linux") {
+        println!("skipped: this system does not tell who holds what");
+        return;
+    }
+    let (held, free) = (Name::new(""), Name::new(""));
+    let memory = SharedMemory::create_new(&*held.0, 100).unwrap();
+    SharedMemory::create_new(&*free.0, 100).unwrap();
+    let ran = run!("rm", &held.0, &free.0).with_code(5);
+    assert!(ran.stderr.contains(&std::process::id().to_string()), "{ran:?}");
+    assert!(ran.stderr.contains("--force"), "{ran:?}");
+    assert!(SharedMemory::open(&*held.0).is_ok());
+    assert!(SharedMemory::open(&*free.0).is_err(), "the others are removed all the same");
+    assert_eq!(run!("rm", &held.0, "--json").with_code(5).json()["error"]["kind"], "Busy");
+    let ran = run!("rm", "--force", &held.0).with_code(0);
+    assert!(ran.text().contains("still held by"), "{}", ran.text());
+    assert!(SharedMemory::open(&*held.0).is_err());
+    memory.bytes().set(0, 1).unwrap();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn names_of_others_are_removed_too() {
+    let name = Name::new("").0.clone();
+    let path = std::path::Path::new("/dev/shm").join(format!("{name} with spaces"));
+    std::fs::write(&path, b"x").unwrap();
+    run!("rm", format!("{name} with spaces")).with_code(0);
+    assert!(!path.exists());
+}

@@ -1,0 +1,59 @@
+//! Memory without a name reaches another process: a child inherits its descriptor, and on Unix it
+//! goes over a socket as well. This program starts itself as the child.
+
+use std::process::Command;
+
+use sharemap::SharedMemory;
+
+type Done = Result<(), Box<dyn std::error::Error>>;
+
+const VARIABLE: &str = "SHAREMAP_EXAMPLE_BLOCK";
+
+fn main() -> Done {
+    if std::env::var_os(VARIABLE).is_some() {
+        let block = SharedMemory::inherited(VARIABLE)?;
+        block.bytes().write_at(0, b"hello from the child")?;
+        return Ok(());
+    }
+    let block = SharedMemory::anonymous(4096)?;
+    let mut command = Command::new(std::env::current_exe()?);
+    let passed = block.pass_to(&mut command, VARIABLE)?;
+    let mut child = command.spawn()?;
+    // The child has it.
+    drop(passed);
+    assert!(child.wait()?.success());
+    println!("{}", String::from_utf8_lossy(&block.bytes().subview(0..20)?.to_vec()?));
+    over_a_socket(&block)
+}
+
+#[cfg(unix)]
+fn over_a_socket(block: &SharedMemory) -> Done {
+    use std::os::unix::net::UnixStream;
+
+    // Two ends of a socket, as two processes would have them.
+    let (here, there) = UnixStream::pair()?;
+    block.send(&here)?;
+    let received = SharedMemory::receive(&there)?;
+    received.bytes().write_at(0, b"hello from the other end")?;
+    println!("{}", String::from_utf8_lossy(&block.bytes().subview(0..24)?.to_vec()?));
+
+    // What nobody may change any more is a plain slice to whoever receives it (Linux).
+    drop(received);
+    let settled = SharedMemory::anonymous(4096)?;
+    settled.bytes().write_at(0, b"settled")?;
+    match settled.freeze() {
+        Ok(settled) => {
+            settled.send(&here)?;
+            let settled = sharemap::ReadOnlySharedMemory::receive(&there)?;
+            println!("{}", String::from_utf8_lossy(&settled.frozen()?[..7]));
+        }
+        Err(error) => println!("{error}"),
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn over_a_socket(_: &SharedMemory) -> Done {
+    println!("on this system handles go into a running process by SharedMemory::duplicate_into");
+    Ok(())
+}
