@@ -1,6 +1,8 @@
-//! Ending the tour early (Ctrl-C, `kill`): its directory and its second processes go with it.
+//! Ending the tour early (Ctrl-C, `kill`): its directory, its second processes and its shared memory go
+//! with it.
 
 use crate::system;
+use sharemap::SharedMemory;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::TempDir;
 
 static RUNNING: Mutex<Running> =
-    Mutex::new(Running { ended: false, dir: None, children: Vec::new() });
+    Mutex::new(Running { ended: false, dir: None, children: Vec::new(), objects: Vec::new() });
 
 /// What is left behind if the process just ends.
 struct Running {
@@ -17,6 +19,8 @@ struct Running {
     dir: Option<PathBuf>,
     /// Processes that have not been waited for, so that their numbers are nobody else's.
     children: Vec<u32>,
+    /// Names of shared memory.
+    objects: Vec<String>,
 }
 
 fn running() -> MutexGuard<'static, Running> {
@@ -34,6 +38,32 @@ pub(super) fn directory(parent: &Path) -> io::Result<TempDir> {
     let dir = tempfile::Builder::new().prefix("sharemap-tour-").tempdir_in(parent)?;
     running.dir = Some(dir.path().to_owned());
     Ok(dir)
+}
+
+/// A name for shared memory, which is taken away at the end.
+pub(super) struct ObjectName(String);
+
+/// A name that is this tour's own.
+pub(super) fn object(word: &str) -> ObjectName {
+    let name = format!("sharemap-tour-{}-{word}", std::process::id());
+    running().objects.push(name.clone());
+    ObjectName(name)
+}
+
+impl std::ops::Deref for ObjectName {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for ObjectName {
+    fn drop(&mut self) {
+        // Gone already, where the step went well.
+        let _ = SharedMemory::unlink(&*self.0);
+        running().objects.retain(|name| *name != self.0);
+    }
 }
 
 /// Starts a second process, unless the tour is to end.
@@ -61,6 +91,9 @@ fn end() {
     let mut running = running();
     running.ended = true;
     running.children.drain(..).for_each(system::kill);
+    for name in running.objects.drain(..) {
+        let _ = SharedMemory::unlink(name.as_str());
+    }
     if let Some(dir) = running.dir.take() {
         // A step may still be at work there: under another name it does not find it.
         let aside = dir.with_extension("ended");

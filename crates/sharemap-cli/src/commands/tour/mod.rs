@@ -4,6 +4,7 @@
 
 mod copy_on_write;
 mod edit;
+mod greeting;
 mod interrupt;
 mod large_blocks;
 mod open;
@@ -11,6 +12,7 @@ pub(crate) mod peer;
 mod refusals;
 mod regions;
 mod scene;
+mod shared_block;
 mod surface;
 mod tiles;
 mod truncation;
@@ -39,6 +41,8 @@ const STEPS: &[Step] = &[
     large_blocks::STEP,
     surface::STEP,
     tiles::STEP,
+    shared_block::STEP,
+    greeting::STEP,
 ];
 
 /// How a step ends: `Err` says what was not as it should be.

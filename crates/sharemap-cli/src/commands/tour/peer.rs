@@ -1,6 +1,6 @@
 //! The second processes of the tour: this very program, run again with a hidden command.
 
-use super::{interrupt, large_blocks};
+use super::{greeting, interrupt, large_blocks};
 use crate::failure::{Failure, complain};
 use crate::system;
 use clap::ValueEnum;
@@ -39,6 +39,10 @@ pub(crate) enum Action {
     ScanRead,
     /// Touch one page in a thousand.
     TouchFew,
+    /// Read a greeting in shared memory of this name, and answer it there.
+    AnswerByName,
+    /// The same in shared memory that is inherited.
+    AnswerByDescriptor,
 }
 
 #[derive(Debug, clap::Args)]
@@ -60,6 +64,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         }
         Action::ScanRead => large_blocks::scan_read(path),
         Action::TouchFew => large_blocks::touch_few(path),
+        Action::AnswerByName => greeting::answer_by_name(path),
+        Action::AnswerByDescriptor => greeting::answer_by_descriptor(),
     };
     result.map_err(|error| {
         complain(error);
@@ -130,14 +136,25 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn start(action: Action, path: &Path) -> Result<Self, Box<dyn Error>> {
+        Self::start_with(action, path, |_| Ok(()))
+    }
+
+    /// Starts it with something handed on, which is kept until it runs.
+    pub(super) fn start_with<T>(
+        action: Action,
+        path: &Path,
+        hand_on: impl FnOnce(&mut Command) -> sharemap::Result<T>,
+    ) -> Result<Self, Box<dyn Error>> {
         let name = action.to_possible_value();
         let name = name.as_ref().map_or("", |value| value.get_name());
         let program = std::env::current_exe()?;
         let mut command = Command::new(&program);
         command.args(["tour-peer", name]).arg(path);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let handed_on = hand_on(&mut command)?;
         let mut child = interrupt::enlist(|| command.spawn())
             .map_err(|error| format!("cannot run {}: {error}", program.display()))?;
+        drop(handed_on);
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().ok_or("no standard output")?;
         let mut stderr = child.stderr.take().ok_or("no standard error")?;

@@ -1,0 +1,88 @@
+//! Step 12: two programs share a block, by name and by descriptor.
+
+use super::peer::{Action, Peer};
+use super::scene::{Scene, expect};
+use super::{Outcome, Step, interrupt};
+use sharemap::SharedMemory;
+use std::path::Path;
+
+pub(super) const STEP: Step = Step {
+    name: "greet",
+    title: "Two programs share a block, by its name and by its descriptor",
+    run,
+};
+
+/// What the second program finds the inherited block by.
+const VARIABLE: &str = "SHAREMAP_TOUR_BLOCK";
+/// Where the answer is.
+const ANSWER: usize = 2048;
+
+fn run(scene: &mut Scene<'_>) -> Outcome {
+    let name = interrupt::object("greet");
+    let named = SharedMemory::create_new(&*name, 4096)?;
+    say(&named, 0, &greeting())?;
+    let path = Path::new(&*name);
+    let second = Peer::start(Action::AnswerByName, path)?;
+    scene.did(format!("program 1 made {}; program 2 (process {}) opens it", &*name, second.id()));
+    judge(scene, &named, second)?;
+    SharedMemory::unlink(&*name)?;
+
+    let nameless = SharedMemory::anonymous(4096)?;
+    say(&nameless, 0, &greeting())?;
+    let second = Peer::start_with(Action::AnswerByDescriptor, path, |command| {
+        nameless.pass_to(command, VARIABLE)
+    })?;
+    let id = second.id();
+    scene
+        .did(format!("program 1 made memory without a name; program 2 (process {id}) inherits it"));
+    judge(scene, &nameless, second)
+}
+
+/// Compares what the second program says that it read, and what it wrote.
+fn judge(scene: &mut Scene<'_>, block: &SharedMemory, second: Peer) -> Outcome {
+    let expected = answer(second.id());
+    let lines = second.end_well()?;
+    let read = lines.first().cloned().unwrap_or_default();
+    scene.saw(format!("program 2 read \"{read}\""));
+    expect(read == greeting(), "program 2 should have read the greeting")?;
+    let answered = hear(block, ANSWER)?;
+    scene.saw(format!("program 1 read \"{answered}\""));
+    expect(answered == expected, "program 1 should have read the answer")
+}
+
+fn greeting() -> String {
+    "Good morning, program 2!".into()
+}
+
+fn answer(process: u32) -> String {
+    format!("Good morning from process {process}!")
+}
+
+/// A length, and a text.
+fn say(block: &SharedMemory, at: usize, text: &str) -> sharemap::Result<()> {
+    block.bytes().write_at(at + 4, text.as_bytes())?;
+    block.view_at::<u32>(at, 1)?.set(0, text.len() as u32)
+}
+
+fn hear(block: &SharedMemory, at: usize) -> Result<String, Box<dyn std::error::Error>> {
+    let len = block.view_at::<u32>(at, 1)?.get(0)? as usize;
+    let bytes = block.view_at::<u8>(at + 4, len)?.to_vec()?;
+    Ok(String::from_utf8(bytes)?)
+}
+
+/// In the second program.
+pub(super) fn answer_by_name(name: &Path) -> Outcome {
+    let name = name.to_str().ok_or("the name is no text")?;
+    reply(&SharedMemory::open(name)?)
+}
+
+/// In the second program.
+pub(super) fn answer_by_descriptor() -> Outcome {
+    reply(&SharedMemory::inherited(VARIABLE)?)
+}
+
+fn reply(block: &SharedMemory) -> Outcome {
+    println!("{}", hear(block, 0)?);
+    say(block, ANSWER, &answer(std::process::id()))?;
+    Ok(())
+}
