@@ -23,6 +23,8 @@ pub(crate) mod arch;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+pub(crate) mod killing;
 mod object;
 #[cfg(test)]
 pub(crate) mod second;

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
-use crate::common::TempDir;
-use crate::stores::{End, Image, Mask, Watch};
-use crate::tracee::mark;
+use super::common::TempDir;
+use super::stores::{End, Image, Mask, Watch};
+use super::tracee::mark;
 
 /// One operation on one object, and what a survivor has to be able to do.
 pub struct Scenario<'a> {

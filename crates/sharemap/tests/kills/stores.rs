@@ -11,7 +11,7 @@ use std::ffi::c_int;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::tracee::{Next, Stop, Tracee};
+use super::tracee::{Next, Stop, Tracee};
 
 /// The object's bytes; `None` where there is no object.
 pub type Image = Option<Vec<u8>>;
@@ -64,7 +64,7 @@ impl<'a> Watch<'a> {
                 Stop::Mark => break,
                 Stop::Call => {
                     let maps = [libc::SYS_mmap, libc::SYS_mremap, libc::SYS_munmap];
-                    if maps.contains(&tracee.call_number()) {
+                    if maps.contains(&tracee.call_number()) && tracee.call_is_made() {
                         self.protect(&tracee);
                     }
                     self.look(&mut found);

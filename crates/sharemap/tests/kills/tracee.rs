@@ -139,6 +139,11 @@ impl Tracee {
         self.registers().orig_rax as c_long
     }
 
+    /// Whether it has been made; at its beginning the kernel shows this result.
+    pub fn call_is_made(&self) -> bool {
+        self.registers().rax as i64 != -i64::from(libc::ENOSYS)
+    }
+
     fn registers(&self) -> libc::user_regs_struct {
         // SAFETY: plain integers, for which zeros are values.
         let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };

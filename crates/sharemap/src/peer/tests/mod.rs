@@ -1,6 +1,7 @@
 //! Tests of attaching, lanes, death and recovery, with real second processes.
 
 mod forks;
+mod kills;
 mod lives;
 mod opening;
 mod threads;

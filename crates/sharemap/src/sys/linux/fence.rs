@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "raw system calls")]
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const GLOBAL_EXPEDITED: libc::c_int = 1 << 1;
 const REGISTER_GLOBAL_EXPEDITED: libc::c_int = 1 << 2;
@@ -10,8 +10,13 @@ const REGISTER_GLOBAL_EXPEDITED: libc::c_int = 1 << 2;
 /// Whether this process takes part, so that its plain stores are ordered by others' fences. Lasts
 /// over `fork`; `exec` makes a new process of it in this, too.
 pub(crate) fn register() -> bool {
-    static REGISTERED: OnceLock<bool> = OnceLock::new();
-    *REGISTERED.get_or_init(|| membarrier(REGISTER_GLOBAL_EXPEDITED))
+    // No lock, and no harm in registering twice: a child may not wait for a thread that it does not
+    // have.
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if !REGISTERED.load(Ordering::Relaxed) {
+        REGISTERED.store(membarrier(REGISTER_GLOBAL_EXPEDITED), Ordering::Relaxed);
+    }
+    REGISTERED.load(Ordering::Relaxed)
 }
 
 /// A full fence here, and on every processor that runs a process that takes part; `false`: none.

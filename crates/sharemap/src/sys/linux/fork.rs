@@ -3,11 +3,11 @@
 #![allow(unsafe_code, reason = "maps memory")]
 
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use rustix::mm::{self, MapFlags, ProtFlags};
 
-use super::map::{follows_advice, page_size};
+use super::map::page_size;
 use crate::error::Result;
 use crate::sys::posix::errno;
 
@@ -60,10 +60,16 @@ impl Drop for Wiped {
 /// Whether [`Wiped`] memory is empty in a child. Kernels before 4.14 cannot, and an emulator that
 /// accepts any advice follows none.
 pub(crate) fn wipes() -> bool {
-    static WIPES: OnceLock<bool> = OnceLock::new();
-    *WIPES.get_or_init(|| {
-        // SAFETY: no page is concerned; the kernel looks at the advice first.
-        let known = unsafe { libc::madvise(ptr::null_mut(), 0, libc::MADV_WIPEONFORK) } == 0;
-        known && follows_advice()
-    })
+    // No lock: a child may not wait for a thread that it does not have.
+    static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
+    const UNKNOWN: u8 = 2;
+    match ANSWER.load(Ordering::Relaxed) {
+        UNKNOWN => {}
+        answer => return answer == 1,
+    }
+    // SAFETY: no page is concerned; the kernel looks at the advice first.
+    let takes = |advice| unsafe { libc::madvise(ptr::null_mut(), 0, advice) } == 0;
+    let answer = takes(libc::MADV_WIPEONFORK) && !takes(libc::c_int::MAX);
+    ANSWER.store(answer.into(), Ordering::Relaxed);
+    answer
 }

@@ -223,7 +223,7 @@ pub(crate) unsafe fn discard(base: *mut u8, len: usize) -> Result<()> {
 }
 
 /// An emulator (qemu) says yes to advice that does not exist, and does nothing about most.
-pub(super) fn follows_advice() -> bool {
+fn follows_advice() -> bool {
     static FOLLOWS: OnceLock<bool> = OnceLock::new();
     // SAFETY: no page is concerned; the kernel looks at the advice first.
     *FOLLOWS.get_or_init(|| unsafe { libc::madvise(ptr::null_mut(), 0, libc::c_int::MAX) } != 0)

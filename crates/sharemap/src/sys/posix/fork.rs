@@ -2,11 +2,12 @@
 
 #![allow(unsafe_code, reason = "registers handlers with the C library")]
 
-use std::sync::Once;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Set while somebody holds descriptors that no child may get, or forks: a courtesy, not a lock.
-static HELD: AtomicBool = AtomicBool::new(false);
+///
+/// The process's id, so that a child's copy of it says nothing.
+static HELD: AtomicU32 = AtomicU32::new(0);
 
 /// While this value lives, `fork` waits in other threads (a raw `clone` does not). For moments of a
 /// few system calls.
@@ -14,18 +15,20 @@ static HELD: AtomicBool = AtomicBool::new(false);
 pub(crate) struct HeldOff(());
 
 pub(crate) fn hold_off() -> HeldOff {
-    static REGISTER: Once = Once::new();
-    // SAFETY: the handlers only touch an atomic. Without them (no memory), forks are not held off.
-    REGISTER.call_once(|| unsafe {
-        libc::pthread_atfork(Some(before), Some(after), Some(after));
-    });
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    // Nobody waits for whoever registers: in a child that may be a thread that is not there.
+    if !REGISTERED.swap(true, Ordering::Relaxed) {
+        // SAFETY: the handlers only touch an atomic. Without them (no memory), forks are not held
+        // off.
+        unsafe { libc::pthread_atfork(Some(before), Some(after), Some(after)) };
+    }
     acquire();
     HeldOff(())
 }
 
 impl Drop for HeldOff {
     fn drop(&mut self) {
-        HELD.store(false, Ordering::Release);
+        HELD.store(0, Ordering::Release);
     }
 }
 
@@ -33,8 +36,9 @@ impl Drop for HeldOff {
 /// else's may call from within a fork.
 fn acquire() {
     const TRIES: u32 = 100_000;
+    let process = std::process::id();
     for _ in 0..TRIES {
-        if !HELD.swap(true, Ordering::Acquire) {
+        if HELD.swap(process, Ordering::Acquire) != process {
             return;
         }
         std::thread::yield_now();
@@ -46,5 +50,5 @@ extern "C" fn before() {
 }
 
 extern "C" fn after() {
-    HELD.store(false, Ordering::Release);
+    HELD.store(0, Ordering::Release);
 }

@@ -1,0 +1,165 @@
+//! Kills at every step of making, attaching, leaving and recovering.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{DIED, need_atomics, release, shape};
+use crate::error::Result;
+use crate::peer::header::{self, Header};
+use crate::peer::memory::Memory;
+use crate::peer::session::{Release, Session};
+use crate::peer::world::World;
+use crate::peer::{Shape, Terms, create};
+use crate::shm::Location;
+use crate::sys::killing::{Scenario, close, mark};
+use crate::sys::second::fork;
+
+const VALUE: u32 = 7;
+
+/// Small, so that all of it is compared fast.
+fn small() -> Shape {
+    Shape { participants: 4, lanes: 4, payload: 64, ..shape() }
+}
+
+fn create_at(path: &Path, release: Release) -> Arc<Session> {
+    let fill = &mut |memory: &Memory, header: &Header| memory.store(header.payload_at + 8, VALUE);
+    let (location, terms) = (Location::file(path), Terms::default());
+    create::open_or_create(&location, &small(), &terms, release, fill).unwrap()
+}
+
+fn open_at(path: &Path, release: Release) -> Arc<Session> {
+    create::open(&Location::file(path), &small(), &Terms::default(), release).unwrap()
+}
+
+/// Identities, times and counts.
+fn mask(bytes: &mut [u8]) {
+    for range in [16..32, 120..128, 136..144] {
+        bytes[range].fill(0);
+    }
+    let participants = header::LEN as usize + 64 * 4;
+    for record in bytes[participants..].chunks_mut(64).take(4) {
+        record[4..40].fill(0);
+    }
+}
+
+/// Locks the word, writes, and unlocks.
+fn use_it(session: &Session) {
+    let at = session.payload_at();
+    let held = session.announce(at).unwrap();
+    let free = session.load_32(at).unwrap();
+    assert!(free == 0 || free == DIED, "held by the dead: {free}");
+    assert_eq!(session.compare_exchange_32(at, free, held.lane + 1).unwrap(), free);
+    session.store_32(at, 0).unwrap();
+    session.withdraw(held).unwrap();
+}
+
+/// Attaches, recovers whoever is dead, and finds everything in order.
+fn go_on(path: &Path, release: Release) {
+    let session = create_at(path, release);
+    assert_eq!(session.load_32(session.payload_at() + 8).unwrap(), VALUE);
+    session.sweep().unwrap();
+    let there = session.participants().unwrap();
+    assert!(there.len() == 1 && there[0].is_alive, "{there:?}");
+    for lane in 0..session.lanes() {
+        assert_eq!(session.load_32(session.header().lane(lane)).unwrap(), 0, "lane {lane}");
+        for slot in 0..crate::peer::SLOTS {
+            assert_eq!(session.load_64(session.slots(lane) + slot * 8).unwrap(), 0);
+        }
+    }
+    use_it(&session);
+}
+
+/// The number of states, if all of them could be gone on from.
+fn survived(scenario: &Scenario<'_>) -> Option<usize> {
+    let Some(closure) = close(scenario) else {
+        eprintln!("skipped: this process may not trace its children");
+        return None;
+    };
+    assert!(closure.failure.is_none(), "{closure:?}");
+    eprintln!("{} states, {} stops", closure.images, closure.stops);
+    Some(closure.images)
+}
+
+#[test]
+fn a_creator_killed_anywhere_leaves_nothing_or_all() {
+    need_atomics!();
+    let images = survived(&Scenario {
+        prepare: &|_| {},
+        operate: &|path| {
+            mark();
+            drop(create_at(path, release));
+        },
+        survive: &|path| go_on(path, release),
+        mask,
+    });
+    assert!(images.is_none_or(|images| images > 5));
+}
+
+#[test]
+fn killed_anywhere_between_attaching_and_leaving() {
+    need_atomics!();
+    let images = survived(&Scenario {
+        prepare: &|path| drop(create_at(path, release)),
+        operate: &|path| {
+            mark();
+            let session = open_at(path, release);
+            use_it(&session);
+        },
+        survive: &|path| go_on(path, release),
+        mask,
+    });
+    assert!(images.is_none_or(|images| images > 10));
+}
+
+/// An object in which one is dead who held the word, and announced another thing.
+fn with_a_death(path: &Path) {
+    drop(create_at(path, release));
+    let child = fork(|| {
+        let session = open_at(path, release);
+        let at = session.payload_at();
+        let held = session.announce(at).unwrap();
+        session.announce(at + 16).unwrap();
+        session.store_32(at, held.lane + 1).unwrap();
+        std::mem::forget(session);
+    });
+    assert!(child.is_none_or(|child| child.passed()));
+}
+
+fn recover_killed(release: Release) -> Option<crate::sys::killing::Closure> {
+    close(&Scenario {
+        prepare: &with_a_death,
+        operate: &|path| {
+            let session = open_at(path, release);
+            mark();
+            session.sweep().unwrap();
+        },
+        survive: &|path| go_on(path, release),
+        mask,
+    })
+}
+
+#[test]
+fn a_recovery_killed_anywhere_is_done_by_the_next() {
+    need_atomics!();
+    let Some(closure) = recover_killed(release) else {
+        eprintln!("skipped: this process may not trace its children");
+        return;
+    };
+    assert!(closure.failure.is_none(), "{closure:?}");
+    assert!(closure.images > 10, "{closure:?}");
+}
+
+/// Of a recovery that withdraws before it releases, the search finds the kill in between.
+#[test]
+fn a_recovery_in_the_wrong_order_is_found() {
+    fn wrong(session: &Session, slot: u64, what: u64, lane: u32) -> Result<()> {
+        session.store_64(slot, 0)?;
+        release(session, slot, what, lane)
+    }
+    need_atomics!();
+    let Some(closure) = recover_killed(wrong) else {
+        eprintln!("skipped: this process may not trace its children");
+        return;
+    };
+    assert!(closure.failure.is_some(), "{closure:?}");
+}
