@@ -70,8 +70,10 @@ pub enum ErrorKind {
     Deadlock,
     /// An owner declared the value unusable; repair it first.
     Poisoned,
-    /// A member of the barrier died or left while others waited.
+    /// A member of the barrier died.
     Broken,
+    /// An owner of the lock died, or panicked, with it.
+    OwnerDied,
     /// A shared object's name is empty.
     NameEmpty,
     /// A shared object's name is longer than every system can have it.
@@ -140,7 +142,8 @@ impl ErrorKind {
             Self::WouldBlock => "somebody else has it",
             Self::Deadlock => "this thread has it already; release that first",
             Self::Poisoned => "an owner declared the value unusable; repair it first",
-            Self::Broken => "a member died or left; those who remain start again",
+            Self::Broken => "a member died; those who remain start again",
+            Self::OwnerDied => "an owner died, or panicked, with it",
             Self::NameEmpty => "the name is empty",
             Self::NameTooLong => "the name is too long",
             Self::NameCharacter => "a character that names cannot have",

@@ -1,4 +1,6 @@
-//! What may live in a mapping.
+//! What may live in a mapping, and what processes may share.
+
+use std::fmt::Write;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
@@ -38,3 +40,96 @@ impl<T: TryFromBytes + IntoBytes + Immutable + KnownLayout + Copy + 'static> Ele
 pub trait Pod: Element + FromBytes {}
 
 impl<T: Element + FromBytes> Pod for T {}
+
+/// A value that processes may share, whatever programs they run: it has the same layout everywhere,
+/// and no meaning that one process alone knows. So no `usize`, no pointers, no references.
+///
+/// Integers of fixed width, floats, `bool`, `char`, and arrays of them.
+///
+/// # Safety
+/// None is needed: a description that is wrong lets programs that disagree share an object, whose
+/// values are then wrong, and nothing worse.
+pub trait Shareable {
+    /// Writes what the type is made of, as FORMAT.md says.
+    #[doc(hidden)]
+    fn describe(layout: &mut Layout);
+}
+
+/// A canonical description of a type's layout, in the making.
+#[doc(hidden)]
+#[derive(Debug, Default)]
+pub struct Layout(String);
+
+impl Layout {
+    /// Goes on with this.
+    pub fn push(&mut self, text: &str) {
+        self.0.push_str(text);
+    }
+
+    /// Goes on with a number, in decimal.
+    pub fn number(&mut self, number: u64) {
+        // Writing to a string does not fail.
+        let _ = write!(self.0, "{number}");
+    }
+
+    /// FNV-1a over the text, in 128 bits.
+    pub(crate) fn fingerprint(&self) -> [u8; 16] {
+        const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+        const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+        let hash = |hash: u128, byte: u8| (hash ^ u128::from(byte)).wrapping_mul(PRIME);
+        self.0.bytes().fold(BASIS, hash).to_le_bytes()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+macro_rules! shareable {
+    ($($type:ty)*) => { $(
+        impl Shareable for $type {
+            fn describe(layout: &mut Layout) {
+                layout.push(stringify!($type));
+            }
+        }
+    )* };
+}
+
+shareable!(u8 u16 u32 u64 u128 i8 i16 i32 i64 i128 f32 f64 bool char);
+
+impl<T: Shareable, const N: usize> Shareable for [T; N] {
+    fn describe(layout: &mut Layout) {
+        layout.push("[");
+        T::describe(layout);
+        layout.push(";");
+        layout.number(N as u64);
+        layout.push("]");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_are_canonical() {
+        let mut layout = Layout::default();
+        <[[u16; 3]; 2]>::describe(&mut layout);
+        assert_eq!(layout.text(), "[[u16;3];2]");
+        let mut other = Layout::default();
+        other.push("[[u16;3];");
+        other.number(2);
+        other.push("]");
+        assert_eq!(layout.fingerprint(), other.fingerprint());
+        assert_ne!(layout.fingerprint(), Layout::default().fingerprint());
+    }
+
+    #[test]
+    fn fingerprints_are_fnv() {
+        let mut layout = Layout::default();
+        layout.push("a");
+        let hash = 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964_u128;
+        assert_eq!(layout.fingerprint(), hash.to_le_bytes());
+    }
+}

@@ -79,19 +79,24 @@ mod mapping;
 #[allow(dead_code, reason = "the layers above are to come")]
 mod peer;
 mod shm;
-#[allow(dead_code, reason = "the handles are to come")]
 mod sync;
 mod sys;
 mod view;
 
 pub use error::{Error, ErrorKind, Result};
-pub use layout::{Element, Pod};
+pub use layout::{Element, Pod, Shareable};
 pub use mapping::{
     AnonymousMapping, Contents, MapOptions, Mapping, MappingCow, MappingMut, Region, Residency,
     SlidingWindow, page_size,
 };
 pub use shm::{
     Location, NamedObject, Passed, ReadOnlySharedMemory, SharedMemory, SharedMemoryOptions,
+};
+pub use sync::{
+    Anchored, Barrier, BarrierHandle, Condvar, CondvarHandle, Event, EventHandle, LockError,
+    LockResult, Member, Mutex, MutexGuard, MutexHandle, Once, OnceHandle, OnceTurn, Permit,
+    Permits, PermitsHandle, Recover, RwLock, RwLockHandle, RwLockReadGuard, RwLockUpgradableGuard,
+    RwLockWriteGuard, Shared, Signal, SignalHandle,
 };
 pub use sys::{
     Advice, AsDescriptor, CacheStatus, HugePages, Lifetime, PageState, Protection, Seals,

@@ -16,11 +16,12 @@ const GATE: u64 = 4;
 
 /// Who resets an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub(crate) enum Reset {
     /// Whoever calls for it.
-    Manual,
+    Manual = 0,
     /// The one who is let through.
-    Auto,
+    Auto = 1,
 }
 
 /// An event in an object.
@@ -33,6 +34,8 @@ pub(crate) struct RawEvent {
 impl RawEvent {
     /// Bytes that it takes; zeros are one that is not set.
     pub(crate) const SIZE: u64 = 16;
+    /// Where it says who resets it, in 32 bits.
+    pub(crate) const MODE_AT: u64 = 8;
 
     /// The event at `at`, a multiple of 16.
     pub(crate) fn new(at: u64, reset: Reset) -> Self {

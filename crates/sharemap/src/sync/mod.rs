@@ -5,14 +5,17 @@
 
 mod barrier;
 mod condvar;
+mod error;
 mod event;
 mod gate;
+mod handles;
 mod kind;
 mod mutex;
 mod once;
 mod permits;
 mod rwlock;
 mod scan;
+mod shared;
 mod signal;
 mod value;
 mod waiter;
@@ -20,6 +23,14 @@ mod word;
 
 #[cfg(test)]
 mod explorer;
+
+pub use error::{LockError, LockResult, Recover};
+pub use handles::{
+    Barrier, BarrierHandle, Condvar, CondvarHandle, Event, EventHandle, Member, Mutex, MutexGuard,
+    MutexHandle, Once, OnceHandle, OnceTurn, Permit, Permits, PermitsHandle, RwLock, RwLockHandle,
+    RwLockReadGuard, RwLockUpgradableGuard, RwLockWriteGuard, Signal, SignalHandle,
+};
+pub use shared::{Anchored, Shared};
 
 use crate::error::Result;
 use crate::peer::World;

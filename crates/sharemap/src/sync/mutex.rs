@@ -15,7 +15,6 @@ use crate::peer::{Announced, World};
 // The word is at the start.
 const GATE: u64 = 4;
 const SELECTOR: u64 = 8;
-const VALUE: u64 = 16;
 
 /// A mutex in an object: where it is, and how much value it has.
 #[derive(Clone, Copy, Debug)]
@@ -53,18 +52,17 @@ pub(crate) enum Leave {
 }
 
 impl RawMutex {
+    /// Where the current copy of a new one is.
+    pub(crate) const VALUE: u64 = 16;
+
     /// The mutex at `at`, a multiple of 16, with a value of `len` bytes.
     pub(crate) fn new(at: u64, len: u32) -> Self {
-        Self { at, value: Copies::new(at + SELECTOR, at + VALUE, len) }
+        Self { at, value: Copies::new(at + SELECTOR, at + Self::VALUE, len) }
     }
 
     /// Bytes that a mutex with a value of `len` bytes takes; zeros are a free one, of zeros.
-    pub(crate) fn size(len: u32) -> u64 {
-        VALUE + Copies::size(len)
-    }
-
-    pub(crate) fn at(self) -> u64 {
-        self.at
+    pub(crate) const fn size(len: u32) -> u64 {
+        Self::VALUE + Copies::size(len)
     }
 
     pub(crate) fn value(self) -> Copies {

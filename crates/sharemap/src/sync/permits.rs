@@ -29,7 +29,7 @@ pub(crate) struct RawPermits {
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Permitted {
-    announced: Announced,
+    pub(super) announced: Announced,
 }
 
 fn free(word: u64) -> u32 {

@@ -22,7 +22,6 @@ const SEEN: u64 = 4;
 const GATE: u64 = 8;
 const DRAIN: u64 = 12;
 const SELECTOR: u64 = 16;
-const VALUE: u64 = 32;
 
 const READ: &str = "lock for reading";
 const WRITE: &str = "lock for writing";
@@ -39,7 +38,7 @@ pub(crate) struct RawRwLock {
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Reading {
-    announced: Announced,
+    pub(super) announced: Announced,
     /// An owner died, and none since has accepted the value.
     pub(crate) died: bool,
 }
@@ -55,18 +54,17 @@ fn group(lane: u32) -> u32 {
 }
 
 impl RawRwLock {
+    /// Where the current copy of a new one is.
+    pub(crate) const VALUE: u64 = 32;
+
     /// The lock at `at`, a multiple of 16, with a value of `len` bytes.
     pub(crate) fn new(at: u64, len: u32) -> Self {
-        Self { at, value: Copies::new(at + SELECTOR, at + VALUE, len) }
+        Self { at, value: Copies::new(at + SELECTOR, at + Self::VALUE, len) }
     }
 
     /// Bytes that a lock with a value of `len` bytes takes; zeros are a free one, of zeros.
-    pub(crate) fn size(len: u32) -> u64 {
-        VALUE + Copies::size(len)
-    }
-
-    pub(crate) fn at(self) -> u64 {
-        self.at
+    pub(crate) const fn size(len: u32) -> u64 {
+        Self::VALUE + Copies::size(len)
     }
 
     pub(crate) fn value(self) -> Copies {

@@ -17,7 +17,7 @@ impl Copies {
     }
 
     /// Bytes that both copies take.
-    pub(crate) fn size(len: u32) -> u64 {
+    pub(crate) const fn size(len: u32) -> u64 {
         2 * stride(len)
     }
 
@@ -42,6 +42,6 @@ impl Copies {
     }
 }
 
-fn stride(len: u32) -> u64 {
-    u64::from(len).next_multiple_of(8)
+const fn stride(len: u32) -> u64 {
+    (len as u64).next_multiple_of(8)
 }

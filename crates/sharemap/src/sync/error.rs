@@ -1,0 +1,115 @@
+//! What locking can come to.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::ops::Deref;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The result of locking something that tells of a death: `G` is the guard.
+pub type LockResult<G> = std::result::Result<G, LockError<Recover<G>>>;
+
+/// Why a lock was not simply had.
+///
+/// There will be no third variant. It converts into [`Error`], so that `?` works: then a death is
+/// an error of kind [`OwnerDied`](ErrorKind::OwnerDied), and stays for the next owner to be told.
+pub enum LockError<R> {
+    /// The lock was had, and whoever had it before died with it, or panicked, and nobody since has
+    /// accepted the value. It is whole: the last that was written.
+    OwnerDied(R),
+    /// It was not had: timeout, poisoned, cancelled, a fault, ….
+    Failed(Error),
+}
+
+impl<R> LockError<R> {
+    /// What went wrong: [`OwnerDied`](ErrorKind::OwnerDied), or the error's kind.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::OwnerDied(_) => ErrorKind::OwnerDied,
+            Self::Failed(error) => error.kind(),
+        }
+    }
+}
+
+impl<R> From<LockError<R>> for Error {
+    fn from(error: LockError<R>) -> Self {
+        match error {
+            LockError::OwnerDied(_) => Error::new(ErrorKind::OwnerDied, "lock").with_detail(
+                "look at the value, and accept, repair or poison it, as LockError::OwnerDied allows",
+            ),
+            LockError::Failed(error) => error,
+        }
+    }
+}
+
+impl<R> From<Error> for LockError<R> {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<R> fmt::Debug for LockError<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OwnerDied(_) => f.write_str("OwnerDied(..)"),
+            Self::Failed(error) => f.debug_tuple("Failed").field(error).finish(),
+        }
+    }
+}
+
+impl<R> fmt::Display for LockError<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OwnerDied(_) => f.write_str("an owner of the lock died, or panicked, with it"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<R> StdError for LockError<R> {}
+
+/// A lock that was had from one who died with it. Dropping it leaves the fact for the next owner.
+#[must_use = "dropping it leaves the death for the next owner to be told of"]
+pub struct Recover<G>(pub(super) G);
+
+/// A guard that can be had from a dead owner.
+#[doc(hidden)]
+pub trait Reclaim: Deref {
+    #[doc(hidden)]
+    fn accept(&mut self);
+    #[doc(hidden)]
+    fn poison(self) -> Result<()>;
+}
+
+impl<G: Reclaim> Recover<G> {
+    /// Takes the value as it is: whoever locks after this guard is released is told nothing. To
+    /// repair the value, change it through the guard.
+    pub fn accept(mut self) -> G {
+        self.0.accept();
+        self.0
+    }
+
+    /// Releases the lock and lets nobody have it, except to repair it.
+    ///
+    /// # Errors
+    /// [`Fault`](ErrorKind::Fault) if the memory is gone.
+    pub fn poison(self) -> Result<()> {
+        self.0.poison()
+    }
+}
+
+impl<G: Reclaim> Deref for Recover<G> {
+    type Target = G::Target;
+
+    /// The value, to look at.
+    fn deref(&self) -> &G::Target {
+        &self.0
+    }
+}
+
+impl<G> fmt::Debug for Recover<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recover").finish_non_exhaustive()
+    }
+}

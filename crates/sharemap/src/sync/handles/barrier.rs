@@ -1,0 +1,130 @@
+//! `Barrier`: members that wait until all have come.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use crate::error::{ErrorKind, Result};
+use crate::layout::Layout;
+use crate::peer::World;
+use crate::sync::barrier::{Membership, RawBarrier};
+use crate::sync::shared::{Anchored, Blank, Place};
+
+/// A barrier to be made, for so many members. Used it is through [`BarrierHandle`].
+#[derive(Clone, Copy, Debug)]
+pub struct Barrier(u32);
+
+impl Barrier {
+    /// A barrier for so many members.
+    #[must_use]
+    pub const fn new(members: u32) -> Self {
+        Self(members)
+    }
+}
+
+impl Anchored for Barrier {
+    type Handle = BarrierHandle;
+    const SIZE: u64 = RawBarrier::SIZE;
+
+    fn describe(layout: &mut Layout) {
+        layout.push("barrier");
+    }
+
+    fn fill(&self, blank: &Blank<'_>) -> Result<()> {
+        blank.write(RawBarrier::MEMBERS_AT, &self.0.to_le_bytes())
+    }
+
+    fn handle(place: Place) -> Result<Self::Handle> {
+        Ok(BarrierHandle { raw: RawBarrier::new(place.at), place })
+    }
+}
+
+/// A barrier that processes share. If a member dies, those who wait for it are told that the barrier
+/// is [`Broken`](ErrorKind::Broken).
+#[derive(Debug)]
+pub struct BarrierHandle {
+    place: Place,
+    raw: RawBarrier,
+}
+
+impl BarrierHandle {
+    /// Makes this thread a member.
+    ///
+    /// # Errors
+    /// [`Busy`](ErrorKind::Busy) if there are as many members as it was made for; of two who come
+    /// for the last place at once, perhaps both.
+    pub fn join(&self) -> Result<Member<'_>> {
+        match self.raw.join(&*self.place.session) {
+            Ok(Some(membership)) => {
+                Ok(Member { barrier: self, membership: Some(membership), thread: PhantomData })
+            }
+            Ok(None) => {
+                let error = self.place.error(ErrorKind::Busy, "join the barrier");
+                Err(error.with_detail("it has all its members"))
+            }
+            Err(error) => Err(self.place.named(error)),
+        }
+    }
+
+    /// Makes a broken barrier whole; nothing changes if it is not broken. Those who wait yet are told
+    /// that it broke.
+    ///
+    /// # Errors
+    /// [`Fault`](ErrorKind::Fault).
+    pub fn restart(&self) -> Result<()> {
+        self.raw.restart(&*self.place.session).map_err(|error| self.place.named(error))
+    }
+}
+
+/// A membership, given up when it is dropped.
+#[derive(Debug)]
+#[must_use = "the membership is given up at once if it is not kept"]
+pub struct Member<'a> {
+    barrier: &'a BarrierHandle,
+    membership: Option<Membership>,
+    thread: PhantomData<*const ()>,
+}
+
+impl Member<'_> {
+    /// Waits until all members have come. `true` for the one who came last.
+    ///
+    /// # Errors
+    /// [`Broken`](ErrorKind::Broken) if a member died, until it is
+    /// [restarted](BarrierHandle::restart); [`Cancelled`](ErrorKind::Cancelled),
+    /// [`Fault`](ErrorKind::Fault).
+    pub fn wait(&self) -> Result<bool> {
+        self.wait_until(None)
+    }
+
+    /// Waits so long at most; who gives up counts as come.
+    ///
+    /// # Errors
+    /// As for [`wait`](Self::wait), and [`Timeout`](ErrorKind::Timeout).
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<bool> {
+        self.wait_until(self.barrier.place.after(timeout))
+    }
+
+    fn wait_until(&self, until: Option<Duration>) -> Result<bool> {
+        let place = &self.barrier.place;
+        match &self.membership {
+            Some(membership) if place.session.is_own(membership.announced.lane) => {
+                let passed = self.barrier.raw.wait(&*place.session, membership, until);
+                passed.map_err(|error| place.named(error))
+            }
+            _ => {
+                let error = place.error(ErrorKind::Invalid, "wait at the barrier");
+                Err(error.with_detail("the member is the process that this one was forked from"))
+            }
+        }
+    }
+}
+
+impl Drop for Member<'_> {
+    fn drop(&mut self) {
+        let Some(membership) = self.membership.take() else { return };
+        let session = &*self.barrier.place.session;
+        if session.is_own(membership.announced.lane) {
+            // If the memory is gone, so is the membership.
+            let _ = self.barrier.raw.leave(session, membership);
+        }
+    }
+}

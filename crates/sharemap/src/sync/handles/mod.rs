@@ -1,0 +1,20 @@
+//! What users hold: how a lock is to begin, its handle, and guards.
+
+mod barrier;
+mod condvar;
+mod event;
+mod mutex;
+mod once;
+mod permits;
+mod private;
+mod rwlock;
+mod signal;
+
+pub use barrier::{Barrier, BarrierHandle, Member};
+pub use condvar::{Condvar, CondvarHandle};
+pub use event::{Event, EventHandle};
+pub use mutex::{Mutex, MutexGuard, MutexHandle};
+pub use once::{Once, OnceHandle, OnceTurn};
+pub use permits::{Permit, Permits, PermitsHandle};
+pub use rwlock::{RwLock, RwLockHandle, RwLockReadGuard, RwLockUpgradableGuard, RwLockWriteGuard};
+pub use signal::{Signal, SignalHandle};

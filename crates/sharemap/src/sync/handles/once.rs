@@ -1,0 +1,125 @@
+//! `Once`: something that is done by one process, and not again.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::peer::World;
+use crate::sync::mutex::Held;
+use crate::sync::once::{RawOnce, Turn};
+use crate::sync::shared::{Anchored, Blank, Place};
+
+/// Something to be done once. Used it is through [`OnceHandle`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Once(());
+
+impl Once {
+    /// Something that is not done yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(())
+    }
+}
+
+impl Anchored for Once {
+    type Handle = OnceHandle;
+    const SIZE: u64 = RawOnce::SIZE;
+
+    fn describe(layout: &mut Layout) {
+        layout.push("once");
+    }
+
+    fn fill(&self, _: &Blank<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn handle(place: Place) -> Result<Self::Handle> {
+        Ok(OnceHandle { raw: RawOnce::new(place.at), place })
+    }
+}
+
+/// What whoever does it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnceTurn {
+    /// Nobody has begun, or whoever had failed and said so.
+    First,
+    /// A process that was at it died: it may be half done.
+    AfterDeath,
+}
+
+/// Something to be done once among all processes that share it.
+#[derive(Debug)]
+pub struct OnceHandle {
+    place: Place,
+    raw: RawOnce,
+}
+
+impl OnceHandle {
+    /// Does it, unless it is done; waits for whoever is at it. If `action` fails, or panics, or its
+    /// process dies, the next one does it.
+    ///
+    /// # Errors
+    /// The action's, as it is; [`Deadlock`](crate::ErrorKind::Deadlock) if the action calls this,
+    /// [`Cancelled`](crate::ErrorKind::Cancelled), [`Fault`](crate::ErrorKind::Fault).
+    #[inline]
+    pub fn call<E: From<Error>>(
+        &self,
+        action: impl FnOnce(OnceTurn) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        if self.is_done()? { Ok(()) } else { self.call_slowly(None, action) }
+    }
+
+    /// Waits for others so long at most.
+    ///
+    /// # Errors
+    /// As for [`call`](Self::call), and [`Timeout`](crate::ErrorKind::Timeout).
+    pub fn call_timeout<E: From<Error>>(
+        &self,
+        timeout: Duration,
+        action: impl FnOnce(OnceTurn) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        self.call_slowly(self.place.after(timeout), action)
+    }
+
+    fn call_slowly<E: From<Error>>(
+        &self,
+        until: Option<Duration>,
+        action: impl FnOnce(OnceTurn) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let session = &*self.place.session;
+        let turn = self.raw.begin(session, until).map_err(|error| self.place.named(error))?;
+        let Turn::Mine(held) = turn else { return Ok(()) };
+        let what = if held.died { OnceTurn::AfterDeath } else { OnceTurn::First };
+        let mut doing = Doing { once: self, held: Some(held) };
+        action(what)?;
+        let Some(held) = doing.held.take() else { return Ok(()) };
+        self.raw.finish(session, held).map_err(|error| self.place.named(error).into())
+    }
+
+    /// Whether it is done.
+    ///
+    /// # Errors
+    /// [`Fault`](crate::ErrorKind::Fault).
+    #[inline]
+    pub fn is_done(&self) -> Result<bool> {
+        self.raw.is_done(&*self.place.session).map_err(|error| self.place.named(error))
+    }
+}
+
+/// Leaves it to the next one if it is not finished.
+struct Doing<'a> {
+    once: &'a OnceHandle,
+    held: Option<Held>,
+}
+
+impl Drop for Doing<'_> {
+    fn drop(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        let session = &*self.once.place.session;
+        if session.is_own(held.announced.lane) {
+            // If the memory is gone, the next one finds out.
+            let _ = self.once.raw.abandon(session, held);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! A guard's own copy of a value, and the way back.
+
+use std::mem::MaybeUninit;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{Element, Shareable};
+use crate::sync::shared::Place;
+use crate::sync::value::Copies;
+
+/// A value as it was copied out.
+#[derive(Debug)]
+pub(super) struct Private<T> {
+    pub(super) value: T,
+    /// Which copy it came from.
+    selector: u32,
+    pub(super) changed: bool,
+}
+
+impl<T: Element + Shareable> Private<T> {
+    /// Copies the value out. The caller has the lock.
+    #[inline]
+    pub(super) fn read(place: &Place, copies: Copies, operation: &'static str) -> Result<Self> {
+        let mut bytes = MaybeUninit::<T>::zeroed();
+        let selector = copies.read(&*place.session, as_bytes(&mut bytes))?;
+        match T::try_read_from_bytes(as_bytes(&mut bytes)) {
+            Ok(value) => Ok(Self { value, selector, changed: false }),
+            Err(_) => Err(place.error(ErrorKind::Invalid, operation)),
+        }
+    }
+
+    /// Writes it back if it was changed. The caller has the lock, alone.
+    #[inline]
+    pub(super) fn write(&self, place: &Place, copies: Copies) -> Result<()> {
+        if self.changed {
+            copies.write(&*place.session, self.selector, self.value.as_bytes())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The bytes of a value that were all written.
+#[allow(unsafe_code, reason = "bytes of a value without padding")]
+#[inline(always)]
+fn as_bytes<T: Element>(value: &mut MaybeUninit<T>) -> &mut [u8] {
+    // SAFETY: so many bytes, initialised to zeros by who made it; any byte may be written.
+    unsafe { std::slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), size_of::<T>()) }
+}
+
+/// An error that a guard met when it was dropped, kept for the next call.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    any: AtomicBool,
+    error: Mutex<Option<Error>>,
+}
+
+impl Kept {
+    /// Keeps the first.
+    #[cold]
+    pub(super) fn keep(&self, error: Error) {
+        let mut kept = self.error.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        kept.get_or_insert(error);
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// Gives what was kept, once.
+    #[inline]
+    pub(super) fn take(&self) -> Result<()> {
+        if self.any.load(Ordering::Relaxed) { self.take_slowly() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn take_slowly(&self) -> Result<()> {
+        let mut kept = self.error.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        self.any.store(false, Ordering::Release);
+        kept.take().map_or(Ok(()), Err)
+    }
+}
+
+/// Whether a panic began since the guard was made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Calm(bool);
+
+impl Calm {
+    #[inline]
+    pub(super) fn now() -> Self {
+        Self(!std::thread::panicking())
+    }
+
+    #[inline]
+    pub(super) fn is_over(self) -> bool {
+        self.0 && std::thread::panicking()
+    }
+}

@@ -1,0 +1,100 @@
+//! `Signal`: a count that is posted and waited for.
+
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::layout::Layout;
+use crate::sync::shared::{Anchored, Blank, Place};
+use crate::sync::signal::RawSignal;
+
+/// How a signal is to begin: with this count. Used it is through [`SignalHandle`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Signal(u32);
+
+impl Signal {
+    /// A signal with a count.
+    #[must_use]
+    pub const fn new(count: u32) -> Self {
+        Self(count)
+    }
+}
+
+impl Anchored for Signal {
+    type Handle = SignalHandle;
+    const SIZE: u64 = RawSignal::SIZE;
+
+    fn describe(layout: &mut Layout) {
+        layout.push("signal");
+    }
+
+    fn fill(&self, blank: &Blank<'_>) -> Result<()> {
+        blank.write(0, &self.0.to_le_bytes())
+    }
+
+    fn handle(place: Place) -> Result<Self::Handle> {
+        Ok(SignalHandle { raw: RawSignal::new(place.at), place })
+    }
+}
+
+/// A count that processes share: a semaphore whose count belongs to nobody. What a process took
+/// before it died does not come back; for that there is [`Permits`](crate::Permits).
+#[derive(Debug)]
+pub struct SignalHandle {
+    place: Place,
+    raw: RawSignal,
+}
+
+impl SignalHandle {
+    /// Raises the count by one, and wakes one who waits.
+    ///
+    /// # Errors
+    /// [`Overflow`](crate::ErrorKind::Overflow), [`Fault`](crate::ErrorKind::Fault).
+    #[inline]
+    pub fn post(&self) -> Result<()> {
+        self.post_many(1)
+    }
+
+    /// Raises the count.
+    ///
+    /// # Errors
+    /// As for [`post`](Self::post).
+    #[inline]
+    pub fn post_many(&self, how_many: u32) -> Result<()> {
+        self.raw.post(&*self.place.session, how_many).map_err(|error| self.place.named(error))
+    }
+
+    /// Takes one from the count; waits until it is not zero.
+    ///
+    /// # Errors
+    /// [`Cancelled`](crate::ErrorKind::Cancelled), [`Fault`](crate::ErrorKind::Fault).
+    #[inline]
+    pub fn wait(&self) -> Result<()> {
+        self.raw.wait(&*self.place.session, None).map_err(|error| self.place.named(error))
+    }
+
+    /// Waits so long at most.
+    ///
+    /// # Errors
+    /// As for [`wait`](Self::wait), and [`Timeout`](crate::ErrorKind::Timeout).
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
+        let until = self.place.after(timeout);
+        self.raw.wait(&*self.place.session, until).map_err(|error| self.place.named(error))
+    }
+
+    /// Takes one if the count is not zero; whether it was.
+    ///
+    /// # Errors
+    /// [`Fault`](crate::ErrorKind::Fault).
+    #[inline]
+    pub fn try_wait(&self) -> Result<bool> {
+        self.raw.try_wait(&*self.place.session).map_err(|error| self.place.named(error))
+    }
+
+    /// The count, as it is at the moment.
+    ///
+    /// # Errors
+    /// [`Fault`](crate::ErrorKind::Fault).
+    pub fn count(&self) -> Result<u32> {
+        self.raw.count(&*self.place.session).map_err(|error| self.place.named(error))
+    }
+}
