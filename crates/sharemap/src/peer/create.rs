@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::header::{self, Header, Shape};
+use crate::peer::identity;
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::session::{CREATION, FIRST, Release, Session};
 use crate::shm::{Location, Place};
-use crate::sys::process::{boot_id, random_id};
+use crate::sys::process::random_id;
 use crate::sys::{
     self, Create, CreateObject, Existing, FileKind, HugePages, Lifetime, OpenObject, OpenRequest,
     Owner, Sharing, SlotMode, slot,
@@ -197,7 +198,7 @@ fn prepare(file: &File, path: Option<&Path>, header: &Header, fill: Fill<'_>) ->
     let memory = Memory::map(file, path, Attachment::Participant, header::LEN)?;
     memory.store(header::STATE, header::CREATING)?;
     memory.write(0, &header.encode())?;
-    memory.write(header::BOOT, &boot_id().unwrap_or_default())?;
+    memory.write(header::BOOT, &identity::boot().unwrap_or_default())?;
     header::write_home(&memory, slots.home())?;
     memory.store(header::CLEAN, 1u32)?;
     fill(&memory, header)?;
@@ -320,7 +321,7 @@ fn ready(
 fn renew(memory: &Memory, header: &Header, slots: &slot::Slots, terms: &Terms) -> Result<()> {
     let mut boot = [0; 16];
     memory.read(header::BOOT, &mut boot)?;
-    let now = boot_id().unwrap_or(boot);
+    let now = identity::boot().unwrap_or(boot);
     let home = header::read_home(memory)?;
     if boot == now && home == Some(slots.home()) {
         return Ok(());

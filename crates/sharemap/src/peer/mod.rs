@@ -7,6 +7,7 @@
 
 mod create;
 mod header;
+mod identity;
 mod lanes;
 mod memory;
 mod participants;

@@ -10,9 +10,9 @@ use std::time::SystemTime;
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::create::PowerCuts;
 use crate::peer::header::{CLEAN, EPOCH};
+use crate::peer::identity::{Identity, identity};
 use crate::peer::memory::Attachment;
 use crate::peer::session::{FIRST, Session, process, takes_no_part};
-use crate::sys::process as system;
 use crate::sys::{SlotMode, fork, slot};
 
 const OPERATION: &str = "attach to";
@@ -164,7 +164,7 @@ impl Session {
                 if self.use_of(participant)? != wanted {
                     continue;
                 }
-                if let Some(hold) = self.try_claim(participant)? {
+                if let Some(hold) = self.try_claim(participant, wanted)? {
                     claimed = Some((participant, hold));
                     break;
                 }
@@ -188,9 +188,10 @@ impl Session {
         Ok(participant)
     }
 
-    fn try_claim(&self, participant: u32) -> Result<Option<slot::Hold>> {
+    fn try_claim(&self, participant: u32, seen: u32) -> Result<Option<slot::Hold>> {
         let slot = FIRST + u64::from(participant);
-        if !self.slots.is_free(slot).map_err(|error| self.named(error))? {
+        // Asking is cheaper than trying, where somebody is likely to have it.
+        if seen != FREE && !self.slots.is_free(slot).map_err(|error| self.named(error))? {
             return Ok(None);
         }
         let hold = self.slots.take(slot, SlotMode::Alone).map_err(|error| self.named(error))?;
@@ -203,14 +204,14 @@ impl Session {
 
     fn record(&self, participant: u32) -> Result<()> {
         let (memory, record) = (&self.memory, self.header.participant(participant));
-        let start = system::start_time(process()).unwrap_or(0);
+        let Identity { process, start_time, id_space } = identity();
         let since = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
-        memory.store(record + PROCESS, process())?;
-        memory.store(record + START, start)?;
+        memory.store(record + PROCESS, process)?;
+        memory.store(record + START, start_time)?;
         memory.store(record + NUMBER, memory.fetch_add(EPOCH, 1u64)?)?;
-        memory.store(record + SPACE, system::id_space())?;
+        memory.store(record + SPACE, id_space)?;
         memory.store(record + SINCE, since)?;
         memory.store(record + USE, IN_USE)
     }
