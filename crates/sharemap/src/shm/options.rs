@@ -195,8 +195,12 @@ impl SharedMemoryOptions {
         if len == 0 {
             return Err(error(ErrorKind::ZeroLength));
         }
-        if isize::try_from(len.max(self.max)).is_err() {
+        let most = len.max(self.max);
+        if i64::try_from(most).is_err() {
             return Err(error(ErrorKind::Overflow));
+        }
+        if isize::try_from(most).is_err() {
+            return Err(error(ErrorKind::AddressSpace));
         }
         let request = |name| CreateObject {
             name,

@@ -49,8 +49,10 @@ fn send(file: &File, access: Access, socket: &impl AsDescriptor) -> Result<()> {
     let message =
         Message { access, seals: sys::shm::seals(file)?, len: sys::file::status(file)?.len };
     let given = match sys::shm::reopen(file, access) {
-        // A description that cannot be made anew is shared.
-        Err(error) if error.kind() == ErrorKind::NotFound => sys::file::duplicate(file)?,
+        // Where descriptions cannot be made anew (no /proc), the one there is is shared.
+        Err(error) if error.kind() == ErrorKind::NotFound && access == Access::Write => {
+            sys::file::duplicate(file)?
+        }
         result => result?,
     };
     sys::pass::send(&socket.duplicate_descriptor()?, &message.to_bytes(), &given)

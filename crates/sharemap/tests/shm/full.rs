@@ -60,6 +60,10 @@ fn more_memory_than_there_is() {
     let name = Name::new();
     let wanted = 1 << 44;
     let error = SharedMemory::create_new(&*name, wanted).unwrap_err();
+    if usize::BITS < 64 {
+        assert_eq!(error.kind(), ErrorKind::AddressSpace, "{error}");
+        return;
+    }
     assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
     assert_eq!(SharedMemory::open(&*name).unwrap_err().kind(), ErrorKind::NotFound);
     if fs::metadata("/proc/meminfo").is_err() {
@@ -85,4 +89,40 @@ fn huge_pages_are_had_or_told() {
     assert_eq!(huge.create_new(&*name, 100).unwrap_err().kind(), ErrorKind::Unsupported);
     let transparent = SharedMemory::options().huge_pages(HugePages::Transparent);
     transparent.create_new(&*name, 4 << 20).unwrap().bytes().set(0, 1).unwrap();
+}
+
+#[test]
+fn without_proc() {
+    const TEST: &str = "full::without_proc";
+    if role(TEST).is_none() {
+        passes(child(TEST, ""));
+        return;
+    }
+    // SAFETY: terminated strings; the mounts are this process's own after `unshare`.
+    let hidden = unsafe {
+        let none = std::ptr::null();
+        libc::unshare(libc::CLONE_NEWNS) == 0
+            && libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, none.cast())
+                == 0
+            && libc::umount2(c"/proc".as_ptr(), libc::MNT_DETACH) == 0
+    };
+    if !hidden || Path::new("/proc/self").exists() {
+        skip!("/proc cannot be taken away here: {}", std::io::Error::last_os_error());
+    }
+    let name = Name::new();
+    let memory = SharedMemory::create_new(&*name, 5000).unwrap();
+    memory.bytes().set(0, 1).unwrap();
+    assert_eq!(SharedMemory::create_new(&*name, 10).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(SharedMemory::open(&*name).unwrap().bytes().get(0).unwrap(), 1);
+    let other = SharedMemory::replace(&*name, 6000).unwrap();
+    assert_eq!(SharedMemory::open(&*name).unwrap().len(), other.len());
+    let nameless = SharedMemory::anonymous(5000).unwrap();
+    assert_eq!(nameless.read_only().unwrap_err().kind(), ErrorKind::NotFound);
+    // What cannot be opened anew is sent as it is.
+    let (here, there) = std::os::unix::net::UnixStream::pair().unwrap();
+    nameless.send(&here).unwrap();
+    assert_eq!(SharedMemory::receive(&there).unwrap().len(), 5000);
+    assert_eq!(nameless.send_read_only(&here).unwrap_err().kind(), ErrorKind::NotFound);
+    let beginning = format!(".sharemap-new-{}-", std::process::id());
+    assert!(!names().iter().any(|name| name.starts_with(&beginning)));
 }

@@ -11,6 +11,8 @@ mod attacks;
 mod foreign;
 #[cfg(target_os = "linux")]
 mod full;
+#[cfg(target_os = "linux")]
+mod killed;
 mod life;
 mod pass;
 mod sealed;

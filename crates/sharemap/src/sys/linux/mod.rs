@@ -3,6 +3,7 @@
 mod action;
 #[cfg(test)]
 mod deaths;
+mod draft;
 pub(crate) mod fault;
 pub(crate) mod fence;
 pub(crate) mod file;

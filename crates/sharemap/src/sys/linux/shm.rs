@@ -4,14 +4,14 @@
 //! is half made, and a creator that is killed leaves nothing.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::draft::Draft;
 use super::file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::errno;
@@ -56,7 +56,7 @@ pub(crate) fn create(
     share(&draft.file, request.sharing)?;
     make_room(&draft.file, request)?;
     fill(&draft.file)?;
-    draft.publish(request)
+    draft.publish(request.name, request.existing)
 }
 
 /// Permissions as asked for, whatever the umask took away.
@@ -95,119 +95,6 @@ pub(crate) fn no_room(file: &File, error: Error) -> Error {
         )),
         _ => error,
     }
-}
-
-/// An object on its way to a name.
-struct Draft<'a> {
-    file: File,
-    /// The name that it has meanwhile, where it could not be made without one.
-    temporary: Temporary<'a>,
-}
-
-/// A name that is taken away in the end.
-struct Temporary<'a> {
-    directory: &'a OwnedFd,
-    name: Option<String>,
-}
-
-impl Drop for Temporary<'_> {
-    fn drop(&mut self) {
-        if let Some(name) = &self.name {
-            let _ = rustix::fs::unlinkat(self.directory, name.as_str(), AtFlags::empty());
-        }
-    }
-}
-
-impl<'a> Draft<'a> {
-    fn new(directory: &'a OwnedFd) -> Result<Self> {
-        let private = Mode::from_raw_mode(0o600);
-        let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        let nameless =
-            retry_on_intr(|| rustix::fs::openat(directory, ".", flags | OFlags::TMPFILE, private));
-        if let Ok(file) = nameless {
-            let file = File::from(file);
-            if rustix::fs::access(link_of(&file).as_str(), rustix::fs::Access::EXISTS).is_ok() {
-                return Ok(Self { file, temporary: Temporary { directory, name: None } });
-            }
-        }
-        // A file system without nameless files, or no /proc to name them through.
-        loop {
-            let name = temporary_name();
-            let new = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-            match retry_on_intr(|| rustix::fs::openat(directory, name.as_str(), new, private)) {
-                Ok(file) => {
-                    let temporary = Temporary { directory, name: Some(name) };
-                    return Ok(Self { file: File::from(file), temporary });
-                }
-                Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno::error("create", errno)),
-            }
-        }
-    }
-
-    fn publish(mut self, request: &CreateObject<'_>) -> Result<File> {
-        let named = match request.existing {
-            Existing::Refused => self.link(request.name),
-            Existing::Replaced => self.rename(request.name),
-        };
-        named.map_err(|errno| {
-            let error = errno::error("create", errno);
-            match errno {
-                Errno::ISDIR | Errno::NOTEMPTY => {
-                    error.with_kind(ErrorKind::NotAnObject).with_detail("a directory has the name")
-                }
-                Errno::PERM | Errno::ACCESS => error.with_detail(
-                    "another user's object has the name, and only its owner can replace it",
-                ),
-                _ => error,
-            }
-        })?;
-        Ok(self.file)
-    }
-
-    fn link(&self, name: &str) -> rustix::io::Result<()> {
-        let directory = self.temporary.directory;
-        match &self.temporary.name {
-            Some(from) => {
-                rustix::fs::linkat(directory, from.as_str(), directory, name, AtFlags::empty())
-            }
-            None => {
-                let from = link_of(&self.file);
-                let flags = AtFlags::SYMLINK_FOLLOW;
-                rustix::fs::linkat(CWD, from.as_str(), directory, name, flags)
-            }
-        }
-    }
-
-    fn rename(&mut self, name: &str) -> rustix::io::Result<()> {
-        let from = loop {
-            if let Some(temporary) = &self.temporary.name {
-                break temporary;
-            }
-            let temporary = temporary_name();
-            match self.link(&temporary) {
-                Ok(()) => self.temporary.name = Some(temporary),
-                Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno),
-            }
-        };
-        let directory = self.temporary.directory;
-        rustix::fs::renameat(directory, from.as_str(), directory, name)?;
-        self.temporary.name = None;
-        Ok(())
-    }
-}
-
-pub(super) fn link_of(file: &File) -> String {
-    format!("/proc/self/fd/{}", file.as_raw_fd())
-}
-
-/// Hidden, and no valid name of an object.
-fn temporary_name() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    format!(".sharemap-{}-{number}-{}", std::process::id(), now.as_nanos())
 }
 
 /// Opens an object that is one: no link, FIFO, directory or device, under one name only, and of the
