@@ -3,7 +3,7 @@
 //! holds no slot any more, and that is made anew.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -118,7 +118,7 @@ pub(crate) fn open_read_only(
     release: Release,
 ) -> Result<Arc<Session>> {
     let file = find(location, terms, false).map_err(|error| error.with_path(location.path()))?;
-    attach_as(&file, location.path(), Some(shape), terms, attachment, release)
+    attach_as(&file, location, Some(shape), terms, attachment, release)
 }
 
 /// An object, whether it exists or not.
@@ -152,7 +152,7 @@ pub(crate) fn adopt(
     terms: &Terms,
     release: Release,
 ) -> Result<Arc<Session>> {
-    attach_as(file, None, Some(shape), terms, Attachment::Participant, release)
+    attach_as(file, &Location::anonymous(), Some(shape), terms, Attachment::Participant, release)
 }
 
 fn make(
@@ -237,45 +237,50 @@ fn attach(
     terms: &Terms,
     release: Release,
 ) -> Result<Arc<Session>> {
-    attach_as(file, location.path(), Some(shape), terms, Attachment::Participant, release)
+    attach_as(file, location, Some(shape), terms, Attachment::Participant, release)
 }
 
 /// Checks an object, and attaches to it; without a shape, to whatever it is.
 pub(crate) fn attach_as(
     file: &File,
-    path: Option<&Path>,
+    location: &Location,
     shape: Option<&Shape>,
     terms: &Terms,
     attachment: Attachment,
     release: Release,
 ) -> Result<Arc<Session>> {
-    let named = |error: Error| error.with_path(path);
-    let (memory, header) = ready(file, path, terms, attachment)?;
+    let named = |error: Error| error.with_path(location.path());
+    let (memory, header) = ready(file, location, terms, attachment)?;
     if let Some(shape) = shape {
         header.check(shape).map_err(named)?;
     }
-    let slots = slot::Slots::open(memory.file().unwrap_or(file), real_path(path), header.id)
-        .map_err(named)?;
+    let slots =
+        slot::Slots::open(memory.file().unwrap_or(file), real_path(location).as_deref(), header.id)
+            .map_err(named)?;
     if attachment == Attachment::Participant {
         renew(&memory, &header, &slots, terms).map_err(named)?;
     }
     Session::new(memory, header, attachment, slots, terms.power_cuts, release)
 }
 
-/// A path that can be opened again; names of shared memory are none.
-fn real_path(path: Option<&Path>) -> Option<&Path> {
-    path.filter(|path| path.components().count() > 1)
+/// A path that can be opened again, wherever the process is by then.
+fn real_path(location: &Location) -> Option<PathBuf> {
+    match location.checked().ok()? {
+        Place::Name(name) => Some(sys::shm::path(name)),
+        Place::File(path) => std::path::absolute(path).ok(),
+        Place::Anonymous => None,
+    }
 }
 
 /// Waits until the object is ready, while somebody makes it.
 fn ready(
     file: &File,
-    path: Option<&Path>,
+    location: &Location,
     terms: &Terms,
     attachment: Attachment,
 ) -> Result<(Memory, Header)> {
     const NAP: Duration = Duration::from_micros(500);
-    let start = Instant::now();
+    let (start, path) = (Instant::now(), location.path());
     let mut abandoned = false;
     loop {
         let memory = Memory::map(file, path, attachment, header::LEN)?;
@@ -300,8 +305,11 @@ fn ready(
             }
             _ => {}
         }
-        let slots =
-            slot::Slots::open(file, real_path(path), header.map_or([0; 16], |header| header.id));
+        let slots = slot::Slots::open(
+            file,
+            real_path(location).as_deref(),
+            header.map_or([0; 16], |header| header.id),
+        );
         // Once more after the slot was found free: it may have become ready before.
         abandoned = slots
             .and_then(|slots| slots.is_free(CREATION))

@@ -103,6 +103,19 @@ impl Drop for Second {
     }
 }
 
+/// Closes all descriptors but the first three, as other code may; `false` where there is no such
+/// call. What has a descriptor is not to be dropped afterwards.
+#[cfg(target_os = "linux")]
+pub(crate) fn close_all() -> bool {
+    // SAFETY: takes numbers only; the caller uses nothing that has one.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) == 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn close_all() -> bool {
+    false
+}
+
 /// A forked child; killed, if it still runs, and waited for in the end.
 #[derive(Debug)]
 pub(crate) struct Forked(#[allow(dead_code, reason = "for systems that fork")] i32);

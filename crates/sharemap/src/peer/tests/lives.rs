@@ -9,7 +9,7 @@ use crate::peer::session::Session;
 use crate::peer::world::{Settled, World};
 use crate::peer::{Terms, create};
 use crate::shm::Location;
-use crate::sys::second::{Second, listen, role, tell};
+use crate::sys::second::{Second, close_all, listen, role, tell};
 
 /// Locks a word by the shortest protocol there is, and waits.
 #[test]
@@ -212,4 +212,49 @@ fn scribbles_in_the_tables_do_no_harm() {
         }
     }
     let _ = session.sweep();
+}
+
+/// Has lost all its descriptors when it comes to recovering somebody.
+#[test]
+fn closed_descriptors_keep_nobody_from_recovering() {
+    const ROLE: &str = "peer::tests::lives::closed_descriptors_keep_nobody_from_recovering";
+    if let Some(path) = role(ROLE) {
+        let session = open(&path);
+        // It has none to close.
+        let session = std::mem::ManuallyDrop::new(session);
+        tell(if close_all() { "closed" } else { "nothing closes" });
+        let lane = listen().parse().unwrap();
+        // Numbers mean other files now.
+        let others: Vec<_> =
+            (0..20).map(|_| std::fs::File::open(std::env::current_exe().unwrap())).collect();
+        assert_eq!(session.settle(lane).unwrap(), Settled::Alive);
+        tell("alive");
+        listen();
+        settle_soon(&session, lane);
+        assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
+        std::mem::forget(others);
+        tell("recovered");
+        listen();
+        return;
+    }
+    need_atomics!();
+    let file = Scratch::new();
+    let session = file.create();
+    let mut third = Second::start(ROLE, file.name());
+    if third.hear() != "closed" {
+        eprintln!("skipped: nothing closes all descriptors here");
+        return;
+    }
+    let (mut second, lane) = held(&file);
+    third.say(&lane.to_string());
+    third.expect("alive");
+    assert!(session.participants().unwrap().iter().all(|one| one.is_alive));
+    second.kill();
+    third.say("settle");
+    third.expect("recovered");
+    third.kill();
+    while session.sweep().unwrap() == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(session.participants().unwrap().len(), 1);
 }

@@ -381,13 +381,19 @@ fn a_forked_child_finds_wiped_memory_empty() {
     unsafe {
         assert_eq!(word.read(), 0);
         word.write(7);
-        let child = libc::fork();
-        if child == 0 {
-            libc::_exit(i32::from(word.read_volatile() != 0));
+        for raw in [false, true] {
+            let child = if raw {
+                libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as libc::pid_t
+            } else {
+                libc::fork()
+            };
+            if child == 0 {
+                libc::_exit(i32::from(word.read_volatile() != 0));
+            }
+            let mut status = 0;
+            assert_eq!(libc::waitpid(child, &mut status, 0), child);
+            assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "{status:#x}");
         }
-        let mut status = 0;
-        assert_eq!(libc::waitpid(child, &mut status, 0), child);
-        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "{status:#x}");
         assert_eq!(word.read(), 7);
     }
 }
