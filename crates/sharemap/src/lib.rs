@@ -93,10 +93,10 @@ pub use shm::{
     Location, NamedObject, Passed, ReadOnlySharedMemory, SharedMemory, SharedMemoryOptions,
 };
 pub use sync::{
-    Anchored, Barrier, BarrierHandle, Condvar, CondvarHandle, Event, EventHandle, LockError,
-    LockResult, Member, Mutex, MutexGuard, MutexHandle, Once, OnceHandle, OnceTurn, Permit,
-    Permits, PermitsHandle, Recover, RwLock, RwLockHandle, RwLockReadGuard, RwLockUpgradableGuard,
-    RwLockWriteGuard, Shared, Signal, SignalHandle,
+    Anchored, Barrier, BarrierHandle, Condvar, CondvarHandle, Event, EventHandle, FileLock,
+    FileLockGuard, LockError, LockResult, Member, Mutex, MutexGuard, MutexHandle, Once, OnceHandle,
+    OnceTurn, Permit, Permits, PermitsHandle, Recover, RwLock, RwLockHandle, RwLockReadGuard,
+    RwLockUpgradableGuard, RwLockWriteGuard, Shared, Signal, SignalHandle,
 };
 pub use sys::{
     Advice, AsDescriptor, CacheStatus, HugePages, Lifetime, PageState, Protection, Seals,

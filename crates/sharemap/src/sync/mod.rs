@@ -7,6 +7,7 @@ mod barrier;
 mod condvar;
 mod error;
 mod event;
+mod file_lock;
 mod gate;
 mod handles;
 mod kind;
@@ -34,6 +35,7 @@ pub use shared::{Anchored, Shared};
 
 use crate::error::Result;
 use crate::peer::World;
+pub use file_lock::{FileLock, FileLockGuard};
 use kind::Kind;
 
 /// Recovers one announcement of a dead lane: what is in `slot`. Called by the one process that won

@@ -56,7 +56,9 @@ compile_error!(
 pub(crate) use object::{CreateObject, Existing, ObjectStatus, OpenObject, Owner, Scope, Sharing};
 pub use object::{Lifetime, Seals};
 pub use os::file::AsDescriptor;
-pub(crate) use os::{fault, fence, file, fork, map, pass, process, publish, shm, slot, wait};
+pub(crate) use os::{
+    fault, fence, file, file_lock, fork, map, pass, process, publish, shm, slot, wait,
+};
 
 use std::fs::File;
 use std::ops::Range;
@@ -250,6 +252,23 @@ pub(crate) struct WaitPlace {
     pub(crate) sleepers: *mut u8,
 }
 
+/// Whether a file lock admits others like it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LockMode {
+    Shared,
+    Exclusive,
+}
+
+/// How long to wait for a file lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LockWait {
+    No,
+    Forever,
+}
+
+/// The end of what locks of files cover: slots lie behind it.
+pub(crate) const LOCK_END: u64 = SLOT_BASE;
+
 /// The file offset of slot 0: behind all that a file can hold, and behind what locks of whole files
 /// and of ranges cover here.
 #[allow(dead_code, reason = "for systems whose files have locks of ranges")]
@@ -320,6 +339,12 @@ const CONTRACT: () = {
     let _: fn(&File) -> Result<String> = file::file_system;
     // Whether the kernel promises that the file's bytes never change and never go away; else why.
     let _: fn(&File) -> std::result::Result<(), String> = file::immutable;
+
+    // The same file, opened once more, for one lock of this mode; the path is where it was opened.
+    let _: fn(&File, Option<&Path>, LockMode) -> Result<File> = file_lock::description;
+    // On such a description; whether it got it. The range is not empty.
+    let _: fn(&File, &Range<u64>, LockMode, LockWait) -> Result<bool> = file_lock::lock;
+    let _: fn(&File, &Range<u64>) -> Result<()> = file_lock::unlock;
 
     // Installs the handler at the first call; what this process can do. Cheap afterwards.
     let _: fn() -> Recovery = fault::recovery;

@@ -7,6 +7,7 @@ mod draft;
 pub(crate) mod fault;
 pub(crate) mod fence;
 pub(crate) mod file;
+pub(crate) mod file_lock;
 pub(crate) mod fork;
 pub(crate) mod map;
 mod memfd;

@@ -3,6 +3,7 @@
 pub(crate) mod fault;
 pub(crate) mod fence;
 pub(crate) mod file;
+pub(crate) mod file_lock;
 pub(crate) mod fork;
 mod mach;
 pub(crate) mod map;

@@ -3,6 +3,7 @@
 pub(crate) mod errno;
 pub(crate) mod fault;
 pub(crate) mod file;
+pub(crate) mod file_lock;
 pub(crate) mod fork;
 pub(crate) mod map;
 pub(crate) mod pass;

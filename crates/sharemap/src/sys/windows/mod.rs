@@ -4,6 +4,7 @@ pub(crate) mod code;
 pub(crate) mod fault;
 pub(crate) mod fence;
 pub(crate) mod file;
+pub(crate) mod file_lock;
 pub(crate) mod fork;
 pub(crate) mod map;
 mod pages;

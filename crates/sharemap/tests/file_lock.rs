@@ -1,0 +1,458 @@
+//! Locks of files: between threads, between processes, whole and in parts, and when holders die.
+
+mod common;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use common::{TempDir, child, passes, role, skip};
+use sharemap::{ErrorKind, FileLock, FileLockGuard, MappingMut, Result};
+
+/// Far longer than anything takes.
+const LONG: Duration = Duration::from_secs(60);
+
+fn ranges() -> bool {
+    if cfg!(target_os = "macos") {
+        eprintln!("skipped: this system has no sound locks of ranges");
+    }
+    cfg!(not(target_os = "macos"))
+}
+
+fn kind(result: Result<FileLockGuard>) -> Option<ErrorKind> {
+    result.map(|guard| guard.unlock().unwrap()).err().map(|error| error.kind())
+}
+
+const BLOCKED: Option<ErrorKind> = Some(ErrorKind::WouldBlock);
+
+/// Another process that holds a lock until it is told to let go, or killed.
+struct Holder {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Holder {
+    /// `what`: "exclusive", "shared", or either with a range, as in "shared 10 20".
+    fn start(path: &Path, what: &str) -> Option<Self> {
+        let mut command = child("holder", path);
+        command.env("SHAREMAP_TEST_WHAT", what).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = match command.spawn() {
+            Err(error) if error.raw_os_error() == Some(8) => {
+                eprintln!("skipped: this program cannot be started from itself: {error}");
+                return None;
+            }
+            child => child.unwrap(),
+        };
+        let stdin = child.stdin.take();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut holder = Self { child, stdin, stdout };
+        holder.says("held");
+        Some(holder)
+    }
+
+    fn says(&mut self, word: &str) {
+        let mut line = String::new();
+        // The test harness has its say as well.
+        while !line.trim_end().ends_with(word) {
+            line.clear();
+            assert!(self.stdout.read_line(&mut line).unwrap() > 0, "the holder ended");
+        }
+    }
+
+    fn let_go(&mut self) {
+        self.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn holder() {
+    let Some(path) = role("holder") else { return };
+    let what = std::env::var("SHAREMAP_TEST_WHAT").unwrap();
+    let mut words = what.split(' ');
+    let mode = words.next().unwrap();
+    let mut lock = FileLock::open(&path).unwrap();
+    if let (Some(start), Some(end)) = (words.next(), words.next()) {
+        lock = lock.range(start.parse::<u64>().unwrap()..end.parse().unwrap()).unwrap();
+    }
+    let guard = if mode == "shared" { lock.lock_shared() } else { lock.lock() };
+    println!("\nheld");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    drop(guard);
+    println!("\nlet go");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+}
+
+fn number(map: &MappingMut) -> u64 {
+    map.view::<u64>().unwrap().get(0).unwrap()
+}
+
+/// Adds one, in a way that loses additions unless they take turns.
+fn add(map: &MappingMut) {
+    let before = number(map);
+    std::thread::yield_now();
+    map.view::<u64>().unwrap().set(0, before + 1).unwrap();
+}
+
+#[test]
+fn threads_take_turns() {
+    const THREADS: u64 = 4;
+    const ROUNDS: u64 = 250;
+    let dir = TempDir::new();
+    let path = dir.file("a", [0; 8]);
+    let map = MappingMut::open(&path).unwrap();
+    let shared = FileLock::open(&path).unwrap();
+    let start = Barrier::new(THREADS as usize);
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (map, shared, start, path) = (&map, &shared, &start, &path);
+            scope.spawn(move || {
+                // The same lock, a clone of it, and others of the same file exclude each other.
+                let lock = match thread % 4 {
+                    0 => FileLock::open(path).unwrap(),
+                    1 => FileLock::new(map.file().unwrap()).unwrap(),
+                    _ => shared.clone(),
+                };
+                start.wait();
+                for round in 0..ROUNDS {
+                    let guard = match (thread + round) % 2 {
+                        0 => lock.lock(),
+                        _ => lock.lock_timeout(LONG),
+                    };
+                    add(map);
+                    guard.unwrap().unlock().unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(number(&map), THREADS * ROUNDS);
+}
+
+#[test]
+fn processes_take_turns() {
+    const ROUNDS: u64 = 200;
+    if let Some(path) = role("processes_take_turns") {
+        let (lock, map) = (FileLock::open(&path).unwrap(), MappingMut::open(&path).unwrap());
+        for _ in 0..ROUNDS {
+            let _guard = lock.lock().unwrap();
+            add(&map);
+        }
+        return;
+    }
+    let dir = TempDir::new();
+    let path = dir.file("a", [0; 8]);
+    let ran = std::thread::scope(|scope| {
+        let run = || passes(child("processes_take_turns", &path));
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    let ran = ran.into_iter().filter(|&ran| ran).count() as u64;
+    assert_eq!(number(&MappingMut::open(&path).unwrap()), ran * ROUNDS);
+}
+
+#[test]
+fn who_excludes_whom() {
+    let dir = TempDir::new();
+    let path = dir.file("a", "");
+    let lock = FileLock::open(&path).unwrap();
+    for (held, exclusive, shared) in [("exclusive", BLOCKED, BLOCKED), ("shared", BLOCKED, None)] {
+        let Some(_holder) = Holder::start(&path, held) else { return };
+        assert_eq!(kind(lock.try_lock()), exclusive, "{held}");
+        assert_eq!(kind(lock.try_lock_shared()), shared, "{held}");
+        assert_eq!(kind(lock.lock_timeout(Duration::ZERO)), Some(ErrorKind::Timeout), "{held}");
+        let shared = lock.lock_shared_timeout(Duration::from_millis(1));
+        assert_eq!(kind(shared).is_none(), held == "shared");
+        let error = lock.try_lock().unwrap_err();
+        assert_eq!(error.path(), Some(path.as_path()));
+    }
+    // Within one process it is the same.
+    let one = lock.try_lock_shared().unwrap();
+    let two = lock.try_lock_shared().unwrap();
+    assert_eq!(kind(lock.try_lock()), BLOCKED);
+    one.unlock().unwrap();
+    assert_eq!(kind(lock.try_lock()), BLOCKED, "the other one is still held");
+    drop(two);
+    let _guard = lock.try_lock().unwrap();
+    assert_eq!(kind(lock.try_lock_shared()), BLOCKED);
+}
+
+#[test]
+fn parts_are_locks_of_their_own() {
+    if !ranges() {
+        return;
+    }
+    let dir = TempDir::new();
+    let path = dir.file("a", [0; 10]);
+    let lock = FileLock::open(&path).unwrap();
+    let Some(_holder) = Holder::start(&path, "exclusive 100 200") else { return };
+    let attempt = |range| kind(lock.range(range).unwrap().try_lock());
+    for range in [0..100, 200..201, 200..u64::MAX >> 2] {
+        assert_eq!(attempt(range.clone()), None, "{range:?}");
+    }
+    for range in [0..101, 199..200, 150..151, 100..200, 0..u64::MAX >> 2] {
+        assert_eq!(attempt(range.clone()), BLOCKED, "{range:?}");
+    }
+    assert_eq!(kind(lock.try_lock()), BLOCKED, "the whole file has all parts");
+    assert_eq!(kind(lock.range(200..).unwrap().try_lock()), None);
+    assert_eq!(kind(lock.range(..=99).unwrap().try_lock()), None);
+    assert_eq!(kind(lock.range(..=100).unwrap().try_lock()), BLOCKED);
+    let error = lock.range(150..160).unwrap().try_lock().unwrap_err();
+    assert_eq!((error.offset(), error.length()), (Some(150), Some(10)), "{error}");
+
+    // Guards of ranges that touch or overlap do not let go of each other's.
+    let one = lock.range(10..30).unwrap().lock_shared().unwrap();
+    let two = lock.range(20..40).unwrap().lock_shared().unwrap();
+    let three = lock.range(40..50).unwrap().lock().unwrap();
+    drop(one);
+    assert_eq!(attempt(10..20), None);
+    assert_eq!(attempt(20..21), BLOCKED);
+    drop(three);
+    assert_eq!(attempt(40..50), None);
+    assert_eq!(attempt(39..50), BLOCKED);
+    drop(two);
+    assert_eq!(attempt(10..50), None);
+}
+
+#[test]
+fn a_killed_holder_holds_nothing() {
+    let dir = TempDir::new();
+    let path = dir.file("a", "");
+    let lock = FileLock::open(&path).unwrap();
+    for waits in [false, true] {
+        let Some(mut holder) = Holder::start(&path, "exclusive") else { return };
+        assert_eq!(kind(lock.try_lock()), BLOCKED);
+        let begun = Instant::now();
+        let allowed = Duration::from_millis(30);
+        assert_eq!(kind(lock.lock_timeout(allowed)), Some(ErrorKind::Timeout));
+        assert!(begun.elapsed() >= allowed, "{:?}", begun.elapsed());
+        if waits {
+            std::thread::scope(|scope| {
+                let waiters: [fn(&FileLock) -> Result<FileLockGuard>; 2] =
+                    [FileLock::lock, |lock| lock.lock_timeout(LONG)];
+                let lock = &lock;
+                let waiters = waiters.map(|wait| scope.spawn(move || kind(wait(lock))));
+                holder.child.kill().unwrap();
+                for waiter in waiters {
+                    assert_eq!(waiter.join().unwrap(), None);
+                }
+            });
+        } else {
+            holder.child.kill().unwrap();
+            holder.child.wait().unwrap();
+            lock.lock_timeout(LONG).unwrap().unlock().unwrap();
+        }
+    }
+}
+
+#[test]
+fn who_waits_gets_it() {
+    let dir = TempDir::new();
+    let path = dir.file("a", "");
+    let lock = FileLock::open(&path).unwrap();
+    let Some(mut holder) = Holder::start(&path, "exclusive") else { return };
+    std::thread::scope(|scope| {
+        let waiters: [fn(&FileLock) -> Result<FileLockGuard>; 4] = [
+            FileLock::lock,
+            FileLock::lock_shared,
+            |lock| lock.lock_timeout(LONG),
+            |lock| lock.lock_shared_timeout(Duration::MAX),
+        ];
+        let waiters = waiters.map(|wait| {
+            let lock = &lock;
+            scope.spawn(move || wait(lock).unwrap().unlock().unwrap())
+        });
+        holder.let_go();
+        holder.says("let go");
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+    });
+    // It lives, and holds nothing.
+    assert_eq!(kind(lock.try_lock()), None);
+}
+
+#[test]
+fn other_code_may_open_and_close_the_file() {
+    if let Some(path) = role("other_code_may_open_and_close_the_file") {
+        assert_eq!(kind(FileLock::open(path).unwrap().try_lock_shared()), BLOCKED);
+        return;
+    }
+    let dir = TempDir::new();
+    let path = dir.file("a", [1; 8]);
+    let lock = FileLock::open(&path).unwrap();
+    let guard = lock.lock().unwrap();
+    drop(lock);
+    drop(File::options().read(true).write(true).open(&path).unwrap());
+    drop(MappingMut::open(&path).unwrap());
+    drop(FileLock::open(&path).unwrap().try_lock());
+    passes(child("other_code_may_open_and_close_the_file", &path));
+    // From another thread as well.
+    std::thread::spawn(move || guard.unlock().unwrap()).join().unwrap();
+    assert_eq!(kind(FileLock::open(&path).unwrap().try_lock()), None);
+}
+
+#[test]
+fn a_file_without_a_name() {
+    let dir = TempDir::new();
+    let path = dir.file("a", [0; 8]);
+    let lock = FileLock::open(&path).unwrap();
+    if std::fs::rename(&path, dir.join("b")).is_err() || cfg!(windows) {
+        skip!("open files keep their names here");
+    }
+    // Another file has the name now; the lock is still of the first.
+    let other = FileLock::open_or_create(&path).unwrap();
+    let _guard = lock.lock().unwrap();
+    assert_eq!(kind(other.try_lock()), None);
+    assert_eq!(kind(FileLock::open(dir.join("b")).unwrap().try_lock()), BLOCKED);
+}
+
+#[test]
+fn bad_input() {
+    let dir = TempDir::new();
+    let missing = dir.join("missing");
+    let error = FileLock::open(&missing).unwrap_err();
+    assert_eq!((error.kind(), error.path()), (ErrorKind::NotFound, Some(missing.as_path())));
+    assert_eq!(FileLock::open(dir.path()).unwrap_err().kind(), ErrorKind::IsDirectory);
+    let lock = FileLock::open_or_create(&missing).unwrap();
+    assert_eq!(std::fs::metadata(&missing).unwrap().len(), 0);
+    assert_eq!(lock.range(5..5).unwrap_err().kind(), ErrorKind::ZeroLength);
+    #[allow(clippy::reversed_empty_ranges)]
+    let reversed = lock.range(5..4);
+    assert_eq!(reversed.unwrap_err().kind(), ErrorKind::ZeroLength);
+    assert_eq!(lock.range(5..=u64::MAX).unwrap_err().kind(), ErrorKind::Overflow);
+    assert_eq!(lock.range(5..u64::MAX).unwrap_err().kind(), ErrorKind::Overflow);
+    assert_eq!(lock.range(u64::MAX..).unwrap_err().kind(), ErrorKind::ZeroLength);
+    if cfg!(target_os = "macos") {
+        let error = lock.range(..7).unwrap().try_lock().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    }
+}
+
+/// What is held is what the types say.
+#[test]
+fn it_goes_to_threads() {
+    fn send_and_sync<T: Send + Sync + 'static>() {}
+    send_and_sync::<FileLock>();
+    send_and_sync::<FileLockGuard>();
+}
+
+#[cfg(unix)]
+mod unix {
+    #![allow(unsafe_code, reason = "signals and forks")]
+
+    use super::*;
+    use std::os::unix::thread::JoinHandleExt;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    static TIMED_OUT: AtomicBool = AtomicBool::new(false);
+    static SIGNALS: AtomicUsize = AtomicUsize::new(0);
+
+    extern "C" fn count(_: libc::c_int) {
+        SIGNALS.fetch_add(1, Ordering::SeqCst);
+    }
+
+    #[test]
+    fn signals_end_no_wait() {
+        let dir = TempDir::new();
+        let path = dir.file("a", "");
+        let lock = FileLock::open(&path).unwrap();
+        let Some(mut holder) = Holder::start(&path, "exclusive") else { return };
+        // SAFETY: a handler that only counts, without SA_RESTART.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = count as *const () as usize;
+            assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()), 0);
+        }
+        let allowed = Duration::from_millis(50);
+        let waiters = [
+            std::thread::spawn({
+                let lock = lock.clone();
+                move || kind(lock.lock())
+            }),
+            std::thread::spawn(move || {
+                let begun = Instant::now();
+                assert_eq!(kind(lock.lock_timeout(allowed)), Some(ErrorKind::Timeout));
+                assert!(begun.elapsed() >= allowed, "{:?}", begun.elapsed());
+                TIMED_OUT.store(true, Ordering::SeqCst);
+                kind(lock.lock_timeout(LONG))
+            }),
+        ];
+        let begun = Instant::now();
+        while !TIMED_OUT.load(Ordering::SeqCst) && begun.elapsed() < LONG {
+            for waiter in &waiters {
+                // SAFETY: the threads have not been joined.
+                unsafe { libc::pthread_kill(waiter.as_pthread_t() as _, libc::SIGUSR1) };
+            }
+            std::thread::yield_now();
+        }
+        assert!(SIGNALS.load(Ordering::SeqCst) > 10);
+        holder.let_go();
+        for waiter in waiters {
+            assert_eq!(waiter.join().unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_forked_child_lets_nothing_go() {
+        let dir = TempDir::new();
+        let path = dir.file("a", "");
+        let lock = FileLock::open(&path).unwrap();
+        let mut guard = Some(lock.lock().unwrap());
+        // SAFETY: the child drops a guard, which allocates nothing, and ends.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            drop(guard.take());
+            // SAFETY: ends the child, and runs nothing of the test program.
+            unsafe { libc::_exit(0) };
+        }
+        let mut status = 0;
+        // SAFETY: the child is this process's own.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0);
+        assert_eq!(kind(lock.try_lock()), BLOCKED, "still the parent's");
+        drop(guard);
+        assert_eq!(kind(lock.try_lock()), None);
+    }
+
+    #[test]
+    fn files_that_may_only_be_read() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = TempDir::new();
+        let path = dir.file("a", "");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o444)).unwrap();
+        if common::is_root() {
+            skip!("root may write to read-only files");
+        }
+        let lock = FileLock::open(&path).unwrap();
+        assert_eq!(kind(lock.try_lock()), Some(ErrorKind::NotWritable));
+        assert_eq!(kind(lock.try_lock_shared()), None);
+    }
+
+    #[test]
+    fn what_is_no_regular_file() {
+        let error = FileLock::open("/dev/null").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    }
+}
+
+#[test]
+fn an_open_file_can_be_locked() {
+    let dir = TempDir::new();
+    let path: PathBuf = dir.file("a", [0; 8]);
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let lock = FileLock::new(&file).unwrap();
+    drop(file);
+    let _guard = lock.lock().unwrap();
+    assert_eq!(kind(FileLock::open(&path).unwrap().try_lock()), BLOCKED);
+}
