@@ -213,7 +213,9 @@ impl Session {
         memory.store(record + NUMBER, memory.fetch_add(EPOCH, 1u64)?)?;
         memory.store(record + SPACE, id_space)?;
         memory.store(record + SINCE, since)?;
-        memory.store(record + USE, IN_USE)
+        // Exchanged, here and below, so that what is looked at next is looked at afterwards: whoever
+        // leaves notes that nobody is there, and looks again.
+        memory.swap(record + USE, IN_USE).map(drop)
     }
 
     pub(super) fn use_of(&self, participant: u32) -> Result<u32> {
@@ -224,7 +226,7 @@ impl Session {
     pub(super) fn erase(&self, participant: u32) -> Result<()> {
         let record = self.header.participant(participant);
         self.memory.store(record + PROCESS, 0u32)?;
-        self.memory.store(record + USE, FREE)
+        self.memory.swap(record + USE, FREE).map(drop)
     }
 
     #[cold]

@@ -17,6 +17,7 @@ mod tracee;
 use std::path::Path;
 
 /// What a search came to.
+#[allow(dead_code, reason = "not every system lets processes be traced")]
 #[derive(Debug)]
 pub(crate) struct Closure {
     /// States that a kill leaves.
@@ -28,6 +29,7 @@ pub(crate) struct Closure {
 }
 
 /// An operation, and what a survivor has to be able to do.
+#[allow(dead_code, reason = "not every system lets processes be traced")]
 pub(crate) struct Scenario<'a> {
     pub(crate) prepare: &'a dyn Fn(&Path),
     /// Calls [`mark`] where the part begins that is killed.

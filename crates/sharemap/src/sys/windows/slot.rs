@@ -33,14 +33,16 @@ const OPERATION: &str = "attach to";
 #[derive(Debug)]
 pub(crate) struct Slots {
     file: File,
+    path: Option<PathBuf>,
     home: SlotHome,
 }
 
 impl Slots {
-    pub(crate) fn open(file: &File, _: Option<&Path>, id: [u8; 16]) -> Result<Self> {
+    pub(crate) fn open(file: &File, path: Option<&Path>, id: [u8; 16]) -> Result<Self> {
         // SAFETY: a question about an open handle.
         if unsafe { GetFileType(file.as_raw_handle()) } == FILE_TYPE_DISK {
-            return Ok(Self { file: super::file::duplicate(file)?, home: SlotHome::Object });
+            let (file, path) = (super::file::duplicate(file)?, path.map(Path::to_path_buf));
+            return Ok(Self { file, path, home: SlotHome::Object });
         }
         let name: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
         let path = folder()?.join(name);
@@ -52,14 +54,9 @@ impl Slots {
             .truncate(false)
             .open(&path)
             .map_err(failed)?;
-        let mut known = BY_HANDLE_FILE_INFORMATION::default();
-        // SAFETY: a question about an open handle.
-        if unsafe { GetFileInformationByHandle(file.as_raw_handle(), &mut known) } == 0 {
-            return Err(code::last(OPERATION));
-        }
-        let number = u64::from(known.nFileIndexHigh) << 32 | u64::from(known.nFileIndexLow);
-        let home = SlotHome::Companion { device: known.dwVolumeSerialNumber.into(), file: number };
-        Ok(Self { file, home })
+        let (device, number) = identity(&file).map_err(|error| error.with_path(Some(&path)))?;
+        let home = SlotHome::Companion { device, file: number };
+        Ok(Self { file, path: Some(path), home })
     }
 
     pub(crate) fn home(&self) -> SlotHome {
@@ -84,19 +81,42 @@ impl Slots {
         Ok(free)
     }
 
+    /// A handle of its own, for locks that are its own.
     fn fresh(&self) -> Result<File> {
         const SHARE: u32 = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
-        let again = |access| {
+        for access in [GENERIC_READ | GENERIC_WRITE, GENERIC_READ] {
             // SAFETY: an open handle; the new one is nobody else's.
             unsafe {
                 let handle = ReOpenFile(self.file.as_raw_handle(), access, SHARE, 0);
-                (handle != INVALID_HANDLE_VALUE).then(|| File::from_raw_handle(handle))
+                if handle != INVALID_HANDLE_VALUE {
+                    return Ok(File::from_raw_handle(handle));
+                }
             }
+        }
+        let failed = code::last(OPERATION);
+        // Wine looks for the name that the file had when it was opened.
+        let same = |file: &File| {
+            identity(file).is_ok_and(|found| identity(&self.file).is_ok_and(|own| own == found))
         };
-        again(GENERIC_READ | GENERIC_WRITE)
-            .or_else(|| again(GENERIC_READ))
-            .ok_or_else(|| code::last(OPERATION))
+        let path = self.path.as_ref();
+        path.and_then(|path| {
+            let both = OpenOptions::new().read(true).write(true).open(path);
+            both.or_else(|_| File::open(path)).ok()
+        })
+        .filter(same)
+        .ok_or(failed)
     }
+}
+
+/// What tells files apart: the volume and the file's number there.
+fn identity(file: &File) -> Result<(u64, u64)> {
+    let mut known = BY_HANDLE_FILE_INFORMATION::default();
+    // SAFETY: a question about an open handle.
+    if unsafe { GetFileInformationByHandle(file.as_raw_handle(), &mut known) } == 0 {
+        return Err(code::last(OPERATION));
+    }
+    let number = u64::from(known.nFileIndexHigh) << 32 | u64::from(known.nFileIndexLow);
+    Ok((known.dwVolumeSerialNumber.into(), number))
 }
 
 fn folder() -> Result<PathBuf> {
