@@ -19,7 +19,7 @@ pub(crate) enum Wake {
 }
 
 /// Wakes if somebody sleeps.
-#[inline]
+#[inline(always)]
 pub(crate) fn open<W: World>(world: &W, gate: u64, wake: Wake) -> Result<()> {
     let seen = world.load_32(gate)?;
     if seen & SLEEPER != 0 { clear(world, gate, seen, wake) } else { Ok(()) }

@@ -23,13 +23,38 @@ pub(crate) struct RawMutex {
     value: Copies,
 }
 
-/// That this thread has a lock's word.
-#[derive(Debug)]
+/// That this thread has a lock's word. Two numbers, which the compiler keeps in registers.
+#[derive(Clone, Copy, Debug)]
 #[must_use]
 pub(crate) struct Held {
-    pub(super) announced: Announced,
+    slot: u64,
+    /// The lane, and above it the word as it was found.
+    lane_and_word: u64,
+}
+
+impl Held {
+    #[inline(always)]
+    pub(super) fn of(announced: Announced, found: u32) -> Self {
+        let lane_and_word = u64::from(announced.lane) | u64::from(found) << 32;
+        Self { slot: announced.slot, lane_and_word }
+    }
+
+    #[inline(always)]
+    pub(super) fn announced(self) -> Announced {
+        Announced { lane: self.lane(), slot: self.slot }
+    }
+
+    /// The lane that the word names.
+    #[inline(always)]
+    pub(crate) fn lane(self) -> u32 {
+        self.lane_and_word as u32
+    }
+
     /// An owner died, and none since has accepted the value.
-    pub(crate) died: bool,
+    #[inline(always)]
+    pub(crate) fn died(self) -> bool {
+        self.lane_and_word & u64::from(DIED) << 32 != 0
+    }
 }
 
 /// Whether a poisoned lock may be had.
@@ -70,36 +95,59 @@ impl RawMutex {
     }
 
     /// Waits until `until`, or for ever.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lock<W: World>(self, world: &W, until: Option<Duration>) -> Result<Held> {
-        let announced = world.announce(Kind::Mutex.of(self.at))?;
-        if let Ok(0) = world.compare_exchange_32(self.at, 0, named(announced.lane)) {
-            return Ok(Held { announced, died: false });
+        let announced = self.announce(world)?;
+        if self.lock_at_once(world, announced) {
+            return Ok(Held::of(announced, 0));
         }
-        self.lock_slowly(world, announced, until, Poison::Refuse)
+        self.lock_slowly(world, announced, until).map(|found| Held::of(announced, found))
+    }
+
+    /// What comes first.
+    #[inline(always)]
+    pub(crate) fn announce<W: World>(self, world: &W) -> Result<Announced> {
+        world.announce(Kind::Mutex.of(self.at))
+    }
+
+    /// Locks it if nobody has it and there is nothing to tell.
+    #[inline(always)]
+    pub(crate) fn lock_at_once<W: World>(self, world: &W, announced: Announced) -> bool {
+        matches!(world.compare_exchange_32(self.at, 0, named(announced.lane)), Ok(0))
+    }
+
+    /// Locks it after that failed; gives the word as it was found.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn lock_slowly<W: World>(
+        self,
+        world: &W,
+        announced: Announced,
+        until: Option<Duration>,
+    ) -> Result<u32> {
+        self.contend(world, announced, until, Poison::Refuse)
     }
 
     /// The same, also if it is poisoned: to repair it.
     pub(crate) fn repair<W: World>(self, world: &W, until: Option<Duration>) -> Result<Held> {
-        let announced = world.announce(Kind::Mutex.of(self.at))?;
-        self.lock_slowly(world, announced, until, Poison::Accept)
+        let announced = self.announce(world)?;
+        let found = self.contend(world, announced, until, Poison::Accept)?;
+        Ok(Held::of(announced, found))
     }
 
-    #[cold]
-    #[inline(never)]
-    fn lock_slowly<W: World>(
+    fn contend<W: World>(
         self,
         world: &W,
         announced: Announced,
         until: Option<Duration>,
         poison: Poison,
-    ) -> Result<Held> {
+    ) -> Result<u32> {
         let mut waiter = self.waiter(until);
         let taken = word::take(world, Ask::new(self.at, announced, poison as u32), &mut waiter);
         if let Ok(Taken::Mine(word)) = taken {
             // If the memory is gone, the owner will find out.
             let _ = waiter.stand_in(world);
-            return Ok(Held { announced, died: word & DIED != 0 });
+            return Ok(word);
         }
         let _ = waiter.hand_on(world, || Ok(world.load_32(self.at)? & LANE == 0));
         let _ = world.withdraw(announced);
@@ -113,9 +161,9 @@ impl RawMutex {
     /// Does not wait; `None` if somebody has it. A dead owner is noticed, if not at once.
     #[inline]
     pub(crate) fn try_lock<W: World>(self, world: &W) -> Result<Option<Held>> {
-        let announced = world.announce(Kind::Mutex.of(self.at))?;
-        if let Ok(0) = world.compare_exchange_32(self.at, 0, named(announced.lane)) {
-            return Ok(Some(Held { announced, died: false }));
+        let announced = self.announce(world)?;
+        if self.lock_at_once(world, announced) {
+            return Ok(Some(Held::of(announced, 0)));
         }
         self.try_slowly(world, announced)
     }
@@ -126,7 +174,7 @@ impl RawMutex {
         let waiter = self.waiter(None);
         let taken = word::try_take(world, Ask::new(self.at, announced, POISONED), &waiter);
         if let Ok(Some(Taken::Mine(word))) = taken {
-            return Ok(Some(Held { announced, died: word & DIED != 0 }));
+            return Ok(Some(Held::of(announced, word)));
         }
         let _ = world.withdraw(announced);
         match taken? {
@@ -135,13 +183,28 @@ impl RawMutex {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unlock<W: World>(self, world: &W, held: Held, leave: Leave) -> Result<()> {
         let released = word::release(world, self.at, leave as u32);
         let opened = gate::open(world, self.at + GATE, Wake::One);
-        let withdrawn = world.withdraw(held.announced);
-        released.and(opened).and(withdrawn)
+        all(released, opened, world.withdraw(held.announced()))
     }
+}
+
+/// The first error; each has been done whatever came of the others.
+#[inline(always)]
+pub(super) fn all(first: Result<()>, second: Result<()>, third: Result<()>) -> Result<()> {
+    #[cold]
+    #[inline(never)]
+    fn first_of(results: [Result<()>; 3]) -> Result<()> {
+        results.into_iter().collect()
+    }
+    if first.is_ok() && second.is_ok() && third.is_ok() {
+        // Nothing to drop: said so that nothing is generated for it.
+        std::mem::forget((first, second, third));
+        return Ok(());
+    }
+    first_of([first, second, third])
 }
 
 /// The lane died with the mutex, or while it asked for it.

@@ -58,7 +58,7 @@ impl RawOnce {
             Waiter::new("wait until it is done", self.at, gate, Change::Plain, OWNED, until);
         let taken = word::take(world, Ask::new(self.at, announced, DONE), &mut waiter);
         if let Ok(Taken::Mine(word)) = taken {
-            return Ok(Turn::Mine(Held { announced, died: word & DIED != 0 }));
+            return Ok(Turn::Mine(Held::of(announced, word)));
         }
         let withdrawn = world.withdraw(announced);
         taken?;
@@ -72,14 +72,14 @@ impl RawOnce {
 
     /// It failed: the next one begins anew, and is told of a death that this one was told of.
     pub(crate) fn abandon<W: World>(self, world: &W, held: Held) -> Result<()> {
-        let flags = if held.died { DIED } else { 0 };
+        let flags = if held.died() { DIED } else { 0 };
         self.end(world, held, flags)
     }
 
     fn end<W: World>(self, world: &W, held: Held, flags: u32) -> Result<()> {
         let released = word::release(world, self.at, flags);
         let opened = gate::open(world, self.at + GATE, Wake::All);
-        let withdrawn = world.withdraw(held.announced);
+        let withdrawn = world.withdraw(held.announced());
         released.and(opened).and(withdrawn)
     }
 }

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use super::gate::{self, Wake};
 use super::kind::Kind;
-use super::mutex::{Held, Leave, Poison};
+use super::mutex::{Held, Leave, Poison, all};
 use super::value::Copies;
 use super::waiter::{Change, OWNED, Waiter};
 use super::word::{self, Ask, DIED, LANE, POISONED, Taken, UPGRADABLE, named, owner};
 use crate::error::{ErrorKind, Result};
-use crate::peer::{Announced, World};
+use crate::peer::{Announced, OFFSET_MASK, World};
 
 // The word is at the start, and with `seen` behind it a word of 64 bits.
 const SEEN: u64 = 4;
@@ -35,12 +35,36 @@ pub(crate) struct RawRwLock {
 }
 
 /// That this thread reads.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 #[must_use]
-pub(crate) struct Reading {
-    pub(super) announced: Announced,
+pub(crate) struct Reading(pub(super) Held);
+
+/// A [`Reading`] as a number, which is returned in a register: slot, lane, and whether one died.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packed(u64);
+
+impl Reading {
+    fn pack(self) -> Packed {
+        let Announced { lane, slot } = self.0.announced();
+        Packed(slot | u64::from(lane) << 48 | u64::from(self.died()))
+    }
+
+    #[inline(always)]
+    pub(crate) fn unpack(Packed(packed): Packed) -> Self {
+        let announced = Announced { lane: (packed >> 48) as u32, slot: packed & (OFFSET_MASK | 8) };
+        Self(Held::of(announced, if packed & 1 == 0 { 0 } else { DIED }))
+    }
+
+    #[inline(always)]
+    pub(crate) fn at_once(announced: Announced) -> Self {
+        Self(Held::of(announced, 0))
+    }
+
     /// An owner died, and none since has accepted the value.
-    pub(crate) died: bool,
+    #[inline(always)]
+    pub(crate) fn died(self) -> bool {
+        self.0.died()
+    }
 }
 
 /// Whether readers are let in beside whoever the word names.
@@ -71,21 +95,32 @@ impl RawRwLock {
         self.value
     }
 
-    /// Waits until `until`, or for ever. A thread that reads already is let in whoever waits.
-    #[inline]
-    pub(crate) fn read<W: World>(self, world: &W, until: Option<Duration>) -> Result<Reading> {
-        let announced = world.announce_first(Kind::Reader.of(self.at))?;
-        if let Ok(pair) = world.load_64(self.at) {
-            if pair as u32 == 0 && (pair >> 32) as u32 & group(announced.lane) != 0 {
-                return Ok(Reading { announced, died: false });
-            }
-        }
-        self.read_slowly(world, announced, until)
+    /// What comes first.
+    #[inline(always)]
+    pub(crate) fn announce_read<W: World>(self, world: &W) -> Result<Announced> {
+        world.announce_first(Kind::Reader.of(self.at))
     }
 
+    /// Whether the reader is admitted, and there is nothing to tell.
+    #[inline(always)]
+    pub(crate) fn read_at_once<W: World>(self, world: &W, announced: Announced) -> bool {
+        let bit = group(announced.lane);
+        matches!(world.load_64(self.at), Ok(pair) if pair as u32 == 0 && (pair >> 32) as u32 & bit != 0)
+    }
+
+    /// Reads after that failed. A thread that reads already is let in whoever waits.
     #[cold]
     #[inline(never)]
-    fn read_slowly<W: World>(
+    pub(crate) fn read_slowly<W: World>(
+        self,
+        world: &W,
+        announced: Announced,
+        until: Option<Duration>,
+    ) -> Result<Packed> {
+        self.await_reading(world, announced, until).map(Reading::pack)
+    }
+
+    fn await_reading<W: World>(
         self,
         world: &W,
         mut announced: Announced,
@@ -145,7 +180,7 @@ impl RawRwLock {
             pair = world.fetch_or_64(self.at, bit)?;
         }
         let word = pair as u32;
-        Ok(admits(word).then_some(Reading { announced, died: word & DIED != 0 }))
+        Ok(admits(word).then_some(Reading(Held::of(announced, word))))
     }
 
     /// Another read by a thread that reads: what it announced holds up every writer.
@@ -155,7 +190,7 @@ impl RawRwLock {
             return Ok(None);
         }
         let announced = world.announce(what)?;
-        Ok(Some(Reading { announced, died: false }))
+        Ok(Some(Reading(Held::of(announced, 0))))
     }
 
     /// An error if waiting would be in vain.
@@ -191,13 +226,13 @@ impl RawRwLock {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unlock_read<W: World>(self, world: &W, reading: Reading) -> Result<()> {
-        self.leave(world, reading.announced)
+        self.leave(world, reading.0.announced())
     }
 
     /// The slot says that the reader is gone, but not from the lock's bytes.
-    #[inline]
+    #[inline(always)]
     fn leave<W: World>(self, world: &W, announced: Announced) -> Result<()> {
         let leaving = Kind::Leaving.of(self.at);
         let left = if world.stores_release() {
@@ -206,19 +241,18 @@ impl RawRwLock {
             world.swap_64(announced.slot, leaving).map(drop)
         };
         let opened = gate::open(world, self.at + DRAIN, Wake::All);
-        let withdrawn = world.withdraw(announced);
-        left.and(opened).and(withdrawn)
+        all(left, opened, world.withdraw(announced))
     }
 
     /// Waits until `until`, or for ever.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write<W: World>(self, world: &W, until: Option<Duration>) -> Result<Held> {
         let announced = world.announce(Kind::Writer.of(self.at))?;
         if let Ok(0) = world.compare_exchange_32(self.at, 0, named(announced.lane)) {
             if let Ok(0) = world.load_32(self.at + SEEN) {
-                return Ok(Held { announced, died: false });
+                return Ok(Held::of(announced, 0));
             }
-            return self.exclude(world, Held { announced, died: false }, WRITE, until);
+            return self.exclude(world, Held::of(announced, 0), WRITE, until);
         }
         self.write_slowly(world, announced, until, Poison::Refuse)
     }
@@ -253,7 +287,7 @@ impl RawRwLock {
     ) -> Result<Held> {
         let mut waiter = self.waiter(WRITE, GATE, until);
         match word::take(world, ask, &mut waiter) {
-            Ok(Taken::Mine(word)) => Ok(Held { announced, died: word & DIED != 0 }),
+            Ok(Taken::Mine(word)) => Ok(Held::of(announced, word)),
             other => {
                 let _ = world.withdraw(announced);
                 Err(other.err().unwrap_or_else(|| waiter.error(ErrorKind::Poisoned)))
@@ -274,7 +308,7 @@ impl RawRwLock {
         match self.drain(world, operation, until) {
             Ok(()) => Ok(held),
             Err(error) => {
-                let leave = if held.died { Leave::Died } else { Leave::Sound };
+                let leave = if held.died() { Leave::Died } else { Leave::Sound };
                 let _ = self.unlock(world, held, leave);
                 Err(error)
             }
@@ -353,7 +387,7 @@ impl RawRwLock {
         let waiter = self.waiter(WRITE, GATE, None);
         let taken = word::try_take(world, ask, &waiter);
         if let Ok(Some(Taken::Mine(word))) = taken {
-            return Ok(Some(Held { announced, died: word & DIED != 0 }));
+            return Ok(Some(Held::of(announced, word)));
         }
         let _ = world.withdraw(announced);
         match taken? {
@@ -385,7 +419,7 @@ impl RawRwLock {
         held: &Held,
         until: Option<Duration>,
     ) -> Result<()> {
-        let exclusive = named(held.announced.lane) | if held.died { DIED } else { 0 };
+        let exclusive = named(held.lane()) | if held.died() { DIED } else { 0 };
         let upgradable = exclusive | UPGRADABLE;
         if world.compare_exchange_32(self.at, upgradable, exclusive)? != upgradable {
             // The word was scribbled over: this thread does not have it.
@@ -400,12 +434,11 @@ impl RawRwLock {
     }
 
     /// Releases what was had for writing or upgradably.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unlock<W: World>(self, world: &W, held: Held, leave: Leave) -> Result<()> {
         let released = word::release(world, self.at, leave as u32);
         let opened = gate::open(world, self.at + GATE, Wake::All);
-        let withdrawn = world.withdraw(held.announced);
-        released.and(opened).and(withdrawn)
+        all(released, opened, world.withdraw(held.announced()))
     }
 
     fn waiter(self, operation: &'static str, gate: u64, until: Option<Duration>) -> Waiter {

@@ -22,7 +22,7 @@ impl Copies {
     }
 
     /// Copies the value out; gives which copy it is. Nobody writes meanwhile.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read<W: World>(self, world: &W, into: &mut [u8]) -> Result<u32> {
         let selector = world.load_32(self.selector)? & 1;
         world.read(self.copy(selector), into)?;
@@ -30,13 +30,14 @@ impl Copies {
     }
 
     /// Writes the value that replaces copy `selector`. Nobody reads or writes meanwhile.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write<W: World>(self, world: &W, selector: u32, from: &[u8]) -> Result<()> {
         let other = 1 - (selector & 1);
         world.write(self.copy(other), from)?;
         world.store_32(self.selector, other)
     }
 
+    #[inline(always)]
     fn copy(self, selector: u32) -> u64 {
         self.first + u64::from(selector) * self.stride
     }

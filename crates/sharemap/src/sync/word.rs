@@ -109,7 +109,7 @@ pub(crate) fn try_take<W: World>(world: &W, ask: Ask, waiter: &Waiter) -> Result
 }
 
 /// Releases, plainly if those who wait fence. Opening the gate comes next.
-#[inline]
+#[inline(always)]
 pub(crate) fn release<W: World>(world: &W, at: u64, flags: u32) -> Result<()> {
     if world.stores_release() {
         world.store_32(at, flags)

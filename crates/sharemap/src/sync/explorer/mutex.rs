@@ -17,7 +17,7 @@ fn mutex() -> RawMutex {
 
 /// Adds one to both halves of the value, which must be whole and as many as were written.
 fn inside(sim: &Sim<'_>, held: Held) {
-    let died = held.died;
+    let died = held.died();
     let me = sim.me;
     sim.ghost(|ghost| {
         if let Some(other) = ghost.inside.iter().position(|&inside| inside != 0) {

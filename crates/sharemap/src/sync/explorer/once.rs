@@ -23,7 +23,7 @@ fn does<const FAILS: bool>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool 
         });
         return false;
     };
-    let died = held.died;
+    let died = held.died();
     sim.ghost(|ghost| {
         if ghost.inside.iter().any(|&inside| inside != 0) || ghost.count[0] != 0 {
             return Err("two at it".to_owned());

@@ -4,8 +4,9 @@ use super::search::{caught, sound, walked};
 use super::state::{Carry, LOCK};
 use super::world::Sim;
 use super::{Fault, Program, Setup};
+use crate::error::Result;
 use crate::sync::mutex::{Held, Leave};
-use crate::sync::rwlock::RawRwLock;
+use crate::sync::rwlock::{RawRwLock, Reading};
 
 const WORD: u64 = LOCK;
 const SEEN: u64 = LOCK + 4;
@@ -20,6 +21,14 @@ const WRITES: u8 = 3;
 
 fn lock() -> RawRwLock {
     RawRwLock::new(LOCK, 4)
+}
+
+fn read(sim: &Sim<'_>) -> Result<Reading> {
+    let announced = lock().announce_read(sim)?;
+    if lock().read_at_once(sim, announced) {
+        return Ok(Reading::at_once(announced));
+    }
+    lock().read_slowly(sim, announced, None).map(Reading::unpack)
 }
 
 /// Says that the process is inside; who may not be beside it must not be.
@@ -70,7 +79,7 @@ fn add_and_unlock(sim: &Sim<'_>, held: Held) {
 
 fn unlock(sim: &Sim<'_>, held: Held, hand_on: bool) {
     leave(sim);
-    let leave = if held.died && hand_on { Leave::Died } else { Leave::Sound };
+    let leave = if held.died() && hand_on { Leave::Died } else { Leave::Sound };
     sim.expect(lock().unlock(sim, held, leave));
 }
 
@@ -78,8 +87,8 @@ fn reads(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 1 {
         return false;
     }
-    let reading = sim.expect(lock().read(sim, None));
-    enter(sim, READS, Some(reading.died));
+    let reading = sim.expect(read(sim));
+    enter(sim, READS, Some(reading.died()));
     value(sim);
     leave(sim);
     sim.expect(lock().unlock_read(sim, reading));
@@ -94,9 +103,9 @@ fn reads_nested(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 1 {
         return false;
     }
-    let outer = sim.expect(lock().read(sim, None));
-    enter(sim, READS, Some(outer.died));
-    let inner = sim.expect(lock().read(sim, None));
+    let outer = sim.expect(read(sim));
+    enter(sim, READS, Some(outer.died()));
+    let inner = sim.expect(read(sim));
     value(sim);
     sim.expect(lock().unlock_read(sim, outer));
     value(sim);
@@ -110,7 +119,7 @@ fn writes(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
         return false;
     }
     let held = sim.expect(lock().write(sim, None));
-    enter(sim, WRITES, Some(held.died));
+    enter(sim, WRITES, Some(held.died()));
     add_and_unlock(sim, held);
     true
 }
@@ -123,13 +132,13 @@ fn tries(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     match step {
         0 => {
             if let Some(held) = sim.expect(lock().try_write(sim)) {
-                enter(sim, WRITES, Some(held.died));
+                enter(sim, WRITES, Some(held.died()));
                 add_and_unlock(sim, held);
             }
         }
         1 => {
             if let Some(reading) = sim.expect(lock().try_read(sim)) {
-                enter(sim, READS, Some(reading.died));
+                enter(sim, READS, Some(reading.died()));
                 value(sim);
                 leave(sim);
                 sim.expect(lock().unlock_read(sim, reading));
@@ -145,7 +154,7 @@ fn upgrades(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
         return false;
     }
     let held = sim.expect(lock().upgradable(sim, None));
-    enter(sim, MAY_WRITE, Some(held.died));
+    enter(sim, MAY_WRITE, Some(held.died()));
     value(sim);
     sim.expect(lock().upgrade(sim, &held, None));
     enter(sim, WRITES, None);
@@ -159,7 +168,7 @@ fn upgrades_impatiently(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
         return false;
     }
     let held = sim.expect(lock().upgradable(sim, None));
-    enter(sim, MAY_WRITE, Some(held.died));
+    enter(sim, MAY_WRITE, Some(held.died()));
     match lock().upgrade(sim, &held, Some(std::time::Duration::from_secs(1))) {
         Ok(()) => {
             enter(sim, WRITES, None);
@@ -178,7 +187,7 @@ fn writes_impatiently(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
         return false;
     }
     if let Ok(held) = lock().write(sim, Some(std::time::Duration::from_secs(1))) {
-        enter(sim, WRITES, Some(held.died));
+        enter(sim, WRITES, Some(held.died()));
         add_and_unlock(sim, held);
     }
     true

@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use super::private::{Calm, Kept, Private};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Shareable};
 use crate::peer::World;
 use crate::sync::error::{LockError, LockResult, Reclaim, Recover};
-use crate::sync::mutex::{Held, Leave, RawMutex};
+use crate::sync::mutex::{Held, Leave, RawMutex, all};
 use crate::sync::shared::{Anchored, Blank, Place};
 
 const LOCK: &str = "lock the mutex";
@@ -66,13 +67,9 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// [`Cancelled`](ErrorKind::Cancelled), [`Invalid`](ErrorKind::Invalid) if the bytes are no
     /// value of `T`, [`Fault`](ErrorKind::Fault) if the memory is gone; also if that happened to
     /// the guard before, when it was dropped.
-    #[inline]
+    #[inline(always)]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
-        self.kept.take()?;
-        match self.raw.lock(&*self.place.session, None) {
-            Ok(held) => self.guard(held),
-            Err(error) => Err(LockError::Failed(self.place.named(error))),
-        }
+        self.lock_until(|| None)
     }
 
     /// Waits so long at most.
@@ -80,11 +77,45 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// # Errors
     /// As for [`lock`](Self::lock), and of kind [`Timeout`](ErrorKind::Timeout).
     pub fn lock_timeout(&self, timeout: Duration) -> LockResult<MutexGuard<'_, T>> {
-        self.kept.take()?;
-        let until = self.place.after(timeout);
-        match self.raw.lock(&*self.place.session, until) {
-            Ok(held) => self.guard(held),
-            Err(error) => Err(LockError::Failed(self.place.named(error))),
+        self.lock_until(|| self.place.after(timeout))
+    }
+
+    /// What is done out of line gives numbers back, so that the guard is made in registers.
+    #[inline(always)]
+    fn lock_until(
+        &self,
+        until: impl FnOnce() -> Option<Duration>,
+    ) -> LockResult<MutexGuard<'_, T>> {
+        if self.kept.is_any() {
+            return Err(self.failed_before());
+        }
+        let session = &*self.place.session;
+        let announced = match self.raw.announce(session) {
+            Ok(announced) => announced,
+            Err(error) => return Err(self.failed(error)),
+        };
+        let mut found = 0;
+        if !self.raw.lock_at_once(session, announced) {
+            found = match self.raw.lock_slowly(session, announced, until()) {
+                Ok(found) => found,
+                Err(error) => return Err(self.failed(error)),
+            };
+        }
+        self.guard(Held::of(announced, found))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn failed<R>(&self, error: Error) -> LockError<R> {
+        LockError::Failed(self.place.named(error))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn failed_before<R>(&self) -> LockError<R> {
+        match self.kept.take() {
+            Err(error) => LockError::Failed(error),
+            Ok(()) => LockError::Failed(self.place.error(ErrorKind::Fault, LOCK)),
         }
     }
 
@@ -113,31 +144,34 @@ impl<T: Element + Shareable> MutexHandle<T> {
         self.guard_of(held, Leave::Poisoned).map(Recover)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn guard(&self, held: Held) -> LockResult<MutexGuard<'_, T>> {
-        if held.died {
-            let guard = self.guard_of(held, Leave::Died).map_err(LockError::Failed)?;
-            return Err(LockError::OwnerDied(Recover(guard)));
-        }
-        self.guard_of(held, Leave::Sound).map_err(LockError::Failed)
+        let leave = if held.died() { Leave::Died } else { Leave::Sound };
+        let guard = self.guard_of(held, leave)?;
+        if held.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn guard_of(&self, held: Held, leave: Leave) -> Result<MutexGuard<'_, T>> {
         match Private::read(&self.place, self.raw.value(), LOCK) {
             Ok(private) => Ok(MutexGuard {
                 mutex: self,
-                held: Some(held),
+                held,
                 private,
                 leave,
                 calm: Calm::now(),
                 thread: PhantomData,
             }),
-            Err(error) => {
-                let _ = self.raw.unlock(&*self.place.session, held, leave);
-                Err(self.place.named(error))
-            }
+            Err(error) => Err(self.give_back(held, leave, error)),
         }
+    }
+
+    /// The value could not be had.
+    #[cold]
+    #[inline(never)]
+    fn give_back(&self, held: Held, leave: Leave, error: Error) -> Error {
+        let _ = self.raw.unlock(&*self.place.session, held, leave);
+        self.place.named(error)
     }
 
     pub(super) fn place(&self) -> &Place {
@@ -159,8 +193,7 @@ impl<T> fmt::Debug for MutexHandle<T> {
 #[must_use = "the mutex is released at once if the guard is not kept"]
 pub struct MutexGuard<'a, T: Element + Shareable> {
     mutex: &'a MutexHandle<T>,
-    /// `None` once it is released.
-    held: Option<Held>,
+    held: Held,
     private: Private<T>,
     leave: Leave,
     calm: Calm,
@@ -173,45 +206,49 @@ impl<'a, T: Element + Shareable> MutexGuard<'a, T> {
     ///
     /// # Errors
     /// [`Fault`](ErrorKind::Fault) if the memory is gone. The mutex is released all the same.
-    pub fn unlock(mut self) -> Result<()> {
-        self.release()
+    pub fn unlock(self) -> Result<()> {
+        let mut this = ManuallyDrop::new(self);
+        this.release().map_err(|error| this.mutex.place.named(error))
     }
 
-    #[inline]
+    #[inline(always)]
     fn release(&mut self) -> Result<()> {
-        let Some((held, written)) = self.finish() else { return Ok(()) };
-        let leave = self.leave;
-        let released = self.mutex.raw.unlock(&*self.mutex.place.session, held, leave);
-        written.and(released).map_err(|error| self.mutex.place.named(error))
+        let session = &*self.mutex.place.session;
+        // A copy of a thread in a child process has nothing.
+        if !session.is_own(self.held.lane()) {
+            return Ok(());
+        }
+        let written = self.write();
+        let released = self.mutex.raw.unlock(session, self.held, self.leave);
+        all(written, released, Ok(()))
     }
 
-    /// Writes the value back; what is left to do is to release the mutex. `None` if this thread does
-    /// not have it: it is released, or the thread is a copy in a child process.
-    #[inline]
-    fn finish(&mut self) -> Option<(Held, Result<()>)> {
-        let held = self.held.take()?;
-        if !self.mutex.place.session.is_own(held.announced.lane) {
-            return None;
-        }
-        let mut written = Ok(());
+    /// Writes the value back, unless it is not to be relied on.
+    #[inline(always)]
+    fn write(&mut self) -> Result<()> {
         if self.leave == Leave::Poisoned {
             // What was to be repaired was not.
-        } else if self.calm.is_over() {
-            self.leave = Leave::Died;
-        } else {
-            written = self.private.write(&self.mutex.place, self.mutex.raw.value());
+            return Ok(());
         }
-        Some((held, written))
+        if self.calm.is_over() {
+            self.leave = Leave::Died;
+            return Ok(());
+        }
+        self.private.write(&self.mutex.place, self.mutex.raw.value())
     }
 
-    /// For a condition variable: the handle, and the mutex with the value written back.
-    pub(super) fn into_parts(mut self) -> Result<Option<(&'a MutexHandle<T>, Held, Leave)>> {
-        let Some((held, written)) = self.finish() else { return Ok(None) };
-        if let Err(error) = written {
-            let _ = self.mutex.raw.unlock(&*self.mutex.place.session, held, self.leave);
-            return Err(self.mutex.place.named(error));
+    /// For a condition variable: the handle, and the mutex with the value written back. `None` if
+    /// this thread does not have it.
+    pub(super) fn into_parts(self) -> Result<Option<(&'a MutexHandle<T>, Held, Leave)>> {
+        let mut this = ManuallyDrop::new(self);
+        let (mutex, held) = (this.mutex, this.held);
+        if !mutex.place.session.is_own(held.lane()) {
+            return Ok(None);
         }
-        Ok(Some((self.mutex, held, self.leave)))
+        match this.write() {
+            Ok(()) => Ok(Some((mutex, held, this.leave))),
+            Err(error) => Err(mutex.give_back(held, this.leave, error)),
+        }
     }
 }
 
@@ -220,9 +257,10 @@ impl<T: Element + Shareable> Reclaim for MutexGuard<'_, T> {
         self.leave = Leave::Sound;
     }
 
-    fn poison(mut self) -> Result<()> {
-        self.leave = Leave::Poisoned;
-        self.release()
+    fn poison(self) -> Result<()> {
+        let mut this = ManuallyDrop::new(self);
+        this.leave = Leave::Poisoned;
+        this.release().map_err(|error| this.mutex.place.named(error))
     }
 }
 
@@ -238,16 +276,15 @@ impl<T: Element + Shareable> Deref for MutexGuard<'_, T> {
 impl<T: Element + Shareable> DerefMut for MutexGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        self.private.changed = true;
-        &mut self.private.value
+        self.private.change()
     }
 }
 
 impl<T: Element + Shareable> Drop for MutexGuard<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if let Err(error) = self.release() {
-            self.mutex.kept.keep(error);
+            self.mutex.kept.keep(self.mutex.place.named(error));
         }
     }
 }

@@ -90,7 +90,7 @@ impl OnceHandle {
         let session = &*self.place.session;
         let turn = self.raw.begin(session, until).map_err(|error| self.place.named(error))?;
         let Turn::Mine(held) = turn else { return Ok(()) };
-        let what = if held.died { OnceTurn::AfterDeath } else { OnceTurn::First };
+        let what = if held.died() { OnceTurn::AfterDeath } else { OnceTurn::First };
         let mut doing = Doing { once: self, held: Some(held) };
         action(what)?;
         let Some(held) = doing.held.take() else { return Ok(()) };
@@ -117,7 +117,7 @@ impl Drop for Doing<'_> {
     fn drop(&mut self) {
         let Some(held) = self.held.take() else { return };
         let session = &*self.once.place.session;
-        if session.is_own(held.announced.lane) {
+        if session.is_own(held.lane()) {
             // If the memory is gone, the next one finds out.
             let _ = self.once.raw.abandon(session, held);
         }

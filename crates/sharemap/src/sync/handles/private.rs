@@ -13,28 +13,40 @@ use crate::sync::value::Copies;
 #[derive(Debug)]
 pub(super) struct Private<T> {
     pub(super) value: T,
-    /// Which copy it came from.
-    selector: u32,
-    pub(super) changed: bool,
+    /// Bit 0: which copy it came from; bit 1: it was changed.
+    state: u32,
 }
+
+const CHANGED: u32 = 2;
 
 impl<T: Element + Shareable> Private<T> {
     /// Copies the value out. The caller has the lock.
-    #[inline]
+    #[inline(always)]
     pub(super) fn read(place: &Place, copies: Copies, operation: &'static str) -> Result<Self> {
         let mut bytes = MaybeUninit::<T>::zeroed();
         let selector = copies.read(&*place.session, as_bytes(&mut bytes))?;
         match T::try_read_from_bytes(as_bytes(&mut bytes)) {
-            Ok(value) => Ok(Self { value, selector, changed: false }),
+            Ok(value) => Ok(Self { value, state: selector }),
             Err(_) => Err(place.error(ErrorKind::Invalid, operation)),
         }
     }
 
+    #[inline(always)]
+    pub(super) fn change(&mut self) -> &mut T {
+        self.state |= CHANGED;
+        &mut self.value
+    }
+
+    #[inline(always)]
+    pub(super) fn is_changed(&self) -> bool {
+        self.state & CHANGED != 0
+    }
+
     /// Writes it back if it was changed. The caller has the lock, alone.
-    #[inline]
+    #[inline(always)]
     pub(super) fn write(&self, place: &Place, copies: Copies) -> Result<()> {
-        if self.changed {
-            copies.write(&*place.session, self.selector, self.value.as_bytes())
+        if self.is_changed() {
+            copies.write(&*place.session, self.state, self.value.as_bytes())
         } else {
             Ok(())
         }
@@ -65,10 +77,15 @@ impl Kept {
         self.any.store(true, Ordering::Release);
     }
 
+    #[inline(always)]
+    pub(super) fn is_any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
     /// Gives what was kept, once.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&self) -> Result<()> {
-        if self.any.load(Ordering::Relaxed) { self.take_slowly() } else { Ok(()) }
+        if self.is_any() { self.take_slowly() } else { Ok(()) }
     }
 
     #[cold]
@@ -84,12 +101,12 @@ impl Kept {
 pub(super) struct Calm(bool);
 
 impl Calm {
-    #[inline]
+    #[inline(always)]
     pub(super) fn now() -> Self {
         Self(!std::thread::panicking())
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_over(self) -> bool {
         self.0 && std::thread::panicking()
     }

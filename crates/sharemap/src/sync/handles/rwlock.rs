@@ -66,11 +66,9 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     ///
     /// # Errors
     /// As for [`MutexHandle::lock`](crate::MutexHandle::lock).
-    #[inline]
+    #[inline(always)]
     pub fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
-        self.kept.take()?;
-        let reading = self.raw.read(&*self.place.session, None);
-        self.reading(reading.map_err(|error| self.place.named(error))?)
+        self.read_until(|| None)
     }
 
     /// Waits so long at most.
@@ -78,9 +76,38 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// # Errors
     /// As for [`read`](Self::read), and of kind [`Timeout`](ErrorKind::Timeout).
     pub fn read_timeout(&self, timeout: Duration) -> LockResult<RwLockReadGuard<'_, T>> {
-        self.kept.take()?;
-        let reading = self.raw.read(&*self.place.session, self.place.after(timeout));
-        self.reading(reading.map_err(|error| self.place.named(error))?)
+        self.read_until(|| self.place.after(timeout))
+    }
+
+    /// What is done out of line gives numbers back, so that the guard is made in registers.
+    #[inline(always)]
+    fn read_until(
+        &self,
+        until: impl FnOnce() -> Option<Duration>,
+    ) -> LockResult<RwLockReadGuard<'_, T>> {
+        if self.kept.is_any() {
+            self.kept.take()?;
+        }
+        let session = &*self.place.session;
+        let announced = match self.raw.announce_read(session) {
+            Ok(announced) => announced,
+            Err(error) => return Err(self.failed(error)),
+        };
+        let reading = if self.raw.read_at_once(session, announced) {
+            Reading::at_once(announced)
+        } else {
+            match self.raw.read_slowly(session, announced, until()) {
+                Ok(packed) => Reading::unpack(packed),
+                Err(error) => return Err(self.failed(error)),
+            }
+        };
+        self.reading(reading)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn failed<R>(&self, error: Error) -> LockError<R> {
+        LockError::Failed(self.place.named(error))
     }
 
     /// Does not wait.
@@ -96,27 +123,31 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn reading(&self, reading: Reading) -> LockResult<RwLockReadGuard<'_, T>> {
         match Private::read(&self.place, self.raw.value(), READ) {
             Ok(private) => {
-                let died = reading.died;
                 let thread = PhantomData;
-                let guard = RwLockReadGuard { lock: self, reading: Some(reading), private, thread };
-                if died { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
+                let guard = RwLockReadGuard { lock: self, reading, private, thread };
+                if reading.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
             }
-            Err(error) => {
-                let _ = self.raw.unlock_read(&*self.place.session, reading);
-                Err(self.place.named(error).into())
-            }
+            Err(error) => Err(LockError::Failed(self.give_back(reading, error))),
         }
+    }
+
+    /// The value could not be had.
+    #[cold]
+    #[inline(never)]
+    fn give_back(&self, reading: Reading, error: Error) -> Error {
+        let _ = self.raw.unlock_read(&*self.place.session, reading);
+        self.place.named(error)
     }
 
     /// Waits until nobody reads or writes.
     ///
     /// # Errors
     /// As for [`MutexHandle::lock`](crate::MutexHandle::lock).
-    #[inline]
+    #[inline(always)]
     pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.kept.take()?;
         let held = self.raw.write(&*self.place.session, None);
@@ -146,6 +177,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         }
     }
 
+    #[inline(always)]
     fn writing(&self, held: Held) -> LockResult<RwLockWriteGuard<'_, T>> {
         let (died, leave) = left(&held);
         let guard = RwLockWriteGuard { inner: self.holding(held, leave)? };
@@ -193,6 +225,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         if died { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
     }
 
+    #[inline(always)]
     fn holding(&self, held: Held, leave: Leave) -> Result<Holding<'_, T>> {
         match Private::read(&self.place, self.raw.value(), WRITE) {
             Ok(private) => Ok(Holding {
@@ -212,8 +245,9 @@ impl<T: Element + Shareable> RwLockHandle<T> {
 }
 
 /// Whether a death is to be told of, and how the lock is left unless it is accepted.
+#[inline(always)]
 fn left(held: &Held) -> (bool, Leave) {
-    (held.died, if held.died { Leave::Died } else { Leave::Sound })
+    (held.died(), if held.died() { Leave::Died } else { Leave::Sound })
 }
 
 impl<T> fmt::Debug for RwLockHandle<T> {
@@ -226,7 +260,7 @@ impl<T> fmt::Debug for RwLockHandle<T> {
 #[must_use = "the lock is released at once if the guard is not kept"]
 pub struct RwLockReadGuard<'a, T: Element + Shareable> {
     lock: &'a RwLockHandle<T>,
-    reading: Option<Reading>,
+    reading: Reading,
     private: Private<T>,
     thread: PhantomData<*const ()>,
 }
@@ -251,12 +285,11 @@ impl<T: Element + Shareable> Deref for RwLockReadGuard<'_, T> {
 }
 
 impl<T: Element + Shareable> Drop for RwLockReadGuard<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        let Some(reading) = self.reading.take() else { return };
         let session = &*self.lock.place.session;
-        if session.is_own(reading.announced.lane) {
-            if let Err(error) = self.lock.raw.unlock_read(session, reading) {
+        if session.is_own(self.reading.0.lane()) {
+            if let Err(error) = self.lock.raw.unlock_read(session, self.reading) {
                 self.lock.kept.keep(self.lock.place.named(error));
             }
         }
@@ -274,16 +307,17 @@ struct Holding<'a, T: Element + Shareable> {
 }
 
 impl<T: Element + Shareable> Holding<'_, T> {
+    #[inline(always)]
     fn release(&mut self) -> Result<()> {
         let Some(held) = self.held.take() else { return Ok(()) };
         let (place, raw) = (&self.lock.place, self.lock.raw);
-        if !place.session.is_own(held.announced.lane) {
+        if !place.session.is_own(held.lane()) {
             return Ok(());
         }
         let mut written = Ok(());
         if self.leave == Leave::Poisoned {
             // What was to be repaired was not.
-        } else if self.private.changed && self.calm.is_over() {
+        } else if self.private.is_changed() && self.calm.is_over() {
             self.leave = Leave::Died;
         } else {
             written = self.private.write(place, raw.value());
@@ -294,6 +328,7 @@ impl<T: Element + Shareable> Holding<'_, T> {
 }
 
 impl<T: Element + Shareable> Drop for Holding<'_, T> {
+    #[inline(always)]
     fn drop(&mut self) {
         if let Err(error) = self.release() {
             self.lock.kept.keep(error);
@@ -340,8 +375,7 @@ impl<T: Element + Shareable> Deref for RwLockWriteGuard<'_, T> {
 impl<T: Element + Shareable> DerefMut for RwLockWriteGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        self.inner.private.changed = true;
-        &mut self.inner.private.value
+        self.inner.private.change()
     }
 }
 
