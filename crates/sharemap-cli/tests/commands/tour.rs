@@ -11,7 +11,7 @@ fn every_step_passes_and_nothing_is_left() {
         assert_eq!(step["passed"], true, "{step:#}");
         assert!(!step["notes"].as_array().unwrap().is_empty(), "{step:#}");
     }
-    assert_eq!(json["passed"], 12);
+    assert_eq!(json["passed"], json["steps"].as_array().unwrap().len());
     // Emulators take the advice and do nothing; here it counts.
     if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         assert!(!json["steps"][7].to_string().contains("in spite of"), "{json:#}");
@@ -31,9 +31,9 @@ fn steps_can_be_chosen() {
 #[test]
 fn steps_are_listed() {
     let ran = run!("tour", "--list").with_code(0);
-    assert_eq!(ran.text().lines().count(), 12);
     let json = run!("tour", "--list", "--json").with_code(0).json();
     assert_eq!(json["steps"][4]["name"], "truncate");
+    assert_eq!(ran.text().lines().count(), json["steps"].as_array().unwrap().len());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod copy_on_write;
 mod edit;
+mod file_lock;
 mod greeting;
 mod interrupt;
 mod large_blocks;
@@ -43,6 +44,7 @@ const STEPS: &[Step] = &[
     tiles::STEP,
     shared_block::STEP,
     greeting::STEP,
+    file_lock::STEP,
 ];
 
 /// How a step ends: `Err` says what was not as it should be.

@@ -1,6 +1,6 @@
 //! The second processes of the tour: this very program, run again with a hidden command.
 
-use super::{greeting, interrupt, large_blocks};
+use super::{file_lock, greeting, interrupt, large_blocks};
 use crate::failure::{Failure, complain};
 use crate::system;
 use clap::ValueEnum;
@@ -39,6 +39,10 @@ pub(crate) enum Action {
     ScanRead,
     /// Touch one page in a thousand.
     TouchFew,
+    /// Read numbers, each before the next is written.
+    ReadInTurns,
+    /// Take a file's lock and keep it.
+    HoldLock,
     /// Read a greeting in shared memory of this name, and answer it there.
     AnswerByName,
     /// The same in shared memory that is inherited.
@@ -64,6 +68,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         }
         Action::ScanRead => large_blocks::scan_read(path),
         Action::TouchFew => large_blocks::touch_few(path),
+        Action::ReadInTurns => file_lock::read_in_turns(path),
+        Action::HoldLock => file_lock::hold(path, say_and_wait),
         Action::AnswerByName => greeting::answer_by_name(path),
         Action::AnswerByDescriptor => greeting::answer_by_descriptor(),
     };

@@ -1,0 +1,105 @@
+//! Step 13: two processes take turns by a lock of the file.
+
+use super::peer::Action;
+use super::scene::{Scene, expect, refused};
+use super::{Outcome, Step};
+use sharemap::{ErrorKind, FileLock, MappingMut, ViewMut};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+pub(super) const STEP: Step = Step {
+    name: "file-lock",
+    title: "Writer and reader take turns by a file lock; a killed holder holds nothing",
+    run,
+};
+
+const ROUNDS: u64 = 200;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the file holds: whose turn it is (even: the writer's), and what is handed over.
+const TURN: usize = 0;
+const NUMBER: usize = 1;
+
+fn run(scene: &mut Scene<'_>) -> Outcome {
+    let path = scene.path("turns.bin");
+    let map = MappingMut::create_new(&path, 16)?;
+    let lock = FileLock::open(&path)?;
+    let reader = scene.peer(Action::ReadInTurns, &path)?;
+    let begun = Instant::now();
+    let cells = map.view::<u64>()?;
+    for round in 0..ROUNDS {
+        in_turn(&lock, &cells, 2 * round, || cells.set(NUMBER, round * round))?;
+    }
+    let lines = reader.end_well()?;
+    let took = begun.elapsed();
+    scene.did(
+        "wrote numbers into turns.bin; a second process read each before the next was written",
+    );
+    let right = format!("{ROUNDS} numbers, all right");
+    scene.saw(format!(
+        "the reader got {} in {:.1} ms: {:.0} us a turn",
+        lines.join(" "),
+        took.as_secs_f64() * 1e3,
+        took.as_secs_f64() * 1e6 / (2 * ROUNDS) as f64
+    ));
+    expect(lines == [right], "the reader should have seen every number once")?;
+
+    let mut holder = scene.peer(Action::HoldLock, &path)?;
+    holder.ready()?;
+    let error = refused(lock.try_lock().map(drop), ErrorKind::WouldBlock, "a second holder")?;
+    scene.did("let a second process take the lock and keep it");
+    scene.saw(format!("asked: {error}"));
+    let allowed = Duration::from_millis(20);
+    refused(lock.lock_timeout(allowed).map(drop), ErrorKind::Timeout, "a wait that is too short")?;
+    drop(holder);
+    let begun = Instant::now();
+    lock.lock_timeout(PATIENCE)?.unlock()?;
+    let took = begun.elapsed().as_secs_f64() * 1e3;
+    scene.saw(format!("waited 20 ms in vain; killed the holder, and had the lock in {took:.1} ms"));
+    Ok(())
+}
+
+/// The second process of the first half: prints how many numbers were as they should be.
+pub(super) fn read_in_turns(path: &Path) -> Outcome {
+    let map = MappingMut::open(path)?;
+    let lock = FileLock::open(path)?;
+    let cells = map.view::<u64>()?;
+    let mut right = 0;
+    for round in 0..ROUNDS {
+        in_turn(&lock, &cells, 2 * round + 1, || {
+            right += u64::from(cells.get(NUMBER)? == round * round);
+            Ok(())
+        })?;
+    }
+    println!("{ROUNDS} numbers, {}", if right == ROUNDS { "all right" } else { "some wrong" });
+    Ok(())
+}
+
+/// The one of the second half.
+pub(super) fn hold(path: &Path, wait: impl FnOnce() -> std::io::Result<()>) -> Outcome {
+    let guard = FileLock::open(path)?.lock()?;
+    wait()?;
+    guard.unlock()?;
+    Ok(())
+}
+
+/// Under the lock, once it is this turn; the next one is the other's.
+fn in_turn(
+    lock: &FileLock,
+    cells: &ViewMut<'_, u64>,
+    turn: u64,
+    work: impl FnOnce() -> sharemap::Result<()>,
+) -> Outcome {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let guard = lock.lock_timeout(PATIENCE)?;
+        if cells.get(TURN)? == turn {
+            work()?;
+            cells.set(TURN, turn + 1)?;
+            return Ok(guard.unlock()?);
+        }
+        guard.unlock()?;
+        expect(Instant::now() < deadline, "the other process should have taken its turn")?;
+        std::thread::yield_now();
+    }
+}
