@@ -77,7 +77,7 @@ impl SharedMemoryOptions {
     }
 
     /// Asks for huge pages: transparent ones for any object, reserved ones for memory without a
-    /// name (`MFD_HUGETLB`).
+    /// name (`MFD_HUGETLB`), of which all that it may grow to is taken at once.
     pub fn huge_pages(mut self, huge: HugePages) -> Self {
         self.huge = huge;
         self
@@ -285,9 +285,12 @@ impl SharedMemoryOptions {
     }
 }
 
+/// What errors call memory without a name.
+const ANONYMOUS: &str = "(anonymous)";
+
 /// The error with what the user calls the object.
 pub(super) fn named(error: Error, location: &Location) -> Error {
-    error.with_path(location.path())
+    error.with_path(location.path().or(Some(Path::new(ANONYMOUS))))
 }
 
 fn in_a_file(error: Error) -> Error {
@@ -299,6 +302,6 @@ fn native(location: &Location) -> PathBuf {
     match location.checked() {
         Ok(Place::Name(name)) => sys::shm::path(name),
         Ok(Place::File(path)) => path.clone(),
-        _ => Path::new("(anonymous)").to_owned(),
+        _ => PathBuf::from(ANONYMOUS),
     }
 }

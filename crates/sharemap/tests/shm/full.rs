@@ -80,6 +80,14 @@ fn huge_pages_are_had_or_told() {
         Ok(memory) => {
             memory.bytes().set((3 << 20) - 1, 1).unwrap();
             assert_eq!(memory.file_system().unwrap(), "hugetlbfs");
+            let growing = huge.clone().max(8 << 20);
+            match growing.create_new(Location::anonymous(), 1 << 20) {
+                Ok(memory) => {
+                    memory.grow(8 << 20).unwrap();
+                    memory.bytes().set((8 << 20) - 1, 1).unwrap();
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}"),
+            }
         }
         Err(error) => {
             assert!([ErrorKind::NoSpace, ErrorKind::Unsupported].contains(&error.kind()), "{error}")

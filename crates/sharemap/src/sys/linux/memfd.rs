@@ -43,9 +43,10 @@ pub(crate) fn anonymous(label: &str, request: &CreateObject<'_>, huge: HugePages
     let len = match huge {
         HugePages::Reserved => {
             let page = process::huge_page_size().unwrap_or_else(super::map::page_size);
-            request.len.checked_next_multiple_of(page as u64).ok_or_else(|| {
-                Error::new(ErrorKind::Overflow, OPERATION).with_length(request.len)
-            })?
+            // Mapped, it would get the length of its reservation anyway, without pages behind it.
+            let max = request.max.max(request.len);
+            max.checked_next_multiple_of(page as u64)
+                .ok_or_else(|| Error::new(ErrorKind::Overflow, OPERATION).with_length(max))?
         }
         _ => request.len,
     };
