@@ -171,7 +171,7 @@ fn long() -> bool {
 }
 
 /// States that a search keeps at most, in the short form and in the long one.
-const MOST: usize = 20_000;
+const MOST: usize = 12_000;
 const MOST_LONG: usize = 1_000_000;
 
 /// Searches within the bound on preemptions; in the long form without.
