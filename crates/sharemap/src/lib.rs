@@ -96,7 +96,7 @@ pub use sync::{
     Anchored, Barrier, BarrierHandle, Condvar, CondvarHandle, Event, EventHandle, FileLock,
     FileLockGuard, LockError, LockResult, Member, Mutex, MutexGuard, MutexHandle, Once, OnceHandle,
     OnceTurn, Permit, Permits, PermitsHandle, Recover, RwLock, RwLockHandle, RwLockReadGuard,
-    RwLockUpgradableGuard, RwLockWriteGuard, Shared, Signal, SignalHandle,
+    RwLockUpgradableGuard, RwLockWriteGuard, Shared, SharedOptions, Signal, SignalHandle,
 };
 pub use sys::{
     Advice, AsDescriptor, CacheStatus, HugePages, Lifetime, PageState, Protection, Seals,

@@ -19,7 +19,8 @@ mod world;
 
 #[allow(unused_imports, reason = "what the locks are written against")]
 pub(crate) use create::{
-    PowerCuts, Terms, Unclean, adopt, attach_as, create_new, open, open_or_create, open_read_only,
+    Fill, PowerCuts, Terms, Unclean, adopt, attach_as, create_new, open, open_or_create,
+    open_read_only,
 };
 #[allow(unused_imports, reason = "what the locks are written against")]
 pub(crate) use header::{Header, Shape};

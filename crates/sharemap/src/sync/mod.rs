@@ -13,6 +13,7 @@ mod handles;
 mod kind;
 mod mutex;
 mod once;
+mod options;
 mod permits;
 mod rwlock;
 mod scan;
@@ -31,6 +32,7 @@ pub use handles::{
     MutexHandle, Once, OnceHandle, OnceTurn, Permit, Permits, PermitsHandle, RwLock, RwLockHandle,
     RwLockReadGuard, RwLockUpgradableGuard, RwLockWriteGuard, Signal, SignalHandle,
 };
+pub use options::SharedOptions;
 pub use shared::{Anchored, Shared};
 
 use crate::error::Result;

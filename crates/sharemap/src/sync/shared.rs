@@ -1,17 +1,17 @@
 //! An object that is made of locks.
 
 use std::fmt;
+use std::fs::File;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::options::SharedOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
-use crate::peer::{self, Memory, Session, Shape, Terms, World};
-use crate::shm::Location;
-
-/// The header's kind of objects made here.
-const KIND: u32 = 1;
+use crate::peer::{Header, Memory, Session, World};
+use crate::shm::{self, Location, SharedMemory};
+use crate::sys::AsDescriptor;
 
 /// What [`Shared`] is made of: [`Mutex`](crate::Mutex), [`RwLock`](crate::RwLock),
 /// [`Condvar`](crate::Condvar), [`Permits`](crate::Permits), [`Signal`](crate::Signal),
@@ -49,7 +49,11 @@ pub struct Blank<'a> {
     at: u64,
 }
 
-impl Blank<'_> {
+impl<'a> Blank<'a> {
+    pub(super) fn new(memory: &'a Memory, header: &Header) -> Self {
+        Self { memory, at: header.payload_at }
+    }
+
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.memory.write(self.at + offset, bytes)
     }
@@ -138,12 +142,7 @@ impl<T: Anchored> Shared<T> {
     /// [`AlreadyExists`](ErrorKind::AlreadyExists), [`NoSpace`](ErrorKind::NoSpace), and what is
     /// wrong with a name.
     pub fn create_new(location: impl Into<Location>, make: impl FnOnce() -> T) -> Result<Self> {
-        let (location, mut first) = (location.into(), Some(make));
-        let mut fill = filler(&mut first);
-        let terms = Terms::default();
-        let session =
-            peer::create_new(&location, &shape::<T>(), &terms, super::recover, &mut fill)?;
-        Self::over(session)
+        SharedOptions::new().create_new(location, make)
     }
 
     /// An object that exists.
@@ -153,9 +152,7 @@ impl<T: Anchored> Shared<T> {
     /// [`Size`](ErrorKind::Size) or [`WrongKind`](ErrorKind::WrongKind) if it is something else;
     /// [`NeedsCheck`](ErrorKind::NeedsCheck) if it was in use when the system went down.
     pub fn open(location: impl Into<Location>) -> Result<Self> {
-        let location = location.into();
-        let terms = Terms::default();
-        Self::over(peer::open(&location, &shape::<T>(), &terms, super::recover)?)
+        SharedOptions::new().open(location)
     }
 
     /// The object that is there, or else a new one as `make` says it is to begin.
@@ -163,14 +160,38 @@ impl<T: Anchored> Shared<T> {
     /// # Errors
     /// As for [`open`](Self::open) and [`create_new`](Self::create_new).
     pub fn open_or_create(location: impl Into<Location>, make: impl FnOnce() -> T) -> Result<Self> {
-        let (location, mut first) = (location.into(), Some(make));
-        let mut fill = filler(&mut first);
-        let (shape, terms) = (shape::<T>(), Terms::default());
-        let session = peer::open_or_create(&location, &shape, &terms, super::recover, &mut fill)?;
-        Self::over(session)
+        SharedOptions::new().open_or_create(location, make)
     }
 
-    fn over(session: Arc<Session>) -> Result<Self> {
+    /// An object that was passed to this process, as a descriptor or handle.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn adopt(descriptor: impl AsDescriptor) -> Result<Self> {
+        SharedOptions::new().adopt(descriptor)
+    }
+
+    /// Takes the object's name, or its file, away. Who is attached stays so; the memory goes with the
+    /// last of them.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound), [`PermissionDenied`](ErrorKind::PermissionDenied).
+    pub fn unlink(location: impl Into<Location>) -> Result<()> {
+        let location = location.into();
+        match location.checked()? {
+            shm::Place::File(path) => std::fs::remove_file(path)
+                .map_err(|error| Error::from(error).with_path(location.path())),
+            _ => SharedMemory::unlink(location),
+        }
+    }
+
+    /// The open object, to be passed on; `None` where the system has no file for it.
+    #[must_use]
+    pub fn file(&self) -> Option<&File> {
+        self.session.file()
+    }
+
+    pub(super) fn over(session: Arc<Session>) -> Result<Self> {
         let place = Place { at: session.payload_at(), session: Arc::clone(&session) };
         Ok(Self { handle: T::handle(place)?, session })
     }
@@ -186,28 +207,6 @@ impl<T: Anchored> Shared<T> {
     pub fn resume(&self) {
         self.session.cancel(false);
     }
-}
-
-/// A closure that fills the object, whose beginning is asked for once.
-fn filler<'a, T: Anchored + 'a>(
-    make: &'a mut Option<impl FnOnce() -> T>,
-) -> impl FnMut(&Memory, &peer::Header) -> Result<()> + 'a {
-    let mut first = None;
-    move |memory, header| {
-        if let Some(make) = make.take() {
-            first = Some(make());
-        }
-        match &first {
-            Some(first) => first.fill(&Blank { memory, at: header.payload_at }),
-            None => Ok(()),
-        }
-    }
-}
-
-fn shape<T: Anchored>() -> Shape {
-    let mut layout = Layout::default();
-    T::describe(&mut layout);
-    Shape::new(KIND, layout.fingerprint(), T::SIZE)
 }
 
 impl<T: Anchored> Deref for Shared<T> {

@@ -60,6 +60,7 @@ pub(crate) fn close(scenario: &Scenario<'_>) -> Option<Closure> {
         operate: scenario.operate,
         survive: scenario.survive,
         mask: scenario.mask,
+        at_most: usize::MAX,
     }
     .close();
     let failure = closure.failure.map(|(_, reason)| reason);

@@ -1,12 +1,15 @@
 //! Kills in an operation, kills in the recovery from them, and so on until nothing new appears.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fs;
 use std::path::Path;
 
 use super::common::TempDir;
 use super::stores::{End, Image, Mask, Watch};
 use super::tracee::mark;
+
+/// States after which a search has no end.
+const MOST: usize = 100_000;
 
 /// One operation on one object, and what a survivor has to be able to do.
 pub struct Scenario<'a> {
@@ -17,6 +20,8 @@ pub struct Scenario<'a> {
     /// Finds the object as a kill left it; panics if anything is lost, or cannot go on.
     pub survive: &'a dyn Fn(&Path),
     pub mask: Mask,
+    /// States to go on from, those of the fewest kills first.
+    pub at_most: usize,
 }
 
 /// What a search came to.
@@ -26,6 +31,8 @@ pub struct Closure {
     pub images: usize,
     /// Stops of all runs: stores to the object, and system calls.
     pub stops: usize,
+    /// Whether all states were gone on from.
+    pub closed: bool,
     /// The first state from which a survivor did not go on, and why not.
     pub failure: Option<(Image, String)>,
 }
@@ -38,27 +45,31 @@ impl Scenario<'_> {
         let object = dir.path().canonicalize().unwrap().join("object");
         (self.prepare)(&object);
         let mut met = HashSet::new();
-        let mut open = Vec::new();
+        let mut open = VecDeque::new();
         let mut watch = Watch::new(&object, self.mask, &mut met);
-        let end = watch.run(|| (self.operate)(&object), |image| open.push(image));
+        let end = watch.run(|| (self.operate)(&object), |image| open.push_back(image));
         let mut stops = watch.stops;
         assert_eq!(end, End::Well, "the operation without a kill");
         let mut images = 0;
-        while let Some(image) = open.pop() {
+        while let Some(image) = open.pop_front() {
+            if images == self.at_most {
+                return Closure { images, stops, closed: false, failure: None };
+            }
             images += 1;
+            assert!(images <= MOST, "there is no end to it: something grows, and is not masked");
             place(&object, &image);
             let mut watch = Watch::new(&object, self.mask, &mut met);
             let survivor = || {
                 mark();
                 (self.survive)(&object);
             };
-            let end = watch.run(survivor, |image| open.push(image));
+            let end = watch.run(survivor, |image| open.push_back(image));
             stops += watch.stops;
             if let End::Badly(reason) = end {
-                return Closure { images, stops, failure: Some((image, reason)) };
+                return Closure { images, stops, closed: false, failure: Some((image, reason)) };
             }
         }
-        Closure { images, stops, failure: None }
+        Closure { images, stops, closed: true, failure: None }
     }
 }
 

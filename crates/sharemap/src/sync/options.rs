@@ -1,0 +1,183 @@
+//! How an object of locks is made or found.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::shared::{Anchored, Blank, Shared};
+use crate::error::Result;
+use crate::layout::Layout;
+use crate::peer::{self, Fill, Header, Memory, PowerCuts, Session, Shape, Terms, Unclean};
+use crate::shm::Location;
+use crate::sys::{AsDescriptor, Lifetime, Owner, Scope};
+
+/// The header's kind of objects made here.
+const KIND: u32 = 1;
+
+/// How a [`Shared`] object is made or found: for how many, for whom, for how long.
+///
+/// ```
+/// use sharemap::{Location, Mutex, Shared, SharedOptions};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let small: Shared<Mutex<u32>> = SharedOptions::new()
+///     .participants(4)
+///     .lanes(16)
+///     .create_new(Location::anonymous(), || Mutex::new(1))?;
+/// # assert_eq!(*small.lock()?, 1);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct SharedOptions {
+    participants: u32,
+    lanes: u32,
+    terms: Terms,
+}
+
+impl Default for SharedOptions {
+    fn default() -> Self {
+        Self { participants: 64, lanes: 256, terms: Terms::default() }
+    }
+}
+
+impl SharedOptions {
+    /// For 64 processes and 256 threads of this user alone, until it is unlinked.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Room for so many processes at a time, 1 to 65535, in a new object.
+    pub fn participants(mut self, count: u32) -> Self {
+        self.participants = count;
+        self
+    }
+
+    /// Room for so many threads at a time, 1 to 65535, in a new object. Who holds more than seven
+    /// locks of it counts twice.
+    pub fn lanes(mut self, count: u32) -> Self {
+        self.lanes = count;
+        self
+    }
+
+    /// How long a new object with a name lives.
+    pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
+        self.terms.lifetime = lifetime;
+        self
+    }
+
+    /// The permissions of a new object with a name, whatever the umask says; by default `0o600`.
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.terms.sharing.mode = mode & 0o777;
+        self
+    }
+
+    /// The group that a new object with a name belongs to, by its number. Linux.
+    pub fn group(mut self, group: u32) -> Self {
+        self.terms.sharing.group = Some(group);
+        self
+    }
+
+    /// Names it for all sessions of the machine: `Global\` on Windows, with
+    /// [`Lifetime::Attached`]. Elsewhere names are so anyway.
+    pub fn global(mut self) -> Self {
+        self.terms.sharing.scope = Scope::Global;
+        self
+    }
+
+    /// Opens objects of any owner, who is trusted to follow the protocol; without it, another user's
+    /// object is a [`ForeignOwner`](crate::ErrorKind::ForeignOwner).
+    pub fn any_owner(mut self) -> Self {
+        self.terms.owner = Owner::Any;
+        self
+    }
+
+    /// Opens an object that was in use when the system went down: those who used it count as dead,
+    /// and what they held is recovered. Its values are what reached the disk.
+    pub fn accept_unclean(mut self) -> Self {
+        self.terms.unclean = Unclean::Accepted;
+        self
+    }
+
+    /// Makes sure that an object in a file tells, after a power cut, that it was in use: the first to
+    /// attach and the last to leave wait for the disk.
+    pub fn tell_power_cuts(mut self) -> Self {
+        self.terms.power_cuts = PowerCuts::Told;
+        self
+    }
+
+    /// How long to wait for a creator that lives and is not done; 5 seconds by default.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.terms.patience = patience;
+        self
+    }
+
+    /// See [`Shared::create_new`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_new<T: Anchored>(
+        &self,
+        location: impl Into<Location>,
+        make: impl FnOnce() -> T,
+    ) -> Result<Shared<T>> {
+        let shape = self.shape::<T>();
+        filled(make, |fill| {
+            peer::create_new(&location.into(), &shape, &self.terms, super::recover, fill)
+        })
+    }
+
+    /// See [`Shared::open`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open<T: Anchored>(&self, location: impl Into<Location>) -> Result<Shared<T>> {
+        let shape = self.shape::<T>();
+        Shared::over(peer::open(&location.into(), &shape, &self.terms, super::recover)?)
+    }
+
+    /// See [`Shared::open_or_create`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_or_create<T: Anchored>(
+        &self,
+        location: impl Into<Location>,
+        make: impl FnOnce() -> T,
+    ) -> Result<Shared<T>> {
+        let shape = self.shape::<T>();
+        filled(make, |fill| {
+            peer::open_or_create(&location.into(), &shape, &self.terms, super::recover, fill)
+        })
+    }
+
+    /// See [`Shared::adopt`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn adopt<T: Anchored>(&self, descriptor: impl AsDescriptor) -> Result<Shared<T>> {
+        let (file, shape) = (descriptor.duplicate_descriptor()?, self.shape::<T>());
+        Shared::over(peer::adopt(&file, &shape, &self.terms, super::recover)?)
+    }
+
+    fn shape<T: Anchored>(&self) -> Shape {
+        let mut layout = Layout::default();
+        T::describe(&mut layout);
+        let shape = Shape::new(KIND, layout.fingerprint(), T::SIZE);
+        Shape { participants: self.participants, lanes: self.lanes, ..shape }
+    }
+}
+
+/// Makes an object whose beginning is asked for once, and only if it is needed.
+fn filled<T: Anchored>(
+    make: impl FnOnce() -> T,
+    create: impl FnOnce(Fill<'_>) -> Result<Arc<Session>>,
+) -> Result<Shared<T>> {
+    let (mut make, mut first) = (Some(make), None);
+    let mut fill = |memory: &Memory, header: &Header| {
+        if let Some(make) = make.take() {
+            first = Some(make());
+        }
+        first.as_ref().map_or(Ok(()), |first: &T| first.fill(&Blank::new(memory, header)))
+    };
+    Shared::over(create(&mut fill)?)
+}
