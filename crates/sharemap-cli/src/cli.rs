@@ -1,6 +1,8 @@
 //! What can be typed.
 
-use crate::commands::{cat, completions, evict, hex, ls, man, map, rm, stat, touch, tour, write};
+use crate::commands::{
+    cat, completions, doctor, evict, hex, ls, man, map, rm, stat, touch, tour, write,
+};
 use crate::units;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
@@ -50,6 +52,7 @@ pub(crate) enum Command {
     Evict(evict::Args),
     Ls(ls::Args),
     Rm(rm::Args),
+    Doctor(doctor::Args),
     Completions(completions::Args),
     Man(man::Args),
     /// The second process of a step of the tour.
@@ -70,6 +73,7 @@ impl Command {
             Self::Evict(_) => "evict",
             Self::Ls(_) => "ls",
             Self::Rm(_) => "rm",
+            Self::Doctor(_) => "doctor",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
             Self::TourPeer(_) => "tour-peer",

@@ -25,6 +25,8 @@ pub(crate) enum Failure {
     ClosedPipe,
     /// It has been said already; only the exit code is left.
     Reported,
+    /// The same for a check that found something.
+    CheckFailed,
 }
 
 /// What `--json` prints in place of a result, or at the end of an interrupted one.
@@ -51,7 +53,7 @@ impl Failure {
         Self::File { message, error }
     }
 
-    /// 1 failed, 3 not found, 5 busy or denied.
+    /// 1 failed, 3 not found, 4 check failed, 5 busy or denied.
     fn code(&self) -> u8 {
         match self {
             Self::Library(error) => match error.kind() {
@@ -69,6 +71,7 @@ impl Failure {
             Self::NotFound(_) => 3,
             Self::Busy(_) => 5,
             Self::Refused(_) | Self::Reported => 1,
+            Self::CheckFailed => 4,
             Self::ClosedPipe => 0,
         }
     }
@@ -103,14 +106,14 @@ impl Failure {
         if !matches!(self, Self::ClosedPipe) {
             // What was printed before the failure is still good; whether anybody can read it any
             // more changes nothing.
-            if output.json() && !matches!(self, Self::Reported) {
+            if output.json() && !matches!(self, Self::Reported | Self::CheckFailed) {
                 let error = self.details();
                 let _ = output.object(&Report { error });
             }
             let _ = output.flush();
         }
         match &self {
-            Self::ClosedPipe | Self::Reported => {}
+            Self::ClosedPipe | Self::Reported | Self::CheckFailed => {}
             failure => complain(failure),
         }
         ExitCode::from(self.code())
@@ -139,7 +142,7 @@ impl fmt::Display for Failure {
                 f.write_str(message)
             }
             Self::ClosedPipe => f.write_str("nobody reads the output any more"),
-            Self::Reported => f.write_str("failed"),
+            Self::Reported | Self::CheckFailed => f.write_str("failed"),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod cat;
 pub(crate) mod completions;
+pub(crate) mod doctor;
 pub(crate) mod evict;
 pub(crate) mod hex;
 pub(crate) mod ls;
@@ -29,6 +30,7 @@ pub(crate) fn run(command: &Command, output: &mut Output) -> Result<(), Failure>
         Command::Evict(args) => evict::run(args, output),
         Command::Ls(args) => ls::run(args, output),
         Command::Rm(args) => rm::run(args, output),
+        Command::Doctor(args) => doctor::run(args, output),
         Command::Completions(args) => completions::run(args, output),
         Command::Man(args) => man::run(args, output),
         Command::TourPeer(args) => tour::peer::run(args),

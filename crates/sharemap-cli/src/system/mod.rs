@@ -37,6 +37,12 @@ pub(crate) fn end_of_interrupt() {
     os::end_of_interrupt();
 }
 
+/// Whether one process can order the memory accesses of others, as unlocking does; `None` where
+/// there is no such question.
+pub(crate) fn asymmetric_fence() -> Option<bool> {
+    os::asymmetric_fence()
+}
+
 /// Ends a child process that has not been waited for, and returns when it is gone.
 pub(crate) fn kill(id: u32) {
     os::kill(id);

@@ -102,6 +102,20 @@ pub(super) fn end_of_interrupt() {
     }
 }
 
+#[cfg(target_os = "linux")]
+pub(super) fn asymmetric_fence() -> Option<bool> {
+    const QUERY: libc::c_int = 0;
+    const GLOBAL_EXPEDITED: libc::c_long = 1 << 1;
+    // SAFETY: a question, in plain numbers.
+    let commands = unsafe { libc::syscall(libc::SYS_membarrier, QUERY, 0, 0) };
+    Some(commands > 0 && commands & GLOBAL_EXPEDITED != 0)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn asymmetric_fence() -> Option<bool> {
+    None
+}
+
 pub(super) fn kill(id: u32) {
     let mut found = MaybeUninit::<libc::siginfo_t>::zeroed();
     // SAFETY: plain numbers, and room for the answer; the caller knows that the process is its own.

@@ -93,6 +93,10 @@ pub(super) fn end_of_interrupt() {
     std::thread::sleep(Duration::from_secs(1));
 }
 
+pub(super) fn asymmetric_fence() -> Option<bool> {
+    None
+}
+
 pub(super) fn kill(id: u32) {
     const PATIENCE_MS: u32 = 1000;
     // SAFETY: plain numbers and a handle that is closed here; the caller knows that the process is

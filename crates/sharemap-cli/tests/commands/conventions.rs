@@ -134,7 +134,7 @@ fn completions_and_manual_pages() {
     assert!(run!("man").with_code(0).text().contains(".TH sharemap"));
     let files = Files::new();
     let ran = run!("man", "--dir", files.dir()).with_code(0);
-    assert_eq!(ran.text().lines().count(), 13, "{ran:?}");
+    assert_eq!(ran.text().lines().count(), 14, "{ran:?}");
     assert!(files.path("sharemap-hex.1").exists());
 }
 

@@ -6,6 +6,7 @@ mod run;
 
 mod cat;
 mod conventions;
+mod doctor;
 mod hex;
 mod map;
 mod memory;

@@ -1,0 +1,282 @@
+//! What Linux tells in files; other systems have none of these, and nothing is said of them.
+
+use super::Check;
+use crate::system;
+use crate::units;
+use std::fs;
+use std::path::Path;
+
+const MIB: u64 = 1 << 20;
+
+pub(super) fn checks() -> Vec<Check> {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    [
+        shared_memory(),
+        locked_memory(&limits),
+        mappings(),
+        open_files(&limits),
+        address_space(&limits),
+        file_size(&limits),
+        core_dumps(&limits),
+        overcommit(),
+        transparent_huge_pages(),
+        reserved_huge_pages(),
+        remove_ipc(),
+        container(),
+        membarrier(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn read(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+fn number(path: &str) -> Option<u64> {
+    read(path)?.parse().ok()
+}
+
+/// The soft limit in a line of /proc/self/limits; `Some(None)` if there is none.
+fn limit(limits: &str, name: &str) -> Option<Option<u64>> {
+    let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(None),
+        number => number.parse().ok().map(Some),
+    }
+}
+
+fn bytes(limit: Option<u64>) -> String {
+    limit.map_or("unlimited".into(), units::size)
+}
+
+fn shared_memory() -> Option<Check> {
+    const NAME: &str = "shared memory";
+    const DIR: &str = "/dev/shm";
+    const LITTLE: u64 = 64 * MIB;
+    let mounts = read("/proc/self/mounts")?;
+    let mounted = mounts.lines().any(|line| line.split(' ').nth(1) == Some(DIR));
+    if !mounted {
+        return Some(Check::ok(NAME, format!("{DIR} is no file system of its own")).problem(
+            "named shared memory lives there: it is missing, or on a disk",
+            "mount a tmpfs there: mount -t tmpfs -o size=1G,mode=1777 tmpfs /dev/shm",
+        ));
+    }
+    let free = system::free_space(Path::new(DIR))?;
+    let check = Check::ok(NAME, format!("{} free in {DIR}", units::size(free)));
+    Some(if free <= LITTLE {
+        check.problem(
+            "objects have their space reserved there when they are made, and larger ones are \
+             refused; containers get 64 MiB unless told otherwise",
+            "mount -o remount,size=… /dev/shm, or --shm-size=… for the container; unlink what is \
+             no longer used (sharemap ls)",
+        )
+    } else {
+        check
+    })
+}
+
+fn locked_memory(limits: &str) -> Option<Check> {
+    let most = limit(limits, "Max locked memory")?;
+    let check = Check::ok("locked memory", bytes(most));
+    Some(match most {
+        Some(most) if most < MIB => check.note(
+            "lock() of more than that is refused to processes without privileges",
+            "raise RLIMIT_MEMLOCK (ulimit -l, limits.conf, LimitMEMLOCK=)",
+        ),
+        _ => check,
+    })
+}
+
+fn mappings() -> Option<Check> {
+    const USUAL: u64 = 65_530;
+    let most = number("/proc/sys/vm/max_map_count")?;
+    let check = Check::ok("mappings", format!("{most} a process (vm.max_map_count)"));
+    let remedy = "sysctl vm.max_map_count=1048576";
+    Some(if most < USUAL {
+        check.problem("that is less than programs expect", remedy)
+    } else if most == USUAL {
+        check.note("programs that map a file for each of many items reach it", remedy)
+    } else {
+        check
+    })
+}
+
+fn open_files(limits: &str) -> Option<Check> {
+    let most = limit(limits, "Max open files")?;
+    let check = Check::ok("open files", most.map_or("unlimited".into(), |most| most.to_string()));
+    let remedy = "raise RLIMIT_NOFILE (ulimit -n)";
+    Some(match most {
+        Some(most) if most < 256 => {
+            check.problem("every mapping of a file keeps it open, and locks open it again", remedy)
+        }
+        Some(most) if most <= 1024 => check.note("every mapping of a file keeps it open", remedy),
+        _ => check,
+    })
+}
+
+fn address_space(limits: &str) -> Option<Check> {
+    let most = limit(limits, "Max address space")?;
+    let check = Check::ok("address space", bytes(most));
+    Some(match most {
+        Some(_) => check.problem(
+            "mappings that may grow reserve addresses ahead, which count",
+            "lift RLIMIT_AS (ulimit -v unlimited), and limit memory by cgroups",
+        ),
+        None => check,
+    })
+}
+
+fn file_size(limits: &str) -> Option<Check> {
+    let most = limit(limits, "Max file size")?;
+    let check = Check::ok("file size", bytes(most));
+    Some(match most {
+        Some(_) => check.problem(
+            "files and shared memory do not grow beyond it",
+            "lift RLIMIT_FSIZE (ulimit -f unlimited)",
+        ),
+        None => check,
+    })
+}
+
+fn core_dumps(limits: &str) -> Option<Check> {
+    let most = limit(limits, "Max core file size")?;
+    let check = Check::ok("core dumps", bytes(most));
+    let piped = read("/proc/sys/kernel/core_pattern").is_some_and(|to| to.starts_with('|'));
+    Some(if most != Some(0) || piped {
+        check.note(
+            "a process that crashes keeps its locks until its core is written: seconds, for large \
+             ones",
+            "ulimit -c 0 where that matters",
+        )
+    } else {
+        check
+    })
+}
+
+fn overcommit() -> Option<Check> {
+    let mode = number("/proc/sys/vm/overcommit_memory")?;
+    let check = Check::ok("overcommit", format!("vm.overcommit_memory = {mode}"));
+    Some(if mode == 2 {
+        check.note("private memory counts when it is mapped, also what is only reserved", "")
+    } else {
+        check
+    })
+}
+
+fn transparent_huge_pages() -> Option<Check> {
+    let chosen = |file: &str| {
+        let text = read(&format!("/sys/kernel/mm/transparent_hugepage/{file}"))?;
+        let (_, rest) = text.split_once('[')?;
+        rest.split_once(']').map(|(word, _)| word.to_owned())
+    };
+    let (memory, shared) = (chosen("enabled")?, chosen("shmem_enabled")?);
+    let found = format!("memory: {memory}, shared memory: {shared}");
+    let check = Check::ok("huge pages", found);
+    Some(if ["always", "within_size", "force"].contains(&shared.as_str()) {
+        check.note(
+            "where shared memory is cut short, what lies behind may read as zeros for a moment \
+             before it faults",
+            "",
+        )
+    } else if memory == "never" {
+        check.note("transparent huge pages are off: large mappings cost more page faults", "")
+    } else {
+        check
+    })
+}
+
+fn reserved_huge_pages() -> Option<Check> {
+    let text = read("/proc/meminfo")?;
+    let of = |name: &str| -> Option<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    let (total, free) = (of("HugePages_Total:")?, of("HugePages_Free:")?);
+    let size = of("Hugepagesize:")? << 10;
+    let found = format!("{free} of {total} free, of {} each", units::size(size));
+    Some(Check::ok("reserved pages", found))
+}
+
+/// systemd removes what a user has in /dev/shm at the user's last logout, unless told not to.
+fn remove_ipc() -> Option<Check> {
+    const NAME: &str = "logout";
+    if !Path::new("/run/systemd/system").exists() {
+        return None;
+    }
+    // Of several, the last one counts; the folders in the order in which they are read.
+    let mut kept = false;
+    let mut read_one = |path: &Path| {
+        for line in fs::read_to_string(path).unwrap_or_default().lines() {
+            if let Some(value) = line.trim().strip_prefix("RemoveIPC=") {
+                kept = ["no", "false", "0", "off"].contains(&value.trim());
+            }
+        }
+    };
+    read_one(Path::new("/etc/systemd/logind.conf"));
+    for folder in ["/usr/lib", "/run", "/etc"] {
+        let folder = format!("{folder}/systemd/logind.conf.d");
+        let mut files: Vec<_> =
+            fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path()).collect();
+        files.sort();
+        files.iter().for_each(|file| read_one(file));
+    }
+    if kept {
+        return Some(Check::ok(NAME, "leaves shared memory alone (RemoveIPC=no)"));
+    }
+    Some(Check::ok(NAME, "removes a user's shared memory (RemoveIPC)").note(
+        "named objects of ordinary users go at their last logout; system users' (below 1000) stay",
+        "RemoveIPC=no in /etc/systemd/logind.conf, loginctl enable-linger USER, or a system user",
+    ))
+}
+
+fn container() -> Option<Check> {
+    let kind = if Path::new("/.dockerenv").exists() {
+        "docker".to_owned()
+    } else if Path::new("/run/.containerenv").exists() {
+        "podman".to_owned()
+    } else {
+        read("/run/systemd/container").filter(|kind| !kind.is_empty())?
+    };
+    let most = number("/sys/fs/cgroup/memory.max");
+    let memory = most.map(|most| format!(", {} of memory", units::size(most))).unwrap_or_default();
+    Some(Check::ok("container", format!("{kind}{memory}")).note(
+        "shared memory is seen by other containers only if they share its /dev/shm \
+         (--ipc=container:…, or one volume for both), and counts as this one's memory",
+        "",
+    ))
+}
+
+fn membarrier() -> Option<Check> {
+    const NAME: &str = "membarrier";
+    Some(if system::asymmetric_fence()? {
+        Check::ok(NAME, "expedited, between processes")
+    } else {
+        Check::ok(NAME, "not there").note(
+            "unlocking in shared memory costs one atomic instruction more: an old kernel, or a \
+             sandbox that forbids the call",
+            "",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read() {
+        let limits = "\
+Limit                     Soft Limit           Hard Limit           Units
+Max file size             unlimited            unlimited            bytes
+Max open files            1024                 4096                 files
+";
+        assert_eq!(limit(limits, "Max file size"), Some(None));
+        assert_eq!(limit(limits, "Max open files"), Some(Some(1024)));
+        assert_eq!(limit(limits, "Max stack size"), None);
+        assert_eq!(open_files(limits).unwrap().verdict, super::super::Verdict::Note);
+        assert_eq!(file_size(limits).unwrap().verdict, super::super::Verdict::Ok);
+        assert!(address_space(limits).is_none());
+    }
+}

@@ -1,0 +1,114 @@
+//! `sharemap doctor`: limits and settings of this system that will bite.
+
+mod linux;
+
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::units;
+use serde::Serialize;
+use sharemap::guard::{self, Recovery};
+
+/// Look for limits and settings of this system that will bite.
+///
+/// It changes nothing. What is a problem for most uses is marked so, and the exit code is 4 if there
+/// is one; what matters to some uses is a note. What this system does not tell is left out.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Leave out what is well.
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// How much it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    Note,
+    Problem,
+}
+
+/// One thing looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    verdict: Verdict,
+    found: String,
+    /// What it means; `None` where it is well.
+    why: Option<String>,
+    remedy: Option<String>,
+}
+
+impl Check {
+    fn ok(name: &'static str, found: impl Into<String>) -> Self {
+        Self { name, verdict: Verdict::Ok, found: found.into(), why: None, remedy: None }
+    }
+
+    fn but(mut self, verdict: Verdict, why: impl Into<String>, remedy: &str) -> Self {
+        self.verdict = verdict;
+        self.why = Some(why.into());
+        self.remedy = Some(remedy.to_owned()).filter(|remedy| !remedy.is_empty());
+        self
+    }
+
+    fn note(self, why: impl Into<String>, remedy: &str) -> Self {
+        self.but(Verdict::Note, why, remedy)
+    }
+
+    fn problem(self, why: impl Into<String>, remedy: &str) -> Self {
+        self.but(Verdict::Problem, why, remedy)
+    }
+}
+
+#[derive(Serialize)]
+struct Report {
+    checks: Vec<Check>,
+    notes: usize,
+    problems: usize,
+}
+
+pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
+    let mut checks = vec![faults()];
+    checks.extend(linux::checks());
+    let number = |verdict| checks.iter().filter(|check| check.verdict == verdict).count();
+    let (notes, problems) = (number(Verdict::Note), number(Verdict::Problem));
+    if args.quiet {
+        checks.retain(|check| check.verdict != Verdict::Ok);
+    }
+    let report = Report { checks, notes, problems };
+    if output.json() {
+        output.object(&report)?;
+    } else {
+        report.checks.iter().try_for_each(|check| print(check, output))?;
+        let (problems, notes) =
+            (units::count(problems as u64, "problem"), units::count(notes as u64, "note"));
+        output.line(format!("{problems}, {notes}"))?;
+    }
+    if report.problems > 0 { Err(Failure::CheckFailed) } else { Ok(()) }
+}
+
+fn print(check: &Check, output: &mut Output) -> Result<(), Failure> {
+    let verdict = match check.verdict {
+        Verdict::Ok => console::style("ok     ").green(),
+        Verdict::Note => console::style("note   ").yellow(),
+        Verdict::Problem => console::style("problem").red().bold(),
+    };
+    output.paragraph(&format!("{verdict}  {:<17}  ", check.name), &check.found)?;
+    let indent = " ".repeat(28);
+    for more in [&check.why, &check.remedy].into_iter().flatten() {
+        output.paragraph(&indent, more)?;
+    }
+    Ok(())
+}
+
+fn faults() -> Check {
+    const NAME: &str = "faults";
+    match guard::recovery() {
+        Recovery::InPlace => Check::ok(NAME, "become errors in place"),
+        _ => Check::ok(NAME, "become errors by a system call for each access").note(
+            "views are slower, and there are no atomics and no locks in shared memory: this \
+             processor has no assembly, or a debugger, an emulator or a sandbox stands between",
+            "",
+        ),
+    }
+}
