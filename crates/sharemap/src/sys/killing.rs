@@ -63,6 +63,7 @@ pub(crate) fn close(scenario: &Scenario<'_>) -> Option<Closure> {
         at_most: usize::MAX,
     }
     .close();
+    assert!(closure.closed || closure.failure.is_some(), "some states were left out");
     let failure = closure.failure.map(|(_, reason)| reason);
     Some(Closure { images: closure.images, stops: closure.stops, failure })
 }
