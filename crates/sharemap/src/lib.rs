@@ -33,6 +33,10 @@
 //!   is [`Region`]; how to make one in any other way than whole, [`MapOptions`].
 //! - **Shared memory** is memory that processes have in common, under a name or without one:
 //!   [`SharedMemory`] and [`ReadOnlySharedMemory`], which are mappings with a [`Location`].
+//! - A **lock** between processes lives in an object of its own, by name or in a file: [`Shared`] of a
+//!   [`Mutex`], [`RwLock`], [`Condvar`], [`Permits`], [`Signal`], [`Barrier`], [`Event`], [`Once`], or
+//!   several of them. It survives its owner: who comes next is [told](LockError). [`FileLock`] is the
+//!   system's own, on any file.
 //! - A **view** is a typed window on a mapping: [`View`] and [`ViewMut`]. Bounds and alignment are
 //!   checked once, values come out by copy, integers can be changed [atomically](Atomic). Its
 //!   [`iter`](View::iter) folds as fast as a slice's, [`blocks`](View::blocks) give a `for` loop the
@@ -55,6 +59,7 @@
 //! | many elements at random | [`View::gather`] |
 //! | who may have shared memory, how long it lives | [`SharedMemory`], [`SharedMemoryOptions`] |
 //! | handing it to other processes | [`SharedMemory::send`], [`SharedMemory::pass_to`] |
+//! | a holder that died | [`LockError`], [`Recover`] |
 //! | hints to the system | [`Advice`], [`HugePages`] |
 //! | a plain `&[u8]` | [`Mapping::frozen`], or [`View::as_slice`], which is `unsafe` and says why |
 //! | signals, and other handlers | [`guard`] |
