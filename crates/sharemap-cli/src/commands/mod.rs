@@ -8,6 +8,7 @@ pub(crate) mod hex;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod map;
+mod pages;
 pub(crate) mod rm;
 pub(crate) mod stat;
 pub(crate) mod touch;

@@ -1,12 +1,13 @@
 //! `sharemap touch`: brings a file into memory.
 
+use super::pages::Pages;
 use crate::cli::Part;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::units;
 use serde::Serialize;
-use sharemap::Mapping;
+use sharemap::{Mapping, PageState};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -82,15 +83,10 @@ pub(super) fn resident(
     map: &Mapping,
     range: &std::ops::Range<usize>,
 ) -> Result<Option<u64>, Failure> {
-    if range.is_empty() {
-        return Ok(Some(0));
-    }
-    match map.residency_range(range.clone()) {
-        Ok(residency) if residency.unknown() > 0 => Ok(None),
-        Ok(residency) => Ok(Some(residency.resident() as u64)),
-        Err(error) if error.kind() == sharemap::ErrorKind::Unsupported => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let pages = Pages::of(map, range)?;
+    Ok(pages
+        .filter(|pages| pages.number(PageState::Unknown) == 0)
+        .map(|pages| pages.number(PageState::Resident)))
 }
 
 /// What the two counts mean, in words.

@@ -60,3 +60,39 @@ fn a_picture_that_cannot_be_written_is_named() {
     let ran = run!("map", &path, "-o", files.path("no-such-dir").join("x.png")).with_code(3);
     assert!(ran.stderr.contains("x.png"), "{ran:?}");
 }
+
+/// Asked for piece by piece: what is known of them need not fit into memory at once.
+#[test]
+fn files_of_many_pages() {
+    const SIZE: u64 = 8 << 30;
+    if cfg!(any(windows, target_pointer_width = "32")) {
+        println!("skipped: no sparse files, or no addresses for one of 8 GiB");
+        return;
+    }
+    let files = Files::new();
+    let path = files.file("huge", b"");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    if let Err(error) = file.set_len(SIZE) {
+        println!("skipped: no file of 8 GiB here: {error}");
+        return;
+    }
+    run!("touch", &path, "--offset", "5GiB", "--length", "64KiB").with_code(0);
+    for command in ["map", "stat"] {
+        let json = run!(command, &path, "--json").with_code(0).json();
+        let found = if command == "stat" { &json["files"][0] } else { &json };
+        let (pages, size) =
+            (found["pages"].as_u64().unwrap(), found["page_size"].as_u64().unwrap());
+        assert_eq!(pages, SIZE / size);
+        if found["unknown"] == 0 {
+            let resident = found["resident"].as_u64().unwrap();
+            assert!(resident >= (64 << 10) / size, "{json:#}");
+            assert_eq!(found["absent"], pages - resident);
+            if command == "map" {
+                let first = &found["runs"].as_array().unwrap()[0];
+                assert_eq!((&first["state"], &first["first_page"]), (&"absent".into(), &0.into()));
+                assert!(first["pages"].as_u64().unwrap() <= (5 << 30) / size);
+            }
+        }
+    }
+    run!("evict", &path).with_code(0);
+}

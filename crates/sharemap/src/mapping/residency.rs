@@ -6,6 +6,7 @@ use std::ops::RangeBounds;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::mapping::page_size;
+use crate::mapping::range::resolve;
 use crate::mapping::region::Region;
 use crate::sys::{self, Access, Advice, CacheStatus, PageState};
 
@@ -71,11 +72,20 @@ impl Region {
 
     /// What the page cache holds of the mapped part of the file (`cachestat`).
     pub fn cache_status(&self) -> Result<CacheStatus> {
+        self.cache_status_range(..)
+    }
+
+    /// The same for a range.
+    pub fn cache_status_range(&self, range: impl RangeBounds<usize>) -> Result<CacheStatus> {
         let Some(file) = self.file() else {
             return Err(Error::new(ErrorKind::Unsupported, "ask the cache about")
                 .with_detail("anonymous memory is in no file's cache"));
         };
-        sys::file::cache_status(file, self.file_range()).map_err(|error| self.named(error))
+        let range =
+            resolve(range, self.len(), "ask the cache about").map_err(|error| self.named(error))?;
+        let start = self.file_offset();
+        sys::file::cache_status(file, start + range.start as u64..start + range.end as u64)
+            .map_err(|error| self.named(error))
     }
 
     /// What the system calls the file system that the file lives on: `ext4`, `tmpfs`, `NTFS`.

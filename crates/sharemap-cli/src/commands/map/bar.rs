@@ -1,25 +1,21 @@
 //! Residency as rows of coloured blocks in a terminal.
 
 use super::cells::{Cell, Grid};
+use crate::commands::pages::Pages;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::units;
 use console::{Style, Term};
-use sharemap::PageState;
 
 /// Rows of blocks that still are a bar and no carpet.
 const ROWS: usize = 16;
 
-pub(super) fn print(
-    output: &mut Output,
-    states: &[PageState],
-    page_size: u64,
-) -> Result<(), Failure> {
-    if states.is_empty() {
+pub(super) fn print(output: &mut Output, pages: &Pages, page_size: u64) -> Result<(), Failure> {
+    if pages.len() == 0 {
         return Ok(());
     }
-    let grid = Grid::new(states, columns(output), ROWS);
-    let per_cell = grid.pages_per_cell as u64 * page_size;
+    let grid = Grid::new(pages, columns(output), ROWS);
+    let per_cell = grid.pages_per_cell * page_size;
     for (row, cells) in grid.cells.chunks(grid.columns).enumerate() {
         let offset = row as u64 * grid.columns as u64 * per_cell;
         let blocks: String = cells.iter().map(|&cell| block(cell)).collect();

@@ -1,5 +1,6 @@
 //! Pages gathered into as many cells as there is room for.
 
+use crate::commands::pages::Pages;
 use sharemap::PageState;
 
 /// What one cell of a picture stands for.
@@ -14,17 +15,27 @@ pub(super) enum Cell {
 /// A grid of cells that is read like a page of text.
 pub(super) struct Grid {
     pub(super) columns: usize,
-    pub(super) pages_per_cell: usize,
+    pub(super) pages_per_cell: u64,
     pub(super) cells: Vec<Cell>,
 }
 
 impl Grid {
     /// At most `rows` rows of `columns` cells.
-    pub(super) fn new(states: &[PageState], columns: usize, rows: usize) -> Self {
-        let per_cell = states.len().div_ceil(columns * rows).max(1);
+    pub(super) fn new(pages: &Pages, columns: usize, rows: usize) -> Self {
+        let per_cell = pages.len().div_ceil((columns * rows) as u64).max(1);
         // Powers of two, so that rows begin at round offsets.
         let pages_per_cell = per_cell.next_power_of_two();
-        Self { columns, pages_per_cell, cells: states.chunks(pages_per_cell).map(cell).collect() }
+        let mut counts = vec![Count::default(); pages.len().div_ceil(pages_per_cell) as usize];
+        for run in pages.runs() {
+            let mut page = run.first_page;
+            while page < run.first_page + run.pages {
+                let cell = page / pages_per_cell;
+                let end = (run.first_page + run.pages).min((cell + 1) * pages_per_cell);
+                counts[cell as usize].add(run.state, end - page);
+                page = end;
+            }
+        }
+        Self { columns, pages_per_cell, cells: counts.into_iter().map(Count::cell).collect() }
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -32,11 +43,30 @@ impl Grid {
     }
 }
 
-fn cell(pages: &[PageState]) -> Cell {
-    let number = |wanted| pages.iter().filter(|&&state| state == wanted).count();
-    let resident = number(PageState::Resident);
-    let known = resident + number(PageState::Absent);
-    if known == 0 { Cell::Unknown } else { Cell::Known(resident as f64 / known as f64) }
+#[derive(Clone, Copy, Default)]
+struct Count {
+    resident: u64,
+    known: u64,
+}
+
+impl Count {
+    fn add(&mut self, state: PageState, pages: u64) {
+        match state {
+            PageState::Resident => {
+                self.resident += pages;
+                self.known += pages;
+            }
+            PageState::Absent => self.known += pages,
+            _ => {}
+        }
+    }
+
+    fn cell(self) -> Cell {
+        match self.known {
+            0 => Cell::Unknown,
+            known => Cell::Known(self.resident as f64 / known as f64),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -47,17 +77,28 @@ mod tests {
     #[test]
     fn every_page_is_in_one_cell() {
         for pages in [1, 7, 64, 65, 1000, 100_000] {
-            let grid = Grid::new(&vec![Resident; pages], 16, 4);
+            let grid = Grid::new(&Pages::from_states(&vec![Resident; pages]), 16, 4);
             assert!(grid.rows() <= 4);
-            assert_eq!(grid.cells.len(), pages.div_ceil(grid.pages_per_cell));
+            assert_eq!(grid.cells.len() as u64, (pages as u64).div_ceil(grid.pages_per_cell));
             assert!(grid.cells.iter().all(|&cell| cell == Cell::Known(1.0)));
         }
-        assert_eq!(Grid::new(&[], 16, 4).rows(), 0);
+        assert_eq!(Grid::new(&Pages::from_states(&[]), 16, 4).rows(), 0);
+        assert!(Grid::new(&Pages::unknown(u64::MAX >> 12), 16, 4).rows() <= 4);
     }
 
     #[test]
     fn unknown_pages_count_for_nothing() {
-        assert_eq!(cell(&[Resident, Absent, Unknown, Unknown]), Cell::Known(0.5));
-        assert_eq!(cell(&[Unknown]), Cell::Unknown);
+        let cells = |states: &[PageState]| Grid::new(&Pages::from_states(states), 1, 1).cells;
+        assert_eq!(cells(&[Resident, Absent, Unknown, Unknown]), [Cell::Known(0.5)]);
+        assert_eq!(cells(&[Unknown]), [Cell::Unknown]);
+    }
+
+    #[test]
+    fn runs_are_cut_where_cells_end() {
+        let states: Vec<_> =
+            (0..64).map(|page| if page < 21 { Resident } else { Absent }).collect();
+        let grid = Grid::new(&Pages::from_states(&states), 4, 1);
+        let parts = [1.0, 5.0 / 16.0, 0.0, 0.0].map(Cell::Known);
+        assert_eq!((grid.pages_per_cell, &grid.cells[..]), (16, &parts[..]));
     }
 }

@@ -4,7 +4,7 @@ mod bar;
 mod cells;
 mod picture;
 
-use super::stat::told;
+use super::pages::{Pages, Run};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::units;
@@ -20,14 +20,6 @@ pub(crate) struct Args {
     /// Draw it into this file instead: .png or .svg.
     #[arg(short, long, value_name = "PICTURE", value_parser = picture::parse_target)]
     output: Option<picture::Target>,
-}
-
-/// Neighbouring pages of one state.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Run {
-    state: &'static str,
-    first_page: u64,
-    pages: u64,
 }
 
 #[derive(Serialize)]
@@ -46,27 +38,25 @@ struct Residency {
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let map = Mapping::open(&args.file)?;
     let page_size = sharemap::page_size();
-    let pages = map.len().div_ceil(page_size);
-    let states = match told(if map.is_empty() { Ok(None) } else { map.residency().map(Some) })? {
-        Some(Some(residency)) => residency.pages().to_vec(),
-        _ => vec![PageState::Unknown; pages],
+    let pages = match Pages::of(&map, &(0..map.len()))? {
+        Some(pages) => pages,
+        None => Pages::unknown(map.len().div_ceil(page_size) as u64),
     };
-    let number = |wanted| states.iter().filter(|&&state| state == wanted).count() as u64;
     let found = Residency {
         path: args.file.display().to_string(),
         size: map.len() as u64,
         page_size: page_size as u64,
-        pages: pages as u64,
-        resident: number(PageState::Resident),
-        absent: number(PageState::Absent),
-        unknown: number(PageState::Unknown),
-        runs: runs(&states),
+        pages: pages.len(),
+        resident: pages.number(PageState::Resident),
+        absent: pages.number(PageState::Absent),
+        unknown: pages.number(PageState::Unknown),
+        runs: pages.runs().to_vec(),
         picture: args.output.as_ref().map(|target| target.path.display().to_string()),
     };
     if let Some(target) = &args.output {
         let name = args.file.file_name().map(|name| name.to_string_lossy().into_owned());
         let title = format!("{}: {}", name.unwrap_or_else(|| found.path.clone()), summary(&found));
-        picture::draw(target, &title, &states, page_size as u64)?;
+        picture::draw(target, &title, &pages, page_size as u64)?;
     }
     if output.json() {
         return output.object(&found);
@@ -74,7 +64,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     output.line(format!("{}: {}", found.path, summary(&found)))?;
     match &found.picture {
         Some(picture) => output.line(format!("drawn into {picture}")),
-        None => bar::print(output, &states, page_size as u64),
+        None => bar::print(output, &pages, page_size as u64),
     }
 }
 
@@ -93,35 +83,4 @@ fn summary(found: &Residency) -> String {
         found.resident,
         units::percent(found.resident, found.pages)
     )
-}
-
-fn runs(states: &[PageState]) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    for (page, state) in states.iter().enumerate() {
-        let state = match state {
-            PageState::Resident => "resident",
-            PageState::Absent => "absent",
-            _ => "unknown",
-        };
-        match runs.last_mut() {
-            Some(run) if run.state == state => run.pages += 1,
-            _ => runs.push(Run { state, first_page: page as u64, pages: 1 }),
-        }
-    }
-    runs
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runs_join_equal_neighbours() {
-        use PageState::{Absent, Resident};
-        let found = runs(&[Resident, Resident, Absent, Resident]);
-        let run = |state, first_page, pages| Run { state, first_page, pages };
-        let expected = [run("resident", 0, 2), run("absent", 2, 1), run("resident", 3, 1)];
-        assert_eq!(found, expected);
-        assert_eq!(runs(&[]), []);
-    }
 }

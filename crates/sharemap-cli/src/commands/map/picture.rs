@@ -1,13 +1,13 @@
 //! Residency as a picture: PNG or SVG, without any library or font of the system.
 
 use super::cells::{Cell, Grid};
+use crate::commands::pages::Pages;
 use crate::failure::Failure;
 use crate::units;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
-use sharemap::PageState;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -55,13 +55,13 @@ const SCALE: [RGBColor; 2] = [RGBColor(253, 196, 86), RGBColor(20, 132, 92)];
 pub(super) fn draw(
     target: &Target,
     title: &str,
-    states: &[PageState],
+    pages: &Pages,
     page_size: u64,
 ) -> Result<(), Failure> {
     let failed = |error| Failure::file("draw", &target.path, error);
     register_font(FONT, FontStyle::Normal, dejavu::sans::regular())
         .map_err(|_| Failure::refused("cannot draw: the built-in font is broken"))?;
-    let grid = Grid::new(states, COLUMNS, ROWS);
+    let grid = Grid::new(pages, COLUMNS, ROWS);
     let rows = grid.rows().max(1);
     let width = (LEFT + COLUMNS as i32 * CELL + RIGHT) as u32;
     let height = (TOP + rows as i32 * CELL + BOTTOM) as u32;
@@ -110,7 +110,7 @@ fn paint<B: DrawingBackend>(
     area.fill(&WHITE).map_err(failed)?;
     area.draw_text(title, &text(20, HPos::Left, VPos::Top), (LEFT, 18)).map_err(failed)?;
 
-    let per_cell = grid.pages_per_cell as u64 * page_size;
+    let per_cell = grid.pages_per_cell * page_size;
     let per_row = per_cell * grid.columns as u64;
     let labels = text(13, HPos::Right, VPos::Center);
     // Few enough labels that they do not touch.

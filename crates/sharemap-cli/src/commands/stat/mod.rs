@@ -2,6 +2,7 @@
 
 mod advice;
 
+use super::pages::{Pages, Run};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::system::procfs::{self, HugePageUse};
@@ -94,16 +95,12 @@ fn look(path: &Path) -> Result<Stat, Failure> {
     let page_size = sharemap::page_size() as u64;
     let size = map.len() as u64;
     let pages = size.div_ceil(page_size);
-    let states = if map.is_empty() { None } else { told(map.residency())? };
-    let number = |wanted| match &states {
-        Some(states) => states.pages().iter().filter(|&&state| state == wanted).count() as u64,
-        None => 0,
-    };
-    let resident = number(PageState::Resident);
-    let absent = number(PageState::Absent);
+    let told_pages = Pages::of(&map, &(0..map.len()))?.unwrap_or_else(|| Pages::unknown(pages));
+    let resident = told_pages.number(PageState::Resident);
+    let absent = told_pages.number(PageState::Absent);
     let file_system = told(map.file_system())?;
     let extents = told(map.data_extents())?;
-    let huge_pages = states.as_ref().and_then(|states| huge_pages(&map, states.pages()));
+    let huge_pages = huge_pages(&map, &told_pages);
     let situation = Situation {
         size,
         pages,
@@ -148,17 +145,23 @@ pub(super) fn told<T>(answer: sharemap::Result<T>) -> Result<Option<T>, Failure>
 
 /// Huge pages show only once they are used: touches one byte in each stretch of 2 MiB that is
 /// wholly in memory, which reads nothing from the disk.
-fn huge_pages(map: &Mapping, states: &[PageState]) -> Option<HugePageUse> {
+fn huge_pages(map: &Mapping, pages: &Pages) -> Option<HugePageUse> {
     const STRETCH: usize = 2 << 20;
     /// Enough to see whether there are any.
     const LOOKS: usize = 4096;
+    if map.is_empty() {
+        return None;
+    }
     let bytes = map.bytes();
-    let page = sharemap::page_size();
-    for (i, stretch) in states.chunks((STRETCH / page).max(1)).enumerate().take(LOOKS) {
-        if stretch.iter().all(|&state| state == PageState::Resident) {
-            // A file cut off meanwhile is none the worse for it.
-            let _ = bytes.get(i * STRETCH.max(page));
-        }
+    let per_stretch = (STRETCH / sharemap::page_size()).max(1) as u64;
+    let stretch = per_stretch * sharemap::page_size() as u64;
+    let whole = |run: &Run| {
+        run.first_page.div_ceil(per_stretch)..(run.first_page + run.pages) / per_stretch
+    };
+    let resident = pages.runs().iter().filter(|run| run.state == PageState::Resident);
+    for number in resident.flat_map(whole).take(LOOKS) {
+        // A file cut off meanwhile is none the worse for it.
+        let _ = bytes.get((number * stretch) as usize);
     }
     procfs::huge_pages(bytes.as_ptr() as usize)
 }

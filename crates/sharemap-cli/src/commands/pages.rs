@@ -1,0 +1,114 @@
+//! Which pages of a file are in memory, as runs: a file may have more pages than fit into memory.
+
+use crate::failure::Failure;
+use serde::{Serialize, Serializer};
+use sharemap::{ErrorKind, Mapping, PageState};
+use std::ops::Range;
+
+/// Bytes asked about at a time.
+const PIECE: usize = 1 << 30;
+
+/// Neighbouring pages of one state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Run {
+    #[serde(serialize_with = "word")]
+    pub(super) state: PageState,
+    pub(super) first_page: u64,
+    pub(super) pages: u64,
+}
+
+fn word<S: Serializer>(state: &PageState, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match state {
+        PageState::Resident => "resident",
+        PageState::Absent => "absent",
+        _ => "unknown",
+    })
+}
+
+/// The pages that hold a range, in order; the first one is page 0.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Pages {
+    runs: Vec<Run>,
+}
+
+impl Pages {
+    /// Of a mapping of a whole file; `None` where the system does not tell.
+    pub(super) fn of(map: &Mapping, range: &Range<usize>) -> Result<Option<Self>, Failure> {
+        let page = sharemap::page_size();
+        let mut found = Self::default();
+        let mut start = range.start / page * page;
+        while start < range.end {
+            let piece = start..range.end.min(start.saturating_add(PIECE));
+            start = piece.end;
+            // Of a large sparse file next to nothing is cached, and that much is known at once.
+            if map.cache_status_range(piece.clone()).is_ok_and(|cache| cache.cached == 0) {
+                found.add(PageState::Absent, piece.len().div_ceil(page) as u64);
+                continue;
+            }
+            match map.residency_range(piece) {
+                Ok(residency) => residency
+                    .pages()
+                    .chunk_by(|one, next| one == next)
+                    .for_each(|run| found.add(run[0], run.len() as u64)),
+                Err(error) => match error.kind() {
+                    ErrorKind::Unsupported | ErrorKind::PermissionDenied => return Ok(None),
+                    _ => return Err(error.into()),
+                },
+            }
+        }
+        Ok(Some(found))
+    }
+
+    /// So many pages of which nothing is known.
+    pub(super) fn unknown(pages: u64) -> Self {
+        let mut found = Self::default();
+        found.add(PageState::Unknown, pages);
+        found
+    }
+
+    fn add(&mut self, state: PageState, pages: u64) {
+        let first_page = self.len();
+        match self.runs.last_mut() {
+            Some(run) if run.state == state => run.pages += pages,
+            _ if pages == 0 => {}
+            _ => self.runs.push(Run { state, first_page, pages }),
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> u64 {
+        self.runs.last().map_or(0, |run| run.first_page + run.pages)
+    }
+
+    pub(super) fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// How many are in this state.
+    pub(super) fn number(&self, state: PageState) -> u64 {
+        self.runs.iter().filter(|run| run.state == state).map(|run| run.pages).sum()
+    }
+
+    #[cfg(test)]
+    pub(super) fn from_states(states: &[PageState]) -> Self {
+        let mut pages = Self::default();
+        states.iter().for_each(|&state| pages.add(state, 1));
+        pages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use PageState::{Absent, Resident, Unknown};
+
+    #[test]
+    fn runs_join_equal_neighbours() {
+        let found = Pages::from_states(&[Resident, Resident, Absent, Resident]);
+        let run = |state, first_page, pages| Run { state, first_page, pages };
+        assert_eq!(found.runs(), [run(Resident, 0, 2), run(Absent, 2, 1), run(Resident, 3, 1)]);
+        assert_eq!((found.len(), found.number(Resident), found.number(Unknown)), (4, 3, 0));
+        assert_eq!(Pages::from_states(&[]).runs(), []);
+        assert_eq!(Pages::unknown(0).len(), 0);
+    }
+}
