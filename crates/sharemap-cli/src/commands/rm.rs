@@ -3,15 +3,17 @@
 use super::ls::{self, Listed};
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::system::holders::Holders;
+use crate::system::holders::{Holder, Holders};
 use crate::units;
 use serde::Serialize;
 use sharemap::{Error, ErrorKind, NamedObject, SharedMemory};
+use std::path::Path;
 
 /// Remove shared memory by its name, unless a live process holds it.
 ///
-/// Names are those that `sharemap ls` shows. With --force the name goes all the same: whoever has
-/// the memory keeps it until it ends, and nobody new finds it.
+/// Names are those that `sharemap ls` shows; a shared object in a file is named by a path with a
+/// separator. With --force the name goes all the same: whoever has the memory keeps it until it ends,
+/// and nobody new finds it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The names.
@@ -64,18 +66,15 @@ fn remove(
 ) -> Result<Option<Listed>, Failure> {
     let found = list.map(|list| list.iter().find(|object| object.name.to_str() == Some(name)));
     let Some(Some(object)) = found else {
+        if name.contains(std::path::is_separator) {
+            return remove_file(Path::new(name), holders, force);
+        }
         // A section that lives while somebody is attached is in no list.
         SharedMemory::unlink(name).map_err(|error| unknown(name, error))?;
         return Ok(None);
     };
     let listed = ls::look(object, holders);
-    let held = listed.holders.as_deref().is_some_and(|holders| !holders.is_empty());
-    if held && !force {
-        return Err(Failure::Busy(format!(
-            "cannot remove {name}: held by {}; --force takes its name away all the same",
-            ls::held_by(listed.holders.as_deref())
-        )));
-    }
+    refuse_held(name, listed.holders.as_deref(), force)?;
     match (SharedMemory::unlink(name), &object.path) {
         // Others' names need not be ours.
         (Err(error), Some(path)) if error.kind() == ErrorKind::NameCharacter => {
@@ -83,6 +82,33 @@ fn remove(
         }
         (result, _) => result?,
     }
+    Ok(Some(listed))
+}
+
+fn refuse_held(name: &str, holders: Option<&[Holder]>, force: bool) -> Result<(), Failure> {
+    match holders {
+        Some([_, ..]) if !force => Err(Failure::Busy(format!(
+            "cannot remove {name}: held by {}; --force takes its name away all the same",
+            ls::held_by(holders)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// A file that holds a shared object, and no other.
+fn remove_file(
+    path: &Path,
+    holders: Option<&Holders>,
+    force: bool,
+) -> Result<Option<Listed>, Failure> {
+    let metadata = path.symlink_metadata().map_err(|e| Failure::file("remove", path, e))?;
+    let name = path.display().to_string();
+    if !metadata.is_file() || ls::has_header(path) != Some(true) {
+        return Err(Failure::refused(format!("cannot remove {name}: it is no shared object")));
+    }
+    let listed = ls::look_at_file(path, &metadata, holders);
+    refuse_held(&name, listed.holders.as_deref(), force)?;
+    std::fs::remove_file(path).map_err(|error| Failure::file("remove", path, error))?;
     Ok(Some(listed))
 }
 

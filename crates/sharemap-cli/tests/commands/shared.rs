@@ -123,3 +123,21 @@ fn names_of_others_are_removed_too() {
     run!("rm", format!("{name} with spaces")).with_code(0);
     assert!(!path.exists());
 }
+
+#[test]
+fn objects_in_files_are_removed_and_other_files_are_not() {
+    let files = crate::run::Files::new();
+    let other = files.file("letters.txt", b"not shared at all");
+    let ran = run!("rm", &other).with_code(1);
+    assert!(ran.stderr.contains("no shared object"), "{ran:?}");
+    assert!(other.exists());
+    let object = files.file("object", b"\x89SHM\r\n\x1a\n and more");
+    if cfg!(target_os = "linux") {
+        let held = std::fs::File::open(&object).unwrap();
+        run!("rm", &object).with_code(5);
+        drop(held);
+    }
+    run!("rm", &object).with_code(0);
+    assert!(!object.exists());
+    run!("rm", &object).with_code(3);
+}

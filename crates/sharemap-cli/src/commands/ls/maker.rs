@@ -36,7 +36,7 @@ pub(super) fn by_name(name: &str) -> Option<&'static str> {
 }
 
 /// Whether the object begins with this library's header. `None` if it may not be read.
-pub(super) fn has_header(path: &Path) -> Option<bool> {
+pub(in crate::commands) fn has_header(path: &Path) -> Option<bool> {
     let map = sharemap::Mapping::open(path).ok()?;
     let mut beginning = [0; MAGIC.len()];
     Some(map.bytes().read_at(0, &mut beginning).is_ok() && beginning == MAGIC)

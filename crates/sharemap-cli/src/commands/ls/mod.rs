@@ -2,12 +2,15 @@
 
 mod maker;
 
+pub(super) use maker::has_header;
+
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::system::holders::{Holder, Holders};
 use crate::{system, units};
 use serde::Serialize;
 use sharemap::{NamedObject, SharedMemory};
+use std::path::Path;
 use std::time::SystemTime;
 
 /// List the named shared memory of this system, and who has it.
@@ -68,7 +71,6 @@ pub(super) fn look(object: &NamedObject, holders: Option<&Holders>) -> Listed {
         Some(true) => Some("sharemap"),
         _ => None,
     });
-    let since = object.created.or(object.modified);
     let file = path.and_then(system::identity);
     Listed {
         maker,
@@ -77,12 +79,35 @@ pub(super) fn look(object: &NamedObject, holders: Option<&Holders>) -> Listed {
         user: object.user,
         owner: object.user.and_then(system::user_name),
         mode: object.mode.map(|mode| format!("{mode:o}")),
-        age_seconds: since
-            .and_then(|since| SystemTime::now().duration_since(since).ok())
-            .map(|age| age.as_secs()),
+        age_seconds: age_in_seconds(object.created.or(object.modified)),
         holders: holders.zip(file).map(|(holders, file)| holders.of(file)),
         name,
     }
+}
+
+/// The same of an object that is in a file of any place.
+pub(super) fn look_at_file(
+    path: &Path,
+    metadata: &std::fs::Metadata,
+    holders: Option<&Holders>,
+) -> Listed {
+    let since = metadata.created().or_else(|_| metadata.modified()).ok();
+    let file = system::identity(path);
+    Listed {
+        name: path.display().to_string(),
+        maker: Some("sharemap"),
+        size: Some(metadata.len()),
+        resident: system::allocated(path),
+        user: None,
+        owner: None,
+        mode: None,
+        age_seconds: age_in_seconds(since),
+        holders: holders.zip(file).map(|(holders, file)| holders.of(file)),
+    }
+}
+
+fn age_in_seconds(since: Option<SystemTime>) -> Option<u64> {
+    SystemTime::now().duration_since(since?).ok().map(|age| age.as_secs())
 }
 
 /// `unknown`, where it is.
