@@ -128,18 +128,23 @@ thread_local! {
     static CACHE: [Cell<(u64, *const Seat)>; CACHED] =
         const { [const { Cell::new((0, ptr::null())) }; CACHED] };
     static NUMBER: Cell<u64> = const { Cell::new(0) };
-    static OWNED: RefCell<Owned> = const { RefCell::new(Owned(Vec::new())) };
+    static OWNED: RefCell<Owned> = const { RefCell::new(Owned { thread: 0, lanes: Vec::new() }) };
 }
 
 /// The lanes of a thread, given back when it ends.
-struct Owned(Vec<(u64, Weak<Session>, u32)>);
+struct Owned {
+    /// Its number, which may be gone by then.
+    thread: u64,
+    /// With the sessions' keys.
+    lanes: Vec<(u64, Weak<Session>, u32)>,
+}
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        for (_, session, lane) in self.0.drain(..) {
+        for (_, session, lane) in self.lanes.drain(..) {
             if let Some(session) = session.upgrade() {
                 // What cannot be given back goes with the process.
-                let _ = session.give_back(lane);
+                let _ = session.give_back(lane, self.thread);
             }
         }
     }
@@ -225,8 +230,8 @@ impl Session {
         OWNED
             .try_with(|owned| {
                 let mut owned = owned.borrow_mut();
-                owned.0.retain(|(_, session, _)| session.strong_count() > 0);
-                owned.0.iter().find_map(|&(key, _, lane)| {
+                owned.lanes.retain(|(_, session, _)| session.strong_count() > 0);
+                owned.lanes.iter().find_map(|&(key, _, lane)| {
                     let seat = self.seats.seat(lane)?;
                     let suits = key == self.key
                         && self.is_own_lane(lane)
@@ -240,10 +245,15 @@ impl Session {
 
     #[inline]
     pub(super) fn is_own_lane(&self, lane: u32) -> bool {
+        self.is_lane_of(lane, NUMBER.get())
+    }
+
+    #[inline]
+    fn is_lane_of(&self, lane: u32, thread: u64) -> bool {
         let Some(seat) = self.seats.seat(lane) else { return false };
-        let thread = seat.thread.load(Ordering::Relaxed);
-        thread != 0
-            && thread == NUMBER.get()
+        let owner = seat.thread.load(Ordering::Relaxed);
+        owner != 0
+            && owner == thread
             && (!seat.fast.load(Ordering::Relaxed).is_null() || self.own.participant().is_some())
     }
 
@@ -289,9 +299,14 @@ impl Session {
     fn sit_down(&self, lane: u32) -> Result<u32> {
         let record = self.header.lane(lane);
         let address = self.memory.at(record, LANE)?;
-        let entry = (self.key, Weak::clone(&self.me), lane);
+        let (thread, entry) = (thread_number(), (self.key, Weak::clone(&self.me), lane));
         let Some(seat) = self.seats.seat(lane) else { return Err(self.no_lane()) };
-        if OWNED.try_with(|owned| owned.borrow_mut().0.push(entry)).is_err() {
+        let noted = OWNED.try_with(|owned| {
+            let mut owned = owned.borrow_mut();
+            owned.thread = thread;
+            owned.lanes.push(entry);
+        });
+        if noted.is_err() {
             self.memory.store(record, 0u32)?;
             return Err(self
                 .named(Error::new(ErrorKind::NoLane, "claim a lane in"))
@@ -302,7 +317,7 @@ impl Session {
         seat.lane.store(lane, Ordering::Relaxed);
         seat.offset.store(record, Ordering::Relaxed);
         seat.address.store(address, Ordering::Relaxed);
-        seat.thread.store(thread_number(), Ordering::Relaxed);
+        seat.thread.store(thread, Ordering::Relaxed);
         if fork::wipes() {
             seat.fast.store(address, Ordering::Relaxed);
         }
@@ -355,7 +370,7 @@ impl Session {
             .try_with(|owned| {
                 let owned = owned.borrow();
                 owned
-                    .0
+                    .lanes
                     .iter()
                     .filter(|(key, ..)| *key == self.key)
                     .map(|&(.., lane)| lane)
@@ -373,10 +388,10 @@ impl Session {
         Ok(None)
     }
 
-    /// Gives a lane of this thread's back, if nothing is announced there.
-    fn give_back(&self, lane: u32) -> Result<()> {
+    /// Gives a lane of a thread's back that is ending, if nothing is announced there.
+    fn give_back(&self, lane: u32, thread: u64) -> Result<()> {
         let Some(seat) = self.seats.seat(lane) else { return Ok(()) };
-        if !self.is_own_lane(lane) || seat.used.load(Ordering::Relaxed) != EMPTY {
+        if !self.is_lane_of(lane, thread) || seat.used.load(Ordering::Relaxed) != EMPTY {
             return Ok(());
         }
         seat.fast.store(ptr::null_mut(), Ordering::Relaxed);

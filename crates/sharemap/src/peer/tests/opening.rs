@@ -237,13 +237,16 @@ fn an_object_whose_creator_lives_is_waited_for() {
 #[test]
 fn an_object_in_use_at_another_boot_needs_a_check() {
     need_atomics!();
+    let Some(now) = crate::sys::process::boot_id() else {
+        eprintln!("skipped: this system does not tell one boot from another");
+        return;
+    };
     let file = Scratch::new();
     drop(file.create());
     // Left clean.
     patch(&file.0, header::BOOT, &[1; 16]);
     drop(file.open());
-    let now = crate::sys::process::boot_id();
-    assert_eq!(Some(bytes_of(&file.0, 160)[144..].to_vec()), now.map(|id| id.to_vec()));
+    assert_eq!(bytes_of(&file.0, 160)[144..], now);
 
     patch(&file.0, header::BOOT, &[1; 16]);
     patch(&file.0, header::CLEAN, &0u32.to_le_bytes());

@@ -6,9 +6,11 @@
 
 #![allow(unsafe_code, reason = "handles and locks that std does not have")]
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem::ManuallyDrop;
+use std::os::windows::ffi::OsStringExt;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, IntoRawHandle, RawHandle};
 use std::path::{Path, PathBuf};
 
@@ -18,12 +20,13 @@ use windows_sys::Win32::Foundation::{
 };
 use windows_sys::Win32::Storage::FileSystem::{
     BY_HANDLE_FILE_INFORMATION, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE,
-    FILE_TYPE_DISK, GetFileInformationByHandle, GetFileType, LOCKFILE_EXCLUSIVE_LOCK,
+    GetFileInformationByHandle, GetFinalPathNameByHandleW, LOCKFILE_EXCLUSIVE_LOCK,
     LOCKFILE_FAIL_IMMEDIATELY, LockFileEx, ReOpenFile, UnlockFileEx,
 };
 use windows_sys::Win32::System::IO::OVERLAPPED;
 
 use super::code;
+use super::section::section_len;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{SLOT_BASE, SlotHome, SlotMode};
 
@@ -39,8 +42,7 @@ pub(crate) struct Slots {
 
 impl Slots {
     pub(crate) fn open(file: &File, path: Option<&Path>, id: [u8; 16]) -> Result<Self> {
-        // SAFETY: a question about an open handle.
-        if unsafe { GetFileType(file.as_raw_handle()) } == FILE_TYPE_DISK {
+        if section_len(file).is_none() {
             let (file, path) = (super::file::duplicate(file)?, path.map(Path::to_path_buf));
             return Ok(Self { file, path, home: SlotHome::Object });
         }
@@ -64,15 +66,23 @@ impl Slots {
     }
 
     pub(crate) fn take(&self, slot: u64, mode: SlotMode) -> Result<Option<Hold>> {
+        // Whoever asks has it for a moment.
+        const ROUNDS: usize = 4;
         let file = self.fresh()?;
-        Ok(lock(&file, slot, mode)?.then(|| Hold(ManuallyDrop::new(file))))
+        for _ in 0..ROUNDS {
+            if lock(&file, slot, mode)? {
+                return Ok(Some(Hold(ManuallyDrop::new(file))));
+            }
+            std::thread::yield_now();
+        }
+        Ok(None)
     }
 
-    /// There is no question about locks: it is taken for a moment, shared, so that nobody who asks is
-    /// taken for a holder by another who asks.
+    /// There is no question about locks: it is taken for a moment, alone. Two who ask at once may
+    /// both hear that somebody has it.
     pub(crate) fn is_free(&self, slot: u64) -> Result<bool> {
         let file = self.fresh()?;
-        let free = lock(&file, slot, SlotMode::Shared)?;
+        let free = lock(&file, slot, SlotMode::Alone)?;
         if free {
             let mut place = place(slot);
             // SAFETY: an open handle, and the range locked above.
@@ -94,18 +104,36 @@ impl Slots {
             }
         }
         let failed = code::last(OPERATION);
-        // Wine looks for the name that the file had when it was opened.
-        let same = |file: &File| {
-            identity(file).is_ok_and(|found| identity(&self.file).is_ok_and(|own| own == found))
-        };
-        let path = self.path.as_ref();
-        path.and_then(|path| {
-            let both = OpenOptions::new().read(true).write(true).open(path);
-            both.or_else(|_| File::open(path)).ok()
-        })
-        .filter(same)
-        .ok_or(failed)
+        // Wine cannot, for a file that was renamed: by name then, if that is still the same file's.
+        let own = identity(&self.file)?;
+        let names = [name_of(&self.file), self.path.clone()];
+        names
+            .into_iter()
+            .flatten()
+            .filter_map(|path| {
+                let both = OpenOptions::new().read(true).write(true).open(&path);
+                both.or_else(|_| File::open(&path)).ok()
+            })
+            .find(|file| identity(file).is_ok_and(|found| is_same(found, own)))
+            .ok_or(failed)
     }
+}
+
+/// Wine does not know the volume of a file that was renamed, and says 0.
+fn is_same(one: (u64, u64), other: (u64, u64)) -> bool {
+    one.1 == other.1 && (one.0 == other.0 || one.0 == 0 || other.0 == 0)
+}
+
+/// The name that the system knows an open file by.
+fn name_of(file: &File) -> Option<PathBuf> {
+    const LONGEST: usize = 32_768;
+    let mut name = vec![0u16; LONGEST];
+    // SAFETY: there is as much room as stated.
+    let len = unsafe {
+        GetFinalPathNameByHandleW(file.as_raw_handle(), name.as_mut_ptr(), LONGEST as u32, 0)
+    };
+    let name = name.get(..len as usize).filter(|name| !name.is_empty())?;
+    Some(PathBuf::from(OsString::from_wide(name)))
 }
 
 /// What tells files apart: the volume and the file's number there.
