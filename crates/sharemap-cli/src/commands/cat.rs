@@ -6,8 +6,8 @@ use crate::output::Output;
 use crate::progress::Progress;
 use serde::Serialize;
 use sharemap::Mapping;
-use std::io::{BufRead, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::io::{BufRead, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
 /// Print a file, read through a mapping.
 ///
@@ -35,7 +35,7 @@ struct Tail {
 }
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
-    let map = Mapping::open(&args.file)?;
+    let map = open_for_contents(&args.file)?;
     let range = args.part.within(map.len()).map_err(|reason| {
         Failure::refused(format!("cannot read {}: {reason}", args.file.display()))
     })?;
@@ -64,6 +64,22 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         crate::failure::complain(failure);
         Failure::Reported
     })
+}
+
+/// A mapping of the whole file. One that is empty and has contents all the same (`/proc`, `/sys`)
+/// would be taken for one without.
+pub(super) fn open_for_contents(path: &Path) -> Result<Mapping, Failure> {
+    let map = Mapping::open(path)?;
+    let mut byte = [0];
+    let contents = map.is_empty()
+        && std::fs::File::open(path).and_then(|mut file| file.read(&mut byte)).is_ok_and(|n| n > 0);
+    if contents && map.is_current()? {
+        return Err(Failure::refused(format!(
+            "cannot map {}: the system makes its contents up as they are read, and calls it empty",
+            path.display()
+        )));
+    }
+    Ok(map)
 }
 
 /// Hands the bytes of `range` to `print` in pieces and counts them.

@@ -4,6 +4,7 @@ mod element;
 mod listing;
 mod source;
 
+use super::cat::open_for_contents;
 use crate::cli::Part;
 use crate::failure::{Failure, complain};
 use crate::output::Output;
@@ -12,7 +13,6 @@ use crate::units;
 use element::{Element, Endian, Type};
 use listing::Listing;
 use serde::Serialize;
-use sharemap::Mapping;
 use source::{Piece, Source};
 use std::path::PathBuf;
 
@@ -68,7 +68,7 @@ struct Tail {
 const PIECE: usize = 64 << 10;
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
-    let map = Mapping::open(&args.file)?;
+    let map = open_for_contents(&args.file)?;
     let range = args.part.within(map.len()).map_err(|reason| {
         Failure::refused(format!("cannot read {}: {reason}", args.file.display()))
     })?;
