@@ -153,3 +153,18 @@ fn what_lost_its_name_goes_when_nobody_has_it() {
     // Other tests may have objects of their own that are still mapped.
     eprintln!("{} hidden files left of this process", left.len());
 }
+
+#[test]
+fn what_a_killed_creator_left_is_swept() {
+    let name = Name::new();
+    SharedMemory::create_new(&*name, 10).unwrap();
+    let directory = path(&name).parent().unwrap().to_owned();
+    let at = |kind: &str| directory.join(format!("new-{kind}-{}", std::process::id()));
+    let (left, making) = (at("left"), at("making"));
+    fs::write(&left, b"half").unwrap();
+    let maker = File::create(&making).unwrap();
+    SharedMemory::unlink(&*name).unwrap();
+    assert!(!left.exists() && making.exists());
+    drop(maker);
+    fs::remove_file(&making).unwrap();
+}

@@ -373,11 +373,16 @@ fn unlink_file(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes what lost its name earlier and is mapped no more.
+/// Removes what lost its name earlier and is mapped no more, and what killed processes were making.
 fn sweep(directory: &Path) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with("old-") {
-            let _ = std::fs::remove_file(entry.path());
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        // Whoever makes it has it open.
+        let abandoned = name.starts_with("new-")
+            && OpenOptions::new().read(true).write(true).share_mode(0).open(&path).is_ok();
+        if name.starts_with("old-") || abandoned {
+            let _ = std::fs::remove_file(path);
         }
     }
 }
