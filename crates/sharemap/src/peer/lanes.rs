@@ -81,45 +81,6 @@ impl Seats {
     }
 }
 
-/// Lanes that this process has, and those that belong to processes it was forked from: guards of
-/// theirs that were copied with the stack must never find a lane of that number to be this process's.
-#[derive(Debug)]
-pub(super) struct Inherited {
-    had: Box<[AtomicU64]>,
-    avoided: Box<[AtomicU64]>,
-    process: AtomicU32,
-}
-
-impl Inherited {
-    pub(super) fn new(lanes: u32) -> Self {
-        let words = (lanes as usize).div_ceil(64);
-        let empty = || (0..words).map(|_| AtomicU64::new(0)).collect();
-        Self { had: empty(), avoided: empty(), process: AtomicU32::new(std::process::id()) }
-    }
-
-    /// In a child: what the parent had is to be avoided.
-    pub(super) fn take_over(&self) {
-        if self.process.swap(std::process::id(), Ordering::Relaxed) == std::process::id() {
-            return;
-        }
-        for (had, avoided) in self.had.iter().zip(&self.avoided) {
-            avoided.fetch_or(had.swap(0, Ordering::Relaxed), Ordering::Relaxed);
-        }
-    }
-
-    fn note(&self, lane: u32) {
-        self.had[lane as usize / 64].fetch_or(1 << (lane % 64), Ordering::Relaxed);
-    }
-
-    fn forget(&self, lane: u32) {
-        self.had[lane as usize / 64].fetch_and(!(1 << (lane % 64)), Ordering::Relaxed);
-    }
-
-    fn avoids(&self, lane: u32) -> bool {
-        self.avoided[lane as usize / 64].load(Ordering::Relaxed) >> (lane % 64) & 1 == 1
-    }
-}
-
 /// Sessions whose last used seat a thread finds at once.
 const CACHED: usize = 16;
 

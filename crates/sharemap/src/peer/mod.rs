@@ -8,6 +8,7 @@
 mod create;
 mod header;
 mod identity;
+mod inherited;
 mod lanes;
 mod memory;
 mod participants;

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::peer::header;
 use crate::peer::session::Session;
 use crate::peer::world::{Settled, World};
-use crate::peer::{Terms, create};
+use crate::peer::{Terms, Unclean, create};
 use crate::shm::Location;
 use crate::sys::second::{Second, close_all, listen, role, tell};
 
@@ -178,6 +178,31 @@ fn lanes_of_the_dead_are_used_again() {
     assert_eq!(eighth.lane, 1);
     assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
     mine.into_iter().chain([eighth]).for_each(|one| session.withdraw(one).unwrap());
+}
+
+/// What they held when the system went down is released when somebody accepts that they did.
+#[test]
+fn the_dead_of_another_boot_are_recovered() {
+    need_atomics!();
+    if crate::sys::process::boot_id().is_none() {
+        eprintln!("skipped: this system does not tell one boot from another");
+        return;
+    }
+    let file = Scratch::new();
+    let session = file.create();
+    let (mut second, lane) = held(&file);
+    second.kill();
+    while !session.slots.is_free(crate::peer::session::FIRST + 1).unwrap() {
+        std::thread::yield_now();
+    }
+    session.memory.write(header::BOOT, &[1; 16]).unwrap();
+    drop(session);
+    let terms = Terms { unclean: Unclean::Accepted, ..Terms::default() };
+    let refused = create::open(&file.location(), &shape(), &Terms::default(), release);
+    assert_eq!(refused.unwrap_err().kind(), crate::error::ErrorKind::NeedsCheck);
+    let session = create::open(&file.location(), &shape(), &terms, release).unwrap();
+    assert_eq!(session.settle(lane).unwrap(), Settled::Recovered);
+    assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
 }
 
 /// A peer that writes anything anywhere keeps nobody from going on, but those who wait for it.

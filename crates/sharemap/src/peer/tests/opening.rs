@@ -14,7 +14,7 @@ use crate::peer::session::{CREATION, Session};
 use crate::peer::world::World;
 use crate::peer::{PowerCuts, Shape, Terms, Unclean, create};
 use crate::shm::Location;
-use crate::sys::SlotMode;
+use crate::sys::{SlotHome, SlotMode};
 
 fn patch(path: &Path, at: u64, bytes: &[u8]) {
     let mut file = OpenOptions::new().write(true).open(path).unwrap();
@@ -255,6 +255,22 @@ fn an_object_in_use_at_another_boot_needs_a_check() {
     let terms = Terms { unclean: Unclean::Accepted, ..Terms::default() };
     drop(create::open(&file.location(), &shape(), &terms, release).unwrap());
     drop(file.open());
+}
+
+/// As in another container, which has a `/dev/shm` of its own.
+#[test]
+fn slots_in_a_place_that_is_not_seen_need_a_check() {
+    need_atomics!();
+    let file = Scratch::new();
+    let session = file.create();
+    let elsewhere = SlotHome::Companion { device: 1, file: 2 };
+    header::write_home(&session.memory, elsewhere).unwrap();
+    let error = refused(&file, &shape(), ErrorKind::NeedsCheck);
+    assert!(error.to_string().contains("another mount or container"), "{error}");
+    drop(session);
+    // Nobody is left who could be there.
+    let session = file.open();
+    assert_eq!(header::read_home(&session.memory).unwrap(), Some(session.slots.home()));
 }
 
 #[test]
