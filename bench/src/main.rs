@@ -1,25 +1,32 @@
-//! `sharemap-bench map`: every figure of mapping and guarded access beside its peers. See README.md.
+//! `sharemap-bench map`, `sharemap-bench sync`: every figure of mapping and guarded access, and of
+//! locks, beside its peers. See README.md.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("the benchmarks compare with system calls of Linux and run there only");
 
+mod figure;
 mod map;
 mod measure;
 mod peers;
 mod report;
 mod samples;
 mod stats;
+mod sync;
 mod trace;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use figure::Figure;
 use measure::{Cpus, Effort};
 use report::Row;
 
 const USAGE: &str = "\
-Usage: sharemap-bench map [--json] [--rounds N] [--only TEXT] [--dir DIRECTORY] [--list]
+Usage: sharemap-bench map|sync [--json] [--rounds N] [--only TEXT] [--dir DIRECTORY] [--list]
+
+  map              mapping files, and guarded access
+  sync             locks between processes
 
   --json           rows as a JSON array on standard output, else a table
   --rounds N       rounds of every figure (at least 6; default: about 8 seconds each)
@@ -47,8 +54,11 @@ struct Arguments {
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
     let result = match words.next().as_deref() {
-        Some("map") => match parse(words) {
-            Ok(arguments) => map(&arguments),
+        Some(group @ ("map" | "sync")) => match parse(words) {
+            Ok(arguments) => {
+                let figures = if group == "map" { map::figures() } else { sync::figures() };
+                measure_all(&arguments, figures)
+            }
             Err(wrong) => {
                 eprint!("{wrong}\n\n{USAGE}");
                 return ExitCode::from(2);
@@ -99,9 +109,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     Ok(arguments)
 }
 
-fn map(arguments: &Arguments) -> Result<(), String> {
+fn measure_all(arguments: &Arguments, mut figures: Vec<Figure>) -> Result<(), String> {
     let wanted = |name: &str| arguments.only.as_deref().is_none_or(|text| name.contains(text));
-    let figures: Vec<_> = map::figures().into_iter().filter(|figure| wanted(figure.name)).collect();
+    figures.retain(|figure| wanted(figure.name));
     if arguments.list {
         figures.iter().for_each(|figure| println!("{}", figure.name));
         return Ok(());

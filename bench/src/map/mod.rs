@@ -15,15 +15,7 @@ mod open;
 mod random;
 mod sum;
 
-use crate::Setup;
-use crate::measure::Reason;
-use crate::report::Row;
-
-/// A contest and the rows it gives; a reason, if it cannot be held here.
-pub struct Figure {
-    pub name: &'static str,
-    pub run: fn(&Setup) -> Result<Vec<Row>, Reason>,
-}
+pub use crate::figure::Figure;
 
 /// All of them, in the order of the report.
 pub fn figures() -> Vec<Figure> {
@@ -42,6 +34,5 @@ pub fn figures() -> Vec<Figure> {
         contents::FIGURES,
         durable::FIGURES,
     ];
-    let all = groups.into_iter().flatten();
-    all.map(|figure| Figure { name: figure.name, run: figure.run }).collect()
+    groups.concat()
 }

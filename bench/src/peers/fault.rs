@@ -1,15 +1,11 @@
 //! A fault handler that does the least that recovers: it points the register that holds the bad
 //! address at memory that exists, and returns to the same instruction.
 
-use std::time::Duration;
-
 use crate::measure::Reason;
+use crate::peers::served::Operation;
 
 /// Its name as a peer.
 pub const NAME: &str = "redirecting handler";
-
-/// Operations that this many times read a page that is not there.
-pub type Operation = Box<dyn FnMut(u64) -> Duration>;
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub use here::prepare;

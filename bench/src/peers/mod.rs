@@ -1,5 +1,9 @@
 //! The other side of every row: what a program does without this library.
 
+pub mod boost;
+pub mod count;
 pub mod fault;
+pub mod futex;
+pub mod pthread;
 pub mod raw;
 pub mod served;

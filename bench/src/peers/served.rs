@@ -1,12 +1,16 @@
-//! Peers that need a process of their own: a child that runs so many operations when asked, and
-//! says how long that took. It runs on the CPU of its parent, which waits meanwhile.
+//! Sides that need a process of their own: a child that runs so many operations when asked, and says
+//! how long that took.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use crate::measure::{Reason, why};
-use crate::peers::fault;
+use crate::peers::{count, fault};
+
+/// Does something so often, and says how long that took.
+pub type Operation = Box<dyn FnMut(u64) -> Duration>;
 
 /// A child that serves one peer.
 pub struct Served {
@@ -16,15 +20,23 @@ pub struct Served {
 }
 
 impl Served {
-    /// Starts this program again as the peer of that name.
+    /// Starts this program again as the peer of that name. It runs where this process may run.
     pub fn start(peer: &str) -> Result<Self, Reason> {
         let program = std::env::current_exe().map_err(why)?;
-        let mut child = Command::new(program)
-            .args(["serve", peer])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(why)?;
+        Self::spawn(Command::new(program).args(["serve", peer]))
+    }
+
+    /// The same as one of several that count together.
+    pub fn start_counting(peer: &str, path: &Path, pause: u64) -> Result<Self, Reason> {
+        let program = std::env::current_exe().map_err(why)?;
+        let mut command = Command::new(program);
+        Self::spawn(command.args(["serve", peer]).arg(path).arg(pause.to_string()))
+    }
+
+    /// Starts a program that speaks as [`serve`] does.
+    pub fn spawn(command: &mut Command) -> Result<Self, Reason> {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(why)?;
         let requests = child.stdin.take();
         let answers = child.stdout.take().ok_or("the peer has no output")?;
         Ok(Self { child, requests, answers })
@@ -32,8 +44,18 @@ impl Served {
 
     /// Time for so many operations there.
     pub fn run(&mut self, repeats: u64) -> Result<Duration, Reason> {
+        self.ask(repeats)?;
+        self.answer()
+    }
+
+    /// Lets it begin.
+    pub fn ask(&mut self, repeats: u64) -> Result<(), Reason> {
         let requests = self.requests.as_mut().ok_or("the peer has no input")?;
-        requests.write_all(&repeats.to_le_bytes()).map_err(why)?;
+        requests.write_all(&repeats.to_le_bytes()).map_err(why)
+    }
+
+    /// Waits until it is done.
+    pub fn answer(&mut self) -> Result<Duration, Reason> {
         let mut answer = [0; 8];
         let read = self.answers.read_exact(&mut answer);
         read.map_err(|error| format!("the peer's process ended: {error}"))?;
@@ -51,8 +73,12 @@ impl Drop for Served {
 
 /// The child's side: answers until its input ends.
 pub fn serve(words: &[String]) -> Result<(), Reason> {
-    let mut operation = match words {
+    let mut operation: Operation = match words {
         [peer] if peer == fault::NAME => fault::prepare()?,
+        [peer, path, pause] => {
+            let pause = pause.parse().map_err(why)?;
+            count::prepare(peer, Path::new(path), pause)?
+        }
         _ => return Err("no such peer".into()),
     };
     let mut request = [0; 8];

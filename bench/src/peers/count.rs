@@ -1,0 +1,60 @@
+//! Counting under a lock by several processes at once: what each of them does.
+
+use std::hint::{black_box, spin_loop};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sharemap::{Location, Mutex, Shared};
+
+use crate::measure::{Reason, why};
+use crate::peers::pthread;
+use crate::peers::served::Operation;
+
+pub const OURS: &str = "count: Mutex";
+pub const PTHREAD: &str = "count: pthread";
+
+/// Attaches to what is at the path, and counts in it when asked; with so many nanoseconds spent
+/// under the lock.
+pub fn prepare(peer: &str, path: &Path, pause: u64) -> Result<Operation, Reason> {
+    let pause = Duration::from_nanos(pause);
+    Ok(match peer {
+        OURS => {
+            let shared = Shared::<Mutex<u64>>::open(Location::file(path)).map_err(why)?;
+            Box::new(move |repeats| {
+                timed(repeats, || {
+                    let mut count = black_box(&shared).lock().expect("nobody dies");
+                    *count = count.wrapping_add(1);
+                    spend(pause);
+                })
+            })
+        }
+        PTHREAD => {
+            let mutex = pthread::Mutex::open(path)?;
+            Box::new(move |repeats| {
+                timed(repeats, || {
+                    black_box(&mutex).count(|| spend(pause)).expect("nobody dies");
+                })
+            })
+        }
+        _ => return Err(format!("nobody is called {peer}")),
+    })
+}
+
+fn timed(repeats: u64, mut operation: impl FnMut()) -> Duration {
+    let start = Instant::now();
+    for _ in 0..repeats {
+        operation();
+    }
+    start.elapsed()
+}
+
+#[inline]
+fn spend(time: Duration) {
+    if time.is_zero() {
+        return;
+    }
+    let start = Instant::now();
+    while start.elapsed() < time {
+        spin_loop();
+    }
+}

@@ -1,0 +1,155 @@
+//! The system's own locks, in memory that processes share.
+
+use std::cell::UnsafeCell;
+use std::ffi::{CString, c_int};
+use std::fs::File;
+use std::mem::MaybeUninit;
+use std::path::Path;
+
+use crate::measure::{Reason, why};
+use crate::peers::raw::{RawMap, Write};
+
+/// What a lock is to survive.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Robust {
+    No,
+    Yes,
+}
+
+const LEN: usize = 4096;
+/// The counter has a cache line of its own.
+const COUNTER: usize = 256;
+
+/// A mutex and a counter in a file's memory.
+pub struct Mutex {
+    map: RawMap,
+}
+
+impl Mutex {
+    /// In a new file, which all attach to.
+    pub fn create(path: &Path, robust: Robust) -> Result<Self, Reason> {
+        let file =
+            File::options().read(true).write(true).create_new(true).open(path).map_err(why)?;
+        file.set_len(LEN as u64).map_err(why)?;
+        let mutex = Self { map: RawMap::new(&file, LEN, Write::Yes, 0)? };
+        let mut attributes = MaybeUninit::uninit();
+        // SAFETY: the attributes are made before they are used; the mutex is nobody else's yet.
+        unsafe {
+            check(libc::pthread_mutexattr_init(attributes.as_mut_ptr()))?;
+            let attributes = attributes.as_mut_ptr();
+            check(libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED))?;
+            if robust == Robust::Yes {
+                check(libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST))?;
+            }
+            check(libc::pthread_mutex_init(mutex.raw(), attributes))?;
+        }
+        Ok(mutex)
+    }
+
+    pub fn open(path: &Path) -> Result<Self, Reason> {
+        let file = File::options().read(true).write(true).open(path).map_err(why)?;
+        Ok(Self { map: RawMap::new(&file, LEN, Write::Yes, 0)? })
+    }
+
+    fn raw(&self) -> *mut libc::pthread_mutex_t {
+        self.map.base().cast()
+    }
+
+    /// Counts under the lock.
+    #[inline]
+    pub fn count(&self, inside: impl FnOnce()) -> Result<(), Reason> {
+        // SAFETY: the mutex was made; whoever has it has the counter.
+        unsafe {
+            check(libc::pthread_mutex_lock(self.raw()))?;
+            let counter: *mut u64 = self.map.base().add(COUNTER).cast();
+            counter.write_volatile(counter.read_volatile().wrapping_add(1));
+            inside();
+            check(libc::pthread_mutex_unlock(self.raw()))
+        }
+    }
+}
+
+/// A lock for readers and writers, between processes, and a value.
+pub struct RwLock {
+    lock: Box<UnsafeCell<libc::pthread_rwlock_t>>,
+    value: UnsafeCell<u64>,
+}
+
+impl RwLock {
+    pub fn new() -> Result<Self, Reason> {
+        let lock = Box::new(UnsafeCell::new(libc::PTHREAD_RWLOCK_INITIALIZER));
+        let mut attributes = MaybeUninit::uninit();
+        // SAFETY: as for the mutex.
+        unsafe {
+            check(libc::pthread_rwlockattr_init(attributes.as_mut_ptr()))?;
+            let attributes = attributes.as_mut_ptr();
+            check(libc::pthread_rwlockattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED))?;
+            check(libc::pthread_rwlock_init(lock.get(), attributes))?;
+        }
+        Ok(Self { lock, value: UnsafeCell::new(0) })
+    }
+
+    #[inline]
+    pub fn read(&self) -> Result<u64, Reason> {
+        // SAFETY: the lock was made, and guards the value.
+        unsafe {
+            check(libc::pthread_rwlock_rdlock(self.lock.get()))?;
+            let value = self.value.get().read_volatile();
+            check(libc::pthread_rwlock_unlock(self.lock.get()))?;
+            Ok(value)
+        }
+    }
+
+    #[inline]
+    pub fn write(&self) -> Result<(), Reason> {
+        // SAFETY: as above.
+        unsafe {
+            check(libc::pthread_rwlock_wrlock(self.lock.get()))?;
+            self.value.get().write_volatile(self.value.get().read_volatile().wrapping_add(1));
+            check(libc::pthread_rwlock_unlock(self.lock.get()))
+        }
+    }
+}
+
+/// A named POSIX semaphore.
+pub struct Semaphore(*mut libc::sem_t);
+
+impl Semaphore {
+    /// A new one; its name goes at once.
+    pub fn new(value: u32) -> Result<Self, Reason> {
+        let name = CString::new(format!("/sharemap-bench-{}", std::process::id())).map_err(why)?;
+        // SAFETY: a terminated name, and the arguments that its flags ask for.
+        unsafe {
+            let semaphore =
+                libc::sem_open(name.as_ptr(), libc::O_CREAT | libc::O_EXCL, 0o600, value);
+            if semaphore == libc::SEM_FAILED {
+                return Err(format!("sem_open: {}", std::io::Error::last_os_error()));
+            }
+            libc::sem_unlink(name.as_ptr());
+            Ok(Self(semaphore))
+        }
+    }
+
+    #[inline]
+    pub fn wait(&self) {
+        // SAFETY: an open semaphore, here and below.
+        unsafe { libc::sem_wait(self.0) };
+    }
+
+    #[inline]
+    pub fn post(&self) {
+        // SAFETY: as above.
+        unsafe { libc::sem_post(self.0) };
+    }
+}
+
+impl Drop for Semaphore {
+    fn drop(&mut self) {
+        // SAFETY: open, and closed once.
+        unsafe { libc::sem_close(self.0) };
+    }
+}
+
+fn check(code: c_int) -> Result<(), Reason> {
+    if code == 0 { Ok(()) } else { Err(std::io::Error::from_raw_os_error(code).to_string()) }
+}

@@ -1,0 +1,87 @@
+//! A counter that several processes want at once.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use sharemap::{Location, Mutex, Shared};
+
+use crate::Setup;
+use crate::figure::Figure;
+use crate::measure::{Contest, Reason, why};
+use crate::peers::count::{OURS, PTHREAD};
+use crate::peers::pthread::{self, Robust};
+use crate::peers::served::Served;
+use crate::report::{Goal, Row, Unit};
+
+const TWO: &str = "a counter of 2 processes";
+const TWO_BUSY: &str = "a counter of 2 processes, 0.1 us under the lock";
+const MANY: &str = "a counter of 6 processes";
+
+pub const FIGURES: &[Figure] = &[
+    Figure { name: TWO, run: |setup| count(setup, TWO, 2, 0) },
+    Figure { name: TWO_BUSY, run: |setup| count(setup, TWO_BUSY, 2, 100) },
+    Figure { name: MANY, run: |setup| count(setup, MANY, 6, 0) },
+];
+
+/// What each process does in a sample.
+const REPEATS: u64 = 100_000;
+
+/// Processes that count in the same place.
+struct Counters(Vec<Served>);
+
+impl Counters {
+    fn start(peer: &str, path: &Path, processes: u64, pause: u64) -> Result<Self, Reason> {
+        let start = |_| Served::start_counting(peer, path, pause);
+        (0..processes).map(start).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// From the first's begin to the last's end.
+    fn run(&mut self, repeats: u64) -> Result<Duration, Reason> {
+        let start = Instant::now();
+        self.0.iter_mut().try_for_each(|counter| counter.ask(repeats))?;
+        self.0.iter_mut().try_for_each(|counter| counter.answer().map(drop))?;
+        Ok(start.elapsed())
+    }
+}
+
+fn count(setup: &Setup, figure: &str, processes: u64, pause: u64) -> Result<Vec<Row>, Reason> {
+    setup.cpus.unpin().map_err(why)?;
+    let path = |name: &str| -> PathBuf {
+        PathBuf::from(format!("/dev/shm/sharemap-bench-{}-{name}", std::process::id()))
+    };
+    let paths = [path("ours"), path("shared"), path("robust")];
+    let _remove = Remove(&paths);
+    let ours = Shared::create_new(Location::file(&paths[0]), || Mutex::new(0_u64)).map_err(why)?;
+    let _shared = pthread::Mutex::create(&paths[1], Robust::No)?;
+    let _robust = pthread::Mutex::create(&paths[2], Robust::Yes)?;
+    let start = |peer, path| Counters::start(peer, path, processes, pause);
+    let mut sides =
+        [start(OURS, &paths[0])?, start(PTHREAD, &paths[1])?, start(PTHREAD, &paths[2])?];
+    let [a, b, c] = &mut sides;
+    let outcome = Contest::new()
+        .repeats(REPEATS)
+        .timed_side("Mutex", |repeats| a.run(repeats))
+        .timed_side("pthread, shared", |repeats| b.run(repeats))
+        .timed_side("pthread, shared, robust", |repeats| c.run(repeats))
+        .run(setup.effort)?;
+    if *ours.lock().map_err(why)? == 0 {
+        return Err("nobody counted".into());
+    }
+    let unit = Unit::Millions(processes);
+    let row = |peer, goal| outcome.row(&format!("{figure}: {peer}"), unit, "Mutex", peer, goal);
+    Ok(vec![
+        row("pthread, shared, robust", Some(Goal::at_least(1.0))),
+        row("pthread, shared", None),
+    ])
+}
+
+/// Files that go with the value.
+struct Remove<'a>(&'a [PathBuf]);
+
+impl Drop for Remove<'_> {
+    fn drop(&mut self) {
+        for path in self.0 {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Waking one process from another on the same processor: half a round trip.
+
+use sharemap::{Location, Shared, Signal};
+
+use crate::Setup;
+use crate::figure::Figure;
+use crate::measure::{Contest, Reason, why};
+use crate::peers::futex::{Forked, Turns};
+use crate::peers::pthread::Semaphore;
+use crate::report::{Goal, Row, Unit};
+
+const NAME: &str = "there and back, asleep on one processor";
+
+pub const FIGURES: &[Figure] = &[Figure { name: NAME, run: rows }];
+
+fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
+    let turns = Turns::shared()?;
+    let (there, back) = (Semaphore::new(0)?, Semaphore::new(0)?);
+    let both = || (Signal::new(0), Signal::new(0));
+    let signals = Shared::create_new(Location::anonymous(), both).map_err(why)?;
+    let (post, wait) = &*signals;
+    let _children = [
+        Forked::new(|| {
+            turns.there.take();
+            turns.back.give();
+        })?,
+        Forked::new(|| {
+            there.wait();
+            back.post();
+        })?,
+        Forked::new(|| {
+            if post.wait().and_then(|()| wait.post()).is_err() {
+                std::process::exit(1);
+            }
+        })?,
+    ];
+    let outcome = Contest::new()
+        .side("Signal", || {
+            post.post().map_err(why)?;
+            wait.wait().map_err(why)
+        })
+        .side("futex", || {
+            turns.there.give();
+            turns.back.take();
+            Ok(())
+        })
+        .side("sem_t", || {
+            there.post();
+            back.wait();
+            Ok(())
+        })
+        .run(setup.effort)?;
+    let row = |peer, goal| {
+        outcome.row(&format!("{NAME}: {peer}"), Unit::Microseconds, "Signal", peer, goal)
+    };
+    Ok(vec![row("futex", Some(Goal::at_most(1.05))), row("sem_t", None)])
+}
