@@ -1,5 +1,6 @@
 //! Windows 10 and later.
 
+mod attached;
 pub(crate) mod code;
 pub(crate) mod fault;
 pub(crate) mod fence;

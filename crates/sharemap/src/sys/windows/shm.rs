@@ -1,5 +1,5 @@
-//! Shared memory objects on Windows: files in a directory of the user's own, and sections of the
-//! paging file, which go with their last handle.
+//! Shared memory objects on Windows: files in a directory of the user's own, or sections
+//! (`attached`).
 //!
 //! A file's name is the object's with `shm-` in front, so that no device is meant, and with `^`
 //! before capitals, which the file system would not tell from small letters. An object that is being
@@ -17,31 +17,23 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
-use windows_sys::Win32::Foundation::{
-    DuplicateHandle, ERROR_ALREADY_EXISTS, ERROR_INVALID_HANDLE, INVALID_HANDLE_VALUE,
-};
-use windows_sys::Win32::Security::Authorization::{
-    SE_FILE_OBJECT, SE_KERNEL_OBJECT, SE_OBJECT_TYPE,
-};
+use windows_sys::Win32::Foundation::DuplicateHandle;
+use windows_sys::Win32::Security::Authorization::{SE_FILE_OBJECT, SE_OBJECT_TYPE};
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_REPARSE_POINT, FILE_ATTRIBUTE_TEMPORARY,
     FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT, FILE_GENERIC_READ,
     FILE_STANDARD_INFO, FileStandardInfo, GetFileInformationByHandleEx, MoveFileExW, READ_CONTROL,
 };
-use windows_sys::Win32::System::Memory::{
-    CreateFileMappingW, FILE_MAP_READ, FILE_MAP_WRITE, OpenFileMappingW, PAGE_READWRITE,
-    SEC_COMMIT, SEC_LARGE_PAGES, SECTION_QUERY,
-};
-
+use windows_sys::Win32::System::Memory::{FILE_MAP_READ, SECTION_QUERY};
 use windows_sys::Win32::System::Threading::GetCurrentProcess;
 
-use super::section::{last_code, section_len};
-use super::security::{self, Descriptor};
-use super::{code, file};
+pub(crate) use super::attached::anonymous;
+use super::attached::{create_section, open_section, section_exists};
+use super::section::section_len;
+use super::{code, file, security};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{
-    Access, CreateObject, Existing, HugePages, Lifetime, ObjectStatus, OpenObject, Owner, Scope,
-    Seals,
+    Access, CreateObject, Existing, Lifetime, ObjectStatus, OpenObject, Owner, Scope, Seals,
 };
 
 /// Where objects are that live until they are unlinked.
@@ -78,15 +70,13 @@ pub(crate) fn path(name: &str) -> PathBuf {
     }
 }
 
-fn wide(text: impl AsRef<OsStr>) -> Vec<u16> {
+pub(super) fn wide(text: impl AsRef<OsStr>) -> Vec<u16> {
     text.as_ref().encode_wide().chain([0]).collect()
 }
 
-fn section_name(name: &str, scope: Scope) -> Vec<u16> {
-    wide(match scope {
-        Scope::Session => format!("Local\\{name}"),
-        Scope::Global => format!("Global\\{name}"),
-    })
+/// Whether an object of this name is a file.
+pub(super) fn file_exists(name: &str) -> bool {
+    directory().is_ok_and(|directory| directory.join(encoded(name)).exists())
 }
 
 /// A file name that nothing else has.
@@ -182,102 +172,7 @@ fn publish(draft: &Path, target: &Path, existing: Existing) -> Result<()> {
     Err(Error::new(ErrorKind::AlreadyExists, "create"))
 }
 
-fn create_section(
-    request: &CreateObject<'_>,
-    fill: &mut dyn FnMut(&File) -> Result<()>,
-) -> Result<File> {
-    const OPERATION: &str = "create";
-    let scope = request.sharing.scope;
-    if directory().is_ok_and(|directory| directory.join(encoded(request.name)).exists()) {
-        return Err(Error::new(ErrorKind::AlreadyExists, OPERATION));
-    }
-    let name = section_name(request.name, scope);
-    let made = new_section(request, SEC_COMMIT, Some(&name), OPERATION);
-    let section = made.map_err(|error| match (error.kind(), request.existing, scope) {
-        (ErrorKind::AlreadyExists, Existing::Replaced, _) => {
-            error.with_kind(ErrorKind::Unsupported).with_detail(
-                "it lives while somebody is attached to it, and Windows takes no such name away",
-            )
-        }
-        (ErrorKind::PermissionDenied, _, Scope::Global) => error.with_detail(
-            "names for all sessions need the privilege to create global objects \
-             (SeCreateGlobalPrivilege)",
-        ),
-        _ => error,
-    })?;
-    fill(&section)?;
-    Ok(section)
-}
-
-/// A section of the paging file, as the file that others take it for.
-fn new_section(
-    request: &CreateObject<'_>,
-    kind: u32,
-    name: Option<&[u16]>,
-    operation: &'static str,
-) -> Result<File> {
-    let name = name.map_or(ptr::null(), <[u16]>::as_ptr);
-    let len = request.max.max(request.len);
-    let security = match request.sharing.mode & 0o007 {
-        0 => None,
-        others => Some(Descriptor::with_others(others)?),
-    };
-    let attributes = security.as_ref().map(Descriptor::attributes);
-    // SAFETY: no file, a descriptor that lives until the end or the default one, and a name that
-    // ends with a zero or none; the handle is new and nobody else's.
-    unsafe {
-        let section = CreateFileMappingW(
-            INVALID_HANDLE_VALUE,
-            attributes.as_ref().map_or(ptr::null(), ptr::from_ref),
-            PAGE_READWRITE | kind,
-            (len >> 32) as u32,
-            len as u32,
-            name,
-        );
-        let existed = last_code() == ERROR_ALREADY_EXISTS;
-        if section.is_null() {
-            return Err(code::last(operation).with_length(len));
-        }
-        let section = OwnedHandle::from_raw_handle(section);
-        if existed {
-            return Err(Error::new(ErrorKind::AlreadyExists, operation));
-        }
-        Ok(File::from(section))
-    }
-}
-
-fn open_section(request: &OpenObject<'_>) -> Result<File> {
-    let name = section_name(request.name, request.scope);
-    let mut access = SECTION_QUERY | FILE_MAP_READ;
-    if request.write {
-        access |= FILE_MAP_WRITE;
-    }
-    if request.owner == Owner::Own {
-        // To be told whose it is.
-        access |= READ_CONTROL;
-    }
-    // SAFETY: a name that ends with a zero; the handle is new and nobody else's.
-    let section = unsafe {
-        let section = OpenFileMappingW(access, 0, name.as_ptr());
-        if section.is_null() {
-            return Err(match last_code() {
-                // Something of another kind has the name: an event, a mutex.
-                ERROR_INVALID_HANDLE => squatted("an object of another kind"),
-                _ => code::last("open"),
-            });
-        }
-        File::from(OwnedHandle::from_raw_handle(section))
-    };
-    check_owner(&section, SE_KERNEL_OBJECT, request.owner)?;
-    Ok(section)
-}
-
-fn section_exists(name: &str, scope: Scope) -> bool {
-    let request = OpenObject { name, write: false, owner: Owner::Any, scope };
-    !matches!(open_section(&request), Err(error) if error.kind() == ErrorKind::NotFound)
-}
-
-fn check_owner(file: &File, kind: SE_OBJECT_TYPE, owner: Owner) -> Result<()> {
+pub(super) fn check_owner(file: &File, kind: SE_OBJECT_TYPE, owner: Owner) -> Result<()> {
     if owner == Owner::Any || security::is_own(file, kind)? {
         return Ok(());
     }
@@ -328,7 +223,7 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     }
 }
 
-fn squatted(what: &str) -> Error {
+pub(super) fn squatted(what: &str) -> Error {
     Error::new(ErrorKind::NotAnObject, "open").with_detail(format!("{what} has its name"))
 }
 
@@ -419,15 +314,6 @@ pub(crate) fn list() -> Result<Vec<ObjectStatus>> {
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
-}
-
-/// A section without a name. No list shows a label.
-pub(crate) fn anonymous(_: &str, request: &CreateObject<'_>, huge: HugePages) -> Result<File> {
-    let kind = match huge {
-        HugePages::Reserved => SEC_COMMIT | SEC_LARGE_PAGES,
-        HugePages::Default | HugePages::Transparent => SEC_COMMIT,
-    };
-    new_section(request, kind, None, "create anonymous shared memory")
 }
 
 /// Handles share what they are handles of; a read-only one is made with fewer rights.
