@@ -66,14 +66,24 @@ fn worker() {
     }
 }
 
-fn start(name: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+/// A worker, which does not outlive its value.
+struct Worker(Child);
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(name: &str) -> Worker {
+    let child = Command::new(std::env::current_exe().unwrap())
         .args(["worker", "--exact", "--nocapture", "--test-threads=1"])
         .env(NAME, name)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+        .spawn();
+    Worker(child.unwrap())
 }
 
 #[test]
@@ -89,7 +99,7 @@ fn whoever_lives_gets_on() {
     let name = format!("storm-{}", std::process::id());
     let _ = SharedMemory::unlink(name.as_str());
     let shared = Shared::create_new(name.as_str(), parts).unwrap();
-    let mut workers: Vec<Child> = (0..WORKERS).map(|_| start(&name)).collect();
+    let mut workers: Vec<Worker> = (0..WORKERS).map(|_| start(&name)).collect();
     let (_, _, permits, done) = &*shared;
     let mut slowest = Duration::ZERO;
     for kill in 0..kills {
@@ -100,21 +110,20 @@ fn whoever_lives_gets_on() {
         }
         let victim = (random >> 33) as usize % WORKERS;
         // A worker that stopped by itself found something wrong.
-        if let Some(status) = workers[victim].try_wait().unwrap() {
+        if let Some(status) = workers[victim].0.try_wait().unwrap() {
             panic!("a worker ended before kill {kill}: {status}");
         }
-        workers[victim].kill().unwrap();
-        workers[victim].wait().unwrap();
+        workers[victim].0.kill().unwrap();
+        workers[victim].0.wait().unwrap();
         let start_of_use = Instant::now();
         use_all(&shared, kill);
         slowest = slowest.max(start_of_use.elapsed());
         workers[victim] = start(&name);
     }
     for worker in &mut workers {
-        assert!(worker.try_wait().unwrap().is_none(), "a worker ended by itself");
-        worker.kill().unwrap();
-        worker.wait().unwrap();
+        assert!(worker.0.try_wait().unwrap().is_none(), "a worker ended by itself");
     }
+    drop(workers);
     println!("{kills} kills; the slowest use after one took {slowest:?}");
     // Nothing that the dead had is lost.
     let all: Vec<_> = (0..PERMITS).map(|_| permits.acquire_timeout(PATIENCE).unwrap()).collect();

@@ -1,8 +1,8 @@
 //! The barrier: nobody passes before all have come, and a death is told to all who wait.
 
 use super::search::{caught, sound, walked};
+use super::sim::Sim;
 use super::state::{Carry, LOCK, slots};
-use super::world::Sim;
 use super::{Fault, Program, Setup};
 use crate::error::ErrorKind;
 use crate::peer::Announced;

@@ -1,8 +1,8 @@
 //! The condition variable: no notification is lost, under a mutex that is kept.
 
 use super::search::{caught, sound, walked};
+use super::sim::Sim;
 use super::state::{Carry, LOCK};
-use super::world::Sim;
 use super::{Fault, Program, Setup};
 use crate::sync::condvar::RawCondvar;
 use crate::sync::mutex::{Held, Leave, RawMutex};

@@ -1,8 +1,8 @@
 //! The event: set, it lets through all who wait, or one.
 
 use super::search::{caught, sound, walked};
+use super::sim::Sim;
 use super::state::{Carry, LOCK};
-use super::world::Sim;
 use super::{Fault, Program, Setup};
 use crate::sync::event::{RawEvent, Reset};
 

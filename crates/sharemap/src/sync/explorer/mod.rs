@@ -21,14 +21,15 @@ mod permits;
 mod rwlock;
 mod search;
 mod signal;
+mod sim;
 mod state;
 mod world;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use sim::{Live, Sim, Suspended};
 use state::{Carry, Ghost, MAX_PROCESSES, Process, State, Watch};
-use world::{Live, Sim, Suspended};
 
 /// A bug for the explorer to find. Numbers are offsets of words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

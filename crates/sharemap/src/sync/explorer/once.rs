@@ -1,8 +1,8 @@
 //! What is done once: by one at a time, and by nobody when it is done.
 
 use super::search::{caught, sound, walked};
+use super::sim::Sim;
 use super::state::{Carry, LOCK};
-use super::world::Sim;
 use super::{Fault, Program, Setup};
 use crate::sync::once::{RawOnce, Turn};
 

@@ -1,8 +1,8 @@
 //! The permits: never more holders than permits, and none is lost, whoever dies where.
 
 use super::search::{caught, sound, walked};
+use super::sim::Sim;
 use super::state::{Carry, LOCK, State, taken};
-use super::world::Sim;
 use super::{Fault, Program, Setup};
 use crate::peer::World;
 use crate::sync::permits::RawPermits;

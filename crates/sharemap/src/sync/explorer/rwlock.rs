@@ -1,8 +1,8 @@
 //! The lock for readers and writers: exclusion, the value, the report of a death, wake-ups.
 
 use super::search::{caught, sound, walked};
+use super::sim::Sim;
 use super::state::{Carry, LOCK};
-use super::world::Sim;
 use super::{Fault, Program, Setup};
 use crate::error::Result;
 use crate::sync::mutex::{Held, Leave};

@@ -1,8 +1,8 @@
 //! The signal: what is posted is taken, once.
 
 use super::search::{caught, sound, walked};
+use super::sim::Sim;
 use super::state::{Carry, LOCK};
-use super::world::Sim;
 use super::{Fault, Program, Setup};
 use crate::sync::signal::RawSignal;
 

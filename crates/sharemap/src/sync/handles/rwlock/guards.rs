@@ -1,0 +1,214 @@
+//! What one who has the lock holds, with a copy of the value.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use super::RwLockHandle;
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{Element, Shareable};
+use crate::peer::World;
+use crate::sync::error::Reclaim;
+use crate::sync::handles::private::{Calm, Private};
+use crate::sync::mutex::{Held, Leave};
+use crate::sync::rwlock::Reading;
+
+/// That this thread reads, with its copy of the value.
+#[must_use = "the lock is released at once if the guard is not kept"]
+pub struct RwLockReadGuard<'a, T: Element + Shareable> {
+    pub(super) lock: &'a RwLockHandle<T>,
+    pub(super) reading: Reading,
+    pub(super) private: Private<T>,
+    pub(super) thread: PhantomData<*const ()>,
+}
+
+impl<T: Element + Shareable> Reclaim for RwLockReadGuard<'_, T> {
+    /// A reader reads; that an owner died stays for a writer to accept.
+    fn accept(&mut self) {}
+
+    fn poison(self) -> Result<()> {
+        let error = self.lock.place.error(ErrorKind::NotWritable, "poison the lock");
+        Err(error.with_detail("who reads cannot; lock it for writing"))
+    }
+}
+
+impl<T: Element + Shareable> Deref for RwLockReadGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.private.value
+    }
+}
+
+impl<T: Element + Shareable> Drop for RwLockReadGuard<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let session = &*self.lock.place.session;
+        if session.is_own(self.reading.0.lane()) {
+            if let Err(error) = self.lock.raw.unlock_read(session, self.reading) {
+                self.lock.kept.keep(self.lock.place.named(error));
+            }
+        }
+    }
+}
+
+/// What a writer and whoever may become one have.
+pub(super) struct Holding<'a, T: Element + Shareable> {
+    pub(super) lock: &'a RwLockHandle<T>,
+    pub(super) held: Option<Held>,
+    pub(super) private: Private<T>,
+    pub(super) leave: Leave,
+    pub(super) calm: Calm,
+    pub(super) thread: PhantomData<*const ()>,
+}
+
+impl<T: Element + Shareable> Holding<'_, T> {
+    #[inline(always)]
+    fn release(&mut self) -> Result<()> {
+        let Some(held) = self.held.take() else { return Ok(()) };
+        let (place, raw) = (&self.lock.place, self.lock.raw);
+        if !place.session.is_own(held.lane()) {
+            return Ok(());
+        }
+        let mut written = Ok(());
+        if self.leave == Leave::Poisoned {
+            // What was to be repaired was not.
+        } else if self.private.is_changed() && self.calm.is_over() {
+            self.leave = Leave::Died;
+        } else {
+            written = self.private.write(place, raw.value());
+        }
+        let released = raw.unlock(&*place.session, held, self.leave);
+        written.and(released).map_err(|error| place.named(error))
+    }
+}
+
+impl<T: Element + Shareable> Drop for Holding<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Err(error) = self.release() {
+            self.lock.kept.keep(error);
+        }
+    }
+}
+
+/// That this thread alone has the lock, with its copy of the value.
+#[must_use = "the lock is released at once if the guard is not kept"]
+pub struct RwLockWriteGuard<'a, T: Element + Shareable> {
+    pub(super) inner: Holding<'a, T>,
+}
+
+impl<T: Element + Shareable> RwLockWriteGuard<'_, T> {
+    /// Writes the value back and releases the lock, as dropping does, and says whether it worked.
+    ///
+    /// # Errors
+    /// [`Fault`](ErrorKind::Fault) if the memory is gone. The lock is released all the same.
+    pub fn unlock(mut self) -> Result<()> {
+        self.inner.release()
+    }
+}
+
+impl<T: Element + Shareable> Reclaim for RwLockWriteGuard<'_, T> {
+    fn accept(&mut self) {
+        self.inner.leave = Leave::Sound;
+    }
+
+    fn poison(mut self) -> Result<()> {
+        self.inner.leave = Leave::Poisoned;
+        self.inner.release()
+    }
+}
+
+impl<T: Element + Shareable> Deref for RwLockWriteGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.inner.private.value
+    }
+}
+
+impl<T: Element + Shareable> DerefMut for RwLockWriteGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        self.inner.private.change()
+    }
+}
+
+/// That this thread reads, and may go on to write.
+#[must_use = "the lock is released at once if the guard is not kept"]
+pub struct RwLockUpgradableGuard<'a, T: Element + Shareable> {
+    pub(super) inner: Holding<'a, T>,
+}
+
+impl<'a, T: Element + Shareable> RwLockUpgradableGuard<'a, T> {
+    /// Waits until all who read have left. Nobody wrote meanwhile: the value is the same.
+    ///
+    /// # Errors
+    /// This guard, as it was, with the error: of kind [`Deadlock`](ErrorKind::Deadlock) if this
+    /// thread also has a guard for reading.
+    pub fn upgrade(self) -> std::result::Result<RwLockWriteGuard<'a, T>, (Self, Error)> {
+        self.upgrade_until(None)
+    }
+
+    /// Waits so long at most.
+    ///
+    /// # Errors
+    /// As for [`upgrade`](Self::upgrade), and of kind [`Timeout`](ErrorKind::Timeout).
+    pub fn upgrade_timeout(
+        self,
+        timeout: Duration,
+    ) -> std::result::Result<RwLockWriteGuard<'a, T>, (Self, Error)> {
+        let until = self.inner.lock.place.after(timeout);
+        self.upgrade_until(until)
+    }
+
+    fn upgrade_until(
+        self,
+        until: Option<Duration>,
+    ) -> std::result::Result<RwLockWriteGuard<'a, T>, (Self, Error)> {
+        let lock = self.inner.lock;
+        let upgraded = match &self.inner.held {
+            Some(held) => lock.raw.upgrade(&*lock.place.session, held, until),
+            None => Ok(()),
+        };
+        match upgraded {
+            Ok(()) => Ok(RwLockWriteGuard { inner: self.inner }),
+            Err(error) => Err((self, lock.place.named(error))),
+        }
+    }
+}
+
+impl<T: Element + Shareable> Reclaim for RwLockUpgradableGuard<'_, T> {
+    fn accept(&mut self) {
+        self.inner.leave = Leave::Sound;
+    }
+
+    fn poison(mut self) -> Result<()> {
+        self.inner.leave = Leave::Poisoned;
+        self.inner.release()
+    }
+}
+
+impl<T: Element + Shareable> Deref for RwLockUpgradableGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.inner.private.value
+    }
+}
+
+macro_rules! shown {
+    ($($guard:ident)*) => { $(
+        impl<T: Element + Shareable + fmt::Debug> fmt::Debug for $guard<'_, T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                (**self).fmt(f)
+            }
+        }
+    )* };
+}
+
+shown!(RwLockReadGuard RwLockWriteGuard RwLockUpgradableGuard);

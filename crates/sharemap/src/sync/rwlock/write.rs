@@ -1,0 +1,214 @@
+//! Writing, and reading with a right to go on to it: the word, then the readers.
+
+use std::time::Duration;
+
+use super::{DRAIN, GATE, RawRwLock, SEEN, group};
+use crate::error::{ErrorKind, Result};
+use crate::peer::{Announced, World};
+use crate::sync::gate::{self, Wake};
+use crate::sync::kind::Kind;
+use crate::sync::mutex::{Held, Leave, Poison, all};
+use crate::sync::waiter::Waiter;
+use crate::sync::word::{self, Ask, DIED, POISONED, Taken, UPGRADABLE, named};
+
+const WRITE: &str = "lock for writing";
+const UPGRADE: &str = "upgrade the lock";
+
+impl RawRwLock {
+    /// Waits until `until`, or for ever.
+    #[inline(always)]
+    pub(crate) fn write<W: World>(self, world: &W, until: Option<Duration>) -> Result<Held> {
+        let announced = world.announce(Kind::Writer.of(self.at))?;
+        if let Ok(0) = world.compare_exchange_32(self.at, 0, named(announced.lane)) {
+            if let Ok(0) = world.load_32(self.at + SEEN) {
+                return Ok(Held::of(announced, 0));
+            }
+            return self.exclude(world, Held::of(announced, 0), WRITE, until);
+        }
+        self.write_slowly(world, announced, until, Poison::Refuse)
+    }
+
+    /// The same, also if it is poisoned: to repair it.
+    pub(crate) fn repair<W: World>(self, world: &W, until: Option<Duration>) -> Result<Held> {
+        let announced = world.announce(Kind::Writer.of(self.at))?;
+        self.write_slowly(world, announced, until, Poison::Accept)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_slowly<W: World>(
+        self,
+        world: &W,
+        announced: Announced,
+        until: Option<Duration>,
+        poison: Poison,
+    ) -> Result<Held> {
+        let held =
+            self.own(world, Ask::new(self.at, announced, poison as u32), announced, until)?;
+        self.exclude(world, held, WRITE, until)
+    }
+
+    /// Waits for the word; readers may be inside yet.
+    fn own<W: World>(
+        self,
+        world: &W,
+        ask: Ask,
+        announced: Announced,
+        until: Option<Duration>,
+    ) -> Result<Held> {
+        let mut waiter = self.waiter(WRITE, GATE, until);
+        match word::take(world, ask, &mut waiter) {
+            Ok(Taken::Mine(word)) => Ok(Held::of(announced, word)),
+            other => {
+                let _ = world.withdraw(announced);
+                Err(other.err().unwrap_or_else(|| waiter.error(ErrorKind::Poisoned)))
+            }
+        }
+    }
+
+    /// Waits for the readers to leave; gives the word back if they do not.
+    #[cold]
+    #[inline(never)]
+    fn exclude<W: World>(
+        self,
+        world: &W,
+        held: Held,
+        operation: &'static str,
+        until: Option<Duration>,
+    ) -> Result<Held> {
+        match self.drain(world, operation, until) {
+            Ok(()) => Ok(held),
+            Err(error) => {
+                let leave = if held.died() { Leave::Died } else { Leave::Sound };
+                let _ = self.unlock(world, held, leave);
+                Err(error)
+            }
+        }
+    }
+
+    fn drain<W: World>(
+        self,
+        world: &W,
+        operation: &'static str,
+        until: Option<Duration>,
+    ) -> Result<()> {
+        let seen = world.load_32(self.at + SEEN)?;
+        if seen == 0 {
+            return Ok(());
+        }
+        let mut waiter = self.waiter(operation, DRAIN, until);
+        for lane in (0..world.lanes()).filter(|&lane| seen & group(lane) != 0) {
+            for index in 0..W::SLOTS {
+                self.await_departure(world, lane, world.slots(lane) + 8 * index, &mut waiter)?;
+            }
+        }
+        // Alone: whoever sets a bit now is not admitted, and sets it again.
+        world.swap_32(self.at + SEEN, 0)?;
+        Ok(())
+    }
+
+    fn await_departure<W: World>(
+        self,
+        world: &W,
+        lane: u32,
+        slot: u64,
+        waiter: &mut Waiter,
+    ) -> Result<()> {
+        let reads = || world.load_64(slot).map(|what| what == Kind::Reader.of(self.at));
+        while reads()? {
+            if world.is_own(lane) {
+                return Err(waiter.error(ErrorKind::Deadlock));
+            }
+            if waiter.linger(world) {
+                continue;
+            }
+            // Also for those who only try.
+            waiter.probe_once(world, lane)?;
+            if !reads()? {
+                break;
+            }
+            waiter.go_on(world)?;
+            waiter.register(world)?;
+            if !reads()? {
+                break;
+            }
+            waiter.sleep(world)?;
+            if reads()? {
+                world.settle(lane)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does not wait; `None` if somebody reads or writes.
+    pub(crate) fn try_write<W: World>(self, world: &W) -> Result<Option<Held>> {
+        let announced = world.announce(Kind::Writer.of(self.at))?;
+        let Some(held) = self.try_own(world, Ask::new(self.at, announced, POISONED), announced)?
+        else {
+            return Ok(None);
+        };
+        match self.exclude(world, held, WRITE, Some(Duration::ZERO)) {
+            Ok(held) => Ok(Some(held)),
+            Err(error) if error.kind() == ErrorKind::Timeout => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn try_own<W: World>(self, world: &W, ask: Ask, announced: Announced) -> Result<Option<Held>> {
+        let waiter = self.waiter(WRITE, GATE, None);
+        let taken = word::try_take(world, ask, &waiter);
+        if let Ok(Some(Taken::Mine(word))) = taken {
+            return Ok(Some(Held::of(announced, word)));
+        }
+        let _ = world.withdraw(announced);
+        match taken? {
+            None => Ok(None),
+            Some(_) => Err(waiter.error(ErrorKind::Poisoned)),
+        }
+    }
+
+    /// Waits to read beside other readers, as the only one who may go on to write.
+    pub(crate) fn upgradable<W: World>(self, world: &W, until: Option<Duration>) -> Result<Held> {
+        let announced = world.announce(Kind::Writer.of(self.at))?;
+        let mut ask = Ask::new(self.at, announced, POISONED);
+        ask.mine |= UPGRADABLE;
+        self.own(world, ask, announced, until)
+    }
+
+    /// The same without waiting; `None` if somebody writes, or may go on to.
+    pub(crate) fn try_upgradable<W: World>(self, world: &W) -> Result<Option<Held>> {
+        let announced = world.announce(Kind::Writer.of(self.at))?;
+        let mut ask = Ask::new(self.at, announced, POISONED);
+        ask.mine |= UPGRADABLE;
+        self.try_own(world, ask, announced)
+    }
+
+    /// From upgradable to exclusive; upgradable as before if that fails.
+    pub(crate) fn upgrade<W: World>(
+        self,
+        world: &W,
+        held: &Held,
+        until: Option<Duration>,
+    ) -> Result<()> {
+        let exclusive = named(held.lane()) | if held.died() { DIED } else { 0 };
+        let upgradable = exclusive | UPGRADABLE;
+        if world.compare_exchange_32(self.at, upgradable, exclusive)? != upgradable {
+            // The word was scribbled over: this thread does not have it.
+            return Err(self.waiter(UPGRADE, GATE, None).error(ErrorKind::Invalid));
+        }
+        let drained = self.drain(world, UPGRADE, until);
+        if drained.is_err() {
+            let _ = world.fetch_or_32(self.at, UPGRADABLE);
+            let _ = gate::open(world, self.at + GATE, Wake::All);
+        }
+        drained
+    }
+
+    /// Releases what was had for writing or upgradably.
+    #[inline(always)]
+    pub(crate) fn unlock<W: World>(self, world: &W, held: Held, leave: Leave) -> Result<()> {
+        let released = word::release(world, self.at, leave as u32);
+        let opened = gate::open(world, self.at + GATE, Wake::All);
+        all(released, opened, world.withdraw(held.announced()))
+    }
+}
