@@ -283,3 +283,66 @@ fn closed_descriptors_keep_nobody_from_recovering() {
     }
     assert_eq!(session.participants().unwrap().len(), 1);
 }
+
+/// Attaches, locks, unlocks and leaves, until it is killed, with a value of two words that only an
+/// owner changes.
+#[test]
+fn storm() {
+    let Some(path) = role("peer::tests::lives::storm") else { return };
+    tell("on");
+    loop {
+        let session = open(&path);
+        let at = session.payload_at();
+        for _ in 0..20 {
+            let held = session.announce(at).unwrap();
+            loop {
+                let word = session.load_32(at).unwrap();
+                if word == 0 || word == DIED {
+                    if session.compare_exchange_32(at, word, held.lane + 1).unwrap() == word {
+                        break;
+                    }
+                } else {
+                    session.settle(word - 1).unwrap();
+                    std::thread::yield_now();
+                }
+            }
+            assert_eq!(session.swap_32(at + 8, held.lane + 1).unwrap(), 0, "two owners");
+            session.store_32(at + 8, 0).unwrap();
+            session.swap_32(at, 0).unwrap();
+            session.withdraw(held).unwrap();
+        }
+    }
+}
+
+#[test]
+fn after_a_storm_of_kills_nothing_is_left() {
+    const KILLS: usize = 12;
+    need_atomics!();
+    let file = Scratch::new();
+    let session = file.create();
+    let start = || {
+        let mut second = Second::start("peer::tests::lives::storm", file.name());
+        second.expect("on");
+        second
+    };
+    let mut running: Vec<Second> = (0..4).map(|_| start()).collect();
+    let mut random = 88_172_645_463_325_252_u64;
+    for kill in 0..KILLS {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        for _ in 0..random % 200 {
+            std::thread::yield_now();
+        }
+        running[kill % 4] = start();
+    }
+    running.iter_mut().for_each(Second::kill);
+    while session.participants().unwrap().len() > 1 {
+        session.sweep().unwrap();
+    }
+    let word = session.load_32(session.payload_at()).unwrap();
+    assert!(word == 0 || word == DIED, "held by {word}");
+    for lane in 0..session.lanes() {
+        assert_eq!(session.load_32(session.header().lane(lane)).unwrap(), 0, "lane {lane}");
+    }
+}

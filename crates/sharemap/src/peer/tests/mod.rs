@@ -88,6 +88,8 @@ fn open(path: &str) -> Arc<Session> {
 fn release(session: &Session, _: u64, what: u64, lane: u32) -> Result<()> {
     let at = what & !0xf;
     if session.load_32(at)? == lane + 1 {
+        // What an owner left behind, before the word lets others in.
+        session.compare_exchange_32(at + 8, lane + 1, 0)?;
         session.compare_exchange_32(at, lane + 1, DIED)?;
         session.wake(at, u32::MAX)?;
     }
