@@ -196,11 +196,11 @@ pub(super) fn sound(name: &str, setup: &Setup) {
     }
 }
 
-/// Walks at random; a hundred times as often in the long form.
+/// Walks at random; ten times as often in the long form.
 #[track_caller]
 pub(super) fn walked(name: &str, setup: &Setup, walks: u64) {
     let started = std::time::Instant::now();
-    let walks = if long() { walks * 100 } else { walks };
+    let walks = if long() { walks * 10 } else { walks };
     for seed in 0..walks {
         if let Err(failure) = setup.walk(seed) {
             panic!("{name}: {failure:?}");
