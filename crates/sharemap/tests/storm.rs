@@ -4,9 +4,12 @@
 //! 150 kills; with `SHAREMAP_LONG=1`, 20,000. A failure prints its seed; `SHAREMAP_SEED` repeats it as
 //! far as timing allows.
 
+mod common;
+
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::need_atomics;
 use sharemap::{ErrorKind, LockError, Mutex, Permits, RwLock, Shared, SharedMemory, Signal};
 
 type Parts = (Mutex<[u64; 6]>, RwLock<[u64; 6]>, Permits, Signal);
@@ -88,6 +91,7 @@ fn start(name: &str) -> Worker {
 
 #[test]
 fn whoever_lives_gets_on() {
+    need_atomics!();
     if std::env::var_os(NAME).is_some() {
         return;
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::need_atomics;
 use sharemap::{
     Barrier, Condvar, ErrorKind, Event, Location, LockError, Mutex, Once, OnceTurn, Permits,
     RwLock, Shared, SharedMemory, Signal,
@@ -116,6 +117,7 @@ fn kill(mut child: Child) {
 
 #[test]
 fn threads_count_together() {
+    need_atomics!();
     let count =
         Shared::create_new(Location::anonymous(), || [Mutex::new(0_u64), Mutex::new(5)]).unwrap();
     thread::scope(|scope| {
@@ -134,6 +136,7 @@ fn threads_count_together() {
 
 #[test]
 fn processes_count_together() {
+    need_atomics!();
     let name = Name::new("count");
     let count = Shared::create_new(name.0.as_str(), || Mutex::new(0_u64)).unwrap();
     let children: Vec<Child> = (0..3).map(|_| another("count", &name)).collect();
@@ -145,6 +148,7 @@ fn processes_count_together() {
 
 #[test]
 fn a_dead_owner_is_told_of_and_its_value_never_seen() {
+    need_atomics!();
     let name = Name::new("dead");
     let both = Shared::create_new(name.0.as_str(), || (Mutex::new(7_u64), Signal::new(0))).unwrap();
     let (value, ready) = &*both;
@@ -167,6 +171,7 @@ fn a_dead_owner_is_told_of_and_its_value_never_seen() {
 
 #[test]
 fn a_poisoned_mutex_is_repaired() {
+    need_atomics!();
     let value = Shared::create_new(Location::anonymous(), || Mutex::new(1_u32)).unwrap();
     let panicked = thread::scope(|scope| {
         scope
@@ -191,6 +196,7 @@ fn a_poisoned_mutex_is_repaired() {
 
 #[test]
 fn what_one_holds_is_a_deadlock() {
+    need_atomics!();
     let both = Shared::create_new(Location::anonymous(), || (Mutex::new(0_u8), RwLock::new(0_u8)))
         .unwrap();
     let (mutex, lock) = &*both;
@@ -215,6 +221,7 @@ fn what_one_holds_is_a_deadlock() {
 
 #[test]
 fn more_locks_than_a_lane_holds() {
+    need_atomics!();
     let many = Shared::create_new(Location::anonymous(), || [Mutex::new(0_u16); 40]).unwrap();
     let mut guards: Vec<_> = many.iter().map(|mutex| mutex.lock().unwrap()).collect();
     assert_eq!(many[0].lock().unwrap_err().kind(), ErrorKind::Deadlock);
@@ -226,6 +233,7 @@ fn more_locks_than_a_lane_holds() {
 
 #[test]
 fn readers_and_writers_exclude_each_other() {
+    need_atomics!();
     let lock = Shared::create_new(Location::anonymous(), || RwLock::new([0_u64; 8])).unwrap();
     let inside = AtomicU32::new(0);
     thread::scope(|scope| {
@@ -257,6 +265,7 @@ fn readers_and_writers_exclude_each_other() {
 
 #[test]
 fn a_dead_reader_holds_nobody_up() {
+    need_atomics!();
     let name = Name::new("reader");
     let both =
         Shared::create_new(name.0.as_str(), || (RwLock::new(1_u32), Signal::new(0))).unwrap();
@@ -273,6 +282,7 @@ fn a_dead_reader_holds_nobody_up() {
 
 #[test]
 fn jobs_go_through_a_condition_variable() {
+    need_atomics!();
     let queue = Shared::create_new(Location::anonymous(), || {
         (Mutex::new(0_u32), Condvar::new(), Signal::new(0))
     })
@@ -316,6 +326,7 @@ fn jobs_go_through_a_condition_variable() {
 
 #[test]
 fn permits_of_the_dead_come_back() {
+    need_atomics!();
     let name = Name::new("permits");
     let both = Shared::create_new(name.0.as_str(), || (Permits::new(2), Signal::new(0))).unwrap();
     let (permits, ready) = &*both;
@@ -334,6 +345,7 @@ fn permits_of_the_dead_come_back() {
 
 #[test]
 fn permits_are_never_too_many() {
+    need_atomics!();
     let permits = Shared::create_new(Location::anonymous(), || Permits::new(2)).unwrap();
     let holders = AtomicU32::new(0);
     thread::scope(|scope| {
@@ -353,6 +365,7 @@ fn permits_are_never_too_many() {
 
 #[test]
 fn a_barrier_is_passed_together_and_breaks_with_a_death() {
+    need_atomics!();
     let barrier = Shared::create_new(Location::anonymous(), || Barrier::new(3)).unwrap();
     let come = AtomicU32::new(0);
     let last = AtomicU32::new(0);
@@ -396,6 +409,7 @@ fn a_barrier_is_passed_together_and_breaks_with_a_death() {
 
 #[test]
 fn events_let_through_all_or_one() {
+    need_atomics!();
     let events =
         Shared::create_new(Location::anonymous(), || (Event::manual(), Event::auto())).unwrap();
     let (all, one) = &*events;
@@ -426,6 +440,7 @@ fn events_let_through_all_or_one() {
 
 #[test]
 fn what_is_to_be_done_once_is_done_once() {
+    need_atomics!();
     let once = Shared::create_new(Location::anonymous(), Once::new).unwrap();
     let times = AtomicU32::new(0);
     let failed = once.call(|_| Err(std::io::Error::other("not yet")));
@@ -461,6 +476,7 @@ fn what_is_to_be_done_once_is_done_once() {
 
 #[test]
 fn waits_are_cancelled() {
+    need_atomics!();
     let both =
         Shared::create_new(Location::anonymous(), || (Mutex::new(0_u8), Signal::new(0))).unwrap();
     let (mutex, signal) = &*both;
@@ -479,6 +495,7 @@ fn waits_are_cancelled() {
 
 #[test]
 fn another_type_is_refused() {
+    need_atomics!();
     let name = Name::new("type");
     let name = name.0.as_str();
     let _first = Shared::create_new(name, || Mutex::new(0_u32)).unwrap();
@@ -495,6 +512,7 @@ fn another_type_is_refused() {
 
 #[test]
 fn an_object_cut_short_is_a_fault() {
+    need_atomics!();
     let directory = common::TempDir::new();
     let path = directory.join("cut");
     let mutex = Shared::create_new(Location::file(&path), || Mutex::new(0_u32)).unwrap();

@@ -16,6 +16,16 @@ macro_rules! skip {
 }
 pub(crate) use skip;
 
+/// Skips aloud where every access is a system call, and processes have no atomics to agree by.
+macro_rules! need_atomics {
+    () => {
+        if sharemap::guard::recovery() != sharemap::guard::Recovery::InPlace {
+            $crate::common::skip!("no locks in shared memory where accesses are system calls");
+        }
+    };
+}
+pub(crate) use need_atomics;
+
 /// A directory that goes with its value.
 pub struct TempDir(PathBuf);
 
