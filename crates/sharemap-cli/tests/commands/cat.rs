@@ -66,8 +66,8 @@ fn a_file_cut_off_is_an_error_with_the_offset() {
 #[test]
 fn what_the_system_makes_up_is_refused() {
     for command in ["cat", "hex"] {
-        let ran = run!(command, "/proc/self/maps").with_code(1);
-        assert!(ran.stderr.contains("/proc/self/maps"), "{ran:?}");
+        let ran = run!(command, "/proc/version").with_code(1);
+        assert!(ran.stderr.contains("/proc/version"), "{ran:?}");
         assert!(ran.stdout.is_empty(), "{ran:?}");
     }
 }
