@@ -518,7 +518,12 @@ fn an_object_cut_short_is_a_fault() {
     let mutex = Shared::create_new(Location::file(&path), || Mutex::new(0_u32)).unwrap();
     drop(mutex.lock().unwrap());
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
-    file.set_len(0).unwrap();
+    match file.set_len(0) {
+        Err(error) if cfg!(windows) => {
+            common::skip!("this system does not cut a mapped file short: {error}");
+        }
+        cut => cut.unwrap(),
+    }
     let error = mutex.lock().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fault);
 }
