@@ -29,6 +29,9 @@ mod object;
 #[cfg(test)]
 pub(crate) mod second;
 
+#[cfg(any(target_os = "macos", target_os = "windows"))]
+mod copied;
+
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 mod posix;
 

@@ -1,48 +1,7 @@
 //! Memory that a forked child would find empty: macOS wipes none, so process ids are compared.
 
-#![allow(unsafe_code, reason = "allocates by layout")]
-
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-
-use crate::error::{Error, ErrorKind, Result};
-
+pub(crate) use crate::sys::copied::Wiped;
 pub(crate) use crate::sys::posix::fork::hold_off;
-
-/// Zeroed private memory, on cache lines of its own. A child has a copy.
-#[derive(Debug)]
-pub(crate) struct Wiped {
-    base: *mut u8,
-    layout: Layout,
-}
-
-// SAFETY: it owns plain memory.
-unsafe impl Send for Wiped {}
-// SAFETY: as above; it only gives the address.
-unsafe impl Sync for Wiped {}
-
-impl Wiped {
-    pub(crate) fn new(len: usize) -> Result<Self> {
-        let layout = Layout::from_size_align(len.max(64), 64)
-            .map_err(|_| Error::new(ErrorKind::AddressSpace, "make room for an attachment"))?;
-        // SAFETY: the layout is not of size 0.
-        let base = unsafe { alloc_zeroed(layout) };
-        if base.is_null() {
-            handle_alloc_error(layout);
-        }
-        Ok(Self { base, layout })
-    }
-
-    pub(crate) fn base(&self) -> *mut u8 {
-        self.base
-    }
-}
-
-impl Drop for Wiped {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout.
-        unsafe { dealloc(self.base, self.layout) };
-    }
-}
 
 /// Never.
 pub(crate) fn wipes() -> bool {
