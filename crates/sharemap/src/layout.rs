@@ -44,11 +44,19 @@ impl<T: Element + FromBytes> Pod for T {}
 /// A value that processes may share, whatever programs they run: it has the same layout everywhere,
 /// and no meaning that one process alone knows. So no `usize`, no pointers, no references.
 ///
-/// Integers of fixed width, floats, `bool`, `char`, and arrays of them.
+/// Integers of fixed width, floats, `bool`, `char`, arrays of them, and the structs and enums that
+/// derive it (the crate's feature `derive`, on by default): with `#[repr(C)]`,
+/// `#[repr(transparent)]`, or an integer's `repr`. Of a struct without a `repr`, the
+/// [derive](derive@crate::Shareable) makes something else: several locks in one object.
 ///
 /// # Safety
 /// None is needed: a description that is wrong lets programs that disagree share an object, whose
 /// values are then wrong, and nothing worse.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not mean the same to every process",
+    note = "values that processes share are integers of fixed width (no `usize`), floats, `bool`, \
+            `char`, arrays of them, and structs and enums that derive `Shareable`"
+)]
 pub trait Shareable {
     /// Writes what the type is made of, as FORMAT.md says.
     #[doc(hidden)]
@@ -70,6 +78,24 @@ impl Layout {
     pub fn number(&mut self, number: u64) {
         // Writing to a string does not fail.
         let _ = write!(self.0, "{number}");
+    }
+
+    /// Goes on with a field: where it is. What it is comes next.
+    pub fn at(&mut self, offset: usize) {
+        self.number(offset as u64);
+        self.push(":");
+    }
+
+    /// Goes on with an integer of which only these are values.
+    pub fn choice(&mut self, integer: &str, values: &mut [i128]) {
+        values.sort_unstable();
+        self.push(integer);
+        self.push("<");
+        for value in values {
+            // Writing to a string does not fail.
+            let _ = write!(self.0, "{value},");
+        }
+        self.push(">");
     }
 
     /// FNV-1a over the text, in 128 bits.
@@ -111,6 +137,8 @@ impl<T: Shareable, const N: usize> Shareable for [T; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "derive")]
+    use crate::Shareable;
 
     #[test]
     fn descriptions_are_canonical() {
@@ -123,6 +151,54 @@ mod tests {
         other.push("]");
         assert_eq!(layout.fingerprint(), other.fingerprint());
         assert_ne!(layout.fingerprint(), Layout::default().fingerprint());
+    }
+
+    #[cfg(feature = "derive")]
+    fn text_of<T: Shareable>() -> String {
+        let mut layout = Layout::default();
+        T::describe(&mut layout);
+        layout.text().to_owned()
+    }
+
+    #[test]
+    #[cfg(feature = "derive")]
+    fn structs_are_offsets_and_types() {
+        #[derive(Shareable)]
+        #[repr(transparent)]
+        struct Meters(#[allow(dead_code)] f32);
+
+        #[derive(Shareable)]
+        #[repr(C)]
+        #[allow(dead_code)]
+        struct Place {
+            id: u64,
+            at: [Meters; 2],
+            r#type: Kind,
+            seen: bool,
+        }
+
+        #[derive(Shareable)]
+        #[repr(C, packed)]
+        struct Pair(#[allow(dead_code)] u8, #[allow(dead_code)] Place);
+
+        #[derive(Shareable)]
+        #[repr(C)]
+        struct Row<T, const N: usize>(#[allow(dead_code)] [T; N]);
+
+        assert_eq!(text_of::<Meters>(), "f32");
+        assert_eq!(text_of::<Place>(), "{0:u64,8:[f32;2],16:i16<-1,3,4,>,18:bool,}24");
+        assert_eq!(text_of::<Pair>(), format!("{{0:u8,1:{},}}25", text_of::<Place>()));
+        assert_eq!(text_of::<Row<u16, 3>>(), "{0:[u16;3],}6");
+    }
+
+    #[cfg(feature = "derive")]
+    #[derive(Shareable)]
+    #[repr(i16)]
+    #[allow(dead_code)]
+    enum Kind {
+        Third = 3,
+        Fourth,
+        Last = -1,
     }
 
     #[test]

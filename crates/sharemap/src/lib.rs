@@ -35,7 +35,8 @@
 //!   [`SharedMemory`] and [`ReadOnlySharedMemory`], which are mappings with a [`Location`].
 //! - A **lock** between processes lives in an object of its own, by name or in a file: [`Shared`] of a
 //!   [`Mutex`], [`RwLock`], [`Condvar`], [`Permits`], [`Signal`], [`Barrier`], [`Event`], [`Once`], or
-//!   several of them. It survives its owner: who comes next is [told](LockError). [`FileLock`] is the
+//!   several of them, as a tuple, an array, or a struct that derives
+//!   [`Shareable`](derive@Shareable). It survives its owner: who comes next is [told](LockError). [`FileLock`] is the
 //!   system's own, on any file.
 //! - A **view** is a typed window on a mapping: [`View`] and [`ViewMut`]. Bounds and alignment are
 //!   checked once, values come out by copy, integers can be changed [atomically](Atomic). Its
@@ -74,6 +75,11 @@
 //! - *A full disk under a sparse file* is a fault at the store. Files made here have their space set
 //!   aside, unless [`sparse`](MapOptions::sparse) was asked for.
 //!
+//! # Features
+//!
+//! - `derive`, on by default: `#[derive(`[`Shareable`](derive@Shareable)`)]`, for values and for structs
+//!   of locks.
+//!
 //! Linux, Windows and macOS, on x86-64 and aarch64; on other processors every access is a system
 //! call.
 
@@ -94,6 +100,8 @@ pub use mapping::{
     AnonymousMapping, Contents, MapOptions, Mapping, MappingCow, MappingMut, Region, Residency,
     SlidingWindow, page_size,
 };
+#[cfg(feature = "derive")]
+pub use sharemap_derive::Shareable;
 pub use shm::{
     Location, NamedObject, Passed, ReadOnlySharedMemory, SharedMemory, SharedMemoryOptions,
 };
@@ -113,6 +121,17 @@ pub use view::{
 /// The crate whose derives make an [`Element`] of a struct or enum; depend on it with its feature
 /// `derive`.
 pub use zerocopy;
+
+/// What derived code names.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::layout::Layout;
+    pub use crate::sync::{Blank, Found, Room};
+}
+
+// The tests derive what users derive.
+#[cfg(test)]
+extern crate self as sharemap;
 
 /// The README's example, compiled and run.
 #[cfg(doctest)]

@@ -125,3 +125,97 @@
 //! let map = sharemap::MappingMut::anonymous(4096).unwrap();
 //! map.bytes().blocks::<0>();
 //! ```
+//!
+//! What only one process understands is not shared: no `usize`, no pointers, and no types whose
+//! layout nobody has promised.
+//!
+//! ```compile_fail,E0277
+//! sharemap::Shared::create_new("a", || sharemap::Mutex::new(0_usize)).unwrap();
+//! ```
+//!
+//! ```compile_fail,E0277
+//! #[derive(sharemap::Shareable)]
+//! #[repr(C)]
+//! struct Entry {
+//!     count: usize,
+//! }
+//! ```
+//!
+//! ```compile_fail,E0277
+//! #[derive(sharemap::Shareable)]
+//! #[repr(C)]
+//! struct Named {
+//!     name: &'static u8,
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! #[derive(sharemap::Shareable)]
+//! enum Unsized {
+//!     A,
+//!     B,
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! #[derive(sharemap::Shareable)]
+//! #[repr(usize)]
+//! enum OfThisMachine {
+//!     A,
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! #[derive(sharemap::Shareable)]
+//! #[repr(u8)]
+//! enum WithFields {
+//!     A(u8),
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! #[derive(sharemap::Shareable)]
+//! #[repr(C)]
+//! union Either {
+//!     a: u32,
+//!     b: f32,
+//! }
+//! ```
+//!
+//! Without a `repr`, it is a struct of locks: all of them, with names, and of one type.
+//!
+//! ```compile_fail,E0277
+//! #[derive(sharemap::Shareable)]
+//! struct Mixed {
+//!     jobs: sharemap::Mutex<u32>,
+//!     total: u32,
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! #[derive(sharemap::Shareable)]
+//! struct Nameless(sharemap::Mutex<u32>);
+//! ```
+//!
+//! ```compile_fail
+//! #[derive(sharemap::Shareable)]
+//! struct Of<T> {
+//!     value: sharemap::Mutex<T>,
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! #[derive(sharemap::Shareable)]
+//! struct Nothing {}
+//! ```
+//!
+//! A guard stays with its thread, which is the one that the lock names:
+//!
+//! ```compile_fail,E0277
+//! let lock = sharemap::Mutex::new(0_u32);
+//! let lock = sharemap::Shared::create_new("a", || lock).unwrap();
+//! std::thread::scope(|scope| {
+//!     let guard = lock.lock().unwrap();
+//!     scope.spawn(move || drop(guard));
+//! });
+//! ```

@@ -40,11 +40,21 @@ pub(crate) enum PowerCuts {
     Told,
 }
 
+/// Whether an object that exists has to hold as much as was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Payload {
+    #[default]
+    Exactly,
+    /// It says itself how much it holds.
+    AtLeast,
+}
+
 /// How to find or make an object.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) unclean: Unclean,
     pub(crate) power_cuts: PowerCuts,
+    pub(crate) payload: Payload,
     pub(crate) lifetime: Lifetime,
     pub(crate) sharing: Sharing,
     pub(crate) owner: Owner,
@@ -57,6 +67,7 @@ impl Default for Terms {
         Self {
             unclean: Unclean::default(),
             power_cuts: PowerCuts::default(),
+            payload: Payload::default(),
             lifetime: Lifetime::default(),
             sharing: Sharing::PRIVATE,
             owner: Owner::default(),
@@ -129,6 +140,18 @@ pub(crate) fn open_or_create(
     release: Release,
     fill: Fill<'_>,
 ) -> Result<Arc<Session>> {
+    let mut create = || create_new(location, shape, terms, release, fill);
+    open_or(location, shape, terms, release, &mut create)
+}
+
+/// An object that exists, or else what `create` makes there.
+pub(crate) fn open_or(
+    location: &Location,
+    shape: &Shape,
+    terms: &Terms,
+    release: Release,
+    create: &mut dyn FnMut() -> Result<Arc<Session>>,
+) -> Result<Arc<Session>> {
     // Others may keep making and unlinking it.
     const ROUNDS: usize = 8;
     let mut round = 0;
@@ -138,7 +161,7 @@ pub(crate) fn open_or_create(
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unready) => {}
             other => return other,
         }
-        match create_new(location, shape, terms, release, fill) {
+        match create() {
             Err(error) if error.kind() == ErrorKind::AlreadyExists && round < ROUNDS => {}
             other => return other,
         }
@@ -252,7 +275,7 @@ pub(crate) fn attach_as(
     let named = |error: Error| error.with_path(location.path());
     let (memory, header) = ready(file, location, terms, attachment)?;
     if let Some(shape) = shape {
-        header.check(shape).map_err(named)?;
+        header.check(shape, terms.payload).map_err(named)?;
     }
     let slots =
         slot::Slots::open(memory.file().unwrap_or(file), real_path(location).as_deref(), header.id)

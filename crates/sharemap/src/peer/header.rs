@@ -1,6 +1,7 @@
 //! The header that every shared object begins with: FORMAT.md as code.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::peer::create::Payload;
 use crate::peer::memory::Memory;
 use crate::sys::SlotHome;
 
@@ -234,7 +235,7 @@ impl Header {
     }
 
     /// Whether the object is what was asked for.
-    pub(crate) fn check(&self, shape: &Shape) -> Result<()> {
+    pub(crate) fn check(&self, shape: &Shape, payload: Payload) -> Result<()> {
         let error = |kind| Error::new(kind, "open");
         if self.kind != shape.kind {
             return Err(error(ErrorKind::WrongKind).with_detail(format!(
@@ -242,7 +243,11 @@ impl Header {
                 self.kind, shape.kind
             )));
         }
-        if self.payload != shape.payload {
+        let fits = match payload {
+            Payload::Exactly => self.payload == shape.payload,
+            Payload::AtLeast => self.payload >= shape.payload,
+        };
+        if !fits {
             return Err(error(ErrorKind::Size).with_length(self.payload).with_detail(format!(
                 "it was made for {} bytes, and {} were asked for",
                 self.payload, shape.payload

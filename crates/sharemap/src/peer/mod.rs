@@ -20,8 +20,8 @@ mod world;
 
 #[allow(unused_imports, reason = "what the locks are written against")]
 pub(crate) use create::{
-    Fill, PowerCuts, Terms, Unclean, adopt, attach_as, create_new, open, open_or_create,
-    open_read_only,
+    Fill, Payload, PowerCuts, Terms, Unclean, adopt, attach_as, create_new, open, open_or,
+    open_or_create, open_read_only,
 };
 #[allow(unused_imports, reason = "what the locks are written against")]
 pub(crate) use header::{Header, Shape};

@@ -114,6 +114,11 @@ impl Session {
         self.header.payload_at
     }
 
+    /// The payload's first byte, and the one behind its last.
+    pub(crate) fn payload(&self) -> (u64, u64) {
+        (self.header.payload_at, self.header.payload_at + self.header.payload)
+    }
+
     pub(crate) fn path(&self) -> Option<&Path> {
         self.memory.path()
     }

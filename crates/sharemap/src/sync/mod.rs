@@ -3,6 +3,7 @@
 //! Each algorithm is written once, over a [`World`]: guarded memory, or the explorer of the tests,
 //! which schedules every step, delays stores as processors do, and kills.
 
+mod anchor;
 mod barrier;
 mod condvar;
 mod error;
@@ -26,6 +27,7 @@ mod word;
 #[cfg(test)]
 mod explorer;
 
+pub use anchor::{Anchored, Blank, Found, Room};
 pub use error::{LockError, LockResult, Recover};
 pub use handles::{
     Barrier, BarrierHandle, Condvar, CondvarHandle, Event, EventHandle, Member, Mutex, MutexGuard,
@@ -33,7 +35,7 @@ pub use handles::{
     RwLockReadGuard, RwLockUpgradableGuard, RwLockWriteGuard, Signal, SignalHandle,
 };
 pub use options::SharedOptions;
-pub use shared::{Anchored, Shared};
+pub use shared::Shared;
 
 use crate::error::Result;
 use crate::peer::World;

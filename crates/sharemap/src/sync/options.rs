@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::shared::{Anchored, Blank, Shared};
-use crate::error::Result;
+use super::anchor::{Anchored, Blank, Room};
+use super::shared::Shared;
+use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
-use crate::peer::{self, Fill, Header, Memory, PowerCuts, Session, Shape, Terms, Unclean};
+use crate::peer::{self, Header, Memory, Payload, PowerCuts, Session, Shape, Terms, Unclean};
 use crate::shm::Location;
 use crate::sys::{AsDescriptor, Lifetime, Owner, Scope};
 
@@ -120,10 +121,7 @@ impl SharedOptions {
         location: impl Into<Location>,
         make: impl FnOnce() -> T,
     ) -> Result<Shared<T>> {
-        let shape = self.shape::<T>();
-        filled(make, |fill| {
-            peer::create_new(&location.into(), &shape, &self.terms, super::recover, fill)
-        })
+        Shared::over(self.create(&location.into(), &make())?)
     }
 
     /// See [`Shared::open`].
@@ -131,8 +129,9 @@ impl SharedOptions {
     /// # Errors
     /// As there.
     pub fn open<T: Anchored>(&self, location: impl Into<Location>) -> Result<Shared<T>> {
-        let shape = self.shape::<T>();
-        Shared::over(peer::open(&location.into(), &shape, &self.terms, super::recover)?)
+        let terms = self.terms_for::<T>();
+        let shape = self.shape::<T>(T::ROOM.least());
+        Shared::over(peer::open(&location.into(), &shape, &terms, super::recover)?)
     }
 
     /// See [`Shared::open_or_create`].
@@ -144,10 +143,17 @@ impl SharedOptions {
         location: impl Into<Location>,
         make: impl FnOnce() -> T,
     ) -> Result<Shared<T>> {
-        let shape = self.shape::<T>();
-        filled(make, |fill| {
-            peer::open_or_create(&location.into(), &shape, &self.terms, super::recover, fill)
-        })
+        let (location, terms) = (location.into(), self.terms_for::<T>());
+        let shape = self.shape::<T>(T::ROOM.least());
+        // How it is to begin is asked for once, and only if it is needed.
+        let (mut make, mut first) = (Some(make), None);
+        let mut create = || {
+            if let Some(make) = make.take() {
+                first = Some(make());
+            }
+            self.create(&location, first.as_ref().expect("made once"))
+        };
+        Shared::over(peer::open_or(&location, &shape, &terms, super::recover, &mut create)?)
     }
 
     /// See [`Shared::adopt`].
@@ -155,29 +161,38 @@ impl SharedOptions {
     /// # Errors
     /// As there.
     pub fn adopt<T: Anchored>(&self, descriptor: impl AsDescriptor) -> Result<Shared<T>> {
-        let (file, shape) = (descriptor.duplicate_descriptor()?, self.shape::<T>());
-        Shared::over(peer::adopt(&file, &shape, &self.terms, super::recover)?)
+        let (file, terms) = (descriptor.duplicate_descriptor()?, self.terms_for::<T>());
+        let shape = self.shape::<T>(T::ROOM.least());
+        Shared::over(peer::adopt(&file, &shape, &terms, super::recover)?)
     }
 
-    fn shape<T: Anchored>(&self) -> Shape {
+    /// A new object that begins as `first`.
+    fn create<T: Anchored>(&self, location: &Location, first: &T) -> Result<Arc<Session>> {
+        let named = |error: Error| error.with_path(location.path());
+        let bytes = Blank::measure(first).map_err(named)?;
+        if bytes == 0 {
+            return Err(named(Error::new(ErrorKind::ZeroLength, "create"))
+                .with_detail("there is not one lock in it"));
+        }
+        let fill =
+            &mut |memory: &Memory, header: &Header| first.fill(&mut Blank::payload(memory, header));
+        let shape = self.shape::<T>(bytes);
+        peer::create_new(location, &shape, &self.terms, super::recover, fill)
+    }
+
+    fn shape<T: Anchored>(&self, bytes: u64) -> Shape {
         let mut layout = Layout::default();
         T::describe(&mut layout);
-        let shape = Shape::new(KIND, layout.fingerprint(), T::SIZE);
+        let shape = Shape::new(KIND, layout.fingerprint(), bytes);
         Shape { participants: self.participants, lanes: self.lanes, ..shape }
     }
-}
 
-/// Makes an object whose beginning is asked for once, and only if it is needed.
-fn filled<T: Anchored>(
-    make: impl FnOnce() -> T,
-    create: impl FnOnce(Fill<'_>) -> Result<Arc<Session>>,
-) -> Result<Shared<T>> {
-    let (mut make, mut first) = (Some(make), None);
-    let mut fill = |memory: &Memory, header: &Header| {
-        if let Some(make) = make.take() {
-            first = Some(make());
-        }
-        first.as_ref().map_or(Ok(()), |first: &T| first.fill(&Blank::new(memory, header)))
-    };
-    Shared::over(create(&mut fill)?)
+    /// Of an object that exists: how much it holds, it may have to tell itself.
+    fn terms_for<T: Anchored>(&self) -> Terms {
+        let payload = match T::ROOM {
+            Room::Exactly(_) => Payload::Exactly,
+            Room::AtLeast(_) => Payload::AtLeast,
+        };
+        Terms { payload, ..self.terms }
+    }
 }

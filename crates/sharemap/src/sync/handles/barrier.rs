@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::error::{ErrorKind, Result};
 use crate::layout::Layout;
 use crate::peer::World;
+use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
 use crate::sync::barrier::{Membership, RawBarrier};
-use crate::sync::shared::{Anchored, Blank, Place};
 
 /// A barrier to be made, for so many members. Used it is through [`BarrierHandle`].
 #[derive(Clone, Copy, Debug)]
@@ -23,17 +23,18 @@ impl Barrier {
 
 impl Anchored for Barrier {
     type Handle = BarrierHandle;
-    const SIZE: u64 = RawBarrier::SIZE;
+    const ROOM: Room = Room::exactly(RawBarrier::SIZE);
 
     fn describe(layout: &mut Layout) {
         layout.push("barrier");
     }
 
-    fn fill(&self, blank: &Blank<'_>) -> Result<()> {
-        blank.write(RawBarrier::MEMBERS_AT, &self.0.to_le_bytes())
+    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+        blank.take(Self::ROOM)?.write(RawBarrier::MEMBERS_AT, &self.0.to_le_bytes())
     }
 
-    fn handle(place: Place) -> Result<Self::Handle> {
+    fn handle(found: &mut Found) -> Result<Self::Handle> {
+        let place = found.take(Self::ROOM)?;
         Ok(BarrierHandle { raw: RawBarrier::new(place.at), place })
     }
 }

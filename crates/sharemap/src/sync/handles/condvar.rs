@@ -6,9 +6,9 @@ use super::mutex::MutexGuard;
 use crate::error::{ErrorKind, Result};
 use crate::layout::{Element, Layout, Shareable};
 use crate::peer::World;
+use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
 use crate::sync::condvar::RawCondvar;
 use crate::sync::error::LockResult;
-use crate::sync::shared::{Anchored, Blank, Place};
 
 /// A condition variable to be made. Used it is through [`CondvarHandle`], with a mutex in the same
 /// object.
@@ -25,17 +25,18 @@ impl Condvar {
 
 impl Anchored for Condvar {
     type Handle = CondvarHandle;
-    const SIZE: u64 = RawCondvar::SIZE;
+    const ROOM: Room = Room::exactly(RawCondvar::SIZE);
 
     fn describe(layout: &mut Layout) {
         layout.push("condvar");
     }
 
-    fn fill(&self, _: &Blank<'_>) -> Result<()> {
-        Ok(())
+    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+        blank.take(Self::ROOM).map(drop)
     }
 
-    fn handle(place: Place) -> Result<Self::Handle> {
+    fn handle(found: &mut Found) -> Result<Self::Handle> {
+        let place = found.take(Self::ROOM)?;
         Ok(CondvarHandle { raw: RawCondvar::new(place.at), place })
     }
 }

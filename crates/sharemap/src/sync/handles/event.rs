@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::error::{ErrorKind, Result};
 use crate::layout::Layout;
 use crate::peer::World;
+use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
 use crate::sync::event::{RawEvent, Reset};
-use crate::sync::shared::{Anchored, Blank, Place};
 
 /// An event to be made, not set. Used it is through [`EventHandle`].
 #[derive(Clone, Copy, Debug)]
@@ -26,19 +26,27 @@ impl Event {
     }
 }
 
+impl Default for Event {
+    /// One that is reset by call.
+    fn default() -> Self {
+        Self::manual()
+    }
+}
+
 impl Anchored for Event {
     type Handle = EventHandle;
-    const SIZE: u64 = RawEvent::SIZE;
+    const ROOM: Room = Room::exactly(RawEvent::SIZE);
 
     fn describe(layout: &mut Layout) {
         layout.push("event");
     }
 
-    fn fill(&self, blank: &Blank<'_>) -> Result<()> {
-        blank.write(RawEvent::MODE_AT, &(self.0 as u32).to_le_bytes())
+    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+        blank.take(Self::ROOM)?.write(RawEvent::MODE_AT, &(self.0 as u32).to_le_bytes())
     }
 
-    fn handle(place: Place) -> Result<Self::Handle> {
+    fn handle(found: &mut Found) -> Result<Self::Handle> {
+        let place = found.take(Self::ROOM)?;
         let reset = match place.session.load_32(place.at + RawEvent::MODE_AT)? {
             0 => Reset::Manual,
             1 => Reset::Auto,

@@ -10,9 +10,9 @@ use super::private::{Calm, Kept, Private};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Shareable};
 use crate::peer::World;
+use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
 use crate::sync::error::{LockError, LockResult, Reclaim, Recover};
 use crate::sync::mutex::{Held, Leave, RawMutex, all};
-use crate::sync::shared::{Anchored, Blank, Place};
 
 const LOCK: &str = "lock the mutex";
 
@@ -29,7 +29,7 @@ impl<T> Mutex<T> {
 
 impl<T: Element + Shareable> Anchored for Mutex<T> {
     type Handle = MutexHandle<T>;
-    const SIZE: u64 = RawMutex::size(size_of::<T>() as u32).next_multiple_of(16);
+    const ROOM: Room = Room::exactly(RawMutex::size(size_of::<T>() as u32));
 
     fn describe(layout: &mut Layout) {
         layout.push("mutex<");
@@ -37,11 +37,12 @@ impl<T: Element + Shareable> Anchored for Mutex<T> {
         layout.push(">");
     }
 
-    fn fill(&self, blank: &Blank<'_>) -> Result<()> {
-        blank.write(RawMutex::VALUE, self.0.as_bytes())
+    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+        blank.take(Self::ROOM)?.write(RawMutex::VALUE, self.0.as_bytes())
     }
 
-    fn handle(place: Place) -> Result<Self::Handle> {
+    fn handle(found: &mut Found) -> Result<Self::Handle> {
+        let place = found.take(Self::ROOM)?;
         let raw = RawMutex::new(place.at, size_of::<T>() as u32);
         Ok(MutexHandle { place, raw, kept: Kept::default(), value: PhantomData })
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::peer::World;
+use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
 use crate::sync::mutex::Held;
 use crate::sync::once::{RawOnce, Turn};
-use crate::sync::shared::{Anchored, Blank, Place};
 
 /// Something to be done once. Used it is through [`OnceHandle`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,17 +23,18 @@ impl Once {
 
 impl Anchored for Once {
     type Handle = OnceHandle;
-    const SIZE: u64 = RawOnce::SIZE;
+    const ROOM: Room = Room::exactly(RawOnce::SIZE);
 
     fn describe(layout: &mut Layout) {
         layout.push("once");
     }
 
-    fn fill(&self, _: &Blank<'_>) -> Result<()> {
-        Ok(())
+    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+        blank.take(Self::ROOM).map(drop)
     }
 
-    fn handle(place: Place) -> Result<Self::Handle> {
+    fn handle(found: &mut Found) -> Result<Self::Handle> {
+        let place = found.take(Self::ROOM)?;
         Ok(OnceHandle { raw: RawOnce::new(place.at), place })
     }
 }

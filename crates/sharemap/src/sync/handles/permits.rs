@@ -7,8 +7,8 @@ use super::private::Kept;
 use crate::error::{ErrorKind, Result};
 use crate::layout::Layout;
 use crate::peer::World;
+use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
 use crate::sync::permits::{Permitted, RawPermits};
-use crate::sync::shared::{Anchored, Blank, Place};
 
 /// How many permits there are to be. Used they are through [`PermitsHandle`].
 #[derive(Clone, Copy, Debug)]
@@ -24,17 +24,18 @@ impl Permits {
 
 impl Anchored for Permits {
     type Handle = PermitsHandle;
-    const SIZE: u64 = RawPermits::SIZE;
+    const ROOM: Room = Room::exactly(RawPermits::SIZE);
 
     fn describe(layout: &mut Layout) {
         layout.push("permits");
     }
 
-    fn fill(&self, blank: &Blank<'_>) -> Result<()> {
-        blank.write(0, &self.0.to_le_bytes())
+    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+        blank.take(Self::ROOM)?.write(0, &self.0.to_le_bytes())
     }
 
-    fn handle(place: Place) -> Result<Self::Handle> {
+    fn handle(found: &mut Found) -> Result<Self::Handle> {
+        let place = found.take(Self::ROOM)?;
         Ok(PermitsHandle { raw: RawPermits::new(place.at), place, kept: Kept::default() })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Shareable};
-use crate::sync::shared::Place;
+use crate::sync::anchor::Place;
 use crate::sync::value::Copies;
 
 /// A value as it was copied out.

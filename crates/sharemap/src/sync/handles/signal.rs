@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::layout::Layout;
-use crate::sync::shared::{Anchored, Blank, Place};
+use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
 use crate::sync::signal::RawSignal;
 
 /// How a signal is to begin: with this count. Used it is through [`SignalHandle`].
@@ -21,17 +21,18 @@ impl Signal {
 
 impl Anchored for Signal {
     type Handle = SignalHandle;
-    const SIZE: u64 = RawSignal::SIZE;
+    const ROOM: Room = Room::exactly(RawSignal::SIZE);
 
     fn describe(layout: &mut Layout) {
         layout.push("signal");
     }
 
-    fn fill(&self, blank: &Blank<'_>) -> Result<()> {
-        blank.write(0, &self.0.to_le_bytes())
+    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+        blank.take(Self::ROOM)?.write(0, &self.0.to_le_bytes())
     }
 
-    fn handle(place: Place) -> Result<Self::Handle> {
+    fn handle(found: &mut Found) -> Result<Self::Handle> {
+        let place = found.take(Self::ROOM)?;
         Ok(SignalHandle { raw: RawSignal::new(place.at), place })
     }
 }

@@ -12,11 +12,11 @@ use guards::Holding;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Shareable};
+use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
 use crate::sync::error::{LockError, LockResult, Recover};
 use crate::sync::handles::private::{Calm, Kept, Private};
 use crate::sync::mutex::{Held, Leave};
 use crate::sync::rwlock::{RawRwLock, Reading};
-use crate::sync::shared::{Anchored, Blank, Place};
 
 const READ: &str = "lock for reading";
 const WRITE: &str = "lock for writing";
@@ -35,7 +35,7 @@ impl<T> RwLock<T> {
 
 impl<T: Element + Shareable> Anchored for RwLock<T> {
     type Handle = RwLockHandle<T>;
-    const SIZE: u64 = RawRwLock::size(size_of::<T>() as u32).next_multiple_of(16);
+    const ROOM: Room = Room::exactly(RawRwLock::size(size_of::<T>() as u32));
 
     fn describe(layout: &mut Layout) {
         layout.push("rwlock<");
@@ -43,11 +43,12 @@ impl<T: Element + Shareable> Anchored for RwLock<T> {
         layout.push(">");
     }
 
-    fn fill(&self, blank: &Blank<'_>) -> Result<()> {
-        blank.write(RawRwLock::VALUE, self.0.as_bytes())
+    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+        blank.take(Self::ROOM)?.write(RawRwLock::VALUE, self.0.as_bytes())
     }
 
-    fn handle(place: Place) -> Result<Self::Handle> {
+    fn handle(found: &mut Found) -> Result<Self::Handle> {
+        let place = found.take(Self::ROOM)?;
         let raw = RawRwLock::new(place.at, size_of::<T>() as u32);
         Ok(RwLockHandle { place, raw, kept: Kept::default(), value: PhantomData })
     }

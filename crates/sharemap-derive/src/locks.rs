@@ -1,0 +1,99 @@
+//! Structs of locks: `Anchored`, and the handle.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Attribute, DeriveInput, Error, Field, Fields, Result};
+
+/// A struct without a `repr`: its locks one behind the other.
+pub(crate) fn structure(input: &DeriveInput, fields: &Fields) -> Result<TokenStream> {
+    let Fields::Named(fields) = fields else {
+        return Err(Error::new_spanned(
+            &input.ident,
+            "a struct of locks has names for them, which the handle's methods have, too; a value that \
+             a lock guards has `#[repr(C)]`",
+        ));
+    };
+    if fields.named.is_empty() {
+        return Err(Error::new_spanned(&input.ident, "a struct of locks has one at least"));
+    }
+    if !input.generics.params.is_empty() {
+        return Err(Error::new_spanned(
+            &input.generics,
+            "a struct of locks has no parameters, as an object has one type: write the types out",
+        ));
+    }
+    let name = &input.ident;
+    let handle = format_ident!("{name}Handle");
+    let visibility = &input.vis;
+    let names: Vec<_> = fields.named.iter().map(|field| &field.ident).collect();
+    let types: Vec<_> = fields.named.iter().map(|field| &field.ty).collect();
+    let handles: Vec<_> = fields.named.iter().map(handle_of).collect();
+    // An error that this is no lock is to show the field.
+    let rooms = types.iter().map(|ty| {
+        quote_spanned! { ty.span() => .then(<#ty as ::sharemap::Anchored>::ROOM) }
+    });
+    let methods = fields.named.iter().map(method);
+    let about =
+        format!("The locks of a [`{name}`] that processes share, by the names of its fields.");
+    Ok(quote! {
+        #[doc = #about]
+        #[derive(::core::fmt::Debug)]
+        #visibility struct #handle {
+            #(#names: #handles,)*
+        }
+
+        #[allow(dead_code, reason = "whoever does not lock it may be another program")]
+        impl #handle {
+            #(#methods)*
+        }
+
+        #[automatically_derived]
+        impl ::sharemap::Anchored for #name {
+            type Handle = #handle;
+
+            const ROOM: ::sharemap::__private::Room =
+                ::sharemap::__private::Room::NONE #(#rooms)*;
+
+            fn describe(layout: &mut ::sharemap::__private::Layout) {
+                layout.push("(");
+                #(
+                    <#types as ::sharemap::Anchored>::describe(layout);
+                    layout.push(",");
+                )*
+                layout.push(")");
+            }
+
+            fn fill(&self, blank: &mut ::sharemap::__private::Blank<'_>) -> ::sharemap::Result<()> {
+                #( ::sharemap::Anchored::fill(&self.#names, blank)?; )*
+                ::core::result::Result::Ok(())
+            }
+
+            fn handle(found: &mut ::sharemap::__private::Found) -> ::sharemap::Result<#handle> {
+                ::core::result::Result::Ok(#handle {
+                    #( #names: <#types as ::sharemap::Anchored>::handle(found)?, )*
+                })
+            }
+        }
+    })
+}
+
+fn handle_of(field: &Field) -> TokenStream {
+    let ty = &field.ty;
+    quote! { <#ty as ::sharemap::Anchored>::Handle }
+}
+
+fn method(field: &Field) -> TokenStream {
+    let (name, visibility, handle) = (&field.ident, &field.vis, handle_of(field));
+    let mut docs: Vec<Attribute> = Vec::new();
+    docs.extend(field.attrs.iter().filter(|one| one.path().is_ident("doc")).cloned());
+    if docs.is_empty() {
+        docs.push(syn::parse_quote!(#[doc = "The field of this name."]));
+    }
+    quote! {
+        #(#docs)*
+        #visibility fn #name(&self) -> &#handle {
+            &self.#name
+        }
+    }
+}

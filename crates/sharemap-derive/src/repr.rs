@@ -1,0 +1,44 @@
+//! What a type's `repr` says.
+
+use syn::{DeriveInput, Ident, LitInt, Result, parenthesized, token};
+
+pub(crate) enum Repr {
+    /// None, or nothing about the order of fields.
+    Rust,
+    C,
+    Transparent,
+    /// An integer of the same size everywhere.
+    Integer(Ident),
+}
+
+const INTEGERS: [&str; 8] = ["u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64"];
+
+impl Repr {
+    pub(crate) fn of(input: &DeriveInput) -> Result<Self> {
+        let mut repr = Self::Rust;
+        for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("repr")) {
+            attribute.parse_nested_meta(|meta| {
+                if meta.path.is_ident("C") {
+                    // Beside an integer, that counts.
+                    if !matches!(repr, Self::Integer(_)) {
+                        repr = Self::C;
+                    }
+                } else if meta.path.is_ident("transparent") {
+                    repr = Self::Transparent;
+                } else if let Some(name) = meta.path.get_ident() {
+                    if INTEGERS.iter().any(|integer| name == integer) {
+                        repr = Self::Integer(name.clone());
+                    }
+                }
+                if meta.input.peek(token::Paren) {
+                    // `align(16)`, `packed(2)`: the offsets tell.
+                    let number;
+                    parenthesized!(number in meta.input);
+                    number.parse::<LitInt>()?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(repr)
+    }
+}

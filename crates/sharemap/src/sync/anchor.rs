@@ -1,0 +1,268 @@
+//! What an object of locks is made of: locks, and tuples, arrays and structs of them, each behind the
+//! one before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::Layout;
+use crate::peer::{Header, Memory, Session, World};
+
+/// Locks lie on multiples of this.
+const GRAIN: u64 = 16;
+
+/// What [`Shared`](crate::Shared) is made of: [`Mutex`](crate::Mutex), [`RwLock`](crate::RwLock),
+/// [`Condvar`](crate::Condvar), [`Permits`](crate::Permits), [`Signal`](crate::Signal),
+/// [`Barrier`](crate::Barrier), [`Event`](crate::Event), [`Once`](crate::Once); tuples and arrays of
+/// them; and structs of them that derive [`Shareable`](derive@crate::Shareable).
+///
+/// A value of such a type says how it is to begin; used it is through its handle, which
+/// [`Shared`](crate::Shared) derefs to.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a lock, nor made of locks",
+    note = "a struct of locks has fields that are locks, or tuples, arrays and structs of them",
+    note = "a value that a lock guards derives `Shareable` with `#[repr(C)]`, and zerocopy's traits"
+)]
+pub trait Anchored: Sized {
+    /// What it is used by.
+    type Handle;
+
+    /// The bytes that it takes.
+    #[doc(hidden)]
+    const ROOM: Room;
+
+    /// Writes what it is, as FORMAT.md says.
+    #[doc(hidden)]
+    fn describe(layout: &mut Layout);
+
+    /// Writes its first bytes, and takes so many as it takes.
+    #[doc(hidden)]
+    fn fill(&self, blank: &mut Blank<'_>) -> Result<()>;
+
+    /// A handle to one that is there.
+    #[doc(hidden)]
+    fn handle(found: &mut Found) -> Result<Self::Handle>;
+}
+
+/// How many bytes something takes, as far as its type tells.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// So many, a multiple of 16.
+    Exactly(u64),
+    /// So many, and more that it says itself.
+    AtLeast(u64),
+}
+
+impl Room {
+    #[doc(hidden)]
+    pub const NONE: Self = Self::Exactly(0);
+
+    pub(super) const fn exactly(bytes: u64) -> Self {
+        Self::Exactly(bytes.next_multiple_of(GRAIN))
+    }
+
+    pub(super) const fn least(self) -> u64 {
+        match self {
+            Self::Exactly(bytes) | Self::AtLeast(bytes) => bytes,
+        }
+    }
+
+    /// Both, one behind the other.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn then(self, next: Self) -> Self {
+        let bytes = self.least() + next.least();
+        match (self, next) {
+            (Self::Exactly(_), Self::Exactly(_)) => Self::Exactly(bytes),
+            _ => Self::AtLeast(bytes),
+        }
+    }
+
+    const fn times(self, count: u64) -> Self {
+        match self {
+            Self::Exactly(bytes) => Self::Exactly(bytes * count),
+            Self::AtLeast(bytes) => Self::AtLeast(bytes * count),
+        }
+    }
+}
+
+/// Where the next thing is to be made, in memory that is all zeros so far.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Blank<'a> {
+    /// `None`: to find out how much it will take.
+    memory: Option<&'a Memory>,
+    at: u64,
+    end: u64,
+}
+
+/// A part of it.
+pub(super) struct Part<'a> {
+    memory: Option<&'a Memory>,
+    at: u64,
+}
+
+impl<'a> Blank<'a> {
+    /// All of an object's payload.
+    pub(super) fn payload(memory: &'a Memory, header: &Header) -> Self {
+        let end = header.payload_at + header.payload;
+        Self { memory: Some(memory), at: header.payload_at, end }
+    }
+
+    /// Bytes that something takes.
+    pub(super) fn measure(first: &impl Anchored) -> Result<u64> {
+        let mut blank = Blank { memory: None, at: 0, end: u64::MAX };
+        first.fill(&mut blank)?;
+        Ok(blank.at)
+    }
+
+    /// The next bytes.
+    pub(super) fn take(&mut self, room: Room) -> Result<Part<'a>> {
+        let (at, bytes) = (self.at, room.least());
+        self.at = behind(at, bytes, self.end)
+            .ok_or_else(|| Error::new(ErrorKind::Overflow, "create").with_length(bytes))?;
+        Ok(Part { memory: self.memory, at })
+    }
+}
+
+impl Part<'_> {
+    pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.memory.map_or(Ok(()), |memory| memory.write(self.at + offset, bytes))
+    }
+}
+
+/// What was found in an object, from the next thing on.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Found {
+    session: Arc<Session>,
+    at: u64,
+    end: u64,
+}
+
+impl Found {
+    /// All of an object's payload.
+    pub(super) fn payload(session: Arc<Session>) -> Self {
+        let (at, end) = session.payload();
+        Self { session, at, end }
+    }
+
+    /// The next thing, of so many bytes.
+    pub(super) fn take(&mut self, room: Room) -> Result<Place> {
+        let place = self.next();
+        self.at = behind(place.at, room.least(), self.end).ok_or_else(|| {
+            place
+                .error(ErrorKind::Size, "open")
+                .with_length(room.least())
+                .with_detail(format!("its payload ends at {}", self.end))
+        })?;
+        Ok(place)
+    }
+
+    /// Where the next thing is, to be looked at before it is taken.
+    pub(super) fn next(&self) -> Place {
+        Place { session: Arc::clone(&self.session), at: self.at }
+    }
+
+    /// Nothing is left.
+    pub(super) fn finish(self) -> Result<()> {
+        if self.at == self.end {
+            return Ok(());
+        }
+        let error = self.next().error(ErrorKind::Size, "open");
+        Err(error.with_detail(format!("its locks end there, and its payload at {}", self.end)))
+    }
+}
+
+fn behind(at: u64, bytes: u64, end: u64) -> Option<u64> {
+    let bytes = bytes.checked_next_multiple_of(GRAIN)?;
+    at.checked_add(bytes).filter(|&next| next <= end)
+}
+
+/// Where something is.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) session: Arc<Session>,
+    pub(super) at: u64,
+}
+
+impl Place {
+    /// The moment when a wait of so long is over; `None` if that is not to be expected.
+    pub(super) fn after(&self, timeout: Duration) -> Option<Duration> {
+        self.session.now().checked_add(timeout)
+    }
+
+    /// Names the object.
+    #[cold]
+    pub(super) fn named(&self, error: Error) -> Error {
+        error.with_path(self.session.path())
+    }
+
+    #[cold]
+    pub(super) fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
+        self.named(Error::new(kind, operation).with_offset(self.at))
+    }
+
+    /// Whether both are in the same object, seen through the same attachment.
+    pub(super) fn is_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.session, &other.session)
+    }
+}
+
+macro_rules! tuples {
+    ($($($name:ident $index:tt),+;)*) => { $(
+        impl<$($name: Anchored),+> Anchored for ($($name,)+) {
+            type Handle = ($($name::Handle,)+);
+            const ROOM: Room = Room::NONE $(.then($name::ROOM))+;
+
+            fn describe(layout: &mut Layout) {
+                layout.push("(");
+                $(
+                    $name::describe(layout);
+                    layout.push(",");
+                )+
+                layout.push(")");
+            }
+
+            fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+                $( self.$index.fill(blank)?; )+
+                Ok(())
+            }
+
+            fn handle(found: &mut Found) -> Result<Self::Handle> {
+                Ok(($($name::handle(found)?,)+))
+            }
+        }
+    )* };
+}
+
+tuples! {
+    A 0;
+    A 0, B 1;
+    A 0, B 1, C 2;
+    A 0, B 1, C 2, D 3;
+    A 0, B 1, C 2, D 3, E 4;
+    A 0, B 1, C 2, D 3, E 4, F 5;
+}
+
+impl<T: Anchored, const N: usize> Anchored for [T; N] {
+    type Handle = Vec<T::Handle>;
+    const ROOM: Room = T::ROOM.times(N as u64);
+
+    fn describe(layout: &mut Layout) {
+        layout.push("[");
+        T::describe(layout);
+        layout.push(";");
+        layout.number(N as u64);
+        layout.push("]");
+    }
+
+    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+        self.iter().try_for_each(|each| each.fill(blank))
+    }
+
+    fn handle(found: &mut Found) -> Result<Self::Handle> {
+        (0..N).map(|_| T::handle(found)).collect()
+    }
+}
