@@ -58,13 +58,14 @@ impl RawBarrier {
     /// full; of two who come for the last place at once, neither may get it.
     pub(crate) fn join<W: World>(self, world: &W) -> Result<Option<Membership>> {
         let announced = world.announce_first(Kind::Member.of(self.at))?;
-        let mut members = 0;
-        let counted = scan::lanes(world, |_, what| {
-            let (at, kind) = kind::parse(what);
-            members += u32::from(at == self.at && kind.is_some_and(Kind::is_member));
-            Ok(true)
+        let full = self.is_too_full(world).and_then(|full| {
+            if full {
+                // Places of the dead, for whom perhaps nobody waits.
+                scan::settle_all(world, &[Kind::Member, Kind::Arrived], self.at)?;
+                return self.is_too_full(world);
+            }
+            Ok(false)
         });
-        let full = counted.and_then(|()| Ok(members > world.load_32(self.at + MEMBERS)?));
         match full {
             Ok(false) => Ok(Some(Membership { announced })),
             Ok(true) => world.withdraw(announced).map(|()| None),
@@ -73,6 +74,16 @@ impl RawBarrier {
                 Err(error)
             }
         }
+    }
+
+    fn is_too_full<W: World>(self, world: &W) -> Result<bool> {
+        let mut members = 0;
+        scan::lanes(world, |_, what| {
+            let (at, kind) = kind::parse(what);
+            members += u32::from(at == self.at && kind.is_some_and(Kind::is_member));
+            Ok(true)
+        })?;
+        Ok(members > world.load_32(self.at + MEMBERS)?)
     }
 
     /// Gives the membership up: another may join in its place.

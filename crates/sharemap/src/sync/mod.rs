@@ -16,6 +16,8 @@ mod mutex;
 mod once;
 mod options;
 mod permits;
+#[cfg(test)]
+mod races;
 mod rwlock;
 mod scan;
 mod shared;

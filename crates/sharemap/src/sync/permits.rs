@@ -94,10 +94,16 @@ impl RawPermits {
         }
     }
 
-    /// Takes one if there is one; those of the dead are found, if not at once.
+    /// Takes one if there is one, or if somebody died with one.
     pub(crate) fn try_acquire<W: World>(self, world: &W) -> Result<Option<Permitted>> {
         let announced = world.announce(Kind::PermitWaiter.of(self.at))?;
-        let taken = self.take(world, announced);
+        let taken = self.take(world, announced).and_then(|taken| {
+            if taken {
+                return Ok(true);
+            }
+            self.settle_holders(world)?;
+            self.take(world, announced)
+        });
         if matches!(taken, Ok(true)) {
             return Ok(Some(Permitted { announced }));
         }

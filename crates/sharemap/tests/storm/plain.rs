@@ -1,0 +1,71 @@
+//! Workers that are started and killed as any process is, where there is nothing better.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::witness::{Name, Patience, Witness};
+use super::work::Random;
+use super::{NAME, Objects, Running, seed, survive, work};
+
+const WORKERS: usize = 3;
+const WHO: &str = "SHAREMAP_STORM_WHO";
+/// Longer than anything may take where emulators and services stand between processes.
+const PATIENCE: Patience = Patience { time: Duration::from_secs(10), turns: 0 };
+
+/// Not a test of its own: what the others do until they are killed.
+#[test]
+fn worker() {
+    let (Ok(name), Ok(who)) = (std::env::var(NAME), std::env::var(WHO)) else { return };
+    let mut who = who.split(' ').map(|number| number.parse::<u64>().unwrap());
+    let mut next = || who.next().unwrap();
+    let (me, seed) = (Name { place: next() as usize, number: next() }, next());
+    let objects = Objects::of(&name);
+    work(&objects, &Witness::open(&objects.witness()), me, seed, PATIENCE);
+}
+
+pub fn storm(kills: u64) {
+    let seed = seed();
+    let mut random = Random::new(seed);
+    let objects = Objects::new("plain");
+    let witness = Witness::create(&objects.witness());
+    let start = |me: Name| {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["plain::worker", "--exact", "--nocapture", "--test-threads=1"])
+            .env(NAME, objects.locks())
+            .env(WHO, format!("{} {} {seed}", me.place, me.number))
+            .stdout(Stdio::null())
+            .spawn();
+        (me, Running(child.unwrap()))
+    };
+    let mut workers: Vec<(Name, Running)> = Vec::new();
+    let (mut kill, mut before) = (0, 0);
+    survive(&objects, &witness, PATIENCE, || {
+        if workers.is_empty() {
+            workers.extend((0..WORKERS).map(|place| start(Name { place, number: 1 })));
+        }
+        let rounds = || (0..WORKERS).map(|place| witness.rounds(place)).sum::<u64>();
+        // Some progress by somebody, so that deaths hit busy processes.
+        if rounds() < before {
+            return true;
+        }
+        before = rounds() + 1 + random.below(30);
+        let (me, victim) = &mut workers[random.below(WORKERS as u64) as usize];
+        // A worker that stopped by itself found something wrong.
+        if let Some(status) = victim.0.try_wait().unwrap() {
+            panic!("a worker ended before kill {kill}: {status}");
+        }
+        witness.doom(*me);
+        victim.0.kill().unwrap();
+        victim.0.wait().unwrap();
+        kill += 1;
+        if kill == kills {
+            workers.iter().for_each(|(me, _)| witness.doom(*me));
+            workers.clear();
+            return false;
+        }
+        let next = Name { number: me.number + 1, ..*me };
+        (*me, *victim) = start(next);
+        true
+    });
+    println!("{kills} kills of plain processes");
+}

@@ -1,0 +1,273 @@
+//! What a process of the storm does, over and over: it uses one of everything, and has each in time.
+
+use std::time::Duration;
+
+use sharemap::{
+    Barrier, Condvar, Error, ErrorKind, Event, LockError, Mutex, MutexGuard, Once, OnceTurn,
+    Permits, RwLock, Shared, Signal,
+};
+
+use super::witness::{Alone, Name, Told, UNKILLED, Watch, in_time};
+
+type Value = [u64; 6];
+type Owned = (Mutex<Value>, Condvar, RwLock<Value>, Permits);
+type Loose = (Signal, Event, Event, Once, Barrier);
+pub type Parts = (Owned, Loose);
+
+pub const PERMITS: u32 = 2;
+pub const MEMBERS: u32 = 2;
+/// For what others may rightly never bring about.
+const SHORT: Duration = Duration::from_millis(2);
+
+pub fn parts() -> Parts {
+    let owned = (Mutex::new([0; 6]), Condvar::new(), RwLock::new([0; 6]), Permits::new(PERMITS));
+    let (all, one) = (Event::manual(), Event::auto());
+    (owned, (Signal::new(0), all, one, Once::new(), Barrier::new(MEMBERS)))
+}
+
+/// Numbers that look random, the same again from the same seed.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 20) % bound
+    }
+}
+
+/// One user of the object.
+pub struct User<'a> {
+    pub shared: &'a Shared<Parts>,
+    pub watch: &'a Watch<'a>,
+    pub me: Name,
+}
+
+impl User<'_> {
+    /// Uses something, whichever the number says.
+    pub fn use_one(&self, random: &mut Random) {
+        match random.below(12) {
+            0 | 1 => self.change_alone(),
+            2 => self.wait_for_a_change(),
+            3 | 4 => self.read(),
+            5 => self.write(),
+            6 => self.upgrade(random),
+            7 => self.take_a_permit(),
+            8 => self.signal(),
+            9 => self.pass_events(random),
+            10 => self.do_once(),
+            _ => self.meet(),
+        }
+        self.watch.witness.count_round(self.me);
+    }
+
+    /// Everything once, by one who is not killed and so can be kept waiting.
+    pub fn use_all(&self) {
+        self.change_alone();
+        self.wait_for_a_change();
+        self.read();
+        self.write();
+        self.upgrade(&mut Random::new(1));
+        self.take_a_permit();
+        self.signal();
+        self.pass_events(&mut Random::new(1));
+        self.do_once();
+        self.meet();
+        self.watch.witness.count_round(self.me);
+    }
+
+    fn lock(&self) -> (MutexGuard<'_, Value>, Told) {
+        let (mutex, ..) = &self.shared.0;
+        let (guard, told) = self.watch.wait("mutex", |time| in_time!(mutex.lock_timeout(time)));
+        self.watch.witness.enter(Alone::Mutex, self.me, told);
+        self.watch.witness.check_and_accept(Alone::Mutex, &guard, told);
+        (guard, told)
+    }
+
+    fn change(&self, guard: &mut MutexGuard<'_, Value>) {
+        let (_, changed, ..) = &self.shared.0;
+        self.watch.witness.begin(Alone::Mutex, guard);
+        guard.iter_mut().for_each(|n| *n += 1);
+        changed.notify_one().unwrap();
+        self.watch.witness.leave(Alone::Mutex, self.me);
+    }
+
+    fn change_alone(&self) {
+        let (mut guard, _) = self.lock();
+        self.change(&mut guard);
+        guard.unlock().unwrap();
+    }
+
+    fn wait_for_a_change(&self) {
+        let (_, changed, ..) = &self.shared.0;
+        let mut held = Some(self.lock().0);
+        let mut last = 0;
+        if let Some(guard) = &mut held {
+            self.change(guard);
+            last = guard[0];
+        }
+        // In the end there is nobody else.
+        let alone = self.me == UNKILLED;
+        self.watch.wait("change", |time| {
+            let time = if alone { SHORT } else { time };
+            let guard = match held.take() {
+                Some(guard) => guard,
+                None => self.lock_again(),
+            };
+            let (guard, told) =
+                in_time!(changed.wait_timeout_while(guard, time, |value| value[0] == last))?;
+            self.watch.witness.enter(Alone::Mutex, self.me, told);
+            self.watch.witness.check_and_accept(Alone::Mutex, &guard, told);
+            self.watch.witness.leave(Alone::Mutex, self.me);
+            // Told of a death, it may have come back early.
+            (guard[0] != last || told == Told::OfDeath || alone).then_some(())
+        });
+        changed.notify_all().unwrap();
+    }
+
+    fn lock_again(&self) -> MutexGuard<'_, Value> {
+        let (guard, _) = self.lock();
+        self.watch.witness.leave(Alone::Mutex, self.me);
+        guard
+    }
+
+    fn read(&self) {
+        let (_, _, lock, _) = &self.shared.0;
+        let witness = self.watch.witness;
+        let (guard, told) = self.watch.wait("read", |time| in_time!(lock.read_timeout(time)));
+        witness.start_reading(self.me, told);
+        witness.check(Alone::Writer, &guard, told);
+        witness.stop_reading(self.me);
+        drop(guard);
+    }
+
+    fn write(&self) {
+        let (_, _, lock, _) = &self.shared.0;
+        let (mut guard, told) = self.watch.wait("write", |time| in_time!(lock.write_timeout(time)));
+        self.write_inside(&mut guard, told);
+        guard.unlock().unwrap();
+    }
+
+    /// What one does who has the lock for writing.
+    fn write_inside(&self, value: &mut Value, told: Told) {
+        let witness = self.watch.witness;
+        witness.enter(Alone::Writer, self.me, told);
+        witness.check_nobody_reads(self.me);
+        witness.check_and_accept(Alone::Writer, value, told);
+        witness.begin(Alone::Writer, value);
+        value.iter_mut().for_each(|n| *n += 1);
+        witness.check_nobody_reads(self.me);
+        witness.leave(Alone::Writer, self.me);
+    }
+
+    fn upgrade(&self, random: &mut Random) {
+        let (_, _, lock, _) = &self.shared.0;
+        let witness = self.watch.witness;
+        let (guard, told) = self.watch.wait("upgradable", |_| match lock.try_upgradable() {
+            Err(LockError::Failed(error)) if error.kind() == ErrorKind::WouldBlock => {
+                in_time!(lock.upgradable())
+            }
+            other => in_time!(other),
+        });
+        witness.enter(Alone::Upgrader, self.me, told);
+        if told == Told::OfDeath {
+            // Who comes next is not told, whether this one goes on to write or not.
+            witness.enter(Alone::Writer, self.me, told);
+            witness.leave(Alone::Writer, self.me);
+        }
+        witness.check_and_accept(Alone::Writer, &guard, told);
+        if random.below(4) == 0 {
+            witness.leave(Alone::Upgrader, self.me);
+            return;
+        }
+        let mut kept = Some(guard);
+        let mut guard =
+            self.watch.wait("upgrade", |time| match kept.take()?.upgrade_timeout(time) {
+                Ok(guard) => Some(guard),
+                Err((guard, error)) => {
+                    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+                    kept = Some(guard);
+                    None
+                }
+            });
+        self.write_inside(&mut guard, told);
+        witness.leave(Alone::Upgrader, self.me);
+        guard.unlock().unwrap();
+    }
+
+    fn take_a_permit(&self) {
+        let (.., permits) = &self.shared.0;
+        let permit = self.watch.wait("permit", |time| unless_late(permits.acquire_timeout(time)));
+        self.watch.witness.take_permit(self.me, PERMITS);
+        self.watch.witness.give_permit(self.me);
+        drop(permit);
+    }
+
+    /// Whoever takes has posted before, so there is always one for whoever waits.
+    fn signal(&self) {
+        let (signal, ..) = &self.shared.1;
+        signal.post().unwrap();
+        self.watch.wait("signal", |time| unless_late(signal.wait_timeout(time)));
+    }
+
+    fn pass_events(&self, random: &mut Random) {
+        let (_, all, one, ..) = &self.shared.1;
+        match random.below(3) {
+            // Who is killed in between leaves it to others to set it.
+            0 => all.reset().unwrap(),
+            1 => drop(one.wait_timeout(SHORT)),
+            _ => drop(all.wait_timeout(SHORT)),
+        }
+        all.set().unwrap();
+        one.set().unwrap();
+    }
+
+    fn do_once(&self) {
+        let (_, _, _, once, _) = &self.shared.1;
+        let witness = self.watch.witness;
+        self.watch.wait("once", |time| {
+            let mut begun = false;
+            let result = once.call_timeout(time, |turn| {
+                begun = true;
+                let told = match turn {
+                    OnceTurn::AfterDeath => Told::OfDeath,
+                    _ => Told::Nothing,
+                };
+                witness.enter(Alone::Once, self.me, told);
+                witness.leave(Alone::Once, self.me);
+                // So that there will be something to do for the next.
+                Err(Error::from(std::io::Error::other("not done")))
+            });
+            (begun || unless_late(result).is_some()).then_some(())
+        });
+    }
+
+    fn meet(&self) {
+        let (.., barrier) = &self.shared.1;
+        let member = match barrier.join() {
+            Ok(member) => member,
+            Err(error) => return assert_eq!(error.kind(), ErrorKind::Busy, "{error}"),
+        };
+        match member.wait_timeout(SHORT) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Timeout => {}
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Broken, "{error}");
+                barrier.restart().unwrap();
+            }
+        }
+    }
+}
+
+pub fn unless_late<T>(result: sharemap::Result<T>) -> Option<T> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::Timeout => None,
+        other => Some(other.unwrap()),
+    }
+}
