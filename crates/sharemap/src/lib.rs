@@ -105,6 +105,7 @@ pub use sharemap_derive::Shareable;
 pub use shm::{
     Location, NamedObject, Passed, ReadOnlySharedMemory, SharedMemory, SharedMemoryOptions,
 };
+pub use sync::inspect;
 pub use sync::{
     Anchored, Barrier, BarrierHandle, Condvar, CondvarHandle, Event, EventHandle, FileLock,
     FileLockGuard, LockError, LockResult, Member, Mutex, MutexGuard, MutexHandle, Once, OnceHandle,

@@ -228,7 +228,7 @@ fn prepare(file: &File, path: Option<&Path>, header: &Header, fill: Fill<'_>) ->
     memory.store(header::STATE, header::READY)
 }
 
-fn find(location: &Location, terms: &Terms, write: bool) -> Result<File> {
+pub(super) fn find(location: &Location, terms: &Terms, write: bool) -> Result<File> {
     match location.checked()? {
         Place::Name(name) => sys::shm::open(&OpenObject {
             name,
@@ -287,7 +287,7 @@ pub(crate) fn attach_as(
 }
 
 /// A path that can be opened again, wherever the process is by then.
-fn real_path(location: &Location) -> Option<PathBuf> {
+pub(super) fn real_path(location: &Location) -> Option<PathBuf> {
     match location.checked().ok()? {
         Place::Name(name) => Some(sys::shm::path(name)),
         Place::File(path) => std::path::absolute(path).ok(),

@@ -30,6 +30,8 @@ pub(crate) const WAIT_BUCKETS: u32 = 64;
 const BUCKET: u64 = 4;
 pub(crate) const PARTICIPANT: u64 = 64;
 pub(crate) const LANE: u64 = 64;
+/// In a lane: since when its thread sleeps.
+pub(crate) const WAITS_SINCE: u64 = 4;
 /// Participants and lanes have numbers of 16 bits, and the word for nobody.
 pub(crate) const MOST: u32 = 65_535;
 /// What follows the tables begins on a cache line.

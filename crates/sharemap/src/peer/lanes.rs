@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::header::LANE;
+use crate::peer::header::{LANE, WAITS_SINCE};
 use crate::peer::session::Session;
 use crate::peer::world::{Announced, SLOTS};
 use crate::sys::fork;
@@ -145,6 +145,20 @@ impl Session {
             }
         }
         self.announce_slowly(what, way)
+    }
+
+    /// In the lane in which this thread announced last: for what it waits for.
+    pub(super) fn note_wait_in_lane(&self, since: u32) {
+        let (key, seat) = CACHE.with(|cache| cache[self.key as usize % CACHED].get());
+        if key != self.key {
+            return;
+        }
+        // SAFETY: a seat of this session, which has not ended, as it is here.
+        let seat = unsafe { &*seat };
+        if self.is_own_lane(seat.lane.load(Ordering::Relaxed)) {
+            // If the memory is gone, whoever waits finds out.
+            let _ = self.memory.store(seat.offset.load(Ordering::Relaxed) + WAITS_SINCE, since);
+        }
     }
 
     #[inline(always)]

@@ -9,6 +9,7 @@ mod create;
 mod header;
 mod identity;
 mod inherited;
+mod inspect;
 mod lanes;
 mod memory;
 mod participants;
@@ -25,6 +26,8 @@ pub(crate) use create::{
 };
 #[allow(unused_imports, reason = "what the locks are written against")]
 pub(crate) use header::{Header, Shape};
+pub(crate) use inspect::Look;
+pub use inspect::{Facts, Participant as AttachedProcess, State};
 #[allow(unused_imports, reason = "what the locks are written against")]
 pub(crate) use memory::{Attachment, Memory};
 #[allow(unused_imports, reason = "what the locks are written against")]

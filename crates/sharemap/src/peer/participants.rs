@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::peer::create::PowerCuts;
 use crate::peer::header::{CLEAN, EPOCH};
 use crate::peer::identity::{Identity, identity};
-use crate::peer::memory::Attachment;
+use crate::peer::memory::{Attachment, Memory};
 use crate::peer::session::{FIRST, Session, process, takes_no_part};
 use crate::sys::{SlotMode, fork, slot};
 
@@ -28,17 +28,40 @@ const SINCE: u64 = 32;
 const FREE: u32 = 0;
 pub(super) const IN_USE: u32 = 1;
 
-/// What the object says about a participant, for people to read.
+/// What a participant's record says, for people to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    /// As its own pid namespace knows it.
+    pub(super) process: u32,
+    pub(super) start_time: u64,
+    /// Attachments to the object before this one.
+    pub(super) epoch: u64,
+    pub(super) id_space: u64,
+    /// Nanoseconds since 1970.
+    pub(super) since: u64,
+}
+
+impl Record {
+    /// The one at this offset, as it is at the moment.
+    pub(super) fn read(memory: &Memory, at: u64) -> Result<Self> {
+        Ok(Self {
+            process: memory.load(at + PROCESS)?,
+            start_time: memory.load(at + START)?,
+            epoch: memory.load(at + NUMBER)?,
+            id_space: memory.load(at + SPACE)?,
+            since: memory.load(at + SINCE)?,
+        })
+    }
+}
+
+/// A participant, and whether it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Participant {
     pub(crate) number: u32,
-    /// As its own pid namespace knows it.
     pub(crate) process: u32,
     pub(crate) start_time: u64,
-    /// Attachments to the object before this one.
     pub(crate) epoch: u64,
     pub(crate) id_space: u64,
-    /// Nanoseconds since 1970.
     pub(crate) since: u64,
     pub(crate) is_alive: bool,
 }
@@ -254,16 +277,18 @@ impl Session {
             if self.use_of(number)? == FREE {
                 continue;
             }
-            let (memory, record) = (&self.memory, self.header.participant(number));
+            let record = Record::read(&self.memory, self.header.participant(number))?;
+            let Record { process, start_time, epoch, id_space, since } = record;
             let free = self.slots.is_free(FIRST + u64::from(number));
+            let is_alive = !free.map_err(|error| self.named(error))?;
             found.push(Participant {
                 number,
-                process: memory.load(record + PROCESS)?,
-                start_time: memory.load(record + START)?,
-                epoch: memory.load(record + NUMBER)?,
-                id_space: memory.load(record + SPACE)?,
-                since: memory.load(record + SINCE)?,
-                is_alive: !free.map_err(|error| self.named(error))?,
+                process,
+                start_time,
+                epoch,
+                id_space,
+                since,
+                is_alive,
             });
         }
         Ok(found)

@@ -7,6 +7,7 @@
 //! record has nothing left of anybody.
 
 use crate::error::{ErrorKind, Result};
+use crate::peer::header::WAITS_SINCE;
 use crate::peer::participants::IN_USE;
 use crate::peer::session::{FIRST, Session};
 use crate::peer::world::{SLOTS, Settled};
@@ -67,6 +68,9 @@ impl Session {
                     // What makes no sense was scribbled, and keeps nobody from the rest.
                     Ok(()) | Err(_) => self.memory.store(at, 0u64)?,
                 }
+            }
+            if self.memory.load::<u32>(record + WAITS_SINCE)? != 0 {
+                self.memory.store(record + WAITS_SINCE, 0u32)?;
             }
             self.memory.store(record, 0u32)?;
         }

@@ -14,7 +14,7 @@ use crate::peer::lanes::{Seats, Way};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::participants::Own;
 use crate::peer::world::{Announced, Settled, World};
-use crate::sys::{SlotMode, WaitPlace, fence, fork, slot, wait};
+use crate::sys::{SlotMode, WaitPlace, fence, fork, process as system, slot, wait};
 
 /// Recovers one thing that a dead lane announced, in the slot at this offset: what the layer above
 /// is asked for. Called again from the beginning if it was cut short.
@@ -297,6 +297,14 @@ impl World for Session {
 
     fn now(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    fn milliseconds(&self) -> u32 {
+        (system::milliseconds() as u32).max(1)
+    }
+
+    fn note_wait(&self, since: u32) {
+        self.note_wait_in_lane(since);
     }
 
     fn is_cancelled(&self) -> bool {

@@ -102,6 +102,10 @@ pub(crate) trait World {
 
     /// Monotonic time since some moment of the world's own.
     fn now(&self) -> Duration;
+    /// Milliseconds since some moment that is the same for all processes, the low 32 bits; not 0.
+    fn milliseconds(&self) -> u32;
+    /// Says, for people who look on, since when this thread sleeps; 0: no more. Nothing depends on it.
+    fn note_wait(&self, since: u32);
     /// Whether whoever waits is to give up.
     fn is_cancelled(&self) -> bool;
 

@@ -11,6 +11,7 @@ mod event;
 mod file_lock;
 mod gate;
 mod handles;
+pub mod inspect;
 mod kind;
 mod mutex;
 mod once;

@@ -325,6 +325,14 @@ impl World for Sleepy<'_> {
         self.session.now()
     }
 
+    fn milliseconds(&self) -> u32 {
+        self.session.milliseconds()
+    }
+
+    fn note_wait(&self, since: u32) {
+        self.session.note_wait(since);
+    }
+
     fn is_cancelled(&self) -> bool {
         self.session.is_cancelled()
     }

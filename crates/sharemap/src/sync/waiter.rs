@@ -36,6 +36,8 @@ pub(crate) struct Waiter {
     turn: u32,
     key: u32,
     fenced: Option<u32>,
+    /// Since when it sleeps at the gate as it is: with that key.
+    since: (u32, u32),
     fence_holds: bool,
     slept: bool,
     may_nap: bool,
@@ -61,6 +63,7 @@ impl Waiter {
             turn: 0,
             key: 0,
             fenced: None,
+            since: (0, 0),
             fence_holds: true,
             slept: false,
             may_nap: false,
@@ -110,7 +113,14 @@ impl Waiter {
             Some(until) => bound.min(until.saturating_sub(world.now())),
             None => bound,
         };
-        world.wait(self.gate, self.key, bound)?;
+        // A key has the bit set, so that it is never 0.
+        if self.since.0 != self.key {
+            self.since = (self.key, world.milliseconds());
+        }
+        world.note_wait(self.since.1);
+        let waited = world.wait(self.gate, self.key, bound);
+        world.note_wait(0);
+        waited?;
         self.may_nap = true;
         self.slept = true;
         self.turn = 0;

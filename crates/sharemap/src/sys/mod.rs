@@ -15,6 +15,7 @@
 //! - `fence`: the fence that one side alone pays for.
 //! - `slot`: locks that the kernel keeps exactly as long as an address space lives.
 //! - `fork`: memory that a forked child finds empty.
+//! - `alone`: having a file that nobody else has, for a moment.
 //! - `pass`: handing descriptors to other processes.
 //!
 //! Errors come back with kind, operation, number and source; the layers above add the path.
@@ -60,7 +61,7 @@ pub(crate) use object::{CreateObject, Existing, ObjectStatus, OpenObject, Owner,
 pub use object::{Lifetime, Seals};
 pub use os::file::AsDescriptor;
 pub(crate) use os::{
-    fault, fence, file, file_lock, fork, map, pass, process, publish, shm, slot, wait,
+    alone, fault, fence, file, file_lock, fork, map, pass, process, publish, shm, slot, wait,
 };
 
 use std::fs::File;
@@ -403,6 +404,8 @@ const CONTRACT: () = {
     let _: fn(u32) -> Option<u64> = process::start_time;
     let _: fn() -> u64 = process::id_space;
     let _: fn() -> Result<[u8; 16]> = process::random_id;
+    // Since some moment that is the same for all processes of the system; monotonic.
+    let _: fn() -> u64 = process::milliseconds;
 
     // `wait` sleeps while the word is as expected, at most so long in monotonic time, and may return
     // early; `wake` gives how many it woke, at least whether any. Both: a word that is gone is a
@@ -420,6 +423,8 @@ const CONTRACT: () = {
     // The file is the object's, opened as its data is, with its path, if it has one, and the object's
     // id; holds are made on descriptions of their own.
     let _: fn(&File, Option<&Path>, [u8; 16]) -> Result<slot::Slots> = slot::Slots::open;
+    // For whoever only looks on, and makes nothing; `None` where nobody has taken a slot yet.
+    let _: fn(&File, Option<&Path>, [u8; 16]) -> Result<Option<slot::Slots>> = slot::Slots::find;
     let _: fn(&slot::Slots) -> SlotHome = slot::Slots::home;
     let _: fn(&slot::Slots, u64, SlotMode) -> Result<Option<slot::Hold>> = slot::Slots::take;
     // Asks as one who wants it alone.
@@ -427,6 +432,14 @@ const CONTRACT: () = {
     // A number that is not 0, to be kept in memory that a child finds empty.
     let _: fn(slot::Hold) -> usize = slot::Hold::into_raw;
     let _: unsafe fn(usize) -> slot::Hold = slot::Hold::from_raw;
+
+    // While the value lives nobody else has the file open, nor mapped if the system sees that, and
+    // whoever opens it waits or is refused. `None`: somebody has it. `remove`: `false`, and nothing
+    // done, if somebody came.
+    let _: fn(&Path) -> Result<Option<alone::Alone>> = alone::Alone::take;
+    let _: fn(&alone::Alone) -> &File = alone::Alone::file;
+    let _: fn(&alone::Alone) -> bool = alone::Alone::sees_mappings;
+    let _: fn(alone::Alone) -> Result<bool> = alone::Alone::remove;
 
     let _: fn(usize) -> Result<fork::Wiped> = fork::Wiped::new;
     let _: fn(&fork::Wiped) -> *mut u8 = fork::Wiped::base;

@@ -139,6 +139,7 @@ fn mask(object: &mut [u8], gates: &[usize]) {
         u64::from_le_bytes(bytes) as usize
     };
     let (participants, payload, count) = (word(88), word(104), word(64) & 0xffff_ffff);
+    let (lanes, lane_count) = (word(96), word(68) & 0xffff_ffff);
     let mut forget = |from: usize, len: usize| {
         if let Some(bytes) = object.get_mut(from..from.saturating_add(len)) {
             bytes.fill(0);
@@ -150,6 +151,9 @@ fn mask(object: &mut [u8], gates: &[usize]) {
     forget(168, 16); // the companion
     for participant in 0..count {
         forget(participants + participant * 64 + 4, 60);
+    }
+    for lane in 0..lane_count {
+        forget(lanes + lane * 64 + 4, 4);
     }
     // The low bit of a gate, which tells that somebody sleeps, stays.
     for gate in gates {

@@ -235,6 +235,12 @@ impl World for Sim<'_> {
         Duration::from_secs(now)
     }
 
+    fn milliseconds(&self) -> u32 {
+        1
+    }
+
+    fn note_wait(&self, _since: u32) {}
+
     fn is_cancelled(&self) -> bool {
         false
     }

@@ -1,6 +1,7 @@
 //! Linux.
 
 mod action;
+pub(crate) mod alone;
 #[cfg(test)]
 mod deaths;
 mod draft;

@@ -7,6 +7,7 @@ use std::io::Read;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::Limits;
+pub(crate) use crate::sys::posix::process::milliseconds;
 use crate::sys::posix::process::{locked_bytes_limit, open_files_limit};
 
 pub(crate) fn limits() -> Limits {

@@ -114,6 +114,11 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
             retry_on_intr(|| rustix::fs::openat(&directory, request.name, flags, Mode::empty()));
         let file = match opened {
             Ok(file) => File::from(file),
+            // Somebody has a lease on it, and is asked to give it up: only plain files have any.
+            Err(Errno::AGAIN) => {
+                flags -= OFlags::NONBLOCK;
+                continue;
+            }
             Err(Errno::LOOP) => return Err(squatted("a symbolic link")),
             Err(Errno::ISDIR) => return Err(squatted("a directory")),
             Err(Errno::NXIO) => return Err(squatted("a socket, or a device that is not there,")),

@@ -40,40 +40,44 @@ pub(crate) struct Slots {
 impl Slots {
     /// The slots of the object in `file`; `path` is where it was opened, if it has a name.
     pub(crate) fn open(file: &File, path: Option<&Path>, _: [u8; 16]) -> Result<Self> {
-        let system = file_system(file)?;
-        match system.as_str() {
-            "nfs" | "cifs" | "9p" | "ceph" | "fuse" => {
-                Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(format!(
-                    "it lies on {system}, whose locks and mappings do not hold together between \
-                     machines: put it on a local file system, or in shared memory"
-                )))
-            }
-            // Locks of mapped files get lost in the first, and pages of the second are not small.
-            "overlayfs" | "hugetlbfs" => Self::companion(file),
-            _ => {
-                let file = super::file::duplicate(file)?;
-                let identity = identity(&file)?;
-                Ok(Self {
-                    file,
-                    path: path.map(Path::to_path_buf),
-                    identity,
-                    home: SlotHome::Object,
-                })
-            }
+        match needs_companion(file)? {
+            true => Self::companion(file),
+            false => Self::in_object(file, path),
         }
+    }
+
+    /// The same for whoever only looks on: nothing is made. `None`: nobody has ever taken one.
+    pub(crate) fn find(file: &File, path: Option<&Path>, _: [u8; 16]) -> Result<Option<Self>> {
+        if !needs_companion(file)? {
+            return Self::in_object(file, path).map(Some);
+        }
+        let path = companion_path(file).map_err(companion_failed)?;
+        let mut options = OpenOptions::new();
+        match options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path) {
+            Ok(file) => Self::in_companion(file, path).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(companion_failed(error)),
+        }
+    }
+
+    fn in_object(file: &File, path: Option<&Path>) -> Result<Self> {
+        let file = super::file::duplicate(file)?;
+        let identity = identity(&file)?;
+        Ok(Self { file, path: path.map(Path::to_path_buf), identity, home: SlotHome::Object })
+    }
+
+    fn in_companion(file: File, path: PathBuf) -> Result<Self> {
+        let identity = identity(&file)?;
+        let home = SlotHome::Companion { device: identity.0, file: identity.1 };
+        Ok(Self { file, path: Some(path), identity, home })
     }
 
     /// An empty file in shared memory, named by the object's place, that carries its slots.
     fn companion(object: &File) -> Result<Self> {
-        let failed = |error: io::Error| {
-            from_io(&error).with_detail(
-                "its file system cannot carry the locks that tell who lives, and the companion in \
-                 /dev/shm cannot be had",
-            )
-        };
+        let failed = companion_failed;
         let owner = object.metadata().map_err(failed)?.uid();
-        let (device, number) = identity(object)?;
-        let folder = PathBuf::from(format!("/dev/shm/.sharemap-{owner}"));
+        let path = companion_path(object).map_err(failed)?;
+        let folder = path.with_file_name("");
         match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(failed(error));
@@ -87,7 +91,6 @@ impl Slots {
                 folder.display()
             )));
         }
-        let path = folder.join(format!("{device:x}-{number:x}"));
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -97,9 +100,7 @@ impl Slots {
             .custom_flags(libc::O_NOFOLLOW)
             .open(&path)
             .map_err(failed)?;
-        let identity = identity(&file)?;
-        let home = SlotHome::Companion { device: identity.0, file: identity.1 };
-        Ok(Self { file, path: Some(path), identity, home })
+        Self::in_companion(file, path)
     }
 
     #[cfg(test)]
@@ -240,6 +241,36 @@ impl Drop for Hold {
             let _ = unsafe { mm::munmap(self.page as *mut _, page_size()) };
         }
     }
+}
+
+/// Whether the object's file system cannot carry its slots.
+fn needs_companion(file: &File) -> Result<bool> {
+    let system = file_system(file)?;
+    match system.as_str() {
+        "nfs" | "cifs" | "9p" | "ceph" | "fuse" => {
+            Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(format!(
+                "it lies on {system}, whose locks and mappings do not hold together between \
+                 machines: put it on a local file system, or in shared memory"
+            )))
+        }
+        // Locks of mapped files get lost in the first, and pages of the second are not small.
+        "overlayfs" | "hugetlbfs" => Ok(true),
+        _ => Ok(false),
+    }
+}
+
+fn companion_path(object: &File) -> io::Result<PathBuf> {
+    let found = object.metadata()?;
+    let (owner, device, number) = (found.uid(), found.dev(), found.ino());
+    Ok(PathBuf::from(format!("/dev/shm/.sharemap-{owner}/{device:x}-{number:x}")))
+}
+
+#[cold]
+fn companion_failed(error: io::Error) -> Error {
+    from_io(&error).with_detail(
+        "its file system cannot carry the locks that tell who lives, and the companion in /dev/shm \
+         cannot be had",
+    )
 }
 
 fn identity(file: &File) -> Result<(u64, u64)> {

@@ -8,6 +8,7 @@ use std::ptr;
 use super::mach;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::Limits;
+pub(crate) use crate::sys::posix::process::milliseconds;
 use crate::sys::posix::process::{locked_bytes_limit, open_files_limit};
 
 /// There is no limit on the number of mappings.

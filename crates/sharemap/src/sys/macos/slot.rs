@@ -42,8 +42,7 @@ impl Slots {
                 "macOS tells who is attached to objects of one's own only: this one is another user's",
             ));
         }
-        let base = std::env::temp_dir().join("sharemap-slots");
-        let folder = base.join(format!("{:x}-{:x}", object.dev(), object.ino()));
+        let (base, folder) = folders(&object);
         DirBuilder::new().mode(0o700).recursive(true).create(&folder).map_err(failed)?;
         for folder in [&base, &folder] {
             let found = std::fs::symlink_metadata(folder).map_err(failed)?;
@@ -53,6 +52,19 @@ impl Slots {
                 ));
             }
         }
+        Self::in_folder(folder)
+    }
+
+    /// The same for whoever only looks on: nothing is made. `None`: nobody has ever taken one.
+    pub(crate) fn find(file: &File, _: Option<&Path>, _: [u8; 16]) -> Result<Option<Self>> {
+        let (_, folder) = folders(&file.metadata().map_err(failed)?);
+        match folder.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            _ => Self::in_folder(folder).map(Some),
+        }
+    }
+
+    fn in_folder(folder: PathBuf) -> Result<Self> {
         let found = std::fs::symlink_metadata(&folder).map_err(failed)?;
         let home = SlotHome::Companion { device: found.dev(), file: found.ino() };
         Ok(Self { folder, home })
@@ -77,9 +89,13 @@ impl Slots {
 
     pub(crate) fn is_free(&self, slot: u64) -> Result<bool> {
         let _no_child_gets_it = hold_off();
-        let file = self.fresh(slot)?;
-        // Goes with the descriptor, at once.
-        lock(&file, FlockOperation::NonBlockingLockShared)
+        let mut options = OpenOptions::new();
+        match options.read(true).custom_flags(libc::O_NOFOLLOW).open(self.file_of(slot)) {
+            // Goes with the descriptor, at once.
+            Ok(file) => lock(&file, FlockOperation::NonBlockingLockShared),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(failed(error)),
+        }
     }
 
     fn fresh(&self, slot: u64) -> Result<File> {
@@ -90,9 +106,20 @@ impl Slots {
             .truncate(false)
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW)
-            .open(self.folder.join(slot.to_string()))
+            .open(self.file_of(slot))
             .map_err(failed)
     }
+
+    fn file_of(&self, slot: u64) -> PathBuf {
+        self.folder.join(slot.to_string())
+    }
+}
+
+/// Where companions are, and the object's among them.
+fn folders(object: &std::fs::Metadata) -> (PathBuf, PathBuf) {
+    let base = std::env::temp_dir().join("sharemap-slots");
+    let folder = base.join(format!("{:x}-{:x}", object.dev(), object.ino()));
+    (base, folder)
 }
 
 fn lock(file: &File, operation: FlockOperation) -> Result<bool> {

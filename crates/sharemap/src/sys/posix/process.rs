@@ -1,4 +1,6 @@
-//! Limits that both systems know by the same names.
+//! What both systems know by the same names: limits, and a clock.
+
+#![allow(unsafe_code, reason = "asks the kernel for the time")]
 
 use rustix::process::{Resource, getrlimit};
 
@@ -16,4 +18,14 @@ pub(crate) fn address_space_limit() -> Option<u64> {
 
 pub(crate) fn file_size_limit() -> Option<u64> {
     getrlimit(Resource::Fsize).current
+}
+
+/// Monotonic, and the same for all processes.
+pub(crate) fn milliseconds() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: there is room for the answer. This clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    #[allow(clippy::unnecessary_cast, reason = "the fields' widths differ between systems")]
+    let (seconds, rest) = (now.tv_sec as u64, now.tv_nsec as u64);
+    seconds.wrapping_mul(1000).wrapping_add(rest / 1_000_000)
 }

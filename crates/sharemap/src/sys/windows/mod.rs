@@ -1,5 +1,6 @@
 //! Windows 10 and later.
 
+pub(crate) mod alone;
 mod attached;
 pub(crate) mod code;
 pub(crate) mod fault;

@@ -7,6 +7,7 @@ use windows_sys::Win32::Security::Cryptography::{
     BCRYPT_USE_SYSTEM_PREFERRED_RNG, BCryptGenRandom,
 };
 use windows_sys::Win32::System::Memory::MEM_MAPPED;
+use windows_sys::Win32::System::SystemInformation::GetTickCount64;
 use windows_sys::Win32::System::Threading::{
     GetCurrentProcess, GetProcessTimes, GetProcessWorkingSetSize, OpenProcess,
     PROCESS_QUERY_LIMITED_INFORMATION,
@@ -75,6 +76,12 @@ pub(crate) fn start_time(process: u32) -> Option<u64> {
 /// The space in which process ids mean what they mean here: there is one.
 pub(crate) fn id_space() -> u64 {
     1
+}
+
+/// Monotonic, and the same for all processes.
+pub(crate) fn milliseconds() -> u64 {
+    // SAFETY: it only gives a number.
+    unsafe { GetTickCount64() }
 }
 
 /// Bytes that nobody can guess or repeat.

@@ -43,12 +43,11 @@ pub(crate) struct Slots {
 impl Slots {
     pub(crate) fn open(file: &File, path: Option<&Path>, id: [u8; 16]) -> Result<Self> {
         if section_len(file).is_none() {
-            let (file, path) = (super::file::duplicate(file)?, path.map(Path::to_path_buf));
-            return Ok(Self { file, path, home: SlotHome::Object });
+            return Self::in_object(file, path);
         }
-        let name: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = folder()?.join(name);
+        let (folder, path) = companion(id)?;
         let failed = |error| code::from_io(OPERATION, error).with_path(Some(&path));
+        std::fs::create_dir_all(&folder).map_err(failed)?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -56,6 +55,28 @@ impl Slots {
             .truncate(false)
             .open(&path)
             .map_err(failed)?;
+        Self::in_companion(file, path)
+    }
+
+    /// The same for whoever only looks on: nothing is made. `None`: nobody has ever taken one.
+    pub(crate) fn find(file: &File, path: Option<&Path>, id: [u8; 16]) -> Result<Option<Self>> {
+        if section_len(file).is_none() {
+            return Self::in_object(file, path).map(Some);
+        }
+        let (_, path) = companion(id)?;
+        match File::open(&path) {
+            Ok(file) => Self::in_companion(file, path).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(code::from_io(OPERATION, error).with_path(Some(&path))),
+        }
+    }
+
+    fn in_object(file: &File, path: Option<&Path>) -> Result<Self> {
+        let (file, path) = (super::file::duplicate(file)?, path.map(Path::to_path_buf));
+        Ok(Self { file, path, home: SlotHome::Object })
+    }
+
+    fn in_companion(file: File, path: PathBuf) -> Result<Self> {
         let (device, number) = identity(&file).map_err(|error| error.with_path(Some(&path)))?;
         let home = SlotHome::Companion { device, file: number };
         Ok(Self { file, path: Some(path), home })
@@ -147,16 +168,17 @@ fn identity(file: &File) -> Result<(u64, u64)> {
     Ok((known.dwVolumeSerialNumber.into(), number))
 }
 
-fn folder() -> Result<PathBuf> {
+/// The directory of companions, and there that of the object with this id.
+fn companion(id: [u8; 16]) -> Result<(PathBuf, PathBuf)> {
     let Some(base) = std::env::var_os("LOCALAPPDATA").filter(|base| !base.is_empty()) else {
         return Err(Error::new(ErrorKind::NotFound, OPERATION).with_detail(
             "the variable LOCALAPPDATA, which names the user's directory, is not set",
         ));
     };
     let folder = Path::new(&base).join("sharemap").join("slots");
-    std::fs::create_dir_all(&folder)
-        .map_err(|error| code::from_io(OPERATION, error).with_path(Some(&folder)))?;
-    Ok(folder)
+    let name: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let path = folder.join(name);
+    Ok((folder, path))
 }
 
 fn place(slot: u64) -> OVERLAPPED {

@@ -1,0 +1,360 @@
+//! Looking at objects from outside: who is attached, who holds what, and that nobody has them.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{TempDir, need_atomics};
+use sharemap::inspect::{Inspection, LockKind, State, Unused};
+use sharemap::{
+    Barrier, Condvar, ErrorKind, Location, Mutex, Permits, RwLock, Shared, SharedMemory, Signal,
+};
+
+type Locks = (Mutex<u64>, RwLock<u64>, Permits, Barrier, Condvar, Signal);
+
+fn locks() -> Locks {
+    let (mutex, rwlock) = (Mutex::new(1), RwLock::new(2));
+    (mutex, rwlock, Permits::new(3), Barrier::new(4), Condvar::new(), Signal::new(5))
+}
+
+/// A second process that has done its part, and holds what it holds until it is told or killed.
+struct Second {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Second {
+    fn start(path: &std::path::Path) -> Self {
+        let mut command = common::child("second_process", path);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let stdin = child.stdin.take().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        assert!(stdout.by_ref().lines().any(|line| line.unwrap().contains("holding")));
+        Self { child, stdin, stdout }
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn end(mut self) {
+        self.stdin.write_all(b"end\n").unwrap();
+        self.stdout.read_to_string(&mut String::new()).unwrap();
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+/// Not a test of its own: takes one of each, and keeps them until it is told.
+#[test]
+fn second_process() {
+    let Some(path) = common::role("second_process") else { return };
+    let shared = Shared::<Locks>::open(Location::file(path)).unwrap();
+    let (mutex, rwlock, permits, barrier, ..) = &*shared;
+    let held = (mutex.lock().unwrap(), rwlock.read().unwrap());
+    let also = (permits.acquire().unwrap(), barrier.join().unwrap());
+    println!("holding");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    drop((held, also));
+}
+
+/// Looks until what is seen is as wanted; others need a moment to go to sleep.
+fn until(look: &Inspection, wanted: impl Fn(&Inspection) -> bool) {
+    let start = Instant::now();
+    while !wanted(look) {
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", look.locks());
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn holders_and_waiters_are_seen_with_their_processes() {
+    need_atomics!();
+    let scratch = TempDir::new();
+    let path = scratch.join("locks");
+    let shared = Shared::create_new(Location::file(&path), locks).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let look = Inspection::open(Location::file(&path)).unwrap();
+    assert_eq!(look.locks().unwrap(), []);
+    let facts = look.facts().unwrap();
+    assert_eq!((facts.kind, facts.version, facts.participants, facts.lanes), (1, 1, 64, 256));
+    assert_eq!(facts.len, before.len() as u64);
+    assert_eq!(look.state().unwrap(), State::Ready);
+    assert_eq!((look.is_clean().unwrap(), look.attachments().unwrap()), (false, 1));
+    assert_eq!(look.is_of_this_boot().unwrap(), Some(true));
+    assert_eq!(look.has_creator().unwrap(), Some(false));
+    assert_eq!(look.has_readers().unwrap(), Some(false));
+    assert_eq!(look.is_unattached().unwrap(), Some(false));
+    assert_eq!(std::fs::read(&path).unwrap(), before, "looking changes nothing");
+
+    let second = Second::start(&path);
+    let (own, other) = (std::process::id(), second.child.id());
+    let found = look.participants().unwrap();
+    assert_eq!([found[0].process, found[1].process], [own, other]);
+    assert!(found.iter().all(|found| found.is_alive == Some(true) && found.start_time != 0));
+    assert_eq!(found[0].id_space, found[1].id_space);
+    assert!(found[0].since <= found[1].since);
+
+    let (mutex, rwlock, _, _, condvar, signal) = &*shared;
+    thread::scope(|scope| {
+        scope.spawn(|| drop(mutex.lock().unwrap()));
+        scope.spawn(|| drop(rwlock.write().unwrap()));
+        let asleep = |kind| {
+            move |look: &Inspection| {
+                let found = look.locks().unwrap();
+                let lock = found.iter().find(|lock| lock.kind == kind).unwrap();
+                let named = if kind == LockKind::Mutex { &lock.waiters[..] } else { &[] };
+                named.iter().chain(&lock.owner).any(|who| who.asleep_for.is_some())
+            }
+        };
+        until(&look, |look| look.locks().unwrap().iter().any(|l| !l.waiters.is_empty()));
+        until(&look, asleep(LockKind::Mutex));
+        let found = look.locks().unwrap();
+        let kinds: Vec<_> = found.iter().map(|lock| lock.kind).collect();
+        let all = [LockKind::Mutex, LockKind::RwLock, LockKind::Permits, LockKind::Barrier];
+        assert_eq!(kinds, all);
+        let owner = found[0].owner.as_ref().unwrap();
+        assert_eq!((owner.process, owner.participant), (Some(other), Some(1)));
+        let [waiter] = &found[0].waiters[..] else { panic!("{found:?}") };
+        assert_eq!((waiter.process, waiter.participant), (Some(own), Some(0)));
+        assert!(!found[0].is_poisoned && !found[0].owner_died && !found[0].is_upgradable);
+        let who = |found: &[sharemap::inspect::Who]| -> Vec<_> {
+            found.iter().map(|who| who.process.unwrap()).collect()
+        };
+        // The writer has the word, and waits for the reader.
+        until(&look, |look| look.locks().unwrap()[1].owner.is_some());
+        let found = look.locks().unwrap();
+        assert_eq!(found[1].owner.as_ref().unwrap().process, Some(own));
+        assert_eq!(who(&found[1].holders), [other]);
+        until(&look, asleep(LockKind::RwLock));
+        assert_eq!((who(&found[2].holders), who(&found[3].holders)), (vec![other], vec![other]));
+
+        // The longer somebody waits, the longer it has been held.
+        let held = |look: &Inspection| look.locks().unwrap()[0].held_for;
+        until(&look, |look| held(look) > Some(Duration::from_millis(40)));
+        assert!(found[0].held_for <= held(&look));
+        second.end();
+    });
+    until(&look, |look| look.locks().unwrap().is_empty());
+    assert_eq!(look.participants().unwrap().len(), 1);
+
+    // Those that only wait.
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let guard = mutex.lock().unwrap();
+            drop(condvar.wait_while(guard, |value| *value != 7).unwrap());
+        });
+        scope.spawn(|| {
+            for _ in 0..6 {
+                signal.wait().unwrap();
+            }
+        });
+        until(&look, |look| {
+            let found = look.locks().unwrap();
+            let kinds: Vec<_> = found.iter().map(|lock| lock.kind).collect();
+            kinds == [LockKind::Condvar, LockKind::SignalOrEvent]
+                && found.iter().all(|lock| lock.has_sleepers && lock.waiters.len() == 1)
+        });
+        assert!(look.lanes().unwrap() >= 2);
+        signal.post().unwrap();
+        *mutex.lock().unwrap() = 7;
+        condvar.notify_all().unwrap();
+    });
+}
+
+#[test]
+fn the_dead_are_seen_as_such_and_nothing_is_done_for_them() {
+    need_atomics!();
+    let scratch = TempDir::new();
+    let path = scratch.join("locks");
+    let shared = Shared::create_new(Location::file(&path), locks).unwrap();
+    let second = Second::start(&path);
+    let process = second.child.id();
+    second.kill();
+    let look = Inspection::open(Location::file(&path)).unwrap();
+    for _ in 0..2 {
+        let found = look.participants().unwrap();
+        assert_eq!((found[0].is_alive, found[1].is_alive), (Some(true), Some(false)));
+        let lock = &look.locks().unwrap()[0];
+        assert_eq!(lock.owner.as_ref().unwrap().process, Some(process));
+        assert!(!lock.owner_died, "nobody has been told yet");
+    }
+    let recover = match shared.0.lock() {
+        Err(sharemap::LockError::OwnerDied(recover)) => recover,
+        other => panic!("{other:?}"),
+    };
+    let lock = look.locks().unwrap().remove(0);
+    assert_eq!(lock.owner.as_ref().unwrap().process, Some(std::process::id()));
+    assert!(lock.owner_died);
+    assert_eq!(look.participants().unwrap().len(), 1, "it has been cleared away");
+    recover.poison().unwrap();
+    thread::scope(|scope| {
+        // Nobody has it now, but somebody asks: until it hears that it is poisoned.
+        scope.spawn(|| assert!(shared.0.lock().is_err()));
+    });
+    drop(shared);
+    assert!(look.is_clean().unwrap());
+    assert_eq!(look.is_unattached().unwrap(), Some(true));
+    assert_eq!(look.participants().unwrap(), []);
+}
+
+#[test]
+fn what_is_no_object_is_refused() {
+    need_atomics!();
+    let scratch = TempDir::new();
+    let kind = |location: Location| Inspection::open(location).unwrap_err().kind();
+    assert_eq!(kind(Location::file(scratch.join("missing"))), ErrorKind::NotFound);
+    assert_eq!(kind(Location::name("a/b")), ErrorKind::NameCharacter);
+    assert_eq!(kind(Location::anonymous()), ErrorKind::NotFound);
+    let raw = scratch.file("raw", [7; 4096]);
+    assert_eq!(kind(Location::file(raw)), ErrorKind::NotAnObject);
+    let short = scratch.file("short", b"\x89SHM\r\n\x1a\n");
+    assert_eq!(kind(Location::file(short)), ErrorKind::Truncated);
+    // One that is being made, as far as can be told: there is nothing yet.
+    let empty = Inspection::open(Location::file(scratch.file("zeros", [0; 4096]))).unwrap();
+    assert_eq!((empty.facts(), empty.state().unwrap()), (None, State::Creating));
+    assert_eq!(empty.has_creator().unwrap(), Some(false));
+    assert_eq!((empty.participants().unwrap(), empty.locks().unwrap()), (vec![], vec![]));
+    assert_eq!(empty.is_unattached().unwrap(), Some(true));
+}
+
+/// An object with one lock, changed at an offset.
+fn scribbled(scratch: &TempDir, at: usize, bytes: &[u8]) -> (PathBuf, usize) {
+    let path = scratch.join("scribbled");
+    let _ = std::fs::remove_file(&path);
+    drop(Shared::create_new(Location::file(&path), || Mutex::new(1_u64)).unwrap());
+    let mut image = std::fs::read(&path).unwrap();
+    image[at..at + bytes.len()].copy_from_slice(bytes);
+    std::fs::write(&path, image).unwrap();
+    (path, at)
+}
+
+#[test]
+fn what_cannot_be_is_an_error_with_its_offset() {
+    need_atomics!();
+    let scratch = TempDir::new();
+    let probe = scratch.join("probe");
+    drop(Shared::create_new(Location::file(&probe), || Mutex::new(1_u64)).unwrap());
+    let image = std::fs::read(&probe).unwrap();
+    let word = |at: usize| u64::from_le_bytes(image[at..at + 8].try_into().unwrap()) as usize;
+    let (participants, lanes, payload) = (word(88), word(96), word(104));
+    let ask = |path: &PathBuf| {
+        let look = Inspection::open(Location::file(path))?;
+        look.state()?;
+        look.participants()?;
+        look.locks()
+    };
+    // A participant in use to whom a lane can belong.
+    let lane = |announcement: u64| {
+        let mut bytes = vec![1, 0, 0, 0, 0, 0, 0, 0];
+        bytes.extend(announcement.to_le_bytes());
+        bytes
+    };
+    let cases: [(usize, Vec<u8>, usize); 9] = [
+        (128, vec![9, 0, 0, 0], 128),
+        (112, vec![0xff; 8], 120),
+        (participants, vec![2, 0, 0, 0], participants),
+        (lanes, vec![65, 0, 0, 0], lanes),
+        (lanes, vec![0xff; 4], lanes),
+        (lanes, lane(payload as u64 | 14), lanes + 8),
+        (lanes, lane(1 << 40 | 1), lanes + 8),
+        (lanes, lane(64 | 1), lanes + 8),
+        (lanes, lane((payload as u64 + 32) | 2), lanes + 8),
+    ];
+    for (at, bytes, expected) in cases {
+        let (path, _) = scribbled(&scratch, at, &bytes);
+        let error = ask(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Malformed, "{at}: {error}");
+        assert_eq!(error.offset(), Some(expected as u64), "{at}: {error}");
+        assert!(error.to_string().contains("scribbled"), "{error}");
+    }
+    // An owner that cannot be, of a lock that somebody asks for.
+    let (path, _) = scribbled(&scratch, lanes, &lane(payload as u64 | 1));
+    let mut image = std::fs::read(&path).unwrap();
+    image[payload..payload + 2].copy_from_slice(&[0xff, 0xff]);
+    std::fs::write(&path, image).unwrap();
+    let error = ask(&path).unwrap_err();
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::Malformed, Some(payload as u64)));
+    // Another version is another error.
+    let (path, _) = scribbled(&scratch, 8, &[2]);
+    assert_eq!(ask(&path).unwrap_err().kind(), ErrorKind::WrongVersion);
+}
+
+#[test]
+fn what_nobody_has_can_be_had_alone_and_removed() {
+    need_atomics!();
+    let scratch = TempDir::new();
+    let path = scratch.join("object");
+    let location = Location::file(&path);
+    match Unused::of(&location) {
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            eprintln!("skipped: {error}");
+            return;
+        }
+        other => assert_eq!(other.unwrap_err().kind(), ErrorKind::NotFound),
+    }
+    let shared = Shared::create_new(&location, || Mutex::new(1_u64)).unwrap();
+    assert!(Unused::of(&location).unwrap().is_none(), "this process has it");
+    drop(shared);
+    let file = std::fs::File::open(&path).unwrap();
+    assert!(Unused::of(&location).unwrap().is_none(), "somebody has it open");
+    drop(file);
+    let map = sharemap::Mapping::open(&path).unwrap();
+    assert!(Unused::of(&location).unwrap().is_none(), "somebody has it mapped");
+    drop(map);
+    let unused = Unused::of(&location).unwrap().unwrap();
+    assert!(Unused::of(&location).unwrap().is_none(), "one at a time");
+    drop(unused);
+    drop(Shared::<Mutex<u64>>::open(&location).unwrap());
+    assert!(Unused::of(&location).unwrap().unwrap().remove().unwrap());
+    assert!(!path.exists());
+}
+
+/// Whoever opens an object while somebody makes sure that nobody has it waits, and gets it.
+#[cfg(target_os = "linux")]
+#[test]
+fn who_comes_meanwhile_is_not_robbed() {
+    need_atomics!();
+    let name = format!("inspect-meanwhile-{}", std::process::id());
+    let name = name.as_str();
+    drop(Shared::create_new(name, || Mutex::new(1_u64)).unwrap());
+    let scratch = TempDir::new();
+    let path = scratch.join("object");
+    drop(Shared::create_new(Location::file(&path), || Mutex::new(1_u64)).unwrap());
+    for location in [Location::name(name), Location::file(&path)] {
+        let unused = Unused::of(&location).unwrap().expect("nobody has it");
+        let opening = thread::spawn({
+            let location = location.clone();
+            move || Shared::<Mutex<u64>>::open(location).map(|shared| *shared.lock().unwrap())
+        });
+        // It waits in the kernel: its thread's state says so.
+        let start = Instant::now();
+        while !is_asked_for(&location) {
+            assert!(start.elapsed() < Duration::from_secs(20));
+            thread::yield_now();
+        }
+        assert!(!unused.remove().unwrap(), "somebody waits for it");
+        assert_eq!(opening.join().unwrap().unwrap(), 1);
+    }
+    SharedMemory::unlink(name).unwrap();
+}
+
+/// Whether the kernel lists a lease on the object that somebody wants broken.
+#[cfg(target_os = "linux")]
+fn is_asked_for(location: &Location) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let path = match location.to_string() {
+        path if path.starts_with('/') => PathBuf::from(path),
+        name => PathBuf::from("/dev/shm").join(name),
+    };
+    let inode = format!(":{} ", std::fs::metadata(path).unwrap().ino());
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    locks
+        .lines()
+        .any(|line| line.contains("LEASE") && line.contains("BREAKING") && line.contains(&inode))
+}
