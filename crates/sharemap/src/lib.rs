@@ -61,6 +61,7 @@
 //! | who may have shared memory, how long it lives | [`SharedMemory`], [`SharedMemoryOptions`] |
 //! | handing it to other processes | [`SharedMemory::send`], [`SharedMemory::pass_to`] |
 //! | a holder that died | [`LockError`], [`Recover`] |
+//! | a lock over large data | [`Mutex::slice`], [`RwLock::slice`] |
 //! | hints to the system | [`Advice`], [`HugePages`] |
 //! | a plain `&[u8]` | [`Mapping::frozen`], or [`View::as_slice`], which is `unsafe` and says why |
 //! | signals, and other handlers | [`guard`] |
@@ -108,9 +109,11 @@ pub use shm::{
 pub use sync::inspect;
 pub use sync::{
     Anchored, Barrier, BarrierHandle, Condvar, CondvarHandle, Event, EventHandle, FileLock,
-    FileLockGuard, LockError, LockResult, Member, Mutex, MutexGuard, MutexHandle, Once, OnceHandle,
-    OnceTurn, Permit, Permits, PermitsHandle, Recover, RwLock, RwLockHandle, RwLockReadGuard,
-    RwLockUpgradableGuard, RwLockWriteGuard, Shared, SharedOptions, Signal, SignalHandle,
+    FileLockGuard, Guarded, LockError, LockResult, Member, Mutex, MutexGuard, MutexHandle,
+    MutexSliceGuard, MutexSliceHandle, Once, OnceHandle, OnceTurn, Permit, Permits, PermitsHandle,
+    Recover, RwLock, RwLockHandle, RwLockReadGuard, RwLockSliceHandle, RwLockSliceReadGuard,
+    RwLockSliceUpgradableGuard, RwLockSliceWriteGuard, RwLockUpgradableGuard, RwLockWriteGuard,
+    Shared, SharedOptions, Signal, SignalHandle, Waiting,
 };
 pub use sys::{
     Advice, AsDescriptor, CacheStatus, HugePages, Lifetime, PageState, Protection, Seals,

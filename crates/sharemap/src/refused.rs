@@ -209,6 +209,25 @@
 //! struct Nothing {}
 //! ```
 //!
+//! What a guard shows is seen while the lock is had:
+//!
+//! ```compile_fail,E0505
+//! let lock = sharemap::Mutex::<[u8]>::slice(100);
+//! let lock = sharemap::Shared::create_new("a", || lock).unwrap();
+//! let guard = lock.lock().unwrap();
+//! let view = guard.view();
+//! drop(guard);
+//! view.set(0, 1).unwrap();
+//! ```
+//!
+//! and who only reads changes nothing:
+//!
+//! ```compile_fail,E0599
+//! let lock = sharemap::RwLock::<[u8]>::slice(100);
+//! let lock = sharemap::Shared::create_new("a", || lock).unwrap();
+//! lock.read().unwrap().view().set(0, 1).unwrap();
+//! ```
+//!
 //! A guard stays with its thread, which is the one that the lock names:
 //!
 //! ```compile_fail,E0277

@@ -3,6 +3,8 @@
 mod common;
 #[path = "sync/locks.rs"]
 mod locks;
+#[path = "sync/slices.rs"]
+mod slices;
 #[path = "sync/waiting.rs"]
 mod waiting;
 
@@ -93,6 +95,16 @@ fn role() {
             let both = Shared::<(Barrier, Signal)>::open(name).unwrap();
             let (barrier, ready) = &*both;
             let _member = barrier.join().unwrap();
+            ready.post().unwrap();
+            loop {
+                thread::park();
+            }
+        }
+        "die half-way" => {
+            let both = Shared::<(Mutex<[u32]>, Signal)>::open(name).unwrap();
+            let (elements, ready) = &*both;
+            let guard = elements.lock().unwrap();
+            guard.view().subview(..4).unwrap().fill(9).unwrap();
             ready.post().unwrap();
             loop {
                 thread::park();

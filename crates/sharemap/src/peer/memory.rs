@@ -8,7 +8,9 @@ use std::sync::atomic::Ordering;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::{self, AtomicWord, Recovery};
+use crate::layout::Element;
 use crate::mapping::{MapOptions, Mapping, MappingCow, MappingMut, Region};
+use crate::view::{View, ViewMut};
 
 /// Whether an attachment takes part, or looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,6 +256,35 @@ impl Memory {
     #[inline(always)]
     fn whole(&self, at: u64, len: usize, done: usize) -> Result<()> {
         if done == len { Ok(()) } else { Err(self.fault_at(at + done as u64)) }
+    }
+
+    /// `count` elements at an offset, to look at.
+    pub(crate) fn view<T: Element>(&self, at: u64, count: u64) -> Result<View<'_, T>> {
+        let (start, count) = self.place_of(at, count)?;
+        match &self.mapping {
+            Mapped::Write(mapping) => mapping.view_at(start, count).map(|view| *view),
+            Mapped::Read(mapping) => mapping.view_at(start, count),
+            Mapped::Private(mapping) => mapping.view_at(start, count).map(|view| *view),
+        }
+    }
+
+    /// `count` elements at an offset, to change.
+    pub(crate) fn view_mut<T: Element>(&self, at: u64, count: u64) -> Result<ViewMut<'_, T>> {
+        let (start, count) = self.place_of(at, count)?;
+        match &self.mapping {
+            Mapped::Write(mapping) => mapping.view_at(start, count),
+            Mapped::Private(mapping) => mapping.view_at(start, count),
+            Mapped::Read(_) => {
+                Err(Error::new(ErrorKind::NotWritable, "view").with_path(self.path()))
+            }
+        }
+    }
+
+    fn place_of(&self, at: u64, count: u64) -> Result<(usize, usize)> {
+        match (usize::try_from(at), usize::try_from(count)) {
+            (Ok(at), Ok(count)) => Ok((at, count)),
+            _ => Err(self.out_of_bounds(at, count)),
+        }
     }
 
     #[cold]

@@ -75,7 +75,7 @@ pub struct Recover<G>(pub(super) G);
 
 /// A guard that can be had from a dead owner.
 #[doc(hidden)]
-pub trait Reclaim: Deref {
+pub trait Reclaim {
     #[doc(hidden)]
     fn accept(&mut self);
     #[doc(hidden)]
@@ -99,7 +99,7 @@ impl<G: Reclaim> Recover<G> {
     }
 }
 
-impl<G: Reclaim> Deref for Recover<G> {
+impl<G: Reclaim + Deref> Deref for Recover<G> {
     type Target = G::Target;
 
     /// The value, to look at.

@@ -33,9 +33,11 @@ mod explorer;
 pub use anchor::{Anchored, Blank, Found, Room};
 pub use error::{LockError, LockResult, Recover};
 pub use handles::{
-    Barrier, BarrierHandle, Condvar, CondvarHandle, Event, EventHandle, Member, Mutex, MutexGuard,
-    MutexHandle, Once, OnceHandle, OnceTurn, Permit, Permits, PermitsHandle, RwLock, RwLockHandle,
-    RwLockReadGuard, RwLockUpgradableGuard, RwLockWriteGuard, Signal, SignalHandle,
+    Barrier, BarrierHandle, Condvar, CondvarHandle, Event, EventHandle, Guarded, Member, Mutex,
+    MutexGuard, MutexHandle, MutexSliceGuard, MutexSliceHandle, Once, OnceHandle, OnceTurn, Permit,
+    Permits, PermitsHandle, RwLock, RwLockHandle, RwLockReadGuard, RwLockSliceHandle,
+    RwLockSliceReadGuard, RwLockSliceUpgradableGuard, RwLockSliceWriteGuard, RwLockUpgradableGuard,
+    RwLockWriteGuard, Signal, SignalHandle, Waiting,
 };
 pub use options::SharedOptions;
 pub use shared::Shared;

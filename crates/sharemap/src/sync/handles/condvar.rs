@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::mutex::MutexGuard;
-use crate::error::{ErrorKind, Result};
-use crate::layout::{Element, Layout, Shareable};
+use super::slices::MutexSliceGuard;
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{Element, Layout, Pod, Shareable};
 use crate::peer::World;
 use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
 use crate::sync::condvar::RawCondvar;
 use crate::sync::error::LockResult;
+use crate::sync::mutex::{Held, Leave, RawMutex};
 
 /// A condition variable to be made. Used it is through [`CondvarHandle`], with a mutex in the same
 /// object.
@@ -59,24 +61,21 @@ impl CondvarHandle {
     /// # Errors
     /// As for locking; [`Invalid`](ErrorKind::Invalid) if the mutex is in another object, or seen
     /// through another [`Shared`](crate::Shared). The mutex is released.
-    pub fn wait<'a, T: Element + Shareable>(
-        &self,
-        guard: MutexGuard<'a, T>,
-    ) -> LockResult<MutexGuard<'a, T>> {
-        self.wait_until(guard, None)
+    pub fn wait<G: Waiting>(&self, guard: G) -> LockResult<G> {
+        guard.wait_at(self, None)
     }
 
-    /// Waits while `condition` holds.
+    /// Waits while `condition` holds: of the value, or of the guard where that shows a slice.
     ///
     /// # Errors
     /// As for [`wait`](Self::wait).
-    pub fn wait_while<'a, T: Element + Shareable>(
+    pub fn wait_while<G: Waiting>(
         &self,
-        mut guard: MutexGuard<'a, T>,
-        mut condition: impl FnMut(&T) -> bool,
-    ) -> LockResult<MutexGuard<'a, T>> {
-        while condition(&guard) {
-            guard = self.wait_until(guard, None)?;
+        mut guard: G,
+        mut condition: impl FnMut(&G::Seen) -> bool,
+    ) -> LockResult<G> {
+        while condition(guard.seen()) {
+            guard = guard.wait_at(self, None)?;
         }
         Ok(guard)
     }
@@ -85,38 +84,40 @@ impl CondvarHandle {
     ///
     /// # Errors
     /// As for [`wait`](Self::wait).
-    pub fn wait_timeout_while<'a, T: Element + Shareable>(
+    pub fn wait_timeout_while<G: Waiting>(
         &self,
-        mut guard: MutexGuard<'a, T>,
+        mut guard: G,
         timeout: Duration,
-        mut condition: impl FnMut(&T) -> bool,
-    ) -> LockResult<MutexGuard<'a, T>> {
+        mut condition: impl FnMut(&G::Seen) -> bool,
+    ) -> LockResult<G> {
         let until = self.place.after(timeout);
-        while condition(&guard) && until.is_none_or(|until| self.place.session.now() < until) {
-            guard = self.wait_until(guard, until)?;
+        while condition(guard.seen()) && until.is_none_or(|until| self.place.session.now() < until)
+        {
+            guard = guard.wait_at(self, until)?;
         }
         Ok(guard)
     }
 
-    fn wait_until<'a, T: Element + Shareable>(
+    /// For one that has the mutex. Has it again in the end, unless that is an error.
+    fn wait_having(
         &self,
-        guard: MutexGuard<'a, T>,
+        place: &Place,
+        mutex: RawMutex,
+        held: Held,
+        leave: Leave,
         until: Option<Duration>,
-    ) -> LockResult<MutexGuard<'a, T>> {
-        const WAIT: &str = "wait for a notification";
-        let Some((mutex, held, leave)) = guard.into_parts()? else {
-            return Err(self.place.error(ErrorKind::Invalid, WAIT).into());
-        };
-        let session = &*self.place.session;
-        if !mutex.place().is_with(&self.place) {
-            mutex.raw().unlock(&*mutex.place().session, held, leave)?;
-            let error = self.place.error(ErrorKind::Invalid, WAIT);
-            return Err(error.with_detail("the mutex is not in the same object").into());
+    ) -> Result<Held> {
+        if !place.is_with(&self.place) {
+            mutex.unlock(&*place.session, held, leave)?;
+            return Err(self.refused("the mutex is not in the same object"));
         }
-        match self.raw.wait(session, mutex.raw(), held, leave, until) {
-            Ok(held) => mutex.guard(held),
-            Err(error) => Err(self.place.named(error).into()),
-        }
+        let waited = self.raw.wait(&*self.place.session, mutex, held, leave, until);
+        waited.map_err(|error| self.place.named(error))
+    }
+
+    #[cold]
+    fn refused(&self, why: &str) -> Error {
+        self.place.error(ErrorKind::Invalid, "wait for a notification").with_detail(why)
     }
 
     /// Wakes one of those who wait, if there are any. Change the value under the mutex before.
@@ -135,5 +136,52 @@ impl CondvarHandle {
     #[inline]
     pub fn notify_all(&self) -> Result<()> {
         self.raw.notify_all(&*self.place.session).map_err(|error| self.place.named(error))
+    }
+}
+
+const NOT_HAD: &str =
+    "the process that this one was forked from has the mutex, and this one has not";
+
+/// The guard of a mutex, which can be left and taken again by one who waits: [`MutexGuard`], or
+/// [`MutexSliceGuard`].
+pub trait Waiting: Sized {
+    /// What is looked at in between: the value, or the guard that shows elements.
+    type Seen: ?Sized;
+
+    #[doc(hidden)]
+    fn seen(&self) -> &Self::Seen;
+
+    /// Leaves the mutex, waits, and takes it again.
+    #[doc(hidden)]
+    fn wait_at(self, condvar: &CondvarHandle, until: Option<Duration>) -> LockResult<Self>;
+}
+
+impl<T: Element + Shareable> Waiting for MutexGuard<'_, T> {
+    type Seen = T;
+
+    fn seen(&self) -> &T {
+        self
+    }
+
+    fn wait_at(self, condvar: &CondvarHandle, until: Option<Duration>) -> LockResult<Self> {
+        let Some((mutex, held, leave)) = self.into_parts()? else {
+            return Err(condvar.refused(NOT_HAD).into());
+        };
+        mutex.guard(condvar.wait_having(mutex.place(), mutex.raw(), held, leave, until)?)
+    }
+}
+
+impl<T: Pod + Shareable> Waiting for MutexSliceGuard<'_, T> {
+    type Seen = Self;
+
+    fn seen(&self) -> &Self {
+        self
+    }
+
+    fn wait_at(self, condvar: &CondvarHandle, until: Option<Duration>) -> LockResult<Self> {
+        let Some((mutex, held, leave)) = self.into_parts() else {
+            return Err(condvar.refused(NOT_HAD).into());
+        };
+        mutex.guard(condvar.wait_having(mutex.place(), mutex.raw(), held, leave, until)?)
     }
 }

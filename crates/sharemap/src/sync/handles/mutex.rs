@@ -6,6 +6,7 @@ use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+use super::guarded::Guarded;
 use super::private::{Calm, Kept, Private};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Shareable};
@@ -17,10 +18,12 @@ use crate::sync::mutex::{Held, Leave, RawMutex, all};
 const LOCK: &str = "lock the mutex";
 
 /// How a mutex is to begin: with this value. Used it is through [`MutexHandle`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Mutex<T>(T);
+///
+/// A `Mutex<[T]>` guards large data in place: [`slice`](Mutex::slice) makes one, and
+/// [`MutexSliceHandle`](crate::MutexSliceHandle) is what it is used through.
+pub struct Mutex<T: ?Sized + Guarded>(pub(super) T::First);
 
-impl<T> Mutex<T> {
+impl<T: Element + Shareable> Mutex<T> {
     /// A mutex with this value.
     pub const fn new(value: T) -> Self {
         Self(value)

@@ -170,9 +170,12 @@ impl<'a, T: Element + Shareable> RwLockUpgradableGuard<'a, T> {
         until: Option<Duration>,
     ) -> std::result::Result<RwLockWriteGuard<'a, T>, (Self, Error)> {
         let lock = self.inner.lock;
+        let session = &*lock.place.session;
         let upgraded = match &self.inner.held {
-            Some(held) => lock.raw.upgrade(&*lock.place.session, held, until),
-            None => Ok(()),
+            Some(held) if session.is_own(held.lane()) => lock.raw.upgrade(session, held, until),
+            _ => Err(lock.place.error(ErrorKind::Invalid, "go on to write").with_detail(
+                "the process that this one was forked from has it, and this one has not",
+            )),
         };
         match upgraded {
             Ok(()) => Ok(RwLockWriteGuard { inner: self.inner }),

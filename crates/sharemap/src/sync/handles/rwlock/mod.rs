@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Shareable};
 use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
 use crate::sync::error::{LockError, LockResult, Recover};
+use crate::sync::handles::guarded::Guarded;
 use crate::sync::handles::private::{Calm, Kept, Private};
 use crate::sync::mutex::{Held, Leave};
 use crate::sync::rwlock::{RawRwLock, Reading};
@@ -23,10 +24,12 @@ const WRITE: &str = "lock for writing";
 
 /// How a lock for readers and writers is to begin: with this value. Used it is through
 /// [`RwLockHandle`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RwLock<T>(T);
+///
+/// An `RwLock<[T]>` guards large data in place: [`slice`](RwLock::slice) makes one, and
+/// [`RwLockSliceHandle`](crate::RwLockSliceHandle) is what it is used through.
+pub struct RwLock<T: ?Sized + Guarded>(pub(in crate::sync::handles) T::First);
 
-impl<T> RwLock<T> {
+impl<T: Element + Shareable> RwLock<T> {
     /// A lock with this value.
     pub const fn new(value: T) -> Self {
         Self(value)

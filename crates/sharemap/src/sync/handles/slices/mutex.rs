@@ -1,0 +1,265 @@
+//! `Mutex<[T]>`: one owner at a time, who sees the elements in their place.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::time::Duration;
+
+use super::{Elements, Head, fits};
+use crate::error::{ErrorKind, Result};
+use crate::layout::{Layout, Pod, Shareable};
+use crate::peer::World;
+use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
+use crate::sync::error::{LockError, LockResult, Reclaim, Recover};
+use crate::sync::handles::guarded::Zeros;
+use crate::sync::handles::mutex::Mutex;
+use crate::sync::handles::private::{Calm, Kept};
+use crate::sync::mutex::{Held, Leave, RawMutex};
+use crate::view::{View, ViewMut};
+
+const LOCK: &str = "lock the mutex";
+
+const HEAD: Head = Head { bytes: 16, count_at: 8 };
+
+impl<T: Pod + Shareable> Mutex<[T]> {
+    /// A mutex over so many elements, zeros at first, that stay in their place. The number is the
+    /// object's from then on: whoever opens it finds it there.
+    ///
+    /// ```
+    /// use sharemap::{Location, Mutex, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let samples = Shared::create_new(Location::anonymous(), || Mutex::<[f32]>::slice(1 << 20))?;
+    /// let guard = samples.lock()?;
+    /// let view = guard.view();
+    /// view.set(7, 1.5)?;
+    /// assert_eq!(view.iter().sum::<sharemap::Result<f32>>()?, 1.5);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub const fn slice(len: usize) -> Self {
+        const { assert!(fits::<T>(), "elements have a size, and an alignment of at most 16") };
+        Self(Zeros(len as u64))
+    }
+}
+
+impl<T: Pod + Shareable> Anchored for Mutex<[T]> {
+    type Handle = MutexSliceHandle<T>;
+    const ROOM: Room = HEAD.room();
+
+    fn describe(layout: &mut Layout) {
+        Head::describe::<T>(layout, "mutex");
+    }
+
+    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+        HEAD.fill::<T>(self.0, blank)
+    }
+
+    fn handle(found: &mut Found) -> Result<Self::Handle> {
+        let (place, elements) = HEAD.find::<T>(found)?;
+        let raw = RawMutex::new(place.at, 0);
+        Ok(MutexSliceHandle { place, raw, elements, kept: Kept::default(), element: PhantomData })
+    }
+}
+
+/// A mutex that processes share, over elements that stay in their place: what a
+/// [`Mutex<[T]>`](Mutex::slice) is used through.
+///
+/// Its guard has a [`ViewMut`] of them. What is written is there at once: an owner that dies may
+/// leave it half-written, and the next owner is [told](LockError::OwnerDied), to look at it and accept,
+/// repair or poison it. The same holds for an owner that panics, whatever it wrote.
+pub struct MutexSliceHandle<T> {
+    place: Place,
+    raw: RawMutex,
+    elements: Elements,
+    kept: Kept,
+    element: PhantomData<fn() -> T>,
+}
+
+impl<T: Pod + Shareable> MutexSliceHandle<T> {
+    /// Elements that it guards.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "there is one at least")]
+    pub fn len(&self) -> usize {
+        self.elements.len()
+    }
+
+    /// Waits until nobody has it.
+    ///
+    /// # Errors
+    /// [`LockError::OwnerDied`]: it was had, from one who died, perhaps while writing. Else `Failed`,
+    /// with an error of kind [`Deadlock`](ErrorKind::Deadlock) if this thread has it,
+    /// [`Poisoned`](ErrorKind::Poisoned), [`Cancelled`](ErrorKind::Cancelled),
+    /// [`Fault`](ErrorKind::Fault) if the memory is gone; also if that happened when a guard was
+    /// dropped before.
+    pub fn lock(&self) -> LockResult<MutexSliceGuard<'_, T>> {
+        self.lock_until(None)
+    }
+
+    /// Waits so long at most.
+    ///
+    /// # Errors
+    /// As for [`lock`](Self::lock), and of kind [`Timeout`](ErrorKind::Timeout).
+    pub fn lock_timeout(&self, timeout: Duration) -> LockResult<MutexSliceGuard<'_, T>> {
+        self.lock_until(self.place.after(timeout))
+    }
+
+    fn lock_until(&self, until: Option<Duration>) -> LockResult<MutexSliceGuard<'_, T>> {
+        self.kept.take()?;
+        let held = self.raw.lock(&*self.place.session, until);
+        self.guard(held.map_err(|error| self.place.named(error))?)
+    }
+
+    /// Does not wait.
+    ///
+    /// # Errors
+    /// As for [`lock`](Self::lock), and of kind [`WouldBlock`](ErrorKind::WouldBlock) if somebody has
+    /// it. That its owner died is found out, if not at once.
+    pub fn try_lock(&self) -> LockResult<MutexSliceGuard<'_, T>> {
+        self.kept.take()?;
+        match self.raw.try_lock(&*self.place.session) {
+            Ok(Some(held)) => self.guard(held),
+            Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, LOCK).into()),
+            Err(error) => Err(self.place.named(error).into()),
+        }
+    }
+
+    /// Waits until nobody has it, and has it even if it is poisoned: to repair the elements.
+    /// [`accept`](Recover::accept) makes it sound again.
+    ///
+    /// # Errors
+    /// As for [`lock`](Self::lock).
+    pub fn repair(&self) -> Result<Recover<MutexSliceGuard<'_, T>>> {
+        let held = self.raw.repair(&*self.place.session, None);
+        let held = held.map_err(|error| self.place.named(error))?;
+        Ok(Recover(self.guard_of(held, Leave::Poisoned)))
+    }
+
+    /// The elements without the lock, whoever has it: of different moments, and half-written, for all
+    /// one can tell.
+    #[must_use]
+    pub fn peek(&self) -> View<'_, T> {
+        self.elements.view(&self.place)
+    }
+
+    pub(in crate::sync::handles) fn guard(&self, held: Held) -> LockResult<MutexSliceGuard<'_, T>> {
+        if held.died() {
+            Err(LockError::OwnerDied(Recover(self.guard_of(held, Leave::Died))))
+        } else {
+            Ok(self.guard_of(held, Leave::Sound))
+        }
+    }
+
+    fn guard_of(&self, held: Held, leave: Leave) -> MutexSliceGuard<'_, T> {
+        MutexSliceGuard { mutex: self, held, leave, calm: Calm::now(), thread: PhantomData }
+    }
+
+    pub(in crate::sync::handles) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(in crate::sync::handles) fn raw(&self) -> RawMutex {
+        self.raw
+    }
+}
+
+impl<T> fmt::Debug for MutexSliceHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MutexSliceHandle")
+            .field("at", &self.place.at)
+            .field("len", &self.elements.count)
+            .finish_non_exhaustive()
+    }
+}
+
+/// That this thread has the mutex, and sees its elements.
+#[must_use = "the mutex is released at once if the guard is not kept"]
+pub struct MutexSliceGuard<'a, T: Pod + Shareable> {
+    mutex: &'a MutexSliceHandle<T>,
+    held: Held,
+    leave: Leave,
+    calm: Calm,
+    /// Locks belong to threads.
+    thread: PhantomData<*const ()>,
+}
+
+impl<'a, T: Pod + Shareable> MutexSliceGuard<'a, T> {
+    /// The elements. In a child process, which has none of its parent's locks, there are none.
+    #[must_use]
+    pub fn view(&self) -> ViewMut<'_, T> {
+        let elements = self.mutex.elements;
+        let shown = if self.is_own() { elements } else { elements.none() };
+        shown.view_mut(&self.mutex.place)
+    }
+
+    /// Releases the mutex, as dropping does, and says whether it worked.
+    ///
+    /// # Errors
+    /// [`Fault`](ErrorKind::Fault) if the memory is gone.
+    pub fn unlock(self) -> Result<()> {
+        ManuallyDrop::new(self).release()
+    }
+
+    fn is_own(&self) -> bool {
+        self.mutex.place.session.is_own(self.held.lane())
+    }
+
+    fn release(&mut self) -> Result<()> {
+        if !self.is_own() {
+            return Ok(());
+        }
+        let (leave, session) = (self.leaving(), &*self.mutex.place.session);
+        let released = self.mutex.raw.unlock(session, self.held, leave);
+        released.map_err(|error| self.mutex.place.named(error))
+    }
+
+    /// What was written before a panic cannot be told.
+    fn leaving(&self) -> Leave {
+        match self.leave {
+            Leave::Sound if self.calm.is_over() => Leave::Died,
+            leave => leave,
+        }
+    }
+
+    /// For a condition variable; `None` if this thread does not have it.
+    pub(in crate::sync::handles) fn into_parts(
+        self,
+    ) -> Option<(&'a MutexSliceHandle<T>, Held, Leave)> {
+        let this = ManuallyDrop::new(self);
+        this.is_own().then(|| (this.mutex, this.held, this.leaving()))
+    }
+}
+
+impl<T: Pod + Shareable> Reclaim for MutexSliceGuard<'_, T> {
+    fn accept(&mut self) {
+        self.leave = Leave::Sound;
+    }
+
+    fn poison(self) -> Result<()> {
+        let mut this = ManuallyDrop::new(self);
+        this.leave = Leave::Poisoned;
+        this.release()
+    }
+}
+
+impl<T: Pod + Shareable> Recover<MutexSliceGuard<'_, T>> {
+    /// The elements as they were left, perhaps half-written: to look at, and to repair.
+    #[must_use]
+    pub fn view(&self) -> ViewMut<'_, T> {
+        self.0.view()
+    }
+}
+
+impl<T: Pod + Shareable> Drop for MutexSliceGuard<'_, T> {
+    fn drop(&mut self) {
+        if let Err(error) = self.release() {
+            self.mutex.kept.keep(error);
+        }
+    }
+}
+
+impl<T: Pod + Shareable> fmt::Debug for MutexSliceGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MutexSliceGuard").field(&self.view()).finish()
+    }
+}

@@ -1,0 +1,233 @@
+//! What one who has the lock holds: views of the elements.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use super::{Elements, RwLockSliceHandle};
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{Pod, Shareable};
+use crate::peer::World;
+use crate::sync::error::{Reclaim, Recover};
+use crate::sync::handles::private::Calm;
+use crate::sync::mutex::{Held, Leave};
+use crate::sync::rwlock::Reading;
+use crate::view::{View, ViewMut};
+
+const UPGRADE: &str = "go on to write";
+
+/// That this thread reads the elements.
+#[must_use = "the lock is released at once if the guard is not kept"]
+pub struct RwLockSliceReadGuard<'a, T: Pod + Shareable> {
+    pub(super) lock: &'a RwLockSliceHandle<T>,
+    pub(super) reading: Reading,
+    pub(super) thread: PhantomData<*const ()>,
+}
+
+impl<T: Pod + Shareable> RwLockSliceReadGuard<'_, T> {
+    /// The elements. In a child process, which has none of its parent's locks, there are none.
+    #[must_use]
+    pub fn view(&self) -> View<'_, T> {
+        let elements = self.lock.elements;
+        let shown = if self.is_own() { elements } else { elements.none() };
+        shown.view(&self.lock.place)
+    }
+
+    fn is_own(&self) -> bool {
+        self.lock.place.session.is_own(self.reading.0.lane())
+    }
+}
+
+impl<T: Pod + Shareable> Reclaim for RwLockSliceReadGuard<'_, T> {
+    /// A reader reads; that an owner died stays for a writer to accept.
+    fn accept(&mut self) {}
+
+    fn poison(self) -> Result<()> {
+        let error = self.lock.place.error(ErrorKind::NotWritable, "poison the lock");
+        Err(error.with_detail("who reads cannot; lock it for writing"))
+    }
+}
+
+impl<T: Pod + Shareable> Drop for RwLockSliceReadGuard<'_, T> {
+    fn drop(&mut self) {
+        if self.is_own() {
+            let session = &*self.lock.place.session;
+            if let Err(error) = self.lock.raw.unlock_read(session, self.reading) {
+                self.lock.kept.keep(self.lock.place.named(error));
+            }
+        }
+    }
+}
+
+/// What a writer and whoever may become one have.
+pub(super) struct Holding<'a, T: Pod + Shareable> {
+    pub(super) lock: &'a RwLockSliceHandle<T>,
+    pub(super) held: Option<Held>,
+    pub(super) leave: Leave,
+    pub(super) thread: PhantomData<*const ()>,
+}
+
+impl<T: Pod + Shareable> Holding<'_, T> {
+    fn elements(&self) -> Elements {
+        let session = &self.lock.place.session;
+        let is_own = self.held.is_some_and(|held| session.is_own(held.lane()));
+        if is_own { self.lock.elements } else { self.lock.elements.none() }
+    }
+
+    fn release(&mut self) -> Result<()> {
+        let Some(held) = self.held.take() else { return Ok(()) };
+        let place = &self.lock.place;
+        if !place.session.is_own(held.lane()) {
+            return Ok(());
+        }
+        let released = self.lock.raw.unlock(&*place.session, held, self.leave);
+        released.map_err(|error| place.named(error))
+    }
+
+    fn poison(&mut self) -> Result<()> {
+        self.leave = Leave::Poisoned;
+        self.release()
+    }
+}
+
+impl<T: Pod + Shareable> Drop for Holding<'_, T> {
+    fn drop(&mut self) {
+        if let Err(error) = self.release() {
+            self.lock.kept.keep(error);
+        }
+    }
+}
+
+/// That this thread alone has the lock, and changes the elements.
+#[must_use = "the lock is released at once if the guard is not kept"]
+pub struct RwLockSliceWriteGuard<'a, T: Pod + Shareable> {
+    pub(super) inner: Holding<'a, T>,
+    pub(super) calm: Calm,
+}
+
+impl<T: Pod + Shareable> RwLockSliceWriteGuard<'_, T> {
+    /// The elements. In a child process, which has none of its parent's locks, there are none.
+    #[must_use]
+    pub fn view(&self) -> ViewMut<'_, T> {
+        self.inner.elements().view_mut(&self.inner.lock.place)
+    }
+
+    /// Releases the lock, as dropping does, and says whether it worked.
+    ///
+    /// # Errors
+    /// [`Fault`](ErrorKind::Fault) if the memory is gone.
+    pub fn unlock(mut self) -> Result<()> {
+        self.note_panic();
+        self.inner.release()
+    }
+
+    /// What was written before a panic cannot be told.
+    fn note_panic(&mut self) {
+        if self.inner.leave == Leave::Sound && self.calm.is_over() {
+            self.inner.leave = Leave::Died;
+        }
+    }
+}
+
+impl<T: Pod + Shareable> Drop for RwLockSliceWriteGuard<'_, T> {
+    fn drop(&mut self) {
+        self.note_panic();
+    }
+}
+
+/// That this thread reads the elements, and may go on to write.
+#[must_use = "the lock is released at once if the guard is not kept"]
+pub struct RwLockSliceUpgradableGuard<'a, T: Pod + Shareable> {
+    pub(super) inner: Holding<'a, T>,
+}
+
+impl<'a, T: Pod + Shareable> RwLockSliceUpgradableGuard<'a, T> {
+    /// The elements. In a child process, which has none of its parent's locks, there are none.
+    #[must_use]
+    pub fn view(&self) -> View<'_, T> {
+        self.inner.elements().view(&self.inner.lock.place)
+    }
+
+    /// Waits until all who read have left. Nobody wrote meanwhile: the elements are the same.
+    ///
+    /// # Errors
+    /// This guard, as it was, with the error: of kind [`Deadlock`](ErrorKind::Deadlock) if this
+    /// thread also has a guard for reading.
+    pub fn upgrade(self) -> std::result::Result<RwLockSliceWriteGuard<'a, T>, (Self, Error)> {
+        self.upgrade_until(None)
+    }
+
+    /// Waits so long at most.
+    ///
+    /// # Errors
+    /// As for [`upgrade`](Self::upgrade), and of kind [`Timeout`](ErrorKind::Timeout).
+    pub fn upgrade_timeout(
+        self,
+        timeout: Duration,
+    ) -> std::result::Result<RwLockSliceWriteGuard<'a, T>, (Self, Error)> {
+        let until = self.inner.lock.place.after(timeout);
+        self.upgrade_until(until)
+    }
+
+    fn upgrade_until(
+        self,
+        until: Option<Duration>,
+    ) -> std::result::Result<RwLockSliceWriteGuard<'a, T>, (Self, Error)> {
+        let lock = self.inner.lock;
+        let session = &*lock.place.session;
+        let upgraded = match &self.inner.held {
+            Some(held) if session.is_own(held.lane()) => lock.raw.upgrade(session, held, until),
+            _ => Err(lock.place.error(ErrorKind::Invalid, UPGRADE).with_detail(
+                "the process that this one was forked from has it, and this one has not",
+            )),
+        };
+        match upgraded {
+            Ok(()) => Ok(RwLockSliceWriteGuard { inner: self.inner, calm: Calm::now() }),
+            Err(error) => Err((self, lock.place.named(error))),
+        }
+    }
+}
+
+impl<T: Pod + Shareable> Reclaim for RwLockSliceWriteGuard<'_, T> {
+    fn accept(&mut self) {
+        self.inner.leave = Leave::Sound;
+    }
+
+    fn poison(mut self) -> Result<()> {
+        self.inner.poison()
+    }
+}
+
+impl<T: Pod + Shareable> Reclaim for RwLockSliceUpgradableGuard<'_, T> {
+    fn accept(&mut self) {
+        self.inner.leave = Leave::Sound;
+    }
+
+    fn poison(mut self) -> Result<()> {
+        self.inner.poison()
+    }
+}
+
+macro_rules! shown {
+    ($($guard:ident $view:ident)*) => { $(
+        impl<T: Pod + Shareable> Recover<$guard<'_, T>> {
+            /// The elements as they were left, perhaps half-written.
+            #[must_use]
+            pub fn view(&self) -> $view<'_, T> {
+                self.0.view()
+            }
+        }
+
+        impl<T: Pod + Shareable> fmt::Debug for $guard<'_, T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple(stringify!($guard)).field(&self.view()).finish()
+            }
+        }
+    )* };
+}
+
+shown!(
+    RwLockSliceReadGuard View
+    RwLockSliceWriteGuard ViewMut
+    RwLockSliceUpgradableGuard View
+);

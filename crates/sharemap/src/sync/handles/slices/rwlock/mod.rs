@@ -1,0 +1,258 @@
+//! `RwLock<[T]>`: many readers or one writer, who see the elements in their place.
+
+mod guards;
+
+pub use guards::{RwLockSliceReadGuard, RwLockSliceUpgradableGuard, RwLockSliceWriteGuard};
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use guards::Holding;
+
+use super::{Elements, Head, fits};
+use crate::error::{ErrorKind, Result};
+use crate::layout::{Layout, Pod, Shareable};
+use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
+use crate::sync::error::{LockError, LockResult, Recover};
+use crate::sync::handles::guarded::Zeros;
+use crate::sync::handles::private::{Calm, Kept};
+use crate::sync::handles::rwlock::RwLock;
+use crate::sync::mutex::{Held, Leave};
+use crate::sync::rwlock::{RawRwLock, Reading};
+use crate::view::View;
+
+const READ: &str = "lock for reading";
+const WRITE: &str = "lock for writing";
+
+const HEAD: Head = Head { bytes: 32, count_at: 16 };
+
+impl<T: Pod + Shareable> RwLock<[T]> {
+    /// A lock over so many elements, zeros at first, that stay in their place. The number is the
+    /// object's from then on: whoever opens it finds it there.
+    ///
+    /// ```
+    /// use sharemap::{Location, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::slice(100_000))?;
+    /// table.write()?.view().set(99_999, 5)?;
+    /// let guard = table.read()?;
+    /// assert_eq!(guard.view().iter().max_by_key(|n| n.as_ref().ok().copied()).unwrap()?, 5);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub const fn slice(len: usize) -> Self {
+        const { assert!(fits::<T>(), "elements have a size, and an alignment of at most 16") };
+        Self(Zeros(len as u64))
+    }
+}
+
+impl<T: Pod + Shareable> Anchored for RwLock<[T]> {
+    type Handle = RwLockSliceHandle<T>;
+    const ROOM: Room = HEAD.room();
+
+    fn describe(layout: &mut Layout) {
+        Head::describe::<T>(layout, "rwlock");
+    }
+
+    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+        HEAD.fill::<T>(self.0, blank)
+    }
+
+    fn handle(found: &mut Found) -> Result<Self::Handle> {
+        let (place, elements) = HEAD.find::<T>(found)?;
+        let raw = RawRwLock::new(place.at, 0);
+        Ok(RwLockSliceHandle { place, raw, elements, kept: Kept::default(), element: PhantomData })
+    }
+}
+
+/// A lock that processes share, over elements that stay in their place: what an
+/// [`RwLock<[T]>`](RwLock::slice) is used through. Many read, or one writes.
+///
+/// What a writer writes is there at once: one that dies, or panics, may leave it half-written, and
+/// readers and writers are [told](LockError::OwnerDied) until a writer has accepted it. A reader that
+/// dies goes without a trace.
+pub struct RwLockSliceHandle<T> {
+    place: Place,
+    raw: RawRwLock,
+    elements: Elements,
+    kept: Kept,
+    element: PhantomData<fn() -> T>,
+}
+
+impl<T: Pod + Shareable> RwLockSliceHandle<T> {
+    /// Elements that it guards.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "there is one at least")]
+    pub fn len(&self) -> usize {
+        self.elements.len()
+    }
+
+    /// Waits until nobody writes. A thread that reads may read again.
+    ///
+    /// # Errors
+    /// As for [`MutexSliceHandle::lock`](crate::MutexSliceHandle::lock).
+    pub fn read(&self) -> LockResult<RwLockSliceReadGuard<'_, T>> {
+        self.read_until(None)
+    }
+
+    /// Waits so long at most.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read), and of kind [`Timeout`](ErrorKind::Timeout).
+    pub fn read_timeout(&self, timeout: Duration) -> LockResult<RwLockSliceReadGuard<'_, T>> {
+        self.read_until(self.place.after(timeout))
+    }
+
+    fn read_until(&self, until: Option<Duration>) -> LockResult<RwLockSliceReadGuard<'_, T>> {
+        self.kept.take()?;
+        let session = &*self.place.session;
+        let announced = self.raw.announce_read(session).map_err(|error| self.place.named(error))?;
+        if self.raw.read_at_once(session, announced) {
+            return self.reading(Reading::at_once(announced));
+        }
+        match self.raw.read_slowly(session, announced, until) {
+            Ok(packed) => self.reading(Reading::unpack(packed)),
+            Err(error) => Err(self.place.named(error).into()),
+        }
+    }
+
+    /// Does not wait.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
+    pub fn try_read(&self) -> LockResult<RwLockSliceReadGuard<'_, T>> {
+        self.kept.take()?;
+        match self.raw.try_read(&*self.place.session) {
+            Ok(Some(reading)) => self.reading(reading),
+            Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
+            Err(error) => Err(self.place.named(error).into()),
+        }
+    }
+
+    fn reading(&self, reading: Reading) -> LockResult<RwLockSliceReadGuard<'_, T>> {
+        let guard = RwLockSliceReadGuard { lock: self, reading, thread: PhantomData };
+        if reading.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
+    }
+
+    /// Waits until nobody reads or writes.
+    ///
+    /// # Errors
+    /// As for [`MutexSliceHandle::lock`](crate::MutexSliceHandle::lock).
+    pub fn write(&self) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
+        self.write_until(None)
+    }
+
+    /// Waits so long at most.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write), and of kind [`Timeout`](ErrorKind::Timeout).
+    pub fn write_timeout(&self, timeout: Duration) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
+        self.write_until(self.place.after(timeout))
+    }
+
+    fn write_until(&self, until: Option<Duration>) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
+        self.kept.take()?;
+        let held = self.raw.write(&*self.place.session, until);
+        self.writing(held.map_err(|error| self.place.named(error))?)
+    }
+
+    /// Does not wait.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
+    pub fn try_write(&self) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
+        self.kept.take()?;
+        match self.raw.try_write(&*self.place.session) {
+            Ok(Some(held)) => self.writing(held),
+            Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, WRITE).into()),
+            Err(error) => Err(self.place.named(error).into()),
+        }
+    }
+
+    fn writing(&self, held: Held) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
+        let guard = RwLockSliceWriteGuard { inner: self.holding(held), calm: Calm::now() };
+        if held.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
+    }
+
+    /// Waits until nobody reads or writes, and has the lock even if it is poisoned: to repair the
+    /// elements. [`accept`](Recover::accept) makes it sound again.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub fn repair(&self) -> Result<Recover<RwLockSliceWriteGuard<'_, T>>> {
+        let held = self.raw.repair(&*self.place.session, None);
+        let mut inner = self.holding(held.map_err(|error| self.place.named(error))?);
+        inner.leave = Leave::Poisoned;
+        Ok(Recover(RwLockSliceWriteGuard { inner, calm: Calm::now() }))
+    }
+
+    /// Waits until nobody writes or may go on to; reads beside other readers, as the only one who
+    /// may go on to write.
+    ///
+    /// # Errors
+    /// As for [`MutexSliceHandle::lock`](crate::MutexSliceHandle::lock).
+    pub fn upgradable(&self) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
+        self.upgradable_until(None)
+    }
+
+    /// Waits so long at most.
+    ///
+    /// # Errors
+    /// As for [`upgradable`](Self::upgradable), and of kind [`Timeout`](ErrorKind::Timeout).
+    pub fn upgradable_timeout(
+        &self,
+        timeout: Duration,
+    ) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
+        self.upgradable_until(self.place.after(timeout))
+    }
+
+    fn upgradable_until(
+        &self,
+        until: Option<Duration>,
+    ) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
+        self.kept.take()?;
+        let held = self.raw.upgradable(&*self.place.session, until);
+        self.upgrading(held.map_err(|error| self.place.named(error))?)
+    }
+
+    /// Does not wait.
+    ///
+    /// # Errors
+    /// As for [`upgradable`](Self::upgradable), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
+    pub fn try_upgradable(&self) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
+        self.kept.take()?;
+        match self.raw.try_upgradable(&*self.place.session) {
+            Ok(Some(held)) => self.upgrading(held),
+            Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
+            Err(error) => Err(self.place.named(error).into()),
+        }
+    }
+
+    fn upgrading(&self, held: Held) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
+        let guard = RwLockSliceUpgradableGuard { inner: self.holding(held) };
+        if held.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
+    }
+
+    fn holding(&self, held: Held) -> Holding<'_, T> {
+        let leave = if held.died() { Leave::Died } else { Leave::Sound };
+        Holding { lock: self, held: Some(held), leave, thread: PhantomData }
+    }
+
+    /// The elements without the lock, whoever has it: of different moments, and half-written, for all
+    /// one can tell.
+    #[must_use]
+    pub fn peek(&self) -> View<'_, T> {
+        self.elements.view(&self.place)
+    }
+}
+
+impl<T> fmt::Debug for RwLockSliceHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RwLockSliceHandle")
+            .field("at", &self.place.at)
+            .field("len", &self.elements.count)
+            .finish_non_exhaustive()
+    }
+}
