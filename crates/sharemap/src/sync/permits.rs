@@ -179,6 +179,25 @@ impl RawPermits {
         Ok(())
     }
 
+    /// Writes into all slots of a dead lane what became of the changes it was about to make. Before
+    /// any is made in its name, as that has the number of one that was not.
+    fn judge<W: World>(self, world: &W, dead: u32) -> Result<()> {
+        // What the word tells is in the slots afterwards; what it no longer tells was there before.
+        let word = world.load_64(self.at)?;
+        self.witness(world, word)?;
+        for index in 0..W::SLOTS {
+            let slot = world.slots(dead) + 8 * index;
+            let what = world.load_64(slot)?;
+            let as_before = match kind::parse(what) {
+                (at, Some(Kind::PermitTaker)) if at == self.at => Kind::PermitWaiter,
+                (at, Some(Kind::PermitReturner)) if at == self.at => Kind::Permit,
+                _ => continue,
+            };
+            world.compare_exchange_64(slot, what, as_before.of(self.at))?;
+        }
+        Ok(())
+    }
+
     fn settle_holders<W: World>(self, world: &W) -> Result<()> {
         let kinds = [Kind::PermitTaker, Kind::Permit, Kind::PermitReturner, Kind::PermitWaiter];
         scan::settle_all(world, &kinds, self.at)
@@ -193,11 +212,9 @@ impl RawPermits {
 /// The lane died with a permit, or while it asked for one or gave it back.
 pub(crate) fn recover<W: World>(world: &W, at: u64, slot: u64, dead: u32) -> Result<()> {
     let permits = RawPermits::new(at);
-    // What the word tells is in the slot afterwards; what it no longer tells was there before.
-    let word = world.load_64(at)?;
-    permits.witness(world, word)?;
+    permits.judge(world, dead)?;
     let (_, kind) = kind::parse(world.load_64(slot)?);
-    if matches!(kind, Some(Kind::Permit | Kind::PermitReturner)) {
+    if kind == Some(Kind::Permit) {
         permits.put_back(world, Announced { lane: dead, slot })?;
     }
     gate::open_for_the_dead(world, at + GATE)
