@@ -2,11 +2,20 @@
 //! that, by the search of `tests/kills`, where it runs.
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(sharemap_syscall_fallback)))]
+#[allow(dead_code, reason = "the tests of locks use all of it")]
+#[path = "../../tests/kills/beside.rs"]
+mod beside;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(sharemap_syscall_fallback)))]
+#[allow(dead_code, reason = "as above")]
 #[path = "../../tests/kills/closure.rs"]
 mod closure;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(sharemap_syscall_fallback)))]
 #[path = "../../tests/common/mod.rs"]
 mod common;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(sharemap_syscall_fallback)))]
+#[allow(dead_code, reason = "as above")]
+#[path = "../../tests/kills/plant.rs"]
+mod plant;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(sharemap_syscall_fallback)))]
 #[path = "../../tests/kills/stores.rs"]
 mod stores;
@@ -57,9 +66,11 @@ pub(crate) fn close(scenario: &Scenario<'_>) -> Option<Closure> {
     let _ = super::fault::recovery();
     let closure = closure::Scenario {
         prepare: scenario.prepare,
+        beside: None,
         operate: scenario.operate,
         survive: scenario.survive,
         mask: scenario.mask,
+        plant: None,
         at_most: usize::MAX,
     }
     .close();

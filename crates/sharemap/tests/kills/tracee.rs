@@ -96,11 +96,17 @@ impl Tracee {
 
     /// Goes on to the next stop. Signals that it stopped for are not delivered, unless given.
     pub fn go(&self, next: Next, signal: c_int) -> Stop {
+        self.go_while(next, signal, || {})
+    }
+
+    /// The same, with something to do while it goes on.
+    pub fn go_while(&self, next: Next, signal: c_int, meanwhile: impl FnOnce()) -> Stop {
         let request = match next {
             Next::Instruction => libc::PTRACE_SINGLESTEP,
             Next::Call => libc::PTRACE_SYSCALL,
         };
         self.request(request, 0, signal as u64);
+        meanwhile();
         self.wait()
     }
 
@@ -142,6 +148,14 @@ impl Tracee {
     /// Whether it has been made; at its beginning the kernel shows this result.
     pub fn call_is_made(&self) -> bool {
         self.registers().rax as i64 != -i64::from(libc::ENOSYS)
+    }
+
+    /// Whether it is about to sleep on a word.
+    pub fn is_falling_asleep(&self) -> bool {
+        let registers = self.registers();
+        registers.orig_rax as c_long == libc::SYS_futex
+            && registers.rax as i64 == -i64::from(libc::ENOSYS)
+            && registers.rsi as c_int & libc::FUTEX_CMD_MASK == libc::FUTEX_WAIT
     }
 
     fn registers(&self) -> libc::user_regs_struct {

@@ -1,23 +1,123 @@
-//! Locks, each in an object of its own, from the first step of an operation to its last; and what a
-//! survivor has to find.
+//! Locks, each in an object of its own: their operations, from the first step to the last, alone and
+//! beside a process that lives; what a survivor has to find; and mistakes that have to be found.
 
+pub mod barrier;
+pub mod condvar;
+pub mod event;
+pub mod fork;
+pub mod mutex;
+pub mod once;
+pub mod permits;
+pub mod rwlock;
+pub mod signal;
+
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
-use sharemap::{Anchored, Location, LockError, Mutex, RwLock, Shared, SharedOptions};
+use sharemap::{Anchored, Location, Shared, SharedOptions};
 
-use crate::tracee::mark;
-
-/// A survivor that waits longer is stuck.
-const LONG: Duration = Duration::from_secs(5);
+use crate::closure::Scenario;
+use crate::plant::Plant;
+use crate::stores::Mask;
 
 /// Values that survivors add to; above the last they leave it, so that there is an end to it.
 const FIRST: u64 = 10;
 const LAST: u64 = 11;
 
-/// Small, as every state of it is compared.
+/// A moment that is waited in vain.
+const MOMENT: Duration = Duration::from_millis(1);
+
+thread_local! {
+    static PATIENCE: Cell<Duration> = const { Cell::new(Duration::from_secs(5)) };
+}
+
+/// A survivor that waits longer is stuck.
+fn long() -> Duration {
+    PATIENCE.get()
+}
+
+/// One operation of a lock.
+#[derive(Clone, Copy)]
+pub struct Operation {
+    pub name: &'static str,
+    pub prepare: fn(&Path),
+    pub beside: Option<fn(&Path)>,
+    pub operate: fn(&Path),
+    pub survive: fn(&Path),
+    pub mask: Mask,
+}
+
+/// What the operations of a lock have in common.
+#[derive(Clone, Copy)]
+struct Lock {
+    prepare: fn(&Path),
+    survive: fn(&Path),
+    mask: Mask,
+}
+
+impl Lock {
+    const fn alone(self, name: &'static str, operate: fn(&Path)) -> Operation {
+        let Self { prepare, survive, mask } = self;
+        Operation { name, prepare, beside: None, operate, survive, mask }
+    }
+
+    const fn beside(self, name: &'static str, beside: fn(&Path), operate: fn(&Path)) -> Operation {
+        Operation { beside: Some(beside), ..self.alone(name, operate) }
+    }
+
+    /// The same in another state to begin with.
+    const fn after(self, prepare: fn(&Path)) -> Self {
+        Self { prepare, ..self }
+    }
+}
+
+/// A mistake in an operation.
+pub struct Planted {
+    pub name: &'static str,
+    pub operation: Operation,
+    pub plant: Plant,
+}
+
+impl Operation {
+    /// Lets `judge` have it as a scenario.
+    pub fn scenario<R>(
+        &self,
+        plant: Option<Plant>,
+        at_most: usize,
+        judge: impl FnOnce(&Scenario<'_>) -> R,
+    ) -> R {
+        let usual = PATIENCE.get();
+        if plant.is_some() {
+            // Many are stuck by what is planted.
+            PATIENCE.set(Duration::from_millis(500));
+        }
+        let Self { prepare, beside, operate, survive, mask, .. } = *self;
+        let result = judge(&Scenario {
+            prepare: &prepare,
+            beside: beside.as_ref().map(|beside| beside as &dyn Fn(&Path)),
+            operate: &operate,
+            survive: &survive,
+            mask,
+            plant,
+            at_most,
+        });
+        PATIENCE.set(usual);
+        result
+    }
+}
+
+/// Small, as every state of it is compared. Who attaches twice recovers all who are dead.
+const PARTICIPANTS: u32 = 2;
+const LANES: u32 = 2;
+
+/// Where the tables and the payload of such an object begin.
+const RECORDS: usize = 256 + 64 * 4;
+const TABLE: usize = RECORDS + PARTICIPANTS as usize * 64;
+const PAYLOAD: usize = TABLE + LANES as usize * 64;
+
 fn options() -> SharedOptions {
-    SharedOptions::new().participants(2).lanes(2)
+    SharedOptions::new().participants(PARTICIPANTS).lanes(LANES)
 }
 
 fn open<T: Anchored>(path: &Path) -> Shared<T> {
@@ -33,115 +133,37 @@ macro_rules! had {
     ($result:expr) => {
         match $result {
             Ok(guard) => guard,
-            Err(LockError::OwnerDied(dead)) => dead.accept(),
-            Err(LockError::Failed(error)) => panic!("{error}"),
+            Err(sharemap::LockError::OwnerDied(dead)) => dead.accept(),
+            Err(sharemap::LockError::Failed(error)) => panic!("{error}"),
         }
     };
 }
+use had;
 
-/// The value is whole; adds one, if it is not enough.
-fn add(value: &mut u64) {
-    assert!((FIRST..=LAST).contains(value), "{value}");
-    if *value < LAST {
-        *value += 1;
-    }
+/// The value is whole; one more, if it is not enough.
+fn more(value: u64) -> u64 {
+    assert!((FIRST..=LAST).contains(&value), "{value}");
+    LAST.min(value + 1)
 }
 
-pub mod mutex {
-    use super::*;
-
-    fn first() -> Mutex<u64> {
-        Mutex::new(FIRST)
-    }
-
-    pub fn prepare(path: &Path) {
-        drop(make(path, first));
-    }
-
-    pub fn lock(path: &Path) {
-        let shared = open::<Mutex<u64>>(path);
-        mark();
-        *shared.lock().unwrap() += 1;
-        mark();
-    }
-
-    pub fn attach(path: &Path) {
-        mark();
-        *open::<Mutex<u64>>(path).lock().unwrap() += 1;
-    }
-
-    pub fn create(path: &Path) {
-        mark();
-        drop(make(path, first));
-    }
-
-    pub fn survive(path: &Path) {
-        let shared = make(path, first);
-        let mut guard = had!(shared.lock_timeout(LONG));
-        add(&mut guard);
-        guard.unlock().unwrap();
-        drop(shared.try_lock().expect("it is free, and in order"));
-    }
+/// Does this in a process that dies of it.
+fn die(work: impl Fn()) {
+    crate::beside::run_and_kill(&work);
 }
 
-pub mod rwlock {
-    use super::*;
-
-    fn first() -> RwLock<u64> {
-        RwLock::new(FIRST)
-    }
-
-    pub fn prepare(path: &Path) {
-        drop(make(path, first));
-    }
-
-    pub fn read(path: &Path) {
-        let shared = open::<RwLock<u64>>(path);
-        mark();
-        assert_eq!(*shared.read().unwrap(), FIRST);
-        mark();
-    }
-
-    pub fn write(path: &Path) {
-        let shared = open::<RwLock<u64>>(path);
-        mark();
-        *shared.write().unwrap() += 1;
-        mark();
-    }
-
-    pub fn upgrade(path: &Path) {
-        let shared = open::<RwLock<u64>>(path);
-        mark();
-        let guard = shared.upgradable().unwrap();
-        let Ok(mut guard) = guard.upgrade() else { panic!("nobody else is there") };
-        *guard += 1;
-        drop(guard);
-        mark();
-    }
-
-    /// A reader may have been let in, and a writer after it.
-    pub fn survive(path: &Path) {
-        let shared = make(path, first);
-        let seen = *had!(shared.read_timeout(LONG));
-        let mut guard = had!(shared.write_timeout(LONG));
-        assert_eq!(*guard, seen);
-        add(&mut guard);
-        guard.unlock().unwrap();
-        drop(shared.try_read().expect("nobody writes, and it is in order"));
-        drop(shared.try_write().expect("nobody reads"));
-    }
+/// Whether a store announced this kind of thing, in whatever lane.
+fn announces(store: crate::plant::Store, kind: u64) -> bool {
+    (TABLE..PAYLOAD).contains(&store.at)
+        && store.at % 64 != 0
+        && store.after & 0xf == kind
+        && store.before & 0xf != kind
 }
 
-/// Identities, times, and counts that only grow.
+/// Blanks identities, times, and counts that only grow, and of gates all but the low bit, which tells
+/// that somebody sleeps.
 fn mask(object: &mut [u8], gates: &[usize]) {
-    let word = |at: usize| {
-        let bytes = object.get(at..at + 8).map_or([0; 8], |bytes| bytes.try_into().unwrap());
-        u64::from_le_bytes(bytes) as usize
-    };
-    let (participants, payload, count) = (word(88), word(104), word(64) & 0xffff_ffff);
-    let (lanes, lane_count) = (word(96), word(68) & 0xffff_ffff);
     let mut forget = |from: usize, len: usize| {
-        if let Some(bytes) = object.get_mut(from..from.saturating_add(len)) {
+        if let Some(bytes) = object.get_mut(from..from + len) {
             bytes.fill(0);
         }
     };
@@ -149,27 +171,30 @@ fn mask(object: &mut [u8], gates: &[usize]) {
     forget(120, 8); // the checksum
     forget(136, 24); // attachments, and the boot
     forget(168, 16); // the companion
-    for participant in 0..count {
-        forget(participants + participant * 64 + 4, 60);
+    for participant in 0..PARTICIPANTS as usize {
+        forget(RECORDS + participant * 64 + 4, 60);
     }
-    for lane in 0..lane_count {
-        forget(lanes + lane * 64 + 4, 4);
-    }
-    // The low bit of a gate, which tells that somebody sleeps, stays.
-    for gate in gates {
-        forget(payload + gate + 1, 3);
+    for lane in 0..LANES as usize {
+        forget(TABLE + lane * 64 + 4, 4);
     }
     for gate in gates {
-        if let Some(low) = object.get_mut(payload + gate) {
+        forget(PAYLOAD + gate + 1, 3);
+    }
+    for gate in gates {
+        if let Some(low) = object.get_mut(PAYLOAD + gate) {
             *low &= 1;
         }
     }
 }
 
-pub fn mask_mutex(object: &mut [u8]) {
-    mask(object, &[4]);
-}
-
-pub fn mask_rwlock(object: &mut [u8]) {
-    mask(object, &[8, 12]);
+/// The numbers of changes that lanes announce: what counts is whether a number is that of the word
+/// (`current`), or the one after.
+fn mask_numbers(object: &mut [u8], kinds: &[u64], current: u16) {
+    for slot in (TABLE..PAYLOAD).step_by(8).filter(|at| at % 64 != 0) {
+        let Some(bytes) = object.get_mut(slot..slot + 8) else { continue };
+        if kinds.contains(&u64::from(bytes[0] & 0xf)) {
+            let number = u16::from_le_bytes([bytes[6], bytes[7]]).wrapping_sub(current);
+            bytes[6..].copy_from_slice(&number.min(2).to_le_bytes());
+        }
+    }
 }

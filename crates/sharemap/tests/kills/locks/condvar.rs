@@ -1,0 +1,118 @@
+use std::path::Path;
+use std::time::Duration;
+
+use sharemap::{Condvar, Mutex, Shared};
+
+use super::{FIRST, LAST, Lock, MOMENT, Operation, PAYLOAD, Planted, had, long, make, mask, more};
+use super::{mutex, open};
+use crate::plant::drop_if;
+use crate::tracee::mark;
+
+type Both = (Mutex<u64>, Condvar);
+
+/// Of the mutex, and the condition variable behind it.
+const GATES: [usize; 2] = [4, 32];
+
+/// Longer than a sleep, in case it is not told.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+const CONDVAR: Lock = Lock { prepare, survive, mask: |object| mask(object, &GATES) };
+
+pub const OPERATIONS: &[Operation] = &[
+    CONDVAR.alone("wait in vain", wait_in_vain),
+    CONDVAR.beside("wait, and be told", tells, wait),
+    CONDVAR.alone("tell nobody", tell_one),
+    CONDVAR.beside("tell one", waits, tell_one),
+    CONDVAR.beside("tell all", waits, tell_all),
+];
+
+pub const PLANTED: &[Planted] = &[
+    Planted {
+        name: "the mutex is not released",
+        operation: OPERATIONS[0],
+        plant: |store| drop_if(store.word(PAYLOAD).is_some_and(|(_, after)| after == 0)),
+    },
+    Planted {
+        name: "what was changed before the wait is lost",
+        operation: OPERATIONS[0],
+        plant: |store| drop_if(store.word(PAYLOAD + 8).is_some()),
+    },
+];
+
+fn first() -> Both {
+    (Mutex::new(FIRST), Condvar::new())
+}
+
+fn prepare(path: &Path) {
+    drop(make(path, first));
+}
+
+fn survive(path: &Path) {
+    let shared = make(path, first);
+    let (mutex, condvar) = &*shared;
+    mutex::add(mutex);
+    let guard = had!(mutex.lock_timeout(long()));
+    let guard = had!(condvar.wait_timeout_while(guard, MOMENT, |_| true));
+    assert_eq!(*guard, more(*guard));
+    drop(guard);
+    condvar.notify_one().unwrap();
+    condvar.notify_all().unwrap();
+    mutex::add(mutex);
+}
+
+fn wait_in_vain(path: &Path) {
+    let shared = open::<Both>(path);
+    mark();
+    let mut guard = shared.0.lock().unwrap();
+    *guard = LAST;
+    let guard = shared.1.wait_timeout_while(guard, MOMENT, |_| true).unwrap();
+    assert_eq!(*guard, LAST);
+    drop(guard);
+    mark();
+}
+
+fn wait(path: &Path) {
+    let shared = open::<Both>(path);
+    mark();
+    let guard = shared.0.lock().unwrap();
+    drop(shared.1.wait_while(guard, |value| *value < LAST).unwrap());
+    mark();
+}
+
+fn tell_one(path: &Path) {
+    let shared = open::<Both>(path);
+    mark();
+    *shared.0.lock().unwrap() = LAST;
+    shared.1.notify_one().unwrap();
+    mark();
+}
+
+fn tell_all(path: &Path) {
+    let shared = open::<Both>(path);
+    mark();
+    *shared.0.lock().unwrap() = LAST;
+    shared.1.notify_all().unwrap();
+    mark();
+}
+
+fn goes_on(shared: Shared<Both>, path: &Path) {
+    drop(shared);
+    survive(path);
+}
+
+fn tells(path: &Path) {
+    let shared = open::<Both>(path);
+    mark();
+    *had!(shared.0.lock_timeout(long())) = LAST;
+    shared.1.notify_all().unwrap();
+    mark();
+    goes_on(shared, path);
+}
+
+/// For a while only, as the one who is to tell is killed.
+fn waits(path: &Path) {
+    let shared = open::<Both>(path);
+    let guard = had!(shared.0.lock_timeout(long()));
+    drop(had!(shared.1.wait_timeout_while(guard, PATIENCE, |value| *value < LAST)));
+    goes_on(shared, path);
+}

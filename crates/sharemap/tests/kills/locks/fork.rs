@@ -1,0 +1,53 @@
+//! A child that is forked from a process that is attached, and has a lane, takes part by itself; when
+//! it is killed, its parent goes on.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use sharemap::{Mutex, Shared};
+
+use super::{FIRST, mutex, open};
+use crate::closure::{Closure, Kills, Scenario};
+use crate::tracee::mark;
+
+/// Lets `judge` have the scenario, in which this process is the parent.
+fn scenario<R>(at_most: usize, judge: impl FnOnce(&Scenario<'_>, &dyn Fn(&Path)) -> R) -> R {
+    let parent: RefCell<Option<Shared<Mutex<u64>>>> = RefCell::new(None);
+    let prepare = |path: &Path| {
+        parent.take();
+        mutex::prepare(path);
+        let shared = open::<Mutex<u64>>(path);
+        assert_eq!(*shared.lock().unwrap(), FIRST);
+        parent.replace(Some(shared));
+    };
+    let operate = |_: &Path| {
+        mark();
+        mutex::add(parent.borrow().as_ref().unwrap());
+        mark();
+    };
+    let goes_on = |_: &Path| mutex::add(parent.borrow().as_ref().unwrap());
+    let survive = mutex::survive;
+    let (mask, beside, plant) = (mutex::MUTEX.mask, None, None);
+    let scenario = Scenario {
+        prepare: &prepare,
+        beside,
+        operate: &operate,
+        survive: &survive,
+        mask,
+        plant,
+        at_most,
+    };
+    judge(&scenario, &goes_on)
+}
+
+pub fn close(at_most: usize) -> Closure {
+    scenario(at_most, |scenario, _| scenario.close())
+}
+
+/// The number of kills.
+///
+/// # Errors
+/// Where it was killed.
+pub fn kill(kills: Kills) -> Result<usize, String> {
+    scenario(0, |scenario, goes_on| scenario.kill(kills, goes_on))
+}

@@ -1,0 +1,192 @@
+use std::path::Path;
+
+use sharemap::{ErrorKind, LockError, Mutex, MutexHandle, Shared};
+
+use super::{FIRST, Lock, Operation, PAYLOAD, Planted, TABLE, announces, die, had, long, make};
+use super::{mask, more, open};
+use crate::plant::{drop_if, swap_if};
+use crate::tracee::mark;
+
+const WORD: usize = PAYLOAD;
+const GATE: usize = 4;
+const SELECTOR: usize = PAYLOAD + 8;
+const COPIES: usize = PAYLOAD + 16;
+
+pub(super) const MUTEX: Lock = Lock { prepare, survive, mask: |object| mask(object, &[GATE]) };
+
+pub const OPERATIONS: &[Operation] = &[
+    MUTEX.alone("lock and unlock", lock),
+    MUTEX.beside("lock what one who lives has", has, lock),
+    MUTEX.beside("unlock what another waits for", waits, unlock),
+    MUTEX.after(dies).alone("lock what the dead had", accept),
+    MUTEX.after(dies).alone("poison", poison),
+    MUTEX.after(poisoned).alone("repair", repair),
+    MUTEX.after(|_| {}).alone("create", |path| {
+        mark();
+        drop(make(path, first));
+    }),
+    MUTEX.alone("attach and lock", |path| {
+        mark();
+        add(&open::<Mutex<u64>>(path));
+    }),
+    MUTEX.alone("detach, the last", detach),
+    MUTEX.beside("detach", attached, detach),
+];
+
+pub const PLANTED: &[Planted] = &[
+    Planted {
+        name: "the selector is not written",
+        operation: OPERATIONS[0],
+        plant: |store| drop_if(store.word(SELECTOR).is_some()),
+    },
+    Planted {
+        name: "the copy is not written",
+        operation: OPERATIONS[0],
+        plant: |store| drop_if(store.at >= COPIES),
+    },
+    Planted {
+        name: "the selector before the copy",
+        operation: OPERATIONS[0],
+        plant: |store| swap_if(store.at >= COPIES),
+    },
+    Planted {
+        name: "not released",
+        operation: OPERATIONS[0],
+        plant: |store| drop_if(store.word(WORD).is_some_and(|(_, after)| after == 0)),
+    },
+    Planted {
+        name: "not announced",
+        operation: OPERATIONS[0],
+        plant: |store| drop_if(announces(store, 1)),
+    },
+    Planted {
+        name: "taken before it is announced",
+        operation: OPERATIONS[0],
+        plant: |store| swap_if(announces(store, 1)),
+    },
+    Planted {
+        name: "a death that nobody is told of",
+        operation: OPERATIONS[4],
+        plant: |store| drop_if(store.word(WORD).is_some_and(|(_, after)| after & 1 << 18 != 0)),
+    },
+    Planted {
+        name: "a participant without a record",
+        operation: OPERATIONS[7],
+        plant: |store| drop_if(store.word(super::RECORDS).is_some_and(|(_, after)| after == 1)),
+    },
+    Planted {
+        name: "a lane that is nobody's",
+        operation: OPERATIONS[7],
+        plant: |store| drop_if(store.word(TABLE).is_some_and(|(before, _)| before == 0)),
+    },
+];
+
+fn first() -> Mutex<u64> {
+    Mutex::new(FIRST)
+}
+
+pub fn prepare(path: &Path) {
+    drop(make(path, first));
+}
+
+/// One more, and it is there afterwards.
+pub fn add(mutex: &MutexHandle<u64>) {
+    let mut guard = match mutex.lock_timeout(long()) {
+        Err(LockError::Failed(error)) if error.kind() == ErrorKind::Poisoned => {
+            mutex.repair().unwrap().accept()
+        }
+        result => had!(result),
+    };
+    let value = more(*guard);
+    *guard = value;
+    guard.unlock().unwrap();
+    assert_eq!(*mutex.try_lock().expect("it is free, and in order"), value);
+}
+
+pub fn survive(path: &Path) {
+    add(&make(path, first));
+}
+
+fn lock(path: &Path) {
+    let shared = open::<Mutex<u64>>(path);
+    mark();
+    *shared.lock_timeout(long()).unwrap() += 1;
+    mark();
+}
+
+fn unlock(path: &Path) {
+    let shared = open::<Mutex<u64>>(path);
+    let mut guard = shared.lock().unwrap();
+    mark();
+    *guard += 1;
+    guard.unlock().unwrap();
+    mark();
+}
+
+fn has(path: &Path) {
+    let shared = open::<Mutex<u64>>(path);
+    let guard = shared.lock().unwrap();
+    mark();
+    drop(guard);
+    mark();
+    drop(shared);
+    survive(path);
+}
+
+fn waits(path: &Path) {
+    let shared = open::<Mutex<u64>>(path);
+    add(&shared);
+    drop(shared);
+    survive(path);
+}
+
+fn attached(path: &Path) {
+    let shared = open::<Mutex<u64>>(path);
+    mark();
+    add(&shared);
+}
+
+fn dies(path: &Path) {
+    prepare(path);
+    die(|| std::mem::forget(open::<Mutex<u64>>(path).lock()));
+}
+
+fn found(shared: &Shared<Mutex<u64>>) -> sharemap::Recover<sharemap::MutexGuard<'_, u64>> {
+    match shared.lock_timeout(long()) {
+        Err(LockError::OwnerDied(dead)) => dead,
+        _ => panic!("its owner died"),
+    }
+}
+
+fn accept(path: &Path) {
+    let shared = open::<Mutex<u64>>(path);
+    mark();
+    *found(&shared).accept() += 1;
+    mark();
+}
+
+fn poison(path: &Path) {
+    let shared = open::<Mutex<u64>>(path);
+    mark();
+    found(&shared).poison().unwrap();
+    mark();
+}
+
+fn poisoned(path: &Path) {
+    dies(path);
+    found(&open(path)).poison().unwrap();
+}
+
+fn repair(path: &Path) {
+    let shared = open::<Mutex<u64>>(path);
+    mark();
+    *shared.repair().unwrap().accept() += 1;
+    mark();
+}
+
+fn detach(path: &Path) {
+    let shared = open::<Mutex<u64>>(path);
+    add(&shared);
+    mark();
+    drop(shared);
+}

@@ -1,0 +1,91 @@
+use std::path::Path;
+
+use sharemap::{Shared, Signal};
+
+use super::{Lock, Operation, PAYLOAD, Planted, long, make, mask, open};
+use crate::plant::drop_if;
+use crate::tracee::mark;
+
+const GATE: usize = 4;
+
+const SIGNAL: Lock = Lock { prepare, survive, mask: |object| mask(object, &[GATE]) };
+
+pub const OPERATIONS: &[Operation] = &[
+    SIGNAL.alone("post", post),
+    SIGNAL.beside("post what another waits for", waits, post),
+    SIGNAL.beside("wait, and take", posts, wait),
+    SIGNAL.after(posted).alone("take", wait),
+];
+
+pub const PLANTED: &[Planted] = &[
+    Planted {
+        name: "nothing posted",
+        operation: OPERATIONS[0],
+        plant: |store| drop_if(store.word(PAYLOAD).is_some_and(|(old, new)| new > old)),
+    },
+    Planted {
+        name: "taken, and still there",
+        operation: OPERATIONS[3],
+        plant: |store| drop_if(store.word(PAYLOAD).is_some_and(|(old, new)| new < old)),
+    },
+];
+
+fn first() -> Signal {
+    Signal::new(0)
+}
+
+fn prepare(path: &Path) {
+    drop(make(path, first));
+}
+
+fn posted(path: &Path) {
+    make(path, first).post().unwrap();
+}
+
+/// At most one was posted, and at most one by a survivor that was killed; the next leaves nothing.
+fn survive(path: &Path) {
+    let shared = make(path, first);
+    let found = shared.count().unwrap();
+    assert!(found <= 2, "{found}");
+    for _ in 0..found {
+        assert!(shared.try_wait().unwrap(), "there were {found}");
+    }
+    shared.post().unwrap();
+    assert_eq!(shared.count().unwrap(), 1);
+    shared.wait_timeout(long()).unwrap();
+    assert_eq!(shared.count().unwrap(), 0);
+}
+
+fn post(path: &Path) {
+    let shared = open::<Signal>(path);
+    mark();
+    shared.post().unwrap();
+    mark();
+}
+
+fn wait(path: &Path) {
+    let shared = open::<Signal>(path);
+    mark();
+    shared.wait_timeout(long()).unwrap();
+    mark();
+}
+
+fn goes_on(shared: Shared<Signal>, path: &Path) {
+    drop(shared);
+    survive(path);
+}
+
+fn posts(path: &Path) {
+    let shared = open::<Signal>(path);
+    mark();
+    shared.post().unwrap();
+    mark();
+    goes_on(shared, path);
+}
+
+/// For a while only, as the one who is to post is killed.
+fn waits(path: &Path) {
+    let shared = open::<Signal>(path);
+    let _ = shared.wait_timeout(super::MOMENT * 20);
+    goes_on(shared, path);
+}
