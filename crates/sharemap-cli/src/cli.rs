@@ -1,7 +1,7 @@
 //! What can be typed.
 
 use crate::commands::{
-    cat, completions, doctor, evict, hex, ls, man, map, rm, stat, touch, tour, write,
+    cat, completions, doctor, evict, hex, locks, ls, man, map, rm, stat, touch, tour, who, write,
 };
 use crate::units;
 use clap::{Args, ColorChoice, Parser, Subcommand};
@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Touch(touch::Args),
     Evict(evict::Args),
     Ls(ls::Args),
+    Who(who::Args),
+    Locks(locks::Args),
     Rm(rm::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -72,6 +74,8 @@ impl Command {
             Self::Touch(_) => "touch",
             Self::Evict(_) => "evict",
             Self::Ls(_) => "ls",
+            Self::Who(_) => "who",
+            Self::Locks(_) => "locks",
             Self::Rm(_) => "rm",
             Self::Doctor(_) => "doctor",
             Self::Completions(_) => "completions",

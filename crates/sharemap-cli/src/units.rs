@@ -1,4 +1,6 @@
-//! Sizes as people write and read them.
+//! Sizes and times as people write and read them.
+
+use std::time::Duration;
 
 /// Bytes from `4096`, `0x1000`, `64K`, `64KiB`, `5GiB`; powers of 1024, whatever the case.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
@@ -43,9 +45,41 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
-/// `1 page`, `2 pages`.
+/// A time from `250ms`, `1.5s`, `2m`, `1h`; seconds without a unit.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    const EXPECTED: &str = "expected a time, as in 250ms, 1.5s, 2m or 1h";
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let unit = match &text[end..] {
+        "ms" => 1e-3,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(EXPECTED.into()),
+    };
+    let number: f64 = text[..end].parse().map_err(|_| EXPECTED)?;
+    Duration::try_from_secs_f64(number * unit).map_err(|error| error.to_string())
+}
+
+/// `250 ms`, `3.2 s`, `4 min`, `2 h`, `3 d`.
+pub(crate) fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 if time < Duration::from_millis(1) => format!("{} us", time.as_micros()),
+        0 => format!("{} ms", time.as_millis()),
+        1..60 => format!("{:.1} s", time.as_secs_f64()),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// `1 page`, `2 pages`, `2 processes`.
 pub(crate) fn count(number: u64, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+    match number {
+        1 => format!("1 {noun}"),
+        _ if noun.ends_with('s') => format!("{number} {noun}es"),
+        _ => format!("{number} {noun}s"),
+    }
 }
 
 /// `part` of `whole` in per cent.
@@ -74,6 +108,29 @@ mod tests {
         for text in ["", "x", "-1", "4 K", "5XB", "0x", "99999999999999999999", "16777216T"] {
             assert!(parse_size(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn times_are_read_and_written() {
+        for (text, millis) in [
+            ("0", 0),
+            ("2", 2000),
+            ("250ms", 250),
+            ("1.5s", 1500),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "s", "-1s", "1 s", "5x", "1..2s", "1e3", "9999999999999999999999h"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+        for (millis, text) in
+            [(0, "0 us"), (250, "250 ms"), (3210, "3.2 s"), (90_000, "1 min"), (7_200_000, "2 h")]
+        {
+            assert_eq!(duration(Duration::from_millis(millis)), text);
+        }
+        assert_eq!(count(2, "process"), "2 processes");
     }
 
     #[test]

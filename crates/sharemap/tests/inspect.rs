@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::{TempDir, need_atomics};
 use sharemap::inspect::{Inspection, LockKind, State, Unused};
-use sharemap::{
-    Barrier, Condvar, ErrorKind, Location, Mutex, Permits, RwLock, Shared, SharedMemory, Signal,
-};
+use sharemap::{Barrier, Condvar, ErrorKind, Location, Mutex, Permits, RwLock, Shared, Signal};
 
 type Locks = (Mutex<u64>, RwLock<u64>, Permits, Barrier, Condvar, Signal);
 
@@ -341,7 +339,7 @@ fn who_comes_meanwhile_is_not_robbed() {
         assert!(!unused.remove().unwrap(), "somebody waits for it");
         assert_eq!(opening.join().unwrap().unwrap(), 1);
     }
-    SharedMemory::unlink(name).unwrap();
+    sharemap::SharedMemory::unlink(name).unwrap();
 }
 
 /// Whether the kernel lists a lease on the object that somebody wants broken.

@@ -5,14 +5,17 @@ pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod evict;
 pub(crate) mod hex;
+pub(crate) mod locks;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod map;
+mod objects;
 mod pages;
 pub(crate) mod rm;
 pub(crate) mod stat;
 pub(crate) mod touch;
 pub(crate) mod tour;
+pub(crate) mod who;
 pub(crate) mod write;
 
 use crate::cli::Command;
@@ -30,6 +33,8 @@ pub(crate) fn run(command: &Command, output: &mut Output) -> Result<(), Failure>
         Command::Touch(args) => touch::run(args, output),
         Command::Evict(args) => evict::run(args, output),
         Command::Ls(args) => ls::run(args, output),
+        Command::Who(args) => who::run(args, output),
+        Command::Locks(args) => locks::run(args, output),
         Command::Rm(args) => rm::run(args, output),
         Command::Doctor(args) => doctor::run(args, output),
         Command::Completions(args) => completions::run(args, output),

@@ -18,6 +18,57 @@ pub(crate) fn peak_resident() -> Option<u64> {
     kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
 }
 
+/// The process that calls itself `process` in the pid namespace `space` and started at `start_time`
+/// (0: whatever): its number here, and its program's name.
+pub(crate) fn find_process(
+    process: u32,
+    space: u64,
+    start_time: u64,
+) -> Option<(u32, Option<String>)> {
+    let is_it = |pid: u32| start_time == 0 || start_time_of(pid) == Some(start_time);
+    let named = |pid: u32| {
+        let program = fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+        (pid, program.map(|name| name.trim().to_owned()))
+    };
+    if space == 0 || pid_namespace("self") == Some(space) {
+        return is_it(process).then(|| named(process));
+    }
+    let mut entries = fs::read_dir("/proc").ok()?.flatten();
+    entries.find_map(|entry| {
+        let name = entry.file_name();
+        let pid = name.to_str()?.parse().ok()?;
+        let found = pid_namespace(name.to_str()?) == Some(space)
+            && innermost_pid(pid) == Some(process)
+            && is_it(pid);
+        found.then(|| named(pid))
+    })
+}
+
+#[cfg(unix)]
+fn pid_namespace(process: &str) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(format!("/proc/{process}/ns/pid")).ok().map(|found| found.ino())
+}
+
+#[cfg(not(unix))]
+fn pid_namespace(_: &str) -> Option<u64> {
+    None
+}
+
+/// What a process calls itself.
+fn innermost_pid(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    numbers.split_whitespace().last()?.parse().ok()
+}
+
+/// In ticks since the system started.
+fn start_time_of(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = text.rsplit_once(')')?;
+    fields.split_whitespace().nth(19)?.parse().ok()
+}
+
 /// Bytes of address space that this process has mapped of files in or below `path`.
 pub(crate) fn mapped_bytes(path: &Path) -> Option<u64> {
     let path = fs::canonicalize(path).ok()?;
@@ -77,6 +128,18 @@ fn kilobytes(text: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn processes_are_found_by_what_they_call_themselves() {
+        let own = std::process::id();
+        let space = pid_namespace("self").unwrap();
+        let start = start_time_of(own).unwrap();
+        assert_eq!(find_process(own, space, start).unwrap().0, own);
+        assert_eq!(find_process(own, space, start + 1), None);
+        assert_eq!(find_process(own, space ^ 1, start), None);
+        assert_eq!(innermost_pid(own), Some(own));
+    }
 
     #[test]
     fn mapped_bytes_are_summed_by_path() {

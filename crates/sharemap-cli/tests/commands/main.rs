@@ -8,6 +8,7 @@ mod cat;
 mod conventions;
 mod doctor;
 mod hex;
+mod locks;
 mod map;
 mod memory;
 mod shared;

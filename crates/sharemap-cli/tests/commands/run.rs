@@ -78,6 +78,16 @@ macro_rules! run {
     ($($arg:expr),+ $(,)?) => { $crate::run::run(&[$($arg.as_ref()),+]) };
 }
 
+/// Skips aloud where every access is a system call, and there are no locks in shared memory.
+macro_rules! need_locks {
+    () => {
+        if sharemap::guard::recovery() != sharemap::guard::Recovery::InPlace {
+            println!("skipped: no locks in shared memory where accesses are system calls");
+            return;
+        }
+    };
+}
+
 /// Whether files that are mapped can be cut off here, which some tests need; says so if not.
 pub fn truncation_works() -> bool {
     if cfg!(windows) {

@@ -4,17 +4,17 @@ use serde_json::Value;
 use sharemap::SharedMemory;
 
 /// A name that nothing has; taken away at the end.
-struct Name(String);
+pub struct Name(pub String);
 
 impl Name {
-    fn new(beginning: &str) -> Self {
+    pub fn new(beginning: &str) -> Self {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Self(format!("{beginning}sharemap-cli-{}-{number}", std::process::id()))
     }
 
     /// What `ls` says of it; `None` where the system has no list.
-    fn listed(&self) -> Option<Vec<Value>> {
+    pub fn listed(&self) -> Option<Vec<Value>> {
         let ran = run!("ls", &self.0, "--json");
         if ran.json()["error"]["kind"] == "Unsupported" {
             println!("skipped: {}", ran.stderr);

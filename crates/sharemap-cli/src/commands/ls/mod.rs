@@ -4,19 +4,22 @@ mod maker;
 
 pub(super) use maker::has_header;
 
+use super::objects::{Summary, Target};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::system::holders::{Holder, Holders};
 use crate::{system, units};
 use serde::Serialize;
-use sharemap::{NamedObject, SharedMemory};
+use sharemap::{Location, NamedObject, SharedMemory};
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// List the named shared memory of this system, and who has it.
 ///
-/// Also what other programs have made; some are known by their names. What the system does not tell
-/// is shown as unknown. Processes of other users may hold objects without showing here.
+/// Also what other programs have made; some are known by their names. Of objects with a header of
+/// sharemap's it shows what kind they are, how far, and how many living processes take part, as the
+/// kernel says. What the system does not tell is shown as unknown. Processes of other users may hold
+/// objects without showing here.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only objects whose names contain this.
@@ -36,7 +39,9 @@ struct List {
 pub(super) struct Listed {
     pub(super) name: String,
     /// The program or library whose objects have such names.
-    maker: Option<&'static str>,
+    pub(super) maker: Option<&'static str>,
+    #[serde(flatten)]
+    pub(super) summary: Summary,
     pub(super) size: Option<u64>,
     resident: Option<u64>,
     user: Option<u32>,
@@ -74,6 +79,7 @@ pub(super) fn look(object: &NamedObject, holders: Option<&Holders>) -> Listed {
     let file = path.and_then(system::identity);
     Listed {
         maker,
+        summary: Summary::look(&Target::of(object).location),
         size: object.len,
         resident: object.allocated.or_else(|| path.and_then(system::allocated)),
         user: object.user,
@@ -96,6 +102,7 @@ pub(super) fn look_at_file(
     Listed {
         name: path.display().to_string(),
         maker: Some("sharemap"),
+        summary: Summary::look(&Location::file(path)),
         size: Some(metadata.len()),
         resident: system::allocated(path),
         user: None,
@@ -115,16 +122,6 @@ fn told<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "unknown".into(), |value| value.to_string())
 }
 
-/// The largest unit alone.
-fn age(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min", seconds / 60),
-        3600..86_400 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
-}
-
 /// `12 worker (mapped), 13 python3 (open)`.
 pub(super) fn held_by(holders: Option<&[Holder]>) -> String {
     let one = |holder: &Holder| {
@@ -141,22 +138,26 @@ pub(super) fn held_by(holders: Option<&[Holder]>) -> String {
     }
 }
 
-const HEADINGS: [&str; 7] = ["NAME", "SIZE", "RESIDENT", "OWNER", "MODE", "AGE", "MADE BY"];
+const HEADINGS: [&str; 10] =
+    ["NAME", "KIND", "SIZE", "RESIDENT", "OWNER", "MODE", "AGE", "STATE", "ATTACHED", "MADE BY"];
 
 fn print(objects: &[Listed], hidden: Option<u64>, output: &mut Output) -> Result<(), Failure> {
     if objects.is_empty() {
         return output.line("no shared memory has a name here");
     }
-    let rows: Vec<[String; 7]> = objects
+    let rows: Vec<[String; 10]> = objects
         .iter()
         .map(|object| {
             [
                 object.name.clone(),
+                object.summary.kind.clone(),
                 told(object.size.map(units::size)),
                 told(object.resident.map(units::size)),
                 told(object.owner.clone().or(object.user.map(|user| user.to_string()))),
                 told(object.mode.clone()),
-                told(object.age_seconds.map(age)),
+                told(object.age_seconds.map(|age| units::duration(Duration::from_secs(age)))),
+                object.summary.state.unwrap_or("-").to_owned(),
+                object.summary.attached(),
                 object.maker.unwrap_or("-").to_owned(),
             ]
         })
@@ -165,8 +166,8 @@ fn print(objects: &[Listed], hidden: Option<u64>, output: &mut Output) -> Result
         let widths = rows.iter().map(|row| console::measure_text_width(&row[column]));
         widths.chain([HEADINGS[column].len()]).max().unwrap_or(0)
     };
-    let widths: [usize; 7] = std::array::from_fn(width);
-    let line = |cells: &[String; 7]| {
+    let widths: [usize; 10] = std::array::from_fn(width);
+    let line = |cells: &[String; 10]| {
         let padded = cells.iter().zip(widths).map(|(cell, width)| {
             format!("{}{}", cell, " ".repeat(width - console::measure_text_width(cell)))
         });
@@ -180,10 +181,15 @@ fn print(objects: &[Listed], hidden: Option<u64>, output: &mut Output) -> Result
     let total: u64 = objects.iter().filter_map(|object| object.resident).sum();
     let number = units::count(objects.len() as u64, "object");
     output.line(format!("{number}, {} resident", units::size(total)))?;
+    print_hidden(hidden, output)
+}
+
+/// Says what the list of holders leaves out.
+pub(super) fn print_hidden(hidden: Option<u64>, output: &mut Output) -> Result<(), Failure> {
     match hidden {
         Some(0) => Ok(()),
         Some(hidden) => {
-            let processes = units::count(hidden, "process").replace("processs", "processes");
+            let processes = units::count(hidden, "process");
             output.line(format!("{processes} of other users could not be looked into"))
         }
         None => output.line("this system does not tell who holds them"),
@@ -193,15 +199,6 @@ fn print(objects: &[Listed], hidden: Option<u64>, output: &mut Output) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ages_are_short() {
-        for (seconds, text) in
-            [(0, "0 s"), (59, "59 s"), (60, "1 min"), (7199, "1 h"), (200_000, "2 d")]
-        {
-            assert_eq!(age(seconds), text);
-        }
-    }
 
     #[test]
     fn holders_are_named() {

@@ -1,0 +1,220 @@
+//! Shared objects as commands name them, and what can be told of one from outside.
+
+use crate::failure::Failure;
+use crate::system::holders::{Holder, Holders};
+use crate::system::{self, procfs};
+use serde::Serialize;
+use sharemap::inspect::{Inspection, Participant, State};
+use sharemap::{Error, ErrorKind, Location, NamedObject, SharedMemory};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// What a name or a path on the command line means.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// As it was typed.
+    pub(super) name: String,
+    pub(super) location: Location,
+    /// The file that it is, where it is one.
+    pub(super) path: Option<PathBuf>,
+}
+
+impl Target {
+    /// A name, or a file where there is a separator in it.
+    pub(super) fn find(name: &str) -> Result<Self, Failure> {
+        if name.contains(std::path::is_separator) {
+            let path = PathBuf::from(name);
+            path.metadata().map_err(|error| Failure::file("look at", &path, error))?;
+            let location = Location::file(&path);
+            return Ok(Self { name: name.into(), location, path: Some(path) });
+        }
+        let list = match SharedMemory::list() {
+            Err(error) if error.kind() == ErrorKind::Unsupported => None,
+            list => Some(list?),
+        };
+        let found = list.into_iter().flatten().find(|object| object.name.to_str() == Some(name));
+        match found {
+            Some(object) => Ok(Self::of(&object)),
+            // No list has sections that live while somebody is attached.
+            None => Ok(Self { name: name.into(), location: Location::name(name), path: None }),
+        }
+    }
+
+    /// An object from the system's list, under whatever name.
+    pub(super) fn of(object: &NamedObject) -> Self {
+        let name = object.name.to_string_lossy().into_owned();
+        let location = match &object.path {
+            Some(path) => Location::file(path),
+            None => Location::name(&name),
+        };
+        Self { name, location, path: object.path.clone() }
+    }
+
+    /// A look at the object, which has to be one with a header.
+    pub(super) fn inspect(&self) -> Result<Inspection, Failure> {
+        Inspection::open(&self.location).map_err(|error| match error.kind() {
+            ErrorKind::NotFound
+            | ErrorKind::NameCharacter
+            | ErrorKind::NameEmpty
+            | ErrorKind::NameTooLong => Failure::NotFound(format!(
+                "there is no shared memory {}; a file is named with a separator, as in ./{}",
+                self.name, self.name
+            )),
+            _ => error.into(),
+        })
+    }
+
+    /// The same where raw memory, too, is what is meant: then `None`.
+    pub(super) fn inspect_if_any(&self) -> Result<Option<Inspection>, Failure> {
+        match Inspection::open(&self.location) {
+            Err(error) if is_raw(&error) => Ok(None),
+            _ => self.inspect().map(Some),
+        }
+    }
+
+    /// Who has it mapped or open, as far as the system tells; `None`: it does not.
+    pub(super) fn holders(&self, holders: Option<&Holders>) -> Option<Vec<Holder>> {
+        let file = self.path.as_deref().and_then(|path| system::identity(&real(path)))?;
+        Some(holders?.of(file))
+    }
+}
+
+/// The file itself, of a link.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// Whether the object is none with a header, and none that was to become one.
+pub(super) fn is_raw(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::NotAnObject | ErrorKind::ZeroLength => true,
+        // So short that there is no telling; or where objects with headers are not to be had at all.
+        ErrorKind::Truncated | ErrorKind::Unsupported => true,
+        _ => false,
+    }
+}
+
+/// What an object says of itself, and the kernel of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    /// `raw` if there is no header.
+    pub(super) kind: String,
+    pub(super) state: Option<&'static str>,
+    /// Processes that take part and live; `None` where there is none to take part in, or the kernel
+    /// cannot be asked from here.
+    pub(super) attached: Option<u64>,
+    /// Those that died and have not been cleared away.
+    pub(super) dead: Option<u64>,
+    /// Whether somebody is attached who only reads.
+    pub(super) readers: Option<bool>,
+}
+
+impl Summary {
+    pub(super) fn look(location: &Location) -> Self {
+        Inspection::open(location).and_then(|look| Self::of(&look)).unwrap_or_else(|error| {
+            let (kind, state) = match error.kind() {
+                ErrorKind::Unsupported => ("unknown", None),
+                _ if is_raw(&error) => ("raw", None),
+                ErrorKind::PermissionDenied => ("unknown", None),
+                ErrorKind::WrongVersion => ("unknown", Some("of another version")),
+                _ => ("unknown", Some("malformed")),
+            };
+            Self { kind: kind.into(), state, attached: None, dead: None, readers: None }
+        })
+    }
+
+    fn of(look: &Inspection) -> sharemap::Result<Self> {
+        let participants = look.participants()?;
+        let count =
+            |alive| participants.iter().filter(|found| found.is_alive == Some(alive)).count();
+        let known = participants.iter().all(|found| found.is_alive.is_some());
+        Ok(Self {
+            kind: kind(look),
+            state: Some(state(look)?),
+            attached: known.then(|| count(true) as u64),
+            dead: known.then(|| count(false) as u64),
+            readers: look.has_readers()?,
+        })
+    }
+
+    /// `2`, `2, 1 dead`, `nobody, readers`.
+    pub(super) fn attached(&self) -> String {
+        let mut text = match self.attached {
+            None if self.kind == "raw" => "-".to_owned(),
+            None => "unknown".to_owned(),
+            Some(0) => "nobody".to_owned(),
+            Some(number) => number.to_string(),
+        };
+        if let Some(dead @ 1..) = self.dead {
+            text += &format!(", {dead} dead");
+        }
+        if self.readers == Some(true) {
+            text += ", readers";
+        }
+        text
+    }
+}
+
+pub(super) fn kind(look: &Inspection) -> String {
+    match look.facts().map(|facts| facts.kind) {
+        None => "unknown".into(),
+        Some(1) => "locks".into(),
+        Some(kind) => format!("kind {kind}"),
+    }
+}
+
+/// How far it is, and whether it is in order.
+pub(super) fn state(look: &Inspection) -> sharemap::Result<&'static str> {
+    Ok(match look.state()? {
+        State::Creating if look.has_creator()? == Some(false) => "unfinished",
+        State::Creating => "creating",
+        State::Faulted => "faulted",
+        _ if look.is_of_this_boot()? == Some(false) && !look.is_clean()? => "unclean",
+        _ => "ready",
+    })
+}
+
+/// A participant, with what this system knows of its process.
+#[derive(Debug, Serialize)]
+pub(super) struct Attached {
+    pub(super) number: u32,
+    /// As its own pid namespace has it.
+    pub(super) process: u32,
+    /// As it is called here; `None` if it is not to be found.
+    pub(super) pid: Option<u32>,
+    pub(super) program: Option<String>,
+    /// `None`: the kernel cannot be asked from here.
+    pub(super) alive: Option<bool>,
+    pub(super) since_seconds: Option<u64>,
+    pub(super) start_time: u64,
+    pub(super) pid_namespace: u64,
+}
+
+impl Attached {
+    pub(super) fn of(found: &Participant) -> Self {
+        let local = match found.is_alive {
+            Some(false) => None,
+            _ => procfs::find_process(found.process, found.id_space, found.start_time),
+        };
+        let since = SystemTime::now().duration_since(found.since).ok();
+        Self {
+            number: found.number,
+            process: found.process,
+            pid: local.as_ref().map(|(pid, _)| *pid),
+            program: local.and_then(|(_, program)| program),
+            alive: found.is_alive,
+            since_seconds: since.map(|since| since.as_secs()),
+            start_time: found.start_time,
+            pid_namespace: found.id_space,
+        }
+    }
+
+    /// `12 worker`, `7 (4242 here) worker`.
+    pub(super) fn text(&self) -> String {
+        let program = self.program.as_deref().map_or(String::new(), |name| format!(" {name}"));
+        match self.pid {
+            Some(pid) if pid != self.process => format!("{} ({pid} here){program}", self.process),
+            _ => format!("{}{program}", self.process),
+        }
+    }
+}
