@@ -3,6 +3,8 @@
 mod common;
 #[path = "sync/locks.rs"]
 mod locks;
+#[path = "sync/looking.rs"]
+mod looking;
 #[path = "sync/slices.rs"]
 mod slices;
 #[path = "sync/waiting.rs"]

@@ -114,6 +114,20 @@ impl Session {
         self.header.payload_at
     }
 
+    /// An error of this operation if this attachment only looks.
+    #[inline]
+    pub(crate) fn take_part(&self, operation: &'static str) -> Result<()> {
+        match self.attachment {
+            Attachment::Participant => Ok(()),
+            _ => Err(takes_no_part(self, operation)),
+        }
+    }
+
+    /// Whether what is written stays with this process.
+    pub(crate) fn keeps_changes(&self) -> bool {
+        self.attachment == Attachment::CopyOnWrite
+    }
+
     /// The payload's first byte, and the one behind its last.
     pub(crate) fn payload(&self) -> (u64, u64) {
         (self.header.payload_at, self.header.payload_at + self.header.payload)
@@ -333,7 +347,8 @@ impl Drop for Session {
 #[cold]
 pub(super) fn takes_no_part(session: &Session, operation: &'static str) -> Error {
     session.named(Error::new(ErrorKind::NotWritable, operation)).with_detail(
-        "it was opened for reading: whoever locks has to write, so open it for writing",
+        "it was opened to be looked at: whoever locks, waits or signals has to write, so open it \
+         with `Shared::open`",
     )
 }
 

@@ -110,6 +110,13 @@ impl<'a> Blank<'a> {
         Self { memory: Some(memory), at: header.payload_at, end }
     }
 
+    /// Some of a larger object, from `at`, a multiple of 16, to `end`: for locks that belong to it.
+    #[allow(dead_code, reason = "the layers above are to come")]
+    pub(crate) fn within(memory: &'a Memory, at: u64, end: u64) -> Self {
+        debug_assert!(at % GRAIN == 0);
+        Self { memory: Some(memory), at, end }
+    }
+
     /// Bytes that something takes.
     pub(super) fn measure(first: &impl Anchored) -> Result<u64> {
         let mut blank = Blank { memory: None, at: 0, end: u64::MAX };
@@ -145,6 +152,13 @@ impl Found {
     /// All of an object's payload.
     pub(super) fn payload(session: Arc<Session>) -> Self {
         let (at, end) = session.payload();
+        Self { session, at, end }
+    }
+
+    /// Some of a larger object, from `at`, a multiple of 16, to `end`: locks that belong to it.
+    #[allow(dead_code, reason = "the layers above are to come")]
+    pub(crate) fn within(session: Arc<Session>, at: u64, end: u64) -> Self {
+        debug_assert!(at % GRAIN == 0);
         Self { session, at, end }
     }
 
@@ -191,6 +205,13 @@ impl Place {
     /// The moment when a wait of so long is over; `None` if that is not to be expected.
     pub(super) fn after(&self, timeout: Duration) -> Option<Duration> {
         self.session.now().checked_add(timeout)
+    }
+
+    /// An error of this operation if the attachment only looks: for what does not announce anything
+    /// before it writes.
+    #[inline]
+    pub(super) fn take_part(&self, operation: &'static str) -> Result<()> {
+        self.session.take_part(operation).map_err(|error| error.with_offset(self.at))
     }
 
     /// Names the object.
@@ -266,3 +287,6 @@ impl<T: Anchored, const N: usize> Anchored for [T; N] {
         (0..N).map(|_| T::handle(found)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,9 @@ use super::anchor::{Anchored, Blank, Room};
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
-use crate::peer::{self, Header, Memory, Payload, PowerCuts, Session, Shape, Terms, Unclean};
+use crate::peer::{
+    self, Attachment, Header, Memory, Payload, PowerCuts, Session, Shape, Terms, Unclean,
+};
 use crate::shm::Location;
 use crate::sys::{AsDescriptor, Lifetime, Owner, Scope};
 
@@ -132,6 +134,32 @@ impl SharedOptions {
         let terms = self.terms_for::<T>();
         let shape = self.shape::<T>(T::ROOM.least());
         Shared::over(peer::open(&location.into(), &shape, &terms, super::recover)?)
+    }
+
+    /// See [`Shared::open_read_only`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_read_only<T: Anchored>(&self, location: impl Into<Location>) -> Result<Shared<T>> {
+        self.look(&location.into(), Attachment::ReadOnly)
+    }
+
+    /// The same in a private copy, made of each page when it is first written: for elements of which
+    /// one wants a [draft](crate::MutexSliceHandle::draft).
+    ///
+    /// # Errors
+    /// As for [`Shared::open_read_only`].
+    pub fn open_copy_on_write<T: Anchored>(
+        &self,
+        location: impl Into<Location>,
+    ) -> Result<Shared<T>> {
+        self.look(&location.into(), Attachment::CopyOnWrite)
+    }
+
+    fn look<T: Anchored>(&self, location: &Location, attachment: Attachment) -> Result<Shared<T>> {
+        let (shape, terms) = (self.shape::<T>(T::ROOM.least()), self.terms_for::<T>());
+        let session = peer::open_read_only(location, &shape, &terms, attachment, super::recover);
+        Shared::over(session?)
     }
 
     /// See [`Shared::open_or_create`].

@@ -69,6 +69,42 @@ impl<T: Anchored> Shared<T> {
         SharedOptions::new().open(location)
     }
 
+    /// An object that exists, to look at: it takes no permission to write, and no room of those who
+    /// take part, but keeps the object in use. What only reads works ([`EventHandle::is_set`],
+    /// [`OnceHandle::is_done`], [`SignalHandle::count`], [`PermitsHandle::available`],
+    /// [`MutexHandle::is_locked`], [`MutexSliceHandle::peek`]); all else is
+    /// [`NotWritable`](crate::ErrorKind::NotWritable). A value is seen by those who lock only.
+    ///
+    /// ```
+    /// use sharemap::{ErrorKind, Event, Mutex, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let name = format!("doc-look-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// # let state = Shared::create_new(name, || (Event::manual(), Mutex::new(0_u8)))?;
+    /// # state.0.set()?;
+    /// let state = Shared::<(Event, Mutex<u8>)>::open_read_only(name)?;
+    /// assert!(state.0.is_set()?);
+    /// let error = state.1.lock().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::NotWritable);
+    /// # sharemap::SharedMemory::unlink(name)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), but that an object is not refused for having been in use when the
+    /// system went down.
+    ///
+    /// [`EventHandle::is_set`]: crate::EventHandle::is_set
+    /// [`OnceHandle::is_done`]: crate::OnceHandle::is_done
+    /// [`SignalHandle::count`]: crate::SignalHandle::count
+    /// [`PermitsHandle::available`]: crate::PermitsHandle::available
+    /// [`MutexHandle::is_locked`]: crate::MutexHandle::is_locked
+    /// [`MutexSliceHandle::peek`]: crate::MutexSliceHandle::peek
+    pub fn open_read_only(location: impl Into<Location>) -> Result<Self> {
+        SharedOptions::new().open_read_only(location)
+    }
+
     /// The object that is there, or else a new one as `make` says it is to begin.
     ///
     /// # Errors

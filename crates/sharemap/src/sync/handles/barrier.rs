@@ -72,6 +72,7 @@ impl BarrierHandle {
     /// # Errors
     /// [`Fault`](ErrorKind::Fault).
     pub fn restart(&self) -> Result<()> {
+        self.place.take_part("restart the barrier")?;
         self.raw.restart(&*self.place.session).map_err(|error| self.place.named(error))
     }
 }

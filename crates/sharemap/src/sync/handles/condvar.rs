@@ -126,6 +126,7 @@ impl CondvarHandle {
     /// [`Fault`](ErrorKind::Fault) if the memory is gone.
     #[inline]
     pub fn notify_one(&self) -> Result<()> {
+        self.place.take_part("notify")?;
         self.raw.notify_one(&*self.place.session).map_err(|error| self.place.named(error))
     }
 
@@ -135,6 +136,7 @@ impl CondvarHandle {
     /// [`Fault`](ErrorKind::Fault) if the memory is gone.
     #[inline]
     pub fn notify_all(&self) -> Result<()> {
+        self.place.take_part("notify")?;
         self.raw.notify_all(&*self.place.session).map_err(|error| self.place.named(error))
     }
 }

@@ -52,7 +52,7 @@ impl Anchored for Event {
             1 => Reset::Auto,
             _ => return Err(place.error(ErrorKind::Invalid, "open the event")),
         };
-        Ok(EventHandle { raw: RawEvent::new(place.at, reset), place })
+        Ok(EventHandle { raw: RawEvent::new(place.at, reset), reset, place })
     }
 }
 
@@ -64,6 +64,7 @@ impl Anchored for Event {
 pub struct EventHandle {
     place: Place,
     raw: RawEvent,
+    reset: Reset,
 }
 
 impl EventHandle {
@@ -72,6 +73,7 @@ impl EventHandle {
     /// # Errors
     /// [`Fault`](ErrorKind::Fault).
     pub fn set(&self) -> Result<()> {
+        self.place.take_part("set the event")?;
         self.raw.set(&*self.place.session).map_err(|error| self.place.named(error))
     }
 
@@ -81,6 +83,7 @@ impl EventHandle {
     /// # Errors
     /// [`Fault`](ErrorKind::Fault).
     pub fn reset(&self) -> Result<()> {
+        self.place.take_part("reset the event")?;
         self.raw.reset(&*self.place.session).map_err(|error| self.place.named(error))
     }
 
@@ -97,7 +100,7 @@ impl EventHandle {
     /// # Errors
     /// [`Cancelled`](ErrorKind::Cancelled), [`Fault`](ErrorKind::Fault).
     pub fn wait(&self) -> Result<()> {
-        self.raw.wait(&*self.place.session, None).map_err(|error| self.place.named(error))
+        self.wait_until(None)
     }
 
     /// Waits so long at most.
@@ -105,8 +108,20 @@ impl EventHandle {
     /// # Errors
     /// As for [`wait`](Self::wait), and [`Timeout`](ErrorKind::Timeout).
     pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
-        let until = self.place.after(timeout);
+        self.wait_until(self.place.after(timeout))
+    }
+
+    fn wait_until(&self, until: Option<Duration>) -> Result<()> {
+        self.go_through()?;
         self.raw.wait(&*self.place.session, until).map_err(|error| self.place.named(error))
+    }
+
+    /// Who goes through resets it, if it resets by itself; else it is enough to look.
+    fn go_through(&self) -> Result<()> {
+        match self.reset {
+            Reset::Auto => self.place.take_part("wait for an event"),
+            Reset::Manual => Ok(()),
+        }
     }
 
     /// Goes through if it is set; whether it was.
@@ -114,6 +129,7 @@ impl EventHandle {
     /// # Errors
     /// [`Fault`](ErrorKind::Fault).
     pub fn try_wait(&self) -> Result<bool> {
+        self.go_through()?;
         self.raw.try_wait(&*self.place.session).map_err(|error| self.place.named(error))
     }
 }

@@ -4,6 +4,7 @@ mod barrier;
 mod condvar;
 mod event;
 mod guarded;
+mod look;
 mod mutex;
 mod once;
 mod permits;

@@ -7,6 +7,8 @@ use crate::layout::Layout;
 use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
 use crate::sync::signal::RawSignal;
 
+const WAIT: &str = "wait for a signal";
+
 /// How a signal is to begin: with this count. Used it is through [`SignalHandle`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Signal(u32);
@@ -61,6 +63,7 @@ impl SignalHandle {
     /// As for [`post`](Self::post).
     #[inline]
     pub fn post_many(&self, how_many: u32) -> Result<()> {
+        self.place.take_part("post the signal")?;
         self.raw.post(&*self.place.session, how_many).map_err(|error| self.place.named(error))
     }
 
@@ -70,6 +73,7 @@ impl SignalHandle {
     /// [`Cancelled`](crate::ErrorKind::Cancelled), [`Fault`](crate::ErrorKind::Fault).
     #[inline]
     pub fn wait(&self) -> Result<()> {
+        self.place.take_part(WAIT)?;
         self.raw.wait(&*self.place.session, None).map_err(|error| self.place.named(error))
     }
 
@@ -78,6 +82,7 @@ impl SignalHandle {
     /// # Errors
     /// As for [`wait`](Self::wait), and [`Timeout`](crate::ErrorKind::Timeout).
     pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
+        self.place.take_part(WAIT)?;
         let until = self.place.after(timeout);
         self.raw.wait(&*self.place.session, until).map_err(|error| self.place.named(error))
     }
@@ -88,6 +93,7 @@ impl SignalHandle {
     /// [`Fault`](crate::ErrorKind::Fault).
     #[inline]
     pub fn try_wait(&self) -> Result<bool> {
+        self.place.take_part(WAIT)?;
         self.raw.try_wait(&*self.place.session).map_err(|error| self.place.named(error))
     }
 

@@ -252,6 +252,12 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     }
 }
 
+impl<T> RwLockHandle<T> {
+    pub(in crate::sync::handles) fn place(&self) -> &Place {
+        &self.place
+    }
+}
+
 /// Whether a death is to be told of, and how the lock is left unless it is accepted.
 #[inline(always)]
 fn left(held: &Held) -> (bool, Leave) {

@@ -100,6 +100,16 @@ impl Elements {
             .unwrap_or_else(|error| unreachable!("checked when it was opened: {error}"))
     }
 
+    fn draft<T: Pod>(self, place: &Place) -> Result<ViewMut<'_, T>> {
+        const DRAFT: &str = "change a private copy of the elements";
+        if place.session.keeps_changes() {
+            return Ok(self.view_mut(place));
+        }
+        Err(place
+            .error(ErrorKind::NotWritable, DRAFT)
+            .with_detail("others see it: lock it, or open the object copy-on-write"))
+    }
+
     /// What a guard shows in a process that does not have the lock, as it was forked from the one
     /// that has.
     fn none(self) -> Self {

@@ -142,6 +142,16 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
         self.elements.view(&self.place)
     }
 
+    /// The elements in a private copy of the object, to be changed for this process alone. Nobody
+    /// else sees the changes, and what others change does not show in pages that were changed here.
+    ///
+    /// # Errors
+    /// [`NotWritable`](ErrorKind::NotWritable) if the object was not opened
+    /// [copy-on-write](crate::SharedOptions::open_copy_on_write).
+    pub fn draft(&self) -> Result<ViewMut<'_, T>> {
+        self.elements.draft(&self.place)
+    }
+
     pub(in crate::sync::handles) fn guard(&self, held: Held) -> LockResult<MutexSliceGuard<'_, T>> {
         if held.died() {
             Err(LockError::OwnerDied(Recover(self.guard_of(held, Leave::Died))))

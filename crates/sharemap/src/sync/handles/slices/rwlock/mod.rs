@@ -20,7 +20,7 @@ use crate::sync::handles::private::{Calm, Kept};
 use crate::sync::handles::rwlock::RwLock;
 use crate::sync::mutex::{Held, Leave};
 use crate::sync::rwlock::{RawRwLock, Reading};
-use crate::view::View;
+use crate::view::{View, ViewMut};
 
 const READ: &str = "lock for reading";
 const WRITE: &str = "lock for writing";
@@ -245,6 +245,20 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     #[must_use]
     pub fn peek(&self) -> View<'_, T> {
         self.elements.view(&self.place)
+    }
+
+    /// The elements in a private copy of the object, to be changed for this process alone. Nobody
+    /// else sees the changes, and what others change does not show in pages that were changed here.
+    ///
+    /// # Errors
+    /// [`NotWritable`](ErrorKind::NotWritable) if the object was not opened
+    /// [copy-on-write](crate::SharedOptions::open_copy_on_write).
+    pub fn draft(&self) -> Result<ViewMut<'_, T>> {
+        self.elements.draft(&self.place)
+    }
+
+    pub(in crate::sync::handles) fn place(&self) -> &Place {
+        &self.place
     }
 }
 

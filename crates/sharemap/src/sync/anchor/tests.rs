@@ -1,0 +1,151 @@
+//! Locks inside an object that is something else, as layers above embed them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Anchored, Blank, Found};
+use crate::error::{ErrorKind, Result};
+use crate::guard::{Recovery, recovery};
+use crate::peer::{self, Header, Memory, Session, Shape, Terms, World};
+use crate::shm::Location;
+use crate::sync::{Barrier, Event, LockError, Mutex, Once, Permits, RwLock, Signal};
+
+/// An object of another layer's: some numbers, with locks between them.
+const KIND: u32 = 41;
+const PAYLOAD: u64 = 8192;
+
+type Locks = (Mutex<[u8; 5]>, RwLock<u16>, Permits, (Signal, Event, Once));
+
+/// Where they begin, in bytes from the start of the payload.
+const PLACES: [u64; 4] = [16, 1040, 4080, 6000 / 16 * 16];
+
+fn locks(seed: u8) -> Locks {
+    (
+        Mutex::new([seed; 5]),
+        RwLock::new(seed.into()),
+        Permits::new(2),
+        (Signal::new(seed.into()), Event::auto(), Once::new()),
+    )
+}
+
+/// What the other layer does for its own dead, and for those of its locks.
+fn release(session: &Session, slot: u64, what: u64, lane: u32) -> Result<()> {
+    crate::sync::recover(session, slot, what, lane)
+}
+
+fn object() -> Arc<Session> {
+    let fill = &mut |memory: &Memory, header: &Header| {
+        let (payload, end) = (header.payload_at, header.payload_at + header.payload);
+        for (place, seed) in PLACES.into_iter().zip(1..) {
+            memory.store(payload + place - 8, u64::MAX)?;
+            let mut blank = Blank::within(memory, payload + place, end);
+            locks(seed).fill(&mut blank)?;
+            memory.store(blank.at, u64::MAX)?;
+        }
+        // One that lies over elements, which reach to the end.
+        let mut blank = Blank::within(memory, end - 16 - 48, end);
+        Mutex::<[u64]>::slice(6).fill(&mut blank)
+    };
+    let shape = Shape::new(KIND, [7; 16], PAYLOAD);
+    peer::create_new(&Location::anonymous(), &shape, &Terms::default(), release, fill).unwrap()
+}
+
+#[test]
+fn locks_lie_anywhere_in_an_object() {
+    if recovery() != Recovery::InPlace {
+        eprintln!("skipped: faults cannot be recovered in place here");
+        return;
+    }
+    let one = object();
+    let shape = Shape::new(KIND, [7; 16], PAYLOAD);
+    let other = peer::adopt(one.file().unwrap(), &shape, &Terms::default(), release).unwrap();
+    let (start, end) = one.payload();
+    for (place, seed) in PLACES.into_iter().zip(1_u8..) {
+        let find = |session: &Arc<Session>| {
+            let mut found = Found::within(Arc::clone(session), start + place, end);
+            Locks::handle(&mut found).unwrap()
+        };
+        let (mine, theirs) = (find(&one), find(&other));
+        let mut guard = mine.0.lock().unwrap();
+        guard[4] += 1;
+        let busy = theirs.0.lock_timeout(Duration::from_millis(2)).unwrap_err();
+        assert_eq!(busy.kind(), ErrorKind::Timeout);
+        drop(guard);
+        assert_eq!(*theirs.0.lock().unwrap(), [seed, seed, seed, seed, seed + 1]);
+        let (reading, again) = (mine.1.read().unwrap(), theirs.1.read().unwrap());
+        assert_eq!((*reading, *again), (seed.into(), seed.into()));
+        assert_eq!(mine.1.try_write().unwrap_err().kind(), ErrorKind::Deadlock);
+        drop((reading, again));
+        let permits = (mine.2.acquire().unwrap(), theirs.2.acquire().unwrap());
+        assert_eq!(mine.2.try_acquire().unwrap_err().kind(), ErrorKind::WouldBlock);
+        drop(permits);
+        let (signal, event, once) = &mine.3;
+        (0..seed).for_each(|_| assert!(signal.try_wait().unwrap()));
+        assert!(!theirs.3.0.try_wait().unwrap());
+        event.set().unwrap();
+        theirs.3.1.wait().unwrap();
+        once.call(|_| Result::Ok(())).unwrap();
+        assert!(theirs.3.2.is_done().unwrap());
+        assert_eq!(one.load_64(start + place - 8).unwrap(), u64::MAX);
+        let behind = match Locks::ROOM {
+            super::Room::Exactly(bytes) => start + place + bytes,
+            super::Room::AtLeast(_) => panic!("of one size"),
+        };
+        assert_eq!(one.load_64(behind).unwrap(), u64::MAX);
+    }
+    let find = |session: &Arc<Session>| {
+        let mut found = Found::within(Arc::clone(session), end - 64, end);
+        let handle = Mutex::<[u64]>::handle(&mut found).unwrap();
+        found.finish().unwrap();
+        handle
+    };
+    find(&one).lock().unwrap().view().set(5, 3).unwrap();
+    assert_eq!(find(&other).lock().unwrap().view().get(5).unwrap(), 3);
+}
+
+/// What a thread that ended, or panicked, held in one lock says nothing of those beside it.
+#[test]
+fn those_beside_it_know_nothing_of_a_death() {
+    if recovery() != Recovery::InPlace {
+        eprintln!("skipped: faults cannot be recovered in place here");
+        return;
+    }
+    let object = object();
+    let (start, end) = object.payload();
+    let handles = PLACES.map(|place| {
+        let mut found = Found::within(Arc::clone(&object), start + place, end);
+        Locks::handle(&mut found).unwrap()
+    });
+    let panicked = std::thread::scope(|scope| {
+        let hold = || {
+            let _guard = handles[1].0.lock();
+            std::panic::resume_unwind(Box::new(()));
+        };
+        scope.spawn(hold).join().map(|never: ()| never)
+    });
+    assert!(panicked.is_err());
+    for (index, handle) in handles.iter().enumerate() {
+        match handle.0.lock() {
+            Ok(_) => assert_ne!(index, 1),
+            Err(LockError::OwnerDied(_)) => assert_eq!(index, 1),
+            Err(LockError::Failed(error)) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    if recovery() != Recovery::InPlace {
+        eprintln!("skipped: faults cannot be recovered in place here");
+        return;
+    }
+    let object = object();
+    let (_, end) = object.payload();
+    let mut found = Found::within(Arc::clone(&object), end - 16, end);
+    let error = Mutex::<u64>::handle(&mut found).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Size, "{error}");
+    let mut blank = Blank::within(object.memory(), end - 16, end);
+    Barrier::new(1).fill(&mut blank).unwrap();
+    let error = Barrier::new(1).fill(&mut blank).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overflow, "{error}");
+}

@@ -1,0 +1,179 @@
+//! Objects opened to be looked at: nobody is held up, nothing is changed, and each refusal says why.
+
+use super::*;
+use sharemap::{MutexHandle, SharedOptions, inspect};
+
+type All = (
+    (Mutex<u32>, RwLock<u32>, Mutex<[u16]>, RwLock<[u16]>),
+    (Event, Event, Once, Signal),
+    (Permits, Barrier, Condvar),
+);
+
+fn first() -> All {
+    (
+        (Mutex::new(1), RwLock::new(2), Mutex::slice(3), RwLock::slice(4)),
+        (Event::manual(), Event::auto(), Once::new(), Signal::new(5)),
+        (Permits::new(6), Barrier::new(7), Condvar::new()),
+    )
+}
+
+/// What an object shows to those who look.
+fn shows(all: &Shared<All>) -> (Vec<bool>, Vec<u32>, Vec<u16>) {
+    let ((mutex, lock, samples, table), (event, auto, once, signal), (permits, ..)) = &**all;
+    let flags = [
+        mutex.is_locked(),
+        mutex.is_poisoned(),
+        lock.is_locked(),
+        lock.is_poisoned(),
+        samples.is_locked(),
+        samples.is_poisoned(),
+        table.is_locked(),
+        table.is_poisoned(),
+        event.is_set(),
+        event.try_wait(),
+        auto.is_set(),
+        once.is_done(),
+    ];
+    let counts = [signal.count(), permits.available()];
+    let mut elements = samples.peek().to_vec().unwrap();
+    elements.extend(table.peek().iter().map(Result::unwrap));
+    (
+        flags.into_iter().map(Result::unwrap).collect(),
+        counts.into_iter().map(Result::unwrap).collect(),
+        elements,
+    )
+}
+
+/// The error, which names the object and the remedy.
+fn refused(name: &Name, error: sharemap::Error) {
+    assert_eq!(error.kind(), ErrorKind::NotWritable, "{error}");
+    let text = error.to_string();
+    assert!(text.contains(&name.0) && text.contains("open it with `Shared::open`"), "{text}");
+}
+
+#[test]
+fn who_looks_sees_and_changes_nothing() {
+    need_atomics!();
+    let name = Name::new("look");
+    let all = Shared::create_new(name.0.as_str(), first).unwrap();
+    let readers = || inspect::Inspection::open(name.0.as_str()).unwrap().has_readers().unwrap();
+    let read_only = Shared::<All>::open_read_only(name.0.as_str()).unwrap();
+    let private = SharedOptions::new().open_copy_on_write::<All>(name.0.as_str()).unwrap();
+    // Some systems cannot tell.
+    assert_ne!(readers(), Some(false));
+    for looking in [&read_only, &private] {
+        let (
+            (mutex, lock, samples, table),
+            (event, auto, once, signal),
+            (permits, barrier, condvar),
+        ) = &**looking;
+        refused(&name, mutex.lock().unwrap_err().into());
+        refused(&name, mutex.try_lock().unwrap_err().into());
+        refused(&name, mutex.lock_timeout(Duration::ZERO).unwrap_err().into());
+        refused(&name, mutex.repair().unwrap_err());
+        refused(&name, lock.read().unwrap_err().into());
+        refused(&name, lock.try_read().unwrap_err().into());
+        refused(&name, lock.write().unwrap_err().into());
+        refused(&name, lock.try_write().unwrap_err().into());
+        refused(&name, lock.upgradable().unwrap_err().into());
+        refused(&name, samples.lock().unwrap_err().into());
+        refused(&name, table.read().unwrap_err().into());
+        refused(&name, table.write().unwrap_err().into());
+        refused(&name, event.set().unwrap_err());
+        refused(&name, event.reset().unwrap_err());
+        refused(&name, event.wait_timeout(Duration::from_secs(60)).unwrap_err());
+        refused(&name, auto.try_wait().unwrap_err());
+        refused(&name, auto.wait().unwrap_err());
+        refused(&name, once.call(|_| sharemap::Result::Ok(())).unwrap_err());
+        refused(&name, signal.post().unwrap_err());
+        refused(&name, signal.try_wait().unwrap_err());
+        refused(&name, signal.wait().unwrap_err());
+        refused(&name, permits.acquire().unwrap_err());
+        refused(&name, permits.try_acquire().unwrap_err());
+        refused(&name, barrier.join().unwrap_err());
+        refused(&name, barrier.restart().unwrap_err());
+        refused(&name, condvar.notify_one().unwrap_err());
+        refused(&name, condvar.notify_all().unwrap_err());
+        let seen = (vec![false; 12], vec![5, 6], vec![0; 7]);
+        assert_eq!(shows(looking), seen);
+        assert_eq!(shows(&all), seen);
+    }
+
+    let ((mutex, lock, samples, table), (event, auto, once, signal), (permits, ..)) = &*all;
+    let _guards = (mutex.lock().unwrap(), lock.upgradable().unwrap(), permits.acquire().unwrap());
+    samples.lock().unwrap().view().fill(8).unwrap();
+    table.write().unwrap().view().fill(9).unwrap();
+    event.set().unwrap();
+    auto.set().unwrap();
+    once.call(|_| sharemap::Result::Ok(())).unwrap();
+    signal.post().unwrap();
+    for looking in [&read_only, &private] {
+        let (flags, counts, elements) = shows(looking);
+        let [t, f] = [true, false];
+        assert_eq!(flags, [t, f, t, f, f, f, f, f, t, t, t, t]);
+        assert_eq!(counts, [6, 5]);
+        assert_eq!(elements, [8, 8, 8, 9, 9, 9, 9]);
+        looking.1.0.wait().unwrap();
+        looking.1.2.call(|_| -> sharemap::Result<()> { panic!("it is done") }).unwrap();
+    }
+    drop((read_only, private));
+    assert_ne!(readers(), Some(true));
+}
+
+#[test]
+fn a_poisoned_lock_is_seen_to_be() {
+    need_atomics!();
+    let name = Name::new("seen");
+    let value = Shared::create_new(name.0.as_str(), || Mutex::new(1_u8)).unwrap();
+    let owner = thread::scope(|scope| {
+        let value: &MutexHandle<u8> = &value;
+        scope
+            .spawn(move || {
+                *value.lock().unwrap() = 2;
+                let _guard = value.lock().unwrap();
+                std::panic::resume_unwind(Box::new(()))
+            })
+            .join()
+            .map(|never: ()| never)
+    });
+    assert!(owner.is_err());
+    let Err(LockError::OwnerDied(dead)) = value.lock() else { panic!("nobody told of it") };
+    dead.poison().unwrap();
+    let looking = Shared::<Mutex<u8>>::open_read_only(name.0.as_str()).unwrap();
+    assert!(looking.is_poisoned().unwrap() && !looking.is_locked().unwrap());
+}
+
+#[test]
+fn a_draft_is_this_processs_own() {
+    need_atomics!();
+    let name = Name::new("draft");
+    let lock = Shared::create_new(name.0.as_str(), || RwLock::<[u32]>::slice(20_000)).unwrap();
+    lock.write().unwrap().view().fill(1).unwrap();
+    let private =
+        SharedOptions::new().open_copy_on_write::<RwLock<[u32]>>(name.0.as_str()).unwrap();
+    let draft = private.draft().unwrap();
+    draft.set(19_999, 5).unwrap();
+    assert_eq!(private.peek().get(19_999).unwrap(), 5);
+    assert_eq!(lock.read().unwrap().view().get(19_999).unwrap(), 1);
+    lock.write().unwrap().view().set(0, 2).unwrap();
+    assert_eq!(private.peek().get(0).unwrap(), 2, "of a page that was not changed");
+    let error = lock.draft().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotWritable);
+    let read_only = Shared::<RwLock<[u32]>>::open_read_only(name.0.as_str()).unwrap();
+    assert_eq!(read_only.draft().unwrap_err().kind(), ErrorKind::NotWritable);
+    assert_eq!(read_only.peek().get(0).unwrap(), 2);
+}
+
+#[test]
+fn who_looks_is_told_of_the_wrong_type_too() {
+    need_atomics!();
+    let name = Name::new("look-type");
+    let name = name.0.as_str();
+    let none = Shared::<Signal>::open_read_only(name).unwrap_err();
+    assert_eq!(none.kind(), ErrorKind::NotFound);
+    let _signal = Shared::create_new(name, || Signal::new(1)).unwrap();
+    let wrong = Shared::<Event>::open_read_only(name).unwrap_err();
+    assert_eq!(wrong.kind(), ErrorKind::WrongType);
+    let size = Shared::<Mutex<u64>>::open_read_only(name).unwrap_err();
+    assert_eq!(size.kind(), ErrorKind::Size);
+}
