@@ -3,12 +3,22 @@
 //! A waiter sets the bit and sleeps while the word stays as it was then. Whoever changes what others
 //! wait for looks at the bit afterwards; if it is set, it clears it, advances the sequence and wakes.
 //! A change by a plain store can be overtaken by the look: waiters for such a change fence.
+//!
+//! Whoever releases a lock and wants it again at once is there long before one who has to wake up.
+//! One to whom that happens for too long sets bit 1 too, and whoever opens the gate then gives way
+//! for a moment.
+
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::peer::World;
 
 pub(crate) const SLEEPER: u32 = 1;
-const ADVANCE: u32 = 2;
+/// Somebody sleeps who has come too late again and again. Never set without `SLEEPER`.
+pub(crate) const STARVING: u32 = 2;
+const ADVANCE: u32 = 4;
+/// About as long as it takes to wake up.
+const WAY: Duration = Duration::from_micros(100);
 
 /// How many to wake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +43,9 @@ fn clear<W: World>(world: &W, gate: u64, mut seen: u32, wake: Wake) -> Result<()
         if found == seen {
             let how_many = if wake == Wake::One { 1 } else { u32::MAX };
             world.wake(gate, how_many)?;
+            if seen & STARVING != 0 {
+                world.nap(WAY);
+            }
             return Ok(());
         }
         seen = found;
@@ -55,5 +68,5 @@ pub(crate) fn open_for_the_dead<W: World>(world: &W, gate: u64) -> Result<()> {
 
 /// Clear, and not the same as before.
 pub(crate) fn advanced(seen: u32) -> u32 {
-    (seen & !SLEEPER).wrapping_add(ADVANCE)
+    (seen & !(SLEEPER | STARVING)).wrapping_add(ADVANCE)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::gate::{self, SLEEPER, Wake};
+use super::gate::{self, SLEEPER, STARVING, Wake};
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::World;
 
@@ -14,6 +14,8 @@ pub(crate) const IDLE: Duration = Duration::from_millis(100);
 const SHORT: Duration = Duration::from_millis(1);
 /// Sleeping unregistered after a wake that came to nothing leaves the lock to those who run.
 const NAP: Duration = Duration::from_micros(100);
+/// How long one comes too late for a lock before those who release it are to give way.
+const LONG_MS: u32 = 10;
 
 /// How what is waited for comes about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub(crate) struct Waiter {
     since: (u32, u32),
     fence_holds: bool,
     slept: bool,
+    /// The millisecond in which it first went to sleep.
+    began: u32,
     may_nap: bool,
     probed: bool,
 }
@@ -66,6 +70,7 @@ impl Waiter {
             since: (0, 0),
             fence_holds: true,
             slept: false,
+            began: 0,
             may_nap: false,
             probed: false,
         }
@@ -98,7 +103,17 @@ impl Waiter {
 
     /// Says that somebody sleeps. The caller looks again before it does.
     pub(crate) fn register<W: World>(&mut self, world: &W) -> Result<()> {
-        self.key = world.fetch_or_32(self.gate, SLEEPER)? | SLEEPER;
+        self.register_as(world, SLEEPER)
+    }
+
+    /// The same for something that others want as well, and take again and again.
+    pub(crate) fn register_among_others<W: World>(&mut self, world: &W) -> Result<()> {
+        let starving = self.slept && world.milliseconds().wrapping_sub(self.began) >= LONG_MS;
+        self.register_as(world, if starving { SLEEPER | STARVING } else { SLEEPER })
+    }
+
+    fn register_as<W: World>(&mut self, world: &W, bits: u32) -> Result<()> {
+        self.key = world.fetch_or_32(self.gate, bits)? | bits;
         if self.change == Change::Plain && self.fenced != Some(self.key) {
             self.fence_holds = world.fence_all();
             self.fenced = Some(self.key);
@@ -116,6 +131,9 @@ impl Waiter {
         // A key has the bit set, so that it is never 0.
         if self.since.0 != self.key {
             self.since = (self.key, world.milliseconds());
+        }
+        if !self.slept {
+            self.began = self.since.1;
         }
         world.note_wait(self.since.1);
         let waited = world.wait(self.gate, self.key, bound);

@@ -73,7 +73,7 @@ pub(crate) fn take<W: World>(world: &W, ask: Ask, waiter: &mut Waiter) -> Result
             continue;
         }
         waiter.go_on(world)?;
-        waiter.register(world)?;
+        waiter.register_among_others(world)?;
         let Some(lane) = owner(world.load_32(ask.at)?) else { continue };
         // If it is recovered now, the gate opens: nothing is slept through.
         waiter.probe_once(world, lane)?;

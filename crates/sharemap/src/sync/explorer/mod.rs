@@ -25,7 +25,7 @@ mod sim;
 mod state;
 mod world;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sim::{Live, Sim, Suspended};
@@ -72,6 +72,8 @@ struct Setup {
     newcomers: u8,
     /// How often a deadline may turn out to have passed.
     expiries: u8,
+    /// Milliseconds that seem to pass from one look at the clock to the next.
+    pace: u32,
     /// How often everybody may have to wait for a timeout although nobody died.
     stalls: u8,
     /// How often a process that could go on may be left for another; `None`: any number of times.
@@ -97,6 +99,7 @@ impl Setup {
             kills: 0,
             newcomers: 0,
             expiries: 0,
+            pace: 0,
             stalls: 0,
             preemptions: None,
             killable: [true; MAX_PROCESSES],
@@ -163,7 +166,7 @@ impl Setup {
             violation: None,
             trace: trace.take(),
         };
-        let sim = Sim { setup: self, me: process, live: RefCell::new(live) };
+        let sim = Sim { setup: self, me: process, live: RefCell::new(live), passed: Cell::new(0) };
         loop {
             let (newcomer, step, mut carry) = {
                 let mut live = sim.live.borrow_mut();

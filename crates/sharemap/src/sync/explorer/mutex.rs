@@ -110,6 +110,9 @@ fn nobody_dies() {
     sound("three", &some(&[ONCE, ONCE, ONCE]));
     sound("three, one impatient", &Setup { expiries: 1, ..some(&[ONCE, ONCE, impatient]) });
     sound("one tries", &some(&[ONCE, trying]));
+    sound("two, twice, who have no patience", &Setup { pace: 100, ..some(&[TWICE, TWICE]) });
+    let starving = Setup { pace: 100, ..setup(&[TWICE, TWICE, TWICE]) };
+    walked("three, twice, who have no patience", &starving, 300);
     walked("three, twice", &setup(&[TWICE, TWICE, TWICE]), 300);
 }
 
@@ -123,6 +126,7 @@ fn some_die() {
     sound("one tries, one killed", &Setup { kills: 1, ..some(&[ONCE, trying]) });
     let three = Setup { kills: 2, newcomers: 2, ..setup(&[TWICE, TWICE, TWICE]) };
     walked("three, two killed and replaced", &three, 600);
+    walked("three, two killed, no patience", &Setup { pace: 100, ..three }, 600);
     let impatient =
         Setup { kills: 2, newcomers: 1, expiries: 1, ..setup(&[ONCE, impatient, TWICE]) };
     walked("three, one impatient", &impatient, 600);

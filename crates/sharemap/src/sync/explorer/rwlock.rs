@@ -219,6 +219,10 @@ fn nobody_dies() {
     let impatient = Setup { expiries: 1, ..some(&[reads, writes_impatiently]) };
     sound("a writer gives up", &impatient);
     walked("three", &setup(&[reads_twice, writes_twice, upgrades]), 200);
+    let starving = |setup: Setup| Setup { pace: 100, ..setup };
+    sound("two writers, who have no patience", &starving(some(&[writes, writes_twice])));
+    let three = starving(setup(&[reads_twice, writes_twice, upgrades]));
+    walked("three, who have no patience", &three, 200);
     walked("three, nested", &setup(&[reads_nested, writes_twice, reads_nested]), 200);
     let impatient =
         Setup { expiries: 2, ..setup(&[reads_twice, upgrades_impatiently, writes_impatiently]) };

@@ -5,7 +5,7 @@
 //! and at the next one it is left by unwinding. Operations that only it can notice (a store into its
 //! own buffer, what it knows of itself) are executed along with the one before.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::resume_unwind;
 
 use super::state::{Ghost, LOCK, State, Store, slots, taken};
@@ -38,6 +38,8 @@ pub(super) struct Sim<'a> {
     pub(super) setup: &'a Setup,
     pub(super) me: usize,
     pub(super) live: RefCell<Live>,
+    /// The milliseconds that seem to have passed in this step.
+    pub(super) passed: Cell<u32>,
 }
 
 impl Sim<'_> {

@@ -236,7 +236,8 @@ impl World for Sim<'_> {
     }
 
     fn milliseconds(&self) -> u32 {
-        1
+        self.passed.set(self.passed.get() + self.setup.pace);
+        1 + self.passed.get()
     }
 
     fn note_wait(&self, _since: u32) {}

@@ -134,7 +134,7 @@ impl RawRwLock {
                 continue;
             }
             waiter.go_on(world)?;
-            waiter.register(world)?;
+            waiter.register_among_others(world)?;
             let word = world.load_32(self.at)?;
             let (false, Some(lane)) = (admits(word), owner(word)) else { continue };
             waiter.probe_once(world, lane)?;
