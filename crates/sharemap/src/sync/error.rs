@@ -32,12 +32,16 @@ impl<R> LockError<R> {
     }
 }
 
-impl<R> From<LockError<R>> for Error {
-    fn from(error: LockError<R>) -> Self {
+impl<G: Reclaim> From<LockError<Recover<G>>> for Error {
+    fn from(error: LockError<Recover<G>>) -> Self {
         match error {
-            LockError::OwnerDied(_) => Error::new(ErrorKind::OwnerDied, "lock").with_detail(
-                "look at the value, and accept, repair or poison it, as LockError::OwnerDied allows",
-            ),
+            LockError::OwnerDied(dead) => {
+                let error = dead.0.error(ErrorKind::OwnerDied, "lock");
+                error.with_detail(
+                    "look at the value, and accept, repair or poison it, as LockError::OwnerDied \
+                     allows",
+                )
+            }
             LockError::Failed(error) => error,
         }
     }
@@ -80,6 +84,9 @@ pub trait Reclaim {
     fn accept(&mut self);
     #[doc(hidden)]
     fn poison(self) -> Result<()>;
+    /// One that names the lock.
+    #[doc(hidden)]
+    fn error(&self, kind: ErrorKind, operation: &'static str) -> Error;
 }
 
 impl<G: Reclaim> Recover<G> {

@@ -266,6 +266,10 @@ impl<T: Element + Shareable> Reclaim for MutexGuard<'_, T> {
         this.leave = Leave::Poisoned;
         this.release().map_err(|error| this.mutex.place.named(error))
     }
+
+    fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
+        self.mutex.place.error(kind, operation)
+    }
 }
 
 impl<T: Element + Shareable> Deref for MutexGuard<'_, T> {

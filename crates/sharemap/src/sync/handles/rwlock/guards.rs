@@ -31,6 +31,10 @@ impl<T: Element + Shareable> Reclaim for RwLockReadGuard<'_, T> {
         let error = self.lock.place.error(ErrorKind::NotWritable, "poison the lock");
         Err(error.with_detail("who reads cannot; lock it for writing"))
     }
+
+    fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
+        self.lock.place.error(kind, operation)
+    }
 }
 
 impl<T: Element + Shareable> Deref for RwLockReadGuard<'_, T> {
@@ -119,6 +123,10 @@ impl<T: Element + Shareable> Reclaim for RwLockWriteGuard<'_, T> {
         self.inner.leave = Leave::Poisoned;
         self.inner.release()
     }
+
+    fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
+        self.inner.lock.place.error(kind, operation)
+    }
 }
 
 impl<T: Element + Shareable> Deref for RwLockWriteGuard<'_, T> {
@@ -192,6 +200,10 @@ impl<T: Element + Shareable> Reclaim for RwLockUpgradableGuard<'_, T> {
     fn poison(mut self) -> Result<()> {
         self.inner.leave = Leave::Poisoned;
         self.inner.release()
+    }
+
+    fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
+        self.inner.lock.place.error(kind, operation)
     }
 }
 

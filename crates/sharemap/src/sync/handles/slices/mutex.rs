@@ -6,7 +6,7 @@ use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use super::{Elements, Head, fits};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, Pod, Shareable};
 use crate::peer::World;
 use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
@@ -249,6 +249,10 @@ impl<T: Pod + Shareable> Reclaim for MutexSliceGuard<'_, T> {
         let mut this = ManuallyDrop::new(self);
         this.leave = Leave::Poisoned;
         this.release()
+    }
+
+    fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
+        self.mutex.place.error(kind, operation)
     }
 }
 

@@ -46,6 +46,10 @@ impl<T: Pod + Shareable> Reclaim for RwLockSliceReadGuard<'_, T> {
         let error = self.lock.place.error(ErrorKind::NotWritable, "poison the lock");
         Err(error.with_detail("who reads cannot; lock it for writing"))
     }
+
+    fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
+        self.lock.place.error(kind, operation)
+    }
 }
 
 impl<T: Pod + Shareable> Drop for RwLockSliceReadGuard<'_, T> {
@@ -196,6 +200,10 @@ impl<T: Pod + Shareable> Reclaim for RwLockSliceWriteGuard<'_, T> {
     fn poison(mut self) -> Result<()> {
         self.inner.poison()
     }
+
+    fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
+        self.inner.lock.place.error(kind, operation)
+    }
 }
 
 impl<T: Pod + Shareable> Reclaim for RwLockSliceUpgradableGuard<'_, T> {
@@ -205,6 +213,10 @@ impl<T: Pod + Shareable> Reclaim for RwLockSliceUpgradableGuard<'_, T> {
 
     fn poison(mut self) -> Result<()> {
         self.inner.poison()
+    }
+
+    fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
+        self.inner.lock.place.error(kind, operation)
     }
 }
 

@@ -1,0 +1,404 @@
+//! Objects that are not what was asked for, and locks that cannot be had: each a distinct error that
+//! names the object, the number, and what to do.
+
+mod common;
+
+use std::fs::OpenOptions;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use common::{TempDir, need_atomics};
+use sharemap::{
+    Barrier, Condvar, Error, ErrorKind, Location, LockError, Mutex, MutexHandle, Once, Permits,
+    RwLock, Shared, SharedOptions, Signal,
+};
+
+/// The kind is right, and the text has the object and these words.
+fn check(error: impl Into<Error>, kind: ErrorKind, object: &Path, words: &[&str]) {
+    let error = error.into();
+    assert_eq!(error.kind(), kind, "{error}");
+    assert_eq!(error.path(), Some(object), "{error}");
+    let text = error.to_string();
+    assert!(text.starts_with("cannot "), "{text}");
+    for word in words.iter().copied().chain(object.to_str()) {
+        assert!(text.contains(word), "{word:?} is not in {text:?}");
+    }
+}
+
+/// An object in a file, of one mutex.
+struct Object {
+    _directory: TempDir,
+    path: PathBuf,
+}
+
+impl Object {
+    fn new() -> Self {
+        let directory = TempDir::new();
+        let path = directory.join("object");
+        drop(Shared::create_new(Location::file(&path), || Mutex::new(7_u64)).unwrap());
+        Self { _directory: directory, path }
+    }
+
+    fn location(&self) -> Location {
+        Location::file(&self.path)
+    }
+
+    fn bytes(&self, at: u64, len: usize) -> Vec<u8> {
+        let mut file = std::fs::File::open(&self.path).unwrap();
+        let mut bytes = vec![0; len];
+        file.seek(SeekFrom::Start(at)).unwrap();
+        file.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    fn patch(&self, at: u64, bytes: &[u8]) {
+        let mut file = OpenOptions::new().write(true).open(&self.path).unwrap();
+        file.seek(SeekFrom::Start(at)).unwrap();
+        file.write_all(bytes).unwrap();
+    }
+
+    /// Changes the part of the header that has a checksum, and that too.
+    fn patch_header(&self, at: u64, bytes: &[u8]) {
+        self.patch(at, bytes);
+        let sum = self.bytes(0, 120).iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+            (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        self.patch(120, &sum.to_le_bytes());
+    }
+
+    /// All ways to open it are refused alike.
+    fn refused(&self, kind: ErrorKind, words: &[&str]) {
+        self.refused_as::<Mutex<u64>>(kind, words);
+    }
+
+    fn refused_as<T: sharemap::Anchored>(&self, kind: ErrorKind, words: &[&str]) {
+        let never = || -> T { panic!("there is one") };
+        for error in [
+            Shared::<T>::open(self.location()),
+            Shared::<T>::open_read_only(self.location()),
+            SharedOptions::new().open_copy_on_write::<T>(self.location()),
+            Shared::<T>::open_or_create(self.location(), never),
+        ] {
+            check(error.unwrap_err(), kind, &self.path, words);
+        }
+    }
+}
+
+#[test]
+fn names_that_not_every_system_has() {
+    let long = "n".repeat(201);
+    for (name, kind, words) in [
+        ("", ErrorKind::NameEmpty, &["name is empty"][..]),
+        (&long, ErrorKind::NameTooLong, &["length 201", "at most 200"]),
+        ("/jobs", ErrorKind::NameCharacter, &["offset 0", "leave the leading separator off"]),
+        ("a/jobs", ErrorKind::NameCharacter, &["offset 1", "Location::file"]),
+        ("Local\\jobs", ErrorKind::NameCharacter, &["offset 5", "Location::file"]),
+        ("my jobs", ErrorKind::NameCharacter, &["offset 2", "portable"]),
+        ("jöbs", ErrorKind::NameCharacter, &["offset 1", "portable"]),
+        (".jobs", ErrorKind::NameCharacter, &["offset 0", "leading dot"]),
+    ] {
+        let object = Path::new(name);
+        let make = || Mutex::new(0_u8);
+        check(Shared::create_new(name, make).unwrap_err(), kind, object, words);
+        check(Shared::open_or_create(name, make).unwrap_err(), kind, object, words);
+        check(Shared::<Mutex<u8>>::open(name).unwrap_err(), kind, object, words);
+        check(Shared::<Mutex<u8>>::open_read_only(name).unwrap_err(), kind, object, words);
+        check(Shared::<Mutex<u8>>::unlink(name).unwrap_err(), kind, object, words);
+    }
+    let error = Shared::<Mutex<u8>>::open(Location::anonymous()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("passed on as a descriptor"), "{error}");
+}
+
+#[test]
+fn nothing_to_share() {
+    need_atomics!();
+    let directory = TempDir::new();
+    let path = directory.join("nothing");
+    let none: [Mutex<u8>; 0] = [];
+    let error = Shared::create_new(Location::file(&path), || none).unwrap_err();
+    check(error, ErrorKind::ZeroLength, &path, &["create", "not one lock"]);
+    let error = Shared::open_or_create(Location::file(&path), || RwLock::<[u8]>::slice(0));
+    check(error.unwrap_err(), ErrorKind::ZeroLength, &path, &["one element at least"]);
+    for (options, words) in [
+        (SharedOptions::new().participants(0), ["1 to 65535", "participants", "length 0"]),
+        (SharedOptions::new().participants(65_536), ["1 to 65535", "participants", "65536"]),
+        (SharedOptions::new().lanes(0), ["1 to 65535", "lanes", "length 0"]),
+        (SharedOptions::new().lanes(65_536), ["1 to 65535", "lanes", "65536"]),
+    ] {
+        let error = options.create_new(Location::file(&path), || Mutex::new(0_u8)).unwrap_err();
+        check(error, ErrorKind::OutOfBounds, &path, &words);
+    }
+    assert!(!path.exists());
+}
+
+#[test]
+fn another_object_than_was_asked_for() {
+    need_atomics!();
+    let object = Object::new();
+    let again = Shared::create_new(object.location(), || Mutex::new(0_u64)).unwrap_err();
+    check(again, ErrorKind::AlreadyExists, &object.path, &["create"]);
+    let fields = &["open", "the fields of the type it was made with"][..];
+    object.refused_as::<Mutex<i64>>(ErrorKind::WrongType, fields);
+    object.refused_as::<Mutex<[u32; 2]>>(ErrorKind::WrongType, fields);
+    object.refused_as::<(Signal, Signal)>(ErrorKind::WrongType, fields);
+    // A longer one is not yet the wrong size.
+    object.refused_as::<Mutex<[u64]>>(ErrorKind::WrongType, fields);
+    let sizes = &["made for 32 bytes, and 48 were asked for"];
+    object.refused_as::<(Mutex<u64>, Signal)>(ErrorKind::Size, sizes);
+    let sizes = &["made for 32 bytes, and 16 were asked for"];
+    object.refused_as::<Signal>(ErrorKind::Size, sizes);
+    object.patch_header(12, &77_u32.to_le_bytes());
+    object.refused(ErrorKind::WrongKind, &["its kind is 77, and 1 was asked for"]);
+    let missing = Location::file(object.path.with_file_name("missing"));
+    let error = Shared::<Mutex<u64>>::open(missing).unwrap_err();
+    check(error, ErrorKind::NotFound, &object.path.with_file_name("missing"), &["open"]);
+}
+
+#[test]
+fn formats_of_other_versions() {
+    need_atomics!();
+    let object = Object::new();
+    let again = "make it anew";
+    object.patch(8, &2_u16.to_le_bytes());
+    object.refused(ErrorKind::WrongVersion, &["offset 8", "version 2, newer than 1", again]);
+    object.patch(8, &0_u16.to_le_bytes());
+    object.refused(ErrorKind::WrongVersion, &["offset 8", "version 0, older than 1", again]);
+    object.patch(8, &1_u16.to_le_bytes());
+    object.patch(10, &0x0201_u16.to_le_bytes());
+    object.refused(ErrorKind::WrongVersion, &["offset 10", "not little-endian"]);
+}
+
+#[test]
+fn headers_that_are_cut_or_changed() {
+    need_atomics!();
+    let object = Object::new();
+    let whole = object.bytes(0, 256);
+    let len = std::fs::metadata(&object.path).unwrap().len();
+    object.patch(64, &3_u32.to_le_bytes());
+    object.refused(ErrorKind::Malformed, &["offset 120", "checksum"]);
+    object.patch(0, &whole);
+    // Lanes over the participants, a payload behind the end, no buckets.
+    for (at, value) in [(96, 512_u64), (112, len), (72, 0)] {
+        object.patch_header(at, &value.to_le_bytes());
+        object.refused(ErrorKind::Malformed, &["contradicts itself", &format!("offset {at}")]);
+        object.patch(0, &whole);
+    }
+    object.patch(128, &9_u32.to_le_bytes());
+    object.refused(ErrorKind::Malformed, &["offset 128"]);
+    object.patch(128, &3_u32.to_le_bytes());
+    object.refused(ErrorKind::NeedsCheck, &["found its contents wrong"]);
+    object.patch(0, &whole);
+
+    let cut =
+        |len| OpenOptions::new().write(true).open(&object.path).unwrap().set_len(len).unwrap();
+    cut(len - 1);
+    object.refused(ErrorKind::Truncated, &["cut short", &format!("made with {len} bytes")]);
+    for len in [256, 255, 128, 1] {
+        cut(len);
+        object.refused(ErrorKind::Truncated, &["cut short", &format!("length {len}")]);
+    }
+    cut(0);
+    object.refused(ErrorKind::Truncated, &["cut short"]);
+}
+
+#[test]
+fn what_is_no_object_at_all() {
+    need_atomics!();
+    let object = Object::new();
+    object.patch(0, b"#!/bin/sh\n");
+    object.refused(ErrorKind::NotAnObject, &["open", "does not begin as"]);
+    let folder = object.path.parent().unwrap();
+    let error = Shared::<Mutex<u64>>::open(Location::file(folder)).unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::IsDirectory | ErrorKind::PermissionDenied),
+        "{error}"
+    );
+    assert_eq!(error.path(), Some(folder));
+    if cfg!(unix) {
+        let error = Shared::<Mutex<u64>>::open_read_only(Location::file("/dev/null")).unwrap_err();
+        check(error, ErrorKind::NotAnObject, Path::new("/dev/null"), &["special file"]);
+    }
+    let stranger = folder.join("stranger");
+    std::fs::write(&stranger, [0x55; 8192]).unwrap();
+    let file = OpenOptions::new().read(true).write(true).open(&stranger).unwrap();
+    let error = Shared::<Mutex<u64>>::adopt(&file).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotAnObject, "{error}");
+}
+
+#[test]
+fn one_that_was_never_finished() {
+    need_atomics!();
+    let object = Object::new();
+    object.patch(128, &1_u32.to_le_bytes());
+    let error = Shared::<Mutex<u64>>::open(object.location()).unwrap_err();
+    check(error, ErrorKind::Unready, &object.path, &["did not finish", "also creates"]);
+    let made = Shared::open_or_create(object.location(), || Mutex::new(8_u64)).unwrap();
+    assert_eq!(*made.lock().unwrap(), 8);
+}
+
+#[test]
+fn in_use_when_the_system_went_down() {
+    need_atomics!();
+    let object = Object::new();
+    let this_boot = object.bytes(144, 16);
+    if this_boot == [0; 16] {
+        common::skip!("this system does not tell one boot from another");
+    }
+    object.patch(144, &[1; 16]);
+    object.patch(132, &0_u32.to_le_bytes());
+    let error = Shared::<Mutex<u64>>::open(object.location()).unwrap_err();
+    let words = ["when the system went down", "accept it as unclean", "make it anew"];
+    check(error, ErrorKind::NeedsCheck, &object.path, &words);
+    // Who only looks may.
+    drop(Shared::<Mutex<u64>>::open_read_only(object.location()).unwrap());
+    let accepting = SharedOptions::new().accept_unclean();
+    let accepted = accepting.open::<Mutex<u64>>(object.location()).unwrap();
+    assert_eq!(*accepted.lock().unwrap(), 7);
+    assert_eq!(object.bytes(144, 16), this_boot);
+}
+
+#[test]
+fn no_room_for_another_process() {
+    need_atomics!();
+    let directory = TempDir::new();
+    let path = directory.join("small");
+    let small = SharedOptions::new().participants(2).lanes(2);
+    let one = small.create_new(Location::file(&path), || Mutex::new(0_u8)).unwrap();
+    let two = Shared::<Mutex<u8>>::open(Location::file(&path)).unwrap();
+    let error = Shared::<Mutex<u8>>::open(Location::file(&path)).unwrap_err();
+    let me = std::process::id().to_string();
+    let words = ["attach", "length 2", "all its 2 participants live", &me, "end one", "anew"];
+    check(error, ErrorKind::NoParticipant, &path, &words);
+    // Who only looks takes no room.
+    assert!(
+        !Shared::<Mutex<u8>>::open_read_only(Location::file(&path)).unwrap().is_locked().unwrap()
+    );
+    drop(two);
+    drop(Shared::<Mutex<u8>>::open(Location::file(&path)).unwrap());
+    drop(one);
+}
+
+#[test]
+fn no_room_for_another_thread_or_lock() {
+    need_atomics!();
+    let directory = TempDir::new();
+    let path = directory.join("narrow");
+    let narrow = SharedOptions::new().lanes(1);
+    let first = || ([Mutex::new(0_u8); 8], Signal::new(0), Permits::new(9), Barrier::new(2));
+    let all = narrow.create_new(Location::file(&path), first).unwrap();
+    let (mutexes, signal, permits, barrier) = &*all;
+    let words = ["claim a lane", "length 1", "1 lanes are taken", "end threads", "anew with more"];
+    let guards: Vec<_> = mutexes[..7].iter().map(|mutex| mutex.lock().unwrap()).collect();
+    check(mutexes[7].lock().unwrap_err(), ErrorKind::NoLane, &path, &words);
+    check(permits.acquire().unwrap_err(), ErrorKind::NoLane, &path, &words);
+    check(barrier.join().unwrap_err(), ErrorKind::NoLane, &path, &words);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            check(mutexes[7].try_lock().unwrap_err(), ErrorKind::NoLane, &path, &words);
+            check(signal.wait().unwrap_err(), ErrorKind::NoLane, &path, &words);
+        });
+    });
+    drop(guards);
+    drop(mutexes[7].lock().unwrap());
+}
+
+#[test]
+fn what_this_thread_holds() {
+    need_atomics!();
+    let directory = TempDir::new();
+    let path = directory.join("held");
+    let first = || (Mutex::new(0_u8), RwLock::new(0_u8), Mutex::<[u8]>::slice(4), Once::new());
+    let all = Shared::create_new(Location::file(&path), first).unwrap();
+    let (mutex, lock, elements, once) = &*all;
+    let words = |what| [what, "at offset", "this thread has it already", "release that first"];
+    let guard = mutex.lock().unwrap();
+    let locking = words("lock the mutex");
+    check(mutex.lock().unwrap_err(), ErrorKind::Deadlock, &path, &locking);
+    check(mutex.try_lock().unwrap_err(), ErrorKind::Deadlock, &path, &locking);
+    let error = mutex.lock_timeout(Duration::from_secs(60)).unwrap_err();
+    check(error, ErrorKind::Deadlock, &path, &locking);
+    check(mutex.repair().unwrap_err(), ErrorKind::Deadlock, &path, &locking);
+    drop(guard);
+    let guard = elements.lock().unwrap();
+    check(elements.lock().unwrap_err(), ErrorKind::Deadlock, &path, &locking);
+    drop(guard);
+    let guard = lock.write().unwrap();
+    check(lock.read().unwrap_err(), ErrorKind::Deadlock, &path, &words("lock for reading"));
+    check(lock.write().unwrap_err(), ErrorKind::Deadlock, &path, &words("lock for writing"));
+    drop(guard);
+    let again = once.call(|_| once.call(|_| sharemap::Result::Ok(()))).unwrap_err();
+    check(again, ErrorKind::Deadlock, &path, &words("wait until it is done"));
+}
+
+#[test]
+fn what_others_hold() {
+    need_atomics!();
+    let directory = TempDir::new();
+    let path = directory.join("busy");
+    let first = || (Mutex::new(0_u8), RwLock::new(0_u8), Permits::new(1), Signal::new(u32::MAX));
+    let all = Shared::create_new(Location::file(&path), first).unwrap();
+    let (mutex, lock, permits, signal) = &*all;
+    let _guards = (mutex.lock().unwrap(), lock.write().unwrap(), permits.acquire().unwrap());
+    let short = Duration::from_millis(3);
+    let [timeout, busy] = [ErrorKind::Timeout, ErrorKind::WouldBlock];
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let out = |operation| [operation, "the time ran out", "offset"];
+            let had = |operation| [operation, "somebody else has it", "offset"];
+            let error = mutex.lock_timeout(short).unwrap_err();
+            check(error, timeout, &path, &out("lock the mutex"));
+            check(mutex.try_lock().unwrap_err(), busy, &path, &had("lock the mutex"));
+            let error = lock.read_timeout(short).unwrap_err();
+            check(error, timeout, &path, &out("lock for reading"));
+            check(lock.try_write().unwrap_err(), busy, &path, &had("lock for writing"));
+            let error = permits.acquire_timeout(short).unwrap_err();
+            check(error, timeout, &path, &out("take a permit"));
+            check(permits.try_acquire().unwrap_err(), busy, &path, &had("take a permit"));
+        });
+    });
+    check(signal.post().unwrap_err(), ErrorKind::Overflow, &path, &["signal", "offset"]);
+}
+
+#[test]
+fn what_the_dead_and_the_careful_left() {
+    need_atomics!();
+    let directory = TempDir::new();
+    let path = directory.join("left");
+    let first = || (Mutex::new(0_u8), Barrier::new(1), Condvar::new());
+    let all = Shared::create_new(Location::file(&path), first).unwrap();
+    let (mutex, barrier, changed) = &*all;
+    let panicked = thread::scope(|scope| {
+        let mutex: &MutexHandle<u8> = mutex;
+        let hold = move || {
+            let _guard = mutex.lock().unwrap();
+            std::panic::resume_unwind(Box::new(()));
+        };
+        scope.spawn(hold).join().map(|never: ()| never)
+    });
+    assert!(panicked.is_err());
+    let died: Error = mutex.lock().unwrap_err().into();
+    check(died, ErrorKind::OwnerDied, &path, &["lock", "at offset", "accept, repair or poison it"]);
+    let Err(LockError::OwnerDied(dead)) = mutex.lock() else { panic!("nobody told of it") };
+    dead.poison().unwrap();
+    let words = ["lock the mutex", "unusable", "repair it first"];
+    check(mutex.lock().unwrap_err(), ErrorKind::Poisoned, &path, &words);
+    check(mutex.try_lock().unwrap_err(), ErrorKind::Poisoned, &path, &words);
+
+    let member = barrier.join().unwrap();
+    let words = ["join the barrier", "it has all its members"];
+    check(barrier.join().unwrap_err(), ErrorKind::Busy, &path, &words);
+    drop(member);
+
+    drop(mutex.repair().unwrap().accept());
+    let guard = mutex.lock().unwrap();
+    all.cancel();
+    check(changed.wait(guard).unwrap_err(), ErrorKind::Cancelled, &path, &["notification"]);
+    all.resume();
+    let elsewhere = Shared::create_new(Location::anonymous(), || Mutex::new(0_u8)).unwrap();
+    let guard = elsewhere.lock().unwrap();
+    let words = ["wait for a notification", "not in the same object"];
+    check(changed.wait(guard).unwrap_err(), ErrorKind::Invalid, &path, &words);
+}
