@@ -1,7 +1,8 @@
 //! What can be typed.
 
 use crate::commands::{
-    cat, completions, doctor, evict, hex, locks, ls, man, map, rm, stat, touch, tour, who, write,
+    cat, completions, doctor, evict, gc, hex, locks, ls, man, map, rm, stat, touch, tour, who,
+    write,
 };
 use crate::units;
 use clap::{Args, ColorChoice, Parser, Subcommand};
@@ -54,6 +55,7 @@ pub(crate) enum Command {
     Who(who::Args),
     Locks(locks::Args),
     Rm(rm::Args),
+    Gc(gc::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -77,6 +79,7 @@ impl Command {
             Self::Who(_) => "who",
             Self::Locks(_) => "locks",
             Self::Rm(_) => "rm",
+            Self::Gc(_) => "gc",
             Self::Doctor(_) => "doctor",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",

@@ -4,6 +4,7 @@ pub(crate) mod cat;
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod evict;
+pub(crate) mod gc;
 pub(crate) mod hex;
 pub(crate) mod locks;
 pub(crate) mod ls;
@@ -35,6 +36,7 @@ pub(crate) fn run(command: &Command, output: &mut Output) -> Result<(), Failure>
         Command::Ls(args) => ls::run(args, output),
         Command::Who(args) => who::run(args, output),
         Command::Locks(args) => locks::run(args, output),
+        Command::Gc(args) => gc::run(args, output),
         Command::Rm(args) => rm::run(args, output),
         Command::Doctor(args) => doctor::run(args, output),
         Command::Completions(args) => completions::run(args, output),

@@ -68,6 +68,7 @@ impl Target {
     pub(super) fn inspect_if_any(&self) -> Result<Option<Inspection>, Failure> {
         match Inspection::open(&self.location) {
             Err(error) if is_raw(&error) => Ok(None),
+            Ok(look) if look.facts().is_none() => Ok(None),
             _ => self.inspect().map(Some),
         }
     }
@@ -111,7 +112,7 @@ pub(super) struct Summary {
 
 impl Summary {
     pub(super) fn look(location: &Location) -> Self {
-        Inspection::open(location).and_then(|look| Self::of(&look)).unwrap_or_else(|error| {
+        Self::of_header(location).unwrap_or_else(|error| {
             let (kind, state) = match error.kind() {
                 ErrorKind::Unsupported => ("unknown", None),
                 _ if is_raw(&error) => ("raw", None),
@@ -123,7 +124,16 @@ impl Summary {
         })
     }
 
-    fn of(look: &Inspection) -> sharemap::Result<Self> {
+    fn raw() -> Self {
+        Self { kind: "raw".into(), state: None, attached: None, dead: None, readers: None }
+    }
+
+    fn of_header(location: &Location) -> sharemap::Result<Self> {
+        let look = &Inspection::open(location)?;
+        if look.facts().is_none() {
+            // Zeros: memory that nobody has written to yet.
+            return Ok(Self::raw());
+        }
         let participants = look.participants()?;
         let count =
             |alive| participants.iter().filter(|found| found.is_alive == Some(alive)).count();

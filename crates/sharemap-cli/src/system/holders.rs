@@ -22,6 +22,8 @@ pub(crate) struct Holders {
     by_file: HashMap<(u64, u64), BTreeMap<u32, Holder>>,
     /// Processes that the system does not let this user look into.
     pub(crate) hidden: u64,
+    /// Those that it does.
+    pub(crate) seen: u64,
 }
 
 impl Holders {
@@ -29,7 +31,7 @@ impl Holders {
     pub(crate) fn look() -> Option<Self> {
         let own = std::process::id();
         fs::metadata("/proc/self/maps").ok()?;
-        let mut holders = Self { by_file: HashMap::new(), hidden: 0 };
+        let mut holders = Self { by_file: HashMap::new(), hidden: 0, seen: 0 };
         for entry in fs::read_dir("/proc").ok()?.flatten() {
             let pid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
             if let Some(pid) = pid.filter(|&pid| pid != own) {
@@ -51,6 +53,8 @@ impl Holders {
         let descriptors = fs::read_dir(process.join("fd"));
         if maps.as_ref().is_err_and(denied) || descriptors.as_ref().is_err_and(denied) {
             self.hidden += 1;
+        } else {
+            self.seen += 1;
         }
         let mut program = None;
         let mut hold = |file, note: fn(&mut Holder)| {

@@ -7,6 +7,7 @@ mod run;
 mod cat;
 mod conventions;
 mod doctor;
+mod gc;
 mod hex;
 mod locks;
 mod map;

@@ -1,0 +1,205 @@
+//! `sharemap gc`
+
+use crate::run::Files;
+use crate::shared::Name;
+use serde_json::Value;
+use sharemap::{Mutex, Shared, SharedMemory};
+use std::time::{Duration, Instant};
+
+/// Whether the kernel tells here that nobody has a file; says so if not.
+fn kernel_tells() -> bool {
+    let files = Files::new();
+    let path = files.file("probe", b"x");
+    match sharemap::inspect::Unused::of(sharemap::Location::file(&path)) {
+        Ok(Some(_)) => true,
+        other => {
+            println!(
+                "skipped: the kernel does not tell here whether somebody has a file: {other:?}"
+            );
+            false
+        }
+    }
+}
+
+/// What `gc` says of one object that nobody has any more. Other tests' commands, and children about
+/// to be started, may have it for a moment.
+#[track_caller]
+fn unused(args: &[&str]) -> Value {
+    let begun = Instant::now();
+    loop {
+        let item = item(args);
+        if item["verdict"] != "kept" {
+            return item;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{item:#}");
+    }
+}
+
+/// What `gc` says of one object.
+#[track_caller]
+fn item(args: &[&str]) -> Value {
+    let mut words: Vec<&std::ffi::OsStr> = vec!["gc".as_ref()];
+    words.extend(args.iter().map(|arg| std::ffi::OsStr::new(*arg)));
+    words.push("--json".as_ref());
+    let json = crate::run::run(&words).with_code(0).json();
+    let [item] = &json["items"].as_array().unwrap()[..] else { panic!("{json:#}") };
+    item.clone()
+}
+
+fn exists(name: &Name) -> bool {
+    SharedMemory::open(&*name.0).is_ok()
+}
+
+#[test]
+fn what_nobody_has_is_removed_with_a_proof() {
+    need_locks!();
+    if !kernel_tells() {
+        return;
+    }
+    let name = Name::new("");
+    let shared = Shared::create_new(&*name.0, || Mutex::new(0_u64)).unwrap();
+    for apply in [&[&*name.0][..], &[&*name.0, "--apply"]] {
+        let held = item(apply);
+        assert_eq!((&held["verdict"], &held["what"]), (&"kept".into(), &"object".into()));
+        let reason = held["reason"].as_str().unwrap();
+        assert!(reason.contains(&std::process::id().to_string()), "{reason}");
+        assert_eq!(held["proof"].as_array().unwrap().len(), 0);
+    }
+    std::mem::forget(shared.lock().unwrap());
+    drop(shared);
+    assert_eq!(
+        item(&[&name.0])["verdict"],
+        "kept",
+        "a forgotten guard holds as long as its process"
+    );
+    let (name, other) = (Name::new(""), Name::new(""));
+    for name in [&name, &other] {
+        drop(Shared::create_new(&*name.0, || Mutex::new(0_u64)).unwrap());
+    }
+    let free = unused(&[&name.0]);
+    assert_eq!(free["verdict"], "removable", "{free:#}");
+    let proof = free["proof"].to_string();
+    assert!(proof.contains("64 participants") && proof.contains("open or mapped"), "{proof}");
+    assert!(exists(&name), "nothing is removed without --apply");
+    assert_eq!(unused(&[&name.0, "--apply"])["verdict"], "removed");
+    assert!(!exists(&name));
+    run!("gc", &name.0).with_code(0);
+    unused(&[&other.0]);
+    let text = run!("gc", &other.0).with_code(0);
+    assert!(text.text().contains("can be removed") || text.text().contains("kept"), "{text:?}");
+}
+
+#[test]
+fn what_is_mapped_or_open_or_foreign_is_kept() {
+    need_locks!();
+    if !kernel_tells() {
+        return;
+    }
+    let name = Name::new("");
+    drop(Shared::create_new(&*name.0, || Mutex::new(0_u64)).unwrap());
+    // Without taking part: no slot tells, but the kernel does.
+    let raw = SharedMemory::open(&*name.0).unwrap();
+    assert_eq!(item(&[&name.0, "--apply"])["verdict"], "kept");
+    drop(raw);
+    assert_eq!(unused(&[&name.0])["verdict"], "removable");
+
+    let foreign = Name::new("psm_");
+    let memory = SharedMemory::create_new(&*foreign.0, 5000).unwrap();
+    let kept = item(&[&foreign.0, "--apply"]);
+    assert_eq!((&kept["what"], &kept["verdict"]), (&"foreign".into(), &"kept".into()));
+    assert!(kept["reason"].as_str().unwrap().contains("--foreign"), "{kept:#}");
+    assert_eq!(item(&[&foreign.0, "--foreign", "--apply"])["verdict"], "kept");
+    drop(memory);
+    assert_eq!(item(&[&foreign.0, "--apply"])["verdict"], "kept");
+    assert_eq!(unused(&[&foreign.0, "--foreign"])["verdict"], "removable");
+    assert_eq!(unused(&[&foreign.0, "--foreign", "--apply"])["verdict"], "removed");
+    assert!(!exists(&foreign));
+}
+
+/// Objects in files, finished and not, and such as are not understood.
+#[test]
+fn files_are_judged_by_what_is_in_them() {
+    need_locks!();
+    if !kernel_tells() {
+        return;
+    }
+    let files = Files::new();
+    let path = files.path("object");
+    let location = sharemap::Location::file(&path);
+    drop(Shared::create_new(location, || Mutex::new(0_u64)).unwrap());
+    let image = std::fs::read(&path).unwrap();
+    let name = path.to_str().unwrap();
+    for (at, byte, what, verdict) in [
+        (128, 1, "unfinished", "removable"),
+        (128, 3, "object", "removable"),
+        (128, 9, "malformed", "kept"),
+        (8, 2, "of another version", "kept"),
+        (0, 0, "foreign", "kept"),
+        (64, 1, "unknown", "kept"),
+    ] {
+        let mut image = image.clone();
+        image[at] = byte;
+        std::fs::write(&path, image).unwrap();
+        let item = if verdict == "kept" { item(&[name]) } else { unused(&[name]) };
+        assert_eq!((&item["what"], &item["verdict"]), (&what.into(), &verdict.into()), "{item:#}");
+    }
+    // Who is attached in another container, as the header has it, is not known here.
+    let mut elsewhere = image.clone();
+    (elsewhere[132], elsewhere[160], elsewhere[168]) = (0, 2, 99);
+    std::fs::write(&path, elsewhere).unwrap();
+    let kept = item(&[name, "--apply"]);
+    assert_eq!(kept["verdict"], "kept", "{kept:#}");
+    assert!(kept["reason"].as_str().unwrap().contains("container"), "{kept:#}");
+    std::fs::write(&path, image).unwrap();
+    assert_eq!(unused(&[name, "--apply"])["verdict"], "removed");
+    assert!(!path.exists());
+    run!("gc", name).with_code(3);
+}
+
+#[test]
+fn without_names_all_are_looked_at() {
+    let ran = run!("gc", "--json");
+    if ran.json()["error"]["kind"] == "Unsupported" {
+        println!("skipped: {}", ran.stderr);
+        return;
+    }
+    let foreign = Name::new("");
+    SharedMemory::create_new(&*foreign.0, 100).unwrap();
+    let json = run!("gc", "--json").with_code(0).json();
+    let items = json["items"].as_array().unwrap();
+    assert!(items.iter().any(|item| item["name"] == *foreign.0 && item["verdict"] == "kept"));
+    assert_eq!(json["applied"], false);
+    assert_eq!(json["removed"], 0);
+}
+
+/// Somebody who opens an object while it is judged and removed over and over either gets it whole or
+/// finds none; never does it go under somebody's hands.
+#[test]
+fn nothing_goes_that_somebody_has_just_opened() {
+    need_locks!();
+    if !kernel_tells() {
+        return;
+    }
+    let name = Name::new("");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..15 {
+                run!("gc", "--apply", &name.0);
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        let mut rounds = 0;
+        while !stop.load(std::sync::atomic::Ordering::Relaxed) || rounds < 100 {
+            let shared = Shared::open_or_create(&*name.0, || Mutex::new(0_u64)).unwrap();
+            let mut guard = shared.lock().unwrap();
+            *guard += 1;
+            let value = *guard;
+            drop(guard);
+            // The name still means this very object.
+            let again = Shared::<Mutex<u64>>::open(&*name.0).unwrap();
+            assert_eq!(*again.lock().unwrap(), value);
+            rounds += 1;
+        }
+    });
+}
