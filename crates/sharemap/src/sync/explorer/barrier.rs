@@ -77,7 +77,7 @@ fn nobody_dies() {
     sound("two, twice", &setup(&[TWICE, TWICE]));
     sound("three", &setup(&[THREE_ONCE, THREE_ONCE, THREE_ONCE]));
     let free = |programs: &[Program]| Setup { preemptions: None, ..setup(programs) };
-    walked("three, twice", &free(&[THREE, THREE, THREE]), 200);
+    walked("three, twice", &free(&[THREE, THREE, THREE]), 100);
     let places = Setup { slots: 0, words: vec![(STATE + 8, 1)], ..setup(&[joins, joins]) };
     sound("two for one place", &places);
 }
@@ -86,7 +86,13 @@ fn nobody_dies() {
 fn some_die() {
     sound("two, one killed", &Setup { kills: 1, ..setup(&[TWICE, TWICE]) });
     let killed = Setup { kills: 2, preemptions: None, ..setup(&[THREE, THREE, THREE]) };
-    walked("three, two killed", &killed, 300);
+    walked("three, two killed", &killed, 150);
+}
+
+#[test]
+fn without_the_fence() {
+    let swaps = Setup { registered: [false; 3], fences: [false; 3], ..setup(&[TWICE, TWICE]) };
+    sound("nobody registered, nobody can fence", &swaps);
 }
 
 #[test]

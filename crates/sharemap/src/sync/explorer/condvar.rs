@@ -80,8 +80,8 @@ fn no_notification_is_lost() {
     sound("two wait for one each", &setup(&[waits, waits, TWO]));
     sound("two wait for both", &setup(&[waits, waits, BOTH]));
     let free = |programs: &[Program]| Setup { preemptions: None, ..setup(programs) };
-    walked("two wait for one each", &free(&[waits, waits, TWO]), 200);
-    walked("two wait for both", &free(&[waits, waits, BOTH]), 200);
+    walked("two wait for one each", &free(&[waits, waits, TWO]), 100);
+    walked("two wait for both", &free(&[waits, waits, BOTH]), 100);
 }
 
 #[test]
@@ -93,8 +93,14 @@ fn some_die() {
         newcomers: 1,
         ..setup(programs)
     };
-    walked("two wait, two killed", &killed(&[waits, waits, TWO]), 300);
-    walked("two wait for both, two killed", &killed(&[waits, waits, BOTH]), 300);
+    walked("two wait, two killed", &killed(&[waits, waits, TWO]), 150);
+    walked("two wait for both, two killed", &killed(&[waits, waits, BOTH]), 150);
+}
+
+#[test]
+fn without_the_fence() {
+    let swaps = Setup { registered: [false; 3], fences: [false; 3], ..setup(&[waits, ONE]) };
+    sound("nobody registered, nobody can fence", &swaps);
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn all_who_wait_are_let_through() {
     sound("manual, one waits", &some(&[waits, sets]));
     sound("manual, two wait", &some(&[waits, waits, sets]));
     sound("auto, one waits", &some(&[takes, sets_auto::<1>]));
-    walked("auto, two wait", &Setup::new(&[takes, takes, sets_auto::<2>]), 300);
+    walked("auto, two wait", &Setup::new(&[takes, takes, sets_auto::<2>]), 150);
 }
 
 #[test]
@@ -90,6 +90,12 @@ fn some_die() {
     let killable = [true, true, false];
     let setup = Setup { kills: 1, killable, ..some(&[waits, waits, sets]) };
     sound("manual, a waiter is killed", &setup);
+}
+
+#[test]
+fn without_the_fence() {
+    let swaps = Setup { registered: [false; 3], fences: [false; 3], ..some(&[waits, waits, sets]) };
+    sound("nobody registered, nobody can fence", &swaps);
 }
 
 #[test]

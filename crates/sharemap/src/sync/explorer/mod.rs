@@ -15,9 +15,11 @@
 mod barrier;
 mod condvar;
 mod event;
+mod lanes;
 mod mutex;
 mod once;
 mod permits;
+mod poison;
 mod rwlock;
 mod search;
 mod signal;
@@ -28,6 +30,7 @@ mod world;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use lanes::Lanes;
 use sim::{Live, Sim, Suspended};
 use state::{Carry, Ghost, MAX_PROCESSES, Process, State, Watch};
 
@@ -55,11 +58,20 @@ enum Fault {
     NoAnnouncement,
     PlainAnnouncement,
     NoRecovery,
+    /// Two may recover the same participant at once.
+    RecoversUnlocked,
+    /// A lane of the dead is free before what it announces is released.
+    FreesLaneFirst,
+    /// Who takes a dead participant's place leaves what it held.
+    TakesOverUnrecovered,
+    /// An exchange on condition loses that the value is poisoned.
+    ForgetsPoison(u64),
 }
 
 /// One step of a process; `false` when it has no further. It keeps nothing but the carry.
 type Program = fn(&Sim<'_>, u32, &mut Carry) -> bool;
 
+#[derive(Clone)]
 struct Setup {
     programs: Vec<Program>,
     watch: Watch,
@@ -68,6 +80,7 @@ struct Setup {
     /// Whose fence works.
     fences: [bool; MAX_PROCESSES],
     fault: Fault,
+    lanes: Lanes,
     kills: u8,
     newcomers: u8,
     /// How often a deadline may turn out to have passed.
@@ -78,6 +91,8 @@ struct Setup {
     stalls: u8,
     /// How often a process that could go on may be left for another; `None`: any number of times.
     preemptions: Option<u8>,
+    /// The same in the long form.
+    long: Option<u8>,
     /// Which may be killed.
     killable: [bool; MAX_PROCESSES],
     /// Slots that each process uses from the beginning, as bits.
@@ -96,12 +111,14 @@ impl Setup {
             registered: [true; MAX_PROCESSES],
             fences: [true; MAX_PROCESSES],
             fault: Fault::None,
+            lanes: Lanes::Fixed,
             kills: 0,
             newcomers: 0,
             expiries: 0,
             pace: 0,
             stalls: 0,
             preemptions: None,
+            long: (programs.len() > 2).then_some(3),
             killable: [true; MAX_PROCESSES],
             slots: 0,
             words: Vec::new(),
@@ -111,8 +128,11 @@ impl Setup {
 
     /// The same without a bound on preemptions.
     fn free(&self) -> Self {
-        let (programs, words) = (self.programs.clone(), self.words.clone());
-        Self { preemptions: None, programs, words, ..*self }
+        Self { preemptions: None, ..self.clone() }
+    }
+
+    fn first_lane(&self, process: usize) -> Option<u8> {
+        (self.lanes == Lanes::Fixed).then_some(process as u8)
     }
 
     fn initial(&self) -> State {
@@ -131,7 +151,11 @@ impl Setup {
         };
         for (index, _) in self.programs.iter().enumerate() {
             state.locks[index] = index as u8 + 1;
-            state.memory[state::taken(index) as usize] = 1;
+            state.set_32(state::record(index), 1);
+            state.processes[index].lane = self.first_lane(index);
+            if self.lanes == Lanes::Fixed {
+                state.set_32(state::taken(index), index as u32 + 1);
+            }
         }
         for process in &mut state.processes {
             process.slots = self.slots;
@@ -217,10 +241,10 @@ impl Setup {
 /// What may happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
-    Step { process: usize, variant: usize },
-    Drain { process: usize },
-    Kill { process: usize, retired: usize },
-    Newcomer { process: usize },
+    Step { process: u8, variant: u8 },
+    Drain { process: u8 },
+    Kill { process: u8, retired: u8 },
+    Newcomer { process: u8 },
     Timeouts,
 }
 
@@ -238,18 +262,22 @@ impl Setup {
                 if self.preemptions.is_some() {
                     let last = usize::from(state.last);
                     let could = state.processes.get(last).is_some_and(Process::can_step);
-                    state.preemptions += u8::from(could && last != process);
-                    state.last = process as u8;
+                    state.preemptions += u8::from(could && state.last != process);
+                    state.last = process;
                 }
-                return self.step(state, process, variant, false, trace);
+                return self.step(state, process.into(), variant.into(), false, trace);
             }
-            Event::Drain { process } => state.drain_one(self.watch, process),
-            Event::Kill { process, retired } => state.kill(self.watch, process, retired),
+            Event::Drain { process } => state.drain_one(self.watch, process.into()),
+            Event::Kill { process, retired } => {
+                state.kill(self.watch, process.into(), retired.into());
+            }
             Event::Newcomer { process } => {
                 state.newcomers -= 1;
-                state.locks[process] = process as u8 + 1;
-                state.processes[process] = Process { newcomer: true, ..Process::new() };
-                return self.step(state, process, 0, true, trace);
+                let index = usize::from(process);
+                state.locks[index] = process + 1;
+                state.processes[index] =
+                    Process { newcomer: true, lane: self.first_lane(index), ..Process::new() };
+                return self.step(state, index, 0, true, trace);
             }
             Event::Timeouts => {
                 state.stalls += 1;
@@ -276,8 +304,8 @@ impl Setup {
         let bound = self.preemptions.is_some_and(|most| state.preemptions >= most);
         let last = state.processes.get(usize::from(state.last));
         let stay = bound && last.is_some_and(Process::can_step);
-        for (process, each) in state.processes.iter().enumerate() {
-            if each.can_step() && (!stay || usize::from(state.last) == process) {
+        for (process, each) in (0..).zip(&state.processes) {
+            if each.can_step() && (!stay || state.last == process) {
                 events.push(Event::Step { process, variant: 0 });
             }
             if !each.buffer.is_empty() {
@@ -287,13 +315,14 @@ impl Setup {
         if events.is_empty() && state.processes.iter().any(|each| each.asleep.is_some()) {
             events.push(Event::Timeouts);
         }
-        for (process, each) in state.processes.iter().enumerate() {
-            if state.kills > 0 && self.killable[process] && each.alive && !each.done {
-                for retired in 0..=each.buffer.len() {
+        for (process, each) in (0..).zip(&state.processes) {
+            let index = usize::from(process);
+            if state.kills > 0 && self.killable[index] && each.alive && !each.done {
+                for retired in 0..=each.buffer.len() as u8 {
                     events.push(Event::Kill { process, retired });
                 }
             }
-            if state.newcomers > 0 && !each.alive && state.locks[process] == 0 {
+            if state.newcomers > 0 && !each.alive && state.locks[index] == 0 {
                 events.push(Event::Newcomer { process });
             }
         }

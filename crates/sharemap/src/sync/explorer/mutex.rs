@@ -3,7 +3,7 @@
 use super::search::{caught, sound, walked};
 use super::sim::Sim;
 use super::state::{Carry, LOCK};
-use super::{Fault, Program, Setup};
+use super::{Fault, Lanes, Program, Setup};
 use crate::error::ErrorKind;
 use crate::sync::mutex::{Held, Leave, RawMutex};
 
@@ -63,6 +63,14 @@ fn rounds<const ROUNDS: u32>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     true
 }
 
+/// Each round by a thread of its own, which takes a lane and gives it back.
+fn threads<const ROUNDS: u32>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
+    rounds::<ROUNDS>(sim, step, carry) && {
+        sim.expect(sim.give_back());
+        true
+    }
+}
+
 fn impatient(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 1 {
         return false;
@@ -112,8 +120,8 @@ fn nobody_dies() {
     sound("one tries", &some(&[ONCE, trying]));
     sound("two, twice, who have no patience", &Setup { pace: 100, ..some(&[TWICE, TWICE]) });
     let starving = Setup { pace: 100, ..setup(&[TWICE, TWICE, TWICE]) };
-    walked("three, twice, who have no patience", &starving, 300);
-    walked("three, twice", &setup(&[TWICE, TWICE, TWICE]), 300);
+    walked("three, twice, who have no patience", &starving, 150);
+    walked("three, twice", &setup(&[TWICE, TWICE, TWICE]), 150);
 }
 
 #[test]
@@ -125,11 +133,32 @@ fn some_die() {
     sound("two, two killed and replaced", &newcomers);
     sound("one tries, one killed", &Setup { kills: 1, ..some(&[ONCE, trying]) });
     let three = Setup { kills: 2, newcomers: 2, ..setup(&[TWICE, TWICE, TWICE]) };
-    walked("three, two killed and replaced", &three, 600);
-    walked("three, two killed, no patience", &Setup { pace: 100, ..three }, 600);
+    walked("three, two killed and replaced", &three, 300);
+    walked("three, two killed, no patience", &Setup { pace: 100, ..three }, 300);
     let impatient =
         Setup { kills: 2, newcomers: 1, expiries: 1, ..setup(&[ONCE, impatient, TWICE]) };
-    walked("three, one impatient", &impatient, 600);
+    walked("three, one impatient", &impatient, 300);
+}
+
+#[test]
+fn lanes_come_and_go() {
+    let pooled = |programs: &[Program]| Setup { lanes: Lanes::Pooled, ..some(programs) };
+    sound("two, in threads", &pooled(&[threads::<2>, threads::<1>]));
+    let killed = Setup { kills: 1, ..pooled(&[threads::<1>, threads::<2>]) };
+    sound("two, in threads, one killed", &killed);
+    let replaced = Setup { kills: 2, newcomers: 2, ..pooled(&[threads::<1>, threads::<1>]) };
+    sound("two, in threads, two killed and replaced", &replaced);
+    let three = Setup {
+        kills: 2,
+        newcomers: 2,
+        preemptions: None,
+        ..pooled(&[threads::<2>, threads::<2>, threads::<2>])
+    };
+    walked("three, in threads, two killed and replaced", &three, 300);
+    let with = |fault| Setup { fault, ..replaced.clone() };
+    caught("a lane is free too early", &with(Fault::FreesLaneFirst));
+    caught("two recover the same", &with(Fault::RecoversUnlocked));
+    caught("a place is taken with what is left", &with(Fault::TakesOverUnrecovered));
 }
 
 #[test]

@@ -18,14 +18,15 @@ fn does<const FAILS: bool>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool 
     let me = sim.me;
     let Turn::Mine(held) = sim.expect(once().begin(sim, None)) else {
         sim.ghost(|ghost| match ghost.count[0] {
-            1 => Ok(()),
-            times => Err(format!("said to be done, and was {times} times")),
+            0 => Err("said to be done, and was not".to_owned()),
+            _ => Ok(()),
         });
         return false;
     };
-    let died = held.died();
+    let (died, deaths) = (held.died(), sim.deaths());
     sim.ghost(|ghost| {
-        if ghost.inside.iter().any(|&inside| inside != 0) || ghost.count[0] != 0 {
+        // Of who dies there, nobody knows whether it said that it was done.
+        if ghost.inside.iter().any(|&inside| inside != 0) || (ghost.count[0] != 0 && deaths == 0) {
             return Err("two at it".to_owned());
         }
         if died != ghost.owed {
@@ -64,7 +65,22 @@ fn nobody_dies() {
     sound("two", &setup(&[DOES, DOES]));
     sound("three", &setup(&[DOES, DOES, DOES]));
     sound("one fails", &setup(&[FAILS, DOES]));
-    walked("three, two fail", &Setup { preemptions: None, ..setup(&[FAILS, DOES, FAILS]) }, 200);
+    walked("three, two fail", &Setup { preemptions: None, ..setup(&[FAILS, DOES, FAILS]) }, 100);
+}
+
+#[test]
+fn some_die() {
+    sound("two, one killed", &Setup { kills: 1, ..setup(&[DOES, FAILS]) });
+    let replaced = Setup { kills: 2, newcomers: 2, ..setup(&[DOES, DOES]) };
+    sound("two, two killed and replaced", &replaced);
+    let three = Setup { kills: 2, newcomers: 2, preemptions: None, ..setup(&[FAILS, DOES, DOES]) };
+    walked("three, two killed and replaced", &three, 150);
+}
+
+#[test]
+fn without_the_fence() {
+    let swaps = Setup { registered: [false; 3], fences: [false; 3], ..setup(&[FAILS, DOES]) };
+    sound("nobody registered, nobody can fence", &swaps);
 }
 
 #[test]

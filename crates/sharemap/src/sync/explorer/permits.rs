@@ -2,8 +2,8 @@
 
 use super::search::{caught, sound, walked};
 use super::sim::Sim;
-use super::state::{Carry, LOCK, State, taken};
-use super::{Fault, Program, Setup};
+use super::state::{Carry, LOCK, State, record};
+use super::{Fault, Lanes, Program, Setup};
 use crate::peer::World;
 use crate::sync::permits::RawPermits;
 
@@ -41,9 +41,30 @@ fn takes<const TIMES: u32, const PERMITS: usize>(sim: &Sim<'_>, step: u32, _: &m
     false
 }
 
+/// Takes two at once, one after the other.
+fn takes_both(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
+    if step > 0 {
+        return takes::<0, 2>(sim, step, carry);
+    }
+    let one = sim.expect(permits().acquire(sim, None));
+    if let Some(other) = sim.expect(permits().try_acquire(sim)) {
+        sim.expect(permits().release(sim, other));
+    }
+    sim.expect(permits().release(sim, one));
+    true
+}
+
+/// By a thread of its own, which takes a lane and gives it back.
+fn threads(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
+    takes::<2, 1>(sim, step, carry) && {
+        sim.expect(sim.give_back());
+        true
+    }
+}
+
 fn all_back<const PERMITS: u32>(state: &State) -> Result<(), String> {
     let unsettled = (0..state.processes.len())
-        .any(|lane| !state.processes[lane].alive && state.peek_32(taken(lane)) != 0);
+        .any(|lane| !state.processes[lane].alive && state.peek_32(record(lane)) != 0);
     match state.peek_32(COUNT) {
         free if free == PERMITS || unsettled => Ok(()),
         free => Err(format!("{free} of {PERMITS} are free")),
@@ -66,8 +87,8 @@ fn nobody_dies() {
     let mut two = setup(&[takes::<1, 2>, takes::<1, 2>, takes::<1, 2>]);
     (two.words, two.last) = (vec![(COUNT, 2)], all_back::<2>);
     sound("two permits for three", &two);
-    walked("two permits for three", &Setup { preemptions: None, ..two }, 200);
-    walked("three", &Setup { preemptions: None, ..setup(&[TWICE, TWICE, ONCE]) }, 200);
+    walked("two permits for three", &Setup { preemptions: None, ..two }, 100);
+    walked("three", &Setup { preemptions: None, ..setup(&[TWICE, TWICE, ONCE]) }, 100);
 }
 
 #[test]
@@ -77,7 +98,43 @@ fn some_die() {
     sound("two, two killed and replaced", &replaced);
     let killed =
         Setup { kills: 2, newcomers: 2, preemptions: None, ..setup(&[TWICE, TWICE, ONCE]) };
-    walked("three, two killed and replaced", &killed, 1_000);
+    walked("three, two killed and replaced", &killed, 500);
+}
+
+#[test]
+fn two_at_once() {
+    let mut two = Setup { kills: 1, ..setup(&[takes_both, takes::<1, 2>]) };
+    (two.words, two.last) = (vec![(COUNT, 2)], all_back::<2>);
+    sound("one takes two, one killed", &two);
+    walked(
+        "one takes two, two killed",
+        &Setup { kills: 2, newcomers: 1, preemptions: None, ..two },
+        500,
+    );
+}
+
+#[test]
+fn lanes_come_and_go() {
+    let pooled = Setup { lanes: Lanes::Pooled, ..setup(&[threads, threads]) };
+    sound("two, in threads", &pooled);
+    let killed = Setup { kills: 1, ..pooled };
+    sound("two, in threads, one killed", &killed);
+    let three = Setup {
+        kills: 2,
+        newcomers: 2,
+        preemptions: None,
+        lanes: Lanes::Pooled,
+        ..setup(&[threads, threads, threads])
+    };
+    walked("three, in threads, two killed and replaced", &three, 150);
+    let replaced = Setup { kills: 2, newcomers: 2, ..killed };
+    caught("a lane is free too early", &Setup { fault: Fault::FreesLaneFirst, ..replaced });
+}
+
+#[test]
+fn without_the_fence() {
+    let swaps = Setup { registered: [false; 3], fences: [false; 3], ..setup(&[TWICE, ONCE]) };
+    sound("nobody registered, nobody can fence", &swaps);
 }
 
 #[test]

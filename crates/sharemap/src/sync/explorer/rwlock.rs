@@ -3,7 +3,7 @@
 use super::search::{caught, sound, walked};
 use super::sim::Sim;
 use super::state::{Carry, LOCK};
-use super::{Fault, Program, Setup};
+use super::{Fault, Lanes, Program, Setup};
 use crate::error::Result;
 use crate::sync::mutex::{Held, Leave};
 use crate::sync::rwlock::{RawRwLock, Reading};
@@ -97,6 +97,21 @@ fn reads(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
 
 fn reads_twice(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     step < 2 && reads(sim, 0, carry)
+}
+
+/// Twice, each time by a thread of its own, which takes a lane and gives it back.
+fn reads_in_threads(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
+    reads_twice(sim, step, carry) && {
+        sim.expect(sim.give_back());
+        true
+    }
+}
+
+fn writes_in_threads(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
+    writes(sim, step, carry) && {
+        sim.expect(sim.give_back());
+        true
+    }
 }
 
 fn reads_nested(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
@@ -218,15 +233,15 @@ fn nobody_dies() {
     sound("an upgrade is given up", &impatient);
     let impatient = Setup { expiries: 1, ..some(&[reads, writes_impatiently]) };
     sound("a writer gives up", &impatient);
-    walked("three", &setup(&[reads_twice, writes_twice, upgrades]), 200);
+    walked("three", &setup(&[reads_twice, writes_twice, upgrades]), 100);
     let starving = |setup: Setup| Setup { pace: 100, ..setup };
     sound("two writers, who have no patience", &starving(some(&[writes, writes_twice])));
     let three = starving(setup(&[reads_twice, writes_twice, upgrades]));
-    walked("three, who have no patience", &three, 200);
-    walked("three, nested", &setup(&[reads_nested, writes_twice, reads_nested]), 200);
+    walked("three, who have no patience", &three, 100);
+    walked("three, nested", &setup(&[reads_nested, writes_twice, reads_nested]), 100);
     let impatient =
         Setup { expiries: 2, ..setup(&[reads_twice, upgrades_impatiently, writes_impatiently]) };
-    walked("three, impatient", &impatient, 200);
+    walked("three, impatient", &impatient, 100);
 }
 
 #[test]
@@ -236,8 +251,39 @@ fn some_die() {
     sound("reader and upgrade, one killed", &killed(&[reads, upgrades]));
     sound("writers, one killed", &killed(&[writes, writes_twice]));
     let replaced = |programs: &[Program]| Setup { kills: 2, newcomers: 2, ..setup(programs) };
-    walked("three, killed and replaced", &replaced(&[reads_twice, writes_twice, upgrades]), 500);
-    walked("nested, killed and replaced", &replaced(&[reads_nested, writes_twice, tries]), 500);
+    walked("three, killed and replaced", &replaced(&[reads_twice, writes_twice, upgrades]), 250);
+    walked("nested, killed and replaced", &replaced(&[reads_nested, writes_twice, tries]), 250);
+}
+
+#[test]
+fn nested_readers_die() {
+    let killed = Setup { kills: 1, ..some(&[reads_nested, writes]) };
+    sound("nested reader and writer, one killed", &killed);
+    let replaced = Setup { newcomers: 1, ..killed.clone() };
+    sound("nested reader and writer, one killed and replaced", &replaced);
+    let upgrade = Setup { programs: vec![reads_nested, upgrades], ..killed.clone() };
+    sound("nested reader and upgrade, one killed", &upgrade);
+    let with = |fault| Setup { fault, ..killed.clone() };
+    caught("no recovery of nested readers", &with(Fault::NoRecovery));
+    caught("nested readers do not wake", &with(Fault::NoWake(DRAIN)));
+}
+
+#[test]
+fn lanes_come_and_go() {
+    let pooled = |programs: &[Program]| Setup { lanes: Lanes::Pooled, ..some(programs) };
+    sound("reader and writer, in threads", &pooled(&[reads_in_threads, writes_in_threads]));
+    let killed = Setup { kills: 1, ..pooled(&[reads_in_threads, writes_in_threads]) };
+    sound("reader and writer, in threads, one killed", &killed);
+    let three = Setup {
+        kills: 2,
+        newcomers: 2,
+        preemptions: None,
+        ..pooled(&[reads_in_threads, writes_in_threads, reads_in_threads])
+    };
+    walked("three, in threads, two killed and replaced", &three, 150);
+    let with = |fault| Setup { fault, kills: 2, newcomers: 2, ..killed.clone() };
+    caught("a reader's lane is free too early", &with(Fault::FreesLaneFirst));
+    caught("a place is taken with what is left", &with(Fault::TakesOverUnrecovered));
 }
 
 #[test]

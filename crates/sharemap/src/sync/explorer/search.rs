@@ -1,8 +1,26 @@
 //! Searches, walks, and what they say.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use super::{Event, Setup};
+
+/// Fingerprints are hashes already.
+#[derive(Default)]
+struct Low(u64);
+
+impl Hasher for Low {
+    fn write(&mut self, bytes: &[u8]) {
+        let low = bytes.first_chunk().expect("fingerprints are longer");
+        self.0 = u64::from_ne_bytes(*low);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+type Known = HashMap<u128, u32, BuildHasherDefault<Low>>;
 
 impl Setup {
     /// The story of a failure, from the events that led to it.
@@ -23,7 +41,8 @@ impl Setup {
     fn search(&self, most: usize) -> Result<Searched, Failure> {
         const NONE: u32 = u32::MAX;
         let initial = self.initial();
-        let mut known = HashMap::from([(initial.fingerprint(), 0_u32)]);
+        let mut known = Known::default();
+        known.insert(initial.fingerprint(), 0);
         // Of each state: how it was reached first.
         let mut origins = vec![(NONE, Event::Timeouts)];
         let mut edges: Vec<(u32, u32)> = Vec::new();
@@ -66,7 +85,9 @@ impl Setup {
                         stack.push((to, next));
                     }
                     match &mut event {
-                        Event::Step { variant, .. } if *variant + 1 < variants => *variant += 1,
+                        Event::Step { variant, .. } if usize::from(*variant) + 1 < variants => {
+                            *variant += 1;
+                        }
                         _ => break,
                     }
                 }
@@ -121,7 +142,7 @@ impl Setup {
             let mut event = choose[random.below(choose.len())];
             let (mut next, variants, mut violation) = self.apply(&state, event, &mut None);
             if let (Event::Step { process, .. }, true) = (event, variants > 1) {
-                event = Event::Step { process, variant: random.below(variants) };
+                event = Event::Step { process, variant: random.below(variants) as u8 };
                 (next, _, violation) = self.apply(&state, event, &mut None);
             }
             path.push(event);
@@ -170,24 +191,26 @@ fn long() -> bool {
     std::env::var_os("SHAREMAP_LONG").is_some_and(|value| value == "1")
 }
 
-/// States that a search keeps at most, in the short form and in the long one.
-const MOST: usize = 12_000;
-const MOST_LONG: usize = 1_000_000;
+/// States that a search keeps at most in the short form.
+const MOST: usize = 8_000;
 
-/// Searches within the bound on preemptions; in the long form without.
+/// States in which a planted fault is looked for, before it is walked after.
+const FOUND_WITHIN: usize = 12_000;
+
+/// Searches within the bound on preemptions; in the long form to the end, and without a bound where
+/// two have only so much to do that there is one.
 #[track_caller]
 pub(super) fn sound(name: &str, setup: &Setup) {
     let started = std::time::Instant::now();
-    let unbound;
-    let (setup, most) = if long() {
-        unbound = setup.free();
-        (&unbound, MOST_LONG)
-    } else {
-        (setup, MOST)
-    };
+    let mut setup = setup.clone();
+    let most = if long() { usize::MAX } else { MOST };
+    if long() {
+        setup.preemptions = setup.long;
+    }
+    let bound = setup.preemptions.map_or(String::new(), |most| format!(", {most} preemptions"));
     match setup.search(most) {
         Ok(searched) => println!(
-            "{name}: {} states{}, {:.2} s",
+            "{name}: {} states{}{bound}, {:.2} s",
             searched.states,
             if searched.complete { "" } else { " (and more)" },
             started.elapsed().as_secs_f64(),
@@ -196,11 +219,11 @@ pub(super) fn sound(name: &str, setup: &Setup) {
     }
 }
 
-/// Walks at random; ten times as often in the long form.
+/// Walks at random; twenty times as often in the long form.
 #[track_caller]
 pub(super) fn walked(name: &str, setup: &Setup, walks: u64) {
     let started = std::time::Instant::now();
-    let walks = if long() { walks * 10 } else { walks };
+    let walks = if long() { walks * 20 } else { walks };
     for seed in 0..walks {
         if let Err(failure) = setup.walk(seed) {
             panic!("{name}: {failure:?}");
@@ -212,11 +235,14 @@ pub(super) fn walked(name: &str, setup: &Setup, walks: u64) {
 /// Searches for a planted fault, and walks where that did not find it; it must be found.
 #[track_caller]
 pub(super) fn caught(name: &str, setup: &Setup) {
+    let started = std::time::Instant::now();
     let free = setup.free();
     let walks = (0..5_000).map(|seed| free.walk(seed));
-    let mut failures = setup.search(MOST).err().into_iter().chain(walks.filter_map(Result::err));
+    let mut failures = setup.search(FOUND_WITHIN).err().into_iter().chain(walks.filter_map(Result::err));
     match failures.next() {
-        Some(failure) => println!("{name}: {}", failure.what),
+        Some(Failure { what, .. }) => {
+            println!("{name}: {what}, {:.2} s", started.elapsed().as_secs_f64());
+        }
         None => panic!("{name}: not found"),
     }
 }

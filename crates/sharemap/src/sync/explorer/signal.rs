@@ -74,7 +74,7 @@ fn nothing_is_lost() {
     sound("two wait for both", &setup(&[ONCE, ONCE, BOTH]));
     sound("one gives up", &Setup { expiries: 1, stalls: 1, ..setup(&[ONCE, gives_up, TWO]) });
     let free = Setup { preemptions: None, ..setup(&[TWICE, ONCE, posts::<3, 1>]) };
-    walked("three", &free, 300);
+    walked("three", &free, 150);
 }
 
 #[test]
@@ -82,7 +82,13 @@ fn some_die() {
     let killable = [true, true, false];
     let setup = Setup { kills: 1, killable, ..setup(&[ONCE, ONCE, TWO]) };
     sound("a waiter is killed", &setup);
-    walked("a waiter is killed", &Setup { preemptions: None, ..setup }, 300);
+    walked("a waiter is killed", &Setup { preemptions: None, ..setup }, 150);
+}
+
+#[test]
+fn without_the_fence() {
+    let swaps = Setup { registered: [false; 3], fences: [false; 3], ..setup(&[ONCE, ONCE, TWO]) };
+    sound("nobody registered, nobody can fence", &swaps);
 }
 
 #[test]

@@ -8,10 +8,10 @@
 use std::cell::{Cell, RefCell};
 use std::panic::resume_unwind;
 
-use super::state::{Ghost, LOCK, State, Store, slots, taken};
+use super::state::{Ghost, State, Store, is_slot};
 use super::{Fault, Setup};
 use crate::error::Result;
-use crate::peer::{Announced, World};
+use crate::sync::word::POISONED;
 
 /// What a process unwinds with when it has had its turn.
 pub(super) struct Suspended;
@@ -182,7 +182,11 @@ impl Sim<'_> {
                 found
             }
             Fault::Lost(lost) if lost == at => self.load(at, size),
-            Fault::NoWitness if at < LOCK => self.load(at, size),
+            Fault::NoWitness if is_slot(at) => self.load(at, size),
+            Fault::ForgetsPoison(word) if word == at => {
+                let new = new & !u64::from(POISONED);
+                self.atomically(&name, at, size, |found| (found == current).then_some(new))
+            }
             _ => self.atomically(&name, at, size, |found| (found == current).then_some(new)),
         }
     }
@@ -211,40 +215,5 @@ impl Sim<'_> {
     /// How many died so far.
     pub(super) fn deaths(&self) -> u64 {
         self.aside("deaths", 0, |live| live.state.deaths.into())
-    }
-
-    /// What the dead lane announced, by who holds its slot's kernel lock.
-    pub(super) fn recover(&self, lane: usize) -> Result<()> {
-        if self.load_32(taken(lane))? != 0 {
-            for index in 0..Self::SLOTS {
-                let slot = slots(lane) + 8 * index;
-                let announcement = self.load_64(slot)?;
-                if announcement != 0 {
-                    if self.setup.fault != Fault::NoRecovery {
-                        crate::sync::recover(self, slot, announcement, lane as u32)?;
-                    }
-                    self.store_64(slot, 0)?;
-                }
-            }
-            self.store_32(taken(lane), 0)?;
-        }
-        Ok(())
-    }
-
-    /// What a newcomer does first; it has the kernel lock of its slot.
-    pub(super) fn attach(&self) {
-        self.expect(self.recover(self.me));
-        self.expect(self.swap_32(taken(self.me), 1));
-    }
-
-    pub(super) fn announcing(&self, what: u64) -> Announced {
-        let slot = self.aside("take a slot", what, |live| {
-            let used = &mut live.state.processes[self.me].slots;
-            let index = used.trailing_ones();
-            assert!(u64::from(index) < Self::SLOTS, "no slot left");
-            *used |= 1 << index;
-            slots(self.me) + 8 * u64::from(index)
-        });
-        Announced { lane: self.me as u32, slot }
     }
 }

@@ -2,12 +2,18 @@
 
 use std::collections::VecDeque;
 
-/// Bytes of the shared object: lanes, then locks.
-pub(super) const MEMORY: usize = 256;
+use crate::sync::word::{DIED, LANE as LANE_MASK, POISONED, UPGRADABLE, owner};
+
+/// Bytes of the shared object: lanes, then locks, then participants.
+pub(super) const MEMORY: usize = 272;
 /// Where the lock under test lies.
 pub(super) const LOCK: u64 = 128;
+/// A word for each participant: whether its record is in use.
+const RECORDS: u64 = 256;
 pub(super) const MAX_PROCESSES: usize = 3;
-/// Bytes of a lane: three slots, and whether the participant's slot is taken.
+/// Slots of a lane.
+pub(super) const SLOTS: u64 = 3;
+/// Bytes of a lane: the slots, and the participant whose it is, plus one.
 const LANE: u64 = 32;
 const TAKEN: u64 = 24;
 /// Stores that a processor holds back at most.
@@ -19,6 +25,19 @@ pub(super) fn slots(lane: usize) -> u64 {
 
 pub(super) fn taken(lane: usize) -> u64 {
     lane as u64 * LANE + TAKEN
+}
+
+pub(super) fn lane_at(slot: u64) -> usize {
+    (slot / LANE) as usize
+}
+
+/// Whether it is a slot of a lane.
+pub(super) fn is_slot(at: u64) -> bool {
+    at < LOCK && at % LANE != TAKEN
+}
+
+pub(super) fn record(participant: usize) -> u64 {
+    RECORDS + 4 * participant as u64
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +64,8 @@ pub(super) struct Process {
     /// A store held back to be issued after another: a planted fault.
     pub(super) delayed: Option<Store>,
     pub(super) asleep: Option<u64>,
+    /// The lane that it has.
+    pub(super) lane: Option<u8>,
     /// Its own record of which slots it uses, as bits.
     pub(super) slots: u8,
 }
@@ -61,6 +82,7 @@ impl Process {
             buffer: VecDeque::new(),
             delayed: None,
             asleep: None,
+            lane: None,
             slots: 0,
         }
     }
@@ -77,6 +99,8 @@ pub(super) struct Ghost {
     pub(super) inside: [u8; MAX_PROCESSES],
     /// An owner died, and the word has not been released by one who was told.
     pub(super) owed: bool,
+    /// The last owner who released the word said so.
+    pub(super) poisoned: bool,
     /// Values written.
     pub(super) commits: u32,
     /// For the test's own counts.
@@ -126,6 +150,7 @@ impl State {
                     | u64::from(process.done) << 1
                     | u64::from(process.newcomer) << 2
                     | u64::from(process.delayed.is_some()) << 3
+                    | u64::from(process.lane.map_or(0, |lane| lane + 1)) << 4
                     | u64::from(process.slots) << 8
                     | u64::from(process.step) << 16,
             );
@@ -141,7 +166,11 @@ impl State {
         }
         let bytes = |bytes: &[u8]| bytes.iter().fold(0, |all, &byte| all << 8 | u64::from(byte));
         number(bytes(&self.locks));
-        number(bytes(&self.ghost.inside) << 8 | u64::from(self.ghost.owed));
+        number(
+            bytes(&self.ghost.inside) << 8
+                | u64::from(self.ghost.owed)
+                | u64::from(self.ghost.poisoned) << 1,
+        );
         number(self.ghost.commits.into());
         self.ghost.count.iter().for_each(|&n| number(n.into()));
         number(bytes(&[self.stalls, self.deaths, self.kills, self.newcomers, self.expiries]));
@@ -161,12 +190,33 @@ impl State {
         self.peek(at, 4) as u32
     }
 
+    pub(super) fn peek_64(&self, at: u64) -> u64 {
+        self.peek(at, 8)
+    }
+
+    pub(super) fn set_32(&mut self, at: u64, value: u32) {
+        let at = at as usize;
+        self.memory[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+
+    /// Who lives and has, as memory has it, the lane that the word names.
+    fn owner(&self, word: u32) -> Option<usize> {
+        let lane = owner(word)?;
+        let process = self.peek_32(taken(lane as usize)).checked_sub(1)? as usize;
+        let each = &self.processes[process];
+        (each.alive && !each.newcomer).then_some(process)
+    }
+
     /// A store reaches memory.
     pub(super) fn commit(&mut self, watch: Watch, store: Store) {
-        if watch.word == Some(store.at)
-            && store.value as u32 & (crate::sync::word::LANE | crate::sync::word::DIED) == 0
-        {
-            self.ghost.owed = false;
+        if watch.word == Some(store.at) {
+            let new = store.value as u32;
+            if new & (LANE_MASK | DIED) == 0 {
+                self.ghost.owed = false;
+            }
+            if new & LANE_MASK == 0 && self.owner(self.peek_32(store.at)).is_some() {
+                self.ghost.poisoned = new & POISONED != 0;
+            }
         }
         if watch.selector == Some(store.at) {
             self.ghost.commits += 1;
@@ -217,9 +267,8 @@ impl State {
             self.drain_one(watch, process);
         }
         if let Some(at) = watch.word {
-            use crate::sync::word::{UPGRADABLE, owner};
             let word = self.peek_32(at);
-            if owner(word) == Some(process as u32) && word & UPGRADABLE == 0 {
+            if self.owner(word) == Some(process) && word & UPGRADABLE == 0 {
                 self.ghost.owed = true;
             }
         }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::Fault;
 use super::sim::{LATE, Sim};
-use super::state::{Process, Store, slots};
+use super::state::{Process, SLOTS, Store, lane_at, slots};
 use crate::error::Result;
 use crate::peer::{Announced, Settled, World};
 
 impl World for Sim<'_> {
-    const SLOTS: u64 = 3;
+    const SLOTS: u64 = SLOTS;
 
     fn load_32(&self, at: u64) -> Result<u32> {
         Ok(self.load(at, 4) as u32)
@@ -71,10 +71,11 @@ impl World for Sim<'_> {
     }
 
     fn is_own(&self, lane: u32) -> bool {
-        lane as usize == self.me
+        self.has_lane(lane as usize)
     }
 
     fn announce(&self, what: u64) -> Result<Announced> {
+        self.claim_lane()?;
         let announced = self.announcing(what);
         if self.setup.fault != Fault::NoAnnouncement {
             self.store_64(announced.slot, what)?;
@@ -83,6 +84,7 @@ impl World for Sim<'_> {
     }
 
     fn announce_first(&self, what: u64) -> Result<Announced> {
+        self.claim_lane()?;
         let announced = self.announcing(what);
         if self.setup.fault == Fault::PlainAnnouncement {
             self.store_64(announced.slot, what)?;
@@ -94,8 +96,9 @@ impl World for Sim<'_> {
 
     fn announced(&self, what: u64) -> Result<Option<Announced>> {
         let slot = self.aside("own slots", what, |live| {
-            for index in 0..Self::SLOTS {
-                let slot = slots(self.me) + 8 * index;
+            let lane = live.state.processes[self.me].lane.map_or(self.me, usize::from);
+            for index in 0..SLOTS {
+                let slot = slots(lane) + 8 * index;
                 let used = live.state.processes[self.me].slots >> index & 1 != 0;
                 if used && live.state.load(self.setup.watch, self.me, slot, 8) == what {
                     return slot + 1;
@@ -103,13 +106,13 @@ impl World for Sim<'_> {
             }
             0
         });
-        Ok((slot != 0).then(|| Announced { lane: self.me as u32, slot: slot - 1 }))
+        Ok(slot.checked_sub(1).map(|slot| Announced { lane: lane_at(slot) as u32, slot }))
     }
 
     fn withdraw(&self, announced: Announced) -> Result<()> {
         self.store_64(announced.slot, 0)?;
         self.aside("free a slot", announced.slot, |live| {
-            let index = (announced.slot - slots(self.me)) / 8;
+            let index = (announced.slot - slots(announced.lane as usize)) / 8;
             live.state.processes[self.me].slots &= !(1 << index);
             0
         });
@@ -193,25 +196,7 @@ impl World for Sim<'_> {
     }
 
     fn settle(&self, lane: u32) -> Result<Settled> {
-        let (watch, lane) = (self.setup.watch, lane as usize);
-        let won = self.turn("probe", lane as u64, |live| {
-            live.state.drain(watch, self.me);
-            if live.state.locks[lane] != 0 {
-                return Some(0);
-            }
-            live.state.locks[lane] = self.me as u8 + 1;
-            Some(1)
-        });
-        if won == 0 {
-            return Ok(Settled::Alive);
-        }
-        self.recover(lane)?;
-        self.turn("let go", lane as u64, |live| {
-            live.state.drain(watch, self.me);
-            live.state.locks[lane] = 0;
-            Some(0)
-        });
-        Ok(Settled::Recovered)
+        self.settle_lane(lane)
     }
 
     fn settle_rarely(&self, lane: u32) -> Result<Settled> {
