@@ -1,8 +1,8 @@
 //! What can be typed.
 
 use crate::commands::{
-    cat, completions, doctor, evict, gc, hex, locks, ls, man, map, rm, stat, touch, tour, who,
-    write,
+    cat, completions, doctor, evict, gc, hex, lock, locks, ls, man, map, rm, stat, touch, tour,
+    who, write,
 };
 use crate::units;
 use clap::{Args, ColorChoice, Parser, Subcommand};
@@ -54,6 +54,7 @@ pub(crate) enum Command {
     Ls(ls::Args),
     Who(who::Args),
     Locks(locks::Args),
+    Lock(lock::Args),
     Rm(rm::Args),
     Gc(gc::Args),
     Doctor(doctor::Args),
@@ -78,6 +79,7 @@ impl Command {
             Self::Ls(_) => "ls",
             Self::Who(_) => "who",
             Self::Locks(_) => "locks",
+            Self::Lock(_) => "lock",
             Self::Rm(_) => "rm",
             Self::Gc(_) => "gc",
             Self::Doctor(_) => "doctor",

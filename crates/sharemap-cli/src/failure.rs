@@ -27,6 +27,8 @@ pub(crate) enum Failure {
     Reported,
     /// The same for a check that found something.
     CheckFailed,
+    /// A command that was run for somebody ended with this code.
+    Ended(i32),
 }
 
 /// What `--json` prints in place of a result, or at the end of an interrupted one.
@@ -72,6 +74,8 @@ impl Failure {
             Self::Busy(_) => 5,
             Self::Refused(_) | Self::Reported => 1,
             Self::CheckFailed => 4,
+            // Not all systems' codes fit; see `report`.
+            Self::Ended(code) => u8::try_from(*code).unwrap_or(1),
             Self::ClosedPipe => 0,
         }
     }
@@ -97,6 +101,11 @@ impl Failure {
         }
     }
 
+    /// Whether there is nothing left to say.
+    fn is_said(&self) -> bool {
+        matches!(self, Self::ClosedPipe | Self::Reported | Self::CheckFailed | Self::Ended(_))
+    }
+
     /// Says it on standard error, and in JSON where that was asked for.
     pub(crate) fn report(self, output: &mut Output) -> ExitCode {
         #[derive(Serialize)]
@@ -106,15 +115,17 @@ impl Failure {
         if !matches!(self, Self::ClosedPipe) {
             // What was printed before the failure is still good; whether anybody can read it any
             // more changes nothing.
-            if output.json() && !matches!(self, Self::Reported | Self::CheckFailed) {
+            if output.json() && !self.is_said() {
                 let error = self.details();
                 let _ = output.object(&Report { error });
             }
             let _ = output.flush();
         }
-        match &self {
-            Self::ClosedPipe | Self::Reported | Self::CheckFailed => {}
-            failure => complain(failure),
+        if !self.is_said() {
+            complain(&self);
+        }
+        if let Self::Ended(code) = self {
+            std::process::exit(code);
         }
         ExitCode::from(self.code())
     }
@@ -142,7 +153,7 @@ impl fmt::Display for Failure {
                 f.write_str(message)
             }
             Self::ClosedPipe => f.write_str("nobody reads the output any more"),
-            Self::Reported | Self::CheckFailed => f.write_str("failed"),
+            Self::Reported | Self::CheckFailed | Self::Ended(_) => f.write_str("failed"),
         }
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod doctor;
 pub(crate) mod evict;
 pub(crate) mod gc;
 pub(crate) mod hex;
+pub(crate) mod lock;
 pub(crate) mod locks;
 pub(crate) mod ls;
 pub(crate) mod man;
@@ -37,6 +38,7 @@ pub(crate) fn run(command: &Command, output: &mut Output) -> Result<(), Failure>
         Command::Who(args) => who::run(args, output),
         Command::Locks(args) => locks::run(args, output),
         Command::Gc(args) => gc::run(args, output),
+        Command::Lock(args) => lock::run(args, output),
         Command::Rm(args) => rm::run(args, output),
         Command::Doctor(args) => doctor::run(args, output),
         Command::Completions(args) => completions::run(args, output),

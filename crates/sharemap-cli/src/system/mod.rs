@@ -43,6 +43,19 @@ pub(crate) fn asymmetric_fence() -> Option<bool> {
     os::asymmetric_fence()
 }
 
+/// Runs a command to its end. Whoever asks this process to end meanwhile asks the command: by SIGINT,
+/// SIGTERM or SIGHUP, or from the console, which asks both.
+pub(crate) fn run_to_end(
+    command: &mut std::process::Command,
+) -> std::io::Result<std::process::ExitStatus> {
+    os::run_to_end(command)
+}
+
+/// The signal that ended a process; `None` if none did.
+pub(crate) fn signal(status: std::process::ExitStatus) -> Option<i32> {
+    os::signal(status)
+}
+
 /// Ends a child process that has not been waited for, and returns when it is gone.
 pub(crate) fn kill(id: u32) {
     os::kill(id);

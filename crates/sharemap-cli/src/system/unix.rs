@@ -11,9 +11,10 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub(super) fn usage() -> Usage {
     let mut raw = MaybeUninit::<libc::rusage>::zeroed();
@@ -60,13 +61,12 @@ pub(super) fn death(status: ExitStatus) -> Death {
     }
 }
 
-/// The signals wait for a thread of their own, where everything is allowed that no signal handler
-/// may do. Child processes start with none blocked.
-pub(super) fn on_interrupt(clean: impl FnOnce() + Send + 'static) -> io::Result<()> {
+/// Keeps the signals that ask a process to end for whoever waits for them.
+fn block_signals() -> libc::sigset_t {
     let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sets and actions of the C library's own types, written before they are read; threads
     // started from here on inherit the mask.
-    let signals = unsafe {
+    unsafe {
         libc::sigemptyset(signals.as_mut_ptr());
         for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
             let mut action = MaybeUninit::<libc::sigaction>::zeroed();
@@ -79,7 +79,13 @@ pub(super) fn on_interrupt(clean: impl FnOnce() + Send + 'static) -> io::Result<
         let signals = signals.assume_init();
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut());
         signals
-    };
+    }
+}
+
+/// The signals wait for a thread of their own, where everything is allowed that no signal handler
+/// may do. Child processes inherit that they are blocked.
+pub(super) fn on_interrupt(clean: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let signals = block_signals();
     let wait = move || {
         let mut signal = 0;
         // SAFETY: as above.
@@ -93,6 +99,68 @@ pub(super) fn on_interrupt(clean: impl FnOnce() + Send + 'static) -> io::Result<
         }
     };
     std::thread::Builder::new().name("signals".into()).spawn(wait).map(drop)
+}
+
+pub(super) fn signal(status: ExitStatus) -> Option<i32> {
+    status.signal()
+}
+
+pub(super) fn run_to_end(command: &mut Command) -> io::Result<ExitStatus> {
+    let signals = block_signals();
+    let unblock = move || {
+        // SAFETY: a set of the C library's own type.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const signals, std::ptr::null_mut())
+        };
+        Ok(())
+    };
+    // SAFETY: it makes one call that may be made between fork and exec.
+    let mut child = unsafe { command.pre_exec(unblock) }.spawn()?;
+    // Until it has been waited for, its number is nobody else's.
+    let running = Arc::new(Mutex::new(Some(child.id())));
+    let known = Arc::clone(&running);
+    let forward = move || {
+        loop {
+            let Some(signal) = await_signal(&signals) else { continue };
+            match *known.lock().unwrap_or_else(PoisonError::into_inner) {
+                // SAFETY: plain numbers; a child of this process.
+                Some(id) => unsafe { libc::kill(id as libc::pid_t, signal) },
+                None => return,
+            };
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(forward)?;
+    await_end(child.id());
+    *running.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    child.wait()
+}
+
+/// The next signal that was meant for this process alone.
+#[cfg(target_os = "linux")]
+fn await_signal(signals: &libc::sigset_t) -> Option<i32> {
+    let mut found = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: there is room for the answer, which any bytes are a value of.
+    let (signal, found) =
+        unsafe { (libc::sigwaitinfo(signals, found.as_mut_ptr()), found.assume_init()) };
+    // What the terminal sends, the command has got as well.
+    (signal > 0 && found.si_code <= 0).then_some(signal)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn await_signal(signals: &libc::sigset_t) -> Option<i32> {
+    let mut signal = 0;
+    // SAFETY: there is room for the answer.
+    (unsafe { libc::sigwait(signals, &raw mut signal) } == 0).then_some(signal)
+}
+
+/// Returns when a child has ended, and leaves its end to be waited for.
+fn await_end(id: u32) {
+    let mut found = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let ends = libc::WEXITED | libc::WNOWAIT;
+    // SAFETY: plain numbers, and room for the answer.
+    while unsafe { libc::waitid(libc::P_PID, id as libc::id_t, found.as_mut_ptr(), ends) } != 0
+        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+    {}
 }
 
 /// The signal comes when all is clean.
@@ -117,16 +185,9 @@ pub(super) fn asymmetric_fence() -> Option<bool> {
 }
 
 pub(super) fn kill(id: u32) {
-    let mut found = MaybeUninit::<libc::siginfo_t>::zeroed();
-    // SAFETY: plain numbers, and room for the answer; the caller knows that the process is its own.
-    // Waiting until it is gone leaves the end of it to be waited for by whoever started it.
-    unsafe {
-        libc::kill(id as libc::pid_t, libc::SIGKILL);
-        let ends = libc::WEXITED | libc::WNOWAIT;
-        while libc::waitid(libc::P_PID, id as libc::id_t, found.as_mut_ptr(), ends) != 0
-            && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
-        {}
-    }
+    // SAFETY: plain numbers; the caller knows that the process is its own.
+    unsafe { libc::kill(id as libc::pid_t, libc::SIGKILL) };
+    await_end(id);
 }
 
 pub(super) fn read_raw(path: &Path, ready: impl FnOnce()) -> io::Result<u64> {

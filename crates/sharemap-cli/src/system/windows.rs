@@ -7,14 +7,14 @@ use super::{Death, Usage};
 use std::io;
 use std::os::windows::ffi::OsStrExt;
 use std::path::Path;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use windows_sys::Win32::Foundation::{CloseHandle, GetLastError, NO_ERROR};
 use windows_sys::Win32::Storage::FileSystem::{
     GetCompressedFileSizeW, GetDiskFreeSpaceExW, INVALID_FILE_SIZE,
 };
-use windows_sys::Win32::System::Console::SetConsoleCtrlHandler;
+use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, CTRL_C_EVENT, SetConsoleCtrlHandler};
 use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
 use windows_sys::Win32::System::Threading::{
     GetCurrentProcess, OpenProcess, PROCESS_SYNCHRONIZE, PROCESS_TERMINATE, TerminateProcess,
@@ -91,6 +91,23 @@ pub(super) fn end_of_interrupt() {
     CLEANED.1.notify_all();
     // The handler's thread ends the process.
     std::thread::sleep(Duration::from_secs(1));
+}
+
+pub(super) fn signal(_: ExitStatus) -> Option<i32> {
+    None
+}
+
+pub(super) fn run_to_end(command: &mut Command) -> io::Result<ExitStatus> {
+    // SAFETY: a function of that type, for as long as the process lives.
+    if unsafe { SetConsoleCtrlHandler(Some(leave_to_the_command), 1) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    command.spawn()?.wait()
+}
+
+/// The console tells the command as well, which decides.
+unsafe extern "system" fn leave_to_the_command(event: u32) -> i32 {
+    i32::from(matches!(event, CTRL_C_EVENT | CTRL_BREAK_EVENT))
 }
 
 pub(super) fn asymmetric_fence() -> Option<bool> {

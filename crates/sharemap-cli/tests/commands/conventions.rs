@@ -118,8 +118,8 @@ fn colours_only_where_wanted() {
 fn help_and_version() {
     let ran = run!("--help").with_code(0);
     for name in [
-        "tour", "stat", "map", "cat", "hex", "write", "touch", "evict", "ls", "who", "locks", "rm",
-        "gc",
+        "tour", "stat", "map", "cat", "hex", "write", "touch", "evict", "ls", "who", "locks",
+        "lock", "rm", "gc",
     ] {
         assert!(ran.text().contains(name), "{name} is not in the help");
         run!(name, "--help").with_code(0);
@@ -137,7 +137,7 @@ fn completions_and_manual_pages() {
     assert!(run!("man").with_code(0).text().contains(".TH sharemap"));
     let files = Files::new();
     let ran = run!("man", "--dir", files.dir()).with_code(0);
-    assert_eq!(ran.text().lines().count(), 17, "{ran:?}");
+    assert_eq!(ran.text().lines().count(), 18, "{ran:?}");
     assert!(files.path("sharemap-hex.1").exists());
 }
 

@@ -9,6 +9,7 @@ mod conventions;
 mod doctor;
 mod gc;
 mod hex;
+mod lock;
 mod locks;
 mod map;
 mod memory;

@@ -1,0 +1,202 @@
+//! `sharemap lock`: runs a command under a named lock.
+
+use crate::failure::{Failure, complain};
+use crate::output::Output;
+use crate::{system, units};
+use serde::Serialize;
+use sharemap::inspect::Inspection;
+use sharemap::{
+    Element, Error, ErrorKind, Location, LockError, LockResult, Mutex, MutexGuard, MutexHandle,
+    Shareable, Shared,
+};
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// What tells the command that the last owner died.
+const OWNER_DIED: &str = "SHAREMAP_LOCK_OWNER_DIED";
+
+/// Run a command while holding a named lock.
+///
+/// The lock is a Shared<Mutex<u64>> that is made if there is none; a mutex of any other integer type,
+/// or of bool, serves as well. Its value is left as it is. The lock belongs to `sharemap lock` alone
+/// and ends with it: the command gets no descriptor and no memory of it, and if `sharemap lock` is
+/// killed, the next one gets the lock, even if the command still runs.
+///
+/// If the last owner died with the lock, that is said on standard error, and the command finds
+/// SHAREMAP_LOCK_OWNER_DIED=1 in its environment. If it succeeds, what it did is taken for a repair;
+/// if not, the next owner is told again.
+///
+/// The exit status is the command's, or 128 and the number of the signal that ended it. Signals that
+/// ask to end (SIGINT, SIGTERM, SIGHUP) go to the command. What cannot be locked in time is exit code
+/// 5.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The lock's name, or a path with a separator.
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Wait no longer than this [default: for ever].
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = units::parse_duration,
+        conflicts_with = "try_once"
+    )]
+    timeout: Option<Duration>,
+    /// Do not wait.
+    #[arg(long = "try")]
+    try_once: bool,
+    /// The command, and what it is to be told. With --json its output goes to standard error.
+    #[arg(value_name = "COMMAND", required = true, last = true)]
+    command: Vec<OsString>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    name: String,
+    owner_died: bool,
+    waited_seconds: f64,
+    held_seconds: f64,
+    /// Of the command; `None` if a signal ended it.
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+}
+
+pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
+    let location = match args.name.contains(std::path::is_separator) {
+        true => Location::file(&args.name),
+        false => Location::name(&args.name),
+    };
+    let task = Task { args, location };
+    let first = match Shared::open_or_create(&task.location, || Mutex::new(0_u64)) {
+        Ok(lock) => return task.run(&*lock, output),
+        Err(error) if is_other_type(&error) => error,
+        Err(error) => return Err(error.into()),
+    };
+    // Other types that a lock may have been made with.
+    let others = [
+        Task::find::<u32>,
+        Task::find::<u16>,
+        Task::find::<u8>,
+        Task::find::<i64>,
+        Task::find::<i32>,
+        Task::find::<i16>,
+        Task::find::<i8>,
+        Task::find::<bool>,
+        Task::find::<u128>,
+        Task::find::<i128>,
+    ];
+    for find in others {
+        match find(&task, output) {
+            Err(Failure::Library(error)) if is_other_type(&error) => {}
+            other => return other,
+        }
+    }
+    Err(Failure::refused(format!(
+        "{} is no lock that a command can run under, no mutex of an integer: {first}",
+        args.name
+    )))
+}
+
+fn is_other_type(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::WrongType | ErrorKind::Size | ErrorKind::WrongKind)
+}
+
+/// What is to be done.
+struct Task<'a> {
+    args: &'a Args,
+    location: Location,
+}
+
+impl Task<'_> {
+    /// Runs it under a lock that there is.
+    fn find<T: Element + Shareable>(&self, output: &mut Output) -> Result<(), Failure> {
+        let lock = Shared::<Mutex<T>>::open(&self.location)?;
+        self.run(&*lock, output)
+    }
+
+    fn run<T: Element + Shareable>(
+        &self,
+        lock: &MutexHandle<T>,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
+        let begun = Instant::now();
+        let (guard, died) = match self.take(lock) {
+            Ok(guard) => (Some(guard), None),
+            Err(LockError::OwnerDied(died)) => (None, Some(died)),
+            Err(LockError::Failed(error)) => return Err(self.refused(error)),
+        };
+        let owner_died = died.is_some();
+        if owner_died {
+            complain(format!("the last owner of {} died with it", self.args.name));
+        }
+        let waited_seconds = begun.elapsed().as_secs_f64();
+        let begun = Instant::now();
+        let status = self.command(owner_died, output)?;
+        let held_seconds = begun.elapsed().as_secs_f64();
+        match (guard, died) {
+            (Some(guard), _) => guard.unlock()?,
+            (None, Some(died)) if status.success() => died.accept().unlock()?,
+            // The next owner is told as well.
+            (None, died) => drop(died),
+        }
+        let (exit_code, signal) = (status.code(), system::signal(status));
+        if output.json() {
+            let name = self.args.name.clone();
+            let report =
+                Report { name, owner_died, waited_seconds, held_seconds, exit_code, signal };
+            output.object(&report)?;
+        }
+        match exit_code.unwrap_or(128 + signal.unwrap_or(0)) {
+            0 => Ok(()),
+            code => Err(Failure::Ended(code)),
+        }
+    }
+
+    fn take<'l, T: Element + Shareable>(
+        &self,
+        lock: &'l MutexHandle<T>,
+    ) -> LockResult<MutexGuard<'l, T>> {
+        match self.args.timeout {
+            _ if self.args.try_once => lock.try_lock(),
+            Some(timeout) => lock.lock_timeout(timeout),
+            None => lock.lock(),
+        }
+    }
+
+    fn refused(&self, error: Error) -> Failure {
+        let name = &self.args.name;
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::Timeout => {
+                let by =
+                    self.owner().map_or(String::new(), |process| format!(" by process {process}"));
+                Failure::Busy(format!("cannot lock {name}: it is held{by}"))
+            }
+            _ => error.into(),
+        }
+    }
+
+    /// Who has it, if that is still so.
+    fn owner(&self) -> Option<u32> {
+        let locks = Inspection::open(&self.location).ok()?.locks().ok()?;
+        locks.into_iter().find_map(|lock| lock.owner?.process)
+    }
+
+    /// Runs the command to its end.
+    fn command(&self, owner_died: bool, output: &Output) -> Result<ExitStatus, Failure> {
+        let [program, arguments @ ..] = &self.args.command[..] else {
+            return Err(Failure::refused("there is no command to run"));
+        };
+        let mut command = Command::new(program);
+        command.args(arguments).env_remove(OWNER_DIED);
+        if owner_died {
+            command.env(OWNER_DIED, "1");
+        }
+        if output.json() {
+            command.stdout(Stdio::from(std::io::stderr()));
+        }
+        system::run_to_end(&mut command)
+            .map_err(|error| Failure::file("run", Path::new(program), error))
+    }
+}

@@ -1,0 +1,185 @@
+//! `sharemap lock`
+
+use crate::run::{Files, Ran, command};
+use crate::shared::Name;
+use serde_json::Value;
+use sharemap::{Location, Mutex, RwLock, Shared, SharedMemory};
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_sharemap");
+
+#[test]
+fn the_exit_status_is_the_commands() {
+    need_locks!();
+    let name = Name::new("");
+    let ran = run!("lock", &name.0, "--", PROGRAM, "--version").with_code(0);
+    assert!(ran.text().starts_with("sharemap "), "its output is the command's: {ran:?}");
+    let ran = run!("lock", &name.0, "--", PROGRAM, "cat", "missing.bin").with_code(3);
+    assert!(ran.stderr.contains("missing.bin"), "{ran:?}");
+    run!("lock", &name.0, "--timeout", "5s", "--", PROGRAM, "no-such-command").with_code(2);
+    let ran = run!("lock", &name.0, "--", "no-such-program-anywhere").with_code(3);
+    assert!(ran.stderr.contains("no-such-program-anywhere"), "{ran:?}");
+    let lock = Shared::<Mutex<u64>>::open(&*name.0).unwrap();
+    assert_eq!(*lock.try_lock().unwrap(), 0, "nobody has it, and nothing is wrong with it");
+    run!("lock", &name.0).with_code(2);
+    run!("lock", &name.0, "--try", "--timeout", "1s", "--", PROGRAM).with_code(2);
+}
+
+#[test]
+fn what_is_held_is_code_5_and_says_by_whom() {
+    need_locks!();
+    let name = Name::new("");
+    let lock = Shared::create_new(&*name.0, || Mutex::new(7_u64)).unwrap();
+    let held = lock.lock().unwrap();
+    for how in [&["--try"][..], &["--timeout", "20ms"]] {
+        let mut words: Vec<&OsStr> = vec!["lock".as_ref(), name.0.as_ref()];
+        words.extend(how.iter().map(|word| OsStr::new(*word)));
+        words.extend(["--", PROGRAM, "--version"].map(OsStr::new));
+        let ran = crate::run::run(&words).with_code(5);
+        assert!(ran.stderr.contains(&std::process::id().to_string()), "{ran:?}");
+        assert!(ran.stdout.is_empty(), "the command was not run: {ran:?}");
+    }
+    drop(held);
+    run!("lock", &name.0, "--try", "--", PROGRAM, "--version").with_code(0);
+    assert_eq!(*lock.lock().unwrap(), 7, "the value is left as it is");
+}
+
+#[test]
+fn any_mutex_of_an_integer_serves_and_nothing_else() {
+    need_locks!();
+    let files = Files::new();
+    let path = files.path("lock");
+    drop(Shared::create_new(Location::file(&path), || Mutex::new(true)).unwrap());
+    run!("lock", &path, "--", PROGRAM, "--version").with_code(0);
+    std::fs::remove_file(&path).unwrap();
+    drop(Shared::create_new(Location::file(&path), || Mutex::new(1_u128)).unwrap());
+    run!("lock", &path, "--", PROGRAM, "--version").with_code(0);
+    std::fs::remove_file(&path).unwrap();
+    drop(Shared::create_new(Location::file(&path), || RwLock::new(1_u64)).unwrap());
+    let ran = run!("lock", &path, "--", PROGRAM, "--version").with_code(1);
+    assert!(ran.stderr.contains("no lock that a command can run under"), "{ran:?}");
+    let text = files.file("letters.txt", &[b'x'; 1000]);
+    run!("lock", &text, "--", PROGRAM, "--version").with_code(1);
+    assert_eq!(std::fs::read(&text).unwrap(), [b'x'; 1000]);
+    let raw = Name::new("");
+    let memory = SharedMemory::create_new(&*raw.0, 1000).unwrap();
+    memory.bytes().set(0, 1).unwrap();
+    run!("lock", &raw.0, "--", PROGRAM, "--version").with_code(1);
+}
+
+#[test]
+fn json_says_what_came_of_it() {
+    need_locks!();
+    let name = Name::new("");
+    let ran = run!("lock", &name.0, "--json", "--", PROGRAM, "--version");
+    assert!(ran.stderr.starts_with("sharemap "), "the command's output is there: {ran:?}");
+    let json = ran.json();
+    assert_eq!((&json["name"], &json["exit_code"]), (&(*name.0).into(), &0.into()));
+    assert_eq!((&json["owner_died"], &json["signal"]), (&false.into(), &Value::Null));
+    assert!(json["held_seconds"].as_f64() > Some(0.0));
+    let ran = run!("lock", &name.0, "--json", "--", PROGRAM, "cat", "missing.bin");
+    assert_eq!((ran.code, &ran.json()["exit_code"]), (Some(3), &3.into()));
+}
+
+/// `sharemap lock` with a command that waits for the end of its input.
+fn holder(name: &Name, files: &Files) -> Child {
+    let file = files.file("turns.bin", &[0; 16]);
+    let args = ["lock", &name.0, "--", PROGRAM, "tour-peer", "hold-lock"];
+    let mut child = command(&args.map(OsStr::new)).arg(file).stdin(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    child
+}
+
+#[test]
+fn the_next_is_told_if_the_last_owner_died() {
+    need_locks!();
+    let (name, files) = (Name::new(""), Files::new());
+    let mut holder = holder(&name, &files);
+    run!("lock", &name.0, "--try", "--", PROGRAM, "--version").with_code(5);
+    // The lock ends with `sharemap lock`, though the command still runs.
+    holder.kill().unwrap();
+    let command_input = holder.stdin.take();
+    holder.wait().unwrap();
+    let failing = run!("lock", &name.0, "--timeout", "20s", "--", PROGRAM, "cat", "missing.bin");
+    assert_eq!(failing.code, Some(3));
+    assert!(failing.stderr.contains("died with it"), "{failing:?}");
+    let repairing = run!("lock", &name.0, "--json", "--", PROGRAM, "--version");
+    assert_eq!(repairing.json()["owner_died"], true, "who failed repaired nothing");
+    assert_eq!(repairing.code, Some(0));
+    drop(command_input);
+    run!("lock", &name.0, "--", PROGRAM, "--version").with_code(0);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_command_is_told_by_its_environment() {
+    need_locks!();
+    let (name, files) = (Name::new(""), Files::new());
+    let mut holder = holder(&name, &files);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let script = "echo died=$SHAREMAP_LOCK_OWNER_DIED";
+    let ran = run!("lock", &name.0, "--", "sh", "-c", script);
+    assert_eq!((ran.code, ran.text()), (Some(0), "died=1\n"));
+    assert_eq!(run!("lock", &name.0, "--", "sh", "-c", script).with_code(0).text(), "died=\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_go_to_the_command() {
+    need_locks!();
+    let name = Name::new("");
+    let script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.02; done";
+    for (script, signal, code) in [
+        (script, "TERM", 9),
+        ("trap '' HUP; echo ready; exec sleep 100", "TERM", 143),
+        ("echo ready; exec sleep 100", "HUP", 129),
+    ] {
+        let args = ["lock", &name.0, "--", "sh", "-c", script];
+        let mut child = command(&args.map(OsStr::new)).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        output.read_line(&mut String::new()).unwrap();
+        let kill = format!("kill -{signal} {}", child.id());
+        assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        assert_eq!(ran.code, Some(code), "{signal}: {ran:?}");
+        let lock = Shared::<Mutex<u64>>::open(&*name.0).unwrap();
+        assert!(lock.try_lock().is_ok(), "it was released in order");
+    }
+}
+
+/// A signal that comes while it waits for the lock ends it: there is no command yet.
+#[cfg(unix)]
+#[test]
+fn signals_before_the_command_end_the_wait() {
+    use std::os::unix::process::ExitStatusExt;
+    need_locks!();
+    let name = Name::new("");
+    let lock = Shared::create_new(&*name.0, || Mutex::new(7_u64)).unwrap();
+    let held = lock.lock().unwrap();
+    let args = ["lock", &name.0, "--", PROGRAM, "--version"];
+    let mut child = command(&args.map(OsStr::new)).spawn().unwrap();
+    let look = sharemap::inspect::Inspection::open(&*name.0).unwrap();
+    while look.locks().unwrap()[0].waiters.is_empty() {
+        std::thread::yield_now();
+    }
+    let kill = format!("kill -TERM {}", child.id());
+    assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().signal(), Some(15));
+    drop(held);
+    assert!(lock.lock().is_ok(), "who died waiting had nothing");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_command_inherits_nothing_of_the_lock() {
+    need_locks!();
+    let name = Name::new("");
+    let script = "ls -l /proc/self/fd; cat /proc/self/maps";
+    let ran = run!("lock", &name.0, "--", "sh", "-c", script).with_code(0);
+    assert!(ran.text().contains("libc"), "{ran:?}");
+    assert!(!ran.text().contains(&*name.0), "{ran:?}");
+}
