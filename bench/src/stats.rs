@@ -17,6 +17,13 @@ pub fn summary(samples: &[f64]) -> Summary {
     }
 }
 
+/// The least that so large a part of the samples does not exceed. The list must not be empty.
+pub fn percentile(samples: &[f64], part: f64) -> f64 {
+    let sorted = sorted(samples);
+    let count = (part * sorted.len() as f64).ceil() as usize;
+    sorted[count.clamp(1, sorted.len()) - 1]
+}
+
 /// The 95 % interval of the median, by order statistics (the sign test turned round): the k-th
 /// smallest and the k-th largest sample, for the largest k with P(Binomial(n, 1/2) < k) ≤ 2.5 %.
 /// `None` below six samples, which cannot give 95 %.
@@ -57,6 +64,13 @@ mod tests {
 
     fn first(n: usize) -> Vec<f64> {
         (1..=n).rev().map(|i| i as f64).collect()
+    }
+
+    #[test]
+    fn percentiles_are_samples() {
+        assert_eq!(percentile(&first(1000), 0.99), 990.0);
+        assert_eq!(percentile(&first(10), 0.99), 10.0);
+        assert_eq!(percentile(&first(10), 0.5), 5.0);
     }
 
     #[test]

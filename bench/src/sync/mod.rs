@@ -2,6 +2,7 @@
 //! public interface of the library.
 
 mod contended;
+mod death;
 mod uncontended;
 mod wake;
 
@@ -9,5 +10,5 @@ use crate::figure::Figure;
 
 /// All of them, in the order of the report.
 pub fn figures() -> Vec<Figure> {
-    [uncontended::FIGURES, contended::FIGURES, wake::FIGURES].concat()
+    [uncontended::FIGURES, contended::FIGURES, wake::FIGURES, death::FIGURES].concat()
 }
