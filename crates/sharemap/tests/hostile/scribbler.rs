@@ -1,0 +1,137 @@
+//! Who writes what it likes, where it likes: noise, and what nearly makes sense.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sharemap::{MappingMut, ViewMut};
+
+use crate::random::Random;
+
+/// Where the locks of what is shared lie in the payload.
+const LOCKS: [u64; 11] = [0, 64, 144, 368, 608, 624, 640, 656, 672, 688, 704];
+
+/// Where things are, as the header said before it was scribbled over.
+struct Map {
+    participants: u64,
+    lanes: u64,
+    lane_count: u64,
+    payload: u64,
+    len: u64,
+}
+
+impl Map {
+    fn of(image: &[u8]) -> Self {
+        let eight = |at: usize| u64::from_le_bytes(image[at..at + 8].try_into().unwrap());
+        let lane_count = u32::from_le_bytes(image[68..72].try_into().unwrap()).into();
+        Self {
+            participants: eight(88),
+            lanes: eight(96),
+            lane_count,
+            payload: eight(104),
+            len: eight(32),
+        }
+    }
+
+    /// Some place, more often where much depends on it.
+    fn place(&self, random: &mut Random) -> u64 {
+        let (start, end) = match random.below(1_000) {
+            0..2 => (0, 128),
+            2..12 => (128, 256),
+            12..40 => (256, self.participants),
+            40..140 => (self.participants, self.lanes),
+            140..500 => (self.lanes, self.payload),
+            _ => (self.payload, self.len),
+        };
+        start + random.below(end - start)
+    }
+
+    fn word(&self, random: &mut Random) -> u32 {
+        match random.below(8) {
+            0 => 0,
+            1 => u32::MAX,
+            2 => random.next() as u32,
+            3 => 1 << random.below(32),
+            // A lock's word, of some lane.
+            4..6 => (random.below(self.lane_count + 3) | random.below(16) << 16) as u32,
+            _ => random.below(70) as u32,
+        }
+    }
+
+    fn announcement(&self, random: &mut Random) -> u64 {
+        let at = match random.below(8) {
+            0 => random.next(),
+            1 => self.len - random.below(64),
+            2 => random.below(self.payload),
+            3 => self.payload + random.below(self.len - self.payload),
+            _ => self.payload + random.pick(&LOCKS),
+        };
+        let number = if random.one_in(3) { random.below(1 << 16) } else { random.below(3) };
+        at & 0xffff_ffff_fff0 | random.below(16) | number << 48
+    }
+}
+
+/// Until it is killed.
+pub fn scribble(path: &Path, seed: u64) {
+    let map = MappingMut::open(path).unwrap();
+    let bytes = map.bytes();
+    let image = bytes.to_vec().unwrap();
+    let places = Map::of(&image);
+    let mut random = Random::new(seed);
+    loop {
+        for _ in 0..1 + random.below(60) {
+            write(&bytes, &places, &mut random);
+        }
+        if random.one_in(2) {
+            restore(&bytes, &places, &image, &mut random);
+        }
+        match random.below(8) {
+            0 => std::thread::sleep(Duration::from_millis(random.below(4))),
+            1..4 => std::thread::sleep(Duration::from_micros(random.below(200))),
+            4..6 => std::thread::yield_now(),
+            _ => {}
+        }
+    }
+}
+
+/// What one leaves who died, or so it seems: a record in use, and a lane that announces locks, which
+/// name it.
+fn leave_a_corpse(bytes: &ViewMut<'_, u8>, places: &Map, random: &mut Random) {
+    let store = |at: u64, value: u64, len: usize| {
+        bytes.write_at(at as usize, &value.to_le_bytes()[..len]).unwrap();
+    };
+    let (participant, lane) = (random.below(60), random.below(places.lane_count));
+    for slot in 1..=random.below(8) {
+        let lock = places.payload + random.pick(&LOCKS);
+        let what = lock | random.below(14) | random.below(3) << 48;
+        store(places.lanes + lane * 64 + slot * 8, what, 8);
+        if random.one_in(2) {
+            store(lock, lane + 1 | random.below(8) << 16, 4);
+        }
+    }
+    store(places.lanes + lane * 64, participant + 1, 4);
+    store(places.participants + participant * 64, 1, 4);
+}
+
+fn write(bytes: &ViewMut<'_, u8>, places: &Map, random: &mut Random) {
+    if random.one_in(20) {
+        return leave_a_corpse(bytes, places, random);
+    }
+    let at = places.place(random);
+    let (at, value) = match random.below(6) {
+        0 => (at, random.next().to_le_bytes()[..1 + random.below(8) as usize].to_vec()),
+        1 => (at, vec![random.next() as u8; 1 + random.below(40) as usize]),
+        2..4 => (at & !3, places.word(random).to_le_bytes().to_vec()),
+        _ => (at & !7, places.announcement(random).to_le_bytes().to_vec()),
+    };
+    let room = bytes.len() - at as usize;
+    bytes.write_at(at as usize, &value[..value.len().min(room)]).unwrap();
+}
+
+/// Makes sense of it again, in part or as a whole: who attaches then gets further.
+fn restore(bytes: &ViewMut<'_, u8>, places: &Map, image: &[u8], random: &mut Random) {
+    let (header, tables, payload) = (0..256, 256..places.payload, places.payload..places.len);
+    let all = 0..places.len;
+    let part = random.pick(&[&header, &header, &header, &tables, &payload, &all]);
+    let (start, end) = (part.start as usize, part.end as usize);
+    bytes.write_at(start, &image[start..end]).unwrap();
+}
