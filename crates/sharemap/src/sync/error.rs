@@ -13,6 +13,8 @@ pub type LockResult<G> = std::result::Result<G, LockError<Recover<G>>>;
 ///
 /// There will be no third variant. It converts into [`Error`], so that `?` works: then a death is
 /// an error of kind [`OwnerDied`](ErrorKind::OwnerDied), and stays for the next owner to be told.
+/// Where `?` makes a `Box<dyn Error>` or the like, which may not borrow the lock, say
+/// `lock().map_err(sharemap::Error::from)?`.
 pub enum LockError<R> {
     /// The lock was had, and whoever had it before died with it, or panicked, and nobody since has
     /// accepted the value. It is whole: the last that was written.

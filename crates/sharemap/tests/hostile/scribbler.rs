@@ -105,7 +105,7 @@ fn leave_a_corpse(bytes: &ViewMut<'_, u8>, places: &Map, random: &mut Random) {
         let what = lock | random.below(14) | random.below(3) << 48;
         store(places.lanes + lane * 64 + slot * 8, what, 8);
         if random.one_in(2) {
-            store(lock, lane + 1 | random.below(8) << 16, 4);
+            store(lock, (lane + 1) | (random.below(8) << 16), 4);
         }
     }
     store(places.lanes + lane * 64, participant + 1, 4);

@@ -1,0 +1,59 @@
+//! A large table that stays in its place: many read it at once, and one who changes it is alone with
+//! it. Readers never see half of a change.
+//!
+//! `cargo run --example readers_writers`
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use sharemap::{Location, LockError, RwLock, RwLockSliceHandle, Shared};
+
+/// 1.6 MB: too much to be copied for each look.
+const LEN: usize = 200_000;
+const CHANGES: u64 = 20;
+
+fn main() -> sharemap::Result<()> {
+    // By a name or in a file, others could read it from other processes.
+    let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::slice(LEN))?;
+    let done = AtomicBool::new(false);
+    let looks = thread::scope(|scope| {
+        let readers: Vec<_> = (0..3).map(|_| scope.spawn(|| read(&table, &done))).collect();
+        let written = write(&table);
+        done.store(true, Ordering::Release);
+        let looks = readers.into_iter().map(|reader| reader.join().expect("a reader panicked"));
+        let looks = looks.sum::<sharemap::Result<u64>>();
+        written.and(looks)
+    })?;
+    println!(
+        "{looks} looks at {LEN} numbers, which changed {CHANGES} times: never half of a change"
+    );
+    // Without the lock, numbers are whole, but may be of different moments.
+    println!("the last one is {}", table.peek().get(LEN - 1)?);
+    Ok(())
+}
+
+fn write(table: &RwLockSliceHandle<u64>) -> sharemap::Result<()> {
+    for change in 1..=CHANGES {
+        let guard = match table.write() {
+            Ok(guard) => guard,
+            // A writer died, perhaps half-way through: what is written next repairs it.
+            Err(LockError::OwnerDied(half)) => half.accept(),
+            Err(LockError::Failed(error)) => return Err(error),
+        };
+        guard.view().fill(change)?;
+    }
+    Ok(())
+}
+
+fn read(table: &RwLockSliceHandle<u64>, done: &AtomicBool) -> sharemap::Result<u64> {
+    let mut looks = 0;
+    while !done.load(Ordering::Acquire) {
+        let guard = table.read()?;
+        let view = guard.view();
+        let first = view.get(0)?;
+        let same = view.iter().try_fold(true, |same, number| number.map(|n| same && n == first))?;
+        assert!(same, "half of a change");
+        looks += 1;
+    }
+    Ok(looks)
+}
