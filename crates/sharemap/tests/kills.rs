@@ -8,7 +8,8 @@
 //! a store that does not happen, or two in the wrong order; each has to be found.
 //!
 //! A lock is a file in `kills/locks`, with a line for each operation. The short form goes on from the
-//! states that the fewest kills lead to; the long form from all, in some minutes for each operation:
+//! states that the fewest kills lead to; the long form from all, up to a few thousand for each
+//! operation, in some ten minutes:
 //!
 //! ```text
 //! SHAREMAP_LONG=1 cargo test --release -p sharemap --test kills -- --nocapture

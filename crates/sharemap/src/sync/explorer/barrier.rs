@@ -46,13 +46,17 @@ fn joins(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 1 {
         return false;
     }
+    let me = sim.me;
     if let Some(membership) = sim.expect(barrier().join(sim)) {
         sim.ghost(|ghost| {
-            ghost.count[0] += 1;
-            if ghost.count[0] > 1 { Err("two in one place".to_owned()) } else { Ok(()) }
+            ghost.inside[me] = 1;
+            match ghost.inside.iter().sum() {
+                1_u8 => Ok(()),
+                members => Err(format!("{members} in one place")),
+            }
         });
         sim.ghost(|ghost| {
-            ghost.count[0] -= 1;
+            ghost.inside[me] = 0;
             Ok(())
         });
         sim.expect(barrier().leave(sim, membership));
@@ -80,6 +84,7 @@ fn nobody_dies() {
     walked("three, twice", &free(&[THREE, THREE, THREE]), 100);
     let places = Setup { slots: 0, words: vec![(STATE + 8, 1)], ..setup(&[joins, joins]) };
     sound("two for one place", &places);
+    sound("two for one place, one killed", &Setup { kills: 1, newcomers: 1, ..places });
 }
 
 #[test]

@@ -238,7 +238,8 @@ pub(super) fn caught(name: &str, setup: &Setup) {
     let started = std::time::Instant::now();
     let free = setup.free();
     let walks = (0..5_000).map(|seed| free.walk(seed));
-    let mut failures = setup.search(FOUND_WITHIN).err().into_iter().chain(walks.filter_map(Result::err));
+    let mut failures =
+        setup.search(FOUND_WITHIN).err().into_iter().chain(walks.filter_map(Result::err));
     match failures.next() {
         Some(Failure { what, .. }) => {
             println!("{name}: {what}, {:.2} s", started.elapsed().as_secs_f64());

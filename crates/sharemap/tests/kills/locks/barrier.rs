@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use sharemap::{Barrier, ErrorKind, Shared};
+use sharemap::{Barrier, ErrorKind, Member, Shared};
 
 use super::{Lock, MOMENT, Operation, PAYLOAD, Planted, announces, die, long, make, mask};
 use super::{mask_numbers, open};
@@ -17,7 +17,7 @@ pub const OPERATIONS: &[Operation] = &[
     BARRIER.beside("come first", comes_second, wait),
     BARRIER.beside("come last", comes_first, wait),
     BARRIER.alone("leave", leave),
-    BARRIER.beside("leave while another waits", comes_first, leave),
+    BARRIER.beside("leave while another waits", comes_in_vain, leave),
     BARRIER.after(breaks).alone("restart", restart),
 ];
 
@@ -115,26 +115,42 @@ fn is_member(path: &Path) {
     goes_on(shared, path);
 }
 
-/// Passes, or is told that the other died; or the other has left, and it waits for nobody.
-fn comes(shared: Shared<Barrier>, first_rest: bool, path: &Path) {
-    let member = shared.join().unwrap();
-    if first_rest {
-        mark();
+/// Passes, or is told that the other died.
+fn comes(member: &Member<'_>) {
+    if let Err(error) = member.wait_timeout(long()) {
+        assert_eq!(error.kind(), ErrorKind::Broken, "{error}");
     }
+}
+
+fn comes_first(path: &Path) {
+    let shared = open::<Barrier>(path);
+    let member = shared.join().unwrap();
+    comes(&member);
+    drop(member);
+    mark();
+    goes_on(shared, path);
+}
+
+fn comes_second(path: &Path) {
+    let shared = open::<Barrier>(path);
+    let member = shared.join().unwrap();
+    mark();
+    comes(&member);
+    drop(member);
+    mark();
+    goes_on(shared, path);
+}
+
+/// For a while only, as the other leaves.
+fn comes_in_vain(path: &Path) {
+    let shared = open::<Barrier>(path);
+    let member = shared.join().unwrap();
     if let Err(error) = member.wait_timeout(20 * MOMENT) {
         assert!(matches!(error.kind(), ErrorKind::Broken | ErrorKind::Timeout), "{error}");
     }
     drop(member);
     mark();
     goes_on(shared, path);
-}
-
-fn comes_first(path: &Path) {
-    comes(open(path), false, path);
-}
-
-fn comes_second(path: &Path) {
-    comes(open(path), true, path);
 }
 
 fn breaks(path: &Path) {
