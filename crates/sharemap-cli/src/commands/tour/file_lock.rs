@@ -1,4 +1,4 @@
-//! Step 13: two processes take turns by a lock of the file.
+//! Step 14: two processes take turns by a lock of the file.
 
 use super::peer::Action;
 use super::scene::{Scene, expect, refused};

@@ -9,11 +9,13 @@ mod greeting;
 mod interrupt;
 mod large_blocks;
 mod open;
+mod owner_died;
 pub(crate) mod peer;
 mod refusals;
 mod regions;
 mod scene;
 mod shared_block;
+mod signals;
 mod surface;
 mod tiles;
 mod truncation;
@@ -44,7 +46,9 @@ const STEPS: &[Step] = &[
     tiles::STEP,
     shared_block::STEP,
     greeting::STEP,
+    signals::STEP,
     file_lock::STEP,
+    owner_died::STEP,
 ];
 
 /// How a step ends: `Err` says what was not as it should be.
@@ -88,6 +92,16 @@ fn parse_step(text: &str) -> Result<usize, String> {
         let names: Vec<_> = STEPS.iter().map(|step| step.name).collect();
         format!("expected 1 to {} or one of {}", STEPS.len(), names.join(", "))
     })
+}
+
+/// Whether there are locks in shared memory here; says so if not.
+fn locks_work(scene: &mut Scene<'_>) -> bool {
+    let works = sharemap::guard::recovery() == sharemap::guard::Recovery::InPlace;
+    if !works {
+        scene.did("asked whether faults can be recovered in place");
+        scene.saw("they cannot, on this processor: no locks in shared memory, and nothing to show");
+    }
+    works
 }
 
 #[derive(Serialize)]

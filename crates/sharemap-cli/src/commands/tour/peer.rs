@@ -1,6 +1,6 @@
 //! The second processes of the tour: this very program, run again with a hidden command.
 
-use super::{file_lock, greeting, interrupt, large_blocks};
+use super::{file_lock, greeting, interrupt, large_blocks, owner_died, signals};
 use crate::failure::{Failure, complain};
 use crate::system;
 use clap::ValueEnum;
@@ -43,6 +43,12 @@ pub(crate) enum Action {
     ReadInTurns,
     /// Take a file's lock and keep it.
     HoldLock,
+    /// Read numbers in shared memory, each when a semaphore is raised.
+    ReadBySignal,
+    /// Add to a number under a lock.
+    CountUnderLock,
+    /// Take that lock and keep it.
+    DieWithLock,
     /// Read a greeting in shared memory of this name, and answer it there.
     AnswerByName,
     /// The same in shared memory that is inherited.
@@ -70,6 +76,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Action::TouchFew => large_blocks::touch_few(path),
         Action::ReadInTurns => file_lock::read_in_turns(path),
         Action::HoldLock => file_lock::hold(path, say_and_wait),
+        Action::ReadBySignal => signals::read_by_signal(path),
+        Action::CountUnderLock => owner_died::count(path),
+        Action::DieWithLock => owner_died::hold(path, say_and_wait),
         Action::AnswerByName => greeting::answer_by_name(path),
         Action::AnswerByDescriptor => greeting::answer_by_descriptor(),
     };
