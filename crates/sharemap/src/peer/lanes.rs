@@ -7,79 +7,18 @@
 #![allow(unsafe_code, reason = "fields in memory that a child finds empty")]
 
 use std::cell::{Cell, RefCell};
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use std::{iter, ptr};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::guard::AtomicWord;
 use crate::peer::header::{LANE, WAITS_SINCE};
+use crate::peer::seat::{Seat, Spot};
 use crate::peer::session::Session;
 use crate::peer::world::{Announced, SLOTS};
 use crate::sys::fork;
-
-/// Bit 0 stands for the word that names the owner, the others for the announcements.
-const EMPTY: u32 = 1;
-const FULL: u32 = (1 << (SLOTS + 1)) - 1;
-
-/// What a thread remembers of a lane: a cache line of its own.
-#[repr(C, align(64))]
-struct Seat {
-    /// Where the lane is mapped; null: this process does not have it, or cannot tell by this alone
-    /// ([`fork::wipes`]).
-    fast: AtomicPtr<u8>,
-    /// Announcements in use, by bit.
-    used: AtomicU32,
-    lane: AtomicU32,
-    /// The thread's number; 0: nobody's.
-    thread: AtomicU64,
-    /// The lane's offset in the object, and where it is mapped.
-    offset: AtomicU64,
-    address: AtomicPtr<u8>,
-}
-
-/// The seats of all lanes of an object; untouched ones take no memory.
-#[derive(Debug)]
-pub(super) struct Seats {
-    /// One for each lane, in `_memory`.
-    first: *const Seat,
-    count: u32,
-    _memory: Arc<fork::Wiped>,
-}
-
-// SAFETY: the address is the memory's, which may be used by any thread, as atomics.
-unsafe impl Send for Seats {}
-// SAFETY: as above.
-unsafe impl Sync for Seats {}
-
-impl Seats {
-    pub(super) fn len(lanes: u32) -> usize {
-        lanes as usize * size_of::<Seat>()
-    }
-
-    /// The memory has room for them from byte `first` on, a multiple of their size.
-    pub(super) fn new(memory: Arc<fork::Wiped>, first: usize, count: u32) -> Self {
-        let first = memory.base().wrapping_add(first).cast();
-        Self { first, count, _memory: memory }
-    }
-
-    #[inline(always)]
-    fn seat(&self, lane: u32) -> Option<&Seat> {
-        // SAFETY: there is a seat for each lane, of atomics, of which all zeros are a value; the
-        // memory is private and lives as long as this value.
-        (lane < self.count).then(|| unsafe { &*self.first.add(lane as usize) })
-    }
-
-    /// Empties those copied from a parent, where the system does not.
-    pub(super) fn wipe(&self) {
-        if fork::wipes() {
-            return;
-        }
-        for seat in (0..self.count).filter_map(|lane| self.seat(lane)) {
-            seat.thread.store(0, Ordering::Relaxed);
-        }
-    }
-}
 
 /// Sessions whose last used seat a thread finds at once.
 const CACHED: usize = 16;
@@ -132,22 +71,20 @@ pub(super) enum Way {
 
 impl Session {
     /// Announces in a free slot of this thread's, by a way to store.
+    ///
+    /// A slot is free if it is empty. Who scribbles there takes announcements away, and does no more
+    /// harm by that.
     #[inline(always)]
-    pub(super) fn announce_by(&self, what: u64, way: Way) -> Result<Announced> {
-        let (key, seat) = CACHE.with(|cache| cache[self.key as usize % CACHED].get());
-        if key == self.key {
-            // SAFETY: a seat of this session, which has not ended, as it is here.
-            let seat = unsafe { &*seat };
-            let (lane, used) =
-                (seat.fast.load(Ordering::Relaxed), seat.used.load(Ordering::Relaxed));
-            if !lane.is_null() && used != FULL {
-                return self.announce_in(seat, lane, used, what, way);
+    pub(super) fn announce_by(&self, what: u64, way: Way) -> Result<Spot<'_>> {
+        if let Some(seat) = self.cached_seat() {
+            if let Some(spot) = self.fill(seat, 1, what, way)? {
+                return Ok(spot);
             }
         }
-        self.announce_slowly(what, way)
+        self.announce_elsewhere(what, way)
     }
 
-    /// In the lane in which this thread announced last: for what it waits for.
+    /// In the lane that this thread claimed last: for what it waits for.
     pub(super) fn note_wait_in_lane(&self, since: u32) {
         let (key, seat) = CACHE.with(|cache| cache[self.key as usize % CACHED].get());
         if key != self.key {
@@ -155,81 +92,89 @@ impl Session {
         }
         // SAFETY: a seat of this session, which has not ended, as it is here.
         let seat = unsafe { &*seat };
-        if self.is_own_lane(seat.lane.load(Ordering::Relaxed)) {
+        if self.is_seat_of(seat, NUMBER.get()) {
             // If the memory is gone, whoever waits finds out.
             let _ = self.memory.store(seat.offset.load(Ordering::Relaxed) + WAITS_SINCE, since);
         }
     }
 
+    /// Announces with this number in a lane, if that is free.
     #[inline(always)]
-    fn announce_in(
+    fn fill<'a>(
         &self,
-        seat: &Seat,
-        lane: *mut u8,
-        used: u32,
+        seat: &'a Seat,
+        index: usize,
         what: u64,
         way: Way,
-    ) -> Result<Announced> {
-        let index = used.trailing_ones();
-        let address = lane.wrapping_add(index as usize * 8);
-        // SAFETY: a seat has the address of its lane in this session's memory, and the index is that
-        // of an announcement, as not all are used.
-        unsafe {
+    ) -> Result<Option<Spot<'a>>> {
+        // SAFETY: a seat has the address of its lane in this session's memory, of which this is a
+        // word.
+        let free = self.memory.access(seat.slot(index), |address, fault| unsafe {
+            let free = u64::load(address, fault) == 0;
             match way {
-                Way::Plain => self.memory.store_at(address, what)?,
-                Way::Exchange => self.memory.swap_at(address, what)?,
+                _ if !free => {}
+                Way::Plain => u64::store(address, what, Ordering::Release, fault),
+                Way::Exchange => drop(u64::swap(address, what, fault)),
             }
-        }
-        seat.used.store(used | 1 << index, Ordering::Relaxed);
-        let slot = seat.offset.load(Ordering::Relaxed) + u64::from(index) * 8;
-        Ok(Announced { lane: seat.lane.load(Ordering::Relaxed), slot })
+            free
+        })?;
+        Ok(free.then(|| seat.spot(index)))
     }
 
     #[cold]
     #[inline(never)]
-    fn announce_slowly(&self, what: u64, way: Way) -> Result<Announced> {
+    fn announce_elsewhere(&self, what: u64, way: Way) -> Result<Spot<'_>> {
         let participant = self.participant()?;
-        let lane = match self.own_lane(|used| used != FULL) {
-            Some(lane) => lane,
-            None => self.claim_lane(participant)?,
-        };
+        let last = self.cached_seat();
+        let others = || self.own_lanes().into_iter().filter_map(|lane| self.seats.seat(lane));
+        for seat in last.into_iter().chain(iter::once_with(others).flatten()) {
+            for index in 1..=SLOTS as usize {
+                if let Some(spot) = self.fill(seat, index, what, way)? {
+                    return Ok(spot);
+                }
+            }
+        }
+        let lane = self.claim_lane(participant)?;
         let Some(seat) = self.seats.seat(lane) else { return Err(self.no_lane()) };
         CACHE.with(|cache| cache[self.key as usize % CACHED].set((self.key, seat)));
-        let (lane, used) =
-            (seat.address.load(Ordering::Relaxed), seat.used.load(Ordering::Relaxed));
-        self.announce_in(seat, lane, used, what, way)
+        self.fill(seat, 1, what, way)?.ok_or_else(|| self.no_lane())
     }
 
-    /// A lane of this thread's of whose announcements this is true.
-    fn own_lane(&self, wanted: impl Fn(u32) -> bool) -> Option<u32> {
-        OWNED
-            .try_with(|owned| {
-                let mut owned = owned.borrow_mut();
-                owned.lanes.retain(|(_, session, _)| session.strong_count() > 0);
-                owned.lanes.iter().find_map(|&(key, _, lane)| {
-                    let seat = self.seats.seat(lane)?;
-                    let suits = key == self.key
-                        && self.is_own_lane(lane)
-                        && wanted(seat.used.load(Ordering::Relaxed));
-                    suits.then_some(lane)
-                })
-            })
-            .ok()
-            .flatten()
+    /// The seat that this thread claimed last here. None in a child.
+    #[inline(always)]
+    fn cached_seat(&self) -> Option<&Seat> {
+        let (key, seat) = CACHE.with(|cache| cache[self.key as usize % CACHED].get());
+        if key != self.key {
+            return None;
+        }
+        // SAFETY: a seat of this session, which has not ended, as it is here.
+        let seat = unsafe { &*seat };
+        seat.sure.load(Ordering::Relaxed).then_some(seat)
+    }
+
+    /// The lanes of this thread, the first first.
+    fn own_lanes(&self) -> Vec<u32> {
+        let lanes = OWNED.try_with(|owned| {
+            let mut owned = owned.borrow_mut();
+            owned.lanes.retain(|(_, session, _)| session.strong_count() > 0);
+            let here = owned.lanes.iter().filter(|(key, ..)| *key == self.key);
+            here.map(|&(.., lane)| lane).filter(|&lane| self.is_own_lane(lane)).collect()
+        });
+        lanes.unwrap_or_default()
     }
 
     #[inline]
     pub(super) fn is_own_lane(&self, lane: u32) -> bool {
-        self.is_lane_of(lane, NUMBER.get())
+        self.seats.seat(lane).is_some_and(|seat| self.is_seat_of(seat, NUMBER.get()))
     }
 
+    /// Whether a thread of this process has it.
     #[inline]
-    fn is_lane_of(&self, lane: u32, thread: u64) -> bool {
-        let Some(seat) = self.seats.seat(lane) else { return false };
+    fn is_seat_of(&self, seat: &Seat, thread: u64) -> bool {
         let owner = seat.thread.load(Ordering::Relaxed);
         owner != 0
             && owner == thread
-            && (!seat.fast.load(Ordering::Relaxed).is_null() || self.own.participant().is_some())
+            && (seat.sure.load(Ordering::Relaxed) || self.own.participant().is_some())
     }
 
     /// Claims the lowest lane that nobody has.
@@ -261,12 +206,10 @@ impl Session {
         {
             return Ok(false);
         }
-        for slot in 1..=SLOTS {
-            // Only a scribbler leaves something in a lane that nobody has.
-            if self.memory.load::<u64>(record + slot * 8)? != 0 {
-                self.memory.store(record, 0u32)?;
-                return Ok(false);
-            }
+        // Only a scribbler leaves something in a lane that nobody has.
+        if self.announces(lane)? {
+            self.memory.store(record, 0u32)?;
+            return Ok(false);
         }
         Ok(true)
     }
@@ -288,14 +231,11 @@ impl Session {
                 .with_detail("the thread is ending, and its destructors have run already"));
         }
         self.inherited.note(lane);
-        seat.used.store(EMPTY, Ordering::Relaxed);
-        seat.lane.store(lane, Ordering::Relaxed);
+        seat.named.store(lane + 1, Ordering::Relaxed);
         seat.offset.store(record, Ordering::Relaxed);
         seat.address.store(address, Ordering::Relaxed);
         seat.thread.store(thread, Ordering::Relaxed);
-        if fork::wipes() {
-            seat.fast.store(address, Ordering::Relaxed);
-        }
+        seat.sure.store(fork::wipes(), Ordering::Relaxed);
         Ok(lane)
     }
 
@@ -313,46 +253,44 @@ impl Session {
     /// Empties a slot of this thread's. In a child, and of a lane that is another's, nothing happens.
     #[inline(always)]
     pub(super) fn withdraw_at(&self, announced: Announced) -> Result<()> {
-        let Some(seat) = self.seats.seat(announced.lane) else { return Ok(()) };
-        let lane = seat.fast.load(Ordering::Relaxed);
-        if lane.is_null() {
-            return self.withdraw_slowly(seat, announced);
+        match self.spot(announced) {
+            Some(spot) if self.is_mine(spot) => self.withdraw_from(spot),
+            _ => Ok(()),
         }
-        self.withdraw_in(seat, lane, announced)
     }
 
+    /// Where something was announced.
     #[inline(always)]
-    fn withdraw_in(&self, seat: &Seat, lane: *mut u8, announced: Announced) -> Result<()> {
-        let index = (announced.slot >> 3) & 7;
-        // SAFETY: a seat has the address of its lane in this session's memory.
-        unsafe { self.memory.store_at(lane.wrapping_add(index as usize * 8), 0) }?;
-        let used = seat.used.load(Ordering::Relaxed);
-        seat.used.store(used & !(1 << index) | EMPTY, Ordering::Relaxed);
-        Ok(())
+    pub(super) fn spot(&self, announced: Announced) -> Option<Spot<'_>> {
+        let index = (announced.slot >> 3) as usize & 7;
+        let seat = self.seats.seat(announced.lane)?;
+        let is_one = index != 0 && !seat.address.load(Ordering::Relaxed).is_null();
+        is_one.then(|| seat.spot(index))
+    }
+
+    /// Whether it is this thread's: not so in a child.
+    #[inline(always)]
+    pub(super) fn is_mine(&self, spot: Spot<'_>) -> bool {
+        spot.seat.sure.load(Ordering::Relaxed) || self.is_mine_after_all(spot)
     }
 
     #[cold]
     #[inline(never)]
-    fn withdraw_slowly(&self, seat: &Seat, announced: Announced) -> Result<()> {
-        if !self.is_own_lane(announced.lane) {
-            return Ok(());
-        }
-        self.withdraw_in(seat, seat.address.load(Ordering::Relaxed), announced)
+    fn is_mine_after_all(&self, spot: Spot<'_>) -> bool {
+        self.is_seat_of(spot.seat, NUMBER.get())
+    }
+
+    /// Empties a spot that is this thread's.
+    #[inline(always)]
+    pub(super) fn withdraw_from(&self, spot: Spot<'_>) -> Result<()> {
+        self.memory.access(spot.address(), |address, fault| {
+            // SAFETY: a spot has the address of a word of a lane, mapped as long as its seat.
+            unsafe { u64::store(address, 0, Ordering::Release, fault) };
+        })
     }
 
     pub(super) fn find_announced(&self, what: u64) -> Result<Option<Announced>> {
-        let lanes: Vec<u32> = OWNED
-            .try_with(|owned| {
-                let owned = owned.borrow();
-                owned
-                    .lanes
-                    .iter()
-                    .filter(|(key, ..)| *key == self.key)
-                    .map(|&(.., lane)| lane)
-                    .collect()
-            })
-            .unwrap_or_default();
-        for lane in lanes.into_iter().filter(|&lane| self.is_own_lane(lane)) {
+        for lane in self.own_lanes() {
             for index in 1..=SLOTS {
                 let slot = self.header.lane(lane) + index * 8;
                 if self.memory.load::<u64>(slot)? == what {
@@ -366,13 +304,24 @@ impl Session {
     /// Gives a lane of a thread's back that is ending, if nothing is announced there.
     fn give_back(&self, lane: u32, thread: u64) -> Result<()> {
         let Some(seat) = self.seats.seat(lane) else { return Ok(()) };
-        if !self.is_lane_of(lane, thread) || seat.used.load(Ordering::Relaxed) != EMPTY {
+        if !self.is_seat_of(seat, thread) || self.announces(lane)? {
             return Ok(());
         }
-        seat.fast.store(ptr::null_mut(), Ordering::Relaxed);
+        seat.sure.store(false, Ordering::Relaxed);
         seat.thread.store(0, Ordering::Relaxed);
         self.inherited.forget(lane);
         self.memory.store(self.header.lane(lane), 0u32)
+    }
+
+    /// Whether anything is announced in the lane.
+    fn announces(&self, lane: u32) -> Result<bool> {
+        let record = self.header.lane(lane);
+        for slot in 1..=SLOTS {
+            if self.memory.load::<u64>(record + slot * 8)? != 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Gives all empty lanes of this participant back; whether all were empty.
@@ -383,10 +332,7 @@ impl Session {
             if self.memory.load::<u32>(record)? != participant + 1 {
                 continue;
             }
-            let mut announces = false;
-            for slot in 1..=SLOTS {
-                announces |= self.memory.load::<u64>(record + slot * 8)? != 0;
-            }
+            let announces = self.announces(lane)?;
             empty &= !announces;
             if !announces {
                 self.memory.store(record, 0u32)?;

@@ -127,6 +127,24 @@ impl Memory {
         Ok(self.base.wrapping_add(at as usize))
     }
 
+    /// The address of any number of bytes at an offset.
+    #[inline(always)]
+    pub(crate) fn span(&self, at: u64, size: u64) -> Result<*mut u8> {
+        if size > self.len { Err(self.out_of_bounds(at, size)) } else { self.at(at, size) }
+    }
+
+    /// Accesses what lies at an address that [`at`](Self::at) or [`span`](Self::span) gave.
+    #[inline(always)]
+    pub(crate) fn access<T>(
+        &self,
+        address: *mut u8,
+        access: impl FnOnce(*mut u8, &mut usize) -> T,
+    ) -> Result<T> {
+        let mut fault = 0;
+        let value = access(address, &mut fault);
+        if fault == 0 { Ok(value) } else { Err(self.fault(fault)) }
+    }
+
     #[inline(always)]
     fn run<T>(
         &self,
@@ -135,33 +153,7 @@ impl Memory {
         access: impl FnOnce(*mut u8, &mut usize) -> T,
     ) -> Result<T> {
         let address = self.at(at, size)?;
-        let mut fault = 0;
-        let value = access(address, &mut fault);
-        if fault == 0 { Ok(value) } else { Err(self.fault(fault)) }
-    }
-
-    /// Stores to a word of which [`at`](Self::at) gave the address; releases.
-    ///
-    /// # Safety
-    /// It did so for 8 bytes of this memory.
-    #[inline(always)]
-    pub(crate) unsafe fn store_at(&self, address: *mut u8, value: u64) -> Result<()> {
-        let mut fault = 0;
-        // SAFETY: within the mapping, as the caller says.
-        unsafe { u64::store(address, value, Ordering::Release, &mut fault) };
-        if fault == 0 { Ok(()) } else { Err(self.fault(fault)) }
-    }
-
-    /// The same by an exchange.
-    ///
-    /// # Safety
-    /// As for [`store_at`](Self::store_at).
-    #[inline(always)]
-    pub(crate) unsafe fn swap_at(&self, address: *mut u8, value: u64) -> Result<()> {
-        let mut fault = 0;
-        // SAFETY: within the mapping, as the caller says.
-        unsafe { u64::swap(address, value, &mut fault) };
-        if fault == 0 { Ok(()) } else { Err(self.fault(fault)) }
+        self.access(address, access)
     }
 
     /// Acquires.
@@ -205,11 +197,27 @@ impl Memory {
         })
     }
 
-    /// Copies bytes out; one instruction for 4 and for 8, which is chosen where this is inlined.
     #[inline(always)]
     pub(crate) fn read(&self, at: u64, into: &mut [u8]) -> Result<()> {
+        let from = self.span(at, into.len() as u64)?;
+        // SAFETY: so many bytes lie there.
+        unsafe { self.read_at(from, into) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn write(&self, at: u64, from: &[u8]) -> Result<()> {
+        let to = self.span(at, from.len() as u64)?;
+        // SAFETY: so many bytes lie there.
+        unsafe { self.write_at(to, from) }
+    }
+
+    /// Copies bytes out; one instruction for 4 and for 8, which is chosen where this is inlined.
+    ///
+    /// # Safety
+    /// [`span`](Self::span) gave the address, for so many bytes.
+    #[inline(always)]
+    pub(crate) unsafe fn read_at(&self, from: *mut u8, into: &mut [u8]) -> Result<()> {
         let (len, to) = (into.len(), into.as_mut_ptr());
-        let from = self.range(at, len)?;
         let mut fault = 0;
         // SAFETY: within the mapping; the slice has room.
         unsafe {
@@ -219,7 +227,7 @@ impl Memory {
                 _ if guard::copy_out_directly(from, to, len) => {}
                 _ => {
                     let done = guard::copy_out(Recovery::InPlace, from, to, len);
-                    return self.whole(at, len, done);
+                    return self.whole(from, len, done);
                 }
             }
         }
@@ -227,10 +235,12 @@ impl Memory {
     }
 
     /// Copies bytes in, likewise.
+    ///
+    /// # Safety
+    /// As for [`read_at`](Self::read_at).
     #[inline(always)]
-    pub(crate) fn write(&self, at: u64, from: &[u8]) -> Result<()> {
+    pub(crate) unsafe fn write_at(&self, to: *mut u8, from: &[u8]) -> Result<()> {
         let len = from.len();
-        let to = self.range(at, len)?;
         let mut fault = 0;
         // SAFETY: within the mapping; the slice has as many.
         unsafe {
@@ -240,7 +250,7 @@ impl Memory {
                 _ if guard::copy_in_directly(to, from.as_ptr(), len) => {}
                 _ => {
                     let done = guard::copy_in(Recovery::InPlace, to, from.as_ptr(), len);
-                    return self.whole(at, len, done);
+                    return self.whole(to, len, done);
                 }
             }
         }
@@ -248,14 +258,8 @@ impl Memory {
     }
 
     #[inline(always)]
-    fn range(&self, at: u64, len: usize) -> Result<*mut u8> {
-        let size = len as u64;
-        if size > self.len { Err(self.out_of_bounds(at, size)) } else { self.at(at, size) }
-    }
-
-    #[inline(always)]
-    fn whole(&self, at: u64, len: usize, done: usize) -> Result<()> {
-        if done == len { Ok(()) } else { Err(self.fault_at(at + done as u64)) }
+    fn whole(&self, start: *mut u8, len: usize, done: usize) -> Result<()> {
+        if done == len { Ok(()) } else { Err(self.fault(start as usize + done)) }
     }
 
     /// `count` elements at an offset, to look at.
@@ -299,11 +303,7 @@ impl Memory {
     #[cold]
     fn fault(&self, address: usize) -> Error {
         let last = self.len - 1;
-        self.fault_at((address.wrapping_sub(self.base as usize) as u64).min(last))
-    }
-
-    #[cold]
-    fn fault_at(&self, at: u64) -> Error {
+        let at = (address.wrapping_sub(self.base as usize) as u64).min(last);
         Error::new(ErrorKind::Fault, "access").with_path(self.path()).with_offset(at)
     }
 }

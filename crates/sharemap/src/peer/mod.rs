@@ -2,7 +2,7 @@
 //!
 //! `header` is the format of what every object begins with, `memory` the way to an object's bytes,
 //! `create` makes and opens objects; a [`Session`](session::Session) is the result, and a
-//! [`World`] for the locks. `participants` and `lanes` say who is there, `recovery` does what is
+//! [`World`] for the locks; `near` is the same one for a part whose bounds are known. `participants` and `lanes` say who is there, `recovery` does what is
 //! left to do for those who are not any more.
 
 mod create;
@@ -12,8 +12,10 @@ mod inherited;
 mod inspect;
 mod lanes;
 mod memory;
+mod near;
 mod participants;
 mod recovery;
+mod seat;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -30,8 +32,10 @@ pub(crate) use inspect::Look;
 pub use inspect::{Facts, Participant as AttachedProcess, State};
 #[allow(unused_imports, reason = "what the locks are written against")]
 pub(crate) use memory::{Attachment, Memory};
+pub(crate) use near::{Extent, Near, Span};
 #[allow(unused_imports, reason = "what the locks are written against")]
 pub(crate) use participants::Participant;
+pub(crate) use seat::Spot;
 #[allow(unused_imports, reason = "what the locks are written against")]
 pub(crate) use session::{Release, Session};
 #[allow(unused_imports, reason = "what the locks are written against")]

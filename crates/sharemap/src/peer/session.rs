@@ -10,9 +10,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::peer::create::PowerCuts;
 use crate::peer::header::{self, Header};
 use crate::peer::inherited::Inherited;
-use crate::peer::lanes::{Seats, Way};
+use crate::peer::lanes::Way;
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::participants::Own;
+use crate::peer::seat::{Seats, Spot};
 use crate::peer::world::{Announced, Settled, World};
 use crate::sys::{SlotMode, WaitPlace, fence, fork, process as system, slot, wait};
 
@@ -48,7 +49,6 @@ pub(crate) struct Session {
     /// What keeps the object in use for those who only read.
     _reader: Option<slot::Hold>,
     waits: wait::Waits,
-    stores_release: bool,
     cancelled: AtomicBool,
     start: Instant,
     /// The millisecond in which somebody was last asked about.
@@ -76,6 +76,7 @@ impl Session {
         let own = Own::new(Arc::clone(&wiped));
         let seats = Seats::new(wiped, Own::LEN, header.lanes);
         let waits = wait::Waits::new(header.id);
+        fence::register();
         let session = Arc::new_cyclic(|me| Self {
             memory,
             header,
@@ -90,7 +91,6 @@ impl Session {
             me: Weak::clone(me),
             _reader: reader,
             waits,
-            stores_release: fence::register(),
             cancelled: AtomicBool::new(false),
             start: Instant::now(),
             settled: AtomicU64::new(u64::MAX),
@@ -242,12 +242,12 @@ impl World for Session {
 
     #[inline(always)]
     fn announce(&self, what: u64) -> Result<Announced> {
-        self.announce_by(what, Way::Plain)
+        self.announce_by(what, Way::Plain).map(Spot::announced)
     }
 
     #[inline(always)]
     fn announce_first(&self, what: u64) -> Result<Announced> {
-        self.announce_by(what, Way::Exchange)
+        self.announce_by(what, Way::Exchange).map(Spot::announced)
     }
 
     fn announced(&self, what: u64) -> Result<Option<Announced>> {
@@ -261,7 +261,7 @@ impl World for Session {
 
     #[inline(always)]
     fn stores_release(&self) -> bool {
-        self.stores_release
+        fence::is_registered()
     }
 
     fn fence_all(&self) -> bool {

@@ -46,6 +46,12 @@ pub(crate) trait World {
     fn load_32(&self, at: u64) -> Result<u32>;
     /// A plain release store.
     fn store_32(&self, at: u64, value: u32) -> Result<()>;
+    /// A plain release store, then a load elsewhere.
+    #[inline]
+    fn store_and_load_32(&self, at: u64, value: u32, elsewhere: u64) -> Result<u32> {
+        self.store_32(at, value)?;
+        self.load_32(elsewhere)
+    }
     fn swap_32(&self, at: u64, value: u32) -> Result<u32>;
     /// Gives the value found; it was replaced if it is `current`.
     fn compare_exchange_32(&self, at: u64, current: u32, new: u32) -> Result<u32>;

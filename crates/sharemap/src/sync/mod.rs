@@ -23,6 +23,7 @@ mod rwlock;
 mod scan;
 mod shared;
 mod signal;
+mod unlock;
 mod value;
 mod waiter;
 mod word;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::gate::{self, Wake};
 use super::kind::Kind;
+use super::unlock::Unlock;
 use super::value::Copies;
 use super::waiter::{Change, OWNED, Waiter};
 use super::word::{self, Ask, DIED, LANE, POISONED, Taken, named};
@@ -20,40 +21,45 @@ const SELECTOR: u64 = 8;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RawMutex {
     at: u64,
-    value: Copies,
+    len: u32,
 }
 
-/// That this thread has a lock's word. Two numbers, which the compiler keeps in registers.
+/// That this thread has a lock's word.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub(crate) struct Held {
-    slot: u64,
-    /// The lane, and above it the word as it was found.
-    lane_and_word: u64,
+    announced: Announced,
+    /// The word as it was found.
+    found: u32,
 }
 
 impl Held {
     #[inline(always)]
     pub(super) fn of(announced: Announced, found: u32) -> Self {
-        let lane_and_word = u64::from(announced.lane) | u64::from(found) << 32;
-        Self { slot: announced.slot, lane_and_word }
+        Self { announced, found }
     }
 
     #[inline(always)]
     pub(super) fn announced(self) -> Announced {
-        Announced { lane: self.lane(), slot: self.slot }
+        self.announced
+    }
+
+    /// The word as it was found: its flags.
+    #[inline(always)]
+    pub(super) fn found(self) -> u32 {
+        self.found
     }
 
     /// The lane that the word names.
     #[inline(always)]
     pub(crate) fn lane(self) -> u32 {
-        self.lane_and_word as u32
+        self.announced.lane
     }
 
     /// An owner died, and none since has accepted the value.
     #[inline(always)]
     pub(crate) fn died(self) -> bool {
-        self.lane_and_word & u64::from(DIED) << 32 != 0
+        self.found & DIED != 0
     }
 }
 
@@ -81,8 +87,9 @@ impl RawMutex {
     pub(crate) const VALUE: u64 = 16;
 
     /// The mutex at `at`, a multiple of 16, with a value of `len` bytes.
+    #[inline(always)]
     pub(crate) fn new(at: u64, len: u32) -> Self {
-        Self { at, value: Copies::new(at + SELECTOR, at + Self::VALUE, len) }
+        Self { at, len }
     }
 
     /// Bytes that a mutex with a value of `len` bytes takes; zeros are a free one, of zeros.
@@ -90,15 +97,16 @@ impl RawMutex {
         Self::VALUE + Copies::size(len)
     }
 
+    #[inline(always)]
     pub(crate) fn value(self) -> Copies {
-        self.value
+        Copies::new(self.at, SELECTOR, Self::VALUE, self.len)
     }
 
     /// Waits until `until`, or for ever.
     #[inline(always)]
     pub(crate) fn lock<W: World>(self, world: &W, until: Option<Duration>) -> Result<Held> {
         let announced = self.announce(world)?;
-        if self.lock_at_once(world, announced) {
+        if self.lock_at_once(world, named(announced.lane)) {
             return Ok(Held::of(announced, 0));
         }
         self.lock_slowly(world, announced, until).map(|found| Held::of(announced, found))
@@ -107,13 +115,18 @@ impl RawMutex {
     /// What comes first.
     #[inline(always)]
     pub(crate) fn announce<W: World>(self, world: &W) -> Result<Announced> {
-        world.announce(Kind::Mutex.of(self.at))
+        world.announce(self.announcement())
     }
 
-    /// Locks it if nobody has it and there is nothing to tell.
     #[inline(always)]
-    pub(crate) fn lock_at_once<W: World>(self, world: &W, announced: Announced) -> bool {
-        matches!(world.compare_exchange_32(self.at, 0, named(announced.lane)), Ok(0))
+    pub(crate) fn announcement(self) -> u64 {
+        Kind::Mutex.of(self.at)
+    }
+
+    /// Locks it in the name of a lane, if nobody has it and there is nothing to tell.
+    #[inline(always)]
+    pub(crate) fn lock_at_once<W: World>(self, world: &W, mine: u32) -> bool {
+        matches!(world.compare_exchange_32(self.at, 0, mine), Ok(0))
     }
 
     /// Locks it after that failed; gives the word as it was found.
@@ -162,7 +175,7 @@ impl RawMutex {
     #[inline]
     pub(crate) fn try_lock<W: World>(self, world: &W) -> Result<Option<Held>> {
         let announced = self.announce(world)?;
-        if self.lock_at_once(world, announced) {
+        if self.lock_at_once(world, named(announced.lane)) {
             return Ok(Some(Held::of(announced, 0)));
         }
         self.try_slowly(world, announced)
@@ -185,26 +198,15 @@ impl RawMutex {
 
     #[inline(always)]
     pub(crate) fn unlock<W: World>(self, world: &W, held: Held, leave: Leave) -> Result<()> {
-        let released = word::release(world, self.at, leave as u32);
-        let opened = gate::open(world, self.at + GATE, Wake::One);
-        all(released, opened, world.withdraw(held.announced()))
+        self.unlocking(leave).run(world, held.announced())
     }
-}
 
-/// The first error; each has been done whatever came of the others.
-#[inline(always)]
-pub(super) fn all(first: Result<()>, second: Result<()>, third: Result<()>) -> Result<()> {
-    #[cold]
-    #[inline(never)]
-    fn first_of(results: [Result<()>; 3]) -> Result<()> {
-        results.into_iter().collect()
+    /// What unlocking is.
+    #[inline(always)]
+    pub(crate) fn unlocking(self, leave: Leave) -> Unlock {
+        let (flags, gate) = (leave as u32, self.at + GATE);
+        Unlock { word: self.at, flags, gate, wake: Wake::One }
     }
-    if first.is_ok() && second.is_ok() && third.is_ok() {
-        // Nothing to drop: said so that nothing is generated for it.
-        std::mem::forget((first, second, third));
-        return Ok(());
-    }
-    first_of([first, second, third])
 }
 
 /// The lane died with the mutex, or while it asked for it.

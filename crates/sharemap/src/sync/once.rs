@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::gate::{self, Wake};
+use super::gate::Wake;
 use super::kind::Kind;
 use super::mutex::Held;
+use super::unlock::Unlock;
 use super::waiter::{Change, OWNED, Waiter};
 use super::word::{self, Ask, DIED, DONE, Taken};
 use crate::error::Result;
@@ -77,9 +78,7 @@ impl RawOnce {
     }
 
     fn end<W: World>(self, world: &W, held: Held, flags: u32) -> Result<()> {
-        let released = word::release(world, self.at, flags);
-        let opened = gate::open(world, self.at + GATE, Wake::All);
-        let withdrawn = world.withdraw(held.announced());
-        released.and(opened).and(withdrawn)
+        let unlock = Unlock { word: self.at, flags, gate: self.at + GATE, wake: Wake::All };
+        unlock.run(world, held.announced())
     }
 }

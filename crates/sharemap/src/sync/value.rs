@@ -1,30 +1,36 @@
 //! A value in two copies, of which a selector names the current one: who dies while writing leaves
-//! the old value or the new.
+//! the old value or the new. One copy does where it is written by one instruction.
 
 use crate::error::Result;
 use crate::peer::World;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Copies {
+    /// The lock's offset; from it are those of the selector and the first copy.
+    at: u64,
     selector: u64,
     first: u64,
     stride: u64,
 }
 
 impl Copies {
-    pub(crate) fn new(selector: u64, first: u64, len: u32) -> Self {
-        Self { selector, first, stride: stride(len) }
+    #[inline(always)]
+    pub(crate) fn new(at: u64, selector: u64, first: u64, len: u32) -> Self {
+        Self { at, selector, first, stride: stride(len) }
     }
 
-    /// Bytes that both copies take.
+    /// Bytes that the copies take.
     pub(crate) const fn size(len: u32) -> u64 {
-        2 * stride(len)
+        if is_word(len as usize) { stride(len) } else { 2 * stride(len) }
     }
 
     /// Copies the value out; gives which copy it is. Nobody writes meanwhile.
     #[inline(always)]
     pub(crate) fn read<W: World>(self, world: &W, into: &mut [u8]) -> Result<u32> {
-        let selector = world.load_32(self.selector)? & 1;
+        let mut selector = 0;
+        if !is_word(into.len()) {
+            selector = world.load_32(self.at + self.selector)? & 1;
+        }
         world.read(self.copy(selector), into)?;
         Ok(selector)
     }
@@ -32,17 +38,26 @@ impl Copies {
     /// Writes the value that replaces copy `selector`. Nobody reads or writes meanwhile.
     #[inline(always)]
     pub(crate) fn write<W: World>(self, world: &W, selector: u32, from: &[u8]) -> Result<()> {
+        if is_word(from.len()) {
+            return world.write(self.copy(0), from);
+        }
         let other = 1 - (selector & 1);
         world.write(self.copy(other), from)?;
-        world.store_32(self.selector, other)
+        world.store_32(self.at + self.selector, other)
     }
 
     #[inline(always)]
     fn copy(self, selector: u32) -> u64 {
-        self.first + u64::from(selector) * self.stride
+        self.at + (self.first + u64::from(selector) * self.stride)
     }
 }
 
 const fn stride(len: u32) -> u64 {
     (len as u64).next_multiple_of(8)
+}
+
+/// Whether one instruction writes it.
+#[inline(always)]
+const fn is_word(len: usize) -> bool {
+    len == 4 || len == 8
 }

@@ -108,16 +108,6 @@ pub(crate) fn try_take<W: World>(world: &W, ask: Ask, waiter: &Waiter) -> Result
     }
 }
 
-/// Releases, plainly if those who wait fence. Opening the gate comes next.
-#[inline(always)]
-pub(crate) fn release<W: World>(world: &W, at: u64, flags: u32) -> Result<()> {
-    if world.stores_release() {
-        world.store_32(at, flags)
-    } else {
-        world.swap_32(at, flags).map(drop)
-    }
-}
-
 /// Takes the word from a dead lane, if it names it. Who had it upgradably changed nothing.
 pub(crate) fn bury<W: World>(world: &W, at: u64, lane: u32) -> Result<()> {
     loop {

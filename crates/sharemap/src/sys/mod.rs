@@ -415,8 +415,10 @@ const CONTRACT: () = {
         wait::Waits::wait;
     let _: unsafe fn(&wait::Waits, &WaitPlace, u32) -> Result<u32> = wait::Waits::wake;
 
-    // Whether plain stores of this process are ordered by the fences of others; once for all.
-    let _: fn() -> bool = fence::register;
+    // Asks that plain stores of this process be ordered by the fences of others; and whether they
+    // are, which they stay.
+    let _: fn() = fence::register;
+    let _: fn() -> bool = fence::is_registered;
     // Orders this thread, and all of processes that registered; `false` if it could not.
     let _: fn() -> bool = fence::fence_all;
 

@@ -12,10 +12,15 @@ const GATE: u64 = LOCK + 4;
 const SELECTOR: u64 = LOCK + 8;
 
 fn mutex() -> RawMutex {
-    RawMutex::new(LOCK, 8)
+    RawMutex::new(LOCK, 12)
 }
 
-/// Adds one to both halves of the value, which must be whole and as many as were written.
+fn three(number: u32) -> [u8; 12] {
+    let number = number.to_le_bytes();
+    std::array::from_fn(|index| number[index % 4])
+}
+
+/// Adds one to all parts of the value, which must be whole and as many as were written.
 fn inside(sim: &Sim<'_>, held: Held) {
     let died = held.died();
     let me = sim.me;
@@ -29,11 +34,10 @@ fn inside(sim: &Sim<'_>, held: Held) {
         }
         Ok(())
     });
-    let mut value = [0; 8];
+    let mut value = [0; 12];
     let selector = sim.expect(mutex().value().read(sim, &mut value));
-    let (low, high) = value.split_at(4);
-    let number = u32::from_le_bytes(low.try_into().unwrap());
-    let half = low != high;
+    let number = u32::from_le_bytes(value[..4].try_into().unwrap());
+    let half = value != three(number);
     sim.ghost(|ghost| match half {
         true => Err(format!("half a value: {value:?}")),
         false if number != ghost.commits => {
@@ -41,9 +45,7 @@ fn inside(sim: &Sim<'_>, held: Held) {
         }
         false => Ok(()),
     });
-    value[..4].copy_from_slice(&(number + 1).to_le_bytes());
-    value[4..].copy_from_slice(&(number + 1).to_le_bytes());
-    sim.expect(mutex().value().write(sim, selector, &value));
+    sim.expect(mutex().value().write(sim, selector, &three(number + 1)));
     sim.ghost(|ghost| {
         ghost.count[0] += 1;
         ghost.inside[me] = 0;
@@ -179,10 +181,10 @@ fn planted_bugs_are_found() {
     caught("nobody registers", &two(Fault::NoRegistration(GATE)));
     caught("the selector is not flipped", &two(Fault::DropStore(SELECTOR)));
     caught("released before the flip", &two(Fault::SwapStores(SELECTOR, WORD)));
-    caught("half the value", &two(Fault::DropStore(LOCK + 28)));
+    caught("a third of the value", &two(Fault::DropStore(LOCK + 40)));
     caught("no release", &two(Fault::DropStore(WORD)));
     let killed = |fault| Setup { fault, kills: 1, ..some(&[ONCE, TWICE]) };
     caught("no announcement", &killed(Fault::NoAnnouncement));
-    caught("flipped before the copy", &killed(Fault::SwapStores(LOCK + 28, SELECTOR)));
+    caught("flipped before the copy", &killed(Fault::SwapStores(LOCK + 40, SELECTOR)));
     caught("no recovery", &killed(Fault::NoRecovery));
 }

@@ -12,7 +12,8 @@ const WORD: u64 = LOCK;
 const SEEN: u64 = LOCK + 4;
 const GATE: u64 = LOCK + 8;
 const DRAIN: u64 = LOCK + 12;
-const SELECTOR: u64 = LOCK + 16;
+/// One instruction writes it, and makes it current.
+const VALUE: u64 = LOCK + 32;
 
 /// In what way a process is inside.
 const READS: u8 = 1;
@@ -211,7 +212,7 @@ fn writes_impatiently(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
 fn setup(programs: &[Program]) -> Setup {
     let mut setup = Setup::new(programs);
     setup.watch.word = Some(WORD);
-    setup.watch.selector = Some(SELECTOR);
+    setup.watch.selector = Some(VALUE);
     setup
 }
 
@@ -307,8 +308,8 @@ fn planted_bugs_are_found() {
     caught("one is woken", &with(Fault::WakeOne, &[reads, reads, writes]));
     caught("no release", &with(Fault::DropStore(WORD), &[reads, writes]));
     caught(
-        "released before the flip",
-        &with(Fault::SwapStores(SELECTOR, WORD), &[reads_twice, writes]),
+        "released before the value",
+        &with(Fault::SwapStores(VALUE, WORD), &[writes_twice, writes]),
     );
     caught("no recovery", &Setup { kills: 1, ..with(Fault::NoRecovery, &[reads, writes]) });
     // Harmless: a bit too many is a look too many.

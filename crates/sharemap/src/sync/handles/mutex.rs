@@ -7,13 +7,15 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use super::guarded::Guarded;
-use super::private::{Calm, Kept, Private};
+use super::private::{Kept, Private};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Shareable};
-use crate::peer::World;
+use crate::peer::{Extent, Near, Span, Spot};
 use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
 use crate::sync::error::{LockError, LockResult, Reclaim, Recover};
-use crate::sync::mutex::{Held, Leave, RawMutex, all};
+use crate::sync::mutex::{Held, Leave, RawMutex};
+use crate::sync::unlock::{self, Unlock, Waiting};
+use crate::sync::word::DIED;
 
 const LOCK: &str = "lock the mutex";
 
@@ -46,9 +48,16 @@ impl<T: Element + Shareable> Anchored for Mutex<T> {
 
     fn handle(found: &mut Found) -> Result<Self::Handle> {
         let place = found.take(Self::ROOM)?;
-        let raw = RawMutex::new(place.at, size_of::<T>() as u32);
-        Ok(MutexHandle { place, raw, kept: Kept::default(), value: PhantomData })
+        let span = Span::new(&place.session, place.at)?;
+        Ok(MutexHandle { place, span, kept: Kept::default() })
     }
+}
+
+/// All of a mutex with such a value.
+struct Whole<T>(PhantomData<T>);
+
+impl<T> Extent for Whole<T> {
+    const LEN: u64 = RawMutex::size(size_of::<T>() as u32);
 }
 
 /// A mutex that processes share.
@@ -57,9 +66,8 @@ impl<T: Element + Shareable> Anchored for Mutex<T> {
 /// if the owner dies or panics before, the value stays as it was, and the next owner is told.
 pub struct MutexHandle<T> {
     place: Place,
-    raw: RawMutex,
+    span: Span<Whole<T>>,
     kept: Kept,
-    value: PhantomData<fn() -> T>,
 }
 
 impl<T: Element + Shareable> MutexHandle<T> {
@@ -93,19 +101,20 @@ impl<T: Element + Shareable> MutexHandle<T> {
         if self.kept.is_any() {
             return Err(self.failed_before());
         }
-        let session = &*self.place.session;
-        let announced = match self.raw.announce(session) {
-            Ok(announced) => announced,
+        let near = self.span.near();
+        let raw = raw_at::<T>(near.at());
+        let spot = match near.announce_in_spot(raw.announcement()) {
+            Ok(spot) => spot,
             Err(error) => return Err(self.failed(error)),
         };
         let mut found = 0;
-        if !self.raw.lock_at_once(session, announced) {
-            found = match self.raw.lock_slowly(session, announced, until()) {
+        if !raw.lock_at_once(&near, spot.named()) {
+            found = match self.raw().lock_slowly(&*self.place.session, spot.announced(), until()) {
                 Ok(found) => found,
                 Err(error) => return Err(self.failed(error)),
             };
         }
-        self.guard(Held::of(announced, found))
+        self.guard_near(near, spot, found)
     }
 
     #[cold]
@@ -130,7 +139,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// it. That its owner died is found out, if not at once.
     pub fn try_lock(&self) -> LockResult<MutexGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_lock(&*self.place.session) {
+        match self.raw().try_lock(&*self.place.session) {
             Ok(Some(held)) => self.guard(held),
             Ok(None) => Err(LockError::Failed(self.place.error(ErrorKind::WouldBlock, LOCK))),
             Err(error) => Err(LockError::Failed(self.place.named(error))),
@@ -143,39 +152,73 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// # Errors
     /// As for [`lock`](Self::lock).
     pub fn repair(&self) -> Result<Recover<MutexGuard<'_, T>>> {
-        let held = self.raw.repair(&*self.place.session, None);
+        let held = self.raw().repair(&*self.place.session, None);
         let held = held.map_err(|error| self.place.named(error))?;
-        self.guard_of(held, Leave::Poisoned).map(Recover)
+        let near = self.span.near();
+        let Some(spot) = near.spot_of(held.announced()) else { return Err(self.no_lane(held)) };
+        self.guard_of(near, spot, Leave::Poisoned).map(Recover)
     }
 
-    #[inline(always)]
     pub(super) fn guard(&self, held: Held) -> LockResult<MutexGuard<'_, T>> {
-        let leave = if held.died() { Leave::Died } else { Leave::Sound };
-        let guard = self.guard_of(held, leave)?;
-        if held.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
+        let near = self.span.near();
+        let Some(spot) = near.spot_of(held.announced()) else {
+            return Err(self.no_lane(held).into());
+        };
+        self.guard_near(near, spot, held.found())
+    }
+
+    /// What a world gave as this thread's cannot be.
+    #[cold]
+    fn no_lane(&self, held: Held) -> Error {
+        let _ = self.raw().unlock(&*self.place.session, held, Leave::Sound);
+        self.place.error(ErrorKind::NoLane, LOCK)
     }
 
     #[inline(always)]
-    fn guard_of(&self, held: Held, leave: Leave) -> Result<MutexGuard<'_, T>> {
-        match Private::read(&self.place, self.raw.value(), LOCK) {
-            Ok(private) => Ok(MutexGuard {
-                mutex: self,
-                held,
-                private,
-                leave,
-                calm: Calm::now(),
-                thread: PhantomData,
-            }),
-            Err(error) => Err(self.give_back(held, leave, error)),
+    fn guard_near<'a>(
+        &'a self,
+        near: Near<'a>,
+        spot: Spot<'a>,
+        found: u32,
+    ) -> LockResult<MutexGuard<'a, T>> {
+        let died = found & DIED != 0;
+        let leave = if died { Leave::Died } else { Leave::Sound };
+        let guard = self.guard_of(near, spot, leave)?;
+        if died { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
+    }
+
+    #[inline(always)]
+    fn guard_of<'a>(
+        &'a self,
+        near: Near<'a>,
+        spot: Spot<'a>,
+        leave: Leave,
+    ) -> Result<MutexGuard<'a, T>> {
+        match Private::read(&near, &self.place, raw_at::<T>(near.at()).value(), LOCK) {
+            Ok(private) => {
+                // A mark costs no register where there is none.
+                let spot = if std::thread::panicking() { spot.marked() } else { spot };
+                Ok(MutexGuard { mutex: self, spot, private, leave, thread: PhantomData })
+            }
+            Err(error) => Err(self.give_back(spot, leave, error)),
         }
     }
 
     /// The value could not be had.
     #[cold]
     #[inline(never)]
-    fn give_back(&self, held: Held, leave: Leave, error: Error) -> Error {
-        let _ = self.raw.unlock(&*self.place.session, held, leave);
+    fn give_back(&self, spot: Spot<'_>, leave: Leave, error: Error) -> Error {
+        let held = Held::of(spot.announced(), 0);
+        let _ = self.raw().unlock(&*self.place.session, held, leave);
         self.place.named(error)
+    }
+
+    /// Somebody waits, or the release failed.
+    #[cold]
+    #[inline(never)]
+    fn finish(&self, spot: Spot<'_>, begun: Result<()>) -> Result<()> {
+        let Unlock { gate, wake, .. } = self.raw().unlocking(Leave::Sound);
+        unlock::finish(&*self.place.session, gate, wake, spot.announced(), begun)
     }
 
     pub(super) fn place(&self) -> &Place {
@@ -183,8 +226,13 @@ impl<T: Element + Shareable> MutexHandle<T> {
     }
 
     pub(super) fn raw(&self) -> RawMutex {
-        self.raw
+        raw_at::<T>(self.place.at)
     }
+}
+
+#[inline(always)]
+fn raw_at<T>(at: u64) -> RawMutex {
+    RawMutex::new(at, size_of::<T>() as u32)
 }
 
 impl<T> fmt::Debug for MutexHandle<T> {
@@ -197,10 +245,10 @@ impl<T> fmt::Debug for MutexHandle<T> {
 #[must_use = "the mutex is released at once if the guard is not kept"]
 pub struct MutexGuard<'a, T: Element + Shareable> {
     mutex: &'a MutexHandle<T>,
-    held: Held,
+    /// Marked if it was announced by a thread that was panicking already.
+    spot: Spot<'a>,
     private: Private<T>,
     leave: Leave,
-    calm: Calm,
     /// Locks belong to threads.
     thread: PhantomData<*const ()>,
 }
@@ -217,41 +265,46 @@ impl<'a, T: Element + Shareable> MutexGuard<'a, T> {
 
     #[inline(always)]
     fn release(&mut self) -> Result<()> {
-        let session = &*self.mutex.place.session;
+        let near = self.mutex.span.near();
         // A copy of a thread in a child process has nothing.
-        if !session.is_own(self.held.lane()) {
+        if !near.is_mine(self.spot) {
             return Ok(());
         }
-        let written = self.write();
-        let released = self.mutex.raw.unlock(session, self.held, self.leave);
-        all(written, released, Ok(()))
+        if let Err(error) = self.write(&near) {
+            return Err(self.mutex.give_back(self.spot, self.leave, error));
+        }
+        match raw_at::<T>(near.at()).unlocking(self.leave).begin(&near) {
+            Ok(Waiting::Nobody) => near.withdraw_from(self.spot),
+            other => self.mutex.finish(self.spot, other.map(drop)),
+        }
     }
 
     /// Writes the value back, unless it is not to be relied on.
     #[inline(always)]
-    fn write(&mut self) -> Result<()> {
+    fn write(&mut self, near: &Near<'_>) -> Result<()> {
         if self.leave == Leave::Poisoned {
             // What was to be repaired was not.
             return Ok(());
         }
-        if self.calm.is_over() {
+        if std::thread::panicking() && !self.spot.is_marked() {
             self.leave = Leave::Died;
             return Ok(());
         }
-        self.private.write(&self.mutex.place, self.mutex.raw.value())
+        self.private.write(near, raw_at::<T>(near.at()).value())
     }
 
     /// For a condition variable: the handle, and the mutex with the value written back. `None` if
     /// this thread does not have it.
     pub(super) fn into_parts(self) -> Result<Option<(&'a MutexHandle<T>, Held, Leave)>> {
         let mut this = ManuallyDrop::new(self);
-        let (mutex, held) = (this.mutex, this.held);
-        if !mutex.place.session.is_own(held.lane()) {
+        let (mutex, near) = (this.mutex, this.mutex.span.near());
+        if !near.is_mine(this.spot) {
             return Ok(None);
         }
-        match this.write() {
+        let held = Held::of(this.spot.announced(), 0);
+        match this.write(&near) {
             Ok(()) => Ok(Some((mutex, held, this.leave))),
-            Err(error) => Err(mutex.give_back(held, this.leave, error)),
+            Err(error) => Err(mutex.give_back(this.spot, this.leave, error)),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Shareable};
+use crate::peer::World;
 use crate::sync::anchor::Place;
 use crate::sync::value::Copies;
 
@@ -22,9 +23,14 @@ const CHANGED: u32 = 2;
 impl<T: Element + Shareable> Private<T> {
     /// Copies the value out. The caller has the lock.
     #[inline(always)]
-    pub(super) fn read(place: &Place, copies: Copies, operation: &'static str) -> Result<Self> {
+    pub(super) fn read<W: World>(
+        world: &W,
+        place: &Place,
+        copies: Copies,
+        operation: &'static str,
+    ) -> Result<Self> {
         let mut bytes = MaybeUninit::<T>::zeroed();
-        let selector = copies.read(&*place.session, as_bytes(&mut bytes))?;
+        let selector = copies.read(world, as_bytes(&mut bytes))?;
         match T::try_read_from_bytes(as_bytes(&mut bytes)) {
             Ok(value) => Ok(Self { value, state: selector }),
             Err(_) => Err(place.error(ErrorKind::Invalid, operation)),
@@ -44,9 +50,9 @@ impl<T: Element + Shareable> Private<T> {
 
     /// Writes it back if it was changed. The caller has the lock, alone.
     #[inline(always)]
-    pub(super) fn write(&self, place: &Place, copies: Copies) -> Result<()> {
+    pub(super) fn write<W: World>(&self, world: &W, copies: Copies) -> Result<()> {
         if self.is_changed() {
-            copies.write(&*place.session, self.state, self.value.as_bytes())
+            copies.write(world, self.state, self.value.as_bytes())
         } else {
             Ok(())
         }
@@ -98,16 +104,20 @@ impl Kept {
 
 /// Whether a panic began since the guard was made.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Calm(bool);
+#[repr(u32)]
+pub(super) enum Calm {
+    No,
+    Yes,
+}
 
 impl Calm {
     #[inline(always)]
     pub(super) fn now() -> Self {
-        Self(!std::thread::panicking())
+        if std::thread::panicking() { Self::No } else { Self::Yes }
     }
 
     #[inline(always)]
     pub(super) fn is_over(self) -> bool {
-        self.0 && std::thread::panicking()
+        matches!(self, Self::Yes) && std::thread::panicking()
     }
 }

@@ -30,7 +30,7 @@ const SELECTOR: u64 = 16;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RawRwLock {
     at: u64,
-    value: Copies,
+    len: u32,
 }
 
 /// That this thread reads.
@@ -81,8 +81,9 @@ impl RawRwLock {
     pub(crate) const VALUE: u64 = 32;
 
     /// The lock at `at`, a multiple of 16, with a value of `len` bytes.
+    #[inline(always)]
     pub(crate) fn new(at: u64, len: u32) -> Self {
-        Self { at, value: Copies::new(at + SELECTOR, at + Self::VALUE, len) }
+        Self { at, len }
     }
 
     /// Bytes that a lock with a value of `len` bytes takes; zeros are a free one, of zeros.
@@ -90,8 +91,9 @@ impl RawRwLock {
         Self::VALUE + Copies::size(len)
     }
 
+    #[inline(always)]
     pub(crate) fn value(self) -> Copies {
-        self.value
+        Copies::new(self.at, SELECTOR, Self::VALUE, self.len)
     }
 
     fn waiter(self, operation: &'static str, gate: u64, until: Option<Duration>) -> Waiter {

@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::{DRAIN, GATE, Packed, RawRwLock, Reading, admits, group};
 use crate::error::{ErrorKind, Result};
 use crate::peer::{Announced, World};
-use crate::sync::gate::{self, Wake};
+use crate::sync::gate::Wake;
 use crate::sync::kind::Kind;
-use crate::sync::mutex::{Held, all};
+use crate::sync::mutex::Held;
+use crate::sync::unlock::{self, Waiting};
 use crate::sync::waiter::Waiter;
 use crate::sync::word::{POISONED, UPGRADABLE, owner};
 
@@ -159,7 +160,10 @@ impl RawRwLock {
         } else {
             world.swap_64(announced.slot, leaving).map(drop)
         };
-        let opened = gate::open(world, self.at + DRAIN, Wake::All);
-        all(left, opened, world.withdraw(announced))
+        let drain = self.at + DRAIN;
+        match left.and_then(|()| world.load_32(drain)).map(unlock::who_waits) {
+            Ok(Waiting::Nobody) => world.withdraw(announced),
+            other => unlock::finish(world, drain, Wake::All, announced, other.map(drop)),
+        }
     }
 }

@@ -7,7 +7,8 @@ use crate::error::{ErrorKind, Result};
 use crate::peer::{Announced, World};
 use crate::sync::gate::{self, Wake};
 use crate::sync::kind::Kind;
-use crate::sync::mutex::{Held, Leave, Poison, all};
+use crate::sync::mutex::{Held, Leave, Poison};
+use crate::sync::unlock::Unlock;
 use crate::sync::waiter::Waiter;
 use crate::sync::word::{self, Ask, DIED, POISONED, Taken, UPGRADABLE, named};
 
@@ -207,8 +208,8 @@ impl RawRwLock {
     /// Releases what was had for writing or upgradably.
     #[inline(always)]
     pub(crate) fn unlock<W: World>(self, world: &W, held: Held, leave: Leave) -> Result<()> {
-        let released = word::release(world, self.at, leave as u32);
-        let opened = gate::open(world, self.at + GATE, Wake::All);
-        all(released, opened, world.withdraw(held.announced()))
+        let (flags, gate) = (leave as u32, self.at + GATE);
+        let unlock = Unlock { word: self.at, flags, gate, wake: Wake::All };
+        unlock.run(world, held.announced())
     }
 }

@@ -362,7 +362,8 @@ fn waits_end_by_wake_timeout_change_and_fault() {
 
 #[test]
 fn the_fence_is_there_for_those_who_register() {
-    if !fence::register() {
+    fence::register();
+    if !fence::is_registered() {
         eprintln!("skipped: this kernel has no membarrier between processes");
         return;
     }

@@ -7,15 +7,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const GLOBAL_EXPEDITED: libc::c_int = 1 << 1;
 const REGISTER_GLOBAL_EXPEDITED: libc::c_int = 1 << 2;
 
-/// Whether this process takes part, so that its plain stores are ordered by others' fences. Lasts
-/// over `fork`; `exec` makes a new process of it in this, too.
-pub(crate) fn register() -> bool {
+static REGISTERED: AtomicBool = AtomicBool::new(false);
+
+/// Has this process take part, so that its plain stores are ordered by others' fences. Lasts over
+/// `fork`; `exec` makes a new process of it in this, too.
+pub(crate) fn register() {
     // No lock, and no harm in registering twice: a child may not wait for a thread that it does not
     // have.
-    static REGISTERED: AtomicBool = AtomicBool::new(false);
-    if !REGISTERED.load(Ordering::Relaxed) {
+    if !is_registered() {
         REGISTERED.store(membarrier(REGISTER_GLOBAL_EXPEDITED), Ordering::Relaxed);
     }
+}
+
+/// Whether it takes part.
+#[inline(always)]
+pub(crate) fn is_registered() -> bool {
     REGISTERED.load(Ordering::Relaxed)
 }
 

@@ -3,12 +3,12 @@ use std::time::Duration;
 
 use sharemap::{Condvar, Mutex, Shared};
 
-use super::{FIRST, LAST, Lock, MOMENT, Operation, PAYLOAD, Planted, had, long, make, mask, more};
+use super::{LAST, Lock, MOMENT, Operation, PAYLOAD, Planted, had, long, make, mask, more};
 use super::{mutex, open};
 use crate::plant::drop_if;
 use crate::tracee::mark;
 
-type Both = (Mutex<u64>, Condvar);
+type Both = (Mutex<mutex::Value>, Condvar);
 
 /// Of the mutex, and the condition variable behind it.
 const GATES: [usize; 2] = [4, 32];
@@ -40,7 +40,7 @@ pub const PLANTED: &[Planted] = &[
 ];
 
 fn first() -> Both {
-    (Mutex::new(FIRST), Condvar::new())
+    (mutex::first(), Condvar::new())
 }
 
 fn prepare(path: &Path) {
@@ -53,7 +53,7 @@ fn survive(path: &Path) {
     mutex::add(mutex);
     let guard = had!(mutex.lock_timeout(long()));
     let guard = had!(condvar.wait_timeout_while(guard, MOMENT, |_| true));
-    assert_eq!(*guard, more(*guard));
+    assert_eq!(guard[0], more(guard[0]));
     drop(guard);
     condvar.notify_one().unwrap();
     condvar.notify_all().unwrap();
@@ -64,9 +64,9 @@ fn wait_in_vain(path: &Path) {
     let shared = open::<Both>(path);
     mark();
     let mut guard = shared.0.lock().unwrap();
-    *guard = LAST;
+    *guard = [LAST; 2];
     let guard = shared.1.wait_timeout_while(guard, MOMENT, |_| true).unwrap();
-    assert_eq!(*guard, LAST);
+    assert_eq!(*guard, [LAST; 2]);
     drop(guard);
     mark();
 }
@@ -75,14 +75,14 @@ fn wait(path: &Path) {
     let shared = open::<Both>(path);
     mark();
     let guard = shared.0.lock().unwrap();
-    drop(shared.1.wait_while(guard, |value| *value < LAST).unwrap());
+    drop(shared.1.wait_while(guard, |value| value[0] < LAST).unwrap());
     mark();
 }
 
 fn tell_one(path: &Path) {
     let shared = open::<Both>(path);
     mark();
-    *shared.0.lock().unwrap() = LAST;
+    *shared.0.lock().unwrap() = [LAST; 2];
     shared.1.notify_one().unwrap();
     mark();
 }
@@ -90,7 +90,7 @@ fn tell_one(path: &Path) {
 fn tell_all(path: &Path) {
     let shared = open::<Both>(path);
     mark();
-    *shared.0.lock().unwrap() = LAST;
+    *shared.0.lock().unwrap() = [LAST; 2];
     shared.1.notify_all().unwrap();
     mark();
 }
@@ -103,7 +103,7 @@ fn goes_on(shared: Shared<Both>, path: &Path) {
 fn tells(path: &Path) {
     let shared = open::<Both>(path);
     mark();
-    *had!(shared.0.lock_timeout(long())) = LAST;
+    *had!(shared.0.lock_timeout(long())) = [LAST; 2];
     shared.1.notify_all().unwrap();
     mark();
     goes_on(shared, path);
@@ -113,6 +113,6 @@ fn tells(path: &Path) {
 fn waits(path: &Path) {
     let shared = open::<Both>(path);
     let guard = had!(shared.0.lock_timeout(long()));
-    drop(had!(shared.1.wait_timeout_while(guard, PATIENCE, |value| *value < LAST)));
+    drop(had!(shared.1.wait_timeout_while(guard, PATIENCE, |value| value[0] < LAST)));
     goes_on(shared, path);
 }

@@ -12,12 +12,12 @@ use crate::tracee::mark;
 
 /// Lets `judge` have the scenario, in which this process is the parent.
 fn scenario<R>(at_most: usize, judge: impl FnOnce(&Scenario<'_>, &dyn Fn(&Path)) -> R) -> R {
-    let parent: RefCell<Option<Shared<Mutex<u64>>>> = RefCell::new(None);
+    let parent: RefCell<Option<Shared<Mutex<mutex::Value>>>> = RefCell::new(None);
     let prepare = |path: &Path| {
         parent.take();
         mutex::prepare(path);
-        let shared = open::<Mutex<u64>>(path);
-        assert_eq!(*shared.lock().unwrap(), FIRST);
+        let shared = open::<Mutex<mutex::Value>>(path);
+        assert_eq!(*shared.lock().unwrap(), [FIRST; 2]);
         parent.replace(Some(shared));
     };
     let operate = |_: &Path| {

@@ -27,7 +27,7 @@ pub const OPERATIONS: &[Operation] = &[
     }),
     MUTEX.alone("attach and lock", |path| {
         mark();
-        add(&open::<Mutex<u64>>(path));
+        add(&open::<Mutex<Value>>(path));
     }),
     MUTEX.alone("detach, the last", detach),
     MUTEX.beside("detach", attached, detach),
@@ -81,8 +81,15 @@ pub const PLANTED: &[Planted] = &[
     },
 ];
 
-fn first() -> Mutex<u64> {
-    Mutex::new(FIRST)
+/// Equal numbers: more than one instruction writes, so that there are two copies.
+pub type Value = [u64; 2];
+
+pub fn first() -> Mutex<Value> {
+    Mutex::new([FIRST; 2])
+}
+
+fn increase(value: &mut Value) {
+    *value = value.map(|number| number + 1);
 }
 
 pub fn prepare(path: &Path) {
@@ -90,14 +97,16 @@ pub fn prepare(path: &Path) {
 }
 
 /// One more, and it is there afterwards.
-pub fn add(mutex: &MutexHandle<u64>) {
+pub fn add(mutex: &MutexHandle<Value>) {
     let mut guard = match mutex.lock_timeout(long()) {
         Err(LockError::Failed(error)) if error.kind() == ErrorKind::Poisoned => {
             mutex.repair().unwrap().accept()
         }
         result => had!(result),
     };
-    let value = more(*guard);
+    let [value, same] = *guard;
+    assert_eq!(value, same, "half a value");
+    let value = [more(value); 2];
     *guard = value;
     guard.unlock().unwrap();
     assert_eq!(*mutex.try_lock().expect("it is free, and in order"), value);
@@ -108,23 +117,23 @@ pub fn survive(path: &Path) {
 }
 
 fn lock(path: &Path) {
-    let shared = open::<Mutex<u64>>(path);
+    let shared = open::<Mutex<Value>>(path);
     mark();
-    *shared.lock_timeout(long()).unwrap() += 1;
+    increase(&mut shared.lock_timeout(long()).unwrap());
     mark();
 }
 
 fn unlock(path: &Path) {
-    let shared = open::<Mutex<u64>>(path);
+    let shared = open::<Mutex<Value>>(path);
     let mut guard = shared.lock().unwrap();
     mark();
-    *guard += 1;
+    increase(&mut guard);
     guard.unlock().unwrap();
     mark();
 }
 
 fn has(path: &Path) {
-    let shared = open::<Mutex<u64>>(path);
+    let shared = open::<Mutex<Value>>(path);
     let guard = shared.lock().unwrap();
     mark();
     drop(guard);
@@ -134,24 +143,24 @@ fn has(path: &Path) {
 }
 
 fn waits(path: &Path) {
-    let shared = open::<Mutex<u64>>(path);
+    let shared = open::<Mutex<Value>>(path);
     add(&shared);
     drop(shared);
     survive(path);
 }
 
 fn attached(path: &Path) {
-    let shared = open::<Mutex<u64>>(path);
+    let shared = open::<Mutex<Value>>(path);
     mark();
     add(&shared);
 }
 
 fn dies(path: &Path) {
     prepare(path);
-    die(|| std::mem::forget(open::<Mutex<u64>>(path).lock()));
+    die(|| std::mem::forget(open::<Mutex<Value>>(path).lock()));
 }
 
-fn found(shared: &Shared<Mutex<u64>>) -> sharemap::Recover<sharemap::MutexGuard<'_, u64>> {
+fn found(shared: &Shared<Mutex<Value>>) -> sharemap::Recover<sharemap::MutexGuard<'_, Value>> {
     match shared.lock_timeout(long()) {
         Err(LockError::OwnerDied(dead)) => dead,
         _ => panic!("its owner died"),
@@ -159,14 +168,14 @@ fn found(shared: &Shared<Mutex<u64>>) -> sharemap::Recover<sharemap::MutexGuard<
 }
 
 fn accept(path: &Path) {
-    let shared = open::<Mutex<u64>>(path);
+    let shared = open::<Mutex<Value>>(path);
     mark();
-    *found(&shared).accept() += 1;
+    increase(&mut found(&shared).accept());
     mark();
 }
 
 fn poison(path: &Path) {
-    let shared = open::<Mutex<u64>>(path);
+    let shared = open::<Mutex<Value>>(path);
     mark();
     found(&shared).poison().unwrap();
     mark();
@@ -178,14 +187,14 @@ fn poisoned(path: &Path) {
 }
 
 fn repair(path: &Path) {
-    let shared = open::<Mutex<u64>>(path);
+    let shared = open::<Mutex<Value>>(path);
     mark();
-    *shared.repair().unwrap().accept() += 1;
+    increase(&mut shared.repair().unwrap().accept());
     mark();
 }
 
 fn detach(path: &Path) {
-    let shared = open::<Mutex<u64>>(path);
+    let shared = open::<Mutex<Value>>(path);
     add(&shared);
     mark();
     drop(shared);

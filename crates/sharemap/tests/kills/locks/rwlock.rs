@@ -4,14 +4,13 @@ use sharemap::{RwLock, RwLockHandle, Shared};
 
 use super::{FIRST, Lock, Operation, PAYLOAD, Planted, announces, die, had, long, make, mask};
 use super::{more, open};
-use crate::plant::{drop_if, swap_if};
+use crate::plant::drop_if;
 use crate::tracee::mark;
 
 const WORD: usize = PAYLOAD;
 const GATE: usize = 8;
 const DRAIN: usize = 12;
-const SELECTOR: usize = PAYLOAD + 16;
-const COPIES: usize = PAYLOAD + 32;
+const VALUE: usize = PAYLOAD + 32;
 
 const RWLOCK: Lock = Lock { prepare, survive, mask: |object| mask(object, &[GATE, DRAIN]) };
 
@@ -30,14 +29,9 @@ pub const OPERATIONS: &[Operation] = &[
 
 pub const PLANTED: &[Planted] = &[
     Planted {
-        name: "the selector is not written",
+        name: "the value is not written",
         operation: OPERATIONS[1],
-        plant: |store| drop_if(store.word(SELECTOR).is_some()),
-    },
-    Planted {
-        name: "the selector before the copy",
-        operation: OPERATIONS[1],
-        plant: |store| swap_if(store.at >= COPIES),
+        plant: |store| drop_if(store.at == VALUE),
     },
     Planted {
         name: "not released",

@@ -82,7 +82,7 @@ impl<T: Element + Shareable> Holding<'_, T> {
         } else if self.private.is_changed() && self.calm.is_over() {
             self.leave = Leave::Died;
         } else {
-            written = self.private.write(place, raw.value());
+            written = self.private.write(&*place.session, raw.value());
         }
         let released = raw.unlock(&*place.session, held, self.leave);
         written.and(released).map_err(|error| place.named(error))

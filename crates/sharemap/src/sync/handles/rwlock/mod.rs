@@ -133,7 +133,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
 
     #[inline(always)]
     fn reading(&self, reading: Reading) -> LockResult<RwLockReadGuard<'_, T>> {
-        match Private::read(&self.place, self.raw.value(), READ) {
+        match Private::read(&*self.place.session, &self.place, self.raw.value(), READ) {
             Ok(private) => {
                 let thread = PhantomData;
                 let guard = RwLockReadGuard { lock: self, reading, private, thread };
@@ -235,7 +235,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
 
     #[inline(always)]
     fn holding(&self, held: Held, leave: Leave) -> Result<Holding<'_, T>> {
-        match Private::read(&self.place, self.raw.value(), WRITE) {
+        match Private::read(&*self.place.session, &self.place, self.raw.value(), WRITE) {
             Ok(private) => Ok(Holding {
                 lock: self,
                 held: Some(held),

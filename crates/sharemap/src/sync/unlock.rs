@@ -1,0 +1,67 @@
+//! Giving a lock's word back: the word, then the gate, then the announcement, each done whatever came
+//! of the one before.
+
+use super::gate::{self, SLEEPER, Wake};
+use crate::error::Result;
+use crate::peer::{Announced, World};
+
+/// What is given back: where it is, and who is to be told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unlock {
+    /// The word's offset, and what it is to be.
+    pub(crate) word: u64,
+    pub(crate) flags: u32,
+    pub(crate) gate: u64,
+    pub(crate) wake: Wake,
+}
+
+/// Who sleeps at the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    Nobody,
+    Somebody,
+}
+
+impl Unlock {
+    /// All of it.
+    #[inline(always)]
+    pub(crate) fn run<W: World>(self, world: &W, announced: Announced) -> Result<()> {
+        match self.begin(world) {
+            Ok(Waiting::Nobody) => world.withdraw(announced),
+            other => finish(world, self.gate, self.wake, announced, other.map(drop)),
+        }
+    }
+
+    /// Releases the word, plainly if those who wait fence, and looks at the gate.
+    #[inline(always)]
+    pub(crate) fn begin<W: World>(self, world: &W) -> Result<Waiting> {
+        let gate = if world.stores_release() {
+            world.store_and_load_32(self.word, self.flags, self.gate)?
+        } else {
+            world.swap_32(self.word, self.flags)?;
+            world.load_32(self.gate)?
+        };
+        Ok(who_waits(gate))
+    }
+}
+
+/// What a gate's word says.
+#[inline(always)]
+pub(crate) fn who_waits(gate: u32) -> Waiting {
+    if gate & SLEEPER == 0 { Waiting::Nobody } else { Waiting::Somebody }
+}
+
+/// What is left to do, if somebody waits or the beginning failed.
+#[cold]
+#[inline(never)]
+pub(crate) fn finish<W: World>(
+    world: &W,
+    gate: u64,
+    wake: Wake,
+    announced: Announced,
+    begun: Result<()>,
+) -> Result<()> {
+    let opened = gate::open(world, gate, wake);
+    let withdrawn = world.withdraw(announced);
+    begun.and(opened).and(withdrawn)
+}
