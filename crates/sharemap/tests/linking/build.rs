@@ -78,13 +78,11 @@ fn workspace() {
     let manifest = fs::read_to_string(library.join("Cargo.toml")).unwrap();
     let from = manifest.find("[dependencies]").unwrap();
     let to = manifest.find("[dev-dependencies]").unwrap();
+    let crates = library.parent().unwrap().display().to_string();
+    let dependencies = manifest[from..to].replace("\"../", &format!("\"{crates}/"));
     package(
         "sharemap-old",
-        &format!(
-            "[lib]\npath = \"{}\"\n{}",
-            library.join("src/lib.rs").display(),
-            &manifest[from..to],
-        ),
+        &format!("[lib]\npath = \"{}\"\n{dependencies}", library.join("src/lib.rs").display(),),
     );
     package(
         "shared",
