@@ -187,4 +187,13 @@ impl Second {
     pub(crate) fn stop(&self) -> bool {
         false
     }
+
+    /// Lets it go on after it was stopped.
+    pub(crate) fn go_on(&self) {
+        #[cfg(unix)]
+        // SAFETY: our own child, which has not been waited for.
+        unsafe {
+            libc::kill(self.child.id() as i32, libc::SIGCONT);
+        }
+    }
 }

@@ -4,6 +4,7 @@ mod forks;
 mod kills;
 mod lives;
 mod opening;
+mod pids;
 mod threads;
 
 use std::path::PathBuf;
