@@ -1,5 +1,5 @@
-//! A process that may write an object scribbles over all of it while others attach, lock, wait and
-//! leave. Values may be wrong and locks may stick until their timeouts; but whatever is asked for
+//! A process that may write an object scribbles over all of it, and cuts its file short now and then,
+//! while others attach, lock, wait and leave. Values may be wrong and locks may stick until their timeouts; but whatever is asked for
 //! ends, with an error at worst, and nobody crashes.
 //!
 //! Three seconds; with `SHAREMAP_LONG=1`, ten minutes. A failure prints its seed, and `SHAREMAP_SEED`
@@ -13,6 +13,7 @@ mod scribbler;
 #[path = "hostile/victims.rs"]
 mod victims;
 
+use std::fs::OpenOptions;
 use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
@@ -62,7 +63,7 @@ impl Drop for Running {
 #[test]
 fn scribbling() {
     if let Some(path) = role("scribbling") {
-        scribbler::scribble(&path, seed());
+        scribbler::scribble(&path, seed(), how_long());
     }
 }
 
@@ -89,7 +90,7 @@ fn a_peer_that_scribbles_does_no_more_than_that() {
         command.env("SHAREMAP_SEED", seed.to_string());
         command
     };
-    let scribbler = match command("scribbling").spawn() {
+    let mut scribbler = match command("scribbling").spawn() {
         Ok(scribbler) => Running(scribbler),
         Err(error) if error.raw_os_error() == Some(8) => {
             common::skip!("this program cannot be started from itself: {error}");
@@ -97,12 +98,14 @@ fn a_peer_that_scribbles_does_no_more_than_that() {
         Err(error) => panic!("the scribbler does not start: {error}"),
     };
     passes(command("living_with_it"));
+    assert!(scribbler.0.try_wait().unwrap().is_none(), "the scribbler gave up");
     drop(scribbler);
     heal(&path, &image);
 }
 
 /// With its bytes as they were, the object works as it did.
 fn heal(path: &Path, image: &[u8]) {
+    OpenOptions::new().write(true).open(path).unwrap().set_len(image.len() as u64).unwrap();
     MappingMut::open(path).unwrap().bytes().write_at(0, image).unwrap();
     let all = Shared::<All>::open(Location::file(path)).unwrap();
     let ((mutex, lock, ..), (permits, ..), (event, _, once)) = &*all;

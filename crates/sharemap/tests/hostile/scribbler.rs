@@ -1,7 +1,8 @@
 //! Who writes what it likes, where it likes: noise, and what nearly makes sense.
 
+use std::fs::OpenOptions;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sharemap::{MappingMut, ViewMut};
 
@@ -70,16 +71,21 @@ impl Map {
     }
 }
 
-/// Until it is killed.
-pub fn scribble(path: &Path, seed: u64) {
+/// For two thirds of the time. Then it leaves things as they are, and nobody makes sense of them any
+/// more: who does not end by itself now never does.
+pub fn scribble(path: &Path, seed: u64, how_long: Duration) {
+    let start = Instant::now();
     let map = MappingMut::open(path).unwrap();
     let bytes = map.bytes();
     let image = bytes.to_vec().unwrap();
     let places = Map::of(&image);
     let mut random = Random::new(seed);
-    loop {
+    while start.elapsed() < how_long * 2 / 3 {
         for _ in 0..1 + random.below(60) {
             write(&bytes, &places, &mut random);
+        }
+        if random.one_in(200) {
+            cut(path, &image, &mut random);
         }
         if random.one_in(2) {
             restore(&bytes, &places, &image, &mut random);
@@ -90,6 +96,19 @@ pub fn scribble(path: &Path, seed: u64) {
             4..6 => std::thread::yield_now(),
             _ => {}
         }
+    }
+    // Until it is killed.
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Takes memory away for a moment, where the system lets a mapped file be cut.
+fn cut(path: &Path, image: &[u8], random: &mut Random) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    if file.set_len(random.below(image.len() as u64)).is_ok() {
+        std::thread::sleep(Duration::from_micros(random.below(500)));
+        file.set_len(image.len() as u64).unwrap();
     }
 }
 

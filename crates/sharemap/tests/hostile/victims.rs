@@ -15,7 +15,7 @@ use crate::random::Random;
 /// What waits waits so long.
 const SHORT: Duration = Duration::from_millis(3);
 /// An operation that takes longer does not end; the machine may be busy with other things.
-const STUCK: Duration = Duration::from_secs(20);
+const STUCK: Duration = Duration::from_secs(15);
 
 /// What a thread is doing, and since when.
 struct Desk {
@@ -43,6 +43,10 @@ impl Office {
     fn note(&self, outcome: Result<(), Error>) {
         let outcome = outcome.map_err(|error| error.kind());
         *self.outcomes.lock().unwrap().entry(format!("{outcome:?}")).or_default() += 1;
+    }
+
+    fn is_idle(&self) -> bool {
+        self.desks.iter().all(|desk| desk.since.load(Ordering::Relaxed) == u64::MAX)
     }
 
     /// Ends the process if something does not end.
@@ -101,13 +105,15 @@ pub fn live(path: &Path, seed: u64, how_long: Duration) {
                 }
             });
         }
-        while office.start.elapsed() < how_long {
+        while office.start.elapsed() < how_long || !office.is_idle() {
             office.watch();
-            thread::sleep(Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(20));
+            if office.start.elapsed() >= how_long {
+                office.closing.store(true, Ordering::Relaxed);
+                // What waits without end ends now.
+                patient.cancel();
+            }
         }
-        office.closing.store(true, Ordering::Relaxed);
-        // What waits without end ends now.
-        patient.cancel();
     });
     let done: Vec<u64> =
         office.desks.iter().map(|desk| desk.done.load(Ordering::Relaxed)).collect();
