@@ -27,12 +27,8 @@ pub(crate) fn structure(input: &DeriveInput, fields: &Fields) -> Result<TokenStr
     let handle = format_ident!("{name}Handle");
     let visibility = &input.vis;
     let names: Vec<_> = fields.named.iter().map(|field| &field.ident).collect();
-    let types: Vec<_> = fields.named.iter().map(|field| &field.ty).collect();
+    let types: Vec<_> = fields.named.iter().map(anchored).collect();
     let handles: Vec<_> = fields.named.iter().map(handle_of).collect();
-    // An error that this is no lock is to show the field.
-    let rooms = types.iter().map(|ty| {
-        quote_spanned! { ty.span() => .then(<#ty as ::sharemap::Anchored>::ROOM) }
-    });
     let methods = fields.named.iter().map(method);
     let about =
         format!("The locks of a [`{name}`] that processes share, by the names of its fields.");
@@ -53,12 +49,12 @@ pub(crate) fn structure(input: &DeriveInput, fields: &Fields) -> Result<TokenStr
             type Handle = #handle;
 
             const ROOM: ::sharemap::__private::Room =
-                ::sharemap::__private::Room::NONE #(#rooms)*;
+                ::sharemap::__private::Room::NONE #( .then(#types::ROOM) )*;
 
             fn describe(layout: &mut ::sharemap::__private::Layout) {
                 layout.push("(");
                 #(
-                    <#types as ::sharemap::Anchored>::describe(layout);
+                    #types::describe(layout);
                     layout.push(",");
                 )*
                 layout.push(")");
@@ -71,16 +67,22 @@ pub(crate) fn structure(input: &DeriveInput, fields: &Fields) -> Result<TokenStr
 
             fn handle(found: &mut ::sharemap::__private::Found) -> ::sharemap::Result<#handle> {
                 ::core::result::Result::Ok(#handle {
-                    #( #names: <#types as ::sharemap::Anchored>::handle(found)?, )*
+                    #( #names: #types::handle(found)?, )*
                 })
             }
         }
     })
 }
 
-fn handle_of(field: &Field) -> TokenStream {
+/// The field's type as what it has to be: an error that it is not is to show the field.
+fn anchored(field: &Field) -> TokenStream {
     let ty = &field.ty;
-    quote! { <#ty as ::sharemap::Anchored>::Handle }
+    quote_spanned! { ty.span() => <#ty as ::sharemap::Anchored> }
+}
+
+fn handle_of(field: &Field) -> TokenStream {
+    let ty = anchored(field);
+    quote_spanned! { field.ty.span() => #ty::Handle }
 }
 
 fn method(field: &Field) -> TokenStream {

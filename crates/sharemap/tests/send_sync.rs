@@ -4,9 +4,10 @@ use std::fmt::Debug;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use sharemap::{
-    Advice, AnonymousMapping, Atomic, Block, Blocks, CacheStatus, Contents, Error, ErrorKind,
-    HugePages, Iter, MapOptions, Mapping, MappingCow, MappingMut, OwnedView, OwnedViewMut,
-    PageState, Protection, Reader, Region, Residency, SlidingWindow, View, ViewMut, Writer, guard,
+    Advice, AnonymousMapping, Atomic, Barrier, Block, Blocks, CacheStatus, Condvar, Contents,
+    Error, ErrorKind, Event, HugePages, Iter, MapOptions, Mapping, MappingCow, MappingMut, Mutex,
+    Once, OwnedView, OwnedViewMut, PageState, Permits, Protection, Reader, Region, Residency,
+    RwLock, Shared, SharedOptions, Signal, SlidingWindow, View, ViewMut, Writer, guard,
 };
 
 fn between_threads<T: Send + Sync>() {}
@@ -31,6 +32,23 @@ fn everything_goes_between_threads() {
         MapOptions, Residency, Error, View<'static, u8>, ViewMut<'static, u64>,
         Iter<'static, bool>, Blocks<'static, f32, 8>, Block<char, 4>, Atomic<'static, u32>,
         Reader<'static>, Writer<'static>, OwnedView<u16>, OwnedViewMut<[u8; 3]>,
+    );
+    all!(
+        Mutex<u64>,
+        RwLock<[u8; 3]>,
+        Mutex<[f32]>,
+        RwLock<[u8]>,
+        Condvar,
+        Permits,
+        Signal,
+        Barrier,
+        Event,
+        Once,
+        SharedOptions,
+        Shared<(Mutex<bool>, Condvar)>,
+        Shared<Mutex<[u32]>>,
+        Shared<[RwLock<u16>; 3]>,
+        Shared<(RwLock<[i8]>, Permits, Signal, Barrier, Event, Once)>,
     );
     copied::<Advice>();
     copied::<HugePages>();
