@@ -84,10 +84,12 @@ fn no_notification_is_lost() {
 #[test]
 fn some_die() {
     sound("one waits, one killed", &Setup { kills: 1, stalls: 2, ..setup(&[waits, ONE]) });
+    // Who comes later may wait as often as it likes for what nobody brings any more.
     let killed = |programs: &[Program]| Setup {
         kills: 2,
         preemptions: None,
         newcomers: 1,
+        stalls: 4,
         ..setup(programs)
     };
     walked("two wait, two killed", &killed(&[waits, waits, TWO]), 150);
