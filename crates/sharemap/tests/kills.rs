@@ -158,7 +158,7 @@ macro_rules! locks {
     )* };
 }
 
-locks!(barrier, condvar, event, mutex, once, permits, rwlock, signal);
+locks!(barrier, condvar, event, mutex, once, permits, rwlock, signal, slices);
 
 #[test]
 fn a_forked_child() {

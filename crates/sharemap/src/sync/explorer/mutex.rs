@@ -167,6 +167,7 @@ fn lanes_come_and_go() {
 fn without_the_fence() {
     let swaps = Setup { registered: [false; 3], fences: [false; 3], ..some(&[TWICE, ONCE]) };
     sound("nobody registered, nobody can fence", &swaps);
+    sound("the same, one killed", &Setup { kills: 1, ..swaps });
     let mixed = Setup { registered: [false, true, true], ..some(&[TWICE, ONCE]) };
     sound("one not registered", &mixed);
     let deaf = Setup { fences: [false, true, true], stalls: 3, ..some(&[ONCE, TWICE]) };

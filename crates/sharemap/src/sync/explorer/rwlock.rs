@@ -292,6 +292,7 @@ fn without_the_fence() {
     let swaps =
         Setup { registered: [false; 3], fences: [false; 3], ..some(&[reads_twice, writes]) };
     sound("nobody registered, nobody can fence", &swaps);
+    sound("the same, one killed", &Setup { kills: 1, ..swaps });
     let deaf = Setup { fences: [true, false, true], stalls: 3, ..some(&[reads_twice, writes]) };
     sound("the writer cannot fence: its short sleep is needed", &deaf);
 }

@@ -10,6 +10,7 @@ pub mod once;
 pub mod permits;
 pub mod rwlock;
 pub mod signal;
+pub mod slices;
 
 use std::cell::Cell;
 use std::path::Path;
