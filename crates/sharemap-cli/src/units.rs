@@ -64,6 +64,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
+        0 if time.is_zero() => "0 s".into(),
         0 if time < Duration::from_millis(1) => format!("{} us", time.as_micros()),
         0 => format!("{} ms", time.as_millis()),
         1..60 => format!("{:.1} s", time.as_secs_f64()),
@@ -126,7 +127,7 @@ mod tests {
             assert!(parse_duration(text).is_err(), "{text}");
         }
         for (millis, text) in
-            [(0, "0 us"), (250, "250 ms"), (3210, "3.2 s"), (90_000, "1 min"), (7_200_000, "2 h")]
+            [(0, "0 s"), (250, "250 ms"), (3210, "3.2 s"), (90_000, "1 min"), (7_200_000, "2 h")]
         {
             assert_eq!(duration(Duration::from_millis(millis)), text);
         }

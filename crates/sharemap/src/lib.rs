@@ -62,6 +62,8 @@
 //! | handing it to other processes | [`SharedMemory::send`], [`SharedMemory::pass_to`] |
 //! | a holder that died | [`LockError`], [`Recover`] |
 //! | a lock over large data | [`Mutex::slice`], [`RwLock::slice`] |
+//! | who is attached, who holds a lock, who waits | [`inspect::Inspection`] |
+//! | that nobody has an object any more | [`inspect::Unused`] |
 //! | hints to the system | [`Advice`], [`HugePages`] |
 //! | a plain `&[u8]` | [`Mapping::frozen`], or [`View::as_slice`], which is `unsafe` and says why |
 //! | signals, and other handlers | [`guard`] |

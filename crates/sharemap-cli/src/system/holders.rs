@@ -87,7 +87,7 @@ fn mapped_file(line: &str) -> Option<(u64, u64)> {
 }
 
 /// As `stat` has it.
-fn device(major: u32, minor: u32) -> u64 {
+pub(super) fn device(major: u32, minor: u32) -> u64 {
     let (major, minor) = (u64::from(major), u64::from(minor));
     (major & 0xfff) << 8 | (major & !0xfff) << 32 | minor & 0xff | (minor & !0xff) << 12
 }

@@ -1,7 +1,7 @@
 //! What Linux tells in files below /proc/self; `None` on systems that have none.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Huge pages in one mapping of this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -16,6 +16,48 @@ pub(crate) struct HugePageUse {
 
 pub(crate) fn peak_resident() -> Option<u64> {
     kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
+/// A file system, where it is mounted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Mount {
+    /// As `stat` has it of the files there.
+    pub(crate) device: u64,
+    /// The part of the file system that is mounted.
+    pub(crate) root: String,
+    pub(crate) point: PathBuf,
+}
+
+/// What is mounted, as this process sees it.
+pub(crate) fn mounts() -> Vec<Mount> {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    text.lines().filter_map(mount).collect()
+}
+
+/// Of a line of `mountinfo`: two numbers, `major:minor`, root, mount point, with `\\040` for a space.
+fn mount(line: &str) -> Option<Mount> {
+    let mut words = line.split_ascii_whitespace().skip(2);
+    let (major, minor) = words.next()?.split_once(':')?;
+    let device = super::holders::device(major.parse().ok()?, minor.parse().ok()?);
+    let (root, point) = (unescaped(words.next()?), unescaped(words.next()?));
+    Some(Mount { device, root, point: point.into() })
+}
+
+fn unescaped(text: &str) -> String {
+    let codes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    codes.iter().fold(text.to_owned(), |text, (code, character)| text.replace(code, character))
+}
+
+/// The file's number in its file system.
+#[cfg(unix)]
+pub(crate) fn number(entry: &fs::DirEntry) -> Option<u64> {
+    use std::os::unix::fs::DirEntryExt;
+    Some(entry.ino())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn number(_: &fs::DirEntry) -> Option<u64> {
+    None
 }
 
 /// The process that calls itself `process` in the pid namespace `space` and started at `start_time`
@@ -139,6 +181,14 @@ mod tests {
         assert_eq!(find_process(own, space, start + 1), None);
         assert_eq!(find_process(own, space ^ 1, start), None);
         assert_eq!(innermost_pid(own), Some(own));
+    }
+
+    #[test]
+    fn mounts_are_read() {
+        let line = r"68 65 0:41 / /a\040b rw,relatime shared:1 - overlay overlay rw,lowerdir=l";
+        let (root, point) = ("/".to_owned(), PathBuf::from("/a b"));
+        assert_eq!(mount(line), Some(Mount { device: 41, root, point }));
+        assert_eq!(mount("nonsense"), None);
     }
 
     #[test]

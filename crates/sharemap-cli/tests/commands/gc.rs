@@ -203,3 +203,66 @@ fn nothing_goes_that_somebody_has_just_opened() {
         }
     });
 }
+
+/// On an overlay, which exists for the script only: objects there have companions, which go when
+/// nobody needs them any more.
+#[cfg(target_os = "linux")]
+#[test]
+fn companions_go_when_nobody_needs_them() {
+    need_locks!();
+    let files = Files::new();
+    let script = r#"
+        set -e
+        mount --make-rprivate /
+        mount -t tmpfs tmpfs "$1" && cd "$1" && mkdir lower upper work merged
+        mount -t overlay overlay merged -o lowerdir=lower,upperdir=upper,workdir=work
+        mount -t tmpfs tmpfs /dev/shm
+        cd merged
+        echo mounted
+        "$0" lock ./one -- true
+        "$0" lock ./one -- "$0" gc --apply --json
+        "$0" gc --json
+        rm ./one; touch ./other
+        "$0" gc --apply --json
+        # The lock's owner dies: whoever attaches next needs the companion.
+        "$0" lock ./two -- sh -c 'kill -9 $PPID' || true
+        "$0" gc --apply --json
+        "$0" lock ./two -- true 2>/dev/null
+        "$0" gc --apply --json
+        "$0" lock ./two -- true
+        umount /dev/shm
+        mount -t tmpfs tmpfs /dev/shm
+        mkdir -m 700 /dev/shm/.sharemap-0; touch /dev/shm/.sharemap-0/7fff-1
+        "$0" gc --apply --json
+    "#;
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_sharemap")])
+        .arg(files.dir())
+        .output()
+        .unwrap();
+    let ran = crate::run::Ran::from(output);
+    let Some(text) = ran.text().strip_prefix("mounted\n").filter(|_| ran.code == Some(0)) else {
+        assert!(!ran.text().contains("mounted"), "{ran:?}");
+        println!("skipped: no mounts for this user: {}", ran.stderr);
+        return;
+    };
+    let expected = [
+        ("kept", "holds its slots"),
+        ("removable", "is in order"),
+        ("removed", "its object is gone"),
+        ("kept", "died"),
+        ("removed", "is in order"),
+        ("kept", "not to be seen from here"),
+    ];
+    let items: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["items"][0].clone())
+        .collect();
+    assert_eq!(items.len(), expected.len(), "{text}");
+    for (item, (verdict, why)) in items.iter().zip(expected) {
+        let found = (&item["what"], &item["verdict"]);
+        assert_eq!(found, (&"companion".into(), &verdict.into()), "{item:#}");
+        let said = format!("{}{}", item["proof"], item["reason"]);
+        assert!(said.contains(why) || why == "holds its slots", "{why}: {item:#}");
+    }
+}

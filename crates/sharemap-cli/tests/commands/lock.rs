@@ -1,6 +1,6 @@
 //! `sharemap lock`
 
-use crate::run::{Files, Ran, command};
+use crate::run::{Files, command};
 use crate::shared::Name;
 use serde_json::Value;
 use sharemap::{Location, Mutex, RwLock, Shared, SharedMemory};
@@ -144,7 +144,7 @@ fn signals_go_to_the_command() {
         output.read_line(&mut String::new()).unwrap();
         let kill = format!("kill -{signal} {}", child.id());
         assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-        let ran = Ran::from(child.wait_with_output().unwrap());
+        let ran = crate::run::Ran::from(child.wait_with_output().unwrap());
         assert_eq!(ran.code, Some(code), "{signal}: {ran:?}");
         let lock = Shared::<Mutex<u64>>::open(&*name.0).unwrap();
         assert!(lock.try_lock().is_ok(), "it was released in order");

@@ -1,5 +1,6 @@
 //! Whether anybody has an object: what the kernel says.
 
+use super::companion;
 use crate::commands::ls;
 use crate::commands::objects::{Attached, Target, is_raw};
 use crate::system::holders::Holders;
@@ -49,6 +50,10 @@ fn judge_by(
     foreign: bool,
     proof: &mut Vec<String>,
 ) -> (&'static str, Result<Verdict, String>) {
+    if let (Some(carried), Some(path)) = (companion::carries(target), &target.path) {
+        let held = held_by_nobody(target, holders);
+        return ("companion", held.and_then(|()| companion::judge(carried, path, proof)));
+    }
     // Names that sharemap gives for the time of making something.
     if is_draft(target) {
         return ("unfinished", unused(target, holders, proof));

@@ -1,5 +1,6 @@
 //! `sharemap gc`: removes what nobody has any more, and says how that is known.
 
+mod companion;
 mod judge;
 
 use super::objects::Target;

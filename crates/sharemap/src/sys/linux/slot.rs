@@ -91,16 +91,21 @@ impl Slots {
                 folder.display()
             )));
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path)
-            .map_err(failed)?;
-        Self::in_companion(file, path)
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(libc::O_NOFOLLOW)
+                .open(&path)
+                .map_err(failed)?;
+            // It may have been collected while this waited for it: then nobody else would look here.
+            if file.metadata().map_err(failed)?.nlink() > 0 {
+                return Self::in_companion(file, path);
+            }
+        }
     }
 
     #[cfg(test)]

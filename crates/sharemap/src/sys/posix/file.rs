@@ -49,8 +49,14 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
         Create::IfMissing => OFlags::CREATE,
     };
     let file = match open_flags(path, flags) {
-        // Somebody holds a lease on it and is being asked to give it up: wait for that.
-        Err(Errno::AGAIN) => open_flags(path, flags - OFlags::NONBLOCK),
+        // Somebody holds a lease on it and is being asked to give it up: wait for that, and see
+        // whether it still has its name then.
+        Err(Errno::AGAIN) => match open_flags(path, flags - OFlags::NONBLOCK) {
+            Ok(file) if rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_nlink == 0) => {
+                open_flags(path, flags - OFlags::NONBLOCK)
+            }
+            result => result,
+        },
         result => result,
     }
     .map_err(|errno| open_error(path, request, errno))?;
