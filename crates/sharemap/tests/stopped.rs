@@ -3,6 +3,8 @@
 //!
 //! It is stopped for a second; with `SHAREMAP_LONG=1`, for ten.
 
+// Where there are signals, that is; Windows has none that stop a process.
+#![cfg(unix)]
 #![allow(unsafe_code, reason = "sends signals")]
 
 mod common;
@@ -66,7 +68,6 @@ fn late<T, E: Into<Error>>(what: &str, wait: impl FnOnce(Duration) -> Result<T, 
     assert!(took >= SHORT && took < SHORT + LATE, "{what} took {took:?} for {SHORT:?}");
 }
 
-#[cfg(unix)]
 fn signal(child: &Child, signal: i32) -> bool {
     let process = child.id() as i32;
     // SAFETY: our own child, which is waited for but until it stops.
@@ -80,14 +81,6 @@ fn signal(child: &Child, signal: i32) -> bool {
 #[test]
 fn nothing_is_taken_from_the_stopped() {
     need_atomics!();
-    #[cfg(not(unix))]
-    common::skip!("nothing stops processes here");
-    #[cfg(unix)]
-    stop_one();
-}
-
-#[cfg(unix)]
-fn stop_one() {
     let name = format!("stopped-{}", std::process::id());
     let _ = SharedMemory::unlink(name.as_str());
     let shared = Shared::create_new(name.as_str(), parts).unwrap();

@@ -20,7 +20,12 @@ fn worker() {
     let mut next = || who.next().unwrap();
     let (me, seed) = (Name { place: next() as usize, number: next() }, next());
     let objects = Objects::of(&name);
-    work(&objects, &Witness::open(&objects.witness()), me, seed, PATIENCE);
+    let witness = Witness::open(&objects.witness());
+    let worked = std::panic::catch_unwind(|| work(&objects, &witness, me, seed, PATIENCE));
+    if let Err(panic) = worked {
+        witness.fail();
+        std::panic::resume_unwind(panic);
+    }
 }
 
 pub fn storm(kills: u64) {
