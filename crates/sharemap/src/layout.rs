@@ -175,6 +175,7 @@ mod tests {
             at: [Meters; 2],
             r#type: Kind,
             seen: bool,
+            rest: [u8; 5],
         }
 
         #[derive(Shareable)]
@@ -186,7 +187,7 @@ mod tests {
         struct Row<T, const N: usize>(#[allow(dead_code)] [T; N]);
 
         assert_eq!(text_of::<Meters>(), "f32");
-        assert_eq!(text_of::<Place>(), "{0:u64,8:[f32;2],16:i16<-1,3,4,>,18:bool,}24");
+        assert_eq!(text_of::<Place>(), "{0:u64,8:[f32;2],16:i16<-1,3,4,>,18:bool,19:[u8;5],}24");
         assert_eq!(text_of::<Pair>(), format!("{{0:u8,1:{},}}25", text_of::<Place>()));
         assert_eq!(text_of::<Row<u16, 3>>(), "{0:[u16;3],}6");
     }
