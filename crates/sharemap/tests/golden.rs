@@ -1,0 +1,164 @@
+//! The object that FORMAT.md shows byte by byte: what is made and used here comes out as it is there,
+//! and what stands there is opened and used here.
+
+mod common;
+
+use std::fmt::Write;
+use std::path::Path;
+
+use common::{TempDir, need_atomics};
+use sharemap::{
+    Barrier, Condvar, ErrorKind, Event, Location, LockError, Mutex, Once, Permits, RwLock, Shared,
+    SharedOptions, Signal,
+};
+
+type All = (
+    (Mutex<u32>, RwLock<[u16; 3]>),
+    (Mutex<[u8]>, RwLock<[u8]>),
+    (Permits, Signal, Barrier),
+    (Event, Condvar, Once),
+);
+
+const DESCRIPTION: &str = "((mutex<u32>,rwlock<[u16;3]>,),(mutex<[u8]>,rwlock<[u8]>,),\
+                           (permits,signal,barrier,),(event,condvar,once,),)";
+
+const ID: &[u8; 16] = b"a golden image..";
+
+fn first() -> All {
+    (
+        (Mutex::new(5), RwLock::new([1, 2, 3])),
+        (Mutex::slice(3), RwLock::slice(5)),
+        (Permits::new(3), Signal::new(2), Barrier::new(1)),
+        (Event::auto(), Condvar::new(), Once::new()),
+    )
+}
+
+/// Brings each lock into a state that shows.
+fn use_all(all: &Shared<All>) {
+    let ((mutex, lock), (samples, table), (permits, signal, barrier), (event, condvar, once)) =
+        &**all;
+    *mutex.lock().unwrap() = 7;
+    drop(lock.read().unwrap());
+    samples.lock().unwrap().view().fill(0xaa).unwrap();
+    dies(|| {
+        let guard = samples.lock().unwrap();
+        guard.view().set(1, 0xbb).unwrap();
+        std::panic::resume_unwind(Box::new(()));
+    });
+    let Err(LockError::OwnerDied(dead)) = samples.lock() else { panic!("nobody told of it") };
+    dead.poison().unwrap();
+    dies(|| {
+        let guard = table.write().unwrap();
+        guard.view().set(4, 0xcc).unwrap();
+        std::panic::resume_unwind(Box::new(()));
+    });
+    drop(permits.acquire().unwrap());
+    signal.post().unwrap();
+    assert!(barrier.join().unwrap().wait().unwrap());
+    event.set().unwrap();
+    condvar.notify_all().unwrap();
+    once.call(|_| sharemap::Result::Ok(())).unwrap();
+}
+
+/// In this thread, so that there is one lane.
+fn dies(action: impl FnOnce()) {
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(action)).is_err());
+}
+
+/// Finds each lock in that state.
+fn find_all(all: &Shared<All>) {
+    let ((mutex, lock), (samples, table), (permits, signal, barrier), (event, _, once)) = &**all;
+    assert_eq!(*mutex.lock().unwrap(), 7);
+    assert_eq!(*lock.write().unwrap(), [1, 2, 3]);
+    assert_eq!(samples.lock().unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(samples.repair().unwrap().view().to_vec().unwrap(), [0xaa, 0xbb, 0xaa]);
+    let Err(LockError::OwnerDied(dead)) = table.read() else { panic!("nobody told of it") };
+    assert_eq!(dead.view().to_vec().unwrap(), [0, 0, 0, 0, 0xcc]);
+    assert_eq!((permits.available().unwrap(), signal.count().unwrap()), (3, 3));
+    assert!(barrier.join().unwrap().wait().unwrap());
+    assert!(event.try_wait().unwrap() && !event.try_wait().unwrap());
+    assert!(once.is_done().unwrap());
+}
+
+/// The image, without what is another's each time: id, boot, where the slots are, who was attached.
+fn image(path: &Path) -> Vec<u8> {
+    let mut image = std::fs::read(path).unwrap();
+    image[16..32].copy_from_slice(ID);
+    image[144..184].fill(0);
+    image[512..576].fill(0);
+    let sum = image[..120].iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    image[120..128].copy_from_slice(&sum.to_le_bytes());
+    image
+}
+
+/// As in FORMAT.md: lines of zeros are left out.
+fn listing(image: &[u8]) -> String {
+    let mut text = String::new();
+    for (at, line) in image.chunks(16).enumerate().filter(|(_, line)| **line != [0; 16]) {
+        write!(text, "{:04x} ", at * 16).unwrap();
+        line.iter().for_each(|byte| write!(text, " {byte:02x}").unwrap());
+        text.push('\n');
+    }
+    text
+}
+
+/// The image in FORMAT.md.
+fn documented() -> Vec<u8> {
+    let text = include_str!("../../../FORMAT.md");
+    let (_, rest) = text.split_once("golden image:\n\n```\n").expect("FORMAT.md has the image");
+    let (lines, _) = rest.split_once("```").unwrap();
+    let mut image = vec![0; 896];
+    for line in lines.lines() {
+        let (at, bytes) = line.split_once("  ").unwrap();
+        let at = usize::from_str_radix(at, 16).unwrap();
+        for (index, byte) in bytes.split(' ').enumerate() {
+            image[at + index] = u8::from_str_radix(byte, 16).unwrap();
+        }
+    }
+    image
+}
+
+#[test]
+fn what_is_made_here_is_the_documented_image() {
+    need_atomics!();
+    let directory = TempDir::new();
+    let path = directory.join("made");
+    let small = SharedOptions::new().participants(1).lanes(1);
+    let all = small.create_new(Location::file(&path), first).unwrap();
+    use_all(&all);
+    drop(all);
+    let made = listing(&image(&path));
+    assert!(made == listing(&documented()), "FORMAT.md should have\n{made}");
+}
+
+#[test]
+fn the_documented_image_is_used_here() {
+    need_atomics!();
+    let directory = TempDir::new();
+    let path = directory.file("documented", documented());
+    let all = Shared::<All>::open(Location::file(&path)).unwrap();
+    find_all(&all);
+    drop(all);
+    find_again(&path);
+}
+
+/// It can go on from what was left the first time.
+fn find_again(path: &Path) {
+    let all = Shared::<All>::open(Location::file(path)).unwrap();
+    *all.0.0.lock().unwrap() += 1;
+    drop(all.1.0.repair().unwrap().accept());
+    assert_eq!(all.1.0.lock().unwrap().view().get(1).unwrap(), 0xbb);
+    assert_eq!(*all.0.0.lock().unwrap(), 8);
+}
+
+/// The fingerprint by the words of FORMAT.md, not by the library's code.
+#[test]
+fn its_fingerprint_is_that_of_its_description() {
+    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = (1 << 88) + (1 << 8) + 0x3b;
+    let hash =
+        DESCRIPTION.bytes().fold(BASIS, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
+    assert_eq!(documented()[40..56], hash.to_le_bytes());
+}
