@@ -10,6 +10,12 @@
 //! process did since its step began), and then asks whether the end can be reached from each. What is
 //! too large for that is walked at random; a walk that fails prints its seed.
 //!
+//! The short form searches a part, within a bound on preemptions; the long form to the end:
+//!
+//! ```text
+//! SHAREMAP_LONG=1 cargo test --release -p sharemap --lib sync::explorer -- --nocapture
+//! ```
+//!
 //! Nothing in the algorithms knows of it: planted faults are the world's.
 
 mod barrier;
@@ -91,7 +97,7 @@ struct Setup {
     stalls: u8,
     /// How often a process that could go on may be left for another; `None`: any number of times.
     preemptions: Option<u8>,
-    /// The same in the long form.
+    /// The same in the long form, if not as [`Setup::long`] says.
     long: Option<u8>,
     /// Which may be killed.
     killable: [bool; MAX_PROCESSES],
@@ -118,7 +124,7 @@ impl Setup {
             pace: 0,
             stalls: 0,
             preemptions: None,
-            long: (programs.len() > 2).then_some(3),
+            long: None,
             killable: [true; MAX_PROCESSES],
             slots: 0,
             words: Vec::new(),
@@ -129,6 +135,17 @@ impl Setup {
     /// The same without a bound on preemptions.
     fn free(&self) -> Self {
         Self { preemptions: None, ..self.clone() }
+    }
+
+    /// The same for the long form: two processes in every order, as long as nobody replaces one who
+    /// was killed; three, and those who are replaced, with some preemptions.
+    fn long(&self) -> Self {
+        let bound = match (self.programs.len(), self.newcomers) {
+            (0..=2, 0) => None,
+            (_, 0) => Some(3),
+            _ => Some(2),
+        };
+        Self { preemptions: self.long.or(bound), ..self.clone() }
     }
 
     fn first_lane(&self, process: usize) -> Option<u8> {

@@ -72,7 +72,7 @@ fn all_back<const PERMITS: u32>(state: &State) -> Result<(), String> {
 }
 
 fn setup(programs: &[Program]) -> Setup {
-    let mut setup = Setup { preemptions: Some(2), ..Setup::new(programs) };
+    let mut setup = Setup { preemptions: Some(2), long: Some(3), ..Setup::new(programs) };
     setup.words = vec![(COUNT, 1)];
     setup.last = all_back::<1>;
     setup

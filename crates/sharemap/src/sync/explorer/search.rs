@@ -197,16 +197,14 @@ const MOST: usize = 8_000;
 /// States in which a planted fault is looked for, before it is walked after.
 const FOUND_WITHIN: usize = 12_000;
 
-/// Searches within the bound on preemptions; in the long form to the end, and without a bound where
-/// two have only so much to do that there is one.
+/// Searches within the bound on preemptions, so far; in the long form to the end.
 #[track_caller]
 pub(super) fn sound(name: &str, setup: &Setup) {
     let started = std::time::Instant::now();
-    let mut setup = setup.clone();
-    let most = if long() { usize::MAX } else { MOST };
-    if long() {
-        setup.preemptions = setup.long;
-    }
+    let (setup, most) = match long() {
+        true => (setup.long(), usize::MAX),
+        false => (setup.clone(), MOST),
+    };
     let bound = setup.preemptions.map_or(String::new(), |most| format!(", {most} preemptions"));
     match setup.search(most) {
         Ok(searched) => println!(
