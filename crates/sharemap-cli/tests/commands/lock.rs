@@ -65,8 +65,10 @@ fn any_mutex_of_an_integer_serves_and_nothing_else() {
     assert_eq!(std::fs::read(&text).unwrap(), [b'x'; 1000]);
     let raw = Name::new("");
     let memory = SharedMemory::create_new(&*raw.0, 1000).unwrap();
-    memory.bytes().set(0, 1).unwrap();
     run!("lock", &raw.0, "--", PROGRAM, "--version").with_code(1);
+    memory.bytes().set(7, 7).unwrap();
+    let same = SharedMemory::open(&*raw.0).unwrap();
+    assert_eq!(same.bytes().get(7).unwrap(), 7, "the name is the memory's yet");
 }
 
 #[test]

@@ -295,6 +295,14 @@ pub(super) fn real_path(location: &Location) -> Option<PathBuf> {
     }
 }
 
+/// Whether what is found there has been finished once.
+fn is_named_when_whole(location: &Location) -> bool {
+    match location.checked() {
+        Ok(Place::Name(_)) => sys::shm::NAMED_WHEN_WHOLE,
+        Ok(Place::File(_) | Place::Anonymous) | Err(_) => true,
+    }
+}
+
 /// Waits until the object is ready, while somebody makes it.
 fn ready(
     file: &File,
@@ -320,6 +328,14 @@ fn ready(
                 return Err(Error::new(ErrorKind::Malformed, "open")
                     .with_path(path)
                     .with_offset(header::STATE));
+            }
+            // Whatever it is, it is nobody's half-made object, and not to be made anew.
+            (None, _) if is_named_when_whole(location) => {
+                return Err(Error::new(ErrorKind::NotAnObject, "open")
+                    .with_path(path)
+                    .with_detail(
+                        "it begins with zeros, and no shared object of this library does",
+                    ));
             }
             _ if abandoned => {
                 return Err(Error::new(ErrorKind::Unready, "open").with_path(path).with_detail(

@@ -29,11 +29,11 @@ use std::time::Duration;
 use super::gate;
 use super::kind::{self, Kind};
 use super::word::{self, DIED, DONE, POISONED, UPGRADABLE};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::peer::Look;
-use crate::shm::{Location, Place};
-use crate::sys::{self, alone};
+use crate::shm::Location;
 
+pub use super::unused::Unused;
 pub use crate::peer::{AttachedProcess as Participant, Facts, State};
 
 /// A shared object that is looked at.
@@ -113,9 +113,9 @@ impl Inspection {
     /// Looks at an object, of whatever owner, that this process may read.
     ///
     /// # Errors
-    /// [`NotAnObject`](ErrorKind::NotAnObject), [`Truncated`](ErrorKind::Truncated),
-    /// [`WrongVersion`](ErrorKind::WrongVersion), [`Malformed`](ErrorKind::Malformed) if it is no
-    /// shared object with a header, or not one of this format; [`NotFound`](ErrorKind::NotFound).
+    /// [`NotAnObject`](crate::ErrorKind::NotAnObject), [`Truncated`](crate::ErrorKind::Truncated),
+    /// [`WrongVersion`](crate::ErrorKind::WrongVersion), [`Malformed`](crate::ErrorKind::Malformed) if it is no
+    /// shared object with a header, or not one of this format; [`NotFound`](crate::ErrorKind::NotFound).
     pub fn open(location: impl Into<Location>) -> Result<Self> {
         Ok(Self { look: Look::open(&location.into())? })
     }
@@ -129,7 +129,7 @@ impl Inspection {
     /// How far it is.
     ///
     /// # Errors
-    /// [`Malformed`](ErrorKind::Malformed), [`Fault`](ErrorKind::Fault) if it has been cut short: so
+    /// [`Malformed`](crate::ErrorKind::Malformed), [`Fault`](crate::ErrorKind::Fault) if it has been cut short: so
     /// of all questions below.
     pub fn state(&self) -> Result<State> {
         self.look.state()
@@ -203,7 +203,7 @@ impl Inspection {
     /// The locks that threads hold or ask for, by offset.
     ///
     /// # Errors
-    /// As for [`state`](Self::state); [`Malformed`](ErrorKind::Malformed) also if a thread announces
+    /// As for [`state`](Self::state); [`Malformed`](crate::ErrorKind::Malformed) also if a thread announces
     /// what cannot be.
     pub fn locks(&self) -> Result<Vec<Lock>> {
         let mut found: Vec<Lock> = Vec::new();
@@ -339,72 +339,5 @@ impl Lock {
         if self.owner.is_some() {
             self.held_for = self.waiters.iter().filter_map(|who| who.asleep_for).max();
         }
-    }
-}
-
-/// That no other process has an object, nor any other part of this one: the kernel says so. While
-/// the value lives, whoever opens the object has to wait, or is refused: keep it for a moment only,
-/// and open nothing of it meanwhile.
-///
-/// ```no_run
-/// use sharemap::inspect::Unused;
-///
-/// # fn main() -> sharemap::Result<()> {
-/// match Unused::of("jobs")? {
-///     Some(unused) => assert!(unused.remove()?),
-///     None => println!("somebody has it"),
-/// }
-/// # Ok(()) }
-/// ```
-#[derive(Debug)]
-pub struct Unused {
-    alone: alone::Alone,
-}
-
-impl Unused {
-    /// Asks the kernel whether anybody has the object, raw or with a header: a file of memory or of
-    /// disk. `None`: somebody has it, as far as can be told from here.
-    ///
-    /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported) where the kernel does not tell: on macOS, and on
-    /// network file systems; [`PermissionDenied`](ErrorKind::PermissionDenied) for those who do not
-    /// own it; [`NotFound`](ErrorKind::NotFound), [`NotAnObject`](ErrorKind::NotAnObject).
-    pub fn of(location: impl Into<Location>) -> Result<Option<Self>> {
-        let location = location.into();
-        let named = |error: Error| error.with_path(location.path());
-        let path = match location.checked()? {
-            Place::Name(name) => sys::shm::path(name),
-            Place::File(path) => path.clone(),
-            Place::Anonymous => {
-                return Err(Error::new(ErrorKind::NotFound, "ask who has")
-                    .with_detail("what has no name goes by itself"));
-            }
-        };
-        let Some(alone) = alone::Alone::take(&path).map_err(named)? else { return Ok(None) };
-        if !alone.sees_mappings() {
-            // Whoever is attached has it mapped, and may have closed it.
-            match Look::over(alone.file(), location.path(), Some(path)) {
-                Ok(look) if look.is_unattached()? != Some(true) => return Ok(None),
-                Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
-                // Or it is raw memory, or nothing that could be attached to.
-                Ok(_) | Err(_) => {}
-            }
-        }
-        Ok(Some(Self { alone }))
-    }
-
-    /// Whether that includes mappings of raw memory. On overlayfs it does not: who takes part in an
-    /// object with a header is known, and whether somebody maps the file without that is not.
-    #[must_use]
-    pub fn sees_mappings(&self) -> bool {
-        self.alone.sees_mappings()
-    }
-
-    /// Takes the object's name away, unless somebody has come who waits for it: then `false`.
-    ///
-    /// # Errors
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied), [`NotFound`](ErrorKind::NotFound).
-    pub fn remove(self) -> Result<bool> {
-        self.alone.remove()
     }
 }

@@ -24,6 +24,7 @@ mod scan;
 mod shared;
 mod signal;
 mod unlock;
+mod unused;
 mod value;
 mod waiter;
 mod word;

@@ -364,6 +364,8 @@ const CONTRACT: () = {
     // gives it its name; after an error there is none. Where the system cannot make it without a
     // name, the name comes first, and an object that is not filled yet can be opened.
     let _: fn(&CreateObject<'_>, &mut dyn FnMut(&File) -> Result<()>) -> Result<File> = shm::create;
+    // Whether that name comes last.
+    let _: bool = shm::NAMED_WHEN_WHOLE;
     // Opens an object if it is one and the owner is right.
     let _: fn(&OpenObject<'_>) -> Result<File> = shm::open;
     let _: fn(&str) -> Result<()> = shm::unlink;

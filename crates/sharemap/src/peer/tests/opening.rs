@@ -203,19 +203,29 @@ fn an_object_whose_creator_died_is_made_anew() {
     need_atomics!();
     let file = Scratch::new();
     drop(file.create());
-    for creating in [true, false] {
-        if creating {
-            patch(&file.0, header::STATE, &header::CREATING.to_le_bytes());
-        } else {
-            patch(&file.0, 0, &[0; 256]);
-        }
-        refused(&file, &shape(), ErrorKind::Unready);
-        let terms = Terms::default();
-        let fill = &mut |memory: &Memory, header: &Header| memory.store(header.payload_at, 5u32);
-        let made =
-            create::open_or_create(&file.location(), &shape(), &terms, release, fill).unwrap();
-        assert_eq!(made.load_32(made.payload_at()).unwrap(), 5);
-    }
+    patch(&file.0, header::STATE, &header::CREATING.to_le_bytes());
+    refused(&file, &shape(), ErrorKind::Unready);
+    let terms = Terms::default();
+    let fill = &mut |memory: &Memory, header: &Header| memory.store(header.payload_at, 5u32);
+    let made = create::open_or_create(&file.location(), &shape(), &terms, release, fill).unwrap();
+    assert_eq!(made.load_32(made.payload_at()).unwrap(), 5);
+}
+
+/// Whatever begins with zeros (the image of a disk) was never an object, and is not taken for one.
+#[test]
+fn a_file_that_begins_with_zeros_is_left_alone() {
+    need_atomics!();
+    let file = Scratch::new();
+    let contents = [vec![0; 8192], b"something of value".to_vec()].concat();
+    std::fs::write(&file.0, &contents).unwrap();
+    refused(&file, &shape(), ErrorKind::NotAnObject);
+    let fill = &mut |_: &Memory, _: &Header| Ok(());
+    let terms = Terms::default();
+    let made = create::open_or_create(&file.location(), &shape(), &terms, release, fill);
+    assert_eq!(made.unwrap_err().kind(), ErrorKind::NotAnObject);
+    let made = create::create_new(&file.location(), &shape(), &terms, release, fill);
+    assert_eq!(made.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(std::fs::read(&file.0).unwrap(), contents);
 }
 
 #[test]

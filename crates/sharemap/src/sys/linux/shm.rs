@@ -35,6 +35,9 @@ fn directory() -> Result<OwnedFd> {
     })
 }
 
+/// An object gets its name when it is whole.
+pub(crate) const NAMED_WHEN_WHOLE: bool = true;
+
 /// Makes an object, has it filled, and only then gives it its name.
 pub(crate) fn create(
     request: &CreateObject<'_>,

@@ -38,6 +38,9 @@ pub(crate) fn path(name: &str) -> PathBuf {
     PathBuf::from(native(name))
 }
 
+/// An object has its name before it is whole.
+pub(crate) const NAMED_WHEN_WHOLE: bool = false;
+
 pub(crate) fn create(
     request: &CreateObject<'_>,
     fill: &mut dyn FnMut(&File) -> Result<()>,

@@ -87,6 +87,9 @@ fn unique(kind: &str) -> String {
     format!("{kind}-{}-{number}-{}", std::process::id(), now.as_nanos())
 }
 
+/// An object gets its name when it is whole.
+pub(crate) const NAMED_WHEN_WHOLE: bool = true;
+
 pub(crate) fn create(
     request: &CreateObject<'_>,
     fill: &mut dyn FnMut(&File) -> Result<()>,
