@@ -1,6 +1,9 @@
 //! Locks between threads and between processes: what each promises, and what it says when it cannot.
 
 mod common;
+#[cfg(unix)]
+#[path = "sync/forked.rs"]
+mod forked;
 #[path = "sync/locks.rs"]
 mod locks;
 #[path = "sync/looking.rs"]

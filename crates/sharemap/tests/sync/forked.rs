@@ -1,0 +1,72 @@
+//! A child process has a copy of its parent's guards, and none of its parent's locks.
+
+#![allow(unsafe_code, reason = "forks")]
+
+use super::*;
+
+/// Runs this in a forked child; whether it went well.
+fn in_a_child(action: impl FnOnce()) -> bool {
+    // SAFETY: the child is this thread alone; it ends here, whatever happens, and soon.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0);
+    if child == 0 {
+        // SAFETY: takes numbers only.
+        unsafe { libc::alarm(30) };
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(action));
+        // SAFETY: ends the child, and runs nothing of the test program.
+        unsafe { libc::_exit(ended.is_err().into()) };
+    }
+    let mut status = 0;
+    // SAFETY: the child is this process's own.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    status == 0
+}
+
+#[test]
+fn a_child_has_none_of_its_parents_guards() {
+    need_atomics!();
+    let all = Shared::create_new(Location::anonymous(), || {
+        (
+            (Mutex::<[u8]>::slice(4), RwLock::<[u8]>::slice(4), RwLock::<[u8]>::slice(4)),
+            (RwLock::new(1_u8), Mutex::new(1_u8), Mutex::new(1_u8), Condvar::new()),
+        )
+    })
+    .unwrap();
+    let ((elements, table, plan), (value, mutex, free, changed)) = &*all;
+    let guard = elements.lock().unwrap();
+    guard.view().fill(7).unwrap();
+    let reading = table.read().unwrap();
+    let planning = plan.upgradable().unwrap();
+    let looking = value.upgradable().unwrap();
+    let waiting = mutex.lock().unwrap();
+    let mut copies = Some((guard, reading, planning, looking, waiting));
+    let passed = in_a_child(|| {
+        let Some((guard, reading, planning, looking, waiting)) = copies.take() else { return };
+        // The child's own.
+        *free.lock().unwrap() += 1;
+        assert_eq!((guard.view().len(), reading.view().len(), planning.view().len()), (0, 0, 0));
+        let (planning, error) = planning.upgrade().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        let (looking, error) = looking.upgrade().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        let error = changed.wait(waiting).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        drop((guard, reading, planning, looking));
+        assert_eq!(elements.try_lock().unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(mutex.try_lock().unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(table.try_write().unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(value.try_write().unwrap_err().kind(), ErrorKind::WouldBlock);
+    });
+    assert!(passed, "the child failed, or did not end");
+    let Some((guard, reading, planning, looking, mut waiting)) = copies else { return };
+    assert_eq!(*free.lock().unwrap(), 2);
+    assert_eq!(guard.view().to_vec().unwrap(), [7; 4]);
+    guard.unlock().unwrap();
+    drop(reading);
+    planning.upgrade().unwrap().view().fill(1).unwrap();
+    *looking.upgrade().unwrap() = 2;
+    *waiting = 3;
+    drop(waiting);
+    drop((elements.lock().unwrap(), table.write().unwrap()));
+    assert_eq!((*value.read().unwrap(), *mutex.lock().unwrap()), (2, 3));
+}
