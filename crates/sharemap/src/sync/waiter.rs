@@ -123,7 +123,8 @@ impl Waiter {
 
     /// Sleeps until the gate opens, a few milliseconds at most.
     pub(crate) fn sleep<W: World>(&mut self, world: &W) -> Result<()> {
-        let bound = if self.slept && self.fence_holds { self.longest } else { SHORT };
+        let sure = self.change == Change::Atomic || self.slept && self.fence_holds;
+        let bound = if sure { self.longest } else { SHORT };
         let bound = match self.until {
             Some(until) => bound.min(until.saturating_sub(world.now())),
             None => bound,

@@ -20,11 +20,15 @@ pub(crate) fn file_size_limit() -> Option<u64> {
     getrlimit(Resource::Fsize).current
 }
 
-/// Monotonic, and the same for all processes.
+/// Monotonic, and the same for all processes; by the system's tick where that is cheaper to ask for.
 pub(crate) fn milliseconds() -> u64 {
+    #[cfg(target_os = "linux")]
+    const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC_COARSE;
+    #[cfg(not(target_os = "linux"))]
+    const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC;
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: there is room for the answer. This clock is always there.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    unsafe { libc::clock_gettime(CLOCK, &mut now) };
     #[allow(clippy::unnecessary_cast, reason = "the fields' widths differ between systems")]
     let (seconds, rest) = (now.tv_sec as u64, now.tv_nsec as u64);
     seconds.wrapping_mul(1000).wrapping_add(rest / 1_000_000)
