@@ -41,6 +41,8 @@ struct Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
+        // Another thread may have these lanes next, and this one's last destructors may still lock.
+        CACHE.with(|cache| cache.iter().for_each(|seat| seat.set((0, ptr::null()))));
         for (_, session, lane) in self.lanes.drain(..) {
             if let Some(session) = session.upgrade() {
                 // What cannot be given back goes with the process.

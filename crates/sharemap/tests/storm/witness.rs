@@ -109,6 +109,12 @@ impl Witness {
         );
     }
 
+    /// Whoever died inside is not there any more. Others may be where this one may be, too.
+    pub fn bury(&self, what: Alone) {
+        let inside = self.swap(INSIDE + what as usize, 0);
+        assert!(inside == 0 || self.is_doomed(inside), "{:?} is in {what:?}", Name::unpack(inside));
+    }
+
     /// It is about to leave.
     pub fn leave(&self, what: Alone, me: Name) {
         let left = self.swap(INSIDE + what as usize, 0);
