@@ -8,9 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::need_atomics;
-use sharemap::{Location, Mutex, MutexHandle, RwLock, RwLockHandle, Shared};
+use sharemap::{
+    Location, Mutex, MutexHandle, Permits, PermitsHandle, RwLock, RwLockHandle, Shared,
+};
 
-type Handles = (MutexHandle<u64>, RwLockHandle<u64>);
+type Handles = (MutexHandle<u64>, RwLockHandle<u64>, PermitsHandle);
 
 /// How often the other comes.
 const TIMES: u32 = 10;
@@ -27,7 +29,7 @@ fn have_it() {
 }
 
 fn share(first: impl Fn(&Handles) + Sync, other: impl Fn(&Handles)) {
-    let locks = || (Mutex::new(0), RwLock::new(0));
+    let locks = || (Mutex::new(0), RwLock::new(0), Permits::new(1));
     let shared = Shared::create_new(Location::anonymous(), locks).unwrap();
     let (done, times) = (AtomicBool::new(false), AtomicU32::new(0));
     let until_it_has_it = || {
@@ -56,19 +58,19 @@ fn share(first: impl Fn(&Handles) + Sync, other: impl Fn(&Handles)) {
     });
 }
 
-fn lock((mutex, _): &Handles) {
+fn lock((mutex, ..): &Handles) {
     let mut guard = mutex.lock().unwrap();
     have_it();
     *guard += 1;
 }
 
-fn write((_, lock): &Handles) {
+fn write((_, lock, _): &Handles) {
     let mut guard = lock.write().unwrap();
     have_it();
     *guard += 1;
 }
 
-fn upgrade((_, lock): &Handles) {
+fn upgrade((_, lock, _): &Handles) {
     let guard = lock.upgradable().unwrap();
     let mut guard = guard.upgrade().unwrap();
     have_it();
@@ -82,10 +84,20 @@ fn a_mutex_goes_round() {
 }
 
 #[test]
+fn a_permit_goes_round() {
+    need_atomics!();
+    let take = |(.., permits): &Handles| {
+        let _permit = permits.acquire().unwrap();
+        have_it();
+    };
+    share(take, take);
+}
+
+#[test]
 fn readers_come_between_writes() {
     need_atomics!();
-    share(write, |(_, lock)| drop(lock.read().unwrap()));
-    share(upgrade, |(_, lock)| drop(lock.read().unwrap()));
+    share(write, |(_, lock, _)| drop(lock.read().unwrap()));
+    share(upgrade, |(_, lock, _)| drop(lock.read().unwrap()));
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl RawPermits {
                 continue;
             }
             waiter.go_on(world)?;
-            waiter.register(world)?;
+            waiter.register_among_others(world)?;
             if free(world.load_64(self.at)?) != 0 {
                 continue;
             }

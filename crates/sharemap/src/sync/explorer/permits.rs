@@ -87,6 +87,8 @@ fn nobody_dies() {
     let mut two = setup(&[takes::<1, 2>, takes::<1, 2>, takes::<1, 2>]);
     (two.words, two.last) = (vec![(COUNT, 2)], all_back::<2>);
     sound("two permits for three", &two);
+    let starving = Setup { pace: 100, ..setup(&[TWICE, ONCE]) };
+    sound("two, who have no patience", &starving);
     walked("two permits for three", &Setup { preemptions: None, ..two }, 100);
     walked("three", &Setup { preemptions: None, ..setup(&[TWICE, TWICE, ONCE]) }, 100);
 }
