@@ -11,21 +11,30 @@ impl Turn {
     #[inline]
     pub fn give(&self) {
         self.0.store(1, Ordering::SeqCst);
-        self.call(libc::FUTEX_WAKE, 1);
+        self.call(libc::FUTEX_WAKE, 1, None);
     }
 
     /// Waits until it is raised, and lowers it.
     #[inline]
     pub fn take(&self) {
         while self.0.swap(0, Ordering::SeqCst) == 0 {
-            self.call(libc::FUTEX_WAIT, 0);
+            self.call(libc::FUTEX_WAIT, 0, None);
         }
     }
 
-    fn call(&self, operation: i32, value: u32) {
-        let none: *const libc::timespec = ptr::null();
-        // SAFETY: the word is there as long as `self`.
-        unsafe { libc::syscall(libc::SYS_futex, self.0.as_ptr(), operation, value, none) };
+    /// The same by sleeps of a tenth of a second at most, as one has to who may be left alone.
+    #[inline]
+    pub fn take_by_bounded_sleeps(&self) {
+        let most = libc::timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        while self.0.swap(0, Ordering::SeqCst) == 0 {
+            self.call(libc::FUTEX_WAIT, 0, Some(&most));
+        }
+    }
+
+    fn call(&self, operation: i32, value: u32, most: Option<&libc::timespec>) {
+        let most = most.map_or(ptr::null(), ptr::from_ref);
+        // SAFETY: the word is there as long as `self`, and so is the time.
+        unsafe { libc::syscall(libc::SYS_futex, self.0.as_ptr(), operation, value, most) };
     }
 }
 

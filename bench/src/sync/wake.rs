@@ -14,7 +14,7 @@ const NAME: &str = "there and back, asleep on one processor";
 pub const FIGURES: &[Figure] = &[Figure { name: NAME, run: rows }];
 
 fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
-    let turns = Turns::shared()?;
+    let (turns, bounded) = (Turns::shared()?, Turns::shared()?);
     let (there, back) = (Semaphore::new(0)?, Semaphore::new(0)?);
     let both = || (Signal::new(0), Signal::new(0));
     let signals = Shared::create_new(Location::anonymous(), both).map_err(why)?;
@@ -23,6 +23,10 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
         Forked::new(|| {
             turns.there.take();
             turns.back.give();
+        })?,
+        Forked::new(|| {
+            bounded.there.take_by_bounded_sleeps();
+            bounded.back.give();
         })?,
         Forked::new(|| {
             there.wait();
@@ -44,6 +48,11 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
             turns.back.take();
             Ok(())
         })
+        .side("futex, bounded sleeps", || {
+            bounded.there.give();
+            bounded.back.take_by_bounded_sleeps();
+            Ok(())
+        })
         .side("sem_t", || {
             there.post();
             back.wait();
@@ -53,5 +62,9 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let row = |peer, goal| {
         outcome.row(&format!("{NAME}: {peer}"), Unit::Microseconds, "Signal", peer, goal)
     };
-    Ok(vec![row("futex", Some(Goal::at_most(1.05))), row("sem_t", None)])
+    Ok(vec![
+        row("futex", Some(Goal::at_most(1.05))),
+        row("futex, bounded sleeps", None),
+        row("sem_t", None),
+    ])
 }
