@@ -15,9 +15,9 @@ use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use windows_sys::Win32::Foundation::DuplicateHandle;
+use windows_sys::Win32::Foundation::{DuplicateHandle, ERROR_SHARING_VIOLATION};
 use windows_sys::Win32::Security::Authorization::{SE_FILE_OBJECT, SE_OBJECT_TYPE};
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_REPARSE_POINT, FILE_ATTRIBUTE_TEMPORARY,
@@ -186,16 +186,27 @@ pub(super) fn check_owner(file: &File, kind: SE_OBJECT_TYPE, owner: Owner) -> Re
 /// Opens the file of this name if it is one; else the section of this name.
 pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     const OPERATION: &str = "open";
+    const PATIENCE_MS: u32 = 100;
     if request.scope == Scope::Global {
         return open_section(request);
     }
     let path = directory()?.join(encoded(request.name));
-    let opened = OpenOptions::new()
+    let mut options = OpenOptions::new();
+    options
         .read(true)
         .write(request.write)
-        .custom_flags(FILE_FLAG_OPEN_REPARSE_POINT | FILE_FLAG_BACKUP_SEMANTICS)
-        .open(&path)
-        .map_err(|error| code::from_io(OPERATION, error));
+        .custom_flags(FILE_FLAG_OPEN_REPARSE_POINT | FILE_FLAG_BACKUP_SEMANTICS);
+    let mut opened = options.open(&path);
+    for _ in 0..PATIENCE_MS {
+        let Err(error) = &opened else { break };
+        if error.raw_os_error() != Some(ERROR_SHARING_VIOLATION as i32) {
+            break;
+        }
+        // Somebody has it alone, for the moment that it takes to see that nobody else has it.
+        std::thread::sleep(Duration::from_millis(1));
+        opened = options.open(&path);
+    }
+    let opened = opened.map_err(|error| code::from_io(OPERATION, error));
     let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => {
