@@ -1,12 +1,13 @@
 //! `sharemap rm`: takes the names of shared memory away.
 
 use super::ls::{self, Listed};
+use super::objects::Summary;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::system::holders::{Holder, Holders};
 use crate::units;
 use serde::Serialize;
-use sharemap::{Error, ErrorKind, NamedObject, SharedMemory};
+use sharemap::{Error, ErrorKind, Location, NamedObject, SharedMemory};
 use std::path::Path;
 
 /// Remove shared memory by its name, unless a live process holds it.
@@ -70,11 +71,12 @@ fn remove(
             return remove_file(Path::new(name), holders, force);
         }
         // A section that lives while somebody is attached is in no list.
+        refuse_held(name, None, &Summary::look(&Location::name(name)), force)?;
         SharedMemory::unlink(name).map_err(|error| unknown(name, error))?;
         return Ok(None);
     };
     let listed = ls::look(object, holders);
-    refuse_held(name, listed.holders.as_deref(), force)?;
+    refuse_held(name, listed.holders.as_deref(), &listed.summary, force)?;
     match (SharedMemory::unlink(name), &object.path) {
         // Others' names need not be ours.
         (Err(error), Some(path)) if error.kind() == ErrorKind::NameCharacter => {
@@ -85,14 +87,26 @@ fn remove(
     Ok(Some(listed))
 }
 
-fn refuse_held(name: &str, holders: Option<&[Holder]>, force: bool) -> Result<(), Failure> {
-    match holders {
-        Some([_, ..]) if !force => Err(Failure::Busy(format!(
-            "cannot remove {name}: held by {}; --force takes its name away all the same",
-            ls::held_by(holders)
-        ))),
-        _ => Ok(()),
-    }
+fn refuse_held(
+    name: &str,
+    holders: Option<&[Holder]>,
+    summary: &Summary,
+    force: bool,
+) -> Result<(), Failure> {
+    let why = match holders {
+        _ if force => return Ok(()),
+        holders @ Some([_, ..]) => format!("held by {}", ls::held_by(holders)),
+        // Also where nobody tells who holds what, or not of all.
+        _ if summary.attached > Some(0) => {
+            let number = summary.attached.unwrap_or_default();
+            format!("{} attached", units::count(number, "process"))
+        }
+        _ if summary.readers == Some(true) => "somebody is attached who reads".into(),
+        _ => return Ok(()),
+    };
+    Err(Failure::Busy(format!(
+        "cannot remove {name}: {why}; --force takes its name away all the same"
+    )))
 }
 
 /// A file that holds a shared object, and no other.
@@ -107,7 +121,7 @@ fn remove_file(
         return Err(Failure::refused(format!("cannot remove {name}: it is no shared object")));
     }
     let listed = ls::look_at_file(path, &metadata, holders);
-    refuse_held(&name, listed.holders.as_deref(), force)?;
+    refuse_held(&name, listed.holders.as_deref(), &listed.summary, force)?;
     std::fs::remove_file(path).map_err(|error| Failure::file("remove", path, error))?;
     Ok(Some(listed))
 }

@@ -114,6 +114,25 @@ fn what_a_process_holds_stays_unless_forced() {
     memory.bytes().set(0, 1).unwrap();
 }
 
+/// Whoever takes part in an object is known by its slot, wherever the object is.
+#[test]
+fn what_a_process_is_attached_to_stays_unless_forced() {
+    need_locks!();
+    let files = crate::run::Files::new();
+    let name = Name::new("");
+    let make = || sharemap::Mutex::new(0_u8);
+    let named = sharemap::Shared::create_new(&*name.0, make).unwrap();
+    let path = files.path("object");
+    let in_file = sharemap::Shared::create_new(sharemap::Location::file(&path), make).unwrap();
+    if name.listed().is_some() {
+        run!("rm", &name.0).with_code(5);
+    }
+    run!("rm", &path).with_code(5);
+    drop((named, in_file));
+    run!("rm", &name.0).with_code(0);
+    run!("rm", &path).with_code(0);
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn names_of_others_are_removed_too() {
