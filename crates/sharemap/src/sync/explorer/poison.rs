@@ -6,7 +6,7 @@ use super::sim::Sim;
 use super::state::{Carry, LOCK};
 use super::{Fault, Program, Setup};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::mutex::{Held, Leave, RawMutex};
+use crate::sync::mutex::{Held, Leave, Poison, RawMutex};
 use crate::sync::rwlock::{RawRwLock, Reading};
 
 const WORD: u64 = LOCK;
@@ -24,8 +24,8 @@ fn rwlock() -> RawRwLock {
     RawRwLock::new(LOCK, 4)
 }
 
-/// Says that the process is inside, of a lock that is sound, or may be poisoned if it repairs.
-fn enter(sim: &Sim<'_>, way: u8, died: bool, repairs: bool) {
+/// Says that the process is inside, of a lock that is sound, or may be poisoned if it asked for that.
+fn enter(sim: &Sim<'_>, way: u8, died: bool, asked: Poison) {
     let me = sim.me;
     sim.ghost(|ghost| {
         for (other, &inside) in ghost.inside.iter().enumerate() {
@@ -34,7 +34,7 @@ fn enter(sim: &Sim<'_>, way: u8, died: bool, repairs: bool) {
             }
         }
         ghost.inside[me] = way;
-        if ghost.poisoned && !repairs {
+        if ghost.poisoned && asked == Poison::Refuse {
             return Err("had what is poisoned".to_owned());
         }
         match died == ghost.owed {
@@ -62,7 +62,7 @@ fn refused(sim: &Sim<'_>, error: &Error) {
     });
 }
 
-fn lock_and(sim: &Sim<'_>, result: Result<Held>, how: Leave, repairs: bool) -> bool {
+fn lock_and(sim: &Sim<'_>, result: Result<Held>, how: Leave, asked: Poison) -> bool {
     let held = match result {
         Ok(held) => held,
         Err(error) => {
@@ -70,7 +70,7 @@ fn lock_and(sim: &Sim<'_>, result: Result<Held>, how: Leave, repairs: bool) -> b
             return false;
         }
     };
-    enter(sim, OWNS, held.died(), repairs);
+    enter(sim, OWNS, held.died(), asked);
     sim.expect(mutex().value().read(sim, &mut [0; 4]));
     leave(sim, how == Leave::Poisoned);
     sim.expect(mutex().unlock(sim, held, how));
@@ -79,7 +79,7 @@ fn lock_and(sim: &Sim<'_>, result: Result<Held>, how: Leave, repairs: bool) -> b
 
 fn poisons(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     step == 0 && {
-        lock_and(sim, mutex().lock(sim, None), Leave::Poisoned, false);
+        lock_and(sim, mutex().lock(sim, None), Leave::Poisoned, Poison::Refuse);
         true
     }
 }
@@ -88,12 +88,12 @@ fn poisons(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
 fn locks<const SOUND: bool>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     match step {
         0 => {
-            let had = lock_and(sim, mutex().lock(sim, None), Leave::Sound, false);
+            let had = lock_and(sim, mutex().lock(sim, None), Leave::Sound, Poison::Refuse);
             carry[0] = u64::from(had);
         }
         1 if carry[0] == 0 => {
             let how = if SOUND { Leave::Sound } else { Leave::Poisoned };
-            lock_and(sim, mutex().repair(sim, None), how, true);
+            lock_and(sim, mutex().repair(sim, None), how, Poison::Accept);
         }
         _ => return false,
     }
@@ -105,7 +105,7 @@ fn tries(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
         match mutex().try_lock(sim) {
             Ok(None) => {}
             Ok(Some(held)) => {
-                lock_and(sim, Ok(held), Leave::Sound, false);
+                lock_and(sim, Ok(held), Leave::Sound, Poison::Refuse);
             }
             Err(error) => refused(sim, &error),
         }
@@ -116,7 +116,7 @@ fn tries(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
 const REPAIRS: Program = locks::<true>;
 const GIVES_UP: Program = locks::<false>;
 
-fn written(sim: &Sim<'_>, result: Result<Held>, how: Leave, repairs: bool) -> bool {
+fn written(sim: &Sim<'_>, result: Result<Held>, how: Leave, asked: Poison) -> bool {
     let held = match result {
         Ok(held) => held,
         Err(error) => {
@@ -124,7 +124,7 @@ fn written(sim: &Sim<'_>, result: Result<Held>, how: Leave, repairs: bool) -> bo
             return false;
         }
     };
-    enter(sim, OWNS, held.died(), repairs);
+    enter(sim, OWNS, held.died(), asked);
     leave(sim, how == Leave::Poisoned);
     sim.expect(rwlock().unlock(sim, held, how));
     true
@@ -132,7 +132,7 @@ fn written(sim: &Sim<'_>, result: Result<Held>, how: Leave, repairs: bool) -> bo
 
 fn write_poisons(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     step == 0 && {
-        written(sim, rwlock().write(sim, None), Leave::Poisoned, false);
+        written(sim, rwlock().write(sim, None), Leave::Poisoned, Poison::Refuse);
         true
     }
 }
@@ -140,11 +140,11 @@ fn write_poisons(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
 fn write_repairs(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     match step {
         0 => {
-            let had = written(sim, rwlock().write(sim, None), Leave::Sound, false);
+            let had = written(sim, rwlock().write(sim, None), Leave::Sound, Poison::Refuse);
             carry[0] = u64::from(had);
         }
         1 if carry[0] == 0 => {
-            written(sim, rwlock().repair(sim, None), Leave::Sound, true);
+            written(sim, rwlock().repair(sim, None), Leave::Sound, Poison::Accept);
         }
         _ => return false,
     }
@@ -162,7 +162,7 @@ fn reads(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     };
     match reading {
         Ok(reading) => {
-            enter(sim, READS, reading.died(), false);
+            enter(sim, READS, reading.died(), Poison::Refuse);
             sim.expect(rwlock().value().read(sim, &mut [0; 4]));
             leave(sim, false);
             sim.expect(rwlock().unlock_read(sim, reading));
