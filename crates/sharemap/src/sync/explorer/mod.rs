@@ -97,7 +97,7 @@ struct Setup {
     stalls: u8,
     /// How often a process that could go on may be left for another; `None`: any number of times.
     preemptions: Option<u8>,
-    /// The same in the long form, if not as [`Setup::long`] says.
+    /// The same in the long form, if it is less than [`Setup::long`] says.
     long: Option<u8>,
     /// Which may be killed.
     killable: [bool; MAX_PROCESSES],
@@ -145,7 +145,7 @@ impl Setup {
             (_, 0) => Some(3),
             _ => Some(2),
         };
-        Self { preemptions: self.long.or(bound), ..self.clone() }
+        Self { preemptions: bound.into_iter().chain(self.long).min(), ..self.clone() }
     }
 
     fn first_lane(&self, process: usize) -> Option<u8> {
