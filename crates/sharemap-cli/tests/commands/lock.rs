@@ -1,5 +1,7 @@
 //! `sharemap lock`
 
+#[cfg(unix)]
+use crate::run::command_with_signals;
 use crate::run::{Files, command};
 use crate::shared::Name;
 use serde_json::Value;
@@ -141,7 +143,8 @@ fn signals_go_to_the_command() {
         ("echo ready; exec sleep 100", "HUP", 129),
     ] {
         let args = ["lock", &name.0, "--", "sh", "-c", script];
-        let mut child = command(&args.map(OsStr::new)).spawn().unwrap();
+        let args = args.map(OsStr::new);
+        let mut child = command_with_signals(&args).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         output.read_line(&mut String::new()).unwrap();
         let kill = format!("kill -{signal} {}", child.id());
@@ -163,7 +166,7 @@ fn signals_before_the_command_end_the_wait() {
     let lock = Shared::create_new(&*name.0, || Mutex::new(7_u64)).unwrap();
     let held = lock.lock().unwrap();
     let args = ["lock", &name.0, "--", PROGRAM, "--version"];
-    let mut child = command(&args.map(OsStr::new)).spawn().unwrap();
+    let mut child = command_with_signals(&args.map(OsStr::new)).spawn().unwrap();
     let look = sharemap::inspect::Inspection::open(&*name.0).unwrap();
     while look.locks().unwrap()[0].waiters.is_empty() {
         std::thread::yield_now();

@@ -48,6 +48,26 @@ impl From<Output> for Ran {
     }
 }
 
+/// The same, with signals that end it as they are by default: whoever runs the tests in the background
+/// may have had some ignored, and that is inherited.
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "signals of a child, before it becomes the command")]
+pub fn command_with_signals(args: &[&OsStr]) -> Command {
+    use std::os::unix::process::CommandExt;
+
+    let mut command = command(args);
+    // SAFETY: calls that may be made between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            Ok(())
+        });
+    }
+    command
+}
+
 pub fn command(args: &[&OsStr]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sharemap"));
     command

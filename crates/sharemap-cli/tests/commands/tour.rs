@@ -69,10 +69,9 @@ fn a_step_that_fails_is_code_1_and_leaves_nothing() {
 /// Wherever it is when somebody ends it, its directory and its second processes go with it.
 #[cfg(unix)]
 #[test]
-#[allow(unsafe_code, reason = "signals of a child, before it becomes the command")]
 fn ended_by_a_signal_it_leaves_nothing() {
     use std::io::{BufRead, BufReader, Read};
-    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::os::unix::process::ExitStatusExt;
 
     for (lines, signal) in
         [(1, libc::SIGINT), (6, libc::SIGTERM), (25, libc::SIGHUP), (45, libc::SIGINT)]
@@ -81,17 +80,7 @@ fn ended_by_a_signal_it_leaves_nothing() {
         let dir = files.dir();
         let args =
             ["tour", "--scan", "64MiB", "--dir", dir.to_str().unwrap()].map(|arg| arg.as_ref());
-        let mut command = crate::run::command(&args);
-        // Whoever runs the tests in the background may have had the signal ignored, and that is
-        // inherited.
-        // SAFETY: one call that may be made between fork and exec.
-        unsafe {
-            command.pre_exec(move || {
-                libc::signal(signal, libc::SIG_DFL);
-                Ok(())
-            });
-        }
-        let mut child = command.spawn().unwrap();
+        let mut child = crate::run::command_with_signals(&args).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         for _ in 0..lines {
             output.read_line(&mut String::new()).unwrap();
