@@ -1,6 +1,6 @@
 //! Boost.Interprocess, as a C++ program that is built where a compiler and Boost are installed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::measure::{Reason, why};
@@ -13,8 +13,23 @@ pub fn start(what: &str) -> Result<Served, Reason> {
     Served::spawn(Command::new(built()?).arg(what))
 }
 
+/// A mutex in a new file, for several to count under.
+pub fn make(path: &Path) -> Result<(), Reason> {
+    let status = Command::new(built()?).arg("make").arg(path).status().map_err(why)?;
+    if status.success() { Ok(()) } else { Err(format!("the C++ program ended: {status}")) }
+}
+
+/// A child that counts there, with so many nanoseconds spent under the lock.
+pub fn start_counting(path: &Path, pause: u64) -> Result<Served, Reason> {
+    Served::spawn(Command::new(program()?).arg("count").arg(path).arg(pause.to_string()))
+}
+
+fn program() -> Result<PathBuf, Reason> {
+    Ok(std::env::current_exe().map_err(why)?.with_file_name("boost-peer"))
+}
+
 fn built() -> Result<PathBuf, Reason> {
-    let program = std::env::current_exe().map_err(why)?.with_file_name("boost-peer");
+    let program = program()?;
     let output = Command::new("g++")
         .args(["-O2", "-std=c++17", "-o"])
         .arg(&program)

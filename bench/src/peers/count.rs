@@ -12,6 +12,7 @@ use crate::peers::served::Operation;
 
 pub const OURS: &str = "count: Mutex";
 pub const PTHREAD: &str = "count: pthread";
+pub const SEMAPHORE: &str = "count: sem_t";
 
 /// Attaches to what is at the path, and counts in it when asked; with so many nanoseconds spent
 /// under the lock.
@@ -35,6 +36,10 @@ pub fn prepare(peer: &str, path: &Path, pause: u64) -> Result<Operation, Reason>
                     black_box(&mutex).count(|| spend(pause)).expect("nobody dies");
                 })
             })
+        }
+        SEMAPHORE => {
+            let semaphore = pthread::CountingSemaphore::open(path)?;
+            Box::new(move |repeats| timed(repeats, || black_box(&semaphore).count(|| spend(pause))))
         }
         _ => return Err(format!("nobody is called {peer}")),
     })

@@ -20,6 +20,18 @@ const LEN: usize = 4096;
 /// The counter has a cache line of its own.
 const COUNTER: usize = 256;
 
+/// The memory of a new file, which all attach to.
+fn create(path: &Path) -> Result<RawMap, Reason> {
+    let file = File::options().read(true).write(true).create_new(true).open(path).map_err(why)?;
+    file.set_len(LEN as u64).map_err(why)?;
+    RawMap::new(&file, LEN, Write::Yes, 0)
+}
+
+fn open(path: &Path) -> Result<RawMap, Reason> {
+    let file = File::options().read(true).write(true).open(path).map_err(why)?;
+    RawMap::new(&file, LEN, Write::Yes, 0)
+}
+
 /// A mutex and a counter in a file's memory.
 pub struct Mutex {
     map: RawMap,
@@ -28,10 +40,7 @@ pub struct Mutex {
 impl Mutex {
     /// In a new file, which all attach to.
     pub fn create(path: &Path, robust: Robust) -> Result<Self, Reason> {
-        let file =
-            File::options().read(true).write(true).create_new(true).open(path).map_err(why)?;
-        file.set_len(LEN as u64).map_err(why)?;
-        let mutex = Self { map: RawMap::new(&file, LEN, Write::Yes, 0)? };
+        let mutex = Self { map: create(path)? };
         let mut attributes = MaybeUninit::uninit();
         // SAFETY: the attributes are made before they are used; the mutex is nobody else's yet.
         unsafe {
@@ -47,8 +56,7 @@ impl Mutex {
     }
 
     pub fn open(path: &Path) -> Result<Self, Reason> {
-        let file = File::options().read(true).write(true).open(path).map_err(why)?;
-        Ok(Self { map: RawMap::new(&file, LEN, Write::Yes, 0)? })
+        Ok(Self { map: open(path)? })
     }
 
     fn raw(&self) -> *mut libc::pthread_mutex_t {
@@ -107,6 +115,41 @@ impl RwLock {
             check(libc::pthread_rwlock_wrlock(self.lock.get()))?;
             self.value.get().write_volatile(self.value.get().read_volatile().wrapping_add(1));
             check(libc::pthread_rwlock_unlock(self.lock.get()))
+        }
+    }
+}
+
+/// A semaphore of one permit, and a counter, in a file's memory.
+pub struct CountingSemaphore {
+    map: RawMap,
+}
+
+impl CountingSemaphore {
+    pub fn create(path: &Path) -> Result<Self, Reason> {
+        let semaphore = Self { map: create(path)? };
+        // SAFETY: it is nobody else's yet.
+        check(unsafe { libc::sem_init(semaphore.raw(), 1, 1) })?;
+        Ok(semaphore)
+    }
+
+    pub fn open(path: &Path) -> Result<Self, Reason> {
+        Ok(Self { map: open(path)? })
+    }
+
+    fn raw(&self) -> *mut libc::sem_t {
+        self.map.base().cast()
+    }
+
+    /// Counts with the permit.
+    #[inline]
+    pub fn count(&self, inside: impl FnOnce()) {
+        // SAFETY: the semaphore was made; whoever has its permit has the counter.
+        unsafe {
+            while libc::sem_wait(self.raw()) != 0 {}
+            let counter: *mut u64 = self.map.base().add(COUNTER).cast();
+            counter.write_volatile(counter.read_volatile().wrapping_add(1));
+            inside();
+            libc::sem_post(self.raw());
         }
     }
 }

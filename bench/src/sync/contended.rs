@@ -8,8 +8,9 @@ use sharemap::{Location, Mutex, Shared};
 use crate::Setup;
 use crate::figure::Figure;
 use crate::measure::{Contest, Reason, why};
-use crate::peers::count::{OURS, PTHREAD};
-use crate::peers::pthread::{self, Robust};
+use crate::peers::boost;
+use crate::peers::count::{OURS, PTHREAD, SEMAPHORE};
+use crate::peers::pthread::{self, CountingSemaphore, Robust};
 use crate::peers::served::Served;
 use crate::report::{Goal, Row, Unit};
 
@@ -49,30 +50,50 @@ fn count(setup: &Setup, figure: &str, processes: u64, pause: u64) -> Result<Vec<
     let path = |name: &str| -> PathBuf {
         PathBuf::from(format!("/dev/shm/sharemap-bench-{}-{name}", std::process::id()))
     };
-    let paths = [path("ours"), path("shared"), path("robust")];
+    let paths = [path("ours"), path("shared"), path("robust"), path("semaphore"), path("boost")];
     let _remove = Remove(&paths);
     let ours = Shared::create_new(Location::file(&paths[0]), || Mutex::new(0_u64)).map_err(why)?;
     let _shared = pthread::Mutex::create(&paths[1], Robust::No)?;
     let _robust = pthread::Mutex::create(&paths[2], Robust::Yes)?;
+    let _semaphore = CountingSemaphore::create(&paths[3])?;
     let start = |peer, path| Counters::start(peer, path, processes, pause);
-    let mut sides =
-        [start(OURS, &paths[0])?, start(PTHREAD, &paths[1])?, start(PTHREAD, &paths[2])?];
-    let [a, b, c] = &mut sides;
-    let outcome = Contest::new()
+    let mut sides = [
+        start(OURS, &paths[0])?,
+        start(PTHREAD, &paths[1])?,
+        start(PTHREAD, &paths[2])?,
+        start(SEMAPHORE, &paths[3])?,
+    ];
+    let boost = boost::make(&paths[4]).and_then(|()| {
+        let start = |_| boost::start_counting(&paths[4], pause);
+        (0..processes).map(start).collect::<Result<_, _>>().map(Counters)
+    });
+    let missing = boost.as_ref().err().cloned();
+    let [a, b, c, d] = &mut sides;
+    let mut contest = Contest::new()
         .repeats(REPEATS)
         .timed_side("Mutex", |repeats| a.run(repeats))
         .timed_side("pthread, shared", |repeats| b.run(repeats))
         .timed_side("pthread, shared, robust", |repeats| c.run(repeats))
-        .run(setup.effort)?;
+        .timed_side("sem_t, shared", |repeats| d.run(repeats));
+    if let Ok(mut boost) = boost {
+        contest = contest.timed_side("Boost interprocess_mutex", move |repeats| boost.run(repeats));
+    }
+    let outcome = contest.run(setup.effort)?;
     if *ours.lock().map_err(why)? == 0 {
         return Err("nobody counted".into());
     }
     let unit = Unit::Millions(processes);
     let row = |peer, goal| outcome.row(&format!("{figure}: {peer}"), unit, "Mutex", peer, goal);
-    Ok(vec![
+    let mut rows = vec![
         row("pthread, shared, robust", Some(Goal::at_least(1.0))),
         row("pthread, shared", None),
-    ])
+        row("sem_t, shared", None),
+    ];
+    rows.push(match missing {
+        None => row("Boost interprocess_mutex", None),
+        Some(reason) => Row::skipped(&format!("{figure}: Boost interprocess_mutex"), reason),
+    });
+    Ok(rows)
 }
 
 /// Files that go with the value.

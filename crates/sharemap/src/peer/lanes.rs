@@ -1,8 +1,7 @@
 //! Lanes: what a thread holds and asks for, where others can see it.
 //!
 //! A thread claims a lane with its first announcement, keeps it, and gives it back when it ends if
-//! nothing is announced there. What the thread itself remembers of a lane, its *seat*, lies in
-//! memory that a forked child finds empty, so that one look at the seat's address tells both.
+//! nothing is announced there. What the thread itself remembers of a lane is its *seat*.
 
 #![allow(unsafe_code, reason = "fields in memory that a child finds empty")]
 
@@ -20,11 +19,11 @@ use crate::peer::session::Session;
 use crate::peer::world::{Announced, SLOTS};
 use crate::sys::fork;
 
-/// Sessions whose last used seat a thread finds at once.
+/// Sessions whose last claimed seat a thread finds at once.
 const CACHED: usize = 16;
 
 thread_local! {
-    /// Session keys, and seats that are this thread's and have had room.
+    /// Session keys, and the seats that this thread claimed last there.
     static CACHE: [Cell<(u64, *const Seat)>; CACHED] =
         const { [const { Cell::new((0, ptr::null())) }; CACHED] };
     static NUMBER: Cell<u64> = const { Cell::new(0) };
