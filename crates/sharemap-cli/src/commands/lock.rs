@@ -19,7 +19,7 @@ const OWNER_DIED: &str = "SHAREMAP_LOCK_OWNER_DIED";
 
 /// Run a command while holding a named lock.
 ///
-/// The lock is a Shared<Mutex<u64>> that is made if there is none; a mutex of any other integer type,
+/// The lock is a shared mutex of a u64, made if there is none; a mutex of any other integer type,
 /// or of bool, serves as well. Its value is left as it is. The lock belongs to `sharemap lock` alone
 /// and ends with it: the command gets no descriptor and no memory of it, and if `sharemap lock` is
 /// killed, the next one gets the lock, even if the command still runs.
