@@ -32,7 +32,7 @@ fn owners_and_waiters_are_shown_with_how_long() {
     assert!(json["looks"].as_u64().unwrap() >= 2 && json["seconds"].as_f64().unwrap() >= 0.1);
     assert_eq!(second["owner"], Value::Null);
     assert_eq!(second["holders"][0]["process"], std::process::id());
-    if cfg!(target_os = "linux") {
+    if cfg!(target_os = "linux") && start_time("self") == start_time(std::process::id()) {
         assert_eq!(first["owner"]["pid"], std::process::id());
         assert!(text(&first["owner"]["program"]).starts_with("commands"), "{first:#}");
     }
@@ -56,6 +56,13 @@ fn owners_and_waiters_are_shown_with_how_long() {
         assert!(ran.text().contains("waits"), "{}", ran.text());
         drop((held, reading));
     });
+}
+
+/// When a process started. An emulator makes up what a process sees of itself, so that others do not
+/// recognise it.
+fn start_time(process: impl std::fmt::Display) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit(')').next()?.split_whitespace().nth(19).map(str::to_owned)
 }
 
 #[test]
