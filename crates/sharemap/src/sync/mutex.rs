@@ -24,42 +24,44 @@ pub(crate) struct RawMutex {
     len: u32,
 }
 
-/// That this thread has a lock's word.
+/// That this thread has a lock's word. Two numbers, which the compiler keeps in registers: a structure
+/// of three is moved through memory, by pieces that do not fit each other.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub(crate) struct Held {
-    announced: Announced,
-    /// The word as it was found.
-    found: u32,
+    slot: u64,
+    /// The lane, and above it the word as it was found.
+    lane_and_word: u64,
 }
 
 impl Held {
     #[inline(always)]
     pub(super) fn of(announced: Announced, found: u32) -> Self {
-        Self { announced, found }
+        let lane_and_word = u64::from(announced.lane) | u64::from(found) << 32;
+        Self { slot: announced.slot, lane_and_word }
     }
 
     #[inline(always)]
     pub(super) fn announced(self) -> Announced {
-        self.announced
+        Announced { lane: self.lane(), slot: self.slot }
     }
 
     /// The word as it was found: its flags.
     #[inline(always)]
     pub(super) fn found(self) -> u32 {
-        self.found
+        (self.lane_and_word >> 32) as u32
     }
 
     /// The lane that the word names.
     #[inline(always)]
     pub(crate) fn lane(self) -> u32 {
-        self.announced.lane
+        self.lane_and_word as u32
     }
 
     /// An owner died, and none since has accepted the value.
     #[inline(always)]
     pub(crate) fn died(self) -> bool {
-        self.found & DIED != 0
+        self.found() & DIED != 0
     }
 }
 
