@@ -29,6 +29,8 @@ pub(crate) mod killing;
 mod object;
 #[cfg(test)]
 pub(crate) mod second;
+#[cfg(test)]
+pub(crate) mod stunts;
 
 #[cfg(any(target_os = "macos", target_os = "windows"))]
 mod copied;

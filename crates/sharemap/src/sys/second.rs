@@ -118,7 +118,7 @@ pub(crate) fn close_all() -> bool {
 
 /// A forked child; killed, if it still runs, and waited for in the end.
 #[derive(Debug)]
-pub(crate) struct Forked(#[allow(dead_code, reason = "for systems that fork")] i32);
+pub(crate) struct Forked(i32);
 
 /// Runs `body` in a forked child, which ends with it; `None` where nothing forks.
 #[cfg(unix)]
@@ -143,6 +143,15 @@ pub(crate) fn fork(_: impl FnOnce()) -> Option<Forked> {
 }
 
 impl Forked {
+    pub(crate) fn id(&self) -> i32 {
+        self.0
+    }
+
+    /// Kills it, and returns when it is gone.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+
     /// Waits for it; whether its body ended well.
     #[cfg(unix)]
     pub(crate) fn passed(self) -> bool {

@@ -1,15 +1,14 @@
 //! Processes that are told apart by nothing but the kernel's word: ids that are used again, programs
 //! that take over a process, children made behind the C library's back, recoverers that stop.
 
-#![allow(unsafe_code, reason = "clones, stops, executes, and chooses process ids")]
-
 use super::{DIED, Scratch, need_atomics, open, release, shape};
 use crate::error::Result;
 use crate::peer::session::{FIRST, Session};
 use crate::peer::world::{Settled, World};
 use crate::peer::{Terms, create};
 use crate::shm::Location;
-use crate::sys::second::{Second, listen, role, tell};
+use crate::sys::second::{Second, fork, listen, role, tell};
+use crate::sys::stunts::{self, Stray};
 
 /// Locks the word at this distance into the payload; gives the lane.
 fn lock(session: &Session, distance: u64) -> u32 {
@@ -33,23 +32,20 @@ fn holder() {
     let session = open(path);
     tell(&lock(&session, distance.parse().unwrap()).to_string());
     loop {
-        match listen().as_str() {
-            #[cfg(unix)]
-            "exec" => {
-                use std::os::unix::process::CommandExt;
-                panic!("{}", std::process::Command::new("sleep").arg("60").exec());
-            }
-            #[cfg(target_os = "linux")]
-            "clone" => tell(&clone_alone().to_string()),
-            #[cfg(target_os = "linux")]
-            "share" => {
-                share_memory();
-                tell("the other ended");
-            }
+        let done = match listen().as_str() {
+            EXECUTE => stunts::execute("executed").map(|never| match never {}),
+            CLONE => stunts::clone_alone().map(|child| child.to_string()),
+            SHARE => stunts::share_memory().map(|()| "the other ended".to_owned()),
             _ => return,
-        }
+        };
+        tell(&done.unwrap_or_else(|why| format!("{CANNOT}{why}")));
     }
 }
+
+const EXECUTE: &str = "execute";
+const CLONE: &str = "clone";
+const SHARE: &str = "share";
+const CANNOT: &str = "cannot: ";
 
 fn held(file: &Scratch, distance: u64) -> (Second, u32) {
     let argument = format!("{distance} {}", file.name());
@@ -58,56 +54,33 @@ fn held(file: &Scratch, distance: u64) -> (Second, u32) {
     (second, lane)
 }
 
-/// A process with a copy of this one's memory, that no handler for forks has seen; it sleeps.
-#[cfg(target_os = "linux")]
-fn clone_alone() -> i32 {
-    // SAFETY: as a fork; the child only sleeps, until it is killed.
-    unsafe {
-        let child = libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as i32;
-        if child == 0 {
-            loop {
-                libc::pause();
-            }
+/// Has it do that; what it tells then. `None`, and a reason printed, where that cannot be done.
+fn done(second: &mut Second, what: &str) -> Option<String> {
+    second.say(what);
+    let told = second.hear();
+    match told.strip_prefix(CANNOT) {
+        None => Some(told),
+        Some(why) => {
+            eprintln!("skipped: {why}");
+            None
         }
-        assert!(child > 0);
-        child
-    }
-}
-
-/// A process in this one's own memory and with its own descriptors, that ends.
-#[cfg(target_os = "linux")]
-fn share_memory() {
-    extern "C" fn end(_: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: ends the process that calls it, and nothing of the other's.
-        unsafe { libc::syscall(libc::SYS_exit, 0) };
-        0
-    }
-    let mut stack = vec![0_u128; 4096];
-    // SAFETY: a stack of its own, that is there until it has ended; the function uses no more.
-    unsafe {
-        let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::SIGCHLD;
-        let top = stack.as_mut_ptr_range().end.cast();
-        let child = libc::clone(end, top, flags, std::ptr::null_mut());
-        assert!(child > 0);
-        assert_eq!(libc::waitpid(child, std::ptr::null_mut(), 0), child);
     }
 }
 
 /// The same process with the same start, and another program in it: its memory is gone.
-#[cfg(unix)]
 #[test]
 fn a_process_that_executes_another_program_is_dead() {
     need_atomics!();
     let file = Scratch::new();
     let session = file.create();
     let (mut second, lane) = held(&file, 0);
-    second.say("exec");
+    let Some(told) = done(&mut second, EXECUTE) else { return };
+    assert_eq!(told, "executed");
     settle_soon(&session, lane);
     assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
     assert_eq!(session.participants().unwrap().len(), 1);
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_clone_keeps_nobody_alive() {
     need_atomics!();
@@ -118,29 +91,22 @@ fn a_clone_keeps_nobody_alive() {
     let file = Scratch::new();
     let session = file.create();
     let (mut second, lane) = held(&file, 0);
-    second.say("clone");
-    let child: i32 = second.hear().parse().unwrap();
+    let Some(clone) = done(&mut second, CLONE) else { return };
+    let _clone = Stray::new(clone.parse().unwrap());
     assert_eq!(session.settle(lane).unwrap(), Settled::Alive);
     second.kill();
     settle_soon(&session, lane);
     assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
-    // SAFETY: the process that was made above, which sleeps.
-    unsafe { libc::kill(child, libc::SIGKILL) };
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_clone_in_the_same_memory_takes_nobody_along() {
     need_atomics!();
-    if !crate::sys::fork::wipes() {
-        eprintln!("skipped: an emulator does not clone so");
-        return;
-    }
     let file = Scratch::new();
     let session = file.create();
     let (mut second, lane) = held(&file, 0);
-    second.say("share");
-    second.expect("the other ended");
+    let Some(told) = done(&mut second, SHARE) else { return };
+    assert_eq!(told, "the other ended");
     for _ in 0..100 {
         assert_eq!(session.settle(lane).unwrap(), Settled::Alive);
     }
@@ -151,48 +117,35 @@ fn a_clone_in_the_same_memory_takes_nobody_along() {
 
 /// Its number is another process's when it is asked about: that one neither counts as it, nor is
 /// taken for dead.
-#[cfg(target_os = "linux")]
 #[test]
 fn an_id_that_is_used_again_is_another_process() {
-    use crate::sys::second::fork;
     need_atomics!();
     let file = Scratch::new();
     let session = file.create();
     let outer = fork(|| {
-        // SAFETY: takes numbers only; this process has one thread.
-        if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
-            eprintln!("skipped: no new pid namespaces for this user");
+        if let Err(why) = stunts::leave_ids() {
+            eprintln!("skipped: {why}");
             return;
         }
         assert!(fork(|| use_an_id_again(&session)).unwrap().passed());
     });
-    assert!(outer.is_none_or(|outer| outer.passed()));
+    match outer {
+        Some(outer) => assert!(outer.passed()),
+        None => eprintln!("skipped: nothing forks here"),
+    }
 }
 
 /// In the first process of a namespace, where ids can be chosen.
-#[cfg(target_os = "linux")]
 fn use_an_id_again(session: &Session) {
-    let kill = |process: i32| {
-        // SAFETY: our own child, waited for once.
-        unsafe {
-            libc::kill(process, libc::SIGKILL);
-            assert_eq!(libc::waitpid(process, std::ptr::null_mut(), 0), process);
-        }
-    };
     // A child that has the word and sleeps.
     let start = |distance| {
-        // SAFETY: this process has one thread.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            let locked = std::panic::catch_unwind(|| lock(session, distance));
-            // SAFETY: sleeps until it is killed, or ends.
-            unsafe {
-                while locked.is_ok() {
-                    libc::pause();
-                }
-                libc::_exit(1);
+        let child = fork(|| {
+            lock(session, distance);
+            loop {
+                std::thread::park();
             }
-        }
+        })
+        .unwrap();
         let at = session.payload_at() + distance;
         while session.load_32(at).unwrap() == 0 {
             std::thread::yield_now();
@@ -200,21 +153,21 @@ fn use_an_id_again(session: &Session) {
         (child, session.load_32(at).unwrap() - 1)
     };
     let (first, lane) = start(0);
-    kill(first);
-    let chosen = std::fs::write("/proc/sys/kernel/ns_last_pid", (first - 1).to_string());
-    if let Err(error) = chosen {
-        eprintln!("skipped: process ids cannot be chosen here: {error}");
+    let id = first.id();
+    first.kill();
+    if let Err(why) = stunts::choose_id(id) {
+        eprintln!("skipped: {why}");
         return;
     }
     let (second, others) = start(16);
-    assert_eq!(second, first, "the id was to be used again");
+    assert_eq!(second.id(), id, "the id was to be used again");
     assert_ne!(others, lane, "the dead one's lane is not free before it is recovered");
     // One is dead and the other lives, whatever their number.
     settle_soon(session, lane);
     assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
     assert_eq!(session.settle(others).unwrap(), Settled::Alive);
     assert_eq!(session.load_32(session.payload_at() + 16).unwrap(), others + 1);
-    kill(second);
+    second.kill();
     settle_soon(session, others);
     assert_eq!(session.load_32(session.payload_at() + 16).unwrap(), DIED);
 }
