@@ -1,0 +1,163 @@
+//! The contract of a backend: what its files have to have, checked where they are compiled.
+//!
+//! `unsafe` functions ask that `base..base + len` lies in a span that the caller owns, on page bounds,
+//! and that nobody holds references into it.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::{
+    Access, Advice, CacheStatus, CreateObject, FileStatus, HugePages, Limits, LockMode, LockWait,
+    MapRequest, ObjectStatus, OpenObject, OpenRequest, PageState, Protection, Recovery, Seals,
+    SlotHome, SlotMode, Span, WaitPlace, alone, fault, fence, file, file_lock, fork, map, pass,
+    process, publish, shm, slot, wait,
+};
+use crate::error::{Error, Result};
+
+#[allow(clippy::type_complexity, reason = "types as functions have them")]
+const _: () = {
+    let _: fn() -> usize = map::page_size;
+    let _: fn() -> usize = map::granularity;
+    let _: fn(&MapRequest<'_>) -> Result<Span> = map::map;
+    let _: unsafe fn(&Span) -> Result<()> = map::unmap;
+    // (span, request that made it, bytes mapped, bytes wanted <= reserved): makes the file's bytes
+    // up to the latter accessible at the same addresses; the file has been grown before.
+    let _: unsafe fn(&Span, &MapRequest<'_>, usize, usize) -> Result<()> = map::extend;
+    let _: unsafe fn(*mut u8, usize, Protection) -> Result<()> = map::protect;
+    let _: unsafe fn(*mut u8, usize, Option<&File>) -> Result<()> = map::flush;
+    // Starts writing without waiting for it; the file comes with the offset of the first byte.
+    let _: unsafe fn(*mut u8, usize, Option<(&File, u64)>) -> Result<()> = map::flush_async;
+    let _: unsafe fn(*mut u8, usize, Advice) -> Result<()> = map::advise;
+    // Drops pages: anonymous memory reads as zeros, copy-on-write memory as the file.
+    let _: unsafe fn(*mut u8, usize) -> Result<()> = map::discard;
+    let _: unsafe fn(*mut u8, usize) -> Result<()> = map::lock;
+    let _: unsafe fn(*mut u8, usize) -> Result<()> = map::unlock;
+    // Faults pages in, for writing if the access is so. Unsupported where the system has no call.
+    let _: unsafe fn(*mut u8, usize, Access) -> Result<()> = map::populate;
+    let _: unsafe fn(*mut u8, usize, Option<&File>) -> Result<Vec<PageState>> = map::residency;
+
+    let _: fn(&Path, OpenRequest) -> Result<File> = file::open;
+    let _: fn(&File) -> Result<File> = file::duplicate;
+    let _: fn(&File) -> Result<FileStatus> = file::status;
+    let _: fn(&File, u64) -> Result<()> = file::set_len;
+    // Grows to `len` with every byte backed by storage, or fails with NoSpace and the old length.
+    let _: fn(&File, u64) -> Result<()> = file::allocate;
+    let _: fn(&File, Range<u64>) -> Result<()> = file::punch_hole;
+    let _: fn(&File, u64) -> Result<Vec<Range<u64>>> = file::data_extents;
+    let _: fn(&File, Range<u64>) -> Result<CacheStatus> = file::cache_status;
+    // Drops clean cached pages of a range.
+    let _: fn(&File, Range<u64>) -> Result<()> = file::evict;
+    // Makes data and the metadata needed to find it durable (`fdatasync`, `FlushFileBuffers`).
+    let _: fn(&File) -> Result<()> = file::sync_data;
+    let _: fn(&File) -> Result<String> = file::file_system;
+    // Whether the kernel promises that the file's bytes never change and never go away; else why.
+    let _: fn(&File) -> std::result::Result<(), String> = file::immutable;
+
+    // The same file, opened once more, for one lock of this mode; the path is where it was opened.
+    let _: fn(&File, Option<&Path>, LockMode) -> Result<File> = file_lock::description;
+    // On such a description; whether it got it. The range is not empty.
+    let _: fn(&File, &Range<u64>, LockMode, LockWait) -> Result<bool> = file_lock::lock;
+    let _: fn(&File, &Range<u64>) -> Result<()> = file_lock::unlock;
+
+    // Installs the handler at the first call; what this process can do. Cheap afterwards.
+    let _: fn() -> Recovery = fault::recovery;
+    // Asks again: a handler installed later may stand in the way.
+    let _: fn() -> Recovery = fault::check;
+    // Whether this thread can take the signals a fault raises.
+    let _: fn() -> bool = fault::thread_ready;
+    // Copies without any handler, by asking the system; the bytes copied before the first bad one.
+    let _: unsafe fn(*const u8, *mut u8, usize) -> usize = fault::copy_from_foreign;
+    let _: unsafe fn(*mut u8, *const u8, usize) -> usize = fault::copy_to_foreign;
+
+    // Makes an object of the length asked for, with memory behind every byte, has it filled, and
+    // gives it its name; after an error there is none. Where the system cannot make it without a
+    // name, the name comes first, and an object that is not filled yet can be opened.
+    let _: fn(&CreateObject<'_>, &mut dyn FnMut(&File) -> Result<()>) -> Result<File> = shm::create;
+    // Whether that name comes last.
+    let _: bool = shm::NAMED_WHEN_WHOLE;
+    // Opens an object if it is one and the owner is right.
+    let _: fn(&OpenObject<'_>) -> Result<File> = shm::open;
+    let _: fn(&str) -> Result<()> = shm::unlink;
+    let _: fn() -> Result<Vec<ObjectStatus>> = shm::list;
+    // The label shows in the system's own lists, where there are any.
+    let _: fn(&str, &CreateObject<'_>, HugePages) -> Result<File> = shm::anonymous;
+    // Another open description of the same object, for reading or also for writing.
+    let _: fn(&File, Access) -> Result<File> = shm::reopen;
+    // Makes the promises; those that it keeps.
+    let _: fn(&File, Seals) -> Result<()> = shm::seal;
+    let _: fn(&File) -> Result<Seals> = shm::seals;
+    // Whether it is memory, and no file of some device; else what it is.
+    let _: fn(&File) -> std::result::Result<(), String> = shm::is_memory;
+    // The error with what to do about too little room for the object.
+    let _: fn(&File, Error) -> Error = shm::no_room;
+    // What the system calls the object of this name.
+    let _: fn(&str) -> PathBuf = shm::path;
+
+    // Makes a file of so many bytes, with storage behind each, that must not exist; has it filled,
+    // and only then gives it its name; after an error there is none.
+    let _: fn(&Path, u64, &mut dyn FnMut(&File) -> Result<()>) -> Result<File> =
+        publish::create_new;
+    // Over a socket: bytes, and a descriptor with them.
+    let _: fn(&File, &[u8], &File) -> Result<()> = pass::send;
+    let _: fn(&File, &mut [u8]) -> Result<File> = pass::receive;
+    // To a child process that is about to be started: the number by which it finds it, as long as
+    // the file that is given back is open.
+    let _: fn(&mut Command, File) -> Result<(u64, File)> = pass::inherit;
+    // To a running process (its id): the number by which it finds it.
+    let _: fn(&File, u32) -> Result<u64> = pass::duplicate_into;
+    // What the number means in this process, if that is the object of this identity.
+    let _: fn(u64, [u64; 2]) -> Result<File> = pass::find;
+    let _: fn(&File) -> Result<[u64; 2]> = pass::identity;
+
+    let _: fn() -> Limits = process::limits;
+    let _: fn() -> Option<u64> = process::mapping_count;
+    let _: fn() -> Option<[u8; 16]> = process::boot_id;
+    let _: fn(u32) -> Option<u64> = process::start_time;
+    let _: fn() -> u64 = process::id_space;
+    let _: fn() -> Result<[u8; 16]> = process::random_id;
+    // Since some moment that is the same for all processes of the system; monotonic.
+    let _: fn() -> u64 = process::milliseconds;
+
+    // `wait` sleeps while the word is as expected, at most so long in monotonic time, and may return
+    // early; `wake` gives how many it woke, at least whether any. Both: a word that is gone is a
+    // Fault. The place lies in a span of the caller's.
+    let _: fn([u8; 16]) -> wait::Waits = wait::Waits::new;
+    let _: unsafe fn(&wait::Waits, &WaitPlace, u32, Option<Duration>) -> Result<()> =
+        wait::Waits::wait;
+    let _: unsafe fn(&wait::Waits, &WaitPlace, u32) -> Result<u32> = wait::Waits::wake;
+
+    // Asks that plain stores of this process be ordered by the fences of others; and whether they
+    // are, which they stay.
+    let _: fn() = fence::register;
+    let _: fn() -> bool = fence::is_registered;
+    // Orders this thread, and all of processes that registered; `false` if it could not.
+    let _: fn() -> bool = fence::fence_all;
+
+    // The file is the object's, opened as its data is, with its path, if it has one, and the object's
+    // id; holds are made on descriptions of their own.
+    let _: fn(&File, Option<&Path>, [u8; 16]) -> Result<slot::Slots> = slot::Slots::open;
+    // For whoever only looks on, and makes nothing; `None` where nobody has taken a slot yet.
+    let _: fn(&File, Option<&Path>, [u8; 16]) -> Result<Option<slot::Slots>> = slot::Slots::find;
+    let _: fn(&slot::Slots) -> SlotHome = slot::Slots::home;
+    let _: fn(&slot::Slots, u64, SlotMode) -> Result<Option<slot::Hold>> = slot::Slots::take;
+    // Asks as one who wants it alone.
+    let _: fn(&slot::Slots, u64) -> Result<bool> = slot::Slots::is_free;
+    // A number that is not 0, to be kept in memory that a child finds empty.
+    let _: fn(slot::Hold) -> usize = slot::Hold::into_raw;
+    let _: unsafe fn(usize) -> slot::Hold = slot::Hold::from_raw;
+
+    // While the value lives nobody else has the file open, nor mapped if the system sees that, and
+    // whoever opens it waits or is refused. `None`: somebody has it. `remove`: `false`, and nothing
+    // done, if somebody came.
+    let _: fn(&Path) -> Result<Option<alone::Alone>> = alone::Alone::take;
+    let _: fn(&alone::Alone) -> &File = alone::Alone::file;
+    let _: fn(&alone::Alone) -> bool = alone::Alone::sees_mappings;
+    let _: fn(alone::Alone) -> Result<bool> = alone::Alone::remove;
+
+    let _: fn(usize) -> Result<fork::Wiped> = fork::Wiped::new;
+    let _: fn(&fork::Wiped) -> *mut u8 = fork::Wiped::base;
+    let _: fn() -> bool = fork::wipes;
+};
