@@ -1,0 +1,84 @@
+//! The race itself: two words, and who sees the other's.
+
+use std::time::Instant;
+
+use super::{
+    DONE, Fence, MANY, REGISTERED, SHORT, STORED, Scratch, await_other, has_atomics, is_long,
+    is_skipped, next, open, pass, write_lines,
+};
+use crate::peer::World;
+use crate::sys::second::{Second, role};
+
+/// One who releases: a plain store, and a look whether anybody has registered. After the round it
+/// stores what it saw.
+#[test]
+fn releases() {
+    let Some(path) = role("sync::races::stores::releases") else { return };
+    let session = open(&path);
+    let at = session.payload_at();
+    let mut random = 0x9e37_79b9_7f4a_7c15;
+    for round in 1.. {
+        pass(next(&mut random) % 50);
+        write_lines(&session, round);
+        session.store_32(at + STORED, round).unwrap();
+        let saw = session.load_32(at + REGISTERED).unwrap() == round;
+        session.store_32(at + DONE[0], round << 1 | u32::from(saw)).unwrap();
+        await_other(&session, at + DONE[1], round);
+    }
+}
+
+/// The other: registers, fences, and looks again. How often neither saw the other, in so many rounds
+/// or until that happens once.
+fn misses(test: &str, fence: Fence, rounds: u32) -> Option<u32> {
+    let file = Scratch::new(test);
+    let session = file.create();
+    if is_skipped(&session) {
+        return None;
+    }
+    let at = session.payload_at();
+    let _other = Second::start("sync::races::stores::releases", file.0.to_str().unwrap());
+    let (mut random, mut missed) = (88_172_645_463_325_252, 0);
+    let end = Instant::now() + SHORT;
+    for round in 1..=rounds {
+        if rounds < MANY && Instant::now() >= end {
+            eprintln!("{round} rounds in the time that this may take");
+            break;
+        }
+        pass(next(&mut random) % 50);
+        let before = session.load_32(at + REGISTERED).unwrap();
+        assert_eq!(session.compare_exchange_32(at + REGISTERED, before, round).unwrap(), before);
+        if fence == Fence::Whole {
+            assert!(session.fence_all());
+        }
+        let saw = session.load_32(at + STORED).unwrap() == round;
+        let mut done = session.load_32(at + DONE[0]).unwrap();
+        while done >> 1 != round {
+            std::thread::yield_now();
+            done = session.load_32(at + DONE[0]).unwrap();
+        }
+        missed += u32::from(!saw && done & 1 == 0);
+        write_lines(&session, round);
+        session.store_32(at + DONE[1], round).unwrap();
+        if missed > 0 {
+            break;
+        }
+    }
+    Some(missed)
+}
+
+#[test]
+fn one_of_both_sees_the_other() {
+    if !has_atomics() {
+        return;
+    }
+    let rounds = if is_long() { MANY } else { 100_000 };
+    assert!(misses("seen", Fence::Whole, rounds).is_none_or(|missed| missed == 0));
+}
+
+#[test]
+fn without_the_fence_neither_may_see_the_other() {
+    if !has_atomics() {
+        return;
+    }
+    assert!(misses("unseen", Fence::LeftOut, MANY).is_none_or(|missed| missed > 0));
+}
