@@ -74,9 +74,9 @@ impl Alone {
 
     /// Takes the name away, unless somebody waits to open the file: then `false`.
     pub(crate) fn remove(self) -> Result<bool> {
-        let has = self.file.metadata().map_err(|error| refused(REMOVE, &error))?;
-        let named =
-            std::fs::symlink_metadata(&self.path).map_err(|error| refused(REMOVE, &error))?;
+        let has = self.file.metadata().map_err(|error| errno::from_io(REMOVE, &error))?;
+        let named = std::fs::symlink_metadata(&self.path)
+            .map_err(|error| errno::from_io(REMOVE, &error))?;
         if (named.dev(), named.ino()) != (has.dev(), has.ino()) {
             return Err(Error::new(ErrorKind::NotFound, REMOVE)
                 .with_detail("its name is another file's by now"));
@@ -85,7 +85,7 @@ impl Alone {
         if unsafe { libc::fcntl(self.file.as_raw_fd(), libc::F_GETLEASE) } != libc::F_WRLCK {
             return Ok(false);
         }
-        std::fs::remove_file(&self.path).map_err(|error| refused(REMOVE, &error))?;
+        std::fs::remove_file(&self.path).map_err(|error| errno::from_io(REMOVE, &error))?;
         Ok(true)
     }
 }
@@ -95,14 +95,14 @@ fn change(file: &File, command: libc::c_int, value: libc::c_int) -> Result<()> {
     if unsafe { libc::fcntl(file.as_raw_fd(), command, value) } == 0 {
         return Ok(());
     }
-    let error = io::Error::last_os_error();
-    let made = failed(&error);
-    Err(match Errno::from_io_error(&error) {
-        Some(Errno::AGAIN) => made.with_kind(ErrorKind::WouldBlock),
-        Some(Errno::ACCESS | Errno::PERM) => {
+    let errno = errno::last();
+    let made = errno::error(OPERATION, errno);
+    Err(match errno {
+        Errno::AGAIN => made.with_kind(ErrorKind::WouldBlock),
+        Errno::ACCESS | Errno::PERM => {
             made.with_detail("only its owner is told whether somebody else has it")
         }
-        Some(Errno::INVAL | Errno::NOSYS) => made.with_kind(ErrorKind::Unsupported).with_detail(
+        Errno::INVAL | Errno::NOSYS => made.with_kind(ErrorKind::Unsupported).with_detail(
             "its file system has no leases, by which the kernel says that nobody has it",
         ),
         _ => made,
@@ -111,10 +111,5 @@ fn change(file: &File, command: libc::c_int, value: libc::c_int) -> Result<()> {
 
 #[cold]
 fn failed(error: &io::Error) -> Error {
-    refused(OPERATION, error)
-}
-
-#[cold]
-fn refused(operation: &'static str, error: &io::Error) -> Error {
-    errno::error(operation, Errno::from_io_error(error).unwrap_or(Errno::IO))
+    errno::from_io(OPERATION, error)
 }

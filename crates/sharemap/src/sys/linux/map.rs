@@ -336,5 +336,5 @@ pub(super) fn checked(result: libc::c_long) -> std::result::Result<libc::c_long,
     if result != -1 {
         return Ok(result);
     }
-    Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
+    Err(errno::last())
 }

@@ -23,7 +23,7 @@ use super::fork::hold_off;
 use super::map::page_size;
 use super::ofd;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::posix::errno;
+use crate::sys::posix::{companion, errno};
 use crate::sys::{SLOT_BASE, SlotHome, SlotMode};
 
 const OPERATION: &str = "attach to";
@@ -84,23 +84,9 @@ impl Slots {
             }
             _ => {}
         }
-        let found = std::fs::symlink_metadata(&folder).map_err(failed)?;
-        if !found.is_dir() || found.uid() != owner || found.mode() & 0o022 != 0 {
-            return Err(Error::new(ErrorKind::PermissionDenied, OPERATION).with_detail(format!(
-                "{} is not a directory that only the object's owner may write to",
-                folder.display()
-            )));
-        }
+        companion::check_folder(&folder, owner, OPERATION, failed)?;
         loop {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(libc::O_NOFOLLOW)
-                .open(&path)
-                .map_err(failed)?;
+            let file = companion::open_or_create(&path).map_err(failed)?;
             // It may have been collected while this waited for it: then nobody else would look here.
             if file.metadata().map_err(failed)?.nlink() > 0 {
                 return Self::in_companion(file, path);
@@ -192,7 +178,7 @@ impl Slots {
             .read(true)
             .write(mode == SlotMode::Alone)
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let file = options.open(path).map_err(|cause| from_io(&cause))?;
+        let file = options.open(path).map_err(|cause| errno::from_io(OPERATION, &cause))?;
         if identity(&file)? != self.identity {
             return Err(error().with_kind(ErrorKind::NotFound).with_detail(
                 "its descriptor was closed by other code, and its name belongs to another object now",
@@ -272,7 +258,7 @@ fn companion_path(object: &File) -> io::Result<PathBuf> {
 
 #[cold]
 fn companion_failed(error: io::Error) -> Error {
-    from_io(&error).with_detail(
+    errno::from_io(OPERATION, &error).with_detail(
         "its file system cannot carry the locks that tell who lives, and the companion in /dev/shm \
          cannot be had",
     )
@@ -292,11 +278,6 @@ fn lock(
     slot: u64,
 ) -> std::result::Result<libc::c_int, Errno> {
     ofd::lock(fd, command, kind, SLOT_BASE + slot, 1)
-}
-
-#[cold]
-fn from_io(error: &io::Error) -> Error {
-    errno::error(OPERATION, Errno::from_io_error(error).unwrap_or(Errno::IO))
 }
 
 #[cold]

@@ -42,19 +42,15 @@ pub(crate) fn device_len(file: &File) -> Result<u64> {
     if asked {
         Ok(u64::from(size).saturating_mul(count))
     } else {
-        Err(errno::error("ask the size of", last()))
+        Err(errno::error("ask the size of", errno::last()))
     }
-}
-
-fn last() -> Errno {
-    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
 fn control<T>(file: &File, command: c_int, argument: &mut T) -> std::result::Result<(), Errno> {
     retry_on_intr(|| {
         // SAFETY: the callers give the structure that the command asks for.
         match unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut *argument) } {
-            -1 => Err(last()),
+            -1 => Err(errno::last()),
             _ => Ok(()),
         }
     })

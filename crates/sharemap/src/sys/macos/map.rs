@@ -193,9 +193,7 @@ pub(crate) unsafe fn residency(
     // SAFETY: the caller owns the range, and there is a byte for each of its pages.
     let result = unsafe { libc::mincore(base.cast(), len, bytes.as_mut_ptr().cast()) };
     if result != 0 {
-        let source = std::io::Error::last_os_error();
-        let errno = Errno::from_io_error(&source).unwrap_or(Errno::IO);
-        return Err(errno::error("ask the residency of", errno));
+        return Err(errno::error("ask the residency of", errno::last()));
     }
     let state = |byte: u8| {
         if byte & IN_CORE != 0 { PageState::Resident } else { PageState::Absent }

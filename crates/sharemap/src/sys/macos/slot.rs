@@ -19,7 +19,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::fork::hold_off;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::posix::errno;
+use crate::sys::posix::{companion, errno};
 use crate::sys::{SlotHome, SlotMode};
 
 const OPERATION: &str = "attach to";
@@ -45,12 +45,7 @@ impl Slots {
         let (base, folder) = folders(&object);
         DirBuilder::new().mode(0o700).recursive(true).create(&folder).map_err(failed)?;
         for folder in [&base, &folder] {
-            let found = std::fs::symlink_metadata(folder).map_err(failed)?;
-            if !found.is_dir() || found.uid() != own || found.mode() & 0o022 != 0 {
-                return Err(Error::new(ErrorKind::PermissionDenied, OPERATION).with_detail(
-                    format!("{} is not a private directory of this user", folder.display()),
-                ));
-            }
+            companion::check_folder(folder, own, OPERATION, failed)?;
         }
         Self::in_folder(folder)
     }
@@ -99,15 +94,7 @@ impl Slots {
     }
 
     fn fresh(&self, slot: u64) -> Result<File> {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(self.file_of(slot))
-            .map_err(failed)
+        companion::open_or_create(&self.file_of(slot)).map_err(failed)
     }
 
     fn file_of(&self, slot: u64) -> PathBuf {
@@ -132,7 +119,7 @@ fn lock(file: &File, operation: FlockOperation) -> Result<bool> {
 
 #[cold]
 fn failed(error: io::Error) -> Error {
-    errno::error(OPERATION, Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    errno::from_io(OPERATION, &error)
         .with_detail("its slots are locked in a directory among the user's temporary files")
 }
 

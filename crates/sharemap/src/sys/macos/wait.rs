@@ -115,5 +115,5 @@ fn last(result: c_int) -> std::result::Result<c_int, Errno> {
     if result >= 0 {
         return Ok(result);
     }
-    Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
+    Err(errno::last())
 }

@@ -22,6 +22,24 @@ pub(crate) fn error(operation: &'static str, errno: Errno) -> Error {
     }
 }
 
+/// The same, as the standard library tells it.
+#[cold]
+pub(crate) fn from_io(operation: &'static str, source: &io::Error) -> Error {
+    error(operation, of(source))
+}
+
+/// What an error of the standard library says.
+#[cold]
+pub(crate) fn of(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+/// Why a call of the C library has just failed.
+#[cold]
+pub(crate) fn last() -> Errno {
+    of(&io::Error::last_os_error())
+}
+
 pub(crate) fn kind(errno: Errno) -> ErrorKind {
     match errno {
         Errno::NOENT => ErrorKind::NotFound,

@@ -168,9 +168,7 @@ pub(crate) fn write_zeros(file: &File, from: u64, to: u64) -> std::result::Resul
             Ok(0) => return Err(Errno::NOSPC),
             Ok(written) => at += written as u64,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO));
-            }
+            Err(error) => return Err(errno::of(&error)),
         }
     }
     Ok(())

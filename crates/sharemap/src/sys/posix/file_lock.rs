@@ -38,7 +38,7 @@ pub(crate) fn open_same(
 
 #[cold]
 pub(crate) fn open_error(error: &io::Error, mode: LockMode) -> Error {
-    let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
+    let errno = errno::of(error);
     let error = errno::error(OPERATION, errno);
     match errno {
         Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY

@@ -1,13 +1,10 @@
 //! Files that get their name when they are whole: made under another name beside it.
 
 use std::fs::{File, OpenOptions};
-use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
-
-use rustix::io::Errno;
 
 use super::errno;
 use crate::error::{Error, ErrorKind, Result};
@@ -28,10 +25,10 @@ pub(crate) fn create_new(
         .create_new(true)
         .mode(0o600)
         .open(&draft)
-        .map_err(|error| from_io(&error))?;
-    let made = allocate(&file, len)
-        .and_then(|()| fill(&file))
-        .and_then(|()| std::fs::hard_link(&draft, path).map_err(|error| from_io(&error)));
+        .map_err(|error| errno::from_io(OPERATION, &error))?;
+    let made = allocate(&file, len).and_then(|()| fill(&file)).and_then(|()| {
+        std::fs::hard_link(&draft, path).map_err(|error| errno::from_io(OPERATION, &error))
+    });
     let _ = std::fs::remove_file(&draft);
     made.map(|()| file)
 }
@@ -49,9 +46,4 @@ fn temporary(path: &Path) -> Result<PathBuf> {
     hidden.push(name);
     hidden.push(unique);
     Ok(path.with_file_name(hidden))
-}
-
-#[cold]
-pub(crate) fn from_io(error: &io::Error) -> Error {
-    errno::error(OPERATION, Errno::from_io_error(error).unwrap_or(Errno::IO))
 }

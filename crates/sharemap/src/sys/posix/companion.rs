@@ -1,0 +1,39 @@
+//! Files that carry an object's slots where its own cannot, in directories that nobody else can put
+//! anything into.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Refuses a directory that another than `owner` may write to: whoever can replace what is in it
+/// decides who lives.
+pub(crate) fn check_folder(
+    folder: &Path,
+    owner: u32,
+    operation: &'static str,
+    failed: fn(io::Error) -> Error,
+) -> Result<()> {
+    let found = std::fs::symlink_metadata(folder).map_err(failed)?;
+    if found.is_dir() && found.uid() == owner && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::PermissionDenied, operation).with_detail(format!(
+        "{} is not a directory that only the object's owner may write to",
+        folder.display()
+    )))
+}
+
+/// Opens one, or makes it.
+pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+}
