@@ -86,6 +86,15 @@ impl Layout {
         self.push(":");
     }
 
+    /// Goes on with so many of the same, one behind the other.
+    pub(crate) fn array(&mut self, describe: fn(&mut Self), count: usize) {
+        self.push("[");
+        describe(self);
+        self.push(";");
+        self.number(count as u64);
+        self.push("]");
+    }
+
     /// Goes on with an integer of which only these are values.
     pub fn choice(&mut self, integer: &str, values: &mut [i128]) {
         values.sort_unstable();
@@ -126,11 +135,7 @@ shareable!(u8 u16 u32 u64 u128 i8 i16 i32 i64 i128 f32 f64 bool char);
 
 impl<T: Shareable, const N: usize> Shareable for [T; N] {
     fn describe(layout: &mut Layout) {
-        layout.push("[");
-        T::describe(layout);
-        layout.push(";");
-        layout.number(N as u64);
-        layout.push("]");
+        layout.array(T::describe, N);
     }
 }
 

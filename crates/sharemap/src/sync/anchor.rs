@@ -272,11 +272,7 @@ impl<T: Anchored, const N: usize> Anchored for [T; N] {
     const ROOM: Room = T::ROOM.times(N as u64);
 
     fn describe(layout: &mut Layout) {
-        layout.push("[");
-        T::describe(layout);
-        layout.push(";");
-        layout.number(N as u64);
-        layout.push("]");
+        layout.array(T::describe, N);
     }
 
     fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
