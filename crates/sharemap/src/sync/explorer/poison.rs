@@ -62,15 +62,22 @@ fn refused(sim: &Sim<'_>, error: &Error) {
     });
 }
 
-fn lock_and(sim: &Sim<'_>, result: Result<Held>, how: Leave, asked: Poison) -> bool {
-    let held = match result {
-        Ok(held) => held,
+/// Goes inside, if it was not refused.
+fn had(sim: &Sim<'_>, result: Result<Held>, asked: Poison) -> Option<Held> {
+    match result {
+        Ok(held) => {
+            enter(sim, OWNS, held.died(), asked);
+            Some(held)
+        }
         Err(error) => {
             refused(sim, &error);
-            return false;
+            None
         }
-    };
-    enter(sim, OWNS, held.died(), asked);
+    }
+}
+
+fn lock_and(sim: &Sim<'_>, result: Result<Held>, how: Leave, asked: Poison) -> bool {
+    let Some(held) = had(sim, result, asked) else { return false };
     sim.expect(mutex().value().read(sim, &mut [0; 4]));
     leave(sim, how == Leave::Poisoned);
     sim.expect(mutex().unlock(sim, held, how));
@@ -117,14 +124,7 @@ const REPAIRS: Program = locks::<true>;
 const GIVES_UP: Program = locks::<false>;
 
 fn written(sim: &Sim<'_>, result: Result<Held>, how: Leave, asked: Poison) -> bool {
-    let held = match result {
-        Ok(held) => held,
-        Err(error) => {
-            refused(sim, &error);
-            return false;
-        }
-    };
-    enter(sim, OWNS, held.died(), asked);
+    let Some(held) = had(sim, result, asked) else { return false };
     leave(sim, how == Leave::Poisoned);
     sim.expect(rwlock().unlock(sim, held, how));
     true
