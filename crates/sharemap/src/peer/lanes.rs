@@ -17,7 +17,6 @@ use crate::peer::header::{LANE, WAITS_SINCE};
 use crate::peer::seat::{Seat, Spot};
 use crate::peer::session::Session;
 use crate::peer::world::{Announced, SLOTS};
-use crate::sys::fork;
 
 /// Sessions whose last claimed seat a thread finds at once.
 const CACHED: usize = 16;
@@ -150,7 +149,7 @@ impl Session {
         }
         // SAFETY: a seat of this session, which has not ended, as it is here.
         let seat = unsafe { &*seat };
-        seat.sure.load(Ordering::Relaxed).then_some(seat)
+        seat.is_sure().then_some(seat)
     }
 
     /// The lanes of this thread, the first first.
@@ -173,9 +172,7 @@ impl Session {
     #[inline]
     fn is_seat_of(&self, seat: &Seat, thread: u64) -> bool {
         let owner = seat.thread.load(Ordering::Relaxed);
-        owner != 0
-            && owner == thread
-            && (seat.sure.load(Ordering::Relaxed) || self.own.participant().is_some())
+        owner != 0 && owner == thread && (seat.is_sure() || self.own.participant().is_some())
     }
 
     /// Claims the lowest lane that nobody has.
@@ -236,7 +233,7 @@ impl Session {
         seat.offset.store(record, Ordering::Relaxed);
         seat.address.store(address, Ordering::Relaxed);
         seat.thread.store(thread, Ordering::Relaxed);
-        seat.sure.store(fork::wipes(), Ordering::Relaxed);
+        seat.set_sure();
         Ok(lane)
     }
 
@@ -272,7 +269,7 @@ impl Session {
     /// Whether it is this thread's: not so in a child.
     #[inline(always)]
     pub(super) fn is_mine(&self, spot: Spot<'_>) -> bool {
-        spot.seat.sure.load(Ordering::Relaxed) || self.is_mine_after_all(spot)
+        spot.seat.is_sure() || self.is_mine_after_all(spot)
     }
 
     #[cold]
@@ -284,10 +281,7 @@ impl Session {
     /// Empties a spot that is this thread's.
     #[inline(always)]
     pub(super) fn withdraw_from(&self, spot: Spot<'_>) -> Result<()> {
-        self.memory.access(spot.address(), |address, fault| {
-            // SAFETY: a spot has the address of a word of a lane, mapped as long as its seat.
-            unsafe { u64::store(address, 0, Ordering::Release, fault) };
-        })
+        self.memory.access(spot.address(), |_, fault| spot.clear(fault))
     }
 
     pub(super) fn find_announced(&self, what: u64) -> Result<Option<Announced>> {
@@ -308,7 +302,7 @@ impl Session {
         if !self.is_seat_of(seat, thread) || self.announces(lane)? {
             return Ok(());
         }
-        seat.sure.store(false, Ordering::Relaxed);
+        seat.clear_sure();
         seat.thread.store(0, Ordering::Relaxed);
         self.inherited.forget(lane);
         self.memory.store(self.header.lane(lane), 0u32)

@@ -201,14 +201,14 @@ impl Memory {
     pub(crate) fn read(&self, at: u64, into: &mut [u8]) -> Result<()> {
         let from = self.span(at, into.len() as u64)?;
         // SAFETY: so many bytes lie there.
-        unsafe { self.read_at(from, into) }
+        self.access(from, |from, fault| unsafe { self.read_at(from, into, fault) })
     }
 
     #[inline(always)]
     pub(crate) fn write(&self, at: u64, from: &[u8]) -> Result<()> {
         let to = self.span(at, from.len() as u64)?;
         // SAFETY: so many bytes lie there.
-        unsafe { self.write_at(to, from) }
+        self.access(to, |to, fault| unsafe { self.write_at(to, from, fault) })
     }
 
     /// Copies bytes out; one instruction for 4 and for 8, which is chosen where this is inlined.
@@ -216,22 +216,17 @@ impl Memory {
     /// # Safety
     /// [`span`](Self::span) gave the address, for so many bytes.
     #[inline(always)]
-    pub(crate) unsafe fn read_at(&self, from: *mut u8, into: &mut [u8]) -> Result<()> {
+    pub(crate) unsafe fn read_at(&self, from: *mut u8, into: &mut [u8], fault: &mut usize) {
         let (len, to) = (into.len(), into.as_mut_ptr());
-        let mut fault = 0;
         // SAFETY: within the mapping; the slice has room.
         unsafe {
             match len {
-                4 => guard::load_bytes::<u32>(to, from, 1, &mut fault),
-                8 => guard::load_bytes::<u64>(to, from, 1, &mut fault),
+                4 => guard::load_bytes::<u32>(to, from, 1, fault),
+                8 => guard::load_bytes::<u64>(to, from, 1, fault),
                 _ if guard::copy_out_directly(from, to, len) => {}
-                _ => {
-                    let done = guard::copy_out(Recovery::InPlace, from, to, len);
-                    return self.whole(from, len, done);
-                }
+                _ => note(from, len, guard::copy_out(Recovery::InPlace, from, to, len), fault),
             }
         }
-        if fault == 0 { Ok(()) } else { Err(self.fault(fault)) }
     }
 
     /// Copies bytes in, likewise.
@@ -239,27 +234,20 @@ impl Memory {
     /// # Safety
     /// As for [`read_at`](Self::read_at).
     #[inline(always)]
-    pub(crate) unsafe fn write_at(&self, to: *mut u8, from: &[u8]) -> Result<()> {
+    pub(crate) unsafe fn write_at(&self, to: *mut u8, from: &[u8], fault: &mut usize) {
         let len = from.len();
-        let mut fault = 0;
         // SAFETY: within the mapping; the slice has as many.
         unsafe {
             match *from {
-                [a, b, c, d] => guard::store(to, &[a, b, c, d], &mut fault),
-                [a, b, c, d, e, f, g, h] => guard::store(to, &[a, b, c, d, e, f, g, h], &mut fault),
+                [a, b, c, d] => guard::store(to, &[a, b, c, d], fault),
+                [a, b, c, d, e, f, g, h] => guard::store(to, &[a, b, c, d, e, f, g, h], fault),
                 _ if guard::copy_in_directly(to, from.as_ptr(), len) => {}
                 _ => {
                     let done = guard::copy_in(Recovery::InPlace, to, from.as_ptr(), len);
-                    return self.whole(to, len, done);
+                    note(to, len, done, fault);
                 }
             }
         }
-        if fault == 0 { Ok(()) } else { Err(self.fault(fault)) }
-    }
-
-    #[inline(always)]
-    fn whole(&self, start: *mut u8, len: usize, done: usize) -> Result<()> {
-        if done == len { Ok(()) } else { Err(self.fault(start as usize + done)) }
     }
 
     /// `count` elements at an offset, to look at.
@@ -300,8 +288,9 @@ impl Memory {
             .with_detail(format!("the object has {} bytes", self.len))
     }
 
+    /// What an access met there.
     #[cold]
-    fn fault(&self, address: usize) -> Error {
+    pub(super) fn fault(&self, address: usize) -> Error {
         let last = self.len - 1;
         let at = (address.wrapping_sub(self.base as usize) as u64).min(last);
         Error::new(ErrorKind::Fault, "access").with_path(self.path()).with_offset(at)
@@ -315,5 +304,13 @@ impl Mapped {
             Self::Read(mapping) => mapping,
             Self::Private(mapping) => mapping,
         }
+    }
+}
+
+/// A copy of which only so much was done.
+#[inline(always)]
+fn note(start: *mut u8, len: usize, done: usize, fault: &mut usize) {
+    if done != len {
+        *fault = start as usize + done;
     }
 }

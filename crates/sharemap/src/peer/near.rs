@@ -2,18 +2,20 @@
 
 #![allow(unsafe_code, reason = "guarded accesses within checked bounds")]
 
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::guard::AtomicWord;
 use crate::peer::lanes::Way;
+use crate::peer::memory::Memory;
 use crate::peer::seat::Spot;
 use crate::peer::session::Session;
-use crate::peer::world::{Announced, Settled, World};
+use crate::peer::world::{Announced, Settled, World, delegate_world};
 use crate::sys::fence;
 
 /// How long a part is, which the type tells.
@@ -45,8 +47,19 @@ impl<E: Extent> Span<E> {
     /// For the accesses of one operation.
     #[inline(always)]
     pub(crate) fn near(&self) -> Near<'_> {
+        self.near_with(AtOnce)
+    }
+
+    /// The same; whether all accesses succeeded is to be asked at the end.
+    #[inline(always)]
+    pub(crate) fn near_asked_later(&self) -> Near<'_, Later> {
+        self.near_with(Later(Cell::new(0)))
+    }
+
+    #[inline(always)]
+    fn near_with<F>(&self, faults: F) -> Near<'_, F> {
         let (at, address) = (self.at, self.address);
-        Near { session: &self.session, at, address, len: E::LEN }
+        Near { session: &self.session, at, address, len: E::LEN, faults }
     }
 }
 
@@ -59,19 +72,74 @@ impl<E> fmt::Debug for Span<E> {
 /// An object, of which one part is accessed without a check that the compiler could not do: `at`
 /// and `len` are known where an operation is inlined.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Near<'a> {
+pub(crate) struct Near<'a, F = AtOnce> {
     session: &'a Session,
     at: u64,
     /// Of `len` bytes in the session's memory.
     address: *mut u8,
     len: u64,
+    faults: F,
 }
 
-impl<'a> Near<'a> {
+/// What becomes of a fault.
+pub(crate) trait Faults {
+    /// The address of one met before; 0: there was none.
+    fn before(&self) -> usize;
+    /// What comes of an access that found or left this address.
+    fn judge<T>(&self, memory: &Memory, fault: usize, value: T) -> Result<T>;
+}
+
+/// It is an error at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AtOnce;
+
+impl Faults for AtOnce {
+    #[inline(always)]
+    fn before(&self) -> usize {
+        0
+    }
+
+    #[inline(always)]
+    fn judge<T>(&self, memory: &Memory, fault: usize, value: T) -> Result<T> {
+        if fault == 0 { Ok(value) } else { Err(memory.fault(fault)) }
+    }
+}
+
+/// It is kept, and what was loaded is not to be relied on before it was asked for.
+#[derive(Debug)]
+pub(crate) struct Later(Cell<usize>);
+
+impl Faults for Later {
+    #[inline(always)]
+    fn before(&self) -> usize {
+        self.0.get()
+    }
+
+    #[inline(always)]
+    fn judge<T>(&self, _: &Memory, fault: usize, value: T) -> Result<T> {
+        self.0.set(fault);
+        Ok(value)
+    }
+}
+
+impl Near<'_, Later> {
+    /// The address of a fault, if there was one; else 0.
+    #[inline(always)]
+    pub(crate) fn fault(&self) -> usize {
+        self.faults.0.get()
+    }
+}
+
+impl<'a, F: Faults> Near<'a, F> {
     /// Where the part begins.
     #[inline(always)]
     pub(crate) fn at(&self) -> u64 {
         self.at
+    }
+
+    /// What a fault at this address is to be told as.
+    pub(crate) fn fault_at(&self, address: usize) -> Error {
+        self.session.memory.fault(address)
     }
 
     /// Announces by a plain store.
@@ -94,7 +162,7 @@ impl<'a> Near<'a> {
     /// Empties a spot that is this thread's.
     #[inline(always)]
     pub(crate) fn withdraw_from(&self, spot: Spot<'_>) -> Result<()> {
-        self.session.withdraw_from(spot)
+        self.access(spot.address(), |_, fault| spot.clear(fault))
     }
 
     /// The address of so many bytes, in the part or elsewhere.
@@ -115,11 +183,32 @@ impl<'a> Near<'a> {
         access: impl FnOnce(*mut u8, &mut usize) -> T,
     ) -> Result<T> {
         let address = self.address(at, size_of::<W>() as u64)?;
-        self.session.memory.access(address, access)
+        self.access(address, access)
+    }
+
+    #[inline(always)]
+    fn access<T>(
+        &self,
+        address: *mut u8,
+        access: impl FnOnce(*mut u8, &mut usize) -> T,
+    ) -> Result<T> {
+        self.access_by(&self.faults, address, access)
+    }
+
+    #[inline(always)]
+    fn access_by<T>(
+        &self,
+        faults: &impl Faults,
+        address: *mut u8,
+        access: impl FnOnce(*mut u8, &mut usize) -> T,
+    ) -> Result<T> {
+        let mut fault = faults.before();
+        let value = access(address, &mut fault);
+        faults.judge(&self.session.memory, fault, value)
     }
 }
 
-impl World for Near<'_> {
+impl<F: Faults> World for Near<'_, F> {
     #[inline(always)]
     fn load_32(&self, at: u64) -> Result<u32> {
         // SAFETY: within the session's memory, here and below.
@@ -190,45 +279,23 @@ impl World for Near<'_> {
     fn read(&self, at: u64, into: &mut [u8]) -> Result<()> {
         let address = self.address(at, into.len() as u64)?;
         // SAFETY: as above.
-        unsafe { self.session.memory.read_at(address, into) }
+        self.access(address, |address, fault| unsafe {
+            self.session.memory.read_at(address, into, fault);
+        })
     }
 
     #[inline(always)]
     fn write(&self, at: u64, from: &[u8]) -> Result<()> {
         let address = self.address(at, from.len() as u64)?;
-        // SAFETY: as above.
-        unsafe { self.session.memory.write_at(address, from) }
-    }
-
-    fn lanes(&self) -> u32 {
-        self.session.lanes()
-    }
-
-    fn slots(&self, lane: u32) -> u64 {
-        self.session.slots(lane)
-    }
-
-    fn is_own(&self, lane: u32) -> bool {
-        self.session.is_own(lane)
-    }
-
-    #[inline(always)]
-    fn announce(&self, what: u64) -> Result<Announced> {
-        self.session.announce(what)
-    }
-
-    #[inline(always)]
-    fn announce_first(&self, what: u64) -> Result<Announced> {
-        self.session.announce_first(what)
-    }
-
-    fn announced(&self, what: u64) -> Result<Option<Announced>> {
-        self.session.announced(what)
-    }
-
-    #[inline(always)]
-    fn withdraw(&self, announced: Announced) -> Result<()> {
-        self.session.withdraw(announced)
+        let write = |address, fault: &mut usize| {
+            // SAFETY: as above.
+            unsafe { self.session.memory.write_at(address, from, fault) };
+        };
+        match from.len() {
+            4 | 8 => self.access(address, write),
+            // What is stored next may say that all of it is there.
+            _ => self.access_by(&AtOnce, address, write),
+        }
     }
 
     #[inline(always)]
@@ -236,47 +303,5 @@ impl World for Near<'_> {
         fence::is_registered()
     }
 
-    fn fence_all(&self) -> bool {
-        self.session.fence_all()
-    }
-
-    fn wait(&self, at: u64, expected: u32, at_most: Duration) -> Result<()> {
-        self.session.wait(at, expected, at_most)
-    }
-
-    fn wake(&self, at: u64, how_many: u32) -> Result<u32> {
-        self.session.wake(at, how_many)
-    }
-
-    fn nap(&self, time: Duration) {
-        self.session.nap(time);
-    }
-
-    fn spin(&self, turn: u32) -> bool {
-        self.session.spin(turn)
-    }
-
-    fn settle(&self, lane: u32) -> Result<Settled> {
-        self.session.settle(lane)
-    }
-
-    fn settle_rarely(&self, lane: u32) -> Result<Settled> {
-        self.session.settle_rarely(lane)
-    }
-
-    fn now(&self) -> Duration {
-        self.session.now()
-    }
-
-    fn milliseconds(&self) -> u32 {
-        self.session.milliseconds()
-    }
-
-    fn note_wait(&self, since: u32) {
-        self.session.note_wait(since);
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.session.is_cancelled()
-    }
+    delegate_world!(session: lanes waits others);
 }

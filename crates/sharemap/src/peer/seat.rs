@@ -1,21 +1,22 @@
 //! What a thread itself remembers of its lane, in memory that a forked child finds empty: one look at
 //! it tells whose it is.
 
-#![allow(unsafe_code, reason = "fields in memory that a child finds empty")]
+#![allow(unsafe_code, reason = "fields in memory that a child finds empty, and a word of a lane")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use crate::guard::AtomicWord;
 use crate::peer::world::Announced;
-use crate::sys::fork;
+use crate::sys::{fence, fork};
 
 /// What a thread remembers of a lane: a cache line of its own.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Seat {
-    /// Whether the lane is this process's; `false`: it is not, or cannot tell by this alone
-    /// ([`fork::wipes`]).
-    pub(super) sure: AtomicBool,
+    /// Whether the lane is this process's: [`SURE`], or [`PLAIN`] where it also releases by plain
+    /// stores; 0: it is not, or cannot tell by this alone ([`fork::wipes`]).
+    sure: AtomicU8,
     /// The lane's number plus one, as lock words have it.
     pub(super) named: AtomicU32,
     /// The thread's number; 0: nobody's.
@@ -25,7 +26,26 @@ pub(super) struct Seat {
     pub(super) address: AtomicPtr<u8>,
 }
 
+const SURE: u8 = 1;
+const PLAIN: u8 = 2;
+
 impl Seat {
+    /// Whether one look tells that the lane is this process's.
+    #[inline(always)]
+    pub(super) fn is_sure(&self) -> bool {
+        self.sure.load(Ordering::Relaxed) != 0
+    }
+
+    /// Says so, from now on, where it can be told.
+    pub(super) fn set_sure(&self) {
+        let sure = if fence::is_registered() { PLAIN } else { SURE };
+        self.sure.store(if fork::wipes() { sure } else { 0 }, Ordering::Relaxed);
+    }
+
+    pub(super) fn clear_sure(&self) {
+        self.sure.store(0, Ordering::Relaxed);
+    }
+
     /// The announcement with this number, 1 to 7.
     #[inline(always)]
     pub(super) fn spot(&self, index: usize) -> Spot<'_> {
@@ -63,6 +83,13 @@ impl Spot<'_> {
         self.marked_address.map_addr(|address| address & !1)
     }
 
+    /// Empties it, by a plain store.
+    #[inline(always)]
+    pub(super) fn clear(self, fault: &mut usize) {
+        // SAFETY: the address is that of a word of a lane, mapped as long as the seat is there.
+        unsafe { u64::store(self.address(), 0, Ordering::Release, fault) };
+    }
+
     /// What others know it by.
     #[inline(always)]
     pub(crate) fn announced(self) -> Announced {
@@ -70,6 +97,12 @@ impl Spot<'_> {
         let offset = (self.address().addr() - start.addr()) as u64;
         let slot = self.seat.offset.load(Ordering::Relaxed) + offset;
         Announced { lane: self.seat.named.load(Ordering::Relaxed).wrapping_sub(1), slot }
+    }
+
+    /// Whether one look tells that it is this process's, and that this one releases by plain stores.
+    #[inline(always)]
+    pub(crate) fn is_surely_plain(self) -> bool {
+        self.seat.sure.load(Ordering::Relaxed) == PLAIN
     }
 
     /// The lane, as lock words name it.

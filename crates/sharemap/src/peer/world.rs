@@ -141,3 +141,52 @@ pub(crate) trait World {
         }
     }
 }
+
+/// Functions of a [`World`] as a field has them, by groups.
+macro_rules! delegate_world {
+    ($of:ident: $($group:ident)*) => { $( delegate_world!(@ $group $of); )* };
+    (@ words $of:ident) => { delegate_world! { @ each $of
+        fn load_32(at: u64) -> Result<u32>;
+        fn store_32(at: u64, value: u32) -> Result<()>;
+        fn swap_32(at: u64, value: u32) -> Result<u32>;
+        fn compare_exchange_32(at: u64, current: u32, new: u32) -> Result<u32>;
+        fn load_64(at: u64) -> Result<u64>;
+        fn store_64(at: u64, value: u64) -> Result<()>;
+        fn swap_64(at: u64, value: u64) -> Result<u64>;
+        fn compare_exchange_64(at: u64, current: u64, new: u64) -> Result<u64>;
+        fn read(at: u64, into: &mut [u8]) -> Result<()>;
+        fn write(at: u64, from: &[u8]) -> Result<()>;
+        fn stores_release() -> bool;
+    } };
+    (@ lanes $of:ident) => { delegate_world! { @ each $of
+        fn lanes() -> u32;
+        fn slots(lane: u32) -> u64;
+        fn is_own(lane: u32) -> bool;
+        fn announce(what: u64) -> Result<Announced>;
+        fn announce_first(what: u64) -> Result<Announced>;
+        fn announced(what: u64) -> Result<Option<Announced>>;
+        fn withdraw(announced: Announced) -> Result<()>;
+    } };
+    (@ waits $of:ident) => { delegate_world! { @ each $of
+        fn fence_all() -> bool;
+        fn wait(at: u64, expected: u32, at_most: Duration) -> Result<()>;
+        fn nap(time: Duration) -> ();
+        fn spin(turn: u32) -> bool;
+    } };
+    (@ others $of:ident) => { delegate_world! { @ each $of
+        fn wake(at: u64, how_many: u32) -> Result<u32>;
+        fn settle(lane: u32) -> Result<Settled>;
+        fn settle_rarely(lane: u32) -> Result<Settled>;
+        fn now() -> Duration;
+        fn milliseconds() -> u32;
+        fn note_wait(since: u32) -> ();
+        fn is_cancelled() -> bool;
+    } };
+    (@ each $of:ident $(fn $name:ident($($given:ident: $type:ty),*) -> $result:ty;)*) => { $(
+        #[inline(always)]
+        fn $name(&self, $($given: $type),*) -> $result {
+            self.$of.$name($($given),*)
+        }
+    )* };
+}
+pub(crate) use delegate_world;

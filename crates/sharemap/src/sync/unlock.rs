@@ -34,14 +34,18 @@ impl Unlock {
 
     /// Releases the word, plainly if those who wait fence, and looks at the gate.
     #[inline(always)]
-    pub(crate) fn begin<W: World>(self, world: &W) -> Result<Waiting> {
-        let gate = if world.stores_release() {
-            world.store_and_load_32(self.word, self.flags, self.gate)?
-        } else {
-            world.swap_32(self.word, self.flags)?;
-            world.load_32(self.gate)?
-        };
-        Ok(who_waits(gate))
+    fn begin<W: World>(self, world: &W) -> Result<Waiting> {
+        if world.stores_release() {
+            return self.begin_plainly(world);
+        }
+        world.swap_32(self.word, self.flags)?;
+        world.load_32(self.gate).map(who_waits)
+    }
+
+    /// The same, where [`World::stores_release`] is known.
+    #[inline(always)]
+    pub(crate) fn begin_plainly<W: World>(self, world: &W) -> Result<Waiting> {
+        world.store_and_load_32(self.word, self.flags, self.gate).map(who_waits)
     }
 }
 

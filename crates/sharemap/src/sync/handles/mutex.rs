@@ -98,9 +98,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
         &self,
         until: impl FnOnce() -> Option<Duration>,
     ) -> LockResult<MutexGuard<'_, T>> {
-        if self.kept.is_any() {
-            return Err(self.failed_before());
-        }
+        self.kept.take()?;
         let near = self.span.near();
         let raw = raw_at::<T>(near.at());
         let spot = match near.announce_in_spot(raw.announcement()) {
@@ -121,15 +119,6 @@ impl<T: Element + Shareable> MutexHandle<T> {
     #[inline(never)]
     fn failed<R>(&self, error: Error) -> LockError<R> {
         LockError::Failed(self.place.named(error))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn failed_before<R>(&self) -> LockError<R> {
-        match self.kept.take() {
-            Err(error) => LockError::Failed(error),
-            Ok(()) => LockError::Failed(self.place.error(ErrorKind::Fault, LOCK)),
-        }
     }
 
     /// Does not wait.
@@ -194,11 +183,11 @@ impl<T: Element + Shareable> MutexHandle<T> {
         spot: Spot<'a>,
         leave: Leave,
     ) -> Result<MutexGuard<'a, T>> {
-        match Private::read(&near, &self.place, raw_at::<T>(near.at()).value(), LOCK) {
+        match Private::read(&near, &self.place, raw_at::<T>(near.at()).value(), leave, LOCK) {
             Ok(private) => {
                 // A mark costs no register where there is none.
                 let spot = if std::thread::panicking() { spot.marked() } else { spot };
-                Ok(MutexGuard { mutex: self, spot, private, leave, thread: PhantomData })
+                Ok(MutexGuard { mutex: self, spot, private, thread: PhantomData })
             }
             Err(error) => Err(self.give_back(spot, leave, error)),
         }
@@ -213,12 +202,57 @@ impl<T: Element + Shareable> MutexHandle<T> {
         self.place.named(error)
     }
 
-    /// Somebody waits, or the release failed.
+    /// What [`MutexGuard::release_at_once`] left to do. What becomes of it is for the next call to
+    /// tell.
     #[cold]
     #[inline(never)]
-    fn finish(&self, spot: Spot<'_>, begun: Result<()>) -> Result<()> {
-        let Unlock { gate, wake, .. } = self.raw().unlocking(Leave::Sound);
-        unlock::finish(&*self.place.session, gate, wake, spot.announced(), begun)
+    fn go_on_dropping(&self, spot: Spot<'_>, private: Private<T>, progress: Progress) {
+        if let Err(error) = self.go_on_releasing(spot, private, progress) {
+            self.kept.keep(error);
+        }
+    }
+
+    /// The same, and tells what becomes of it.
+    fn go_on_releasing(
+        &self,
+        spot: Spot<'_>,
+        private: Private<T>,
+        progress: Progress,
+    ) -> Result<()> {
+        let (raw, near) = (self.raw(), self.span.near());
+        let begun = match progress {
+            Progress::NOT_BEGUN => {
+                let Some(leave) = self.write_back(spot, private)? else { return Ok(()) };
+                let unlocked = raw.unlock(&near, Held::of(spot.announced(), 0), leave);
+                return unlocked.map_err(|error| self.place.named(error));
+            }
+            Progress::DONE | Progress::BEGUN => Ok(()),
+            Progress(fault) => Err(near.fault_at(fault)),
+        };
+        let Unlock { gate, wake, .. } = raw.unlocking(Leave::Sound);
+        let finished = unlock::finish(&near, gate, wake, spot.announced(), begun);
+        finished.map_err(|error| self.place.named(error))
+    }
+
+    /// Writes a guard's value back, unless it is not to be relied on; gives how the mutex is to be
+    /// left. `None` if the guard is a copy in a child process, which has nothing. If it fails, the
+    /// mutex has been released.
+    fn write_back(&self, spot: Spot<'_>, private: Private<T>) -> Result<Option<Leave>> {
+        let (near, leave) = (self.span.near(), private.leave());
+        if !near.is_mine(spot) {
+            return Ok(None);
+        }
+        if leave == Leave::Poisoned {
+            // What was to be repaired was not.
+            return Ok(Some(leave));
+        }
+        if std::thread::panicking() && !spot.is_marked() {
+            return Ok(Some(Leave::Died));
+        }
+        match private.write(&near, self.raw().value()) {
+            Ok(()) => Ok(Some(leave)),
+            Err(error) => Err(self.give_back(spot, leave, error)),
+        }
     }
 
     pub(super) fn place(&self) -> &Place {
@@ -241,6 +275,17 @@ impl<T> fmt::Debug for MutexHandle<T> {
     }
 }
 
+/// How far a release came, in one register: where a fault was, once the word is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Progress(usize);
+
+impl Progress {
+    const NOT_BEGUN: Self = Self(0);
+    const DONE: Self = Self(1);
+    /// The word is given back, there was no fault, and what follows is left to do.
+    const BEGUN: Self = Self(2);
+}
+
 /// That this thread has the mutex, with its copy of the value.
 #[must_use = "the mutex is released at once if the guard is not kept"]
 pub struct MutexGuard<'a, T: Element + Shareable> {
@@ -248,7 +293,6 @@ pub struct MutexGuard<'a, T: Element + Shareable> {
     /// Marked if it was announced by a thread that was panicking already.
     spot: Spot<'a>,
     private: Private<T>,
-    leave: Leave,
     /// Locks belong to threads.
     thread: PhantomData<*const ()>,
 }
@@ -259,65 +303,52 @@ impl<'a, T: Element + Shareable> MutexGuard<'a, T> {
     /// # Errors
     /// [`Fault`](ErrorKind::Fault) if the memory is gone. The mutex is released all the same.
     pub fn unlock(self) -> Result<()> {
-        let mut this = ManuallyDrop::new(self);
-        this.release().map_err(|error| this.mutex.place.named(error))
-    }
-
-    #[inline(always)]
-    fn release(&mut self) -> Result<()> {
-        let near = self.mutex.span.near();
-        // A copy of a thread in a child process has nothing.
-        if !near.is_mine(self.spot) {
-            return Ok(());
-        }
-        if let Err(error) = self.write(&near) {
-            return Err(self.mutex.give_back(self.spot, self.leave, error));
-        }
-        match raw_at::<T>(near.at()).unlocking(self.leave).begin(&near) {
-            Ok(Waiting::Nobody) => near.withdraw_from(self.spot),
-            other => self.mutex.finish(self.spot, other.map(drop)),
+        let this = ManuallyDrop::new(self);
+        match this.release_at_once() {
+            Progress::DONE => Ok(()),
+            other => this.mutex.go_on_releasing(this.spot, this.private, other),
         }
     }
 
-    /// Writes the value back, unless it is not to be relied on.
+    /// A release with nothing unusual to it: so little that it is inlined wherever a guard ends.
     #[inline(always)]
-    fn write(&mut self, near: &Near<'_>) -> Result<()> {
-        if self.leave == Leave::Poisoned {
-            // What was to be repaired was not.
-            return Ok(());
+    fn release_at_once(&self) -> Progress {
+        let near = self.mutex.span.near_asked_later();
+        let calm = self.private.leave() == Leave::Sound && !std::thread::panicking();
+        if !(calm && self.spot.is_surely_plain()) {
+            return Progress::NOT_BEGUN;
         }
-        if std::thread::panicking() && !self.spot.is_marked() {
-            self.leave = Leave::Died;
-            return Ok(());
+        let raw = raw_at::<T>(near.at());
+        if self.private.write(&near, raw.value()).is_err() {
+            return Progress::NOT_BEGUN;
         }
-        self.private.write(near, raw_at::<T>(near.at()).value())
+        let mut progress = Progress::BEGUN;
+        if let Ok(Waiting::Nobody) = raw.unlocking(Leave::Sound).begin_plainly(&near) {
+            let _ = near.withdraw_from(self.spot);
+            progress = Progress::DONE;
+        }
+        if near.fault() == 0 { progress } else { Progress(near.fault()) }
     }
 
     /// For a condition variable: the handle, and the mutex with the value written back. `None` if
     /// this thread does not have it.
     pub(super) fn into_parts(self) -> Result<Option<(&'a MutexHandle<T>, Held, Leave)>> {
-        let mut this = ManuallyDrop::new(self);
-        let (mutex, near) = (this.mutex, this.mutex.span.near());
-        if !near.is_mine(this.spot) {
-            return Ok(None);
-        }
+        let this = ManuallyDrop::new(self);
+        let written = this.mutex.write_back(this.spot, this.private)?;
         let held = Held::of(this.spot.announced(), 0);
-        match this.write(&near) {
-            Ok(()) => Ok(Some((mutex, held, this.leave))),
-            Err(error) => Err(mutex.give_back(this.spot, this.leave, error)),
-        }
+        Ok(written.map(|leave| (this.mutex, held, leave)))
     }
 }
 
 impl<T: Element + Shareable> Reclaim for MutexGuard<'_, T> {
     fn accept(&mut self) {
-        self.leave = Leave::Sound;
+        self.private.set_leave(Leave::Sound);
     }
 
     fn poison(self) -> Result<()> {
         let mut this = ManuallyDrop::new(self);
-        this.leave = Leave::Poisoned;
-        this.release().map_err(|error| this.mutex.place.named(error))
+        this.private.set_leave(Leave::Poisoned);
+        this.mutex.go_on_releasing(this.spot, this.private, Progress::NOT_BEGUN)
     }
 
     fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
@@ -344,8 +375,9 @@ impl<T: Element + Shareable> DerefMut for MutexGuard<'_, T> {
 impl<T: Element + Shareable> Drop for MutexGuard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Err(error) = self.release() {
-            self.mutex.kept.keep(self.mutex.place.named(error));
+        match self.release_at_once() {
+            Progress::DONE => {}
+            other => self.mutex.go_on_dropping(self.spot, self.private, other),
         }
     }
 }

@@ -8,17 +8,20 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Shareable};
 use crate::peer::World;
 use crate::sync::anchor::Place;
+use crate::sync::mutex::Leave;
 use crate::sync::value::Copies;
+use crate::sync::word::DIED;
 
 /// A value as it was copied out.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Private<T> {
     pub(super) value: T,
-    /// Bit 0: which copy it came from; bit 1: it was changed.
+    /// Bit 0: which copy it came from; bit 1: it was changed; above: how the lock is to be left.
     state: u32,
 }
 
 const CHANGED: u32 = 2;
+const LEAVE: u32 = Leave::Died as u32 | Leave::Poisoned as u32;
 
 impl<T: Element + Shareable> Private<T> {
     /// Copies the value out. The caller has the lock.
@@ -27,12 +30,13 @@ impl<T: Element + Shareable> Private<T> {
         world: &W,
         place: &Place,
         copies: Copies,
+        leave: Leave,
         operation: &'static str,
     ) -> Result<Self> {
         let mut bytes = MaybeUninit::<T>::zeroed();
         let selector = copies.read(world, as_bytes(&mut bytes))?;
         match T::try_read_from_bytes(as_bytes(&mut bytes)) {
-            Ok(value) => Ok(Self { value, state: selector }),
+            Ok(value) => Ok(Self { value, state: selector | leave as u32 }),
             Err(_) => Err(place.error(ErrorKind::Invalid, operation)),
         }
     }
@@ -46,6 +50,21 @@ impl<T: Element + Shareable> Private<T> {
     #[inline(always)]
     pub(super) fn is_changed(&self) -> bool {
         self.state & CHANGED != 0
+    }
+
+    /// How the lock is to be left.
+    #[inline(always)]
+    pub(super) fn leave(&self) -> Leave {
+        match self.state & LEAVE {
+            0 => Leave::Sound,
+            DIED => Leave::Died,
+            _ => Leave::Poisoned,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn set_leave(&mut self, leave: Leave) {
+        self.state = self.state & !LEAVE | leave as u32;
     }
 
     /// Writes it back if it was changed. The caller has the lock, alone.
@@ -84,7 +103,7 @@ impl Kept {
     }
 
     #[inline(always)]
-    pub(super) fn is_any(&self) -> bool {
+    fn is_any(&self) -> bool {
         self.any.load(Ordering::Relaxed)
     }
 
@@ -95,6 +114,7 @@ impl Kept {
     }
 
     #[cold]
+    #[inline(never)]
     fn take_slowly(&self) -> Result<()> {
         let mut kept = self.error.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         self.any.store(false, Ordering::Release);

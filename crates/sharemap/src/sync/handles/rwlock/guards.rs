@@ -63,7 +63,6 @@ pub(super) struct Holding<'a, T: Element + Shareable> {
     pub(super) lock: &'a RwLockHandle<T>,
     pub(super) held: Option<Held>,
     pub(super) private: Private<T>,
-    pub(super) leave: Leave,
     pub(super) calm: Calm,
     pub(super) thread: PhantomData<*const ()>,
 }
@@ -77,14 +76,15 @@ impl<T: Element + Shareable> Holding<'_, T> {
             return Ok(());
         }
         let mut written = Ok(());
-        if self.leave == Leave::Poisoned {
+        let mut leave = self.private.leave();
+        if leave == Leave::Poisoned {
             // What was to be repaired was not.
         } else if self.private.is_changed() && self.calm.is_over() {
-            self.leave = Leave::Died;
+            leave = Leave::Died;
         } else {
             written = self.private.write(&*place.session, raw.value());
         }
-        let released = raw.unlock(&*place.session, held, self.leave);
+        let released = raw.unlock(&*place.session, held, leave);
         written.and(released).map_err(|error| place.named(error))
     }
 }
@@ -116,11 +116,11 @@ impl<T: Element + Shareable> RwLockWriteGuard<'_, T> {
 
 impl<T: Element + Shareable> Reclaim for RwLockWriteGuard<'_, T> {
     fn accept(&mut self) {
-        self.inner.leave = Leave::Sound;
+        self.inner.private.set_leave(Leave::Sound);
     }
 
     fn poison(mut self) -> Result<()> {
-        self.inner.leave = Leave::Poisoned;
+        self.inner.private.set_leave(Leave::Poisoned);
         self.inner.release()
     }
 
@@ -194,11 +194,11 @@ impl<'a, T: Element + Shareable> RwLockUpgradableGuard<'a, T> {
 
 impl<T: Element + Shareable> Reclaim for RwLockUpgradableGuard<'_, T> {
     fn accept(&mut self) {
-        self.inner.leave = Leave::Sound;
+        self.inner.private.set_leave(Leave::Sound);
     }
 
     fn poison(mut self) -> Result<()> {
-        self.inner.leave = Leave::Poisoned;
+        self.inner.private.set_leave(Leave::Poisoned);
         self.inner.release()
     }
 

@@ -93,9 +93,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         &self,
         until: impl FnOnce() -> Option<Duration>,
     ) -> LockResult<RwLockReadGuard<'_, T>> {
-        if self.kept.is_any() {
-            self.kept.take()?;
-        }
+        self.kept.take()?;
         let session = &*self.place.session;
         let announced = match self.raw.announce_read(session) {
             Ok(announced) => announced,
@@ -133,7 +131,8 @@ impl<T: Element + Shareable> RwLockHandle<T> {
 
     #[inline(always)]
     fn reading(&self, reading: Reading) -> LockResult<RwLockReadGuard<'_, T>> {
-        match Private::read(&*self.place.session, &self.place, self.raw.value(), READ) {
+        match Private::read(&*self.place.session, &self.place, self.raw.value(), Leave::Sound, READ)
+        {
             Ok(private) => {
                 let thread = PhantomData;
                 let guard = RwLockReadGuard { lock: self, reading, private, thread };
@@ -235,12 +234,11 @@ impl<T: Element + Shareable> RwLockHandle<T> {
 
     #[inline(always)]
     fn holding(&self, held: Held, leave: Leave) -> Result<Holding<'_, T>> {
-        match Private::read(&*self.place.session, &self.place, self.raw.value(), WRITE) {
+        match Private::read(&*self.place.session, &self.place, self.raw.value(), leave, WRITE) {
             Ok(private) => Ok(Holding {
                 lock: self,
                 held: Some(held),
                 private,
-                leave,
                 calm: Calm::now(),
                 thread: PhantomData,
             }),
