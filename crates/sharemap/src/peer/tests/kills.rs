@@ -62,7 +62,7 @@ fn go_on(path: &Path, release: Release) {
     assert!(there.len() == 1 && there[0].is_alive, "{there:?}");
     for lane in 0..session.lanes() {
         assert_eq!(session.load_32(session.header().lane(lane)).unwrap(), 0, "lane {lane}");
-        for slot in 0..crate::peer::SLOTS {
+        for slot in 0..crate::peer::world::SLOTS {
             assert_eq!(session.load_64(session.slots(lane) + slot * 8).unwrap(), 0);
         }
     }
