@@ -105,19 +105,30 @@ pub(super) fn signal(status: ExitStatus) -> Option<i32> {
     status.signal()
 }
 
+/// Where whoever started this process ignores the ends of children, the kernel tells nobody how they
+/// ended: told is who takes the default. Gives what it was.
+fn tell_of_ends() -> libc::sighandler_t {
+    // SAFETY: plain numbers.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) }
+}
+
 pub(super) fn run_to_end(command: &mut Command) -> io::Result<ExitStatus> {
     let signals = block_signals();
-    let unblock = move || {
-        // SAFETY: a set of the C library's own type.
+    let inherited = tell_of_ends();
+    let as_inherited = move || {
+        // SAFETY: a set of the C library's own type, and plain numbers.
         unsafe {
+            if inherited == libc::SIG_IGN {
+                libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+            }
             libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const signals, std::ptr::null_mut())
         };
         Ok(())
     };
-    // SAFETY: it makes one call that may be made between fork and exec.
-    let mut child = unsafe { command.pre_exec(unblock) }.spawn()?;
+    // SAFETY: it makes calls that may be made between fork and exec.
+    unsafe { command.pre_exec(as_inherited) };
     // Until it has been waited for, its number is nobody else's.
-    let running = Arc::new(Mutex::new(Some(child.id())));
+    let running = Arc::new(Mutex::new(None));
     let known = Arc::clone(&running);
     let forward = move || {
         loop {
@@ -129,7 +140,13 @@ pub(super) fn run_to_end(command: &mut Command) -> io::Result<ExitStatus> {
             };
         }
     };
+    // Once the command runs, nothing may fail before it ends: it runs under a lock. A signal that
+    // comes before is kept for it.
+    let mut id = running.lock().unwrap_or_else(PoisonError::into_inner);
     std::thread::Builder::new().name("signals".into()).spawn(forward)?;
+    let mut child = command.spawn()?;
+    *id = Some(child.id());
+    drop(id);
     await_end(child.id());
     *running.lock().unwrap_or_else(PoisonError::into_inner) = None;
     child.wait()

@@ -178,6 +178,53 @@ fn signals_before_the_command_end_the_wait() {
     assert!(lock.lock().is_ok(), "who died waiting had nothing");
 }
 
+/// What could fail fails before the command runs: the lock is not let go under it.
+#[cfg(unix)]
+#[test]
+fn nothing_runs_without_somebody_who_waits_for_signals() {
+    need_locks!();
+    let name = Name::new("");
+    let args = ["lock", &name.0, "--", "echo", "it runs"];
+    // More than there is for any thread's stack. The output ends when whoever has it has ended.
+    let stack = (usize::MAX / 4 * 3).to_string();
+    let mut command = command(&args.map(OsStr::new));
+    let ran = crate::run::Ran::from(command.env("RUST_MIN_STACK", stack).output().unwrap());
+    assert_eq!(ran.text(), "", "{ran:?}");
+    ran.with_code(1);
+    let lock = Shared::<Mutex<u64>>::open(&*name.0).unwrap();
+    assert!(lock.try_lock().is_ok(), "it was released in order");
+}
+
+/// Whoever ignores the ends of its children hands that on.
+#[cfg(target_os = "linux")]
+#[test]
+#[allow(unsafe_code, reason = "a signal of a child, before it becomes the command")]
+fn the_exit_status_is_known_where_ends_of_children_are_ignored() {
+    use std::os::unix::process::CommandExt;
+    need_locks!();
+    let name = Name::new("");
+    for (words, code) in [(&["sh", "-c", "exit 9"][..], 9), (&["cat", "/proc/self/status"], 0)] {
+        let mut all = vec!["lock", &name.0, "--"];
+        all.extend(words);
+        let all: Vec<&OsStr> = all.into_iter().map(OsStr::new).collect();
+        let mut command = command(&all);
+        // SAFETY: a call that may be made between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+                Ok(())
+            });
+        }
+        let ran = crate::run::Ran::from(command.output().unwrap());
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        if code == 0 {
+            let ignored = ran.text().lines().find_map(|line| line.strip_prefix("SigIgn:"));
+            let ignored = u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
+            assert_ne!(ignored & 1 << (libc::SIGCHLD - 1), 0, "it has what was inherited");
+        }
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn the_command_inherits_nothing_of_the_lock() {
