@@ -283,7 +283,11 @@ pub(crate) fn attach_as(
     if attachment == Attachment::Participant {
         renew(&memory, &header, &slots, terms).map_err(named)?;
     }
-    Session::new(memory, header, attachment, slots, terms.power_cuts, release)
+    let session = Session::new(memory, header, attachment, slots, terms.power_cuts, release)?;
+    if attachment == Attachment::Participant && terms.unclean == Unclean::Accepted {
+        session.sweep()?;
+    }
+    Ok(session)
 }
 
 /// A path that can be opened again, wherever the process is by then.

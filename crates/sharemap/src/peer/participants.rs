@@ -328,8 +328,13 @@ impl Session {
         Ok(())
     }
 
+    /// The dead are not, and are recovered here: who held nothing is in nobody's way otherwise, and
+    /// would count for ever.
     fn is_anybody_there(&self) -> Result<bool> {
         for participant in 0..self.header.participants {
+            if self.use_of(participant)? == IN_USE {
+                self.settle_participant(participant)?;
+            }
             if self.use_of(participant)? != FREE {
                 return Ok(true);
             }

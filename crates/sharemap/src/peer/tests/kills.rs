@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{DIED, need_atomics, release, shape};
+use super::{DIED, memory_of, need_atomics, release, shape};
 use crate::error::Result;
 use crate::peer::header::{self, Header};
 use crate::peer::memory::Memory;
@@ -53,8 +53,11 @@ fn use_it(session: &Session) {
     session.withdraw(held).unwrap();
 }
 
-/// Attaches, recovers whoever is dead, and finds everything in order.
+/// Whoever comes and goes leaves it in order, whoever died before; attaches, recovers whoever is
+/// dead, and finds everything in order.
 fn go_on(path: &Path, release: Release) {
+    drop(create_at(path, release));
+    assert_eq!(memory_of(path).load::<u32>(header::CLEAN).unwrap(), 1);
     let session = create_at(path, release);
     assert_eq!(session.load_32(session.payload_at() + 8).unwrap(), VALUE);
     session.sweep().unwrap();

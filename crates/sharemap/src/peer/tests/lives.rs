@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{DIED, Scratch, need_atomics, open, release, shape};
+use super::{DIED, Scratch, memory_of, need_atomics, open, release, shape};
 use crate::error::Result;
 use crate::peer::header;
 use crate::peer::session::Session;
@@ -180,6 +180,33 @@ fn lanes_of_the_dead_are_used_again() {
     mine.into_iter().chain([eighth]).for_each(|one| session.withdraw(one).unwrap());
 }
 
+/// Attaches, and holds nothing.
+#[test]
+fn bystander() {
+    let Some(path) = role("peer::tests::lives::bystander") else { return };
+    let _session = open(&path);
+    tell("attached");
+    while !listen().is_empty() {}
+}
+
+/// Nobody meets who held nothing, and whoever leaves last does not leave its record behind.
+#[test]
+fn the_death_of_a_bystander_leaves_no_mark() {
+    need_atomics!();
+    let file = Scratch::new();
+    let session = file.create();
+    let mut second = Second::start("peer::tests::lives::bystander", file.name());
+    second.expect("attached");
+    second.kill();
+    while !session.slots.is_free(crate::peer::session::FIRST + 1).unwrap() {
+        std::thread::yield_now();
+    }
+    assert_eq!(session.participants().unwrap().len(), 2);
+    drop(session);
+    let memory = memory_of(&file.0);
+    assert_eq!(memory.load::<u32>(header::CLEAN).unwrap(), 1);
+}
+
 /// What they held when the system went down is released when somebody accepts that they did.
 #[test]
 fn the_dead_of_another_boot_are_recovered() {
@@ -190,19 +217,23 @@ fn the_dead_of_another_boot_are_recovered() {
     }
     let file = Scratch::new();
     let session = file.create();
-    let (mut second, lane) = held(&file);
-    second.kill();
-    while !session.slots.is_free(crate::peer::session::FIRST + 1).unwrap() {
-        std::thread::yield_now();
-    }
-    session.memory.write(header::BOOT, &[1; 16]).unwrap();
+    let header = *session.header();
     drop(session);
+    let (memory, last) = (memory_of(&file.0), header.participants - 1);
+    memory.write(header::BOOT, &[1; 16]).unwrap();
+    memory.store(header::CLEAN, 0u32).unwrap();
+    memory.store(header.participant(last), 1u32).unwrap();
+    memory.store(header.lane(0), last + 1).unwrap();
+    memory.store(header.lane(0) + 8, header.payload_at).unwrap();
+    memory.store(header.payload_at, 1u32).unwrap();
     let terms = Terms { unclean: Unclean::Accepted, ..Terms::default() };
     let refused = create::open(&file.location(), &shape(), &Terms::default(), release);
     assert_eq!(refused.unwrap_err().kind(), crate::error::ErrorKind::NeedsCheck);
     let session = create::open(&file.location(), &shape(), &terms, release).unwrap();
-    assert_eq!(session.settle(lane).unwrap(), Settled::Recovered);
-    assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
+    assert_eq!(session.participants().unwrap().len(), 1);
+    assert_eq!(session.load_32(header.payload_at).unwrap(), DIED);
+    drop(session);
+    assert_eq!(memory.load::<u32>(header::CLEAN).unwrap(), 1);
 }
 
 /// A peer that writes anything anywhere keeps nobody from going on, but those who wait for it.

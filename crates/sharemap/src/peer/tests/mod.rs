@@ -7,12 +7,13 @@ mod opening;
 mod pids;
 mod threads;
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::header::Header;
-use super::memory::Memory;
+use super::header::{self, Header};
+use super::memory::{Attachment, Memory};
 use super::session::Session;
 use super::world::World;
 use super::{Shape, Terms, create};
@@ -70,6 +71,12 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
+}
+
+/// Its bytes, without attaching.
+fn memory_of(path: &Path) -> Memory {
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    Memory::map(&file, Some(path), Attachment::Participant, header::LEN).unwrap()
 }
 
 fn shape() -> Shape {
