@@ -13,6 +13,8 @@ use std::process::ExitCode;
 pub(crate) enum Failure {
     /// The library says no.
     Library(Error),
+    /// The same, in a sentence of the command's.
+    Object { message: String, error: Error },
     /// A call of the standard library on a file says no.
     File { message: String, error: io::Error },
     /// The command itself says no.
@@ -55,10 +57,15 @@ impl Failure {
         Self::File { message, error }
     }
 
+    /// `operation` completes "cannot …".
+    pub(crate) fn object(operation: &str, name: &str, error: Error) -> Self {
+        Self::Object { message: format!("cannot {operation} {name}: {error}"), error }
+    }
+
     /// 1 failed, 3 not found, 4 check failed, 5 busy or denied.
     fn code(&self) -> u8 {
         match self {
-            Self::Library(error) => match error.kind() {
+            Self::Library(error) | Self::Object { error, .. } => match error.kind() {
                 ErrorKind::NotFound => 3,
                 ErrorKind::PermissionDenied | ErrorKind::NotWritable | ErrorKind::Busy => 5,
                 _ => 1,
@@ -83,7 +90,9 @@ impl Failure {
     /// For the `error` member of a JSON object.
     pub(crate) fn details(&self) -> Details {
         let (kind, error) = match self {
-            Self::Library(error) => (format!("{:?}", error.kind()), Some(error)),
+            Self::Library(error) | Self::Object { error, .. } => {
+                (format!("{:?}", error.kind()), Some(error))
+            }
             Self::File { error, .. } => (format!("{:?}", error.kind()), None),
             Self::Busy(_) => ("Busy".into(), None),
             Self::NotFound(_) => ("NotFound".into(), None),
@@ -148,7 +157,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Library(error) => error.fmt(f),
-            Self::File { message, .. } => f.write_str(message),
+            Self::File { message, .. } | Self::Object { message, .. } => f.write_str(message),
             Self::Refused(message) | Self::Busy(message) | Self::NotFound(message) => {
                 f.write_str(message)
             }

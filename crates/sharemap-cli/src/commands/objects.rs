@@ -165,6 +165,25 @@ impl Summary {
     }
 }
 
+/// Who is attached to an object or makes it, as the kernel says of every slot; or that this cannot be
+/// asked from here. `None`: nobody.
+pub(super) fn who_holds(look: &Inspection) -> sharemap::Result<Option<String>> {
+    Ok(match look.is_unattached()? {
+        Some(true) => None,
+        Some(false) => {
+            let living = look.participants()?;
+            let living = living.iter().filter(|found| found.is_alive == Some(true));
+            let living: Vec<_> = living.map(|found| Attached::of(found).text()).collect();
+            Some(match living.is_empty() {
+                false => format!("attached: process {}", living.join(", process ")),
+                true if look.has_creator()? == Some(true) => "it is being made".into(),
+                true => "somebody is attached who reads".into(),
+            })
+        }
+        None => Some("who lives of those attached is known in their container only".into()),
+    })
+}
+
 pub(super) fn kind(look: &Inspection) -> String {
     match look.facts().map(|facts| facts.kind) {
         None => "unknown".into(),

@@ -2,11 +2,11 @@
 
 use super::companion;
 use crate::commands::ls;
-use crate::commands::objects::{Attached, Target, is_raw};
+use crate::commands::objects::{Target, is_raw, who_holds};
 use crate::system::holders::Holders;
 use crate::{system, units};
 use sharemap::inspect::{Inspection, State, Unused};
-use sharemap::{Error, ErrorKind, Location};
+use sharemap::{ErrorKind, Location};
 
 /// What is to become of an object.
 pub(super) enum Verdict {
@@ -94,9 +94,9 @@ fn is_draft(target: &Target) -> bool {
 
 /// Asks about every slot of the object.
 fn nobody_attached(look: &Inspection, proof: &mut Vec<String>) -> Result<(), String> {
-    let text = |error: Error| error.to_string();
-    match look.is_unattached().map_err(text)? {
-        Some(true) => {
+    match who_holds(look).map_err(|error| error.to_string())? {
+        Some(who) => Err(who),
+        None => {
             let participants = look.facts().map_or(0, |facts| facts.participants);
             proof.push(format!(
                 "the kernel says that nobody holds a slot of it: its {participants} participants', its \
@@ -104,19 +104,6 @@ fn nobody_attached(look: &Inspection, proof: &mut Vec<String>) -> Result<(), Str
             ));
             Ok(())
         }
-        Some(false) => {
-            let living = look.participants().map_err(text)?;
-            let living = living.iter().filter(|found| found.is_alive == Some(true));
-            let living: Vec<_> = living.map(|found| Attached::of(found).text()).collect();
-            Err(match living.is_empty() {
-                false => format!("attached: process {}", living.join(", process ")),
-                true if look.has_creator().map_err(text)? == Some(true) => {
-                    "it is being made".into()
-                }
-                true => "somebody is attached who reads".into(),
-            })
-        }
-        None => Err("who lives of those attached is known in their container only".into()),
     }
 }
 
