@@ -228,6 +228,19 @@ fn what_is_no_object_at_all() {
     assert_eq!(error.kind(), ErrorKind::NotAnObject, "{error}");
 }
 
+/// A name that is there when the object is made and leads nowhere when it is opened, as that of an
+/// object which is unlinked between the two: it is tried again, and said to exist if it stays so.
+#[cfg(unix)]
+#[test]
+fn a_name_that_leads_nowhere() {
+    need_atomics!();
+    let folder = TempDir::new();
+    let name = folder.join("dangling");
+    std::os::unix::fs::symlink(folder.join("nowhere"), &name).unwrap();
+    let made = Shared::open_or_create(Location::file(&name), || Mutex::new(8_u64));
+    check(made.err().unwrap(), ErrorKind::AlreadyExists, &name, &["create"]);
+}
+
 #[test]
 fn one_that_was_never_finished() {
     need_atomics!();

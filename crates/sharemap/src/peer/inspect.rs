@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::create::{Terms, find, real_path};
+use crate::peer::arrival::real_path;
+use crate::peer::create::{Terms, find};
 use crate::peer::header::{self, Header, VERSION, WAITS_SINCE};
 use crate::peer::identity;
 use crate::peer::memory::{Attachment, Memory};

@@ -1,11 +1,13 @@
 //! Who shares an object: participants, their lanes, and what is done for those who die.
 //!
 //! `header` is the format of what every object begins with, `memory` the way to an object's bytes,
-//! `create` makes and opens objects; a [`Session`](session::Session) is the result, and a
-//! [`World`] for the locks; `near` is the same one for a part whose bounds are known. `participants`
-//! and `lanes` say who is there, `seat` what a thread knows of its own lane, `recovery` does what is
+//! `create` makes and opens objects, `arrival` waits until they are ready; a
+//! [`Session`](session::Session) is the result, and a [`World`] for the locks; `near` is the same one
+//! for a part whose bounds are known. `participants` and `lanes` say who is there, `seat` what a
+//! thread knows of its own lane, `recovery` does what is
 //! left to do for those who are not any more.
 
+mod arrival;
 mod create;
 mod header;
 mod identity;

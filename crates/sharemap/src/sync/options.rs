@@ -108,7 +108,8 @@ impl SharedOptions {
         self
     }
 
-    /// How long to wait for a creator that lives and is not done; 5 seconds by default.
+    /// How long to wait for somebody who lives and makes the object, or takes it over from an earlier
+    /// boot, and is not done; 5 seconds by default.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.terms.patience = patience;
         self

@@ -64,7 +64,9 @@ impl<T: Anchored> Shared<T> {
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound); [`WrongType`](crate::ErrorKind::WrongType),
     /// [`Size`](crate::ErrorKind::Size) or [`WrongKind`](crate::ErrorKind::WrongKind) if it is something else;
-    /// [`NeedsCheck`](crate::ErrorKind::NeedsCheck) if it was in use when the system went down.
+    /// [`NeedsCheck`](crate::ErrorKind::NeedsCheck) if it was in use when the system went down;
+    /// [`Busy`](crate::ErrorKind::Busy) if somebody who lives has been making it, or taking it over from an
+    /// earlier boot, for [longer](SharedOptions::patience) than one waits for that.
     pub fn open(location: impl Into<Location>) -> Result<Self> {
         SharedOptions::new().open(location)
     }

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{KIND, Scratch, create_with, need_atomics, open, release, shape};
 use crate::error::{Error, ErrorKind, Result};
@@ -15,6 +15,8 @@ use crate::peer::world::World;
 use crate::peer::{PowerCuts, Shape, Terms, Unclean, create};
 use crate::shm::Location;
 use crate::sys::{SlotHome, SlotMode};
+
+const PATIENCE: Duration = Duration::from_millis(5);
 
 fn patch(path: &Path, at: u64, bytes: &[u8]) {
     let mut file = OpenOptions::new().write(true).open(path).unwrap();
@@ -29,7 +31,7 @@ fn bytes_of(path: &Path, len: usize) -> Vec<u8> {
 }
 
 fn try_open(location: &Location, shape: &Shape) -> Result<Arc<Session>> {
-    let terms = Terms { patience: Duration::from_millis(5), ..Terms::default() };
+    let terms = Terms { patience: PATIENCE, ..Terms::default() };
     create::open(location, shape, &terms, release)
 }
 
@@ -211,6 +213,26 @@ fn an_object_whose_creator_died_is_made_anew() {
     assert_eq!(made.load_32(made.payload_at()).unwrap(), 5);
 }
 
+/// Others may have done so meanwhile: what has the name then is not theirs to take.
+#[test]
+fn only_what_is_unfinished_loses_its_name() {
+    need_atomics!();
+    let file = Scratch::new();
+    let terms = Terms::default();
+    create::clear_away(&file.location(), &terms).unwrap();
+    let session = file.create();
+    create::clear_away(&file.location(), &terms).unwrap();
+    file.open();
+
+    session.memory.store(header::STATE, header::CREATING).unwrap();
+    let replacing = session.slots.take(CREATION, SlotMode::Alone).unwrap().expect("free");
+    create::clear_away(&file.location(), &terms).unwrap();
+    assert!(file.0.exists(), "somebody else is at it");
+    drop(replacing);
+    create::clear_away(&file.location(), &terms).unwrap();
+    assert!(!file.0.exists());
+}
+
 /// Whatever begins with zeros (the image of a disk) was never an object, and is not taken for one.
 #[test]
 fn a_file_that_begins_with_zeros_is_left_alone() {
@@ -265,6 +287,30 @@ fn an_object_in_use_at_another_boot_needs_a_check() {
     let terms = Terms { unclean: Unclean::Accepted, ..Terms::default() };
     drop(create::open(&file.location(), &shape(), &terms, release).unwrap());
     drop(file.open());
+}
+
+/// Two services that begin together on an object that a boot ago was left in order.
+#[test]
+fn whoever_takes_it_over_from_another_boot_is_waited_for() {
+    need_atomics!();
+    let Some(now) = crate::sys::process::boot_id() else {
+        eprintln!("skipped: this system does not tell one boot from another");
+        return;
+    };
+    let file = Scratch::new();
+    let first = file.create();
+    let taking_over = first.slots.take(CREATION, SlotMode::Alone).unwrap().expect("free");
+    first.memory.write(header::BOOT, &[1; 16]).unwrap();
+    // The first is attached by the time that it lets go, so that nobody may judge before.
+    let start = Instant::now();
+    refused(&file, &shape(), ErrorKind::Busy);
+    assert!(start.elapsed() >= PATIENCE, "it was waited for");
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| file.open().header().id);
+        first.memory.write(header::BOOT, &now).unwrap();
+        drop(taking_over);
+        assert_eq!(second.join().unwrap(), first.header().id);
+    });
 }
 
 /// As in another container, which has a `/dev/shm` of its own.

@@ -1,0 +1,175 @@
+//! Coming to an object that is there: waiting until it is ready, and taking it over from an earlier
+//! boot.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::peer::create::{Terms, Unclean};
+use crate::peer::header::{self, Header, Shape};
+use crate::peer::identity;
+use crate::peer::memory::{Attachment, Memory};
+use crate::peer::session::{CREATION, FIRST, Release, Session};
+use crate::shm::{Location, Place};
+use crate::sys::{self, SlotMode, slot};
+
+/// Between two looks at what somebody else is doing.
+pub(super) const NAP: Duration = Duration::from_micros(500);
+
+/// Checks an object, and attaches to it.
+pub(super) fn attach_as(
+    file: &File,
+    location: &Location,
+    shape: &Shape,
+    terms: &Terms,
+    attachment: Attachment,
+    release: Release,
+) -> Result<Arc<Session>> {
+    let named = |error: Error| error.with_path(location.path());
+    let (memory, header) = ready(file, location, terms, attachment)?;
+    header.check(shape, terms.payload).map_err(named)?;
+    let slots =
+        slot::Slots::open(memory.file().unwrap_or(file), real_path(location).as_deref(), header.id)
+            .map_err(named)?;
+    if attachment == Attachment::Participant {
+        renew(&memory, &header, &slots, terms).map_err(named)?;
+    }
+    let session = Session::new(memory, header, attachment, slots, terms.power_cuts, release)?;
+    if attachment == Attachment::Participant && terms.unclean == Unclean::Accepted {
+        session.sweep()?;
+    }
+    Ok(session)
+}
+
+/// A path that can be opened again, wherever the process is by then.
+pub(super) fn real_path(location: &Location) -> Option<PathBuf> {
+    match location.checked().ok()? {
+        Place::Name(name) => Some(sys::shm::path(name)),
+        Place::File(path) => std::path::absolute(path).ok(),
+        Place::Anonymous => None,
+    }
+}
+
+/// Whether what is found there has been finished once.
+fn is_named_when_whole(location: &Location) -> bool {
+    match location.checked() {
+        Ok(Place::Name(_)) => sys::shm::NAMED_WHEN_WHOLE,
+        Ok(Place::File(_) | Place::Anonymous) | Err(_) => true,
+    }
+}
+
+/// Waits until the object is ready, while somebody makes it.
+fn ready(
+    file: &File,
+    location: &Location,
+    terms: &Terms,
+    attachment: Attachment,
+) -> Result<(Memory, Header)> {
+    let (start, path) = (Instant::now(), location.path());
+    let mut abandoned = false;
+    loop {
+        let memory = Memory::map(file, path, attachment, header::LEN)?;
+        let header = Header::read(&memory)?;
+        let state = memory.load::<u32>(header::STATE)?;
+        match (header, state) {
+            (Some(header), header::READY) => return Ok((memory, header)),
+            (Some(_), header::FAULTED) => {
+                return Err(Error::new(ErrorKind::NeedsCheck, "open")
+                    .with_path(path)
+                    .with_detail("a process that used it found its contents wrong"));
+            }
+            (Some(_), state) if state != header::CREATING => {
+                return Err(Error::new(ErrorKind::Malformed, "open")
+                    .with_path(path)
+                    .with_offset(header::STATE));
+            }
+            // Whatever it is, it is nobody's half-made object, and not to be made anew.
+            (None, _) if is_named_when_whole(location) => {
+                return Err(Error::new(ErrorKind::NotAnObject, "open")
+                    .with_path(path)
+                    .with_detail(
+                        "it begins with zeros, and no shared object of this library does",
+                    ));
+            }
+            _ if abandoned => {
+                return Err(Error::new(ErrorKind::Unready, "open").with_path(path).with_detail(
+                    "open it with a call that also creates, which makes it anew, or unlink it",
+                ));
+            }
+            _ => {}
+        }
+        let slots = slot::Slots::open(
+            file,
+            real_path(location).as_deref(),
+            header.map_or([0; 16], |header| header.id),
+        );
+        // Once more after the slot was found free: it may have become ready before.
+        abandoned = slots
+            .and_then(|slots| slots.is_free(CREATION))
+            .map_err(|error| error.with_path(path))?;
+        if !abandoned {
+            if start.elapsed() >= terms.patience {
+                return Err(Error::new(ErrorKind::Busy, "open")
+                    .with_path(path)
+                    .with_detail("its creator lives and has not finished it"));
+            }
+            std::thread::sleep(NAP);
+        }
+    }
+}
+
+/// Takes an object over that comes from another boot, or whose slots were kept elsewhere.
+fn renew(memory: &Memory, header: &Header, slots: &slot::Slots, terms: &Terms) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        if is_renewed(memory, slots)? {
+            return Ok(());
+        }
+        // One at a time; who comes second finds it done.
+        if let Some(_alone) = slots.take(CREATION, SlotMode::Alone)? {
+            return take_over(memory, header, slots, terms);
+        }
+        if start.elapsed() >= terms.patience {
+            return Err(Error::new(ErrorKind::Busy, "open")
+                .with_detail("another process is taking it over from an earlier boot"));
+        }
+        std::thread::sleep(NAP);
+    }
+}
+
+fn is_renewed(memory: &Memory, slots: &slot::Slots) -> Result<bool> {
+    let mut boot = [0; 16];
+    memory.read(header::BOOT, &mut boot)?;
+    let now = identity::boot().unwrap_or(boot);
+    Ok(boot == now && header::read_home(memory)? == Some(slots.home()))
+}
+
+/// Whoever calls holds the slot for it. What was done before it was taken, is seen.
+fn take_over(memory: &Memory, header: &Header, slots: &slot::Slots, terms: &Terms) -> Result<()> {
+    if is_renewed(memory, slots)? {
+        return Ok(());
+    }
+    let mut boot = [0; 16];
+    memory.read(header::BOOT, &mut boot)?;
+    let now = identity::boot().unwrap_or(boot);
+    let clean = memory.load::<u32>(header::CLEAN)? == 1;
+    if !clean && terms.unclean == Unclean::Refused {
+        let why = if boot == now {
+            "its slots are locked in a place that this process does not see (another mount or \
+             container): use it from where it is in use, or accept it as unclean once nobody uses it"
+        } else {
+            "it was in use when the system went down: check it and accept it as unclean, or make it \
+             anew"
+        };
+        return Err(Error::new(ErrorKind::NeedsCheck, "open").with_detail(why));
+    }
+    for participant in 0..header.participants {
+        if !slots.is_free(FIRST + u64::from(participant))? {
+            return Ok(());
+        }
+    }
+    header::write_home(memory, slots.home())?;
+    memory.write(header::BOOT, &now)
+}
