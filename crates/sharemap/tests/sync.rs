@@ -8,6 +8,8 @@ mod forked;
 mod locks;
 #[path = "sync/looking.rs"]
 mod looking;
+#[path = "sync/poison.rs"]
+mod poison;
 #[path = "sync/slices.rs"]
 mod slices;
 #[path = "sync/waiting.rs"]
@@ -21,7 +23,7 @@ use std::time::{Duration, Instant};
 use common::need_atomics;
 use sharemap::{
     Barrier, Condvar, ErrorKind, Event, Location, LockError, Mutex, Once, OnceTurn, Permits,
-    RwLock, Shared, SharedMemory, Signal,
+    RwLock, RwLockHandle, Shared, SharedMemory, Signal,
 };
 
 /// A name of this test's own, unlinked at the end.

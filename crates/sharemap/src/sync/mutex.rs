@@ -63,6 +63,12 @@ impl Held {
     pub(crate) fn died(self) -> bool {
         self.found() & DIED != 0
     }
+
+    /// How it is to be left by one who changes nothing.
+    #[inline(always)]
+    pub(crate) fn leave(self) -> Leave {
+        Leave::as_found(self.found())
+    }
 }
 
 /// Whether a poisoned lock may be had.
@@ -82,6 +88,18 @@ pub(crate) enum Leave {
     Died = DIED,
     /// Not to be had before it is repaired.
     Poisoned = POISONED,
+}
+
+impl Leave {
+    /// The state that a word's flags tell.
+    #[inline(always)]
+    pub(crate) fn as_found(word: u32) -> Self {
+        match word & (POISONED | DIED) {
+            0 => Self::Sound,
+            DIED => Self::Died,
+            _ => Self::Poisoned,
+        }
+    }
 }
 
 impl RawMutex {

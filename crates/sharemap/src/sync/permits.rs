@@ -59,8 +59,9 @@ impl RawPermits {
         let gate = self.at + GATE;
         let mut waiter = Waiter::new("take a permit", self.at, gate, Change::Atomic, OWNED, until);
         let result = self.await_one(world, announced, &mut waiter);
-        let handed = waiter.hand_on(world, || Ok(free(world.load_64(self.at)?) != 0));
-        match result.and(handed) {
+        // If that fails, others wait somewhat longer: a permit that was taken is not lost for it.
+        let _ = waiter.hand_on(world, || Ok(free(world.load_64(self.at)?) != 0));
+        match result {
             Ok(()) => Ok(Permitted { announced }),
             Err(error) => {
                 let _ = world.withdraw(announced);

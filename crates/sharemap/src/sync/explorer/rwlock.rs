@@ -130,6 +130,23 @@ fn reads_nested(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     true
 }
 
+/// The last read has a slot that a writer may have looked at before.
+fn reads_overlapping(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+    if step == 1 {
+        return false;
+    }
+    let first = sim.expect(read(sim));
+    enter(sim, READS, Some(first.died()));
+    let second = sim.expect(read(sim));
+    sim.expect(lock().unlock_read(sim, first));
+    let third = sim.expect(read(sim));
+    sim.expect(lock().unlock_read(sim, second));
+    value(sim);
+    leave(sim);
+    sim.expect(lock().unlock_read(sim, third));
+    true
+}
+
 fn writes(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 1 {
         return false;
@@ -225,6 +242,8 @@ fn nobody_dies() {
     sound("reader and writer", &some(&[reads_twice, writes]));
     sound("reader and writers", &some(&[reads, writes_twice]));
     sound("nested reader and writer", &some(&[reads_nested, writes]));
+    sound("overlapping reader and writer", &some(&[reads_overlapping, writes]));
+    sound("overlapping reader and upgrade", &some(&[reads_overlapping, upgrades]));
     sound("reader and upgrade", &some(&[reads_twice, upgrades]));
     sound("writer and upgrade", &some(&[writes, upgrades]));
     sound("two readers, writer", &some(&[reads, reads, writes]));
@@ -267,6 +286,11 @@ fn nested_readers_die() {
     let with = |fault| Setup { fault, ..killed.clone() };
     caught("no recovery of nested readers", &with(Fault::NoRecovery));
     caught("nested readers do not wake", &with(Fault::NoWake(DRAIN)));
+    let overlapping = Setup { programs: vec![reads_overlapping, writes], ..killed.clone() };
+    sound("overlapping reader and writer, one killed", &overlapping);
+    let with = |fault| Setup { fault, kills: 0, ..overlapping.clone() };
+    caught("nobody looks again", &with(Fault::NoSequence(DRAIN)));
+    caught("who looks again sees no bit", &with(Fault::NoRegistration(WORD)));
 }
 
 #[test]

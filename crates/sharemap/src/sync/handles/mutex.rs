@@ -136,7 +136,8 @@ impl<T: Element + Shareable> MutexHandle<T> {
     }
 
     /// Waits until nobody has it, and has it even if it is poisoned: to repair the value.
-    /// [`accept`](Recover::accept) makes it sound again.
+    /// [`accept`](Recover::accept) makes it sound again; released without,
+    /// it is as it was.
     ///
     /// # Errors
     /// As for [`lock`](Self::lock).
@@ -145,7 +146,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
         let held = held.map_err(|error| self.place.named(error))?;
         let near = self.span.near();
         let Some(spot) = near.spot_of(held.announced()) else { return Err(self.no_lane(held)) };
-        self.guard_of(near, spot, Leave::Poisoned).map(Recover)
+        self.guard_of(near, spot, held.leave()).map(Recover)
     }
 
     pub(super) fn guard(&self, held: Held) -> LockResult<MutexGuard<'_, T>> {
@@ -170,10 +171,8 @@ impl<T: Element + Shareable> MutexHandle<T> {
         spot: Spot<'a>,
         found: u32,
     ) -> LockResult<MutexGuard<'a, T>> {
-        let died = found & DIED != 0;
-        let leave = if died { Leave::Died } else { Leave::Sound };
-        let guard = self.guard_of(near, spot, leave)?;
-        if died { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
+        let guard = self.guard_of(near, spot, Leave::as_found(found))?;
+        if found & DIED != 0 { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
     }
 
     #[inline(always)]

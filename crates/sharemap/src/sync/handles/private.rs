@@ -10,7 +10,6 @@ use crate::peer::World;
 use crate::sync::anchor::Place;
 use crate::sync::mutex::Leave;
 use crate::sync::value::Copies;
-use crate::sync::word::DIED;
 
 /// A value as it was copied out.
 #[derive(Clone, Copy, Debug)]
@@ -55,11 +54,7 @@ impl<T: Element + Shareable> Private<T> {
     /// How the lock is to be left.
     #[inline(always)]
     pub(super) fn leave(&self) -> Leave {
-        match self.state & LEAVE {
-            0 => Leave::Sound,
-            DIED => Leave::Died,
-            _ => Leave::Poisoned,
-        }
+        Leave::as_found(self.state)
     }
 
     #[inline(always)]

@@ -4,7 +4,8 @@
 //! the word together with `seen`, in one load. `seen` has a bit for each group of lanes from which
 //! there were readers since a writer last had the lock; a reader whose bit is missing sets it. A
 //! writer takes the word, which holds up new readers, looks through the lanes of the groups seen, and
-//! sleeps on a second gate, `drain`, until each has left.
+//! sleeps on a second gate, `drain`, until each has left. A thread that reads already may read again
+//! all the same, from another slot; it advances `drain`, and the writer looks again.
 
 mod read;
 mod write;

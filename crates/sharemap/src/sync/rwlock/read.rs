@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use super::{DRAIN, GATE, Packed, RawRwLock, Reading, admits, group};
+use super::{DRAIN, GATE, Packed, RawRwLock, Reading, SEEN, admits, group};
 use crate::error::{ErrorKind, Result};
 use crate::peer::{Announced, World};
-use crate::sync::gate::Wake;
+use crate::sync::gate::{self, Wake};
 use crate::sync::kind::Kind;
 use crate::sync::mutex::Held;
 use crate::sync::unlock::{self, Waiting};
 use crate::sync::waiter::Waiter;
-use crate::sync::word::{POISONED, UPGRADABLE, owner};
+use crate::sync::word::{DIED, POISONED, UPGRADABLE, owner};
 
 const READ: &str = "lock for reading";
 
@@ -103,14 +103,31 @@ impl RawRwLock {
         Ok(admits(word).then_some(Reading(Held::of(announced, word))))
     }
 
-    /// Another read by a thread that reads: what it announced holds up every writer.
+    /// Another read by a thread that reads: what it announced before holds up every writer, and one
+    /// who looks for readers meanwhile is made to look again.
     fn nested<W: World>(self, world: &W) -> Result<Option<Reading>> {
         let what = Kind::Reader.of(self.at);
         if world.announced(what)?.is_none() {
             return Ok(None);
         }
-        let announced = world.announce(what)?;
-        Ok(Some(Reading(Held::of(announced, 0))))
+        let word = world.load_32(self.at)?;
+        if word & POISONED != 0 {
+            return Err(self.waiter(READ, GATE, None).error(ErrorKind::Poisoned));
+        }
+        let announced = world.announce_first(what)?;
+        match self.show(world, announced) {
+            Ok(()) => Ok(Some(Reading(Held::of(announced, word & DIED)))),
+            Err(error) => {
+                let _ = self.leave(world, announced);
+                Err(error)
+            }
+        }
+    }
+
+    /// Has a writer see what was announced after it went by.
+    fn show<W: World>(self, world: &W, announced: Announced) -> Result<()> {
+        world.fetch_or_32(self.at + SEEN, group(announced.lane))?;
+        gate::disturb(world, self.at + DRAIN)
     }
 
     /// An error if waiting would be in vain.

@@ -80,8 +80,7 @@ impl RawRwLock {
         match self.drain(world, operation, until) {
             Ok(()) => Ok(held),
             Err(error) => {
-                let leave = if held.died() { Leave::Died } else { Leave::Sound };
-                let _ = self.unlock(world, held, leave);
+                let _ = self.unlock(world, held, held.leave());
                 Err(error)
             }
         }
@@ -93,18 +92,27 @@ impl RawRwLock {
         operation: &'static str,
         until: Option<Duration>,
     ) -> Result<()> {
-        let seen = world.load_32(self.at + SEEN)?;
-        if seen == 0 {
-            return Ok(());
-        }
+        let (seen, drain) = (self.at + SEEN, self.at + DRAIN);
         let mut waiter = self.waiter(operation, DRAIN, until);
-        for lane in (0..world.lanes()).filter(|&lane| seen & group(lane) != 0) {
-            for index in 0..W::SLOTS {
-                self.await_departure(world, lane, world.slots(lane) + 8 * index, &mut waiter)?;
+        // A thread that reads may announce another read where this has looked already; it opens the
+        // gate then, before it leaves where it was.
+        loop {
+            let sequence = gate::sequence(world.load_32(drain)?);
+            let groups = world.load_32(seen)?;
+            if groups == 0 {
+                return Ok(());
+            }
+            for lane in (0..world.lanes()).filter(|&lane| groups & group(lane) != 0) {
+                for index in 0..W::SLOTS {
+                    self.await_departure(world, lane, world.slots(lane) + 8 * index, &mut waiter)?;
+                }
+            }
+            if gate::sequence(world.load_32(drain)?) == sequence {
+                break;
             }
         }
         // Alone: whoever sets a bit now is not admitted, and sets it again.
-        world.swap_32(self.at + SEEN, 0)?;
+        world.swap_32(seen, 0)?;
         Ok(())
     }
 

@@ -64,7 +64,15 @@ pub(super) struct Holding<'a, T: Element + Shareable> {
     pub(super) held: Option<Held>,
     pub(super) private: Private<T>,
     pub(super) calm: Calm,
+    pub(super) way: Way,
     pub(super) thread: PhantomData<*const ()>,
+}
+
+/// What whoever has the word may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Read,
+    Write,
 }
 
 impl<T: Element + Shareable> Holding<'_, T> {
@@ -79,7 +87,7 @@ impl<T: Element + Shareable> Holding<'_, T> {
         let mut leave = self.private.leave();
         if leave == Leave::Poisoned {
             // What was to be repaired was not.
-        } else if self.private.is_changed() && self.calm.is_over() {
+        } else if self.way == Way::Write && self.calm.is_over() {
             leave = Leave::Died;
         } else {
             written = self.private.write(&*place.session, raw.value());
@@ -186,7 +194,11 @@ impl<'a, T: Element + Shareable> RwLockUpgradableGuard<'a, T> {
             )),
         };
         match upgraded {
-            Ok(()) => Ok(RwLockWriteGuard { inner: self.inner }),
+            Ok(()) => {
+                let mut inner = self.inner;
+                inner.way = Way::Write;
+                Ok(RwLockWriteGuard { inner })
+            }
             Err(error) => Err((self, lock.place.named(error))),
         }
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use guards::Holding;
+use guards::{Holding, Way};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Shareable};
@@ -186,20 +186,20 @@ impl<T: Element + Shareable> RwLockHandle<T> {
 
     #[inline(always)]
     fn writing(&self, held: Held) -> LockResult<RwLockWriteGuard<'_, T>> {
-        let (died, leave) = left(&held);
-        let guard = RwLockWriteGuard { inner: self.holding(held, leave)? };
-        if died { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
+        let guard = RwLockWriteGuard { inner: self.holding(held, Way::Write)? };
+        if held.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
     }
 
     /// Waits until nobody reads or writes, and has the lock even if it is poisoned: to repair the
-    /// value. [`accept`](Recover::accept) makes it sound again.
+    /// value. [`accept`](Recover::accept) makes it sound again; released without,
+    /// it is as it was.
     ///
     /// # Errors
     /// As for [`write`](Self::write).
     pub fn repair(&self) -> Result<Recover<RwLockWriteGuard<'_, T>>> {
         let held = self.raw.repair(&*self.place.session, None);
         let held = held.map_err(|error| self.place.named(error))?;
-        Ok(Recover(RwLockWriteGuard { inner: self.holding(held, Leave::Poisoned)? }))
+        Ok(Recover(RwLockWriteGuard { inner: self.holding(held, Way::Write)? }))
     }
 
     /// Waits until nobody writes or may go on to; reads beside other readers, as the only one who
@@ -227,23 +227,29 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     }
 
     fn upgrading(&self, held: Held) -> LockResult<RwLockUpgradableGuard<'_, T>> {
-        let (died, leave) = left(&held);
-        let guard = RwLockUpgradableGuard { inner: self.holding(held, leave)? };
-        if died { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
+        let guard = RwLockUpgradableGuard { inner: self.holding(held, Way::Read)? };
+        if held.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
     }
 
     #[inline(always)]
-    fn holding(&self, held: Held, leave: Leave) -> Result<Holding<'_, T>> {
-        match Private::read(&*self.place.session, &self.place, self.raw.value(), leave, WRITE) {
+    fn holding(&self, held: Held, way: Way) -> Result<Holding<'_, T>> {
+        match Private::read(
+            &*self.place.session,
+            &self.place,
+            self.raw.value(),
+            held.leave(),
+            WRITE,
+        ) {
             Ok(private) => Ok(Holding {
                 lock: self,
                 held: Some(held),
                 private,
                 calm: Calm::now(),
+                way,
                 thread: PhantomData,
             }),
             Err(error) => {
-                let _ = self.raw.unlock(&*self.place.session, held, leave);
+                let _ = self.raw.unlock(&*self.place.session, held, held.leave());
                 Err(self.place.named(error))
             }
         }
@@ -254,12 +260,6 @@ impl<T> RwLockHandle<T> {
     pub(in crate::sync::handles) fn place(&self) -> &Place {
         &self.place
     }
-}
-
-/// Whether a death is to be told of, and how the lock is left unless it is accepted.
-#[inline(always)]
-fn left(held: &Held) -> (bool, Leave) {
-    (held.died(), if held.died() { Leave::Died } else { Leave::Sound })
 }
 
 impl<T> fmt::Debug for RwLockHandle<T> {

@@ -125,14 +125,15 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
     }
 
     /// Waits until nobody has it, and has it even if it is poisoned: to repair the elements.
-    /// [`accept`](Recover::accept) makes it sound again.
+    /// [`accept`](Recover::accept) makes it sound again; released without,
+    /// it is as it was.
     ///
     /// # Errors
     /// As for [`lock`](Self::lock).
     pub fn repair(&self) -> Result<Recover<MutexSliceGuard<'_, T>>> {
         let held = self.raw.repair(&*self.place.session, None);
         let held = held.map_err(|error| self.place.named(error))?;
-        Ok(Recover(self.guard_of(held, Leave::Poisoned)))
+        Ok(Recover(self.guard_of(held)))
     }
 
     /// The elements without the lock, whoever has it: of different moments, and half-written, for all
@@ -153,15 +154,13 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
     }
 
     pub(in crate::sync::handles) fn guard(&self, held: Held) -> LockResult<MutexSliceGuard<'_, T>> {
-        if held.died() {
-            Err(LockError::OwnerDied(Recover(self.guard_of(held, Leave::Died))))
-        } else {
-            Ok(self.guard_of(held, Leave::Sound))
-        }
+        let guard = self.guard_of(held);
+        if held.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
     }
 
-    fn guard_of(&self, held: Held, leave: Leave) -> MutexSliceGuard<'_, T> {
-        MutexSliceGuard { mutex: self, held, leave, calm: Calm::now(), thread: PhantomData }
+    fn guard_of(&self, held: Held) -> MutexSliceGuard<'_, T> {
+        let (leave, calm) = (held.leave(), Calm::now());
+        MutexSliceGuard { mutex: self, held, leave, calm, thread: PhantomData }
     }
 
     pub(in crate::sync::handles) fn place(&self) -> &Place {

@@ -18,7 +18,7 @@ use crate::sync::error::{LockError, LockResult, Recover};
 use crate::sync::handles::guarded::Zeros;
 use crate::sync::handles::private::{Calm, Kept};
 use crate::sync::handles::rwlock::RwLock;
-use crate::sync::mutex::{Held, Leave};
+use crate::sync::mutex::Held;
 use crate::sync::rwlock::{RawRwLock, Reading};
 use crate::view::{View, ViewMut};
 
@@ -177,14 +177,14 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     }
 
     /// Waits until nobody reads or writes, and has the lock even if it is poisoned: to repair the
-    /// elements. [`accept`](Recover::accept) makes it sound again.
+    /// elements. [`accept`](Recover::accept) makes it sound again; released without,
+    /// it is as it was.
     ///
     /// # Errors
     /// As for [`write`](Self::write).
     pub fn repair(&self) -> Result<Recover<RwLockSliceWriteGuard<'_, T>>> {
         let held = self.raw.repair(&*self.place.session, None);
-        let mut inner = self.holding(held.map_err(|error| self.place.named(error))?);
-        inner.leave = Leave::Poisoned;
+        let inner = self.holding(held.map_err(|error| self.place.named(error))?);
         Ok(Recover(RwLockSliceWriteGuard { inner, calm: Calm::now() }))
     }
 
@@ -236,8 +236,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     }
 
     fn holding(&self, held: Held) -> Holding<'_, T> {
-        let leave = if held.died() { Leave::Died } else { Leave::Sound };
-        Holding { lock: self, held: Some(held), leave, thread: PhantomData }
+        Holding { lock: self, held: Some(held), leave: held.leave(), thread: PhantomData }
     }
 
     /// The elements without the lock, whoever has it: of different moments, and half-written, for all
