@@ -27,6 +27,8 @@ pub(crate) enum Failure {
     ClosedPipe,
     /// It has been said already; only the exit code is left.
     Reported,
+    /// The same, beside what was done all the same; with this exit code.
+    Partial(u8),
     /// The same for a check that found something.
     CheckFailed,
     /// A command that was run for somebody ended with this code.
@@ -80,6 +82,7 @@ impl Failure {
             Self::NotFound(_) => 3,
             Self::Busy(_) => 5,
             Self::Refused(_) | Self::Reported => 1,
+            Self::Partial(code) => *code,
             Self::CheckFailed => 4,
             // Not all systems' codes fit; see `report`.
             Self::Ended(code) => u8::try_from(*code).unwrap_or(1),
@@ -112,7 +115,32 @@ impl Failure {
 
     /// Whether there is nothing left to say.
     fn is_said(&self) -> bool {
-        matches!(self, Self::ClosedPipe | Self::Reported | Self::CheckFailed | Self::Ended(_))
+        matches!(
+            self,
+            Self::ClosedPipe
+                | Self::Reported
+                | Self::Partial(_)
+                | Self::CheckFailed
+                | Self::Ended(_)
+        )
+    }
+
+    /// Says it beside what was done all the same: in JSON, `body` and the error are one object.
+    pub(crate) fn beside(self, body: &impl Serialize, output: &mut Output) -> Self {
+        #[derive(Serialize)]
+        struct Partial<'a, T> {
+            #[serde(flatten)]
+            body: &'a T,
+            error: Details,
+        }
+        if output.json() {
+            let error = self.details();
+            if let Err(failure) = output.object(&Partial { body, error }) {
+                return failure;
+            }
+        }
+        complain(&self);
+        Self::Partial(self.code())
     }
 
     /// Says it on standard error, and in JSON where that was asked for.
@@ -162,7 +190,9 @@ impl fmt::Display for Failure {
                 f.write_str(message)
             }
             Self::ClosedPipe => f.write_str("nobody reads the output any more"),
-            Self::Reported | Self::CheckFailed | Self::Ended(_) => f.write_str("failed"),
+            Self::Reported | Self::Partial(_) | Self::CheckFailed | Self::Ended(_) => {
+                f.write_str("failed")
+            }
         }
     }
 }

@@ -52,15 +52,12 @@ impl Target {
 
     /// A look at the object, which has to be one with a header.
     pub(super) fn inspect(&self) -> Result<Inspection, Failure> {
-        Inspection::open(&self.location).map_err(|error| match error.kind() {
-            ErrorKind::NotFound
-            | ErrorKind::NameCharacter
-            | ErrorKind::NameEmpty
-            | ErrorKind::NameTooLong => Failure::NotFound(format!(
+        Inspection::open(&self.location).map_err(|error| match is_missing(&error) {
+            true => Failure::NotFound(format!(
                 "there is no shared memory {}; a file is named with a separator, as in ./{}",
                 self.name, self.name
             )),
-            _ => error.into(),
+            false => error.into(),
         })
     }
 
@@ -93,6 +90,17 @@ pub(super) fn is_raw(error: &Error) -> bool {
         ErrorKind::Truncated | ErrorKind::Unsupported => true,
         _ => false,
     }
+}
+
+/// Whether there is no such object.
+pub(super) fn is_missing(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound
+            | ErrorKind::NameCharacter
+            | ErrorKind::NameEmpty
+            | ErrorKind::NameTooLong
+    )
 }
 
 /// What an object says of itself, and the kernel of it.

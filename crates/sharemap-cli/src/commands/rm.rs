@@ -1,7 +1,7 @@
 //! `sharemap rm`: takes the names of shared memory away.
 
 use super::ls::{self, Listed};
-use super::objects::{Target, is_raw, who_holds};
+use super::objects::{Target, is_missing, is_raw, who_holds};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::system::holders::{Holder, Holders};
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         }
     }
     match failure {
-        Some(failure) => Err(failure),
+        Some(failure) => Err(failure.beside(&Report { removed }, output)),
         None if output.json() => output.object(&Report { removed }),
         None => Ok(()),
     }
@@ -170,16 +170,6 @@ fn held(name: &str, why: &str) -> Failure {
 /// Whether somebody has it is not told, because of an error.
 fn not_told(name: &str, error: Error) -> Failure {
     Failure::Object { message: format!("cannot remove {name}: {error}; {REMEDY}"), error }
-}
-
-fn is_missing(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::NotFound
-            | ErrorKind::NameCharacter
-            | ErrorKind::NameEmpty
-            | ErrorKind::NameTooLong
-    )
 }
 
 fn unknown(name: &str, error: Error) -> Failure {

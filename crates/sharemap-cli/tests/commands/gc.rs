@@ -83,7 +83,9 @@ fn what_nobody_has_is_removed_with_a_proof() {
     assert!(exists(&name), "nothing is removed without --apply");
     assert_eq!(unused(&[&name.0, "--apply"])["verdict"], "removed");
     assert!(!exists(&name));
-    run!("gc", &name.0).with_code(0);
+    let ran = run!("gc", &name.0, "--json").with_code(3);
+    assert_eq!(ran.json()["error"]["kind"], "NotFound");
+    assert!(ran.stderr.contains(&name.0), "{ran:?}");
     unused(&[&other.0]);
     let text = run!("gc", &other.0).with_code(0);
     assert!(text.text().contains("can be removed") || text.text().contains("kept"), "{text:?}");
@@ -156,6 +158,43 @@ fn files_are_judged_by_what_is_in_them() {
     run!("gc", name).with_code(3);
 }
 
+/// A name that is nothing's keeps no other from being tried, and hides nothing of what was done.
+#[test]
+fn each_name_is_tried_and_told_of() {
+    need_locks!();
+    if !kernel_tells() {
+        return;
+    }
+    let (name, held, files) = (Name::new(""), Name::new(""), Files::new());
+    drop(Shared::create_new(&*name.0, || Mutex::new(0_u64)).unwrap());
+    let _shared = Shared::create_new(&*held.0, || Mutex::new(0_u64)).unwrap();
+    let begun = Instant::now();
+    let json = loop {
+        let missing = files.path("missing");
+        let ran = run!("gc", "--apply", "--json", &missing, &held.0, "no-such-object", &name.0);
+        let ran = ran.with_code(3);
+        assert!(ran.stderr.contains("no-such-object"), "{ran:?}");
+        let json = ran.json();
+        if json["items"][1]["verdict"] != "kept" {
+            break json;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{json:#}");
+    };
+    assert_eq!(json["error"]["kind"], "NotFound", "the first: {json:#}");
+    assert!(json["error"]["message"].as_str().unwrap().contains("missing"), "{json:#}");
+    assert_eq!(
+        (&json["items"][0]["name"], &json["items"][0]["verdict"]),
+        (&(*held.0).into(), &"kept".into())
+    );
+    assert_eq!(
+        (&json["items"][1]["name"], &json["items"][1]["verdict"]),
+        (&(*name.0).into(), &"removed".into())
+    );
+    assert_eq!((&json["removed"], &json["kept"]), (&1.into(), &1.into()));
+    let ran = run!("gc", "no-such-object", &held.0).with_code(3);
+    assert!(ran.text().contains("1 object kept"), "{ran:?}");
+}
+
 #[test]
 fn without_names_all_are_looked_at() {
     let ran = run!("gc", "--json");
@@ -202,6 +241,35 @@ fn nothing_goes_that_somebody_has_just_opened() {
             rounds += 1;
         }
     });
+}
+
+/// What the system refuses is another failure than what the command refuses.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_may_not_be_removed_is_code_5() {
+    need_locks!();
+    let files = Files::new();
+    let script = r#"
+        mount --make-rprivate / && mount -t tmpfs tmpfs "$1" && cd "$1" || exit 0
+        "$0" lock ./object -- true && mount -o remount,ro "$1" || exit 9
+        echo mounted
+        exec "$0" gc --apply --json ./object
+    "#;
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_sharemap")])
+        .arg(files.dir())
+        .output()
+        .unwrap();
+    let ran = crate::run::Ran::from(output);
+    let Some(text) = ran.text().strip_prefix("mounted\n") else {
+        assert_ne!(ran.code, Some(9), "{ran:?}");
+        println!("skipped: no mounts for this user: {}", ran.stderr);
+        return;
+    };
+    assert_eq!(ran.code, Some(5), "{ran:?}");
+    let json: Value = serde_json::from_str(text).unwrap();
+    assert!(json["error"]["message"].as_str().unwrap().contains("./object"), "{json:#}");
+    assert_eq!(json["removed"], 0);
 }
 
 /// On an overlay, which exists for the script only: objects there have companions, which go when

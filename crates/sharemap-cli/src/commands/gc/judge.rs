@@ -2,7 +2,7 @@
 
 use super::companion;
 use crate::commands::ls;
-use crate::commands::objects::{Target, is_raw, who_holds};
+use crate::commands::objects::{Target, is_missing, is_raw, who_holds};
 use crate::system::holders::Holders;
 use crate::{system, units};
 use sharemap::inspect::{Inspection, State, Unused};
@@ -14,6 +14,8 @@ pub(super) enum Verdict {
     Unused(Unused),
     /// Somebody has it, or it is not known that nobody does.
     Keep(String),
+    /// There is no such object.
+    Gone,
 }
 
 pub(super) struct Judged {
@@ -65,6 +67,7 @@ fn judge_by(
         Err(error) if error.kind() == ErrorKind::WrongVersion => {
             return ("of another version", Err(error.to_string()));
         }
+        Err(error) if is_missing(&error) => return ("unknown", Ok(Verdict::Gone)),
         Err(error) => return ("unknown", Err(error.to_string())),
     };
     let Some(look) = look else {
@@ -118,8 +121,15 @@ fn unused(
         Some(path) => Location::file(path),
         None => target.location.clone(),
     };
-    let Some(unused) = Unused::of(location).map_err(|error| error.to_string())? else {
-        return Err("the kernel says that somebody has it, who is not to be seen from here".into());
+    let unused = match Unused::of(location) {
+        Ok(Some(unused)) => unused,
+        Ok(None) => {
+            return Err(
+                "the kernel says that somebody has it, who is not to be seen from here".into()
+            );
+        }
+        Err(error) if is_missing(&error) => return Ok(Verdict::Gone),
+        Err(error) => return Err(error.to_string()),
     };
     if unused.sees_mappings() {
         proof.push("the kernel says that no process has it open or mapped".into());

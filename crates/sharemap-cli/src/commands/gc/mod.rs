@@ -10,7 +10,7 @@ use crate::system::holders::Holders;
 use crate::units;
 use judge::{Judged, Verdict, judge};
 use serde::Serialize;
-use sharemap::{Error, NamedObject, SharedMemory};
+use sharemap::{NamedObject, SharedMemory};
 
 /// Find shared memory that nobody has any more, and remove it with --apply.
 ///
@@ -65,9 +65,14 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         Report { applied: args.apply, items: vec![], removable: 0, removed: 0, kept: 0, bytes: 0 };
     let mut failure = None;
     for target in targets(&args.names)? {
-        let judged = judge(&target, holders.as_ref(), args.foreign);
-        let item = match settle(judged, args.apply, &mut report) {
+        let settled = target.and_then(|target| {
+            let judged = judge(&target, holders.as_ref(), args.foreign);
+            settle(judged, args.apply, &mut report)
+        });
+        let item = match settled {
             Ok(item) => item,
+            // Whoever had listed it has removed it since.
+            Err(Failure::NotFound(_)) if args.names.is_empty() => continue,
             // Every object is tried; the first failure is the exit code.
             Err(error) if failure.is_none() => {
                 failure = Some(error);
@@ -83,21 +88,22 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         }
         report.items.push(item);
     }
+    if !output.json() {
+        conclude(&report, output)?;
+    }
     match failure {
-        Some(failure) => Err(failure),
+        Some(failure) => Err(failure.beside(&report, output)),
         None if output.json() => output.object(&report),
-        None => conclude(&report, output),
+        None => Ok(()),
     }
 }
 
-fn targets(names: &[String]) -> Result<Vec<Target>, Failure> {
+fn targets(names: &[String]) -> Result<Vec<Result<Target, Failure>>, Failure> {
     if names.is_empty() {
-        return Ok(SharedMemory::list()?
-            .iter()
-            .map(|object: &NamedObject| Target::of(object))
-            .collect());
+        let all = SharedMemory::list()?;
+        return Ok(all.iter().map(|object: &NamedObject| Ok(Target::of(object))).collect());
     }
-    names.iter().map(|name| Target::find(name)).collect()
+    Ok(names.iter().map(|name| Target::find(name)).collect())
 }
 
 /// Removes what is to be removed, while whoever opens it has to wait.
@@ -110,11 +116,14 @@ fn settle(judged: Judged, apply: bool, report: &mut Report) -> Result<Item, Fail
             item.reason = Some(reason);
             return Ok(item);
         }
+        Verdict::Gone => {
+            return Err(Failure::NotFound(format!("there is no shared memory {}", item.name)));
+        }
         Verdict::Unused(_) if !apply => {
             item.verdict = "removable";
         }
         Verdict::Unused(unused) => {
-            match unused.remove().map_err(|error| named(&item.name, error))? {
+            match unused.remove().map_err(|error| Failure::object("remove", &item.name, error))? {
                 true => {
                     item.verdict = "removed";
                     report.removed += 1;
@@ -131,10 +140,6 @@ fn settle(judged: Judged, apply: bool, report: &mut Report) -> Result<Item, Fail
     report.removable += 1;
     report.bytes += resident.or(size).unwrap_or(0);
     Ok(item)
-}
-
-fn named(name: &str, error: Error) -> Failure {
-    Failure::refused(format!("cannot remove {name}: {error}"))
 }
 
 fn print(item: &Item, output: &mut Output) -> Result<(), Failure> {
