@@ -22,6 +22,7 @@ pub const OPERATIONS: &[Operation] = &[
     RWLOCK.beside("write while another reads", reads, write),
     RWLOCK.beside("upgrade while another reads", reads, upgrade),
     RWLOCK.beside("stop reading while another waits", waits_to_write, stop_reading),
+    RWLOCK.beside("read again while another waits to write", waits_to_write, read_again),
     RWLOCK.beside("stop writing while another waits", waits_to_read, stop_writing),
     RWLOCK.after(dies_writing).alone("read what the dead wrote", accept),
     RWLOCK.after(dies_reading).alone("write what the dead read", write),
@@ -110,6 +111,19 @@ fn stop_reading(path: &Path) {
     let guard = shared.read().unwrap();
     mark();
     drop(guard);
+    mark();
+}
+
+/// A writer who waits does not hold it up, and is held up by it.
+fn read_again(path: &Path) {
+    let shared = open::<RwLock<u64>>(path);
+    let (first, second) = (shared.read().unwrap(), shared.read().unwrap());
+    drop(first);
+    mark();
+    let third = shared.read_timeout(long()).unwrap();
+    drop(second);
+    assert_eq!(*third, FIRST);
+    drop(third);
     mark();
 }
 
