@@ -90,6 +90,13 @@ impl Alone {
     }
 }
 
+impl Drop for Alone {
+    /// A child that was forked meanwhile has the descriptor, and keeps nobody waiting.
+    fn drop(&mut self) {
+        let _ = change(&self.file, libc::F_SETLEASE, libc::F_UNLCK);
+    }
+}
+
 fn change(file: &File, command: libc::c_int, value: libc::c_int) -> Result<()> {
     // SAFETY: an open descriptor, and plain numbers.
     if unsafe { libc::fcntl(file.as_raw_fd(), command, value) } == 0 {
