@@ -10,6 +10,8 @@ pub(crate) mod fence;
 pub(crate) mod file;
 pub(crate) mod file_lock;
 pub(crate) mod fork;
+#[cfg(test)]
+mod leases;
 pub(crate) mod map;
 mod memfd;
 mod ofd;

@@ -15,6 +15,7 @@ use super::draft::Draft;
 use super::file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::errno;
+use crate::sys::posix::file::open_leased;
 use crate::sys::{CreateObject, Existing, Lifetime, ObjectStatus, OpenObject, Owner, Sharing};
 
 const DIRECTORY: &str = "/dev/shm";
@@ -113,15 +114,12 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     // Somebody may take the name away in between; whoever does so endlessly gets what they want.
     const ROUNDS: usize = 8;
     for _ in 0..ROUNDS {
-        let opened =
-            retry_on_intr(|| rustix::fs::openat(&directory, request.name, flags, Mode::empty()));
+        let opened = open_leased(|| {
+            let open = || rustix::fs::openat(&directory, request.name, flags, Mode::empty());
+            retry_on_intr(open).map(File::from)
+        });
         let file = match opened {
-            Ok(file) => File::from(file),
-            // Somebody has a lease on it, and is asked to give it up: only plain files have any.
-            Err(Errno::AGAIN) => {
-                flags -= OFlags::NONBLOCK;
-                continue;
-            }
+            Ok(file) => file,
             Err(Errno::LOOP) => return Err(squatted("a symbolic link")),
             Err(Errno::ISDIR) => return Err(squatted("a directory")),
             Err(Errno::NXIO) => return Err(squatted("a socket, or a device that is not there,")),

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use super::errno;
+use super::file::open_leased;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Refuses a directory that another than `owner` may write to: whoever can replace what is in it
@@ -26,14 +28,15 @@ pub(crate) fn check_folder(
     )))
 }
 
-/// Opens one, or makes it.
+/// Opens one, or makes it. Somebody may be about to collect it.
 pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
+    let mut options = OpenOptions::new();
+    options
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    Ok(open_leased(|| options.open(path).map_err(|error| errno::of(&error)))?)
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{
     Access as AccessFlags, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, SeekFrom,
@@ -48,18 +49,8 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
         Create::New => OFlags::CREATE | OFlags::EXCL,
         Create::IfMissing => OFlags::CREATE,
     };
-    let file = match open_flags(path, flags) {
-        // Somebody holds a lease on it and is being asked to give it up: wait for that, and see
-        // whether it still has its name then.
-        Err(Errno::AGAIN) => match open_flags(path, flags - OFlags::NONBLOCK) {
-            Ok(file) if rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_nlink == 0) => {
-                open_flags(path, flags - OFlags::NONBLOCK)
-            }
-            result => result,
-        },
-        result => result,
-    }
-    .map_err(|errno| open_error(path, request, errno))?;
+    let file =
+        open_named(|| open_flags(path, flags)).map_err(|errno| open_error(path, request, errno))?;
     if request.exclusive {
         if let Err(error) = lock_exclusively(&file) {
             if request.create == Create::New {
@@ -69,6 +60,45 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
         }
     }
     Ok(file)
+}
+
+/// Opens what has a name: what lost it between the two is looked up again. What never had one
+/// (`/proc/self/fd/N`) is itself the second time, too.
+pub(crate) fn open_named(
+    mut open: impl FnMut() -> std::result::Result<File, Errno>,
+) -> std::result::Result<File, Errno> {
+    const ROUNDS: usize = 8;
+    let mut file = open_leased(&mut open)?;
+    for _ in 0..ROUNDS {
+        let found = rustix::fs::fstat(&file)?;
+        if found.st_nlink > 0 {
+            break;
+        }
+        let again = open_leased(&mut open)?;
+        let same = rustix::fs::fstat(&again)?;
+        file = again;
+        if (same.st_dev, same.st_ino) == (found.st_dev, found.st_ino) {
+            break;
+        }
+    }
+    Ok(file)
+}
+
+/// Opens, by a call that does not wait, what somebody may have a lease on: the first try has that one
+/// asked to give it up, and a minute is more than the kernel gives for it (`lease-break-time`). Each
+/// try looks the name up, which may mean something else by then, a FIFO for one.
+pub(crate) fn open_leased(
+    mut open: impl FnMut() -> std::result::Result<File, Errno>,
+) -> std::result::Result<File, Errno> {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    const NAP: Duration = Duration::from_millis(1);
+    let start = Instant::now();
+    loop {
+        match open() {
+            Err(Errno::AGAIN) if start.elapsed() < PATIENCE => std::thread::sleep(NAP),
+            opened => return opened,
+        }
+    }
 }
 
 fn open_flags(path: &Path, flags: OFlags) -> std::result::Result<File, Errno> {

@@ -1,0 +1,170 @@
+//! Tests: opening what somebody has a lease on, and what loses its name meanwhile.
+
+#![allow(unsafe_code, reason = "leases, and signals that tell of them")]
+
+use std::ffi::{CString, c_int};
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+
+use super::alone::Alone;
+use super::{file, shm};
+use crate::error::{ErrorKind, Result};
+use crate::sys::posix::file::open_named;
+use crate::sys::second::fork;
+use crate::sys::{Create, FileKind, OpenObject, OpenRequest, Owner, Scope};
+
+/// An object, and another name beside it; both go with the value.
+struct Names {
+    name: String,
+    path: PathBuf,
+    other: PathBuf,
+}
+
+impl Names {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("sharemap-leases-{}-{number}", std::process::id());
+        let (path, other) = (shm::path(&name), shm::path(&format!("{name}-other")));
+        std::fs::write(&path, b"it").unwrap();
+        Self { name, path, other }
+    }
+
+    fn open(&self) -> Result<File> {
+        let (owner, scope) = (Owner::Own, Scope::Session);
+        shm::open(&OpenObject { name: &self.name, write: false, owner, scope })
+    }
+
+    fn open_file(&self) -> Result<File> {
+        file::open(
+            &self.path,
+            OpenRequest { write: false, create: Create::Never, exclusive: false },
+        )
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+        let _ = std::fs::remove_file(&self.other);
+    }
+}
+
+static LEASE: AtomicI32 = AtomicI32::new(-1);
+/// What takes the name when somebody opens it, and the name.
+static MOVE: OnceLock<(CString, CString)> = OnceLock::new();
+
+/// When whoever opens it is told to wait, and before it looks again: this process has one thread.
+extern "C" fn give_up(_: c_int) {
+    // SAFETY: names that end with zeros, and an open descriptor.
+    unsafe {
+        if let Some((from, to)) = MOVE.get() {
+            libc::rename(from.as_ptr(), to.as_ptr());
+        }
+        libc::fcntl(LEASE.load(Ordering::Relaxed), libc::F_SETLEASE, libc::F_UNLCK);
+    }
+}
+
+/// Has a lease, and gives it up when it is asked to.
+fn lease(names: &Names) -> File {
+    const F_SETSIG: c_int = 10;
+    let file = File::open(&names.path).unwrap();
+    LEASE.store(file.as_raw_fd(), Ordering::Relaxed);
+    let text = |path: &PathBuf| CString::new(path.to_str().unwrap()).unwrap();
+    if names.other.symlink_metadata().is_ok() {
+        MOVE.set((text(&names.other), text(&names.path))).unwrap();
+    }
+    // SAFETY: a handler that makes two system calls.
+    unsafe {
+        let handler = give_up as extern "C" fn(c_int);
+        assert_ne!(libc::signal(libc::SIGUSR2, handler as libc::sighandler_t), libc::SIG_ERR);
+        assert_eq!(libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGUSR2), 0);
+        assert_eq!(libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK), 0);
+    }
+    file
+}
+
+/// In a process whose descriptors no child of another test has.
+fn in_a_child(body: impl FnOnce(&Names)) {
+    assert!(fork(|| body(&Names::new())).unwrap().passed());
+}
+
+#[test]
+fn whoever_has_it_for_a_moment_is_waited_for() {
+    in_a_child(|names| {
+        let _lease = lease(names);
+        names.open().unwrap();
+    });
+}
+
+/// The name leads to a FIFO by the time that it is looked up again: nobody waits for its other end.
+#[test]
+fn a_fifo_in_its_place_holds_nobody_up() {
+    for by_name in [true, false] {
+        in_a_child(|names| {
+            let fifo = CString::new(names.other.to_str().unwrap()).unwrap();
+            // SAFETY: a name that ends with a zero.
+            assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o600) }, 0);
+            let _lease = lease(names);
+            if by_name {
+                let error = names.open().unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::NotAnObject, "{error}");
+                assert!(error.to_string().contains("FIFO"), "{error}");
+            } else {
+                let file = names.open_file().unwrap();
+                assert_eq!(file::status(&file).unwrap().kind, FileKind::Special);
+            }
+        });
+    }
+}
+
+/// As when it was collected in between: who opens it gets what has the name.
+#[test]
+fn what_lost_its_name_is_looked_up_again() {
+    let names = Names::new();
+    std::fs::write(&names.other, b"another").unwrap();
+    let mut opened = 0;
+    let open = || {
+        opened += 1;
+        let file = File::open(&names.path).unwrap();
+        if opened == 1 {
+            std::fs::rename(&names.other, &names.path).unwrap();
+        }
+        Ok(file)
+    };
+    let mut found = String::new();
+    open_named(open).unwrap().read_to_string(&mut found).unwrap();
+    assert_eq!((found.as_str(), opened), ("another", 2));
+
+    let nameless = File::open(&names.path).unwrap();
+    std::fs::remove_file(&names.path).unwrap();
+    assert_eq!(names.open_file().unwrap_err().kind(), ErrorKind::NotFound);
+    // What is asked for by a name that is the descriptor's own.
+    let own = PathBuf::from(format!("/proc/self/fd/{}", nameless.as_raw_fd()));
+    let request = OpenRequest { write: false, create: Create::Never, exclusive: false };
+    let again = file::open(&own, request).unwrap();
+    assert_eq!(again.metadata().unwrap().ino(), nameless.metadata().unwrap().ino());
+}
+
+/// Nor does a child that was forked meanwhile keep anybody waiting.
+#[test]
+fn nobody_has_it_alone_for_longer() {
+    in_a_child(|names| {
+        let alone = Alone::take(&names.path).unwrap().expect("nobody has it");
+        let child = fork(|| {
+            loop {
+                // SAFETY: sleeps, until it is killed.
+                unsafe { libc::pause() };
+            }
+        });
+        drop(alone);
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NONBLOCK).open(&names.path).unwrap();
+        child.unwrap().kill();
+    });
+}
