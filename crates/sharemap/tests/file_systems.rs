@@ -1,5 +1,5 @@
 //! File systems that lack what others have: no holes (vfat, ramfs), no way to set
-//! space aside (ext2, ramfs).
+//! space aside (ext2, ramfs), no word on who has a file mapped (overlayfs).
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, reason = "a namespace for mounts")]
@@ -7,11 +7,14 @@
 
 mod common;
 
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use common::{TempDir, assert_mapped, child, passes, pattern, role, skip};
-use sharemap::{ErrorKind, MapOptions, Mapping, MappingMut};
+use common::{TempDir, assert_mapped, child, need_atomics, passes, pattern, role, skip};
+use sharemap::inspect::Unused;
+use sharemap::{ErrorKind, Location, MapOptions, Mapping, MappingMut, Mutex, Shared};
 
 const IMAGE: u64 = 8 << 20;
 const TOO_MUCH: u64 = 2 * IMAGE;
@@ -25,6 +28,17 @@ fn mount(kind: &str, dir: &Path) -> Result<(), String> {
     if kind == "ramfs" {
         return run(&["mount", "--make-rprivate", "/"])
             .and_then(|()| run(&["mount", "-t", kind, kind, dir.to_str().unwrap()]));
+    }
+    if kind == "overlay" {
+        let parts = dir.with_extension("parts");
+        let part = |name: &str| parts.join(name).to_str().unwrap().to_owned();
+        let [lower, upper, work] = ["lower", "upper", "work"].map(part);
+        std::fs::create_dir(&parts).map_err(|e| e.to_string())?;
+        run(&["mount", "--make-rprivate", "/"])?;
+        run(&["mount", "-t", "tmpfs", "tmpfs", parts.to_str().unwrap()])?;
+        run(&["mkdir", &lower, &upper, &work])?;
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        return run(&["mount", "-t", kind, kind, "-o", &options, dir.to_str().unwrap()]);
     }
     let image = dir.with_extension("image");
     std::fs::File::create(&image)
@@ -179,4 +193,50 @@ fn without_a_way_to_set_space_aside() {
     let map = MapOptions::new().reserve(1 << 20).create_new(&full, 1000).unwrap();
     map.grow(100_000).unwrap();
     assert_eq!(map.data_extents().unwrap(), [0..100_000]);
+}
+
+/// On an overlay the kernel does not tell who has a file mapped, only the object does: unless it is
+/// not understood, or has been cut short.
+#[test]
+fn an_object_that_does_not_tell_who_is_attached_is_not_had_alone() {
+    need_atomics!();
+    let dir = on!("overlay", "an_object_that_does_not_tell_who_is_attached_is_not_had_alone");
+    let path = dir.join("object");
+    let location = Location::file(&path);
+    let shared = Shared::create_new(&location, || Mutex::new(1_u8)).unwrap();
+    // Attached by its mapping alone.
+    let null = std::fs::File::open("/dev/null").unwrap();
+    // SAFETY: both are open; nothing reads or writes what is mapped through its descriptor.
+    assert!(unsafe { libc::dup2(null.as_raw_fd(), shared.file().unwrap().as_raw_fd()) } >= 0);
+    let ask = || Unused::of(&location).map(|found| found.is_some());
+    assert!(!ask().unwrap());
+    let image = std::fs::read(&path).unwrap();
+    // In place, and closed again.
+    let write = |bytes: &[u8]| {
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(bytes.len() as u64).unwrap();
+        file.write_all_at(bytes, 0).unwrap();
+    };
+    let image_but = |at: usize, byte: u8| {
+        let mut image = image.clone();
+        image[at] = byte;
+        image
+    };
+    for (bytes, kind) in [
+        (image_but(8, 2), ErrorKind::WrongVersion),
+        (image_but(64, 1), ErrorKind::Malformed),
+        (image[..400].to_vec(), ErrorKind::Truncated),
+        (image[..17].to_vec(), ErrorKind::Truncated),
+    ] {
+        write(&bytes);
+        let error = ask().unwrap_err();
+        assert_eq!((error.kind(), error.path()), (kind, Some(path.as_path())), "{error}");
+    }
+    write(&image);
+    assert!(!ask().unwrap());
+    let raw = Location::file(dir.join("raw"));
+    for bytes in [vec![7; 5000], vec![7; 3], vec![]] {
+        std::fs::write(dir.join("raw"), bytes).unwrap();
+        assert!(!Unused::of(&raw).unwrap().unwrap().sees_mappings());
+    }
 }

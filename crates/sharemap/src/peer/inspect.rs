@@ -1,6 +1,7 @@
 //! Looking at an object from outside: without taking part, and without changing it.
 
 use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -107,6 +108,24 @@ impl Look {
         let slots = slot::Slots::find(memory.file().unwrap_or(file), path.as_deref(), id)
             .map_err(|error| error.with_path(name))?;
         Ok(Self { memory, header, slots })
+    }
+
+    /// Whether the kernel says that nobody is attached to what is in this file, as nobody can be to
+    /// what is no object: raw memory, or nothing. Of an object that is not understood it is not known.
+    pub(crate) fn is_nobodys(
+        file: &File,
+        name: Option<&Path>,
+        path: Option<PathBuf>,
+    ) -> Result<bool> {
+        match Self::over(file, name, path) {
+            Ok(look) => Ok(look.is_unattached()? == Some(true)),
+            Err(error) => match error.kind() {
+                ErrorKind::NotAnObject | ErrorKind::ZeroLength => Ok(true),
+                // Cut short, but of those who were attached before?
+                ErrorKind::Truncated if !begins_as_object(file)? => Ok(true),
+                _ => Err(error),
+            },
+        }
     }
 
     /// `None`: there is no header yet.
@@ -266,4 +285,11 @@ impl Look {
             .with_offset(at)
             .with_detail(why)
     }
+}
+
+fn begins_as_object(mut file: &File) -> Result<bool> {
+    let mut beginning = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(header::MAGIC.len() as u64).read_to_end(&mut beginning)?;
+    Ok(beginning == header::MAGIC)
 }

@@ -31,7 +31,9 @@ impl Unused {
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) where the kernel does not tell: on macOS, and on
     /// network file systems; [`PermissionDenied`](ErrorKind::PermissionDenied) for those who do not
-    /// own it; [`NotFound`](ErrorKind::NotFound), [`NotAnObject`](ErrorKind::NotAnObject).
+    /// own it; [`NotFound`](ErrorKind::NotFound), [`NotAnObject`](ErrorKind::NotAnObject). On overlayfs
+    /// also [`WrongVersion`](ErrorKind::WrongVersion), [`Malformed`](ErrorKind::Malformed) and
+    /// [`Truncated`](ErrorKind::Truncated), where only the object itself would tell.
     pub fn of(location: impl Into<Location>) -> Result<Option<Self>> {
         let location = location.into();
         let named = |error: Error| error.with_path(location.path());
@@ -44,14 +46,11 @@ impl Unused {
             }
         };
         let Some(alone) = alone::Alone::take(&path).map_err(named)? else { return Ok(None) };
-        if !alone.sees_mappings() {
-            // Whoever is attached has it mapped, and may have closed it.
-            match Look::over(alone.file(), location.path(), Some(path)) {
-                Ok(look) if look.is_unattached()? != Some(true) => return Ok(None),
-                Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
-                // Or it is raw memory, or nothing that could be attached to.
-                Ok(_) | Err(_) => {}
-            }
+        // Whoever is attached has it mapped, and may have closed it.
+        if !alone.sees_mappings()
+            && !Look::is_nobodys(alone.file(), location.path(), Some(path)).map_err(named)?
+        {
+            return Ok(None);
         }
         Ok(Some(Self { alone }))
     }
