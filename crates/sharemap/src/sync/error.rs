@@ -91,6 +91,27 @@ pub trait Reclaim {
     fn error(&self, kind: ErrorKind, operation: &'static str) -> Error;
 }
 
+/// Has guards reclaim what their part `inner` holds.
+macro_rules! reclaim_inner {
+    ($value:ident: $($guard:ident)*) => { $(
+        impl<T: $value + Shareable> Reclaim for $guard<'_, T> {
+            fn accept(&mut self) {
+                self.inner.leave(Leave::Sound);
+            }
+
+            fn poison(mut self) -> Result<()> {
+                self.inner.leave(Leave::Poisoned);
+                self.inner.release()
+            }
+
+            fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
+                self.inner.lock.place.error(kind, operation)
+            }
+        }
+    )* };
+}
+pub(super) use reclaim_inner;
+
 impl<G: Reclaim> Recover<G> {
     /// Takes the value as it is: whoever locks after this guard is released is told nothing. To
     /// repair the value, change it through the guard.

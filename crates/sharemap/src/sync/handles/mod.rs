@@ -12,6 +12,7 @@ mod private;
 mod rwlock;
 mod signal;
 mod slices;
+mod upgrade;
 
 pub use barrier::{Barrier, BarrierHandle, Member};
 pub use condvar::{Condvar, CondvarHandle, Waiting};

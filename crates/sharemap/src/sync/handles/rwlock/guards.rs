@@ -9,8 +9,9 @@ use super::RwLockHandle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Shareable};
 use crate::peer::World;
-use crate::sync::error::Reclaim;
+use crate::sync::error::{Reclaim, reclaim_inner};
 use crate::sync::handles::private::{Calm, Private};
+use crate::sync::handles::upgrade::upgrade;
 use crate::sync::mutex::{Held, Leave};
 use crate::sync::rwlock::Reading;
 
@@ -97,6 +98,12 @@ impl<T: Element + Shareable> Holding<'_, T> {
     }
 }
 
+impl<T: Element + Shareable> Holding<'_, T> {
+    fn leave(&mut self, leave: Leave) {
+        self.private.set_leave(leave);
+    }
+}
+
 impl<T: Element + Shareable> Drop for Holding<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
@@ -119,21 +126,6 @@ impl<T: Element + Shareable> RwLockWriteGuard<'_, T> {
     /// [`Fault`](ErrorKind::Fault) if the memory is gone. The lock is released all the same.
     pub fn unlock(mut self) -> Result<()> {
         self.inner.release()
-    }
-}
-
-impl<T: Element + Shareable> Reclaim for RwLockWriteGuard<'_, T> {
-    fn accept(&mut self) {
-        self.inner.private.set_leave(Leave::Sound);
-    }
-
-    fn poison(mut self) -> Result<()> {
-        self.inner.private.set_leave(Leave::Poisoned);
-        self.inner.release()
-    }
-
-    fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
-        self.inner.lock.place.error(kind, operation)
     }
 }
 
@@ -185,37 +177,15 @@ impl<'a, T: Element + Shareable> RwLockUpgradableGuard<'a, T> {
         self,
         until: Option<Duration>,
     ) -> std::result::Result<RwLockWriteGuard<'a, T>, (Self, Error)> {
-        let lock = self.inner.lock;
-        let session = &*lock.place.session;
-        let upgraded = match &self.inner.held {
-            Some(held) if session.is_own(held.lane()) => lock.raw.upgrade(session, held, until),
-            _ => Err(lock.place.error(ErrorKind::Invalid, "go on to write").with_detail(
-                "the process that this one was forked from has it, and this one has not",
-            )),
-        };
-        match upgraded {
+        let Holding { lock, held, .. } = &self.inner;
+        match upgrade(&lock.place, lock.raw, held.as_ref(), until) {
             Ok(()) => {
                 let mut inner = self.inner;
                 inner.way = Way::Write;
                 Ok(RwLockWriteGuard { inner })
             }
-            Err(error) => Err((self, lock.place.named(error))),
+            Err(error) => Err((self, error)),
         }
-    }
-}
-
-impl<T: Element + Shareable> Reclaim for RwLockUpgradableGuard<'_, T> {
-    fn accept(&mut self) {
-        self.inner.private.set_leave(Leave::Sound);
-    }
-
-    fn poison(mut self) -> Result<()> {
-        self.inner.private.set_leave(Leave::Poisoned);
-        self.inner.release()
-    }
-
-    fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
-        self.inner.lock.place.error(kind, operation)
     }
 }
 
@@ -238,4 +208,5 @@ macro_rules! shown {
     )* };
 }
 
+reclaim_inner!(Element: RwLockWriteGuard RwLockUpgradableGuard);
 shown!(RwLockReadGuard RwLockWriteGuard RwLockUpgradableGuard);

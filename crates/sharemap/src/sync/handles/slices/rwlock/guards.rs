@@ -8,13 +8,12 @@ use super::{Elements, RwLockSliceHandle};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Pod, Shareable};
 use crate::peer::World;
-use crate::sync::error::{Reclaim, Recover};
+use crate::sync::error::{Reclaim, Recover, reclaim_inner};
 use crate::sync::handles::private::Calm;
+use crate::sync::handles::upgrade::upgrade;
 use crate::sync::mutex::{Held, Leave};
 use crate::sync::rwlock::Reading;
 use crate::view::{View, ViewMut};
-
-const UPGRADE: &str = "go on to write";
 
 /// That this thread reads the elements.
 #[must_use = "the lock is released at once if the guard is not kept"]
@@ -88,9 +87,8 @@ impl<T: Pod + Shareable> Holding<'_, T> {
         released.map_err(|error| place.named(error))
     }
 
-    fn poison(&mut self) -> Result<()> {
-        self.leave = Leave::Poisoned;
-        self.release()
+    fn leave(&mut self, leave: Leave) {
+        self.leave = leave;
     }
 }
 
@@ -177,48 +175,15 @@ impl<'a, T: Pod + Shareable> RwLockSliceUpgradableGuard<'a, T> {
         self,
         until: Option<Duration>,
     ) -> std::result::Result<RwLockSliceWriteGuard<'a, T>, (Self, Error)> {
-        let lock = self.inner.lock;
-        let session = &*lock.place.session;
-        let upgraded = match &self.inner.held {
-            Some(held) if session.is_own(held.lane()) => lock.raw.upgrade(session, held, until),
-            _ => Err(lock.place.error(ErrorKind::Invalid, UPGRADE).with_detail(
-                "the process that this one was forked from has it, and this one has not",
-            )),
-        };
-        match upgraded {
+        let Holding { lock, held, .. } = &self.inner;
+        match upgrade(&lock.place, lock.raw, held.as_ref(), until) {
             Ok(()) => Ok(RwLockSliceWriteGuard { inner: self.inner, calm: Calm::now() }),
-            Err(error) => Err((self, lock.place.named(error))),
+            Err(error) => Err((self, error)),
         }
     }
 }
 
-impl<T: Pod + Shareable> Reclaim for RwLockSliceWriteGuard<'_, T> {
-    fn accept(&mut self) {
-        self.inner.leave = Leave::Sound;
-    }
-
-    fn poison(mut self) -> Result<()> {
-        self.inner.poison()
-    }
-
-    fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
-        self.inner.lock.place.error(kind, operation)
-    }
-}
-
-impl<T: Pod + Shareable> Reclaim for RwLockSliceUpgradableGuard<'_, T> {
-    fn accept(&mut self) {
-        self.inner.leave = Leave::Sound;
-    }
-
-    fn poison(mut self) -> Result<()> {
-        self.inner.poison()
-    }
-
-    fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
-        self.inner.lock.place.error(kind, operation)
-    }
-}
+reclaim_inner!(Pod: RwLockSliceWriteGuard RwLockSliceUpgradableGuard);
 
 macro_rules! shown {
     ($($guard:ident $view:ident)*) => { $(
