@@ -67,6 +67,12 @@ impl Region {
         };
         result.map_err(|error| self.named(self.flush_state.remember(error)))
     }
+
+    #[cfg(test)]
+    pub(crate) fn fail_flushes(&self) {
+        let cause = io::Error::from_raw_os_error(5);
+        drop(self.flush_state.remember(Error::new(ErrorKind::Io, "flush").with_source(cause)));
+    }
 }
 
 #[cfg(test)]

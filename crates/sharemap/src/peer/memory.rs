@@ -112,6 +112,12 @@ impl Memory {
         }
     }
 
+    /// From now on no flush succeeds, as after one that failed.
+    #[cfg(test)]
+    pub(super) fn fail_flushes(&self) {
+        self.mapping.region().fail_flushes();
+    }
+
     /// The address of `size` bytes at an offset.
     #[inline(always)]
     pub(crate) fn at(&self, at: u64, size: u64) -> Result<*mut u8> {

@@ -4,8 +4,8 @@
 //! `create` makes and opens objects, `arrival` waits until they are ready; a
 //! [`Session`](session::Session) is the result, and a [`World`] for the locks; `near` is the same one
 //! for a part whose bounds are known. `participants` and `lanes` say who is there, `seat` what a
-//! thread knows of its own lane, `recovery` does what is
-//! left to do for those who are not any more.
+//! thread knows of its own lane, `mark` whether all left in order, `recovery` does what is left to do
+//! for those who are not any more.
 
 mod arrival;
 mod create;
@@ -14,6 +14,7 @@ mod identity;
 mod inherited;
 mod inspect;
 mod lanes;
+mod mark;
 mod memory;
 mod near;
 mod participants;
@@ -30,6 +31,8 @@ pub(crate) use create::{
 pub(crate) use header::{Header, Shape};
 pub(crate) use inspect::Look;
 pub use inspect::{Facts, Participant as AttachedProcess, State};
+#[cfg(test)]
+pub(crate) use mark::{IN_ORDER, Mark, Others};
 pub(crate) use memory::{Attachment, Memory};
 pub(crate) use near::{Extent, Near, Span};
 pub(crate) use seat::Spot;

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::create::PowerCuts;
 use crate::peer::header::{CLEAN, EPOCH};
 use crate::peer::identity::{Identity, identity};
+use crate::peer::mark::{Mark, Others};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::session::{FIRST, Session, process, takes_no_part};
 use crate::sys::{SlotMode, fork, slot};
@@ -199,13 +199,11 @@ impl Session {
         let Some((participant, hold)) = claimed else {
             return Err(self.no_room());
         };
-        self.record(participant)?;
-        if self.memory.load::<u32>(CLEAN)? != 0 {
-            self.memory.store(CLEAN, 0u32)?;
-            if self.power_cuts == PowerCuts::Told {
-                // Before anything else is written.
-                self.memory.flush()?;
-            }
+        let recorded = self.record(participant).and_then(|()| self.mark().attach(self));
+        if let Err(error) = recorded {
+            // Before the slot goes: nobody is there.
+            let _ = self.erase(participant);
+            return Err(error);
         }
         self.own.set(participant, hold);
         Ok(participant)
@@ -236,8 +234,7 @@ impl Session {
         memory.store(record + NUMBER, memory.fetch_add(EPOCH, 1u64)?)?;
         memory.store(record + SPACE, id_space)?;
         memory.store(record + SINCE, since)?;
-        // Exchanged, here and below, so that what is looked at next is looked at afterwards: whoever
-        // leaves notes that nobody is there, and looks again.
+        // Exchanged, here and below, so that what is looked at next is looked at afterwards.
         memory.swap(record + USE, IN_USE).map(drop)
     }
 
@@ -301,7 +298,7 @@ impl Session {
         let left = self.leave_lanes(participant).and_then(|empty| {
             if empty {
                 self.erase(participant)?;
-                self.note_clean()?;
+                self.mark().leave(self, participant, || self.look_around())?;
             }
             Ok(empty)
         });
@@ -312,33 +309,23 @@ impl Session {
         }
     }
 
-    /// Notes that nobody is attached, if so. Whoever attaches takes it back after claiming, and this
-    /// looks again after noting, so that it is not noted while somebody is there.
-    fn note_clean(&self) -> Result<()> {
-        if self.is_anybody_there()? {
-            return Ok(());
-        }
-        if self.power_cuts == PowerCuts::Told {
-            self.memory.flush()?;
-        }
-        self.memory.swap(CLEAN, 1u32)?;
-        if self.is_anybody_there()? {
-            self.memory.swap(CLEAN, 0u32)?;
-        }
-        Ok(())
+    fn mark(&self) -> Mark<impl Fn() -> Result<()> + '_> {
+        Mark { at: CLEAN, power_cuts: self.power_cuts, flush: || self.memory.flush() }
     }
 
-    /// The dead are not, and are recovered here: who held nothing is in nobody's way otherwise, and
-    /// would count for ever.
-    fn is_anybody_there(&self) -> Result<bool> {
+    /// Who else is attached. The dead are not, and are recovered here: who held nothing is in
+    /// nobody's way otherwise, and would count for ever.
+    fn look_around(&self) -> Result<Others> {
+        let mut others = Others::Nobody;
         for participant in 0..self.header.participants {
             if self.use_of(participant)? == IN_USE {
                 self.settle_participant(participant)?;
+                others = Others::Dead;
             }
             if self.use_of(participant)? != FREE {
-                return Ok(true);
+                return Ok(Others::Somebody);
             }
         }
-        Ok(false)
+        Ok(others)
     }
 }

@@ -3,6 +3,7 @@
 mod forks;
 mod kills;
 mod lives;
+mod marks;
 mod opening;
 mod pids;
 mod threads;

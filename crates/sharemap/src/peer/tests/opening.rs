@@ -12,7 +12,7 @@ use crate::peer::header::{self, Header};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::session::{CREATION, Session};
 use crate::peer::world::World;
-use crate::peer::{PowerCuts, Shape, Terms, Unclean, create};
+use crate::peer::{Shape, Terms, Unclean, create};
 use crate::shm::Location;
 use crate::sys::{SlotHome, SlotMode};
 
@@ -327,25 +327,6 @@ fn slots_in_a_place_that_is_not_seen_need_a_check() {
     // Nobody is left who could be there.
     let session = file.open();
     assert_eq!(header::read_home(&session.memory).unwrap(), Some(session.slots.home()));
-}
-
-#[test]
-fn clean_is_what_nobody_uses() {
-    need_atomics!();
-    let file = Scratch::new();
-    let clean = || u32::from_le_bytes(bytes_of(&file.0, 136)[132..].try_into().unwrap());
-    let one = file.create();
-    assert_eq!(clean(), 0);
-    let two = file.open();
-    drop(one);
-    assert_eq!(clean(), 0);
-    drop(two);
-    assert_eq!(clean(), 1);
-    let terms = Terms { power_cuts: PowerCuts::Told, ..Terms::default() };
-    let three = create::open(&file.location(), &shape(), &terms, release).unwrap();
-    assert_eq!(clean(), 0);
-    drop(three);
-    assert_eq!(clean(), 1);
 }
 
 #[test]

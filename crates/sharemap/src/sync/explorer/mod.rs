@@ -22,6 +22,7 @@ mod barrier;
 mod condvar;
 mod event;
 mod lanes;
+mod mark;
 mod mutex;
 mod once;
 mod permits;
