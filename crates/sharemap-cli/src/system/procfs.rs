@@ -48,18 +48,6 @@ fn unescaped(text: &str) -> String {
     codes.iter().fold(text.to_owned(), |text, (code, character)| text.replace(code, character))
 }
 
-/// The file's number in its file system.
-#[cfg(unix)]
-pub(crate) fn number(entry: &fs::DirEntry) -> Option<u64> {
-    use std::os::unix::fs::DirEntryExt;
-    Some(entry.ino())
-}
-
-#[cfg(not(unix))]
-pub(crate) fn number(_: &fs::DirEntry) -> Option<u64> {
-    None
-}
-
 /// The process that calls itself `process` in the pid namespace `space` and started at `start_time`
 /// (0: whatever): its number here, and its program's name.
 pub(crate) fn find_process(
