@@ -3,6 +3,7 @@
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::io;
 use std::path::Path;
 
 /// A process that has a file.
@@ -20,10 +21,12 @@ pub(crate) struct Holder {
 /// Who has which file, by device and inode.
 pub(crate) struct Holders {
     by_file: HashMap<(u64, u64), BTreeMap<u32, Holder>>,
-    /// Processes that the system does not let this user look into.
+    /// Processes that could not be looked into: as a rule others' users.
     pub(crate) hidden: u64,
-    /// Those that it does.
+    /// Those that could.
     pub(crate) seen: u64,
+    /// Whether the list is of all processes there are.
+    pub(crate) lists_all: bool,
 }
 
 impl Holders {
@@ -31,7 +34,12 @@ impl Holders {
     pub(crate) fn look() -> Option<Self> {
         let own = std::process::id();
         fs::metadata("/proc/self/maps").ok()?;
-        let mut holders = Self { by_file: HashMap::new(), hidden: 0, seen: 0 };
+        let mut holders = Self {
+            by_file: HashMap::new(),
+            hidden: 0,
+            seen: 0,
+            lists_all: super::procfs::lists_all(),
+        };
         for entry in fs::read_dir("/proc").ok()?.flatten() {
             let pid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
             if let Some(pid) = pid.filter(|&pid| pid != own) {
@@ -47,14 +55,13 @@ impl Holders {
     }
 
     fn look_into(&mut self, pid: u32, process: &Path) {
-        let denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
-        // A process that ends meanwhile holds nothing.
-        let maps = fs::read_to_string(process.join("maps"));
+        let maps = maps(process);
         let descriptors = fs::read_dir(process.join("fd"));
-        if maps.as_ref().is_err_and(denied) || descriptors.as_ref().is_err_and(denied) {
-            self.hidden += 1;
-        } else {
-            self.seen += 1;
+        match maps.as_ref().err().or(descriptors.as_ref().err()) {
+            None => self.seen += 1,
+            // A process that ends meanwhile holds nothing.
+            Some(error) if has_ended(error) => {}
+            Some(_) => self.hidden += 1,
         }
         let mut program = None;
         let mut hold = |file, note: fn(&mut Holder)| {
@@ -75,6 +82,31 @@ impl Holders {
             }
         }
     }
+}
+
+/// What a process has mapped, a line each. Paths may be no UTF-8.
+fn maps(process: &Path) -> io::Result<String> {
+    let mut maps = match fs::read(process.join("maps")) {
+        Err(error) if error.raw_os_error() == Some(ESRCH) => Vec::new(),
+        maps => maps?,
+    };
+    // Of a process whose first thread has ended the others tell.
+    if maps.is_empty() {
+        for thread in fs::read_dir(process.join("task"))?.flatten() {
+            match fs::read(thread.path().join("maps")) {
+                Ok(more) => maps.extend(more),
+                Err(error) if has_ended(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(String::from_utf8_lossy(&maps).into_owned())
+}
+
+const ESRCH: i32 = 3;
+
+fn has_ended(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
 }
 
 /// Device and inode of a line of `maps`: addresses, permissions, offset, `major:minor`, inode, path.
@@ -114,6 +146,35 @@ mod tests {
         assert_eq!(mapped_file("7f1000-7f2000 rw-p 00000000 00:00 0"), None);
         assert_eq!(mapped_file("7f1000-7f2000 r--p 0 103:02 7 /x"), Some((0x10302, 7)));
         assert_eq!(mapped_file("nonsense"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_looked_into() {
+        let folder = tempfile::tempdir().unwrap();
+        let process = |name: &str| {
+            let process = folder.path().join(name);
+            fs::create_dir_all(process.join("fd")).unwrap();
+            process
+        };
+        let line = b"7f1000-7f2000 rw-s 00000000 00:1a 4242   /dev/shm/\xff\n";
+        let readable = process("1");
+        fs::write(readable.join("maps"), line).unwrap();
+        // It is not denied, and yet it is not to be read.
+        let odd = process("2");
+        fs::create_dir(odd.join("maps")).unwrap();
+        let ended = folder.path().join("3");
+        let led_by_a_dead_thread = process("4");
+        fs::write(led_by_a_dead_thread.join("maps"), "").unwrap();
+        fs::create_dir_all(led_by_a_dead_thread.join("task/5")).unwrap();
+        fs::write(led_by_a_dead_thread.join("task/5/maps"), line).unwrap();
+
+        let mut holders = Holders { by_file: HashMap::new(), hidden: 0, seen: 0, lists_all: true };
+        for (pid, process) in (1..).zip([readable, odd, ended, led_by_a_dead_thread]) {
+            holders.look_into(pid, &process);
+        }
+        assert_eq!((holders.seen, holders.hidden), (2, 1));
+        let pids: Vec<_> = holders.of((0x1a, 4242)).iter().map(|holder| holder.pid).collect();
+        assert_eq!(pids, [1, 4]);
     }
 
     #[test]

@@ -48,6 +48,24 @@ fn unescaped(text: &str) -> String {
     codes.iter().fold(text.to_owned(), |text, (code, character)| text.replace(code, character))
 }
 
+/// Whether /proc lists all processes there are: those of all pid namespaces, and of all users.
+pub(crate) fn lists_all() -> bool {
+    /// The number that the kernel gives the first of them.
+    const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    pid_namespace("self") == Some(FIRST_PID_NAMESPACE) && !hides_processes(&mounts)
+}
+
+/// As an option of the last that was mounted at /proc says.
+fn hides_processes(mounts: &str) -> bool {
+    let is_proc = |line: &&str| line.split_ascii_whitespace().nth(4) == Some("/proc");
+    let options = mounts.lines().rfind(is_proc).and_then(|line| line.rsplit(' ').next());
+    let mut options = options.unwrap_or_default().split(',');
+    options.any(|option| {
+        option.strip_prefix("hidepid=").is_some_and(|how| !matches!(how, "0" | "off"))
+    })
+}
+
 /// The process that calls itself `process` in the pid namespace `space` and started at `start_time`
 /// (0: whatever): its number here, and its program's name.
 pub(crate) fn find_process(
@@ -177,6 +195,18 @@ mod tests {
         let (root, point) = ("/".to_owned(), PathBuf::from("/a b"));
         assert_eq!(mount(line), Some(Mount { device: 41, root, point }));
         assert_eq!(mount("nonsense"), None);
+    }
+
+    #[test]
+    fn hidden_processes_are_known_by_the_options() {
+        let plain = "22 27 0:21 / /proc rw,relatime shared:5 - proc proc rw";
+        let other = "23 27 0:22 / /other rw - proc proc rw,hidepid=invisible";
+        assert!(!hides_processes(&format!("{plain}\n{other}\n")));
+        assert!(!hides_processes(&format!("{plain},hidepid=off")));
+        assert!(!hides_processes(&format!("{plain},hidepid=0,gid=4")));
+        for how in ["1", "2", "4", "noaccess", "invisible", "ptraceable"] {
+            assert!(hides_processes(&format!("{plain}\n{plain},gid=4,hidepid={how}\n{other}")));
+        }
     }
 
     #[test]

@@ -301,6 +301,11 @@ fn companions_go_when_nobody_needs_them() {
         # What is mounted over it hides the object, which is there all the same.
         cd .. && mount -t tmpfs tmpfs merged
         "$0" gc --apply --json
+        umount merged && cd merged
+        # Raw memory: whoever has it mapped is a process to be seen, if all are.
+        head -c 5000 /dev/zero >raw
+        unshare --pid --fork --mount-proc "$0" gc --foreign --json ./raw
+        "$0" gc --foreign --json ./raw
         umount /dev/shm
         mount -t tmpfs tmpfs /dev/shm
         mkdir -m 700 /dev/shm/.sharemap-0; touch /dev/shm/.sharemap-0/7fff-1
@@ -326,8 +331,22 @@ fn companions_go_when_nobody_needs_them() {
         ("kept", "not to be seen from here"),
         ("kept", "not to be seen from here"),
     ];
-    let items: Vec<Value> = text
-        .lines()
+    // Of raw memory. In a container, the second is as the first; and where there are processes that
+    // this user may not look into, it is kept because of them.
+    let mut lines: Vec<&str> = text.lines().collect();
+    let raw: Vec<Value> =
+        lines.drain(6..8).map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (json, inside) in raw.iter().zip([true, false]) {
+        let item = &json["items"][0];
+        assert_eq!(item["what"], "foreign", "{item:#}");
+        let why = item["reason"].as_str().unwrap_or("");
+        let hidden = why.contains("not all processes");
+        assert!(hidden || !inside, "{item:#}");
+        let kept = hidden || why.contains("could not be looked into");
+        assert_eq!(item["verdict"], if kept { "kept" } else { "removable" }, "{item:#}");
+    }
+    let items: Vec<Value> = lines
+        .iter()
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["items"][0].clone())
         .collect();
     assert_eq!(items.len(), expected.len(), "{text}");

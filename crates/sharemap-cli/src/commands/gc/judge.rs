@@ -140,6 +140,9 @@ fn unused(
     }
     // Nobody has it open; who has it mapped is only seen in the processes, and nobody can come now.
     match Holders::look() {
+        Some(now) if !now.lists_all => {
+            Err("not all processes are to be seen from here, and any may have it mapped".into())
+        }
         Some(now) if now.hidden == 0 => {
             held_by_nobody(target, Some(&now))?;
             proof.push("the kernel says that no process has it open".into());
