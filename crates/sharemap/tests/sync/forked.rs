@@ -16,6 +16,10 @@ fn in_a_child(action: impl FnOnce()) -> bool {
         // SAFETY: ends the child, and runs nothing of the test program.
         unsafe { libc::_exit(ended.is_err().into()) };
     }
+    ends_well(child)
+}
+
+fn ends_well(child: libc::pid_t) -> bool {
     let mut status = 0;
     // SAFETY: the child is this process's own.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
@@ -69,4 +73,32 @@ fn a_child_has_none_of_its_parents_guards() {
     drop(waiting);
     drop((elements.lock().unwrap(), table.write().unwrap()));
     assert_eq!((*value.read().unwrap(), *mutex.lock().unwrap()), (2, 3));
+}
+
+/// What a parent is at is not done when a child, forked in the middle of it, has come to its end.
+#[test]
+fn a_child_does_not_finish_for_its_parent() {
+    need_atomics!();
+    let once = Shared::create_new(Location::anonymous(), Once::new).unwrap();
+    let mut child = -1;
+    let done = once.call(|_| {
+        // SAFETY: the child is this thread alone; it returns from the call, and ends.
+        child = unsafe { libc::fork() };
+        match child {
+            // SAFETY: takes numbers only.
+            0 => drop(unsafe { libc::alarm(30) }),
+            _ => {
+                assert!(child > 0 && ends_well(child), "the child was not refused");
+                assert!(!once.is_done().unwrap(), "it is not done yet");
+            }
+        }
+        sharemap::Result::Ok(())
+    });
+    if child == 0 {
+        let refused = done.is_err_and(|error| error.kind() == ErrorKind::Invalid);
+        // SAFETY: ends the child, and runs nothing of the test program.
+        unsafe { libc::_exit((!refused).into()) };
+    }
+    done.unwrap();
+    assert!(once.is_done().unwrap());
 }

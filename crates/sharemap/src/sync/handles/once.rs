@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
 use crate::peer::World;
 use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
@@ -61,8 +61,9 @@ impl OnceHandle {
     /// process dies, the next one does it.
     ///
     /// # Errors
-    /// The action's, as it is; [`Deadlock`](crate::ErrorKind::Deadlock) if the action calls this,
-    /// [`Cancelled`](crate::ErrorKind::Cancelled), [`Fault`](crate::ErrorKind::Fault).
+    /// The action's, as it is; [`Deadlock`](ErrorKind::Deadlock) if the action calls this,
+    /// [`Cancelled`](ErrorKind::Cancelled), [`Fault`](ErrorKind::Fault); [`Invalid`](ErrorKind::Invalid)
+    /// in a child that was forked by the action, which is its parent's to finish.
     #[inline]
     pub fn call<E: From<Error>>(
         &self,
@@ -74,7 +75,7 @@ impl OnceHandle {
     /// Waits for others so long at most.
     ///
     /// # Errors
-    /// As for [`call`](Self::call), and [`Timeout`](crate::ErrorKind::Timeout).
+    /// As for [`call`](Self::call), and [`Timeout`](ErrorKind::Timeout).
     pub fn call_timeout<E: From<Error>>(
         &self,
         timeout: Duration,
@@ -95,13 +96,19 @@ impl OnceHandle {
         let mut doing = Doing { once: self, held: Some(held) };
         action(what)?;
         let Some(held) = doing.held.take() else { return Ok(()) };
+        if !session.is_own(held.lane()) {
+            let error = self.place.error(ErrorKind::Invalid, "finish what is done once");
+            return Err(error
+                .with_detail("it is the process that this one was forked from that is at it")
+                .into());
+        }
         self.raw.finish(session, held).map_err(|error| self.place.named(error).into())
     }
 
     /// Whether it is done.
     ///
     /// # Errors
-    /// [`Fault`](crate::ErrorKind::Fault).
+    /// [`Fault`](ErrorKind::Fault).
     #[inline]
     pub fn is_done(&self) -> Result<bool> {
         self.raw.is_done(&*self.place.session).map_err(|error| self.place.named(error))
