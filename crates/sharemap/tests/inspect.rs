@@ -165,6 +165,41 @@ fn holders_and_waiters_are_seen_with_their_processes() {
     });
 }
 
+/// Who has come to a round that is over has not come to the next.
+#[test]
+fn members_of_a_barrier_are_seen_to_come_in_each_round() {
+    need_atomics!();
+    let scratch = TempDir::new();
+    let location = Location::file(scratch.join("barrier"));
+    let shared = Shared::create_new(&location, || Barrier::new(2)).unwrap();
+    let look = Inspection::open(&location).unwrap();
+    let seen = || {
+        let found = look.locks().unwrap();
+        assert!(found.len() == 1 && found[0].kind == LockKind::Barrier, "{found:?}");
+        (found[0].holders.len(), found[0].waiters.len())
+    };
+    let first = shared.join().unwrap();
+    let (turn, turns) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let second = shared.join().unwrap();
+            for () in turns {
+                second.wait_timeout(Duration::from_secs(20)).unwrap();
+            }
+        });
+        // Ends the other's turns, also if this fails.
+        let turn = turn;
+        for _ in 0..2 {
+            until(&look, |_| seen() == (2, 0));
+            turn.send(()).unwrap();
+            until(&look, |_| seen() == (1, 1));
+            first.wait().unwrap();
+        }
+        until(&look, |_| seen() == (2, 0));
+    });
+    assert_eq!(seen(), (1, 0));
+}
+
 #[test]
 fn the_dead_are_seen_as_such_and_nothing_is_done_for_them() {
     need_atomics!();

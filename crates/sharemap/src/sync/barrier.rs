@@ -44,6 +44,12 @@ fn arrived(at: u64, state: u32) -> u64 {
     u64::from(round(state) & 0xffff) << NUMBER_SHIFT | Kind::Arrived.of(at)
 }
 
+/// Whether the slot of a member says that it has come in this state's round. What it says of an
+/// earlier one stays there until it comes again.
+pub(super) fn has_come(what: u64, at: u64, state: u32) -> bool {
+    what == arrived(at, state)
+}
+
 impl RawBarrier {
     /// Bytes that it takes: zeros but for the number of members, of 32 bits at [`Self::MEMBERS_AT`].
     pub(crate) const SIZE: u64 = 16;
@@ -120,7 +126,7 @@ impl RawBarrier {
     fn have_all_come<W: World>(self, world: &W, state: u32) -> Result<bool> {
         let mut missing = world.load_32(self.at + MEMBERS)?;
         scan::lanes(world, |_, what| {
-            missing = missing.saturating_sub(u32::from(what == arrived(self.at, state)));
+            missing = missing.saturating_sub(u32::from(has_come(what, self.at, state)));
             Ok(missing > 0)
         })?;
         Ok(missing == 0)

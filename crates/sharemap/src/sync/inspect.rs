@@ -26,9 +26,9 @@
 
 use std::time::Duration;
 
-use super::gate;
 use super::kind::{self, Kind};
 use super::word::{self, DIED, DONE, POISONED, UPGRADABLE};
+use super::{barrier, gate};
 use crate::error::Result;
 use crate::peer::Look;
 use crate::shm::Location;
@@ -104,9 +104,19 @@ pub struct Lock {
     pub has_sleepers: bool,
     /// For how long at least the owner has had it: for as long as one who waits has slept without
     /// the lock's being released. Nobody takes the time when a lock is taken at once, so of a lock
-    /// that nobody waits for it is not known. A waiter that is stopped sleeps on, and does not notice
-    /// a release.
+    /// that nobody waits for it is not known.
+    ///
+    /// Of several who wait a release wakes one; what the others noted stays for up to four
+    /// milliseconds, and is told of the new owner so long. It is the owner's if it is found again,
+    /// with the same owner, after that time. A waiter that is stopped sleeps on, and does not notice a
+    /// release at all.
     pub held_for: Option<Duration>,
+}
+
+/// A lock, and its first word as it was when it was found.
+struct Found {
+    lock: Lock,
+    word: u32,
 }
 
 impl Inspection {
@@ -206,7 +216,7 @@ impl Inspection {
     /// As for [`state`](Self::state); [`Malformed`](crate::ErrorKind::Malformed) also if a thread announces
     /// what cannot be.
     pub fn locks(&self) -> Result<Vec<Lock>> {
-        let mut found: Vec<Lock> = Vec::new();
+        let mut found: Vec<Found> = Vec::new();
         for lane in self.look.lanes()? {
             let process = self.look.participant(lane.participant)?.map(|found| found.process);
             for &(slot, what) in &lane.announced {
@@ -223,24 +233,33 @@ impl Inspection {
                     asleep_for: lane.asleep_for,
                 };
                 let kind = LockKind::of(part);
-                let known = found.iter_mut().find(|lock| lock.offset == at && lock.kind == kind);
-                match known {
-                    Some(lock) => lock.add(part, who),
+                let known = found
+                    .iter()
+                    .position(|Found { lock, .. }| lock.offset == at && lock.kind == kind);
+                let known = match known {
+                    Some(known) => known,
                     None => {
-                        let mut lock = self.lock(at, kind, slot)?;
-                        lock.add(part, who);
-                        found.push(lock);
+                        found.push(self.lock(at, kind, slot)?);
+                        found.len() - 1
                     }
+                };
+                let Found { lock, word } = &mut found[known];
+                match part {
+                    Kind::Arrived if !barrier::has_come(what, at, *word) => {
+                        lock.add(Kind::Member, who);
+                    }
+                    part => lock.add(part, who),
                 }
             }
         }
+        let mut found: Vec<Lock> = found.into_iter().map(|Found { lock, .. }| lock).collect();
         found.iter_mut().for_each(Lock::conclude);
         found.sort_by_key(|lock| (lock.offset, lock.kind));
         Ok(found)
     }
 
     /// The lock at an offset that the announcement in `slot` names, as its own bytes have it.
-    fn lock(&self, at: u64, kind: LockKind, slot: u64) -> Result<Lock> {
+    fn lock(&self, at: u64, kind: LockKind, slot: u64) -> Result<Found> {
         let Some(facts) = self.look.facts() else {
             return Err(self.look.malformed(slot, "a thread uses what is not made yet"));
         };
@@ -249,10 +268,8 @@ impl Inspection {
             return Err(self.look.malformed(slot, "a thread announces what is outside of it"));
         }
         let memory = self.look.memory();
-        let word = match kind.has_word() {
-            true => memory.load::<u32>(at)?,
-            false => 0,
-        };
+        let first = memory.load::<u32>(at)?;
+        let word = if kind.has_word() { first } else { 0 };
         let owner = match word::owner(word) {
             Some(lane) if lane >= facts.lanes => {
                 return Err(self.look.malformed(at, "its owner is a lane that there is not"));
@@ -260,7 +277,7 @@ impl Inspection {
             Some(lane) => Some(self.who(lane)?),
             None => None,
         };
-        Ok(Lock {
+        let lock = Lock {
             offset: at,
             kind,
             owner,
@@ -272,7 +289,8 @@ impl Inspection {
             is_done: word & DONE != 0,
             has_sleepers: memory.load::<u32>(at + gate)? & gate::SLEEPER != 0,
             held_for: None,
-        })
+        };
+        Ok(Found { lock, word: first })
     }
 
     fn who(&self, lane: u32) -> Result<Who> {
