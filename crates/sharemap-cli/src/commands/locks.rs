@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 /// Show who holds the locks of a shared object, who waits for them, and for how long.
 ///
 /// Locks show that somebody holds or asks for. Taking one that is free takes no time, and nobody notes
-/// when it was: "held for at least" is how long somebody has slept for it without a release, and
-/// "seen" how long this command saw it with the same owner, looking again and again for the time
+/// when it was: "held for at least" is how long somebody has slept for it without a release, which is
+/// known after some milliseconds, and "seen" how long this command saw it with the same owner, looking again and again for the time
 /// given by --for (it may have been released and taken again between two looks).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -91,11 +91,16 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
 /// owner.
 struct Watched {
     locks: Vec<Lock>,
-    /// By offset: the owner's lane, and since when it was seen there at every look.
+    /// By offset: the owner's lane, and the end of the first of the looks that all saw it there.
     owned: BTreeMap<u64, (u32, Duration)>,
     looks: u64,
     seconds: f64,
+    /// When the last look began.
+    last: Duration,
 }
+
+/// Of those who wait for what somebody owns, and a moment more.
+const LONGEST_SLEEP: Duration = Duration::from_millis(6);
 
 impl Watched {
     fn watch(look: &Inspection, duration: Duration) -> Result<Self, Failure> {
@@ -106,20 +111,20 @@ impl Watched {
         loop {
             let now = begun.elapsed();
             let locks = look.locks()?;
+            let elapsed = begun.elapsed();
             looks += 1;
             let mut still = BTreeMap::new();
             for lock in &locks {
                 let Some(owner) = &lock.owner else { continue };
                 let since = match owned.get(&lock.offset) {
                     Some((lane, since)) if *lane == owner.lane => *since,
-                    _ => now,
+                    _ => elapsed,
                 };
                 still.insert(lock.offset, (owner.lane, since));
             }
             owned = still;
-            let elapsed = begun.elapsed();
             if elapsed >= duration {
-                return Ok(Self { locks, owned, looks, seconds: elapsed.as_secs_f64() });
+                return Ok(Self { locks, owned, looks, seconds: elapsed.as_secs_f64(), last: now });
             }
             thread::sleep(PAUSE.min(duration - elapsed));
         }
@@ -141,6 +146,9 @@ fn shown(lock: &Lock, watched: &Watched, processes: &BTreeMap<u32, Attached>) ->
     };
     let owner = lock.owner.as_ref();
     let seen = owner.and_then(|_| watched.owned.get(&lock.offset));
+    let seen = seen.map(|(_, since)| watched.last.saturating_sub(*since));
+    // Who was not woken by the release that made it this owner's has noticed by now.
+    let noticed = seen > Some(LONGEST_SLEEP);
     Shown {
         offset: lock.offset,
         kind: kind(lock.kind),
@@ -152,8 +160,8 @@ fn shown(lock: &Lock, watched: &Watched, processes: &BTreeMap<u32, Attached>) ->
         owner_died: lock.owner_died,
         done: lock.is_done,
         sleepers: lock.has_sleepers,
-        held_at_least_seconds: lock.held_for.map(|time| time.as_secs_f64()),
-        seen_held_seconds: seen.map(|(_, since)| watched.seconds - since.as_secs_f64()),
+        held_at_least_seconds: lock.held_for.filter(|_| noticed).map(|time| time.as_secs_f64()),
+        seen_held_seconds: seen.map(|time| time.as_secs_f64()),
     }
 }
 
