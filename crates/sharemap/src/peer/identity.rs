@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::sys::process as system;
+use crate::sys::{fork, process as system};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Identity {
@@ -14,14 +14,14 @@ pub(super) struct Identity {
 
 pub(super) fn identity() -> Identity {
     /// Whose the others are; threads that fill them at once write the same.
-    static PROCESS: AtomicU32 = AtomicU32::new(0);
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
     static START: AtomicU64 = AtomicU64::new(0);
     static SPACE: AtomicU64 = AtomicU64::new(0);
-    let process = std::process::id();
-    if PROCESS.load(Ordering::Acquire) != process {
+    let (process, number) = (std::process::id(), fork::process());
+    if NUMBER.load(Ordering::Acquire) != number {
         START.store(system::start_time(process).unwrap_or(0), Ordering::Relaxed);
         SPACE.store(system::id_space(), Ordering::Relaxed);
-        PROCESS.store(process, Ordering::Release);
+        NUMBER.store(number, Ordering::Release);
     }
     let (start_time, id_space) = (START.load(Ordering::Relaxed), SPACE.load(Ordering::Relaxed));
     Identity { process, start_time, id_space }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::sys::fork;
+
 /// Lanes that this process has, and those that belong to processes it was forked from: guards of
 /// theirs that were copied with the stack must never find a lane of that number to be this process's.
 #[derive(Debug)]
@@ -15,12 +17,12 @@ impl Inherited {
     pub(super) fn new(lanes: u32) -> Self {
         let words = (lanes as usize).div_ceil(64);
         let empty = || (0..words).map(|_| AtomicU64::new(0)).collect();
-        Self { had: empty(), avoided: empty(), process: AtomicU32::new(std::process::id()) }
+        Self { had: empty(), avoided: empty(), process: AtomicU32::new(fork::process()) }
     }
 
     /// In a child: what the parent had is to be avoided.
     pub(super) fn take_over(&self) {
-        if self.process.swap(std::process::id(), Ordering::Relaxed) == std::process::id() {
+        if self.process.swap(fork::process(), Ordering::Relaxed) == fork::process() {
             return;
         }
         for (had, avoided) in self.had.iter().zip(&self.avoided) {

@@ -12,7 +12,7 @@ use crate::peer::header::{CLEAN, EPOCH};
 use crate::peer::identity::{Identity, identity};
 use crate::peer::mark::{Mark, Others};
 use crate::peer::memory::{Attachment, Memory};
-use crate::peer::session::{FIRST, Session, process, takes_no_part};
+use crate::peer::session::{FIRST, Session, takes_no_part};
 use crate::sys::{SlotMode, fork, slot};
 
 const OPERATION: &str = "attach to";
@@ -102,14 +102,14 @@ impl Own {
     pub(super) fn participant(&self) -> Option<u32> {
         let fields = self.fields();
         let participant = fields.participant.load(Ordering::Acquire).checked_sub(1)?;
-        let ours = fork::wipes() || fields.process.load(Ordering::Relaxed) == process();
+        let ours = fork::wipes() || fields.process.load(Ordering::Relaxed) == fork::process();
         ours.then_some(participant)
     }
 
     /// Forgets what was copied from a parent, where the system does not.
     fn wipe(&self) {
         let fields = self.fields();
-        if fields.process.load(Ordering::Relaxed) != process() {
+        if fields.process.load(Ordering::Relaxed) != fork::process() {
             fields.hold.store(0, Ordering::Relaxed);
             fields.recovering.store(0, Ordering::Relaxed);
             fields.participant.store(0, Ordering::Release);
@@ -118,7 +118,7 @@ impl Own {
 
     fn set(&self, participant: u32, hold: slot::Hold) {
         let fields = self.fields();
-        fields.process.store(process(), Ordering::Relaxed);
+        fields.process.store(fork::process(), Ordering::Relaxed);
         fields.hold.store(hold.into_raw(), Ordering::Relaxed);
         fields.participant.store(participant + 1, Ordering::Release);
     }
@@ -134,7 +134,7 @@ impl Own {
 
     pub(super) fn begin_recovery(&self) -> Option<InRecovery<'_>> {
         let recovering = &self.fields().recovering;
-        (recovering.swap(process(), Ordering::Acquire) != process())
+        (recovering.swap(fork::process(), Ordering::Acquire) != fork::process())
             .then_some(InRecovery(recovering))
     }
 }
@@ -164,8 +164,8 @@ impl Session {
             return Err(takes_no_part(self, "take part in"));
         }
         let attaching = &self.own.fields().attaching;
-        // The process's id, so that a copy of the parent's is no lock.
-        while attaching.swap(process(), Ordering::Acquire) == process() {
+        // The process's number, so that a copy of the parent's is no lock.
+        while attaching.swap(fork::process(), Ordering::Acquire) == fork::process() {
             std::thread::yield_now();
         }
         let result = match self.own.participant() {

@@ -351,8 +351,3 @@ pub(super) fn takes_no_part(session: &Session, operation: &'static str) -> Error
          with `Shared::open`",
     )
 }
-
-/// This process's id.
-pub(super) fn process() -> u32 {
-    std::process::id()
-}

@@ -160,4 +160,6 @@ const _: () = {
     let _: fn(usize) -> Result<fork::Wiped> = fork::Wiped::new;
     let _: fn(&fork::Wiped) -> *mut u8 = fork::Wiped::base;
     let _: fn() -> bool = fork::wipes;
+    // Another number than that of any process that this one was forked from.
+    let _: fn() -> u32 = fork::process;
 };

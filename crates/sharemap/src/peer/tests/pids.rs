@@ -7,7 +7,8 @@ use crate::peer::session::{FIRST, Session};
 use crate::peer::world::{Settled, World};
 use crate::peer::{Terms, create};
 use crate::shm::Location;
-use crate::sys::second::{Second, fork, listen, role, tell};
+use crate::sys::process;
+use crate::sys::second::{Forked, Second, fork, listen, role, tell};
 use crate::sys::stunts::{self, Stray};
 
 /// Locks the word at this distance into the payload; gives the lane.
@@ -170,6 +171,48 @@ fn use_an_id_again(session: &Session) {
     second.kill();
     settle_soon(session, others);
     assert_eq!(session.load_32(session.payload_at() + 16).unwrap(), DIED);
+}
+
+/// The first process of a namespace has a child that is the first of another: of the same id, and with
+/// a copy of its memory.
+#[test]
+fn a_child_of_the_same_id_is_another_process() {
+    need_atomics!();
+    if !crate::sys::fork::wipes() {
+        eprintln!("skipped: this kernel does not follow advice about forks");
+        return;
+    }
+    let file = Scratch::new();
+    let session = file.create();
+    let outer = fork(|| {
+        if let Err(why) = stunts::leave_ids() {
+            eprintln!("skipped: {why}");
+            return;
+        }
+        assert!(fork(|| have_a_child_of_the_same_id(&session)).unwrap().passed());
+    });
+    assert!(outer.is_none_or(Forked::passed));
+}
+
+fn have_a_child_of_the_same_id(session: &Session) {
+    let lane = lock(session, 0);
+    let (id, parent) = (std::process::id(), session.own.participant().unwrap());
+    stunts::leave_ids().unwrap();
+    let child = fork(|| {
+        assert_eq!(std::process::id(), id);
+        assert_eq!(session.own.participant(), None);
+        assert_ne!(lock(session, 16), lane);
+        assert!(session.inherited.avoids(lane), "a guard that was copied would have it");
+        let own = session.own.participant().unwrap();
+        let there = session.participants().unwrap();
+        let [parent, own] =
+            [parent, own].map(|number| there.iter().find(|one| one.number == number).unwrap());
+        assert_eq!((parent.process, own.process), (id, id));
+        assert_ne!(parent.id_space, own.id_space);
+        assert_eq!(own.id_space, process::id_space());
+        assert!(own.start_time >= parent.start_time);
+    });
+    assert!(child.unwrap().passed());
 }
 
 /// Recovers somebody, and waits in the middle of it.

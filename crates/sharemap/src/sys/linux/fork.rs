@@ -2,8 +2,8 @@
 
 #![allow(unsafe_code, reason = "maps memory")]
 
-use std::ptr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
 use rustix::mm::{self, MapFlags, ProtFlags};
 
@@ -15,7 +15,7 @@ pub(crate) use crate::sys::posix::fork::hold_off;
 
 /// Zeroed private memory that is zero again in a child, however it was forked.
 ///
-/// Where the system does not wipe ([`wipes`]), a child has a copy, and has to compare process ids.
+/// Where the system does not wipe ([`wipes`]), a child has a copy, and has to compare [`process`].
 #[derive(Debug)]
 pub(crate) struct Wiped {
     base: *mut u8,
@@ -73,3 +73,46 @@ pub(crate) fn wipes() -> bool {
     ANSWER.store(answer.into(), Ordering::Relaxed);
     answer
 }
+
+/// A number for this process, and for none of those that it was forked from: their ids it may have, as
+/// the first of each namespace of ids has the same.
+///
+/// Where memory is not wiped, or none is to be had, it is the id after all.
+pub(crate) fn process() -> u32 {
+    /// A child goes on from its parent's.
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let Some(number) = own_number() else { return std::process::id() };
+    match number.load(Ordering::Relaxed) {
+        0 => {
+            let next = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
+            match number.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => next,
+                Err(found) => found,
+            }
+        }
+        known => known,
+    }
+}
+
+/// Where the number is, in memory that is wiped; made once, and then never given back.
+fn own_number() -> Option<&'static AtomicU32> {
+    static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+    // No lock: a child may not wait for a thread that it does not have.
+    let mut word = WORD.load(Ordering::Acquire);
+    if word.is_null() {
+        let memory = if wipes() { Wiped::new(size_of::<AtomicU32>()).ok() } else { None };
+        let new = memory.as_ref().map_or(NO_WORD.as_ptr(), |memory| memory.base().cast());
+        match WORD.compare_exchange(word, new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => {
+                std::mem::forget(memory);
+                word = new;
+            }
+            Err(found) => word = found,
+        }
+    }
+    // SAFETY: it is aligned and as long as a word, zeros in the beginning, and stays mapped.
+    (word != NO_WORD.as_ptr()).then(|| unsafe { &*word })
+}
+
+/// Says that there is none.
+const NO_WORD: NonNull<AtomicU32> = NonNull::dangling();

@@ -11,6 +11,8 @@ pub(crate) mod file;
 pub(crate) mod file_lock;
 pub(crate) mod fork;
 #[cfg(test)]
+mod forks;
+#[cfg(test)]
 mod leases;
 pub(crate) mod map;
 mod memfd;

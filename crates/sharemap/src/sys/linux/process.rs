@@ -51,7 +51,12 @@ pub(crate) fn boot_id() -> Option<[u8; 16]> {
 
 /// When a process started, in the system's own ticks: with its id, it names the process.
 pub(crate) fn start_time(process: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // What is mounted at `/proc` may be of another namespace, where the id is another process's.
+    let text = if process == std::process::id() {
+        std::fs::read_to_string("/proc/self/stat").ok()?
+    } else {
+        std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?
+    };
     // The second field is a name in parentheses, which may hold anything.
     let (_, fields) = text.rsplit_once(')')?;
     fields.split_whitespace().nth(19)?.parse().ok()

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, ProtFlags};
 
 use super::file::file_system;
-use super::fork::hold_off;
+use super::fork::{self, hold_off};
 use super::map::page_size;
 use super::ofd;
 use crate::error::{Error, ErrorKind, Result};
@@ -192,6 +192,7 @@ impl Slots {
 #[derive(Debug)]
 pub(crate) struct Hold {
     page: usize,
+    /// As [`fork::process`] has it.
     process: u32,
 }
 
@@ -203,7 +204,7 @@ impl Hold {
             mm::mmap(ptr::null_mut(), page_size(), ProtFlags::empty(), flags, file, 0)
         }
         .map_err(|errno| errno::error(OPERATION, errno))?;
-        let hold = Self { page: page as usize, process: std::process::id() };
+        let hold = Self { page: page as usize, process: fork::process() };
         // SAFETY: our own page.
         unsafe { mm::madvise(page, page_size(), mm::Advice::LinuxDontFork) }
             .map_err(|errno| errno::error(OPERATION, errno))?;
@@ -220,14 +221,14 @@ impl Hold {
     /// # Safety
     /// `raw` came from [`into_raw`](Self::into_raw) in this process, and becomes a `Hold` once.
     pub(crate) unsafe fn from_raw(raw: usize) -> Self {
-        Self { page: raw, process: std::process::id() }
+        Self { page: raw, process: fork::process() }
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
         // In a child the page is not there, and its address may be somebody's.
-        if self.process == std::process::id() {
+        if self.process == fork::process() {
             // SAFETY: the page is this value's own, and nobody accesses it.
             let _ = unsafe { mm::munmap(self.page as *mut _, page_size()) };
         }

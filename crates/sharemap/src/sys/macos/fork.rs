@@ -7,3 +7,8 @@ pub(crate) use crate::sys::posix::fork::hold_off;
 pub(crate) fn wipes() -> bool {
     false
 }
+
+/// A number for this process, and for none of those that it was forked from.
+pub(crate) fn process() -> u32 {
+    std::process::id()
+}

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use rustix::io::{Errno, retry_on_intr};
 
-use super::fork::hold_off;
+use super::fork::{self, hold_off};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::{companion, errno};
 use crate::sys::{SlotHome, SlotMode};
@@ -79,7 +79,7 @@ impl Slots {
             SlotMode::Alone => FlockOperation::NonBlockingLockExclusive,
             SlotMode::Shared => FlockOperation::NonBlockingLockShared,
         };
-        Ok(lock(&file, operation)?.then(|| Hold(ManuallyDrop::new(file), std::process::id())))
+        Ok(lock(&file, operation)?.then(|| Hold(ManuallyDrop::new(file), fork::process())))
     }
 
     pub(crate) fn is_free(&self, slot: u64) -> Result<bool> {
@@ -141,14 +141,14 @@ impl Hold {
     pub(crate) unsafe fn from_raw(raw: usize) -> Self {
         // SAFETY: the descriptor was given up by `into_raw`.
         let file = unsafe { File::from_raw_fd((raw - 1) as i32) };
-        Self(ManuallyDrop::new(file), std::process::id())
+        Self(ManuallyDrop::new(file), fork::process())
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
         // In a child the descriptor may be somebody's.
-        if self.1 == std::process::id() {
+        if self.1 == fork::process() {
             // SAFETY: dropped once, here.
             unsafe { ManuallyDrop::drop(&mut self.0) };
         }

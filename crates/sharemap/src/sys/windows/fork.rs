@@ -6,3 +6,8 @@ pub(crate) use crate::sys::copied::Wiped;
 pub(crate) fn wipes() -> bool {
     true
 }
+
+/// A number for this process, and for none of those that it was forked from: there are none.
+pub(crate) fn process() -> u32 {
+    std::process::id()
+}
