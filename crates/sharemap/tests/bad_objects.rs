@@ -122,6 +122,8 @@ fn nothing_to_share() {
     check(error, ErrorKind::ZeroLength, &path, &["create", "not one lock"]);
     let error = Shared::open_or_create(Location::file(&path), || RwLock::<[u8]>::slice(0));
     check(error.unwrap_err(), ErrorKind::ZeroLength, &path, &["one element at least"]);
+    let error = Shared::create_new(Location::file(&path), || (Signal::new(1), Barrier::new(0)));
+    check(error.unwrap_err(), ErrorKind::Invalid, &path, &["create", "one member at least"]);
     for (options, words) in [
         (SharedOptions::new().participants(0), ["1 to 65535", "participants", "length 0"]),
         (SharedOptions::new().participants(65_536), ["1 to 65535", "participants", "65536"]),

@@ -136,7 +136,7 @@ impl RawBarrier {
         loop {
             let state = world.load_32(self.at)?;
             if round(state) != mine {
-                let passed = round(state) == round(mine.wrapping_add(1) * ROUND);
+                let passed = round(state) == round(mine.wrapping_add(1).wrapping_mul(ROUND));
                 return match passed && state & RESTARTED == 0 {
                     true => Ok(false),
                     false => Err(waiter.error(ErrorKind::Broken)),

@@ -195,3 +195,27 @@ fn what_is_to_be_done_once_is_done_once() {
     .unwrap();
     assert_eq!(told, Some(OnceTurn::AfterDeath));
 }
+
+/// The number of a barrier's round, which a peer may set to the last there is, begins anew.
+#[test]
+fn after_the_last_round_of_a_barrier_comes_the_first() {
+    need_atomics!();
+    let scratch = common::TempDir::new();
+    let path = scratch.join("barrier");
+    drop(Shared::create_new(Location::file(&path), || Barrier::new(2)).unwrap());
+    let mut image = std::fs::read(&path).unwrap();
+    let payload = usize::try_from(u64::from_le_bytes(image[104..112].try_into().unwrap())).unwrap();
+    // The last round, in which nobody died, and the one before that was not restarted.
+    image[payload..payload + 4].copy_from_slice(&0xffff_fffc_u32.to_le_bytes());
+    std::fs::write(&path, image).unwrap();
+    let shared = Shared::<Barrier>::open(Location::file(&path)).unwrap();
+    let pass = || {
+        let member = shared.join().unwrap();
+        (0..3).filter(|_| member.wait_timeout(Duration::from_secs(20)).unwrap()).count()
+    };
+    let last = thread::scope(|scope| {
+        let other = scope.spawn(pass);
+        pass() + other.join().unwrap()
+    });
+    assert_eq!(last, 3, "one came last in each round");
+}

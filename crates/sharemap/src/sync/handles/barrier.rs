@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
 use crate::peer::World;
 use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
@@ -14,7 +14,8 @@ use crate::sync::barrier::{Membership, RawBarrier};
 pub struct Barrier(u32);
 
 impl Barrier {
-    /// A barrier for so many members.
+    /// A barrier for so many members: one at least, or making the object is
+    /// [`Invalid`](ErrorKind::Invalid).
     #[must_use]
     pub const fn new(members: u32) -> Self {
         Self(members)
@@ -30,6 +31,11 @@ impl Anchored for Barrier {
     }
 
     fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+        if self.0 == 0 {
+            return Err(Error::new(ErrorKind::Invalid, "create").with_detail(
+                "a barrier has one member at least: make it with `Barrier::new(1)` or more",
+            ));
+        }
         blank.take(Self::ROOM)?.write(RawBarrier::MEMBERS_AT, &self.0.to_le_bytes())
     }
 
