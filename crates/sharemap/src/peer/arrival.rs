@@ -53,10 +53,47 @@ pub(super) fn real_path(location: &Location) -> Option<PathBuf> {
 }
 
 /// Whether what is found there has been finished once.
-fn is_named_when_whole(location: &Location) -> bool {
+pub(super) fn is_named_when_whole(file: &File, location: &Location) -> bool {
     match location.checked() {
-        Ok(Place::Name(_)) => sys::shm::NAMED_WHEN_WHOLE,
+        Ok(Place::Name(_)) => sys::shm::is_named_when_whole(file),
         Ok(Place::File(_) | Place::Anonymous) | Err(_) => true,
+    }
+}
+
+/// How far an object is.
+enum Stage {
+    /// There is no header yet.
+    Empty,
+    Begun(Header),
+    Ready(Memory, Header),
+}
+
+fn stage(file: &File, location: &Location, attachment: Attachment) -> Result<Stage> {
+    let path = location.path();
+    let is_whole = is_named_when_whole(file, location);
+    let memory = match Memory::map(file, path, attachment, header::LEN) {
+        // Its length comes after its name.
+        Err(error) if error.kind() == ErrorKind::Truncated && !is_whole => {
+            return Ok(Stage::Empty);
+        }
+        memory => memory?,
+    };
+    let header = Header::read(&memory)?;
+    let state = memory.load::<u32>(header::STATE)?;
+    match (header, state) {
+        (Some(header), header::READY) => Ok(Stage::Ready(memory, header)),
+        (Some(header), header::CREATING) => Ok(Stage::Begun(header)),
+        (Some(_), header::FAULTED) => Err(Error::new(ErrorKind::NeedsCheck, "open")
+            .with_path(path)
+            .with_detail("a process that used it found its contents wrong")),
+        (Some(_), _) => {
+            Err(Error::new(ErrorKind::Malformed, "open").with_path(path).with_offset(header::STATE))
+        }
+        // Whatever it is, it is nobody's half-made object, and not to be made anew.
+        (None, _) if is_whole => Err(Error::new(ErrorKind::NotAnObject, "open")
+            .with_path(path)
+            .with_detail("it begins with zeros, and no shared object of this library does")),
+        (None, _) => Ok(Stage::Empty),
     }
 }
 
@@ -70,45 +107,25 @@ fn ready(
     let (start, path) = (Instant::now(), location.path());
     let mut abandoned = false;
     loop {
-        let memory = Memory::map(file, path, attachment, header::LEN)?;
-        let header = Header::read(&memory)?;
-        let state = memory.load::<u32>(header::STATE)?;
-        match (header, state) {
-            (Some(header), header::READY) => return Ok((memory, header)),
-            (Some(_), header::FAULTED) => {
-                return Err(Error::new(ErrorKind::NeedsCheck, "open")
-                    .with_path(path)
-                    .with_detail("a process that used it found its contents wrong"));
-            }
-            (Some(_), state) if state != header::CREATING => {
-                return Err(Error::new(ErrorKind::Malformed, "open")
-                    .with_path(path)
-                    .with_offset(header::STATE));
-            }
-            // Whatever it is, it is nobody's half-made object, and not to be made anew.
-            (None, _) if is_named_when_whole(location) => {
-                return Err(Error::new(ErrorKind::NotAnObject, "open")
-                    .with_path(path)
-                    .with_detail(
-                        "it begins with zeros, and no shared object of this library does",
-                    ));
-            }
+        let is_made = match stage(file, location, attachment)? {
+            Stage::Ready(memory, header) => return Ok((memory, header)),
             _ if abandoned => {
                 return Err(Error::new(ErrorKind::Unready, "open").with_path(path).with_detail(
                     "open it with a call that also creates, which makes it anew, or unlink it",
                 ));
             }
-            _ => {}
-        }
-        let slots = slot::Slots::open(
-            file,
-            real_path(location).as_deref(),
-            header.map_or([0; 16], |header| header.id),
-        );
-        // Once more after the slot was found free: it may have become ready before.
-        abandoned = slots
-            .and_then(|slots| slots.is_free(CREATION))
-            .map_err(|error| error.with_path(path))?;
+            Stage::Begun(header) => {
+                slot::Slots::open(file, real_path(location).as_deref(), header.id)
+                    .and_then(|slots| slots.is_free(CREATION))
+                    .map(|free| !free)
+            }
+            Stage::Empty => match location.checked()? {
+                Place::Name(name) => sys::shm::is_being_made(name),
+                Place::File(_) | Place::Anonymous => Ok(false),
+            },
+        };
+        // Once more after nobody was found to make it: it may have become ready before.
+        abandoned = !is_made.map_err(|error| error.with_path(path))?;
         if !abandoned {
             if start.elapsed() >= terms.patience {
                 return Err(Error::new(ErrorKind::Busy, "open")

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::arrival::{NAP, attach_as, real_path};
+use crate::peer::arrival::{NAP, attach_as, is_named_when_whole, real_path};
 use crate::peer::header::{self, Header, Shape};
 use crate::peer::identity;
 use crate::peer::memory::{Attachment, Memory};
@@ -17,7 +17,7 @@ use crate::shm::{Location, Place};
 use crate::sys::process::random_id;
 use crate::sys::{
     self, Create, CreateObject, Existing, FileKind, HugePages, Lifetime, OpenObject, OpenRequest,
-    Owner, Sharing, SlotMode, slot,
+    Owner, Sharing, SlotHome, SlotMode, slot,
 };
 
 /// Others may keep making and unlinking an object.
@@ -183,7 +183,7 @@ pub(crate) fn adopt(
 fn make(location: &Location, shape: &Shape, terms: &Terms, fill: Fill<'_>) -> Result<File> {
     let place = location.checked()?;
     let header = Header::of(shape, random_id()?)?;
-    let mut prepare = |file: &File| prepare(file, location.path(), &header, fill);
+    let mut prepare = |file: &File| prepare(file, location, &header, fill);
     let request = |name| CreateObject {
         name,
         len: header.len,
@@ -194,7 +194,13 @@ fn make(location: &Location, shape: &Shape, terms: &Terms, fill: Fill<'_>) -> Re
         sharing: terms.sharing,
     };
     match place {
-        Place::Name(name) => sys::shm::create(&request(name), &mut prepare),
+        Place::Name(name) => {
+            let Some(_making) = sys::shm::making(name)? else {
+                return Err(Error::new(ErrorKind::AlreadyExists, "create")
+                    .with_detail("another process is making it"));
+            };
+            sys::shm::create(&request(name), &mut prepare)
+        }
         Place::File(path) => sys::publish::create_new(path, header.len, &mut prepare),
         Place::Anonymous => {
             let file = sys::shm::anonymous("sharemap", &request(""), HugePages::Default)?;
@@ -207,20 +213,30 @@ fn make(location: &Location, shape: &Shape, terms: &Terms, fill: Fill<'_>) -> Re
 /// Takes its name from an object that its creator left unfinished. One at a time: who comes second
 /// finds it done, and leaves alone what has the name by then.
 pub(super) fn clear_away(location: &Location, terms: &Terms) -> Result<()> {
-    let file = match find(location, terms, true) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        found => found?,
+    let _making = match location.checked()? {
+        Place::Name(name) => match sys::shm::making(name)? {
+            None => return Ok(()),
+            making => making,
+        },
+        Place::File(_) | Place::Anonymous => None,
     };
-    let memory = Memory::map(&file, location.path(), Attachment::Participant, header::LEN)?;
-    let id = Header::read(&memory)?.map_or([0; 16], |header| header.id);
-    let slots = slot::Slots::open(&file, real_path(location).as_deref(), id)?;
-    let Some(_alone) = slots.take(CREATION, SlotMode::Alone)? else { return Ok(()) };
-    let named = match find(location, terms, true) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        found => found?,
+    let found = || match find(location, terms, true) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
     };
-    let is_same = sys::pass::identity(&named)? == sys::pass::identity(&file)?;
-    if !is_same || memory.load::<u32>(header::STATE)? == header::READY {
+    let Some(file) = found()? else { return Ok(()) };
+    // What has no header, and may even be shorter, was left by one who had the name's lock.
+    let _alone;
+    if let Some((memory, id)) = begun(&file, location)? {
+        let slots = slot::Slots::open(&file, real_path(location).as_deref(), id)?;
+        let Some(alone) = slots.take(CREATION, SlotMode::Alone)? else { return Ok(()) };
+        _alone = alone;
+        if memory.load::<u32>(header::STATE)? == header::READY {
+            return Ok(());
+        }
+    }
+    let Some(named) = found()? else { return Ok(()) };
+    if sys::pass::identity(&named)? != sys::pass::identity(&file)? {
         return Ok(());
     }
     match location.checked()? {
@@ -230,21 +246,45 @@ pub(super) fn clear_away(location: &Location, terms: &Terms) -> Result<()> {
     }
 }
 
+/// The memory and the id of an object that has a header.
+fn begun(file: &File, location: &Location) -> Result<Option<(Memory, [u8; 16])>> {
+    let memory = match Memory::map(file, location.path(), Attachment::Participant, header::LEN) {
+        Err(error) if error.kind() == ErrorKind::Truncated => return Ok(None),
+        memory => memory?,
+    };
+    let header = Header::read(&memory)?;
+    Ok(header.map(|header| (memory, header.id)))
+}
+
 /// Writes the header, fills the payload, and says that it is ready, in this order.
-fn prepare(file: &File, path: Option<&Path>, header: &Header, fill: Fill<'_>) -> Result<()> {
-    let slots = slot::Slots::open(file, path, header.id)?;
-    let Some(_creating) = slots.take(CREATION, SlotMode::Alone)? else {
-        return Err(Error::new(ErrorKind::Busy, "create")
-            .with_detail("the slot of whoever makes it, which nobody else can know of, is held"));
+fn prepare(file: &File, location: &Location, header: &Header, fill: Fill<'_>) -> Result<()> {
+    let path = location.path();
+    // Where nobody can see the object yet, nobody asks, and its slots are whoever's who first attaches:
+    // so there is nothing to be taken back if it fails.
+    let creating = match is_named_when_whole(file, location) {
+        true => None,
+        false => Some(begin(file, path, header.id)?),
     };
     let memory = Memory::map(file, path, Attachment::Participant, header::LEN)?;
     memory.store(header::STATE, header::CREATING)?;
-    memory.write(0, &header.encode())?;
+    header.write(&memory)?;
     memory.write(header::BOOT, &identity::boot().unwrap_or_default())?;
-    header::write_home(&memory, slots.home())?;
+    if let Some((home, _)) = creating {
+        header::write_home(&memory, home)?;
+    }
     memory.store(header::CLEAN, 1u32)?;
     fill(&memory, header)?;
     memory.store(header::STATE, header::READY)
+}
+
+/// Takes the slot of whoever makes the object.
+fn begin(file: &File, path: Option<&Path>, id: [u8; 16]) -> Result<(SlotHome, slot::Hold)> {
+    let slots = slot::Slots::open(file, path, id)?;
+    match slots.take(CREATION, SlotMode::Alone)? {
+        Some(hold) => Ok((slots.home(), hold)),
+        None => Err(Error::new(ErrorKind::Busy, "create")
+            .with_detail("the slot of whoever makes it, which nobody else can know of, is held")),
+    }
 }
 
 pub(super) fn find(location: &Location, terms: &Terms, write: bool) -> Result<File> {

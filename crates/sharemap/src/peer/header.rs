@@ -112,6 +112,13 @@ impl Header {
         })
     }
 
+    /// Writes the fixed part: the magic last, so that whoever sees it sees all.
+    pub(crate) fn write(&self, memory: &Memory) -> Result<()> {
+        const MAGIC_LEN: usize = MAGIC.len();
+        memory.write(MAGIC_LEN as u64, &self.encode()[MAGIC_LEN..])?;
+        memory.store(0, u64::from_ne_bytes(MAGIC))
+    }
+
     /// The bytes of the fixed part.
     pub(crate) fn encode(&self) -> [u8; FIXED] {
         let mut bytes = [0; FIXED];
@@ -140,11 +147,11 @@ impl Header {
     /// Copies the fixed part once and believes nothing in it. `None` if there is none yet: the
     /// object is being made.
     pub(crate) fn read(memory: &Memory) -> Result<Option<Self>> {
-        let mut bytes = [0; FIXED];
-        memory.read(0, &mut bytes)?;
-        if bytes == [0; FIXED] {
+        if memory.load::<u64>(0)? == 0 {
             return Ok(None);
         }
+        let mut bytes = [0; FIXED];
+        memory.read(0, &mut bytes)?;
         Self::decode(&bytes, memory.len()).map(Some).map_err(|error| error.with_path(memory.path()))
     }
 

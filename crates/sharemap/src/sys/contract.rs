@@ -76,8 +76,13 @@ const _: () = {
     // gives it its name; after an error there is none. Where the system cannot make it without a
     // name, the name comes first, and an object that is not filled yet can be opened.
     let _: fn(&CreateObject<'_>, &mut dyn FnMut(&File) -> Result<()>) -> Result<File> = shm::create;
-    // Whether that name comes last.
-    let _: bool = shm::NAMED_WHEN_WHOLE;
+    // Whether the name of such an object came last.
+    let _: fn(&File) -> bool = shm::is_named_when_whole;
+    // Where it comes first: while the value lives nobody else makes or replaces the object of this
+    // name. `None`: somebody does.
+    let _: fn(&str) -> Result<Option<shm::Making>> = shm::making;
+    // And whether somebody may be making the object of this name, in which nothing is to be seen yet.
+    let _: fn(&str) -> Result<bool> = shm::is_being_made;
     // Opens an object if it is one and the owner is right.
     let _: fn(&OpenObject<'_>) -> Result<File> = shm::open;
     let _: fn(&str) -> Result<()> = shm::unlink;

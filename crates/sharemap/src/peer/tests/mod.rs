@@ -1,5 +1,6 @@
 //! Tests of attaching, lanes, death and recovery, with real second processes.
 
+mod arrival;
 mod forks;
 mod kills;
 mod lives;

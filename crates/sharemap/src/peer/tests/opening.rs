@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{KIND, Scratch, create_with, need_atomics, open, release, shape};
 use crate::error::{Error, ErrorKind, Result};
@@ -12,30 +12,30 @@ use crate::peer::header::{self, Header};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::session::{CREATION, Session};
 use crate::peer::world::World;
-use crate::peer::{Shape, Terms, Unclean, create};
+use crate::peer::{Shape, Terms, create};
 use crate::shm::Location;
-use crate::sys::{SlotHome, SlotMode};
+use crate::sys::SlotMode;
 
-const PATIENCE: Duration = Duration::from_millis(5);
+pub(super) const PATIENCE: Duration = Duration::from_millis(5);
 
-fn patch(path: &Path, at: u64, bytes: &[u8]) {
+pub(super) fn patch(path: &Path, at: u64, bytes: &[u8]) {
     let mut file = OpenOptions::new().write(true).open(path).unwrap();
     file.seek(SeekFrom::Start(at)).unwrap();
     file.write_all(bytes).unwrap();
 }
 
-fn bytes_of(path: &Path, len: usize) -> Vec<u8> {
+pub(super) fn bytes_of(path: &Path, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     std::fs::File::open(path).unwrap().read_exact(&mut bytes).unwrap();
     bytes
 }
 
-fn try_open(location: &Location, shape: &Shape) -> Result<Arc<Session>> {
+pub(super) fn try_open(location: &Location, shape: &Shape) -> Result<Arc<Session>> {
     let terms = Terms { patience: PATIENCE, ..Terms::default() };
     create::open(location, shape, &terms, release)
 }
 
-fn refused(file: &Scratch, shape: &Shape, kind: ErrorKind) -> Error {
+pub(super) fn refused(file: &Scratch, shape: &Shape, kind: ErrorKind) -> Error {
     let error = try_open(&file.location(), shape).unwrap_err();
     assert_eq!(error.kind(), kind, "{error}");
     assert_eq!(error.path(), Some(file.0.as_path()), "{error}");
@@ -233,6 +233,22 @@ fn only_what_is_unfinished_loses_its_name() {
     assert!(!file.0.exists());
 }
 
+/// Nor anything beside it that would have carried its slots.
+#[test]
+fn what_is_not_attached_to_records_no_slots() {
+    need_atomics!();
+    let file = Scratch::new();
+    let mut unrecorded = false;
+    let fill = &mut |memory: &Memory, _: &Header| {
+        unrecorded = header::read_home(memory)?.is_none();
+        Ok(())
+    };
+    let terms = Terms::default();
+    let one = create::create_new(&file.location(), &shape(), &terms, release, fill).unwrap();
+    assert!(unrecorded);
+    assert_eq!(header::read_home(&one.memory).unwrap(), Some(one.slots.home()));
+}
+
 /// Whatever begins with zeros (the image of a disk) was never an object, and is not taken for one.
 #[test]
 fn a_file_that_begins_with_zeros_is_left_alone() {
@@ -248,85 +264,6 @@ fn a_file_that_begins_with_zeros_is_left_alone() {
     let made = create::create_new(&file.location(), &shape(), &terms, release, fill);
     assert_eq!(made.unwrap_err().kind(), ErrorKind::AlreadyExists);
     assert_eq!(std::fs::read(&file.0).unwrap(), contents);
-}
-
-#[test]
-fn an_object_whose_creator_lives_is_waited_for() {
-    need_atomics!();
-    let file = Scratch::new();
-    let session = file.create();
-    let creating = session.slots.take(CREATION, SlotMode::Alone).unwrap().expect("free");
-    session.memory.store(header::STATE, header::CREATING).unwrap();
-    refused(&file, &shape(), ErrorKind::Busy);
-    std::thread::scope(|scope| {
-        let opener = scope.spawn(|| file.open().header().id);
-        session.memory.store(header::STATE, header::READY).unwrap();
-        drop(creating);
-        assert_eq!(opener.join().unwrap(), session.header().id);
-    });
-}
-
-#[test]
-fn an_object_in_use_at_another_boot_needs_a_check() {
-    need_atomics!();
-    let Some(now) = crate::sys::process::boot_id() else {
-        eprintln!("skipped: this system does not tell one boot from another");
-        return;
-    };
-    let file = Scratch::new();
-    drop(file.create());
-    // Left clean.
-    patch(&file.0, header::BOOT, &[1; 16]);
-    drop(file.open());
-    assert_eq!(bytes_of(&file.0, 160)[144..], now);
-
-    patch(&file.0, header::BOOT, &[1; 16]);
-    patch(&file.0, header::CLEAN, &0u32.to_le_bytes());
-    let error = refused(&file, &shape(), ErrorKind::NeedsCheck);
-    assert!(error.to_string().contains("accept"), "{error}");
-    let terms = Terms { unclean: Unclean::Accepted, ..Terms::default() };
-    drop(create::open(&file.location(), &shape(), &terms, release).unwrap());
-    drop(file.open());
-}
-
-/// Two services that begin together on an object that a boot ago was left in order.
-#[test]
-fn whoever_takes_it_over_from_another_boot_is_waited_for() {
-    need_atomics!();
-    let Some(now) = crate::sys::process::boot_id() else {
-        eprintln!("skipped: this system does not tell one boot from another");
-        return;
-    };
-    let file = Scratch::new();
-    let first = file.create();
-    let taking_over = first.slots.take(CREATION, SlotMode::Alone).unwrap().expect("free");
-    first.memory.write(header::BOOT, &[1; 16]).unwrap();
-    // The first is attached by the time that it lets go, so that nobody may judge before.
-    let start = Instant::now();
-    refused(&file, &shape(), ErrorKind::Busy);
-    assert!(start.elapsed() >= PATIENCE, "it was waited for");
-    std::thread::scope(|scope| {
-        let second = scope.spawn(|| file.open().header().id);
-        first.memory.write(header::BOOT, &now).unwrap();
-        drop(taking_over);
-        assert_eq!(second.join().unwrap(), first.header().id);
-    });
-}
-
-/// As in another container, which has a `/dev/shm` of its own.
-#[test]
-fn slots_in_a_place_that_is_not_seen_need_a_check() {
-    need_atomics!();
-    let file = Scratch::new();
-    let session = file.create();
-    let elsewhere = SlotHome::Companion { device: 1, file: 2 };
-    header::write_home(&session.memory, elsewhere).unwrap();
-    let error = refused(&file, &shape(), ErrorKind::NeedsCheck);
-    assert!(error.to_string().contains("another mount or container"), "{error}");
-    drop(session);
-    // Nobody is left who could be there.
-    let session = file.open();
-    assert_eq!(header::read_home(&session.memory).unwrap(), Some(session.slots.home()));
 }
 
 #[test]

@@ -37,7 +37,21 @@ fn directory() -> Result<OwnedFd> {
 }
 
 /// An object gets its name when it is whole.
-pub(crate) const NAMED_WHEN_WHOLE: bool = true;
+pub(crate) fn is_named_when_whole(_: &File) -> bool {
+    true
+}
+
+/// Who makes an object is in nobody's way.
+#[derive(Debug)]
+pub(crate) struct Making;
+
+pub(crate) fn making(_: &str) -> Result<Option<Making>> {
+    Ok(Some(Making))
+}
+
+pub(crate) fn is_being_made(_: &str) -> Result<bool> {
+    Ok(false)
+}
 
 /// Makes an object, has it filled, and only then gives it its name.
 pub(crate) fn create(

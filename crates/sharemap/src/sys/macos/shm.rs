@@ -13,10 +13,12 @@ use rustix::fs::Mode;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::shm::OFlags;
 
+use super::slot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::errno;
 use crate::sys::{
     Access, CreateObject, Existing, HugePages, Lifetime, ObjectStatus, OpenObject, Owner, Seals,
+    SlotMode,
 };
 
 /// `PSHMNAMLEN` without the slash in front.
@@ -39,7 +41,20 @@ pub(crate) fn path(name: &str) -> PathBuf {
 }
 
 /// An object has its name before it is whole.
-pub(crate) const NAMED_WHEN_WHOLE: bool = false;
+pub(crate) fn is_named_when_whole(_: &File) -> bool {
+    false
+}
+
+/// Who makes an object has a lock of its name, as long as nothing in it tells.
+pub(crate) type Making = slot::Hold;
+
+pub(crate) fn making(name: &str) -> Result<Option<Making>> {
+    slot::Slots::of_name(&native(name)[1..])?.take(0, SlotMode::Alone)
+}
+
+pub(crate) fn is_being_made(name: &str) -> Result<bool> {
+    slot::Slots::of_name(&native(name)[1..])?.is_free(0).map(|free| !free)
+}
 
 pub(crate) fn create(
     request: &CreateObject<'_>,

@@ -2,7 +2,8 @@
 //!
 //! Shared memory objects cannot be locked here, and locks of byte ranges belong to processes and go
 //! with any `close`. So every object has a directory of its own among the user's private temporary
-//! files, in which each slot is a file, locked (`flock`) through a descriptor that is kept, and that
+//! files (named by its id, as nothing else tells two objects apart; that of a file, which may be
+//! copied, by the file), in which each slot is a file, locked (`flock`) through a descriptor that is kept, and that
 //! neither `exec` nor, where the system knows how (`FD_CLOFORK`), a child takes along.
 
 #![allow(unsafe_code, reason = "keeps descriptors as numbers")]
@@ -34,7 +35,7 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    pub(crate) fn open(file: &File, _: Option<&Path>, _: [u8; 16]) -> Result<Self> {
+    pub(crate) fn open(file: &File, _: Option<&Path>, id: [u8; 16]) -> Result<Self> {
         let object = file.metadata().map_err(failed)?;
         let own = rustix::process::geteuid().as_raw();
         if object.uid() != own {
@@ -42,17 +43,27 @@ impl Slots {
                 "macOS tells who is attached to objects of one's own only: this one is another user's",
             ));
         }
-        let (base, folder) = folders(&object);
+        Self::make_folder(folder_of(&object, id))
+    }
+
+    /// What whoever makes the object of a name locks.
+    pub(super) fn of_name(name: &str) -> Result<Self> {
+        Self::make_folder(base().join("making").join(name))
+    }
+
+    fn make_folder(folder: PathBuf) -> Result<Self> {
         DirBuilder::new().mode(0o700).recursive(true).create(&folder).map_err(failed)?;
-        for folder in [&base, &folder] {
+        let own = rustix::process::geteuid().as_raw();
+        // Nobody can change what is in a directory that nobody else may write to.
+        for folder in [&base(), &folder] {
             companion::check_folder(folder, own, OPERATION, failed)?;
         }
         Self::in_folder(folder)
     }
 
     /// The same for whoever only looks on: nothing is made. `None`: nobody has ever taken one.
-    pub(crate) fn find(file: &File, _: Option<&Path>, _: [u8; 16]) -> Result<Option<Self>> {
-        let (_, folder) = folders(&file.metadata().map_err(failed)?);
+    pub(crate) fn find(file: &File, _: Option<&Path>, id: [u8; 16]) -> Result<Option<Self>> {
+        let folder = folder_of(&file.metadata().map_err(failed)?, id);
         match folder.symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             _ => Self::in_folder(folder).map(Some),
@@ -70,6 +81,8 @@ impl Slots {
     }
 
     pub(crate) fn take(&self, slot: u64, mode: SlotMode) -> Result<Option<Hold>> {
+        // Whoever asks has it for a moment.
+        const ROUNDS: usize = 16;
         let _no_child_gets_it = hold_off();
         let file = self.fresh(slot)?;
         // Systems that do not know the second flag ignore it.
@@ -79,15 +92,23 @@ impl Slots {
             SlotMode::Alone => FlockOperation::NonBlockingLockExclusive,
             SlotMode::Shared => FlockOperation::NonBlockingLockShared,
         };
-        Ok(lock(&file, operation)?.then(|| Hold(ManuallyDrop::new(file), fork::process())))
+        for _ in 0..ROUNDS {
+            if lock(&file, operation)? {
+                return Ok(Some(Hold(ManuallyDrop::new(file), fork::process())));
+            }
+            std::thread::yield_now();
+        }
+        Ok(None)
     }
 
+    /// There is no question about locks: it is taken for a moment, alone. Two who ask at once may
+    /// both hear that somebody has it.
     pub(crate) fn is_free(&self, slot: u64) -> Result<bool> {
         let _no_child_gets_it = hold_off();
         let mut options = OpenOptions::new();
         match options.read(true).custom_flags(libc::O_NOFOLLOW).open(self.file_of(slot)) {
             // Goes with the descriptor, at once.
-            Ok(file) => lock(&file, FlockOperation::NonBlockingLockShared),
+            Ok(file) => lock(&file, FlockOperation::NonBlockingLockExclusive),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(error) => Err(failed(error)),
         }
@@ -102,11 +123,17 @@ impl Slots {
     }
 }
 
-/// Where companions are, and the object's among them.
-fn folders(object: &std::fs::Metadata) -> (PathBuf, PathBuf) {
-    let base = std::env::temp_dir().join("sharemap-slots");
-    let folder = base.join(format!("{:x}-{:x}", object.dev(), object.ino()));
-    (base, folder)
+/// Where companions are.
+fn base() -> PathBuf {
+    std::env::temp_dir().join("sharemap-slots")
+}
+
+/// That of an object; what `shm_open` made has no type, no device and no number.
+fn folder_of(object: &std::fs::Metadata, id: [u8; 16]) -> PathBuf {
+    base().join(match object.mode() & u32::from(libc::S_IFMT) {
+        0 => id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        _ => format!("{:x}-{:x}", object.dev(), object.ino()),
+    })
 }
 
 fn lock(file: &File, operation: FlockOperation) -> Result<bool> {

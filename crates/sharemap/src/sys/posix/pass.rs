@@ -129,10 +129,15 @@ pub(crate) fn find(number: u64, identity: [u64; 2]) -> Result<File> {
     Ok(file)
 }
 
-/// Device and inode.
+/// Device and inode; of an object of `shm_open` on macOS, which has neither and no type, that it is
+/// one, and its length.
 pub(crate) fn identity(file: &File) -> Result<[u64; 2]> {
+    const OBJECT: u64 = 1 << 63;
     let stat =
         rustix::fs::fstat(file).map_err(|errno| errno::error("ask the identity of", errno))?;
     #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
-    Ok([stat.st_dev as u64, stat.st_ino as u64])
+    Ok(match stat.st_mode & libc::S_IFMT {
+        0 => [OBJECT, stat.st_size as u64],
+        _ => [stat.st_dev as u64, stat.st_ino as u64],
+    })
 }

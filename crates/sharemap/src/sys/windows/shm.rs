@@ -87,8 +87,23 @@ fn unique(kind: &str) -> String {
     format!("{kind}-{}-{number}-{}", std::process::id(), now.as_nanos())
 }
 
-/// An object gets its name when it is whole.
-pub(crate) const NAMED_WHEN_WHOLE: bool = true;
+/// An object gets its name when it is whole; a section has it from the beginning.
+pub(crate) fn is_named_when_whole(file: &File) -> bool {
+    section_len(file).is_none()
+}
+
+/// Who makes an object is in nobody's way: nothing takes a section's name away.
+#[derive(Debug)]
+pub(crate) struct Making;
+
+pub(crate) fn making(_: &str) -> Result<Option<Making>> {
+    Ok(Some(Making))
+}
+
+/// A section whose creator died is gone, but for those who wait for it.
+pub(crate) fn is_being_made(_: &str) -> Result<bool> {
+    Ok(true)
+}
 
 pub(crate) fn create(
     request: &CreateObject<'_>,
