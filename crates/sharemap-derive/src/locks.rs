@@ -2,8 +2,12 @@
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Attribute, DeriveInput, Error, Field, Fields, Result};
+
+/// The methods of `Shared`, behind which those of the handle that it derefs to would be hidden.
+const TAKEN: [&str; 3] = ["cancel", "file", "resume"];
 
 /// A struct without a `repr`: its locks one behind the other.
 pub(crate) fn structure(input: &DeriveInput, fields: &Fields) -> Result<TokenStream> {
@@ -22,6 +26,17 @@ pub(crate) fn structure(input: &DeriveInput, fields: &Fields) -> Result<TokenStr
             &input.generics,
             "a struct of locks has no parameters, as an object has one type: write the types out",
         ));
+    }
+    for name in fields.named.iter().filter_map(|field| field.ident.as_ref()) {
+        if TAKEN.contains(&name.unraw().to_string().as_str()) {
+            return Err(Error::new_spanned(
+                name,
+                format!(
+                    "`Shared` has a method `{name}` of its own, which a call would mean: give the field \
+                     another name"
+                ),
+            ));
+        }
     }
     let name = &input.ident;
     let handle = format_ident!("{name}Handle");
@@ -97,5 +112,35 @@ fn method(field: &Field) -> TokenStream {
         #visibility fn #name(&self) -> &#handle {
             &self.#name
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use syn::{Data, parse_quote};
+
+    fn expand(input: &DeriveInput) -> Result<TokenStream> {
+        let Data::Struct(data) = &input.data else { panic!("no struct") };
+        structure(input, &data.fields)
+    }
+
+    #[test]
+    fn names_of_methods_of_shared_are_refused() {
+        let taken: [DeriveInput; 4] = [
+            parse_quote! { struct State { jobs: Mutex<u32>, cancel: Event } },
+            parse_quote! { struct State { resume: Event } },
+            parse_quote! { struct State { file: Mutex<u32> } },
+            parse_quote! { struct State { r#file: Mutex<u32> } },
+        ];
+        for input in taken {
+            let error = expand(&input).unwrap_err().to_string();
+            assert!(
+                error.contains("`Shared` has a method") && error.contains("another name"),
+                "{error}"
+            );
+        }
+        let free = parse_quote! { struct State { cancelled: Event, files: Mutex<u32> } };
+        assert!(expand(&free).is_ok());
     }
 }

@@ -209,6 +209,37 @@
 //! struct Nothing {}
 //! ```
 //!
+//! Its fields do not hide behind the methods of [`Shared`](crate::Shared), one of which cancels all
+//! waits:
+//!
+//! ```compile_fail
+//! #[derive(sharemap::Shareable)]
+//! struct State {
+//!     cancel: sharemap::Event,
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! #[derive(sharemap::Shareable)]
+//! struct State {
+//!     resume: sharemap::Event,
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! #[derive(sharemap::Shareable)]
+//! struct State {
+//!     file: sharemap::Event,
+//! }
+//! ```
+//!
+//! ```
+//! #[derive(sharemap::Shareable)]
+//! struct State {
+//!     cancelled: sharemap::Event,
+//! }
+//! ```
+//!
 //! What a guard shows is seen while the lock is had:
 //!
 //! ```compile_fail,E0505

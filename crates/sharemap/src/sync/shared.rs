@@ -137,6 +137,8 @@ impl<T: Anchored> Shared<T> {
         }
     }
 
+    // The names of methods with `self` are no names for fields of structs of locks: the derive knows them.
+
     /// The open object, to be passed on; `None` where the system has no file for it.
     #[must_use]
     pub fn file(&self) -> Option<&File> {
