@@ -242,8 +242,9 @@ fn closed_descriptors_are_noticed() {
     slots.point_elsewhere(&open(other.name()));
     assert!(!slots.is_free(SLOT).unwrap(), "asked another file");
     assert!(slots.take(SLOT, SlotMode::Alone).unwrap().is_none());
+    let _others = other.slots().take(SLOT, SlotMode::Alone).unwrap().expect("free");
     drop(hold);
-    assert!(slots.is_free(SLOT).unwrap());
+    assert!(slots.is_free(SLOT).unwrap(), "asked another file");
 }
 
 /// In an overlay that exists for this process only.

@@ -141,14 +141,11 @@ impl Slots {
             lock(file.as_raw_fd(), libc::F_OFD_GETLK, libc::F_WRLCK, slot)
                 .map(|kind| kind == libc::F_UNLCK)
         };
-        match free(&self.file) {
-            Ok(false) => return Ok(false),
-            // Other code may have closed the descriptor, and its number may mean another file now.
-            Ok(true) if identity(&self.file).is_ok_and(|found| found == self.identity) => {
-                return Ok(true);
-            }
-            Ok(true) | Err(Errno::BADF) => {}
-            Err(errno) => return Err(refused(errno)),
+        let answer = free(&self.file);
+        // Other code may have closed the descriptor, and its number may mean another file, of which
+        // the answer is then.
+        if identity(&self.file).is_ok_and(|found| found == self.identity) {
+            return answer.map_err(refused);
         }
         let file = self.reopen(SlotMode::Shared)?;
         free(&file).map_err(refused)
