@@ -121,25 +121,19 @@ impl Memory {
     /// The address of `size` bytes at an offset.
     #[inline(always)]
     pub(crate) fn at(&self, at: u64, size: u64) -> Result<*mut u8> {
-        // No object is shorter than its header.
         let last = match size {
-            4 => self.last_4,
-            8 => self.last_8,
-            _ => self.len - size,
+            // No object is shorter than its header.
+            4 => Some(self.last_4),
+            8 => Some(self.last_8),
+            _ => self.len.checked_sub(size),
         };
-        if at > last {
-            return Err(self.out_of_bounds(at, size));
+        match last {
+            Some(last) if at <= last => Ok(self.base.wrapping_add(at as usize)),
+            _ => Err(self.out_of_bounds(at, size)),
         }
-        Ok(self.base.wrapping_add(at as usize))
     }
 
-    /// The address of any number of bytes at an offset.
-    #[inline(always)]
-    pub(crate) fn span(&self, at: u64, size: u64) -> Result<*mut u8> {
-        if size > self.len { Err(self.out_of_bounds(at, size)) } else { self.at(at, size) }
-    }
-
-    /// Accesses what lies at an address that [`at`](Self::at) or [`span`](Self::span) gave.
+    /// Accesses what lies at an address that [`at`](Self::at) gave.
     #[inline(always)]
     pub(crate) fn access<T>(
         &self,
@@ -205,14 +199,14 @@ impl Memory {
 
     #[inline(always)]
     pub(crate) fn read(&self, at: u64, into: &mut [u8]) -> Result<()> {
-        let from = self.span(at, into.len() as u64)?;
+        let from = self.at(at, into.len() as u64)?;
         // SAFETY: so many bytes lie there.
         self.access(from, |from, fault| unsafe { self.read_at(from, into, fault) })
     }
 
     #[inline(always)]
     pub(crate) fn write(&self, at: u64, from: &[u8]) -> Result<()> {
-        let to = self.span(at, from.len() as u64)?;
+        let to = self.at(at, from.len() as u64)?;
         // SAFETY: so many bytes lie there.
         self.access(to, |to, fault| unsafe { self.write_at(to, from, fault) })
     }
@@ -220,7 +214,7 @@ impl Memory {
     /// Copies bytes out; one instruction for 4 and for 8, which is chosen where this is inlined.
     ///
     /// # Safety
-    /// [`span`](Self::span) gave the address, for so many bytes.
+    /// [`at`](Self::at) gave the address, for so many bytes.
     #[inline(always)]
     pub(crate) unsafe fn read_at(&self, from: *mut u8, into: &mut [u8], fault: &mut usize) {
         let (len, to) = (into.len(), into.as_mut_ptr());
@@ -318,5 +312,36 @@ impl Mapped {
 fn note(start: *mut u8, len: usize, done: usize, fault: &mut usize) {
     if done != len {
         *fault = start as usize + done;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::header;
+
+    #[test]
+    fn nothing_is_beyond_the_end_whatever_its_size() {
+        if guard::recovery() != Recovery::InPlace {
+            eprintln!("skipped: faults cannot be recovered in place here");
+            return;
+        }
+        let path = std::env::temp_dir().join(format!("sharemap-memory-{}", std::process::id()));
+        std::fs::write(&path, [0; header::LEN as usize]).unwrap();
+        let file = File::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let memory = Memory::map(&file, None, Attachment::ReadOnly, header::LEN).unwrap();
+        for size in [0, 1, 4, 8, 64, header::LEN] {
+            let last = header::LEN - size;
+            let address = memory.at(last, size).unwrap();
+            assert_eq!(address, memory.base.wrapping_add(last as usize));
+            for at in [last + 1, u64::MAX] {
+                let error = memory.at(at, size).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::OutOfBounds, "{size} bytes at {at}");
+            }
+        }
+        for size in [header::LEN + 1, u64::MAX] {
+            assert_eq!(memory.at(0, size).unwrap_err().kind(), ErrorKind::OutOfBounds);
+        }
     }
 }

@@ -40,7 +40,7 @@ unsafe impl<E> Sync for Span<E> {}
 impl<E: Extent> Span<E> {
     /// The part at `at`.
     pub(crate) fn new(session: &Arc<Session>, at: u64) -> Result<Self> {
-        let address = session.memory.span(at, E::LEN)?;
+        let address = session.memory.at(at, E::LEN)?;
         Ok(Self { session: Arc::clone(session), at, address, extent: PhantomData })
     }
 
@@ -172,7 +172,7 @@ impl<'a, F: Faults> Near<'a, F> {
         if size <= self.len && offset <= self.len - size {
             Ok(self.address.wrapping_add(offset as usize))
         } else {
-            self.session.memory.span(at, size)
+            self.session.memory.at(at, size)
         }
     }
 
