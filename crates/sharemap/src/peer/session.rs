@@ -69,7 +69,7 @@ impl Session {
         let named = |error: Error| error.with_path(memory.path());
         let reader = match attachment {
             Attachment::Participant => None,
-            _ => slots.take(READERS, SlotMode::Shared).map_err(named)?,
+            _ => Some(take_as_reader(&slots).map_err(named)?),
         };
         let private = Own::LEN + Seats::len(header.lanes);
         let wiped = Arc::new(fork::Wiped::new(private).map_err(named)?);
@@ -324,6 +324,22 @@ impl World for Session {
     fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
     }
+}
+
+/// The slot of those who only read, which says that the object is in use.
+fn take_as_reader(slots: &slot::Slots) -> Result<slot::Hold> {
+    // Where nobody can ask about a slot without having it, whoever asks has it alone for a moment.
+    const TRIES: u32 = 100;
+    const NAP: Duration = Duration::from_millis(1);
+    for _ in 0..TRIES {
+        if let Some(hold) = slots.take(READERS, SlotMode::Shared)? {
+            return Ok(hold);
+        }
+        std::thread::sleep(NAP);
+    }
+    Err(Error::new(ErrorKind::Busy, "open").with_detail(
+        "somebody keeps the slot of those who only read, which is for all of them, alone: try again",
+    ))
 }
 
 /// Whether another processor can do what this one waits for.

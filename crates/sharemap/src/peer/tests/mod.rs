@@ -7,6 +7,7 @@ mod lives;
 mod marks;
 mod opening;
 mod pids;
+mod readers;
 mod threads;
 
 use std::fs::OpenOptions;

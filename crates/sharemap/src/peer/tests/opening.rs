@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{KIND, Scratch, create_with, need_atomics, open, release, shape};
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::header::{self, Header};
-use crate::peer::memory::{Attachment, Memory};
+use crate::peer::memory::Memory;
 use crate::peer::session::{CREATION, Session};
 use crate::peer::world::World;
 use crate::peer::{Shape, Terms, create};
@@ -264,36 +264,6 @@ fn a_file_that_begins_with_zeros_is_left_alone() {
     let made = create::create_new(&file.location(), &shape(), &terms, release, fill);
     assert_eq!(made.unwrap_err().kind(), ErrorKind::AlreadyExists);
     assert_eq!(std::fs::read(&file.0).unwrap(), contents);
-}
-
-#[test]
-fn those_who_only_read_take_no_part() {
-    need_atomics!();
-    let file = Scratch::new();
-    let session = file.create();
-    session.store_32(session.payload_at(), 6).unwrap();
-    assert!(!session.has_readers().unwrap());
-    for attachment in [Attachment::ReadOnly, Attachment::CopyOnWrite] {
-        let terms = Terms::default();
-        let reader =
-            create::open_read_only(&file.location(), &shape(), &terms, attachment, release)
-                .unwrap();
-        assert_eq!(reader.load_32(reader.payload_at()).unwrap(), 6);
-        assert!(session.has_readers().unwrap());
-        assert_eq!(session.participants().unwrap().len(), 1);
-        let error = reader.announce(0x1000).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::NotWritable, "{error}");
-    }
-    assert!(!session.has_readers().unwrap());
-    let reader = create::open_read_only(
-        &file.location(),
-        &shape(),
-        &Terms::default(),
-        Attachment::ReadOnly,
-        release,
-    );
-    let error = reader.unwrap().store_32(session.payload_at(), 1).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Fault);
 }
 
 #[test]

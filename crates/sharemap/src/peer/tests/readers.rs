@@ -1,0 +1,61 @@
+//! Those who only look.
+
+use super::{Scratch, need_atomics, release, shape};
+use crate::error::ErrorKind;
+use crate::peer::memory::Attachment;
+use crate::peer::session::READERS;
+use crate::peer::world::World;
+use crate::peer::{Terms, create};
+use crate::sys::SlotMode;
+
+#[test]
+fn those_who_only_read_take_no_part() {
+    need_atomics!();
+    let file = Scratch::new();
+    let session = file.create();
+    session.store_32(session.payload_at(), 6).unwrap();
+    assert!(!session.has_readers().unwrap());
+    for attachment in [Attachment::ReadOnly, Attachment::CopyOnWrite] {
+        let terms = Terms::default();
+        let reader =
+            create::open_read_only(&file.location(), &shape(), &terms, attachment, release)
+                .unwrap();
+        assert_eq!(reader.load_32(reader.payload_at()).unwrap(), 6);
+        assert!(session.has_readers().unwrap());
+        assert_eq!(session.participants().unwrap().len(), 1);
+        let error = reader.announce(0x1000).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotWritable, "{error}");
+    }
+    assert!(!session.has_readers().unwrap());
+    let reader = create::open_read_only(
+        &file.location(),
+        &shape(),
+        &Terms::default(),
+        Attachment::ReadOnly,
+        release,
+    );
+    let error = reader.unwrap().store_32(session.payload_at(), 1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fault);
+}
+
+/// Without its slot it would not keep the object in use.
+#[test]
+fn who_only_reads_has_a_slot_or_an_error() {
+    need_atomics!();
+    let file = Scratch::new();
+    let session = file.create();
+    let look = || {
+        let (location, attachment) = (file.location(), Attachment::ReadOnly);
+        create::open_read_only(&location, &shape(), &Terms::default(), attachment, release)
+    };
+    let alone = session.slots.take(READERS, SlotMode::Alone).unwrap().expect("free");
+    let error = look().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    assert_eq!(error.path(), Some(file.0.as_path()), "{error}");
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(look);
+        drop(alone);
+        let _reader = reader.join().unwrap().unwrap();
+        assert!(session.has_readers().unwrap());
+    });
+}
