@@ -247,63 +247,6 @@ fn closed_descriptors_are_noticed() {
     assert!(slots.is_free(SLOT).unwrap(), "asked another file");
 }
 
-/// In an overlay that exists for this process only.
-#[test]
-fn an_overlay_has_a_companion() {
-    const ROLE: &str = "sys::linux::deaths::an_overlay_has_a_companion";
-    let Some(folder) = role(ROLE) else {
-        let folder = std::env::temp_dir().join(format!("sharemap-overlay-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let status = Second::start(ROLE, folder.to_str().unwrap()).finish();
-        let _ = std::fs::remove_dir_all(&folder);
-        assert!(status.success());
-        return;
-    };
-    let text = |text: &str| std::ffi::CString::new(text).unwrap();
-    let mount = |kind: &str, at: &str, options: &str| {
-        let (kind, at, options) = (text(kind), text(at), text(options));
-        // SAFETY: terminated strings.
-        unsafe {
-            libc::mount(kind.as_ptr(), at.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast()) == 0
-        }
-    };
-    // SAFETY: this process's own mounts from here on.
-    let own = unsafe {
-        libc::unshare(libc::CLONE_NEWNS) == 0
-            && libc::mount(
-                std::ptr::null(),
-                c"/".as_ptr(),
-                std::ptr::null(),
-                libc::MS_REC | libc::MS_PRIVATE,
-                std::ptr::null(),
-            ) == 0
-    };
-    if !own || !mount("tmpfs", &folder, "") {
-        eprintln!("skipped: no mounts for this user");
-        return;
-    }
-    let part = |name: &str| {
-        let path = format!("{folder}/{name}");
-        std::fs::create_dir(&path).unwrap();
-        path
-    };
-    let (lower, upper, work, merged) = (part("lower"), part("upper"), part("work"), part("merged"));
-    if !mount("overlay", &merged, &format!("lowerdir={lower},upperdir={upper},workdir={work}")) {
-        eprintln!("skipped: no overlay file systems here");
-        return;
-    }
-    let path = format!("{merged}/object");
-    std::fs::write(&path, [0; 4096]).unwrap();
-    let (one, two) = (slots(&path), slots(&path));
-    let SlotHome::Companion { .. } = one.home() else { panic!("{:?}", one.home()) };
-    assert_eq!(one.home(), two.home());
-    let hold = one.take(SLOT, SlotMode::Alone).unwrap().expect("free");
-    assert!(!two.is_free(SLOT).unwrap());
-    drop(hold);
-    assert!(two.is_free(SLOT).unwrap());
-    one.remove_companion();
-}
-
 fn shared(file: &File) -> (Span, WaitPlace) {
     let request = MapRequest {
         file: Some(file),

@@ -17,6 +17,8 @@ mod leases;
 pub(crate) mod map;
 mod memfd;
 mod ofd;
+#[cfg(test)]
+mod overlays;
 pub(crate) mod pass;
 pub(crate) mod process;
 pub(crate) mod publish;

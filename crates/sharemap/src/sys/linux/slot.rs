@@ -11,7 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
@@ -27,6 +27,9 @@ use crate::sys::posix::{companion, errno};
 use crate::sys::{SLOT_BASE, SlotHome, SlotMode};
 
 const OPERATION: &str = "attach to";
+
+/// What carries slots that cannot be asked about from here.
+const NOWHERE: SlotHome = SlotHome::Companion { device: 0, file: 0 };
 
 /// Where an object's slots are locked, open for asking.
 #[derive(Debug)]
@@ -46,17 +49,19 @@ impl Slots {
         }
     }
 
-    /// The same for whoever only looks on: nothing is made. `None`: nobody has ever taken one.
+    /// The same for whoever only looks on: nothing is made. `None`: nobody has ever taken one, or it is
+    /// not to be seen.
     pub(crate) fn find(file: &File, path: Option<&Path>, _: [u8; 16]) -> Result<Option<Self>> {
         if !needs_companion(file)? {
             return Self::in_object(file, path).map(Some);
         }
         let path = companion_path(file).map_err(companion_failed)?;
-        let mut options = OpenOptions::new();
-        match options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path) {
+        match companion::open(&path) {
             Ok(file) => Self::in_companion(file, path).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(companion_failed(error)),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Ok(None),
+                _ => Err(companion_failed(error)),
+            },
         }
     }
 
@@ -72,21 +77,27 @@ impl Slots {
         Ok(Self { file, path: Some(path), identity, home })
     }
 
-    /// An empty file in shared memory, named by the object's place, that carries its slots.
+    /// An empty file in shared memory, named by the object's place, that carries its slots. The
+    /// object's owner makes it, or root in its place: what others made, it could not use.
     fn companion(object: &File) -> Result<Self> {
         let failed = companion_failed;
         let owner = object.metadata().map_err(failed)?.uid();
         let path = companion_path(object).map_err(failed)?;
         let folder = path.with_file_name("");
-        match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(failed(error));
-            }
-            _ => {}
+        let own = rustix::process::geteuid();
+        if own.as_raw() != owner && !own.is_root() {
+            return match companion::open(&path) {
+                Ok(file) => {
+                    companion::check_folder(&folder, owner, OPERATION, failed)?;
+                    Self::in_companion(file, path)
+                }
+                Err(_) => Self::out_of_reach(object),
+            };
         }
+        companion::make_folder(&folder, owner).map_err(failed)?;
         companion::check_folder(&folder, owner, OPERATION, failed)?;
         loop {
-            let file = companion::open_or_create(&path).map_err(failed)?;
+            let file = companion::open_or_create(&path, owner).map_err(failed)?;
             // It may have been collected while this waited for it: then nobody else would look here.
             if file.metadata().map_err(failed)?.nlink() > 0 {
                 return Self::in_companion(file, path);
@@ -94,9 +105,9 @@ impl Slots {
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn remove_companion(&self) {
-        std::fs::remove_file(self.path.as_ref().unwrap()).unwrap();
+    /// Those of another user's object, for whoever only reads it.
+    fn out_of_reach(object: &File) -> Result<Self> {
+        Ok(Self { home: NOWHERE, ..Self::in_object(object, None)? })
     }
 
     /// Does what a stray close and a new file do to the descriptor.
@@ -112,6 +123,12 @@ impl Slots {
 
     /// Takes a slot; `None` if somebody has it.
     pub(crate) fn take(&self, slot: u64, mode: SlotMode) -> Result<Option<Hold>> {
+        if self.home == NOWHERE {
+            return match mode {
+                SlotMode::Alone => Err(denied()),
+                SlotMode::Shared => Ok(None),
+            };
+        }
         let _no_child_gets_it = hold_off();
         let file = self.fresh(mode)?;
         let hold = Hold::map(&file)?;
@@ -137,6 +154,9 @@ impl Slots {
 
     /// Whether nobody has the slot. Does not say who may take it first.
     pub(crate) fn is_free(&self, slot: u64) -> Result<bool> {
+        if self.home == NOWHERE {
+            return Err(denied());
+        }
         let free = |file: &File| {
             lock(file.as_raw_fd(), libc::F_OFD_GETLK, libc::F_WRLCK, slot)
                 .map(|kind| kind == libc::F_UNLCK)
@@ -259,6 +279,14 @@ fn companion_failed(error: io::Error) -> Error {
     errno::from_io(OPERATION, &error).with_detail(
         "its file system cannot carry the locks that tell who lives, and the companion in /dev/shm \
          cannot be had",
+    )
+}
+
+#[cold]
+fn denied() -> Error {
+    Error::new(ErrorKind::PermissionDenied, OPERATION).with_detail(
+        "its file system cannot carry the locks that tell who lives, and their companion in /dev/shm \
+         is its owner's alone: here, others can only look",
     )
 }
 

@@ -115,7 +115,8 @@ impl Slots {
     }
 
     fn fresh(&self, slot: u64) -> Result<File> {
-        companion::open_or_create(&self.file_of(slot)).map_err(failed)
+        let own = rustix::process::geteuid().as_raw();
+        companion::open_or_create(&self.file_of(slot), own).map_err(failed)
     }
 
     fn file_of(&self, slot: u64) -> PathBuf {
