@@ -234,6 +234,8 @@ pub(super) fn clear_away(location: &Location, terms: &Terms) -> Result<()> {
         if memory.load::<u32>(header::STATE)? == header::READY {
             return Ok(());
         }
+        // What is mapped cannot be removed everywhere.
+        drop(memory);
     }
     let Some(named) = found()? else { return Ok(()) };
     if sys::pass::identity(&named)? != sys::pass::identity(&file)? {

@@ -14,7 +14,7 @@ use crate::peer::session::{CREATION, Session};
 use crate::peer::world::World;
 use crate::peer::{Shape, Terms, create};
 use crate::shm::Location;
-use crate::sys::SlotMode;
+use crate::sys::{SlotMode, slot};
 
 pub(super) const PATIENCE: Duration = Duration::from_millis(5);
 
@@ -222,13 +222,16 @@ fn only_what_is_unfinished_loses_its_name() {
     create::clear_away(&file.location(), &terms).unwrap();
     let session = file.create();
     create::clear_away(&file.location(), &terms).unwrap();
-    file.open();
+    let id = file.open().header().id;
+    drop(session);
 
-    session.memory.store(header::STATE, header::CREATING).unwrap();
-    let replacing = session.slots.take(CREATION, SlotMode::Alone).unwrap().expect("free");
+    patch(&file.0, header::STATE, &header::CREATING.to_le_bytes());
+    let object = OpenOptions::new().read(true).write(true).open(&file.0).unwrap();
+    let slots = slot::Slots::open(&object, Some(&file.0), id).unwrap();
+    let replacing = slots.take(CREATION, SlotMode::Alone).unwrap().expect("free");
     create::clear_away(&file.location(), &terms).unwrap();
     assert!(file.0.exists(), "somebody else is at it");
-    drop(replacing);
+    drop((replacing, slots, object));
     create::clear_away(&file.location(), &terms).unwrap();
     assert!(!file.0.exists());
 }
