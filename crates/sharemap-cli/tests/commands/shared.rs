@@ -63,9 +63,8 @@ fn objects_are_listed_with_those_who_hold_them() {
         assert!(object["resident"].as_u64().unwrap() >= 100_000);
         assert!(object["age_seconds"].as_u64().unwrap() < 600, "{object}");
         let holders = object["holders"].as_array().unwrap();
-        assert_eq!(holders.len(), 1, "{object}");
-        assert_eq!(holders[0]["pid"], std::process::id());
-        assert_eq!((&holders[0]["mapped"], &holders[0]["open"]), (&true.into(), &true.into()));
+        let own = holders.iter().find(|holder| holder["pid"] == std::process::id()).unwrap();
+        assert_eq!((&own["mapped"], &own["open"]), (&true.into(), &true.into()));
     }
     let ran = run!("ls", &name.0).with_code(0);
     assert!(ran.text().contains(&name.0) && ran.text().contains("97.66 KiB"), "{}", ran.text());
@@ -73,8 +72,14 @@ fn objects_are_listed_with_those_who_hold_them() {
         assert!(ran.text().contains(&std::process::id().to_string()), "{}", ran.text());
     }
     drop(memory);
-    if cfg!(target_os = "linux") {
-        assert_eq!(name.listed().unwrap()[0]["holders"].as_array().unwrap().len(), 0);
+    // Other tests' commands, and children about to be started, may have it for a moment.
+    let begun = Instant::now();
+    while cfg!(target_os = "linux") {
+        let object = name.listed().unwrap().remove(0);
+        if object["holders"].as_array().unwrap().is_empty() {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{object}");
     }
 }
 
