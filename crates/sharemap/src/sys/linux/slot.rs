@@ -126,7 +126,8 @@ impl Slots {
         if self.home == NOWHERE {
             return match mode {
                 SlotMode::Alone => Err(denied()),
-                SlotMode::Shared => Ok(None),
+                // Who only looks does so without.
+                SlotMode::Shared => Ok(Some(Hold { page: 0, process: fork::process() })),
             };
         }
         let _no_child_gets_it = hold_off();
@@ -208,6 +209,7 @@ impl Slots {
 /// A slot that is held; dropping it lets it go.
 #[derive(Debug)]
 pub(crate) struct Hold {
+    /// 0: it holds nothing.
     page: usize,
     /// As [`fork::process`] has it.
     process: u32,
@@ -245,7 +247,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         // In a child the page is not there, and its address may be somebody's.
-        if self.process == fork::process() {
+        if self.page != 0 && self.process == fork::process() {
             // SAFETY: the page is this value's own, and nobody accesses it.
             let _ = unsafe { mm::munmap(self.page as *mut _, page_size()) };
         }
