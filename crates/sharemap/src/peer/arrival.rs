@@ -11,9 +11,10 @@ use crate::peer::create::{Terms, Unclean};
 use crate::peer::header::{self, Header, Shape};
 use crate::peer::identity;
 use crate::peer::memory::{Attachment, Memory};
+use crate::peer::participants::IN_USE;
 use crate::peer::session::{CREATION, FIRST, Release, Session};
 use crate::shm::{Location, Place};
-use crate::sys::{self, SlotMode, slot};
+use crate::sys::{self, SlotHome, SlotMode, slot};
 
 /// Between two looks at what somebody else is doing.
 pub(super) const NAP: Duration = Duration::from_micros(500);
@@ -141,7 +142,11 @@ fn ready(
 fn renew(memory: &Memory, header: &Header, slots: &slot::Slots, terms: &Terms) -> Result<()> {
     let start = Instant::now();
     loop {
-        if is_renewed(memory, slots)? {
+        // What whoever takes it over records, it may still take back.
+        if is_renewed(memory, slots)?
+            && (slots.home() == SlotHome::Object || slots.is_free(CREATION)?)
+            && is_renewed(memory, slots)?
+        {
             return Ok(());
         }
         // One at a time; who comes second finds it done.
@@ -173,20 +178,46 @@ fn take_over(memory: &Memory, header: &Header, slots: &slot::Slots, terms: &Term
     let now = identity::boot().unwrap_or(boot);
     let clean = memory.load::<u32>(header::CLEAN)? == 1;
     if !clean && terms.unclean == Unclean::Refused {
-        let why = if boot == now {
-            "its slots are locked in a place that this process does not see (another mount or \
-             container): use it from where it is in use, or accept it as unclean once nobody uses it"
+        return Err(if boot == now {
+            elsewhere()
         } else {
-            "it was in use when the system went down: check it and accept it as unclean, or make it \
-             anew"
-        };
-        return Err(Error::new(ErrorKind::NeedsCheck, "open").with_detail(why));
+            Error::new(ErrorKind::NeedsCheck, "open").with_detail(
+                "it was in use when the system went down: check it and accept it as unclean, or make \
+                 it anew",
+            )
+        });
     }
     for participant in 0..header.participants {
         if !slots.is_free(FIRST + u64::from(participant))? {
             return Ok(());
         }
     }
-    header::write_home(memory, slots.home())?;
+    let before = header::read_home(memory)?;
+    if before != Some(slots.home()) {
+        header::write_home(memory, slots.home())?;
+        // Whoever attached by what was recorded before is seen here, or sees this.
+        if terms.unclean == Unclean::Refused && is_used(memory, header)? {
+            header::write_home(memory, before.unwrap_or(slots.home()))?;
+            return Err(elsewhere());
+        }
+    }
     memory.write(header::BOOT, &now)
+}
+
+fn is_used(memory: &Memory, header: &Header) -> Result<bool> {
+    for participant in 0..header.participants {
+        if memory.load::<u32>(header.participant(participant))? == IN_USE {
+            return Ok(true);
+        }
+    }
+    Ok(memory.load::<u32>(header::CLEAN)? != 1)
+}
+
+/// That it is in use where this process cannot ask who lives.
+#[cold]
+pub(super) fn elsewhere() -> Error {
+    Error::new(ErrorKind::NeedsCheck, "open").with_detail(
+        "its slots are locked in a place that this process does not see (another mount or \
+         container): use it from where it is in use, or accept it as unclean once nobody uses it",
+    )
 }

@@ -287,7 +287,7 @@ impl Header {
     }
 }
 
-/// What carries the slots, as the header records it.
+/// What carries the slots, as the header records it. What is looked at next is looked at afterwards.
 pub(crate) fn write_home(memory: &Memory, home: SlotHome) -> Result<()> {
     let (kind, device, file) = match home {
         SlotHome::Object => (1u32, 0, 0),
@@ -295,7 +295,7 @@ pub(crate) fn write_home(memory: &Memory, home: SlotHome) -> Result<()> {
     };
     memory.store(HOME + 8, device)?;
     memory.store(HOME + 16, file)?;
-    memory.store(HOME, kind)
+    memory.swap(HOME, kind).map(drop)
 }
 
 /// `None`: not recorded yet.

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::header::{CLEAN, EPOCH};
+use crate::peer::arrival::elsewhere;
+use crate::peer::header::{CLEAN, EPOCH, read_home};
 use crate::peer::identity::{Identity, identity};
 use crate::peer::mark::{Mark, Others};
 use crate::peer::memory::{Attachment, Memory};
@@ -204,6 +205,11 @@ impl Session {
             // Before the slot goes: nobody is there.
             let _ = self.erase(participant);
             return Err(error);
+        }
+        if read_home(&self.memory)? != Some(self.slots.home()) {
+            // Taken over in the meantime, by those who cannot see this process's slot: so the record is
+            // theirs, as of one who died.
+            return Err(self.named(elsewhere()));
         }
         self.own.set(participant, hold);
         Ok(participant)

@@ -7,7 +7,8 @@ use super::{Scratch, need_atomics, release, shape};
 use crate::error::ErrorKind;
 use crate::peer::header::{self, Header};
 use crate::peer::memory::{Attachment, Memory};
-use crate::peer::session::CREATION;
+use crate::peer::participants::IN_USE;
+use crate::peer::session::{CREATION, FIRST};
 use crate::peer::{Terms, Unclean, create};
 use crate::shm::Location;
 use crate::sys::{self, CreateObject, Existing, Lifetime, Sharing, SlotHome, SlotMode};
@@ -126,6 +127,30 @@ fn an_object_in_use_at_another_boot_needs_a_check() {
     let terms = Terms { unclean: Unclean::Accepted, ..Terms::default() };
     drop(create::open(&file.location(), &shape(), &terms, release).unwrap());
     drop(file.open());
+}
+
+/// Who attaches while another container takes the object over, and who takes it over meanwhile: one of
+/// them notices.
+#[test]
+fn two_homes_at_once_are_noticed() {
+    need_atomics!();
+    let file = Scratch::new();
+    let session = file.create();
+    let (here, elsewhere) = (session.slots.home(), SlotHome::Companion { device: 1, file: 2 });
+    session.detach();
+    header::write_home(&session.memory, elsewhere).unwrap();
+    let error = session.attach().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NeedsCheck, "{error}");
+    assert!(session.slots.is_free(FIRST).unwrap());
+
+    // Somebody there has written a record, and is about to say that it is in use.
+    assert_eq!(session.use_of(0).unwrap(), IN_USE);
+    session.memory.store(header::CLEAN, 1u32).unwrap();
+    refused(&file, &shape(), ErrorKind::NeedsCheck);
+    assert_eq!(header::read_home(&session.memory).unwrap(), Some(elsewhere));
+    session.erase(0).unwrap();
+    drop(file.open());
+    assert_eq!(header::read_home(&session.memory).unwrap(), Some(here));
 }
 
 /// As in another container, which has a `/dev/shm` of its own.
