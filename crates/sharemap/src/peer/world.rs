@@ -128,6 +128,18 @@ pub(crate) trait World {
         }
     }
 
+    /// Adds one; from the last number it goes to 0.
+    fn increment_32(&self, at: u64) -> Result<()> {
+        let mut current = self.load_32(at)?;
+        loop {
+            let found = self.compare_exchange_32(at, current, current.wrapping_add(1))?;
+            if found == current {
+                return Ok(());
+            }
+            current = found;
+        }
+    }
+
     /// Sets bits; gives the value before.
     #[inline]
     fn fetch_or_64(&self, at: u64, bits: u64) -> Result<u64> {

@@ -55,37 +55,18 @@ fn clear<W: World>(world: &W, gate: u64, mut seen: u32, wake: Wake) -> Result<()
 
 /// Wakes all, also those whose bit a dead process cleared before it could wake them.
 pub(crate) fn open_for_the_dead<W: World>(world: &W, gate: u64) -> Result<()> {
-    replace(world, gate)?;
-    world.wake(gate, u32::MAX)?;
-    Ok(())
-}
-
-/// Wakes all, and has whoever is on the way to sleep, or compares, look again.
-pub(crate) fn disturb<W: World>(world: &W, gate: u64) -> Result<()> {
-    if replace(world, gate)? & SLEEPER != 0 {
-        world.wake(gate, u32::MAX)?;
-    }
-    Ok(())
-}
-
-/// Clears and advances it, also if nobody sleeps; gives what it was.
-fn replace<W: World>(world: &W, gate: u64) -> Result<u32> {
     let mut seen = world.load_32(gate)?;
     loop {
         let found = world.compare_exchange_32(gate, seen, advanced(seen))?;
         if found == seen {
-            return Ok(seen);
+            world.wake(gate, u32::MAX)?;
+            return Ok(());
         }
         seen = found;
     }
 }
 
-/// What changes only when it is opened.
-pub(crate) fn sequence(seen: u32) -> u32 {
-    seen & !(SLEEPER | STARVING)
-}
-
 /// Clear, and not the same as before.
 pub(crate) fn advanced(seen: u32) -> u32 {
-    sequence(seen).wrapping_add(ADVANCE)
+    (seen & !(SLEEPER | STARVING)).wrapping_add(ADVANCE)
 }

@@ -2,6 +2,7 @@
 //! of the one before.
 
 use super::gate::{self, SLEEPER, Wake};
+use super::word::owner;
 use crate::error::Result;
 use crate::peer::{Announced, World};
 
@@ -28,8 +29,24 @@ impl Unlock {
     pub(crate) fn run<W: World>(self, world: &W, announced: Announced) -> Result<()> {
         match self.begin(world) {
             Ok(Waiting::Nobody) => world.withdraw(announced),
-            other => finish(world, self.gate, self.wake, announced, other.map(drop)),
+            other => self.finish(world, announced, other.map(drop)),
         }
+    }
+
+    /// What is left to do, if somebody waits or the beginning failed. While the word names the lane,
+    /// the announcement stays: whoever recovers the lane is to find it.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn finish<W: World>(
+        self,
+        world: &W,
+        announced: Announced,
+        begun: Result<()>,
+    ) -> Result<()> {
+        if begun.is_err() && owner(world.load_32(self.word)?) == Some(announced.lane) {
+            return begun;
+        }
+        finish(world, self.gate, self.wake, announced, begun)
     }
 
     /// Releases the word, plainly if those who wait fence, and looks at the gate.

@@ -58,6 +58,6 @@ const fn stride(len: u32) -> u64 {
 
 /// Whether one instruction writes it.
 #[inline(always)]
-const fn is_word(len: usize) -> bool {
+pub(crate) const fn is_word(len: usize) -> bool {
     len == 4 || len == 8
 }

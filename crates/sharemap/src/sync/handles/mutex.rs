@@ -14,7 +14,7 @@ use crate::peer::{Extent, Near, Span, Spot};
 use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
 use crate::sync::error::{LockError, LockResult, Reclaim, Recover};
 use crate::sync::mutex::{Held, Leave, RawMutex};
-use crate::sync::unlock::{self, Unlock, Waiting};
+use crate::sync::unlock::Waiting;
 use crate::sync::word::DIED;
 
 const LOCK: &str = "lock the mutex";
@@ -225,11 +225,10 @@ impl<T: Element + Shareable> MutexHandle<T> {
                 let unlocked = raw.unlock(&near, Held::of(spot.announced(), 0), leave);
                 return unlocked.map_err(|error| self.place.named(error));
             }
-            Progress::DONE | Progress::BEGUN => Ok(()),
-            Progress(fault) => Err(near.fault_at(fault)),
+            Progress::DONE | Progress(Progress::BEGUN) => Ok(()),
+            Progress(begun) => Err(near.fault_at(begun - Progress::BEGUN)),
         };
-        let Unlock { gate, wake, .. } = raw.unlocking(Leave::Sound);
-        let finished = unlock::finish(&near, gate, wake, spot.announced(), begun);
+        let finished = raw.unlocking(Leave::Sound).finish(&near, spot.announced(), begun);
         finished.map_err(|error| self.place.named(error))
     }
 
@@ -274,15 +273,20 @@ impl<T> fmt::Debug for MutexHandle<T> {
     }
 }
 
-/// How far a release came, in one register: where a fault was, once the word is given back.
+/// How far a release came, in one register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Progress(usize);
 
 impl Progress {
     const NOT_BEGUN: Self = Self(0);
     const DONE: Self = Self(1);
-    /// The word is given back, there was no fault, and what follows is left to do.
-    const BEGUN: Self = Self(2);
+    const BEGUN: usize = 2;
+
+    /// The word is given back, unless there was a fault at this address; 0: there was none.
+    #[inline(always)]
+    fn begun(fault: usize) -> Self {
+        Self(fault.wrapping_add(Self::BEGUN))
+    }
 }
 
 /// That this thread has the mutex, with its copy of the value.
@@ -321,12 +325,15 @@ impl<'a, T: Element + Shareable> MutexGuard<'a, T> {
         if self.private.write(&near, raw.value()).is_err() {
             return Progress::NOT_BEGUN;
         }
-        let mut progress = Progress::BEGUN;
-        if let Ok(Waiting::Nobody) = raw.unlocking(Leave::Sound).begin_plainly(&near) {
+        if let (Ok(Waiting::Nobody), 0) =
+            (raw.unlocking(Leave::Sound).begin_plainly(&near), near.fault())
+        {
             let _ = near.withdraw_from(self.spot);
-            progress = Progress::DONE;
+            if near.fault() == 0 {
+                return Progress::DONE;
+            }
         }
-        if near.fault() == 0 { progress } else { Progress(near.fault()) }
+        Progress::begun(near.fault())
     }
 
     /// For a condition variable: the handle, and the mutex with the value written back. `None` if

@@ -9,7 +9,7 @@ use crate::layout::{Element, Shareable};
 use crate::peer::World;
 use crate::sync::anchor::Place;
 use crate::sync::mutex::Leave;
-use crate::sync::value::Copies;
+use crate::sync::value::{Copies, is_word};
 
 /// A value as it was copied out.
 #[derive(Clone, Copy, Debug)]
@@ -62,10 +62,11 @@ impl<T: Element + Shareable> Private<T> {
         self.state = self.state & !LEAVE | leave as u32;
     }
 
-    /// Writes it back if it was changed. The caller has the lock, alone.
+    /// Writes it back if it was changed, or if that is less than to ask. The caller has the lock,
+    /// alone.
     #[inline(always)]
     pub(super) fn write<W: World>(&self, world: &W, copies: Copies) -> Result<()> {
-        if self.is_changed() {
+        if is_word(size_of::<T>()) || self.is_changed() {
             copies.write(world, self.state, self.value.as_bytes())
         } else {
             Ok(())

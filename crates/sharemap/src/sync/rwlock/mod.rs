@@ -5,7 +5,7 @@
 //! there were readers since a writer last had the lock; a reader whose bit is missing sets it. A
 //! writer takes the word, which holds up new readers, looks through the lanes of the groups seen, and
 //! sleeps on a second gate, `drain`, until each has left. A thread that reads already may read again
-//! all the same, from another slot; it advances `drain`, and the writer looks again.
+//! all the same, from another slot; it counts that, and the writer looks again.
 
 mod read;
 mod write;
@@ -26,6 +26,8 @@ const SEEN: u64 = 4;
 const GATE: u64 = 8;
 const DRAIN: u64 = 12;
 const SELECTOR: u64 = 16;
+/// How often a thread that read has announced another read, whoever has the word.
+const AGAIN: u64 = 24;
 
 /// A lock for readers and writers in an object: where it is, and how much value it has.
 #[derive(Clone, Copy, Debug)]

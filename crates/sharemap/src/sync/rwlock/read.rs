@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{DRAIN, GATE, Packed, RawRwLock, Reading, SEEN, admits, group};
+use super::{AGAIN, DRAIN, GATE, Packed, RawRwLock, Reading, SEEN, admits, group};
 use crate::error::{ErrorKind, Result};
 use crate::peer::{Announced, World};
-use crate::sync::gate::{self, Wake};
+use crate::sync::gate::Wake;
 use crate::sync::kind::Kind;
 use crate::sync::mutex::Held;
 use crate::sync::unlock::{self, Waiting};
@@ -127,7 +127,7 @@ impl RawRwLock {
     /// Has a writer see what was announced after it went by.
     fn show<W: World>(self, world: &W, announced: Announced) -> Result<()> {
         world.fetch_or_32(self.at + SEEN, group(announced.lane))?;
-        gate::disturb(world, self.at + DRAIN)
+        world.increment_32(self.at + AGAIN)
     }
 
     /// An error if waiting would be in vain.

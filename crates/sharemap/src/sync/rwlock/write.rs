@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DRAIN, GATE, RawRwLock, SEEN, group};
+use super::{AGAIN, DRAIN, GATE, RawRwLock, SEEN, group};
 use crate::error::{ErrorKind, Result};
 use crate::peer::{Announced, World};
 use crate::sync::gate::{self, Wake};
@@ -92,22 +92,25 @@ impl RawRwLock {
         operation: &'static str,
         until: Option<Duration>,
     ) -> Result<()> {
-        let (seen, drain) = (self.at + SEEN, self.at + DRAIN);
+        let (seen, again) = (self.at + SEEN, self.at + AGAIN);
+        if world.load_32(seen)? == 0 {
+            return Ok(());
+        }
         let mut waiter = self.waiter(operation, DRAIN, until);
-        // A thread that reads may announce another read where this has looked already; it opens the
-        // gate then, before it leaves where it was.
+        if world.announced(Kind::Reader.of(self.at))?.is_some() {
+            return Err(waiter.error(ErrorKind::Deadlock));
+        }
+        // A thread that reads may announce another read where this has looked already; it counts
+        // that before it leaves where it was.
         loop {
-            let sequence = gate::sequence(world.load_32(drain)?);
+            let count = world.load_32(again)?;
             let groups = world.load_32(seen)?;
-            if groups == 0 {
-                return Ok(());
-            }
             for lane in (0..world.lanes()).filter(|&lane| groups & group(lane) != 0) {
                 for index in 0..W::SLOTS {
                     self.await_departure(world, lane, world.slots(lane) + 8 * index, &mut waiter)?;
                 }
             }
-            if gate::sequence(world.load_32(drain)?) == sequence {
+            if world.load_32(again)? == count {
                 break;
             }
         }
@@ -125,9 +128,6 @@ impl RawRwLock {
     ) -> Result<()> {
         let reads = || world.load_64(slot).map(|what| what == Kind::Reader.of(self.at));
         while reads()? {
-            if world.is_own(lane) {
-                return Err(waiter.error(ErrorKind::Deadlock));
-            }
             if waiter.linger(world) {
                 continue;
             }

@@ -10,9 +10,10 @@ use crate::tracee::mark;
 const WORD: usize = PAYLOAD;
 const GATE: usize = 8;
 const DRAIN: usize = 12;
+const AGAIN: usize = 24;
 const VALUE: usize = PAYLOAD + 32;
 
-const RWLOCK: Lock = Lock { prepare, survive, mask: |object| mask(object, &[GATE, DRAIN]) };
+const RWLOCK: Lock = Lock { prepare, survive, mask: |object| mask(object, &[GATE, DRAIN, AGAIN]) };
 
 pub const OPERATIONS: &[Operation] = &[
     RWLOCK.alone("read", read),

@@ -86,9 +86,9 @@ impl<T: Element + Shareable> Holding<'_, T> {
         }
         let mut written = Ok(());
         let mut leave = self.private.leave();
-        if leave == Leave::Poisoned {
-            // What was to be repaired was not.
-        } else if self.way == Way::Write && self.calm.is_over() {
+        if self.way == Way::Read || leave == Leave::Poisoned {
+            // There is nothing new, or what was to be repaired was not.
+        } else if self.calm.is_over() {
             leave = Leave::Died;
         } else {
             written = self.private.write(&*place.session, raw.value());
@@ -96,9 +96,7 @@ impl<T: Element + Shareable> Holding<'_, T> {
         let released = raw.unlock(&*place.session, held, leave);
         written.and(released).map_err(|error| place.named(error))
     }
-}
 
-impl<T: Element + Shareable> Holding<'_, T> {
     fn leave(&mut self, leave: Leave) {
         self.private.set_leave(leave);
     }
