@@ -86,3 +86,56 @@ pub(crate) fn finish<W: World>(
     let withdrawn = world.withdraw(announced);
     begun.and(opened).and(withdrawn)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::{Error, ErrorKind};
+    use crate::peer::{self, Session, Settled, Shape, Terms, delegate_world};
+    use crate::shm::Location;
+    use crate::sync::kind::Kind;
+    use crate::sync::mutex::{Leave, RawMutex};
+
+    /// A world whose word cannot be stored to, as where a full disk refuses the page.
+    struct Refusing<'a> {
+        session: &'a Session,
+    }
+
+    impl World for Refusing<'_> {
+        delegate_world!(session: words lanes waits others);
+
+        fn store_and_load_32(&self, _: u64, _: u32, _: u64) -> Result<u32> {
+            Err(Error::new(ErrorKind::Fault, "access"))
+        }
+    }
+
+    #[test]
+    fn who_cannot_release_stays_announced() {
+        if crate::guard::recovery() == crate::guard::Recovery::Syscall {
+            eprintln!("skipped: no atomic accesses here");
+            return;
+        }
+        let shape =
+            Shape { kind: 79, fingerprint: [0; 16], payload: 64, participants: 2, lanes: 2 };
+        let fill = &mut |_: &peer::Memory, _: &peer::Header| Ok(());
+        let terms = Terms::default();
+        let location = Location::anonymous();
+        let session =
+            peer::create_new(&location, &shape, &terms, crate::sync::recover, fill).unwrap();
+        if !session.stores_release() {
+            eprintln!("skipped: releases are exchanges here");
+            return;
+        }
+        let mutex = RawMutex::new(session.payload_at(), 8);
+        let held = mutex.lock(&*session, None).unwrap();
+        let refused = mutex.unlock(&Refusing { session: &session }, held, Leave::Sound);
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Fault);
+        let what = Kind::Mutex.of(session.payload_at());
+        assert_eq!(session.announced(what).unwrap(), Some(held.announced()));
+        assert_eq!(mutex.lock(&*session, None).unwrap_err().kind(), ErrorKind::Deadlock);
+        mutex.unlock(&*session, held, Leave::Sound).unwrap();
+        assert_eq!(session.announced(what).unwrap(), None);
+    }
+}
