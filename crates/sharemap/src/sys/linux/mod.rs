@@ -2,6 +2,7 @@
 
 mod action;
 pub(crate) mod alone;
+mod companion;
 #[cfg(test)]
 mod deaths;
 mod draft;

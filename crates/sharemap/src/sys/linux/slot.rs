@@ -18,12 +18,13 @@ use std::ptr;
 use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, ProtFlags};
 
+use super::companion;
 use super::file::file_system;
 use super::fork::{self, hold_off};
 use super::map::page_size;
 use super::ofd;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::posix::{companion, errno};
+use crate::sys::posix::errno;
 use crate::sys::{SLOT_BASE, SlotHome, SlotMode};
 
 const OPERATION: &str = "attach to";

@@ -1,9 +1,9 @@
 //! Files that carry an object's slots where its own cannot, in directories that nobody else can put
 //! anything into.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown, lchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
 use super::errno;
@@ -28,24 +28,6 @@ pub(crate) fn check_folder(
     )))
 }
 
-/// Makes the directory of `owner`, if it is missing. Root makes it for others; what it left halfway is
-/// theirs in the end, too.
-pub(crate) fn make_folder(folder: &Path, owner: u32) -> io::Result<()> {
-    let made = match DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        made => made.is_ok(),
-    };
-    let found = std::fs::symlink_metadata(folder)?;
-    if found.uid() == owner || !rustix::process::geteuid().is_root() || found.uid() != 0 {
-        return Ok(());
-    }
-    lchown(folder, Some(owner), None).inspect_err(|_| {
-        if made {
-            let _ = std::fs::remove_dir(folder);
-        }
-    })
-}
-
 /// Opens one, or makes it, as `owner`'s. Somebody may be about to collect it.
 pub(crate) fn open_or_create(path: &Path, owner: u32) -> io::Result<File> {
     let file =
@@ -59,12 +41,8 @@ pub(crate) fn open_or_create(path: &Path, owner: u32) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens one that is there, for asking.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
-    opened(path, &mut OpenOptions::new())
-}
-
-fn opened(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+/// Opens one in this way.
+pub(crate) fn opened(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     Ok(open_leased(|| options.open(path).map_err(|error| errno::of(&error)))?)
 }
