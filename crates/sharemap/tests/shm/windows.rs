@@ -5,7 +5,8 @@ use std::os::windows::io::{AsRawHandle, FromRawHandle};
 use std::path::PathBuf;
 use std::ptr;
 
-use sharemap::{ErrorKind, Lifetime, SharedMemory};
+use sharemap::inspect::Inspection;
+use sharemap::{ErrorKind, Lifetime, Mutex, SharedMemory, SharedOptions};
 use windows_sys::Win32::Foundation::{CloseHandle, INVALID_HANDLE_VALUE};
 use windows_sys::Win32::System::Memory::{CreateFileMappingW, PAGE_READWRITE};
 use windows_sys::Win32::System::Threading::CreateEventW;
@@ -167,4 +168,25 @@ fn what_a_killed_creator_left_is_swept() {
     assert!(!left.exists() && making.exists());
     drop(maker);
     fs::remove_file(&making).unwrap();
+}
+
+/// Sections have companions, which are left over when they are gone: the next that is made takes them
+/// along, and leaves alone those of objects that somebody has.
+#[test]
+fn companions_go_when_nobody_has_them() {
+    let slots =
+        PathBuf::from(std::env::var_os("LOCALAPPDATA").unwrap()).join("sharemap").join("slots");
+    let attached = SharedOptions::new().lifetime(Lifetime::Attached);
+    let make = |name: &Name| attached.create_new(&**name, || Mutex::new(0_u64)).unwrap();
+    let names = [Name::new(), Name::new()];
+    let lives = make(&names[0]);
+    let facts = Inspection::open(&*names[0]).unwrap().facts().unwrap();
+    let companion: String = facts.id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let left_over = slots.join(format!("{}{:08x}", "0".repeat(24), std::process::id()));
+    fs::write(&left_over, b"").unwrap();
+    let _other = make(&names[1]);
+    assert!(!left_over.exists());
+    assert!(slots.join(companion).exists());
+    assert!(SharedOptions::new().open::<Mutex<u64>>(&*names[0]).unwrap().try_lock().is_ok());
+    drop(lives);
 }

@@ -11,17 +11,20 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::windows::ffi::OsStringExt;
+use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, IntoRawHandle, RawHandle};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use windows_sys::Win32::Foundation::{
-    ERROR_IO_PENDING, ERROR_LOCK_VIOLATION, GENERIC_READ, GENERIC_WRITE, HANDLE,
-    INVALID_HANDLE_VALUE,
+    ERROR_ACCESS_DENIED, ERROR_DELETE_PENDING, ERROR_IO_PENDING, ERROR_LOCK_VIOLATION,
+    ERROR_SHARING_VIOLATION, GENERIC_READ, GENERIC_WRITE, HANDLE, INVALID_HANDLE_VALUE,
 };
 use windows_sys::Win32::Storage::FileSystem::{
-    BY_HANDLE_FILE_INFORMATION, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE,
-    GetFileInformationByHandle, GetFinalPathNameByHandleW, LOCKFILE_EXCLUSIVE_LOCK,
-    LOCKFILE_FAIL_IMMEDIATELY, LockFileEx, ReOpenFile, UnlockFileEx,
+    BY_HANDLE_FILE_INFORMATION, DELETE, FILE_FLAG_DELETE_ON_CLOSE, FILE_FLAG_OPEN_REPARSE_POINT,
+    FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE, GetFileInformationByHandle,
+    GetFinalPathNameByHandleW, LOCKFILE_EXCLUSIVE_LOCK, LOCKFILE_FAIL_IMMEDIATELY, LockFileEx,
+    ReOpenFile, UnlockFileEx,
 };
 use windows_sys::Win32::System::IO::OVERLAPPED;
 
@@ -48,14 +51,17 @@ impl Slots {
         let (folder, path) = companion(id)?;
         let failed = |error| code::from_io(OPERATION, error).with_path(Some(&path));
         std::fs::create_dir_all(&folder).map_err(failed)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed)?;
-        Self::in_companion(file, path)
+        // Another's may be going at this moment: nobody had it open.
+        const PATIENCE_MS: u32 = 100;
+        let mut opened = open_or_make(&folder, &path);
+        for _ in 0..PATIENCE_MS {
+            match &opened {
+                Err(error) if is_going(error) => std::thread::sleep(Duration::from_millis(1)),
+                _ => break,
+            }
+            opened = open_or_make(&folder, &path);
+        }
+        Self::in_companion(opened.map_err(failed)?, path)
     }
 
     /// The same for whoever only looks on: nothing is made. `None`: nobody has ever taken one.
@@ -66,7 +72,7 @@ impl Slots {
         let (_, path) = companion(id)?;
         match File::open(&path) {
             Ok(file) => Self::in_companion(file, path).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound || is_going(&error) => Ok(None),
             Err(error) => Err(code::from_io(OPERATION, error).with_path(Some(&path))),
         }
     }
@@ -166,6 +172,33 @@ fn identity(file: &File) -> Result<(u64, u64)> {
     }
     let number = u64::from(known.nFileIndexHigh) << 32 | u64::from(known.nFileIndexLow);
     Ok((known.dwVolumeSerialNumber.into(), number))
+}
+
+/// The companion of this path; with a new one, those in the folder go that nobody has open: whoever is
+/// attached to a section has its companion open.
+fn open_or_make(folder: &Path, path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        opened => return opened,
+    }
+    let made = options.create(true).truncate(false).open(path)?;
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        // Goes with this handle, which there is only if there is no other.
+        let _ = OpenOptions::new()
+            .access_mode(DELETE)
+            .share_mode(0)
+            .custom_flags(FILE_FLAG_DELETE_ON_CLOSE | FILE_FLAG_OPEN_REPARSE_POINT)
+            .open(entry.path());
+    }
+    Ok(made)
+}
+
+/// Whether somebody has a file alone, or it has just been given up.
+fn is_going(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(|code| code as u32);
+    matches!(code, Some(ERROR_SHARING_VIOLATION | ERROR_ACCESS_DENIED | ERROR_DELETE_PENDING))
 }
 
 /// The directory of companions, and there that of the object with this id.
