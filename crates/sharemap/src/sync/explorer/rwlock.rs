@@ -243,8 +243,9 @@ fn nobody_dies() {
     sound("reader and writer", &some(&[reads_twice, writes]));
     sound("reader and writers", &some(&[reads, writes_twice]));
     sound("nested reader and writer", &some(&[reads_nested, writes]));
-    sound("overlapping reader and writer", &some(&[reads_overlapping, writes]));
-    sound("overlapping reader and upgrade", &some(&[reads_overlapping, upgrades]));
+    let bounded = |programs: &[Program]| Setup { long: Some(4), ..some(programs) };
+    sound("overlapping reader and writer", &bounded(&[reads_overlapping, writes]));
+    sound("overlapping reader and upgrade", &bounded(&[reads_overlapping, upgrades]));
     sound("reader and upgrade", &some(&[reads_twice, upgrades]));
     sound("writer and upgrade", &some(&[writes, upgrades]));
     sound("two readers, writer", &some(&[reads, reads, writes]));
@@ -287,7 +288,8 @@ fn nested_readers_die() {
     let with = |fault| Setup { fault, ..killed.clone() };
     caught("no recovery of nested readers", &with(Fault::NoRecovery));
     caught("nested readers do not wake", &with(Fault::NoWake(DRAIN)));
-    let overlapping = Setup { programs: vec![reads_overlapping, writes], ..killed.clone() };
+    let programs = vec![reads_overlapping, writes];
+    let overlapping = Setup { programs, long: Some(3), ..killed.clone() };
     sound("overlapping reader and writer, one killed", &overlapping);
     let with = |fault| Setup { fault, kills: 0, ..overlapping.clone() };
     caught("another read is not counted", &with(Fault::Lost(AGAIN)));
