@@ -218,7 +218,7 @@ impl FileLock {
 
     fn guard(&self, file: File) -> FileLockGuard {
         let lock = Some(Self { file: Arc::new(file), ..self.clone() });
-        FileLockGuard { lock, process: std::process::id() }
+        FileLockGuard { lock, process: sys::fork::process() }
     }
 
     fn named(&self, error: Error) -> Error {
@@ -267,7 +267,7 @@ impl FileLockGuard {
     fn release(&mut self) -> Result<()> {
         match self.lock.take() {
             // A child made by `fork` has the guard as well, and no part in the lock.
-            Some(lock) if self.process == std::process::id() => {
+            Some(lock) if self.process == sys::fork::process() => {
                 sys::file_lock::unlock(&lock.file, &lock.range).map_err(|error| lock.placed(error))
             }
             _ => Ok(()),
