@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::arrival::elsewhere;
@@ -181,23 +181,7 @@ impl Session {
         self.own.wipe();
         self.inherited.take_over();
         self.seats.wipe();
-        let mut claimed = None;
-        // Lowest first; the records of the dead only if there is no other.
-        for wanted in [FREE, IN_USE] {
-            for participant in 0..self.header.participants {
-                if self.use_of(participant)? != wanted {
-                    continue;
-                }
-                if let Some(hold) = self.try_claim(participant, wanted)? {
-                    claimed = Some((participant, hold));
-                    break;
-                }
-            }
-            if claimed.is_some() {
-                break;
-            }
-        }
-        let Some((participant, hold)) = claimed else {
+        let Some((participant, hold)) = self.find_place()? else {
             return Err(self.no_room());
         };
         let recorded = self.record(participant).and_then(|()| self.mark().attach(self));
@@ -213,6 +197,33 @@ impl Session {
         }
         self.own.set(participant, hold);
         Ok(participant)
+    }
+
+    /// A record that may be had, and its slot: the lowest that is free, else the lowest of the dead.
+    fn find_place(&self) -> Result<Option<(u32, slot::Hold)>> {
+        // Whoever leaves has its slot for a while yet.
+        const TRIES: u32 = 100;
+        const NAP: Duration = Duration::from_millis(1);
+        for _ in 0..TRIES {
+            let mut leaving = false;
+            for wanted in [FREE, IN_USE] {
+                for participant in 0..self.header.participants {
+                    let found = self.use_of(participant)?;
+                    leaving |= wanted == IN_USE && found == FREE;
+                    if found != wanted {
+                        continue;
+                    }
+                    if let Some(hold) = self.try_claim(participant, wanted)? {
+                        return Ok(Some((participant, hold)));
+                    }
+                }
+            }
+            if !leaving {
+                break;
+            }
+            std::thread::sleep(NAP);
+        }
+        Ok(None)
     }
 
     fn try_claim(&self, participant: u32, seen: u32) -> Result<Option<slot::Hold>> {

@@ -10,7 +10,7 @@ use super::{KIND, Scratch, create_with, need_atomics, open, release, shape};
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::header::{self, Header};
 use crate::peer::memory::Memory;
-use crate::peer::session::{CREATION, Session};
+use crate::peer::session::{CREATION, FIRST, Session};
 use crate::peer::world::World;
 use crate::peer::{Shape, Terms, create};
 use crate::shm::Location;
@@ -283,6 +283,22 @@ fn all_slots_taken_says_what_to_do() {
     let three = file.open();
     assert_eq!(three.own.participant(), Some(0), "lowest first");
     drop((two, three));
+}
+
+#[test]
+fn the_slot_of_one_who_is_leaving_is_waited_for() {
+    need_atomics!();
+    let file = Scratch::new();
+    let few = Shape { participants: 2, ..shape() };
+    let one = create_with(file.name(), &few);
+    // Its record is free already.
+    let leaving = one.slots.take(FIRST + 1, SlotMode::Alone).unwrap().expect("nobody has it");
+    refused(&file, &shape(), ErrorKind::NoParticipant);
+    std::thread::scope(|scope| {
+        let two = scope.spawn(|| open(file.name()));
+        drop(leaving);
+        assert_eq!(two.join().unwrap().own.participant(), Some(1));
+    });
 }
 
 /// The header as FORMAT.md shows it.
