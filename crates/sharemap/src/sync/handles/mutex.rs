@@ -304,7 +304,8 @@ impl<'a, T: Element + Shareable> MutexGuard<'a, T> {
     /// Writes the value back and releases the mutex, as dropping does, and says whether it worked.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault) if the memory is gone. The mutex is released all the same.
+    /// [`Fault`](ErrorKind::Fault) if the memory is gone. The mutex is released all the same,
+    /// unless it is its word that cannot be written: then whoever recovers this process does it.
     pub fn unlock(self) -> Result<()> {
         let this = ManuallyDrop::new(self);
         match this.release_at_once() {

@@ -238,6 +238,7 @@ fn seek_extents(file: &File, len: u64) -> std::result::Result<Vec<Range<u64>>, E
 }
 
 /// Makes data durable, and the metadata needed to find it.
+#[allow(dead_code, reason = "of every backend, though not all flush by it")]
 pub(crate) fn sync_data(file: &File) -> Result<()> {
     file.sync_data().map_err(|error| Error::new(ErrorKind::FlushFailed, "flush").with_source(error))
 }

@@ -121,7 +121,8 @@ impl<T: Element + Shareable> RwLockWriteGuard<'_, T> {
     /// Writes the value back and releases the lock, as dropping does, and says whether it worked.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault) if the memory is gone. The lock is released all the same.
+    /// [`Fault`](ErrorKind::Fault) if the memory is gone. The lock is released all the same,
+    /// unless it is its word that cannot be written: then whoever recovers this process does it.
     pub fn unlock(mut self) -> Result<()> {
         self.inner.release()
     }
