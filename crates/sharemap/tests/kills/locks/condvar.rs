@@ -10,8 +10,8 @@ use crate::tracee::mark;
 
 type Both = (Mutex<mutex::Value>, Condvar);
 
-/// Of the mutex, and the condition variable behind it.
-const GATES: [usize; 2] = [4, 32];
+/// Of the mutex, and the condition variable behind it and its value's two copies.
+const GATES: [usize; 2] = [4, 16 + 2 * size_of::<mutex::Value>()];
 
 /// Longer than a sleep, in case it is not told.
 const PATIENCE: Duration = Duration::from_millis(20);
