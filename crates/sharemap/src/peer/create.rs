@@ -299,7 +299,7 @@ pub(super) fn find(location: &Location, terms: &Terms, write: bool) -> Result<Fi
         }),
         Place::File(path) => {
             let request = OpenRequest { write, create: Create::Never, exclusive: false };
-            let file = sys::file::open(path, request)?;
+            let file = sys::file::open_object(path, request)?;
             match sys::file::status(&file)?.kind {
                 FileKind::Regular => Ok(file),
                 FileKind::Directory => Err(Error::new(ErrorKind::IsDirectory, "open")),

@@ -40,6 +40,8 @@ const _: () = {
     let _: unsafe fn(*mut u8, usize, Option<&File>) -> Result<Vec<PageState>> = map::residency;
 
     let _: fn(&Path, OpenRequest) -> Result<File> = file::open;
+    // What has a name; it is not asked to be exclusive.
+    let _: fn(&Path, OpenRequest) -> Result<File> = file::open_object;
     let _: fn(&File) -> Result<File> = file::duplicate;
     let _: fn(&File) -> Result<FileStatus> = file::status;
     let _: fn(&File, u64) -> Result<()> = file::set_len;

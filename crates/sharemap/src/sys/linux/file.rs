@@ -16,7 +16,7 @@ use crate::sys::CacheStatus;
 use crate::sys::posix::{errno, file as posix};
 
 pub use posix::AsDescriptor;
-pub(crate) use posix::{data_extents, duplicate, open, set_len, status, sync_data};
+pub(crate) use posix::{data_extents, duplicate, open, open_object, set_len, status, sync_data};
 
 const HUGETLBFS: u64 = 0x9584_58f6;
 

@@ -41,7 +41,7 @@ impl Names {
     }
 
     fn open_file(&self) -> Result<File> {
-        file::open(
+        file::open_object(
             &self.path,
             OpenRequest { write: false, create: Create::Never, exclusive: false },
         )
@@ -147,7 +147,7 @@ fn what_lost_its_name_is_looked_up_again() {
     // What is asked for by a name that is the descriptor's own.
     let own = PathBuf::from(format!("/proc/self/fd/{}", nameless.as_raw_fd()));
     let request = OpenRequest { write: false, create: Create::Never, exclusive: false };
-    let again = file::open(&own, request).unwrap();
+    let again = file::open_object(&own, request).unwrap();
     assert_eq!(again.metadata().unwrap().ino(), nameless.metadata().unwrap().ino());
 }
 

@@ -14,7 +14,7 @@ use crate::sys::posix::{errno, file as posix};
 use crate::sys::{CacheStatus, FileKind, FileStatus};
 
 pub use posix::AsDescriptor;
-pub(crate) use posix::{data_extents, duplicate, open, set_len};
+pub(crate) use posix::{data_extents, duplicate, open, open_object, set_len};
 
 /// As everywhere; but an object of `shm_open`, which has a length, has no type.
 pub(crate) fn status(file: &File) -> Result<FileStatus> {

@@ -42,15 +42,13 @@ pub(crate) fn duplicate(file: &File) -> Result<File> {
 
 /// Opens without ever waiting for the other end of a FIFO.
 pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
-    let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK;
-    flags |= if request.write { OFlags::RDWR } else { OFlags::RDONLY };
-    flags |= match request.create {
-        Create::Never => OFlags::empty(),
-        Create::New => OFlags::CREATE | OFlags::EXCL,
-        Create::IfMissing => OFlags::CREATE,
-    };
-    let file =
-        open_named(|| open_flags(path, flags)).map_err(|errno| open_error(path, request, errno))?;
+    let flags = flags_of(request);
+    let file = match open_flags(path, flags) {
+        // Whoever has a lease may take its name, too.
+        Err(Errno::AGAIN) => open_named(|| open_flags(path, flags)),
+        opened => opened,
+    }
+    .map_err(|errno| open_error(path, request, errno))?;
     if request.exclusive {
         if let Err(error) = lock_exclusively(&file) {
             if request.create == Create::New {
@@ -60,6 +58,23 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
         }
     }
     Ok(file)
+}
+
+/// The same for what others may collect at any moment: what has lost its name is not it.
+pub(crate) fn open_object(path: &Path, request: OpenRequest) -> Result<File> {
+    open_named(|| open_flags(path, flags_of(request)))
+        .map_err(|errno| open_error(path, request, errno))
+}
+
+fn flags_of(request: OpenRequest) -> OFlags {
+    let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK;
+    flags |= if request.write { OFlags::RDWR } else { OFlags::RDONLY };
+    flags |= match request.create {
+        Create::Never => OFlags::empty(),
+        Create::New => OFlags::CREATE | OFlags::EXCL,
+        Create::IfMissing => OFlags::CREATE,
+    };
+    flags
 }
 
 /// Opens what has a name: what lost it between the two is looked up again. What never had one

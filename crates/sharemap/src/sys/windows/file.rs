@@ -54,6 +54,11 @@ pub(crate) fn duplicate(file: &File) -> Result<File> {
     file.duplicate_descriptor()
 }
 
+/// What is open keeps its name here.
+pub(crate) fn open_object(path: &Path, request: OpenRequest) -> Result<File> {
+    open(path, request)
+}
+
 pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(request.write);
