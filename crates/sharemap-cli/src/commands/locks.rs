@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 ///
 /// Locks show that somebody holds or asks for. Taking one that is free takes no time, and nobody notes
 /// when it was: "held for at least" is how long somebody has slept for it without a release, which is
-/// known after some milliseconds, and "seen" how long this command saw it with the same owner, looking again and again for the time
-/// given by --for (it may have been released and taken again between two looks).
+/// known after some milliseconds, and "seen" how long this command saw it with the same owner, looking
+/// again and again for the time given by --for (it may have been released and taken again between two
+/// looks).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The object's name, or a path with a separator.

@@ -15,8 +15,8 @@ use std::path::Path;
 ///
 /// Names are those that `sharemap ls` shows; a shared object in a file is named by a path with a
 /// separator. The kernel is asked who holds a slot of an object, or has it open or mapped, where it
-/// tells; an object stays if that is not known of those who are attached. With --force the name goes all the same: whoever has the memory keeps it until it ends,
-/// and nobody new finds it.
+/// tells; an object stays if that is not known of those who are attached. With --force the name goes
+/// all the same: whoever has the memory keeps it until it ends, and nobody new finds it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The names.

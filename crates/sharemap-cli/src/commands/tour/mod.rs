@@ -65,8 +65,9 @@ struct Step {
 
 /// See on real files what the library does, step by step.
 ///
-/// Each step says what it did and what it saw, and PASS or FAIL. The tour works in a directory of its own that is gone afterwards, needs no privileges, and takes seconds.
-/// The exit code is 1 if a step failed. Ctrl-C ends it and removes the directory too.
+/// Each step says what it did and what it saw, and PASS or FAIL. The tour works in a directory of its
+/// own that is gone afterwards, needs no privileges, and takes seconds. The exit code is 1 if a step
+/// failed. Ctrl-C ends it and removes the directory too.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only these steps, by number or name [default: all].

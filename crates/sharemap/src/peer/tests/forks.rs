@@ -5,10 +5,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{DIED, Scratch, need_atomics, open};
+use super::{DIED, Scratch, need_atomics, need_wipes, open};
 use crate::peer::session::{FIRST, Session};
 use crate::peer::world::{Settled, World};
-use crate::sys::fork::wipes;
 use crate::sys::second::{Second, fork, listen, role, tell};
 
 macro_rules! fork_or_skip {
@@ -102,10 +101,7 @@ fn a_child_outlives_its_parent() {
         return;
     }
     need_atomics!();
-    if !wipes() {
-        eprintln!("skipped: this kernel does not follow advice about forks");
-        return;
-    }
+    need_wipes!();
     let file = Scratch::new();
     let session = file.create();
     let mut second = Second::start(ROLE, file.name());
@@ -137,10 +133,7 @@ fn survive(session: &Session, parents: u32) {
 #[test]
 fn children_keep_no_slot_whenever_they_are_forked() {
     need_atomics!();
-    if !wipes() {
-        eprintln!("skipped: this kernel does not follow advice about forks");
-        return;
-    }
+    need_wipes!();
     let file = Scratch::new();
     let watcher = file.create();
     let done = AtomicBool::new(false);

@@ -35,6 +35,17 @@ macro_rules! need_atomics {
 }
 use need_atomics;
 
+/// The same for a test of children that find private memory empty.
+macro_rules! need_wipes {
+    () => {
+        if !crate::sys::fork::wipes() {
+            eprintln!("skipped: this kernel does not follow advice about forks");
+            return;
+        }
+    };
+}
+use need_wipes;
+
 fn has_atomics() -> bool {
     recovery() == Recovery::InPlace
 }

@@ -1,7 +1,7 @@
 //! Processes that are told apart by nothing but the kernel's word: ids that are used again, programs
 //! that take over a process, children made behind the C library's back, recoverers that stop.
 
-use super::{DIED, Scratch, need_atomics, open, release, shape};
+use super::{DIED, Scratch, need_atomics, need_wipes, open, release, shape};
 use crate::error::Result;
 use crate::peer::session::{FIRST, Session};
 use crate::peer::world::{Settled, World};
@@ -85,10 +85,7 @@ fn a_process_that_executes_another_program_is_dead() {
 #[test]
 fn a_clone_keeps_nobody_alive() {
     need_atomics!();
-    if !crate::sys::fork::wipes() {
-        eprintln!("skipped: this kernel does not follow advice about forks");
-        return;
-    }
+    need_wipes!();
     let file = Scratch::new();
     let session = file.create();
     let (mut second, lane) = held(&file, 0);
@@ -178,10 +175,7 @@ fn use_an_id_again(session: &Session) {
 #[test]
 fn a_child_of_the_same_id_is_another_process() {
     need_atomics!();
-    if !crate::sys::fork::wipes() {
-        eprintln!("skipped: this kernel does not follow advice about forks");
-        return;
-    }
+    need_wipes!();
     let file = Scratch::new();
     let session = file.create();
     let outer = fork(|| {
