@@ -15,6 +15,7 @@ use clap::{Args, ColorChoice, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     name = "sharemap",
+    bin_name = "sharemap",
     version,
     propagate_version = true,
     arg_required_else_help = true,

@@ -1,6 +1,8 @@
 //! How a command ends when it does not end well.
 
 use crate::output::Output;
+use crate::text::{Text, escape, lossless};
+use clap::error::ContextValue;
 use serde::Serialize;
 use sharemap::{Error, ErrorKind};
 use std::fmt;
@@ -55,13 +57,14 @@ impl Failure {
         if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
             return Self::Library(Error::from(error));
         }
-        let message = format!("cannot {operation} {}: {error}", path.display());
+        let message = format!("cannot {operation} {}: {error}", lossless(path));
         Self::File { message, error }
     }
 
     /// `operation` completes "cannot …".
     pub(crate) fn object(operation: &str, name: &str, error: Error) -> Self {
-        Self::Object { message: format!("cannot {operation} {name}: {error}"), error }
+        let message = format!("cannot {operation} {name}: {}", message(&error));
+        Self::Object { message, error }
     }
 
     /// 1 failed, 3 not found, 4 check failed, 5 busy or denied.
@@ -104,7 +107,7 @@ impl Failure {
         Details {
             kind,
             message: self.to_string(),
-            path: error.and_then(Error::path).map(|path| path.display().to_string()),
+            path: error.and_then(Error::path).map(lossless),
             offset: error.and_then(Error::offset),
             os_code: match self {
                 Self::File { error, .. } => error.raw_os_error(),
@@ -169,10 +172,38 @@ impl Failure {
 }
 
 /// One line on standard error.
-pub(crate) fn complain(what: impl fmt::Display) {
+#[allow(clippy::disallowed_methods, reason = "the line is escaped")]
+pub(crate) fn complain(what: impl Into<Text>) {
     use io::Write;
     // Nobody can be told that nobody can be told.
-    let _ = writeln!(io::stderr(), "sharemap: {what}");
+    let _ = writeln!(io::stderr(), "sharemap: {}", what.into().as_str());
+}
+
+/// Returns what the library says, with the bytes of a path that are no UTF-8.
+pub(crate) fn message(error: &Error) -> String {
+    let text = error.to_string();
+    match error.path() {
+        Some(path) if path.to_str().is_none() => {
+            text.replace(path.as_os_str().to_string_lossy().as_ref(), &lossless(path))
+        }
+        _ => text,
+    }
+}
+
+/// Escapes the arguments that a usage error repeats.
+pub(crate) fn escaped(mut error: clap::Error) -> clap::Error {
+    let context: Vec<_> = error.context().map(|(kind, value)| (kind, value.clone())).collect();
+    for (kind, value) in context {
+        let value = match value {
+            ContextValue::String(text) => ContextValue::String(escape(text)),
+            ContextValue::Strings(texts) => {
+                ContextValue::Strings(texts.into_iter().map(escape).collect())
+            }
+            _ => continue,
+        };
+        error.insert(kind, value);
+    }
+    error
 }
 
 impl From<Error> for Failure {
@@ -184,7 +215,7 @@ impl From<Error> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Library(error) => error.fmt(f),
+            Self::Library(error) => f.write_str(&message(error)),
             Self::File { message, .. } | Self::Object { message, .. } => f.write_str(message),
             Self::Refused(message) | Self::Busy(message) | Self::NotFound(message) => {
                 f.write_str(message)

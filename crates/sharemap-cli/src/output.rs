@@ -1,9 +1,11 @@
 //! Standard output: text for people, or one JSON object.
 
 use crate::failure::Failure;
+use crate::text::{Text, is_active};
 use clap::ColorChoice;
+use console::Style;
 use serde::Serialize;
-use std::fmt;
+use serde_json::ser::{Formatter, Serializer};
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
 /// Of every JSON object; docs/json.md says what it covers.
@@ -25,6 +27,7 @@ struct Envelope<'a, T> {
 }
 
 impl Output {
+    #[allow(clippy::disallowed_methods, reason = "this is how it prints")]
     pub(crate) fn new(command: &'static str, json: bool) -> Self {
         let to = BufWriter::with_capacity(64 << 10, io::stdout());
         Self { command, json, to }
@@ -40,32 +43,36 @@ impl Output {
         self.to.get_ref().is_terminal()
     }
 
+    /// Prints bytes as they are: a file's own, scripts, or JSON in pieces.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.to.write_all(bytes).map_err(printing)
     }
 
-    pub(crate) fn line(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
-        writeln!(self.to, "{line}").map_err(printing)
+    pub(crate) fn line(&mut self, line: impl Into<Text>) -> Result<(), Failure> {
+        writeln!(self.to, "{}", line.into().as_str()).map_err(printing)
     }
 
     /// `label  value`, the labels in one column.
-    pub(crate) fn field(&mut self, label: &str, value: impl fmt::Display) -> Result<(), Failure> {
-        let label = console::style(format!("  {label:<13}")).dim();
-        self.paragraph(&label.to_string(), &value.to_string())
+    pub(crate) fn field(&mut self, label: &str, value: impl Into<Text>) -> Result<(), Failure> {
+        self.paragraph(Text::styled(&Style::new().dim(), format!("  {label:<13}")), value)
     }
 
-    /// `text` behind `label`, its further lines below its first; where a person looks at it, lines
-    /// end at the terminal's edge.
-    pub(crate) fn paragraph(&mut self, label: &str, text: &str) -> Result<(), Failure> {
-        let indent = console::measure_text_width(label);
+    /// `text` after `label`. On a terminal, its lines end at the edge, and the further ones are
+    /// indented as the first.
+    pub(crate) fn paragraph(
+        &mut self,
+        label: impl Into<Text>,
+        text: impl Into<Text>,
+    ) -> Result<(), Failure> {
+        let mut label = label.into();
+        let indent = label.width();
         let width = match self.to.get_ref().is_terminal() {
             true => usize::from(console::Term::stdout().size().1).saturating_sub(indent).max(30),
             false => usize::MAX,
         };
-        let mut label = label.to_owned();
-        for line in text.lines().flat_map(|line| wrap(line, width)) {
-            writeln!(self.to, "{label}{line}").map_err(printing)?;
-            label = " ".repeat(indent);
+        for line in text.into().wrapped(width) {
+            writeln!(self.to, "{}{line}", label.as_str()).map_err(printing)?;
+            label = Text::default().padded(indent);
         }
         Ok(())
     }
@@ -77,12 +84,23 @@ impl Output {
     /// The one object of a command, with its version and the command's name.
     pub(crate) fn object(&mut self, body: &impl Serialize) -> Result<(), Failure> {
         let text = self.envelope(body)?;
-        self.line(text)
+        self.json_line(&text)
     }
 
     fn envelope(&self, body: &impl Serialize) -> Result<String, Failure> {
         let envelope = Envelope { version: VERSION, command: self.command, body };
-        serde_json::to_string(&envelope).map_err(|error| printing(error.into()))
+        json(&envelope)
+    }
+
+    /// Prints JSON, which [`json`] has written, and a line feed.
+    fn json_line(&mut self, text: &str) -> Result<(), Failure> {
+        writeln!(self.to, "{text}").map_err(printing)
+    }
+
+    /// Prints one of the items of a list that [`begin`](Output::begin) has begun.
+    pub(crate) fn item(&mut self, separator: &str, item: &impl Serialize) -> Result<(), Failure> {
+        let text = json(item)?;
+        self.json_line(&format!("{separator}{text}"))
     }
 
     /// An object too long to be held in memory: `head`, then whatever is written of its last
@@ -95,8 +113,45 @@ impl Output {
 
     /// The last members and the end of the object.
     pub(crate) fn end(&mut self, tail: &impl Serialize) -> Result<(), Failure> {
-        let text = serde_json::to_string(tail).map_err(|error| printing(error.into()))?;
-        self.line(text.replacen('{', ",", 1))
+        let text = json(tail)?;
+        self.json_line(&text.replacen('{', ",", 1))
+    }
+}
+
+/// Prints a line of a second process of the tour, which has no [`Output`].
+#[allow(clippy::disallowed_methods, reason = "the line is escaped")]
+pub(crate) fn tell(line: impl Into<Text>) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    writeln!(output, "{}", line.into().as_str())?;
+    output.flush()
+}
+
+/// Writes JSON that nothing in it acts on a terminal by.
+pub(crate) fn json(value: &impl Serialize) -> Result<String, Failure> {
+    let mut text = Vec::new();
+    let mut serializer = Serializer::with_formatter(&mut text, Inert);
+    value.serialize(&mut serializer).map_err(|error| printing(error.into()))?;
+    String::from_utf8(text).map_err(|error| printing(io::Error::other(error)))
+}
+
+/// Compact JSON in which DEL, C1 and the controls of bidirectional text are `\u` escapes too.
+struct Inert;
+
+impl Formatter for Inert {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        to: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|&(_, c)| is_active(c)) {
+            to.write_all(&rest.as_bytes()[..at])?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(to, "\\u{unit:04x}")?;
+            }
+            rest = &rest[at + c.len_utf8()..];
+        }
+        to.write_all(rest.as_bytes())
     }
 }
 
@@ -114,25 +169,6 @@ pub(crate) fn choose_colors(choice: ColorChoice) {
     }
 }
 
-/// Breaks a line between words; lines that fit stay as they are.
-fn wrap(line: &str, width: usize) -> Vec<String> {
-    if console::measure_text_width(line) <= width {
-        return vec![line.to_owned()];
-    }
-    let mut lines: Vec<String> = Vec::new();
-    for word in line.split_whitespace() {
-        let room = lines.last().map(|last| width.saturating_sub(console::measure_text_width(last)));
-        match lines.last_mut() {
-            Some(last) if room > Some(console::measure_text_width(word)) => {
-                last.push(' ');
-                last.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
 fn printing(error: io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
         Failure::ClosedPipe
@@ -143,14 +179,13 @@ fn printing(error: io::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::wrap;
+    use super::json;
 
     #[test]
-    fn long_lines_are_broken_between_words() {
-        assert_eq!(wrap("a  table   stays", 16), ["a  table   stays"]);
-        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrap("one two three", 6), ["one", "two", "three"]);
-        assert_eq!(wrap("unbreakable", 3), ["unbreakable"]);
-        assert_eq!(wrap("", 3), [""]);
+    fn json_has_no_characters_that_act_on_a_terminal() {
+        let text = "a\u{7f}\u{9b}31m\u{202e}\u{2066}\n\"ä";
+        let written = json(&text).unwrap();
+        assert_eq!(written, r#""a\u007f\u009b31m\u202e\u2066\n\"ä""#);
+        assert_eq!(serde_json::from_str::<String>(&written).unwrap(), text);
     }
 }

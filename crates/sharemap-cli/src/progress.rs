@@ -19,6 +19,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// `total` of 0: not known.
+    #[allow(clippy::disallowed_methods, reason = "asked whether a person looks")]
     pub(crate) fn new(label: &'static str, total: u64) -> Self {
         Self {
             label,
@@ -31,6 +32,7 @@ impl Progress {
     }
 
     /// For commands whose data may go to the same terminal, where a bar would be in the way.
+    #[allow(clippy::disallowed_methods, reason = "asked whether a person looks")]
     pub(crate) fn beside_data(label: &'static str, total: u64) -> Self {
         let mut progress = Self::new(label, total);
         progress.wanted &= !std::io::stdout().is_terminal();

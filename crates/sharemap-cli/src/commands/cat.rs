@@ -4,6 +4,7 @@ use crate::cli::Part;
 use crate::failure::{Details, Failure};
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::text::lossless;
 use serde::Serialize;
 use sharemap::Mapping;
 use std::io::{BufRead, Read, Seek, SeekFrom};
@@ -37,14 +38,14 @@ struct Tail {
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let map = open_for_contents(&args.file)?;
     let range = args.part.within(map.len()).map_err(|reason| {
-        Failure::refused(format!("cannot read {}: {reason}", args.file.display()))
+        Failure::refused(format!("cannot read {}: {reason}", lossless(&args.file)))
     })?;
     let mut copied = 0;
     if !output.json() {
         return copy(args, &map, &range, &mut copied, |bytes| output.bytes(bytes));
     }
     output.begin(&Head {
-        path: args.file.display().to_string(),
+        path: lossless(&args.file),
         offset: range.start as u64,
         encoding: "base64",
     })?;
@@ -76,7 +77,7 @@ pub(super) fn open_for_contents(path: &Path) -> Result<Mapping, Failure> {
     if contents && map.is_current()? {
         return Err(Failure::refused(format!(
             "cannot map {}: the system makes its contents up as they are read, and calls it empty",
-            path.display()
+            lossless(path)
         )));
     }
     Ok(map)
@@ -101,7 +102,7 @@ fn copy(
         if taken == 0 {
             return Err(Failure::refused(format!(
                 "cannot read {} at offset {}: it ends there",
-                args.file.display(),
+                lossless(&args.file),
                 range.end - left
             )));
         }

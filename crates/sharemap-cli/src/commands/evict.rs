@@ -3,6 +3,7 @@
 use super::touch::{change, resident};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::text::lossless;
 use crate::units;
 use serde::Serialize;
 use sharemap::Mapping;
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         map.evict()?;
     }
     let evicted = Evicted {
-        path: args.file.display().to_string(),
+        path: lossless(&args.file),
         page_size: page_size as u64,
         pages: map.len().div_ceil(page_size) as u64,
         resident_before: before,

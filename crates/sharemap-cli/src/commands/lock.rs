@@ -184,6 +184,7 @@ impl Task<'_> {
     }
 
     /// Runs the command to its end.
+    #[allow(clippy::disallowed_methods, reason = "the output is the command's own")]
     fn command(&self, owner_died: bool, output: &Output) -> Result<ExitStatus, Failure> {
         let [program, arguments @ ..] = &self.args.command[..] else {
             return Err(Failure::refused("there is no command to run"));

@@ -3,6 +3,7 @@
 use crate::cli::Cli;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::text::lossless;
 use clap::CommandFactory;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         let path = dir.join(name);
         let page = render(command, &path)?;
         std::fs::write(&path, page).map_err(|error| Failure::file("write", &path, error))?;
-        written.push(path.display().to_string());
+        written.push(lossless(path));
     }
     if output.json() {
         return output.object(&Written { written });

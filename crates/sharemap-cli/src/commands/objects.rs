@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use crate::system::holders::{Holder, Holders};
 use crate::system::{self, procfs};
+use crate::text::lossless;
 use serde::Serialize;
 use sharemap::inspect::{Inspection, Participant, State};
 use sharemap::{Error, ErrorKind, Location, NamedObject, SharedMemory};
@@ -42,7 +43,7 @@ impl Target {
 
     /// An object from the system's list, under whatever name.
     pub(super) fn of(object: &NamedObject) -> Self {
-        let name = object.name.to_string_lossy().into_owned();
+        let name = lossless(&object.name);
         let location = match &object.path {
             Some(path) => Location::file(path),
             None => Location::name(&name),

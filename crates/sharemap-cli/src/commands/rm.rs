@@ -5,6 +5,7 @@ use super::objects::{Target, is_missing, is_raw, who_holds};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::system::holders::{Holder, Holders};
+use crate::text::lossless;
 use crate::units;
 use serde::Serialize;
 use sharemap::inspect::{Inspection, Unused};
@@ -101,7 +102,7 @@ fn remove_file(
     force: bool,
 ) -> Result<Option<Listed>, Failure> {
     let metadata = path.symlink_metadata().map_err(|e| Failure::file("remove", path, e))?;
-    let name = path.display().to_string();
+    let name = lossless(path);
     if !metadata.is_file() || ls::has_header(path) != Some(true) {
         return Err(Failure::refused(format!("cannot remove {name}: it is no shared object")));
     }

@@ -5,6 +5,7 @@ use crate::cli::Part;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::text::lossless;
 use crate::units;
 use serde::Serialize;
 use sharemap::{Mapping, PageState};
@@ -41,7 +42,7 @@ const PIECE: usize = 64 << 20;
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let map = Mapping::open(&args.file)?;
     let range = args.part.within(map.len()).map_err(|reason| {
-        Failure::refused(format!("cannot touch {}: {reason}", args.file.display()))
+        Failure::refused(format!("cannot touch {}: {reason}", lossless(&args.file)))
     })?;
     let before = resident(&map, &range)?;
     let begun = Instant::now();
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let page_size = sharemap::page_size();
     let pages = range.end.div_ceil(page_size) - range.start / page_size;
     let touched = Touched {
-        path: args.file.display().to_string(),
+        path: lossless(&args.file),
         offset: range.start as u64,
         length: range.len() as u64,
         page_size: page_size as u64,

@@ -3,6 +3,7 @@
 use crate::failure::{Failure, complain};
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::text::lossless;
 use crate::{system, units};
 use serde::Serialize;
 use sharemap::{ErrorKind, MappingMut};
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         map.flush_range(start..end)?;
     }
     let written = Written {
-        path: args.file.display().to_string(),
+        path: lossless(&args.file),
         offset: args.at,
         length: (end - start) as u64,
         size: map.len() as u64,
@@ -131,7 +132,7 @@ fn make_room(args: &Args, more: usize) -> Result<(), Failure> {
         Some(free) if free < more as u64 => {
             let message = format!(
                 "cannot grow {} by {more} bytes: the disk has only {free} left",
-                args.file.display()
+                lossless(&args.file)
             );
             Err(Failure::File { message, error: io::ErrorKind::StorageFull.into() })
         }
@@ -171,7 +172,7 @@ fn does_not_fit(args: &Args, size: usize) -> Failure {
     Failure::refused(format!(
         "cannot write to {} at offset {}: the input goes beyond the end of the file ({size} \
          bytes); --grow lets the file grow",
-        args.file.display(),
+        lossless(&args.file),
         args.at,
     ))
 }

@@ -65,9 +65,7 @@ impl Holders {
         }
         let mut program = None;
         let mut hold = |file, note: fn(&mut Holder)| {
-            let program = program.get_or_insert_with(|| {
-                fs::read_to_string(process.join("comm")).ok().map(|name| name.trim().to_owned())
-            });
+            let program = program.get_or_insert_with(|| super::procfs::program(process));
             let found = self.by_file.entry(file).or_default().entry(pid).or_insert_with(|| {
                 Holder { pid, program: program.clone(), mapped: false, open: false }
             });

@@ -1,5 +1,6 @@
 //! What Linux tells in files below /proc/self; `None` on systems that have none.
 
+use crate::text::lossless_bytes;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,8 +15,21 @@ pub(crate) struct HugePageUse {
     pub(crate) eligible: bool,
 }
 
+/// Reads a file that the kernel writes. Names in it may have bytes that are no UTF-8, which are
+/// replaced: what else it tells stays known.
+pub(crate) fn read(path: impl AsRef<Path>) -> Option<String> {
+    fs::read(path).ok().map(|text| String::from_utf8_lossy(&text).into_owned())
+}
+
 pub(crate) fn peak_resident() -> Option<u64> {
-    kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+    kilobytes(&read("/proc/self/status")?, "VmHWM:")
+}
+
+/// Returns the name of a process's program, which the process itself may have chosen.
+pub(crate) fn program(process: &Path) -> Option<String> {
+    let name = fs::read(process.join("comm")).ok()?;
+    let name = name.strip_suffix(b"\n").unwrap_or(&name);
+    Some(lossless_bytes(name))
 }
 
 /// A file system, where it is mounted.
@@ -30,7 +44,7 @@ pub(crate) struct Mount {
 
 /// What is mounted, as this process sees it.
 pub(crate) fn mounts() -> Vec<Mount> {
-    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let text = read("/proc/self/mountinfo").unwrap_or_default();
     text.lines().filter_map(mount).collect()
 }
 
@@ -52,7 +66,7 @@ fn unescaped(text: &str) -> String {
 pub(crate) fn lists_all() -> bool {
     /// The number that the kernel gives the first of them.
     const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounts = read("/proc/self/mountinfo").unwrap_or_default();
     pid_namespace("self") == Some(FIRST_PID_NAMESPACE) && !hides_processes(&mounts)
 }
 
@@ -74,10 +88,7 @@ pub(crate) fn find_process(
     start_time: u64,
 ) -> Option<(u32, Option<String>)> {
     let is_it = |pid: u32| start_time == 0 || start_time_of(pid) == Some(start_time);
-    let named = |pid: u32| {
-        let program = fs::read_to_string(format!("/proc/{pid}/comm")).ok();
-        (pid, program.map(|name| name.trim().to_owned()))
-    };
+    let named = |pid: u32| (pid, program(Path::new(&format!("/proc/{pid}"))));
     if space == 0 || pid_namespace("self") == Some(space) {
         return is_it(process).then(|| named(process));
     }
@@ -105,14 +116,14 @@ fn pid_namespace(_: &str) -> Option<u64> {
 
 /// What a process calls itself.
 fn innermost_pid(pid: u32) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let status = read(format!("/proc/{pid}/status"))?;
     let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
     numbers.split_whitespace().last()?.parse().ok()
 }
 
 /// In ticks since the system started.
 fn start_time_of(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let text = read(format!("/proc/{pid}/stat"))?;
     let (_, fields) = text.rsplit_once(')')?;
     fields.split_whitespace().nth(19)?.parse().ok()
 }
@@ -120,7 +131,7 @@ fn start_time_of(pid: u32) -> Option<u64> {
 /// Bytes of address space that this process has mapped of files in or below `path`.
 pub(crate) fn mapped_bytes(path: &Path) -> Option<u64> {
     let path = fs::canonicalize(path).ok()?;
-    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    let maps = read("/proc/self/maps")?;
     Some(sum_mapped(&maps, path.to_str()?))
 }
 
@@ -139,7 +150,7 @@ fn sum_mapped(maps: &str, path: &str) -> u64 {
 
 /// What the kernel says of the mapping that contains `address`.
 pub(crate) fn huge_pages(address: usize) -> Option<HugePageUse> {
-    huge_pages_in(&fs::read_to_string("/proc/self/smaps").ok()?, address)
+    huge_pages_in(&read("/proc/self/smaps")?, address)
 }
 
 fn huge_pages_in(smaps: &str, address: usize) -> Option<HugePageUse> {

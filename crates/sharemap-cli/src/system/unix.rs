@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use super::{Death, Usage};
+use crate::text::lossless_bytes;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
@@ -247,7 +248,7 @@ pub(super) fn user_name(user: u32) -> Option<String> {
             return None;
         }
         let name = std::ffi::CStr::from_ptr((*found).pw_name);
-        Some(name.to_string_lossy().into_owned())
+        Some(lossless_bytes(name.to_bytes()))
     }
 }
 

@@ -15,5 +15,7 @@ mod map;
 mod memory;
 mod shared;
 mod stat;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod tour;
 mod write;

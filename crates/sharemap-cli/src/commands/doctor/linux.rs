@@ -1,7 +1,7 @@
 //! What Linux tells in files; other systems have none of these, and nothing is said of them.
 
 use super::Check;
-use crate::system;
+use crate::system::{self, procfs};
 use crate::units;
 use std::fs;
 use std::path::Path;
@@ -31,7 +31,7 @@ pub(super) fn checks() -> Vec<Check> {
 }
 
 fn read(path: &str) -> Option<String> {
-    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+    procfs::read(path).map(|text| text.trim().to_owned())
 }
 
 fn number(path: &str) -> Option<u64> {

@@ -4,7 +4,9 @@ mod linux;
 
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::text::Text;
 use crate::units;
+use console::Style;
 use serde::Serialize;
 use sharemap::guard::{self, Recovery};
 
@@ -89,11 +91,11 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
 
 fn print(check: &Check, output: &mut Output) -> Result<(), Failure> {
     let verdict = match check.verdict {
-        Verdict::Ok => console::style("ok     ").green(),
-        Verdict::Note => console::style("note   ").yellow(),
-        Verdict::Problem => console::style("problem").red().bold(),
+        Verdict::Ok => Text::styled(&Style::new().green(), "ok     "),
+        Verdict::Note => Text::styled(&Style::new().yellow(), "note   "),
+        Verdict::Problem => Text::styled(&Style::new().red().bold(), "problem"),
     };
-    output.paragraph(&format!("{verdict}  {:<17}  ", check.name), &check.found)?;
+    output.paragraph(verdict + format!("  {:<17}  ", check.name), &check.found)?;
     let indent = " ".repeat(28);
     for more in [&check.why, &check.remedy].into_iter().flatten() {
         output.paragraph(&indent, more)?;

@@ -6,6 +6,7 @@ use crate::commands::ls;
 use crate::commands::objects::{Target, is_missing};
 use crate::system;
 use crate::system::procfs::{self, Mount};
+use crate::text::lossless;
 use sharemap::inspect::Unused;
 use sharemap::{Error, Location, Mapping};
 use std::fs;
@@ -66,15 +67,15 @@ fn judge_by(
         // nobody but those who attach to that one waits.
         return match search()? {
             None => {
-                let place = place.display();
+                let place = lossless(place);
                 proof.push(format!("its object is gone: no file of {place} has its number"));
                 Ok(Verdict::Unused(unused))
             }
-            Some(object) => Err(format!("{} has its object's number by now", object.display())),
+            Some(object) => Err(format!("{} has its object's number by now", lossless(object))),
         };
     };
     let clean = is_clean(&object).map_err(text)?;
-    let place = object.display();
+    let place = lossless(&object);
     if system::identity(&object) != Some(file) {
         return Err(format!("its object, {place}, has just been removed or renamed"));
     }
@@ -108,7 +109,8 @@ fn is_clean(object: &Path) -> sharemap::Result<Option<bool>> {
 fn search(mount: &Mount, mounts: &[Mount], file: (u64, u64)) -> Result<Option<PathBuf>, String> {
     let mut folders = vec![mount.point.clone()];
     while let Some(folder) = folders.pop() {
-        let failed = |error| format!("cannot look for its object in {}: {error}", folder.display());
+        let failed =
+            |error| format!("cannot look for its object in {}: {error}", lossless(&folder));
         for entry in fs::read_dir(&folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let (path, kind) = (entry.path(), entry.file_type().map_err(failed)?);

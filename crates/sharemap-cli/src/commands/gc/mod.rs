@@ -151,8 +151,8 @@ fn print(item: &Item, output: &mut Output) -> Result<(), Failure> {
     };
     let reason = item.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
     output.paragraph(
-        &format!("{verdict:<13} "),
-        &format!("{} ({}{size}){reason}", item.name, item.what),
+        format!("{verdict:<13} "),
+        format!("{} ({}{size}){reason}", item.name, item.what),
     )?;
     for proof in &item.proof {
         output.paragraph("                ", proof)?;

@@ -4,7 +4,9 @@ use super::Hole;
 use super::element::{Element, Type};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::text::Text;
 use crate::units;
+use console::Style;
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt::Write;
@@ -96,8 +98,8 @@ impl<'a> Listing<'a> {
             return self.item(&Gap { offset: hole.offset, hole });
         }
         let what = format!("hole of {}: {}", units::size(hole.length), hole.reason);
-        let line = format!("{}  {}", address(hole.offset), console::style(what).red());
-        self.output.line(line)
+        let what = Text::styled(&Style::new().red(), what);
+        self.output.line(Text::from(address(hole.offset)) + "  " + what)
     }
 
     pub(super) fn end(self) -> Result<(), Failure> {
@@ -126,9 +128,7 @@ impl<'a> Listing<'a> {
     fn item(&mut self, item: &impl Serialize) -> Result<(), Failure> {
         let comma = if self.first { "" } else { "," };
         self.first = false;
-        let text = serde_json::to_string(item)
-            .map_err(|error| Failure::refused(format!("cannot print a row: {error}")))?;
-        self.output.line(format_args!("{comma}{text}"))
+        self.output.item(comma, item)
     }
 
     fn text_row(&mut self, offset: u64, row: &[u8]) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ use crate::cli::Part;
 use crate::failure::{Failure, complain};
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::text::lossless;
 use crate::units;
 use element::{Element, Endian, Type};
 use listing::Listing;
@@ -70,7 +71,7 @@ const PIECE: usize = 64 << 10;
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let map = open_for_contents(&args.file)?;
     let range = args.part.within(map.len()).map_err(|reason| {
-        Failure::refused(format!("cannot read {}: {reason}", args.file.display()))
+        Failure::refused(format!("cannot read {}: {reason}", lossless(&args.file)))
     })?;
     let element = Element { kind: args.kind, endian: args.endian };
     let width = element.width();
@@ -82,7 +83,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let row = columns * width;
     if output.json() {
         output.begin(&Head {
-            path: args.file.display().to_string(),
+            path: lossless(&args.file),
             kind: args.kind,
             endian: args.endian,
             offset: range.start as u64,
@@ -118,7 +119,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     complain(format_args!(
         "{} of {} could not be read: {}",
         units::size(holes.iter().map(|hole| hole.length).sum()),
-        args.file.display(),
+        lossless(&args.file),
         units::count(holes.len() as u64, "hole"),
     ));
     Err(Failure::Reported)

@@ -8,7 +8,9 @@ use super::objects::{Summary, Target};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::system::holders::{Holder, Holders};
+use crate::text::{Text, lossless};
 use crate::{system, units};
+use console::Style;
 use serde::Serialize;
 use sharemap::{Location, NamedObject, SharedMemory};
 use std::path::Path;
@@ -56,7 +58,7 @@ pub(super) struct Listed {
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let holders = Holders::look();
     let wanted = |object: &NamedObject| match &args.part {
-        Some(part) => object.name.to_string_lossy().contains(part),
+        Some(part) => lossless(&object.name).contains(part),
         None => true,
     };
     let found = SharedMemory::list()?;
@@ -70,7 +72,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
 }
 
 pub(super) fn look(object: &NamedObject, holders: Option<&Holders>) -> Listed {
-    let name = object.name.to_string_lossy().into_owned();
+    let name = lossless(&object.name);
     let path = object.path.as_deref();
     let maker = maker::by_name(&name).or_else(|| match path.and_then(maker::has_header) {
         Some(true) => Some("sharemap"),
@@ -100,7 +102,7 @@ pub(super) fn look_at_file(
     let since = metadata.created().or_else(|_| metadata.modified()).ok();
     let file = system::identity(path);
     Listed {
-        name: path.display().to_string(),
+        name: lossless(path),
         maker: Some("sharemap"),
         summary: Summary::look(&Location::file(path)),
         size: Some(metadata.len()),
@@ -145,7 +147,7 @@ fn print(objects: &[Listed], hidden: Option<u64>, output: &mut Output) -> Result
     if objects.is_empty() {
         return output.line("no shared memory has a name here");
     }
-    let rows: Vec<[String; 10]> = objects
+    let rows: Vec<[Text; 10]> = objects
         .iter()
         .map(|object| {
             [
@@ -160,23 +162,22 @@ fn print(objects: &[Listed], hidden: Option<u64>, output: &mut Output) -> Result
                 object.summary.attached(),
                 object.maker.unwrap_or("-").to_owned(),
             ]
+            .map(Text::from)
         })
         .collect();
     let width = |column: usize| {
-        let widths = rows.iter().map(|row| console::measure_text_width(&row[column]));
+        let widths = rows.iter().map(|row| row[column].width());
         widths.chain([HEADINGS[column].len()]).max().unwrap_or(0)
     };
     let widths: [usize; 10] = std::array::from_fn(width);
-    let line = |cells: &[String; 10]| {
-        let padded = cells.iter().zip(widths).map(|(cell, width)| {
-            format!("{}{}", cell, " ".repeat(width - console::measure_text_width(cell)))
-        });
-        padded.collect::<Vec<_>>().join("  ")
+    let line = |cells: [Text; 10], last: &str| {
+        let padded = cells.into_iter().zip(widths).map(|(cell, width)| cell.padded(width + 2));
+        padded.collect::<Text>() + last
     };
-    let headings = HEADINGS.map(str::to_owned);
-    output.line(console::style(format!("{}  HELD BY", line(&headings))).dim())?;
-    for (object, row) in objects.iter().zip(&rows) {
-        output.line(format!("{}  {}", line(row), held_by(object.holders.as_deref())))?;
+    let dim = |heading| Text::styled(&Style::new().dim(), heading);
+    output.line(line(HEADINGS.map(dim), "") + dim("HELD BY"))?;
+    for (object, row) in objects.iter().zip(rows) {
+        output.line(line(row, &held_by(object.holders.as_deref())))?;
     }
     let total: u64 = objects.iter().filter_map(|object| object.resident).sum();
     let number = units::count(objects.len() as u64, "object");

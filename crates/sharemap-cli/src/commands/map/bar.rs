@@ -4,6 +4,7 @@ use super::cells::{Cell, Grid};
 use crate::commands::pages::Pages;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::text::Text;
 use crate::units;
 use console::{Style, Term};
 
@@ -18,21 +19,25 @@ pub(super) fn print(output: &mut Output, pages: &Pages, page_size: u64) -> Resul
     let per_cell = grid.pages_per_cell * page_size;
     for (row, cells) in grid.cells.chunks(grid.columns).enumerate() {
         let offset = row as u64 * grid.columns as u64 * per_cell;
-        let blocks: String = cells.iter().map(|&cell| block(cell)).collect();
-        output.line(format!("{:>10} {blocks}", units::size(offset)))?;
+        let blocks: Text = cells.iter().map(|&cell| block(cell)).collect();
+        output.line(Text::from(format!("{:>10} ", units::size(offset))) + blocks)?;
     }
     let sample = |part| block(Cell::Known(part));
-    output.line(format!(
-        "{:>10} {} all in memory  {} {} {} part  {} none  {} not told; one block is {}",
-        "",
-        sample(1.0),
-        sample(0.9),
-        sample(0.6),
-        sample(0.1),
-        sample(0.0),
-        block(Cell::Unknown),
-        units::size(per_cell)
-    ))
+    output.line(
+        Text::default().padded(11)
+            + sample(1.0)
+            + " all in memory  "
+            + sample(0.9)
+            + " "
+            + sample(0.6)
+            + " "
+            + sample(0.1)
+            + " part  "
+            + sample(0.0)
+            + " none  "
+            + block(Cell::Unknown)
+            + format!(" not told; one block is {}", units::size(per_cell)),
+    )
 }
 
 /// A power of two that fits beside the offsets; 64 where nobody looks.
@@ -45,7 +50,7 @@ fn columns(output: &Output) -> usize {
 }
 
 /// Shapes differ as well as colours: not everyone sees, or has, the latter.
-fn block(cell: Cell) -> String {
+fn block(cell: Cell) -> Text {
     let (shape, style) = match cell {
         Cell::Known(part) if part >= 1.0 => ('█', Style::new().green()),
         Cell::Known(part) if part >= 0.75 => ('▓', Style::new().green()),
@@ -54,5 +59,5 @@ fn block(cell: Cell) -> String {
         Cell::Known(_) => ('·', Style::new().blue()),
         Cell::Unknown => ('?', Style::new().dim()),
     };
-    style.apply_to(shape).to_string()
+    Text::styled(&style, shape)
 }

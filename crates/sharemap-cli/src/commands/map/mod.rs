@@ -7,6 +7,7 @@ mod picture;
 use super::pages::{Pages, Run};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::text::{escape, lossless};
 use crate::units;
 use serde::Serialize;
 use sharemap::{Mapping, PageState};
@@ -43,7 +44,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         None => Pages::unknown(map.len().div_ceil(page_size) as u64),
     };
     let found = Residency {
-        path: args.file.display().to_string(),
+        path: lossless(&args.file),
         size: map.len() as u64,
         page_size: page_size as u64,
         pages: pages.len(),
@@ -51,12 +52,12 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         absent: pages.number(PageState::Absent),
         unknown: pages.number(PageState::Unknown),
         runs: pages.runs().to_vec(),
-        picture: args.output.as_ref().map(|target| target.path.display().to_string()),
+        picture: args.output.as_ref().map(|target| lossless(&target.path)),
     };
     if let Some(target) = &args.output {
-        let name = args.file.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = args.file.file_name().map(lossless);
         let title = format!("{}: {}", name.unwrap_or_else(|| found.path.clone()), summary(&found));
-        picture::draw(target, &title, &pages, page_size as u64)?;
+        picture::draw(target, &escape(title), &pages, page_size as u64)?;
     }
     if output.json() {
         return output.object(&found);

@@ -6,8 +6,10 @@ use super::pages::{Pages, Run};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::system::procfs::{self, HugePageUse};
+use crate::text::{Text, lossless};
 use crate::units;
 use advice::{Hint, Situation};
+use console::Style;
 use serde::Serialize;
 use sharemap::guard::Recovery;
 use sharemap::{CacheStatus, ErrorKind, Mapping, PageState};
@@ -110,7 +112,7 @@ fn look(path: &Path) -> Result<Stat, Failure> {
         huge_pages: huge_pages.as_ref(),
     };
     Ok(Stat {
-        path: path.display().to_string(),
+        path: lossless(path),
         size,
         page_size,
         pages,
@@ -169,7 +171,7 @@ fn huge_pages(map: &Mapping, pages: &Pages) -> Option<HugePageUse> {
 fn print(stat: &Stat, output: &mut Output) -> Result<(), Failure> {
     let pages = |number| units::count(number, "page");
     let share = |number| format!("{:.1} %", units::percent(number, stat.pages));
-    output.line(console::style(&stat.path).bold())?;
+    output.line(Text::styled(&Style::new().bold(), &stat.path))?;
     output.field(
         "size",
         format!(
@@ -242,8 +244,8 @@ fn print(stat: &Stat, output: &mut Output) -> Result<(), Failure> {
     output.field("faults", faults)?;
     for (i, hint) in stat.advice.iter().enumerate() {
         let label = if i == 0 { "advice" } else { "" };
-        let when = console::style(format!("{}:", hint.when)).bold();
-        output.field(label, format!("{when} {}", hint.what))?;
+        let when = Text::styled(&Style::new().bold(), format!("{}:", hint.when));
+        output.field(label, when + " " + hint.what)?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use super::peer::Action;
 use super::scene::{Scene, expect, refused};
 use super::{Outcome, Step};
+use crate::output::tell;
 use sharemap::{ErrorKind, FileLock, MappingMut, ViewMut};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -71,7 +72,8 @@ pub(super) fn read_in_turns(path: &Path) -> Outcome {
             Ok(())
         })?;
     }
-    println!("{ROUNDS} numbers, {}", if right == ROUNDS { "all right" } else { "some wrong" });
+    let judgement = if right == ROUNDS { "all right" } else { "some wrong" };
+    tell(format!("{ROUNDS} numbers, {judgement}"))?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use super::peer::{Action, Peer};
 use super::scene::{Scene, expect};
 use super::{Outcome, Step, interrupt};
+use crate::output::tell;
 use sharemap::SharedMemory;
 use std::path::Path;
 
@@ -82,7 +83,7 @@ pub(super) fn answer_by_descriptor() -> Outcome {
 }
 
 fn reply(block: &SharedMemory) -> Outcome {
-    println!("{}", hear(block, 0)?);
+    tell(hear(block, 0)?)?;
     say(block, ANSWER, &answer(std::process::id()))?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 use super::peer::Action;
 use super::scene::{Scene, expect, sparse_file};
 use super::{Outcome, Step};
+use crate::output::tell;
 use crate::system::{self, Usage, procfs};
 use crate::units;
 use serde::{Deserialize, Serialize};
@@ -212,7 +213,7 @@ impl Passes {
             faults: faults.map(|(after, before)| after - before),
             resident: after.peak_resident,
         };
-        println!("{}", serde_json::to_string(&scan)?);
+        tell(serde_json::to_string(&scan)?)?;
         Ok(())
     }
 }
@@ -254,6 +255,6 @@ pub(super) fn touch_few(path: &Path) -> Outcome {
         cluster,
         read_ahead,
     };
-    println!("{}", serde_json::to_string(&few)?);
+    tell(serde_json::to_string(&few)?)?;
     Ok(())
 }

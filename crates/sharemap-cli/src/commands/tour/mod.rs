@@ -23,7 +23,9 @@ mod two_mappings;
 
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::text::{Text, lossless};
 use crate::{system, units};
+use console::Style;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use scene::{Note, Scene};
 use serde::Serialize;
@@ -142,16 +144,12 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         .map_err(|error| Failure::file("make a directory in", &parent, error))?;
     if !output.json() {
         let steps = units::count(chosen.len() as u64, "step");
-        let place = console::style(dir.path().display()).dim();
-        output.line(format!("{steps}, in {place}\n"))?;
+        let place = Text::styled(&Style::new().dim(), lossless(dir.path()));
+        output.line(Text::from(steps) + ", in " + place)?;
+        output.line("")?;
     }
-    let mut report = Report {
-        dir: dir.path().display().to_string(),
-        steps: Vec::new(),
-        passed: 0,
-        failed: 0,
-        seconds: 0.0,
-    };
+    let mut report =
+        Report { dir: lossless(dir.path()), steps: Vec::new(), passed: 0, failed: 0, seconds: 0.0 };
     for position in chosen {
         let spinner = spinner(output, position);
         let step = walk(position, dir.path(), args.scan);
@@ -178,13 +176,13 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     if output.json() {
         output.object(&report)?;
     } else {
-        let passed = console::style(format!("{} passed", report.passed)).green();
+        let passed = Text::styled(&Style::new().green(), format!("{} passed", report.passed));
         let failed = match failed {
-            0 => console::style("0 failed".to_owned()),
-            number => console::style(format!("{number} failed")).red().bold(),
+            0 => Text::from("0 failed"),
+            number => Text::styled(&Style::new().red().bold(), format!("{number} failed")),
         };
-        let seconds = report.seconds;
-        output.line(format!("{passed}, {failed}, in {seconds:.1} s; nothing left behind"))?;
+        let seconds = format!(", in {:.1} s; nothing left behind", report.seconds);
+        output.line(passed + ", " + failed + seconds)?;
     }
     if failed > 0 { Err(Failure::Reported) } else { Ok(()) }
 }
@@ -202,7 +200,7 @@ fn walk(position: usize, dir: &Path, scan: u64) -> StepReport {
     });
     let seconds = begun.elapsed().as_secs_f64();
     let removed = std::fs::remove_dir_all(&dir)
-        .map_err(|error| format!("cannot remove {}: {error}", dir.display()));
+        .map_err(|error| format!("cannot remove {}: {error}", lossless(&dir)));
     let failure = match (outcome, removed) {
         (Err(failure), _) => Some(failure.to_string()),
         (Ok(()), Err(failure)) => Some(failure),
@@ -226,22 +224,26 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 
 fn print(step: &StepReport, output: &mut Output) -> Result<(), Failure> {
     let result = if step.passed {
-        console::style("PASS").green().bold()
+        Text::styled(&Style::new().green().bold(), "PASS")
     } else {
-        console::style("FAIL").red().bold()
+        Text::styled(&Style::new().red().bold(), "FAIL")
     };
-    output.paragraph(&format!("{:>2}  {result}  ", step.number), step.title)?;
+    output.paragraph(Text::from(format!("{:>2}  ", step.number)) + result + "  ", step.title)?;
+    let label = |style: Style, word| Text::from("    ") + Text::styled(&style, word) + "  ";
     for note in &step.notes {
-        let (label, text) = match note {
+        let (word, text) = match note {
             Note::Did(text) => ("did", text),
             Note::Saw(text) => ("saw", text),
         };
-        let label = format!("    {}  ", console::style(label).dim());
-        output.paragraph(&label, text)?;
+        let mut label = label(Style::new().dim(), word);
+        // A table has several lines; of data, scenes tell by what they have counted.
+        for line in text.lines() {
+            let indent = Text::default().padded(label.width());
+            output.paragraph(std::mem::replace(&mut label, indent), line)?;
+        }
     }
     if let Some(failure) = &step.failure {
-        let label = format!("    {}  ", console::style("why").red());
-        output.paragraph(&label, failure)?;
+        output.paragraph(label(Style::new().red(), "why"), failure)?;
     }
     output.line("")?;
     output.flush()

@@ -2,7 +2,9 @@
 
 use super::{file_lock, greeting, interrupt, large_blocks, owner_died, signals};
 use crate::failure::{Failure, complain};
+use crate::output::tell;
 use crate::system;
+use crate::text::lossless;
 use clap::ValueEnum;
 use sharemap::{Mapping, MappingMut};
 use std::error::Error;
@@ -108,10 +110,10 @@ fn read_numbers(path: &Path) -> Result0 {
     for (i, number) in numbers.iter().enumerate() {
         right += usize::from(number? == 2 * i as i32);
     }
-    println!("{right}");
+    tell(right)?;
     match numbers.get(NUMBERS) {
-        Ok(number) => println!("there is a number {number} at index {NUMBERS}"),
-        Err(error) => println!("{error}"),
+        Ok(number) => tell(format!("there is a number {number} at index {NUMBERS}"))?,
+        Err(error) => tell(error)?,
     }
     Ok(())
 }
@@ -120,9 +122,11 @@ fn cut_in_half(path: &Path) -> Result0 {
     let file = OpenOptions::new().write(true).open(path)?;
     say_and_wait()?;
     match file.set_len(file.metadata()?.len() / 2) {
-        Ok(()) => println!("done"),
+        Ok(()) => tell("done")?,
         // The number is what the caller looks at.
-        Err(error) => println!("refused {} {error}", error.raw_os_error().unwrap_or_default()),
+        Err(error) => {
+            tell(format!("refused {} {error}", error.raw_os_error().unwrap_or_default()))?;
+        }
     }
     Ok(())
 }
@@ -131,13 +135,13 @@ fn read_raw(path: &Path) -> Result0 {
     let mut waited = Ok(());
     let sum = system::read_raw(path, || waited = say_and_wait())?;
     waited?;
-    println!("{sum}");
+    tell(sum)?;
     Ok(())
 }
 
 /// Tells the caller that all is set up, and goes on when it says so.
 fn say_and_wait() -> io::Result<()> {
-    println!("ready");
+    tell("ready")?;
     io::stdin().read_line(&mut String::new()).map(|_| ())
 }
 
@@ -168,7 +172,7 @@ impl Peer {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let handed_on = hand_on(&mut command)?;
         let mut child = interrupt::enlist(|| command.spawn())
-            .map_err(|error| format!("cannot run {}: {error}", program.display()))?;
+            .map_err(|error| format!("cannot run {}: {error}", lossless(&program)))?;
         drop(handed_on);
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().ok_or("no standard output")?;

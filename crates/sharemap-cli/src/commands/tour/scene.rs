@@ -60,7 +60,8 @@ impl<'a> Scene<'a> {
 
     /// Without the directory's name, which would be most of many a line.
     fn shorten(&self, text: &str) -> String {
-        let dir = format!("{}{}", self.dir.display(), std::path::MAIN_SEPARATOR);
+        // As errors of the library have it.
+        let dir = self.dir.join("").to_string_lossy().into_owned();
         text.replace(&dir, "")
     }
 

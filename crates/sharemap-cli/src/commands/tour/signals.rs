@@ -3,6 +3,7 @@
 use super::peer::Action;
 use super::scene::{Scene, expect};
 use super::{Outcome, Step, interrupt, locks_work};
+use crate::output::tell;
 use sharemap::{ErrorKind, Shared, SharedMemory, Signal};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -73,6 +74,6 @@ pub(super) fn read_by_signal(name: &Path) -> Outcome {
         wrong += u64::from(memory.view::<u64>()?.get(0)? != round * round);
         read.post()?;
     }
-    println!("{}", if wrong == 0 { right() } else { format!("{wrong} wrong numbers") });
+    tell(if wrong == 0 { right() } else { format!("{wrong} wrong numbers") })?;
     Ok(())
 }
