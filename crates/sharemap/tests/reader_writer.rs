@@ -7,7 +7,7 @@ mod random;
 use std::fs::File;
 use std::io::{BufRead, Cursor, ErrorKind as IoErrorKind, Read, Seek, SeekFrom, Write};
 
-use common::{TempDir, pattern};
+use common::{TempDir, child, passes, pattern, role};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use random::check;
@@ -262,6 +262,69 @@ fn a_file_that_shrinks_is_an_error_at_its_new_end() {
             assert!(rest == contents[good..]);
         }
     }
+}
+
+/// A reader that polls by `seek` sees what another process has written, and keeps what it had
+/// buffered through `seek_relative` and `stream_position`.
+#[test]
+fn seeking_reads_anew() {
+    const TEST: &str = "seeking_reads_anew";
+    if let Some(path) = role(TEST) {
+        let map = MappingMut::open(path).unwrap();
+        let number = map.bytes().get(1000).unwrap();
+        map.bytes().set(1000, number + 1).unwrap();
+        return;
+    }
+    let dir = TempDir::new();
+    let path = dir.file("a", vec![0; 200_000]);
+    let map = Mapping::open(&path).unwrap();
+    let mut reader = map.reader();
+    reader.seek(SeekFrom::Start(1000)).unwrap();
+    let mut next = |to: Option<SeekFrom>| {
+        match to {
+            Some(to) => assert_eq!(reader.seek(to).unwrap(), 1000),
+            None => reader.seek_relative(-1).unwrap(),
+        }
+        let mut byte = [0];
+        reader.read_exact(&mut byte).unwrap();
+        assert_eq!(reader.stream_position().unwrap(), 1001);
+        byte[0]
+    };
+    assert_eq!(next(Some(SeekFrom::Start(1000))), 0);
+    let polls = [SeekFrom::Start(1000), SeekFrom::Current(-1), SeekFrom::End(1000 - 200_000)];
+    for (written, to) in (1..).zip(polls) {
+        if !passes(child(TEST, &path)) {
+            return;
+        }
+        assert_eq!(next(None), written - 1, "the buffer is kept");
+        assert_eq!(next(Some(to)), written, "{to:?}");
+    }
+}
+
+/// After a truncation, a seek into the buffer gives the fault, and no bytes that are gone.
+#[test]
+fn seeking_after_a_truncation_is_a_fault() {
+    let dir = TempDir::new();
+    let contents = vec![7; 50_000];
+    let path = dir.file("a", &contents);
+    let map = Mapping::open(&path).unwrap();
+    let mut reader = map.reader();
+    reader.read_exact(&mut [0; 100]).unwrap();
+    if !cut(&path, 0) {
+        return;
+    }
+    let mut byte = [0];
+    reader.seek_relative(900).unwrap();
+    reader.read_exact(&mut byte).unwrap();
+    assert_eq!(byte, [7], "buffered before the truncation");
+    for to in [SeekFrom::Start(1000), SeekFrom::Current(0), SeekFrom::End(-49_000)] {
+        reader.seek(to).unwrap();
+        let error = Error::from(reader.read(&mut byte).unwrap_err());
+        assert_eq!((error.kind(), error.offset()), (ErrorKind::Fault, Some(1000)), "{to:?}");
+    }
+    reader.rewind().unwrap();
+    let error = Error::from(reader.fill_buf().unwrap_err());
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::Fault, Some(0)));
 }
 
 /// `line?` gives this crate's error, with what it knows.

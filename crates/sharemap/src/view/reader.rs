@@ -16,7 +16,36 @@ const BUFFER: usize = 64 << 10;
 /// shrank is an error at its new end, and never zeros. What was read before that end comes first.
 /// Errors convert into this crate's, with the fault in them.
 ///
-/// Seeking behind the end is allowed, as in a file: there is nothing to read there.
+/// Seeking past the end is allowed, as in a file: there is nothing to read there.
+///
+/// # Concurrent changes
+///
+/// A reader returns each byte as it was when the buffer was filled, as [`std::io::BufReader`] does.
+///
+/// - [`seek`](Seek::seek) and `rewind` discard the buffer, even if the target lies in it: the next
+///   read sees what other threads and processes have written, and fails with
+///   [`Fault`](crate::ErrorKind::Fault) if the file now ends before the target. Polling a place by
+///   `seek` is therefore correct, and copies up to 64 KiB a time; [`View::get`] copies one element.
+/// - [`seek_relative`](Seek::seek_relative) keeps the buffer if the target lies in it: the next read
+///   then returns the bytes of the last copy, also if the file has been changed or truncated since.
+/// - [`stream_position`](Seek::stream_position) and [`position`](Self::position) discard nothing.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::io::{Read, Seek, SeekFrom};
+///
+/// let map = sharemap::MappingMut::anonymous(4096)?;
+/// let (mut reader, mut byte) = (map.reader(), [0]);
+/// reader.read_exact(&mut byte)?;
+/// map.bytes().set(0, 7)?;
+/// reader.seek_relative(-1)?; // buffered: as it was
+/// reader.read_exact(&mut byte)?;
+/// assert_eq!(byte, [0]);
+/// reader.seek(SeekFrom::Start(0))?; // copied anew: as it is
+/// reader.read_exact(&mut byte)?;
+/// assert_eq!(byte, [7]);
+/// # Ok(()) }
+/// ```
 pub struct Reader<'a> {
     view: View<'a, u8>,
     /// Where the buffer starts in the view.
@@ -126,11 +155,23 @@ impl BufRead for Reader<'_> {
 impl Seek for Reader<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = super::writer::target(to, self.position(), self.view.len())?;
+        self.restart(position);
+        Ok(position as u64)
+    }
+
+    fn seek_relative(&mut self, by: i64) -> io::Result<()> {
+        let to = SeekFrom::Current(by);
+        let position = super::writer::target(to, self.position(), self.view.len())?;
         match position.checked_sub(self.start) {
             Some(within) if within <= self.filled => self.consumed = within,
             _ => self.restart(position),
         }
-        Ok(position as u64)
+        Ok(())
+    }
+
+    // The provided method would discard the buffer.
+    fn stream_position(&mut self) -> io::Result<u64> {
+        Ok(self.position() as u64)
     }
 }
 
