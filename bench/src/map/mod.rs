@@ -2,7 +2,7 @@
 //! safe public interface of the library.
 
 mod cold;
-mod contents;
+mod file_contents;
 mod copies;
 mod durable;
 mod fault;
@@ -31,7 +31,7 @@ pub fn figures() -> Vec<Figure> {
         huge::FIGURES,
         fresh::FIGURES,
         cold::FIGURES,
-        contents::FIGURES,
+        file_contents::FIGURES,
         durable::FIGURES,
     ];
     groups.concat()

@@ -1,12 +1,12 @@
 //! Reads whole files, small and large, without caring how: small ones are read, large ones mapped.
 
-use sharemap::Contents;
+use sharemap::FileContents;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::temp_dir().join(format!("sharemap-whole-{}", std::process::id()));
     for len in [1000, 10_000_000] {
         std::fs::write(&path, vec![b'\n'; len])?;
-        let contents = Contents::open(&path)?;
+        let contents = FileContents::open(&path)?;
         println!(
             "{} lines in {} bytes, {}",
             contents.bytes().count(b'\n')?,

@@ -33,6 +33,8 @@ pub enum ErrorKind {
     Size,
     /// A length of zero where there must be something.
     ZeroLength,
+    /// The file has more bytes than the limit for reading it allows.
+    TooLarge,
     /// Offset plus length, or count times size, is more than the type or the system can express.
     Overflow,
     /// The bytes are no value of the element's type.
@@ -120,6 +122,7 @@ impl ErrorKind {
             Self::Alignment => "misaligned",
             Self::Size => "wrong size",
             Self::ZeroLength => "the length is zero",
+            Self::TooLarge => "it has more bytes than the limit allows",
             Self::Overflow => "offset or length overflows",
             Self::Invalid => "the bytes are no value of the type",
             Self::Fault => {
@@ -176,6 +179,7 @@ impl ErrorKind {
                 io::ErrorKind::InvalidInput
             }
             Self::Invalid => io::ErrorKind::InvalidData,
+            Self::TooLarge => io::ErrorKind::FileTooLarge,
             Self::AddressSpace => io::ErrorKind::OutOfMemory,
             Self::Unsupported => io::ErrorKind::Unsupported,
             Self::Timeout => io::ErrorKind::TimedOut,

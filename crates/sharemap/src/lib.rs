@@ -45,8 +45,8 @@
 //! - An **element** is what a view shows: any type of [`Element`], which zerocopy's derives make of
 //!   your structs and enums.
 //! - A [`Reader`] and a [`Writer`] are streams over a mapping: [`BufRead`](std::io::BufRead), `lines()`.
-//! - A [`SlidingWindow`] walks a file larger than one wants mapped; [`Contents`] reads a small file
-//!   and maps a large one.
+//! - A [`SlidingWindow`] walks a file larger than one wants mapped; [`FileContents`] reads a small file,
+//!   and what cannot be mapped, and maps a large one.
 //! - An [`Error`] names the operation, the path, the offset, the cause; [`ErrorKind`] is what to match.
 //!
 //! # Where to look
@@ -100,8 +100,8 @@ mod view;
 pub use error::{Error, ErrorKind, Result};
 pub use layout::{Element, Pod, Shareable};
 pub use mapping::{
-    AnonymousMapping, Contents, MapOptions, Mapping, MappingCow, MappingMut, Region, Residency,
-    SlidingWindow, page_size,
+    AnonymousMapping, FileContents, FileContentsOptions, MapOptions, Mapping, MappingCow,
+    MappingMut, Region, Residency, SlidingWindow, page_size,
 };
 #[cfg(feature = "derive")]
 pub use sharemap_derive::Shareable;

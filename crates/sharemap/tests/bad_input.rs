@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::{TempDir, assert_mapped, pattern, skip};
 use sharemap::{
-    AnonymousMapping, Contents, Error, ErrorKind, MapOptions, Mapping, MappingCow, MappingMut,
+    AnonymousMapping, Error, ErrorKind, FileContents, MapOptions, Mapping, MappingCow, MappingMut,
     SlidingWindow,
 };
 
@@ -30,7 +30,7 @@ fn a_missing_file() {
         Mapping::open(&path).unwrap_err(),
         MappingMut::open(&path).unwrap_err(),
         MappingCow::open(&path).unwrap_err(),
-        Contents::open(&path).unwrap_err(),
+        FileContents::open(&path).unwrap_err(),
         SlidingWindow::open(&path, 4096).unwrap_err(),
     ] {
         check(&error, ErrorKind::NotFound, &path, &[]);
@@ -50,7 +50,7 @@ fn a_directory() {
         Mapping::open(dir.path()).unwrap_err(),
         MappingMut::open(dir.path()).unwrap_err(),
         MappingCow::open(dir.path()).unwrap_err(),
-        Contents::open(dir.path()).unwrap_err(),
+        FileContents::open(dir.path()).unwrap_err(),
         SlidingWindow::open(dir.path(), 4096).unwrap_err(),
         MappingMut::open_or_create(dir.path(), 10).unwrap_err(),
         MappingMut::create(dir.path(), 10).unwrap_err(),

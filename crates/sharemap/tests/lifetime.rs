@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use common::{TempDir, assert_mapped, pattern};
 use sharemap::{
-    Contents, HugePages, MapOptions, Mapping, MappingCow, MappingMut, SlidingWindow, View,
+    FileContents, HugePages, MapOptions, Mapping, MappingCow, MappingMut, SlidingWindow, View,
 };
 
 #[test]
@@ -108,7 +108,7 @@ fn windows_and_contents_let_go() {
         assert_mapped(&path, 1);
     }
     drop(window);
-    let contents = Contents::open(&path).unwrap();
+    let contents = FileContents::open(&path).unwrap();
     assert_mapped(&path, 1);
     drop(contents);
     assert_mapped(&path, 0);

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use common::{TempDir, pattern};
 use sharemap::{
-    AnonymousMapping, Contents, ErrorKind, MapOptions, Mapping, MappingCow, MappingMut, OwnedView,
-    OwnedViewMut, Protection, Region, SlidingWindow, View, ViewMut, page_size,
+    AnonymousMapping, ErrorKind, FileContents, MapOptions, Mapping, MappingCow, MappingMut,
+    OwnedView, OwnedViewMut, Protection, Region, SlidingWindow, View, ViewMut, page_size,
 };
 
 #[test]
@@ -251,7 +251,7 @@ fn everything_crosses_threads() {
     both::<AnonymousMapping>();
     both::<Region>();
     both::<SlidingWindow>();
-    both::<Contents>();
+    both::<FileContents>();
     both::<View<'_, u8>>();
     both::<ViewMut<'_, u64>>();
     both::<OwnedView<f32>>();
@@ -266,7 +266,7 @@ fn debug_shows_no_contents() {
         format!("{:?}", Mapping::open(&path).unwrap()),
         format!("{:?}", MappingMut::open(&path).unwrap()),
         format!("{:?}", MappingCow::open(&path).unwrap()),
-        format!("{:?}", Contents::open(&path).unwrap()),
+        format!("{:?}", FileContents::open(&path).unwrap()),
         format!("{:?}", SlidingWindow::open(&path, 4096).unwrap()),
     ] {
         assert!(text.contains("file.bin") && text.contains("13") | text.contains("len"), "{text}");
@@ -330,7 +330,7 @@ fn contents_are_alike_however_they_are_held() {
     for len in [0, 1, 4096, 100_000, 1_500_000] {
         let expected = pattern(len);
         let path = dir.file("a", &expected);
-        let contents = Contents::open(&path).unwrap();
+        let contents = FileContents::open(&path).unwrap();
         assert_eq!(contents.len(), len);
         assert_eq!(contents.is_empty(), len == 0);
         assert_eq!(contents.is_mapped(), len > 1_000_000);

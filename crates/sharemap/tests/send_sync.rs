@@ -4,10 +4,11 @@ use std::fmt::Debug;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use sharemap::{
-    Advice, AnonymousMapping, Atomic, Barrier, Block, Blocks, CacheStatus, Condvar, Contents,
-    Error, ErrorKind, Event, HugePages, Iter, MapOptions, Mapping, MappingCow, MappingMut, Mutex,
-    Once, OwnedView, OwnedViewMut, PageState, Permits, Protection, Reader, Region, Residency,
-    RwLock, Shared, SharedOptions, Signal, SlidingWindow, View, ViewMut, Writer, guard,
+    Advice, AnonymousMapping, Atomic, Barrier, Block, Blocks, CacheStatus, Condvar, Error,
+    ErrorKind, Event, FileContents, FileContentsOptions, HugePages, Iter, MapOptions, Mapping,
+    MappingCow, MappingMut, Mutex, Once, OwnedView, OwnedViewMut, PageState, Permits, Protection,
+    Reader, Region, Residency, RwLock, Shared, SharedOptions, Signal, SlidingWindow, View, ViewMut,
+    Writer, guard,
 };
 
 fn between_threads<T: Send + Sync>() {}
@@ -28,8 +29,8 @@ macro_rules! all {
 #[test]
 fn everything_goes_between_threads() {
     all!(
-        Mapping, MappingMut, MappingCow, AnonymousMapping, Region, SlidingWindow, Contents,
-        MapOptions, Residency, Error, View<'static, u8>, ViewMut<'static, u64>,
+        Mapping, MappingMut, MappingCow, AnonymousMapping, Region, SlidingWindow, FileContents,
+        FileContentsOptions, MapOptions, Residency, Error, View<'static, u8>, ViewMut<'static, u64>,
         Iter<'static, bool>, Blocks<'static, f32, 8>, Block<char, 4>, Atomic<'static, u32>,
         Reader<'static>, Writer<'static>, OwnedView<u16>, OwnedViewMut<[u8; 3]>,
     );
@@ -68,7 +69,7 @@ fn owners_have_no_lifetime() {
     outlives_all::<OwnedView<u8>>();
     outlives_all::<OwnedViewMut<u8>>();
     outlives_all::<SlidingWindow>();
-    outlives_all::<Contents>();
+    outlives_all::<FileContents>();
     outlives_all::<Error>();
 }
 

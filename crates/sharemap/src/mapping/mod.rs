@@ -5,10 +5,10 @@
 
 mod advice;
 mod anonymous;
-mod contents;
 mod create;
 mod discard;
 mod extents;
+mod file_contents;
 mod flush;
 mod frozen;
 mod kinds;
@@ -20,6 +20,7 @@ mod options;
 mod plan;
 mod populate;
 mod range;
+mod read;
 mod region;
 mod residency;
 mod resize;
@@ -27,7 +28,7 @@ mod views;
 mod window;
 
 pub use anonymous::AnonymousMapping;
-pub use contents::Contents;
+pub use file_contents::{FileContents, FileContentsOptions};
 pub use mapping::Mapping;
 pub use mapping_cow::MappingCow;
 pub use mapping_mut::MappingMut;

@@ -1,5 +1,7 @@
 //! What was asked for, and what it comes to for a file as it is now.
 
+use std::fs::File;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{self, Access, FileKind, FileStatus, HugePages};
 
@@ -16,6 +18,22 @@ pub(super) struct Plan {
     pub(super) huge: HugePages,
     /// Growth makes holes instead of setting space aside.
     pub(super) sparse: bool,
+}
+
+/// Kind and length of a file that is to be mapped.
+///
+/// A regular file of length 0 that has bytes all the same, as those of procfs, would be an empty
+/// mapping; it is refused.
+pub(super) fn measure(file: &File) -> Result<FileStatus> {
+    let status = sys::file::status(file)?;
+    let says_nothing = status.kind == FileKind::Regular && status.len == 0;
+    if says_nothing && sys::file::understates_size(file) {
+        return Err(Error::new(ErrorKind::Unsupported, "map").with_detail(
+            "its file system states a length of 0 and has bytes to read: read it, for instance \
+             with FileContents",
+        ));
+    }
+    Ok(status)
 }
 
 impl Plan {
@@ -40,7 +58,10 @@ impl Plan {
         };
         match status.kind {
             FileKind::Directory => Err(error(ErrorKind::IsDirectory)),
-            FileKind::Special => self.wanted.ok_or_else(|| error(ErrorKind::NoSize)),
+            FileKind::Special => self.wanted.ok_or_else(|| {
+                error(ErrorKind::NoSize)
+                    .with_detail("or read it, for instance with FileContents, which a pipe needs")
+            }),
             FileKind::Regular | FileKind::Block => {
                 if self.offset > status.len || end > status.len {
                     let holds = format!("the file has {} bytes", status.len);

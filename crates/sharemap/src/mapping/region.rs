@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard;
 use crate::mapping::flush::FlushState;
-use crate::mapping::plan::Plan;
+use crate::mapping::plan::{self, Plan};
 use crate::sys::{self, FileKind, FileStatus, MapRequest, Protection, Recovery, Span};
 use crate::view::Backing;
 
@@ -53,7 +53,7 @@ impl Region {
     /// Maps a part of a file, which must have it.
     pub(super) fn of_file(file: File, path: Option<&Path>, plan: Plan) -> Result<Self> {
         let named = |error: Error| error.with_path(path);
-        let status = sys::file::status(&file).map_err(named)?;
+        let status = plan::measure(&file).map_err(named)?;
         let len = plan.len_in(status).map_err(named)?;
         let region = Self::unmapped(Some(file), path, status, plan);
         region.adopt(region.map_span(len)?, len);

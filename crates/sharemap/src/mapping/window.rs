@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Element;
-use crate::mapping::{MapOptions, Region};
+use crate::mapping::{MapOptions, Region, plan};
 use crate::sys::{self, Access, AsDescriptor, Create, OpenRequest};
 use crate::view::View;
 
@@ -54,7 +54,7 @@ impl SlidingWindow {
         if window == 0 {
             return Err(named(Error::new(ErrorKind::ZeroLength, "map a window of")));
         }
-        let status = sys::file::status(&file).map_err(named)?;
+        let status = plan::measure(&file).map_err(named)?;
         let plan = MapOptions::new().plan(Access::Read);
         // Directories and files without a size are refused as for a whole mapping.
         match plan.len_in(status) {

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use super::{
     Access, Advice, CacheStatus, CreateObject, FileStatus, HugePages, Limits, LockMode, LockWait,
-    MapRequest, ObjectStatus, OpenObject, OpenRequest, PageState, Protection, Recovery, Seals,
-    SlotHome, SlotMode, Span, WaitPlace, alone, fault, fence, file, file_lock, fork, map, pass,
-    process, publish, shm, slot, wait,
+    MapRequest, ObjectStatus, OpenObject, OpenRequest, PageState, Protection, ReadStep, Recovery,
+    Seals, SlotHome, SlotMode, Span, WaitPlace, alone, fault, fence, file, file_lock, fork, map,
+    pass, process, publish, shm, slot, wait,
 };
 use crate::error::{Error, Result};
 
@@ -44,6 +44,13 @@ const _: () = {
     let _: fn(&Path, OpenRequest) -> Result<File> = file::open_object;
     let _: fn(&File) -> Result<File> = file::duplicate;
     let _: fn(&File) -> Result<FileStatus> = file::status;
+    // Whether a regular file that states a length of 0 has bytes nevertheless, as those of procfs.
+    let _: fn(&File) -> bool = file::understates_size;
+    // One call: appends to the spare capacity, which is not empty, what there is from an offset, or
+    // from the descriptor's position; from the latter, too, where the file has no offsets.
+    let _: fn(&File, &mut Vec<u8>, Option<u64>) -> Result<ReadStep> = file::read_more;
+    // Blocks until there is something to read, or the end, after a `ReadStep::NotYet`.
+    let _: fn(&File) -> Result<()> = file::wait_for_bytes;
     let _: fn(&File, u64) -> Result<()> = file::set_len;
     // Grows to `len` with every byte backed by storage, or fails with NoSpace and the old length.
     let _: fn(&File, u64) -> Result<()> = file::allocate;

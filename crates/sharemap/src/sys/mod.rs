@@ -155,6 +155,18 @@ pub(crate) struct FileStatus {
     pub(crate) len: u64,
 }
 
+/// What one call that reads gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadStep {
+    /// So many bytes, at least one.
+    Bytes(usize),
+    /// There are no more.
+    End,
+    /// None yet: the descriptor does not wait for them.
+    #[allow(dead_code, reason = "Windows waits for them")]
+    NotYet,
+}
+
 /// What is known of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

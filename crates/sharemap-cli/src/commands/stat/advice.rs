@@ -39,7 +39,7 @@ impl Situation<'_> {
         if self.size < WORTH_MAPPING {
             hints.push(hint(
                 "read once, whole",
-                "read() is faster than a mapping below about 256 KiB; Contents::open picks it",
+                "read() is faster than a mapping below about 256 KiB; FileContents::open picks it",
                 None,
             ));
         }

@@ -16,9 +16,18 @@ use crate::sys::CacheStatus;
 use crate::sys::posix::{errno, file as posix};
 
 pub use posix::AsDescriptor;
-pub(crate) use posix::{data_extents, duplicate, open, open_object, set_len, status, sync_data};
+pub(crate) use posix::{
+    data_extents, duplicate, open, open_object, read_more, set_len, status, sync_data,
+    wait_for_bytes,
+};
 
 const HUGETLBFS: u64 = 0x9584_58f6;
+const PROC: u64 = 0x9fa0;
+
+/// File systems whose regular files state no length of theirs, and which a read may change or
+/// block: procfs, tracefs, debugfs, securityfs, cgroups of both versions.
+const WITHOUT_SIZES: [u64; 6] =
+    [PROC, 0x7472_6163, 0x6462_6720, 0x7363_6673, 0x0027_e0eb, 0x6367_7270];
 
 /// The size of a block device (`BLKGETSIZE64`).
 pub(crate) fn device_len(file: &File) -> Result<u64> {
@@ -28,6 +37,11 @@ pub(crate) fn device_len(file: &File) -> Result<u64> {
     // SAFETY: the kernel writes 8 bytes to `len`.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), BLKGETSIZE64 as _, &raw mut len) };
     checked(result.into()).map(|_| len).map_err(|errno| errno::error("ask the size of", errno))
+}
+
+/// Whether a regular file that states a length of 0 has bytes nevertheless.
+pub(crate) fn understates_size(file: &File) -> bool {
+    magic(file).is_ok_and(|magic| WITHOUT_SIZES.contains(&magic)) || posix::understates_size(file)
 }
 
 /// Grows to `len` with storage behind every byte; after a failure the length is what it was.
@@ -159,7 +173,7 @@ pub(crate) fn file_system(file: &File) -> Result<String> {
         0xff53_4d42 | 0xfe53_4d42 => "cifs",
         0x0102_1997 => "9p",
         0x00c3_6400 => "ceph",
-        0x9fa0 => "proc",
+        PROC => "proc",
         0x6265_6572 => "sysfs",
         _ => return Ok(format!("unknown ({magic:#x})")),
     };

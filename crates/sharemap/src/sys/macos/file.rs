@@ -14,7 +14,10 @@ use crate::sys::posix::{errno, file as posix};
 use crate::sys::{CacheStatus, FileKind, FileStatus};
 
 pub use posix::AsDescriptor;
-pub(crate) use posix::{data_extents, duplicate, open, open_object, set_len};
+pub(crate) use posix::{
+    data_extents, duplicate, open, open_object, read_more, set_len, understates_size,
+    wait_for_bytes,
+};
 
 /// As everywhere; but an object of `shm_open`, which has a length, has no type.
 pub(crate) fn status(file: &File) -> Result<FileStatus> {

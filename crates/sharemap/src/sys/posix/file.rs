@@ -8,6 +8,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{
     Access as AccessFlags, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, SeekFrom,
 };
@@ -15,7 +17,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::{errno, process};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{Create, FileKind, FileStatus, OpenRequest, os};
+use crate::sys::{Create, FileKind, FileStatus, OpenRequest, ReadStep, os};
 
 /// What has a descriptor: files, shared memory objects, devices, borrowed and owned descriptors.
 ///
@@ -163,6 +165,41 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
         FileKind::Directory | FileKind::Special => 0,
     };
     Ok(FileStatus { kind, len })
+}
+
+/// Whether a regular file that states a length of 0 has a byte at offset 0 all the same.
+pub(crate) fn understates_size(file: &File) -> bool {
+    match retry_on_intr(|| rustix::io::pread(file, &mut [0], 0)) {
+        Ok(count) => count > 0,
+        Err(errno) => errno == Errno::AGAIN,
+    }
+}
+
+/// Appends what one call reads.
+pub(crate) fn read_more(file: &File, into: &mut Vec<u8>, from: Option<u64>) -> Result<ReadStep> {
+    let mut read = |from: Option<u64>| {
+        retry_on_intr(|| match from {
+            Some(from) => rustix::io::pread(file, spare_capacity(into), from),
+            None => rustix::io::read(file, spare_capacity(into)),
+        })
+    };
+    let count = match read(from) {
+        Err(Errno::SPIPE) if from.is_some() => read(None),
+        result => result,
+    };
+    match count {
+        Ok(0) => Ok(ReadStep::End),
+        Ok(count) => Ok(ReadStep::Bytes(count)),
+        Err(Errno::AGAIN) => Ok(ReadStep::NotYet),
+        Err(errno) => Err(errno::error("read", errno)),
+    }
+}
+
+pub(crate) fn wait_for_bytes(file: &File) -> Result<()> {
+    let mut polled = [PollFd::new(file, PollFlags::IN)];
+    retry_on_intr(|| poll(&mut polled, None))
+        .map(drop)
+        .map_err(|errno| errno::error("wait for bytes of", errno))
 }
 
 /// Changes the length; new bytes are holes.

@@ -4,6 +4,7 @@
 
 use std::ffi::c_void;
 use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind as ErrorOfIo, Read};
 use std::ops::Range;
 use std::os::windows::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::os::windows::io::{AsHandle, AsRawHandle};
@@ -29,7 +30,7 @@ use windows_sys::Win32::System::Ioctl::{
 use super::code;
 use super::section::section_len;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{CacheStatus, Create, FileKind, FileStatus, OpenRequest};
+use crate::sys::{CacheStatus, Create, FileKind, FileStatus, OpenRequest, ReadStep};
 
 /// What has a descriptor: files, devices, borrowed and owned handles.
 ///
@@ -129,6 +130,34 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
     } else {
         FileStatus { kind: FileKind::Regular, len: info.EndOfFile as u64 }
     })
+}
+
+/// Files here have the length that they state.
+pub(crate) fn understates_size(_: &File) -> bool {
+    false
+}
+
+/// Appends what one call reads; from an offset, it moves the handle's position.
+pub(crate) fn read_more(file: &File, into: &mut Vec<u8>, from: Option<u64>) -> Result<ReadStep> {
+    let before = into.len();
+    into.resize(into.capacity(), 0);
+    let read = match from {
+        Some(from) => file.seek_read(&mut into[before..], from),
+        None => (&*file).read(&mut into[before..]),
+    };
+    into.truncate(before + read.as_ref().map_or(0, |&count| count));
+    match read {
+        Ok(0) => Ok(ReadStep::End),
+        Ok(count) => Ok(ReadStep::Bytes(count)),
+        // The other end of a pipe was closed.
+        Err(source) if source.kind() == ErrorOfIo::BrokenPipe => Ok(ReadStep::End),
+        Err(source) => Err(code::from_io("read", source)),
+    }
+}
+
+/// Reads block here.
+pub(crate) fn wait_for_bytes(_: &File) -> Result<()> {
+    Ok(())
 }
 
 fn set_information<T>(file: &File, class: FILE_INFO_BY_HANDLE_CLASS, information: &T) -> bool {

@@ -1,9 +1,9 @@
-//! A whole file read once: `Contents` picks reading or mapping, and should pick well.
+//! A whole file read once: `FileContents` picks reading or mapping, and should pick well.
 
 use std::fs::{self, File};
 use std::hint::black_box;
 
-use sharemap::{Contents, View};
+use sharemap::{FileContents, View};
 
 use super::Figure;
 use crate::Setup;
@@ -41,8 +41,8 @@ fn rows(setup: &Setup, figure: &str, len: usize) -> Result<Vec<Row>, Reason> {
             let map = unsafe { memmap2::Mmap::map(&file) }.map_err(why)?;
             check(slice(&map))
         })
-        .side("Contents", || {
-            let contents = Contents::open(black_box(path)).map_err(why)?;
+        .side("FileContents", || {
+            let contents = FileContents::open(black_box(path)).map_err(why)?;
             check(view(contents.bytes()).map_err(why)?)
         })
         .run(setup.effort)?;
@@ -50,7 +50,7 @@ fn rows(setup: &Setup, figure: &str, len: usize) -> Result<Vec<Row>, Reason> {
     Ok(vec![outcome.row_of_best(
         figure,
         Unit::Microseconds,
-        "Contents",
+        "FileContents",
         &["read()", "memmap2"],
         goal,
     )])

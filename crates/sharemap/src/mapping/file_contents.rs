@@ -1,0 +1,272 @@
+//! A whole file, by whatever way is faster.
+
+#![allow(unsafe_code, reason = "views of a private buffer")]
+
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::guard::Recovery;
+use crate::mapping::read::Source;
+use crate::mapping::{MapOptions, Mapping, Region};
+use crate::sys::{self, Access, AsDescriptor, Create, FileKind, OpenRequest};
+use crate::view::{Backing, View};
+
+/// Up to here a copy is cheaper than the page faults and the unmapping. (Into memory that the
+/// program has used before it is so up to about 1 MiB; into new memory only to half of this.)
+const READ_UP_TO: u64 = 256 << 10;
+
+/// The contents of a file: a small file is read, a large one mapped, and both look alike.
+///
+/// Whatever can be read can be opened: a file that the system refuses to map is read to its end, up
+/// to a [limit](FileContentsOptions::read_limit). Such are files of `/proc` and some of `/sys`, files
+/// of FUSE file systems with `direct_io`, pipes, and devices such as `/dev/null`.
+///
+/// A file that was read is as it was then; one that is mapped shows later changes.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let path = std::env::temp_dir().join(format!("sharemap-contents-{}", std::process::id()));
+/// # std::fs::write(&path, "small")?;
+/// use sharemap::FileContents;
+///
+/// let contents = FileContents::open(&path)?;
+/// assert_eq!(contents.to_vec()?, b"small");
+/// assert!(!contents.is_mapped());
+/// # std::fs::remove_file(&path)?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct FileContents {
+    held: Held,
+}
+
+enum Held {
+    Read(Buffer),
+    Mapped(Mapping),
+}
+
+/// Bytes on the heap; no thread writes to them, so that views may read them as they like.
+struct Buffer {
+    bytes: Vec<u8>,
+    path: Option<Box<Path>>,
+}
+
+impl FileContents {
+    /// Reads or maps a file, with the default [`FileContentsOptions`].
+    ///
+    /// # Errors
+    /// As for [`FileContentsOptions::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::options().open(path)
+    }
+
+    /// Reads or maps what an open descriptor refers to. The descriptor may be closed at once.
+    ///
+    /// # Errors
+    /// As for [`FileContentsOptions::from_file`].
+    pub fn from_file(file: impl AsDescriptor) -> Result<Self> {
+        Self::options().from_file(file)
+    }
+
+    /// Returns options, with which [`FileContentsOptions::open`] reads or maps a file.
+    pub fn options() -> FileContentsOptions {
+        FileContentsOptions::new()
+    }
+
+    /// All bytes.
+    #[must_use]
+    pub fn bytes(&self) -> View<'_, u8> {
+        match &self.held {
+            Held::Mapped(mapping) => mapping.bytes(),
+            Held::Read(buffer) => {
+                let base = buffer.bytes.as_ptr().cast_mut();
+                // SAFETY: the buffer lives as long as the borrow, and shared views only read it.
+                unsafe { View::new(buffer, base, buffer.bytes.len()) }
+                    .unwrap_or_else(|error| unreachable!("bytes fit anywhere: {error}"))
+            }
+        }
+    }
+
+    /// Bytes in the file, when it was opened.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match &self.held {
+            Held::Mapped(mapping) => mapping.len(),
+            Held::Read(buffer) => buffer.bytes.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the file is mapped, and not read.
+    #[must_use]
+    pub fn is_mapped(&self) -> bool {
+        matches!(self.held, Held::Mapped(_))
+    }
+
+    /// The path it was opened by; `None` for descriptors.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match &self.held {
+            Held::Read(buffer) => buffer.path.as_deref(),
+            Held::Mapped(mapping) => mapping.path(),
+        }
+    }
+
+    /// A copy of all bytes.
+    pub fn to_vec(&self) -> Result<Vec<u8>> {
+        match &self.held {
+            Held::Mapped(mapping) => mapping.bytes().to_vec(),
+            Held::Read(buffer) => Ok(buffer.bytes.clone()),
+        }
+    }
+}
+
+/// How much to read of a file that cannot be mapped.
+///
+/// ```
+/// # fn main() -> sharemap::Result<()> {
+/// # #[cfg(target_os = "linux")] {
+/// use sharemap::{ErrorKind, FileContents};
+///
+/// let error = FileContents::options().read_limit(1 << 16).open("/dev/zero").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::TooLarge);
+/// # }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct FileContentsOptions {
+    read_limit: u64,
+}
+
+impl FileContentsOptions {
+    /// The [`read_limit`](Self::read_limit) where none is set: 256 MiB.
+    pub const DEFAULT_READ_LIMIT: u64 = 256 << 20;
+
+    /// Returns the default options.
+    pub fn new() -> Self {
+        Self { read_limit: Self::DEFAULT_READ_LIMIT }
+    }
+
+    /// Sets the most bytes to read into memory of a file that cannot be mapped or that states no
+    /// length; an endless one, such as `/dev/zero`, is an error after so many. By default
+    /// [256 MiB](Self::DEFAULT_READ_LIMIT).
+    ///
+    /// Files that are mapped, and regular files of up to 256 KiB, have no limit.
+    pub fn read_limit(mut self, bytes: u64) -> Self {
+        self.read_limit = bytes;
+        self
+    }
+
+    /// Reads or maps a file.
+    ///
+    /// A pipe is read until its last writer closes it, and blocks until then; a FIFO that no process
+    /// has open for writing is empty. To wait for a writer, open it by [`File::open`], and pass it
+    /// to [`from_file`](Self::from_file).
+    ///
+    /// # Errors
+    /// - [`TooLarge`](ErrorKind::TooLarge) - the file cannot be mapped, or states no length, and has
+    ///   more bytes than the limit.
+    /// - [`IsDirectory`](ErrorKind::IsDirectory) - the path is a directory.
+    /// - [`AddressSpace`](ErrorKind::AddressSpace), [`TooManyMappings`](ErrorKind::TooManyMappings) -
+    ///   there is no room for it.
+    ///
+    /// Other kinds report a failed system call.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<FileContents> {
+        let path = path.as_ref();
+        let request = OpenRequest { write: false, create: Create::Never, exclusive: false };
+        let file = sys::file::open(path, request).map_err(|error| error.with_path(Some(path)))?;
+        self.take(file, Some(path), false).map_err(|error| error.with_path(Some(path)))
+    }
+
+    /// Reads or maps what an open descriptor refers to. The descriptor may be closed at once.
+    ///
+    /// Of a file this is all of it, whatever the position of the descriptor; a pipe, or a device
+    /// without a size, is read from where it is to its end. On Windows, reading moves the position.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn from_file(&self, file: impl AsDescriptor) -> Result<FileContents> {
+        self.take(file.duplicate_descriptor()?, None, true)
+    }
+
+    fn take(&self, file: File, path: Option<&Path>, adopted: bool) -> Result<FileContents> {
+        let status = sys::file::status(&file)?;
+        let read = |bytes| Held::Read(Buffer { bytes, path: path.map(Into::into) });
+        let source = |file| Source { file, status, adopted };
+        let held = match status.kind {
+            FileKind::Directory => return Err(Error::new(ErrorKind::IsDirectory, "read")),
+            FileKind::Regular if (1..=READ_UP_TO).contains(&status.len) => {
+                read(source(&file).read_len(status.len as usize)?)
+            }
+            FileKind::Regular | FileKind::Block if status.len > 0 => {
+                let plan = MapOptions::new().plan(Access::Read);
+                let len = plan.len_in(status)?;
+                let mut region = Region::unmapped(Some(file), path, status, plan);
+                match (region.place(len), region.file()) {
+                    (Ok(()), _) => Held::Mapped(Mapping::from_region(region)),
+                    (Err(error), Some(file)) if is_refusal(&error) => {
+                        read(source(file).read_to_end(self.read_limit)?)
+                    }
+                    (Err(error), _) => return Err(error),
+                }
+            }
+            _ => read(source(&file).read_to_end(self.read_limit)?),
+        };
+        Ok(FileContents { held })
+    }
+}
+
+/// Whether the file is at fault for not being mapped, and not a lack of room.
+fn is_refusal(error: &Error) -> bool {
+    !matches!(
+        error.kind(),
+        ErrorKind::AddressSpace | ErrorKind::TooManyMappings | ErrorKind::LockLimit
+    )
+}
+
+impl Default for FileContentsOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Backing for Buffer {
+    fn base(&self) -> usize {
+        self.bytes.as_ptr().expose_provenance()
+    }
+
+    fn origin(&self) -> u64 {
+        0
+    }
+
+    fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    fn recovery(&self) -> Recovery {
+        crate::guard::recovery()
+    }
+
+    fn available(&self) -> Option<u64> {
+        None
+    }
+}
+
+impl fmt::Debug for FileContents {
+    /// Path, length and how it is held; never contents.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileContents")
+            .field("path", &self.path())
+            .field("len", &self.len())
+            .field("mapped", &self.is_mapped())
+            .finish()
+    }
+}
