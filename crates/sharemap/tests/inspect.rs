@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::thread;
@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use common::{TempDir, need_atomics};
 use sharemap::inspect::{Inspection, LockKind, State, Unused};
-use sharemap::{Barrier, Condvar, ErrorKind, Location, Mutex, Permits, RwLock, Shared, Signal};
+use sharemap::{
+    Barrier, Condvar, ErrorKind, Location, Mutex, Permits, RwLock, Shared, SharedOptions, Signal,
+};
 
 type Locks = (Mutex<u64>, RwLock<u64>, Permits, Barrier, Condvar, Signal);
 
@@ -234,6 +236,47 @@ fn the_dead_are_seen_as_such_and_nothing_is_done_for_them() {
     assert!(look.is_clean().unwrap());
     assert_eq!(look.is_unattached().unwrap(), Some(true));
     assert_eq!(look.participants().unwrap(), []);
+}
+
+/// A lane of each of the most that there can be announces as many locks as it can, each another one.
+#[test]
+fn the_most_lanes_with_the_most_locks_are_listed_in_linear_time() {
+    need_atomics!();
+    const LANES: usize = 65_535;
+    const SLOTS: usize = 7;
+    const LIMIT: Duration = Duration::from_secs(20);
+    let scratch = TempDir::new();
+    let path = scratch.join("crowded");
+    let options = SharedOptions::new().participants(1).lanes(LANES as u32);
+    let make = || Mutex::<[u128]>::slice(LANES * SLOTS);
+    drop(options.create_new(Location::file(&path), make).unwrap());
+    let facts = Inspection::open(Location::file(&path)).unwrap().facts().unwrap();
+    // Participant 0 is in use, and every lane is its own.
+    let mut tables = 1_u32.to_le_bytes().to_vec();
+    tables.resize(64, 0);
+    for lane in 0..LANES {
+        tables.extend(1_u64.to_le_bytes());
+        for slot in 0..SLOTS {
+            let at = facts.payload_at + 16 * (lane * SLOTS + slot) as u64;
+            tables.extend((at | 1).to_le_bytes());
+        }
+    }
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let mut tables_at = std::io::BufWriter::new(file);
+    tables_at.seek(SeekFrom::Start(512)).unwrap();
+    tables_at.write_all(&tables).unwrap();
+    drop(tables_at);
+
+    let (sender, receiver) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let look = Inspection::open(Location::file(path)).unwrap();
+        sender.send((look.locks().unwrap(), look.lanes().unwrap()))
+    });
+    let (locks, lanes) = receiver.recv_timeout(LIMIT).expect("it takes longer than is linear");
+    assert_eq!((locks.len(), lanes as usize), (LANES * SLOTS, LANES));
+    assert!(locks.is_sorted_by(|one, two| one.offset < two.offset));
+    let last = locks.last().unwrap();
+    assert_eq!((last.waiters[0].lane as usize, last.waiters.len()), (LANES - 1, 1));
 }
 
 #[test]

@@ -130,7 +130,12 @@ impl MapOptions {
     }
 
     fn open_request(&self, create: Create) -> OpenRequest {
-        OpenRequest { write: true, create, exclusive: self.is_exclusive() }
+        OpenRequest {
+            write: true,
+            create,
+            exclusive: self.is_exclusive(),
+            timeout: sys::LEASE_BREAK,
+        }
     }
 }
 

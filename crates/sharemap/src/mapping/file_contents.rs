@@ -181,7 +181,12 @@ impl FileContentsOptions {
     /// Other kinds report a failed system call.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<FileContents> {
         let path = path.as_ref();
-        let request = OpenRequest { write: false, create: Create::Never, exclusive: false };
+        let request = OpenRequest {
+            write: false,
+            create: Create::Never,
+            exclusive: false,
+            timeout: sys::LEASE_BREAK,
+        };
         let file = sys::file::open(path, request).map_err(|error| error.with_path(Some(path)))?;
         self.take(file, Some(path), false).map_err(|error| error.with_path(Some(path)))
     }

@@ -198,6 +198,7 @@ impl MapOptions {
             write: access == Access::Write,
             create: Create::Never,
             exclusive: self.exclusive,
+            timeout: sys::LEASE_BREAK,
         };
         let file = sys::file::open(path, request).map_err(|error| error.with_path(Some(path)))?;
         self.map_and_finish(file, path, self.plan(access))

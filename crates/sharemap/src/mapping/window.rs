@@ -39,7 +39,12 @@ impl SlidingWindow {
     /// Opens a file, of which at most `window` bytes (in whole pages) are to be mapped at a time.
     pub fn open(path: impl AsRef<Path>, window: usize) -> Result<Self> {
         let path = path.as_ref();
-        let request = OpenRequest { write: false, create: Create::Never, exclusive: false };
+        let request = OpenRequest {
+            write: false,
+            create: Create::Never,
+            exclusive: false,
+            timeout: sys::LEASE_BREAK,
+        };
         let file = sys::file::open(path, request).map_err(|e| e.with_path(Some(path)))?;
         Self::over(file, Some(path), window)
     }

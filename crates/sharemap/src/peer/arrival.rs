@@ -28,6 +28,7 @@ pub(super) fn attach_as(
     attachment: Attachment,
     release: Release,
 ) -> Result<Arc<Session>> {
+    let start = Instant::now();
     let named = |error: Error| error.with_path(location.path());
     let (memory, header) = ready(file, location, terms, attachment)?;
     header.check(shape, terms.payload).map_err(named)?;
@@ -35,7 +36,7 @@ pub(super) fn attach_as(
         slot::Slots::open(memory.file().unwrap_or(file), real_path(location).as_deref(), header.id)
             .map_err(named)?;
     if attachment == Attachment::Participant {
-        renew(&memory, &header, &slots, terms).map_err(named)?;
+        renew(&memory, &header, &slots, &terms.since(start)).map_err(named)?;
     }
     let session = Session::new(memory, header, attachment, slots, terms.power_cuts, release)?;
     if attachment == Attachment::Participant && terms.unclean == Unclean::Accepted {

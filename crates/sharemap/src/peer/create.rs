@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::arrival::{NAP, attach_as, is_named_when_whole, real_path};
@@ -62,8 +62,16 @@ pub(crate) struct Terms {
     pub(crate) lifetime: Lifetime,
     pub(crate) sharing: Sharing,
     pub(crate) owner: Owner,
-    /// How long to wait for a creator that is alive.
+    /// How long to wait for a process that has the object to itself: a creator that is alive, or the
+    /// holder of a lease.
     pub(crate) patience: Duration,
+}
+
+impl Terms {
+    /// The same, with what is left of the patience that began at `start`.
+    pub(super) fn since(&self, start: Instant) -> Self {
+        Self { patience: self.patience.saturating_sub(start.elapsed()), ..*self }
+    }
 }
 
 impl Default for Terms {
@@ -120,8 +128,9 @@ pub(crate) fn open(
     terms: &Terms,
     release: Release,
 ) -> Result<Arc<Session>> {
+    let start = Instant::now();
     let file = find(location, terms, true).map_err(|error| error.with_path(location.path()))?;
-    attach(&file, location, shape, terms, release)
+    attach(&file, location, shape, &terms.since(start), release)
 }
 
 /// An object that exists, to look at.
@@ -132,8 +141,9 @@ pub(crate) fn open_read_only(
     attachment: Attachment,
     release: Release,
 ) -> Result<Arc<Session>> {
+    let start = Instant::now();
     let file = find(location, terms, false).map_err(|error| error.with_path(location.path()))?;
-    attach_as(&file, location, shape, terms, attachment, release)
+    attach_as(&file, location, shape, &terms.since(start), attachment, release)
 }
 
 /// An object, whether it exists or not.
@@ -296,9 +306,11 @@ pub(super) fn find(location: &Location, terms: &Terms, write: bool) -> Result<Fi
             write,
             owner: terms.owner,
             scope: terms.sharing.scope,
+            timeout: terms.patience,
         }),
         Place::File(path) => {
-            let request = OpenRequest { write, create: Create::Never, exclusive: false };
+            let timeout = terms.patience;
+            let request = OpenRequest { write, create: Create::Never, exclusive: false, timeout };
             let file = sys::file::open_object(path, request)?;
             match sys::file::status(&file)?.kind {
                 FileKind::Regular => Ok(file),

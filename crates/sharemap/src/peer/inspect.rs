@@ -94,7 +94,8 @@ pub(crate) struct Look {
 
 impl Look {
     pub(crate) fn open(location: &Location) -> Result<Self> {
-        let terms = Terms { owner: Owner::Any, ..Terms::default() };
+        // What only looks never waits.
+        let terms = Terms { owner: Owner::Any, patience: Duration::ZERO, ..Terms::default() };
         let named = |error: Error| error.with_path(location.path());
         let file = find(location, &terms, false).map_err(named)?;
         Self::over(&file, location.path(), real_path(location))
@@ -205,16 +206,26 @@ impl Look {
         Ok(found)
     }
 
-    /// `None`: the place is free.
-    pub(crate) fn participant(&self, number: u32) -> Result<Option<Participant>> {
+    /// Returns what the record of a participant says; `None` if it is not in use.
+    fn record(&self, number: u32) -> Result<Option<Record>> {
         let Some(header) = self.header else { return Ok(None) };
         let at = header.participant(number);
         match self.memory.load::<u32>(at)? {
-            0 => return Ok(None),
-            IN_USE => {}
-            _ => return Err(self.malformed(at, "a participant is neither there nor not")),
+            0 => Ok(None),
+            IN_USE => Record::read(&self.memory, at).map(Some),
+            _ => Err(self.malformed(at, "a participant is neither there nor not")),
         }
-        let Record { process, start_time, id_space, since, .. } = Record::read(&self.memory, at)?;
+    }
+
+    /// Returns the process of a participant as its record says, without asking the kernel.
+    pub(crate) fn process_of(&self, number: u32) -> Result<Option<u32>> {
+        Ok(self.record(number)?.map(|record| record.process))
+    }
+
+    /// `None`: the place is free.
+    fn participant(&self, number: u32) -> Result<Option<Participant>> {
+        let Some(record) = self.record(number)? else { return Ok(None) };
+        let Record { process, start_time, id_space, since, .. } = record;
         Ok(Some(Participant {
             number,
             process,

@@ -231,6 +231,7 @@ impl SharedMemoryOptions {
                 write: access == Access::Write,
                 owner: self.owner,
                 scope: self.sharing.scope,
+                timeout: sys::LEASE_BREAK,
             }),
             Place::Anonymous => Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(
                 "memory without a name is received, inherited, or adopted from a descriptor",

@@ -82,8 +82,10 @@ impl FileLock {
     }
 
     fn with(path: &Path, create: Create) -> Result<Self> {
-        let open =
-            |write, create| sys::file::open(path, OpenRequest { write, create, exclusive: false });
+        let open = |write, create| {
+            let timeout = sys::LEASE_BREAK;
+            sys::file::open(path, OpenRequest { write, create, exclusive: false, timeout })
+        };
         let file = open(true, create).or_else(|error| match error.kind() {
             ErrorKind::NotWritable | ErrorKind::PermissionDenied => {
                 open(false, Create::Never).map_err(|_| error)

@@ -24,6 +24,8 @@
 //! # Ok(()) }
 //! ```
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use super::kind::{self, Kind};
@@ -120,9 +122,11 @@ struct Found {
 }
 
 impl Inspection {
-    /// Looks at an object, of whatever owner, that this process may read.
+    /// Looks at an object, of whatever owner, that this process may read. Does not wait.
     ///
     /// # Errors
+    /// [`Busy`](crate::ErrorKind::Busy) while another process holds a lease on its file, so that its
+    /// state cannot be seen;
     /// [`NotAnObject`](crate::ErrorKind::NotAnObject), [`Truncated`](crate::ErrorKind::Truncated),
     /// [`WrongVersion`](crate::ErrorKind::WrongVersion), [`Malformed`](crate::ErrorKind::Malformed) if it is no
     /// shared object with a header, or not one of this format; [`NotFound`](crate::ErrorKind::NotFound).
@@ -216,9 +220,10 @@ impl Inspection {
     /// As for [`state`](Self::state); [`Malformed`](crate::ErrorKind::Malformed) also if a thread announces
     /// what cannot be.
     pub fn locks(&self) -> Result<Vec<Lock>> {
-        let mut found: Vec<Found> = Vec::new();
+        // Peers choose what their lanes announce: every step is independent of how much was found.
+        let mut found: BTreeMap<(u64, LockKind), Found> = BTreeMap::new();
         for lane in self.look.lanes()? {
-            let process = self.look.participant(lane.participant)?.map(|found| found.process);
+            let process = self.look.process_of(lane.participant)?;
             for &(slot, what) in &lane.announced {
                 let (at, Some(part)) = kind::parse(what) else {
                     return Err(self.look.malformed(slot, "a thread announces what there is not"));
@@ -233,17 +238,10 @@ impl Inspection {
                     asleep_for: lane.asleep_for,
                 };
                 let kind = LockKind::of(part);
-                let known = found
-                    .iter()
-                    .position(|Found { lock, .. }| lock.offset == at && lock.kind == kind);
-                let known = match known {
-                    Some(known) => known,
-                    None => {
-                        found.push(self.lock(at, kind, slot)?);
-                        found.len() - 1
-                    }
+                let Found { lock, word } = match found.entry((at, kind)) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => new.insert(self.lock(at, kind, slot)?),
                 };
-                let Found { lock, word } = &mut found[known];
                 match part {
                     Kind::Arrived if !barrier::has_come(what, at, *word) => {
                         lock.add(Kind::Member, who);
@@ -252,9 +250,8 @@ impl Inspection {
                 }
             }
         }
-        let mut found: Vec<Lock> = found.into_iter().map(|Found { lock, .. }| lock).collect();
+        let mut found: Vec<Lock> = found.into_values().map(|Found { lock, .. }| lock).collect();
         found.iter_mut().for_each(Lock::conclude);
-        found.sort_by_key(|lock| (lock.offset, lock.kind));
         Ok(found)
     }
 
@@ -296,7 +293,7 @@ impl Inspection {
     fn who(&self, lane: u32) -> Result<Who> {
         let participant = self.look.participant_of(lane)?;
         let process = match participant {
-            Some(number) => self.look.participant(number)?.map(|found| found.process),
+            Some(number) => self.look.process_of(number)?,
             None => None,
         };
         Ok(Who { lane, participant, process, asleep_for: None })

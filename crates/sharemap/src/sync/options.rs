@@ -108,8 +108,8 @@ impl SharedOptions {
         self
     }
 
-    /// How long to wait for somebody who lives and makes the object, or takes it over from an earlier
-    /// boot, and is not done; 5 seconds by default.
+    /// How long opening an object may wait in all for a live process that makes it, takes it over
+    /// from an earlier boot, or holds a lease on its file; 5 seconds by default.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.terms.patience = patience;
         self

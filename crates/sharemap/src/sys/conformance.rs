@@ -11,11 +11,13 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use super::{
     Access, Create, FileKind, HugePages, MapRequest, OpenRequest, PageState, Protection, Recovery,
     Span, arch, fault, file, map, process,
 };
+
 use crate::error::{ErrorKind, Result};
 
 /// A file that is removed at the end, with every byte telling its offset.
@@ -48,7 +50,7 @@ fn byte_at(offset: usize) -> u8 {
 }
 
 fn existing(write: bool) -> OpenRequest {
-    OpenRequest { write, create: Create::Never, exclusive: false }
+    OpenRequest { write, create: Create::Never, exclusive: false, timeout: Duration::ZERO }
 }
 
 fn request(file: Option<&File>, len: usize, access: Access) -> MapRequest<'_> {
@@ -336,8 +338,12 @@ fn files_have_kinds_and_sizes() {
 #[test]
 fn opening_creates_refuses_and_excludes() {
     let scratch = Scratch::new(10);
-    let open =
-        |create, exclusive| file::open(&scratch.0, OpenRequest { write: true, create, exclusive });
+    let open = |create, exclusive| {
+        file::open(
+            &scratch.0,
+            OpenRequest { write: true, create, exclusive, timeout: Duration::ZERO },
+        )
+    };
     assert_eq!(open(Create::New, false).unwrap_err().kind(), ErrorKind::AlreadyExists);
     assert_eq!(file::status(&open(Create::IfMissing, false).unwrap()).unwrap().len, 10);
     let held = open(Create::Never, true).unwrap();

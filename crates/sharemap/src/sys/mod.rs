@@ -68,6 +68,7 @@ pub(crate) use os::{
 };
 
 use std::fs::File;
+use std::time::Duration;
 
 /// What a mapping may do with its pages, and with whom it shares them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +125,14 @@ pub(crate) struct OpenRequest {
     pub(crate) create: Create,
     /// Nobody else may have it open for this: share mode 0 on Windows, an advisory `flock` elsewhere.
     pub(crate) exclusive: bool,
+    /// How long to wait for a process that holds a lease on the file; zero to look only.
+    #[allow(dead_code, reason = "files have leases on Linux only")]
+    pub(crate) timeout: Duration,
 }
+
+/// The `timeout` of callers that have none of their own: what `open` itself would wait, as no kernel
+/// lets a process hold a lease for longer (`lease-break-time`, 45 s).
+pub(crate) const LEASE_BREAK: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Create {

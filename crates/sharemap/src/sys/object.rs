@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::BitOr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Promises that an object keeps for ever (`F_ADD_SEALS`): Linux, memory without a name.
 ///
@@ -130,6 +130,8 @@ pub(crate) struct OpenObject<'a> {
     /// Whose it may be.
     pub(crate) owner: Owner,
     pub(crate) scope: Scope,
+    /// As of an [`OpenRequest`](super::OpenRequest).
+    pub(crate) timeout: Duration,
 }
 
 /// Whose objects are opened.

@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use super::{Mapped, request, supported};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{
     Access, CreateObject, Existing, HugePages, Lifetime, OpenObject, Owner, Scope, Sharing, file,
@@ -37,7 +39,8 @@ impl Name {
     }
 
     fn open(&self, write: bool) -> Result<File> {
-        shm::open(&OpenObject { name: &self.0, write, owner: Owner::Own, scope: Scope::Session })
+        let (owner, scope, timeout) = (Owner::Own, Scope::Session, Duration::ZERO);
+        shm::open(&OpenObject { name: &self.0, write, owner, scope, timeout })
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::sys::posix::companion::opened;
 pub(super) use crate::sys::posix::companion::{check_folder, open_or_create};
@@ -26,7 +27,7 @@ pub(super) fn make_folder(folder: &Path, owner: u32) -> io::Result<()> {
     })
 }
 
-/// Opens one that is there, for asking.
+/// Opens one that is there, for asking, without waiting.
 pub(super) fn open(path: &Path) -> io::Result<File> {
-    opened(path, &mut OpenOptions::new())
+    opened(path, &mut OpenOptions::new(), Duration::ZERO)
 }

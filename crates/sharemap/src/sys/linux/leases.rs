@@ -16,7 +16,10 @@ use super::{file, shm};
 use crate::error::{ErrorKind, Result};
 use crate::sys::posix::file::open_named;
 use crate::sys::second::fork;
-use crate::sys::{Create, FileKind, OpenObject, OpenRequest, Owner, Scope};
+use crate::sys::{Create, FileKind, LEASE_BREAK, OpenObject, OpenRequest, Owner, Scope};
+
+const TO_READ: OpenRequest =
+    OpenRequest { write: false, create: Create::Never, exclusive: false, timeout: LEASE_BREAK };
 
 /// An object, and another name beside it; both go with the value.
 struct Names {
@@ -36,15 +39,12 @@ impl Names {
     }
 
     fn open(&self) -> Result<File> {
-        let (owner, scope) = (Owner::Own, Scope::Session);
-        shm::open(&OpenObject { name: &self.name, write: false, owner, scope })
+        let (owner, scope, timeout) = (Owner::Own, Scope::Session, LEASE_BREAK);
+        shm::open(&OpenObject { name: &self.name, write: false, owner, scope, timeout })
     }
 
     fn open_file(&self) -> Result<File> {
-        file::open_object(
-            &self.path,
-            OpenRequest { write: false, create: Create::Never, exclusive: false },
-        )
+        file::open_object(&self.path, TO_READ)
     }
 }
 
@@ -138,7 +138,7 @@ fn what_lost_its_name_is_looked_up_again() {
         Ok(file)
     };
     let mut found = String::new();
-    open_named(open).unwrap().read_to_string(&mut found).unwrap();
+    open_named(LEASE_BREAK, open).unwrap().read_to_string(&mut found).unwrap();
     assert_eq!((found.as_str(), opened), ("another", 2));
 
     let nameless = File::open(&names.path).unwrap();
@@ -146,8 +146,7 @@ fn what_lost_its_name_is_looked_up_again() {
     assert_eq!(names.open_file().unwrap_err().kind(), ErrorKind::NotFound);
     // What is asked for by a name that is the descriptor's own.
     let own = PathBuf::from(format!("/proc/self/fd/{}", nameless.as_raw_fd()));
-    let request = OpenRequest { write: false, create: Create::Never, exclusive: false };
-    let again = file::open_object(&own, request).unwrap();
+    let again = file::open_object(&own, TO_READ).unwrap();
     assert_eq!(again.metadata().unwrap().ino(), nameless.metadata().unwrap().ino());
 }
 

@@ -15,7 +15,7 @@ use super::draft::Draft;
 use super::file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::errno;
-use crate::sys::posix::file::open_leased;
+use crate::sys::posix::file::{deadline, leased, open_leased};
 use crate::sys::{CreateObject, Existing, Lifetime, ObjectStatus, OpenObject, Owner, Sharing};
 
 const DIRECTORY: &str = "/dev/shm";
@@ -127,13 +127,28 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     };
     // Somebody may take the name away in between; whoever does so endlessly gets what they want.
     const ROUNDS: usize = 8;
+    let deadline = deadline(request.timeout);
+    let try_open = || {
+        let open = || rustix::fs::openat(&directory, request.name, flags, Mode::empty());
+        retry_on_intr(open).map(File::from)
+    };
     for _ in 0..ROUNDS {
-        let opened = open_leased(|| {
-            let open = || rustix::fs::openat(&directory, request.name, flags, Mode::empty());
-            retry_on_intr(open).map(File::from)
-        });
+        let opened = match try_open() {
+            Err(Errno::AGAIN) => {
+                // An owner whose objects are refused anyway is not waited for.
+                let link = AtFlags::SYMLINK_NOFOLLOW;
+                if let Ok(stat) = rustix::fs::statat(&directory, request.name, link) {
+                    check_owner(&stat, request.owner)?;
+                }
+                open_leased(deadline, try_open)
+            }
+            opened => opened,
+        };
         let file = match opened {
             Ok(file) => file,
+            Err(Errno::AGAIN) => {
+                return Err(leased(errno::error(OPERATION, Errno::AGAIN), request.timeout));
+            }
             Err(Errno::LOOP) => return Err(squatted("a symbolic link")),
             Err(Errno::ISDIR) => return Err(squatted("a directory")),
             Err(Errno::NXIO) => return Err(squatted("a socket, or a device that is not there,")),

@@ -5,9 +5,10 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
+use std::time::Duration;
 
 use super::errno;
-use super::file::open_leased;
+use super::file::{deadline, open_leased};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Refuses a directory that another than `owner` may write to: whoever can replace what is in it
@@ -28,10 +29,12 @@ pub(crate) fn check_folder(
     )))
 }
 
-/// Opens one, or makes it, as `owner`'s. Somebody may be about to collect it.
+/// Opens one, or makes it, as `owner`'s. `sharemap gc` may hold a lease on it for a moment.
 pub(crate) fn open_or_create(path: &Path, owner: u32) -> io::Result<File> {
-    let file =
-        opened(path, OpenOptions::new().write(true).create(true).truncate(false).mode(0o600))?;
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let file = opened(path, &mut options, TIMEOUT)?;
     if file.metadata()?.uid() != owner && rustix::process::geteuid().is_root() {
         // Of no use to the owner, so nobody else has it.
         fchown(&file, Some(owner), None).inspect_err(|_| {
@@ -41,8 +44,13 @@ pub(crate) fn open_or_create(path: &Path, owner: u32) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens one in this way.
-pub(crate) fn opened(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+/// Opens one in this way, waiting for at most `timeout` for a process that holds a lease on it.
+pub(crate) fn opened(
+    path: &Path,
+    options: &mut OpenOptions,
+    timeout: Duration,
+) -> io::Result<File> {
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    Ok(open_leased(|| options.open(path).map_err(|error| errno::of(&error)))?)
+    let open = || options.open(path).map_err(|error| errno::of(&error));
+    Ok(open_leased(deadline(timeout), open)?)
 }

@@ -47,7 +47,7 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
     let flags = flags_of(request);
     let file = match open_flags(path, flags) {
         // Whoever has a lease may take its name, too.
-        Err(Errno::AGAIN) => open_named(|| open_flags(path, flags)),
+        Err(Errno::AGAIN) => open_named(request.timeout, || open_flags(path, flags)),
         opened => opened,
     }
     .map_err(|errno| open_error(path, request, errno))?;
@@ -64,12 +64,12 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
 
 /// The same for what others may collect at any moment: what has lost its name is not it.
 pub(crate) fn open_object(path: &Path, request: OpenRequest) -> Result<File> {
-    open_named(|| open_flags(path, flags_of(request)))
+    open_named(request.timeout, || open_flags(path, flags_of(request)))
         .map_err(|errno| open_error(path, request, errno))
 }
 
 fn flags_of(request: OpenRequest) -> OFlags {
-    let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     flags |= if request.write { OFlags::RDWR } else { OFlags::RDONLY };
     flags |= match request.create {
         Create::Never => OFlags::empty(),
@@ -82,16 +82,18 @@ fn flags_of(request: OpenRequest) -> OFlags {
 /// Opens what has a name: what lost it between the two is looked up again. What never had one
 /// (`/proc/self/fd/N`) is itself the second time, too.
 pub(crate) fn open_named(
+    timeout: Duration,
     mut open: impl FnMut() -> std::result::Result<File, Errno>,
 ) -> std::result::Result<File, Errno> {
     const ROUNDS: usize = 8;
-    let mut file = open_leased(&mut open)?;
+    let deadline = deadline(timeout);
+    let mut file = open_leased(deadline, &mut open)?;
     for _ in 0..ROUNDS {
         let found = rustix::fs::fstat(&file)?;
         if found.st_nlink > 0 {
             break;
         }
-        let again = open_leased(&mut open)?;
+        let again = open_leased(deadline, &mut open)?;
         let same = rustix::fs::fstat(&again)?;
         file = again;
         if (same.st_dev, same.st_ino) == (found.st_dev, found.st_ino) {
@@ -101,21 +103,41 @@ pub(crate) fn open_named(
     Ok(file)
 }
 
-/// Opens, by a call that does not wait, what somebody may have a lease on: the first try has that one
-/// asked to give it up, and a minute is more than the kernel gives for it (`lease-break-time`). Each
-/// try looks the name up, which may mean something else by then, a FIFO for one.
+/// Returns the moment after `timeout`; `None` if there is no such moment.
+pub(crate) fn deadline(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
+}
+
+/// Opens, by a call that does not wait, a file on which another process may hold a lease: the first
+/// try has the kernel ask the holder to give it up. At the deadline fails with `EAGAIN`. Each try
+/// looks the name up, which may mean something else by then, a FIFO for one.
 pub(crate) fn open_leased(
+    deadline: Option<Instant>,
     mut open: impl FnMut() -> std::result::Result<File, Errno>,
 ) -> std::result::Result<File, Errno> {
-    const PATIENCE: Duration = Duration::from_secs(60);
     const NAP: Duration = Duration::from_millis(1);
-    let start = Instant::now();
     loop {
         match open() {
-            Err(Errno::AGAIN) if start.elapsed() < PATIENCE => std::thread::sleep(NAP),
+            Err(Errno::AGAIN) => {}
             opened => return opened,
         }
+        let left = deadline.map_or(NAP, |end| end.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            return Err(Errno::AGAIN);
+        }
+        std::thread::sleep(NAP.min(left));
     }
+}
+
+/// Says why a file on which another process holds a lease was not opened.
+#[cold]
+pub(crate) fn leased(error: Error, timeout: Duration) -> Error {
+    error.with_detail(match timeout.is_zero() {
+        true => {
+            "its state cannot be seen at the moment: another process holds a lease on it; try again"
+        }
+        false => "another process holds a lease on it, and has not given it up in time; try again",
+    })
 }
 
 fn open_flags(path: &Path, flags: OFlags) -> std::result::Result<File, Errno> {
@@ -131,6 +153,7 @@ fn open_error(path: &Path, request: OpenRequest, errno: Errno) -> Error {
         Errno::ACCESS | Errno::PERM if request.write && readable() => error
             .with_kind(ErrorKind::NotWritable)
             .with_detail("it may be read: map it read-only or copy-on-write"),
+        Errno::AGAIN => leased(error, request.timeout),
         Errno::NXIO | Errno::OPNOTSUPP => error
             .with_kind(ErrorKind::Unsupported)
             .with_detail("a socket, or a device that is not there, cannot be mapped"),

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::os::windows::io::{FromRawHandle, OwnedHandle};
 use std::ptr;
+use std::time::Duration;
 
 use windows_sys::Win32::Foundation::{
     ERROR_ALREADY_EXISTS, ERROR_INVALID_HANDLE, INVALID_HANDLE_VALUE,
@@ -21,6 +22,7 @@ use super::code;
 use super::section::last_code;
 use super::security::Descriptor;
 use super::shm::{check_owner, file_exists, squatted, wide};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{CreateObject, Existing, HugePages, OpenObject, Owner, Scope};
 
@@ -122,7 +124,8 @@ pub(super) fn open_section(request: &OpenObject<'_>) -> Result<File> {
 }
 
 pub(super) fn section_exists(name: &str, scope: Scope) -> bool {
-    let request = OpenObject { name, write: false, owner: Owner::Any, scope };
+    let (owner, timeout) = (Owner::Any, Duration::ZERO);
+    let request = OpenObject { name, write: false, owner, scope, timeout };
     !matches!(open_section(&request), Err(error) if error.kind() == ErrorKind::NotFound)
 }
 
