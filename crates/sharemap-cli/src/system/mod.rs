@@ -112,3 +112,9 @@ pub(crate) fn user_name(user: u32) -> Option<String> {
 pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
     os::identity(path)
 }
+
+/// The number of the owner, and the permissions, of what has this name, which may be a link. `None`
+/// where files have none, or it is gone.
+pub(crate) fn permissions(path: &Path) -> Option<(u32, u32)> {
+    os::permissions(path)
+}

@@ -255,3 +255,7 @@ pub(super) fn user_name(user: u32) -> Option<String> {
 pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
+
+pub(super) fn permissions(path: &Path) -> Option<(u32, u32)> {
+    fs::symlink_metadata(path).ok().map(|metadata| (metadata.uid(), metadata.mode() & 0o7777))
+}

@@ -142,3 +142,7 @@ pub(super) fn user_name(_user: u32) -> Option<String> {
 pub(super) fn identity(_path: &Path) -> Option<(u64, u64)> {
     None
 }
+
+pub(super) fn permissions(_path: &Path) -> Option<(u32, u32)> {
+    None
+}

@@ -41,3 +41,35 @@ fn a_limit_that_bites_is_code_4() {
         json["checks"].as_array().unwrap().iter().find(|check| check["name"] == "file size");
     assert_eq!(check.unwrap()["verdict"], "problem", "{json:#}");
 }
+
+/// A directory of companions that belongs to another user than the one in its name.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_squatted_directory_is_a_problem() {
+    use std::os::unix::fs::PermissionsExt;
+
+    struct Folder(String);
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir(&self.0);
+        }
+    }
+    let check = || {
+        let json = run!("doctor", "--json").json();
+        let checks = json["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["name"] == "companions").cloned()
+    };
+    // Of a user that no system has.
+    let folder = Folder(format!("/dev/shm/.sharemap-{}", 4_294_900_000_u32 - std::process::id()));
+    std::fs::create_dir(&folder.0).unwrap();
+    std::fs::set_permissions(&folder.0, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let found = check().expect("it is found");
+    assert_eq!(found["verdict"], "problem", "{found:#}");
+    assert!(found["found"].as_str().unwrap().contains(&folder.0), "{found:#}");
+    let remedy = found["remedy"].as_str().unwrap();
+    assert!(remedy.contains("rm -r") && remedy.contains(&folder.0), "{found:#}");
+    let name = folder.0.clone();
+    drop(folder);
+    let found = check().map(|check| check["found"].to_string());
+    assert!(!found.is_some_and(|found| found.contains(&name)));
+}

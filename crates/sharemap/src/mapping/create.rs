@@ -37,10 +37,13 @@ impl MapOptions {
         }
         let plan = self.plan(Access::Write);
         match self.open_for(path, existing).map_err(named)? {
-            Opened::Made(file) => self.fill_new(file, path, len, plan).inspect_err(|_| {
-                // Ours alone, and of no use. The file itself was closed with the error.
-                let _ = std::fs::remove_file(path);
-            }),
+            Opened::Made(file) => {
+                let made = sys::pass::identity(&file).map_err(named)?;
+                self.fill_new(file, path, len, plan).inspect_err(|_| {
+                    // Ours alone, and of no use. The file itself was closed with the error.
+                    sys::file::remove_made(path, made);
+                })
+            }
             Opened::Found(file) => self.reuse(file, path, len, existing, plan),
         }
     }

@@ -248,12 +248,13 @@ pub(super) fn clear_away(location: &Location, terms: &Terms) -> Result<()> {
         drop(memory);
     }
     let Some(named) = found()? else { return Ok(()) };
-    if sys::pass::identity(&named)? != sys::pass::identity(&file)? {
+    let identity = sys::pass::identity(&file)?;
+    if sys::pass::identity(&named)? != identity {
         return Ok(());
     }
     match location.checked()? {
         Place::Name(name) => sys::shm::unlink(name),
-        Place::File(path) => Ok(std::fs::remove_file(path)?),
+        Place::File(path) => sys::file::unlink_object(path, Some(identity)),
         Place::Anonymous => Ok(()),
     }
 }
@@ -311,7 +312,7 @@ pub(super) fn find(location: &Location, terms: &Terms, write: bool) -> Result<Fi
         Place::File(path) => {
             let timeout = terms.patience;
             let request = OpenRequest { write, create: Create::Never, exclusive: false, timeout };
-            let file = sys::file::open_object(path, request)?;
+            let file = sys::file::open_object(path, request, terms.owner)?;
             match sys::file::status(&file)?.kind {
                 FileKind::Regular => Ok(file),
                 FileKind::Directory => Err(Error::new(ErrorKind::IsDirectory, "open")),

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::anchor::{Anchored, Found};
 use super::options::SharedOptions;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::peer::Session;
 use crate::shm::{self, Location, SharedMemory};
-use crate::sys::AsDescriptor;
+use crate::sys::{self, AsDescriptor};
 
 /// A lock, or several, that processes share: in shared memory, or in a file. It derefs to a handle.
 ///
@@ -131,8 +131,8 @@ impl<T: Anchored> Shared<T> {
     pub fn unlink(location: impl Into<Location>) -> Result<()> {
         let location = location.into();
         match location.checked()? {
-            shm::Place::File(path) => std::fs::remove_file(path)
-                .map_err(|error| Error::from(error).with_path(location.path())),
+            shm::Place::File(path) => sys::file::unlink_object(path, None)
+                .map_err(|error| error.with_path(location.path())),
             _ => SharedMemory::unlink(location),
         }
     }

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use super::{
     Access, Advice, CacheStatus, CreateObject, FileStatus, HugePages, Limits, LockMode, LockWait,
-    MapRequest, ObjectStatus, OpenObject, OpenRequest, PageState, Protection, ReadStep, Recovery,
-    Seals, SlotHome, SlotMode, Span, WaitPlace, alone, fault, fence, file, file_lock, fork, map,
-    pass, process, publish, shm, slot, wait,
+    MapRequest, ObjectStatus, OpenObject, OpenRequest, Owner, PageState, Protection, ReadStep,
+    Recovery, Seals, SlotHome, SlotMode, Span, WaitPlace, alone, fault, fence, file, file_lock,
+    fork, map, pass, process, publish, shm, slot, wait,
 };
 use crate::error::{Error, Result};
 
@@ -40,8 +40,15 @@ const _: () = {
     let _: unsafe fn(*mut u8, usize, Option<&File>) -> Result<Vec<PageState>> = map::residency;
 
     let _: fn(&Path, OpenRequest) -> Result<File> = file::open;
-    // What has a name; it is not asked to be exclusive.
-    let _: fn(&Path, OpenRequest) -> Result<File> = file::open_object;
+    // An object that exists, and has a name; it is not asked to be exclusive. What is opened is judged
+    // by its descriptor: its owner, and that a regular file has one name. Links on the path are
+    // followed as far as their owners are trusted.
+    let _: fn(&Path, OpenRequest, Owner) -> Result<File> = file::open_object;
+    // Takes the name off a regular file in the directory that the path leads to by the same links; with
+    // an identity, off that file only.
+    let _: fn(&Path, Option<[u64; 2]>) -> Result<()> = file::unlink_object;
+    // Takes the name off a file that this process has just made, if it still has it.
+    let _: fn(&Path, [u64; 2]) = file::remove_made;
     let _: fn(&File) -> Result<File> = file::duplicate;
     let _: fn(&File) -> Result<FileStatus> = file::status;
     // Whether a regular file that states a length of 0 has bytes nevertheless, as those of procfs.

@@ -12,6 +12,7 @@ pub(super) fn checks() -> Vec<Check> {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     [
         shared_memory(),
+        companions(),
         locked_memory(&limits),
         mappings(),
         open_files(&limits),
@@ -75,6 +76,49 @@ fn shared_memory() -> Option<Check> {
     } else {
         check
     })
+}
+
+/// Directories for the locks of objects whose own file system cannot carry them. Each bears the number
+/// of the user to whom it must belong, and any user can take the name of another's.
+fn companions() -> Option<Check> {
+    let mut squatted = Vec::new();
+    for entry in fs::read_dir("/dev/shm").ok()?.flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(".sharemap-")?.parse().ok());
+        let Some(owner) = owner else { continue };
+        if let Some(flaw) = flaw(&entry.path(), owner) {
+            squatted.push((entry.path().display().to_string(), flaw));
+        }
+    }
+    let (first, _) = squatted.first()?;
+    let paths: Vec<_> = squatted.iter().map(|(path, _)| path.as_str()).collect();
+    let found: Vec<_> = squatted.iter().map(|(path, flaw)| format!("{path} {flaw}")).collect();
+    let remedy = match squatted.iter().all(|(_, flaw)| *flaw == WRITABLE) {
+        true => format!("chmod 700 {}", paths.join(" ")),
+        false => format!("remove them as root: rm -r {}", paths.join(" ")),
+    };
+    Some(Check::ok("companions", found.join("; ")).problem(
+        format!(
+            "the locks of objects on overlayfs and hugetlbfs go there, and only the user whose \
+             number ends the name may own it: that user is refused until it is removed, unless root \
+             uses such an object, which renames {first} and the like out of the way"
+        ),
+        &remedy,
+    ))
+}
+
+const WRITABLE: &str = "may be written to by others";
+
+/// Why no process uses it as the directory of this user.
+fn flaw(path: &Path, owner: u32) -> Option<String> {
+    let (user, mode) = system::permissions(path)?;
+    if user != owner {
+        return Some(format!("belongs to user {user}"));
+    }
+    if !fs::symlink_metadata(path).ok()?.is_dir() {
+        return Some("is no directory".into());
+    }
+    (mode & 0o022 != 0).then(|| WRITABLE.into())
 }
 
 fn locked_memory(limits: &str) -> Option<Check> {

@@ -8,12 +8,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
-use rustix::fs::{AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::{ErrorKind, Result};
 use crate::sys::Existing;
-use crate::sys::posix::errno;
+use crate::sys::posix::{errno, owner};
 
 /// No valid name of an object begins so.
 const HIDDEN: &str = ".sharemap-new-";
@@ -136,11 +136,17 @@ pub(super) fn link_of(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-fn hidden_name() -> String {
+/// A name for the time of making something.
+pub(super) fn hidden_name() -> String {
+    format!("{HIDDEN}{}", unique())
+}
+
+/// Three numbers that are no other maker's.
+pub(super) fn unique() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    format!("{HIDDEN}{}-{number}-{}", std::process::id(), now.as_nanos())
+    format!("{}-{number}-{}", std::process::id(), now.as_nanos())
 }
 
 fn lock(file: &File) -> bool {
@@ -151,33 +157,56 @@ fn unlock(file: &File) {
     let _ = rustix::fs::flock(file, FlockOperation::Unlock);
 }
 
-/// Removes what this user's killed processes were making.
+/// Removes what this user's killed processes were making: files and directories of this form, without
+/// another name, of this user, in a directory where others cannot put anything else into their place.
 fn sweep(directory: &OwnedFd) {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let Ok(opened) = rustix::fs::openat(directory, ".", flags | OFlags::DIRECTORY, Mode::empty())
     else {
         return;
     };
+    let is_safe = rustix::fs::fstat(&opened)
+        .is_ok_and(|stat| stat.st_mode & 0o022 == 0 || stat.st_mode & Mode::SVTX.bits() != 0);
     let Ok(entries) = Dir::new(opened) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        if !name.to_bytes().starts_with(HIDDEN.as_bytes()) {
+        if !is_safe || !is_hidden(name.to_bytes()) {
             continue;
         }
-        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         let Ok(file) = rustix::fs::openat(directory, name, flags, Mode::empty()) else { continue };
         let file = File::from(file);
-        let own = rustix::fs::fstat(&file)
-            .is_ok_and(|stat| stat.st_uid == rustix::process::geteuid().as_raw());
-        // With the lock in hand nobody is making it, and its name is its only one: names are taken
-        // off under the lock.
-        if own && lock(&file) && rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_nlink == 1) {
-            let now = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
-            let same = rustix::fs::fstat(&file)
-                .is_ok_and(|stat| now.is_ok_and(|now| now.st_ino == stat.st_ino));
-            if same {
-                let _ = rustix::fs::unlinkat(directory, name, AtFlags::empty());
+        let stat = || rustix::fs::fstat(&file);
+        if !stat().is_ok_and(|stat| owner::is_own(stat.st_uid)) {
+            continue;
+        }
+        match stat().map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+            // An empty one only; if its maker lives, it makes another.
+            Ok(FileType::Directory) => {
+                let _ = rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR);
             }
+            // With the lock in hand nobody is making it, and its name is its only one: names are taken
+            // off under the lock.
+            Ok(FileType::RegularFile) if lock(&file) => {
+                let now = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+                let same = stat().is_ok_and(|stat| {
+                    let of = |stat: &Stat| (stat.st_dev, stat.st_ino);
+                    stat.st_nlink == 1 && now.is_ok_and(|now| of(&now) == of(&stat))
+                });
+                if same {
+                    let _ = rustix::fs::unlinkat(directory, name, AtFlags::empty());
+                }
+            }
+            _ => {}
         }
     }
+}
+
+/// Whether a name has the form of those of [`hidden_name`].
+fn is_hidden(name: &[u8]) -> bool {
+    name.strip_prefix(HIDDEN.as_bytes()).is_some_and(|rest| {
+        let mut parts = rest.split(|&byte| byte == b'-');
+        let is_number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+        parts.by_ref().take(3).filter(|part| is_number(part)).count() == 3 && parts.next().is_none()
+    })
 }

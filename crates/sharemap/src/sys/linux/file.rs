@@ -15,10 +15,10 @@ use crate::error::{ErrorKind, Result};
 use crate::sys::CacheStatus;
 use crate::sys::posix::{errno, file as posix};
 
+pub(crate) use crate::sys::posix::objects::{open_object, remove_made, unlink_object};
 pub use posix::AsDescriptor;
 pub(crate) use posix::{
-    data_extents, duplicate, open, open_object, read_more, set_len, status, sync_data,
-    wait_for_bytes,
+    data_extents, duplicate, open, read_more, set_len, status, sync_data, wait_for_bytes,
 };
 
 const HUGETLBFS: u64 = 0x9584_58f6;

@@ -44,7 +44,7 @@ impl Names {
     }
 
     fn open_file(&self) -> Result<File> {
-        file::open_object(&self.path, TO_READ)
+        file::open_object(&self.path, TO_READ, Owner::Own)
     }
 }
 
@@ -146,7 +146,7 @@ fn what_lost_its_name_is_looked_up_again() {
     assert_eq!(names.open_file().unwrap_err().kind(), ErrorKind::NotFound);
     // What is asked for by a name that is the descriptor's own.
     let own = PathBuf::from(format!("/proc/self/fd/{}", nameless.as_raw_fd()));
-    let again = file::open_object(&own, TO_READ).unwrap();
+    let again = file::open_object(&own, TO_READ, Owner::Own).unwrap();
     assert_eq!(again.metadata().unwrap().ino(), nameless.metadata().unwrap().ino());
 }
 

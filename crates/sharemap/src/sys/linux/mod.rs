@@ -27,3 +27,4 @@ mod self_test;
 pub(crate) mod shm;
 pub(crate) mod slot;
 pub(crate) mod wait;
+pub(crate) mod walk;

@@ -4,7 +4,7 @@
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 use std::ptr;
 
@@ -161,5 +161,162 @@ fn strangers_make_no_companion() {
         let _owned = slots(path);
         look();
         assert_eq!(owners(), [OWNER; 2]);
+    });
+}
+
+fn own(user: u32) -> String {
+    format!("/dev/shm/.sharemap-{user}")
+}
+
+/// Where a companion of the object goes.
+fn place(path: &Path, owner: u32) -> String {
+    let found = path.metadata().unwrap();
+    format!("{}/{:x}-{:x}", own(owner), found.dev(), found.ino())
+}
+
+/// What root has made way for, by its owners.
+fn aside() -> Vec<(std::path::PathBuf, u32)> {
+    let entries = std::fs::read_dir("/dev/shm").unwrap().flatten();
+    let aside = entries.filter(|entry| entry.file_name().to_str().unwrap().contains("-aside-"));
+    aside.map(|entry| (entry.path(), entry.metadata().unwrap().uid())).collect()
+}
+
+/// A link in the place of the directory leads nowhere: not what it points to is given away, and root
+/// puts the directory there.
+#[test]
+fn a_link_in_its_place_is_not_followed() {
+    on_an_overlay("a_link_in_its_place_is_not_followed", |path| {
+        let roots = path.parent().unwrap().parent().unwrap().join("roots");
+        std::fs::create_dir(&roots).unwrap();
+        for owner in [0, OWNER] {
+            chown(path, Some(owner), None).unwrap();
+            symlink(&roots, own(owner)).unwrap();
+            lchown(own(owner), Some(STRANGER), None).unwrap();
+            let file = File::open(path).unwrap();
+            assert!(Slots::find(&file, Some(path), [0; 16]).unwrap().is_none());
+            let hold = slots(path).take(SLOT, SlotMode::Alone).unwrap().expect("free");
+            assert_eq!(roots.metadata().unwrap().uid(), 0);
+            assert_eq!(std::fs::read_dir(&roots).unwrap().count(), 0);
+            let made = std::fs::symlink_metadata(own(owner)).unwrap();
+            assert!(made.is_dir() && made.uid() == owner && made.mode() & 0o7777 == 0o700);
+            drop(hold);
+        }
+        assert_eq!(aside().len(), 2);
+    });
+}
+
+/// Another user's directory has its name: root takes no notice of what is in it; other users are told
+/// what root is to do.
+#[test]
+fn squatting_denies_root_nothing() {
+    on_an_overlay("squatting_denies_root_nothing", |path| {
+        std::fs::create_dir(own(0)).unwrap();
+        let squatted = place(path, 0);
+        std::fs::write(&squatted, "").unwrap();
+        for entry in [&own(0), &squatted] {
+            chown(entry, Some(STRANGER), None).unwrap();
+        }
+        let file = File::open(path).unwrap();
+        assert!(Slots::find(&file, Some(path), [0; 16]).unwrap().is_none());
+        let hold = slots(path).take(SLOT, SlotMode::Alone).unwrap().expect("free");
+        assert!(!slots(path).is_free(SLOT).unwrap());
+        assert_eq!(std::fs::metadata(own(0)).unwrap().uid(), 0);
+        let [(moved, STRANGER)] = &aside()[..] else { panic!("{:?}", aside()) };
+        assert_eq!(std::fs::read_dir(moved).unwrap().count(), 1, "nothing of theirs is deleted");
+        drop(hold);
+
+        // An empty one needs no place.
+        chown(path, Some(OWNER), None).unwrap();
+        std::fs::create_dir(own(OWNER)).unwrap();
+        chown(own(OWNER), Some(STRANGER), None).unwrap();
+        as_user(OWNER, || {
+            let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+            let error = Slots::open(&file, Some(path), [0; 16]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+            let text = error.to_string();
+            assert!(text.contains("belongs to user 54322"), "{text}");
+            assert!(text.contains("as root: rm -r /dev/shm/.sharemap-54321"), "{text}");
+        });
+        slots(path).take(SLOT, SlotMode::Alone).unwrap().expect("free");
+        assert_eq!(aside().len(), 1);
+        as_user(OWNER, || drop(slots(path).take(SLOT, SlotMode::Alone).unwrap().expect("free")));
+        std::fs::set_permissions(own(OWNER), PermissionsExt::from_mode(0o777)).unwrap();
+        as_user(OWNER, || {
+            let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+            let text = Slots::open(&file, Some(path), [0; 16]).unwrap_err().to_string();
+            assert!(text.contains("chmod 700 /dev/shm/.sharemap-54321"), "{text}");
+        });
+    });
+}
+
+/// The owner of the directory may put anything into it: none of it becomes the owner's by root's hand.
+#[test]
+fn what_lies_there_is_not_given_away() {
+    on_an_overlay("what_lies_there_is_not_given_away", |path| {
+        chown(path, Some(OWNER), None).unwrap();
+        std::fs::create_dir(own(OWNER)).unwrap();
+        chown(own(OWNER), Some(OWNER), None).unwrap();
+        let (secret, name) = ("/dev/shm/secret", place(path, OWNER));
+        std::fs::write(secret, "of root").unwrap();
+        let puts: [&dyn Fn(); 3] = [
+            &|| std::fs::hard_link(secret, &name).unwrap(),
+            &|| symlink(secret, &name).unwrap(),
+            &|| std::fs::write(&name, "root was ended before it gave it away").unwrap(),
+        ];
+        for put in puts {
+            put();
+            let hold = slots(path).take(SLOT, SlotMode::Alone).unwrap().expect("free");
+            let found = std::fs::metadata(secret).unwrap();
+            assert_eq!((found.uid(), found.nlink()), (0, 1));
+            let made = std::fs::symlink_metadata(&name).unwrap();
+            assert!(made.is_file() && made.uid() == OWNER && made.len() == 0);
+            drop(hold);
+            std::fs::remove_file(&name).unwrap();
+        }
+        std::fs::create_dir(&name).unwrap();
+        let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let error = Slots::open(&file, Some(path), [0; 16]).unwrap_err();
+        assert!(error.to_string().contains(&name), "{error}");
+    });
+}
+
+/// Another user exchanges a directory and a link, while root looks for the place of its companions.
+#[test]
+fn exchanges_give_nothing_away() {
+    const ROUNDS: usize = 500;
+    on_an_overlay("exchanges_give_nothing_away", |path| {
+        chown(path, Some(OWNER), None).unwrap();
+        let roots = path.parent().unwrap().parent().unwrap().join("roots");
+        std::fs::create_dir(&roots).unwrap();
+        let attacker = fork(|| {
+            // SAFETY: numbers only; this process has one thread.
+            unsafe { assert_eq!(libc::setresuid(STRANGER, STRANGER, STRANGER), 0) };
+            let text = |path: &str| CString::new(path).unwrap();
+            let (at, other, target) =
+                (text(&own(OWNER)), text("/dev/shm/other"), text(roots.to_str().unwrap()));
+            loop {
+                // SAFETY: terminated strings.
+                unsafe {
+                    libc::mkdir(at.as_ptr(), 0o777);
+                    libc::symlink(target.as_ptr(), other.as_ptr());
+                    for _ in 0..20 {
+                        let (one, two) = (other.as_ptr(), at.as_ptr());
+                        let here = libc::AT_FDCWD;
+                        libc::renameat2(here, one, here, two, libc::RENAME_EXCHANGE);
+                    }
+                }
+            }
+        });
+        let mut had = 0;
+        for _ in 0..ROUNDS {
+            let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+            had += usize::from(Slots::open(&file, Some(path), [0; 16]).is_ok());
+            assert_eq!(roots.metadata().unwrap().uid(), 0);
+            assert_eq!(std::fs::read_dir(&roots).unwrap().count(), 0);
+            let _ = std::fs::remove_dir_all(own(OWNER));
+        }
+        attacker.unwrap().kill();
+        println!("{had} of {ROUNDS} rounds had their companion, {} were cleared", aside().len());
+        assert!(had > 0);
     });
 }

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::Limits;
@@ -40,6 +41,32 @@ pub(crate) fn locked_bytes() -> Option<u64> {
 /// The size of reserved huge pages (`Hugepagesize`).
 pub(crate) fn huge_page_size() -> Option<usize> {
     usize::try_from(kilobytes_in("/proc/meminfo", "Hugepagesize:")?).ok()
+}
+
+/// Returns `true` if `user` is what the kernel shows for users that this user namespace does not map,
+/// and no user that it maps.
+pub(crate) fn is_unknown_user(user: u32) -> bool {
+    /// The overflow user, plus 1; 0: not asked for yet. Threads that ask at once find the same.
+    static OVERFLOW: AtomicU64 = AtomicU64::new(0);
+    const USUAL: u64 = 65_534;
+    let mut overflow = OVERFLOW.load(Ordering::Relaxed);
+    if overflow == 0 {
+        overflow = number_in("/proc/sys/kernel/overflowuid").unwrap_or(USUAL) + 1;
+        OVERFLOW.store(overflow, Ordering::Relaxed);
+    }
+    // The map differs between namespaces, which a process may change.
+    u64::from(user) + 1 == overflow
+        && !std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| is_mapped(&map, user))
+}
+
+/// Whether a line of the map (first user here, first user outside, count) has the user.
+fn is_mapped(map: &str, user: u32) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u64>);
+        let (first, _, count) = (numbers.next(), numbers.next(), numbers.next());
+        let (Some(Ok(first)), Some(Ok(count))) = (first, count) else { return false };
+        (first..first.saturating_add(count)).contains(&user.into())
+    })
 }
 
 /// The boot this is; `None` where `/proc` is not there to tell.

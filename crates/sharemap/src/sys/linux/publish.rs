@@ -2,15 +2,20 @@
 //! a creator that is killed leaves nothing.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::draft::link_of;
 use super::file::allocate;
 use crate::error::Result;
-use crate::sys::posix::{errno, publish};
+use crate::sys::Owner;
+use crate::sys::posix::errno;
+use crate::sys::posix::publish::create_hidden;
+use crate::sys::posix::walk::{self, Last};
+
+const OPERATION: &str = "create";
 
 /// Makes a file of `len` bytes that must not exist, has it filled, and gives it its name.
 pub(crate) fn create_new(
@@ -18,30 +23,29 @@ pub(crate) fn create_new(
     len: u64,
     fill: &mut dyn FnMut(&File) -> Result<()>,
 ) -> Result<File> {
-    if path.symlink_metadata().is_ok() {
+    let failed = |errno| errno::error(OPERATION, errno);
+    let entry = walk::entry(path, Owner::Own, Last::Kept, OPERATION)?;
+    if entry.stat().is_ok() {
         // Before space is set aside for nothing.
-        return Err(errno::error("create", Errno::EXIST));
+        return Err(failed(Errno::EXIST));
     }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let file = match retry_on_intr(|| rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR)) {
+    let mode = Mode::RUSR | Mode::WUSR;
+    let file = match retry_on_intr(|| rustix::fs::openat(&entry.folder, ".", flags, mode)) {
         Ok(file) => File::from(file),
         // A file system, or a kernel, without nameless files.
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
-            return publish::create_new(path, len, fill);
+            return create_hidden(&entry, len, fill);
         }
-        Err(errno) => return Err(errno::error("create", errno)),
+        Err(errno) => return Err(failed(errno)),
     };
-    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
-    if !Path::new(&link).exists() {
-        return publish::create_new(path, len, fill);
+    let link = link_of(&file);
+    if rustix::fs::access(link.as_str(), Access::EXISTS).is_err() {
+        return create_hidden(&entry, len, fill);
     }
     allocate(&file, len)?;
     fill(&file)?;
-    rustix::fs::linkat(CWD, link.as_str(), CWD, path, AtFlags::SYMLINK_FOLLOW)
-        .map_err(|errno| errno::error("create", errno))?;
+    let follow = AtFlags::SYMLINK_FOLLOW;
+    rustix::fs::linkat(CWD, link.as_str(), &entry.folder, entry.name(), follow).map_err(failed)?;
     Ok(file)
 }

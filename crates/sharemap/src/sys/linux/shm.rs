@@ -3,20 +3,22 @@
 //! A named object is made without a name and gets it when it is whole: nobody ever opens one that
 //! is half made, and a creator that is killed leaves nothing.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, StatxFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, StatxFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::draft::Draft;
 use super::file;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::posix::errno;
 use crate::sys::posix::file::{deadline, leased, open_leased};
-use crate::sys::{CreateObject, Existing, Lifetime, ObjectStatus, OpenObject, Owner, Sharing};
+use crate::sys::posix::{errno, owner};
+use crate::sys::{CreateObject, Existing, Lifetime, ObjectStatus, OpenObject, Sharing};
 
 const DIRECTORY: &str = "/dev/shm";
 
@@ -27,7 +29,7 @@ pub(crate) fn path(name: &str) -> PathBuf {
     Path::new(DIRECTORY).join(name)
 }
 
-fn directory() -> Result<OwnedFd> {
+pub(super) fn directory() -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(DIRECTORY, flags, Mode::empty()).map_err(|errno| {
         errno::error("find shared memory in", errno)
@@ -138,7 +140,7 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
                 // An owner whose objects are refused anyway is not waited for.
                 let link = AtFlags::SYMLINK_NOFOLLOW;
                 if let Ok(stat) = rustix::fs::statat(&directory, request.name, link) {
-                    check_owner(&stat, request.owner)?;
+                    owner::check_owner(&stat, request.owner)?;
                 }
                 open_leased(deadline, try_open)
             }
@@ -161,29 +163,13 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
             FileType::Fifo => return Err(squatted("a FIFO")),
             _ => return Err(squatted("a device")),
         }
-        check_owner(&stat, request.owner)?;
-        match stat.st_nlink {
-            0 => {}
-            1 => return Ok(file),
-            links => {
-                return Err(Error::new(ErrorKind::NotAnObject, OPERATION).with_detail(format!(
-                    "it has {links} names (hard links): it may be something else's"
-                )));
-            }
+        owner::check_owner(&stat, request.owner)?;
+        owner::check_links(&stat)?;
+        if stat.st_nlink > 0 {
+            return Ok(file);
         }
     }
     Err(errno::error(OPERATION, Errno::NOENT))
-}
-
-fn check_owner(stat: &Stat, owner: Owner) -> Result<()> {
-    let own = rustix::process::geteuid().as_raw();
-    if owner == Owner::Any || stat.st_uid == own {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::ForeignOwner, "open").with_detail(format!(
-        "it belongs to user {}, and this is user {own}: ask for any owner if that is meant",
-        stat.st_uid
-    )))
 }
 
 #[cold]
@@ -191,14 +177,14 @@ fn open_error(directory: &OwnedFd, request: &OpenObject<'_>, errno: Errno) -> Er
     let error = errno::error("open", errno);
     let denied = matches!(errno, Errno::ACCESS | Errno::PERM);
     match rustix::fs::statat(directory, request.name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) if denied => match check_owner(&stat, Owner::Own) {
-            Err(_) => error.with_detail(format!(
-                "it belongs to user {} and has mode {:o}",
-                stat.st_uid,
+        Ok(stat) if denied => match owner::is_own(stat.st_uid) {
+            false => error.with_detail(format!(
+                "it belongs to {} and has mode {:o}",
+                owner::described(stat.st_uid),
                 stat.st_mode & 0o7777
             )),
-            Ok(()) if request.write => error.with_kind(ErrorKind::NotWritable),
-            Ok(()) => error,
+            true if request.write => error.with_kind(ErrorKind::NotWritable),
+            true => error,
         },
         _ => error,
     }
@@ -207,6 +193,16 @@ fn open_error(directory: &OwnedFd, request: &OpenObject<'_>, errno: Errno) -> Er
 /// Takes the name away. Whoever has the object keeps it.
 pub(crate) fn unlink(name: &str) -> Result<()> {
     let directory = directory()?;
+    let stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW);
+    let what = match stat.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        Ok(FileType::Symlink) => Some("it is a symbolic link"),
+        Ok(FileType::Fifo | FileType::Socket) => Some("it is a FIFO or a socket"),
+        Ok(FileType::CharacterDevice | FileType::BlockDevice) => Some("it is a device"),
+        Ok(_) | Err(_) => None,
+    };
+    if let Some(what) = what {
+        return Err(Error::new(ErrorKind::NotAnObject, "unlink").with_detail(what));
+    }
     rustix::fs::unlinkat(&directory, name, AtFlags::empty()).map_err(|errno| {
         let error = errno::error("unlink", errno);
         match errno {
@@ -223,42 +219,58 @@ pub(crate) fn unlink(name: &str) -> Result<()> {
 
 /// Every file there, with those one directory below (as Aeron has them), by their names there.
 pub(crate) fn list() -> Result<Vec<ObjectStatus>> {
-    let mut found = Vec::new();
-    let failed = |error| Error::from(error).with_path(Some(Path::new(DIRECTORY)));
-    let mut visit = |directory: &Path, deeper: &mut Vec<PathBuf>| -> std::io::Result<()> {
-        for entry in std::fs::read_dir(directory)? {
-            let path = entry?.path();
-            let Ok(name) = path.strip_prefix(DIRECTORY) else { continue };
-            let flags = AtFlags::SYMLINK_NOFOLLOW;
-            let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-            // What goes away meanwhile is not there.
-            let Ok(stat) = rustix::fs::statx(CWD, &path, flags, wanted) else { continue };
-            match FileType::from_raw_mode(stat.stx_mode.into()) {
-                FileType::RegularFile => found.push(ObjectStatus {
-                    name: name.as_os_str().to_owned(),
-                    path: Some(path.clone()),
-                    len: Some(stat.stx_size),
-                    allocated: Some(stat.stx_blocks.saturating_mul(512)),
-                    user: Some(stat.stx_uid),
-                    mode: Some(u32::from(stat.stx_mode) & 0o7777),
-                    created: (stat.stx_mask & StatxFlags::BTIME.bits() != 0)
-                        .then(|| time(stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)),
-                    modified: Some(time(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec)),
-                }),
-                FileType::Directory => deeper.push(path),
-                _ => {}
-            }
-        }
-        Ok(())
+    let failed = |errno: Errno| {
+        errno::error("list shared memory objects in", errno).with_path(Some(Path::new(DIRECTORY)))
     };
-    let mut directories = Vec::new();
-    visit(Path::new(DIRECTORY), &mut directories).map_err(failed)?;
-    for directory in directories {
-        // Another user's private directory.
-        let _ = visit(&directory, &mut Vec::new());
+    let mut found = Vec::new();
+    let shared = directory()?;
+    let below = visit(&shared, Path::new("."), &mut found).map_err(failed)?;
+    for name in below {
+        // Another user's private directory; or what it has been replaced by.
+        let _ = visit(&shared, &name, &mut found);
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
+}
+
+/// Adds the files of a directory, which is opened once and without following a link; gives the names of
+/// the directories in it.
+fn visit(
+    shared: &OwnedFd,
+    folder: &Path,
+    found: &mut Vec<ObjectStatus>,
+) -> std::result::Result<Vec<PathBuf>, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = retry_on_intr(|| rustix::fs::openat(shared, folder, flags, Mode::empty()))?;
+    let mut folders = Vec::new();
+    for entry in Dir::read_from(&opened)? {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name == "." || name == ".." {
+            continue;
+        }
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+        // What goes away meanwhile is not there.
+        let Ok(stat) = rustix::fs::statx(&opened, name, flags, wanted) else { continue };
+        let name = folder.join(name).components().collect::<PathBuf>();
+        match FileType::from_raw_mode(stat.stx_mode.into()) {
+            FileType::RegularFile => found.push(ObjectStatus {
+                path: Some(Path::new(DIRECTORY).join(&name)),
+                name: name.into_os_string(),
+                len: Some(stat.stx_size),
+                allocated: Some(stat.stx_blocks.saturating_mul(512)),
+                user: Some(stat.stx_uid),
+                mode: Some(u32::from(stat.stx_mode) & 0o7777),
+                created: (stat.stx_mask & StatxFlags::BTIME.bits() != 0)
+                    .then(|| time(stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)),
+                modified: Some(time(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec)),
+            }),
+            FileType::Directory => folders.push(name),
+            _ => {}
+        }
+    }
+    Ok(folders)
 }
 
 fn time(seconds: i64, nanoseconds: u32) -> SystemTime {

@@ -8,12 +8,12 @@
 #![allow(unsafe_code, reason = "maps pages and asks for locks")]
 
 use std::fs::{File, OpenOptions};
-use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, ProtFlags};
@@ -24,8 +24,8 @@ use super::fork::{self, hold_off};
 use super::map::page_size;
 use super::ofd;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::posix::errno;
-use crate::sys::{SLOT_BASE, SlotHome, SlotMode};
+use crate::sys::posix::{errno, owner};
+use crate::sys::{Create, OpenRequest, Owner, SLOT_BASE, SlotHome, SlotMode};
 
 const OPERATION: &str = "attach to";
 
@@ -56,13 +56,10 @@ impl Slots {
         if !needs_companion(file)? {
             return Self::in_object(file, path).map(Some);
         }
-        let path = companion_path(file).map_err(companion_failed)?;
-        match companion::open(&path) {
-            Ok(file) => Self::in_companion(file, path).map(Some),
-            Err(error) => match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Ok(None),
-                _ => Err(companion_failed(error)),
-            },
+        let (owner, name) = companion_of(file)?;
+        match companion::find(owner, &name)? {
+            Some(file) => Self::in_companion(file, companion::path(owner, &name)).map(Some),
+            None => Ok(None),
         }
     }
 
@@ -81,28 +78,15 @@ impl Slots {
     /// An empty file in shared memory, named by the object's place, that carries its slots. The
     /// object's owner makes it, or root in its place: what others made, it could not use.
     fn companion(object: &File) -> Result<Self> {
-        let failed = companion_failed;
-        let owner = object.metadata().map_err(failed)?.uid();
-        let path = companion_path(object).map_err(failed)?;
-        let folder = path.with_file_name("");
-        let own = rustix::process::geteuid();
-        if own.as_raw() != owner && !own.is_root() {
-            return match companion::open(&path) {
-                Ok(file) => {
-                    companion::check_folder(&folder, owner, OPERATION, failed)?;
-                    Self::in_companion(file, path)
-                }
-                Err(_) => Self::out_of_reach(object),
-            };
+        let (owner, name) = companion_of(object)?;
+        let path = companion::path(owner, &name);
+        if owner::is_own(owner) || rustix::process::geteuid().is_root() && !owner::is_unknown(owner)
+        {
+            return Self::in_companion(companion::open_or_create(owner, &name)?, path);
         }
-        companion::make_folder(&folder, owner).map_err(failed)?;
-        companion::check_folder(&folder, owner, OPERATION, failed)?;
-        loop {
-            let file = companion::open_or_create(&path, owner).map_err(failed)?;
-            // It may have been collected while this waited for it: then nobody else would look here.
-            if file.metadata().map_err(failed)?.nlink() > 0 {
-                return Self::in_companion(file, path);
-            }
+        match companion::find(owner, &name) {
+            Ok(Some(file)) => Self::in_companion(file, path),
+            Ok(None) | Err(_) => Self::out_of_reach(object),
         }
     }
 
@@ -192,12 +176,11 @@ impl Slots {
                 "it has no name, and its descriptor cannot be opened again through /proc",
             ));
         };
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(mode == SlotMode::Alone)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let file = options.open(path).map_err(|cause| errno::from_io(OPERATION, &cause))?;
+        let write = mode == SlotMode::Alone;
+        let request =
+            OpenRequest { write, create: Create::Never, exclusive: false, timeout: Duration::ZERO };
+        // It is known by its identity, whatever its owner.
+        let file = super::file::open_object(path, request, Owner::Any)?;
         if identity(&file)? != self.identity {
             return Err(error().with_kind(ErrorKind::NotFound).with_detail(
                 "its descriptor was closed by other code, and its name belongs to another object now",
@@ -271,18 +254,10 @@ fn needs_companion(file: &File) -> Result<bool> {
     }
 }
 
-fn companion_path(object: &File) -> io::Result<PathBuf> {
-    let found = object.metadata()?;
-    let (owner, device, number) = (found.uid(), found.dev(), found.ino());
-    Ok(PathBuf::from(format!("/dev/shm/.sharemap-{owner}/{device:x}-{number:x}")))
-}
-
-#[cold]
-fn companion_failed(error: io::Error) -> Error {
-    errno::from_io(OPERATION, &error).with_detail(
-        "its file system cannot carry the locks that tell who lives, and the companion in /dev/shm \
-         cannot be had",
-    )
+/// The owner of an object, and the name of its companion.
+fn companion_of(object: &File) -> Result<(u32, String)> {
+    let stat = rustix::fs::fstat(object).map_err(|errno| errno::error(OPERATION, errno))?;
+    Ok((stat.st_uid, format!("{:x}-{:x}", stat.st_dev, stat.st_ino)))
 }
 
 #[cold]

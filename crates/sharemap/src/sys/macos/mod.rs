@@ -14,3 +14,4 @@ pub(crate) mod publish;
 pub(crate) mod shm;
 pub(crate) mod slot;
 pub(crate) mod wait;
+pub(crate) mod walk;

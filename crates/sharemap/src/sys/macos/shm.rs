@@ -15,10 +15,9 @@ use rustix::shm::OFlags;
 
 use super::slot;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::posix::errno;
+use crate::sys::posix::{errno, owner};
 use crate::sys::{
-    Access, CreateObject, Existing, HugePages, Lifetime, ObjectStatus, OpenObject, Owner, Seals,
-    SlotMode,
+    Access, CreateObject, Existing, HugePages, Lifetime, ObjectStatus, OpenObject, Seals, SlotMode,
 };
 
 /// `PSHMNAMLEN` without the slash in front.
@@ -123,13 +122,7 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
         .map(File::from)
         .map_err(|errno| errno::error("open", errno))?;
     let stat = rustix::fs::fstat(&file).map_err(|errno| errno::error("open", errno))?;
-    let own = rustix::process::geteuid().as_raw();
-    if request.owner == Owner::Own && stat.st_uid != own {
-        return Err(Error::new(ErrorKind::ForeignOwner, "open").with_detail(format!(
-            "it belongs to user {}, and this is user {own}: ask for any owner if that is meant",
-            stat.st_uid
-        )));
-    }
+    owner::check_owner(&stat, request.owner)?;
     Ok(file)
 }
 

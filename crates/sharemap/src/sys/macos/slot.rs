@@ -8,19 +8,21 @@
 
 #![allow(unsafe_code, reason = "keeps descriptors as numbers")]
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::fork::{self, hold_off};
+use super::walk::HOLD;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::posix::{companion, errno};
+use crate::sys::posix::companion::{self, Folder, Found, LEASE_TIMEOUT};
+use crate::sys::posix::{errno, owner};
 use crate::sys::{SlotHome, SlotMode};
 
 const OPERATION: &str = "attach to";
@@ -36,9 +38,8 @@ pub(crate) struct Slots {
 
 impl Slots {
     pub(crate) fn open(file: &File, _: Option<&Path>, id: [u8; 16]) -> Result<Self> {
-        let object = file.metadata().map_err(failed)?;
-        let own = rustix::process::geteuid().as_raw();
-        if object.uid() != own {
+        let object = file.metadata().map_err(|error| failed(&error))?;
+        if !owner::is_own(object.uid()) {
             return Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(
                 "macOS tells who is attached to objects of one's own only: this one is another user's",
             ));
@@ -52,28 +53,45 @@ impl Slots {
     }
 
     fn make_folder(folder: PathBuf) -> Result<Self> {
-        DirBuilder::new().mode(0o700).recursive(true).create(&folder).map_err(failed)?;
+        DirBuilder::new().mode(0o700).recursive(true).create(&folder).map_err(|e| failed(&e))?;
         let own = rustix::process::geteuid().as_raw();
-        // Nobody can change what is in a directory that nobody else may write to.
-        for folder in [&base(), &folder] {
-            companion::check_folder(folder, own, OPERATION, failed)?;
+        // Only this user can change what is in a directory that no other user may write to. Each is
+        // judged as it was opened in the one before.
+        let parent = std::env::temp_dir();
+        let flags = HOLD | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut opened = retry_on_intr(|| rustix::fs::open(&parent, flags, Mode::empty()))
+            .map_err(failed_call)?;
+        for part in folder.strip_prefix(&parent).into_iter().flatten() {
+            let name = part.to_str().unwrap_or_default();
+            opened = match companion::folder(&opened, name, own).map_err(failed_call)? {
+                Folder::Usable(next) => next,
+                Folder::Missing | Folder::Unusable(_) => return Err(unusable(&folder)),
+            };
         }
-        Self::in_folder(folder)
+        let stat = rustix::fs::fstat(&opened).map_err(failed_call)?;
+        Ok(Self { folder, home: home_of(&stat) })
     }
 
     /// The same for whoever only looks on: nothing is made. `None`: nobody has ever taken one.
     pub(crate) fn find(file: &File, _: Option<&Path>, id: [u8; 16]) -> Result<Option<Self>> {
-        let folder = folder_of(&file.metadata().map_err(failed)?, id);
-        match folder.symlink_metadata() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            _ => Self::in_folder(folder).map(Some),
+        let folder = folder_of(&file.metadata().map_err(|error| failed(&error))?, id);
+        match hold(&folder) {
+            Err(Errno::NOENT) => Ok(None),
+            opened => {
+                let stat = opened.and_then(rustix::fs::fstat).map_err(failed_call)?;
+                Ok(Some(Self { folder, home: home_of(&stat) }))
+            }
         }
     }
 
-    fn in_folder(folder: PathBuf) -> Result<Self> {
-        let found = std::fs::symlink_metadata(&folder).map_err(failed)?;
-        let home = SlotHome::Companion { device: found.dev(), file: found.ino() };
-        Ok(Self { folder, home })
+    /// The directory, if it still is the one that was judged.
+    fn opened(&self) -> Result<OwnedFd> {
+        let opened = hold(&self.folder).map_err(failed_call)?;
+        let stat = rustix::fs::fstat(&opened).map_err(failed_call)?;
+        match home_of(&stat) == self.home {
+            true => Ok(opened),
+            false => Err(unusable(&self.folder)),
+        }
     }
 
     pub(crate) fn home(&self) -> SlotHome {
@@ -105,22 +123,32 @@ impl Slots {
     /// both hear that somebody has it.
     pub(crate) fn is_free(&self, slot: u64) -> Result<bool> {
         let _no_child_gets_it = hold_off();
-        let mut options = OpenOptions::new();
-        match options.read(true).custom_flags(libc::O_NOFOLLOW).open(self.file_of(slot)) {
+        match self.file(slot, OFlags::RDONLY)? {
             // Goes with the descriptor, at once.
-            Ok(file) => lock(&file, FlockOperation::NonBlockingLockExclusive),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-            Err(error) => Err(failed(error)),
+            Some(file) => lock(&file, FlockOperation::NonBlockingLockExclusive),
+            None => Ok(true),
         }
     }
 
     fn fresh(&self, slot: u64) -> Result<File> {
-        let own = rustix::process::geteuid().as_raw();
-        companion::open_or_create(&self.file_of(slot), own).map_err(failed)
+        // Another process may be about to collect it.
+        const ROUNDS: usize = 64;
+        for _ in 0..ROUNDS {
+            if let Some(file) = self.file(slot, OFlags::RDWR | OFlags::CREATE)? {
+                return Ok(file);
+            }
+        }
+        Err(failed_call(Errno::BUSY))
     }
 
-    fn file_of(&self, slot: u64) -> PathBuf {
-        self.folder.join(slot.to_string())
+    fn file(&self, slot: u64, flags: OFlags) -> Result<Option<File>> {
+        let own = rustix::process::geteuid().as_raw();
+        let found = companion::file(&self.opened()?, &slot.to_string(), own, flags, LEASE_TIMEOUT);
+        match found.map_err(failed_call)? {
+            Found::File(file) => Ok(Some(file)),
+            Found::Missing => Ok(None),
+            Found::Foreign => Err(unusable(&self.folder)),
+        }
     }
 }
 
@@ -145,10 +173,33 @@ fn lock(file: &File, operation: FlockOperation) -> Result<bool> {
     }
 }
 
+fn hold(folder: &Path) -> std::result::Result<OwnedFd, Errno> {
+    let flags = HOLD | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    retry_on_intr(|| rustix::fs::open(folder, flags, Mode::empty()))
+}
+
+fn home_of(stat: &Stat) -> SlotHome {
+    SlotHome::Companion { device: stat.st_dev as u64, file: stat.st_ino }
+}
+
 #[cold]
-fn failed(error: io::Error) -> Error {
-    errno::from_io(OPERATION, &error)
+fn failed(error: &io::Error) -> Error {
+    failed_call(errno::of(error))
+}
+
+#[cold]
+fn failed_call(errno: Errno) -> Error {
+    errno::error(OPERATION, errno)
         .with_detail("its slots are locked in a directory among the user's temporary files")
+}
+
+#[cold]
+fn unusable(folder: &Path) -> Error {
+    Error::new(ErrorKind::PermissionDenied, OPERATION).with_detail(format!(
+        "{} is not this user's alone, or was replaced; remove it, or set TMPDIR to a directory that \
+         only this user may write to",
+        folder.display()
+    ))
 }
 
 /// A slot that is held; dropping it lets it go.

@@ -1,56 +1,100 @@
-//! Files that carry an object's slots where its own cannot, in directories that nobody else can put
-//! anything into.
+//! Files that carry an object's slots where its own cannot, in directories that only the object's
+//! owner may put anything into.
+//!
+//! A directory is opened once, without following links, and judged on that descriptor; its files are
+//! opened in it.
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
-use std::path::Path;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use super::errno;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
+
 use super::file::{deadline, open_leased};
-use crate::error::{Error, ErrorKind, Result};
+use crate::sys::os::walk::HOLD;
 
-/// Refuses a directory that another than `owner` may write to: whoever can replace what is in it
-/// decides who lives.
-pub(crate) fn check_folder(
-    folder: &Path,
+/// What has the name of a companion directory.
+pub(crate) enum Folder {
+    /// The owner's, held open.
+    Usable(OwnedFd),
+    Missing,
+    Unusable(Flaw),
+}
+
+/// Why a directory cannot be relied on: a user who can replace what is in it decides who lives.
+#[derive(Clone, Copy)]
+pub(crate) enum Flaw {
+    /// It belongs to this other user.
+    Foreign(u32),
+    /// It is no directory, and belongs to this user.
+    NoDirectory(u32),
+    /// Others may write to it.
+    Writable,
+}
+
+/// Opens the directory `name` in `parent`, and judges it.
+pub(crate) fn folder(parent: impl AsFd, name: &str, owner: u32) -> Result<Folder, Errno> {
+    let parent = parent.as_fd();
+    let flags = HOLD | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = match retry_on_intr(|| rustix::fs::openat(parent, name, flags, Mode::empty())) {
+        Ok(opened) => opened,
+        Err(Errno::NOENT) => return Ok(Folder::Missing),
+        Err(Errno::NOTDIR | Errno::LOOP) => {
+            return match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => Ok(Folder::Unusable(Flaw::NoDirectory(stat.st_uid))),
+                Err(Errno::NOENT) => Ok(Folder::Missing),
+                Err(errno) => Err(errno),
+            };
+        }
+        Err(errno) => return Err(errno),
+    };
+    let stat = rustix::fs::fstat(&opened)?;
+    Ok(if stat.st_uid != owner {
+        Folder::Unusable(Flaw::Foreign(stat.st_uid))
+    } else if stat.st_mode & 0o022 != 0 {
+        Folder::Unusable(Flaw::Writable)
+    } else {
+        Folder::Usable(opened)
+    })
+}
+
+/// How long to wait for `sharemap gc`, which may hold a lease on a companion for a moment.
+pub(crate) const LEASE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What has the name of a companion.
+pub(crate) enum Found {
+    /// The owner's regular file.
+    File(File),
+    /// Nothing, or a file that lost its name while it was opened.
+    Missing,
+    /// Another thing: no process uses it as a companion.
+    Foreign,
+}
+
+/// Opens a companion in a directory that was judged, and judges it. Waits for at most `timeout` for a
+/// process that holds a lease on it.
+pub(crate) fn file(
+    folder: &OwnedFd,
+    name: &str,
     owner: u32,
-    operation: &'static str,
-    failed: fn(io::Error) -> Error,
-) -> Result<()> {
-    let found = std::fs::symlink_metadata(folder).map_err(failed)?;
-    if found.is_dir() && found.uid() == owner && found.mode() & 0o022 == 0 {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::PermissionDenied, operation).with_detail(format!(
-        "{} is not a directory that only the object's owner may write to",
-        folder.display()
-    )))
-}
-
-/// Opens one, or makes it, as `owner`'s. `sharemap gc` may hold a lease on it for a moment.
-pub(crate) fn open_or_create(path: &Path, owner: u32) -> io::Result<File> {
-    const TIMEOUT: Duration = Duration::from_secs(1);
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600);
-    let file = opened(path, &mut options, TIMEOUT)?;
-    if file.metadata()?.uid() != owner && rustix::process::geteuid().is_root() {
-        // Of no use to the owner, so nobody else has it.
-        fchown(&file, Some(owner), None).inspect_err(|_| {
-            let _ = std::fs::remove_file(path);
-        })?;
-    }
-    Ok(file)
-}
-
-/// Opens one in this way, waiting for at most `timeout` for a process that holds a lease on it.
-pub(crate) fn opened(
-    path: &Path,
-    options: &mut OpenOptions,
+    flags: OFlags,
     timeout: Duration,
-) -> io::Result<File> {
-    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    let open = || options.open(path).map_err(|error| errno::of(&error));
-    Ok(open_leased(deadline(timeout), open)?)
+) -> Result<Found, Errno> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
+    let open = || retry_on_intr(|| rustix::fs::openat(folder, name, flags, mode)).map(File::from);
+    let opened = match open_leased(deadline(timeout), open) {
+        Ok(opened) => opened,
+        Err(Errno::NOENT) => return Ok(Found::Missing),
+        Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => return Ok(Found::Foreign),
+        Err(errno) => return Err(errno),
+    };
+    let stat = rustix::fs::fstat(&opened)?;
+    let is_regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    Ok(match stat.st_nlink {
+        _ if !is_regular || stat.st_uid != owner => Found::Foreign,
+        0 => Found::Missing,
+        _ => Found::File(opened),
+    })
 }

@@ -54,7 +54,9 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
     if request.exclusive {
         if let Err(error) = lock_exclusively(&file) {
             if request.create == Create::New {
-                let _ = std::fs::remove_file(path);
+                if let Ok(made) = super::pass::identity(&file) {
+                    super::walk::remove_made(path, made);
+                }
             }
             return Err(error);
         }
@@ -62,13 +64,7 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
     Ok(file)
 }
 
-/// The same for what others may collect at any moment: what has lost its name is not it.
-pub(crate) fn open_object(path: &Path, request: OpenRequest) -> Result<File> {
-    open_named(request.timeout, || open_flags(path, flags_of(request)))
-        .map_err(|errno| open_error(path, request, errno))
-}
-
-fn flags_of(request: OpenRequest) -> OFlags {
+pub(super) fn flags_of(request: OpenRequest) -> OFlags {
     let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     flags |= if request.write { OFlags::RDWR } else { OFlags::RDONLY };
     flags |= match request.create {
@@ -145,7 +141,7 @@ fn open_flags(path: &Path, flags: OFlags) -> std::result::Result<File, Errno> {
 }
 
 #[cold]
-fn open_error(path: &Path, request: OpenRequest, errno: Errno) -> Error {
+pub(super) fn open_error(path: &Path, request: OpenRequest, errno: Errno) -> Error {
     let error = errno::error("open", errno);
     let readable =
         || rustix::fs::accessat(CWD, path, AccessFlags::READ_OK, AtFlags::EACCESS).is_ok();

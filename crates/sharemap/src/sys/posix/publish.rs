@@ -1,49 +1,46 @@
 //! Files that get their name when they are whole: made under another name beside it.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::fs::File;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::retry_on_intr;
+
 use super::errno;
-use crate::error::{Error, ErrorKind, Result};
+use super::walk::Entry;
+use crate::error::Result;
 use crate::sys::os::file::allocate;
 
-const OPERATION: &str = "create";
-
-/// Makes a file of `len` bytes that must not exist, has it filled, and gives it its name.
-pub(crate) fn create_new(
-    path: &Path,
+/// Makes a file of `len` bytes with a hidden name, has it filled, and gives it the name of the entry,
+/// which must be free.
+pub(crate) fn create_hidden(
+    entry: &Entry,
     len: u64,
     fill: &mut dyn FnMut(&File) -> Result<()>,
 ) -> Result<File> {
-    let draft = temporary(path)?;
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&draft)
-        .map_err(|error| errno::from_io(OPERATION, &error))?;
+    let failed = |errno| errno::error("create", errno);
+    let (folder, hidden) = (&entry.folder, hidden(entry));
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
+    let file = retry_on_intr(|| rustix::fs::openat(folder, &*hidden, flags, mode))
+        .map(File::from)
+        .map_err(failed)?;
     let made = allocate(&file, len).and_then(|()| fill(&file)).and_then(|()| {
-        std::fs::hard_link(&draft, path).map_err(|error| errno::from_io(OPERATION, &error))
+        rustix::fs::linkat(folder, &*hidden, folder, entry.name(), AtFlags::empty()).map_err(failed)
     });
-    let _ = std::fs::remove_file(&draft);
+    let _ = rustix::fs::unlinkat(folder, &*hidden, AtFlags::empty());
     made.map(|()| file)
 }
 
 /// A hidden name in the same directory.
-fn temporary(path: &Path) -> Result<PathBuf> {
+fn hidden(entry: &Entry) -> OsString {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let Some(name) = path.file_name() else {
-        return Err(Error::new(ErrorKind::IsDirectory, OPERATION));
-    };
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let unique = format!("-{}-{number}-{}", std::process::id(), now.as_nanos());
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(unique);
-    Ok(path.with_file_name(hidden))
+    let mut hidden = OsString::from(".");
+    hidden.push(entry.name());
+    hidden.push(format!("-{}-{number}-{}", std::process::id(), now.as_nanos()));
+    hidden
 }

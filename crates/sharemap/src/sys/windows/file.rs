@@ -14,12 +14,13 @@ use std::ptr;
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_INVALID_PARAMETER, ERROR_MORE_DATA, HANDLE,
 };
+use windows_sys::Win32::Security::Authorization::SE_FILE_OBJECT;
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_ALLOCATION_INFO, FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_READONLY, FILE_END_OF_FILE_INFO,
-    FILE_INFO_BY_HANDLE_CLASS, FILE_STANDARD_INFO, FILE_TYPE_DISK, FileAllocationInfo,
-    FileEndOfFileInfo, FileStandardInfo, GetDiskFreeSpaceExW, GetFileInformationByHandleEx,
-    GetFileType, GetFinalPathNameByHandleW, GetVolumeInformationByHandleW,
-    SetFileInformationByHandle,
+    FILE_FLAG_OPEN_REPARSE_POINT, FILE_INFO_BY_HANDLE_CLASS, FILE_STANDARD_INFO, FILE_TYPE_DISK,
+    FileAllocationInfo, FileEndOfFileInfo, FileStandardInfo, GetDiskFreeSpaceExW,
+    GetFileInformationByHandleEx, GetFileType, GetFinalPathNameByHandleW,
+    GetVolumeInformationByHandleW, SetFileInformationByHandle,
 };
 use windows_sys::Win32::System::IO::DeviceIoControl;
 use windows_sys::Win32::System::Ioctl::{
@@ -27,10 +28,10 @@ use windows_sys::Win32::System::Ioctl::{
     FSCTL_SET_SPARSE, FSCTL_SET_ZERO_DATA,
 };
 
-use super::code;
 use super::section::section_len;
+use super::{code, pass, shm};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{CacheStatus, Create, FileKind, FileStatus, OpenRequest, ReadStep};
+use crate::sys::{CacheStatus, Create, FileKind, FileStatus, OpenRequest, Owner, ReadStep};
 
 /// What has a descriptor: files, devices, borrowed and owned handles.
 ///
@@ -55,9 +56,47 @@ pub(crate) fn duplicate(file: &File) -> Result<File> {
     file.duplicate_descriptor()
 }
 
-/// What is open keeps its name here.
-pub(crate) fn open_object(path: &Path, request: OpenRequest) -> Result<File> {
-    open(path, request)
+/// What is open keeps its name here. Symbolic links are followed whoever made them: only
+/// administrators make them, unless the system is told otherwise.
+pub(crate) fn open_object(path: &Path, request: OpenRequest, owner: Owner) -> Result<File> {
+    let file = open(path, request)?;
+    if status(&file)?.kind == FileKind::Regular {
+        shm::check_owner(&file, SE_FILE_OBJECT, owner)?;
+        shm::check_links(&file)?;
+    }
+    Ok(file)
+}
+
+/// Takes the name off a regular file; with an identity, off that file only.
+pub(crate) fn unlink_object(path: &Path, only: Option<[u64; 2]>) -> Result<()> {
+    const OPERATION: &str = "unlink";
+    let failed = |error| code::from_io(OPERATION, error);
+    let found = path.symlink_metadata().map_err(failed)?;
+    if found.is_dir() {
+        return Err(Error::new(ErrorKind::IsDirectory, OPERATION));
+    }
+    if !found.is_file() {
+        return Err(Error::new(ErrorKind::NotAnObject, OPERATION)
+            .with_detail("it is a symbolic link, or a special file"));
+    }
+    if let Some(only) = only {
+        // Asks for no access, so that no other handle excludes it.
+        let named = OpenOptions::new()
+            .access_mode(0)
+            .custom_flags(FILE_FLAG_OPEN_REPARSE_POINT)
+            .open(path)
+            .map_err(failed)?;
+        if pass::identity(&named)? != only {
+            return Err(Error::new(ErrorKind::NotFound, OPERATION)
+                .with_detail("another file has its name by now"));
+        }
+    }
+    std::fs::remove_file(path).map_err(failed)
+}
+
+/// Takes the name off a file that this process has just made, if it still has it.
+pub(crate) fn remove_made(path: &Path, made: [u64; 2]) {
+    let _ = unlink_object(path, Some(made));
 }
 
 pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {

@@ -245,10 +245,16 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
         return Err(squatted("a directory"));
     }
     check_owner(&file, SE_FILE_OBJECT, request.owner)?;
-    match links(&file) {
-        Some(links) if links > 1 => Err(Error::new(ErrorKind::NotAnObject, OPERATION)
+    check_links(&file)?;
+    Ok(file)
+}
+
+/// Refuses a file with several names, as it may serve another purpose under another name.
+pub(super) fn check_links(file: &File) -> Result<()> {
+    match links(file) {
+        Some(links) if links > 1 => Err(Error::new(ErrorKind::NotAnObject, "open")
             .with_detail(format!("it has {links} names (hard links): it may be something else's"))),
-        _ => Ok(file),
+        _ => Ok(()),
     }
 }
 

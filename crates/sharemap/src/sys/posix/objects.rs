@@ -1,0 +1,62 @@
+//! Objects in files: opened and unlinked by paths that others may change meanwhile.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use super::file::{flags_of, open_error, open_named};
+use super::walk::{self, Last};
+use super::{errno, owner};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::os::walk::open_without_links;
+use crate::sys::{OpenRequest, Owner};
+
+pub(crate) use super::walk::remove_made;
+
+/// Opens an object in a file that exists. A regular file is judged by its descriptor: its owner, and
+/// that it has one name. What others may collect at any moment is opened as it has its name.
+pub(crate) fn open_object(path: &Path, request: OpenRequest, owner: Owner) -> Result<File> {
+    const OPERATION: &str = "open";
+    let flags = flags_of(request);
+    let mut vouched_by = None;
+    let opened = match open_named(Duration::ZERO, || open_without_links(path, flags)) {
+        // There are links on the path, or no such call; or another process holds a lease.
+        Err(Errno::LOOP | Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::AGAIN) => {
+            let entry = walk::entry(path, owner, Last::Followed, OPERATION)?;
+            vouched_by = entry.vouched_by;
+            match open_named(Duration::ZERO, || entry.open(flags)) {
+                Err(Errno::AGAIN) => {
+                    // An owner whose objects are refused anyway is not waited for.
+                    if let Ok(stat) = entry.stat() {
+                        owner::check_owner(&stat, owner)?;
+                    }
+                    open_named(request.timeout, || entry.open(flags))
+                }
+                opened => opened,
+            }
+        }
+        opened => opened,
+    };
+    let file = opened.map_err(|errno| open_error(path, request, errno))?;
+    let stat = rustix::fs::fstat(&file).map_err(|errno| errno::error(OPERATION, errno))?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+        owner::check_owner(&stat, owner)?;
+        owner::check_links(&stat)?;
+        if let Some(user) = vouched_by.filter(|&user| user != stat.st_uid) {
+            return Err(Error::new(ErrorKind::ForeignOwner, OPERATION).with_detail(format!(
+                "it belongs to {}, and links of {} lead to it; name the file itself",
+                owner::described(stat.st_uid),
+                owner::described(user)
+            )));
+        }
+    }
+    Ok(file)
+}
+
+/// Takes the name off an object in a file; with an identity, off that file only.
+pub(crate) fn unlink_object(path: &Path, only: Option<[u64; 2]>) -> Result<()> {
+    walk::entry(path, Owner::Own, Last::Followed, "unlink")?.unlink(only)
+}

@@ -1,0 +1,48 @@
+//! Judges the owner and the links of a file by its open descriptor.
+
+use rustix::fs::Stat;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::{Owner, os};
+
+/// Returns `true` if `user` is this process's effective user, and known to be.
+pub(crate) fn is_own(user: u32) -> bool {
+    user == rustix::process::geteuid().as_raw() && !is_unknown(user)
+}
+
+/// Returns `true` if the kernel shows `user` in place of the users that this user namespace does not
+/// know: such an owner may be any user, and never counts as this one.
+pub(crate) fn is_unknown(user: u32) -> bool {
+    os::process::is_unknown_user(user)
+}
+
+/// Refuses an object of another user unless any owner was asked for.
+pub(crate) fn check_owner(stat: &Stat, owner: Owner) -> Result<()> {
+    if owner == Owner::Any || is_own(stat.st_uid) {
+        return Ok(());
+    }
+    let own = rustix::process::geteuid().as_raw();
+    Err(Error::new(ErrorKind::ForeignOwner, "open").with_detail(format!(
+        "it belongs to {}, and this is user {own}; ask for any owner if that is meant",
+        described(stat.st_uid)
+    )))
+}
+
+/// Refuses a file with several names, as it may serve another purpose under another name.
+pub(crate) fn check_links(stat: &Stat) -> Result<()> {
+    if stat.st_nlink <= 1 {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::NotAnObject, "open").with_detail(format!(
+        "it has {} names (hard links): it may be something else's",
+        stat.st_nlink
+    )))
+}
+
+/// Names a user in an error.
+pub(crate) fn described(user: u32) -> String {
+    match is_unknown(user) {
+        true => format!("a user that is unknown in this user namespace (shown as {user})"),
+        false => format!("user {user}"),
+    }
+}

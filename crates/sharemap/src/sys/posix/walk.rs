@@ -1,0 +1,208 @@
+//! Follows a path directory by directory, each held open, and judges the symbolic links on it.
+//!
+//! A link is followed if it belongs to root or to this user, as the kernel has it for links in sticky
+//! directories (`protected_symlinks`). The result is an open directory and a name in it: what is done
+//! with them happens there, whatever has become of the path meanwhile.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::{errno, owner};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::Owner;
+use crate::sys::os::walk::{HOLD, step};
+
+/// What a name in a directory leads to.
+pub(crate) enum Step {
+    /// A directory, held open.
+    Folder(OwnedFd),
+    Link {
+        owner: u32,
+        /// `None`: a link of procfs, which the kernel resolves by other means than its text.
+        target: Option<Vec<u8>>,
+    },
+    Other,
+}
+
+/// What becomes of a link that is the last part of a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Last {
+    Followed,
+    Kept,
+}
+
+/// A name in a directory that is held open.
+pub(crate) struct Entry {
+    pub(crate) folder: OwnedFd,
+    name: Vec<u8>,
+    /// Whose links led here, if not root's or this user's: the object must be that user's.
+    pub(crate) vouched_by: Option<u32>,
+    /// Whether the name is a link of procfs.
+    is_of_procfs: bool,
+}
+
+/// Walks `path`. Links of another user are refused; with any owner, those of one user are followed,
+/// and the caller checks that the object belongs to the same user.
+pub(crate) fn entry(
+    path: &Path,
+    owner: Owner,
+    last: Last,
+    operation: &'static str,
+) -> Result<Entry> {
+    // As many as the kernel follows.
+    const MOST_LINKS: usize = 40;
+    let failed = |errno| errno::error(operation, errno);
+    let start = |path: &[u8]| {
+        let from = if path.starts_with(b"/") { "/" } else { "." };
+        hold(CWD, from.as_bytes())
+    };
+    let path = path.as_os_str().as_bytes();
+    if path.is_empty() {
+        return Err(failed(Errno::NOENT));
+    }
+    let mut folder = start(path).map_err(failed)?;
+    let mut parts = parts_of(path);
+    let (mut links, mut vouched_by) = (0, None);
+    loop {
+        let name = parts.pop_front().unwrap_or_else(|| b".".to_vec());
+        let is_last = parts.is_empty();
+        if is_last && last == Last::Kept {
+            return Ok(Entry { folder, name, vouched_by, is_of_procfs: false });
+        }
+        let found = match step(&folder, OsStr::from_bytes(&name)) {
+            // Opening it says so, with more to tell.
+            Err(Errno::NOENT) if is_last => Step::Other,
+            found => found.map_err(failed)?,
+        };
+        match found {
+            Step::Folder(_) | Step::Other if is_last => {
+                return Ok(Entry { folder, name, vouched_by, is_of_procfs: false });
+            }
+            Step::Folder(next) => folder = next,
+            Step::Other => return Err(failed(Errno::NOTDIR)),
+            Step::Link { target: None, .. } if is_last => {
+                return Ok(Entry { folder, name, vouched_by, is_of_procfs: true });
+            }
+            Step::Link { target: None, .. } => folder = hold(&folder, &name).map_err(failed)?,
+            Step::Link { owner: made_by, target: Some(target) } => {
+                links += 1;
+                if links > MOST_LINKS {
+                    return Err(failed(Errno::LOOP));
+                }
+                let is_roots = made_by == 0 && !owner::is_unknown(made_by);
+                if !is_roots && !owner::is_own(made_by) {
+                    let is_first = vouched_by.is_none_or(|other| other == made_by);
+                    if owner == Owner::Own || !is_first {
+                        return Err(refused(&name, made_by, operation));
+                    }
+                    vouched_by = Some(made_by);
+                }
+                if target.starts_with(b"/") {
+                    folder = start(&target).map_err(failed)?;
+                }
+                let mut more = parts_of(&target);
+                more.append(&mut parts);
+                parts = more;
+            }
+        }
+    }
+}
+
+/// The directory that `path` names something in, found as the kernel finds it, and that name: for
+/// what this process has just made there.
+fn entry_as_made(path: &Path) -> std::result::Result<Entry, Errno> {
+    let name = path.file_name().ok_or(Errno::ISDIR)?.as_bytes().to_vec();
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let folder = hold(CWD, parent.as_os_str().as_bytes())?;
+    Ok(Entry { folder, name, vouched_by: None, is_of_procfs: false })
+}
+
+/// Takes the name off a file that this process has just made at `path`, if it still has that name.
+pub(crate) fn remove_made(path: &Path, made: [u64; 2]) {
+    if let Ok(entry) = entry_as_made(path) {
+        let _ = entry.unlink(Some(made));
+    }
+}
+
+impl Entry {
+    pub(crate) fn name(&self) -> &OsStr {
+        OsStr::from_bytes(&self.name)
+    }
+
+    /// Opens what has the name: no symbolic link but one of procfs.
+    pub(crate) fn open(&self, flags: OFlags) -> std::result::Result<File, Errno> {
+        let nofollow = if self.is_of_procfs { OFlags::empty() } else { OFlags::NOFOLLOW };
+        retry_on_intr(|| {
+            rustix::fs::openat(&self.folder, self.name(), flags | nofollow, Mode::empty())
+        })
+        .map(File::from)
+    }
+
+    pub(crate) fn stat(&self) -> std::result::Result<Stat, Errno> {
+        rustix::fs::statat(&self.folder, self.name(), AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// Takes the name off a regular file; with an identity, off that file only.
+    ///
+    /// A user who exchanges the name after it was looked at may write to this directory, and loses
+    /// another entry of the same directory.
+    pub(crate) fn unlink(&self, only: Option<[u64; 2]>) -> Result<()> {
+        const OPERATION: &str = "unlink";
+        let failed = |errno| errno::error(OPERATION, errno);
+        let stat = self.stat().map_err(failed)?;
+        let no_object = |what: &str| {
+            Err(Error::new(ErrorKind::NotAnObject, OPERATION).with_detail(what.to_owned()))
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {}
+            FileType::Directory => return Err(Error::new(ErrorKind::IsDirectory, OPERATION)),
+            FileType::Symlink => return no_object("it is a symbolic link"),
+            _ => return no_object("it is a special file"),
+        }
+        #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
+        let found = [stat.st_dev as u64, stat.st_ino as u64];
+        if only.is_some_and(|only| only != found) {
+            return Err(Error::new(ErrorKind::NotFound, OPERATION)
+                .with_detail("another file has its name by now"));
+        }
+        rustix::fs::unlinkat(&self.folder, self.name(), AtFlags::empty()).map_err(failed)
+    }
+}
+
+fn hold(from: impl AsFd, name: &[u8]) -> std::result::Result<OwnedFd, Errno> {
+    let flags = HOLD | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    retry_on_intr(|| rustix::fs::openat(from.as_fd(), name, flags, Mode::empty()))
+}
+
+/// A slash at the end asks for a directory, as `.` there does.
+fn parts_of(path: &[u8]) -> VecDeque<Vec<u8>> {
+    let mut parts: VecDeque<_> = path
+        .split(|&byte| byte == b'/')
+        .filter(|part| !part.is_empty())
+        .map(<[u8]>::to_vec)
+        .collect();
+    if path.ends_with(b"/") {
+        parts.push_back(b".".to_vec());
+    }
+    parts
+}
+
+#[cold]
+fn refused(name: &[u8], made_by: u32, operation: &'static str) -> Error {
+    Error::new(ErrorKind::ForeignOwner, operation).with_detail(format!(
+        "the symbolic link {} on the way there belongs to {}, and only root's links and one's own are \
+         followed; name the file that it leads to",
+        OsStr::from_bytes(name).to_string_lossy(),
+        owner::described(made_by)
+    ))
+}

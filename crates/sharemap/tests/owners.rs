@@ -1,0 +1,239 @@
+//! Whose an object in a file is: owners, second names, links on its path, users that a namespace does
+//! not know.
+
+#![cfg(unix)]
+#![allow(unsafe_code, reason = "other users, and namespaces")]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::path::{Path, PathBuf};
+
+use common::{TempDir, child, is_root, need_atomics, passes, role, skip};
+use sharemap::inspect::Inspection;
+use sharemap::{ErrorKind, Location, Mutex, Result, Shared, SharedOptions};
+
+/// A user that no process is.
+const STRANGER: u32 = 54_322;
+
+fn make(path: &Path) {
+    drop(Shared::create_new(Location::file(path), || Mutex::new(7_u64)).unwrap());
+}
+
+fn open(path: &Path) -> Result<Shared<Mutex<u64>>> {
+    Shared::open(Location::file(path))
+}
+
+/// The error, which names the path.
+#[track_caller]
+fn refused<T>(result: Result<T>, path: &Path, kind: ErrorKind, text: &str) {
+    let Err(error) = result else { panic!("{} was taken", path.display()) };
+    assert_eq!(error.kind(), kind, "{error}");
+    assert!(error.to_string().contains(text), "{error}");
+    assert_eq!(error.path(), Some(path), "{error}");
+}
+
+fn foreign_link(target: &Path, at: &Path) {
+    symlink(target, at).unwrap();
+    lchown(at, Some(STRANGER), None).unwrap();
+}
+
+#[test]
+fn another_users_object_is_refused() {
+    need_atomics!();
+    if !is_root() {
+        skip!("only root gives files away");
+    }
+    let dir = TempDir::new();
+    let path = dir.join("object");
+    make(&path);
+    chown(&path, Some(STRANGER), None).unwrap();
+    let belongs = "belongs to user 54322";
+    refused(open(&path), &path, ErrorKind::ForeignOwner, belongs);
+    let location = || Location::file(&path);
+    let look = Shared::<Mutex<u64>>::open_read_only(location());
+    refused(look, &path, ErrorKind::ForeignOwner, belongs);
+    let either = Shared::open_or_create(location(), || Mutex::new(0_u64));
+    refused(either, &path, ErrorKind::ForeignOwner, belongs);
+    let new = Shared::create_new(location(), || Mutex::new(0_u64));
+    refused(new, &path, ErrorKind::AlreadyExists, "");
+    let any: Shared<Mutex<u64>> = SharedOptions::new().any_owner().open(location()).unwrap();
+    assert_eq!(*any.lock().unwrap(), 7);
+    assert!(Inspection::open(location()).unwrap().facts().is_some());
+}
+
+#[test]
+fn a_second_name_is_refused() {
+    need_atomics!();
+    let dir = TempDir::new();
+    let (path, other) = (dir.join("object"), dir.join("other"));
+    make(&path);
+    fs::hard_link(&path, &other).unwrap();
+    for name in [&path, &other] {
+        refused(open(name), name, ErrorKind::NotAnObject, "2 names");
+    }
+    fs::remove_file(&other).unwrap();
+    open(&path).unwrap();
+}
+
+#[test]
+fn links_of_others_are_not_followed() {
+    need_atomics!();
+    if !is_root() {
+        skip!("only root gives links away");
+    }
+    let dir = TempDir::new();
+    let (path, theirs) = (dir.join("object"), dir.join("theirs"));
+    make(&path);
+    make(&theirs);
+    chown(&theirs, Some(STRANGER), None).unwrap();
+    // A directory as /tmp is one.
+    let shared = dir.join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
+    let last = shared.join("last");
+    foreign_link(&path, &last);
+    let folder = shared.join("folder");
+    foreign_link(dir.path(), &folder);
+    let through = folder.join("object");
+    let own = dir.join("own");
+    symlink(&last, &own).unwrap();
+    let new = folder.join("new");
+    for name in [&last, &through, &own] {
+        refused(open(name), name, ErrorKind::ForeignOwner, "symbolic link");
+        let any = SharedOptions::new().any_owner().open::<Mutex<u64>>(Location::file(name));
+        refused(any, name, ErrorKind::ForeignOwner, "links of user 54322 lead to it");
+        let unlinked = Shared::<Mutex<u64>>::unlink(Location::file(name));
+        refused(unlinked, name, ErrorKind::ForeignOwner, "symbolic link");
+    }
+    let made = Shared::create_new(Location::file(&new), || Mutex::new(0_u64));
+    refused(made, &new, ErrorKind::ForeignOwner, "symbolic link");
+    assert!(path.exists() && !dir.join("new").exists());
+
+    // Their own link to their own object, by those who trust them.
+    let trusted = shared.join("trusted");
+    foreign_link(&theirs, &trusted);
+    refused(open(&trusted), &trusted, ErrorKind::ForeignOwner, "symbolic link");
+    let any = SharedOptions::new().any_owner().open::<Mutex<u64>>(Location::file(&trusted));
+    assert_eq!(*any.unwrap().lock().unwrap(), 7);
+    assert!(Inspection::open(Location::file(&trusted)).is_ok());
+}
+
+#[test]
+fn own_links_are_followed() {
+    need_atomics!();
+    let dir = TempDir::new();
+    let path = dir.join("object");
+    make(&path);
+    let folder = dir.join("folder");
+    symlink(".", &folder).unwrap();
+    let (link, chain) = (dir.join("link"), folder.join("chain"));
+    fs::create_dir(dir.join("sub")).unwrap();
+    symlink("sub/../folder/object", &link).unwrap();
+    symlink(fs::canonicalize(dir.path()).unwrap().join("folder/link"), dir.join("chain")).unwrap();
+    for name in [&link, &chain, &folder.join("./object"), &folder.join("folder//object")] {
+        assert_eq!(*open(name).unwrap().lock().unwrap(), 7, "{}", name.display());
+    }
+    for (name, kind) in [("object/", ErrorKind::Io), ("folder/", ErrorKind::IsDirectory)] {
+        let name = dir.join(name);
+        let error = open(&name).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+    }
+    let (missing, nothing) = (dir.join("missing"), dir.join("nothing"));
+    symlink(&nothing, &missing).unwrap();
+    refused(open(&missing), &missing, ErrorKind::NotFound, "");
+    let endless = dir.join("endless");
+    symlink(&endless, &endless).unwrap();
+    refused(open(&endless), &endless, ErrorKind::Io, "");
+
+    // The object goes, not the link.
+    Shared::<Mutex<u64>>::unlink(Location::file(&chain)).unwrap();
+    assert!(!path.exists() && link.symlink_metadata().is_ok());
+    refused(open(&chain), &chain, ErrorKind::NotFound, "");
+    let made = Shared::create_new(Location::file(folder.join("made")), || Mutex::new(1_u64));
+    drop(made.unwrap());
+    assert!(dir.join("made").exists());
+}
+
+#[test]
+fn only_regular_files_are_unlinked() {
+    let dir = TempDir::new();
+    let fifo = dir.join("fifo");
+    let text = std::ffi::CString::new(fifo.to_str().unwrap()).unwrap();
+    // SAFETY: a terminated path.
+    assert_eq!(unsafe { libc::mkfifo(text.as_ptr(), 0o600) }, 0);
+    let unlink = |path: &Path| Shared::<Mutex<u64>>::unlink(Location::file(path));
+    refused(unlink(&fifo), &fifo, ErrorKind::NotAnObject, "special file");
+    assert!(fifo.symlink_metadata().is_ok());
+    refused(unlink(dir.path()), dir.path(), ErrorKind::IsDirectory, "");
+    let missing = dir.join("missing");
+    refused(unlink(&missing), &missing, ErrorKind::NotFound, "");
+}
+
+/// A user that the namespace does not map is shown as the overflow user; so is this process.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_unknown_owner_is_nobodys_own() {
+    const TEST: &str = "an_unknown_owner_is_nobodys_own";
+    need_atomics!();
+    if let Some(argument) = role(TEST) {
+        in_an_empty_namespace(|| {
+            let (path, name) = (argument.join("object"), named(&argument));
+            assert_eq!(fs::metadata(&path).unwrap().uid(), unsafe { libc::geteuid() });
+            refused(open(&path), &path, ErrorKind::ForeignOwner, "unknown in this user namespace");
+            let by_name = Shared::<Mutex<u64>>::open(&*name);
+            refused(by_name, Path::new(&name), ErrorKind::ForeignOwner, "unknown");
+            let any = SharedOptions::new().any_owner().open::<Mutex<u64>>(Location::file(&path));
+            assert_eq!(*any.unwrap().lock().unwrap(), 7);
+            let link = argument.join("link");
+            refused(open(&link), &link, ErrorKind::ForeignOwner, "symbolic link");
+        });
+        return;
+    }
+    let dir = TempDir::new();
+    let (path, name) = (dir.join("object"), named(dir.path()));
+    make(&path);
+    symlink(&path, dir.join("link")).unwrap();
+    drop(Shared::create_new(&*name, || Mutex::new(7_u64)).unwrap());
+    for (path, mode) in
+        [(dir.path(), 0o755), (&path, 0o666), (&Path::new("/dev/shm").join(&name), 0o666)]
+    {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let passed = passes(child(TEST, dir.path()));
+    sharemap::SharedMemory::unlink(&*name).unwrap();
+    assert!(passed);
+}
+
+/// A name in shared memory for the test in this directory.
+#[cfg(target_os = "linux")]
+fn named(dir: &Path) -> String {
+    let last = PathBuf::from(dir.file_name().unwrap());
+    format!("owners-{}", last.to_str().unwrap().trim_start_matches('.'))
+}
+
+/// Runs `body` in a user namespace that maps no user.
+#[cfg(target_os = "linux")]
+fn in_an_empty_namespace(body: impl FnOnce()) {
+    const NO_NAMESPACE: i32 = 77;
+    // SAFETY: a namespace is for a process of one thread, as a child is; it ends without returning.
+    unsafe {
+        let child = libc::fork();
+        assert!(child >= 0);
+        if child == 0 {
+            libc::alarm(60);
+            if libc::unshare(libc::CLONE_NEWUSER) != 0 {
+                libc::_exit(NO_NAMESPACE);
+            }
+            let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_ok();
+            libc::_exit(i32::from(!passed));
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(child, &mut status, 0), child);
+        if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == NO_NAMESPACE {
+            skip!("no user namespaces for this user");
+        }
+        assert_eq!(status, 0);
+    }
+}
