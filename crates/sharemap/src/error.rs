@@ -84,7 +84,8 @@ pub enum ErrorKind {
     NameCharacter,
     /// What has the name is no shared object: a link, a FIFO, a directory, or one with other names.
     NotAnObject,
-    /// The object belongs to another user, and that was not asked for.
+    /// The object, or a symbolic link that leads to it, belongs to another user or to one that this
+    /// user namespace does not know, and that was not asked for.
     ForeignOwner,
     /// It is a shared object of another kind than was asked for.
     WrongKind,

@@ -40,6 +40,9 @@ impl Location {
     }
 
     /// A file, which outlives the system.
+    ///
+    /// On Unix, symbolic links on the path are followed if they belong to root or to this user; see
+    /// [`SharedOptions::any_owner`](crate::SharedOptions::any_owner).
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self(Place::File(path.into()))
     }

@@ -120,7 +120,8 @@ impl SharedMemoryOptions {
     }
 
     /// Opens objects of any owner; without it, another user's object is a
-    /// [`ForeignOwner`](ErrorKind::ForeignOwner).
+    /// [`ForeignOwner`](ErrorKind::ForeignOwner). On Linux, an owner that this user namespace does not
+    /// map is unknown, and counts as another user.
     pub fn any_owner(mut self) -> Self {
         self.owner = Owner::Any;
         self

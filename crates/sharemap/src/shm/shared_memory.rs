@@ -101,6 +101,9 @@ impl SharedMemory {
     }
 
     /// Takes an object's name away. Whoever has it keeps it.
+    ///
+    /// What has the name but is no regular file is [`NotAnObject`](ErrorKind::NotAnObject) on Linux, and
+    /// stays.
     pub fn unlink(location: impl Into<Location>) -> Result<()> {
         let location = location.into();
         let unlinked = match location.checked() {

@@ -88,7 +88,11 @@ impl SharedOptions {
     }
 
     /// Opens objects of any owner, who is trusted to follow the protocol; without it, another user's
-    /// object is a [`ForeignOwner`](crate::ErrorKind::ForeignOwner).
+    /// object, by name or in a file, is a [`ForeignOwner`](crate::ErrorKind::ForeignOwner).
+    ///
+    /// On Unix, symbolic links on the path of a file are followed if they belong to root or to this user;
+    /// with any owner, also if they belong to the owner of the object. On Linux, an owner that this user
+    /// namespace does not map is unknown, and counts as another user.
     pub fn any_owner(mut self) -> Self {
         self.terms.owner = Owner::Any;
         self

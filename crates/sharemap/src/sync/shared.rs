@@ -62,7 +62,9 @@ impl<T: Anchored> Shared<T> {
     /// An object that exists.
     ///
     /// # Errors
-    /// [`NotFound`](crate::ErrorKind::NotFound); [`WrongType`](crate::ErrorKind::WrongType),
+    /// [`NotFound`](crate::ErrorKind::NotFound); [`ForeignOwner`](crate::ErrorKind::ForeignOwner) if it
+    /// belongs to another user, or a link to it does; [`NotAnObject`](crate::ErrorKind::NotAnObject) if it
+    /// has several names; [`WrongType`](crate::ErrorKind::WrongType),
     /// [`Size`](crate::ErrorKind::Size) or [`WrongKind`](crate::ErrorKind::WrongKind) if it is something else;
     /// [`NeedsCheck`](crate::ErrorKind::NeedsCheck) if it was in use when the system went down;
     /// [`Busy`](crate::ErrorKind::Busy) if somebody who lives has been making it, or taking it over from an
@@ -124,10 +126,15 @@ impl<T: Anchored> Shared<T> {
     }
 
     /// Takes the object's name, or its file, away. Who is attached stays so; the memory goes with the
-    /// last of them.
+    /// last of them. A symbolic link that is followed to the file stays.
     ///
     /// # Errors
-    /// [`NotFound`](crate::ErrorKind::NotFound), [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
+    /// - [`NotFound`](crate::ErrorKind::NotFound) - there is no such object.
+    /// - [`PermissionDenied`](crate::ErrorKind::PermissionDenied) - the directory, or the object's owner,
+    ///   does not permit it.
+    /// - [`NotAnObject`](crate::ErrorKind::NotAnObject) - a FIFO, a device or a symbolic link has the name.
+    /// - [`IsDirectory`](crate::ErrorKind::IsDirectory) - the path leads to a directory.
+    /// - [`ForeignOwner`](crate::ErrorKind::ForeignOwner) - a symbolic link of another user is on the path.
     pub fn unlink(location: impl Into<Location>) -> Result<()> {
         let location = location.into();
         match location.checked()? {
