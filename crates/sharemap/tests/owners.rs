@@ -178,7 +178,9 @@ fn an_unknown_owner_is_nobodys_own() {
     const TEST: &str = "an_unknown_owner_is_nobodys_own";
     need_atomics!();
     if let Some(argument) = role(TEST) {
-        in_an_empty_namespace(|| {
+        // SAFETY: takes a number; the child has one thread.
+        let namespace = || unsafe { libc::unshare(libc::CLONE_NEWUSER) == 0 };
+        in_a_child("user namespaces", namespace, || {
             let (path, name) = (argument.join("object"), named(&argument));
             assert_eq!(fs::metadata(&path).unwrap().uid(), unsafe { libc::geteuid() });
             refused(open(&path), &path, ErrorKind::ForeignOwner, "unknown in this user namespace");
@@ -213,26 +215,74 @@ fn named(dir: &Path) -> String {
     format!("owners-{}", last.to_str().unwrap().trim_start_matches('.'))
 }
 
-/// Runs `body` in a user namespace that maps no user.
+/// What a sandbox or an older kernel does not know (`openat2`) changes nothing.
 #[cfg(target_os = "linux")]
-fn in_an_empty_namespace(body: impl FnOnce()) {
-    const NO_NAMESPACE: i32 = 77;
-    // SAFETY: a namespace is for a process of one thread, as a child is; it ends without returning.
+#[test]
+fn paths_are_walked_without_the_call_for_it() {
+    need_atomics!();
+    let dir = TempDir::new();
+    let (path, link) = (dir.join("object"), dir.join("link"));
+    make(&path);
+    symlink("object", &link).unwrap();
+    for errno in [libc::ENOSYS, libc::EPERM] {
+        in_a_child(
+            "seccomp",
+            || forbid(libc::SYS_openat2, errno),
+            || {
+                for name in [&path, &link] {
+                    assert_eq!(*open(name).unwrap().lock().unwrap(), 7);
+                }
+                let missing = dir.join("missing");
+                refused(open(&missing), &missing, ErrorKind::NotFound, "");
+                let below = path.join("below");
+                assert!(open(&below).is_err());
+            },
+        );
+    }
+}
+
+/// Makes a system call fail with an error from now on.
+#[cfg(target_os = "linux")]
+fn forbid(number: libc::c_long, errno: i32) -> bool {
+    const LOAD: u16 = 0x20;
+    const EQUALS: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    let rule = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut filter = [
+        rule(LOAD, 0, 0, 0),
+        rule(EQUALS, 1, 0, number as u32),
+        rule(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        rule(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: a complete program.
+    unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+    }
+}
+
+/// Runs `body` in a forked child, where `prepare` can be done.
+#[cfg(target_os = "linux")]
+fn in_a_child(needs: &str, prepare: impl FnOnce() -> bool, body: impl FnOnce()) {
+    const CANNOT: i32 = 77;
+    // SAFETY: the child has one thread, runs what a child may run after a fork with this C library,
+    // and ends without returning.
     unsafe {
         let child = libc::fork();
         assert!(child >= 0);
         if child == 0 {
             libc::alarm(60);
-            if libc::unshare(libc::CLONE_NEWUSER) != 0 {
-                libc::_exit(NO_NAMESPACE);
+            if !prepare() {
+                libc::_exit(CANNOT);
             }
             let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_ok();
             libc::_exit(i32::from(!passed));
         }
         let mut status = 0;
         assert_eq!(libc::waitpid(child, &mut status, 0), child);
-        if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == NO_NAMESPACE {
-            skip!("no user namespaces for this user");
+        if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == CANNOT {
+            skip!("no {needs} for this user");
         }
         assert_eq!(status, 0);
     }
