@@ -182,7 +182,9 @@ fn an_unknown_owner_is_nobodys_own() {
         let namespace = || unsafe { libc::unshare(libc::CLONE_NEWUSER) == 0 };
         in_a_child("user namespaces", namespace, || {
             let (path, name) = (argument.join("object"), named(&argument));
-            assert_eq!(fs::metadata(&path).unwrap().uid(), unsafe { libc::geteuid() });
+            // SAFETY: takes nothing.
+            let own = unsafe { libc::geteuid() };
+            assert_eq!(fs::metadata(&path).unwrap().uid(), own);
             refused(open(&path), &path, ErrorKind::ForeignOwner, "unknown in this user namespace");
             let by_name = Shared::<Mutex<u64>>::open(&*name);
             refused(by_name, Path::new(&name), ErrorKind::ForeignOwner, "unknown");

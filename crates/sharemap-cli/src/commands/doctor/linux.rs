@@ -86,8 +86,10 @@ fn companions() -> Option<Check> {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| name.strip_prefix(".sharemap-")?.parse().ok());
         let Some(owner) = owner else { continue };
-        if let Some(flaw) = flaw(&entry.path(), owner) {
-            squatted.push((entry.path().display().to_string(), flaw));
+        let path = format!("/dev/shm/.sharemap-{owner}");
+        // Numbers that are written in another way name no such directory.
+        if entry.path() == Path::new(&path) {
+            squatted.extend(flaw(Path::new(&path), owner).map(|flaw| (path, flaw)));
         }
     }
     let (first, _) = squatted.first()?;
