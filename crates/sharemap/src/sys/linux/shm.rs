@@ -242,6 +242,7 @@ fn visit(
 ) -> std::result::Result<Vec<PathBuf>, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = retry_on_intr(|| rustix::fs::openat(shared, folder, flags, Mode::empty()))?;
+    let is_top = folder == Path::new(".");
     let mut folders = Vec::new();
     for entry in Dir::read_from(&opened)? {
         let entry = entry?;
@@ -253,7 +254,8 @@ fn visit(
         let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
         // What goes away meanwhile is not there.
         let Ok(stat) = rustix::fs::statx(&opened, name, flags, wanted) else { continue };
-        let name = folder.join(name).components().collect::<PathBuf>();
+        // Not of the form `./name`.
+        let name = if is_top { PathBuf::from(name) } else { folder.join(name) };
         match FileType::from_raw_mode(stat.stx_mode.into()) {
             FileType::RegularFile => found.push(ObjectStatus {
                 path: Some(Path::new(DIRECTORY).join(&name)),
