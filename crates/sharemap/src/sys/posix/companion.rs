@@ -24,6 +24,7 @@ pub(crate) enum Folder {
 
 /// Why a directory cannot be relied on: a user who can replace what is in it decides who lives.
 #[derive(Clone, Copy)]
+#[allow(dead_code, reason = "not every system names the user")]
 pub(crate) enum Flaw {
     /// It belongs to this other user.
     Foreign(u32),
