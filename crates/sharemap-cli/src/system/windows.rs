@@ -4,12 +4,13 @@
 #![allow(unsafe_code)]
 
 use super::{Death, Usage};
+use std::fs::File;
 use std::io;
 use std::os::windows::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use windows_sys::Win32::Foundation::{CloseHandle, GetLastError, NO_ERROR};
 use windows_sys::Win32::Storage::FileSystem::{
     GetCompressedFileSizeW, GetDiskFreeSpaceExW, INVALID_FILE_SIZE,
@@ -141,4 +142,24 @@ pub(super) fn user_name(_user: u32) -> Option<String> {
 
 pub(super) fn identity(_path: &Path) -> Option<(u64, u64)> {
     None
+}
+
+pub(super) fn identity_of(_: &File) -> Option<(u64, u64)> {
+    None
+}
+
+pub(super) fn allocated_by(_: &File) -> Option<u64> {
+    None
+}
+
+pub(super) fn foreign_owner(_: &File) -> Option<u32> {
+    None
+}
+
+pub(super) fn changed(_: &File) -> Option<SystemTime> {
+    None
+}
+
+pub(super) fn notes_accesses(_: &File) -> bool {
+    true
 }

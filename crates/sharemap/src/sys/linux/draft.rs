@@ -136,6 +136,13 @@ pub(super) fn link_of(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
+/// Whether a name is one that [`hidden_name`] gives: the process, a number, nanoseconds.
+pub(super) fn is_hidden_name(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(HIDDEN) else { return false };
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    rest.split('-').count() == 3 && rest.split('-').all(is_number)
+}
+
 fn hidden_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

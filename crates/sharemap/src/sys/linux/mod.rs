@@ -1,11 +1,12 @@
 //! Linux.
 
 mod action;
-pub(crate) mod alone;
 mod companion;
 #[cfg(test)]
 mod deaths;
+pub(crate) mod directory;
 mod draft;
+pub(crate) mod exclusive;
 pub(crate) mod fault;
 pub(crate) mod fence;
 pub(crate) mod file;

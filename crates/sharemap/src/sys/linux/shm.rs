@@ -3,22 +3,25 @@
 //! A named object is made without a name and gets it when it is whole: nobody ever opens one that
 //! is half made, and a creator that is killed leaves nothing.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, StatxFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::draft::Draft;
 use super::file;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::posix::entry::description;
 use crate::sys::posix::errno;
 use crate::sys::posix::file::{deadline, leased, open_leased};
 use crate::sys::{CreateObject, Existing, Lifetime, ObjectStatus, OpenObject, Owner, Sharing};
 
-const DIRECTORY: &str = "/dev/shm";
+pub(super) const DIRECTORY: &str = "/dev/shm";
 
 pub(crate) use super::memfd::{anonymous, is_memory, reopen, seal, seals};
 
@@ -27,7 +30,7 @@ pub(crate) fn path(name: &str) -> PathBuf {
     Path::new(DIRECTORY).join(name)
 }
 
-fn directory() -> Result<OwnedFd> {
+pub(super) fn directory() -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(DIRECTORY, flags, Mode::empty()).map_err(|errno| {
         errno::error("find shared memory in", errno)
@@ -207,12 +210,18 @@ fn open_error(directory: &OwnedFd, request: &OpenObject<'_>, errno: Errno) -> Er
 /// Takes the name away. Whoever has the object keeps it.
 pub(crate) fn unlink(name: &str) -> Result<()> {
     let directory = directory()?;
+    let found = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW);
+    match found.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        Ok(FileType::RegularFile) | Err(_) => {}
+        Ok(other) => {
+            return Err(
+                Error::new(ErrorKind::NotAnObject, "unlink").with_detail(description(other))
+            );
+        }
+    }
     rustix::fs::unlinkat(&directory, name, AtFlags::empty()).map_err(|errno| {
         let error = errno::error("unlink", errno);
         match errno {
-            Errno::ISDIR => {
-                error.with_kind(ErrorKind::NotAnObject).with_detail("it is a directory")
-            }
             Errno::PERM | Errno::ACCESS => {
                 error.with_detail("only its owner can take its name away")
             }
@@ -223,42 +232,57 @@ pub(crate) fn unlink(name: &str) -> Result<()> {
 
 /// Every file there, with those one directory below (as Aeron has them), by their names there.
 pub(crate) fn list() -> Result<Vec<ObjectStatus>> {
-    let mut found = Vec::new();
-    let failed = |error| Error::from(error).with_path(Some(Path::new(DIRECTORY)));
-    let mut visit = |directory: &Path, deeper: &mut Vec<PathBuf>| -> std::io::Result<()> {
-        for entry in std::fs::read_dir(directory)? {
-            let path = entry?.path();
-            let Ok(name) = path.strip_prefix(DIRECTORY) else { continue };
-            let flags = AtFlags::SYMLINK_NOFOLLOW;
-            let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-            // What goes away meanwhile is not there.
-            let Ok(stat) = rustix::fs::statx(CWD, &path, flags, wanted) else { continue };
-            match FileType::from_raw_mode(stat.stx_mode.into()) {
-                FileType::RegularFile => found.push(ObjectStatus {
-                    name: name.as_os_str().to_owned(),
-                    path: Some(path.clone()),
-                    len: Some(stat.stx_size),
-                    allocated: Some(stat.stx_blocks.saturating_mul(512)),
-                    user: Some(stat.stx_uid),
-                    mode: Some(u32::from(stat.stx_mode) & 0o7777),
-                    created: (stat.stx_mask & StatxFlags::BTIME.bits() != 0)
-                        .then(|| time(stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)),
-                    modified: Some(time(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec)),
-                }),
-                FileType::Directory => deeper.push(path),
-                _ => {}
-            }
-        }
-        Ok(())
-    };
-    let mut directories = Vec::new();
-    visit(Path::new(DIRECTORY), &mut directories).map_err(failed)?;
-    for directory in directories {
-        // Another user's private directory.
-        let _ = visit(&directory, &mut Vec::new());
+    let failed = |errno| errno::error("list", errno).with_path(Some(Path::new(DIRECTORY)));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let top = rustix::fs::open(DIRECTORY, flags, Mode::empty()).map_err(failed)?;
+    let (mut found, mut directories) = (Vec::new(), Vec::new());
+    visit(&top, Path::new(""), &mut found, &mut directories).map_err(failed)?;
+    for name in directories {
+        // Another user's private directory, or a link by now.
+        let opened = rustix::fs::openat(&top, &name, flags | OFlags::NOFOLLOW, Mode::empty());
+        let Ok(directory) = opened else { continue };
+        let _ = visit(&directory, &name, &mut found, &mut Vec::new());
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
+}
+
+/// Adds what is in a directory, which `place` is called in shared memory.
+fn visit(
+    directory: &OwnedFd,
+    place: &Path,
+    found: &mut Vec<ObjectStatus>,
+    deeper: &mut Vec<PathBuf>,
+) -> rustix::io::Result<()> {
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let name = place.join(OsStr::from_bytes(entry.file_name().to_bytes()));
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+        // What goes away meanwhile is not there.
+        let Ok(stat) = rustix::fs::statx(directory, entry.file_name(), flags, wanted) else {
+            continue;
+        };
+        match FileType::from_raw_mode(stat.stx_mode.into()) {
+            FileType::RegularFile => found.push(ObjectStatus {
+                path: Some(Path::new(DIRECTORY).join(&name)),
+                name: name.into_os_string(),
+                len: Some(stat.stx_size),
+                allocated: Some(stat.stx_blocks.saturating_mul(512)),
+                user: Some(stat.stx_uid),
+                mode: Some(u32::from(stat.stx_mode) & 0o7777),
+                created: (stat.stx_mask & StatxFlags::BTIME.bits() != 0)
+                    .then(|| time(stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)),
+                modified: Some(time(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec)),
+            }),
+            FileType::Directory => deeper.push(name),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn time(seconds: i64, nanoseconds: u32) -> SystemTime {

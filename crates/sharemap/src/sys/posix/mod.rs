@@ -1,6 +1,7 @@
 //! What Linux and macOS share, because POSIX (or both of them) promises it.
 
 pub(crate) mod companion;
+pub(crate) mod entry;
 pub(crate) mod errno;
 pub(crate) mod fault;
 pub(crate) mod file;
@@ -10,3 +11,4 @@ pub(crate) mod map;
 pub(crate) mod pass;
 pub(crate) mod process;
 pub(crate) mod publish;
+pub(crate) mod removal;
