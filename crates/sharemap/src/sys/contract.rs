@@ -11,10 +11,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::{
-    Access, Advice, CacheStatus, CreateObject, FileRole, FileStatus, HugePages, Limits, LockMode, LockWait,
-    MapRequest, ObjectStatus, OpenObject, OpenRequest, PageState, Protection, ReadStep, Recovery,
-    Seals, SlotHome, SlotMode, Span, WaitPlace, exclusive, fault, fence, file, file_lock, fork, map,
-    pass, process, publish, shm, slot, wait,
+    Access, Advice, CacheStatus, CreateObject, FileRole, FileStatus, HugePages, Limits, LockMode,
+    LockWait, MapRequest, ObjectStatus, OpenObject, OpenRequest, PageState, Protection, ReadStep,
+    Recovery, Seals, SlotHome, SlotMode, Span, WaitPlace, exclusive, fault, fence, file, file_lock,
+    fork, map, pass, process, publish, shm, slot, wait,
 };
 use crate::error::{Error, Result};
 

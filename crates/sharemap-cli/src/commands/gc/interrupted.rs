@@ -4,10 +4,9 @@ use super::Item;
 use crate::failure::Failure;
 use crate::text::lossless;
 use sharemap::inspect::InterruptedRemoval;
-use std::ffi::OsStr;
 use std::path::{Path, is_separator};
 
-/// Those of the named objects, or of all shared memory.
+/// Those of the named objects, and beside them such as have nothing; or those of all shared memory.
 pub(super) fn find(names: &[String]) -> Result<Vec<InterruptedRemoval>, Failure> {
     if names.is_empty() {
         return Ok(InterruptedRemoval::find_in_shared_memory()?);
@@ -21,7 +20,8 @@ pub(super) fn find(names: &[String]) -> Result<Vec<InterruptedRemoval>, Failure>
             None => InterruptedRemoval::find_in_shared_memory(),
         };
         let is_its = |removal: &InterruptedRemoval| {
-            removal.names().iter().any(|moved| path.file_name() == Some(OsStr::new(moved)))
+            let mut moved = removal.names().iter();
+            removal.names().is_empty() || moved.any(|moved| path.file_name() == Some(moved))
         };
         found.extend(there.unwrap_or_default().into_iter().filter(is_its));
     }

@@ -143,7 +143,7 @@ pub(super) fn is_hidden_name(name: &str) -> bool {
     rest.split('-').count() == 3 && rest.split('-').all(is_number)
 }
 
-fn hidden_name() -> String {
+pub(super) fn hidden_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

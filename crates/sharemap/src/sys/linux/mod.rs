@@ -24,6 +24,8 @@ mod overlays;
 pub(crate) mod pass;
 pub(crate) mod process;
 pub(crate) mod publish;
+#[cfg(test)]
+mod removals;
 mod self_test;
 pub(crate) mod shm;
 pub(crate) mod slot;
