@@ -187,3 +187,63 @@ mod linux {
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+    use std::time::Duration;
+
+    fn search(point: &Path, numbers: &[u64], time: Duration) -> (Vec<u64>, Result<(), String>) {
+        let device = point.metadata().unwrap().dev();
+        let deadline = Instant::now() + time;
+        let (found, ended) = files(&Wanted { point, device, numbers, deadline }, &mut || {});
+        let mut found: Vec<u64> = found
+            .iter()
+            .map(|found| {
+                assert_eq!(found.open().unwrap().metadata().unwrap().ino(), found.number);
+                found.number
+            })
+            .collect();
+        found.sort_unstable();
+        (found, ended)
+    }
+
+    #[test]
+    fn one_walk_finds_all_and_follows_nothing() {
+        const TIME: Duration = Duration::from_secs(60);
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let number = |path: &Path| path.metadata().unwrap().ino();
+        let mut numbers = Vec::new();
+        for way in ["", "a", "a/b", "c"] {
+            let place = folder.path().join(way);
+            std::fs::create_dir_all(&place).unwrap();
+            std::fs::write(place.join("file"), "").unwrap();
+            numbers.push(number(&place.join("file")));
+        }
+        let outside = elsewhere.path().join("file");
+        std::fs::write(&outside, "").unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("link")).unwrap();
+        std::os::unix::fs::symlink(&outside, folder.path().join("link-of-file")).unwrap();
+        numbers.sort_unstable();
+        let point = folder.path();
+        assert_eq!(search(point, &numbers, TIME), (numbers.clone(), Ok(())));
+        assert_eq!(search(point, &[number(&outside)], TIME), (Vec::new(), Ok(())));
+        // A directory is not what was looked for.
+        assert_eq!(search(point, &[number(&point.join("a"))], TIME), (Vec::new(), Ok(())));
+        let (found, ended) = search(point, &numbers, Duration::ZERO);
+        assert!(found.is_empty() && ended.unwrap_err().contains("--timeout"));
+    }
+
+    #[test]
+    fn what_is_too_deep_is_not_said_to_be_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut deep = folder.path().to_path_buf();
+        for _ in 0..120 {
+            deep.push("d");
+        }
+        std::fs::create_dir_all(&deep).unwrap();
+        let (found, ended) = search(folder.path(), &[u64::MAX], Duration::from_secs(60));
+        assert!(found.is_empty() && ended.unwrap_err().contains("cannot be searched"));
+    }
+}

@@ -122,13 +122,17 @@ fn walk(wanted: &Wanted<'_>, claimed: &mut [Claimed]) -> (Vec<Found>, Result<(),
         if looked.elapsed() < PERIOD {
             return;
         }
-        for Claimed { unused, .. } in claimed.iter_mut() {
-            if unused.as_ref().is_some_and(|unused| !unused.is_exclusive()) {
-                *unused = None;
-            }
-        }
+        release_wanted(claimed);
         looked = Instant::now();
     })
+}
+
+fn release_wanted(claimed: &mut [Claimed]) {
+    for Claimed { unused, .. } in claimed {
+        if unused.as_ref().is_some_and(|unused| !unused.is_exclusive()) {
+            *unused = None;
+        }
+    }
 }
 
 /// `Err`: why the companion is kept.
@@ -180,4 +184,70 @@ fn is_clean(mut object: &File) -> std::io::Result<Option<bool>> {
 
 fn kept(name: &str, file: Option<File>, why: String) -> Judged {
     judged(name, "companion", file.as_ref(), Vec::new(), Verdict::Keep(why))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    /// A process that attaches while an object is looked for gets the companion at once.
+    #[test]
+    fn a_companion_is_released_when_a_process_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("companion");
+        std::fs::write(&path, "").unwrap();
+        let claim = || loop {
+            match sharemap::inspect::Unused::of(sharemap::Location::file(&path)) {
+                // Children of other tests that are about to be started may have it for a moment.
+                Ok(None) => {}
+                Ok(unused) => return unused,
+                Err(error) => {
+                    println!("skipped: {error}");
+                    return None;
+                }
+            }
+        };
+        // Opening does not wait, but fails, where it would have to.
+        let open =
+            || std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
+        let unused = claim();
+        if unused.is_none() {
+            return;
+        }
+        let (name, times) = (String::new(), None);
+        let mut claimed = [Claimed { name, times, number: 1, unused }];
+        release_wanted(&mut claimed);
+        assert!(claimed[0].unused.is_some(), "no process waits");
+        assert_eq!(open().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        release_wanted(&mut claimed);
+        assert!(claimed[0].unused.is_none());
+        open().unwrap();
+    }
+
+    #[test]
+    fn headers_tell_whether_an_object_is_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("object");
+        let location = sharemap::Location::file(&path);
+        match sharemap::Shared::create_new(location, || sharemap::Mutex::new(0_u8)) {
+            Ok(shared) => drop(shared),
+            Err(error) => {
+                println!("skipped: {error}");
+                return;
+            }
+        }
+        let image = std::fs::read(&path).unwrap();
+        let ask = |at: usize, byte: u8, len: usize| {
+            let mut image = image.clone();
+            image[at] = byte;
+            std::fs::write(&path, &image[..len]).unwrap();
+            is_clean(&File::open(&path).unwrap()).unwrap()
+        };
+        assert_eq!(ask(0, image[0], image.len()), Some(true));
+        assert_eq!(ask(132, 0, image.len()), Some(false));
+        assert_eq!(ask(8, 2, image.len()), Some(false), "of another version nothing is known");
+        assert_eq!(ask(0, 0, image.len()), None);
+        assert_eq!(ask(0, image[0], 100), None);
+    }
 }

@@ -37,7 +37,7 @@ pub(super) fn has(removals: &[InterruptedRemoval], name: &str) -> bool {
 }
 
 pub(super) fn settle(removal: &InterruptedRemoval, apply: bool) -> Item {
-    let names: Vec<_> = removal.names().iter().map(|name| lossless(name)).collect();
+    let names: Vec<_> = removal.names().iter().map(lossless).collect();
     let moved = match names.is_empty() {
         true => "nothing is in it".to_owned(),
         false => format!("it has {}, which goes back to its place", names.join(", ")),
