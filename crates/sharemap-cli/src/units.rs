@@ -45,15 +45,16 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
-/// A time from `250ms`, `1.5s`, `2m`, `1h`; seconds without a unit.
+/// A time from `250ms`, `1.5s`, `2m`, `1h`, `1d`; seconds without a unit.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    const EXPECTED: &str = "expected a time, as in 250ms, 1.5s, 2m or 1h";
+    const EXPECTED: &str = "expected a time, as in 250ms, 1.5s, 2m, 1h or 1d";
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let unit = match &text[end..] {
         "ms" => 1e-3,
         "" | "s" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3600.0,
+        "d" => 86_400.0,
         _ => return Err(EXPECTED.into()),
     };
     let number: f64 = text[..end].parse().map_err(|_| EXPECTED)?;
@@ -120,6 +121,7 @@ mod tests {
             ("1.5s", 1500),
             ("2m", 120_000),
             ("1h", 3_600_000),
+            ("1.5d", 129_600_000),
         ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }

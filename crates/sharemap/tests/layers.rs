@@ -134,7 +134,7 @@ fn backends_have_the_same_files() {
             "slot.rs",
             "fork.rs",
             "shm.rs",
-            "alone.rs",
+            "exclusive.rs",
         ] {
             assert!(root.join(backend).join(name).exists(), "{backend} has no {name}");
         }

@@ -121,7 +121,12 @@ pub(super) struct Summary {
 
 impl Summary {
     pub(super) fn look(location: &Location) -> Self {
-        Self::of_header(location).unwrap_or_else(|error| {
+        Self::of(Inspection::open(location))
+    }
+
+    /// What a look at an object shows, if it could be looked at.
+    pub(super) fn of(look: sharemap::Result<Inspection>) -> Self {
+        look.and_then(|look| Self::of_header(&look)).unwrap_or_else(|error| {
             let (kind, state) = match error.kind() {
                 ErrorKind::Unsupported => ("unknown", None),
                 _ if is_raw(&error) => ("raw", None),
@@ -137,8 +142,7 @@ impl Summary {
         Self { kind: "raw".into(), state: None, attached: None, dead: None, readers: None }
     }
 
-    fn of_header(location: &Location) -> sharemap::Result<Self> {
-        let look = &Inspection::open(location)?;
+    fn of_header(look: &Inspection) -> sharemap::Result<Self> {
         if look.facts().is_none() {
             // Zeros: memory that nobody has written to yet.
             return Ok(Self::raw());

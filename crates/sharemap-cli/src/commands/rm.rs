@@ -5,19 +5,19 @@ use super::objects::{Target, is_missing, is_raw, who_holds};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::system::holders::{Holder, Holders};
-use crate::text::lossless;
-use crate::units;
+use crate::{system, units};
 use serde::Serialize;
-use sharemap::inspect::{Inspection, Unused};
+use sharemap::inspect::{Inspection, ObjectFile};
 use sharemap::{Error, ErrorKind, Location, NamedObject, SharedMemory};
-use std::path::Path;
 
 /// Remove shared memory by its name, unless a live process holds it.
 ///
 /// Names are those that `sharemap ls` shows; a shared object in a file is named by a path with a
-/// separator. The kernel is asked who holds a slot of an object, or has it open or mapped, where it
-/// tells; an object stays if that is not known of those who are attached. With --force the name goes
-/// all the same: whoever has the memory keeps it until it ends, and nobody new finds it.
+/// separator. Nothing but a regular file is removed, and no link is followed: what goes is the very file
+/// that was looked at, even if its name is given to another one meanwhile. The kernel is asked who holds
+/// a slot of an object, or has it open or mapped, where it tells; an object stays if that is not known of
+/// those who are attached. With --force the name goes all the same: whoever has the memory keeps it until
+/// it ends, and nobody new finds it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The names.
@@ -68,88 +68,101 @@ fn remove(
     holders: Option<&Holders>,
     force: bool,
 ) -> Result<Option<Listed>, Failure> {
-    let found = list.map(|list| list.iter().find(|object| object.name.to_str() == Some(name)));
-    let Some(Some(object)) = found else {
-        if name.contains(std::path::is_separator) {
-            return remove_file(Path::new(name), holders, force);
-        }
-        // A section that lives while somebody is attached is in no list.
-        if !force {
-            refuse_attached(name, &Location::name(name))?;
-        }
-        SharedMemory::unlink(name).map_err(|error| unknown(name, error))?;
-        return Ok(None);
+    let object = list.and_then(|all| all.iter().find(|object| object.name == *name));
+    let is_path = object.is_none() && name.contains(std::path::is_separator);
+    let location = match object {
+        Some(object) => Target::of(object).location,
+        None if is_path => Location::file(name),
+        None => Location::name(name),
     };
-    let listed = ls::look(object, holders);
-    let location = Target::of(object).location;
-    if !force && remove_unheld(name, listed.holders.as_deref(), &location, object.path.is_some())? {
-        return Ok(Some(listed));
-    }
-    match (SharedMemory::unlink(name), &object.path) {
-        // Others' names need not be ours.
-        (Err(error), Some(path)) if error.kind() == ErrorKind::NameCharacter => {
-            std::fs::remove_file(path).map_err(|error| Failure::file("remove", path, error))?;
+    let file = match ObjectFile::open(&location) {
+        Err(error) if error.kind() == ErrorKind::Unsupported && !is_path => {
+            return remove_by_name(name, force);
         }
-        (result, _) => result?,
-    }
-    Ok(Some(listed))
-}
-
-/// A file that holds a shared object, and no other.
-fn remove_file(
-    path: &Path,
-    holders: Option<&Holders>,
-    force: bool,
-) -> Result<Option<Listed>, Failure> {
-    let metadata = path.symlink_metadata().map_err(|e| Failure::file("remove", path, e))?;
-    let name = lossless(path);
-    if !metadata.is_file() || ls::has_header(path) != Some(true) {
+        Err(error) => return Err(not_opened(name, is_path, error)),
+        Ok(file) => file,
+    };
+    if is_path && ls::begins_with_header(file.file()) != Some(true) {
         return Err(Failure::refused(format!("cannot remove {name}: it is no shared object")));
     }
-    let listed = ls::look_at_file(path, &metadata, holders);
-    let location = Location::file(path);
-    if force || !remove_unheld(&name, listed.holders.as_deref(), &location, true)? {
-        std::fs::remove_file(path).map_err(|error| Failure::file("remove", path, error))?;
+    let listed = ls::look_at_file(name, &file, object, holders);
+    match force {
+        true => file.unlink().map_err(|error| Failure::object("remove", name, error))?,
+        false => remove_unheld(name, listed.holders.as_deref(), file, &location)?,
     }
     Ok(Some(listed))
 }
 
-/// Removes a file that the kernel says nobody has, as long as that is so. `false`: nobody is known to
-/// have the object, but the kernel does not tell.
+/// Where named shared memory has no files, it goes by its name alone.
+fn remove_by_name(name: &str, force: bool) -> Result<Option<Listed>, Failure> {
+    if !force {
+        let look = Inspection::open(Location::name(name));
+        refuse_attached(name, look)?;
+    }
+    SharedMemory::unlink(name).map_err(|error| unknown(name, error))?;
+    Ok(None)
+}
+
+/// Why there is no file to be removed.
+fn not_opened(name: &str, is_path: bool, error: Error) -> Failure {
+    match error.kind() {
+        ErrorKind::WouldBlock => Failure::Busy(format!("cannot remove {name}: {error}")),
+        ErrorKind::NotAnObject => Failure::Refused(format!("cannot remove {name}: {error}")),
+        // On Windows a section that lives while a process is attached is in no list, and has no file.
+        _ if is_missing(&error) && !is_path && Inspection::open(Location::name(name)).is_ok() => {
+            Failure::Busy(format!(
+                "cannot remove {name}: it has just been made, or lives while a process is attached"
+            ))
+        }
+        _ if is_missing(&error) && !is_path => unknown(name, error),
+        _ => Failure::object("remove", name, error),
+    }
+}
+
+/// Removes a file that the kernel says no process has, as long as that is so; or, where the kernel does
+/// not tell, that none is known to have.
 fn remove_unheld(
     name: &str,
     holders: Option<&[Holder]>,
+    file: ObjectFile,
     location: &Location,
-    is_file: bool,
-) -> Result<bool, Failure> {
+) -> Result<(), Failure> {
     if let holders @ Some([_, ..]) = holders {
         return Err(held(name, &format!("held by {}", ls::held_by(holders))));
     }
-    let not_understood = match refuse_attached(name, location) {
+    let not_understood = match refuse_attached(name, file.inspect()) {
         // The kernel tells of what it does not understand.
         Err(error @ Failure::Object { .. }) => Some(error),
         other => other.map(|()| None)?,
     };
-    let unused = match Unused::of(location) {
-        _ if !is_file => None,
-        Err(error) if error.kind() == ErrorKind::Unsupported => None,
-        Ok(None) => return Err(held(name, "the kernel says that somebody has it")),
-        unused => unused.map_err(|error| not_told(name, error))?,
+    let failed = |error| Failure::object("remove", name, error);
+    let identity = system::identity_of(file.file());
+    let unused = match (file.claim(), not_understood) {
+        (Err(error), not_understood) if error.kind() == ErrorKind::Unsupported => {
+            if let Some(error) = not_understood {
+                return Err(error);
+            }
+            let again = ObjectFile::open(location).map_err(failed)?;
+            if system::identity_of(again.file()) != identity {
+                let why = format!("cannot remove {name}: its name is another file's by now");
+                return Err(Failure::NotFound(why));
+            }
+            return again.unlink().map_err(failed);
+        }
+        (Ok(None), _) => return Err(held(name, "the kernel says that somebody has it")),
+        (Ok(Some(unused)), _) => unused,
+        (Err(error), _) => return Err(not_told(name, error)),
     };
-    match (unused, not_understood) {
-        (Some(unused), _) => match unused.remove() {
-            Ok(true) => Ok(true),
-            Ok(false) => Err(held(name, "somebody has come who opens it")),
-            Err(error) => Err(Failure::object("remove", name, error)),
-        },
-        (None, Some(error)) => Err(error),
-        (None, None) => Ok(false),
+    match unused.remove() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(held(name, "somebody has come who opens it")),
+        Err(error) => Err(failed(error)),
     }
 }
 
 /// An error unless the kernel says of every slot of the object that nobody holds it, or there is none.
-fn refuse_attached(name: &str, location: &Location) -> Result<(), Failure> {
-    let who = match Inspection::open(location) {
+fn refuse_attached(name: &str, look: sharemap::Result<Inspection>) -> Result<(), Failure> {
+    let who = match look {
         // Zeros: memory that nobody has written to yet.
         Ok(look) if look.facts().is_none() => None,
         Ok(look) => who_holds(&look).map_err(|error| not_told(name, error))?,

@@ -13,8 +13,11 @@ use windows as os;
 
 pub(crate) mod holders;
 pub(crate) mod procfs;
+pub(crate) mod search;
 
+use std::fs::File;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// What this process has used so far; `None` where the system does not count it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -117,4 +120,32 @@ pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
 /// where files have none, or it is gone.
 pub(crate) fn permissions(path: &Path) -> Option<(u32, u32)> {
     os::permissions(path)
+}
+
+/// As [`identity`], of an open file.
+pub(crate) fn identity_of(file: &File) -> Option<(u64, u64)> {
+    os::identity_of(file)
+}
+
+/// As [`allocated`], of an open file.
+pub(crate) fn allocated_by(file: &File) -> Option<u64> {
+    os::allocated_by(file)
+}
+
+/// The owner of a file, if that is another user than the one that runs this process.
+pub(crate) fn foreign_owner(file: &File) -> Option<u32> {
+    os::foreign_owner(file)
+}
+
+/// When a file, its permissions or its names last changed, to the second. Stores to mapped memory do not
+/// count on tmpfs.
+pub(crate) fn changed(file: &File) -> Option<SystemTime> {
+    os::changed(file)
+}
+
+/// Since when a file has not been used, as far as its times tell: the last access, write or change. Mapping
+/// a file counts as an access, which Linux notes once in 24 hours. `None` where accesses are not noted.
+pub(crate) fn unused_since(file: &File) -> Option<SystemTime> {
+    let metadata = file.metadata().ok().filter(|_| os::notes_accesses(file))?;
+    [metadata.accessed().ok(), metadata.modified().ok(), changed(file)].into_iter().flatten().max()
 }

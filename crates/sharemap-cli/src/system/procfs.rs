@@ -3,6 +3,7 @@
 use crate::text::lossless_bytes;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// Huge pages in one mapping of this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -60,6 +61,18 @@ fn mount(line: &str) -> Option<Mount> {
 fn unescaped(text: &str) -> String {
     let codes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
     codes.iter().fold(text.to_owned(), |text, (code, character)| text.replace(code, character))
+}
+
+/// When the system started.
+pub(crate) fn boot_time() -> Option<SystemTime> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let seconds = text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
+/// The pid namespace of this process.
+pub(crate) fn own_pid_namespace() -> Option<u64> {
+    pid_namespace("self")
 }
 
 /// Whether /proc lists all processes there are: those of all pid namespaces, and of all users.

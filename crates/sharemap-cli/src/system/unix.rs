@@ -16,6 +16,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 pub(super) fn usage() -> Usage {
     let mut raw = MaybeUninit::<libc::rusage>::zeroed();
@@ -258,4 +259,29 @@ pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
 
 pub(super) fn permissions(path: &Path) -> Option<(u32, u32)> {
     fs::symlink_metadata(path).ok().map(|metadata| (metadata.uid(), metadata.mode() & 0o7777))
+}
+
+pub(super) fn identity_of(file: &File) -> Option<(u64, u64)> {
+    file.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+pub(super) fn allocated_by(file: &File) -> Option<u64> {
+    file.metadata().ok().map(|metadata| metadata.blocks() * 512)
+}
+
+pub(super) fn foreign_owner(file: &File) -> Option<u32> {
+    // SAFETY: takes and changes nothing.
+    let own = unsafe { libc::geteuid() };
+    file.metadata().ok().map(|metadata| metadata.uid()).filter(|&owner| owner != own)
+}
+
+pub(super) fn changed(file: &File) -> Option<SystemTime> {
+    let metadata = file.metadata().ok()?;
+    let since = Duration::from_secs(u64::try_from(metadata.ctime()).ok()?);
+    SystemTime::UNIX_EPOCH.checked_add(since)
+}
+
+pub(super) fn notes_accesses(file: &File) -> bool {
+    rustix::fs::fstatvfs(file)
+        .is_ok_and(|found| !found.f_flag.contains(rustix::fs::StatVfsMountFlags::NOATIME))
 }

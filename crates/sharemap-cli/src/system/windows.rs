@@ -4,12 +4,13 @@
 #![allow(unsafe_code)]
 
 use super::{Death, Usage};
+use std::fs::File;
 use std::io;
 use std::os::windows::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use windows_sys::Win32::Foundation::{CloseHandle, GetLastError, NO_ERROR};
 use windows_sys::Win32::Storage::FileSystem::{
     GetCompressedFileSizeW, GetDiskFreeSpaceExW, INVALID_FILE_SIZE,
@@ -145,4 +146,24 @@ pub(super) fn identity(_path: &Path) -> Option<(u64, u64)> {
 
 pub(super) fn permissions(_path: &Path) -> Option<(u32, u32)> {
     None
+}
+
+pub(super) fn identity_of(_: &File) -> Option<(u64, u64)> {
+    None
+}
+
+pub(super) fn allocated_by(_: &File) -> Option<u64> {
+    None
+}
+
+pub(super) fn foreign_owner(_: &File) -> Option<u32> {
+    None
+}
+
+pub(super) fn changed(_: &File) -> Option<SystemTime> {
+    None
+}
+
+pub(super) fn notes_accesses(_: &File) -> bool {
+    true
 }

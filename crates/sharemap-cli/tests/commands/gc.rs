@@ -299,6 +299,7 @@ fn companions_go_when_nobody_needs_them() {
         "$0" lock ./one -- "$0" gc --apply --json
         "$0" gc --json
         rm ./one; touch ./other
+        "$0" gc --apply --timeout 0s --json
         "$0" gc --apply --json
         # The lock's owner dies: whoever attaches next needs the companion.
         "$0" lock ./two -- sh -c 'kill -9 $PPID' || true
@@ -328,6 +329,7 @@ fn companions_go_when_nobody_needs_them() {
     let expected = [
         ("kept", "holds its slots"),
         ("removable", "is in order"),
+        ("kept", "did not end in time"),
         ("removed", "its object is gone"),
         ("kept", "died"),
         ("removed", "is in order"),
@@ -338,7 +340,7 @@ fn companions_go_when_nobody_needs_them() {
     // this user may not look into, it is kept because of them.
     let mut lines: Vec<&str> = text.lines().collect();
     let raw: Vec<Value> =
-        lines.drain(6..8).map(|line| serde_json::from_str(line).unwrap()).collect();
+        lines.drain(7..9).map(|line| serde_json::from_str(line).unwrap()).collect();
     for (json, inside) in raw.iter().zip([true, false]) {
         let item = &json["items"][0];
         assert_eq!(item["what"], "foreign", "{item:#}");

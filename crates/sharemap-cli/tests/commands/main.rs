@@ -13,6 +13,8 @@ mod lock;
 mod locks;
 mod map;
 mod memory;
+#[cfg(target_os = "linux")]
+mod removal;
 mod shared;
 mod stat;
 #[cfg(target_os = "linux")]

@@ -35,13 +35,15 @@ use crate::error::Result;
 use crate::peer::Look;
 use crate::shm::Location;
 
+pub use super::object_file::{InterruptedRemoval, ObjectFile};
 pub use super::unused::Unused;
 pub use crate::peer::{AttachedProcess as Participant, Facts, State};
+pub use crate::sys::FileRole;
 
 /// A shared object that is looked at.
 #[derive(Debug)]
 pub struct Inspection {
-    look: Look,
+    pub(super) look: Look,
 }
 
 /// What a lock is, as far as those who use it say.

@@ -14,6 +14,7 @@ mod handles;
 pub mod inspect;
 mod kind;
 mod mutex;
+mod object_file;
 mod once;
 mod options;
 mod permits;

@@ -1,9 +1,10 @@
 //! That nobody has an object, on the kernel's word.
 
-use crate::error::{Error, ErrorKind, Result};
+use super::object_file::ObjectFile;
+use crate::error::{ErrorKind, Result};
 use crate::peer::Look;
-use crate::shm::{Location, Place};
-use crate::sys::{self, alone};
+use crate::shm::Location;
+use crate::sys::exclusive::Exclusive;
 
 /// That no other process has an object, nor any other part of this one: the kernel says so. While
 /// the value lives, whoever opens the object has to wait, or is refused: keep it for a moment only,
@@ -21,7 +22,7 @@ use crate::sys::{self, alone};
 /// ```
 #[derive(Debug)]
 pub struct Unused {
-    alone: alone::Alone,
+    exclusive: Exclusive,
 }
 
 impl Unused {
@@ -29,44 +30,59 @@ impl Unused {
     /// disk. `None`: somebody has it, as far as can be told from here.
     ///
     /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported) where the kernel does not tell: on macOS, and on
-    /// network file systems; [`PermissionDenied`](ErrorKind::PermissionDenied) for those who do not
-    /// own it; [`NotFound`](ErrorKind::NotFound), [`NotAnObject`](ErrorKind::NotAnObject). On overlayfs
-    /// also [`WrongVersion`](ErrorKind::WrongVersion), [`Malformed`](ErrorKind::Malformed) and
-    /// [`Truncated`](ErrorKind::Truncated), where only the object itself would tell.
+    /// As for [`ObjectFile::open`], except [`WouldBlock`](ErrorKind::WouldBlock), and for
+    /// [`ObjectFile::claim`].
     pub fn of(location: impl Into<Location>) -> Result<Option<Self>> {
-        let location = location.into();
-        let named = |error: Error| error.with_path(location.path());
-        let path = match location.checked()? {
-            Place::Name(name) => sys::shm::path(name),
-            Place::File(path) => path.clone(),
-            Place::Anonymous => {
-                return Err(Error::new(ErrorKind::NotFound, "ask who has")
-                    .with_detail("what has no name goes by itself"));
-            }
-        };
-        let Some(alone) = alone::Alone::take(&path).map_err(named)? else { return Ok(None) };
+        match ObjectFile::open(location) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+            file => file?.claim(),
+        }
+    }
+
+    /// Claims a file that was found.
+    pub(super) fn claim(file: ObjectFile) -> Result<Option<Self>> {
+        let ObjectFile { entry, location } = file;
+        let named = |error: crate::Error| error.with_path(location.path());
+        let Some(exclusive) = Exclusive::take(entry).map_err(named)? else { return Ok(None) };
         // Whoever is attached has it mapped, and may have closed it.
-        if !alone.sees_mappings()
-            && !Look::is_nobodys(alone.file(), location.path(), Some(path)).map_err(named)?
+        if !exclusive.sees_mappings()
+            && !Look::is_nobodys(exclusive.file(), location.path(), None).map_err(named)?
         {
             return Ok(None);
         }
-        Ok(Some(Self { alone }))
+        Ok(Some(Self { exclusive }))
+    }
+
+    /// Returns `true` while no process waits to open the object. One that waits gets it when this value
+    /// is dropped, or after the system's own limit (45 s on Linux).
+    #[must_use]
+    pub fn is_exclusive(&self) -> bool {
+        self.exclusive.is_exclusive()
     }
 
     /// Whether that includes mappings of raw memory. On overlayfs it does not: who takes part in an
     /// object with a header is known, and whether somebody maps the file without that is not.
     #[must_use]
     pub fn sees_mappings(&self) -> bool {
-        self.alone.sees_mappings()
+        self.exclusive.sees_mappings()
     }
 
-    /// Takes the object's name away, unless somebody has come who waits for it: then `false`.
+    /// Removes the object's name, unless a process waits to open the object: then `false`.
+    ///
+    /// What is removed is the file that was claimed, whatever happens to its name meanwhile: on Linux the
+    /// name is first moved into a private directory beside it (mode 0700, `.sharemap-gone-…`), and
+    /// removed there if it still refers to this file, else moved back. If the process is killed in
+    /// between, an [`InterruptedRemoval`](super::inspect::InterruptedRemoval) is left.
     ///
     /// # Errors
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied), [`NotFound`](ErrorKind::NotFound).
+    /// - [`NotFound`](ErrorKind::NotFound) - the name is gone, or another file's by now.
+    /// - [`PermissionDenied`](ErrorKind::PermissionDenied), [`NotWritable`](ErrorKind::NotWritable) - the
+    ///   directory may not be changed.
+    /// - [`NoSpace`](ErrorKind::NoSpace) - no inode is left for the private directory.
+    /// - [`Unsupported`](ErrorKind::Unsupported) - the file system cannot move the file there.
+    /// - [`AlreadyExists`](ErrorKind::AlreadyExists) - another file had the name, was moved, and could
+    ///   not be moved back because the name is taken again; the error says where it is.
     pub fn remove(self) -> Result<bool> {
-        self.alone.remove()
+        self.exclusive.remove()
     }
 }

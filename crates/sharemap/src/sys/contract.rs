@@ -3,6 +3,7 @@
 //! `unsafe` functions ask that `base..base + len` lies in a span that the caller owns, on page bounds,
 //! and that nobody holds references into it.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -10,10 +11,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::{
-    Access, Advice, CacheStatus, CreateObject, FileStatus, HugePages, Limits, LockMode, LockWait,
-    MapRequest, ObjectStatus, OpenObject, OpenRequest, Owner, PageState, Protection, ReadStep,
-    Recovery, Seals, SlotHome, SlotMode, Span, WaitPlace, alone, fault, fence, file, file_lock,
-    fork, map, pass, process, publish, shm, slot, wait,
+    Access, Advice, CacheStatus, CreateObject, FileRole, FileStatus, HugePages, Limits, LockMode,
+    LockWait, MapRequest, ObjectStatus, OpenObject, OpenRequest, Owner, PageState, Protection,
+    ReadStep, Recovery, Seals, SlotHome, SlotMode, Span, WaitPlace, exclusive, fault, fence, file,
+    file_lock, fork, map, pass, process, publish, shm, slot, wait,
 };
 use crate::error::{Error, Result};
 
@@ -170,13 +171,28 @@ const _: () = {
     let _: fn(slot::Hold) -> usize = slot::Hold::into_raw;
     let _: unsafe fn(usize) -> slot::Hold = slot::Hold::from_raw;
 
-    // While the value lives nobody else has the file open, nor mapped if the system sees that, and
-    // whoever opens it waits or is refused. `None`: somebody has it. `remove`: `false`, and nothing
-    // done, if somebody came.
-    let _: fn(&Path) -> Result<Option<alone::Alone>> = alone::Alone::take;
-    let _: fn(&alone::Alone) -> &File = alone::Alone::file;
-    let _: fn(&alone::Alone) -> bool = alone::Alone::sees_mappings;
-    let _: fn(alone::Alone) -> Result<bool> = alone::Alone::remove;
+    // A regular file under a name, opened once: no link is followed, nothing else is opened. `None`:
+    // another process has it alone.
+    let _: fn(&Path) -> Result<Option<exclusive::Entry>> = exclusive::Entry::open;
+    let _: fn(&str) -> Result<Option<exclusive::Entry>> = exclusive::Entry::open_named;
+    let _: fn(&exclusive::Entry) -> &File = exclusive::Entry::file;
+    let _: fn(&exclusive::Entry) -> FileRole = exclusive::Entry::role;
+    // Takes the name away, if it still is this file's, whoever uses the file.
+    let _: fn(&exclusive::Entry) -> Result<()> = exclusive::Entry::unlink;
+    // While the value lives no other process has the file open, nor mapped if the system sees that,
+    // and a process that opens it waits or is refused. `None`: one uses it. `remove`: `false`, and
+    // nothing done, if a process waits to open it; an error, if the name is another file's by now.
+    let _: fn(exclusive::Entry) -> Result<Option<exclusive::Exclusive>> =
+        exclusive::Exclusive::take;
+    let _: fn(&exclusive::Exclusive) -> &File = exclusive::Exclusive::file;
+    let _: fn(&exclusive::Exclusive) -> bool = exclusive::Exclusive::sees_mappings;
+    let _: fn(&exclusive::Exclusive) -> bool = exclusive::Exclusive::is_exclusive;
+    let _: fn(exclusive::Exclusive) -> Result<bool> = exclusive::Exclusive::remove;
+    // What removals left when their processes were killed: in a directory, or in shared memory.
+    let _: fn(Option<&Path>) -> Result<Vec<exclusive::Interrupted>> = exclusive::interrupted;
+    let _: fn(&exclusive::Interrupted) -> &Path = exclusive::Interrupted::path;
+    let _: fn(&exclusive::Interrupted) -> &[OsString] = exclusive::Interrupted::names;
+    let _: fn(&exclusive::Interrupted) -> Result<()> = exclusive::Interrupted::restore;
 
     let _: fn(usize) -> Result<fork::Wiped> = fork::Wiped::new;
     let _: fn(&fork::Wiped) -> *mut u8 = fork::Wiped::base;

@@ -15,7 +15,7 @@
 //! - `fence`: the fence that one side alone pays for.
 //! - `slot`: locks that the kernel keeps exactly as long as an address space lives.
 //! - `fork`: memory that a forked child finds empty.
-//! - `alone`: having a file that nobody else has, for a moment.
+//! - `exclusive`: files that no other process uses, and removing exactly what was judged.
 //! - `pass`: handing descriptors to other processes.
 //!
 //! Errors come back with kind, operation, number and source; the layers above add the path.
@@ -60,11 +60,12 @@ compile_error!(
      same files, and a line in src/sys/mod.rs; what it owes is in src/sys/contract.rs"
 );
 
+pub use object::FileRole;
 pub(crate) use object::{CreateObject, Existing, ObjectStatus, OpenObject, Owner, Scope, Sharing};
 pub use object::{Lifetime, Seals};
 pub use os::file::AsDescriptor;
 pub(crate) use os::{
-    alone, fault, fence, file, file_lock, fork, map, pass, process, publish, shm, slot, wait,
+    exclusive, fault, fence, file, file_lock, fork, map, pass, process, publish, shm, slot, wait,
 };
 
 use std::fs::File;

@@ -158,3 +158,22 @@ pub(crate) struct ObjectStatus {
     pub(crate) created: Option<SystemTime>,
     pub(crate) modified: Option<SystemTime>,
 }
+
+/// What a file is for, as its place, its name, its owner and its contents say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FileRole {
+    /// It holds an object, raw memory, or anything else.
+    Object,
+    /// It was on its way to becoming an object: a hidden file of shared memory.
+    Draft,
+    /// It carries the liveness locks of an object whose own file system cannot, and is empty.
+    Companion {
+        /// The device of the object's file.
+        device: u64,
+        /// The number of the object's file on that device.
+        file: u64,
+    },
+    /// A removal moved it into a private directory, and has not finished.
+    Moved,
+}

@@ -1,18 +1,21 @@
-//! Whether anybody has an object: what the kernel says.
+//! Whether an object is in use, or can still be wanted.
 
-use super::companion;
 use crate::commands::ls;
 use crate::commands::objects::{Target, is_missing, is_raw, who_holds};
 use crate::system::holders::Holders;
 use crate::{system, units};
-use sharemap::inspect::{Inspection, State, Unused};
-use sharemap::{ErrorKind, Location};
+use sharemap::ErrorKind;
+use sharemap::inspect::{FileRole, Inspection, ObjectFile, State, Unused};
+use std::fs::File;
+use std::time::{Duration, SystemTime};
 
 /// What is to become of an object.
 pub(super) enum Verdict {
-    /// Nobody has it, and nobody can open it as long as this value lives.
+    /// No process uses it, nor can open it as long as this value lives.
     Unused(Unused),
-    /// Somebody has it, or it is not known that nobody does.
+    /// No process uses it, but one may want it: it is removed by its name, or on request.
+    Idle,
+    /// A process uses it, or it is not known that none does.
     Keep(String),
     /// There is no such object.
     Gone,
@@ -23,58 +26,124 @@ pub(super) struct Judged {
     pub(super) what: &'static str,
     pub(super) size: Option<u64>,
     pub(super) resident: Option<u64>,
-    /// Why nobody has it.
+    /// Since its last use, as far as the file's times tell.
+    pub(super) age: Option<Duration>,
+    /// Why no process uses it.
     pub(super) proof: Vec<String>,
     pub(super) verdict: Verdict,
 }
 
-pub(super) fn judge(target: &Target, holders: Option<&Holders>, foreign: bool) -> Judged {
+/// What may go.
+#[derive(Clone, Copy)]
+pub(super) struct Rules<'a> {
+    pub(super) holders: Option<&'a Holders>,
+    /// Also what has no header.
+    pub(super) foreign: bool,
+    /// Objects that a process may still want, if they have not been used for so long. `None`: they stay.
+    pub(super) idle_for: Option<Duration>,
+    /// The object was named; else it is one of all.
+    pub(super) is_named: bool,
+}
+
+/// Why an object can go.
+enum Claim {
+    /// No process can want it.
+    Garbage,
+    /// A process may.
+    Wanted,
+}
+
+/// What an object is, and, if it is not a companion, what is to become of it.
+pub(super) enum Found {
+    Judged(Judged),
+    Companion(ObjectFile, (u64, u64)),
+}
+
+pub(super) fn judge(target: &Target, rules: Rules<'_>) -> Found {
+    let file = match ObjectFile::open(&target.location) {
+        Ok(file) => file,
+        Err(error) => {
+            let verdict = match is_missing(&error) {
+                true => Verdict::Gone,
+                false => Verdict::Keep(error.to_string()),
+            };
+            return Found::Judged(judged(&target.name, "unknown", None, Vec::new(), verdict));
+        }
+    };
+    if let FileRole::Companion { device, file: number } = file.role() {
+        return Found::Companion(file, (device, number));
+    }
+    Found::Judged(judge_file(&target.name, file, rules))
+}
+
+fn judge_file(name: &str, file: ObjectFile, rules: Rules<'_>) -> Judged {
     let mut proof = Vec::new();
-    let (what, verdict) = judge_by(target, holders, foreign, &mut proof);
+    let (what, claim) = classify(&file, rules, &mut proof);
+    let claim = claim.and_then(|claim| may_go(&file, rules).map(|()| claim));
+    // The same description: the file does not count as open twice.
+    let times = file.file().try_clone().ok();
+    let verdict = claim.and_then(|claim| {
+        let age = times.as_ref().and_then(age);
+        let unused = claim_alone(file, rules.holders, &mut proof)?;
+        match claim {
+            Claim::Wanted if !rules.is_named && !is_old(age, rules.idle_for) => Ok(Verdict::Idle),
+            _ => Ok(Verdict::Unused(unused)),
+        }
+    });
     let verdict = verdict.unwrap_or_else(Verdict::Keep);
+    judged(name, what, times.as_ref(), proof, verdict)
+}
+
+pub(super) fn judged(
+    name: &str,
+    what: &'static str,
+    file: Option<&File>,
+    mut proof: Vec<String>,
+    verdict: Verdict,
+) -> Judged {
     if matches!(verdict, Verdict::Keep(_)) {
         proof.clear();
     }
     Judged {
-        name: target.name.clone(),
+        name: name.to_owned(),
         what,
-        size: target.path.as_deref().and_then(|path| Some(path.metadata().ok()?.len())),
-        resident: target.path.as_deref().and_then(system::allocated),
+        size: file.and_then(|file| Some(file.metadata().ok()?.len())),
+        resident: file.and_then(system::allocated_by),
+        age: file.and_then(age),
         proof,
         verdict,
     }
 }
 
 /// `Err`: why it is kept.
-fn judge_by(
-    target: &Target,
-    holders: Option<&Holders>,
-    foreign: bool,
+fn classify(
+    file: &ObjectFile,
+    rules: Rules<'_>,
     proof: &mut Vec<String>,
-) -> (&'static str, Result<Verdict, String>) {
-    if let (Some(carried), Some(path)) = (companion::carries(target), &target.path) {
-        let held = held_by_nobody(target, holders);
-        return ("companion", held.and_then(|()| companion::judge(carried, path, proof)));
+) -> (&'static str, Result<Claim, String>) {
+    match file.role() {
+        FileRole::Draft => {
+            proof.push("its name is one that sharemap gives while it makes an object".into());
+            return ("unfinished", Ok(Claim::Garbage));
+        }
+        FileRole::Moved if !rules.is_named => {
+            return ("moved", Err("a removal moved it there, and has not ended".into()));
+        }
+        _ => {}
     }
-    // Names that sharemap gives for the time of making something.
-    if is_draft(target) {
-        return ("unfinished", unused(target, holders, proof));
-    }
-    // Dropped before the kernel is asked who has it.
-    let look = match Inspection::open(&target.location) {
+    let look = match file.inspect() {
         Ok(look) => look.facts().is_some().then_some(look),
         Err(error) if is_raw(&error) => None,
         Err(error) if error.kind() == ErrorKind::WrongVersion => {
             return ("of another version", Err(error.to_string()));
         }
-        Err(error) if is_missing(&error) => return ("unknown", Ok(Verdict::Gone)),
         Err(error) => return ("unknown", Err(error.to_string())),
     };
     let Some(look) = look else {
         return (
             "foreign",
-            match foreign {
-                true => unused(target, holders, proof),
+            match rules.foreign {
+                true => Ok(Claim::Wanted),
                 false => Err("it was not made by sharemap; --foreign includes it".into()),
             },
         );
@@ -84,15 +153,16 @@ fn judge_by(
         Ok(_) => "object",
         Err(error) => return ("malformed", Err(error.to_string())),
     };
-    let verdict = nobody_attached(&look, proof).and_then(|()| {
-        drop(look);
-        unused(target, holders, proof)
+    let claim = nobody_attached(&look, proof).and_then(|()| match what {
+        "unfinished" => Ok(Claim::Garbage),
+        _ if rules.is_named => Ok(Claim::Wanted),
+        _ if is_of_earlier_boot(&look, file.file()) => {
+            proof.push("it was last used, and last changed, before this system started".into());
+            Ok(Claim::Garbage)
+        }
+        _ => of_this_container(&look).map(|()| Claim::Wanted),
     });
-    (what, verdict)
-}
-
-fn is_draft(target: &Target) -> bool {
-    target.name.starts_with(".sharemap-new-")
+    (what, claim)
 }
 
 /// Asks about every slot of the object.
@@ -110,25 +180,64 @@ fn nobody_attached(look: &Inspection, proof: &mut Vec<String>) -> Result<(), Str
     }
 }
 
+/// Both the object and its file have to say so: the header of a copy, or of an object of a container that
+/// calls its boots otherwise, says it alone.
+fn is_of_earlier_boot(look: &Inspection, file: &File) -> bool {
+    let changed = system::changed(file);
+    let before = changed.zip(system::procfs::boot_time()).is_some_and(|(then, boot)| then < boot);
+    before && look.is_of_this_boot().is_ok_and(|this| this == Some(false))
+}
+
+/// Processes of other containers that died attached are still recorded.
+fn of_this_container(look: &Inspection) -> Result<(), String> {
+    let own = system::procfs::own_pid_namespace();
+    let participants = look.participants().map_err(|error| error.to_string())?;
+    let is_elsewhere = |space: u64| space != 0 && own.is_some_and(|own| own != space);
+    match participants.iter().find(|found| is_elsewhere(found.id_space)) {
+        Some(_) => {
+            Err("it was used in another container, which may want it; name it to remove it".into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Objects of other users are not this user's garbage.
+pub(super) fn may_go(file: &ObjectFile, rules: Rules<'_>) -> Result<(), String> {
+    match system::foreign_owner(file.file()) {
+        Some(owner) if !rules.is_named => {
+            Err(format!("it belongs to user {owner}; name it to remove it"))
+        }
+        _ => held_by_nobody(file, rules.holders),
+    }
+}
+
+fn age(file: &File) -> Option<Duration> {
+    SystemTime::now().duration_since(system::unused_since(file)?).ok()
+}
+
+/// `false` where the age is not known.
+fn is_old(age: Option<Duration>, limit: Option<Duration>) -> bool {
+    match limit {
+        None => false,
+        Some(Duration::ZERO) => true,
+        Some(limit) => age.is_some_and(|age| age >= limit),
+    }
+}
+
 /// Asks the kernel for the file alone.
-fn unused(
-    target: &Target,
+fn claim_alone(
+    file: ObjectFile,
     holders: Option<&Holders>,
     proof: &mut Vec<String>,
-) -> Result<Verdict, String> {
-    held_by_nobody(target, holders)?;
-    let location = match &target.path {
-        Some(path) => Location::file(path),
-        None => target.location.clone(),
-    };
-    let unused = match Unused::of(location) {
+) -> Result<Unused, String> {
+    let identity = system::identity_of(file.file());
+    let unused = match file.claim() {
         Ok(Some(unused)) => unused,
         Ok(None) => {
             return Err(
                 "the kernel says that somebody has it, who is not to be seen from here".into()
             );
         }
-        Err(error) if is_missing(&error) => return Ok(Verdict::Gone),
         Err(error) => return Err(error.to_string()),
     };
     if unused.sees_mappings() {
@@ -136,18 +245,18 @@ fn unused(
         if let Some(holders) = holders {
             proof.push(seen(holders));
         }
-        return Ok(Verdict::Unused(unused));
+        return Ok(unused);
     }
-    // Nobody has it open; who has it mapped is only seen in the processes, and nobody can come now.
+    // No process has it open; which have it mapped is only seen in the processes, and none can come now.
     match Holders::look() {
         Some(now) if !now.lists_all => {
             Err("not all processes are to be seen from here, and any may have it mapped".into())
         }
         Some(now) if now.hidden == 0 => {
-            held_by_nobody(target, Some(&now))?;
+            is_unheld(identity, Some(&now))?;
             proof.push("the kernel says that no process has it open".into());
             proof.push(seen(&now));
-            Ok(Verdict::Unused(unused))
+            Ok(unused)
         }
         Some(now) => Err(format!(
             "{} could not be looked into, and may have it mapped",
@@ -157,8 +266,12 @@ fn unused(
     }
 }
 
-fn held_by_nobody(target: &Target, holders: Option<&Holders>) -> Result<(), String> {
-    match target.holders(holders).as_deref() {
+fn held_by_nobody(file: &ObjectFile, holders: Option<&Holders>) -> Result<(), String> {
+    is_unheld(system::identity_of(file.file()), holders)
+}
+
+fn is_unheld(identity: Option<(u64, u64)>, holders: Option<&Holders>) -> Result<(), String> {
+    match identity.zip(holders).map(|(file, holders)| holders.of(file)).as_deref() {
         Some(found @ [_, ..]) => Err(format!("held by {}", ls::held_by(Some(found)))),
         _ => Ok(()),
     }

@@ -1,5 +1,7 @@
 //! Who made an object, by its name.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// What begins an object that several processes take part in.
@@ -36,10 +38,19 @@ pub(super) fn by_name(name: &str) -> Option<&'static str> {
 }
 
 /// Whether the object begins with this library's header. `None` if it may not be read.
-pub(in crate::commands) fn has_header(path: &Path) -> Option<bool> {
+pub(super) fn has_header(path: &Path) -> Option<bool> {
     let map = sharemap::Mapping::open(path).ok()?;
     let mut beginning = [0; MAGIC.len()];
     Some(map.bytes().read_at(0, &mut beginning).is_ok() && beginning == MAGIC)
+}
+
+/// Whether a file begins with this library's header. `None` if it cannot be read.
+pub(in crate::commands) fn begins_with_header(file: &File) -> Option<bool> {
+    let mut beginning = Vec::new();
+    let mut file = file;
+    file.seek(SeekFrom::Start(0)).ok()?;
+    file.take(MAGIC.len() as u64).read_to_end(&mut beginning).ok()?;
+    Some(beginning == MAGIC)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 mod maker;
 
-pub(super) use maker::has_header;
+pub(super) use maker::begins_with_header;
 
 use super::objects::{Summary, Target};
 use crate::failure::Failure;
@@ -12,8 +12,8 @@ use crate::text::{Text, lossless};
 use crate::{system, units};
 use console::Style;
 use serde::Serialize;
-use sharemap::{Location, NamedObject, SharedMemory};
-use std::path::Path;
+use sharemap::inspect::ObjectFile;
+use sharemap::{NamedObject, SharedMemory};
 use std::time::{Duration, SystemTime};
 
 /// List the named shared memory of this system, and who has it.
@@ -93,25 +93,30 @@ pub(super) fn look(object: &NamedObject, holders: Option<&Holders>) -> Listed {
     }
 }
 
-/// The same of an object that is in a file of any place.
+/// What can be told of the very file that was found; `object` is what the system's list has of it.
 pub(super) fn look_at_file(
-    path: &Path,
-    metadata: &std::fs::Metadata,
+    name: &str,
+    file: &ObjectFile,
+    object: Option<&NamedObject>,
     holders: Option<&Holders>,
 ) -> Listed {
-    let since = metadata.created().or_else(|_| metadata.modified()).ok();
-    let file = system::identity(path);
+    let metadata = file.file().metadata().ok();
+    let created = || metadata.as_ref().and_then(|found| found.created().or(found.modified()).ok());
+    let user = object.and_then(|object| object.user);
     Listed {
-        name: lossless(path),
-        maker: Some("sharemap"),
-        summary: Summary::look(&Location::file(path)),
-        size: Some(metadata.len()),
-        resident: system::allocated(path),
-        user: None,
-        owner: None,
-        mode: None,
-        age_seconds: age_in_seconds(since),
-        holders: holders.zip(file).map(|(holders, file)| holders.of(file)),
+        name: name.to_owned(),
+        maker: maker::by_name(name).or_else(|| match maker::begins_with_header(file.file()) {
+            Some(true) => Some("sharemap"),
+            _ => None,
+        }),
+        summary: Summary::of(file.inspect()),
+        size: metadata.as_ref().map(std::fs::Metadata::len),
+        resident: system::allocated_by(file.file()),
+        user,
+        owner: user.and_then(system::user_name),
+        mode: object.and_then(|object| object.mode).map(|mode| format!("{mode:o}")),
+        age_seconds: age_in_seconds(object.and_then(|object| object.created).or_else(created)),
+        holders: holders.zip(system::identity_of(file.file())).map(|(all, file)| all.of(file)),
     }
 }
 

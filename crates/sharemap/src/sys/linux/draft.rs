@@ -136,6 +136,13 @@ pub(super) fn link_of(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
+/// Whether a name is one that [`hidden_name`] gives: the process, a number, nanoseconds.
+pub(super) fn is_hidden_name(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(HIDDEN) else { return false };
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    rest.split('-').count() == 3 && rest.split('-').all(is_number)
+}
+
 /// A name for the time of making something.
 pub(super) fn hidden_name() -> String {
     format!("{HIDDEN}{}", unique())
@@ -170,7 +177,7 @@ fn sweep(directory: &OwnedFd) {
     let Ok(entries) = Dir::new(opened) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        if !is_safe || !is_hidden(name.to_bytes()) {
+        if !is_safe || !name.to_str().is_ok_and(is_hidden_name) {
             continue;
         }
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -200,13 +207,4 @@ fn sweep(directory: &OwnedFd) {
             _ => {}
         }
     }
-}
-
-/// Whether a name has the form of those of [`hidden_name`].
-fn is_hidden(name: &[u8]) -> bool {
-    name.strip_prefix(HIDDEN.as_bytes()).is_some_and(|rest| {
-        let mut parts = rest.split(|&byte| byte == b'-');
-        let is_number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
-        parts.by_ref().take(3).filter(|part| is_number(part)).count() == 3 && parts.next().is_none()
-    })
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
-use super::alone::Alone;
+use super::exclusive::{Entry, Exclusive};
 use super::{file, shm};
 use crate::error::{ErrorKind, Result};
 use crate::sys::posix::file::open_named;
@@ -154,14 +154,15 @@ fn what_lost_its_name_is_looked_up_again() {
 #[test]
 fn nobody_has_it_alone_for_longer() {
     in_a_child(|names| {
-        let alone = Alone::take(&names.path).unwrap().expect("nobody has it");
+        let entry = Entry::open(&names.path).unwrap().expect("no lease");
+        let exclusive = Exclusive::take(entry).unwrap().expect("unused");
         let child = fork(|| {
             loop {
                 // SAFETY: sleeps, until it is killed.
                 unsafe { libc::pause() };
             }
         });
-        drop(alone);
+        drop(exclusive);
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(libc::O_NONBLOCK).open(&names.path).unwrap();
         child.unwrap().kill();

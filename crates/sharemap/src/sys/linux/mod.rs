@@ -1,11 +1,12 @@
 //! Linux.
 
 mod action;
-pub(crate) mod alone;
 mod companion;
 #[cfg(test)]
 mod deaths;
+pub(crate) mod directory;
 mod draft;
+pub(crate) mod exclusive;
 pub(crate) mod fault;
 pub(crate) mod fence;
 pub(crate) mod file;
@@ -23,6 +24,8 @@ mod overlays;
 pub(crate) mod pass;
 pub(crate) mod process;
 pub(crate) mod publish;
+#[cfg(test)]
+mod removals;
 mod self_test;
 pub(crate) mod shm;
 pub(crate) mod slot;

@@ -16,11 +16,12 @@ use rustix::io::{Errno, retry_on_intr};
 use super::draft::Draft;
 use super::file;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::posix::entry::description;
 use crate::sys::posix::file::{deadline, leased, open_leased};
 use crate::sys::posix::{errno, owner};
 use crate::sys::{CreateObject, Existing, Lifetime, ObjectStatus, OpenObject, Sharing};
 
-const DIRECTORY: &str = "/dev/shm";
+pub(super) const DIRECTORY: &str = "/dev/shm";
 
 pub(crate) use super::memfd::{anonymous, is_memory, reopen, seal, seals};
 
@@ -193,22 +194,18 @@ fn open_error(directory: &OwnedFd, request: &OpenObject<'_>, errno: Errno) -> Er
 /// Takes the name away. Whoever has the object keeps it.
 pub(crate) fn unlink(name: &str) -> Result<()> {
     let directory = directory()?;
-    let stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW);
-    let what = match stat.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
-        Ok(FileType::Symlink) => Some("it is a symbolic link"),
-        Ok(FileType::Fifo | FileType::Socket) => Some("it is a FIFO or a socket"),
-        Ok(FileType::CharacterDevice | FileType::BlockDevice) => Some("it is a device"),
-        Ok(_) | Err(_) => None,
-    };
-    if let Some(what) = what {
-        return Err(Error::new(ErrorKind::NotAnObject, "unlink").with_detail(what));
+    let found = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW);
+    match found.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        Ok(FileType::RegularFile) | Err(_) => {}
+        Ok(other) => {
+            return Err(
+                Error::new(ErrorKind::NotAnObject, "unlink").with_detail(description(other))
+            );
+        }
     }
     rustix::fs::unlinkat(&directory, name, AtFlags::empty()).map_err(|errno| {
         let error = errno::error("unlink", errno);
         match errno {
-            Errno::ISDIR => {
-                error.with_kind(ErrorKind::NotAnObject).with_detail("it is a directory")
-            }
             Errno::PERM | Errno::ACCESS => {
                 error.with_detail("only its owner can take its name away")
             }

@@ -1,6 +1,7 @@
 //! macOS 11 and later, on Apple silicon and x86-64.
 
-pub(crate) mod alone;
+pub(crate) mod directory;
+pub(crate) mod exclusive;
 pub(crate) mod fault;
 pub(crate) mod fence;
 pub(crate) mod file;

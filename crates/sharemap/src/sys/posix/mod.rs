@@ -1,6 +1,7 @@
 //! What Linux and macOS share, because POSIX (or both of them) promises it.
 
 pub(crate) mod companion;
+pub(crate) mod entry;
 pub(crate) mod errno;
 pub(crate) mod fault;
 pub(crate) mod file;
@@ -12,4 +13,5 @@ pub(crate) mod owner;
 pub(crate) mod pass;
 pub(crate) mod process;
 pub(crate) mod publish;
+pub(crate) mod removal;
 pub(crate) mod walk;

@@ -1,8 +1,8 @@
 //! Windows 10 and later.
 
-pub(crate) mod alone;
 mod attached;
 pub(crate) mod code;
+pub(crate) mod exclusive;
 pub(crate) mod fault;
 pub(crate) mod fence;
 pub(crate) mod file;

@@ -292,6 +292,14 @@ pub(crate) fn unlink(name: &str) -> Result<()> {
     }
 }
 
+/// Takes a file's name away: one of shared memory's, which may be mapped, or another.
+pub(super) fn unlink_path(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(parent) if parent == directory()? => unlink_file(path),
+        _ => std::fs::remove_file(path).map_err(|error| code::from_io("remove", error)),
+    }
+}
+
 /// A file that is mapped cannot be removed, but it can be renamed, and go later.
 fn unlink_file(path: &Path) -> Result<()> {
     let old = path.with_file_name(unique("old"));

@@ -1,0 +1,177 @@
+//! Files of objects, as they were found: for those that decide what may be removed.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::Path;
+
+use super::inspect::Inspection;
+use super::unused::Unused;
+use crate::error::{Error, ErrorKind, Result};
+use crate::peer::Look;
+use crate::shm::{Location, Place};
+use crate::sys::FileRole;
+use crate::sys::exclusive::{self, Entry};
+
+/// The file that was found under an object's name.
+///
+/// The directory and the file are opened once. What is asked afterwards, and what is removed, is this
+/// file, even if its name, or its directory's, refers to something else by then.
+///
+/// ```
+/// use sharemap::inspect::ObjectFile;
+/// use sharemap::{Location, Mutex, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// # let path = std::env::temp_dir().join(format!("doc-object-file-{}", std::process::id()));
+/// drop(Shared::create_new(Location::file(&path), || Mutex::new(0_u64))?);
+///
+/// let file = ObjectFile::open(Location::file(&path))?;
+/// println!("{:?} of {} bytes", file.role(), file.file().metadata()?.len());
+/// if file.inspect()?.is_unattached()? == Some(true) {
+///     file.unlink()?;
+/// }
+/// # let _ = std::fs::remove_file(&path);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct ObjectFile {
+    pub(super) entry: Entry,
+    pub(super) location: Location,
+}
+
+impl ObjectFile {
+    /// Opens the file of an object, raw or with a header, for reading.
+    ///
+    /// No link is followed: neither the file nor its directory may be one. On Linux, links further up are
+    /// followed if root or this user owns them. Nothing but a regular file is opened.
+    ///
+    /// # Errors
+    /// - [`NotFound`](ErrorKind::NotFound) - there is no such file, or the location is anonymous.
+    /// - [`NotAnObject`](ErrorKind::NotAnObject) - it is a link, a FIFO, a directory, a socket or a
+    ///   device; or its directory is a link.
+    /// - [`PermissionDenied`](ErrorKind::PermissionDenied) - it may not be read.
+    /// - [`WouldBlock`](ErrorKind::WouldBlock) - another process has claimed it.
+    /// - `NameEmpty`, `NameTooLong`, `NameCharacter` - the name cannot be an object's.
+    /// - [`Unsupported`](ErrorKind::Unsupported) - on macOS, where named shared memory has no files.
+    ///
+    /// Other kinds report a failed system call.
+    pub fn open(location: impl Into<Location>) -> Result<Self> {
+        const OPERATION: &str = "look at";
+        let location = location.into();
+        let named = |error: Error| error.with_path(location.path());
+        let found = match location.checked().map_err(named)? {
+            Place::Name(name) => Entry::open_named(name),
+            Place::File(path) => Entry::open(path),
+            Place::Anonymous => {
+                return Err(Error::new(ErrorKind::NotFound, OPERATION)
+                    .with_detail("what has no name is removed with its last user"));
+            }
+        };
+        match found.map_err(named)? {
+            Some(entry) => Ok(Self { entry, location }),
+            None => Err(named(
+                Error::new(ErrorKind::WouldBlock, OPERATION)
+                    .with_detail("another process has claimed it for a moment; try again"),
+            )),
+        }
+    }
+
+    /// The file, open for reading. Its permissions, times and length are asked through it.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        self.entry.file()
+    }
+
+    /// What the file is for, by its place, its name, its owner and what is in it.
+    #[must_use]
+    pub fn role(&self) -> FileRole {
+        self.entry.role()
+    }
+
+    /// Looks at the object in the file. On Windows, the result has to be dropped before
+    /// [`claim`](Self::claim).
+    ///
+    /// # Errors
+    /// As for [`Inspection::open`], except [`NotFound`](ErrorKind::NotFound).
+    pub fn inspect(&self) -> Result<Inspection> {
+        let look = Look::over(self.entry.file(), self.location.path(), None)?;
+        Ok(Inspection { look })
+    }
+
+    /// Claims the file: asks the kernel whether another process uses it. `None` if one does, as far as
+    /// can be told from here.
+    ///
+    /// # Errors
+    /// - [`Unsupported`](ErrorKind::Unsupported) - the kernel does not tell: on macOS, and on network
+    ///   file systems.
+    /// - [`PermissionDenied`](ErrorKind::PermissionDenied) - only the owner is told.
+    /// - [`WrongVersion`](ErrorKind::WrongVersion), [`Malformed`](ErrorKind::Malformed),
+    ///   [`Truncated`](ErrorKind::Truncated) - on overlayfs, where only the object itself would tell.
+    pub fn claim(self) -> Result<Option<Unused>> {
+        Unused::claim(self)
+    }
+
+    /// Removes the file's name, whether or not a process uses the file. Those that have it keep it.
+    ///
+    /// # Errors
+    /// As for [`Unused::remove`].
+    pub fn unlink(self) -> Result<()> {
+        self.entry.unlink().map_err(|error| error.with_path(self.location.path()))
+    }
+}
+
+/// A removal that its process did not finish, because it was killed: a private directory of this user
+/// (`.sharemap-gone-…`) with the file that was to be removed, or with none.
+///
+/// Whether the file had been identified is not known, so it can only be moved back. Other processes leave
+/// the directory alone while this value lives.
+#[derive(Debug)]
+pub struct InterruptedRemoval {
+    interrupted: exclusive::Interrupted,
+}
+
+impl InterruptedRemoval {
+    /// Finds the interrupted removals in a directory, which is searched without its subdirectories.
+    ///
+    /// # Errors
+    /// As for [`ObjectFile::open`], of the directory.
+    pub fn find_in(directory: impl AsRef<Path>) -> Result<Vec<Self>> {
+        let directory = directory.as_ref();
+        Self::found(Some(directory)).map_err(|error| error.with_path(Some(directory)))
+    }
+
+    /// Finds the interrupted removals of named shared memory.
+    ///
+    /// # Errors
+    /// As for [`find_in`](Self::find_in).
+    pub fn find_in_shared_memory() -> Result<Vec<Self>> {
+        Self::found(None)
+    }
+
+    fn found(directory: Option<&Path>) -> Result<Vec<Self>> {
+        let found = exclusive::interrupted(directory)?;
+        Ok(found.into_iter().map(|interrupted| Self { interrupted }).collect())
+    }
+
+    /// The private directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.interrupted.path()
+    }
+
+    /// The names of the files in it, which are those that they had outside: one, or none.
+    #[must_use]
+    pub fn names(&self) -> &[OsString] {
+        self.interrupted.names()
+    }
+
+    /// Moves the file back to its name, and removes the private directory.
+    ///
+    /// # Errors
+    /// - [`AlreadyExists`](ErrorKind::AlreadyExists) - the name is another file's by now; both stay.
+    ///
+    /// Other kinds report a failed system call.
+    pub fn restore(&self) -> Result<()> {
+        self.interrupted.restore().map_err(|error| error.with_path(Some(self.path())))
+    }
+}

@@ -1,0 +1,189 @@
+//! Tests: what is removed is the file that was judged, whatever happens to names meanwhile.
+
+use std::cell::Cell;
+use std::ffi::OsString;
+use std::os::unix::fs::{MetadataExt, lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{directory, draft};
+use crate::error::ErrorKind;
+use crate::sys::posix::entry::Entry;
+use crate::sys::posix::removal::{interrupted, remove};
+use crate::sys::second::fork;
+
+/// A directory with a file in it; both go with the value.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("sharemap-removals-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("object"), b"it").unwrap();
+        Self(path)
+    }
+
+    fn object(&self) -> PathBuf {
+        self.0.join("object")
+    }
+
+    fn entry(&self) -> Entry {
+        Entry::open(&self.object()).unwrap().expect("no lease")
+    }
+
+    fn names(&self) -> Vec<OsString> {
+        std::fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Calls `then` when it is asked for the second time: after the name has been moved, and before it is
+/// removed.
+fn second_time(then: impl Fn() -> bool) -> impl Fn() -> bool {
+    let asked = Cell::new(0);
+    move || {
+        asked.set(asked.get() + 1);
+        if asked.get() == 2 { then() } else { true }
+    }
+}
+
+#[test]
+fn a_removal_leaves_nothing() {
+    let scratch = Scratch::new();
+    assert!(remove(&scratch.entry(), &|| true).unwrap());
+    assert_eq!(scratch.names(), [""; 0]);
+}
+
+/// Whoever comes to open it meanwhile keeps it, under its name.
+#[test]
+fn a_file_that_is_wanted_goes_back() {
+    let scratch = Scratch::new();
+    let entry = scratch.entry();
+    let there = Cell::new(true);
+    let came = second_time(|| {
+        there.set(scratch.object().exists());
+        assert_eq!(interrupted(&scratch.0).unwrap().len(), 0, "it is not interrupted");
+        false
+    });
+    assert!(!remove(&entry, &came).unwrap());
+    assert!(!there.get(), "it was away");
+    assert_eq!(scratch.object().metadata().unwrap().ino(), entry.identity().1);
+    assert_eq!(scratch.names(), ["object"]);
+}
+
+/// Those that wait for the old one have not got it, and find the new one.
+#[test]
+fn a_new_object_keeps_the_name() {
+    let scratch = Scratch::new();
+    let came = second_time(|| {
+        std::fs::write(scratch.object(), b"new").unwrap();
+        false
+    });
+    assert!(remove(&scratch.entry(), &came).unwrap());
+    assert_eq!(std::fs::read(scratch.object()).unwrap(), b"new");
+    assert_eq!(scratch.names(), ["object"]);
+}
+
+#[test]
+fn a_file_that_was_not_judged_stays() {
+    let scratch = Scratch::new();
+    let other = scratch.0.join("other");
+    std::fs::write(&other, b"precious").unwrap();
+    let error = remove(&scratch.entry(), &|| {
+        std::fs::rename(&other, scratch.object()).unwrap();
+        true
+    });
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(std::fs::read(scratch.object()).unwrap(), b"precious");
+    assert_eq!(scratch.names(), ["object"]);
+}
+
+/// The directory is another one by the time that something is removed from it.
+#[test]
+fn a_directory_is_found_once() {
+    let (scratch, victim) = (Scratch::new(), Scratch::new());
+    let moved = scratch.0.with_extension("moved");
+    let done = remove(
+        &scratch.entry(),
+        &second_time(|| {
+            std::fs::rename(&scratch.0, &moved).unwrap();
+            symlink(&victim.0, &scratch.0).unwrap();
+            true
+        }),
+    );
+    assert!(done.unwrap());
+    assert_eq!(victim.names(), ["object"]);
+    assert_eq!(std::fs::read_dir(&moved).unwrap().count(), 0);
+    std::fs::remove_file(&scratch.0).unwrap();
+    std::fs::rename(&moved, &scratch.0).unwrap();
+}
+
+/// A process that is killed after it moved the file leaves it where the next finds it.
+#[test]
+fn a_killed_removal_is_found_and_goes_back() {
+    let scratch = Scratch::new();
+    let child = fork(|| {
+        let _ = remove(&scratch.entry(), &second_time(|| std::process::abort()));
+    });
+    assert!(!child.unwrap().passed());
+    assert!(!scratch.object().exists(), "it was away");
+    let found = interrupted(&scratch.0).unwrap();
+    let [removal] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(removal.names(), ["object"]);
+    assert_eq!(interrupted(&scratch.0).unwrap().len(), 0, "one at a time");
+
+    std::fs::write(scratch.object(), b"new").unwrap();
+    let error = removal.restore().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    let place = removal.path().join("object");
+    assert!(error.to_string().contains(place.to_str().unwrap()), "{error}");
+    assert_eq!(std::fs::read(place).unwrap(), b"it");
+    std::fs::remove_file(scratch.object()).unwrap();
+    removal.restore().unwrap();
+    assert_eq!(std::fs::read(scratch.object()).unwrap(), b"it");
+    assert_eq!(scratch.names(), ["object"]);
+}
+
+#[test]
+fn links_in_the_way_are_followed_if_this_user_owns_them() {
+    let scratch = Scratch::new();
+    let deep = scratch.0.join("a/b");
+    std::fs::create_dir_all(&deep).unwrap();
+    symlink("a", scratch.0.join("relative")).unwrap();
+    symlink(scratch.0.join("a"), scratch.0.join("absolute")).unwrap();
+    symlink("round", scratch.0.join("round")).unwrap();
+    let is_deep = |path: &Path| {
+        let found = directory::open(path).map(|found| rustix::fs::fstat(found).unwrap().st_ino);
+        found.map(|found| found == deep.metadata().unwrap().ino())
+    };
+    for way in ["a/b", "relative/b", "absolute/b", "relative/../absolute/./b"] {
+        assert_eq!(is_deep(&scratch.0.join(way)), Ok(true), "{way}");
+    }
+    assert_eq!(is_deep(&scratch.0.join("round/b")), Err(rustix::io::Errno::LOOP));
+    assert_eq!(is_deep(&scratch.0.join("object/b")), Err(rustix::io::Errno::NOTDIR));
+    symlink("b", scratch.0.join("a/last")).unwrap();
+    assert_eq!(is_deep(&scratch.0.join("a/last")), Err(rustix::io::Errno::LOOP));
+    match lchown(scratch.0.join("relative"), Some(1000), None) {
+        Ok(()) => {
+            let way = scratch.0.join("relative/b");
+            assert_eq!(is_deep(&way), Err(rustix::io::Errno::LOOP));
+        }
+        Err(error) => eprintln!("skipped: a link of another user is root's to make: {error}"),
+    }
+}
+
+#[test]
+fn drafts_are_known_by_their_names() {
+    assert!(draft::is_hidden_name(&draft::hidden_name()));
+    for name in ["", "1", "1-2", "1-2-", "1-2-3-4", "1-2-x", "1-2-+3", "x/1-2-3"] {
+        assert!(!draft::is_hidden_name(&format!(".sharemap-new-{name}")), "{name}");
+    }
+}

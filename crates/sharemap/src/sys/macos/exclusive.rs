@@ -1,0 +1,53 @@
+//! Exclusive use of a file: macOS does not tell whether another process uses it.
+
+use std::fs::File;
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::FileRole;
+use crate::sys::posix::removal;
+
+pub(crate) use crate::sys::posix::entry::Entry;
+pub(crate) use crate::sys::posix::removal::Interrupted;
+
+/// A file that no other process uses.
+#[derive(Debug)]
+pub(crate) enum Exclusive {}
+
+impl Exclusive {
+    pub(crate) fn take(_: Entry) -> Result<Option<Self>> {
+        Err(Error::new(ErrorKind::Unsupported, "ask who has")
+            .with_detail("macOS does not tell whether a process has a file open"))
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        match *self {}
+    }
+
+    pub(crate) fn sees_mappings(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn is_exclusive(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn remove(self) -> Result<bool> {
+        match self {}
+    }
+}
+
+pub(crate) fn open_named(_: &str) -> Result<Option<Entry>> {
+    Err(Error::new(ErrorKind::Unsupported, "look at")
+        .with_detail("named shared memory has no files on macOS"))
+}
+
+/// The removals in a directory that their processes did not finish. Shared memory is in none.
+pub(crate) fn interrupted(directory: Option<&Path>) -> Result<Vec<Interrupted>> {
+    directory.map_or(Ok(Vec::new()), removal::interrupted)
+}
+
+/// What a file is for: shared memory is in no directory, so every file is an object's.
+pub(crate) fn role(_: &Entry) -> FileRole {
+    FileRole::Object
+}

@@ -1,0 +1,149 @@
+//! A file found under a name: its directory and the file itself are opened once, and everything
+//! after goes by these two descriptors.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::{errno, removal};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::{FileRole, os};
+
+const OPERATION: &str = "look at";
+
+/// Device and inode.
+pub(in crate::sys) type Identity = (u64, u64);
+
+/// A regular file, the directory in which it was found, and its name there.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    directory: OwnedFd,
+    name: OsString,
+    path: PathBuf,
+    file: File,
+    identity: Identity,
+}
+
+impl Entry {
+    /// Opens a file for reading, without following a link in the last two components of its path.
+    ///
+    /// `Ok(None)` if another process holds a lease on it.
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
+        let Some(name) = path.file_name() else {
+            return Err(not_regular("it is a directory"));
+        };
+        let directory = open_directory(path.parent().unwrap_or(Path::new("")))?;
+        let failed = |errno| errno::error(OPERATION, errno);
+        // A FIFO or a device is not opened: that alone can change what others see of it.
+        let seen =
+            rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+        require_regular(&seen)?;
+        let open = |more| {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+            let flags = flags | OFlags::CLOEXEC | more;
+            retry_on_intr(|| rustix::fs::openat(&directory, name, flags, Mode::empty()))
+        };
+        let opened = match open(os::directory::QUIETLY) {
+            // For other than the owner.
+            Err(Errno::PERM) => open(OFlags::empty()),
+            opened => opened,
+        };
+        let file = match opened {
+            Ok(file) => File::from(file),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::LOOP) => return Err(not_regular(description(FileType::Symlink))),
+            Err(errno) => return Err(failed(errno)),
+        };
+        let stat = rustix::fs::fstat(&file).map_err(failed)?;
+        require_regular(&stat)?;
+        let (name, path, identity) = (name.to_owned(), path.to_path_buf(), identity_of(&stat));
+        Ok(Some(Self { directory, name, path, file, identity }))
+    }
+
+    /// Opens the file of named shared memory like [`open`](Self::open).
+    pub(crate) fn open_named(name: &str) -> Result<Option<Self>> {
+        os::exclusive::open_named(name)
+    }
+
+    /// The file, open for reading.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// What the file is for.
+    pub(crate) fn role(&self) -> FileRole {
+        os::exclusive::role(self)
+    }
+
+    /// Takes the name away, whether or not a process uses the file.
+    pub(crate) fn unlink(&self) -> Result<()> {
+        removal::remove(self, &|| true).map(|_| ())
+    }
+
+    pub(in crate::sys) fn directory(&self) -> &OwnedFd {
+        &self.directory
+    }
+
+    pub(in crate::sys) fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// For messages, and for what its directory is called.
+    pub(in crate::sys) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(in crate::sys) fn identity(&self) -> Identity {
+        self.identity
+    }
+}
+
+/// Opens the directory of a file that is to be removed.
+pub(in crate::sys) fn open_directory(path: &Path) -> Result<OwnedFd> {
+    os::directory::open(path).map_err(|errno| {
+        let error = errno::error("open the directory of", errno);
+        match errno {
+            Errno::LOOP | Errno::NOTDIR => error
+                .with_kind(ErrorKind::NotAnObject)
+                .with_detail("a symbolic link is in the way: name the directory that it leads to"),
+            _ => error,
+        }
+    })
+}
+
+/// Device and inode of what a name in a directory refers to, which may be a link.
+pub(in crate::sys) fn named(directory: impl AsFd, name: &OsStr) -> rustix::io::Result<Identity> {
+    rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| identity_of(&stat))
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the fields' types differ between systems")]
+pub(in crate::sys) fn identity_of(stat: &Stat) -> Identity {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
+fn require_regular(stat: &Stat) -> Result<()> {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok(()),
+        other => Err(not_regular(description(other))),
+    }
+}
+
+pub(in crate::sys) fn description(kind: FileType) -> &'static str {
+    match kind {
+        FileType::RegularFile => "it is a regular file",
+        FileType::Directory => "it is a directory",
+        FileType::Symlink => "it is a symbolic link",
+        FileType::Fifo => "it is a FIFO",
+        FileType::Socket => "it is a socket",
+        _ => "it is a device",
+    }
+}
+
+#[cold]
+fn not_regular(what: &str) -> Error {
+    Error::new(ErrorKind::NotAnObject, OPERATION).with_detail(what)
+}

@@ -1,0 +1,272 @@
+//! Removing exactly the file that was judged.
+//!
+//! A name can be given to another file between any check of it and any call that takes the name away.
+//! So the name is first moved, by descriptors, into a private directory beside it, where no other user
+//! can change what it refers to. There it is identified, and then removed, or moved back. A process
+//! that is killed in between leaves the private directory with one file, under its old name:
+//! [`interrupted`] finds it, and moves the file back.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::entry::{Entry, Identity, identity_of, named, open_directory};
+use super::errno;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::process::random_id;
+
+const OPERATION: &str = "remove";
+/// What the names of private directories begin with; 32 hexadecimal digits follow.
+const PREFIX: &str = ".sharemap-gone-";
+
+/// A directory of this user, of mode 0700, locked (`flock`) while the process lives.
+#[derive(Debug)]
+struct Locked {
+    name: String,
+    directory: OwnedFd,
+    identity: Identity,
+}
+
+/// A private directory for one removal, which is removed with the value unless a file is in it.
+struct Private<'a> {
+    parent: &'a OwnedFd,
+    locked: Locked,
+}
+
+/// Takes an entry's name away, if the name still refers to the entry's file. `is_exclusive` returns
+/// whether no process has come to open the file: if one has, the name stays, and the answer is `false`.
+pub(in crate::sys) fn remove(entry: &Entry, is_exclusive: &dyn Fn() -> bool) -> Result<bool> {
+    /// Far less than the kernel lets those wait that open a file with a lease.
+    const LEASE_HOLDS: Duration = Duration::from_secs(1);
+    let begun = Instant::now();
+    if !is_exclusive() {
+        return Ok(false);
+    }
+    let (parent, name) = (entry.directory(), entry.name());
+    let is_same = |found: rustix::io::Result<Identity>| found == Ok(entry.identity());
+    let private = Private::new(parent)?;
+    let inside = &private.locked.directory;
+    if !is_same(named(parent, name)) {
+        return Err(renamed());
+    }
+    rename(parent, inside, name).map_err(|errno| cannot_move(errno, parent))?;
+    let is_judged = is_same(named(inside, name));
+    if is_judged && is_exclusive() {
+        return private.unlink(name);
+    }
+    match rename(inside, parent, name) {
+        Ok(()) if is_judged => Ok(false),
+        Ok(()) => Err(renamed()),
+        // Others have made a new one meanwhile. Those that wait to open this one have not got it, and
+        // find the new one if it goes.
+        Err(Errno::EXIST) if is_judged && begun.elapsed() < LEASE_HOLDS => private.unlink(name),
+        Err(errno) => Err(private.left_behind(entry, errno)),
+    }
+}
+
+impl Locked {
+    /// Opens and locks a directory. `None` if it is not this user's alone, or a process has locked it.
+    fn open(parent: &OwnedFd, name: String) -> rustix::io::Result<Option<Self>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = match rustix::fs::openat(parent, name.as_str(), flags, Mode::empty()) {
+            Ok(directory) => directory,
+            Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::ACCESS) => return Ok(None),
+            Err(errno) => return Err(errno),
+        };
+        let lock = FlockOperation::NonBlockingLockExclusive;
+        if retry_on_intr(|| rustix::fs::flock(&directory, lock)).is_err() {
+            return Ok(None);
+        }
+        let stat = rustix::fs::fstat(&directory)?;
+        let own = rustix::process::geteuid().as_raw();
+        let is_private = stat.st_uid == own && stat.st_mode & 0o777 == 0o700 && stat.st_nlink > 0;
+        let identity = identity_of(&stat);
+        Ok(is_private.then_some(Self { name, directory, identity }))
+    }
+
+    fn entries(&self) -> rustix::io::Result<Vec<OsString>> {
+        let mut found = Vec::new();
+        for entry in Dir::read_from(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                found.push(OsStr::from_bytes(name).to_owned());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes the directory if it is empty.
+    fn remove_from(&self, parent: &OwnedFd) {
+        if named(parent, OsStr::new(&self.name)) == Ok(self.identity) {
+            let _ = rustix::fs::unlinkat(parent, self.name.as_str(), AtFlags::REMOVEDIR);
+        }
+    }
+}
+
+impl<'a> Private<'a> {
+    fn new(parent: &'a OwnedFd) -> Result<Self> {
+        const ROUNDS: usize = 8;
+        for _ in 0..ROUNDS {
+            let number = u128::from_ne_bytes(random_id()?);
+            let name = format!("{PREFIX}{number:032x}");
+            match rustix::fs::mkdirat(parent, name.as_str(), Mode::RWXU) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => continue,
+                Err(errno) => return Err(cannot_make(errno)),
+            }
+            // A directory that another process has put in its place is not used; nor is one that a
+            // search for interrupted removals has locked, and removes.
+            match Locked::open(parent, name).map_err(cannot_make)? {
+                Some(locked) if locked.entries().map_err(cannot_make)?.is_empty() => {
+                    return Ok(Self { parent, locked });
+                }
+                _ => {}
+            }
+        }
+        Err(Error::new(ErrorKind::Busy, OPERATION)
+            .with_detail("other processes take the private directory for it each time"))
+    }
+
+    fn unlink(&self, name: &OsStr) -> Result<bool> {
+        rustix::fs::unlinkat(&self.locked.directory, name, AtFlags::empty())
+            .map_err(|errno| errno::error(OPERATION, errno))?;
+        Ok(true)
+    }
+
+    #[cold]
+    fn left_behind(&self, entry: &Entry, errno: Errno) -> Error {
+        let place = entry.path().with_file_name(&self.locked.name);
+        errno::error(OPERATION, errno).with_detail(format!(
+            "what has its name was moved to {}, and could not be moved back; `sharemap gc {}` moves it \
+             back once the name is free",
+            place.display(),
+            entry.path().display()
+        ))
+    }
+}
+
+impl Drop for Private<'_> {
+    fn drop(&mut self) {
+        self.locked.remove_from(self.parent);
+    }
+}
+
+/// Moves a name to another directory, where it must be free.
+fn rename(from: &OwnedFd, to: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
+    rustix::fs::renameat_with(from, name, to, name, RenameFlags::NOREPLACE)
+}
+
+#[cold]
+fn renamed() -> Error {
+    Error::new(ErrorKind::NotFound, OPERATION).with_detail("its name is another file's by now")
+}
+
+#[cold]
+fn cannot_make(errno: Errno) -> Error {
+    let error = errno::error(OPERATION, errno);
+    match errno {
+        Errno::NOSPC | Errno::DQUOT => error.with_detail(
+            "no private directory can be made beside it to identify it in: the file system has no \
+             inode left; raise their number (mount -o remount,nr_inodes=…)",
+        ),
+        _ => error.with_detail("no private directory can be made beside it to identify it in"),
+    }
+}
+
+#[cold]
+fn cannot_move(errno: Errno, parent: &OwnedFd) -> Error {
+    let error = errno::error(OPERATION, errno);
+    match errno {
+        Errno::NOENT => renamed(),
+        Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV => {
+            error.with_kind(ErrorKind::Unsupported).with_detail(
+                "its file system cannot move it into a private directory without replacing \
+                 (renameat2), and what cannot be identified there is not removed",
+            )
+        }
+        Errno::PERM | Errno::ACCESS if is_sticky(parent) => {
+            error.with_detail("in this directory only its owner can take its name away")
+        }
+        _ => error,
+    }
+}
+
+fn is_sticky(directory: &OwnedFd) -> bool {
+    rustix::fs::fstat(directory).is_ok_and(|stat| stat.st_mode & 0o1000 != 0)
+}
+
+/// Whether a directory's name is one that a removal gives.
+pub(in crate::sys) fn is_private_name(name: &OsStr) -> bool {
+    let digits = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+    digits.is_some_and(|digits| {
+        digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+/// A removal that its process did not finish: a private directory of this user, which this value keeps
+/// locked.
+#[derive(Debug)]
+pub(crate) struct Interrupted {
+    parent: Arc<OwnedFd>,
+    locked: Locked,
+    path: PathBuf,
+    names: Vec<OsString>,
+}
+
+/// The removals in a directory that their processes did not finish.
+pub(crate) fn interrupted(directory: &Path) -> Result<Vec<Interrupted>> {
+    let failed = |errno| errno::error("search", errno);
+    let parent = Arc::new(open_directory(directory)?);
+    let mut found = Vec::new();
+    // A descriptor that can be read, where the other only finds names.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let readable = rustix::fs::openat(&*parent, ".", flags, Mode::empty()).map_err(failed)?;
+    for entry in Dir::new(readable).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        let Some(text) = name.to_str().filter(|_| is_private_name(name)) else { continue };
+        let Some(locked) = Locked::open(&parent, text.to_owned()).map_err(failed)? else {
+            continue;
+        };
+        let (names, path) = (locked.entries().map_err(failed)?, directory.join(name));
+        found.push(Interrupted { parent: Arc::clone(&parent), locked, path, names });
+    }
+    Ok(found)
+}
+
+impl Interrupted {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names that the files in it had: one, or none.
+    pub(crate) fn names(&self) -> &[OsString] {
+        &self.names
+    }
+
+    /// Moves what is in it back to where it was, and removes the directory.
+    pub(crate) fn restore(&self) -> Result<()> {
+        for name in &self.names {
+            rename(&self.locked.directory, &self.parent, name).map_err(|errno| {
+                let error = errno::error("move back", errno);
+                match errno {
+                    Errno::EXIST => error.with_detail(format!(
+                        "another file has its name; use it where it is now, {}",
+                        self.path.join(name).display()
+                    )),
+                    _ => error,
+                }
+            })?;
+        }
+        self.locked.remove_from(&self.parent);
+        Ok(())
+    }
+}
