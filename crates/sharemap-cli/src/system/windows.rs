@@ -142,3 +142,11 @@ pub(super) fn user_name(_user: u32) -> Option<String> {
 pub(super) fn identity(_path: &Path) -> Option<(u64, u64)> {
     None
 }
+
+pub(super) fn open_to_look(path: &Path) -> io::Result<std::fs::File> {
+    std::fs::File::open(path)
+}
+
+pub(super) fn identity_behind(_link: &Path) -> Option<(u64, u64)> {
+    None
+}

@@ -15,6 +15,7 @@ mod map;
 mod memory;
 mod shared;
 mod stat;
+mod strangers;
 #[cfg(target_os = "linux")]
 mod terminal;
 mod tour;

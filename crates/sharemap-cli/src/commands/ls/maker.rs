@@ -1,5 +1,7 @@
 //! Who made an object, by its name.
 
+use crate::system;
+use std::io::Read;
 use std::path::Path;
 
 /// What begins an object that several processes take part in.
@@ -35,11 +37,12 @@ pub(super) fn by_name(name: &str) -> Option<&'static str> {
     fits.max_by_key(|(beginning, _)| beginning.len()).map(|(_, maker)| *maker)
 }
 
-/// Whether the object begins with this library's header. `None` if it may not be read.
+/// Whether the object begins with this library's header. `None` if it may not be read, or not
+/// without waiting.
 pub(in crate::commands) fn has_header(path: &Path) -> Option<bool> {
-    let map = sharemap::Mapping::open(path).ok()?;
+    let mut file = system::open_to_look(path).ok()?;
     let mut beginning = [0; MAGIC.len()];
-    Some(map.bytes().read_at(0, &mut beginning).is_ok() && beginning == MAGIC)
+    Some(file.read_exact(&mut beginning).is_ok() && beginning == MAGIC)
 }
 
 #[cfg(test)]
