@@ -295,7 +295,9 @@ fn what_the_dead_announce_outside_of_the_payload_is_dropped() {
         thread::spawn(move || {
             let shared =
                 SharedOptions::new().accept_unclean().open::<Mutex<u64>>(location).unwrap();
-            sender.send(*shared.lock().unwrap())
+            let value = *shared.lock().unwrap();
+            drop(shared);
+            sender.send(value)
         });
         let value = receiver.recv_timeout(Duration::from_secs(20));
         assert_eq!(value.expect("it does not end"), 7, "kind {kind} at {at}");

@@ -1,6 +1,6 @@
 //! Objects whose bytes are nearly those of a real one, each used by a process of its own: 20,000
 //! images, 200,000 with `SHAREMAP_LONG=1`. Nothing crashes, waits past its deadline, or takes longer
-//! than a second, the drop included; the largest tables there can be are among them.
+//! than a second, the drop included. The largest tables there can be are looked at from outside.
 //!
 //! A failure prints the seed of its image; with that as `SHAREMAP_SEED` it is the first.
 
@@ -51,4 +51,14 @@ fn mutated_images_hurt_nobody() {
     // Most mutations leave the header alone, and many of the others are told from it.
     assert!(storm.opened > count / 4, "hardly anything opened: {storm}");
     assert!(storm.refused.len() > 4, "{storm}");
+}
+
+/// As many participants and lanes as there can be, all of them of processes that died.
+#[test]
+fn the_largest_tables_are_looked_at_in_time() {
+    need_atomics!();
+    let count = if is_long() { 400 } else { 40 };
+    let storm = Storm::run(&[Image::largest()], seed(), count);
+    println!("{storm}");
+    assert_eq!(storm.images, count);
 }

@@ -124,6 +124,29 @@ impl Image {
         image
     }
 
+    /// One with the most participants and lanes there can be: every record is in use, and each lane is of
+    /// another participant, which died. Each lane announces the first locks.
+    pub fn largest() -> Self {
+        const MOST: u32 = 65_535;
+        let path = Path::new();
+        let options = SharedOptions::new().participants(MOST).lanes(MOST);
+        drop(options.create_new(Location::file(&path.0), all::first).unwrap());
+        let mut image = Self::of::<All>("largest", &path);
+        image.use_it = operations::from_outside::<All>;
+        let (places, bytes) = (&image.places, &mut image.bytes);
+        for number in 0..u64::from(MOST) {
+            put(bytes, (places.participants + number * 64) as usize, &1_u32.to_le_bytes());
+            let record = (places.lanes + number * 64) as usize;
+            put(bytes, record, &(number as u32 + 1).to_le_bytes());
+            for (slot, lock) in all::LOCKS.iter().enumerate().take(7) {
+                let kind = [1, 3, 1, 2, 10, 6, 12][slot];
+                let what = places.payload + lock | kind;
+                put(bytes, record + 8 + slot * 8, &what.to_le_bytes());
+            }
+        }
+        image
+    }
+
     pub fn name(&self) -> &'static str {
         self.name
     }
