@@ -140,7 +140,7 @@ impl Image {
             put(bytes, record, &(number as u32 + 1).to_le_bytes());
             for (slot, lock) in all::LOCKS.iter().enumerate().take(7) {
                 let kind = [1, 3, 1, 2, 10, 6, 12][slot];
-                let what = places.payload + lock | kind;
+                let what = (places.payload + lock) | kind;
                 put(bytes, record + 8 + slot * 8, &what.to_le_bytes());
             }
         }
@@ -221,7 +221,7 @@ impl Image {
             put(bytes, record + slot * 8, &what.to_le_bytes());
             let lock = (what & 0xffff_ffff_fff0) as usize;
             if random.one_in(2) && lock >= places.payload as usize {
-                let word = (lane + 1 | random.below(8) << 16) as u32;
+                let word = ((lane + 1) | (random.below(8) << 16)) as u32;
                 put(bytes, lock, &word.to_le_bytes());
             }
         }
