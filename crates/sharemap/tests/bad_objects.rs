@@ -275,6 +275,37 @@ fn in_use_when_the_system_went_down() {
     assert_eq!(object.bytes(144, 16), this_boot);
 }
 
+/// A participant that died announces a permit, and its own slot as the permits' place: what recovers
+/// it as a lock never ends. The header and the tables are no locks either.
+#[test]
+fn what_the_dead_announce_outside_of_the_payload_is_dropped() {
+    need_atomics!();
+    const KINDS: std::ops::Range<u64> = 1..14;
+    let object = Object::new();
+    let lanes = u64::from_le_bytes(object.bytes(96, 8).try_into().unwrap());
+    let header = object.bytes(0, 128);
+    for (at, kind) in [0, 128, lanes + 16].iter().flat_map(|at| KINDS.map(move |kind| (*at, kind)))
+    {
+        // In use, by a process that has no slot.
+        object.patch(512, &1_u32.to_le_bytes());
+        object.patch(lanes, &1_u64.to_le_bytes());
+        object.patch(lanes + 16, &(at | kind).to_le_bytes());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let location = object.location();
+        thread::spawn(move || {
+            let shared =
+                SharedOptions::new().accept_unclean().open::<Mutex<u64>>(location).unwrap();
+            let value = *shared.lock().unwrap();
+            drop(shared);
+            sender.send(value)
+        });
+        let value = receiver.recv_timeout(Duration::from_secs(20));
+        assert_eq!(value.expect("it does not end"), 7, "kind {kind} at {at}");
+        assert_eq!(object.bytes(0, 128), header, "kind {kind} at {at}");
+        assert_eq!(object.bytes(128, 4), 2_u32.to_le_bytes(), "kind {kind} at {at}");
+    }
+}
+
 #[test]
 fn no_room_for_another_process() {
     need_atomics!();

@@ -5,7 +5,11 @@
 //! Three seconds; with `SHAREMAP_LONG=1`, ten minutes. A failure prints its seed, and `SHAREMAP_SEED`
 //! repeats what is scribbled, if not when.
 
+#[path = "hostile/all.rs"]
+mod all;
 mod common;
+#[path = "hostile/places.rs"]
+mod places;
 #[path = "hostile/random.rs"]
 mod random;
 #[path = "hostile/scribbler.rs"]
@@ -18,26 +22,9 @@ use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
+use all::{All, first};
 use common::{TempDir, child, need_atomics, passes, role};
-use sharemap::{
-    Barrier, Condvar, Event, Location, MappingMut, Mutex, Once, Permits, RwLock, Shared,
-    SharedOptions, Signal,
-};
-
-/// Every kind of lock.
-type All = (
-    (Mutex<[u64; 3]>, RwLock<[u64; 3]>, Mutex<[u32]>, RwLock<[u32]>),
-    (Permits, Signal, Barrier, Condvar),
-    (Event, Event, Once),
-);
-
-fn first() -> All {
-    (
-        (Mutex::new([1; 3]), RwLock::new([2; 3]), Mutex::slice(50), RwLock::slice(50)),
-        (Permits::new(3), Signal::new(2), Barrier::new(3), Condvar::new()),
-        (Event::manual(), Event::auto(), Once::new()),
-    )
-}
+use sharemap::{Location, MappingMut, Shared, SharedOptions};
 
 fn how_long() -> Duration {
     let long = std::env::var_os("SHAREMAP_LONG").is_some_and(|long| long == "1");

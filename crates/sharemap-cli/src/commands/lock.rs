@@ -7,7 +7,7 @@ use serde::Serialize;
 use sharemap::inspect::Inspection;
 use sharemap::{
     Element, Error, ErrorKind, Location, LockError, LockResult, Mutex, MutexGuard, MutexHandle,
-    Shareable, Shared,
+    Shareable, SharedOptions,
 };
 use std::ffi::OsString;
 use std::path::Path;
@@ -68,8 +68,8 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         true => Location::file(&args.name),
         false => Location::name(&args.name),
     };
-    let task = Task { args, location };
-    let first = match Shared::open_or_create(&task.location, || Mutex::new(0_u64)) {
+    let task = Task { args, location, begun: Instant::now() };
+    let first = match task.options().open_or_create(&task.location, || Mutex::new(0_u64)) {
         Ok(lock) => return task.run(&*lock, output),
         Err(error) if is_other_type(&error) => error,
         Err(error) => return Err(error.into()),
@@ -107,13 +107,29 @@ fn is_other_type(error: &Error) -> bool {
 struct Task<'a> {
     args: &'a Args,
     location: Location,
+    begun: Instant,
 }
 
 impl Task<'_> {
     /// Runs it under a lock that there is.
     fn find<T: Element + Shareable>(&self, output: &mut Output) -> Result<(), Failure> {
-        let lock = Shared::<Mutex<T>>::open(&self.location)?;
+        let lock = self.options().open::<Mutex<T>>(&self.location)?;
         self.run(&*lock, output)
+    }
+
+    /// Returns what is left of the time that the command may wait; `None` if there is no limit.
+    fn time_left(&self) -> Option<Duration> {
+        let timeout = if self.args.try_once { Some(Duration::ZERO) } else { self.args.timeout };
+        timeout.map(|timeout| timeout.saturating_sub(self.begun.elapsed()))
+    }
+
+    /// Returns how to open the lock within the time that is left.
+    fn options(&self) -> SharedOptions {
+        let options = SharedOptions::new();
+        match self.time_left() {
+            Some(left) => options.patience(left),
+            None => options,
+        }
     }
 
     fn run<T: Element + Shareable>(
@@ -158,9 +174,9 @@ impl Task<'_> {
         &self,
         lock: &'l MutexHandle<T>,
     ) -> LockResult<MutexGuard<'l, T>> {
-        match self.args.timeout {
+        match self.time_left() {
             _ if self.args.try_once => lock.try_lock(),
-            Some(timeout) => lock.lock_timeout(timeout),
+            Some(left) => lock.lock_timeout(left),
             None => lock.lock(),
         }
     }

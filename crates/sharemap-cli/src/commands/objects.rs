@@ -8,7 +8,9 @@ use serde::Serialize;
 use sharemap::inspect::{Inspection, Participant, State};
 use sharemap::{Error, ErrorKind, Location, NamedObject, SharedMemory};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 /// What a name or a path on the command line means.
 #[derive(Debug)]
@@ -53,7 +55,7 @@ impl Target {
 
     /// A look at the object, which has to be one with a header.
     pub(super) fn inspect(&self) -> Result<Inspection, Failure> {
-        Inspection::open(&self.location).map_err(|error| match is_missing(&error) {
+        inspect(&self.location).map_err(|error| match is_missing(&error) {
             true => Failure::NotFound(format!(
                 "there is no shared memory {}; a file is named with a separator, as in ./{}",
                 self.name, self.name
@@ -64,7 +66,7 @@ impl Target {
 
     /// The same where raw memory, too, is what is meant: then `None`.
     pub(super) fn inspect_if_any(&self) -> Result<Option<Inspection>, Failure> {
-        match Inspection::open(&self.location) {
+        match inspect(&self.location) {
             Err(error) if is_raw(&error) => Ok(None),
             Ok(look) if look.facts().is_none() => Ok(None),
             _ => self.inspect().map(Some),
@@ -75,6 +77,23 @@ impl Target {
     pub(super) fn holders(&self, holders: Option<&Holders>) -> Option<Vec<Holder>> {
         let file = self.path.as_deref().and_then(|path| system::identity(&real(path)))?;
         Some(holders?.of(file))
+    }
+}
+
+/// Opens an object to look at it. `sharemap gc` holds a lease on an object for a moment; those of
+/// other programs hold a command up for a tenth of a second in all, however many there are.
+fn inspect(location: &Location) -> sharemap::Result<Inspection> {
+    const NAP: Duration = Duration::from_millis(1);
+    static NAPS_LEFT: AtomicU32 = AtomicU32::new(100);
+    let take_nap = || {
+        let less = |left: u32| left.checked_sub(1);
+        NAPS_LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    };
+    loop {
+        match Inspection::open(location) {
+            Err(error) if error.kind() == ErrorKind::Busy && take_nap() => thread::sleep(NAP),
+            found => return found,
+        }
     }
 }
 
@@ -121,7 +140,7 @@ pub(super) struct Summary {
 
 impl Summary {
     pub(super) fn look(location: &Location) -> Self {
-        Self::of(Inspection::open(location))
+        Self::of(inspect(location))
     }
 
     /// What a look at an object shows, if it could be looked at.
@@ -131,6 +150,7 @@ impl Summary {
                 ErrorKind::Unsupported => ("unknown", None),
                 _ if is_raw(&error) => ("raw", None),
                 ErrorKind::PermissionDenied => ("unknown", None),
+                ErrorKind::Busy => ("unknown", Some("hidden by a lease")),
                 ErrorKind::WrongVersion => ("unknown", Some("of another version")),
                 _ => ("unknown", Some("malformed")),
             };

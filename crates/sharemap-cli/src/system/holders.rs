@@ -2,9 +2,12 @@
 
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::io;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::Duration;
 
 /// A process that has a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,19 +37,41 @@ impl Holders {
     pub(crate) fn look() -> Option<Self> {
         let own = std::process::id();
         fs::metadata("/proc/self/maps").ok()?;
-        let mut holders = Self {
-            by_file: HashMap::new(),
-            hidden: 0,
-            seen: 0,
-            lists_all: super::procfs::lists_all(),
-        };
-        for entry in fs::read_dir("/proc").ok()?.flatten() {
-            let pid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
-            if let Some(pid) = pid.filter(|&pid| pid != own) {
-                holders.look_into(pid, &entry.path());
+        let entries = fs::read_dir("/proc").ok()?.flatten();
+        let processes = entries.filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse::<u32>().ok()?;
+            (pid != own).then(|| (pid, entry.path()))
+        });
+        Some(Self::look_through(processes, super::procfs::lists_all()))
+    }
+
+    /// Looks into each process in a thread beside. The kernel answers when the process lets it, which
+    /// another user's may put off for ever: such processes count as hidden, and so do all that are
+    /// left once there are [`MOST_STUCK`] of them.
+    fn look_through(processes: impl Iterator<Item = (u32, PathBuf)>, lists_all: bool) -> Self {
+        let mut holders = Self { by_file: HashMap::new(), hidden: 0, seen: 0, lists_all };
+        let mut looker = Looker::start();
+        let mut stuck = 0;
+        for (pid, process) in processes {
+            let looked = looker.as_ref().ok_or(Stuck).and_then(|looker| looker.look_into(process));
+            match looked {
+                Ok(Looked::Held(held)) => {
+                    holders.seen += 1;
+                    holders.add(pid, held);
+                }
+                Ok(Looked::Partly(held)) => {
+                    holders.hidden += 1;
+                    holders.add(pid, held);
+                }
+                Ok(Looked::Ended) => {}
+                Err(Stuck) => {
+                    holders.hidden += 1;
+                    stuck += 1;
+                    looker = if stuck < MOST_STUCK { Looker::start() } else { None };
+                }
             }
         }
-        Some(holders)
+        holders
     }
 
     /// The processes that have this file.
@@ -54,51 +79,121 @@ impl Holders {
         self.by_file.get(&file).map(|found| found.values().cloned().collect()).unwrap_or_default()
     }
 
-    fn look_into(&mut self, pid: u32, process: &Path) {
-        let maps = maps(process);
-        let descriptors = fs::read_dir(process.join("fd"));
-        match maps.as_ref().err().or(descriptors.as_ref().err()) {
-            None => self.seen += 1,
-            // A process that ends meanwhile holds nothing.
-            Some(error) if has_ended(error) => {}
-            Some(_) => self.hidden += 1,
-        }
-        let mut program = None;
-        let mut hold = |file, note: fn(&mut Holder)| {
-            let program = program.get_or_insert_with(|| super::procfs::program(process));
-            let found = self.by_file.entry(file).or_default().entry(pid).or_insert_with(|| {
-                Holder { pid, program: program.clone(), mapped: false, open: false }
-            });
-            note(found);
-        };
-        for file in maps.iter().flat_map(|maps| maps.lines()).filter_map(mapped_file) {
-            hold(file, |holder| holder.mapped = true);
-        }
-        for entry in descriptors.into_iter().flatten().flatten() {
-            if let Some(file) = opened_file(&entry.path()) {
-                hold(file, |holder| holder.open = true);
-            }
+    fn add(&mut self, pid: u32, held: Held) {
+        let program = held.program;
+        for (file, (mapped, open)) in held.files {
+            let holder = Holder { pid, program: program.clone(), mapped, open };
+            self.by_file.entry(file).or_default().insert(pid, holder);
         }
     }
 }
 
-/// What a process has mapped, a line each. Paths may be no UTF-8.
-fn maps(process: &Path) -> io::Result<String> {
-    let mut maps = match fs::read(process.join("maps")) {
-        Err(error) if error.raw_os_error() == Some(ESRCH) => Vec::new(),
-        maps => maps?,
-    };
-    // Of a process whose first thread has ended the others tell.
-    if maps.is_empty() {
-        for thread in fs::read_dir(process.join("task"))?.flatten() {
-            match fs::read(thread.path().join("maps")) {
-                Ok(more) => maps.extend(more),
-                Err(error) if has_ended(&error) => {}
-                Err(error) => return Err(error),
+/// How long the kernel may take to tell of one process.
+const LIMIT: Duration = Duration::from_secs(1);
+/// So many processes that do not answer are waited for.
+const MOST_STUCK: u32 = 4;
+
+/// A thread that looks into processes, one at a time.
+struct Looker {
+    processes: Sender<PathBuf>,
+    looked: Receiver<Looked>,
+}
+
+/// The kernel did not tell in time; the thread that asked is left to itself.
+struct Stuck;
+
+impl Looker {
+    /// `None` where there is no thread to be had.
+    fn start() -> Option<Self> {
+        let (processes, asked) = mpsc::channel::<PathBuf>();
+        let (answers, looked) = mpsc::channel();
+        let look = move || {
+            for process in asked {
+                if answers.send(look_into(&process)).is_err() {
+                    return;
+                }
             }
+        };
+        thread::Builder::new().name("holders".into()).spawn(look).ok()?;
+        Some(Self { processes, looked })
+    }
+
+    fn look_into(&self, process: PathBuf) -> Result<Looked, Stuck> {
+        self.processes.send(process).map_err(|_| Stuck)?;
+        self.looked.recv_timeout(LIMIT).map_err(|_| Stuck)
+    }
+}
+
+/// What a look into a process gave.
+enum Looked {
+    Held(Held),
+    /// Not all of it is to be seen.
+    Partly(Held),
+    /// A process that ends meanwhile holds nothing.
+    Ended,
+}
+
+/// What a process holds.
+#[derive(Default)]
+struct Held {
+    program: Option<String>,
+    /// By device and inode: whether it is mapped, and whether it is open.
+    files: HashMap<(u64, u64), (bool, bool)>,
+}
+
+fn look_into(process: &Path) -> Looked {
+    let mut held = Held::default();
+    let mapped = for_mapped(process, &mut |file| held.files.entry(file).or_default().0 = true);
+    let descriptors = fs::read_dir(process.join("fd"));
+    let failed = mapped.err().or(descriptors.as_ref().err().map(has_ended));
+    for entry in descriptors.into_iter().flatten().flatten() {
+        if let Some(file) = super::identity_behind(&entry.path()) {
+            held.files.entry(file).or_default().1 = true;
         }
     }
-    Ok(String::from_utf8_lossy(&maps).into_owned())
+    if !held.files.is_empty() {
+        held.program = super::procfs::program(process);
+    }
+    match failed {
+        None => Looked::Held(held),
+        Some(true) => Looked::Ended,
+        Some(false) => Looked::Partly(held),
+    }
+}
+
+/// Calls `found` with each file that the process has mapped. An error says whether it has ended.
+fn for_mapped(process: &Path, found: &mut dyn FnMut((u64, u64))) -> Result<(), bool> {
+    match lines(&process.join("maps"), found) {
+        Err(error) if error.raw_os_error() == Some(ESRCH) => {}
+        Err(error) => return Err(has_ended(&error)),
+        Ok(0) => {}
+        Ok(_) => return Ok(()),
+    }
+    // Of a process whose first thread has ended the others tell.
+    let threads = fs::read_dir(process.join("task")).map_err(|error| has_ended(&error))?;
+    for thread in threads.flatten() {
+        match lines(&thread.path().join("maps"), found) {
+            Err(error) if !has_ended(&error) => return Err(false),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Calls `found` with the file of each line of a `maps`; gives the number of lines. Paths may be no
+/// UTF-8, and together longer than is to be kept.
+fn lines(maps: &Path, found: &mut dyn FnMut((u64, u64))) -> io::Result<usize> {
+    let (mut reader, mut line, mut count) = (BufReader::new(File::open(maps)?), Vec::new(), 0);
+    loop {
+        line.clear();
+        if reader.read_until(b'\n', &mut line)? == 0 {
+            return Ok(count);
+        }
+        count += 1;
+        if let Some(file) = mapped_file(&String::from_utf8_lossy(&line)) {
+            found(file);
+        }
+    }
 }
 
 const ESRCH: i32 = 3;
@@ -120,17 +215,6 @@ fn mapped_file(line: &str) -> Option<(u64, u64)> {
 pub(super) fn device(major: u32, minor: u32) -> u64 {
     let (major, minor) = (u64::from(major), u64::from(minor));
     (major & 0xfff) << 8 | (major & !0xfff) << 32 | minor & 0xff | (minor & !0xff) << 12
-}
-
-#[cfg(unix)]
-fn opened_file(link: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata(link).ok().map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
-#[cfg(not(unix))]
-fn opened_file(_: &Path) -> Option<(u64, u64)> {
-    None
 }
 
 #[cfg(test)]
@@ -166,13 +250,38 @@ mod tests {
         fs::create_dir_all(led_by_a_dead_thread.join("task/5")).unwrap();
         fs::write(led_by_a_dead_thread.join("task/5/maps"), line).unwrap();
 
-        let mut holders = Holders { by_file: HashMap::new(), hidden: 0, seen: 0, lists_all: true };
-        for (pid, process) in (1..).zip([readable, odd, ended, led_by_a_dead_thread]) {
-            holders.look_into(pid, &process);
-        }
+        let processes = (1..).zip([readable, odd, ended, led_by_a_dead_thread]);
+        let holders = Holders::look_through(processes, true);
         assert_eq!((holders.seen, holders.hidden), (2, 1));
         let pids: Vec<_> = holders.of((0x1a, 4242)).iter().map(|holder| holder.pid).collect();
         assert_eq!(pids, [1, 4]);
+    }
+
+    /// As another user's process may keep the kernel from telling: here what opens a FIFO waits for
+    /// its other end.
+    #[test]
+    #[cfg(unix)]
+    fn processes_of_which_the_kernel_does_not_tell_are_hidden_in_bounded_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut processes = Vec::new();
+        for number in 0..50 {
+            let process = folder.path().join(number.to_string());
+            fs::create_dir_all(process.join("fd")).unwrap();
+            let maps = process.join("maps");
+            if number == 0 {
+                fs::write(&maps, "7f1000-7f2000 rw-s 0 00:1a 42 /x\n").unwrap();
+            } else {
+                assert!(
+                    std::process::Command::new("mkfifo").arg(&maps).status().unwrap().success()
+                );
+            }
+            processes.push((number, process));
+        }
+        let begun = std::time::Instant::now();
+        let holders = Holders::look_through(processes.into_iter(), true);
+        assert!(begun.elapsed() < LIMIT * (MOST_STUCK + 2), "{:?}", begun.elapsed());
+        assert_eq!((holders.seen, holders.hidden), (1, 49));
+        assert_eq!(holders.of((0x1a, 42)).len(), 1);
     }
 
     #[test]

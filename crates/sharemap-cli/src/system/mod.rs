@@ -15,8 +15,10 @@ pub(crate) mod holders;
 pub(crate) mod procfs;
 pub(crate) mod search;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 /// What this process has used so far; `None` where the system does not count it.
@@ -88,6 +90,16 @@ pub(crate) fn free_space(dir: &Path) -> Option<u64> {
     os::free_space(dir)
 }
 
+/// Opens a regular file for reading, without waiting for whatever has it: a lease, or the other end of
+/// a FIFO.
+pub(crate) fn open_to_look(path: &Path) -> std::io::Result<std::fs::File> {
+    let file = os::open_to_look(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(std::io::ErrorKind::InvalidInput.into()),
+    }
+}
+
 /// Bytes of storage that the file takes: fewer than its size where it has holes.
 pub(crate) fn allocated(path: &Path) -> Option<u64> {
     os::allocated(path)
@@ -105,9 +117,11 @@ pub(crate) fn read_raw(path: &Path, ready: impl FnOnce()) -> std::io::Result<u64
     os::read_raw(path, ready)
 }
 
-/// The name of the user with this number; `None` where there is none to know.
+/// The name of the user with this number; `None` where there is none to know. Each is looked up once.
 pub(crate) fn user_name(user: u32) -> Option<String> {
-    os::user_name(user)
+    static KNOWN: Mutex<BTreeMap<u32, Option<String>>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.entry(user).or_insert_with(|| os::user_name(user)).clone()
 }
 
 /// What tells a file from all others: device and inode. `None` where files have no numbers, or it is
@@ -148,4 +162,10 @@ pub(crate) fn changed(file: &File) -> Option<SystemTime> {
 pub(crate) fn unused_since(file: &File) -> Option<SystemTime> {
     let metadata = file.metadata().ok().filter(|_| os::notes_accesses(file))?;
     [metadata.accessed().ok(), metadata.modified().ok(), changed(file)].into_iter().flatten().max()
+}
+
+/// Returns device and inode of the file that a link of `/proc` leads to, without asking its file
+/// system, which may be another user's and never answer.
+pub(crate) fn identity_behind(link: &Path) -> Option<(u64, u64)> {
+    os::identity_behind(link)
 }

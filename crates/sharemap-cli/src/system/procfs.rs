@@ -1,8 +1,10 @@
 //! What Linux tells in files below /proc/self; `None` on systems that have none.
 
 use crate::text::lossless_bytes;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 /// Huge pages in one mapping of this process.
@@ -72,7 +74,8 @@ pub(crate) fn boot_time() -> Option<SystemTime> {
 
 /// The pid namespace of this process.
 pub(crate) fn own_pid_namespace() -> Option<u64> {
-    pid_namespace("self")
+    static OWN: OnceLock<Option<u64>> = OnceLock::new();
+    *OWN.get_or_init(|| pid_namespace("self"))
 }
 
 /// Whether /proc lists all processes there are: those of all pid namespaces, and of all users.
@@ -102,17 +105,26 @@ pub(crate) fn find_process(
 ) -> Option<(u32, Option<String>)> {
     let is_it = |pid: u32| start_time == 0 || start_time_of(pid) == Some(start_time);
     let named = |pid: u32| (pid, program(Path::new(&format!("/proc/{pid}"))));
-    if space == 0 || pid_namespace("self") == Some(space) {
+    if space == 0 || own_pid_namespace() == Some(space) {
         return is_it(process).then(|| named(process));
     }
-    let mut entries = fs::read_dir("/proc").ok()?.flatten();
-    entries.find_map(|entry| {
-        let name = entry.file_name();
-        let pid = name.to_str()?.parse().ok()?;
-        let found = pid_namespace(name.to_str()?) == Some(space)
-            && innermost_pid(pid) == Some(process)
-            && is_it(pid);
-        found.then(|| named(pid))
+    let pid = *foreign_processes().get(&(space, process))?;
+    is_it(pid).then(|| named(pid))
+}
+
+/// The processes of other pid namespaces, by namespace and by their numbers in there. All are looked
+/// up once: an object may claim to have participants in any namespace, and as many as it likes.
+fn foreign_processes() -> &'static HashMap<(u64, u32), u32> {
+    static FOUND: OnceLock<HashMap<(u64, u32), u32>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let foreign = entries.filter_map(|entry| {
+            let name = entry.file_name();
+            let pid = name.to_str()?.parse().ok()?;
+            let space = pid_namespace(name.to_str()?).filter(|_| own_pid_namespace().is_some())?;
+            (Some(space) != own_pid_namespace()).then_some(((space, innermost_pid(pid)?), pid))
+        });
+        foreign.collect()
     })
 }
 

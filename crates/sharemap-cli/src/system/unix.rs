@@ -6,12 +6,12 @@
 use super::{Death, Usage};
 use crate::text::lossless_bytes;
 use std::ffi::CString;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus};
@@ -284,4 +284,31 @@ pub(super) fn changed(file: &File) -> Option<SystemTime> {
 pub(super) fn notes_accesses(file: &File) -> bool {
     rustix::fs::fstatvfs(file)
         .is_ok_and(|found| !found.f_flag.contains(rustix::fs::StatVfsMountFlags::NOATIME))
+}
+
+pub(super) fn open_to_look(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+#[cfg(target_os = "linux")]
+pub(super) fn identity_behind(link: &Path) -> Option<(u64, u64)> {
+    let link = CString::new(link.as_os_str().as_bytes()).ok()?;
+    let mut raw = MaybeUninit::<libc::statx>::zeroed();
+    let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT;
+    // SAFETY: `link` ends with a zero byte, and `raw` has the size of a statx, which any bytes are a
+    // value of.
+    let raw = unsafe {
+        let (at, basic) = (libc::AT_FDCWD, libc::STATX_INO);
+        if libc::statx(at, link.as_ptr(), flags, basic, raw.as_mut_ptr()) != 0 {
+            return None;
+        }
+        raw.assume_init()
+    };
+    Some((super::holders::device(raw.stx_dev_major, raw.stx_dev_minor), raw.stx_ino))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn identity_behind(link: &Path) -> Option<(u64, u64)> {
+    fs::metadata(link).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }

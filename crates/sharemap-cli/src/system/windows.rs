@@ -167,3 +167,11 @@ pub(super) fn changed(_: &File) -> Option<SystemTime> {
 pub(super) fn notes_accesses(_: &File) -> bool {
     true
 }
+
+pub(super) fn open_to_look(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+pub(super) fn identity_behind(_link: &Path) -> Option<(u64, u64)> {
+    None
+}

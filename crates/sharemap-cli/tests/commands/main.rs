@@ -17,6 +17,7 @@ mod memory;
 mod removal;
 mod shared;
 mod stat;
+mod strangers;
 #[cfg(target_os = "linux")]
 mod terminal;
 mod tour;

@@ -46,14 +46,27 @@ pub use options::SharedOptions;
 pub use shared::Shared;
 
 use crate::error::Result;
-use crate::peer::World;
+use crate::peer::{Session, World};
 pub use file_lock::{FileLock, FileLockGuard};
 use kind::Kind;
 
 /// Recovers one announcement of a dead lane: what is in `slot`. Called by the one process that won
 /// the right to recover the lane, and again by the next if that one dies; the caller empties the
 /// slot afterwards.
-pub(crate) fn recover<W: World>(world: &W, slot: u64, announcement: u64, lane: u32) -> Result<()> {
+///
+/// Locks lie in the payload. An announcement of anything else was scribbled and holds nothing: to
+/// recover it would change the header or the tables, and need not end, as where a slot announces a
+/// permit of itself.
+pub(crate) fn recover(session: &Session, slot: u64, announcement: u64, lane: u32) -> Result<()> {
+    let (payload, (at, _)) = (session.payload(), kind::parse(announcement));
+    match (payload.0..payload.1).contains(&at) {
+        true => recover_lock(session, slot, announcement, lane),
+        false => Ok(()),
+    }
+}
+
+/// Recovers an announcement of a lock that can be.
+fn recover_lock<W: World>(world: &W, slot: u64, announcement: u64, lane: u32) -> Result<()> {
     let (at, kind) = kind::parse(announcement);
     match kind {
         Some(Kind::Mutex | Kind::Once) => mutex::recover(world, at, lane),

@@ -6,70 +6,9 @@ use std::time::{Duration, Instant};
 
 use sharemap::{MappingMut, ViewMut};
 
+use crate::all::LOCKS;
+use crate::places::Map;
 use crate::random::Random;
-
-/// Where the locks of what is shared lie in the payload.
-const LOCKS: [u64; 11] = [0, 64, 144, 368, 608, 624, 640, 656, 672, 688, 704];
-
-/// Where things are, as the header said before it was scribbled over.
-struct Map {
-    participants: u64,
-    lanes: u64,
-    lane_count: u64,
-    payload: u64,
-    len: u64,
-}
-
-impl Map {
-    fn of(image: &[u8]) -> Self {
-        let eight = |at: usize| u64::from_le_bytes(image[at..at + 8].try_into().unwrap());
-        let lane_count = u32::from_le_bytes(image[68..72].try_into().unwrap()).into();
-        Self {
-            participants: eight(88),
-            lanes: eight(96),
-            lane_count,
-            payload: eight(104),
-            len: eight(32),
-        }
-    }
-
-    /// Some place, more often where much depends on it.
-    fn place(&self, random: &mut Random) -> u64 {
-        let (start, end) = match random.below(1_000) {
-            0..2 => (0, 128),
-            2..12 => (128, 256),
-            12..40 => (256, self.participants),
-            40..140 => (self.participants, self.lanes),
-            140..500 => (self.lanes, self.payload),
-            _ => (self.payload, self.len),
-        };
-        start + random.below(end - start)
-    }
-
-    fn word(&self, random: &mut Random) -> u32 {
-        match random.below(8) {
-            0 => 0,
-            1 => u32::MAX,
-            2 => random.next() as u32,
-            3 => 1 << random.below(32),
-            // A lock's word, of some lane.
-            4..6 => (random.below(self.lane_count + 3) | random.below(16) << 16) as u32,
-            _ => random.below(70) as u32,
-        }
-    }
-
-    fn announcement(&self, random: &mut Random) -> u64 {
-        let at = match random.below(8) {
-            0 => random.next(),
-            1 => self.len - random.below(64),
-            2 => random.below(self.payload),
-            3 => self.payload + random.below(self.len - self.payload),
-            _ => self.payload + random.pick(&LOCKS),
-        };
-        let number = if random.one_in(3) { random.below(1 << 16) } else { random.below(3) };
-        at & 0xffff_ffff_fff0 | random.below(16) | number << 48
-    }
-}
 
 /// For two thirds of the time. Then it leaves things as they are, and nobody makes sense of them any
 /// more: who does not end by itself now never does.
@@ -78,7 +17,7 @@ pub fn scribble(path: &Path, seed: u64, how_long: Duration) {
     let map = MappingMut::open(path).unwrap();
     let bytes = map.bytes();
     let image = bytes.to_vec().unwrap();
-    let places = Map::of(&image);
+    let places = Map::of(&image, &LOCKS);
     let mut random = Random::new(seed);
     while start.elapsed() < how_long * 2 / 3 {
         for _ in 0..1 + random.below(60) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sharemap::{Error, ErrorKind, Location, LockError, Shared, inspect};
 
-use crate::All;
+use crate::all::All;
 use crate::random::Random;
 
 /// What waits waits so long.

@@ -1,5 +1,6 @@
 //! Who made an object, by its name.
 
+use crate::system;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -37,11 +38,10 @@ pub(super) fn by_name(name: &str) -> Option<&'static str> {
     fits.max_by_key(|(beginning, _)| beginning.len()).map(|(_, maker)| *maker)
 }
 
-/// Whether the object begins with this library's header. `None` if it may not be read.
-pub(super) fn has_header(path: &Path) -> Option<bool> {
-    let map = sharemap::Mapping::open(path).ok()?;
-    let mut beginning = [0; MAGIC.len()];
-    Some(map.bytes().read_at(0, &mut beginning).is_ok() && beginning == MAGIC)
+/// Whether the object begins with this library's header. `None` if it may not be read, or not
+/// without waiting.
+pub(in crate::commands) fn has_header(path: &Path) -> Option<bool> {
+    begins_with_header(&system::open_to_look(path).ok()?)
 }
 
 /// Whether a file begins with this library's header. `None` if it cannot be read.

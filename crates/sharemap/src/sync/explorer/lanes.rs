@@ -156,7 +156,7 @@ impl Sim<'_> {
                 continue;
             }
             if self.setup.fault != Fault::NoRecovery {
-                crate::sync::recover(self, slot, announcement, lane as u32)?;
+                crate::sync::recover_lock(self, slot, announcement, lane as u32)?;
             }
             self.store_64(slot, 0)?;
         }

@@ -1,0 +1,64 @@
+//! Objects whose bytes are nearly those of a real one, each used by a process of its own: 20,000
+//! images, 200,000 with `SHAREMAP_LONG=1`. Nothing crashes, waits past its deadline, or takes longer
+//! than a second, the drop included. The largest tables there can be are looked at from outside.
+//!
+//! A failure prints the seed of its image; with that as `SHAREMAP_SEED` it is the first.
+
+#![cfg(all(unix, feature = "derive"))]
+
+#[path = "hostile/all.rs"]
+mod all;
+mod common;
+#[path = "mutated/few.rs"]
+mod few;
+#[path = "mutated/forks.rs"]
+mod forks;
+#[path = "mutated/image.rs"]
+mod image;
+#[path = "mutated/operations.rs"]
+mod operations;
+#[path = "hostile/places.rs"]
+mod places;
+#[path = "hostile/random.rs"]
+mod random;
+
+use common::need_atomics;
+use forks::Storm;
+use image::Image;
+
+fn is_long() -> bool {
+    std::env::var_os("SHAREMAP_LONG").is_some_and(|long| long == "1")
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("SHAREMAP_SEED").ok().and_then(|seed| seed.parse().ok());
+    given.unwrap_or_else(|| u64::from(std::process::id()) << 20)
+}
+
+#[test]
+fn mutated_images_hurt_nobody() {
+    need_atomics!();
+    let images = [
+        Image::fresh::<few::Few>("few"),
+        Image::fresh::<all::All>("all"),
+        Image::in_use(),
+        Image::left_by_the_dead(),
+    ];
+    let count = if is_long() { 200_000 } else { 20_000 };
+    let storm = Storm::run(&images, seed(), count);
+    println!("{storm}");
+    assert_eq!(storm.images, count);
+    // Most mutations leave the header alone, and many of the others are told from it.
+    assert!(storm.opened > count / 4, "hardly anything opened: {storm}");
+    assert!(storm.refused.len() > 4, "{storm}");
+}
+
+/// As many participants and lanes as there can be, all of them of processes that died.
+#[test]
+fn the_largest_tables_are_looked_at_in_time() {
+    need_atomics!();
+    let count = if is_long() { 400 } else { 40 };
+    let storm = Storm::run(&[Image::largest()], seed(), count);
+    println!("{storm}");
+    assert_eq!(storm.images, count);
+}
