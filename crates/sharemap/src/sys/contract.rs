@@ -73,8 +73,10 @@ const _: () = {
 
     // Installs the handler at the first call; what this process can do. Cheap afterwards.
     let _: fn() -> Recovery = fault::recovery;
-    // Asks again: a handler installed later may stand in the way.
+    // Asks again: a handler installed later may stand in the way. Runs it to find out.
     let _: fn() -> Recovery = fault::check;
+    // Asks without running any handler: an unknown one counts as one that keeps faults.
+    let _: fn() -> Recovery = fault::inspect;
     // Whether this thread can take the signals a fault raises.
     let _: fn() -> bool = fault::thread_ready;
     // Copies without any handler, by asking the system; the bytes copied before the first bad one.
