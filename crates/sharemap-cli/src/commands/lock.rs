@@ -7,7 +7,7 @@ use serde::Serialize;
 use sharemap::inspect::Inspection;
 use sharemap::{
     Element, Error, ErrorKind, Location, LockError, LockResult, Mutex, MutexGuard, MutexHandle,
-    Shareable, Shared,
+    Shareable, SharedOptions,
 };
 use std::ffi::OsString;
 use std::path::Path;
@@ -47,9 +47,22 @@ pub(crate) struct Args {
     /// Do not wait.
     #[arg(long = "try")]
     try_once: bool,
+    /// Use a lock that belongs to another user, who is trusted to follow the protocol.
+    #[arg(long)]
+    allow_any_owner: bool,
     /// The command, and what it is to be told. With --json its output goes to standard error.
     #[arg(value_name = "COMMAND", required = true, last = true)]
     command: Vec<OsString>,
+}
+
+impl Args {
+    /// How the lock is opened, or created.
+    fn options(&self) -> SharedOptions {
+        match self.allow_any_owner {
+            true => SharedOptions::new().any_owner(),
+            false => SharedOptions::new(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -69,7 +82,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         false => Location::name(&args.name),
     };
     let task = Task { args, location };
-    let first = match Shared::open_or_create(&task.location, || Mutex::new(0_u64)) {
+    let first = match args.options().open_or_create(&task.location, || Mutex::new(0_u64)) {
         Ok(lock) => return task.run(&*lock, output),
         Err(error) if is_other_type(&error) => error,
         Err(error) => return Err(error.into()),
@@ -112,7 +125,7 @@ struct Task<'a> {
 impl Task<'_> {
     /// Runs it under a lock that there is.
     fn find<T: Element + Shareable>(&self, output: &mut Output) -> Result<(), Failure> {
-        let lock = Shared::<Mutex<T>>::open(&self.location)?;
+        let lock = self.args.options().open::<Mutex<T>>(&self.location)?;
         self.run(&*lock, output)
     }
 

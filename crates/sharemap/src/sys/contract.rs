@@ -62,6 +62,8 @@ const _: () = {
     // Makes data and the metadata needed to find it durable (`fdatasync`, `FlushFileBuffers`).
     let _: fn(&File) -> Result<()> = file::sync_data;
     let _: fn(&File) -> Result<String> = file::file_system;
+    // Bytes that this process can still store in the file's file system, where that is known.
+    let _: fn(&File) -> Option<u64> = file::free_space;
     // Whether the kernel promises that the file's bytes never change and never go away; else why.
     let _: fn(&File) -> std::result::Result<(), String> = file::immutable;
 

@@ -126,7 +126,8 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     let own = rustix::process::geteuid().as_raw();
     if request.owner == Owner::Own && stat.st_uid != own {
         return Err(Error::new(ErrorKind::ForeignOwner, "open").with_detail(format!(
-            "it belongs to user {}, and this is user {own}: ask for any owner if that is meant",
+            "it belongs to user {}, and this is user {own}; allow any owner (`any_owner`, \
+         --allow-any-owner) if that is meant",
             stat.st_uid
         )));
     }
