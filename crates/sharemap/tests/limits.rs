@@ -113,6 +113,31 @@ fn a_full_disk() {
 }
 
 #[test]
+fn too_few_huge_pages() {
+    let Some(dir) = role("too_few_huge_pages") else {
+        let dir = TempDir::new();
+        passes(child("too_few_huge_pages", dir.path()));
+        return;
+    };
+    if let Err(reason) = mount_tmpfs(&dir, 1 << 20) {
+        skip!("mounting a file system takes privileges: {reason}");
+    }
+    let path = std::ffi::CString::new(dir.to_str().unwrap()).unwrap();
+    // SAFETY: terminated strings; the mounts are this process's own.
+    let mounted = unsafe {
+        let kind = c"hugetlbfs".as_ptr();
+        libc::mount(kind, path.as_ptr(), kind, 0, std::ptr::null())
+    };
+    if mounted != 0 {
+        skip!("no huge pages here: {}", std::io::Error::last_os_error());
+    }
+    // More than any machine sets aside.
+    let error = MappingMut::create_new(dir.join("huge"), 1 << 46).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+    assert!(error.to_string().contains("vm.nr_hugepages"), "{error}");
+}
+
+#[test]
 fn a_fault_beyond_the_end_says_the_length() {
     let dir = TempDir::new();
     let map = Mapping::open(dir.file("a", pattern(3 * page_size()))).unwrap();
