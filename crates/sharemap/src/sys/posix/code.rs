@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::sys::os::fault as os;
+use crate::sys::os::map::page_size;
 
 /// Two modules, with room for code in several segments.
 const RANGES: usize = 8;
@@ -18,6 +19,9 @@ static KNOWN: [[AtomicUsize; 2]; RANGES] = [const { [const { AtomicUsize::new(0)
 
 /// Notes code that stays, if it can be read now, as far as there is room.
 pub(super) fn note(code: Range<usize>) {
+    // Pages are mapped whole.
+    let Some(end) = code.end.checked_next_multiple_of(page_size()) else { return };
+    let code = code.start & !(page_size() - 1)..end;
     // A program that makes its code unreadable makes all of it so.
     if code.is_empty() || !os::readable(code.start) || !os::readable(code.end - 1) {
         return;
