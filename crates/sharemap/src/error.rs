@@ -23,7 +23,7 @@ pub enum ErrorKind {
     NotWritable,
     /// The path is a directory.
     IsDirectory,
-    /// A special file without a size of its own: say how much to map.
+    /// A special file without a size of its own, of which no length was asked for.
     NoSize,
     /// An index, offset or range outside of the view, mapping or file.
     OutOfBounds,
@@ -33,14 +33,16 @@ pub enum ErrorKind {
     Size,
     /// A length of zero where there must be something.
     ZeroLength,
-    /// The file has more bytes than the limit for reading it allows.
+    /// The file has more bytes than the limit for reading it allows, or would have more than its
+    /// file system or this process may give to a file (`EFBIG`, `RLIMIT_FSIZE`).
     TooLarge,
     /// Offset plus length, or count times size, is more than the type or the system can express.
     Overflow,
     /// The bytes are no value of the element's type.
     Invalid,
-    /// The memory could not be accessed: the file shrank, the disk failed, or the page is
-    /// protected. `offset()` says where.
+    /// The memory could not be accessed: the file shrank, its file system is full, the disk failed,
+    /// or the page is protected. `offset()` says where; the text says which, as far as the file's
+    /// length and the space left tell when the text is made.
     Fault,
     /// The file system, quota or shared memory is full (`ENOSPC`, `EDQUOT`).
     NoSpace,
@@ -118,17 +120,15 @@ impl ErrorKind {
             Self::PermissionDenied => "permission denied",
             Self::NotWritable => "it is not writable",
             Self::IsDirectory => "it is a directory",
-            Self::NoSize => "it is a special file that has no size; give a length",
+            Self::NoSize => "it is a special file that has no size",
             Self::OutOfBounds => "out of bounds",
             Self::Alignment => "misaligned",
             Self::Size => "wrong size",
             Self::ZeroLength => "the length is zero",
-            Self::TooLarge => "it has more bytes than the limit allows",
+            Self::TooLarge => "more bytes than are allowed",
             Self::Overflow => "offset or length overflows",
             Self::Invalid => "the bytes are no value of the type",
-            Self::Fault => {
-                "the memory could not be accessed (the file shrank, the device failed, or the page is protected)"
-            }
+            Self::Fault => "the memory could not be accessed",
             Self::NoSpace => "no space left",
             Self::AddressSpace => "no address space or memory left for it",
             Self::TooManyMappings => "the process has too many mappings",
@@ -205,8 +205,12 @@ struct Inner {
     length: Option<u64>,
     completed: Option<usize>,
     detail: Option<Box<str>>,
+    cause: Option<Cause>,
     source: Option<io::Error>,
 }
+
+/// Finds out, when the text is made, what caused the error.
+pub(crate) type Cause = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 impl Error {
     /// An error of `kind` in `operation`, a verb phrase that completes "cannot …".
@@ -220,6 +224,7 @@ impl Error {
             length: None,
             completed: None,
             detail: None,
+            cause: None,
             source: None,
         }))
     }
@@ -255,6 +260,13 @@ impl Error {
 
     pub(crate) fn with_detail(mut self, detail: impl Into<Box<str>>) -> Self {
         self.0.detail = Some(detail.into());
+        self
+    }
+
+    /// Leaves it to the text to find the cause. Before, and where it is not found, a fault's text
+    /// lists the possible ones.
+    pub(crate) fn with_cause(mut self, cause: Cause) -> Self {
+        self.0.cause = Some(cause);
         self
     }
 
@@ -321,6 +333,14 @@ impl fmt::Display for Error {
             write!(f, " (length {length})")?;
         }
         write!(f, ": {}", inner.kind.describe())?;
+        match inner.cause.as_ref().and_then(|cause| cause()) {
+            Some(cause) => write!(f, ": {cause}")?,
+            None if inner.kind == ErrorKind::Fault && inner.detail.is_none() => f.write_str(
+                " (the file shrank, its file system is full, the device failed, or the page is \
+                 protected)",
+            )?,
+            None => {}
+        }
         if let Some(detail) = &inner.detail {
             write!(f, "; {detail}")?;
         }

@@ -15,7 +15,11 @@ use std::process::Command;
 use common::{
     TempDir, assert_mapped, child, emulated, is_root, mount_tmpfs, passes, pattern, role, skip,
 };
-use sharemap::{AnonymousMapping, ErrorKind, MapOptions, Mapping, MappingMut, page_size};
+use sharemap::guard::{self, Recovery};
+use sharemap::{
+    Advice, AnonymousMapping, ErrorKind, Location, MapOptions, Mapping, MappingMut, Mutex, Shared,
+    SharedMemory, page_size,
+};
 
 const NOBODY: u32 = 65_534;
 
@@ -93,6 +97,57 @@ fn a_full_disk() {
     let error = sparse.bytes().fill(1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fault, "{error}");
     assert!(error.offset().unwrap() < 2 << 20, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("its file system has 0 bytes left"), "{text}");
+    assert!(!text.contains("shrank"), "{text}");
+    let single = sparse.bytes().set(error.offset().unwrap() as usize, 1).unwrap_err();
+    assert!(single.to_string().contains("has 0 bytes left"), "{single}");
+    // The text is made when it is asked for, of what is so then.
+    std::fs::remove_file(&old).unwrap();
+    sparse.file().unwrap().set_len(page_size() as u64).unwrap();
+    let shrank = error.to_string();
+    assert!(shrank.contains(&format!("the file has {} bytes now", page_size())), "{shrank}");
+    // The error does not keep the file open.
+    drop(sparse);
+    assert!(error.to_string().contains("(the file shrank, its file system is full,"), "{error}");
+}
+
+#[test]
+fn too_few_huge_pages() {
+    let Some(dir) = role("too_few_huge_pages") else {
+        let dir = TempDir::new();
+        passes(child("too_few_huge_pages", dir.path()));
+        return;
+    };
+    if let Err(reason) = mount_tmpfs(&dir, 1 << 20) {
+        skip!("mounting a file system takes privileges: {reason}");
+    }
+    let path = std::ffi::CString::new(dir.to_str().unwrap()).unwrap();
+    // SAFETY: terminated strings; the mounts are this process's own.
+    let mounted = unsafe {
+        let kind = c"hugetlbfs".as_ptr();
+        libc::mount(kind, path.as_ptr(), kind, 0, std::ptr::null())
+    };
+    if mounted != 0 {
+        skip!("no huge pages here: {}", std::io::Error::last_os_error());
+    }
+    // More than any machine sets aside.
+    let error = MappingMut::create_new(dir.join("huge"), 1 << 46).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+    assert!(error.to_string().contains("vm.nr_hugepages"), "{error}");
+}
+
+#[test]
+fn a_fault_beyond_the_end_says_the_length() {
+    let dir = TempDir::new();
+    let map = Mapping::open(dir.file("a", pattern(3 * page_size()))).unwrap();
+    File::options().write(true).open(map.path().unwrap()).unwrap().set_len(7).unwrap();
+    let error = map.bytes().get(2 * page_size()).unwrap_err();
+    assert!(error.to_string().contains("the file has 7 bytes now; map it anew"), "{error}");
+    let memory = MappingMut::anonymous(2 * page_size()).unwrap();
+    memory.protect(..page_size(), sharemap::Protection::None).unwrap();
+    let error = memory.bytes().get(0).unwrap_err();
+    assert!(error.to_string().ends_with("or the page is protected)"), "{error}");
 }
 
 #[test]
@@ -107,15 +162,54 @@ fn a_file_larger_than_this_process_may_make() {
     let new = dir.join("new");
     for options in [MapOptions::new(), MapOptions::new().sparse()] {
         let error = options.create_new(&new, 100_001).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
         assert!(error.to_string().contains("100000"), "{error}");
         assert!(error.to_string().contains("RLIMIT_FSIZE"), "{error}");
         assert!(!new.exists(), "left behind");
     }
     let mut map = MapOptions::new().reserve(1 << 20).create_new(&new, 1000).unwrap();
-    assert_eq!(map.grow(200_000).unwrap_err().kind(), ErrorKind::NoSpace);
-    assert_eq!(map.resize(2 << 20).unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!(map.grow(200_000).unwrap_err().kind(), ErrorKind::TooLarge);
+    assert_eq!(map.resize(2 << 20).unwrap_err().kind(), ErrorKind::TooLarge);
     map.grow(100_000).unwrap();
+    // It is no lack of shared memory either.
+    let name = format!("sharemap-large-{}", std::process::id());
+    let errors = [
+        SharedMemory::create_new(&*name, 100_001).unwrap_err(),
+        SharedMemory::anonymous(100_001).unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+        let text = error.to_string();
+        assert!(text.contains("RLIMIT_FSIZE") && !text.contains("/dev/shm has"), "{text}");
+    }
+}
+
+/// Files that the descriptor would let map, and that refuse it all the same.
+#[test]
+fn files_that_refuse_shared_mappings() {
+    let dir = TempDir::new();
+    let path = dir.file("a", pattern(1000));
+    let file = File::options().write(true).open(&path).unwrap();
+    let error = Mapping::map(&file).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    assert!(error.to_string().contains("opened for writing only"), "{error}");
+    let file = File::open(&path).unwrap();
+    let error = MappingMut::map(&file).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotWritable, "{error}");
+    assert!(error.to_string().contains("not opened for reading and writing"), "{error}");
+
+    const TYPES: &str = "/sys/kernel/btf/vmlinux";
+    match Mapping::open(TYPES) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            skip!("a file that refuses shared mappings: this kernel has no {TYPES}")
+        }
+        Ok(_) => skip!("a file that refuses shared mappings: {TYPES} can be mapped here"),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            assert!(!error.to_string().contains("not opened"), "{error}");
+            assert!(error.to_string().contains("FileContents"), "{error}");
+        }
+    }
 }
 
 #[test]
@@ -181,7 +275,17 @@ fn too_many_mappings() {
         }
         assert!(maps.len() < 10);
     };
-    for error in [error, refused] {
+    // Every call that splits a mapping, or makes one. The pages alternate in protection.
+    let mut errors = vec![error, refused];
+    let spare = 2 * (most - 1) * page;
+    errors.extend(memory.advise_range(spare..spare + page, Advice::DontFork).err());
+    errors.extend(memory.lock_range(spare..spare + page).err());
+    assert_eq!(errors.len(), 4, "what splits a mapping fails: {errors:?}");
+    if guard::recovery() == Recovery::InPlace {
+        let counter = Shared::create_new(Location::anonymous(), || Mutex::new(0_u64));
+        errors.push(counter.map(|_| ()).unwrap_err());
+    }
+    for error in errors {
         assert_eq!(error.kind(), ErrorKind::TooManyMappings, "{error}");
         assert!(error.to_string().contains(&most.to_string()), "{error}");
         assert!(error.to_string().contains("vm.max_map_count"), "{error}");

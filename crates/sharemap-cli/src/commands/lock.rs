@@ -47,9 +47,22 @@ pub(crate) struct Args {
     /// Do not wait.
     #[arg(long = "try")]
     try_once: bool,
+    /// Use a lock that belongs to another user, who is trusted to follow the protocol.
+    #[arg(long)]
+    allow_any_owner: bool,
     /// The command, and what it is to be told. With --json its output goes to standard error.
     #[arg(value_name = "COMMAND", required = true, last = true)]
     command: Vec<OsString>,
+}
+
+impl Args {
+    /// How the lock is opened, or created.
+    fn options(&self) -> SharedOptions {
+        match self.allow_any_owner {
+            true => SharedOptions::new().any_owner(),
+            false => SharedOptions::new(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -125,7 +138,7 @@ impl Task<'_> {
 
     /// Returns how to open the lock within the time that is left.
     fn options(&self) -> SharedOptions {
-        let options = SharedOptions::new();
+        let options = self.args.options();
         match self.time_left() {
             Some(left) => options.patience(left),
             None => options,

@@ -48,6 +48,25 @@ fn what_is_held_is_code_5_and_says_by_whom() {
     assert_eq!(*lock.lock().unwrap(), 7, "the value is left as it is");
 }
 
+/// The error's advice can be followed.
+#[test]
+#[cfg(target_os = "linux")]
+fn another_users_lock_takes_an_option() {
+    need_locks!();
+    const OTHER: u32 = 65_534;
+    let name = Name::new("");
+    let lock = Shared::create_new(&*name.0, || Mutex::new(7_u64)).unwrap();
+    let object = std::path::Path::new("/dev/shm").join(&*name.0);
+    if let Err(error) = std::os::unix::fs::chown(&object, Some(OTHER), None) {
+        eprintln!("skipped: an object of another user is made by root only: {error}");
+        return;
+    }
+    let ran = run!("lock", &name.0, "--", PROGRAM, "--version").with_code(1);
+    assert!(ran.stderr.contains("--allow-any-owner"), "{ran:?}");
+    run!("lock", &name.0, "--allow-any-owner", "--", PROGRAM, "--version").with_code(0);
+    assert_eq!(*lock.lock().unwrap(), 7);
+}
+
 #[test]
 fn any_mutex_of_an_integer_serves_and_nothing_else() {
     need_locks!();

@@ -9,7 +9,8 @@ use crate::sys::{Recovery, arch, fault};
 /// Transfers from here on look whether this thread can take a fault's signal.
 const BULK: usize = 1024;
 
-/// Transfers from here on look at the handler and the thread's signal mask anew.
+/// Transfers from here on look at the handler and the thread's signal mask anew, unless the thread
+/// is sealed.
 const LARGE: usize = 1 << 20;
 
 /// Copies out of guarded memory if a few instructions do it; if `false`, [`copy_out`] does it from the
@@ -89,26 +90,48 @@ pub(crate) unsafe fn copy_in(
     }
 }
 
+/// What is known of whether this thread's faults are recovered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ready {
+    /// Before the thread's first bulk transfer.
+    Unknown,
+    /// The thread blocks the signals of a fault, or did when it looked.
+    No,
+    /// It did not when it looked.
+    Yes,
+    /// As it was when the thread was sealed, for transfers of every length.
+    Sealed(bool),
+}
+
 thread_local! {
-    /// Whether this thread takes the signals of a fault; unknown before its first bulk transfer.
-    static READY: Cell<Option<bool>> = const { Cell::new(None) };
+    static READY: Cell<Ready> = const { Cell::new(Ready::Unknown) };
 }
 
 /// Whether a transfer of this length needs no look, or the last one was good.
 #[inline(always)]
 fn is_ready(len: usize) -> bool {
-    len < BULK || (len < LARGE && READY.get() == Some(true))
+    len < BULK || (len < LARGE && READY.get() == Ready::Yes)
 }
 
 /// Whether this thread takes the signals of a fault, and, for large transfers, whether the handler
-/// is still the one that gets them.
+/// is still the one that gets them. Runs no handler to find out.
 fn look(len: usize) -> bool {
-    if let (Some(ready), true) = (READY.get(), len < LARGE) {
-        return ready;
+    match READY.get() {
+        Ready::Sealed(ready) => return ready,
+        Ready::Yes if len < LARGE => return true,
+        Ready::No if len < LARGE => return false,
+        _ => {}
     }
     let ready = fault::thread_ready();
-    READY.set(Some(ready));
-    ready && (len < LARGE || fault::check() == Recovery::InPlace)
+    READY.set(if ready { Ready::Yes } else { Ready::No });
+    ready && (len < LARGE || fault::inspect() == Recovery::InPlace)
+}
+
+/// Looks for the last time; see [`guard::seal_thread`](super::seal_thread).
+pub(super) fn seal_thread() -> Recovery {
+    let ready = fault::thread_ready() && fault::inspect() == Recovery::InPlace;
+    READY.set(Ready::Sealed(ready));
+    if ready { Recovery::InPlace } else { Recovery::Syscall }
 }
 
 /// Up to 64 bytes, by accesses that overlap in the middle; `false` if anything faulted.

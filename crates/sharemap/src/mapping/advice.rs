@@ -40,6 +40,14 @@ impl Region {
     /// Keeps the mapping in memory until it is unlocked or unmapped (`mlock`, `VirtualLock`).
     ///
     /// Copy-on-write memory is copied by it on Linux: all of it becomes private.
+    ///
+    /// # Errors
+    /// - [`LockLimit`](crate::ErrorKind::LockLimit) -
+    ///   it is more than this process may lock.
+    /// - [`Fault`](crate::ErrorKind::Fault) -
+    ///   a page lies beyond the end of the file.
+    /// - [`TooManyMappings`](crate::ErrorKind::TooManyMappings) -
+    ///   the process has as many mappings as it may have.
     pub fn lock(&self) -> Result<()> {
         self.lock_range(..)
     }

@@ -113,6 +113,7 @@ impl Region {
             return Ok(());
         }
         let at = self.plan.offset + (range.start + done) as u64;
-        Err(self.named(Error::new(ErrorKind::Fault, "discard").with_offset(at)))
+        let error = self.named(Error::new(ErrorKind::Fault, "discard").with_offset(at));
+        Err(guard::with_cause(error, self.shrinking_file(), at))
     }
 }

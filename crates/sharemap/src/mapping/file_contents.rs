@@ -5,6 +5,7 @@
 use std::fmt;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::Recovery;
@@ -261,6 +262,10 @@ impl Backing for Buffer {
     }
 
     fn available(&self) -> Option<u64> {
+        None
+    }
+
+    fn shrinking_file(&self) -> Option<&Arc<File>> {
         None
     }
 }

@@ -49,6 +49,10 @@ macro_rules! region_kind {
             fn available(&self) -> Option<u64> {
                 self.region.available()
             }
+
+            fn shrinking_file(&self) -> Option<&std::sync::Arc<std::fs::File>> {
+                self.region.shrinking_file()
+            }
         }
     };
 }

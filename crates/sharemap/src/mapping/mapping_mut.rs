@@ -116,6 +116,9 @@ impl MappingMut {
     /// one. This mapping does not: every later flush says
     /// [`FlushFailed`](crate::ErrorKind::FlushFailed). Write the data elsewhere, or map the file
     /// anew and start from what it holds.
+    ///
+    /// # Errors
+    /// [`FlushFailed`](crate::ErrorKind::FlushFailed), for this flush or an earlier one.
     pub fn flush(&self) -> Result<()> {
         self.region.flush(.., Flush::Durable)
     }
@@ -143,6 +146,11 @@ impl MappingMut {
     /// Space on disk is set aside unless the mapping is sparse. Beyond the reservation it is
     /// [`ExceedsReservation`](crate::ErrorKind::ExceedsReservation). A length that is not more than
     /// the current one changes nothing.
+    ///
+    /// # Errors
+    /// [`ExceedsReservation`](crate::ErrorKind::ExceedsReservation),
+    /// [`NoSpace`](crate::ErrorKind::NoSpace) and [`TooLarge`](crate::ErrorKind::TooLarge); the length is
+    /// then as it was.
     pub fn grow(&self, new_len: usize) -> Result<()> {
         self.region.grow_in_place(new_len)
     }

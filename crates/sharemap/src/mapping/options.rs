@@ -114,11 +114,46 @@ impl MapOptions {
     }
 
     /// Opens a file and maps it read-only.
+    ///
+    /// # Errors
+    /// - [`NotFound`](ErrorKind::NotFound) -
+    ///   there is no such file.
+    /// - [`PermissionDenied`](ErrorKind::PermissionDenied) -
+    ///   this user may not open it.
+    /// - [`IsDirectory`](ErrorKind::IsDirectory) -
+    ///   the path is a directory.
+    /// - [`NoSize`](ErrorKind::NoSize) -
+    ///   it is a special file, and no length was set.
+    /// - [`ZeroLength`](ErrorKind::ZeroLength) -
+    ///   a length of zero was set.
+    /// - [`OutOfBounds`](ErrorKind::OutOfBounds) -
+    ///   offset and length lie beyond the end of the file.
+    /// - [`Overflow`](ErrorKind::Overflow) -
+    ///   offset and length are more than the system can express.
+    /// - [`Unsupported`](ErrorKind::Unsupported) -
+    ///   the file, its file system or the system cannot do what is asked.
+    /// - [`Busy`](ErrorKind::Busy) -
+    ///   the file is open in a way that excludes this.
+    /// - [`AddressSpace`](ErrorKind::AddressSpace) -
+    ///   there is no address space, or no memory, of this size.
+    /// - [`TooManyMappings`](ErrorKind::TooManyMappings) -
+    ///   the process has as many mappings as it may have.
+    /// - [`TooManyFiles`](ErrorKind::TooManyFiles) -
+    ///   the process has as many files open as it may have.
+    /// - [`LockLimit`](ErrorKind::LockLimit) -
+    ///   locking was asked for, and exceeds what may be locked.
+    ///
+    /// Other kinds report a failed system call, without a kind of their own as
+    /// [`Io`](ErrorKind::Io).
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Mapping> {
         self.open_region(path.as_ref(), Access::Read).map(Mapping::from_region)
     }
 
     /// Opens a file and maps it for reading and writing.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), and [`NotWritable`](ErrorKind::NotWritable) if the file may only be
+    /// read.
     pub fn open_mut(&self, path: impl AsRef<Path>) -> Result<MappingMut> {
         self.open_region(path.as_ref(), Access::Write).map(MappingMut::from_region)
     }
@@ -132,6 +167,16 @@ impl MapOptions {
     ///
     /// Space is set aside for all of it unless [`sparse`](Self::sparse): a full disk is an error
     /// here. After an error there is no file.
+    ///
+    /// # Errors
+    /// - [`AlreadyExists`](ErrorKind::AlreadyExists) -
+    ///   there is such a file.
+    /// - [`NoSpace`](ErrorKind::NoSpace) -
+    ///   the file system has no room for it.
+    /// - [`TooLarge`](ErrorKind::TooLarge) -
+    ///   its file system or this process may not have a file of that size.
+    ///
+    /// Otherwise as for [`open_mut`](Self::open_mut).
     pub fn create_new(&self, path: impl AsRef<Path>, len: u64) -> Result<MappingMut> {
         self.create_region(path.as_ref(), len, Existing::Refused).map(MappingMut::from_region)
     }
@@ -152,11 +197,17 @@ impl MapOptions {
     }
 
     /// Maps what an open descriptor refers to, read-only. The descriptor may be closed at once.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
     pub fn map(&self, file: impl AsDescriptor) -> Result<Mapping> {
         self.map_region(&file, Access::Read).map(Mapping::from_region)
     }
 
     /// Maps what an open descriptor refers to, for reading and writing.
+    ///
+    /// # Errors
+    /// As for [`open_mut`](Self::open_mut).
     pub fn map_mut(&self, file: impl AsDescriptor) -> Result<MappingMut> {
         self.map_region(&file, Access::Write).map(MappingMut::from_region)
     }
@@ -167,6 +218,11 @@ impl MapOptions {
     }
 
     /// Memory without a file, shared with the children of a `fork`.
+    ///
+    /// # Errors
+    /// [`ZeroLength`](ErrorKind::ZeroLength), [`AddressSpace`](ErrorKind::AddressSpace),
+    /// [`TooManyMappings`](ErrorKind::TooManyMappings), and
+    /// [`Unsupported`](ErrorKind::Unsupported) for options that files alone have.
     pub fn anonymous(&self, len: usize) -> Result<MappingMut> {
         self.anonymous_region(len, Access::Write).map(MappingMut::from_region)
     }

@@ -59,8 +59,10 @@ impl Plan {
         match status.kind {
             FileKind::Directory => Err(error(ErrorKind::IsDirectory)),
             FileKind::Special => self.wanted.ok_or_else(|| {
-                error(ErrorKind::NoSize)
-                    .with_detail("or read it, for instance with FileContents, which a pipe needs")
+                error(ErrorKind::NoSize).with_detail(
+                    "give a length to map (`MapOptions::len`), or read it, for instance with \
+                     FileContents, which a pipe needs",
+                )
             }),
             FileKind::Regular | FileKind::Block => {
                 if self.offset > status.len || end > status.len {

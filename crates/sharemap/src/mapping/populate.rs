@@ -114,7 +114,8 @@ impl Region {
             if done == 0 {
                 let before = page.addr() - self.span_base().addr();
                 let offset = self.plan.offset - self.slack() as u64 + before as u64;
-                return Err(Error::new(ErrorKind::Fault, "populate").with_offset(offset));
+                let error = Error::new(ErrorKind::Fault, "populate").with_offset(offset);
+                return Err(guard::with_cause(error, self.shrinking_file(), offset));
             }
         }
         Ok(())

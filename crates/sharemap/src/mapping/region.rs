@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard;
@@ -22,7 +22,8 @@ use crate::view::Backing;
 /// flush (the system writes what was changed some time later), and it never panics.
 pub struct Region {
     pub(super) plan: Plan,
-    file: Option<File>,
+    /// Shared with the errors of faults, which do not keep it open.
+    file: Option<Arc<File>>,
     path: Option<Box<Path>>,
     /// Whether an outsider can take bytes away: regular files only.
     can_shrink: bool,
@@ -80,7 +81,7 @@ impl Region {
     ) -> Self {
         Self {
             plan,
-            file,
+            file: file.map(Arc::new),
             path: path.map(Into::into),
             can_shrink: status.kind == FileKind::Regular,
             base: AtomicPtr::new(ptr::null_mut()),
@@ -133,7 +134,7 @@ impl Region {
         };
         let mapped = total(len)?;
         Ok(MapRequest {
-            file: self.file.as_ref(),
+            file: self.file(),
             offset: self.plan.offset - slack as u64,
             len: mapped,
             reserve: total(self.plan.reserve)?.max(mapped),
@@ -244,7 +245,12 @@ impl Region {
     /// The open file, for `AsFd` and `AsHandle`; `None` for anonymous memory.
     #[must_use]
     pub fn file(&self) -> Option<&File> {
-        self.file.as_ref()
+        self.file.as_deref()
+    }
+
+    /// The file, if others can take bytes of it away.
+    pub(crate) fn shrinking_file(&self) -> Option<&Arc<File>> {
+        self.file.as_ref().filter(|_| self.can_shrink)
     }
 
     /// The offset in the file of the first byte mapped.
@@ -270,7 +276,7 @@ impl Region {
     ///
     /// Anonymous memory and devices are always current.
     pub fn is_current(&self) -> Result<bool> {
-        let Some(file) = self.file.as_ref().filter(|_| self.can_shrink) else {
+        let Some(file) = self.shrinking_file() else {
             return Ok(true);
         };
         let status = sys::file::status(file).map_err(|error| self.named(error))?;
@@ -322,9 +328,12 @@ impl Backing for Region {
     }
 
     fn available(&self) -> Option<u64> {
-        let file = self.file.as_ref().filter(|_| self.can_shrink)?;
-        let status = sys::file::status(file).ok()?;
+        let status = sys::file::status(self.shrinking_file()?).ok()?;
         Some(status.len.saturating_sub(self.plan.offset))
+    }
+
+    fn shrinking_file(&self) -> Option<&Arc<File>> {
+        self.shrinking_file()
     }
 }
 

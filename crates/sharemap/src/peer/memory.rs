@@ -293,7 +293,8 @@ impl Memory {
     pub(super) fn fault(&self, address: usize) -> Error {
         let last = self.len - 1;
         let at = (address.wrapping_sub(self.base as usize) as u64).min(last);
-        Error::new(ErrorKind::Fault, "access").with_path(self.path()).with_offset(at)
+        let error = Error::new(ErrorKind::Fault, "access").with_path(self.path()).with_offset(at);
+        guard::with_cause(error, self.mapping.region().shrinking_file(), at)
     }
 }
 

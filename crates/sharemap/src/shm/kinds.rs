@@ -79,6 +79,10 @@ macro_rules! object_kind {
             fn available(&self) -> Option<u64> {
                 self.map.available()
             }
+
+            fn shrinking_file(&self) -> Option<&std::sync::Arc<std::fs::File>> {
+                self.map.shrinking_file()
+            }
         }
     };
 }

@@ -134,6 +134,22 @@ impl SharedMemoryOptions {
     }
 
     /// Makes an object of `len` zero bytes that must not exist yet, with memory set aside for all.
+    ///
+    /// # Errors
+    /// - [`NameEmpty`](ErrorKind::NameEmpty), [`NameTooLong`](ErrorKind::NameTooLong), [`NameCharacter`](ErrorKind::NameCharacter) -
+    ///   not every system can have the name.
+    /// - [`AlreadyExists`](ErrorKind::AlreadyExists) -
+    ///   an object has the name.
+    /// - [`ZeroLength`](ErrorKind::ZeroLength), [`Overflow`](ErrorKind::Overflow), [`AddressSpace`](ErrorKind::AddressSpace) -
+    ///   no object can have that length.
+    /// - [`NoSpace`](ErrorKind::NoSpace) -
+    ///   there is too little memory, or no room for another object.
+    /// - [`TooLarge`](ErrorKind::TooLarge) -
+    ///   this process may not make a file of that size.
+    /// - [`NotFound`](ErrorKind::NotFound), [`NotWritable`](ErrorKind::NotWritable), [`PermissionDenied`](ErrorKind::PermissionDenied) -
+    ///   the place for named objects is missing, read-only, or closed to this user.
+    /// - [`Unsupported`](ErrorKind::Unsupported) -
+    ///   the system has no such objects.
     pub fn create_new(&self, location: impl Into<Location>, len: u64) -> Result<SharedMemory> {
         self.create(location.into(), len, Existing::Refused)
     }
@@ -144,6 +160,20 @@ impl SharedMemoryOptions {
     }
 
     /// Opens an object for reading and writing.
+    ///
+    /// # Errors
+    /// - [`NotFound`](ErrorKind::NotFound) -
+    ///   there is no such object.
+    /// - [`NameEmpty`](ErrorKind::NameEmpty), [`NameTooLong`](ErrorKind::NameTooLong), [`NameCharacter`](ErrorKind::NameCharacter) -
+    ///   not every system can have the name.
+    /// - [`NotAnObject`](ErrorKind::NotAnObject) -
+    ///   a link, a directory or another special file has the name.
+    /// - [`ForeignOwner`](ErrorKind::ForeignOwner) -
+    ///   the object belongs to another user.
+    /// - [`NotWritable`](ErrorKind::NotWritable) -
+    ///   this user may only read it.
+    /// - [`PermissionDenied`](ErrorKind::PermissionDenied) -
+    ///   this user may not open it.
     pub fn open(&self, location: impl Into<Location>) -> Result<SharedMemory> {
         let location = location.into();
         let file = self.open_file(&location, Access::Write).map_err(|e| named(e, &location))?;

@@ -252,6 +252,10 @@ impl ReadOnlySharedMemory {
 impl SharedMemoryOptions {
     /// Receives what [`SharedMemory::send`] sent, with room to grow, and with what is
     /// [required](Self::require_seals).
+    ///
+    /// # Errors
+    /// [`NotSealed`](ErrorKind::NotSealed), and [`NotWritable`](ErrorKind::NotWritable) if it was sent
+    /// for reading.
     pub fn receive(&self, socket: &impl AsDescriptor) -> Result<SharedMemory> {
         let (file, message) = receive(socket, self.required)?;
         if message.access != Access::Write {

@@ -53,8 +53,10 @@ impl<T: Anchored> Shared<T> {
     /// A new object, which must not exist yet, as `make` says it is to begin.
     ///
     /// # Errors
-    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists), [`NoSpace`](crate::ErrorKind::NoSpace), and what is
-    /// wrong with a name.
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists), [`NoSpace`](crate::ErrorKind::NoSpace);
+    /// [`NameEmpty`](crate::ErrorKind::NameEmpty), [`NameTooLong`](crate::ErrorKind::NameTooLong) or
+    /// [`NameCharacter`](crate::ErrorKind::NameCharacter) if not every system can have the name;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where faults are not recovered in place.
     pub fn create_new(location: impl Into<Location>, make: impl FnOnce() -> T) -> Result<Self> {
         SharedOptions::new().create_new(location, make)
     }
@@ -67,6 +69,11 @@ impl<T: Anchored> Shared<T> {
     /// has several names; [`WrongType`](crate::ErrorKind::WrongType),
     /// [`Size`](crate::ErrorKind::Size) or [`WrongKind`](crate::ErrorKind::WrongKind) if it is something else;
     /// [`NeedsCheck`](crate::ErrorKind::NeedsCheck) if it was in use when the system went down;
+    /// [`ForeignOwner`](crate::ErrorKind::ForeignOwner) if it belongs to another user;
+    /// [`NoParticipant`](crate::ErrorKind::NoParticipant) if as many processes as it has room for are
+    /// attached; [`WrongVersion`](crate::ErrorKind::WrongVersion),
+    /// [`Truncated`](crate::ErrorKind::Truncated), [`Malformed`](crate::ErrorKind::Malformed) or
+    /// [`Unready`](crate::ErrorKind::Unready) if its header cannot be used;
     /// [`Busy`](crate::ErrorKind::Busy) if somebody who lives has been making it, or taking it over from an
     /// earlier boot, for [longer](SharedOptions::patience) than one waits for that.
     pub fn open(location: impl Into<Location>) -> Result<Self> {

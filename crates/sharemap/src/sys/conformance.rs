@@ -257,6 +257,7 @@ fn protection_stops_and_allows() {
 fn faults_are_recovered_in_place_where_there_are_sites() {
     assert_eq!(fault::recovery() == Recovery::InPlace, arch::AVAILABLE);
     assert_eq!(fault::check(), fault::recovery());
+    assert_eq!(fault::inspect(), fault::recovery());
     assert!(fault::thread_ready());
     let page = map::page_size();
     let mapped = Mapped::new(&request(None, 3 * page, Access::CopyOnWrite));

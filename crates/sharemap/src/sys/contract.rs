@@ -70,6 +70,8 @@ const _: () = {
     // Makes data and the metadata needed to find it durable (`fdatasync`, `FlushFileBuffers`).
     let _: fn(&File) -> Result<()> = file::sync_data;
     let _: fn(&File) -> Result<String> = file::file_system;
+    // Bytes that this process can still store in the file's file system, where that is known.
+    let _: fn(&File) -> Option<u64> = file::free_space;
     // Whether the kernel promises that the file's bytes never change and never go away; else why.
     let _: fn(&File) -> std::result::Result<(), String> = file::immutable;
 
@@ -81,8 +83,10 @@ const _: () = {
 
     // Installs the handler at the first call; what this process can do. Cheap afterwards.
     let _: fn() -> Recovery = fault::recovery;
-    // Asks again: a handler installed later may stand in the way.
+    // Asks again: a handler installed later may stand in the way. Runs it to find out.
     let _: fn() -> Recovery = fault::check;
+    // Asks without running any handler: an unknown one counts as one that keeps faults.
+    let _: fn() -> Recovery = fault::inspect;
     // Whether this thread can take the signals a fault raises.
     let _: fn() -> bool = fault::thread_ready;
     // Copies without any handler, by asking the system; the bytes copied before the first bad one.

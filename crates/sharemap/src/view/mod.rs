@@ -22,10 +22,12 @@ pub use view_mut::ViewMut;
 pub use writer::Writer;
 
 use std::fmt;
+use std::fs::File;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::{self, Recovery};
@@ -42,6 +44,8 @@ pub(crate) trait Backing: Send + Sync {
     fn recovery(&self) -> Recovery;
     /// Bytes that the file has now, from `origin` on; `None` where nothing can shrink.
     fn available(&self) -> Option<u64>;
+    /// The file; `None` where nothing can shrink.
+    fn shrinking_file(&self) -> Option<&Arc<File>>;
 }
 
 /// A read-only window of elements of type `T` on a mapping.
@@ -334,9 +338,11 @@ impl<'a, T: Element> View<'a, T> {
     fn fault(&self, operation: &'static str, address: usize) -> Error {
         let first = self.base as usize;
         let last = first + self.size_bytes().saturating_sub(1);
-        Error::new(ErrorKind::Fault, operation)
+        let offset = self.offset_at(address.clamp(first, last));
+        let error = Error::new(ErrorKind::Fault, operation)
             .with_path(self.backing.path())
-            .with_offset(self.offset_at(address.clamp(first, last)))
+            .with_offset(offset);
+        guard::with_cause(error, self.backing.shrinking_file(), offset)
     }
 
     /// A transfer from `index` on that ended after `done` bytes.

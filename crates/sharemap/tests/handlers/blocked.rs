@@ -2,6 +2,8 @@
 
 use std::os::unix::process::CommandExt;
 
+use sharemap::guard::{self, Recovery};
+
 use crate::child;
 use crate::common::{emulated, skip};
 use crate::ours::Ours;
@@ -27,6 +29,9 @@ pub fn scenario(words: &[&str]) {
                     ours.check_transfer(2000);
                     ours.check();
                     raw::mask(libc::SIG_BLOCK, signals);
+                    ours.check_large();
+                    ours.check_transfer(2000);
+                    assert_eq!(guard::seal_thread(), Recovery::Syscall);
                     ours.check_large();
                     ours.check_transfer(2000);
                 });

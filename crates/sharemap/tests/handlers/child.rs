@@ -46,6 +46,10 @@ impl Outcome {
         self.scenario.split_whitespace()
     }
 
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
     pub fn ended_with(&self, code: i32) -> &Self {
         assert_eq!(self.status.code(), Some(code), "{self}");
         self

@@ -1,7 +1,8 @@
 //! Handlers that are installed after ours: those that pass on, and those that do not.
 
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 
 use sharemap::guard::{self, Recovery};
 
@@ -21,13 +22,18 @@ static EARLIER_CALLS: AtomicUsize = AtomicUsize::new(0);
 static FOUND: AtomicUsize = AtomicUsize::new(0);
 static FOREIGN: AtomicI32 = AtomicI32::new(0);
 static ESCAPES: AtomicUsize = AtomicUsize::new(0);
+static SENT: AtomicUsize = AtomicUsize::new(0);
+
+/// Faults that were not the later handler's own and reached it, in this process and its children.
+static STRANGE: OnceLock<&AtomicU32> = OnceLock::new();
 
 type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
 
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     "passing",
     "restoring",
     "keeping",
+    "signalling",
     "plain",
     "default",
     "ignored",
@@ -53,8 +59,18 @@ fn takes(info: *mut libc::siginfo_t) -> bool {
     if own {
         LATER_CALLS.fetch_add(1, Ordering::Relaxed);
         raw::mend(at(info) as *mut u8);
+    } else {
+        note_strange();
     }
     own
+}
+
+fn note_strange() {
+    STRANGE.get().unwrap().fetch_add(1, Ordering::Relaxed);
+}
+
+fn strange() -> u32 {
+    STRANGE.get().unwrap().load(Ordering::Relaxed)
 }
 
 extern "C" fn passing(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
@@ -80,7 +96,23 @@ extern "C" fn keeping(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
     }
 }
 
+/// Tells its process group of the fault.
+extern "C" fn signalling(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    if !takes(info) {
+        // SAFETY: the scenario leads a group of its own; ends the process.
+        unsafe {
+            libc::kill(0, libc::SIGUSR1);
+            libc::_exit(7)
+        }
+    }
+}
+
+extern "C" fn sent(_: c_int) {
+    SENT.fetch_add(1, Ordering::Relaxed);
+}
+
 extern "C" fn plain(_: c_int) {
+    note_strange();
     // SAFETY: ends the process.
     unsafe { libc::_exit(7) }
 }
@@ -117,6 +149,11 @@ pub fn scenario(words: &[&str]) {
     let &[kind, signal] = words else { panic!("{words:?}") };
     let signal = raw::signal_of(signal);
     FOREIGN.store(signal, Ordering::Relaxed);
+    STRANGE.set(raw::shared_number()).unwrap();
+    // SAFETY: a plain call; no signal of this scenario's is to reach another process.
+    let session = unsafe { libc::setsid() };
+    assert_ne!(session, -1, "a session of its own");
+    raw::install(libc::SIGUSR1, sent as *const () as usize, 0, &[]);
     let info_form = libc::SA_SIGINFO | libc::SA_ONSTACK;
     raw::install(signal, earlier as *const () as usize, info_form, &[]);
     let ours = Ours::new();
@@ -127,6 +164,7 @@ pub fn scenario(words: &[&str]) {
         "passing" => (passing as *const () as usize, info_form),
         "restoring" => (restoring as *const () as usize, info_form),
         "keeping" => (keeping as *const () as usize, info_form),
+        "signalling" => (signalling as *const () as usize, info_form),
         "plain" => (plain as *const () as usize, 0),
         "default" => (libc::SIG_DFL, 0),
         "ignored" => (libc::SIG_IGN, 0),
@@ -140,14 +178,28 @@ pub fn scenario(words: &[&str]) {
 
     let passes_on = matches!(kind, "passing" | "restoring");
     let expected = if passes_on { at_best() } else { Recovery::Syscall };
+    // Transfers look, and run no handler that they do not know: nor does a child.
+    ours.check_large();
+    ours.check_large();
+    assert_eq!(strange(), 0, "run unasked");
     if kind == "escaping" {
         // Where it jumps to is run in the child that tries it out, which must not touch anything.
         assert!(!escapable(check_in_vain), "only a child comes here");
         assert_eq!(ESCAPES.load(Ordering::Relaxed), 0);
     }
-    ours.check_large();
     assert_eq!(guard::check(), expected);
     assert_eq!(guard::recovery(), expected, "what new mappings get");
+    assert_eq!(SENT.load(Ordering::Relaxed), 0, "the child has a process group of its own");
+    let after_trial = strange();
+    let is_handler = !matches!(kind, "default" | "ignored") && at_best() == Recovery::InPlace;
+    assert_eq!(after_trial > 0, is_handler, "tried on request");
+    ours.check_large();
+    assert_eq!(guard::check(), expected);
+    if !passes_on {
+        assert_eq!(strange(), after_trial, "tried once, and used by no transfer");
+    } else if kind == "passing" && at_best() == Recovery::InPlace {
+        assert!(strange() > after_trial, "accesses are in place again");
+    }
     let again = Ours::new();
     again.check();
     again.check_large();
@@ -215,7 +267,7 @@ fn later_handlers_are_noticed() {
         let mut words = outcome.words();
         let (kind, signal) = (words.nth(1).unwrap(), raw::signal_of(words.next().unwrap()));
         match kind {
-            "keeping" | "plain" => outcome.ended_with(7),
+            "keeping" | "signalling" | "plain" => outcome.ended_with(7),
             "default" | "ignored" => outcome.died_of(signal),
             _ => outcome.ended_well(),
         };

@@ -1,13 +1,13 @@
-//! Faults in the turns of a process's life: children, threads and their ends, other handlers,
-//! sandboxes; and what the handler leaves alone.
+//! Faults in the turns of a process's life: children, threads and their ends, other handlers; and
+//! what the handler leaves alone.
 
+use sharemap::Mapping;
 use std::cell::RefCell;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, OnceLock};
 
 use sharemap::guard::{self, Recovery};
-use sharemap::{ErrorKind, Mapping};
 
 use crate::child;
 use crate::common::emulated;
@@ -27,7 +27,6 @@ pub fn scenario(words: &[&str]) {
         ["nested"] => nested(),
         ["errno"] => errno(),
         ["traces"] => traces(),
-        ["sandbox"] => sandbox(),
         _ => panic!("{words:?}"),
     }
 }
@@ -43,7 +42,6 @@ fn faults_are_recovered_all_through_life() {
         "nested",
         "errno",
         "traces",
-        "sandbox",
     ]
     .iter()
     .map(|scenario| format!("lives {scenario}"))
@@ -226,39 +224,4 @@ fn traces() {
         assert_eq!(raw::errno(), libc::ECHILD);
     }
     assert!((1..32).all(|signal| !raw::blocks(signal)));
-}
-
-/// A process that may have no children takes recovery for granted, and is right.
-fn sandbox() {
-    let denied = [libc::SYS_clone, libc::SYS_clone3, libc::SYS_timer_create];
-    let rule = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    const LOAD: u16 = 0x20;
-    const EQUALS: u16 = 0x15;
-    const RETURN: u16 = 0x06;
-    let mut filter = vec![rule(LOAD, 0, 0, 0)];
-    for (index, number) in denied.iter().enumerate() {
-        filter.push(rule(EQUALS, (denied.len() - index) as u8, 0, *number as u32));
-    }
-    filter.push(rule(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
-    filter.push(rule(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32));
-    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: a complete program.
-    let denied = unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
-    };
-    if !denied {
-        println!("skipped: faults in a sandbox: this system has no seccomp");
-        return;
-    }
-    let ours = Ours::new();
-    ours.check();
-    ours.check_large();
-    // Another handler in front cannot be tried out: it counts as one that does not pass on.
-    raw::install(libc::SIGSEGV, libc::SIG_DFL, 0, &[]);
-    raw::install(libc::SIGSEGV, counting as *const () as usize, 0, &[]);
-    assert_eq!(guard::check(), Recovery::Syscall);
-    ours.check_large();
-    let again = Mapping::map(memory_file(page())).unwrap();
-    assert_eq!(again.bytes().get(page()).unwrap_err().kind(), ErrorKind::OutOfBounds);
 }

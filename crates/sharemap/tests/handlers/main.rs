@@ -23,6 +23,8 @@ mod lives;
 mod ours;
 mod previous;
 mod raw;
+mod sandbox;
+mod sites;
 mod stack;
 
 /// The scenario, where this process is a child; otherwise there is nothing to do.
@@ -37,6 +39,7 @@ fn child() {
         "lives" => lives::scenario(words),
         #[cfg(target_arch = "x86_64")]
         "code" => code::scenario(words),
+        "sandbox" => sandbox::scenario(words),
         "stack" => stack::scenario(words),
         _ => panic!("no scenario {name}"),
     });

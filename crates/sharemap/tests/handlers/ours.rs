@@ -29,7 +29,7 @@ pub struct Ours {
 }
 
 /// Large enough for the transfers that look at handlers and masks anew.
-const LARGE: usize = 2 << 20;
+pub const LARGE: usize = 2 << 20;
 
 impl Ours {
     pub fn new() -> Self {
@@ -63,10 +63,22 @@ impl Ours {
         assert_eq!((error.kind(), error.completed()), (ErrorKind::Fault, Some(page())));
     }
 
+    /// Transfers of 1 MiB and more, through so much memory.
+    pub fn check_large_with(&self, bytes: &mut [u8]) {
+        let error = self.shrunk.bytes().read_at(0, bytes).unwrap_err();
+        assert_eq!((error.kind(), error.completed()), (ErrorKind::Fault, Some(page())));
+        let error = self.protected.bytes().write_at(0, bytes).unwrap_err();
+        assert_eq!((error.kind(), error.completed()), (ErrorKind::Fault, Some(page())));
+    }
+
     /// A transfer of `len` bytes across the end.
     pub fn check_transfer(&self, len: usize) {
-        let mut bytes = vec![1; len];
-        let error = self.shrunk.bytes().read_at(page() - 10, &mut bytes).unwrap_err();
+        self.check_transfer_with(&mut vec![1; len]);
+    }
+
+    /// A transfer of these bytes across the end.
+    pub fn check_transfer_with(&self, bytes: &mut [u8]) {
+        let error = self.shrunk.bytes().read_at(page() - 10, bytes).unwrap_err();
         assert_eq!((error.kind(), error.completed()), (ErrorKind::Fault, Some(10)));
         assert_eq!(bytes[..10], [0; 10]);
     }

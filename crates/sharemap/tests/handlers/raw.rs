@@ -4,6 +4,7 @@ use std::ffi::c_int;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr;
+use std::sync::atomic::AtomicU32;
 
 pub const SIGNALS: [c_int; 2] = [libc::SIGBUS, libc::SIGSEGV];
 
@@ -84,6 +85,18 @@ pub fn bad_page(signal: c_int) -> *mut u8 {
         let page = libc::mmap(ptr::null_mut(), page(), protection, flags, file, 0);
         assert_ne!(page, libc::MAP_FAILED);
         page.cast()
+    }
+}
+
+/// A number that forked children share.
+pub fn shared_number() -> &'static AtomicU32 {
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+    // SAFETY: new memory, zeroed, which stays.
+    unsafe {
+        let base =
+            libc::mmap(ptr::null_mut(), page(), libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        assert_ne!(base, libc::MAP_FAILED);
+        AtomicU32::from_ptr(base.cast())
     }
 }
 

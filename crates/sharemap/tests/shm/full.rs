@@ -55,6 +55,81 @@ fn a_small_shared_memory() {
     assert_eq!(sparse.bytes().set(9, 1).unwrap_err().kind(), ErrorKind::Fault);
 }
 
+/// Mounts a tmpfs over /dev/shm with these options, for this process alone.
+fn mount_over(options: &str, flags: libc::c_ulong) -> Result<(), std::io::Error> {
+    let options = std::ffi::CString::new(options).unwrap();
+    // SAFETY: terminated strings; the mounts are this process's own after `mount_tmpfs`.
+    let result = unsafe {
+        let kind = c"tmpfs".as_ptr();
+        libc::mount(kind, c"/dev/shm".as_ptr(), kind, flags, options.as_ptr().cast())
+    };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+#[test]
+fn what_is_wrong_with_the_directory_is_told() {
+    const TEST: &str = "full::what_is_wrong_with_the_directory_is_told";
+    if role(TEST).is_none() {
+        passes(child(TEST, ""));
+        return;
+    }
+    if let Err(reason) = mount_tmpfs(Path::new("/dev/shm"), 1 << 20) {
+        skip!("no shared memory of a test's own can be made here: {reason}");
+    }
+    let refused = |kind: ErrorKind, words: &[&str]| {
+        let errors = [
+            SharedMemory::create_new("new", 100).unwrap_err(),
+            SharedMemory::options().sparse().create_new("new", 100).unwrap_err(),
+            SharedMemory::replace("new", 100).unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.kind(), kind, "{error}");
+            for word in words {
+                assert!(error.to_string().contains(word), "{word}: {error}");
+            }
+        }
+    };
+    // The directory itself is an inode.
+    mount_over("nr_inodes=2,mode=1777", 0).unwrap();
+    fs::write("/dev/shm/last", "").unwrap();
+    refused(ErrorKind::NoSpace, &["all 2 inodes of /dev/shm", "nr_inodes="]);
+    mount_over("mode=1777", libc::MS_RDONLY).unwrap();
+    refused(ErrorKind::NotWritable, &["/dev/shm is mounted read-only", "remount,rw"]);
+    mount_over("mode=755", 0).unwrap();
+    let is_root = super::common::is_root();
+    // SAFETY: plain calls; this process is a test's own.
+    if is_root && unsafe { libc::setegid(65_534) == 0 && libc::seteuid(65_534) == 0 } {
+        refused(ErrorKind::PermissionDenied, &["mode 755", "chmod 1777 /dev/shm"]);
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::seteuid(0) }, 0);
+    } else {
+        eprintln!("skipped: a directory of root's alone: this process is not root");
+    }
+    let before = "/dev/shm";
+    // SAFETY: terminated strings; the mounts are this process's own.
+    let gone = unsafe {
+        while libc::umount2(c"/dev/shm".as_ptr(), libc::MNT_DETACH) == 0 {}
+        libc::mount(
+            c"/dev".as_ptr(),
+            c"/dev".as_ptr(),
+            std::ptr::null(),
+            libc::MS_BIND,
+            std::ptr::null(),
+        ) == 0
+            && libc::mount(
+                c"tmpfs".as_ptr(),
+                c"/dev".as_ptr(),
+                c"tmpfs".as_ptr(),
+                0,
+                std::ptr::null(),
+            ) == 0
+    };
+    assert!(gone && !Path::new(before).exists(), "{}", std::io::Error::last_os_error());
+    refused(ErrorKind::NotFound, &["/dev/shm", "mount -t tmpfs"]);
+    let listed = SharedMemory::list().unwrap_err();
+    assert!(listed.to_string().contains("mount -t tmpfs"), "{listed}");
+}
+
 #[test]
 fn more_memory_than_there_is() {
     let name = Name::new();
@@ -89,9 +164,10 @@ fn huge_pages_are_had_or_told() {
                 Err(error) => assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}"),
             }
         }
-        Err(error) => {
-            assert!([ErrorKind::NoSpace, ErrorKind::Unsupported].contains(&error.kind()), "{error}")
+        Err(error) if error.kind() == ErrorKind::NoSpace => {
+            assert!(error.to_string().contains("vm.nr_hugepages"), "{error}");
         }
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}"),
     }
     let name = Name::new();
     assert_eq!(huge.create_new(&*name, 100).unwrap_err().kind(), ErrorKind::Unsupported);

@@ -4,13 +4,15 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::slice;
 
 pub(crate) use super::action::{
     Action, bit, interrupted_mask, mask, send, set_default, set_mask, unblock,
 };
 pub(crate) use super::self_test::try_out;
 use crate::sys::os::map::page_size;
-pub(crate) use crate::sys::posix::fault::{check, recovery, thread_ready};
+pub(crate) use crate::sys::posix::fault::{check, inspect, recovery, thread_ready};
 
 /// The registers that a recovery reads and writes.
 pub(crate) struct Registers {
@@ -125,16 +127,71 @@ pub(crate) fn readable(at: usize) -> bool {
     }
 }
 
-/// Keeps the module that holds the handler from being unloaded.
+/// Keeps the module that holds the handler from being unloaded. The program itself never is, and
+/// the loader would open its file to find that out.
 pub(crate) fn pin_module(handler: *const c_void) {
-    // SAFETY: plain questions to the dynamic loader; the name lives as long as the module.
+    let module_of = |address| {
+        // SAFETY: a plain question to the dynamic loader; all zeros are an answer.
+        unsafe {
+            let mut found = MaybeUninit::<libc::Dl_info>::zeroed().assume_init();
+            (libc::dladdr(address, &mut found) != 0).then_some(found)
+        }
+    };
+    // SAFETY: plain questions; the name lives as long as the module.
     unsafe {
-        let mut found = MaybeUninit::<libc::Dl_info>::zeroed().assume_init();
-        if libc::dladdr(handler, &mut found) != 0 && !found.dli_fname.is_null() {
+        let program = module_of(libc::getauxval(libc::AT_PHDR) as *const c_void);
+        let Some(found) = module_of(handler).filter(|found| !found.dli_fname.is_null()) else {
+            return;
+        };
+        if program.is_none_or(|program| program.dli_fbase != found.dli_fbase) {
             let name = CStr::from_ptr(found.dli_fname);
             libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE);
         }
     }
+}
+
+/// Tells the code that can be read as long as the process runs: that of the program, and of the
+/// module that contains `inside`, which has been pinned.
+pub(crate) fn permanent_code(inside: usize, note: fn(Range<usize>)) {
+    struct Search {
+        inside: usize,
+        note: fn(Range<usize>),
+        is_first: bool,
+    }
+
+    unsafe extern "C" fn visit(
+        info: *mut libc::dl_phdr_info,
+        _: libc::size_t,
+        search: *mut c_void,
+    ) -> c_int {
+        // SAFETY: the loader's record, whose program headers it keeps, and the search below.
+        let (info, search) = unsafe { (&*info, &mut *search.cast::<Search>()) };
+        if info.dlpi_phdr.is_null() {
+            return 0;
+        }
+        // SAFETY: as above.
+        let headers = unsafe { slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
+        let code = || {
+            let readable = |flags| flags & (libc::PF_R | libc::PF_X) == libc::PF_R | libc::PF_X;
+            headers
+                .iter()
+                .filter(move |header| header.p_type == libc::PT_LOAD && readable(header.p_flags))
+                .map(|header| {
+                    let start = (info.dlpi_addr as usize).wrapping_add(header.p_vaddr as usize);
+                    start..start.saturating_add(header.p_memsz as usize)
+                })
+        };
+        // The first module is the program.
+        if std::mem::take(&mut search.is_first) || code().any(|code| code.contains(&search.inside))
+        {
+            code().for_each(search.note);
+        }
+        0
+    }
+
+    let mut search = Search { inside, note, is_first: true };
+    // SAFETY: the search outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut search).cast()) };
 }
 
 /// Copies `len` bytes that may be inaccessible into private memory, and gives how many were copied

@@ -11,14 +11,15 @@ use rustix::fs::{Advice, FallocateFlags, SealFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::map::{checked, page_size};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::CacheStatus;
 use crate::sys::posix::{errno, file as posix};
 
 pub(crate) use crate::sys::posix::objects::{open_object, remove_made, unlink_object};
 pub use posix::AsDescriptor;
 pub(crate) use posix::{
-    data_extents, duplicate, open, read_more, set_len, status, sync_data, wait_for_bytes,
+    data_extents, duplicate, free_space, open, read_more, set_len, status, sync_data,
+    wait_for_bytes,
 };
 
 const HUGETLBFS: u64 = 0x9584_58f6;
@@ -53,9 +54,9 @@ pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
     }
     posix::within_size_limit(file, len)?;
     let before = status(file)?.len;
-    if len.saturating_sub(before) > free_space(file) {
+    if len.saturating_sub(before) > room_at_most(file) {
         // Without filling the disk first, only to find out.
-        return Err(posix::size_error("set space aside for", len, Errno::NOSPC));
+        return Err(allocation_error(file, len, Errno::NOSPC));
     }
     let mut at = 0;
     while at < len {
@@ -78,13 +79,23 @@ pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
         if status(file)?.len > before {
             let _ = rustix::fs::ftruncate(file, before);
         }
-        return Err(posix::size_error("set space aside for", len, failure));
+        return Err(allocation_error(file, len, failure));
     }
     Ok(())
 }
 
+#[cold]
+fn allocation_error(file: &File, len: u64, errno: Errno) -> Error {
+    let error = posix::size_error("set space aside for", len, errno);
+    if errno == Errno::NOSPC && is_on_hugetlbfs(file) {
+        return error
+            .with_detail("not enough huge pages are free; set more aside (vm.nr_hugepages)");
+    }
+    error
+}
+
 /// At most so much can be had; no bound where the file system has none.
-fn free_space(file: &File) -> u64 {
+fn room_at_most(file: &File) -> u64 {
     match rustix::fs::fstatvfs(file) {
         Ok(volume) if volume.f_blocks > 0 => volume.f_bfree.saturating_mul(volume.f_frsize),
         _ => u64::MAX,

@@ -35,12 +35,12 @@ impl Wiped {
         let base = unsafe {
             mm::mmap_anonymous(ptr::null_mut(), len, protection, flags | MapFlags::NORESERVE)
         }
-        .map_err(|errno| errno::error("map memory for an attachment", errno))?;
+        .map_err(|errno| errno::memory_error("map memory for an attachment", errno))?;
         let memory = Self { base: base.cast(), len };
         if wipes() {
             // SAFETY: our own pages.
             unsafe { mm::madvise(base, len, mm::Advice::LinuxWipeOnFork) }
-                .map_err(|errno| errno::error("map memory for an attachment", errno))?;
+                .map_err(|errno| errno::memory_error("map memory for an attachment", errno))?;
         }
         Ok(memory)
     }

@@ -74,6 +74,9 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
 #[cold]
 fn map_error(request: &MapRequest<'_>, errno: Errno) -> Error {
     let error = posix::map_error(request, errno);
+    if error.kind() == ErrorKind::TooManyMappings {
+        return error;
+    }
     match errno {
         Errno::NOMEM
             if request.huge == HugePages::Reserved
@@ -193,12 +196,17 @@ pub(crate) unsafe fn advise(base: *mut u8, len: usize, advice: Advice) -> Result
 
 #[cold]
 fn advice_error(advice: Advice, errno: Errno) -> Error {
-    let error = errno::error("advise on the use of", errno);
+    let error = errno::memory_error("advise on the use of", errno);
+    if error.kind() == ErrorKind::TooManyMappings {
+        return error;
+    }
     match errno {
         Errno::INVAL => error
             .with_kind(ErrorKind::Unsupported)
             .with_detail(format!("this kernel or this kind of memory has no {advice:?}")),
-        Errno::NOMEM => error.with_detail(format!("{advice:?} found no memory, or no mapping")),
+        Errno::NOMEM | Errno::AGAIN => {
+            error.with_detail(format!("{advice:?} found no memory, or no mapping"))
+        }
         _ => error.with_detail(format!("{advice:?}")),
     }
 }
@@ -218,7 +226,7 @@ pub(crate) unsafe fn discard(base: *mut u8, len: usize) -> Result<()> {
         Ok(()) => Ok(()),
         // SAFETY: as above.
         Err(_) => unsafe { mm::madvise(base.cast(), len, mm::Advice::LinuxDontNeed) }
-            .map_err(|errno| errno::error("discard", errno).with_length(len as u64)),
+            .map_err(|errno| errno::memory_error("discard", errno).with_length(len as u64)),
     }
 }
 
@@ -240,13 +248,14 @@ fn ignored_advice(operation: &'static str, what: &dyn std::fmt::Debug) -> Error 
 pub(crate) unsafe fn lock(base: *mut u8, len: usize) -> Result<()> {
     // SAFETY: the caller owns the range; locking changes no contents.
     unsafe { mm::mlock(base.cast(), len) }.map_err(|errno| {
-        let error = errno::error("lock", errno).with_length(len as u64);
+        let error = errno::memory_error("lock", errno).with_length(len as u64);
         let already = process::locked_bytes().unwrap_or(0);
         let limit = process::limits().locked_bytes.unwrap_or(u64::MAX);
         // The range is marked as locked even if its pages could not all be had.
         // SAFETY: as above.
         let _ = unsafe { unlock(base, len) };
         match errno {
+            _ if error.kind() == ErrorKind::TooManyMappings => error,
             Errno::PERM | Errno::AGAIN => posix::lock_limit(error, Some(already)),
             Errno::NOMEM if already.saturating_add(len as u64) > limit && !is_root() => {
                 posix::lock_limit(error, Some(already))
@@ -282,12 +291,14 @@ pub(crate) unsafe fn populate(base: *mut u8, len: usize, access: Access) -> Resu
     // SAFETY: the caller owns the range; populating changes no contents.
     let result = rustix::io::retry_on_intr(|| unsafe { mm::madvise(base.cast(), len, advice) });
     result.map_err(|errno| {
-        let error = errno::error("populate", errno).with_length(len as u64);
+        let error = errno::memory_error("populate", errno).with_length(len as u64);
         match errno {
             Errno::INVAL => error
                 .with_kind(ErrorKind::Unsupported)
                 .with_detail("MADV_POPULATE came with Linux 5.14"),
-            Errno::NOMEM => error.with_detail("not enough memory, or a page is protected"),
+            Errno::NOMEM if error.kind() == ErrorKind::AddressSpace => {
+                error.with_detail("not enough memory, or a page is protected")
+            }
             Errno::FAULT | Errno::HWPOISON => error
                 .with_kind(ErrorKind::Fault)
                 .with_detail("a page lies beyond the end of the file, or its device failed"),

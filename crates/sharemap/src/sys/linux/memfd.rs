@@ -50,12 +50,7 @@ pub(crate) fn anonymous(label: &str, request: &CreateObject<'_>, huge: HugePages
         }
         _ => request.len,
     };
-    make_room(&file, &CreateObject { len, ..*request }).map_err(|error| match huge {
-        HugePages::Reserved if error.kind() == ErrorKind::NoSpace => {
-            error.with_detail("not enough huge pages are set aside (vm.nr_hugepages)")
-        }
-        _ => error,
-    })?;
+    make_room(&file, &CreateObject { len, ..*request })?;
     Ok(file)
 }
 

@@ -13,14 +13,16 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::sys::os::map::page_size;
-use crate::sys::posix::fault::{Child, PROBED_PAGES, probe, set_probed};
+use crate::sys::posix::fault::{Child, PROBED_PAGES, are_ours, probe, set_probed};
 
 /// After so long, a handler that was tried counts as one that does not pass on.
 const PATIENCE_SECONDS: libc::time_t = 1;
 
 const RECOVERED: u32 = 0x5ac7;
+const NOT_OURS: u32 = 0x5ac8;
 
-/// Whether faults that raise `signals` are recovered; `None` if no child could be had.
+/// Whether faults that raise `signals` are recovered; `None` if that could not be tried: no child
+/// could be had, or one that shares the memory found a handler that is not ours.
 pub(crate) fn try_out(child: Child, signals: &[c_int]) -> Option<bool> {
     let pages = Pages::map()?;
     let test = Test { pages: &pages, signals };
@@ -41,7 +43,8 @@ pub(crate) fn try_out(child: Child, signals: &[c_int]) -> Option<bool> {
         wait(pid);
     }
     set_probed(0);
-    (pid > 0).then(|| pages.report().load(Ordering::Acquire) == RECOVERED)
+    let report = pages.report().load(Ordering::Acquire);
+    (pid > 0 && report != NOT_OURS).then_some(report == RECOVERED)
 }
 
 fn wait(pid: libc::pid_t) {
@@ -70,7 +73,14 @@ impl Test<'_> {
                 let mut none: libc::stack_t = MaybeUninit::zeroed().assume_init();
                 none.ss_flags = libc::SS_DISABLE;
                 libc::sigaltstack(&none, ptr::null_mut());
-                (*test.cast::<Test<'_>>()).run()
+                let test = &*test.cast::<Test<'_>>();
+                // A handler that another thread has just installed must not run in this memory.
+                // The child's actions are its own from here on.
+                if !are_ours(test.signals) {
+                    test.pages.report().store(NOT_OURS, Ordering::Release);
+                    libc::_exit(0);
+                }
+                test.run()
             }
         }
         let mut stack = Vec::<u128>::with_capacity(STACK / 16);
@@ -86,13 +96,15 @@ impl Test<'_> {
     /// Takes time in proportion to the process's private memory.
     fn copy_memory(&self, exit_signal: c_int) -> libc::pid_t {
         // SAFETY: as a fork, after which the child makes async-signal-safe calls only. It leaves no
-        // core, has no files to write to, and is killed when it takes too long.
+        // core, has no files to write to, leaves its parent's process group, and is killed when it
+        // takes too long.
         unsafe {
             let flags = exit_signal as usize;
             let pid = libc::syscall(libc::SYS_clone, flags, 0usize, 0usize, 0usize, 0usize)
                 as libc::pid_t;
             if pid == 0 {
                 libc::setrlimit(libc::RLIMIT_CORE, &libc::rlimit { rlim_cur: 1, rlim_max: 1 });
+                libc::setsid();
                 kill_later();
                 libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0);
                 self.run();

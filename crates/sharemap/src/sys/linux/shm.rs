@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, StatVfs, StatxFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::draft::Draft;
@@ -32,11 +32,51 @@ pub(crate) fn path(name: &str) -> PathBuf {
 
 pub(super) fn directory() -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(DIRECTORY, flags, Mode::empty()).map_err(|errno| {
-        errno::error("find shared memory in", errno)
-            .with_path(Some(Path::new(DIRECTORY)))
-            .with_detail("named shared memory needs a tmpfs mounted there")
-    })
+    rustix::fs::open(DIRECTORY, flags, Mode::empty()).map_err(absent)
+}
+
+/// The directory of named objects cannot be used at all.
+#[cold]
+fn absent(errno: Errno) -> Error {
+    let error = errno::error("find shared memory in", errno).with_path(Some(Path::new(DIRECTORY)));
+    match errno {
+        Errno::NOENT | Errno::NOTDIR => error.with_detail(format!(
+            "named shared memory needs a tmpfs mounted there (mount -t tmpfs -o mode=1777 tmpfs \
+             {DIRECTORY})"
+        )),
+        _ => error,
+    }
+}
+
+/// Says what keeps the directory from taking another object.
+#[cold]
+fn refused_by(directory: &OwnedFd, error: Error) -> Error {
+    let errno = error.os_code().map_or(Errno::IO, Errno::from_raw_os_error);
+    match errno {
+        Errno::ROFS => error.with_detail(format!(
+            "{DIRECTORY} is mounted read-only; mount it for writing (mount -o remount,rw \
+             {DIRECTORY})"
+        )),
+        Errno::NOSPC => match rustix::fs::fstatvfs(directory) {
+            Ok(volume) if volume.f_files > 0 && volume.f_ffree == 0 => error.with_detail(format!(
+                "all {} inodes of {DIRECTORY} are in use; remove what is left over (`sharemap \
+                 ls`), or allow more (mount -o remount,nr_inodes=… {DIRECTORY})",
+                volume.f_files
+            )),
+            Ok(volume) => room_left(DIRECTORY, &volume, error),
+            Err(_) => error,
+        },
+        Errno::ACCESS | Errno::PERM => match rustix::fs::fstat(directory) {
+            Ok(stat) if stat.st_mode & 0o1777 != 0o1777 => error.with_detail(format!(
+                "{DIRECTORY} belongs to user {} and has mode {:o}; let every user create objects \
+                 there (chmod 1777 {DIRECTORY})",
+                stat.st_uid,
+                stat.st_mode & 0o7777
+            )),
+            _ => error,
+        },
+        _ => error,
+    }
 }
 
 /// An object gets its name when it is whole.
@@ -73,11 +113,14 @@ pub(crate) fn create(
         // Before memory is set aside for nothing.
         return Err(errno::error(OPERATION, Errno::EXIST));
     }
-    let draft = Draft::new(&directory)?;
+    let draft = Draft::new(&directory).map_err(|error| refused_by(&directory, error))?;
     share(&draft.file, request.sharing)?;
     make_room(&draft.file, request)?;
     fill(&draft.file)?;
-    draft.publish(request.name, request.existing)
+    draft.publish(request.name, request.existing).map_err(|error| match error.kind() {
+        ErrorKind::NoSpace => refused_by(&directory, error),
+        _ => error,
+    })
 }
 
 /// Permissions as asked for, whatever the umask took away.
@@ -103,19 +146,35 @@ pub(super) fn make_room(file: &File, request: &CreateObject<'_>) -> Result<()> {
 /// Says what to do about a full shared memory.
 #[cold]
 pub(crate) fn no_room(file: &File, error: Error) -> Error {
-    if error.kind() != ErrorKind::NoSpace {
+    if error.kind() != ErrorKind::NoSpace || file::is_on_hugetlbfs(file) {
         return error;
     }
+    let device = |stat: rustix::io::Result<Stat>| stat.ok().map(|stat| stat.st_dev);
+    let is_named = device(rustix::fs::fstat(file)) == device(rustix::fs::stat(DIRECTORY));
     match rustix::fs::fstatvfs(file) {
-        Ok(volume) if volume.f_blocks > 0 => error.with_detail(format!(
-            "{DIRECTORY} has {} of {} bytes free: remove what is left over (`sharemap ls`), mount \
-             it larger (mount -o remount,size=…), or start the container with a larger one (docker \
-             --shm-size=…)",
-            volume.f_bfree.saturating_mul(volume.f_frsize),
-            volume.f_blocks.saturating_mul(volume.f_frsize),
-        )),
-        _ => error,
+        Ok(volume) if is_named => room_left(DIRECTORY, &volume, error),
+        Ok(volume) => room_left("its file system", &volume, error),
+        Err(_) => error,
     }
+}
+
+/// Says how much room `place` has, and what makes more in shared memory.
+fn room_left(place: &str, volume: &StatVfs, error: Error) -> Error {
+    if volume.f_blocks == 0 {
+        return error;
+    }
+    let remedy = match place {
+        DIRECTORY => {
+            "; remove what is left over (`sharemap ls`), mount it larger (mount -o remount,size=… \
+             /dev/shm), or start the container with a larger one (docker --shm-size=…)"
+        }
+        _ => "",
+    };
+    error.with_detail(format!(
+        "{place} has {} of {} bytes free{remedy}",
+        volume.f_bfree.saturating_mul(volume.f_frsize),
+        volume.f_blocks.saturating_mul(volume.f_frsize),
+    ))
 }
 
 /// Opens an object that is one: no link, FIFO, directory or device, under one name only, and of the
@@ -216,12 +275,9 @@ pub(crate) fn unlink(name: &str) -> Result<()> {
 
 /// Every file there, with those one directory below (as Aeron has them), by their names there.
 pub(crate) fn list() -> Result<Vec<ObjectStatus>> {
-    let failed = |errno: Errno| {
-        errno::error("list shared memory objects in", errno).with_path(Some(Path::new(DIRECTORY)))
-    };
     let mut found = Vec::new();
     let shared = directory()?;
-    let below = visit(&shared, Path::new("."), &mut found).map_err(failed)?;
+    let below = visit(&shared, Path::new("."), &mut found).map_err(absent)?;
     for name in below {
         // Another user's private directory; or what it has been replaced by.
         let _ = visit(&shared, &name, &mut found);

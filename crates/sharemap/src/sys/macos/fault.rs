@@ -4,12 +4,13 @@
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::ptr;
 
 use super::mach;
 use crate::sys::os::map::page_size;
-use crate::sys::posix::fault::{Child, PROBED_PAGES, probe, set_probed};
-pub(crate) use crate::sys::posix::fault::{check, recovery, thread_ready};
+use crate::sys::posix::fault::{Child, PROBED_PAGES, are_ours, probe, set_probed};
+pub(crate) use crate::sys::posix::fault::{check, inspect, recovery, thread_ready};
 
 /// The registers that a recovery reads and writes.
 pub(crate) struct Registers {
@@ -223,10 +224,55 @@ pub(crate) fn pin_module(handler: *const c_void) {
     }
 }
 
-/// Whether faults that raise `signals` are recovered; `None` if no child could be had. A protected
+/// Tells no code: sandboxes here do not forbid what [`readable`] asks.
+pub(crate) fn permanent_code(_: usize, _: fn(Range<usize>)) {}
+
+/// Makes a child that may run a handler of other code as harmless as can be: it leaves no core, has
+/// no files, and does not belong to its parent's process group.
+fn isolate() {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: plain calls in a child of one thread.
+    unsafe {
+        libc::setrlimit(libc::RLIMIT_CORE, &none);
+        libc::setsid();
+        for descriptor in 0..libc::getdtablesize() {
+            libc::close(descriptor);
+        }
+    }
+}
+
+/// Waits for a child, at most for [`PATIENCE`] milliseconds, after which it is killed. Returns its
+/// status, if it can be had.
+fn wait(pid: libc::pid_t) -> Option<c_int> {
+    let mut status = 0;
+    let nap = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+    for round in 0.. {
+        let flags = if round < PATIENCE { libc::WNOHANG } else { 0 };
+        // SAFETY: the child is this call's own, and has not been waited for.
+        unsafe {
+            if round == PATIENCE {
+                libc::kill(pid, libc::SIGKILL);
+            }
+            match libc::waitpid(pid, &mut status, flags) {
+                0 => {
+                    libc::nanosleep(&nap, ptr::null_mut());
+                }
+                -1 if *libc::__error() == libc::EINTR => {}
+                waited => return (waited == pid).then_some(status),
+            }
+        }
+    }
+    None
+}
+
+/// Milliseconds after which a handler that is tried counts as one that keeps faults.
+const PATIENCE: u32 = 1000;
+
+/// Whether faults that raise `signals` are recovered; `None` if that could not be tried. A protected
 /// page raises one of them, which the system chooses. Always in a forked child.
-pub(crate) fn try_out(_: Child, signals: &[c_int]) -> Option<bool> {
+pub(crate) fn try_out(child: Child, signals: &[c_int]) -> Option<bool> {
     const RECOVERED: c_int = 0x5a;
+    const NOT_OURS: c_int = 0x5b;
     // SAFETY: the child only probes and ends; the pages are ours.
     unsafe {
         let private = libc::MAP_PRIVATE | libc::MAP_ANON;
@@ -238,22 +284,19 @@ pub(crate) fn try_out(_: Child, signals: &[c_int]) -> Option<bool> {
         set_probed(pages as usize);
         let pid = libc::fork();
         if pid == 0 {
+            if child == Child::WithACopy {
+                isolate();
+            } else if !are_ours(signals) {
+                libc::_exit(NOT_OURS);
+            }
             let recovered = signals.iter().all(|&signal| probe(signal, pages.cast()));
             libc::_exit(if recovered { RECOVERED } else { 1 });
         }
         set_probed(0);
-        let mut status = 0;
-        let waited = pid > 0
-            && loop {
-                if libc::waitpid(pid, &mut status, 0) == pid {
-                    break true;
-                }
-                if *libc::__error() != libc::EINTR {
-                    break false;
-                }
-            };
+        let status = if pid > 0 { wait(pid) } else { None };
         libc::munmap(pages, len);
-        waited.then(|| libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == RECOVERED)
+        let code = status.map(|status| libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)));
+        code.filter(|&code| code != Some(NOT_OURS)).map(|code| code == Some(RECOVERED))
     }
 }
 

@@ -144,7 +144,7 @@ pub(crate) unsafe fn advise(base: *mut u8, len: usize, advice: Advice) -> Result
     };
     // SAFETY: the caller owns the range, and none of these loses its contents.
     unsafe { mm::madvise(base.cast(), len, native) }.map_err(|errno| {
-        errno::error("advise on the use of", errno).with_detail(format!("{advice:?}"))
+        errno::memory_error("advise on the use of", errno).with_detail(format!("{advice:?}"))
     })
 }
 
@@ -163,7 +163,7 @@ pub(crate) unsafe fn discard(_: *mut u8, len: usize) -> Result<()> {
 pub(crate) unsafe fn lock(base: *mut u8, len: usize) -> Result<()> {
     // SAFETY: the caller owns the range; locking changes no contents.
     unsafe { mm::mlock(base.cast(), len) }.map_err(|errno| {
-        let error = errno::error("lock", errno).with_length(len as u64);
+        let error = errno::memory_error("lock", errno).with_length(len as u64);
         match errno {
             Errno::PERM | Errno::AGAIN | Errno::NOMEM => posix::lock_limit(error, None),
             _ => error,

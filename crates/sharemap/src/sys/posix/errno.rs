@@ -1,4 +1,5 @@
-//! From `errno` to [`ErrorKind`], where the operation makes no difference.
+//! From `errno` to [`ErrorKind`] and to what can be done: one table for calls on files and
+//! descriptors, and one for calls on address space. Callers add what only they know.
 
 use std::io;
 
@@ -11,14 +12,38 @@ use crate::sys::os;
 #[cold]
 pub(crate) fn error(operation: &'static str, errno: Errno) -> Error {
     let error = Error::new(kind(errno), operation).with_source(io::Error::from(errno));
-    if errno != Errno::MFILE {
+    match errno {
+        Errno::MFILE => match os::process::limits().open_files {
+            Some(limit) => error.with_detail(format!(
+                "this process may have {limit} open (RLIMIT_NOFILE): close some, or raise the limit"
+            )),
+            None => error,
+        },
+        Errno::FBIG => error.with_detail("its file system has no files of that size"),
+        Errno::ROFS => error.with_detail("its file system is mounted read-only"),
+        _ => error,
+    }
+}
+
+/// The error of a failed system call that maps, unmaps or splits address space, or takes memory for
+/// it. The kernel has `ENOMEM` and `EAGAIN` for too many mappings and for too little memory.
+#[cold]
+pub(crate) fn memory_error(operation: &'static str, errno: Errno) -> Error {
+    let error = error(operation, errno);
+    if !matches!(errno, Errno::NOMEM | Errno::AGAIN) {
         return error;
     }
-    match os::process::limits().open_files {
-        Some(limit) => error.with_detail(format!(
-            "this process may have {limit} open (RLIMIT_NOFILE): close some, or raise the limit"
-        )),
-        None => error,
+    // A few entries of the list are the kernel's own, and some calls fail before the last one.
+    const NEAR: u64 = 8;
+    let limit = os::process::limits().mappings;
+    match (os::process::mapping_count(), limit) {
+        (Some(count), Some(limit)) if count.saturating_add(NEAR) >= limit => {
+            error.with_kind(ErrorKind::TooManyMappings).with_detail(format!(
+                "it has {count} of at most {limit} (vm.max_map_count): map fewer, larger ranges, \
+                 or raise the limit"
+            ))
+        }
+        _ => error.with_kind(ErrorKind::AddressSpace),
     }
 }
 
@@ -47,7 +72,8 @@ pub(crate) fn kind(errno: Errno) -> ErrorKind {
         Errno::ACCESS | Errno::PERM => ErrorKind::PermissionDenied,
         Errno::ROFS | Errno::TXTBSY => ErrorKind::NotWritable,
         Errno::ISDIR => ErrorKind::IsDirectory,
-        Errno::NOSPC | Errno::DQUOT | Errno::FBIG => ErrorKind::NoSpace,
+        Errno::NOSPC | Errno::DQUOT => ErrorKind::NoSpace,
+        Errno::FBIG => ErrorKind::TooLarge,
         Errno::NOMEM => ErrorKind::AddressSpace,
         Errno::MFILE | Errno::NFILE => ErrorKind::TooManyFiles,
         Errno::AGAIN | Errno::BUSY => ErrorKind::Busy,

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicUsize,
 
 use crate::sys::arch;
 use crate::sys::os::fault as os;
+use crate::sys::posix::code;
 use crate::sys::{Recovery, os::map::page_size};
 
 const SIGNALS: [c_int; 2] = [libc::SIGBUS, libc::SIGSEGV];
@@ -28,8 +29,8 @@ struct Previous {
     handler: AtomicUsize,
     flags: AtomicI32,
     mask: [AtomicU32; 2],
-    /// Handlers that came later, and were tried: the last one that passes our faults on to us, and
-    /// the last one that does not.
+    /// Handlers that came later, and that [`check`] tried: the last one that passes our faults on to
+    /// us, and the last one that does not.
     passes_on: AtomicUsize,
     keeps: AtomicUsize,
 }
@@ -113,6 +114,7 @@ fn install() -> Recovery {
     INSTALL.call_once(|| {
         let able = arch::AVAILABLE && map_scratch() && {
             os::pin_module(handler as *const () as *const c_void);
+            os::permanent_code(handler_address(), code::note);
             // SAFETY: the handler recovers what is its own and hands on everything else.
             SIGNALS.iter().all(|&signal| unsafe { install_for(signal) })
                 // Where no child can be had, recovery is taken to work.
@@ -124,9 +126,29 @@ fn install() -> Recovery {
     recovery()
 }
 
+/// Runs unknown handlers in a forked child.
 pub(crate) fn check() -> Recovery {
     recovery();
     let reached = ABLE.load(Ordering::Relaxed) && SIGNALS.iter().all(|&signal| reaches_us(signal));
+    settle(reached)
+}
+
+/// Runs no handler: one that [`check`] has not tried counts as one that keeps faults, for the caller
+/// alone.
+pub(crate) fn inspect() -> Recovery {
+    recovery();
+    let known = SIGNALS.map(known_to_reach_us);
+    if !ABLE.load(Ordering::Relaxed) || known.contains(&Some(false)) {
+        settle(false)
+    } else if known.contains(&None) {
+        Recovery::Syscall
+    } else {
+        settle(true)
+    }
+}
+
+/// Makes this the answer for new mappings.
+fn settle(reached: bool) -> Recovery {
     let verdict = if reached { IN_PLACE } else { SYSCALL };
     if VERDICT.load(Ordering::Relaxed) != verdict {
         VERDICT.store(verdict, Ordering::Release);
@@ -134,27 +156,39 @@ pub(crate) fn check() -> Recovery {
     if reached { Recovery::InPlace } else { Recovery::Syscall }
 }
 
-/// Whether a fault at a guarded access comes to our handler, or to one that recovers it as ours
-/// would. Trying a handler out costs a child process, once.
-fn reaches_us(signal: c_int) -> bool {
+/// Returns whether a fault at a guarded access comes to our handler, or to one that recovers it as
+/// ours would; `None` if the handler in front has not been tried.
+fn known_to_reach_us(signal: c_int) -> Option<bool> {
     let front = os::Action::of(signal).handler();
     if is_ours(front) {
-        return true;
+        return Some(true);
     }
     if front == libc::SIG_DFL || front == libc::SIG_IGN {
-        return false;
+        return Some(false);
     }
     let slot = slot(signal);
     if slot.passes_on.load(Ordering::Relaxed) == front {
-        return true;
+        return Some(true);
     }
-    if slot.keeps.load(Ordering::Relaxed) == front {
-        return false;
+    (slot.keeps.load(Ordering::Relaxed) == front).then_some(false)
+}
+
+/// Like [`known_to_reach_us`], but tries an unknown handler, once, at the cost of a child process.
+fn reaches_us(signal: c_int) -> bool {
+    if let Some(known) = known_to_reach_us(signal) {
+        return known;
     }
+    let front = os::Action::of(signal).handler();
     let passes_on = os::try_out(Child::WithACopy, &[signal]).unwrap_or(false);
+    let slot = slot(signal);
     let known = if passes_on { &slot.passes_on } else { &slot.keeps };
     known.store(front, Ordering::Relaxed);
     passes_on
+}
+
+/// Returns `true` if the handlers of `signals` are ours: no other code runs in a self-test.
+pub(crate) fn are_ours(signals: &[c_int]) -> bool {
+    signals.iter().all(|&signal| is_ours(os::Action::of(signal).handler()))
 }
 
 pub(crate) fn thread_ready() -> bool {
@@ -252,15 +286,16 @@ unsafe extern "C-unwind" fn handler(
 #[inline(never)]
 unsafe fn recover(info: *mut libc::siginfo_t, context: *mut c_void) -> bool {
     // SAFETY: the kernel's. The program counter may be the very address that faulted, or in code
-    // that can be executed only: hence the question.
+    // that can be executed only: hence the question. Nothing here makes a system call where the
+    // code is known: a sandbox may kill for it.
     unsafe {
         let registers = os::Registers::of(context);
         let at = *registers.program_counter as usize;
-        if !os::readable(at) {
+        if !code::is_readable(at) {
             return false;
         }
         let address = os::address(info) as usize;
-        match (arch::site_kind(at, os::readable), registers.copy) {
+        match (arch::site_kind(at, code::is_readable), registers.copy) {
             (Some(0), _) => *registers.address = SCRATCH.load(Ordering::Relaxed) as _,
             (Some(kind), Some([source, destination, count]))
                 if arch::is_guarded_side(

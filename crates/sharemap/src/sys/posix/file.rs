@@ -238,9 +238,18 @@ pub(crate) fn size_error(operation: &'static str, len: u64, errno: Errno) -> Err
         Errno::PERM => error
             .with_kind(ErrorKind::NotWritable)
             .with_detail("it is sealed against changes of its length"),
-        Errno::FBIG => error.with_detail("its file system has no files of that size"),
         _ => error,
     }
+}
+
+/// Bytes that this process can still store in the file's file system, where that has a limit.
+pub(crate) fn free_space(file: &File) -> Option<u64> {
+    let volume = rustix::fs::fstatvfs(file).ok().filter(|volume| volume.f_blocks > 0)?;
+    let blocks = match rustix::process::geteuid().is_root() {
+        true => volume.f_bfree,
+        false => volume.f_bavail,
+    };
+    Some(blocks.saturating_mul(volume.f_frsize))
 }
 
 /// Beyond `RLIMIT_FSIZE` the system does not only refuse: it sends a signal that kills.

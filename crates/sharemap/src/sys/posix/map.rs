@@ -3,12 +3,13 @@
 // Every function here hands addresses to the kernel.
 #![allow(unsafe_code)]
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mm::{self, MprotectFlags, ProtFlags};
 
 use super::{errno, process};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{Access, MapRequest, Protection, Span, os};
+use crate::sys::{Access, MapRequest, Protection, Span};
 
 pub(crate) fn page_size() -> usize {
     rustix::param::page_size()
@@ -35,7 +36,7 @@ pub(crate) fn protection_of(access: Access, executable: bool) -> ProtFlags {
 pub(crate) unsafe fn unmap(span: &Span) -> Result<()> {
     // SAFETY: the caller owns the span, in whole pages.
     unsafe { mm::munmap(span.base.cast(), span.reserved) }
-        .map_err(|errno| errno::error("unmap", errno).with_length(span.reserved as u64))
+        .map_err(|errno| errno::memory_error("unmap", errno).with_length(span.reserved as u64))
 }
 
 /// # Safety
@@ -50,14 +51,13 @@ pub(crate) unsafe fn protect(base: *mut u8, len: usize, protection: Protection) 
     };
     // SAFETY: the caller owns the range.
     unsafe { mm::mprotect(base.cast(), len, flags) }.map_err(|errno| {
-        let error = errno::error("change the protection of", errno);
+        let error = errno::memory_error("change the protection of", errno);
         match errno {
             Errno::ACCESS if protection == Protection::ReadWrite => {
                 error.with_kind(ErrorKind::NotWritable).with_detail(
                     "a shared mapping becomes writable only if its file was opened for writing",
                 )
             }
-            Errno::NOMEM => out_of_address_space(error),
             _ => error,
         }
     })
@@ -68,7 +68,7 @@ pub(crate) unsafe fn protect(base: *mut u8, len: usize, protection: Protection) 
 /// The contract of a backend: the caller owns the range.
 pub(crate) unsafe fn unlock(base: *mut u8, len: usize) -> Result<()> {
     // SAFETY: the caller owns the range; unlocking moves and removes nothing.
-    unsafe { mm::munlock(base.cast(), len) }.map_err(|errno| errno::error("unlock", errno))
+    unsafe { mm::munlock(base.cast(), len) }.map_err(|errno| errno::memory_error("unlock", errno))
 }
 
 /// Names the limit that `mlock` ran into.
@@ -87,14 +87,15 @@ pub(crate) fn lock_limit(error: Error, already: Option<u64>) -> Error {
 /// The error of a failed `mmap`.
 #[cold]
 pub(crate) fn map_error(request: &MapRequest<'_>, errno: Errno) -> Error {
-    let error =
-        errno::error("map", errno).with_offset(request.offset).with_length(request.reserve as u64);
+    let error = errno::memory_error("map", errno)
+        .with_offset(request.offset)
+        .with_length(request.reserve as u64);
+    if error.kind() == ErrorKind::TooManyMappings {
+        return error;
+    }
     match errno {
         Errno::NOMEM => out_of_address_space(error),
-        Errno::ACCESS if request.access == Access::Write => error
-            .with_kind(ErrorKind::NotWritable)
-            .with_detail("the file was not opened for reading and writing"),
-        Errno::ACCESS => error.with_detail("the file was not opened for reading"),
+        Errno::ACCESS => access_error(request, error),
         Errno::PERM if request.executable => {
             error.with_detail("its file system is mounted without execution (noexec)")
         }
@@ -108,21 +109,36 @@ pub(crate) fn map_error(request: &MapRequest<'_>, errno: Errno) -> Error {
     }
 }
 
-/// Too many mappings, or too little address space: the system says `ENOMEM` to both.
+/// The descriptor does not allow the mapping, or the file allows none of this kind.
 #[cold]
-pub(crate) fn out_of_address_space(error: Error) -> Error {
-    // A few entries of the list are the kernel's own, and some calls fail before the last one.
-    const NEAR: u64 = 8;
-    let limit = os::process::limits().mappings;
-    if let (Some(count), Some(limit)) = (os::process::mapping_count(), limit) {
-        if count + NEAR >= limit {
-            return error.with_kind(ErrorKind::TooManyMappings).with_detail(format!(
-                "it has {count} of at most {limit} (vm.max_map_count): map fewer, larger ranges, \
-                 or raise the limit"
-            ));
+fn access_error(request: &MapRequest<'_>, error: Error) -> Error {
+    let writes = request.access == Access::Write;
+    let opened = request.file.and_then(|file| rustix::fs::fcntl_getfl(file).ok());
+    match opened.map(|flags| flags & OFlags::RWMODE) {
+        Some(mode) if mode == OFlags::WRONLY => {
+            error.with_detail("the file was opened for writing only; open it for reading, too")
         }
+        Some(mode) if writes && mode != OFlags::RDWR => {
+            error.with_kind(ErrorKind::NotWritable).with_detail(
+                "the file was not opened for reading and writing; open it so, or map it \
+                 read-only or copy-on-write",
+            )
+        }
+        Some(_) if writes => error.with_kind(ErrorKind::NotWritable).with_detail(
+            "the file refuses writable shared mappings, as append-only files do; map it read-only \
+             or copy-on-write",
+        ),
+        _ if request.access == Access::Read => error.with_kind(ErrorKind::Unsupported).with_detail(
+            "the file refuses shared mappings; map it copy-on-write, or read it, for instance with \
+             FileContents",
+        ),
+        _ => error,
     }
-    let error = error.with_kind(ErrorKind::AddressSpace);
+}
+
+/// Says what limits the address space.
+#[cold]
+fn out_of_address_space(error: Error) -> Error {
     match process::address_space_limit() {
         Some(limit) => error.with_detail(format!(
             "this process may use {limit} bytes of address space (RLIMIT_AS)"

@@ -1,5 +1,6 @@
 //! What Linux and macOS share, because POSIX (or both of them) promises it.
 
+mod code;
 pub(crate) mod companion;
 pub(crate) mod entry;
 pub(crate) mod errno;

@@ -47,8 +47,8 @@ fn kind(code: u32) -> ErrorKind {
         codes::ERROR_DISK_FULL
         | codes::ERROR_HANDLE_DISK_FULL
         | codes::ERROR_DISK_QUOTA_EXCEEDED
-        | codes::ERROR_NOT_ENOUGH_QUOTA
-        | codes::ERROR_FILE_TOO_LARGE => ErrorKind::NoSpace,
+        | codes::ERROR_NOT_ENOUGH_QUOTA => ErrorKind::NoSpace,
+        codes::ERROR_FILE_TOO_LARGE => ErrorKind::TooLarge,
         codes::ERROR_NOT_ENOUGH_MEMORY
         | codes::ERROR_OUTOFMEMORY
         | codes::ERROR_COMMITMENT_LIMIT

@@ -272,7 +272,7 @@ pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
 }
 
 /// What this account may still write to the file's volume.
-fn free_space(file: &File) -> Option<u64> {
+pub(crate) fn free_space(file: &File) -> Option<u64> {
     let mut path = vec![0u16; 32 << 10];
     let mut free = 0;
     // SAFETY: the room for the path is as stated; the directory's name ends with a zero.

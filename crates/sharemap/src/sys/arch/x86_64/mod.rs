@@ -56,20 +56,22 @@ pub(crate) unsafe fn site_kind(pc: usize, readable: impl Fn(usize) -> bool) -> O
     let mut ahead = 0;
     while ahead < LOOK_AHEAD {
         let at = pc.wrapping_add(ahead);
-        if at & 0xfff > 0xff8 && !readable(at.wrapping_add(7)) {
+        if at & 0xfff > 0xffa && !readable(at.wrapping_add(5)) {
             return None;
         }
-        let code: u64;
-        // SAFETY: eight bytes of the page of `pc`, or of the next one, which was probed.
+        let (low, high): (u32, u32);
+        // SAFETY: the six bytes of a marker, of the page of `pc`, or of the next one, which was
+        // probed.
         unsafe {
-            asm!("mov {code}, [{at}]", code = lateout(reg) code, at = in(reg) at,
+            asm!("mov {low:e}, [{at}]", "movzx {high:e}, word ptr [{at} + 4]",
+                low = out(reg) low, high = lateout(reg) high, at = in(reg) at,
                 options(nostack, preserves_flags, readonly));
         }
-        let first = code & 0xff;
-        if code & 0xffff_0000_ff00 == 0x5ac7_0000_ba00 && (first == 0x41 || first == 0xcc) {
-            let length = (code >> 16 & 0xff) as usize;
+        let first = low & 0xff;
+        if high == 0x5ac7 && low & 0xff00 == 0xba00 && (first == 0x41 || first == 0xcc) {
+            let length = (low >> 16 & 0xff) as usize;
             if ahead <= length {
-                return Some((code >> 24) as u8);
+                return Some((low >> 24) as u8);
             }
         }
         ahead = ahead.wrapping_add(1);

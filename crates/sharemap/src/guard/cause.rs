@@ -1,0 +1,42 @@
+//! Why memory of a file could not be accessed, as far as the file and its file system tell.
+
+use std::fs::File;
+use std::sync::{Arc, Weak};
+
+use crate::error::Error;
+use crate::sys::{self, FileKind};
+
+/// The error of a fault at `offset` of `file`, whose text tells the cause.
+///
+/// The file is asked when the text is made: a sandbox may kill for the question, and a program that
+/// handles the error by its kind need not wait for it.
+#[cold]
+pub(crate) fn with_cause(error: Error, file: Option<&Arc<File>>, offset: u64) -> Error {
+    let Some(file) = file.map(Arc::downgrade) else { return error };
+    error.with_cause(Box::new(move || cause(&file, offset)))
+}
+
+/// `None` if the mapping is gone by now, or its file has no length of its own.
+fn cause(file: &Weak<File>, offset: u64) -> Option<String> {
+    let file = file.upgrade()?;
+    let status = sys::file::status(&file).ok().filter(|status| status.kind == FileKind::Regular)?;
+    let len = status.len;
+    if offset >= len {
+        return Some(format!("the file has {len} bytes now; map it anew to follow its length"));
+    }
+    let free = sys::file::free_space(&file);
+    Some(match free {
+        Some(free) if free < sys::map::page_size() as u64 => format!(
+            "the file has {len} bytes, some without storage, and its file system has {free} bytes \
+             left for them; free some space"
+        ),
+        Some(free) => format!(
+            "the file has {len} bytes now and its file system {free} bytes left: the device \
+             failed, a quota is used up, or the page is protected"
+        ),
+        None => format!(
+            "the file has {len} bytes now: the device failed, the file system is full, or the page \
+             is protected"
+        ),
+    })
+}

@@ -1,0 +1,216 @@
+//! Errors that functions give, each of which is in the function's list; and the tests that provoke
+//! the other kinds.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::time::Duration;
+
+use sharemap::{
+    Error, ErrorKind, Event, FileContents, HugePages, Lifetime, Location, MapOptions, Mapping,
+    MappingMut, Mutex, RwLock, Shared, SharedMemory, guard, page_size,
+};
+
+use crate::common::{TempDir, need_atomics};
+use crate::parse::Library;
+
+/// Kinds whose provocation takes a process, a privilege or a device of its own, with the test that
+/// does it.
+const IN_OTHER_TESTS: [(&str, &str); 15] = [
+    ("Busy", "options.rs"),
+    ("TooManyMappings", "limits.rs"),
+    ("LockLimit", "limits.rs"),
+    ("TooManyFiles", "limits.rs"),
+    ("FlushFailed", "flush.rs"),
+    ("Broken", "kills/locks/barrier.rs"),
+    ("ForeignOwner", "shm/sharing.rs"),
+    ("WrongVersion", "bad_objects.rs"),
+    ("Malformed", "bad_objects.rs"),
+    ("Unready", "bad_objects.rs"),
+    ("NeedsCheck", "bad_objects.rs"),
+    ("NoParticipant", "bad_objects.rs"),
+    ("NoLane", "bad_objects.rs"),
+    ("NotSealed", "shm/pass.rs"),
+    ("WrongKind", "bad_objects.rs"),
+];
+
+/// The function (`Type::name`) that gave an error.
+type Given = (&'static str, Error);
+
+fn of_files(dir: &TempDir) -> Vec<Given> {
+    let path = dir.file("a", vec![2; 3 * page_size()]);
+    let map = Mapping::open(&path).unwrap();
+    let writer = MappingMut::open(&path).unwrap();
+    let bytes = map.bytes();
+    let write_only = File::options().write(true).open(&path).unwrap();
+    let read_only = File::open(&path).unwrap();
+    let endless = FileContents::options().read_limit(1 << 16);
+    let short = dir.file("short", vec![1; 2 * page_size()]);
+    let shrunk = Mapping::open(&short).unwrap();
+    File::options().write(true).open(&short).unwrap().set_len(1).unwrap();
+    let new = |options: MapOptions| options.open(&path).unwrap_err();
+    vec![
+        ("MapOptions::open", Mapping::open(dir.join("none")).unwrap_err()),
+        ("MapOptions::open", Mapping::open(dir.path()).unwrap_err()),
+        ("MapOptions::open", Mapping::open("x".repeat(5000)).unwrap_err()),
+        ("MapOptions::open", Mapping::open("/dev/zero").unwrap_err()),
+        ("MapOptions::open", new(MapOptions::new().len(0))),
+        ("MapOptions::open", new(MapOptions::new().offset(1 << 40))),
+        ("MapOptions::open", new(MapOptions::new().offset(u64::MAX))),
+        ("MapOptions::open", Mapping::open("/proc/self/status").unwrap_err()),
+        ("MapOptions::create_new", MappingMut::create_new(&path, 10).unwrap_err()),
+        ("MapOptions::map", Mapping::map(&write_only).unwrap_err()),
+        ("MapOptions::map_mut", MappingMut::map(&read_only).unwrap_err()),
+        ("MapOptions::anonymous", MappingMut::anonymous(0).unwrap_err()),
+        ("MapOptions::anonymous", MappingMut::anonymous(isize::MAX as usize / 2).unwrap_err()),
+        ("MapOptions::anonymous", MapOptions::new().len(5).anonymous(5).unwrap_err()),
+        ("FileContentsOptions::open", endless.open("/dev/zero").unwrap_err()),
+        ("MappingMut::grow", writer.grow(1 << 30).unwrap_err()),
+        ("View::get", bytes.get(bytes.len()).unwrap_err()),
+        ("View::get", bytes.cast::<bool>().unwrap().get(0).unwrap_err()),
+        ("View::get", shrunk.bytes().get(page_size()).unwrap_err()),
+        ("View::cast", bytes.subview(1..9).unwrap().cast::<u64>().unwrap_err()),
+        ("View::cast", bytes.subview(..9).unwrap().cast::<u64>().unwrap_err()),
+        ("View::subview", bytes.subview(..=bytes.len()).unwrap_err()),
+        ("ViewMut::set", writer.bytes().set(writer.len(), 0).unwrap_err()),
+    ]
+}
+
+fn of_shared_memory() -> Vec<Given> {
+    let name = format!("sharemap-lists-{}", std::process::id());
+    let link = format!("{name}-link");
+    std::os::unix::fs::symlink("/dev/null", format!("/dev/shm/{link}")).unwrap();
+    let block = SharedMemory::create_new(&*name, 100).unwrap();
+    let create = |name: &str| SharedMemory::create_new(name, 100).unwrap_err();
+    let attached = SharedMemory::options().lifetime(Lifetime::Attached);
+    let huge = SharedMemory::options().huge_pages(HugePages::Reserved);
+    let given = vec![
+        ("SharedMemoryOptions::create_new", create("")),
+        ("SharedMemoryOptions::create_new", create(&"x".repeat(300))),
+        ("SharedMemoryOptions::create_new", create("a/b")),
+        ("SharedMemoryOptions::create_new", create(&name)),
+        ("SharedMemoryOptions::create_new", SharedMemory::anonymous(0).unwrap_err()),
+        ("SharedMemoryOptions::create_new", SharedMemory::anonymous(1 << 44).unwrap_err()),
+        ("SharedMemoryOptions::create_new", SharedMemory::anonymous(u64::MAX).unwrap_err()),
+        ("SharedMemoryOptions::create_new", attached.create_new("attached", 5).unwrap_err()),
+        ("SharedMemoryOptions::create_new", huge.create_new("huge", 5).unwrap_err()),
+        ("SharedMemoryOptions::open", SharedMemory::open("no-such-object").unwrap_err()),
+        ("SharedMemoryOptions::open", SharedMemory::open(&*link).unwrap_err()),
+    ];
+    drop(block);
+    SharedMemory::unlink(&*name).unwrap();
+    fs::remove_file(format!("/dev/shm/{link}")).unwrap();
+    given
+}
+
+fn of_locks(dir: &TempDir) -> Vec<Given> {
+    let path = Location::file(dir.join("locks"));
+    let short = dir.file("too-short", [0; 9]);
+    let locks = Shared::create_new(&path, || (Mutex::new(1_u64), Event::manual())).unwrap();
+    let (mutex, event) = &*locks;
+    let held = mutex.lock().unwrap();
+    let elsewhere = std::thread::scope(|scope| {
+        let given = scope.spawn(|| {
+            let timeout = Duration::from_millis(1);
+            [
+                ("MutexHandle::try_lock", mutex.try_lock().map(drop).unwrap_err().into()),
+                (
+                    "MutexHandle::lock_timeout",
+                    mutex.lock_timeout(timeout).map(drop).unwrap_err().into(),
+                ),
+                ("EventHandle::wait_timeout", event.wait_timeout(timeout).unwrap_err()),
+            ]
+        });
+        given.join().unwrap()
+    });
+    let deadlock: Error = mutex.lock().map(drop).unwrap_err().into();
+    drop(held);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _guard = mutex.lock().unwrap();
+        std::panic::resume_unwind(Box::new(()));
+    }));
+    assert!(panicked.is_err());
+    let died: Error = mutex.lock().map(drop).unwrap_err().into();
+    mutex.repair().unwrap().poison().unwrap();
+    let poisoned: Error = mutex.lock().map(drop).unwrap_err().into();
+    locks.cancel();
+    let cancelled = event.wait().unwrap_err();
+    locks.resume();
+    let mut given = vec![
+        ("MutexHandle::lock", deadlock),
+        ("MutexHandle::lock", died),
+        ("MutexHandle::lock", poisoned),
+        ("EventHandle::wait", cancelled),
+        (
+            "Shared::create_new",
+            Shared::create_new(&path, || Mutex::new(0_u8)).map(drop).unwrap_err(),
+        ),
+        ("Shared::create_new", Shared::create_new("", || Mutex::new(0_u8)).map(drop).unwrap_err()),
+        (
+            "Shared::open",
+            Shared::<Mutex<u64>>::open(Location::file(dir.join("none"))).map(drop).unwrap_err(),
+        ),
+        ("Shared::open", Shared::<Mutex<u64>>::open(&path).map(drop).unwrap_err()),
+        ("Shared::open", Shared::<Mutex<u64>>::open(Location::file(short)).map(drop).unwrap_err()),
+    ];
+    let other = Location::file(dir.join("other"));
+    drop(Shared::create_new(&other, || Mutex::new(1_u64)).unwrap());
+    given.push(("Shared::open", Shared::<RwLock<u64>>::open(&other).map(drop).unwrap_err()));
+    given.push(("Shared::open", Shared::<Mutex<i64>>::open(&other).map(drop).unwrap_err()));
+    given.extend(elsewhere);
+    given
+}
+
+/// What is wrong with the lists, given these errors.
+fn judge(library: &Library, given: &[Given]) -> (Vec<String>, BTreeMap<String, usize>) {
+    let (mut wrong, mut kinds) = (Vec::new(), BTreeMap::new());
+    for (function, error) in given {
+        let kind = format!("{:?}", error.kind());
+        *kinds.entry(kind.clone()).or_insert(0) += 1;
+        let (owner, name) = function.split_once("::").unwrap();
+        let mut lists = library.find(owner, name).peekable();
+        if lists.peek().is_none() {
+            wrong.push(format!("{function} has no list, and gave {error}"));
+        } else if !lists.any(|list| library.promised(list).contains(&kind)) {
+            wrong.push(format!("{function} lists no {kind}, and gave: {error}"));
+        }
+    }
+    (wrong, kinds)
+}
+
+#[test]
+fn what_functions_give_is_in_their_lists() {
+    need_atomics!();
+    let library = Library::read();
+    let dir = TempDir::new();
+    let mut given = of_files(&dir);
+    given.extend(of_shared_memory());
+    given.extend(of_locks(&dir));
+    let (mut wrong, kinds) = judge(&library, &given);
+    for kind in &library.kinds {
+        let elsewhere = IN_OTHER_TESTS.iter().find(|(other, _)| other == kind);
+        match (kinds.contains_key(kind), elsewhere) {
+            (false, None) => wrong.push(format!("no test provokes {kind}")),
+            (false, Some((_, file))) => {
+                let path =
+                    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file);
+                let text = fs::read_to_string(&path).unwrap();
+                if !text.contains(&format!("ErrorKind::{kind}")) {
+                    wrong.push(format!("{file} is to provoke {kind}"));
+                }
+            }
+            (true, _) => {}
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(guard::recovery(), guard::Recovery::InPlace);
+}
+
+/// The test fails where a list lacks what its function gives.
+#[test]
+fn a_missing_kind_is_noticed() {
+    let library = Library::read();
+    let error = SharedMemory::open("no-such-object").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let (wrong, _) = judge(&library, &[("View::get", error)]);
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
+}

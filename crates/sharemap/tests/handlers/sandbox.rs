@@ -1,0 +1,196 @@
+//! Faults in sandboxes: threads that are killed for system calls, and processes that are refused
+//! some.
+
+use std::ffi::{c_int, c_long};
+
+use sharemap::guard::{self, Recovery};
+use sharemap::{ErrorKind, Mapping};
+
+use crate::child;
+use crate::common::skip;
+use crate::ours::{Ours, memory_file};
+use crate::raw::{self, page};
+use crate::sites;
+
+/// What `guard::recovery()` calls when it installs the handler, as SAFETY.md lists it, and the end
+/// of a process.
+const INSTALLING: &[c_long] = &[
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_mprotect,
+    libc::SYS_prctl,
+    libc::SYS_clone,
+    libc::SYS_wait4,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
+/// Ends with this code where the system has no seccomp.
+const NONE: c_int = 9;
+
+/// Forbids this thread system calls: `listed` ones get one answer, all others the other.
+fn filter(listed: &[c_long], answer: u32, otherwise: u32) -> bool {
+    const LOAD: u16 = 0x20;
+    const EQUALS: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    let rule = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut filter = vec![rule(LOAD, 0, 0, 0)];
+    for (index, &number) in listed.iter().enumerate() {
+        filter.push(rule(EQUALS, (listed.len() - index) as u8, 0, number as u32));
+    }
+    filter.push(rule(RETURN, 0, 0, otherwise));
+    filter.push(rule(RETURN, 0, 0, answer));
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: a complete program.
+    unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+    }
+}
+
+/// Ends this thread's process by the one call that every sandbox has.
+fn end(code: c_int) -> ! {
+    // SAFETY: the process has one thread.
+    unsafe { libc::syscall(libc::SYS_exit, code) };
+    unreachable!("it has ended")
+}
+
+/// Runs `work` in a child of one thread, and ends as that did.
+fn alone(work: impl FnOnce()) -> ! {
+    // SAFETY: the child ends without returning.
+    unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            work();
+            end(0);
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
+        if libc::WIFSIGNALED(status) {
+            eprintln!("killed by signal {}", libc::WTERMSIG(status));
+        }
+        libc::_exit(if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 1 })
+    }
+}
+
+/// What faults are recovered of. It allocates little, and the same each time.
+struct Work {
+    ours: Ours,
+    room: Vec<u8>,
+    bad: *const u8,
+    good: u64,
+}
+
+impl Work {
+    fn new() -> Self {
+        let room = vec![1; crate::ours::LARGE];
+        Self { ours: Ours::new(), room, bad: raw::bad_page(libc::SIGBUS), good: 7 }
+    }
+
+    fn single(&self) {
+        self.ours.check();
+        for site in sites::all() {
+            // SAFETY: guarded loads, of nothing and of a number of ours.
+            unsafe {
+                assert_eq!(site(self.bad), self.bad as usize);
+                assert_eq!(site((&raw const self.good).cast()), 0);
+            }
+        }
+        self.ours.check_transfer(1000);
+    }
+
+    fn bulk(&mut self) {
+        for len in [1100, 5000, 100_000] {
+            self.ours.check_transfer_with(&mut self.room[..len]);
+        }
+        self.ours.check_large_with(&mut self.room);
+    }
+}
+
+pub fn scenario(words: &[&str]) {
+    match words {
+        ["denied"] => denied(),
+        ["installing"] => alone(|| {
+            if !filter(INSTALLING, libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_KILL_PROCESS) {
+                end(NONE);
+            }
+            assert_eq!(guard::recovery(), Recovery::InPlace);
+        }),
+        &[how, what] => {
+            assert_eq!(guard::recovery(), Recovery::InPlace);
+            let mut work = Work::new();
+            alone(|| {
+                let sealed = what == "bulk";
+                if sealed {
+                    assert_eq!(guard::seal_thread(), Recovery::InPlace);
+                }
+                // What the C library keeps at hand suffices for the second round.
+                for round in 0..2 {
+                    if round == 1 && !forbid(how) {
+                        end(NONE);
+                    }
+                    work.single();
+                    if sealed {
+                        work.bulk();
+                    }
+                }
+            })
+        }
+        _ => panic!("{words:?}"),
+    }
+}
+
+fn forbid(how: &str) -> bool {
+    match how {
+        // SAFETY: a plain call.
+        "strict" => unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT) == 0 },
+        "killing" => filter(
+            &[libc::SYS_rt_sigprocmask],
+            libc::SECCOMP_RET_KILL_PROCESS,
+            libc::SECCOMP_RET_ALLOW,
+        ),
+        _ => panic!("no sandbox {how}"),
+    }
+}
+
+/// A process that may have no children takes recovery for granted, and is right.
+fn denied() {
+    let calls = [libc::SYS_clone, libc::SYS_clone3, libc::SYS_timer_create];
+    let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    if !filter(&calls, refused, libc::SECCOMP_RET_ALLOW) {
+        end(NONE);
+    }
+    let ours = Ours::new();
+    ours.check();
+    ours.check_large();
+    // Another handler in front cannot be tried out: it counts as one that does not pass on.
+    raw::install(libc::SIGSEGV, libc::SIG_DFL, 0, &[]);
+    raw::install(libc::SIGSEGV, ignoring as *const () as usize, 0, &[]);
+    assert_eq!(guard::check(), Recovery::Syscall);
+    ours.check_large();
+    let again = Mapping::map(memory_file(page())).unwrap();
+    assert_eq!(again.bytes().get(page()).unwrap_err().kind(), ErrorKind::OutOfBounds);
+}
+
+extern "C" fn ignoring(_: c_int) {}
+
+#[test]
+fn faults_are_recovered_in_sandboxes() {
+    if !child::in_place("faults in sandboxes") {
+        return;
+    }
+    let scenarios =
+        ["denied", "installing", "strict single", "strict bulk", "killing single", "killing bulk"];
+    for scenario in scenarios {
+        let outcome = child::outcome(&format!("sandbox {scenario}"));
+        if outcome.code() == Some(NONE) {
+            skip!("faults in a sandbox ({scenario}): this system has no seccomp");
+        }
+        outcome.ended_well();
+    }
+}
