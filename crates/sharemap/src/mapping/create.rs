@@ -48,7 +48,7 @@ impl MapOptions {
     fn fill_new(&self, file: File, path: &Path, len: u64, plan: Plan) -> Result<Region> {
         let named = |error: Error| error.with_path(Some(path));
         // What cannot be mapped needs no room.
-        plan.len_in(FileStatus { kind: FileKind::Regular, len }).map_err(named)?;
+        plan.len_in(FileStatus::new(FileKind::Regular, len)).map_err(named)?;
         make_room(&file, len, plan.sparse).map_err(named)?;
         self.map_and_finish(file, path, plan)
     }
@@ -88,7 +88,7 @@ impl MapOptions {
     ) -> Result<Region> {
         let named = |error: Error| error.with_path(Some(path));
         let kept = if existing == Existing::Kept { old_len } else { 0 };
-        let status = FileStatus { kind: FileKind::Regular, len: len.max(kept) };
+        let status = FileStatus::new(FileKind::Regular, len.max(kept));
         plan.len_in(status).map_err(named)?;
         if old_len < len {
             make_room(&file, len, plan.sparse).map_err(named)?;

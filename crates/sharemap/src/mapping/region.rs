@@ -37,6 +37,8 @@ pub struct Region {
     mapped: AtomicUsize,
     /// The file's length when this mapping last looked or changed it.
     file_len: AtomicU64,
+    /// When the file had last been changed, by the time that what is mapped was opened.
+    changed: [i64; 2],
     pub(super) flush_state: FlushState,
     /// One at a time grows, protects or freezes.
     changes: Mutex<Changes>,
@@ -65,7 +67,7 @@ impl Region {
         if len == 0 {
             return Err(Error::new(ErrorKind::ZeroLength, "map anonymous memory"));
         }
-        let status = FileStatus { kind: FileKind::Special, len: 0 };
+        let status = FileStatus::new(FileKind::Special, 0);
         let region = Self::unmapped(None, None, status, plan);
         region.adopt(region.map_span(len)?, len);
         Ok(region)
@@ -88,6 +90,7 @@ impl Region {
             reserved: AtomicUsize::new(0),
             mapped: AtomicUsize::new(0),
             file_len: AtomicU64::new(status.len),
+            changed: status.changed,
             flush_state: FlushState::default(),
             changes: Mutex::default(),
             recovery: guard::recovery(),
@@ -266,15 +269,45 @@ impl Region {
         self.recovery
     }
 
-    /// Whether the file has the length it had when this mapping was made, or last followed it.
+    /// Returns `true` if the file has the length it had when this mapping was made, or last followed
+    /// it.
     ///
     /// Anonymous memory and devices are always current.
+    ///
+    /// On overlay file systems (containers), a file that is written to by its path may be copied
+    /// first, and a mapping of it that was made through a read-only descriptor goes on showing the
+    /// original. Such a mapping is not current once the file has been changed in any way;
+    /// [`remap`](crate::Mapping::remap) follows the copy.
+    ///
+    /// # Errors
+    /// A failed system call.
     pub fn is_current(&self) -> Result<bool> {
         let Some(file) = self.file.as_ref().filter(|_| self.can_shrink) else {
             return Ok(true);
         };
         let status = sys::file::status(file).map_err(|error| self.named(error))?;
-        Ok(status.len == self.file_len.load(Ordering::Relaxed))
+        Ok(status.len == self.file_len.load(Ordering::Relaxed)
+            && (status.changed == self.changed || !sys::file::may_be_superseded(file)))
+    }
+
+    /// Asks for the file's status, and opens it anew where this descriptor may have been left with
+    /// what the file was. What is mapped stays mapped: after mapping the file that is open now, the
+    /// caller says so by [`set_changed`](Self::set_changed).
+    pub(super) fn refresh_file(&mut self) -> Result<Option<FileStatus>> {
+        let Some(file) = &self.file else {
+            return Ok(None);
+        };
+        let mut status = sys::file::status(file).map_err(|error| self.named(error))?;
+        if status.changed != self.changed && self.can_shrink && sys::file::may_be_superseded(file) {
+            let again = sys::file::reopen(file).map_err(|error| self.named(error))?;
+            status = sys::file::status(&again).map_err(|error| self.named(error))?;
+            self.file = Some(again);
+        }
+        Ok(Some(status))
+    }
+
+    pub(super) fn set_changed(&mut self, status: FileStatus) {
+        self.changed = status.changed;
     }
 
     /// Changes what may be done with the pages of a range (`mprotect`, `VirtualProtect`).

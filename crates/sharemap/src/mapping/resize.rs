@@ -87,7 +87,7 @@ impl Region {
 
     fn sized_status(&self) -> Result<FileStatus> {
         let Some(file) = self.file() else {
-            return Ok(FileStatus { kind: FileKind::Special, len: 0 });
+            return Ok(FileStatus::new(FileKind::Special, 0));
         };
         let status = sys::file::status(file).map_err(|error| self.named(error))?;
         if status.kind == FileKind::Regular {
@@ -153,12 +153,12 @@ impl Region {
 
     /// Maps what the file has now, anew.
     pub(super) fn follow(&mut self) -> Result<()> {
-        let Some(file) = self.file() else {
+        let Some(status) = self.refresh_file()? else {
             return Ok(());
         };
-        let status = sys::file::status(file).map_err(|error| self.named(error))?;
         let len = self.plan.len_left_in(status).map_err(|error| self.named(error))?;
         self.place(len)?;
+        self.set_changed(status);
         self.set_file_len(status.len);
         Ok(())
     }

@@ -43,6 +43,11 @@ const _: () = {
     // What has a name; it is not asked to be exclusive.
     let _: fn(&Path, OpenRequest) -> Result<File> = file::open_object;
     let _: fn(&File) -> Result<File> = file::duplicate;
+    // Whether what others write to the file by its path may go to a copy that neither this descriptor
+    // nor its mappings show: to be asked once the file has been changed.
+    let _: fn(&File) -> bool = file::may_be_superseded;
+    // Opens for reading what such writes go to.
+    let _: fn(&File) -> Result<File> = file::reopen;
     let _: fn(&File) -> Result<FileStatus> = file::status;
     // Whether a regular file that states a length of 0 has bytes nevertheless, as those of procfs.
     let _: fn(&File) -> bool = file::understates_size;

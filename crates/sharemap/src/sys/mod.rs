@@ -161,6 +161,14 @@ pub(crate) struct FileStatus {
     pub(crate) kind: FileKind,
     /// Bytes; 0 for [`FileKind::Special`].
     pub(crate) len: u64,
+    /// When the file was last changed, data or metadata; 0 where no call asks for it.
+    pub(crate) changed: [i64; 2],
+}
+
+impl FileStatus {
+    pub(crate) fn new(kind: FileKind, len: u64) -> Self {
+        Self { kind, len, changed: [0; 2] }
+    }
 }
 
 /// What one call that reads gave.

@@ -29,7 +29,16 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
     if stat.st_mode & libc::S_IFMT != 0 {
         return Ok(status);
     }
-    Ok(FileStatus { kind: FileKind::Regular, len: u64::try_from(stat.st_size).unwrap_or(0) })
+    Ok(FileStatus::new(FileKind::Regular, u64::try_from(stat.st_size).unwrap_or(0)))
+}
+
+/// A descriptor shows what is written to its file by whatever way.
+pub(crate) fn may_be_superseded(_: &File) -> bool {
+    false
+}
+
+pub(crate) fn reopen(file: &File) -> Result<File> {
+    duplicate(file)
 }
 
 /// The size of a block device: `DKIOCGETBLOCKSIZE` times `DKIOCGETBLOCKCOUNT`.

@@ -187,7 +187,10 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
         FileKind::Block => os::file::device_len(file)?,
         FileKind::Directory | FileKind::Special => 0,
     };
-    Ok(FileStatus { kind, len })
+    // The fields' types differ between systems.
+    #[allow(clippy::unnecessary_cast, clippy::cast_possible_wrap)]
+    let changed = [stat.st_ctime as i64, stat.st_ctime_nsec as i64];
+    Ok(FileStatus { kind, len, changed })
 }
 
 /// Whether a regular file that states a length of 0 has a byte at offset 0 all the same.
