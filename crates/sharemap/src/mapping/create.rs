@@ -31,7 +31,7 @@ impl MapOptions {
         existing: Existing,
     ) -> Result<Region> {
         let named = |error: Error| error.with_path(Some(path));
-        self.check_len().map_err(named)?;
+        self.check().map_err(named)?;
         if i64::try_from(len).is_err() {
             return Err(named(Error::new(ErrorKind::Overflow, "create").with_length(len)));
         }
@@ -104,8 +104,8 @@ impl MapOptions {
     }
 
     pub(super) fn map_and_finish(&self, file: File, path: &Path, plan: Plan) -> Result<Region> {
-        let region = Region::of_file(file, Some(path), plan)?;
-        self.finish(&region)?;
+        let mut region = Region::of_file(file, Some(path), plan)?;
+        self.finish(&mut region)?;
         Ok(region)
     }
 

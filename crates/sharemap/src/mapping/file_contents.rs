@@ -215,7 +215,9 @@ impl FileContentsOptions {
                 match (region.place(len), region.file()) {
                     (Ok(()), _) => Held::Mapped(Mapping::from_region(region)),
                     (Err(error), Some(file)) if is_refusal(&error) => {
-                        read(source(file).read_to_end(self.read_limit)?)
+                        // Another region may share its position.
+                        let source = Source { adopted: true, ..source(file) };
+                        read(source.read_to_end(self.read_limit)?)
                     }
                     (Err(error), _) => return Err(error),
                 }

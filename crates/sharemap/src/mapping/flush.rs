@@ -50,22 +50,27 @@ impl Region {
         let Some((_, pages)) = self.pages(range, "flush")? else {
             return Ok(());
         };
-        let Some(file) = self.file() else {
+        if self.is_anonymous() {
             return Ok(());
-        };
+        }
+        let file = self.file();
         self.flush_state.check().map_err(|error| self.named(error))?;
         // SAFETY: the pages are in this region's span; flushing changes nothing in them.
         let result = unsafe {
             match flush {
-                Flush::Durable => sys::map::flush(pages.base, pages.len, Some(file)),
+                Flush::Durable => sys::map::flush(pages.base, pages.len, file),
                 Flush::Started => {
                     let before = pages.base.addr() - self.span_base().addr();
                     let offset = self.plan.offset - self.slack() as u64 + before as u64;
-                    sys::map::flush_async(pages.base, pages.len, Some((file, offset)))
+                    sys::map::flush_async(pages.base, pages.len, file.map(|file| (file, offset)))
                 }
             }
         };
-        result.map_err(|error| self.named(self.flush_state.remember(error)))
+        result.map_err(|error| match error.kind() {
+            // Nothing was tried.
+            ErrorKind::Unsupported if file.is_none() => self.named(error),
+            _ => self.named(self.flush_state.remember(error)),
+        })
     }
 
     #[cfg(test)]

@@ -20,7 +20,7 @@ impl Mapping {
                 .named(Error::new(ErrorKind::Unsupported, OPERATION))
                 .with_detail(reason))
         };
-        let Some(file) = self.file() else {
+        let Some(file) = self.region.file_for(OPERATION)? else {
             return refuse("anonymous memory has no seals".into());
         };
         if let Err(reason) = sys::file::immutable(file) {

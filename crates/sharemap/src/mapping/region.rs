@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard;
+use crate::mapping::backing_file::BackingFile;
 use crate::mapping::flush::FlushState;
 use crate::mapping::plan::{self, Plan};
 use crate::sys::{self, FileKind, FileStatus, MapRequest, Protection, Recovery, Span};
@@ -18,14 +19,14 @@ use crate::view::Backing;
 
 /// What all kinds of mappings have in common; they dereference to it.
 ///
-/// It keeps the file open for as long as it lives. Dropping it unmaps and closes: it does not
-/// flush (the system writes what was changed some time later), and it never panics.
+/// It keeps the file open for as long as it lives, unless it is to
+/// [close](crate::MapOptions::close_file) it; mappings of one file share a descriptor where they can.
+/// Dropping it unmaps and closes: it does not flush (the system writes what was changed some time
+/// later), and it never panics.
 pub struct Region {
     pub(super) plan: Plan,
-    file: Option<File>,
+    pub(super) backing_file: BackingFile,
     path: Option<Box<Path>>,
-    /// Whether an outsider can take bytes away: regular files only.
-    can_shrink: bool,
     /// The first byte that the user sees; dangling while `reserved` is 0.
     base: AtomicPtr<u8>,
     /// Bytes that the user sees; grows after the bytes are there (`Release`).
@@ -37,8 +38,6 @@ pub struct Region {
     mapped: AtomicUsize,
     /// The file's length when this mapping last looked or changed it.
     file_len: AtomicU64,
-    /// When the file had last been changed, by the time that what is mapped was opened.
-    changed: [i64; 2],
     pub(super) flush_state: FlushState,
     /// One at a time grows, protects or freezes.
     changes: Mutex<Changes>,
@@ -82,15 +81,13 @@ impl Region {
     ) -> Self {
         Self {
             plan,
-            file,
+            backing_file: BackingFile::new(file, status, plan),
             path: path.map(Into::into),
-            can_shrink: status.kind == FileKind::Regular,
             base: AtomicPtr::new(ptr::null_mut()),
             len: AtomicUsize::new(0),
             reserved: AtomicUsize::new(0),
             mapped: AtomicUsize::new(0),
             file_len: AtomicU64::new(status.len),
-            changed: status.changed,
             flush_state: FlushState::default(),
             changes: Mutex::default(),
             recovery: guard::recovery(),
@@ -136,7 +133,7 @@ impl Region {
         };
         let mapped = total(len)?;
         Ok(MapRequest {
-            file: self.file.as_ref(),
+            file: self.file(),
             offset: self.plan.offset - slack as u64,
             len: mapped,
             reserve: total(self.plan.reserve)?.max(mapped),
@@ -222,6 +219,10 @@ impl Region {
         error.with_path(self.path())
     }
 
+    pub(super) fn file_len(&self) -> u64 {
+        self.file_len.load(Ordering::Relaxed)
+    }
+
     pub(super) fn set_file_len(&self, len: u64) {
         self.file_len.store(len, Ordering::Relaxed);
     }
@@ -244,12 +245,6 @@ impl Region {
         self.path.as_deref()
     }
 
-    /// The open file, for `AsFd` and `AsHandle`; `None` for anonymous memory.
-    #[must_use]
-    pub fn file(&self) -> Option<&File> {
-        self.file.as_ref()
-    }
-
     /// The offset in the file of the first byte mapped.
     #[must_use]
     pub fn file_offset(&self) -> u64 {
@@ -267,47 +262,6 @@ impl Region {
     #[must_use]
     pub fn recovery(&self) -> Recovery {
         self.recovery
-    }
-
-    /// Returns `true` if the file has the length it had when this mapping was made, or last followed
-    /// it.
-    ///
-    /// Anonymous memory and devices are always current.
-    ///
-    /// On overlay file systems (containers), a file that is written to by its path may be copied
-    /// first, and a mapping of it that was made through a read-only descriptor goes on showing the
-    /// original. Such a mapping is not current once the file has been changed in any way;
-    /// [`remap`](crate::Mapping::remap) follows the copy.
-    ///
-    /// # Errors
-    /// A failed system call.
-    pub fn is_current(&self) -> Result<bool> {
-        let Some(file) = self.file.as_ref().filter(|_| self.can_shrink) else {
-            return Ok(true);
-        };
-        let status = sys::file::status(file).map_err(|error| self.named(error))?;
-        Ok(status.len == self.file_len.load(Ordering::Relaxed)
-            && (status.changed == self.changed || !sys::file::may_be_superseded(file)))
-    }
-
-    /// Asks for the file's status, and opens it anew where this descriptor may have been left with
-    /// what the file was. What is mapped stays mapped: after mapping the file that is open now, the
-    /// caller says so by [`set_changed`](Self::set_changed).
-    pub(super) fn refresh_file(&mut self) -> Result<Option<FileStatus>> {
-        let Some(file) = &self.file else {
-            return Ok(None);
-        };
-        let mut status = sys::file::status(file).map_err(|error| self.named(error))?;
-        if status.changed != self.changed && self.can_shrink && sys::file::may_be_superseded(file) {
-            let again = sys::file::reopen(file).map_err(|error| self.named(error))?;
-            status = sys::file::status(&again).map_err(|error| self.named(error))?;
-            self.file = Some(again);
-        }
-        Ok(Some(status))
-    }
-
-    pub(super) fn set_changed(&mut self, status: FileStatus) {
-        self.changed = status.changed;
     }
 
     /// Changes what may be done with the pages of a range (`mprotect`, `VirtualProtect`).
@@ -355,9 +309,7 @@ impl Backing for Region {
     }
 
     fn available(&self) -> Option<u64> {
-        let file = self.file.as_ref().filter(|_| self.can_shrink)?;
-        let status = sys::file::status(file).ok()?;
-        Some(status.len.saturating_sub(self.plan.offset))
+        self.bytes_left()
     }
 }
 

@@ -10,10 +10,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::{
-    Access, Advice, CacheStatus, CreateObject, FileStatus, HugePages, Limits, LockMode, LockWait,
-    MapRequest, ObjectStatus, OpenObject, OpenRequest, PageState, Protection, ReadStep, Recovery,
-    Seals, SlotHome, SlotMode, Span, WaitPlace, alone, fault, fence, file, file_lock, fork, map,
-    pass, process, publish, shm, slot, wait,
+    Access, Advice, CacheStatus, CreateObject, FileIdentity, FileStatus, HugePages, Limits,
+    LockMode, LockWait, MapRequest, ObjectStatus, OpenObject, OpenRequest, PageState, Protection,
+    ReadStep, Recovery, Seals, SlotHome, SlotMode, Span, WaitPlace, alone, fault, fence, file,
+    file_lock, fork, map, pass, process, publish, shm, slot, wait,
 };
 use crate::error::{Error, Result};
 
@@ -27,6 +27,7 @@ const _: () = {
     // up to the latter accessible at the same addresses; the file has been grown before.
     let _: unsafe fn(&Span, &MapRequest<'_>, usize, usize) -> Result<()> = map::extend;
     let _: unsafe fn(*mut u8, usize, Protection) -> Result<()> = map::protect;
+    // Without its file, which was closed, a mapping may be Unsupported; here and below.
     let _: unsafe fn(*mut u8, usize, Option<&File>) -> Result<()> = map::flush;
     // Starts writing without waiting for it; the file comes with the offset of the first byte.
     let _: unsafe fn(*mut u8, usize, Option<(&File, u64)>) -> Result<()> = map::flush_async;
@@ -43,6 +44,8 @@ const _: () = {
     // What has a name; it is not asked to be exclusive.
     let _: fn(&Path, OpenRequest) -> Result<File> = file::open_object;
     let _: fn(&File) -> Result<File> = file::duplicate;
+    // `None` where files cannot be told apart for certain, or descriptors are not scarce yet.
+    let _: fn(&File) -> Option<FileIdentity> = file::identity;
     // Whether what others write to the file by its path may go to a copy that neither this descriptor
     // nor its mappings show: to be asked once the file has been changed.
     let _: fn(&File) -> bool = file::may_be_superseded;

@@ -13,7 +13,7 @@ use rustix::io::{Errno, retry_on_intr};
 use super::map::{checked, page_size};
 use crate::error::{ErrorKind, Result};
 use crate::sys::posix::{errno, file as posix};
-use crate::sys::{Access, CacheStatus};
+use crate::sys::{Access, CacheStatus, FileIdentity};
 
 pub use posix::AsDescriptor;
 pub(crate) use posix::{
@@ -38,6 +38,25 @@ pub(crate) fn device_len(file: &File) -> Result<u64> {
     // SAFETY: the kernel writes 8 bytes to `len`.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), BLKGETSIZE64 as _, &raw mut len) };
     checked(result.into()).map(|_| len).map_err(|errno| errno::error("ask the size of", errno))
+}
+
+/// Identifies a file on a local file system: others (FUSE, network) may give two files one number.
+pub(crate) fn identity(file: &File) -> Option<FileIdentity> {
+    const UNIQUE: [&str; 12] = [
+        "ext4",
+        "xfs",
+        "btrfs",
+        "tmpfs",
+        "hugetlbfs",
+        "ramfs",
+        "overlayfs",
+        "f2fs",
+        "zfs",
+        "bcachefs",
+        "erofs",
+        "squashfs",
+    ];
+    posix::identity(file, || file_system(file).is_ok_and(|name| UNIQUE.contains(&name.as_str())))
 }
 
 /// Whether a copy-up of an overlay file system may have left this descriptor with the lower file. One

@@ -18,7 +18,7 @@ use rustix::mm::{self, MapFlags, MsyncFlags};
 use super::process;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::{errno, map as posix};
-use crate::sys::{Access, Advice, HugePages, MapRequest, PageState, Span};
+use crate::sys::{Access, Advice, HugePages, MapRequest, PageState, Span, file_was_closed};
 
 pub(crate) use posix::{granularity, page_size, protect, unlock};
 
@@ -137,7 +137,7 @@ pub(crate) unsafe fn flush(base: *mut u8, len: usize, _: Option<&File>) -> Resul
 /// The contract of a backend: the caller owns the range.
 pub(crate) unsafe fn flush_async(_: *mut u8, len: usize, file: Option<(&File, u64)>) -> Result<()> {
     let Some((file, offset)) = file else {
-        return Ok(());
+        return Err(file_was_closed("start to flush"));
     };
     // SAFETY: takes numbers only.
     let result = unsafe {

@@ -11,7 +11,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::{errno, file as posix};
-use crate::sys::{CacheStatus, FileKind, FileStatus};
+use crate::sys::{CacheStatus, FileIdentity, FileKind, FileStatus};
 
 pub use posix::AsDescriptor;
 pub(crate) use posix::{
@@ -30,6 +30,11 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
         return Ok(status);
     }
     Ok(FileStatus::new(FileKind::Regular, u64::try_from(stat.st_size).unwrap_or(0)))
+}
+
+/// Identifies a file on a local file system.
+pub(crate) fn identity(file: &File) -> Option<FileIdentity> {
+    posix::identity(file, || file_system(file).is_ok_and(|name| name == "apfs" || name == "hfs"))
 }
 
 /// A descriptor shows what is written to its file by whatever way.

@@ -30,7 +30,7 @@ use windows_sys::Win32::System::Ioctl::{
 use super::code;
 use super::section::section_len;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{CacheStatus, Create, FileKind, FileStatus, OpenRequest, ReadStep};
+use crate::sys::{CacheStatus, Create, FileIdentity, FileKind, FileStatus, OpenRequest, ReadStep};
 
 /// What has a descriptor: files, devices, borrowed and owned handles.
 ///
@@ -130,6 +130,11 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
     } else {
         FileStatus::new(FileKind::Regular, info.EndOfFile as u64)
     })
+}
+
+/// Handles are plenty.
+pub(crate) fn identity(_: &File) -> Option<FileIdentity> {
+    None
 }
 
 /// A descriptor shows what is written to its file by whatever way.
