@@ -63,6 +63,10 @@ impl MapOptions {
     }
 
     /// Keeps address space for growth in place to this many bytes ([`MappingMut::grow`]).
+    ///
+    /// It takes no memory, except for [`private`](Self::private) memory of
+    /// [reserved](HugePages::Reserved) huge pages: there all of it is set aside on Linux, as a page
+    /// that is missing later could not be an error.
     pub fn reserve(mut self, len: usize) -> Self {
         self.reserve = len;
         self

@@ -46,7 +46,12 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
         Access::Read | Access::Write => MapFlags::SHARED,
         Access::CopyOnWrite => MapFlags::PRIVATE,
     };
-    if reserved > mapped {
+    // Memory that its owner has plain references into: a huge page that was not set aside would be a
+    // fault there. Others, which are guarded, find out when they get to it.
+    let must_not_fault = request.huge == HugePages::Reserved
+        && request.file.is_none()
+        && request.access == Access::CopyOnWrite;
+    if reserved > mapped && !must_not_fault {
         // What may never be used is not to be counted against the memory there is.
         flags |= MapFlags::NORESERVE;
     }
