@@ -29,7 +29,7 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::{self, Recovery};
-use crate::layout::{Element, Pod};
+use crate::layout::{Element, Pod, is_any_bytes};
 
 /// What stands behind a view and keeps its memory mapped.
 pub(crate) trait Backing: Send + Sync {
@@ -121,7 +121,8 @@ impl<'a, T: Element> View<'a, T> {
         }
         if base as usize % align_of::<T>() != 0 {
             return Err(error(ErrorKind::Alignment).with_detail(format!(
-                "the element needs an offset that is a multiple of {}",
+                "the element needs an offset that is a multiple of {}: move it there, or view \
+                 elements that need none, as those of zerocopy::little_endian, or zerocopy::Unalign",
                 align_of::<T>()
             )));
         }
@@ -258,9 +259,11 @@ impl<'a, T: Element> View<'a, T> {
         if done < bytes {
             return Err(self.short("read", 0, done));
         }
-        for (index, value) in copy.spare_capacity_mut()[..self.len].iter().enumerate() {
-            if checked(*value).is_none() {
-                return Err(self.invalid(index));
+        if !is_any_bytes::<T>() {
+            for (index, value) in copy.spare_capacity_mut()[..self.len].iter().enumerate() {
+                if checked(*value).is_none() {
+                    return Err(self.invalid(index));
+                }
             }
         }
         // SAFETY: so many elements were copied and found valid.
@@ -384,6 +387,10 @@ impl<'a, T: Element> IntoIterator for View<'a, T> {
 /// The value, if the bytes are one. Costs nothing where any bytes are.
 #[inline(always)]
 fn checked<T: Element>(value: MaybeUninit<T>) -> Option<T> {
+    if is_any_bytes::<T>() {
+        // SAFETY: the bytes were all written by a guarded load, and any are a value.
+        return Some(unsafe { value.assume_init() });
+    }
     // SAFETY: the bytes were all written by a guarded load; `T` has no padding.
     let bytes = unsafe { std::slice::from_raw_parts(value.as_ptr().cast::<u8>(), size_of::<T>()) };
     T::try_ref_from_bytes(bytes).ok().copied()
