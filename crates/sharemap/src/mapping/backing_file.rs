@@ -4,7 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::mapping::descriptors;
+use crate::mapping::descriptors::{self, OpenFile};
 use crate::mapping::plan::Plan;
 use crate::mapping::region::Region;
 use crate::sys::{self, FileKind, FileStatus};
@@ -12,17 +12,15 @@ use crate::sys::{self, FileKind, FileStatus};
 pub(super) struct BackingFile {
     state: State,
     /// When the file had last been changed, by the time that what is mapped was opened.
-    changed: [i64; 2],
+    changed: i64,
     /// Whether an outsider can take bytes away: regular files only.
     can_shrink: bool,
-    /// The descriptor that an exclusive mapping was opened by, whose lock others ask for.
-    exclusive: Option<Arc<File>>,
 }
 
 enum State {
     /// Anonymous memory.
     None,
-    Open(Arc<File>),
+    Open(Arc<OpenFile>),
     /// Closed once it was mapped, as [`MapOptions::close_file`](crate::MapOptions::close_file) asks.
     Closed,
 }
@@ -31,20 +29,15 @@ impl BackingFile {
     pub(super) fn new(file: Option<File>, status: FileStatus, plan: Plan) -> Self {
         let state = match file {
             None => State::None,
-            Some(file) if plan.own_file => State::Open(Arc::new(file)),
+            Some(file) if plan.own_file => State::Open(Arc::new(OpenFile { file, before: None })),
             Some(file) => State::Open(descriptors::share(file)),
         };
-        Self {
-            state,
-            changed: status.changed,
-            can_shrink: status.kind == FileKind::Regular,
-            exclusive: None,
-        }
+        Self { state, changed: status.changed, can_shrink: status.kind == FileKind::Regular }
     }
 
     pub(super) fn open(&self) -> Option<&File> {
         match &self.state {
-            State::Open(file) => Some(file),
+            State::Open(open) => Some(&open.file),
             State::None | State::Closed => None,
         }
     }
@@ -71,7 +64,7 @@ impl Region {
     pub(super) fn file_for(&self, operation: &'static str) -> Result<Option<&File>> {
         match &self.backing_file.state {
             State::None => Ok(None),
-            State::Open(file) => Ok(Some(file)),
+            State::Open(open) => Ok(Some(&open.file)),
             State::Closed => Err(self.named(sys::file_was_closed(operation))),
         }
     }
@@ -129,11 +122,13 @@ impl Region {
         {
             let again = sys::file::reopen(file).map_err(|error| self.named(error))?;
             status = sys::file::status(&again).map_err(|error| self.named(error))?;
-            let fresh = BackingFile::new(Some(again), status, self.plan).state;
-            let before = std::mem::replace(&mut self.backing_file.state, fresh);
-            if let (State::Open(first), true) = (before, self.plan.own_file) {
-                self.backing_file.exclusive.get_or_insert(first);
-            }
+            let before = std::mem::replace(&mut self.backing_file.state, State::Closed);
+            self.backing_file.state = match before {
+                State::Open(before) if self.plan.own_file => {
+                    State::Open(Arc::new(OpenFile { file: again, before: Some(before) }))
+                }
+                _ => State::Open(descriptors::share(again)),
+            };
         }
         Ok(Some(status))
     }

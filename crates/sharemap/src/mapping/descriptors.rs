@@ -11,21 +11,30 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
 
 use crate::sys::{self, FileIdentity};
 
+/// A file, open.
+pub(super) struct OpenFile {
+    pub(super) file: File,
+    /// The descriptor that an exclusive mapping was opened by, whose lock keeps others out.
+    #[allow(dead_code, reason = "kept open, not used")]
+    pub(super) before: Option<Arc<Self>>,
+}
+
 static FILES: Mutex<Files> = Mutex::new(Files { by_identity: BTreeMap::new(), clean_at: 0 });
 
 struct Files {
-    by_identity: BTreeMap<FileIdentity, Weak<File>>,
+    by_identity: BTreeMap<FileIdentity, Weak<OpenFile>>,
     /// Entries of closed files go when there are so many entries.
     clean_at: usize,
 }
 
 /// Returns the descriptor that stands for `file` in this process: `file` itself, or one that is open
 /// in the same way already.
-pub(super) fn share(file: File) -> Arc<File> {
-    let Some(identity) = sys::file::identity(&file) else {
-        return Arc::new(file);
+pub(super) fn share(file: File) -> Arc<OpenFile> {
+    let identity = sys::file::identity(&file);
+    let file = Arc::new(OpenFile { file, before: None });
+    let Some(identity) = identity else {
+        return file;
     };
-    let file = Arc::new(file);
     let Some(mut files) = lock() else {
         return file;
     };

@@ -172,13 +172,14 @@ pub(crate) struct FileStatus {
     pub(crate) kind: FileKind,
     /// Bytes; 0 for [`FileKind::Special`].
     pub(crate) len: u64,
-    /// When the file was last changed, data or metadata; 0 where no call asks for it.
-    pub(crate) changed: [i64; 2],
+    /// When the file was last changed, data or metadata, in nanoseconds of some clock, which may have
+    /// wrapped around; 0 where nothing asks for it.
+    pub(crate) changed: i64,
 }
 
 impl FileStatus {
     pub(crate) fn new(kind: FileKind, len: u64) -> Self {
-        Self { kind, len, changed: [0; 2] }
+        Self { kind, len, changed: 0 }
     }
 }
 
@@ -191,7 +192,7 @@ pub(crate) struct FileIdentity {
     /// Access mode and status flags.
     pub(crate) flags: u64,
     /// When it was last changed, where a change may make it another file; else 0.
-    pub(crate) changed: [i64; 2],
+    pub(crate) changed: i64,
 }
 
 /// What one call that reads gave.

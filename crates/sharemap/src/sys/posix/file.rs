@@ -243,14 +243,14 @@ pub(crate) fn identity(file: &File, is_unique: impl Fn() -> bool) -> Option<File
         device: device(&stat),
         file: stat.st_ino,
         flags: u64::from(flags.bits()),
-        changed: if superseded { changed(&stat) } else { [0; 2] },
+        changed: if superseded { changed(&stat) } else { 0 },
     })
 }
 
 // The fields' types differ between systems.
 #[allow(clippy::unnecessary_cast, clippy::cast_possible_wrap)]
-fn changed(stat: &Stat) -> [i64; 2] {
-    [stat.st_ctime as i64, stat.st_ctime_nsec as i64]
+fn changed(stat: &Stat) -> i64 {
+    (stat.st_ctime as i64).wrapping_mul(1_000_000_000).wrapping_add(stat.st_ctime_nsec as i64)
 }
 
 #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss)]
