@@ -66,7 +66,7 @@ fn a_copy_up_is_followed() {
         Err(reason) => skip!("an overlay takes privileges: {reason}"),
     };
     let mut opened = Mapping::open(&path).unwrap();
-    let mut adopted = Mapping::map(&File::open(&path).unwrap()).unwrap();
+    let mut adopted = Mapping::map(File::open(&path).unwrap()).unwrap();
     let mut part = MapOptions::new().offset(5000).len(100).open_cow(&path).unwrap();
     let mut window = SlidingWindow::open(&path, 4096).unwrap();
     assert_eq!(window.view::<u8>(0, 1).unwrap().get(0).unwrap(), b'o');
