@@ -1,5 +1,6 @@
 //! What may live in a mapping, and what processes may share.
 
+use std::any::TypeId;
 use std::fmt::Write;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
@@ -9,14 +10,18 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 ///
 /// Integers, floats, `bool`, `char`, arrays of them, zerocopy's endian integers, and every struct
 /// or enum that derives zerocopy's `TryFromBytes` (or `FromBytes`), `IntoBytes`, `Immutable` and
-/// `KnownLayout`. Reading an element whose bytes are no value of the type (a `bool` of 7) is an
-/// error of kind [`Invalid`](crate::ErrorKind::Invalid). Implemented for all such types; there is
-/// nothing to implement.
+/// `KnownLayout`, and has a `repr`. Reading an element whose bytes are no value of the type (a `bool`
+/// of 7) is an error of kind [`Invalid`](crate::ErrorKind::Invalid). Implemented for all such types;
+/// there is nothing to implement.
+///
+/// The derives are those of [`sharemap::zerocopy`](crate::zerocopy). A crate that does not depend on
+/// zerocopy itself says where they find it, by `#[zerocopy(crate = "sharemap::zerocopy")]`:
 ///
 /// ```
-/// use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};
+/// use sharemap::zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};
 ///
 /// #[derive(Clone, Copy, Debug, PartialEq, TryFromBytes, IntoBytes, Immutable, KnownLayout)]
+/// #[zerocopy(crate = "sharemap::zerocopy")]
 /// #[repr(u8)]
 /// enum Color {
 ///     Red = 1,
@@ -32,13 +37,61 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 /// assert_eq!(zero.kind(), sharemap::ErrorKind::Invalid);
 /// # Ok(()) }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an element of a mapping",
+    label = "this is no `Element`",
+    note = "a struct or enum is one if it has a `repr` (`C`, `transparent`, an integer) and \
+            `#[derive(Clone, Copy, TryFromBytes, IntoBytes, Immutable, KnownLayout)]`, with the \
+            derives of `sharemap::zerocopy` and `#[zerocopy(crate = \"sharemap::zerocopy\")]`",
+    note = "elements have no padding, no pointers and no references; their fields are elements too"
+)]
 pub trait Element: TryFromBytes + IntoBytes + Immutable + KnownLayout + Copy + 'static {}
 
+// Else the compiler would name one missing derive after the other, and not what they are for.
+#[diagnostic::do_not_recommend]
 impl<T: TryFromBytes + IntoBytes + Immutable + KnownLayout + Copy + 'static> Element for T {}
 
+/// Returns `true` for types of which any bytes are known to be a value: numbers, and zerocopy's of
+/// either byte order. For others their bytes are to be asked.
+///
+/// A constant once it is compiled. It saves builds without optimisation the look at every element,
+/// which optimised ones find to be nothing.
+#[inline(always)]
+pub(crate) fn is_any_bytes<T: 'static>() -> bool {
+    use zerocopy::byteorder::{BigEndian, LittleEndian};
+    use zerocopy::byteorder::{F32, F64, I16, I32, I64, I128, U16, U32, U64, U128};
+    macro_rules! is_one_of {
+        ($($type:ty),*) => { $( TypeId::of::<T>() == TypeId::of::<$type>() )||* };
+    }
+    macro_rules! is_ordered {
+        ($($type:ident),*) => { is_one_of!($($type<LittleEndian>, $type<BigEndian>),*) };
+    }
+    match (size_of::<T>(), align_of::<T>()) {
+        (1, _) => is_one_of!(u8, i8),
+        (2, 1) => is_ordered!(U16, I16),
+        (2, _) => is_one_of!(u16, i16),
+        (4, 1) => is_ordered!(U32, I32, F32),
+        (8, 1) => is_ordered!(U64, I64, F64),
+        (16, 1) => is_ordered!(U128, I128),
+        (4, _) => is_one_of!(u32, f32, i32, usize, isize),
+        (8, _) => is_one_of!(u64, f64, i64, usize, isize),
+        (16, _) => is_one_of!(u128, i128),
+        _ => false,
+    }
+}
+
 /// An [`Element`] for which any bytes are a value: what can also be seen as a plain slice.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not plain data, of which any bytes are a value",
+    label = "this is not `Pod`",
+    note = "derive `FromBytes` of `sharemap::zerocopy` in place of `TryFromBytes`, with `IntoBytes`, \
+            `Immutable`, `KnownLayout`, `Clone` and `Copy`",
+    note = "some bytes are no value of a `bool`, a `char` or an enum: read them by `get`, \
+            `iter` or `to_vec`, which check the bytes"
+)]
 pub trait Pod: Element + FromBytes {}
 
+#[diagnostic::do_not_recommend]
 impl<T: Element + FromBytes> Pod for T {}
 
 /// A value that processes may share, whatever programs they run: it has the same layout everywhere,
@@ -156,6 +209,20 @@ mod tests {
         other.push("]");
         assert_eq!(layout.fingerprint(), other.fingerprint());
         assert_ne!(layout.fingerprint(), Layout::default().fingerprint());
+    }
+
+    #[test]
+    fn any_bytes_are_numbers() {
+        use zerocopy::{big_endian, little_endian};
+        fn numbers<T: FromBytes + IntoBytes + 'static>() {
+            assert!(is_any_bytes::<T>(), "{}", std::any::type_name::<T>());
+        }
+        macro_rules! all { ($($type:ty)*) => { $( numbers::<$type>(); )* }; }
+        all!(u8 i8 u16 i16 u32 i32 f32 u64 i64 f64 u128 i128 usize isize);
+        all!(little_endian::U16 little_endian::I32 little_endian::F64 little_endian::U128);
+        all!(big_endian::I16 big_endian::F32 big_endian::U64 big_endian::I128);
+        assert!(!is_any_bytes::<bool>() && !is_any_bytes::<char>() && !is_any_bytes::<[bool; 8]>());
+        assert!(!is_any_bytes::<std::num::NonZeroU8>() && !is_any_bytes::<std::num::NonZeroU64>());
     }
 
     #[cfg(feature = "derive")]

@@ -82,7 +82,7 @@
 //! # Features
 //!
 //! - `derive`, on by default: `#[derive(`[`Shareable`](derive@Shareable)`)]`, for values and for structs
-//!   of locks.
+//!   of locks, and [`zerocopy`]'s derives, for [elements](Element).
 //!
 //! Linux, Windows and macOS, on x86-64 and aarch64; on other processors every access is a system
 //! call.
@@ -125,8 +125,9 @@ pub use view::{
     Atomic, AtomicElement, Block, Blocks, Iter, OwnedView, OwnedViewMut, Reader, View, ViewMut,
     Writer,
 };
-/// The crate whose derives make an [`Element`] of a struct or enum; depend on it with its feature
-/// `derive`.
+/// The crate whose derives make an [`Element`] of a struct or enum. Its derives come with the feature
+/// `derive`; without a dependency on zerocopy itself, tell them where to find it:
+/// `#[zerocopy(crate = "sharemap::zerocopy")]`.
 pub use zerocopy;
 
 /// What derived code names.

@@ -56,6 +56,41 @@
 //! std::thread::spawn(move || view.as_view().get(0).unwrap()).join().unwrap();
 //! ```
 //!
+//! A view of elements that stay with their thread does not go to another, owned or not:
+//!
+//! ```compile_fail,E0277
+//! use sharemap::zerocopy::{self, Immutable, IntoBytes, KnownLayout, TryFromBytes};
+//! #[derive(Clone, Copy, TryFromBytes, IntoBytes, Immutable, KnownLayout)]
+//! #[repr(C)]
+//! struct Local(u8, std::marker::PhantomData<*const ()>);
+//!
+//! let map = std::sync::Arc::new(sharemap::MappingMut::anonymous(4096).unwrap());
+//! let view = map.owned_view::<Local>().unwrap();
+//! std::thread::spawn(move || drop(view));
+//! ```
+//!
+//! ```compile_fail,E0277
+//! use sharemap::zerocopy::{self, Immutable, IntoBytes, KnownLayout, TryFromBytes};
+//! #[derive(Clone, Copy, TryFromBytes, IntoBytes, Immutable, KnownLayout)]
+//! #[repr(C)]
+//! struct Local(u8, std::marker::PhantomData<*const ()>);
+//!
+//! let map = sharemap::MappingMut::anonymous(4096).unwrap();
+//! let view = map.view::<Local>().unwrap();
+//! std::thread::scope(|scope| drop(scope.spawn(move || drop(view))));
+//! ```
+//!
+//! ```
+//! use sharemap::zerocopy::{self, Immutable, IntoBytes, KnownLayout, TryFromBytes};
+//! #[derive(Clone, Copy, TryFromBytes, IntoBytes, Immutable, KnownLayout)]
+//! #[repr(C)]
+//! struct Anywhere(u8, std::marker::PhantomData<u8>);
+//!
+//! let map = std::sync::Arc::new(sharemap::MappingMut::anonymous(4096).unwrap());
+//! let view = map.owned_view::<Anywhere>().unwrap();
+//! std::thread::spawn(move || drop(view));
+//! ```
+//!
 //! What may move the addresses wants the mapping alone, without views:
 //!
 //! ```compile_fail,E0502

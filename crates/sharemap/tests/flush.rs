@@ -20,6 +20,26 @@ fn flushes_of_all_kinds_succeed() {
     map.flush().unwrap();
 }
 
+/// Any ranges, in any order, that overlap or are empty; all are checked before anything is written.
+#[test]
+fn many_ranges_are_flushed_at_once() {
+    let dir = TempDir::new();
+    let len = 5 * page_size() + 7;
+    let path = dir.file("a", pattern(len));
+    let map = MappingMut::open(&path).unwrap();
+    map.bytes().fill(1).unwrap();
+    map.flush_ranges([3..5, len - 1..len, 0..page_size(), 2..2]).unwrap();
+    map.flush_ranges((0..len).step_by(100).map(|at| at..(at + 8).min(len))).unwrap();
+    map.flush_ranges(std::iter::empty::<std::ops::Range<usize>>()).unwrap();
+    map.flush_ranges([..=4, ..=len - 1]).unwrap();
+    let error = map.flush_ranges([0..1, 6..len + 1]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfBounds);
+    assert_eq!(error.path(), Some(path.as_path()));
+    let memory = MappingMut::anonymous(100).unwrap();
+    memory.flush_ranges([0..1, 50..100]).unwrap();
+    assert_eq!(memory.flush_ranges([..101]).unwrap_err().kind(), ErrorKind::OutOfBounds);
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
     #![allow(unsafe_code, reason = "sets a loop device up")]
@@ -94,14 +114,17 @@ mod linux {
         map.flush_range(..MIB).unwrap();
 
         map.bytes().fill(2).unwrap();
-        let error = map.flush().unwrap_err();
+        // One range that the disk has room for, and one that it has not.
+        let error = map.flush_ranges([0..10, 8 * MIB - 10..8 * MIB]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FlushFailed, "{error}");
         assert_eq!(error.path(), Some(disk.path.as_path()));
         let code = error.os_code();
         assert!(code == Some(libc::EIO) || code == Some(libc::ENOSPC), "{error}");
 
         // The kernel has told it once; this mapping goes on saying so.
-        for result in [map.flush(), map.flush_range(..10), map.flush_async()] {
+        for result in
+            [map.flush(), map.flush_range(..10), map.flush_ranges([..10]), map.flush_async()]
+        {
             let error = result.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::FlushFailed, "{error}");
             assert_eq!(error.os_code(), code);

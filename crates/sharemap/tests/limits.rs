@@ -9,7 +9,6 @@ mod common;
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::Command;
 
 use common::{
@@ -18,7 +17,7 @@ use common::{
 use sharemap::guard::{self, Recovery};
 use sharemap::{
     Advice, AnonymousMapping, ErrorKind, Location, MapOptions, Mapping, MappingMut, Mutex, Shared,
-    SharedMemory, page_size,
+    SharedMemory, SlidingWindow, page_size,
 };
 
 const NOBODY: u32 = 65_534;
@@ -324,35 +323,122 @@ fn more_than_may_be_locked() {
 
 #[test]
 fn no_descriptors_left() {
-    let Some(path) = role("no_descriptors_left") else {
+    let Some(dir) = role("no_descriptors_left") else {
         let dir = TempDir::new();
-        let path = dir.file("a", pattern(1000));
-        passes(child("no_descriptors_left", &path));
+        for number in 0..21 {
+            dir.file(&number.to_string(), pattern(1000));
+        }
+        passes(child("no_descriptors_left", dir.path()));
         return;
     };
     limit!(RLIMIT_NOFILE, 20);
+    let path = |number: usize| dir.join(number.to_string());
     let mut maps = Vec::new();
     let error = loop {
-        match Mapping::open(&path) {
+        match Mapping::open(path(maps.len())) {
             Ok(map) => maps.push(map),
             Err(error) => break error,
         }
         assert!(maps.len() < 21);
     };
     assert_eq!(error.kind(), ErrorKind::TooManyFiles, "{error}");
-    assert_eq!(error.path(), Some(path.as_path()));
+    assert_eq!(error.path(), Some(path(maps.len()).as_path()));
     assert!(error.to_string().contains("20 open"), "{error}");
     let error = Mapping::map(maps[0].file().unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooManyFiles, "{error}");
-    assert_mapped_without_descriptors(maps.len(), &path, &mut maps);
+    // The list of mappings takes a descriptor to read, and in an emulator one more.
+    maps.truncate(maps.len() - 2);
+    assert_mapped(&path(0), 1);
+    assert_mapped(&path(maps.len()), 0);
+    maps.clear();
+    assert_mapped(&path(0), 0);
 }
 
-/// The list of mappings takes a descriptor to read, and in an emulator one more.
-fn assert_mapped_without_descriptors(count: usize, path: &Path, maps: &mut Vec<Mapping>) {
-    maps.truncate(count - 2);
-    assert_mapped(path, count - 2);
-    maps.clear();
-    assert_mapped(path, 0);
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Many more regions of a few files than descriptors, by path and by descriptor, each with its own
+/// file behind it.
+#[test]
+fn regions_of_one_file_share_a_descriptor() {
+    const TEST: &str = "regions_of_one_file_share_a_descriptor";
+    let Some(dir) = role(TEST) else {
+        let dir = TempDir::new();
+        for name in ["a", "b"] {
+            dir.file(name, pattern(3 * page_size()));
+        }
+        passes(child(TEST, dir.path()));
+        return;
+    };
+    limit!(RLIMIT_NOFILE, 64);
+    let before = descriptors();
+    let (a, b) = (dir.join("a"), dir.join("b"));
+    let (mut read, mut written, mut windows) = (Vec::new(), Vec::new(), Vec::new());
+    let file = File::open(&a).unwrap();
+    for number in 0..300 {
+        read.push(Mapping::open(&a).unwrap());
+        read.push(Mapping::map(&file).unwrap());
+        written.push(MappingMut::open(if number % 2 == 0 { &a } else { &b }).unwrap());
+        windows.push(SlidingWindow::open(&b, page_size()).unwrap());
+    }
+    assert!(descriptors() < 32, "{} are open", descriptors());
+
+    // What goes by the descriptor goes to the right file.
+    for (number, map) in written.iter().enumerate() {
+        assert_eq!(
+            map.bytes().get(page_size() + 1).unwrap(),
+            pattern(3 * page_size())[page_size() + 1]
+        );
+        map.flush_range_async(number % 7..page_size()).unwrap();
+    }
+    written[299].resize(2 * page_size()).unwrap();
+    for (number, map) in written.iter_mut().enumerate().take(299) {
+        assert_eq!(map.is_current().unwrap(), number % 2 == 0, "only b was cut");
+        map.remap().unwrap();
+        assert_eq!(map.len(), if number % 2 == 0 { 3 } else { 2 } * page_size());
+    }
+    assert_eq!(std::fs::metadata(&a).unwrap().len(), 3 * page_size() as u64);
+    // A file of the same name is another one, though the old one is open.
+    std::fs::remove_file(&a).unwrap();
+    std::fs::write(&a, "new").unwrap();
+    assert_eq!(Mapping::open(&a).unwrap().bytes().to_vec().unwrap(), b"new");
+    assert_eq!(read[0].len(), 3 * page_size());
+
+    drop((read, written, windows, file));
+    assert_eq!(descriptors(), before, "all are closed");
+    // Mappings that keep none, of as many files as there are.
+    let closed = MapOptions::new().close_file();
+    let mut maps = Vec::new();
+    for number in 0..100 {
+        let path = dir.join(number.to_string());
+        maps.push(closed.create_new(&path, 100).unwrap());
+        maps.push(closed.open_mut(&path).unwrap());
+    }
+    assert_eq!(descriptors(), before);
+}
+
+/// Threads that map and unmap the same files all the time.
+#[test]
+fn descriptors_are_shared_between_threads() {
+    let dir = TempDir::new();
+    let paths: Vec<_> =
+        (0..3_usize).map(|number| dir.file(&number.to_string(), vec![number as u8; 100])).collect();
+    let keep: Vec<_> = (0..10).map(|_| File::open(&paths[0]).unwrap()).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for round in 0..2000 {
+                    let number = round % paths.len();
+                    let mut map = Mapping::open(&paths[number]).unwrap();
+                    map.remap().unwrap();
+                    assert_eq!(map.bytes().get(99).unwrap(), number as u8);
+                    assert!(map.is_current().unwrap());
+                }
+            });
+        }
+    });
+    drop(keep);
 }
 
 #[test]

@@ -195,6 +195,29 @@ fn huge_page_files_are_mapped_and_unmapped() {
     }
 }
 
+/// Memory that is plainly a `[u8]` has its huge pages, also those that it may grow to, or is not to be
+/// had: a page that is missing later would end the process.
+#[test]
+fn reserved_huge_pages_are_there_when_they_are_touched() {
+    const TEST: &str = "reserved_huge_pages_are_there_when_they_are_touched";
+    const HUGE: usize = 2 << 20;
+    let Some(_) = common::role(TEST) else {
+        common::passes(common::child(TEST, ""));
+        return;
+    };
+    let options = MapOptions::new().huge_pages(sharemap::HugePages::Reserved).reserve(4 * HUGE);
+    match options.private(HUGE) {
+        Ok(mut memory) => {
+            memory.grow(4 * HUGE).unwrap();
+            memory.fill(1);
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::AddressSpace, "{error}");
+            assert!(error.to_string().contains("nr_hugepages"), "{error}");
+        }
+    }
+}
+
 #[test]
 fn a_lease_is_waited_for() {
     const TEST: &str = "a_lease_is_waited_for";

@@ -287,6 +287,29 @@ fn private_memory_is_a_slice() {
 }
 
 #[test]
+fn private_memory_is_protected() {
+    let page = page_size();
+    let mut memory = MapOptions::new().reserve(1 << 20).private(3 * page).unwrap();
+    memory.fill(7);
+    let memory = memory.protect(page..2 * page, Protection::None).unwrap();
+    let error = memory.bytes().to_vec().unwrap_err();
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::Fault, Some(page as u64)));
+    memory.protect(.., Protection::Read).unwrap();
+    assert_eq!(memory.bytes().count(7).unwrap(), 3 * page);
+    assert_eq!(memory.bytes().set(0, 1).unwrap_err().kind(), ErrorKind::Fault);
+    memory.protect(.., Protection::ReadWrite).unwrap();
+    memory.bytes().set(0, 1).unwrap();
+    memory.grow(4 * page).unwrap();
+    memory.flush().unwrap();
+    assert!(memory.is_current().unwrap() && memory.file().is_none());
+    assert_eq!(memory.bytes().get(4 * page - 1).unwrap(), 0);
+    memory.close().unwrap();
+    let memory = AnonymousMapping::new(10).unwrap();
+    let error = memory.protect(..11, Protection::Read).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfBounds, "{error}");
+}
+
+#[test]
 fn private_memory_grows_within_its_reservation() {
     let mut memory = MapOptions::new().reserve(1 << 20).private(10).unwrap();
     memory.fill(1);

@@ -89,6 +89,64 @@ fn exclusive_means_nobody_else() {
     assert_eq!(exclusive().map(&file).unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
+/// What takes a descriptor says so, and what takes none works.
+#[test]
+fn a_mapping_that_closed_its_file() {
+    let dir = TempDir::new();
+    let path = dir.file("a", pattern(3 * page_size()));
+    let options = MapOptions::new().close_file().reserve(1 << 20);
+    let mut map = options.open_mut(&path).unwrap();
+    assert!(map.file().is_none());
+    assert_eq!(map.path(), Some(path.as_path()));
+    assert_eq!(map.bytes().to_vec().unwrap(), pattern(3 * page_size()));
+    map.bytes().set(1, 200).unwrap();
+    map.advise(Advice::Normal).unwrap();
+    map.populate().unwrap();
+    map.protect(..1, sharemap::Protection::Read).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap()[1], 200);
+    let mut private = MapOptions::new().close_file().open_cow(&path).unwrap();
+    private.populate().unwrap();
+    private.bytes().set(1, 100).unwrap();
+    if cfg!(target_os = "linux") {
+        map.flush().unwrap();
+        map.flush_range(..10).unwrap();
+        private.discard(..).unwrap();
+        assert_eq!(private.bytes().get(1).unwrap(), 200);
+    } else {
+        assert_eq!(map.flush().unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+    for error in [
+        map.is_current().unwrap_err(),
+        map.grow(4 * page_size()).unwrap_err(),
+        map.resize(page_size()).unwrap_err(),
+        map.resize(2 << 20).unwrap_err(),
+        map.remap().unwrap_err(),
+        private.remap().unwrap_err(),
+        map.punch_hole(..).unwrap_err(),
+        map.residency().unwrap_err(),
+        map.cache_status().unwrap_err(),
+        map.evict().unwrap_err(),
+        map.data_extents().unwrap_err(),
+        map.file_system().unwrap_err(),
+        MapOptions::new().close_file().open(&path).unwrap().frozen().unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.to_string().contains("close_file"), "{error}");
+        assert_eq!(error.path(), Some(path.as_path()));
+    }
+    assert_eq!(map.len(), 3 * page_size());
+    if cfg!(target_os = "linux") {
+        let error = map.flush_async().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        map.flush().unwrap();
+    }
+    let error = MapOptions::new().close_file().exclusive().open(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    let memory = MapOptions::new().close_file().anonymous(100).unwrap();
+    assert!(memory.is_current().unwrap());
+    memory.flush().unwrap();
+}
+
 #[test]
 fn population_brings_everything_in() {
     let dir = TempDir::new();

@@ -6,25 +6,29 @@ use std::sync::{Arc, Weak};
 use crate::error::Error;
 use crate::sys::{self, FileKind};
 
+/// An open file that errors refer to, and do not keep open.
+pub(crate) type SharedFile = Arc<dyn AsRef<File> + Send + Sync>;
+
 /// The error of a fault at `offset` of `file`, whose text tells the cause.
 ///
 /// The file is asked when the text is made: a sandbox may kill for the question, and a program that
 /// handles the error by its kind need not wait for it.
 #[cold]
-pub(crate) fn with_cause(error: Error, file: Option<&Arc<File>>, offset: u64) -> Error {
-    let Some(file) = file.map(Arc::downgrade) else { return error };
+pub(crate) fn with_cause(error: Error, file: Option<SharedFile>, offset: u64) -> Error {
+    let Some(file) = file.as_ref().map(Arc::downgrade) else { return error };
     error.with_cause(Box::new(move || cause(&file, offset)))
 }
 
 /// `None` if the mapping is gone by now, or its file has no length of its own.
-fn cause(file: &Weak<File>, offset: u64) -> Option<String> {
+fn cause(file: &Weak<dyn AsRef<File> + Send + Sync>, offset: u64) -> Option<String> {
     let file = file.upgrade()?;
-    let status = sys::file::status(&file).ok().filter(|status| status.kind == FileKind::Regular)?;
+    let file = (*file).as_ref();
+    let status = sys::file::status(file).ok().filter(|status| status.kind == FileKind::Regular)?;
     let len = status.len;
     if offset >= len {
         return Some(format!("the file has {len} bytes now; map it anew to follow its length"));
     }
-    let free = sys::file::free_space(&file);
+    let free = sys::file::free_space(file);
     Some(match free {
         Some(free) if free < sys::map::page_size() as u64 => format!(
             "the file has {len} bytes, some without storage, and its file system has {free} bytes \

@@ -29,7 +29,7 @@ mod element;
 mod scan;
 
 pub(crate) use atomic::AtomicWord;
-pub(crate) use cause::with_cause;
+pub(crate) use cause::{SharedFile, with_cause};
 pub(crate) use copy::{copy_in, copy_in_directly, copy_out, copy_out_directly};
 pub(crate) use element::{load, load_bytes, prefetch, store};
 pub(crate) use scan::count_bytes;

@@ -6,8 +6,8 @@ use std::fmt;
 use std::ops::{Deref, DerefMut, RangeBounds};
 
 use crate::error::Result;
-use crate::mapping::{MapOptions, Region, Residency};
-use crate::sys::Advice;
+use crate::mapping::{MapOptions, MappingMut, Region, Residency};
+use crate::sys::{Advice, Protection};
 
 /// Anonymous memory that is this process's own: plainly a `[u8]`, zeros at first.
 ///
@@ -81,6 +81,46 @@ impl AnonymousMapping {
     /// Makes a range zeros and gives its whole pages back to the system.
     pub fn discard(&mut self, range: impl RangeBounds<usize>) -> Result<()> {
         self.region.forget(range)
+    }
+
+    /// Gives the plain slice up: from here on the memory is seen through views, which are guarded, and
+    /// its pages may be [protected](Region::protect). It stays this process's own.
+    #[must_use]
+    pub fn into_mapping(self) -> MappingMut {
+        MappingMut::from_region(self.region)
+    }
+
+    /// Changes what may be done with the pages that hold a range (`mprotect`, `VirtualProtect`).
+    ///
+    /// A plain slice could not have pages that may not be read or written, so the memory is seen
+    /// through views from here on, as after [`into_mapping`](Self::into_mapping), and what is not
+    /// allowed is an error of kind [`Fault`](crate::ErrorKind::Fault). The protection can be changed
+    /// again by [`Region::protect`].
+    ///
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// use sharemap::{AnonymousMapping, ErrorKind, Protection};
+    ///
+    /// let mut memory = AnonymousMapping::new(1 << 16)?;
+    /// memory[..5].copy_from_slice(b"hello");
+    /// let memory = memory.protect(.., Protection::Read)?;
+    /// assert_eq!(memory.bytes().get(0)?, b'h');
+    /// assert_eq!(memory.bytes().set(0, b'j').unwrap_err().kind(), ErrorKind::Fault);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`OutOfBounds`](crate::ErrorKind::OutOfBounds) if the range does not lie in the memory; other
+    /// kinds report a failed system call. The memory is unmapped then.
+    #[doc(alias = "mprotect")]
+    pub fn protect(
+        self,
+        range: impl RangeBounds<usize>,
+        protection: Protection,
+    ) -> Result<MappingMut> {
+        let mapping = self.into_mapping();
+        mapping.protect(range, protection)?;
+        Ok(mapping)
     }
 
     /// Unmaps, and says whether that went well; dropping does the same without a word.

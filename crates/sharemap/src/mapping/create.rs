@@ -31,7 +31,7 @@ impl MapOptions {
         existing: Existing,
     ) -> Result<Region> {
         let named = |error: Error| error.with_path(Some(path));
-        self.check_len().map_err(named)?;
+        self.check().map_err(named)?;
         if i64::try_from(len).is_err() {
             return Err(named(Error::new(ErrorKind::Overflow, "create").with_length(len)));
         }
@@ -51,7 +51,7 @@ impl MapOptions {
     fn fill_new(&self, file: File, path: &Path, len: u64, plan: Plan) -> Result<Region> {
         let named = |error: Error| error.with_path(Some(path));
         // What cannot be mapped needs no room.
-        plan.len_in(FileStatus { kind: FileKind::Regular, len }).map_err(named)?;
+        plan.len_in(FileStatus::new(FileKind::Regular, len)).map_err(named)?;
         make_room(&file, len, plan.sparse).map_err(named)?;
         self.map_and_finish(file, path, plan)
     }
@@ -91,7 +91,7 @@ impl MapOptions {
     ) -> Result<Region> {
         let named = |error: Error| error.with_path(Some(path));
         let kept = if existing == Existing::Kept { old_len } else { 0 };
-        let status = FileStatus { kind: FileKind::Regular, len: len.max(kept) };
+        let status = FileStatus::new(FileKind::Regular, len.max(kept));
         plan.len_in(status).map_err(named)?;
         if old_len < len {
             make_room(&file, len, plan.sparse).map_err(named)?;
@@ -107,8 +107,8 @@ impl MapOptions {
     }
 
     pub(super) fn map_and_finish(&self, file: File, path: &Path, plan: Plan) -> Result<Region> {
-        let region = Region::of_file(file, Some(path), plan)?;
-        self.finish(&region)?;
+        let mut region = Region::of_file(file, Some(path), plan)?;
+        self.finish(&mut region)?;
         Ok(region)
     }
 

@@ -44,7 +44,7 @@ impl Region {
     /// Writes what a range would be if its pages were dropped.
     fn overwrite(&self, range: Range<usize>) -> Result<()> {
         const CHUNK: usize = 64 << 10;
-        let original = match self.file() {
+        let original = match self.file_for("discard")? {
             Some(file) => {
                 let plan = Plan {
                     offset: self.plan.offset + range.start as u64,
@@ -80,7 +80,7 @@ impl Region {
     /// Makes a range of the file a hole: it reads as zeros and takes no storage.
     pub(super) fn punch(&self, range: impl RangeBounds<usize>) -> Result<()> {
         const OPERATION: &str = "punch a hole in";
-        let Some(file) = self.file() else {
+        let Some(file) = self.file_for(OPERATION)? else {
             return self.forget(range);
         };
         let range = resolve(range, self.len(), OPERATION).map_err(|error| self.named(error))?;

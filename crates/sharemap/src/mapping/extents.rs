@@ -18,7 +18,7 @@ impl Region {
         if mapped.is_empty() {
             return Ok(Vec::new());
         }
-        let Some(file) = self.file() else {
+        let Some(file) = self.file_for("find the data of")? else {
             return Ok(vec![mapped]);
         };
         let extents = sys::file::data_extents(file, mapped.end).map_err(|e| self.named(e))?;

@@ -3,10 +3,11 @@
 #![allow(unsafe_code, reason = "hands page addresses to the system")]
 
 use std::io;
-use std::ops::RangeBounds;
+use std::ops::{Range, RangeBounds};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::mapping::range::resolve;
 use crate::mapping::region::Region;
 use crate::sys;
 
@@ -50,22 +51,53 @@ impl Region {
         let Some((_, pages)) = self.pages(range, "flush")? else {
             return Ok(());
         };
-        let Some(file) = self.file() else {
+        if self.is_anonymous() {
             return Ok(());
-        };
+        }
+        let file = self.file();
         self.flush_state.check().map_err(|error| self.named(error))?;
         // SAFETY: the pages are in this region's span; flushing changes nothing in them.
         let result = unsafe {
             match flush {
-                Flush::Durable => sys::map::flush(pages.base, pages.len, Some(file)),
+                Flush::Durable => sys::map::flush(pages.base, pages.len, file),
                 Flush::Started => {
                     let before = pages.base.addr() - self.span_base().addr();
                     let offset = self.plan.offset - self.slack() as u64 + before as u64;
-                    sys::map::flush_async(pages.base, pages.len, Some((file, offset)))
+                    sys::map::flush_async(pages.base, pages.len, file.map(|file| (file, offset)))
                 }
             }
         };
-        result.map_err(|error| self.named(self.flush_state.remember(error)))
+        result.map_err(|error| match error.kind() {
+            // Nothing was tried.
+            ErrorKind::Unsupported if file.is_none() => self.named(error),
+            _ => self.named(self.flush_state.remember(error)),
+        })
+    }
+
+    /// Makes all of these ranges durable, and waits once.
+    ///
+    /// One call over all of them: a system starts to write everything that it finds changed before it
+    /// waits for the first page, and the wait for the file system's journal and the drive's cache,
+    /// which a call for each range would repeat, is what takes the time.
+    pub(super) fn flush_ranges<R: RangeBounds<usize>>(
+        &self,
+        ranges: impl IntoIterator<Item = R>,
+    ) -> Result<()> {
+        let len = self.len();
+        let mut hull: Option<Range<usize>> = None;
+        for range in ranges {
+            let range = resolve(range, len, "flush").map_err(|error| self.named(error))?;
+            if !range.is_empty() {
+                hull = Some(match hull {
+                    Some(hull) => hull.start.min(range.start)..hull.end.max(range.end),
+                    None => range,
+                });
+            }
+        }
+        match hull {
+            Some(hull) => self.flush(hull, Flush::Durable),
+            None => Ok(()),
+        }
     }
 
     #[cfg(test)]

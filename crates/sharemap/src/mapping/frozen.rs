@@ -20,31 +20,33 @@ impl Mapping {
                 .named(Error::new(ErrorKind::Unsupported, OPERATION))
                 .with_detail(reason))
         };
-        let Some(file) = self.file() else {
+        let Some(file) = self.region.file_for(OPERATION)? else {
             return refuse("anonymous memory has no seals".into());
         };
         if let Err(reason) = sys::file::immutable(file) {
             return refuse(reason);
         }
-        let Some((_, pages)) = self.region.pages(.., OPERATION)? else {
+        let mut changes = self.region.changes();
+        // Under the lock, and once: a mapping that follows its file may grow meanwhile.
+        let len = self.len();
+        let Some((_, pages)) = self.region.pages(..len, OPERATION)? else {
             return Ok(&[]);
         };
         let status = sys::file::status(file).map_err(|error| self.region.named(error))?;
         // Sealed after it had shrunk.
-        if status.len < self.file_offset() + self.len() as u64 {
+        if status.len < self.file_offset() + len as u64 {
             return refuse("it is shorter than the mapping: remap first".into());
         }
-        let mut changes = self.region.changes();
         // From here on the protection stays, see `Region::protect`.
         changes.frozen = true;
         // SAFETY: the pages are in the region's span; reading is what the slice needs.
         unsafe { sys::map::protect(pages.base, pages.len, Protection::Read) }
             .map_err(|error| self.region.named(error))?;
         drop(changes);
-        self.populate()?;
+        self.populate_range(..len)?;
         // SAFETY: 1. mapped for as long as `self` is borrowed; 2. the seals allow no writer, now or
         // ever; 3. the file holds all of it and the seals forbid cutting it; 4. it is readable and
         // populated, and `frozen` keeps it so; 5. at most isize::MAX bytes, as any mapping.
-        Ok(unsafe { std::slice::from_raw_parts(self.region.base(), self.len()) })
+        Ok(unsafe { std::slice::from_raw_parts(self.region.base(), len) })
     }
 }

@@ -50,7 +50,7 @@ macro_rules! region_kind {
                 self.region.available()
             }
 
-            fn shrinking_file(&self) -> Option<&std::sync::Arc<std::fs::File>> {
+            fn shrinking_file(&self) -> Option<crate::guard::SharedFile> {
                 self.region.shrinking_file()
             }
         }

@@ -84,7 +84,7 @@ impl Mapping {
     /// Maps what the file has now: after a fault, or when it is no longer
     /// [current](Region::is_current).
     ///
-    /// A length that was asked for is not exceeded. After an error it is as it was.
+    /// A length that was asked for is not exceeded. After an error the mapping is as it was.
     pub fn remap(&mut self) -> Result<()> {
         self.region.follow()
     }

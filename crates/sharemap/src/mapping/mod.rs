@@ -5,7 +5,9 @@
 
 mod advice;
 mod anonymous;
+mod backing_file;
 mod create;
+mod descriptors;
 mod discard;
 mod extents;
 mod file_contents;

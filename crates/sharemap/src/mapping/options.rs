@@ -41,6 +41,7 @@ pub struct MapOptions {
     sparse: bool,
     advice: Option<Advice>,
     lock: bool,
+    close_file: bool,
 }
 
 impl MapOptions {
@@ -62,6 +63,10 @@ impl MapOptions {
     }
 
     /// Keeps address space for growth in place to this many bytes ([`MappingMut::grow`]).
+    ///
+    /// It takes no memory, except for [`private`](Self::private) memory of
+    /// [reserved](HugePages::Reserved) huge pages: there all of it is set aside on Linux, as a page
+    /// that is missing later could not be an error.
     pub fn reserve(mut self, len: usize) -> Self {
         self.reserve = len;
         self
@@ -110,6 +115,42 @@ impl MapOptions {
     /// Locks the mapping into memory (`mlock`).
     pub fn lock(mut self) -> Self {
         self.lock = true;
+        self
+    }
+
+    /// Closes the file once it is mapped: the mapping keeps no descriptor.
+    ///
+    /// Without it, a mapping keeps its file open; mappings of one file share a descriptor where the
+    /// system can tell that it is one. Reading and writing need none. What does is
+    /// [`Unsupported`](ErrorKind::Unsupported) afterwards: [`is_current`](Region::is_current),
+    /// [`remap`](Mapping::remap), [`grow`](MappingMut::grow), [`resize`](MappingMut::resize),
+    /// [`punch_hole`](MappingMut::punch_hole), [`residency`](Region::residency),
+    /// [`cache_status`](Region::cache_status), [`evict`](Region::evict),
+    /// [`data_extents`](Region::data_extents), [`file_system`](Region::file_system),
+    /// [`frozen`](Mapping::frozen); on macOS and Windows [`flush`](MappingMut::flush), on Linux
+    /// [`flush_async`](MappingMut::flush_async). A [`Reader`](crate::Reader) cannot compare the
+    /// file's size: after a truncation it reads zeros up to the end of the last page.
+    ///
+    /// Together with [`exclusive`](Self::exclusive), whose lock the descriptor carries, it is
+    /// `Unsupported`.
+    ///
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-close-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 10_000]).unwrap();
+    /// use sharemap::{ErrorKind, MapOptions};
+    ///
+    /// let map = MapOptions::new().close_file().open(&path)?;
+    /// assert_eq!(map.bytes().get(0)?, 7);
+    /// assert!(map.file().is_none());
+    /// assert_eq!(map.is_current().unwrap_err().kind(), ErrorKind::Unsupported);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn close_file(mut self) -> Self {
+        self.close_file = true;
         self
     }
 
@@ -241,6 +282,7 @@ impl MapOptions {
             executable: self.executable,
             huge: self.huge,
             sparse: self.sparse,
+            own_file: self.exclusive || self.executable,
         }
     }
 
@@ -249,7 +291,7 @@ impl MapOptions {
     }
 
     pub(super) fn open_region(&self, path: &Path, access: Access) -> Result<Region> {
-        self.check_len().map_err(|error| error.with_path(Some(path)))?;
+        self.check().map_err(|error| error.with_path(Some(path)))?;
         let request = OpenRequest {
             write: access == Access::Write,
             create: Create::Never,
@@ -262,19 +304,20 @@ impl MapOptions {
 
     /// Maps a shared object that has been opened; errors name it so.
     pub(crate) fn map_object(&self, file: File, name: &Path, access: Access) -> Result<Region> {
-        self.check_len()?;
-        self.map_and_finish(file, name, self.plan(access))
+        self.check()?;
+        // Descriptors of objects are handed to other processes.
+        self.map_and_finish(file, name, Plan { own_file: true, ..self.plan(access) })
     }
 
     fn map_region(&self, file: &impl AsDescriptor, access: Access) -> Result<Region> {
-        self.check_len()?;
+        self.check()?;
         if self.exclusive {
             return Err(Error::new(ErrorKind::Unsupported, "map")
                 .with_detail("a file is opened exclusively, by its path, or not at all"));
         }
         let file = file.duplicate_descriptor()?;
-        let region = Region::of_file(file, None, self.plan(access))?;
-        self.finish(&region)?;
+        let mut region = Region::of_file(file, None, self.plan(access))?;
+        self.finish(&mut region)?;
         Ok(region)
     }
 
@@ -283,20 +326,25 @@ impl MapOptions {
             return Err(Error::new(ErrorKind::Unsupported, "map anonymous memory")
                 .with_detail("offset, length and exclusive opening are for files"));
         }
-        let region = Region::anonymous(len, self.plan(access))?;
-        self.finish(&region)?;
+        let mut region = Region::anonymous(len, self.plan(access))?;
+        self.finish(&mut region)?;
         Ok(region)
     }
 
-    pub(super) fn check_len(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         match self.len {
             Some(0) => Err(Error::new(ErrorKind::ZeroLength, "map").with_offset(self.offset)),
+            _ if self.exclusive && self.close_file => {
+                Err(Error::new(ErrorKind::Unsupported, "map").with_detail(
+                    "the descriptor of an exclusive mapping keeps others out: keep it",
+                ))
+            }
             _ => Ok(()),
         }
     }
 
     /// Does what is to be done with a region once it is there.
-    pub(super) fn finish(&self, region: &Region) -> Result<()> {
+    pub(super) fn finish(&self, region: &mut Region) -> Result<()> {
         if let Some(advice) = self.advice {
             region.advise(advice)?;
         }
@@ -305,6 +353,9 @@ impl MapOptions {
         }
         if self.lock {
             region.lock()?;
+        }
+        if self.close_file {
+            region.close_file();
         }
         Ok(())
     }

@@ -18,6 +18,9 @@ pub(super) struct Plan {
     pub(super) huge: HugePages,
     /// Growth makes holes instead of setting space aside.
     pub(super) sparse: bool,
+    /// The descriptor is shared with no other region: its lock excludes others, or what it was
+    /// opened for matters.
+    pub(super) own_file: bool,
 }
 
 /// Kind and length of a file that is to be mapped.

@@ -52,7 +52,7 @@ impl Region {
             let name = self.file().map(sys::file::file_system);
             !matches!(name, Some(Ok(name)) if name == "tmpfs" || name == "hugetlbfs")
         };
-        if self.file().is_some() && len < WORTH_IT_ON_DISK && on_disk() {
+        if !self.is_anonymous() && len < WORTH_IT_ON_DISK && on_disk() {
             return 1;
         }
         let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -93,8 +93,8 @@ impl Region {
     fn populate_piece(&self, pages: Pages) -> Result<()> {
         // Writing would change a file's pages, or copy private ones, and is the slower way on
         // shared memory; private memory of no file has nothing to read.
-        let access = match (self.file(), self.plan.access) {
-            (None, Access::CopyOnWrite) => Access::Write,
+        let access = match self.plan.access {
+            Access::CopyOnWrite if self.is_anonymous() => Access::Write,
             _ => Access::Read,
         };
         // SAFETY: the pages are in this region's span; populating changes no contents.

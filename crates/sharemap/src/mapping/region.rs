@@ -7,10 +7,11 @@ use std::fs::File;
 use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::guard;
+use crate::guard::{self, SharedFile};
+use crate::mapping::backing_file::BackingFile;
 use crate::mapping::flush::FlushState;
 use crate::mapping::plan::{self, Plan};
 use crate::sys::{self, FileKind, FileStatus, MapRequest, Protection, Recovery, Span};
@@ -18,15 +19,14 @@ use crate::view::Backing;
 
 /// What all kinds of mappings have in common; they dereference to it.
 ///
-/// It keeps the file open for as long as it lives. Dropping it unmaps and closes: it does not
-/// flush (the system writes what was changed some time later), and it never panics.
+/// It keeps the file open for as long as it lives, unless it is to
+/// [close](crate::MapOptions::close_file) it; mappings of one file share a descriptor where they can.
+/// Dropping it unmaps and closes: it does not flush (the system writes what was changed some time
+/// later), and it never panics.
 pub struct Region {
     pub(super) plan: Plan,
-    /// Shared with the errors of faults, which do not keep it open.
-    file: Option<Arc<File>>,
+    pub(super) backing_file: BackingFile,
     path: Option<Box<Path>>,
-    /// Whether an outsider can take bytes away: regular files only.
-    can_shrink: bool,
     /// The first byte that the user sees; dangling while `reserved` is 0.
     base: AtomicPtr<u8>,
     /// Bytes that the user sees; grows after the bytes are there (`Release`).
@@ -66,7 +66,7 @@ impl Region {
         if len == 0 {
             return Err(Error::new(ErrorKind::ZeroLength, "map anonymous memory"));
         }
-        let status = FileStatus { kind: FileKind::Special, len: 0 };
+        let status = FileStatus::new(FileKind::Special, 0);
         let region = Self::unmapped(None, None, status, plan);
         region.adopt(region.map_span(len)?, len);
         Ok(region)
@@ -81,9 +81,8 @@ impl Region {
     ) -> Self {
         Self {
             plan,
-            file: file.map(Arc::new),
+            backing_file: BackingFile::new(file, status, plan),
             path: path.map(Into::into),
-            can_shrink: status.kind == FileKind::Regular,
             base: AtomicPtr::new(ptr::null_mut()),
             len: AtomicUsize::new(0),
             reserved: AtomicUsize::new(0),
@@ -220,6 +219,10 @@ impl Region {
         error.with_path(self.path())
     }
 
+    pub(super) fn file_len(&self) -> u64 {
+        self.file_len.load(Ordering::Relaxed)
+    }
+
     pub(super) fn set_file_len(&self, len: u64) {
         self.file_len.store(len, Ordering::Relaxed);
     }
@@ -242,17 +245,6 @@ impl Region {
         self.path.as_deref()
     }
 
-    /// The open file, for `AsFd` and `AsHandle`; `None` for anonymous memory.
-    #[must_use]
-    pub fn file(&self) -> Option<&File> {
-        self.file.as_deref()
-    }
-
-    /// The file, if others can take bytes of it away.
-    pub(crate) fn shrinking_file(&self) -> Option<&Arc<File>> {
-        self.file.as_ref().filter(|_| self.can_shrink)
-    }
-
     /// The offset in the file of the first byte mapped.
     #[must_use]
     pub fn file_offset(&self) -> u64 {
@@ -270,17 +262,6 @@ impl Region {
     #[must_use]
     pub fn recovery(&self) -> Recovery {
         self.recovery
-    }
-
-    /// Whether the file has the length it had when this mapping was made, or last followed it.
-    ///
-    /// Anonymous memory and devices are always current.
-    pub fn is_current(&self) -> Result<bool> {
-        let Some(file) = self.shrinking_file() else {
-            return Ok(true);
-        };
-        let status = sys::file::status(file).map_err(|error| self.named(error))?;
-        Ok(status.len == self.file_len.load(Ordering::Relaxed))
     }
 
     /// Changes what may be done with the pages of a range (`mprotect`, `VirtualProtect`).
@@ -328,11 +309,10 @@ impl Backing for Region {
     }
 
     fn available(&self) -> Option<u64> {
-        let status = sys::file::status(self.shrinking_file()?).ok()?;
-        Some(status.len.saturating_sub(self.plan.offset))
+        self.bytes_left()
     }
 
-    fn shrinking_file(&self) -> Option<&Arc<File>> {
+    fn shrinking_file(&self) -> Option<SharedFile> {
         self.shrinking_file()
     }
 }

@@ -64,8 +64,9 @@ impl Region {
         let Some((_, pages)) = self.pages(range, "ask the residency of")? else {
             return Ok(Residency { pages: Vec::new() });
         };
+        let file = self.file_for("ask the residency of")?;
         // SAFETY: the pages are in this region's span; asking changes nothing.
-        let pages = unsafe { sys::map::residency(pages.base, pages.len, self.file()) }
+        let pages = unsafe { sys::map::residency(pages.base, pages.len, file) }
             .map_err(|error| self.named(error))?;
         Ok(Residency { pages })
     }
@@ -77,7 +78,7 @@ impl Region {
 
     /// The same for a range.
     pub fn cache_status_range(&self, range: impl RangeBounds<usize>) -> Result<CacheStatus> {
-        let Some(file) = self.file() else {
+        let Some(file) = self.file_for("ask the cache about")? else {
             return Err(Error::new(ErrorKind::Unsupported, "ask the cache about")
                 .with_detail("anonymous memory is in no file's cache"));
         };
@@ -90,7 +91,7 @@ impl Region {
 
     /// What the system calls the file system that the file lives on: `ext4`, `tmpfs`, `NTFS`.
     pub fn file_system(&self) -> Result<String> {
-        let Some(file) = self.file() else {
+        let Some(file) = self.file_for("name the file system of")? else {
             return Err(Error::new(ErrorKind::Unsupported, "name the file system of")
                 .with_detail("anonymous memory is on none"));
         };
@@ -102,7 +103,7 @@ impl Region {
     ///
     /// Pages that are changed and not yet flushed, locked, or in use by other mappings, stay.
     pub fn evict(&self) -> Result<()> {
-        let Some(file) = self.file().filter(|_| !self.is_empty()) else {
+        let Some(file) = self.file_for("evict")?.filter(|_| !self.is_empty()) else {
             return Ok(());
         };
         if self.plan.access != Access::CopyOnWrite {

@@ -61,7 +61,7 @@ impl Region {
 
     /// Makes the file long enough for the mapping; never shorter.
     fn lengthen_file(&self, new_len: usize) -> Result<()> {
-        let Some(file) = self.file() else {
+        let Some(file) = self.file_for("grow")? else {
             return Ok(());
         };
         let needed = self.file_end(new_len)?;
@@ -86,8 +86,8 @@ impl Region {
     }
 
     fn sized_status(&self) -> Result<FileStatus> {
-        let Some(file) = self.file() else {
-            return Ok(FileStatus { kind: FileKind::Special, len: 0 });
+        let Some(file) = self.file_for("resize")? else {
+            return Ok(FileStatus::new(FileKind::Special, 0));
         };
         let status = sys::file::status(file).map_err(|error| self.named(error))?;
         if status.kind == FileKind::Regular {
@@ -104,6 +104,7 @@ impl Region {
         if new_len == len {
             return Ok(());
         }
+        self.file_for("resize")?;
         self.plan.wanted = self.plan.wanted.map(|_| new_len);
         if new_len > len {
             return self.grow_anyhow(new_len);
@@ -131,7 +132,7 @@ impl Region {
     }
 
     fn grow_anyhow(&mut self, new_len: usize) -> Result<()> {
-        if new_len <= self.reserved() || self.file().is_none() {
+        if new_len <= self.reserved() || self.is_anonymous() {
             return self.grow_in_place(new_len);
         }
         let before = self.sized_status()?.len;
@@ -153,12 +154,12 @@ impl Region {
 
     /// Maps what the file has now, anew.
     pub(super) fn follow(&mut self) -> Result<()> {
-        let Some(file) = self.file() else {
+        let Some(status) = self.refresh_file()? else {
             return Ok(());
         };
-        let status = sys::file::status(file).map_err(|error| self.named(error))?;
         let len = self.plan.len_left_in(status).map_err(|error| self.named(error))?;
         self.place(len)?;
+        self.set_changed(status);
         self.set_file_len(status.len);
         Ok(())
     }

@@ -121,8 +121,7 @@ impl SlidingWindow {
     }
 
     fn measure(&mut self) -> Result<()> {
-        if let Some(file) = self.region.file() {
-            let status = sys::file::status(file).map_err(|error| self.region.named(error))?;
+        if let Some(status) = self.region.refresh_file()? {
             self.file_len = status.len;
             self.region.set_file_len(status.len);
         }
@@ -132,6 +131,8 @@ impl SlidingWindow {
     /// Maps a window that holds `bytes` bytes from `offset` on, with its room ahead in the
     /// direction of travel.
     fn slide(&mut self, offset: u64, bytes: usize, backwards: bool) -> Result<()> {
+        // On an overlay the file may have been copied since, and be another one now.
+        let status = self.region.refresh_file()?;
         let unit = sys::map::granularity() as u64;
         let window = self.window as u64;
         let first = match backwards {
@@ -145,7 +146,11 @@ impl SlidingWindow {
         let Ok(len) = usize::try_from(len) else {
             return Err(self.region.named(Error::new(ErrorKind::AddressSpace, "map")));
         };
-        self.region.place_at(first, len)
+        self.region.place_at(first, len)?;
+        if let Some(status) = status {
+            self.region.set_changed(status);
+        }
+        Ok(())
     }
 }
 

@@ -80,7 +80,7 @@ macro_rules! object_kind {
                 self.map.available()
             }
 
-            fn shrinking_file(&self) -> Option<&std::sync::Arc<std::fs::File>> {
+            fn shrinking_file(&self) -> Option<crate::guard::SharedFile> {
                 self.map.shrinking_file()
             }
         }

@@ -11,10 +11,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::{
-    Access, Advice, CacheStatus, CreateObject, FileRole, FileStatus, HugePages, Limits, LockMode,
-    LockWait, MapRequest, ObjectStatus, OpenObject, OpenRequest, Owner, PageState, Protection,
-    ReadStep, Recovery, Seals, SlotHome, SlotMode, Span, WaitPlace, exclusive, fault, fence, file,
-    file_lock, fork, map, pass, process, publish, shm, slot, wait,
+    Access, Advice, CacheStatus, CreateObject, FileIdentity, FileRole, FileStatus, HugePages,
+    Limits, LockMode, LockWait, MapRequest, ObjectStatus, OpenObject, OpenRequest, Owner,
+    PageState, Protection, ReadStep, Recovery, Seals, SlotHome, SlotMode, Span, WaitPlace,
+    exclusive, fault, fence, file, file_lock, fork, map, pass, process, publish, shm, slot, wait,
 };
 use crate::error::{Error, Result};
 
@@ -28,6 +28,7 @@ const _: () = {
     // up to the latter accessible at the same addresses; the file has been grown before.
     let _: unsafe fn(&Span, &MapRequest<'_>, usize, usize) -> Result<()> = map::extend;
     let _: unsafe fn(*mut u8, usize, Protection) -> Result<()> = map::protect;
+    // Without its file, which was closed, a mapping may be Unsupported; here and below.
     let _: unsafe fn(*mut u8, usize, Option<&File>) -> Result<()> = map::flush;
     // Starts writing without waiting for it; the file comes with the offset of the first byte.
     let _: unsafe fn(*mut u8, usize, Option<(&File, u64)>) -> Result<()> = map::flush_async;
@@ -51,6 +52,13 @@ const _: () = {
     // Takes the name off a file that this process has just made, if it still has it.
     let _: fn(&Path, [u64; 2]) = file::remove_made;
     let _: fn(&File) -> Result<File> = file::duplicate;
+    // `None` where files cannot be told apart for certain, or descriptors are not scarce yet.
+    let _: fn(&File) -> Option<FileIdentity> = file::identity;
+    // Whether what others write to the file by its path may go to a copy that neither this descriptor
+    // nor its mappings show: to be asked once the file has been changed.
+    let _: fn(&File) -> bool = file::may_be_superseded;
+    // Opens for reading what such writes go to.
+    let _: fn(&File) -> Result<File> = file::reopen;
     let _: fn(&File) -> Result<FileStatus> = file::status;
     // Whether a regular file that states a length of 0 has bytes nevertheless, as those of procfs.
     let _: fn(&File) -> bool = file::understates_size;

@@ -71,6 +71,17 @@ pub(crate) use os::{
 use std::fs::File;
 use std::time::Duration;
 
+use crate::error::{Error, ErrorKind};
+
+/// The error of an operation that takes the descriptor of a file that was closed.
+#[cold]
+pub(crate) fn file_was_closed(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Unsupported, operation).with_detail(
+        "that takes the file's descriptor, which this mapping closed; map it without \
+         MapOptions::close_file",
+    )
+}
+
 /// What a mapping may do with its pages, and with whom it shares them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -162,6 +173,27 @@ pub(crate) struct FileStatus {
     pub(crate) kind: FileKind,
     /// Bytes; 0 for [`FileKind::Special`].
     pub(crate) len: u64,
+    /// When the file was last changed, data or metadata, in nanoseconds of some clock, which may have
+    /// wrapped around; 0 where nothing asks for it.
+    pub(crate) changed: i64,
+}
+
+impl FileStatus {
+    pub(crate) fn new(kind: FileKind, len: u64) -> Self {
+        Self { kind, len, changed: 0 }
+    }
+}
+
+/// What a descriptor has open, and how: of two that are equal, one can stand in for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(dead_code, reason = "Windows has plenty of handles")]
+pub(crate) struct FileIdentity {
+    pub(crate) device: u64,
+    pub(crate) file: u64,
+    /// Access mode and status flags.
+    pub(crate) flags: u64,
+    /// When it was last changed, where a change may make it another file; else 0.
+    pub(crate) changed: i64,
 }
 
 /// What one call that reads gave.

@@ -8,7 +8,7 @@ use std::ops::{Deref, DerefMut};
 use super::{View, checked};
 use crate::error::Result;
 use crate::guard;
-use crate::layout::Element;
+use crate::layout::{Element, is_any_bytes};
 
 /// `N` elements, by value: an array that begins a cache line.
 ///
@@ -147,7 +147,8 @@ impl<T: Element, const N: usize> Iterator for Blocks<'_, T, N> {
             }
             let elements: *const MaybeUninit<T> = block.as_ptr().cast();
             // SAFETY: `N` elements lie there.
-            let valid = (0..N).all(|index| checked(unsafe { *elements.add(index) }).is_some());
+            let valid = is_any_bytes::<T>()
+                || (0..N).all(|index| checked(unsafe { *elements.add(index) }).is_some());
             if fault == 0 && valid {
                 self.next = index + N;
                 // SAFETY: loaded whole, and every element is valid.

@@ -22,16 +22,14 @@ pub use view_mut::ViewMut;
 pub use writer::Writer;
 
 use std::fmt;
-use std::fs::File;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::guard::{self, Recovery};
-use crate::layout::{Element, Pod};
+use crate::guard::{self, Recovery, SharedFile};
+use crate::layout::{Element, Pod, is_any_bytes};
 
 /// What stands behind a view and keeps its memory mapped.
 pub(crate) trait Backing: Send + Sync {
@@ -45,7 +43,7 @@ pub(crate) trait Backing: Send + Sync {
     /// Bytes that the file has now, from `origin` on; `None` where nothing can shrink.
     fn available(&self) -> Option<u64>;
     /// The file; `None` where nothing can shrink.
-    fn shrinking_file(&self) -> Option<&Arc<File>>;
+    fn shrinking_file(&self) -> Option<SharedFile>;
 }
 
 /// A read-only window of elements of type `T` on a mapping.
@@ -125,7 +123,8 @@ impl<'a, T: Element> View<'a, T> {
         }
         if base as usize % align_of::<T>() != 0 {
             return Err(error(ErrorKind::Alignment).with_detail(format!(
-                "the element needs an offset that is a multiple of {}",
+                "the element needs an offset that is a multiple of {}: move it there, or view \
+                 elements that need none, as those of zerocopy::little_endian, or zerocopy::Unalign",
                 align_of::<T>()
             )));
         }
@@ -262,9 +261,11 @@ impl<'a, T: Element> View<'a, T> {
         if done < bytes {
             return Err(self.short("read", 0, done));
         }
-        for (index, value) in copy.spare_capacity_mut()[..self.len].iter().enumerate() {
-            if checked(*value).is_none() {
-                return Err(self.invalid(index));
+        if !is_any_bytes::<T>() {
+            for (index, value) in copy.spare_capacity_mut()[..self.len].iter().enumerate() {
+                if checked(*value).is_none() {
+                    return Err(self.invalid(index));
+                }
             }
         }
         // SAFETY: so many elements were copied and found valid.
@@ -390,6 +391,10 @@ impl<'a, T: Element> IntoIterator for View<'a, T> {
 /// The value, if the bytes are one. Costs nothing where any bytes are.
 #[inline(always)]
 fn checked<T: Element>(value: MaybeUninit<T>) -> Option<T> {
+    if is_any_bytes::<T>() {
+        // SAFETY: the bytes were all written by a guarded load, and any are a value.
+        return Some(unsafe { value.assume_init() });
+    }
     // SAFETY: the bytes were all written by a guarded load; `T` has no padding.
     let bytes = unsafe { std::slice::from_raw_parts(value.as_ptr().cast::<u8>(), size_of::<T>()) };
     T::try_ref_from_bytes(bytes).ok().copied()

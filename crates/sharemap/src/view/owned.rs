@@ -18,8 +18,14 @@ macro_rules! owned {
             /// From the backing's base, in bytes.
             start: usize,
             bytes: usize,
-            element: PhantomData<fn() -> T>,
+            element: PhantomData<*const T>,
         }
+
+        // SAFETY: a share of the backing, which is Send and Sync, and a place in it; as for `View`,
+        // elements come out on the thread that asks.
+        unsafe impl<T: Send> Send for $name<T> {}
+        // SAFETY: as above.
+        unsafe impl<T: Send> Sync for $name<T> {}
 
         impl<T: Element> $name<T> {
             /// `bytes` bytes from `start` bytes behind the backing's base on.

@@ -7,13 +7,13 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 
-use rustix::fs::{Advice, FallocateFlags, SealFlags};
+use rustix::fs::{Advice, FallocateFlags, OFlags, SealFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::map::{checked, page_size};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::CacheStatus;
 use crate::sys::posix::{errno, file as posix};
+use crate::sys::{Access, CacheStatus, FileIdentity};
 
 pub(crate) use crate::sys::posix::objects::{open_object, remove_made, unlink_object};
 pub use posix::AsDescriptor;
@@ -23,6 +23,7 @@ pub(crate) use posix::{
 };
 
 const HUGETLBFS: u64 = 0x9584_58f6;
+const OVERLAYFS: u64 = 0x794c_7630;
 const PROC: u64 = 0x9fa0;
 
 /// File systems whose regular files state no length of theirs, and which a read may change or
@@ -38,6 +39,37 @@ pub(crate) fn device_len(file: &File) -> Result<u64> {
     // SAFETY: the kernel writes 8 bytes to `len`.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), BLKGETSIZE64 as _, &raw mut len) };
     checked(result.into()).map(|_| len).map_err(|errno| errno::error("ask the size of", errno))
+}
+
+/// Identifies a file on a local file system: others (FUSE, network) may give two files one number.
+pub(crate) fn identity(file: &File) -> Option<FileIdentity> {
+    const UNIQUE: [&str; 12] = [
+        "ext4",
+        "xfs",
+        "btrfs",
+        "tmpfs",
+        "hugetlbfs",
+        "ramfs",
+        "overlayfs",
+        "f2fs",
+        "zfs",
+        "bcachefs",
+        "erofs",
+        "squashfs",
+    ];
+    posix::identity(file, || file_system(file).is_ok_and(|name| UNIQUE.contains(&name.as_str())))
+}
+
+/// Whether a copy-up of an overlay file system may have left this descriptor with the lower file. One
+/// that is open for writing is of the upper file already.
+pub(crate) fn may_be_superseded(file: &File) -> bool {
+    let flags = rustix::fs::fcntl_getfl(file).unwrap_or(OFlags::empty());
+    flags & OFlags::RWMODE == OFlags::RDONLY && magic(file) == Ok(OVERLAYFS)
+}
+
+/// Opens the file that a path leads to now.
+pub(crate) fn reopen(file: &File) -> Result<File> {
+    super::memfd::reopen(file, Access::Read)
 }
 
 /// Whether a regular file that states a length of 0 has bytes nevertheless.
@@ -169,7 +201,7 @@ pub(crate) fn file_system(file: &File) -> Result<String> {
         0x0102_1994 => "tmpfs",
         HUGETLBFS => "hugetlbfs",
         0x8584_58f6 => "ramfs",
-        0x794c_7630 => "overlayfs",
+        OVERLAYFS => "overlayfs",
         0xf2f5_2010 => "f2fs",
         0x2fc1_2fc1 => "zfs",
         0xca45_1a4e => "bcachefs",

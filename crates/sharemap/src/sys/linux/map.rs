@@ -18,7 +18,7 @@ use rustix::mm::{self, MapFlags, MsyncFlags};
 use super::process;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::{errno, map as posix};
-use crate::sys::{Access, Advice, HugePages, MapRequest, PageState, Span};
+use crate::sys::{Access, Advice, HugePages, MapRequest, PageState, Span, file_was_closed};
 
 pub(crate) use posix::{granularity, page_size, protect, unlock};
 
@@ -46,7 +46,12 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
         Access::Read | Access::Write => MapFlags::SHARED,
         Access::CopyOnWrite => MapFlags::PRIVATE,
     };
-    if reserved > mapped {
+    // Memory that its owner has plain references into: a huge page that was not set aside would be a
+    // fault there. Others, which are guarded, find out when they get to it.
+    let must_not_fault = request.huge == HugePages::Reserved
+        && request.file.is_none()
+        && request.access == Access::CopyOnWrite;
+    if reserved > mapped && !must_not_fault {
         // What may never be used is not to be counted against the memory there is.
         flags |= MapFlags::NORESERVE;
     }
@@ -140,7 +145,7 @@ pub(crate) unsafe fn flush(base: *mut u8, len: usize, _: Option<&File>) -> Resul
 /// The contract of a backend: the caller owns the range.
 pub(crate) unsafe fn flush_async(_: *mut u8, len: usize, file: Option<(&File, u64)>) -> Result<()> {
     let Some((file, offset)) = file else {
-        return Ok(());
+        return Err(file_was_closed("start to flush"));
     };
     // SAFETY: takes numbers only.
     let result = unsafe {

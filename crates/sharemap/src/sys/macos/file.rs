@@ -11,7 +11,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::{errno, file as posix};
-use crate::sys::{CacheStatus, FileKind, FileStatus};
+use crate::sys::{CacheStatus, FileIdentity, FileKind, FileStatus};
 
 pub(crate) use crate::sys::posix::objects::{open_object, remove_made, unlink_object};
 pub use posix::AsDescriptor;
@@ -29,7 +29,21 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
     if stat.st_mode & libc::S_IFMT != 0 {
         return Ok(status);
     }
-    Ok(FileStatus { kind: FileKind::Regular, len: u64::try_from(stat.st_size).unwrap_or(0) })
+    Ok(FileStatus::new(FileKind::Regular, u64::try_from(stat.st_size).unwrap_or(0)))
+}
+
+/// Identifies a file on a local file system.
+pub(crate) fn identity(file: &File) -> Option<FileIdentity> {
+    posix::identity(file, || file_system(file).is_ok_and(|name| name == "apfs" || name == "hfs"))
+}
+
+/// A descriptor shows what is written to its file by whatever way.
+pub(crate) fn may_be_superseded(_: &File) -> bool {
+    false
+}
+
+pub(crate) fn reopen(file: &File) -> Result<File> {
+    duplicate(file)
 }
 
 /// The size of a block device: `DKIOCGETBLOCKSIZE` times `DKIOCGETBLOCKCOUNT`.

@@ -13,7 +13,7 @@ use rustix::mm::{self, MapFlags, MsyncFlags, ProtFlags};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::{errno, map as posix};
-use crate::sys::{Access, Advice, HugePages, MapRequest, PageState, Span};
+use crate::sys::{Access, Advice, HugePages, MapRequest, PageState, Span, file_was_closed};
 
 pub(crate) use posix::{granularity, page_size, protect, unlock, unmap};
 
@@ -110,13 +110,13 @@ pub(crate) unsafe fn extend(
 ///
 /// The contract of a backend: the caller owns the range.
 pub(crate) unsafe fn flush(base: *mut u8, len: usize, file: Option<&File>) -> Result<()> {
+    let Some(file) = file else {
+        return Err(file_was_closed("flush"));
+    };
     // SAFETY: the caller owns the range; `msync` changes nothing in it.
     unsafe { mm::msync(base.cast(), len, MsyncFlags::SYNC) }
         .map_err(|errno| errno::error("flush", errno).with_length(len as u64))?;
-    match file {
-        Some(file) => super::file::sync_data(file),
-        None => Ok(()),
-    }
+    super::file::sync_data(file)
 }
 
 /// # Safety

@@ -47,11 +47,6 @@ pub(crate) fn memory_error(operation: &'static str, errno: Errno) -> Error {
     }
 }
 
-/// The same, as the standard library tells it.
-#[cold]
-pub(crate) fn from_io(operation: &'static str, source: &io::Error) -> Error {
-    error(operation, of(source))
-}
 
 /// What an error of the standard library says.
 #[cold]

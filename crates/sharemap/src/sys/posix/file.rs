@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{
-    Access as AccessFlags, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, SeekFrom,
+    Access as AccessFlags, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, SeekFrom, Stat,
 };
 use rustix::io::{Errno, retry_on_intr};
 
 use super::{errno, process};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{Create, FileKind, FileStatus, OpenRequest, ReadStep, os};
+use crate::sys::{Create, FileIdentity, FileKind, FileStatus, OpenRequest, ReadStep, os};
 
 /// What has a descriptor: files, shared memory objects, devices, borrowed and owned descriptors.
 ///
@@ -183,7 +183,7 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
         FileKind::Block => os::file::device_len(file)?,
         FileKind::Directory | FileKind::Special => 0,
     };
-    Ok(FileStatus { kind, len })
+    Ok(FileStatus { kind, len, changed: changed(&stat) })
 }
 
 /// Whether a regular file that states a length of 0 has a byte at offset 0 all the same.
@@ -219,6 +219,39 @@ pub(crate) fn wait_for_bytes(file: &File) -> Result<()> {
     retry_on_intr(|| poll(&mut polled, None))
         .map(drop)
         .map_err(|errno| errno::error("wait for bytes of", errno))
+}
+
+/// Identifies a regular file or block device on a file system whose inode numbers are unique, and how
+/// it is open. The first few descriptors of a process are not worth a look.
+pub(crate) fn identity(file: &File, is_unique: impl Fn() -> bool) -> Option<FileIdentity> {
+    const SCARCE_FROM: i32 = 8;
+    if file.as_raw_fd() < SCARCE_FROM || !is_unique() {
+        return None;
+    }
+    let stat = rustix::fs::fstat(file).ok()?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if !matches!(kind, FileType::RegularFile | FileType::BlockDevice) {
+        return None;
+    }
+    let flags = rustix::fs::fcntl_getfl(file).ok()?;
+    let superseded = os::file::may_be_superseded(file);
+    Some(FileIdentity {
+        device: device(&stat),
+        file: stat.st_ino,
+        flags: u64::from(flags.bits()),
+        changed: if superseded { changed(&stat) } else { 0 },
+    })
+}
+
+// The fields' types differ between systems.
+#[allow(clippy::unnecessary_cast, clippy::cast_possible_wrap)]
+fn changed(stat: &Stat) -> i64 {
+    (stat.st_ctime as i64).wrapping_mul(1_000_000_000).wrapping_add(stat.st_ctime_nsec as i64)
+}
+
+#[allow(clippy::unnecessary_cast, clippy::cast_sign_loss)]
+fn device(stat: &Stat) -> u64 {
+    stat.st_dev as u64
 }
 
 /// Changes the length; new bytes are holes.

@@ -31,7 +31,9 @@ use windows_sys::Win32::System::Ioctl::{
 use super::section::section_len;
 use super::{code, pass, shm};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{CacheStatus, Create, FileKind, FileStatus, OpenRequest, Owner, ReadStep};
+use crate::sys::{
+    CacheStatus, Create, FileIdentity, FileKind, FileStatus, OpenRequest, Owner, ReadStep,
+};
 
 /// What has a descriptor: files, devices, borrowed and owned handles.
 ///
@@ -142,9 +144,9 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
     // SAFETY: a question about an open handle.
     if unsafe { GetFileType(handle(file)) } != FILE_TYPE_DISK {
         if let Some(len) = section_len(file) {
-            return Ok(FileStatus { kind: FileKind::Regular, len });
+            return Ok(FileStatus::new(FileKind::Regular, len));
         }
-        return Ok(FileStatus { kind: FileKind::Special, len: 0 });
+        return Ok(FileStatus::new(FileKind::Special, 0));
     }
     let mut info = FILE_STANDARD_INFO::default();
     // SAFETY: the buffer is of the kind and size that the class asks for.
@@ -160,15 +162,29 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
         let error = code::last("ask the size of");
         // What is a disk to the system and has no such information is a volume.
         return match error.os_code().map(|code| code as u32) {
-            Some(ERROR_INVALID_PARAMETER) => Ok(FileStatus { kind: FileKind::Special, len: 0 }),
+            Some(ERROR_INVALID_PARAMETER) => Ok(FileStatus::new(FileKind::Special, 0)),
             _ => Err(error),
         };
     }
     Ok(if info.Directory {
-        FileStatus { kind: FileKind::Directory, len: 0 }
+        FileStatus::new(FileKind::Directory, 0)
     } else {
-        FileStatus { kind: FileKind::Regular, len: info.EndOfFile as u64 }
+        FileStatus::new(FileKind::Regular, info.EndOfFile as u64)
     })
+}
+
+/// Handles are plenty.
+pub(crate) fn identity(_: &File) -> Option<FileIdentity> {
+    None
+}
+
+/// A descriptor shows what is written to its file by whatever way.
+pub(crate) fn may_be_superseded(_: &File) -> bool {
+    false
+}
+
+pub(crate) fn reopen(file: &File) -> Result<File> {
+    duplicate(file)
 }
 
 /// Files here have the length that they state.

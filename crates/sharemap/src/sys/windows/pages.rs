@@ -24,7 +24,7 @@ use super::map::page_size;
 use super::section::{last_code, parts, regions};
 use super::{code, process};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{Access, Advice, PageState, Protection};
+use crate::sys::{Access, Advice, PageState, Protection, file_was_closed};
 
 /// # Safety
 ///
@@ -64,12 +64,12 @@ pub(crate) unsafe fn protect(base: *mut u8, len: usize, wanted: Protection) -> R
 ///
 /// The contract of a backend: the caller owns the range.
 pub(crate) unsafe fn flush(base: *mut u8, len: usize, file: Option<&File>) -> Result<()> {
+    let Some(file) = file else {
+        return Err(file_was_closed("flush"));
+    };
     // SAFETY: passed on.
     unsafe { write_views(base, len)? };
-    match file {
-        Some(file) => super::file::sync_data(file),
-        None => Ok(()),
-    }
+    super::file::sync_data(file)
 }
 
 /// `FlushViewOfFile`: hands the pages to the file system and does not wait for the drive.

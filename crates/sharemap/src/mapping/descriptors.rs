@@ -1,0 +1,72 @@
+//! Descriptors that the regions of one file share.
+//!
+//! Descriptors are few (`ulimit -n`), and a file may be mapped in thousands of parts. What is open in
+//! the same way is open once; `sys::file::identity` says which files can be told apart for certain,
+//! and leaves the first few descriptors of a process alone, so that a program with few mappings does
+//! no work here.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
+
+use crate::sys::{self, FileIdentity};
+
+/// A file, open.
+pub(super) struct OpenFile {
+    pub(super) file: File,
+    /// The descriptor that an exclusive mapping was opened by, whose lock keeps others out.
+    #[allow(dead_code, reason = "kept open, not used")]
+    pub(super) before: Option<Arc<Self>>,
+}
+
+impl AsRef<File> for OpenFile {
+    fn as_ref(&self) -> &File {
+        &self.file
+    }
+}
+
+static FILES: Mutex<Files> = Mutex::new(Files { by_identity: BTreeMap::new(), clean_at: 0 });
+
+struct Files {
+    by_identity: BTreeMap<FileIdentity, Weak<OpenFile>>,
+    /// Entries of closed files go when there are so many entries.
+    clean_at: usize,
+}
+
+/// Returns the descriptor that stands for `file` in this process: `file` itself, or one that is open
+/// in the same way already.
+pub(super) fn share(file: File) -> Arc<OpenFile> {
+    let identity = sys::file::identity(&file);
+    let file = Arc::new(OpenFile { file, before: None });
+    let Some(identity) = identity else {
+        return file;
+    };
+    let Some(mut files) = lock() else {
+        return file;
+    };
+    if let Some(shared) = files.by_identity.get(&identity).and_then(Weak::upgrade) {
+        // Before `file` is closed, which may take its time.
+        drop(files);
+        return shared;
+    }
+    if files.by_identity.len() >= files.clean_at {
+        files.by_identity.retain(|_, file| file.strong_count() > 0);
+        files.clean_at = 2 * files.by_identity.len() + 16;
+    }
+    files.by_identity.insert(identity, Arc::downgrade(&file));
+    file
+}
+
+/// In a child that was forked while another thread held the lock, it is held for ever: `None` after
+/// some attempts, and the region keeps a descriptor of its own.
+fn lock() -> Option<MutexGuard<'static, Files>> {
+    const ATTEMPTS: usize = 64;
+    for _ in 0..ATTEMPTS {
+        match FILES.try_lock() {
+            Ok(files) => return Some(files),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+        }
+    }
+    None
+}
