@@ -1,5 +1,7 @@
 //! Looking for files by their numbers, on one file system.
 
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "companions exist on Linux only"))]
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 

@@ -281,6 +281,12 @@ pub(super) fn changed(file: &File) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(since)
 }
 
+#[cfg(not(target_os = "linux"))]
+pub(super) fn notes_accesses(_: &File) -> bool {
+    true
+}
+
+#[cfg(target_os = "linux")]
 pub(super) fn notes_accesses(file: &File) -> bool {
     rustix::fs::fstatvfs(file)
         .is_ok_and(|found| !found.f_flag.contains(rustix::fs::StatVfsMountFlags::NOATIME))

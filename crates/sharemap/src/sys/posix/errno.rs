@@ -47,7 +47,6 @@ pub(crate) fn memory_error(operation: &'static str, errno: Errno) -> Error {
     }
 }
 
-
 /// What an error of the standard library says.
 #[cold]
 pub(crate) fn of(error: &io::Error) -> Errno {
