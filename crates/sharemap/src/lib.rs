@@ -107,6 +107,7 @@ pub use mapping::{
 pub use sharemap_derive::Shareable;
 pub use shm::{
     Location, NamedObject, Passed, ReadOnlySharedMemory, SharedMemory, SharedMemoryOptions,
+    UnlinkOnDrop, unlink,
 };
 pub use sync::inspect;
 pub use sync::{

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::anchor::{Anchored, Found};
 use super::options::SharedOptions;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::peer::Session;
-use crate::shm::{self, Location, SharedMemory};
+use crate::shm::{self, Location};
 use crate::sys::AsDescriptor;
 
 /// A lock, or several, that processes share: in shared memory, or in a file. It derefs to a handle.
@@ -123,18 +123,13 @@ impl<T: Anchored> Shared<T> {
         SharedOptions::new().adopt(descriptor)
     }
 
-    /// Takes the object's name, or its file, away. Who is attached stays so; the memory goes with the
-    /// last of them.
+    /// Unlinks an object, as [`unlink`](crate::unlink()) does. Attached processes stay attached; the
+    /// memory is freed with the last of them.
     ///
     /// # Errors
-    /// [`NotFound`](crate::ErrorKind::NotFound), [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
+    /// As for `unlink`.
     pub fn unlink(location: impl Into<Location>) -> Result<()> {
-        let location = location.into();
-        match location.checked()? {
-            shm::Place::File(path) => std::fs::remove_file(path)
-                .map_err(|error| Error::from(error).with_path(location.path())),
-            _ => SharedMemory::unlink(location),
-        }
+        shm::unlink(location)
     }
 
     // The names of methods with `self` are no names for fields of structs of locks: the derive knows them.
