@@ -116,7 +116,7 @@ pub use sync::{
     MutexSliceGuard, MutexSliceHandle, Once, OnceHandle, OnceTurn, Permit, Permits, PermitsHandle,
     Recover, RwLock, RwLockHandle, RwLockReadGuard, RwLockSliceHandle, RwLockSliceReadGuard,
     RwLockSliceUpgradableGuard, RwLockSliceWriteGuard, RwLockUpgradableGuard, RwLockWriteGuard,
-    Shared, SharedOptions, Signal, SignalHandle, Waiting,
+    Shared, SharedOptions, Signal, SignalHandle, WaitTimeoutResult, Waiting,
 };
 pub use sys::{
     Advice, AsDescriptor, CacheStatus, HugePages, Lifetime, PageState, Protection, Seals,

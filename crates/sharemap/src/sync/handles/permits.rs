@@ -74,10 +74,12 @@ impl PermitsHandle {
         }
     }
 
-    /// Takes a permit if there is one.
+    /// Attempts to acquire a permit without waiting. Permits of dead holders are given back first.
     ///
     /// # Errors
-    /// [`WouldBlock`](ErrorKind::WouldBlock) if there is none; [`Fault`](ErrorKind::Fault).
+    /// As for [`acquire`](Self::acquire), except `Cancelled`, and
+    ///
+    /// - `WouldBlock` - no permit is available.
     pub fn try_acquire(&self) -> Result<Permit<'_>> {
         self.kept.take()?;
         match self.raw.try_acquire(&*self.place.session) {
@@ -91,12 +93,24 @@ impl PermitsHandle {
         Permit { permits: self, permitted: Some(permitted), thread: PhantomData }
     }
 
-    /// How many there are to take, at the moment.
+    /// Returns how many permits are available at the moment.
+    ///
+    /// Permits of dead holders are available: they are given back first, as by
+    /// [`try_acquire`](Self::try_acquire), or only counted where the object was opened read-only. For
+    /// this the lanes of the object are looked through, and the kernel is asked about each holder.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault).
+    /// - `Fault` - the memory could not be accessed.
+    ///
+    /// Other kinds report a failed system call.
     pub fn available(&self) -> Result<u32> {
-        self.raw.available(&*self.place.session).map_err(|error| self.place.named(error))
+        let session = &*self.place.session;
+        let available = if session.takes_part() {
+            self.raw.available(session)
+        } else {
+            self.raw.available_to_reader(session, |lane| session.is_lane_dead(lane))
+        };
+        available.map_err(|error| self.place.named(error))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::layout::Layout;
 use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
 use crate::sync::signal::RawSignal;
@@ -87,14 +87,30 @@ impl SignalHandle {
         self.raw.wait(&*self.place.session, until).map_err(|error| self.place.named(error))
     }
 
-    /// Takes one if the count is not zero; whether it was.
+    /// Attempts to take one from the count without waiting.
     ///
     /// # Errors
-    /// [`Fault`](crate::ErrorKind::Fault).
+    /// - `WouldBlock` - the count is zero.
+    /// - `Fault` - the memory could not be accessed.
+    /// - `NotWritable` - the object was opened read-only.
+    ///
+    /// ```
+    /// use sharemap::{ErrorKind, Location, Shared, Signal};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let jobs = Shared::create_new(Location::anonymous(), || Signal::new(1))?;
+    /// jobs.try_wait()?;
+    /// assert_eq!(jobs.try_wait().unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// # Ok(()) }
+    /// ```
     #[inline]
-    pub fn try_wait(&self) -> Result<bool> {
+    pub fn try_wait(&self) -> Result<()> {
         self.place.take_part(WAIT)?;
-        self.raw.try_wait(&*self.place.session).map_err(|error| self.place.named(error))
+        match self.raw.try_wait(&*self.place.session) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.place.error(ErrorKind::WouldBlock, WAIT)),
+            Err(error) => Err(self.place.named(error)),
+        }
     }
 
     /// The count, as it is at the moment.

@@ -13,7 +13,7 @@ use guards::{Holding, Way};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Shareable};
 use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
-use crate::sync::error::{LockError, LockResult, Recover};
+use crate::sync::error::{LockError, LockResult, Recover, recovered};
 use crate::sync::handles::guarded::Guarded;
 use crate::sync::handles::private::{Calm, Kept, Private};
 use crate::sync::mutex::{Held, Leave};
@@ -70,19 +70,24 @@ pub struct RwLockHandle<T> {
 }
 
 impl<T: Element + Shareable> RwLockHandle<T> {
-    /// Waits until nobody writes. A thread that reads may read again.
+    /// Acquires the lock for reading, blocking the current thread until no writer holds it. A thread
+    /// that reads may read again.
     ///
     /// # Errors
-    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock).
+    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock). `OwnerDied` is told to readers until a
+    /// writer has accepted the value; `Poisoned` until one has acquired the lock by
+    /// [`write_poisoned`](Self::write_poisoned) and accepted it.
     #[inline(always)]
     pub fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         self.read_until(|| None)
     }
 
-    /// Waits so long at most.
+    /// Acquires the lock like [`read`](Self::read), but blocks for at most `timeout` while it is held.
     ///
     /// # Errors
-    /// As for [`read`](Self::read), and of kind [`Timeout`](ErrorKind::Timeout).
+    /// As for `read`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn read_timeout(&self, timeout: Duration) -> LockResult<RwLockReadGuard<'_, T>> {
         self.read_until(|| self.place.after(timeout))
     }
@@ -116,10 +121,14 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         LockError::Failed(self.place.named(error))
     }
 
-    /// Does not wait.
+    /// Attempts to acquire the lock for reading without waiting for its writer.
+    ///
+    /// A dead writer is detected, though not necessarily by the first call.
     ///
     /// # Errors
-    /// As for [`read`](Self::read), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
+    /// As for [`read`](Self::read), except `Deadlock` and `Cancelled`, and
+    ///
+    /// - `WouldBlock` - the lock is held for writing, by this thread or another.
     pub fn try_read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_read(&*self.place.session) {
@@ -150,31 +159,162 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         self.place.named(error)
     }
 
-    /// Waits until nobody reads or writes.
+    /// Acquires the lock for reading, and lets the caller repair a value that a dead writer left.
+    ///
+    /// If a writer died or panicked and none since has accepted the value, this call acquires the lock
+    /// for writing, calls `repair` as [`write_or_recover`](Self::write_or_recover) does, releases it,
+    /// and then reads. `repair` is called again if another writer dies in between.
     ///
     /// # Errors
-    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock).
+    /// The kinds of [`read`](Self::read) and [`write`](Self::write), except `OwnerDied`. `Deadlock` also
+    /// if there is something to repair and this thread already reads.
+    ///
+    /// ```
+    /// use sharemap::{Location, RwLock, Shared};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limits = Shared::create_new(Location::anonymous(), || RwLock::new([1_u32, 2]))?;
+    /// assert_eq!(*limits.read_or_recover(|limits| *limits = [0; 2])?, [1, 2]);
+    /// # Ok(()) }
+    /// ```
+    pub fn read_or_recover(&self, repair: impl FnMut(&mut T)) -> Result<RwLockReadGuard<'_, T>> {
+        self.read_or_recover_until(None, repair)
+    }
+
+    /// Acquires the lock like [`read_or_recover`](Self::read_or_recover), but blocks for at most
+    /// `timeout` in all while it is held.
+    ///
+    /// # Errors
+    /// As for `read_or_recover`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    pub fn read_or_recover_timeout(
+        &self,
+        timeout: Duration,
+        repair: impl FnMut(&mut T),
+    ) -> Result<RwLockReadGuard<'_, T>> {
+        self.read_or_recover_until(self.place.after(timeout), repair)
+    }
+
+    fn read_or_recover_until(
+        &self,
+        until: Option<Duration>,
+        mut repair: impl FnMut(&mut T),
+    ) -> Result<RwLockReadGuard<'_, T>> {
+        loop {
+            match self.read_until(|| until) {
+                Ok(guard) => return Ok(guard),
+                Err(LockError::Failed(error)) => return Err(error),
+                // Dropped here: the guard that reads would keep this thread from writing.
+                Err(LockError::OwnerDied(_)) => {}
+            }
+            let repaired = recovered(self.write_until(until), |guard| {
+                repair(guard);
+                Ok(())
+            });
+            repaired?.unlock()?;
+        }
+    }
+
+    /// Acquires the lock for reading also if it is poisoned, to look at the value.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read), except `OwnerDied` and `Poisoned`.
+    pub fn read_poisoned(&self) -> Result<Recover<RwLockReadGuard<'_, T>>> {
+        self.read_poisoned_until(None)
+    }
+
+    /// Acquires the lock like [`read_poisoned`](Self::read_poisoned), but blocks for at most `timeout`
+    /// while it is held.
+    ///
+    /// # Errors
+    /// As for `read_poisoned`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    pub fn read_poisoned_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<Recover<RwLockReadGuard<'_, T>>> {
+        self.read_poisoned_until(self.place.after(timeout))
+    }
+
+    fn read_poisoned_until(
+        &self,
+        until: Option<Duration>,
+    ) -> Result<Recover<RwLockReadGuard<'_, T>>> {
+        self.kept.take()?;
+        let reading = self.raw.read_poisoned(&*self.place.session, until);
+        match self.reading(reading.map_err(|error| self.place.named(error))?) {
+            Ok(guard) => Ok(Recover(guard)),
+            Err(LockError::OwnerDied(dead)) => Ok(dead),
+            Err(LockError::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Acquires the lock for writing, blocking the current thread until no other holds it.
+    ///
+    /// # Errors
+    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock). `Deadlock` also if this thread reads.
     #[inline(always)]
     pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
-        self.kept.take()?;
-        let held = self.raw.write(&*self.place.session, None);
-        self.writing(held.map_err(|error| self.place.named(error))?)
+        self.write_until(None)
     }
 
-    /// Waits so long at most.
+    /// Acquires the lock like [`write`](Self::write), but blocks for at most `timeout` while it is held.
     ///
     /// # Errors
-    /// As for [`write`](Self::write), and of kind [`Timeout`](ErrorKind::Timeout).
+    /// As for `write`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn write_timeout(&self, timeout: Duration) -> LockResult<RwLockWriteGuard<'_, T>> {
+        self.write_until(self.place.after(timeout))
+    }
+
+    #[inline(always)]
+    fn write_until(&self, until: Option<Duration>) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.kept.take()?;
-        let held = self.raw.write(&*self.place.session, self.place.after(timeout));
+        let held = self.raw.write(&*self.place.session, until);
         self.writing(held.map_err(|error| self.place.named(error))?)
     }
 
-    /// Does not wait.
+    /// Acquires the lock for writing, and lets the caller repair a value that a dead writer left, as
+    /// [`MutexHandle::lock_or_recover`](crate::MutexHandle::lock_or_recover) does.
     ///
     /// # Errors
-    /// As for [`write`](Self::write), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
+    /// The kinds of [`write`](Self::write), except `OwnerDied`.
+    pub fn write_or_recover(&self, repair: impl FnOnce(&mut T)) -> Result<RwLockWriteGuard<'_, T>> {
+        recovered(self.write(), |guard| {
+            repair(guard);
+            Ok(())
+        })
+    }
+
+    /// Acquires the lock like [`write_or_recover`](Self::write_or_recover), but blocks for at most
+    /// `timeout` while it is held.
+    ///
+    /// # Errors
+    /// As for `write_or_recover`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    pub fn write_or_recover_timeout(
+        &self,
+        timeout: Duration,
+        repair: impl FnOnce(&mut T),
+    ) -> Result<RwLockWriteGuard<'_, T>> {
+        recovered(self.write_timeout(timeout), |guard| {
+            repair(guard);
+            Ok(())
+        })
+    }
+
+    /// Attempts to acquire the lock for writing without waiting for its holders.
+    ///
+    /// A dead holder is detected, though not necessarily by the first call.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write), except `Deadlock` and `Cancelled`, and
+    ///
+    /// - `WouldBlock` - a thread, be it this one, reads or holds the lock.
     pub fn try_write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_write(&*self.place.session) {
@@ -190,33 +330,93 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         if held.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
     }
 
-    /// Waits until nobody reads or writes, and has the lock even if it is poisoned: to repair the
-    /// value. [`accept`](Recover::accept) makes it sound again; released without,
-    /// it is as it was.
+    /// Acquires the lock for writing also if it is poisoned, blocking the current thread until no other
+    /// holds it.
+    ///
+    /// [`accept`](Recover::accept) makes the value usable again. A lock that is released without is
+    /// left as it was.
     ///
     /// # Errors
-    /// As for [`write`](Self::write).
-    pub fn repair(&self) -> Result<Recover<RwLockWriteGuard<'_, T>>> {
-        let held = self.raw.repair(&*self.place.session, None);
+    /// As for [`write`](Self::write), except `OwnerDied` and `Poisoned`.
+    ///
+    /// ```
+    /// use sharemap::{Location, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let limits = Shared::create_new(Location::anonymous(), || RwLock::new(7_u64))?;
+    /// limits.write_poisoned()?.poison()?;
+    /// assert_eq!(*limits.read_poisoned()?, 7);
+    /// *limits.write_poisoned()?.accept() = 0;
+    /// assert_eq!(*limits.read()?, 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn write_poisoned(&self) -> Result<Recover<RwLockWriteGuard<'_, T>>> {
+        self.write_poisoned_until(None)
+    }
+
+    /// Acquires the lock like [`write_poisoned`](Self::write_poisoned), but blocks for at most `timeout`
+    /// while it is held.
+    ///
+    /// # Errors
+    /// As for `write_poisoned`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    pub fn write_poisoned_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<Recover<RwLockWriteGuard<'_, T>>> {
+        self.write_poisoned_until(self.place.after(timeout))
+    }
+
+    fn write_poisoned_until(
+        &self,
+        until: Option<Duration>,
+    ) -> Result<Recover<RwLockWriteGuard<'_, T>>> {
+        self.kept.take()?;
+        let held = self.raw.write_poisoned(&*self.place.session, until);
         let held = held.map_err(|error| self.place.named(error))?;
         Ok(Recover(RwLockWriteGuard { inner: self.holding(held, Way::Write)? }))
     }
 
-    /// Waits until nobody writes or may go on to; reads beside other readers, as the only one who
-    /// may go on to write.
+    /// Acquires the lock for reading with the right to upgrade, blocking the current thread until no
+    /// other writes or has that right. Other readers are admitted.
     ///
     /// # Errors
     /// As for [`MutexHandle::lock`](crate::MutexHandle::lock).
     pub fn upgradable(&self) -> LockResult<RwLockUpgradableGuard<'_, T>> {
+        self.upgradable_until(None)
+    }
+
+    /// Acquires the lock like [`upgradable`](Self::upgradable), but blocks for at most `timeout` while it
+    /// is held.
+    ///
+    /// # Errors
+    /// As for `upgradable`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    pub fn upgradable_timeout(
+        &self,
+        timeout: Duration,
+    ) -> LockResult<RwLockUpgradableGuard<'_, T>> {
+        self.upgradable_until(self.place.after(timeout))
+    }
+
+    fn upgradable_until(
+        &self,
+        until: Option<Duration>,
+    ) -> LockResult<RwLockUpgradableGuard<'_, T>> {
         self.kept.take()?;
-        let held = self.raw.upgradable(&*self.place.session, None);
+        let held = self.raw.upgradable(&*self.place.session, until);
         self.upgrading(held.map_err(|error| self.place.named(error))?)
     }
 
-    /// The same without waiting.
+    /// Attempts to acquire the lock like [`upgradable`](Self::upgradable), without waiting for its
+    /// holders.
     ///
     /// # Errors
-    /// As for [`upgradable`](Self::upgradable), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
+    /// As for `upgradable`, except `Deadlock` and `Cancelled`, and
+    ///
+    /// - `WouldBlock` - a thread, be it this one, writes or has the right to upgrade.
     pub fn try_upgradable(&self) -> LockResult<RwLockUpgradableGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_upgradable(&*self.place.session) {

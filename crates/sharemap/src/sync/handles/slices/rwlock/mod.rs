@@ -14,7 +14,7 @@ use super::{Elements, Head, fits};
 use crate::error::{ErrorKind, Result};
 use crate::layout::{Layout, Pod, Shareable};
 use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
-use crate::sync::error::{LockError, LockResult, Recover};
+use crate::sync::error::{LockError, LockResult, Recover, recovered};
 use crate::sync::handles::guarded::Zeros;
 use crate::sync::handles::private::{Calm, Kept};
 use crate::sync::handles::rwlock::RwLock;
@@ -89,7 +89,8 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         self.elements.len()
     }
 
-    /// Waits until nobody writes. A thread that reads may read again.
+    /// Acquires the lock for reading, blocking the current thread until no writer holds it. A thread
+    /// that reads may read again.
     ///
     /// # Errors
     /// As for [`MutexSliceHandle::lock`](crate::MutexSliceHandle::lock).
@@ -97,10 +98,12 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         self.read_until(None)
     }
 
-    /// Waits so long at most.
+    /// Acquires the lock like [`read`](Self::read), but blocks for at most `timeout` while it is held.
     ///
     /// # Errors
-    /// As for [`read`](Self::read), and of kind [`Timeout`](ErrorKind::Timeout).
+    /// As for `read`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn read_timeout(&self, timeout: Duration) -> LockResult<RwLockSliceReadGuard<'_, T>> {
         self.read_until(self.place.after(timeout))
     }
@@ -118,10 +121,12 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         }
     }
 
-    /// Does not wait.
+    /// Attempts to acquire the lock for reading without waiting for its writer.
     ///
     /// # Errors
-    /// As for [`read`](Self::read), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
+    /// As for [`read`](Self::read), except `Deadlock` and `Cancelled`, and
+    ///
+    /// - `WouldBlock` - the lock is held for writing, by this thread or another.
     pub fn try_read(&self) -> LockResult<RwLockSliceReadGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_read(&*self.place.session) {
@@ -136,18 +141,100 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         if reading.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
     }
 
-    /// Waits until nobody reads or writes.
+    /// Acquires the lock for reading, and lets the caller repair elements that a dead writer left.
+    ///
+    /// If a writer died or panicked and none since has accepted the elements, this call acquires the
+    /// lock for writing, calls `repair` as [`write_or_recover`](Self::write_or_recover) does, releases
+    /// it, and then reads. `repair` is called again if another writer dies in between.
     ///
     /// # Errors
-    /// As for [`MutexSliceHandle::lock`](crate::MutexSliceHandle::lock).
+    /// The kinds of [`read`](Self::read) and [`write`](Self::write), except `OwnerDied`, and the error of
+    /// `repair`. `Deadlock` also if there is something to repair and this thread already reads.
+    pub fn read_or_recover(
+        &self,
+        repair: impl FnMut(ViewMut<'_, T>) -> Result<()>,
+    ) -> Result<RwLockSliceReadGuard<'_, T>> {
+        self.read_or_recover_until(None, repair)
+    }
+
+    /// Acquires the lock like [`read_or_recover`](Self::read_or_recover), but blocks for at most
+    /// `timeout` in all while it is held.
+    ///
+    /// # Errors
+    /// As for `read_or_recover`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    pub fn read_or_recover_timeout(
+        &self,
+        timeout: Duration,
+        repair: impl FnMut(ViewMut<'_, T>) -> Result<()>,
+    ) -> Result<RwLockSliceReadGuard<'_, T>> {
+        self.read_or_recover_until(self.place.after(timeout), repair)
+    }
+
+    fn read_or_recover_until(
+        &self,
+        until: Option<Duration>,
+        mut repair: impl FnMut(ViewMut<'_, T>) -> Result<()>,
+    ) -> Result<RwLockSliceReadGuard<'_, T>> {
+        loop {
+            match self.read_until(until) {
+                Ok(guard) => return Ok(guard),
+                Err(LockError::Failed(error)) => return Err(error),
+                // Dropped here: the guard that reads would keep this thread from writing.
+                Err(LockError::OwnerDied(_)) => {}
+            }
+            recovered(self.write_until(until), |guard| repair(guard.view()))?.unlock()?;
+        }
+    }
+
+    /// Acquires the lock for reading also if it is poisoned, to look at the elements.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read), except `OwnerDied` and `Poisoned`.
+    pub fn read_poisoned(&self) -> Result<Recover<RwLockSliceReadGuard<'_, T>>> {
+        self.read_poisoned_until(None)
+    }
+
+    /// Acquires the lock like [`read_poisoned`](Self::read_poisoned), but blocks for at most `timeout`
+    /// while it is held.
+    ///
+    /// # Errors
+    /// As for `read_poisoned`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    pub fn read_poisoned_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<Recover<RwLockSliceReadGuard<'_, T>>> {
+        self.read_poisoned_until(self.place.after(timeout))
+    }
+
+    fn read_poisoned_until(
+        &self,
+        until: Option<Duration>,
+    ) -> Result<Recover<RwLockSliceReadGuard<'_, T>>> {
+        self.kept.take()?;
+        let reading = self.raw.read_poisoned(&*self.place.session, until);
+        let reading = reading.map_err(|error| self.place.named(error))?;
+        Ok(Recover(RwLockSliceReadGuard { lock: self, reading, thread: PhantomData }))
+    }
+
+    /// Acquires the lock for writing, blocking the current thread until no other holds it.
+    ///
+    /// # Errors
+    /// As for [`MutexSliceHandle::lock`](crate::MutexSliceHandle::lock). `Deadlock` also if this thread
+    /// reads.
     pub fn write(&self) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         self.write_until(None)
     }
 
-    /// Waits so long at most.
+    /// Acquires the lock like [`write`](Self::write), but blocks for at most `timeout` while it is held.
     ///
     /// # Errors
-    /// As for [`write`](Self::write), and of kind [`Timeout`](ErrorKind::Timeout).
+    /// As for `write`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn write_timeout(&self, timeout: Duration) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         self.write_until(self.place.after(timeout))
     }
@@ -158,10 +245,39 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         self.writing(held.map_err(|error| self.place.named(error))?)
     }
 
-    /// Does not wait.
+    /// Acquires the lock for writing, and lets the caller repair elements that a dead writer left, as
+    /// [`MutexSliceHandle::lock_or_recover`](crate::MutexSliceHandle::lock_or_recover) does.
     ///
     /// # Errors
-    /// As for [`write`](Self::write), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
+    /// The kinds of [`write`](Self::write), except `OwnerDied`, and the error of `repair`.
+    pub fn write_or_recover(
+        &self,
+        repair: impl FnOnce(ViewMut<'_, T>) -> Result<()>,
+    ) -> Result<RwLockSliceWriteGuard<'_, T>> {
+        recovered(self.write(), |guard| repair(guard.view()))
+    }
+
+    /// Acquires the lock like [`write_or_recover`](Self::write_or_recover), but blocks for at most
+    /// `timeout` while it is held.
+    ///
+    /// # Errors
+    /// As for `write_or_recover`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    pub fn write_or_recover_timeout(
+        &self,
+        timeout: Duration,
+        repair: impl FnOnce(ViewMut<'_, T>) -> Result<()>,
+    ) -> Result<RwLockSliceWriteGuard<'_, T>> {
+        recovered(self.write_timeout(timeout), |guard| repair(guard.view()))
+    }
+
+    /// Attempts to acquire the lock for writing without waiting for its holders.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write), except `Deadlock` and `Cancelled`, and
+    ///
+    /// - `WouldBlock` - a thread, be it this one, reads or holds the lock.
     pub fn try_write(&self) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_write(&*self.place.session) {
@@ -176,20 +292,44 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         if held.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
     }
 
-    /// Waits until nobody reads or writes, and has the lock even if it is poisoned: to repair the
-    /// elements. [`accept`](Recover::accept) makes it sound again; released without,
-    /// it is as it was.
+    /// Acquires the lock for writing also if it is poisoned, blocking the current thread until no other
+    /// holds it.
+    ///
+    /// [`accept`](Recover::accept) makes the elements usable again. A lock that is released without is
+    /// left as it was.
     ///
     /// # Errors
-    /// As for [`write`](Self::write).
-    pub fn repair(&self) -> Result<Recover<RwLockSliceWriteGuard<'_, T>>> {
-        let held = self.raw.repair(&*self.place.session, None);
+    /// As for [`write`](Self::write), except `OwnerDied` and `Poisoned`.
+    pub fn write_poisoned(&self) -> Result<Recover<RwLockSliceWriteGuard<'_, T>>> {
+        self.write_poisoned_until(None)
+    }
+
+    /// Acquires the lock like [`write_poisoned`](Self::write_poisoned), but blocks for at most `timeout`
+    /// while it is held.
+    ///
+    /// # Errors
+    /// As for `write_poisoned`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    pub fn write_poisoned_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<Recover<RwLockSliceWriteGuard<'_, T>>> {
+        self.write_poisoned_until(self.place.after(timeout))
+    }
+
+    fn write_poisoned_until(
+        &self,
+        until: Option<Duration>,
+    ) -> Result<Recover<RwLockSliceWriteGuard<'_, T>>> {
+        self.kept.take()?;
+        let held = self.raw.write_poisoned(&*self.place.session, until);
         let inner = self.holding(held.map_err(|error| self.place.named(error))?);
         Ok(Recover(RwLockSliceWriteGuard { inner, calm: Calm::now() }))
     }
 
-    /// Waits until nobody writes or may go on to; reads beside other readers, as the only one who
-    /// may go on to write.
+    /// Acquires the lock for reading with the right to upgrade, blocking the current thread until no
+    /// other writes or has that right. Other readers are admitted.
     ///
     /// # Errors
     /// As for [`MutexSliceHandle::lock`](crate::MutexSliceHandle::lock).
@@ -197,10 +337,13 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         self.upgradable_until(None)
     }
 
-    /// Waits so long at most.
+    /// Acquires the lock like [`upgradable`](Self::upgradable), but blocks for at most `timeout` while it
+    /// is held.
     ///
     /// # Errors
-    /// As for [`upgradable`](Self::upgradable), and of kind [`Timeout`](ErrorKind::Timeout).
+    /// As for `upgradable`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn upgradable_timeout(
         &self,
         timeout: Duration,
@@ -217,10 +360,13 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         self.upgrading(held.map_err(|error| self.place.named(error))?)
     }
 
-    /// Does not wait.
+    /// Attempts to acquire the lock like [`upgradable`](Self::upgradable), without waiting for its
+    /// holders.
     ///
     /// # Errors
-    /// As for [`upgradable`](Self::upgradable), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
+    /// As for `upgradable`, except `Deadlock` and `Cancelled`, and
+    ///
+    /// - `WouldBlock` - a thread, be it this one, writes or has the right to upgrade.
     pub fn try_upgradable(&self) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_upgradable(&*self.place.session) {
