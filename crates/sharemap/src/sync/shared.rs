@@ -15,17 +15,13 @@ use crate::sys::AsDescriptor;
 /// A lock, or several, that processes share: in shared memory, or in a file. It derefs to a handle.
 ///
 /// ```
-/// use sharemap::{LockError, Mutex, Shared};
+/// use sharemap::{Mutex, Shared};
 ///
 /// # fn main() -> sharemap::Result<()> {
 /// # let name = format!("doc-shared-{}", std::process::id());
 /// # let name = name.as_str();
 /// let hits = Shared::open_or_create(name, || Mutex::new(0_u64))?;
-/// match hits.lock() {
-///     Ok(mut n) => *n += 1,
-///     Err(LockError::OwnerDied(dead)) => *dead.accept() += 1, // the last whole value
-///     Err(LockError::Failed(error)) => return Err(error),
-/// }
+/// *hits.lock_or_recover(|_last| ())? += 1; // after a death: the last whole value, to be repaired
 /// let same = Shared::<Mutex<u64>>::open(name)?; // in another process, as a rule
 /// assert_eq!(*same.lock()?, 1);
 /// # sharemap::SharedMemory::unlink(name)?;

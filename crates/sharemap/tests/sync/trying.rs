@@ -48,7 +48,7 @@ fn what_this_thread_holds_would_block() {
 }
 
 fn dies_with(hold: impl Fn() + Sync) {
-    let panicked = thread::scope(|scope| scope.spawn(|| hold()).join());
+    let panicked = thread::scope(|scope| scope.spawn(&hold).join());
     assert!(panicked.is_err());
 }
 

@@ -97,18 +97,24 @@ impl EventHandle {
         self.raw.is_set(&*self.place.session).map_err(|error| self.place.named(error))
     }
 
-    /// Waits until it is set.
+    /// Blocks the current thread until the event is set, and resets one that resets itself.
     ///
     /// # Errors
-    /// [`Cancelled`](ErrorKind::Cancelled), [`Fault`](ErrorKind::Fault).
+    /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
+    /// - `Fault` - the memory could not be accessed.
+    /// - `NotWritable` - the event resets itself or the call had to block, and the object was opened
+    ///   read-only.
+    /// - `NoLane` - the call had to block, and no lane became free within about 100 ms.
     pub fn wait(&self) -> Result<()> {
         self.wait_until(None)
     }
 
-    /// Waits so long at most.
+    /// Waits like [`wait`](Self::wait), but blocks for at most `timeout`.
     ///
     /// # Errors
-    /// As for [`wait`](Self::wait), and [`Timeout`](ErrorKind::Timeout).
+    /// As for `wait`, and
+    ///
+    /// - `Timeout` - the event was not set.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
         self.wait_until(self.place.after(timeout))
     }

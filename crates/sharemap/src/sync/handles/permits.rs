@@ -49,19 +49,24 @@ pub struct PermitsHandle {
 }
 
 impl PermitsHandle {
-    /// Takes a permit; waits until there is one.
+    /// Acquires a permit, blocking the current thread until one is available.
     ///
     /// # Errors
-    /// [`Cancelled`](ErrorKind::Cancelled), [`Fault`](ErrorKind::Fault), and
-    /// [`NoLane`](ErrorKind::NoLane) if threads hold more than the object has room for.
+    /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
+    /// - `Fault` - the memory could not be accessed.
+    /// - `NotWritable` - the object was opened read-only.
+    /// - `NoLane` - no lane became free within about 100 ms.
+    /// - `NoParticipant` - a forked child could not attach.
     pub fn acquire(&self) -> Result<Permit<'_>> {
         self.acquire_until(None)
     }
 
-    /// Waits so long at most.
+    /// Acquires a permit like [`acquire`](Self::acquire), but blocks for at most `timeout`.
     ///
     /// # Errors
-    /// As for [`acquire`](Self::acquire), and [`Timeout`](ErrorKind::Timeout).
+    /// As for `acquire`, and
+    ///
+    /// - `Timeout` - no permit became available.
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit<'_>> {
         self.acquire_until(self.place.after(timeout))
     }

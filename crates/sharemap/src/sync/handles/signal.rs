@@ -67,20 +67,25 @@ impl SignalHandle {
         self.raw.post(&*self.place.session, how_many).map_err(|error| self.place.named(error))
     }
 
-    /// Takes one from the count; waits until it is not zero.
+    /// Takes one from the count, blocking the current thread while it is zero.
     ///
     /// # Errors
-    /// [`Cancelled`](crate::ErrorKind::Cancelled), [`Fault`](crate::ErrorKind::Fault).
+    /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
+    /// - `Fault` - the memory could not be accessed.
+    /// - `NotWritable` - the object was opened read-only.
+    /// - `NoLane` - the call had to block, and no lane became free within about 100 ms.
     #[inline]
     pub fn wait(&self) -> Result<()> {
         self.place.take_part(WAIT)?;
         self.raw.wait(&*self.place.session, None).map_err(|error| self.place.named(error))
     }
 
-    /// Waits so long at most.
+    /// Takes one from the count like [`wait`](Self::wait), but blocks for at most `timeout`.
     ///
     /// # Errors
-    /// As for [`wait`](Self::wait), and [`Timeout`](crate::ErrorKind::Timeout).
+    /// As for `wait`, and
+    ///
+    /// - `Timeout` - the count remained zero.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
         self.place.take_part(WAIT)?;
         let until = self.place.after(timeout);

@@ -1,6 +1,7 @@
 //! `RwLock<[T]>`: many readers or one writer, who see the elements in their place.
 
 mod guards;
+mod repair;
 
 pub use guards::{RwLockSliceReadGuard, RwLockSliceUpgradableGuard, RwLockSliceWriteGuard};
 
@@ -14,7 +15,7 @@ use super::{Elements, Head, fits};
 use crate::error::{ErrorKind, Result};
 use crate::layout::{Layout, Pod, Shareable};
 use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
-use crate::sync::error::{LockError, LockResult, Recover, recovered};
+use crate::sync::error::{LockError, LockResult, Recover};
 use crate::sync::handles::guarded::Zeros;
 use crate::sync::handles::private::{Calm, Kept};
 use crate::sync::handles::rwlock::RwLock;
@@ -141,85 +142,6 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         if reading.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
     }
 
-    /// Acquires the lock for reading, and lets the caller repair elements that a dead writer left.
-    ///
-    /// If a writer died or panicked and none since has accepted the elements, this call acquires the
-    /// lock for writing, calls `repair` as [`write_or_recover`](Self::write_or_recover) does, releases
-    /// it, and then reads. `repair` is called again if another writer dies in between.
-    ///
-    /// # Errors
-    /// The kinds of [`read`](Self::read) and [`write`](Self::write), except `OwnerDied`, and the error of
-    /// `repair`. `Deadlock` also if there is something to repair and this thread already reads.
-    pub fn read_or_recover(
-        &self,
-        repair: impl FnMut(ViewMut<'_, T>) -> Result<()>,
-    ) -> Result<RwLockSliceReadGuard<'_, T>> {
-        self.read_or_recover_until(None, repair)
-    }
-
-    /// Acquires the lock like [`read_or_recover`](Self::read_or_recover), but blocks for at most
-    /// `timeout` in all while it is held.
-    ///
-    /// # Errors
-    /// As for `read_or_recover`, and
-    ///
-    /// - `Timeout` - the lock was not acquired within `timeout`.
-    pub fn read_or_recover_timeout(
-        &self,
-        timeout: Duration,
-        repair: impl FnMut(ViewMut<'_, T>) -> Result<()>,
-    ) -> Result<RwLockSliceReadGuard<'_, T>> {
-        self.read_or_recover_until(self.place.after(timeout), repair)
-    }
-
-    fn read_or_recover_until(
-        &self,
-        until: Option<Duration>,
-        mut repair: impl FnMut(ViewMut<'_, T>) -> Result<()>,
-    ) -> Result<RwLockSliceReadGuard<'_, T>> {
-        loop {
-            match self.read_until(until) {
-                Ok(guard) => return Ok(guard),
-                Err(LockError::Failed(error)) => return Err(error),
-                // Dropped here: the guard that reads would keep this thread from writing.
-                Err(LockError::OwnerDied(_)) => {}
-            }
-            recovered(self.write_until(until), |guard| repair(guard.view()))?.unlock()?;
-        }
-    }
-
-    /// Acquires the lock for reading also if it is poisoned, to look at the elements.
-    ///
-    /// # Errors
-    /// As for [`read`](Self::read), except `OwnerDied` and `Poisoned`.
-    pub fn read_poisoned(&self) -> Result<Recover<RwLockSliceReadGuard<'_, T>>> {
-        self.read_poisoned_until(None)
-    }
-
-    /// Acquires the lock like [`read_poisoned`](Self::read_poisoned), but blocks for at most `timeout`
-    /// while it is held.
-    ///
-    /// # Errors
-    /// As for `read_poisoned`, and
-    ///
-    /// - `Timeout` - the lock was not acquired within `timeout`.
-    pub fn read_poisoned_timeout(
-        &self,
-        timeout: Duration,
-    ) -> Result<Recover<RwLockSliceReadGuard<'_, T>>> {
-        self.read_poisoned_until(self.place.after(timeout))
-    }
-
-    fn read_poisoned_until(
-        &self,
-        until: Option<Duration>,
-    ) -> Result<Recover<RwLockSliceReadGuard<'_, T>>> {
-        self.kept.take()?;
-        let reading = self.raw.read_poisoned(&*self.place.session, until);
-        let reading = reading.map_err(|error| self.place.named(error))?;
-        Ok(Recover(RwLockSliceReadGuard { lock: self, reading, thread: PhantomData }))
-    }
-
     /// Acquires the lock for writing, blocking the current thread until no other holds it.
     ///
     /// # Errors
@@ -245,33 +167,6 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         self.writing(held.map_err(|error| self.place.named(error))?)
     }
 
-    /// Acquires the lock for writing, and lets the caller repair elements that a dead writer left, as
-    /// [`MutexSliceHandle::lock_or_recover`](crate::MutexSliceHandle::lock_or_recover) does.
-    ///
-    /// # Errors
-    /// The kinds of [`write`](Self::write), except `OwnerDied`, and the error of `repair`.
-    pub fn write_or_recover(
-        &self,
-        repair: impl FnOnce(ViewMut<'_, T>) -> Result<()>,
-    ) -> Result<RwLockSliceWriteGuard<'_, T>> {
-        recovered(self.write(), |guard| repair(guard.view()))
-    }
-
-    /// Acquires the lock like [`write_or_recover`](Self::write_or_recover), but blocks for at most
-    /// `timeout` while it is held.
-    ///
-    /// # Errors
-    /// As for `write_or_recover`, and
-    ///
-    /// - `Timeout` - the lock was not acquired within `timeout`.
-    pub fn write_or_recover_timeout(
-        &self,
-        timeout: Duration,
-        repair: impl FnOnce(ViewMut<'_, T>) -> Result<()>,
-    ) -> Result<RwLockSliceWriteGuard<'_, T>> {
-        recovered(self.write_timeout(timeout), |guard| repair(guard.view()))
-    }
-
     /// Attempts to acquire the lock for writing without waiting for its holders.
     ///
     /// # Errors
@@ -290,42 +185,6 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     fn writing(&self, held: Held) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         let guard = RwLockSliceWriteGuard { inner: self.holding(held), calm: Calm::now() };
         if held.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
-    }
-
-    /// Acquires the lock for writing also if it is poisoned, blocking the current thread until no other
-    /// holds it.
-    ///
-    /// [`accept`](Recover::accept) makes the elements usable again. A lock that is released without is
-    /// left as it was.
-    ///
-    /// # Errors
-    /// As for [`write`](Self::write), except `OwnerDied` and `Poisoned`.
-    pub fn write_poisoned(&self) -> Result<Recover<RwLockSliceWriteGuard<'_, T>>> {
-        self.write_poisoned_until(None)
-    }
-
-    /// Acquires the lock like [`write_poisoned`](Self::write_poisoned), but blocks for at most `timeout`
-    /// while it is held.
-    ///
-    /// # Errors
-    /// As for `write_poisoned`, and
-    ///
-    /// - `Timeout` - the lock was not acquired within `timeout`.
-    pub fn write_poisoned_timeout(
-        &self,
-        timeout: Duration,
-    ) -> Result<Recover<RwLockSliceWriteGuard<'_, T>>> {
-        self.write_poisoned_until(self.place.after(timeout))
-    }
-
-    fn write_poisoned_until(
-        &self,
-        until: Option<Duration>,
-    ) -> Result<Recover<RwLockSliceWriteGuard<'_, T>>> {
-        self.kept.take()?;
-        let held = self.raw.write_poisoned(&*self.place.session, until);
-        let inner = self.holding(held.map_err(|error| self.place.named(error))?);
-        Ok(Recover(RwLockSliceWriteGuard { inner, calm: Calm::now() }))
     }
 
     /// Acquires the lock for reading with the right to upgrade, blocking the current thread until no
