@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use sharemap::{Location, LockError, RwLock, RwLockSliceHandle, Shared};
+use sharemap::{Location, RwLock, RwLockSliceHandle, Shared};
 
 /// 1.6 MB: too much to be copied for each look.
 const LEN: usize = 200_000;
@@ -34,12 +34,8 @@ fn main() -> sharemap::Result<()> {
 
 fn write(table: &RwLockSliceHandle<u64>) -> sharemap::Result<()> {
     for change in 1..=CHANGES {
-        let guard = match table.write() {
-            Ok(guard) => guard,
-            // A writer died, perhaps half-way through: what is written next repairs it.
-            Err(LockError::OwnerDied(half)) => half.accept(),
-            Err(LockError::Failed(error)) => return Err(error),
-        };
+        // If a writer died, perhaps half-way through, what is written next repairs it.
+        let guard = table.write_or_recover(|_| Ok(()))?;
         guard.view().fill(change)?;
     }
     Ok(())
@@ -48,7 +44,7 @@ fn write(table: &RwLockSliceHandle<u64>) -> sharemap::Result<()> {
 fn read(table: &RwLockSliceHandle<u64>, done: &AtomicBool) -> sharemap::Result<u64> {
     let mut looks = 0;
     while !done.load(Ordering::Acquire) {
-        let guard = table.read()?;
+        let guard = table.read_or_recover(|half| half.fill(0))?;
         let view = guard.view();
         let first = view.get(0)?;
         let same = view.iter().try_fold(true, |same, number| number.map(|n| same && n == first))?;

@@ -5,29 +5,28 @@
 
 use std::process::Command;
 
-use sharemap::{LockError, Mutex, MutexHandle, Shared};
+use sharemap::{Location, Mutex, MutexHandle, Shared, UnlinkOnDrop};
 
 const PROCESSES: u64 = 2;
 const EACH: u64 = 100_000;
 
 fn main() -> sharemap::Result<()> {
     match std::env::args().nth(1) {
-        Some(name) => count(&*Shared::<Mutex<u64>>::open(name.as_str())?),
+        Some(name) => count(&*Shared::<Mutex<u64>>::open(name)?),
         None => start(),
     }
 }
 
 fn start() -> sharemap::Result<()> {
-    let name = format!("example-counter-{}", std::process::id());
-    let counter = Shared::create_new(name.as_str(), || Mutex::new(0_u64))?;
+    // The name is unlinked at the end, whatever happens before.
+    let name = UnlinkOnDrop::new(Location::unique("example-counter")?);
+    let counter = Shared::create_new(&name, || Mutex::new(0_u64))?;
     let program = std::env::current_exe()?;
-    let others = (0..PROCESSES).map(|_| Command::new(&program).arg(&name).spawn());
-    let others = others.collect::<Result<Vec<_>, _>>();
-    // Whoever has it open has it; the name is wanted until then.
-    let waited =
-        others.map(|others| others.into_iter().try_for_each(|mut one| one.wait().map(drop)));
-    Shared::<Mutex<u64>>::unlink(name.as_str())?;
-    waited??;
+    let others =
+        (0..PROCESSES).map(|_| Command::new(&program).arg(name.location().to_string()).spawn());
+    for mut other in others.collect::<Result<Vec<_>, _>>()? {
+        other.wait()?;
+    }
     let total = *counter.lock()?;
     println!("{PROCESSES} processes added up to {total}");
     assert_eq!(total, PROCESSES * EACH);
@@ -36,12 +35,8 @@ fn start() -> sharemap::Result<()> {
 
 fn count(counter: &MutexHandle<u64>) -> sharemap::Result<()> {
     for _ in 0..EACH {
-        match counter.lock() {
-            Ok(mut number) => *number += 1,
-            // Its owner was killed. The number is whole: the last that was written.
-            Err(LockError::OwnerDied(last)) => *last.accept() += 1,
-            Err(LockError::Failed(error)) => return Err(error),
-        }
+        // If an owner was killed, the number is whole, the last that was written: nothing to repair.
+        *counter.lock_or_recover(|_| ())? += 1;
     }
     println!("process {} has added {EACH}", std::process::id());
     Ok(())

@@ -68,11 +68,12 @@ pub enum ErrorKind {
     Timeout,
     /// The wait was cancelled.
     Cancelled,
-    /// Somebody else has the lock, and waiting was not asked for.
+    /// What was asked for is not available without waiting: a lock that is held, by this thread or
+    /// another, a permit, a count, an event.
     WouldBlock,
     /// This thread has the lock already, in a way that excludes what it asks for.
     Deadlock,
-    /// An owner declared the value unusable; repair it first.
+    /// An owner poisoned the value: only `lock_poisoned` and the like acquire the lock.
     Poisoned,
     /// A member of the barrier died.
     Broken,
@@ -143,9 +144,12 @@ impl ErrorKind {
             Self::Io => "input/output error",
             Self::Timeout => "the time ran out",
             Self::Cancelled => "the wait was cancelled",
-            Self::WouldBlock => "somebody else has it",
+            Self::WouldBlock => "it is not available without waiting",
             Self::Deadlock => "this thread has it already; release that first",
-            Self::Poisoned => "an owner declared the value unusable; repair it first",
+            Self::Poisoned => {
+                "an owner poisoned the value; acquire the lock with `lock_poisoned`, `read_poisoned` or \
+                 `write_poisoned`"
+            }
             Self::Broken => "a member died; those who remain start again",
             Self::OwnerDied => "an owner died, or panicked, with it",
             Self::NameEmpty => "the name is empty",

@@ -97,7 +97,7 @@ impl<T: Element + FromBytes> Pod for T {}
 /// A value that processes may share, whatever programs they run: it has the same layout everywhere,
 /// and no meaning that one process alone knows. So no `usize`, no pointers, no references.
 ///
-/// Integers of fixed width, floats, `bool`, `char`, arrays of them, and the structs and enums that
+/// Integers of fixed width, floats, `bool`, `char`, `()`, arrays of them, and the structs and enums that
 /// derive it (the crate's feature `derive`, on by default): with `#[repr(C)]`,
 /// `#[repr(transparent)]`, or an integer's `repr`. Of a struct without a `repr`, the
 /// [derive](derive@crate::Shareable) makes something else: several locks in one object.
@@ -185,6 +185,12 @@ macro_rules! shareable {
 }
 
 shareable!(u8 u16 u32 u64 u128 i8 i16 i32 i64 i128 f32 f64 bool char);
+
+impl Shareable for () {
+    fn describe(layout: &mut Layout) {
+        layout.push("()");
+    }
+}
 
 impl<T: Shareable, const N: usize> Shareable for [T; N] {
     fn describe(layout: &mut Layout) {

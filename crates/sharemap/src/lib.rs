@@ -108,6 +108,7 @@ pub use mapping::{
 pub use sharemap_derive::Shareable;
 pub use shm::{
     Location, NamedObject, Passed, ReadOnlySharedMemory, SharedMemory, SharedMemoryOptions,
+    UnlinkOnDrop, unlink,
 };
 pub use sync::inspect;
 pub use sync::{
@@ -116,7 +117,7 @@ pub use sync::{
     MutexSliceGuard, MutexSliceHandle, Once, OnceHandle, OnceTurn, Permit, Permits, PermitsHandle,
     Recover, RwLock, RwLockHandle, RwLockReadGuard, RwLockSliceHandle, RwLockSliceReadGuard,
     RwLockSliceUpgradableGuard, RwLockSliceWriteGuard, RwLockUpgradableGuard, RwLockWriteGuard,
-    Shared, SharedOptions, Signal, SignalHandle, Waiting,
+    Shared, SharedOptions, Signal, SignalHandle, WaitTimeoutResult, Waiting,
 };
 pub use sys::{
     Advice, AsDescriptor, CacheStatus, HugePages, Lifetime, PageState, Protection, Seals,

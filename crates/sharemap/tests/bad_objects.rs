@@ -363,10 +363,11 @@ fn what_this_thread_holds() {
     let guard = mutex.lock().unwrap();
     let locking = words("lock the mutex");
     check(mutex.lock().unwrap_err(), ErrorKind::Deadlock, &path, &locking);
-    check(mutex.try_lock().unwrap_err(), ErrorKind::Deadlock, &path, &locking);
     let error = mutex.lock_timeout(Duration::from_secs(60)).unwrap_err();
     check(error, ErrorKind::Deadlock, &path, &locking);
-    check(mutex.repair().unwrap_err(), ErrorKind::Deadlock, &path, &locking);
+    check(mutex.lock_poisoned().unwrap_err(), ErrorKind::Deadlock, &path, &locking);
+    let busy = ["lock the mutex", "not available without waiting", "offset"];
+    check(mutex.try_lock().unwrap_err(), ErrorKind::WouldBlock, &path, &busy);
     drop(guard);
     let guard = elements.lock().unwrap();
     check(elements.lock().unwrap_err(), ErrorKind::Deadlock, &path, &locking);
@@ -393,7 +394,7 @@ fn what_others_hold() {
     thread::scope(|scope| {
         scope.spawn(|| {
             let out = |operation| [operation, "the time ran out", "offset"];
-            let had = |operation| [operation, "somebody else has it", "offset"];
+            let had = |operation| [operation, "not available without waiting", "offset"];
             let error = mutex.lock_timeout(short).unwrap_err();
             check(error, timeout, &path, &out("lock the mutex"));
             check(mutex.try_lock().unwrap_err(), busy, &path, &had("lock the mutex"));
@@ -429,7 +430,7 @@ fn what_the_dead_and_the_careful_left() {
     check(died, ErrorKind::OwnerDied, &path, &["lock", "at offset", "accept, repair or poison it"]);
     let Err(LockError::OwnerDied(dead)) = mutex.lock() else { panic!("nobody told of it") };
     dead.poison().unwrap();
-    let words = ["lock the mutex", "unusable", "repair it first"];
+    let words = ["lock the mutex", "an owner poisoned the value", "`lock_poisoned`"];
     check(mutex.lock().unwrap_err(), ErrorKind::Poisoned, &path, &words);
     check(mutex.try_lock().unwrap_err(), ErrorKind::Poisoned, &path, &words);
 
@@ -438,13 +439,13 @@ fn what_the_dead_and_the_careful_left() {
     check(barrier.join().unwrap_err(), ErrorKind::Busy, &path, &words);
     drop(member);
 
-    drop(mutex.repair().unwrap().accept());
+    drop(mutex.lock_poisoned().unwrap().accept());
     let guard = mutex.lock().unwrap();
     all.cancel();
     check(changed.wait(guard).unwrap_err(), ErrorKind::Cancelled, &path, &["notification"]);
     all.resume();
     let elsewhere = Shared::create_new(Location::anonymous(), || Mutex::new(0_u8)).unwrap();
     let guard = elsewhere.lock().unwrap();
-    let words = ["wait for a notification", "not in the same object"];
+    let words = ["wait for a notification", "belongs to another object", "has been released"];
     check(changed.wait(guard).unwrap_err(), ErrorKind::Invalid, &path, &words);
 }

@@ -12,6 +12,10 @@ mod looking;
 mod poison;
 #[path = "sync/slices.rs"]
 mod slices;
+#[path = "sync/timed.rs"]
+mod timed;
+#[path = "sync/trying.rs"]
+mod trying;
 #[path = "sync/waiting.rs"]
 mod waiting;
 
@@ -136,6 +140,15 @@ fn role() {
 fn kill(mut child: Child) {
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// The kernel tells of a death a moment after the process can be waited for.
+fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+        thread::yield_now();
+    }
 }
 
 #[test]

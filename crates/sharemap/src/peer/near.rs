@@ -291,11 +291,8 @@ impl<F: Faults> World for Near<'_, F> {
             // SAFETY: as above.
             unsafe { self.session.memory.write_at(address, from, fault) };
         };
-        match from.len() {
-            4 | 8 => self.access(address, write),
-            // What is stored next may say that all of it is there.
-            _ => self.access_by(&AtOnce, address, write),
-        }
+        // What is stored next may say that all of it is there.
+        self.access_by(&AtOnce, address, write)
     }
 
     #[inline(always)]

@@ -29,6 +29,20 @@ impl Session {
         }
     }
 
+    /// Returns `true` if the participant that owns the lane is dead and not recovered. Changes nothing.
+    pub(crate) fn is_lane_dead(&self, lane: u32) -> Result<bool> {
+        if lane >= self.header.lanes {
+            return Ok(false);
+        }
+        match self.memory.load::<u32>(self.header.lane(lane))?.checked_sub(1) {
+            Some(participant) if participant < self.header.participants => {
+                let slot = FIRST + u64::from(participant);
+                self.slots.is_free(slot).map_err(|error| self.named(error))
+            }
+            _ => Ok(false),
+        }
+    }
+
     /// The same for a participant.
     pub(crate) fn settle_participant(&self, participant: u32) -> Result<Settled> {
         let slot = FIRST + u64::from(participant);

@@ -123,6 +123,12 @@ impl Session {
         }
     }
 
+    /// Returns `true` if this attachment is a participant, and `false` if it is read-only or
+    /// copy-on-write.
+    pub(crate) fn takes_part(&self) -> bool {
+        self.attachment == Attachment::Participant
+    }
+
     /// Whether what is written stays with this process.
     pub(crate) fn keeps_changes(&self) -> bool {
         self.attachment == Attachment::CopyOnWrite

@@ -5,15 +5,23 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::shm::name;
+use crate::sys;
+
+/// The end of generated names.
+const TEMPORARY: &str = ".tmp";
 
 /// Where a shared object lives: said, not guessed.
 ///
-/// A plain `&str` is a name.
+/// Text is a name: `&str`, `String`. A path is a file: `&Path`, `PathBuf`.
 ///
 /// ```
+/// use std::path::Path;
+///
 /// use sharemap::Location;
 ///
 /// assert_eq!(Location::from("jobs"), Location::name("jobs"));
+/// assert_eq!(Location::from(format!("jobs-{}", 7)), Location::name("jobs-7"));
+/// assert_eq!(Location::from(Path::new("jobs")), Location::file("jobs"));
 /// assert_eq!(Location::file("/data/prices.seg").to_string(), "/data/prices.seg");
 /// assert_eq!(Location::anonymous().to_string(), "(anonymous)");
 /// ```
@@ -53,6 +61,47 @@ impl Location {
         Self(Place::Anonymous)
     }
 
+    /// A generated name that begins with `prefix`: of an object that is wanted for a time.
+    ///
+    /// The name is `PREFIX-RANDOM.tmp`, with 16 random hexadecimal digits, and so not taken. Names of
+    /// this form tell that nobody will look for the object by another way: after its creator has been
+    /// killed, and with no process attached, it is garbage, and [`is_temporary`](Self::is_temporary)
+    /// finds it. A `prefix` may have 179 characters.
+    ///
+    /// # Errors
+    /// - `NameEmpty`, `NameTooLong`, `NameCharacter` - no name can begin with `prefix`.
+    /// - `Io` - the system gave no random number.
+    ///
+    /// ```
+    /// use sharemap::{Location, Mutex, Shared, UnlinkOnDrop};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let name = UnlinkOnDrop::new(Location::unique("jobs")?);
+    /// let jobs = Shared::create_new(&name, || Mutex::new(0_u64))?;
+    /// let command = format!("worker {}", name.location()); // others open it by this name
+    /// # drop((jobs, command));
+    /// # Ok(()) }
+    /// ```
+    pub fn unique(prefix: &str) -> Result<Self> {
+        name::checked(prefix)?;
+        let random = sys::process::random_id()?;
+        let random = u64::from_ne_bytes(std::array::from_fn(|index| random[index]));
+        let location = Self(Place::Name(format!("{prefix}-{random:016x}{TEMPORARY}")));
+        location.checked()?;
+        Ok(location)
+    }
+
+    /// Returns `true` if this is a name of the form that [`unique`](Self::unique) generates.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        let Place::Name(name) = &self.0 else { return false };
+        let Some(name) = name.strip_suffix(TEMPORARY) else { return false };
+        let is_digit = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+        name.rsplit_once('-').is_some_and(|(prefix, random)| {
+            !prefix.is_empty() && random.len() == 16 && random.bytes().all(is_digit)
+        })
+    }
+
     /// The place, its name checked.
     pub(crate) fn checked(&self) -> Result<&Place> {
         if let Place::Name(name) = &self.0 {
@@ -75,6 +124,41 @@ impl From<&str> for Location {
     /// A name.
     fn from(name: &str) -> Self {
         Self::name(name)
+    }
+}
+
+impl From<String> for Location {
+    /// A name.
+    fn from(name: String) -> Self {
+        Self::name(name)
+    }
+}
+
+impl From<&String> for Location {
+    /// A name.
+    fn from(name: &String) -> Self {
+        Self::name(name)
+    }
+}
+
+impl From<&Path> for Location {
+    /// A file.
+    fn from(path: &Path) -> Self {
+        Self::file(path)
+    }
+}
+
+impl From<PathBuf> for Location {
+    /// A file.
+    fn from(path: PathBuf) -> Self {
+        Self::file(path)
+    }
+}
+
+impl From<&PathBuf> for Location {
+    /// A file.
+    fn from(path: &PathBuf) -> Self {
+        Self::file(path)
     }
 }
 

@@ -9,6 +9,7 @@ mod pass;
 mod read_only;
 mod seals;
 mod shared_memory;
+mod unlink;
 
 pub use list::NamedObject;
 pub use location::Location;
@@ -18,3 +19,4 @@ pub use options::SharedMemoryOptions;
 pub use pass::Passed;
 pub use read_only::ReadOnlySharedMemory;
 pub use shared_memory::SharedMemory;
+pub use unlink::{UnlinkOnDrop, unlink};

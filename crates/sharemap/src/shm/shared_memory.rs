@@ -1,9 +1,8 @@
 //! Shared memory for reading and writing.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::mapping::MappingMut;
 use crate::shm::kinds::object_kind;
-use crate::shm::location::Place;
 use crate::shm::options::named;
 use crate::shm::{Location, ReadOnlySharedMemory, SharedMemoryOptions};
 use crate::sys::{self, Access, AsDescriptor};
@@ -100,19 +99,12 @@ impl SharedMemory {
         SharedMemoryOptions::new().map(file, Location::anonymous(), None)
     }
 
-    /// Takes an object's name away. Whoever has it keeps it.
+    /// Unlinks an object, as [`unlink`](crate::unlink()) does. Processes that have it mapped keep it.
     ///
-    /// What has the name but is no regular file is [`NotAnObject`](ErrorKind::NotAnObject) on Linux, and
-    /// stays.
+    /// # Errors
+    /// As for `unlink`.
     pub fn unlink(location: impl Into<Location>) -> Result<()> {
-        let location = location.into();
-        let unlinked = match location.checked() {
-            Ok(Place::Name(name)) => sys::shm::unlink(name),
-            Ok(_) => Err(Error::new(ErrorKind::Unsupported, "unlink")
-                .with_detail("only what has a name can lose it")),
-            Err(error) => Err(error),
-        };
-        unlinked.map_err(|error| named(error, &location))
+        super::unlink(location)
     }
 
     /// Room to grow, lifetime, huge pages, who else may have it, …:

@@ -67,7 +67,7 @@ impl RawBarrier {
         let full = self.is_too_full(world).and_then(|full| {
             if full {
                 // Places of the dead, for whom perhaps nobody waits.
-                scan::settle_all(world, &[Kind::Member, Kind::Arrived], self.at)?;
+                self.settle_members(world, None)?;
                 return self.is_too_full(world);
             }
             Ok(false)
@@ -155,9 +155,13 @@ impl RawBarrier {
             }
             waiter.sleep(world)?;
             if world.load_32(self.at)? == state {
-                scan::settle_all(world, &[Kind::Member, Kind::Arrived], self.at)?;
+                self.settle_members(world, Some(waiter))?;
             }
         }
+    }
+
+    fn settle_members<W: World>(self, world: &W, waiter: Option<&Waiter>) -> Result<()> {
+        scan::settle_all(world, &[Kind::Member, Kind::Arrived], self.at, waiter)
     }
 
     /// Begins a new round of a broken barrier; those who wait yet are told that it broke.

@@ -13,6 +13,25 @@ use super::waiter::IDLE;
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::World;
 
+/// The bounds of a timed wait.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// The moment when the sleep ends.
+    pub(crate) until: Duration,
+    /// For how long the mutex is then waited for.
+    pub(crate) relock: Duration,
+}
+
+/// The mutex, acquired again after a wait.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Woken {
+    pub(crate) held: Held,
+    /// The deadline passed, and nothing was notified.
+    pub(crate) timed_out: bool,
+}
+
 /// A condition variable in an object.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RawCondvar {
@@ -28,16 +47,16 @@ impl RawCondvar {
         Self { at }
     }
 
-    /// Leaves the mutex, sleeps until notified, `until`, or for no reason, and locks it again, for
-    /// which there is no limit of time. An error leaves the mutex unlocked.
+    /// Releases the mutex, sleeps until it is notified, the limit, or a spurious wake, and acquires
+    /// the mutex again, within the limit if there is one. An error leaves the mutex released.
     pub(crate) fn wait<W: World>(
         self,
         world: &W,
         mutex: RawMutex,
         held: Held,
         leave: Leave,
-        until: Option<Duration>,
-    ) -> Result<Held> {
+        limit: Option<Limit>,
+    ) -> Result<Woken> {
         if world.is_cancelled() {
             mutex.unlock(world, held, leave)?;
             let error = Error::new(ErrorKind::Cancelled, "wait for a notification");
@@ -55,14 +74,21 @@ impl RawCondvar {
             });
         let unlocked = mutex.unlock(world, held, leave);
         let (announced, key) = registered?;
-        let bound = match until {
-            Some(until) => IDLE.min(until.saturating_sub(world.now())),
+        let bound = match limit {
+            Some(limit) => IDLE.min(limit.until.saturating_sub(world.now())),
             None => IDLE,
         };
         let slept = unlocked.and_then(|()| world.wait(self.at, key, bound));
         world.withdraw(announced)?;
         slept?;
-        mutex.lock(world, None)
+        let Some(limit) = limit else {
+            return Ok(Woken { held: mutex.lock(world, None)?, timed_out: false });
+        };
+        // A notification after the deadline, or one that this thread was late to see, still counts.
+        let now = world.now();
+        let timed_out = now >= limit.until && world.load_32(self.at)? | SLEEPER == key;
+        let held = mutex.lock(world, now.checked_add(limit.relock))?;
+        Ok(Woken { held, timed_out })
     }
 
     /// Wakes one of those who wait, if there are any.

@@ -13,7 +13,8 @@ pub type LockResult<G> = std::result::Result<G, LockError<Recover<G>>>;
 ///
 /// There will be no third variant. It converts into [`Error`], so that `?` works: then a death is
 /// an error of kind [`OwnerDied`](ErrorKind::OwnerDied), and stays for the next owner to be told.
-/// Where `?` makes a `Box<dyn Error>` or the like, which may not borrow the lock, say
+/// It borrows the lock, so `?` does not convert it into a `Box<dyn Error>`: use
+/// [`lock_or_recover`](crate::MutexHandle::lock_or_recover), whose error is a plain [`Error`], or
 /// `lock().map_err(sharemap::Error::from)?`.
 pub enum LockError<R> {
     /// The lock was had, and whoever had it before died with it, or panicked, and nobody since has
@@ -41,11 +42,25 @@ impl<G: Reclaim> From<LockError<Recover<G>>> for Error {
                 let error = dead.0.error(ErrorKind::OwnerDied, "lock");
                 error.with_detail(
                     "look at the value, and accept, repair or poison it, as LockError::OwnerDied \
-                     allows",
+                     and `lock_or_recover` allow",
                 )
             }
             LockError::Failed(error) => error,
         }
+    }
+}
+
+/// Returns the guard, after `repair` and acceptance if an owner died. If `repair` fails or panics, the
+/// death is kept for the next owner.
+#[inline]
+pub(super) fn recovered<G: Reclaim>(
+    acquired: LockResult<G>,
+    repair: impl FnOnce(&mut G) -> Result<()>,
+) -> Result<G> {
+    match acquired {
+        Ok(guard) => Ok(guard),
+        Err(LockError::OwnerDied(mut dead)) => repair(&mut dead.0).map(|()| dead.accept()),
+        Err(LockError::Failed(error)) => Err(error),
     }
 }
 

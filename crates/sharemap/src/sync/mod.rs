@@ -40,7 +40,7 @@ pub use handles::{
     MutexGuard, MutexHandle, MutexSliceGuard, MutexSliceHandle, Once, OnceHandle, OnceTurn, Permit,
     Permits, PermitsHandle, RwLock, RwLockHandle, RwLockReadGuard, RwLockSliceHandle,
     RwLockSliceReadGuard, RwLockSliceUpgradableGuard, RwLockSliceWriteGuard, RwLockUpgradableGuard,
-    RwLockWriteGuard, Signal, SignalHandle, Waiting,
+    RwLockWriteGuard, Signal, SignalHandle, WaitTimeoutResult, Waiting,
 };
 pub use options::SharedOptions;
 pub use shared::Shared;

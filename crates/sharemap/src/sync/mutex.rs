@@ -161,8 +161,12 @@ impl RawMutex {
         self.contend(world, announced, until, Poison::Refuse)
     }
 
-    /// The same, also if it is poisoned: to repair it.
-    pub(crate) fn repair<W: World>(self, world: &W, until: Option<Duration>) -> Result<Held> {
+    /// Acquires the mutex like [`lock`](Self::lock), also if it is poisoned.
+    pub(crate) fn lock_poisoned<W: World>(
+        self,
+        world: &W,
+        until: Option<Duration>,
+    ) -> Result<Held> {
         let announced = self.announce(world)?;
         let found = self.contend(world, announced, until, Poison::Accept)?;
         Ok(Held::of(announced, found))
@@ -191,7 +195,8 @@ impl RawMutex {
         Waiter::new("lock the mutex", self.at, self.at + GATE, Change::Plain, OWNED, until)
     }
 
-    /// Does not wait; `None` if somebody has it. A dead owner is noticed, if not at once.
+    /// Acquires the mutex without waiting. Returns `None` if it is held, by this thread or another.
+    /// A dead owner is detected, though not necessarily by the first call.
     #[inline]
     pub(crate) fn try_lock<W: World>(self, world: &W) -> Result<Option<Held>> {
         let announced = self.announce(world)?;
@@ -204,15 +209,14 @@ impl RawMutex {
     #[cold]
     #[inline(never)]
     fn try_slowly<W: World>(self, world: &W, announced: Announced) -> Result<Option<Held>> {
-        let waiter = self.waiter(None);
-        let taken = word::try_take(world, Ask::new(self.at, announced, POISONED), &waiter);
+        let taken = word::try_take(world, Ask::new(self.at, announced, POISONED));
         if let Ok(Some(Taken::Mine(word))) = taken {
             return Ok(Some(Held::of(announced, word)));
         }
         let _ = world.withdraw(announced);
         match taken? {
             None => Ok(None),
-            Some(_) => Err(waiter.error(ErrorKind::Poisoned)),
+            Some(_) => Err(self.waiter(None).error(ErrorKind::Poisoned)),
         }
     }
 

@@ -90,7 +90,7 @@ impl RawPermits {
             }
             waiter.sleep(world)?;
             if free(world.load_64(self.at)?) == 0 {
-                self.settle_holders(world)?;
+                self.settle_holders(world, Some(waiter))?;
             }
         }
     }
@@ -102,7 +102,7 @@ impl RawPermits {
             if taken {
                 return Ok(true);
             }
-            self.settle_holders(world)?;
+            self.settle_holders(world, None)?;
             self.take(world, announced)
         });
         if matches!(taken, Ok(true)) {
@@ -199,14 +199,56 @@ impl RawPermits {
         Ok(())
     }
 
-    fn settle_holders<W: World>(self, world: &W) -> Result<()> {
+    fn settle_holders<W: World>(self, world: &W, waiter: Option<&Waiter>) -> Result<()> {
         let kinds = [Kind::PermitTaker, Kind::Permit, Kind::PermitReturner, Kind::PermitWaiter];
-        scan::settle_all(world, &kinds, self.at)
+        scan::settle_all(world, &kinds, self.at, waiter)
     }
 
-    /// How many are free at the moment.
+    /// Returns how many permits are free, after those of dead holders have been recovered.
     pub(crate) fn available<W: World>(self, world: &W) -> Result<u32> {
+        self.settle_holders(world, None)?;
         Ok(free(world.load_64(self.at)?))
+    }
+
+    /// Returns how many permits are free or held by lanes of which `is_dead` says that they are dead.
+    /// Changes nothing: for read-only attachments, which cannot recover.
+    pub(crate) fn available_to_reader<W: World>(
+        self,
+        world: &W,
+        mut is_dead: impl FnMut(u32) -> Result<bool>,
+    ) -> Result<u32> {
+        // While the word stays the same no permit is taken, given back or recovered.
+        const TRIES: u32 = 8;
+        let mut word = world.load_64(self.at)?;
+        let mut count = free(word);
+        for _ in 0..TRIES {
+            count = free(word);
+            scan::lanes(world, |holder, what| {
+                if self.holds(word, holder, what) && is_dead(holder)? {
+                    count = count.saturating_add(1);
+                }
+                Ok(true)
+            })?;
+            let now = world.load_64(self.at)?;
+            if now == word {
+                break;
+            }
+            word = now;
+        }
+        Ok(count)
+    }
+
+    /// Returns `true` if the announcement is that of a permit held: the word says whether a change
+    /// that was announced was made, as in recovery.
+    fn holds(self, word: u64, holder: u32, what: u64) -> bool {
+        let was_made = lane(word) == Some(holder) && number(word) == number(what);
+        match kind::parse(what) {
+            (at, _) if at != self.at => false,
+            (_, Some(Kind::Permit)) => true,
+            (_, Some(Kind::PermitTaker)) => was_made,
+            (_, Some(Kind::PermitReturner)) => !was_made,
+            _ => false,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! A look through all lanes for who announces something.
 
+use super::kind::{self, Kind};
+use super::waiter::Waiter;
 use crate::error::Result;
 use crate::peer::World;
 
@@ -20,13 +22,26 @@ pub(crate) fn lanes<W: World>(
     Ok(())
 }
 
-/// Settles all lanes that announce something of the thing at `at`, of a kind in `kinds`.
-pub(crate) fn settle_all<W: World>(world: &W, kinds: &[super::kind::Kind], at: u64) -> Result<()> {
+/// Probes the participants of all lanes that announce the lock at `at` with a kind in `kinds`, each
+/// lane once, and recovers those that are dead. Stops where `waiter` has no time left, so that a
+/// table full of announcements keeps no caller past its deadline.
+pub(crate) fn settle_all<W: World>(
+    world: &W,
+    kinds: &[Kind],
+    at: u64,
+    waiter: Option<&Waiter>,
+) -> Result<()> {
+    let mut last = None;
     lanes(world, |lane, what| {
-        let (place, kind) = super::kind::parse(what);
-        if place == at && kind.is_some_and(|kind| kinds.contains(&kind)) && !world.is_own(lane) {
-            world.settle(lane)?;
+        let (place, kind) = kind::parse(what);
+        let is_meant = place == at && kind.is_some_and(|kind| kinds.contains(&kind));
+        if !is_meant || last == Some(lane) || world.is_own(lane) {
+            return Ok(true);
         }
-        Ok(true)
+        if waiter.is_some_and(|waiter| waiter.is_over(world)) {
+            return Ok(false);
+        }
+        last = Some(lane);
+        world.settle(lane).map(|_| true)
     })
 }

@@ -9,23 +9,19 @@ use super::anchor::{Anchored, Found};
 use super::options::SharedOptions;
 use crate::error::Result;
 use crate::peer::Session;
-use crate::shm::{self, Location, SharedMemory};
-use crate::sys::{self, AsDescriptor};
+use crate::shm::{self, Location};
+use crate::sys::AsDescriptor;
 
 /// A lock, or several, that processes share: in shared memory, or in a file. It derefs to a handle.
 ///
 /// ```
-/// use sharemap::{LockError, Mutex, Shared};
+/// use sharemap::{Mutex, Shared};
 ///
 /// # fn main() -> sharemap::Result<()> {
 /// # let name = format!("doc-shared-{}", std::process::id());
 /// # let name = name.as_str();
 /// let hits = Shared::open_or_create(name, || Mutex::new(0_u64))?;
-/// match hits.lock() {
-///     Ok(mut n) => *n += 1,
-///     Err(LockError::OwnerDied(dead)) => *dead.accept() += 1, // the last whole value
-///     Err(LockError::Failed(error)) => return Err(error),
-/// }
+/// *hits.lock_or_recover(|_last| ())? += 1; // after a death: the last whole value, to be repaired
 /// let same = Shared::<Mutex<u64>>::open(name)?; // in another process, as a rule
 /// assert_eq!(*same.lock()?, 1);
 /// # sharemap::SharedMemory::unlink(name)?;
@@ -132,23 +128,13 @@ impl<T: Anchored> Shared<T> {
         SharedOptions::new().adopt(descriptor)
     }
 
-    /// Takes the object's name, or its file, away. Who is attached stays so; the memory goes with the
-    /// last of them. A symbolic link that is followed to the file stays.
+    /// Unlinks an object, as [`unlink`](crate::unlink()) does. Attached processes stay attached; the
+    /// memory is freed with the last of them.
     ///
     /// # Errors
-    /// - [`NotFound`](crate::ErrorKind::NotFound) - there is no such object.
-    /// - [`PermissionDenied`](crate::ErrorKind::PermissionDenied) - the directory, or the object's owner,
-    ///   does not permit it.
-    /// - [`NotAnObject`](crate::ErrorKind::NotAnObject) - a FIFO, a device or a symbolic link has the name.
-    /// - [`IsDirectory`](crate::ErrorKind::IsDirectory) - the path leads to a directory.
-    /// - [`ForeignOwner`](crate::ErrorKind::ForeignOwner) - a symbolic link of another user is on the path.
+    /// As for `unlink`.
     pub fn unlink(location: impl Into<Location>) -> Result<()> {
-        let location = location.into();
-        match location.checked()? {
-            shm::Place::File(path) => sys::file::unlink_object(path, None)
-                .map_err(|error| error.with_path(location.path())),
-            _ => SharedMemory::unlink(location),
-        }
+        shm::unlink(location)
     }
 
     // The names of methods with `self` are no names for fields of structs of locks: the derive knows them.

@@ -1,5 +1,5 @@
 //! A value in two copies, of which a selector names the current one: who dies while writing leaves
-//! the old value or the new. One copy does where it is written by one instruction.
+//! the old value or the new. One copy does where one store writes it: for 4 and for 8 bytes.
 
 use crate::error::Result;
 use crate::peer::World;
@@ -38,8 +38,16 @@ impl Copies {
     /// Writes the value that replaces copy `selector`. Nobody reads or writes meanwhile.
     #[inline(always)]
     pub(crate) fn write<W: World>(self, world: &W, selector: u32, from: &[u8]) -> Result<()> {
-        if is_word(from.len()) {
-            return world.write(self.copy(0), from);
+        // A death before the store leaves the old value, one after it the new: there is no other copy.
+        match *from {
+            [a, b, c, d] => {
+                return world.store_32(self.copy(0), u32::from_ne_bytes([a, b, c, d]));
+            }
+            [a, b, c, d, e, f, g, h] => {
+                let value = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+                return world.store_64(self.copy(0), value);
+            }
+            _ => {}
         }
         let other = 1 - (selector & 1);
         world.write(self.copy(other), from)?;
@@ -56,7 +64,7 @@ const fn stride(len: u32) -> u64 {
     (len as u64).next_multiple_of(8)
 }
 
-/// Whether one instruction writes it.
+/// Returns `true` if one store writes a value of `len` bytes: there is one copy.
 #[inline(always)]
 pub(crate) const fn is_word(len: usize) -> bool {
     len == 4 || len == 8

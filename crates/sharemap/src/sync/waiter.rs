@@ -95,10 +95,12 @@ impl Waiter {
         if world.is_cancelled() {
             return Err(self.error(ErrorKind::Cancelled));
         }
-        match self.until {
-            Some(until) if world.now() >= until => Err(self.error(ErrorKind::Timeout)),
-            _ => Ok(()),
-        }
+        if self.is_over(world) { Err(self.error(ErrorKind::Timeout)) } else { Ok(()) }
+    }
+
+    /// Returns `true` if the deadline has passed.
+    pub(crate) fn is_over<W: World>(&self, world: &W) -> bool {
+        self.until.is_some_and(|until| world.now() >= until)
     }
 
     /// Says that somebody sleeps. The caller looks again before it does.

@@ -84,16 +84,14 @@ pub(crate) fn take<W: World>(world: &W, ask: Ask, waiter: &mut Waiter) -> Result
     }
 }
 
-/// Takes the word if it is free, or its owner is found dead; `None` if somebody has it.
-pub(crate) fn try_take<W: World>(world: &W, ask: Ask, waiter: &Waiter) -> Result<Option<Taken>> {
+/// Takes the word if it is free, or its owner is found dead. Returns `None` if it is held, by this
+/// thread or another.
+pub(crate) fn try_take<W: World>(world: &W, ask: Ask) -> Result<Option<Taken>> {
     let mut settled = false;
     loop {
         let word = world.load_32(ask.at)?;
         if let Some(lane) = owner(word) {
-            if world.is_own(lane) {
-                return Err(waiter.error(ErrorKind::Deadlock));
-            }
-            if settled || world.settle_rarely(lane)? == Settled::Alive {
+            if settled || world.is_own(lane) || world.settle_rarely(lane)? == Settled::Alive {
                 return Ok(None);
             }
             settled = true;

@@ -130,7 +130,7 @@ fn of_locks(dir: &TempDir) -> Vec<Given> {
     }));
     assert!(panicked.is_err());
     let died: Error = mutex.lock().map(drop).unwrap_err().into();
-    mutex.repair().unwrap().poison().unwrap();
+    mutex.lock_poisoned().unwrap().poison().unwrap();
     let poisoned: Error = mutex.lock().map(drop).unwrap_err().into();
     locks.cancel();
     let cancelled = event.wait().unwrap_err();

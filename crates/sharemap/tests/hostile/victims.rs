@@ -145,7 +145,7 @@ fn bump(value: &mut u64) {
 fn use_one(all: &Shared<All>, desk: &Desk, random: &mut Random) -> Result<(), Error> {
     let ((mutex, lock, elements, table), (permits, signal, barrier, condvar), (event, auto, once)) =
         &**all;
-    let what = random.below(34);
+    let what = random.below(39);
     desk.doing.store(what, Ordering::Relaxed);
     match what {
         0..4 => bump(&mut had!(mutex.lock_timeout(SHORT), random)[1]),
@@ -214,6 +214,14 @@ fn use_one(all: &Shared<All>, desk: &Desk, random: &mut Random) -> Result<(), Er
             auto.wait_timeout(SHORT)?;
         }
         32 => auto.wait_timeout(SHORT)?,
+        33 => drop(mutex.lock_poisoned_timeout(SHORT)?.accept()),
+        34 => drop(lock.write_poisoned_timeout(SHORT)?.accept()),
+        35 => drop(table.read_poisoned_timeout(SHORT)?),
+        36 => drop(had!(lock.upgradable_timeout(SHORT), random)),
+        37 => {
+            let guard = mutex.lock_or_recover_timeout(SHORT, |value| bump(&mut value[0]))?;
+            drop(condvar.wait_timeout(guard, SHORT)?);
+        }
         _ => once.call_timeout(SHORT, |_| {
             if random.one_in(2) { Ok(()) } else { Err(Error::from(std::io::Error::other("no"))) }
         })?,
@@ -229,10 +237,10 @@ fn wait_for_one(all: &Shared<All>, desk: &Desk, random: &mut Random) -> Result<(
     desk.doing.store(100 + what, Ordering::Relaxed);
     let wait = || -> Result<(), Error> {
         match what {
-            0 => drop(mutex.repair()?.accept()),
-            1 => drop(lock.repair()?.accept()),
-            2 => drop(elements.repair()?.accept()),
-            3 => drop(table.repair()?.accept()),
+            0 => drop(mutex.lock_poisoned()?.accept()),
+            1 => drop(lock.write_poisoned()?.accept()),
+            2 => drop(elements.lock_poisoned()?.accept()),
+            3 => drop(table.write_poisoned()?.accept()),
             4 => drop(lock.write()?),
             5 => drop(lock.read()?),
             6 => drop(table.upgradable()?.upgrade().map_err(|(_, error)| error)?),

@@ -198,6 +198,11 @@ pub fn all(clock: &Clock<'_>, shared: &Shared<All>) {
         "mutex.lock_timeout, unlock" => had!(mutex.lock_timeout(SHORT)).unlock()?;
         "elements.try_lock" => had!(elements.try_lock()).view().fill(1)?;
         "elements.lock_timeout" => had!(elements.lock_timeout(SHORT)).view().to_vec()?;
+        "mutex.lock_or_recover_timeout" => mutex.lock_or_recover_timeout(SHORT, |it| it[0] = 0)?[2] ^= 1;
+        "mutex.lock_poisoned_timeout" => drop(mutex.lock_poisoned_timeout(SHORT)?);
+        "mutex.lock_poisoned_timeout, accept" => drop(mutex.lock_poisoned_timeout(SHORT)?.accept());
+        "elements.lock_or_recover_timeout" => drop(elements.lock_or_recover_timeout(SHORT, |_| Ok(()))?);
+        "elements.lock_poisoned_timeout" => drop(elements.lock_poisoned_timeout(SHORT)?);
         "elements.peek" => elements.peek().to_vec()?;
         "lock.is_poisoned" => lock.is_poisoned()?;
         "lock.try_read" => drop(had!(lock.try_read()));
@@ -212,6 +217,13 @@ pub fn all(clock: &Clock<'_>, shared: &Shared<All>) {
             let upgradable = had!(lock.try_upgradable());
             upgradable.upgrade_timeout(SHORT).map_err(|(_, error)| error)?.unlock()?;
         };
+        "lock.upgradable_timeout" => drop(had!(lock.upgradable_timeout(SHORT)));
+        "lock.read_or_recover_timeout" => drop(lock.read_or_recover_timeout(SHORT, |_| ())?);
+        "lock.write_or_recover_timeout" => drop(lock.write_or_recover_timeout(SHORT, |_| ())?);
+        "lock.read_poisoned_timeout" => drop(lock.read_poisoned_timeout(SHORT)?);
+        "lock.write_poisoned_timeout" => drop(lock.write_poisoned_timeout(SHORT)?.accept());
+        "table.read_poisoned_timeout" => drop(table.read_poisoned_timeout(SHORT)?);
+        "table.write_poisoned_timeout" => drop(table.write_poisoned_timeout(SHORT)?.accept());
         "table.peek" => table.peek().to_vec()?;
         "table.try_read" => had!(table.try_read()).view().get(49)?;
         "table.read_timeout" => had!(table.read_timeout(SHORT)).view().get(49)?;
@@ -242,11 +254,15 @@ pub fn all(clock: &Clock<'_>, shared: &Shared<All>) {
         "condvar.notify_all" => condvar.notify_all()?;
         "condvar.wait_timeout_while" => {
             let guard = had!(mutex.lock_timeout(SHORT));
-            drop(had!(condvar.wait_timeout_while(guard, SHORT, |_| true)));
+            drop(condvar.wait_timeout_while(guard, SHORT, |_| true));
         };
         "condvar.wait_timeout_while, of elements" => {
             let guard = had!(elements.lock_timeout(SHORT));
-            drop(had!(condvar.wait_timeout_while(guard, SHORT, |_| true)));
+            drop(condvar.wait_timeout_while(guard, SHORT, |_| true));
+        };
+        "condvar.wait_timeout" => {
+            let guard = had!(mutex.lock_timeout(SHORT));
+            drop(condvar.wait_timeout(guard, SHORT));
         };
         "event.is_set" => event.is_set()?;
         "event.try_wait" => event.try_wait()?;
@@ -279,7 +295,7 @@ pub fn few(clock: &Clock<'_>, shared: &Shared<Few>) {
         "ready.notify_all" => shared.ready().notify_all()?;
         "ready.wait_timeout_while" => {
             let guard = had!(shared.count().lock_timeout(SHORT));
-            drop(had!(shared.ready().wait_timeout_while(guard, SHORT, |_| true)));
+            drop(shared.ready().wait_timeout_while(guard, SHORT, |_| true));
         };
     }
 }

@@ -14,6 +14,7 @@ mod full;
 #[cfg(target_os = "linux")]
 mod killed;
 mod life;
+mod names;
 mod pass;
 mod sealed;
 mod sharing;

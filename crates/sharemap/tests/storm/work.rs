@@ -120,8 +120,8 @@ impl User<'_> {
                 Some(guard) => guard,
                 None => self.lock_again(),
             };
-            let (guard, told) =
-                in_time!(changed.wait_timeout_while(guard, time, |value| value[0] == last))?;
+            let waited = changed.wait_timeout_while(guard, time, |value| value[0] == last);
+            let (guard, told) = in_time!(waited.map(|(guard, _)| guard))?;
             self.watch.witness.enter(Alone::Mutex, self.me, told);
             self.watch.witness.check_and_accept(Alone::Mutex, &guard, told);
             self.watch.witness.leave(Alone::Mutex, self.me);

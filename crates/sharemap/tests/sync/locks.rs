@@ -75,9 +75,9 @@ fn a_poisoned_mutex_is_repaired() {
     dead.poison().unwrap();
     assert_eq!(value.lock().unwrap_err().kind(), ErrorKind::Poisoned);
     assert_eq!(value.try_lock().unwrap_err().kind(), ErrorKind::Poisoned);
-    drop(value.repair().unwrap());
+    drop(value.lock_poisoned().unwrap());
     assert_eq!(value.lock().unwrap_err().kind(), ErrorKind::Poisoned);
-    *value.repair().unwrap().accept() = 3;
+    *value.lock_poisoned().unwrap().accept() = 3;
     assert_eq!(*value.lock().unwrap(), 3);
 }
 

@@ -53,12 +53,12 @@ fn a_repair_that_fails_leaves_it_poisoned() {
     let Err(LockError::OwnerDied(reading)) = lock.read() else { panic!("nobody told of it") };
     let Err(LockError::OwnerDied(dead)) = lock.upgradable() else { panic!("nobody told of it") };
     dead.poison().unwrap();
-    assert_eq!(lock.repair().unwrap_err().kind(), ErrorKind::Deadlock);
+    assert_eq!(lock.write_poisoned().unwrap_err().kind(), ErrorKind::Deadlock);
     assert_eq!(lock.write().unwrap_err().kind(), ErrorKind::Poisoned);
     assert_eq!(lock.read().unwrap_err().kind(), ErrorKind::Poisoned, "also for one who reads");
     drop(reading);
     assert_eq!(lock.read().unwrap_err().kind(), ErrorKind::Poisoned);
-    *lock.repair().unwrap().accept() = 2;
+    *lock.write_poisoned().unwrap().accept() = 2;
     assert_eq!(*lock.read().unwrap(), 2);
 }
 
@@ -70,12 +70,12 @@ fn a_repair_that_changes_nothing_leaves_it_as_it_was() {
         || (Mutex::new(1_u32), RwLock::new(1_u32), Mutex::<[u32]>::slice(3), RwLock::slice(3));
     let shared: Shared<All> = Shared::create_new(Location::anonymous(), make).unwrap();
     let (mutex, lock, elements, rows) = &*shared;
-    drop((mutex.repair().unwrap(), lock.repair().unwrap()));
-    drop((elements.repair().unwrap(), rows.repair().unwrap()));
+    drop((mutex.lock_poisoned().unwrap(), lock.write_poisoned().unwrap()));
+    drop((elements.lock_poisoned().unwrap(), rows.write_poisoned().unwrap()));
     drop((mutex.lock().unwrap(), lock.write().unwrap()));
     drop((elements.lock().unwrap(), rows.write().unwrap()));
     panicked_with(lock);
-    drop(lock.repair().unwrap());
+    drop(lock.write_poisoned().unwrap());
     assert!(matches!(lock.write(), Err(LockError::OwnerDied(_))));
 }
 

@@ -38,8 +38,8 @@ fn jobs_go_through_a_condition_variable() {
     let guard = jobs.lock().unwrap();
     let start = Instant::now();
     let short = Duration::from_millis(30);
-    let guard = changed.wait_timeout_while(guard, short, |jobs| *jobs == 0).unwrap();
-    assert_eq!(*guard, 0);
+    let (guard, result) = changed.wait_timeout_while(guard, short, |jobs| *jobs == 0).unwrap();
+    assert!(result.timed_out() && *guard == 0);
     assert!(start.elapsed() >= short);
     let other = Shared::create_new(Location::anonymous(), Condvar::new).unwrap();
     assert_eq!(other.wait(guard).unwrap_err().kind(), ErrorKind::Invalid);
@@ -59,9 +59,17 @@ fn permits_of_the_dead_come_back() {
     assert_eq!(permits.try_acquire().unwrap_err().kind(), ErrorKind::WouldBlock);
     let timeout = permits.acquire_timeout(Duration::from_millis(20)).unwrap_err();
     assert_eq!(timeout.kind(), ErrorKind::Timeout);
+    let looking = Shared::<(Permits, Signal)>::open_read_only(name.0.as_str()).unwrap();
+    assert_eq!(looking.0.available().unwrap(), 0, "the holder lives");
     kill(holder);
-    let theirs = permits.acquire().unwrap();
+    // Whoever only looks counts the dead one's permit, and gives nothing back.
+    soon("the permit of the dead", || looking.0.available().unwrap() == 1);
+    assert_eq!(looking.0.available().unwrap(), 1);
+    soon("the permit that is given back", || permits.available().unwrap() == 1);
+    let theirs = permits.try_acquire().unwrap();
+    assert_eq!((permits.available().unwrap(), looking.0.available().unwrap()), (0, 0));
     drop((mine, theirs));
+    assert_eq!(looking.0.available().unwrap(), 2);
     assert_eq!(permits.available().unwrap(), 2);
 }
 
@@ -152,10 +160,12 @@ fn events_let_through_all_or_one() {
             }
         }
     });
-    assert!(all.try_wait().unwrap());
+    all.try_wait().unwrap();
     all.reset().unwrap();
-    assert!(!all.is_set().unwrap());
-    assert!(!one.try_wait().unwrap());
+    for event in [all, one] {
+        assert!(!event.is_set().unwrap());
+        assert_eq!(event.try_wait().unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
     let timeout = one.wait_timeout(Duration::from_millis(5)).unwrap_err();
     assert_eq!(timeout.kind(), ErrorKind::Timeout);
 }

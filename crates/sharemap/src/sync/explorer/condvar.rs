@@ -1,10 +1,13 @@
 //! The condition variable: no notification is lost, under a mutex that is kept.
 
+use std::time::Duration;
+
 use super::search::{caught, sound, walked};
 use super::sim::Sim;
 use super::state::{Carry, LOCK};
 use super::{Fault, Program, Setup};
-use crate::sync::condvar::RawCondvar;
+use crate::error::ErrorKind;
+use crate::sync::condvar::{Limit, RawCondvar};
 use crate::sync::mutex::{Held, Leave, RawMutex};
 
 const CONDVAR: u64 = LOCK + 64;
@@ -40,8 +43,46 @@ fn waits(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
             change(sim, held, selector, number - 1);
             return true;
         }
-        held = sim.expect(condvar().wait(sim, mutex(), held, Leave::Sound, None));
+        held = sim.expect(condvar().wait(sim, mutex(), held, Leave::Sound, None)).held;
     }
+    sim.expect(mutex().unlock(sim, held, Leave::Sound));
+    true
+}
+
+/// Takes one token, for a time: without a token it was told that the time had passed, or that the
+/// mutex was not to be had again.
+fn waits_for_a_time(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+    if step == 1 {
+        return false;
+    }
+    let limit = Some(Limit { until: Duration::from_secs(1), relock: Duration::from_secs(1) });
+    let mut held = sim.expect(mutex().lock(sim, None));
+    let mut timed_out = false;
+    for _ in 0..4 {
+        let (number, selector) = tokens(sim);
+        if number > 0 {
+            change(sim, held, selector, number - 1);
+            return true;
+        }
+        if timed_out {
+            break;
+        }
+        match condvar().wait(sim, mutex(), held, Leave::Sound, limit) {
+            Ok(woken) => (held, timed_out) = (woken.held, woken.timed_out),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Timeout);
+                sim.ghost(|ghost| {
+                    ghost.count[0] += 1;
+                    Ok(())
+                });
+                return true;
+            }
+        }
+    }
+    sim.ghost(|ghost| {
+        ghost.count[0] += u32::from(timed_out);
+        Ok(())
+    });
     sim.expect(mutex().unlock(sim, held, Leave::Sound));
     true
 }
@@ -61,7 +102,9 @@ fn brings<const ALL: bool, const TOKENS: u32>(sim: &Sim<'_>, step: u32, _: &mut 
 fn setup(programs: &[Program]) -> Setup {
     let mut setup = Setup { preemptions: Some(2), ..Setup::new(programs) };
     setup.last = |state| match state.peek_32(LOCK + 16) {
-        left if left != 0 && state.deaths == 0 => Err(format!("{left} tokens are left")),
+        left if left != 0 && state.deaths == 0 && state.ghost.count[0] == 0 => {
+            Err(format!("{left} tokens are left"))
+        }
         _ => Ok(()),
     };
     setup
@@ -76,6 +119,9 @@ fn no_notification_is_lost() {
     sound("one waits", &setup(&[waits, ONE]));
     sound("two wait for one each", &setup(&[waits, waits, TWO]));
     sound("two wait for both", &setup(&[waits, waits, BOTH]));
+    let timed = |programs: &[Program]| Setup { expiries: 1, ..setup(programs) };
+    sound("one waits for a time", &timed(&[waits_for_a_time, ONE]));
+    sound("two wait, one for a time", &timed(&[waits, waits_for_a_time, TWO]));
     let free = |programs: &[Program]| Setup { preemptions: None, ..setup(programs) };
     walked("two wait for one each", &free(&[waits, waits, TWO]), 100);
     walked("two wait for both", &free(&[waits, waits, BOTH]), 100);
@@ -84,6 +130,8 @@ fn no_notification_is_lost() {
 #[test]
 fn some_die() {
     sound("one waits, one killed", &Setup { kills: 1, stalls: 2, ..setup(&[waits, ONE]) });
+    let timed = Setup { kills: 1, stalls: 2, expiries: 1, ..setup(&[waits_for_a_time, ONE]) };
+    sound("one waits for a time, one killed", &timed);
     // Who comes later may wait as often as it likes for what nobody brings any more.
     let killed = |programs: &[Program]| Setup {
         kills: 2,
@@ -108,6 +156,8 @@ fn planted_bugs_are_found() {
     caught("no wake", &with(Fault::NoWake(CONDVAR)));
     caught("sleepers do not say so", &with(Fault::NoRegistration(CONDVAR)));
     caught("tokens do not count", &with(Fault::DropStore(LOCK + 16)));
+    let timed = |fault| Setup { fault, expiries: 1, ..setup(&[waits, waits_for_a_time, TWO]) };
+    caught("no wake, with one who waits for a time", &timed(Fault::NoWake(CONDVAR)));
     let both = |fault| Setup { fault, ..setup(&[waits, waits, BOTH]) };
     caught("one is woken for all", &both(Fault::WakeOne));
 }

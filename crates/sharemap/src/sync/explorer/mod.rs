@@ -73,6 +73,8 @@ enum Fault {
     TakesOverUnrecovered,
     /// An exchange on condition loses that the value is poisoned.
     ForgetsPoison(u64),
+    /// A store of 8 bytes is two of 4.
+    SplitStore(u64),
 }
 
 /// One step of a process; `false` when it has no further. It keeps nothing but the carry.

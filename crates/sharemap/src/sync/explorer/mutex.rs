@@ -11,17 +11,20 @@ const WORD: u64 = LOCK;
 const GATE: u64 = LOCK + 4;
 const SELECTOR: u64 = LOCK + 8;
 
-fn mutex() -> RawMutex {
-    RawMutex::new(LOCK, 12)
+const VALUE: u64 = LOCK + 16;
+
+fn mutex<const LEN: usize>() -> RawMutex {
+    RawMutex::new(LOCK, LEN as u32)
 }
 
-fn three(number: u32) -> [u8; 12] {
+/// A value whose parts of 4 bytes are all the same.
+fn parts<const LEN: usize>(number: u32) -> [u8; LEN] {
     let number = number.to_le_bytes();
     std::array::from_fn(|index| number[index % 4])
 }
 
 /// Adds one to all parts of the value, which must be whole and as many as were written.
-fn inside(sim: &Sim<'_>, held: Held) {
+fn inside<const LEN: usize>(sim: &Sim<'_>, held: Held) {
     let died = held.died();
     let me = sim.me;
     sim.ghost(|ghost| {
@@ -34,10 +37,10 @@ fn inside(sim: &Sim<'_>, held: Held) {
         }
         Ok(())
     });
-    let mut value = [0; 12];
-    let selector = sim.expect(mutex().value().read(sim, &mut value));
+    let mut value = [0; LEN];
+    let selector = sim.expect(mutex::<LEN>().value().read(sim, &mut value));
     let number = u32::from_le_bytes(value[..4].try_into().unwrap());
-    let half = value != three(number);
+    let half = value != parts(number);
     sim.ghost(|ghost| match half {
         true => Err(format!("half a value: {value:?}")),
         false if number != ghost.commits => {
@@ -45,7 +48,7 @@ fn inside(sim: &Sim<'_>, held: Held) {
         }
         false => Ok(()),
     });
-    sim.expect(mutex().value().write(sim, selector, &three(number + 1)));
+    sim.expect(mutex::<LEN>().value().write(sim, selector, &parts::<LEN>(number + 1)));
     sim.ghost(|ghost| {
         ghost.count[0] += 1;
         ghost.inside[me] = 0;
@@ -53,21 +56,21 @@ fn inside(sim: &Sim<'_>, held: Held) {
     });
     // Whoever was told accepts the first time, and hands the fact on the second.
     let leave = if died && number % 2 == 1 { Leave::Died } else { Leave::Sound };
-    sim.expect(mutex().unlock(sim, held, leave));
+    sim.expect(mutex::<LEN>().unlock(sim, held, leave));
 }
 
-fn rounds<const ROUNDS: u32>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+fn rounds<const LEN: usize, const ROUNDS: u32>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == ROUNDS {
         return false;
     }
-    let held = sim.expect(mutex().lock(sim, None));
-    inside(sim, held);
+    let held = sim.expect(mutex::<LEN>().lock(sim, None));
+    inside::<LEN>(sim, held);
     true
 }
 
 /// Each round by a thread of its own, which takes a lane and gives it back.
 fn threads<const ROUNDS: u32>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
-    rounds::<ROUNDS>(sim, step, carry) && {
+    rounds::<12, ROUNDS>(sim, step, carry) && {
         sim.expect(sim.give_back());
         true
     }
@@ -77,8 +80,8 @@ fn impatient(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 1 {
         return false;
     }
-    match mutex().lock(sim, Some(std::time::Duration::from_secs(1))) {
-        Ok(held) => inside(sim, held),
+    match mutex::<12>().lock(sim, Some(std::time::Duration::from_secs(1))) {
+        Ok(held) => inside::<12>(sim, held),
         Err(error) => assert_eq!(error.kind(), ErrorKind::Timeout),
     }
     true
@@ -88,8 +91,8 @@ fn trying(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 2 {
         return false;
     }
-    if let Some(held) = sim.expect(mutex().try_lock(sim)) {
-        inside(sim, held);
+    if let Some(held) = sim.expect(mutex::<12>().try_lock(sim)) {
+        inside::<12>(sim, held);
     }
     true
 }
@@ -107,8 +110,8 @@ fn setup(programs: &[Program]) -> Setup {
     setup
 }
 
-const ONCE: Program = rounds::<1>;
-const TWICE: Program = rounds::<2>;
+const ONCE: Program = rounds::<12, 1>;
+const TWICE: Program = rounds::<12, 2>;
 
 fn some(programs: &[Program]) -> Setup {
     Setup { preemptions: Some(2), ..setup(programs) }
@@ -140,6 +143,26 @@ fn some_die() {
     let impatient =
         Setup { kills: 2, newcomers: 1, expiries: 1, ..setup(&[ONCE, impatient, TWICE]) };
     walked("three, one impatient", &impatient, 300);
+}
+
+/// A value of 8 bytes: there is one copy, and one store makes it current.
+fn word(programs: &[Program]) -> Setup {
+    let mut setup = some(programs);
+    setup.watch.selector = Some(VALUE);
+    setup
+}
+
+#[test]
+fn a_value_of_one_word() {
+    let [once, twice]: [Program; 2] = [rounds::<8, 1>, rounds::<8, 2>];
+    sound("a word, two, twice", &word(&[twice, twice]));
+    sound("a word, two, one killed", &Setup { kills: 1, ..word(&[once, twice]) });
+    let replaced = Setup { kills: 2, newcomers: 2, ..word(&[once, once]) };
+    sound("a word, two, two killed and replaced", &replaced);
+    let with = |fault| Setup { fault, kills: 1, ..word(&[once, twice]) };
+    caught("a word that is stored by halves", &with(Fault::SplitStore(VALUE)));
+    caught("a word that is not stored", &with(Fault::DropStore(VALUE)));
+    caught("released before the word is stored", &with(Fault::SwapStores(VALUE, WORD)));
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn takes<const TIMES: u32, const PERMITS: usize>(sim: &Sim<'_>, step: u32, _: &m
             if holders > PERMITS { Err(format!("{holders} have a permit")) } else { Ok(()) }
         });
         // Something to be interrupted at.
-        sim.expect(permits().available(sim));
+        sim.expect(sim.load_64(COUNT));
         sim.ghost(|ghost| {
             ghost.inside[me] = 0;
             Ok(())

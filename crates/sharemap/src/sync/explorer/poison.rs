@@ -100,7 +100,7 @@ fn locks<const SOUND: bool>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool
         }
         1 if carry[0] == 0 => {
             let how = if SOUND { Leave::Sound } else { Leave::Poisoned };
-            lock_and(sim, mutex().repair(sim, None), how, Poison::Accept);
+            lock_and(sim, mutex().lock_poisoned(sim, None), how, Poison::Accept);
         }
         _ => return false,
     }
@@ -144,7 +144,7 @@ fn write_repairs(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
             carry[0] = u64::from(had);
         }
         1 if carry[0] == 0 => {
-            written(sim, rwlock().repair(sim, None), Leave::Sound, Poison::Accept);
+            written(sim, rwlock().write_poisoned(sim, None), Leave::Sound, Poison::Accept);
         }
         _ => return false,
     }
@@ -172,6 +172,18 @@ fn reads(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     true
 }
 
+/// Reads so often, whether it is poisoned or not.
+fn reads_poisoned<const TIMES: u32>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+    step < TIMES && {
+        let reading = sim.expect(rwlock().read_poisoned(sim, None));
+        enter(sim, READS, reading.died(), Poison::Accept);
+        sim.expect(rwlock().value().read(sim, &mut [0; 4]));
+        leave(sim, false);
+        sim.expect(rwlock().unlock_read(sim, reading));
+        true
+    }
+}
+
 fn setup(programs: &[Program]) -> Setup {
     let mut setup = Setup { preemptions: Some(2), ..Setup::new(programs) };
     setup.watch.word = Some(WORD);
@@ -196,9 +208,15 @@ fn a_mutex() {
 fn a_lock_for_readers_and_writers() {
     sound("poisoned for a reader", &setup(&[write_poisons, reads]));
     sound("poisoned and repaired", &setup(&[write_poisons, write_repairs]));
+    sound("poisoned, and read all the same", &setup(&[write_poisons, reads_poisoned::<1>]));
+    sound(
+        "read while it is repaired",
+        &setup(&[write_poisons, write_repairs, reads_poisoned::<1>]),
+    );
     let killed = |programs: &[Program]| Setup { kills: 1, ..setup(programs) };
     sound("poisoned for a reader, one killed", &killed(&[write_poisons, reads]));
     sound("repaired, one killed", &killed(&[write_poisons, write_repairs]));
+    sound("read all the same, one killed", &killed(&[write_poisons, reads_poisoned::<1>]));
     let three = Setup {
         kills: 2,
         newcomers: 2,
@@ -226,4 +244,7 @@ fn planted_bugs_are_found() {
         |fault| Setup { fault, kills: 1, newcomers: 1, ..setup(&[write_poisons, write_repairs]) };
     caught("a repairing writer's death makes it sound", &with(Fault::ForgetsPoison(WORD)));
     caught("writers do not wake", &with(Fault::NoWake(GATE)));
+    let with = |fault| Setup { fault, ..setup(&[write_repairs, reads_poisoned::<2>]) };
+    caught("who reads what is poisoned is not seen", &with(Fault::NoAnnouncement));
+    caught("the same, announced too late", &with(Fault::PlainAnnouncement));
 }

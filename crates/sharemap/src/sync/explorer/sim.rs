@@ -127,6 +127,11 @@ impl Sim<'_> {
                         state.buffer(watch, self.me, first);
                     }
                 }
+                Fault::SplitStore(at) if at == store.at && store.size == 8 => {
+                    let half = |at, value| Store { at, size: 4, value: value & 0xffff_ffff };
+                    state.buffer(watch, self.me, half(at, store.value));
+                    state.buffer(watch, self.me, half(at + 4, store.value >> 32));
+                }
                 _ => state.buffer(watch, self.me, store),
             }
             store.value

@@ -93,20 +93,24 @@ pub struct Member<'a> {
 }
 
 impl Member<'_> {
-    /// Waits until all members have come. `true` for the one who came last.
+    /// Blocks the current thread until all members have come. Returns `true` to the last of them.
     ///
     /// # Errors
-    /// [`Broken`](ErrorKind::Broken) if a member died, until it is
-    /// [restarted](BarrierHandle::restart); [`Cancelled`](ErrorKind::Cancelled),
-    /// [`Fault`](ErrorKind::Fault).
+    /// - `Broken` - a member died; until [`restart`](BarrierHandle::restart) is called.
+    /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
+    /// - `Fault` - the memory could not be accessed.
+    /// - `Invalid` - the membership was copied into a forked child.
     pub fn wait(&self) -> Result<bool> {
         self.wait_until(None)
     }
 
-    /// Waits so long at most; who gives up counts as come.
+    /// Waits like [`wait`](Self::wait), but blocks for at most `timeout`. A member that gives up counts
+    /// as come.
     ///
     /// # Errors
-    /// As for [`wait`](Self::wait), and [`Timeout`](ErrorKind::Timeout).
+    /// As for `wait`, and
+    ///
+    /// - `Timeout` - not all members had come.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool> {
         self.wait_until(self.barrier.place.after(timeout))
     }

@@ -1,5 +1,6 @@
 //! `Condvar`: waiting for what others change under a mutex.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::mutex::MutexGuard;
@@ -8,8 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Pod, Shareable};
 use crate::peer::World;
 use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
-use crate::sync::condvar::RawCondvar;
-use crate::sync::error::LockResult;
+use crate::sync::condvar::{Limit, RawCondvar, Woken};
+use crate::sync::error::{LockError, LockResult, Recover};
 use crate::sync::mutex::{Held, Leave, RawMutex};
 
 /// A condition variable to be made. Used it is through [`CondvarHandle`], with a mutex in the same
@@ -45,9 +46,22 @@ impl Anchored for Condvar {
 
 /// A condition variable that processes share.
 ///
-/// Whoever was to notify may have died: a wait ends after a tenth of a second at the latest, for no
-/// reason that shows. So look at the value again, as one must anyway, or use
-/// [`wait_while`](Self::wait_while).
+/// The notifying process may have died, so waits wake spuriously at least every 100 ms. Check the
+/// value after each wait, or use [`wait_while`](Self::wait_while).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use sharemap::{Condvar, Location, Mutex, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let queue = Shared::create_new(Location::anonymous(), || (Mutex::new(0_u32), Condvar::new()))?;
+/// let (jobs, changed) = &*queue;
+/// let waited = changed.wait_timeout_while(jobs.lock()?, Duration::from_millis(5), |n| *n == 0)?;
+/// let (guard, result) = waited;
+/// assert!(result.timed_out() && *guard == 0);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct CondvarHandle {
     place: Place,
@@ -55,64 +69,111 @@ pub struct CondvarHandle {
 }
 
 impl CondvarHandle {
-    /// Writes the value back, releases the mutex, waits for a notification or a moment, and locks
-    /// again.
+    /// Writes the value back, releases the mutex, blocks until a notification or a spurious wake, and
+    /// acquires the mutex again.
     ///
     /// # Errors
-    /// As for locking; [`Invalid`](ErrorKind::Invalid) if the mutex is in another object, or seen
-    /// through another [`Shared`](crate::Shared). The mutex is released.
+    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock), and
+    ///
+    /// - `Invalid` - the mutex belongs to another object than the condition variable.
+    ///
+    /// After an error of [`LockError::Failed`] the mutex is released.
     pub fn wait<G: Waiting>(&self, guard: G) -> LockResult<G> {
-        guard.wait_at(self, None)
+        let guard = self.belonging(guard)?;
+        let (guard, _) = guard.wait_at(self, None)?;
+        Ok(guard)
     }
 
-    /// Waits while `condition` holds: of the value, or of the guard where that shows a slice.
+    /// Waits like [`wait`](Self::wait), but blocks for at most `timeout` for the notification.
+    ///
+    /// A spurious wake returns earlier, with a result that is not
+    /// [`timed_out`](WaitTimeoutResult::timed_out). The mutex is then waited for as long again, or for
+    /// one second if `timeout` is shorter, so that an owner that hangs keeps no caller.
+    ///
+    /// # Errors
+    /// As for `wait`, and
+    ///
+    /// - `Timeout` - the mutex was not acquired again in that time. It is not held.
+    pub fn wait_timeout<G: Waiting>(&self, guard: G, timeout: Duration) -> TimedResult<G> {
+        let guard = self.belonging(guard)?;
+        guard.wait_at(self, self.limit(timeout))
+    }
+
+    /// Waits while `condition` returns `true` for the value, or for the guard of a slice.
     ///
     /// # Errors
     /// As for [`wait`](Self::wait).
     pub fn wait_while<G: Waiting>(
         &self,
-        mut guard: G,
+        guard: G,
         mut condition: impl FnMut(&G::Seen) -> bool,
     ) -> LockResult<G> {
+        let mut guard = self.belonging(guard)?;
         while condition(guard.seen()) {
-            guard = guard.wait_at(self, None)?;
+            (guard, _) = guard.wait_at(self, None)?;
         }
         Ok(guard)
     }
 
-    /// Waits while `condition` holds, so long at most; whether it holds yet is to be looked at.
+    /// Waits while `condition` returns `true`, but blocks for at most `timeout`, and as long again, or
+    /// one second, for the mutex.
+    ///
+    /// The result is [`timed_out`](WaitTimeoutResult::timed_out) if the condition is still `true`.
     ///
     /// # Errors
-    /// As for [`wait`](Self::wait).
+    /// As for [`wait_timeout`](Self::wait_timeout).
     pub fn wait_timeout_while<G: Waiting>(
         &self,
-        mut guard: G,
+        guard: G,
         timeout: Duration,
         mut condition: impl FnMut(&G::Seen) -> bool,
-    ) -> LockResult<G> {
-        let until = self.place.after(timeout);
-        while condition(guard.seen()) && until.is_none_or(|until| self.place.session.now() < until)
-        {
-            guard = guard.wait_at(self, until)?;
+    ) -> TimedResult<G> {
+        let mut guard = self.belonging(guard)?;
+        let limit = self.limit(timeout);
+        while condition(guard.seen()) {
+            if limit.is_some_and(|limit| self.place.session.now() >= limit.until) {
+                return Ok((guard, WaitTimeoutResult(true)));
+            }
+            (guard, _) = guard.wait_at(self, limit)?;
         }
-        Ok(guard)
+        Ok((guard, WaitTimeoutResult(false)))
     }
 
-    /// For one that has the mutex. Has it again in the end, unless that is an error.
-    fn wait_having(
+    /// Returns the bounds of a wait that begins now; `None` if it is not expected to end.
+    fn limit(&self, timeout: Duration) -> Option<Limit> {
+        let until = self.place.after(timeout)?;
+        Some(Limit { until, relock: timeout.max(SHORTEST_RELOCK) })
+    }
+
+    /// Returns the guard if its mutex belongs to this object. Else drops it, which releases the mutex.
+    fn belonging<G: Waiting>(&self, guard: G) -> Result<G> {
+        if guard.is_with(self) {
+            return Ok(guard);
+        }
+        let of = guard.object().map_or_else(|| "another object".into(), |path| format!("{path:?}"));
+        drop(guard);
+        Err(self.refused(&format!(
+            "the mutex belongs to {of}, and a condition variable works with a mutex of its own object, \
+             through the same `Shared` value; the mutex has been released"
+        )))
+    }
+
+    /// Waits with a mutex that this thread holds. The mutex is acquired again, unless that fails.
+    fn wait_holding(
         &self,
-        place: &Place,
         mutex: RawMutex,
         held: Held,
         leave: Leave,
-        until: Option<Duration>,
-    ) -> Result<Held> {
-        if !place.is_with(&self.place) {
-            mutex.unlock(&*place.session, held, leave)?;
-            return Err(self.refused("the mutex is not in the same object"));
+        limit: Option<Limit>,
+    ) -> Result<(Held, WaitTimeoutResult)> {
+        match self.raw.wait(&*self.place.session, mutex, held, leave, limit) {
+            Ok(Woken { held, timed_out }) => Ok((held, WaitTimeoutResult(timed_out))),
+            Err(error) if error.kind() == ErrorKind::Timeout => {
+                let error = error.with_detail("the wait is over, and the mutex is not held");
+                Err(self.place.named(error))
+            }
+            Err(error) => Err(self.place.named(error)),
         }
-        let waited = self.raw.wait(&*self.place.session, mutex, held, leave, until);
-        waited.map_err(|error| self.place.named(error))
     }
 
     #[cold]
@@ -120,7 +181,7 @@ impl CondvarHandle {
         self.place.error(ErrorKind::Invalid, "wait for a notification").with_detail(why)
     }
 
-    /// Wakes one of those who wait, if there are any. Change the value under the mutex before.
+    /// Wakes one waiting thread, if there is one. Change the value under the mutex before.
     ///
     /// # Errors
     /// [`Fault`](ErrorKind::Fault) if the memory is gone.
@@ -130,7 +191,7 @@ impl CondvarHandle {
         self.raw.notify_one(&*self.place.session).map_err(|error| self.place.named(error))
     }
 
-    /// Wakes all who wait.
+    /// Wakes all waiting threads.
     ///
     /// # Errors
     /// [`Fault`](ErrorKind::Fault) if the memory is gone.
@@ -140,6 +201,25 @@ impl CondvarHandle {
         self.raw.notify_all(&*self.place.session).map_err(|error| self.place.named(error))
     }
 }
+
+/// The result of a timed wait: the guard, which holds the mutex again, and whether the time ran out.
+type TimedResult<G> = std::result::Result<(G, WaitTimeoutResult), LockError<Recover<G>>>;
+
+/// Tells whether a timed wait on a condition variable ended because its time ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitTimeoutResult(bool);
+
+impl WaitTimeoutResult {
+    /// Returns `true` if the wait ended without a notification, or with its condition unchanged,
+    /// because the time ran out.
+    #[must_use]
+    pub fn timed_out(&self) -> bool {
+        self.0
+    }
+}
+
+/// The shortest time for which a timed wait waits for the mutex afterwards.
+const SHORTEST_RELOCK: Duration = Duration::from_secs(1);
 
 const NOT_HAD: &str =
     "the process that this one was forked from has the mutex, and this one has not";
@@ -153,9 +233,38 @@ pub trait Waiting: Sized {
     #[doc(hidden)]
     fn seen(&self) -> &Self::Seen;
 
-    /// Leaves the mutex, waits, and takes it again.
+    /// Returns `true` if the mutex belongs to the condition variable's object.
     #[doc(hidden)]
-    fn wait_at(self, condvar: &CondvarHandle, until: Option<Duration>) -> LockResult<Self>;
+    fn is_with(&self, condvar: &CondvarHandle) -> bool;
+
+    /// Returns the name or path of the mutex's object.
+    #[doc(hidden)]
+    fn object(&self) -> Option<PathBuf>;
+
+    /// Releases the mutex, waits, and acquires it again.
+    #[doc(hidden)]
+    fn wait_at(self, condvar: &CondvarHandle, limit: Option<Limit>) -> TimedResult<Self>;
+}
+
+/// What the two kinds of guards do alike.
+macro_rules! waiting {
+    () => {
+        fn is_with(&self, condvar: &CondvarHandle) -> bool {
+            self.handle().place().is_with(&condvar.place)
+        }
+
+        fn object(&self) -> Option<PathBuf> {
+            self.handle().place().session.path().map(Into::into)
+        }
+
+        fn wait_at(self, condvar: &CondvarHandle, limit: Option<Limit>) -> TimedResult<Self> {
+            let Some((mutex, held, leave)) = self.into_parts()? else {
+                return Err(condvar.refused(NOT_HAD).into());
+            };
+            let (held, result) = condvar.wait_holding(mutex.raw(), held, leave, limit)?;
+            Ok((mutex.guard(held)?, result))
+        }
+    };
 }
 
 impl<T: Element + Shareable> Waiting for MutexGuard<'_, T> {
@@ -165,12 +274,7 @@ impl<T: Element + Shareable> Waiting for MutexGuard<'_, T> {
         self
     }
 
-    fn wait_at(self, condvar: &CondvarHandle, until: Option<Duration>) -> LockResult<Self> {
-        let Some((mutex, held, leave)) = self.into_parts()? else {
-            return Err(condvar.refused(NOT_HAD).into());
-        };
-        mutex.guard(condvar.wait_having(mutex.place(), mutex.raw(), held, leave, until)?)
-    }
+    waiting!();
 }
 
 impl<T: Pod + Shareable> Waiting for MutexSliceGuard<'_, T> {
@@ -180,10 +284,5 @@ impl<T: Pod + Shareable> Waiting for MutexSliceGuard<'_, T> {
         self
     }
 
-    fn wait_at(self, condvar: &CondvarHandle, until: Option<Duration>) -> LockResult<Self> {
-        let Some((mutex, held, leave)) = self.into_parts() else {
-            return Err(condvar.refused(NOT_HAD).into());
-        };
-        mutex.guard(condvar.wait_having(mutex.place(), mutex.raw(), held, leave, until)?)
-    }
+    waiting!();
 }

@@ -8,6 +8,8 @@ use crate::peer::World;
 use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
 use crate::sync::event::{RawEvent, Reset};
 
+const WAIT: &str = "wait for an event";
+
 /// An event to be made, not set. Used it is through [`EventHandle`].
 #[derive(Clone, Copy, Debug)]
 pub struct Event(Reset);
@@ -95,18 +97,24 @@ impl EventHandle {
         self.raw.is_set(&*self.place.session).map_err(|error| self.place.named(error))
     }
 
-    /// Waits until it is set.
+    /// Blocks the current thread until the event is set, and resets one that resets itself.
     ///
     /// # Errors
-    /// [`Cancelled`](ErrorKind::Cancelled), [`Fault`](ErrorKind::Fault).
+    /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
+    /// - `Fault` - the memory could not be accessed.
+    /// - `NotWritable` - the event resets itself or the call had to block, and the object was opened
+    ///   read-only.
+    /// - `NoLane` - the call had to block, and no lane became free within about 100 ms.
     pub fn wait(&self) -> Result<()> {
         self.wait_until(None)
     }
 
-    /// Waits so long at most.
+    /// Waits like [`wait`](Self::wait), but blocks for at most `timeout`.
     ///
     /// # Errors
-    /// As for [`wait`](Self::wait), and [`Timeout`](ErrorKind::Timeout).
+    /// As for `wait`, and
+    ///
+    /// - `Timeout` - the event was not set.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
         self.wait_until(self.place.after(timeout))
     }
@@ -119,17 +127,23 @@ impl EventHandle {
     /// Who goes through resets it, if it resets by itself; else it is enough to look.
     fn go_through(&self) -> Result<()> {
         match self.reset {
-            Reset::Auto => self.place.take_part("wait for an event"),
+            Reset::Auto => self.place.take_part(WAIT),
             Reset::Manual => Ok(()),
         }
     }
 
-    /// Goes through if it is set; whether it was.
+    /// Returns at once if the event is set, and resets one that resets itself.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault).
-    pub fn try_wait(&self) -> Result<bool> {
+    /// - `WouldBlock` - the event is not set.
+    /// - `Fault` - the memory could not be accessed.
+    /// - `NotWritable` - the event resets itself, and the object was opened read-only.
+    pub fn try_wait(&self) -> Result<()> {
         self.go_through()?;
-        self.raw.try_wait(&*self.place.session).map_err(|error| self.place.named(error))
+        match self.raw.try_wait(&*self.place.session) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.place.error(ErrorKind::WouldBlock, WAIT)),
+            Err(error) => Err(self.place.named(error)),
+        }
     }
 }

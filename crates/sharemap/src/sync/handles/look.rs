@@ -25,7 +25,7 @@ macro_rules! looks {
                 Ok(word::owner(word(self.place())?).is_some())
             }
 
-            /// Whether an owner declared it unusable, and nobody has [repaired](Self::repair) it.
+            /// Returns `true` if an owner poisoned the lock, and no owner since has accepted the value.
             ///
             /// # Errors
             /// [`Fault`](crate::ErrorKind::Fault).

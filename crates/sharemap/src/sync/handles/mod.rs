@@ -15,7 +15,7 @@ mod slices;
 mod upgrade;
 
 pub use barrier::{Barrier, BarrierHandle, Member};
-pub use condvar::{Condvar, CondvarHandle, Waiting};
+pub use condvar::{Condvar, CondvarHandle, WaitTimeoutResult, Waiting};
 pub use event::{Event, EventHandle};
 pub use guarded::Guarded;
 pub use mutex::{Mutex, MutexGuard, MutexHandle};

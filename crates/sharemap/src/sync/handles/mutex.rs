@@ -1,5 +1,7 @@
 //! `Mutex<T>`: one owner at a time, who has a copy of the value.
 
+mod repair;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -71,23 +73,54 @@ pub struct MutexHandle<T> {
 }
 
 impl<T: Element + Shareable> MutexHandle<T> {
-    /// Waits until nobody has it.
+    /// Acquires the mutex, blocking the current thread until it is available.
+    ///
+    /// If the owner dies, a waiter detects the death within milliseconds and releases the mutex. The
+    /// value is the last one that was written back.
     ///
     /// # Errors
-    /// [`LockError::OwnerDied`]: it was had, from one who died. Else `Failed`, with an error of kind
-    /// [`Deadlock`](ErrorKind::Deadlock) if this thread has it, [`Poisoned`](ErrorKind::Poisoned),
-    /// [`Cancelled`](ErrorKind::Cancelled), [`Invalid`](ErrorKind::Invalid) if the bytes are no
-    /// value of `T`, [`Fault`](ErrorKind::Fault) if the memory is gone; also if that happened to
-    /// the guard before, when it was dropped.
+    /// [`LockError::OwnerDied`] if the mutex was acquired, but an earlier owner died or panicked while
+    /// holding it and no owner since has accepted the value.
+    /// Otherwise [`LockError::Failed`], of kind
+    ///
+    /// - `Deadlock` - this thread already holds the mutex.
+    /// - `Poisoned` - an owner poisoned it; use [`lock_poisoned`](Self::lock_poisoned).
+    /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
+    /// - `Invalid` - the stored bytes are not a valid `T`.
+    /// - `Fault` - the memory could not be accessed.
+    /// - `NotWritable` - the object was opened read-only.
+    /// - `NoLane` - no lane became free within about 100 ms.
+    /// - `NoParticipant` - a forked child could not attach.
+    ///
+    /// Other kinds report a failed system call. An error from dropping an earlier guard of this handle
+    /// is returned by the next call, which then acquires nothing.
+    ///
+    /// ```
+    /// use sharemap::{Location, LockError, Mutex, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let hits = Shared::create_new(Location::anonymous(), || Mutex::new(0_u64))?;
+    /// match hits.lock() {
+    ///     Ok(mut count) => *count += 1,
+    ///     Err(LockError::OwnerDied(guard)) => *guard.accept() += 1,
+    ///     Err(LockError::Failed(error)) => return Err(error),
+    /// }
+    /// assert_eq!(*hits.lock()?, 1);
+    /// # Ok(()) }
+    /// ```
     #[inline(always)]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         self.lock_until(|| None)
     }
 
-    /// Waits so long at most.
+    /// Acquires the mutex like [`lock`](Self::lock), but blocks for at most `timeout` while it is held.
+    ///
+    /// A free mutex is acquired even if `timeout` is zero. Claiming a lane does not count.
     ///
     /// # Errors
-    /// As for [`lock`](Self::lock), and of kind [`Timeout`](ErrorKind::Timeout).
+    /// As for `lock`, and
+    ///
+    /// - `Timeout` - the mutex was not acquired within `timeout`.
     pub fn lock_timeout(&self, timeout: Duration) -> LockResult<MutexGuard<'_, T>> {
         self.lock_until(|| self.place.after(timeout))
     }
@@ -121,11 +154,27 @@ impl<T: Element + Shareable> MutexHandle<T> {
         LockError::Failed(self.place.named(error))
     }
 
-    /// Does not wait.
+    /// Attempts to acquire the mutex without waiting for its owner.
+    ///
+    /// A dead owner is detected, though not necessarily by the first call.
     ///
     /// # Errors
-    /// As for [`lock`](Self::lock), and of kind [`WouldBlock`](ErrorKind::WouldBlock) if somebody has
-    /// it. That its owner died is found out, if not at once.
+    /// As for [`lock`](Self::lock), except `Deadlock` and `Cancelled`, and
+    ///
+    /// - `WouldBlock` - the mutex is held, by this thread or another.
+    ///
+    /// ```
+    /// use sharemap::{ErrorKind, Location, Mutex, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let hits = Shared::create_new(Location::anonymous(), || Mutex::new(0_u64))?;
+    /// match hits.try_lock() {
+    ///     Ok(mut count) => *count += 1,
+    ///     Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn try_lock(&self) -> LockResult<MutexGuard<'_, T>> {
         self.kept.take()?;
         match self.raw().try_lock(&*self.place.session) {
@@ -133,20 +182,6 @@ impl<T: Element + Shareable> MutexHandle<T> {
             Ok(None) => Err(LockError::Failed(self.place.error(ErrorKind::WouldBlock, LOCK))),
             Err(error) => Err(LockError::Failed(self.place.named(error))),
         }
-    }
-
-    /// Waits until nobody has it, and has it even if it is poisoned: to repair the value.
-    /// [`accept`](Recover::accept) makes it sound again; released without,
-    /// it is as it was.
-    ///
-    /// # Errors
-    /// As for [`lock`](Self::lock).
-    pub fn repair(&self) -> Result<Recover<MutexGuard<'_, T>>> {
-        let held = self.raw().repair(&*self.place.session, None);
-        let held = held.map_err(|error| self.place.named(error))?;
-        let near = self.span.near();
-        let Some(spot) = near.spot_of(held.announced()) else { return Err(self.no_lane(held)) };
-        self.guard_of(near, spot, held.leave()).map(Recover)
     }
 
     pub(super) fn guard(&self, held: Held) -> LockResult<MutexGuard<'_, T>> {
@@ -335,6 +370,11 @@ impl<'a, T: Element + Shareable> MutexGuard<'a, T> {
             }
         }
         Progress::begun(near.fault())
+    }
+
+    /// The handle of the mutex.
+    pub(super) fn handle(&self) -> &'a MutexHandle<T> {
+        self.mutex
     }
 
     /// For a condition variable: the handle, and the mutex with the value written back. `None` if

@@ -72,10 +72,12 @@ impl OnceHandle {
         if self.is_done()? { Ok(()) } else { self.call_slowly(None, action) }
     }
 
-    /// Waits for others so long at most.
+    /// Does it like [`call`](Self::call), but blocks for at most `timeout` while another thread is at it.
     ///
     /// # Errors
-    /// As for [`call`](Self::call), and [`Timeout`](ErrorKind::Timeout).
+    /// As for `call`, and
+    ///
+    /// - `Timeout` - the other thread did not end in time.
     pub fn call_timeout<E: From<Error>>(
         &self,
         timeout: Duration,

@@ -49,19 +49,24 @@ pub struct PermitsHandle {
 }
 
 impl PermitsHandle {
-    /// Takes a permit; waits until there is one.
+    /// Acquires a permit, blocking the current thread until one is available.
     ///
     /// # Errors
-    /// [`Cancelled`](ErrorKind::Cancelled), [`Fault`](ErrorKind::Fault), and
-    /// [`NoLane`](ErrorKind::NoLane) if threads hold more than the object has room for.
+    /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
+    /// - `Fault` - the memory could not be accessed.
+    /// - `NotWritable` - the object was opened read-only.
+    /// - `NoLane` - no lane became free within about 100 ms.
+    /// - `NoParticipant` - a forked child could not attach.
     pub fn acquire(&self) -> Result<Permit<'_>> {
         self.acquire_until(None)
     }
 
-    /// Waits so long at most.
+    /// Acquires a permit like [`acquire`](Self::acquire), but blocks for at most `timeout`.
     ///
     /// # Errors
-    /// As for [`acquire`](Self::acquire), and [`Timeout`](ErrorKind::Timeout).
+    /// As for `acquire`, and
+    ///
+    /// - `Timeout` - no permit became available.
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit<'_>> {
         self.acquire_until(self.place.after(timeout))
     }
@@ -74,10 +79,12 @@ impl PermitsHandle {
         }
     }
 
-    /// Takes a permit if there is one.
+    /// Attempts to acquire a permit without waiting. Permits of dead holders are given back first.
     ///
     /// # Errors
-    /// [`WouldBlock`](ErrorKind::WouldBlock) if there is none; [`Fault`](ErrorKind::Fault).
+    /// As for [`acquire`](Self::acquire), except `Cancelled`, and
+    ///
+    /// - `WouldBlock` - no permit is available.
     pub fn try_acquire(&self) -> Result<Permit<'_>> {
         self.kept.take()?;
         match self.raw.try_acquire(&*self.place.session) {
@@ -91,12 +98,24 @@ impl PermitsHandle {
         Permit { permits: self, permitted: Some(permitted), thread: PhantomData }
     }
 
-    /// How many there are to take, at the moment.
+    /// Returns how many permits are available at the moment.
+    ///
+    /// Permits of dead holders are available: they are given back first, as by
+    /// [`try_acquire`](Self::try_acquire), or only counted where the object was opened read-only. For
+    /// this the lanes of the object are looked through, and the kernel is asked about each holder.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault).
+    /// - `Fault` - the memory could not be accessed.
+    ///
+    /// Other kinds report a failed system call.
     pub fn available(&self) -> Result<u32> {
-        self.raw.available(&*self.place.session).map_err(|error| self.place.named(error))
+        let session = &*self.place.session;
+        let available = if session.takes_part() {
+            self.raw.available(session)
+        } else {
+            self.raw.available_to_reader(session, |lane| session.is_lane_dead(lane))
+        };
+        available.map_err(|error| self.place.named(error))
     }
 }
 

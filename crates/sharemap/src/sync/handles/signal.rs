@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::layout::Layout;
 use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
 use crate::sync::signal::RawSignal;
@@ -67,34 +67,55 @@ impl SignalHandle {
         self.raw.post(&*self.place.session, how_many).map_err(|error| self.place.named(error))
     }
 
-    /// Takes one from the count; waits until it is not zero.
+    /// Takes one from the count, blocking the current thread while it is zero.
     ///
     /// # Errors
-    /// [`Cancelled`](crate::ErrorKind::Cancelled), [`Fault`](crate::ErrorKind::Fault).
+    /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
+    /// - `Fault` - the memory could not be accessed.
+    /// - `NotWritable` - the object was opened read-only.
+    /// - `NoLane` - the call had to block, and no lane became free within about 100 ms.
     #[inline]
     pub fn wait(&self) -> Result<()> {
         self.place.take_part(WAIT)?;
         self.raw.wait(&*self.place.session, None).map_err(|error| self.place.named(error))
     }
 
-    /// Waits so long at most.
+    /// Takes one from the count like [`wait`](Self::wait), but blocks for at most `timeout`.
     ///
     /// # Errors
-    /// As for [`wait`](Self::wait), and [`Timeout`](crate::ErrorKind::Timeout).
+    /// As for `wait`, and
+    ///
+    /// - `Timeout` - the count remained zero.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
         self.place.take_part(WAIT)?;
         let until = self.place.after(timeout);
         self.raw.wait(&*self.place.session, until).map_err(|error| self.place.named(error))
     }
 
-    /// Takes one if the count is not zero; whether it was.
+    /// Attempts to take one from the count without waiting.
     ///
     /// # Errors
-    /// [`Fault`](crate::ErrorKind::Fault).
+    /// - `WouldBlock` - the count is zero.
+    /// - `Fault` - the memory could not be accessed.
+    /// - `NotWritable` - the object was opened read-only.
+    ///
+    /// ```
+    /// use sharemap::{ErrorKind, Location, Shared, Signal};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let jobs = Shared::create_new(Location::anonymous(), || Signal::new(1))?;
+    /// jobs.try_wait()?;
+    /// assert_eq!(jobs.try_wait().unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// # Ok(()) }
+    /// ```
     #[inline]
-    pub fn try_wait(&self) -> Result<bool> {
+    pub fn try_wait(&self) -> Result<()> {
         self.place.take_part(WAIT)?;
-        self.raw.try_wait(&*self.place.session).map_err(|error| self.place.named(error))
+        match self.raw.try_wait(&*self.place.session) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.place.error(ErrorKind::WouldBlock, WAIT)),
+            Err(error) => Err(self.place.named(error)),
+        }
     }
 
     /// The count, as it is at the moment.

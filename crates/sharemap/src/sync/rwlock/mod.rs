@@ -16,10 +16,10 @@ use crate::error::Result;
 use crate::peer::{Announced, OFFSET_MASK, World};
 use crate::sync::gate;
 use crate::sync::kind::Kind;
-use crate::sync::mutex::Held;
+use crate::sync::mutex::{Held, Poison};
 use crate::sync::value::Copies;
 use crate::sync::waiter::{Change, OWNED, Waiter};
-use crate::sync::word::{self, DIED, LANE, POISONED, UPGRADABLE};
+use crate::sync::word::{self, DIED, LANE, UPGRADABLE};
 
 // The word is at the start, and with `seen` behind it a word of 64 bits.
 const SEEN: u64 = 4;
@@ -69,9 +69,9 @@ impl Reading {
     }
 }
 
-/// Whether readers are let in beside whoever the word names.
-fn admits(word: u32) -> bool {
-    word & POISONED == 0 && (word & LANE == 0 || word & UPGRADABLE != 0)
+/// Returns `true` if readers are admitted beside the owner that the word names.
+fn admits(word: u32, poison: Poison) -> bool {
+    word & poison as u32 == 0 && (word & LANE == 0 || word & UPGRADABLE != 0)
 }
 
 /// The bit of a lane's group in `seen`.

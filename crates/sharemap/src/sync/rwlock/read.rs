@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::{AGAIN, DRAIN, GATE, Packed, RawRwLock, Reading, SEEN, admits, group};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::peer::{Announced, World};
 use crate::sync::gate::Wake;
 use crate::sync::kind::Kind;
-use crate::sync::mutex::Held;
+use crate::sync::mutex::{Held, Poison};
 use crate::sync::unlock::{self, Waiting};
 use crate::sync::waiter::Waiter;
-use crate::sync::word::{DIED, POISONED, UPGRADABLE, owner};
+use crate::sync::word::{DIED, UPGRADABLE, owner};
 
 const READ: &str = "lock for reading";
 
@@ -37,7 +37,18 @@ impl RawRwLock {
         announced: Announced,
         until: Option<Duration>,
     ) -> Result<Packed> {
-        self.await_reading(world, announced, until).map(Reading::pack)
+        self.await_reading(world, announced, until, Poison::Refuse).map(Reading::pack)
+    }
+
+    /// Acquires the lock for reading, also if it is poisoned. Only the admission differs: writers,
+    /// and so a repair, wait for this reader as for any other.
+    pub(crate) fn read_poisoned<W: World>(
+        self,
+        world: &W,
+        until: Option<Duration>,
+    ) -> Result<Reading> {
+        let announced = self.announce_read(world)?;
+        self.await_reading(world, announced, until, Poison::Accept)
     }
 
     fn await_reading<W: World>(
@@ -45,35 +56,37 @@ impl RawRwLock {
         world: &W,
         mut announced: Announced,
         until: Option<Duration>,
+        poison: Poison,
     ) -> Result<Reading> {
         let mut waiter = self.waiter(READ, GATE, until);
         loop {
-            if let Some(reading) = self.enter(world, announced)? {
+            if let Some(reading) = self.enter(world, announced, poison)? {
                 return Ok(reading);
             }
-            if let Some(reading) = self.nested(world)? {
+            if let Some(reading) = self.nested(world, poison)? {
                 return Ok(reading);
             }
-            self.await_admission(world, &mut waiter)?;
+            self.await_admission(world, &mut waiter, poison)?;
             announced = world.announce_first(Kind::Reader.of(self.at))?;
         }
     }
 
-    /// Does not wait; `None` if there is a writer. A dead one is noticed, if not at once.
+    /// Acquires the lock for reading without waiting. Returns `None` if a writer holds it, be it this
+    /// thread. A dead writer is detected, though not necessarily by the first call.
     pub(crate) fn try_read<W: World>(self, world: &W) -> Result<Option<Reading>> {
         let mut settled = false;
         loop {
             let announced = world.announce_first(Kind::Reader.of(self.at))?;
-            if let Some(reading) = self.enter(world, announced)? {
+            if let Some(reading) = self.enter(world, announced, Poison::Refuse)? {
                 return Ok(Some(reading));
             }
-            if let Some(reading) = self.nested(world)? {
+            if let Some(reading) = self.nested(world, Poison::Refuse)? {
                 return Ok(Some(reading));
             }
             let word = world.load_32(self.at)?;
-            self.refuse(world, word, &self.waiter(READ, GATE, None))?;
             match owner(word) {
                 Some(lane) if !settled => world.settle_rarely(lane)?,
+                None if word & Poison::Refuse as u32 != 0 => return Err(self.poisoned()),
                 _ => return Ok(None),
             };
             settled = true;
@@ -81,8 +94,13 @@ impl RawRwLock {
     }
 
     /// Judges the lock after the announcement is visible; takes that back if it is not admitted.
-    fn enter<W: World>(self, world: &W, announced: Announced) -> Result<Option<Reading>> {
-        let judged = self.judge(world, announced);
+    fn enter<W: World>(
+        self,
+        world: &W,
+        announced: Announced,
+        poison: Poison,
+    ) -> Result<Option<Reading>> {
+        let judged = self.judge(world, announced, poison);
         if !matches!(judged, Ok(Some(_))) {
             let left = self.leave(world, announced);
             if judged.is_ok() {
@@ -92,27 +110,32 @@ impl RawRwLock {
         judged
     }
 
-    fn judge<W: World>(self, world: &W, announced: Announced) -> Result<Option<Reading>> {
+    fn judge<W: World>(
+        self,
+        world: &W,
+        announced: Announced,
+        poison: Poison,
+    ) -> Result<Option<Reading>> {
         let bit = u64::from(group(announced.lane)) << 32;
         let mut pair = world.load_64(self.at)?;
-        if admits(pair as u32) && pair & bit == 0 {
+        if admits(pair as u32, poison) && pair & bit == 0 {
             // What counts is the word at the moment when the bit is set.
             pair = world.fetch_or_64(self.at, bit)?;
         }
         let word = pair as u32;
-        Ok(admits(word).then_some(Reading(Held::of(announced, word))))
+        Ok(admits(word, poison).then_some(Reading(Held::of(announced, word))))
     }
 
     /// Another read by a thread that reads: what it announced before holds up every writer, and one
     /// who looks for readers meanwhile is made to look again.
-    fn nested<W: World>(self, world: &W) -> Result<Option<Reading>> {
+    fn nested<W: World>(self, world: &W, poison: Poison) -> Result<Option<Reading>> {
         let what = Kind::Reader.of(self.at);
         if world.announced(what)?.is_none() {
             return Ok(None);
         }
         let word = world.load_32(self.at)?;
-        if word & POISONED != 0 {
-            return Err(self.waiter(READ, GATE, None).error(ErrorKind::Poisoned));
+        if word & poison as u32 != 0 {
+            return Err(self.poisoned());
         }
         let announced = world.announce_first(what)?;
         match self.show(world, announced) {
@@ -131,30 +154,40 @@ impl RawRwLock {
     }
 
     /// An error if waiting would be in vain.
-    fn refuse<W: World>(self, world: &W, word: u32, waiter: &Waiter) -> Result<()> {
+    fn refuse<W: World>(self, world: &W, word: u32, poison: Poison) -> Result<()> {
         match owner(word) {
             Some(lane) if world.is_own(lane) && word & UPGRADABLE == 0 => {
-                Err(waiter.error(ErrorKind::Deadlock))
+                Err(self.waiter(READ, GATE, None).error(ErrorKind::Deadlock))
             }
-            None if word & POISONED != 0 => Err(waiter.error(ErrorKind::Poisoned)),
+            None if word & poison as u32 != 0 => Err(self.poisoned()),
             _ => Ok(()),
         }
     }
 
-    fn await_admission<W: World>(self, world: &W, waiter: &mut Waiter) -> Result<()> {
+    #[cold]
+    fn poisoned(self) -> Error {
+        self.waiter(READ, GATE, None).error(ErrorKind::Poisoned)
+    }
+
+    fn await_admission<W: World>(
+        self,
+        world: &W,
+        waiter: &mut Waiter,
+        poison: Poison,
+    ) -> Result<()> {
         loop {
             let word = world.load_32(self.at)?;
-            if admits(word) {
+            if admits(word, poison) {
                 return Ok(());
             }
-            self.refuse(world, word, waiter)?;
+            self.refuse(world, word, poison)?;
             if waiter.linger(world) {
                 continue;
             }
             waiter.go_on(world)?;
             waiter.register_among_others(world)?;
             let word = world.load_32(self.at)?;
-            let (false, Some(lane)) = (admits(word), owner(word)) else { continue };
+            let (false, Some(lane)) = (admits(word, poison), owner(word)) else { continue };
             waiter.probe_once(world, lane)?;
             waiter.sleep(world)?;
             if let Some(lane) = owner(world.load_32(self.at)?) {

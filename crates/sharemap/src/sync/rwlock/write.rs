@@ -29,8 +29,12 @@ impl RawRwLock {
         self.write_slowly(world, announced, until, Poison::Refuse)
     }
 
-    /// The same, also if it is poisoned: to repair it.
-    pub(crate) fn repair<W: World>(self, world: &W, until: Option<Duration>) -> Result<Held> {
+    /// Acquires the lock like [`write`](Self::write), also if it is poisoned.
+    pub(crate) fn write_poisoned<W: World>(
+        self,
+        world: &W,
+        until: Option<Duration>,
+    ) -> Result<Held> {
         let announced = world.announce(Kind::Writer.of(self.at))?;
         self.write_slowly(world, announced, until, Poison::Accept)
     }
@@ -113,6 +117,8 @@ impl RawRwLock {
             if world.load_32(again)? == count {
                 break;
             }
+            // Threads that read again and again, or a scribbler, could go on for ever.
+            waiter.go_on(world)?;
         }
         // Alone: whoever sets a bit now is not admitted, and sets it again.
         world.swap_32(seen, 0)?;
@@ -149,7 +155,8 @@ impl RawRwLock {
         Ok(())
     }
 
-    /// Does not wait; `None` if somebody reads or writes.
+    /// Acquires the lock for writing without waiting. Returns `None` if a thread, be it this one,
+    /// reads or holds the word.
     pub(crate) fn try_write<W: World>(self, world: &W) -> Result<Option<Held>> {
         let announced = world.announce(Kind::Writer.of(self.at))?;
         let Some(held) = self.try_own(world, Ask::new(self.at, announced, POISONED), announced)?
@@ -158,21 +165,22 @@ impl RawRwLock {
         };
         match self.exclude(world, held, WRITE, Some(Duration::ZERO)) {
             Ok(held) => Ok(Some(held)),
-            Err(error) if error.kind() == ErrorKind::Timeout => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => match error.kind() {
+                ErrorKind::Timeout | ErrorKind::Cancelled | ErrorKind::Deadlock => Ok(None),
+                _ => Err(error),
+            },
         }
     }
 
     fn try_own<W: World>(self, world: &W, ask: Ask, announced: Announced) -> Result<Option<Held>> {
-        let waiter = self.waiter(WRITE, GATE, None);
-        let taken = word::try_take(world, ask, &waiter);
+        let taken = word::try_take(world, ask);
         if let Ok(Some(Taken::Mine(word))) = taken {
             return Ok(Some(Held::of(announced, word)));
         }
         let _ = world.withdraw(announced);
         match taken? {
             None => Ok(None),
-            Some(_) => Err(waiter.error(ErrorKind::Poisoned)),
+            Some(_) => Err(self.waiter(WRITE, GATE, None).error(ErrorKind::Poisoned)),
         }
     }
 
@@ -219,5 +227,86 @@ impl RawRwLock {
         let (flags, gate) = (leave as u32, self.at + GATE);
         let unlock = Unlock { word: self.at, flags, gate, wake: Wake::All };
         unlock.run(world, held.announced())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::peer::{self, Session, Settled, Shape, Terms, delegate_world};
+    use crate::shm::Location;
+    use crate::sync::rwlock::Reading;
+
+    /// A world whose readers seem to read again all the time, until `ends`.
+    struct Restless<'a> {
+        session: &'a Session,
+        again: u64,
+        times: Cell<u32>,
+        ends: Duration,
+    }
+
+    impl World for Restless<'_> {
+        delegate_world!(session: lanes waits others);
+        delegate_world! { @ each session
+            fn store_32(at: u64, value: u32) -> Result<()>;
+            fn swap_32(at: u64, value: u32) -> Result<u32>;
+            fn compare_exchange_32(at: u64, current: u32, new: u32) -> Result<u32>;
+            fn load_64(at: u64) -> Result<u64>;
+            fn store_64(at: u64, value: u64) -> Result<()>;
+            fn swap_64(at: u64, value: u64) -> Result<u64>;
+            fn compare_exchange_64(at: u64, current: u64, new: u64) -> Result<u64>;
+            fn read(at: u64, into: &mut [u8]) -> Result<()>;
+            fn write(at: u64, from: &[u8]) -> Result<()>;
+            fn stores_release() -> bool;
+        }
+
+        fn load_32(&self, at: u64) -> Result<u32> {
+            if at == self.again && self.now() < self.ends {
+                self.times.set(self.times.get() + 1);
+                return Ok(self.times.get());
+            }
+            self.session.load_32(at)
+        }
+    }
+
+    /// A counter that another process changes without end keeps no writer past its deadline.
+    #[test]
+    fn readers_that_read_again_and_again_are_waited_for_in_time() {
+        if crate::guard::recovery() == crate::guard::Recovery::Syscall {
+            eprintln!("skipped: no atomic accesses here");
+            return;
+        }
+        let shape =
+            Shape { kind: 79, fingerprint: [0; 16], payload: 64, participants: 2, lanes: 2 };
+        let fill = &mut |_: &peer::Memory, _: &peer::Header| Ok(());
+        let terms = Terms::default();
+        let location = Location::anonymous();
+        let session =
+            peer::create_new(&location, &shape, &terms, crate::sync::recover, fill).unwrap();
+        let lock = RawRwLock::new(session.payload_at(), 4);
+        let again = session.payload_at() + AGAIN;
+        let ends = session.now() + Duration::from_secs(5);
+        let restless = Restless { session: &session, again, times: Cell::new(0), ends };
+        let read_once = || {
+            let reading = Reading::unpack(
+                lock.read_slowly(&*session, lock.announce_read(&*session).unwrap(), None).unwrap(),
+            );
+            lock.unlock_read(&*session, reading).unwrap();
+        };
+        read_once();
+        let until = session.now() + Duration::from_millis(5);
+        let error = lock.write(&restless, Some(until)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        read_once();
+        assert!(lock.try_write(&restless).unwrap().is_none());
+        let held = lock.upgradable(&restless, None).unwrap();
+        let error = lock.upgrade(&restless, &held, Some(until)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        lock.unlock(&*session, held, Leave::Sound).unwrap();
+        assert!(session.now() < ends, "it waited until the readers were done");
+        let held = lock.try_write(&*session).unwrap().expect("nobody reads");
+        lock.unlock(&*session, held, Leave::Sound).unwrap();
     }
 }

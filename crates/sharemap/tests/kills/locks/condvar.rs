@@ -52,7 +52,8 @@ fn survive(path: &Path) {
     let (mutex, condvar) = &*shared;
     mutex::add(mutex);
     let guard = had!(mutex.lock_timeout(long()));
-    let guard = had!(condvar.wait_timeout_while(guard, MOMENT, |_| true));
+    let waited = condvar.wait_timeout_while(guard, MOMENT, |_| true);
+    let guard = had!(waited.map(|(guard, _)| guard));
     assert_eq!(guard[0], more(guard[0]));
     drop(guard);
     condvar.notify_one().unwrap();
@@ -65,7 +66,8 @@ fn wait_in_vain(path: &Path) {
     mark();
     let mut guard = shared.0.lock().unwrap();
     *guard = [LAST; 2];
-    let guard = shared.1.wait_timeout_while(guard, MOMENT, |_| true).unwrap();
+    let (guard, result) = shared.1.wait_timeout_while(guard, MOMENT, |_| true).unwrap();
+    assert!(result.timed_out());
     assert_eq!(*guard, [LAST; 2]);
     drop(guard);
     mark();
@@ -113,6 +115,7 @@ fn tells(path: &Path) {
 fn waits(path: &Path) {
     let shared = open::<Both>(path);
     let guard = had!(shared.0.lock_timeout(long()));
-    drop(had!(shared.1.wait_timeout_while(guard, PATIENCE, |value| value[0] < LAST)));
+    let waited = shared.1.wait_timeout_while(guard, PATIENCE, |value| value[0] < LAST);
+    drop(had!(waited.map(|(guard, _)| guard)));
     goes_on(shared, path);
 }

@@ -100,7 +100,7 @@ pub fn prepare(path: &Path) {
 pub fn add(mutex: &MutexHandle<Value>) {
     let mut guard = match mutex.lock_timeout(long()) {
         Err(LockError::Failed(error)) if error.kind() == ErrorKind::Poisoned => {
-            mutex.repair().unwrap().accept()
+            mutex.lock_poisoned().unwrap().accept()
         }
         result => had!(result),
     };
@@ -189,7 +189,7 @@ fn poisoned(path: &Path) {
 fn repair(path: &Path) {
     let shared = open::<Mutex<Value>>(path);
     mark();
-    increase(&mut shared.repair().unwrap().accept());
+    increase(&mut shared.lock_poisoned().unwrap().accept());
     mark();
 }
 

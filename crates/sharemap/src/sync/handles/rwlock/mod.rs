@@ -1,6 +1,7 @@
 //! `RwLock<T>`: many readers or one writer, each with a copy of the value.
 
 mod guards;
+mod repair;
 
 pub use guards::{RwLockReadGuard, RwLockUpgradableGuard, RwLockWriteGuard};
 
@@ -70,19 +71,24 @@ pub struct RwLockHandle<T> {
 }
 
 impl<T: Element + Shareable> RwLockHandle<T> {
-    /// Waits until nobody writes. A thread that reads may read again.
+    /// Acquires the lock for reading, blocking the current thread until no writer holds it. A thread
+    /// that reads may read again.
     ///
     /// # Errors
-    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock).
+    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock). `OwnerDied` is told to readers until a
+    /// writer has accepted the value; `Poisoned` until one has acquired the lock by
+    /// [`write_poisoned`](Self::write_poisoned) and accepted it.
     #[inline(always)]
     pub fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         self.read_until(|| None)
     }
 
-    /// Waits so long at most.
+    /// Acquires the lock like [`read`](Self::read), but blocks for at most `timeout` while it is held.
     ///
     /// # Errors
-    /// As for [`read`](Self::read), and of kind [`Timeout`](ErrorKind::Timeout).
+    /// As for `read`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn read_timeout(&self, timeout: Duration) -> LockResult<RwLockReadGuard<'_, T>> {
         self.read_until(|| self.place.after(timeout))
     }
@@ -116,10 +122,14 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         LockError::Failed(self.place.named(error))
     }
 
-    /// Does not wait.
+    /// Attempts to acquire the lock for reading without waiting for its writer.
+    ///
+    /// A dead writer is detected, though not necessarily by the first call.
     ///
     /// # Errors
-    /// As for [`read`](Self::read), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
+    /// As for [`read`](Self::read), except `Deadlock` and `Cancelled`, and
+    ///
+    /// - `WouldBlock` - the lock is held for writing, by this thread or another.
     pub fn try_read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_read(&*self.place.session) {
@@ -150,31 +160,40 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         self.place.named(error)
     }
 
-    /// Waits until nobody reads or writes.
+    /// Acquires the lock for writing, blocking the current thread until no other holds it.
     ///
     /// # Errors
-    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock).
+    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock). `Deadlock` also if this thread reads.
     #[inline(always)]
     pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
-        self.kept.take()?;
-        let held = self.raw.write(&*self.place.session, None);
-        self.writing(held.map_err(|error| self.place.named(error))?)
+        self.write_until(None)
     }
 
-    /// Waits so long at most.
+    /// Acquires the lock like [`write`](Self::write), but blocks for at most `timeout` while it is held.
     ///
     /// # Errors
-    /// As for [`write`](Self::write), and of kind [`Timeout`](ErrorKind::Timeout).
+    /// As for `write`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn write_timeout(&self, timeout: Duration) -> LockResult<RwLockWriteGuard<'_, T>> {
+        self.write_until(self.place.after(timeout))
+    }
+
+    #[inline(always)]
+    fn write_until(&self, until: Option<Duration>) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.kept.take()?;
-        let held = self.raw.write(&*self.place.session, self.place.after(timeout));
+        let held = self.raw.write(&*self.place.session, until);
         self.writing(held.map_err(|error| self.place.named(error))?)
     }
 
-    /// Does not wait.
+    /// Attempts to acquire the lock for writing without waiting for its holders.
+    ///
+    /// A dead holder is detected, though not necessarily by the first call.
     ///
     /// # Errors
-    /// As for [`write`](Self::write), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
+    /// As for [`write`](Self::write), except `Deadlock` and `Cancelled`, and
+    ///
+    /// - `WouldBlock` - a thread, be it this one, reads or holds the lock.
     pub fn try_write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_write(&*self.place.session) {
@@ -190,33 +209,45 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         if held.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
     }
 
-    /// Waits until nobody reads or writes, and has the lock even if it is poisoned: to repair the
-    /// value. [`accept`](Recover::accept) makes it sound again; released without,
-    /// it is as it was.
-    ///
-    /// # Errors
-    /// As for [`write`](Self::write).
-    pub fn repair(&self) -> Result<Recover<RwLockWriteGuard<'_, T>>> {
-        let held = self.raw.repair(&*self.place.session, None);
-        let held = held.map_err(|error| self.place.named(error))?;
-        Ok(Recover(RwLockWriteGuard { inner: self.holding(held, Way::Write)? }))
-    }
-
-    /// Waits until nobody writes or may go on to; reads beside other readers, as the only one who
-    /// may go on to write.
+    /// Acquires the lock for reading with the right to upgrade, blocking the current thread until no
+    /// other writes or has that right. Other readers are admitted.
     ///
     /// # Errors
     /// As for [`MutexHandle::lock`](crate::MutexHandle::lock).
     pub fn upgradable(&self) -> LockResult<RwLockUpgradableGuard<'_, T>> {
+        self.upgradable_until(None)
+    }
+
+    /// Acquires the lock like [`upgradable`](Self::upgradable), but blocks for at most `timeout` while it
+    /// is held.
+    ///
+    /// # Errors
+    /// As for `upgradable`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    pub fn upgradable_timeout(
+        &self,
+        timeout: Duration,
+    ) -> LockResult<RwLockUpgradableGuard<'_, T>> {
+        self.upgradable_until(self.place.after(timeout))
+    }
+
+    fn upgradable_until(
+        &self,
+        until: Option<Duration>,
+    ) -> LockResult<RwLockUpgradableGuard<'_, T>> {
         self.kept.take()?;
-        let held = self.raw.upgradable(&*self.place.session, None);
+        let held = self.raw.upgradable(&*self.place.session, until);
         self.upgrading(held.map_err(|error| self.place.named(error))?)
     }
 
-    /// The same without waiting.
+    /// Attempts to acquire the lock like [`upgradable`](Self::upgradable), without waiting for its
+    /// holders.
     ///
     /// # Errors
-    /// As for [`upgradable`](Self::upgradable), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
+    /// As for `upgradable`, except `Deadlock` and `Cancelled`, and
+    ///
+    /// - `WouldBlock` - a thread, be it this one, writes or has the right to upgrade.
     pub fn try_upgradable(&self) -> LockResult<RwLockUpgradableGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_upgradable(&*self.place.session) {

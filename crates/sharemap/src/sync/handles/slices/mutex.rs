@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, Pod, Shareable};
 use crate::peer::World;
 use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
-use crate::sync::error::{LockError, LockResult, Reclaim, Recover};
+use crate::sync::error::{LockError, LockResult, Reclaim, Recover, recovered};
 use crate::sync::handles::guarded::Zeros;
 use crate::sync::handles::mutex::Mutex;
 use crate::sync::handles::private::{Calm, Kept};
@@ -84,22 +84,21 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
         self.elements.len()
     }
 
-    /// Waits until nobody has it.
+    /// Acquires the mutex, blocking the current thread until it is available.
     ///
     /// # Errors
-    /// [`LockError::OwnerDied`]: it was had, from one who died, perhaps while writing. Else `Failed`,
-    /// with an error of kind [`Deadlock`](ErrorKind::Deadlock) if this thread has it,
-    /// [`Poisoned`](ErrorKind::Poisoned), [`Cancelled`](ErrorKind::Cancelled),
-    /// [`Fault`](ErrorKind::Fault) if the memory is gone; also if that happened when a guard was
-    /// dropped before.
+    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock), except `Invalid`. An owner that died may
+    /// have left the elements half-written.
     pub fn lock(&self) -> LockResult<MutexSliceGuard<'_, T>> {
         self.lock_until(None)
     }
 
-    /// Waits so long at most.
+    /// Acquires the mutex like [`lock`](Self::lock), but blocks for at most `timeout` while it is held.
     ///
     /// # Errors
-    /// As for [`lock`](Self::lock), and of kind [`Timeout`](ErrorKind::Timeout).
+    /// As for `lock`, and
+    ///
+    /// - `Timeout` - the mutex was not acquired within `timeout`.
     pub fn lock_timeout(&self, timeout: Duration) -> LockResult<MutexSliceGuard<'_, T>> {
         self.lock_until(self.place.after(timeout))
     }
@@ -110,11 +109,14 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
         self.guard(held.map_err(|error| self.place.named(error))?)
     }
 
-    /// Does not wait.
+    /// Attempts to acquire the mutex without waiting for its owner.
+    ///
+    /// A dead owner is detected, though not necessarily by the first call.
     ///
     /// # Errors
-    /// As for [`lock`](Self::lock), and of kind [`WouldBlock`](ErrorKind::WouldBlock) if somebody has
-    /// it. That its owner died is found out, if not at once.
+    /// As for [`lock`](Self::lock), except `Deadlock` and `Cancelled`, and
+    ///
+    /// - `WouldBlock` - the mutex is held, by this thread or another.
     pub fn try_lock(&self) -> LockResult<MutexSliceGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_lock(&*self.place.session) {
@@ -124,14 +126,78 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
         }
     }
 
-    /// Waits until nobody has it, and has it even if it is poisoned: to repair the elements.
-    /// [`accept`](Recover::accept) makes it sound again; released without,
-    /// it is as it was.
+    /// Acquires the mutex, and lets the caller repair elements that a dead owner left, perhaps
+    /// half-written.
+    ///
+    /// If an earlier owner died or panicked and no owner since has accepted the elements, `repair` is
+    /// called with them, and what it leaves is accepted. If `repair` fails or panics, the death is kept
+    /// for the next owner.
     ///
     /// # Errors
-    /// As for [`lock`](Self::lock).
-    pub fn repair(&self) -> Result<Recover<MutexSliceGuard<'_, T>>> {
-        let held = self.raw.repair(&*self.place.session, None);
+    /// The kinds of [`lock`](Self::lock), except `OwnerDied`, and the error of `repair`.
+    ///
+    /// ```
+    /// use sharemap::{Location, Mutex, Shared};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let samples = Shared::create_new(Location::anonymous(), || Mutex::<[f32]>::slice(1000))?;
+    /// let guard = samples.lock_or_recover(|samples| samples.fill(0.0))?;
+    /// guard.view().set(7, 1.5)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn lock_or_recover(
+        &self,
+        repair: impl FnOnce(ViewMut<'_, T>) -> Result<()>,
+    ) -> Result<MutexSliceGuard<'_, T>> {
+        recovered(self.lock(), |guard| repair(guard.view()))
+    }
+
+    /// Acquires the mutex like [`lock_or_recover`](Self::lock_or_recover), but blocks for at most
+    /// `timeout` while it is held.
+    ///
+    /// # Errors
+    /// As for `lock_or_recover`, and
+    ///
+    /// - `Timeout` - the mutex was not acquired within `timeout`.
+    pub fn lock_or_recover_timeout(
+        &self,
+        timeout: Duration,
+        repair: impl FnOnce(ViewMut<'_, T>) -> Result<()>,
+    ) -> Result<MutexSliceGuard<'_, T>> {
+        recovered(self.lock_timeout(timeout), |guard| repair(guard.view()))
+    }
+
+    /// Acquires the mutex also if it is poisoned, blocking the current thread until it is available.
+    ///
+    /// [`accept`](Recover::accept) makes the elements usable again. A mutex that is released without is
+    /// left as it was.
+    ///
+    /// # Errors
+    /// As for [`lock`](Self::lock), except `OwnerDied` and `Poisoned`.
+    pub fn lock_poisoned(&self) -> Result<Recover<MutexSliceGuard<'_, T>>> {
+        self.lock_poisoned_until(None)
+    }
+
+    /// Acquires the mutex like [`lock_poisoned`](Self::lock_poisoned), but blocks for at most `timeout`
+    /// while it is held.
+    ///
+    /// # Errors
+    /// As for `lock_poisoned`, and
+    ///
+    /// - `Timeout` - the mutex was not acquired within `timeout`.
+    pub fn lock_poisoned_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<Recover<MutexSliceGuard<'_, T>>> {
+        self.lock_poisoned_until(self.place.after(timeout))
+    }
+
+    fn lock_poisoned_until(
+        &self,
+        until: Option<Duration>,
+    ) -> Result<Recover<MutexSliceGuard<'_, T>>> {
+        self.kept.take()?;
+        let held = self.raw.lock_poisoned(&*self.place.session, until);
         let held = held.map_err(|error| self.place.named(error))?;
         Ok(Recover(self.guard_of(held)))
     }
@@ -230,12 +296,17 @@ impl<'a, T: Pod + Shareable> MutexSliceGuard<'a, T> {
         }
     }
 
+    /// The handle of the mutex.
+    pub(in crate::sync::handles) fn handle(&self) -> &'a MutexSliceHandle<T> {
+        self.mutex
+    }
+
     /// For a condition variable; `None` if this thread does not have it.
     pub(in crate::sync::handles) fn into_parts(
         self,
-    ) -> Option<(&'a MutexSliceHandle<T>, Held, Leave)> {
+    ) -> Result<Option<(&'a MutexSliceHandle<T>, Held, Leave)>> {
         let this = ManuallyDrop::new(self);
-        this.is_own().then(|| (this.mutex, this.held, this.leaving()))
+        Ok(this.is_own().then(|| (this.mutex, this.held, this.leaving())))
     }
 }
 

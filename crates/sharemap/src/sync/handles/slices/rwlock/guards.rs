@@ -150,19 +150,26 @@ impl<'a, T: Pod + Shareable> RwLockSliceUpgradableGuard<'a, T> {
         self.inner.elements().view(&self.inner.lock.place)
     }
 
-    /// Waits until all who read have left. Nobody wrote meanwhile: the elements are the same.
+    /// Upgrades to writing, blocking the current thread until all readers have left. No other thread
+    /// wrote in between: the elements are the same.
     ///
     /// # Errors
-    /// This guard, as it was, with the error: of kind [`Deadlock`](ErrorKind::Deadlock) if this
-    /// thread also has a guard for reading.
+    /// The guard, unchanged, and an error of kind
+    ///
+    /// - `Deadlock` - this thread also holds a guard for reading.
+    /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
+    /// - `Invalid` - the lock's word was overwritten, or the guard was copied into a forked child.
+    /// - `Fault` - the memory could not be accessed.
     pub fn upgrade(self) -> std::result::Result<RwLockSliceWriteGuard<'a, T>, (Self, Error)> {
         self.upgrade_until(None)
     }
 
-    /// Waits so long at most.
+    /// Upgrades like [`upgrade`](Self::upgrade), but blocks for at most `timeout`.
     ///
     /// # Errors
-    /// As for [`upgrade`](Self::upgrade), and of kind [`Timeout`](ErrorKind::Timeout).
+    /// As for `upgrade`, and
+    ///
+    /// - `Timeout` - readers remained after `timeout`.
     pub fn upgrade_timeout(
         self,
         timeout: Duration,

@@ -1,6 +1,7 @@
 //! `RwLock<[T]>`: many readers or one writer, who see the elements in their place.
 
 mod guards;
+mod repair;
 
 pub use guards::{RwLockSliceReadGuard, RwLockSliceUpgradableGuard, RwLockSliceWriteGuard};
 
@@ -89,7 +90,8 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         self.elements.len()
     }
 
-    /// Waits until nobody writes. A thread that reads may read again.
+    /// Acquires the lock for reading, blocking the current thread until no writer holds it. A thread
+    /// that reads may read again.
     ///
     /// # Errors
     /// As for [`MutexSliceHandle::lock`](crate::MutexSliceHandle::lock).
@@ -97,10 +99,12 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         self.read_until(None)
     }
 
-    /// Waits so long at most.
+    /// Acquires the lock like [`read`](Self::read), but blocks for at most `timeout` while it is held.
     ///
     /// # Errors
-    /// As for [`read`](Self::read), and of kind [`Timeout`](ErrorKind::Timeout).
+    /// As for `read`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn read_timeout(&self, timeout: Duration) -> LockResult<RwLockSliceReadGuard<'_, T>> {
         self.read_until(self.place.after(timeout))
     }
@@ -118,10 +122,12 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         }
     }
 
-    /// Does not wait.
+    /// Attempts to acquire the lock for reading without waiting for its writer.
     ///
     /// # Errors
-    /// As for [`read`](Self::read), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
+    /// As for [`read`](Self::read), except `Deadlock` and `Cancelled`, and
+    ///
+    /// - `WouldBlock` - the lock is held for writing, by this thread or another.
     pub fn try_read(&self) -> LockResult<RwLockSliceReadGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_read(&*self.place.session) {
@@ -136,18 +142,21 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         if reading.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
     }
 
-    /// Waits until nobody reads or writes.
+    /// Acquires the lock for writing, blocking the current thread until no other holds it.
     ///
     /// # Errors
-    /// As for [`MutexSliceHandle::lock`](crate::MutexSliceHandle::lock).
+    /// As for [`MutexSliceHandle::lock`](crate::MutexSliceHandle::lock). `Deadlock` also if this thread
+    /// reads.
     pub fn write(&self) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         self.write_until(None)
     }
 
-    /// Waits so long at most.
+    /// Acquires the lock like [`write`](Self::write), but blocks for at most `timeout` while it is held.
     ///
     /// # Errors
-    /// As for [`write`](Self::write), and of kind [`Timeout`](ErrorKind::Timeout).
+    /// As for `write`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn write_timeout(&self, timeout: Duration) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         self.write_until(self.place.after(timeout))
     }
@@ -158,10 +167,12 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         self.writing(held.map_err(|error| self.place.named(error))?)
     }
 
-    /// Does not wait.
+    /// Attempts to acquire the lock for writing without waiting for its holders.
     ///
     /// # Errors
-    /// As for [`write`](Self::write), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
+    /// As for [`write`](Self::write), except `Deadlock` and `Cancelled`, and
+    ///
+    /// - `WouldBlock` - a thread, be it this one, reads or holds the lock.
     pub fn try_write(&self) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_write(&*self.place.session) {
@@ -176,20 +187,8 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         if held.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
     }
 
-    /// Waits until nobody reads or writes, and has the lock even if it is poisoned: to repair the
-    /// elements. [`accept`](Recover::accept) makes it sound again; released without,
-    /// it is as it was.
-    ///
-    /// # Errors
-    /// As for [`write`](Self::write).
-    pub fn repair(&self) -> Result<Recover<RwLockSliceWriteGuard<'_, T>>> {
-        let held = self.raw.repair(&*self.place.session, None);
-        let inner = self.holding(held.map_err(|error| self.place.named(error))?);
-        Ok(Recover(RwLockSliceWriteGuard { inner, calm: Calm::now() }))
-    }
-
-    /// Waits until nobody writes or may go on to; reads beside other readers, as the only one who
-    /// may go on to write.
+    /// Acquires the lock for reading with the right to upgrade, blocking the current thread until no
+    /// other writes or has that right. Other readers are admitted.
     ///
     /// # Errors
     /// As for [`MutexSliceHandle::lock`](crate::MutexSliceHandle::lock).
@@ -197,10 +196,13 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         self.upgradable_until(None)
     }
 
-    /// Waits so long at most.
+    /// Acquires the lock like [`upgradable`](Self::upgradable), but blocks for at most `timeout` while it
+    /// is held.
     ///
     /// # Errors
-    /// As for [`upgradable`](Self::upgradable), and of kind [`Timeout`](ErrorKind::Timeout).
+    /// As for `upgradable`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn upgradable_timeout(
         &self,
         timeout: Duration,
@@ -217,10 +219,13 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         self.upgrading(held.map_err(|error| self.place.named(error))?)
     }
 
-    /// Does not wait.
+    /// Attempts to acquire the lock like [`upgradable`](Self::upgradable), without waiting for its
+    /// holders.
     ///
     /// # Errors
-    /// As for [`upgradable`](Self::upgradable), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
+    /// As for `upgradable`, except `Deadlock` and `Cancelled`, and
+    ///
+    /// - `WouldBlock` - a thread, be it this one, writes or has the right to upgrade.
     pub fn try_upgradable(&self) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_upgradable(&*self.place.session) {

@@ -1,0 +1,121 @@
+//! Unlinking objects, by call and by guard.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::shm::Location;
+use crate::shm::location::Place;
+use crate::shm::options::named;
+use crate::sys;
+
+/// Unlinks an object: its name, or its file. Processes that have it open keep it, and its memory is
+/// freed with the last of them.
+///
+/// The object's type does not matter: raw shared memory, locks, or an object of another program. A
+/// symbolic link that is followed to a file stays.
+///
+/// # Errors
+/// - `NotFound` - there is no such name or file.
+/// - `PermissionDenied` - the directory, or the object's owner, does not permit it.
+/// - `NotAnObject` - a FIFO, a device or a symbolic link has the name; on macOS and Windows, of files
+///   only.
+/// - `IsDirectory` - the path leads to a directory.
+/// - `ForeignOwner` - a symbolic link of another user is on the path.
+/// - `NameEmpty`, `NameTooLong`, `NameCharacter` - the name cannot be one.
+/// - `Unsupported` - the location is anonymous; or, on Windows, the object's
+///   [`Lifetime`](crate::Lifetime) is `Attached`.
+///
+/// ```
+/// use sharemap::{Mutex, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// # let name = format!("doc-unlink-{}", std::process::id());
+/// let jobs = Shared::create_new(&name, || Mutex::new(0_u64))?;
+/// sharemap::unlink(&name)?;
+/// *jobs.lock()? += 1; // still attached
+/// # Ok(()) }
+/// ```
+#[doc(alias = "shm_unlink")]
+pub fn unlink(location: impl Into<Location>) -> Result<()> {
+    let location = location.into();
+    let unlinked = match location.checked() {
+        Ok(Place::Name(name)) => sys::shm::unlink(name),
+        Ok(Place::File(path)) => sys::file::unlink_object(path, None),
+        Ok(Place::Anonymous) => Err(Error::new(ErrorKind::Unsupported, "unlink")
+            .with_detail("only what has a name can lose it")),
+        Err(error) => Err(error),
+    };
+    unlinked.map_err(|error| named(error, &location))
+}
+
+/// A guard that unlinks a location when it is dropped.
+///
+/// Create the object first, or use a [unique](Location::unique) name: what is unlinked is whatever has
+/// the name then. A child made by `fork` has a copy of the guard, which unlinks nothing. If the process
+/// is killed, the name stays; a unique name tells that it may be removed.
+///
+/// ```
+/// use sharemap::{Location, SharedMemory, UnlinkOnDrop};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let name = UnlinkOnDrop::new(Location::unique("frames")?);
+/// let frames = SharedMemory::create_new(&name, 4096)?;
+/// let location = name.location().clone();
+/// drop(name);
+/// assert!(SharedMemory::open(location).is_err());
+/// frames.bytes().get(0)?; // still mapped
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[must_use = "the location is unlinked at once if the guard is not kept"]
+pub struct UnlinkOnDrop {
+    location: Location,
+    /// The process that unlinks it; 0: none.
+    process: u32,
+}
+
+impl UnlinkOnDrop {
+    /// Creates a guard that unlinks `location` when it is dropped by this process.
+    pub fn new(location: impl Into<Location>) -> Self {
+        Self { location: location.into(), process: sys::fork::process() }
+    }
+
+    /// Returns the location.
+    #[must_use]
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// Returns the location, which is not unlinked.
+    pub fn keep(mut self) -> Location {
+        self.process = 0;
+        self.location.clone()
+    }
+
+    /// Unlinks the location now, as dropping does, and returns the error that dropping ignores.
+    ///
+    /// # Errors
+    /// As for [`unlink`](unlink()).
+    pub fn unlink(mut self) -> Result<()> {
+        let is_ours = self.is_ours();
+        self.process = 0;
+        if is_ours { unlink(&self.location) } else { Ok(()) }
+    }
+
+    fn is_ours(&self) -> bool {
+        self.process == sys::fork::process()
+    }
+}
+
+impl From<&UnlinkOnDrop> for Location {
+    fn from(guard: &UnlinkOnDrop) -> Self {
+        guard.location.clone()
+    }
+}
+
+impl Drop for UnlinkOnDrop {
+    fn drop(&mut self) {
+        if self.is_ours() {
+            // What is gone already, or was never made, needs no unlinking.
+            let _ = unlink(&self.location);
+        }
+    }
+}

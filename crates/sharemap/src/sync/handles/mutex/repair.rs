@@ -1,0 +1,95 @@
+//! Acquiring a mutex whose owner died, or poisoned it.
+
+use std::time::Duration;
+
+use super::{MutexGuard, MutexHandle};
+use crate::error::Result;
+use crate::layout::{Element, Shareable};
+use crate::sync::error::{Recover, recovered};
+
+impl<T: Element + Shareable> MutexHandle<T> {
+    /// Acquires the mutex, and lets the caller repair a value that a dead owner left.
+    ///
+    /// If an earlier owner died or panicked and no owner since has accepted the value, `repair` is
+    /// called with the last value that was written back, and the value that it leaves is accepted. If
+    /// `repair` panics, the death is kept for the next owner. The result may be returned by `?`, also
+    /// into a `Box<dyn Error>`, which the error of `lock` cannot, as it borrows the handle.
+    ///
+    /// # Errors
+    /// The kinds of [`lock`](Self::lock).
+    ///
+    /// ```
+    /// use sharemap::{Location, Mutex, Shared};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let hits = Shared::create_new(Location::anonymous(), || Mutex::new(0_u64))?;
+    /// *hits.lock_or_recover(|_| ())? += 1; // the last whole value is as good as any
+    /// assert_eq!(*hits.lock_or_recover(|count| *count = 0)?, 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn lock_or_recover(&self, repair: impl FnOnce(&mut T)) -> Result<MutexGuard<'_, T>> {
+        recovered(self.lock(), |guard| {
+            repair(guard);
+            Ok(())
+        })
+    }
+
+    /// Acquires the mutex like [`lock_or_recover`](Self::lock_or_recover), but blocks for at most
+    /// `timeout` while it is held.
+    ///
+    /// # Errors
+    /// The kinds of [`lock_timeout`](Self::lock_timeout).
+    pub fn lock_or_recover_timeout(
+        &self,
+        timeout: Duration,
+        repair: impl FnOnce(&mut T),
+    ) -> Result<MutexGuard<'_, T>> {
+        recovered(self.lock_timeout(timeout), |guard| {
+            repair(guard);
+            Ok(())
+        })
+    }
+
+    /// Acquires the mutex also if it is poisoned, blocking the current thread until it is available.
+    ///
+    /// [`accept`](Recover::accept) makes the value usable again. A mutex that is released without is
+    /// left as it was.
+    ///
+    /// # Errors
+    /// As for [`lock`](Self::lock), except `OwnerDied` and `Poisoned`.
+    ///
+    /// ```
+    /// use sharemap::{Location, Mutex, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let hits = Shared::create_new(Location::anonymous(), || Mutex::new(7_u64))?;
+    /// hits.lock_poisoned()?.poison()?;
+    /// assert!(hits.is_poisoned()?);
+    /// *hits.lock_poisoned()?.accept() = 0;
+    /// assert_eq!(*hits.lock()?, 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn lock_poisoned(&self) -> Result<Recover<MutexGuard<'_, T>>> {
+        self.lock_poisoned_until(None)
+    }
+
+    /// Acquires the mutex like [`lock_poisoned`](Self::lock_poisoned), but blocks for at most `timeout`
+    /// while it is held.
+    ///
+    /// # Errors
+    /// As for `lock_poisoned`, and
+    ///
+    /// - `Timeout` - the mutex was not acquired within `timeout`.
+    pub fn lock_poisoned_timeout(&self, timeout: Duration) -> Result<Recover<MutexGuard<'_, T>>> {
+        self.lock_poisoned_until(self.place.after(timeout))
+    }
+
+    fn lock_poisoned_until(&self, until: Option<Duration>) -> Result<Recover<MutexGuard<'_, T>>> {
+        self.kept.take()?;
+        let held = self.raw().lock_poisoned(&*self.place.session, until);
+        let held = held.map_err(|error| self.place.named(error))?;
+        let near = self.span.near();
+        let Some(spot) = near.spot_of(held.announced()) else { return Err(self.no_lane(held)) };
+        self.guard_of(near, spot, held.leave()).map(Recover)
+    }
+}

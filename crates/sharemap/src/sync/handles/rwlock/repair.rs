@@ -1,0 +1,181 @@
+//! Acquiring a lock whose writer died, or poisoned it.
+
+use std::time::Duration;
+
+use super::guards::Way;
+use super::{RwLockHandle, RwLockReadGuard, RwLockWriteGuard};
+use crate::error::Result;
+use crate::layout::{Element, Shareable};
+use crate::sync::error::{LockError, Recover, recovered};
+
+impl<T: Element + Shareable> RwLockHandle<T> {
+    /// Acquires the lock for reading, and lets the caller repair a value that a dead writer left.
+    ///
+    /// If a writer died or panicked and none since has accepted the value, this call acquires the lock
+    /// for writing, calls `repair` as [`write_or_recover`](Self::write_or_recover) does, releases it,
+    /// and then reads. `repair` is called again if another writer dies in between.
+    ///
+    /// # Errors
+    /// The kinds of [`read`](Self::read) and [`write`](Self::write), except `OwnerDied`. `Deadlock` also
+    /// if there is something to repair and this thread already reads.
+    ///
+    /// ```
+    /// use sharemap::{Location, RwLock, Shared};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limits = Shared::create_new(Location::anonymous(), || RwLock::new([1_u32, 2]))?;
+    /// assert_eq!(*limits.read_or_recover(|limits| *limits = [0; 2])?, [1, 2]);
+    /// # Ok(()) }
+    /// ```
+    pub fn read_or_recover(&self, repair: impl FnMut(&mut T)) -> Result<RwLockReadGuard<'_, T>> {
+        self.read_or_recover_until(None, repair)
+    }
+
+    /// Acquires the lock like [`read_or_recover`](Self::read_or_recover), but blocks for at most
+    /// `timeout` in all while it is held.
+    ///
+    /// # Errors
+    /// As for `read_or_recover`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    pub fn read_or_recover_timeout(
+        &self,
+        timeout: Duration,
+        repair: impl FnMut(&mut T),
+    ) -> Result<RwLockReadGuard<'_, T>> {
+        self.read_or_recover_until(self.place.after(timeout), repair)
+    }
+
+    fn read_or_recover_until(
+        &self,
+        until: Option<Duration>,
+        mut repair: impl FnMut(&mut T),
+    ) -> Result<RwLockReadGuard<'_, T>> {
+        loop {
+            match self.read_until(|| until) {
+                Ok(guard) => return Ok(guard),
+                Err(LockError::Failed(error)) => return Err(error),
+                // Dropped here: the guard that reads would keep this thread from writing.
+                Err(LockError::OwnerDied(_)) => {}
+            }
+            let repaired = recovered(self.write_until(until), |guard| {
+                repair(guard);
+                Ok(())
+            });
+            repaired?.unlock()?;
+        }
+    }
+
+    /// Acquires the lock for reading also if it is poisoned, to look at the value.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read), except `OwnerDied` and `Poisoned`.
+    pub fn read_poisoned(&self) -> Result<Recover<RwLockReadGuard<'_, T>>> {
+        self.read_poisoned_until(None)
+    }
+
+    /// Acquires the lock like [`read_poisoned`](Self::read_poisoned), but blocks for at most `timeout`
+    /// while it is held.
+    ///
+    /// # Errors
+    /// As for `read_poisoned`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    pub fn read_poisoned_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<Recover<RwLockReadGuard<'_, T>>> {
+        self.read_poisoned_until(self.place.after(timeout))
+    }
+
+    fn read_poisoned_until(
+        &self,
+        until: Option<Duration>,
+    ) -> Result<Recover<RwLockReadGuard<'_, T>>> {
+        self.kept.take()?;
+        let reading = self.raw.read_poisoned(&*self.place.session, until);
+        match self.reading(reading.map_err(|error| self.place.named(error))?) {
+            Ok(guard) => Ok(Recover(guard)),
+            Err(LockError::OwnerDied(dead)) => Ok(dead),
+            Err(LockError::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Acquires the lock for writing, and lets the caller repair a value that a dead writer left, as
+    /// [`MutexHandle::lock_or_recover`](crate::MutexHandle::lock_or_recover) does.
+    ///
+    /// # Errors
+    /// The kinds of [`write`](Self::write), except `OwnerDied`.
+    pub fn write_or_recover(&self, repair: impl FnOnce(&mut T)) -> Result<RwLockWriteGuard<'_, T>> {
+        recovered(self.write(), |guard| {
+            repair(guard);
+            Ok(())
+        })
+    }
+
+    /// Acquires the lock like [`write_or_recover`](Self::write_or_recover), but blocks for at most
+    /// `timeout` while it is held.
+    ///
+    /// # Errors
+    /// As for `write_or_recover`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    pub fn write_or_recover_timeout(
+        &self,
+        timeout: Duration,
+        repair: impl FnOnce(&mut T),
+    ) -> Result<RwLockWriteGuard<'_, T>> {
+        recovered(self.write_timeout(timeout), |guard| {
+            repair(guard);
+            Ok(())
+        })
+    }
+
+    /// Acquires the lock for writing also if it is poisoned, blocking the current thread until no other
+    /// holds it.
+    ///
+    /// [`accept`](Recover::accept) makes the value usable again. A lock that is released without is
+    /// left as it was.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write), except `OwnerDied` and `Poisoned`.
+    ///
+    /// ```
+    /// use sharemap::{Location, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let limits = Shared::create_new(Location::anonymous(), || RwLock::new(7_u64))?;
+    /// limits.write_poisoned()?.poison()?;
+    /// assert_eq!(*limits.read_poisoned()?, 7);
+    /// *limits.write_poisoned()?.accept() = 0;
+    /// assert_eq!(*limits.read()?, 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn write_poisoned(&self) -> Result<Recover<RwLockWriteGuard<'_, T>>> {
+        self.write_poisoned_until(None)
+    }
+
+    /// Acquires the lock like [`write_poisoned`](Self::write_poisoned), but blocks for at most `timeout`
+    /// while it is held.
+    ///
+    /// # Errors
+    /// As for `write_poisoned`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    pub fn write_poisoned_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<Recover<RwLockWriteGuard<'_, T>>> {
+        self.write_poisoned_until(self.place.after(timeout))
+    }
+
+    fn write_poisoned_until(
+        &self,
+        until: Option<Duration>,
+    ) -> Result<Recover<RwLockWriteGuard<'_, T>>> {
+        self.kept.take()?;
+        let held = self.raw.write_poisoned(&*self.place.session, until);
+        let held = held.map_err(|error| self.place.named(error))?;
+        Ok(Recover(RwLockWriteGuard { inner: self.holding(held, Way::Write)? }))
+    }
+}
