@@ -59,8 +59,8 @@ impl CondvarHandle {
     /// again.
     ///
     /// # Errors
-    /// As for locking; [`Invalid`](ErrorKind::Invalid) if the mutex is in another object, or seen
-    /// through another [`Shared`](crate::Shared). The mutex is released.
+    /// As for locking; [`Invalid`](ErrorKind::Invalid) if the mutex is in another object. The mutex is
+    /// released.
     pub fn wait<G: Waiting>(&self, guard: G) -> LockResult<G> {
         guard.wait_at(self, None)
     }
@@ -91,7 +91,8 @@ impl CondvarHandle {
         mut condition: impl FnMut(&G::Seen) -> bool,
     ) -> LockResult<G> {
         let until = self.place.after(timeout);
-        while condition(guard.seen()) && until.is_none_or(|until| self.place.session.now() < until)
+        while condition(guard.seen())
+            && until.is_none_or(|until| self.place.session().now() < until)
         {
             guard = guard.wait_at(self, until)?;
         }
@@ -108,10 +109,10 @@ impl CondvarHandle {
         until: Option<Duration>,
     ) -> Result<Held> {
         if !place.is_with(&self.place) {
-            mutex.unlock(&*place.session, held, leave)?;
+            mutex.unlock(place.session(), held, leave)?;
             return Err(self.refused("the mutex is not in the same object"));
         }
-        let waited = self.raw.wait(&*self.place.session, mutex, held, leave, until);
+        let waited = self.raw.wait(&self.place, mutex, held, leave, until);
         waited.map_err(|error| self.place.named(error))
     }
 
@@ -127,7 +128,7 @@ impl CondvarHandle {
     #[inline]
     pub fn notify_one(&self) -> Result<()> {
         self.place.take_part("notify")?;
-        self.raw.notify_one(&*self.place.session).map_err(|error| self.place.named(error))
+        self.raw.notify_one(self.place.session()).map_err(|error| self.place.named(error))
     }
 
     /// Wakes all who wait.
@@ -137,7 +138,7 @@ impl CondvarHandle {
     #[inline]
     pub fn notify_all(&self) -> Result<()> {
         self.place.take_part("notify")?;
-        self.raw.notify_all(&*self.place.session).map_err(|error| self.place.named(error))
+        self.raw.notify_all(self.place.session()).map_err(|error| self.place.named(error))
     }
 }
 

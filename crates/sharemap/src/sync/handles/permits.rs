@@ -68,7 +68,7 @@ impl PermitsHandle {
 
     fn acquire_until(&self, until: Option<Duration>) -> Result<Permit<'_>> {
         self.kept.take()?;
-        match self.raw.acquire(&*self.place.session, until) {
+        match self.raw.acquire(&self.place, until) {
             Ok(permitted) => Ok(self.permit(permitted)),
             Err(error) => Err(self.place.named(error)),
         }
@@ -80,7 +80,7 @@ impl PermitsHandle {
     /// [`WouldBlock`](ErrorKind::WouldBlock) if there is none; [`Fault`](ErrorKind::Fault).
     pub fn try_acquire(&self) -> Result<Permit<'_>> {
         self.kept.take()?;
-        match self.raw.try_acquire(&*self.place.session) {
+        match self.raw.try_acquire(self.place.session()) {
             Ok(Some(permitted)) => Ok(self.permit(permitted)),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, "take a permit")),
             Err(error) => Err(self.place.named(error)),
@@ -96,7 +96,7 @@ impl PermitsHandle {
     /// # Errors
     /// [`Fault`](ErrorKind::Fault).
     pub fn available(&self) -> Result<u32> {
-        self.raw.available(&*self.place.session).map_err(|error| self.place.named(error))
+        self.raw.available(self.place.session()).map_err(|error| self.place.named(error))
     }
 }
 
@@ -112,7 +112,7 @@ pub struct Permit<'a> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let Some(permitted) = self.permitted.take() else { return };
-        let session = &*self.permits.place.session;
+        let session = self.permits.place.session();
         if session.is_own(permitted.announced.lane) {
             if let Err(error) = self.permits.raw.release(session, permitted) {
                 self.permits.kept.keep(self.permits.place.named(error));

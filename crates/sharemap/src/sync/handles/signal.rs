@@ -64,7 +64,7 @@ impl SignalHandle {
     #[inline]
     pub fn post_many(&self, how_many: u32) -> Result<()> {
         self.place.take_part("post the signal")?;
-        self.raw.post(&*self.place.session, how_many).map_err(|error| self.place.named(error))
+        self.raw.post(self.place.session(), how_many).map_err(|error| self.place.named(error))
     }
 
     /// Takes one from the count; waits until it is not zero.
@@ -74,7 +74,7 @@ impl SignalHandle {
     #[inline]
     pub fn wait(&self) -> Result<()> {
         self.place.take_part(WAIT)?;
-        self.raw.wait(&*self.place.session, None).map_err(|error| self.place.named(error))
+        self.raw.wait(&self.place, None).map_err(|error| self.place.named(error))
     }
 
     /// Waits so long at most.
@@ -84,7 +84,7 @@ impl SignalHandle {
     pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
         self.place.take_part(WAIT)?;
         let until = self.place.after(timeout);
-        self.raw.wait(&*self.place.session, until).map_err(|error| self.place.named(error))
+        self.raw.wait(&self.place, until).map_err(|error| self.place.named(error))
     }
 
     /// Takes one if the count is not zero; whether it was.
@@ -94,7 +94,7 @@ impl SignalHandle {
     #[inline]
     pub fn try_wait(&self) -> Result<bool> {
         self.place.take_part(WAIT)?;
-        self.raw.try_wait(&*self.place.session).map_err(|error| self.place.named(error))
+        self.raw.try_wait(self.place.session()).map_err(|error| self.place.named(error))
     }
 
     /// The count, as it is at the moment.
@@ -102,6 +102,6 @@ impl SignalHandle {
     /// # Errors
     /// [`Fault`](crate::ErrorKind::Fault).
     pub fn count(&self) -> Result<u32> {
-        self.raw.count(&*self.place.session).map_err(|error| self.place.named(error))
+        self.raw.count(self.place.session()).map_err(|error| self.place.named(error))
     }
 }

@@ -17,16 +17,28 @@ const UPGRADE: &str = "upgrade the lock";
 
 impl RawRwLock {
     /// Waits until `until`, or for ever.
-    #[inline(always)]
+    #[cfg(test)]
     pub(crate) fn write<W: World>(self, world: &W, until: Option<Duration>) -> Result<Held> {
+        self.write_on(world, world, until)
+    }
+
+    /// Waits until `until`, or for ever: on another world of the same object, which says when the wait is
+    /// cancelled.
+    #[inline(always)]
+    pub(crate) fn write_on<W: World, P: World>(
+        self,
+        world: &W,
+        waits: &P,
+        until: Option<Duration>,
+    ) -> Result<Held> {
         let announced = world.announce(Kind::Writer.of(self.at))?;
         if let Ok(0) = world.compare_exchange_32(self.at, 0, named(announced.lane)) {
             if let Ok(0) = world.load_32(self.at + SEEN) {
                 return Ok(Held::of(announced, 0));
             }
-            return self.exclude(world, Held::of(announced, 0), WRITE, until);
+            return self.exclude(waits, Held::of(announced, 0), WRITE, until);
         }
-        self.write_slowly(world, announced, until, Poison::Refuse)
+        self.write_slowly(waits, announced, until, Poison::Refuse)
     }
 
     /// The same, also if it is poisoned: to repair it.

@@ -94,7 +94,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         until: impl FnOnce() -> Option<Duration>,
     ) -> LockResult<RwLockReadGuard<'_, T>> {
         self.kept.take()?;
-        let session = &*self.place.session;
+        let session = self.place.session();
         let announced = match self.raw.announce_read(session) {
             Ok(announced) => announced,
             Err(error) => return Err(self.failed(error)),
@@ -102,7 +102,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         let reading = if self.raw.read_at_once(session, announced) {
             Reading::at_once(announced)
         } else {
-            match self.raw.read_slowly(session, announced, until()) {
+            match self.raw.read_slowly(&self.place, announced, until()) {
                 Ok(packed) => Reading::unpack(packed),
                 Err(error) => return Err(self.failed(error)),
             }
@@ -122,7 +122,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// As for [`read`](Self::read), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
     pub fn try_read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_read(&*self.place.session) {
+        match self.raw.try_read(self.place.session()) {
             Ok(Some(reading)) => self.reading(reading),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
             Err(error) => Err(self.place.named(error).into()),
@@ -131,7 +131,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
 
     #[inline(always)]
     fn reading(&self, reading: Reading) -> LockResult<RwLockReadGuard<'_, T>> {
-        match Private::read(&*self.place.session, &self.place, self.raw.value(), Leave::Sound, READ)
+        match Private::read(self.place.session(), &self.place, self.raw.value(), Leave::Sound, READ)
         {
             Ok(private) => {
                 let thread = PhantomData;
@@ -146,7 +146,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     #[cold]
     #[inline(never)]
     fn give_back(&self, reading: Reading, error: Error) -> Error {
-        let _ = self.raw.unlock_read(&*self.place.session, reading);
+        let _ = self.raw.unlock_read(self.place.session(), reading);
         self.place.named(error)
     }
 
@@ -157,7 +157,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     #[inline(always)]
     pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.kept.take()?;
-        let held = self.raw.write(&*self.place.session, None);
+        let held = self.raw.write_on(self.place.session(), &self.place, None);
         self.writing(held.map_err(|error| self.place.named(error))?)
     }
 
@@ -167,7 +167,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// As for [`write`](Self::write), and of kind [`Timeout`](ErrorKind::Timeout).
     pub fn write_timeout(&self, timeout: Duration) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.kept.take()?;
-        let held = self.raw.write(&*self.place.session, self.place.after(timeout));
+        let held = self.raw.write_on(self.place.session(), &self.place, self.place.after(timeout));
         self.writing(held.map_err(|error| self.place.named(error))?)
     }
 
@@ -177,7 +177,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// As for [`write`](Self::write), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
     pub fn try_write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_write(&*self.place.session) {
+        match self.raw.try_write(self.place.session()) {
             Ok(Some(held)) => self.writing(held),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, WRITE).into()),
             Err(error) => Err(self.place.named(error).into()),
@@ -197,7 +197,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// # Errors
     /// As for [`write`](Self::write).
     pub fn repair(&self) -> Result<Recover<RwLockWriteGuard<'_, T>>> {
-        let held = self.raw.repair(&*self.place.session, None);
+        let held = self.raw.repair(&self.place, None);
         let held = held.map_err(|error| self.place.named(error))?;
         Ok(Recover(RwLockWriteGuard { inner: self.holding(held, Way::Write)? }))
     }
@@ -209,7 +209,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// As for [`MutexHandle::lock`](crate::MutexHandle::lock).
     pub fn upgradable(&self) -> LockResult<RwLockUpgradableGuard<'_, T>> {
         self.kept.take()?;
-        let held = self.raw.upgradable(&*self.place.session, None);
+        let held = self.raw.upgradable(&self.place, None);
         self.upgrading(held.map_err(|error| self.place.named(error))?)
     }
 
@@ -219,7 +219,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// As for [`upgradable`](Self::upgradable), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
     pub fn try_upgradable(&self) -> LockResult<RwLockUpgradableGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_upgradable(&*self.place.session) {
+        match self.raw.try_upgradable(self.place.session()) {
             Ok(Some(held)) => self.upgrading(held),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
             Err(error) => Err(self.place.named(error).into()),
@@ -234,7 +234,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     #[inline(always)]
     fn holding(&self, held: Held, way: Way) -> Result<Holding<'_, T>> {
         match Private::read(
-            &*self.place.session,
+            self.place.session(),
             &self.place,
             self.raw.value(),
             held.leave(),
@@ -249,7 +249,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
                 thread: PhantomData,
             }),
             Err(error) => {
-                let _ = self.raw.unlock(&*self.place.session, held, held.leave());
+                let _ = self.raw.unlock(self.place.session(), held, held.leave());
                 Err(self.place.named(error))
             }
         }

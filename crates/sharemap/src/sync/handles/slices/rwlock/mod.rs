@@ -107,12 +107,12 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
 
     fn read_until(&self, until: Option<Duration>) -> LockResult<RwLockSliceReadGuard<'_, T>> {
         self.kept.take()?;
-        let session = &*self.place.session;
+        let session = self.place.session();
         let announced = self.raw.announce_read(session).map_err(|error| self.place.named(error))?;
         if self.raw.read_at_once(session, announced) {
             return self.reading(Reading::at_once(announced));
         }
-        match self.raw.read_slowly(session, announced, until) {
+        match self.raw.read_slowly(&self.place, announced, until) {
             Ok(packed) => self.reading(Reading::unpack(packed)),
             Err(error) => Err(self.place.named(error).into()),
         }
@@ -124,7 +124,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// As for [`read`](Self::read), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
     pub fn try_read(&self) -> LockResult<RwLockSliceReadGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_read(&*self.place.session) {
+        match self.raw.try_read(self.place.session()) {
             Ok(Some(reading)) => self.reading(reading),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
             Err(error) => Err(self.place.named(error).into()),
@@ -154,7 +154,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
 
     fn write_until(&self, until: Option<Duration>) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         self.kept.take()?;
-        let held = self.raw.write(&*self.place.session, until);
+        let held = self.raw.write_on(self.place.session(), &self.place, until);
         self.writing(held.map_err(|error| self.place.named(error))?)
     }
 
@@ -164,7 +164,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// As for [`write`](Self::write), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
     pub fn try_write(&self) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_write(&*self.place.session) {
+        match self.raw.try_write(self.place.session()) {
             Ok(Some(held)) => self.writing(held),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, WRITE).into()),
             Err(error) => Err(self.place.named(error).into()),
@@ -183,7 +183,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// # Errors
     /// As for [`write`](Self::write).
     pub fn repair(&self) -> Result<Recover<RwLockSliceWriteGuard<'_, T>>> {
-        let held = self.raw.repair(&*self.place.session, None);
+        let held = self.raw.repair(&self.place, None);
         let inner = self.holding(held.map_err(|error| self.place.named(error))?);
         Ok(Recover(RwLockSliceWriteGuard { inner, calm: Calm::now() }))
     }
@@ -213,7 +213,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         until: Option<Duration>,
     ) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
         self.kept.take()?;
-        let held = self.raw.upgradable(&*self.place.session, until);
+        let held = self.raw.upgradable(&self.place, until);
         self.upgrading(held.map_err(|error| self.place.named(error))?)
     }
 
@@ -223,7 +223,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// As for [`upgradable`](Self::upgradable), and of kind [`WouldBlock`](ErrorKind::WouldBlock).
     pub fn try_upgradable(&self) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_upgradable(&*self.place.session) {
+        match self.raw.try_upgradable(self.place.session()) {
             Ok(Some(held)) => self.upgrading(held),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
             Err(error) => Err(self.place.named(error).into()),
