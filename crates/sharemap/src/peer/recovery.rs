@@ -187,6 +187,10 @@ impl Session {
     }
 }
 
+fn slots_of(participants: &Range<u32>) -> Range<u64> {
+    FIRST + u64::from(participants.start)..FIRST + u64::from(participants.end)
+}
+
 /// What this thread has done, for tests.
 #[cfg(test)]
 pub(super) mod counts {
@@ -198,8 +202,4 @@ pub(super) mod counts {
         /// Questions about slots.
         pub(in crate::peer) static ASKED: Cell<u32> = const { Cell::new(0) };
     }
-}
-
-fn slots_of(participants: &Range<u32>) -> Range<u64> {
-    FIRST + u64::from(participants.start)..FIRST + u64::from(participants.end)
 }

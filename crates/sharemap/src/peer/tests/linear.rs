@@ -57,7 +57,8 @@ fn lanes_taken(session: &Session) -> usize {
 /// Runs it, and says how long that took.
 #[track_caller]
 fn linear<T>(what: &str, operation: impl FnOnce() -> T) -> T {
-    (PASSES.set(0), ASKED.set(0));
+    PASSES.set(0);
+    ASKED.set(0);
     let start = Instant::now();
     let result = operation();
     let (took, passes, asked) = (start.elapsed(), PASSES.get(), ASKED.get());
