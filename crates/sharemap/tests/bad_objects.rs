@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs::OpenOptions;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -313,18 +313,69 @@ fn no_room_for_another_process() {
     let path = directory.join("small");
     let small = SharedOptions::new().participants(2).lanes(2);
     let one = small.create_new(Location::file(&path), || Mutex::new(0_u8)).unwrap();
-    let two = Shared::<Mutex<u8>>::open(Location::file(&path)).unwrap();
+    // More openings by this process take no room, nor does one that only looks.
+    let same = Shared::<Mutex<u8>>::open(Location::file(&path)).unwrap();
+    let second = Holder::start(&path);
+    let mut processes = [std::process::id(), second.0.id()];
+    processes.sort_unstable();
+    let named = format!("(processes {}, {})", processes[0], processes[1]);
+    let words = ["attach", "length 2", "all its 2 participants live", &named, "end one", "anew"];
+    let third = common::child("finds_no_room", &path).output().unwrap();
+    let told = String::from_utf8_lossy(&third.stderr).into_owned();
+    assert!(third.status.success(), "{told}");
+    for word in words {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    drop(second);
+    assert!(common::passes(common::child("finds_room", &path)));
+    drop((one, same));
+}
+
+/// Another process that has the object open until it is dropped.
+struct Holder(std::process::Child);
+
+impl Holder {
+    fn start(path: &Path) -> Self {
+        let mut command = common::child("holds_it", path);
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("holding")));
+        Self(child)
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Not tests of their own: what other processes do.
+#[test]
+fn holds_it() {
+    let Some(path) = common::role("holds_it") else { return };
+    let _held = Shared::<Mutex<u8>>::open(Location::file(path)).unwrap();
+    println!("holding");
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn finds_no_room() {
+    let Some(path) = common::role("finds_no_room") else { return };
     let error = Shared::<Mutex<u8>>::open(Location::file(&path)).unwrap_err();
-    let me = std::process::id().to_string();
-    let words = ["attach", "length 2", "all its 2 participants live", &me, "end one", "anew"];
-    check(error, ErrorKind::NoParticipant, &path, &words);
-    // Who only looks takes no room.
-    assert!(
-        !Shared::<Mutex<u8>>::open_read_only(Location::file(&path)).unwrap().is_locked().unwrap()
-    );
-    drop(two);
-    drop(Shared::<Mutex<u8>>::open(Location::file(&path)).unwrap());
-    drop(one);
+    assert_eq!(error.kind(), ErrorKind::NoParticipant);
+    eprintln!("{error}");
+    let look = Shared::<Mutex<u8>>::open_read_only(Location::file(path)).unwrap();
+    assert!(!look.is_locked().unwrap());
+}
+
+#[test]
+fn finds_room() {
+    let Some(path) = common::role("finds_room") else { return };
+    drop(Shared::<Mutex<u8>>::open(Location::file(path)).unwrap());
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod witness;
 mod work;
 
 use std::cell::Cell;
+use std::io::{BufRead, BufReader};
 use std::process::Child;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -193,13 +194,56 @@ fn nothing_is_lost(shared: &Shared<Parts>, objects: &Objects) {
         }
     });
 
-    let more: Vec<_> =
-        (1..PARTICIPANTS).map(|_| Shared::<Parts>::open(objects.locks()).unwrap()).collect();
-    let full = Shared::<Parts>::open(objects.locks()).unwrap_err();
-    assert_eq!(full.kind(), ErrorKind::NoParticipant);
+    let mut more: Vec<_> = (1..PARTICIPANTS).map(|_| Attached::start(objects)).collect();
+    assert!(more.iter_mut().all(|one| one.hear() == ATTACHED));
+    assert_eq!(Attached::start(objects).hear(), NO_PLACE);
     drop(more);
     drop(mutex.lock().unwrap());
     assert!(unless_late(permits.acquire_timeout(Duration::ZERO)).is_some());
+}
+
+const ATTACHED: &str = "attached";
+const NO_PLACE: &str = "there is no place";
+
+/// Another process that has the object open, if it can.
+struct Attached {
+    output: std::process::ChildStdout,
+    _running: Running,
+}
+
+impl Attached {
+    fn start(objects: &Objects) -> Self {
+        let mut command = common::child("takes_a_place", objects.locks());
+        let piped = std::process::Stdio::piped;
+        let mut child = command.stdin(piped()).stdout(piped()).spawn().unwrap();
+        let output = child.stdout.take().unwrap();
+        Self { output, _running: Running(child) }
+    }
+
+    /// What became of it.
+    fn hear(&mut self) -> &'static str {
+        let told = |line: std::io::Result<String>| {
+            let line = line.unwrap();
+            [ATTACHED, NO_PLACE].into_iter().find(|told| line.contains(told))
+        };
+        BufReader::new(&mut self.output).lines().find_map(told).expect("it tells")
+    }
+}
+
+/// Not a test of its own: what these do until they are killed.
+#[test]
+fn takes_a_place() {
+    let Some(name) = common::role("takes_a_place") else { return };
+    let opened = Shared::<Parts>::open(name.to_str().unwrap());
+    println!(
+        "{}",
+        match &opened {
+            Ok(_) => ATTACHED,
+            Err(error) if error.kind() == ErrorKind::NoParticipant => NO_PLACE,
+            Err(error) => panic!("{error}"),
+        }
+    );
+    std::io::stdin().read_line(&mut String::new()).unwrap();
 }
 
 /// Whether workers are forked, by the thousand.

@@ -7,19 +7,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::create::{Terms, Unclean};
+use crate::peer::create::{Attachments, Terms, Unclean};
 use crate::peer::header::{self, Header, Shape};
 use crate::peer::identity;
 use crate::peer::memory::{Attachment, Memory};
+use crate::peer::opening::Opening;
 use crate::peer::participants::IN_USE;
+use crate::peer::registry::{self, Entry, Key};
 use crate::peer::session::{CREATION, FIRST, Release, Session};
 use crate::shm::{Location, Place};
-use crate::sys::{self, SlotHome, SlotMode, slot};
+use crate::sys::{self, FileKind, SlotHome, SlotMode, slot};
 
 /// Between two looks at what somebody else is doing.
 pub(super) const NAP: Duration = Duration::from_micros(500);
 
-/// Checks an object, and attaches to it.
+/// Checks an object, and attaches to it: through the session that this process has, if it has one.
 pub(super) fn attach_as(
     file: &File,
     location: &Location,
@@ -27,22 +29,93 @@ pub(super) fn attach_as(
     terms: &Terms,
     attachment: Attachment,
     release: Release,
-) -> Result<Arc<Session>> {
+) -> Result<Arc<Opening>> {
     let start = Instant::now();
     let named = |error: Error| error.with_path(location.path());
-    let (memory, header) = ready(file, location, terms, attachment)?;
-    header.check(shape, terms.payload).map_err(named)?;
-    let slots =
-        slot::Slots::open(memory.file().unwrap_or(file), real_path(location).as_deref(), header.id)
-            .map_err(named)?;
-    if attachment == Attachment::Participant {
-        renew(&memory, &header, &slots, &terms.since(start)).map_err(named)?;
+    let attach = |(memory, header): (Memory, Header), key| -> Result<Arc<Session>> {
+        header.check(shape, terms.payload).map_err(named)?;
+        let file = memory.file().unwrap_or(file);
+        let slots = slot::Slots::open(file, real_path(location).as_deref(), header.id);
+        let slots = slots.map_err(named)?;
+        if attachment == Attachment::Participant {
+            renew(&memory, &header, &slots, &terms.since(start)).map_err(named)?;
+        }
+        let power_cuts = terms.power_cuts;
+        let session = Session::new(memory, header, attachment, slots, power_cuts, release, key)?;
+        if attachment == Attachment::Participant && terms.unclean == Unclean::Accepted {
+            session.sweep()?;
+        }
+        Ok(session)
+    };
+    let ready = || ready(file, location, terms, attachment);
+    if !is_shared(file, terms, attachment).map_err(named)? {
+        return Ok(Opening::of(attach(ready()?, None)?));
     }
-    let session = Session::new(memory, header, attachment, slots, terms.power_cuts, release)?;
-    if attachment == Attachment::Participant && terms.unclean == Unclean::Accepted {
+    let identity = sys::pass::identity(file).map_err(named)?;
+    let (key, object) = match Key::of_file(identity, attachment) {
+        Some(key) => (key, None),
+        None => {
+            let object = ready()?;
+            (Key::of_object(object.1.id, attachment), Some(object))
+        }
+    };
+    match registry::enter(key, terms.since(start).patience).map_err(named)? {
+        Entry::Session(opening) => {
+            reopen(&opening, file, location, shape, terms)?;
+            Ok(opening)
+        }
+        Entry::Turn(turn) => {
+            let object = object.map_or_else(ready, Ok)?;
+            Ok(turn.publish(attach(object, Some(key))?))
+        }
+    }
+}
+
+/// Whether other openings of this process may use the same session.
+fn is_shared(file: &File, terms: &Terms, attachment: Attachment) -> Result<bool> {
+    Ok(match (terms.attachments, attachment) {
+        (Attachments::Separate, _) | (_, Attachment::CopyOnWrite) => false,
+        (_, Attachment::Participant) => true,
+        // There, what was opened for reading stays as it is when the file is first written to, and a
+        // later opening finds another file with the same identity.
+        (_, Attachment::ReadOnly) => sys::file::file_system(file)? != "overlayfs",
+    })
+}
+
+/// Makes the checks of an opening that finds a session: what an object is may have changed since.
+fn reopen(
+    session: &Session,
+    file: &File,
+    location: &Location,
+    shape: &Shape,
+    terms: &Terms,
+) -> Result<()> {
+    let named = |error: Error| error.with_path(location.path());
+    let (memory, header) = (session.memory(), session.header());
+    let status = sys::file::status(file).map_err(named)?;
+    if status.kind == FileKind::Regular && status.len < header.len {
+        return Err(named(header.cut_short(status.len)));
+    }
+    match (Header::read(memory)?, memory.load::<u32>(header::STATE)?) {
+        (Some(now), header::READY) if now == *header => {}
+        (Some(_), header::FAULTED) => return Err(named(faulted())),
+        _ => {
+            return Err(named(Error::new(ErrorKind::Malformed, "open")).with_detail(
+                "its header was overwritten after this process attached to it; drop what this \
+                 process has open of it, and re-create it",
+            ));
+        }
+    }
+    header.check(shape, terms.payload).map_err(named)?;
+    if session.attachment != Attachment::Participant {
+        return Ok(());
+    }
+    renew(memory, header, &session.slots, terms).map_err(named)?;
+    session.rejoin(terms.power_cuts)?;
+    if terms.unclean == Unclean::Accepted {
         session.sweep()?;
     }
-    Ok(session)
+    Ok(())
 }
 
 /// A path that can be opened again, wherever the process is by then.
@@ -85,9 +158,7 @@ fn stage(file: &File, location: &Location, attachment: Attachment) -> Result<Sta
     match (header, state) {
         (Some(header), header::READY) => Ok(Stage::Ready(memory, header)),
         (Some(header), header::CREATING) => Ok(Stage::Begun(header)),
-        (Some(_), header::FAULTED) => Err(Error::new(ErrorKind::NeedsCheck, "open")
-            .with_path(path)
-            .with_detail("a process that used it found its contents wrong")),
+        (Some(_), header::FAULTED) => Err(faulted().with_path(path)),
         (Some(_), _) => {
             Err(Error::new(ErrorKind::Malformed, "open").with_path(path).with_offset(header::STATE))
         }
@@ -97,6 +168,12 @@ fn stage(file: &File, location: &Location, attachment: Attachment) -> Result<Sta
             .with_detail("it begins with zeros, and no shared object of this library does")),
         (None, _) => Ok(Stage::Empty),
     }
+}
+
+#[cold]
+fn faulted() -> Error {
+    Error::new(ErrorKind::NeedsCheck, "open")
+        .with_detail("a process that used it found its contents wrong")
 }
 
 /// Waits until the object is ready, while somebody makes it.
@@ -188,10 +265,8 @@ fn take_over(memory: &Memory, header: &Header, slots: &slot::Slots, terms: &Term
             )
         });
     }
-    for participant in 0..header.participants {
-        if !slots.is_free(FIRST + u64::from(participant))? {
-            return Ok(());
-        }
+    if slots.held_among(&(FIRST..FIRST + u64::from(header.participants)))?.is_some() {
+        return Ok(());
     }
     let before = header::read_home(memory)?;
     if before != Some(slots.home()) {

@@ -12,7 +12,8 @@ use crate::peer::arrival::{NAP, attach_as, is_named_when_whole, real_path};
 use crate::peer::header::{self, Header, Shape};
 use crate::peer::identity;
 use crate::peer::memory::{Attachment, Memory};
-use crate::peer::session::{CREATION, Release, Session};
+use crate::peer::opening::Opening;
+use crate::peer::session::{CREATION, Release};
 use crate::shm::{Location, Place};
 use crate::sys::process::random_id;
 use crate::sys::{
@@ -53,6 +54,17 @@ pub(crate) enum Payload {
     AtLeast,
 }
 
+/// What openings of an object by this process share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Attachments {
+    /// One session, and so one participant.
+    #[default]
+    Shared,
+    /// Nothing: the opening gets a session of its own, as another process does.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for tests that act as several processes"))]
+    Separate,
+}
+
 /// How to find or make an object.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
@@ -65,6 +77,7 @@ pub(crate) struct Terms {
     /// How long to wait for a process that has the object to itself: a creator that is alive, or the
     /// holder of a lease.
     pub(crate) patience: Duration,
+    pub(crate) attachments: Attachments,
 }
 
 impl Terms {
@@ -84,7 +97,16 @@ impl Default for Terms {
             sharing: Sharing::PRIVATE,
             owner: Owner::default(),
             patience: Duration::from_secs(5),
+            attachments: Attachments::default(),
         }
+    }
+}
+
+#[cfg(test)]
+impl Terms {
+    /// For tests in which this process acts as several.
+    pub(crate) fn separate() -> Self {
+        Self { attachments: Attachments::Separate, ..Self::default() }
     }
 }
 
@@ -98,7 +120,7 @@ pub(crate) fn create_new(
     terms: &Terms,
     release: Release,
     fill: Fill<'_>,
-) -> Result<Arc<Session>> {
+) -> Result<Arc<Opening>> {
     let named = |error: Error| error.with_path(location.path());
     let mut round = 0;
     loop {
@@ -127,7 +149,7 @@ pub(crate) fn open(
     shape: &Shape,
     terms: &Terms,
     release: Release,
-) -> Result<Arc<Session>> {
+) -> Result<Arc<Opening>> {
     let start = Instant::now();
     let file = find(location, terms, true).map_err(|error| error.with_path(location.path()))?;
     attach(&file, location, shape, &terms.since(start), release)
@@ -140,7 +162,7 @@ pub(crate) fn open_read_only(
     terms: &Terms,
     attachment: Attachment,
     release: Release,
-) -> Result<Arc<Session>> {
+) -> Result<Arc<Opening>> {
     let start = Instant::now();
     let file = find(location, terms, false).map_err(|error| error.with_path(location.path()))?;
     attach_as(&file, location, shape, &terms.since(start), attachment, release)
@@ -153,7 +175,7 @@ pub(crate) fn open_or_create(
     terms: &Terms,
     release: Release,
     fill: Fill<'_>,
-) -> Result<Arc<Session>> {
+) -> Result<Arc<Opening>> {
     let mut create = || create_new(location, shape, terms, release, fill);
     open_or(location, shape, terms, release, &mut create)
 }
@@ -164,8 +186,8 @@ pub(crate) fn open_or(
     shape: &Shape,
     terms: &Terms,
     release: Release,
-    create: &mut dyn FnMut() -> Result<Arc<Session>>,
-) -> Result<Arc<Session>> {
+    create: &mut dyn FnMut() -> Result<Arc<Opening>>,
+) -> Result<Arc<Opening>> {
     let mut round = 0;
     loop {
         round += 1;
@@ -186,7 +208,7 @@ pub(crate) fn adopt(
     shape: &Shape,
     terms: &Terms,
     release: Release,
-) -> Result<Arc<Session>> {
+) -> Result<Arc<Opening>> {
     attach_as(file, &Location::anonymous(), shape, terms, Attachment::Participant, release)
 }
 
@@ -333,6 +355,6 @@ fn attach(
     shape: &Shape,
     terms: &Terms,
     release: Release,
-) -> Result<Arc<Session>> {
+) -> Result<Arc<Opening>> {
     attach_as(file, location, shape, terms, Attachment::Participant, release)
 }

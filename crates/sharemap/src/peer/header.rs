@@ -200,14 +200,20 @@ impl Header {
             payload: eight(112),
         };
         if header.len > len {
-            return Err(error(ErrorKind::Truncated)
-                .with_length(len)
-                .with_detail(format!("it was made with {} bytes", header.len)));
+            return Err(header.cut_short(len));
         }
         match header.contradiction() {
             Some(at) => Err(error(ErrorKind::Malformed).with_offset(at)),
             None => Ok(header),
         }
+    }
+
+    /// The error of an object of which only so many bytes are left.
+    #[cold]
+    pub(crate) fn cut_short(&self, len: u64) -> Error {
+        Error::new(ErrorKind::Truncated, "open")
+            .with_length(len)
+            .with_detail(format!("it was made with {} bytes", self.len))
     }
 
     /// The offset of the first field that cannot be.

@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{iter, ptr};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -179,20 +179,21 @@ impl Session {
     fn claim_lane(&self, participant: u32) -> Result<u32> {
         const PATIENCE: Duration = Duration::from_millis(100);
         const NAP: Duration = Duration::from_millis(1);
-        let mut waited = Duration::ZERO;
+        let start = Instant::now();
         loop {
+            // Before the last look: a thread that was kept from running has looked once at least.
+            let is_last = start.elapsed() >= PATIENCE;
             for lane in 0..self.header.lanes {
                 if !self.inherited.avoids(lane) && self.try_claim_lane(lane, participant)? {
                     return self.sit_down(lane);
                 }
             }
-            if waited >= PATIENCE {
+            if is_last {
                 return Err(self.no_lane());
             }
             // Those of the dead become free.
             if self.sweep()? == 0 {
                 std::thread::sleep(NAP);
-                waited += NAP;
             }
         }
     }

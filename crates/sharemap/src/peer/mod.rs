@@ -3,7 +3,8 @@
 //! `header` is the format of what every object begins with, `memory` the way to an object's bytes,
 //! `create` makes and opens objects, `arrival` waits until they are ready; a
 //! [`Session`](session::Session) is the result, and a [`World`] for the locks; `near` is the same one
-//! for a part whose bounds are known. `participants` and `lanes` say who is there, `seat` what a
+//! for a part whose bounds are known. `registry` has the sessions of this process, which all its
+//! [openings](Opening) of an object share. `participants` and `lanes` say who is there, `seat` what a
 //! thread knows of its own lane, `mark` whether all left in order, `recovery` does what is left to do
 //! for those who are not any more.
 
@@ -17,8 +18,10 @@ mod lanes;
 mod mark;
 mod memory;
 mod near;
+mod opening;
 mod participants;
 mod recovery;
+mod registry;
 mod seat;
 mod session;
 #[cfg(test)]
@@ -35,8 +38,7 @@ pub use inspect::{Facts, Participant as AttachedProcess, State};
 pub(crate) use mark::{IN_ORDER, Mark, Others};
 pub(crate) use memory::{Attachment, Memory};
 pub(crate) use near::{Extent, Near, Span};
+pub(crate) use opening::Opening;
 pub(crate) use seat::Spot;
 pub(crate) use session::Session;
-#[cfg(test)]
-pub(crate) use world::delegate_world;
-pub(crate) use world::{Announced, KIND_MASK, OFFSET_MASK, Settled, World};
+pub(crate) use world::{Announced, KIND_MASK, OFFSET_MASK, Settled, World, delegate_world};

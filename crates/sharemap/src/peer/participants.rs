@@ -3,12 +3,14 @@
 
 #![allow(unsafe_code, reason = "fields in memory that a child finds empty")]
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::arrival::elsewhere;
+use crate::peer::create::PowerCuts;
 use crate::peer::header::{CLEAN, EPOCH, read_home};
 use crate::peer::identity::{Identity, identity};
 use crate::peer::mark::{Mark, Others};
@@ -56,6 +58,7 @@ impl Record {
 }
 
 /// A participant, and whether it lives.
+#[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Participant {
     pub(crate) number: u32,
@@ -201,41 +204,62 @@ impl Session {
 
     /// A record that may be had, and its slot: the lowest that is free, else the lowest of the dead.
     fn find_place(&self) -> Result<Option<(u32, slot::Hold)>> {
-        // Whoever leaves has its slot for a while yet.
-        const TRIES: u32 = 100;
+        // A process that leaves has its slot for a while yet, and one that recovers the dead has theirs.
+        const PATIENCE: Duration = Duration::from_millis(100);
         const NAP: Duration = Duration::from_millis(1);
-        for _ in 0..TRIES {
-            let mut leaving = false;
+        let start = Instant::now();
+        loop {
             for wanted in [FREE, IN_USE] {
-                for participant in 0..self.header.participants {
-                    let found = self.use_of(participant)?;
-                    leaving |= wanted == IN_USE && found == FREE;
-                    if found != wanted {
-                        continue;
-                    }
-                    if let Some(hold) = self.try_claim(participant, wanted)? {
-                        return Ok(Some((participant, hold)));
-                    }
+                if let Some(place) = self.find_place_in(wanted)? {
+                    return Ok(Some(place));
                 }
             }
-            if !leaving {
-                break;
+            if start.elapsed() >= PATIENCE {
+                return Ok(None);
             }
             std::thread::sleep(NAP);
+        }
+    }
+
+    /// The lowest record of this use whose slot can be taken.
+    fn find_place_in(&self, wanted: u32) -> Result<Option<(u32, slot::Hold)>> {
+        // For slots that others lock by the thousand, each on its own: asking about one takes as long as
+        // there are locks.
+        const MOST: Duration = Duration::from_millis(300);
+        let start = Instant::now();
+        let mut held = 0..0;
+        for participant in 0..self.header.participants {
+            if self.use_of(participant)? != wanted || held.contains(&participant) {
+                continue;
+            }
+            // Asking is cheaper than trying, where another process is likely to have it.
+            if wanted == FREE || !self.is_held(participant, &mut held)? {
+                if let Some(hold) = self.try_claim(participant)? {
+                    return Ok(Some((participant, hold)));
+                }
+                self.is_held(participant, &mut held)?;
+            }
+            if start.elapsed() >= MOST {
+                break;
+            }
         }
         Ok(None)
     }
 
-    fn try_claim(&self, participant: u32, seen: u32) -> Result<Option<slot::Hold>> {
+    /// Whether the slot is held, and by the same lock as which others.
+    fn is_held(&self, participant: u32, held: &mut Range<u32>) -> Result<bool> {
+        let found = self.held_among(&(participant..participant + 1))?;
+        let is_held = found.is_some();
+        *held = found.unwrap_or(0..0);
+        Ok(is_held)
+    }
+
+    fn try_claim(&self, participant: u32) -> Result<Option<slot::Hold>> {
         let slot = FIRST + u64::from(participant);
-        // Asking is cheaper than trying, where somebody is likely to have it.
-        if seen != FREE && !self.slots.is_free(slot).map_err(|error| self.named(error))? {
-            return Ok(None);
-        }
         let hold = self.slots.take(slot, SlotMode::Alone).map_err(|error| self.named(error))?;
         let Some(hold) = hold else { return Ok(None) };
         if self.use_of(participant)? != FREE {
-            self.recover_held(participant)?;
+            self.recover_held(&(participant..participant + 1))?;
         }
         Ok(Some(hold))
     }
@@ -268,23 +292,35 @@ impl Session {
 
     #[cold]
     fn no_room(&self) -> Error {
-        let mut processes: Vec<String> = Vec::new();
-        for participant in self.participants().unwrap_or_default() {
-            processes.push(participant.process.to_string());
-        }
-        let shown = processes.len().min(8);
-        let more = if processes.len() > shown { ", …" } else { "" };
+        const MOST_NAMED: usize = 8;
+        let processes = self.processes().unwrap_or_default();
+        let named: Vec<_> = processes.iter().map(u32::to_string).take(MOST_NAMED).collect();
+        let more = if processes.len() > MOST_NAMED { ", …" } else { "" };
         self.named(Error::new(ErrorKind::NoParticipant, OPERATION))
             .with_length(self.header.participants.into())
             .with_detail(format!(
                 "all its {} participants live (processes {}{more}): end one, or make the object anew \
                  with room for more",
                 self.header.participants,
-                processes[..shown].join(", ")
+                named.join(", ")
             ))
     }
 
+    /// The ids of the processes that are attached, each once.
+    fn processes(&self) -> Result<Vec<u32>> {
+        let mut processes = Vec::new();
+        for participant in 0..self.header.participants {
+            if self.use_of(participant)? == IN_USE {
+                processes.push(self.memory.load(self.header.participant(participant) + PROCESS)?);
+            }
+        }
+        processes.sort_unstable();
+        processes.dedup();
+        Ok(processes)
+    }
+
     /// Who is attached, or was and has not been recovered.
+    #[cfg(test)]
     pub(crate) fn participants(&self) -> Result<Vec<Participant>> {
         let mut found = Vec::new();
         for number in 0..self.header.participants {
@@ -315,7 +351,7 @@ impl Session {
         let left = self.leave_lanes(participant).and_then(|empty| {
             if empty {
                 self.erase(participant)?;
-                self.mark().leave(self, participant, || self.look_around())?;
+                self.mark().leave(self, participant, || self.look_around(participant))?;
             }
             Ok(empty)
         });
@@ -326,23 +362,47 @@ impl Session {
         }
     }
 
-    fn mark(&self) -> Mark<impl Fn() -> Result<()> + '_> {
-        Mark { at: CLEAN, power_cuts: self.power_cuts, flush: || self.memory.flush() }
+    /// For an opening that finds this session: attaches again in a child, and from now on tells of
+    /// power cuts if that is asked for, as one that attaches does. A mark that the disk may not have is
+    /// written there before this returns.
+    pub(super) fn rejoin(&self, power_cuts: PowerCuts) -> Result<()> {
+        if power_cuts == PowerCuts::Told {
+            self.tell_power_cuts();
+        }
+        self.participant()?;
+        if read_home(&self.memory)? != Some(self.slots.home()) {
+            return Err(self.named(elsewhere()));
+        }
+        match power_cuts {
+            PowerCuts::Told => self.mark().attach(self),
+            PowerCuts::Overlooked => Ok(()),
+        }
     }
 
-    /// Who else is attached. The dead are not, and are recovered here: who held nothing is in
-    /// nobody's way otherwise, and would count for ever.
-    fn look_around(&self) -> Result<Others> {
-        let mut others = Others::Nobody;
-        for participant in 0..self.header.participants {
-            if self.use_of(participant)? == IN_USE {
-                self.settle_participant(participant)?;
-                others = Others::Dead;
-            }
-            if self.use_of(participant)? != FREE {
-                return Ok(Others::Somebody);
+    fn mark(&self) -> Mark<impl Fn() -> Result<()> + '_> {
+        Mark { at: CLEAN, power_cuts: self.power_cuts(), flush: || self.memory.flush() }
+    }
+
+    /// Who else is attached. The dead are not, and are recovered here if nobody lives: who held nothing
+    /// is in nobody's way otherwise, and would count for ever.
+    fn look_around(&self, own: u32) -> Result<Others> {
+        let Some(span) = self.span_in_use(&(0..self.header.participants))? else {
+            return Ok(Others::Nobody);
+        };
+        // One question finds most of those who live. This one's slot is held yet.
+        let before = span.start..own.clamp(span.start, span.end);
+        let after = (own + 1).clamp(span.start, span.end)..span.end;
+        for part in [before, after].into_iter().filter(|part| !part.is_empty()) {
+            if let Some(held) = self.held_among(&part)? {
+                if self.span_in_use(&held)?.is_some() {
+                    return Ok(Others::Somebody);
+                }
             }
         }
-        Ok(others)
+        self.sweep()?;
+        Ok(match self.span_in_use(&(0..self.header.participants))? {
+            Some(_) => Others::Somebody,
+            None => Others::Dead,
+        })
     }
 }

@@ -6,12 +6,19 @@
 //! they announce released, and only then makes the record free; so a slot that is won with a free
 //! record has nothing left of anybody.
 
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
 use crate::error::{ErrorKind, Result};
 use crate::peer::header::WAITS_SINCE;
 use crate::peer::participants::IN_USE;
 use crate::peer::session::{FIRST, Session};
 use crate::peer::world::{SLOTS, Settled};
-use crate::sys::SlotMode;
+use crate::sys::{SlotMode, slot};
+
+/// After so many participants that died are found one by one, all that died are looked for: each
+/// recovery is a pass over all lanes, however many participants it is for.
+const ONE_BY_ONE: u32 = 16;
 
 impl Session {
     /// Finds out whether a lane's participant lives, and recovers it if it is dead.
@@ -53,22 +60,36 @@ impl Session {
         }
         // Another thread of this process may be at it, or another process.
         let Some(_alone) = self.own.begin_recovery() else { return Ok(Settled::Alive) };
-        let hold = self.slots.take(slot, SlotMode::Alone).map_err(|error| self.named(error))?;
-        let Some(hold) = hold else { return Ok(Settled::Alive) };
-        if self.use_of(participant)? == IN_USE {
-            self.recover_held(participant)?;
-            self.erase(participant)?;
+        if !self.recover(participant)? {
+            return Ok(Settled::Alive);
         }
-        drop(hold);
+        if self.recoveries.fetch_add(1, Ordering::Relaxed) % ONE_BY_ONE == ONE_BY_ONE - 1 {
+            self.recover_dead()?;
+        }
         Ok(Settled::Recovered)
     }
 
-    /// Releases everything that the lanes of a dead participant announce, and frees them. Whoever
-    /// calls holds its slot.
-    pub(super) fn recover_held(&self, participant: u32) -> Result<()> {
+    /// Recovers a participant that is dead, unless it is recovered already. Returns `false` if its slot
+    /// is held.
+    fn recover(&self, participant: u32) -> Result<bool> {
+        let slot = FIRST + u64::from(participant);
+        let hold = self.slots.take(slot, SlotMode::Alone).map_err(|error| self.named(error))?;
+        if hold.is_some() && self.use_of(participant)? == IN_USE {
+            self.recover_held(&(participant..participant + 1))?;
+            self.erase(participant)?;
+        }
+        Ok(hold.is_some())
+    }
+
+    /// Releases everything that the lanes of dead participants announce, and frees them. The caller
+    /// holds their slots.
+    pub(super) fn recover_held(&self, participants: &Range<u32>) -> Result<()> {
+        #[cfg(test)]
+        counts::PASSES.set(counts::PASSES.get() + 1);
         for lane in 0..self.header.lanes {
             let record = self.header.lane(lane);
-            if self.memory.load::<u32>(record)? != participant + 1 {
+            let owner = self.memory.load::<u32>(record)?.checked_sub(1);
+            if !owner.is_some_and(|owner| participants.contains(&owner)) {
                 continue;
             }
             for slot in 1..=SLOTS {
@@ -93,14 +114,106 @@ impl Session {
 
     /// Recovers all participants that are dead; how many there were.
     pub(crate) fn sweep(&self) -> Result<u32> {
+        // Another thread of this process may be at it.
+        match self.own.begin_recovery() {
+            Some(_alone) => self.recover_dead(),
+            None => Ok(0),
+        }
+    }
+
+    /// Recovers a few one by one, as the slots of others stay free then, and many with one pass over the
+    /// lanes.
+    fn recover_dead(&self) -> Result<u32> {
+        let most = u32::try_from(slot::MOST_AT_ONCE).unwrap_or(u32::MAX);
+        let (mut recovered, mut from) = (0, 0);
+        while from < self.header.participants {
+            let end = from.saturating_add(most).min(self.header.participants);
+            recovered += self.recover_dead_among(from..end)?;
+            from = end;
+        }
+        Ok(recovered)
+    }
+
+    /// The same among no more than can be taken at once.
+    fn recover_dead_among(&self, participants: Range<u32>) -> Result<u32> {
         let mut recovered = 0;
-        for participant in 0..self.header.participants {
-            if self.use_of(participant)? == IN_USE
-                && self.settle_participant(participant)? == Settled::Recovered
-            {
-                recovered += 1;
+        let mut spans = vec![participants];
+        while let Some(span) = spans.pop() {
+            let Some(span) = self.span_in_use(&span)? else { continue };
+            if let Some(held) = self.held_among(&span)? {
+                spans.push(held.end.max(span.start)..span.end);
+                spans.push(span.start..held.start.min(span.end));
+                continue;
+            }
+            let mut dead = Vec::new();
+            for participant in span.clone() {
+                if self.use_of(participant)? == IN_USE {
+                    dead.push(participant);
+                }
+            }
+            if dead.len() > ONE_BY_ONE as usize {
+                let slots = slots_of(&span);
+                let holds = self.slots.take_all(&slots).map_err(|error| self.named(error))?;
+                if holds.is_some() {
+                    self.recover_held(&span)?;
+                    for participant in dead {
+                        if self.use_of(participant)? == IN_USE {
+                            self.erase(participant)?;
+                            recovered += 1;
+                        }
+                    }
+                    continue;
+                }
+                // One of them was taken since.
+                let middle = span.start + (span.end - span.start) / 2;
+                spans.push(middle..span.end);
+                spans.push(span.start..middle);
+                continue;
+            }
+            for participant in dead {
+                recovered += u32::from(self.recover(participant)?);
             }
         }
         Ok(recovered)
+    }
+
+    /// The participants among these from the first to the last whose record is in use.
+    pub(super) fn span_in_use(&self, among: &Range<u32>) -> Result<Option<Range<u32>>> {
+        let mut span: Option<Range<u32>> = None;
+        for participant in among.clone() {
+            if self.use_of(participant)? == IN_USE {
+                span.get_or_insert(participant..participant).end = participant + 1;
+            }
+        }
+        Ok(span)
+    }
+
+    /// Participants whose slots are held together, at least one of them among these.
+    pub(super) fn held_among(&self, among: &Range<u32>) -> Result<Option<Range<u32>>> {
+        #[cfg(test)]
+        counts::ASKED.set(counts::ASKED.get() + 1);
+        let held = self.slots.held_among(&slots_of(among)).map_err(|error| self.named(error))?;
+        let participant = |slot: u64| {
+            let number = slot.saturating_sub(FIRST).min(self.header.participants.into());
+            number as u32
+        };
+        Ok(held.map(|held| participant(held.start)..participant(held.end)))
+    }
+}
+
+fn slots_of(participants: &Range<u32>) -> Range<u64> {
+    FIRST + u64::from(participants.start)..FIRST + u64::from(participants.end)
+}
+
+/// What this thread has done, for tests.
+#[cfg(test)]
+pub(super) mod counts {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// Passes over the lanes.
+        pub(in crate::peer) static PASSES: Cell<u32> = const { Cell::new(0) };
+        /// Questions about slots.
+        pub(in crate::peer) static ASKED: Cell<u32> = const { Cell::new(0) };
     }
 }

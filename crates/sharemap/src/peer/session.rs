@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use crate::peer::inherited::Inherited;
 use crate::peer::lanes::Way;
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::participants::Own;
+use crate::peer::registry;
 use crate::peer::seat::{Seats, Spot};
 use crate::peer::world::{Announced, Settled, World};
 use crate::sys::{SlotMode, WaitPlace, fence, fork, process as system, slot, wait};
@@ -36,7 +37,8 @@ pub(crate) struct Session {
     pub(super) header: Header,
     pub(super) attachment: Attachment,
     pub(super) slots: slot::Slots,
-    pub(super) power_cuts: PowerCuts,
+    /// Whether the object tells of power cuts: [`PowerCuts::Told`].
+    tells_power_cuts: AtomicBool,
     pub(super) release: Release,
     /// This process's participant, in memory that a forked child finds empty.
     pub(super) own: Own,
@@ -48,11 +50,14 @@ pub(crate) struct Session {
     pub(super) me: Weak<Self>,
     /// What keeps the object in use for those who only read.
     _reader: Option<slot::Hold>,
+    /// What openings of this process find it by; `None` if it is for one alone.
+    pub(super) registered: Option<registry::Key>,
     waits: wait::Waits,
-    cancelled: AtomicBool,
     start: Instant,
     /// The millisecond in which somebody was last asked about.
     settled: AtomicU64,
+    /// Dead participants that were recovered one by one.
+    pub(super) recoveries: AtomicU32,
 }
 
 impl Session {
@@ -64,6 +69,7 @@ impl Session {
         slots: slot::Slots,
         power_cuts: PowerCuts,
         release: Release,
+        registered: Option<registry::Key>,
     ) -> Result<Arc<Self>> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let named = |error: Error| error.with_path(memory.path());
@@ -82,7 +88,7 @@ impl Session {
             header,
             attachment,
             slots,
-            power_cuts,
+            tells_power_cuts: AtomicBool::new(power_cuts == PowerCuts::Told),
             release,
             own,
             seats,
@@ -90,10 +96,11 @@ impl Session {
             key: NEXT.fetch_add(1, Ordering::Relaxed),
             me: Weak::clone(me),
             _reader: reader,
+            registered,
             waits,
-            cancelled: AtomicBool::new(false),
             start: Instant::now(),
             settled: AtomicU64::new(u64::MAX),
+            recoveries: AtomicU32::new(0),
         });
         if attachment == Attachment::Participant {
             session.attach()?;
@@ -148,9 +155,16 @@ impl Session {
         self.memory.file()
     }
 
-    /// Makes whoever waits here give up, and lets nobody wait from now on until it is taken back.
-    pub(crate) fn cancel(&self, cancelled: bool) {
-        self.cancelled.store(cancelled, Ordering::Relaxed);
+    pub(super) fn power_cuts(&self) -> PowerCuts {
+        match self.tells_power_cuts.load(Ordering::Relaxed) {
+            true => PowerCuts::Told,
+            false => PowerCuts::Overlooked,
+        }
+    }
+
+    /// Makes the object tell of power cuts from now on. The caller brings its mark up to date.
+    pub(super) fn tell_power_cuts(&self) {
+        self.tells_power_cuts.store(true, Ordering::Relaxed);
     }
 
     /// Whether somebody who only reads is attached.
@@ -326,10 +340,6 @@ impl World for Session {
     fn note_wait(&self, since: u32) {
         self.note_wait_in_lane(since);
     }
-
-    fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
-    }
 }
 
 /// The slot of those who only read, which says that the object is in use.
@@ -362,6 +372,7 @@ fn has_company() -> bool {
 impl Drop for Session {
     fn drop(&mut self) {
         self.detach();
+        registry::remove(self);
     }
 }
 

@@ -112,8 +112,10 @@ pub(crate) trait World {
     fn milliseconds(&self) -> u32;
     /// Says, for people who look on, since when this thread sleeps; 0: no more. Nothing depends on it.
     fn note_wait(&self, since: u32);
-    /// Whether whoever waits is to give up.
-    fn is_cancelled(&self) -> bool;
+    /// Returns `true` if waits through this world must end.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
 
     /// Sets bits; gives the value before.
     #[inline]
@@ -192,7 +194,6 @@ macro_rules! delegate_world {
         fn now() -> Duration;
         fn milliseconds() -> u32;
         fn note_wait(since: u32) -> ();
-        fn is_cancelled() -> bool;
     } };
     (@ each $of:ident $(fn $name:ident($($given:ident: $type:ty),*) -> $result:ty;)*) => { $(
         #[inline(always)]

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
-use crate::peer::{Header, Memory, Session, World};
+use crate::peer::{
+    Announced, Extent, Header, Memory, Opening, Session, Settled, Span, World, delegate_world,
+};
 
 /// Locks lie on multiples of this.
 const GRAIN: u64 = 16;
@@ -143,23 +145,23 @@ impl Part<'_> {
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Found {
-    session: Arc<Session>,
+    opening: Arc<Opening>,
     at: u64,
     end: u64,
 }
 
 impl Found {
     /// All of an object's payload.
-    pub(super) fn payload(session: Arc<Session>) -> Self {
-        let (at, end) = session.payload();
-        Self { session, at, end }
+    pub(super) fn payload(opening: Arc<Opening>) -> Self {
+        let (at, end) = opening.payload();
+        Self { opening, at, end }
     }
 
     /// Some of a larger object, from `at`, a multiple of 16, to `end`: locks that belong to it.
     #[allow(dead_code, reason = "the layers above are to come")]
-    pub(crate) fn within(session: Arc<Session>, at: u64, end: u64) -> Self {
+    pub(crate) fn within(opening: Arc<Opening>, at: u64, end: u64) -> Self {
         debug_assert!(at % GRAIN == 0);
-        Self { session, at, end }
+        Self { opening, at, end }
     }
 
     /// The next thing, of so many bytes.
@@ -176,7 +178,8 @@ impl Found {
 
     /// Where the next thing is, to be looked at before it is taken.
     pub(super) fn next(&self) -> Place {
-        Place { session: Arc::clone(&self.session), at: self.at }
+        let session = Arc::clone(self.opening.session());
+        Place { session, opening: Arc::clone(&self.opening), at: self.at }
     }
 
     /// Nothing is left.
@@ -194,14 +197,34 @@ fn behind(at: u64, bytes: u64, end: u64) -> Option<u64> {
     at.checked_add(bytes).filter(|&next| next <= end)
 }
 
-/// Where something is.
+/// Where something is. As a world, it is its session, of which waits end when the opening is cancelled:
+/// what may wait runs on this, and all else on [`session`](Self::session), which is nearer.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    pub(super) session: Arc<Session>,
+    session: Arc<Session>,
+    opening: Arc<Opening>,
     pub(super) at: u64,
 }
 
+impl World for Place {
+    delegate_world!(session: words lanes waits others);
+
+    fn is_cancelled(&self) -> bool {
+        self.opening.is_cancelled()
+    }
+}
+
 impl Place {
+    #[inline(always)]
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The part that begins here.
+    pub(super) fn span<E: Extent>(&self) -> Result<Span<E>> {
+        Span::new(&self.session, self.at)
+    }
+
     /// The moment when a wait of so long is over; `None` if that is not to be expected.
     pub(super) fn after(&self, timeout: Duration) -> Option<Duration> {
         self.session.now().checked_add(timeout)
@@ -225,7 +248,7 @@ impl Place {
         self.named(Error::new(kind, operation).with_offset(self.at))
     }
 
-    /// Whether both are in the same object, seen through the same attachment.
+    /// Whether both are in the same object, seen through the same session.
     pub(super) fn is_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.session, &other.session)
     }

@@ -125,11 +125,23 @@ impl RawMutex {
     /// Waits until `until`, or for ever.
     #[inline(always)]
     pub(crate) fn lock<W: World>(self, world: &W, until: Option<Duration>) -> Result<Held> {
+        self.lock_on(world, world, until)
+    }
+
+    /// Locks as [`lock`](Self::lock) does; a wait is on another world of the same object, which says when
+    /// it is cancelled.
+    #[inline(always)]
+    pub(crate) fn lock_on<W: World, P: World>(
+        self,
+        world: &W,
+        waits: &P,
+        until: Option<Duration>,
+    ) -> Result<Held> {
         let announced = self.announce(world)?;
         if self.lock_at_once(world, named(announced.lane)) {
             return Ok(Held::of(announced, 0));
         }
-        self.lock_slowly(world, announced, until).map(|found| Held::of(announced, found))
+        self.lock_slowly(waits, announced, until).map(|found| Held::of(announced, found))
     }
 
     /// What comes first.

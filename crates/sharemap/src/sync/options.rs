@@ -8,7 +8,7 @@ use super::shared::Shared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
 use crate::peer::{
-    self, Attachment, Header, Memory, Payload, PowerCuts, Session, Shape, Terms, Unclean,
+    self, Attachment, Header, Memory, Opening, Payload, PowerCuts, Shape, Terms, Unclean,
 };
 use crate::shm::Location;
 use crate::sys::{AsDescriptor, Lifetime, Owner, Scope};
@@ -106,7 +106,8 @@ impl SharedOptions {
     }
 
     /// Makes sure that an object in a file tells, after a power cut, that it was in use: the first to
-    /// attach and the last to leave wait for the disk.
+    /// attach and the last to leave wait for the disk. If this process has the object open without that,
+    /// opening it so waits for the disk, and holds for the values that are there.
     pub fn tell_power_cuts(mut self) -> Self {
         self.terms.power_cuts = PowerCuts::Told;
         self
@@ -200,7 +201,7 @@ impl SharedOptions {
     }
 
     /// A new object that begins as `first`.
-    fn create<T: Anchored>(&self, location: &Location, first: &T) -> Result<Arc<Session>> {
+    fn create<T: Anchored>(&self, location: &Location, first: &T) -> Result<Arc<Opening>> {
         let named = |error: Error| error.with_path(location.path());
         let bytes = Blank::measure(first).map_err(named)?;
         if bytes == 0 {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::anchor::{Anchored, Found};
 use super::options::SharedOptions;
 use crate::error::Result;
-use crate::peer::Session;
+use crate::peer::Opening;
 use crate::shm::{self, Location};
 use crate::sys::AsDescriptor;
 
@@ -28,6 +28,12 @@ use crate::sys::AsDescriptor;
 /// # Ok(()) }
 /// ```
 ///
+/// A process takes part in an object once, however many values of this type it has of it, and by
+/// whichever names it opened them: they share one place among the participants and the lanes of each
+/// thread, so that a thread that locks through one value what it holds through another gets
+/// [`Deadlock`](crate::ErrorKind::Deadlock). Values that only look, or have a private copy, are apart from
+/// these. Two copies of this crate in one process are two participants.
+///
 /// Several in one object:
 ///
 /// ```
@@ -41,7 +47,7 @@ use crate::sys::AsDescriptor;
 /// # Ok(()) }
 /// ```
 pub struct Shared<T: Anchored> {
-    session: Arc<Session>,
+    opening: Arc<Opening>,
     handle: T::Handle,
 }
 
@@ -65,13 +71,14 @@ impl<T: Anchored> Shared<T> {
     /// has several names; [`WrongType`](crate::ErrorKind::WrongType),
     /// [`Size`](crate::ErrorKind::Size) or [`WrongKind`](crate::ErrorKind::WrongKind) if it is something else;
     /// [`NeedsCheck`](crate::ErrorKind::NeedsCheck) if it was in use when the system went down;
-    /// [`ForeignOwner`](crate::ErrorKind::ForeignOwner) if it belongs to another user;
     /// [`NoParticipant`](crate::ErrorKind::NoParticipant) if as many processes as it has room for are
     /// attached; [`WrongVersion`](crate::ErrorKind::WrongVersion),
     /// [`Truncated`](crate::ErrorKind::Truncated), [`Malformed`](crate::ErrorKind::Malformed) or
     /// [`Unready`](crate::ErrorKind::Unready) if its header cannot be used;
     /// [`Busy`](crate::ErrorKind::Busy) if somebody who lives has been making it, or taking it over from an
-    /// earlier boot, for [longer](SharedOptions::patience) than one waits for that.
+    /// earlier boot, for [longer](SharedOptions::patience) than one waits for that, or if another thread of
+    /// this process has been attaching to it, or detaching from it, for so long. The type, the owner and
+    /// what the options ask for are checked each time, also if this process has the object open.
     pub fn open(location: impl Into<Location>) -> Result<Self> {
         SharedOptions::new().open(location)
     }
@@ -142,26 +149,26 @@ impl<T: Anchored> Shared<T> {
     /// The open object, to be passed on; `None` where the system has no file for it.
     #[must_use]
     pub fn file(&self) -> Option<&File> {
-        self.session.file()
+        self.opening.file()
     }
 
-    pub(super) fn over(session: Arc<Session>) -> Result<Self> {
-        let mut found = Found::payload(Arc::clone(&session));
+    pub(super) fn over(opening: Arc<Opening>) -> Result<Self> {
+        let mut found = Found::payload(Arc::clone(&opening));
         let handle = T::handle(&mut found)?;
         found.finish()?;
-        Ok(Self { session, handle })
+        Ok(Self { opening, handle })
     }
 
-    /// Makes all that wait here, through this value and its handles, give up with an error of kind
-    /// [`Cancelled`](crate::ErrorKind::Cancelled), within a tenth of a second; until [`resume`](Self::resume), nobody
-    /// waits.
+    /// Ends all waits through this value and its handles with an error of kind
+    /// [`Cancelled`](crate::ErrorKind::Cancelled), within a tenth of a second, and refuses more until
+    /// [`resume`](Self::resume). Other values of the same object go on waiting.
     pub fn cancel(&self) {
-        self.session.cancel(true);
+        self.opening.cancel(true);
     }
 
     /// Lets wait again.
     pub fn resume(&self) {
-        self.session.cancel(false);
+        self.opening.cancel(false);
     }
 }
 
@@ -176,6 +183,6 @@ impl<T: Anchored> Deref for Shared<T> {
 
 impl<T: Anchored> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("object", &self.session.path()).finish_non_exhaustive()
+        f.debug_struct("Shared").field("object", &self.opening.path()).finish_non_exhaustive()
     }
 }

@@ -122,20 +122,21 @@ mod tests {
         let fill = &mut |_: &peer::Memory, _: &peer::Header| Ok(());
         let terms = Terms::default();
         let location = Location::anonymous();
-        let session =
+        let opening =
             peer::create_new(&location, &shape, &terms, crate::sync::recover, fill).unwrap();
+        let session = opening.session();
         if !session.stores_release() {
             eprintln!("skipped: releases are exchanges here");
             return;
         }
         let mutex = RawMutex::new(session.payload_at(), 8);
-        let held = mutex.lock(&*session, None).unwrap();
-        let refused = mutex.unlock(&Refusing { session: &session }, held, Leave::Sound);
+        let held = mutex.lock(&**session, None).unwrap();
+        let refused = mutex.unlock(&Refusing { session }, held, Leave::Sound);
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Fault);
         let what = Kind::Mutex.of(session.payload_at());
         assert_eq!(session.announced(what).unwrap(), Some(held.announced()));
-        assert_eq!(mutex.lock(&*session, None).unwrap_err().kind(), ErrorKind::Deadlock);
-        mutex.unlock(&*session, held, Leave::Sound).unwrap();
+        assert_eq!(mutex.lock(&**session, None).unwrap_err().kind(), ErrorKind::Deadlock);
+        mutex.unlock(&**session, held, Leave::Sound).unwrap();
         assert_eq!(session.announced(what).unwrap(), None);
     }
 }

@@ -179,6 +179,10 @@ const _: () = {
     let _: fn(&slot::Slots, u64, SlotMode) -> Result<Option<slot::Hold>> = slot::Slots::take;
     // Asks as one who wants it alone.
     let _: fn(&slot::Slots, u64) -> Result<bool> = slot::Slots::is_free;
+    // Some that are held together, one of them at least in the range; and all of a range at once, alone.
+    let _: fn(&slot::Slots, &Range<u64>) -> Result<Option<Range<u64>>> = slot::Slots::held_among;
+    let _: fn(&slot::Slots, &Range<u64>) -> Result<Option<Vec<slot::Hold>>> = slot::Slots::take_all;
+    let _: u64 = slot::MOST_AT_ONCE;
     // A number that is not 0, to be kept in memory that a child finds empty.
     let _: fn(slot::Hold) -> usize = slot::Hold::into_raw;
     let _: unsafe fn(usize) -> slot::Hold = slot::Hold::from_raw;

@@ -28,10 +28,16 @@ fn elements_are_shared_in_place() {
     assert_eq!(view.get(9_999).unwrap(), 1_000);
     let beyond = view.get(10_000).unwrap_err();
     assert_eq!(beyond.kind(), ErrorKind::OutOfBounds);
-    assert_eq!(samples.try_lock().unwrap_err().kind(), ErrorKind::WouldBlock);
-    let timeout = samples.lock_timeout(Duration::from_millis(5)).unwrap_err();
-    assert_eq!(timeout.kind(), ErrorKind::Timeout);
-    assert_eq!(same.lock().unwrap_err().kind(), ErrorKind::Deadlock);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            assert_eq!(samples.try_lock().unwrap_err().kind(), ErrorKind::WouldBlock);
+            let timeout = samples.lock_timeout(Duration::from_millis(5)).unwrap_err();
+            assert_eq!(timeout.kind(), ErrorKind::Timeout);
+        });
+    });
+    for shared in [&samples, &same] {
+        assert_eq!(shared.lock().unwrap_err().kind(), ErrorKind::Deadlock);
+    }
     assert_eq!(samples.peek().get(5_000).unwrap(), 1_000);
     guard.unlock().unwrap();
     drop(samples.try_lock().unwrap());

@@ -23,12 +23,14 @@ fn small() -> Shape {
 
 fn create_at(path: &Path, release: Release) -> Arc<Session> {
     let fill = &mut |memory: &Memory, header: &Header| memory.store(header.payload_at + 8, VALUE);
-    let (location, terms) = (Location::file(path), Terms::default());
-    create::open_or_create(&location, &small(), &terms, release, fill).unwrap()
+    let (location, terms) = (Location::file(path), Terms::separate());
+    let opening = create::open_or_create(&location, &small(), &terms, release, fill);
+    Arc::clone(opening.unwrap().session())
 }
 
 fn open_at(path: &Path, release: Release) -> Arc<Session> {
-    create::open(&Location::file(path), &small(), &Terms::default(), release).unwrap()
+    let opening = create::open(&Location::file(path), &small(), &Terms::separate(), release);
+    Arc::clone(opening.unwrap().session())
 }
 
 /// Identities, times and counts.

@@ -72,7 +72,7 @@ fn whoever_comes_new_recovers_the_slot_it_gets() {
     second.kill();
     // Its record is the only one; the lock may go a moment after the process.
     let session = loop {
-        match create::open(&file.location(), &shape(), &Terms::default(), release) {
+        match create::open(&file.location(), &shape(), &Terms::separate(), release) {
             Ok(session) => break session,
             Err(error) => assert_eq!(error.kind(), crate::error::ErrorKind::NoParticipant),
         }
@@ -91,7 +91,7 @@ fn a_recovery_cut_short_is_done_again() {
     }
     if let Some(path) = role(ROLE) {
         let location = Location::file(path);
-        let session = create::open(&location, &shape(), &Terms::default(), die_half_way).unwrap();
+        let session = create::open(&location, &shape(), &Terms::separate(), die_half_way).unwrap();
         tell("attached");
         listen();
         session.sweep().unwrap();
@@ -129,7 +129,7 @@ fn of_many_survivors_one_recovers() {
     need_atomics!();
     let file = Scratch::new();
     drop(file.create());
-    let terms = Terms::default();
+    let terms = Terms::separate();
     let sessions: Vec<_> =
         (0..4).map(|_| create::open(&file.location(), &shape(), &terms, count).unwrap()).collect();
     for round in 1..=5 {
@@ -226,8 +226,8 @@ fn the_dead_of_another_boot_are_recovered() {
     memory.store(header.lane(0), last + 1).unwrap();
     memory.store(header.lane(0) + 8, header.payload_at).unwrap();
     memory.store(header.payload_at, 1u32).unwrap();
-    let terms = Terms { unclean: Unclean::Accepted, ..Terms::default() };
-    let refused = create::open(&file.location(), &shape(), &Terms::default(), release);
+    let terms = Terms { unclean: Unclean::Accepted, ..Terms::separate() };
+    let refused = create::open(&file.location(), &shape(), &Terms::separate(), release);
     assert_eq!(refused.unwrap_err().kind(), crate::error::ErrorKind::NeedsCheck);
     let session = create::open(&file.location(), &shape(), &terms, release).unwrap();
     assert_eq!(session.participants().unwrap().len(), 1);
@@ -262,7 +262,7 @@ fn scribbles_in_the_tables_do_no_harm() {
         let _ = session.settle((next() % 300) as u32);
         let _ = session.announced(16);
         let _ = session.participants();
-        let _ = create::open(&file.location(), &shape(), &Terms::default(), release);
+        let _ = create::open(&file.location(), &shape(), &Terms::separate(), release);
         if let Ok(announced) = session.announce(16) {
             let _ = session.withdraw(announced);
         }

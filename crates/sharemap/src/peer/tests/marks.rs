@@ -13,8 +13,9 @@ const KNOWN: u32 = 0;
 const USED: u32 = 2;
 
 fn attach(file: &Scratch, power_cuts: PowerCuts) -> Arc<Session> {
-    let terms = Terms { power_cuts, ..Terms::default() };
-    create::open(&file.location(), &shape(), &terms, release).unwrap()
+    let terms = Terms { power_cuts, ..Terms::separate() };
+    let opening = create::open(&file.location(), &shape(), &terms, release);
+    Arc::clone(opening.unwrap().session())
 }
 
 #[test]

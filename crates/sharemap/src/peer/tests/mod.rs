@@ -3,11 +3,13 @@
 mod arrival;
 mod forks;
 mod kills;
+mod linear;
 mod lives;
 mod marks;
 mod opening;
 mod pids;
 mod readers;
+mod registry;
 mod threads;
 
 use std::fs::OpenOptions;
@@ -99,11 +101,14 @@ fn shape() -> Shape {
 
 fn create_with(path: &str, shape: &Shape) -> Arc<Session> {
     let fill = &mut |_: &Memory, _: &Header| Ok(());
-    create::create_new(&Location::file(path), shape, &Terms::default(), release, fill).unwrap()
+    let opening =
+        create::create_new(&Location::file(path), shape, &Terms::separate(), release, fill);
+    Arc::clone(opening.unwrap().session())
 }
 
 fn open(path: &str) -> Arc<Session> {
-    create::open(&Location::file(path), &shape(), &Terms::default(), release).unwrap()
+    let opening = create::open(&Location::file(path), &shape(), &Terms::separate(), release);
+    Arc::clone(opening.unwrap().session())
 }
 
 /// What the smallest lock would do: a word that names the dead lane says that it died.

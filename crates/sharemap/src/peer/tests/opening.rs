@@ -31,8 +31,8 @@ pub(super) fn bytes_of(path: &Path, len: usize) -> Vec<u8> {
 }
 
 pub(super) fn try_open(location: &Location, shape: &Shape) -> Result<Arc<Session>> {
-    let terms = Terms { patience: PATIENCE, ..Terms::default() };
-    create::open(location, shape, &terms, release)
+    let terms = Terms { patience: PATIENCE, ..Terms::separate() };
+    create::open(location, shape, &terms, release).map(|opening| Arc::clone(opening.session()))
 }
 
 pub(super) fn refused(file: &Scratch, shape: &Shape, kind: ErrorKind) -> Error {
@@ -54,7 +54,7 @@ fn an_object_is_made_once_and_shared() {
     assert_eq!(error.kind(), ErrorKind::NotFound);
 
     let fill = &mut |memory: &Memory, header: &Header| memory.store(header.payload_at, 7u32);
-    let terms = Terms::default();
+    let terms = Terms::separate();
     let one = create::create_new(&file.location(), &shape(), &terms, release, fill).unwrap();
     let two = file.open();
     assert_eq!(one.header(), two.header());
@@ -77,7 +77,7 @@ fn a_name_and_nothing_are_places_too() {
     need_atomics!();
     let name = format!("sharemap-peer-test-{}", std::process::id());
     let location = Location::name(&name);
-    let terms = Terms::default();
+    let terms = Terms::separate();
     let one = create::open_or_create(&location, &shape(), &terms, release, &mut nothing).unwrap();
     let two = create::open(&location, &shape(), &terms, release).unwrap();
     one.store_32(one.payload_at(), 9).unwrap();
@@ -100,7 +100,7 @@ fn after_an_error_while_filling_there_is_no_object() {
     need_atomics!();
     let file = Scratch::new();
     let fill = &mut |_: &Memory, _: &Header| Err(Error::new(ErrorKind::Invalid, "fill"));
-    let terms = Terms::default();
+    let terms = Terms::separate();
     let error = create::create_new(&file.location(), &shape(), &terms, release, fill).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(!file.0.exists());
@@ -157,13 +157,13 @@ fn counts_out_of_range_are_refused() {
     let file = Scratch::new();
     for (participants, lanes) in [(0, 1), (1, 0), (65_536, 1), (1, 65_536)] {
         let shape = Shape { participants, lanes, ..shape() };
-        let terms = Terms::default();
+        let terms = Terms::separate();
         let error = create::create_new(&file.location(), &shape, &terms, release, &mut nothing);
         assert_eq!(error.unwrap_err().kind(), ErrorKind::OutOfBounds);
     }
     let shape = Shape { payload: u64::MAX - 100, ..shape() };
     let error =
-        create::create_new(&file.location(), &shape, &Terms::default(), release, &mut nothing);
+        create::create_new(&file.location(), &shape, &Terms::separate(), release, &mut nothing);
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Overflow);
 }
 
@@ -207,7 +207,7 @@ fn an_object_whose_creator_died_is_made_anew() {
     drop(file.create());
     patch(&file.0, header::STATE, &header::CREATING.to_le_bytes());
     refused(&file, &shape(), ErrorKind::Unready);
-    let terms = Terms::default();
+    let terms = Terms::separate();
     let fill = &mut |memory: &Memory, header: &Header| memory.store(header.payload_at, 5u32);
     let made = create::open_or_create(&file.location(), &shape(), &terms, release, fill).unwrap();
     assert_eq!(made.load_32(made.payload_at()).unwrap(), 5);
@@ -218,7 +218,7 @@ fn an_object_whose_creator_died_is_made_anew() {
 fn only_what_is_unfinished_loses_its_name() {
     need_atomics!();
     let file = Scratch::new();
-    let terms = Terms::default();
+    let terms = Terms::separate();
     create::clear_away(&file.location(), &terms).unwrap();
     let session = file.create();
     create::clear_away(&file.location(), &terms).unwrap();
@@ -246,7 +246,7 @@ fn what_is_not_attached_to_records_no_slots() {
         unrecorded = header::read_home(memory)?.is_none();
         Ok(())
     };
-    let terms = Terms::default();
+    let terms = Terms::separate();
     let one = create::create_new(&file.location(), &shape(), &terms, release, fill).unwrap();
     assert!(unrecorded);
     assert_eq!(header::read_home(&one.memory).unwrap(), Some(one.slots.home()));
@@ -261,7 +261,7 @@ fn a_file_that_begins_with_zeros_is_left_alone() {
     std::fs::write(&file.0, &contents).unwrap();
     refused(&file, &shape(), ErrorKind::NotAnObject);
     let fill = &mut |_: &Memory, _: &Header| Ok(());
-    let terms = Terms::default();
+    let terms = Terms::separate();
     let made = create::open_or_create(&file.location(), &shape(), &terms, release, fill);
     assert_eq!(made.unwrap_err().kind(), ErrorKind::NotAnObject);
     let made = create::create_new(&file.location(), &shape(), &terms, release, fill);

@@ -218,7 +218,7 @@ fn recoverer() {
         release(session, slot, what, lane)
     }
     let Some(path) = role("peer::tests::pids::recoverer") else { return };
-    let (location, terms) = (Location::file(path), Terms::default());
+    let (location, terms) = (Location::file(path), Terms::separate());
     let session = create::open(&location, &shape(), &terms, wait_half_way).unwrap();
     tell("attached");
     listen();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Anchored, Blank, Found};
 use crate::error::{ErrorKind, Result};
 use crate::guard::{Recovery, recovery};
-use crate::peer::{self, Header, Memory, Session, Shape, Terms, World};
+use crate::peer::{self, Header, Memory, Opening, Session, Shape, Terms, World};
 use crate::shm::Location;
 use crate::sync::{Barrier, Event, LockError, Mutex, Once, Permits, RwLock, Signal};
 
@@ -33,7 +33,7 @@ fn release(session: &Session, slot: u64, what: u64, lane: u32) -> Result<()> {
     crate::sync::recover(session, slot, what, lane)
 }
 
-fn object() -> Arc<Session> {
+fn object() -> Arc<Opening> {
     let fill = &mut |memory: &Memory, header: &Header| {
         let (payload, end) = (header.payload_at, header.payload_at + header.payload);
         for (place, seed) in PLACES.into_iter().zip(1..) {
@@ -47,7 +47,7 @@ fn object() -> Arc<Session> {
         Mutex::<[u64]>::slice(6).fill(&mut blank)
     };
     let shape = Shape::new(KIND, [7; 16], PAYLOAD);
-    peer::create_new(&Location::anonymous(), &shape, &Terms::default(), release, fill).unwrap()
+    peer::create_new(&Location::anonymous(), &shape, &Terms::separate(), release, fill).unwrap()
 }
 
 #[test]
@@ -58,11 +58,11 @@ fn locks_lie_anywhere_in_an_object() {
     }
     let one = object();
     let shape = Shape::new(KIND, [7; 16], PAYLOAD);
-    let other = peer::adopt(one.file().unwrap(), &shape, &Terms::default(), release).unwrap();
+    let other = peer::adopt(one.file().unwrap(), &shape, &Terms::separate(), release).unwrap();
     let (start, end) = one.payload();
     for (place, seed) in PLACES.into_iter().zip(1_u8..) {
-        let find = |session: &Arc<Session>| {
-            let mut found = Found::within(Arc::clone(session), start + place, end);
+        let find = |opening: &Arc<Opening>| {
+            let mut found = Found::within(Arc::clone(opening), start + place, end);
             Locks::handle(&mut found).unwrap()
         };
         let (mine, theirs) = (find(&one), find(&other));
@@ -93,8 +93,8 @@ fn locks_lie_anywhere_in_an_object() {
         };
         assert_eq!(one.load_64(behind).unwrap(), u64::MAX);
     }
-    let find = |session: &Arc<Session>| {
-        let mut found = Found::within(Arc::clone(session), end - 64, end);
+    let find = |opening: &Arc<Opening>| {
+        let mut found = Found::within(Arc::clone(opening), end - 64, end);
         let handle = Mutex::<[u64]>::handle(&mut found).unwrap();
         found.finish().unwrap();
         handle

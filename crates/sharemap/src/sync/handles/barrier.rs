@@ -60,7 +60,7 @@ impl BarrierHandle {
     /// [`Busy`](ErrorKind::Busy) if there are as many members as it was made for; of two who come
     /// for the last place at once, perhaps both.
     pub fn join(&self) -> Result<Member<'_>> {
-        match self.raw.join(&*self.place.session) {
+        match self.raw.join(self.place.session()) {
             Ok(Some(membership)) => {
                 Ok(Member { barrier: self, membership: Some(membership), thread: PhantomData })
             }
@@ -79,7 +79,7 @@ impl BarrierHandle {
     /// [`Fault`](ErrorKind::Fault).
     pub fn restart(&self) -> Result<()> {
         self.place.take_part("restart the barrier")?;
-        self.raw.restart(&*self.place.session).map_err(|error| self.place.named(error))
+        self.raw.restart(self.place.session()).map_err(|error| self.place.named(error))
     }
 }
 
@@ -118,8 +118,8 @@ impl Member<'_> {
     fn wait_until(&self, until: Option<Duration>) -> Result<bool> {
         let place = &self.barrier.place;
         match &self.membership {
-            Some(membership) if place.session.is_own(membership.announced.lane) => {
-                let passed = self.barrier.raw.wait(&*place.session, membership, until);
+            Some(membership) if place.session().is_own(membership.announced.lane) => {
+                let passed = self.barrier.raw.wait(place, membership, until);
                 passed.map_err(|error| place.named(error))
             }
             _ => {
@@ -133,7 +133,7 @@ impl Member<'_> {
 impl Drop for Member<'_> {
     fn drop(&mut self) {
         let Some(membership) = self.membership.take() else { return };
-        let session = &*self.barrier.place.session;
+        let session = self.barrier.place.session();
         if session.is_own(membership.announced.lane) {
             // If the memory is gone, so is the membership.
             let _ = self.barrier.raw.leave(session, membership);

@@ -131,7 +131,7 @@ impl CondvarHandle {
         let mut guard = self.belonging(guard)?;
         let limit = self.limit(timeout);
         while condition(guard.seen()) {
-            if limit.is_some_and(|limit| self.place.session.now() >= limit.until) {
+            if limit.is_some_and(|limit| self.place.session().now() >= limit.until) {
                 return Ok((guard, WaitTimeoutResult(true)));
             }
             (guard, _) = guard.wait_at(self, limit)?;
@@ -166,7 +166,7 @@ impl CondvarHandle {
         leave: Leave,
         limit: Option<Limit>,
     ) -> Result<(Held, WaitTimeoutResult)> {
-        match self.raw.wait(&*self.place.session, mutex, held, leave, limit) {
+        match self.raw.wait(&self.place, mutex, held, leave, limit) {
             Ok(Woken { held, timed_out }) => Ok((held, WaitTimeoutResult(timed_out))),
             Err(error) if error.kind() == ErrorKind::Timeout => {
                 let error = error.with_detail("the wait is over, and the mutex is not held");
@@ -188,7 +188,7 @@ impl CondvarHandle {
     #[inline]
     pub fn notify_one(&self) -> Result<()> {
         self.place.take_part("notify")?;
-        self.raw.notify_one(&*self.place.session).map_err(|error| self.place.named(error))
+        self.raw.notify_one(self.place.session()).map_err(|error| self.place.named(error))
     }
 
     /// Wakes all waiting threads.
@@ -198,7 +198,7 @@ impl CondvarHandle {
     #[inline]
     pub fn notify_all(&self) -> Result<()> {
         self.place.take_part("notify")?;
-        self.raw.notify_all(&*self.place.session).map_err(|error| self.place.named(error))
+        self.raw.notify_all(self.place.session()).map_err(|error| self.place.named(error))
     }
 }
 
@@ -254,7 +254,7 @@ macro_rules! waiting {
         }
 
         fn object(&self) -> Option<PathBuf> {
-            self.handle().place().session.path().map(Into::into)
+            self.handle().place().session().path().map(Into::into)
         }
 
         fn wait_at(self, condvar: &CondvarHandle, limit: Option<Limit>) -> TimedResult<Self> {

@@ -49,7 +49,7 @@ impl Anchored for Event {
 
     fn handle(found: &mut Found) -> Result<Self::Handle> {
         let place = found.take(Self::ROOM)?;
-        let reset = match place.session.load_32(place.at + RawEvent::MODE_AT)? {
+        let reset = match place.session().load_32(place.at + RawEvent::MODE_AT)? {
             0 => Reset::Manual,
             1 => Reset::Auto,
             _ => return Err(place.error(ErrorKind::Invalid, "open the event")),
@@ -76,7 +76,7 @@ impl EventHandle {
     /// [`Fault`](ErrorKind::Fault).
     pub fn set(&self) -> Result<()> {
         self.place.take_part("set the event")?;
-        self.raw.set(&*self.place.session).map_err(|error| self.place.named(error))
+        self.raw.set(self.place.session()).map_err(|error| self.place.named(error))
     }
 
     /// Resets it. All who waited when it was set are let through all the same, unless it lets one
@@ -86,7 +86,7 @@ impl EventHandle {
     /// [`Fault`](ErrorKind::Fault).
     pub fn reset(&self) -> Result<()> {
         self.place.take_part("reset the event")?;
-        self.raw.reset(&*self.place.session).map_err(|error| self.place.named(error))
+        self.raw.reset(self.place.session()).map_err(|error| self.place.named(error))
     }
 
     /// Whether it is set, at the moment.
@@ -94,7 +94,7 @@ impl EventHandle {
     /// # Errors
     /// [`Fault`](ErrorKind::Fault).
     pub fn is_set(&self) -> Result<bool> {
-        self.raw.is_set(&*self.place.session).map_err(|error| self.place.named(error))
+        self.raw.is_set(self.place.session()).map_err(|error| self.place.named(error))
     }
 
     /// Blocks the current thread until the event is set, and resets one that resets itself.
@@ -121,7 +121,7 @@ impl EventHandle {
 
     fn wait_until(&self, until: Option<Duration>) -> Result<()> {
         self.go_through()?;
-        self.raw.wait(&*self.place.session, until).map_err(|error| self.place.named(error))
+        self.raw.wait(&self.place, until).map_err(|error| self.place.named(error))
     }
 
     /// Who goes through resets it, if it resets by itself; else it is enough to look.
@@ -140,7 +140,7 @@ impl EventHandle {
     /// - `NotWritable` - the event resets itself, and the object was opened read-only.
     pub fn try_wait(&self) -> Result<()> {
         self.go_through()?;
-        match self.raw.try_wait(&*self.place.session) {
+        match self.raw.try_wait(self.place.session()) {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.place.error(ErrorKind::WouldBlock, WAIT)),
             Err(error) => Err(self.place.named(error)),

@@ -11,7 +11,7 @@ use crate::sync::word::{self, POISONED};
 
 /// The lock's word, which is its first.
 fn word(place: &Place) -> Result<u32> {
-    place.session.load_32(place.at).map_err(|error| place.named(error))
+    place.session().load_32(place.at).map_err(|error| place.named(error))
 }
 
 macro_rules! looks {

@@ -50,7 +50,7 @@ impl<T: Element + Shareable> Anchored for Mutex<T> {
 
     fn handle(found: &mut Found) -> Result<Self::Handle> {
         let place = found.take(Self::ROOM)?;
-        let span = Span::new(&place.session, place.at)?;
+        let span = place.span()?;
         Ok(MutexHandle { place, span, kept: Kept::default() })
     }
 }
@@ -140,7 +140,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
         };
         let mut found = 0;
         if !raw.lock_at_once(&near, spot.named()) {
-            found = match self.raw().lock_slowly(&*self.place.session, spot.announced(), until()) {
+            found = match self.raw().lock_slowly(&self.place, spot.announced(), until()) {
                 Ok(found) => found,
                 Err(error) => return Err(self.failed(error)),
             };
@@ -177,7 +177,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// ```
     pub fn try_lock(&self) -> LockResult<MutexGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw().try_lock(&*self.place.session) {
+        match self.raw().try_lock(self.place.session()) {
             Ok(Some(held)) => self.guard(held),
             Ok(None) => Err(LockError::Failed(self.place.error(ErrorKind::WouldBlock, LOCK))),
             Err(error) => Err(LockError::Failed(self.place.named(error))),
@@ -195,7 +195,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// What a world gave as this thread's cannot be.
     #[cold]
     fn no_lane(&self, held: Held) -> Error {
-        let _ = self.raw().unlock(&*self.place.session, held, Leave::Sound);
+        let _ = self.raw().unlock(self.place.session(), held, Leave::Sound);
         self.place.error(ErrorKind::NoLane, LOCK)
     }
 
@@ -232,7 +232,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
     #[inline(never)]
     fn give_back(&self, spot: Spot<'_>, leave: Leave, error: Error) -> Error {
         let held = Held::of(spot.announced(), 0);
-        let _ = self.raw().unlock(&*self.place.session, held, leave);
+        let _ = self.raw().unlock(self.place.session(), held, leave);
         self.place.named(error)
     }
 

@@ -91,8 +91,8 @@ impl OnceHandle {
         until: Option<Duration>,
         action: impl FnOnce(OnceTurn) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        let session = &*self.place.session;
-        let turn = self.raw.begin(session, until).map_err(|error| self.place.named(error))?;
+        let session = self.place.session();
+        let turn = self.raw.begin(&self.place, until).map_err(|error| self.place.named(error))?;
         let Turn::Mine(held) = turn else { return Ok(()) };
         let what = if held.died() { OnceTurn::AfterDeath } else { OnceTurn::First };
         let mut doing = Doing { once: self, held: Some(held) };
@@ -113,7 +113,7 @@ impl OnceHandle {
     /// [`Fault`](ErrorKind::Fault).
     #[inline]
     pub fn is_done(&self) -> Result<bool> {
-        self.raw.is_done(&*self.place.session).map_err(|error| self.place.named(error))
+        self.raw.is_done(self.place.session()).map_err(|error| self.place.named(error))
     }
 }
 
@@ -126,7 +126,7 @@ struct Doing<'a> {
 impl Drop for Doing<'_> {
     fn drop(&mut self) {
         let Some(held) = self.held.take() else { return };
-        let session = &*self.once.place.session;
+        let session = self.once.place.session();
         if session.is_own(held.lane()) {
             // If the memory is gone, the next one finds out.
             let _ = self.once.raw.abandon(session, held);

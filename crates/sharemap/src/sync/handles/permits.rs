@@ -73,7 +73,7 @@ impl PermitsHandle {
 
     fn acquire_until(&self, until: Option<Duration>) -> Result<Permit<'_>> {
         self.kept.take()?;
-        match self.raw.acquire(&*self.place.session, until) {
+        match self.raw.acquire(&self.place, until) {
             Ok(permitted) => Ok(self.permit(permitted)),
             Err(error) => Err(self.place.named(error)),
         }
@@ -87,7 +87,7 @@ impl PermitsHandle {
     /// - `WouldBlock` - no permit is available.
     pub fn try_acquire(&self) -> Result<Permit<'_>> {
         self.kept.take()?;
-        match self.raw.try_acquire(&*self.place.session) {
+        match self.raw.try_acquire(self.place.session()) {
             Ok(Some(permitted)) => Ok(self.permit(permitted)),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, "take a permit")),
             Err(error) => Err(self.place.named(error)),
@@ -109,7 +109,7 @@ impl PermitsHandle {
     ///
     /// Other kinds report a failed system call.
     pub fn available(&self) -> Result<u32> {
-        let session = &*self.place.session;
+        let session = self.place.session();
         let available = if session.takes_part() {
             self.raw.available(session)
         } else {
@@ -131,7 +131,7 @@ pub struct Permit<'a> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let Some(permitted) = self.permitted.take() else { return };
-        let session = &*self.permits.place.session;
+        let session = self.permits.place.session();
         if session.is_own(permitted.announced.lane) {
             if let Err(error) = self.permits.raw.release(session, permitted) {
                 self.permits.kept.keep(self.permits.place.named(error));

@@ -64,7 +64,7 @@ impl SignalHandle {
     #[inline]
     pub fn post_many(&self, how_many: u32) -> Result<()> {
         self.place.take_part("post the signal")?;
-        self.raw.post(&*self.place.session, how_many).map_err(|error| self.place.named(error))
+        self.raw.post(self.place.session(), how_many).map_err(|error| self.place.named(error))
     }
 
     /// Takes one from the count, blocking the current thread while it is zero.
@@ -77,7 +77,7 @@ impl SignalHandle {
     #[inline]
     pub fn wait(&self) -> Result<()> {
         self.place.take_part(WAIT)?;
-        self.raw.wait(&*self.place.session, None).map_err(|error| self.place.named(error))
+        self.raw.wait(&self.place, None).map_err(|error| self.place.named(error))
     }
 
     /// Takes one from the count like [`wait`](Self::wait), but blocks for at most `timeout`.
@@ -89,7 +89,7 @@ impl SignalHandle {
     pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
         self.place.take_part(WAIT)?;
         let until = self.place.after(timeout);
-        self.raw.wait(&*self.place.session, until).map_err(|error| self.place.named(error))
+        self.raw.wait(&self.place, until).map_err(|error| self.place.named(error))
     }
 
     /// Attempts to take one from the count without waiting.
@@ -111,7 +111,7 @@ impl SignalHandle {
     #[inline]
     pub fn try_wait(&self) -> Result<()> {
         self.place.take_part(WAIT)?;
-        match self.raw.try_wait(&*self.place.session) {
+        match self.raw.try_wait(self.place.session()) {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.place.error(ErrorKind::WouldBlock, WAIT)),
             Err(error) => Err(self.place.named(error)),
@@ -123,6 +123,6 @@ impl SignalHandle {
     /// # Errors
     /// [`Fault`](crate::ErrorKind::Fault).
     pub fn count(&self) -> Result<u32> {
-        self.raw.count(&*self.place.session).map_err(|error| self.place.named(error))
+        self.raw.count(self.place.session()).map_err(|error| self.place.named(error))
     }
 }

@@ -15,10 +15,9 @@ pub(super) fn upgrade(
     held: Option<&Held>,
     until: Option<Duration>,
 ) -> Result<()> {
-    let session = &*place.session;
     match held {
-        Some(held) if session.is_own(held.lane()) => {
-            raw.upgrade(session, held, until).map_err(|error| place.named(error))
+        Some(held) if place.is_own(held.lane()) => {
+            raw.upgrade(place, held, until).map_err(|error| place.named(error))
         }
         _ => Err(place
             .error(ErrorKind::Invalid, "go on to write")

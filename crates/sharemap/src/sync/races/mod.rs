@@ -58,7 +58,9 @@ impl Scratch {
     fn create(&self) -> Arc<Session> {
         let fill = &mut |_: &peer::Memory, _: &peer::Header| Ok(());
         let location = Location::file(&self.0);
-        peer::create_new(&location, &SHAPE, &Terms::default(), crate::sync::recover, fill).unwrap()
+        let (terms, release) = (Terms::separate(), crate::sync::recover);
+        let opening = peer::create_new(&location, &SHAPE, &terms, release, fill);
+        Arc::clone(opening.unwrap().session())
     }
 }
 
@@ -69,7 +71,9 @@ impl Drop for Scratch {
 }
 
 fn open(path: &str) -> Arc<Session> {
-    peer::open(&Location::file(path), &SHAPE, &Terms::default(), crate::sync::recover).unwrap()
+    let (terms, release) = (Terms::separate(), crate::sync::recover);
+    let opening = peer::open(&Location::file(path), &SHAPE, &terms, release);
+    Arc::clone(opening.unwrap().session())
 }
 
 /// Says why nothing is shown here, if so.

@@ -17,16 +17,28 @@ const UPGRADE: &str = "upgrade the lock";
 
 impl RawRwLock {
     /// Waits until `until`, or for ever.
-    #[inline(always)]
+    #[cfg(test)]
     pub(crate) fn write<W: World>(self, world: &W, until: Option<Duration>) -> Result<Held> {
+        self.write_on(world, world, until)
+    }
+
+    /// Waits until `until`, or for ever: on another world of the same object, which says when the wait is
+    /// cancelled.
+    #[inline(always)]
+    pub(crate) fn write_on<W: World, P: World>(
+        self,
+        world: &W,
+        waits: &P,
+        until: Option<Duration>,
+    ) -> Result<Held> {
         let announced = world.announce(Kind::Writer.of(self.at))?;
         if let Ok(0) = world.compare_exchange_32(self.at, 0, named(announced.lane)) {
             if let Ok(0) = world.load_32(self.at + SEEN) {
                 return Ok(Held::of(announced, 0));
             }
-            return self.exclude(world, Held::of(announced, 0), WRITE, until);
+            return self.exclude(waits, Held::of(announced, 0), WRITE, until);
         }
-        self.write_slowly(world, announced, until, Poison::Refuse)
+        self.write_slowly(waits, announced, until, Poison::Refuse)
     }
 
     /// Acquires the lock like [`write`](Self::write), also if it is poisoned.
@@ -283,17 +295,19 @@ mod tests {
         let fill = &mut |_: &peer::Memory, _: &peer::Header| Ok(());
         let terms = Terms::default();
         let location = Location::anonymous();
-        let session =
+        let opening =
             peer::create_new(&location, &shape, &terms, crate::sync::recover, fill).unwrap();
+        let session = opening.session();
         let lock = RawRwLock::new(session.payload_at(), 4);
         let again = session.payload_at() + AGAIN;
         let ends = session.now() + Duration::from_secs(5);
-        let restless = Restless { session: &session, again, times: Cell::new(0), ends };
+        let restless = Restless { session, again, times: Cell::new(0), ends };
         let read_once = || {
             let reading = Reading::unpack(
-                lock.read_slowly(&*session, lock.announce_read(&*session).unwrap(), None).unwrap(),
+                lock.read_slowly(&**session, lock.announce_read(&**session).unwrap(), None)
+                    .unwrap(),
             );
-            lock.unlock_read(&*session, reading).unwrap();
+            lock.unlock_read(&**session, reading).unwrap();
         };
         read_once();
         let until = session.now() + Duration::from_millis(5);
@@ -304,9 +318,9 @@ mod tests {
         let held = lock.upgradable(&restless, None).unwrap();
         let error = lock.upgrade(&restless, &held, Some(until)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
-        lock.unlock(&*session, held, Leave::Sound).unwrap();
+        lock.unlock(&**session, held, Leave::Sound).unwrap();
         assert!(session.now() < ends, "it waited until the readers were done");
-        let held = lock.try_write(&*session).unwrap().expect("nobody reads");
-        lock.unlock(&*session, held, Leave::Sound).unwrap();
+        let held = lock.try_write(&**session).unwrap().expect("nobody reads");
+        lock.unlock(&**session, held, Leave::Sound).unwrap();
     }
 }

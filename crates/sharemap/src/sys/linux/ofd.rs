@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code, reason = "a call that rustix does not have")]
 
+use std::ops::Range;
 use std::os::fd::RawFd;
 
 use rustix::io::Errno;
@@ -18,6 +19,36 @@ pub(super) fn lock(
     start: u64,
     len: u64,
 ) -> std::result::Result<libc::c_int, Errno> {
+    call(fd, command, kind, start, len).map(|answer| libc::c_int::from(answer.l_type))
+}
+
+/// Returns a lock that another description holds on one of `bytes`: all that it covers, which may be
+/// more. `None` if there is none.
+pub(super) fn conflict(
+    fd: RawFd,
+    bytes: Range<u64>,
+) -> std::result::Result<Option<Range<u64>>, Errno> {
+    let len = bytes.end.saturating_sub(bytes.start);
+    let answer = call(fd, libc::F_OFD_GETLK, libc::F_WRLCK, bytes.start, len)?;
+    if libc::c_int::from(answer.l_type) == libc::F_UNLCK {
+        return Ok(None);
+    }
+    let start = u64::try_from(answer.l_start).unwrap_or(0);
+    let end = match u64::try_from(answer.l_len) {
+        // To the end, wherever that is.
+        Err(_) | Ok(0) => u64::MAX,
+        Ok(len) => start.saturating_add(len),
+    };
+    Ok(Some(start..end))
+}
+
+fn call(
+    fd: RawFd,
+    command: libc::c_int,
+    kind: libc::c_int,
+    start: u64,
+    len: u64,
+) -> std::result::Result<libc::flock64, Errno> {
     let signed = |number| i64::try_from(number).map_err(|_| Errno::OVERFLOW);
     // SAFETY: plain numbers, all zeros are valid.
     let mut request: libc::flock64 = unsafe { std::mem::zeroed() };
@@ -34,7 +65,7 @@ pub(super) fn lock(
         // SAFETY: the structure is the one, of 64-bit offsets, that these commands take.
         let result = unsafe { libc::syscall(FCNTL, fd, command, &raw mut request) };
         match checked(result) {
-            Ok(_) => return Ok(libc::c_int::from(request.l_type)),
+            Ok(_) => return Ok(request),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }

@@ -9,7 +9,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::mem;
-use std::os::fd::{AsRawFd, RawFd};
+use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -28,6 +29,9 @@ use crate::sys::posix::{errno, owner};
 use crate::sys::{Create, OpenRequest, Owner, SLOT_BASE, SlotHome, SlotMode};
 
 const OPERATION: &str = "attach to";
+
+/// Slots that [`Slots::take_all`] takes at once.
+pub(crate) const MOST_AT_ONCE: u64 = 1024;
 
 /// What carries slots that cannot be asked about from here.
 const NOWHERE: SlotHome = SlotHome::Companion { device: 0, file: 0 };
@@ -108,6 +112,16 @@ impl Slots {
 
     /// Takes a slot; `None` if somebody has it.
     pub(crate) fn take(&self, slot: u64, mode: SlotMode) -> Result<Option<Hold>> {
+        self.take_range(&(slot..slot + 1), mode)
+    }
+
+    /// Takes all of these slots, [`MOST_AT_ONCE`] at most, each alone. Returns `None` if one of them
+    /// is held.
+    pub(crate) fn take_all(&self, slots: &Range<u64>) -> Result<Option<Vec<Hold>>> {
+        Ok(self.take_range(slots, SlotMode::Alone)?.map(|hold| vec![hold]))
+    }
+
+    fn take_range(&self, slots: &Range<u64>, mode: SlotMode) -> Result<Option<Hold>> {
         if self.home == NOWHERE {
             return match mode {
                 SlotMode::Alone => Err(denied()),
@@ -122,13 +136,14 @@ impl Slots {
             SlotMode::Alone => libc::F_WRLCK,
             SlotMode::Shared => libc::F_RDLCK,
         };
-        match lock(file.as_raw_fd(), libc::F_OFD_SETLK, kind, slot) {
+        let (start, len) = (SLOT_BASE + slots.start, slots.end.saturating_sub(slots.start));
+        match ofd::lock(file.as_raw_fd(), libc::F_OFD_SETLK, kind, start, len) {
             Ok(_) => {}
             Err(Errno::AGAIN | Errno::ACCESS) => return Ok(None),
             Err(errno) => return Err(refused(errno)),
         }
         drop(file);
-        if self.is_free(slot)? {
+        if self.held_among(slots)?.is_none() {
             return Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(format!(
                 "its file system ({}) drops the locks of mapped files: put it on another, or in \
                  shared memory",
@@ -140,21 +155,27 @@ impl Slots {
 
     /// Whether nobody has the slot. Does not say who may take it first.
     pub(crate) fn is_free(&self, slot: u64) -> Result<bool> {
+        self.held_among(&(slot..slot + 1)).map(|held| held.is_none())
+    }
+
+    /// Returns a run of slots that are held together, at least one of them among `slots`, which are not
+    /// none; not necessarily the first. `None` if all are free.
+    pub(crate) fn held_among(&self, slots: &Range<u64>) -> Result<Option<Range<u64>>> {
         if self.home == NOWHERE {
             return Err(denied());
         }
-        let free = |file: &File| {
-            lock(file.as_raw_fd(), libc::F_OFD_GETLK, libc::F_WRLCK, slot)
-                .map(|kind| kind == libc::F_UNLCK)
-        };
-        let answer = free(&self.file);
+        let bytes = SLOT_BASE + slots.start..SLOT_BASE + slots.end;
+        let held = |file: &File| ofd::conflict(file.as_raw_fd(), bytes.clone());
+        let answer = held(&self.file);
         // Other code may have closed the descriptor, and its number may mean another file, of which
         // the answer is then.
-        if identity(&self.file).is_ok_and(|found| found == self.identity) {
-            return answer.map_err(refused);
-        }
-        let file = self.reopen(SlotMode::Shared)?;
-        free(&file).map_err(refused)
+        let answer = if identity(&self.file).is_ok_and(|found| found == self.identity) {
+            answer
+        } else {
+            held(&self.reopen(SlotMode::Shared)?)
+        };
+        let slot = |byte: u64| byte.saturating_sub(SLOT_BASE);
+        Ok(answer.map_err(refused)?.map(|held| slot(held.start)..slot(held.end)))
     }
 
     /// A description of its own.
@@ -272,16 +293,6 @@ fn identity(file: &File) -> Result<(u64, u64)> {
     let stat = rustix::fs::fstat(file).map_err(|errno| errno::error(OPERATION, errno))?;
     #[allow(clippy::unnecessary_cast, reason = "the fields' types differ between architectures")]
     Ok((stat.st_dev as u64, stat.st_ino as u64))
-}
-
-/// Asks about or for the lock of one slot; gives the kind of lock in the answer.
-fn lock(
-    fd: RawFd,
-    command: libc::c_int,
-    kind: libc::c_int,
-    slot: u64,
-) -> std::result::Result<libc::c_int, Errno> {
-    ofd::lock(fd, command, kind, SLOT_BASE + slot, 1)
 }
 
 #[cold]

@@ -11,6 +11,7 @@
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -26,6 +27,10 @@ use crate::sys::posix::{errno, owner};
 use crate::sys::{SlotHome, SlotMode};
 
 const OPERATION: &str = "attach to";
+
+/// Slots that [`Slots::take_all`] takes at once: each is a descriptor.
+pub(crate) const MOST_AT_ONCE: u64 = 16;
+
 const CLOSE_ON_EXEC: i32 = 1;
 const CLOSE_ON_FORK: i32 = 2;
 
@@ -128,6 +133,23 @@ impl Slots {
             Some(file) => lock(&file, FlockOperation::NonBlockingLockExclusive),
             None => Ok(true),
         }
+    }
+
+    /// Takes all of these slots, [`MOST_AT_ONCE`] at most, each alone. Returns `None` if one of them
+    /// is held.
+    pub(crate) fn take_all(&self, slots: &Range<u64>) -> Result<Option<Vec<Hold>>> {
+        slots.clone().map(|slot| self.take(slot, SlotMode::Alone)).collect()
+    }
+
+    /// Returns a run of slots that are held together, at least one of them among `slots`, which are not
+    /// none; not necessarily the first. `None` if all are free.
+    pub(crate) fn held_among(&self, slots: &Range<u64>) -> Result<Option<Range<u64>>> {
+        for slot in slots.clone() {
+            if !self.is_free(slot)? {
+                return Ok(Some(slot..slot + 1));
+            }
+        }
+        Ok(None)
     }
 
     fn fresh(&self, slot: u64) -> Result<File> {

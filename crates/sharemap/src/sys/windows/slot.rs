@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::os::windows::ffi::OsStringExt;
 use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, IntoRawHandle, RawHandle};
@@ -34,6 +35,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{SLOT_BASE, SlotHome, SlotMode};
 
 const OPERATION: &str = "attach to";
+
+/// Slots that [`Slots::take_all`] takes at once.
+pub(crate) const MOST_AT_ONCE: u64 = 1024;
 
 /// Where an object's slots are locked, open for asking.
 #[derive(Debug)]
@@ -93,11 +97,21 @@ impl Slots {
     }
 
     pub(crate) fn take(&self, slot: u64, mode: SlotMode) -> Result<Option<Hold>> {
+        self.take_range(&(slot..slot + 1), mode)
+    }
+
+    /// Takes all of these slots, [`MOST_AT_ONCE`] at most, each alone. Returns `None` if one of them
+    /// is held.
+    pub(crate) fn take_all(&self, slots: &Range<u64>) -> Result<Option<Vec<Hold>>> {
+        Ok(self.take_range(slots, SlotMode::Alone)?.map(|hold| vec![hold]))
+    }
+
+    fn take_range(&self, slots: &Range<u64>, mode: SlotMode) -> Result<Option<Hold>> {
         // Whoever asks has it for a moment.
         const ROUNDS: usize = 4;
         let file = self.fresh()?;
         for _ in 0..ROUNDS {
-            if lock(&file, slot, mode)? {
+            if lock(&file, slots, mode)? {
                 return Ok(Some(Hold(ManuallyDrop::new(file))));
             }
             std::thread::yield_now();
@@ -108,14 +122,27 @@ impl Slots {
     /// There is no question about locks: it is taken for a moment, alone. Two who ask at once may
     /// both hear that somebody has it.
     pub(crate) fn is_free(&self, slot: u64) -> Result<bool> {
+        self.held_among(&(slot..slot + 1)).map(|held| held.is_none())
+    }
+
+    /// Returns a run of slots that are held together, at least one of them among `slots`, which are not
+    /// none; not necessarily the first. `None` if all are free.
+    ///
+    /// Asks as [`is_free`](Self::is_free) does, and halves the range until one slot is left.
+    pub(crate) fn held_among(&self, slots: &Range<u64>) -> Result<Option<Range<u64>>> {
         let file = self.fresh()?;
-        let free = lock(&file, slot, SlotMode::Alone)?;
-        if free {
-            let mut place = place(slot);
-            // SAFETY: an open handle, and the range locked above.
-            unsafe { UnlockFileEx(file.as_raw_handle(), 0, 1, 0, &mut place) };
+        if are_free(&file, slots)? {
+            return Ok(None);
         }
-        Ok(free)
+        let mut held = slots.clone();
+        while held.end - held.start > 1 {
+            let middle = held.start + (held.end - held.start) / 2;
+            held = match are_free(&file, &(held.start..middle))? {
+                true => middle..held.end,
+                false => held.start..middle,
+            };
+        }
+        Ok(Some(held))
     }
 
     /// A handle of its own, for locks that are its own.
@@ -222,15 +249,32 @@ fn place(slot: u64) -> OVERLAPPED {
     place
 }
 
-fn lock(file: &File, slot: u64, mode: SlotMode) -> Result<bool> {
+/// Takes the slots alone for a moment. Returns `true` if that succeeds.
+fn are_free(file: &File, slots: &Range<u64>) -> Result<bool> {
+    let free = lock(file, slots, SlotMode::Alone)?;
+    if free {
+        let (mut place, (low, high)) = (place(slots.start), count(slots));
+        // SAFETY: an open handle, and the range locked above.
+        unsafe { UnlockFileEx(file.as_raw_handle(), 0, low, high, &mut place) };
+    }
+    Ok(free)
+}
+
+/// How many slots there are, in two halves.
+fn count(slots: &Range<u64>) -> (u32, u32) {
+    let count = slots.end.saturating_sub(slots.start);
+    (count as u32, (count >> 32) as u32)
+}
+
+fn lock(file: &File, slots: &Range<u64>, mode: SlotMode) -> Result<bool> {
     let kind = match mode {
         SlotMode::Alone => LOCKFILE_EXCLUSIVE_LOCK,
         SlotMode::Shared => 0,
     };
-    let mut place = place(slot);
-    let handle: HANDLE = file.as_raw_handle();
-    // SAFETY: an open handle that is not asynchronous; one byte at the place.
-    if unsafe { LockFileEx(handle, kind | LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &mut place) } != 0 {
+    let (mut place, (low, high)) = (place(slots.start), count(slots));
+    let (handle, kind): (HANDLE, _) = (file.as_raw_handle(), kind | LOCKFILE_FAIL_IMMEDIATELY);
+    // SAFETY: an open handle that is not asynchronous; one byte a slot, from the place on.
+    if unsafe { LockFileEx(handle, kind, 0, low, high, &mut place) } != 0 {
         return Ok(true);
     }
     let error = io::Error::last_os_error();

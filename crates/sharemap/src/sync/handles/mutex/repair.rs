@@ -86,7 +86,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
 
     fn lock_poisoned_until(&self, until: Option<Duration>) -> Result<Recover<MutexGuard<'_, T>>> {
         self.kept.take()?;
-        let held = self.raw().lock_poisoned(&*self.place.session, until);
+        let held = self.raw().lock_poisoned(&self.place, until);
         let held = held.map_err(|error| self.place.named(error))?;
         let near = self.span.near();
         let Some(spot) = near.spot_of(held.announced()) else { return Err(self.no_lane(held)) };

@@ -50,7 +50,7 @@ impl<T: Element + Shareable> Deref for RwLockReadGuard<'_, T> {
 impl<T: Element + Shareable> Drop for RwLockReadGuard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        let session = &*self.lock.place.session;
+        let session = self.lock.place.session();
         if session.is_own(self.reading.0.lane()) {
             if let Err(error) = self.lock.raw.unlock_read(session, self.reading) {
                 self.lock.kept.keep(self.lock.place.named(error));
@@ -81,7 +81,7 @@ impl<T: Element + Shareable> Holding<'_, T> {
     fn release(&mut self) -> Result<()> {
         let Some(held) = self.held.take() else { return Ok(()) };
         let (place, raw) = (&self.lock.place, self.lock.raw);
-        if !place.session.is_own(held.lane()) {
+        if !place.session().is_own(held.lane()) {
             return Ok(());
         }
         let mut written = Ok(());
@@ -91,9 +91,9 @@ impl<T: Element + Shareable> Holding<'_, T> {
         } else if self.calm.is_over() {
             leave = Leave::Died;
         } else {
-            written = self.private.write(&*place.session, raw.value());
+            written = self.private.write(place.session(), raw.value());
         }
-        let released = raw.unlock(&*place.session, held, leave);
+        let released = raw.unlock(place.session(), held, leave);
         written.and(released).map_err(|error| place.named(error))
     }
 

@@ -100,7 +100,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         until: impl FnOnce() -> Option<Duration>,
     ) -> LockResult<RwLockReadGuard<'_, T>> {
         self.kept.take()?;
-        let session = &*self.place.session;
+        let session = self.place.session();
         let announced = match self.raw.announce_read(session) {
             Ok(announced) => announced,
             Err(error) => return Err(self.failed(error)),
@@ -108,7 +108,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         let reading = if self.raw.read_at_once(session, announced) {
             Reading::at_once(announced)
         } else {
-            match self.raw.read_slowly(session, announced, until()) {
+            match self.raw.read_slowly(&self.place, announced, until()) {
                 Ok(packed) => Reading::unpack(packed),
                 Err(error) => return Err(self.failed(error)),
             }
@@ -132,7 +132,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// - `WouldBlock` - the lock is held for writing, by this thread or another.
     pub fn try_read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_read(&*self.place.session) {
+        match self.raw.try_read(self.place.session()) {
             Ok(Some(reading)) => self.reading(reading),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
             Err(error) => Err(self.place.named(error).into()),
@@ -141,7 +141,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
 
     #[inline(always)]
     fn reading(&self, reading: Reading) -> LockResult<RwLockReadGuard<'_, T>> {
-        match Private::read(&*self.place.session, &self.place, self.raw.value(), Leave::Sound, READ)
+        match Private::read(self.place.session(), &self.place, self.raw.value(), Leave::Sound, READ)
         {
             Ok(private) => {
                 let thread = PhantomData;
@@ -156,7 +156,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     #[cold]
     #[inline(never)]
     fn give_back(&self, reading: Reading, error: Error) -> Error {
-        let _ = self.raw.unlock_read(&*self.place.session, reading);
+        let _ = self.raw.unlock_read(self.place.session(), reading);
         self.place.named(error)
     }
 
@@ -182,7 +182,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     #[inline(always)]
     fn write_until(&self, until: Option<Duration>) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.kept.take()?;
-        let held = self.raw.write(&*self.place.session, until);
+        let held = self.raw.write_on(self.place.session(), &self.place, until);
         self.writing(held.map_err(|error| self.place.named(error))?)
     }
 
@@ -196,7 +196,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// - `WouldBlock` - a thread, be it this one, reads or holds the lock.
     pub fn try_write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_write(&*self.place.session) {
+        match self.raw.try_write(self.place.session()) {
             Ok(Some(held)) => self.writing(held),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, WRITE).into()),
             Err(error) => Err(self.place.named(error).into()),
@@ -237,7 +237,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         until: Option<Duration>,
     ) -> LockResult<RwLockUpgradableGuard<'_, T>> {
         self.kept.take()?;
-        let held = self.raw.upgradable(&*self.place.session, until);
+        let held = self.raw.upgradable(&self.place, until);
         self.upgrading(held.map_err(|error| self.place.named(error))?)
     }
 
@@ -250,7 +250,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// - `WouldBlock` - a thread, be it this one, writes or has the right to upgrade.
     pub fn try_upgradable(&self) -> LockResult<RwLockUpgradableGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_upgradable(&*self.place.session) {
+        match self.raw.try_upgradable(self.place.session()) {
             Ok(Some(held)) => self.upgrading(held),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
             Err(error) => Err(self.place.named(error).into()),
@@ -265,7 +265,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     #[inline(always)]
     fn holding(&self, held: Held, way: Way) -> Result<Holding<'_, T>> {
         match Private::read(
-            &*self.place.session,
+            self.place.session(),
             &self.place,
             self.raw.value(),
             held.leave(),
@@ -280,7 +280,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
                 thread: PhantomData,
             }),
             Err(error) => {
-                let _ = self.raw.unlock(&*self.place.session, held, held.leave());
+                let _ = self.raw.unlock(self.place.session(), held, held.leave());
                 Err(self.place.named(error))
             }
         }

@@ -93,7 +93,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         until: Option<Duration>,
     ) -> Result<Recover<RwLockReadGuard<'_, T>>> {
         self.kept.take()?;
-        let reading = self.raw.read_poisoned(&*self.place.session, until);
+        let reading = self.raw.read_poisoned(&self.place, until);
         match self.reading(reading.map_err(|error| self.place.named(error))?) {
             Ok(guard) => Ok(Recover(guard)),
             Err(LockError::OwnerDied(dead)) => Ok(dead),
@@ -174,7 +174,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         until: Option<Duration>,
     ) -> Result<Recover<RwLockWriteGuard<'_, T>>> {
         self.kept.take()?;
-        let held = self.raw.write_poisoned(&*self.place.session, until);
+        let held = self.raw.write_poisoned(&self.place, until);
         let held = held.map_err(|error| self.place.named(error))?;
         Ok(Recover(RwLockWriteGuard { inner: self.holding(held, Way::Write)? }))
     }

@@ -51,7 +51,7 @@ impl Head {
     fn find<T: Pod>(self, found: &mut Found) -> Result<(Place, Elements)> {
         const OPEN: &str = "open the lock over elements";
         let place = found.take(Room::Exactly(self.bytes))?;
-        let count = place.session.load_64(place.at + self.count_at)?;
+        let count = place.session().load_64(place.at + self.count_at)?;
         let at = place.at + self.bytes;
         match bytes_of::<T>(count) {
             Some(bytes) if bytes > 0 => found.take(Room::Exactly(bytes))?,
@@ -63,7 +63,7 @@ impl Head {
             }
         };
         // Once, so that views can be had without further ado.
-        place.session.memory().view::<T>(at, count)?;
+        place.session().memory().view::<T>(at, count)?;
         Ok((place, Elements { at, count }))
     }
 }
@@ -86,7 +86,7 @@ impl Elements {
 
     fn view<T: Pod>(self, place: &Place) -> View<'_, T> {
         place
-            .session
+            .session()
             .memory()
             .view(self.at, self.count)
             .unwrap_or_else(|error| unreachable!("checked when it was opened: {error}"))
@@ -94,7 +94,7 @@ impl Elements {
 
     fn view_mut<T: Pod>(self, place: &Place) -> ViewMut<'_, T> {
         place
-            .session
+            .session()
             .memory()
             .view_mut(self.at, self.count)
             .unwrap_or_else(|error| unreachable!("checked when it was opened: {error}"))
@@ -102,7 +102,7 @@ impl Elements {
 
     fn draft<T: Pod>(self, place: &Place) -> Result<ViewMut<'_, T>> {
         const DRAFT: &str = "change a private copy of the elements";
-        if place.session.keeps_changes() {
+        if place.session().keeps_changes() {
             return Ok(self.view_mut(place));
         }
         Err(place

@@ -105,7 +105,7 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
 
     fn lock_until(&self, until: Option<Duration>) -> LockResult<MutexSliceGuard<'_, T>> {
         self.kept.take()?;
-        let held = self.raw.lock(&*self.place.session, until);
+        let held = self.raw.lock_on(self.place.session(), &self.place, until);
         self.guard(held.map_err(|error| self.place.named(error))?)
     }
 
@@ -119,7 +119,7 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
     /// - `WouldBlock` - the mutex is held, by this thread or another.
     pub fn try_lock(&self) -> LockResult<MutexSliceGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_lock(&*self.place.session) {
+        match self.raw.try_lock(self.place.session()) {
             Ok(Some(held)) => self.guard(held),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, LOCK).into()),
             Err(error) => Err(self.place.named(error).into()),
@@ -197,7 +197,7 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
         until: Option<Duration>,
     ) -> Result<Recover<MutexSliceGuard<'_, T>>> {
         self.kept.take()?;
-        let held = self.raw.lock_poisoned(&*self.place.session, until);
+        let held = self.raw.lock_poisoned(&self.place, until);
         let held = held.map_err(|error| self.place.named(error))?;
         Ok(Recover(self.guard_of(held)))
     }
@@ -276,14 +276,14 @@ impl<'a, T: Pod + Shareable> MutexSliceGuard<'a, T> {
     }
 
     fn is_own(&self) -> bool {
-        self.mutex.place.session.is_own(self.held.lane())
+        self.mutex.place.session().is_own(self.held.lane())
     }
 
     fn release(&mut self) -> Result<()> {
         if !self.is_own() {
             return Ok(());
         }
-        let (leave, session) = (self.leaving(), &*self.mutex.place.session);
+        let (leave, session) = (self.leaving(), self.mutex.place.session());
         let released = self.mutex.raw.unlock(session, self.held, leave);
         released.map_err(|error| self.mutex.place.named(error))
     }

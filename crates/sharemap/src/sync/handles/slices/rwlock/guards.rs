@@ -33,7 +33,7 @@ impl<T: Pod + Shareable> RwLockSliceReadGuard<'_, T> {
     }
 
     fn is_own(&self) -> bool {
-        self.lock.place.session.is_own(self.reading.0.lane())
+        self.lock.place.session().is_own(self.reading.0.lane())
     }
 }
 
@@ -54,7 +54,7 @@ impl<T: Pod + Shareable> Reclaim for RwLockSliceReadGuard<'_, T> {
 impl<T: Pod + Shareable> Drop for RwLockSliceReadGuard<'_, T> {
     fn drop(&mut self) {
         if self.is_own() {
-            let session = &*self.lock.place.session;
+            let session = self.lock.place.session();
             if let Err(error) = self.lock.raw.unlock_read(session, self.reading) {
                 self.lock.kept.keep(self.lock.place.named(error));
             }
@@ -72,7 +72,7 @@ pub(super) struct Holding<'a, T: Pod + Shareable> {
 
 impl<T: Pod + Shareable> Holding<'_, T> {
     fn elements(&self) -> Elements {
-        let session = &self.lock.place.session;
+        let session = self.lock.place.session();
         let is_own = self.held.is_some_and(|held| session.is_own(held.lane()));
         if is_own { self.lock.elements } else { self.lock.elements.none() }
     }
@@ -80,10 +80,10 @@ impl<T: Pod + Shareable> Holding<'_, T> {
     fn release(&mut self) -> Result<()> {
         let Some(held) = self.held.take() else { return Ok(()) };
         let place = &self.lock.place;
-        if !place.session.is_own(held.lane()) {
+        if !place.session().is_own(held.lane()) {
             return Ok(());
         }
-        let released = self.lock.raw.unlock(&*place.session, held, self.leave);
+        let released = self.lock.raw.unlock(place.session(), held, self.leave);
         released.map_err(|error| place.named(error))
     }
 

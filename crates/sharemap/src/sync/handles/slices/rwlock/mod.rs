@@ -111,12 +111,12 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
 
     fn read_until(&self, until: Option<Duration>) -> LockResult<RwLockSliceReadGuard<'_, T>> {
         self.kept.take()?;
-        let session = &*self.place.session;
+        let session = self.place.session();
         let announced = self.raw.announce_read(session).map_err(|error| self.place.named(error))?;
         if self.raw.read_at_once(session, announced) {
             return self.reading(Reading::at_once(announced));
         }
-        match self.raw.read_slowly(session, announced, until) {
+        match self.raw.read_slowly(&self.place, announced, until) {
             Ok(packed) => self.reading(Reading::unpack(packed)),
             Err(error) => Err(self.place.named(error).into()),
         }
@@ -130,7 +130,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// - `WouldBlock` - the lock is held for writing, by this thread or another.
     pub fn try_read(&self) -> LockResult<RwLockSliceReadGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_read(&*self.place.session) {
+        match self.raw.try_read(self.place.session()) {
             Ok(Some(reading)) => self.reading(reading),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
             Err(error) => Err(self.place.named(error).into()),
@@ -163,7 +163,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
 
     fn write_until(&self, until: Option<Duration>) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         self.kept.take()?;
-        let held = self.raw.write(&*self.place.session, until);
+        let held = self.raw.write_on(self.place.session(), &self.place, until);
         self.writing(held.map_err(|error| self.place.named(error))?)
     }
 
@@ -175,7 +175,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// - `WouldBlock` - a thread, be it this one, reads or holds the lock.
     pub fn try_write(&self) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_write(&*self.place.session) {
+        match self.raw.try_write(self.place.session()) {
             Ok(Some(held)) => self.writing(held),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, WRITE).into()),
             Err(error) => Err(self.place.named(error).into()),
@@ -215,7 +215,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         until: Option<Duration>,
     ) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
         self.kept.take()?;
-        let held = self.raw.upgradable(&*self.place.session, until);
+        let held = self.raw.upgradable(&self.place, until);
         self.upgrading(held.map_err(|error| self.place.named(error))?)
     }
 
@@ -228,7 +228,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// - `WouldBlock` - a thread, be it this one, writes or has the right to upgrade.
     pub fn try_upgradable(&self) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_upgradable(&*self.place.session) {
+        match self.raw.try_upgradable(self.place.session()) {
             Ok(Some(held)) => self.upgrading(held),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
             Err(error) => Err(self.place.named(error).into()),

@@ -85,7 +85,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         until: Option<Duration>,
     ) -> Result<Recover<RwLockSliceReadGuard<'_, T>>> {
         self.kept.take()?;
-        let reading = self.raw.read_poisoned(&*self.place.session, until);
+        let reading = self.raw.read_poisoned(&self.place, until);
         let reading = reading.map_err(|error| self.place.named(error))?;
         Ok(Recover(RwLockSliceReadGuard { lock: self, reading, thread: PhantomData }))
     }
@@ -148,7 +148,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         until: Option<Duration>,
     ) -> Result<Recover<RwLockSliceWriteGuard<'_, T>>> {
         self.kept.take()?;
-        let held = self.raw.write_poisoned(&*self.place.session, until);
+        let held = self.raw.write_poisoned(&self.place, until);
         let inner = self.holding(held.map_err(|error| self.place.named(error))?);
         Ok(Recover(RwLockSliceWriteGuard { inner, calm: Calm::now() }))
     }

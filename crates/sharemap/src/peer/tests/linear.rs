@@ -1,0 +1,109 @@
+//! The largest tables that an object can have, full of the dead: what each operation does grows with
+//! participants plus lanes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Scratch, memory_of, need_atomics};
+use crate::error::Result;
+use crate::guard::AtomicWord;
+use crate::peer::header::{Header, LANE, MOST, PARTICIPANT};
+use crate::peer::memory::Memory;
+use crate::peer::participants::IN_USE;
+use crate::peer::recovery::counts::{ASKED, PASSES};
+use crate::peer::session::Session;
+use crate::peer::world::{Settled, World};
+use crate::peer::{Opening, Shape, Terms, create};
+
+/// Passes over the lanes that an operation may make, and slots that it may ask about, with 65,535
+/// participants: they are taken by 1,024 or by 16.
+const FEW: u32 = MOST / 16 + 64;
+
+fn shape() -> Shape {
+    Shape { participants: MOST, lanes: MOST, ..super::shape() }
+}
+
+/// What the layer above does for a reader that died.
+fn release(session: &Session, slot: u64, what: u64, _: u32) -> Result<()> {
+    session.swap_64(slot, what + 1)?;
+    session.wake(what, u32::MAX).map(drop)
+}
+
+fn open(file: &Scratch) -> Arc<Opening> {
+    create::open(&file.location(), &shape(), &Terms::separate(), release).unwrap()
+}
+
+fn store<W: AtomicWord>(memory: &Memory, at: u64, value: W) {
+    memory.store(at, value).unwrap();
+}
+
+/// All participants but those of the living are dead; each has the lane of its number, which announces
+/// `what` in each slot.
+fn kill_all(memory: &Memory, header: &Header, living: u32, what: u64) {
+    for participant in living..header.participants {
+        store(memory, header.participants_at + u64::from(participant) * PARTICIPANT, IN_USE);
+        let lane = header.lanes_at + u64::from(participant) * LANE;
+        store(memory, lane, participant + 1);
+        for slot in 1..8 {
+            store(memory, lane + slot * 8, what);
+        }
+    }
+}
+
+fn lanes_taken(session: &Session) -> usize {
+    (0..MOST).filter(|&lane| session.load_32(session.header().lane(lane)).unwrap() != 0).count()
+}
+
+/// Runs it, and says how long that took.
+#[track_caller]
+fn linear<T>(what: &str, operation: impl FnOnce() -> T) -> T {
+    PASSES.set(0);
+    ASKED.set(0);
+    let start = Instant::now();
+    let result = operation();
+    let (took, passes, asked) = (start.elapsed(), PASSES.get(), ASKED.get());
+    eprintln!("{what}: {took:?}, {passes} passes over the lanes, {asked} questions about slots");
+    assert!(passes <= FEW && asked <= FEW, "{what}: {passes} passes, {asked} questions");
+    // What it was: 20 seconds and more. The machine may be busy with other tests.
+    assert!(took < Duration::from_secs(10), "{what} took {took:?}");
+    result
+}
+
+#[test]
+fn tables_of_the_largest_size_are_walked_a_few_times() {
+    need_atomics!();
+    let file = Scratch::new();
+    let terms = Terms::separate();
+    let fill = &mut |_: &Memory, _: &Header| Ok(());
+    let made = create::create_new(&file.location(), &shape(), &terms, release, fill).unwrap();
+    let (memory, header) = (memory_of(&file.0), *made.header());
+    let what = made.payload_at();
+
+    kill_all(&memory, &header, 1, what);
+    assert_eq!(linear("a sweep", || made.sweep().unwrap()), MOST - 1);
+    assert_eq!(lanes_taken(&made), 0);
+
+    kill_all(&memory, &header, 1, what);
+    let second = linear("an opening", || open(&file));
+    linear("the end of the first", || drop(made));
+
+    // A waiter meets one after the other.
+    kill_all(&memory, &header, 2, what);
+    linear("a walk over the lanes", || {
+        for lane in 2..MOST {
+            assert_eq!(second.settle(lane).unwrap(), Settled::Recovered);
+        }
+    });
+    assert_eq!(lanes_taken(&second), 0);
+
+    kill_all(&memory, &header, 2, what);
+    for lane in 0..2 {
+        store(&memory, header.lane(lane), MOST);
+    }
+    let announced = linear("a lane", || second.announce(what).unwrap());
+    linear("another announcement", || second.withdraw(announced).unwrap());
+
+    kill_all(&memory, &header, 2, what);
+    linear("the end of the last", || drop(second));
+    assert_eq!(memory.load::<u32>(crate::peer::header::CLEAN).unwrap(), 1, "left in order");
+}

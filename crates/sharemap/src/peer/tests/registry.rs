@@ -1,0 +1,170 @@
+//! One session for all openings of an object by this process.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Scratch, need_atomics, release, shape};
+use crate::error::{ErrorKind, Result};
+use crate::peer::header::{CLEAN, Header};
+use crate::peer::memory::{Attachment, Memory};
+use crate::peer::registry::{self, Key};
+use crate::peer::{Opening, PowerCuts, Terms, create};
+use crate::sys::second::fork;
+
+/// What the mark is while a process is attached, and the disk knows of it or may not.
+const KNOWN: u32 = 0;
+const USED: u32 = 2;
+
+fn make(file: &Scratch) -> Arc<Opening> {
+    let (fill, terms) = (&mut |_: &Memory, _: &Header| Ok(()), Terms::default());
+    create::create_new(&file.location(), &shape(), &terms, release, fill).unwrap()
+}
+
+fn open_with(file: &Scratch, terms: &Terms) -> Result<Arc<Opening>> {
+    create::open(&file.location(), &shape(), terms, release)
+}
+
+fn open(file: &Scratch) -> Arc<Opening> {
+    open_with(file, &Terms::default()).unwrap()
+}
+
+#[test]
+fn openings_share_a_session_while_one_is_left() {
+    need_atomics!();
+    let file = Scratch::new();
+    let one = make(&file);
+    let two = open(&file);
+    assert!(Arc::ptr_eq(one.session(), two.session()));
+    let adopted = create::adopt(one.file().unwrap(), &shape(), &Terms::default(), release).unwrap();
+    assert!(Arc::ptr_eq(one.session(), adopted.session()));
+    let apart = open_with(&file, &Terms::separate()).unwrap();
+    assert!(!Arc::ptr_eq(one.session(), apart.session()));
+    assert_eq!(one.participants().unwrap().len(), 2);
+    drop((one, adopted, apart));
+    let three = open(&file);
+    assert!(Arc::ptr_eq(two.session(), three.session()));
+    assert_eq!(two.participants().unwrap().len(), 1);
+    let before = two.session().key;
+    drop((two, three));
+    let four = open(&file);
+    assert_ne!(four.session().key, before);
+    assert_eq!(four.participants().unwrap().len(), 1);
+}
+
+#[test]
+fn ways_of_attaching_have_sessions_of_their_own() {
+    need_atomics!();
+    let file = Scratch::new();
+    let one = make(&file);
+    let look = |attachment| {
+        let terms = Terms::default();
+        create::open_read_only(&file.location(), &shape(), &terms, attachment, release).unwrap()
+    };
+    let (first, second) = (look(Attachment::ReadOnly), look(Attachment::ReadOnly));
+    assert!(Arc::ptr_eq(first.session(), second.session()));
+    assert!(!Arc::ptr_eq(first.session(), one.session()));
+    let (mine, yours) = (look(Attachment::CopyOnWrite), look(Attachment::CopyOnWrite));
+    assert!(!Arc::ptr_eq(mine.session(), yours.session()));
+}
+
+#[test]
+fn a_later_opening_may_ask_that_power_cuts_be_told() {
+    need_atomics!();
+    let file = Scratch::new();
+    let one = make(&file);
+    let mark = || one.memory().load::<u32>(CLEAN).unwrap();
+    assert_eq!(mark(), USED);
+    let told = Terms { power_cuts: PowerCuts::Told, ..Terms::default() };
+    let two = open_with(&file, &told).unwrap();
+    assert!(Arc::ptr_eq(one.session(), two.session()));
+    assert_eq!(mark(), KNOWN, "it is on the disk");
+    drop(open(&file));
+    assert_eq!(one.session().power_cuts(), PowerCuts::Told, "and stays so");
+
+    // What cannot be made sure of is an error, each time.
+    one.memory().store(CLEAN, USED).unwrap();
+    one.memory().fail_flushes();
+    for _ in 0..2 {
+        assert_eq!(open_with(&file, &told).unwrap_err().kind(), ErrorKind::FlushFailed);
+    }
+    assert_eq!(mark(), USED);
+    drop((one, two));
+    let memory = super::memory_of(&file.0);
+    assert_ne!(memory.load::<u32>(CLEAN).unwrap(), 1, "nor is it said to be left in order");
+}
+
+/// Where it is shared with what another thread of this process is at, there is an end to waiting for
+/// that.
+#[test]
+fn another_thread_is_waited_for_as_long_as_was_asked_for() {
+    need_atomics!();
+    let file = Scratch::new();
+    drop(make(&file));
+    let key = key(&file);
+    let registry::Entry::Turn(turn) = registry::enter(key, Duration::ZERO).unwrap() else {
+        panic!("a session of nobody's")
+    };
+    let patience = Duration::from_millis(20);
+    let (start, terms) = (Instant::now(), Terms { patience, ..Terms::default() });
+    assert_eq!(open_with(&file, &terms).unwrap_err().kind(), ErrorKind::Busy);
+    assert!(start.elapsed() >= patience);
+    drop(turn);
+    drop(open_with(&file, &terms).unwrap());
+}
+
+fn key(file: &Scratch) -> Key {
+    let identity = crate::sys::pass::identity(&File::open(&file.0).unwrap()).unwrap();
+    Key::of_file(identity, Attachment::Participant).expect("a file")
+}
+
+/// A child that was forked while its parent's threads were in the middle of it.
+#[test]
+fn a_child_waits_for_no_thread_of_its_parent() {
+    need_atomics!();
+    let file = Scratch::new();
+    drop(make(&file));
+    let child = registry::in_the_middle(key(&file), || {
+        fork(|| {
+            let one = open(&file);
+            let two = open(&file);
+            assert!(Arc::ptr_eq(one.session(), two.session()));
+            assert_eq!(one.participants().unwrap().len(), 1);
+        })
+    });
+    match child {
+        Some(child) => assert!(child.passed()),
+        None => eprintln!("skipped: nothing forks here"),
+    }
+}
+
+/// A child has its parent's session, and takes part by itself.
+#[test]
+fn a_child_finds_the_session_of_its_parent() {
+    need_atomics!();
+    let file = Scratch::new();
+    let one = make(&file);
+    let child = fork(|| {
+        let two = open(&file);
+        assert!(Arc::ptr_eq(one.session(), two.session()));
+        assert_eq!(two.participants().unwrap().len(), 2);
+        let look = || {
+            let (terms, read) = (Terms::default(), Attachment::ReadOnly);
+            create::open_read_only(&file.location(), &shape(), &terms, read, release).unwrap()
+        };
+        let look = look();
+        assert!(look.has_readers().unwrap());
+    });
+    match child {
+        Some(child) => assert!(child.passed()),
+        None => eprintln!("skipped: nothing forks here"),
+    }
+    // Who only looks keeps the object in use; a copy in a child does not.
+    let (terms, read) = (Terms::default(), Attachment::ReadOnly);
+    let look = create::open_read_only(&file.location(), &shape(), &terms, read, release).unwrap();
+    let child = fork(|| {
+        let again = create::open_read_only(&file.location(), &shape(), &terms, read, release);
+        assert!(!Arc::ptr_eq(look.session(), again.unwrap().session()));
+    });
+    assert!(child.is_none_or(|child| child.passed()));
+}
