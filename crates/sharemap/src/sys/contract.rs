@@ -42,6 +42,8 @@ const _: () = {
     let _: fn(&Path, OpenRequest) -> Result<File> = file::open;
     // What has a name; it is not asked to be exclusive.
     let _: fn(&Path, OpenRequest) -> Result<File> = file::open_object;
+    // Returns `true` if the path, links followed, leads to this very file.
+    let _: fn(&Path, &File) -> Result<bool> = file::is_linked;
     let _: fn(&File) -> Result<File> = file::duplicate;
     let _: fn(&File) -> Result<FileStatus> = file::status;
     // Whether a regular file that states a length of 0 has bytes nevertheless, as those of procfs.
@@ -94,6 +96,9 @@ const _: () = {
     let _: fn(&str) -> Result<bool> = shm::is_being_made;
     // Opens an object if it is one and the owner is right.
     let _: fn(&OpenObject<'_>) -> Result<File> = shm::open;
+    // Returns `true` if the name leads to this very object; `None` if another object looks the same
+    // from outside.
+    let _: fn(&str, &File) -> Result<Option<bool>> = shm::is_linked;
     let _: fn(&str) -> Result<()> = shm::unlink;
     let _: fn() -> Result<Vec<ObjectStatus>> = shm::list;
     // The label shows in the system's own lists, where there are any.

@@ -17,7 +17,7 @@ use crate::sys::posix::{errno, file as posix};
 
 pub use posix::AsDescriptor;
 pub(crate) use posix::{
-    data_extents, duplicate, open, open_object, read_more, set_len, status, sync_data,
+    data_extents, duplicate, is_linked, open, open_object, read_more, set_len, status, sync_data,
     wait_for_bytes,
 };
 

@@ -15,7 +15,7 @@ use crate::sys::{CacheStatus, FileKind, FileStatus};
 
 pub use posix::AsDescriptor;
 pub(crate) use posix::{
-    data_extents, duplicate, open, open_object, read_more, set_len, understates_size,
+    data_extents, duplicate, is_linked, open, open_object, read_more, set_len, understates_size,
     wait_for_bytes,
 };
 

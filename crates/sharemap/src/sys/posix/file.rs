@@ -173,6 +173,19 @@ fn lock_exclusively(file: &File) -> Result<()> {
     )
 }
 
+/// Returns `true` if the path, links followed, leads to this very file: by device and inode, which no
+/// other file gets while this one is open.
+pub(crate) fn is_linked(path: &Path, file: &File) -> Result<bool> {
+    const OPERATION: &str = "look up";
+    let named = match retry_on_intr(|| rustix::fs::stat(path)) {
+        Ok(named) => named,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
+        Err(errno) => return Err(errno::error(OPERATION, errno)),
+    };
+    let own = rustix::fs::fstat(file).map_err(|errno| errno::error(OPERATION, errno))?;
+    Ok((named.st_dev, named.st_ino) == (own.st_dev, own.st_ino))
+}
+
 /// Kind and length, in one system call for regular files.
 pub(crate) fn status(file: &File) -> Result<FileStatus> {
     let stat = rustix::fs::fstat(file).map_err(|errno| errno::error("ask the size of", errno))?;

@@ -16,10 +16,10 @@ use windows_sys::Win32::Foundation::{
 };
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_ALLOCATION_INFO, FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_READONLY, FILE_END_OF_FILE_INFO,
-    FILE_INFO_BY_HANDLE_CLASS, FILE_STANDARD_INFO, FILE_TYPE_DISK, FileAllocationInfo,
-    FileEndOfFileInfo, FileStandardInfo, GetDiskFreeSpaceExW, GetFileInformationByHandleEx,
-    GetFileType, GetFinalPathNameByHandleW, GetVolumeInformationByHandleW,
-    SetFileInformationByHandle,
+    FILE_FLAG_BACKUP_SEMANTICS, FILE_INFO_BY_HANDLE_CLASS, FILE_STANDARD_INFO, FILE_TYPE_DISK,
+    FileAllocationInfo, FileEndOfFileInfo, FileStandardInfo, GetDiskFreeSpaceExW,
+    GetFileInformationByHandleEx, GetFileType, GetFinalPathNameByHandleW,
+    GetVolumeInformationByHandleW, SetFileInformationByHandle,
 };
 use windows_sys::Win32::System::IO::DeviceIoControl;
 use windows_sys::Win32::System::Ioctl::{
@@ -27,8 +27,8 @@ use windows_sys::Win32::System::Ioctl::{
     FSCTL_SET_SPARSE, FSCTL_SET_ZERO_DATA,
 };
 
-use super::code;
 use super::section::section_len;
+use super::{code, pass};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{CacheStatus, Create, FileKind, FileStatus, OpenRequest, ReadStep};
 
@@ -93,6 +93,35 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
     })
 }
 
+/// Returns `true` if the path, links followed, leads to this very file.
+pub(crate) fn is_linked(path: &Path, file: &File) -> Result<bool> {
+    // It asks for no access, which no share mode excludes.
+    let named =
+        OpenOptions::new().access_mode(0).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path);
+    match named.map_err(|error| code::from_io("look up", error)) {
+        Ok(named) => Ok(pass::identity(&named)? == pass::identity(file)?),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        // A deleted file has its name until its last handle is closed, but is not opened by it.
+        Err(_) if standard_information(file).is_some_and(|known| known.DeletePending) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the system knows of a file on a disk; `None` says [`code::last`] why not.
+fn standard_information(file: &File) -> Option<FILE_STANDARD_INFO> {
+    let mut info = FILE_STANDARD_INFO::default();
+    // SAFETY: the buffer is of the kind and size that the class asks for.
+    let known = unsafe {
+        GetFileInformationByHandleEx(
+            handle(file),
+            FileStandardInfo,
+            (&raw mut info).cast(),
+            size_of::<FILE_STANDARD_INFO>() as u32,
+        )
+    };
+    (known != 0).then_some(info)
+}
+
 fn handle(file: &File) -> HANDLE {
     file.as_raw_handle()
 }
@@ -107,24 +136,14 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
         }
         return Ok(FileStatus { kind: FileKind::Special, len: 0 });
     }
-    let mut info = FILE_STANDARD_INFO::default();
-    // SAFETY: the buffer is of the kind and size that the class asks for.
-    let known = unsafe {
-        GetFileInformationByHandleEx(
-            handle(file),
-            FileStandardInfo,
-            (&raw mut info).cast(),
-            size_of::<FILE_STANDARD_INFO>() as u32,
-        )
-    };
-    if known == 0 {
+    let Some(info) = standard_information(file) else {
         let error = code::last("ask the size of");
         // What is a disk to the system and has no such information is a volume.
         return match error.os_code().map(|code| code as u32) {
             Some(ERROR_INVALID_PARAMETER) => Ok(FileStatus { kind: FileKind::Special, len: 0 }),
             _ => Err(error),
         };
-    }
+    };
     Ok(if info.Directory {
         FileStatus { kind: FileKind::Directory, len: 0 }
     } else {
