@@ -80,9 +80,21 @@ pub(crate) fn usage() -> Usage {
     usage
 }
 
-/// Bytes that an ordinary user can still write to the file system of `dir`.
+/// Bytes that an ordinary user can still write to the file system of `dir`; `None` where it has no
+/// limit of its own.
 pub(crate) fn free_space(dir: &Path) -> Option<u64> {
     os::free_space(dir)
+}
+
+/// Files that an ordinary user can still make on the file system of `dir`; `None` where they are not
+/// counted.
+pub(crate) fn free_files(dir: &Path) -> Option<u64> {
+    os::free_files(dir)
+}
+
+/// The permissions of a file or directory, links followed; `None` where there are none.
+pub(crate) fn mode(path: &Path) -> Option<u32> {
+    os::mode(path)
 }
 
 /// Bytes of storage that the file takes: fewer than its size where it has holes.

@@ -46,6 +46,14 @@ pub(super) fn free_space(dir: &Path) -> Option<u64> {
     (done != 0).then_some(free)
 }
 
+pub(super) fn free_files(_: &Path) -> Option<u64> {
+    None
+}
+
+pub(super) fn mode(_: &Path) -> Option<u32> {
+    None
+}
+
 pub(super) fn allocated(path: &Path) -> Option<u64> {
     let mut high = 0;
     // SAFETY: the path ends with a zero, and `high` is a number to be written.

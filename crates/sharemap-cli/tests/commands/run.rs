@@ -93,6 +93,17 @@ pub fn run_with_input(args: &[&OsStr], input: &[u8]) -> Ran {
     child.wait_with_output().expect("the program should end").into()
 }
 
+/// Runs a script, `$0` the command and `$1` the folder, with mounts that nobody else sees.
+#[cfg(target_os = "linux")]
+pub fn in_own_mounts(script: &str, folder: &std::path::Path) -> Ran {
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_sharemap")])
+        .arg(folder)
+        .output()
+        .unwrap();
+    Ran::from(output)
+}
+
 /// Runs the program with these arguments, which may be strings and paths.
 macro_rules! run {
     ($($arg:expr),+ $(,)?) => { $crate::run::run(&[$($arg.as_ref()),+]) };
