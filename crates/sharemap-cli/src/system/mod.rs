@@ -92,6 +92,11 @@ pub(crate) fn free_files(dir: &Path) -> Option<u64> {
     os::free_files(dir)
 }
 
+/// Whether it is a device with a size, that can be mapped.
+pub(crate) fn is_block_device(metadata: &std::fs::Metadata) -> bool {
+    os::is_block_device(metadata)
+}
+
 /// The permissions of a file or directory, links followed; `None` where there are none.
 pub(crate) fn mode(path: &Path) -> Option<u32> {
     os::mode(path)

@@ -11,7 +11,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus};
@@ -59,6 +59,10 @@ pub(super) fn free_space(dir: &Path) -> Option<u64> {
 pub(super) fn free_files(dir: &Path) -> Option<u64> {
     let volume = volume(dir).filter(|volume| volume.f_files > 0)?;
     Some(volume.f_favail as u64)
+}
+
+pub(super) fn is_block_device(metadata: &fs::Metadata) -> bool {
+    metadata.file_type().is_block_device()
 }
 
 pub(super) fn mode(path: &Path) -> Option<u32> {

@@ -50,6 +50,10 @@ pub(super) fn free_files(_: &Path) -> Option<u64> {
     None
 }
 
+pub(super) fn is_block_device(_: &std::fs::Metadata) -> bool {
+    false
+}
+
 pub(super) fn mode(_: &Path) -> Option<u32> {
     None
 }

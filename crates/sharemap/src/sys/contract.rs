@@ -57,7 +57,7 @@ const _: () = {
     // Grows to `len` with every byte backed by storage, or fails with NoSpace and the old length.
     let _: fn(&File, u64) -> Result<()> = file::allocate;
     let _: fn(&File, Range<u64>) -> Result<()> = file::punch_hole;
-    let _: fn(&File, u64) -> Result<Vec<Range<u64>>> = file::data_extents;
+    let _: fn(&File, Range<u64>) -> Result<Vec<Range<u64>>> = file::data_extents;
     let _: fn(&File, Range<u64>) -> Result<CacheStatus> = file::cache_status;
     // Drops clean cached pages of a range.
     let _: fn(&File, Range<u64>) -> Result<()> = file::evict;

@@ -321,13 +321,15 @@ pub(crate) fn punch_hole(file: &File, range: Range<u64>) -> Result<()> {
 }
 
 /// The ranges that have clusters.
-pub(crate) fn data_extents(file: &File, len: u64) -> Result<Vec<Range<u64>>> {
+pub(crate) fn data_extents(file: &File, range: Range<u64>) -> Result<Vec<Range<u64>>> {
     const AT_A_TIME: usize = 64;
     let mut extents: Vec<Range<u64>> = Vec::new();
-    let mut from = 0;
-    while from < len {
-        let asked =
-            FILE_ALLOCATED_RANGE_BUFFER { FileOffset: signed(from)?, Length: signed(len - from)? };
+    let mut from = range.start;
+    while from < range.end {
+        let asked = FILE_ALLOCATED_RANGE_BUFFER {
+            FileOffset: signed(from)?,
+            Length: signed(range.end - from)?,
+        };
         let mut found = [FILE_ALLOCATED_RANGE_BUFFER::default(); AT_A_TIME];
         let mut bytes = 0;
         // SAFETY: one range in, and room for as many as the size says out.
@@ -348,14 +350,17 @@ pub(crate) fn data_extents(file: &File, len: u64) -> Result<Vec<Range<u64>>> {
             match error.os_code().map(|code| code as u32) {
                 Some(ERROR_MORE_DATA) => {}
                 // A file system without sparse files: everything is data.
-                _ if error.kind() == ErrorKind::Unsupported => return Ok(vec![0..len]),
+                _ if error.kind() == ErrorKind::Unsupported => return Ok(vec![range]),
                 _ => return Err(error),
             }
         }
         let found = &found[..bytes as usize / size_of::<FILE_ALLOCATED_RANGE_BUFFER>()];
-        for range in found {
-            let start = range.FileOffset as u64;
-            let end = start.saturating_add(range.Length as u64).min(len);
+        for allocated in found {
+            // It may begin before what was asked for.
+            let start = (allocated.FileOffset as u64).max(range.start);
+            let end = (allocated.FileOffset as u64)
+                .saturating_add(allocated.Length as u64)
+                .min(range.end);
             match extents.last_mut() {
                 Some(last) if last.end == start => last.end = end,
                 _ if start < end => extents.push(start..end),
