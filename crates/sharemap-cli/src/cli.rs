@@ -104,22 +104,27 @@ pub(crate) struct Part {
 
 impl Part {
     /// The bytes meant, in a file of `size` bytes.
-    pub(crate) fn within(self, size: usize) -> Result<std::ops::Range<usize>, String> {
+    pub(crate) fn within(self, size: u64) -> Result<std::ops::Range<u64>, String> {
         let beyond = |what: &str, value: u64| {
             format!("{what} {value} is beyond the end: the file has {size} bytes")
         };
-        let start = usize::try_from(self.offset)
-            .ok()
-            .filter(|&start| start <= size)
-            .ok_or_else(|| beyond("offset", self.offset))?;
+        let start = self.offset;
+        if start > size {
+            return Err(beyond("offset", start));
+        }
         let Some(length) = self.length else {
             return Ok(start..size);
         };
-        match self.offset.checked_add(length).map(usize::try_from) {
-            Some(Ok(end)) if end <= size => Ok(start..end),
-            Some(_) => Err(beyond("offset + length =", self.offset + length)),
-            None => Err(format!("offset {} + length {length} overflows", self.offset)),
+        match start.checked_add(length) {
+            Some(end) if end <= size => Ok(start..end),
+            Some(end) => Err(beyond("offset + length =", end)),
+            None => Err(format!("offset {start} + length {length} overflows")),
         }
+    }
+
+    /// The same part, but of another length.
+    pub(crate) fn with_length(self, length: u64) -> Self {
+        Self { length: Some(length), ..self }
     }
 }
 

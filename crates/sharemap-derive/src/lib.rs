@@ -52,8 +52,8 @@ use repr::Repr;
 /// A struct without a `repr`, with names for its fields, is made of locks, or of tuples, arrays and
 /// structs of them. It says how they are to begin. Used they are through a struct that this makes, as
 /// visible as the first, and named as it is with `Handle` behind: it has a method for each field,
-/// as visible as the field. No field is called `cancel`, `file` or `resume`, as `Shared` has methods of
-/// these names, which would be called instead.
+/// as visible as the field. No field is called `cancel`, `file`, `is_linked` or `resume`, as `Shared` has
+/// methods of these names, which would be called instead.
 ///
 /// ```
 /// use sharemap::{Event, Location, Mutex, Shareable, Shared};

@@ -7,7 +7,7 @@ use syn::spanned::Spanned;
 use syn::{Attribute, DeriveInput, Error, Field, Fields, Result};
 
 /// The methods of `Shared`, behind which those of the handle that it derefs to would be hidden.
-const TAKEN: [&str; 3] = ["cancel", "file", "resume"];
+const TAKEN: [&str; 4] = ["cancel", "file", "is_linked", "resume"];
 
 /// A struct without a `repr`: its locks one behind the other.
 pub(crate) fn structure(input: &DeriveInput, fields: &Fields) -> Result<TokenStream> {
@@ -127,9 +127,10 @@ mod tests {
 
     #[test]
     fn names_of_methods_of_shared_are_refused() {
-        let taken: [DeriveInput; 4] = [
+        let taken: [DeriveInput; 5] = [
             parse_quote! { struct State { jobs: Mutex<u32>, cancel: Event } },
             parse_quote! { struct State { resume: Event } },
+            parse_quote! { struct State { is_linked: Event } },
             parse_quote! { struct State { file: Mutex<u32> } },
             parse_quote! { struct State { r#file: Mutex<u32> } },
         ];
@@ -140,7 +141,8 @@ mod tests {
                 "{error}"
             );
         }
-        let free = parse_quote! { struct State { cancelled: Event, files: Mutex<u32> } };
+        let free =
+            parse_quote! { struct State { cancelled: Event, linked: Event, files: Mutex<u32> } };
         assert!(expand(&free).is_ok());
     }
 }

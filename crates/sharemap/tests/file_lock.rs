@@ -360,3 +360,53 @@ fn an_open_file_can_be_locked() {
     let _guard = lock.lock().unwrap();
     assert_eq!(kind(FileLock::open(&path).unwrap().try_lock()), BLOCKED);
 }
+
+#[test]
+fn a_lock_knows_whether_its_path_leads_to_its_file() {
+    let dir = TempDir::new();
+    let (path, elsewhere) = (dir.join("lock"), dir.join("elsewhere"));
+    let lock = FileLock::open_or_create(&path).unwrap();
+    let part = lock.range(..10).unwrap();
+    assert!(lock.is_linked().unwrap() && part.is_linked().unwrap());
+    std::fs::rename(&path, &elsewhere).unwrap();
+    assert!(!lock.is_linked().unwrap(), "nothing has the name");
+    let other = FileLock::open_or_create(&path).unwrap();
+    assert!(other.is_linked().unwrap());
+    assert!(!lock.is_linked().unwrap() && !part.is_linked().unwrap(), "another file has it");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::rename(&elsewhere, &path).unwrap();
+    assert!(lock.is_linked().unwrap() && !other.is_linked().unwrap());
+    std::fs::remove_file(&path).unwrap();
+    assert!(!lock.is_linked().unwrap());
+    let unnamed = FileLock::new(File::create(dir.join("open")).unwrap()).unwrap();
+    assert_eq!(unnamed.is_linked().unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+/// A process waits for a file that is removed meanwhile, and goes on with the one that replaced it.
+#[test]
+fn a_waiter_notices_that_its_file_was_replaced() {
+    let dir = TempDir::new();
+    let path = dir.join("lock");
+    std::fs::write(&path, "").unwrap();
+    let Some(mut old_holder) = Holder::start(&path, "exclusive") else { return };
+    let waiter = FileLock::open(&path).unwrap();
+    assert_eq!(kind(waiter.try_lock()), BLOCKED);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "").unwrap();
+    let Some(mut new_holder) = Holder::start(&path, "exclusive") else { return };
+    old_holder.let_go();
+    // macOS opens the file by its name.
+    match waiter.lock_timeout(LONG) {
+        Ok(guard) => {
+            assert!(!waiter.is_linked().unwrap(), "it excludes nobody who comes by the name");
+            guard.unlock().unwrap();
+        }
+        Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound),
+    }
+    let anew = FileLock::open(&path).unwrap();
+    assert_eq!(kind(anew.try_lock()), BLOCKED, "another process holds what the name leads to");
+    new_holder.let_go();
+    let guard = anew.lock_timeout(LONG).unwrap();
+    assert!(anew.is_linked().unwrap());
+    guard.unlock().unwrap();
+}

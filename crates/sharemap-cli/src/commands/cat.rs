@@ -1,22 +1,23 @@
-//! `sharemap cat`: a file's bytes, read through a mapping.
+//! `sharemap cat`: a file's bytes, read through a mapping where that is possible.
 
+use super::input::Input;
 use crate::cli::Part;
 use crate::failure::{Details, Failure};
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::text::lossless;
 use serde::Serialize;
-use sharemap::Mapping;
-use std::io::{BufRead, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// Print a file, read through a mapping.
+/// Print a file, read through a mapping where that is possible.
+///
+/// Of a large file, or a part of one, little is mapped at a time. What the system does not map is
+/// read: procfs, pipes, devices, and standard input (`-`).
 ///
 /// Where the file ends early or the disk fails, everything before that point has been printed, the
 /// offset is on standard error, and the exit code is 1. A closed pipe ends it quietly.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The file.
+    /// The file; `-` for standard input.
     file: PathBuf,
     #[command(flatten)]
     part: Part,
@@ -36,24 +37,16 @@ struct Tail {
 }
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
-    let map = open_for_contents(&args.file)?;
-    let range = args.part.within(map.len()).map_err(|reason| {
-        Failure::refused(format!("cannot read {}: {reason}", lossless(&args.file)))
-    })?;
+    let mut input = Input::open(&args.file, args.part)?;
     let mut copied = 0;
     if !output.json() {
-        return copy(args, &map, &range, &mut copied, |bytes| output.bytes(bytes));
+        return copy(&mut input, &mut copied, |bytes| output.bytes(bytes));
     }
-    output.begin(&Head {
-        path: lossless(&args.file),
-        offset: range.start as u64,
-        encoding: "base64",
-    })?;
+    output.begin(&Head { path: input.name(), offset: input.start(), encoding: "base64" })?;
     output.bytes(b",\"data\":\"")?;
     let mut base64 = Base64::default();
-    let result = copy(args, &map, &range, &mut copied, |bytes| {
-        output.bytes(base64.encode(bytes).as_bytes())
-    });
+    let result =
+        copy(&mut input, &mut copied, |bytes| output.bytes(base64.encode(bytes).as_bytes()));
     if let Err(Failure::ClosedPipe) = result {
         return result;
     }
@@ -67,52 +60,31 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     })
 }
 
-/// A mapping of the whole file. One that is empty and has contents all the same (`/proc`, `/sys`)
-/// would be taken for one without.
-pub(super) fn open_for_contents(path: &Path) -> Result<Mapping, Failure> {
-    let map = Mapping::open(path)?;
-    let mut byte = [0];
-    let contents = map.is_empty()
-        && std::fs::File::open(path).and_then(|mut file| file.read(&mut byte)).is_ok_and(|n| n > 0);
-    if contents && map.is_current()? {
-        return Err(Failure::refused(format!(
-            "cannot map {}: the system makes its contents up as they are read, and calls it empty",
-            lossless(path)
-        )));
-    }
-    Ok(map)
-}
-
-/// Hands the bytes of `range` to `print` in pieces and counts them.
+/// Hands the bytes of the input to `print` in pieces and counts them.
 fn copy(
-    args: &Args,
-    map: &Mapping,
-    range: &std::ops::Range<usize>,
+    input: &mut Input,
     copied: &mut u64,
     mut print: impl FnMut(&[u8]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let failed = |error| Failure::file("read", &args.file, error);
-    let mut progress = Progress::beside_data("reading", range.len() as u64);
-    let mut reader = map.reader();
-    reader.seek(SeekFrom::Start(range.start as u64)).map_err(failed)?;
-    let mut left = range.len();
-    while left > 0 {
-        let piece = reader.fill_buf().map_err(failed)?;
-        let taken = piece.len().min(left);
-        if taken == 0 {
-            return Err(Failure::refused(format!(
-                "cannot read {} at offset {}: it ends there",
-                lossless(&args.file),
-                range.end - left
-            )));
+    const PIECE: usize = 64 << 10;
+    let total = input.end().map_or(0, |end| end - input.start());
+    let mut progress = Progress::beside_data("reading", total);
+    let mut piece = vec![0; PIECE];
+    loop {
+        let at = input.start() + *copied;
+        let left = input.end().map_or(u64::MAX, |end| end - at);
+        let wanted = left.min(PIECE as u64) as usize;
+        if wanted == 0 {
+            return Ok(());
         }
-        print(&piece[..taken])?;
-        reader.consume(taken);
-        left -= taken;
-        *copied += taken as u64;
-        progress.advance(taken as u64);
+        let count = input.read_at(at, &mut piece[..wanted])?;
+        if count == 0 {
+            return input.ended(at);
+        }
+        print(&piece[..count])?;
+        *copied += count as u64;
+        progress.advance(count as u64);
     }
-    Ok(())
 }
 
 /// Base64 (RFC 4648) of bytes that come in pieces.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use sharemap::inspect::Inspection;
 use sharemap::{
     Element, Error, ErrorKind, Location, LockError, LockResult, Mutex, MutexGuard, MutexHandle,
-    Shareable, SharedOptions,
+    Shareable, Shared, SharedOptions,
 };
 use std::ffi::OsString;
 use std::path::Path;
@@ -27,6 +27,10 @@ const OWNER_DIED: &str = "SHAREMAP_LOCK_OWNER_DIED";
 /// If the last owner died with the lock, that is said on standard error, and the command finds
 /// SHAREMAP_LOCK_OWNER_DIED=1 in its environment. If it succeeds, what it did is taken for a repair;
 /// if not, the next owner is told again.
+///
+/// A name that is unlinked while this waits leads to another lock, or to none: then that one is
+/// acquired, within the same timeout. Unlinking the name of a lock that is held lets a second command
+/// run beside the first.
 ///
 /// The exit status is the command's, or 128 and the number of the signal that ended it. Signals that
 /// ask to end (SIGINT, SIGTERM, SIGHUP) go to the command. What cannot be locked in time is exit code
@@ -82,38 +86,31 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         false => Location::name(&args.name),
     };
     let task = Task { args, location, begun: Instant::now() };
-    let first = match task.options().open_or_create(&task.location, || Mutex::new(0_u64)) {
-        Ok(lock) => return task.run(&*lock, output),
-        Err(error) if is_other_type(&error) => error,
-        Err(error) => return Err(error.into()),
-    };
-    // Other types that a lock may have been made with.
-    let others = [
-        Task::find::<u32>,
-        Task::find::<u16>,
-        Task::find::<u8>,
-        Task::find::<i64>,
-        Task::find::<i32>,
-        Task::find::<i16>,
-        Task::find::<i8>,
-        Task::find::<bool>,
-        Task::find::<u128>,
-        Task::find::<i128>,
-    ];
-    for find in others {
-        match find(&task, output) {
-            Err(Failure::Library(error)) if is_other_type(&error) => {}
-            other => return other,
+    // Each round, another process has unlinked the lock since it was opened.
+    let mut round = 1;
+    while task.attempt(output)? == Turn::Missed {
+        if task.is_over(round) {
+            let name = &args.name;
+            return Err(Failure::Busy(format!(
+                "cannot lock {name}: its name is unlinked again and again; find out by whom"
+            )));
         }
+        round += 1;
     }
-    Err(Failure::refused(format!(
-        "{} is no lock that a command can run under, no mutex of an integer: {first}",
-        args.name
-    )))
+    Ok(())
 }
 
 fn is_other_type(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::WrongType | ErrorKind::Size | ErrorKind::WrongKind)
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// The command ran under the lock, and succeeded.
+    Ended,
+    /// The lock was acquired, but its name had been unlinked: nothing was run.
+    Missed,
 }
 
 /// What is to be done.
@@ -124,10 +121,53 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// Runs it under a lock that there is.
-    fn find<T: Element + Shareable>(&self, output: &mut Output) -> Result<(), Failure> {
+    /// Runs the command under the lock that the name leads to now, a new one if there is none.
+    fn attempt(&self, output: &mut Output) -> Result<Turn, Failure> {
+        let first = match self.options().open_or_create(&self.location, || Mutex::new(0_u64)) {
+            Ok(lock) => return self.run(&lock, output),
+            Err(error) if is_other_type(&error) => error,
+            Err(error) => return Err(error.into()),
+        };
+        // Other types that a lock may have been made with.
+        let others = [
+            Self::find::<u32>,
+            Self::find::<u16>,
+            Self::find::<u8>,
+            Self::find::<i64>,
+            Self::find::<i32>,
+            Self::find::<i16>,
+            Self::find::<i8>,
+            Self::find::<bool>,
+            Self::find::<u128>,
+            Self::find::<i128>,
+        ];
+        for find in others {
+            match find(self, output) {
+                Err(Failure::Library(error)) if is_other_type(&error) => {}
+                other => return other,
+            }
+        }
+        Err(Failure::refused(format!(
+            "{} is no lock that a command can run under, no mutex of an integer: {first}",
+            self.args.name
+        )))
+    }
+
+    /// Returns `true` if there is to be no round after this one.
+    fn is_over(&self, round: u32) -> bool {
+        /// For those who do not wait.
+        const ROUNDS: u32 = 8;
+        match self.args.timeout {
+            _ if self.args.try_once => round >= ROUNDS,
+            Some(timeout) => self.begun.elapsed() >= timeout,
+            None => false,
+        }
+    }
+
+    /// Runs the command under a lock that exists.
+    fn find<T: Element + Shareable>(&self, output: &mut Output) -> Result<Turn, Failure> {
         let lock = self.options().open::<Mutex<T>>(&self.location)?;
-        self.run(&*lock, output)
+        self.run(&lock, output)
     }
 
     /// Returns what is left of the time that the command may wait; `None` if there is no limit.
@@ -147,20 +187,28 @@ impl Task<'_> {
 
     fn run<T: Element + Shareable>(
         &self,
-        lock: &MutexHandle<T>,
+        lock: &Shared<Mutex<T>>,
         output: &mut Output,
-    ) -> Result<(), Failure> {
-        let begun = Instant::now();
+    ) -> Result<Turn, Failure> {
         let (guard, died) = match self.take(lock) {
             Ok(guard) => (Some(guard), None),
             Err(LockError::OwnerDied(died)) => (None, Some(died)),
             Err(LockError::Failed(error)) => return Err(self.refused(error)),
         };
+        // A waiter acquires the lock that it opened, whatever the name leads to by now.
+        if !lock.is_linked()? {
+            // If an owner died, dropping the guard leaves that to be told to the next one.
+            drop(died);
+            if let Some(guard) = guard {
+                guard.unlock()?;
+            }
+            return Ok(Turn::Missed);
+        }
         let owner_died = died.is_some();
         if owner_died {
             complain(format!("the last owner of {} died with it", self.args.name));
         }
-        let waited_seconds = begun.elapsed().as_secs_f64();
+        let waited_seconds = self.begun.elapsed().as_secs_f64();
         let begun = Instant::now();
         let status = self.command(owner_died, output)?;
         let held_seconds = begun.elapsed().as_secs_f64();
@@ -178,7 +226,7 @@ impl Task<'_> {
             output.object(&report)?;
         }
         match exit_code.unwrap_or(128 + signal.unwrap_or(0)) {
-            0 => Ok(()),
+            0 => Ok(Turn::Ended),
             code => Err(Failure::Ended(code)),
         }
     }

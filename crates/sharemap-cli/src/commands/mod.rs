@@ -6,6 +6,7 @@ pub(crate) mod doctor;
 pub(crate) mod evict;
 pub(crate) mod gc;
 pub(crate) mod hex;
+mod input;
 pub(crate) mod lock;
 pub(crate) mod locks;
 pub(crate) mod ls;

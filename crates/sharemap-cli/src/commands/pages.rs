@@ -2,7 +2,8 @@
 
 use crate::failure::Failure;
 use serde::{Serialize, Serializer};
-use sharemap::{ErrorKind, Mapping, PageState};
+use sharemap::{ErrorKind, MapOptions, Mapping, PageState};
+use std::fs::File;
 use std::ops::Range;
 
 /// Bytes asked about at a time.
@@ -59,6 +60,11 @@ impl Pages {
         Ok(Some(found))
     }
 
+    /// Adds the pages that follow.
+    pub(super) fn append(&mut self, more: &Self) {
+        more.runs.iter().for_each(|run| self.add(run.state, run.pages));
+    }
+
     /// So many pages of which nothing is known.
     pub(super) fn unknown(pages: u64) -> Self {
         let mut found = Self::default();
@@ -95,6 +101,45 @@ impl Pages {
         states.iter().for_each(|&state| pages.add(state, 1));
         pages
     }
+}
+
+/// Calls `look` with a mapping of each part of the first `size` bytes in turn: of large parts, or of
+/// smaller ones where there is no address space for those.
+pub(super) fn in_parts(
+    file: &File,
+    size: u64,
+    mut look: impl FnMut(&Mapping) -> Result<(), Failure>,
+) -> Result<Mappable, Failure> {
+    const LEAST: usize = 1 << 20;
+    let mut most = PIECE;
+    let mut start = 0;
+    while start < size {
+        let part = (most as u64).min(size - start) as usize;
+        match MapOptions::new().offset(start).len(part).map(file) {
+            Ok(map) => {
+                look(&map)?;
+                start += part as u64;
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::AddressSpace if most > LEAST => most /= 2,
+                // A lack of room, or a file that has shrunk, says nothing of the file as such.
+                ErrorKind::AddressSpace
+                | ErrorKind::TooManyMappings
+                | ErrorKind::LockLimit
+                | ErrorKind::OutOfBounds => return Err(error.into()),
+                _ => return Ok(Mappable::Refused),
+            },
+        }
+    }
+    Ok(Mappable::Yes)
+}
+
+/// Whether the system maps a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mappable {
+    Yes,
+    /// It can only be read.
+    Refused,
 }
 
 #[cfg(test)]

@@ -41,9 +41,10 @@ const PIECE: usize = 64 << 20;
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let map = Mapping::open(&args.file)?;
-    let range = args.part.within(map.len()).map_err(|reason| {
+    let range = args.part.within(map.len() as u64).map_err(|reason| {
         Failure::refused(format!("cannot touch {}: {reason}", lossless(&args.file)))
     })?;
+    let range = range.start as usize..range.end as usize;
     let before = resident(&map, &range)?;
     let begun = Instant::now();
     let mut progress = Progress::new("reading", range.len() as u64);

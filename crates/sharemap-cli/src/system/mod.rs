@@ -85,7 +85,8 @@ pub(crate) fn usage() -> Usage {
     usage
 }
 
-/// Bytes that an ordinary user can still write to the file system of `dir`.
+/// Bytes that an ordinary user can still write to the file system of `dir`; `None` where it has no
+/// limit of its own.
 pub(crate) fn free_space(dir: &Path) -> Option<u64> {
     os::free_space(dir)
 }
@@ -98,6 +99,22 @@ pub(crate) fn open_to_look(path: &Path) -> std::io::Result<std::fs::File> {
         true => Ok(file),
         false => Err(std::io::ErrorKind::InvalidInput.into()),
     }
+}
+
+/// Files that an ordinary user can still make on the file system of `dir`; `None` where they are not
+/// counted.
+pub(crate) fn free_files(dir: &Path) -> Option<u64> {
+    os::free_files(dir)
+}
+
+/// Whether it is a device with a size, that can be mapped.
+pub(crate) fn is_block_device(metadata: &std::fs::Metadata) -> bool {
+    os::is_block_device(metadata)
+}
+
+/// The permissions of a file or directory, links followed; `None` where there are none.
+pub(crate) fn mode(path: &Path) -> Option<u32> {
+    os::mode(path)
 }
 
 /// Bytes of storage that the file takes: fewer than its size where it has holes.

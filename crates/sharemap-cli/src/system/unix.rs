@@ -11,7 +11,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus};
@@ -35,20 +35,39 @@ pub(super) fn usage() -> Usage {
     }
 }
 
-// The fields differ in width from one system to another.
-#[allow(clippy::unnecessary_cast)]
-pub(super) fn free_space(dir: &Path) -> Option<u64> {
+fn volume(dir: &Path) -> Option<libc::statvfs> {
     let dir = CString::new(dir.as_os_str().as_bytes()).ok()?;
     let mut raw = MaybeUninit::<libc::statvfs>::zeroed();
     // SAFETY: `dir` ends with a zero byte, and `raw` has the size of a statvfs, which any bytes
     // are a value of.
-    let raw = unsafe {
+    unsafe {
         if libc::statvfs(dir.as_ptr(), raw.as_mut_ptr()) != 0 {
             return None;
         }
-        raw.assume_init()
-    };
-    (raw.f_bavail as u64).checked_mul(raw.f_frsize as u64)
+        Some(raw.assume_init())
+    }
+}
+
+// The fields differ in width from one system to another.
+#[allow(clippy::unnecessary_cast)]
+pub(super) fn free_space(dir: &Path) -> Option<u64> {
+    // A file system without a limit (ramfs) states no blocks at all.
+    let volume = volume(dir).filter(|volume| volume.f_blocks > 0)?;
+    (volume.f_bavail as u64).checked_mul(volume.f_frsize as u64)
+}
+
+#[allow(clippy::unnecessary_cast)]
+pub(super) fn free_files(dir: &Path) -> Option<u64> {
+    let volume = volume(dir).filter(|volume| volume.f_files > 0)?;
+    Some(volume.f_favail as u64)
+}
+
+pub(super) fn is_block_device(metadata: &fs::Metadata) -> bool {
+    metadata.file_type().is_block_device()
+}
+
+pub(super) fn mode(path: &Path) -> Option<u32> {
+    fs::metadata(path).ok().map(|metadata| metadata.mode() & 0o7777)
 }
 
 pub(super) fn allocated(path: &Path) -> Option<u64> {

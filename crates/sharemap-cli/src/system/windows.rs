@@ -47,6 +47,18 @@ pub(super) fn free_space(dir: &Path) -> Option<u64> {
     (done != 0).then_some(free)
 }
 
+pub(super) fn free_files(_: &Path) -> Option<u64> {
+    None
+}
+
+pub(super) fn is_block_device(_: &std::fs::Metadata) -> bool {
+    false
+}
+
+pub(super) fn mode(_: &Path) -> Option<u32> {
+    None
+}
+
 pub(super) fn allocated(path: &Path) -> Option<u64> {
     let mut high = 0;
     // SAFETY: the path ends with a zero, and `high` is a number to be written.

@@ -61,13 +61,83 @@ fn a_file_cut_off_is_an_error_with_the_offset() {
     }
 }
 
-/// Such files say that they are empty.
+/// What the system does not map, or gives no length, is read.
 #[cfg(target_os = "linux")]
 #[test]
-fn what_the_system_makes_up_is_refused() {
-    for command in ["cat", "hex"] {
-        let ran = run!(command, "/proc/version").with_code(1);
-        assert!(ran.stderr.contains("/proc/version"), "{ran:?}");
-        assert!(ran.stdout.is_empty(), "{ran:?}");
+fn what_is_not_mapped_is_read() {
+    let version = std::fs::read("/proc/version").unwrap();
+    assert_eq!(run!("cat", "/proc/version").with_code(0).stdout, version);
+    let part = run!("cat", "/proc/version", "--offset", "6", "--length", "7").with_code(0);
+    assert_eq!(part.stdout, version[6..13]);
+    let json = run!("cat", "/proc/version", "--json").with_code(0).json();
+    assert_eq!(json["length"], version.len());
+    let ran = run!("cat", "/proc/version", "--offset", "1MiB").with_code(1);
+    assert!(ran.stderr.contains(&format!("{} bytes", version.len())), "{ran:?}");
+    assert!(run!("cat", "/dev/null").with_code(0).stdout.is_empty());
+    // It has no end, and need not have one.
+    assert_eq!(run!("cat", "/dev/zero", "--length", "100000").with_code(0).stdout, [0; 100_000]);
+    // A length is stated that is not the file's.
+    let attribute = "/sys/kernel/mm/transparent_hugepage/enabled";
+    if let Ok(contents) = std::fs::read(attribute) {
+        assert_eq!(run!("cat", attribute).with_code(0).stdout, contents);
+    }
+    let types = "/sys/kernel/btf/vmlinux";
+    match std::fs::read(types) {
+        Ok(contents) => {
+            assert!(run!("cat", types).with_code(0).stdout == contents);
+            let part = run!("cat", types, "--offset", "5001", "--length", "70000").with_code(0);
+            assert!(part.stdout == contents[5001..75_001]);
+        }
+        Err(error) => println!("not checked: {types}: {error}"),
+    }
+}
+
+#[test]
+fn standard_input_is_a_file() {
+    use crate::run::run_with_input;
+    let contents = varied(300_000);
+    let cat = |options: &[&str], input: &[u8]| {
+        let words = ["cat", "-"].iter().chain(options).map(AsRef::as_ref).collect::<Vec<_>>();
+        run_with_input(&words, input)
+    };
+    assert!(cat(&[], &contents).with_code(0).stdout == contents);
+    assert!(cat(&["--offset", "5", "--length", "70000"], &contents).stdout == contents[5..70_005]);
+    assert!(cat(&[], b"").with_code(0).stdout.is_empty());
+    let short = cat(&["--length", "11"], b"0123456789").with_code(1);
+    assert_eq!(short.stdout, b"0123456789", "what there was is printed");
+    assert!(short.stderr.contains("standard input at offset 10"), "{short:?}");
+    let json = cat(&["--json"], b"Hello, piped world!").with_code(0).json();
+    assert_eq!((&json["path"], &json["length"]), (&"standard input".into(), &19.into()));
+    let beyond = cat(&["--offset", "11"], b"0123456789").with_code(1);
+    assert!(beyond.stderr.contains("10 bytes"), "{beyond:?}");
+}
+
+/// A file may be larger than the addresses that there are for it.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_more_is_mapped_than_there_is_room_for() {
+    use std::os::unix::fs::FileExt;
+    const AT: u64 = 6 << 30;
+    let files = Files::new();
+    let path = files.path("large.bin");
+    let file = std::fs::File::create(&path).unwrap();
+    if let Err(error) = file.set_len(8 << 30) {
+        println!("skipped: no sparse files here: {error}");
+        return;
+    }
+    file.write_all_at(b"in the middle", AT).unwrap();
+    for (script, expected) in [
+        (r#""$0" cat "$1" --offset 6GiB --length 13"#, "in the middle"),
+        (r#""$0" hex "$1" --offset 6GiB --length 2"#, "180000000  69 6e"),
+        (r#""$0" hex "$1" --offset 8589934590"#, "1fffffffe  00 00"),
+        (r#""$0" stat "$1""#, "8 GiB"),
+    ] {
+        let output = std::process::Command::new("sh")
+            .args(["-c", &format!("ulimit -v 1000000 && {script}")])
+            .args([env!("CARGO_BIN_EXE_sharemap").as_ref(), path.as_os_str()])
+            .output()
+            .unwrap();
+        let ran = crate::run::Ran::from(output).with_code(0);
+        assert!(ran.text().contains(expected), "{script}: {ran:?}");
     }
 }

@@ -73,3 +73,41 @@ fn a_squatted_directory_is_a_problem() {
     let found = check().map(|check| check["found"].to_string());
     assert!(!found.is_some_and(|found| found.contains(&name)));
 }
+
+/// What is wrong with /dev/shm is named, and has a remedy.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_shared_memory_that_serves_nobody_is_a_problem() {
+    use crate::run::{Files, in_own_mounts};
+    let files = Files::new();
+    for (set_up, found, remedy) in [
+        (
+            "mount -t tmpfs -o mode=1777,nr_inodes=2 tmpfs /dev/shm; touch /dev/shm/x",
+            "0 more",
+            "nr_inodes",
+        ),
+        ("mount -t tmpfs -o mode=1777,ro tmpfs /dev/shm", "read-only", "remount,rw"),
+        ("mount -t tmpfs -o mode=0755 tmpfs /dev/shm", "mode 0755", "chmod 1777"),
+        ("mount -t tmpfs -o mode=0777 tmpfs /dev/shm", "mode 0777", "chmod 1777"),
+        ("mount -t tmpfs tmpfs /dev", "is missing", "mkdir /dev/shm"),
+        ("mount -t tmpfs tmpfs /dev; mkdir -m 1777 /dev/shm", "no file system", "mount a tmpfs"),
+        ("mount -t tmpfs -o mode=1777,size=1m tmpfs /dev/shm", "1 MiB free", "remount,size"),
+        ("mount -t tmpfs -o mode=1777,size=1g tmpfs /dev/shm", "1 GiB free", ""),
+        ("mount -t ramfs -o mode=1777 ramfs /dev/shm; chmod 1777 /dev/shm", "no limit", ""),
+    ] {
+        let script = format!("{set_up}; echo mounted; \"$0\" doctor --json");
+        let ran = in_own_mounts(&format!("set -e; {script}"), &files.dir());
+        let Some(json) = ran.text().strip_prefix("mounted\n") else {
+            println!("skipped: no mounts for this user: {}", ran.stderr);
+            return;
+        };
+        let json: serde_json::Value = serde_json::from_str(json).unwrap();
+        let checks = json["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["name"] == "shared memory").unwrap();
+        assert!(check["found"].as_str().unwrap().contains(found), "{set_up}: {check:#}");
+        let (verdict, code) = if remedy.is_empty() { ("ok", None) } else { ("problem", Some(4)) };
+        assert_eq!(check["verdict"], verdict, "{set_up}: {check:#}");
+        assert!(code.is_none() || ran.code == code, "{ran:?}");
+        assert!(check["remedy"].as_str().unwrap_or("").contains(remedy), "{set_up}: {check:#}");
+    }
+}

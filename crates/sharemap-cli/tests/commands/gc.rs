@@ -2,7 +2,7 @@
 
 use crate::run::Files;
 #[cfg(target_os = "linux")]
-use crate::run::Ran;
+use crate::run::in_own_mounts;
 use crate::shared::Name;
 use serde_json::Value;
 use sharemap::{Mutex, Shared, SharedMemory};
@@ -50,17 +50,6 @@ fn item(args: &[&str]) -> Value {
 
 fn exists(name: &Name) -> bool {
     SharedMemory::open(&*name.0).is_ok()
-}
-
-/// Runs a script, `$0` the command and `$1` the folder, with mounts that nobody else sees.
-#[cfg(target_os = "linux")]
-fn in_own_mounts(script: &str, files: &Files) -> Ran {
-    let output = std::process::Command::new("unshare")
-        .args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_sharemap")])
-        .arg(files.dir())
-        .output()
-        .unwrap();
-    Ran::from(output)
 }
 
 #[test]
@@ -268,7 +257,7 @@ fn what_may_not_be_removed_is_code_5() {
         echo mounted
         exec "$0" gc --apply --json ./object
     "#;
-    let ran = in_own_mounts(script, &files);
+    let ran = in_own_mounts(script, &files.dir());
     let Some(text) = ran.text().strip_prefix("mounted\n") else {
         assert_ne!(ran.code, Some(9), "{ran:?}");
         println!("skipped: no mounts for this user: {}", ran.stderr);
@@ -320,7 +309,7 @@ fn companions_go_when_nobody_needs_them() {
         mkdir -m 700 /dev/shm/.sharemap-0; touch /dev/shm/.sharemap-0/7fff-1
         "$0" gc --apply --json
     "#;
-    let ran = in_own_mounts(script, &files);
+    let ran = in_own_mounts(script, &files.dir());
     let Some(text) = ran.text().strip_prefix("mounted\n").filter(|_| ran.code == Some(0)) else {
         assert!(!ran.text().contains("mounted"), "{ran:?}");
         println!("skipped: no mounts for this user: {}", ran.stderr);

@@ -128,3 +128,32 @@ fn what_cannot_be_read_is_a_hole() {
         }
     }
 }
+
+/// What the system does not map is read.
+#[test]
+fn streams_are_read() {
+    use crate::run::run_with_input;
+    let words = ["hex", "-", "--offset", "1", "--columns", "4"].map(AsRef::as_ref);
+    let ran = run_with_input(&words, b"0123456").with_code(0);
+    let expected = "\
+00000001  31 32 33 34  |1234|
+00000005  35 36        |56|
+00000007
+";
+    assert_eq!(ran.text(), expected);
+    let json =
+        run_with_input(&["hex", "-", "--json"].map(AsRef::as_ref), b"01").with_code(0).json();
+    assert_eq!((&json["length"], &json["rows"][0]["values"]), (&json!(null), &json!([48, 49])));
+    // It ends before it may.
+    let words = ["hex", "-", "--length", "7", "--json"].map(AsRef::as_ref);
+    let ran = run_with_input(&words, b"0123");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(ran.json()["holes"][0]["length"], 3);
+    if cfg!(target_os = "linux") {
+        let ran = run!("hex", "/proc/version", "--length", "5").with_code(0);
+        assert!(ran.text().contains("|Linux|"), "{ran:?}");
+        let ran = run!("hex", "/dev/zero", "--offset", "3", "--length", "2").with_code(0);
+        assert!(ran.text().starts_with("00000003  00 00"), "{ran:?}");
+        assert_eq!(run!("hex", "/dev/null").with_code(0).text(), "00000000\n");
+    }
+}

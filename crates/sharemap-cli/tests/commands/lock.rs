@@ -107,9 +107,9 @@ fn json_says_what_came_of_it() {
 }
 
 /// `sharemap lock` with a command that waits for the end of its input.
-fn holder(name: &Name, files: &Files) -> Child {
+fn holder(name: &str, files: &Files) -> Child {
     let file = files.file("turns.bin", &[0; 16]);
-    let args = ["lock", &name.0, "--", PROGRAM, "tour-peer", "hold-lock"];
+    let args = ["lock", name, "--", PROGRAM, "tour-peer", "hold-lock"];
     let mut child = command(&args.map(OsStr::new)).arg(file).stdin(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "ready");
@@ -120,7 +120,7 @@ fn holder(name: &Name, files: &Files) -> Child {
 fn the_next_is_told_if_the_last_owner_died() {
     need_locks!();
     let (name, files) = (Name::new(""), Files::new());
-    let mut holder = holder(&name, &files);
+    let mut holder = holder(&name.0, &files);
     run!("lock", &name.0, "--try", "--", PROGRAM, "--version").with_code(5);
     // The lock ends with `sharemap lock`, though the command still runs.
     holder.kill().unwrap();
@@ -141,7 +141,7 @@ fn the_next_is_told_if_the_last_owner_died() {
 fn the_command_is_told_by_its_environment() {
     need_locks!();
     let (name, files) = (Name::new(""), Files::new());
-    let mut holder = holder(&name, &files);
+    let mut holder = holder(&name.0, &files);
     holder.kill().unwrap();
     holder.wait().unwrap();
     let script = "echo died=$SHAREMAP_LOCK_OWNER_DIED";
@@ -253,4 +253,61 @@ fn the_command_inherits_nothing_of_the_lock() {
     let ran = run!("lock", &name.0, "--", "sh", "-c", script).with_code(0);
     assert!(ran.text().contains("libc"), "{ran:?}");
     assert!(!ran.text().contains(&*name.0), "{ran:?}");
+}
+
+/// Takes a lock's name away, whoever holds it.
+fn unlink(name: &str) {
+    match name.contains(std::path::is_separator) {
+        true => std::fs::remove_file(name).unwrap(),
+        false => SharedMemory::unlink(name).unwrap(),
+    }
+}
+
+fn location_of(name: &str) -> Location {
+    match name.contains(std::path::is_separator) {
+        true => Location::file(name),
+        false => Location::name(name),
+    }
+}
+
+/// Waits until a process waits for the lock of this name.
+fn await_waiter(name: &str, waiter: &mut Child) {
+    let look = sharemap::inspect::Inspection::open(location_of(name)).unwrap();
+    while look.locks().unwrap().iter().all(|lock| lock.waiters.is_empty()) {
+        let ended = waiter.try_wait().unwrap();
+        assert!(ended.is_none(), "it did not wait: {ended:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// The name is unlinked while a process waits, and leads to another lock, which a third process holds:
+/// the waiter acquires the old lock, and must not run its command beside the third.
+#[test]
+fn a_waiter_runs_nothing_under_a_lock_whose_name_is_gone() {
+    need_locks!();
+    if cfg!(windows) {
+        println!("skipped: what is mapped is not removed here");
+        return;
+    }
+    let (files, others) = (Files::new(), Files::new());
+    let named = Name::new("");
+    let in_file = files.path("lock");
+    for name in [&*named.0, in_file.to_str().unwrap()] {
+        let mut first = holder(name, &files);
+        let args = ["lock", name, "--timeout", "60s", "--", PROGRAM, "--version"];
+        let mut waiter = command(&args.map(OsStr::new)).spawn().unwrap();
+        await_waiter(name, &mut waiter);
+        unlink(name);
+        let mut second = holder(name, &others);
+        drop(first.stdin.take());
+        first.wait().unwrap();
+        // It has found the new lock, and waits for that one: its command has not run.
+        await_waiter(name, &mut waiter);
+        drop(second.stdin.take());
+        second.wait().unwrap();
+        let ran = crate::run::Ran::from(waiter.wait_with_output().unwrap()).with_code(0);
+        assert!(ran.text().starts_with("sharemap "), "{ran:?}");
+        let lock = Shared::<Mutex<u64>>::open(location_of(name)).unwrap();
+        assert!(lock.try_lock().is_ok(), "it was released in order");
+    }
 }

@@ -87,10 +87,23 @@ pub fn run(args: &[&OsStr]) -> Ran {
 pub fn run_with_input(args: &[&OsStr], input: &[u8]) -> Ran {
     let mut child = command(args).stdin(Stdio::piped()).spawn().expect("the program should start");
     let mut stdin = child.stdin.take().expect("a pipe");
-    // A program that refuses its input closes the pipe early.
-    let _ = stdin.write_all(input);
-    drop(stdin);
-    child.wait_with_output().expect("the program should end").into()
+    std::thread::scope(|scope| {
+        // Beside its output, which it may have to wait for. A program that refuses its input closes
+        // the pipe early.
+        scope.spawn(move || drop(stdin.write_all(input)));
+        child.wait_with_output().expect("the program should end").into()
+    })
+}
+
+/// Runs a script, `$0` the command and `$1` the folder, with mounts that nobody else sees.
+#[cfg(target_os = "linux")]
+pub fn in_own_mounts(script: &str, folder: &std::path::Path) -> Ran {
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_sharemap")])
+        .arg(folder)
+        .output()
+        .unwrap();
+    Ran::from(output)
 }
 
 /// Runs the program with these arguments, which may be strings and paths.

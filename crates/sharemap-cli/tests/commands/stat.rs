@@ -48,3 +48,47 @@ fn holes_are_told_from_data() {
         Some(bytes) => assert!((65536..=64 << 20).contains(&bytes), "{stat}"),
     }
 }
+
+/// The advice is for what is on the device, not for the file system where its node lies.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_block_device_is_no_file_of_devtmpfs() {
+    use crate::run::{Files, in_own_mounts};
+    let files = Files::new();
+    let script = r#"
+        set -e
+        cd "$1"
+        head -c 67108864 /dev/zero >disk
+        loop=$(losetup --find --show disk)
+        trap 'losetup --detach "$loop"' EXIT
+        echo ready
+        "$0" evict "$loop" >/dev/null || true
+        "$0" stat --json "$loop"
+    "#;
+    let ran = in_own_mounts(script, &files.dir());
+    let Some(json) = ran.text().strip_prefix("ready\n") else {
+        println!("skipped: no loop devices for this user: {}", ran.stderr);
+        return;
+    };
+    let json: serde_json::Value = serde_json::from_str(json).expect(json);
+    let stat = &json["files"][0];
+    assert_eq!((&stat["size"], &stat["block_device"]), (&(64 << 20).into(), &true.into()));
+    assert_eq!(stat["file_system"], serde_json::Value::Null, "{stat:#}");
+    let advice = stat["advice"].as_array().unwrap();
+    assert!(advice.iter().all(|hint| hint["advice"] != "HugePage"), "{stat:#}");
+}
+
+/// What is refused to be mapped is still measured, and is to be read.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_not_mapped_is_to_be_read() {
+    let attribute = "/sys/kernel/mm/transparent_hugepage/enabled";
+    if !std::path::Path::new(attribute).exists() {
+        println!("skipped: no {attribute} here");
+        return;
+    }
+    let json = run!("stat", attribute, "--json").with_code(0).json();
+    let stat = &json["files"][0];
+    assert_eq!((&stat["size"], &stat["unknown"]), (&4096.into(), &1.into()), "{stat:#}");
+    assert!(stat["advice"][0]["what"].as_str().unwrap().contains("read()"), "{stat:#}");
+}

@@ -21,8 +21,6 @@ impl Region {
         let Some(file) = self.file_for("find the data of")? else {
             return Ok(vec![mapped]);
         };
-        let extents = sys::file::data_extents(file, mapped.end).map_err(|e| self.named(e))?;
-        let clipped = extents.into_iter().map(|range| range.start.max(mapped.start)..range.end);
-        Ok(clipped.filter(|range| !range.is_empty()).collect())
+        sys::file::data_extents(file, mapped).map_err(|error| self.named(error))
     }
 }

@@ -94,6 +94,21 @@ impl SlidingWindow {
         self.region.path()
     }
 
+    /// Returns the open file.
+    #[must_use]
+    pub fn file(&self) -> Option<&std::fs::File> {
+        self.region.file()
+    }
+
+    /// Returns what the system calls the file system that the file lives on, as
+    /// [`Region::file_system`] does.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) if the system does not tell.
+    pub fn file_system(&self) -> Result<String> {
+        self.region.file_system()
+    }
+
     /// `count` elements from byte `offset` of the file on; the window moves there if it must, and
     /// is larger than usual for as long as one view needs more than it holds.
     pub fn view<T: Element>(&mut self, offset: u64, count: usize) -> Result<View<'_, T>> {

@@ -139,6 +139,46 @@ impl FileLock {
         Ok(Self { range: start..end, ..self.clone() })
     }
 
+    /// Returns `true` if the path by which the file was opened still leads to it.
+    ///
+    /// A lock excludes other locks of the same file, not locks of a file of the same name. If a lock
+    /// file may be removed or replaced, check after acquiring, and open it anew if the path leads
+    /// to another file, or to none:
+    ///
+    /// ```
+    /// use sharemap::FileLock;
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-linked-{}", std::process::id()));
+    /// let guard = loop {
+    ///     let lock = FileLock::open_or_create(&path)?;
+    ///     let guard = lock.lock()?;
+    ///     if lock.is_linked()? {
+    ///         break guard; // the file that the path leads to is locked
+    ///     }
+    /// };
+    /// # guard.unlock()?;
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// The answer is true of the moment of the call. A process that removes the file while the lock is
+    /// held lets the next one in beside it, so only the holder may remove a lock file. On macOS a lock
+    /// of a file that has lost its name fails with [`NotFound`](ErrorKind::NotFound) or
+    /// [`Unsupported`](ErrorKind::Unsupported), after which the file is opened anew as well. A relative
+    /// path is looked up in the current directory of the moment.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) if it was made of an open file, by [`new`](Self::new);
+    /// [`PermissionDenied`](ErrorKind::PermissionDenied) if the path cannot be looked up.
+    pub fn is_linked(&self) -> Result<bool> {
+        match &self.path {
+            Some(path) => sys::file::is_linked(path, &self.file).map_err(|e| self.named(e)),
+            None => Err(Error::new(ErrorKind::Unsupported, "look up")
+                .with_detail("the lock was made of an open file, not of a path")),
+        }
+    }
+
     /// Waits until nobody else has any of it.
     pub fn lock(&self) -> Result<FileLockGuard> {
         self.wait(LockMode::Exclusive)

@@ -129,7 +129,8 @@ impl SharedOptions {
         location: impl Into<Location>,
         make: impl FnOnce() -> T,
     ) -> Result<Shared<T>> {
-        Shared::over(self.create(&location.into(), &make())?)
+        let location = location.into();
+        Shared::over(self.create(&location, &make())?, location)
     }
 
     /// See [`Shared::open`].
@@ -137,9 +138,9 @@ impl SharedOptions {
     /// # Errors
     /// As there.
     pub fn open<T: Anchored>(&self, location: impl Into<Location>) -> Result<Shared<T>> {
-        let terms = self.terms_for::<T>();
+        let (location, terms) = (location.into(), self.terms_for::<T>());
         let shape = self.shape::<T>(T::ROOM.least());
-        Shared::over(peer::open(&location.into(), &shape, &terms, super::recover)?)
+        Shared::over(peer::open(&location, &shape, &terms, super::recover)?, location)
     }
 
     /// See [`Shared::open_read_only`].
@@ -147,7 +148,7 @@ impl SharedOptions {
     /// # Errors
     /// As there.
     pub fn open_read_only<T: Anchored>(&self, location: impl Into<Location>) -> Result<Shared<T>> {
-        self.look(&location.into(), Attachment::ReadOnly)
+        self.look(location.into(), Attachment::ReadOnly)
     }
 
     /// The same in a private copy, made of each page when it is first written: for elements of which
@@ -159,13 +160,13 @@ impl SharedOptions {
         &self,
         location: impl Into<Location>,
     ) -> Result<Shared<T>> {
-        self.look(&location.into(), Attachment::CopyOnWrite)
+        self.look(location.into(), Attachment::CopyOnWrite)
     }
 
-    fn look<T: Anchored>(&self, location: &Location, attachment: Attachment) -> Result<Shared<T>> {
+    fn look<T: Anchored>(&self, location: Location, attachment: Attachment) -> Result<Shared<T>> {
         let (shape, terms) = (self.shape::<T>(T::ROOM.least()), self.terms_for::<T>());
-        let session = peer::open_read_only(location, &shape, &terms, attachment, super::recover);
-        Shared::over(session?)
+        let session = peer::open_read_only(&location, &shape, &terms, attachment, super::recover);
+        Shared::over(session?, location)
     }
 
     /// See [`Shared::open_or_create`].
@@ -187,7 +188,8 @@ impl SharedOptions {
             }
             self.create(&location, first.as_ref().expect("made once"))
         };
-        Shared::over(peer::open_or(&location, &shape, &terms, super::recover, &mut create)?)
+        let session = peer::open_or(&location, &shape, &terms, super::recover, &mut create)?;
+        Shared::over(session, location)
     }
 
     /// See [`Shared::adopt`].
@@ -197,7 +199,8 @@ impl SharedOptions {
     pub fn adopt<T: Anchored>(&self, descriptor: impl AsDescriptor) -> Result<Shared<T>> {
         let (file, terms) = (descriptor.duplicate_descriptor()?, self.terms_for::<T>());
         let shape = self.shape::<T>(T::ROOM.least());
-        Shared::over(peer::adopt(&file, &shape, &terms, super::recover)?)
+        let session = peer::adopt(&file, &shape, &terms, super::recover)?;
+        Shared::over(session, Location::anonymous())
     }
 
     /// A new object that begins as `first`.

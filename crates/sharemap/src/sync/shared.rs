@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::anchor::{Anchored, Found};
 use super::options::SharedOptions;
-use crate::error::Result;
-use crate::peer::Opening;
+use crate::error::{Error, ErrorKind, Result};
+use crate::peer::{Look, Opening};
 use crate::shm::{self, Location};
-use crate::sys::AsDescriptor;
+use crate::sys::{self, AsDescriptor};
 
 /// A lock, or several, that processes share: in shared memory, or in a file. It derefs to a handle.
 ///
@@ -49,6 +49,8 @@ use crate::sys::AsDescriptor;
 pub struct Shared<T: Anchored> {
     opening: Arc<Opening>,
     handle: T::Handle,
+    /// Where it was opened.
+    location: Location,
 }
 
 impl<T: Anchored> Shared<T> {
@@ -152,11 +154,83 @@ impl<T: Anchored> Shared<T> {
         self.opening.file()
     }
 
-    pub(super) fn over(opening: Arc<Opening>) -> Result<Self> {
+    /// Returns `true` if the location by which this object was opened still leads to it.
+    ///
+    /// Every process may unlink the object of a name: `sharemap rm`, cleaners of temporary files,
+    /// systemd at a user's last logout, a program that replaces it. The processes that are attached go
+    /// on sharing the old object, and the next one to come makes a new object of that name, so that
+    /// two threads hold "the" lock at once. Where the name is the agreement, check it after acquiring,
+    /// and open the object anew if it has changed:
+    ///
+    /// ```
+    /// use sharemap::{Mutex, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let name = format!("doc-linked-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// loop {
+    ///     let jobs = Shared::open_or_create(name, || Mutex::new(0_u64))?;
+    ///     let mut count = jobs.lock()?;
+    ///     if jobs.is_linked()? {
+    ///         *count += 1; // the lock that the name leads to is held
+    ///         break;
+    ///     }
+    /// }
+    /// # sharemap::SharedMemory::unlink(name)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// The answer is true of the moment of the call. The name of an object may still be unlinked while
+    /// its lock is held, and then a process that opens the name does not wait for this one: only
+    /// programs that leave the name alone exclude each other for certain. A relative path is looked up
+    /// in the current directory of the moment.
+    ///
+    /// Python's `multiprocessing.shared_memory` registers each object that it opens, not only those
+    /// that it creates, with a resource tracker, which unlinks the name when that process ends. Pass
+    /// `track=False` there (Python 3.13).
+    ///
+    /// Linux and macOS compare device and inode, Windows volume and file index. Objects of `shm_open`
+    /// (macOS) have no such numbers: there the ids in their headers are compared. A section (Windows)
+    /// keeps its name while it is attached.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the object was not opened by a name or path;
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if the path cannot be looked up.
+    pub fn is_linked(&self) -> Result<bool> {
+        let named = |error: Error| error.with_path(self.location.path());
+        let unnamed =
+            |detail| Err(named(Error::new(ErrorKind::Unsupported, "look up").with_detail(detail)));
+        let Some(file) = self.opening.file() else {
+            return unnamed("the object has no file here to compare with");
+        };
+        match self.location.checked().map_err(named)? {
+            shm::Place::File(path) => sys::file::is_linked(path, file).map_err(named),
+            shm::Place::Name(name) => match sys::shm::is_linked(name, file).map_err(named)? {
+                Some(linked) => Ok(linked),
+                None => match Look::open(&self.location) {
+                    Ok(look) => {
+                        Ok(look.facts().is_some_and(|facts| facts.id == self.opening.header().id))
+                    }
+                    Err(error) => match error.kind() {
+                        // It was unlinked a moment ago, or is another's.
+                        ErrorKind::NotFound | ErrorKind::NotAnObject | ErrorKind::ZeroLength => {
+                            Ok(false)
+                        }
+                        _ => Err(error),
+                    },
+                },
+            },
+            shm::Place::Anonymous => {
+                unnamed("the object was opened by a descriptor, not by a name or path")
+            }
+        }
+    }
+
+    pub(super) fn over(opening: Arc<Opening>, location: Location) -> Result<Self> {
         let mut found = Found::payload(Arc::clone(&opening));
         let handle = T::handle(&mut found)?;
         found.finish()?;
-        Ok(Self { opening, handle })
+        Ok(Self { opening, handle, location })
     }
 
     /// Ends all waits through this value and its handles with an error of kind

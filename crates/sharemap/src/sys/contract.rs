@@ -51,6 +51,8 @@ const _: () = {
     let _: fn(&Path, Option<[u64; 2]>) -> Result<()> = file::unlink_object;
     // Takes the name off a file that this process has just made, if it still has it.
     let _: fn(&Path, [u64; 2]) = file::remove_made;
+    // Returns `true` if the path, links followed, leads to this very file.
+    let _: fn(&Path, &File) -> Result<bool> = file::is_linked;
     let _: fn(&File) -> Result<File> = file::duplicate;
     // `None` where files cannot be told apart for certain, or descriptors are not scarce yet.
     let _: fn(&File) -> Option<FileIdentity> = file::identity;
@@ -71,7 +73,7 @@ const _: () = {
     // Grows to `len` with every byte backed by storage, or fails with NoSpace and the old length.
     let _: fn(&File, u64) -> Result<()> = file::allocate;
     let _: fn(&File, Range<u64>) -> Result<()> = file::punch_hole;
-    let _: fn(&File, u64) -> Result<Vec<Range<u64>>> = file::data_extents;
+    let _: fn(&File, Range<u64>) -> Result<Vec<Range<u64>>> = file::data_extents;
     let _: fn(&File, Range<u64>) -> Result<CacheStatus> = file::cache_status;
     // Drops clean cached pages of a range.
     let _: fn(&File, Range<u64>) -> Result<()> = file::evict;
@@ -114,6 +116,9 @@ const _: () = {
     let _: fn(&str) -> Result<bool> = shm::is_being_made;
     // Opens an object if it is one and the owner is right.
     let _: fn(&OpenObject<'_>) -> Result<File> = shm::open;
+    // Returns `true` if the name leads to this very object; `None` if another object looks the same
+    // from outside.
+    let _: fn(&str, &File) -> Result<Option<bool>> = shm::is_linked;
     let _: fn(&str) -> Result<()> = shm::unlink;
     let _: fn() -> Result<Vec<ObjectStatus>> = shm::list;
     // The label shows in the system's own lists, where there are any.

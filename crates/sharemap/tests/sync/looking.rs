@@ -183,3 +183,63 @@ fn who_looks_is_told_of_the_wrong_type_too() {
     let size = Shared::<Mutex<u64>>::open_read_only(name).unwrap_err();
     assert_eq!(size.kind(), ErrorKind::Size);
 }
+
+/// An object's name may be unlinked, and lead to another object, while it is attached.
+#[test]
+fn an_object_knows_whether_its_name_leads_to_it() {
+    need_atomics!();
+    let make = || Mutex::new(0_u8);
+    let name = Name::new("linked");
+    let location = Location::name(&*name.0);
+    let object = Shared::create_new(&location, make).unwrap();
+    let same = Shared::<Mutex<u8>>::open(&location).unwrap();
+    let reader = Shared::<Mutex<u8>>::open_read_only(&location).unwrap();
+    assert!([&object, &same, &reader].iter().all(|one| one.is_linked().unwrap()));
+    SharedMemory::unlink(&*name.0).unwrap();
+    assert!([&object, &same, &reader].iter().all(|one| !one.is_linked().unwrap()));
+    let other = Shared::create_new(&location, make).unwrap();
+    assert!(other.is_linked().unwrap());
+    assert!([&object, &same, &reader].iter().all(|one| !one.is_linked().unwrap()));
+    // What is no object leads to none.
+    SharedMemory::unlink(&*name.0).unwrap();
+    SharedMemory::create_new(&location, 4096).unwrap();
+    assert!(!other.is_linked().unwrap() && !object.is_linked().unwrap());
+
+    let anonymous = Shared::create_new(Location::anonymous(), make).unwrap();
+    assert_eq!(anonymous.is_linked().unwrap_err().kind(), ErrorKind::Unsupported);
+    if let Some(file) = anonymous.file() {
+        let adopted = Shared::<Mutex<u8>>::adopt(file).unwrap();
+        assert_eq!(adopted.is_linked().unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+}
+
+#[test]
+fn an_object_in_a_file_knows_whether_its_path_leads_to_it() {
+    need_atomics!();
+    let make = || Mutex::new(0_u8);
+    let dir = common::TempDir::new();
+    let (path, elsewhere) = (dir.join("object"), dir.join("elsewhere"));
+    let object = Shared::create_new(Location::file(&path), make).unwrap();
+    assert!(object.is_linked().unwrap());
+    if let Err(error) = std::fs::rename(&path, &elsewhere) {
+        common::skip!("this system renames no file that is mapped: {error}");
+    }
+    assert!(!object.is_linked().unwrap(), "nothing has the name");
+    // A copy has the same id in its header, and is another object.
+    std::fs::copy(&elsewhere, &path).unwrap();
+    assert!(!object.is_linked().unwrap(), "a copy has the name");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::rename(&elsewhere, &path).unwrap();
+    assert!(object.is_linked().unwrap(), "it has its name again");
+    #[cfg(unix)]
+    {
+        // Links are followed, as they are when an object is opened.
+        std::os::unix::fs::symlink(&path, &elsewhere).unwrap();
+        let same = Shared::<Mutex<u8>>::open(Location::file(&elsewhere)).unwrap();
+        assert!(same.is_linked().unwrap());
+        std::fs::remove_file(&elsewhere).unwrap();
+        assert!(!same.is_linked().unwrap() && object.is_linked().unwrap());
+    }
+    std::fs::remove_dir_all(dir.path()).unwrap();
+    assert!(!object.is_linked().unwrap(), "its directory is gone");
+}

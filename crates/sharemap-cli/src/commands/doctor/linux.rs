@@ -56,15 +56,52 @@ fn shared_memory() -> Option<Check> {
     const NAME: &str = "shared memory";
     const DIR: &str = "/dev/shm";
     const LITTLE: u64 = 64 * MIB;
+    const FEW: u64 = 64;
     let mounts = read("/proc/self/mounts")?;
-    let mounted = mounts.lines().any(|line| line.split(' ').nth(1) == Some(DIR));
-    if !mounted {
-        return Some(Check::ok(NAME, format!("{DIR} is no file system of its own")).problem(
-            "named shared memory lives there: it is missing, or on a disk",
-            "mount a tmpfs there: mount -t tmpfs -o size=1G,mode=1777 tmpfs /dev/shm",
+    let dir = Path::new(DIR);
+    if !dir.is_dir() {
+        return Some(Check::ok(NAME, format!("{DIR} is missing")).problem(
+            "named shared memory lives there: every name is refused",
+            "mkdir /dev/shm && mount -t tmpfs -o size=1G,mode=1777 tmpfs /dev/shm",
         ));
     }
-    let free = system::free_space(Path::new(DIR))?;
+    // The list also has what a later mount hides.
+    let device = |path| system::identity(path).map(|(device, _)| device);
+    let is_mounted = device(dir) != device(Path::new("/dev"));
+    let Some(options) = mount_options(&mounts, DIR).filter(|_| is_mounted) else {
+        return Some(Check::ok(NAME, format!("{DIR} is no file system of its own")).problem(
+            "named shared memory lives there: on a disk, or on the root file system of a container",
+            "mount a tmpfs there: mount -t tmpfs -o size=1G,mode=1777 tmpfs /dev/shm",
+        ));
+    };
+    if options.split(',').any(|option| option == "ro") {
+        return Some(Check::ok(NAME, format!("{DIR} is mounted read-only")).problem(
+            "no shared memory can be created, opened for writing or unlinked there",
+            "mount -o remount,rw /dev/shm, or mount a tmpfs over it: mount -t tmpfs -o \
+             size=1G,mode=1777 tmpfs /dev/shm",
+        ));
+    }
+    let mode = system::mode(dir).filter(|mode| mode & 0o1777 != 0o1777);
+    if let Some(mode) = mode {
+        let why = match mode & 0o777 {
+            0o777 => "without the sticky bit, every user may unlink the objects of all others",
+            _ => "only some users may create shared memory there; others are denied",
+        };
+        return Some(
+            Check::ok(NAME, format!("{DIR} has mode {mode:04o}, not 1777"))
+                .problem(why, "chmod 1777 /dev/shm, or mount it with mode=1777"),
+        );
+    }
+    if let Some(files) = system::free_files(dir).filter(|&files| files <= FEW) {
+        let found = format!("room for {} in {DIR}", units::count(files, "more file"));
+        return Some(Check::ok(NAME, found).problem(
+            "each object takes an inode, and without one it is refused, whatever space is free",
+            "mount -o remount,nr_inodes=… /dev/shm; unlink what is no longer used (sharemap ls)",
+        ));
+    }
+    let Some(free) = system::free_space(dir) else {
+        return Some(Check::ok(NAME, format!("{DIR} has no limit of its own")));
+    };
     let check = Check::ok(NAME, format!("{} free in {DIR}", units::size(free)));
     Some(if free <= LITTLE {
         check.problem(
@@ -121,6 +158,12 @@ fn flaw(path: &Path, owner: u32) -> Option<String> {
         return Some("is no directory".into());
     }
     (mode & 0o022 != 0).then(|| WRITABLE.into())
+}
+
+/// The options of what was mounted last at a point, as /proc/self/mounts has them.
+fn mount_options<'a>(mounts: &'a str, point: &str) -> Option<&'a str> {
+    let line = mounts.lines().rfind(|line| line.split(' ').nth(1) == Some(point))?;
+    line.split(' ').nth(3)
 }
 
 fn locked_memory(limits: &str) -> Option<Check> {
@@ -310,6 +353,13 @@ fn membarrier() -> Option<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_mount_counts() {
+        let mounts = "tmpfs /dev/shm tmpfs rw 0 0\ntmpfs /dev/shm tmpfs ro,nosuid 0 0\n";
+        assert_eq!(mount_options(mounts, "/dev/shm"), Some("ro,nosuid"));
+        assert_eq!(mount_options(mounts, "/dev"), None);
+    }
 
     #[test]
     fn limits_are_read() {

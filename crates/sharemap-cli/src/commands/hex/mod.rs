@@ -4,12 +4,11 @@ mod element;
 mod listing;
 mod source;
 
-use super::cat::open_for_contents;
+use super::input::Input;
 use crate::cli::Part;
 use crate::failure::{Failure, complain};
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::text::lossless;
 use crate::units;
 use element::{Element, Endian, Type};
 use listing::Listing;
@@ -21,10 +20,10 @@ use std::path::PathBuf;
 ///
 /// A page that cannot be read is printed as a hole with the reason, and the rest goes on; the exit
 /// code is 1 then. Rows equal to the one before are left out and marked with `*`, unless --all is
-/// given.
+/// given. What the system does not map is read: procfs, pipes, devices, and standard input (`-`).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The file.
+    /// The file; `-` for standard input.
     file: PathBuf,
     /// The type of the numbers.
     #[arg(short = 't', long = "type", value_name = "TYPE", default_value = "u8")]
@@ -49,7 +48,8 @@ struct Head {
     kind: Type,
     endian: Endian,
     offset: u64,
-    length: u64,
+    /// `None`: wherever it ends.
+    length: Option<u64>,
 }
 
 /// A hole in the listing.
@@ -69,10 +69,9 @@ struct Tail {
 const PIECE: usize = 64 << 10;
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
-    let map = open_for_contents(&args.file)?;
-    let range = args.part.within(map.len()).map_err(|reason| {
-        Failure::refused(format!("cannot read {}: {reason}", lossless(&args.file)))
-    })?;
+    let input = Input::open(&args.file, args.part)?;
+    let (name, offset) = (input.name(), input.start());
+    let length = input.end().map(|end| end - offset);
     let element = Element { kind: args.kind, endian: args.endian };
     let width = element.width();
     let columns = match (args.columns, width) {
@@ -83,17 +82,17 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let row = columns * width;
     if output.json() {
         output.begin(&Head {
-            path: lossless(&args.file),
+            path: name.clone(),
             kind: args.kind,
             endian: args.endian,
-            offset: range.start as u64,
-            length: range.len() as u64,
+            offset,
+            length,
         })?;
     }
-    let mut progress = Progress::beside_data("reading", range.len() as u64);
+    let mut progress = Progress::beside_data("reading", length.unwrap_or(0));
     let mut listing = Listing::new(output, element, row, args.all)?;
     let mut holes = Vec::new();
-    let mut source = Source::new(&map, range, (PIECE / row).max(1) * row, width);
+    let mut source = Source::new(input, (PIECE / row).max(1) * row, width);
     while let Some(piece) = source.next() {
         match piece {
             Piece::Bytes { offset, bytes } => {
@@ -119,7 +118,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     complain(format_args!(
         "{} of {} could not be read: {}",
         units::size(holes.iter().map(|hole| hole.length).sum()),
-        lossless(&args.file),
+        name,
         units::count(holes.len() as u64, "hole"),
     ));
     Err(Failure::Reported)

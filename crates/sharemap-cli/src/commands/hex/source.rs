@@ -1,8 +1,7 @@
 //! The bytes of a range in order, with holes where they cannot be read.
 
 use super::Hole;
-use sharemap::Mapping;
-use std::ops::Range;
+use crate::commands::input::Input;
 
 /// The next stretch of the range.
 pub(super) enum Piece<'a> {
@@ -10,29 +9,28 @@ pub(super) enum Piece<'a> {
     Hole(Hole),
 }
 
-pub(super) struct Source<'a> {
-    map: &'a Mapping,
-    start: usize,
-    next: usize,
-    end: usize,
+pub(super) struct Source {
+    input: Input,
+    next: u64,
+    /// `u64::MAX` until the input has ended, if its end is not known before.
+    end: u64,
     /// Reading goes on after a hole at a whole number of these from the start.
-    step: usize,
+    step: u64,
     buffer: Vec<u8>,
-    /// Met behind the bytes that were handed out last.
+    /// Met after the bytes that were handed out last.
     pending: Option<Hole>,
 }
 
-impl<'a> Source<'a> {
+impl Source {
     /// `piece` is a multiple of `step`.
-    pub(super) fn new(map: &'a Mapping, range: Range<usize>, piece: usize, step: usize) -> Self {
+    pub(super) fn new(input: Input, piece: usize, step: usize) -> Self {
         Self {
-            map,
-            start: range.start,
-            next: range.start,
-            end: range.end,
-            step,
+            next: input.start(),
+            end: input.end().unwrap_or(u64::MAX),
+            step: step as u64,
             buffer: vec![0; piece],
             pending: None,
+            input,
         }
     }
 
@@ -50,53 +48,47 @@ impl<'a> Source<'a> {
             let hole = self.pending.take()?;
             return Some(Piece::Hole(self.extend(hole)));
         }
-        Some(Piece::Bytes { offset: from as u64, bytes: &self.buffer[..good] })
+        Some(Piece::Bytes { offset: from, bytes: &self.buffer[..good] })
     }
 
-    /// Fills the buffer from `next` on and moves `next` behind it; the number of good bytes, and
-    /// what stopped them in `pending`.
+    /// Fills the buffer from `next` on and moves `next` after it; the number of good bytes, and what
+    /// stopped them in `pending`.
     fn read(&mut self) -> usize {
-        let wanted = self.buffer.len().min(self.end - self.next);
-        let buffer = &mut self.buffer[..wanted];
-        let (good, hole) = match self.map.bytes().read_at(self.next, buffer) {
-            // A shorter file leaves zeros up to the end of its last page, which are no bytes of it.
-            Ok(()) => match self.shrunk_to() {
-                Some(size) if size < self.next + wanted => {
-                    let good = size.saturating_sub(self.next);
-                    let reason = format!("the file has only {size} bytes by now");
-                    (good, Some((self.end, reason)))
+        let wanted = (self.buffer.len() as u64).min(self.end - self.next) as usize;
+        let mut good = 0;
+        while good < wanted {
+            let at = self.next + good as u64;
+            let failure = match self.input.read_at(at, &mut self.buffer[good..wanted]) {
+                Ok(0) => match self.input.ended(at) {
+                    Ok(()) => {
+                        self.end = at;
+                        break;
+                    }
+                    Err(failure) => (self.end, failure),
+                },
+                Ok(count) => {
+                    good += count;
+                    continue;
                 }
-                _ => (wanted, None),
-            },
-            Err(error) => {
-                let size = self.shrunk_to().unwrap_or(usize::MAX);
-                let fault = self.next + error.completed().unwrap_or(0);
-                let good = fault.min(size).saturating_sub(self.next);
-                let page = sharemap::page_size();
-                let bad_until = (fault / page + 1).saturating_mul(page);
-                (good, Some((bad_until.min(self.end), error.to_string())))
+                Err(failure) => (self.input.after_error(at), failure),
+            };
+            let (until, reason) = (failure.0, failure.1.to_string());
+            self.next = self.aligned(until);
+            if self.next == u64::MAX {
+                // Of how much more there would have been nothing is known.
+                (self.next, self.end) = (at, at);
             }
-        };
-        let Some((until, reason)) = hole else {
-            self.next += wanted;
-            return wanted;
-        };
-        let offset = self.next + good;
-        let aligned = (until - self.start).next_multiple_of(self.step);
-        self.next = self.start.saturating_add(aligned).min(self.end);
-        self.pending =
-            Some(Hole { offset: offset as u64, length: (self.next - offset) as u64, reason });
+            self.pending = Some(Hole { offset: at, length: self.next - at, reason });
+            return good;
+        }
+        self.next += good as u64;
         good
     }
 
-    /// The file's size, if it has become smaller than what is mapped.
-    fn shrunk_to(&self) -> Option<usize> {
-        match self.map.is_current() {
-            Ok(false) => {}
-            _ => return None,
-        }
-        let size = self.map.file()?.metadata().ok()?.len();
-        usize::try_from(size).ok().filter(|&size| size < self.map.len())
+    fn aligned(&self, until: u64) -> u64 {
+        let start = self.input.start();
+        let steps = (until - start).checked_next_multiple_of(self.step);
+        steps.and_then(|steps| start.checked_add(steps)).map_or(self.end, |at| at.min(self.end))
     }
 
     /// Takes what follows into the hole for as long as nothing can be read there either.
@@ -104,15 +96,11 @@ impl<'a> Source<'a> {
         while self.next < self.end {
             // One byte tells whether a page can be read.
             let here = self.next;
-            if self.map.bytes().get(here).is_ok() && self.shrunk_to().is_none_or(|size| here < size)
-            {
+            if self.input.read_at(here, &mut [0]).is_ok() {
                 break;
             }
-            let page = sharemap::page_size();
-            let until = ((here / page + 1).saturating_mul(page)).min(self.end);
-            let aligned = (until - self.start).next_multiple_of(self.step);
-            self.next = self.start.saturating_add(aligned).min(self.end);
-            hole.length = self.next as u64 - hole.offset;
+            self.next = self.aligned(self.input.after_error(here));
+            hole.length = self.next - hole.offset;
         }
         hole
     }

@@ -1,5 +1,6 @@
 //! How a file is best read, from what is known of it.
 
+use crate::commands::pages::Mappable;
 use crate::system::procfs::HugePageUse;
 use serde::Serialize;
 
@@ -11,6 +12,7 @@ pub(super) struct Situation<'a> {
     pub(super) absent: u64,
     pub(super) file_system: Option<&'a str>,
     pub(super) huge_pages: Option<&'a HugePageUse>,
+    pub(super) mappable: Mappable,
 }
 
 /// One piece of advice.
@@ -34,6 +36,10 @@ impl Situation<'_> {
         let hint = |when, what, advice| Hint { when, what, advice };
         if self.size == 0 {
             return vec![hint("any use", "there is nothing to map yet", None)];
+        }
+        if self.mappable == Mappable::Refused {
+            let what = "the system does not map it: use read(); FileContents::open does";
+            return vec![hint("any use", what, None)];
         }
         let mut hints = Vec::new();
         if self.size < WORTH_MAPPING {
@@ -125,6 +131,7 @@ mod tests {
             absent: pages - resident,
             file_system: Some("ext4"),
             huge_pages: None,
+            mappable: Mappable::Yes,
         }
     }
 
@@ -139,6 +146,12 @@ mod tests {
     fn cold_files_on_disk_want_advice() {
         let cold = on_disk(1 << 30, 0);
         assert_eq!(advice(&cold), [Some("Random"), Some("Sequential"), Some("WillNeed")]);
+    }
+
+    #[test]
+    fn what_is_not_mapped_is_read() {
+        let refused = Situation { mappable: Mappable::Refused, ..on_disk(1 << 30, 0) };
+        assert_eq!(advice(&refused), [None]);
     }
 
     #[test]

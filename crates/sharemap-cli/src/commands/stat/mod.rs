@@ -2,17 +2,18 @@
 
 mod advice;
 
-use super::pages::{Pages, Run};
+use super::pages::{Mappable, Pages, Run, in_parts};
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::system::procfs::{self, HugePageUse};
+use crate::system::procfs::HugePageUse;
+use crate::system::{self, procfs};
 use crate::text::{Text, lossless};
 use crate::units;
 use advice::{Hint, Situation};
 use console::Style;
 use serde::Serialize;
-use sharemap::guard::Recovery;
-use sharemap::{CacheStatus, ErrorKind, Mapping, PageState};
+use sharemap::guard::{self, Recovery};
+use sharemap::{CacheStatus, ErrorKind, Mapping, PageState, SlidingWindow};
 use std::path::{Path, PathBuf};
 
 /// Show a file's size, which of its pages are in memory, and how best to map it.
@@ -39,7 +40,9 @@ struct Stat {
     data: Option<Data>,
     cache: Option<Cache>,
     huge_pages: Option<HugePageUse>,
+    /// Of a block device `None`.
     file_system: Option<String>,
+    block_device: bool,
     recovery: &'static str,
     advice: Vec<Hint>,
 }
@@ -50,7 +53,7 @@ struct Data {
     extents: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Cache {
     cached: u64,
     dirty: u64,
@@ -59,14 +62,14 @@ struct Cache {
     recently_evicted: u64,
 }
 
-impl From<CacheStatus> for Cache {
-    fn from(status: CacheStatus) -> Self {
+impl Cache {
+    fn plus(self, more: CacheStatus) -> Self {
         Self {
-            cached: status.cached,
-            dirty: status.dirty,
-            writeback: status.writeback,
-            evicted: status.evicted,
-            recently_evicted: status.recently_evicted,
+            cached: self.cached + more.cached,
+            dirty: self.dirty + more.dirty,
+            writeback: self.writeback + more.writeback,
+            evicted: self.evicted + more.evicted,
+            recently_evicted: self.recently_evicted + more.recently_evicted,
         }
     }
 }
@@ -93,23 +96,33 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
 }
 
 fn look(path: &Path) -> Result<Stat, Failure> {
-    let map = Mapping::open(path)?;
+    // Nothing is mapped yet: a window is when it is looked through.
+    let window = SlidingWindow::open(path, sharemap::page_size())?;
+    let file = window.file().ok_or_else(|| Failure::refused("a window has no file"))?;
+    let is_device = file.metadata().is_ok_and(|found| system::is_block_device(&found));
     let page_size = sharemap::page_size() as u64;
-    let size = map.len() as u64;
+    let size = window.len();
     let pages = size.div_ceil(page_size);
-    let told_pages = Pages::of(&map, &(0..map.len()))?.unwrap_or_else(|| Pages::unknown(pages));
-    let resident = told_pages.number(PageState::Resident);
-    let absent = told_pages.number(PageState::Absent);
-    let file_system = told(map.file_system())?;
-    let extents = told(map.data_extents())?;
-    let huge_pages = huge_pages(&map, &told_pages);
+    let mut found = Found::default();
+    let mappable = in_parts(file, size, |map| found.look(map))?;
+    if mappable == Mappable::Refused {
+        found = Found { pages: Pages::unknown(pages), data: None, cache: None, ..Found::default() };
+    }
+    let (resident, absent) =
+        (found.pages.number(PageState::Resident), found.pages.number(PageState::Absent));
+    // The node of a device lies on a file system that has nothing to do with what is on the device.
+    let file_system = match is_device {
+        true => None,
+        false => told(window.file_system())?,
+    };
     let situation = Situation {
         size,
         pages,
         resident,
         absent,
         file_system: file_system.as_deref(),
-        huge_pages: huge_pages.as_ref(),
+        huge_pages: found.huge_pages.as_ref(),
+        mappable,
     };
     Ok(Stat {
         path: lossless(path),
@@ -119,19 +132,78 @@ fn look(path: &Path) -> Result<Stat, Failure> {
         resident,
         absent,
         unknown: pages - resident - absent,
-        data: extents.map(|extents| Data {
-            bytes: extents.iter().map(|extent| extent.end - extent.start).sum(),
-            extents: extents.len() as u64,
-        }),
-        cache: told(map.cache_status())?.map(Cache::from),
-        huge_pages,
+        data: found.data,
+        cache: found.cache,
         advice: situation.hints(),
+        huge_pages: found.huge_pages,
         file_system,
-        recovery: match map.recovery() {
+        block_device: is_device,
+        recovery: match guard::recovery() {
             Recovery::InPlace => "in place",
             _ => "by system calls",
         },
     })
+}
+
+/// What the parts of a file have shown so far.
+struct Found {
+    pages: Pages,
+    data: Option<Data>,
+    /// Where the last data ended.
+    data_end: u64,
+    cache: Option<Cache>,
+    huge_pages: Option<HugePageUse>,
+    /// How often a page may yet be touched to see huge pages.
+    looks: usize,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self {
+            pages: Pages::default(),
+            data: Some(Data { bytes: 0, extents: 0 }),
+            data_end: u64::MAX,
+            cache: Some(Cache::default()),
+            huge_pages: None,
+            looks: LOOKS,
+        }
+    }
+}
+
+impl Found {
+    fn look(&mut self, map: &Mapping) -> Result<(), Failure> {
+        let count = map.len().div_ceil(sharemap::page_size()) as u64;
+        let pages = Pages::of(map, &(0..map.len()))?.unwrap_or_else(|| Pages::unknown(count));
+        if self.huge_pages.is_none() || self.looks > 0 {
+            let more = huge_pages(map, &pages, &mut self.looks);
+            self.huge_pages = match (self.huge_pages, more) {
+                (Some(before), Some(more)) => Some(HugePageUse {
+                    page_size: before.page_size.max(more.page_size),
+                    mapped: before.mapped + more.mapped,
+                    eligible: before.eligible || more.eligible,
+                }),
+                (before, more) => before.or(more),
+            };
+        }
+        self.pages.append(&pages);
+        self.data = match (self.data.take(), told(map.data_extents())?) {
+            (Some(mut data), Some(extents)) => {
+                for extent in extents {
+                    data.bytes += extent.end - extent.start;
+                    // What goes on across the end of a part is one extent.
+                    data.extents += u64::from(extent.start != self.data_end);
+                    self.data_end = extent.end;
+                }
+                Some(data)
+            }
+            _ => None,
+        };
+        self.cache = match (self.cache.take(), told(map.cache_status())?) {
+            (Some(before), Some(more)) => Some(before.plus(more)),
+            _ => None,
+        };
+        Ok(())
+    }
 }
 
 /// `None` where the system does not tell.
@@ -145,12 +217,13 @@ pub(super) fn told<T>(answer: sharemap::Result<T>) -> Result<Option<T>, Failure>
     }
 }
 
+/// Enough to see whether there are any huge pages.
+const LOOKS: usize = 4096;
+
 /// Huge pages show only once they are used: touches one byte in each stretch of 2 MiB that is
 /// wholly in memory, which reads nothing from the disk.
-fn huge_pages(map: &Mapping, pages: &Pages) -> Option<HugePageUse> {
+fn huge_pages(map: &Mapping, pages: &Pages, looks: &mut usize) -> Option<HugePageUse> {
     const STRETCH: usize = 2 << 20;
-    /// Enough to see whether there are any.
-    const LOOKS: usize = 4096;
     if map.is_empty() {
         return None;
     }
@@ -161,7 +234,8 @@ fn huge_pages(map: &Mapping, pages: &Pages) -> Option<HugePageUse> {
         run.first_page.div_ceil(per_stretch)..(run.first_page + run.pages) / per_stretch
     };
     let resident = pages.runs().iter().filter(|run| run.state == PageState::Resident);
-    for number in resident.flat_map(whole).take(LOOKS) {
+    for number in resident.flat_map(whole).take(*looks) {
+        *looks -= 1;
         // A file cut off meanwhile is none the worse for it.
         let _ = bytes.get((number * stretch) as usize);
     }
@@ -236,6 +310,9 @@ fn print(stat: &Stat, output: &mut Output) -> Result<(), Failure> {
     }
     if let Some(name) = &stat.file_system {
         output.field("file system", name)?;
+    }
+    if stat.block_device {
+        output.field("device", "a block device: what is on it, and not where its node lies")?;
     }
     let faults = match stat.recovery {
         "in place" => "become errors, at no cost to reads that succeed",

@@ -18,7 +18,7 @@ use crate::sys::{Access, CacheStatus, FileIdentity};
 pub(crate) use crate::sys::posix::objects::{open_object, remove_made, unlink_object};
 pub use posix::AsDescriptor;
 pub(crate) use posix::{
-    data_extents, duplicate, free_space, open, read_more, set_len, status, sync_data,
+    data_extents, duplicate, free_space, is_linked, open, read_more, set_len, status, sync_data,
     wait_for_bytes,
 };
 

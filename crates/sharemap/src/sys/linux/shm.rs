@@ -250,6 +250,21 @@ fn open_error(directory: &OwnedFd, request: &OpenObject<'_>, errno: Errno) -> Er
     }
 }
 
+/// Returns `true` if the name leads to this very object. A symbolic link that has the name does not,
+/// as it is not opened either.
+pub(crate) fn is_linked(name: &str, file: &File) -> Result<Option<bool>> {
+    const OPERATION: &str = "look up";
+    let failed = |errno| errno::error(OPERATION, errno);
+    let directory = directory()?;
+    let named = match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(named) => named,
+        Err(Errno::NOENT) => return Ok(Some(false)),
+        Err(errno) => return Err(failed(errno)),
+    };
+    let own = rustix::fs::fstat(file).map_err(failed)?;
+    Ok(Some((named.st_dev, named.st_ino) == (own.st_dev, own.st_ino)))
+}
+
 /// Takes the name away. Whoever has the object keeps it.
 pub(crate) fn unlink(name: &str) -> Result<()> {
     let directory = directory()?;

@@ -16,7 +16,8 @@ use crate::sys::{CacheStatus, FileIdentity, FileKind, FileStatus};
 pub(crate) use crate::sys::posix::objects::{open_object, remove_made, unlink_object};
 pub use posix::AsDescriptor;
 pub(crate) use posix::{
-    data_extents, duplicate, free_space, open, read_more, set_len, understates_size, wait_for_bytes,
+    data_extents, duplicate, free_space, is_linked, open, read_more, set_len, understates_size,
+    wait_for_bytes,
 };
 
 /// As everywhere; but an object of `shm_open`, which has a length, has no type.

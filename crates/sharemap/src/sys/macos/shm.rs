@@ -126,6 +126,17 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     Ok(file)
 }
 
+/// Returns `None` if an object has the name: objects have no numbers here, so only their contents tell
+/// them apart.
+pub(crate) fn is_linked(name: &str, _: &File) -> Result<Option<bool>> {
+    let name = native(name);
+    match retry_on_intr(|| rustix::shm::open(name.as_str(), OFlags::RDONLY, Mode::empty())) {
+        Ok(_) => Ok(None),
+        Err(Errno::NOENT) => Ok(Some(false)),
+        Err(errno) => Err(errno::error("look up", errno)),
+    }
+}
+
 /// Takes the name away. Whoever has the object keeps it.
 pub(crate) fn unlink(name: &str) -> Result<()> {
     rustix::shm::unlink(native(name).as_str()).map_err(|errno| {

@@ -169,6 +169,19 @@ fn lock_exclusively(file: &File) -> Result<()> {
     )
 }
 
+/// Returns `true` if the path, links followed, leads to this very file: by device and inode, which no
+/// other file gets while this one is open.
+pub(crate) fn is_linked(path: &Path, file: &File) -> Result<bool> {
+    const OPERATION: &str = "look up";
+    let named = match retry_on_intr(|| rustix::fs::stat(path)) {
+        Ok(named) => named,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
+        Err(errno) => return Err(errno::error(OPERATION, errno)),
+    };
+    let own = rustix::fs::fstat(file).map_err(|errno| errno::error(OPERATION, errno))?;
+    Ok((named.st_dev, named.st_ino) == (own.st_dev, own.st_ino))
+}
+
 /// Kind and length, in one system call for regular files.
 pub(crate) fn status(file: &File) -> Result<FileStatus> {
     let stat = rustix::fs::fstat(file).map_err(|errno| errno::error("ask the size of", errno))?;
@@ -317,33 +330,33 @@ pub(crate) fn write_zeros(file: &File, from: u64, to: u64) -> std::result::Resul
     Ok(())
 }
 
-/// The parts of the first `len` bytes that are no holes.
-pub(crate) fn data_extents(file: &File, len: u64) -> Result<Vec<Range<u64>>> {
+/// The parts of a range that are no holes.
+pub(crate) fn data_extents(file: &File, range: Range<u64>) -> Result<Vec<Range<u64>>> {
     // Asking moves the position that all descriptors of this open file share: put it back.
     let position = rustix::fs::tell(file);
-    let extents = seek_extents(file, len);
+    let extents = seek_extents(file, range);
     if let Ok(position) = position {
         let _ = rustix::fs::seek(file, SeekFrom::Start(position));
     }
     extents.map_err(|errno| errno::error("find the data of", errno))
 }
 
-fn seek_extents(file: &File, len: u64) -> std::result::Result<Vec<Range<u64>>, Errno> {
+fn seek_extents(file: &File, range: Range<u64>) -> std::result::Result<Vec<Range<u64>>, Errno> {
     let mut extents = Vec::new();
-    let mut at = 0;
-    while at < len {
+    let mut at = range.start;
+    while at < range.end {
         let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-            Ok(start) if start < len => start,
+            Ok(start) if start < range.end => start,
             // No more data.
             Ok(_) | Err(Errno::NXIO) => break,
             // A file system without holes.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) if at == 0 => {
-                extents.push(0..len);
+            Err(Errno::INVAL | Errno::OPNOTSUPP) if at == range.start => {
+                extents.push(range);
                 break;
             }
             Err(errno) => return Err(errno),
         };
-        let end = rustix::fs::seek(file, SeekFrom::Hole(start))?.min(len);
+        let end = rustix::fs::seek(file, SeekFrom::Hole(start))?.min(range.end);
         extents.push(start..end);
         at = end;
     }

@@ -17,9 +17,9 @@ use windows_sys::Win32::Foundation::{
 use windows_sys::Win32::Security::Authorization::SE_FILE_OBJECT;
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_ALLOCATION_INFO, FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_READONLY, FILE_END_OF_FILE_INFO,
-    FILE_FLAG_OPEN_REPARSE_POINT, FILE_INFO_BY_HANDLE_CLASS, FILE_STANDARD_INFO, FILE_TYPE_DISK,
-    FileAllocationInfo, FileEndOfFileInfo, FileStandardInfo, GetDiskFreeSpaceExW,
-    GetFileInformationByHandleEx, GetFileType, GetFinalPathNameByHandleW,
+    FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT, FILE_INFO_BY_HANDLE_CLASS,
+    FILE_STANDARD_INFO, FILE_TYPE_DISK, FileAllocationInfo, FileEndOfFileInfo, FileStandardInfo,
+    GetDiskFreeSpaceExW, GetFileInformationByHandleEx, GetFileType, GetFinalPathNameByHandleW,
     GetVolumeInformationByHandleW, SetFileInformationByHandle,
 };
 use windows_sys::Win32::System::IO::DeviceIoControl;
@@ -134,6 +134,35 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
     })
 }
 
+/// Returns `true` if the path, links followed, leads to this very file.
+pub(crate) fn is_linked(path: &Path, file: &File) -> Result<bool> {
+    // It asks for no access, which no share mode excludes.
+    let named =
+        OpenOptions::new().access_mode(0).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path);
+    match named.map_err(|error| code::from_io("look up", error)) {
+        Ok(named) => Ok(pass::identity(&named)? == pass::identity(file)?),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        // A deleted file has its name until its last handle is closed, but is not opened by it.
+        Err(_) if standard_information(file).is_some_and(|known| known.DeletePending) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the system knows of a file on a disk; `None` says [`code::last`] why not.
+fn standard_information(file: &File) -> Option<FILE_STANDARD_INFO> {
+    let mut info = FILE_STANDARD_INFO::default();
+    // SAFETY: the buffer is of the kind and size that the class asks for.
+    let known = unsafe {
+        GetFileInformationByHandleEx(
+            handle(file),
+            FileStandardInfo,
+            (&raw mut info).cast(),
+            size_of::<FILE_STANDARD_INFO>() as u32,
+        )
+    };
+    (known != 0).then_some(info)
+}
+
 fn handle(file: &File) -> HANDLE {
     file.as_raw_handle()
 }
@@ -148,24 +177,14 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
         }
         return Ok(FileStatus::new(FileKind::Special, 0));
     }
-    let mut info = FILE_STANDARD_INFO::default();
-    // SAFETY: the buffer is of the kind and size that the class asks for.
-    let known = unsafe {
-        GetFileInformationByHandleEx(
-            handle(file),
-            FileStandardInfo,
-            (&raw mut info).cast(),
-            size_of::<FILE_STANDARD_INFO>() as u32,
-        )
-    };
-    if known == 0 {
+    let Some(info) = standard_information(file) else {
         let error = code::last("ask the size of");
         // What is a disk to the system and has no such information is a volume.
         return match error.os_code().map(|code| code as u32) {
             Some(ERROR_INVALID_PARAMETER) => Ok(FileStatus::new(FileKind::Special, 0)),
             _ => Err(error),
         };
-    }
+    };
     Ok(if info.Directory {
         FileStatus::new(FileKind::Directory, 0)
     } else {
@@ -357,13 +376,15 @@ pub(crate) fn punch_hole(file: &File, range: Range<u64>) -> Result<()> {
 }
 
 /// The ranges that have clusters.
-pub(crate) fn data_extents(file: &File, len: u64) -> Result<Vec<Range<u64>>> {
+pub(crate) fn data_extents(file: &File, range: Range<u64>) -> Result<Vec<Range<u64>>> {
     const AT_A_TIME: usize = 64;
     let mut extents: Vec<Range<u64>> = Vec::new();
-    let mut from = 0;
-    while from < len {
-        let asked =
-            FILE_ALLOCATED_RANGE_BUFFER { FileOffset: signed(from)?, Length: signed(len - from)? };
+    let mut from = range.start;
+    while from < range.end {
+        let asked = FILE_ALLOCATED_RANGE_BUFFER {
+            FileOffset: signed(from)?,
+            Length: signed(range.end - from)?,
+        };
         let mut found = [FILE_ALLOCATED_RANGE_BUFFER::default(); AT_A_TIME];
         let mut bytes = 0;
         // SAFETY: one range in, and room for as many as the size says out.
@@ -384,14 +405,17 @@ pub(crate) fn data_extents(file: &File, len: u64) -> Result<Vec<Range<u64>>> {
             match error.os_code().map(|code| code as u32) {
                 Some(ERROR_MORE_DATA) => {}
                 // A file system without sparse files: everything is data.
-                _ if error.kind() == ErrorKind::Unsupported => return Ok(vec![0..len]),
+                _ if error.kind() == ErrorKind::Unsupported => return Ok(vec![range]),
                 _ => return Err(error),
             }
         }
         let found = &found[..bytes as usize / size_of::<FILE_ALLOCATED_RANGE_BUFFER>()];
-        for range in found {
-            let start = range.FileOffset as u64;
-            let end = start.saturating_add(range.Length as u64).min(len);
+        for allocated in found {
+            // It may begin before what was asked for.
+            let start = (allocated.FileOffset as u64).max(range.start);
+            let end = (allocated.FileOffset as u64)
+                .saturating_add(allocated.Length as u64)
+                .min(range.end);
             match extents.last_mut() {
                 Some(last) if last.end == start => last.end = end,
                 _ if start < end => extents.push(start..end),

@@ -276,6 +276,15 @@ fn links(file: &File) -> Option<u32> {
     (known != 0).then_some(info.NumberOfLinks)
 }
 
+/// Returns `true` if the name leads to this very object. A section has its name for as long as a
+/// handle of it is open.
+pub(crate) fn is_linked(name: &str, file: &File) -> Result<Option<bool>> {
+    if section_len(file).is_some() {
+        return Ok(Some(true));
+    }
+    file::is_linked(&directory()?.join(encoded(name)), file).map(Some)
+}
+
 /// Takes the name away. Whoever has the object keeps it.
 pub(crate) fn unlink(name: &str) -> Result<()> {
     let path = directory()?.join(encoded(name));
