@@ -72,7 +72,10 @@ impl Failure {
         match self {
             Self::Library(error) | Self::Object { error, .. } => match error.kind() {
                 ErrorKind::NotFound => 3,
-                ErrorKind::PermissionDenied | ErrorKind::NotWritable | ErrorKind::Busy => 5,
+                ErrorKind::PermissionDenied
+                | ErrorKind::ForeignOwner
+                | ErrorKind::NotWritable
+                | ErrorKind::Busy => 5,
                 _ => 1,
             },
             Self::File { error, .. } => match error.kind() {

@@ -156,7 +156,7 @@ impl ErrorKind {
             Self::NameTooLong => "the name is too long",
             Self::NameCharacter => "a character that names cannot have",
             Self::NotAnObject => "it is no shared memory object",
-            Self::ForeignOwner => "it belongs to another user",
+            Self::ForeignOwner => "another user's object",
             Self::WrongKind => "it is of another kind",
             Self::WrongType => "it holds another type",
             Self::WrongVersion => "it has a format that this version does not know",

@@ -102,7 +102,7 @@ impl SharedMemory {
     /// Unlinks an object, as [`unlink`](crate::unlink()) does. Processes that have it mapped keep it.
     ///
     /// # Errors
-    /// As for `unlink`.
+    /// As for [`unlink`](crate::unlink()).
     pub fn unlink(location: impl Into<Location>) -> Result<()> {
         super::unlink(location)
     }

@@ -169,8 +169,8 @@ impl FileLock {
     /// path is looked up in the current directory of the moment.
     ///
     /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported) if it was made of an open file, by [`new`](Self::new);
-    /// [`PermissionDenied`](ErrorKind::PermissionDenied) if the path cannot be looked up.
+    /// - [`Unsupported`](ErrorKind::Unsupported) - it was made of an open file, by [`new`](Self::new).
+    /// - [`PermissionDenied`](ErrorKind::PermissionDenied) - the path cannot be looked up.
     pub fn is_linked(&self) -> Result<bool> {
         match &self.path {
             Some(path) => sys::file::is_linked(path, &self.file).map_err(|e| self.named(e)),

@@ -141,7 +141,7 @@ impl<T: Anchored> Shared<T> {
     /// memory is freed with the last of them.
     ///
     /// # Errors
-    /// As for `unlink`.
+    /// As for [`unlink`](crate::unlink()).
     pub fn unlink(location: impl Into<Location>) -> Result<()> {
         shm::unlink(location)
     }

@@ -56,9 +56,11 @@ impl Library {
 
     fn take(&mut self, path: &str, text: &str) {
         let (mut docs, mut owner) = (String::new(), String::new());
-        for line in text.lines() {
+        let mut lines = text.lines().peekable();
+        while let Some(line) = lines.next() {
             let code = line.trim_start();
-            if code == "#[cfg(test)]" && line == code {
+            let next = lines.peek().copied().unwrap_or_default();
+            if line == "#[cfg(test)]" && next.starts_with("mod ") {
                 // Tests are the end of a file.
                 break;
             }
@@ -128,12 +130,27 @@ impl List {
                 .iter()
                 .any(|words| errors.contains(words)),
         };
-        for (link, target) in links(errors) {
+        // What an item of the list mentions beside its kind, the list does not refer to.
+        let (mut items, mut others) = (String::new(), String::new());
+        let mut in_item = false;
+        for line in errors.lines() {
+            let line = line.strip_prefix(' ').unwrap_or(line);
+            in_item = line.starts_with("- ") || in_item && line.starts_with("  ");
+            let text = if in_item { &mut items } else { &mut others };
+            text.push_str(line);
+            text.push('\n');
+        }
+        let of_items = links(&items).filter(|(_, target)| target.contains("ErrorKind::"));
+        for (link, target) in links(&others).chain(of_items) {
             let last = link.rsplit("::").next().unwrap();
             let parts: Vec<_> = link.split("::").collect();
             if link == "LockError::OwnerDied" || target.contains("ErrorKind::") {
                 // A link that says one kind and leads to another has both: one is wrong.
                 list.kinds.extend([last, target.rsplit("::").next().unwrap()].map(Into::into));
+            } else if let Some(function) = target.strip_suffix('(') {
+                // A function of no type, as in `(crate::unlink())`: the target ended at its bracket.
+                let name = function.rsplit("::").next().unwrap();
+                list.references.push((String::new(), name.into()));
             } else if target.starts_with("Error::") || last.starts_with(char::is_uppercase) {
                 // What the error tells, and types.
             } else if let [.., owner, name] = parts[..] {
