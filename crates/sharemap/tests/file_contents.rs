@@ -3,6 +3,7 @@
 mod common;
 
 use std::io::{Read, Seek, SeekFrom, Write};
+#[cfg(target_os = "linux")]
 use std::path::Path;
 
 use common::{TempDir, pattern};

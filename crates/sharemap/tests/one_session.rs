@@ -13,8 +13,7 @@ use std::time::Duration;
 use common::{TempDir, need_atomics};
 use sharemap::inspect::Inspection;
 use sharemap::{
-    Condvar, ErrorKind, Event, Location, Mutex, Permits, RwLock, Shared, SharedMemory,
-    SharedOptions, Signal,
+    Condvar, ErrorKind, Event, Location, Mutex, Permits, RwLock, Shared, SharedOptions, Signal,
 };
 
 type Locks = (Mutex<u64>, RwLock<u64>, Mutex<[u8]>, RwLock<[u8]>, (Condvar, Signal));
@@ -253,7 +252,7 @@ fn the_owner_is_checked_each_time() {
     let _held = first.lock().unwrap();
     let error = any.lock_timeout(Duration::from_secs(5)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Deadlock);
-    SharedMemory::unlink(name.as_str()).unwrap();
+    sharemap::SharedMemory::unlink(name.as_str()).unwrap();
 }
 
 #[test]

@@ -7,10 +7,14 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
-use std::path::{Path, PathBuf};
+#[cfg(target_os = "linux")]
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
+use std::path::Path;
 
-use common::{TempDir, child, is_root, need_atomics, passes, role, skip};
+use common::{TempDir, is_root, need_atomics, skip};
+#[cfg(target_os = "linux")]
+use common::{child, passes, role};
 use sharemap::inspect::Inspection;
 use sharemap::{ErrorKind, Location, Mutex, Result, Shared, SharedOptions};
 
@@ -213,7 +217,7 @@ fn an_unknown_owner_is_nobodys_own() {
 /// A name in shared memory for the test in this directory.
 #[cfg(target_os = "linux")]
 fn named(dir: &Path) -> String {
-    let last = PathBuf::from(dir.file_name().unwrap());
+    let last = std::path::PathBuf::from(dir.file_name().unwrap());
     format!("owners-{}", last.to_str().unwrap().trim_start_matches('.'))
 }
 

@@ -1,6 +1,7 @@
 //! What another user can keep commands waiting with, and how much work an object can make them.
 
 use crate::run::Files;
+#[cfg(target_os = "linux")]
 use crate::shared::Name;
 use sharemap::inspect::Inspection;
 use sharemap::{Location, MappingMut, Mutex, SharedOptions};
