@@ -1,5 +1,7 @@
 //! Tests: what is removed is the file that was judged, whatever happens to names meanwhile.
 
+#![allow(unsafe_code, reason = "enters a user namespace")]
+
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::os::unix::fs::{MetadataExt, lchown, symlink};
@@ -171,6 +173,19 @@ fn links_in_the_way_are_followed_if_this_user_owns_them() {
     assert_eq!(is_deep(&scratch.0.join("object/b")), Err(rustix::io::Errno::NOTDIR));
     symlink("b", scratch.0.join("a/last")).unwrap();
     assert_eq!(is_deep(&scratch.0.join("a/last")), Err(rustix::io::Errno::LOOP));
+    // A user that the namespace does not map is shown as the overflow user; so is this process.
+    let child = fork(|| {
+        // SAFETY: takes a number; the child has one thread.
+        if unsafe { libc::unshare(libc::CLONE_NEWUSER) } != 0 {
+            eprintln!("skipped: no user namespaces: {}", std::io::Error::last_os_error());
+            return;
+        }
+        for way in ["relative/b", "absolute/b"] {
+            assert_eq!(is_deep(&scratch.0.join(way)), Err(rustix::io::Errno::LOOP), "{way}");
+        }
+        assert_eq!(is_deep(&scratch.0.join("a/b")), Ok(true));
+    });
+    assert!(child.unwrap().passed());
     match lchown(scratch.0.join("relative"), Some(1000), None) {
         Ok(()) => {
             let way = scratch.0.join("relative/b");
