@@ -41,9 +41,10 @@ pub(crate) fn device_len(file: &File) -> Result<u64> {
     checked(result.into()).map(|_| len).map_err(|errno| errno::error("ask the size of", errno))
 }
 
-/// Identifies a file on a local file system: others (FUSE, network) may give two files one number.
+/// Identifies a file on a local file system: others (FUSE, network; bcachefs, for a file and its
+/// snapshots) may give two files one number.
 pub(crate) fn identity(file: &File) -> Option<FileIdentity> {
-    const UNIQUE: [&str; 12] = [
+    const UNIQUE: [&str; 11] = [
         "ext4",
         "xfs",
         "btrfs",
@@ -53,7 +54,6 @@ pub(crate) fn identity(file: &File) -> Option<FileIdentity> {
         "overlayfs",
         "f2fs",
         "zfs",
-        "bcachefs",
         "erofs",
         "squashfs",
     ];
