@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 use std::ffi::OsString;
-use std::os::unix::fs::{MetadataExt, lchown, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -126,6 +126,22 @@ fn a_directory_is_found_once() {
     assert_eq!(std::fs::read_dir(&moved).unwrap().count(), 0);
     std::fs::remove_file(&scratch.0).unwrap();
     std::fs::rename(&moved, &scratch.0).unwrap();
+}
+
+/// A directory that another user has given the name of a private one, which its owner's removals did not
+/// make, keeps what is in it.
+#[test]
+fn other_directories_are_no_interrupted_removals() {
+    let scratch = Scratch::new();
+    let place = scratch.0.join(format!(".sharemap-gone-{:032x}", 1));
+    std::fs::DirBuilder::new().mode(0o700).create(&place).unwrap();
+    std::fs::write(place.join("secret"), b"it").unwrap();
+    assert_eq!(interrupted(&scratch.0).unwrap().len(), 0);
+    // A process was killed before it moved anything there.
+    std::fs::remove_file(place.join("secret")).unwrap();
+    let [removal] = &interrupted(&scratch.0).unwrap()[..] else { panic!("it is empty") };
+    removal.restore().unwrap();
+    assert!(!place.exists());
 }
 
 /// A process that is killed after it moved the file leaves it where the next finds it.
