@@ -6,7 +6,7 @@ use crate::run::{Files, Ran};
 use serde_json::Value;
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -314,6 +314,9 @@ fn without_names_only_garbage_goes() {
     private(".sharemap-7");
     let gone = ".sharemap-gone-0123456789abcdef0123456789abcdef";
     private(gone);
+    // As a removal makes it.
+    let marked = std::fs::Permissions::from_mode(0o1700);
+    std::fs::set_permissions(shm.join(gone), marked).unwrap();
     // What goes, and what stays.
     write(".sharemap-new-4000000-0-17", b"half");
     write("half-made", &half_made);
@@ -386,7 +389,7 @@ fn interrupted_removals_go_back() {
     let gone = files.path(".sharemap-gone-00000000000000000000000000000000");
     let (object, moved) = (files.path("object"), gone.join("object"));
     let interrupt = || {
-        std::fs::DirBuilder::new().mode(0o700).create(&gone).unwrap();
+        std::fs::DirBuilder::new().mode(0o1700).create(&gone).unwrap();
         std::fs::write(&moved, &image).unwrap();
     };
     interrupt();

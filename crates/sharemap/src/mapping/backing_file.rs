@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::guard::SharedFile;
-use crate::mapping::descriptors::{self, OpenFile};
+use crate::mapping::descriptors::{self, OpenFile, Origin};
 use crate::mapping::plan::Plan;
 use crate::mapping::region::Region;
 use crate::sys::{self, FileKind, FileStatus};
@@ -30,8 +30,10 @@ impl BackingFile {
     pub(super) fn new(file: Option<File>, status: FileStatus, plan: Plan) -> Self {
         let state = match file {
             None => State::None,
-            Some(file) if plan.own_file => State::Open(Arc::new(OpenFile { file, before: None })),
-            Some(file) => State::Open(descriptors::share(file)),
+            Some(file) => State::Open(match plan.shared {
+                Some(origin) => descriptors::share(file, origin),
+                None => Arc::new(OpenFile { file, before: None }),
+            }),
         };
         Self { state, changed: status.changed, can_shrink: status.kind == FileKind::Regular }
     }
@@ -49,7 +51,8 @@ impl Region {
     /// [closed](crate::MapOptions::close_file) it.
     ///
     /// Other mappings of the file may share the descriptor: read at explicit offsets, not at its
-    /// position.
+    /// position. A descriptor that the caller gave, with the locks that it carries, is shared by the
+    /// mappings of that descriptor alone.
     #[must_use]
     pub fn file(&self) -> Option<&File> {
         self.backing_file.open()
@@ -133,10 +136,10 @@ impl Region {
             status = sys::file::status(&again).map_err(|error| self.named(error))?;
             let before = std::mem::replace(&mut self.backing_file.state, State::Closed);
             self.backing_file.state = match before {
-                State::Open(before) if self.plan.own_file => {
+                State::Open(before) if self.plan.shared != Some(Origin::Opened) => {
                     State::Open(Arc::new(OpenFile { file: again, before: Some(before) }))
                 }
-                _ => State::Open(descriptors::share(again)),
+                _ => State::Open(descriptors::share(again, Origin::Opened)),
             };
         }
         Ok(Some(status))

@@ -14,7 +14,8 @@ use crate::sys::{self, FileIdentity};
 /// A file, open.
 pub(super) struct OpenFile {
     pub(super) file: File,
-    /// The descriptor that an exclusive mapping was opened by, whose lock keeps others out.
+    /// The descriptor that an exclusive mapping was opened by, or that the caller gave: it may carry
+    /// a lock.
     #[allow(dead_code, reason = "kept open, not used")]
     pub(super) before: Option<Arc<Self>>,
 }
@@ -25,17 +26,28 @@ impl AsRef<File> for OpenFile {
     }
 }
 
+/// Where a descriptor comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Origin {
+    /// It was opened for a mapping: any other that is open in the same way can take its place.
+    Opened,
+    /// The caller gave it, and may have locked the file by it. Such locks end with the last duplicate
+    /// and the last mapping of it: only other duplicates of it can take its place, and it takes the
+    /// place of none.
+    Given,
+}
+
 static FILES: Mutex<Files> = Mutex::new(Files { by_identity: BTreeMap::new(), clean_at: 0 });
 
 struct Files {
-    by_identity: BTreeMap<FileIdentity, Weak<OpenFile>>,
+    by_identity: BTreeMap<(Origin, FileIdentity), Weak<OpenFile>>,
     /// Entries of closed files go when there are so many entries.
     clean_at: usize,
 }
 
 /// Returns the descriptor that stands for `file` in this process: `file` itself, or one that is open
 /// in the same way already.
-pub(super) fn share(file: File) -> Arc<OpenFile> {
+pub(super) fn share(file: File, origin: Origin) -> Arc<OpenFile> {
     let identity = sys::file::identity(&file);
     let file = Arc::new(OpenFile { file, before: None });
     let Some(identity) = identity else {
@@ -44,16 +56,23 @@ pub(super) fn share(file: File) -> Arc<OpenFile> {
     let Some(mut files) = lock() else {
         return file;
     };
-    if let Some(shared) = files.by_identity.get(&identity).and_then(Weak::upgrade) {
+    let key = (origin, identity);
+    let found = files.by_identity.get(&key).and_then(Weak::upgrade);
+    let serves = |found: &Arc<OpenFile>| {
+        origin == Origin::Opened || sys::file::is_duplicate(&found.file, &file.file)
+    };
+    if let Some(shared) = found.as_ref().filter(|found| serves(found)) {
         // Before `file` is closed, which may take its time.
         drop(files);
-        return shared;
+        return Arc::clone(shared);
     }
     if files.by_identity.len() >= files.clean_at {
         files.by_identity.retain(|_, file| file.strong_count() > 0);
         files.clean_at = 2 * files.by_identity.len() + 16;
     }
-    files.by_identity.insert(identity, Arc::downgrade(&file));
+    files.by_identity.insert(key, Arc::downgrade(&file));
+    // Before what was found is closed.
+    drop(files);
     file
 }
 

@@ -210,6 +210,7 @@ impl FileContentsOptions {
             }
             FileKind::Regular | FileKind::Block if status.len > 0 => {
                 let plan = MapOptions::new().plan(Access::Read);
+                let plan = if adopted { plan.of_given() } else { plan };
                 let len = plan.len_in(status)?;
                 let mut region = Region::unmapped(Some(file), path, status, plan);
                 match (region.place(len), region.file()) {

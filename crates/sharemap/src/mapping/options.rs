@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::mapping::create::Existing;
+use crate::mapping::descriptors::Origin;
 use crate::mapping::plan::Plan;
 use crate::mapping::region::Region;
 use crate::mapping::{AnonymousMapping, Mapping, MappingCow, MappingMut};
@@ -282,7 +283,7 @@ impl MapOptions {
             executable: self.executable,
             huge: self.huge,
             sparse: self.sparse,
-            own_file: self.exclusive || self.executable,
+            shared: (!self.exclusive && !self.executable).then_some(Origin::Opened),
         }
     }
 
@@ -306,7 +307,7 @@ impl MapOptions {
     pub(crate) fn map_object(&self, file: File, name: &Path, access: Access) -> Result<Region> {
         self.check()?;
         // Descriptors of objects are handed to other processes.
-        self.map_and_finish(file, name, Plan { own_file: true, ..self.plan(access) })
+        self.map_and_finish(file, name, Plan { shared: None, ..self.plan(access) })
     }
 
     fn map_region(&self, file: &impl AsDescriptor, access: Access) -> Result<Region> {
@@ -316,7 +317,7 @@ impl MapOptions {
                 .with_detail("a file is opened exclusively, by its path, or not at all"));
         }
         let file = file.duplicate_descriptor()?;
-        let mut region = Region::of_file(file, None, self.plan(access))?;
+        let mut region = Region::of_file(file, None, self.plan(access).of_given())?;
         self.finish(&mut region)?;
         Ok(region)
     }

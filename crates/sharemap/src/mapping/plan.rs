@@ -3,6 +3,7 @@
 use std::fs::File;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::mapping::descriptors::Origin;
 use crate::sys::{self, Access, FileKind, FileStatus, HugePages};
 
 /// How a region was asked for: what it takes to map it again.
@@ -18,9 +19,9 @@ pub(super) struct Plan {
     pub(super) huge: HugePages,
     /// Growth makes holes instead of setting space aside.
     pub(super) sparse: bool,
-    /// The descriptor is shared with no other region: its lock excludes others, or what it was
-    /// opened for matters.
-    pub(super) own_file: bool,
+    /// Which other regions may use the descriptor. `None`: no other region, as its lock excludes others,
+    /// or what it was opened for matters.
+    pub(super) shared: Option<Origin>,
 }
 
 /// Kind and length of a file that is to be mapped.
@@ -40,6 +41,11 @@ pub(super) fn measure(file: &File) -> Result<FileStatus> {
 }
 
 impl Plan {
+    /// The plan for a descriptor that the caller gave.
+    pub(super) fn of_given(self) -> Self {
+        Self { shared: self.shared.map(|_| Origin::Given), ..self }
+    }
+
     /// How far behind a granule, which is a power of two, the offset lies.
     pub(super) fn slack(&self) -> usize {
         self.offset as usize & (sys::map::granularity() - 1)

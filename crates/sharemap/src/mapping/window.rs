@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Element;
-use crate::mapping::{MapOptions, Region, plan};
+use crate::mapping::plan::{self, Plan};
+use crate::mapping::{MapOptions, Region};
 use crate::sys::{self, Access, AsDescriptor, Create, OpenRequest};
 use crate::view::View;
 
@@ -46,21 +47,21 @@ impl SlidingWindow {
             timeout: sys::LEASE_BREAK,
         };
         let file = sys::file::open(path, request).map_err(|e| e.with_path(Some(path)))?;
-        Self::over(file, Some(path), window)
+        Self::over(file, Some(path), window, MapOptions::new().plan(Access::Read))
     }
 
     /// The same over what an open descriptor refers to.
     pub fn map(file: impl AsDescriptor, window: usize) -> Result<Self> {
-        Self::over(file.duplicate_descriptor()?, None, window)
+        let plan = MapOptions::new().plan(Access::Read);
+        Self::over(file.duplicate_descriptor()?, None, window, plan.of_given())
     }
 
-    fn over(file: std::fs::File, path: Option<&Path>, window: usize) -> Result<Self> {
+    fn over(file: std::fs::File, path: Option<&Path>, window: usize, plan: Plan) -> Result<Self> {
         let named = |error: Error| error.with_path(path);
         if window == 0 {
             return Err(named(Error::new(ErrorKind::ZeroLength, "map a window of")));
         }
         let status = plan::measure(&file).map_err(named)?;
-        let plan = MapOptions::new().plan(Access::Read);
         // Directories and files without a size are refused as for a whole mapping.
         match plan.len_in(status) {
             Err(error) if error.kind() != ErrorKind::AddressSpace => return Err(named(error)),

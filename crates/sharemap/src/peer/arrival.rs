@@ -48,7 +48,7 @@ pub(super) fn attach_as(
         Ok(session)
     };
     let ready = || ready(file, location, terms, attachment);
-    if !is_shared(file, terms, attachment).map_err(named)? {
+    if !is_shared(file, terms, attachment) {
         return Ok(Opening::of(attach(ready()?, None)?));
     }
     let identity = sys::pass::identity(file).map_err(named)?;
@@ -72,14 +72,17 @@ pub(super) fn attach_as(
 }
 
 /// Whether other openings of this process may use the same session.
-fn is_shared(file: &File, terms: &Terms, attachment: Attachment) -> Result<bool> {
-    Ok(match (terms.attachments, attachment) {
+fn is_shared(file: &File, terms: &Terms, attachment: Attachment) -> bool {
+    // What is no file has none.
+    let file_system = || sys::file::file_system(file).unwrap_or_default();
+    match (terms.attachments, attachment) {
         (Attachments::Separate, _) | (_, Attachment::CopyOnWrite) => false,
-        (_, Attachment::Participant) => true,
+        // There, a file and its snapshots have the same identity.
+        (_, Attachment::Participant) => file_system() != "bcachefs",
         // There, what was opened for reading stays as it is when the file is first written to, and a
         // later opening finds another file with the same identity.
-        (_, Attachment::ReadOnly) => sys::file::file_system(file)? != "overlayfs",
-    })
+        (_, Attachment::ReadOnly) => !matches!(file_system().as_str(), "bcachefs" | "overlayfs"),
+    }
 }
 
 /// Makes the checks of an opening that finds a session: what an object is may have changed since.

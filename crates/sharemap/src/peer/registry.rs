@@ -267,25 +267,23 @@ impl Lists {
         list.store(Box::into_raw(node), Ordering::Release);
     }
 
-    /// Unlinks a node of the list and frees it.
-    fn remove(&self, list: &AtomicPtr<Node>, node: &Node) {
-        let wanted = ptr::from_ref(node).cast_mut();
+    /// Unlinks a node of the list and frees it, which ends all references to it. The address is only
+    /// compared: what is freed is what the list has.
+    fn remove(&self, list: &AtomicPtr<Node>, node: *const Node) {
         let mut link = list;
         loop {
             let next = link.load(Ordering::Acquire);
-            if next == wanted {
-                break;
-            }
             // SAFETY: as in `find`.
-            match unsafe { next.as_ref() } {
-                Some(node) => link = &node.next,
-                None => return,
+            let Some(found) = (unsafe { next.as_ref() }) else { return };
+            if ptr::eq(next, node) {
+                link.store(found.next.load(Ordering::Relaxed), Ordering::Release);
+                // SAFETY: it came from a box, is linked no more, and no other thread looks at nodes;
+                // no caller uses a reference to it again. What is dropped with it is a weak reference.
+                drop(unsafe { Box::from_raw(next) });
+                return;
             }
+            link = &found.next;
         }
-        link.store(node.next.load(Ordering::Relaxed), Ordering::Release);
-        // SAFETY: it came from a box, is linked no more, and no other thread looks at nodes; the caller
-        // does not use the reference again. What is dropped with it is a weak reference.
-        drop(unsafe { Box::from_raw(wanted) });
     }
 }
 

@@ -56,6 +56,8 @@ const _: () = {
     let _: fn(&File) -> Result<File> = file::duplicate;
     // `None` where files cannot be told apart for certain, or descriptors are not scarce yet.
     let _: fn(&File) -> Option<FileIdentity> = file::identity;
+    // Returns `true` if both are duplicates of one descriptor; `false` also where that cannot be told.
+    let _: fn(&File, &File) -> bool = file::is_duplicate;
     // Whether what others write to the file by its path may go to a copy that neither this descriptor
     // nor its mappings show: to be asked once the file has been changed.
     let _: fn(&File) -> bool = file::may_be_superseded;

@@ -10,6 +10,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::shm;
+use crate::sys::posix::owner;
 
 /// Looking at a file does not count as an access of it.
 pub(in crate::sys) const QUIETLY: OFlags = OFlags::NOATIME;
@@ -37,7 +38,7 @@ pub(in crate::sys) fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
         let stat = rustix::fs::fstat(&next)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => at = next,
-            FileType::Symlink if !rest.is_empty() && is_trusted(stat.st_uid) => {
+            FileType::Symlink if !rest.is_empty() && owner::may_lead(stat.st_uid) => {
                 links += 1;
                 if links > MOST_LINKS {
                     return Err(Errno::LOOP);
@@ -65,8 +66,4 @@ fn parts(path: &Path) -> VecDeque<OsString> {
         Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
     };
     path.components().filter_map(part).collect()
-}
-
-fn is_trusted(owner: u32) -> bool {
-    owner == 0 || owner == rustix::process::geteuid().as_raw()
 }

@@ -41,9 +41,10 @@ pub(crate) fn device_len(file: &File) -> Result<u64> {
     checked(result.into()).map(|_| len).map_err(|errno| errno::error("ask the size of", errno))
 }
 
-/// Identifies a file on a local file system: others (FUSE, network) may give two files one number.
+/// Identifies a file on a local file system: others (FUSE, network; bcachefs, for a file and its
+/// snapshots) may give two files one number.
 pub(crate) fn identity(file: &File) -> Option<FileIdentity> {
-    const UNIQUE: [&str; 12] = [
+    const UNIQUE: [&str; 11] = [
         "ext4",
         "xfs",
         "btrfs",
@@ -53,11 +54,29 @@ pub(crate) fn identity(file: &File) -> Option<FileIdentity> {
         "overlayfs",
         "f2fs",
         "zfs",
-        "bcachefs",
         "erofs",
         "squashfs",
     ];
     posix::identity(file, || file_system(file).is_ok_and(|name| UNIQUE.contains(&name.as_str())))
+}
+
+/// Returns `true` if both descriptors are duplicates of one, with its position and its locks; `false`
+/// also where the kernel does not tell.
+pub(crate) fn is_duplicate(one: &File, other: &File) -> bool {
+    // Linux 6.10.
+    const F_DUPFD_QUERY: libc::c_int = 1027;
+    const KCMP_FILE: libc::c_int = 0;
+    let (one, other) = (one.as_raw_fd(), other.as_raw_fd());
+    // SAFETY: questions about two descriptors, by number.
+    unsafe {
+        match libc::fcntl(one, F_DUPFD_QUERY, other) {
+            -1 => {
+                let own = libc::getpid();
+                libc::syscall(libc::SYS_kcmp, own, own, KCMP_FILE, one, other) == 0
+            }
+            answer => answer == 1,
+        }
+    }
 }
 
 /// Whether a copy-up of an overlay file system may have left this descriptor with the lower file. One

@@ -1,8 +1,10 @@
 //! Tests: what is removed is the file that was judged, whatever happens to names meanwhile.
 
+#![allow(unsafe_code, reason = "enters a user namespace")]
+
 use std::cell::Cell;
 use std::ffi::OsString;
-use std::os::unix::fs::{MetadataExt, lchown, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -126,6 +128,22 @@ fn a_directory_is_found_once() {
     std::fs::rename(&moved, &scratch.0).unwrap();
 }
 
+/// A directory that another user has given the name of a private one, which its owner's removals did not
+/// make, keeps what is in it.
+#[test]
+fn other_directories_are_no_interrupted_removals() {
+    let scratch = Scratch::new();
+    let place = scratch.0.join(format!(".sharemap-gone-{:032x}", 1));
+    std::fs::DirBuilder::new().mode(0o700).create(&place).unwrap();
+    std::fs::write(place.join("secret"), b"it").unwrap();
+    assert_eq!(interrupted(&scratch.0).unwrap().len(), 0);
+    // A process was killed before it moved anything there.
+    std::fs::remove_file(place.join("secret")).unwrap();
+    let [removal] = &interrupted(&scratch.0).unwrap()[..] else { panic!("it is empty") };
+    removal.restore().unwrap();
+    assert!(!place.exists());
+}
+
 /// A process that is killed after it moved the file leaves it where the next finds it.
 #[test]
 fn a_killed_removal_is_found_and_goes_back() {
@@ -171,6 +189,19 @@ fn links_in_the_way_are_followed_if_this_user_owns_them() {
     assert_eq!(is_deep(&scratch.0.join("object/b")), Err(rustix::io::Errno::NOTDIR));
     symlink("b", scratch.0.join("a/last")).unwrap();
     assert_eq!(is_deep(&scratch.0.join("a/last")), Err(rustix::io::Errno::LOOP));
+    // A user that the namespace does not map is shown as the overflow user; so is this process.
+    let child = fork(|| {
+        // SAFETY: takes a number; the child has one thread.
+        if unsafe { libc::unshare(libc::CLONE_NEWUSER) } != 0 {
+            eprintln!("skipped: no user namespaces: {}", std::io::Error::last_os_error());
+            return;
+        }
+        for way in ["relative/b", "absolute/b"] {
+            assert_eq!(is_deep(&scratch.0.join(way)), Err(rustix::io::Errno::LOOP), "{way}");
+        }
+        assert_eq!(is_deep(&scratch.0.join("a/b")), Ok(true));
+    });
+    assert!(child.unwrap().passed());
     match lchown(scratch.0.join("relative"), Some(1000), None) {
         Ok(()) => {
             let way = scratch.0.join("relative/b");

@@ -16,6 +16,11 @@ pub(crate) fn is_unknown(user: u32) -> bool {
     os::process::is_unknown_user(user)
 }
 
+/// Returns `true` if symbolic links of `user` are followed: root's and this process's own.
+pub(crate) fn may_lead(user: u32) -> bool {
+    is_own(user) || user == 0 && !is_unknown(user)
+}
+
 /// Refuses an object of another user unless any owner was asked for.
 pub(crate) fn check_owner(stat: &Stat, owner: Owner) -> Result<()> {
     if owner == Owner::Any || is_own(stat.st_uid) {

@@ -25,12 +25,17 @@ const OPERATION: &str = "remove";
 /// What the names of private directories begin with; 32 hexadecimal digits follow.
 const PREFIX: &str = ".sharemap-gone-";
 
+/// Set for private directories: a directory of this user that serves another purpose has no use for the
+/// sticky bit, and a user who can give it such a name cannot set the bit.
+const MARK: Mode = Mode::SVTX;
+
 /// A directory of this user, of mode 0700, locked (`flock`) while the process lives.
 #[derive(Debug)]
 struct Locked {
     name: String,
     directory: OwnedFd,
     identity: Identity,
+    is_marked: bool,
 }
 
 /// A private directory for one removal, which is removed with the value unless a file is in it.
@@ -86,8 +91,9 @@ impl Locked {
         let stat = rustix::fs::fstat(&directory)?;
         let own = rustix::process::geteuid().as_raw();
         let is_private = stat.st_uid == own && stat.st_mode & 0o777 == 0o700 && stat.st_nlink > 0;
+        let is_marked = Mode::from_raw_mode(stat.st_mode).contains(MARK);
         let identity = identity_of(&stat);
-        Ok(is_private.then_some(Self { name, directory, identity }))
+        Ok(is_private.then_some(Self { name, directory, identity, is_marked }))
     }
 
     fn entries(&self) -> rustix::io::Result<Vec<OsString>> {
@@ -125,6 +131,8 @@ impl<'a> Private<'a> {
             // search for interrupted removals has locked, and removes.
             match Locked::open(parent, name).map_err(cannot_make)? {
                 Some(locked) if locked.entries().map_err(cannot_make)?.is_empty() => {
+                    rustix::fs::fchmod(&locked.directory, Mode::RWXU | MARK)
+                        .map_err(cannot_make)?;
                     return Ok(Self { parent, locked });
                 }
                 _ => {}
@@ -236,6 +244,10 @@ pub(crate) fn interrupted(directory: &Path) -> Result<Vec<Interrupted>> {
             continue;
         };
         let (names, path) = (locked.entries().map_err(failed)?, directory.join(name));
+        // A user who may write to `parent` gave this name to another directory: what is in it stays.
+        if !locked.is_marked && !names.is_empty() {
+            continue;
+        }
         found.push(Interrupted { parent: Arc::clone(&parent), locked, path, names });
     }
     Ok(found)

@@ -96,8 +96,7 @@ pub(crate) fn entry(
                 if links > MOST_LINKS {
                     return Err(failed(Errno::LOOP));
                 }
-                let is_roots = made_by == 0 && !owner::is_unknown(made_by);
-                if !is_roots && !owner::is_own(made_by) {
+                if !owner::may_lead(made_by) {
                     let is_first = vouched_by.is_none_or(|other| other == made_by);
                     if owner == Owner::Own || !is_first {
                         return Err(refused(&name, made_by, operation));

@@ -197,6 +197,11 @@ pub(crate) fn identity(_: &File) -> Option<FileIdentity> {
     None
 }
 
+/// Not asked, as no file is identified.
+pub(crate) fn is_duplicate(_: &File, _: &File) -> bool {
+    false
+}
+
 /// A descriptor shows what is written to its file by whatever way.
 pub(crate) fn may_be_superseded(_: &File) -> bool {
     false

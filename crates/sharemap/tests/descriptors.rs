@@ -1,0 +1,64 @@
+//! Descriptors that the caller gives: what is locked by them is locked for as long as the caller and
+//! the mappings of them keep them, whatever else is mapped.
+#![cfg(unix)]
+#![allow(unsafe_code, reason = "locks files")]
+
+mod common;
+
+use std::any::Any;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use common::TempDir;
+use sharemap::{FileContents, Mapping, SlidingWindow};
+
+fn lock(file: &File) -> bool {
+    // SAFETY: an open descriptor.
+    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
+}
+
+fn open(path: &Path) -> File {
+    File::open(path).unwrap()
+}
+
+/// One test, as it counts on which descriptors this process has open.
+#[test]
+fn locks_of_given_files() {
+    let dir = TempDir::new();
+    let path = dir.file("a", vec![7; 1 << 20]);
+    // A process with a few descriptors shares none.
+    let _many: Vec<_> = (0..10).map(|_| open(&path)).collect();
+    a_lock_ends_with_the_file_and_its_mapping(&path);
+    a_lock_lasts_as_long_as_the_mapping_of_its_file(&path);
+}
+
+/// Though the same file is mapped otherwise, and stays mapped.
+fn a_lock_ends_with_the_file_and_its_mapping(path: &Path) {
+    type Map = fn(&File) -> Box<dyn Any>;
+    let maps: [Map; 3] = [
+        |file| Box::new(Mapping::map(file).unwrap()),
+        |file| Box::new(SlidingWindow::map(file, 4096).unwrap()),
+        |file| Box::new(FileContents::from_file(file).unwrap()),
+    ];
+    for map in maps {
+        let file = open(path);
+        assert!(lock(&file));
+        let mapped = map(&file);
+        let others = (Mapping::open(path).unwrap(), maps.map(|map| map(&open(path))));
+        drop((mapped, file));
+        assert!(lock(&open(path)), "another mapping keeps the lock");
+        drop(others);
+    }
+}
+
+/// Though the same file was mapped otherwise before.
+fn a_lock_lasts_as_long_as_the_mapping_of_its_file(path: &Path) {
+    let _others = (Mapping::open(path).unwrap(), Mapping::map(open(path)).unwrap());
+    let file = open(path);
+    assert!(lock(&file));
+    let mapped = Mapping::map(file).unwrap();
+    assert!(!lock(&open(path)), "the lock is lost");
+    drop(mapped);
+    assert!(lock(&open(path)));
+}
