@@ -21,7 +21,7 @@ use crate::sys::{self, FileKind, SlotHome, SlotMode, slot};
 /// Between two looks at what somebody else is doing.
 pub(super) const NAP: Duration = Duration::from_micros(500);
 
-/// Checks an object, and attaches to it: through the session that this process has, if it has one.
+/// Checks an object and attaches to it, through the session of this process if there is one.
 pub(super) fn attach_as(
     file: &File,
     location: &Location,
@@ -71,18 +71,18 @@ pub(super) fn attach_as(
     }
 }
 
-/// Whether other openings of this process may use the same session.
+/// Returns `true` if other openings of this process may use the same session.
 fn is_shared(file: &File, terms: &Terms, attachment: Attachment) -> Result<bool> {
     Ok(match (terms.attachments, attachment) {
         (Attachments::Separate, _) | (_, Attachment::CopyOnWrite) => false,
         (_, Attachment::Participant) => true,
-        // There, what was opened for reading stays as it is when the file is first written to, and a
-        // later opening finds another file with the same identity.
+        // There, a read-only descriptor keeps the lower file after a copy-up, and a later opening
+        // finds another file with the same identity.
         (_, Attachment::ReadOnly) => sys::file::file_system(file)? != "overlayfs",
     })
 }
 
-/// Makes the checks of an opening that finds a session: what an object is may have changed since.
+/// Checks an object for an opening that found a session, because its header may have changed since.
 fn reopen(
     session: &Session,
     file: &File,
