@@ -197,7 +197,7 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     for _ in 0..ROUNDS {
         let opened = match try_open() {
             Err(Errno::AGAIN) => {
-                // An owner whose objects are refused anyway is not waited for.
+                // An object of a refused owner is not worth waiting for.
                 let link = AtFlags::SYMLINK_NOFOLLOW;
                 if let Ok(stat) = rustix::fs::statat(&directory, request.name, link) {
                     owner::check_owner(&stat, request.owner)?;

@@ -1,5 +1,5 @@
-//! Exclusive use of a file: a handle that shares with no other, which Windows gives only while there is
-//! no other, and beside which it gives no other.
+//! Exclusive use of a file by a handle with share mode 0. Windows opens it only while no other
+//! handle exists, and opens no other handle beside it.
 
 #![allow(unsafe_code, reason = "a call that std does not have")]
 
@@ -21,10 +21,10 @@ use super::{code, pass, shm};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::FileRole;
 
-const OPERATION: &str = "ask who has";
+const OPERATION: &str = "ask which processes use";
 const REMOVE: &str = "remove";
 
-/// A regular file that was found under a name.
+/// A regular file, opened by its name.
 #[derive(Debug)]
 pub(crate) struct Entry {
     path: PathBuf,
@@ -32,7 +32,8 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Opens a file for reading, without following a link. `Ok(None)` if another process has it alone.
+    /// Opens a file for reading, without following a link. `Ok(None)` if another process has it
+    /// open exclusively.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(FILE_FLAG_OPEN_REPARSE_POINT);
