@@ -38,7 +38,7 @@ pub(crate) fn identity(file: &File) -> Option<FileIdentity> {
     posix::identity(file, || file_system(file).is_ok_and(|name| name == "apfs" || name == "hfs"))
 }
 
-/// A descriptor shows what is written to its file by whatever way.
+/// Returns `false`: a descriptor shows all writes to its file.
 pub(crate) fn may_be_superseded(_: &File) -> bool {
     false
 }
