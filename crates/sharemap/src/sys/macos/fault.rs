@@ -269,8 +269,7 @@ fn wait(pid: libc::pid_t) -> Option<c_int> {
 const PATIENCE: u32 = 1000;
 
 /// Tests whether faults that raise `signals` are recovered; `None` if the test was impossible. A
-/// protected
-/// page raises one of them, which the system chooses. Always in a forked child.
+/// protected page raises one of them, which the system chooses. Always in a forked child.
 pub(crate) fn try_out(child: Child, signals: &[c_int]) -> Option<bool> {
     const RECOVERED: c_int = 0x5a;
     const NOT_OURS: c_int = 0x5b;

@@ -14,8 +14,7 @@ use crate::error::Result;
 use crate::sys::os::file::allocate;
 
 /// Creates a file of `len` bytes with a hidden name, calls `fill`, and gives the file the entry's
-/// name,
-/// which must be free.
+/// name, which must be free.
 pub(crate) fn create_hidden(
     entry: &Entry,
     len: u64,

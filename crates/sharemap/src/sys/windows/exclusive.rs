@@ -51,8 +51,7 @@ impl Entry {
         &self.file
     }
 
-    /// Returns the role of the file: always an object, because drafts and companions have other
-    /// places here.
+    /// Returns the role of the file, which is always an object here.
     pub(crate) fn role(&self) -> FileRole {
         FileRole::Object
     }
