@@ -115,9 +115,13 @@ impl Image {
             scope.spawn(die).join().map(|never: ()| never)
         });
         assert!(died.is_err());
-        let Err(LockError::OwnerDied(dead)) = mutex.lock() else { panic!("the death is not reported") };
+        let Err(LockError::OwnerDied(dead)) = mutex.lock() else {
+            panic!("the death is not reported")
+        };
         dead.poison().unwrap();
-        let Err(LockError::OwnerDied(dead)) = table.write() else { panic!("the death is not reported") };
+        let Err(LockError::OwnerDied(dead)) = table.write() else {
+            panic!("the death is not reported")
+        };
         dead.poison().unwrap();
         let image = Self::of::<All>("left by the dead", &path);
         drop(shared);

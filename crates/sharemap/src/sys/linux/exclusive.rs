@@ -39,9 +39,8 @@ impl Exclusive {
         let file = entry.file();
         let sees_mappings = match file_system(file)?.as_str() {
             system @ ("nfs" | "cifs" | "9p" | "ceph" | "fuse") => {
-                return Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(format!(
-                    "it is on {system}, where other machines may use it"
-                )));
+                return Err(Error::new(ErrorKind::Unsupported, OPERATION)
+                    .with_detail(format!("it is on {system}, where other machines may use it")));
             }
             // A mapping on overlayfs maps the file of the lower or upper layer.
             "overlayfs" => false,
@@ -151,9 +150,9 @@ fn change(file: &File, command: libc::c_int, value: libc::c_int) -> Result<()> {
         Errno::ACCESS | Errno::PERM => {
             made.with_detail("the kernel tells only its owner whether another process uses it")
         }
-        Errno::INVAL | Errno::NOSYS => made.with_kind(ErrorKind::Unsupported).with_detail(
-            "its file system has no leases, which would show that no process uses it",
-        ),
+        Errno::INVAL | Errno::NOSYS => made
+            .with_kind(ErrorKind::Unsupported)
+            .with_detail("its file system has no leases, which would show that no process uses it"),
         _ => made,
     })
 }

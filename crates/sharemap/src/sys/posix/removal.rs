@@ -131,8 +131,9 @@ impl<'a> Private<'a> {
                 _ => {}
             }
         }
-        Err(Error::new(ErrorKind::Busy, OPERATION)
-            .with_detail("another process replaced or locked the private directory each time; try again"))
+        Err(Error::new(ErrorKind::Busy, OPERATION).with_detail(
+            "another process replaced or locked the private directory each time; try again",
+        ))
     }
 
     fn unlink(&self, name: &OsStr) -> Result<bool> {

@@ -59,9 +59,8 @@ impl Entry {
     /// Removes the file's name, even if processes use the file.
     pub(crate) fn unlink(&self) -> Result<()> {
         let Some(now) = Self::open(&self.path)? else {
-            return Err(
-                Error::new(ErrorKind::Busy, REMOVE).with_detail("a process has it open exclusively")
-            );
+            return Err(Error::new(ErrorKind::Busy, REMOVE)
+                .with_detail("a process has it open exclusively"));
         };
         if pass::identity(&now.file)? != pass::identity(&self.file)? {
             return Err(renamed());
