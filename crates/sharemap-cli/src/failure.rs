@@ -182,7 +182,7 @@ pub(crate) fn complain(what: impl Into<Text>) {
     let _ = writeln!(io::stderr(), "sharemap: {}", what.into().as_str());
 }
 
-/// Returns what the library says, with the bytes of a path that are no UTF-8.
+/// Returns the library's message, with the path's bytes that are not UTF-8 escaped.
 pub(crate) fn message(error: &Error) -> String {
     let text = error.to_string();
     match error.path() {

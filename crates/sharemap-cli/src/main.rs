@@ -1,6 +1,6 @@
 //! The `sharemap` command: see, read, write and measure memory-mapped files from a shell.
 
-// What is printed goes through `text::Text`, which escapes it; see clippy.toml beside Cargo.toml.
+// All printed text goes through `text::Text`, which escapes it; see clippy.toml beside Cargo.toml.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 mod cli;

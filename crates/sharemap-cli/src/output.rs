@@ -43,7 +43,7 @@ impl Output {
         self.to.get_ref().is_terminal()
     }
 
-    /// Prints bytes as they are: a file's own, scripts, or JSON in pieces.
+    /// Prints bytes unescaped: file contents, scripts, or JSON in pieces.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.to.write_all(bytes).map_err(printing)
     }
@@ -57,8 +57,8 @@ impl Output {
         self.paragraph(Text::styled(&Style::new().dim(), format!("  {label:<13}")), value)
     }
 
-    /// `text` after `label`. On a terminal, its lines end at the edge, and the further ones are
-    /// indented as the first.
+    /// Prints `text` after `label`. On a terminal, lines break at the edge and are indented like
+    /// the first.
     pub(crate) fn paragraph(
         &mut self,
         label: impl Into<Text>,
@@ -118,7 +118,7 @@ impl Output {
     }
 }
 
-/// Prints a line of a second process of the tour, which has no [`Output`].
+/// Prints a line from a second process of the tour, which has no [`Output`].
 #[allow(clippy::disallowed_methods, reason = "the line is escaped")]
 pub(crate) fn tell(line: impl Into<Text>) -> io::Result<()> {
     let mut output = io::stdout().lock();
@@ -126,7 +126,7 @@ pub(crate) fn tell(line: impl Into<Text>) -> io::Result<()> {
     output.flush()
 }
 
-/// Writes JSON that nothing in it acts on a terminal by.
+/// Writes JSON that cannot act on a terminal.
 pub(crate) fn json(value: &impl Serialize) -> Result<String, Failure> {
     let mut text = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut text, Inert);
@@ -134,7 +134,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<String, Failure> {
     String::from_utf8(text).map_err(|error| printing(io::Error::other(error)))
 }
 
-/// Compact JSON in which DEL, C1 and the controls of bidirectional text are `\u` escapes too.
+/// Formats compact JSON, with DEL, C1 and the controls of bidirectional text as `\u` escapes.
 struct Inert;
 
 impl Formatter for Inert {

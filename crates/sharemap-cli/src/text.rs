@@ -1,7 +1,7 @@
-//! Text for people: nothing in it acts on a terminal but what this program means to.
+//! Text for people, in which only this program's own styles act on a terminal.
 //!
-//! Names, paths, process names and errors are data of others. Every function that prints takes a
-//! [`Text`], and whatever becomes one is escaped on the way; only styles are added afterwards.
+//! Names, paths, process names and errors are untrusted data. Every function that prints takes a
+//! [`Text`]. Data is escaped when it becomes a `Text`, and only styles are added afterwards.
 
 use console::Style;
 use std::ffi::OsStr;
@@ -10,17 +10,17 @@ use std::ops::Add;
 
 /// A line of text for a terminal: escaped data, in styles of this program.
 ///
-/// It has no `Display`, so that it cannot be formatted into a string and be escaped once more.
+/// `Text` has no `Display`, so it cannot be formatted into a string and escaped twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Text(String);
 
 impl Text {
-    /// Escapes `data` and puts it into a style.
+    /// Escapes `data` and applies a style.
     pub(crate) fn styled(style: &Style, data: impl Display) -> Self {
         Self(style.apply_to(escape(data)).to_string())
     }
 
-    /// Returns the number of columns that it takes.
+    /// Returns the width in columns.
     pub(crate) fn width(&self) -> usize {
         console::measure_text_width(&self.0)
     }
@@ -32,7 +32,7 @@ impl Text {
         self
     }
 
-    /// Breaks it between words into lines of at most `width` columns; what fits stays as it is.
+    /// Breaks the text between words into lines of at most `width` columns.
     pub(crate) fn wrapped(&self, width: usize) -> Vec<&str> {
         if self.width() <= width {
             return vec![&self.0];
@@ -80,12 +80,12 @@ impl FromIterator<Text> for Text {
     }
 }
 
-/// Writes what acts on a terminal as `\n`, `\r`, `\t`, `\x1b` or `\u{202e}`.
+/// Writes characters that act on a terminal as `\n`, `\r`, `\t`, `\x1b` or `\u{202e}`.
 pub(crate) fn escape(data: impl Display) -> String {
     let data = data.to_string();
     let mut text = String::with_capacity(data.len());
     for c in data.chars() {
-        // A `String` takes whatever is written.
+        // Writing to a `String` cannot fail.
         let _ = match c {
             '\n' => text.write_str("\\n"),
             '\r' => text.write_str("\\r"),
@@ -114,13 +114,13 @@ pub(crate) fn is_active(c: char) -> bool {
         )
 }
 
-/// Returns a name or path as a string, with a `\xff` for each byte that is no UTF-8: such names stay
-/// different ones, in JSON too.
+/// Returns a name or path as a string, with a `\xff` for each byte that is not UTF-8, so that
+/// different names stay different, in JSON too.
 pub(crate) fn lossless(name: impl AsRef<OsStr>) -> String {
     lossless_bytes(name.as_ref().as_encoded_bytes())
 }
 
-/// Returns a name, of which the system gave the bytes, as [`lossless`] does.
+/// Returns a name given as bytes like [`lossless`].
 pub(crate) fn lossless_bytes(name: &[u8]) -> String {
     let mut text = String::new();
     for chunk in name.utf8_chunks() {

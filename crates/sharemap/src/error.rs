@@ -23,7 +23,7 @@ pub enum ErrorKind {
     NotWritable,
     /// The path is a directory.
     IsDirectory,
-    /// A special file without a size of its own, of which no length was asked for.
+    /// The file is a special file without a size, and no length was given.
     NoSize,
     /// An index, offset or range outside of the view, mapping or file.
     OutOfBounds,
@@ -41,8 +41,8 @@ pub enum ErrorKind {
     /// The bytes are no value of the element's type.
     Invalid,
     /// The memory could not be accessed: the file shrank, its file system is full, the disk failed,
-    /// or the page is protected. `offset()` says where; the text says which, as far as the file's
-    /// length and the space left tell when the text is made.
+    /// or the page is protected. `offset()` tells where. The text tells which, as far as the file's
+    /// length and the free space show it when the text is formatted.
     Fault,
     /// The file system, quota or shared memory is full (`ENOSPC`, `EDQUOT`).
     NoSpace,
@@ -68,12 +68,13 @@ pub enum ErrorKind {
     Timeout,
     /// The wait was cancelled.
     Cancelled,
-    /// What was asked for is not available without waiting: a lock that is held, by this thread or
-    /// another, a permit, a count, an event.
+    /// The call would have to wait: for a lock that this thread or another holds, a permit, a count
+    /// or an event.
     WouldBlock,
     /// This thread has the lock already, in a way that excludes what it asks for.
     Deadlock,
-    /// An owner poisoned the value: only `lock_poisoned` and the like acquire the lock.
+    /// An owner poisoned the value. Only `lock_poisoned`, `read_poisoned` and `write_poisoned`
+    /// acquire the lock.
     Poisoned,
     /// A member of the barrier died.
     Broken,
@@ -87,8 +88,8 @@ pub enum ErrorKind {
     NameCharacter,
     /// What has the name is no shared object: a link, a FIFO, a directory, or one with other names.
     NotAnObject,
-    /// The object, or a symbolic link that leads to it, belongs to another user or to one that this
-    /// user namespace does not know, and that was not asked for.
+    /// The object, or a symbolic link that leads to it, belongs to another user, or to a user that
+    /// this user namespace does not map, and other owners were not allowed.
     ForeignOwner,
     /// It is a shared object of another kind than was asked for.
     WrongKind,
@@ -213,7 +214,7 @@ struct Inner {
     source: Option<io::Error>,
 }
 
-/// Finds out, when the text is made, what caused the error.
+/// Determines the cause of the error when its text is formatted.
 pub(crate) type Cause = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 impl Error {
@@ -267,8 +268,8 @@ impl Error {
         self
     }
 
-    /// Leaves it to the text to find the cause. Before, and where it is not found, a fault's text
-    /// lists the possible ones.
+    /// Sets a function that determines the cause when the text is formatted. Without a known cause,
+    /// a fault's text lists the possible ones.
     pub(crate) fn with_cause(mut self, cause: Cause) -> Self {
         self.0.cause = Some(cause);
         self

@@ -47,15 +47,15 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 )]
 pub trait Element: TryFromBytes + IntoBytes + Immutable + KnownLayout + Copy + 'static {}
 
-// Else the compiler would name one missing derive after the other, and not what they are for.
+// Without this, the compiler names one missing derive after the other, and not their purpose.
 #[diagnostic::do_not_recommend]
 impl<T: TryFromBytes + IntoBytes + Immutable + KnownLayout + Copy + 'static> Element for T {}
 
-/// Returns `true` for types of which any bytes are known to be a value: numbers, and zerocopy's of
-/// either byte order. For others their bytes are to be asked.
+/// Returns `true` for types known to accept any bytes: numbers, and zerocopy's numbers of either
+/// byte order. The bytes of other types must be validated.
 ///
-/// A constant once it is compiled. It saves builds without optimisation the look at every element,
-/// which optimised ones find to be nothing.
+/// The result is a constant. It saves builds without optimisation the validation of every element,
+/// which optimised builds remove by themselves.
 #[inline(always)]
 pub(crate) fn is_any_bytes<T: 'static>() -> bool {
     use zerocopy::byteorder::{BigEndian, LittleEndian};

@@ -64,7 +64,7 @@
 //! | a lock over large data | [`Mutex::slice`], [`RwLock::slice`] |
 //! | who is attached, who holds a lock, who waits | [`inspect::Inspection`] |
 //! | that nobody has an object any more | [`inspect::Unused`] |
-//! | the very file that was judged, and nothing else, to be removed | [`inspect::ObjectFile`] |
+//! | to remove exactly the file that was judged | [`inspect::ObjectFile`] |
 //! | hints to the system | [`Advice`], [`HugePages`] |
 //! | a plain `&[u8]` | [`Mapping::frozen`], or [`View::as_slice`], which is `unsafe` and says why |
 //! | signals, and other handlers | [`guard`] |

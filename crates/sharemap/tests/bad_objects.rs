@@ -313,7 +313,7 @@ fn no_room_for_another_process() {
     let path = directory.join("small");
     let small = SharedOptions::new().participants(2).lanes(2);
     let one = small.create_new(Location::file(&path), || Mutex::new(0_u8)).unwrap();
-    // More openings by this process take no room, nor does one that only looks.
+    // Further openings by this process, and read-only attachments, take no participant.
     let same = Shared::<Mutex<u8>>::open(Location::file(&path)).unwrap();
     let second = Holder::start(&path);
     let mut processes = [std::process::id(), second.0.id()];

@@ -1,4 +1,4 @@
-//! Whole files, mapped or read: also those that can be read and not mapped.
+//! Whole files, mapped or read, including files that can only be read.
 
 mod common;
 

@@ -382,7 +382,7 @@ fn a_lock_knows_whether_its_path_leads_to_its_file() {
     assert_eq!(unnamed.is_linked().unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
-/// A process waits for a file that is removed meanwhile, and goes on with the one that replaced it.
+/// A process waits for a lock on a file that is removed meanwhile, and then locks its replacement.
 #[test]
 fn a_waiter_notices_that_its_file_was_replaced() {
     let dir = TempDir::new();
@@ -398,7 +398,7 @@ fn a_waiter_notices_that_its_file_was_replaced() {
     // macOS opens the file by its name.
     match waiter.lock_timeout(LONG) {
         Ok(guard) => {
-            assert!(!waiter.is_linked().unwrap(), "it excludes nobody who comes by the name");
+            assert!(!waiter.is_linked().unwrap(), "it excludes no process that opens the name");
             guard.unlock().unwrap();
         }
         Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound),

@@ -114,7 +114,7 @@ mod linux {
         map.flush_range(..MIB).unwrap();
 
         map.bytes().fill(2).unwrap();
-        // One range that the disk has room for, and one that it has not.
+        // The disk has room for the first range, but not for the second.
         let error = map.flush_ranges([0..10, 8 * MIB - 10..8 * MIB]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FlushFailed, "{error}");
         assert_eq!(error.path(), Some(disk.path.as_path()));

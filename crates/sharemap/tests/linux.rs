@@ -195,8 +195,8 @@ fn huge_page_files_are_mapped_and_unmapped() {
     }
 }
 
-/// Memory that is plainly a `[u8]` has its huge pages, also those that it may grow to, or is not to be
-/// had: a page that is missing later would end the process.
+/// Memory that is a plain `[u8]` has all its huge pages, those of its reservation included, or is
+/// not to be had: a page that is missing later would end the process.
 #[test]
 fn reserved_huge_pages_are_there_when_they_are_touched() {
     const TEST: &str = "reserved_huge_pages_are_there_when_they_are_touched";

@@ -1,4 +1,4 @@
-//! Objects whose bytes are nearly those of a real one, each used by a process of its own: 20,000
+//! Objects with slightly mutated bytes, each used by a process of its own: 20,000
 //! images, 200,000 with `SHAREMAP_LONG=1`. Nothing crashes, waits past its deadline, or takes longer
 //! than a second, the drop included. The largest tables there can be are looked at from outside.
 //!

@@ -92,7 +92,7 @@ fn a_copy_up_is_followed() {
         assert!(current.unwrap());
     }
 
-    // From here on the file is the copy, whose changes show at once, and whose size tells.
+    // From here on the mapping is of the copy: changes show at once, and the size is compared.
     overwrite(&path, b'm');
     assert_eq!(opened.bytes().count(b'm').unwrap(), LEN);
     opened.remap().unwrap();

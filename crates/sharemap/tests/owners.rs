@@ -1,5 +1,5 @@
-//! Whose an object in a file is: owners, second names, links on its path, users that a namespace does
-//! not know.
+//! Owners of objects in files: other users, second names, links on the path, users that a namespace
+//! does not know.
 
 #![cfg(unix)]
 #![allow(unsafe_code, reason = "other users, and namespaces")]
@@ -115,7 +115,7 @@ fn links_of_others_are_not_followed() {
     refused(made, &new, ErrorKind::ForeignOwner, "symbolic link");
     assert!(path.exists() && !dir.join("new").exists());
 
-    // Their own link to their own object, by those who trust them.
+    // With any owner allowed, another user's link to that user's object is followed.
     let trusted = shared.join("trusted");
     foreign_link(&theirs, &trusted);
     refused(open(&trusted), &trusted, ErrorKind::ForeignOwner, "symbolic link");

@@ -1,4 +1,4 @@
-//! `sharemap cat`: a file's bytes, read through a mapping where that is possible.
+//! `sharemap cat`: prints a file's bytes, read through a mapping where that is possible.
 
 use super::input::Input;
 use crate::cli::Part;
@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 /// Print a file, read through a mapping where that is possible.
 ///
-/// Of a large file, or a part of one, little is mapped at a time. What the system does not map is
-/// read: procfs, pipes, devices, and standard input (`-`).
+/// A large file is mapped a part at a time. Files that cannot be mapped (procfs, pipes, devices,
+/// standard input) are read.
 ///
 /// Where the file ends early or the disk fails, everything before that point has been printed, the
 /// offset is on standard error, and the exit code is 1. A closed pipe ends it quietly.

@@ -1,4 +1,4 @@
-//! The bytes of a file or of standard input, in order, for the commands that print them.
+//! Reads the bytes of a file or of standard input in order, for the commands that print them.
 
 use crate::cli::Part;
 use crate::failure::Failure;
@@ -9,11 +9,11 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// At most so much of a file is mapped at a time.
+/// The largest part of a file that is mapped at a time.
 const WINDOW: u64 = 16 << 20;
 
-/// A part of a file, mapped a window at a time; or read, where the system maps nothing: procfs and
-/// sysfs, pipes, devices without a size, standard input.
+/// A part of a file, mapped one window at a time. Files that cannot be mapped (procfs, sysfs,
+/// pipes, devices without a size, standard input) are read.
 pub(super) struct Input {
     path: PathBuf,
     way: Way,
@@ -47,7 +47,7 @@ impl Input {
                         is_exact: part.length.is_some(),
                     });
                 }
-                // It states no length, and may have bytes.
+                // The file states no length, but may have bytes.
                 Err(error)
                     if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::NoSize) => {}
                 Err(error) => return Err(error.into()),
@@ -76,7 +76,7 @@ impl Input {
         Ok(input)
     }
 
-    /// Reads over `bytes` of a stream, or fewer if it ends before. Returns how many there were.
+    /// Skips `bytes` of a stream, or fewer if it ends before. Returns the number skipped.
     fn skip(&mut self, bytes: u64) -> Result<u64, Failure> {
         let mut skipped = 0;
         let mut buffer = [0; 16 << 10];
@@ -94,17 +94,18 @@ impl Input {
         self.start
     }
 
-    /// The end of the part; `None` where it is wherever the input ends.
+    /// Returns the end of the part; `None` if the part ends with the input.
     pub(super) fn end(&self) -> Option<u64> {
         (self.end < u64::MAX).then_some(self.end)
     }
 
-    /// What messages and JSON call it.
+    /// Returns the name of the input in messages and JSON.
     pub(super) fn name(&self) -> String {
         name(&self.path)
     }
 
-    /// Reads at `offset`, for a stream what comes next: at least one byte, unless it ends there.
+    /// Reads at `offset`, or the next bytes of a stream: at least one byte, unless the input ends
+    /// there.
     pub(super) fn read_at(&mut self, offset: u64, out: &mut [u8]) -> Result<usize, Failure> {
         if let Way::Window(window) = &mut self.way {
             match window.view::<u8>(offset, out.len()) {
@@ -114,7 +115,7 @@ impl Input {
                 }
                 Err(error) if error.kind() == ErrorKind::OutOfBounds => return Err(error.into()),
                 Err(error) => {
-                    // It is not to be mapped, but may be to be read.
+                    // A file that cannot be mapped may still be readable.
                     let opened = File::open(&self.path)
                         .and_then(|mut file| file.seek(SeekFrom::Start(offset)).map(|_| file));
                     match opened {
@@ -134,7 +135,7 @@ impl Input {
         }
     }
 
-    /// The error of an end at `offset`, if there should be more.
+    /// Returns an error if the input ends at `offset`, before the end of the part.
     pub(super) fn ended(&self, offset: u64) -> Result<(), Failure> {
         match self.is_exact && offset < self.end {
             true => Err(Failure::refused(format!(
@@ -145,8 +146,8 @@ impl Input {
         }
     }
 
-    /// Where reading may go on after an error at `offset`: at the next page, unless the file has
-    /// ended. A stream does not go on.
+    /// Returns the offset at which reading can continue after an error at `offset`: the next page,
+    /// unless the file has ended. A stream does not continue.
     pub(super) fn after_error(&self, offset: u64) -> u64 {
         let Way::Window(window) = &self.way else { return self.end };
         let size = window.file().and_then(|file| file.metadata().ok());
@@ -171,7 +172,7 @@ fn is_standard_input(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// Whether there is nothing to map: standard input, a pipe, a device without a size.
+/// Returns `true` if the input cannot be mapped: standard input, a pipe, a device without a size.
 fn is_stream(path: &Path) -> bool {
     let is_special = |found: fs::Metadata| {
         !found.is_file() && !found.is_dir() && !system::is_block_device(&found)

@@ -28,9 +28,9 @@ const OWNER_DIED: &str = "SHAREMAP_LOCK_OWNER_DIED";
 /// SHAREMAP_LOCK_OWNER_DIED=1 in its environment. If it succeeds, what it did is taken for a repair;
 /// if not, the next owner is told again.
 ///
-/// A name that is unlinked while this waits leads to another lock, or to none: then that one is
-/// acquired, within the same timeout. Unlinking the name of a lock that is held lets a second command
-/// run beside the first.
+/// If the name of the lock is unlinked during the wait, the lock that has the name afterwards is
+/// acquired instead, within the same timeout. Unlinking the name while the lock is held lets a
+/// second command run beside the first.
 ///
 /// The exit status is the command's, or 128 and the number of the signal that ended it. Signals that
 /// ask to end (SIGINT, SIGTERM, SIGHUP) go to the command. What cannot be locked in time is exit code
@@ -51,7 +51,8 @@ pub(crate) struct Args {
     /// Do not wait.
     #[arg(long = "try")]
     try_once: bool,
-    /// Use a lock that belongs to another user, who is trusted to follow the protocol.
+    /// Accept a lock that belongs to another user. That user must be trusted to follow the
+    /// protocol.
     #[arg(long)]
     allow_any_owner: bool,
     /// The command, and what it is to be told. With --json its output goes to standard error.
@@ -60,7 +61,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// How the lock is opened, or created.
+    /// Returns the options for opening or creating the lock.
     fn options(&self) -> SharedOptions {
         match self.allow_any_owner {
             true => SharedOptions::new().any_owner(),
@@ -86,13 +87,14 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         false => Location::name(&args.name),
     };
     let task = Task { args, location, begun: Instant::now() };
-    // Each round, another process has unlinked the lock since it was opened.
+    // In each further round, another process has unlinked the lock since it was opened.
     let mut round = 1;
     while task.attempt(output)? == Turn::Missed {
         if task.is_over(round) {
             let name = &args.name;
             return Err(Failure::Busy(format!(
-                "cannot lock {name}: its name is unlinked again and again; find out by whom"
+                "cannot lock {name}: its name was unlinked in each of {round} attempts; stop the \
+                     process that removes it"
             )));
         }
         round += 1;
@@ -104,16 +106,16 @@ fn is_other_type(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::WrongType | ErrorKind::Size | ErrorKind::WrongKind)
 }
 
-/// How an attempt ended.
+/// The result of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
-    /// The command ran under the lock, and succeeded.
+    /// The command ran while holding the lock, and succeeded.
     Ended,
-    /// The lock was acquired, but its name had been unlinked: nothing was run.
+    /// The lock was acquired, but its name had been unlinked. The command did not run.
     Missed,
 }
 
-/// What is to be done.
+/// The command to run, and the lock to hold.
 struct Task<'a> {
     args: &'a Args,
     location: Location,
@@ -121,14 +123,14 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// Runs the command under the lock that the name leads to now, a new one if there is none.
+    /// Runs the command while holding the lock that has the name now, creating it if there is none.
     fn attempt(&self, output: &mut Output) -> Result<Turn, Failure> {
         let first = match self.options().open_or_create(&self.location, || Mutex::new(0_u64)) {
             Ok(lock) => return self.run(&lock, output),
             Err(error) if is_other_type(&error) => error,
             Err(error) => return Err(error.into()),
         };
-        // Other types that a lock may have been made with.
+        // The other types that a lock may have been created with.
         let others = [
             Self::find::<u32>,
             Self::find::<u16>,
@@ -153,9 +155,9 @@ impl Task<'_> {
         )))
     }
 
-    /// Returns `true` if there is to be no round after this one.
+    /// Returns `true` if `round` was the last attempt.
     fn is_over(&self, round: u32) -> bool {
-        /// For those who do not wait.
+        /// The number of attempts with `--try`.
         const ROUNDS: u32 = 8;
         match self.args.timeout {
             _ if self.args.try_once => round >= ROUNDS,
@@ -164,19 +166,19 @@ impl Task<'_> {
         }
     }
 
-    /// Runs the command under a lock that exists.
+    /// Opens the lock as a mutex of `T`, and runs the command while holding it.
     fn find<T: Element + Shareable>(&self, output: &mut Output) -> Result<Turn, Failure> {
         let lock = self.options().open::<Mutex<T>>(&self.location)?;
         self.run(&lock, output)
     }
 
-    /// Returns what is left of the time that the command may wait; `None` if there is no limit.
+    /// Returns the rest of the timeout; `None` if there is no limit.
     fn time_left(&self) -> Option<Duration> {
         let timeout = if self.args.try_once { Some(Duration::ZERO) } else { self.args.timeout };
         timeout.map(|timeout| timeout.saturating_sub(self.begun.elapsed()))
     }
 
-    /// Returns how to open the lock within the time that is left.
+    /// Returns the options for opening the lock within the rest of the timeout.
     fn options(&self) -> SharedOptions {
         let options = self.args.options();
         match self.time_left() {
@@ -195,9 +197,9 @@ impl Task<'_> {
             Err(LockError::OwnerDied(died)) => (None, Some(died)),
             Err(LockError::Failed(error)) => return Err(self.refused(error)),
         };
-        // A waiter acquires the lock that it opened, whatever the name leads to by now.
+        // The lock that was opened is held now, but its name may lead to another one.
         if !lock.is_linked()? {
-            // If an owner died, dropping the guard leaves that to be told to the next one.
+            // Dropping an `OwnerDied` guard leaves the death to be reported to the next owner.
             drop(died);
             if let Some(guard) = guard {
                 guard.unlock()?;

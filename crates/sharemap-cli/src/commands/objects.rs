@@ -80,8 +80,8 @@ impl Target {
     }
 }
 
-/// Opens an object to look at it. `sharemap gc` holds a lease on an object for a moment; those of
-/// other programs hold a command up for a tenth of a second in all, however many there are.
+/// Opens an object for inspection. Waits briefly for a lease, as `sharemap gc` holds one: at most a
+/// tenth of a second in all, for any number of objects.
 fn inspect(location: &Location) -> sharemap::Result<Inspection> {
     const NAP: Duration = Duration::from_millis(1);
     static NAPS_LEFT: AtomicU32 = AtomicU32::new(100);
@@ -143,7 +143,7 @@ impl Summary {
         Self::of(inspect(location))
     }
 
-    /// What a look at an object shows, if it could be looked at.
+    /// The inspection of an object, if it could be opened.
     pub(super) fn of(look: sharemap::Result<Inspection>) -> Self {
         look.and_then(|look| Self::of_header(&look)).unwrap_or_else(|error| {
             let (kind, state) = match error.kind() {

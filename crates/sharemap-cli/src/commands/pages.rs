@@ -60,7 +60,7 @@ impl Pages {
         Ok(Some(found))
     }
 
-    /// Adds the pages that follow.
+    /// Adds the counts of the pages that follow.
     pub(super) fn append(&mut self, more: &Self) {
         more.runs.iter().for_each(|run| self.add(run.state, run.pages));
     }
@@ -103,8 +103,8 @@ impl Pages {
     }
 }
 
-/// Calls `look` with a mapping of each part of the first `size` bytes in turn: of large parts, or of
-/// smaller ones where there is no address space for those.
+/// Calls `look` with a mapping of each part of the first `size` bytes in turn. The parts are
+/// smaller where address space is short.
 pub(super) fn in_parts(
     file: &File,
     size: u64,
@@ -122,7 +122,8 @@ pub(super) fn in_parts(
             }
             Err(error) => match error.kind() {
                 ErrorKind::AddressSpace if most > LEAST => most /= 2,
-                // A lack of room, or a file that has shrunk, says nothing of the file as such.
+                // A lack of address space or a truncated file does not show that the file cannot be
+                // mapped.
                 ErrorKind::AddressSpace
                 | ErrorKind::TooManyMappings
                 | ErrorKind::LockLimit
@@ -134,11 +135,11 @@ pub(super) fn in_parts(
     Ok(Mappable::Yes)
 }
 
-/// Whether the system maps a file.
+/// Tells whether the system can map a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mappable {
     Yes,
-    /// It can only be read.
+    /// The file can only be read.
     Refused,
 }
 

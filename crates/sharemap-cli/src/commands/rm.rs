@@ -12,18 +12,18 @@ use sharemap::{Error, ErrorKind, Location, NamedObject, SharedMemory};
 
 /// Remove shared memory by its name, unless a live process holds it.
 ///
-/// Names are those that `sharemap ls` shows; a shared object in a file is named by a path with a
-/// separator. Nothing but a regular file is removed, and no link is followed: what goes is the very file
-/// that was looked at, even if its name is given to another one meanwhile. The kernel is asked who holds
-/// a slot of an object, or has it open or mapped, where it tells; an object stays if that is not known of
-/// those who are attached. With --force the name goes all the same: whoever has the memory keeps it until
-/// it ends, and nobody new finds it.
+/// NAME is a name that `sharemap ls` shows, or a path with a separator for a shared object in a
+/// file. Only regular files are removed, and no link is followed. The file that was checked is the
+/// file that is removed, even if its name is given to another file meanwhile. The kernel is asked
+/// whether a process holds a liveness lock of the object or has its file open or mapped. An object
+/// whose use cannot be determined is kept. With --force the name is removed all the same: attached
+/// processes keep the memory until they end, and no other process finds it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The names.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
-    /// Also what live processes hold.
+    /// Remove objects that live processes hold, too.
     #[arg(long)]
     force: bool,
 }
@@ -93,7 +93,7 @@ fn remove(
     Ok(Some(listed))
 }
 
-/// Where named shared memory has no files, it goes by its name alone.
+/// Removes an object by its name, where named shared memory has no files (macOS).
 fn remove_by_name(name: &str, force: bool) -> Result<Option<Listed>, Failure> {
     if !force {
         let look = Inspection::open(Location::name(name));
@@ -103,12 +103,12 @@ fn remove_by_name(name: &str, force: bool) -> Result<Option<Listed>, Failure> {
     Ok(None)
 }
 
-/// Why there is no file to be removed.
+/// Returns the failure for an object whose file could not be opened.
 fn not_opened(name: &str, is_path: bool, error: Error) -> Failure {
     match error.kind() {
         ErrorKind::WouldBlock => Failure::Busy(format!("cannot remove {name}: {error}")),
         ErrorKind::NotAnObject => Failure::Refused(format!("cannot remove {name}: {error}")),
-        // On Windows a section that lives while a process is attached is in no list, and has no file.
+        // A section of Windows has no file and is in no list.
         _ if is_missing(&error) && !is_path && Inspection::open(Location::name(name)).is_ok() => {
             Failure::Busy(format!(
                 "cannot remove {name}: it has just been made, or lives while a process is attached"
@@ -119,8 +119,8 @@ fn not_opened(name: &str, is_path: bool, error: Error) -> Failure {
     }
 }
 
-/// Removes a file that the kernel says no process has, as long as that is so; or, where the kernel does
-/// not tell, that none is known to have.
+/// Removes a file while the kernel keeps it exclusive. Where the kernel does not tell, removes a
+/// file that no process is known to use.
 fn remove_unheld(
     name: &str,
     holders: Option<&[Holder]>,
@@ -149,13 +149,13 @@ fn remove_unheld(
             }
             return again.unlink().map_err(failed);
         }
-        (Ok(None), _) => return Err(held(name, "the kernel says that somebody has it")),
+        (Ok(None), _) => return Err(held(name, "the kernel says that a process uses it")),
         (Ok(Some(unused)), _) => unused,
         (Err(error), _) => return Err(not_told(name, error)),
     };
     match unused.remove() {
         Ok(true) => Ok(()),
-        Ok(false) => Err(held(name, "somebody has come who opens it")),
+        Ok(false) => Err(held(name, "a process waits to open it")),
         Err(error) => Err(failed(error)),
     }
 }
@@ -181,7 +181,7 @@ fn held(name: &str, why: &str) -> Failure {
     Failure::Busy(format!("cannot remove {name}: {why}; {REMEDY}"))
 }
 
-/// Whether somebody has it is not told, because of an error.
+/// Returns the failure for an object whose use could not be determined.
 fn not_told(name: &str, error: Error) -> Failure {
     Failure::Object { message: format!("cannot remove {name}: {error}; {REMEDY}"), error }
 }

@@ -45,9 +45,9 @@ impl Holders {
         Some(Self::look_through(processes, super::procfs::lists_all()))
     }
 
-    /// Looks into each process in a thread beside. The kernel answers when the process lets it, which
-    /// another user's may put off for ever: such processes count as hidden, and so do all that are
-    /// left once there are [`MOST_STUCK`] of them.
+    /// Looks into each process from a second thread. Reading `/proc` of a process can block for as
+    /// long as that process, perhaps of another user, makes it. A process that does not answer in
+    /// time counts as hidden; after [`MOST_STUCK`] of them, so do all the rest.
     fn look_through(processes: impl Iterator<Item = (u32, PathBuf)>, lists_all: bool) -> Self {
         let mut holders = Self { by_file: HashMap::new(), hidden: 0, seen: 0, lists_all };
         let mut looker = Looker::start();
@@ -88,22 +88,22 @@ impl Holders {
     }
 }
 
-/// How long the kernel may take to tell of one process.
+/// The time limit for reading `/proc` of one process.
 const LIMIT: Duration = Duration::from_secs(1);
-/// So many processes that do not answer are waited for.
+/// The number of processes without an answer after which the search ends.
 const MOST_STUCK: u32 = 4;
 
-/// A thread that looks into processes, one at a time.
+/// A thread that looks into one process at a time.
 struct Looker {
     processes: Sender<PathBuf>,
     looked: Receiver<Looked>,
 }
 
-/// The kernel did not tell in time; the thread that asked is left to itself.
+/// The kernel did not answer in time. The blocked thread is abandoned.
 struct Stuck;
 
 impl Looker {
-    /// `None` where there is no thread to be had.
+    /// Starts the thread. `None` if the system has no thread left.
     fn start() -> Option<Self> {
         let (processes, asked) = mpsc::channel::<PathBuf>();
         let (answers, looked) = mpsc::channel();
@@ -124,16 +124,16 @@ impl Looker {
     }
 }
 
-/// What a look into a process gave.
+/// The result of looking into a process.
 enum Looked {
     Held(Held),
-    /// Not all of it is to be seen.
+    /// Part of it is not visible.
     Partly(Held),
-    /// A process that ends meanwhile holds nothing.
+    /// The process ended, and holds nothing.
     Ended,
 }
 
-/// What a process holds.
+/// The files that a process holds.
 #[derive(Default)]
 struct Held {
     program: Option<String>,
@@ -180,8 +180,8 @@ fn for_mapped(process: &Path, found: &mut dyn FnMut((u64, u64))) -> Result<(), b
     Ok(())
 }
 
-/// Calls `found` with the file of each line of a `maps`; gives the number of lines. Paths may be no
-/// UTF-8, and together longer than is to be kept.
+/// Calls `found` with the file of each line of a `maps` file. Returns the number of lines. Paths
+/// may be invalid UTF-8, and together too long to keep in memory.
 fn lines(maps: &Path, found: &mut dyn FnMut((u64, u64))) -> io::Result<usize> {
     let (mut reader, mut line, mut count) = (BufReader::new(File::open(maps)?), Vec::new(), 0);
     loop {
@@ -257,8 +257,8 @@ mod tests {
         assert_eq!(pids, [1, 4]);
     }
 
-    /// As another user's process may keep the kernel from telling: here what opens a FIFO waits for
-    /// its other end.
+    /// Opening a FIFO blocks until its other end is opened, as reading `/proc` of another user's
+    /// process may.
     #[test]
     #[cfg(unix)]
     fn processes_of_which_the_kernel_does_not_tell_are_hidden_in_bounded_time() {

@@ -85,14 +85,14 @@ pub(crate) fn usage() -> Usage {
     usage
 }
 
-/// Bytes that an ordinary user can still write to the file system of `dir`; `None` where it has no
-/// limit of its own.
+/// Returns the bytes that an ordinary user can still write to the file system of `dir`; `None` if
+/// the file system has no limit of its own.
 pub(crate) fn free_space(dir: &Path) -> Option<u64> {
     os::free_space(dir)
 }
 
-/// Opens a regular file for reading, without waiting for whatever has it: a lease, or the other end of
-/// a FIFO.
+/// Opens a regular file for reading without waiting for the holder of a lease or the other end of a
+/// FIFO.
 pub(crate) fn open_to_look(path: &Path) -> std::io::Result<std::fs::File> {
     let file = os::open_to_look(path)?;
     match file.metadata()?.is_file() {
@@ -101,18 +101,18 @@ pub(crate) fn open_to_look(path: &Path) -> std::io::Result<std::fs::File> {
     }
 }
 
-/// Files that an ordinary user can still make on the file system of `dir`; `None` where they are not
-/// counted.
+/// Returns the number of files that an ordinary user can still create on the file system of `dir`;
+/// `None` if the file system does not count them.
 pub(crate) fn free_files(dir: &Path) -> Option<u64> {
     os::free_files(dir)
 }
 
-/// Whether it is a device with a size, that can be mapped.
+/// Returns `true` if the file is a device with a size, which can be mapped.
 pub(crate) fn is_block_device(metadata: &std::fs::Metadata) -> bool {
     os::is_block_device(metadata)
 }
 
-/// The permissions of a file or directory, links followed; `None` where there are none.
+/// Returns the permissions of a file or directory, links followed; `None` if the system has none.
 pub(crate) fn mode(path: &Path) -> Option<u32> {
     os::mode(path)
 }
@@ -134,7 +134,8 @@ pub(crate) fn read_raw(path: &Path, ready: impl FnOnce()) -> std::io::Result<u64
     os::read_raw(path, ready)
 }
 
-/// The name of the user with this number; `None` where there is none to know. Each is looked up once.
+/// Returns the name of the user with this number; `None` if it is unknown. Each number is looked up
+/// once.
 pub(crate) fn user_name(user: u32) -> Option<String> {
     static KNOWN: Mutex<BTreeMap<u32, Option<String>>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -147,42 +148,43 @@ pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
     os::identity(path)
 }
 
-/// The number of the owner, and the permissions, of what has this name, which may be a link. `None`
-/// where files have none, or it is gone.
+/// Returns the owner's number and the permissions of the entry `path`, which may be a link. `None`
+/// if the entry is gone or the system has none.
 pub(crate) fn permissions(path: &Path) -> Option<(u32, u32)> {
     os::permissions(path)
 }
 
-/// As [`identity`], of an open file.
+/// Returns the [`identity`] of an open file.
 pub(crate) fn identity_of(file: &File) -> Option<(u64, u64)> {
     os::identity_of(file)
 }
 
-/// As [`allocated`], of an open file.
+/// Returns the [`allocated`] bytes of an open file.
 pub(crate) fn allocated_by(file: &File) -> Option<u64> {
     os::allocated_by(file)
 }
 
-/// The owner of a file, if that is another user than the one that runs this process.
+/// Returns the owner of a file if it is not the user of this process.
 pub(crate) fn foreign_owner(file: &File) -> Option<u32> {
     os::foreign_owner(file)
 }
 
-/// When a file, its permissions or its names last changed, to the second. Stores to mapped memory do not
-/// count on tmpfs.
+/// Returns the time at which a file, its permissions or its names last changed, in seconds. On
+/// tmpfs, stores to mapped memory do not count.
 pub(crate) fn changed(file: &File) -> Option<SystemTime> {
     os::changed(file)
 }
 
-/// Since when a file has not been used, as far as its times tell: the last access, write or change. Mapping
-/// a file counts as an access, which Linux notes once in 24 hours. `None` where accesses are not noted.
+/// Returns the time of a file's last use: the last access, write or change. Mapping a file counts
+/// as an access, which Linux records once in 24 hours. `None` if the file system does not record
+/// accesses.
 pub(crate) fn unused_since(file: &File) -> Option<SystemTime> {
     let metadata = file.metadata().ok().filter(|_| os::notes_accesses(file))?;
     [metadata.accessed().ok(), metadata.modified().ok(), changed(file)].into_iter().flatten().max()
 }
 
-/// Returns device and inode of the file that a link of `/proc` leads to, without asking its file
-/// system, which may be another user's and never answer.
+/// Returns device and inode of the target of a link in `/proc`, without asking its file system. A
+/// file system of another user may never answer.
 pub(crate) fn identity_behind(link: &Path) -> Option<(u64, u64)> {
     os::identity_behind(link)
 }

@@ -18,8 +18,8 @@ pub(crate) struct HugePageUse {
     pub(crate) eligible: bool,
 }
 
-/// Reads a file that the kernel writes. Names in it may have bytes that are no UTF-8, which are
-/// replaced: what else it tells stays known.
+/// Reads a file of the kernel. Bytes that are not UTF-8 are replaced, so that the rest stays
+/// readable.
 pub(crate) fn read(path: impl AsRef<Path>) -> Option<String> {
     fs::read(path).ok().map(|text| String::from_utf8_lossy(&text).into_owned())
 }
@@ -65,14 +65,14 @@ fn unescaped(text: &str) -> String {
     codes.iter().fold(text.to_owned(), |text, (code, character)| text.replace(code, character))
 }
 
-/// When the system started.
+/// Returns the time at which the system started.
 pub(crate) fn boot_time() -> Option<SystemTime> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let seconds = text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
-/// The pid namespace of this process.
+/// Returns the pid namespace of this process.
 pub(crate) fn own_pid_namespace() -> Option<u64> {
     static OWN: OnceLock<Option<u64>> = OnceLock::new();
     *OWN.get_or_init(|| pid_namespace("self"))
@@ -112,8 +112,8 @@ pub(crate) fn find_process(
     is_it(pid).then(|| named(pid))
 }
 
-/// The processes of other pid namespaces, by namespace and by their numbers in there. All are looked
-/// up once: an object may claim to have participants in any namespace, and as many as it likes.
+/// The processes of other pid namespaces, by namespace and number there. All are looked up once,
+/// because an object may claim any number of participants in any namespace.
 fn foreign_processes() -> &'static HashMap<(u64, u32), u32> {
     static FOUND: OnceLock<HashMap<(u64, u32), u32>> = OnceLock::new();
     FOUND.get_or_init(|| {

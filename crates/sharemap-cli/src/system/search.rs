@@ -1,17 +1,17 @@
-//! Looking for files by their numbers, on one file system.
+//! Searches one file system for files by their inode numbers.
 
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "companions exist on Linux only"))]
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// What is looked for, and until when.
+/// The files to search for, and the deadline.
 pub(crate) struct Wanted<'a> {
-    /// Where the file system is mounted.
+    /// The mount point of the file system.
     pub(crate) point: &'a Path,
-    /// As `stat` has it.
+    /// The device, as `stat` reports it.
     pub(crate) device: u64,
-    /// The files' numbers.
+    /// The inode numbers of the files.
     pub(crate) numbers: &'a [u64],
     pub(crate) deadline: Instant,
 }
@@ -20,7 +20,7 @@ pub(crate) struct Wanted<'a> {
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) number: u64,
-    /// Where it was, for messages.
+    /// The path at which the file was found, for messages.
     pub(crate) path: PathBuf,
     #[cfg(target_os = "linux")]
     file: std::os::fd::OwnedFd,
@@ -55,13 +55,14 @@ mod linux {
     use std::path::PathBuf;
     use std::time::Instant;
 
-    /// Directories that are open at once: deeper ones are not searched.
+    /// The largest number of open directories; deeper directories are not searched.
     const DEPTH: usize = 100;
-    /// Entries between two looks at the clock.
+    /// The number of entries between two checks of the deadline.
     const PIECE: usize = 64;
 
-    /// Walks a file system once, by descriptors: no link is followed, no other file system entered. Calls
-    /// `between` every few entries. Gives what was found, and why the walk is not complete.
+    /// Walks a file system once, by descriptors. No link is followed, and no other file system is
+    /// entered. Calls `between` every few entries. Returns the files found, and the reason if the
+    /// walk is incomplete.
     pub(crate) fn files(
         wanted: &Wanted<'_>,
         between: &mut dyn FnMut(),
@@ -134,7 +135,7 @@ mod linux {
                 match next.and_then(Dir::new) {
                     _ if open.len() >= DEPTH => self.miss(&path, Errno::NAMETOOLONG),
                     Ok(next) => open.push((next, path)),
-                    // It has gone, or is another file by now.
+                    // The entry is gone, or refers to another file now.
                     Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {}
                     Err(errno) => self.miss(&path, errno),
                 }
@@ -142,7 +143,7 @@ mod linux {
             Ok(())
         }
 
-        /// Notes a file that is wanted. The kind of what is on this file system, and no other.
+        /// Records a wanted file. Returns the entry's type if it is on this file system.
         fn look(
             &mut self,
             directory: impl AsFd + Copy,
@@ -164,7 +165,7 @@ mod linux {
             if kind != FileType::RegularFile || !self.wanted.numbers.contains(&number) {
                 return Some(kind);
             }
-            // Without opening the file itself: that would count as using it.
+            // Opening the file itself would count as a use.
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = rustix::fs::openat(directory, name, flags, Mode::empty()).ok()?;
             let same = rustix::fs::fstat(&file)
@@ -182,7 +183,7 @@ mod linux {
     }
 
     impl Found {
-        /// Opens the file as it is now: of one on an overlay, its newest copy.
+        /// Opens the file as it is now; on an overlay, its newest copy.
         pub(crate) fn open(&self) -> std::io::Result<File> {
             let path = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
             File::open(path)

@@ -51,7 +51,7 @@ fn volume(dir: &Path) -> Option<libc::statvfs> {
 // The fields differ in width from one system to another.
 #[allow(clippy::unnecessary_cast)]
 pub(super) fn free_space(dir: &Path) -> Option<u64> {
-    // A file system without a limit (ramfs) states no blocks at all.
+    // A file system without a limit (ramfs) reports no blocks.
     let volume = volume(dir).filter(|volume| volume.f_blocks > 0)?;
     (volume.f_bavail as u64).checked_mul(volume.f_frsize as u64)
 }
@@ -289,7 +289,7 @@ pub(super) fn allocated_by(file: &File) -> Option<u64> {
 }
 
 pub(super) fn foreign_owner(file: &File) -> Option<u32> {
-    // SAFETY: takes and changes nothing.
+    // SAFETY: the call takes no pointer and changes nothing.
     let own = unsafe { libc::geteuid() };
     file.metadata().ok().map(|metadata| metadata.uid()).filter(|&owner| owner != own)
 }

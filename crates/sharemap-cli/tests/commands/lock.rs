@@ -255,7 +255,7 @@ fn the_command_inherits_nothing_of_the_lock() {
     assert!(!ran.text().contains(&*name.0), "{ran:?}");
 }
 
-/// Takes a lock's name away, whoever holds it.
+/// Unlinks a lock's name, even if the lock is held.
 fn unlink(name: &str) {
     match name.contains(std::path::is_separator) {
         true => std::fs::remove_file(name).unwrap(),

@@ -95,7 +95,7 @@ pub fn run_with_input(args: &[&OsStr], input: &[u8]) -> Ran {
     })
 }
 
-/// Runs a script, `$0` the command and `$1` the folder, with mounts that nobody else sees.
+/// Runs a script, `$0` the command and `$1` the folder, in a mount namespace of its own.
 #[cfg(target_os = "linux")]
 pub fn in_own_mounts(script: &str, folder: &std::path::Path) -> Ran {
     let output = Command::new("unshare")

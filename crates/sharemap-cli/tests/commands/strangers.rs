@@ -55,7 +55,7 @@ fn the_most_participants_are_listed_in_linear_time() {
     }
 }
 
-/// A crowd of names in shared memory, which anybody may put there.
+/// Many names in shared memory, which any user may create.
 #[test]
 #[cfg(target_os = "linux")]
 fn many_names_are_listed_in_linear_time() {

@@ -1,4 +1,4 @@
-//! Why memory of a file could not be accessed, as far as the file and its file system tell.
+//! The cause of a fault, as far as the file and its file system show it.
 
 use std::fs::File;
 use std::sync::{Arc, Weak};
@@ -6,20 +6,20 @@ use std::sync::{Arc, Weak};
 use crate::error::Error;
 use crate::sys::{self, FileKind};
 
-/// An open file that errors refer to, and do not keep open.
+/// A file that errors refer to without keeping it open.
 pub(crate) type SharedFile = Arc<dyn AsRef<File> + Send + Sync>;
 
-/// The error of a fault at `offset` of `file`, whose text tells the cause.
+/// Returns the error of a fault at `offset` of `file`.
 ///
-/// The file is asked when the text is made: a sandbox may kill for the question, and a program that
-/// handles the error by its kind need not wait for it.
+/// The cause is determined when the text is formatted. A sandbox may kill for the system calls, and
+/// a program that handles the error by its kind does not need them.
 #[cold]
 pub(crate) fn with_cause(error: Error, file: Option<SharedFile>, offset: u64) -> Error {
     let Some(file) = file.as_ref().map(Arc::downgrade) else { return error };
     error.with_cause(Box::new(move || cause(&file, offset)))
 }
 
-/// `None` if the mapping is gone by now, or its file has no length of its own.
+/// Describes the cause. `None` if the mapping is gone, or its file has no length.
 fn cause(file: &Weak<dyn AsRef<File> + Send + Sync>, offset: u64) -> Option<String> {
     let file = file.upgrade()?;
     let file = (*file).as_ref();

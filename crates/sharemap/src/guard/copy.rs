@@ -9,8 +9,8 @@ use crate::sys::{Recovery, arch, fault};
 /// Transfers from here on look whether this thread can take a fault's signal.
 const BULK: usize = 1024;
 
-/// Transfers from here on look at the handler and the thread's signal mask anew, unless the thread
-/// is sealed.
+/// Transfers from this size on check the handlers and the thread's signal mask again, unless the
+/// thread is sealed.
 const LARGE: usize = 1 << 20;
 
 /// Copies out of guarded memory if a few instructions do it; if `false`, [`copy_out`] does it from the
@@ -90,16 +90,16 @@ pub(crate) unsafe fn copy_in(
     }
 }
 
-/// What is known of whether this thread's faults are recovered.
+/// The knowledge about the recovery of this thread's faults.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ready {
-    /// Before the thread's first bulk transfer.
+    /// The thread has made no bulk transfer yet.
     Unknown,
-    /// The thread blocks the signals of a fault, or did when it looked.
+    /// The thread blocked the signals of a fault at the last check.
     No,
-    /// It did not when it looked.
+    /// The thread did not block them at the last check.
     Yes,
-    /// As it was when the thread was sealed, for transfers of every length.
+    /// The answer when the thread was sealed, for transfers of every length.
     Sealed(bool),
 }
 
@@ -127,7 +127,7 @@ fn look(len: usize) -> bool {
     ready && (len < LARGE || fault::inspect() == Recovery::InPlace)
 }
 
-/// Looks for the last time; see [`guard::seal_thread`](super::seal_thread).
+/// Checks for the last time; see [`guard::seal_thread`](super::seal_thread).
 pub(super) fn seal_thread() -> Recovery {
     let ready = fault::thread_ready() && fault::inspect() == Recovery::InPlace;
     READY.set(Ready::Sealed(ready));

@@ -10,9 +10,9 @@
 //! accesses, raised by the processor; every other signal goes to the handler that was there before,
 //! with its own flags and mask. Two cases need the program's attention:
 //!
-//! - A handler for `SIGBUS` or `SIGSEGV` that is installed later may not pass on what it does not
-//!   know. Transfers of 1 MiB and more look which handlers are installed, and use system calls while
-//!   one of them is unknown: this crate runs no foreign handler unasked. [`check`] tries it, and
+//! - A handler for `SIGBUS` or `SIGSEGV` that is installed later may not pass unknown faults on.
+//!   Transfers of 1 MiB and more look which handlers are installed, and use system calls while one
+//!   of them is unknown. This crate runs no foreign handler unasked. [`check`] tries it, and
 //!   decides how transfers and new mappings access memory from then on.
 //! - A thread that blocks `SIGBUS` or `SIGSEGV` dies on any fault, whatever the handler. Transfers
 //!   (`read_at`, `to_vec`, `write_at`, …) of 1 KiB and more notice it at the thread's first, and
@@ -40,50 +40,50 @@ pub use crate::sys::Recovery;
 /// How guarded accesses are made in this process.
 ///
 /// The first call installs the fault handler, as the first mapping does, and tests it in a child
-/// process (about 0.1 ms), in which no code runs but this crate's. A program that is about to forbid
-/// itself system calls (seccomp) makes this call before, and [`seal_thread`] on each thread that
-/// transfers 1 KiB or more.
+/// process (about 0.1 ms), in which only this crate's code runs. A program that enters a sandbox
+/// without system calls (seccomp) must make this call before, and call [`seal_thread`] on each
+/// thread that transfers 1 KiB or more.
 #[must_use]
 pub fn recovery() -> Recovery {
     sys::fault::recovery()
 }
 
-/// Tries whether faults are recovered in place, running the handlers that are installed now.
+/// Tests whether faults are recovered in place, by running the installed handlers.
 ///
-/// To be called after other code has installed a handler for `SIGBUS` or `SIGSEGV`. Until then such
-/// a handler counts as one that keeps faults, and transfers of 1 MiB and more use system calls. If
-/// it passes on what it does not know to the handler that was there before, they access the memory
-/// in place again; if not, mappings made from now on use system calls throughout. The answer is
-/// remembered for the last handler of each kind. Nothing is installed or removed.
+/// Call this after other code has installed a handler for `SIGBUS` or `SIGSEGV`. Until then such a
+/// handler counts as keeping faults, and transfers of 1 MiB and more use system calls. If the
+/// handler passes unknown faults on to the previous one, transfers access the memory in place
+/// again. If not, new mappings use system calls throughout. The answer is remembered for the last
+/// handler of each kind. The call installs and removes nothing.
 ///
 /// # What the trial does
-/// An unknown handler is run on a fault that is not its own, in a forked child: the C library's fork
-/// handlers are not called on Linux, and are on macOS. The child has a copy of this process's
-/// memory, in which only the calling thread runs, with all signals blocked but the two of faults. It
-/// has no open descriptors, leaves no core file, is in a session of its own (`kill(0, …)` reaches
-/// only the child), and is killed after a second; the call waits for it. Copying takes time in
-/// proportion to the process's private memory.
+/// The call runs an unknown handler in a forked child, on a fault that is not the handler's own.
+/// The C library's fork handlers run on macOS, but not on Linux. The child has a copy of this
+/// process's memory and runs only the calling thread, with all signals blocked but the two of
+/// faults. It has no open descriptors, leaves no core file, has a session of its own (`kill(0, …)`
+/// reaches only the child), and is killed after a second. The call waits for the child. Copying
+/// takes time in proportion to the process's private memory.
 ///
-/// Whatever else the handler does, it does: it can write to shared memory, open and change files,
-/// connect to servers, start programs, and send signals to every process it has the id of, this one
-/// included. A lock that another thread held at that moment stays locked in the child, which then
-/// ends by its time limit, and the handler counts as one that keeps faults.
+/// A trial is no sandbox. The handler can write to shared memory, open and change files, connect to
+/// servers, start programs, and send signals to every process whose id it knows, this process
+/// included. A lock that another thread held at the fork stays locked in the child. A handler that
+/// waits for it reaches the time limit and counts as keeping faults.
 ///
-/// On Windows there are no signals and no such child: the call raises an access violation in this
-/// thread, which every vectored handler installed in front of this crate's sees.
+/// Windows has no signals and no such child. There, the call raises an access violation in this
+/// thread, which every vectored handler in front of this crate's sees.
 #[must_use]
 pub fn check() -> Recovery {
     sys::fault::check()
 }
 
-/// Looks for the last time at the signal mask of this thread and at the installed handlers.
+/// Checks this thread's signal mask and the installed handlers for the last time.
 ///
 /// Returns how this thread transfers memory from now on. Transfers of 1 KiB and more usually make
-/// system calls to look at both; after this call those of this thread do not, whatever their length,
-/// so that a thread that is about to forbid itself system calls (seccomp) can copy in bulk. Whether
-/// it blocks signals or handlers are installed afterwards is not noticed: a fault that does not
-/// reach this crate's handler then ends the process. A handler that was not tried by [`check`]
-/// counts as one that keeps faults.
+/// system calls to check both. After this call, this thread's transfers make no such calls,
+/// whatever their length, so the thread can copy in bulk in a sandbox without system calls
+/// (seccomp). Later changes to the mask or the handlers are not noticed: a fault that does not
+/// reach this crate's handler then ends the process. A handler that [`check`] has not tried counts
+/// as keeping faults.
 ///
 /// # Examples
 /// ```

@@ -83,19 +83,18 @@ impl AnonymousMapping {
         self.region.forget(range)
     }
 
-    /// Gives the plain slice up: from here on the memory is seen through views, which are guarded, and
-    /// its pages may be [protected](Region::protect). It stays this process's own.
+    /// Converts the plain slice into a mapping, which is accessed through guarded views, so that
+    /// its pages may be [protected](Region::protect). The memory stays private to this process.
     #[must_use]
     pub fn into_mapping(self) -> MappingMut {
         MappingMut::from_region(self.region)
     }
 
-    /// Changes what may be done with the pages that hold a range (`mprotect`, `VirtualProtect`).
+    /// Changes the protection of the pages that contain a range (`mprotect`, `VirtualProtect`).
     ///
-    /// A plain slice could not have pages that may not be read or written, so the memory is seen
-    /// through views from here on, as after [`into_mapping`](Self::into_mapping), and what is not
-    /// allowed is an error of kind [`Fault`](crate::ErrorKind::Fault). The protection can be changed
-    /// again by [`Region::protect`].
+    /// A plain slice cannot have inaccessible pages, so the memory becomes a mapping, as by
+    /// [`into_mapping`](Self::into_mapping). A forbidden access is an error of kind
+    /// [`Fault`](crate::ErrorKind::Fault). [`Region::protect`] changes the protection again.
     ///
     /// ```
     /// # fn main() -> sharemap::Result<()> {
@@ -110,8 +109,8 @@ impl AnonymousMapping {
     /// ```
     ///
     /// # Errors
-    /// [`OutOfBounds`](crate::ErrorKind::OutOfBounds) if the range does not lie in the memory; other
-    /// kinds report a failed system call. The memory is unmapped then.
+    /// [`OutOfBounds`](crate::ErrorKind::OutOfBounds) if the range does not lie in the memory;
+    /// other kinds report a failed system call. After an error the memory is unmapped.
     #[doc(alias = "mprotect")]
     pub fn protect(
         self,

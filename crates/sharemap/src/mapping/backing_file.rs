@@ -1,4 +1,4 @@
-//! The file behind a region: kept open, shared with other regions of it, or closed.
+//! The file of a region: kept open, shared with other regions of the file, or closed.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use crate::sys::{self, FileKind, FileStatus};
 
 pub(super) struct BackingFile {
     state: State,
-    /// When the file had last been changed, by the time that what is mapped was opened.
+    /// The time of the file's last change when the mapped descriptor was opened.
     changed: i64,
-    /// Whether an outsider can take bytes away: regular files only.
+    /// `true` for regular files, which another process can truncate.
     can_shrink: bool,
 }
 
@@ -22,7 +22,8 @@ enum State {
     /// Anonymous memory.
     None,
     Open(Arc<OpenFile>),
-    /// Closed once it was mapped, as [`MapOptions::close_file`](crate::MapOptions::close_file) asks.
+    /// A file that was closed after mapping it
+    /// ([`MapOptions::close_file`](crate::MapOptions::close_file)).
     Closed,
 }
 
@@ -47,12 +48,12 @@ impl BackingFile {
 }
 
 impl Region {
-    /// The open file, for `AsFd` and `AsHandle`; `None` for anonymous memory, and for a mapping that
-    /// [closed](crate::MapOptions::close_file) it.
+    /// Returns the open file, for `AsFd` and `AsHandle`; `None` for anonymous memory, and for a
+    /// mapping that [closed](crate::MapOptions::close_file) its file.
     ///
-    /// Other mappings of the file may share the descriptor: read at explicit offsets, not at its
-    /// position. A descriptor that the caller gave, with the locks that it carries, is shared by the
-    /// mappings of that descriptor alone.
+    /// Other mappings of the file may share the descriptor, so read at explicit offsets, not at its
+    /// position. A descriptor that the caller gave, with the locks that it carries, is shared by
+    /// mappings of its duplicates alone.
     #[must_use]
     pub fn file(&self) -> Option<&File> {
         self.backing_file.open()
@@ -64,7 +65,7 @@ impl Region {
 
     /// Returns the file that `operation` asks about; `None` for anonymous memory.
     ///
-    /// A mapping that closed its file fails.
+    /// Fails for a mapping that closed its file.
     pub(super) fn file_for(&self, operation: &'static str) -> Result<Option<&File>> {
         match &self.backing_file.state {
             State::None => Ok(None),
@@ -80,7 +81,7 @@ impl Region {
         }
     }
 
-    /// The file, for errors of faults, if an outsider can take bytes of it away.
+    /// Returns the file for errors of faults, if another process can truncate it.
     pub(crate) fn shrinking_file(&self) -> Option<SharedFile> {
         match &self.backing_file.state {
             State::Open(open) if self.backing_file.can_shrink => Some(Arc::clone(open) as _),
@@ -88,23 +89,22 @@ impl Region {
         }
     }
 
-    /// Bytes that the file has from the mapping's offset on; `None` where an outsider can take none
-    /// away, or where the file was closed.
+    /// Returns the bytes of the file from the mapping's offset on; `None` if the file cannot be
+    /// truncated, or was closed.
     pub(super) fn bytes_left(&self) -> Option<u64> {
         let file = self.file().filter(|_| self.backing_file.can_shrink)?;
         let status = sys::file::status(file).ok()?;
         Some(status.len.saturating_sub(self.plan.offset))
     }
 
-    /// Returns `true` if the file has the length it had when this mapping was made, or last followed
-    /// it.
+    /// Returns `true` if the file still has the length that it had when this mapping was created or
+    /// last remapped.
     ///
     /// Anonymous memory and devices are always current.
     ///
-    /// On overlay file systems (containers), a file that is written to by its path may be copied
-    /// first, and a mapping of it that was made through a read-only descriptor goes on showing the
-    /// original. Such a mapping is not current once the file has been changed in any way;
-    /// [`remap`](crate::Mapping::remap) follows the copy.
+    /// On overlay file systems (containers), a write by path may first copy the file, and a mapping
+    /// through a read-only descriptor keeps showing the original. Such a mapping is not current
+    /// after any change to the file; [`remap`](crate::Mapping::remap) follows the copy.
     ///
     /// # Errors
     /// [`Unsupported`](crate::ErrorKind::Unsupported) if the mapping
@@ -119,9 +119,9 @@ impl Region {
         Ok(status.len == self.file_len() && (unchanged || !sys::file::may_be_superseded(file)))
     }
 
-    /// Asks for the file's status, and opens it anew where this descriptor may have been left with
-    /// what the file was; `None` for anonymous memory. What is mapped stays mapped: after mapping the
-    /// file that is open now, the caller says so by [`set_changed`](Self::set_changed).
+    /// Returns the file's status; `None` for anonymous memory. Opens the file again if a copy-up
+    /// may have left this descriptor with the original. The old mapping stays: the caller maps the
+    /// new file, and then calls [`set_changed`](Self::set_changed).
     pub(super) fn refresh_file(&mut self) -> Result<Option<FileStatus>> {
         let Some(file) = self.file_for("map anew")? else {
             return Ok(None);

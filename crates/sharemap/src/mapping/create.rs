@@ -40,7 +40,8 @@ impl MapOptions {
             Opened::Made(file) => {
                 let made = sys::pass::identity(&file).map_err(named)?;
                 self.fill_new(file, path, len, plan).inspect_err(|_| {
-                    // Ours alone, and of no use. The file itself was closed with the error.
+                    // This call created the file, which is of no use now. The error path has closed
+                    // it.
                     sys::file::remove_made(path, made);
                 })
             }

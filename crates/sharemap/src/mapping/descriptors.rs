@@ -1,9 +1,9 @@
-//! Descriptors that the regions of one file share.
+//! The table of descriptors that the regions of one file share.
 //!
-//! Descriptors are few (`ulimit -n`), and a file may be mapped in thousands of parts. What is open in
-//! the same way is open once; `sys::file::identity` says which files can be told apart for certain,
-//! and leaves the first few descriptors of a process alone, so that a program with few mappings does
-//! no work here.
+//! Descriptors are scarce (`ulimit -n`), and a file may be mapped in thousands of parts. Files that
+//! are open with the same identity and mode share one descriptor. `sys::file::identity` tells which
+//! files can be identified for certain. It skips the first few descriptors of a process, so a
+//! program with few mappings does no work here.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
 
 use crate::sys::{self, FileIdentity};
 
-/// A file, open.
+/// An open file.
 pub(super) struct OpenFile {
     pub(super) file: File,
-    /// The descriptor that an exclusive mapping was opened by, or that the caller gave: it may carry
-    /// a lock.
+    /// The first descriptor of an exclusive mapping, or the one that the caller gave. It may carry a
+    /// lock.
     #[allow(dead_code, reason = "kept open, not used")]
     pub(super) before: Option<Arc<Self>>,
 }
@@ -41,12 +41,12 @@ static FILES: Mutex<Files> = Mutex::new(Files { by_identity: BTreeMap::new(), cl
 
 struct Files {
     by_identity: BTreeMap<(Origin, FileIdentity), Weak<OpenFile>>,
-    /// Entries of closed files go when there are so many entries.
+    /// The number of entries at which those of closed files are removed.
     clean_at: usize,
 }
 
-/// Returns the descriptor that stands for `file` in this process: `file` itself, or one that is open
-/// in the same way already.
+/// Returns an open file with the identity, the mode and the origin of `file`: one that is already
+/// open, or `file` itself.
 pub(super) fn share(file: File, origin: Origin) -> Arc<OpenFile> {
     let identity = sys::file::identity(&file);
     let file = Arc::new(OpenFile { file, before: None });
@@ -62,7 +62,7 @@ pub(super) fn share(file: File, origin: Origin) -> Arc<OpenFile> {
         origin == Origin::Opened || sys::file::is_duplicate(&found.file, &file.file)
     };
     if let Some(shared) = found.as_ref().filter(|found| serves(found)) {
-        // Before `file` is closed, which may take its time.
+        // Unlocks before `file` is closed, which may block.
         drop(files);
         return Arc::clone(shared);
     }
@@ -76,8 +76,8 @@ pub(super) fn share(file: File, origin: Origin) -> Arc<OpenFile> {
     file
 }
 
-/// In a child that was forked while another thread held the lock, it is held for ever: `None` after
-/// some attempts, and the region keeps a descriptor of its own.
+/// Locks the table. Returns `None` after some attempts, and the region then keeps a descriptor of
+/// its own: in a child that was forked while another thread held the lock, it is held for ever.
 fn lock() -> Option<MutexGuard<'static, Files>> {
     const ATTEMPTS: usize = 64;
     for _ in 0..ATTEMPTS {

@@ -1,4 +1,4 @@
-//! A whole file, by whatever way is faster.
+//! Whole files, read or mapped, whichever is faster.
 
 #![allow(unsafe_code, reason = "views of a private buffer")]
 
@@ -13,17 +13,17 @@ use crate::mapping::{MapOptions, Mapping, Region};
 use crate::sys::{self, Access, AsDescriptor, Create, FileKind, OpenRequest};
 use crate::view::{Backing, View};
 
-/// Up to here a copy is cheaper than the page faults and the unmapping. (Into memory that the
-/// program has used before it is so up to about 1 MiB; into new memory only to half of this.)
+/// Up to this size a copy is cheaper than page faults and unmapping. (For memory that the program
+/// has used before, the limit is about 1 MiB; for new memory, half of this.)
 const READ_UP_TO: u64 = 256 << 10;
 
 /// The contents of a file: a small file is read, a large one mapped, and both look alike.
 ///
-/// Whatever can be read can be opened: a file that the system refuses to map is read to its end, up
-/// to a [limit](FileContentsOptions::read_limit). Such are files of `/proc` and some of `/sys`, files
-/// of FUSE file systems with `direct_io`, pipes, and devices such as `/dev/null`.
+/// Every readable file can be opened. A file that the system refuses to map is read to its end, up
+/// to a [limit](FileContentsOptions::read_limit): files of `/proc` and some of `/sys`, files of
+/// FUSE file systems with `direct_io`, pipes, and devices such as `/dev/null`.
 ///
-/// A file that was read is as it was then; one that is mapped shows later changes.
+/// The contents of a file that was read do not change; a mapped file shows later changes.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -47,7 +47,7 @@ enum Held {
     Mapped(Mapping),
 }
 
-/// Bytes on the heap; no thread writes to them, so that views may read them as they like.
+/// Bytes on the heap. No thread writes to them, so views may read them.
 struct Buffer {
     bytes: Vec<u8>,
     path: Option<Box<Path>>,
@@ -62,7 +62,8 @@ impl FileContents {
         Self::options().open(path)
     }
 
-    /// Reads or maps what an open descriptor refers to. The descriptor may be closed at once.
+    /// Reads or maps the file of an open descriptor. The caller may close the descriptor
+    /// afterwards.
     ///
     /// # Errors
     /// As for [`FileContentsOptions::from_file`].
@@ -70,12 +71,12 @@ impl FileContents {
         Self::options().from_file(file)
     }
 
-    /// Returns options, with which [`FileContentsOptions::open`] reads or maps a file.
+    /// Returns options for reading or mapping a file.
     pub fn options() -> FileContentsOptions {
         FileContentsOptions::new()
     }
 
-    /// All bytes.
+    /// Returns a view of all bytes.
     #[must_use]
     pub fn bytes(&self) -> View<'_, u8> {
         match &self.held {
@@ -89,7 +90,7 @@ impl FileContents {
         }
     }
 
-    /// Bytes in the file, when it was opened.
+    /// Returns the length of the file in bytes at the time it was opened.
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.held {
@@ -98,19 +99,19 @@ impl FileContents {
         }
     }
 
-    /// Whether there are none.
+    /// Returns `true` if the file was empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether the file is mapped, and not read.
+    /// Returns `true` if the file is mapped, not read.
     #[must_use]
     pub fn is_mapped(&self) -> bool {
         matches!(self.held, Held::Mapped(_))
     }
 
-    /// The path it was opened by; `None` for descriptors.
+    /// Returns the path by which the file was opened; `None` for a descriptor.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match &self.held {
@@ -119,7 +120,7 @@ impl FileContents {
         }
     }
 
-    /// A copy of all bytes.
+    /// Returns a copy of all bytes.
     pub fn to_vec(&self) -> Result<Vec<u8>> {
         match &self.held {
             Held::Mapped(mapping) => mapping.bytes().to_vec(),
@@ -128,12 +129,12 @@ impl FileContents {
     }
 }
 
-/// How much to read of a file that cannot be mapped.
+/// Options for [`FileContents`], which limit how much of a file is read.
 ///
 /// ```
 /// use sharemap::{ErrorKind, FileContents};
 ///
-/// // An endless file, where there is one.
+/// // An endless file, on systems that have one.
 /// let error = FileContents::options().read_limit(1 << 16).open("/dev/zero").unwrap_err();
 /// assert!(matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::NotFound));
 /// ```
@@ -144,7 +145,7 @@ pub struct FileContentsOptions {
 }
 
 impl FileContentsOptions {
-    /// The [`read_limit`](Self::read_limit) where none is set: 256 MiB.
+    /// The default [`read_limit`](Self::read_limit): 256 MiB.
     pub const DEFAULT_READ_LIMIT: u64 = 256 << 20;
 
     /// Returns the default options.
@@ -152,8 +153,8 @@ impl FileContentsOptions {
         Self { read_limit: Self::DEFAULT_READ_LIMIT }
     }
 
-    /// Sets the most bytes to read into memory of a file that cannot be mapped or that states no
-    /// length; an endless one, such as `/dev/zero`, is an error after so many. By default
+    /// Sets the largest number of bytes to read from a file that cannot be mapped or states no
+    /// length. A longer file, such as the endless `/dev/zero`, is an error. The default is
     /// [256 MiB](Self::DEFAULT_READ_LIMIT).
     ///
     /// Files that are mapped, and regular files of up to 256 KiB, have no limit.
@@ -164,9 +165,9 @@ impl FileContentsOptions {
 
     /// Reads or maps a file.
     ///
-    /// A pipe is read until its last writer closes it, and blocks until then; a FIFO that no process
-    /// has open for writing is empty. To wait for a writer, open it by [`File::open`], and pass it
-    /// to [`from_file`](Self::from_file).
+    /// A pipe is read until its last writer closes it, and the call blocks until then. A FIFO that
+    /// no process has open for writing is empty. To wait for a writer, open the FIFO by
+    /// [`File::open`] and pass it to [`from_file`](Self::from_file).
     ///
     /// # Errors
     /// - [`TooLarge`](ErrorKind::TooLarge) - the file cannot be mapped, or states no length, and has
@@ -188,10 +189,12 @@ impl FileContentsOptions {
         self.take(file, Some(path), false).map_err(|error| error.with_path(Some(path)))
     }
 
-    /// Reads or maps what an open descriptor refers to. The descriptor may be closed at once.
+    /// Reads or maps the file of an open descriptor. The caller may close the descriptor
+    /// afterwards.
     ///
-    /// Of a file this is all of it, whatever the position of the descriptor; a pipe, or a device
-    /// without a size, is read from where it is to its end. On Windows, reading moves the position.
+    /// A file is read or mapped as a whole, whatever the position of the descriptor. A pipe or a
+    /// device without a size is read from its position to its end. On Windows, reading moves the
+    /// position.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
@@ -216,7 +219,7 @@ impl FileContentsOptions {
                 match (region.place(len), region.file()) {
                     (Ok(()), _) => Held::Mapped(Mapping::from_region(region)),
                     (Err(error), Some(file)) if is_refusal(&error) => {
-                        // Another region may share its position.
+                        // Another region may share the descriptor, and so its position.
                         let source = Source { adopted: true, ..source(file) };
                         read(source.read_to_end(self.read_limit)?)
                     }
@@ -229,7 +232,7 @@ impl FileContentsOptions {
     }
 }
 
-/// Whether the file is at fault for not being mapped, and not a lack of room.
+/// Returns `true` if the file itself cannot be mapped, as opposed to a lack of address space.
 fn is_refusal(error: &Error) -> bool {
     !matches!(
         error.kind(),
@@ -270,7 +273,7 @@ impl Backing for Buffer {
 }
 
 impl fmt::Debug for FileContents {
-    /// Path, length and how it is held; never contents.
+    /// Prints the path, the length and whether the file is mapped, never the contents.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileContents")
             .field("path", &self.path())

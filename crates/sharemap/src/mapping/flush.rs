@@ -68,17 +68,17 @@ impl Region {
             }
         };
         result.map_err(|error| match error.kind() {
-            // Nothing was tried.
+            // No flush was attempted.
             ErrorKind::Unsupported if file.is_none() => self.named(error),
             _ => self.named(self.flush_state.remember(error)),
         })
     }
 
-    /// Makes all of these ranges durable, and waits once.
+    /// Makes all of these ranges durable with one wait.
     ///
-    /// One call over all of them: a system starts to write everything that it finds changed before it
-    /// waits for the first page, and the wait for the file system's journal and the drive's cache,
-    /// which a call for each range would repeat, is what takes the time.
+    /// One system call covers all ranges. The kernel starts all writes before it waits for the
+    /// first page. Most of the time goes into waiting for the file system's journal and the drive's
+    /// cache, which a call for each range would repeat.
     pub(super) fn flush_ranges<R: RangeBounds<usize>>(
         &self,
         ranges: impl IntoIterator<Item = R>,

@@ -27,7 +27,8 @@ impl Mapping {
             return refuse(reason);
         }
         let mut changes = self.region.changes();
-        // Under the lock, and once: a mapping that follows its file may grow meanwhile.
+        // The length is read once, under the lock: a mapping that follows its file may grow
+        // meanwhile.
         let len = self.len();
         let Some((_, pages)) = self.region.pages(..len, OPERATION)? else {
             return Ok(&[]);

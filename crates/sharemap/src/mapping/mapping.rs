@@ -84,7 +84,8 @@ impl Mapping {
     /// Maps what the file has now: after a fault, or when it is no longer
     /// [current](Region::is_current).
     ///
-    /// A length that was asked for is not exceeded. After an error the mapping is as it was.
+    /// The mapping never exceeds a length set in its options. After an error the mapping is
+    /// unchanged.
     pub fn remap(&mut self) -> Result<()> {
         self.region.follow()
     }

@@ -126,16 +126,18 @@ impl MappingMut {
     /// Writes the changes of the pages that hold a range to the disk and waits for it, as
     /// [`flush`](Self::flush) does for all.
     ///
-    /// Each call waits for the disk: a single range is the cheaper way if little of what was changed
-    /// is to be durable. For many ranges, [`flush_ranges`](Self::flush_ranges) waits once.
+    /// Each call waits for the disk. One range is cheaper than [`flush`](Self::flush) if only a
+    /// small part of the changes must be durable. For many ranges,
+    /// [`flush_ranges`](Self::flush_ranges) waits once.
     pub fn flush_range(&self, range: impl RangeBounds<usize>) -> Result<()> {
         self.region.flush(range, Flush::Durable)
     }
 
-    /// Writes the changes of all these ranges to the disk and waits once: as durable as
-    /// [`flush_range`](Self::flush_range) of each, and for scattered pages many times as fast.
+    /// Writes the changes of all these ranges to the disk and waits once. The ranges are as durable
+    /// as after [`flush_range`](Self::flush_range) of each, and for scattered pages many times
+    /// faster.
     ///
-    /// Other changes, between the first range and the last, are written with them.
+    /// Changes between the first and the last range are written, too.
     ///
     /// ```
     /// # fn main() -> sharemap::Result<()> {
@@ -152,8 +154,8 @@ impl MappingMut {
     /// ```
     ///
     /// # Errors
-    /// [`OutOfBounds`](crate::ErrorKind::OutOfBounds) if a range does not lie in the mapping: nothing
-    /// is written then. Otherwise as for [`flush`](Self::flush).
+    /// [`OutOfBounds`](crate::ErrorKind::OutOfBounds) if a range does not lie in the mapping; no
+    /// range is written then. Otherwise as for [`flush`](Self::flush).
     pub fn flush_ranges<R: RangeBounds<usize>>(
         &self,
         ranges: impl IntoIterator<Item = R>,
@@ -207,7 +209,8 @@ impl MappingMut {
     /// Maps what the file has now: after a fault, or when it is no longer
     /// [current](Region::is_current).
     ///
-    /// A length that was asked for is not exceeded. After an error the mapping is as it was.
+    /// The mapping never exceeds a length set in its options. After an error the mapping is
+    /// unchanged.
     pub fn remap(&mut self) -> Result<()> {
         self.region.follow()
     }

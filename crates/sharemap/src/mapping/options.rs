@@ -119,21 +119,22 @@ impl MapOptions {
         self
     }
 
-    /// Closes the file once it is mapped: the mapping keeps no descriptor.
+    /// Closes the file after mapping it, so that the mapping keeps no descriptor.
     ///
-    /// Without it, a mapping keeps its file open; mappings of one file share a descriptor where the
-    /// system can tell that it is one. Reading and writing need none. What does is
-    /// [`Unsupported`](ErrorKind::Unsupported) afterwards: [`is_current`](Region::is_current),
-    /// [`remap`](Mapping::remap), [`grow`](MappingMut::grow), [`resize`](MappingMut::resize),
-    /// [`punch_hole`](MappingMut::punch_hole), [`residency`](Region::residency),
-    /// [`cache_status`](Region::cache_status), [`evict`](Region::evict),
-    /// [`data_extents`](Region::data_extents), [`file_system`](Region::file_system),
-    /// [`frozen`](Mapping::frozen); on macOS and Windows [`flush`](MappingMut::flush), on Linux
-    /// [`flush_async`](MappingMut::flush_async). A [`Reader`](crate::Reader) cannot compare the
-    /// file's size: after a truncation it reads zeros up to the end of the last page.
+    /// Without this option, a mapping keeps its file open; mappings of one file share a descriptor
+    /// if the system can identify the file. Reading and writing need no descriptor. The calls that
+    /// need one are [`Unsupported`](ErrorKind::Unsupported) afterwards:
+    /// [`is_current`](Region::is_current), [`remap`](Mapping::remap), [`grow`](MappingMut::grow),
+    /// [`resize`](MappingMut::resize), [`punch_hole`](MappingMut::punch_hole),
+    /// [`residency`](Region::residency), [`cache_status`](Region::cache_status),
+    /// [`evict`](Region::evict), [`data_extents`](Region::data_extents),
+    /// [`file_system`](Region::file_system), [`frozen`](Mapping::frozen); on macOS and Windows
+    /// [`flush`](MappingMut::flush), on Linux [`flush_async`](MappingMut::flush_async). A
+    /// [`Reader`](crate::Reader) cannot compare the file's size: after a truncation it reads zeros
+    /// up to the end of the last page.
     ///
-    /// Together with [`exclusive`](Self::exclusive), whose lock the descriptor carries, it is
-    /// `Unsupported`.
+    /// The option is `Unsupported` together with [`exclusive`](Self::exclusive), because the
+    /// descriptor carries the lock.
     ///
     /// ```
     /// # fn main() -> sharemap::Result<()> {
@@ -306,7 +307,7 @@ impl MapOptions {
     /// Maps a shared object that has been opened; errors name it so.
     pub(crate) fn map_object(&self, file: File, name: &Path, access: Access) -> Result<Region> {
         self.check()?;
-        // Descriptors of objects are handed to other processes.
+        // Descriptors of objects may be passed to other processes, so they are not shared.
         self.map_and_finish(file, name, Plan { shared: None, ..self.plan(access) })
     }
 

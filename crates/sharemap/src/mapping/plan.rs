@@ -19,15 +19,15 @@ pub(super) struct Plan {
     pub(super) huge: HugePages,
     /// Growth makes holes instead of setting space aside.
     pub(super) sparse: bool,
-    /// Which other regions may use the descriptor. `None`: no other region, as its lock excludes others,
-    /// or what it was opened for matters.
+    /// The regions that may use the same descriptor. `None`: no other region, because the descriptor
+    /// carries a lock or its access mode matters.
     pub(super) shared: Option<Origin>,
 }
 
-/// Kind and length of a file that is to be mapped.
+/// Returns kind and length of a file to be mapped.
 ///
-/// A regular file of length 0 that has bytes all the same, as those of procfs, would be an empty
-/// mapping; it is refused.
+/// Refuses a regular file of length 0 that has bytes nevertheless, like those of procfs. Its
+/// mapping would be empty.
 pub(super) fn measure(file: &File) -> Result<FileStatus> {
     let status = sys::file::status(file)?;
     let says_nothing = status.kind == FileKind::Regular && status.len == 0;

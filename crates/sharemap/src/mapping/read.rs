@@ -1,27 +1,27 @@
-//! Reading files that are not mapped, within a limit.
+//! Reads files that are not mapped, up to a limit.
 
 use std::fs::File;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{self, FileKind, FileStatus, ReadStep};
 
-/// What is asked for at a time where the file does not state its length.
+/// The size of a read if the file does not state its length.
 const FIRST: usize = 64 << 10;
 
-/// Some files of procfs, of records, refuse to be read by odd lengths.
+/// The granularity of reads: some files of procfs consist of records and refuse odd lengths.
 const UNIT: usize = 4 << 10;
 
-/// A file to read from its beginning, or a pipe or device from where it is.
+/// A file to read from its beginning, or a pipe or device to read from its position.
 pub(super) struct Source<'a> {
     pub(super) file: &'a File,
     pub(super) status: FileStatus,
-    /// Whether the position of the descriptor is the caller's: it is neither used nor moved where
-    /// the file has offsets.
+    /// `true` if the position of the descriptor belongs to the caller. It is then neither used nor
+    /// moved if the file has offsets.
     pub(super) adopted: bool,
 }
 
 impl Source<'_> {
-    /// Reads `len` bytes, or fewer if the file ends before.
+    /// Reads `len` bytes, or fewer if the file ends first.
     pub(super) fn read_len(&self, len: usize) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         reserve(&mut bytes, len)?;
@@ -30,17 +30,17 @@ impl Source<'_> {
                 break;
             }
         }
-        // The allocation may be larger than what was asked for.
+        // The allocation may be larger than requested.
         bytes.truncate(len);
         Ok(bytes)
     }
 
-    /// Reads to the end, which must come after at most `limit` bytes.
+    /// Reads to the end. Fails if the file has more than `limit` bytes.
     pub(super) fn read_to_end(&self, limit: u64) -> Result<Vec<u8>> {
         if self.status.len > limit {
             return Err(too_large(limit).with_length(self.status.len));
         }
-        // One byte more than is expected shows the end, or that there are too many.
+        // Reading one byte more than expected shows either the end or an excess.
         let mut room = usize::try_from(self.status.len).map_or(FIRST, |len| match len {
             0 => FIRST,
             len => len.saturating_add(1),
@@ -70,7 +70,7 @@ impl Source<'_> {
             match sys::file::read_more(self.file, bytes, from)? {
                 ReadStep::Bytes(_) => return Ok(true),
                 ReadStep::End => return Ok(false),
-                // A regular file has no more now; the writers of a pipe may have.
+                // A regular file has no more bytes now, but a pipe's writers may write more.
                 ReadStep::NotYet if has_offsets => return Ok(false),
                 ReadStep::NotYet => sys::file::wait_for_bytes(self.file)?,
             }

@@ -101,8 +101,7 @@ impl SlidingWindow {
         self.region.file()
     }
 
-    /// Returns what the system calls the file system that the file lives on, as
-    /// [`Region::file_system`] does.
+    /// Returns the name of the file's file system, like [`Region::file_system`].
     ///
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) if the system does not tell.
@@ -147,7 +146,7 @@ impl SlidingWindow {
     /// Maps a window that holds `bytes` bytes from `offset` on, with its room ahead in the
     /// direction of travel.
     fn slide(&mut self, offset: u64, bytes: usize, backwards: bool) -> Result<()> {
-        // On an overlay the file may have been copied since, and be another one now.
+        // On an overlay, a copy-up may have replaced the file since.
         let status = self.region.refresh_file()?;
         let unit = sys::map::granularity() as u64;
         let window = self.window as u64;

@@ -21,7 +21,7 @@ use crate::sys::{self, FileKind, SlotHome, SlotMode, slot};
 /// Between two looks at what somebody else is doing.
 pub(super) const NAP: Duration = Duration::from_micros(500);
 
-/// Checks an object, and attaches to it: through the session that this process has, if it has one.
+/// Checks an object and attaches to it, through the session of this process if there is one.
 pub(super) fn attach_as(
     file: &File,
     location: &Location,
@@ -71,21 +71,21 @@ pub(super) fn attach_as(
     }
 }
 
-/// Whether other openings of this process may use the same session.
+/// Returns `true` if other openings of this process may use the same session.
 fn is_shared(file: &File, terms: &Terms, attachment: Attachment) -> bool {
     // What is no file has none.
     let file_system = || sys::file::file_system(file).unwrap_or_default();
     match (terms.attachments, attachment) {
         (Attachments::Separate, _) | (_, Attachment::CopyOnWrite) => false,
-        // There, a file and its snapshots have the same identity.
+        // There, a file and its snapshot have the same identity.
         (_, Attachment::Participant) => file_system() != "bcachefs",
-        // There, what was opened for reading stays as it is when the file is first written to, and a
-        // later opening finds another file with the same identity.
+        // On overlays, a read-only descriptor keeps the lower file after a copy-up, and a later
+        // opening finds another file with the same identity.
         (_, Attachment::ReadOnly) => !matches!(file_system().as_str(), "bcachefs" | "overlayfs"),
     }
 }
 
-/// Makes the checks of an opening that finds a session: what an object is may have changed since.
+/// Checks an object for an opening that found a session, because its header may have changed since.
 fn reopen(
     session: &Session,
     file: &File,

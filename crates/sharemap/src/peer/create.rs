@@ -54,13 +54,13 @@ pub(crate) enum Payload {
     AtLeast,
 }
 
-/// What openings of an object by this process share.
+/// Tells whether openings of an object by this process share a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Attachments {
-    /// One session, and so one participant.
+    /// All openings share one session, and so one participant.
     #[default]
     Shared,
-    /// Nothing: the opening gets a session of its own, as another process does.
+    /// The opening gets a session of its own, like another process.
     #[cfg_attr(not(test), allow(dead_code, reason = "for tests that act as several processes"))]
     Separate,
 }
@@ -74,14 +74,14 @@ pub(crate) struct Terms {
     pub(crate) lifetime: Lifetime,
     pub(crate) sharing: Sharing,
     pub(crate) owner: Owner,
-    /// How long to wait for a process that has the object to itself: a creator that is alive, or the
+    /// The longest wait for a process that uses the object exclusively: a live creator, or the
     /// holder of a lease.
     pub(crate) patience: Duration,
     pub(crate) attachments: Attachments,
 }
 
 impl Terms {
-    /// The same, with what is left of the patience that began at `start`.
+    /// Returns the same terms with the rest of a patience that began at `start`.
     pub(super) fn since(&self, start: Instant) -> Self {
         Self { patience: self.patience.saturating_sub(start.elapsed()), ..*self }
     }
@@ -104,7 +104,7 @@ impl Default for Terms {
 
 #[cfg(test)]
 impl Terms {
-    /// For tests in which this process acts as several.
+    /// Returns terms for tests in which this process acts as several.
     pub(crate) fn separate() -> Self {
         Self { attachments: Attachments::Separate, ..Self::default() }
     }

@@ -208,7 +208,7 @@ impl Header {
         }
     }
 
-    /// The error of an object of which only so many bytes are left.
+    /// Returns the error for an object that has only this many bytes left.
     #[cold]
     pub(crate) fn cut_short(&self, len: u64) -> Error {
         Error::new(ErrorKind::Truncated, "open")

@@ -94,7 +94,7 @@ pub(crate) struct Look {
 
 impl Look {
     pub(crate) fn open(location: &Location) -> Result<Self> {
-        // What only looks never waits.
+        // An inspection never waits.
         let terms = Terms { owner: Owner::Any, patience: Duration::ZERO, ..Terms::default() };
         let named = |error: Error| error.with_path(location.path());
         let file = find(location, &terms, false).map_err(named)?;
@@ -206,7 +206,7 @@ impl Look {
         Ok(found)
     }
 
-    /// Returns what the record of a participant says; `None` if it is not in use.
+    /// Returns the record of a participant; `None` if the record is not in use.
     fn record(&self, number: u32) -> Result<Option<Record>> {
         let Some(header) = self.header else { return Ok(None) };
         let at = header.participant(number);
@@ -217,12 +217,12 @@ impl Look {
         }
     }
 
-    /// Returns the process of a participant as its record says, without asking the kernel.
+    /// Returns the process that a participant's record names, without asking the kernel.
     pub(crate) fn process_of(&self, number: u32) -> Result<Option<u32>> {
         Ok(self.record(number)?.map(|record| record.process))
     }
 
-    /// `None`: the place is free.
+    /// Returns a participant; `None` if its record is free.
     fn participant(&self, number: u32) -> Result<Option<Participant>> {
         let Some(record) = self.record(number)? else { return Ok(None) };
         let Record { process, start_time, id_space, since, .. } = record;

@@ -3,7 +3,7 @@
 //! `header` is the format of what every object begins with, `memory` the way to an object's bytes,
 //! `create` makes and opens objects, `arrival` waits until they are ready; a
 //! [`Session`](session::Session) is the result, and a [`World`] for the locks; `near` is the same one
-//! for a part whose bounds are known. `registry` has the sessions of this process, which all its
+//! for a part whose bounds are known. `registry` keeps the sessions of this process, which all its
 //! [openings](Opening) of an object share. `participants` and `lanes` say who is there, `seat` what a
 //! thread knows of its own lane, `mark` whether all left in order, `recovery` does what is left to do
 //! for those who are not any more.

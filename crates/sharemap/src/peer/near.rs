@@ -291,7 +291,7 @@ impl<F: Faults> World for Near<'_, F> {
             // SAFETY: as above.
             unsafe { self.session.memory.write_at(address, from, fault) };
         };
-        // What is stored next may say that all of it is there.
+        // The next store may publish these bytes, so they must all be written.
         self.access_by(&AtOnce, address, write)
     }
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::peer::registry;
 use crate::peer::session::Session;
 
-/// One opening of an object: a share in the session of this process, and what each opening has for
-/// itself.
+/// One opening of an object: a reference to the session of this process, and the opening's own
+/// cancellation.
 #[derive(Debug)]
 pub(crate) struct Opening {
     session: Arc<Session>,

@@ -204,7 +204,7 @@ impl Session {
 
     /// A record that may be had, and its slot: the lowest that is free, else the lowest of the dead.
     fn find_place(&self) -> Result<Option<(u32, slot::Hold)>> {
-        // A process that leaves has its slot for a while yet, and one that recovers the dead has theirs.
+        // A detaching process still holds its slot, and a recoverer holds those of the dead.
         const PATIENCE: Duration = Duration::from_millis(100);
         const NAP: Duration = Duration::from_millis(1);
         let start = Instant::now();
@@ -221,10 +221,10 @@ impl Session {
         }
     }
 
-    /// The lowest record of this use whose slot can be taken.
+    /// Returns the lowest record in the state `wanted` whose slot can be locked.
     fn find_place_in(&self, wanted: u32) -> Result<Option<(u32, slot::Hold)>> {
-        // For slots that others lock by the thousand, each on its own: asking about one takes as long as
-        // there are locks.
+        // A peer may lock thousands of slots, each with a lock of its own; a query then takes time
+        // in proportion to the number of locks.
         const MOST: Duration = Duration::from_millis(300);
         let start = Instant::now();
         let mut held = 0..0;
@@ -232,7 +232,7 @@ impl Session {
             if self.use_of(participant)? != wanted || held.contains(&participant) {
                 continue;
             }
-            // Asking is cheaper than trying, where another process is likely to have it.
+            // A query is cheaper than an attempt where a process probably holds the slot.
             if wanted == FREE || !self.is_held(participant, &mut held)? {
                 if let Some(hold) = self.try_claim(participant)? {
                     return Ok(Some((participant, hold)));
@@ -246,7 +246,8 @@ impl Session {
         Ok(None)
     }
 
-    /// Whether the slot is held, and by the same lock as which others.
+    /// Returns `true` if the slot is held, and stores in `held` the participants that the same lock
+    /// covers.
     fn is_held(&self, participant: u32, held: &mut Range<u32>) -> Result<bool> {
         let found = self.held_among(&(participant..participant + 1))?;
         let is_held = found.is_some();
@@ -306,7 +307,7 @@ impl Session {
             ))
     }
 
-    /// The ids of the processes that are attached, each once.
+    /// Returns the ids of the attached processes, each once.
     fn processes(&self) -> Result<Vec<u32>> {
         let mut processes = Vec::new();
         for participant in 0..self.header.participants {
@@ -362,9 +363,9 @@ impl Session {
         }
     }
 
-    /// For an opening that finds this session: attaches again in a child, and from now on tells of
-    /// power cuts if that is asked for, as one that attaches does. A mark that the disk may not have is
-    /// written there before this returns.
+    /// Prepares this session for another opening. Attaches again in a forked child. If `power_cuts`
+    /// asks for it, detects unclean ends from now on, and writes the mark to the disk before it
+    /// returns.
     pub(super) fn rejoin(&self, power_cuts: PowerCuts) -> Result<()> {
         if power_cuts == PowerCuts::Told {
             self.tell_power_cuts();
@@ -383,13 +384,15 @@ impl Session {
         Mark { at: CLEAN, power_cuts: self.power_cuts(), flush: || self.memory.flush() }
     }
 
-    /// Who else is attached. The dead are not, and are recovered here if nobody lives: who held nothing
-    /// is in nobody's way otherwise, and would count for ever.
+    /// Returns whether another participant is attached. Recovers the dead if no other participant
+    /// lives: a dead participant that held nothing blocks no waiter, and would otherwise count for
+    /// ever.
     fn look_around(&self, own: u32) -> Result<Others> {
         let Some(span) = self.span_in_use(&(0..self.header.participants))? else {
             return Ok(Others::Nobody);
         };
-        // One question finds most of those who live. This one's slot is held yet.
+        // One query on each side of this participant's own slot, which it still holds, finds a live
+        // peer.
         let before = span.start..own.clamp(span.start, span.end);
         let after = (own + 1).clamp(span.start, span.end)..span.end;
         for part in [before, after].into_iter().filter(|part| !part.is_empty()) {

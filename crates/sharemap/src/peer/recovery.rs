@@ -16,8 +16,8 @@ use crate::peer::session::{FIRST, Session};
 use crate::peer::world::{SLOTS, Settled};
 use crate::sys::{SlotMode, slot};
 
-/// After so many participants that died are found one by one, all that died are looked for: each
-/// recovery is a pass over all lanes, however many participants it is for.
+/// After this many single recoveries, all dead participants are recovered at once. Each recovery is
+/// one pass over all lanes, for any number of participants.
 const ONE_BY_ONE: u32 = 16;
 
 impl Session {
@@ -69,8 +69,8 @@ impl Session {
         Ok(Settled::Recovered)
     }
 
-    /// Recovers a participant that is dead, unless it is recovered already. Returns `false` if its slot
-    /// is held.
+    /// Recovers a dead participant, unless it is already recovered. Returns `false` if its slot is
+    /// held.
     fn recover(&self, participant: u32) -> Result<bool> {
         let slot = FIRST + u64::from(participant);
         let hold = self.slots.take(slot, SlotMode::Alone).map_err(|error| self.named(error))?;
@@ -81,8 +81,8 @@ impl Session {
         Ok(hold.is_some())
     }
 
-    /// Releases everything that the lanes of dead participants announce, and frees them. The caller
-    /// holds their slots.
+    /// Releases everything that the lanes of dead participants announce, and frees the lanes. The
+    /// caller holds the participants' slots.
     pub(super) fn recover_held(&self, participants: &Range<u32>) -> Result<()> {
         #[cfg(test)]
         counts::PASSES.set(counts::PASSES.get() + 1);
@@ -114,15 +114,15 @@ impl Session {
 
     /// Recovers all participants that are dead; how many there were.
     pub(crate) fn sweep(&self) -> Result<u32> {
-        // Another thread of this process may be at it.
+        // Another thread of this process may be recovering already.
         match self.own.begin_recovery() {
             Some(_alone) => self.recover_dead(),
             None => Ok(0),
         }
     }
 
-    /// Recovers a few one by one, as the slots of others stay free then, and many with one pass over the
-    /// lanes.
+    /// Recovers a few dead participants one by one, which leaves other slots free, and many with
+    /// one pass over the lanes.
     fn recover_dead(&self) -> Result<u32> {
         let most = u32::try_from(slot::MOST_AT_ONCE).unwrap_or(u32::MAX);
         let (mut recovered, mut from) = (0, 0);
@@ -134,7 +134,7 @@ impl Session {
         Ok(recovered)
     }
 
-    /// The same among no more than can be taken at once.
+    /// Recovers the dead of a range of participants whose slots can be locked at once.
     fn recover_dead_among(&self, participants: Range<u32>) -> Result<u32> {
         let mut recovered = 0;
         let mut spans = vec![participants];
@@ -164,7 +164,7 @@ impl Session {
                     }
                     continue;
                 }
-                // One of them was taken since.
+                // A process has locked one of the slots since.
                 let middle = span.start + (span.end - span.start) / 2;
                 spans.push(middle..span.end);
                 spans.push(span.start..middle);
@@ -177,7 +177,7 @@ impl Session {
         Ok(recovered)
     }
 
-    /// The participants among these from the first to the last whose record is in use.
+    /// Returns the range from the first to the last participant in `among` whose record is in use.
     pub(super) fn span_in_use(&self, among: &Range<u32>) -> Result<Option<Range<u32>>> {
         let mut span: Option<Range<u32>> = None;
         for participant in among.clone() {
@@ -188,7 +188,8 @@ impl Session {
         Ok(span)
     }
 
-    /// Participants whose slots are held together, at least one of them among these.
+    /// Returns a range of participants whose slots one lock covers, at least one of them in
+    /// `among`.
     pub(super) fn held_among(&self, among: &Range<u32>) -> Result<Option<Range<u32>>> {
         #[cfg(test)]
         counts::ASKED.set(counts::ASKED.get() + 1);
@@ -205,7 +206,7 @@ fn slots_of(participants: &Range<u32>) -> Range<u64> {
     FIRST + u64::from(participants.start)..FIRST + u64::from(participants.end)
 }
 
-/// What this thread has done, for tests.
+/// Counts of this thread's work, for tests.
 #[cfg(test)]
 pub(super) mod counts {
     use std::cell::Cell;
@@ -213,7 +214,7 @@ pub(super) mod counts {
     thread_local! {
         /// Passes over the lanes.
         pub(in crate::peer) static PASSES: Cell<u32> = const { Cell::new(0) };
-        /// Questions about slots.
+        /// Queries about slots.
         pub(in crate::peer) static ASKED: Cell<u32> = const { Cell::new(0) };
     }
 }

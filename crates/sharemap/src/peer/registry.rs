@@ -1,28 +1,29 @@
-//! The sessions of this process, one for each object and way of attaching to it: what openings of the
-//! same object share.
+//! The sessions of this process: one for each object and attachment mode, shared by all openings of
+//! the object.
 //!
-//! An object is known by the identity that the kernel gives its file. A session keeps its file in use,
-//! so that no other file gets that identity while the session is in the registry. What has no such
-//! identity (sections on Windows, objects of `shm_open` on macOS) is known by the id in its header.
+//! The key of an object is the identity that the kernel gives its file. A session keeps its file
+//! open, so no other file gets that identity while the session is registered. Objects without an
+//! identity (sections on Windows, objects of `shm_open` on macOS) have the id in their header as
+//! key.
 //!
-//! One thread at a time attaches to an object; others wait for it, and for a session that is being
-//! detached, outside the lock.
+//! One thread at a time attaches to an object. Other threads wait outside the lock until the
+//! session is attached, or until a session that is being detached is gone.
 //!
 //! # Forks
-//! A process may be forked at any moment, by a thread that is not in here. The child has a copy of all,
-//! without the threads that were at work in it:
+//! Another thread may fork the process at any moment. The child has a copy of the registry, without
+//! the threads that were changing it:
 //!
-//! - The lock holds the number of the process that acquired it, so that a child recognizes a copy of
-//!   its parent's and acquires it all the same.
-//! - A list is changed by one store: of its head, of a link, or of a state. What a node is does not
-//!   change. The child finds the list as it was before that store or after it.
-//! - A state that a thread is to change (attaching, leaving) names the process of that thread. A child
-//!   removes nodes with the number of another.
-//! - A node that was not yet linked, or no longer, is lost in the child; so are counts of openings that
-//!   belonged to other threads of the parent, whose session therefore stays attached, once the child
-//!   has used it, until the child ends.
+//! - The lock word holds the number of the process that acquired it. A child finds its parent's
+//!   number there, and acquires the lock all the same.
+//! - A list is changed by one store: to its head, a link or a state. The other fields of a node are
+//!   constant. The child finds the list as it was before or after that store.
+//! - A transient state (attaching, leaving) names the process of the thread that will end it. A
+//!   child removes nodes in a transient state of another process.
+//! - A node that was not yet linked, or already unlinked, is leaked in the child. Openings that
+//!   other threads of the parent held are never closed in the child: once the child has used such a
+//!   session, it stays attached until the child ends.
 
-#![allow(unsafe_code, reason = "lists whose links a forked child may read at any moment")]
+#![allow(unsafe_code, reason = "lists that a forked child may read at any moment")]
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -35,23 +36,24 @@ use crate::peer::opening::Opening;
 use crate::peer::session::Session;
 use crate::sys::fork;
 
-/// What openings have to have in common to share a session.
+/// The key that openings must have in common to share a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     identity: [u64; 2],
-    /// The header's; zeros where the identity tells objects apart.
+    /// The id in the header; zeros where the identity tells objects apart.
     id: [u8; 16],
     attachment: Attachment,
 }
 
 impl Key {
-    /// The key of an object in a file of this identity. `None` if that does not tell objects apart.
+    /// Returns the key of an object in a file with this identity. `None` if the identity does not
+    /// tell objects apart.
     pub(super) fn of_file(identity: [u64; 2], attachment: Attachment) -> Option<Self> {
         const NONE: u64 = 1 << 63;
         (identity[0] & NONE == 0).then_some(Self { identity, id: [0; 16], attachment })
     }
 
-    /// The key of another object, with this id in its header.
+    /// Returns the key of an object without a file identity, from the id in its header.
     pub(super) fn of_object(id: [u8; 16], attachment: Attachment) -> Self {
         Self { identity: [0; 2], id, attachment }
     }
@@ -64,18 +66,18 @@ impl Key {
     }
 }
 
-/// What [`enter`] finds.
+/// The result of [`enter`].
 pub(super) enum Entry {
     /// The session that this process has.
     Session(Arc<Opening>),
-    /// None: this thread is to attach.
+    /// There is none, and this thread has the right to attach.
     Turn(Turn),
 }
 
-/// The right to attach to an object, which no other thread of this process has.
+/// The right to attach to an object. Only one thread of the process has it at a time.
 pub(super) struct Turn(Key);
 
-/// Finds the session of this process, or the right to make it, within `patience`.
+/// Returns the session of this process, or the right to attach, waiting for at most `patience`.
 pub(super) fn enter(key: Key, patience: Duration) -> Result<Entry> {
     const NAP: Duration = Duration::from_micros(200);
     let start = Instant::now();
@@ -97,14 +99,14 @@ fn try_enter(key: Key) -> Option<Entry> {
     let (lists, own) = (lock(), fork::process());
     while let Some(node) = lists.find(key.list(), |node| node.key == key) {
         let is_usable = key.attachment == Attachment::Participant || node.maker == own;
-        // The slot of readers, a child does not have.
+        // A child does not inherit the lock on the readers' slot.
         let session = if is_usable { node.session.upgrade() } else { None };
         match (node.state(), session) {
             (State::Used(openings), Some(session)) => {
                 node.set(State::Used(openings.saturating_add(1)));
                 return Some(Entry::Session(Opening::of(session)));
             }
-            // Its last opening is gone, but it has not been detached yet.
+            // The last opening is gone, but the session is not detached yet.
             (State::Leaving(_), Some(session)) => {
                 node.set(State::Used(1));
                 return Some(Entry::Session(Opening::of(session)));
@@ -112,7 +114,7 @@ fn try_enter(key: Key) -> Option<Entry> {
             (State::Attaching(process) | State::Leaving(process), None) if process == own => {
                 return None;
             }
-            // A parent's thread was at it, or a parent's session is of no use here.
+            // A thread of the parent was changing the node, or this process cannot use the session.
             _ => lists.remove(key.list(), node),
         }
     }
@@ -121,10 +123,11 @@ fn try_enter(key: Key) -> Option<Entry> {
 }
 
 impl Turn {
-    /// Offers the session to other openings. Returns its first.
+    /// Makes the session available to other openings. Returns the first opening.
     pub(super) fn publish(self, session: Arc<Session>) -> Arc<Opening> {
         let node = Node::new(self.0, State::Used(1), Arc::downgrade(&session), session.key);
-        // Before this thread's turn ends: a child finds it, or a turn that is none.
+        // The node must be linked before the turn ends: a child then finds the session, or only a
+        // turn of another process.
         lock().push(self.0.list(), node);
         Opening::of(session)
     }
@@ -140,7 +143,8 @@ impl Drop for Turn {
     }
 }
 
-/// One opening of the session ends. What is done after the last, others wait for.
+/// Ends one opening of the session. After the last, new openings wait until the session is
+/// detached.
 pub(super) fn leave(session: &Session) {
     let Some(key) = session.registered else { return };
     let lists = lock();
@@ -153,7 +157,7 @@ pub(super) fn leave(session: &Session) {
     }
 }
 
-/// The session is detached.
+/// Removes a detached session.
 pub(super) fn remove(session: &Session) {
     let Some(key) = session.registered else { return };
     let lists = lock();
@@ -162,23 +166,23 @@ pub(super) fn remove(session: &Session) {
     }
 }
 
-/// What a node stands for, as one number.
+/// The state of a node, stored in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// A thread of this process attaches.
+    /// A thread of the process with this number attaches.
     Attaching(u32),
-    /// A session with so many openings.
+    /// A session with this number of openings.
     Used(u32),
-    /// A session without openings, which a thread of this process detaches.
+    /// A session without openings. A thread of the process with this number detaches it.
     Leaving(u32),
 }
 
 struct Node {
     key: Key,
-    /// The number of the process that made it.
+    /// The number of the process that created the node.
     maker: u32,
     state: AtomicU64,
-    /// None while a thread attaches.
+    /// Empty while a thread attaches.
     session: Weak<Session>,
     /// The session's key; 0: none.
     number: u64,
@@ -218,18 +222,19 @@ const LIST_COUNT: usize = 256;
 static LISTS: [AtomicPtr<Node>; LIST_COUNT] =
     [const { AtomicPtr::new(ptr::null_mut()) }; LIST_COUNT];
 
-/// The number of the process whose thread has the lock; 0: none.
+/// The lock word: the number of the process whose thread holds the lock; 0 if it is free.
 static LOCK: AtomicU32 = AtomicU32::new(0);
 
-/// The right to read and change the lists. No thread waits while it has it, or drops a session.
+/// A guard of the lock, which permits reading and changing the lists. A thread that holds it must
+/// not block or drop a session.
 struct Lists(());
 
 fn lock() -> Lists {
-    // Long enough for a thread of another priority to go on.
+    // Long enough for a holder of lower priority to run.
     const NAP: Duration = Duration::from_micros(50);
     let own = fork::process();
     let mut turn = 0u32;
-    // Another number is a copy of a parent's, of which no thread is here.
+    // Another number was copied from the parent; its thread does not exist in this process.
     while LOCK.swap(own, Ordering::Acquire) == own {
         turn = turn.wrapping_add(1);
         if turn % 64 == 0 {
@@ -248,11 +253,11 @@ impl Drop for Lists {
 }
 
 impl Lists {
-    /// The newest node of which this is so.
+    /// Returns the newest node for which `is_it` returns `true`.
     fn find(&self, list: &AtomicPtr<Node>, is_it: impl Fn(&Node) -> bool) -> Option<&Node> {
         let mut next = list.load(Ordering::Acquire);
-        // SAFETY: what is linked was made of a box and is freed only by `remove`, after it was unlinked
-        // and by the thread that has the lock, as `self` says that this one does.
+        // SAFETY: a linked node came from a box. Only `remove` frees it, after unlinking it and
+        // while holding the lock. This thread holds the lock, as `self` proves.
         while let Some(node) = unsafe { next.as_ref() } {
             if is_it(node) {
                 return Some(node);
@@ -267,8 +272,8 @@ impl Lists {
         list.store(Box::into_raw(node), Ordering::Release);
     }
 
-    /// Unlinks a node of the list and frees it, which ends all references to it. The address is only
-    /// compared: what is freed is what the list has.
+    /// Unlinks a node from the list and frees it, which ends all references to it. The address is
+    /// only compared; the pointer that is freed is the list's own.
     fn remove(&self, list: &AtomicPtr<Node>, node: *const Node) {
         let mut link = list;
         loop {
@@ -277,8 +282,9 @@ impl Lists {
             let Some(found) = (unsafe { next.as_ref() }) else { return };
             if ptr::eq(next, node) {
                 link.store(found.next.load(Ordering::Relaxed), Ordering::Release);
-                // SAFETY: it came from a box, is linked no more, and no other thread looks at nodes;
-                // no caller uses a reference to it again. What is dropped with it is a weak reference.
+                // SAFETY: the node came from a box and is no longer linked. No other thread reads
+                // nodes while this one holds the lock. Callers do not use a reference to it again.
+                // The drop releases only a weak reference.
                 drop(unsafe { Box::from_raw(next) });
                 return;
             }
@@ -287,8 +293,8 @@ impl Lists {
     }
 }
 
-/// Runs `body` while this thread has the lock and the object of this key has one thread that attaches,
-/// and one that detaches a session of which nothing is left.
+/// Runs `body` while this thread holds the lock, with one node in the attaching and one in the
+/// leaving state for `key`.
 #[cfg(test)]
 pub(super) fn in_the_middle<T>(key: Key, body: impl FnOnce() -> T) -> T {
     let (lists, own) = (lock(), fork::process());

@@ -37,7 +37,7 @@ pub(crate) struct Session {
     pub(super) header: Header,
     pub(super) attachment: Attachment,
     pub(super) slots: slot::Slots,
-    /// Whether the object tells of power cuts: [`PowerCuts::Told`].
+    /// Whether the object detects power cuts: [`PowerCuts::Told`].
     tells_power_cuts: AtomicBool,
     pub(super) release: Release,
     /// This process's participant, in memory that a forked child finds empty.
@@ -50,13 +50,13 @@ pub(crate) struct Session {
     pub(super) me: Weak<Self>,
     /// What keeps the object in use for those who only read.
     _reader: Option<slot::Hold>,
-    /// What openings of this process find it by; `None` if it is for one alone.
+    /// The key in the registry; `None` if the session belongs to one opening.
     pub(super) registered: Option<registry::Key>,
     waits: wait::Waits,
     start: Instant,
     /// The millisecond in which somebody was last asked about.
     settled: AtomicU64,
-    /// Dead participants that were recovered one by one.
+    /// The number of dead participants that were recovered one by one.
     pub(super) recoveries: AtomicU32,
 }
 
@@ -162,7 +162,7 @@ impl Session {
         }
     }
 
-    /// Makes the object tell of power cuts from now on. The caller brings its mark up to date.
+    /// Makes the object detect power cuts from now on. The caller updates its mark.
     pub(super) fn tell_power_cuts(&self) {
         self.tells_power_cuts.store(true, Ordering::Relaxed);
     }

@@ -112,7 +112,7 @@ pub(crate) trait World {
     fn milliseconds(&self) -> u32;
     /// Says, for people who look on, since when this thread sleeps; 0: no more. Nothing depends on it.
     fn note_wait(&self, since: u32);
-    /// Returns `true` if waits through this world must end.
+    /// Returns `true` if waits through this world must fail with `Cancelled`.
     fn is_cancelled(&self) -> bool {
         false
     }

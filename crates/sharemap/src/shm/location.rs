@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::shm::name;
 use crate::sys;
 
-/// The end of generated names.
+/// The suffix of generated names.
 const TEMPORARY: &str = ".tmp";
 
 /// Where a shared object lives: said, not guessed.
@@ -61,12 +61,12 @@ impl Location {
         Self(Place::Anonymous)
     }
 
-    /// A generated name that begins with `prefix`: of an object that is wanted for a time.
+    /// Returns a generated name that begins with `prefix`, for a temporary object.
     ///
-    /// The name is `PREFIX-RANDOM.tmp`, with 16 random hexadecimal digits, and so not taken. Names of
-    /// this form tell that nobody will look for the object by another way: after its creator has been
-    /// killed, and with no process attached, it is garbage, and [`is_temporary`](Self::is_temporary)
-    /// finds it. A `prefix` may have 179 characters.
+    /// The name is `PREFIX-RANDOM.tmp`, with 16 random hexadecimal digits, so no other object has
+    /// it. A process opens such an object only if another process passed it the name. Without an
+    /// attached process, for instance after a kill, the object is garbage, which
+    /// [`is_temporary`](Self::is_temporary) recognises. A `prefix` may have at most 179 characters.
     ///
     /// # Errors
     /// - `NameEmpty`, `NameTooLong`, `NameCharacter` - no name can begin with `prefix`.
@@ -78,7 +78,7 @@ impl Location {
     /// # fn main() -> sharemap::Result<()> {
     /// let name = UnlinkOnDrop::new(Location::unique("jobs")?);
     /// let jobs = Shared::create_new(&name, || Mutex::new(0_u64))?;
-    /// let command = format!("worker {}", name.location()); // others open it by this name
+    /// let command = format!("worker {}", name.location()); // the worker opens this name
     /// # drop((jobs, command));
     /// # Ok(()) }
     /// ```

@@ -59,8 +59,8 @@ impl SharedMemory {
     /// Makes an object of `len` zero bytes that must not exist yet.
     ///
     /// Memory is set aside for all of it: too little of it, as in containers with a small `/dev/shm`, is
-    /// [`NoSpace`](ErrorKind::NoSpace) here, and after an error there is no object. Nobody can open
-    /// it before it has its length (on macOS: see [`ErrorKind::ZeroLength`]).
+    /// [`NoSpace`](crate::ErrorKind::NoSpace) here, and after an error there is no object. Nobody can open
+    /// it before it has its length (on macOS: see [`ErrorKind::ZeroLength`](crate::ErrorKind::ZeroLength)).
     pub fn create_new(location: impl Into<Location>, len: u64) -> Result<Self> {
         SharedMemoryOptions::new().create_new(location, len)
     }
@@ -76,7 +76,7 @@ impl SharedMemory {
     }
 
     /// Opens the object if it exists, which must have at least `len` bytes (else
-    /// [`Size`](ErrorKind::Size)); or makes it.
+    /// [`Size`](crate::ErrorKind::Size)); or makes it.
     pub fn open_or_create(location: impl Into<Location>, len: u64) -> Result<Self> {
         SharedMemoryOptions::new().open_or_create(location, len)
     }
@@ -118,7 +118,7 @@ impl SharedMemory {
     /// Nothing moves: views and pointers stay valid, and views made afterwards see the new bytes.
     /// Memory is set aside for them unless it is [`sparse`]. Others see them after
     /// [`catch_up`](Self::catch_up). Beyond [`max`] it is
-    /// [`ExceedsReservation`](ErrorKind::ExceedsReservation); a length that is not more than the
+    /// [`ExceedsReservation`](crate::ErrorKind::ExceedsReservation); a length that is not more than the
     /// current one changes nothing.
     ///
     /// [`max`]: SharedMemoryOptions::max

@@ -9,8 +9,8 @@ use crate::sys;
 /// Unlinks an object: its name, or its file. Processes that have it open keep it, and its memory is
 /// freed with the last of them.
 ///
-/// The object's type does not matter: raw shared memory, locks, or an object of another program. A
-/// symbolic link that is followed to a file stays.
+/// The object's type does not matter: raw shared memory, locks, or an object of another program. If
+/// the path is a symbolic link, its target is unlinked, and the link stays.
 ///
 /// # Errors
 /// - `NotFound` - there is no such name or file.
@@ -48,9 +48,9 @@ pub fn unlink(location: impl Into<Location>) -> Result<()> {
 
 /// A guard that unlinks a location when it is dropped.
 ///
-/// Create the object first, or use a [unique](Location::unique) name: what is unlinked is whatever has
-/// the name then. A child made by `fork` has a copy of the guard, which unlinks nothing. If the process
-/// is killed, the name stays; a unique name tells that it may be removed.
+/// The drop unlinks any object that has the name then, so create the object first, or use a
+/// [unique](Location::unique) name. The copy of the guard in a forked child unlinks nothing. If the
+/// process is killed, the name stays; the form of a unique name shows that it may be removed.
 ///
 /// ```
 /// use sharemap::{Location, SharedMemory, UnlinkOnDrop};
@@ -68,7 +68,7 @@ pub fn unlink(location: impl Into<Location>) -> Result<()> {
 #[must_use = "the location is unlinked at once if the guard is not kept"]
 pub struct UnlinkOnDrop {
     location: Location,
-    /// The process that unlinks it; 0: none.
+    /// The process that unlinks the location; 0 for none.
     process: u32,
 }
 
@@ -84,7 +84,7 @@ impl UnlinkOnDrop {
         &self.location
     }
 
-    /// Returns the location, which is not unlinked.
+    /// Returns the location without unlinking it.
     pub fn keep(mut self) -> Location {
         self.process = 0;
         self.location.clone()
@@ -114,7 +114,7 @@ impl From<&UnlinkOnDrop> for Location {
 impl Drop for UnlinkOnDrop {
     fn drop(&mut self) {
         if self.is_ours() {
-            // What is gone already, or was never made, needs no unlinking.
+            // An object that is already gone, or was never created, needs no unlink.
             let _ = unlink(&self.location);
         }
     }

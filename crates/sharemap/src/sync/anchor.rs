@@ -197,8 +197,9 @@ fn behind(at: u64, bytes: u64, end: u64) -> Option<u64> {
     at.checked_add(bytes).filter(|&next| next <= end)
 }
 
-/// Where something is. As a world, it is its session, of which waits end when the opening is cancelled:
-/// what may wait runs on this, and all else on [`session`](Self::session), which is nearer.
+/// The place of a lock in an object. As a world, a place behaves like its session, but its waits
+/// end when the opening is cancelled. Operations that may block run on the place; all others run on
+/// [`session`](Self::session), which has no such check.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     session: Arc<Session>,
@@ -220,7 +221,7 @@ impl Place {
         &self.session
     }
 
-    /// The part that begins here.
+    /// Returns the span that begins at this place.
     pub(super) fn span<E: Extent>(&self) -> Result<Span<E>> {
         Span::new(&self.session, self.at)
     }
@@ -248,7 +249,7 @@ impl Place {
         self.named(Error::new(kind, operation).with_offset(self.at))
     }
 
-    /// Whether both are in the same object, seen through the same session.
+    /// Returns `true` if both places are in the same object, attached through the same session.
     pub(super) fn is_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.session, &other.session)
     }

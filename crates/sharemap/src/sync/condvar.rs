@@ -19,7 +19,7 @@ use crate::peer::World;
 pub struct Limit {
     /// The moment when the sleep ends.
     pub(crate) until: Duration,
-    /// For how long the mutex is then waited for.
+    /// The longest wait for the mutex afterwards.
     pub(crate) relock: Duration,
 }
 
@@ -28,7 +28,7 @@ pub struct Limit {
 #[must_use]
 pub(crate) struct Woken {
     pub(crate) held: Held,
-    /// The deadline passed, and nothing was notified.
+    /// The deadline passed without a notification.
     pub(crate) timed_out: bool,
 }
 
@@ -47,8 +47,8 @@ impl RawCondvar {
         Self { at }
     }
 
-    /// Releases the mutex, sleeps until it is notified, the limit, or a spurious wake, and acquires
-    /// the mutex again, within the limit if there is one. An error leaves the mutex released.
+    /// Releases the mutex, sleeps until a notification, a spurious wake or the limit, and acquires
+    /// the mutex again, within the limit if there is one. After an error the mutex is released.
     pub(crate) fn wait<W: World>(
         self,
         world: &W,
@@ -84,7 +84,8 @@ impl RawCondvar {
         let Some(limit) = limit else {
             return Ok(Woken { held: mutex.lock(world, None)?, timed_out: false });
         };
-        // A notification after the deadline, or one that this thread was late to see, still counts.
+        // A notification that arrives after the deadline, or that this thread sees late, still
+        // counts.
         let now = world.now();
         let timed_out = now >= limit.until && world.load_32(self.at)? | SLEEPER == key;
         let held = mutex.lock(world, now.checked_add(limit.relock))?;

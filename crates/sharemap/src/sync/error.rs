@@ -13,7 +13,7 @@ pub type LockResult<G> = std::result::Result<G, LockError<Recover<G>>>;
 ///
 /// There will be no third variant. It converts into [`Error`], so that `?` works: then a death is
 /// an error of kind [`OwnerDied`](ErrorKind::OwnerDied), and stays for the next owner to be told.
-/// It borrows the lock, so `?` does not convert it into a `Box<dyn Error>`: use
+/// The error borrows the lock, so `?` cannot convert it into a `Box<dyn Error>`: use
 /// [`lock_or_recover`](crate::MutexHandle::lock_or_recover), whose error is a plain [`Error`], or
 /// `lock().map_err(sharemap::Error::from)?`.
 pub enum LockError<R> {
@@ -50,8 +50,8 @@ impl<G: Reclaim> From<LockError<Recover<G>>> for Error {
     }
 }
 
-/// Returns the guard, after `repair` and acceptance if an owner died. If `repair` fails or panics, the
-/// death is kept for the next owner.
+/// Returns the guard. If an owner died, calls `repair` and accepts the value first. If `repair`
+/// fails or panics, the next owner gets `OwnerDied` again.
 #[inline]
 pub(super) fn recovered<G: Reclaim>(
     acquired: LockResult<G>,

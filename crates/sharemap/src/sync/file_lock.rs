@@ -141,9 +141,9 @@ impl FileLock {
 
     /// Returns `true` if the path by which the file was opened still leads to it.
     ///
-    /// A lock excludes other locks of the same file, not locks of a file of the same name. If a lock
-    /// file may be removed or replaced, check after acquiring, and open it anew if the path leads
-    /// to another file, or to none:
+    /// A lock excludes other locks of the same file, not of another file with the same name. If a
+    /// process may remove or replace the lock file, check after acquiring, and open the file again
+    /// if the path leads to another file or to none:
     ///
     /// ```
     /// use sharemap::FileLock;
@@ -162,14 +162,16 @@ impl FileLock {
     /// # Ok(()) }
     /// ```
     ///
-    /// The answer is true of the moment of the call. A process that removes the file while the lock is
-    /// held lets the next one in beside it, so only the holder may remove a lock file. On macOS a lock
-    /// of a file that has lost its name fails with [`NotFound`](ErrorKind::NotFound) or
-    /// [`Unsupported`](ErrorKind::Unsupported), after which the file is opened anew as well. A relative
-    /// path is looked up in the current directory of the moment.
+    /// The answer describes the moment of the call. If a process removes the file later, while the
+    /// lock is held, the next process locks a new file and runs beside the holder. Only the holder
+    /// may therefore remove a lock file. On macOS, locking a file that has lost its name fails with
+    /// [`NotFound`](ErrorKind::NotFound) or [`Unsupported`](ErrorKind::Unsupported); open the file
+    /// again then, too. A relative path is resolved in the current directory at the time of the
+    /// call.
     ///
     /// # Errors
-    /// - [`Unsupported`](ErrorKind::Unsupported) - it was made of an open file, by [`new`](Self::new).
+    /// - [`Unsupported`](ErrorKind::Unsupported) - the lock was made from an open file, by
+    ///   [`new`](Self::new).
     /// - [`PermissionDenied`](ErrorKind::PermissionDenied) - the path cannot be looked up.
     pub fn is_linked(&self) -> Result<bool> {
         match &self.path {

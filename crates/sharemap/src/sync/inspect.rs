@@ -124,7 +124,8 @@ struct Found {
 }
 
 impl Inspection {
-    /// Looks at an object, of whatever owner, that this process may read. Does not wait.
+    /// Opens an object for inspection, without waiting. This process must be allowed to read the
+    /// object; the owner does not matter.
     ///
     /// # Errors
     /// [`Busy`](crate::ErrorKind::Busy) while another process holds a lease on its file, so that its
@@ -222,7 +223,7 @@ impl Inspection {
     /// As for [`state`](Self::state); [`Malformed`](crate::ErrorKind::Malformed) also if a thread announces
     /// what cannot be.
     pub fn locks(&self) -> Result<Vec<Lock>> {
-        // Peers choose what their lanes announce: every step is independent of how much was found.
+        // Peers choose what their lanes announce, so no step may depend on the number found so far.
         let mut found: BTreeMap<(u64, LockKind), Found> = BTreeMap::new();
         for lane in self.look.lanes()? {
             let process = self.look.process_of(lane.participant)?;

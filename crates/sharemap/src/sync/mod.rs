@@ -54,9 +54,9 @@ use kind::Kind;
 /// the right to recover the lane, and again by the next if that one dies; the caller empties the
 /// slot afterwards.
 ///
-/// Locks lie in the payload. An announcement of anything else was scribbled and holds nothing: to
-/// recover it would change the header or the tables, and need not end, as where a slot announces a
-/// permit of itself.
+/// Locks lie in the payload. An announcement of another offset is malformed and holds nothing.
+/// Recovering it would change the header or the tables, and might never end: a slot can announce a
+/// permit at its own offset.
 pub(crate) fn recover(session: &Session, slot: u64, announcement: u64, lane: u32) -> Result<()> {
     let (payload, (at, _)) = (session.payload(), kind::parse(announcement));
     match (payload.0..payload.1).contains(&at) {
@@ -65,7 +65,7 @@ pub(crate) fn recover(session: &Session, slot: u64, announcement: u64, lane: u32
     }
 }
 
-/// Recovers an announcement of a lock that can be.
+/// Recovers an announcement of a lock in the payload.
 fn recover_lock<W: World>(world: &W, slot: u64, announcement: u64, lane: u32) -> Result<()> {
     let (at, kind) = kind::parse(announcement);
     match kind {

@@ -128,8 +128,8 @@ impl RawMutex {
         self.lock_on(world, world, until)
     }
 
-    /// Locks as [`lock`](Self::lock) does; a wait is on another world of the same object, which says when
-    /// it is cancelled.
+    /// Acquires the mutex like [`lock`](Self::lock), but waits on `waits`, another world of the
+    /// same object, which tells when waits are cancelled.
     #[inline(always)]
     pub(crate) fn lock_on<W: World, P: World>(
         self,
@@ -173,7 +173,7 @@ impl RawMutex {
         self.contend(world, announced, until, Poison::Refuse)
     }
 
-    /// Acquires the mutex like [`lock`](Self::lock), also if it is poisoned.
+    /// Acquires the mutex like [`lock`](Self::lock), even if it is poisoned.
     pub(crate) fn lock_poisoned<W: World>(
         self,
         world: &W,

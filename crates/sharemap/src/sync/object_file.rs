@@ -1,4 +1,4 @@
-//! Files of objects, as they were found: for those that decide what may be removed.
+//! Files of objects, opened once, for callers that decide whether to remove them.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,10 +12,10 @@ use crate::shm::{Location, Place};
 use crate::sys::FileRole;
 use crate::sys::exclusive::{self, Entry};
 
-/// The file that was found under an object's name.
+/// The file of an object, opened by its name.
 ///
-/// The directory and the file are opened once. What is asked afterwards, and what is removed, is this
-/// file, even if its name, or its directory's, refers to something else by then.
+/// The directory and the file are opened once. All later queries and the removal apply to this
+/// file, even if the name of the file or of its directory refers to something else by then.
 ///
 /// ```
 /// use sharemap::inspect::ObjectFile;
@@ -76,19 +76,19 @@ impl ObjectFile {
         }
     }
 
-    /// The file, open for reading. Its permissions, times and length are asked through it.
+    /// Returns the file, open for reading, for queries of its permissions, times and length.
     #[must_use]
     pub fn file(&self) -> &File {
         self.entry.file()
     }
 
-    /// What the file is for, by its place, its name, its owner and what is in it.
+    /// Returns the role of the file, judged by its place, name, owner and contents.
     #[must_use]
     pub fn role(&self) -> FileRole {
         self.entry.role()
     }
 
-    /// Looks at the object in the file. On Windows, the result has to be dropped before
+    /// Inspects the object in the file. On Windows, drop the result before calling
     /// [`claim`](Self::claim).
     ///
     /// # Errors
@@ -98,8 +98,8 @@ impl ObjectFile {
         Ok(Inspection { look })
     }
 
-    /// Claims the file: asks the kernel whether another process uses it. `None` if one does, as far as
-    /// can be told from here.
+    /// Claims the file for exclusive use. Returns `None` if the kernel reports that another process
+    /// uses the file.
     ///
     /// # Errors
     /// - [`Unsupported`](ErrorKind::Unsupported) - the kernel does not tell: on macOS, and on network
@@ -111,7 +111,7 @@ impl ObjectFile {
         Unused::claim(self)
     }
 
-    /// Removes the file's name, whether or not a process uses the file. Those that have it keep it.
+    /// Removes the file's name, even if processes use the file. Those processes keep the file.
     ///
     /// # Errors
     /// As for [`Unused::remove`].
@@ -120,18 +120,18 @@ impl ObjectFile {
     }
 }
 
-/// A removal that its process did not finish, because it was killed: a private directory of this user
-/// (`.sharemap-gone-…`) with the file that was to be removed, or with none.
+/// A removal whose process was killed: a private directory of this user (`.sharemap-gone-…`) that
+/// contains the file to be removed, or nothing.
 ///
-/// Whether the file had been identified is not known, so it can only be moved back. Other processes leave
-/// the directory alone while this value lives.
+/// The killed process may not have identified the file, so the file can only be moved back. Other
+/// processes do not touch the directory while this value lives.
 #[derive(Debug)]
 pub struct InterruptedRemoval {
     interrupted: exclusive::Interrupted,
 }
 
 impl InterruptedRemoval {
-    /// Finds the interrupted removals in a directory, which is searched without its subdirectories.
+    /// Finds the interrupted removals in a directory, without its subdirectories.
     ///
     /// # Errors
     /// As for [`ObjectFile::open`], of the directory.
@@ -153,13 +153,14 @@ impl InterruptedRemoval {
         Ok(found.into_iter().map(|interrupted| Self { interrupted }).collect())
     }
 
-    /// The private directory.
+    /// Returns the path of the private directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.interrupted.path()
     }
 
-    /// The names of the files in it, which are those that they had outside: one, or none.
+    /// Returns the names of the files in the directory, one or none. A file keeps the name that it
+    /// had outside.
     #[must_use]
     pub fn names(&self) -> &[OsString] {
         self.interrupted.names()

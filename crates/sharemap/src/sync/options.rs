@@ -106,14 +106,15 @@ impl SharedOptions {
     }
 
     /// Makes sure that an object in a file tells, after a power cut, that it was in use: the first to
-    /// attach and the last to leave wait for the disk. If this process has the object open without that,
-    /// opening it so waits for the disk, and holds for the values that are there.
+    /// attach and the last to leave wait for the disk. If this process already has the object open
+    /// without this option, the opening waits for the disk, and all openings of this process detect
+    /// power cuts from then on.
     pub fn tell_power_cuts(mut self) -> Self {
         self.terms.power_cuts = PowerCuts::Told;
         self
     }
 
-    /// How long opening an object may wait in all for a live process that makes it, takes it over
+    /// Sets the longest wait, in all, for a live process that creates the object, takes it over
     /// from an earlier boot, or holds a lease on its file; 5 seconds by default.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.terms.patience = patience;

@@ -204,20 +204,21 @@ impl RawPermits {
         scan::settle_all(world, &kinds, self.at, waiter)
     }
 
-    /// Returns how many permits are free, after those of dead holders have been recovered.
+    /// Recovers the permits of dead holders, and returns the number of free permits.
     pub(crate) fn available<W: World>(self, world: &W) -> Result<u32> {
         self.settle_holders(world, None)?;
         Ok(free(world.load_64(self.at)?))
     }
 
-    /// Returns how many permits are free or held by lanes of which `is_dead` says that they are dead.
-    /// Changes nothing: for read-only attachments, which cannot recover.
+    /// Returns the number of permits that are free or held by lanes that `is_dead` reports as dead.
+    /// Changes nothing, for read-only attachments, which cannot recover.
     pub(crate) fn available_to_reader<W: World>(
         self,
         world: &W,
         mut is_dead: impl FnMut(u32) -> Result<bool>,
     ) -> Result<u32> {
-        // While the word stays the same no permit is taken, given back or recovered.
+        // The count is exact if the word is unchanged: no permit was acquired, released or
+        // recovered.
         const TRIES: u32 = 8;
         let mut word = world.load_64(self.at)?;
         let mut count = free(word);
@@ -238,8 +239,8 @@ impl RawPermits {
         Ok(count)
     }
 
-    /// Returns `true` if the announcement is that of a permit held: the word says whether a change
-    /// that was announced was made, as in recovery.
+    /// Returns `true` if the announcement is that of a held permit. As in recovery, the word tells
+    /// whether an announced change was made.
     fn holds(self, word: u64, holder: u32, what: u64) -> bool {
         let was_made = lane(word) == Some(holder) && number(word) == number(what);
         match kind::parse(what) {

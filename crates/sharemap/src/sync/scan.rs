@@ -22,9 +22,9 @@ pub(crate) fn lanes<W: World>(
     Ok(())
 }
 
-/// Probes the participants of all lanes that announce the lock at `at` with a kind in `kinds`, each
-/// lane once, and recovers those that are dead. Stops where `waiter` has no time left, so that a
-/// table full of announcements keeps no caller past its deadline.
+/// Probes each lane that announces the lock at `at` with a kind in `kinds` once, and recovers dead
+/// participants. Stops at the deadline of `waiter`, so that a table full of announcements cannot
+/// delay the caller.
 pub(crate) fn settle_all<W: World>(
     world: &W,
     kinds: &[Kind],

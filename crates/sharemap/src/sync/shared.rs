@@ -21,18 +21,18 @@ use crate::sys::{self, AsDescriptor};
 /// # let name = format!("doc-shared-{}", std::process::id());
 /// # let name = name.as_str();
 /// let hits = Shared::open_or_create(name, || Mutex::new(0_u64))?;
-/// *hits.lock_or_recover(|_last| ())? += 1; // after a death: the last whole value, to be repaired
+/// *hits.lock_or_recover(|_last| ())? += 1; // after a death, the closure may repair the value
 /// let same = Shared::<Mutex<u64>>::open(name)?; // in another process, as a rule
 /// assert_eq!(*same.lock()?, 1);
 /// # sharemap::SharedMemory::unlink(name)?;
 /// # Ok(()) }
 /// ```
 ///
-/// A process takes part in an object once, however many values of this type it has of it, and by
-/// whichever names it opened them: they share one place among the participants and the lanes of each
-/// thread, so that a thread that locks through one value what it holds through another gets
-/// [`Deadlock`](crate::ErrorKind::Deadlock). Values that only look, or have a private copy, are apart from
-/// these. Two copies of this crate in one process are two participants.
+/// A process attaches to an object once, however often and by whatever names it opens the object.
+/// All its values share one participant and the lanes of each thread. A thread that locks through
+/// one value what it holds through another therefore gets [`Deadlock`](crate::ErrorKind::Deadlock).
+/// Read-only and copy-on-write values are separate. Two copies of this crate in one process are two
+/// participants.
 ///
 /// Several in one object:
 ///
@@ -49,7 +49,7 @@ use crate::sys::{self, AsDescriptor};
 pub struct Shared<T: Anchored> {
     opening: Arc<Opening>,
     handle: T::Handle,
-    /// Where it was opened.
+    /// The location at which the object was opened.
     location: Location,
 }
 
@@ -73,8 +73,8 @@ impl<T: Anchored> Shared<T> {
     /// has several names; [`WrongType`](crate::ErrorKind::WrongType),
     /// [`Size`](crate::ErrorKind::Size) or [`WrongKind`](crate::ErrorKind::WrongKind) if it is something else;
     /// [`NeedsCheck`](crate::ErrorKind::NeedsCheck) if it was in use when the system went down;
-    /// [`NoParticipant`](crate::ErrorKind::NoParticipant) if as many processes as it has room for are
-    /// attached; [`WrongVersion`](crate::ErrorKind::WrongVersion),
+    /// [`NoParticipant`](crate::ErrorKind::NoParticipant) if all its participants are in use;
+    /// [`WrongVersion`](crate::ErrorKind::WrongVersion),
     /// [`Truncated`](crate::ErrorKind::Truncated), [`Malformed`](crate::ErrorKind::Malformed) or
     /// [`Unready`](crate::ErrorKind::Unready) if its header cannot be used;
     /// [`Busy`](crate::ErrorKind::Busy) if somebody who lives has been making it, or taking it over from an
@@ -156,11 +156,11 @@ impl<T: Anchored> Shared<T> {
 
     /// Returns `true` if the location by which this object was opened still leads to it.
     ///
-    /// Every process may unlink the object of a name: `sharemap rm`, cleaners of temporary files,
-    /// systemd at a user's last logout, a program that replaces it. The processes that are attached go
-    /// on sharing the old object, and the next one to come makes a new object of that name, so that
-    /// two threads hold "the" lock at once. Where the name is the agreement, check it after acquiring,
-    /// and open the object anew if it has changed:
+    /// Any process of the user may unlink a name: `sharemap rm`, cleaners of temporary files,
+    /// systemd at the user's last logout, a program that replaces the object. Attached processes
+    /// then keep sharing the old object, while the next process creates a new object of that name.
+    /// Two threads can hold "the" lock at once. If processes agree on the name, check it after
+    /// acquiring, and open the object again if the name has changed:
     ///
     /// ```
     /// use sharemap::{Mutex, Shared};
@@ -180,13 +180,13 @@ impl<T: Anchored> Shared<T> {
     /// # Ok(()) }
     /// ```
     ///
-    /// The answer is true of the moment of the call. The name of an object may still be unlinked while
-    /// its lock is held, and then a process that opens the name does not wait for this one: only
-    /// programs that leave the name alone exclude each other for certain. A relative path is looked up
-    /// in the current directory of the moment.
+    /// The answer describes the moment of the call. The name may still be unlinked while the lock
+    /// is held, and a process that opens the name then does not wait for this one. Mutual exclusion
+    /// is certain only among programs that never unlink the name. A relative path is resolved in
+    /// the current directory at the time of the call.
     ///
-    /// Python's `multiprocessing.shared_memory` registers each object that it opens, not only those
-    /// that it creates, with a resource tracker, which unlinks the name when that process ends. Pass
+    /// Python's `multiprocessing.shared_memory` registers every object that it creates or opens
+    /// with a resource tracker, which unlinks the name when the Python process ends. Pass
     /// `track=False` there (Python 3.13).
     ///
     /// Linux and macOS compare device and inode, Windows volume and file index. Objects of `shm_open`
@@ -212,7 +212,7 @@ impl<T: Anchored> Shared<T> {
                         Ok(look.facts().is_some_and(|facts| facts.id == self.opening.header().id))
                     }
                     Err(error) => match error.kind() {
-                        // It was unlinked a moment ago, or is another's.
+                        // The name was unlinked meanwhile, or refers to another thing.
                         ErrorKind::NotFound | ErrorKind::NotAnObject | ErrorKind::ZeroLength => {
                             Ok(false)
                         }
@@ -233,9 +233,9 @@ impl<T: Anchored> Shared<T> {
         Ok(Self { opening, handle, location })
     }
 
-    /// Ends all waits through this value and its handles with an error of kind
-    /// [`Cancelled`](crate::ErrorKind::Cancelled), within a tenth of a second, and refuses more until
-    /// [`resume`](Self::resume). Other values of the same object go on waiting.
+    /// Ends all waits through this value and its handles within a tenth of a second, with an error
+    /// of kind [`Cancelled`](crate::ErrorKind::Cancelled). Refuses further waits until
+    /// [`resume`](Self::resume). Waits through other values of the same object continue.
     pub fn cancel(&self) {
         self.opening.cancel(true);
     }

@@ -39,7 +39,7 @@ impl Unused {
         }
     }
 
-    /// Claims a file that was found.
+    /// Claims a file that is already open.
     pub(super) fn claim(file: ObjectFile) -> Result<Option<Self>> {
         let ObjectFile { entry, location } = file;
         let named = |error: crate::Error| error.with_path(location.path());
@@ -53,8 +53,8 @@ impl Unused {
         Ok(Some(Self { exclusive }))
     }
 
-    /// Returns `true` while no process waits to open the object. One that waits gets it when this value
-    /// is dropped, or after the system's own limit (45 s on Linux).
+    /// Returns `true` while no process waits to open the object. A waiting process opens it when
+    /// this value is dropped, or after the system's limit (45 s on Linux).
     #[must_use]
     pub fn is_exclusive(&self) -> bool {
         self.exclusive.is_exclusive()
@@ -67,12 +67,14 @@ impl Unused {
         self.exclusive.sees_mappings()
     }
 
-    /// Removes the object's name, unless a process waits to open the object: then `false`.
+    /// Removes the object's name. Returns `false`, and removes nothing, if a process waits to open
+    /// the object.
     ///
-    /// What is removed is the file that was claimed, whatever happens to its name meanwhile: on Linux the
-    /// name is first moved into a private directory beside it (mode 0700, `.sharemap-gone-…`), and
-    /// removed there if it still refers to this file, else moved back. If the process is killed in
-    /// between, an [`InterruptedRemoval`](super::inspect::InterruptedRemoval) is left.
+    /// Only the claimed file is removed, whatever happens to its name meanwhile. On Linux the name
+    /// is first moved into a private directory beside it (mode 0700, `.sharemap-gone-…`). If the
+    /// name still refers to this file there, it is removed, and otherwise moved back. If the
+    /// process is killed in between, an [`InterruptedRemoval`](super::inspect::InterruptedRemoval)
+    /// remains.
     ///
     /// # Errors
     /// - [`NotFound`](ErrorKind::NotFound) - the name is gone, or another file's by now.

@@ -1,5 +1,6 @@
-//! A value in two copies, of which a selector names the current one: who dies while writing leaves
-//! the old value or the new. One copy does where one store writes it: for 4 and for 8 bytes.
+//! A value in two copies, of which a selector names the current one. An owner that dies while
+//! writing leaves the old value or the new. A value of 4 or 8 bytes has one copy, which one store
+//! writes.
 
 use crate::error::Result;
 use crate::peer::World;
@@ -38,7 +39,8 @@ impl Copies {
     /// Writes the value that replaces copy `selector`. Nobody reads or writes meanwhile.
     #[inline(always)]
     pub(crate) fn write<W: World>(self, world: &W, selector: u32, from: &[u8]) -> Result<()> {
-        // A death before the store leaves the old value, one after it the new: there is no other copy.
+        // A death before the store leaves the old value, a death after it the new. There is one
+        // copy.
         match *from {
             [a, b, c, d] => {
                 return world.store_32(self.copy(0), u32::from_ne_bytes([a, b, c, d]));
@@ -64,7 +66,7 @@ const fn stride(len: u32) -> u64 {
     (len as u64).next_multiple_of(8)
 }
 
-/// Returns `true` if one store writes a value of `len` bytes: there is one copy.
+/// Returns `true` if one store writes a value of `len` bytes, which then has one copy.
 #[inline(always)]
 pub(crate) const fn is_word(len: usize) -> bool {
     len == 4 || len == 8

@@ -84,8 +84,8 @@ pub(crate) fn take<W: World>(world: &W, ask: Ask, waiter: &mut Waiter) -> Result
     }
 }
 
-/// Takes the word if it is free, or its owner is found dead. Returns `None` if it is held, by this
-/// thread or another.
+/// Acquires the word if it is free or its owner is found dead. Returns `None` if this thread or
+/// another holds it.
 pub(crate) fn try_take<W: World>(world: &W, ask: Ask) -> Result<Option<Taken>> {
     let mut settled = false;
     loop {

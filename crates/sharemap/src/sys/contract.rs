@@ -28,7 +28,7 @@ const _: () = {
     // up to the latter accessible at the same addresses; the file has been grown before.
     let _: unsafe fn(&Span, &MapRequest<'_>, usize, usize) -> Result<()> = map::extend;
     let _: unsafe fn(*mut u8, usize, Protection) -> Result<()> = map::protect;
-    // Without its file, which was closed, a mapping may be Unsupported; here and below.
+    // Without a file (it was closed), this and the calls below may be Unsupported.
     let _: unsafe fn(*mut u8, usize, Option<&File>) -> Result<()> = map::flush;
     // Starts writing without waiting for it; the file comes with the offset of the first byte.
     let _: unsafe fn(*mut u8, usize, Option<(&File, u64)>) -> Result<()> = map::flush_async;
@@ -42,34 +42,34 @@ const _: () = {
     let _: unsafe fn(*mut u8, usize, Option<&File>) -> Result<Vec<PageState>> = map::residency;
 
     let _: fn(&Path, OpenRequest) -> Result<File> = file::open;
-    // An object that exists, and has a name; it is not asked to be exclusive. What is opened is judged
-    // by its descriptor: its owner, and that a regular file has one name. Links on the path are
-    // followed as far as their owners are trusted.
+    // Opens an existing object by path, not exclusively. Owner and link count of a regular file are
+    // judged on the descriptor. Links on the path are followed if their owners are trusted.
     let _: fn(&Path, OpenRequest, Owner) -> Result<File> = file::open_object;
-    // Takes the name off a regular file in the directory that the path leads to by the same links; with
-    // an identity, off that file only.
+    // Unlinks a regular file, following the same links to its directory. With an identity, unlinks
+    // that file only.
     let _: fn(&Path, Option<[u64; 2]>) -> Result<()> = file::unlink_object;
-    // Takes the name off a file that this process has just made, if it still has it.
+    // Unlinks a file that this process has just created, if it still has that name.
     let _: fn(&Path, [u64; 2]) = file::remove_made;
     // Returns `true` if the path, links followed, leads to this very file.
     let _: fn(&Path, &File) -> Result<bool> = file::is_linked;
     let _: fn(&File) -> Result<File> = file::duplicate;
-    // `None` where files cannot be told apart for certain, or descriptors are not scarce yet.
+    // Returns `None` if files cannot be told apart for certain, or descriptors are not scarce yet.
     let _: fn(&File) -> Option<FileIdentity> = file::identity;
-    // Returns `true` if both are duplicates of one descriptor; `false` also where that cannot be told.
+    // Returns `true` if both are duplicates of one descriptor; `false` also where the system does not
+    // tell.
     let _: fn(&File, &File) -> bool = file::is_duplicate;
-    // Whether what others write to the file by its path may go to a copy that neither this descriptor
-    // nor its mappings show: to be asked once the file has been changed.
+    // Returns `true` if writes by path may go to a copy that neither this descriptor nor its
+    // mappings show. Callers ask once the file has been changed.
     let _: fn(&File) -> bool = file::may_be_superseded;
-    // Opens for reading what such writes go to.
+    // Opens that copy for reading.
     let _: fn(&File) -> Result<File> = file::reopen;
     let _: fn(&File) -> Result<FileStatus> = file::status;
-    // Whether a regular file that states a length of 0 has bytes nevertheless, as those of procfs.
+    // Returns `true` if a regular file of length 0 has bytes nevertheless, like those of procfs.
     let _: fn(&File) -> bool = file::understates_size;
-    // One call: appends to the spare capacity, which is not empty, what there is from an offset, or
-    // from the descriptor's position; from the latter, too, where the file has no offsets.
+    // Reads once into the spare capacity, which is not empty: at an offset, or at the descriptor's
+    // position. A file without offsets is always read at its position.
     let _: fn(&File, &mut Vec<u8>, Option<u64>) -> Result<ReadStep> = file::read_more;
-    // Blocks until there is something to read, or the end, after a `ReadStep::NotYet`.
+    // After a `ReadStep::NotYet`, blocks until bytes or the end can be read.
     let _: fn(&File) -> Result<()> = file::wait_for_bytes;
     let _: fn(&File, u64) -> Result<()> = file::set_len;
     // Grows to `len` with every byte backed by storage, or fails with NoSpace and the old length.
@@ -82,7 +82,7 @@ const _: () = {
     // Makes data and the metadata needed to find it durable (`fdatasync`, `FlushFileBuffers`).
     let _: fn(&File) -> Result<()> = file::sync_data;
     let _: fn(&File) -> Result<String> = file::file_system;
-    // Bytes that this process can still store in the file's file system, where that is known.
+    // Returns the bytes that this process can still store in the file's file system, if known.
     let _: fn(&File) -> Option<u64> = file::free_space;
     // Whether the kernel promises that the file's bytes never change and never go away; else why.
     let _: fn(&File) -> std::result::Result<(), String> = file::immutable;
@@ -95,9 +95,9 @@ const _: () = {
 
     // Installs the handler at the first call; what this process can do. Cheap afterwards.
     let _: fn() -> Recovery = fault::recovery;
-    // Asks again: a handler installed later may stand in the way. Runs it to find out.
+    // Tests the handlers again, by running one that was installed later.
     let _: fn() -> Recovery = fault::check;
-    // Asks without running any handler: an unknown one counts as one that keeps faults.
+    // Inspects the handlers without running them. An unknown handler counts as keeping faults.
     let _: fn() -> Recovery = fault::inspect;
     // Whether this thread can take the signals a fault raises.
     let _: fn() -> bool = fault::thread_ready;
@@ -118,8 +118,8 @@ const _: () = {
     let _: fn(&str) -> Result<bool> = shm::is_being_made;
     // Opens an object if it is one and the owner is right.
     let _: fn(&OpenObject<'_>) -> Result<File> = shm::open;
-    // Returns `true` if the name leads to this very object; `None` if another object looks the same
-    // from outside.
+    // Returns `true` if the name leads to this object; `None` if the system cannot tell two objects
+    // apart.
     let _: fn(&str, &File) -> Result<Option<bool>> = shm::is_linked;
     let _: fn(&str) -> Result<()> = shm::unlink;
     let _: fn() -> Result<Vec<ObjectStatus>> = shm::list;
@@ -186,7 +186,8 @@ const _: () = {
     let _: fn(&slot::Slots, u64, SlotMode) -> Result<Option<slot::Hold>> = slot::Slots::take;
     // Asks as one who wants it alone.
     let _: fn(&slot::Slots, u64) -> Result<bool> = slot::Slots::is_free;
-    // Some that are held together, one of them at least in the range; and all of a range at once, alone.
+    // Finds slots that one lock covers, at least one of them in a range; locks all slots of a
+    // range.
     let _: fn(&slot::Slots, &Range<u64>) -> Result<Option<Range<u64>>> = slot::Slots::held_among;
     let _: fn(&slot::Slots, &Range<u64>) -> Result<Option<Vec<slot::Hold>>> = slot::Slots::take_all;
     let _: u64 = slot::MOST_AT_ONCE;
@@ -194,24 +195,25 @@ const _: () = {
     let _: fn(slot::Hold) -> usize = slot::Hold::into_raw;
     let _: unsafe fn(usize) -> slot::Hold = slot::Hold::from_raw;
 
-    // A regular file under a name, opened once: no link is followed, nothing else is opened. `None`:
-    // another process has it alone.
+    // Opens a regular file by name, once, without following a link. `None` if another process has
+    // it exclusively.
     let _: fn(&Path) -> Result<Option<exclusive::Entry>> = exclusive::Entry::open;
     let _: fn(&str) -> Result<Option<exclusive::Entry>> = exclusive::Entry::open_named;
     let _: fn(&exclusive::Entry) -> &File = exclusive::Entry::file;
     let _: fn(&exclusive::Entry) -> FileRole = exclusive::Entry::role;
-    // Takes the name away, if it still is this file's, whoever uses the file.
+    // Removes the name if it still refers to this file, even if processes use the file.
     let _: fn(&exclusive::Entry) -> Result<()> = exclusive::Entry::unlink;
-    // While the value lives no other process has the file open, nor mapped if the system sees that,
-    // and a process that opens it waits or is refused. `None`: one uses it. `remove`: `false`, and
-    // nothing done, if a process waits to open it; an error, if the name is another file's by now.
+    // While the value lives, no other process has the file open or, if the system sees that,
+    // mapped. A process that opens the file waits or is refused. `None` if a process uses the file.
+    // `remove` returns `false`, and does nothing, if a process waits to open the file. It fails if
+    // another file has the name.
     let _: fn(exclusive::Entry) -> Result<Option<exclusive::Exclusive>> =
         exclusive::Exclusive::take;
     let _: fn(&exclusive::Exclusive) -> &File = exclusive::Exclusive::file;
     let _: fn(&exclusive::Exclusive) -> bool = exclusive::Exclusive::sees_mappings;
     let _: fn(&exclusive::Exclusive) -> bool = exclusive::Exclusive::is_exclusive;
     let _: fn(exclusive::Exclusive) -> Result<bool> = exclusive::Exclusive::remove;
-    // What removals left when their processes were killed: in a directory, or in shared memory.
+    // Returns the removals whose processes were killed, in a directory or in shared memory.
     let _: fn(Option<&Path>) -> Result<Vec<exclusive::Interrupted>> = exclusive::interrupted;
     let _: fn(&exclusive::Interrupted) -> &Path = exclusive::Interrupted::path;
     let _: fn(&exclusive::Interrupted) -> &[OsString] = exclusive::Interrupted::names;

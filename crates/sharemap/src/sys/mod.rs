@@ -15,7 +15,7 @@
 //! - `fence`: the fence that one side alone pays for.
 //! - `slot`: locks that the kernel keeps exactly as long as an address space lives.
 //! - `fork`: memory that a forked child finds empty.
-//! - `exclusive`: files that no other process uses, and removing exactly what was judged.
+//! - `exclusive`: files that no other process uses, and exact removal.
 //! - `pass`: handing descriptors to other processes.
 //!
 //! Errors come back with kind, operation, number and source; the layers above add the path.
@@ -73,7 +73,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 
-/// The error of an operation that takes the descriptor of a file that was closed.
+/// Returns the error of an operation that needs the descriptor of a closed file.
 #[cold]
 pub(crate) fn file_was_closed(operation: &'static str) -> Error {
     Error::new(ErrorKind::Unsupported, operation).with_detail(
@@ -137,13 +137,13 @@ pub(crate) struct OpenRequest {
     pub(crate) create: Create,
     /// Nobody else may have it open for this: share mode 0 on Windows, an advisory `flock` elsewhere.
     pub(crate) exclusive: bool,
-    /// How long to wait for a process that holds a lease on the file; zero to look only.
+    /// The longest wait for a process that holds a lease on the file; zero to fail at once.
     #[allow(dead_code, reason = "files have leases on Linux only")]
     pub(crate) timeout: Duration,
 }
 
-/// The `timeout` of callers that have none of their own: what `open` itself would wait, as no kernel
-/// lets a process hold a lease for longer (`lease-break-time`, 45 s).
+/// The `timeout` of callers without one of their own. Like `open`, they wait until the kernel
+/// breaks the lease (`lease-break-time`, 45 s by default).
 pub(crate) const LEASE_BREAK: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +184,7 @@ impl FileStatus {
     }
 }
 
-/// What a descriptor has open, and how: of two that are equal, one can stand in for the other.
+/// The file and mode of a descriptor. Two descriptors with equal values are interchangeable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(dead_code, reason = "Windows has plenty of handles")]
 pub(crate) struct FileIdentity {
@@ -192,18 +192,18 @@ pub(crate) struct FileIdentity {
     pub(crate) file: u64,
     /// Access mode and status flags.
     pub(crate) flags: u64,
-    /// When it was last changed, where a change may make it another file; else 0.
+    /// The time of the last change, if a change may replace the file; otherwise 0.
     pub(crate) changed: i64,
 }
 
-/// What one call that reads gave.
+/// The result of one read call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReadStep {
-    /// So many bytes, at least one.
+    /// This many bytes, at least one.
     Bytes(usize),
-    /// There are no more.
+    /// The end of the file.
     End,
-    /// None yet: the descriptor does not wait for them.
+    /// No bytes yet; the descriptor does not block.
     #[allow(dead_code, reason = "Windows waits for them")]
     NotYet,
 }

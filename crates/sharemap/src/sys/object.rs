@@ -130,7 +130,7 @@ pub(crate) struct OpenObject<'a> {
     /// Whose it may be.
     pub(crate) owner: Owner,
     pub(crate) scope: Scope,
-    /// As of an [`OpenRequest`](super::OpenRequest).
+    /// The longest wait for a lease, as in an [`OpenRequest`](super::OpenRequest).
     pub(crate) timeout: Duration,
 }
 
@@ -159,21 +159,22 @@ pub(crate) struct ObjectStatus {
     pub(crate) modified: Option<SystemTime>,
 }
 
-/// What a file is for, as its place, its name, its owner and its contents say.
+/// The role of a file, judged by its place, name, owner and contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileRole {
-    /// It holds an object, raw memory, or anything else.
+    /// The file is an object, raw memory, or anything else.
     Object,
-    /// It was on its way to becoming an object: a hidden file of shared memory.
+    /// The file is a draft: a hidden file of shared memory that was to become an object.
     Draft,
-    /// It carries the liveness locks of an object whose own file system cannot, and is empty.
+    /// The file is a companion: it is empty, and carries the liveness locks of an object whose own
+    /// file system cannot.
     Companion {
         /// The device of the object's file.
         device: u64,
         /// The number of the object's file on that device.
         file: u64,
     },
-    /// A removal moved it into a private directory, and has not finished.
+    /// A removal that has not finished moved the file into a private directory.
     Moved,
 }

@@ -42,7 +42,7 @@ pub(crate) trait Backing: Send + Sync {
     fn recovery(&self) -> Recovery;
     /// Bytes that the file has now, from `origin` on; `None` where nothing can shrink.
     fn available(&self) -> Option<u64>;
-    /// The file; `None` where nothing can shrink.
+    /// The file; `None` if it cannot shrink.
     fn shrinking_file(&self) -> Option<SharedFile>;
 }
 
@@ -392,7 +392,7 @@ impl<'a, T: Element> IntoIterator for View<'a, T> {
 #[inline(always)]
 fn checked<T: Element>(value: MaybeUninit<T>) -> Option<T> {
     if is_any_bytes::<T>() {
-        // SAFETY: the bytes were all written by a guarded load, and any are a value.
+        // SAFETY: a guarded load has written all bytes, and any bytes are a value.
         return Some(unsafe { value.assume_init() });
     }
     // SAFETY: the bytes were all written by a guarded load; `T` has no padding.

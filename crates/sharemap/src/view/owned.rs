@@ -21,8 +21,8 @@ macro_rules! owned {
             element: PhantomData<*const T>,
         }
 
-        // SAFETY: a share of the backing, which is Send and Sync, and a place in it; as for `View`,
-        // elements come out on the thread that asks.
+        // SAFETY: the view is a reference to a backing that is Send and Sync, and an address in it.
+        // As for `View`, elements are copied out on the calling thread.
         unsafe impl<T: Send> Send for $name<T> {}
         // SAFETY: as above.
         unsafe impl<T: Send> Sync for $name<T> {}

@@ -16,14 +16,14 @@ const BUFFER: usize = 64 << 10;
 /// shrank is an error at its new end, and never zeros. What was read before that end comes first.
 /// Errors convert into this crate's, with the fault in them.
 ///
-/// Seeking past the end is allowed, as in a file: there is nothing to read there.
+/// Seeking past the end is allowed, as in a file; reads there return no bytes.
 ///
 /// # Concurrent changes
 ///
 /// A reader returns each byte as it was when the buffer was filled, as [`std::io::BufReader`] does.
 ///
 /// - [`seek`](Seek::seek) and `rewind` discard the buffer, even if the target lies in it: the next
-///   read sees what other threads and processes have written, and fails with
+///   read sees the writes of other threads and processes, and fails with
 ///   [`Fault`](crate::ErrorKind::Fault) if the file now ends before the target. Polling a place by
 ///   `seek` is therefore correct, and copies up to 64 KiB a time; [`View::get`] copies one element.
 /// - [`seek_relative`](Seek::seek_relative) keeps the buffer if the target lies in it: the next read

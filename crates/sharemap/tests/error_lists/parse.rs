@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 pub struct List {
     /// Below `src`.
     pub path: String,
-    /// The type whose function it is, empty where it is none's.
+    /// The type of a method; empty for a free function.
     pub owner: String,
     pub name: String,
     pub kinds: BTreeSet<String>,
-    /// Functions whose lists it takes over.
+    /// The functions whose lists this list includes.
     pub references: Vec<(String, String)>,
     /// Whether it names what it gives without a kind: an error that was kept, or a guard.
     pub tells_in_words: bool,

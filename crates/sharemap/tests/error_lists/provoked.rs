@@ -13,7 +13,7 @@ use sharemap::{
 use crate::common::{TempDir, need_atomics};
 use crate::parse::Library;
 
-/// Kinds whose provocation takes a process, a privilege or a device of its own, with the test that
+/// Kinds that only a process, a privilege or a device of its own can provoke, with the test that
 /// does it.
 const IN_OTHER_TESTS: [(&str, &str); 15] = [
     ("Busy", "options.rs"),

@@ -168,7 +168,7 @@ fn denied() {
     let ours = Ours::new();
     ours.check();
     ours.check_large();
-    // Another handler in front cannot be tried out: it counts as one that does not pass on.
+    // A foreign handler in front cannot be tried here, and counts as keeping faults.
     raw::install(libc::SIGSEGV, libc::SIG_DFL, 0, &[]);
     raw::install(libc::SIGSEGV, ignoring as *const () as usize, 0, &[]);
     assert_eq!(guard::check(), Recovery::Syscall);

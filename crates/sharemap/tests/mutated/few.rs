@@ -1,4 +1,4 @@
-//! A few locks whose values are written by one store, or are not valid whatever their bytes.
+//! A few locks with values that one store writes, or that are not valid for all bytes.
 
 use sharemap::{Condvar, Mutex, Shareable};
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};

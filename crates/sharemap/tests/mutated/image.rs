@@ -82,14 +82,14 @@ impl Image {
         Self { name, bytes, places, use_it: operations::everything::<T> }
     }
 
-    /// One that nobody uses.
+    /// An object that no process uses.
     pub fn fresh<T: Shown>(name: &'static str) -> Self {
         let path = Path::new();
         drop(small().create_new(Location::file(&path.0), T::first).unwrap());
         Self::of::<T>(name, &path)
     }
 
-    /// One whose user holds one of each, as if it had been killed.
+    /// An object of a killed process that held one lock of each kind.
     pub fn in_use() -> Self {
         let path = Path::new();
         let shared = small().create_new(Location::file(&path.0), all::first).unwrap();
@@ -115,9 +115,13 @@ impl Image {
             scope.spawn(die).join().map(|never: ()| never)
         });
         assert!(died.is_err());
-        let Err(LockError::OwnerDied(dead)) = mutex.lock() else { panic!("nobody is told") };
+        let Err(LockError::OwnerDied(dead)) = mutex.lock() else {
+            panic!("the death is not reported")
+        };
         dead.poison().unwrap();
-        let Err(LockError::OwnerDied(dead)) = table.write() else { panic!("nobody is told") };
+        let Err(LockError::OwnerDied(dead)) = table.write() else {
+            panic!("the death is not reported")
+        };
         dead.poison().unwrap();
         let image = Self::of::<All>("left by the dead", &path);
         drop(shared);

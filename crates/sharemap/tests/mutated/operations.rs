@@ -91,19 +91,19 @@ impl<'a> Clock<'a> {
         result
     }
 
-    /// One that notes nothing: for operations inside of one that is timed.
+    /// A clock that records nothing, for operations inside a timed one.
     fn silent(&self) -> Self {
         let slowest = Cell::new(u64::MAX);
         Self { record: self.record, measure: Measure::Elapsed, count: Cell::new(0), slowest }
     }
 
-    /// Runs one that gives nothing to keep.
+    /// Runs an operation that returns nothing.
     fn run<R>(&self, name: &str, operation: impl FnOnce() -> R) {
         self.time(name, || drop(operation()));
     }
 }
 
-/// The guard, also from an owner that died, whose value is accepted.
+/// The guard. After the death of an owner, the value is accepted.
 macro_rules! had {
     ($result:expr) => {
         match $result {
@@ -146,7 +146,7 @@ pub fn everything<T: Shown>(clock: &Clock<'_>, location: &Location, random: &mut
     clock.run("unlink", || Shared::<T>::unlink(location));
 }
 
-/// What can be done with an object by those that take no part in it.
+/// The operations on an object that need no attachment.
 pub fn from_outside<T: Shown>(clock: &Clock<'_>, location: &Location, random: &mut Random) {
     look(clock, location);
     let mut outcome = "opened".to_owned();

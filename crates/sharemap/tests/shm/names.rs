@@ -106,7 +106,7 @@ fn a_guard_unlinks_unless_it_is_kept() {
     drop(memory);
 }
 
-/// Another process opens it by its text; one that is killed leaves a name that can be told.
+/// Another process opens a generated name by its text. A killed process leaves a recognisable name.
 #[test]
 fn another_process_finds_a_generated_name() {
     const ROLE: &str = "names::another_process_finds_a_generated_name";

@@ -144,7 +144,7 @@ fn what_is_poisoned_can_be_read() {
         assert_eq!(repair.unwrap_err().kind(), ErrorKind::Timeout, "readers are waited for");
     });
     drop((reading.0.accept(), reading.1, rows));
-    assert!(lock.is_poisoned().unwrap(), "who reads accepts nothing");
+    assert!(lock.is_poisoned().unwrap(), "a reader accepts nothing");
     *lock.write_poisoned().unwrap().accept() = 6;
     assert_eq!(*lock.read().unwrap(), 6);
 }

@@ -62,7 +62,7 @@ fn permits_of_the_dead_come_back() {
     let looking = Shared::<(Permits, Signal)>::open_read_only(name.0.as_str()).unwrap();
     assert_eq!(looking.0.available().unwrap(), 0, "the holder lives");
     kill(holder);
-    // Whoever only looks counts the dead one's permit, and gives nothing back.
+    // A read-only attachment counts the dead holder's permit, and recovers nothing.
     soon("the permit of the dead", || looking.0.available().unwrap() == 1);
     assert_eq!(looking.0.available().unwrap(), 1);
     soon("the permit that is given back", || permits.available().unwrap() == 1);

@@ -65,7 +65,7 @@ fn shared_memory() -> Option<Check> {
             "mkdir /dev/shm && mount -t tmpfs -o size=1G,mode=1777 tmpfs /dev/shm",
         ));
     }
-    // The list also has what a later mount hides.
+    // The list includes mounts that a later mount hides.
     let device = |path| system::identity(path).map(|(device, _)| device);
     let is_mounted = device(dir) != device(Path::new("/dev"));
     let Some(options) = mount_options(&mounts, DIR).filter(|_| is_mounted) else {
@@ -115,8 +115,8 @@ fn shared_memory() -> Option<Check> {
     })
 }
 
-/// Directories for the locks of objects whose own file system cannot carry them. Each bears the number
-/// of the user to whom it must belong, and any user can take the name of another's.
+/// Checks the companion directories: they hold the liveness locks of objects whose own file system
+/// cannot. The number in a directory's name is that of its owner, but any user can create the name.
 fn companions() -> Option<Check> {
     let mut squatted = Vec::new();
     for entry in fs::read_dir("/dev/shm").ok()?.flatten() {
@@ -124,7 +124,7 @@ fn companions() -> Option<Check> {
         let owner = name.to_str().and_then(|name| name.strip_prefix(".sharemap-")?.parse().ok());
         let Some(owner) = owner else { continue };
         let path = format!("/dev/shm/.sharemap-{owner}");
-        // Numbers that are written in another way name no such directory.
+        // A number in another spelling (leading zeros) is not a companion directory.
         if entry.path() == Path::new(&path) {
             squatted.extend(flaw(Path::new(&path), owner).map(|flaw| (path, flaw)));
         }
@@ -138,9 +138,9 @@ fn companions() -> Option<Check> {
     };
     Some(Check::ok("companions", found.join("; ")).problem(
         format!(
-            "the locks of objects on overlayfs and hugetlbfs go there, and only the user whose \
-             number ends the name may own it: that user is refused until it is removed, unless root \
-             uses such an object, which renames {first} and the like out of the way"
+            "the locks of objects on overlayfs and hugetlbfs are in such a directory, and it must \
+             belong to the user in its name; that user can attach to no such object until root \
+             removes {first}, or attaches to one itself, which renames it"
         ),
         &remedy,
     ))
@@ -148,7 +148,7 @@ fn companions() -> Option<Check> {
 
 const WRITABLE: &str = "may be written to by others";
 
-/// Why no process uses it as the directory of this user.
+/// Returns the reason why no process uses `path` as the companion directory of `owner`.
 fn flaw(path: &Path, owner: u32) -> Option<String> {
     let (user, mode) = system::permissions(path)?;
     if user != owner {
@@ -160,7 +160,7 @@ fn flaw(path: &Path, owner: u32) -> Option<String> {
     (mode & 0o022 != 0).then(|| WRITABLE.into())
 }
 
-/// The options of what was mounted last at a point, as /proc/self/mounts has them.
+/// Returns the options of the last mount at a point, from /proc/self/mounts.
 fn mount_options<'a>(mounts: &'a str, point: &str) -> Option<&'a str> {
     let line = mounts.lines().rfind(|line| line.split(' ').nth(1) == Some(point))?;
     line.split(' ').nth(3)

@@ -1,5 +1,8 @@
-//! Files that carry the slots of objects whose own file system cannot (overlayfs): whether a process
-//! will need one again. All companions of a file system's objects are judged by one walk through it.
+//! Companions: files that carry the liveness locks of objects whose own file system cannot
+//! (overlayfs).
+//!
+//! Judges whether a process will need a companion again. One walk of a file system judges the
+//! companions of all its objects.
 
 use super::judge::{Judged, Rules, Verdict, judged, may_go};
 use crate::system;
@@ -12,30 +15,30 @@ use std::fs::File;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-/// Each takes up to three descriptors meanwhile.
+/// The largest number of companions judged in one run. Each holds up to three descriptors.
 const AT_ONCE: usize = 256;
-/// How often those that wait for a companion are looked for.
+/// The interval at which claimed companions are checked for waiting processes.
 const PERIOD: Duration = Duration::from_millis(2);
 
-/// A companion that was found.
+/// A companion to judge.
 pub(super) struct Companion {
     pub(super) name: String,
     pub(super) file: ObjectFile,
-    /// Device and number of the object's file, as the companion's name has them.
+    /// The device and inode number of the object's file, from the companion's name.
     pub(super) object: (u64, u64),
 }
 
-/// One that no process is attached through, and none can attach through while it is judged.
+/// A claimed companion. No process is attached through it, and none can attach while it is judged.
 struct Claimed {
     name: String,
     times: Option<File>,
     number: u64,
-    /// `None` since a process waits for it.
+    /// `None` once the claim was released to a waiting process.
     unused: Option<Unused>,
 }
 
-/// Companions that go: whose object is gone, or was left in order, so that the next that attaches can do
-/// with another.
+/// Judges `companions`. A companion can be removed if its object is gone, or was left clean: the
+/// next process to attach then makes a new companion.
 pub(super) fn judge(
     companions: Vec<Companion>,
     rules: Rules<'_>,
@@ -55,7 +58,7 @@ pub(super) fn judge(
     }
     for (device, companions) in by_device {
         let shows_it = |mount: &&Mount| {
-            // Unless something else is mounted over it by now.
+            // A later mount may hide this one.
             let shown = system::identity(&mount.point).map(|(device, _)| device);
             mount.device == device && mount.root == "/" && shown == Some(device)
         };
@@ -70,8 +73,10 @@ pub(super) fn judge(
     done
 }
 
-/// Companions are claimed before the walk, so that what it does not find cannot be made and attached to
-/// behind it; a process that waits for one meanwhile gets it at once.
+/// Judges the companions of one file system by one walk.
+///
+/// Companions are claimed before the walk. A process therefore cannot make an object that the walk
+/// has passed and attach to it. A process that waits for a companion gets it during the walk.
 fn judge_on(
     mount: &Mount,
     companions: Vec<Companion>,
@@ -84,7 +89,7 @@ fn judge_on(
         let times = file.file().try_clone().ok();
         let claim = may_go(&file, rules).and_then(|()| match file.claim() {
             Ok(Some(unused)) => Ok(unused),
-            Ok(None) => Err("somebody is attached to the object whose slots it carries".into()),
+            Ok(None) => Err("a process is attached to the object that uses it".into()),
             Err(error) => Err(error.to_string()),
         });
         match claim {
@@ -103,7 +108,7 @@ fn judge_on(
     for Claimed { name, times, number, unused } in claimed {
         let mut proof = vec!["the kernel says that no process is attached through it".into()];
         let verdict = match unused {
-            None => Err("a process came to attach to the object whose slots it carries".into()),
+            None => Err("a process has begun to attach to the object that uses it".into()),
             Some(unused) => {
                 let object = found.iter().find(|found| found.number == number);
                 let object = (number, mount.device, object);
@@ -135,7 +140,8 @@ fn release_wanted(claimed: &mut [Claimed]) {
     }
 }
 
-/// `Err`: why the companion is kept.
+/// Adds the reason for removing the companion to `proof`. Returns the reason for keeping it as an
+/// error.
 fn is_needless(
     (number, device, object): (u64, u64, Option<&Found>),
     ended: &Result<(), String>,
@@ -191,7 +197,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::OpenOptionsExt;
 
-    /// A process that attaches while an object is looked for gets the companion at once.
+    /// A process that attaches during the walk gets the companion at once.
     #[test]
     fn a_companion_is_released_when_a_process_waits() {
         let folder = tempfile::tempdir().unwrap();
@@ -199,7 +205,7 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         let claim = || loop {
             match sharemap::inspect::Unused::of(sharemap::Location::file(&path)) {
-                // Children of other tests that are about to be started may have it for a moment.
+                // A child that another test has forked but not yet executed may hold it briefly.
                 Ok(None) => {}
                 Ok(unused) => return unused,
                 Err(error) => {
@@ -208,7 +214,7 @@ mod tests {
                 }
             }
         };
-        // Opening does not wait, but fails, where it would have to.
+        // With O_NONBLOCK, opening a leased file fails instead of waiting.
         let open =
             || std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
         let unused = claim();

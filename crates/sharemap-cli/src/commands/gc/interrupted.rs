@@ -1,4 +1,4 @@
-//! Removals that were killed before they ended: what they had moved away goes back.
+//! Interrupted removals: moves back the files of removals that were killed before they ended.
 
 use super::Item;
 use crate::failure::Failure;
@@ -6,7 +6,8 @@ use crate::text::lossless;
 use sharemap::inspect::InterruptedRemoval;
 use std::path::{Path, is_separator};
 
-/// Those of the named objects, and beside them such as have nothing; or those of all shared memory.
+/// Finds the interrupted removals of the named objects, and empty ones beside them; without names,
+/// those of all shared memory.
 pub(super) fn find(names: &[String]) -> Result<Vec<InterruptedRemoval>, Failure> {
     if names.is_empty() {
         return Ok(InterruptedRemoval::find_in_shared_memory()?);
@@ -14,7 +15,7 @@ pub(super) fn find(names: &[String]) -> Result<Vec<InterruptedRemoval>, Failure>
     let mut found: Vec<InterruptedRemoval> = Vec::new();
     for name in names {
         let path = Path::new(name);
-        // What is wrong with a directory is said of the object.
+        // An error of the directory is reported when the object is judged.
         let there = match path.parent().filter(|_| name.contains(is_separator)) {
             Some(parent) => InterruptedRemoval::find_in(parent),
             None => InterruptedRemoval::find_in_shared_memory(),
@@ -28,7 +29,7 @@ pub(super) fn find(names: &[String]) -> Result<Vec<InterruptedRemoval>, Failure>
     Ok(found)
 }
 
-/// Whether one has this object's file.
+/// Returns `true` if one of `removals` contains the file of the object `name`.
 pub(super) fn has(removals: &[InterruptedRemoval], name: &str) -> bool {
     let name = Path::new(name).file_name();
     removals
@@ -39,8 +40,8 @@ pub(super) fn has(removals: &[InterruptedRemoval], name: &str) -> bool {
 pub(super) fn settle(removal: &InterruptedRemoval, apply: bool) -> Item {
     let names: Vec<_> = removal.names().iter().map(lossless).collect();
     let moved = match names.is_empty() {
-        true => "nothing is in it".to_owned(),
-        false => format!("it has {}, which goes back to its place", names.join(", ")),
+        true => "the directory is empty".to_owned(),
+        false => format!("the directory contains {}, to be moved back", names.join(", ")),
     };
     let mut item = Item {
         name: lossless(removal.path()),

@@ -1,4 +1,4 @@
-//! Whether an object is in use, or can still be wanted.
+//! Judges whether a process uses an object or may still want it.
 
 use crate::commands::ls;
 use crate::commands::objects::{Target, is_missing, is_raw, who_holds};
@@ -9,13 +9,13 @@ use sharemap::inspect::{FileRole, Inspection, ObjectFile, State, Unused};
 use std::fs::File;
 use std::time::{Duration, SystemTime};
 
-/// What is to become of an object.
+/// The decision about an object.
 pub(super) enum Verdict {
-    /// No process uses it, nor can open it as long as this value lives.
+    /// No process uses the object, and none can open it while this value lives.
     Unused(Unused),
-    /// No process uses it, but one may want it: it is removed by its name, or on request.
+    /// No process uses the object, but one may want it. It is removed by name or on request only.
     Idle,
-    /// A process uses it, or it is not known that none does.
+    /// A process uses the object, or may use it; the text says which.
     Keep(String),
     /// There is no such object.
     Gone,
@@ -26,34 +26,34 @@ pub(super) struct Judged {
     pub(super) what: &'static str,
     pub(super) size: Option<u64>,
     pub(super) resident: Option<u64>,
-    /// Since its last use, as far as the file's times tell.
+    /// The time since the last use, as far as the file's times show it.
     pub(super) age: Option<Duration>,
-    /// Why no process uses it.
+    /// The reasons why no process uses the object.
     pub(super) proof: Vec<String>,
     pub(super) verdict: Verdict,
 }
 
-/// What may go.
+/// The rules that decide what may be removed.
 #[derive(Clone, Copy)]
 pub(super) struct Rules<'a> {
     pub(super) holders: Option<&'a Holders>,
-    /// Also what has no header.
+    /// Objects without a header of this library may be removed.
     pub(super) foreign: bool,
-    /// Objects that a process may still want, if they have not been used for so long. `None`: they stay.
+    /// Idle objects may be removed if they have been unused for this long. `None`: they are kept.
     pub(super) idle_for: Option<Duration>,
-    /// The object was named; else it is one of all.
+    /// The caller named the object.
     pub(super) is_named: bool,
 }
 
-/// Why an object can go.
+/// The claim to remove an object.
 enum Claim {
     /// No process can want it.
     Garbage,
-    /// A process may.
+    /// A process may want it.
     Wanted,
 }
 
-/// What an object is, and, if it is not a companion, what is to become of it.
+/// A judged object, or a companion that is judged later.
 pub(super) enum Found {
     Judged(Judged),
     Companion(ObjectFile, (u64, u64)),
@@ -80,7 +80,7 @@ fn judge_file(name: &str, file: ObjectFile, rules: Rules<'_>) -> Judged {
     let mut proof = Vec::new();
     let (what, claim) = classify(&file, rules, &mut proof);
     let claim = claim.and_then(|claim| may_go(&file, rules).map(|()| claim));
-    // The same description: the file does not count as open twice.
+    // A duplicate shares the open file description, so the lease does not count a second open file.
     let times = file.file().try_clone().ok();
     let verdict = claim.and_then(|claim| {
         let age = times.as_ref().and_then(age);
@@ -123,11 +123,11 @@ fn classify(
 ) -> (&'static str, Result<Claim, String>) {
     match file.role() {
         FileRole::Draft => {
-            proof.push("its name is one that sharemap gives while it makes an object".into());
+            proof.push("it has the name of a draft, an object that was being created".into());
             return ("unfinished", Ok(Claim::Garbage));
         }
         FileRole::Moved if !rules.is_named => {
-            return ("moved", Err("a removal moved it there, and has not ended".into()));
+            return ("moved", Err("a removal that has not ended moved it there".into()));
         }
         _ => {}
     }
@@ -180,28 +180,31 @@ fn nobody_attached(look: &Inspection, proof: &mut Vec<String>) -> Result<(), Str
     }
 }
 
-/// Both the object and its file have to say so: the header of a copy, or of an object of a container that
-/// calls its boots otherwise, says it alone.
+/// Returns `true` if the object was last used before this system started.
+///
+/// The header and the file's time must agree. The header alone is not proof: it may be a copy, or
+/// come from a container with another boot id.
 fn is_of_earlier_boot(look: &Inspection, file: &File) -> bool {
     let changed = system::changed(file);
     let before = changed.zip(system::procfs::boot_time()).is_some_and(|(then, boot)| then < boot);
     before && look.is_of_this_boot().is_ok_and(|this| this == Some(false))
 }
 
-/// Processes of other containers that died attached are still recorded.
+/// Returns an error if the object records a participant of another pid namespace.
 fn of_this_container(look: &Inspection) -> Result<(), String> {
     let own = system::procfs::own_pid_namespace();
     let participants = look.participants().map_err(|error| error.to_string())?;
     let is_elsewhere = |space: u64| space != 0 && own.is_some_and(|own| own != space);
     match participants.iter().find(|found| is_elsewhere(found.id_space)) {
         Some(_) => {
-            Err("it was used in another container, which may want it; name it to remove it".into())
+            Err("a process of another container was attached to it; name it to remove it".into())
         }
         None => Ok(()),
     }
 }
 
-/// Objects of other users are not this user's garbage.
+/// Returns an error if the object must stay: it belongs to another user and was not named, or a
+/// process uses it.
 pub(super) fn may_go(file: &ObjectFile, rules: Rules<'_>) -> Result<(), String> {
     match system::foreign_owner(file.file()) {
         Some(owner) if !rules.is_named => {
@@ -215,7 +218,7 @@ fn age(file: &File) -> Option<Duration> {
     SystemTime::now().duration_since(system::unused_since(file)?).ok()
 }
 
-/// `false` where the age is not known.
+/// Returns `true` if `age` has reached `limit`. An unknown age reaches no limit but zero.
 fn is_old(age: Option<Duration>, limit: Option<Duration>) -> bool {
     match limit {
         None => false,
@@ -235,7 +238,7 @@ fn claim_alone(
         Ok(Some(unused)) => unused,
         Ok(None) => {
             return Err(
-                "the kernel says that somebody has it, who is not to be seen from here".into()
+                "the kernel says that a process uses it, which is not visible from here".into()
             );
         }
         Err(error) => return Err(error.to_string()),
@@ -247,7 +250,8 @@ fn claim_alone(
         }
         return Ok(unused);
     }
-    // No process has it open; which have it mapped is only seen in the processes, and none can come now.
+    // No process has the file open, and none can open it now. Only /proc shows which have it
+    // mapped.
     match Holders::look() {
         Some(now) if !now.lists_all => {
             Err("not all processes are to be seen from here, and any may have it mapped".into())

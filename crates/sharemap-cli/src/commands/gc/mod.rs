@@ -1,4 +1,4 @@
-//! `sharemap gc`: removes what no process can want any more, and says how that is known.
+//! `sharemap gc`: removes objects that no process can want any more, and shows the proof.
 
 mod companion;
 mod interrupted;
@@ -15,24 +15,25 @@ use serde::Serialize;
 use sharemap::{ErrorKind, Location, NamedObject, SharedMemory};
 use std::time::Duration;
 
-/// Find shared memory that no process uses, and remove with --apply what none can want.
+/// Find shared memory that no process uses, and remove with --apply what no process can want.
 ///
-/// A named object lives until it is removed, so one that no process uses now may be meant for the next: a
-/// cache, a counter, a message for a reader that has not begun. Without names, --apply removes only what
-/// no process can want: unfinished objects whose maker is gone, files that carried the slots of an object
-/// that is gone, and objects that were last used before this system started. Other objects are listed as
-/// unused, and are removed by name or with --unused. Objects of other users, and such as were used in
-/// another container, are removed by name only.
+/// A named object lives until it is removed. An object that no process uses may therefore be meant
+/// for the next process: a cache, a counter, a message for a reader that has not started. Without
+/// names, --apply removes only what no process can want: unfinished objects of dead creators,
+/// companions (files with the liveness locks of another object) that are not needed, and objects
+/// that were last used before this system started. Other objects are listed as unused; remove them
+/// by name or with --unused. Objects of other users, and objects that were used in another
+/// container, are removed by name only.
 ///
-/// Each object comes with the proof that no live process uses it: that the kernel, asked for the object
-/// alone, granted it (a lease on Linux, a handle that shares with no other on Windows); of objects with a
-/// header of sharemap's, that it says of each participant's slot, of the readers' and of the creator's that
-/// nobody holds it; and what could be seen in the processes. What the system does not tell is kept, and so
-/// is whatever was not made by sharemap, unless --foreign is given.
+/// Each object is listed with the proof that no live process uses it. The kernel granted exclusive
+/// use of the file (a lease on Linux, an exclusive handle on Windows). The kernel says that no
+/// process holds a liveness lock of the object. No process that could be looked into has the file
+/// open or mapped. Objects whose use cannot be determined are kept. Objects that sharemap did not
+/// make are kept unless --foreign is given.
 ///
-/// What goes is the very file that was judged: its name is first moved into a private directory beside
-/// it, and identified there. If that is interrupted, the next gc of the same object, or of all, moves the
-/// file back.
+/// The file that was judged is the file that is removed: its name is first moved into a private
+/// directory beside it, and the file is identified there. If the command is killed in between, the
+/// next gc of the same object, or of all, moves the file back.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only these objects: names, or paths with a separator [default: all that `sharemap ls` shows].
@@ -41,14 +42,14 @@ pub(crate) struct Args {
     /// Remove what can be removed.
     #[arg(long)]
     apply: bool,
-    /// Also what has no header of sharemap's: raw memory, and what other programs have made.
+    /// Include objects without a header of sharemap: raw memory, and objects of other programs.
     #[arg(long)]
     foreign: bool,
-    /// Without names: also objects that no process uses now.
+    /// Include objects that no process uses at the moment.
     #[arg(long, conflicts_with = "names")]
     unused: bool,
-    /// Of these only such as have not been used for so long, by the file's last access, write or change.
-    /// Linux notes accesses once in 24 hours; looking at an object counts as one.
+    /// With --unused, only objects without an access, write or change for at least this long. Linux
+    /// records accesses once in 24 hours; looking at an object counts as an access.
     #[arg(
         long,
         value_name = "DURATION",
@@ -56,7 +57,7 @@ pub(crate) struct Args {
         requires = "unused"
     )]
     older_than: Option<Duration>,
-    /// Search file systems for the objects of companions no longer than this.
+    /// Search file systems for the objects of companions for at most this long.
     #[arg(
         long,
         value_name = "DURATION",
@@ -100,7 +101,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         is_named: !args.names.is_empty(),
     };
     let mut report = Report { applied: args.apply, ..Report::default() };
-    // What goes back is judged like all else.
+    // Files that are moved back are judged with the others.
     let removals = interrupted::find(&args.names)?;
     for removal in &removals {
         let item = interrupted::settle(removal, args.apply);
@@ -113,7 +114,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         let name = target.name.clone();
         match judge(&target, rules) {
             Found::Companion(file, object) => companions.push(Companion { name, file, object }),
-            // It was listed, and has been removed since; or it is where an interrupted removal left it.
+            // Another process has removed it since, or an interrupted removal still holds it.
             Found::Judged(Judged { verdict: Verdict::Gone, .. })
                 if args.names.is_empty() || interrupted::has(&removals, &name) => {}
             Found::Judged(judged) => {
@@ -134,8 +135,8 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     }
 }
 
-/// Removes what is to be removed, and tells of it. Every object is tried; the first failure is the exit
-/// code.
+/// Removes the object if the verdict allows it, and reports it. A failure does not stop the run;
+/// the first one decides the exit code.
 fn settle(
     judged: Judged,
     apply: bool,
@@ -160,7 +161,7 @@ fn tell(item: Item, report: &mut Report, output: &mut Output) -> Result<(), Fail
 }
 
 fn targets(names: &[String]) -> Result<Vec<Target>, Failure> {
-    // What has no list, as on macOS, is found by its name alone.
+    // Where the system has no list (macOS), objects are found by name only.
     let all = match SharedMemory::list() {
         Err(error) if error.kind() == ErrorKind::Unsupported && !names.is_empty() => Vec::new(),
         list => list?,
@@ -184,7 +185,8 @@ fn targets(names: &[String]) -> Result<Vec<Target>, Failure> {
     Ok(names.iter().map(target).collect())
 }
 
-/// Removes what is to be removed, while a process that opens it has to wait.
+/// Removes the object if the verdict and `apply` allow it. A process that opens the object
+/// meanwhile waits, and the object then stays.
 fn removed(judged: Judged, apply: bool, report: &mut Report) -> Result<Item, Failure> {
     let Judged { name, what, size, resident, age, proof, verdict } = judged;
     let age_seconds = age.map(|age| age.as_secs());
@@ -198,7 +200,7 @@ fn removed(judged: Judged, apply: bool, report: &mut Report) -> Result<Item, Fai
         Verdict::Idle => {
             report.unused += 1;
             item.verdict = "unused";
-            item.reason = Some("a process may want it; name it, or use --unused".into());
+            item.reason = Some("a process may still want it; name it, or use --unused".into());
             return Ok(item);
         }
         Verdict::Gone => {
@@ -216,7 +218,7 @@ fn removed(judged: Judged, apply: bool, report: &mut Report) -> Result<Item, Fai
                 false => {
                     report.kept += 1;
                     item.proof.clear();
-                    item.reason = Some("somebody has come who opens it".into());
+                    item.reason = Some("a process waits to open it".into());
                     return Ok(item);
                 }
             }

@@ -17,7 +17,7 @@ pub(super) struct Source {
     /// Reading goes on after a hole at a whole number of these from the start.
     step: u64,
     buffer: Vec<u8>,
-    /// Met after the bytes that were handed out last.
+    /// The error to report after the bytes that were returned last.
     pending: Option<Hole>,
 }
 
@@ -75,7 +75,7 @@ impl Source {
             let (until, reason) = (failure.0, failure.1.to_string());
             self.next = self.aligned(until);
             if self.next == u64::MAX {
-                // Of how much more there would have been nothing is known.
+                // The length of the rest is unknown.
                 (self.next, self.end) = (at, at);
             }
             self.pending = Some(Hole { offset: at, length: self.next - at, reason });

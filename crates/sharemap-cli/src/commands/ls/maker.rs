@@ -38,13 +38,13 @@ pub(super) fn by_name(name: &str) -> Option<&'static str> {
     fits.max_by_key(|(beginning, _)| beginning.len()).map(|(_, maker)| *maker)
 }
 
-/// Whether the object begins with this library's header. `None` if it may not be read, or not
-/// without waiting.
+/// Returns `true` if the object begins with this library's header. `None` if the object cannot be
+/// read, or not without waiting.
 pub(in crate::commands) fn has_header(path: &Path) -> Option<bool> {
     begins_with_header(&system::open_to_look(path).ok()?)
 }
 
-/// Whether a file begins with this library's header. `None` if it cannot be read.
+/// Returns `true` if the file begins with this library's header. `None` if it cannot be read.
 pub(in crate::commands) fn begins_with_header(file: &File) -> Option<bool> {
     let mut beginning = Vec::new();
     let mut file = file;

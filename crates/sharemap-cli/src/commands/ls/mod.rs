@@ -93,7 +93,7 @@ pub(super) fn look(object: &NamedObject, holders: Option<&Holders>) -> Listed {
     }
 }
 
-/// What can be told of the very file that was found; `object` is what the system's list has of it.
+/// Describes the file that was opened; `object` is its entry in the system's list.
 pub(super) fn look_at_file(
     name: &str,
     file: &ObjectFile,

@@ -40,7 +40,7 @@ struct Stat {
     data: Option<Data>,
     cache: Option<Cache>,
     huge_pages: Option<HugePageUse>,
-    /// Of a block device `None`.
+    /// `None` for a block device.
     file_system: Option<String>,
     block_device: bool,
     recovery: &'static str,
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
 }
 
 fn look(path: &Path) -> Result<Stat, Failure> {
-    // Nothing is mapped yet: a window is when it is looked through.
+    // Nothing is mapped yet; a window is mapped when it is read.
     let window = SlidingWindow::open(path, sharemap::page_size())?;
     let file = window.file().ok_or_else(|| Failure::refused("a window has no file"))?;
     let is_device = file.metadata().is_ok_and(|found| system::is_block_device(&found));
@@ -110,7 +110,7 @@ fn look(path: &Path) -> Result<Stat, Failure> {
     }
     let (resident, absent) =
         (found.pages.number(PageState::Resident), found.pages.number(PageState::Absent));
-    // The node of a device lies on a file system that has nothing to do with what is on the device.
+    // The file system of a device's node is unrelated to the device.
     let file_system = match is_device {
         true => None,
         false => told(window.file_system())?,
@@ -145,15 +145,15 @@ fn look(path: &Path) -> Result<Stat, Failure> {
     })
 }
 
-/// What the parts of a file have shown so far.
+/// The results of the parts of a file so far.
 struct Found {
     pages: Pages,
     data: Option<Data>,
-    /// Where the last data ended.
+    /// The end of the last data extent.
     data_end: u64,
     cache: Option<Cache>,
     huge_pages: Option<HugePageUse>,
-    /// How often a page may yet be touched to see huge pages.
+    /// The number of pages that may still be touched to detect huge pages.
     looks: usize,
 }
 
@@ -190,7 +190,7 @@ impl Found {
             (Some(mut data), Some(extents)) => {
                 for extent in extents {
                     data.bytes += extent.end - extent.start;
-                    // What goes on across the end of a part is one extent.
+                    // An extent that continues across the end of a part is one extent.
                     data.extents += u64::from(extent.start != self.data_end);
                     self.data_end = extent.end;
                 }
@@ -217,7 +217,7 @@ pub(super) fn told<T>(answer: sharemap::Result<T>) -> Result<Option<T>, Failure>
     }
 }
 
-/// Enough to see whether there are any huge pages.
+/// The number of pages touched to detect huge pages.
 const LOOKS: usize = 4096;
 
 /// Huge pages show only once they are used: touches one byte in each stretch of 2 MiB that is

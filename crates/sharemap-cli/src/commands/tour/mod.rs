@@ -236,7 +236,7 @@ fn print(step: &StepReport, output: &mut Output) -> Result<(), Failure> {
             Note::Saw(text) => ("saw", text),
         };
         let mut label = label(Style::new().dim(), word);
-        // A table has several lines; of data, scenes tell by what they have counted.
+        // A table has several lines; scenes report counts, not data.
         for line in text.lines() {
             let indent = Text::default().padded(label.width());
             output.paragraph(std::mem::replace(&mut label, indent), line)?;

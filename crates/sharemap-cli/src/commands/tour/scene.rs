@@ -60,7 +60,7 @@ impl<'a> Scene<'a> {
 
     /// Without the directory's name, which would be most of many a line.
     fn shorten(&self, text: &str) -> String {
-        // As errors of the library have it.
+        // The form that the library's errors use.
         let dir = self.dir.join("").to_string_lossy().into_owned();
         text.replace(&dir, "")
     }

@@ -1,5 +1,5 @@
-//! The largest tables that an object can have, full of the dead: what each operation does grows with
-//! participants plus lanes.
+//! The largest tables that an object can have, full of dead participants: the work of each
+//! operation grows with participants plus lanes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,15 +15,15 @@ use crate::peer::session::Session;
 use crate::peer::world::{Settled, World};
 use crate::peer::{Opening, Shape, Terms, create};
 
-/// Passes over the lanes that an operation may make, and slots that it may ask about, with 65,535
-/// participants: they are taken by 1,024 or by 16.
+/// The passes over the lanes and the slot queries that an operation may make with 65,535
+/// participants: slots are locked 1,024 or 16 at a time.
 const FEW: u32 = MOST / 16 + 64;
 
 fn shape() -> Shape {
     Shape { participants: MOST, lanes: MOST, ..super::shape() }
 }
 
-/// What the layer above does for a reader that died.
+/// The recovery of a dead reader by the layer above.
 fn release(session: &Session, slot: u64, what: u64, _: u32) -> Result<()> {
     session.swap_64(slot, what + 1)?;
     session.wake(what, u32::MAX).map(drop)
@@ -37,7 +37,7 @@ fn store<W: AtomicWord>(memory: &Memory, at: u64, value: W) {
     memory.store(at, value).unwrap();
 }
 
-/// All participants but those of the living are dead; each has the lane of its number, which announces
+/// Makes all participants but the live ones dead. Each owns the lane of its number, which announces
 /// `what` in each slot.
 fn kill_all(memory: &Memory, header: &Header, living: u32, what: u64) {
     for participant in living..header.participants {
@@ -54,7 +54,7 @@ fn lanes_taken(session: &Session) -> usize {
     (0..MOST).filter(|&lane| session.load_32(session.header().lane(lane)).unwrap() != 0).count()
 }
 
-/// Runs it, and says how long that took.
+/// Runs `operation`, and checks that its work is linear.
 #[track_caller]
 fn linear<T>(what: &str, operation: impl FnOnce() -> T) -> T {
     PASSES.set(0);
@@ -64,7 +64,7 @@ fn linear<T>(what: &str, operation: impl FnOnce() -> T) -> T {
     let (took, passes, asked) = (start.elapsed(), PASSES.get(), ASKED.get());
     eprintln!("{what}: {took:?}, {passes} passes over the lanes, {asked} questions about slots");
     assert!(passes <= FEW && asked <= FEW, "{what}: {passes} passes, {asked} questions");
-    // What it was: 20 seconds and more. The machine may be busy with other tests.
+    // Quadratic work took 20 seconds and more. The machine may be busy with other tests.
     assert!(took < Duration::from_secs(10), "{what} took {took:?}");
     result
 }
@@ -87,7 +87,7 @@ fn tables_of_the_largest_size_are_walked_a_few_times() {
     let second = linear("an opening", || open(&file));
     linear("the end of the first", || drop(made));
 
-    // A waiter meets one after the other.
+    // A waiter meets one dead holder after the other.
     kill_all(&memory, &header, 2, what);
     linear("a walk over the lanes", || {
         for lane in 2..MOST {

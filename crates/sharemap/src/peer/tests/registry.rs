@@ -1,4 +1,4 @@
-//! One session for all openings of an object by this process.
+//! Tests: all openings of an object by this process share one session.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::peer::registry::{self, Key};
 use crate::peer::{Opening, PowerCuts, Terms, create};
 use crate::sys::second::fork;
 
-/// What the mark is while a process is attached, and the disk knows of it or may not.
+/// The values of the mark while a process is attached: on the disk, or perhaps not yet.
 const KNOWN: u32 = 0;
 const USED: u32 = 2;
 
@@ -82,7 +82,7 @@ fn a_later_opening_may_ask_that_power_cuts_be_told() {
     drop(open(&file));
     assert_eq!(one.session().power_cuts(), PowerCuts::Told, "and stays so");
 
-    // What cannot be made sure of is an error, each time.
+    // A mark that cannot be flushed is an error in each attempt.
     one.memory().store(CLEAN, USED).unwrap();
     one.memory().fail_flushes();
     for _ in 0..2 {
@@ -94,8 +94,7 @@ fn a_later_opening_may_ask_that_power_cuts_be_told() {
     assert_ne!(memory.load::<u32>(CLEAN).unwrap(), 1, "nor is it said to be left in order");
 }
 
-/// Where it is shared with what another thread of this process is at, there is an end to waiting for
-/// that.
+/// An opening waits for another thread that attaches or detaches, but for at most its patience.
 #[test]
 fn another_thread_is_waited_for_as_long_as_was_asked_for() {
     need_atomics!();
@@ -103,7 +102,7 @@ fn another_thread_is_waited_for_as_long_as_was_asked_for() {
     drop(make(&file));
     let key = key(&file);
     let registry::Entry::Turn(turn) = registry::enter(key, Duration::ZERO).unwrap() else {
-        panic!("a session of nobody's")
+        panic!("no session is open")
     };
     let patience = Duration::from_millis(20);
     let (start, terms) = (Instant::now(), Terms { patience, ..Terms::default() });
@@ -118,7 +117,7 @@ fn key(file: &Scratch) -> Key {
     Key::of_file(identity, Attachment::Participant).expect("a file")
 }
 
-/// A child that was forked while its parent's threads were in the middle of it.
+/// A child that was forked while threads of its parent were attaching and detaching.
 #[test]
 fn a_child_waits_for_no_thread_of_its_parent() {
     need_atomics!();
@@ -138,7 +137,7 @@ fn a_child_waits_for_no_thread_of_its_parent() {
     }
 }
 
-/// A child has its parent's session, and takes part by itself.
+/// A child inherits its parent's session, and attaches by itself.
 #[test]
 fn a_child_finds_the_session_of_its_parent() {
     need_atomics!();
@@ -159,7 +158,7 @@ fn a_child_finds_the_session_of_its_parent() {
         Some(child) => assert!(child.passed()),
         None => eprintln!("skipped: nothing forks here"),
     }
-    // Who only looks keeps the object in use; a copy in a child does not.
+    // A read-only attachment keeps the object in use; its copy in a child does not.
     let (terms, read) = (Terms::default(), Attachment::ReadOnly);
     let look = create::open_read_only(&file.location(), &shape(), &terms, read, release).unwrap();
     let child = fork(|| {

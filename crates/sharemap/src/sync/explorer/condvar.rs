@@ -49,8 +49,8 @@ fn waits(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     true
 }
 
-/// Takes one token, for a time: without a token it was told that the time had passed, or that the
-/// mutex was not to be had again.
+/// Takes one token within a time limit. Without a token, either the time had passed or the mutex
+/// could not be acquired again.
 fn waits_for_a_time(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 1 {
         return false;
@@ -157,7 +157,7 @@ fn planted_bugs_are_found() {
     caught("sleepers do not say so", &with(Fault::NoRegistration(CONDVAR)));
     caught("tokens do not count", &with(Fault::DropStore(LOCK + 16)));
     let timed = |fault| Setup { fault, expiries: 1, ..setup(&[waits, waits_for_a_time, TWO]) };
-    caught("no wake, with one who waits for a time", &timed(Fault::NoWake(CONDVAR)));
+    caught("no wake, with a timed waiter", &timed(Fault::NoWake(CONDVAR)));
     let both = |fault| Setup { fault, ..setup(&[waits, waits, BOTH]) };
     caught("one is woken for all", &both(Fault::WakeOne));
 }

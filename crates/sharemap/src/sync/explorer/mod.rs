@@ -73,7 +73,7 @@ enum Fault {
     TakesOverUnrecovered,
     /// An exchange on condition loses that the value is poisoned.
     ForgetsPoison(u64),
-    /// A store of 8 bytes is two of 4.
+    /// A store of 8 bytes is split into two of 4.
     SplitStore(u64),
 }
 

@@ -17,7 +17,7 @@ fn mutex<const LEN: usize>() -> RawMutex {
     RawMutex::new(LOCK, LEN as u32)
 }
 
-/// A value whose parts of 4 bytes are all the same.
+/// A value of equal 4-byte parts.
 fn parts<const LEN: usize>(number: u32) -> [u8; LEN] {
     let number = number.to_le_bytes();
     std::array::from_fn(|index| number[index % 4])
@@ -145,7 +145,7 @@ fn some_die() {
     walked("three, one impatient", &impatient, 300);
 }
 
-/// A value of 8 bytes: there is one copy, and one store makes it current.
+/// A value of 8 bytes has one copy, which one store replaces.
 fn word(programs: &[Program]) -> Setup {
     let mut setup = some(programs);
     setup.watch.selector = Some(VALUE);

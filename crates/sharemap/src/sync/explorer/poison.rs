@@ -172,7 +172,7 @@ fn reads(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     true
 }
 
-/// Reads so often, whether it is poisoned or not.
+/// Reads this many times, whether the lock is poisoned or not.
 fn reads_poisoned<const TIMES: u32>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     step < TIMES && {
         let reading = sim.expect(rwlock().read_poisoned(sim, None));
@@ -245,6 +245,6 @@ fn planted_bugs_are_found() {
     caught("a repairing writer's death makes it sound", &with(Fault::ForgetsPoison(WORD)));
     caught("writers do not wake", &with(Fault::NoWake(GATE)));
     let with = |fault| Setup { fault, ..setup(&[write_repairs, reads_poisoned::<2>]) };
-    caught("who reads what is poisoned is not seen", &with(Fault::NoAnnouncement));
+    caught("a reader of a poisoned lock is not seen", &with(Fault::NoAnnouncement));
     caught("the same, announced too late", &with(Fault::PlainAnnouncement));
 }

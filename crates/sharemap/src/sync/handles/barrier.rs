@@ -93,10 +93,11 @@ pub struct Member<'a> {
 }
 
 impl Member<'_> {
-    /// Blocks the current thread until all members have come. Returns `true` to the last of them.
+    /// Blocks the current thread until all members have arrived. Returns `true` in the last of
+    /// them.
     ///
     /// # Errors
-    /// - `Broken` - a member died; until [`restart`](BarrierHandle::restart) is called.
+    /// - `Broken` - a member died, and [`restart`](BarrierHandle::restart) was not called since.
     /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
     /// - `Fault` - the memory could not be accessed.
     /// - `Invalid` - the membership was copied into a forked child.
@@ -104,13 +105,13 @@ impl Member<'_> {
         self.wait_until(None)
     }
 
-    /// Waits like [`wait`](Self::wait), but blocks for at most `timeout`. A member that gives up counts
-    /// as come.
+    /// Waits like [`wait`](Self::wait), but blocks for at most `timeout`. A member that times out
+    /// still counts as arrived.
     ///
     /// # Errors
     /// As for `wait`, and
     ///
-    /// - `Timeout` - not all members had come.
+    /// - `Timeout` - a member did not arrive within `timeout`.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool> {
         self.wait_until(self.barrier.place.after(timeout))
     }

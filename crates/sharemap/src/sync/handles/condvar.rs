@@ -87,8 +87,9 @@ impl CondvarHandle {
     /// Waits like [`wait`](Self::wait), but blocks for at most `timeout` for the notification.
     ///
     /// A spurious wake returns earlier, with a result that is not
-    /// [`timed_out`](WaitTimeoutResult::timed_out). The mutex is then waited for as long again, or for
-    /// one second if `timeout` is shorter, so that an owner that hangs keeps no caller.
+    /// [`timed_out`](WaitTimeoutResult::timed_out). Acquiring the mutex again blocks for at most
+    /// another `timeout`, or one second if that is longer, so an owner that hangs cannot block the
+    /// caller for ever.
     ///
     /// # Errors
     /// As for `wait`, and
@@ -115,8 +116,8 @@ impl CondvarHandle {
         Ok(guard)
     }
 
-    /// Waits while `condition` returns `true`, but blocks for at most `timeout`, and as long again, or
-    /// one second, for the mutex.
+    /// Waits while `condition` returns `true`, but blocks for at most `timeout`. Acquiring the
+    /// mutex again blocks for at most another `timeout`, or one second if that is longer.
     ///
     /// The result is [`timed_out`](WaitTimeoutResult::timed_out) if the condition is still `true`.
     ///
@@ -139,13 +140,15 @@ impl CondvarHandle {
         Ok((guard, WaitTimeoutResult(false)))
     }
 
-    /// Returns the bounds of a wait that begins now; `None` if it is not expected to end.
+    /// Returns the limit of a wait that begins now; `None` if `timeout` is too long to be
+    /// represented.
     fn limit(&self, timeout: Duration) -> Option<Limit> {
         let until = self.place.after(timeout)?;
         Some(Limit { until, relock: timeout.max(SHORTEST_RELOCK) })
     }
 
-    /// Returns the guard if its mutex belongs to this object. Else drops it, which releases the mutex.
+    /// Returns the guard if its mutex belongs to this object. Otherwise drops the guard, which
+    /// releases the mutex, and returns an error.
     fn belonging<G: Waiting>(&self, guard: G) -> Result<G> {
         if guard.is_with(self) {
             return Ok(guard);
@@ -158,7 +161,8 @@ impl CondvarHandle {
         )))
     }
 
-    /// Waits with a mutex that this thread holds. The mutex is acquired again, unless that fails.
+    /// Waits while this thread's mutex is released, and acquires the mutex again. After an error
+    /// the mutex is not held.
     fn wait_holding(
         &self,
         mutex: RawMutex,
@@ -181,7 +185,8 @@ impl CondvarHandle {
         self.place.error(ErrorKind::Invalid, "wait for a notification").with_detail(why)
     }
 
-    /// Wakes one waiting thread, if there is one. Change the value under the mutex before.
+    /// Wakes one waiting thread, if there is one. Change the value while holding the mutex, before
+    /// this call.
     ///
     /// # Errors
     /// [`Fault`](ErrorKind::Fault) if the memory is gone.
@@ -218,7 +223,7 @@ impl WaitTimeoutResult {
     }
 }
 
-/// The shortest time for which a timed wait waits for the mutex afterwards.
+/// The shortest limit for acquiring the mutex again after a timed wait.
 const SHORTEST_RELOCK: Duration = Duration::from_secs(1);
 
 const NOT_HAD: &str =
@@ -246,7 +251,7 @@ pub trait Waiting: Sized {
     fn wait_at(self, condvar: &CondvarHandle, limit: Option<Limit>) -> TimedResult<Self>;
 }
 
-/// What the two kinds of guards do alike.
+/// The methods that both kinds of guards share.
 macro_rules! waiting {
     () => {
         fn is_with(&self, condvar: &CondvarHandle) -> bool {

@@ -97,7 +97,7 @@ impl EventHandle {
         self.raw.is_set(self.place.session()).map_err(|error| self.place.named(error))
     }
 
-    /// Blocks the current thread until the event is set, and resets one that resets itself.
+    /// Blocks the current thread until the event is set. Resets the event if it resets itself.
     ///
     /// # Errors
     /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
@@ -132,7 +132,7 @@ impl EventHandle {
         }
     }
 
-    /// Returns at once if the event is set, and resets one that resets itself.
+    /// Returns at once if the event is set, and then resets it if it resets itself.
     ///
     /// # Errors
     /// - `WouldBlock` - the event is not set.

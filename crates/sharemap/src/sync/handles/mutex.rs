@@ -372,7 +372,7 @@ impl<'a, T: Element + Shareable> MutexGuard<'a, T> {
         Progress::begun(near.fault())
     }
 
-    /// The handle of the mutex.
+    /// Returns the handle of the mutex.
     pub(super) fn handle(&self) -> &'a MutexHandle<T> {
         self.mutex
     }

@@ -72,12 +72,13 @@ impl OnceHandle {
         if self.is_done()? { Ok(()) } else { self.call_slowly(None, action) }
     }
 
-    /// Does it like [`call`](Self::call), but blocks for at most `timeout` while another thread is at it.
+    /// Runs `action` like [`call`](Self::call), but blocks for at most `timeout` while another
+    /// thread runs its action.
     ///
     /// # Errors
     /// As for `call`, and
     ///
-    /// - `Timeout` - the other thread did not end in time.
+    /// - `Timeout` - the other thread's action did not end within `timeout`.
     pub fn call_timeout<E: From<Error>>(
         &self,
         timeout: Duration,

@@ -79,7 +79,7 @@ impl PermitsHandle {
         }
     }
 
-    /// Attempts to acquire a permit without waiting. Permits of dead holders are given back first.
+    /// Attempts to acquire a permit without waiting. Permits of dead holders are recovered first.
     ///
     /// # Errors
     /// As for [`acquire`](Self::acquire), except `Cancelled`, and
@@ -100,9 +100,9 @@ impl PermitsHandle {
 
     /// Returns how many permits are available at the moment.
     ///
-    /// Permits of dead holders are available: they are given back first, as by
-    /// [`try_acquire`](Self::try_acquire), or only counted where the object was opened read-only. For
-    /// this the lanes of the object are looked through, and the kernel is asked about each holder.
+    /// Permits of dead holders count as available. They are recovered first, as by
+    /// [`try_acquire`](Self::try_acquire); a read-only attachment only counts them. The call scans
+    /// the object's lanes and asks the kernel about each holder.
     ///
     /// # Errors
     /// - `Fault` - the memory could not be accessed.

@@ -40,8 +40,8 @@ impl RawRwLock {
         self.await_reading(world, announced, until, Poison::Refuse).map(Reading::pack)
     }
 
-    /// Acquires the lock for reading, also if it is poisoned. Only the admission differs: writers,
-    /// and so a repair, wait for this reader as for any other.
+    /// Acquires the lock for reading, even if it is poisoned. Only the admission differs: writers,
+    /// including those of a repair, wait for this reader as for any other.
     pub(crate) fn read_poisoned<W: World>(
         self,
         world: &W,
@@ -71,8 +71,8 @@ impl RawRwLock {
         }
     }
 
-    /// Acquires the lock for reading without waiting. Returns `None` if a writer holds it, be it this
-    /// thread. A dead writer is detected, though not necessarily by the first call.
+    /// Acquires the lock for reading without waiting. Returns `None` if a writer, this thread or
+    /// another, holds it. A dead writer is detected, though not necessarily by the first call.
     pub(crate) fn try_read<W: World>(self, world: &W) -> Result<Option<Reading>> {
         let mut settled = false;
         loop {

@@ -22,8 +22,8 @@ impl RawRwLock {
         self.write_on(world, world, until)
     }
 
-    /// Waits until `until`, or for ever: on another world of the same object, which says when the wait is
-    /// cancelled.
+    /// Acquires the lock like [`write`](Self::write), but waits on `waits`, another world of the
+    /// same object, which tells when waits are cancelled.
     #[inline(always)]
     pub(crate) fn write_on<W: World, P: World>(
         self,
@@ -41,7 +41,7 @@ impl RawRwLock {
         self.write_slowly(waits, announced, until, Poison::Refuse)
     }
 
-    /// Acquires the lock like [`write`](Self::write), also if it is poisoned.
+    /// Acquires the lock like [`write`](Self::write), even if it is poisoned.
     pub(crate) fn write_poisoned<W: World>(
         self,
         world: &W,
@@ -129,7 +129,7 @@ impl RawRwLock {
             if world.load_32(again)? == count {
                 break;
             }
-            // Threads that read again and again, or a scribbler, could go on for ever.
+            // Readers that return, or a misbehaving peer, could change the count for ever.
             waiter.go_on(world)?;
         }
         // Alone: whoever sets a bit now is not admitted, and sets it again.
@@ -167,8 +167,8 @@ impl RawRwLock {
         Ok(())
     }
 
-    /// Acquires the lock for writing without waiting. Returns `None` if a thread, be it this one,
-    /// reads or holds the word.
+    /// Acquires the lock for writing without waiting. Returns `None` if a thread, this one or
+    /// another, holds it.
     pub(crate) fn try_write<W: World>(self, world: &W) -> Result<Option<Held>> {
         let announced = world.announce(Kind::Writer.of(self.at))?;
         let Some(held) = self.try_own(world, Ask::new(self.at, announced, POISONED), announced)?
@@ -251,7 +251,7 @@ mod tests {
     use crate::shm::Location;
     use crate::sync::rwlock::Reading;
 
-    /// A world whose readers seem to read again all the time, until `ends`.
+    /// A world that reports new reads all the time, until `ends`.
     struct Restless<'a> {
         session: &'a Session,
         again: u64,
@@ -283,7 +283,7 @@ mod tests {
         }
     }
 
-    /// A counter that another process changes without end keeps no writer past its deadline.
+    /// A counter that another process keeps changing does not block a writer past its deadline.
     #[test]
     fn readers_that_read_again_and_again_are_waited_for_in_time() {
         if crate::guard::recovery() == crate::guard::Recovery::Syscall {
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Timeout);
         lock.unlock(&**session, held, Leave::Sound).unwrap();
         assert!(session.now() < ends, "it waited until the readers were done");
-        let held = lock.try_write(&**session).unwrap().expect("nobody reads");
+        let held = lock.try_write(&**session).unwrap().expect("no thread reads");
         lock.unlock(&**session, held, Leave::Sound).unwrap();
     }
 }

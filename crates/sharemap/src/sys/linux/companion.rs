@@ -1,9 +1,10 @@
-//! Companions in shared memory: of each object's owner, in a directory of the owner's.
+//! Companions in shared memory. A companion belongs to its object's owner, and lies in a directory
+//! of the owner.
 //!
-//! `/dev/shm` is where processes that share memory meet, whatever their environment, mounts and
-//! containers otherwise are, so companions are there, although every user may make entries in it.
-//! Another user who takes the name of a directory gets nothing but an error from those who look for
-//! it, and root moves such an entry out of the way.
+//! Companions are in `/dev/shm` because all processes that share memory see it, whatever their
+//! environment, mounts and containers. Every user can create entries there. If another user takes
+//! the name of a companion directory, attaching fails with an error, and root moves the entry
+//! aside.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -21,7 +22,7 @@ use crate::sys::posix::companion::{Flaw, Folder, Found, LEASE_TIMEOUT, file, fol
 use crate::sys::posix::{errno, owner};
 
 const OPERATION: &str = "attach to";
-/// Others may keep removing and making it.
+/// The number of attempts, because other processes may keep removing and creating the directory.
 const ROUNDS: usize = 64;
 
 pub(super) fn path(owner: u32, name: &str) -> PathBuf {
@@ -32,7 +33,7 @@ fn folder_of(owner: u32) -> String {
     format!(".sharemap-{owner}")
 }
 
-/// Opens a companion that exists, for asking, without waiting. `None`: there is none to be seen.
+/// Opens an existing companion for queries, without waiting. `None` if none is visible.
 pub(super) fn find(owner: u32, name: &str) -> Result<Option<File>> {
     if owner::is_unknown(owner) {
         return Ok(None);
@@ -50,8 +51,8 @@ pub(super) fn find(owner: u32, name: &str) -> Result<Option<File>> {
     }
 }
 
-/// Opens the companion of an object of `owner`, or makes it: as `owner`, or as root in the name of
-/// `owner`.
+/// Opens or creates the companion of an object of `owner`. Only `owner`, and root on its behalf,
+/// can create it.
 pub(super) fn open_or_create(owner: u32, name: &str) -> Result<File> {
     let shared = shm::directory()?;
     let place = folder_of(owner);
@@ -68,11 +69,12 @@ pub(super) fn open_or_create(owner: u32, name: &str) -> Result<File> {
             }
         };
         match file(&folder, name, owner, OFlags::RDWR, LEASE_TIMEOUT).map_err(failed)? {
-            // Others look here only as long as both have their names.
+            // Other processes find this companion only while both it and its directory have their
+            // names.
             Found::File(file) if is_at(&folder, &shared, &place) => return Ok(file),
             Found::File(_) => {}
             Found::Missing => make_file(&folder, owner, name)?,
-            // In a directory that none but its owner and root can change.
+            // Only the owner and root can change this directory, so the entry is safe to remove.
             Found::Foreign => match rustix::fs::unlinkat(&folder, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(failed(errno).with_path(Some(&path(owner, name)))),
@@ -89,8 +91,8 @@ fn is_at(opened: &OwnedFd, shared: &OwnedFd, place: &str) -> bool {
         .is_ok_and(|opened| now.is_ok_and(|now| identity(now) == identity(opened)))
 }
 
-/// Makes the directory of `owner`. It has its name when it is its owner's: a maker that is killed
-/// leaves an empty directory under a hidden name.
+/// Creates the directory of `owner`. The directory gets its name only after it belongs to `owner`.
+/// A process that is killed before leaves an empty directory under a hidden name.
 fn make_folder(shared: &OwnedFd, owner: u32) -> Result<()> {
     let place = folder_of(owner);
     let private = Mode::RWXU;
@@ -100,11 +102,11 @@ fn make_folder(shared: &OwnedFd, owner: u32) -> Result<()> {
             Err(errno) => Err(failed(errno)),
         };
     }
-    // Without the sticky bit others could put another directory into the place of the one made here.
+    // Without the sticky bit, another user could replace the directory created here.
     let stat = rustix::fs::fstat(shared).map_err(failed)?;
     if stat.st_mode & 0o022 != 0 && stat.st_mode & Mode::SVTX.bits() == 0 {
         return Err(Error::new(ErrorKind::PermissionDenied, OPERATION).with_detail(
-            "/dev/shm has no sticky bit, so that root makes nothing there for another user; chmod \
+            "/dev/shm has no sticky bit, so root creates nothing there for another user; chmod \
              1777 /dev/shm",
         ));
     }
@@ -120,14 +122,14 @@ fn make_folder(shared: &OwnedFd, owner: u32) -> Result<()> {
     named.or_else(|errno| {
         let _ = rustix::fs::unlinkat(shared, &*hidden, AtFlags::REMOVEDIR);
         match errno {
-            // Another process made it; or removed this one, which was empty.
+            // Another process created the directory, or removed the empty hidden one.
             Errno::EXIST | Errno::NOENT => Ok(()),
             errno => Err(failed(errno)),
         }
     })
 }
 
-/// Makes a companion, which has its name when it is its owner's.
+/// Creates a companion. The file gets its name only after it belongs to `owner`.
 fn make_file(folder: &OwnedFd, owner: u32, name: &str) -> Result<()> {
     let made = Draft::new(folder).and_then(|draft| {
         if rustix::process::geteuid().as_raw() != owner {
@@ -139,16 +141,17 @@ fn make_file(folder: &OwnedFd, owner: u32, name: &str) -> Result<()> {
         Err(error) if !matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => {
             Err(error.with_path(Some(&path(owner, name))))
         }
-        // Another process was first, or removed the directory.
+        // Another process created the companion first, or removed the directory.
         Ok(_) | Err(_) => Ok(()),
     }
 }
 
-/// Moves what another user put into the place of a directory out of the way, if this is root: no
-/// process uses it. Others get the error that says what root is to do.
+/// Moves aside an entry of another user that has the name of a companion directory, if this process
+/// is root. No process uses such an entry. For other users, returns an error with the remedy for
+/// root.
 ///
-/// Nothing is followed, and nothing is deleted but an empty directory, whichever that is: those who
-/// make one there make it again.
+/// No link is followed, and only an empty directory is deleted. If that was a companion directory
+/// that another process has just created, the process creates it again.
 fn clear(shared: &OwnedFd, owner: u32, flaw: Flaw) -> Result<()> {
     let place = folder_of(owner);
     let is_owners = matches!(flaw, Flaw::Writable);
@@ -167,7 +170,7 @@ fn clear(shared: &OwnedFd, owner: u32, flaw: Flaw) -> Result<()> {
         Err(_) => return Err(squatted(&place, owner, flaw)),
     }
     if let Ok(Folder::Usable(_)) = folder(shared, &aside, owner) {
-        // Another process of root's was faster, and this is the directory that it made.
+        // Another process of root was faster, and created this directory.
         let _ = rustix::fs::renameat_with(shared, &*aside, shared, &*place, exclusive);
     }
     Ok(())
@@ -179,17 +182,17 @@ fn squatted(place: &str, owner: u32, flaw: Flaw) -> Error {
     let path = path.display();
     let detail = match flaw {
         Flaw::Foreign(user) => format!(
-            "{path}, where the companions of user {owner} go, belongs to {}; remove it as root: rm \
+            "{path}, the companion directory of user {owner}, belongs to {}; remove it as root: rm \
              -r {path}",
             owner::described(user)
         ),
         Flaw::NoDirectory(user) => format!(
-            "{path}, where the companions of user {owner} go, is no directory, and belongs to {}; \
+            "{path}, the companion directory of user {owner}, is no directory, and belongs to {}; \
              remove it as that user or as root: rm {path}",
             owner::described(user)
         ),
         Flaw::Writable => format!(
-            "{path}, where the companions of user {owner} go, may be written to by others; let only \
+            "{path}, the companion directory of user {owner}, may be written to by others; let only \
              its owner write to it: chmod 700 {path}"
         ),
     };
@@ -199,7 +202,7 @@ fn squatted(place: &str, owner: u32, flaw: Flaw) -> Error {
 #[cold]
 fn failed(errno: Errno) -> Error {
     errno::error(OPERATION, errno).with_detail(
-        "its file system cannot carry the locks that tell who lives, and the companion in /dev/shm \
-         cannot be had",
+        "its file system cannot carry liveness locks, and the companion in /dev/shm cannot be \
+         opened",
     )
 }

@@ -1,4 +1,4 @@
-//! Opening a directory once, for calls that take its descriptor.
+//! Opens a directory once, for calls that take its descriptor.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -12,13 +12,13 @@ use rustix::io::Errno;
 use super::shm;
 use crate::sys::posix::owner;
 
-/// Looking at a file does not count as an access of it.
+/// The flag that keeps an inspection from counting as an access.
 pub(in crate::sys) const QUIETLY: OFlags = OFlags::NOATIME;
 
-/// Opens a directory. Links on the way to it are followed if root or this user owns them; the last
+/// Opens a directory. Links on the path are followed if root or this user owns them; the last
 /// component must not be a link.
 pub(in crate::sys) fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
-    /// As the kernel's own limit.
+    /// The kernel's own limit of links.
     const MOST_LINKS: usize = 40;
     let start = |absolute| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -26,7 +26,7 @@ pub(in crate::sys) fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
     };
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     if path == Path::new(shm::DIRECTORY) {
-        // Root's, and on some systems a link.
+        // `/dev/shm` is root's, and on some systems a link.
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         return rustix::fs::open(path, flags, Mode::empty());
     }

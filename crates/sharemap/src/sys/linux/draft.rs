@@ -136,19 +136,19 @@ pub(super) fn link_of(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// Whether a name is one that [`hidden_name`] gives: the process, a number, nanoseconds.
+/// Returns `true` if [`hidden_name`] could have generated the name: process, number, nanoseconds.
 pub(super) fn is_hidden_name(name: &str) -> bool {
     let Some(rest) = name.strip_prefix(HIDDEN) else { return false };
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     rest.split('-').count() == 3 && rest.split('-').all(is_number)
 }
 
-/// A name for the time of making something.
+/// Returns a hidden name for an entry that is being created.
 pub(super) fn hidden_name() -> String {
     format!("{HIDDEN}{}", unique())
 }
 
-/// Three numbers that are no other maker's.
+/// Returns three numbers that no other process or call uses.
 pub(super) fn unique() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -164,8 +164,8 @@ fn unlock(file: &File) {
     let _ = rustix::fs::flock(file, FlockOperation::Unlock);
 }
 
-/// Removes what this user's killed processes were making: files and directories of this form, without
-/// another name, of this user, in a directory where others cannot put anything else into their place.
+/// Removes the drafts of this user's killed processes: files and empty directories with a hidden
+/// name and no other name. Does nothing in a directory where another user could replace them.
 fn sweep(directory: &OwnedFd) {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let Ok(opened) = rustix::fs::openat(directory, ".", flags | OFlags::DIRECTORY, Mode::empty())
@@ -188,12 +188,12 @@ fn sweep(directory: &OwnedFd) {
             continue;
         }
         match stat().map(|stat| FileType::from_raw_mode(stat.st_mode)) {
-            // An empty one only; if its maker lives, it makes another.
+            // `rmdir` removes only an empty directory; a live creator then creates another.
             Ok(FileType::Directory) => {
                 let _ = rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR);
             }
-            // With the lock in hand nobody is making it, and its name is its only one: names are taken
-            // off under the lock.
+            // While this process holds the lock, no creator is alive. Processes unlink such a name
+            // only while holding the lock, so it is still this file's only name.
             Ok(FileType::RegularFile) if lock(&file) => {
                 let now = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
                 let same = stat().is_ok_and(|stat| {

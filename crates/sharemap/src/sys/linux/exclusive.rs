@@ -1,5 +1,6 @@
-//! Exclusive use of a file: a write lease, which the kernel grants only while nobody else has the file
-//! open or mapped, in whatever container, and which holds up whoever opens it then.
+//! Exclusive use of a file by a write lease. The kernel grants the lease only while no other
+//! process, in any container, has the file open or mapped. A process that opens the leased file
+//! waits.
 
 #![allow(unsafe_code, reason = "asks for a lease")]
 
@@ -21,11 +22,11 @@ use crate::sys::posix::{errno, removal};
 pub(crate) use crate::sys::posix::entry::Entry;
 pub(crate) use crate::sys::posix::removal::Interrupted;
 
-const OPERATION: &str = "ask who has";
+const OPERATION: &str = "ask which processes use";
 const F_SETSIG: libc::c_int = 10;
 
-/// A file that no other process has open, nor has mapped where the kernel sees that. Dropping the value
-/// lets others open it.
+/// A file that no other process has open or, where the kernel sees that, mapped. Dropping the value
+/// lets other processes open the file.
 #[derive(Debug)]
 pub(crate) struct Exclusive {
     entry: Entry,
@@ -38,15 +39,15 @@ impl Exclusive {
         let file = entry.file();
         let sees_mappings = match file_system(file)?.as_str() {
             system @ ("nfs" | "cifs" | "9p" | "ceph" | "fuse") => {
-                return Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(format!(
-                    "it lies on {system}, where other machines may have it"
-                )));
+                return Err(Error::new(ErrorKind::Unsupported, OPERATION)
+                    .with_detail(format!("it is on {system}, where other machines may use it")));
             }
-            // It maps the file below.
+            // A mapping on overlayfs maps the file of the lower or upper layer.
             "overlayfs" => false,
             _ => true,
         };
-        // Whoever opens it makes the kernel send a signal; by default one that ends the process.
+        // The kernel sends a signal when a process opens the file; the default one would end this
+        // process.
         change(file, F_SETSIG, libc::SIGURG)?;
         match change(file, libc::F_SETLEASE, libc::F_WRLCK) {
             Ok(()) => Ok(Some(Self { entry, sees_mappings })),
@@ -55,30 +56,32 @@ impl Exclusive {
         }
     }
 
-    /// The file, open for reading.
+    /// Returns the file, open for reading.
     pub(crate) fn file(&self) -> &File {
         self.entry.file()
     }
 
-    /// Whether mappings count, too.
+    /// Returns `true` if the kernel also excludes mappings.
     pub(crate) fn sees_mappings(&self) -> bool {
         self.sees_mappings
     }
 
-    /// Whether no process waits to open the file: the lease is given up while one does.
+    /// Returns `true` while no process waits to open the file. The kernel breaks the lease when one
+    /// does.
     pub(crate) fn is_exclusive(&self) -> bool {
         // SAFETY: an open descriptor, and plain numbers.
         unsafe { libc::fcntl(self.file().as_raw_fd(), libc::F_GETLEASE) == libc::F_WRLCK }
     }
 
-    /// Takes the name away, unless a process waits to open the file: then `false`.
+    /// Removes the file's name. Returns `false`, and removes nothing, if a process waits to open
+    /// the file.
     pub(crate) fn remove(self) -> Result<bool> {
         removal::remove(&self.entry, &|| self.is_exclusive())
     }
 }
 
 impl Drop for Exclusive {
-    /// A child that was forked meanwhile has the descriptor, and keeps no process waiting.
+    /// Gives the lease up. Closing the descriptor would not: a child forked meanwhile has a copy.
     fn drop(&mut self) {
         let _ = change(self.file(), libc::F_SETLEASE, libc::F_UNLCK);
     }
@@ -88,12 +91,12 @@ pub(crate) fn open_named(name: &str) -> Result<Option<Entry>> {
     Entry::open(&shm::path(name))
 }
 
-/// The removals that their processes did not finish: in shared memory, or in a directory.
+/// Returns the interrupted removals in a directory, or in shared memory.
 pub(crate) fn interrupted(directory: Option<&Path>) -> Result<Vec<Interrupted>> {
     removal::interrupted(directory.unwrap_or(Path::new(shm::DIRECTORY)))
 }
 
-/// What a file is for: known by its place, its name, its owner and what is in it, all by descriptors.
+/// Returns the role of a file, judged by descriptors from its place, name, owner and contents.
 pub(crate) fn role(entry: &Entry) -> FileRole {
     role_of(entry).unwrap_or(FileRole::Object)
 }
@@ -123,8 +126,8 @@ fn role_of(entry: &Entry) -> Option<FileRole> {
     is_companion.then_some(FileRole::Companion { device, file: file_number })
 }
 
-/// The user whose companions are in a directory: directly in shared memory, called after the user, and
-/// writable by no other.
+/// Returns the user whose companions a directory contains. Such a directory lies in shared memory,
+/// has the user's number in its name, and only the user can write to it.
 fn owner_of_companions(shm: &OwnedFd, name: &OsStr, identity: (u64, u64)) -> Option<u32> {
     let text = name.to_str()?.strip_prefix(".sharemap-")?;
     let owner = text.parse::<u32>().ok().filter(|owner| owner.to_string() == text)?;
@@ -145,11 +148,11 @@ fn change(file: &File, command: libc::c_int, value: libc::c_int) -> Result<()> {
     Err(match errno {
         Errno::AGAIN => made.with_kind(ErrorKind::WouldBlock),
         Errno::ACCESS | Errno::PERM => {
-            made.with_detail("only its owner is told whether somebody else has it")
+            made.with_detail("the kernel tells only its owner whether another process uses it")
         }
-        Errno::INVAL | Errno::NOSYS => made.with_kind(ErrorKind::Unsupported).with_detail(
-            "its file system has no leases, by which the kernel says that nobody has it",
-        ),
+        Errno::INVAL | Errno::NOSYS => made
+            .with_kind(ErrorKind::Unsupported)
+            .with_detail("its file system has no leases, which would show that no process uses it"),
         _ => made,
     })
 }

@@ -127,17 +127,17 @@ pub(crate) fn readable(at: usize) -> bool {
     }
 }
 
-/// Keeps the module that holds the handler from being unloaded. The program itself never is, and
-/// the loader would open its file to find that out.
+/// Keeps the module that contains the handler from being unloaded. The program itself is never
+/// unloaded, and is not pinned: the loader would open its file for that.
 pub(crate) fn pin_module(handler: *const c_void) {
     let module_of = |address| {
-        // SAFETY: a plain question to the dynamic loader; all zeros are an answer.
+        // SAFETY: the call only writes the answer; all zeros are a valid answer.
         unsafe {
             let mut found = MaybeUninit::<libc::Dl_info>::zeroed().assume_init();
             (libc::dladdr(address, &mut found) != 0).then_some(found)
         }
     };
-    // SAFETY: plain questions; the name lives as long as the module.
+    // SAFETY: the calls only query the loader; the name lives as long as the module.
     unsafe {
         let program = module_of(libc::getauxval(libc::AT_PHDR) as *const c_void);
         let Some(found) = module_of(handler).filter(|found| !found.dli_fname.is_null()) else {
@@ -150,8 +150,8 @@ pub(crate) fn pin_module(handler: *const c_void) {
     }
 }
 
-/// Tells the code that can be read as long as the process runs: that of the program, and of the
-/// module that contains `inside`, which has been pinned.
+/// Calls back with the code that stays readable until the process ends: that of the program, and of
+/// the pinned module that contains `inside`.
 pub(crate) fn permanent_code(inside: usize, note: fn(Range<usize>)) {
     struct Search {
         inside: usize,
@@ -164,7 +164,8 @@ pub(crate) fn permanent_code(inside: usize, note: fn(Range<usize>)) {
         _: libc::size_t,
         search: *mut c_void,
     ) -> c_int {
-        // SAFETY: the loader's record, whose program headers it keeps, and the search below.
+        // SAFETY: the loader passes its record, keeps the program headers in it valid, and passes
+        // the search below unchanged.
         let (info, search) = unsafe { (&*info, &mut *search.cast::<Search>()) };
         if info.dlpi_phdr.is_null() {
             return 0;

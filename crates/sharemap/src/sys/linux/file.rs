@@ -26,8 +26,8 @@ const HUGETLBFS: u64 = 0x9584_58f6;
 const OVERLAYFS: u64 = 0x794c_7630;
 const PROC: u64 = 0x9fa0;
 
-/// File systems whose regular files state no length of theirs, and which a read may change or
-/// block: procfs, tracefs, debugfs, securityfs, cgroups of both versions.
+/// File systems whose regular files state no length. A trial read could have an effect or block:
+/// procfs, tracefs, debugfs, securityfs, cgroups of both versions.
 const WITHOUT_SIZES: [u64; 6] =
     [PROC, 0x7472_6163, 0x6462_6720, 0x7363_6673, 0x0027_e0eb, 0x6367_7270];
 
@@ -41,8 +41,8 @@ pub(crate) fn device_len(file: &File) -> Result<u64> {
     checked(result.into()).map(|_| len).map_err(|errno| errno::error("ask the size of", errno))
 }
 
-/// Identifies a file on a local file system: others (FUSE, network; bcachefs, for a file and its
-/// snapshots) may give two files one number.
+/// Identifies a file on a local file system. Other file systems may give two files one number: FUSE,
+/// network file systems, and bcachefs, for a file and its snapshots.
 pub(crate) fn identity(file: &File) -> Option<FileIdentity> {
     const UNIQUE: [&str; 11] = [
         "ext4",
@@ -79,19 +79,19 @@ pub(crate) fn is_duplicate(one: &File, other: &File) -> bool {
     }
 }
 
-/// Whether a copy-up of an overlay file system may have left this descriptor with the lower file. One
-/// that is open for writing is of the upper file already.
+/// Returns `true` if a copy-up of an overlay file system may have left this descriptor with the
+/// lower file. A descriptor open for writing already refers to the upper file.
 pub(crate) fn may_be_superseded(file: &File) -> bool {
     let flags = rustix::fs::fcntl_getfl(file).unwrap_or(OFlags::empty());
     flags & OFlags::RWMODE == OFlags::RDONLY && magic(file) == Ok(OVERLAYFS)
 }
 
-/// Opens the file that a path leads to now.
+/// Opens the file that the descriptor's path leads to now.
 pub(crate) fn reopen(file: &File) -> Result<File> {
     super::memfd::reopen(file, Access::Read)
 }
 
-/// Whether a regular file that states a length of 0 has bytes nevertheless.
+/// Returns `true` if a regular file of length 0 has bytes nevertheless.
 pub(crate) fn understates_size(file: &File) -> bool {
     magic(file).is_ok_and(|magic| WITHOUT_SIZES.contains(&magic)) || posix::understates_size(file)
 }

@@ -46,8 +46,8 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
         Access::Read | Access::Write => MapFlags::SHARED,
         Access::CopyOnWrite => MapFlags::PRIVATE,
     };
-    // Memory that its owner has plain references into: a huge page that was not set aside would be a
-    // fault there. Others, which are guarded, find out when they get to it.
+    // The owner has plain references into this memory, where a missing huge page would be a fatal
+    // fault. Guarded memory reports the fault as an error.
     let must_not_fault = request.huge == HugePages::Reserved
         && request.file.is_none()
         && request.access == Access::CopyOnWrite;

@@ -22,8 +22,8 @@ pub(super) fn lock(
     call(fd, command, kind, start, len).map(|answer| libc::c_int::from(answer.l_type))
 }
 
-/// Returns a lock that another description holds on one of `bytes`: all that it covers, which may be
-/// more. `None` if there is none.
+/// Returns the range of a lock that another open file description holds on one of `bytes`. The
+/// range may extend beyond `bytes`. `None` if there is no such lock.
 pub(super) fn conflict(
     fd: RawFd,
     bytes: Range<u64>,
@@ -35,7 +35,7 @@ pub(super) fn conflict(
     }
     let start = u64::try_from(answer.l_start).unwrap_or(0);
     let end = match u64::try_from(answer.l_len) {
-        // To the end, wherever that is.
+        // Zero means to the end of the file.
         Err(_) | Ok(0) => u64::MAX,
         Ok(len) => start.saturating_add(len),
     };

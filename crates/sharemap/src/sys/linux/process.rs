@@ -43,10 +43,11 @@ pub(crate) fn huge_page_size() -> Option<usize> {
     usize::try_from(kilobytes_in("/proc/meminfo", "Hugepagesize:")?).ok()
 }
 
-/// Returns `true` if `user` is what the kernel shows for users that this user namespace does not map,
-/// and no user that it maps.
+/// Returns `true` if `user` is the overflow user, which the kernel shows for unmapped users, and
+/// this user namespace does not map the overflow user itself.
 pub(crate) fn is_unknown_user(user: u32) -> bool {
-    /// The overflow user, plus 1; 0: not asked for yet. Threads that ask at once find the same.
+    /// The overflow user plus 1; 0 if it has not been read yet. Concurrent threads read the same
+    /// value.
     static OVERFLOW: AtomicU64 = AtomicU64::new(0);
     const USUAL: u64 = 65_534;
     let mut overflow = OVERFLOW.load(Ordering::Relaxed);
@@ -54,12 +55,13 @@ pub(crate) fn is_unknown_user(user: u32) -> bool {
         overflow = number_in("/proc/sys/kernel/overflowuid").unwrap_or(USUAL) + 1;
         OVERFLOW.store(overflow, Ordering::Relaxed);
     }
-    // The map differs between namespaces, which a process may change.
+    // The map is read each time, because a process may change its namespace.
     u64::from(user) + 1 == overflow
         && !std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| is_mapped(&map, user))
 }
 
-/// Whether a line of the map (first user here, first user outside, count) has the user.
+/// Returns `true` if a line of the map (first user inside, first user outside, count) covers the
+/// user.
 fn is_mapped(map: &str, user: u32) -> bool {
     map.lines().any(|line| {
         let mut numbers = line.split_whitespace().map(str::parse::<u64>);

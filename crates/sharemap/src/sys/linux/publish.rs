@@ -17,7 +17,7 @@ use crate::sys::posix::walk::{self, Last};
 
 const OPERATION: &str = "create";
 
-/// Makes a file of `len` bytes that must not exist, has it filled, and gives it its name.
+/// Creates a file of `len` bytes, calls `fill`, and gives the file its name, which must be free.
 pub(crate) fn create_new(
     path: &Path,
     len: u64,

@@ -21,8 +21,8 @@ const PATIENCE_SECONDS: libc::time_t = 1;
 const RECOVERED: u32 = 0x5ac7;
 const NOT_OURS: u32 = 0x5ac8;
 
-/// Whether faults that raise `signals` are recovered; `None` if that could not be tried: no child
-/// could be had, or one that shares the memory found a handler that is not ours.
+/// Tests whether faults that raise `signals` are recovered. `None` if the test was impossible: no
+/// child could be created, or a child that shares the memory found a foreign handler.
 pub(crate) fn try_out(child: Child, signals: &[c_int]) -> Option<bool> {
     let pages = Pages::map()?;
     let test = Test { pages: &pages, signals };
@@ -74,8 +74,8 @@ impl Test<'_> {
                 none.ss_flags = libc::SS_DISABLE;
                 libc::sigaltstack(&none, ptr::null_mut());
                 let test = &*test.cast::<Test<'_>>();
-                // A handler that another thread has just installed must not run in this memory.
-                // The child's actions are its own from here on.
+                // Another thread may just have installed a handler, which must not run in this
+                // memory. From here on, the child has its own table of signal actions.
                 if !are_ours(test.signals) {
                     test.pages.report().store(NOT_OURS, Ordering::Release);
                     libc::_exit(0);
@@ -96,8 +96,8 @@ impl Test<'_> {
     /// Takes time in proportion to the process's private memory.
     fn copy_memory(&self, exit_signal: c_int) -> libc::pid_t {
         // SAFETY: as a fork, after which the child makes async-signal-safe calls only. It leaves no
-        // core, has no files to write to, leaves its parent's process group, and is killed when it
-        // takes too long.
+        // core, has no open files, leaves its parent's process group, and is killed after the time
+        // limit.
         unsafe {
             let flags = exit_signal as usize;
             let pid = libc::syscall(libc::SYS_clone, flags, 0usize, 0usize, 0usize, 0usize)

@@ -35,7 +35,7 @@ pub(super) fn directory() -> Result<OwnedFd> {
     rustix::fs::open(DIRECTORY, flags, Mode::empty()).map_err(absent)
 }
 
-/// The directory of named objects cannot be used at all.
+/// Returns the error for a directory of named objects that cannot be opened.
 #[cold]
 fn absent(errno: Errno) -> Error {
     let error = errno::error("find shared memory in", errno).with_path(Some(Path::new(DIRECTORY)));
@@ -48,7 +48,7 @@ fn absent(errno: Errno) -> Error {
     }
 }
 
-/// Says what keeps the directory from taking another object.
+/// Adds the reason why the directory takes no further object.
 #[cold]
 fn refused_by(directory: &OwnedFd, error: Error) -> Error {
     let errno = error.os_code().map_or(Errno::IO, Errno::from_raw_os_error);
@@ -158,15 +158,16 @@ pub(crate) fn no_room(file: &File, error: Error) -> Error {
     }
 }
 
-/// Says how much room `place` has, and what makes more in shared memory.
+/// Adds the free space of `place`, and for shared memory the remedy.
 fn room_left(place: &str, volume: &StatVfs, error: Error) -> Error {
     if volume.f_blocks == 0 {
         return error;
     }
     let remedy = match place {
         DIRECTORY => {
-            "; remove what is left over (`sharemap ls`), mount it larger (mount -o remount,size=… \
-             /dev/shm), or start the container with a larger one (docker --shm-size=…)"
+            "; remove objects that are left over (`sharemap ls`), mount it larger (mount -o \
+             remount,size=… /dev/shm), or start the container with a larger one (docker \
+             --shm-size=…)"
         }
         _ => "",
     };
@@ -197,7 +198,7 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     for _ in 0..ROUNDS {
         let opened = match try_open() {
             Err(Errno::AGAIN) => {
-                // An owner whose objects are refused anyway is not waited for.
+                // An object of a refused owner is not worth waiting for.
                 let link = AtFlags::SYMLINK_NOFOLLOW;
                 if let Ok(stat) = rustix::fs::statat(&directory, request.name, link) {
                     owner::check_owner(&stat, request.owner)?;
@@ -250,8 +251,8 @@ fn open_error(directory: &OwnedFd, request: &OpenObject<'_>, errno: Errno) -> Er
     }
 }
 
-/// Returns `true` if the name leads to this very object. A symbolic link that has the name does not,
-/// as it is not opened either.
+/// Returns `true` if the name leads to this object. A symbolic link does not: opening refuses it,
+/// too.
 pub(crate) fn is_linked(name: &str, file: &File) -> Result<Option<bool>> {
     const OPERATION: &str = "look up";
     let failed = |errno| errno::error(OPERATION, errno);
@@ -294,15 +295,15 @@ pub(crate) fn list() -> Result<Vec<ObjectStatus>> {
     let shared = directory()?;
     let below = visit(&shared, Path::new("."), &mut found).map_err(absent)?;
     for name in below {
-        // Another user's private directory; or what it has been replaced by.
+        // A private directory of another user, or an entry that has replaced it.
         let _ = visit(&shared, &name, &mut found);
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
 
-/// Adds the files of a directory, which is opened once and without following a link; gives the names of
-/// the directories in it.
+/// Adds the files of a directory, opened once without following a link. Returns the names of its
+/// subdirectories.
 fn visit(
     shared: &OwnedFd,
     folder: &Path,
@@ -320,9 +321,9 @@ fn visit(
         }
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-        // What goes away meanwhile is not there.
+        // An entry may vanish meanwhile.
         let Ok(stat) = rustix::fs::statx(&opened, name, flags, wanted) else { continue };
-        // Not of the form `./name`.
+        // The name must not have the form `./name`.
         let name = if is_top { PathBuf::from(name) } else { folder.join(name) };
         match FileType::from_raw_mode(stat.stx_mode.into()) {
             FileType::RegularFile => found.push(ObjectStatus {

@@ -30,7 +30,7 @@ use crate::sys::{Create, OpenRequest, Owner, SLOT_BASE, SlotHome, SlotMode};
 
 const OPERATION: &str = "attach to";
 
-/// Slots that [`Slots::take_all`] takes at once.
+/// The largest number of slots that [`Slots::take_all`] locks at once.
 pub(crate) const MOST_AT_ONCE: u64 = 1024;
 
 /// What carries slots that cannot be asked about from here.
@@ -115,8 +115,8 @@ impl Slots {
         self.take_range(&(slot..slot + 1), mode)
     }
 
-    /// Takes all of these slots, [`MOST_AT_ONCE`] at most, each alone. Returns `None` if one of them
-    /// is held.
+    /// Locks all of these slots, at most [`MOST_AT_ONCE`], exclusively. Returns `None` if one of
+    /// them is held.
     pub(crate) fn take_all(&self, slots: &Range<u64>) -> Result<Option<Vec<Hold>>> {
         Ok(self.take_range(slots, SlotMode::Alone)?.map(|hold| vec![hold]))
     }
@@ -158,8 +158,8 @@ impl Slots {
         self.held_among(&(slot..slot + 1)).map(|held| held.is_none())
     }
 
-    /// Returns a run of slots that are held together, at least one of them among `slots`, which are not
-    /// none; not necessarily the first. `None` if all are free.
+    /// Returns a range of slots that one lock covers, at least one of them in the non-empty range
+    /// `slots`, but not necessarily the first. `None` if all are free.
     pub(crate) fn held_among(&self, slots: &Range<u64>) -> Result<Option<Range<u64>>> {
         if self.home == NOWHERE {
             return Err(denied());
@@ -200,7 +200,7 @@ impl Slots {
         let write = mode == SlotMode::Alone;
         let request =
             OpenRequest { write, create: Create::Never, exclusive: false, timeout: Duration::ZERO };
-        // It is known by its identity, whatever its owner.
+        // The file is matched by identity; its owner does not matter.
         let file = super::file::open_object(path, request, Owner::Any)?;
         if identity(&file)? != self.identity {
             return Err(error().with_kind(ErrorKind::NotFound).with_detail(
@@ -275,7 +275,7 @@ fn needs_companion(file: &File) -> Result<bool> {
     }
 }
 
-/// The owner of an object, and the name of its companion.
+/// Returns the owner of an object and the name of its companion.
 fn companion_of(object: &File) -> Result<(u32, String)> {
     let stat = rustix::fs::fstat(object).map_err(|errno| errno::error(OPERATION, errno))?;
     Ok((stat.st_uid, format!("{:x}-{:x}", stat.st_dev, stat.st_ino)))

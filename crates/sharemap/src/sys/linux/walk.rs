@@ -10,11 +10,11 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::sys::posix::walk::Step;
 
-/// Holds a directory without reading it.
+/// Opens a directory without the right to read it.
 pub(crate) const HOLD: OFlags = OFlags::PATH;
 
-/// Opens what has no symbolic link on its path: `ELOOP` if there is one, other errors (`ENOSYS`,
-/// `EPERM`) where the kernel or a sandbox does not know the call (`openat2`, Linux 5.6).
+/// Opens a path without symbolic links. Fails with `ELOOP` if there is one, and with other errors
+/// (`ENOSYS`, `EPERM`) if the kernel or a sandbox does not know the call (`openat2`, Linux 5.6).
 pub(crate) fn open_without_links(path: &Path, flags: OFlags) -> Result<File, Errno> {
     retry_on_intr(|| {
         rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
@@ -22,8 +22,8 @@ pub(crate) fn open_without_links(path: &Path, flags: OFlags) -> Result<File, Err
     .map(File::from)
 }
 
-/// Looks at what `name` leads to. A link is held by a descriptor of its own, so that the owner and the
-/// text are those of one link.
+/// Inspects the entry `name`. A link is held by a descriptor, so that owner and text are those of
+/// one link.
 pub(crate) fn step(folder: &OwnedFd, name: &OsStr) -> Result<Step, Errno> {
     const PROCFS: u64 = 0x9fa0;
     let held = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;

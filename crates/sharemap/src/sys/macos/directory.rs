@@ -1,11 +1,11 @@
-//! Opening a directory once, for calls that take its descriptor.
+//! Opens a directory once, for calls that take its descriptor.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-/// Looking at a file does not count as an access of it: macOS has no such flag.
+/// No flag: macOS has none that keeps an inspection from counting as an access.
 pub(in crate::sys) const QUIETLY: OFlags = OFlags::empty();
 
 /// Opens a directory, which must not be a link.

@@ -1,4 +1,5 @@
-//! Exclusive use of a file: macOS does not tell whether another process uses it.
+//! Exclusive use of a file, which macOS cannot grant: it does not tell whether another process uses
+//! a file.
 
 use std::fs::File;
 use std::path::Path;
@@ -16,7 +17,7 @@ pub(crate) enum Exclusive {}
 
 impl Exclusive {
     pub(crate) fn take(_: Entry) -> Result<Option<Self>> {
-        Err(Error::new(ErrorKind::Unsupported, "ask who has")
+        Err(Error::new(ErrorKind::Unsupported, "ask which processes use")
             .with_detail("macOS does not tell whether a process has a file open"))
     }
 
@@ -42,12 +43,12 @@ pub(crate) fn open_named(_: &str) -> Result<Option<Entry>> {
         .with_detail("named shared memory has no files on macOS"))
 }
 
-/// The removals in a directory that their processes did not finish. Shared memory is in none.
+/// Returns the interrupted removals in a directory. Shared memory has no directory here.
 pub(crate) fn interrupted(directory: Option<&Path>) -> Result<Vec<Interrupted>> {
     directory.map_or(Ok(Vec::new()), removal::interrupted)
 }
 
-/// What a file is for: shared memory is in no directory, so every file is an object's.
+/// Returns the role of a file: always an object, because shared memory has no directory here.
 pub(crate) fn role(_: &Entry) -> FileRole {
     FileRole::Object
 }

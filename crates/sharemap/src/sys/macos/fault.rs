@@ -224,14 +224,14 @@ pub(crate) fn pin_module(handler: *const c_void) {
     }
 }
 
-/// Tells no code: sandboxes here do not forbid what [`readable`] asks.
+/// Records no code: sandboxes here do not forbid the call in [`readable`].
 pub(crate) fn permanent_code(_: usize, _: fn(Range<usize>)) {}
 
-/// Makes a child that may run a handler of other code as harmless as can be: it leaves no core, has
-/// no files, and does not belong to its parent's process group.
+/// Confines a child that may run a foreign handler: the child leaves no core, has no files, and
+/// leaves its parent's process group.
 fn isolate() {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: plain calls in a child of one thread.
+    // SAFETY: system calls on numbers, in a child with one thread.
     unsafe {
         libc::setrlimit(libc::RLIMIT_CORE, &none);
         libc::setsid();
@@ -241,8 +241,8 @@ fn isolate() {
     }
 }
 
-/// Waits for a child, at most for [`PATIENCE`] milliseconds, after which it is killed. Returns its
-/// status, if it can be had.
+/// Waits for a child for at most [`PATIENCE`] milliseconds, and then kills it. Returns its status,
+/// if the system reports one.
 fn wait(pid: libc::pid_t) -> Option<c_int> {
     let mut status = 0;
     let nap = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
@@ -265,11 +265,11 @@ fn wait(pid: libc::pid_t) -> Option<c_int> {
     None
 }
 
-/// Milliseconds after which a handler that is tried counts as one that keeps faults.
+/// The time limit of a trial in milliseconds. A handler that exceeds it counts as keeping faults.
 const PATIENCE: u32 = 1000;
 
-/// Whether faults that raise `signals` are recovered; `None` if that could not be tried. A protected
-/// page raises one of them, which the system chooses. Always in a forked child.
+/// Tests whether faults that raise `signals` are recovered; `None` if the test was impossible. A
+/// protected page raises one of them, which the system chooses. Always in a forked child.
 pub(crate) fn try_out(child: Child, signals: &[c_int]) -> Option<bool> {
     const RECOVERED: c_int = 0x5a;
     const NOT_OURS: c_int = 0x5b;

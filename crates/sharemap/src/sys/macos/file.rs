@@ -38,12 +38,12 @@ pub(crate) fn identity(file: &File) -> Option<FileIdentity> {
     posix::identity(file, || file_system(file).is_ok_and(|name| name == "apfs" || name == "hfs"))
 }
 
-/// The system does not tell whether two descriptors are duplicates of one.
+/// Returns `false`: the system does not tell duplicates of a descriptor.
 pub(crate) fn is_duplicate(_: &File, _: &File) -> bool {
     false
 }
 
-/// A descriptor shows what is written to its file by whatever way.
+/// Returns `false`: a descriptor shows all writes to its file.
 pub(crate) fn may_be_superseded(_: &File) -> bool {
     false
 }

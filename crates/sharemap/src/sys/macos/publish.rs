@@ -8,7 +8,7 @@ use crate::sys::Owner;
 use crate::sys::posix::publish::create_hidden;
 use crate::sys::posix::walk::{self, Last};
 
-/// Makes a file of `len` bytes that must not exist, has it filled, and gives it its name.
+/// Creates a file of `len` bytes, calls `fill`, and gives the file its name, which must be free.
 pub(crate) fn create_new(
     path: &Path,
     len: u64,

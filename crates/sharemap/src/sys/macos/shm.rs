@@ -126,8 +126,8 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     Ok(file)
 }
 
-/// Returns `None` if an object has the name: objects have no numbers here, so only their contents tell
-/// them apart.
+/// Returns `None` if an object has the name. Objects have no identity here; only their contents
+/// tell them apart.
 pub(crate) fn is_linked(name: &str, _: &File) -> Result<Option<bool>> {
     let name = native(name);
     match retry_on_intr(|| rustix::shm::open(name.as_str(), OFlags::RDONLY, Mode::empty())) {

@@ -28,7 +28,7 @@ use crate::sys::{SlotHome, SlotMode};
 
 const OPERATION: &str = "attach to";
 
-/// Slots that [`Slots::take_all`] takes at once: each is a descriptor.
+/// The largest number of slots that [`Slots::take_all`] locks at once. Each takes a descriptor.
 pub(crate) const MOST_AT_ONCE: u64 = 16;
 
 const CLOSE_ON_EXEC: i32 = 1;
@@ -60,8 +60,8 @@ impl Slots {
     fn make_folder(folder: PathBuf) -> Result<Self> {
         DirBuilder::new().mode(0o700).recursive(true).create(&folder).map_err(|e| failed(&e))?;
         let own = rustix::process::geteuid().as_raw();
-        // Only this user can change what is in a directory that no other user may write to. Each is
-        // judged as it was opened in the one before.
+        // Only this user can change the entries of a directory that no other user may write to.
+        // Each directory is opened in the one before, and judged by its descriptor.
         let parent = std::env::temp_dir();
         let flags = HOLD | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut opened = retry_on_intr(|| rustix::fs::open(&parent, flags, Mode::empty()))
@@ -89,7 +89,7 @@ impl Slots {
         }
     }
 
-    /// The directory, if it still is the one that was judged.
+    /// Opens the directory again. Fails if it is not the one that was judged.
     fn opened(&self) -> Result<OwnedFd> {
         let opened = hold(&self.folder).map_err(failed_call)?;
         let stat = rustix::fs::fstat(&opened).map_err(failed_call)?;
@@ -135,14 +135,14 @@ impl Slots {
         }
     }
 
-    /// Takes all of these slots, [`MOST_AT_ONCE`] at most, each alone. Returns `None` if one of them
-    /// is held.
+    /// Locks all of these slots, at most [`MOST_AT_ONCE`], exclusively. Returns `None` if one of
+    /// them is held.
     pub(crate) fn take_all(&self, slots: &Range<u64>) -> Result<Option<Vec<Hold>>> {
         slots.clone().map(|slot| self.take(slot, SlotMode::Alone)).collect()
     }
 
-    /// Returns a run of slots that are held together, at least one of them among `slots`, which are not
-    /// none; not necessarily the first. `None` if all are free.
+    /// Returns a range of slots that one lock covers, at least one of them in the non-empty range
+    /// `slots`, but not necessarily the first. `None` if all are free.
     pub(crate) fn held_among(&self, slots: &Range<u64>) -> Result<Option<Range<u64>>> {
         for slot in slots.clone() {
             if !self.is_free(slot)? {
@@ -153,7 +153,7 @@ impl Slots {
     }
 
     fn fresh(&self, slot: u64) -> Result<File> {
-        // Another process may be about to collect it.
+        // Another process may be removing the file.
         const ROUNDS: usize = 64;
         for _ in 0..ROUNDS {
             if let Some(file) = self.file(slot, OFlags::RDWR | OFlags::CREATE)? {

@@ -10,17 +10,18 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::sys::posix::walk::Step;
 
-/// Holds a directory: for searching, where the system knows that (`O_SEARCH`), else for reading.
+/// Opens a directory for searching if the system supports that (`O_SEARCH`), and otherwise for
+/// reading.
 pub(crate) const HOLD: OFlags = OFlags::from_bits_retain(libc::O_SEARCH as u32);
 
-/// The system's flag for this (`O_NOFOLLOW_ANY`) is ignored by systems that do not know it, so every
-/// path is walked.
+/// Reports that the call is missing, so that every path is walked: older systems ignore the flag
+/// for it (`O_NOFOLLOW_ANY`).
 pub(crate) fn open_without_links(_: &Path, _: OFlags) -> Result<File, Errno> {
     Err(Errno::NOSYS)
 }
 
-/// Looks at what `name` leads to. No descriptor holds a link here: its owner and text are taken for
-/// those of one link if it is the same, and unchanged, before and after they were read.
+/// Inspects the entry `name`. A descriptor cannot hold a link here. Owner and text are accepted if
+/// the link is the same, and unchanged, before and after they were read.
 pub(crate) fn step(folder: &OwnedFd, name: &OsStr) -> Result<Step, Errno> {
     let look = || rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
     let stat = look()?;

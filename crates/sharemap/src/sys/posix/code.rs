@@ -1,9 +1,9 @@
-//! The code that the fault handler reads without asking the kernel whether it can.
+//! The ranges of code that the fault handler may read without asking the kernel.
 //!
-//! A sandbox may kill for any system call, and a fault in it is to be recovered all the same. What
-//! is noted here stays mapped, and readable, for as long as the process runs: the program's own
-//! code, and that of the module that contains the handler, which is never unloaded. Sites in other
-//! modules are recovered after a question to the kernel.
+//! A sandbox may kill the thread for any system call, but its faults must still be recovered. The
+//! ranges recorded here stay mapped and readable until the process ends: the code of the program,
+//! and of the module that contains the handler, which is never unloaded. For sites in other modules
+//! the handler first asks the kernel.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,18 +11,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::sys::os::fault as os;
 use crate::sys::os::map::page_size;
 
-/// Two modules, with room for code in several segments.
+/// The number of ranges: two modules, each with several segments of code.
 const RANGES: usize = 8;
 
-/// Starts and ends; filled before the handler is installed.
+/// The start and end of each range, stored before the handler is installed.
 static KNOWN: [[AtomicUsize; 2]; RANGES] = [const { [const { AtomicUsize::new(0) }; 2] }; RANGES];
 
-/// Notes code that stays, if it can be read now, as far as there is room.
+/// Records a range of code that stays mapped, if it is readable now and a place is left.
 pub(super) fn note(code: Range<usize>) {
     // Pages are mapped whole.
     let Some(end) = code.end.checked_next_multiple_of(page_size()) else { return };
     let code = code.start & !(page_size() - 1)..end;
-    // A program that makes its code unreadable makes all of it so.
+    // A program whose code is execute-only has no readable page in it.
     if code.is_empty() || !os::readable(code.start) || !os::readable(code.end - 1) {
         return;
     }
@@ -33,8 +33,8 @@ pub(super) fn note(code: Range<usize>) {
     }
 }
 
-/// Returns whether the eight bytes around `at` can be read. Called by the handler: plain loops, and
-/// a system call for unknown code only.
+/// Returns `true` if the eight bytes around `at` can be read. The handler calls this: it runs plain
+/// loops, and makes a system call for unknown code only.
 #[inline(always)]
 pub(super) fn is_readable(at: usize) -> bool {
     let mut index = 0;

@@ -1,8 +1,8 @@
-//! Files that carry an object's slots where its own cannot, in directories that only the object's
-//! owner may put anything into.
+//! Companions: files with the liveness locks of objects whose own file system cannot carry them.
+//! They are in directories that only the object's owner may write to.
 //!
-//! A directory is opened once, without following links, and judged on that descriptor; its files are
-//! opened in it.
+//! A directory is opened once, without following links, and judged by its descriptor. Its files are
+//! opened by that descriptor.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,23 +14,24 @@ use rustix::io::{Errno, retry_on_intr};
 use super::file::{deadline, open_leased};
 use crate::sys::os::walk::HOLD;
 
-/// What has the name of a companion directory.
+/// The entry that has the name of a companion directory.
 pub(crate) enum Folder {
-    /// The owner's, held open.
+    /// The owner's directory, held open.
     Usable(OwnedFd),
     Missing,
     Unusable(Flaw),
 }
 
-/// Why a directory cannot be relied on: a user who can replace what is in it decides who lives.
+/// The reason why a directory cannot be trusted: a user that can replace its files can fake
+/// liveness.
 #[derive(Clone, Copy)]
 #[allow(dead_code, reason = "not every system names the user")]
 pub(crate) enum Flaw {
-    /// It belongs to this other user.
+    /// The directory belongs to this other user.
     Foreign(u32),
-    /// It is no directory, and belongs to this user.
+    /// The entry is no directory, and belongs to this user.
     NoDirectory(u32),
-    /// Others may write to it.
+    /// Other users may write to the directory.
     Writable,
 }
 
@@ -60,21 +61,21 @@ pub(crate) fn folder(parent: impl AsFd, name: &str, owner: u32) -> Result<Folder
     })
 }
 
-/// How long to wait for `sharemap gc`, which may hold a lease on a companion for a moment.
+/// The longest wait for the lease that `sharemap gc` holds on a companion.
 pub(crate) const LEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What has the name of a companion.
+/// The entry that has the name of a companion.
 pub(crate) enum Found {
     /// The owner's regular file.
     File(File),
-    /// Nothing, or a file that lost its name while it was opened.
+    /// There is none, or the file lost its name while it was opened.
     Missing,
-    /// Another thing: no process uses it as a companion.
+    /// Something else, which no process uses as a companion.
     Foreign,
 }
 
-/// Opens a companion in a directory that was judged, and judges it. Waits for at most `timeout` for a
-/// process that holds a lease on it.
+/// Opens and judges a companion in a trusted directory. Waits at most `timeout` for a process that
+/// holds a lease on it.
 pub(crate) fn file(
     folder: &OwnedFd,
     name: &str,

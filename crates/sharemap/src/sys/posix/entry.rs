@@ -1,5 +1,5 @@
-//! A file found under a name: its directory and the file itself are opened once, and everything
-//! after goes by these two descriptors.
+//! A file opened by its name. The directory and the file are opened once, and all later calls use
+//! these two descriptors.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -18,7 +18,7 @@ const OPERATION: &str = "look at";
 /// Device and inode.
 pub(in crate::sys) type Identity = (u64, u64);
 
-/// A regular file, the directory in which it was found, and its name there.
+/// A regular file, its directory, and its name there.
 #[derive(Debug)]
 pub(crate) struct Entry {
     directory: OwnedFd,
@@ -38,7 +38,7 @@ impl Entry {
         };
         let directory = open_directory(path.parent().unwrap_or(Path::new("")))?;
         let failed = |errno| errno::error(OPERATION, errno);
-        // A FIFO or a device is not opened: that alone can change what others see of it.
+        // Opening a FIFO or a device can already have an effect, so neither is opened.
         let seen =
             rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
         require_regular(&seen)?;
@@ -48,7 +48,7 @@ impl Entry {
             retry_on_intr(|| rustix::fs::openat(&directory, name, flags, Mode::empty()))
         };
         let opened = match open(os::directory::QUIETLY) {
-            // For other than the owner.
+            // Only the owner may use `O_NOATIME`.
             Err(Errno::PERM) => open(OFlags::empty()),
             opened => opened,
         };
@@ -69,17 +69,17 @@ impl Entry {
         os::exclusive::open_named(name)
     }
 
-    /// The file, open for reading.
+    /// Returns the file, open for reading.
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
-    /// What the file is for.
+    /// Returns the role of the file.
     pub(crate) fn role(&self) -> FileRole {
         os::exclusive::role(self)
     }
 
-    /// Takes the name away, whether or not a process uses the file.
+    /// Removes the file's name, even if processes use the file.
     pub(crate) fn unlink(&self) -> Result<()> {
         removal::remove(self, &|| true).map(|_| ())
     }
@@ -92,7 +92,7 @@ impl Entry {
         &self.name
     }
 
-    /// For messages, and for what its directory is called.
+    /// Returns the path, for messages and for the name of the directory.
     pub(in crate::sys) fn path(&self) -> &Path {
         &self.path
     }
@@ -102,7 +102,7 @@ impl Entry {
     }
 }
 
-/// Opens the directory of a file that is to be removed.
+/// Opens the directory of a file to be removed.
 pub(in crate::sys) fn open_directory(path: &Path) -> Result<OwnedFd> {
     os::directory::open(path).map_err(|errno| {
         let error = errno::error("open the directory of", errno);
@@ -115,7 +115,7 @@ pub(in crate::sys) fn open_directory(path: &Path) -> Result<OwnedFd> {
     })
 }
 
-/// Device and inode of what a name in a directory refers to, which may be a link.
+/// Returns device and inode of the entry `name` in a directory. A link is not followed.
 pub(in crate::sys) fn named(directory: impl AsFd, name: &OsStr) -> rustix::io::Result<Identity> {
     rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| identity_of(&stat))
 }

@@ -1,5 +1,5 @@
-//! From `errno` to [`ErrorKind`] and to what can be done: one table for calls on files and
-//! descriptors, and one for calls on address space. Callers add what only they know.
+//! Maps `errno` to an [`ErrorKind`] and a remedy: one table for calls on files and descriptors, and
+//! one for calls on address space. Callers add details of their own.
 
 use std::io;
 

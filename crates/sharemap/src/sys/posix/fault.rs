@@ -29,8 +29,8 @@ struct Previous {
     handler: AtomicUsize,
     flags: AtomicI32,
     mask: [AtomicU32; 2],
-    /// Handlers that came later, and that [`check`] tried: the last one that passes our faults on to
-    /// us, and the last one that does not.
+    /// The last handler that [`check`] found to pass our faults on, and the last one that it found
+    /// to keep them. Both were installed after ours.
     passes_on: AtomicUsize,
     keeps: AtomicUsize,
 }
@@ -126,15 +126,15 @@ fn install() -> Recovery {
     recovery()
 }
 
-/// Runs unknown handlers in a forked child.
+/// Tests unknown handlers by running them in a forked child.
 pub(crate) fn check() -> Recovery {
     recovery();
     let reached = ABLE.load(Ordering::Relaxed) && SIGNALS.iter().all(|&signal| reaches_us(signal));
     settle(reached)
 }
 
-/// Runs no handler: one that [`check`] has not tried counts as one that keeps faults, for the caller
-/// alone.
+/// Inspects the installed handlers without running them. A handler that [`check`] has not tried
+/// counts as keeping faults, for the caller only.
 pub(crate) fn inspect() -> Recovery {
     recovery();
     let known = SIGNALS.map(known_to_reach_us);
@@ -147,7 +147,7 @@ pub(crate) fn inspect() -> Recovery {
     }
 }
 
-/// Makes this the answer for new mappings.
+/// Stores the answer for new mappings.
 fn settle(reached: bool) -> Recovery {
     let verdict = if reached { IN_PLACE } else { SYSCALL };
     if VERDICT.load(Ordering::Relaxed) != verdict {
@@ -156,8 +156,8 @@ fn settle(reached: bool) -> Recovery {
     if reached { Recovery::InPlace } else { Recovery::Syscall }
 }
 
-/// Returns whether a fault at a guarded access comes to our handler, or to one that recovers it as
-/// ours would; `None` if the handler in front has not been tried.
+/// Returns `true` if a fault at a guarded access reaches our handler, or one that recovers it like
+/// ours; `None` if the installed handler has not been tried.
 fn known_to_reach_us(signal: c_int) -> Option<bool> {
     let front = os::Action::of(signal).handler();
     if is_ours(front) {
@@ -173,7 +173,8 @@ fn known_to_reach_us(signal: c_int) -> Option<bool> {
     (slot.keeps.load(Ordering::Relaxed) == front).then_some(false)
 }
 
-/// Like [`known_to_reach_us`], but tries an unknown handler, once, at the cost of a child process.
+/// Returns the answer of [`known_to_reach_us`], but tries an unknown handler once, in a child
+/// process.
 fn reaches_us(signal: c_int) -> bool {
     if let Some(known) = known_to_reach_us(signal) {
         return known;
@@ -186,7 +187,7 @@ fn reaches_us(signal: c_int) -> bool {
     passes_on
 }
 
-/// Returns `true` if the handlers of `signals` are ours: no other code runs in a self-test.
+/// Returns `true` if the handlers of `signals` are ours, so that a self-test runs no other code.
 pub(crate) fn are_ours(signals: &[c_int]) -> bool {
     signals.iter().all(|&signal| is_ours(os::Action::of(signal).handler()))
 }
@@ -286,8 +287,8 @@ unsafe extern "C-unwind" fn handler(
 #[inline(never)]
 unsafe fn recover(info: *mut libc::siginfo_t, context: *mut c_void) -> bool {
     // SAFETY: the kernel's. The program counter may be the very address that faulted, or in code
-    // that can be executed only: hence the question. Nothing here makes a system call where the
-    // code is known: a sandbox may kill for it.
+    // that can be executed only, so unknown code needs a query. For known code no system call is
+    // made, because a sandbox may kill for it.
     unsafe {
         let registers = os::Registers::of(context);
         let at = *registers.program_counter as usize;

@@ -99,14 +99,16 @@ pub(crate) fn open_named(
     Ok(file)
 }
 
-/// Returns the moment after `timeout`; `None` if there is no such moment.
+/// Returns the deadline of a wait that begins now; `None` if `timeout` is too long to be
+/// represented.
 pub(crate) fn deadline(timeout: Duration) -> Option<Instant> {
     Instant::now().checked_add(timeout)
 }
 
-/// Opens, by a call that does not wait, a file on which another process may hold a lease: the first
-/// try has the kernel ask the holder to give it up. At the deadline fails with `EAGAIN`. Each try
-/// looks the name up, which may mean something else by then, a FIFO for one.
+/// Opens a file on which another process may hold a lease, by calls that do not block. The first
+/// attempt makes the kernel ask the holder to release the lease. Fails with `EAGAIN` at the
+/// deadline. Each attempt resolves the name again, which may refer to another entry by then, such
+/// as a FIFO.
 pub(crate) fn open_leased(
     deadline: Option<Instant>,
     mut open: impl FnMut() -> std::result::Result<File, Errno>,
@@ -125,14 +127,14 @@ pub(crate) fn open_leased(
     }
 }
 
-/// Says why a file on which another process holds a lease was not opened.
+/// Adds the reason why a leased file was not opened.
 #[cold]
 pub(crate) fn leased(error: Error, timeout: Duration) -> Error {
     error.with_detail(match timeout.is_zero() {
         true => {
             "its state cannot be seen at the moment: another process holds a lease on it; try again"
         }
-        false => "another process holds a lease on it, and has not given it up in time; try again",
+        false => "another process holds a lease on it, and has not released it in time; try again",
     })
 }
 
@@ -169,8 +171,8 @@ fn lock_exclusively(file: &File) -> Result<()> {
     )
 }
 
-/// Returns `true` if the path, links followed, leads to this very file: by device and inode, which no
-/// other file gets while this one is open.
+/// Returns `true` if the path, links followed, leads to this file. No other file gets its device
+/// and inode while it is open.
 pub(crate) fn is_linked(path: &Path, file: &File) -> Result<bool> {
     const OPERATION: &str = "look up";
     let named = match retry_on_intr(|| rustix::fs::stat(path)) {
@@ -199,7 +201,7 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
     Ok(FileStatus { kind, len, changed: changed(&stat) })
 }
 
-/// Whether a regular file that states a length of 0 has a byte at offset 0 all the same.
+/// Returns `true` if a regular file of length 0 has a byte at offset 0 nevertheless.
 pub(crate) fn understates_size(file: &File) -> bool {
     match retry_on_intr(|| rustix::io::pread(file, &mut [0], 0)) {
         Ok(count) => count > 0,
@@ -207,7 +209,7 @@ pub(crate) fn understates_size(file: &File) -> bool {
     }
 }
 
-/// Appends what one call reads.
+/// Appends the bytes of one read call.
 pub(crate) fn read_more(file: &File, into: &mut Vec<u8>, from: Option<u64>) -> Result<ReadStep> {
     let mut read = |from: Option<u64>| {
         retry_on_intr(|| match from {
@@ -234,8 +236,9 @@ pub(crate) fn wait_for_bytes(file: &File) -> Result<()> {
         .map_err(|errno| errno::error("wait for bytes of", errno))
 }
 
-/// Identifies a regular file or block device on a file system whose inode numbers are unique, and how
-/// it is open. The first few descriptors of a process are not worth a look.
+/// Identifies a regular file or block device on a file system with unique inode numbers, and its
+/// access mode. Returns `None` for the first few descriptors of a process, which are not worth
+/// sharing.
 pub(crate) fn identity(file: &File, is_unique: impl Fn() -> bool) -> Option<FileIdentity> {
     const SCARCE_FROM: i32 = 8;
     if file.as_raw_fd() < SCARCE_FROM || !is_unique() {
@@ -288,7 +291,8 @@ pub(crate) fn size_error(operation: &'static str, len: u64, errno: Errno) -> Err
     }
 }
 
-/// Bytes that this process can still store in the file's file system, where that has a limit.
+/// Returns the bytes that this process can still store in the file's file system, if that has a
+/// limit.
 pub(crate) fn free_space(file: &File) -> Option<u64> {
     let volume = rustix::fs::fstatvfs(file).ok().filter(|volume| volume.f_blocks > 0)?;
     let blocks = match rustix::process::geteuid().is_root() {
@@ -330,7 +334,7 @@ pub(crate) fn write_zeros(file: &File, from: u64, to: u64) -> std::result::Resul
     Ok(())
 }
 
-/// The parts of a range that are no holes.
+/// Returns the parts of a range that are not holes.
 pub(crate) fn data_extents(file: &File, range: Range<u64>) -> Result<Vec<Range<u64>>> {
     // Asking moves the position that all descriptors of this open file share: put it back.
     let position = rustix::fs::tell(file);

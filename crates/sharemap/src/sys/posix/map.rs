@@ -109,7 +109,7 @@ pub(crate) fn map_error(request: &MapRequest<'_>, errno: Errno) -> Error {
     }
 }
 
-/// The descriptor does not allow the mapping, or the file allows none of this kind.
+/// Returns the error for a descriptor or file that does not permit the mapping.
 #[cold]
 fn access_error(request: &MapRequest<'_>, error: Error) -> Error {
     let writes = request.access == Access::Write;
@@ -136,7 +136,7 @@ fn access_error(request: &MapRequest<'_>, error: Error) -> Error {
     }
 }
 
-/// Says what limits the address space.
+/// Adds the limit of the address space.
 #[cold]
 fn out_of_address_space(error: Error) -> Error {
     match process::address_space_limit() {

@@ -1,4 +1,4 @@
-//! Objects in files: opened and unlinked by paths that others may change meanwhile.
+//! Opens and unlinks objects in files, by paths that other processes may change meanwhile.
 
 use std::fs::File;
 use std::path::Path;
@@ -16,20 +16,20 @@ use crate::sys::{OpenRequest, Owner};
 
 pub(crate) use super::walk::remove_made;
 
-/// Opens an object in a file that exists. A regular file is judged by its descriptor: its owner, and
-/// that it has one name. What others may collect at any moment is opened as it has its name.
+/// Opens an object in an existing file. Owner and link count of a regular file are judged on the
+/// open descriptor.
 pub(crate) fn open_object(path: &Path, request: OpenRequest, owner: Owner) -> Result<File> {
     const OPERATION: &str = "open";
     let flags = flags_of(request);
     let mut vouched_by = None;
     let opened = match open_named(Duration::ZERO, || open_without_links(path, flags)) {
-        // There are links on the path, or no such call; or another process holds a lease.
+        // The path has links, the call is missing or forbidden, or another process holds a lease.
         Err(Errno::LOOP | Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::AGAIN) => {
             let entry = walk::entry(path, owner, Last::Followed, OPERATION)?;
             vouched_by = entry.vouched_by;
             match open_named(Duration::ZERO, || entry.open(flags)) {
                 Err(Errno::AGAIN) => {
-                    // An owner whose objects are refused anyway is not waited for.
+                    // An object of a refused owner is not worth waiting for.
                     if let Ok(stat) = entry.stat() {
                         owner::check_owner(&stat, owner)?;
                     }
@@ -56,7 +56,7 @@ pub(crate) fn open_object(path: &Path, request: OpenRequest, owner: Owner) -> Re
     Ok(file)
 }
 
-/// Takes the name off an object in a file; with an identity, off that file only.
+/// Unlinks an object in a file. With `only`, unlinks the file of that identity only.
 pub(crate) fn unlink_object(path: &Path, only: Option<[u64; 2]>) -> Result<()> {
     walk::entry(path, Owner::Own, Last::Followed, "unlink")?.unlink(only)
 }

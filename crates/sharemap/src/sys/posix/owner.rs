@@ -1,17 +1,17 @@
-//! Judges the owner and the links of a file by its open descriptor.
+//! Judges the owner and the link count of a file from the status of its open descriptor.
 
 use rustix::fs::Stat;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{Owner, os};
 
-/// Returns `true` if `user` is this process's effective user, and known to be.
+/// Returns `true` if `user` is certainly this process's effective user.
 pub(crate) fn is_own(user: u32) -> bool {
     user == rustix::process::geteuid().as_raw() && !is_unknown(user)
 }
 
-/// Returns `true` if the kernel shows `user` in place of the users that this user namespace does not
-/// know: such an owner may be any user, and never counts as this one.
+/// Returns `true` if the kernel shows `user` for users that this user namespace does not map. Such
+/// an owner may be any user, and never counts as this one.
 pub(crate) fn is_unknown(user: u32) -> bool {
     os::process::is_unknown_user(user)
 }
@@ -21,7 +21,7 @@ pub(crate) fn may_lead(user: u32) -> bool {
     is_own(user) || user == 0 && !is_unknown(user)
 }
 
-/// Refuses an object of another user unless any owner was asked for.
+/// Returns an error for an object of another user, unless any owner is allowed.
 pub(crate) fn check_owner(stat: &Stat, owner: Owner) -> Result<()> {
     if owner == Owner::Any || is_own(stat.st_uid) {
         return Ok(());
@@ -34,7 +34,8 @@ pub(crate) fn check_owner(stat: &Stat, owner: Owner) -> Result<()> {
     )))
 }
 
-/// Refuses a file with several names, as it may serve another purpose under another name.
+/// Returns an error for a file with several names, which may serve another purpose under another
+/// name.
 pub(crate) fn check_links(stat: &Stat) -> Result<()> {
     if stat.st_nlink <= 1 {
         return Ok(());
@@ -45,7 +46,7 @@ pub(crate) fn check_links(stat: &Stat) -> Result<()> {
     )))
 }
 
-/// Names a user in an error.
+/// Describes a user in an error.
 pub(crate) fn described(user: u32) -> String {
     match is_unknown(user) {
         true => format!("a user that is unknown in this user namespace (shown as {user})"),

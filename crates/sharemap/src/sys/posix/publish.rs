@@ -13,8 +13,8 @@ use super::walk::Entry;
 use crate::error::Result;
 use crate::sys::os::file::allocate;
 
-/// Makes a file of `len` bytes with a hidden name, has it filled, and gives it the name of the entry,
-/// which must be free.
+/// Creates a file of `len` bytes with a hidden name, calls `fill`, and gives the file the entry's
+/// name, which must be free.
 pub(crate) fn create_hidden(
     entry: &Entry,
     len: u64,

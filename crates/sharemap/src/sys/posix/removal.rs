@@ -1,10 +1,10 @@
-//! Removing exactly the file that was judged.
+//! Removes exactly the file that was judged.
 //!
-//! A name can be given to another file between any check of it and any call that takes the name away.
-//! So the name is first moved, by descriptors, into a private directory beside it, where no other user
-//! can change what it refers to. There it is identified, and then removed, or moved back. A process
-//! that is killed in between leaves the private directory with one file, under its old name:
-//! [`interrupted`] finds it, and moves the file back.
+//! Between a check of a name and the call that unlinks it, another file can get the name. The name
+//! is therefore moved, by descriptors, into a private directory beside it, where no other user can
+//! change it. The file is identified there, and then removed or moved back. A process that is
+//! killed in between leaves the private directory with one file under its old name. [`interrupted`]
+//! finds such directories.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
@@ -22,14 +22,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sys::process::random_id;
 
 const OPERATION: &str = "remove";
-/// What the names of private directories begin with; 32 hexadecimal digits follow.
+/// The prefix of a private directory's name; 32 hexadecimal digits follow.
 const PREFIX: &str = ".sharemap-gone-";
 
-/// Set for private directories: a directory of this user that serves another purpose has no use for the
-/// sticky bit, and a user who can give it such a name cannot set the bit.
+/// Marks private directories. A directory of this user that serves another purpose does not have the
+/// sticky bit, and a user who can rename it to such a name cannot set the bit.
 const MARK: Mode = Mode::SVTX;
 
-/// A directory of this user, of mode 0700, locked (`flock`) while the process lives.
+/// A directory of this user with mode 0700, locked (`flock`) while the process lives.
 #[derive(Debug)]
 struct Locked {
     name: String,
@@ -38,16 +38,16 @@ struct Locked {
     is_marked: bool,
 }
 
-/// A private directory for one removal, which is removed with the value unless a file is in it.
+/// A private directory for one removal. Dropping the value removes the directory if it is empty.
 struct Private<'a> {
     parent: &'a OwnedFd,
     locked: Locked,
 }
 
-/// Takes an entry's name away, if the name still refers to the entry's file. `is_exclusive` returns
-/// whether no process has come to open the file: if one has, the name stays, and the answer is `false`.
+/// Removes an entry's name if the name still refers to the entry's file. Returns `false`, and keeps
+/// the name, if `is_exclusive` reports that a process waits to open the file.
 pub(in crate::sys) fn remove(entry: &Entry, is_exclusive: &dyn Fn() -> bool) -> Result<bool> {
-    /// Far less than the kernel lets those wait that open a file with a lease.
+    /// Far less than the time for which the kernel lets a process wait for a lease.
     const LEASE_HOLDS: Duration = Duration::from_secs(1);
     let begun = Instant::now();
     if !is_exclusive() {
@@ -68,15 +68,16 @@ pub(in crate::sys) fn remove(entry: &Entry, is_exclusive: &dyn Fn() -> bool) -> 
     match rename(inside, parent, name) {
         Ok(()) if is_judged => Ok(false),
         Ok(()) => Err(renamed()),
-        // Others have made a new one meanwhile. Those that wait to open this one have not got it, and
-        // find the new one if it goes.
+        // Another process has created a new file of that name. A process that still waits for the
+        // lease has not opened this file, and finds the new one once this file is removed.
         Err(Errno::EXIST) if is_judged && begun.elapsed() < LEASE_HOLDS => private.unlink(name),
         Err(errno) => Err(private.left_behind(entry, errno)),
     }
 }
 
 impl Locked {
-    /// Opens and locks a directory. `None` if it is not this user's alone, or a process has locked it.
+    /// Opens and locks a directory. `None` if other users may access it, or a process has locked
+    /// it.
     fn open(parent: &OwnedFd, name: String) -> rustix::io::Result<Option<Self>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = match rustix::fs::openat(parent, name.as_str(), flags, Mode::empty()) {
@@ -127,8 +128,8 @@ impl<'a> Private<'a> {
                 Err(Errno::EXIST) => continue,
                 Err(errno) => return Err(cannot_make(errno)),
             }
-            // A directory that another process has put in its place is not used; nor is one that a
-            // search for interrupted removals has locked, and removes.
+            // Another process may have replaced the directory, or a search for interrupted removals
+            // may have locked it in order to remove it. Neither is used.
             match Locked::open(parent, name).map_err(cannot_make)? {
                 Some(locked) if locked.entries().map_err(cannot_make)?.is_empty() => {
                     rustix::fs::fchmod(&locked.directory, Mode::RWXU | MARK)
@@ -138,8 +139,9 @@ impl<'a> Private<'a> {
                 _ => {}
             }
         }
-        Err(Error::new(ErrorKind::Busy, OPERATION)
-            .with_detail("other processes take the private directory for it each time"))
+        Err(Error::new(ErrorKind::Busy, OPERATION).with_detail(
+            "another process replaced or locked the private directory each time; try again",
+        ))
     }
 
     fn unlink(&self, name: &OsStr) -> Result<bool> {
@@ -152,8 +154,8 @@ impl<'a> Private<'a> {
     fn left_behind(&self, entry: &Entry, errno: Errno) -> Error {
         let place = entry.path().with_file_name(&self.locked.name);
         errno::error(OPERATION, errno).with_detail(format!(
-            "what has its name was moved to {}, and could not be moved back; `sharemap gc {}` moves it \
-             back once the name is free",
+            "the file of that name was moved to {} and could not be moved back; `sharemap gc {}` moves \
+             it back once the name is free",
             place.display(),
             entry.path().display()
         ))
@@ -166,7 +168,7 @@ impl Drop for Private<'_> {
     }
 }
 
-/// Moves a name to another directory, where it must be free.
+/// Moves a name to another directory, where the name must be free.
 fn rename(from: &OwnedFd, to: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
     rustix::fs::renameat_with(from, name, to, name, RenameFlags::NOREPLACE)
 }
@@ -195,12 +197,12 @@ fn cannot_move(errno: Errno, parent: &OwnedFd) -> Error {
         Errno::NOENT => renamed(),
         Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV => {
             error.with_kind(ErrorKind::Unsupported).with_detail(
-                "its file system cannot move it into a private directory without replacing \
-                 (renameat2), and what cannot be identified there is not removed",
+                "its file system cannot move it into a private directory without replacing a file \
+                 (renameat2), so it cannot be identified there and is not removed",
             )
         }
         Errno::PERM | Errno::ACCESS if is_sticky(parent) => {
-            error.with_detail("in this directory only its owner can take its name away")
+            error.with_detail("only its owner can remove it from this directory")
         }
         _ => error,
     }
@@ -210,7 +212,7 @@ fn is_sticky(directory: &OwnedFd) -> bool {
     rustix::fs::fstat(directory).is_ok_and(|stat| stat.st_mode & 0o1000 != 0)
 }
 
-/// Whether a directory's name is one that a removal gives.
+/// Returns `true` if the name has the form of a private directory's.
 pub(in crate::sys) fn is_private_name(name: &OsStr) -> bool {
     let digits = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
     digits.is_some_and(|digits| {
@@ -218,7 +220,7 @@ pub(in crate::sys) fn is_private_name(name: &OsStr) -> bool {
     })
 }
 
-/// A removal that its process did not finish: a private directory of this user, which this value keeps
+/// A removal whose process was killed: a private directory of this user, which this value keeps
 /// locked.
 #[derive(Debug)]
 pub(crate) struct Interrupted {
@@ -228,12 +230,12 @@ pub(crate) struct Interrupted {
     names: Vec<OsString>,
 }
 
-/// The removals in a directory that their processes did not finish.
+/// Returns the interrupted removals in a directory.
 pub(crate) fn interrupted(directory: &Path) -> Result<Vec<Interrupted>> {
     let failed = |errno| errno::error("search", errno);
     let parent = Arc::new(open_directory(directory)?);
     let mut found = Vec::new();
-    // A descriptor that can be read, where the other only finds names.
+    // `parent` may be a descriptor that cannot be read, only searched.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let readable = rustix::fs::openat(&*parent, ".", flags, Mode::empty()).map_err(failed)?;
     for entry in Dir::new(readable).map_err(failed)? {
@@ -254,24 +256,24 @@ pub(crate) fn interrupted(directory: &Path) -> Result<Vec<Interrupted>> {
 }
 
 impl Interrupted {
-    /// Where it is.
+    /// Returns the path of the private directory.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The names that the files in it had: one, or none.
+    /// Returns the names of the files in the directory: one, or none.
     pub(crate) fn names(&self) -> &[OsString] {
         &self.names
     }
 
-    /// Moves what is in it back to where it was, and removes the directory.
+    /// Moves the file back to its name, and removes the directory.
     pub(crate) fn restore(&self) -> Result<()> {
         for name in &self.names {
             rename(&self.locked.directory, &self.parent, name).map_err(|errno| {
                 let error = errno::error("move back", errno);
                 match errno {
                     Errno::EXIST => error.with_detail(format!(
-                        "another file has its name; use it where it is now, {}",
+                        "another file has the name now; the moved file stays at {}",
                         self.path.join(name).display()
                     )),
                     _ => error,

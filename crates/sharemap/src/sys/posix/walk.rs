@@ -1,8 +1,9 @@
-//! Follows a path directory by directory, each held open, and judges the symbolic links on it.
+//! Walks a path one directory at a time, with each directory held open, and judges the symbolic
+//! links.
 //!
-//! A link is followed if it belongs to root or to this user, as the kernel has it for links in sticky
-//! directories (`protected_symlinks`). The result is an open directory and a name in it: what is done
-//! with them happens there, whatever has become of the path meanwhile.
+//! A link is followed if it belongs to root or to this user, like the kernel's rule for sticky
+//! directories (`protected_symlinks`). The result is an open directory and a name in it. Later
+//! calls act there, whatever the path leads to by then.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -19,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sys::Owner;
 use crate::sys::os::walk::{HOLD, step};
 
-/// What a name in a directory leads to.
+/// The entry that a name in a directory refers to.
 pub(crate) enum Step {
     /// A directory, held open.
     Folder(OwnedFd),
@@ -31,7 +32,7 @@ pub(crate) enum Step {
     Other,
 }
 
-/// What becomes of a link that is the last part of a path.
+/// The treatment of a link in the last component of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Last {
     Followed,
@@ -42,21 +43,22 @@ pub(crate) enum Last {
 pub(crate) struct Entry {
     pub(crate) folder: OwnedFd,
     name: Vec<u8>,
-    /// Whose links led here, if not root's or this user's: the object must be that user's.
+    /// The other user whose links led here. The object must belong to that user. `None` if all
+    /// links were root's or this user's.
     pub(crate) vouched_by: Option<u32>,
-    /// Whether the name is a link of procfs.
+    /// `true` if the name is a link of procfs.
     is_of_procfs: bool,
 }
 
-/// Walks `path`. Links of another user are refused; with any owner, those of one user are followed,
-/// and the caller checks that the object belongs to the same user.
+/// Walks `path`. Refuses links of other users. With [`Owner::Any`], follows links of one other
+/// user, and the caller checks that the object belongs to that user.
 pub(crate) fn entry(
     path: &Path,
     owner: Owner,
     last: Last,
     operation: &'static str,
 ) -> Result<Entry> {
-    // As many as the kernel follows.
+    // The kernel's own limit.
     const MOST_LINKS: usize = 40;
     let failed = |errno| errno::error(operation, errno);
     let start = |path: &[u8]| {
@@ -77,7 +79,7 @@ pub(crate) fn entry(
             return Ok(Entry { folder, name, vouched_by, is_of_procfs: false });
         }
         let found = match step(&folder, OsStr::from_bytes(&name)) {
-            // Opening it says so, with more to tell.
+            // The caller's open reports the missing file with more detail.
             Err(Errno::NOENT) if is_last => Step::Other,
             found => found.map_err(failed)?,
         };
@@ -114,8 +116,8 @@ pub(crate) fn entry(
     }
 }
 
-/// The directory that `path` names something in, found as the kernel finds it, and that name: for
-/// what this process has just made there.
+/// Returns the directory and the name of a file that this process has just created at `path`. The
+/// kernel resolves the directory, as it did for the creation.
 fn entry_as_made(path: &Path) -> std::result::Result<Entry, Errno> {
     let name = path.file_name().ok_or(Errno::ISDIR)?.as_bytes().to_vec();
     let parent = match path.parent() {
@@ -126,7 +128,7 @@ fn entry_as_made(path: &Path) -> std::result::Result<Entry, Errno> {
     Ok(Entry { folder, name, vouched_by: None, is_of_procfs: false })
 }
 
-/// Takes the name off a file that this process has just made at `path`, if it still has that name.
+/// Unlinks a file that this process has just created at `path`, if it still has that name.
 pub(crate) fn remove_made(path: &Path, made: [u64; 2]) {
     if let Ok(entry) = entry_as_made(path) {
         let _ = entry.unlink(Some(made));
@@ -138,7 +140,7 @@ impl Entry {
         OsStr::from_bytes(&self.name)
     }
 
-    /// Opens what has the name: no symbolic link but one of procfs.
+    /// Opens the entry. Follows no symbolic link but one of procfs.
     pub(crate) fn open(&self, flags: OFlags) -> std::result::Result<File, Errno> {
         let nofollow = if self.is_of_procfs { OFlags::empty() } else { OFlags::NOFOLLOW };
         retry_on_intr(|| {
@@ -151,10 +153,10 @@ impl Entry {
         rustix::fs::statat(&self.folder, self.name(), AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// Takes the name off a regular file; with an identity, off that file only.
+    /// Unlinks a regular file. With `only`, unlinks the file of that identity only.
     ///
-    /// A user who exchanges the name after it was looked at may write to this directory, and loses
-    /// another entry of the same directory.
+    /// The check and the unlink are two calls. A user that may write to this directory can exchange
+    /// the entry in between, and another entry of the same directory is then unlinked.
     pub(crate) fn unlink(&self, only: Option<[u64; 2]>) -> Result<()> {
         const OPERATION: &str = "unlink";
         let failed = |errno| errno::error(OPERATION, errno);
@@ -183,7 +185,8 @@ fn hold(from: impl AsFd, name: &[u8]) -> std::result::Result<OwnedFd, Errno> {
     retry_on_intr(|| rustix::fs::openat(from.as_fd(), name, flags, Mode::empty()))
 }
 
-/// A slash at the end asks for a directory, as `.` there does.
+/// Splits a path into components. A trailing slash becomes `.`, so that the last entry must be a
+/// directory.
 fn parts_of(path: &[u8]) -> VecDeque<Vec<u8>> {
     let mut parts: VecDeque<_> = path
         .split(|&byte| byte == b'/')
@@ -199,7 +202,7 @@ fn parts_of(path: &[u8]) -> VecDeque<Vec<u8>> {
 #[cold]
 fn refused(name: &[u8], made_by: u32, operation: &'static str) -> Error {
     Error::new(ErrorKind::ForeignOwner, operation).with_detail(format!(
-        "the symbolic link {} on the way there belongs to {}, and only root's links and one's own are \
+        "the symbolic link {} on the path belongs to {}, and only links of root and of this user are \
          followed; name the file that it leads to",
         OsStr::from_bytes(name).to_string_lossy(),
         owner::described(made_by)

@@ -1,5 +1,5 @@
-//! Exclusive use of a file: a handle that shares with no other, which Windows gives only while there is
-//! no other, and beside which it gives no other.
+//! Exclusive use of a file by a handle with share mode 0. Windows opens it only while no other
+//! handle exists, and opens no other handle beside it.
 
 #![allow(unsafe_code, reason = "a call that std does not have")]
 
@@ -21,10 +21,10 @@ use super::{code, pass, shm};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::FileRole;
 
-const OPERATION: &str = "ask who has";
+const OPERATION: &str = "ask which processes use";
 const REMOVE: &str = "remove";
 
-/// A regular file that was found under a name.
+/// A regular file, opened by its name.
 #[derive(Debug)]
 pub(crate) struct Entry {
     path: PathBuf,
@@ -32,7 +32,8 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Opens a file for reading, without following a link. `Ok(None)` if another process has it alone.
+    /// Opens a file for reading, without following a link. `Ok(None)` if another process has it
+    /// open exclusively.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(FILE_FLAG_OPEN_REPARSE_POINT);
@@ -45,20 +46,21 @@ impl Entry {
         Self::open(&shm::path(name))
     }
 
-    /// The file, open for reading.
+    /// Returns the file, open for reading.
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
-    /// What the file is for: Windows has no names for files on their way.
+    /// Returns the role of the file, which is always an object here.
     pub(crate) fn role(&self) -> FileRole {
         FileRole::Object
     }
 
-    /// Takes the name away, whether or not a process uses the file.
+    /// Removes the file's name, even if processes use the file.
     pub(crate) fn unlink(&self) -> Result<()> {
         let Some(now) = Self::open(&self.path)? else {
-            return Err(Error::new(ErrorKind::Busy, REMOVE).with_detail("a process has it alone"));
+            return Err(Error::new(ErrorKind::Busy, REMOVE)
+                .with_detail("a process has it open exclusively"));
         };
         if pass::identity(&now.file)? != pass::identity(&self.file)? {
             return Err(renamed());
@@ -67,7 +69,7 @@ impl Entry {
     }
 }
 
-/// Opens a regular file. `None` if the sharing of another handle does not allow it.
+/// Opens a regular file. `None` if the share mode of another handle forbids it.
 fn open(path: &Path, options: &OpenOptions) -> Result<Option<File>> {
     let file = match options.open(path) {
         Ok(file) => file,
@@ -90,18 +92,18 @@ fn renamed() -> Error {
     Error::new(ErrorKind::NotFound, REMOVE).with_detail("its name is another file's by now")
 }
 
-/// A file that no other process has open. Dropping the value lets others open it.
+/// A file that no other process has open. Dropping the value lets other processes open the file.
 #[derive(Debug)]
 pub(crate) struct Exclusive {
     file: File,
 }
 
 impl Exclusive {
-    /// Asks for a handle that shares with no other. `None` if another process uses the file.
+    /// Opens a handle with share mode 0. `None` if another process uses the file.
     pub(crate) fn take(entry: Entry) -> Result<Option<Self>> {
         let Entry { path, file } = entry;
         let identity = pass::identity(&file)?;
-        // It would be another handle.
+        // This handle would exclude the new one.
         drop(file);
         let mut options = OpenOptions::new();
         options
@@ -115,22 +117,22 @@ impl Exclusive {
         Ok(Some(Self { file }))
     }
 
-    /// The file, open for reading.
+    /// Returns the file, open for reading.
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
-    /// Whether nobody has it mapped either: whoever is attached to an object has a handle, too.
+    /// Returns `true`: a process that is attached to an object also has a handle open.
     pub(crate) fn sees_mappings(&self) -> bool {
         true
     }
 
-    /// Whether no process waits to open the file: others are refused, and do not wait.
+    /// Returns `true`: other processes are refused, and do not wait.
     pub(crate) fn is_exclusive(&self) -> bool {
         true
     }
 
-    /// Takes the name away, unless the file is mapped all the same: then `false`.
+    /// Removes the file's name. Returns `false`, and removes nothing, if the file is mapped.
     pub(crate) fn remove(self) -> Result<bool> {
         let wish = FILE_DISPOSITION_INFO { DeleteFile: true };
         // SAFETY: an open handle with the right to delete; the information is of its class and size.
@@ -153,7 +155,7 @@ impl Exclusive {
     }
 }
 
-/// A removal that its process did not finish: there is none, as a handle is what is removed.
+/// An interrupted removal. There is none here, because a removal goes by a handle.
 #[derive(Debug)]
 pub(crate) enum Interrupted {}
 
@@ -171,7 +173,7 @@ impl Interrupted {
     }
 }
 
-/// The removals that their processes did not finish.
+/// Returns no removals; see [`Interrupted`].
 pub(crate) fn interrupted(_: Option<&Path>) -> Result<Vec<Interrupted>> {
     Ok(Vec::new())
 }

@@ -73,13 +73,13 @@ fn install() -> Recovery {
     recovery()
 }
 
-/// The answer for new mappings: there is no list of handlers to look at, and to try them out would
-/// run them in this process.
+/// Returns the answer for new mappings. Windows has no list of handlers to inspect, and a trial
+/// would run them in this process.
 pub(crate) fn inspect() -> Recovery {
     recovery()
 }
 
-/// Tries it out again, for mappings to come, by an exception that every handler sees.
+/// Tests recovery again, for new mappings, by an exception that every handler sees.
 pub(crate) fn check() -> Recovery {
     recovery();
     let recovers = INSTALLED.load(Ordering::Relaxed) && recovers();

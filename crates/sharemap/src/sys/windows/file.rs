@@ -58,8 +58,8 @@ pub(crate) fn duplicate(file: &File) -> Result<File> {
     file.duplicate_descriptor()
 }
 
-/// What is open keeps its name here. Symbolic links are followed whoever made them: only
-/// administrators make them, unless the system is told otherwise.
+/// Opens an object in an existing file. Follows symbolic links of any owner: by default only
+/// administrators can create them. An open file keeps its name here.
 pub(crate) fn open_object(path: &Path, request: OpenRequest, owner: Owner) -> Result<File> {
     let file = open(path, request)?;
     if status(&file)?.kind == FileKind::Regular {
@@ -69,7 +69,7 @@ pub(crate) fn open_object(path: &Path, request: OpenRequest, owner: Owner) -> Re
     Ok(file)
 }
 
-/// Takes the name off a regular file; with an identity, off that file only.
+/// Unlinks a regular file. With `only`, unlinks the file of that identity only.
 pub(crate) fn unlink_object(path: &Path, only: Option<[u64; 2]>) -> Result<()> {
     const OPERATION: &str = "unlink";
     let failed = |error| code::from_io(OPERATION, error);
@@ -82,7 +82,7 @@ pub(crate) fn unlink_object(path: &Path, only: Option<[u64; 2]>) -> Result<()> {
             .with_detail("it is a symbolic link, or a special file"));
     }
     if let Some(only) = only {
-        // Asks for no access, so that no other handle excludes it.
+        // A handle without access is not refused by share modes.
         let named = OpenOptions::new()
             .access_mode(0)
             .custom_flags(FILE_FLAG_OPEN_REPARSE_POINT)
@@ -96,7 +96,7 @@ pub(crate) fn unlink_object(path: &Path, only: Option<[u64; 2]>) -> Result<()> {
     std::fs::remove_file(path).map_err(failed)
 }
 
-/// Takes the name off a file that this process has just made, if it still has it.
+/// Unlinks a file that this process has just created, if it still has that name.
 pub(crate) fn remove_made(path: &Path, made: [u64; 2]) {
     let _ = unlink_object(path, Some(made));
 }
@@ -134,21 +134,23 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
     })
 }
 
-/// Returns `true` if the path, links followed, leads to this very file.
+/// Returns `true` if the path, links followed, leads to this file.
 pub(crate) fn is_linked(path: &Path, file: &File) -> Result<bool> {
-    // It asks for no access, which no share mode excludes.
+    // A handle without access is not refused by share modes.
     let named =
         OpenOptions::new().access_mode(0).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path);
     match named.map_err(|error| code::from_io("look up", error)) {
         Ok(named) => Ok(pass::identity(&named)? == pass::identity(file)?),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        // A deleted file has its name until its last handle is closed, but is not opened by it.
+        // A deleted file keeps its name until its last handle is closed, but cannot be opened by
+        // it.
         Err(_) if standard_information(file).is_some_and(|known| known.DeletePending) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// What the system knows of a file on a disk; `None` says [`code::last`] why not.
+/// Returns the system's information on a file on a disk. After `None`, [`code::last`] has the
+/// reason.
 fn standard_information(file: &File) -> Option<FILE_STANDARD_INFO> {
     let mut info = FILE_STANDARD_INFO::default();
     // SAFETY: the buffer is of the kind and size that the class asks for.
@@ -167,10 +169,10 @@ fn handle(file: &File) -> HANDLE {
     file.as_raw_handle()
 }
 
-/// Kind and length. Disks and volumes as such are special: Windows does not map them. Sections of
-/// the paging file are as files.
+/// Returns kind and length. Disks and volumes count as special files, which Windows does not map.
+/// Sections of the paging file count as regular files.
 pub(crate) fn status(file: &File) -> Result<FileStatus> {
-    // SAFETY: a question about an open handle.
+    // SAFETY: the call only queries an open handle.
     if unsafe { GetFileType(handle(file)) } != FILE_TYPE_DISK {
         if let Some(len) = section_len(file) {
             return Ok(FileStatus::new(FileKind::Regular, len));
@@ -192,17 +194,17 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
     })
 }
 
-/// Handles are plenty.
+/// Returns `None`: handles are not scarce here.
 pub(crate) fn identity(_: &File) -> Option<FileIdentity> {
     None
 }
 
-/// Not asked, as no file is identified.
+/// Returns `false`: no file is identified, so no handle is shared.
 pub(crate) fn is_duplicate(_: &File, _: &File) -> bool {
     false
 }
 
-/// A descriptor shows what is written to its file by whatever way.
+/// Returns `false`: a handle shows all writes to its file.
 pub(crate) fn may_be_superseded(_: &File) -> bool {
     false
 }
@@ -211,12 +213,12 @@ pub(crate) fn reopen(file: &File) -> Result<File> {
     duplicate(file)
 }
 
-/// Files here have the length that they state.
+/// Returns `false`: files here have the length that they state.
 pub(crate) fn understates_size(_: &File) -> bool {
     false
 }
 
-/// Appends what one call reads; from an offset, it moves the handle's position.
+/// Appends the bytes of one read call. A read at an offset moves the handle's position.
 pub(crate) fn read_more(file: &File, into: &mut Vec<u8>, from: Option<u64>) -> Result<ReadStep> {
     let before = into.len();
     into.resize(into.capacity(), 0);
@@ -234,7 +236,7 @@ pub(crate) fn read_more(file: &File, into: &mut Vec<u8>, from: Option<u64>) -> R
     }
 }
 
-/// Reads block here.
+/// Does nothing: reads block here.
 pub(crate) fn wait_for_bytes(_: &File) -> Result<()> {
     Ok(())
 }
@@ -416,7 +418,7 @@ pub(crate) fn data_extents(file: &File, range: Range<u64>) -> Result<Vec<Range<u
         }
         let found = &found[..bytes as usize / size_of::<FILE_ALLOCATED_RANGE_BUFFER>()];
         for allocated in found {
-            // It may begin before what was asked for.
+            // A range may begin before the requested one.
             let start = (allocated.FileOffset as u64).max(range.start);
             let end = (allocated.FileOffset as u64)
                 .saturating_add(allocated.Length as u64)

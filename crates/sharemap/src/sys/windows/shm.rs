@@ -249,7 +249,8 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     Ok(file)
 }
 
-/// Refuses a file with several names, as it may serve another purpose under another name.
+/// Returns an error for a file with several names, which may serve another purpose under another
+/// name.
 pub(super) fn check_links(file: &File) -> Result<()> {
     match links(file) {
         Some(links) if links > 1 => Err(Error::new(ErrorKind::NotAnObject, "open")
@@ -276,8 +277,8 @@ fn links(file: &File) -> Option<u32> {
     (known != 0).then_some(info.NumberOfLinks)
 }
 
-/// Returns `true` if the name leads to this very object. A section has its name for as long as a
-/// handle of it is open.
+/// Returns `true` if the name leads to this object. A section keeps its name while a handle to it
+/// is open.
 pub(crate) fn is_linked(name: &str, file: &File) -> Result<Option<bool>> {
     if section_len(file).is_some() {
         return Ok(Some(true));
@@ -301,7 +302,7 @@ pub(crate) fn unlink(name: &str) -> Result<()> {
     }
 }
 
-/// Takes a file's name away: one of shared memory's, which may be mapped, or another.
+/// Unlinks a file, which may be mapped: of shared memory, or another.
 pub(super) fn unlink_path(path: &Path) -> Result<()> {
     match path.parent() {
         Some(parent) if parent == directory()? => unlink_file(path),

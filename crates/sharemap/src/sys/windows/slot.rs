@@ -36,7 +36,7 @@ use crate::sys::{SLOT_BASE, SlotHome, SlotMode};
 
 const OPERATION: &str = "attach to";
 
-/// Slots that [`Slots::take_all`] takes at once.
+/// The largest number of slots that [`Slots::take_all`] locks at once.
 pub(crate) const MOST_AT_ONCE: u64 = 1024;
 
 /// Where an object's slots are locked, open for asking.
@@ -100,8 +100,8 @@ impl Slots {
         self.take_range(&(slot..slot + 1), mode)
     }
 
-    /// Takes all of these slots, [`MOST_AT_ONCE`] at most, each alone. Returns `None` if one of them
-    /// is held.
+    /// Locks all of these slots, at most [`MOST_AT_ONCE`], exclusively. Returns `None` if one of
+    /// them is held.
     pub(crate) fn take_all(&self, slots: &Range<u64>) -> Result<Option<Vec<Hold>>> {
         Ok(self.take_range(slots, SlotMode::Alone)?.map(|hold| vec![hold]))
     }
@@ -125,10 +125,10 @@ impl Slots {
         self.held_among(&(slot..slot + 1)).map(|held| held.is_none())
     }
 
-    /// Returns a run of slots that are held together, at least one of them among `slots`, which are not
-    /// none; not necessarily the first. `None` if all are free.
+    /// Returns a range of slots that one lock covers, at least one of them in the non-empty range
+    /// `slots`, but not necessarily the first. `None` if all are free.
     ///
-    /// Asks as [`is_free`](Self::is_free) does, and halves the range until one slot is left.
+    /// Queries like [`is_free`](Self::is_free), and halves the range until one slot is left.
     pub(crate) fn held_among(&self, slots: &Range<u64>) -> Result<Option<Range<u64>>> {
         let file = self.fresh()?;
         if are_free(&file, slots)? {
@@ -249,7 +249,7 @@ fn place(slot: u64) -> OVERLAPPED {
     place
 }
 
-/// Takes the slots alone for a moment. Returns `true` if that succeeds.
+/// Locks the slots exclusively and unlocks them. Returns `true` if that succeeds.
 fn are_free(file: &File, slots: &Range<u64>) -> Result<bool> {
     let free = lock(file, slots, SlotMode::Alone)?;
     if free {
@@ -260,7 +260,7 @@ fn are_free(file: &File, slots: &Range<u64>) -> Result<bool> {
     Ok(free)
 }
 
-/// How many slots there are, in two halves.
+/// The number of slots, in two halves.
 fn count(slots: &Range<u64>) -> (u32, u32) {
     let count = slots.end.saturating_sub(slots.start);
     (count as u32, (count >> 32) as u32)

@@ -60,7 +60,7 @@ fn prepare(path: &Path) {
 /// Nobody is a member any more; two become members and pass, once.
 fn survive(path: &Path) {
     let shared = make(path, first);
-    // Who is a member yet is dead, and recovered when there is no room for another.
+    // A dead member is recovered when there is no room for another.
     let (one, two) = (shared.join().unwrap(), shared.join().unwrap());
     shared.restart().unwrap();
     let vain = |result: sharemap::Result<bool>| {

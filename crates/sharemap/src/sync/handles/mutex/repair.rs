@@ -1,4 +1,4 @@
-//! Acquiring a mutex whose owner died, or poisoned it.
+//! Acquiring a mutex after its owner died or poisoned it.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ impl<T: Element + Shareable> MutexHandle<T> {
     ///
     /// If an earlier owner died or panicked and no owner since has accepted the value, `repair` is
     /// called with the last value that was written back, and the value that it leaves is accepted. If
-    /// `repair` panics, the death is kept for the next owner. The result may be returned by `?`, also
-    /// into a `Box<dyn Error>`, which the error of `lock` cannot, as it borrows the handle.
+    /// `repair` panics, the next owner gets `OwnerDied` again. The error borrows nothing, so `?`
+    /// can convert it into a `Box<dyn Error>`; the error of `lock` borrows the handle.
     ///
     /// # Errors
     /// The kinds of [`lock`](Self::lock).
@@ -52,8 +52,8 @@ impl<T: Element + Shareable> MutexHandle<T> {
 
     /// Acquires the mutex also if it is poisoned, blocking the current thread until it is available.
     ///
-    /// [`accept`](Recover::accept) makes the value usable again. A mutex that is released without is
-    /// left as it was.
+    /// [`accept`](Recover::accept) makes the value usable again. If the mutex is released without
+    /// it, the mutex stays poisoned.
     ///
     /// # Errors
     /// As for [`lock`](Self::lock), except `OwnerDied` and `Poisoned`.

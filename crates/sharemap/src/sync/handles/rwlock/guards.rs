@@ -151,8 +151,8 @@ pub struct RwLockUpgradableGuard<'a, T: Element + Shareable> {
 }
 
 impl<'a, T: Element + Shareable> RwLockUpgradableGuard<'a, T> {
-    /// Upgrades to writing, blocking the current thread until all readers have left. No other thread
-    /// wrote in between: the value is the same.
+    /// Upgrades to writing, blocking the current thread until all readers have released the lock.
+    /// No other thread can write in between: the value is the same.
     ///
     /// # Errors
     /// The guard, unchanged, and an error of kind
@@ -170,7 +170,7 @@ impl<'a, T: Element + Shareable> RwLockUpgradableGuard<'a, T> {
     /// # Errors
     /// As for `upgrade`, and
     ///
-    /// - `Timeout` - readers remained after `timeout`.
+    /// - `Timeout` - a reader still held the lock after `timeout`.
     pub fn upgrade_timeout(
         self,
         timeout: Duration,

@@ -75,9 +75,9 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// that reads may read again.
     ///
     /// # Errors
-    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock). `OwnerDied` is told to readers until a
-    /// writer has accepted the value; `Poisoned` until one has acquired the lock by
-    /// [`write_poisoned`](Self::write_poisoned) and accepted it.
+    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock). Readers get `OwnerDied` until a
+    /// writer accepts the value, and `Poisoned` until a writer acquires the lock by
+    /// [`write_poisoned`](Self::write_poisoned) and accepts the value.
     #[inline(always)]
     pub fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         self.read_until(|| None)
@@ -160,10 +160,11 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         self.place.named(error)
     }
 
-    /// Acquires the lock for writing, blocking the current thread until no other holds it.
+    /// Acquires the lock for writing, blocking the current thread until no other thread holds it.
     ///
     /// # Errors
-    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock). `Deadlock` also if this thread reads.
+    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock). `Deadlock` also if this thread holds
+    /// the lock for reading.
     #[inline(always)]
     pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.write_until(None)
@@ -193,7 +194,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// # Errors
     /// As for [`write`](Self::write), except `Deadlock` and `Cancelled`, and
     ///
-    /// - `WouldBlock` - a thread, be it this one, reads or holds the lock.
+    /// - `WouldBlock` - a thread, this one or another, holds the lock.
     pub fn try_write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_write(self.place.session()) {
@@ -210,7 +211,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     }
 
     /// Acquires the lock for reading with the right to upgrade, blocking the current thread until no
-    /// other writes or has that right. Other readers are admitted.
+    /// other thread writes or has that right. Other readers are admitted.
     ///
     /// # Errors
     /// As for [`MutexHandle::lock`](crate::MutexHandle::lock).
@@ -247,7 +248,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// # Errors
     /// As for `upgradable`, except `Deadlock` and `Cancelled`, and
     ///
-    /// - `WouldBlock` - a thread, be it this one, writes or has the right to upgrade.
+    /// - `WouldBlock` - a thread, this one or another, writes or has the right to upgrade.
     pub fn try_upgradable(&self) -> LockResult<RwLockUpgradableGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_upgradable(self.place.session()) {

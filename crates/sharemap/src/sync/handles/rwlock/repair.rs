@@ -1,4 +1,4 @@
-//! Acquiring a lock whose writer died, or poisoned it.
+//! Acquiring a reader-writer lock after its writer died or poisoned it.
 
 use std::time::Duration;
 
@@ -11,13 +11,14 @@ use crate::sync::error::{LockError, Recover, recovered};
 impl<T: Element + Shareable> RwLockHandle<T> {
     /// Acquires the lock for reading, and lets the caller repair a value that a dead writer left.
     ///
-    /// If a writer died or panicked and none since has accepted the value, this call acquires the lock
-    /// for writing, calls `repair` as [`write_or_recover`](Self::write_or_recover) does, releases it,
-    /// and then reads. `repair` is called again if another writer dies in between.
+    /// If a writer died or panicked and no writer since has accepted the value, this call first
+    /// acquires the lock by [`write_or_recover`](Self::write_or_recover) with `repair`, and
+    /// releases it. It calls `repair` again if another writer dies before the lock is acquired for
+    /// reading.
     ///
     /// # Errors
-    /// The kinds of [`read`](Self::read) and [`write`](Self::write), except `OwnerDied`. `Deadlock` also
-    /// if there is something to repair and this thread already reads.
+    /// The kinds of [`read`](Self::read) and [`write`](Self::write), except `OwnerDied`. `Deadlock`
+    /// also if a repair is needed and this thread already holds the lock for reading.
     ///
     /// ```
     /// use sharemap::{Location, RwLock, Shared};
@@ -55,7 +56,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
             match self.read_until(|| until) {
                 Ok(guard) => return Ok(guard),
                 Err(LockError::Failed(error)) => return Err(error),
-                // Dropped here: the guard that reads would keep this thread from writing.
+                // Dropped first: with a read guard, this thread cannot write.
                 Err(LockError::OwnerDied(_)) => {}
             }
             let repaired = recovered(self.write_until(until), |guard| {
@@ -66,7 +67,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         }
     }
 
-    /// Acquires the lock for reading also if it is poisoned, to look at the value.
+    /// Acquires the lock for reading even if it is poisoned, to inspect the value.
     ///
     /// # Errors
     /// As for [`read`](Self::read), except `OwnerDied` and `Poisoned`.
@@ -131,11 +132,11 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         })
     }
 
-    /// Acquires the lock for writing also if it is poisoned, blocking the current thread until no other
-    /// holds it.
+    /// Acquires the lock for writing even if it is poisoned, blocking the current thread until no
+    /// other thread holds it.
     ///
-    /// [`accept`](Recover::accept) makes the value usable again. A lock that is released without is
-    /// left as it was.
+    /// [`accept`](Recover::accept) makes the value usable again. If the lock is released without
+    /// it, the lock stays poisoned.
     ///
     /// # Errors
     /// As for [`write`](Self::write), except `OwnerDied` and `Poisoned`.

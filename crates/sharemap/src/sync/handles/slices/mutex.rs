@@ -129,9 +129,9 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
     /// Acquires the mutex, and lets the caller repair elements that a dead owner left, perhaps
     /// half-written.
     ///
-    /// If an earlier owner died or panicked and no owner since has accepted the elements, `repair` is
-    /// called with them, and what it leaves is accepted. If `repair` fails or panics, the death is kept
-    /// for the next owner.
+    /// If an earlier owner died or panicked and no owner since has accepted the elements, calls
+    /// `repair` with the elements and accepts the result. If `repair` fails or panics, the next
+    /// owner gets `OwnerDied` again.
     ///
     /// # Errors
     /// The kinds of [`lock`](Self::lock), except `OwnerDied`, and the error of `repair`.
@@ -169,8 +169,8 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
 
     /// Acquires the mutex also if it is poisoned, blocking the current thread until it is available.
     ///
-    /// [`accept`](Recover::accept) makes the elements usable again. A mutex that is released without is
-    /// left as it was.
+    /// [`accept`](Recover::accept) makes the elements usable again. If the mutex is released
+    /// without it, the mutex stays poisoned.
     ///
     /// # Errors
     /// As for [`lock`](Self::lock), except `OwnerDied` and `Poisoned`.
@@ -296,7 +296,7 @@ impl<'a, T: Pod + Shareable> MutexSliceGuard<'a, T> {
         }
     }
 
-    /// The handle of the mutex.
+    /// Returns the handle of the mutex.
     pub(in crate::sync::handles) fn handle(&self) -> &'a MutexSliceHandle<T> {
         self.mutex
     }

@@ -150,8 +150,8 @@ impl<'a, T: Pod + Shareable> RwLockSliceUpgradableGuard<'a, T> {
         self.inner.elements().view(&self.inner.lock.place)
     }
 
-    /// Upgrades to writing, blocking the current thread until all readers have left. No other thread
-    /// wrote in between: the elements are the same.
+    /// Upgrades to writing, blocking the current thread until all readers have released the lock.
+    /// No other thread can write in between: the elements are the same.
     ///
     /// # Errors
     /// The guard, unchanged, and an error of kind
@@ -169,7 +169,7 @@ impl<'a, T: Pod + Shareable> RwLockSliceUpgradableGuard<'a, T> {
     /// # Errors
     /// As for `upgrade`, and
     ///
-    /// - `Timeout` - readers remained after `timeout`.
+    /// - `Timeout` - a reader still held the lock after `timeout`.
     pub fn upgrade_timeout(
         self,
         timeout: Duration,

@@ -142,11 +142,11 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         if reading.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
     }
 
-    /// Acquires the lock for writing, blocking the current thread until no other holds it.
+    /// Acquires the lock for writing, blocking the current thread until no other thread holds it.
     ///
     /// # Errors
-    /// As for [`MutexSliceHandle::lock`](crate::MutexSliceHandle::lock). `Deadlock` also if this thread
-    /// reads.
+    /// As for [`MutexSliceHandle::lock`](crate::MutexSliceHandle::lock). `Deadlock` also if this
+    /// thread holds the lock for reading.
     pub fn write(&self) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         self.write_until(None)
     }
@@ -172,7 +172,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// # Errors
     /// As for [`write`](Self::write), except `Deadlock` and `Cancelled`, and
     ///
-    /// - `WouldBlock` - a thread, be it this one, reads or holds the lock.
+    /// - `WouldBlock` - a thread, this one or another, holds the lock.
     pub fn try_write(&self) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_write(self.place.session()) {
@@ -188,7 +188,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     }
 
     /// Acquires the lock for reading with the right to upgrade, blocking the current thread until no
-    /// other writes or has that right. Other readers are admitted.
+    /// other thread writes or has that right. Other readers are admitted.
     ///
     /// # Errors
     /// As for [`MutexSliceHandle::lock`](crate::MutexSliceHandle::lock).
@@ -225,7 +225,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// # Errors
     /// As for `upgradable`, except `Deadlock` and `Cancelled`, and
     ///
-    /// - `WouldBlock` - a thread, be it this one, writes or has the right to upgrade.
+    /// - `WouldBlock` - a thread, this one or another, writes or has the right to upgrade.
     pub fn try_upgradable(&self) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_upgradable(self.place.session()) {

@@ -1,4 +1,4 @@
-//! Acquiring a lock over elements whose writer died, or poisoned it.
+//! Acquiring a reader-writer lock over elements after its writer died or poisoned it.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -13,13 +13,15 @@ use crate::view::ViewMut;
 impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// Acquires the lock for reading, and lets the caller repair elements that a dead writer left.
     ///
-    /// If a writer died or panicked and none since has accepted the elements, this call acquires the
-    /// lock for writing, calls `repair` as [`write_or_recover`](Self::write_or_recover) does, releases
-    /// it, and then reads. `repair` is called again if another writer dies in between.
+    /// If a writer died or panicked and no writer since has accepted the elements, this call first
+    /// acquires the lock by [`write_or_recover`](Self::write_or_recover) with `repair`, and
+    /// releases it. It calls `repair` again if another writer dies before the lock is acquired for
+    /// reading.
     ///
     /// # Errors
     /// The kinds of [`read`](Self::read) and [`write`](Self::write), except `OwnerDied`, and the error of
-    /// `repair`. `Deadlock` also if there is something to repair and this thread already reads.
+    /// `repair`. `Deadlock` also if a repair is needed and this thread already holds the lock for
+    /// reading.
     pub fn read_or_recover(
         &self,
         repair: impl FnMut(ViewMut<'_, T>) -> Result<()>,
@@ -51,14 +53,14 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
             match self.read_until(until) {
                 Ok(guard) => return Ok(guard),
                 Err(LockError::Failed(error)) => return Err(error),
-                // Dropped here: the guard that reads would keep this thread from writing.
+                // Dropped first: with a read guard, this thread cannot write.
                 Err(LockError::OwnerDied(_)) => {}
             }
             recovered(self.write_until(until), |guard| repair(guard.view()))?.unlock()?;
         }
     }
 
-    /// Acquires the lock for reading also if it is poisoned, to look at the elements.
+    /// Acquires the lock for reading even if it is poisoned, to inspect the elements.
     ///
     /// # Errors
     /// As for [`read`](Self::read), except `OwnerDied` and `Poisoned`.
@@ -117,11 +119,11 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         recovered(self.write_timeout(timeout), |guard| repair(guard.view()))
     }
 
-    /// Acquires the lock for writing also if it is poisoned, blocking the current thread until no other
-    /// holds it.
+    /// Acquires the lock for writing even if it is poisoned, blocking the current thread until no
+    /// other thread holds it.
     ///
-    /// [`accept`](Recover::accept) makes the elements usable again. A lock that is released without is
-    /// left as it was.
+    /// [`accept`](Recover::accept) makes the elements usable again. If the lock is released without
+    /// it, the lock stays poisoned.
     ///
     /// # Errors
     /// As for [`write`](Self::write), except `OwnerDied` and `Poisoned`.
