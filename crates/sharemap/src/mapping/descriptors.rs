@@ -53,6 +53,9 @@ pub(super) fn share(file: File, origin: Origin) -> Arc<OpenFile> {
     let Some(identity) = identity else {
         return file;
     };
+    // The kernel copies a process's descriptors before its memory: a child that is forked in between
+    // would find a descriptor here that it does not have.
+    let held_off = sys::fork::hold_off();
     let Some(mut files) = lock() else {
         return file;
     };
@@ -63,7 +66,7 @@ pub(super) fn share(file: File, origin: Origin) -> Arc<OpenFile> {
     };
     if let Some(shared) = found.as_ref().filter(|found| serves(found)) {
         // Unlocks before `file` is closed, which may block.
-        drop(files);
+        drop((files, held_off));
         return Arc::clone(shared);
     }
     if files.by_identity.len() >= files.clean_at {
@@ -72,12 +75,12 @@ pub(super) fn share(file: File, origin: Origin) -> Arc<OpenFile> {
     }
     files.by_identity.insert(key, Arc::downgrade(&file));
     // Before what was found is closed.
-    drop(files);
+    drop((files, held_off));
     file
 }
 
 /// Locks the table. Returns `None` after some attempts, and the region then keeps a descriptor of
-/// its own: in a child that was forked while another thread held the lock, it is held for ever.
+/// its own: a child of a raw `clone` may find the lock held for ever.
 fn lock() -> Option<MutexGuard<'static, Files>> {
     const ATTEMPTS: usize = 64;
     for _ in 0..ATTEMPTS {

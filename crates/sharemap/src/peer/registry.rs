@@ -10,8 +10,13 @@
 //! session is attached, or until a session that is being detached is gone.
 //!
 //! # Forks
-//! Another thread may fork the process at any moment. The child has a copy of the registry, without
-//! the threads that were changing it:
+//! The kernel copies a process piece by piece, first its descriptors, then one range of memory after
+//! another, while the other threads run. A copy of a list that changes meanwhile could have a new link
+//! and an old node. A `fork` therefore waits for the holder of the lock, and the lock for a `fork`; a
+//! raw `clone` waits for nothing, and its child must not open objects if the parent had threads that
+//! did.
+//!
+//! If the wait for the other is given up (a handler of the C library forks, or opens an object):
 //!
 //! - The lock word holds the number of the process that acquired it. A child finds its parent's
 //!   number there, and acquires the lock all the same.
@@ -227,11 +232,16 @@ static LOCK: AtomicU32 = AtomicU32::new(0);
 
 /// A guard of the lock, which permits reading and changing the lists. A thread that holds it must
 /// not block or drop a session.
-struct Lists(());
+struct Lists {
+    /// Keeps forks away.
+    held_off: Option<fork::HeldOff>,
+}
 
 fn lock() -> Lists {
     // Long enough for a holder of lower priority to run.
     const NAP: Duration = Duration::from_micros(50);
+    // First, so that a fork finds the lock free.
+    let held_off = Some(fork::hold_off());
     let own = fork::process();
     let mut turn = 0u32;
     // Another number was copied from the parent; its thread does not exist in this process.
@@ -243,12 +253,13 @@ fn lock() -> Lists {
             std::thread::yield_now();
         }
     }
-    Lists(())
+    Lists { held_off }
 }
 
 impl Drop for Lists {
     fn drop(&mut self) {
         LOCK.store(0, Ordering::Release);
+        drop(self.held_off.take());
     }
 }
 
@@ -297,7 +308,8 @@ impl Lists {
 /// leaving state for `key`.
 #[cfg(test)]
 pub(super) fn in_the_middle<T>(key: Key, body: impl FnOnce() -> T) -> T {
-    let (lists, own) = (lock(), fork::process());
+    let (mut lists, own) = (lock(), fork::process());
+    drop(lists.held_off.take());
     for state in [State::Attaching(own), State::Leaving(own)] {
         lists.push(key.list(), Node::new(key, state, Weak::new(), 0));
     }

@@ -222,6 +222,8 @@ const _: () = {
     let _: fn(usize) -> Result<fork::Wiped> = fork::Wiped::new;
     let _: fn(&fork::Wiped) -> *mut u8 = fork::Wiped::base;
     let _: fn() -> bool = fork::wipes;
+    // Makes forks of other threads wait for the value's end. For moments without blocking calls.
+    let _: fn() -> fork::HeldOff = fork::hold_off;
     // Another number than that of any process that this one was forked from.
     let _: fn() -> u32 = fork::process;
 };

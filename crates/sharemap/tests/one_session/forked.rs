@@ -70,8 +70,16 @@ fn children_that_are_forked_at_any_moment_do_not_hang() {
         let few = SharedOptions::new().participants(16).lanes(64);
         drop(few.create_new(Location::file(path), || Mutex::new(0_u64)).unwrap());
     }
+    /// Ends the threads, also when a child fails.
+    struct Done<'a>(&'a AtomicBool);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _done = Done(&done);
         for path in &paths {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
@@ -103,7 +111,6 @@ fn children_that_are_forked_at_any_moment_do_not_hang() {
             }
         }
         running.into_iter().for_each(assert_ends_well);
-        done.store(true, Ordering::Relaxed);
     });
     for path in &paths {
         assert_eq!(*open::<Mutex<u64>>(path).lock().unwrap(), CHILDREN as u64);

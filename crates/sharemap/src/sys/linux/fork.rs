@@ -11,7 +11,7 @@ use super::map::page_size;
 use crate::error::Result;
 use crate::sys::posix::errno;
 
-pub(crate) use crate::sys::posix::fork::hold_off;
+pub(crate) use crate::sys::posix::fork::{HeldOff, hold_off};
 
 /// Zeroed private memory that is zero again in a child, however it was forked.
 ///

@@ -1,7 +1,7 @@
 //! Memory that a forked child would find empty: macOS wipes none, so process ids are compared.
 
 pub(crate) use crate::sys::copied::Wiped;
-pub(crate) use crate::sys::posix::fork::hold_off;
+pub(crate) use crate::sys::posix::fork::{HeldOff, hold_off};
 
 /// Never.
 pub(crate) fn wipes() -> bool {

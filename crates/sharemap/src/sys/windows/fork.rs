@@ -2,6 +2,14 @@
 
 pub(crate) use crate::sys::copied::Wiped;
 
+/// Holds off nothing, as nothing forks.
+#[must_use]
+pub(crate) struct HeldOff(());
+
+pub(crate) fn hold_off() -> HeldOff {
+    HeldOff(())
+}
+
 /// No child has a copy of anything.
 pub(crate) fn wipes() -> bool {
     true
