@@ -144,7 +144,7 @@ fn remove_unheld(
             }
             let again = ObjectFile::open(location).map_err(failed)?;
             if system::identity_of(again.file()) != identity {
-                let why = format!("cannot remove {name}: its name is another file's by now");
+                let why = format!("cannot remove {name}: another file has its name now; try again");
                 return Err(Failure::NotFound(why));
             }
             return again.unlink().map_err(failed);

@@ -130,7 +130,7 @@ fn outcome(command: &str, path: &Path) -> &'static str {
         Some("removed") => "removed",
         Some("kept") => "kept",
         None if ran.code == Some(0) => "removed",
-        _ if ran.stderr.contains("another file's") => "exchanged",
+        _ if ran.stderr.contains("another file has") => "exchanged",
         _ => "refused",
     }
 }

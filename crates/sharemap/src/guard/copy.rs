@@ -113,8 +113,8 @@ fn is_ready(len: usize) -> bool {
     len < BULK || (len < LARGE && READY.get() == Ready::Yes)
 }
 
-/// Whether this thread takes the signals of a fault, and, for large transfers, whether the handler
-/// is still the one that gets them. Runs no handler to find out.
+/// Returns `true` if this thread receives the signals of a fault and, for large transfers, if the
+/// handler is still ours. Runs no handler.
 fn look(len: usize) -> bool {
     match READY.get() {
         Ready::Sealed(ready) => return ready,

@@ -14,8 +14,8 @@ use crate::sys::{self, FileIdentity};
 /// An open file.
 pub(super) struct OpenFile {
     pub(super) file: File,
-    /// The first descriptor of an exclusive mapping, or the one that the caller gave. It may carry a
-    /// lock.
+    /// The first descriptor of an exclusive mapping, or the one that the caller gave. It is kept
+    /// open because it may carry a lock.
     #[allow(dead_code, reason = "kept open, not used")]
     pub(super) before: Option<Arc<Self>>,
 }
@@ -26,14 +26,14 @@ impl AsRef<File> for OpenFile {
     }
 }
 
-/// Where a descriptor comes from.
+/// The origin of a descriptor, which decides which other descriptors can replace it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Origin {
-    /// It was opened for a mapping: any other that is open in the same way can take its place.
+    /// Opened for a mapping. Any descriptor of the same file and mode can replace it.
     Opened,
-    /// The caller gave it, and may have locked the file by it. Such locks end with the last duplicate
-    /// and the last mapping of it: only other duplicates of it can take its place, and it takes the
-    /// place of none.
+    /// Given by the caller, which may have locked the file by it. Such locks end with the last
+    /// duplicate of the descriptor. Only its duplicates can replace it, and it can replace no other
+    /// descriptor.
     Given,
 }
 
@@ -45,8 +45,8 @@ struct Files {
     clean_at: usize,
 }
 
-/// Returns an open file with the identity, the mode and the origin of `file`: one that is already
-/// open, or `file` itself.
+/// Returns an open file that can replace `file`: one with the same identity and mode that is
+/// already open, or `file` itself.
 pub(super) fn share(file: File, origin: Origin) -> Arc<OpenFile> {
     let identity = sys::file::identity(&file);
     let file = Arc::new(OpenFile { file, before: None });
@@ -74,7 +74,7 @@ pub(super) fn share(file: File, origin: Origin) -> Arc<OpenFile> {
         files.clean_at = 2 * files.by_identity.len() + 16;
     }
     files.by_identity.insert(key, Arc::downgrade(&file));
-    // Before what was found is closed.
+    // Unlocks before the file that was found is closed.
     drop((files, held_off));
     file
 }

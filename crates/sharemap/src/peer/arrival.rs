@@ -73,13 +73,13 @@ pub(super) fn attach_as(
 
 /// Returns `true` if other openings of this process may use the same session.
 fn is_shared(file: &File, terms: &Terms, attachment: Attachment) -> bool {
-    // What is no file has none.
+    // Objects that are not files have no file system.
     let file_system = || sys::file::file_system(file).unwrap_or_default();
     match (terms.attachments, attachment) {
         (Attachments::Separate, _) | (_, Attachment::CopyOnWrite) => false,
-        // There, a file and its snapshot have the same identity.
+        // On bcachefs, a file and its snapshots have the same identity.
         (_, Attachment::Participant) => file_system() != "bcachefs",
-        // On overlays, a read-only descriptor keeps the lower file after a copy-up, and a later
+        // On overlayfs, a read-only descriptor keeps the lower file after a copy-up, and a later
         // opening finds another file with the same identity.
         (_, Attachment::ReadOnly) => !matches!(file_system().as_str(), "bcachefs" | "overlayfs"),
     }

@@ -1,12 +1,12 @@
-//! Who shares an object: participants, their lanes, and what is done for those who die.
+//! Objects with a header: participants, their lanes, and the recovery of dead participants.
 //!
-//! `header` is the format of what every object begins with, `memory` the way to an object's bytes,
-//! `create` makes and opens objects, `arrival` waits until they are ready; a
-//! [`Session`](session::Session) is the result, and a [`World`] for the locks; `near` is the same one
-//! for a part whose bounds are known. `registry` keeps the sessions of this process, which all its
-//! [openings](Opening) of an object share. `participants` and `lanes` say who is there, `seat` what a
-//! thread knows of its own lane, `mark` whether all left in order, `recovery` does what is left to do
-//! for those who are not any more.
+//! `header` is the format of an object's header, and `memory` the access to its bytes. `create`
+//! creates and opens objects, and `arrival` waits until they are ready and attaches. The result is
+//! a [`Session`](session::Session), which is also a [`World`] for the locks; `near` is the same
+//! world for a part with known bounds. `registry` keeps the sessions of this process, which all its
+//! [openings](Opening) of an object share. `participants` and `lanes` keep the tables, `seat` is a
+//! thread's record of its own lane, `mark` tells whether the last participant left cleanly, and
+//! `recovery` releases what dead participants held.
 
 mod arrival;
 mod create;

@@ -59,8 +59,9 @@ impl SharedMemory {
     /// Makes an object of `len` zero bytes that must not exist yet.
     ///
     /// Memory is set aside for all of it: too little of it, as in containers with a small `/dev/shm`, is
-    /// [`NoSpace`](crate::ErrorKind::NoSpace) here, and after an error there is no object. Nobody can open
-    /// it before it has its length (on macOS: see [`ErrorKind::ZeroLength`](crate::ErrorKind::ZeroLength)).
+    /// [`NoSpace`](crate::ErrorKind::NoSpace) here, and after an error there is no object. No
+    /// process can open it before it has its length (on macOS: see
+    /// [`ErrorKind::ZeroLength`](crate::ErrorKind::ZeroLength)).
     pub fn create_new(location: impl Into<Location>, len: u64) -> Result<Self> {
         SharedMemoryOptions::new().create_new(location, len)
     }

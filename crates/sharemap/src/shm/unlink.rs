@@ -40,7 +40,7 @@ pub fn unlink(location: impl Into<Location>) -> Result<()> {
         Ok(Place::Name(name)) => sys::shm::unlink(name),
         Ok(Place::File(path)) => sys::file::unlink_object(path, None),
         Ok(Place::Anonymous) => Err(Error::new(ErrorKind::Unsupported, "unlink")
-            .with_detail("only what has a name can lose it")),
+            .with_detail("an anonymous object has no name; drop it instead")),
         Err(error) => Err(error),
     };
     unlinked.map_err(|error| named(error, &location))

@@ -177,7 +177,7 @@ impl FileLock {
         match &self.path {
             Some(path) => sys::file::is_linked(path, &self.file).map_err(|e| self.named(e)),
             None => Err(Error::new(ErrorKind::Unsupported, "look up")
-                .with_detail("the lock was made of an open file, not of a path")),
+                .with_detail("the lock was made from an open file; use `FileLock::open`")),
         }
     }
 

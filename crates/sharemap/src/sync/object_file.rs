@@ -64,7 +64,7 @@ impl ObjectFile {
             Place::File(path) => Entry::open(path),
             Place::Anonymous => {
                 return Err(Error::new(ErrorKind::NotFound, OPERATION)
-                    .with_detail("what has no name is removed with its last user"));
+                    .with_detail("an anonymous object has no name, and ends with its last user"));
             }
         };
         match found.map_err(named)? {
@@ -169,7 +169,7 @@ impl InterruptedRemoval {
     /// Moves the file back to its name, and removes the private directory.
     ///
     /// # Errors
-    /// - [`AlreadyExists`](ErrorKind::AlreadyExists) - the name is another file's by now; both stay.
+    /// - [`AlreadyExists`](ErrorKind::AlreadyExists) - another file has the name now; both stay.
     ///
     /// Other kinds report a failed system call.
     pub fn restore(&self) -> Result<()> {

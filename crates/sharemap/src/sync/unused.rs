@@ -71,13 +71,13 @@ impl Unused {
     /// the object.
     ///
     /// Only the claimed file is removed, whatever happens to its name meanwhile. On Linux the name
-    /// is first moved into a private directory beside it (mode 0700, `.sharemap-gone-…`). If the
+    /// is first moved into a private directory beside it (mode 01700, `.sharemap-gone-…`). If the
     /// name still refers to this file there, it is removed, and otherwise moved back. If the
     /// process is killed in between, an [`InterruptedRemoval`](super::inspect::InterruptedRemoval)
     /// remains.
     ///
     /// # Errors
-    /// - [`NotFound`](ErrorKind::NotFound) - the name is gone, or another file's by now.
+    /// - [`NotFound`](ErrorKind::NotFound) - the name is gone, or another file has it.
     /// - [`PermissionDenied`](ErrorKind::PermissionDenied), [`NotWritable`](ErrorKind::NotWritable) - the
     ///   directory may not be changed.
     /// - [`NoSpace`](ErrorKind::NoSpace) - no inode is left for the private directory.

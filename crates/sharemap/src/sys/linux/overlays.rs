@@ -168,21 +168,21 @@ fn own(user: u32) -> String {
     format!("/dev/shm/.sharemap-{user}")
 }
 
-/// Where a companion of the object goes.
+/// The path of the object's companion.
 fn place(path: &Path, owner: u32) -> String {
     let found = path.metadata().unwrap();
     format!("{}/{:x}-{:x}", own(owner), found.dev(), found.ino())
 }
 
-/// What root has made way for, by its owners.
+/// The entries that root has moved aside, with their owners.
 fn aside() -> Vec<(std::path::PathBuf, u32)> {
     let entries = std::fs::read_dir("/dev/shm").unwrap().flatten();
     let aside = entries.filter(|entry| entry.file_name().to_str().unwrap().contains("-aside-"));
     aside.map(|entry| (entry.path(), entry.metadata().unwrap().uid())).collect()
 }
 
-/// A link in the place of the directory leads nowhere: not what it points to is given away, and root
-/// puts the directory there.
+/// A link with the name of the directory is not followed: its target keeps its owner, and root
+/// creates the directory.
 #[test]
 fn a_link_in_its_place_is_not_followed() {
     on_an_overlay("a_link_in_its_place_is_not_followed", |path| {
@@ -205,8 +205,8 @@ fn a_link_in_its_place_is_not_followed() {
     });
 }
 
-/// Another user's directory has its name: root takes no notice of what is in it; other users are told
-/// what root is to do.
+/// A directory of another user has the name: root ignores its contents, and other users get an
+/// error with the remedy.
 #[test]
 fn squatting_denies_root_nothing() {
     on_an_overlay("squatting_denies_root_nothing", |path| {
@@ -249,7 +249,7 @@ fn squatting_denies_root_nothing() {
     });
 }
 
-/// The owner of the directory may put anything into it: none of it becomes the owner's by root's hand.
+/// Root never changes the owner of an entry that the directory's owner put there.
 #[test]
 fn what_lies_there_is_not_given_away() {
     on_an_overlay("what_lies_there_is_not_given_away", |path| {
@@ -280,7 +280,7 @@ fn what_lies_there_is_not_given_away() {
     });
 }
 
-/// Another user exchanges a directory and a link, while root looks for the place of its companions.
+/// Another user exchanges a directory and a link while root searches for the companion directory.
 #[test]
 fn exchanges_give_nothing_away() {
     const ROUNDS: usize = 500;

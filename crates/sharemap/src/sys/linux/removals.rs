@@ -1,4 +1,4 @@
-//! Tests: what is removed is the file that was judged, whatever happens to names meanwhile.
+//! Tests: a removal removes exactly the judged file, whatever happens to names meanwhile.
 
 #![allow(unsafe_code, reason = "enters a user namespace")]
 
@@ -14,7 +14,7 @@ use crate::sys::posix::entry::Entry;
 use crate::sys::posix::removal::{interrupted, remove};
 use crate::sys::second::fork;
 
-/// A directory with a file in it; both go with the value.
+/// A directory with a file, both removed on drop.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -47,8 +47,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Calls `then` when it is asked for the second time: after the name has been moved, and before it is
-/// removed.
+/// Calls `then` on the second query, which comes after the move of the name and before its removal.
 fn second_time(then: impl Fn() -> bool) -> impl Fn() -> bool {
     let asked = Cell::new(0);
     move || {
@@ -64,7 +63,7 @@ fn a_removal_leaves_nothing() {
     assert_eq!(scratch.names(), [""; 0]);
 }
 
-/// Whoever comes to open it meanwhile keeps it, under its name.
+/// If a process waits to open the file, the file gets its name back.
 #[test]
 fn a_file_that_is_wanted_goes_back() {
     let scratch = Scratch::new();
@@ -81,7 +80,7 @@ fn a_file_that_is_wanted_goes_back() {
     assert_eq!(scratch.names(), ["object"]);
 }
 
-/// Those that wait for the old one have not got it, and find the new one.
+/// If a new file has the name, the old one is removed, and a waiting process finds the new one.
 #[test]
 fn a_new_object_keeps_the_name() {
     let scratch = Scratch::new();
@@ -108,7 +107,7 @@ fn a_file_that_was_not_judged_stays() {
     assert_eq!(scratch.names(), ["object"]);
 }
 
-/// The directory is another one by the time that something is removed from it.
+/// The directory is replaced before the removal.
 #[test]
 fn a_directory_is_found_once() {
     let (scratch, victim) = (Scratch::new(), Scratch::new());
@@ -128,8 +127,8 @@ fn a_directory_is_found_once() {
     std::fs::rename(&moved, &scratch.0).unwrap();
 }
 
-/// A directory that another user has given the name of a private one, which its owner's removals did not
-/// make, keeps what is in it.
+/// A directory that only has the name of a private one keeps its files: another user may have
+/// renamed it.
 #[test]
 fn other_directories_are_no_interrupted_removals() {
     let scratch = Scratch::new();
@@ -137,14 +136,14 @@ fn other_directories_are_no_interrupted_removals() {
     std::fs::DirBuilder::new().mode(0o700).create(&place).unwrap();
     std::fs::write(place.join("secret"), b"it").unwrap();
     assert_eq!(interrupted(&scratch.0).unwrap().len(), 0);
-    // A process was killed before it moved anything there.
+    // Now it looks like the directory of a process that was killed before the move.
     std::fs::remove_file(place.join("secret")).unwrap();
     let [removal] = &interrupted(&scratch.0).unwrap()[..] else { panic!("it is empty") };
     removal.restore().unwrap();
     assert!(!place.exists());
 }
 
-/// A process that is killed after it moved the file leaves it where the next finds it.
+/// The file that a killed process had moved is found and moved back.
 #[test]
 fn a_killed_removal_is_found_and_goes_back() {
     let scratch = Scratch::new();

@@ -16,7 +16,7 @@ pub(crate) fn is_unknown(user: u32) -> bool {
     os::process::is_unknown_user(user)
 }
 
-/// Returns `true` if symbolic links of `user` are followed: root's and this process's own.
+/// Returns `true` if symbolic links of `user` are followed: those of root and of this user.
 pub(crate) fn may_lead(user: u32) -> bool {
     is_own(user) || user == 0 && !is_unknown(user)
 }
@@ -41,7 +41,7 @@ pub(crate) fn check_links(stat: &Stat) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(ErrorKind::NotAnObject, "open").with_detail(format!(
-        "it has {} names (hard links): it may be something else's",
+        "it has {} names (hard links), so it may serve another purpose; use a file with one name",
         stat.st_nlink
     )))
 }

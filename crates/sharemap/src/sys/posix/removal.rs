@@ -25,8 +25,8 @@ const OPERATION: &str = "remove";
 /// The prefix of a private directory's name; 32 hexadecimal digits follow.
 const PREFIX: &str = ".sharemap-gone-";
 
-/// Marks private directories. A directory of this user that serves another purpose does not have the
-/// sticky bit, and a user who can rename it to such a name cannot set the bit.
+/// The mark of a private directory. Another directory of this user has no use for the sticky bit, and a
+/// user that can give it such a name cannot set the bit.
 const MARK: Mode = Mode::SVTX;
 
 /// A directory of this user with mode 0700, locked (`flock`) while the process lives.
@@ -175,7 +175,8 @@ fn rename(from: &OwnedFd, to: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> 
 
 #[cold]
 fn renamed() -> Error {
-    Error::new(ErrorKind::NotFound, OPERATION).with_detail("its name is another file's by now")
+    Error::new(ErrorKind::NotFound, OPERATION)
+        .with_detail("another file has its name now; try again")
 }
 
 #[cold]
@@ -246,7 +247,7 @@ pub(crate) fn interrupted(directory: &Path) -> Result<Vec<Interrupted>> {
             continue;
         };
         let (names, path) = (locked.entries().map_err(failed)?, directory.join(name));
-        // A user who may write to `parent` gave this name to another directory: what is in it stays.
+        // A user that may write to `parent` gave this name to another directory, whose files stay.
         if !locked.is_marked && !names.is_empty() {
             continue;
         }

@@ -174,7 +174,7 @@ impl Entry {
         let found = [stat.st_dev as u64, stat.st_ino as u64];
         if only.is_some_and(|only| only != found) {
             return Err(Error::new(ErrorKind::NotFound, OPERATION)
-                .with_detail("another file has its name by now"));
+                .with_detail("another file has its name now; try again"));
         }
         rustix::fs::unlinkat(&self.folder, self.name(), AtFlags::empty()).map_err(failed)
     }

@@ -89,7 +89,7 @@ fn open(path: &Path, options: &OpenOptions) -> Result<Option<File>> {
 
 #[cold]
 fn renamed() -> Error {
-    Error::new(ErrorKind::NotFound, REMOVE).with_detail("its name is another file's by now")
+    Error::new(ErrorKind::NotFound, REMOVE).with_detail("another file has its name now; try again")
 }
 
 /// A file that no other process has open. Dropping the value lets other processes open the file.

@@ -90,7 +90,7 @@ pub(crate) fn unlink_object(path: &Path, only: Option<[u64; 2]>) -> Result<()> {
             .map_err(failed)?;
         if pass::identity(&named)? != only {
             return Err(Error::new(ErrorKind::NotFound, OPERATION)
-                .with_detail("another file has its name by now"));
+                .with_detail("another file has its name now; try again"));
         }
     }
     std::fs::remove_file(path).map_err(failed)
@@ -199,7 +199,7 @@ pub(crate) fn identity(_: &File) -> Option<FileIdentity> {
     None
 }
 
-/// Returns `false`: no file is identified, so no handle is shared.
+/// Returns `false`: no caller asks, because files are not identified here.
 pub(crate) fn is_duplicate(_: &File, _: &File) -> bool {
     false
 }

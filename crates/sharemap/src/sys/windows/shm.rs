@@ -254,7 +254,10 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
 pub(super) fn check_links(file: &File) -> Result<()> {
     match links(file) {
         Some(links) if links > 1 => Err(Error::new(ErrorKind::NotAnObject, "open")
-            .with_detail(format!("it has {links} names (hard links): it may be something else's"))),
+            .with_detail(format!(
+                "it has {links} names (hard links), so it may serve another purpose; use a file with \
+                 one name"
+            ))),
         _ => Ok(()),
     }
 }
