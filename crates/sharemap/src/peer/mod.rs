@@ -6,7 +6,7 @@
 //! for a part whose bounds are known. `registry` keeps the sessions of this process, which all its
 //! [openings](Opening) of an object share. `participants` and `lanes` say who is there, `seat` what a
 //! thread knows of its own lane, `mark` whether all left in order, `recovery` does what is left to do
-//! for those who are not any more.
+//! for those who are not any more, and `polling` waits for what no event announces.
 
 mod arrival;
 mod create;
@@ -20,6 +20,7 @@ mod memory;
 mod near;
 mod opening;
 mod participants;
+mod polling;
 mod recovery;
 mod registry;
 mod seat;

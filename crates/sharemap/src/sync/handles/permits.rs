@@ -56,7 +56,7 @@ impl PermitsHandle {
     /// - `Fault` - the memory could not be accessed.
     /// - `NotWritable` - the object was opened read-only.
     /// - `NoLane` - no lane became free within about 100 ms.
-    /// - `NoParticipant` - a forked child could not attach.
+    /// - `NoParticipant` - a forked child could not attach within about 100 ms.
     pub fn acquire(&self) -> Result<Permit<'_>> {
         self.acquire_until(None)
     }
