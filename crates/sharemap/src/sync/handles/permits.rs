@@ -113,7 +113,7 @@ impl PermitsHandle {
         let available = if session.takes_part() {
             self.raw.available(session)
         } else {
-            self.raw.available_to_reader(session, |lane| session.is_lane_dead(lane))
+            self.raw.available_to_reader(session, |lanes| session.count_dead(lanes))
         };
         available.map_err(|error| self.place.named(error))
     }
