@@ -7,7 +7,7 @@ use std::fs::OpenOptions;
 use std::io::{BufRead, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{TempDir, need_atomics};
 use sharemap::{
@@ -319,7 +319,14 @@ fn no_room_for_another_process() {
     let mut processes = [std::process::id(), second.0.id()];
     processes.sort_unstable();
     let named = format!("(processes {}, {})", processes[0], processes[1]);
-    let words = ["attach", "length 2", "all its 2 participants live", &named, "end one", "anew"];
+    let words = [
+        "attach",
+        "length 2",
+        "all its 2 participants live",
+        &named,
+        "wait longer, end one",
+        "anew",
+    ];
     let third = common::child("finds_no_room", &path).output().unwrap();
     let told = String::from_utf8_lossy(&third.stderr).into_owned();
     assert!(third.status.success(), "{told}");
@@ -365,9 +372,16 @@ fn holds_it() {
 #[test]
 fn finds_no_room() {
     let Some(path) = common::role("finds_no_room") else { return };
-    let error = Shared::<Mutex<u8>>::open(Location::file(&path)).unwrap_err();
+    let begun = Instant::now();
+    let options = SharedOptions::new().patience(Duration::ZERO);
+    let error = options.open::<Mutex<u8>>(Location::file(&path)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoParticipant);
     eprintln!("{error}");
+    // A process that waits, waits as long as it was told to.
+    let patience = Duration::from_millis(300);
+    let error = options.patience(patience).open::<Mutex<u8>>(Location::file(&path)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoParticipant);
+    assert!(begun.elapsed() >= patience);
     let look = Shared::<Mutex<u8>>::open_read_only(Location::file(path)).unwrap();
     assert!(!look.is_locked().unwrap());
 }

@@ -30,7 +30,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::need_atomics;
-use sharemap::{ErrorKind, Shared, SharedMemory};
+use sharemap::{ErrorKind, Shared, SharedMemory, SharedOptions};
 use witness::{Name, Patience, UNKILLED, Watch, Witness};
 use work::{MEMBERS, PERMITS, Parts, Random, User, parts, unless_late};
 
@@ -234,7 +234,8 @@ impl Attached {
 #[test]
 fn takes_a_place() {
     let Some(name) = common::role("takes_a_place") else { return };
-    let opened = Shared::<Parts>::open(name.to_str().unwrap());
+    let options = SharedOptions::new().patience(Duration::from_millis(100));
+    let opened = options.open::<Parts>(name.to_str().unwrap());
     println!(
         "{}",
         match &opened {

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// What tells the command that the last owner died.
 const OWNER_DIED: &str = "SHAREMAP_LOCK_OWNER_DIED";
+/// Processes, and threads, that a lock made here has room for.
+const ROOM: u32 = 1_024;
 
 /// Run a command while holding a named lock.
 ///
@@ -31,6 +33,9 @@ const OWNER_DIED: &str = "SHAREMAP_LOCK_OWNER_DIED";
 /// If the name of the lock is unlinked during the wait, the lock that has the name afterwards is
 /// acquired instead, within the same timeout. Unlinking the name while the lock is held lets a
 /// second command run beside the first.
+///
+/// A lock made here has room for 1,024 processes at a time. While all places of a lock are taken, this
+/// waits for one, within the same timeout; in which order places are taken is not defined.
 ///
 /// The exit status is the command's, or 128 and the number of the signal that ended it. Signals that
 /// ask to end (SIGINT, SIGTERM, SIGHUP) go to the command. What cannot be locked in time is exit code
@@ -63,10 +68,8 @@ pub(crate) struct Args {
 impl Args {
     /// Returns the options for opening or creating the lock.
     fn options(&self) -> SharedOptions {
-        match self.allow_any_owner {
-            true => SharedOptions::new().any_owner(),
-            false => SharedOptions::new(),
-        }
+        let options = SharedOptions::new().participants(ROOM).lanes(ROOM);
+        if self.allow_any_owner { options.any_owner() } else { options }
     }
 }
 
@@ -128,7 +131,7 @@ impl Task<'_> {
         let first = match self.options().open_or_create(&self.location, || Mutex::new(0_u64)) {
             Ok(lock) => return self.run(&lock, output),
             Err(error) if is_other_type(&error) => error,
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(self.refused(error)),
         };
         // The other types that a lock may have been created with.
         let others = [
@@ -168,8 +171,11 @@ impl Task<'_> {
 
     /// Opens the lock as a mutex of `T`, and runs the command while holding it.
     fn find<T: Element + Shareable>(&self, output: &mut Output) -> Result<Turn, Failure> {
-        let lock = self.options().open::<Mutex<T>>(&self.location)?;
-        self.run(&lock, output)
+        match self.options().open::<Mutex<T>>(&self.location) {
+            Ok(lock) => self.run(&lock, output),
+            Err(error) if is_other_type(&error) => Err(error.into()),
+            Err(error) => Err(self.refused(error)),
+        }
     }
 
     /// Returns the rest of the timeout; `None` if there is no limit.
@@ -180,11 +186,7 @@ impl Task<'_> {
 
     /// Returns the options for opening the lock within the rest of the timeout.
     fn options(&self) -> SharedOptions {
-        let options = self.args.options();
-        match self.time_left() {
-            Some(left) => options.patience(left),
-            None => options,
-        }
+        self.args.options().patience(self.time_left().unwrap_or(Duration::MAX))
     }
 
     fn run<T: Element + Shareable>(
@@ -237,10 +239,23 @@ impl Task<'_> {
         &self,
         lock: &'l MutexHandle<T>,
     ) -> LockResult<MutexGuard<'l, T>> {
-        match self.time_left() {
-            _ if self.args.try_once => lock.try_lock(),
-            Some(left) => lock.lock_timeout(left),
-            None => lock.lock(),
+        const NAP: Duration = Duration::from_millis(10);
+        loop {
+            let result = match self.time_left() {
+                _ if self.args.try_once => lock.try_lock(),
+                Some(left) => lock.lock_timeout(left),
+                None => lock.lock(),
+            };
+            match result {
+                // The call has waited for a lane, but not longer than for a moment.
+                Err(LockError::Failed(error))
+                    if error.kind() == ErrorKind::NoLane
+                        && self.time_left() != Some(Duration::ZERO) =>
+                {
+                    std::thread::sleep(NAP);
+                }
+                result => return result,
+            }
         }
     }
 
@@ -252,8 +267,37 @@ impl Task<'_> {
                     self.owner().map_or(String::new(), |process| format!(" by process {process}"));
                 Failure::Busy(format!("cannot lock {name}: it is held{by}"))
             }
+            ErrorKind::NoParticipant | ErrorKind::NoLane => Failure::Busy(self.crowded(&error)),
             _ => error.into(),
         }
+    }
+
+    /// Tells that the lock has no room for this process.
+    fn crowded(&self, error: &Error) -> String {
+        const MOST_NAMED: usize = 8;
+        let name = &self.args.name;
+        let look = Inspection::open(&self.location).ok();
+        let facts = look.as_ref().and_then(Inspection::facts);
+        let count = |count: Option<u32>| count.map_or(String::new(), |count| format!("{count} "));
+        let taken = match error.kind() {
+            ErrorKind::NoLane => {
+                format!("{}lanes, one for each thread,", count(facts.map(|facts| facts.lanes)))
+            }
+            _ => format!("{}places for processes", count(facts.map(|facts| facts.participants))),
+        };
+        let processes = look.as_ref().and_then(|look| look.participants().ok()).unwrap_or_default();
+        let mut by: Vec<_> =
+            processes.iter().take(MOST_NAMED).map(|found| found.process.to_string()).collect();
+        if processes.len() > MOST_NAMED {
+            by.push("…".into());
+        }
+        let by =
+            if by.is_empty() { by.concat() } else { format!(", by process {}", by.join(", ")) };
+        format!(
+            "cannot lock {name}: all its {taken} are taken{by}; wait longer, end one of these, or \
+             remove {name} while no process uses it: then `sharemap lock` makes it anew, with room for \
+             {ROOM}"
+        )
     }
 
     /// Who has it, if that is still so.

@@ -52,7 +52,6 @@ mod linux {
     use std::fs::File;
     use std::os::fd::{AsFd, AsRawFd};
     use std::os::unix::ffi::OsStrExt;
-    use std::path::PathBuf;
     use std::time::Instant;
 
     /// The largest number of open directories; deeper directories are not searched.
@@ -183,10 +182,14 @@ mod linux {
     }
 
     impl Found {
-        /// Opens the file as it is now; on an overlay, its newest copy.
+        /// Opens the file as it is now; on an overlay, its newest copy. Fails with `WouldBlock` if
+        /// another process holds a lease on it.
         pub(crate) fn open(&self) -> std::io::Result<File> {
-            let path = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-            File::open(path)
+            // The link leads to the very file, which is a regular one.
+            let link = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let opened = rustix::fs::open(link.as_str(), flags, Mode::empty());
+            opened.map(File::from).map_err(std::io::Error::from)
         }
     }
 }
@@ -236,6 +239,34 @@ mod tests {
         assert_eq!(search(point, &[number(&point.join("a"))], TIME), (Vec::new(), Ok(())));
         let (found, ended) = search(point, &numbers, Duration::ZERO);
         assert!(found.is_empty() && ended.unwrap_err().contains("--timeout"));
+    }
+
+    /// Another process's lease, which may be held up to a minute after the file is opened.
+    #[test]
+    fn opening_what_was_found_waits_for_no_lease() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "").unwrap();
+        let (point, metadata) = (folder.path(), path.metadata().unwrap());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let wanted = Wanted { point, device: metadata.dev(), numbers: &[metadata.ino()], deadline };
+        let (found, _) = files(&wanted, &mut || {});
+        let lease = loop {
+            match sharemap::inspect::Unused::of(sharemap::Location::file(&path)) {
+                // Children of other tests that are about to be started may have it for a moment.
+                Ok(None) => {}
+                Ok(Some(unused)) => break unused,
+                Err(error) => {
+                    println!("skipped: {error}");
+                    return;
+                }
+            }
+        };
+        let begun = Instant::now();
+        assert_eq!(found[0].open().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        assert!(begun.elapsed() < Duration::from_secs(20), "it waited");
+        drop(lease);
+        found[0].open().unwrap();
     }
 
     #[test]

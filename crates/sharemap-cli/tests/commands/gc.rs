@@ -213,6 +213,77 @@ fn without_names_all_are_looked_at() {
     assert_eq!(json["removed"], 0);
 }
 
+/// What a killed process leaves under a generated name goes without being named, but not what is in use,
+/// another user's, or called otherwise.
+#[cfg(target_os = "linux")]
+#[test]
+fn generated_names_go_when_no_process_has_them() {
+    need_locks!();
+    let script = r#"
+        set -e
+        mount --make-rprivate /
+        mount -t tmpfs -o mode=1777 tmpfs /dev/shm && cd /dev/shm
+        "$0" lock killed-0123456789abcdef.tmp -- sh -c 'kill -9 $PPID' || true
+        "$0" lock healthy-0123456789abcdef.tmp -- true
+        cp healthy-0123456789abcdef.tmp otherwise-0123456789ABCDEF.tmp
+        cp healthy-0123456789abcdef.tmp others-0123456789abcdef.tmp
+        chown 1000 others-0123456789abcdef.tmp
+        head -c 5000 /dev/zero >raw-0123456789abcdef.tmp
+        head -c 5000 /dev/zero >open-0123456789abcdef.tmp
+        head -c 5000 /dev/zero >otherwise-0123456789abcdefg.tmp
+        # What its creator has open is kept, though nothing else tells that it is wanted.
+        exec 3<open-0123456789abcdef.tmp
+        echo mounted
+        "$0" lock held-0123456789abcdef.tmp -- "$0" gc --apply --json 3<&-
+        exec 3<&-
+        "$0" gc --apply --json
+    "#;
+    let ran = in_own_mounts(script, std::path::Path::new("/"));
+    let Some(text) = ran.text().strip_prefix("mounted\n").filter(|_| ran.code == Some(0)) else {
+        assert!(!ran.text().contains("mounted"), "{ran:?}");
+        println!("skipped: no mounts for this user: {}", ran.stderr);
+        return;
+    };
+    let expected = [
+        [
+            ("healthy-0123456789abcdef.tmp", "temporary", "removed"),
+            ("held-0123456789abcdef.tmp", "temporary", "kept"),
+            ("killed-0123456789abcdef.tmp", "temporary", "removed"),
+            ("open-0123456789abcdef.tmp", "temporary", "kept"),
+            ("others-0123456789abcdef.tmp", "temporary", "kept"),
+            ("otherwise-0123456789ABCDEF.tmp", "object", "unused"),
+            ("otherwise-0123456789abcdefg.tmp", "foreign", "kept"),
+            ("raw-0123456789abcdef.tmp", "temporary", "removed"),
+        ]
+        .as_slice(),
+        &[
+            ("held-0123456789abcdef.tmp", "temporary", "removed"),
+            ("open-0123456789abcdef.tmp", "temporary", "removed"),
+            ("others-0123456789abcdef.tmp", "temporary", "kept"),
+            ("otherwise-0123456789ABCDEF.tmp", "object", "unused"),
+            ("otherwise-0123456789abcdefg.tmp", "foreign", "kept"),
+        ],
+    ];
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), expected.len(), "{text}");
+    for (line, expected) in lines.into_iter().zip(expected) {
+        let json: Value = serde_json::from_str(line).unwrap();
+        let mut found: Vec<_> = json["items"].as_array().unwrap().iter().collect();
+        found.sort_by_key(|item| item["name"].as_str());
+        let told = |item: &&Value| {
+            ["name", "what", "verdict"].map(|member| item[member].as_str().unwrap().to_owned())
+        };
+        let found: Vec<_> = found.iter().map(told).collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|&(name, what, verdict)| [name, what, verdict].map(str::to_owned))
+            .collect();
+        assert_eq!(found, expected, "{json:#}");
+        let proof = json["items"].to_string();
+        assert!(proof.contains("a generated one"), "{json:#}");
+    }
+}
+
 /// Somebody who opens an object while it is judged and removed over and over either gets it whole or
 /// finds none; never does it go under somebody's hands.
 #[test]

@@ -5,10 +5,11 @@ use crate::run::command_with_signals;
 use crate::run::{Files, command};
 use crate::shared::Name;
 use serde_json::Value;
-use sharemap::{Location, Mutex, RwLock, Shared, SharedMemory};
+use sharemap::{Location, Mutex, RwLock, Shared, SharedMemory, SharedOptions};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_sharemap");
 
@@ -46,6 +47,96 @@ fn what_is_held_is_code_5_and_says_by_whom() {
     drop(held);
     run!("lock", &name.0, "--try", "--", PROGRAM, "--version").with_code(0);
     assert_eq!(*lock.lock().unwrap(), 7, "the value is left as it is");
+}
+
+/// Starts `sharemap lock` so many times, half of them without a limit. Each is to print the version.
+fn crowd(name: &str, count: usize) -> Vec<Child> {
+    let start = |number: usize| {
+        let limit = ["--timeout", "120s"].into_iter().take(number % 2 * 2);
+        let words = ["lock", name].into_iter().chain(limit).chain(["--", PROGRAM, "--version"]);
+        command(&words.map(OsStr::new).collect::<Vec<_>>()).spawn().unwrap()
+    };
+    (0..count).map(start).collect()
+}
+
+/// More processes than a lock has places for: each runs its command in the end.
+#[test]
+fn a_crowd_waits() {
+    const CROWD: usize = 80;
+    need_locks!();
+    let (narrow, few_lanes, own) = (Name::new(""), Name::new(""), Name::new(""));
+    let options = SharedOptions::new();
+    let options = [options.clone().participants(4).lanes(4), options.participants(64).lanes(4)];
+    let make = || Mutex::new(0_u64);
+    drop(options[0].create_new(&*narrow.0, make).unwrap());
+    drop(options[1].create_new(&*few_lanes.0, make).unwrap());
+    run!("lock", &own.0, "--", PROGRAM, "--version").with_code(0);
+    for name in [&narrow.0, &few_lanes.0, &own.0] {
+        let lock = Shared::<Mutex<u64>>::open(name).unwrap();
+        let held = lock.lock().unwrap();
+        let mut crowd = crowd(name, CROWD);
+        // As many as can wait for the lock do, the others for a place, for longer than a moment.
+        let look = sharemap::inspect::Inspection::open(name).unwrap();
+        let facts = look.facts().unwrap();
+        let most = (CROWD + 1).min(facts.participants as usize);
+        let lanes = most.min(facts.lanes as usize) as u32;
+        let mut full = None::<Instant>;
+        while full.is_none_or(|since| since.elapsed() < Duration::from_millis(300)) {
+            let is_full =
+                look.participants().unwrap().len() == most && look.lanes().unwrap() == lanes;
+            full = full.or_else(|| is_full.then(Instant::now));
+            for waiter in &mut crowd {
+                let ended = waiter.try_wait().unwrap();
+                assert!(ended.is_none(), "it did not wait: {ended:?}");
+            }
+            std::thread::yield_now();
+        }
+        drop(held);
+        drop(lock);
+        for waiter in crowd {
+            let ran = crate::run::Ran::from(waiter.wait_with_output().unwrap()).with_code(0);
+            assert!(ran.text().starts_with("sharemap "), "{ran:?}");
+        }
+    }
+}
+
+/// No place in time is as good as held: exit code 5, with a remedy.
+#[test]
+fn a_lock_without_room_is_code_5_and_says_what_to_do() {
+    need_locks!();
+    let (narrow, few_lanes) = (Name::new(""), Name::new(""));
+    let options = SharedOptions::new();
+    let options = [options.clone().participants(1), options.lanes(1)];
+    let make = || Mutex::new(0_u64);
+    let locks = [
+        options[0].create_new(&*narrow.0, make).unwrap(),
+        options[1].create_new(&*few_lanes.0, make).unwrap(),
+    ];
+    let held = locks[1].lock().unwrap();
+    for (name, what) in [(&narrow.0, "all its 1 places"), (&few_lanes.0, "all its 1 lanes")] {
+        for how in [&["--try"][..], &["--timeout", "300ms"]] {
+            let mut words: Vec<&OsStr> = vec!["lock".as_ref(), name.as_ref()];
+            words.extend(how.iter().map(|word| OsStr::new(*word)));
+            words.extend(["--", PROGRAM, "--version"].map(OsStr::new));
+            let begun = Instant::now();
+            let ran = crate::run::run(&words).with_code(5);
+            assert!(how.len() == 1 || begun.elapsed() >= Duration::from_millis(300), "{ran:?}");
+            let told = [what, &std::process::id().to_string(), "wait longer", "remove", "1024"];
+            assert!(told.iter().all(|words| ran.stderr.contains(words)), "{ran:?}");
+            assert!(ran.stdout.is_empty(), "the command was not run: {ran:?}");
+        }
+    }
+    drop(held);
+    drop(locks);
+    for name in [&narrow.0, &few_lanes.0] {
+        run!("lock", name, "--try", "--", PROGRAM, "--version").with_code(0);
+    }
+    // The advice can be followed.
+    unlink(&narrow.0);
+    run!("lock", &narrow.0, "--", PROGRAM, "--version").with_code(0);
+    let look = sharemap::inspect::Inspection::open(&*narrow.0).unwrap();
+    let facts = look.facts().unwrap();
+    assert_eq!((facts.participants, facts.lanes), (1024, 1024));
 }
 
 /// The error's advice can be followed.

@@ -4,22 +4,20 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::create::{Attachments, Terms, Unclean};
+use crate::peer::create::{Attachments, Terms, Unclean, find};
 use crate::peer::header::{self, Header, Shape};
 use crate::peer::identity;
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::opening::Opening;
 use crate::peer::participants::IN_USE;
+use crate::peer::polling::Polling;
 use crate::peer::registry::{self, Entry, Key};
 use crate::peer::session::{CREATION, FIRST, Release, Session};
 use crate::shm::{Location, Place};
 use crate::sys::{self, FileKind, SlotHome, SlotMode, slot};
-
-/// Between two looks at what somebody else is doing.
-pub(super) const NAP: Duration = Duration::from_micros(500);
 
 /// Checks an object and attaches to it, through the session of this process if there is one.
 pub(super) fn attach_as(
@@ -40,8 +38,8 @@ pub(super) fn attach_as(
         if attachment == Attachment::Participant {
             renew(&memory, &header, &slots, &terms.since(start)).map_err(named)?;
         }
-        let power_cuts = terms.power_cuts;
-        let session = Session::new(memory, header, attachment, slots, power_cuts, release, key)?;
+        let terms = &terms.since(start);
+        let session = Session::new(memory, header, attachment, slots, terms, release, key)?;
         if attachment == Attachment::Participant && terms.unclean == Unclean::Accepted {
             session.sweep()?;
         }
@@ -61,7 +59,7 @@ pub(super) fn attach_as(
     };
     match registry::enter(key, terms.since(start).patience).map_err(named)? {
         Entry::Session(opening) => {
-            reopen(&opening, file, location, shape, terms)?;
+            reopen(&opening, file, location, shape, &terms.since(start))?;
             Ok(opening)
         }
         Entry::Turn(turn) => {
@@ -113,12 +111,20 @@ fn reopen(
     if session.attachment != Attachment::Participant {
         return Ok(());
     }
+    let start = Instant::now();
     renew(memory, header, &session.slots, terms).map_err(named)?;
-    session.rejoin(terms.power_cuts)?;
+    session.rejoin(terms.power_cuts, terms.since(start).patience)?;
     if terms.unclean == Unclean::Accepted {
         session.sweep()?;
     }
     Ok(())
+}
+
+/// Waits until the object that has this name is ready, as an opening does. Attaches to nothing.
+pub(super) fn await_ready(location: &Location, terms: &Terms) -> Result<()> {
+    let start = Instant::now();
+    let file = find(location, terms, true)?;
+    ready(&file, location, &terms.since(start), Attachment::Participant).map(drop)
 }
 
 /// A path that can be opened again, wherever the process is by then.
@@ -186,7 +192,7 @@ fn ready(
     terms: &Terms,
     attachment: Attachment,
 ) -> Result<(Memory, Header)> {
-    let (start, path) = (Instant::now(), location.path());
+    let (mut polling, path) = (Polling::new(terms.patience), location.path());
     let mut abandoned = false;
     loop {
         let is_made = match stage(file, location, attachment)? {
@@ -208,20 +214,17 @@ fn ready(
         };
         // Once more after nobody was found to make it: it may have become ready before.
         abandoned = !is_made.map_err(|error| error.with_path(path))?;
-        if !abandoned {
-            if start.elapsed() >= terms.patience {
-                return Err(Error::new(ErrorKind::Busy, "open")
-                    .with_path(path)
-                    .with_detail("its creator lives and has not finished it"));
-            }
-            std::thread::sleep(NAP);
+        if !abandoned && !polling.nap() {
+            return Err(Error::new(ErrorKind::Busy, "open")
+                .with_path(path)
+                .with_detail("its creator lives and has not finished it"));
         }
     }
 }
 
 /// Takes an object over that comes from another boot, or whose slots were kept elsewhere.
 fn renew(memory: &Memory, header: &Header, slots: &slot::Slots, terms: &Terms) -> Result<()> {
-    let start = Instant::now();
+    let mut polling = Polling::new(terms.patience);
     loop {
         // What whoever takes it over records, it may still take back.
         if is_renewed(memory, slots)?
@@ -234,11 +237,10 @@ fn renew(memory: &Memory, header: &Header, slots: &slot::Slots, terms: &Terms) -
         if let Some(_alone) = slots.take(CREATION, SlotMode::Alone)? {
             return take_over(memory, header, slots, terms);
         }
-        if start.elapsed() >= terms.patience {
+        if !polling.nap() {
             return Err(Error::new(ErrorKind::Busy, "open")
                 .with_detail("another process is taking it over from an earlier boot"));
         }
-        std::thread::sleep(NAP);
     }
 }
 

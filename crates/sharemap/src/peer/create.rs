@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::arrival::{NAP, attach_as, is_named_when_whole, real_path};
+use crate::peer::arrival::{attach_as, await_ready, is_named_when_whole, real_path};
 use crate::peer::header::{self, Header, Shape};
 use crate::peer::identity;
 use crate::peer::memory::{Attachment, Memory};
@@ -23,6 +23,7 @@ use crate::sys::{
 
 /// Others may keep making and unlinking an object.
 const ROUNDS: usize = 8;
+const NAP: Duration = Duration::from_micros(500);
 
 /// What becomes of an object that was in use when the system went down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,8 +75,8 @@ pub(crate) struct Terms {
     pub(crate) lifetime: Lifetime,
     pub(crate) sharing: Sharing,
     pub(crate) owner: Owner,
-    /// The longest wait for a process that uses the object exclusively: a live creator, or the
-    /// holder of a lease.
+    /// The longest wait for a process that uses the object exclusively (a live creator, or the
+    /// holder of a lease), and for a free participant.
     pub(crate) patience: Duration,
     pub(crate) attachments: Attachments,
 }
@@ -129,7 +130,7 @@ pub(crate) fn create_new(
             Err(error) if error.kind() == ErrorKind::AlreadyExists => error,
             made => return attach(&made?, location, shape, terms, release),
         };
-        match open(location, shape, terms, release) {
+        match await_ready(location, terms) {
             // One that never became ready does not count.
             Err(other) if other.kind() == ErrorKind::Unready && round < ROUNDS => {
                 clear_away(location, terms).map_err(named)?;

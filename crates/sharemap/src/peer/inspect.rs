@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -174,10 +175,15 @@ impl Look {
     /// Whether somebody holds a slot; `None`: the kernel cannot be asked about it from here, as the
     /// slots are locked elsewhere (in another container).
     fn is_held(&self, slot: u64) -> Result<Option<bool>> {
+        self.is_any_held(&(slot..slot + 1))
+    }
+
+    /// Whether somebody holds one of these slots, as above.
+    fn is_any_held(&self, among: &Range<u64>) -> Result<Option<bool>> {
         if let Some(slots) = &self.slots {
-            let free = slots.is_free(slot).map_err(|error| error.with_path(self.memory.path()))?;
+            let held = slots.held_among(among);
             // What is held here is held, whatever is recorded.
-            if !free {
+            if held.map_err(|error| error.with_path(self.memory.path()))?.is_some() {
                 return Ok(Some(true));
             }
         }
@@ -239,13 +245,7 @@ impl Look {
     /// Whether the kernel says of every slot that nobody holds it.
     pub(crate) fn is_unattached(&self) -> Result<Option<bool>> {
         let last = FIRST + u64::from(self.header.map_or(0, |header| header.participants));
-        for slot in CREATION..last {
-            match self.is_held(slot)? {
-                Some(false) => {}
-                other => return Ok(other.map(|held| !held)),
-            }
-        }
-        Ok(Some(true))
+        Ok(self.is_any_held(&(CREATION..last))?.map(|held| !held))
     }
 
     pub(crate) fn lanes(&self) -> Result<Vec<LaneLook>> {

@@ -8,12 +8,13 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 use std::{iter, ptr};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::AtomicWord;
 use crate::peer::header::{LANE, WAITS_SINCE};
+use crate::peer::participants::BRIEFLY;
+use crate::peer::polling::Polling;
 use crate::peer::seat::{Seat, Spot};
 use crate::peer::session::Session;
 use crate::peer::world::{Announced, SLOTS};
@@ -177,12 +178,10 @@ impl Session {
 
     /// Claims the lowest lane that nobody has.
     fn claim_lane(&self, participant: u32) -> Result<u32> {
-        const PATIENCE: Duration = Duration::from_millis(100);
-        const NAP: Duration = Duration::from_millis(1);
-        let start = Instant::now();
+        let mut polling = Polling::new(BRIEFLY);
         loop {
             // Before the last look: a thread that was kept from running has looked once at least.
-            let is_last = start.elapsed() >= PATIENCE;
+            let is_last = polling.is_over();
             for lane in 0..self.header.lanes {
                 if !self.inherited.avoids(lane) && self.try_claim_lane(lane, participant)? {
                     return self.sit_down(lane);
@@ -193,7 +192,7 @@ impl Session {
             }
             // Those of the dead become free.
             if self.sweep()? == 0 {
-                std::thread::sleep(NAP);
+                polling.nap();
             }
         }
     }

@@ -6,7 +6,8 @@
 //! world for a part with known bounds. `registry` keeps the sessions of this process, which all its
 //! [openings](Opening) of an object share. `participants` and `lanes` keep the tables, `seat` is a
 //! thread's record of its own lane, `mark` tells whether the last participant left cleanly, and
-//! `recovery` releases what dead participants held.
+//! `recovery` releases what dead participants held. `polling` waits for changes that no event
+//! announces.
 
 mod arrival;
 mod create;
@@ -20,6 +21,7 @@ mod memory;
 mod near;
 mod opening;
 mod participants;
+mod polling;
 mod recovery;
 mod registry;
 mod seat;

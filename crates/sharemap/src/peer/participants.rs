@@ -15,10 +15,15 @@ use crate::peer::header::{CLEAN, EPOCH, read_home};
 use crate::peer::identity::{Identity, identity};
 use crate::peer::mark::{Mark, Others};
 use crate::peer::memory::{Attachment, Memory};
+use crate::peer::polling::Polling;
 use crate::peer::session::{FIRST, Session, takes_no_part};
 use crate::sys::{SlotMode, fork, slot};
 
 const OPERATION: &str = "attach to";
+
+/// How long an operation of a lock waits for a place that it needs on the way: one that leaves has its
+/// place for a while yet, and one that recovers the dead has theirs.
+pub(super) const BRIEFLY: Duration = Duration::from_millis(100);
 
 /// A participant's record, by offset.
 const USE: u64 = 0;
@@ -157,36 +162,47 @@ impl Session {
     pub(super) fn participant(&self) -> Result<u32> {
         match self.own.participant() {
             Some(participant) => Ok(participant),
-            None => self.attach(),
+            None => self.attach(BRIEFLY),
         }
     }
 
-    /// Gets this process a participant, if it has none.
+    /// Returns this process's participant. Gets one, if it has none, when one is free: within `patience`.
     #[cold]
-    pub(super) fn attach(&self) -> Result<u32> {
+    pub(super) fn attach(&self, patience: Duration) -> Result<u32> {
         if self.attachment != Attachment::Participant {
             return Err(takes_no_part(self, "take part in"));
         }
+        let mut polling = Polling::new(patience);
+        loop {
+            if let Some(participant) = self.try_attach()? {
+                return Ok(participant);
+            }
+            if !polling.nap() {
+                return Err(self.no_room());
+            }
+        }
+    }
+
+    /// Returns this process's participant, a new one if it has none; `None` if none is free.
+    fn try_attach(&self) -> Result<Option<u32>> {
         let attaching = &self.own.fields().attaching;
         // The process's number, so that a copy of the parent's is no lock.
         while attaching.swap(fork::process(), Ordering::Acquire) == fork::process() {
             std::thread::yield_now();
         }
         let result = match self.own.participant() {
-            Some(participant) => Ok(participant),
+            Some(participant) => Ok(Some(participant)),
             None => self.claim(),
         };
         attaching.store(0, Ordering::Release);
         result
     }
 
-    fn claim(&self) -> Result<u32> {
+    fn claim(&self) -> Result<Option<u32>> {
         self.own.wipe();
         self.inherited.take_over();
         self.seats.wipe();
-        let Some((participant, hold)) = self.find_place()? else {
-            return Err(self.no_room());
-        };
+        let Some((participant, hold)) = self.find_place()? else { return Ok(None) };
         let recorded = self.record(participant).and_then(|()| self.mark().attach(self));
         if let Err(error) = recorded {
             // Before the slot goes: nobody is there.
@@ -199,26 +215,17 @@ impl Session {
             return Err(self.named(elsewhere()));
         }
         self.own.set(participant, hold);
-        Ok(participant)
+        Ok(Some(participant))
     }
 
     /// A record that may be had, and its slot: the lowest that is free, else the lowest of the dead.
     fn find_place(&self) -> Result<Option<(u32, slot::Hold)>> {
-        // A detaching process still holds its slot, and a recoverer holds those of the dead.
-        const PATIENCE: Duration = Duration::from_millis(100);
-        const NAP: Duration = Duration::from_millis(1);
-        let start = Instant::now();
-        loop {
-            for wanted in [FREE, IN_USE] {
-                if let Some(place) = self.find_place_in(wanted)? {
-                    return Ok(Some(place));
-                }
+        for wanted in [FREE, IN_USE] {
+            if let Some(place) = self.find_place_in(wanted)? {
+                return Ok(Some(place));
             }
-            if start.elapsed() >= PATIENCE {
-                return Ok(None);
-            }
-            std::thread::sleep(NAP);
         }
+        Ok(None)
     }
 
     /// Returns the lowest record in the state `wanted` whose slot can be locked.
@@ -300,8 +307,8 @@ impl Session {
         self.named(Error::new(ErrorKind::NoParticipant, OPERATION))
             .with_length(self.header.participants.into())
             .with_detail(format!(
-                "all its {} participants live (processes {}{more}): end one, or make the object anew \
-                 with room for more",
+                "all its {} participants live (processes {}{more}): wait longer, end one, or make the \
+                 object anew with room for more",
                 self.header.participants,
                 named.join(", ")
             ))
@@ -363,14 +370,14 @@ impl Session {
         }
     }
 
-    /// Prepares this session for another opening. Attaches again in a forked child. If `power_cuts`
-    /// asks for it, detects unclean ends from now on, and writes the mark to the disk before it
-    /// returns.
-    pub(super) fn rejoin(&self, power_cuts: PowerCuts) -> Result<()> {
+    /// Prepares this session for another opening. Attaches again in a forked child, within `patience`.
+    /// If `power_cuts` asks for it, detects unclean ends from now on, and writes the mark to the disk
+    /// before it returns.
+    pub(super) fn rejoin(&self, power_cuts: PowerCuts, patience: Duration) -> Result<()> {
         if power_cuts == PowerCuts::Told {
             self.tell_power_cuts();
         }
-        self.participant()?;
+        self.attach(patience)?;
         if read_home(&self.memory)? != Some(self.slots.home()) {
             return Err(self.named(elsewhere()));
         }

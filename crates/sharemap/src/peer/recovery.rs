@@ -36,18 +36,28 @@ impl Session {
         }
     }
 
-    /// Returns `true` if the participant that owns the lane is dead and not recovered. Changes nothing.
-    pub(crate) fn is_lane_dead(&self, lane: u32) -> Result<bool> {
-        if lane >= self.header.lanes {
-            return Ok(false);
+    /// Returns how many of these lanes, in any order, are owned by participants that are dead and not
+    /// recovered. Changes nothing.
+    pub(crate) fn count_dead(&self, lanes: &[u32]) -> Result<u32> {
+        let mut owners = Vec::new();
+        for &lane in lanes.iter().filter(|&&lane| lane < self.header.lanes) {
+            let owner = self.memory.load::<u32>(self.header.lane(lane))?.checked_sub(1);
+            owners.extend(owner.filter(|&owner| owner < self.header.participants));
         }
-        match self.memory.load::<u32>(self.header.lane(lane))?.checked_sub(1) {
-            Some(participant) if participant < self.header.participants => {
-                let slot = FIRST + u64::from(participant);
-                self.slots.is_free(slot).map_err(|error| self.named(error))
+        owners.sort_unstable();
+        // Asked in runs: a question for each takes a second for the largest tables.
+        let (mut count, mut runs) = (0, vec![&owners[..]]);
+        while let Some(run) = runs.pop() {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            match self.held_among(&(*first..last + 1))? {
+                None => count += run.len() as u32,
+                Some(held) => {
+                    let (before, rest) = run.split_at(run.partition_point(|&it| it < held.start));
+                    runs.extend([before, &rest[rest.partition_point(|&it| it < held.end)..]]);
+                }
             }
-            _ => Ok(false),
         }
+        Ok(count)
     }
 
     /// The same for a participant.

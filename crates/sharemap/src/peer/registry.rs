@@ -33,11 +33,12 @@
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::memory::Attachment;
 use crate::peer::opening::Opening;
+use crate::peer::polling::Polling;
 use crate::peer::session::Session;
 use crate::sys::fork;
 
@@ -84,19 +85,17 @@ pub(super) struct Turn(Key);
 
 /// Returns the session of this process, or the right to attach, waiting for at most `patience`.
 pub(super) fn enter(key: Key, patience: Duration) -> Result<Entry> {
-    const NAP: Duration = Duration::from_micros(200);
-    let start = Instant::now();
+    let mut polling = Polling::new(patience);
     loop {
         if let Some(entry) = try_enter(key) {
             return Ok(entry);
         }
-        if start.elapsed() >= patience {
+        if !polling.nap() {
             return Err(Error::new(ErrorKind::Busy, "open").with_detail(
                 "another thread of this process is attaching to it or detaching from it; try again, \
                  or wait longer",
             ));
         }
-        std::thread::sleep(NAP);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::create::PowerCuts;
+use crate::peer::create::{PowerCuts, Terms};
 use crate::peer::header::{self, Header};
 use crate::peer::inherited::Inherited;
 use crate::peer::lanes::Way;
@@ -61,13 +61,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Attaches to an object that is ready and what was asked for.
+    /// Attaches to an object that is ready and what was asked for. Waits for a free participant for at
+    /// most the terms' patience.
     pub(super) fn new(
         memory: Memory,
         header: Header,
         attachment: Attachment,
         slots: slot::Slots,
-        power_cuts: PowerCuts,
+        terms: &Terms,
         release: Release,
         registered: Option<registry::Key>,
     ) -> Result<Arc<Self>> {
@@ -88,7 +89,7 @@ impl Session {
             header,
             attachment,
             slots,
-            tells_power_cuts: AtomicBool::new(power_cuts == PowerCuts::Told),
+            tells_power_cuts: AtomicBool::new(terms.power_cuts == PowerCuts::Told),
             release,
             own,
             seats,
@@ -103,7 +104,7 @@ impl Session {
             recoveries: AtomicU32::new(0),
         });
         if attachment == Attachment::Participant {
-            session.attach()?;
+            session.attach(terms.patience)?;
         }
         Ok(session)
     }

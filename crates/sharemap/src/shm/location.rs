@@ -64,9 +64,10 @@ impl Location {
     /// Returns a generated name that begins with `prefix`, for a temporary object.
     ///
     /// The name is `PREFIX-RANDOM.tmp`, with 16 random hexadecimal digits, so no other object has
-    /// it. A process opens such an object only if another process passed it the name. Without an
-    /// attached process, for instance after a kill, the object is garbage, which
-    /// [`is_temporary`](Self::is_temporary) recognises. A `prefix` may have at most 179 characters.
+    /// it. A process opens such an object only if another process passed it the name. Without a
+    /// process that has it open, for instance after a kill, the object is garbage, which
+    /// [`is_temporary`](Self::is_temporary) recognises and `sharemap gc --apply` removes: keep the
+    /// object open for as long as it is wanted. A `prefix` may have at most 179 characters.
     ///
     /// # Errors
     /// - `NameEmpty`, `NameTooLong`, `NameCharacter` - no name can begin with `prefix`.
@@ -98,7 +99,7 @@ impl Location {
         let Some(name) = name.strip_suffix(TEMPORARY) else { return false };
         let is_digit = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
         name.rsplit_once('-').is_some_and(|(prefix, random)| {
-            !prefix.is_empty() && random.len() == 16 && random.bytes().all(is_digit)
+            name::checked(prefix).is_ok() && random.len() == 16 && random.bytes().all(is_digit)
         })
     }
 

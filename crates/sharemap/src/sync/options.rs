@@ -49,7 +49,8 @@ impl SharedOptions {
         Self::default()
     }
 
-    /// Room for so many processes at a time, 1 to 65535, in a new object.
+    /// Room for so many processes at a time, 1 to 65535, in a new object. Opening it waits, within the
+    /// [`patience`](Self::patience), while that many are attached.
     pub fn participants(mut self, count: u32) -> Self {
         self.participants = count;
         self
@@ -115,7 +116,13 @@ impl SharedOptions {
     }
 
     /// Sets the longest wait, in all, for a live process that creates the object, takes it over
-    /// from an earlier boot, or holds a lease on its file; 5 seconds by default.
+    /// from an earlier boot, or holds a lease on its file, and for a process to detach from an object
+    /// whose [participants](Self::participants) are all in use; 5 seconds by default.
+    /// [`Duration::ZERO`] waits for none of these, [`Duration::MAX`] without limit.
+    ///
+    /// Waiting processes look again about every 5 ms, in no order: the first that looks after a process
+    /// has detached gets the participant. A forked child that attaches by using an inherited handle waits
+    /// for about 100 ms whatever `patience` is, and so does a thread for a [lane](Self::lanes).
     pub fn patience(mut self, patience: Duration) -> Self {
         self.terms.patience = patience;
         self

@@ -210,12 +210,12 @@ impl RawPermits {
         Ok(free(world.load_64(self.at)?))
     }
 
-    /// Returns the number of permits that are free or held by lanes that `is_dead` reports as dead.
+    /// Returns the number of permits that are free or held by lanes that `count_dead` counts as dead.
     /// Changes nothing, for read-only attachments, which cannot recover.
     pub(crate) fn available_to_reader<W: World>(
         self,
         world: &W,
-        mut is_dead: impl FnMut(u32) -> Result<bool>,
+        count_dead: impl Fn(&[u32]) -> Result<u32>,
     ) -> Result<u32> {
         // The count is exact if the word is unchanged: no permit was acquired, released or
         // recovered.
@@ -223,13 +223,14 @@ impl RawPermits {
         let mut word = world.load_64(self.at)?;
         let mut count = free(word);
         for _ in 0..TRIES {
-            count = free(word);
+            let mut holders = Vec::new();
             scan::lanes(world, |holder, what| {
-                if self.holds(word, holder, what) && is_dead(holder)? {
-                    count = count.saturating_add(1);
+                if self.holds(word, holder, what) {
+                    holders.push(holder);
                 }
                 Ok(true)
             })?;
+            count = free(word).saturating_add(count_dead(&holders)?);
             let now = world.load_64(self.at)?;
             if now == word {
                 break;

@@ -73,7 +73,8 @@ impl<T: Anchored> Shared<T> {
     /// has several names; [`WrongType`](crate::ErrorKind::WrongType),
     /// [`Size`](crate::ErrorKind::Size) or [`WrongKind`](crate::ErrorKind::WrongKind) if it is something else;
     /// [`NeedsCheck`](crate::ErrorKind::NeedsCheck) if it was in use when the system went down;
-    /// [`NoParticipant`](crate::ErrorKind::NoParticipant) if all its participants are in use;
+    /// [`NoParticipant`](crate::ErrorKind::NoParticipant) if all its participants stay in use for
+    /// [longer](SharedOptions::patience) than the call waits;
     /// [`WrongVersion`](crate::ErrorKind::WrongVersion),
     /// [`Truncated`](crate::ErrorKind::Truncated), [`Malformed`](crate::ErrorKind::Malformed) or
     /// [`Unready`](crate::ErrorKind::Unready) if its header cannot be used;

@@ -136,7 +136,6 @@ impl Image {
         let options = SharedOptions::new().participants(MOST).lanes(MOST);
         drop(options.create_new(Location::file(&path.0), all::first).unwrap());
         let mut image = Self::of::<All>("largest", &path);
-        image.use_it = operations::from_outside::<All>;
         let (places, bytes) = (&image.places, &mut image.bytes);
         for number in 0..u64::from(MOST) {
             put(bytes, (places.participants + number * 64) as usize, &1_u32.to_le_bytes());

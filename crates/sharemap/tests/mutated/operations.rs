@@ -146,20 +146,6 @@ pub fn everything<T: Shown>(clock: &Clock<'_>, location: &Location, random: &mut
     clock.run("unlink", || Shared::<T>::unlink(location));
 }
 
-/// The operations on an object that need no attachment.
-pub fn from_outside<T: Shown>(clock: &Clock<'_>, location: &Location, random: &mut Random) {
-    look(clock, location);
-    let mut outcome = "opened".to_owned();
-    match clock.time("open_read_only", || options(random).open_read_only::<T>(location)) {
-        Ok(shared) => {
-            T::use_all(clock, &shared);
-            clock.run("drop", || drop(shared));
-        }
-        Err(error) => outcome = format!("{:?}", error.kind()),
-    }
-    clock.write(OUTCOME, &outcome);
-}
-
 /// All that is asked from outside.
 fn look(clock: &Clock<'_>, location: &Location) {
     let Ok(look) = clock.time("inspect", || Inspection::open(location)) else { return };

@@ -44,6 +44,9 @@ fn generated_names_differ_and_can_be_told() {
         "jobs-0123456789ABCDEF.tmp",
         "jobs-0123456789abcdefg.tmp",
         "jobs-0123456789abcdef",
+        ".jobs-0123456789abcdef.tmp",
+        "a/jobs-0123456789abcdef.tmp",
+        "\\xff-0123456789abcdef.tmp",
     ] {
         assert!(!Location::name(name).is_temporary(), "{name}");
     }

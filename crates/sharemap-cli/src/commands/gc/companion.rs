@@ -155,7 +155,12 @@ fn is_needless(
         return Ok(());
     };
     let place = lossless(&object.path);
-    let failed = |error| format!("its object, {place}, cannot be read: {error}");
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => {
+            format!("its object, {place}, cannot be read while another process holds a lease on it")
+        }
+        _ => format!("its object, {place}, cannot be read: {error}"),
+    };
     let file = object.open().map_err(failed)?;
     if system::identity_of(&file) != Some((device, number)) {
         return Err(format!("its object, {place}, has just been replaced"));

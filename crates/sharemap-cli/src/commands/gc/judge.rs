@@ -4,8 +4,8 @@ use crate::commands::ls;
 use crate::commands::objects::{Target, is_missing, is_raw, who_holds};
 use crate::system::holders::Holders;
 use crate::{system, units};
-use sharemap::ErrorKind;
 use sharemap::inspect::{FileRole, Inspection, ObjectFile, State, Unused};
+use sharemap::{ErrorKind, Location};
 use std::fs::File;
 use std::time::{Duration, SystemTime};
 
@@ -78,7 +78,7 @@ pub(super) fn judge(target: &Target, rules: Rules<'_>) -> Found {
 
 fn judge_file(name: &str, file: ObjectFile, rules: Rules<'_>) -> Judged {
     let mut proof = Vec::new();
-    let (what, claim) = classify(&file, rules, &mut proof);
+    let (what, claim) = classify(name, &file, rules, &mut proof);
     let claim = claim.and_then(|claim| may_go(&file, rules).map(|()| claim));
     // A duplicate shares the open file description, so the lease does not count a second open file.
     let times = file.file().try_clone().ok();
@@ -117,6 +117,7 @@ pub(super) fn judged(
 
 /// `Err`: why it is kept.
 fn classify(
+    name: &str,
     file: &ObjectFile,
     rules: Rules<'_>,
     proof: &mut Vec<String>,
@@ -139,7 +140,13 @@ fn classify(
         }
         Err(error) => return ("unknown", Err(error.to_string())),
     };
+    let is_temporary = Location::name(name).is_temporary();
+    let generated = "its name is a generated one, by which no other process looks for it";
     let Some(look) = look else {
+        if is_temporary {
+            proof.push(generated.into());
+            return ("temporary", Ok(Claim::Garbage));
+        }
         return (
             "foreign",
             match rules.foreign {
@@ -150,6 +157,7 @@ fn classify(
     };
     let what = match look.state() {
         Ok(State::Creating) => "unfinished",
+        Ok(_) if is_temporary => "temporary",
         Ok(_) => "object",
         Err(error) => return ("malformed", Err(error.to_string())),
     };
@@ -160,6 +168,10 @@ fn classify(
             proof.push("it was last used, and last changed, before this system started".into());
             Ok(Claim::Garbage)
         }
+        "temporary" => of_this_container(&look).map(|()| {
+            proof.push(generated.into());
+            Claim::Garbage
+        }),
         _ => of_this_container(&look).map(|()| Claim::Wanted),
     });
     (what, claim)

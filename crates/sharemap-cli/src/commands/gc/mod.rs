@@ -20,7 +20,7 @@ use std::time::Duration;
 /// A named object lives until it is removed. An object that no process uses may therefore be meant
 /// for the next process: a cache, a counter, a message for a reader that has not started. Without
 /// names, --apply removes only what no process can want: unfinished objects of dead creators,
-/// companions (files with the liveness locks of another object) that are not needed, and objects
+/// objects under generated names (PREFIX-RANDOM.tmp), companions (files with the liveness locks of another object) that are not needed, and objects
 /// that were last used before this system started. Other objects are listed as unused; remove them
 /// by name or with --unused. Objects of other users, and objects that were used in another
 /// container, are removed by name only.
@@ -29,7 +29,8 @@ use std::time::Duration;
 /// use of the file (a lease on Linux, an exclusive handle on Windows). The kernel says that no
 /// process holds a liveness lock of the object. No process that could be looked into has the file
 /// open or mapped. Objects whose use cannot be determined are kept. Objects that sharemap did not
-/// make are kept unless --foreign is given.
+/// make are kept unless --foreign is given; raw memory under a generated name counts as made by
+/// sharemap.
 ///
 /// The file that was judged is the file that is removed: its name is first moved into a private
 /// directory beside it, and the file is identified there. If the command is killed in between, the

@@ -139,7 +139,7 @@ fn two_homes_at_once_are_noticed() {
     let (here, elsewhere) = (session.slots.home(), SlotHome::Companion { device: 1, file: 2 });
     session.detach();
     header::write_home(&session.memory, elsewhere).unwrap();
-    let error = session.attach().unwrap_err();
+    let error = session.participant().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NeedsCheck, "{error}");
     assert!(session.slots.is_free(FIRST).unwrap());
 

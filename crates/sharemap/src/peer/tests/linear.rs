@@ -104,6 +104,9 @@ fn tables_of_the_largest_size_are_walked_a_few_times() {
     linear("another announcement", || second.withdraw(announced).unwrap());
 
     kill_all(&memory, &header, 2, what);
+    let lanes: Vec<u32> = (0..=MOST).collect();
+    let dead = linear("a count of the dead", || second.count_dead(&lanes).unwrap());
+    assert_eq!(dead, MOST - 2, "all but this one's, and what is no lane");
     linear("the end of the last", || drop(second));
     assert_eq!(memory.load::<u32>(crate::peer::header::CLEAN).unwrap(), 1, "left in order");
 }

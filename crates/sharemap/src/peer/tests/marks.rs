@@ -66,7 +66,7 @@ fn who_cannot_tell_the_disk_is_not_attached() {
     let session = attach(&file, PowerCuts::Told);
     session.detach();
     session.memory.fail_flushes();
-    assert_eq!(session.attach().unwrap_err().kind(), ErrorKind::FlushFailed);
+    assert_eq!(session.participant().unwrap_err().kind(), ErrorKind::FlushFailed);
     assert_eq!(session.own.participant(), None);
     assert_eq!(session.participants().unwrap(), []);
     assert!(session.slots.is_free(FIRST).unwrap());

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{KIND, Scratch, create_with, need_atomics, open, release, shape};
 use crate::error::{Error, ErrorKind, Result};
@@ -299,6 +299,46 @@ fn the_slot_of_one_who_is_leaving_is_waited_for() {
         drop(leaving);
         assert_eq!(two.join().unwrap().own.participant(), Some(1));
     });
+}
+
+/// An opening that finds no place gets one that becomes free while it waits, however late that is.
+#[test]
+fn a_place_is_waited_for() {
+    need_atomics!();
+    for patience in [Duration::MAX, Duration::from_secs(3600)] {
+        let file = Scratch::new();
+        let one = create_with(file.name(), &Shape { participants: 1, ..shape() });
+        let (location, terms) = (file.location(), Terms { patience, ..Terms::separate() });
+        std::thread::scope(|scope| {
+            let two = scope.spawn(|| create::open(&location, &shape(), &terms, release).unwrap());
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(300) {
+                refused(&file, &shape(), ErrorKind::NoParticipant);
+                assert!(!two.is_finished());
+            }
+            // What creates does not wait for a place to find out that the object exists.
+            let fill = &mut |_: &Memory, _: &Header| Ok(());
+            let made = create::create_new(&location, &shape(), &terms, release, fill);
+            assert_eq!(made.unwrap_err().kind(), ErrorKind::AlreadyExists);
+            drop(one);
+            assert_eq!(two.join().unwrap().session().own.participant(), Some(0));
+        });
+    }
+}
+
+/// What attaches on the way, as a forked child does, waits for a moment only.
+#[test]
+fn an_operation_waits_briefly_for_a_place() {
+    need_atomics!();
+    let file = Scratch::new();
+    let one = create_with(file.name(), &Shape { participants: 1, ..shape() });
+    one.detach();
+    let two = file.open();
+    let begun = Instant::now();
+    assert_eq!(one.participant().unwrap_err().kind(), ErrorKind::NoParticipant);
+    assert!(begun.elapsed() < Terms::default().patience, "as long as an opening");
+    drop(two);
+    assert_eq!(one.participant().unwrap(), 0);
 }
 
 /// The header as FORMAT.md shows it.

@@ -90,7 +90,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// - `Fault` - the memory could not be accessed.
     /// - `NotWritable` - the object was opened read-only.
     /// - `NoLane` - no lane became free within about 100 ms.
-    /// - `NoParticipant` - a forked child could not attach.
+    /// - `NoParticipant` - a forked child could not attach within about 100 ms.
     ///
     /// Other kinds report a failed system call. An error from dropping an earlier guard of this handle
     /// is returned by the next call, which then acquires nothing.

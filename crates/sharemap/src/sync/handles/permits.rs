@@ -56,7 +56,7 @@ impl PermitsHandle {
     /// - `Fault` - the memory could not be accessed.
     /// - `NotWritable` - the object was opened read-only.
     /// - `NoLane` - no lane became free within about 100 ms.
-    /// - `NoParticipant` - a forked child could not attach.
+    /// - `NoParticipant` - a forked child could not attach within about 100 ms.
     pub fn acquire(&self) -> Result<Permit<'_>> {
         self.acquire_until(None)
     }
@@ -113,7 +113,7 @@ impl PermitsHandle {
         let available = if session.takes_part() {
             self.raw.available(session)
         } else {
-            self.raw.available_to_reader(session, |lane| session.is_lane_dead(lane))
+            self.raw.available_to_reader(session, |lanes| session.count_dead(lanes))
         };
         available.map_err(|error| self.place.named(error))
     }

@@ -1,0 +1,75 @@
+//! Waiting for what no event announces: for another process to leave, or to finish an object.
+
+use std::time::{Duration, Instant};
+
+/// Looks at the same state again and again, for a limited time, with naps between the looks.
+///
+/// Naps get longer with the time that has passed, up to 5 ms, and are eight times as long as the looks
+/// between them, up to 100 ms, so that a crowd of waiting processes leaves the processors to others.
+#[derive(Debug)]
+pub(super) struct Polling {
+    begun: Instant,
+    /// When the last nap ended.
+    woken: Instant,
+    patience: Duration,
+}
+
+impl Polling {
+    /// Begins to wait for at most `patience`.
+    pub(super) fn new(patience: Duration) -> Self {
+        let begun = Instant::now();
+        Self { begun, woken: begun, patience }
+    }
+
+    /// Returns `true` if the time has passed.
+    pub(super) fn is_over(&self) -> bool {
+        self.begun.elapsed() >= self.patience
+    }
+
+    /// Sleeps until the next look is due, or the time has passed. Returns `false`, at once, if it has
+    /// passed already.
+    pub(super) fn nap(&mut self) -> bool {
+        let (look, waited) = (self.woken.elapsed(), self.begun.elapsed());
+        let left = self.patience.saturating_sub(waited);
+        if left.is_zero() {
+            return false;
+        }
+        std::thread::sleep(pause(waited, look).min(left));
+        self.woken = Instant::now();
+        true
+    }
+}
+
+/// The length of a nap after `waited` in all, and a look that took `look`.
+fn pause(waited: Duration, look: Duration) -> Duration {
+    const SHORTEST: Duration = Duration::from_micros(200);
+    const USUAL: Duration = Duration::from_millis(5);
+    const LONGEST: Duration = Duration::from_millis(100);
+    let usual = (waited / 8).clamp(SHORTEST, USUAL);
+    usual.max(look.saturating_mul(8)).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn naps_leave_the_processors_to_others() {
+        let milliseconds = Duration::from_millis;
+        assert_eq!(pause(Duration::ZERO, Duration::ZERO), Duration::from_micros(200));
+        assert_eq!(pause(milliseconds(8), Duration::ZERO), milliseconds(1));
+        assert_eq!(pause(Duration::MAX, Duration::ZERO), milliseconds(5));
+        assert_eq!(pause(Duration::MAX, milliseconds(2)), milliseconds(16));
+        assert_eq!(pause(Duration::ZERO, Duration::MAX), milliseconds(100));
+    }
+
+    #[test]
+    fn naps_end_with_the_time() {
+        assert!(!Polling::new(Duration::ZERO).nap());
+        assert!(Polling::new(Duration::MAX).nap());
+        let (begun, patience) = (Instant::now(), Duration::from_millis(3));
+        let mut polling = Polling::new(patience);
+        while polling.nap() {}
+        assert!(polling.is_over() && begun.elapsed() >= patience);
+    }
+}
