@@ -1,7 +1,7 @@
 //! Descriptors that the caller gives: what is locked by them is locked for as long as the caller and
-//! the mappings of them keep them, whatever else is mapped.
+//! the mappings of them keep them, whatever else is mapped. And those that a forked child has not.
 #![cfg(unix)]
-#![allow(unsafe_code, reason = "locks files")]
+#![allow(unsafe_code, reason = "locks files, and forks")]
 
 mod common;
 
@@ -31,6 +31,43 @@ fn locks_of_given_files() {
     let _many: Vec<_> = (0..10).map(|_| open(&path)).collect();
     a_lock_ends_with_the_file_and_its_mapping(&path);
     a_lock_lasts_as_long_as_the_mapping_of_its_file(&path);
+    a_child_takes_no_number_for_a_file(&dir, &path);
+}
+
+/// `fork` copies descriptors before memory: of what another thread opens in between, the child has the
+/// number alone, which is free there, or another file's.
+fn a_child_takes_no_number_for_a_file(dir: &TempDir, path: &Path) {
+    let other = dir.file("other", vec![9; 1 << 20]);
+    let mapped = Mapping::open(path).unwrap();
+    let number = mapped.file().unwrap().as_raw_fd();
+    in_a_child(|| {
+        // SAFETY: the number is used no more but by what is tested.
+        assert_eq!(unsafe { libc::close(number) }, 0);
+        assert_eq!(Mapping::open(path).unwrap().bytes().get(0).unwrap(), 7);
+    });
+    in_a_child(|| {
+        let other = open(&other);
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::dup2(other.as_raw_fd(), number) }, number);
+        assert_eq!(Mapping::open(path).unwrap().bytes().get(0).unwrap(), 7);
+    });
+}
+
+#[track_caller]
+fn in_a_child(body: impl FnOnce()) {
+    // SAFETY: the child is this thread alone, and ends here.
+    unsafe {
+        let child = libc::fork();
+        assert!(child >= 0);
+        if child == 0 {
+            libc::alarm(60);
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+            libc::_exit(ended.is_err().into());
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+        assert_eq!(status, 0, "how the child ended");
+    }
 }
 
 /// Though the same file is mapped otherwise, and stays mapped.

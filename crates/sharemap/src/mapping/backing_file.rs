@@ -33,7 +33,7 @@ impl BackingFile {
             None => State::None,
             Some(file) => State::Open(match plan.shared {
                 Some(origin) => descriptors::share(file, origin),
-                None => Arc::new(OpenFile { file, before: None }),
+                None => OpenFile::new(file, None),
             }),
         };
         Self { state, changed: status.changed, can_shrink: status.kind == FileKind::Regular }
@@ -137,7 +137,7 @@ impl Region {
             let before = std::mem::replace(&mut self.backing_file.state, State::Closed);
             self.backing_file.state = match before {
                 State::Open(before) if self.plan.shared != Some(Origin::Opened) => {
-                    State::Open(Arc::new(OpenFile { file: again, before: Some(before) }))
+                    State::Open(OpenFile::new(again, Some(before)))
                 }
                 _ => State::Open(descriptors::share(again, Origin::Opened)),
             };

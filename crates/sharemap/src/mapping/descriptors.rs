@@ -14,10 +14,20 @@ use crate::sys::{self, FileIdentity};
 /// An open file.
 pub(super) struct OpenFile {
     pub(super) file: File,
+    /// The process that opened it: what a child of a raw `clone` has here may name a descriptor that the
+    /// child does not have.
+    process: u32,
     /// The first descriptor of an exclusive mapping, or the one that the caller gave. It is kept
     /// open because it may carry a lock.
     #[allow(dead_code, reason = "kept open, not used")]
     pub(super) before: Option<Arc<Self>>,
+}
+
+impl OpenFile {
+    /// A descriptor of this process's. `before` stays open with it.
+    pub(super) fn new(file: File, before: Option<Arc<Self>>) -> Arc<Self> {
+        Arc::new(Self { file, process: sys::fork::process(), before })
+    }
 }
 
 impl AsRef<File> for OpenFile {
@@ -49,7 +59,7 @@ struct Files {
 /// already open, or `file` itself.
 pub(super) fn share(file: File, origin: Origin) -> Arc<OpenFile> {
     let identity = sys::file::identity(&file);
-    let file = Arc::new(OpenFile { file, before: None });
+    let file = OpenFile::new(file, None);
     let Some(identity) = identity else {
         return file;
     };
@@ -62,7 +72,8 @@ pub(super) fn share(file: File, origin: Origin) -> Arc<OpenFile> {
     let key = (origin, identity);
     let found = files.by_identity.get(&key).and_then(Weak::upgrade);
     let serves = |found: &Arc<OpenFile>| {
-        origin == Origin::Opened || sys::file::is_duplicate(&found.file, &file.file)
+        found.process == file.process
+            && (origin == Origin::Opened || sys::file::is_duplicate(&found.file, &file.file))
     };
     if let Some(shared) = found.as_ref().filter(|found| serves(found)) {
         // Unlocks before `file` is closed, which may block.
