@@ -225,11 +225,13 @@ fn what_an_opening_asks_for_is_checked_each_time() {
     write(STATE as u64, &3_u32.to_le_bytes());
     assert_eq!(kind(Shared::<Mutex<u64>>::open(place()).unwrap_err()), ErrorKind::NeedsCheck);
     write(STATE as u64, &whole[STATE..STATE + 4]);
-    // The header of another object, whole in itself.
-    let other = directory.join("other");
-    drop(Shared::create_new(Location::file(&other), || Mutex::new(5_u64)).unwrap());
-    write(0, &std::fs::read(&other).unwrap()[..STATE]);
-    assert_eq!(kind(Shared::<Mutex<u64>>::open(place()).unwrap_err()), ErrorKind::Malformed);
+    // The header of another object, whole in itself. Windows tells objects apart by it.
+    if cfg!(not(windows)) {
+        let other = directory.join("other");
+        drop(Shared::create_new(Location::file(&other), || Mutex::new(5_u64)).unwrap());
+        write(0, &std::fs::read(&other).unwrap()[..STATE]);
+        assert_eq!(kind(Shared::<Mutex<u64>>::open(place()).unwrap_err()), ErrorKind::Malformed);
+    }
     whole.truncate(STATE);
     write(0, &whole);
     assert_eq!(*open::<Mutex<u64>>(&path).lock().unwrap(), 5);
@@ -267,6 +269,10 @@ fn a_copy_of_the_file_is_another_object() {
     *other.lock_timeout(Duration::from_secs(5)).unwrap() = 9;
     drop(held);
     assert_eq!((*one.lock().unwrap(), *other.lock().unwrap()), (1, 9));
+    if cfg!(windows) {
+        println!("skipped in part: a file keeps its name here until its last handle is closed");
+        return;
+    }
     // And what gets its name when it is gone is another as well.
     Shared::<Mutex<u64>>::unlink(Location::file(&path)).unwrap();
     let new = Shared::create_new(Location::file(&path), || Mutex::new(3_u64)).unwrap();

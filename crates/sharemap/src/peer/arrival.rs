@@ -54,7 +54,7 @@ pub(super) fn attach_as(
         Some(key) => (key, None),
         None => {
             let object = ready()?;
-            (Key::of_object(object.1.id, attachment), Some(object))
+            (Key::of_object(identity, object.1.id, attachment), Some(object))
         }
     };
     match registry::enter(key, terms.since(start).patience).map_err(named)? {

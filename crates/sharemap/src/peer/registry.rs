@@ -4,7 +4,8 @@
 //! The key of an object is the identity that the kernel gives its file. A session keeps its file
 //! open, so no other file gets that identity while the session is registered. Objects without an
 //! identity (sections on Windows, objects of `shm_open` on macOS) have the id in their header as
-//! key.
+//! key. On Windows, files have that id and their number as key, because Wine forgets the volume of an
+//! open file that is renamed.
 //!
 //! One thread at a time attaches to an object. Other threads wait outside the lock until the
 //! session is attached, or until a session that is being detached is gone.
@@ -40,7 +41,7 @@ use crate::peer::memory::Attachment;
 use crate::peer::opening::Opening;
 use crate::peer::polling::Polling;
 use crate::peer::session::Session;
-use crate::sys::fork;
+use crate::sys::{fork, pass};
 
 /// The key that openings must have in common to share a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +56,18 @@ impl Key {
     /// Returns the key of an object in a file with this identity. `None` if the identity does not
     /// tell objects apart.
     pub(super) fn of_file(identity: [u64; 2], attachment: Attachment) -> Option<Self> {
-        const NONE: u64 = 1 << 63;
-        (identity[0] & NONE == 0).then_some(Self { identity, id: [0; 16], attachment })
+        (pass::IDENTITY_OUTLIVES_NAME && is_file(identity)).then_some(Self {
+            identity,
+            id: [0; 16],
+            attachment,
+        })
     }
 
-    /// Returns the key of an object without a file identity, from the id in its header.
-    pub(super) fn of_object(id: [u8; 16], attachment: Attachment) -> Self {
-        Self { identity: [0; 2], id, attachment }
+    /// Returns the key of another object, from the id in its header, and the number of its file if it
+    /// has one.
+    pub(super) fn of_object(identity: [u64; 2], id: [u8; 16], attachment: Attachment) -> Self {
+        let number = if is_file(identity) { identity[1] } else { 0 };
+        Self { identity: [0, number], id, attachment }
     }
 
     fn list(&self) -> &'static AtomicPtr<Node> {
@@ -70,6 +76,11 @@ impl Key {
         let mixed = (one ^ two.rotate_left(32) ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         &LISTS[(mixed >> 56) as usize]
     }
+}
+
+fn is_file(identity: [u64; 2]) -> bool {
+    const NONE: u64 = 1 << 63;
+    identity[0] & NONE == 0
 }
 
 /// The result of [`enter`].

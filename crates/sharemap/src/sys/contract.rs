@@ -152,6 +152,8 @@ const _: () = {
     // What the number means in this process, if that is the object of this identity.
     let _: fn(u64, [u64; 2]) -> Result<File> = pass::find;
     let _: fn(&File) -> Result<[u64; 2]> = pass::identity;
+    // Whether that stays the same when the file is renamed.
+    let _: bool = pass::IDENTITY_OUTLIVES_NAME;
 
     let _: fn() -> Limits = process::limits;
     let _: fn() -> Option<u64> = process::mapping_count;

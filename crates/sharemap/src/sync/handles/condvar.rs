@@ -156,8 +156,8 @@ impl CondvarHandle {
         let of = guard.object().map_or_else(|| "another object".into(), |path| format!("{path:?}"));
         drop(guard);
         Err(self.refused(&format!(
-            "the mutex belongs to {of}, and a condition variable works with a mutex of its own object, \
-             through the same `Shared` value; the mutex has been released"
+            "the mutex belongs to {of}, and a condition variable works with a mutex of its own object; \
+             the mutex has been released"
         )))
     }
 

@@ -129,6 +129,9 @@ pub(crate) fn find(number: u64, identity: [u64; 2]) -> Result<File> {
     Ok(file)
 }
 
+/// The identity of an open file does not change with its name.
+pub(crate) const IDENTITY_OUTLIVES_NAME: bool = true;
+
 /// Device and inode; of an object of `shm_open` on macOS, which has neither and no type, that it is
 /// one, and its length.
 pub(crate) fn identity(file: &File) -> Result<[u64; 2]> {

@@ -88,7 +88,7 @@ pub(crate) fn unlink_object(path: &Path, only: Option<[u64; 2]>) -> Result<()> {
             .custom_flags(FILE_FLAG_OPEN_REPARSE_POINT)
             .open(path)
             .map_err(failed)?;
-        if pass::identity(&named)? != only {
+        if !pass::is_same(pass::identity(&named)?, only) {
             return Err(Error::new(ErrorKind::NotFound, OPERATION)
                 .with_detail("another file has its name now; try again"));
         }
@@ -140,7 +140,7 @@ pub(crate) fn is_linked(path: &Path, file: &File) -> Result<bool> {
     let named =
         OpenOptions::new().access_mode(0).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path);
     match named.map_err(|error| code::from_io("look up", error)) {
-        Ok(named) => Ok(pass::identity(&named)? == pass::identity(file)?),
+        Ok(named) => Ok(pass::is_same(pass::identity(&named)?, pass::identity(file)?)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         // A deleted file keeps its name until its last handle is closed, but cannot be opened by
         // it.

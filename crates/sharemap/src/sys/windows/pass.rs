@@ -102,6 +102,14 @@ fn duplicate_here(handle: HANDLE, options: u32) -> Option<File> {
     }
 }
 
+/// Wine tells no volume of an open file that was renamed. Its number stays.
+pub(crate) const IDENTITY_OUTLIVES_NAME: bool = false;
+
+/// Returns `true` if two identities are of one file. A volume of 0 is unknown.
+pub(crate) fn is_same(one: [u64; 2], other: [u64; 2]) -> bool {
+    one[1] == other[1] && (one[0] == other[0] || one[0] == 0 || other[0] == 0)
+}
+
 /// Volume and number of a file; of a section, which has none, that it is one, and its length.
 pub(crate) fn identity(file: &File) -> Result<[u64; 2]> {
     const SECTION: u64 = 1 << 63;
