@@ -373,11 +373,15 @@ fn a_lock_knows_whether_its_path_leads_to_its_file() {
     let other = FileLock::open_or_create(&path).unwrap();
     assert!(other.is_linked().unwrap());
     assert!(!lock.is_linked().unwrap() && !part.is_linked().unwrap(), "another file has it");
-    std::fs::remove_file(&path).unwrap();
-    std::fs::rename(&elsewhere, &path).unwrap();
-    assert!(lock.is_linked().unwrap() && !other.is_linked().unwrap());
-    std::fs::remove_file(&path).unwrap();
-    assert!(!lock.is_linked().unwrap());
+    if cfg!(windows) {
+        println!("skipped in part: a file keeps its name here until its last handle is closed");
+    } else {
+        std::fs::remove_file(&path).unwrap();
+        std::fs::rename(&elsewhere, &path).unwrap();
+        assert!(lock.is_linked().unwrap() && !other.is_linked().unwrap());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!lock.is_linked().unwrap());
+    }
     let unnamed = FileLock::new(File::create(dir.join("open")).unwrap()).unwrap();
     assert_eq!(unnamed.is_linked().unwrap_err().kind(), ErrorKind::Unsupported);
 }
@@ -385,6 +389,10 @@ fn a_lock_knows_whether_its_path_leads_to_its_file() {
 /// A process waits for a lock on a file that is removed meanwhile, and then locks its replacement.
 #[test]
 fn a_waiter_notices_that_its_file_was_replaced() {
+    if cfg!(windows) {
+        println!("skipped: a file keeps its name here until its last handle is closed");
+        return;
+    }
     let dir = TempDir::new();
     let path = dir.join("lock");
     std::fs::write(&path, "").unwrap();
