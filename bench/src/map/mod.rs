@@ -2,10 +2,10 @@
 //! safe public interface of the library.
 
 mod cold;
-mod file_contents;
 mod copies;
 mod durable;
 mod fault;
+mod file_contents;
 mod fresh;
 mod hash;
 mod huge;
