@@ -62,7 +62,8 @@ fn crowd(name: &str, count: usize) -> Vec<Child> {
 /// More processes than a lock has places for: each runs its command in the end.
 #[test]
 fn a_crowd_waits() {
-    const CROWD: usize = 80;
+    // Wine fails to start more at once.
+    const CROWD: usize = if cfg!(windows) { 12 } else { 80 };
     need_locks!();
     let (narrow, few_lanes, own) = (Name::new(""), Name::new(""), Name::new(""));
     let options = SharedOptions::new();

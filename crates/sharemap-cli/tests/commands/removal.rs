@@ -87,7 +87,7 @@ fn attack(first: &Path, second: &Path, body: impl FnOnce()) -> u64 {
             // Of this thread alone, which is why the C library is not asked.
             // SAFETY: plain numbers, and names that end with zeros.
             unsafe {
-                let id = libc::c_long::from(STRANGER);
+                let id = STRANGER as libc::c_long;
                 assert_eq!(libc::syscall(libc::SYS_setresgid, id, id, id), 0);
                 assert_eq!(libc::syscall(libc::SYS_setresuid, id, id, id), 0);
                 while !stop.load(Ordering::Relaxed) {

@@ -228,6 +228,9 @@ fn an_object_in_a_file_knows_whether_its_path_leads_to_it() {
     // A copy has the same id in its header, and is another object.
     std::fs::copy(&elsewhere, &path).unwrap();
     assert!(!object.is_linked().unwrap(), "a copy has the name");
+    if cfg!(windows) {
+        common::skip!("in part: a file keeps its name here until its last handle is closed");
+    }
     std::fs::remove_file(&path).unwrap();
     std::fs::rename(&elsewhere, &path).unwrap();
     assert!(object.is_linked().unwrap(), "it has its name again");

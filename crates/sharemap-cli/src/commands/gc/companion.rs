@@ -4,7 +4,7 @@
 //! Judges whether a process will need a companion again. One walk of a file system judges the
 //! companions of all its objects.
 
-use super::judge::{Judged, Rules, Verdict, judged, may_go};
+use super::judge::{Judged, Measures, Rules, Verdict, judged, may_go};
 use crate::system;
 use crate::system::procfs::{self, Mount};
 use crate::system::search::{self, Found, Wanted};
@@ -31,7 +31,7 @@ pub(super) struct Companion {
 /// A claimed companion. No process is attached through it, and none can attach while it is judged.
 struct Claimed {
     name: String,
-    times: Option<File>,
+    measures: Measures,
     number: u64,
     /// `None` once the claim was released to a waiting process.
     unused: Option<Unused>,
@@ -53,7 +53,7 @@ pub(super) fn judge(
             by_device.entry(companion.object.0).or_default().push(companion);
         } else {
             let why = format!("{AT_ONCE} companions are judged at once; run it again");
-            done.push(kept(&companion.name, companion.file.file().try_clone().ok(), why));
+            done.push(kept(&companion.name, Measures::of(companion.file.file()), why));
         }
     }
     for (device, companions) in by_device {
@@ -66,7 +66,7 @@ pub(super) fn judge(
             Some(mount) => done.extend(judge_on(mount, companions, rules, deadline)),
             None => done.extend(companions.into_iter().map(|companion| {
                 let why = "the file system of its object is not to be seen from here".into();
-                kept(&companion.name, companion.file.file().try_clone().ok(), why)
+                kept(&companion.name, Measures::of(companion.file.file()), why)
             })),
         }
     }
@@ -86,7 +86,7 @@ fn judge_on(
     let mut done = Vec::new();
     let mut claimed = Vec::new();
     for Companion { name, file, object } in companions {
-        let times = file.file().try_clone().ok();
+        let measures = Measures::of(file.file());
         let claim = may_go(&file, rules).and_then(|()| match file.claim() {
             Ok(Some(unused)) => Ok(unused),
             Ok(None) => Err("a process is attached to the object that uses it".into()),
@@ -94,9 +94,9 @@ fn judge_on(
         });
         match claim {
             Ok(unused) => {
-                claimed.push(Claimed { name, times, number: object.1, unused: Some(unused) });
+                claimed.push(Claimed { name, measures, number: object.1, unused: Some(unused) });
             }
-            Err(why) => done.push(kept(&name, times, why)),
+            Err(why) => done.push(kept(&name, measures, why)),
         }
     }
     let numbers: Vec<u64> = claimed.iter().map(|claimed| claimed.number).collect();
@@ -105,7 +105,7 @@ fn judge_on(
         true => (Vec::new(), Ok(())),
         false => walk(&wanted, &mut claimed),
     };
-    for Claimed { name, times, number, unused } in claimed {
+    for Claimed { name, measures, number, unused } in claimed {
         let mut proof = vec!["the kernel says that no process is attached through it".into()];
         let verdict = match unused {
             None => Err("a process has begun to attach to the object that uses it".into()),
@@ -116,7 +116,7 @@ fn judge_on(
             }
         };
         let verdict = verdict.unwrap_or_else(Verdict::Keep);
-        done.push(judged(&name, "companion", times.as_ref(), proof, verdict));
+        done.push(judged(&name, "companion", measures, proof, verdict));
     }
     done
 }
@@ -193,8 +193,8 @@ fn is_clean(mut object: &File) -> std::io::Result<Option<bool>> {
     Ok(Some(known && clean == 1u32.to_ne_bytes()))
 }
 
-fn kept(name: &str, file: Option<File>, why: String) -> Judged {
-    judged(name, "companion", file.as_ref(), Vec::new(), Verdict::Keep(why))
+fn kept(name: &str, measures: Measures, why: String) -> Judged {
+    judged(name, "companion", measures, Vec::new(), Verdict::Keep(why))
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -226,8 +226,8 @@ mod tests {
         if unused.is_none() {
             return;
         }
-        let (name, times) = (String::new(), None);
-        let mut claimed = [Claimed { name, times, number: 1, unused }];
+        let (name, measures) = (String::new(), Measures::default());
+        let mut claimed = [Claimed { name, measures, number: 1, unused }];
         release_wanted(&mut claimed);
         assert!(claimed[0].unused.is_some(), "no process waits");
         assert_eq!(open().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);

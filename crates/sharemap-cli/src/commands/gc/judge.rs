@@ -67,7 +67,13 @@ pub(super) fn judge(target: &Target, rules: Rules<'_>) -> Found {
                 true => Verdict::Gone,
                 false => Verdict::Keep(error.to_string()),
             };
-            return Found::Judged(judged(&target.name, "unknown", None, Vec::new(), verdict));
+            return Found::Judged(judged(
+                &target.name,
+                "unknown",
+                Measures::default(),
+                Vec::new(),
+                verdict,
+            ));
         }
     };
     if let FileRole::Companion { device, file: number } = file.role() {
@@ -80,24 +86,44 @@ fn judge_file(name: &str, file: ObjectFile, rules: Rules<'_>) -> Judged {
     let mut proof = Vec::new();
     let (what, claim) = classify(name, &file, rules, &mut proof);
     let claim = claim.and_then(|claim| may_go(&file, rules).map(|()| claim));
-    // A duplicate shares the open file description, so the lease does not count a second open file.
-    let times = file.file().try_clone().ok();
+    // Before the claim, which excludes every other handle on Windows.
+    let measures = Measures::of(file.file());
     let verdict = claim.and_then(|claim| {
-        let age = times.as_ref().and_then(age);
         let unused = claim_alone(file, rules.holders, &mut proof)?;
         match claim {
-            Claim::Wanted if !rules.is_named && !is_old(age, rules.idle_for) => Ok(Verdict::Idle),
+            Claim::Wanted if !rules.is_named && !is_old(measures.age, rules.idle_for) => {
+                Ok(Verdict::Idle)
+            }
             _ => Ok(Verdict::Unused(unused)),
         }
     });
     let verdict = verdict.unwrap_or_else(Verdict::Keep);
-    judged(name, what, times.as_ref(), proof, verdict)
+    judged(name, what, measures, proof, verdict)
+}
+
+/// What a file's system says of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Measures {
+    size: Option<u64>,
+    resident: Option<u64>,
+    /// The time since the file was last used.
+    age: Option<Duration>,
+}
+
+impl Measures {
+    pub(super) fn of(file: &File) -> Self {
+        Self {
+            size: file.metadata().ok().map(|metadata| metadata.len()),
+            resident: system::allocated_by(file),
+            age: age(file),
+        }
+    }
 }
 
 pub(super) fn judged(
     name: &str,
     what: &'static str,
-    file: Option<&File>,
+    measures: Measures,
     mut proof: Vec<String>,
     verdict: Verdict,
 ) -> Judged {
@@ -107,9 +133,9 @@ pub(super) fn judged(
     Judged {
         name: name.to_owned(),
         what,
-        size: file.and_then(|file| Some(file.metadata().ok()?.len())),
-        resident: file.and_then(system::allocated_by),
-        age: file.and_then(age),
+        size: measures.size,
+        resident: measures.resident,
+        age: measures.age,
         proof,
         verdict,
     }
