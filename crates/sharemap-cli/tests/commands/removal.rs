@@ -239,6 +239,7 @@ fn no_file_is_removed_that_takes_an_objects_place() {
 /// FIFOs, links and directories are removed by no command, wherever they are.
 #[test]
 fn nothing_but_regular_files_is_removed() {
+    need_locks!();
     if !is_inside() {
         in_own_mounts("removal::nothing_but_regular_files_is_removed");
         return;
