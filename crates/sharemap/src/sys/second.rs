@@ -35,8 +35,14 @@ pub(crate) fn listen() -> String {
     line.trim_end().to_owned()
 }
 
+/// Wine's answer if its loader could not find a library of the program, which it sometimes says of a
+/// program that starts while another is being killed. (`STATUS_DLL_NOT_FOUND`)
+const NOT_LOADED: i32 = 0xc000_0135_u32 as i32;
+
 /// A process in a role; killed, if it still runs, and waited for in the end.
 pub(crate) struct Second {
+    /// What started it, until it is known to run.
+    command: Option<Command>,
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStderr>,
@@ -51,7 +57,7 @@ impl Second {
         let mut child = command.spawn().unwrap();
         let input = child.stdin.take();
         let output = BufReader::new(child.stderr.take().unwrap());
-        Self { child, input, output }
+        Self { command: Some(command), child, input, output }
     }
 
     /// The next line it tells.
@@ -60,8 +66,17 @@ impl Second {
         loop {
             line.clear();
             if self.output.read_line(&mut line).unwrap() == 0 {
-                panic!("the second process ended: {:?}", self.child.wait());
+                let ended = self.child.wait().unwrap();
+                match self.command.take() {
+                    Some(command) if cfg!(windows) && ended.code() == Some(NOT_LOADED) => {
+                        eprintln!("a second process was not loaded; it is started again");
+                        *self = Self::of(command);
+                        continue;
+                    }
+                    _ => panic!("the second process ended: {ended}"),
+                }
             }
+            self.command = None;
             match line.strip_prefix("> ") {
                 Some(told) => return told.trim_end().to_owned(),
                 None => eprint!("{line}"),
@@ -74,6 +89,7 @@ impl Second {
     }
 
     pub(crate) fn say(&mut self, text: &str) {
+        self.command = None;
         writeln!(self.input.as_mut().unwrap(), "{text}").unwrap();
     }
 

@@ -11,6 +11,9 @@ pub type Site = unsafe extern "C" fn(*const u8) -> usize;
 global_asm!(
     ".pushsection .data.rel.ro.sites, \"aw\", @progbits",
     ".p2align 3",
+    // In whichever object the compiler puts what refers to it.
+    ".globl sharemap_test_sites",
+    ".hidden sharemap_test_sites",
     "sharemap_test_sites:",
     ".popsection",
     ".irp back, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10",
@@ -37,6 +40,9 @@ const COUNT: usize = 11;
 global_asm!(
     ".pushsection .data.rel.ro.sites, \"aw\", @progbits",
     ".p2align 3",
+    // In whichever object the compiler puts what refers to it.
+    ".globl sharemap_test_sites",
+    ".hidden sharemap_test_sites",
     "sharemap_test_sites:",
     ".popsection",
     ".irp back, 0, 4, 8, 12",
