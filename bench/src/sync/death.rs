@@ -124,7 +124,7 @@ fn owners(
                 match mutex.lock() {
                     Err(LockError::OwnerDied(dead)) => {
                         let had = Instant::now();
-                        drop(dead.accept());
+                        drop(dead.mark_consistent());
                         had
                     }
                     Err(LockError::Failed(error)) => return Err(why(error)),

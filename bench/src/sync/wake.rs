@@ -1,6 +1,6 @@
 //! Waking one process from another on the same processor: half a round trip.
 
-use sharemap::{Location, Shared, Signal};
+use sharemap::{CountingSemaphore, Location, Shared};
 
 use crate::Setup;
 use crate::figure::Figure;
@@ -16,7 +16,7 @@ pub const FIGURES: &[Figure] = &[Figure { name: NAME, run: rows }];
 fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let (turns, bounded) = (Turns::shared()?, Turns::shared()?);
     let (there, back) = (Semaphore::new(0)?, Semaphore::new(0)?);
-    let both = || (Signal::new(0), Signal::new(0));
+    let both = || (CountingSemaphore::new(0), CountingSemaphore::new(0));
     let signals = Shared::create_new(Location::anonymous(), both).map_err(why)?;
     let (post, wait) = &*signals;
     let _children = [

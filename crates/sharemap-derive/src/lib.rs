@@ -1,5 +1,5 @@
-//! `#[derive(Shareable)]`, which `sharemap` exports with its feature `derive`, on by default. Depend on
-//! that crate: what is generated here is written for it.
+//! `#[derive(Shareable)]` and `#[derive(SharedType)]`, which `sharemap` exports with its feature `derive`,
+//! on by default. Depend on that crate: the generated code names its items.
 
 mod locks;
 mod repr;
@@ -10,16 +10,14 @@ use syn::{Data, DeriveInput, Error, Result};
 
 use repr::Repr;
 
-/// Makes a type one that processes share: a *value* that a lock guards, or a *struct of locks*. The
-/// type's `repr` tells which.
+/// Implements `Shareable` for a value that a lock can guard.
 ///
-/// # Values
+/// A value is a struct with `#[repr(C)]` or `#[repr(transparent)]`, or an enum without fields and with the
+/// `repr` of an integer of up to 64 bits. All fields must be `Shareable`: no `usize`, no pointers, no
+/// references. An object records the offsets and types of the fields, not their names, so programs that
+/// disagree on them cannot share it. A lock also requires zerocopy's derives.
 ///
-/// A struct with `#[repr(C)]` or `#[repr(transparent)]`, or an enum without fields and with an
-/// integer's `repr`, is a value. All its fields are values themselves: no `usize`, no pointers, no
-/// references. What its type is described by, so that programs that disagree do not share an object,
-/// are the offsets and types of its fields, not their names. A lock also asks for zerocopy's derives.
-///
+/// # Examples
 /// ```
 /// use sharemap::{Location, Mutex, Shareable, Shared};
 /// use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};
@@ -46,21 +44,31 @@ use repr::Repr;
 /// driver.speed = 13.9;
 /// # Ok(()) }
 /// ```
+#[proc_macro_derive(Shareable)]
+pub fn shareable(input: TokenStream) -> TokenStream {
+    expand(input, value)
+}
+
+/// Implements `SharedType` for a struct of locks, so that `Shared` can hold it.
 ///
-/// # Structs of locks
+/// The struct has named fields and no `repr`. Each field is a lock, or a tuple, array or struct of locks.
+/// The struct's value is the initial state of an object. The locks themselves are accessed through a second
+/// struct, which this derive defines: it has the name with `Handle` appended, the same visibility, and a
+/// method for each field, as visible as the field.
 ///
-/// A struct without a `repr`, with names for its fields, is made of locks, or of tuples, arrays and
-/// structs of them. It says how they are to begin. Used they are through a struct that this makes, as
-/// visible as the first, and named as it is with `Handle` behind: it has a method for each field,
-/// as visible as the field. No field is called `cancel`, `file`, `is_linked` or `resume`, as `Shared` has
-/// methods of these names, which would be called instead.
+/// A field must not be called `cancel`, `file`, `is_linked` or `resume`: `Shared` has methods of these
+/// names, which would be called instead.
 ///
+/// The fields' names are not recorded in an object. A program can open it as any struct or tuple of the same
+/// locks in the same order.
+///
+/// # Examples
 /// ```
-/// use sharemap::{Event, Location, Mutex, Shareable, Shared};
+/// use sharemap::{Event, Location, Mutex, Shared, SharedType};
 ///
-/// #[derive(Shareable, Default)]
+/// #[derive(SharedType, Default)]
 /// struct State {
-///     /// How many wait to be done.
+///     /// The number of jobs that wait.
 ///     jobs: Mutex<u32>,
 ///     ready: Event,
 /// }
@@ -73,33 +81,49 @@ use repr::Repr;
 /// assert!(handle.ready().is_set()?);
 /// # Ok(()) }
 /// ```
-///
-/// To another program, the same locks in the same order are the same type, whatever their names, be
-/// it a struct or a tuple.
-#[proc_macro_derive(Shareable)]
-pub fn shareable(input: TokenStream) -> TokenStream {
-    let input = syn::parse_macro_input!(input as DeriveInput);
-    expand(&input).unwrap_or_else(Error::into_compile_error).into()
+#[proc_macro_derive(SharedType)]
+pub fn shared_type(input: TokenStream) -> TokenStream {
+    expand(input, locks)
 }
 
-fn expand(input: &DeriveInput) -> Result<proc_macro2::TokenStream> {
+fn expand(
+    input: TokenStream,
+    derive: fn(&DeriveInput) -> Result<proc_macro2::TokenStream>,
+) -> TokenStream {
+    let input = syn::parse_macro_input!(input as DeriveInput);
+    derive(&input).unwrap_or_else(Error::into_compile_error).into()
+}
+
+fn value(input: &DeriveInput) -> Result<proc_macro2::TokenStream> {
+    let error = |text| Err(Error::new_spanned(&input.ident, text));
     match (&input.data, Repr::of(input)?) {
         (Data::Struct(data), Repr::C) => Ok(value::structure(input, &data.fields)),
         (Data::Struct(data), Repr::Transparent) => value::transparent(input, &data.fields),
-        (Data::Struct(data), Repr::Rust) => locks::structure(input, &data.fields),
         (Data::Enum(data), Repr::Integer(integer)) => value::choice(input, data, &integer),
-        (Data::Struct(_), Repr::Integer(_)) => Err(Error::new_spanned(
-            &input.ident,
-            "a struct's fields have an order with `#[repr(C)]`",
-        )),
-        (Data::Enum(_), _) => Err(Error::new_spanned(
-            &input.ident,
-            "an enum that processes share says how large it is: `#[repr(u8)]`, or another integer of \
-             up to 64 bits, but not `usize` or `isize`",
-        )),
-        (Data::Union(_), _) => Err(Error::new_spanned(
-            &input.ident,
-            "nothing tells which field of a union is meant: share a struct, or an array of bytes",
-        )),
+        (Data::Struct(_), Repr::Rust) => error(
+            "the layout of the fields is not fixed; add `#[repr(C)]` to a value, or derive `SharedType` for \
+             a struct of locks",
+        ),
+        (Data::Struct(_), Repr::Integer(_)) => {
+            error("the layout of the fields is not fixed; replace the `repr` with `#[repr(C)]`")
+        }
+        (Data::Enum(_), _) => error(
+            "the size of the enum is not fixed; add `#[repr(u8)]`, or another integer of up to 64 bits but \
+             not `usize` or `isize`",
+        ),
+        (Data::Union(_), _) => error(
+            "the active field of a union is unknown to other processes; use a struct, or an array of bytes",
+        ),
+    }
+}
+
+fn locks(input: &DeriveInput) -> Result<proc_macro2::TokenStream> {
+    let error = |text| Err(Error::new_spanned(&input.ident, text));
+    match (&input.data, Repr::of(input)?) {
+        (Data::Struct(data), Repr::Rust) => locks::structure(input, &data.fields),
+        (Data::Struct(_), _) => error(
+            "a struct of locks has no `repr`; remove it, or derive `Shareable` for a value that a lock guards",
+        ),
+        _ => error("only structs can hold locks; use a struct with a named field for each lock"),
     }
 }

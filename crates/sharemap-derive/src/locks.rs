@@ -1,4 +1,4 @@
-//! Structs of locks: `Anchored`, and the handle.
+//! Structs of locks: `SharedType`, and the handle.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
@@ -60,11 +60,11 @@ pub(crate) fn structure(input: &DeriveInput, fields: &Fields) -> Result<TokenStr
         }
 
         #[automatically_derived]
-        impl ::sharemap::Anchored for #name {
+        impl ::sharemap::SharedType for #name {
             type Handle = #handle;
 
-            const ROOM: ::sharemap::__private::Room =
-                ::sharemap::__private::Room::NONE #( .then(#types::ROOM) )*;
+            const ROOM: ::sharemap::__private::LayoutSize =
+                ::sharemap::__private::LayoutSize::NONE #( .then(#types::ROOM) )*;
 
             fn describe(layout: &mut ::sharemap::__private::Layout) {
                 layout.push("(");
@@ -75,12 +75,12 @@ pub(crate) fn structure(input: &DeriveInput, fields: &Fields) -> Result<TokenStr
                 layout.push(")");
             }
 
-            fn fill(&self, blank: &mut ::sharemap::__private::Blank<'_>) -> ::sharemap::Result<()> {
-                #( ::sharemap::Anchored::fill(&self.#names, blank)?; )*
+            fn fill(&self, blank: &mut ::sharemap::__private::LayoutWriter<'_>) -> ::sharemap::Result<()> {
+                #( ::sharemap::SharedType::fill(&self.#names, blank)?; )*
                 ::core::result::Result::Ok(())
             }
 
-            fn handle(found: &mut ::sharemap::__private::Found) -> ::sharemap::Result<#handle> {
+            fn handle(found: &mut ::sharemap::__private::LayoutReader) -> ::sharemap::Result<#handle> {
                 ::core::result::Result::Ok(#handle {
                     #( #names: #types::handle(found)?, )*
                 })
@@ -92,7 +92,7 @@ pub(crate) fn structure(input: &DeriveInput, fields: &Fields) -> Result<TokenStr
 /// The field's type as what it has to be: an error that it is not is to show the field.
 fn anchored(field: &Field) -> TokenStream {
     let ty = &field.ty;
-    quote_spanned! { ty.span() => <#ty as ::sharemap::Anchored> }
+    quote_spanned! { ty.span() => <#ty as ::sharemap::SharedType> }
 }
 
 fn handle_of(field: &Field) -> TokenStream {

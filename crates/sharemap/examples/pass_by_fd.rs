@@ -11,7 +11,7 @@ const VARIABLE: &str = "SHAREMAP_EXAMPLE_BLOCK";
 
 fn main() -> Done {
     if std::env::var_os(VARIABLE).is_some() {
-        let block = SharedMemory::inherited(VARIABLE)?;
+        let block = SharedMemory::from_inherited(VARIABLE)?;
         block.bytes().write_at(0, b"hello from the child")?;
         return Ok(());
     }

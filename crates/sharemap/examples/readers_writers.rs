@@ -14,7 +14,7 @@ const CHANGES: u64 = 20;
 
 fn main() -> sharemap::Result<()> {
     // By a name or in a file, others could read it from other processes.
-    let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::slice(LEN))?;
+    let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(LEN))?;
     let done = AtomicBool::new(false);
     let looks = thread::scope(|scope| {
         let readers: Vec<_> = (0..3).map(|_| scope.spawn(|| read(&table, &done))).collect();
@@ -28,7 +28,7 @@ fn main() -> sharemap::Result<()> {
         "{looks} looks at {LEN} numbers, which changed {CHANGES} times: never half of a change"
     );
     // Without the lock, numbers are whole, but may be of different moments.
-    println!("the last one is {}", table.peek().get(LEN - 1)?);
+    println!("the last one is {}", table.view_unlocked().get(LEN - 1)?);
     Ok(())
 }
 

@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert!(status.success());
 
     // The second has made it grow, and is gone; what it wrote is here.
-    println!("the block has {} bytes now", block.catch_up()?);
+    println!("the block has {} bytes now", block.refresh_len()?);
     println!("at its end: {:?}", text(&block.bytes().subview((1 << 16) - 21..1 << 16)?.to_vec()?));
 
     // Without this it stays until the system ends.

@@ -1,10 +1,10 @@
-//! Several locks in one object, by name: a struct that derives `Shareable`, and a value that does.
+//! Several locks in one object, by name: a struct that derives `SharedType`, and a value that derives `Shareable`.
 //!
 //! `cargo run --example state`
 
 use std::thread;
 
-use sharemap::{Condvar, Event, Location, Mutex, RwLock, Shareable, Shared};
+use sharemap::{Condvar, Event, Location, Mutex, RwLock, Shareable, Shared, SharedType};
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
 /// What every process understands alike: `repr(C)`, and no pointers.
@@ -25,7 +25,7 @@ enum Mode {
 }
 
 /// How it begins; `PlantHandle`, with a method for each field, is what it is used by.
-#[derive(Shareable)]
+#[derive(SharedType)]
 struct Plant {
     settings: RwLock<Settings>,
     jobs: Mutex<u32>,
@@ -39,7 +39,7 @@ impl Plant {
             settings: RwLock::new(Settings { speed: 1.0, mode: Mode::Slow }),
             jobs: Mutex::new(0),
             changed: Condvar::new(),
-            closing: Event::manual(),
+            closing: Event::manual_reset(),
         }
     }
 }

@@ -6,16 +6,16 @@
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use sharemap::{ErrorKind, Mutex, Shareable, Shared, Signal};
+use sharemap::{CountingSemaphore, ErrorKind, Mutex, Shared, SharedType};
 
 /// Nobody waits for ever for one who is gone: a signal belongs to nobody.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-#[derive(Default, Shareable)]
+#[derive(Default, SharedType)]
 struct Talk {
     said: Mutex<[u8; 24]>,
-    asked: Signal,
-    answered: Signal,
+    asked: CountingSemaphore,
+    answered: CountingSemaphore,
 }
 
 fn main() -> sharemap::Result<()> {

@@ -30,7 +30,7 @@ pub enum ErrorKind {
     /// The address or offset is not a multiple of what the type or the system asks for.
     Alignment,
     /// A length that is no multiple of the element's size, or that differs from what it must be.
-    Size,
+    WrongSize,
     /// A length of zero where there must be something.
     ZeroLength,
     /// The file has more bytes than the limit for reading it allows, or would have more than its
@@ -47,7 +47,7 @@ pub enum ErrorKind {
     /// The file system, quota or shared memory is full (`ENOSPC`, `EDQUOT`).
     NoSpace,
     /// No address range, or no memory, for a mapping of this size.
-    AddressSpace,
+    OutOfAddressSpace,
     /// The process has as many mappings as the system allows (`vm.max_map_count`).
     TooManyMappings,
     /// More memory would be locked than is allowed (`RLIMIT_MEMLOCK`).
@@ -102,14 +102,14 @@ pub enum ErrorKind {
     /// Its header contradicts itself.
     Malformed,
     /// Its creator died, or gave up, before it was ready.
-    Unready,
+    Incomplete,
     /// It was in use when the system went down, or who uses it cannot be told: its contents want to
     /// be checked first.
-    NeedsCheck,
+    Unclean,
     /// As many processes as it has room for are attached to it.
-    NoParticipant,
+    TooManyProcesses,
     /// As many threads as it has room for use it, or hold all that they can.
-    NoLane,
+    TooManyThreads,
     /// Seals that the object must have are missing.
     NotSealed,
 }
@@ -125,14 +125,14 @@ impl ErrorKind {
             Self::NoSize => "it is a special file that has no size",
             Self::OutOfBounds => "out of bounds",
             Self::Alignment => "misaligned",
-            Self::Size => "wrong size",
+            Self::WrongSize => "wrong size",
             Self::ZeroLength => "the length is zero",
             Self::TooLarge => "more bytes than are allowed",
             Self::Overflow => "offset or length overflows",
             Self::Invalid => "the bytes are no value of the type",
             Self::Fault => "the memory could not be accessed",
             Self::NoSpace => "no space left",
-            Self::AddressSpace => "no address space or memory left for it",
+            Self::OutOfAddressSpace => "no address space or memory left for it",
             Self::TooManyMappings => "the process has too many mappings",
             Self::LockLimit => "more memory than may be locked",
             Self::TooManyFiles => "too many open files",
@@ -163,10 +163,10 @@ impl ErrorKind {
             Self::WrongVersion => "it has a format that this version does not know",
             Self::Truncated => "it has been cut short",
             Self::Malformed => "its header contradicts itself",
-            Self::Unready => "its creator did not finish it",
-            Self::NeedsCheck => "its contents have to be checked first",
-            Self::NoParticipant => "no room for another process",
-            Self::NoLane => "no room for another thread, or another lock",
+            Self::Incomplete => "its creator did not finish it",
+            Self::Unclean => "its contents have to be checked first",
+            Self::TooManyProcesses => "no room for another process",
+            Self::TooManyThreads => "no room for another thread, or another lock",
             Self::NotSealed => "it is not sealed as it must be",
         }
     }
@@ -181,12 +181,12 @@ impl ErrorKind {
                 io::ErrorKind::InvalidInput
             }
             Self::OutOfBounds => io::ErrorKind::UnexpectedEof,
-            Self::Alignment | Self::Size | Self::ZeroLength | Self::Overflow => {
+            Self::Alignment | Self::WrongSize | Self::ZeroLength | Self::Overflow => {
                 io::ErrorKind::InvalidInput
             }
             Self::Invalid => io::ErrorKind::InvalidData,
             Self::TooLarge => io::ErrorKind::FileTooLarge,
-            Self::AddressSpace => io::ErrorKind::OutOfMemory,
+            Self::OutOfAddressSpace => io::ErrorKind::OutOfMemory,
             Self::Unsupported => io::ErrorKind::Unsupported,
             Self::Timeout => io::ErrorKind::TimedOut,
             Self::WouldBlock => io::ErrorKind::WouldBlock,
@@ -403,7 +403,7 @@ impl From<io::Error> for Error {
                     io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
                     io::ErrorKind::IsADirectory => ErrorKind::IsDirectory,
-                    io::ErrorKind::OutOfMemory => ErrorKind::AddressSpace,
+                    io::ErrorKind::OutOfMemory => ErrorKind::OutOfAddressSpace,
                     io::ErrorKind::InvalidData => ErrorKind::Invalid,
                     io::ErrorKind::UnexpectedEof => ErrorKind::OutOfBounds,
                     io::ErrorKind::Unsupported => ErrorKind::Unsupported,

@@ -34,7 +34,7 @@
 //! - **Shared memory** is memory that processes have in common, under a name or without one:
 //!   [`SharedMemory`] and [`ReadOnlySharedMemory`], which are mappings with a [`Location`].
 //! - A **lock** between processes lives in an object of its own, by name or in a file: [`Shared`] of a
-//!   [`Mutex`], [`RwLock`], [`Condvar`], [`Permits`], [`Signal`], [`Barrier`], [`Event`], [`Once`], or
+//!   [`Mutex`], [`RwLock`], [`Condvar`], [`Semaphore`], [`CountingSemaphore`], [`Barrier`], [`Event`], [`Once`], or
 //!   several of them, as a tuple, an array, or a struct that derives
 //!   [`Shareable`](derive@Shareable). It survives its owner: who comes next is [told](LockError). [`FileLock`] is the
 //!   system's own, on any file.
@@ -60,10 +60,10 @@
 //! | many elements at random | [`View::gather`] |
 //! | who may have shared memory, how long it lives | [`SharedMemory`], [`SharedMemoryOptions`] |
 //! | handing it to other processes | [`SharedMemory::send`], [`SharedMemory::pass_to`] |
-//! | a holder that died | [`LockError`], [`Recover`] |
-//! | a lock over large data | [`Mutex::slice`], [`RwLock::slice`] |
+//! | a holder that died | [`LockError`], [`OwnerDiedGuard`] |
+//! | a lock over large data | [`Mutex::zeroed`], [`RwLock::zeroed`] |
 //! | who is attached, who holds a lock, who waits | [`inspect::Inspection`] |
-//! | that nobody has an object any more | [`inspect::Unused`] |
+//! | that nobody has an object any more | [`inspect::ExclusiveClaim`] |
 //! | to remove exactly the file that was judged | [`inspect::ObjectFile`] |
 //! | hints to the system | [`Advice`], [`HugePages`] |
 //! | a plain `&[u8]` | [`Mapping::frozen`], or [`View::as_slice`], which is `unsafe` and says why |
@@ -105,19 +105,20 @@ pub use mapping::{
     MappingMut, Region, Residency, SlidingWindow, page_size,
 };
 #[cfg(feature = "derive")]
-pub use sharemap_derive::Shareable;
+pub use sharemap_derive::{Shareable, SharedType};
 pub use shm::{
-    Location, NamedObject, Passed, ReadOnlySharedMemory, SharedMemory, SharedMemoryOptions,
-    UnlinkOnDrop, unlink,
+    InheritableHandle, Location, NamedObject, ReadOnlySharedMemory, SharedMemory,
+    SharedMemoryOptions, UnlinkOnDrop, unlink,
 };
 pub use sync::inspect;
 pub use sync::{
-    Anchored, Barrier, BarrierHandle, Condvar, CondvarHandle, Event, EventHandle, FileLock,
-    FileLockGuard, Guarded, LockError, LockResult, Member, Mutex, MutexGuard, MutexHandle,
-    MutexSliceGuard, MutexSliceHandle, Once, OnceHandle, OnceTurn, Permit, Permits, PermitsHandle,
-    Recover, RwLock, RwLockHandle, RwLockReadGuard, RwLockSliceHandle, RwLockSliceReadGuard,
-    RwLockSliceUpgradableGuard, RwLockSliceWriteGuard, RwLockUpgradableGuard, RwLockWriteGuard,
-    Shared, SharedOptions, Signal, SignalHandle, WaitTimeoutResult, Waiting,
+    Barrier, BarrierHandle, BarrierMember, Condvar, CondvarGuard, CondvarHandle, CountingSemaphore,
+    CountingSemaphoreHandle, Event, EventHandle, FileLock, FileLockGuard, LockError, LockResult,
+    LockTarget, Mutex, MutexGuard, MutexHandle, MutexSliceGuard, MutexSliceHandle, Once,
+    OnceHandle, OnceState, OwnerDiedGuard, RwLock, RwLockHandle, RwLockReadGuard,
+    RwLockSliceHandle, RwLockSliceReadGuard, RwLockSliceUpgradableGuard, RwLockSliceWriteGuard,
+    RwLockUpgradableGuard, RwLockWriteGuard, Semaphore, SemaphoreHandle, SemaphorePermit, Shared,
+    SharedOptions, SharedType, WaitTimeoutResult,
 };
 pub use sys::{
     Advice, AsDescriptor, CacheStatus, HugePages, Lifetime, PageState, Protection, Seals,
@@ -135,7 +136,7 @@ pub use zerocopy;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::layout::Layout;
-    pub use crate::sync::{Blank, Found, Room};
+    pub use crate::sync::{LayoutReader, LayoutSize, LayoutWriter};
 }
 
 // The tests derive what users derive.

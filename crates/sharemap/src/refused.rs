@@ -217,10 +217,11 @@
 //! }
 //! ```
 //!
-//! Without a `repr`, it is a struct of locks: all of them, with names, and of one type.
+//! A struct of locks has only locks for fields, with names, no type parameters and no `repr`; and a struct
+//! of locks is no value.
 //!
 //! ```compile_fail,E0277
-//! #[derive(sharemap::Shareable)]
+//! #[derive(sharemap::SharedType)]
 //! struct Mixed {
 //!     jobs: sharemap::Mutex<u32>,
 //!     total: u32,
@@ -228,48 +229,70 @@
 //! ```
 //!
 //! ```compile_fail
-//! #[derive(sharemap::Shareable)]
+//! #[derive(sharemap::SharedType)]
 //! struct Nameless(sharemap::Mutex<u32>);
 //! ```
 //!
 //! ```compile_fail
-//! #[derive(sharemap::Shareable)]
+//! #[derive(sharemap::SharedType)]
 //! struct Of<T> {
 //!     value: sharemap::Mutex<T>,
 //! }
 //! ```
 //!
 //! ```compile_fail
-//! #[derive(sharemap::Shareable)]
+//! #[derive(sharemap::SharedType)]
 //! struct Nothing {}
+//! ```
+//!
+//! ```compile_fail
+//! #[derive(sharemap::SharedType)]
+//! #[repr(C)]
+//! struct Ordered {
+//!     jobs: sharemap::Mutex<u32>,
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! #[derive(sharemap::SharedType)]
+//! enum Either {
+//!     A,
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! #[derive(sharemap::Shareable)]
+//! struct Locks {
+//!     jobs: sharemap::Mutex<u32>,
+//! }
 //! ```
 //!
 //! Its fields do not hide behind the methods of [`Shared`](crate::Shared), one of which cancels all
 //! waits:
 //!
 //! ```compile_fail
-//! #[derive(sharemap::Shareable)]
+//! #[derive(sharemap::SharedType)]
 //! struct State {
 //!     cancel: sharemap::Event,
 //! }
 //! ```
 //!
 //! ```compile_fail
-//! #[derive(sharemap::Shareable)]
+//! #[derive(sharemap::SharedType)]
 //! struct State {
 //!     resume: sharemap::Event,
 //! }
 //! ```
 //!
 //! ```compile_fail
-//! #[derive(sharemap::Shareable)]
+//! #[derive(sharemap::SharedType)]
 //! struct State {
 //!     file: sharemap::Event,
 //! }
 //! ```
 //!
 //! ```
-//! #[derive(sharemap::Shareable)]
+//! #[derive(sharemap::SharedType)]
 //! struct State {
 //!     cancelled: sharemap::Event,
 //! }
@@ -278,7 +301,7 @@
 //! What a guard shows is seen while the lock is had:
 //!
 //! ```compile_fail,E0505
-//! let lock = sharemap::Mutex::<[u8]>::slice(100);
+//! let lock = sharemap::Mutex::<[u8]>::zeroed(100);
 //! let lock = sharemap::Shared::create_new("a", || lock).unwrap();
 //! let guard = lock.lock().unwrap();
 //! let view = guard.view();
@@ -289,7 +312,7 @@
 //! and who only reads changes nothing:
 //!
 //! ```compile_fail,E0599
-//! let lock = sharemap::RwLock::<[u8]>::slice(100);
+//! let lock = sharemap::RwLock::<[u8]>::zeroed(100);
 //! let lock = sharemap::Shared::create_new("a", || lock).unwrap();
 //! lock.read().unwrap().view().set(0, 1).unwrap();
 //! ```

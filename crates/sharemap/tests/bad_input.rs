@@ -121,7 +121,7 @@ fn types_that_do_not_fit() {
     let dir = TempDir::new();
     let path = dir.file("a", pattern(1001));
     let map = Mapping::open(&path).unwrap();
-    check(&map.view::<u32>().unwrap_err(), ErrorKind::Size, &path, &["1001", "4 bytes"]);
+    check(&map.view::<u32>().unwrap_err(), ErrorKind::WrongSize, &path, &["1001", "4 bytes"]);
     let error = map.view_at::<u64>(2, 1).unwrap_err();
     let multiple = format!("multiple of {}", align_of::<u64>());
     check(&error, ErrorKind::Alignment, &path, &["offset 2", &multiple]);
@@ -190,16 +190,16 @@ const TOO_MUCH: usize =
 #[test]
 fn more_than_there_are_addresses() {
     let error = AnonymousMapping::new(TOO_MUCH).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::AddressSpace, "{error}");
+    assert_eq!(error.kind(), ErrorKind::OutOfAddressSpace, "{error}");
     assert!(error.to_string().contains(&error.length().unwrap().to_string()), "{error}");
     assert!(AnonymousMapping::new(usize::MAX).is_err());
 
     let dir = TempDir::new();
     let path = dir.file("a", pattern(1000));
     let error = MapOptions::new().reserve(TOO_MUCH).open(&path);
-    check(&error.unwrap_err(), ErrorKind::AddressSpace, &path, &[]);
+    check(&error.unwrap_err(), ErrorKind::OutOfAddressSpace, &path, &[]);
     let error = MapOptions::new().reserve(usize::MAX).offset(1).open(&path);
-    check(&error.unwrap_err(), ErrorKind::AddressSpace, &path, &[]);
+    check(&error.unwrap_err(), ErrorKind::OutOfAddressSpace, &path, &[]);
     assert_mapped(&path, 0);
 }
 
@@ -217,7 +217,7 @@ fn files_larger_than_the_address_space() {
             options.create(&new, LEN),
             options.open_or_create(&new, LEN),
         ] {
-            check(&result.unwrap_err(), ErrorKind::AddressSpace, &new, &[&LEN.to_string()]);
+            check(&result.unwrap_err(), ErrorKind::OutOfAddressSpace, &new, &[&LEN.to_string()]);
             assert!(!new.exists(), "left behind");
         }
     }
@@ -227,7 +227,7 @@ fn files_larger_than_the_address_space() {
         MappingMut::open(&new).unwrap_err(),
         MapOptions::new().offset(1 << 30).open(&new).unwrap_err(),
     ] {
-        check(&error, ErrorKind::AddressSpace, &new, &["SlidingWindow"]);
+        check(&error, ErrorKind::OutOfAddressSpace, &new, &["SlidingWindow"]);
     }
     assert_mapped(&new, 0);
     // Parts of it may be seen, the last byte too.
@@ -279,7 +279,7 @@ fn a_failed_creation_leaves_things_as_they_were() {
         reserve().create(&new, 10),
         reserve().open_or_create(&new, 10),
     ] {
-        check(&result.unwrap_err(), ErrorKind::AddressSpace, &new, &[]);
+        check(&result.unwrap_err(), ErrorKind::OutOfAddressSpace, &new, &[]);
         assert!(!new.exists(), "left behind");
     }
     let old = dir.file("old", pattern(1000));

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use common::{TempDir, need_atomics};
 use sharemap::{
-    Barrier, Condvar, Error, ErrorKind, Location, LockError, Mutex, MutexHandle, Once, Permits,
-    RwLock, Shared, SharedOptions, Signal,
+    Barrier, Condvar, CountingSemaphore, Error, ErrorKind, Location, LockError, Mutex, MutexHandle,
+    Once, RwLock, Semaphore, Shared, SharedOptions,
 };
 
 /// The kind is right, and the text has the object and these words.
@@ -73,7 +73,7 @@ impl Object {
         self.refused_as::<Mutex<u64>>(kind, words);
     }
 
-    fn refused_as<T: sharemap::Anchored>(&self, kind: ErrorKind, words: &[&str]) {
+    fn refused_as<T: sharemap::SharedType>(&self, kind: ErrorKind, words: &[&str]) {
         let never = || -> T { panic!("there is one") };
         for error in [
             Shared::<T>::open(self.location()),
@@ -120,9 +120,10 @@ fn nothing_to_share() {
     let none: [Mutex<u8>; 0] = [];
     let error = Shared::create_new(Location::file(&path), || none).unwrap_err();
     check(error, ErrorKind::ZeroLength, &path, &["create", "not one lock"]);
-    let error = Shared::open_or_create(Location::file(&path), || RwLock::<[u8]>::slice(0));
+    let error = Shared::open_or_create(Location::file(&path), || RwLock::<[u8]>::zeroed(0));
     check(error.unwrap_err(), ErrorKind::ZeroLength, &path, &["one element at least"]);
-    let error = Shared::create_new(Location::file(&path), || (Signal::new(1), Barrier::new(0)));
+    let error =
+        Shared::create_new(Location::file(&path), || (CountingSemaphore::new(1), Barrier::new(0)));
     check(error.unwrap_err(), ErrorKind::Invalid, &path, &["create", "one member at least"]);
     for (options, words) in [
         (SharedOptions::new().participants(0), ["1 to 65535", "participants", "length 0"]),
@@ -145,13 +146,13 @@ fn another_object_than_was_asked_for() {
     let fields = &["open", "the fields of the type it was made with"][..];
     object.refused_as::<Mutex<i64>>(ErrorKind::WrongType, fields);
     object.refused_as::<Mutex<[u32; 2]>>(ErrorKind::WrongType, fields);
-    object.refused_as::<(Signal, Signal)>(ErrorKind::WrongType, fields);
+    object.refused_as::<(CountingSemaphore, CountingSemaphore)>(ErrorKind::WrongType, fields);
     // A longer one is not yet the wrong size.
     object.refused_as::<Mutex<[u64]>>(ErrorKind::WrongType, fields);
     let sizes = &["made for 32 bytes, and 48 were asked for"];
-    object.refused_as::<(Mutex<u64>, Signal)>(ErrorKind::Size, sizes);
+    object.refused_as::<(Mutex<u64>, CountingSemaphore)>(ErrorKind::WrongSize, sizes);
     let sizes = &["made for 32 bytes, and 16 were asked for"];
-    object.refused_as::<Signal>(ErrorKind::Size, sizes);
+    object.refused_as::<CountingSemaphore>(ErrorKind::WrongSize, sizes);
     object.patch_header(12, &77_u32.to_le_bytes());
     object.refused(ErrorKind::WrongKind, &["its kind is 77, and 1 was asked for"]);
     let missing = Location::file(object.path.with_file_name("missing"));
@@ -191,7 +192,7 @@ fn headers_that_are_cut_or_changed() {
     object.patch(128, &9_u32.to_le_bytes());
     object.refused(ErrorKind::Malformed, &["offset 128"]);
     object.patch(128, &3_u32.to_le_bytes());
-    object.refused(ErrorKind::NeedsCheck, &["found its contents wrong"]);
+    object.refused(ErrorKind::Unclean, &["found its contents wrong"]);
     object.patch(0, &whole);
 
     let cut =
@@ -226,7 +227,7 @@ fn what_is_no_object_at_all() {
     let stranger = folder.join("stranger");
     std::fs::write(&stranger, [0x55; 8192]).unwrap();
     let file = OpenOptions::new().read(true).write(true).open(&stranger).unwrap();
-    let error = Shared::<Mutex<u64>>::adopt(&file).unwrap_err();
+    let error = Shared::<Mutex<u64>>::from_descriptor(&file).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotAnObject, "{error}");
 }
 
@@ -249,7 +250,7 @@ fn one_that_was_never_finished() {
     let object = Object::new();
     object.patch(128, &1_u32.to_le_bytes());
     let error = Shared::<Mutex<u64>>::open(object.location()).unwrap_err();
-    check(error, ErrorKind::Unready, &object.path, &["did not finish", "also creates"]);
+    check(error, ErrorKind::Incomplete, &object.path, &["did not finish", "also creates"]);
     let made = Shared::open_or_create(object.location(), || Mutex::new(8_u64)).unwrap();
     assert_eq!(*made.lock().unwrap(), 8);
 }
@@ -266,7 +267,7 @@ fn in_use_when_the_system_went_down() {
     object.patch(132, &0_u32.to_le_bytes());
     let error = Shared::<Mutex<u64>>::open(object.location()).unwrap_err();
     let words = ["when the system went down", "accept it as unclean", "make it anew"];
-    check(error, ErrorKind::NeedsCheck, &object.path, &words);
+    check(error, ErrorKind::Unclean, &object.path, &words);
     // Who only looks may.
     drop(Shared::<Mutex<u64>>::open_read_only(object.location()).unwrap());
     let accepting = SharedOptions::new().accept_unclean();
@@ -373,15 +374,16 @@ fn holds_it() {
 fn finds_no_room() {
     let Some(path) = common::role("finds_no_room") else { return };
     let begun = Instant::now();
-    let options = SharedOptions::new().patience(Duration::ZERO);
+    let options = SharedOptions::new().open_timeout(Duration::ZERO);
     let error = options.open::<Mutex<u8>>(Location::file(&path)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NoParticipant);
+    assert_eq!(error.kind(), ErrorKind::TooManyProcesses);
     eprintln!("{error}");
     // A process that waits, waits as long as it was told to.
-    let patience = Duration::from_millis(300);
-    let error = options.patience(patience).open::<Mutex<u8>>(Location::file(&path)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NoParticipant);
-    assert!(begun.elapsed() >= patience);
+    let open_timeout = Duration::from_millis(300);
+    let error =
+        options.open_timeout(open_timeout).open::<Mutex<u8>>(Location::file(&path)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooManyProcesses);
+    assert!(begun.elapsed() >= open_timeout);
     let look = Shared::<Mutex<u8>>::open_read_only(Location::file(path)).unwrap();
     assert!(!look.is_locked().unwrap());
 }
@@ -398,18 +400,19 @@ fn no_room_for_another_thread_or_lock() {
     let directory = TempDir::new();
     let path = directory.join("narrow");
     let narrow = SharedOptions::new().lanes(1);
-    let first = || ([Mutex::new(0_u8); 8], Signal::new(0), Permits::new(9), Barrier::new(2));
+    let first =
+        || ([Mutex::new(0_u8); 8], CountingSemaphore::new(0), Semaphore::new(9), Barrier::new(2));
     let all = narrow.create_new(Location::file(&path), first).unwrap();
     let (mutexes, signal, permits, barrier) = &*all;
     let words = ["claim a lane", "length 1", "1 lanes are taken", "end threads", "anew with more"];
     let guards: Vec<_> = mutexes[..7].iter().map(|mutex| mutex.lock().unwrap()).collect();
-    check(mutexes[7].lock().unwrap_err(), ErrorKind::NoLane, &path, &words);
-    check(permits.acquire().unwrap_err(), ErrorKind::NoLane, &path, &words);
-    check(barrier.join().unwrap_err(), ErrorKind::NoLane, &path, &words);
+    check(mutexes[7].lock().unwrap_err(), ErrorKind::TooManyThreads, &path, &words);
+    check(permits.acquire().unwrap_err(), ErrorKind::TooManyThreads, &path, &words);
+    check(barrier.join().unwrap_err(), ErrorKind::TooManyThreads, &path, &words);
     thread::scope(|scope| {
         scope.spawn(|| {
-            check(mutexes[7].try_lock().unwrap_err(), ErrorKind::NoLane, &path, &words);
-            check(signal.wait().unwrap_err(), ErrorKind::NoLane, &path, &words);
+            check(mutexes[7].try_lock().unwrap_err(), ErrorKind::TooManyThreads, &path, &words);
+            check(signal.wait().unwrap_err(), ErrorKind::TooManyThreads, &path, &words);
         });
     });
     drop(guards);
@@ -421,7 +424,7 @@ fn what_this_thread_holds() {
     need_atomics!();
     let directory = TempDir::new();
     let path = directory.join("held");
-    let first = || (Mutex::new(0_u8), RwLock::new(0_u8), Mutex::<[u8]>::slice(4), Once::new());
+    let first = || (Mutex::new(0_u8), RwLock::new(0_u8), Mutex::<[u8]>::zeroed(4), Once::new());
     let all = Shared::create_new(Location::file(&path), first).unwrap();
     let (mutex, lock, elements, once) = &*all;
     let words = |what| [what, "at offset", "this thread has it already", "release that first"];
@@ -450,7 +453,9 @@ fn what_others_hold() {
     need_atomics!();
     let directory = TempDir::new();
     let path = directory.join("busy");
-    let first = || (Mutex::new(0_u8), RwLock::new(0_u8), Permits::new(1), Signal::new(u32::MAX));
+    let first = || {
+        (Mutex::new(0_u8), RwLock::new(0_u8), Semaphore::new(1), CountingSemaphore::new(u32::MAX))
+    };
     let all = Shared::create_new(Location::file(&path), first).unwrap();
     let (mutex, lock, permits, signal) = &*all;
     let _guards = (mutex.lock().unwrap(), lock.write().unwrap(), permits.acquire().unwrap());
@@ -504,7 +509,7 @@ fn what_the_dead_and_the_careful_left() {
     check(barrier.join().unwrap_err(), ErrorKind::Busy, &path, &words);
     drop(member);
 
-    drop(mutex.lock_poisoned().unwrap().accept());
+    drop(mutex.lock_poisoned().unwrap().mark_consistent());
     let guard = mutex.lock().unwrap();
     all.cancel();
     check(changed.wait(guard).unwrap_err(), ErrorKind::Cancelled, &path, &["notification"]);

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use common::need_atomics;
 use sharemap::{
-    Barrier, ErrorKind, LockError, Mutex, Permits, RwLock, Shared, SharedMemory, Signal,
+    Barrier, CountingSemaphore, ErrorKind, LockError, Mutex, RwLock, Semaphore, Shared,
+    SharedMemory,
 };
 
-type Parts = (Mutex<u64>, RwLock<u64>, Permits, Barrier, Signal);
+type Parts = (Mutex<u64>, RwLock<u64>, Semaphore, Barrier, CountingSemaphore);
 
 const ROLE: &str = "ends_with_something";
 const TIMES: u64 = 8;
@@ -21,7 +22,7 @@ const TIMES: u64 = 8;
 const AT_MOST: Duration = Duration::from_secs(10);
 
 fn parts() -> Parts {
-    (Mutex::new(0), RwLock::new(0), Permits::new(2), Barrier::new(2), Signal::new(0))
+    (Mutex::new(0), RwLock::new(0), Semaphore::new(2), Barrier::new(2), CountingSemaphore::new(0))
 }
 
 /// An object that goes with the value.
@@ -121,7 +122,7 @@ fn the_next_owner_is_told() {
     for time in 0..TIMES {
         inherits(object.start(&shared, "mutex"), time, || match mutex.lock() {
             Err(LockError::OwnerDied(dead)) => {
-                let mut guard = dead.accept();
+                let mut guard = dead.mark_consistent();
                 assert_eq!(*guard, time);
                 *guard += 1;
             }
@@ -129,7 +130,7 @@ fn the_next_owner_is_told() {
         });
         inherits(object.start(&shared, "writer"), time, || match rwlock.write() {
             Err(LockError::OwnerDied(dead)) => {
-                let mut guard = dead.accept();
+                let mut guard = dead.mark_consistent();
                 assert_eq!(*guard, time);
                 *guard += 1;
             }

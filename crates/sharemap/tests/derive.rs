@@ -1,4 +1,4 @@
-//! `#[derive(Shareable)]`: values that locks guard, and structs of locks.
+//! `#[derive(Shareable)]` and `#[derive(SharedType)]`: values that locks guard, and structs of locks.
 
 #![cfg(feature = "derive")]
 
@@ -6,8 +6,8 @@ mod common;
 
 use common::need_atomics;
 use sharemap::{
-    Barrier, Condvar, Error, ErrorKind, Event, Location, Mutex, Once, Permits, RwLock, Shareable,
-    Shared, SharedMemory, Signal,
+    Barrier, Condvar, CountingSemaphore, Error, ErrorKind, Event, Location, Mutex, Once, RwLock,
+    Semaphore, Shareable, Shared, SharedMemory, SharedType,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
@@ -102,7 +102,7 @@ fn values_are_shared_by_their_layout() {
 fn bytes_that_are_no_value_of_an_enum_are_told() {
     need_atomics!();
     let gear = Shared::create_new(Location::anonymous(), || Mutex::new(Gear::Reverse)).unwrap();
-    let memory = SharedMemory::adopt(gear.file().unwrap()).unwrap();
+    let memory = SharedMemory::from_descriptor(gear.file().unwrap()).unwrap();
     let bytes = memory.bytes();
     // The first copy of the value, in the payload that the header tells of.
     let at = memory.view::<u64>().unwrap().get(104 / 8).unwrap() as usize + 16;
@@ -118,28 +118,28 @@ mod plant {
     use super::*;
 
     /// What a plant is run by.
-    #[derive(Shareable)]
+    #[derive(SharedType)]
     pub struct Plant {
         /// The lines, each with its own state.
         pub lines: [Line; 2],
-        pub power: (Permits, Event),
+        pub power: (Semaphore, Event),
         pub(super) shift: Barrier,
         secret: Once,
     }
 
-    #[derive(Default, Shareable)]
+    #[derive(Default, SharedType)]
     pub struct Line {
         pub car: Mutex<u32>,
         pub changed: Condvar,
         pub r#type: RwLock<[u16; 3]>,
-        pub done: Signal,
+        pub done: CountingSemaphore,
     }
 
     impl Plant {
         pub fn first() -> Self {
             Self {
                 lines: [Line::default(), Line { car: Mutex::new(70), ..Line::default() }],
-                power: (Permits::new(3), Event::auto()),
+                power: (Semaphore::new(3), Event::auto_reset()),
                 shift: Barrier::new(1),
                 secret: Once::new(),
             }
@@ -189,7 +189,7 @@ fn structs_of_locks_are_used_by_name() {
 #[test]
 fn names_of_fields_are_this_programs_own() {
     need_atomics!();
-    #[derive(Default, Shareable)]
+    #[derive(Default, SharedType)]
     struct State {
         jobs: Mutex<u32>,
         ready: Event,

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{TempDir, assert_mapped, child, need_atomics, passes, pattern, role, skip};
-use sharemap::inspect::Unused;
+use sharemap::inspect::ExclusiveClaim;
 use sharemap::{ErrorKind, Location, MapOptions, Mapping, MappingMut, Mutex, Shared};
 
 const IMAGE: u64 = 8 << 20;
@@ -150,7 +150,7 @@ fn without_holes() {
     assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
     assert!(!sparse.exists(), "left behind");
     let error = MappingMut::create_new(&sparse, 5 << 30).unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::AddressSpace), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::OutOfAddressSpace), "{error}");
     assert!(!sparse.exists(), "left behind");
     let map = MapOptions::new().sparse().create_new(&sparse, 50_000).unwrap();
     assert_eq!(map.bytes().count(0).unwrap(), 50_000);
@@ -208,7 +208,7 @@ fn an_object_that_does_not_tell_who_is_attached_is_not_had_alone() {
     let null = std::fs::File::open("/dev/null").unwrap();
     // SAFETY: both are open; nothing reads or writes what is mapped through its descriptor.
     assert!(unsafe { libc::dup2(null.as_raw_fd(), shared.file().unwrap().as_raw_fd()) } >= 0);
-    let ask = || Unused::of(&location).map(|found| found.is_some());
+    let ask = || ExclusiveClaim::of(&location).map(|found| found.is_some());
     assert!(!ask().unwrap());
     let image = std::fs::read(&path).unwrap();
     // In place, and closed again.
@@ -237,6 +237,6 @@ fn an_object_that_does_not_tell_who_is_attached_is_not_had_alone() {
     let raw = Location::file(dir.join("raw"));
     for bytes in [vec![7; 5000], vec![7; 3], vec![]] {
         std::fs::write(dir.join("raw"), bytes).unwrap();
-        assert!(!Unused::of(&raw).unwrap().unwrap().sees_mappings());
+        assert!(!ExclusiveClaim::of(&raw).unwrap().unwrap().sees_mappings());
     }
 }

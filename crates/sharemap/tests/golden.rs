@@ -8,14 +8,14 @@ use std::path::Path;
 
 use common::{TempDir, need_atomics};
 use sharemap::{
-    Barrier, Condvar, ErrorKind, Event, Location, LockError, Mutex, Once, Permits, RwLock, Shared,
-    SharedOptions, Signal,
+    Barrier, Condvar, CountingSemaphore, ErrorKind, Event, Location, LockError, Mutex, Once,
+    RwLock, Semaphore, Shared, SharedOptions,
 };
 
 type All = (
     (Mutex<u32>, RwLock<[u16; 3]>),
     (Mutex<[u8]>, RwLock<[u8]>),
-    (Permits, Signal, Barrier),
+    (Semaphore, CountingSemaphore, Barrier),
     (Event, Condvar, Once),
 );
 
@@ -27,9 +27,9 @@ const ID: &[u8; 16] = b"a golden image..";
 fn first() -> All {
     (
         (Mutex::new(5), RwLock::new([1, 2, 3])),
-        (Mutex::slice(3), RwLock::slice(5)),
-        (Permits::new(3), Signal::new(2), Barrier::new(1)),
-        (Event::auto(), Condvar::new(), Once::new()),
+        (Mutex::zeroed(3), RwLock::zeroed(5)),
+        (Semaphore::new(3), CountingSemaphore::new(2), Barrier::new(1)),
+        (Event::auto_reset(), Condvar::new(), Once::new()),
     )
 }
 
@@ -149,7 +149,7 @@ fn the_documented_image_is_used_here() {
 fn find_again(path: &Path) {
     let all = Shared::<All>::open(Location::file(path)).unwrap();
     *all.0.0.lock().unwrap() += 1;
-    drop(all.1.0.lock_poisoned().unwrap().accept());
+    drop(all.1.0.lock_poisoned().unwrap().mark_consistent());
     assert_eq!(all.1.0.lock().unwrap().view().get(1).unwrap(), 0xbb);
     assert_eq!(*all.0.0.lock().unwrap(), 8);
 }

@@ -9,16 +9,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{TempDir, need_atomics};
-use sharemap::inspect::{Inspection, LockKind, State, Unused};
+use sharemap::inspect::{ExclusiveClaim, Inspection, LockKind, State};
 use sharemap::{
-    Barrier, Condvar, ErrorKind, Location, Mutex, Permits, RwLock, Shared, SharedOptions, Signal,
+    Barrier, Condvar, CountingSemaphore, ErrorKind, Location, Mutex, RwLock, Semaphore, Shared,
+    SharedOptions,
 };
 
-type Locks = (Mutex<u64>, RwLock<u64>, Permits, Barrier, Condvar, Signal);
+type Locks = (Mutex<u64>, RwLock<u64>, Semaphore, Barrier, Condvar, CountingSemaphore);
 
 fn locks() -> Locks {
     let (mutex, rwlock) = (Mutex::new(1), RwLock::new(2));
-    (mutex, rwlock, Permits::new(3), Barrier::new(4), Condvar::new(), Signal::new(5))
+    (mutex, rwlock, Semaphore::new(3), Barrier::new(4), Condvar::new(), CountingSemaphore::new(5))
 }
 
 /// A second process that has done its part, and holds what it holds until it is told or killed.
@@ -116,14 +117,14 @@ fn holders_and_waiters_are_seen_with_their_processes() {
         until(&look, asleep(LockKind::Mutex));
         let found = look.locks().unwrap();
         let kinds: Vec<_> = found.iter().map(|lock| lock.kind).collect();
-        let all = [LockKind::Mutex, LockKind::RwLock, LockKind::Permits, LockKind::Barrier];
+        let all = [LockKind::Mutex, LockKind::RwLock, LockKind::Semaphore, LockKind::Barrier];
         assert_eq!(kinds, all);
         let owner = found[0].owner.as_ref().unwrap();
         assert_eq!((owner.process, owner.participant), (Some(other), Some(1)));
         let [waiter] = &found[0].waiters[..] else { panic!("{found:?}") };
         assert_eq!((waiter.process, waiter.participant), (Some(own), Some(0)));
         assert!(!found[0].is_poisoned && !found[0].owner_died && !found[0].is_upgradable);
-        let who = |found: &[sharemap::inspect::Who]| -> Vec<_> {
+        let who = |found: &[sharemap::inspect::ThreadInfo]| -> Vec<_> {
             found.iter().map(|who| who.process.unwrap()).collect()
         };
         // The writer has the word, and waits for the reader.
@@ -248,7 +249,7 @@ fn the_most_lanes_with_the_most_locks_are_listed_in_linear_time() {
     let scratch = TempDir::new();
     let path = scratch.join("crowded");
     let options = SharedOptions::new().participants(1).lanes(LANES as u32);
-    let make = || Mutex::<[u128]>::slice(LANES * SLOTS);
+    let make = || Mutex::<[u128]>::zeroed(LANES * SLOTS);
     drop(options.create_new(Location::file(&path), make).unwrap());
     let facts = Inspection::open(Location::file(&path)).unwrap().facts().unwrap();
     // Participant 0 is in use, and every lane is its own.
@@ -367,7 +368,7 @@ fn what_nobody_has_can_be_had_alone_and_removed() {
     let scratch = TempDir::new();
     let path = scratch.join("object");
     let location = Location::file(&path);
-    match Unused::of(&location) {
+    match ExclusiveClaim::of(&location) {
         Err(error) if error.kind() == ErrorKind::Unsupported => {
             eprintln!("skipped: {error}");
             return;
@@ -375,19 +376,19 @@ fn what_nobody_has_can_be_had_alone_and_removed() {
         other => assert_eq!(other.unwrap_err().kind(), ErrorKind::NotFound),
     }
     let shared = Shared::create_new(&location, || Mutex::new(1_u64)).unwrap();
-    assert!(Unused::of(&location).unwrap().is_none(), "this process has it");
+    assert!(ExclusiveClaim::of(&location).unwrap().is_none(), "this process has it");
     drop(shared);
     let file = std::fs::File::open(&path).unwrap();
-    assert!(Unused::of(&location).unwrap().is_none(), "somebody has it open");
+    assert!(ExclusiveClaim::of(&location).unwrap().is_none(), "somebody has it open");
     drop(file);
     let map = sharemap::Mapping::open(&path).unwrap();
-    assert!(Unused::of(&location).unwrap().is_none(), "somebody has it mapped");
+    assert!(ExclusiveClaim::of(&location).unwrap().is_none(), "somebody has it mapped");
     drop(map);
-    let unused = Unused::of(&location).unwrap().unwrap();
-    assert!(Unused::of(&location).unwrap().is_none(), "one at a time");
+    let unused = ExclusiveClaim::of(&location).unwrap().unwrap();
+    assert!(ExclusiveClaim::of(&location).unwrap().is_none(), "one at a time");
     drop(unused);
     drop(Shared::<Mutex<u64>>::open(&location).unwrap());
-    assert!(Unused::of(&location).unwrap().unwrap().remove().unwrap());
+    assert!(ExclusiveClaim::of(&location).unwrap().unwrap().remove().unwrap());
     assert!(!path.exists());
 }
 
@@ -403,7 +404,7 @@ fn who_comes_meanwhile_is_not_robbed() {
     let path = scratch.join("object");
     drop(Shared::create_new(Location::file(&path), || Mutex::new(1_u64)).unwrap());
     for location in [Location::name(name), Location::file(&path)] {
-        let unused = Unused::of(&location).unwrap().expect("nobody has it");
+        let unused = ExclusiveClaim::of(&location).unwrap().expect("nobody has it");
         let opening = thread::spawn({
             let location = location.clone();
             move || Shared::<Mutex<u64>>::open(location).map(|shared| *shared.lock().unwrap())

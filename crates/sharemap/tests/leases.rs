@@ -157,7 +157,7 @@ fn opening_to_use_waits_within_the_callers_deadline() {
     const TIMEOUT: Duration = Duration::from_millis(300);
     let open = |location: Location| {
         let begun = Instant::now();
-        let options = SharedOptions::new().any_owner().patience(TIMEOUT);
+        let options = SharedOptions::new().allow_any_owner().open_timeout(TIMEOUT);
         let error = options.open::<Mutex<u64>>(location).unwrap_err();
         assert!(begun.elapsed() >= TIMEOUT, "{error} after {:?}", begun.elapsed());
         error
@@ -165,7 +165,7 @@ fn opening_to_use_waits_within_the_callers_deadline() {
     each_ends_in_time("use", |object| open(Location::name(&*object.name)), ErrorKind::Busy);
     each_ends_in_time("use-file", |object| open(Location::file(&object.path)), ErrorKind::Busy);
     let or_create = |object: &Object| {
-        let options = SharedOptions::new().any_owner().patience(TIMEOUT);
+        let options = SharedOptions::new().allow_any_owner().open_timeout(TIMEOUT);
         options.open_or_create(&*object.name, || Mutex::new(1_u64)).unwrap_err()
     };
     each_ends_in_time("use-or-create", or_create, ErrorKind::Busy);
@@ -186,8 +186,12 @@ fn a_lease_that_is_given_up_in_time_is_waited_out() {
     let Some(object) = Object::new("given-up") else { return };
     let Some(stranger) = Stranger::start(&object.path) else { return };
     let opened = std::thread::scope(|scope| {
-        let open =
-            || SharedOptions::new().any_owner().patience(LATE).open::<Mutex<u64>>(&*object.name);
+        let open = || {
+            SharedOptions::new()
+                .allow_any_owner()
+                .open_timeout(LATE)
+                .open::<Mutex<u64>>(&*object.name)
+        };
         let opening = scope.spawn(open);
         drop(stranger);
         opening.join().unwrap()

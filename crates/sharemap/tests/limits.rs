@@ -232,12 +232,12 @@ fn no_address_space() {
         Ok(_) => skip!("RLIMIT_AS limits nothing here"),
         Err(error) => error,
     };
-    assert_eq!(error.kind(), ErrorKind::AddressSpace, "{error}");
+    assert_eq!(error.kind(), ErrorKind::OutOfAddressSpace, "{error}");
     assert_eq!(error.path(), Some(path.as_path()));
     assert_eq!(error.length(), Some(LEN));
     assert!(error.to_string().contains(&(LEN / 2).to_string()), "{error}");
     let error = AnonymousMapping::new((LEN / 4 * 3) as usize).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::AddressSpace);
+    assert_eq!(error.kind(), ErrorKind::OutOfAddressSpace);
     assert_mapped(&path, 0);
     assert_eq!(MapOptions::new().len(1000).open(&path).unwrap().len(), 1000);
 }

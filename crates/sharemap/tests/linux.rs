@@ -189,7 +189,7 @@ fn huge_page_files_are_mapped_and_unmapped() {
     match MapOptions::new().len(5000).map_mut(&file) {
         Ok(map) => map.close().unwrap(),
         Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::AddressSpace, "{error}");
+            assert_eq!(error.kind(), ErrorKind::OutOfAddressSpace, "{error}");
             skip!("no huge pages are set aside: {error}");
         }
     }
@@ -212,7 +212,7 @@ fn reserved_huge_pages_are_there_when_they_are_touched() {
             memory.fill(1);
         }
         Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::AddressSpace, "{error}");
+            assert_eq!(error.kind(), ErrorKind::OutOfAddressSpace, "{error}");
             assert!(error.to_string().contains("nr_hugepages"), "{error}");
         }
     }

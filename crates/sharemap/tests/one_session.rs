@@ -13,17 +13,18 @@ use std::time::Duration;
 use common::{TempDir, need_atomics};
 use sharemap::inspect::Inspection;
 use sharemap::{
-    Condvar, ErrorKind, Event, Location, Mutex, Permits, RwLock, Shared, SharedOptions, Signal,
+    Condvar, CountingSemaphore, ErrorKind, Event, Location, Mutex, RwLock, Semaphore, Shared,
+    SharedOptions,
 };
 
-type Locks = (Mutex<u64>, RwLock<u64>, Mutex<[u8]>, RwLock<[u8]>, (Condvar, Signal));
+type Locks = (Mutex<u64>, RwLock<u64>, Mutex<[u8]>, RwLock<[u8]>, (Condvar, CountingSemaphore));
 
 fn locks() -> Locks {
-    let (elements, table) = (Mutex::<[u8]>::slice(4), RwLock::<[u8]>::slice(4));
-    (Mutex::new(1), RwLock::new(2), elements, table, (Condvar::new(), Signal::new(0)))
+    let (elements, table) = (Mutex::<[u8]>::zeroed(4), RwLock::<[u8]>::zeroed(4));
+    (Mutex::new(1), RwLock::new(2), elements, table, (Condvar::new(), CountingSemaphore::new(0)))
 }
 
-fn open<T: sharemap::Anchored>(path: &Path) -> Shared<T> {
+fn open<T: sharemap::SharedType>(path: &Path) -> Shared<T> {
     Shared::open(Location::file(path)).unwrap()
 }
 
@@ -161,10 +162,18 @@ fn cancelling_one_opening_leaves_the_others_waiting() {
     need_atomics!();
     let directory = TempDir::new();
     let path = directory.join("object");
-    type All = (Mutex<u8>, RwLock<u8>, Signal, Event, Permits, (Mutex<[u8]>, RwLock<[u8]>));
+    type All =
+        (Mutex<u8>, RwLock<u8>, CountingSemaphore, Event, Semaphore, (Mutex<[u8]>, RwLock<[u8]>));
     let make = || {
-        let slices = (Mutex::<[u8]>::slice(1), RwLock::<[u8]>::slice(1));
-        (Mutex::new(0), RwLock::new(0), Signal::new(0), Event::auto(), Permits::new(0), slices)
+        let slices = (Mutex::<[u8]>::zeroed(1), RwLock::<[u8]>::zeroed(1));
+        (
+            Mutex::new(0),
+            RwLock::new(0),
+            CountingSemaphore::new(0),
+            Event::auto_reset(),
+            Semaphore::new(0),
+            slices,
+        )
     };
     let one: Shared<All> = Shared::create_new(Location::file(&path), make).unwrap();
     let (cancelled, patient) = (open::<All>(&path), open::<All>(&path));
@@ -209,7 +218,7 @@ fn what_an_opening_asks_for_is_checked_each_time() {
     let first = Shared::create_new(place(), || Mutex::new(5_u64)).unwrap();
     let kind = |error: sharemap::Error| error.kind();
     assert_eq!(kind(Shared::<Mutex<i64>>::open(place()).unwrap_err()), ErrorKind::WrongType);
-    assert_eq!(kind(Shared::<Mutex<[u64; 4]>>::open(place()).unwrap_err()), ErrorKind::Size);
+    assert_eq!(kind(Shared::<Mutex<[u64; 4]>>::open(place()).unwrap_err()), ErrorKind::WrongSize);
     let again = Shared::create_new(place(), || Mutex::new(0_u64)).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::AlreadyExists);
     drop(open::<Mutex<u64>>(&path));
@@ -223,7 +232,7 @@ fn what_an_opening_asks_for_is_checked_each_time() {
     };
     const STATE: usize = 128;
     write(STATE as u64, &3_u32.to_le_bytes());
-    assert_eq!(kind(Shared::<Mutex<u64>>::open(place()).unwrap_err()), ErrorKind::NeedsCheck);
+    assert_eq!(kind(Shared::<Mutex<u64>>::open(place()).unwrap_err()), ErrorKind::Unclean);
     write(STATE as u64, &whole[STATE..STATE + 4]);
     // The header of another object, whole in itself. Windows tells objects apart by it.
     if cfg!(not(windows)) {
@@ -250,7 +259,8 @@ fn the_owner_is_checked_each_time() {
     std::os::unix::fs::chown(format!("/dev/shm/{name}"), Some(12_345), None).unwrap();
     let error = Shared::<Mutex<u8>>::open(name.as_str()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ForeignOwner);
-    let any: Shared<Mutex<u8>> = SharedOptions::new().any_owner().open(name.as_str()).unwrap();
+    let any: Shared<Mutex<u8>> =
+        SharedOptions::new().allow_any_owner().open(name.as_str()).unwrap();
     let _held = first.lock().unwrap();
     let error = any.lock_timeout(Duration::from_secs(5)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Deadlock);
@@ -286,18 +296,18 @@ fn private_copies_are_not_shared() {
     need_atomics!();
     let directory = TempDir::new();
     let path = directory.join("object");
-    let one = Shared::create_new(Location::file(&path), || Mutex::<[u8]>::slice(4)).unwrap();
+    let one = Shared::create_new(Location::file(&path), || Mutex::<[u8]>::zeroed(4)).unwrap();
     let private = || -> Shared<Mutex<[u8]>> {
         SharedOptions::new().open_copy_on_write(Location::file(&path)).unwrap()
     };
     let (mine, yours) = (private(), private());
-    mine.draft().unwrap().set(0, 7).unwrap();
-    assert_eq!(yours.peek().get(0).unwrap(), 0);
-    assert_eq!(one.peek().get(0).unwrap(), 0);
+    mine.private_view_mut().unwrap().set(0, 7).unwrap();
+    assert_eq!(yours.view_unlocked().get(0).unwrap(), 0);
+    assert_eq!(one.view_unlocked().get(0).unwrap(), 0);
     let look = Shared::<Mutex<[u8]>>::open_read_only(Location::file(&path)).unwrap();
     assert_eq!(look.lock().unwrap_err().kind(), ErrorKind::NotWritable);
     one.lock().unwrap().view().set(1, 5).unwrap();
-    assert_eq!(look.peek().get(1).unwrap(), 5);
+    assert_eq!(look.view_unlocked().get(1).unwrap(), 5);
 }
 
 /// Room for two processes, each of which keeps opening and dropping the object in several threads.

@@ -62,7 +62,7 @@ fn another_users_object_is_refused() {
     refused(either, &path, ErrorKind::ForeignOwner, belongs);
     let new = Shared::create_new(location(), || Mutex::new(0_u64));
     refused(new, &path, ErrorKind::AlreadyExists, "");
-    let any: Shared<Mutex<u64>> = SharedOptions::new().any_owner().open(location()).unwrap();
+    let any: Shared<Mutex<u64>> = SharedOptions::new().allow_any_owner().open(location()).unwrap();
     assert_eq!(*any.lock().unwrap(), 7);
     assert!(Inspection::open(location()).unwrap().facts().is_some());
 }
@@ -106,7 +106,7 @@ fn links_of_others_are_not_followed() {
     let new = folder.join("new");
     for name in [&last, &through, &own] {
         refused(open(name), name, ErrorKind::ForeignOwner, "symbolic link");
-        let any = SharedOptions::new().any_owner().open::<Mutex<u64>>(Location::file(name));
+        let any = SharedOptions::new().allow_any_owner().open::<Mutex<u64>>(Location::file(name));
         refused(any, name, ErrorKind::ForeignOwner, "links of user 54322 lead to it");
         let unlinked = Shared::<Mutex<u64>>::unlink(Location::file(name));
         refused(unlinked, name, ErrorKind::ForeignOwner, "symbolic link");
@@ -119,7 +119,7 @@ fn links_of_others_are_not_followed() {
     let trusted = shared.join("trusted");
     foreign_link(&theirs, &trusted);
     refused(open(&trusted), &trusted, ErrorKind::ForeignOwner, "symbolic link");
-    let any = SharedOptions::new().any_owner().open::<Mutex<u64>>(Location::file(&trusted));
+    let any = SharedOptions::new().allow_any_owner().open::<Mutex<u64>>(Location::file(&trusted));
     assert_eq!(*any.unwrap().lock().unwrap(), 7);
     assert!(Inspection::open(Location::file(&trusted)).is_ok());
 }
@@ -192,7 +192,8 @@ fn an_unknown_owner_is_nobodys_own() {
             refused(open(&path), &path, ErrorKind::ForeignOwner, "unknown in this user namespace");
             let by_name = Shared::<Mutex<u64>>::open(&*name);
             refused(by_name, Path::new(&name), ErrorKind::ForeignOwner, "unknown");
-            let any = SharedOptions::new().any_owner().open::<Mutex<u64>>(Location::file(&path));
+            let any =
+                SharedOptions::new().allow_any_owner().open::<Mutex<u64>>(Location::file(&path));
             assert_eq!(*any.unwrap().lock().unwrap(), 7);
             let link = argument.join("link");
             refused(open(&link), &link, ErrorKind::ForeignOwner, "symbolic link");

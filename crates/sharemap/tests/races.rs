@@ -198,8 +198,8 @@ fn memory_file() -> File {
 /// Waits until a shared word is at least so much; gives it. Ends where the other process seems to
 /// be gone.
 fn wait_for(word: Atomic<'_, u64>, least: u64) -> u64 {
-    let patience = Instant::now() + Duration::from_secs(60);
-    while Instant::now() < patience {
+    let open_timeout = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < open_timeout {
         let now = word.load(Ordering::Acquire).unwrap();
         if now >= least {
             return now;

@@ -4,11 +4,11 @@ use std::fmt::Debug;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use sharemap::{
-    Advice, AnonymousMapping, Atomic, Barrier, Block, Blocks, CacheStatus, Condvar, Error,
-    ErrorKind, Event, FileContents, FileContentsOptions, HugePages, Iter, MapOptions, Mapping,
-    MappingCow, MappingMut, Mutex, Once, OwnedView, OwnedViewMut, PageState, Permits, Protection,
-    Reader, Region, Residency, RwLock, Shared, SharedOptions, Signal, SlidingWindow, View, ViewMut,
-    Writer, guard,
+    Advice, AnonymousMapping, Atomic, Barrier, Block, Blocks, CacheStatus, Condvar,
+    CountingSemaphore, Error, ErrorKind, Event, FileContents, FileContentsOptions, HugePages, Iter,
+    MapOptions, Mapping, MappingCow, MappingMut, Mutex, Once, OwnedView, OwnedViewMut, PageState,
+    Protection, Reader, Region, Residency, RwLock, Semaphore, Shared, SharedOptions, SlidingWindow,
+    View, ViewMut, Writer, guard,
 };
 
 fn between_threads<T: Send + Sync>() {}
@@ -40,8 +40,8 @@ fn everything_goes_between_threads() {
         Mutex<[f32]>,
         RwLock<[u8]>,
         Condvar,
-        Permits,
-        Signal,
+        Semaphore,
+        CountingSemaphore,
         Barrier,
         Event,
         Once,
@@ -49,7 +49,7 @@ fn everything_goes_between_threads() {
         Shared<(Mutex<bool>, Condvar)>,
         Shared<Mutex<[u32]>>,
         Shared<[RwLock<u16>; 3]>,
-        Shared<(RwLock<[i8]>, Permits, Signal, Barrier, Event, Once)>,
+        Shared<(RwLock<[i8]>, Semaphore, CountingSemaphore, Barrier, Event, Once)>,
     );
     copied::<Advice>();
     copied::<HugePages>();

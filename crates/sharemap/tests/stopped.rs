@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 
 use common::need_atomics;
 use sharemap::{
-    Barrier, Error, ErrorKind, LockError, Mutex, Once, Permits, RwLock, Shared, SharedMemory,
-    Signal,
+    Barrier, CountingSemaphore, Error, ErrorKind, LockError, Mutex, Once, RwLock, Semaphore,
+    Shared, SharedMemory,
 };
 
 type Locks = (Mutex<u32>, RwLock<u32>, RwLock<u32>, RwLock<u32>);
-type Others = (Permits, Once, Barrier);
-type Parts = (Locks, Others, (Signal, Signal));
+type Others = (Semaphore, Once, Barrier);
+type Parts = (Locks, Others, (CountingSemaphore, CountingSemaphore));
 
 const ROLE: &str = "has_everything";
 /// How long each wait is to take, and how much longer it may on a machine with other things to do.
@@ -31,8 +31,8 @@ fn parts() -> Parts {
     let rwlock = || RwLock::new(1);
     (
         (Mutex::new(1), rwlock(), rwlock(), rwlock()),
-        (Permits::new(1), Once::new(), Barrier::new(2)),
-        (Signal::new(0), Signal::new(0)),
+        (Semaphore::new(1), Once::new(), Barrier::new(2)),
+        (CountingSemaphore::new(0), CountingSemaphore::new(0)),
     )
 }
 

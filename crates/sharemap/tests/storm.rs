@@ -95,9 +95,9 @@ fn seed() -> u64 {
 }
 
 /// Uses the object until it is killed, leaving it and attaching again now and then.
-fn work(objects: &Objects, witness: &Witness, me: Name, seed: u64, patience: Patience) {
+fn work(objects: &Objects, witness: &Witness, me: Name, seed: u64, open_timeout: Patience) {
     let mut random = Random::new(seed ^ me.number << 8 ^ me.place as u64);
-    let watch = Watch { witness, patience, longest: Cell::new(Duration::ZERO) };
+    let watch = Watch { witness, open_timeout, longest: Cell::new(Duration::ZERO) };
     loop {
         let shared = Shared::<Parts>::open(objects.locks()).unwrap();
         let user = User { shared: &shared, watch: &watch, me };
@@ -141,11 +141,11 @@ fn count_turns(witness: &Witness, done: &AtomicBool) {
 fn survive(
     objects: &Objects,
     witness: &Witness,
-    patience: Patience,
+    open_timeout: Patience,
     mut goes_on: impl FnMut() -> bool,
 ) {
     let shared = Shared::create_new(objects.locks(), parts).unwrap();
-    let watch = Watch { witness, patience, longest: Cell::new(Duration::ZERO) };
+    let watch = Watch { witness, open_timeout, longest: Cell::new(Duration::ZERO) };
     let user = User { shared: &shared, watch: &watch, me: UNKILLED };
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -234,13 +234,13 @@ impl Attached {
 #[test]
 fn takes_a_place() {
     let Some(name) = common::role("takes_a_place") else { return };
-    let options = SharedOptions::new().patience(Duration::from_millis(100));
+    let options = SharedOptions::new().open_timeout(Duration::from_millis(100));
     let opened = options.open::<Parts>(name.to_str().unwrap());
     println!(
         "{}",
         match &opened {
             Ok(_) => ATTACHED,
-            Err(error) if error.kind() == ErrorKind::NoParticipant => NO_PLACE,
+            Err(error) if error.kind() == ErrorKind::TooManyProcesses => NO_PLACE,
             Err(error) => panic!("{error}"),
         }
     );
@@ -314,8 +314,8 @@ fn the_witness_sees_what_is_wrong() {
     witness.take_permit(c, 2);
     wrong("a permit too many", &|| witness.take_permit(d, 2));
 
-    let patience = Patience { time: Duration::from_millis(1), turns: 0 };
-    let watch = Watch { witness: &witness, patience, longest: Cell::new(Duration::ZERO) };
+    let open_timeout = Patience { time: Duration::from_millis(1), turns: 0 };
+    let watch = Watch { witness: &witness, open_timeout, longest: Cell::new(Duration::ZERO) };
     wrong("a wait without end", &|| {
         watch.wait("nothing", |time| {
             thread::sleep(time);

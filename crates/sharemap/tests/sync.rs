@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 
 use common::need_atomics;
 use sharemap::{
-    Barrier, Condvar, ErrorKind, Event, Location, LockError, Mutex, Once, OnceTurn, Permits,
-    RwLock, RwLockHandle, Shared, SharedMemory, Signal,
+    Barrier, Condvar, CountingSemaphore, ErrorKind, Event, Location, LockError, Mutex, Once,
+    OnceState, RwLock, RwLockHandle, Semaphore, Shared, SharedMemory,
 };
 
 /// A name of this test's own, unlinked at the end.
@@ -75,7 +75,7 @@ fn role() {
             }
         }
         "die with the mutex" => {
-            let both = Shared::<(Mutex<u64>, Signal)>::open(name).unwrap();
+            let both = Shared::<(Mutex<u64>, CountingSemaphore)>::open(name).unwrap();
             let (value, ready) = &*both;
             let mut guard = value.lock().unwrap();
             *guard = 99;
@@ -85,7 +85,7 @@ fn role() {
             }
         }
         "die with a permit" => {
-            let both = Shared::<(Permits, Signal)>::open(name).unwrap();
+            let both = Shared::<(Semaphore, CountingSemaphore)>::open(name).unwrap();
             let (permits, ready) = &*both;
             let _permit = permits.acquire().unwrap();
             ready.post().unwrap();
@@ -94,7 +94,7 @@ fn role() {
             }
         }
         "die reading" => {
-            let both = Shared::<(RwLock<u32>, Signal)>::open(name).unwrap();
+            let both = Shared::<(RwLock<u32>, CountingSemaphore)>::open(name).unwrap();
             let (lock, ready) = &*both;
             let _reading = lock.read().unwrap();
             ready.post().unwrap();
@@ -103,7 +103,7 @@ fn role() {
             }
         }
         "die as a member" => {
-            let both = Shared::<(Barrier, Signal)>::open(name).unwrap();
+            let both = Shared::<(Barrier, CountingSemaphore)>::open(name).unwrap();
             let (barrier, ready) = &*both;
             let _member = barrier.join().unwrap();
             ready.post().unwrap();
@@ -112,7 +112,7 @@ fn role() {
             }
         }
         "die half-way" => {
-            let both = Shared::<(Mutex<[u32]>, Signal)>::open(name).unwrap();
+            let both = Shared::<(Mutex<[u32]>, CountingSemaphore)>::open(name).unwrap();
             let (elements, ready) = &*both;
             let guard = elements.lock().unwrap();
             guard.view().subview(..4).unwrap().fill(9).unwrap();
@@ -122,7 +122,7 @@ fn role() {
             }
         }
         "die at it" => {
-            let both = Shared::<(Once, Signal)>::open(name).unwrap();
+            let both = Shared::<(Once, CountingSemaphore)>::open(name).unwrap();
             let (once, ready) = &*both;
             once.call::<sharemap::Error>(|_| {
                 ready.post()?;
@@ -155,7 +155,8 @@ fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
 fn waits_are_cancelled() {
     need_atomics!();
     let both =
-        Shared::create_new(Location::anonymous(), || (Mutex::new(0_u8), Signal::new(0))).unwrap();
+        Shared::create_new(Location::anonymous(), || (Mutex::new(0_u8), CountingSemaphore::new(0)))
+            .unwrap();
     let (mutex, signal) = &*both;
     let guard = mutex.lock().unwrap();
     let kinds = thread::scope(|scope| {
@@ -182,8 +183,8 @@ fn another_type_is_refused() {
     wrong(Shared::<Mutex<i32>>::open(name).unwrap_err());
     wrong(Shared::<Mutex<[u8; 4]>>::open(name).unwrap_err());
     let size = Shared::<Mutex<[u64; 4]>>::open(name).unwrap_err();
-    assert_eq!(size.kind(), ErrorKind::Size);
-    let none = Shared::<Signal>::open("sync-there-is-none").unwrap_err();
+    assert_eq!(size.kind(), ErrorKind::WrongSize);
+    let none = Shared::<CountingSemaphore>::open("sync-there-is-none").unwrap_err();
     assert_eq!(none.kind(), ErrorKind::NotFound);
 }
 

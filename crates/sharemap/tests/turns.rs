@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use common::need_atomics;
 use sharemap::{
-    Location, Mutex, MutexHandle, Permits, PermitsHandle, RwLock, RwLockHandle, Shared,
+    Location, Mutex, MutexHandle, RwLock, RwLockHandle, Semaphore, SemaphoreHandle, Shared,
 };
 
-type Handles = (MutexHandle<u64>, RwLockHandle<u64>, PermitsHandle);
+type Handles = (MutexHandle<u64>, RwLockHandle<u64>, SemaphoreHandle);
 
 /// How often the other comes.
 const TIMES: u32 = 10;
@@ -29,7 +29,7 @@ fn have_it() {
 }
 
 fn share(first: impl Fn(&Handles) + Sync, other: impl Fn(&Handles)) {
-    let locks = || (Mutex::new(0), RwLock::new(0), Permits::new(1));
+    let locks = || (Mutex::new(0), RwLock::new(0), Semaphore::new(1));
     let shared = Shared::create_new(Location::anonymous(), locks).unwrap();
     let (done, times) = (AtomicBool::new(false), AtomicU32::new(0));
     let until_it_has_it = || {

@@ -69,7 +69,7 @@ impl Args {
     /// Returns the options for opening or creating the lock.
     fn options(&self) -> SharedOptions {
         let options = SharedOptions::new().participants(ROOM).lanes(ROOM);
-        if self.allow_any_owner { options.any_owner() } else { options }
+        if self.allow_any_owner { options.allow_any_owner() } else { options }
     }
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
 }
 
 fn is_other_type(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::WrongType | ErrorKind::Size | ErrorKind::WrongKind)
+    matches!(error.kind(), ErrorKind::WrongType | ErrorKind::WrongSize | ErrorKind::WrongKind)
 }
 
 /// The result of an attempt.
@@ -186,7 +186,7 @@ impl Task<'_> {
 
     /// Returns the options for opening the lock within the rest of the timeout.
     fn options(&self) -> SharedOptions {
-        self.args.options().patience(self.time_left().unwrap_or(Duration::MAX))
+        self.args.options().open_timeout(self.time_left().unwrap_or(Duration::MAX))
     }
 
     fn run<T: Element + Shareable>(
@@ -218,7 +218,7 @@ impl Task<'_> {
         let held_seconds = begun.elapsed().as_secs_f64();
         match (guard, died) {
             (Some(guard), _) => guard.unlock()?,
-            (None, Some(died)) if status.success() => died.accept().unlock()?,
+            (None, Some(died)) if status.success() => died.mark_consistent().unlock()?,
             // The next owner is told as well.
             (None, died) => drop(died),
         }
@@ -249,7 +249,7 @@ impl Task<'_> {
             match result {
                 // The call has waited for a lane, but not longer than for a moment.
                 Err(LockError::Failed(error))
-                    if error.kind() == ErrorKind::NoLane
+                    if error.kind() == ErrorKind::TooManyThreads
                         && self.time_left() != Some(Duration::ZERO) =>
                 {
                     std::thread::sleep(NAP);
@@ -267,7 +267,9 @@ impl Task<'_> {
                     self.owner().map_or(String::new(), |process| format!(" by process {process}"));
                 Failure::Busy(format!("cannot lock {name}: it is held{by}"))
             }
-            ErrorKind::NoParticipant | ErrorKind::NoLane => Failure::Busy(self.crowded(&error)),
+            ErrorKind::TooManyProcesses | ErrorKind::TooManyThreads => {
+                Failure::Busy(self.crowded(&error))
+            }
             _ => error.into(),
         }
     }
@@ -280,7 +282,7 @@ impl Task<'_> {
         let facts = look.as_ref().and_then(Inspection::facts);
         let count = |count: Option<u32>| count.map_or(String::new(), |count| format!("{count} "));
         let taken = match error.kind() {
-            ErrorKind::NoLane => {
+            ErrorKind::TooManyThreads => {
                 format!("{}lanes, one for each thread,", count(facts.map(|facts| facts.lanes)))
             }
             _ => format!("{}places for processes", count(facts.map(|facts| facts.participants))),

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::units;
 use serde::Serialize;
-use sharemap::inspect::{Inspection, Lock, LockKind, Who};
+use sharemap::inspect::{Inspection, LockInfo, LockKind, ThreadInfo};
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -91,7 +91,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
 /// What many looks have shown: the locks as they are at the last one, and for how long each had its
 /// owner.
 struct Watched {
-    locks: Vec<Lock>,
+    locks: Vec<LockInfo>,
     /// By offset: the owner's lane, and the end of the first of the looks that all saw it there.
     owned: BTreeMap<u64, (u32, Duration)>,
     looks: u64,
@@ -132,8 +132,8 @@ impl Watched {
     }
 }
 
-fn shown(lock: &Lock, watched: &Watched, processes: &BTreeMap<u32, Attached>) -> Shown {
-    let thread = |who: &Who| {
+fn shown(lock: &LockInfo, watched: &Watched, processes: &BTreeMap<u32, Attached>) -> Shown {
+    let thread = |who: &ThreadInfo| {
         let known = who.participant.and_then(|number| processes.get(&number));
         Thread {
             lane: who.lane,
@@ -173,7 +173,7 @@ fn kind(kind: LockKind) -> &'static str {
         LockKind::Condvar => "condvar",
         LockKind::SignalOrEvent => "signal or event",
         LockKind::Once => "once",
-        LockKind::Permits => "permits",
+        LockKind::Semaphore => "permits",
         LockKind::Barrier => "barrier",
         _ => "unknown",
     }

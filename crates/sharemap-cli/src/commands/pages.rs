@@ -121,10 +121,10 @@ pub(super) fn in_parts(
                 start += part as u64;
             }
             Err(error) => match error.kind() {
-                ErrorKind::AddressSpace if most > LEAST => most /= 2,
+                ErrorKind::OutOfAddressSpace if most > LEAST => most /= 2,
                 // A lack of address space or a truncated file does not show that the file cannot be
                 // mapped.
-                ErrorKind::AddressSpace
+                ErrorKind::OutOfAddressSpace
                 | ErrorKind::TooManyMappings
                 | ErrorKind::LockLimit
                 | ErrorKind::OutOfBounds => return Err(error.into()),

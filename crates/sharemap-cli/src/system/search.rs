@@ -252,7 +252,7 @@ mod tests {
         let wanted = Wanted { point, device: metadata.dev(), numbers: &[metadata.ino()], deadline };
         let (found, _) = files(&wanted, &mut || {});
         let lease = loop {
-            match sharemap::inspect::Unused::of(sharemap::Location::file(&path)) {
+            match sharemap::inspect::ExclusiveClaim::of(sharemap::Location::file(&path)) {
                 // Children of other tests that are about to be started may have it for a moment.
                 Ok(None) => {}
                 Ok(Some(unused)) => break unused,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 fn kernel_tells() -> bool {
     let files = Files::new();
     let path = files.file("probe", b"x");
-    match sharemap::inspect::Unused::of(sharemap::Location::file(&path)) {
+    match sharemap::inspect::ExclusiveClaim::of(sharemap::Location::file(&path)) {
         Ok(Some(_)) => true,
         other => {
             println!(

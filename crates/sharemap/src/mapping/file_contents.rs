@@ -173,7 +173,7 @@ impl FileContentsOptions {
     /// - [`TooLarge`](ErrorKind::TooLarge) - the file cannot be mapped, or states no length, and has
     ///   more bytes than the limit.
     /// - [`IsDirectory`](ErrorKind::IsDirectory) - the path is a directory.
-    /// - [`AddressSpace`](ErrorKind::AddressSpace), [`TooManyMappings`](ErrorKind::TooManyMappings) -
+    /// - [`OutOfAddressSpace`](ErrorKind::OutOfAddressSpace), [`TooManyMappings`](ErrorKind::TooManyMappings) -
     ///   there is no room for it.
     ///
     /// Other kinds report a failed system call.
@@ -236,7 +236,7 @@ impl FileContentsOptions {
 fn is_refusal(error: &Error) -> bool {
     !matches!(
         error.kind(),
-        ErrorKind::AddressSpace | ErrorKind::TooManyMappings | ErrorKind::LockLimit
+        ErrorKind::OutOfAddressSpace | ErrorKind::TooManyMappings | ErrorKind::LockLimit
     )
 }
 

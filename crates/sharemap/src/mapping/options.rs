@@ -177,7 +177,7 @@ impl MapOptions {
     ///   the file, its file system or the system cannot do what is asked.
     /// - [`Busy`](ErrorKind::Busy) -
     ///   the file is open in a way that excludes this.
-    /// - [`AddressSpace`](ErrorKind::AddressSpace) -
+    /// - [`OutOfAddressSpace`](ErrorKind::OutOfAddressSpace) -
     ///   there is no address space, or no memory, of this size.
     /// - [`TooManyMappings`](ErrorKind::TooManyMappings) -
     ///   the process has as many mappings as it may have.
@@ -263,7 +263,7 @@ impl MapOptions {
     /// Memory without a file, shared with the children of a `fork`.
     ///
     /// # Errors
-    /// [`ZeroLength`](ErrorKind::ZeroLength), [`AddressSpace`](ErrorKind::AddressSpace),
+    /// [`ZeroLength`](ErrorKind::ZeroLength), [`OutOfAddressSpace`](ErrorKind::OutOfAddressSpace),
     /// [`TooManyMappings`](ErrorKind::TooManyMappings), and
     /// [`Unsupported`](ErrorKind::Unsupported) for options that files alone have.
     pub fn anonymous(&self, len: usize) -> Result<MappingMut> {

@@ -82,7 +82,7 @@ impl Plan {
                 match self.wanted {
                     Some(len) => Ok(len),
                     None => usize::try_from(rest).map_err(|_| {
-                        error(ErrorKind::AddressSpace)
+                        error(ErrorKind::OutOfAddressSpace)
                             .with_length(rest)
                             .with_detail("map a part of it, or use a SlidingWindow")
                     }),

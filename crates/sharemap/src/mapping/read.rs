@@ -80,7 +80,7 @@ impl Source<'_> {
 
 fn reserve(bytes: &mut Vec<u8>, more: usize) -> Result<()> {
     bytes.try_reserve_exact(more).map_err(|_| {
-        Error::new(ErrorKind::AddressSpace, "read").with_length((bytes.len() + more) as u64)
+        Error::new(ErrorKind::OutOfAddressSpace, "read").with_length((bytes.len() + more) as u64)
     })
 }
 

@@ -128,7 +128,7 @@ impl Region {
         let slack = self.slack();
         let total = |len: usize| {
             len.checked_add(slack).filter(|&sum| isize::try_from(sum).is_ok()).ok_or_else(|| {
-                self.named(Error::new(ErrorKind::AddressSpace, "map")).with_length(len as u64)
+                self.named(Error::new(ErrorKind::OutOfAddressSpace, "map")).with_length(len as u64)
             })
         };
         let mapped = total(len)?;

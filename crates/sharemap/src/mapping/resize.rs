@@ -30,7 +30,7 @@ impl Region {
     }
 
     /// Follows a file that has grown, as far as the reservation goes; nothing moves. The new length.
-    pub(crate) fn catch_up(&self) -> Result<usize> {
+    pub(crate) fn refresh_len(&self) -> Result<usize> {
         let _changes = self.changes();
         let len = self.len();
         let status = self.sized_status()?;

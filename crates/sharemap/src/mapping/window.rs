@@ -64,7 +64,7 @@ impl SlidingWindow {
         let status = plan::measure(&file).map_err(named)?;
         // Directories and files without a size are refused as for a whole mapping.
         match plan.len_in(status) {
-            Err(error) if error.kind() != ErrorKind::AddressSpace => return Err(named(error)),
+            Err(error) if error.kind() != ErrorKind::OutOfAddressSpace => return Err(named(error)),
             _ => {}
         }
         let region = Region::unmapped(Some(file), path, status, plan);
@@ -159,7 +159,7 @@ impl SlidingWindow {
         let needed = offset + bytes as u64 - first;
         let len = needed.max(window).min(self.file_len - first);
         let Ok(len) = usize::try_from(len) else {
-            return Err(self.region.named(Error::new(ErrorKind::AddressSpace, "map")));
+            return Err(self.region.named(Error::new(ErrorKind::OutOfAddressSpace, "map")));
         };
         self.region.place_at(first, len)?;
         if let Some(status) = status {

@@ -57,7 +57,7 @@ pub(super) fn attach_as(
             (Key::of_object(identity, object.1.id, attachment), Some(object))
         }
     };
-    match registry::enter(key, terms.since(start).patience).map_err(named)? {
+    match registry::enter(key, terms.since(start).open_timeout).map_err(named)? {
         Entry::Session(opening) => {
             reopen(&opening, file, location, shape, &terms.since(start))?;
             Ok(opening)
@@ -113,7 +113,7 @@ fn reopen(
     }
     let start = Instant::now();
     renew(memory, header, &session.slots, terms).map_err(named)?;
-    session.rejoin(terms.power_cuts, terms.since(start).patience)?;
+    session.rejoin(terms.power_cuts, terms.since(start).open_timeout)?;
     if terms.unclean == Unclean::Accepted {
         session.sweep()?;
     }
@@ -181,7 +181,7 @@ fn stage(file: &File, location: &Location, attachment: Attachment) -> Result<Sta
 
 #[cold]
 fn faulted() -> Error {
-    Error::new(ErrorKind::NeedsCheck, "open")
+    Error::new(ErrorKind::Unclean, "open")
         .with_detail("a process that used it found its contents wrong")
 }
 
@@ -192,13 +192,13 @@ fn ready(
     terms: &Terms,
     attachment: Attachment,
 ) -> Result<(Memory, Header)> {
-    let (mut polling, path) = (Polling::new(terms.patience), location.path());
+    let (mut polling, path) = (Polling::new(terms.open_timeout), location.path());
     let mut abandoned = false;
     loop {
         let is_made = match stage(file, location, attachment)? {
             Stage::Ready(memory, header) => return Ok((memory, header)),
             _ if abandoned => {
-                return Err(Error::new(ErrorKind::Unready, "open").with_path(path).with_detail(
+                return Err(Error::new(ErrorKind::Incomplete, "open").with_path(path).with_detail(
                     "open it with a call that also creates, which makes it anew, or unlink it",
                 ));
             }
@@ -224,7 +224,7 @@ fn ready(
 
 /// Takes an object over that comes from another boot, or whose slots were kept elsewhere.
 fn renew(memory: &Memory, header: &Header, slots: &slot::Slots, terms: &Terms) -> Result<()> {
-    let mut polling = Polling::new(terms.patience);
+    let mut polling = Polling::new(terms.open_timeout);
     loop {
         // What whoever takes it over records, it may still take back.
         if is_renewed(memory, slots)?
@@ -264,7 +264,7 @@ fn take_over(memory: &Memory, header: &Header, slots: &slot::Slots, terms: &Term
         return Err(if boot == now {
             elsewhere()
         } else {
-            Error::new(ErrorKind::NeedsCheck, "open").with_detail(
+            Error::new(ErrorKind::Unclean, "open").with_detail(
                 "it was in use when the system went down: check it and accept it as unclean, or make \
                  it anew",
             )
@@ -297,7 +297,7 @@ fn is_used(memory: &Memory, header: &Header) -> Result<bool> {
 /// That it is in use where this process cannot ask who lives.
 #[cold]
 pub(super) fn elsewhere() -> Error {
-    Error::new(ErrorKind::NeedsCheck, "open").with_detail(
+    Error::new(ErrorKind::Unclean, "open").with_detail(
         "its slots are locked in a place that this process does not see (another mount or \
          container): use it from where it is in use, or accept it as unclean once nobody uses it",
     )

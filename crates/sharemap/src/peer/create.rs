@@ -28,7 +28,7 @@ const NAP: Duration = Duration::from_micros(500);
 /// What becomes of an object that was in use when the system went down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Unclean {
-    /// [`ErrorKind::NeedsCheck`].
+    /// [`ErrorKind::Unclean`].
     #[default]
     Refused,
     /// Those who used it count as dead, and what they held is recovered.
@@ -77,14 +77,14 @@ pub(crate) struct Terms {
     pub(crate) owner: Owner,
     /// The longest wait for a process that uses the object exclusively (a live creator, or the
     /// holder of a lease), and for a free participant.
-    pub(crate) patience: Duration,
+    pub(crate) open_timeout: Duration,
     pub(crate) attachments: Attachments,
 }
 
 impl Terms {
     /// Returns the same terms with the rest of a patience that began at `start`.
     pub(super) fn since(&self, start: Instant) -> Self {
-        Self { patience: self.patience.saturating_sub(start.elapsed()), ..*self }
+        Self { open_timeout: self.open_timeout.saturating_sub(start.elapsed()), ..*self }
     }
 }
 
@@ -97,7 +97,7 @@ impl Default for Terms {
             lifetime: Lifetime::default(),
             sharing: Sharing::PRIVATE,
             owner: Owner::default(),
-            patience: Duration::from_secs(5),
+            open_timeout: Duration::from_secs(5),
             attachments: Attachments::default(),
         }
     }
@@ -132,7 +132,7 @@ pub(crate) fn create_new(
         };
         match await_ready(location, terms) {
             // One that never became ready does not count.
-            Err(other) if other.kind() == ErrorKind::Unready && round < ROUNDS => {
+            Err(other) if other.kind() == ErrorKind::Incomplete && round < ROUNDS => {
                 clear_away(location, terms).map_err(named)?;
             }
             // Nor does one that has been unlinked meanwhile.
@@ -193,7 +193,7 @@ pub(crate) fn open_or(
     loop {
         round += 1;
         match open(location, shape, terms, release) {
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unready) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Incomplete) => {}
             other => return other,
         }
         match create() {
@@ -204,7 +204,7 @@ pub(crate) fn open_or(
 }
 
 /// Attaches to an object that came as a descriptor.
-pub(crate) fn adopt(
+pub(crate) fn from_descriptor(
     file: &File,
     shape: &Shape,
     terms: &Terms,
@@ -330,10 +330,10 @@ pub(super) fn find(location: &Location, terms: &Terms, write: bool) -> Result<Fi
             write,
             owner: terms.owner,
             scope: terms.sharing.scope,
-            timeout: terms.patience,
+            timeout: terms.open_timeout,
         }),
         Place::File(path) => {
-            let timeout = terms.patience;
+            let timeout = terms.open_timeout;
             let request = OpenRequest { write, create: Create::Never, exclusive: false, timeout };
             let file = sys::file::open_object(path, request, terms.owner)?;
             match sys::file::status(&file)?.kind {

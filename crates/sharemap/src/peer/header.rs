@@ -263,10 +263,12 @@ impl Header {
             Payload::AtLeast => self.payload >= shape.payload,
         };
         if !fits {
-            return Err(error(ErrorKind::Size).with_length(self.payload).with_detail(format!(
-                "it was made for {} bytes, and {} were asked for",
-                self.payload, shape.payload
-            )));
+            return Err(error(ErrorKind::WrongSize).with_length(self.payload).with_detail(
+                format!(
+                    "it was made for {} bytes, and {} were asked for",
+                    self.payload, shape.payload
+                ),
+            ));
         }
         if self.fingerprint != shape.fingerprint {
             return Err(error(ErrorKind::WrongType).with_detail(

@@ -23,7 +23,7 @@ const OPERATION: &str = "inspect";
 /// What never changes of an object, from its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Facts {
+pub struct ObjectInfo {
     /// What kind of object it is; 1 is made of locks.
     pub kind: u32,
     /// The version of the format.
@@ -96,7 +96,7 @@ pub(crate) struct Look {
 impl Look {
     pub(crate) fn open(location: &Location) -> Result<Self> {
         // An inspection never waits.
-        let terms = Terms { owner: Owner::Any, patience: Duration::ZERO, ..Terms::default() };
+        let terms = Terms { owner: Owner::Any, open_timeout: Duration::ZERO, ..Terms::default() };
         let named = |error: Error| error.with_path(location.path());
         let file = find(location, &terms, false).map_err(named)?;
         Self::over(&file, location.path(), real_path(location))
@@ -131,8 +131,8 @@ impl Look {
     }
 
     /// `None`: there is no header yet.
-    pub(crate) fn facts(&self) -> Option<Facts> {
-        self.header.map(|header| Facts {
+    pub(crate) fn facts(&self) -> Option<ObjectInfo> {
+        self.header.map(|header| ObjectInfo {
             kind: header.kind,
             version: VERSION,
             id: header.id,

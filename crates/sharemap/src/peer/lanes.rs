@@ -225,7 +225,7 @@ impl Session {
         if noted.is_err() {
             self.memory.store(record, 0u32)?;
             return Err(self
-                .named(Error::new(ErrorKind::NoLane, "claim a lane in"))
+                .named(Error::new(ErrorKind::TooManyThreads, "claim a lane in"))
                 .with_detail("the thread is ending, and its destructors have run already"));
         }
         self.inherited.note(lane);
@@ -239,7 +239,7 @@ impl Session {
 
     #[cold]
     fn no_lane(&self) -> Error {
-        self.named(Error::new(ErrorKind::NoLane, "claim a lane in"))
+        self.named(Error::new(ErrorKind::TooManyThreads, "claim a lane in"))
             .with_length(self.header.lanes.into())
             .with_detail(format!(
                 "its {} lanes are taken, one for every thread that uses it and for every {SLOTS} \

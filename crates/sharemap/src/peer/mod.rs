@@ -31,11 +31,11 @@ mod tests;
 mod world;
 
 pub(crate) use create::{
-    Payload, PowerCuts, Terms, Unclean, adopt, create_new, open, open_or, open_read_only,
+    Payload, PowerCuts, Terms, Unclean, create_new, from_descriptor, open, open_or, open_read_only,
 };
 pub(crate) use header::{Header, Shape};
 pub(crate) use inspect::Look;
-pub use inspect::{Facts, Participant as AttachedProcess, State};
+pub use inspect::{ObjectInfo, Participant as AttachedProcess, State};
 #[cfg(test)]
 pub(crate) use mark::{IN_ORDER, Mark, Others};
 pub(crate) use memory::{Attachment, Memory};

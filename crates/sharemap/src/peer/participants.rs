@@ -166,13 +166,13 @@ impl Session {
         }
     }
 
-    /// Returns this process's participant. Gets one, if it has none, when one is free: within `patience`.
+    /// Returns this process's participant. Gets one, if it has none, when one is free: within `open_timeout`.
     #[cold]
-    pub(super) fn attach(&self, patience: Duration) -> Result<u32> {
+    pub(super) fn attach(&self, open_timeout: Duration) -> Result<u32> {
         if self.attachment != Attachment::Participant {
             return Err(takes_no_part(self, "take part in"));
         }
-        let mut polling = Polling::new(patience);
+        let mut polling = Polling::new(open_timeout);
         loop {
             if let Some(participant) = self.try_attach()? {
                 return Ok(participant);
@@ -304,7 +304,7 @@ impl Session {
         let processes = self.processes().unwrap_or_default();
         let named: Vec<_> = processes.iter().map(u32::to_string).take(MOST_NAMED).collect();
         let more = if processes.len() > MOST_NAMED { ", …" } else { "" };
-        self.named(Error::new(ErrorKind::NoParticipant, OPERATION))
+        self.named(Error::new(ErrorKind::TooManyProcesses, OPERATION))
             .with_length(self.header.participants.into())
             .with_detail(format!(
                 "all its {} participants live (processes {}{more}): wait longer, end one, or make the \
@@ -370,14 +370,14 @@ impl Session {
         }
     }
 
-    /// Prepares this session for another opening. Attaches again in a forked child, within `patience`.
+    /// Prepares this session for another opening. Attaches again in a forked child, within `open_timeout`.
     /// If `power_cuts` asks for it, detects unclean ends from now on, and writes the mark to the disk
     /// before it returns.
-    pub(super) fn rejoin(&self, power_cuts: PowerCuts, patience: Duration) -> Result<()> {
+    pub(super) fn rejoin(&self, power_cuts: PowerCuts, open_timeout: Duration) -> Result<()> {
         if power_cuts == PowerCuts::Told {
-            self.tell_power_cuts();
+            self.detect_unclean();
         }
-        self.attach(patience)?;
+        self.attach(open_timeout)?;
         if read_home(&self.memory)? != Some(self.slots.home()) {
             return Err(self.named(elsewhere()));
         }

@@ -11,26 +11,26 @@ pub(super) struct Polling {
     begun: Instant,
     /// When the last nap ended.
     woken: Instant,
-    patience: Duration,
+    open_timeout: Duration,
 }
 
 impl Polling {
-    /// Begins to wait for at most `patience`.
-    pub(super) fn new(patience: Duration) -> Self {
+    /// Begins to wait for at most `open_timeout`.
+    pub(super) fn new(open_timeout: Duration) -> Self {
         let begun = Instant::now();
-        Self { begun, woken: begun, patience }
+        Self { begun, woken: begun, open_timeout }
     }
 
     /// Returns `true` if the time has passed.
     pub(super) fn is_over(&self) -> bool {
-        self.begun.elapsed() >= self.patience
+        self.begun.elapsed() >= self.open_timeout
     }
 
     /// Sleeps until the next look is due, or the time has passed. Returns `false`, at once, if it has
     /// passed already.
     pub(super) fn nap(&mut self) -> bool {
         let (look, waited) = (self.woken.elapsed(), self.begun.elapsed());
-        let left = self.patience.saturating_sub(waited);
+        let left = self.open_timeout.saturating_sub(waited);
         if left.is_zero() {
             return false;
         }
@@ -67,9 +67,9 @@ mod tests {
     fn naps_end_with_the_time() {
         assert!(!Polling::new(Duration::ZERO).nap());
         assert!(Polling::new(Duration::MAX).nap());
-        let (begun, patience) = (Instant::now(), Duration::from_millis(3));
-        let mut polling = Polling::new(patience);
+        let (begun, open_timeout) = (Instant::now(), Duration::from_millis(3));
+        let mut polling = Polling::new(open_timeout);
         while polling.nap() {}
-        assert!(polling.is_over() && begun.elapsed() >= patience);
+        assert!(polling.is_over() && begun.elapsed() >= open_timeout);
     }
 }

@@ -94,9 +94,9 @@ pub(super) enum Entry {
 /// The right to attach to an object. Only one thread of the process has it at a time.
 pub(super) struct Turn(Key);
 
-/// Returns the session of this process, or the right to attach, waiting for at most `patience`.
-pub(super) fn enter(key: Key, patience: Duration) -> Result<Entry> {
-    let mut polling = Polling::new(patience);
+/// Returns the session of this process, or the right to attach, waiting for at most `open_timeout`.
+pub(super) fn enter(key: Key, open_timeout: Duration) -> Result<Entry> {
+    let mut polling = Polling::new(open_timeout);
     loop {
         if let Some(entry) = try_enter(key) {
             return Ok(entry);

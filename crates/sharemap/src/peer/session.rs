@@ -104,7 +104,7 @@ impl Session {
             recoveries: AtomicU32::new(0),
         });
         if attachment == Attachment::Participant {
-            session.attach(terms.patience)?;
+            session.attach(terms.open_timeout)?;
         }
         Ok(session)
     }
@@ -164,7 +164,7 @@ impl Session {
     }
 
     /// Makes the object detect power cuts from now on. The caller updates its mark.
-    pub(super) fn tell_power_cuts(&self) {
+    pub(super) fn detect_unclean(&self) {
         self.tells_power_cuts.store(true, Ordering::Relaxed);
     }
 

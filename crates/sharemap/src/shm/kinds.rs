@@ -11,8 +11,8 @@ macro_rules! object_kind {
 
             /// Shows what others have let it grow to, inside of what was kept for growth here
             /// ([`max`](crate::SharedMemoryOptions::max)); nothing moves. The length now.
-            pub fn catch_up(&self) -> crate::Result<usize> {
-                self.map.catch_up()
+            pub fn refresh_len(&self) -> crate::Result<usize> {
+                self.map.refresh_len()
             }
 
             /// What it is sealed against.

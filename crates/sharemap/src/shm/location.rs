@@ -50,7 +50,7 @@ impl Location {
     /// A file, which outlives the system.
     ///
     /// On Unix, symbolic links on the path are followed if they belong to root or to this user; see
-    /// [`SharedOptions::any_owner`](crate::SharedOptions::any_owner).
+    /// [`SharedOptions::allow_any_owner`](crate::SharedOptions::allow_any_owner).
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self(Place::File(path.into()))
     }

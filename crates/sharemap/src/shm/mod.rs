@@ -16,7 +16,7 @@ pub use location::Location;
 #[allow(unused_imports, reason = "for the layers to the right")]
 pub(crate) use location::Place;
 pub use options::SharedMemoryOptions;
-pub use pass::Passed;
+pub use pass::InheritableHandle;
 pub use read_only::ReadOnlySharedMemory;
 pub use shared_memory::SharedMemory;
 pub use unlink::{UnlinkOnDrop, unlink};

@@ -122,7 +122,7 @@ impl SharedMemoryOptions {
     /// Opens objects of any owner; without it, another user's object is a
     /// [`ForeignOwner`](ErrorKind::ForeignOwner). On Linux, an owner that this user namespace does not
     /// map is unknown, and counts as another user.
-    pub fn any_owner(mut self) -> Self {
+    pub fn allow_any_owner(mut self) -> Self {
         self.owner = Owner::Any;
         self
     }
@@ -140,7 +140,7 @@ impl SharedMemoryOptions {
     ///   not every system can have the name.
     /// - [`AlreadyExists`](ErrorKind::AlreadyExists) -
     ///   an object has the name.
-    /// - [`ZeroLength`](ErrorKind::ZeroLength), [`Overflow`](ErrorKind::Overflow), [`AddressSpace`](ErrorKind::AddressSpace) -
+    /// - [`ZeroLength`](ErrorKind::ZeroLength), [`Overflow`](ErrorKind::Overflow), [`OutOfAddressSpace`](ErrorKind::OutOfAddressSpace) -
     ///   no object can have that length.
     /// - [`NoSpace`](ErrorKind::NoSpace) -
     ///   there is too little memory, or no room for another object.
@@ -199,7 +199,7 @@ impl SharedMemoryOptions {
         for _ in 0..ROUNDS {
             match self.open(&location) {
                 Ok(memory) if (memory.len() as u64) < len => {
-                    let error = Error::new(ErrorKind::Size, "open").with_length(len);
+                    let error = Error::new(ErrorKind::WrongSize, "open").with_length(len);
                     let detail = format!("it has {} bytes", memory.len());
                     return Err(named(error.with_detail(detail), &location));
                 }
@@ -231,7 +231,7 @@ impl SharedMemoryOptions {
             return Err(error(ErrorKind::Overflow));
         }
         if isize::try_from(most).is_err() {
-            return Err(error(ErrorKind::AddressSpace));
+            return Err(error(ErrorKind::OutOfAddressSpace));
         }
         let request = |name| CreateObject {
             name,

@@ -84,7 +84,7 @@ fn receive(socket: &impl AsDescriptor, required: Seals) -> Result<(File, Message
     }
     if status.len < message.len || status.len == 0 {
         let detail = format!("it has {} bytes, the sender says {}", status.len, message.len);
-        return refuse(ErrorKind::Size, detail);
+        return refuse(ErrorKind::WrongSize, detail);
     }
     Ok((file, message))
 }
@@ -94,7 +94,7 @@ fn receive(socket: &impl AsDescriptor, required: Seals) -> Result<(File, Message
 /// Keep it until [`spawn`](Command::spawn) returns; then drop it.
 #[derive(Debug)]
 #[must_use = "the child finds nothing if this is dropped before it is started"]
-pub struct Passed(#[allow(dead_code, reason = "open, for the child to inherit")] File);
+pub struct InheritableHandle(#[allow(dead_code, reason = "open, for the child to inherit")] File);
 
 /// The number, the identity, and what may be done: what `find` checks.
 fn ticket(number: u64, file: &File, access: Access) -> Result<String> {
@@ -135,10 +135,15 @@ fn not_writable() -> Error {
         .with_detail("it was handed on for reading: take it as ReadOnlySharedMemory")
 }
 
-fn pass_to(file: File, access: Access, command: &mut Command, variable: &str) -> Result<Passed> {
+fn pass_to(
+    file: File,
+    access: Access,
+    command: &mut Command,
+    variable: &str,
+) -> Result<InheritableHandle> {
     let (number, file) = sys::pass::inherit(command, file)?;
     command.env(variable, ticket(number, &file, access)?);
-    Ok(Passed(file))
+    Ok(InheritableHandle(file))
 }
 
 impl SharedMemory {
@@ -169,9 +174,9 @@ impl SharedMemory {
     }
 
     /// Hands it to a child process that `command` is about to start, which finds it by
-    /// [`inherited`](Self::inherited) under the same `variable` of its environment.
+    /// [`inherited`](Self::from_inherited) under the same `variable` of its environment.
     ///
-    /// One command for one child. On Windows every child that is started while the [`Passed`] is
+    /// One command for one child. On Windows every child that is started while the [`InheritableHandle`] is
     /// there inherits the handle.
     ///
     /// ```no_run
@@ -186,16 +191,16 @@ impl SharedMemory {
     /// child.wait()?;
     ///
     /// // the worker:
-    /// let block = SharedMemory::inherited("BLOCK")?;
+    /// let block = SharedMemory::from_inherited("BLOCK")?;
     /// # Ok(()) }
     /// ```
-    pub fn pass_to(&self, command: &mut Command, variable: &str) -> Result<Passed> {
+    pub fn pass_to(&self, command: &mut Command, variable: &str) -> Result<InheritableHandle> {
         pass_to(self.descriptor(Access::Write)?, Access::Write, command, variable)
             .map_err(|error| named(error, self.location()))
     }
 
     /// What the parent process [passed](Self::pass_to) to this one.
-    pub fn inherited(variable: &str) -> Result<Self> {
+    pub fn from_inherited(variable: &str) -> Result<Self> {
         adopt(redeem_variable(variable)?)
     }
 
@@ -236,14 +241,14 @@ impl ReadOnlySharedMemory {
     }
 
     /// Hands it to a child process; see [`SharedMemory::pass_to`].
-    pub fn pass_to(&self, command: &mut Command, variable: &str) -> Result<Passed> {
+    pub fn pass_to(&self, command: &mut Command, variable: &str) -> Result<InheritableHandle> {
         sys::shm::reopen(self.open_file()?, Access::Read)
             .and_then(|file| pass_to(file, Access::Read, command, variable))
             .map_err(|error| named(error, self.location()))
     }
 
     /// What the parent process passed to this one, for reading.
-    pub fn inherited(variable: &str) -> Result<Self> {
+    pub fn from_inherited(variable: &str) -> Result<Self> {
         let (file, _) = redeem_variable(variable)?;
         SharedMemoryOptions::new().map_read_only(file, Location::anonymous())
     }

@@ -24,7 +24,7 @@ impl ReadOnlySharedMemory {
     }
 
     /// Maps what an open descriptor refers to. The descriptor may be closed at once.
-    pub fn adopt(descriptor: impl AsDescriptor) -> Result<Self> {
+    pub fn from_descriptor(descriptor: impl AsDescriptor) -> Result<Self> {
         let file = descriptor.duplicate_descriptor()?;
         SharedMemoryOptions::new().map_read_only(file, Location::anonymous())
     }

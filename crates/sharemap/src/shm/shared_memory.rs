@@ -77,7 +77,7 @@ impl SharedMemory {
     }
 
     /// Opens the object if it exists, which must have at least `len` bytes (else
-    /// [`Size`](crate::ErrorKind::Size)); or makes it.
+    /// [`Size`](crate::ErrorKind::WrongSize)); or makes it.
     pub fn open_or_create(location: impl Into<Location>, len: u64) -> Result<Self> {
         SharedMemoryOptions::new().open_or_create(location, len)
     }
@@ -95,7 +95,7 @@ impl SharedMemory {
 
     /// Maps what an open descriptor refers to, such as an object that other code has opened. The
     /// descriptor may be closed at once.
-    pub fn adopt(descriptor: impl AsDescriptor) -> Result<Self> {
+    pub fn from_descriptor(descriptor: impl AsDescriptor) -> Result<Self> {
         let file = descriptor.duplicate_descriptor()?;
         SharedMemoryOptions::new().map(file, Location::anonymous(), None)
     }
@@ -118,7 +118,7 @@ impl SharedMemory {
     ///
     /// Nothing moves: views and pointers stay valid, and views made afterwards see the new bytes.
     /// Memory is set aside for them unless it is [`sparse`]. Others see them after
-    /// [`catch_up`](Self::catch_up). Beyond [`max`] it is
+    /// [`refresh_len`](Self::refresh_len). Beyond [`max`] it is
     /// [`ExceedsReservation`](crate::ErrorKind::ExceedsReservation); a length that is not more than the
     /// current one changes nothing.
     ///

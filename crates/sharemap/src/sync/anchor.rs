@@ -14,7 +14,7 @@ use crate::peer::{
 const GRAIN: u64 = 16;
 
 /// What [`Shared`](crate::Shared) is made of: [`Mutex`](crate::Mutex), [`RwLock`](crate::RwLock),
-/// [`Condvar`](crate::Condvar), [`Permits`](crate::Permits), [`Signal`](crate::Signal),
+/// [`Condvar`](crate::Condvar), [`Semaphore`](crate::Semaphore), [`CountingSemaphore`](crate::CountingSemaphore),
 /// [`Barrier`](crate::Barrier), [`Event`](crate::Event), [`Once`](crate::Once); tuples and arrays of
 /// them; and structs of them that derive [`Shareable`](derive@crate::Shareable).
 ///
@@ -25,13 +25,13 @@ const GRAIN: u64 = 16;
     note = "a struct of locks has fields that are locks, or tuples, arrays and structs of them",
     note = "a value that a lock guards derives `Shareable` with `#[repr(C)]`, and zerocopy's traits"
 )]
-pub trait Anchored: Sized {
+pub trait SharedType: Sized {
     /// What it is used by.
     type Handle;
 
     /// The bytes that it takes.
     #[doc(hidden)]
-    const ROOM: Room;
+    const ROOM: LayoutSize;
 
     /// Writes what it is, as FORMAT.md says.
     #[doc(hidden)]
@@ -39,24 +39,24 @@ pub trait Anchored: Sized {
 
     /// Writes its first bytes, and takes so many as it takes.
     #[doc(hidden)]
-    fn fill(&self, blank: &mut Blank<'_>) -> Result<()>;
+    fn fill(&self, blank: &mut LayoutWriter<'_>) -> Result<()>;
 
     /// A handle to one that is there.
     #[doc(hidden)]
-    fn handle(found: &mut Found) -> Result<Self::Handle>;
+    fn handle(found: &mut LayoutReader) -> Result<Self::Handle>;
 }
 
 /// How many bytes something takes, as far as its type tells.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
+pub enum LayoutSize {
     /// So many, a multiple of 16.
     Exactly(u64),
     /// So many, and more that it says itself.
     AtLeast(u64),
 }
 
-impl Room {
+impl LayoutSize {
     #[doc(hidden)]
     pub const NONE: Self = Self::Exactly(0);
 
@@ -92,7 +92,7 @@ impl Room {
 /// Where the next thing is to be made, in memory that is all zeros so far.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Blank<'a> {
+pub struct LayoutWriter<'a> {
     /// `None`: to find out how much it will take.
     memory: Option<&'a Memory>,
     at: u64,
@@ -105,7 +105,7 @@ pub(super) struct Part<'a> {
     at: u64,
 }
 
-impl<'a> Blank<'a> {
+impl<'a> LayoutWriter<'a> {
     /// All of an object's payload.
     pub(super) fn payload(memory: &'a Memory, header: &Header) -> Self {
         let end = header.payload_at + header.payload;
@@ -120,14 +120,14 @@ impl<'a> Blank<'a> {
     }
 
     /// Bytes that something takes.
-    pub(super) fn measure(first: &impl Anchored) -> Result<u64> {
-        let mut blank = Blank { memory: None, at: 0, end: u64::MAX };
+    pub(super) fn measure(first: &impl SharedType) -> Result<u64> {
+        let mut blank = LayoutWriter { memory: None, at: 0, end: u64::MAX };
         first.fill(&mut blank)?;
         Ok(blank.at)
     }
 
     /// The next bytes.
-    pub(super) fn take(&mut self, room: Room) -> Result<Part<'a>> {
+    pub(super) fn take(&mut self, room: LayoutSize) -> Result<Part<'a>> {
         let (at, bytes) = (self.at, room.least());
         self.at = behind(at, bytes, self.end)
             .ok_or_else(|| Error::new(ErrorKind::Overflow, "create").with_length(bytes))?;
@@ -144,13 +144,13 @@ impl Part<'_> {
 /// What was found in an object, from the next thing on.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Found {
+pub struct LayoutReader {
     opening: Arc<Opening>,
     at: u64,
     end: u64,
 }
 
-impl Found {
+impl LayoutReader {
     /// All of an object's payload.
     pub(super) fn payload(opening: Arc<Opening>) -> Self {
         let (at, end) = opening.payload();
@@ -165,11 +165,11 @@ impl Found {
     }
 
     /// The next thing, of so many bytes.
-    pub(super) fn take(&mut self, room: Room) -> Result<Place> {
+    pub(super) fn take(&mut self, room: LayoutSize) -> Result<Place> {
         let place = self.next();
         self.at = behind(place.at, room.least(), self.end).ok_or_else(|| {
             place
-                .error(ErrorKind::Size, "open")
+                .error(ErrorKind::WrongSize, "open")
                 .with_length(room.least())
                 .with_detail(format!("its payload ends at {}", self.end))
         })?;
@@ -187,7 +187,7 @@ impl Found {
         if self.at == self.end {
             return Ok(());
         }
-        let error = self.next().error(ErrorKind::Size, "open");
+        let error = self.next().error(ErrorKind::WrongSize, "open");
         Err(error.with_detail(format!("its locks end there, and its payload at {}", self.end)))
     }
 }
@@ -257,9 +257,9 @@ impl Place {
 
 macro_rules! tuples {
     ($($($name:ident $index:tt),+;)*) => { $(
-        impl<$($name: Anchored),+> Anchored for ($($name,)+) {
+        impl<$($name: SharedType),+> SharedType for ($($name,)+) {
             type Handle = ($($name::Handle,)+);
-            const ROOM: Room = Room::NONE $(.then($name::ROOM))+;
+            const ROOM: LayoutSize = LayoutSize::NONE $(.then($name::ROOM))+;
 
             fn describe(layout: &mut Layout) {
                 layout.push("(");
@@ -270,12 +270,12 @@ macro_rules! tuples {
                 layout.push(")");
             }
 
-            fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+            fn fill(&self, blank: &mut LayoutWriter<'_>) -> Result<()> {
                 $( self.$index.fill(blank)?; )+
                 Ok(())
             }
 
-            fn handle(found: &mut Found) -> Result<Self::Handle> {
+            fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
                 Ok(($($name::handle(found)?,)+))
             }
         }
@@ -291,19 +291,19 @@ tuples! {
     A 0, B 1, C 2, D 3, E 4, F 5;
 }
 
-impl<T: Anchored, const N: usize> Anchored for [T; N] {
+impl<T: SharedType, const N: usize> SharedType for [T; N] {
     type Handle = Vec<T::Handle>;
-    const ROOM: Room = T::ROOM.times(N as u64);
+    const ROOM: LayoutSize = T::ROOM.times(N as u64);
 
     fn describe(layout: &mut Layout) {
         layout.array(T::describe, N);
     }
 
-    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+    fn fill(&self, blank: &mut LayoutWriter<'_>) -> Result<()> {
         self.iter().try_for_each(|each| each.fill(blank))
     }
 
-    fn handle(found: &mut Found) -> Result<Self::Handle> {
+    fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
         (0..N).map(|_| T::handle(found)).collect()
     }
 }

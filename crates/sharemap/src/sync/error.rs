@@ -7,7 +7,7 @@ use std::ops::Deref;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The result of locking something that tells of a death: `G` is the guard.
-pub type LockResult<G> = std::result::Result<G, LockError<Recover<G>>>;
+pub type LockResult<G> = std::result::Result<G, LockError<OwnerDiedGuard<G>>>;
 
 /// Why a lock was not simply had.
 ///
@@ -35,8 +35,8 @@ impl<R> LockError<R> {
     }
 }
 
-impl<G: Reclaim> From<LockError<Recover<G>>> for Error {
-    fn from(error: LockError<Recover<G>>) -> Self {
+impl<G: Reclaim> From<LockError<OwnerDiedGuard<G>>> for Error {
+    fn from(error: LockError<OwnerDiedGuard<G>>) -> Self {
         match error {
             LockError::OwnerDied(dead) => {
                 let error = dead.0.error(ErrorKind::OwnerDied, "lock");
@@ -59,7 +59,7 @@ pub(super) fn recovered<G: Reclaim>(
 ) -> Result<G> {
     match acquired {
         Ok(guard) => Ok(guard),
-        Err(LockError::OwnerDied(mut dead)) => repair(&mut dead.0).map(|()| dead.accept()),
+        Err(LockError::OwnerDied(mut dead)) => repair(&mut dead.0).map(|()| dead.mark_consistent()),
         Err(LockError::Failed(error)) => Err(error),
     }
 }
@@ -92,13 +92,13 @@ impl<R> StdError for LockError<R> {}
 
 /// A lock that was had from one who died with it. Dropping it leaves the fact for the next owner.
 #[must_use = "dropping it leaves the death for the next owner to be told of"]
-pub struct Recover<G>(pub(super) G);
+pub struct OwnerDiedGuard<G>(pub(super) G);
 
 /// A guard that can be had from a dead owner.
 #[doc(hidden)]
 pub trait Reclaim {
     #[doc(hidden)]
-    fn accept(&mut self);
+    fn mark_consistent(&mut self);
     #[doc(hidden)]
     fn poison(self) -> Result<()>;
     /// One that names the lock.
@@ -110,7 +110,7 @@ pub trait Reclaim {
 macro_rules! reclaim_inner {
     ($value:ident: $($guard:ident)*) => { $(
         impl<T: $value + Shareable> Reclaim for $guard<'_, T> {
-            fn accept(&mut self) {
+            fn mark_consistent(&mut self) {
                 self.inner.leave(Leave::Sound);
             }
 
@@ -127,11 +127,11 @@ macro_rules! reclaim_inner {
 }
 pub(super) use reclaim_inner;
 
-impl<G: Reclaim> Recover<G> {
+impl<G: Reclaim> OwnerDiedGuard<G> {
     /// Takes the value as it is: whoever locks after this guard is released is told nothing. To
     /// repair the value, change it through the guard.
-    pub fn accept(mut self) -> G {
-        self.0.accept();
+    pub fn mark_consistent(mut self) -> G {
+        self.0.mark_consistent();
         self.0
     }
 
@@ -144,7 +144,7 @@ impl<G: Reclaim> Recover<G> {
     }
 }
 
-impl<G: Reclaim + Deref> Deref for Recover<G> {
+impl<G: Reclaim + Deref> Deref for OwnerDiedGuard<G> {
     type Target = G::Target;
 
     /// The value, to look at.
@@ -153,7 +153,7 @@ impl<G: Reclaim + Deref> Deref for Recover<G> {
     }
 }
 
-impl<G> fmt::Debug for Recover<G> {
+impl<G> fmt::Debug for OwnerDiedGuard<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recover").finish_non_exhaustive()
     }

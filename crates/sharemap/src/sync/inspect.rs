@@ -36,8 +36,8 @@ use crate::peer::Look;
 use crate::shm::Location;
 
 pub use super::object_file::{InterruptedRemoval, ObjectFile};
-pub use super::unused::Unused;
-pub use crate::peer::{AttachedProcess as Participant, Facts, State};
+pub use super::unused::ExclusiveClaim;
+pub use crate::peer::{AttachedProcess as Participant, ObjectInfo, State};
 pub use crate::sys::FileRole;
 
 /// A shared object that is looked at.
@@ -56,12 +56,12 @@ pub enum LockKind {
     RwLock,
     /// A [`Condvar`](crate::Condvar).
     Condvar,
-    /// A [`Signal`](crate::Signal) or an [`Event`](crate::Event).
+    /// A [`CountingSemaphore`](crate::CountingSemaphore) or an [`Event`](crate::Event).
     SignalOrEvent,
     /// A [`Once`](crate::Once).
     Once,
-    /// [`Permits`](crate::Permits).
-    Permits,
+    /// [`Semaphore`](crate::Semaphore).
+    Semaphore,
     /// A [`Barrier`](crate::Barrier).
     Barrier,
 }
@@ -69,7 +69,7 @@ pub enum LockKind {
 /// A thread that has to do with a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Who {
+pub struct ThreadInfo {
     /// Its lane in the object.
     pub lane: u32,
     /// Whose lane it is: the number of the participant. `None` if it is nobody's any more.
@@ -83,19 +83,19 @@ pub struct Who {
 /// A lock that somebody holds or asks for. One that nobody has to do with is not to be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Lock {
+pub struct LockInfo {
     /// Where it is in the object.
     pub offset: u64,
     /// What it is.
     pub kind: LockKind,
     /// Who has it: of mutexes, of locks for readers and writers (a writer, or an upgradable
     /// reader), and of what is done once.
-    pub owner: Option<Who>,
+    pub owner: Option<ThreadInfo>,
     /// Those who have a part of it: readers, those with permits, members of a barrier that have not
     /// come.
-    pub holders: Vec<Who>,
+    pub holders: Vec<ThreadInfo>,
     /// Those who ask for it, or have come to the barrier. Readers who have to wait do not show.
-    pub waiters: Vec<Who>,
+    pub waiters: Vec<ThreadInfo>,
     /// The owner reads beside others, and may go on to write.
     pub is_upgradable: bool,
     /// An owner declared the value unusable.
@@ -119,7 +119,7 @@ pub struct Lock {
 
 /// A lock, and its first word as it was when it was found.
 struct Found {
-    lock: Lock,
+    lock: LockInfo,
     word: u32,
 }
 
@@ -139,7 +139,7 @@ impl Inspection {
 
     /// What never changes of it; `None`: it is being made, and has no header yet.
     #[must_use]
-    pub fn facts(&self) -> Option<Facts> {
+    pub fn facts(&self) -> Option<ObjectInfo> {
         self.look.facts()
     }
 
@@ -222,7 +222,7 @@ impl Inspection {
     /// # Errors
     /// As for [`state`](Self::state); [`Malformed`](crate::ErrorKind::Malformed) also if a thread announces
     /// what cannot be.
-    pub fn locks(&self) -> Result<Vec<Lock>> {
+    pub fn locks(&self) -> Result<Vec<LockInfo>> {
         // Peers choose what their lanes announce, so no step may depend on the number found so far.
         let mut found: BTreeMap<(u64, LockKind), Found> = BTreeMap::new();
         for lane in self.look.lanes()? {
@@ -234,7 +234,7 @@ impl Inspection {
                 if part == Kind::Leaving {
                     continue;
                 }
-                let who = Who {
+                let who = ThreadInfo {
                     lane: lane.lane,
                     participant: Some(lane.participant),
                     process,
@@ -253,8 +253,8 @@ impl Inspection {
                 }
             }
         }
-        let mut found: Vec<Lock> = found.into_values().map(|Found { lock, .. }| lock).collect();
-        found.iter_mut().for_each(Lock::conclude);
+        let mut found: Vec<LockInfo> = found.into_values().map(|Found { lock, .. }| lock).collect();
+        found.iter_mut().for_each(LockInfo::conclude);
         Ok(found)
     }
 
@@ -277,7 +277,7 @@ impl Inspection {
             Some(lane) => Some(self.who(lane)?),
             None => None,
         };
-        let lock = Lock {
+        let lock = LockInfo {
             offset: at,
             kind,
             owner,
@@ -293,13 +293,13 @@ impl Inspection {
         Ok(Found { lock, word: first })
     }
 
-    fn who(&self, lane: u32) -> Result<Who> {
+    fn who(&self, lane: u32) -> Result<ThreadInfo> {
         let participant = self.look.participant_of(lane)?;
         let process = match participant {
             Some(number) => self.look.process_of(number)?,
             None => None,
         };
-        Ok(Who { lane, participant, process, asleep_for: None })
+        Ok(ThreadInfo { lane, participant, process, asleep_for: None })
     }
 }
 
@@ -312,7 +312,7 @@ impl LockKind {
             Kind::Waiter => Self::SignalOrEvent,
             Kind::Once => Self::Once,
             Kind::PermitWaiter | Kind::PermitTaker | Kind::Permit | Kind::PermitReturner => {
-                Self::Permits
+                Self::Semaphore
             }
             Kind::Member | Kind::Arrived => Self::Barrier,
         }
@@ -324,7 +324,7 @@ impl LockKind {
             Self::Mutex | Self::SignalOrEvent | Self::Once | Self::Barrier => (16, 4),
             Self::RwLock => (32, 8),
             Self::Condvar => (16, 0),
-            Self::Permits => (16, 8),
+            Self::Semaphore => (16, 8),
         }
     }
 
@@ -333,8 +333,8 @@ impl LockKind {
     }
 }
 
-impl Lock {
-    fn add(&mut self, part: Kind, who: Who) {
+impl LockInfo {
+    fn add(&mut self, part: Kind, who: ThreadInfo) {
         match part {
             Kind::Mutex | Kind::Writer | Kind::Once => match &mut self.owner {
                 Some(owner) if owner.lane == who.lane => owner.asleep_for = who.asleep_for,

@@ -33,14 +33,15 @@ mod word;
 #[cfg(test)]
 mod explorer;
 
-pub use anchor::{Anchored, Blank, Found, Room};
-pub use error::{LockError, LockResult, Recover};
+pub use anchor::{LayoutReader, LayoutSize, LayoutWriter, SharedType};
+pub use error::{LockError, LockResult, OwnerDiedGuard};
 pub use handles::{
-    Barrier, BarrierHandle, Condvar, CondvarHandle, Event, EventHandle, Guarded, Member, Mutex,
-    MutexGuard, MutexHandle, MutexSliceGuard, MutexSliceHandle, Once, OnceHandle, OnceTurn, Permit,
-    Permits, PermitsHandle, RwLock, RwLockHandle, RwLockReadGuard, RwLockSliceHandle,
-    RwLockSliceReadGuard, RwLockSliceUpgradableGuard, RwLockSliceWriteGuard, RwLockUpgradableGuard,
-    RwLockWriteGuard, Signal, SignalHandle, WaitTimeoutResult, Waiting,
+    Barrier, BarrierHandle, BarrierMember, Condvar, CondvarGuard, CondvarHandle, CountingSemaphore,
+    CountingSemaphoreHandle, Event, EventHandle, LockTarget, Mutex, MutexGuard, MutexHandle,
+    MutexSliceGuard, MutexSliceHandle, Once, OnceHandle, OnceState, RwLock, RwLockHandle,
+    RwLockReadGuard, RwLockSliceHandle, RwLockSliceReadGuard, RwLockSliceUpgradableGuard,
+    RwLockSliceWriteGuard, RwLockUpgradableGuard, RwLockWriteGuard, Semaphore, SemaphoreHandle,
+    SemaphorePermit, WaitTimeoutResult,
 };
 pub use options::SharedOptions;
 pub use shared::Shared;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 use super::inspect::Inspection;
-use super::unused::Unused;
+use super::unused::ExclusiveClaim;
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::Look;
 use crate::shm::{Location, Place};
@@ -107,14 +107,14 @@ impl ObjectFile {
     /// - [`PermissionDenied`](ErrorKind::PermissionDenied) - only the owner is told.
     /// - [`WrongVersion`](ErrorKind::WrongVersion), [`Malformed`](ErrorKind::Malformed),
     ///   [`Truncated`](ErrorKind::Truncated) - on overlayfs, where only the object itself would tell.
-    pub fn claim(self) -> Result<Option<Unused>> {
-        Unused::claim(self)
+    pub fn claim(self) -> Result<Option<ExclusiveClaim>> {
+        ExclusiveClaim::claim(self)
     }
 
     /// Removes the file's name, even if processes use the file. Those processes keep the file.
     ///
     /// # Errors
-    /// As for [`Unused::remove`].
+    /// As for [`ExclusiveClaim::remove`].
     pub fn unlink(self) -> Result<()> {
         self.entry.unlink().map_err(|error| error.with_path(self.location.path()))
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::anchor::{Anchored, Blank, Room};
+use super::anchor::{LayoutSize, LayoutWriter, SharedType};
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
@@ -50,7 +50,7 @@ impl SharedOptions {
     }
 
     /// Room for so many processes at a time, 1 to 65535, in a new object. Opening it waits, within the
-    /// [`patience`](Self::patience), while that many are attached.
+    /// [`open_timeout`](Self::open_timeout), while that many are attached.
     pub fn participants(mut self, count: u32) -> Self {
         self.participants = count;
         self
@@ -94,7 +94,7 @@ impl SharedOptions {
     /// On Unix, symbolic links on the path of a file are followed if they belong to root or to this user;
     /// with any owner, also if they belong to the owner of the object. On Linux, an owner that this user
     /// namespace does not map is unknown, and counts as another user.
-    pub fn any_owner(mut self) -> Self {
+    pub fn allow_any_owner(mut self) -> Self {
         self.terms.owner = Owner::Any;
         self
     }
@@ -110,7 +110,7 @@ impl SharedOptions {
     /// attach and the last to leave wait for the disk. If this process already has the object open
     /// without this option, the opening waits for the disk, and all openings of this process detect
     /// power cuts from then on.
-    pub fn tell_power_cuts(mut self) -> Self {
+    pub fn detect_unclean(mut self) -> Self {
         self.terms.power_cuts = PowerCuts::Told;
         self
     }
@@ -122,9 +122,9 @@ impl SharedOptions {
     ///
     /// Waiting processes look again about every 5 ms, in no order: the first that looks after a process
     /// has detached gets the participant. A forked child that attaches by using an inherited handle waits
-    /// for about 100 ms whatever `patience` is, and so does a thread for a [lane](Self::lanes).
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.terms.patience = patience;
+    /// for about 100 ms whatever `open_timeout` is, and so does a thread for a [lane](Self::lanes).
+    pub fn open_timeout(mut self, open_timeout: Duration) -> Self {
+        self.terms.open_timeout = open_timeout;
         self
     }
 
@@ -132,7 +132,7 @@ impl SharedOptions {
     ///
     /// # Errors
     /// As there.
-    pub fn create_new<T: Anchored>(
+    pub fn create_new<T: SharedType>(
         &self,
         location: impl Into<Location>,
         make: impl FnOnce() -> T,
@@ -145,7 +145,7 @@ impl SharedOptions {
     ///
     /// # Errors
     /// As there.
-    pub fn open<T: Anchored>(&self, location: impl Into<Location>) -> Result<Shared<T>> {
+    pub fn open<T: SharedType>(&self, location: impl Into<Location>) -> Result<Shared<T>> {
         let (location, terms) = (location.into(), self.terms_for::<T>());
         let shape = self.shape::<T>(T::ROOM.least());
         Shared::over(peer::open(&location, &shape, &terms, super::recover)?, location)
@@ -155,23 +155,26 @@ impl SharedOptions {
     ///
     /// # Errors
     /// As there.
-    pub fn open_read_only<T: Anchored>(&self, location: impl Into<Location>) -> Result<Shared<T>> {
+    pub fn open_read_only<T: SharedType>(
+        &self,
+        location: impl Into<Location>,
+    ) -> Result<Shared<T>> {
         self.look(location.into(), Attachment::ReadOnly)
     }
 
     /// The same in a private copy, made of each page when it is first written: for elements of which
-    /// one wants a [draft](crate::MutexSliceHandle::draft).
+    /// one wants a [draft](crate::MutexSliceHandle::private_view_mut).
     ///
     /// # Errors
     /// As for [`Shared::open_read_only`].
-    pub fn open_copy_on_write<T: Anchored>(
+    pub fn open_copy_on_write<T: SharedType>(
         &self,
         location: impl Into<Location>,
     ) -> Result<Shared<T>> {
         self.look(location.into(), Attachment::CopyOnWrite)
     }
 
-    fn look<T: Anchored>(&self, location: Location, attachment: Attachment) -> Result<Shared<T>> {
+    fn look<T: SharedType>(&self, location: Location, attachment: Attachment) -> Result<Shared<T>> {
         let (shape, terms) = (self.shape::<T>(T::ROOM.least()), self.terms_for::<T>());
         let session = peer::open_read_only(&location, &shape, &terms, attachment, super::recover);
         Shared::over(session?, location)
@@ -181,7 +184,7 @@ impl SharedOptions {
     ///
     /// # Errors
     /// As there.
-    pub fn open_or_create<T: Anchored>(
+    pub fn open_or_create<T: SharedType>(
         &self,
         location: impl Into<Location>,
         make: impl FnOnce() -> T,
@@ -200,32 +203,36 @@ impl SharedOptions {
         Shared::over(session, location)
     }
 
-    /// See [`Shared::adopt`].
+    /// See [`Shared::from_descriptor`].
     ///
     /// # Errors
     /// As there.
-    pub fn adopt<T: Anchored>(&self, descriptor: impl AsDescriptor) -> Result<Shared<T>> {
+    pub fn from_descriptor<T: SharedType>(
+        &self,
+        descriptor: impl AsDescriptor,
+    ) -> Result<Shared<T>> {
         let (file, terms) = (descriptor.duplicate_descriptor()?, self.terms_for::<T>());
         let shape = self.shape::<T>(T::ROOM.least());
-        let session = peer::adopt(&file, &shape, &terms, super::recover)?;
+        let session = peer::from_descriptor(&file, &shape, &terms, super::recover)?;
         Shared::over(session, Location::anonymous())
     }
 
     /// A new object that begins as `first`.
-    fn create<T: Anchored>(&self, location: &Location, first: &T) -> Result<Arc<Opening>> {
+    fn create<T: SharedType>(&self, location: &Location, first: &T) -> Result<Arc<Opening>> {
         let named = |error: Error| error.with_path(location.path());
-        let bytes = Blank::measure(first).map_err(named)?;
+        let bytes = LayoutWriter::measure(first).map_err(named)?;
         if bytes == 0 {
             return Err(named(Error::new(ErrorKind::ZeroLength, "create"))
                 .with_detail("there is not one lock in it"));
         }
-        let fill =
-            &mut |memory: &Memory, header: &Header| first.fill(&mut Blank::payload(memory, header));
+        let fill = &mut |memory: &Memory, header: &Header| {
+            first.fill(&mut LayoutWriter::payload(memory, header))
+        };
         let shape = self.shape::<T>(bytes);
         peer::create_new(location, &shape, &self.terms, super::recover, fill)
     }
 
-    fn shape<T: Anchored>(&self, bytes: u64) -> Shape {
+    fn shape<T: SharedType>(&self, bytes: u64) -> Shape {
         let mut layout = Layout::default();
         T::describe(&mut layout);
         let shape = Shape::new(KIND, layout.fingerprint(), bytes);
@@ -233,10 +240,10 @@ impl SharedOptions {
     }
 
     /// Of an object that exists: how much it holds, it may have to tell itself.
-    fn terms_for<T: Anchored>(&self) -> Terms {
+    fn terms_for<T: SharedType>(&self) -> Terms {
         let payload = match T::ROOM {
-            Room::Exactly(_) => Payload::Exactly,
-            Room::AtLeast(_) => Payload::AtLeast,
+            LayoutSize::Exactly(_) => Payload::Exactly,
+            LayoutSize::AtLeast(_) => Payload::AtLeast,
         };
         Terms { payload, ..self.terms }
     }

@@ -21,7 +21,7 @@ const GATE: u64 = 8;
 
 /// Permits in an object.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RawPermits {
+pub(crate) struct RawSemaphore {
     at: u64,
 }
 
@@ -44,7 +44,7 @@ fn number(word: u64) -> u64 {
     word >> NUMBER_SHIFT
 }
 
-impl RawPermits {
+impl RawSemaphore {
     /// Bytes that they take. The word is to begin as the number of permits.
     pub(crate) const SIZE: u64 = 16;
 
@@ -256,7 +256,7 @@ impl RawPermits {
 
 /// The lane died with a permit, or while it asked for one or gave it back.
 pub(crate) fn recover<W: World>(world: &W, at: u64, slot: u64, dead: u32) -> Result<()> {
-    let permits = RawPermits::new(at);
+    let permits = RawSemaphore::new(at);
     permits.judge(world, dead)?;
     let (_, kind) = kind::parse(world.load_64(slot)?);
     if kind == Some(Kind::Permit) {

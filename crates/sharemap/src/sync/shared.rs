@@ -5,7 +5,7 @@ use std::fs::File;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::anchor::{Anchored, Found};
+use super::anchor::{LayoutReader, SharedType};
 use super::options::SharedOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::{Look, Opening};
@@ -46,14 +46,14 @@ use crate::sys::{self, AsDescriptor};
 /// changed.notify_one()?;
 /// # Ok(()) }
 /// ```
-pub struct Shared<T: Anchored> {
+pub struct Shared<T: SharedType> {
     opening: Arc<Opening>,
     handle: T::Handle,
     /// The location at which the object was opened.
     location: Location,
 }
 
-impl<T: Anchored> Shared<T> {
+impl<T: SharedType> Shared<T> {
     /// A new object, which must not exist yet, as `make` says it is to begin.
     ///
     /// # Errors
@@ -71,15 +71,15 @@ impl<T: Anchored> Shared<T> {
     /// [`NotFound`](crate::ErrorKind::NotFound); [`ForeignOwner`](crate::ErrorKind::ForeignOwner) if it
     /// belongs to another user, or a link to it does; [`NotAnObject`](crate::ErrorKind::NotAnObject) if it
     /// has several names; [`WrongType`](crate::ErrorKind::WrongType),
-    /// [`Size`](crate::ErrorKind::Size) or [`WrongKind`](crate::ErrorKind::WrongKind) if it is something else;
-    /// [`NeedsCheck`](crate::ErrorKind::NeedsCheck) if it was in use when the system went down;
-    /// [`NoParticipant`](crate::ErrorKind::NoParticipant) if all its participants stay in use for
-    /// [longer](SharedOptions::patience) than the call waits;
+    /// [`Size`](crate::ErrorKind::WrongSize) or [`WrongKind`](crate::ErrorKind::WrongKind) if it is something else;
+    /// [`Unclean`](crate::ErrorKind::Unclean) if it was in use when the system went down;
+    /// [`TooManyProcesses`](crate::ErrorKind::TooManyProcesses) if all its participants stay in use for
+    /// [longer](SharedOptions::open_timeout) than the call waits;
     /// [`WrongVersion`](crate::ErrorKind::WrongVersion),
     /// [`Truncated`](crate::ErrorKind::Truncated), [`Malformed`](crate::ErrorKind::Malformed) or
-    /// [`Unready`](crate::ErrorKind::Unready) if its header cannot be used;
+    /// [`Incomplete`](crate::ErrorKind::Incomplete) if its header cannot be used;
     /// [`Busy`](crate::ErrorKind::Busy) if somebody who lives has been making it, or taking it over from an
-    /// earlier boot, for [longer](SharedOptions::patience) than one waits for that, or if another thread of
+    /// earlier boot, for [longer](SharedOptions::open_timeout) than one waits for that, or if another thread of
     /// this process has been attaching to it, or detaching from it, for so long. The type, the owner and
     /// what the options ask for are checked each time, also if this process has the object open.
     pub fn open(location: impl Into<Location>) -> Result<Self> {
@@ -88,8 +88,8 @@ impl<T: Anchored> Shared<T> {
 
     /// An object that exists, to look at: it takes no permission to write, and no room of those who
     /// take part, but keeps the object in use. What only reads works ([`EventHandle::is_set`],
-    /// [`OnceHandle::is_done`], [`SignalHandle::count`], [`PermitsHandle::available`],
-    /// [`MutexHandle::is_locked`], [`MutexSliceHandle::peek`]); all else is
+    /// [`OnceHandle::is_done`], [`CountingSemaphoreHandle::count`], [`SemaphoreHandle::available`],
+    /// [`MutexHandle::is_locked`], [`MutexSliceHandle::view_unlocked`]); all else is
     /// [`NotWritable`](crate::ErrorKind::NotWritable). A value is seen by those who lock only.
     ///
     /// ```
@@ -98,7 +98,7 @@ impl<T: Anchored> Shared<T> {
     /// # fn main() -> sharemap::Result<()> {
     /// # let name = format!("doc-look-{}", std::process::id());
     /// # let name = name.as_str();
-    /// # let state = Shared::create_new(name, || (Event::manual(), Mutex::new(0_u8)))?;
+    /// # let state = Shared::create_new(name, || (Event::manual_reset(), Mutex::new(0_u8)))?;
     /// # state.0.set()?;
     /// let state = Shared::<(Event, Mutex<u8>)>::open_read_only(name)?;
     /// assert!(state.0.is_set()?);
@@ -114,10 +114,10 @@ impl<T: Anchored> Shared<T> {
     ///
     /// [`EventHandle::is_set`]: crate::EventHandle::is_set
     /// [`OnceHandle::is_done`]: crate::OnceHandle::is_done
-    /// [`SignalHandle::count`]: crate::SignalHandle::count
-    /// [`PermitsHandle::available`]: crate::PermitsHandle::available
+    /// [`CountingSemaphoreHandle::count`]: crate::SignalHandle::count
+    /// [`SemaphoreHandle::available`]: crate::PermitsHandle::available
     /// [`MutexHandle::is_locked`]: crate::MutexHandle::is_locked
-    /// [`MutexSliceHandle::peek`]: crate::MutexSliceHandle::peek
+    /// [`MutexSliceHandle::view_unlocked`]: crate::MutexSliceHandle::peek
     pub fn open_read_only(location: impl Into<Location>) -> Result<Self> {
         SharedOptions::new().open_read_only(location)
     }
@@ -134,8 +134,8 @@ impl<T: Anchored> Shared<T> {
     ///
     /// # Errors
     /// As for [`open`](Self::open).
-    pub fn adopt(descriptor: impl AsDescriptor) -> Result<Self> {
-        SharedOptions::new().adopt(descriptor)
+    pub fn from_descriptor(descriptor: impl AsDescriptor) -> Result<Self> {
+        SharedOptions::new().from_descriptor(descriptor)
     }
 
     /// Unlinks an object, as [`unlink`](crate::unlink()) does. Attached processes stay attached; the
@@ -228,7 +228,7 @@ impl<T: Anchored> Shared<T> {
     }
 
     pub(super) fn over(opening: Arc<Opening>, location: Location) -> Result<Self> {
-        let mut found = Found::payload(Arc::clone(&opening));
+        let mut found = LayoutReader::payload(Arc::clone(&opening));
         let handle = T::handle(&mut found)?;
         found.finish()?;
         Ok(Self { opening, handle, location })
@@ -247,7 +247,7 @@ impl<T: Anchored> Shared<T> {
     }
 }
 
-impl<T: Anchored> Deref for Shared<T> {
+impl<T: SharedType> Deref for Shared<T> {
     type Target = T::Handle;
 
     #[inline]
@@ -256,7 +256,7 @@ impl<T: Anchored> Deref for Shared<T> {
     }
 }
 
-impl<T: Anchored> fmt::Debug for Shared<T> {
+impl<T: SharedType> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("object", &self.opening.path()).finish_non_exhaustive()
     }

@@ -13,11 +13,11 @@ const GATE: u64 = 4;
 
 /// A signal in an object.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RawSignal {
+pub(crate) struct RawCountingSemaphore {
     at: u64,
 }
 
-impl RawSignal {
+impl RawCountingSemaphore {
     /// Bytes that it takes; zeros are a count of zero.
     pub(crate) const SIZE: u64 = 16;
 

@@ -11,21 +11,21 @@ use crate::sys::exclusive::Exclusive;
 /// and open nothing of it meanwhile.
 ///
 /// ```no_run
-/// use sharemap::inspect::Unused;
+/// use sharemap::inspect::ExclusiveClaim;
 ///
 /// # fn main() -> sharemap::Result<()> {
-/// match Unused::of("jobs")? {
+/// match ExclusiveClaim::of("jobs")? {
 ///     Some(unused) => assert!(unused.remove()?),
 ///     None => println!("somebody has it"),
 /// }
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
-pub struct Unused {
+pub struct ExclusiveClaim {
     exclusive: Exclusive,
 }
 
-impl Unused {
+impl ExclusiveClaim {
     /// Asks the kernel whether anybody has the object, raw or with a header: a file of memory or of
     /// disk. `None`: somebody has it, as far as can be told from here.
     ///

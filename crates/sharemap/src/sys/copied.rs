@@ -22,7 +22,7 @@ unsafe impl Sync for Wiped {}
 impl Wiped {
     pub(crate) fn new(len: usize) -> Result<Self> {
         let layout = Layout::from_size_align(len.max(64), 64)
-            .map_err(|_| Error::new(ErrorKind::AddressSpace, "make room for an attachment"))?;
+            .map_err(|_| Error::new(ErrorKind::OutOfAddressSpace, "make room for an attachment"))?;
         // SAFETY: the layout is not of size 0.
         let base = unsafe { alloc_zeroed(layout) };
         if base.is_null() {

@@ -29,12 +29,12 @@ impl<T: Element> View<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// [`Size`](ErrorKind::Size) if there are not as many indices as places in `out`; else as for
+    /// [`Size`](ErrorKind::WrongSize) if there are not as many indices as places in `out`; else as for
     /// [`get`](View::get), with the number of elements that were read in
     /// [`completed`](Error::completed).
     pub fn gather(&self, indices: &[usize], out: &mut [T]) -> Result<()> {
         if indices.len() != out.len() {
-            return Err(Error::new(ErrorKind::Size, "gather from")
+            return Err(Error::new(ErrorKind::WrongSize, "gather from")
                 .with_path(self.backing.path())
                 .with_length(out.len() as u64)
                 .with_detail(format!("there are {} indices", indices.len())));

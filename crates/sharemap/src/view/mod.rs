@@ -100,7 +100,7 @@ impl<'a, T: Element> View<'a, T> {
     ///
     /// # Errors
     /// [`Alignment`](ErrorKind::Alignment) if `base` is no multiple of the element's alignment,
-    /// [`Size`](ErrorKind::Size) if `bytes` is none of its size.
+    /// [`Size`](ErrorKind::WrongSize) if `bytes` is none of its size.
     ///
     /// # Safety
     /// For `'a`, the bytes belong to a span of `backing`'s, and no reference into them exists.
@@ -118,7 +118,7 @@ impl<'a, T: Element> View<'a, T> {
                 .with_length(bytes as u64)
         };
         if size == 0 || bytes % size != 0 {
-            return Err(error(ErrorKind::Size)
+            return Err(error(ErrorKind::WrongSize)
                 .with_detail(format!("the length is no multiple of the element's {size} bytes")));
         }
         if base as usize % align_of::<T>() != 0 {
@@ -246,11 +246,11 @@ impl<'a, T: Element> View<'a, T> {
     ///
     /// # Errors
     /// [`Fault`](ErrorKind::Fault), [`Invalid`](ErrorKind::Invalid), and
-    /// [`AddressSpace`](ErrorKind::AddressSpace) if there is no memory for it.
+    /// [`OutOfAddressSpace`](ErrorKind::OutOfAddressSpace) if there is no memory for it.
     pub fn to_vec(&self) -> Result<Vec<T>> {
         let mut copy = Vec::<T>::new();
         if copy.try_reserve_exact(self.len).is_err() {
-            return Err(Error::new(ErrorKind::AddressSpace, "copy out of")
+            return Err(Error::new(ErrorKind::OutOfAddressSpace, "copy out of")
                 .with_path(self.backing.path())
                 .with_length(self.size_bytes() as u64));
         }
@@ -298,7 +298,7 @@ impl<'a, T: Element> View<'a, T> {
     /// The same bytes as elements of another type.
     ///
     /// # Errors
-    /// [`Alignment`](ErrorKind::Alignment) and [`Size`](ErrorKind::Size), as for a new view.
+    /// [`Alignment`](ErrorKind::Alignment) and [`Size`](ErrorKind::WrongSize), as for a new view.
     pub fn cast<U: Element>(&self) -> Result<View<'a, U>> {
         // SAFETY: the same bytes of the same backing.
         unsafe { View::new(self.backing, self.base, self.size_bytes()) }

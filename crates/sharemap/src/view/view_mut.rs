@@ -122,10 +122,10 @@ impl<'a, T: Element> ViewMut<'a, T> {
     /// overlap; the result is then as if the source had been copied first.
     ///
     /// # Errors
-    /// [`Size`](ErrorKind::Size) if the lengths differ; [`Fault`](ErrorKind::Fault) on either side.
+    /// [`Size`](ErrorKind::WrongSize) if the lengths differ; [`Fault`](ErrorKind::Fault) on either side.
     pub fn copy_from(&self, source: &View<'_, T>) -> Result<()> {
         if source.len() != self.len() {
-            return Err(Error::new(ErrorKind::Size, "copy into")
+            return Err(Error::new(ErrorKind::WrongSize, "copy into")
                 .with_path(self.view.backing.path())
                 .with_detail(format!("{} elements into {}", source.len(), self.len())));
         }
@@ -217,7 +217,7 @@ impl<'a, T: Element> ViewMut<'a, T> {
     /// The same bytes as elements of another type.
     ///
     /// # Errors
-    /// [`Alignment`](ErrorKind::Alignment) and [`Size`](ErrorKind::Size), as for a new view.
+    /// [`Alignment`](ErrorKind::Alignment) and [`Size`](ErrorKind::WrongSize), as for a new view.
     pub fn cast<U: Element>(&self) -> Result<ViewMut<'a, U>> {
         Ok(ViewMut { view: self.view.cast()? })
     }

@@ -105,7 +105,7 @@ fn of_shared_memory() -> Vec<Given> {
 fn of_locks(dir: &TempDir) -> Vec<Given> {
     let path = Location::file(dir.join("locks"));
     let short = dir.file("too-short", [0; 9]);
-    let locks = Shared::create_new(&path, || (Mutex::new(1_u64), Event::manual())).unwrap();
+    let locks = Shared::create_new(&path, || (Mutex::new(1_u64), Event::manual_reset())).unwrap();
     let (mutex, event) = &*locks;
     let held = mutex.lock().unwrap();
     let elsewhere = std::thread::scope(|scope| {

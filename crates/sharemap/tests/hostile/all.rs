@@ -1,19 +1,19 @@
 //! What is shared: every kind of lock.
 
-use sharemap::{Barrier, Condvar, Event, Mutex, Once, Permits, RwLock, Signal};
+use sharemap::{Barrier, Condvar, CountingSemaphore, Event, Mutex, Once, RwLock, Semaphore};
 
 /// Every kind of lock.
 pub type All = (
     (Mutex<[u64; 3]>, RwLock<[u64; 3]>, Mutex<[u32]>, RwLock<[u32]>),
-    (Permits, Signal, Barrier, Condvar),
+    (Semaphore, CountingSemaphore, Barrier, Condvar),
     (Event, Event, Once),
 );
 
 pub fn first() -> All {
     (
-        (Mutex::new([1; 3]), RwLock::new([2; 3]), Mutex::slice(50), RwLock::slice(50)),
-        (Permits::new(3), Signal::new(2), Barrier::new(3), Condvar::new()),
-        (Event::manual(), Event::auto(), Once::new()),
+        (Mutex::new([1; 3]), RwLock::new([2; 3]), Mutex::zeroed(50), RwLock::zeroed(50)),
+        (Semaphore::new(3), CountingSemaphore::new(2), Barrier::new(3), Condvar::new()),
+        (Event::manual_reset(), Event::auto_reset(), Once::new()),
     )
 }
 

@@ -129,7 +129,7 @@ macro_rules! had {
             Err(LockError::OwnerDied(dead)) => match $random.below(8) {
                 0 => return dead.poison(),
                 1 => return Ok(()),
-                _ => dead.accept(),
+                _ => dead.mark_consistent(),
             },
             Err(LockError::Failed(error)) => return Err(error),
         }
@@ -214,8 +214,8 @@ fn use_one(all: &Shared<All>, desk: &Desk, random: &mut Random) -> Result<(), Er
             auto.wait_timeout(SHORT)?;
         }
         32 => auto.wait_timeout(SHORT)?,
-        33 => drop(mutex.lock_poisoned_timeout(SHORT)?.accept()),
-        34 => drop(lock.write_poisoned_timeout(SHORT)?.accept()),
+        33 => drop(mutex.lock_poisoned_timeout(SHORT)?.mark_consistent()),
+        34 => drop(lock.write_poisoned_timeout(SHORT)?.mark_consistent()),
         35 => drop(table.read_poisoned_timeout(SHORT)?),
         36 => drop(had!(lock.upgradable_timeout(SHORT), random)),
         37 => {
@@ -237,10 +237,10 @@ fn wait_for_one(all: &Shared<All>, desk: &Desk, random: &mut Random) -> Result<(
     desk.doing.store(100 + what, Ordering::Relaxed);
     let wait = || -> Result<(), Error> {
         match what {
-            0 => drop(mutex.lock_poisoned()?.accept()),
-            1 => drop(lock.write_poisoned()?.accept()),
-            2 => drop(elements.lock_poisoned()?.accept()),
-            3 => drop(table.write_poisoned()?.accept()),
+            0 => drop(mutex.lock_poisoned()?.mark_consistent()),
+            1 => drop(lock.write_poisoned()?.mark_consistent()),
+            2 => drop(elements.lock_poisoned()?.mark_consistent()),
+            3 => drop(table.write_poisoned()?.mark_consistent()),
             4 => drop(lock.write()?),
             5 => drop(lock.read()?),
             6 => drop(table.upgradable()?.upgrade().map_err(|(_, error)| error)?),
@@ -286,7 +286,7 @@ fn look(path: &Path, desk: &Desk, random: &mut Random) -> Result<(), Error> {
         event.is_set()?;
         once.is_done()?;
         assert_eq!(mutex.lock().map(drop).unwrap_err().kind(), ErrorKind::NotWritable);
-        return elements.peek().to_vec().map(drop);
+        return elements.view_unlocked().to_vec().map(drop);
     }
     let inspection = inspect::Inspection::open(location)?;
     inspection.locks()?;

@@ -1,6 +1,6 @@
 //! A few locks with values that one store writes, or that are not valid for all bytes.
 
-use sharemap::{Condvar, Mutex, Shareable};
+use sharemap::{Condvar, Mutex, Shareable, SharedType};
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
 /// Whether there is a job.
@@ -12,7 +12,7 @@ pub enum Job {
 }
 
 /// A mutex of a value of which few bytes are one.
-#[derive(Shareable)]
+#[derive(SharedType)]
 pub struct Few {
     pub count: Mutex<u64>,
     pub job: Mutex<[Job; 8]>,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sharemap::{Anchored, Location, LockError, Shared, SharedOptions};
+use sharemap::{Location, LockError, Shared, SharedOptions, SharedType};
 
 use crate::all::{self, All};
 use crate::few::{self, Few};
@@ -12,7 +12,7 @@ use crate::places::Map;
 use crate::random::Random;
 
 /// What an image is of.
-pub trait Shown: Anchored + Sized {
+pub trait Shown: SharedType + Sized {
     const LOCKS: &'static [u64];
 
     fn first() -> Self;

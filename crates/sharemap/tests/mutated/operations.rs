@@ -108,14 +108,14 @@ macro_rules! had {
     ($result:expr) => {
         match $result {
             Ok(guard) => guard,
-            Err(LockError::OwnerDied(dead)) => dead.accept(),
+            Err(LockError::OwnerDied(dead)) => dead.mark_consistent(),
             Err(LockError::Failed(error)) => return Err(error),
         }
     };
 }
 
 fn options(random: &mut Random) -> SharedOptions {
-    let options = SharedOptions::new().patience(SHORT);
+    let options = SharedOptions::new().open_timeout(SHORT);
     if random.one_in(2) { options.accept_unclean() } else { options }
 }
 
@@ -186,10 +186,10 @@ pub fn all(clock: &Clock<'_>, shared: &Shared<All>) {
         "elements.lock_timeout" => had!(elements.lock_timeout(SHORT)).view().to_vec()?;
         "mutex.lock_or_recover_timeout" => mutex.lock_or_recover_timeout(SHORT, |it| it[0] = 0)?[2] ^= 1;
         "mutex.lock_poisoned_timeout" => drop(mutex.lock_poisoned_timeout(SHORT)?);
-        "mutex.lock_poisoned_timeout, accept" => drop(mutex.lock_poisoned_timeout(SHORT)?.accept());
+        "mutex.lock_poisoned_timeout, accept" => drop(mutex.lock_poisoned_timeout(SHORT)?.mark_consistent());
         "elements.lock_or_recover_timeout" => drop(elements.lock_or_recover_timeout(SHORT, |_| Ok(()))?);
         "elements.lock_poisoned_timeout" => drop(elements.lock_poisoned_timeout(SHORT)?);
-        "elements.peek" => elements.peek().to_vec()?;
+        "elements.peek" => elements.view_unlocked().to_vec()?;
         "lock.is_poisoned" => lock.is_poisoned()?;
         "lock.try_read" => drop(had!(lock.try_read()));
         "lock.read_timeout" => drop(had!(lock.read_timeout(SHORT)));
@@ -207,10 +207,10 @@ pub fn all(clock: &Clock<'_>, shared: &Shared<All>) {
         "lock.read_or_recover_timeout" => drop(lock.read_or_recover_timeout(SHORT, |_| ())?);
         "lock.write_or_recover_timeout" => drop(lock.write_or_recover_timeout(SHORT, |_| ())?);
         "lock.read_poisoned_timeout" => drop(lock.read_poisoned_timeout(SHORT)?);
-        "lock.write_poisoned_timeout" => drop(lock.write_poisoned_timeout(SHORT)?.accept());
+        "lock.write_poisoned_timeout" => drop(lock.write_poisoned_timeout(SHORT)?.mark_consistent());
         "table.read_poisoned_timeout" => drop(table.read_poisoned_timeout(SHORT)?);
-        "table.write_poisoned_timeout" => drop(table.write_poisoned_timeout(SHORT)?.accept());
-        "table.peek" => table.peek().to_vec()?;
+        "table.write_poisoned_timeout" => drop(table.write_poisoned_timeout(SHORT)?.mark_consistent());
+        "table.peek" => table.view_unlocked().to_vec()?;
         "table.try_read" => had!(table.try_read()).view().get(49)?;
         "table.read_timeout" => had!(table.read_timeout(SHORT)).view().get(49)?;
         "table.try_write" => had!(table.try_write()).view().fill(2)?;

@@ -136,7 +136,7 @@ fn more_memory_than_there_is() {
     let wanted = 1 << 44;
     let error = SharedMemory::create_new(&*name, wanted).unwrap_err();
     if usize::BITS < 64 {
-        assert_eq!(error.kind(), ErrorKind::AddressSpace, "{error}");
+        assert_eq!(error.kind(), ErrorKind::OutOfAddressSpace, "{error}");
         return;
     }
     assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");

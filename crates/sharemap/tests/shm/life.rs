@@ -71,7 +71,7 @@ fn open_or_create_takes_what_is_there() {
     let second = SharedMemory::open_or_create(&*name, 100).unwrap();
     assert_eq!(second.bytes().get(0).unwrap(), 1);
     let longer = SharedMemory::open_or_create(&*name, 1 << 20).unwrap_err();
-    assert_eq!((longer.kind(), longer.length()), (ErrorKind::Size, Some(1 << 20)));
+    assert_eq!((longer.kind(), longer.length()), (ErrorKind::WrongSize, Some(1 << 20)));
 }
 
 #[test]
@@ -98,14 +98,14 @@ fn growth_is_in_place_and_seen_by_others() {
     assert_eq!((before.len(), memory.len()), (page, 10 * page));
     assert_eq!(before.as_ptr(), memory.bytes().as_ptr());
     memory.bytes().set(10 * page - 1, 5).unwrap();
-    assert!(other.catch_up().unwrap() >= 10 * page);
+    assert!(other.refresh_len().unwrap() >= 10 * page);
     assert_eq!(other.bytes().get(10 * page - 1).unwrap(), 5);
     // Whoever kept no address space for more sees what it saw, or all if it was there from the
     // beginning.
-    assert!(fixed.catch_up().unwrap() >= page);
+    assert!(fixed.refresh_len().unwrap() >= page);
     other.grow(64 * page).unwrap();
     other.bytes().set(64 * page - 1, 6).unwrap();
-    assert_eq!(memory.catch_up().unwrap(), 64 * page);
+    assert_eq!(memory.refresh_len().unwrap(), 64 * page);
     assert_eq!(memory.bytes().get(64 * page - 1).unwrap(), 6);
     let beyond = memory.grow(65 * page).unwrap_err();
     assert_eq!(beyond.kind(), ErrorKind::ExceedsReservation);
@@ -132,7 +132,7 @@ fn another_process_opens_writes_grows_and_ends() {
     if !passes(child(TEST, &*name)) {
         return;
     }
-    assert_eq!(memory.catch_up().unwrap(), 8 * page);
+    assert_eq!(memory.refresh_len().unwrap(), 8 * page);
     assert_eq!(memory.bytes().get(8 * page - 1).unwrap(), 12);
     // Its maker has ended.
     assert_eq!(SharedMemory::open(&*second).unwrap().bytes().get(0).unwrap(), 13);
@@ -166,7 +166,7 @@ fn memory_without_a_name() {
         }
     };
     assert_eq!(read.bytes().get(5).unwrap(), 6);
-    let adopted = SharedMemory::adopt(memory.file().unwrap()).unwrap();
+    let adopted = SharedMemory::from_descriptor(memory.file().unwrap()).unwrap();
     adopted.bytes().set(5, 7).unwrap();
     assert_eq!(read.bytes().get(5).unwrap(), 7);
     let shared = Arc::new(adopted);

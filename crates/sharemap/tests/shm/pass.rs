@@ -8,10 +8,10 @@ use super::common::{child, passes, role};
 fn a_child_inherits_it() {
     const TEST: &str = "pass::a_child_inherits_it";
     if role(TEST).is_some() {
-        let block = SharedMemory::inherited("SHAREMAP_TEST_BLOCK").unwrap();
+        let block = SharedMemory::from_inherited("SHAREMAP_TEST_BLOCK").unwrap();
         assert_eq!(block.bytes().get(0).unwrap(), 7);
         block.bytes().set(4999, 8).unwrap();
-        let wrong = SharedMemory::inherited("SHAREMAP_TEST_NONE").unwrap_err();
+        let wrong = SharedMemory::from_inherited("SHAREMAP_TEST_NONE").unwrap_err();
         assert_eq!(wrong.kind(), ErrorKind::NotFound);
         return;
     }
@@ -29,7 +29,7 @@ fn a_child_inherits_it() {
 fn a_child_inherits_it_for_reading() {
     const TEST: &str = "pass::a_child_inherits_it_for_reading";
     if role(TEST).is_some() {
-        let refused = SharedMemory::inherited("SHAREMAP_TEST_BLOCK").unwrap_err();
+        let refused = SharedMemory::from_inherited("SHAREMAP_TEST_BLOCK").unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::NotWritable);
         return;
     }
@@ -51,7 +51,7 @@ fn a_ticket_for_somebody_else_is_refused() {
     let ticket = "sharemap1:w:1:77:88";
     assert_eq!(SharedMemory::from_ticket(ticket).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(SharedMemory::from_ticket("x").unwrap_err().kind(), ErrorKind::Invalid);
-    let error = ReadOnlySharedMemory::inherited("SHAREMAP_TEST_UNSET").unwrap_err();
+    let error = ReadOnlySharedMemory::from_inherited("SHAREMAP_TEST_UNSET").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
@@ -155,7 +155,7 @@ mod over_a_socket {
         let read = ReadOnlySharedMemory::receive(&there).unwrap();
         block.bytes().set(3, 4).unwrap();
         assert_eq!(read.bytes().get(3).unwrap(), 4);
-        assert!(SharedMemory::adopt(read.file().unwrap()).is_err());
+        assert!(SharedMemory::from_descriptor(read.file().unwrap()).is_err());
         block.send_read_only(&here).unwrap();
         let refused = SharedMemory::receive(&there).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::NotWritable);
@@ -236,7 +236,7 @@ mod over_a_socket {
         let dir = TempDir::new();
         let on_disk =
             File::options().read(true).write(true).open(dir.file("disk", [1; 5000])).unwrap();
-        let is_disk = SharedMemory::adopt(&on_disk).unwrap().file_system().unwrap();
+        let is_disk = SharedMemory::from_descriptor(&on_disk).unwrap().file_system().unwrap();
         let memory = SharedMemory::anonymous(5000).unwrap();
         let good = memory.file().unwrap().as_raw_fd();
         let empty = super::super::common::memfd("empty");
@@ -253,9 +253,14 @@ mod over_a_socket {
             ("a directory", ok.clone(), vec![directory.as_raw_fd()], ErrorKind::NotAnObject),
             ("a device", ok.clone(), vec![null.as_raw_fd()], ErrorKind::NotAnObject),
             ("a pipe", ok.clone(), vec![pipe.as_raw_fd()], ErrorKind::NotAnObject),
-            ("memory of no length", message(1, 0, 0), vec![empty.as_raw_fd()], ErrorKind::Size),
-            ("a length too large", message(1, 0, 5001), vec![good], ErrorKind::Size),
-            ("a length without sense", message(1, 0, u64::MAX), vec![good], ErrorKind::Size),
+            (
+                "memory of no length",
+                message(1, 0, 0),
+                vec![empty.as_raw_fd()],
+                ErrorKind::WrongSize,
+            ),
+            ("a length too large", message(1, 0, 5001), vec![good], ErrorKind::WrongSize),
+            ("a length without sense", message(1, 0, u64::MAX), vec![good], ErrorKind::WrongSize),
             ("seals that it has not", message(1, 1, 5000), vec![good], ErrorKind::NotSealed),
             ("unknown seals", message(1, 64, 5000), vec![good], ErrorKind::Invalid),
             ("unknown access", message(7, 0, 5000), vec![good], ErrorKind::Invalid),

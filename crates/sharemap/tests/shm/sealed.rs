@@ -20,7 +20,7 @@ fn frozen_memory_is_a_plain_slice() {
     let bytes = frozen.frozen().unwrap();
     assert_eq!(&bytes[page_size() - 2..page_size() + 5], b"settled");
     assert_eq!(
-        SharedMemory::adopt(frozen.file().unwrap()).unwrap_err().kind(),
+        SharedMemory::from_descriptor(frozen.file().unwrap()).unwrap_err().kind(),
         ErrorKind::NotWritable
     );
 }
@@ -46,7 +46,7 @@ fn seals_hold() {
 #[test]
 fn a_writer_stands_in_the_way_of_freezing() {
     let memory = SharedMemory::anonymous(4096).unwrap();
-    let writer = SharedMemory::adopt(memory.file().unwrap()).unwrap();
+    let writer = SharedMemory::from_descriptor(memory.file().unwrap()).unwrap();
     let reader = memory.read_only().unwrap();
     assert_eq!(memory.freeze().unwrap_err().kind(), ErrorKind::Busy);
     writer.bytes().set(0, 1).unwrap();

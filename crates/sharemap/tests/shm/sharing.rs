@@ -77,9 +77,9 @@ mod unix {
             assert!(error.to_string().contains("belongs to user 0"), "{error}");
             let error = SharedMemory::open_read_only(&*public).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ForeignOwner);
-            let read = SharedMemory::options().any_owner().open_read_only(&*public).unwrap();
+            let read = SharedMemory::options().allow_any_owner().open_read_only(&*public).unwrap();
             assert_eq!(read.bytes().get(0).unwrap(), 5);
-            let error = SharedMemory::options().any_owner().open(&*public).unwrap_err();
+            let error = SharedMemory::options().allow_any_owner().open(&*public).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::PermissionDenied);
             for name in [&private, &public] {
                 let error = SharedMemory::unlink(name.as_str()).unwrap_err();

@@ -43,7 +43,7 @@ fn a_section_of_another_program_opens() {
         File::from_raw_handle(section)
     };
     let named = SharedMemory::open(&*name).unwrap();
-    let adopted = SharedMemory::adopt(&section).unwrap();
+    let adopted = SharedMemory::from_descriptor(&section).unwrap();
     named.bytes().set(4999, 3).unwrap();
     assert_eq!(adopted.bytes().get(4999).unwrap(), 3);
 }
@@ -110,7 +110,7 @@ fn everybody_gets_what_was_made_for_everybody() {
     let all = all.lifetime(Lifetime::Attached);
     let memory = all.create_new(&*name, 10).unwrap();
     memory.bytes().set(0, 1).unwrap();
-    let other = SharedMemory::options().any_owner().open(&*name).unwrap();
+    let other = SharedMemory::options().allow_any_owner().open(&*name).unwrap();
     assert_eq!(other.bytes().get(0).unwrap(), 1);
     let group = SharedMemory::options().mode(0o660).lifetime(Lifetime::Attached);
     let refused = group.create_new(&*Name::new(), 10).unwrap_err();

@@ -226,7 +226,7 @@ pub struct Patience {
 /// What one who waits has waited, at most.
 pub struct Watch<'a> {
     pub witness: &'a Witness,
-    pub patience: Patience,
+    pub open_timeout: Patience,
     pub longest: Cell<Duration>,
 }
 
@@ -235,14 +235,14 @@ impl Watch<'_> {
     pub fn wait<T>(&self, what: &str, mut wait: impl FnMut(Duration) -> Option<T>) -> T {
         let (start, turns) = (Instant::now(), self.witness.turns());
         loop {
-            let got = wait(self.patience.time);
+            let got = wait(self.open_timeout.time);
             let waited = start.elapsed();
             if let Some(got) = got {
                 self.longest.set(self.longest.get().max(waited));
                 return got;
             }
             let turns = self.witness.turns() - turns;
-            let stuck = waited >= self.patience.time && turns >= self.patience.turns;
+            let stuck = waited >= self.open_timeout.time && turns >= self.open_timeout.turns;
             assert!(!stuck, "stuck for {waited:?} ({turns} turns): {what}");
         }
     }
@@ -253,7 +253,7 @@ macro_rules! in_time {
     ($result:expr) => {
         match $result {
             Ok(guard) => Some((guard, Told::Nothing)),
-            Err(LockError::OwnerDied(dead)) => Some((dead.accept(), Told::OfDeath)),
+            Err(LockError::OwnerDied(dead)) => Some((dead.mark_consistent(), Told::OfDeath)),
             Err(LockError::Failed(error)) if error.kind() == ErrorKind::Timeout => None,
             Err(LockError::Failed(error)) => panic!("{error}"),
         }

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use sharemap::{
-    Barrier, Condvar, Error, ErrorKind, Event, LockError, Mutex, MutexGuard, Once, OnceTurn,
-    Permits, RwLock, Shared, Signal,
+    Barrier, Condvar, CountingSemaphore, Error, ErrorKind, Event, LockError, Mutex, MutexGuard,
+    Once, OnceState, RwLock, Semaphore, Shared,
 };
 
 use super::witness::{Alone, Name, Told, UNKILLED, Watch, in_time};
 
 type Value = [u64; 6];
-type Owned = (Mutex<Value>, Condvar, RwLock<Value>, Permits);
-type Loose = (Signal, Event, Event, Once, Barrier);
+type Owned = (Mutex<Value>, Condvar, RwLock<Value>, Semaphore);
+type Loose = (CountingSemaphore, Event, Event, Once, Barrier);
 pub type Parts = (Owned, Loose);
 
 pub const PERMITS: u32 = 2;
@@ -20,9 +20,9 @@ pub const MEMBERS: u32 = 2;
 const SHORT: Duration = Duration::from_millis(2);
 
 pub fn parts() -> Parts {
-    let owned = (Mutex::new([0; 6]), Condvar::new(), RwLock::new([0; 6]), Permits::new(PERMITS));
-    let (all, one) = (Event::manual(), Event::auto());
-    (owned, (Signal::new(0), all, one, Once::new(), Barrier::new(MEMBERS)))
+    let owned = (Mutex::new([0; 6]), Condvar::new(), RwLock::new([0; 6]), Semaphore::new(PERMITS));
+    let (all, one) = (Event::manual_reset(), Event::auto_reset());
+    (owned, (CountingSemaphore::new(0), all, one, Once::new(), Barrier::new(MEMBERS)))
 }
 
 /// Numbers that look random, the same again from the same seed.
@@ -235,7 +235,7 @@ impl User<'_> {
             let result = once.call_timeout(time, |turn| {
                 begun = true;
                 let told = match turn {
-                    OnceTurn::AfterDeath => Told::OfDeath,
+                    OnceState::AfterDeath => Told::OfDeath,
                     _ => Told::Nothing,
                 };
                 witness.enter(Alone::Once, self.me, told);

@@ -31,7 +31,7 @@ fn a_child_has_none_of_its_parents_guards() {
     need_atomics!();
     let all = Shared::create_new(Location::anonymous(), || {
         (
-            (Mutex::<[u8]>::slice(4), RwLock::<[u8]>::slice(4), RwLock::<[u8]>::slice(4)),
+            (Mutex::<[u8]>::zeroed(4), RwLock::<[u8]>::zeroed(4), RwLock::<[u8]>::zeroed(4)),
             (RwLock::new(1_u8), Mutex::new(1_u8), Mutex::new(1_u8), Condvar::new()),
         )
     })

@@ -37,7 +37,9 @@ fn processes_count_together() {
 fn a_dead_owner_is_told_of_and_its_value_never_seen() {
     need_atomics!();
     let name = Name::new("dead");
-    let both = Shared::create_new(name.0.as_str(), || (Mutex::new(7_u64), Signal::new(0))).unwrap();
+    let both =
+        Shared::create_new(name.0.as_str(), || (Mutex::new(7_u64), CountingSemaphore::new(0)))
+            .unwrap();
     let (value, ready) = &*both;
     let owner = another("die with the mutex", &name);
     ready.wait().unwrap();
@@ -52,7 +54,7 @@ fn a_dead_owner_is_told_of_and_its_value_never_seen() {
     }
     assert_eq!(sharemap::Error::from(value.lock().unwrap_err()).kind(), ErrorKind::OwnerDied);
     let Err(LockError::OwnerDied(dead)) = value.lock() else { panic!("nobody told of it") };
-    *dead.accept() += 1;
+    *dead.mark_consistent() += 1;
     assert_eq!(*value.lock().unwrap(), 8);
 }
 
@@ -77,7 +79,7 @@ fn a_poisoned_mutex_is_repaired() {
     assert_eq!(value.try_lock().unwrap_err().kind(), ErrorKind::Poisoned);
     drop(value.lock_poisoned().unwrap());
     assert_eq!(value.lock().unwrap_err().kind(), ErrorKind::Poisoned);
-    *value.lock_poisoned().unwrap().accept() = 3;
+    *value.lock_poisoned().unwrap().mark_consistent() = 3;
     assert_eq!(*value.lock().unwrap(), 3);
 }
 
@@ -155,7 +157,8 @@ fn a_dead_reader_holds_nobody_up() {
     need_atomics!();
     let name = Name::new("reader");
     let both =
-        Shared::create_new(name.0.as_str(), || (RwLock::new(1_u32), Signal::new(0))).unwrap();
+        Shared::create_new(name.0.as_str(), || (RwLock::new(1_u32), CountingSemaphore::new(0)))
+            .unwrap();
     let (lock, ready) = &*both;
     let reader = another("die reading", &name);
     ready.wait().unwrap();

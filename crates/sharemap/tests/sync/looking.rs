@@ -5,15 +5,15 @@ use sharemap::{MutexHandle, SharedOptions, inspect};
 
 type All = (
     (Mutex<u32>, RwLock<u32>, Mutex<[u16]>, RwLock<[u16]>),
-    (Event, Event, Once, Signal),
-    (Permits, Barrier, Condvar),
+    (Event, Event, Once, CountingSemaphore),
+    (Semaphore, Barrier, Condvar),
 );
 
 fn first() -> All {
     (
-        (Mutex::new(1), RwLock::new(2), Mutex::slice(3), RwLock::slice(4)),
-        (Event::manual(), Event::auto(), Once::new(), Signal::new(5)),
-        (Permits::new(6), Barrier::new(7), Condvar::new()),
+        (Mutex::new(1), RwLock::new(2), Mutex::zeroed(3), RwLock::zeroed(4)),
+        (Event::manual_reset(), Event::auto_reset(), Once::new(), CountingSemaphore::new(5)),
+        (Semaphore::new(6), Barrier::new(7), Condvar::new()),
     )
 }
 
@@ -38,8 +38,8 @@ fn shows(all: &Shared<All>) -> (Vec<bool>, Vec<u32>, Vec<u16>) {
         once.is_done(),
     ];
     let counts = [signal.count(), permits.available()];
-    let mut elements = samples.peek().to_vec().unwrap();
-    elements.extend(table.peek().iter().map(Result::unwrap));
+    let mut elements = samples.view_unlocked().to_vec().unwrap();
+    elements.extend(table.view_unlocked().iter().map(Result::unwrap));
     (
         flags.into_iter().map(Result::unwrap).collect(),
         counts.into_iter().map(Result::unwrap).collect(),
@@ -153,21 +153,21 @@ fn a_poisoned_lock_is_seen_to_be() {
 fn a_draft_is_this_processs_own() {
     need_atomics!();
     let name = Name::new("draft");
-    let lock = Shared::create_new(name.0.as_str(), || RwLock::<[u32]>::slice(20_000)).unwrap();
+    let lock = Shared::create_new(name.0.as_str(), || RwLock::<[u32]>::zeroed(20_000)).unwrap();
     lock.write().unwrap().view().fill(1).unwrap();
     let private =
         SharedOptions::new().open_copy_on_write::<RwLock<[u32]>>(name.0.as_str()).unwrap();
-    let draft = private.draft().unwrap();
+    let draft = private.private_view_mut().unwrap();
     draft.set(19_999, 5).unwrap();
-    assert_eq!(private.peek().get(19_999).unwrap(), 5);
+    assert_eq!(private.view_unlocked().get(19_999).unwrap(), 5);
     assert_eq!(lock.read().unwrap().view().get(19_999).unwrap(), 1);
     lock.write().unwrap().view().set(0, 2).unwrap();
-    assert_eq!(private.peek().get(0).unwrap(), 2, "of a page that was not changed");
-    let error = lock.draft().unwrap_err();
+    assert_eq!(private.view_unlocked().get(0).unwrap(), 2, "of a page that was not changed");
+    let error = lock.private_view_mut().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotWritable);
     let read_only = Shared::<RwLock<[u32]>>::open_read_only(name.0.as_str()).unwrap();
-    assert_eq!(read_only.draft().unwrap_err().kind(), ErrorKind::NotWritable);
-    assert_eq!(read_only.peek().get(0).unwrap(), 2);
+    assert_eq!(read_only.private_view_mut().unwrap_err().kind(), ErrorKind::NotWritable);
+    assert_eq!(read_only.view_unlocked().get(0).unwrap(), 2);
 }
 
 #[test]
@@ -175,13 +175,13 @@ fn who_looks_is_told_of_the_wrong_type_too() {
     need_atomics!();
     let name = Name::new("look-type");
     let name = name.0.as_str();
-    let none = Shared::<Signal>::open_read_only(name).unwrap_err();
+    let none = Shared::<CountingSemaphore>::open_read_only(name).unwrap_err();
     assert_eq!(none.kind(), ErrorKind::NotFound);
-    let _signal = Shared::create_new(name, || Signal::new(1)).unwrap();
+    let _signal = Shared::create_new(name, || CountingSemaphore::new(1)).unwrap();
     let wrong = Shared::<Event>::open_read_only(name).unwrap_err();
     assert_eq!(wrong.kind(), ErrorKind::WrongType);
     let size = Shared::<Mutex<u64>>::open_read_only(name).unwrap_err();
-    assert_eq!(size.kind(), ErrorKind::Size);
+    assert_eq!(size.kind(), ErrorKind::WrongSize);
 }
 
 /// An object's name may be unlinked, and lead to another object, while it is attached.
@@ -208,7 +208,7 @@ fn an_object_knows_whether_its_name_leads_to_it() {
     let anonymous = Shared::create_new(Location::anonymous(), make).unwrap();
     assert_eq!(anonymous.is_linked().unwrap_err().kind(), ErrorKind::Unsupported);
     if let Some(file) = anonymous.file() {
-        let adopted = Shared::<Mutex<u8>>::adopt(file).unwrap();
+        let adopted = Shared::<Mutex<u8>>::from_descriptor(file).unwrap();
         assert_eq!(adopted.is_linked().unwrap_err().kind(), ErrorKind::Unsupported);
     }
 }

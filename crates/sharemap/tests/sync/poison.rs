@@ -23,7 +23,7 @@ fn a_panic_is_told_of_also_if_nothing_was_changed() {
     assert_eq!(*dead, 1);
     drop(dead);
     let Err(LockError::OwnerDied(dead)) = lock.write() else { panic!("nobody told of it") };
-    drop(dead.accept());
+    drop(dead.mark_consistent());
     assert_eq!(*lock.read().unwrap(), 1);
 }
 
@@ -58,7 +58,7 @@ fn a_repair_that_fails_leaves_it_poisoned() {
     assert_eq!(lock.read().unwrap_err().kind(), ErrorKind::Poisoned, "also for one who reads");
     drop(reading);
     assert_eq!(lock.read().unwrap_err().kind(), ErrorKind::Poisoned);
-    *lock.write_poisoned().unwrap().accept() = 2;
+    *lock.write_poisoned().unwrap().mark_consistent() = 2;
     assert_eq!(*lock.read().unwrap(), 2);
 }
 
@@ -67,7 +67,7 @@ fn a_repair_that_changes_nothing_leaves_it_as_it_was() {
     need_atomics!();
     type All = (Mutex<u32>, RwLock<u32>, Mutex<[u32]>, RwLock<[u32]>);
     let make =
-        || (Mutex::new(1_u32), RwLock::new(1_u32), Mutex::<[u32]>::slice(3), RwLock::slice(3));
+        || (Mutex::new(1_u32), RwLock::new(1_u32), Mutex::<[u32]>::zeroed(3), RwLock::zeroed(3));
     let shared: Shared<All> = Shared::create_new(Location::anonymous(), make).unwrap();
     let (mutex, lock, elements, rows) = &*shared;
     drop((mutex.lock_poisoned().unwrap(), lock.write_poisoned().unwrap()));

@@ -6,7 +6,7 @@ use super::*;
 fn elements_are_shared_in_place() {
     need_atomics!();
     let name = Name::new("slice");
-    let samples = Shared::create_new(name.0.as_str(), || Mutex::<[u64]>::slice(10_000)).unwrap();
+    let samples = Shared::create_new(name.0.as_str(), || Mutex::<[u64]>::zeroed(10_000)).unwrap();
     let same = Shared::<Mutex<[u64]>>::open(name.0.as_str()).unwrap();
     assert_eq!((samples.len(), same.len()), (10_000, 10_000));
     thread::scope(|scope| {
@@ -38,7 +38,7 @@ fn elements_are_shared_in_place() {
     for shared in [&samples, &same] {
         assert_eq!(shared.lock().unwrap_err().kind(), ErrorKind::Deadlock);
     }
-    assert_eq!(samples.peek().get(5_000).unwrap(), 1_000);
+    assert_eq!(samples.view_unlocked().get(5_000).unwrap(), 1_000);
     guard.unlock().unwrap();
     drop(samples.try_lock().unwrap());
 }
@@ -51,9 +51,9 @@ fn they_lie_anywhere_among_other_locks() {
     let first = || -> All {
         (
             Mutex::new(1),
-            [Mutex::slice(3), Mutex::slice(70)],
-            Event::manual(),
-            RwLock::slice(1),
+            [Mutex::zeroed(3), Mutex::zeroed(70)],
+            Event::manual_reset(),
+            RwLock::zeroed(1),
             RwLock::new(2),
         )
     };
@@ -82,7 +82,9 @@ fn they_lie_anywhere_among_other_locks() {
 fn what_a_dead_owner_wrote_is_told_of() {
     need_atomics!();
     let name = Name::new("half");
-    let both = Shared::create_new(name.0.as_str(), || (Mutex::<[u32]>::slice(8), Signal::new(0)));
+    let both = Shared::create_new(name.0.as_str(), || {
+        (Mutex::<[u32]>::zeroed(8), CountingSemaphore::new(0))
+    });
     let both = both.unwrap();
     let (elements, ready) = &*both;
     let owner = another("die half-way", &name);
@@ -96,7 +98,7 @@ fn what_a_dead_owner_wrote_is_told_of() {
     assert_eq!(elements.lock().unwrap_err().kind(), ErrorKind::Poisoned);
     let repair = elements.lock_poisoned().unwrap();
     repair.view().fill(1).unwrap();
-    drop(repair.accept());
+    drop(repair.mark_consistent());
     assert_eq!(elements.lock().unwrap().view().to_vec().unwrap(), [1; 8]);
 }
 
@@ -105,7 +107,7 @@ fn what_a_dead_owner_wrote_is_told_of() {
 fn a_panic_with_them_is_a_death() {
     need_atomics!();
     let both = Shared::create_new(Location::anonymous(), || {
-        (Mutex::<[u8]>::slice(4), RwLock::<[u8]>::slice(4))
+        (Mutex::<[u8]>::zeroed(4), RwLock::<[u8]>::zeroed(4))
     })
     .unwrap();
     let (mutex, lock) = &*both;
@@ -117,7 +119,7 @@ fn a_panic_with_them_is_a_death() {
         std::panic::resume_unwind(Box::new(()));
     });
     let Err(LockError::OwnerDied(dead)) = mutex.lock() else { panic!("nobody told of it") };
-    drop(dead.accept());
+    drop(dead.mark_consistent());
     with(&|| {
         let _guard = lock.upgradable().unwrap();
         std::panic::resume_unwind(Box::new(()));
@@ -130,14 +132,14 @@ fn a_panic_with_them_is_a_death() {
     let Err(LockError::OwnerDied(dead)) = lock.read() else { panic!("nobody told of it") };
     assert_eq!(dead.poison().unwrap_err().kind(), ErrorKind::NotWritable);
     let Err(LockError::OwnerDied(dead)) = lock.write() else { panic!("nobody told of it") };
-    drop(dead.accept());
+    drop(dead.mark_consistent());
     drop(lock.read().unwrap());
 }
 
 #[test]
 fn readers_see_elements_that_nobody_writes() {
     need_atomics!();
-    let lock = Shared::create_new(Location::anonymous(), || RwLock::<[u32]>::slice(300)).unwrap();
+    let lock = Shared::create_new(Location::anonymous(), || RwLock::<[u32]>::zeroed(300)).unwrap();
     thread::scope(|scope| {
         for writer in 0..2 {
             let lock = &lock;
@@ -181,7 +183,7 @@ fn readers_see_elements_that_nobody_writes() {
 fn elements_are_waited_for() {
     need_atomics!();
     let queue =
-        Shared::create_new(Location::anonymous(), || (Mutex::<[u32]>::slice(2), Condvar::new()));
+        Shared::create_new(Location::anonymous(), || (Mutex::<[u32]>::zeroed(2), Condvar::new()));
     let queue = queue.unwrap();
     let (jobs, changed) = &*queue;
     thread::scope(|scope| {
@@ -211,16 +213,17 @@ fn elements_are_waited_for() {
 #[test]
 fn no_such_number_of_elements() {
     need_atomics!();
-    let none = Shared::create_new(Location::anonymous(), || Mutex::<[u8]>::slice(0)).unwrap_err();
+    let none = Shared::create_new(Location::anonymous(), || Mutex::<[u8]>::zeroed(0)).unwrap_err();
     assert_eq!(none.kind(), ErrorKind::ZeroLength);
-    let many = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::slice(usize::MAX));
+    let many = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(usize::MAX));
     let kind = many.unwrap_err().kind();
-    let too_many = [ErrorKind::Overflow, ErrorKind::NoSpace, ErrorKind::AddressSpace];
+    let too_many = [ErrorKind::Overflow, ErrorKind::NoSpace, ErrorKind::OutOfAddressSpace];
     assert!(too_many.contains(&kind), "{kind:?} for eight bytes each");
     let directory = common::TempDir::new();
     let path = directory.join("scribbled");
     let location = || Location::file(&path);
-    let lock = Shared::create_new(location(), || (Mutex::<[u64]>::slice(9), Signal::new(3)));
+    let lock =
+        Shared::create_new(location(), || (Mutex::<[u64]>::zeroed(9), CountingSemaphore::new(3)));
     let lock = lock.unwrap();
     let map = sharemap::MappingMut::open(&path).unwrap();
     let words = map.view::<u64>().unwrap();
@@ -228,8 +231,8 @@ fn no_such_number_of_elements() {
     assert_eq!(words.get(count_at).unwrap(), 9);
     for count in [0, 8, 11, 1 << 40, 1 << 61, u64::MAX] {
         words.set(count_at, count).unwrap();
-        let error = Shared::<(Mutex<[u64]>, Signal)>::open(location()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Size, "{error}");
+        let error = Shared::<(Mutex<[u64]>, CountingSemaphore)>::open(location()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WrongSize, "{error}");
         assert_eq!(error.path(), Some(path.as_path()), "{error}");
     }
     // It was counted once, when it was opened.

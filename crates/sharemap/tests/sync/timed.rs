@@ -10,11 +10,17 @@ const SHORT: Duration = Duration::from_millis(10);
 const AT_MOST: Duration = Duration::from_secs(60);
 
 type All = ((Mutex<u32>, RwLock<u32>, Mutex<[u32]>, RwLock<[u32]>), Waits);
-type Waits = (Permits, Signal, Barrier, Event, Once);
+type Waits = (Semaphore, CountingSemaphore, Barrier, Event, Once);
 
 fn first() -> All {
-    let waits = (Permits::new(1), Signal::new(0), Barrier::new(2), Event::auto(), Once::new());
-    ((Mutex::new(0), RwLock::new(0), Mutex::slice(4), RwLock::slice(4)), waits)
+    let waits = (
+        Semaphore::new(1),
+        CountingSemaphore::new(0),
+        Barrier::new(2),
+        Event::auto_reset(),
+        Once::new(),
+    );
+    ((Mutex::new(0), RwLock::new(0), Mutex::zeroed(4), RwLock::zeroed(4)), waits)
 }
 
 fn ends_in_time(what: &str, wait: impl FnOnce() -> Result<()>) {
@@ -25,7 +31,7 @@ fn ends_in_time(what: &str, wait: impl FnOnce() -> Result<()>) {
 }
 
 /// Locks that are held, for each kind of lock and each way to ask for it.
-fn locks_end_in_time(((mutex, lock, elements, table), _): &<All as sharemap::Anchored>::Handle) {
+fn locks_end_in_time(((mutex, lock, elements, table), _): &<All as sharemap::SharedType>::Handle) {
     ends_in_time("lock", || Ok(mutex.lock_timeout(SHORT).map(drop)?));
     ends_in_time("lock_or_recover", || mutex.lock_or_recover_timeout(SHORT, |_| ()).map(drop));
     ends_in_time("lock_poisoned", || mutex.lock_poisoned_timeout(SHORT).map(drop));
@@ -147,7 +153,7 @@ fn a_wait_says_whether_its_time_ran_out() {
         assert!(!result.timed_out() && *guard == 1);
     });
     let elements =
-        Shared::create_new(Location::anonymous(), || (Mutex::<[u8]>::slice(1), Condvar::new()));
+        Shared::create_new(Location::anonymous(), || (Mutex::<[u8]>::zeroed(1), Condvar::new()));
     let elements = elements.unwrap();
     let guard = elements.0.lock().unwrap();
     let (guard, result) = elements.1.wait_timeout(guard, Duration::ZERO).unwrap();
@@ -189,7 +195,7 @@ fn a_timed_wait_does_not_wait_for_ever_for_the_mutex() {
 fn a_mutex_of_another_object_is_refused() {
     need_atomics!();
     let name = Name::new("elsewhere");
-    let make = || (Mutex::new(0_u32), Mutex::<[u8]>::slice(2));
+    let make = || (Mutex::new(0_u32), Mutex::<[u8]>::zeroed(2));
     let other = Shared::create_new(&name.0, make).unwrap();
     let changed = Shared::create_new(Location::anonymous(), Condvar::new).unwrap();
     let refused = |result: std::result::Result<(), sharemap::Error>| {

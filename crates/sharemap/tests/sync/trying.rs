@@ -9,7 +9,7 @@ use sharemap::MutexHandle;
 fn what_this_thread_holds_would_block() {
     need_atomics!();
     type All = (Mutex<u32>, RwLock<u32>, Mutex<[u8]>, RwLock<[u8]>);
-    let make = || (Mutex::new(0), RwLock::new(0), Mutex::slice(2), RwLock::slice(2));
+    let make = || (Mutex::new(0), RwLock::new(0), Mutex::zeroed(2), RwLock::zeroed(2));
     let shared: Shared<All> = Shared::create_new(Location::anonymous(), make).unwrap();
     let (mutex, lock, elements, table) = &*shared;
     let block = |kind: ErrorKind| assert_eq!(kind, ErrorKind::WouldBlock);
@@ -103,7 +103,7 @@ fn a_value_is_recovered_in_one_call() {
 #[test]
 fn elements_are_recovered_in_one_call() {
     need_atomics!();
-    let make = || (Mutex::<[u32]>::slice(3), RwLock::<[u32]>::slice(3));
+    let make = || (Mutex::<[u32]>::zeroed(3), RwLock::<[u32]>::zeroed(3));
     let both = Shared::create_new(Location::anonymous(), make).unwrap();
     let (elements, table) = &*both;
     dies_with(|| {
@@ -127,7 +127,7 @@ fn elements_are_recovered_in_one_call() {
 #[test]
 fn what_is_poisoned_can_be_read() {
     need_atomics!();
-    let make = || (RwLock::new(5_u32), RwLock::<[u32]>::slice(3));
+    let make = || (RwLock::new(5_u32), RwLock::<[u32]>::zeroed(3));
     let both = Shared::create_new(Location::anonymous(), make).unwrap();
     let (lock, table) = &*both;
     lock.write_poisoned().unwrap().poison().unwrap();
@@ -143,9 +143,9 @@ fn what_is_poisoned_can_be_read() {
         let repair = scope.spawn(repair).join().unwrap();
         assert_eq!(repair.unwrap_err().kind(), ErrorKind::Timeout, "readers are waited for");
     });
-    drop((reading.0.accept(), reading.1, rows));
+    drop((reading.0.mark_consistent(), reading.1, rows));
     assert!(lock.is_poisoned().unwrap(), "a reader accepts nothing");
-    *lock.write_poisoned().unwrap().accept() = 6;
+    *lock.write_poisoned().unwrap().mark_consistent() = 6;
     assert_eq!(*lock.read().unwrap(), 6);
 }
 
@@ -153,9 +153,11 @@ fn what_is_poisoned_can_be_read() {
 fn a_lock_may_guard_nothing() {
     need_atomics!();
     let name = Name::new("nothing");
-    let make = || (Mutex::new(()), RwLock::new(()), Signal::new(3), Mutex::new([0_u8; 0]));
+    let make =
+        || (Mutex::new(()), RwLock::new(()), CountingSemaphore::new(3), Mutex::new([0_u8; 0]));
     let shared = Shared::create_new(&name.0, make).unwrap();
-    let same = Shared::<(Mutex<()>, RwLock<()>, Signal, Mutex<[u8; 0]>)>::open(&name.0).unwrap();
+    let same = Shared::<(Mutex<()>, RwLock<()>, CountingSemaphore, Mutex<[u8; 0]>)>::open(&name.0)
+        .unwrap();
     let (mutex, lock, signal, none) = &*shared;
     let guard = mutex.lock().unwrap();
     thread::scope(|scope| {
@@ -178,6 +180,6 @@ fn a_lock_may_guard_nothing() {
     let alone = Shared::create_new(Location::anonymous(), || RwLock::new(())).unwrap();
     *alone.write().unwrap() = ();
     drop(alone.read().unwrap());
-    let wrong = Shared::<(Mutex<u8>, RwLock<()>, Signal, Mutex<[u8; 0]>)>::open(&name.0);
+    let wrong = Shared::<(Mutex<u8>, RwLock<()>, CountingSemaphore, Mutex<[u8; 0]>)>::open(&name.0);
     assert!(wrong.is_err());
 }

@@ -6,7 +6,7 @@ use super::*;
 fn jobs_go_through_a_condition_variable() {
     need_atomics!();
     let queue = Shared::create_new(Location::anonymous(), || {
-        (Mutex::new(0_u32), Condvar::new(), Signal::new(0))
+        (Mutex::new(0_u32), Condvar::new(), CountingSemaphore::new(0))
     })
     .unwrap();
     let (jobs, changed, done) = &*queue;
@@ -50,7 +50,9 @@ fn jobs_go_through_a_condition_variable() {
 fn permits_of_the_dead_come_back() {
     need_atomics!();
     let name = Name::new("permits");
-    let both = Shared::create_new(name.0.as_str(), || (Permits::new(2), Signal::new(0))).unwrap();
+    let both =
+        Shared::create_new(name.0.as_str(), || (Semaphore::new(2), CountingSemaphore::new(0)))
+            .unwrap();
     let (permits, ready) = &*both;
     let mine = permits.acquire().unwrap();
     let holder = another("die with a permit", &name);
@@ -59,7 +61,8 @@ fn permits_of_the_dead_come_back() {
     assert_eq!(permits.try_acquire().unwrap_err().kind(), ErrorKind::WouldBlock);
     let timeout = permits.acquire_timeout(Duration::from_millis(20)).unwrap_err();
     assert_eq!(timeout.kind(), ErrorKind::Timeout);
-    let looking = Shared::<(Permits, Signal)>::open_read_only(name.0.as_str()).unwrap();
+    let looking =
+        Shared::<(Semaphore, CountingSemaphore)>::open_read_only(name.0.as_str()).unwrap();
     assert_eq!(looking.0.available().unwrap(), 0, "the holder lives");
     kill(holder);
     // A read-only attachment counts the dead holder's permit, and recovers nothing.
@@ -76,7 +79,7 @@ fn permits_of_the_dead_come_back() {
 #[test]
 fn permits_are_never_too_many() {
     need_atomics!();
-    let permits = Shared::create_new(Location::anonymous(), || Permits::new(2)).unwrap();
+    let permits = Shared::create_new(Location::anonymous(), || Semaphore::new(2)).unwrap();
     let holders = AtomicU32::new(0);
     thread::scope(|scope| {
         for _ in 0..4 {
@@ -120,7 +123,8 @@ fn a_barrier_is_passed_together_and_breaks_with_a_death() {
     assert_eq!(last.into_inner(), 200);
 
     let name = Name::new("barrier");
-    let both = Shared::create_new(name.0.as_str(), || (Barrier::new(2), Signal::new(0))).unwrap();
+    let both = Shared::create_new(name.0.as_str(), || (Barrier::new(2), CountingSemaphore::new(0)))
+        .unwrap();
     let (barrier, ready) = &*both;
     let member = barrier.join().unwrap();
     let other = another("die as a member", &name);
@@ -141,7 +145,8 @@ fn a_barrier_is_passed_together_and_breaks_with_a_death() {
 fn events_let_through_all_or_one() {
     need_atomics!();
     let events =
-        Shared::create_new(Location::anonymous(), || (Event::manual(), Event::auto())).unwrap();
+        Shared::create_new(Location::anonymous(), || (Event::manual_reset(), Event::auto_reset()))
+            .unwrap();
     let (all, one) = &*events;
     let through = AtomicU32::new(0);
     thread::scope(|scope| {
@@ -192,7 +197,8 @@ fn what_is_to_be_done_once_is_done_once() {
     assert!(once.is_done().unwrap());
 
     let name = Name::new("once");
-    let both = Shared::create_new(name.0.as_str(), || (Once::new(), Signal::new(0))).unwrap();
+    let both =
+        Shared::create_new(name.0.as_str(), || (Once::new(), CountingSemaphore::new(0))).unwrap();
     let (once, ready) = &*both;
     let doer = another("die at it", &name);
     ready.wait().unwrap();
@@ -203,7 +209,7 @@ fn what_is_to_be_done_once_is_done_once() {
         sharemap::Result::Ok(())
     })
     .unwrap();
-    assert_eq!(told, Some(OnceTurn::AfterDeath));
+    assert_eq!(told, Some(OnceState::AfterDeath));
 }
 
 /// The number of a barrier's round, which a peer may set to the last there is, begins anew.

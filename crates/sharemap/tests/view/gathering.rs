@@ -31,7 +31,7 @@ fn gathers<T: Sample>() {
 fn as_many_places_as_indices() {
     let map = MappingMut::anonymous(4096).unwrap();
     let error = map.view::<u32>().unwrap().gather(&[1, 2, 3], &mut [0; 2]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Size);
+    assert_eq!(error.kind(), ErrorKind::WrongSize);
     assert_eq!(error.length(), Some(2));
 }
 

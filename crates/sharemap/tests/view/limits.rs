@@ -18,7 +18,7 @@ fn a_length_that_is_no_multiple() {
         map.view::<char>().unwrap_err(),
         map.bytes().cast::<u32>().unwrap_err(),
     ] {
-        assert_eq!(error.kind(), ErrorKind::Size);
+        assert_eq!(error.kind(), ErrorKind::WrongSize);
         assert_eq!(error.path(), Some(path.as_path()));
         assert_eq!(error.length(), Some(1001));
     }
@@ -32,8 +32,8 @@ fn a_length_that_is_no_multiple() {
 #[test]
 fn elements_without_a_size() {
     let map = MappingMut::anonymous(16).unwrap();
-    assert_eq!(map.view::<()>().unwrap_err().kind(), ErrorKind::Size);
-    assert_eq!(map.bytes().cast::<[u64; 0]>().unwrap_err().kind(), ErrorKind::Size);
+    assert_eq!(map.view::<()>().unwrap_err().kind(), ErrorKind::WrongSize);
+    assert_eq!(map.bytes().cast::<[u64; 0]>().unwrap_err().kind(), ErrorKind::WrongSize);
 }
 
 #[test]

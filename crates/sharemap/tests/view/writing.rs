@@ -169,7 +169,7 @@ fn copy_from<T: Sample>() {
         }
         let longer = holding(0, &samples::<T>(0, len + 1));
         let error = view.copy_from(&longer.view_at(0, len + 1).unwrap()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Size);
+        assert_eq!(error.kind(), ErrorKind::WrongSize);
     });
 }
 

@@ -9,7 +9,7 @@ use crate::system;
 use crate::system::procfs::{self, Mount};
 use crate::system::search::{self, Found, Wanted};
 use crate::text::lossless;
-use sharemap::inspect::{ObjectFile, Unused};
+use sharemap::inspect::{ExclusiveClaim, ObjectFile};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -34,7 +34,7 @@ struct Claimed {
     measures: Measures,
     number: u64,
     /// `None` once the claim was released to a waiting process.
-    unused: Option<Unused>,
+    unused: Option<ExclusiveClaim>,
 }
 
 /// Judges `companions`. A companion can be removed if its object is gone, or was left clean: the
@@ -112,7 +112,8 @@ fn judge_on(
             Some(unused) => {
                 let object = found.iter().find(|found| found.number == number);
                 let object = (number, mount.device, object);
-                is_needless(object, &ended, mount, &mut proof).map(|()| Verdict::Unused(unused))
+                is_needless(object, &ended, mount, &mut proof)
+                    .map(|()| Verdict::ExclusiveClaim(unused))
             }
         };
         let verdict = verdict.unwrap_or_else(Verdict::Keep);
@@ -209,7 +210,7 @@ mod tests {
         let path = folder.path().join("companion");
         std::fs::write(&path, "").unwrap();
         let claim = || loop {
-            match sharemap::inspect::Unused::of(sharemap::Location::file(&path)) {
+            match sharemap::inspect::ExclusiveClaim::of(sharemap::Location::file(&path)) {
                 // A child that another test has forked but not yet executed may hold it briefly.
                 Ok(None) => {}
                 Ok(unused) => return unused,

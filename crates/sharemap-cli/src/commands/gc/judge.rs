@@ -4,7 +4,7 @@ use crate::commands::ls;
 use crate::commands::objects::{Target, is_missing, is_raw, who_holds};
 use crate::system::holders::Holders;
 use crate::{system, units};
-use sharemap::inspect::{FileRole, Inspection, ObjectFile, State, Unused};
+use sharemap::inspect::{ExclusiveClaim, FileRole, Inspection, ObjectFile, State};
 use sharemap::{ErrorKind, Location};
 use std::fs::File;
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 /// The decision about an object.
 pub(super) enum Verdict {
     /// No process uses the object, and none can open it while this value lives.
-    Unused(Unused),
+    ExclusiveClaim(ExclusiveClaim),
     /// No process uses the object, but one may want it. It is removed by name or on request only.
     Idle,
     /// A process uses the object, or may use it; the text says which.
@@ -94,7 +94,7 @@ fn judge_file(name: &str, file: ObjectFile, rules: Rules<'_>) -> Judged {
             Claim::Wanted if !rules.is_named && !is_old(measures.age, rules.idle_for) => {
                 Ok(Verdict::Idle)
             }
-            _ => Ok(Verdict::Unused(unused)),
+            _ => Ok(Verdict::ExclusiveClaim(unused)),
         }
     });
     let verdict = verdict.unwrap_or_else(Verdict::Keep);
@@ -270,7 +270,7 @@ fn claim_alone(
     file: ObjectFile,
     holders: Option<&Holders>,
     proof: &mut Vec<String>,
-) -> Result<Unused, String> {
+) -> Result<ExclusiveClaim, String> {
     let identity = system::identity_of(file.file());
     let unused = match file.claim() {
         Ok(Some(unused)) => unused,

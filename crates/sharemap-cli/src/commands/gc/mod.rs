@@ -207,10 +207,10 @@ fn removed(judged: Judged, apply: bool, report: &mut Report) -> Result<Item, Fai
         Verdict::Gone => {
             return Err(Failure::NotFound(format!("there is no shared memory {}", item.name)));
         }
-        Verdict::Unused(_) if !apply => {
+        Verdict::ExclusiveClaim(_) if !apply => {
             item.verdict = "removable";
         }
-        Verdict::Unused(unused) => {
+        Verdict::ExclusiveClaim(unused) => {
             match unused.remove().map_err(|error| Failure::object("remove", &item.name, error))? {
                 true => {
                     item.verdict = "removed";

@@ -79,7 +79,7 @@ pub(super) fn answer_by_name(name: &Path) -> Outcome {
 
 /// In the second program.
 pub(super) fn answer_by_descriptor() -> Outcome {
-    reply(&SharedMemory::inherited(VARIABLE)?)
+    reply(&SharedMemory::from_inherited(VARIABLE)?)
 }
 
 fn reply(block: &SharedMemory) -> Outcome {

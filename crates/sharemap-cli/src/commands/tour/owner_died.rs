@@ -73,7 +73,7 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
         *died
     ));
     expect(*died == total, "what the dead one had not released should not be seen")?;
-    let mut number = died.accept();
+    let mut number = died.mark_consistent();
     *number += 1;
     number.unlock()?;
     let next = *lock(&count)?;

@@ -17,7 +17,7 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
         refused(bytes.set(usize::MAX, 1), ErrorKind::OutOfBounds, "the last index there is")?,
         refused(bytes.subview(990..1002), ErrorKind::OutOfBounds, "bytes 990 to 1002")?,
         refused(bytes.write_at(999, b"abc"), ErrorKind::OutOfBounds, "three bytes at 999")?,
-        refused(map.view::<u32>(), ErrorKind::Size, "1001 bytes as u32")?,
+        refused(map.view::<u32>(), ErrorKind::WrongSize, "1001 bytes as u32")?,
         refused(map.view_at::<u64>(3, 1), ErrorKind::Alignment, "a u64 at byte 3")?,
         refused(map.view_at::<u64>(8, 200), ErrorKind::OutOfBounds, "200 u64 at byte 8")?,
     ];

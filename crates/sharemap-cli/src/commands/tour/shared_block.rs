@@ -31,7 +31,7 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     let address = first.bytes().as_ptr();
     first.grow(LARGE)?;
     first.bytes().set(LARGE - 1, 42)?;
-    let length = second.catch_up()?;
+    let length = second.refresh_len()?;
     let last = second.bytes().get(LARGE - 1)?;
     scene
         .saw(format!("grown through the first, the second has {length} bytes, the last is {last}"));

@@ -4,7 +4,7 @@ use super::peer::Action;
 use super::scene::{Scene, expect};
 use super::{Outcome, Step, interrupt, locks_work};
 use crate::output::tell;
-use sharemap::{ErrorKind, Shared, SharedMemory, Signal};
+use sharemap::{CountingSemaphore, ErrorKind, Shared, SharedMemory};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,15 @@ const ROUNDS: u64 = 1000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the writer raises, and what the reader raises.
-type Turns = (Signal, Signal);
+type Turns = (CountingSemaphore, CountingSemaphore);
 
 fn run(scene: &mut Scene<'_>) -> Outcome {
     if !locks_work(scene) {
         return Ok(());
     }
     let (name, block) = (interrupt::object("turns"), interrupt::object("turns-block"));
-    let turns = Shared::create_new(&*name, || (Signal::new(0), Signal::new(1)))?;
+    let turns =
+        Shared::create_new(&*name, || (CountingSemaphore::new(0), CountingSemaphore::new(1)))?;
     let memory = SharedMemory::create_new(&*block, 8)?;
     let (written, read) = &*turns;
     let reader = scene.peer(Action::ReadBySignal, Path::new(&*name))?;

@@ -45,7 +45,7 @@ fn what_has_its_name_too_early_is_waited_for() {
     let name = format!("sharemap-peer-early-{}", std::process::id());
     let location = Location::name(&name);
     let header = Header::of(&shape(), *b"an object's id..").unwrap();
-    let mut terms = Terms { patience: PATIENCE, ..Terms::separate() };
+    let mut terms = Terms { open_timeout: PATIENCE, ..Terms::separate() };
     let mut tried = false;
     for lifetime in [Lifetime::Attached, Lifetime::UntilUnlink] {
         terms.lifetime = lifetime;
@@ -122,7 +122,7 @@ fn an_object_in_use_at_another_boot_needs_a_check() {
 
     patch(&file.0, header::BOOT, &[1; 16]);
     patch(&file.0, header::CLEAN, &0u32.to_le_bytes());
-    let error = refused(&file, &shape(), ErrorKind::NeedsCheck);
+    let error = refused(&file, &shape(), ErrorKind::Unclean);
     assert!(error.to_string().contains("accept"), "{error}");
     let terms = Terms { unclean: Unclean::Accepted, ..Terms::separate() };
     drop(create::open(&file.location(), &shape(), &terms, release).unwrap());
@@ -140,13 +140,13 @@ fn two_homes_at_once_are_noticed() {
     session.detach();
     header::write_home(&session.memory, elsewhere).unwrap();
     let error = session.participant().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NeedsCheck, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Unclean, "{error}");
     assert!(session.slots.is_free(FIRST).unwrap());
 
     // Somebody there has written a record, and is about to say that it is in use.
     assert_eq!(session.use_of(0).unwrap(), IN_USE);
     session.memory.store(header::CLEAN, 1u32).unwrap();
-    refused(&file, &shape(), ErrorKind::NeedsCheck);
+    refused(&file, &shape(), ErrorKind::Unclean);
     assert_eq!(header::read_home(&session.memory).unwrap(), Some(elsewhere));
     session.erase(0).unwrap();
     drop(file.open());
@@ -161,7 +161,7 @@ fn slots_in_a_place_that_is_not_seen_need_a_check() {
     let session = file.create();
     let elsewhere = SlotHome::Companion { device: 1, file: 2 };
     header::write_home(&session.memory, elsewhere).unwrap();
-    let error = refused(&file, &shape(), ErrorKind::NeedsCheck);
+    let error = refused(&file, &shape(), ErrorKind::Unclean);
     assert!(error.to_string().contains("another mount or container"), "{error}");
     drop(session);
     // Nobody is left who could be there.

@@ -74,7 +74,7 @@ fn whoever_comes_new_recovers_the_slot_it_gets() {
     let session = loop {
         match create::open(&file.location(), &shape(), &Terms::separate(), release) {
             Ok(session) => break session,
-            Err(error) => assert_eq!(error.kind(), crate::error::ErrorKind::NoParticipant),
+            Err(error) => assert_eq!(error.kind(), crate::error::ErrorKind::TooManyProcesses),
         }
     };
     assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
@@ -228,7 +228,7 @@ fn the_dead_of_another_boot_are_recovered() {
     memory.store(header.payload_at, 1u32).unwrap();
     let terms = Terms { unclean: Unclean::Accepted, ..Terms::separate() };
     let refused = create::open(&file.location(), &shape(), &Terms::separate(), release);
-    assert_eq!(refused.unwrap_err().kind(), crate::error::ErrorKind::NeedsCheck);
+    assert_eq!(refused.unwrap_err().kind(), crate::error::ErrorKind::Unclean);
     let session = create::open(&file.location(), &shape(), &terms, release).unwrap();
     assert_eq!(session.participants().unwrap().len(), 1);
     assert_eq!(session.load_32(header.payload_at).unwrap(), DIED);

@@ -31,7 +31,7 @@ pub(super) fn bytes_of(path: &Path, len: usize) -> Vec<u8> {
 }
 
 pub(super) fn try_open(location: &Location, shape: &Shape) -> Result<Arc<Session>> {
-    let terms = Terms { patience: PATIENCE, ..Terms::separate() };
+    let terms = Terms { open_timeout: PATIENCE, ..Terms::separate() };
     create::open(location, shape, &terms, release).map(|opening| Arc::clone(opening.session()))
 }
 
@@ -88,7 +88,7 @@ fn a_name_and_nothing_are_places_too() {
 
     let nowhere = Location::anonymous();
     let one = create::create_new(&nowhere, &shape(), &terms, release, &mut nothing).unwrap();
-    let two = create::adopt(one.file().unwrap(), &shape(), &terms, release).unwrap();
+    let two = create::from_descriptor(one.file().unwrap(), &shape(), &terms, release).unwrap();
     one.store_32(one.payload_at(), 10).unwrap();
     assert_eq!(two.load_32(two.payload_at()).unwrap(), 10);
     let error = create::open(&nowhere, &shape(), &terms, release).unwrap_err();
@@ -112,7 +112,7 @@ fn every_mismatch_has_an_error_of_its_own() {
     let file = Scratch::new();
     drop(file.create());
     refused(&file, &Shape { kind: KIND + 1, ..shape() }, ErrorKind::WrongKind);
-    refused(&file, &Shape { payload: 1032, ..shape() }, ErrorKind::Size);
+    refused(&file, &Shape { payload: 1032, ..shape() }, ErrorKind::WrongSize);
     refused(&file, &Shape { fingerprint: [4; 16], ..shape() }, ErrorKind::WrongType);
 
     let whole = bytes_of(&file.0, 128);
@@ -135,7 +135,7 @@ fn every_mismatch_has_an_error_of_its_own() {
     patch(&file.0, header::STATE, &9u32.to_le_bytes());
     refused(&file, &shape(), ErrorKind::Malformed);
     patch(&file.0, header::STATE, &header::FAULTED.to_le_bytes());
-    refused(&file, &shape(), ErrorKind::NeedsCheck);
+    refused(&file, &shape(), ErrorKind::Unclean);
     patch(&file.0, header::STATE, &header::READY.to_le_bytes());
 
     let len = file.0.metadata().unwrap().len();
@@ -206,7 +206,7 @@ fn an_object_whose_creator_died_is_made_anew() {
     let file = Scratch::new();
     drop(file.create());
     patch(&file.0, header::STATE, &header::CREATING.to_le_bytes());
-    refused(&file, &shape(), ErrorKind::Unready);
+    refused(&file, &shape(), ErrorKind::Incomplete);
     let terms = Terms::separate();
     let fill = &mut |memory: &Memory, header: &Header| memory.store(header.payload_at, 5u32);
     let made = create::open_or_create(&file.location(), &shape(), &terms, release, fill).unwrap();
@@ -276,7 +276,7 @@ fn all_slots_taken_says_what_to_do() {
     let few = Shape { participants: 2, ..shape() };
     let one = create_with(file.name(), &few);
     let two = open(file.name());
-    let error = refused(&file, &shape(), ErrorKind::NoParticipant);
+    let error = refused(&file, &shape(), ErrorKind::TooManyProcesses);
     let text = error.to_string();
     assert!(text.contains(&std::process::id().to_string()) && text.contains("end one"), "{text}");
     drop(one);
@@ -293,7 +293,7 @@ fn the_slot_of_one_who_is_leaving_is_waited_for() {
     let one = create_with(file.name(), &few);
     // Its record is free already.
     let leaving = one.slots.take(FIRST + 1, SlotMode::Alone).unwrap().expect("nobody has it");
-    refused(&file, &shape(), ErrorKind::NoParticipant);
+    refused(&file, &shape(), ErrorKind::TooManyProcesses);
     std::thread::scope(|scope| {
         let two = scope.spawn(|| open(file.name()));
         drop(leaving);
@@ -305,15 +305,15 @@ fn the_slot_of_one_who_is_leaving_is_waited_for() {
 #[test]
 fn a_place_is_waited_for() {
     need_atomics!();
-    for patience in [Duration::MAX, Duration::from_secs(3600)] {
+    for open_timeout in [Duration::MAX, Duration::from_secs(3600)] {
         let file = Scratch::new();
         let one = create_with(file.name(), &Shape { participants: 1, ..shape() });
-        let (location, terms) = (file.location(), Terms { patience, ..Terms::separate() });
+        let (location, terms) = (file.location(), Terms { open_timeout, ..Terms::separate() });
         std::thread::scope(|scope| {
             let two = scope.spawn(|| create::open(&location, &shape(), &terms, release).unwrap());
             let begun = Instant::now();
             while begun.elapsed() < Duration::from_millis(300) {
-                refused(&file, &shape(), ErrorKind::NoParticipant);
+                refused(&file, &shape(), ErrorKind::TooManyProcesses);
                 assert!(!two.is_finished());
             }
             // What creates does not wait for a place to find out that the object exists.
@@ -335,8 +335,8 @@ fn an_operation_waits_briefly_for_a_place() {
     one.detach();
     let two = file.open();
     let begun = Instant::now();
-    assert_eq!(one.participant().unwrap_err().kind(), ErrorKind::NoParticipant);
-    assert!(begun.elapsed() < Terms::default().patience, "as long as an opening");
+    assert_eq!(one.participant().unwrap_err().kind(), ErrorKind::TooManyProcesses);
+    assert!(begun.elapsed() < Terms::default().open_timeout, "as long as an opening");
     drop(two);
     assert_eq!(one.participant().unwrap(), 0);
 }

@@ -36,7 +36,8 @@ fn openings_share_a_session_while_one_is_left() {
     let one = make(&file);
     let two = open(&file);
     assert!(Arc::ptr_eq(one.session(), two.session()));
-    let adopted = create::adopt(one.file().unwrap(), &shape(), &Terms::default(), release).unwrap();
+    let adopted =
+        create::from_descriptor(one.file().unwrap(), &shape(), &Terms::default(), release).unwrap();
     assert!(Arc::ptr_eq(one.session(), adopted.session()));
     let apart = open_with(&file, &Terms::separate()).unwrap();
     assert!(!Arc::ptr_eq(one.session(), apart.session()));
@@ -104,10 +105,10 @@ fn another_thread_is_waited_for_as_long_as_was_asked_for() {
     let registry::Entry::Turn(turn) = registry::enter(key, Duration::ZERO).unwrap() else {
         panic!("no session is open")
     };
-    let patience = Duration::from_millis(20);
-    let (start, terms) = (Instant::now(), Terms { patience, ..Terms::default() });
+    let open_timeout = Duration::from_millis(20);
+    let (start, terms) = (Instant::now(), Terms { open_timeout, ..Terms::default() });
     assert_eq!(open_with(&file, &terms).unwrap_err().kind(), ErrorKind::Busy);
-    assert!(start.elapsed() >= patience);
+    assert!(start.elapsed() >= open_timeout);
     drop(turn);
     drop(open_with(&file, &terms).unwrap());
 }

@@ -99,7 +99,7 @@ fn no_lane_is_an_error_after_a_while() {
     let session = create_with(file.name(), &Shape { lanes: 2, ..shape() });
     let held: Vec<_> = (1..=14).map(|what| session.announce(what * 16).unwrap()).collect();
     let error = session.announce(16).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NoLane, "{error}");
+    assert_eq!(error.kind(), ErrorKind::TooManyThreads, "{error}");
     assert_eq!(error.path(), Some(file.0.as_path()));
     session.withdraw(held[0]).unwrap();
     session.announce(16).unwrap();

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Anchored, Blank, Found};
+use super::{LayoutReader, LayoutWriter, SharedType};
 use crate::error::{ErrorKind, Result};
 use crate::guard::{Recovery, recovery};
 use crate::peer::{self, Header, Memory, Opening, Session, Shape, Terms, World};
 use crate::shm::Location;
-use crate::sync::{Barrier, Event, LockError, Mutex, Once, Permits, RwLock, Signal};
+use crate::sync::{Barrier, CountingSemaphore, Event, LockError, Mutex, Once, RwLock, Semaphore};
 
 /// An object of another layer's: some numbers, with locks between them.
 const KIND: u32 = 41;
 const PAYLOAD: u64 = 8192;
 
-type Locks = (Mutex<[u8; 5]>, RwLock<u16>, Permits, (Signal, Event, Once));
+type Locks = (Mutex<[u8; 5]>, RwLock<u16>, Semaphore, (CountingSemaphore, Event, Once));
 
 /// Where they begin, in bytes from the start of the payload.
 const PLACES: [u64; 4] = [16, 1040, 4080, 6000 / 16 * 16];
@@ -23,8 +23,8 @@ fn locks(seed: u8) -> Locks {
     (
         Mutex::new([seed; 5]),
         RwLock::new(seed.into()),
-        Permits::new(2),
-        (Signal::new(seed.into()), Event::auto(), Once::new()),
+        Semaphore::new(2),
+        (CountingSemaphore::new(seed.into()), Event::auto_reset(), Once::new()),
     )
 }
 
@@ -38,13 +38,13 @@ fn object() -> Arc<Opening> {
         let (payload, end) = (header.payload_at, header.payload_at + header.payload);
         for (place, seed) in PLACES.into_iter().zip(1..) {
             memory.store(payload + place - 8, u64::MAX)?;
-            let mut blank = Blank::within(memory, payload + place, end);
+            let mut blank = LayoutWriter::within(memory, payload + place, end);
             locks(seed).fill(&mut blank)?;
             memory.store(blank.at, u64::MAX)?;
         }
         // One that lies over elements, which reach to the end.
-        let mut blank = Blank::within(memory, end - 16 - 48, end);
-        Mutex::<[u64]>::slice(6).fill(&mut blank)
+        let mut blank = LayoutWriter::within(memory, end - 16 - 48, end);
+        Mutex::<[u64]>::zeroed(6).fill(&mut blank)
     };
     let shape = Shape::new(KIND, [7; 16], PAYLOAD);
     peer::create_new(&Location::anonymous(), &shape, &Terms::separate(), release, fill).unwrap()
@@ -58,11 +58,12 @@ fn locks_lie_anywhere_in_an_object() {
     }
     let one = object();
     let shape = Shape::new(KIND, [7; 16], PAYLOAD);
-    let other = peer::adopt(one.file().unwrap(), &shape, &Terms::separate(), release).unwrap();
+    let other =
+        peer::from_descriptor(one.file().unwrap(), &shape, &Terms::separate(), release).unwrap();
     let (start, end) = one.payload();
     for (place, seed) in PLACES.into_iter().zip(1_u8..) {
         let find = |opening: &Arc<Opening>| {
-            let mut found = Found::within(Arc::clone(opening), start + place, end);
+            let mut found = LayoutReader::within(Arc::clone(opening), start + place, end);
             Locks::handle(&mut found).unwrap()
         };
         let (mine, theirs) = (find(&one), find(&other));
@@ -88,13 +89,13 @@ fn locks_lie_anywhere_in_an_object() {
         assert!(theirs.3.2.is_done().unwrap());
         assert_eq!(one.load_64(start + place - 8).unwrap(), u64::MAX);
         let behind = match Locks::ROOM {
-            super::Room::Exactly(bytes) => start + place + bytes,
-            super::Room::AtLeast(_) => panic!("of one size"),
+            super::LayoutSize::Exactly(bytes) => start + place + bytes,
+            super::LayoutSize::AtLeast(_) => panic!("of one size"),
         };
         assert_eq!(one.load_64(behind).unwrap(), u64::MAX);
     }
     let find = |opening: &Arc<Opening>| {
-        let mut found = Found::within(Arc::clone(opening), end - 64, end);
+        let mut found = LayoutReader::within(Arc::clone(opening), end - 64, end);
         let handle = Mutex::<[u64]>::handle(&mut found).unwrap();
         found.finish().unwrap();
         handle
@@ -113,7 +114,7 @@ fn those_beside_it_know_nothing_of_a_death() {
     let object = object();
     let (start, end) = object.payload();
     let handles = PLACES.map(|place| {
-        let mut found = Found::within(Arc::clone(&object), start + place, end);
+        let mut found = LayoutReader::within(Arc::clone(&object), start + place, end);
         Locks::handle(&mut found).unwrap()
     });
     let panicked = std::thread::scope(|scope| {
@@ -141,10 +142,10 @@ fn what_does_not_fit_is_refused() {
     }
     let object = object();
     let (_, end) = object.payload();
-    let mut found = Found::within(Arc::clone(&object), end - 16, end);
+    let mut found = LayoutReader::within(Arc::clone(&object), end - 16, end);
     let error = Mutex::<u64>::handle(&mut found).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Size, "{error}");
-    let mut blank = Blank::within(object.memory(), end - 16, end);
+    assert_eq!(error.kind(), ErrorKind::WrongSize, "{error}");
+    let mut blank = LayoutWriter::within(object.memory(), end - 16, end);
     Barrier::new(1).fill(&mut blank).unwrap();
     let error = Barrier::new(1).fill(&mut blank).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overflow, "{error}");

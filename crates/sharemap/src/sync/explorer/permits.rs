@@ -5,13 +5,13 @@ use super::sim::Sim;
 use super::state::{Carry, LOCK, State, record};
 use super::{Fault, Lanes, Program, Setup};
 use crate::peer::World;
-use crate::sync::permits::RawPermits;
+use crate::sync::permits::RawSemaphore;
 
 const COUNT: u64 = LOCK;
 const GATE: u64 = LOCK + 8;
 
-fn permits() -> RawPermits {
-    RawPermits::new(LOCK)
+fn permits() -> RawSemaphore {
+    RawSemaphore::new(LOCK)
 }
 
 fn takes<const TIMES: u32, const PERMITS: usize>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {

@@ -4,13 +4,13 @@ use super::search::{caught, sound, walked};
 use super::sim::Sim;
 use super::state::{Carry, LOCK};
 use super::{Fault, Program, Setup};
-use crate::sync::signal::RawSignal;
+use crate::sync::signal::RawCountingSemaphore;
 
 const COUNT: u64 = LOCK;
 const GATE: u64 = LOCK + 4;
 
-fn signal() -> RawSignal {
-    RawSignal::new(LOCK)
+fn signal() -> RawCountingSemaphore {
+    RawCountingSemaphore::new(LOCK)
 }
 
 fn waits<const TIMES: u32>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {

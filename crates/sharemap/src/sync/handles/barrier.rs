@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
 use crate::peer::World;
-use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
 use crate::sync::barrier::{Membership, RawBarrier};
 
 /// A barrier to be made, for so many members. Used it is through [`BarrierHandle`].
@@ -22,15 +22,15 @@ impl Barrier {
     }
 }
 
-impl Anchored for Barrier {
+impl SharedType for Barrier {
     type Handle = BarrierHandle;
-    const ROOM: Room = Room::exactly(RawBarrier::SIZE);
+    const ROOM: LayoutSize = LayoutSize::exactly(RawBarrier::SIZE);
 
     fn describe(layout: &mut Layout) {
         layout.push("barrier");
     }
 
-    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+    fn fill(&self, blank: &mut LayoutWriter<'_>) -> Result<()> {
         if self.0 == 0 {
             return Err(Error::new(ErrorKind::Invalid, "create").with_detail(
                 "a barrier has one member at least: make it with `Barrier::new(1)` or more",
@@ -39,7 +39,7 @@ impl Anchored for Barrier {
         blank.take(Self::ROOM)?.write(RawBarrier::MEMBERS_AT, &self.0.to_le_bytes())
     }
 
-    fn handle(found: &mut Found) -> Result<Self::Handle> {
+    fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
         let place = found.take(Self::ROOM)?;
         Ok(BarrierHandle { raw: RawBarrier::new(place.at), place })
     }
@@ -59,11 +59,13 @@ impl BarrierHandle {
     /// # Errors
     /// [`Busy`](ErrorKind::Busy) if there are as many members as it was made for; of two who come
     /// for the last place at once, perhaps both.
-    pub fn join(&self) -> Result<Member<'_>> {
+    pub fn join(&self) -> Result<BarrierMember<'_>> {
         match self.raw.join(self.place.session()) {
-            Ok(Some(membership)) => {
-                Ok(Member { barrier: self, membership: Some(membership), thread: PhantomData })
-            }
+            Ok(Some(membership)) => Ok(BarrierMember {
+                barrier: self,
+                membership: Some(membership),
+                thread: PhantomData,
+            }),
             Ok(None) => {
                 let error = self.place.error(ErrorKind::Busy, "join the barrier");
                 Err(error.with_detail("it has all its members"))
@@ -86,13 +88,13 @@ impl BarrierHandle {
 /// A membership, given up when it is dropped.
 #[derive(Debug)]
 #[must_use = "the membership is given up at once if it is not kept"]
-pub struct Member<'a> {
+pub struct BarrierMember<'a> {
     barrier: &'a BarrierHandle,
     membership: Option<Membership>,
     thread: PhantomData<*const ()>,
 }
 
-impl Member<'_> {
+impl BarrierMember<'_> {
     /// Blocks the current thread until all members have arrived. Returns `true` in the last of
     /// them.
     ///
@@ -131,7 +133,7 @@ impl Member<'_> {
     }
 }
 
-impl Drop for Member<'_> {
+impl Drop for BarrierMember<'_> {
     fn drop(&mut self) {
         let Some(membership) = self.membership.take() else { return };
         let session = self.barrier.place.session();

@@ -8,9 +8,9 @@ use super::slices::MutexSliceGuard;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Pod, Shareable};
 use crate::peer::World;
-use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
 use crate::sync::condvar::{Limit, RawCondvar, Woken};
-use crate::sync::error::{LockError, LockResult, Recover};
+use crate::sync::error::{LockError, LockResult, OwnerDiedGuard};
 use crate::sync::mutex::{Held, Leave, RawMutex};
 
 /// A condition variable to be made. Used it is through [`CondvarHandle`], with a mutex in the same
@@ -26,19 +26,19 @@ impl Condvar {
     }
 }
 
-impl Anchored for Condvar {
+impl SharedType for Condvar {
     type Handle = CondvarHandle;
-    const ROOM: Room = Room::exactly(RawCondvar::SIZE);
+    const ROOM: LayoutSize = LayoutSize::exactly(RawCondvar::SIZE);
 
     fn describe(layout: &mut Layout) {
         layout.push("condvar");
     }
 
-    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+    fn fill(&self, blank: &mut LayoutWriter<'_>) -> Result<()> {
         blank.take(Self::ROOM).map(drop)
     }
 
-    fn handle(found: &mut Found) -> Result<Self::Handle> {
+    fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
         let place = found.take(Self::ROOM)?;
         Ok(CondvarHandle { raw: RawCondvar::new(place.at), place })
     }
@@ -78,7 +78,7 @@ impl CondvarHandle {
     /// - `Invalid` - the mutex belongs to another object than the condition variable.
     ///
     /// After an error of [`LockError::Failed`] the mutex is released.
-    pub fn wait<G: Waiting>(&self, guard: G) -> LockResult<G> {
+    pub fn wait<G: CondvarGuard>(&self, guard: G) -> LockResult<G> {
         let guard = self.belonging(guard)?;
         let (guard, _) = guard.wait_at(self, None)?;
         Ok(guard)
@@ -95,7 +95,7 @@ impl CondvarHandle {
     /// As for `wait`, and
     ///
     /// - `Timeout` - the mutex was not acquired again in that time. It is not held.
-    pub fn wait_timeout<G: Waiting>(&self, guard: G, timeout: Duration) -> TimedResult<G> {
+    pub fn wait_timeout<G: CondvarGuard>(&self, guard: G, timeout: Duration) -> TimedResult<G> {
         let guard = self.belonging(guard)?;
         guard.wait_at(self, self.limit(timeout))
     }
@@ -104,7 +104,7 @@ impl CondvarHandle {
     ///
     /// # Errors
     /// As for [`wait`](Self::wait).
-    pub fn wait_while<G: Waiting>(
+    pub fn wait_while<G: CondvarGuard>(
         &self,
         guard: G,
         mut condition: impl FnMut(&G::Seen) -> bool,
@@ -123,7 +123,7 @@ impl CondvarHandle {
     ///
     /// # Errors
     /// As for [`wait_timeout`](Self::wait_timeout).
-    pub fn wait_timeout_while<G: Waiting>(
+    pub fn wait_timeout_while<G: CondvarGuard>(
         &self,
         guard: G,
         timeout: Duration,
@@ -149,7 +149,7 @@ impl CondvarHandle {
 
     /// Returns the guard if its mutex belongs to this object. Otherwise drops the guard, which
     /// releases the mutex, and returns an error.
-    fn belonging<G: Waiting>(&self, guard: G) -> Result<G> {
+    fn belonging<G: CondvarGuard>(&self, guard: G) -> Result<G> {
         if guard.is_with(self) {
             return Ok(guard);
         }
@@ -208,7 +208,7 @@ impl CondvarHandle {
 }
 
 /// The result of a timed wait: the guard, which holds the mutex again, and whether the time ran out.
-type TimedResult<G> = std::result::Result<(G, WaitTimeoutResult), LockError<Recover<G>>>;
+type TimedResult<G> = std::result::Result<(G, WaitTimeoutResult), LockError<OwnerDiedGuard<G>>>;
 
 /// Tells whether a timed wait on a condition variable ended because its time ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,7 +231,7 @@ const NOT_HAD: &str =
 
 /// The guard of a mutex, which can be left and taken again by one who waits: [`MutexGuard`], or
 /// [`MutexSliceGuard`].
-pub trait Waiting: Sized {
+pub trait CondvarGuard: Sized {
     /// What is looked at in between: the value, or the guard that shows elements.
     type Seen: ?Sized;
 
@@ -272,7 +272,7 @@ macro_rules! waiting {
     };
 }
 
-impl<T: Element + Shareable> Waiting for MutexGuard<'_, T> {
+impl<T: Element + Shareable> CondvarGuard for MutexGuard<'_, T> {
     type Seen = T;
 
     fn seen(&self) -> &T {
@@ -282,7 +282,7 @@ impl<T: Element + Shareable> Waiting for MutexGuard<'_, T> {
     waiting!();
 }
 
-impl<T: Pod + Shareable> Waiting for MutexSliceGuard<'_, T> {
+impl<T: Pod + Shareable> CondvarGuard for MutexSliceGuard<'_, T> {
     type Seen = Self;
 
     fn seen(&self) -> &Self {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::{ErrorKind, Result};
 use crate::layout::Layout;
 use crate::peer::World;
-use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
 use crate::sync::event::{RawEvent, Reset};
 
 const WAIT: &str = "wait for an event";
@@ -17,13 +17,13 @@ pub struct Event(Reset);
 impl Event {
     /// Once set, it lets all through, until it is reset.
     #[must_use]
-    pub const fn manual() -> Self {
+    pub const fn manual_reset() -> Self {
         Self(Reset::Manual)
     }
 
     /// Once set, it lets one through, and is reset by that.
     #[must_use]
-    pub const fn auto() -> Self {
+    pub const fn auto_reset() -> Self {
         Self(Reset::Auto)
     }
 }
@@ -31,23 +31,23 @@ impl Event {
 impl Default for Event {
     /// One that is reset by call.
     fn default() -> Self {
-        Self::manual()
+        Self::manual_reset()
     }
 }
 
-impl Anchored for Event {
+impl SharedType for Event {
     type Handle = EventHandle;
-    const ROOM: Room = Room::exactly(RawEvent::SIZE);
+    const ROOM: LayoutSize = LayoutSize::exactly(RawEvent::SIZE);
 
     fn describe(layout: &mut Layout) {
         layout.push("event");
     }
 
-    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+    fn fill(&self, blank: &mut LayoutWriter<'_>) -> Result<()> {
         blank.take(Self::ROOM)?.write(RawEvent::MODE_AT, &(self.0 as u32).to_le_bytes())
     }
 
-    fn handle(found: &mut Found) -> Result<Self::Handle> {
+    fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
         let place = found.take(Self::ROOM)?;
         let reset = match place.session().load_32(place.at + RawEvent::MODE_AT)? {
             0 => Reset::Manual,
@@ -104,7 +104,7 @@ impl EventHandle {
     /// - `Fault` - the memory could not be accessed.
     /// - `NotWritable` - the event resets itself or the call had to block, and the object was opened
     ///   read-only.
-    /// - `NoLane` - the call had to block, and no lane became free within about 100 ms.
+    /// - `TooManyThreads` - the call had to block, and no lane became free within about 100 ms.
     pub fn wait(&self) -> Result<()> {
         self.wait_until(None)
     }

@@ -11,17 +11,17 @@ use crate::layout::{Element, Pod, Shareable};
 ///
 /// A value comes and goes in one step, whoever dies when, at the price of copying it. That is for
 /// what has at most some hundred bytes; large data is better left in its place.
-pub trait Guarded {
+pub trait LockTarget {
     /// How it is to begin.
     #[doc(hidden)]
     type First;
 }
 
-impl<T: Element + Shareable> Guarded for T {
+impl<T: Element + Shareable> LockTarget for T {
     type First = T;
 }
 
-impl<T: Pod + Shareable> Guarded for [T] {
+impl<T: Pod + Shareable> LockTarget for [T] {
     type First = Zeros;
 }
 
@@ -32,7 +32,7 @@ pub struct Zeros(pub(super) u64);
 
 macro_rules! firsts {
     ($($lock:ident)*) => { $(
-        impl<T: ?Sized + Guarded> Clone for $lock<T>
+        impl<T: ?Sized + LockTarget> Clone for $lock<T>
         where
             T::First: Clone,
         {
@@ -41,9 +41,9 @@ macro_rules! firsts {
             }
         }
 
-        impl<T: ?Sized + Guarded> Copy for $lock<T> where T::First: Copy {}
+        impl<T: ?Sized + LockTarget> Copy for $lock<T> where T::First: Copy {}
 
-        impl<T: ?Sized + Guarded> Default for $lock<T>
+        impl<T: ?Sized + LockTarget> Default for $lock<T>
         where
             T::First: Default,
         {
@@ -52,7 +52,7 @@ macro_rules! firsts {
             }
         }
 
-        impl<T: ?Sized + Guarded> fmt::Debug for $lock<T>
+        impl<T: ?Sized + LockTarget> fmt::Debug for $lock<T>
         where
             T::First: fmt::Debug,
         {

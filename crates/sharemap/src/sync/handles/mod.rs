@@ -14,15 +14,15 @@ mod signal;
 mod slices;
 mod upgrade;
 
-pub use barrier::{Barrier, BarrierHandle, Member};
-pub use condvar::{Condvar, CondvarHandle, WaitTimeoutResult, Waiting};
+pub use barrier::{Barrier, BarrierHandle, BarrierMember};
+pub use condvar::{Condvar, CondvarGuard, CondvarHandle, WaitTimeoutResult};
 pub use event::{Event, EventHandle};
-pub use guarded::Guarded;
+pub use guarded::LockTarget;
 pub use mutex::{Mutex, MutexGuard, MutexHandle};
-pub use once::{Once, OnceHandle, OnceTurn};
-pub use permits::{Permit, Permits, PermitsHandle};
+pub use once::{Once, OnceHandle, OnceState};
+pub use permits::{Semaphore, SemaphoreHandle, SemaphorePermit};
 pub use rwlock::{RwLock, RwLockHandle, RwLockReadGuard, RwLockUpgradableGuard, RwLockWriteGuard};
-pub use signal::{Signal, SignalHandle};
+pub use signal::{CountingSemaphore, CountingSemaphoreHandle};
 pub use slices::{
     MutexSliceGuard, MutexSliceHandle, RwLockSliceHandle, RwLockSliceReadGuard,
     RwLockSliceUpgradableGuard, RwLockSliceWriteGuard,

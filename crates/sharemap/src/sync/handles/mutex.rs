@@ -8,13 +8,13 @@ use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use super::guarded::Guarded;
+use super::guarded::LockTarget;
 use super::private::{Kept, Private};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Shareable};
 use crate::peer::{Extent, Near, Span, Spot};
-use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
-use crate::sync::error::{LockError, LockResult, Reclaim, Recover};
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
+use crate::sync::error::{LockError, LockResult, OwnerDiedGuard, Reclaim};
 use crate::sync::mutex::{Held, Leave, RawMutex};
 use crate::sync::unlock::Waiting;
 use crate::sync::word::DIED;
@@ -23,9 +23,9 @@ const LOCK: &str = "lock the mutex";
 
 /// How a mutex is to begin: with this value. Used it is through [`MutexHandle`].
 ///
-/// A `Mutex<[T]>` guards large data in place: [`slice`](Mutex::slice) makes one, and
+/// A `Mutex<[T]>` guards large data in place: [`slice`](Mutex::zeroed) makes one, and
 /// [`MutexSliceHandle`](crate::MutexSliceHandle) is what it is used through.
-pub struct Mutex<T: ?Sized + Guarded>(pub(super) T::First);
+pub struct Mutex<T: ?Sized + LockTarget>(pub(super) T::First);
 
 impl<T: Element + Shareable> Mutex<T> {
     /// A mutex with this value.
@@ -34,9 +34,9 @@ impl<T: Element + Shareable> Mutex<T> {
     }
 }
 
-impl<T: Element + Shareable> Anchored for Mutex<T> {
+impl<T: Element + Shareable> SharedType for Mutex<T> {
     type Handle = MutexHandle<T>;
-    const ROOM: Room = Room::exactly(RawMutex::size(size_of::<T>() as u32));
+    const ROOM: LayoutSize = LayoutSize::exactly(RawMutex::size(size_of::<T>() as u32));
 
     fn describe(layout: &mut Layout) {
         layout.push("mutex<");
@@ -44,11 +44,11 @@ impl<T: Element + Shareable> Anchored for Mutex<T> {
         layout.push(">");
     }
 
-    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+    fn fill(&self, blank: &mut LayoutWriter<'_>) -> Result<()> {
         blank.take(Self::ROOM)?.write(RawMutex::VALUE, self.0.as_bytes())
     }
 
-    fn handle(found: &mut Found) -> Result<Self::Handle> {
+    fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
         let place = found.take(Self::ROOM)?;
         let span = place.span()?;
         Ok(MutexHandle { place, span, kept: Kept::default() })
@@ -89,8 +89,8 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// - `Invalid` - the stored bytes are not a valid `T`.
     /// - `Fault` - the memory could not be accessed.
     /// - `NotWritable` - the object was opened read-only.
-    /// - `NoLane` - no lane became free within about 100 ms.
-    /// - `NoParticipant` - a forked child could not attach within about 100 ms.
+    /// - `TooManyThreads` - no lane became free within about 100 ms.
+    /// - `TooManyProcesses` - a forked child could not attach within about 100 ms.
     ///
     /// Other kinds report a failed system call. An error from dropping an earlier guard of this handle
     /// is returned by the next call, which then acquires nothing.
@@ -102,7 +102,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// let hits = Shared::create_new(Location::anonymous(), || Mutex::new(0_u64))?;
     /// match hits.lock() {
     ///     Ok(mut count) => *count += 1,
-    ///     Err(LockError::OwnerDied(guard)) => *guard.accept() += 1,
+    ///     Err(LockError::OwnerDied(guard)) => *guard.mark_consistent() += 1,
     ///     Err(LockError::Failed(error)) => return Err(error),
     /// }
     /// assert_eq!(*hits.lock()?, 1);
@@ -196,7 +196,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
     #[cold]
     fn no_lane(&self, held: Held) -> Error {
         let _ = self.raw().unlock(self.place.session(), held, Leave::Sound);
-        self.place.error(ErrorKind::NoLane, LOCK)
+        self.place.error(ErrorKind::TooManyThreads, LOCK)
     }
 
     #[inline(always)]
@@ -207,7 +207,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
         found: u32,
     ) -> LockResult<MutexGuard<'a, T>> {
         let guard = self.guard_of(near, spot, Leave::as_found(found))?;
-        if found & DIED != 0 { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
+        if found & DIED != 0 { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
 
     #[inline(always)]
@@ -388,7 +388,7 @@ impl<'a, T: Element + Shareable> MutexGuard<'a, T> {
 }
 
 impl<T: Element + Shareable> Reclaim for MutexGuard<'_, T> {
-    fn accept(&mut self) {
+    fn mark_consistent(&mut self) {
         self.private.set_leave(Leave::Sound);
     }
 

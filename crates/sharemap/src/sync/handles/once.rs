@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
 use crate::peer::World;
-use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
 use crate::sync::mutex::Held;
 use crate::sync::once::{RawOnce, Turn};
 
@@ -21,19 +21,19 @@ impl Once {
     }
 }
 
-impl Anchored for Once {
+impl SharedType for Once {
     type Handle = OnceHandle;
-    const ROOM: Room = Room::exactly(RawOnce::SIZE);
+    const ROOM: LayoutSize = LayoutSize::exactly(RawOnce::SIZE);
 
     fn describe(layout: &mut Layout) {
         layout.push("once");
     }
 
-    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+    fn fill(&self, blank: &mut LayoutWriter<'_>) -> Result<()> {
         blank.take(Self::ROOM).map(drop)
     }
 
-    fn handle(found: &mut Found) -> Result<Self::Handle> {
+    fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
         let place = found.take(Self::ROOM)?;
         Ok(OnceHandle { raw: RawOnce::new(place.at), place })
     }
@@ -42,7 +42,7 @@ impl Anchored for Once {
 /// What whoever does it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum OnceTurn {
+pub enum OnceState {
     /// Nobody has begun, or whoever had failed and said so.
     First,
     /// A process that was at it died: it may be half done.
@@ -67,7 +67,7 @@ impl OnceHandle {
     #[inline]
     pub fn call<E: From<Error>>(
         &self,
-        action: impl FnOnce(OnceTurn) -> std::result::Result<(), E>,
+        action: impl FnOnce(OnceState) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         if self.is_done()? { Ok(()) } else { self.call_slowly(None, action) }
     }
@@ -82,7 +82,7 @@ impl OnceHandle {
     pub fn call_timeout<E: From<Error>>(
         &self,
         timeout: Duration,
-        action: impl FnOnce(OnceTurn) -> std::result::Result<(), E>,
+        action: impl FnOnce(OnceState) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         self.call_slowly(self.place.after(timeout), action)
     }
@@ -90,12 +90,12 @@ impl OnceHandle {
     fn call_slowly<E: From<Error>>(
         &self,
         until: Option<Duration>,
-        action: impl FnOnce(OnceTurn) -> std::result::Result<(), E>,
+        action: impl FnOnce(OnceState) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let session = self.place.session();
         let turn = self.raw.begin(&self.place, until).map_err(|error| self.place.named(error))?;
         let Turn::Mine(held) = turn else { return Ok(()) };
-        let what = if held.died() { OnceTurn::AfterDeath } else { OnceTurn::First };
+        let what = if held.died() { OnceState::AfterDeath } else { OnceState::First };
         let mut doing = Doing { once: self, held: Some(held) };
         action(what)?;
         let Some(held) = doing.held.take() else { return Ok(()) };

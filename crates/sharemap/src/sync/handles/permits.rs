@@ -1,4 +1,4 @@
-//! `Permits`: a number of permits that come back when their holder dies.
+//! `Semaphore`: a number of permits that come back when their holder dies.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use super::private::Kept;
 use crate::error::{ErrorKind, Result};
 use crate::layout::Layout;
 use crate::peer::World;
-use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
-use crate::sync::permits::{Permitted, RawPermits};
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
+use crate::sync::permits::{Permitted, RawSemaphore};
 
-/// How many permits there are to be. Used they are through [`PermitsHandle`].
+/// How many permits there are to be. Used they are through [`SemaphoreHandle`].
 #[derive(Clone, Copy, Debug)]
-pub struct Permits(u32);
+pub struct Semaphore(u32);
 
-impl Permits {
+impl Semaphore {
     /// So many permits.
     #[must_use]
     pub const fn new(how_many: u32) -> Self {
@@ -22,42 +22,42 @@ impl Permits {
     }
 }
 
-impl Anchored for Permits {
-    type Handle = PermitsHandle;
-    const ROOM: Room = Room::exactly(RawPermits::SIZE);
+impl SharedType for Semaphore {
+    type Handle = SemaphoreHandle;
+    const ROOM: LayoutSize = LayoutSize::exactly(RawSemaphore::SIZE);
 
     fn describe(layout: &mut Layout) {
         layout.push("permits");
     }
 
-    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+    fn fill(&self, blank: &mut LayoutWriter<'_>) -> Result<()> {
         blank.take(Self::ROOM)?.write(0, &self.0.to_le_bytes())
     }
 
-    fn handle(found: &mut Found) -> Result<Self::Handle> {
+    fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
         let place = found.take(Self::ROOM)?;
-        Ok(PermitsHandle { raw: RawPermits::new(place.at), place, kept: Kept::default() })
+        Ok(SemaphoreHandle { raw: RawSemaphore::new(place.at), place, kept: Kept::default() })
     }
 }
 
 /// Permits that processes share: a semaphore that gets back what the dead had taken.
 #[derive(Debug)]
-pub struct PermitsHandle {
+pub struct SemaphoreHandle {
     place: Place,
-    raw: RawPermits,
+    raw: RawSemaphore,
     kept: Kept,
 }
 
-impl PermitsHandle {
+impl SemaphoreHandle {
     /// Acquires a permit, blocking the current thread until one is available.
     ///
     /// # Errors
     /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
     /// - `Fault` - the memory could not be accessed.
     /// - `NotWritable` - the object was opened read-only.
-    /// - `NoLane` - no lane became free within about 100 ms.
-    /// - `NoParticipant` - a forked child could not attach within about 100 ms.
-    pub fn acquire(&self) -> Result<Permit<'_>> {
+    /// - `TooManyThreads` - no lane became free within about 100 ms.
+    /// - `TooManyProcesses` - a forked child could not attach within about 100 ms.
+    pub fn acquire(&self) -> Result<SemaphorePermit<'_>> {
         self.acquire_until(None)
     }
 
@@ -67,11 +67,11 @@ impl PermitsHandle {
     /// As for `acquire`, and
     ///
     /// - `Timeout` - no permit became available.
-    pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit<'_>> {
+    pub fn acquire_timeout(&self, timeout: Duration) -> Result<SemaphorePermit<'_>> {
         self.acquire_until(self.place.after(timeout))
     }
 
-    fn acquire_until(&self, until: Option<Duration>) -> Result<Permit<'_>> {
+    fn acquire_until(&self, until: Option<Duration>) -> Result<SemaphorePermit<'_>> {
         self.kept.take()?;
         match self.raw.acquire(&self.place, until) {
             Ok(permitted) => Ok(self.permit(permitted)),
@@ -85,7 +85,7 @@ impl PermitsHandle {
     /// As for [`acquire`](Self::acquire), except `Cancelled`, and
     ///
     /// - `WouldBlock` - no permit is available.
-    pub fn try_acquire(&self) -> Result<Permit<'_>> {
+    pub fn try_acquire(&self) -> Result<SemaphorePermit<'_>> {
         self.kept.take()?;
         match self.raw.try_acquire(self.place.session()) {
             Ok(Some(permitted)) => Ok(self.permit(permitted)),
@@ -94,8 +94,8 @@ impl PermitsHandle {
         }
     }
 
-    fn permit(&self, permitted: Permitted) -> Permit<'_> {
-        Permit { permits: self, permitted: Some(permitted), thread: PhantomData }
+    fn permit(&self, permitted: Permitted) -> SemaphorePermit<'_> {
+        SemaphorePermit { permits: self, permitted: Some(permitted), thread: PhantomData }
     }
 
     /// Returns how many permits are available at the moment.
@@ -122,13 +122,13 @@ impl PermitsHandle {
 /// A permit, given back when it is dropped, or its process dies.
 #[derive(Debug)]
 #[must_use = "the permit is given back at once if it is not kept"]
-pub struct Permit<'a> {
-    permits: &'a PermitsHandle,
+pub struct SemaphorePermit<'a> {
+    permits: &'a SemaphoreHandle,
     permitted: Option<Permitted>,
     thread: PhantomData<*const ()>,
 }
 
-impl Drop for Permit<'_> {
+impl Drop for SemaphorePermit<'_> {
     fn drop(&mut self) {
         let Some(permitted) = self.permitted.take() else { return };
         let session = self.permits.place.session();

@@ -1,19 +1,19 @@
-//! `Signal`: a count that is posted and waited for.
+//! `CountingSemaphore`: a count that is posted and waited for.
 
 use std::time::Duration;
 
 use crate::error::{ErrorKind, Result};
 use crate::layout::Layout;
-use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
-use crate::sync::signal::RawSignal;
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
+use crate::sync::signal::RawCountingSemaphore;
 
 const WAIT: &str = "wait for a signal";
 
-/// How a signal is to begin: with this count. Used it is through [`SignalHandle`].
+/// How a signal is to begin: with this count. Used it is through [`CountingSemaphoreHandle`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Signal(u32);
+pub struct CountingSemaphore(u32);
 
-impl Signal {
+impl CountingSemaphore {
     /// A signal with a count.
     #[must_use]
     pub const fn new(count: u32) -> Self {
@@ -21,33 +21,33 @@ impl Signal {
     }
 }
 
-impl Anchored for Signal {
-    type Handle = SignalHandle;
-    const ROOM: Room = Room::exactly(RawSignal::SIZE);
+impl SharedType for CountingSemaphore {
+    type Handle = CountingSemaphoreHandle;
+    const ROOM: LayoutSize = LayoutSize::exactly(RawCountingSemaphore::SIZE);
 
     fn describe(layout: &mut Layout) {
         layout.push("signal");
     }
 
-    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+    fn fill(&self, blank: &mut LayoutWriter<'_>) -> Result<()> {
         blank.take(Self::ROOM)?.write(0, &self.0.to_le_bytes())
     }
 
-    fn handle(found: &mut Found) -> Result<Self::Handle> {
+    fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
         let place = found.take(Self::ROOM)?;
-        Ok(SignalHandle { raw: RawSignal::new(place.at), place })
+        Ok(CountingSemaphoreHandle { raw: RawCountingSemaphore::new(place.at), place })
     }
 }
 
 /// A count that processes share: a semaphore whose count belongs to nobody. What a process took
-/// before it died does not come back; for that there is [`Permits`](crate::Permits).
+/// before it died does not come back; for that there is [`Semaphore`](crate::Semaphore).
 #[derive(Debug)]
-pub struct SignalHandle {
+pub struct CountingSemaphoreHandle {
     place: Place,
-    raw: RawSignal,
+    raw: RawCountingSemaphore,
 }
 
-impl SignalHandle {
+impl CountingSemaphoreHandle {
     /// Raises the count by one, and wakes one who waits.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl SignalHandle {
     /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
     /// - `Fault` - the memory could not be accessed.
     /// - `NotWritable` - the object was opened read-only.
-    /// - `NoLane` - the call had to block, and no lane became free within about 100 ms.
+    /// - `TooManyThreads` - the call had to block, and no lane became free within about 100 ms.
     #[inline]
     pub fn wait(&self) -> Result<()> {
         self.place.take_part(WAIT)?;
@@ -100,10 +100,10 @@ impl SignalHandle {
     /// - `NotWritable` - the object was opened read-only.
     ///
     /// ```
-    /// use sharemap::{ErrorKind, Location, Shared, Signal};
+    /// use sharemap::{ErrorKind, Location, Shared, CountingSemaphore};
     ///
     /// # fn main() -> sharemap::Result<()> {
-    /// let jobs = Shared::create_new(Location::anonymous(), || Signal::new(1))?;
+    /// let jobs = Shared::create_new(Location::anonymous(), || CountingSemaphore::new(1))?;
     /// jobs.try_wait()?;
     /// assert_eq!(jobs.try_wait().unwrap_err().kind(), ErrorKind::WouldBlock);
     /// # Ok(()) }

@@ -301,7 +301,7 @@ pub(crate) unsafe fn populate(base: *mut u8, len: usize, access: Access) -> Resu
             Errno::INVAL => error
                 .with_kind(ErrorKind::Unsupported)
                 .with_detail("MADV_POPULATE came with Linux 5.14"),
-            Errno::NOMEM if error.kind() == ErrorKind::AddressSpace => {
+            Errno::NOMEM if error.kind() == ErrorKind::OutOfAddressSpace => {
                 error.with_detail("not enough memory, or a page is protected")
             }
             Errno::FAULT | Errno::HWPOISON => error

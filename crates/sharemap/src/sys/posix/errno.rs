@@ -43,7 +43,7 @@ pub(crate) fn memory_error(operation: &'static str, errno: Errno) -> Error {
                  or raise the limit"
             ))
         }
-        _ => error.with_kind(ErrorKind::AddressSpace),
+        _ => error.with_kind(ErrorKind::OutOfAddressSpace),
     }
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn kind(errno: Errno) -> ErrorKind {
         Errno::ISDIR => ErrorKind::IsDirectory,
         Errno::NOSPC | Errno::DQUOT => ErrorKind::NoSpace,
         Errno::FBIG => ErrorKind::TooLarge,
-        Errno::NOMEM => ErrorKind::AddressSpace,
+        Errno::NOMEM => ErrorKind::OutOfAddressSpace,
         Errno::MFILE | Errno::NFILE => ErrorKind::TooManyFiles,
         Errno::AGAIN | Errno::BUSY => ErrorKind::Busy,
         Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV => ErrorKind::Unsupported,

@@ -28,7 +28,7 @@ pub(crate) fn check_owner(stat: &Stat, owner: Owner) -> Result<()> {
     }
     let own = rustix::process::geteuid().as_raw();
     Err(Error::new(ErrorKind::ForeignOwner, "open").with_detail(format!(
-        "it belongs to {}, and this is user {own}; allow any owner (`any_owner`, \
+        "it belongs to {}, and this is user {own}; allow any owner (`allow_any_owner`, \
          --allow-any-owner) if that is meant",
         described(stat.st_uid)
     )))

@@ -52,7 +52,7 @@ fn kind(code: u32) -> ErrorKind {
         codes::ERROR_NOT_ENOUGH_MEMORY
         | codes::ERROR_OUTOFMEMORY
         | codes::ERROR_COMMITMENT_LIMIT
-        | codes::ERROR_COMMITMENT_MINIMUM => ErrorKind::AddressSpace,
+        | codes::ERROR_COMMITMENT_MINIMUM => ErrorKind::OutOfAddressSpace,
         codes::ERROR_TOO_MANY_OPEN_FILES | codes::ERROR_NO_SYSTEM_RESOURCES => {
             ErrorKind::TooManyFiles
         }

@@ -192,11 +192,11 @@ fn map_error(error: Error, request: &MapRequest<'_>) -> Error {
         ErrorKind::PermissionDenied => {
             error.with_detail("the file was not opened for reading, or is shorter than that")
         }
-        ErrorKind::AddressSpace | ErrorKind::TooManyFiles | ErrorKind::Fault => error
-            .with_kind(ErrorKind::AddressSpace)
+        ErrorKind::OutOfAddressSpace | ErrorKind::TooManyFiles | ErrorKind::Fault => error
+            .with_kind(ErrorKind::OutOfAddressSpace)
             .with_detail("map less at a time, for instance through a SlidingWindow"),
         ErrorKind::Io if request.reserve as u64 >= MOST => {
-            error.with_kind(ErrorKind::AddressSpace).with_detail("more than the address space")
+            error.with_kind(ErrorKind::OutOfAddressSpace).with_detail("more than the address space")
         }
         _ => error,
     }

@@ -195,7 +195,7 @@ pub(super) fn check_owner(file: &File, kind: SE_OBJECT_TYPE, owner: Owner) -> Re
         return Ok(());
     }
     Err(Error::new(ErrorKind::ForeignOwner, "open")
-        .with_detail("allow any owner (`any_owner`, --allow-any-owner) if that is meant"))
+        .with_detail("allow any owner (`allow_any_owner`, --allow-any-owner) if that is meant"))
 }
 
 /// Opens the file of this name if it is one; else the section of this name.

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use sharemap::{Barrier, ErrorKind, Member, Shared};
+use sharemap::{Barrier, BarrierMember, ErrorKind, Shared};
 
 use super::{Lock, MOMENT, Operation, PAYLOAD, Planted, announces, die, long, make, mask};
 use super::{mask_numbers, open};
@@ -117,7 +117,7 @@ fn is_member(path: &Path) {
 }
 
 /// Passes, or is told that the other died.
-fn comes(member: &Member<'_>) {
+fn comes(member: &BarrierMember<'_>) {
     if let Err(error) = member.wait_timeout(long()) {
         assert_eq!(error.kind(), ErrorKind::Broken, "{error}");
     }

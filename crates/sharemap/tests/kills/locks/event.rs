@@ -45,7 +45,7 @@ pub const PLANTED: &[Planted] = &[
 ];
 
 fn first() -> Both {
-    (Event::manual(), Event::auto())
+    (Event::manual_reset(), Event::auto_reset())
 }
 
 fn prepare(path: &Path) {

@@ -16,7 +16,7 @@ use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
-use sharemap::{Anchored, Location, Shared, SharedOptions};
+use sharemap::{Location, Shared, SharedOptions, SharedType};
 
 use crate::closure::Scenario;
 use crate::plant::Plant;
@@ -121,11 +121,11 @@ fn options() -> SharedOptions {
     SharedOptions::new().participants(PARTICIPANTS).lanes(LANES)
 }
 
-fn open<T: Anchored>(path: &Path) -> Shared<T> {
+fn open<T: SharedType>(path: &Path) -> Shared<T> {
     options().open(Location::file(path)).unwrap()
 }
 
-fn make<T: Anchored>(path: &Path, first: impl FnOnce() -> T) -> Shared<T> {
+fn make<T: SharedType>(path: &Path, first: impl FnOnce() -> T) -> Shared<T> {
     options().open_or_create(Location::file(path), first).unwrap()
 }
 
@@ -134,7 +134,7 @@ macro_rules! had {
     ($result:expr) => {
         match $result {
             Ok(guard) => guard,
-            Err(sharemap::LockError::OwnerDied(dead)) => dead.accept(),
+            Err(sharemap::LockError::OwnerDied(dead)) => dead.mark_consistent(),
             Err(sharemap::LockError::Failed(error)) => panic!("{error}"),
         }
     };

@@ -18,7 +18,7 @@ pub const OPERATIONS: &[Operation] = &[
     MUTEX.alone("lock and unlock", lock),
     MUTEX.beside("lock what one who lives has", has, lock),
     MUTEX.beside("unlock what another waits for", waits, unlock),
-    MUTEX.after(dies).alone("lock what the dead had", accept),
+    MUTEX.after(dies).alone("lock what the dead had", mark_consistent),
     MUTEX.after(dies).alone("poison", poison),
     MUTEX.after(poisoned).alone("repair", repair),
     MUTEX.after(|_| {}).alone("create", |path| {
@@ -100,7 +100,7 @@ pub fn prepare(path: &Path) {
 pub fn add(mutex: &MutexHandle<Value>) {
     let mut guard = match mutex.lock_timeout(long()) {
         Err(LockError::Failed(error)) if error.kind() == ErrorKind::Poisoned => {
-            mutex.lock_poisoned().unwrap().accept()
+            mutex.lock_poisoned().unwrap().mark_consistent()
         }
         result => had!(result),
     };
@@ -160,17 +160,19 @@ fn dies(path: &Path) {
     die(|| std::mem::forget(open::<Mutex<Value>>(path).lock()));
 }
 
-fn found(shared: &Shared<Mutex<Value>>) -> sharemap::Recover<sharemap::MutexGuard<'_, Value>> {
+fn found(
+    shared: &Shared<Mutex<Value>>,
+) -> sharemap::OwnerDiedGuard<sharemap::MutexGuard<'_, Value>> {
     match shared.lock_timeout(long()) {
         Err(LockError::OwnerDied(dead)) => dead,
         _ => panic!("its owner died"),
     }
 }
 
-fn accept(path: &Path) {
+fn mark_consistent(path: &Path) {
     let shared = open::<Mutex<Value>>(path);
     mark();
-    increase(&mut found(&shared).accept());
+    increase(&mut found(&shared).mark_consistent());
     mark();
 }
 
@@ -189,7 +191,7 @@ fn poisoned(path: &Path) {
 fn repair(path: &Path) {
     let shared = open::<Mutex<Value>>(path);
     mark();
-    increase(&mut shared.lock_poisoned().unwrap().accept());
+    increase(&mut shared.lock_poisoned().unwrap().mark_consistent());
     mark();
 }
 

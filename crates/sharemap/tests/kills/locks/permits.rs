@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use sharemap::{ErrorKind, Permits, Shared};
+use sharemap::{ErrorKind, Semaphore, Shared};
 
 use super::open;
 use super::{Lock, Operation, PAYLOAD, Planted, announces, die, long, make, mask, mask_numbers};
@@ -56,8 +56,8 @@ fn mask_permits(object: &mut [u8]) {
     mask_numbers(object, &[9, 11], current);
 }
 
-fn first() -> Permits {
-    Permits::new(PERMITS)
+fn first() -> Semaphore {
+    Semaphore::new(PERMITS)
 }
 
 fn prepare(path: &Path) {
@@ -80,7 +80,7 @@ fn survive(path: &Path) {
 }
 
 fn take(path: &Path) {
-    let shared = open::<Permits>(path);
+    let shared = open::<Semaphore>(path);
     mark();
     let permit = shared.acquire_timeout(long()).unwrap();
     mark();
@@ -88,7 +88,7 @@ fn take(path: &Path) {
 }
 
 fn take_all(path: &Path) {
-    let shared = open::<Permits>(path);
+    let shared = open::<Semaphore>(path);
     mark();
     let permits = [(); 2].map(|()| shared.acquire_timeout(long()).unwrap());
     mark();
@@ -96,7 +96,7 @@ fn take_all(path: &Path) {
 }
 
 fn give_back(path: &Path) {
-    let shared = open::<Permits>(path);
+    let shared = open::<Semaphore>(path);
     let permit = shared.acquire().unwrap();
     mark();
     drop(permit);
@@ -104,20 +104,20 @@ fn give_back(path: &Path) {
 }
 
 fn give_all_back(path: &Path) {
-    let shared = open::<Permits>(path);
+    let shared = open::<Semaphore>(path);
     let permits = [(); 2].map(|()| shared.acquire().unwrap());
     mark();
     drop(permits);
     mark();
 }
 
-fn goes_on(shared: Shared<Permits>, path: &Path) {
+fn goes_on(shared: Shared<Semaphore>, path: &Path) {
     drop(shared);
     survive(path);
 }
 
 fn has_one(path: &Path) {
-    let shared = open::<Permits>(path);
+    let shared = open::<Semaphore>(path);
     let permit = shared.acquire().unwrap();
     mark();
     drop(permit);
@@ -125,7 +125,7 @@ fn has_one(path: &Path) {
 }
 
 fn has_all(path: &Path) {
-    let shared = open::<Permits>(path);
+    let shared = open::<Semaphore>(path);
     let permits = [(); 2].map(|()| shared.acquire().unwrap());
     mark();
     drop(permits);
@@ -134,7 +134,7 @@ fn has_all(path: &Path) {
 }
 
 fn waits(path: &Path) {
-    let shared = open::<Permits>(path);
+    let shared = open::<Semaphore>(path);
     drop(shared.acquire_timeout(long()).unwrap());
     goes_on(shared, path);
 }
@@ -142,7 +142,7 @@ fn waits(path: &Path) {
 fn dies(path: &Path) {
     prepare(path);
     die(|| {
-        let shared = open::<Permits>(path);
+        let shared = open::<Semaphore>(path);
         std::mem::forget([(); 2].map(|()| shared.acquire().unwrap()));
     });
 }

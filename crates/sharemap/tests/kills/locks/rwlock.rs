@@ -25,7 +25,7 @@ pub const OPERATIONS: &[Operation] = &[
     RWLOCK.beside("stop reading while another waits", waits_to_write, stop_reading),
     RWLOCK.beside("read again while another waits to write", waits_to_write, read_again),
     RWLOCK.beside("stop writing while another waits", waits_to_read, stop_writing),
-    RWLOCK.after(dies_writing).alone("read what the dead wrote", accept),
+    RWLOCK.after(dies_writing).alone("read what the dead wrote", mark_consistent),
     RWLOCK.after(dies_reading).alone("write what the dead read", write),
 ];
 
@@ -137,7 +137,7 @@ fn stop_writing(path: &Path) {
     mark();
 }
 
-fn accept(path: &Path) {
+fn mark_consistent(path: &Path) {
     let shared = open::<RwLock<u64>>(path);
     mark();
     assert_eq!(*had!(shared.read_timeout(long())), FIRST);

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use sharemap::{Shared, Signal};
+use sharemap::{CountingSemaphore, Shared};
 
 use super::{Lock, Operation, PAYLOAD, Planted, long, make, mask, open};
 use crate::plant::drop_if;
@@ -30,8 +30,8 @@ pub const PLANTED: &[Planted] = &[
     },
 ];
 
-fn first() -> Signal {
-    Signal::new(0)
+fn first() -> CountingSemaphore {
+    CountingSemaphore::new(0)
 }
 
 fn prepare(path: &Path) {
@@ -57,26 +57,26 @@ fn survive(path: &Path) {
 }
 
 fn post(path: &Path) {
-    let shared = open::<Signal>(path);
+    let shared = open::<CountingSemaphore>(path);
     mark();
     shared.post().unwrap();
     mark();
 }
 
 fn wait(path: &Path) {
-    let shared = open::<Signal>(path);
+    let shared = open::<CountingSemaphore>(path);
     mark();
     shared.wait_timeout(long()).unwrap();
     mark();
 }
 
-fn goes_on(shared: Shared<Signal>, path: &Path) {
+fn goes_on(shared: Shared<CountingSemaphore>, path: &Path) {
     drop(shared);
     survive(path);
 }
 
 fn posts(path: &Path) {
-    let shared = open::<Signal>(path);
+    let shared = open::<CountingSemaphore>(path);
     mark();
     shared.post().unwrap();
     mark();
@@ -85,7 +85,7 @@ fn posts(path: &Path) {
 
 /// For a while only, as the one who is to post is killed.
 fn waits(path: &Path) {
-    let shared = open::<Signal>(path);
+    let shared = open::<CountingSemaphore>(path);
     let _ = shared.wait_timeout(super::MOMENT * 20);
     goes_on(shared, path);
 }

@@ -37,7 +37,7 @@ pub const PLANTED: &[Planted] = &[
 ];
 
 fn first() -> Pair {
-    Mutex::slice(2)
+    Mutex::zeroed(2)
 }
 
 fn prepare(path: &Path) {
@@ -57,7 +57,7 @@ fn have(shared: &Shared<Pair>) -> MutexSliceGuard<'_, u64> {
             assert_eq!(one, other, "and nobody said so");
             guard
         }
-        Err(LockError::OwnerDied(dead)) => dead.accept(),
+        Err(LockError::OwnerDied(dead)) => dead.mark_consistent(),
         Err(LockError::Failed(error)) => panic!("{error}"),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{MutexGuard, MutexHandle};
 use crate::error::Result;
 use crate::layout::{Element, Shareable};
-use crate::sync::error::{Recover, recovered};
+use crate::sync::error::{OwnerDiedGuard, recovered};
 
 impl<T: Element + Shareable> MutexHandle<T> {
     /// Acquires the mutex, and lets the caller repair a value that a dead owner left.
@@ -52,7 +52,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
 
     /// Acquires the mutex also if it is poisoned, blocking the current thread until it is available.
     ///
-    /// [`accept`](Recover::accept) makes the value usable again. If the mutex is released without
+    /// [`mark_consistent`](OwnerDiedGuard::mark_consistent) makes the value usable again. If the mutex is released without
     /// it, the mutex stays poisoned.
     ///
     /// # Errors
@@ -65,11 +65,11 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// let hits = Shared::create_new(Location::anonymous(), || Mutex::new(7_u64))?;
     /// hits.lock_poisoned()?.poison()?;
     /// assert!(hits.is_poisoned()?);
-    /// *hits.lock_poisoned()?.accept() = 0;
+    /// *hits.lock_poisoned()?.mark_consistent() = 0;
     /// assert_eq!(*hits.lock()?, 0);
     /// # Ok(()) }
     /// ```
-    pub fn lock_poisoned(&self) -> Result<Recover<MutexGuard<'_, T>>> {
+    pub fn lock_poisoned(&self) -> Result<OwnerDiedGuard<MutexGuard<'_, T>>> {
         self.lock_poisoned_until(None)
     }
 
@@ -80,16 +80,22 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// As for `lock_poisoned`, and
     ///
     /// - `Timeout` - the mutex was not acquired within `timeout`.
-    pub fn lock_poisoned_timeout(&self, timeout: Duration) -> Result<Recover<MutexGuard<'_, T>>> {
+    pub fn lock_poisoned_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<OwnerDiedGuard<MutexGuard<'_, T>>> {
         self.lock_poisoned_until(self.place.after(timeout))
     }
 
-    fn lock_poisoned_until(&self, until: Option<Duration>) -> Result<Recover<MutexGuard<'_, T>>> {
+    fn lock_poisoned_until(
+        &self,
+        until: Option<Duration>,
+    ) -> Result<OwnerDiedGuard<MutexGuard<'_, T>>> {
         self.kept.take()?;
         let held = self.raw().lock_poisoned(&self.place, until);
         let held = held.map_err(|error| self.place.named(error))?;
         let near = self.span.near();
         let Some(spot) = near.spot_of(held.announced()) else { return Err(self.no_lane(held)) };
-        self.guard_of(near, spot, held.leave()).map(Recover)
+        self.guard_of(near, spot, held.leave()).map(OwnerDiedGuard)
     }
 }

@@ -26,7 +26,7 @@ pub struct RwLockReadGuard<'a, T: Element + Shareable> {
 
 impl<T: Element + Shareable> Reclaim for RwLockReadGuard<'_, T> {
     /// A reader reads; that an owner died stays for a writer to accept.
-    fn accept(&mut self) {}
+    fn mark_consistent(&mut self) {}
 
     fn poison(self) -> Result<()> {
         let error = self.lock.place.error(ErrorKind::NotWritable, "poison the lock");

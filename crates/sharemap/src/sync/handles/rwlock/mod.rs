@@ -13,9 +13,9 @@ use guards::{Holding, Way};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Shareable};
-use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
-use crate::sync::error::{LockError, LockResult, Recover};
-use crate::sync::handles::guarded::Guarded;
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
+use crate::sync::error::{LockError, LockResult, OwnerDiedGuard};
+use crate::sync::handles::guarded::LockTarget;
 use crate::sync::handles::private::{Calm, Kept, Private};
 use crate::sync::mutex::{Held, Leave};
 use crate::sync::rwlock::{RawRwLock, Reading};
@@ -26,9 +26,9 @@ const WRITE: &str = "lock for writing";
 /// How a lock for readers and writers is to begin: with this value. Used it is through
 /// [`RwLockHandle`].
 ///
-/// An `RwLock<[T]>` guards large data in place: [`slice`](RwLock::slice) makes one, and
+/// An `RwLock<[T]>` guards large data in place: [`slice`](RwLock::zeroed) makes one, and
 /// [`RwLockSliceHandle`](crate::RwLockSliceHandle) is what it is used through.
-pub struct RwLock<T: ?Sized + Guarded>(pub(in crate::sync::handles) T::First);
+pub struct RwLock<T: ?Sized + LockTarget>(pub(in crate::sync::handles) T::First);
 
 impl<T: Element + Shareable> RwLock<T> {
     /// A lock with this value.
@@ -37,9 +37,9 @@ impl<T: Element + Shareable> RwLock<T> {
     }
 }
 
-impl<T: Element + Shareable> Anchored for RwLock<T> {
+impl<T: Element + Shareable> SharedType for RwLock<T> {
     type Handle = RwLockHandle<T>;
-    const ROOM: Room = Room::exactly(RawRwLock::size(size_of::<T>() as u32));
+    const ROOM: LayoutSize = LayoutSize::exactly(RawRwLock::size(size_of::<T>() as u32));
 
     fn describe(layout: &mut Layout) {
         layout.push("rwlock<");
@@ -47,11 +47,11 @@ impl<T: Element + Shareable> Anchored for RwLock<T> {
         layout.push(">");
     }
 
-    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+    fn fill(&self, blank: &mut LayoutWriter<'_>) -> Result<()> {
         blank.take(Self::ROOM)?.write(RawRwLock::VALUE, self.0.as_bytes())
     }
 
-    fn handle(found: &mut Found) -> Result<Self::Handle> {
+    fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
         let place = found.take(Self::ROOM)?;
         let raw = RawRwLock::new(place.at, size_of::<T>() as u32);
         Ok(RwLockHandle { place, raw, kept: Kept::default(), value: PhantomData })
@@ -146,7 +146,11 @@ impl<T: Element + Shareable> RwLockHandle<T> {
             Ok(private) => {
                 let thread = PhantomData;
                 let guard = RwLockReadGuard { lock: self, reading, private, thread };
-                if reading.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
+                if reading.died() {
+                    Err(LockError::OwnerDied(OwnerDiedGuard(guard)))
+                } else {
+                    Ok(guard)
+                }
             }
             Err(error) => Err(LockError::Failed(self.give_back(reading, error))),
         }
@@ -207,7 +211,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     #[inline(always)]
     fn writing(&self, held: Held) -> LockResult<RwLockWriteGuard<'_, T>> {
         let guard = RwLockWriteGuard { inner: self.holding(held, Way::Write)? };
-        if held.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
+        if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
 
     /// Acquires the lock for reading with the right to upgrade, blocking the current thread until no
@@ -260,7 +264,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
 
     fn upgrading(&self, held: Held) -> LockResult<RwLockUpgradableGuard<'_, T>> {
         let guard = RwLockUpgradableGuard { inner: self.holding(held, Way::Read)? };
-        if held.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
+        if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use super::guards::Way;
 use super::{RwLockHandle, RwLockReadGuard, RwLockWriteGuard};
 use crate::error::Result;
 use crate::layout::{Element, Shareable};
-use crate::sync::error::{LockError, Recover, recovered};
+use crate::sync::error::{LockError, OwnerDiedGuard, recovered};
 
 impl<T: Element + Shareable> RwLockHandle<T> {
     /// Acquires the lock for reading, and lets the caller repair a value that a dead writer left.
@@ -71,7 +71,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     ///
     /// # Errors
     /// As for [`read`](Self::read), except `OwnerDied` and `Poisoned`.
-    pub fn read_poisoned(&self) -> Result<Recover<RwLockReadGuard<'_, T>>> {
+    pub fn read_poisoned(&self) -> Result<OwnerDiedGuard<RwLockReadGuard<'_, T>>> {
         self.read_poisoned_until(None)
     }
 
@@ -85,18 +85,18 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     pub fn read_poisoned_timeout(
         &self,
         timeout: Duration,
-    ) -> Result<Recover<RwLockReadGuard<'_, T>>> {
+    ) -> Result<OwnerDiedGuard<RwLockReadGuard<'_, T>>> {
         self.read_poisoned_until(self.place.after(timeout))
     }
 
     fn read_poisoned_until(
         &self,
         until: Option<Duration>,
-    ) -> Result<Recover<RwLockReadGuard<'_, T>>> {
+    ) -> Result<OwnerDiedGuard<RwLockReadGuard<'_, T>>> {
         self.kept.take()?;
         let reading = self.raw.read_poisoned(&self.place, until);
         match self.reading(reading.map_err(|error| self.place.named(error))?) {
-            Ok(guard) => Ok(Recover(guard)),
+            Ok(guard) => Ok(OwnerDiedGuard(guard)),
             Err(LockError::OwnerDied(dead)) => Ok(dead),
             Err(LockError::Failed(error)) => Err(error),
         }
@@ -135,7 +135,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// Acquires the lock for writing even if it is poisoned, blocking the current thread until no
     /// other thread holds it.
     ///
-    /// [`accept`](Recover::accept) makes the value usable again. If the lock is released without
+    /// [`mark_consistent`](OwnerDiedGuard::mark_consistent) makes the value usable again. If the lock is released without
     /// it, the lock stays poisoned.
     ///
     /// # Errors
@@ -148,11 +148,11 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// let limits = Shared::create_new(Location::anonymous(), || RwLock::new(7_u64))?;
     /// limits.write_poisoned()?.poison()?;
     /// assert_eq!(*limits.read_poisoned()?, 7);
-    /// *limits.write_poisoned()?.accept() = 0;
+    /// *limits.write_poisoned()?.mark_consistent() = 0;
     /// assert_eq!(*limits.read()?, 0);
     /// # Ok(()) }
     /// ```
-    pub fn write_poisoned(&self) -> Result<Recover<RwLockWriteGuard<'_, T>>> {
+    pub fn write_poisoned(&self) -> Result<OwnerDiedGuard<RwLockWriteGuard<'_, T>>> {
         self.write_poisoned_until(None)
     }
 
@@ -166,17 +166,17 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     pub fn write_poisoned_timeout(
         &self,
         timeout: Duration,
-    ) -> Result<Recover<RwLockWriteGuard<'_, T>>> {
+    ) -> Result<OwnerDiedGuard<RwLockWriteGuard<'_, T>>> {
         self.write_poisoned_until(self.place.after(timeout))
     }
 
     fn write_poisoned_until(
         &self,
         until: Option<Duration>,
-    ) -> Result<Recover<RwLockWriteGuard<'_, T>>> {
+    ) -> Result<OwnerDiedGuard<RwLockWriteGuard<'_, T>>> {
         self.kept.take()?;
         let held = self.raw.write_poisoned(&self.place, until);
         let held = held.map_err(|error| self.place.named(error))?;
-        Ok(Recover(RwLockWriteGuard { inner: self.holding(held, Way::Write)? }))
+        Ok(OwnerDiedGuard(RwLockWriteGuard { inner: self.holding(held, Way::Write)? }))
     }
 }

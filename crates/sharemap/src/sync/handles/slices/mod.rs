@@ -13,7 +13,7 @@ use super::guarded::Zeros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, Pod, Shareable};
 use crate::peer::World;
-use crate::sync::anchor::{Blank, Found, Place, Room};
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place};
 use crate::view::{View, ViewMut};
 
 /// How a kind of lock lies in front of its elements: its words, among them their number, of 64 bits.
@@ -25,8 +25,8 @@ struct Head {
 
 impl Head {
     /// At least an element follows.
-    const fn room(self) -> Room {
-        Room::AtLeast(self.bytes + 16)
+    const fn room(self) -> LayoutSize {
+        LayoutSize::AtLeast(self.bytes + 16)
     }
 
     fn describe<T: Shareable>(layout: &mut Layout, lock: &str) {
@@ -36,7 +36,7 @@ impl Head {
         layout.push("]>");
     }
 
-    fn fill<T>(self, Zeros(count): Zeros, blank: &mut Blank<'_>) -> Result<()> {
+    fn fill<T>(self, Zeros(count): Zeros, blank: &mut LayoutWriter<'_>) -> Result<()> {
         const CREATE: &str = "create a lock over elements";
         if count == 0 {
             return Err(Error::new(ErrorKind::ZeroLength, CREATE)
@@ -44,20 +44,20 @@ impl Head {
         }
         let bytes = bytes_of::<T>(count)
             .ok_or_else(|| Error::new(ErrorKind::Overflow, CREATE).with_length(count))?;
-        blank.take(Room::Exactly(self.bytes))?.write(self.count_at, &count.to_le_bytes())?;
-        blank.take(Room::Exactly(bytes)).map(drop)
+        blank.take(LayoutSize::Exactly(self.bytes))?.write(self.count_at, &count.to_le_bytes())?;
+        blank.take(LayoutSize::Exactly(bytes)).map(drop)
     }
 
-    fn find<T: Pod>(self, found: &mut Found) -> Result<(Place, Elements)> {
+    fn find<T: Pod>(self, found: &mut LayoutReader) -> Result<(Place, Elements)> {
         const OPEN: &str = "open the lock over elements";
-        let place = found.take(Room::Exactly(self.bytes))?;
+        let place = found.take(LayoutSize::Exactly(self.bytes))?;
         let count = place.session().load_64(place.at + self.count_at)?;
         let at = place.at + self.bytes;
         match bytes_of::<T>(count) {
-            Some(bytes) if bytes > 0 => found.take(Room::Exactly(bytes))?,
+            Some(bytes) if bytes > 0 => found.take(LayoutSize::Exactly(bytes))?,
             _ => {
                 return Err(place
-                    .error(ErrorKind::Size, OPEN)
+                    .error(ErrorKind::WrongSize, OPEN)
                     .with_length(count)
                     .with_detail("that many elements cannot be"));
             }
@@ -100,7 +100,7 @@ impl Elements {
             .unwrap_or_else(|error| unreachable!("checked when it was opened: {error}"))
     }
 
-    fn draft<T: Pod>(self, place: &Place) -> Result<ViewMut<'_, T>> {
+    fn private_view_mut<T: Pod>(self, place: &Place) -> Result<ViewMut<'_, T>> {
         const DRAFT: &str = "change a private copy of the elements";
         if place.session().keeps_changes() {
             return Ok(self.view_mut(place));

@@ -9,8 +9,8 @@ use super::{Elements, Head, fits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, Pod, Shareable};
 use crate::peer::World;
-use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
-use crate::sync::error::{LockError, LockResult, Reclaim, Recover, recovered};
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
+use crate::sync::error::{LockError, LockResult, OwnerDiedGuard, Reclaim, recovered};
 use crate::sync::handles::guarded::Zeros;
 use crate::sync::handles::mutex::Mutex;
 use crate::sync::handles::private::{Calm, Kept};
@@ -29,7 +29,7 @@ impl<T: Pod + Shareable> Mutex<[T]> {
     /// use sharemap::{Location, Mutex, Shared};
     ///
     /// # fn main() -> sharemap::Result<()> {
-    /// let samples = Shared::create_new(Location::anonymous(), || Mutex::<[f32]>::slice(1 << 20))?;
+    /// let samples = Shared::create_new(Location::anonymous(), || Mutex::<[f32]>::zeroed(1 << 20))?;
     /// let guard = samples.lock()?;
     /// let view = guard.view();
     /// view.set(7, 1.5)?;
@@ -37,25 +37,25 @@ impl<T: Pod + Shareable> Mutex<[T]> {
     /// # Ok(()) }
     /// ```
     #[must_use]
-    pub const fn slice(len: usize) -> Self {
+    pub const fn zeroed(len: usize) -> Self {
         const { assert!(fits::<T>(), "elements have a size, and an alignment of at most 16") };
         Self(Zeros(len as u64))
     }
 }
 
-impl<T: Pod + Shareable> Anchored for Mutex<[T]> {
+impl<T: Pod + Shareable> SharedType for Mutex<[T]> {
     type Handle = MutexSliceHandle<T>;
-    const ROOM: Room = HEAD.room();
+    const ROOM: LayoutSize = HEAD.room();
 
     fn describe(layout: &mut Layout) {
         Head::describe::<T>(layout, "mutex");
     }
 
-    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+    fn fill(&self, blank: &mut LayoutWriter<'_>) -> Result<()> {
         HEAD.fill::<T>(self.0, blank)
     }
 
-    fn handle(found: &mut Found) -> Result<Self::Handle> {
+    fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
         let (place, elements) = HEAD.find::<T>(found)?;
         let raw = RawMutex::new(place.at, 0);
         Ok(MutexSliceHandle { place, raw, elements, kept: Kept::default(), element: PhantomData })
@@ -63,7 +63,7 @@ impl<T: Pod + Shareable> Anchored for Mutex<[T]> {
 }
 
 /// A mutex that processes share, over elements that stay in their place: what a
-/// [`Mutex<[T]>`](Mutex::slice) is used through.
+/// [`Mutex<[T]>`](Mutex::zeroed) is used through.
 ///
 /// Its guard has a [`ViewMut`] of them. What is written is there at once: an owner that dies may
 /// leave it half-written, and the next owner is [told](LockError::OwnerDied), to look at it and accept,
@@ -140,7 +140,7 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
     /// use sharemap::{Location, Mutex, Shared};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let samples = Shared::create_new(Location::anonymous(), || Mutex::<[f32]>::slice(1000))?;
+    /// let samples = Shared::create_new(Location::anonymous(), || Mutex::<[f32]>::zeroed(1000))?;
     /// let guard = samples.lock_or_recover(|samples| samples.fill(0.0))?;
     /// guard.view().set(7, 1.5)?;
     /// # Ok(()) }
@@ -169,12 +169,12 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
 
     /// Acquires the mutex also if it is poisoned, blocking the current thread until it is available.
     ///
-    /// [`accept`](Recover::accept) makes the elements usable again. If the mutex is released
+    /// [`mark_consistent`](OwnerDiedGuard::mark_consistent) makes the elements usable again. If the mutex is released
     /// without it, the mutex stays poisoned.
     ///
     /// # Errors
     /// As for [`lock`](Self::lock), except `OwnerDied` and `Poisoned`.
-    pub fn lock_poisoned(&self) -> Result<Recover<MutexSliceGuard<'_, T>>> {
+    pub fn lock_poisoned(&self) -> Result<OwnerDiedGuard<MutexSliceGuard<'_, T>>> {
         self.lock_poisoned_until(None)
     }
 
@@ -188,24 +188,24 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
     pub fn lock_poisoned_timeout(
         &self,
         timeout: Duration,
-    ) -> Result<Recover<MutexSliceGuard<'_, T>>> {
+    ) -> Result<OwnerDiedGuard<MutexSliceGuard<'_, T>>> {
         self.lock_poisoned_until(self.place.after(timeout))
     }
 
     fn lock_poisoned_until(
         &self,
         until: Option<Duration>,
-    ) -> Result<Recover<MutexSliceGuard<'_, T>>> {
+    ) -> Result<OwnerDiedGuard<MutexSliceGuard<'_, T>>> {
         self.kept.take()?;
         let held = self.raw.lock_poisoned(&self.place, until);
         let held = held.map_err(|error| self.place.named(error))?;
-        Ok(Recover(self.guard_of(held)))
+        Ok(OwnerDiedGuard(self.guard_of(held)))
     }
 
     /// The elements without the lock, whoever has it: of different moments, and half-written, for all
     /// one can tell.
     #[must_use]
-    pub fn peek(&self) -> View<'_, T> {
+    pub fn view_unlocked(&self) -> View<'_, T> {
         self.elements.view(&self.place)
     }
 
@@ -215,13 +215,13 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
     /// # Errors
     /// [`NotWritable`](ErrorKind::NotWritable) if the object was not opened
     /// [copy-on-write](crate::SharedOptions::open_copy_on_write).
-    pub fn draft(&self) -> Result<ViewMut<'_, T>> {
-        self.elements.draft(&self.place)
+    pub fn private_view_mut(&self) -> Result<ViewMut<'_, T>> {
+        self.elements.private_view_mut(&self.place)
     }
 
     pub(in crate::sync::handles) fn guard(&self, held: Held) -> LockResult<MutexSliceGuard<'_, T>> {
         let guard = self.guard_of(held);
-        if held.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
+        if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
 
     fn guard_of(&self, held: Held) -> MutexSliceGuard<'_, T> {
@@ -311,7 +311,7 @@ impl<'a, T: Pod + Shareable> MutexSliceGuard<'a, T> {
 }
 
 impl<T: Pod + Shareable> Reclaim for MutexSliceGuard<'_, T> {
-    fn accept(&mut self) {
+    fn mark_consistent(&mut self) {
         self.leave = Leave::Sound;
     }
 
@@ -326,7 +326,7 @@ impl<T: Pod + Shareable> Reclaim for MutexSliceGuard<'_, T> {
     }
 }
 
-impl<T: Pod + Shareable> Recover<MutexSliceGuard<'_, T>> {
+impl<T: Pod + Shareable> OwnerDiedGuard<MutexSliceGuard<'_, T>> {
     /// The elements as they were left, perhaps half-written: to look at, and to repair.
     #[must_use]
     pub fn view(&self) -> ViewMut<'_, T> {

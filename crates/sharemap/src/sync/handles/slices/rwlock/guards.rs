@@ -8,7 +8,7 @@ use super::{Elements, RwLockSliceHandle};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Pod, Shareable};
 use crate::peer::World;
-use crate::sync::error::{Reclaim, Recover, reclaim_inner};
+use crate::sync::error::{OwnerDiedGuard, Reclaim, reclaim_inner};
 use crate::sync::handles::private::Calm;
 use crate::sync::handles::upgrade::upgrade;
 use crate::sync::mutex::{Held, Leave};
@@ -39,7 +39,7 @@ impl<T: Pod + Shareable> RwLockSliceReadGuard<'_, T> {
 
 impl<T: Pod + Shareable> Reclaim for RwLockSliceReadGuard<'_, T> {
     /// A reader reads; that an owner died stays for a writer to accept.
-    fn accept(&mut self) {}
+    fn mark_consistent(&mut self) {}
 
     fn poison(self) -> Result<()> {
         let error = self.lock.place.error(ErrorKind::NotWritable, "poison the lock");
@@ -194,7 +194,7 @@ reclaim_inner!(Pod: RwLockSliceWriteGuard RwLockSliceUpgradableGuard);
 
 macro_rules! shown {
     ($($guard:ident $view:ident)*) => { $(
-        impl<T: Pod + Shareable> Recover<$guard<'_, T>> {
+        impl<T: Pod + Shareable> OwnerDiedGuard<$guard<'_, T>> {
             /// The elements as they were left, perhaps half-written.
             #[must_use]
             pub fn view(&self) -> $view<'_, T> {

@@ -14,8 +14,8 @@ use guards::Holding;
 use super::{Elements, Head, fits};
 use crate::error::{ErrorKind, Result};
 use crate::layout::{Layout, Pod, Shareable};
-use crate::sync::anchor::{Anchored, Blank, Found, Place, Room};
-use crate::sync::error::{LockError, LockResult, Recover};
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
+use crate::sync::error::{LockError, LockResult, OwnerDiedGuard};
 use crate::sync::handles::guarded::Zeros;
 use crate::sync::handles::private::{Calm, Kept};
 use crate::sync::handles::rwlock::RwLock;
@@ -36,32 +36,32 @@ impl<T: Pod + Shareable> RwLock<[T]> {
     /// use sharemap::{Location, RwLock, Shared};
     ///
     /// # fn main() -> sharemap::Result<()> {
-    /// let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::slice(100_000))?;
+    /// let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100_000))?;
     /// table.write()?.view().set(99_999, 5)?;
     /// let guard = table.read()?;
     /// assert_eq!(guard.view().iter().max_by_key(|n| n.as_ref().ok().copied()).unwrap()?, 5);
     /// # Ok(()) }
     /// ```
     #[must_use]
-    pub const fn slice(len: usize) -> Self {
+    pub const fn zeroed(len: usize) -> Self {
         const { assert!(fits::<T>(), "elements have a size, and an alignment of at most 16") };
         Self(Zeros(len as u64))
     }
 }
 
-impl<T: Pod + Shareable> Anchored for RwLock<[T]> {
+impl<T: Pod + Shareable> SharedType for RwLock<[T]> {
     type Handle = RwLockSliceHandle<T>;
-    const ROOM: Room = HEAD.room();
+    const ROOM: LayoutSize = HEAD.room();
 
     fn describe(layout: &mut Layout) {
         Head::describe::<T>(layout, "rwlock");
     }
 
-    fn fill(&self, blank: &mut Blank<'_>) -> Result<()> {
+    fn fill(&self, blank: &mut LayoutWriter<'_>) -> Result<()> {
         HEAD.fill::<T>(self.0, blank)
     }
 
-    fn handle(found: &mut Found) -> Result<Self::Handle> {
+    fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
         let (place, elements) = HEAD.find::<T>(found)?;
         let raw = RawRwLock::new(place.at, 0);
         Ok(RwLockSliceHandle { place, raw, elements, kept: Kept::default(), element: PhantomData })
@@ -69,7 +69,7 @@ impl<T: Pod + Shareable> Anchored for RwLock<[T]> {
 }
 
 /// A lock that processes share, over elements that stay in their place: what an
-/// [`RwLock<[T]>`](RwLock::slice) is used through. Many read, or one writes.
+/// [`RwLock<[T]>`](RwLock::zeroed) is used through. Many read, or one writes.
 ///
 /// What a writer writes is there at once: one that dies, or panics, may leave it half-written, and
 /// readers and writers are [told](LockError::OwnerDied) until a writer has accepted it. A reader that
@@ -139,7 +139,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
 
     fn reading(&self, reading: Reading) -> LockResult<RwLockSliceReadGuard<'_, T>> {
         let guard = RwLockSliceReadGuard { lock: self, reading, thread: PhantomData };
-        if reading.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
+        if reading.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
 
     /// Acquires the lock for writing, blocking the current thread until no other thread holds it.
@@ -184,7 +184,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
 
     fn writing(&self, held: Held) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         let guard = RwLockSliceWriteGuard { inner: self.holding(held), calm: Calm::now() };
-        if held.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
+        if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
 
     /// Acquires the lock for reading with the right to upgrade, blocking the current thread until no
@@ -237,7 +237,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
 
     fn upgrading(&self, held: Held) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
         let guard = RwLockSliceUpgradableGuard { inner: self.holding(held) };
-        if held.died() { Err(LockError::OwnerDied(Recover(guard))) } else { Ok(guard) }
+        if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
 
     fn holding(&self, held: Held) -> Holding<'_, T> {
@@ -247,7 +247,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// The elements without the lock, whoever has it: of different moments, and half-written, for all
     /// one can tell.
     #[must_use]
-    pub fn peek(&self) -> View<'_, T> {
+    pub fn view_unlocked(&self) -> View<'_, T> {
         self.elements.view(&self.place)
     }
 
@@ -257,8 +257,8 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// # Errors
     /// [`NotWritable`](ErrorKind::NotWritable) if the object was not opened
     /// [copy-on-write](crate::SharedOptions::open_copy_on_write).
-    pub fn draft(&self) -> Result<ViewMut<'_, T>> {
-        self.elements.draft(&self.place)
+    pub fn private_view_mut(&self) -> Result<ViewMut<'_, T>> {
+        self.elements.private_view_mut(&self.place)
     }
 
     pub(in crate::sync::handles) fn place(&self) -> &Place {

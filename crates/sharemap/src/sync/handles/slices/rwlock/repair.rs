@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{RwLockSliceHandle, RwLockSliceReadGuard, RwLockSliceWriteGuard};
 use crate::error::Result;
 use crate::layout::{Pod, Shareable};
-use crate::sync::error::{LockError, Recover, recovered};
+use crate::sync::error::{LockError, OwnerDiedGuard, recovered};
 use crate::sync::handles::private::Calm;
 use crate::view::ViewMut;
 
@@ -64,7 +64,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     ///
     /// # Errors
     /// As for [`read`](Self::read), except `OwnerDied` and `Poisoned`.
-    pub fn read_poisoned(&self) -> Result<Recover<RwLockSliceReadGuard<'_, T>>> {
+    pub fn read_poisoned(&self) -> Result<OwnerDiedGuard<RwLockSliceReadGuard<'_, T>>> {
         self.read_poisoned_until(None)
     }
 
@@ -78,18 +78,18 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     pub fn read_poisoned_timeout(
         &self,
         timeout: Duration,
-    ) -> Result<Recover<RwLockSliceReadGuard<'_, T>>> {
+    ) -> Result<OwnerDiedGuard<RwLockSliceReadGuard<'_, T>>> {
         self.read_poisoned_until(self.place.after(timeout))
     }
 
     fn read_poisoned_until(
         &self,
         until: Option<Duration>,
-    ) -> Result<Recover<RwLockSliceReadGuard<'_, T>>> {
+    ) -> Result<OwnerDiedGuard<RwLockSliceReadGuard<'_, T>>> {
         self.kept.take()?;
         let reading = self.raw.read_poisoned(&self.place, until);
         let reading = reading.map_err(|error| self.place.named(error))?;
-        Ok(Recover(RwLockSliceReadGuard { lock: self, reading, thread: PhantomData }))
+        Ok(OwnerDiedGuard(RwLockSliceReadGuard { lock: self, reading, thread: PhantomData }))
     }
 
     /// Acquires the lock for writing, and lets the caller repair elements that a dead writer left, as
@@ -122,12 +122,12 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// Acquires the lock for writing even if it is poisoned, blocking the current thread until no
     /// other thread holds it.
     ///
-    /// [`accept`](Recover::accept) makes the elements usable again. If the lock is released without
+    /// [`mark_consistent`](OwnerDiedGuard::mark_consistent) makes the elements usable again. If the lock is released without
     /// it, the lock stays poisoned.
     ///
     /// # Errors
     /// As for [`write`](Self::write), except `OwnerDied` and `Poisoned`.
-    pub fn write_poisoned(&self) -> Result<Recover<RwLockSliceWriteGuard<'_, T>>> {
+    pub fn write_poisoned(&self) -> Result<OwnerDiedGuard<RwLockSliceWriteGuard<'_, T>>> {
         self.write_poisoned_until(None)
     }
 
@@ -141,17 +141,17 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     pub fn write_poisoned_timeout(
         &self,
         timeout: Duration,
-    ) -> Result<Recover<RwLockSliceWriteGuard<'_, T>>> {
+    ) -> Result<OwnerDiedGuard<RwLockSliceWriteGuard<'_, T>>> {
         self.write_poisoned_until(self.place.after(timeout))
     }
 
     fn write_poisoned_until(
         &self,
         until: Option<Duration>,
-    ) -> Result<Recover<RwLockSliceWriteGuard<'_, T>>> {
+    ) -> Result<OwnerDiedGuard<RwLockSliceWriteGuard<'_, T>>> {
         self.kept.take()?;
         let held = self.raw.write_poisoned(&self.place, until);
         let inner = self.holding(held.map_err(|error| self.place.named(error))?);
-        Ok(Recover(RwLockSliceWriteGuard { inner, calm: Calm::now() }))
+        Ok(OwnerDiedGuard(RwLockSliceWriteGuard { inner, calm: Calm::now() }))
     }
 }
