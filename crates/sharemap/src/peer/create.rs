@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::arrival::{attach_as, await_ready, is_named_when_whole, real_path};
-use crate::peer::header::{self, Header, Shape};
+use crate::peer::attach::{attach_as, await_ready, is_named_when_whole, real_path};
+use crate::peer::header::{self, ExpectedLayout, Header};
 use crate::peer::identity;
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::opening::Opening;
-use crate::peer::session::{CREATION, Release};
-use crate::shm::{Location, Place};
+use crate::peer::session::{CREATION, RecoverFn};
+use crate::shm::{Location, LocationKind};
 use crate::sys::process::random_id;
 use crate::sys::{
     self, Create, CreateObject, Existing, FileKind, HugePages, Lifetime, OpenObject, OpenRequest,
-    Owner, Sharing, SlotHome, SlotMode, slot,
+    Owner, Sharing, SlotHome, SlotMode, liveness,
 };
 
 /// Others may keep making and unlinking an object.
@@ -68,7 +68,7 @@ pub(crate) enum Attachments {
 
 /// How to find or make an object.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
+pub(crate) struct OpenOptions {
     pub(crate) unclean: Unclean,
     pub(crate) power_cuts: PowerCuts,
     pub(crate) payload: Payload,
@@ -81,14 +81,14 @@ pub(crate) struct Terms {
     pub(crate) attachments: Attachments,
 }
 
-impl Terms {
+impl OpenOptions {
     /// Returns the same terms with the rest of a patience that began at `start`.
     pub(super) fn since(&self, start: Instant) -> Self {
         Self { open_timeout: self.open_timeout.saturating_sub(start.elapsed()), ..*self }
     }
 }
 
-impl Default for Terms {
+impl Default for OpenOptions {
     fn default() -> Self {
         Self {
             unclean: Unclean::default(),
@@ -104,7 +104,7 @@ impl Default for Terms {
 }
 
 #[cfg(test)]
-impl Terms {
+impl OpenOptions {
     /// Returns terms for tests in which this process acts as several.
     pub(crate) fn separate() -> Self {
         Self { attachments: Attachments::Separate, ..Self::default() }
@@ -117,9 +117,9 @@ pub(crate) type Fill<'a> = &'a mut dyn FnMut(&Memory, &Header) -> Result<()>;
 /// An object that must not exist yet.
 pub(crate) fn create_new(
     location: &Location,
-    shape: &Shape,
-    terms: &Terms,
-    release: Release,
+    shape: &ExpectedLayout,
+    terms: &OpenOptions,
+    release: RecoverFn,
     fill: Fill<'_>,
 ) -> Result<Arc<Opening>> {
     let named = |error: Error| error.with_path(location.path());
@@ -147,9 +147,9 @@ pub(crate) fn create_new(
 /// An object that exists.
 pub(crate) fn open(
     location: &Location,
-    shape: &Shape,
-    terms: &Terms,
-    release: Release,
+    shape: &ExpectedLayout,
+    terms: &OpenOptions,
+    release: RecoverFn,
 ) -> Result<Arc<Opening>> {
     let start = Instant::now();
     let file = find(location, terms, true).map_err(|error| error.with_path(location.path()))?;
@@ -159,10 +159,10 @@ pub(crate) fn open(
 /// An object that exists, to look at.
 pub(crate) fn open_read_only(
     location: &Location,
-    shape: &Shape,
-    terms: &Terms,
+    shape: &ExpectedLayout,
+    terms: &OpenOptions,
     attachment: Attachment,
-    release: Release,
+    release: RecoverFn,
 ) -> Result<Arc<Opening>> {
     let start = Instant::now();
     let file = find(location, terms, false).map_err(|error| error.with_path(location.path()))?;
@@ -172,9 +172,9 @@ pub(crate) fn open_read_only(
 /// An object, whether it exists or not.
 pub(crate) fn open_or_create(
     location: &Location,
-    shape: &Shape,
-    terms: &Terms,
-    release: Release,
+    shape: &ExpectedLayout,
+    terms: &OpenOptions,
+    release: RecoverFn,
     fill: Fill<'_>,
 ) -> Result<Arc<Opening>> {
     let mut create = || create_new(location, shape, terms, release, fill);
@@ -184,9 +184,9 @@ pub(crate) fn open_or_create(
 /// An object that exists, or else what `create` makes there.
 pub(crate) fn open_or(
     location: &Location,
-    shape: &Shape,
-    terms: &Terms,
-    release: Release,
+    shape: &ExpectedLayout,
+    terms: &OpenOptions,
+    release: RecoverFn,
     create: &mut dyn FnMut() -> Result<Arc<Opening>>,
 ) -> Result<Arc<Opening>> {
     let mut round = 0;
@@ -206,14 +206,19 @@ pub(crate) fn open_or(
 /// Attaches to an object that came as a descriptor.
 pub(crate) fn from_descriptor(
     file: &File,
-    shape: &Shape,
-    terms: &Terms,
-    release: Release,
+    shape: &ExpectedLayout,
+    terms: &OpenOptions,
+    release: RecoverFn,
 ) -> Result<Arc<Opening>> {
     attach_as(file, &Location::anonymous(), shape, terms, Attachment::Participant, release)
 }
 
-fn make(location: &Location, shape: &Shape, terms: &Terms, fill: Fill<'_>) -> Result<File> {
+fn make(
+    location: &Location,
+    shape: &ExpectedLayout,
+    terms: &OpenOptions,
+    fill: Fill<'_>,
+) -> Result<File> {
     let place = location.checked()?;
     let header = Header::of(shape, random_id()?)?;
     let mut prepare = |file: &File| prepare(file, location, &header, fill);
@@ -227,15 +232,15 @@ fn make(location: &Location, shape: &Shape, terms: &Terms, fill: Fill<'_>) -> Re
         sharing: terms.sharing,
     };
     match place {
-        Place::Name(name) => {
+        LocationKind::Name(name) => {
             let Some(_making) = sys::shm::making(name)? else {
                 return Err(Error::new(ErrorKind::AlreadyExists, "create")
                     .with_detail("another process is making it"));
             };
             sys::shm::create(&request(name), &mut prepare)
         }
-        Place::File(path) => sys::publish::create_new(path, header.len, &mut prepare),
-        Place::Anonymous => {
+        LocationKind::File(path) => sys::create_atomic::create_new(path, header.len, &mut prepare),
+        LocationKind::Anonymous => {
             let file = sys::shm::anonymous("sharemap", &request(""), HugePages::Default)?;
             prepare(&file)?;
             Ok(file)
@@ -245,13 +250,13 @@ fn make(location: &Location, shape: &Shape, terms: &Terms, fill: Fill<'_>) -> Re
 
 /// Takes its name from an object that its creator left unfinished. One at a time: who comes second
 /// finds it done, and leaves alone what has the name by then.
-pub(super) fn clear_away(location: &Location, terms: &Terms) -> Result<()> {
+pub(super) fn clear_away(location: &Location, terms: &OpenOptions) -> Result<()> {
     let _making = match location.checked()? {
-        Place::Name(name) => match sys::shm::making(name)? {
+        LocationKind::Name(name) => match sys::shm::making(name)? {
             None => return Ok(()),
             making => making,
         },
-        Place::File(_) | Place::Anonymous => None,
+        LocationKind::File(_) | LocationKind::Anonymous => None,
     };
     let found = || match find(location, terms, true) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -261,7 +266,7 @@ pub(super) fn clear_away(location: &Location, terms: &Terms) -> Result<()> {
     // What has no header, and may even be shorter, was left by one who had the name's lock.
     let _alone;
     if let Some((memory, id)) = begun(&file, location)? {
-        let slots = slot::Slots::open(&file, real_path(location).as_deref(), id)?;
+        let slots = liveness::Slots::open(&file, real_path(location).as_deref(), id)?;
         let Some(alone) = slots.take(CREATION, SlotMode::Alone)? else { return Ok(()) };
         _alone = alone;
         if memory.load::<u32>(header::STATE)? == header::READY {
@@ -276,9 +281,9 @@ pub(super) fn clear_away(location: &Location, terms: &Terms) -> Result<()> {
         return Ok(());
     }
     match location.checked()? {
-        Place::Name(name) => sys::shm::unlink(name),
-        Place::File(path) => sys::file::unlink_object(path, Some(identity)),
-        Place::Anonymous => Ok(()),
+        LocationKind::Name(name) => sys::shm::unlink(name),
+        LocationKind::File(path) => sys::file::unlink_object(path, Some(identity)),
+        LocationKind::Anonymous => Ok(()),
     }
 }
 
@@ -314,8 +319,12 @@ fn prepare(file: &File, location: &Location, header: &Header, fill: Fill<'_>) ->
 }
 
 /// Takes the slot of whoever makes the object.
-fn begin(file: &File, path: Option<&Path>, id: [u8; 16]) -> Result<(SlotHome, slot::Hold)> {
-    let slots = slot::Slots::open(file, path, id)?;
+fn begin(
+    file: &File,
+    path: Option<&Path>,
+    id: [u8; 16],
+) -> Result<(SlotHome, liveness::LivenessLock)> {
+    let slots = liveness::Slots::open(file, path, id)?;
     match slots.take(CREATION, SlotMode::Alone)? {
         Some(hold) => Ok((slots.home(), hold)),
         None => Err(Error::new(ErrorKind::Busy, "create")
@@ -323,16 +332,16 @@ fn begin(file: &File, path: Option<&Path>, id: [u8; 16]) -> Result<(SlotHome, sl
     }
 }
 
-pub(super) fn find(location: &Location, terms: &Terms, write: bool) -> Result<File> {
+pub(super) fn find(location: &Location, terms: &OpenOptions, write: bool) -> Result<File> {
     match location.checked()? {
-        Place::Name(name) => sys::shm::open(&OpenObject {
+        LocationKind::Name(name) => sys::shm::open(&OpenObject {
             name,
             write,
             owner: terms.owner,
             scope: terms.sharing.scope,
             timeout: terms.open_timeout,
         }),
-        Place::File(path) => {
+        LocationKind::File(path) => {
             let timeout = terms.open_timeout;
             let request = OpenRequest { write, create: Create::Never, exclusive: false, timeout };
             let file = sys::file::open_object(path, request, terms.owner)?;
@@ -345,7 +354,7 @@ pub(super) fn find(location: &Location, terms: &Terms, write: bool) -> Result<Fi
                 }
             }
         }
-        Place::Anonymous => Err(Error::new(ErrorKind::NotFound, "open")
+        LocationKind::Anonymous => Err(Error::new(ErrorKind::NotFound, "open")
             .with_detail("what has no name is passed on as a descriptor")),
     }
 }
@@ -353,9 +362,9 @@ pub(super) fn find(location: &Location, terms: &Terms, write: bool) -> Result<Fi
 fn attach(
     file: &File,
     location: &Location,
-    shape: &Shape,
-    terms: &Terms,
-    release: Release,
+    shape: &ExpectedLayout,
+    terms: &OpenOptions,
+    release: RecoverFn,
 ) -> Result<Arc<Opening>> {
     attach_as(file, location, shape, terms, Attachment::Participant, release)
 }

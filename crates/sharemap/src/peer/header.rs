@@ -39,7 +39,7 @@ const ALIGNMENT: u64 = 64;
 
 /// What an object is to be, or has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub(crate) struct ExpectedLayout {
     pub(crate) kind: u32,
     /// Of the type's layout: it catches mistakes.
     pub(crate) fingerprint: [u8; 16],
@@ -51,7 +51,7 @@ pub(crate) struct Shape {
     pub(crate) lanes: u32,
 }
 
-impl Shape {
+impl ExpectedLayout {
     pub(crate) fn new(kind: u32, fingerprint: [u8; 16], payload: u64) -> Self {
         Self { kind, fingerprint, payload, participants: 64, lanes: 256 }
     }
@@ -77,7 +77,7 @@ pub(crate) struct Header {
 
 impl Header {
     /// The header of a new object.
-    pub(crate) fn of(shape: &Shape, id: [u8; 16]) -> Result<Self> {
+    pub(crate) fn of(shape: &ExpectedLayout, id: [u8; 16]) -> Result<Self> {
         for (what, count) in [("participants", shape.participants), ("lanes", shape.lanes)] {
             if count == 0 || count > MOST {
                 return Err(Error::new(ErrorKind::OutOfBounds, "create")
@@ -250,7 +250,7 @@ impl Header {
     }
 
     /// Whether the object is what was asked for.
-    pub(crate) fn check(&self, shape: &Shape, payload: Payload) -> Result<()> {
+    pub(crate) fn check(&self, shape: &ExpectedLayout, payload: Payload) -> Result<()> {
         let error = |kind| Error::new(kind, "open");
         if self.kind != shape.kind {
             return Err(error(ErrorKind::WrongKind).with_detail(format!(

@@ -7,13 +7,13 @@ use crate::sys::fork;
 /// Lanes that this process has, and those that belong to processes it was forked from: guards of
 /// theirs that were copied with the stack must never find a lane of that number to be this process's.
 #[derive(Debug)]
-pub(super) struct Inherited {
+pub(super) struct InheritedLanes {
     had: Box<[AtomicU64]>,
     avoided: Box<[AtomicU64]>,
     process: AtomicU32,
 }
 
-impl Inherited {
+impl InheritedLanes {
     pub(super) fn new(lanes: u32) -> Self {
         let words = (lanes as usize).div_ceil(64);
         let empty = || (0..words).map(|_| AtomicU64::new(0)).collect();

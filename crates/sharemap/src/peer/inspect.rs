@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::arrival::real_path;
-use crate::peer::create::{Terms, find};
+use crate::peer::attach::real_path;
+use crate::peer::create::{OpenOptions, find};
 use crate::peer::header::{self, Header, VERSION, WAITS_SINCE};
 use crate::peer::identity;
+use crate::peer::machine::SLOTS;
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::participants::{IN_USE, Record};
 use crate::peer::session::{CREATION, FIRST, READERS};
-use crate::peer::world::SLOTS;
 use crate::shm::Location;
-use crate::sys::{Owner, process, slot};
+use crate::sys::{Owner, liveness, process};
 
 const OPERATION: &str = "inspect";
 
@@ -76,7 +76,7 @@ pub struct Participant {
 
 /// A lane that somebody has, as it was at the moment.
 #[derive(Clone, Debug)]
-pub(crate) struct LaneLook {
+pub(crate) struct LaneSnapshot {
     pub(crate) lane: u32,
     pub(crate) participant: u32,
     pub(crate) asleep_for: Option<Duration>,
@@ -86,17 +86,21 @@ pub(crate) struct LaneLook {
 
 /// An object that is looked at.
 #[derive(Debug)]
-pub(crate) struct Look {
+pub(crate) struct ObjectObserver {
     memory: Memory,
     header: Option<Header>,
     /// `None`: nobody has taken one that is to be seen here.
-    slots: Option<slot::Slots>,
+    slots: Option<liveness::Slots>,
 }
 
-impl Look {
+impl ObjectObserver {
     pub(crate) fn open(location: &Location) -> Result<Self> {
         // An inspection never waits.
-        let terms = Terms { owner: Owner::Any, open_timeout: Duration::ZERO, ..Terms::default() };
+        let terms = OpenOptions {
+            owner: Owner::Any,
+            open_timeout: Duration::ZERO,
+            ..OpenOptions::default()
+        };
         let named = |error: Error| error.with_path(location.path());
         let file = find(location, &terms, false).map_err(named)?;
         Self::over(&file, location.path(), real_path(location))
@@ -107,7 +111,7 @@ impl Look {
         let memory = Memory::map(file, name, Attachment::ReadOnly, header::LEN)?;
         let header = Header::read(&memory)?;
         let id = header.map_or([0; 16], |header| header.id);
-        let slots = slot::Slots::find(memory.file().unwrap_or(file), path.as_deref(), id)
+        let slots = liveness::Slots::find(memory.file().unwrap_or(file), path.as_deref(), id)
             .map_err(|error| error.with_path(name))?;
         Ok(Self { memory, header, slots })
     }
@@ -191,7 +195,7 @@ impl Look {
             Some(_) => header::read_home(&self.memory)?,
             None => None,
         };
-        let is_here = home.is_none() || home == self.slots.as_ref().map(slot::Slots::home);
+        let is_here = home.is_none() || home == self.slots.as_ref().map(liveness::Slots::home);
         Ok((is_here || self.is_of_this_boot()? == Some(false)).then_some(false))
     }
 
@@ -248,7 +252,7 @@ impl Look {
         Ok(self.is_any_held(&(CREATION..last))?.map(|held| !held))
     }
 
-    pub(crate) fn lanes(&self) -> Result<Vec<LaneLook>> {
+    pub(crate) fn lanes(&self) -> Result<Vec<LaneSnapshot>> {
         let Some(header) = self.header else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for lane in 0..header.lanes {
@@ -265,7 +269,7 @@ impl Look {
                 }
             }
             let asleep_for = self.asleep_for(at)?;
-            found.push(LaneLook { lane, participant, asleep_for, announced });
+            found.push(LaneSnapshot { lane, participant, asleep_for, announced });
         }
         Ok(found)
     }

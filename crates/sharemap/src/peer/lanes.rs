@@ -13,11 +13,11 @@ use std::{iter, ptr};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::AtomicWord;
 use crate::peer::header::{LANE, WAITS_SINCE};
+use crate::peer::machine::{Announced, SLOTS};
 use crate::peer::participants::BRIEFLY;
 use crate::peer::polling::Polling;
 use crate::peer::seat::{Seat, Spot};
 use crate::peer::session::Session;
-use crate::peer::world::{Announced, SLOTS};
 
 /// Sessions whose last claimed seat a thread finds at once.
 const CACHED: usize = 16;
@@ -45,7 +45,7 @@ impl Drop for Owned {
         for (_, session, lane) in self.lanes.drain(..) {
             if let Some(session) = session.upgrade() {
                 // What cannot be given back goes with the process.
-                let _ = session.give_back(lane, self.thread);
+                let _ = session.release_lane(lane, self.thread);
             }
         }
     }
@@ -64,7 +64,7 @@ fn thread_number() -> u64 {
 
 /// How an announcement is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum AnnounceOrdering {
     Plain,
     /// What is loaded afterwards is loaded after it is visible.
     Exchange,
@@ -76,13 +76,13 @@ impl Session {
     /// A slot is free if it is empty. Who scribbles there takes announcements away, and does no more
     /// harm by that.
     #[inline(always)]
-    pub(super) fn announce_by(&self, what: u64, way: Way) -> Result<Spot<'_>> {
+    pub(super) fn announce_by(&self, what: u64, way: AnnounceOrdering) -> Result<Spot<'_>> {
         if let Some(seat) = self.cached_seat() {
             if let Some(spot) = self.fill(seat, 1, what, way)? {
                 return Ok(spot);
             }
         }
-        self.announce_elsewhere(what, way)
+        self.announce_slow(what, way)
     }
 
     /// In the lane that this thread claimed last: for what it waits for.
@@ -106,7 +106,7 @@ impl Session {
         seat: &'a Seat,
         index: usize,
         what: u64,
-        way: Way,
+        way: AnnounceOrdering,
     ) -> Result<Option<Spot<'a>>> {
         // SAFETY: a seat has the address of its lane in this session's memory, of which this is a
         // word.
@@ -114,8 +114,8 @@ impl Session {
             let free = u64::load(address, fault) == 0;
             match way {
                 _ if !free => {}
-                Way::Plain => u64::store(address, what, Ordering::Release, fault),
-                Way::Exchange => drop(u64::swap(address, what, fault)),
+                AnnounceOrdering::Plain => u64::store(address, what, Ordering::Release, fault),
+                AnnounceOrdering::Exchange => drop(u64::swap(address, what, fault)),
             }
             free
         })?;
@@ -124,7 +124,7 @@ impl Session {
 
     #[cold]
     #[inline(never)]
-    fn announce_elsewhere(&self, what: u64, way: Way) -> Result<Spot<'_>> {
+    fn announce_slow(&self, what: u64, way: AnnounceOrdering) -> Result<Spot<'_>> {
         let participant = self.participant()?;
         let last = self.cached_seat();
         let others = || self.own_lanes().into_iter().filter_map(|lane| self.seats.seat(lane));
@@ -184,14 +184,14 @@ impl Session {
             let is_last = polling.is_over();
             for lane in 0..self.header.lanes {
                 if !self.inherited.avoids(lane) && self.try_claim_lane(lane, participant)? {
-                    return self.sit_down(lane);
+                    return self.register_lane(lane);
                 }
             }
             if is_last {
                 return Err(self.no_lane());
             }
             // Those of the dead become free.
-            if self.sweep()? == 0 {
+            if self.recover_dead()? == 0 {
                 polling.nap();
             }
         }
@@ -212,7 +212,7 @@ impl Session {
         Ok(true)
     }
 
-    fn sit_down(&self, lane: u32) -> Result<u32> {
+    fn register_lane(&self, lane: u32) -> Result<u32> {
         let record = self.header.lane(lane);
         let address = self.memory.at(record, LANE)?;
         let (thread, entry) = (thread_number(), (self.key, Weak::clone(&self.me), lane));
@@ -225,7 +225,7 @@ impl Session {
         if noted.is_err() {
             self.memory.store(record, 0u32)?;
             return Err(self
-                .named(Error::new(ErrorKind::TooManyThreads, "claim a lane in"))
+                .with_object_path(Error::new(ErrorKind::TooManyThreads, "claim a lane in"))
                 .with_detail("the thread is ending, and its destructors have run already"));
         }
         self.inherited.note(lane);
@@ -239,7 +239,7 @@ impl Session {
 
     #[cold]
     fn no_lane(&self) -> Error {
-        self.named(Error::new(ErrorKind::TooManyThreads, "claim a lane in"))
+        self.with_object_path(Error::new(ErrorKind::TooManyThreads, "claim a lane in"))
             .with_length(self.header.lanes.into())
             .with_detail(format!(
                 "its {} lanes are taken, one for every thread that uses it and for every {SLOTS} \
@@ -269,12 +269,12 @@ impl Session {
     /// Whether it is this thread's: not so in a child.
     #[inline(always)]
     pub(super) fn is_mine(&self, spot: Spot<'_>) -> bool {
-        spot.seat.is_sure() || self.is_mine_after_all(spot)
+        spot.seat.is_sure() || self.is_owned_slow(spot)
     }
 
     #[cold]
     #[inline(never)]
-    fn is_mine_after_all(&self, spot: Spot<'_>) -> bool {
+    fn is_owned_slow(&self, spot: Spot<'_>) -> bool {
         self.is_seat_of(spot.seat, NUMBER.get())
     }
 
@@ -284,7 +284,7 @@ impl Session {
         self.memory.access(spot.address(), |_, fault| spot.clear(fault))
     }
 
-    pub(super) fn find_announced(&self, what: u64) -> Result<Option<Announced>> {
+    pub(super) fn find_announcement(&self, what: u64) -> Result<Option<Announced>> {
         for lane in self.own_lanes() {
             for index in 1..=SLOTS {
                 let slot = self.header.lane(lane) + index * 8;
@@ -297,7 +297,7 @@ impl Session {
     }
 
     /// Gives a lane of a thread's back that is ending, if nothing is announced there.
-    fn give_back(&self, lane: u32, thread: u64) -> Result<()> {
+    fn release_lane(&self, lane: u32, thread: u64) -> Result<()> {
         let Some(seat) = self.seats.seat(lane) else { return Ok(()) };
         if !self.is_seat_of(seat, thread) || self.announces(lane)? {
             return Ok(());
@@ -320,7 +320,7 @@ impl Session {
     }
 
     /// Gives all empty lanes of this participant back; whether all were empty.
-    pub(super) fn leave_lanes(&self, participant: u32) -> Result<bool> {
+    pub(super) fn release_empty_lanes(&self, participant: u32) -> Result<bool> {
         let mut empty = true;
         for lane in 0..self.header.lanes {
             let record = self.header.lane(lane);

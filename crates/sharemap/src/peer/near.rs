@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::guard::AtomicWord;
-use crate::peer::lanes::Way;
+use crate::peer::lanes::AnnounceOrdering;
+use crate::peer::machine::{Announced, Liveness, Machine, delegate_world};
 use crate::peer::memory::Memory;
 use crate::peer::seat::Spot;
 use crate::peer::session::Session;
-use crate::peer::world::{Announced, Settled, World, delegate_world};
 use crate::sys::fence;
 
 /// How long a part is, which the type tells.
@@ -145,7 +145,7 @@ impl<'a, F: Faults> Near<'a, F> {
     /// Announces by a plain store.
     #[inline(always)]
     pub(crate) fn announce_in_spot(&self, what: u64) -> Result<Spot<'a>> {
-        self.session.announce_by(what, Way::Plain)
+        self.session.announce_by(what, AnnounceOrdering::Plain)
     }
 
     /// The spot of an announcement.
@@ -208,7 +208,7 @@ impl<'a, F: Faults> Near<'a, F> {
     }
 }
 
-impl<F: Faults> World for Near<'_, F> {
+impl<F: Faults> Machine for Near<'_, F> {
     #[inline(always)]
     fn load_32(&self, at: u64) -> Result<u32> {
         // SAFETY: within the session's memory, here and below.

@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::arrival::elsewhere;
+use crate::peer::attach::elsewhere;
+use crate::peer::clean_flag::{Mark, Others};
 use crate::peer::create::PowerCuts;
 use crate::peer::header::{CLEAN, EPOCH, read_home};
 use crate::peer::identity::{Identity, identity};
-use crate::peer::mark::{Mark, Others};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::polling::Polling;
 use crate::peer::session::{FIRST, Session, takes_no_part};
-use crate::sys::{SlotMode, fork, slot};
+use crate::sys::{SlotMode, fork, liveness};
 
 const OPERATION: &str = "attach to";
 
@@ -77,8 +77,8 @@ pub(crate) struct Participant {
 
 /// This process's participant, as far as this process remembers: a forked child does not.
 #[derive(Debug)]
-pub(super) struct Own {
-    memory: Arc<fork::Wiped>,
+pub(super) struct LocalParticipant {
+    memory: Arc<fork::WipeOnFork>,
 }
 
 #[repr(C)]
@@ -93,10 +93,10 @@ struct Fields {
     recovering: AtomicU32,
 }
 
-impl Own {
+impl LocalParticipant {
     pub(super) const LEN: usize = 64;
 
-    pub(super) fn new(memory: Arc<fork::Wiped>) -> Self {
+    pub(super) fn new(memory: Arc<fork::WipeOnFork>) -> Self {
         Self { memory }
     }
 
@@ -125,20 +125,20 @@ impl Own {
         }
     }
 
-    fn set(&self, participant: u32, hold: slot::Hold) {
+    fn set(&self, participant: u32, hold: liveness::LivenessLock) {
         let fields = self.fields();
         fields.process.store(fork::process(), Ordering::Relaxed);
         fields.hold.store(hold.into_raw(), Ordering::Relaxed);
         fields.participant.store(participant + 1, Ordering::Release);
     }
 
-    fn take(&self) -> Option<(u32, slot::Hold)> {
+    fn take(&self) -> Option<(u32, liveness::LivenessLock)> {
         let participant = self.participant()?;
         let fields = self.fields();
         fields.participant.store(0, Ordering::Release);
         let hold = fields.hold.swap(0, Ordering::Relaxed);
         // SAFETY: it was made of a hold in this process, and is taken once.
-        (hold != 0).then(|| (participant, unsafe { slot::Hold::from_raw(hold) }))
+        (hold != 0).then(|| (participant, unsafe { liveness::LivenessLock::from_raw(hold) }))
     }
 
     pub(super) fn begin_recovery(&self) -> Option<InRecovery<'_>> {
@@ -212,14 +212,14 @@ impl Session {
         if read_home(&self.memory)? != Some(self.slots.home()) {
             // Taken over in the meantime, by those who cannot see this process's slot: so the record is
             // theirs, as of one who died.
-            return Err(self.named(elsewhere()));
+            return Err(self.with_object_path(elsewhere()));
         }
         self.own.set(participant, hold);
         Ok(Some(participant))
     }
 
     /// A record that may be had, and its slot: the lowest that is free, else the lowest of the dead.
-    fn find_place(&self) -> Result<Option<(u32, slot::Hold)>> {
+    fn find_place(&self) -> Result<Option<(u32, liveness::LivenessLock)>> {
         for wanted in [FREE, IN_USE] {
             if let Some(place) = self.find_place_in(wanted)? {
                 return Ok(Some(place));
@@ -229,7 +229,7 @@ impl Session {
     }
 
     /// Returns the lowest record in the state `wanted` whose slot can be locked.
-    fn find_place_in(&self, wanted: u32) -> Result<Option<(u32, slot::Hold)>> {
+    fn find_place_in(&self, wanted: u32) -> Result<Option<(u32, liveness::LivenessLock)>> {
         // A peer may lock thousands of slots, each with a lock of its own; a query then takes time
         // in proportion to the number of locks.
         const MOST: Duration = Duration::from_millis(300);
@@ -262,9 +262,10 @@ impl Session {
         Ok(is_held)
     }
 
-    fn try_claim(&self, participant: u32) -> Result<Option<slot::Hold>> {
+    fn try_claim(&self, participant: u32) -> Result<Option<liveness::LivenessLock>> {
         let slot = FIRST + u64::from(participant);
-        let hold = self.slots.take(slot, SlotMode::Alone).map_err(|error| self.named(error))?;
+        let hold =
+            self.slots.take(slot, SlotMode::Alone).map_err(|error| self.with_object_path(error))?;
         let Some(hold) = hold else { return Ok(None) };
         if self.use_of(participant)? != FREE {
             self.recover_held(&(participant..participant + 1))?;
@@ -304,7 +305,7 @@ impl Session {
         let processes = self.processes().unwrap_or_default();
         let named: Vec<_> = processes.iter().map(u32::to_string).take(MOST_NAMED).collect();
         let more = if processes.len() > MOST_NAMED { ", …" } else { "" };
-        self.named(Error::new(ErrorKind::TooManyProcesses, OPERATION))
+        self.with_object_path(Error::new(ErrorKind::TooManyProcesses, OPERATION))
             .with_length(self.header.participants.into())
             .with_detail(format!(
                 "all its {} participants live (processes {}{more}): wait longer, end one, or make the \
@@ -338,7 +339,7 @@ impl Session {
             let record = Record::read(&self.memory, self.header.participant(number))?;
             let Record { process, start_time, epoch, id_space, since } = record;
             let free = self.slots.is_free(FIRST + u64::from(number));
-            let is_alive = !free.map_err(|error| self.named(error))?;
+            let is_alive = !free.map_err(|error| self.with_object_path(error))?;
             found.push(Participant {
                 number,
                 process,
@@ -356,7 +357,7 @@ impl Session {
     /// forgotten) is held until this process dies.
     pub(super) fn detach(&self) {
         let Some((participant, hold)) = self.own.take() else { return };
-        let left = self.leave_lanes(participant).and_then(|empty| {
+        let left = self.release_empty_lanes(participant).and_then(|empty| {
             if empty {
                 self.erase(participant)?;
                 self.mark().leave(self, participant, || self.look_around(participant))?;
@@ -379,7 +380,7 @@ impl Session {
         }
         self.attach(open_timeout)?;
         if read_home(&self.memory)? != Some(self.slots.home()) {
-            return Err(self.named(elsewhere()));
+            return Err(self.with_object_path(elsewhere()));
         }
         match power_cuts {
             PowerCuts::Told => self.mark().attach(self),
@@ -409,7 +410,7 @@ impl Session {
                 }
             }
         }
-        self.sweep()?;
+        self.recover_dead()?;
         Ok(match self.span_in_use(&(0..self.header.participants))? {
             Some(_) => Others::Somebody,
             None => Others::Dead,

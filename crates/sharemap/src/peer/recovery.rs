@@ -11,10 +11,10 @@ use std::sync::atomic::Ordering;
 
 use crate::error::{ErrorKind, Result};
 use crate::peer::header::WAITS_SINCE;
+use crate::peer::machine::{Liveness, SLOTS};
 use crate::peer::participants::IN_USE;
 use crate::peer::session::{FIRST, Session};
-use crate::peer::world::{SLOTS, Settled};
-use crate::sys::{SlotMode, slot};
+use crate::sys::{SlotMode, liveness};
 
 /// After this many single recoveries, all dead participants are recovered at once. Each recovery is
 /// one pass over all lanes, for any number of participants.
@@ -23,16 +23,16 @@ const ONE_BY_ONE: u32 = 16;
 impl Session {
     /// Finds out whether a lane's participant lives, and recovers it if it is dead.
     #[cold]
-    pub(super) fn settle_lane(&self, lane: u32) -> Result<Settled> {
+    pub(super) fn probe_lane(&self, lane: u32) -> Result<Liveness> {
         if lane >= self.header.lanes {
-            return Ok(Settled::Recovered);
+            return Ok(Liveness::Recovered);
         }
         let owner = self.memory.load::<u32>(self.header.lane(lane))?;
         match owner.checked_sub(1) {
             Some(participant) if participant < self.header.participants => {
-                self.settle_participant(participant)
+                self.probe_participant(participant)
             }
-            _ => Ok(Settled::Recovered),
+            _ => Ok(Liveness::Recovered),
         }
     }
 
@@ -61,29 +61,30 @@ impl Session {
     }
 
     /// The same for a participant.
-    pub(crate) fn settle_participant(&self, participant: u32) -> Result<Settled> {
+    pub(crate) fn probe_participant(&self, participant: u32) -> Result<Liveness> {
         let slot = FIRST + u64::from(participant);
         if self.own.participant() == Some(participant)
-            || !self.slots.is_free(slot).map_err(|error| self.named(error))?
+            || !self.slots.is_free(slot).map_err(|error| self.with_object_path(error))?
         {
-            return Ok(Settled::Alive);
+            return Ok(Liveness::Alive);
         }
         // Another thread of this process may be at it, or another process.
-        let Some(_alone) = self.own.begin_recovery() else { return Ok(Settled::Alive) };
+        let Some(_alone) = self.own.begin_recovery() else { return Ok(Liveness::Alive) };
         if !self.recover(participant)? {
-            return Ok(Settled::Alive);
+            return Ok(Liveness::Alive);
         }
         if self.recoveries.fetch_add(1, Ordering::Relaxed) % ONE_BY_ONE == ONE_BY_ONE - 1 {
-            self.recover_dead()?;
+            self.recover_all_dead()?;
         }
-        Ok(Settled::Recovered)
+        Ok(Liveness::Recovered)
     }
 
     /// Recovers a dead participant, unless it is already recovered. Returns `false` if its slot is
     /// held.
     fn recover(&self, participant: u32) -> Result<bool> {
         let slot = FIRST + u64::from(participant);
-        let hold = self.slots.take(slot, SlotMode::Alone).map_err(|error| self.named(error))?;
+        let hold =
+            self.slots.take(slot, SlotMode::Alone).map_err(|error| self.with_object_path(error))?;
         if hold.is_some() && self.use_of(participant)? == IN_USE {
             self.recover_held(&(participant..participant + 1))?;
             self.erase(participant)?;
@@ -123,18 +124,18 @@ impl Session {
     }
 
     /// Recovers all participants that are dead; how many there were.
-    pub(crate) fn sweep(&self) -> Result<u32> {
+    pub(crate) fn recover_dead(&self) -> Result<u32> {
         // Another thread of this process may be recovering already.
         match self.own.begin_recovery() {
-            Some(_alone) => self.recover_dead(),
+            Some(_alone) => self.recover_all_dead(),
             None => Ok(0),
         }
     }
 
     /// Recovers a few dead participants one by one, which leaves other slots free, and many with
     /// one pass over the lanes.
-    fn recover_dead(&self) -> Result<u32> {
-        let most = u32::try_from(slot::MOST_AT_ONCE).unwrap_or(u32::MAX);
+    fn recover_all_dead(&self) -> Result<u32> {
+        let most = u32::try_from(liveness::MOST_AT_ONCE).unwrap_or(u32::MAX);
         let (mut recovered, mut from) = (0, 0);
         while from < self.header.participants {
             let end = from.saturating_add(most).min(self.header.participants);
@@ -163,7 +164,8 @@ impl Session {
             }
             if dead.len() > ONE_BY_ONE as usize {
                 let slots = slots_of(&span);
-                let holds = self.slots.take_all(&slots).map_err(|error| self.named(error))?;
+                let holds =
+                    self.slots.take_all(&slots).map_err(|error| self.with_object_path(error))?;
                 if holds.is_some() {
                     self.recover_held(&span)?;
                     for participant in dead {
@@ -203,7 +205,10 @@ impl Session {
     pub(super) fn held_among(&self, among: &Range<u32>) -> Result<Option<Range<u32>>> {
         #[cfg(test)]
         counts::ASKED.set(counts::ASKED.get() + 1);
-        let held = self.slots.held_among(&slots_of(among)).map_err(|error| self.named(error))?;
+        let held = self
+            .slots
+            .held_among(&slots_of(among))
+            .map_err(|error| self.with_object_path(error))?;
         let participant = |slot: u64| {
             let number = slot.saturating_sub(FIRST).min(self.header.participants.into());
             number as u32

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::guard::AtomicWord;
-use crate::peer::world::Announced;
+use crate::peer::machine::Announced;
 use crate::sys::{fence, fork};
 
 /// What a thread remembers of a lane: a cache line of its own.
@@ -118,7 +118,7 @@ pub(super) struct Seats {
     /// One for each lane, in `_memory`.
     first: *const Seat,
     count: u32,
-    _memory: Arc<fork::Wiped>,
+    _memory: Arc<fork::WipeOnFork>,
 }
 
 // SAFETY: the address is the memory's, which may be used by any thread, as atomics.
@@ -132,7 +132,7 @@ impl Seats {
     }
 
     /// The memory has room for them from byte `first` on, a multiple of their size.
-    pub(super) fn new(memory: Arc<fork::Wiped>, first: usize, count: u32) -> Self {
+    pub(super) fn new(memory: Arc<fork::WipeOnFork>, first: usize, count: u32) -> Self {
         let first = memory.base().wrapping_add(first).cast();
         Self { first, count, _memory: memory }
     }

@@ -7,20 +7,20 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::create::{PowerCuts, Terms};
+use crate::peer::create::{OpenOptions, PowerCuts};
 use crate::peer::header::{self, Header};
-use crate::peer::inherited::Inherited;
-use crate::peer::lanes::Way;
+use crate::peer::inherited::InheritedLanes;
+use crate::peer::lanes::AnnounceOrdering;
+use crate::peer::machine::{Announced, Liveness, Machine};
 use crate::peer::memory::{Attachment, Memory};
-use crate::peer::participants::Own;
+use crate::peer::participants::LocalParticipant;
 use crate::peer::registry;
 use crate::peer::seat::{Seats, Spot};
-use crate::peer::world::{Announced, Settled, World};
-use crate::sys::{SlotMode, WaitPlace, fence, fork, process as system, slot, wait};
+use crate::sys::{SlotMode, WaitPlace, fence, fork, liveness, process as system, wait};
 
 /// Recovers one thing that a dead lane announced, in the slot at this offset: what the layer above
 /// is asked for. Called again from the beginning if it was cut short.
-pub(crate) type Release = fn(&Session, slot: u64, what: u64, lane: u32) -> Result<()>;
+pub(crate) type RecoverFn = fn(&Session, slot: u64, what: u64, lane: u32) -> Result<()>;
 
 /// The slot that a creator holds.
 pub(crate) const CREATION: u64 = 0;
@@ -36,20 +36,20 @@ pub(crate) struct Session {
     pub(super) memory: Memory,
     pub(super) header: Header,
     pub(super) attachment: Attachment,
-    pub(super) slots: slot::Slots,
+    pub(super) slots: liveness::Slots,
     /// Whether the object detects power cuts: [`PowerCuts::Told`].
     tells_power_cuts: AtomicBool,
-    pub(super) release: Release,
+    pub(super) release: RecoverFn,
     /// This process's participant, in memory that a forked child finds empty.
-    pub(super) own: Own,
+    pub(super) own: LocalParticipant,
     pub(super) seats: Seats,
     /// Lanes of processes that this one was forked from.
-    pub(super) inherited: Inherited,
+    pub(super) inherited: InheritedLanes,
     /// Names this session in the threads' caches; never used again.
     pub(super) key: u64,
     pub(super) me: Weak<Self>,
     /// What keeps the object in use for those who only read.
-    _reader: Option<slot::Hold>,
+    _reader: Option<liveness::LivenessLock>,
     /// The key in the registry; `None` if the session belongs to one opening.
     pub(super) registered: Option<registry::Key>,
     waits: wait::Waits,
@@ -67,9 +67,9 @@ impl Session {
         memory: Memory,
         header: Header,
         attachment: Attachment,
-        slots: slot::Slots,
-        terms: &Terms,
-        release: Release,
+        slots: liveness::Slots,
+        terms: &OpenOptions,
+        release: RecoverFn,
         registered: Option<registry::Key>,
     ) -> Result<Arc<Self>> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -78,10 +78,10 @@ impl Session {
             Attachment::Participant => None,
             _ => Some(take_as_reader(&slots).map_err(named)?),
         };
-        let private = Own::LEN + Seats::len(header.lanes);
-        let wiped = Arc::new(fork::Wiped::new(private).map_err(named)?);
-        let own = Own::new(Arc::clone(&wiped));
-        let seats = Seats::new(wiped, Own::LEN, header.lanes);
+        let private = LocalParticipant::LEN + Seats::len(header.lanes);
+        let wiped = Arc::new(fork::WipeOnFork::new(private).map_err(named)?);
+        let own = LocalParticipant::new(Arc::clone(&wiped));
+        let seats = Seats::new(wiped, LocalParticipant::LEN, header.lanes);
         let waits = wait::Waits::new(header.id);
         fence::register();
         let session = Arc::new_cyclic(|me| Self {
@@ -93,7 +93,7 @@ impl Session {
             release,
             own,
             seats,
-            inherited: Inherited::new(header.lanes),
+            inherited: InheritedLanes::new(header.lanes),
             key: NEXT.fetch_add(1, Ordering::Relaxed),
             me: Weak::clone(me),
             _reader: reader,
@@ -124,7 +124,7 @@ impl Session {
 
     /// An error of this operation if this attachment only looks.
     #[inline]
-    pub(crate) fn take_part(&self, operation: &'static str) -> Result<()> {
+    pub(crate) fn require_writable(&self, operation: &'static str) -> Result<()> {
         match self.attachment {
             Attachment::Participant => Ok(()),
             _ => Err(takes_no_part(self, operation)),
@@ -170,7 +170,7 @@ impl Session {
 
     /// Whether somebody who only reads is attached.
     pub(crate) fn has_readers(&self) -> Result<bool> {
-        self.slots.is_free(READERS).map(|free| !free).map_err(|error| self.named(error))
+        self.slots.is_free(READERS).map(|free| !free).map_err(|error| self.with_object_path(error))
     }
 
     /// Says that the contents cannot be relied on any more: nobody attaches from now on.
@@ -179,7 +179,7 @@ impl Session {
     }
 
     #[cold]
-    pub(super) fn named(&self, error: Error) -> Error {
+    pub(super) fn with_object_path(&self, error: Error) -> Error {
         error.with_path(self.memory.path())
     }
 
@@ -190,11 +190,11 @@ impl Session {
     }
 
     fn at_word(&self, error: Error, at: u64) -> Error {
-        self.named(error.with_offset(at))
+        self.with_object_path(error.with_offset(at))
     }
 }
 
-impl World for Session {
+impl Machine for Session {
     #[inline(always)]
     fn load_32(&self, at: u64) -> Result<u32> {
         self.memory.load(at)
@@ -263,16 +263,16 @@ impl World for Session {
 
     #[inline(always)]
     fn announce(&self, what: u64) -> Result<Announced> {
-        self.announce_by(what, Way::Plain).map(Spot::announced)
+        self.announce_by(what, AnnounceOrdering::Plain).map(Spot::announced)
     }
 
     #[inline(always)]
-    fn announce_first(&self, what: u64) -> Result<Announced> {
-        self.announce_by(what, Way::Exchange).map(Spot::announced)
+    fn announce_seq_cst(&self, what: u64) -> Result<Announced> {
+        self.announce_by(what, AnnounceOrdering::Exchange).map(Spot::announced)
     }
 
     fn announced(&self, what: u64) -> Result<Option<Announced>> {
-        self.find_announced(what)
+        self.find_announcement(what)
     }
 
     #[inline(always)]
@@ -318,16 +318,16 @@ impl World for Session {
         true
     }
 
-    fn settle(&self, lane: u32) -> Result<Settled> {
-        self.settle_lane(lane)
+    fn probe_liveness(&self, lane: u32) -> Result<Liveness> {
+        self.probe_lane(lane)
     }
 
-    fn settle_rarely(&self, lane: u32) -> Result<Settled> {
+    fn probe_throttled(&self, lane: u32) -> Result<Liveness> {
         let now = self.start.elapsed().as_millis() as u64;
         if self.settled.swap(now, Ordering::Relaxed) == now {
-            return Ok(Settled::Alive);
+            return Ok(Liveness::Alive);
         }
-        self.settle_lane(lane)
+        self.probe_lane(lane)
     }
 
     fn now(&self) -> Duration {
@@ -344,7 +344,7 @@ impl World for Session {
 }
 
 /// The slot of those who only read, which says that the object is in use.
-fn take_as_reader(slots: &slot::Slots) -> Result<slot::Hold> {
+fn take_as_reader(slots: &liveness::Slots) -> Result<liveness::LivenessLock> {
     // Where nobody can ask about a slot without having it, whoever asks has it alone for a moment.
     const TRIES: u32 = 100;
     const NAP: Duration = Duration::from_millis(1);
@@ -380,7 +380,7 @@ impl Drop for Session {
 /// The error of an operation that takes a participant, by one who has none.
 #[cold]
 pub(super) fn takes_no_part(session: &Session, operation: &'static str) -> Error {
-    session.named(Error::new(ErrorKind::NotWritable, operation)).with_detail(
+    session.with_object_path(Error::new(ErrorKind::NotWritable, operation)).with_detail(
         "it was opened to be looked at: whoever locks, waits or signals has to write, so open it \
          with `Shared::open`",
     )

@@ -26,10 +26,10 @@ const TEMPORARY: &str = ".tmp";
 /// assert_eq!(Location::anonymous().to_string(), "(anonymous)");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Location(Place);
+pub struct Location(LocationKind);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Place {
+pub(crate) enum LocationKind {
     Name(String),
     File(PathBuf),
     Anonymous,
@@ -44,7 +44,7 @@ impl Location {
     /// Windows a file in `%LOCALAPPDATA%\sharemap\shm`, or `Local\jobs` if its
     /// [`Lifetime`](crate::Lifetime) is `Attached`.
     pub fn name(name: impl Into<String>) -> Self {
-        Self(Place::Name(name.into()))
+        Self(LocationKind::Name(name.into()))
     }
 
     /// A file, which outlives the system.
@@ -52,13 +52,13 @@ impl Location {
     /// On Unix, symbolic links on the path are followed if they belong to root or to this user; see
     /// [`SharedOptions::allow_any_owner`](crate::SharedOptions::allow_any_owner).
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self(Place::File(path.into()))
+        Self(LocationKind::File(path.into()))
     }
 
     /// Memory without a name, which others get as a descriptor.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self(Place::Anonymous)
+        Self(LocationKind::Anonymous)
     }
 
     /// Returns a generated name that begins with `prefix`, for a temporary object.
@@ -87,7 +87,7 @@ impl Location {
         name::checked(prefix)?;
         let random = sys::process::random_id()?;
         let random = u64::from_ne_bytes(std::array::from_fn(|index| random[index]));
-        let location = Self(Place::Name(format!("{prefix}-{random:016x}{TEMPORARY}")));
+        let location = Self(LocationKind::Name(format!("{prefix}-{random:016x}{TEMPORARY}")));
         location.checked()?;
         Ok(location)
     }
@@ -95,7 +95,7 @@ impl Location {
     /// Returns `true` if this is a name of the form that [`unique`](Self::unique) generates.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        let Place::Name(name) = &self.0 else { return false };
+        let LocationKind::Name(name) = &self.0 else { return false };
         let Some(name) = name.strip_suffix(TEMPORARY) else { return false };
         let is_digit = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
         name.rsplit_once('-').is_some_and(|(prefix, random)| {
@@ -104,8 +104,8 @@ impl Location {
     }
 
     /// The place, its name checked.
-    pub(crate) fn checked(&self) -> Result<&Place> {
-        if let Place::Name(name) = &self.0 {
+    pub(crate) fn checked(&self) -> Result<&LocationKind> {
+        if let LocationKind::Name(name) = &self.0 {
             name::checked(name)?;
         }
         Ok(&self.0)
@@ -114,9 +114,9 @@ impl Location {
     /// What errors call it.
     pub(crate) fn path(&self) -> Option<&Path> {
         match &self.0 {
-            Place::Name(name) => Some(Path::new(name)),
-            Place::File(path) => Some(path),
-            Place::Anonymous => None,
+            LocationKind::Name(name) => Some(Path::new(name)),
+            LocationKind::File(path) => Some(path),
+            LocationKind::Anonymous => None,
         }
     }
 }
@@ -172,9 +172,9 @@ impl From<&Location> for Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Place::Name(name) => f.write_str(name),
-            Place::File(path) => path.display().fmt(f),
-            Place::Anonymous => f.write_str("(anonymous)"),
+            LocationKind::Name(name) => f.write_str(name),
+            LocationKind::File(path) => path.display().fmt(f),
+            LocationKind::Anonymous => f.write_str("(anonymous)"),
         }
     }
 }

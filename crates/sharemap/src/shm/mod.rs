@@ -14,7 +14,7 @@ mod unlink;
 pub use list::NamedObject;
 pub use location::Location;
 #[allow(unused_imports, reason = "for the layers to the right")]
-pub(crate) use location::Place;
+pub(crate) use location::LocationKind;
 pub use options::SharedMemoryOptions;
 pub use pass::InheritableHandle;
 pub use read_only::ReadOnlySharedMemory;

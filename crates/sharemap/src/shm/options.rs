@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::mapping::{MapOptions, Mapping, MappingMut};
-use crate::shm::location::Place;
+use crate::shm::location::LocationKind;
 use crate::shm::{Location, ReadOnlySharedMemory, SharedMemory};
 use crate::sys::{
     self, Access, CreateObject, Existing, HugePages, Lifetime, OpenObject, Owner, Scope, Seals,
@@ -243,31 +243,32 @@ impl SharedMemoryOptions {
             sharing: self.sharing,
         };
         match place {
-            Place::Name(_) if self.huge == HugePages::Reserved => {
+            LocationKind::Name(_) if self.huge == HugePages::Reserved => {
                 Err(error(ErrorKind::Unsupported).with_detail(
                     "reserved huge pages are for memory without a name: Location::anonymous()",
                 ))
             }
-            Place::Name(name) => sys::shm::create(&request(name), &mut |_| Ok(())),
-            Place::Anonymous => sys::shm::anonymous("sharemap", &request(""), self.huge),
-            Place::File(_) => Err(in_a_file(error(ErrorKind::Unsupported))),
+            LocationKind::Name(name) => sys::shm::create(&request(name), &mut |_| Ok(())),
+            LocationKind::Anonymous => sys::shm::anonymous("sharemap", &request(""), self.huge),
+            LocationKind::File(_) => Err(in_a_file(error(ErrorKind::Unsupported))),
         }
     }
 
     fn open_file(&self, location: &Location, access: Access) -> Result<File> {
         const OPERATION: &str = "open";
         match location.checked()? {
-            Place::Name(name) => sys::shm::open(&OpenObject {
+            LocationKind::Name(name) => sys::shm::open(&OpenObject {
                 name,
                 write: access == Access::Write,
                 owner: self.owner,
                 scope: self.sharing.scope,
                 timeout: sys::LEASE_BREAK,
             }),
-            Place::Anonymous => Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(
-                "memory without a name is received, inherited, or adopted from a descriptor",
-            )),
-            Place::File(_) => Err(in_a_file(Error::new(ErrorKind::Unsupported, OPERATION))),
+            LocationKind::Anonymous => Err(Error::new(ErrorKind::Unsupported, OPERATION)
+                .with_detail(
+                    "memory without a name is received, inherited, or adopted from a descriptor",
+                )),
+            LocationKind::File(_) => Err(in_a_file(Error::new(ErrorKind::Unsupported, OPERATION))),
         }
     }
 
@@ -332,8 +333,8 @@ fn in_a_file(error: Error) -> Error {
 /// What the system calls it.
 fn native(location: &Location) -> PathBuf {
     match location.checked() {
-        Ok(Place::Name(name)) => sys::shm::path(name),
-        Ok(Place::File(path)) => path.clone(),
+        Ok(LocationKind::Name(name)) => sys::shm::path(name),
+        Ok(LocationKind::File(path)) => path.clone(),
         _ => PathBuf::from(ANONYMOUS),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::shm::Location;
-use crate::shm::location::Place;
+use crate::shm::location::LocationKind;
 use crate::shm::options::named;
 use crate::sys;
 
@@ -37,9 +37,9 @@ use crate::sys;
 pub fn unlink(location: impl Into<Location>) -> Result<()> {
     let location = location.into();
     let unlinked = match location.checked() {
-        Ok(Place::Name(name)) => sys::shm::unlink(name),
-        Ok(Place::File(path)) => sys::file::unlink_object(path, None),
-        Ok(Place::Anonymous) => Err(Error::new(ErrorKind::Unsupported, "unlink")
+        Ok(LocationKind::Name(name)) => sys::shm::unlink(name),
+        Ok(LocationKind::File(path)) => sys::file::unlink_object(path, None),
+        Ok(LocationKind::Anonymous) => Err(Error::new(ErrorKind::Unsupported, "unlink")
             .with_detail("an anonymous object has no name; drop it instead")),
         Err(error) => Err(error),
     };

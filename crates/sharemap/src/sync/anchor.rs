@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
 use crate::peer::{
-    Announced, Extent, Header, Memory, Opening, Session, Settled, Span, World, delegate_world,
+    Announced, Extent, Header, Liveness, Machine, Memory, Opening, Session, Span, delegate_world,
 };
 
 /// Locks lie on multiples of this.
@@ -165,7 +165,7 @@ impl LayoutReader {
     }
 
     /// The next thing, of so many bytes.
-    pub(super) fn take(&mut self, room: LayoutSize) -> Result<Place> {
+    pub(super) fn take(&mut self, room: LayoutSize) -> Result<LockRef> {
         let place = self.next();
         self.at = behind(place.at, room.least(), self.end).ok_or_else(|| {
             place
@@ -177,9 +177,9 @@ impl LayoutReader {
     }
 
     /// Where the next thing is, to be looked at before it is taken.
-    pub(super) fn next(&self) -> Place {
+    pub(super) fn next(&self) -> LockRef {
         let session = Arc::clone(self.opening.session());
-        Place { session, opening: Arc::clone(&self.opening), at: self.at }
+        LockRef { session, opening: Arc::clone(&self.opening), at: self.at }
     }
 
     /// Nothing is left.
@@ -201,13 +201,13 @@ fn behind(at: u64, bytes: u64, end: u64) -> Option<u64> {
 /// end when the opening is cancelled. Operations that may block run on the place; all others run on
 /// [`session`](Self::session), which has no such check.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct LockRef {
     session: Arc<Session>,
     opening: Arc<Opening>,
     pub(super) at: u64,
 }
 
-impl World for Place {
+impl Machine for LockRef {
     delegate_world!(session: words lanes waits others);
 
     fn is_cancelled(&self) -> bool {
@@ -215,7 +215,7 @@ impl World for Place {
     }
 }
 
-impl Place {
+impl LockRef {
     #[inline(always)]
     pub(super) fn session(&self) -> &Session {
         &self.session
@@ -234,19 +234,19 @@ impl Place {
     /// An error of this operation if the attachment only looks: for what does not announce anything
     /// before it writes.
     #[inline]
-    pub(super) fn take_part(&self, operation: &'static str) -> Result<()> {
-        self.session.take_part(operation).map_err(|error| error.with_offset(self.at))
+    pub(super) fn require_writable(&self, operation: &'static str) -> Result<()> {
+        self.session.require_writable(operation).map_err(|error| error.with_offset(self.at))
     }
 
     /// Names the object.
     #[cold]
-    pub(super) fn named(&self, error: Error) -> Error {
+    pub(super) fn with_object_path(&self, error: Error) -> Error {
         error.with_path(self.session.path())
     }
 
     #[cold]
     pub(super) fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
-        self.named(Error::new(kind, operation).with_offset(self.at))
+        self.with_object_path(Error::new(kind, operation).with_offset(self.at))
     }
 
     /// Returns `true` if both places are in the same object, attached through the same session.

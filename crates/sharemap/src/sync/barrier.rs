@@ -10,7 +10,7 @@ use super::kind::{self, Kind};
 use super::scan;
 use super::waiter::{Change, OWNED, Waiter};
 use crate::error::{ErrorKind, Result};
-use crate::peer::{Announced, World};
+use crate::peer::{Announced, Machine};
 
 // The state is at the start: whether a member died in this round, whether the last round ended by a
 // restart, and above them the number of the round.
@@ -62,79 +62,79 @@ impl RawBarrier {
 
     /// Becomes a member, of whom there are not more than the barrier was made for. `None` if it is
     /// full; of two who come for the last place at once, neither may get it.
-    pub(crate) fn join<W: World>(self, world: &W) -> Result<Option<Membership>> {
-        let announced = world.announce_first(Kind::Member.of(self.at))?;
-        let full = self.is_too_full(world).and_then(|full| {
+    pub(crate) fn join<W: Machine>(self, machine: &W) -> Result<Option<Membership>> {
+        let announced = machine.announce_seq_cst(Kind::Member.of(self.at))?;
+        let full = self.is_too_full(machine).and_then(|full| {
             if full {
                 // Places of the dead, for whom perhaps nobody waits.
-                self.settle_members(world, None)?;
-                return self.is_too_full(world);
+                self.probe_members(machine, None)?;
+                return self.is_too_full(machine);
             }
             Ok(false)
         });
         match full {
             Ok(false) => Ok(Some(Membership { announced })),
-            Ok(true) => world.withdraw(announced).map(|()| None),
+            Ok(true) => machine.withdraw(announced).map(|()| None),
             Err(error) => {
-                let _ = world.withdraw(announced);
+                let _ = machine.withdraw(announced);
                 Err(error)
             }
         }
     }
 
-    fn is_too_full<W: World>(self, world: &W) -> Result<bool> {
+    fn is_too_full<W: Machine>(self, machine: &W) -> Result<bool> {
         let mut members = 0;
-        scan::lanes(world, |_, what| {
+        scan::lanes(machine, |_, what| {
             let (at, kind) = kind::parse(what);
             members += u32::from(at == self.at && kind.is_some_and(Kind::is_member));
             Ok(true)
         })?;
-        Ok(members > world.load_32(self.at + MEMBERS)?)
+        Ok(members > machine.load_32(self.at + MEMBERS)?)
     }
 
     /// Gives the membership up: another may join in its place.
-    pub(crate) fn leave<W: World>(self, world: &W, membership: Membership) -> Result<()> {
-        world.withdraw(membership.announced)
+    pub(crate) fn leave<W: Machine>(self, machine: &W, membership: Membership) -> Result<()> {
+        machine.withdraw(membership.announced)
     }
 
     /// Waits until all have come. Gives whether it is this one who opened the way. One who runs out
     /// of time counts as come, and may wait again.
-    pub(crate) fn wait<W: World>(
+    pub(crate) fn wait<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         membership: &Membership,
         until: Option<Duration>,
     ) -> Result<bool> {
         let gate = self.at + GATE;
         let mut waiter =
             Waiter::new("wait at the barrier", self.at, gate, Change::Atomic, OWNED, until);
-        let state = world.load_32(self.at)?;
+        let state = machine.load_32(self.at)?;
         if state & BROKEN != 0 {
             return Err(waiter.error(ErrorKind::Broken));
         }
-        world.swap_64(membership.announced.slot, arrived(self.at, state))?;
-        if self.have_all_come(world, state)? {
-            let found = world.compare_exchange_32(self.at, state, next(state))?;
+        machine.swap_64(membership.announced.slot, arrived(self.at, state))?;
+        if self.have_all_come(machine, state)? {
+            let found = machine.compare_exchange_32(self.at, state, next(state))?;
             if found == state {
-                gate::open(world, gate, Wake::All)?;
+                gate::open(machine, gate, Wake::All)?;
                 return Ok(true);
             }
         }
-        self.await_round(world, round(state), &mut waiter)
+        self.await_round(machine, round(state), &mut waiter)
     }
 
-    fn have_all_come<W: World>(self, world: &W, state: u32) -> Result<bool> {
-        let mut missing = world.load_32(self.at + MEMBERS)?;
-        scan::lanes(world, |_, what| {
+    fn have_all_come<W: Machine>(self, machine: &W, state: u32) -> Result<bool> {
+        let mut missing = machine.load_32(self.at + MEMBERS)?;
+        scan::lanes(machine, |_, what| {
             missing = missing.saturating_sub(u32::from(has_come(what, self.at, state)));
             Ok(missing > 0)
         })?;
         Ok(missing == 0)
     }
 
-    fn await_round<W: World>(self, world: &W, mine: u32, waiter: &mut Waiter) -> Result<bool> {
+    fn await_round<W: Machine>(self, machine: &W, mine: u32, waiter: &mut Waiter) -> Result<bool> {
         loop {
-            let state = world.load_32(self.at)?;
+            let state = machine.load_32(self.at)?;
             if round(state) != mine {
                 let passed = round(state) == round(mine.wrapping_add(1).wrapping_mul(ROUND));
                 return match passed && state & RESTARTED == 0 {
@@ -145,32 +145,32 @@ impl RawBarrier {
             if state & BROKEN != 0 {
                 return Err(waiter.error(ErrorKind::Broken));
             }
-            if waiter.linger(world) {
+            if waiter.spin(machine) {
                 continue;
             }
-            waiter.go_on(world)?;
-            waiter.register(world)?;
-            if world.load_32(self.at)? != state {
+            waiter.check_deadline(machine)?;
+            waiter.register(machine)?;
+            if machine.load_32(self.at)? != state {
                 continue;
             }
-            waiter.sleep(world)?;
-            if world.load_32(self.at)? == state {
-                self.settle_members(world, Some(waiter))?;
+            waiter.sleep(machine)?;
+            if machine.load_32(self.at)? == state {
+                self.probe_members(machine, Some(waiter))?;
             }
         }
     }
 
-    fn settle_members<W: World>(self, world: &W, waiter: Option<&Waiter>) -> Result<()> {
-        scan::settle_all(world, &[Kind::Member, Kind::Arrived], self.at, waiter)
+    fn probe_members<W: Machine>(self, machine: &W, waiter: Option<&Waiter>) -> Result<()> {
+        scan::probe_all(machine, &[Kind::Member, Kind::Arrived], self.at, waiter)
     }
 
     /// Begins a new round of a broken barrier; those who wait yet are told that it broke.
-    pub(crate) fn restart<W: World>(self, world: &W) -> Result<()> {
-        let mut state = world.load_32(self.at)?;
+    pub(crate) fn restart<W: Machine>(self, machine: &W) -> Result<()> {
+        let mut state = machine.load_32(self.at)?;
         while state & BROKEN != 0 {
-            let found = world.compare_exchange_32(self.at, state, next(state) | RESTARTED)?;
+            let found = machine.compare_exchange_32(self.at, state, next(state) | RESTARTED)?;
             if found == state {
-                return gate::open(world, self.at + GATE, Wake::All);
+                return gate::open(machine, self.at + GATE, Wake::All);
             }
             state = found;
         }
@@ -183,7 +183,7 @@ fn next(state: u32) -> u32 {
 }
 
 /// A member died: whoever waits for it is told.
-pub(crate) fn recover<W: World>(world: &W, at: u64) -> Result<()> {
-    world.fetch_or_32(at, BROKEN)?;
-    gate::open_for_the_dead(world, at + GATE)
+pub(crate) fn recover<W: Machine>(machine: &W, at: u64) -> Result<()> {
+    machine.fetch_or_32(at, BROKEN)?;
+    gate::wake_all_after_recovery(machine, at + GATE)
 }

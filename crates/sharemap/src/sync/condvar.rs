@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::gate::{self, SLEEPER, Wake};
 use super::kind::Kind;
-use super::mutex::{Held, Leave, RawMutex};
+use super::mutex::{Acquisition, RawMutex, ReleaseState};
 use super::waiter::IDLE;
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::World;
+use crate::peer::Machine;
 
 /// The bounds of a timed wait.
 #[doc(hidden)]
@@ -27,7 +27,7 @@ pub struct Limit {
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Woken {
-    pub(crate) held: Held,
+    pub(crate) held: Acquisition,
     /// The deadline passed without a notification.
     pub(crate) timed_out: bool,
 }
@@ -49,65 +49,65 @@ impl RawCondvar {
 
     /// Releases the mutex, sleeps until a notification, a spurious wake or the limit, and acquires
     /// the mutex again, within the limit if there is one. After an error the mutex is released.
-    pub(crate) fn wait<W: World>(
+    pub(crate) fn wait<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         mutex: RawMutex,
-        held: Held,
-        leave: Leave,
+        held: Acquisition,
+        leave: ReleaseState,
         limit: Option<Limit>,
     ) -> Result<Woken> {
-        if world.is_cancelled() {
-            mutex.unlock(world, held, leave)?;
+        if machine.is_cancelled() {
+            mutex.unlock(machine, held, leave)?;
             let error = Error::new(ErrorKind::Cancelled, "wait for a notification");
             return Err(error.with_offset(self.at));
         }
-        let registered =
-            world.announce(Kind::Sleeper.of(self.at)).and_then(|announced| {
-                match world.fetch_or_32(self.at, SLEEPER) {
-                    Ok(before) => Ok((announced, before | SLEEPER)),
-                    Err(error) => {
-                        let _ = world.withdraw(announced);
-                        Err(error)
-                    }
+        let registered = machine.announce(Kind::Sleeper.of(self.at)).and_then(|announced| {
+            match machine.fetch_or_32(self.at, SLEEPER) {
+                Ok(before) => Ok((announced, before | SLEEPER)),
+                Err(error) => {
+                    let _ = machine.withdraw(announced);
+                    Err(error)
                 }
-            });
-        let unlocked = mutex.unlock(world, held, leave);
+            }
+        });
+        let unlocked = mutex.unlock(machine, held, leave);
         let (announced, key) = registered?;
         let bound = match limit {
-            Some(limit) => IDLE.min(limit.until.saturating_sub(world.now())),
+            Some(limit) => IDLE.min(limit.until.saturating_sub(machine.now())),
             None => IDLE,
         };
-        let slept = unlocked.and_then(|()| world.wait(self.at, key, bound));
-        world.withdraw(announced)?;
+        let slept = unlocked.and_then(|()| machine.wait(self.at, key, bound));
+        machine.withdraw(announced)?;
         slept?;
         let Some(limit) = limit else {
-            return Ok(Woken { held: mutex.lock(world, None)?, timed_out: false });
+            return Ok(Woken { held: mutex.lock(machine, None)?, timed_out: false });
         };
         // A notification that arrives after the deadline, or that this thread sees late, still
         // counts.
-        let now = world.now();
-        let timed_out = now >= limit.until && world.load_32(self.at)? | SLEEPER == key;
-        let held = mutex.lock(world, now.checked_add(limit.relock))?;
+        let now = machine.now();
+        let timed_out = now >= limit.until && machine.load_32(self.at)? | SLEEPER == key;
+        let held = mutex.lock(machine, now.checked_add(limit.relock))?;
         Ok(Woken { held, timed_out })
     }
 
     /// Wakes one of those who wait, if there are any.
     #[inline]
-    pub(crate) fn notify_one<W: World>(self, world: &W) -> Result<()> {
-        let seen = world.load_32(self.at)?;
-        if seen & SLEEPER != 0 { self.wake_one(world, seen) } else { Ok(()) }
+    pub(crate) fn notify_one<W: Machine>(self, machine: &W) -> Result<()> {
+        let seen = machine.load_32(self.at)?;
+        if seen & SLEEPER != 0 { self.wake_one(machine, seen) } else { Ok(()) }
     }
 
     /// The bit stays: others may sleep. Advancing stops whoever is about to.
     #[cold]
-    fn wake_one<W: World>(self, world: &W, mut seen: u32) -> Result<()> {
+    fn wake_one<W: Machine>(self, machine: &W, mut seen: u32) -> Result<()> {
         while seen & SLEEPER != 0 {
-            let found = world.compare_exchange_32(self.at, seen, gate::advanced(seen) | SLEEPER)?;
+            let found =
+                machine.compare_exchange_32(self.at, seen, gate::advanced(seen) | SLEEPER)?;
             if found == seen {
-                if world.wake(self.at, 1)? == 0 {
+                if machine.wake(self.at, 1)? == 0 {
                     // Nobody slept when it was tried. Who registered since may.
-                    return gate::open(world, self.at, Wake::All);
+                    return gate::open(machine, self.at, Wake::All);
                 }
                 return Ok(());
             }
@@ -118,12 +118,12 @@ impl RawCondvar {
 
     /// Wakes all who wait.
     #[inline]
-    pub(crate) fn notify_all<W: World>(self, world: &W) -> Result<()> {
-        gate::open(world, self.at, Wake::All)
+    pub(crate) fn notify_all<W: Machine>(self, machine: &W) -> Result<()> {
+        gate::open(machine, self.at, Wake::All)
     }
 }
 
 /// The lane died asleep, or with a wake that was meant for one of many.
-pub(crate) fn recover<W: World>(world: &W, at: u64) -> Result<()> {
-    gate::open_for_the_dead(world, at)
+pub(crate) fn recover<W: Machine>(machine: &W, at: u64) -> Result<()> {
+    gate::wake_all_after_recovery(machine, at)
 }

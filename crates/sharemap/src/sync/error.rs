@@ -111,11 +111,11 @@ macro_rules! reclaim_inner {
     ($value:ident: $($guard:ident)*) => { $(
         impl<T: $value + Shareable> Reclaim for $guard<'_, T> {
             fn mark_consistent(&mut self) {
-                self.inner.leave(Leave::Sound);
+                self.inner.leave(ReleaseState::Sound);
             }
 
             fn poison(mut self) -> Result<()> {
-                self.inner.leave(Leave::Poisoned);
+                self.inner.leave(ReleaseState::Poisoned);
                 self.inner.release()
             }
 

@@ -7,7 +7,7 @@ use super::gate::{self, Wake};
 use super::kind::Kind;
 use super::waiter::{Change, IDLE, Waiter};
 use crate::error::Result;
-use crate::peer::World;
+use crate::peer::Machine;
 
 // The state is at the start: bit 0 "set", and above it how often it was set.
 const SET: u32 = 1;
@@ -43,35 +43,35 @@ impl RawEvent {
     }
 
     /// Sets it; nothing changes if it is set.
-    pub(crate) fn set<W: World>(self, world: &W) -> Result<()> {
-        let mut state = world.load_32(self.at)?;
+    pub(crate) fn set<W: Machine>(self, machine: &W) -> Result<()> {
+        let mut state = machine.load_32(self.at)?;
         loop {
             let set = if state & SET != 0 { state } else { state.wrapping_add(TIMES) | SET };
-            let found = world.compare_exchange_32(self.at, state, set)?;
+            let found = machine.compare_exchange_32(self.at, state, set)?;
             if found == state {
                 break;
             }
             state = found;
         }
         let wake = if self.reset == Reset::Auto { Wake::One } else { Wake::All };
-        gate::open(world, self.at + GATE, wake)
+        gate::open(machine, self.at + GATE, wake)
     }
 
     /// Resets it. Those who had been waiting when it was set are let through all the same, unless
     /// it lets only one through.
-    pub(crate) fn reset<W: World>(self, world: &W) -> Result<()> {
-        self.take(world).map(drop)
+    pub(crate) fn reset<W: Machine>(self, machine: &W) -> Result<()> {
+        self.take(machine).map(drop)
     }
 
     /// Whether it is set.
-    pub(crate) fn is_set<W: World>(self, world: &W) -> Result<bool> {
-        Ok(world.load_32(self.at)? & SET != 0)
+    pub(crate) fn is_set<W: Machine>(self, machine: &W) -> Result<bool> {
+        Ok(machine.load_32(self.at)? & SET != 0)
     }
 
-    fn take<W: World>(self, world: &W) -> Result<bool> {
-        let mut state = world.load_32(self.at)?;
+    fn take<W: Machine>(self, machine: &W) -> Result<bool> {
+        let mut state = machine.load_32(self.at)?;
         while state & SET != 0 {
-            let found = world.compare_exchange_32(self.at, state, state & !SET)?;
+            let found = machine.compare_exchange_32(self.at, state, state & !SET)?;
             if found == state {
                 return Ok(true);
             }
@@ -81,47 +81,47 @@ impl RawEvent {
     }
 
     /// Goes through if it is set.
-    pub(crate) fn try_wait<W: World>(self, world: &W) -> Result<bool> {
+    pub(crate) fn try_wait<W: Machine>(self, machine: &W) -> Result<bool> {
         match self.reset {
-            Reset::Manual => self.is_set(world),
-            Reset::Auto => self.take(world),
+            Reset::Manual => self.is_set(machine),
+            Reset::Auto => self.take(machine),
         }
     }
 
     /// Goes through; waits until `until`, or for ever.
-    pub(crate) fn wait<W: World>(self, world: &W, until: Option<Duration>) -> Result<()> {
-        let since = world.load_32(self.at)?;
-        if self.try_wait(world)? {
+    pub(crate) fn wait<W: Machine>(self, machine: &W, until: Option<Duration>) -> Result<()> {
+        let since = machine.load_32(self.at)?;
+        if self.try_wait(machine)? {
             return Ok(());
         }
-        let announced = world.announce(Kind::Waiter.of(self.at))?;
+        let announced = machine.announce(Kind::Waiter.of(self.at))?;
         let gate = self.at + GATE;
         let mut waiter =
             Waiter::new("wait for an event", self.at, gate, Change::Atomic, IDLE, until);
-        let result = self.await_set(world, since, &mut waiter);
+        let result = self.await_set(machine, since, &mut waiter);
         let handed = match self.reset {
             Reset::Manual => Ok(()),
-            Reset::Auto => waiter.hand_on(world, || self.is_set(world)),
+            Reset::Auto => waiter.wake_next(machine, || self.is_set(machine)),
         };
-        let withdrawn = world.withdraw(announced);
+        let withdrawn = machine.withdraw(announced);
         result.and(handed).and(withdrawn)
     }
 
-    fn await_set<W: World>(self, world: &W, since: u32, waiter: &mut Waiter) -> Result<()> {
+    fn await_set<W: Machine>(self, machine: &W, since: u32, waiter: &mut Waiter) -> Result<()> {
         // Set and reset again since this wait began.
         let missed = |state: u32| self.reset == Reset::Manual && state / TIMES != since / TIMES;
         loop {
-            if missed(world.load_32(self.at)?) || self.try_wait(world)? {
+            if missed(machine.load_32(self.at)?) || self.try_wait(machine)? {
                 return Ok(());
             }
-            if waiter.linger(world) {
+            if waiter.spin(machine) {
                 continue;
             }
-            waiter.go_on(world)?;
-            waiter.register(world)?;
-            let state = world.load_32(self.at)?;
+            waiter.check_deadline(machine)?;
+            waiter.register(machine)?;
+            let state = machine.load_32(self.at)?;
             if state & SET == 0 && !missed(state) {
-                waiter.sleep(world)?;
+                waiter.sleep(machine)?;
             }
         }
     }

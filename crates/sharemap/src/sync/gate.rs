@@ -11,14 +11,14 @@
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::peer::World;
+use crate::peer::Machine;
 
 pub(crate) const SLEEPER: u32 = 1;
 /// Somebody sleeps who has come too late again and again. Never set without `SLEEPER`.
 pub(crate) const STARVING: u32 = 2;
 const ADVANCE: u32 = 4;
 /// About as long as it takes to wake up.
-const WAY: Duration = Duration::from_micros(100);
+const HANDOFF_PAUSE: Duration = Duration::from_micros(100);
 
 /// How many to wake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,21 +30,21 @@ pub(crate) enum Wake {
 
 /// Wakes if somebody sleeps.
 #[inline(always)]
-pub(crate) fn open<W: World>(world: &W, gate: u64, wake: Wake) -> Result<()> {
-    let seen = world.load_32(gate)?;
-    if seen & SLEEPER != 0 { clear(world, gate, seen, wake) } else { Ok(()) }
+pub(crate) fn open<W: Machine>(machine: &W, gate: u64, wake: Wake) -> Result<()> {
+    let seen = machine.load_32(gate)?;
+    if seen & SLEEPER != 0 { clear(machine, gate, seen, wake) } else { Ok(()) }
 }
 
 #[cold]
 #[inline(never)]
-fn clear<W: World>(world: &W, gate: u64, mut seen: u32, wake: Wake) -> Result<()> {
+fn clear<W: Machine>(machine: &W, gate: u64, mut seen: u32, wake: Wake) -> Result<()> {
     while seen & SLEEPER != 0 {
-        let found = world.compare_exchange_32(gate, seen, advanced(seen))?;
+        let found = machine.compare_exchange_32(gate, seen, advanced(seen))?;
         if found == seen {
             let how_many = if wake == Wake::One { 1 } else { u32::MAX };
-            world.wake(gate, how_many)?;
+            machine.wake(gate, how_many)?;
             if seen & STARVING != 0 {
-                world.nap(WAY);
+                machine.nap(HANDOFF_PAUSE);
             }
             return Ok(());
         }
@@ -54,12 +54,12 @@ fn clear<W: World>(world: &W, gate: u64, mut seen: u32, wake: Wake) -> Result<()
 }
 
 /// Wakes all, also those whose bit a dead process cleared before it could wake them.
-pub(crate) fn open_for_the_dead<W: World>(world: &W, gate: u64) -> Result<()> {
-    let mut seen = world.load_32(gate)?;
+pub(crate) fn wake_all_after_recovery<W: Machine>(machine: &W, gate: u64) -> Result<()> {
+    let mut seen = machine.load_32(gate)?;
     loop {
-        let found = world.compare_exchange_32(gate, seen, advanced(seen))?;
+        let found = machine.compare_exchange_32(gate, seen, advanced(seen))?;
         if found == seen {
-            world.wake(gate, u32::MAX)?;
+            machine.wake(gate, u32::MAX)?;
             return Ok(());
         }
         seen = found;

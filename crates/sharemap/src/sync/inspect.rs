@@ -32,18 +32,18 @@ use super::kind::{self, Kind};
 use super::word::{self, DIED, DONE, POISONED, UPGRADABLE};
 use super::{barrier, gate};
 use crate::error::Result;
-use crate::peer::Look;
+use crate::peer::ObjectObserver;
 use crate::shm::Location;
 
+pub use super::exclusive_claim::ExclusiveClaim;
 pub use super::object_file::{InterruptedRemoval, ObjectFile};
-pub use super::unused::ExclusiveClaim;
 pub use crate::peer::{AttachedProcess as Participant, ObjectInfo, State};
 pub use crate::sys::FileRole;
 
 /// A shared object that is looked at.
 #[derive(Debug)]
 pub struct Inspection {
-    pub(super) look: Look,
+    pub(super) look: ObjectObserver,
 }
 
 /// What a lock is, as far as those who use it say.
@@ -134,7 +134,7 @@ impl Inspection {
     /// [`WrongVersion`](crate::ErrorKind::WrongVersion), [`Malformed`](crate::ErrorKind::Malformed) if it is no
     /// shared object with a header, or not one of this format; [`NotFound`](crate::ErrorKind::NotFound).
     pub fn open(location: impl Into<Location>) -> Result<Self> {
-        Ok(Self { look: Look::open(&location.into())? })
+        Ok(Self { look: ObjectObserver::open(&location.into())? })
     }
 
     /// What never changes of it; `None`: it is being made, and has no header yet.

@@ -1,13 +1,15 @@
 //! Locks that survive their owner, and what else processes coordinate with.
 //!
-//! Each algorithm is written once, over a [`World`]: guarded memory, or the explorer of the tests,
+//! Each algorithm is written once, over a [`Machine`]: guarded memory, or the explorer of the tests,
 //! which schedules every step, delays stores as processors do, and kills.
 
 mod anchor;
 mod barrier;
 mod condvar;
+mod counting_semaphore;
 mod error;
 mod event;
+mod exclusive_claim;
 mod file_lock;
 mod gate;
 mod handles;
@@ -17,15 +19,13 @@ mod mutex;
 mod object_file;
 mod once;
 mod options;
-mod permits;
 #[cfg(test)]
 mod races;
 mod rwlock;
 mod scan;
+mod semaphore;
 mod shared;
-mod signal;
 mod unlock;
-mod unused;
 mod value;
 mod waiter;
 mod word;
@@ -47,7 +47,7 @@ pub use options::SharedOptions;
 pub use shared::Shared;
 
 use crate::error::Result;
-use crate::peer::{Session, World};
+use crate::peer::{Machine, Session};
 pub use file_lock::{FileLock, FileLockGuard};
 use kind::Kind;
 
@@ -67,18 +67,18 @@ pub(crate) fn recover(session: &Session, slot: u64, announcement: u64, lane: u32
 }
 
 /// Recovers an announcement of a lock in the payload.
-fn recover_lock<W: World>(world: &W, slot: u64, announcement: u64, lane: u32) -> Result<()> {
+fn recover_lock<W: Machine>(machine: &W, slot: u64, announcement: u64, lane: u32) -> Result<()> {
     let (at, kind) = kind::parse(announcement);
     match kind {
-        Some(Kind::Mutex | Kind::Once) => mutex::recover(world, at, lane),
-        Some(Kind::Writer) => rwlock::recover_writer(world, at, lane),
-        Some(Kind::Reader | Kind::Leaving) => rwlock::recover_reader(world, at, slot),
-        Some(Kind::Sleeper) => condvar::recover(world, at),
-        Some(Kind::Waiter) => signal::recover(world, at),
+        Some(Kind::Mutex | Kind::Once) => mutex::recover(machine, at, lane),
+        Some(Kind::Writer) => rwlock::recover_writer(machine, at, lane),
+        Some(Kind::Reader | Kind::Leaving) => rwlock::recover_reader(machine, at, slot),
+        Some(Kind::Sleeper) => condvar::recover(machine, at),
+        Some(Kind::Waiter) => counting_semaphore::recover(machine, at),
         Some(Kind::PermitWaiter | Kind::PermitTaker | Kind::Permit | Kind::PermitReturner) => {
-            permits::recover(world, at, slot, lane)
+            semaphore::recover(machine, at, slot, lane)
         }
-        Some(Kind::Member | Kind::Arrived) => barrier::recover(world, at),
+        Some(Kind::Member | Kind::Arrived) => barrier::recover(machine, at),
         // Nothing that this version announces: a scribble, which holds nothing.
         None => Ok(()),
     }

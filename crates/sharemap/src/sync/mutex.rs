@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::gate::{self, Wake};
 use super::kind::Kind;
 use super::unlock::Unlock;
-use super::value::Copies;
+use super::value::DoubleBuffer;
 use super::waiter::{Change, OWNED, Waiter};
-use super::word::{self, Ask, DIED, LANE, POISONED, Taken, named};
+use super::word::{self, AcquireRequest, Acquired, DIED, LANE, POISONED, named};
 use crate::error::{ErrorKind, Result};
-use crate::peer::{Announced, World};
+use crate::peer::{Announced, Machine};
 
 // The word is at the start.
 const GATE: u64 = 4;
@@ -28,13 +28,13 @@ pub(crate) struct RawMutex {
 /// of three is moved through memory, by pieces that do not fit each other.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
-pub(crate) struct Held {
+pub(crate) struct Acquisition {
     slot: u64,
     /// The lane, and above it the word as it was found.
     lane_and_word: u64,
 }
 
-impl Held {
+impl Acquisition {
     #[inline(always)]
     pub(super) fn of(announced: Announced, found: u32) -> Self {
         let lane_and_word = u64::from(announced.lane) | u64::from(found) << 32;
@@ -66,8 +66,8 @@ impl Held {
 
     /// How it is to be left by one who changes nothing.
     #[inline(always)]
-    pub(crate) fn leave(self) -> Leave {
-        Leave::as_found(self.found())
+    pub(crate) fn leave(self) -> ReleaseState {
+        ReleaseState::as_found(self.found())
     }
 }
 
@@ -82,7 +82,7 @@ pub(crate) enum Poison {
 /// In what state a lock is left for the next owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub(crate) enum Leave {
+pub(crate) enum ReleaseState {
     Sound = 0,
     /// To be told that an owner died.
     Died = DIED,
@@ -90,7 +90,7 @@ pub(crate) enum Leave {
     Poisoned = POISONED,
 }
 
-impl Leave {
+impl ReleaseState {
     /// The state that a word's flags tell.
     #[inline(always)]
     pub(crate) fn as_found(word: u32) -> Self {
@@ -114,40 +114,44 @@ impl RawMutex {
 
     /// Bytes that a mutex with a value of `len` bytes takes; zeros are a free one, of zeros.
     pub(crate) const fn size(len: u32) -> u64 {
-        Self::VALUE + Copies::size(len)
+        Self::VALUE + DoubleBuffer::size(len)
     }
 
     #[inline(always)]
-    pub(crate) fn value(self) -> Copies {
-        Copies::new(self.at, SELECTOR, Self::VALUE, self.len)
+    pub(crate) fn value(self) -> DoubleBuffer {
+        DoubleBuffer::new(self.at, SELECTOR, Self::VALUE, self.len)
     }
 
     /// Waits until `until`, or for ever.
     #[inline(always)]
-    pub(crate) fn lock<W: World>(self, world: &W, until: Option<Duration>) -> Result<Held> {
-        self.lock_on(world, world, until)
+    pub(crate) fn lock<W: Machine>(
+        self,
+        machine: &W,
+        until: Option<Duration>,
+    ) -> Result<Acquisition> {
+        self.lock_on(machine, machine, until)
     }
 
     /// Acquires the mutex like [`lock`](Self::lock), but waits on `waits`, another world of the
     /// same object, which tells when waits are cancelled.
     #[inline(always)]
-    pub(crate) fn lock_on<W: World, P: World>(
+    pub(crate) fn lock_on<W: Machine, P: Machine>(
         self,
-        world: &W,
+        machine: &W,
         waits: &P,
         until: Option<Duration>,
-    ) -> Result<Held> {
-        let announced = self.announce(world)?;
-        if self.lock_at_once(world, named(announced.lane)) {
-            return Ok(Held::of(announced, 0));
+    ) -> Result<Acquisition> {
+        let announced = self.announce(machine)?;
+        if self.lock_at_once(machine, named(announced.lane)) {
+            return Ok(Acquisition::of(announced, 0));
         }
-        self.lock_slowly(waits, announced, until).map(|found| Held::of(announced, found))
+        self.lock_slowly(waits, announced, until).map(|found| Acquisition::of(announced, found))
     }
 
     /// What comes first.
     #[inline(always)]
-    pub(crate) fn announce<W: World>(self, world: &W) -> Result<Announced> {
-        world.announce(self.announcement())
+    pub(crate) fn announce<W: Machine>(self, machine: &W) -> Result<Announced> {
+        machine.announce(self.announcement())
     }
 
     #[inline(always)]
@@ -157,49 +161,53 @@ impl RawMutex {
 
     /// Locks it in the name of a lane, if nobody has it and there is nothing to tell.
     #[inline(always)]
-    pub(crate) fn lock_at_once<W: World>(self, world: &W, mine: u32) -> bool {
-        matches!(world.compare_exchange_32(self.at, 0, mine), Ok(0))
+    pub(crate) fn lock_at_once<W: Machine>(self, machine: &W, mine: u32) -> bool {
+        matches!(machine.compare_exchange_32(self.at, 0, mine), Ok(0))
     }
 
     /// Locks it after that failed; gives the word as it was found.
     #[cold]
     #[inline(never)]
-    pub(crate) fn lock_slowly<W: World>(
+    pub(crate) fn lock_slowly<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         announced: Announced,
         until: Option<Duration>,
     ) -> Result<u32> {
-        self.contend(world, announced, until, Poison::Refuse)
+        self.contend(machine, announced, until, Poison::Refuse)
     }
 
     /// Acquires the mutex like [`lock`](Self::lock), even if it is poisoned.
-    pub(crate) fn lock_poisoned<W: World>(
+    pub(crate) fn lock_poisoned<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         until: Option<Duration>,
-    ) -> Result<Held> {
-        let announced = self.announce(world)?;
-        let found = self.contend(world, announced, until, Poison::Accept)?;
-        Ok(Held::of(announced, found))
+    ) -> Result<Acquisition> {
+        let announced = self.announce(machine)?;
+        let found = self.contend(machine, announced, until, Poison::Accept)?;
+        Ok(Acquisition::of(announced, found))
     }
 
-    fn contend<W: World>(
+    fn contend<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         announced: Announced,
         until: Option<Duration>,
         poison: Poison,
     ) -> Result<u32> {
         let mut waiter = self.waiter(until);
-        let taken = word::take(world, Ask::new(self.at, announced, poison as u32), &mut waiter);
-        if let Ok(Taken::Mine(word)) = taken {
+        let taken = word::take(
+            machine,
+            AcquireRequest::new(self.at, announced, poison as u32),
+            &mut waiter,
+        );
+        if let Ok(Acquired::Mine(word)) = taken {
             // If the memory is gone, the owner will find out.
-            let _ = waiter.stand_in(world);
+            let _ = waiter.restore_sleeper_bit(machine);
             return Ok(word);
         }
-        let _ = waiter.hand_on(world, || Ok(world.load_32(self.at)? & LANE == 0));
-        let _ = world.withdraw(announced);
+        let _ = waiter.wake_next(machine, || Ok(machine.load_32(self.at)? & LANE == 0));
+        let _ = machine.withdraw(announced);
         Err(taken.err().unwrap_or_else(|| waiter.error(ErrorKind::Poisoned)))
     }
 
@@ -210,22 +218,26 @@ impl RawMutex {
     /// Acquires the mutex without waiting. Returns `None` if it is held, by this thread or another.
     /// A dead owner is detected, though not necessarily by the first call.
     #[inline]
-    pub(crate) fn try_lock<W: World>(self, world: &W) -> Result<Option<Held>> {
-        let announced = self.announce(world)?;
-        if self.lock_at_once(world, named(announced.lane)) {
-            return Ok(Some(Held::of(announced, 0)));
+    pub(crate) fn try_lock<W: Machine>(self, machine: &W) -> Result<Option<Acquisition>> {
+        let announced = self.announce(machine)?;
+        if self.lock_at_once(machine, named(announced.lane)) {
+            return Ok(Some(Acquisition::of(announced, 0)));
         }
-        self.try_slowly(world, announced)
+        self.try_slowly(machine, announced)
     }
 
     #[cold]
     #[inline(never)]
-    fn try_slowly<W: World>(self, world: &W, announced: Announced) -> Result<Option<Held>> {
-        let taken = word::try_take(world, Ask::new(self.at, announced, POISONED));
-        if let Ok(Some(Taken::Mine(word))) = taken {
-            return Ok(Some(Held::of(announced, word)));
+    fn try_slowly<W: Machine>(
+        self,
+        machine: &W,
+        announced: Announced,
+    ) -> Result<Option<Acquisition>> {
+        let taken = word::try_take(machine, AcquireRequest::new(self.at, announced, POISONED));
+        if let Ok(Some(Acquired::Mine(word))) = taken {
+            return Ok(Some(Acquisition::of(announced, word)));
         }
-        let _ = world.withdraw(announced);
+        let _ = machine.withdraw(announced);
         match taken? {
             None => Ok(None),
             Some(_) => Err(self.waiter(None).error(ErrorKind::Poisoned)),
@@ -233,20 +245,25 @@ impl RawMutex {
     }
 
     #[inline(always)]
-    pub(crate) fn unlock<W: World>(self, world: &W, held: Held, leave: Leave) -> Result<()> {
-        self.unlocking(leave).run(world, held.announced())
+    pub(crate) fn unlock<W: Machine>(
+        self,
+        machine: &W,
+        held: Acquisition,
+        leave: ReleaseState,
+    ) -> Result<()> {
+        self.unlocking(leave).run(machine, held.announced())
     }
 
     /// What unlocking is.
     #[inline(always)]
-    pub(crate) fn unlocking(self, leave: Leave) -> Unlock {
+    pub(crate) fn unlocking(self, leave: ReleaseState) -> Unlock {
         let (flags, gate) = (leave as u32, self.at + GATE);
         Unlock { word: self.at, flags, gate, wake: Wake::One }
     }
 }
 
 /// The lane died with the mutex, or while it asked for it.
-pub(crate) fn recover<W: World>(world: &W, at: u64, lane: u32) -> Result<()> {
-    word::bury(world, at, lane)?;
-    gate::open_for_the_dead(world, at + GATE)
+pub(crate) fn recover<W: Machine>(machine: &W, at: u64, lane: u32) -> Result<()> {
+    word::release_dead_owner(machine, at, lane)?;
+    gate::wake_all_after_recovery(machine, at + GATE)
 }

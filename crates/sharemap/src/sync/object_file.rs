@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
 
+use super::exclusive_claim::ExclusiveClaim;
 use super::inspect::Inspection;
-use super::unused::ExclusiveClaim;
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::Look;
-use crate::shm::{Location, Place};
+use crate::peer::ObjectObserver;
+use crate::shm::{Location, LocationKind};
 use crate::sys::FileRole;
 use crate::sys::exclusive::{self, Entry};
 
@@ -60,9 +60,9 @@ impl ObjectFile {
         let location = location.into();
         let named = |error: Error| error.with_path(location.path());
         let found = match location.checked().map_err(named)? {
-            Place::Name(name) => Entry::open_named(name),
-            Place::File(path) => Entry::open(path),
-            Place::Anonymous => {
+            LocationKind::Name(name) => Entry::open_named(name),
+            LocationKind::File(path) => Entry::open(path),
+            LocationKind::Anonymous => {
                 return Err(Error::new(ErrorKind::NotFound, OPERATION)
                     .with_detail("an anonymous object has no name, and ends with its last user"));
             }
@@ -94,7 +94,7 @@ impl ObjectFile {
     /// # Errors
     /// As for [`Inspection::open`], except [`NotFound`](ErrorKind::NotFound).
     pub fn inspect(&self) -> Result<Inspection> {
-        let look = Look::over(self.entry.file(), self.location.path(), None)?;
+        let look = ObjectObserver::over(self.entry.file(), self.location.path(), None)?;
         Ok(Inspection { look })
     }
 

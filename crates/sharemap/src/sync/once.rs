@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::gate::Wake;
 use super::kind::Kind;
-use super::mutex::Held;
+use super::mutex::Acquisition;
 use super::unlock::Unlock;
 use super::waiter::{Change, OWNED, Waiter};
-use super::word::{self, Ask, DIED, DONE, Taken};
+use super::word::{self, AcquireRequest, Acquired, DIED, DONE};
 use crate::error::Result;
-use crate::peer::World;
+use crate::peer::Machine;
 
 // The word is at the start.
 const GATE: u64 = 4;
@@ -27,7 +27,7 @@ pub(crate) enum Turn {
     /// Nothing.
     Done,
     /// All of it; who was at it before may have died half-way.
-    Mine(Held),
+    Mine(Acquisition),
 }
 
 impl RawOnce {
@@ -40,45 +40,45 @@ impl RawOnce {
     }
 
     #[inline]
-    pub(crate) fn is_done<W: World>(self, world: &W) -> Result<bool> {
-        Ok(world.load_32(self.at)? & DONE != 0)
+    pub(crate) fn is_done<W: Machine>(self, machine: &W) -> Result<bool> {
+        Ok(machine.load_32(self.at)? & DONE != 0)
     }
 
     /// Waits, until `until` or for ever, until it is done or there is nobody at it.
     #[inline]
-    pub(crate) fn begin<W: World>(self, world: &W, until: Option<Duration>) -> Result<Turn> {
-        if self.is_done(world)? { Ok(Turn::Done) } else { self.begin_slowly(world, until) }
+    pub(crate) fn begin<W: Machine>(self, machine: &W, until: Option<Duration>) -> Result<Turn> {
+        if self.is_done(machine)? { Ok(Turn::Done) } else { self.begin_slowly(machine, until) }
     }
 
     #[cold]
     #[inline(never)]
-    fn begin_slowly<W: World>(self, world: &W, until: Option<Duration>) -> Result<Turn> {
-        let announced = world.announce(Kind::Once.of(self.at))?;
+    fn begin_slowly<W: Machine>(self, machine: &W, until: Option<Duration>) -> Result<Turn> {
+        let announced = machine.announce(Kind::Once.of(self.at))?;
         let gate = self.at + GATE;
         let mut waiter =
             Waiter::new("wait until it is done", self.at, gate, Change::Plain, OWNED, until);
-        let taken = word::take(world, Ask::new(self.at, announced, DONE), &mut waiter);
-        if let Ok(Taken::Mine(word)) = taken {
-            return Ok(Turn::Mine(Held::of(announced, word)));
+        let taken = word::take(machine, AcquireRequest::new(self.at, announced, DONE), &mut waiter);
+        if let Ok(Acquired::Mine(word)) = taken {
+            return Ok(Turn::Mine(Acquisition::of(announced, word)));
         }
-        let withdrawn = world.withdraw(announced);
+        let withdrawn = machine.withdraw(announced);
         taken?;
         withdrawn.map(|()| Turn::Done)
     }
 
     /// It is done.
-    pub(crate) fn finish<W: World>(self, world: &W, held: Held) -> Result<()> {
-        self.end(world, held, DONE)
+    pub(crate) fn finish<W: Machine>(self, machine: &W, held: Acquisition) -> Result<()> {
+        self.end(machine, held, DONE)
     }
 
     /// It failed: the next one begins anew, and is told of a death that this one was told of.
-    pub(crate) fn abandon<W: World>(self, world: &W, held: Held) -> Result<()> {
+    pub(crate) fn abandon<W: Machine>(self, machine: &W, held: Acquisition) -> Result<()> {
         let flags = if held.died() { DIED } else { 0 };
-        self.end(world, held, flags)
+        self.end(machine, held, flags)
     }
 
-    fn end<W: World>(self, world: &W, held: Held, flags: u32) -> Result<()> {
+    fn end<W: Machine>(self, machine: &W, held: Acquisition, flags: u32) -> Result<()> {
         let unlock = Unlock { word: self.at, flags, gate: self.at + GATE, wake: Wake::All };
-        unlock.run(world, held.announced())
+        unlock.run(machine, held.announced())
     }
 }

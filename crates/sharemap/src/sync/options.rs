@@ -8,7 +8,8 @@ use super::shared::Shared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
 use crate::peer::{
-    self, Attachment, Header, Memory, Opening, Payload, PowerCuts, Shape, Terms, Unclean,
+    self, Attachment, ExpectedLayout, Header, Memory, OpenOptions, Opening, Payload, PowerCuts,
+    Unclean,
 };
 use crate::shm::Location;
 use crate::sys::{AsDescriptor, Lifetime, Owner, Scope};
@@ -34,12 +35,12 @@ const KIND: u32 = 1;
 pub struct SharedOptions {
     participants: u32,
     lanes: u32,
-    terms: Terms,
+    terms: OpenOptions,
 }
 
 impl Default for SharedOptions {
     fn default() -> Self {
-        Self { participants: 64, lanes: 256, terms: Terms::default() }
+        Self { participants: 64, lanes: 256, terms: OpenOptions::default() }
     }
 }
 
@@ -232,19 +233,19 @@ impl SharedOptions {
         peer::create_new(location, &shape, &self.terms, super::recover, fill)
     }
 
-    fn shape<T: SharedType>(&self, bytes: u64) -> Shape {
+    fn shape<T: SharedType>(&self, bytes: u64) -> ExpectedLayout {
         let mut layout = Layout::default();
         T::describe(&mut layout);
-        let shape = Shape::new(KIND, layout.fingerprint(), bytes);
-        Shape { participants: self.participants, lanes: self.lanes, ..shape }
+        let shape = ExpectedLayout::new(KIND, layout.fingerprint(), bytes);
+        ExpectedLayout { participants: self.participants, lanes: self.lanes, ..shape }
     }
 
     /// Of an object that exists: how much it holds, it may have to tell itself.
-    fn terms_for<T: SharedType>(&self) -> Terms {
+    fn terms_for<T: SharedType>(&self) -> OpenOptions {
         let payload = match T::ROOM {
             LayoutSize::Exactly(_) => Payload::Exactly,
             LayoutSize::AtLeast(_) => Payload::AtLeast,
         };
-        Terms { payload, ..self.terms }
+        OpenOptions { payload, ..self.terms }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::anchor::{LayoutReader, SharedType};
 use super::options::SharedOptions;
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::{Look, Opening};
+use crate::peer::{ObjectObserver, Opening};
 use crate::shm::{self, Location};
 use crate::sys::{self, AsDescriptor};
 
@@ -205,23 +205,25 @@ impl<T: SharedType> Shared<T> {
             return unnamed("the object has no file here to compare with");
         };
         match self.location.checked().map_err(named)? {
-            shm::Place::File(path) => sys::file::is_linked(path, file).map_err(named),
-            shm::Place::Name(name) => match sys::shm::is_linked(name, file).map_err(named)? {
-                Some(linked) => Ok(linked),
-                None => match Look::open(&self.location) {
-                    Ok(look) => {
-                        Ok(look.facts().is_some_and(|facts| facts.id == self.opening.header().id))
-                    }
-                    Err(error) => match error.kind() {
-                        // The name was unlinked meanwhile, or refers to another thing.
-                        ErrorKind::NotFound | ErrorKind::NotAnObject | ErrorKind::ZeroLength => {
-                            Ok(false)
-                        }
-                        _ => Err(error),
+            shm::LocationKind::File(path) => sys::file::is_linked(path, file).map_err(named),
+            shm::LocationKind::Name(name) => {
+                match sys::shm::is_linked(name, file).map_err(named)? {
+                    Some(linked) => Ok(linked),
+                    None => match ObjectObserver::open(&self.location) {
+                        Ok(look) => Ok(look
+                            .facts()
+                            .is_some_and(|facts| facts.id == self.opening.header().id)),
+                        Err(error) => match error.kind() {
+                            // The name was unlinked meanwhile, or refers to another thing.
+                            ErrorKind::NotFound
+                            | ErrorKind::NotAnObject
+                            | ErrorKind::ZeroLength => Ok(false),
+                            _ => Err(error),
+                        },
                     },
-                },
-            },
-            shm::Place::Anonymous => {
+                }
+            }
+            shm::LocationKind::Anonymous => {
                 unnamed("the object was opened by a descriptor, not by a name or path")
             }
         }

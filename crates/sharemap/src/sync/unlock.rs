@@ -4,7 +4,7 @@
 use super::gate::{self, SLEEPER, Wake};
 use super::word::owner;
 use crate::error::Result;
-use crate::peer::{Announced, World};
+use crate::peer::{Announced, Machine};
 
 /// What is given back: where it is, and who is to be told.
 #[derive(Clone, Copy, Debug)]
@@ -26,10 +26,10 @@ pub(crate) enum Waiting {
 impl Unlock {
     /// All of it.
     #[inline(always)]
-    pub(crate) fn run<W: World>(self, world: &W, announced: Announced) -> Result<()> {
-        match self.begin(world) {
-            Ok(Waiting::Nobody) => world.withdraw(announced),
-            other => self.finish(world, announced, other.map(drop)),
+    pub(crate) fn run<W: Machine>(self, machine: &W, announced: Announced) -> Result<()> {
+        match self.begin(machine) {
+            Ok(Waiting::Nobody) => machine.withdraw(announced),
+            other => self.finish(machine, announced, other.map(drop)),
         }
     }
 
@@ -37,32 +37,32 @@ impl Unlock {
     /// the announcement stays: whoever recovers the lane is to find it.
     #[cold]
     #[inline(never)]
-    pub(crate) fn finish<W: World>(
+    pub(crate) fn finish<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         announced: Announced,
         begun: Result<()>,
     ) -> Result<()> {
-        if begun.is_err() && owner(world.load_32(self.word)?) == Some(announced.lane) {
+        if begun.is_err() && owner(machine.load_32(self.word)?) == Some(announced.lane) {
             return begun;
         }
-        finish(world, self.gate, self.wake, announced, begun)
+        finish(machine, self.gate, self.wake, announced, begun)
     }
 
     /// Releases the word, plainly if those who wait fence, and looks at the gate.
     #[inline(always)]
-    fn begin<W: World>(self, world: &W) -> Result<Waiting> {
-        if world.stores_release() {
-            return self.begin_plainly(world);
+    fn begin<W: Machine>(self, machine: &W) -> Result<Waiting> {
+        if machine.stores_release() {
+            return self.begin_plainly(machine);
         }
-        world.swap_32(self.word, self.flags)?;
-        world.load_32(self.gate).map(who_waits)
+        machine.swap_32(self.word, self.flags)?;
+        machine.load_32(self.gate).map(who_waits)
     }
 
-    /// The same, where [`World::stores_release`] is known.
+    /// The same, where [`Machine::stores_release`] is known.
     #[inline(always)]
-    pub(crate) fn begin_plainly<W: World>(self, world: &W) -> Result<Waiting> {
-        world.store_and_load_32(self.word, self.flags, self.gate).map(who_waits)
+    pub(crate) fn begin_plainly<W: Machine>(self, machine: &W) -> Result<Waiting> {
+        machine.store_and_load_32(self.word, self.flags, self.gate).map(who_waits)
     }
 }
 
@@ -75,15 +75,15 @@ pub(crate) fn who_waits(gate: u32) -> Waiting {
 /// What is left to do, if somebody waits or the beginning failed.
 #[cold]
 #[inline(never)]
-pub(crate) fn finish<W: World>(
-    world: &W,
+pub(crate) fn finish<W: Machine>(
+    machine: &W,
     gate: u64,
     wake: Wake,
     announced: Announced,
     begun: Result<()>,
 ) -> Result<()> {
-    let opened = gate::open(world, gate, wake);
-    let withdrawn = world.withdraw(announced);
+    let opened = gate::open(machine, gate, wake);
+    let withdrawn = machine.withdraw(announced);
     begun.and(opened).and(withdrawn)
 }
 
@@ -93,17 +93,17 @@ mod tests {
 
     use super::*;
     use crate::error::{Error, ErrorKind};
-    use crate::peer::{self, Session, Settled, Shape, Terms, delegate_world};
+    use crate::peer::{self, ExpectedLayout, Liveness, OpenOptions, Session, delegate_world};
     use crate::shm::Location;
     use crate::sync::kind::Kind;
-    use crate::sync::mutex::{Leave, RawMutex};
+    use crate::sync::mutex::{RawMutex, ReleaseState};
 
     /// A world whose word cannot be stored to, as where a full disk refuses the page.
     struct Refusing<'a> {
         session: &'a Session,
     }
 
-    impl World for Refusing<'_> {
+    impl Machine for Refusing<'_> {
         delegate_world!(session: words lanes waits others);
 
         fn store_and_load_32(&self, _: u64, _: u32, _: u64) -> Result<u32> {
@@ -117,10 +117,15 @@ mod tests {
             eprintln!("skipped: no atomic accesses here");
             return;
         }
-        let shape =
-            Shape { kind: 79, fingerprint: [0; 16], payload: 64, participants: 2, lanes: 2 };
+        let shape = ExpectedLayout {
+            kind: 79,
+            fingerprint: [0; 16],
+            payload: 64,
+            participants: 2,
+            lanes: 2,
+        };
         let fill = &mut |_: &peer::Memory, _: &peer::Header| Ok(());
-        let terms = Terms::default();
+        let terms = OpenOptions::default();
         let location = Location::anonymous();
         let opening =
             peer::create_new(&location, &shape, &terms, crate::sync::recover, fill).unwrap();
@@ -131,12 +136,12 @@ mod tests {
         }
         let mutex = RawMutex::new(session.payload_at(), 8);
         let held = mutex.lock(&**session, None).unwrap();
-        let refused = mutex.unlock(&Refusing { session }, held, Leave::Sound);
+        let refused = mutex.unlock(&Refusing { session }, held, ReleaseState::Sound);
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Fault);
         let what = Kind::Mutex.of(session.payload_at());
         assert_eq!(session.announced(what).unwrap(), Some(held.announced()));
         assert_eq!(mutex.lock(&**session, None).unwrap_err().kind(), ErrorKind::Deadlock);
-        mutex.unlock(&**session, held, Leave::Sound).unwrap();
+        mutex.unlock(&**session, held, ReleaseState::Sound).unwrap();
         assert_eq!(session.announced(what).unwrap(), None);
     }
 }

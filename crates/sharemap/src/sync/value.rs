@@ -3,10 +3,10 @@
 //! writes.
 
 use crate::error::Result;
-use crate::peer::World;
+use crate::peer::Machine;
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Copies {
+pub(crate) struct DoubleBuffer {
     /// The lock's offset; from it are those of the selector and the first copy.
     at: u64,
     selector: u64,
@@ -14,7 +14,7 @@ pub(crate) struct Copies {
     stride: u64,
 }
 
-impl Copies {
+impl DoubleBuffer {
     #[inline(always)]
     pub(crate) fn new(at: u64, selector: u64, first: u64, len: u32) -> Self {
         Self { at, selector, first, stride: stride(len) }
@@ -27,33 +27,33 @@ impl Copies {
 
     /// Copies the value out; gives which copy it is. Nobody writes meanwhile.
     #[inline(always)]
-    pub(crate) fn read<W: World>(self, world: &W, into: &mut [u8]) -> Result<u32> {
+    pub(crate) fn read<W: Machine>(self, machine: &W, into: &mut [u8]) -> Result<u32> {
         let mut selector = 0;
         if !is_word(into.len()) {
-            selector = world.load_32(self.at + self.selector)? & 1;
+            selector = machine.load_32(self.at + self.selector)? & 1;
         }
-        world.read(self.copy(selector), into)?;
+        machine.read(self.copy(selector), into)?;
         Ok(selector)
     }
 
     /// Writes the value that replaces copy `selector`. Nobody reads or writes meanwhile.
     #[inline(always)]
-    pub(crate) fn write<W: World>(self, world: &W, selector: u32, from: &[u8]) -> Result<()> {
+    pub(crate) fn write<W: Machine>(self, machine: &W, selector: u32, from: &[u8]) -> Result<()> {
         // A death before the store leaves the old value, a death after it the new. There is one
         // copy.
         match *from {
             [a, b, c, d] => {
-                return world.store_32(self.copy(0), u32::from_ne_bytes([a, b, c, d]));
+                return machine.store_32(self.copy(0), u32::from_ne_bytes([a, b, c, d]));
             }
             [a, b, c, d, e, f, g, h] => {
                 let value = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
-                return world.store_64(self.copy(0), value);
+                return machine.store_64(self.copy(0), value);
             }
             _ => {}
         }
         let other = 1 - (selector & 1);
-        world.write(self.copy(other), from)?;
-        world.store_32(self.at + self.selector, other)
+        machine.write(self.copy(other), from)?;
+        machine.store_32(self.at + self.selector, other)
     }
 
     #[inline(always)]

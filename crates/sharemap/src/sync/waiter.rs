@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::gate::{self, SLEEPER, STARVING, Wake};
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::World;
+use crate::peer::Machine;
 
 /// The longest sleep where somebody's death is to be noticed: a probe follows each.
 pub(crate) const OWNED: Duration = Duration::from_millis(4);
@@ -77,70 +77,70 @@ impl Waiter {
     }
 
     /// Passes a moment without sleeping, as long as that is worth it.
-    pub(crate) fn linger<W: World>(&mut self, world: &W) -> bool {
-        if world.spin(self.turn) {
+    pub(crate) fn spin<W: Machine>(&mut self, machine: &W) -> bool {
+        if machine.spin(self.turn) {
             self.turn += 1;
             return true;
         }
         if self.may_nap {
             self.may_nap = false;
-            world.nap(NAP);
+            machine.nap(NAP);
             return true;
         }
         false
     }
 
     /// An error if there is no time left, or the wait is cancelled.
-    pub(crate) fn go_on<W: World>(&self, world: &W) -> Result<()> {
-        if world.is_cancelled() {
+    pub(crate) fn check_deadline<W: Machine>(&self, machine: &W) -> Result<()> {
+        if machine.is_cancelled() {
             return Err(self.error(ErrorKind::Cancelled));
         }
-        if self.is_over(world) { Err(self.error(ErrorKind::Timeout)) } else { Ok(()) }
+        if self.is_over(machine) { Err(self.error(ErrorKind::Timeout)) } else { Ok(()) }
     }
 
     /// Returns `true` if the deadline has passed.
-    pub(crate) fn is_over<W: World>(&self, world: &W) -> bool {
-        self.until.is_some_and(|until| world.now() >= until)
+    pub(crate) fn is_over<W: Machine>(&self, machine: &W) -> bool {
+        self.until.is_some_and(|until| machine.now() >= until)
     }
 
     /// Says that somebody sleeps. The caller looks again before it does.
-    pub(crate) fn register<W: World>(&mut self, world: &W) -> Result<()> {
-        self.register_as(world, SLEEPER)
+    pub(crate) fn register<W: Machine>(&mut self, machine: &W) -> Result<()> {
+        self.register_as(machine, SLEEPER)
     }
 
     /// The same for something that others want as well, and take again and again.
-    pub(crate) fn register_among_others<W: World>(&mut self, world: &W) -> Result<()> {
-        let starving = self.slept && world.milliseconds().wrapping_sub(self.began) >= LONG_MS;
-        self.register_as(world, if starving { SLEEPER | STARVING } else { SLEEPER })
+    pub(crate) fn register_among_others<W: Machine>(&mut self, machine: &W) -> Result<()> {
+        let starving = self.slept && machine.milliseconds().wrapping_sub(self.began) >= LONG_MS;
+        self.register_as(machine, if starving { SLEEPER | STARVING } else { SLEEPER })
     }
 
-    fn register_as<W: World>(&mut self, world: &W, bits: u32) -> Result<()> {
-        self.key = world.fetch_or_32(self.gate, bits)? | bits;
+    fn register_as<W: Machine>(&mut self, machine: &W, bits: u32) -> Result<()> {
+        self.key = machine.fetch_or_32(self.gate, bits)? | bits;
         if self.change == Change::Plain && self.fenced != Some(self.key) {
-            self.fence_holds = world.fence_all();
+            self.fence_holds = machine.fence_all();
             self.fenced = Some(self.key);
         }
         Ok(())
     }
 
     /// Sleeps until the gate opens, a few milliseconds at most.
-    pub(crate) fn sleep<W: World>(&mut self, world: &W) -> Result<()> {
+    pub(crate) fn sleep<W: Machine>(&mut self, machine: &W) -> Result<()> {
         let sure = self.change == Change::Atomic || self.slept && self.fence_holds;
         let bound = if sure { self.longest } else { SHORT };
         let bound = match self.until {
-            Some(until) => bound.min(until.saturating_sub(world.now())),
+            Some(until) => bound.min(until.saturating_sub(machine.now())),
             None => bound,
         };
         // A key has the bit set, so that it is never 0.
         if self.since.0 != self.key {
-            self.since = (self.key, world.milliseconds());
+            self.since = (self.key, machine.milliseconds());
         }
         if !self.slept {
             self.began = self.since.1;
         }
-        world.note_wait(self.since.1);
-        let waited = world.wait(self.gate, self.key, bound);
-        world.note_wait(0);
+        machine.note_wait(self.since.1);
+        let waited = machine.wait(self.gate, self.key, bound);
+        machine.note_wait(0);
         waited?;
         self.may_nap = true;
         self.slept = true;
@@ -149,38 +149,38 @@ impl Waiter {
     }
 
     /// Probes the lane's participant, if this waiter has probed none: before its first sleep.
-    pub(crate) fn probe_once<W: World>(&mut self, world: &W, lane: u32) -> Result<()> {
+    pub(crate) fn probe_once<W: Machine>(&mut self, machine: &W, lane: u32) -> Result<()> {
         if !self.probed {
             self.probed = true;
-            world.settle(lane)?;
+            machine.probe_liveness(lane)?;
         }
         Ok(())
     }
 
     /// Where one is woken at a time, the wake cleared the bit for all: whoever was woken and now has
     /// what only one can have sets it again for those who still sleep.
-    pub(crate) fn stand_in<W: World>(&self, world: &W) -> Result<()> {
+    pub(crate) fn restore_sleeper_bit<W: Machine>(&self, machine: &W) -> Result<()> {
         if self.slept {
-            world.fetch_or_32(self.gate, SLEEPER)?;
+            machine.fetch_or_32(self.gate, SLEEPER)?;
         }
         Ok(())
     }
 
     /// The same for one who goes without, or may have left something: wakes the next if there is
     /// something to have.
-    pub(crate) fn hand_on<W: World>(
+    pub(crate) fn wake_next<W: Machine>(
         &self,
-        world: &W,
+        machine: &W,
         available: impl FnOnce() -> Result<bool>,
     ) -> Result<()> {
         if !self.slept {
             return Ok(());
         }
-        world.fetch_or_32(self.gate, SLEEPER)?;
+        machine.fetch_or_32(self.gate, SLEEPER)?;
         if self.change == Change::Plain {
-            world.fence_all();
+            machine.fence_all();
         }
-        if available()? { gate::open(world, self.gate, Wake::One) } else { Ok(()) }
+        if available()? { gate::open(machine, self.gate, Wake::One) } else { Ok(()) }
     }
 
     #[cold]

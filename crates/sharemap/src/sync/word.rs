@@ -5,7 +5,7 @@
 
 use super::waiter::Waiter;
 use crate::error::{ErrorKind, Result};
-use crate::peer::{Announced, Settled, World};
+use crate::peer::{Announced, Liveness, Machine};
 
 /// The lane that has it, plus one; 0 is nobody.
 pub(crate) const LANE: u32 = 0xffff;
@@ -31,7 +31,7 @@ pub(crate) fn owner(word: u32) -> Option<u32> {
 
 /// What came of asking for a word. With the word as it was found: its flags are the owner's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub(crate) enum Acquired {
     Mine(u32),
     /// Nobody has it, and it has one of the flags that are not to be had.
     Refused(u32),
@@ -39,7 +39,7 @@ pub(crate) enum Taken {
 
 /// What to ask a word for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ask {
+pub(crate) struct AcquireRequest {
     pub(crate) at: u64,
     /// The name to write, with flags.
     pub(crate) mine: u32,
@@ -47,75 +47,80 @@ pub(crate) struct Ask {
     pub(crate) refuse: u32,
 }
 
-impl Ask {
+impl AcquireRequest {
     pub(crate) fn new(at: u64, announced: Announced, refuse: u32) -> Self {
         Self { at, mine: named(announced.lane), refuse }
     }
 }
 
 /// Waits until the word is free, and takes it.
-pub(crate) fn take<W: World>(world: &W, ask: Ask, waiter: &mut Waiter) -> Result<Taken> {
+pub(crate) fn take<W: Machine>(
+    machine: &W,
+    ask: AcquireRequest,
+    waiter: &mut Waiter,
+) -> Result<Acquired> {
     loop {
-        let word = world.load_32(ask.at)?;
+        let word = machine.load_32(ask.at)?;
         let Some(lane) = owner(word) else {
             if word & ask.refuse != 0 {
-                return Ok(Taken::Refused(word));
+                return Ok(Acquired::Refused(word));
             }
-            if world.compare_exchange_32(ask.at, word, word | ask.mine)? == word {
-                return Ok(Taken::Mine(word));
+            if machine.compare_exchange_32(ask.at, word, word | ask.mine)? == word {
+                return Ok(Acquired::Mine(word));
             }
             continue;
         };
-        if world.is_own(lane) {
+        if machine.is_own(lane) {
             return Err(waiter.error(ErrorKind::Deadlock));
         }
-        if waiter.linger(world) {
+        if waiter.spin(machine) {
             continue;
         }
-        waiter.go_on(world)?;
-        waiter.register_among_others(world)?;
-        let Some(lane) = owner(world.load_32(ask.at)?) else { continue };
+        waiter.check_deadline(machine)?;
+        waiter.register_among_others(machine)?;
+        let Some(lane) = owner(machine.load_32(ask.at)?) else { continue };
         // If it is recovered now, the gate opens: nothing is slept through.
-        waiter.probe_once(world, lane)?;
-        waiter.sleep(world)?;
-        if let Some(lane) = owner(world.load_32(ask.at)?) {
-            world.settle(lane)?;
+        waiter.probe_once(machine, lane)?;
+        waiter.sleep(machine)?;
+        if let Some(lane) = owner(machine.load_32(ask.at)?) {
+            machine.probe_liveness(lane)?;
         }
     }
 }
 
 /// Acquires the word if it is free or its owner is found dead. Returns `None` if this thread or
 /// another holds it.
-pub(crate) fn try_take<W: World>(world: &W, ask: Ask) -> Result<Option<Taken>> {
+pub(crate) fn try_take<W: Machine>(machine: &W, ask: AcquireRequest) -> Result<Option<Acquired>> {
     let mut settled = false;
     loop {
-        let word = world.load_32(ask.at)?;
+        let word = machine.load_32(ask.at)?;
         if let Some(lane) = owner(word) {
-            if settled || world.is_own(lane) || world.settle_rarely(lane)? == Settled::Alive {
+            if settled || machine.is_own(lane) || machine.probe_throttled(lane)? == Liveness::Alive
+            {
                 return Ok(None);
             }
             settled = true;
             continue;
         }
         if word & ask.refuse != 0 {
-            return Ok(Some(Taken::Refused(word)));
+            return Ok(Some(Acquired::Refused(word)));
         }
-        if world.compare_exchange_32(ask.at, word, word | ask.mine)? == word {
-            return Ok(Some(Taken::Mine(word)));
+        if machine.compare_exchange_32(ask.at, word, word | ask.mine)? == word {
+            return Ok(Some(Acquired::Mine(word)));
         }
     }
 }
 
 /// Takes the word from a dead lane, if it names it. Who had it upgradably changed nothing.
-pub(crate) fn bury<W: World>(world: &W, at: u64, lane: u32) -> Result<()> {
+pub(crate) fn release_dead_owner<W: Machine>(machine: &W, at: u64, lane: u32) -> Result<()> {
     loop {
-        let word = world.load_32(at)?;
+        let word = machine.load_32(at)?;
         if owner(word) != Some(lane) {
             return Ok(());
         }
         let kept = word & (POISONED | DIED);
         let left = if word & UPGRADABLE != 0 { kept } else { kept | DIED };
-        if world.compare_exchange_32(at, word, left)? == word {
+        if machine.compare_exchange_32(at, word, left)? == word {
             return Ok(());
         }
     }

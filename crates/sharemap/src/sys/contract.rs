@@ -14,7 +14,8 @@ use super::{
     Access, Advice, CacheStatus, CreateObject, FileIdentity, FileRole, FileStatus, HugePages,
     Limits, LockMode, LockWait, MapRequest, ObjectStatus, OpenObject, OpenRequest, Owner,
     PageState, Protection, ReadStep, Recovery, Seals, SlotHome, SlotMode, Span, WaitPlace,
-    exclusive, fault, fence, file, file_lock, fork, map, pass, process, publish, shm, slot, wait,
+    create_atomic, exclusive, fault, fence, file, file_lock, fork, liveness, map, pass, process,
+    shm, wait,
 };
 use crate::error::{Error, Result};
 
@@ -140,7 +141,7 @@ const _: () = {
     // Makes a file of so many bytes, with storage behind each, that must not exist; has it filled,
     // and only then gives it its name; after an error there is none.
     let _: fn(&Path, u64, &mut dyn FnMut(&File) -> Result<()>) -> Result<File> =
-        publish::create_new;
+        create_atomic::create_new;
     // Over a socket: bytes, and a descriptor with them.
     let _: fn(&File, &[u8], &File) -> Result<()> = pass::send;
     let _: fn(&File, &mut [u8]) -> Result<File> = pass::receive;
@@ -181,21 +182,25 @@ const _: () = {
 
     // The file is the object's, opened as its data is, with its path, if it has one, and the object's
     // id; holds are made on descriptions of their own.
-    let _: fn(&File, Option<&Path>, [u8; 16]) -> Result<slot::Slots> = slot::Slots::open;
+    let _: fn(&File, Option<&Path>, [u8; 16]) -> Result<liveness::Slots> = liveness::Slots::open;
     // For whoever only looks on, and makes nothing; `None` where nobody has taken a slot yet.
-    let _: fn(&File, Option<&Path>, [u8; 16]) -> Result<Option<slot::Slots>> = slot::Slots::find;
-    let _: fn(&slot::Slots) -> SlotHome = slot::Slots::home;
-    let _: fn(&slot::Slots, u64, SlotMode) -> Result<Option<slot::Hold>> = slot::Slots::take;
+    let _: fn(&File, Option<&Path>, [u8; 16]) -> Result<Option<liveness::Slots>> =
+        liveness::Slots::find;
+    let _: fn(&liveness::Slots) -> SlotHome = liveness::Slots::home;
+    let _: fn(&liveness::Slots, u64, SlotMode) -> Result<Option<liveness::LivenessLock>> =
+        liveness::Slots::take;
     // Asks as one who wants it alone.
-    let _: fn(&slot::Slots, u64) -> Result<bool> = slot::Slots::is_free;
+    let _: fn(&liveness::Slots, u64) -> Result<bool> = liveness::Slots::is_free;
     // Finds slots that one lock covers, at least one of them in a range; locks all slots of a
     // range.
-    let _: fn(&slot::Slots, &Range<u64>) -> Result<Option<Range<u64>>> = slot::Slots::held_among;
-    let _: fn(&slot::Slots, &Range<u64>) -> Result<Option<Vec<slot::Hold>>> = slot::Slots::take_all;
-    let _: u64 = slot::MOST_AT_ONCE;
+    let _: fn(&liveness::Slots, &Range<u64>) -> Result<Option<Range<u64>>> =
+        liveness::Slots::held_among;
+    let _: fn(&liveness::Slots, &Range<u64>) -> Result<Option<Vec<liveness::LivenessLock>>> =
+        liveness::Slots::take_all;
+    let _: u64 = liveness::MOST_AT_ONCE;
     // A number that is not 0, to be kept in memory that a child finds empty.
-    let _: fn(slot::Hold) -> usize = slot::Hold::into_raw;
-    let _: unsafe fn(usize) -> slot::Hold = slot::Hold::from_raw;
+    let _: fn(liveness::LivenessLock) -> usize = liveness::LivenessLock::into_raw;
+    let _: unsafe fn(usize) -> liveness::LivenessLock = liveness::LivenessLock::from_raw;
 
     // Opens a regular file by name, once, without following a link. `None` if another process has
     // it exclusively.
@@ -221,8 +226,8 @@ const _: () = {
     let _: fn(&exclusive::Interrupted) -> &[OsString] = exclusive::Interrupted::names;
     let _: fn(&exclusive::Interrupted) -> Result<()> = exclusive::Interrupted::restore;
 
-    let _: fn(usize) -> Result<fork::Wiped> = fork::Wiped::new;
-    let _: fn(&fork::Wiped) -> *mut u8 = fork::Wiped::base;
+    let _: fn(usize) -> Result<fork::WipeOnFork> = fork::WipeOnFork::new;
+    let _: fn(&fork::WipeOnFork) -> *mut u8 = fork::WipeOnFork::base;
     let _: fn() -> bool = fork::wipes;
     // Makes forks of other threads wait for the value's end. For moments without blocking calls.
     let _: fn() -> fork::HeldOff = fork::hold_off;

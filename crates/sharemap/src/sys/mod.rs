@@ -34,7 +34,7 @@ pub(crate) mod second;
 pub(crate) mod stunts;
 
 #[cfg(any(target_os = "macos", target_os = "windows"))]
-mod copied;
+mod heap_wipe_fallback;
 
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 mod posix;
@@ -65,7 +65,8 @@ pub(crate) use object::{CreateObject, Existing, ObjectStatus, OpenObject, Owner,
 pub use object::{Lifetime, Seals};
 pub use os::file::AsDescriptor;
 pub(crate) use os::{
-    exclusive, fault, fence, file, file_lock, fork, map, pass, process, publish, shm, slot, wait,
+    create_atomic, exclusive, fault, fence, file, file_lock, fork, liveness, map, pass, process,
+    shm, wait,
 };
 
 use std::fs::File;

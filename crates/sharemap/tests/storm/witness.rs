@@ -110,7 +110,7 @@ impl Witness {
     }
 
     /// Whoever died inside is not there any more. Others may be where this one may be, too.
-    pub fn bury(&self, what: Alone) {
+    pub fn release_dead_owner(&self, what: Alone) {
         let inside = self.swap(INSIDE + what as usize, 0);
         assert!(inside == 0 || self.is_doomed(inside), "{:?} is in {what:?}", Name::unpack(inside));
     }

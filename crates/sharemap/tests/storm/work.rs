@@ -178,7 +178,7 @@ impl User<'_> {
         witness.enter(Alone::Upgrader, self.me, told);
         if told == Told::OfDeath {
             // Who comes next is not told, whether this one goes on to write or not.
-            witness.bury(Alone::Writer);
+            witness.release_dead_owner(Alone::Writer);
         }
         witness.check_and_accept(Alone::Writer, &guard, told);
         if random.below(4) == 0 {

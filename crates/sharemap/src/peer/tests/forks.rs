@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{DIED, Scratch, need_atomics, need_wipes, open};
+use crate::peer::machine::{Liveness, Machine};
 use crate::peer::session::{FIRST, Session};
-use crate::peer::world::{Settled, World};
 use crate::sys::second::{Second, fork, listen, role, tell};
 
 macro_rules! fork_or_skip {
@@ -39,7 +39,7 @@ fn a_child_has_none_of_its_parents_lanes() {
         assert_ne!(own.lane, held.lane);
         assert!(session.is_own(own.lane) && !session.is_own(held.lane));
         assert_eq!(session.own.participant(), Some(1));
-        assert_eq!(session.settle(held.lane).unwrap(), Settled::Alive);
+        assert_eq!(session.probe_liveness(held.lane).unwrap(), Liveness::Alive);
         session.withdraw(held).unwrap();
         assert_eq!(session.load_64(held.slot).unwrap(), 16, "still");
 
@@ -56,7 +56,7 @@ fn a_child_has_none_of_its_parents_lanes() {
     // Both ended without leaving.
     let mut left = 0;
     while left < 2 {
-        left += session.sweep().unwrap();
+        left += session.recover_dead().unwrap();
     }
     assert_eq!(session.participants().unwrap().len(), 1);
     assert_eq!(session.load_64(held.slot).unwrap(), 16);
@@ -120,7 +120,7 @@ fn a_child_outlives_its_parent() {
 
 /// In the orphan: sees its parent die, recovers it, and goes on under another lane.
 fn survive(session: &Session, parents: u32) {
-    while session.settle(parents).unwrap() == Settled::Alive {
+    while session.probe_liveness(parents).unwrap() == Liveness::Alive {
         std::thread::yield_now();
     }
     let own = session.announce(64).unwrap();

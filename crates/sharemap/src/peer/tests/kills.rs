@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::{DIED, memory_of, need_atomics, release, shape};
 use crate::error::Result;
 use crate::peer::header::{self, Header};
+use crate::peer::machine::Machine;
 use crate::peer::memory::Memory;
-use crate::peer::session::{Release, Session};
-use crate::peer::world::World;
-use crate::peer::{Shape, Terms, create};
+use crate::peer::session::{RecoverFn, Session};
+use crate::peer::{ExpectedLayout, OpenOptions, create};
 use crate::shm::Location;
 use crate::sys::killing::{Scenario, close, mark};
 use crate::sys::second::fork;
@@ -17,19 +17,19 @@ use crate::sys::second::fork;
 const VALUE: u32 = 7;
 
 /// Small, so that all of it is compared fast.
-fn small() -> Shape {
-    Shape { participants: 4, lanes: 4, payload: 64, ..shape() }
+fn small() -> ExpectedLayout {
+    ExpectedLayout { participants: 4, lanes: 4, payload: 64, ..shape() }
 }
 
-fn create_at(path: &Path, release: Release) -> Arc<Session> {
+fn create_at(path: &Path, release: RecoverFn) -> Arc<Session> {
     let fill = &mut |memory: &Memory, header: &Header| memory.store(header.payload_at + 8, VALUE);
-    let (location, terms) = (Location::file(path), Terms::separate());
+    let (location, terms) = (Location::file(path), OpenOptions::separate());
     let opening = create::open_or_create(&location, &small(), &terms, release, fill);
     Arc::clone(opening.unwrap().session())
 }
 
-fn open_at(path: &Path, release: Release) -> Arc<Session> {
-    let opening = create::open(&Location::file(path), &small(), &Terms::separate(), release);
+fn open_at(path: &Path, release: RecoverFn) -> Arc<Session> {
+    let opening = create::open(&Location::file(path), &small(), &OpenOptions::separate(), release);
     Arc::clone(opening.unwrap().session())
 }
 
@@ -57,17 +57,17 @@ fn use_it(session: &Session) {
 
 /// Whoever comes and goes leaves it in order, whoever died before; attaches, recovers whoever is
 /// dead, and finds everything in order.
-fn go_on(path: &Path, release: Release) {
+fn go_on(path: &Path, release: RecoverFn) {
     drop(create_at(path, release));
     assert_eq!(memory_of(path).load::<u32>(header::CLEAN).unwrap(), 1);
     let session = create_at(path, release);
     assert_eq!(session.load_32(session.payload_at() + 8).unwrap(), VALUE);
-    session.sweep().unwrap();
+    session.recover_dead().unwrap();
     let there = session.participants().unwrap();
     assert!(there.len() == 1 && there[0].is_alive, "{there:?}");
     for lane in 0..session.lanes() {
         assert_eq!(session.load_32(session.header().lane(lane)).unwrap(), 0, "lane {lane}");
-        for slot in 0..crate::peer::world::SLOTS {
+        for slot in 0..crate::peer::machine::SLOTS {
             assert_eq!(session.load_64(session.slots(lane) + slot * 8).unwrap(), 0);
         }
     }
@@ -130,13 +130,13 @@ fn with_a_death(path: &Path) {
     assert!(child.is_none_or(|child| child.passed()));
 }
 
-fn recover_killed(release: Release) -> Option<crate::sys::killing::Closure> {
+fn recover_killed(release: RecoverFn) -> Option<crate::sys::killing::Closure> {
     close(&Scenario {
         prepare: &with_a_death,
         operate: &|path| {
             let session = open_at(path, release);
             mark();
-            session.sweep().unwrap();
+            session.recover_dead().unwrap();
         },
         survive: &|path| go_on(path, release),
         mask,

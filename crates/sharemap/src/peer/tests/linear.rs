@@ -8,19 +8,19 @@ use super::{Scratch, memory_of, need_atomics};
 use crate::error::Result;
 use crate::guard::AtomicWord;
 use crate::peer::header::{Header, LANE, MOST, PARTICIPANT};
+use crate::peer::machine::{Liveness, Machine};
 use crate::peer::memory::Memory;
 use crate::peer::participants::IN_USE;
 use crate::peer::recovery::counts::{ASKED, PASSES};
 use crate::peer::session::Session;
-use crate::peer::world::{Settled, World};
-use crate::peer::{Opening, Shape, Terms, create};
+use crate::peer::{ExpectedLayout, OpenOptions, Opening, create};
 
 /// The passes over the lanes and the slot queries that an operation may make with 65,535
 /// participants: slots are locked 1,024 or 16 at a time.
 const FEW: u32 = MOST / 16 + 64;
 
-fn shape() -> Shape {
-    Shape { participants: MOST, lanes: MOST, ..super::shape() }
+fn shape() -> ExpectedLayout {
+    ExpectedLayout { participants: MOST, lanes: MOST, ..super::shape() }
 }
 
 /// The recovery of a dead reader by the layer above.
@@ -30,7 +30,7 @@ fn release(session: &Session, slot: u64, what: u64, _: u32) -> Result<()> {
 }
 
 fn open(file: &Scratch) -> Arc<Opening> {
-    create::open(&file.location(), &shape(), &Terms::separate(), release).unwrap()
+    create::open(&file.location(), &shape(), &OpenOptions::separate(), release).unwrap()
 }
 
 fn store<W: AtomicWord>(memory: &Memory, at: u64, value: W) {
@@ -73,14 +73,14 @@ fn linear<T>(what: &str, operation: impl FnOnce() -> T) -> T {
 fn tables_of_the_largest_size_are_walked_a_few_times() {
     need_atomics!();
     let file = Scratch::new();
-    let terms = Terms::separate();
+    let terms = OpenOptions::separate();
     let fill = &mut |_: &Memory, _: &Header| Ok(());
     let made = create::create_new(&file.location(), &shape(), &terms, release, fill).unwrap();
     let (memory, header) = (memory_of(&file.0), *made.header());
     let what = made.payload_at();
 
     kill_all(&memory, &header, 1, what);
-    assert_eq!(linear("a sweep", || made.sweep().unwrap()), MOST - 1);
+    assert_eq!(linear("a sweep", || made.recover_dead().unwrap()), MOST - 1);
     assert_eq!(lanes_taken(&made), 0);
 
     kill_all(&memory, &header, 1, what);
@@ -91,7 +91,7 @@ fn tables_of_the_largest_size_are_walked_a_few_times() {
     kill_all(&memory, &header, 2, what);
     linear("a walk over the lanes", || {
         for lane in 2..MOST {
-            assert_eq!(second.settle(lane).unwrap(), Settled::Recovered);
+            assert_eq!(second.probe_liveness(lane).unwrap(), Liveness::Recovered);
         }
     });
     assert_eq!(lanes_taken(&second), 0);

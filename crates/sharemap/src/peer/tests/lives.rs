@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::{DIED, Scratch, memory_of, need_atomics, open, release, shape};
 use crate::error::Result;
 use crate::peer::header;
+use crate::peer::machine::{Liveness, Machine};
 use crate::peer::session::Session;
-use crate::peer::world::{Settled, World};
-use crate::peer::{Terms, Unclean, create};
+use crate::peer::{OpenOptions, Unclean, create};
 use crate::shm::Location;
 use crate::sys::second::{Second, close_all, listen, role, tell};
 
@@ -31,9 +31,9 @@ fn held(file: &Scratch) -> (Second, u32) {
     (second, lane)
 }
 
-fn settle_soon(session: &Session, lane: u32) {
+fn probe_once(session: &Session, lane: u32) {
     // The lock of a slot goes with the address space, about when the process can be waited for.
-    while session.settle(lane).unwrap() == Settled::Alive {
+    while session.probe_liveness(lane).unwrap() == Liveness::Alive {
         std::thread::yield_now();
     }
 }
@@ -47,10 +47,10 @@ fn the_dead_are_recovered_and_their_slots_used_again() {
     for round in 0..3 {
         let (mut second, lane) = held(&file);
         assert_eq!(lane, 0, "round {round}");
-        assert_eq!(session.settle(lane).unwrap(), Settled::Alive);
+        assert_eq!(session.probe_liveness(lane).unwrap(), Liveness::Alive);
         assert_eq!(session.participants().unwrap().len(), 2);
         second.kill();
-        settle_soon(&session, lane);
+        probe_once(&session, lane);
         assert_eq!(session.load_32(at).unwrap(), DIED);
         assert_eq!(session.load_64(session.slots(lane)).unwrap(), 0);
         assert_eq!(session.load_32(session.header().lane(lane)).unwrap(), 0);
@@ -67,12 +67,12 @@ fn the_dead_are_recovered_and_their_slots_used_again() {
 fn whoever_comes_new_recovers_the_slot_it_gets() {
     need_atomics!();
     let file = Scratch::new();
-    drop(super::create_with(file.name(), &super::Shape { participants: 1, ..shape() }));
+    drop(super::create_with(file.name(), &super::ExpectedLayout { participants: 1, ..shape() }));
     let (mut second, lane) = held(&file);
     second.kill();
     // Its record is the only one; the lock may go a moment after the process.
     let session = loop {
-        match create::open(&file.location(), &shape(), &Terms::separate(), release) {
+        match create::open(&file.location(), &shape(), &OpenOptions::separate(), release) {
             Ok(session) => break session,
             Err(error) => assert_eq!(error.kind(), crate::error::ErrorKind::TooManyProcesses),
         }
@@ -91,10 +91,11 @@ fn a_recovery_cut_short_is_done_again() {
     }
     if let Some(path) = role(ROLE) {
         let location = Location::file(path);
-        let session = create::open(&location, &shape(), &Terms::separate(), die_half_way).unwrap();
+        let session =
+            create::open(&location, &shape(), &OpenOptions::separate(), die_half_way).unwrap();
         tell("attached");
         listen();
-        session.sweep().unwrap();
+        session.recover_dead().unwrap();
         unreachable!("there was somebody to recover");
     }
     need_atomics!();
@@ -112,7 +113,7 @@ fn a_recovery_cut_short_is_done_again() {
     assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
     assert_ne!(session.load_64(session.slots(lane)).unwrap(), 0, "it died before withdrawing");
     // Both are dead now.
-    while session.sweep().unwrap() + session.participants().unwrap().len() as u32 != 1 {
+    while session.recover_dead().unwrap() + session.participants().unwrap().len() as u32 != 1 {
         std::thread::yield_now();
     }
     assert_eq!(session.load_64(session.slots(lane)).unwrap(), 0);
@@ -129,7 +130,7 @@ fn of_many_survivors_one_recovers() {
     need_atomics!();
     let file = Scratch::new();
     drop(file.create());
-    let terms = Terms::separate();
+    let terms = OpenOptions::separate();
     let sessions: Vec<_> =
         (0..4).map(|_| create::open(&file.location(), &shape(), &terms, count).unwrap()).collect();
     for round in 1..=5 {
@@ -137,8 +138,8 @@ fn of_many_survivors_one_recovers() {
         second.kill();
         std::thread::scope(|scope| {
             for session in &sessions {
-                scope.spawn(|| settle_soon(session, lane));
-                scope.spawn(|| settle_soon(session, lane));
+                scope.spawn(|| probe_once(session, lane));
+                scope.spawn(|| probe_once(session, lane));
             }
         });
         assert_eq!(RELEASED.load(Ordering::Relaxed), round);
@@ -157,18 +158,18 @@ fn a_stopped_owner_is_alive() {
         return;
     }
     for _ in 0..100 {
-        assert_eq!(session.settle(lane).unwrap(), Settled::Alive);
+        assert_eq!(session.probe_liveness(lane).unwrap(), Liveness::Alive);
     }
     assert_eq!(session.load_32(session.payload_at()).unwrap(), lane + 1);
     second.kill();
-    settle_soon(&session, lane);
+    probe_once(&session, lane);
 }
 
 #[test]
 fn lanes_of_the_dead_are_used_again() {
     need_atomics!();
     let file = Scratch::new();
-    let session = super::create_with(file.name(), &super::Shape { lanes: 2, ..shape() });
+    let session = super::create_with(file.name(), &super::ExpectedLayout { lanes: 2, ..shape() });
     let mine: Vec<_> = (1..=7).map(|what| session.announce(what * 16).unwrap()).collect();
     let (mut second, lane) = held(&file);
     assert_eq!(lane, 1);
@@ -226,8 +227,8 @@ fn the_dead_of_another_boot_are_recovered() {
     memory.store(header.lane(0), last + 1).unwrap();
     memory.store(header.lane(0) + 8, header.payload_at).unwrap();
     memory.store(header.payload_at, 1u32).unwrap();
-    let terms = Terms { unclean: Unclean::Accepted, ..Terms::separate() };
-    let refused = create::open(&file.location(), &shape(), &Terms::separate(), release);
+    let terms = OpenOptions { unclean: Unclean::Accepted, ..OpenOptions::separate() };
+    let refused = create::open(&file.location(), &shape(), &OpenOptions::separate(), release);
     assert_eq!(refused.unwrap_err().kind(), crate::error::ErrorKind::Unclean);
     let session = create::open(&file.location(), &shape(), &terms, release).unwrap();
     assert_eq!(session.participants().unwrap().len(), 1);
@@ -259,15 +260,15 @@ fn scribbles_in_the_tables_do_no_harm() {
             _ => 0,
         };
         session.memory.store(table & !7, value).unwrap();
-        let _ = session.settle((next() % 300) as u32);
+        let _ = session.probe_liveness((next() % 300) as u32);
         let _ = session.announced(16);
         let _ = session.participants();
-        let _ = create::open(&file.location(), &shape(), &Terms::separate(), release);
+        let _ = create::open(&file.location(), &shape(), &OpenOptions::separate(), release);
         if let Ok(announced) = session.announce(16) {
             let _ = session.withdraw(announced);
         }
     }
-    let _ = session.sweep();
+    let _ = session.recover_dead();
 }
 
 /// Has lost all its descriptors when it comes to recovering somebody.
@@ -283,10 +284,10 @@ fn closed_descriptors_keep_nobody_from_recovering() {
         // Numbers mean other files now.
         let others: Vec<_> =
             (0..20).map(|_| std::fs::File::open(std::env::current_exe().unwrap())).collect();
-        assert_eq!(session.settle(lane).unwrap(), Settled::Alive);
+        assert_eq!(session.probe_liveness(lane).unwrap(), Liveness::Alive);
         tell("alive");
         listen();
-        settle_soon(&session, lane);
+        probe_once(&session, lane);
         assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
         std::mem::forget(others);
         tell("recovered");
@@ -309,7 +310,7 @@ fn closed_descriptors_keep_nobody_from_recovering() {
     third.say("settle");
     third.expect("recovered");
     third.kill();
-    while session.sweep().unwrap() == 0 {
+    while session.recover_dead().unwrap() == 0 {
         std::thread::yield_now();
     }
     assert_eq!(session.participants().unwrap().len(), 1);
@@ -333,7 +334,7 @@ fn storm() {
                         break;
                     }
                 } else {
-                    session.settle(word - 1).unwrap();
+                    session.probe_liveness(word - 1).unwrap();
                     std::thread::yield_now();
                 }
             }
@@ -369,7 +370,7 @@ fn after_a_storm_of_kills_nothing_is_left() {
     }
     running.iter_mut().for_each(Second::kill);
     while session.participants().unwrap().len() > 1 {
-        session.sweep().unwrap();
+        session.recover_dead().unwrap();
     }
     let word = session.load_32(session.payload_at()).unwrap();
     assert!(word == 0 || word == DIED, "held by {word}");

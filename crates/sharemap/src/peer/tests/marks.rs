@@ -6,14 +6,14 @@ use super::{Scratch, memory_of, need_atomics, release, shape};
 use crate::error::ErrorKind;
 use crate::peer::header::CLEAN;
 use crate::peer::session::{FIRST, Session};
-use crate::peer::{PowerCuts, Terms, create};
+use crate::peer::{OpenOptions, PowerCuts, create};
 
 /// What the mark is while somebody is attached, and the disk knows of it or may not.
 const KNOWN: u32 = 0;
 const USED: u32 = 2;
 
 fn attach(file: &Scratch, power_cuts: PowerCuts) -> Arc<Session> {
-    let terms = Terms { power_cuts, ..Terms::separate() };
+    let terms = OpenOptions { power_cuts, ..OpenOptions::separate() };
     let opening = create::open(&file.location(), &shape(), &terms, release);
     Arc::clone(opening.unwrap().session())
 }

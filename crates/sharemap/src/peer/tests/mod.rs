@@ -1,6 +1,6 @@
 //! Tests of attaching, lanes, death and recovery, with real second processes.
 
-mod arrival;
+mod attach;
 mod forks;
 mod kills;
 mod linear;
@@ -12,16 +12,15 @@ mod readers;
 mod registry;
 mod threads;
 
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::header::{self, Header};
+use super::machine::Machine;
 use super::memory::{Attachment, Memory};
 use super::session::Session;
-use super::world::World;
-use super::{Shape, Terms, create};
+use super::{ExpectedLayout, OpenOptions, create};
 use crate::error::Result;
 use crate::guard::{Recovery, recovery};
 use crate::shm::Location;
@@ -91,23 +90,23 @@ impl Drop for Scratch {
 
 /// Its bytes, without attaching.
 fn memory_of(path: &Path) -> Memory {
-    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     Memory::map(&file, Some(path), Attachment::Participant, header::LEN).unwrap()
 }
 
-fn shape() -> Shape {
-    Shape::new(KIND, [3; 16], 1024)
+fn shape() -> ExpectedLayout {
+    ExpectedLayout::new(KIND, [3; 16], 1024)
 }
 
-fn create_with(path: &str, shape: &Shape) -> Arc<Session> {
+fn create_with(path: &str, shape: &ExpectedLayout) -> Arc<Session> {
     let fill = &mut |_: &Memory, _: &Header| Ok(());
     let opening =
-        create::create_new(&Location::file(path), shape, &Terms::separate(), release, fill);
+        create::create_new(&Location::file(path), shape, &OpenOptions::separate(), release, fill);
     Arc::clone(opening.unwrap().session())
 }
 
 fn open(path: &str) -> Arc<Session> {
-    let opening = create::open(&Location::file(path), &shape(), &Terms::separate(), release);
+    let opening = create::open(&Location::file(path), &shape(), &OpenOptions::separate(), release);
     Arc::clone(opening.unwrap().session())
 }
 

@@ -1,6 +1,5 @@
 //! Making and opening: what is accepted, and what each refusal says.
 
-use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,17 +8,17 @@ use std::time::{Duration, Instant};
 use super::{KIND, Scratch, create_with, need_atomics, open, release, shape};
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::header::{self, Header};
+use crate::peer::machine::Machine;
 use crate::peer::memory::Memory;
 use crate::peer::session::{CREATION, FIRST, Session};
-use crate::peer::world::World;
-use crate::peer::{Shape, Terms, create};
+use crate::peer::{ExpectedLayout, OpenOptions, create};
 use crate::shm::Location;
-use crate::sys::{SlotMode, slot};
+use crate::sys::{SlotMode, liveness};
 
 pub(super) const PATIENCE: Duration = Duration::from_millis(5);
 
 pub(super) fn patch(path: &Path, at: u64, bytes: &[u8]) {
-    let mut file = OpenOptions::new().write(true).open(path).unwrap();
+    let mut file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
     file.seek(SeekFrom::Start(at)).unwrap();
     file.write_all(bytes).unwrap();
 }
@@ -30,12 +29,12 @@ pub(super) fn bytes_of(path: &Path, len: usize) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn try_open(location: &Location, shape: &Shape) -> Result<Arc<Session>> {
-    let terms = Terms { open_timeout: PATIENCE, ..Terms::separate() };
+pub(super) fn try_open(location: &Location, shape: &ExpectedLayout) -> Result<Arc<Session>> {
+    let terms = OpenOptions { open_timeout: PATIENCE, ..OpenOptions::separate() };
     create::open(location, shape, &terms, release).map(|opening| Arc::clone(opening.session()))
 }
 
-pub(super) fn refused(file: &Scratch, shape: &Shape, kind: ErrorKind) -> Error {
+pub(super) fn refused(file: &Scratch, shape: &ExpectedLayout, kind: ErrorKind) -> Error {
     let error = try_open(&file.location(), shape).unwrap_err();
     assert_eq!(error.kind(), kind, "{error}");
     assert_eq!(error.path(), Some(file.0.as_path()), "{error}");
@@ -54,7 +53,7 @@ fn an_object_is_made_once_and_shared() {
     assert_eq!(error.kind(), ErrorKind::NotFound);
 
     let fill = &mut |memory: &Memory, header: &Header| memory.store(header.payload_at, 7u32);
-    let terms = Terms::separate();
+    let terms = OpenOptions::separate();
     let one = create::create_new(&file.location(), &shape(), &terms, release, fill).unwrap();
     let two = file.open();
     assert_eq!(one.header(), two.header());
@@ -77,7 +76,7 @@ fn a_name_and_nothing_are_places_too() {
     need_atomics!();
     let name = format!("sharemap-peer-test-{}", std::process::id());
     let location = Location::name(&name);
-    let terms = Terms::separate();
+    let terms = OpenOptions::separate();
     let one = create::open_or_create(&location, &shape(), &terms, release, &mut nothing).unwrap();
     let two = create::open(&location, &shape(), &terms, release).unwrap();
     one.store_32(one.payload_at(), 9).unwrap();
@@ -100,7 +99,7 @@ fn after_an_error_while_filling_there_is_no_object() {
     need_atomics!();
     let file = Scratch::new();
     let fill = &mut |_: &Memory, _: &Header| Err(Error::new(ErrorKind::Invalid, "fill"));
-    let terms = Terms::separate();
+    let terms = OpenOptions::separate();
     let error = create::create_new(&file.location(), &shape(), &terms, release, fill).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(!file.0.exists());
@@ -111,9 +110,9 @@ fn every_mismatch_has_an_error_of_its_own() {
     need_atomics!();
     let file = Scratch::new();
     drop(file.create());
-    refused(&file, &Shape { kind: KIND + 1, ..shape() }, ErrorKind::WrongKind);
-    refused(&file, &Shape { payload: 1032, ..shape() }, ErrorKind::WrongSize);
-    refused(&file, &Shape { fingerprint: [4; 16], ..shape() }, ErrorKind::WrongType);
+    refused(&file, &ExpectedLayout { kind: KIND + 1, ..shape() }, ErrorKind::WrongKind);
+    refused(&file, &ExpectedLayout { payload: 1032, ..shape() }, ErrorKind::WrongSize);
+    refused(&file, &ExpectedLayout { fingerprint: [4; 16], ..shape() }, ErrorKind::WrongType);
 
     let whole = bytes_of(&file.0, 128);
     patch(&file.0, 8, &2u16.to_le_bytes());
@@ -140,7 +139,7 @@ fn every_mismatch_has_an_error_of_its_own() {
 
     let len = file.0.metadata().unwrap().len();
     for len in [len - 1, 256, 255, 1, 0] {
-        OpenOptions::new().write(true).open(&file.0).unwrap().set_len(len).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&file.0).unwrap().set_len(len).unwrap();
         refused(&file, &shape(), ErrorKind::Truncated);
     }
     let folder = Location::file(file.0.parent().unwrap());
@@ -156,14 +155,19 @@ fn counts_out_of_range_are_refused() {
     need_atomics!();
     let file = Scratch::new();
     for (participants, lanes) in [(0, 1), (1, 0), (65_536, 1), (1, 65_536)] {
-        let shape = Shape { participants, lanes, ..shape() };
-        let terms = Terms::separate();
+        let shape = ExpectedLayout { participants, lanes, ..shape() };
+        let terms = OpenOptions::separate();
         let error = create::create_new(&file.location(), &shape, &terms, release, &mut nothing);
         assert_eq!(error.unwrap_err().kind(), ErrorKind::OutOfBounds);
     }
-    let shape = Shape { payload: u64::MAX - 100, ..shape() };
-    let error =
-        create::create_new(&file.location(), &shape, &Terms::separate(), release, &mut nothing);
+    let shape = ExpectedLayout { payload: u64::MAX - 100, ..shape() };
+    let error = create::create_new(
+        &file.location(),
+        &shape,
+        &OpenOptions::separate(),
+        release,
+        &mut nothing,
+    );
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Overflow);
 }
 
@@ -207,7 +211,7 @@ fn an_object_whose_creator_died_is_made_anew() {
     drop(file.create());
     patch(&file.0, header::STATE, &header::CREATING.to_le_bytes());
     refused(&file, &shape(), ErrorKind::Incomplete);
-    let terms = Terms::separate();
+    let terms = OpenOptions::separate();
     let fill = &mut |memory: &Memory, header: &Header| memory.store(header.payload_at, 5u32);
     let made = create::open_or_create(&file.location(), &shape(), &terms, release, fill).unwrap();
     assert_eq!(made.load_32(made.payload_at()).unwrap(), 5);
@@ -218,7 +222,7 @@ fn an_object_whose_creator_died_is_made_anew() {
 fn only_what_is_unfinished_loses_its_name() {
     need_atomics!();
     let file = Scratch::new();
-    let terms = Terms::separate();
+    let terms = OpenOptions::separate();
     create::clear_away(&file.location(), &terms).unwrap();
     let session = file.create();
     create::clear_away(&file.location(), &terms).unwrap();
@@ -226,8 +230,8 @@ fn only_what_is_unfinished_loses_its_name() {
     drop(session);
 
     patch(&file.0, header::STATE, &header::CREATING.to_le_bytes());
-    let object = OpenOptions::new().read(true).write(true).open(&file.0).unwrap();
-    let slots = slot::Slots::open(&object, Some(&file.0), id).unwrap();
+    let object = std::fs::OpenOptions::new().read(true).write(true).open(&file.0).unwrap();
+    let slots = liveness::Slots::open(&object, Some(&file.0), id).unwrap();
     let replacing = slots.take(CREATION, SlotMode::Alone).unwrap().expect("free");
     create::clear_away(&file.location(), &terms).unwrap();
     assert!(file.0.exists(), "somebody else is at it");
@@ -246,7 +250,7 @@ fn what_is_not_attached_to_records_no_slots() {
         unrecorded = header::read_home(memory)?.is_none();
         Ok(())
     };
-    let terms = Terms::separate();
+    let terms = OpenOptions::separate();
     let one = create::create_new(&file.location(), &shape(), &terms, release, fill).unwrap();
     assert!(unrecorded);
     assert_eq!(header::read_home(&one.memory).unwrap(), Some(one.slots.home()));
@@ -261,7 +265,7 @@ fn a_file_that_begins_with_zeros_is_left_alone() {
     std::fs::write(&file.0, &contents).unwrap();
     refused(&file, &shape(), ErrorKind::NotAnObject);
     let fill = &mut |_: &Memory, _: &Header| Ok(());
-    let terms = Terms::separate();
+    let terms = OpenOptions::separate();
     let made = create::open_or_create(&file.location(), &shape(), &terms, release, fill);
     assert_eq!(made.unwrap_err().kind(), ErrorKind::NotAnObject);
     let made = create::create_new(&file.location(), &shape(), &terms, release, fill);
@@ -273,7 +277,7 @@ fn a_file_that_begins_with_zeros_is_left_alone() {
 fn all_slots_taken_says_what_to_do() {
     need_atomics!();
     let file = Scratch::new();
-    let few = Shape { participants: 2, ..shape() };
+    let few = ExpectedLayout { participants: 2, ..shape() };
     let one = create_with(file.name(), &few);
     let two = open(file.name());
     let error = refused(&file, &shape(), ErrorKind::TooManyProcesses);
@@ -289,7 +293,7 @@ fn all_slots_taken_says_what_to_do() {
 fn the_slot_of_one_who_is_leaving_is_waited_for() {
     need_atomics!();
     let file = Scratch::new();
-    let few = Shape { participants: 2, ..shape() };
+    let few = ExpectedLayout { participants: 2, ..shape() };
     let one = create_with(file.name(), &few);
     // Its record is free already.
     let leaving = one.slots.take(FIRST + 1, SlotMode::Alone).unwrap().expect("nobody has it");
@@ -307,8 +311,9 @@ fn a_place_is_waited_for() {
     need_atomics!();
     for open_timeout in [Duration::MAX, Duration::from_secs(3600)] {
         let file = Scratch::new();
-        let one = create_with(file.name(), &Shape { participants: 1, ..shape() });
-        let (location, terms) = (file.location(), Terms { open_timeout, ..Terms::separate() });
+        let one = create_with(file.name(), &ExpectedLayout { participants: 1, ..shape() });
+        let (location, terms) =
+            (file.location(), OpenOptions { open_timeout, ..OpenOptions::separate() });
         std::thread::scope(|scope| {
             let two = scope.spawn(|| create::open(&location, &shape(), &terms, release).unwrap());
             let begun = Instant::now();
@@ -331,12 +336,12 @@ fn a_place_is_waited_for() {
 fn an_operation_waits_briefly_for_a_place() {
     need_atomics!();
     let file = Scratch::new();
-    let one = create_with(file.name(), &Shape { participants: 1, ..shape() });
+    let one = create_with(file.name(), &ExpectedLayout { participants: 1, ..shape() });
     one.detach();
     let two = file.open();
     let begun = Instant::now();
     assert_eq!(one.participant().unwrap_err().kind(), ErrorKind::TooManyProcesses);
-    assert!(begun.elapsed() < Terms::default().open_timeout, "as long as an opening");
+    assert!(begun.elapsed() < OpenOptions::default().open_timeout, "as long as an opening");
     drop(two);
     assert_eq!(one.participant().unwrap(), 0);
 }
@@ -344,8 +349,13 @@ fn an_operation_waits_briefly_for_a_place() {
 /// The header as FORMAT.md shows it.
 #[test]
 fn the_format_is_the_documented_one() {
-    let shape =
-        Shape { kind: 1, fingerprint: *b"fingerprint, 16.", payload: 8, participants: 2, lanes: 3 };
+    let shape = ExpectedLayout {
+        kind: 1,
+        fingerprint: *b"fingerprint, 16.",
+        payload: 8,
+        participants: 2,
+        lanes: 3,
+    };
     let header = Header::of(&shape, *b"an object's id..").unwrap();
     let listing: Vec<String> = header
         .encode()

@@ -3,9 +3,9 @@
 
 use super::{DIED, Scratch, need_atomics, need_wipes, open, release, shape};
 use crate::error::Result;
+use crate::peer::machine::{Liveness, Machine};
 use crate::peer::session::{FIRST, Session};
-use crate::peer::world::{Settled, World};
-use crate::peer::{Terms, create};
+use crate::peer::{OpenOptions, create};
 use crate::shm::Location;
 use crate::sys::process;
 use crate::sys::second::{Forked, Second, fork, listen, role, tell};
@@ -19,8 +19,8 @@ fn lock(session: &Session, distance: u64) -> u32 {
     held.lane
 }
 
-fn settle_soon(session: &Session, lane: u32) {
-    while session.settle(lane).unwrap() == Settled::Alive {
+fn probe_once(session: &Session, lane: u32) {
+    while session.probe_liveness(lane).unwrap() == Liveness::Alive {
         std::thread::yield_now();
     }
 }
@@ -77,7 +77,7 @@ fn a_process_that_executes_another_program_is_dead() {
     let (mut second, lane) = held(&file, 0);
     let Some(told) = done(&mut second, EXECUTE) else { return };
     assert_eq!(told, "executed");
-    settle_soon(&session, lane);
+    probe_once(&session, lane);
     assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
     assert_eq!(session.participants().unwrap().len(), 1);
 }
@@ -91,9 +91,9 @@ fn a_clone_keeps_nobody_alive() {
     let (mut second, lane) = held(&file, 0);
     let Some(clone) = done(&mut second, CLONE) else { return };
     let _clone = Stray::new(clone.parse().unwrap());
-    assert_eq!(session.settle(lane).unwrap(), Settled::Alive);
+    assert_eq!(session.probe_liveness(lane).unwrap(), Liveness::Alive);
     second.kill();
-    settle_soon(&session, lane);
+    probe_once(&session, lane);
     assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
 }
 
@@ -106,11 +106,11 @@ fn a_clone_in_the_same_memory_takes_nobody_along() {
     let Some(told) = done(&mut second, SHARE) else { return };
     assert_eq!(told, "the other ended");
     for _ in 0..100 {
-        assert_eq!(session.settle(lane).unwrap(), Settled::Alive);
+        assert_eq!(session.probe_liveness(lane).unwrap(), Liveness::Alive);
     }
     assert_eq!(session.load_32(session.payload_at()).unwrap(), lane + 1);
     second.kill();
-    settle_soon(&session, lane);
+    probe_once(&session, lane);
 }
 
 /// Its number is another process's when it is asked about: that one neither counts as it, nor is
@@ -161,12 +161,12 @@ fn use_an_id_again(session: &Session) {
     assert_eq!(second.id(), id, "the id was to be used again");
     assert_ne!(others, lane, "the dead one's lane is not free before it is recovered");
     // One is dead and the other lives, whatever their number.
-    settle_soon(session, lane);
+    probe_once(session, lane);
     assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
-    assert_eq!(session.settle(others).unwrap(), Settled::Alive);
+    assert_eq!(session.probe_liveness(others).unwrap(), Liveness::Alive);
     assert_eq!(session.load_32(session.payload_at() + 16).unwrap(), others + 1);
     second.kill();
-    settle_soon(session, others);
+    probe_once(session, others);
     assert_eq!(session.load_32(session.payload_at() + 16).unwrap(), DIED);
 }
 
@@ -218,11 +218,11 @@ fn recoverer() {
         release(session, slot, what, lane)
     }
     let Some(path) = role("peer::tests::pids::recoverer") else { return };
-    let (location, terms) = (Location::file(path), Terms::separate());
+    let (location, terms) = (Location::file(path), OpenOptions::separate());
     let session = create::open(&location, &shape(), &terms, wait_half_way).unwrap();
     tell("attached");
     listen();
-    while session.sweep().unwrap() == 0 {
+    while session.recover_dead().unwrap() == 0 {
         std::thread::yield_now();
     }
     tell("done");
@@ -244,16 +244,16 @@ fn stopped_in_the_middle(file: &Scratch, session: &Session) -> Option<(Second, u
     }
     other.kill();
     // The dead one that nobody is at is recovered; the other waits for whoever is at it.
-    settle_soon(session, two);
+    probe_once(session, two);
     assert_eq!(session.load_32(session.payload_at() + 16).unwrap(), DIED);
     for _ in 0..100 {
-        assert_eq!(session.settle(one).unwrap(), Settled::Alive);
+        assert_eq!(session.probe_liveness(one).unwrap(), Liveness::Alive);
     }
     assert_eq!(session.load_32(session.payload_at()).unwrap(), one + 1);
     // Others come, and have what is free.
     let (mut third, three) = held(file, 32);
     third.kill();
-    settle_soon(session, three);
+    probe_once(session, three);
     Some((recoverer, one, two))
 }
 
@@ -266,7 +266,7 @@ fn a_stopped_recoverer_holds_up_what_its_dead_peer_had_and_nothing_else() {
     recoverer.go_on();
     recoverer.say("go on");
     recoverer.expect("done");
-    assert_eq!(session.settle(one).unwrap(), Settled::Recovered);
+    assert_eq!(session.probe_liveness(one).unwrap(), Liveness::Recovered);
     assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
     recoverer.say("end");
     assert!(recoverer.finish().success());
@@ -279,9 +279,9 @@ fn a_recoverer_that_is_killed_where_it_is_stopped_is_replaced() {
     let session = file.create();
     let Some((mut recoverer, one, _)) = stopped_in_the_middle(&file, &session) else { return };
     recoverer.kill();
-    settle_soon(&session, one);
+    probe_once(&session, one);
     assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
-    while session.sweep().unwrap() + session.participants().unwrap().len() as u32 != 1 {
+    while session.recover_dead().unwrap() + session.participants().unwrap().len() as u32 != 1 {
         std::thread::yield_now();
     }
     for participant in 1..session.header().participants {

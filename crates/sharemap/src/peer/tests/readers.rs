@@ -2,10 +2,10 @@
 
 use super::{Scratch, need_atomics, release, shape};
 use crate::error::ErrorKind;
+use crate::peer::machine::Machine;
 use crate::peer::memory::Attachment;
 use crate::peer::session::READERS;
-use crate::peer::world::World;
-use crate::peer::{Terms, create};
+use crate::peer::{OpenOptions, create};
 use crate::sys::SlotMode;
 
 #[test]
@@ -16,7 +16,7 @@ fn those_who_only_read_take_no_part() {
     session.store_32(session.payload_at(), 6).unwrap();
     assert!(!session.has_readers().unwrap());
     for attachment in [Attachment::ReadOnly, Attachment::CopyOnWrite] {
-        let terms = Terms::separate();
+        let terms = OpenOptions::separate();
         let reader =
             create::open_read_only(&file.location(), &shape(), &terms, attachment, release)
                 .unwrap();
@@ -30,7 +30,7 @@ fn those_who_only_read_take_no_part() {
     let reader = create::open_read_only(
         &file.location(),
         &shape(),
-        &Terms::separate(),
+        &OpenOptions::separate(),
         Attachment::ReadOnly,
         release,
     );
@@ -46,7 +46,7 @@ fn who_only_reads_has_a_slot_or_an_error() {
     let session = file.create();
     let look = || {
         let (location, attachment) = (file.location(), Attachment::ReadOnly);
-        create::open_read_only(&location, &shape(), &Terms::separate(), attachment, release)
+        create::open_read_only(&location, &shape(), &OpenOptions::separate(), attachment, release)
     };
     let alone = session.slots.take(READERS, SlotMode::Alone).unwrap().expect("free");
     let error = look().unwrap_err();

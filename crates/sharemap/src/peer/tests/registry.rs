@@ -9,7 +9,7 @@ use crate::error::{ErrorKind, Result};
 use crate::peer::header::{CLEAN, Header};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::registry::{self, Key};
-use crate::peer::{Opening, PowerCuts, Terms, create};
+use crate::peer::{OpenOptions, Opening, PowerCuts, create};
 use crate::sys::second::fork;
 
 /// The values of the mark while a process is attached: on the disk, or perhaps not yet.
@@ -17,16 +17,16 @@ const KNOWN: u32 = 0;
 const USED: u32 = 2;
 
 fn make(file: &Scratch) -> Arc<Opening> {
-    let (fill, terms) = (&mut |_: &Memory, _: &Header| Ok(()), Terms::default());
+    let (fill, terms) = (&mut |_: &Memory, _: &Header| Ok(()), OpenOptions::default());
     create::create_new(&file.location(), &shape(), &terms, release, fill).unwrap()
 }
 
-fn open_with(file: &Scratch, terms: &Terms) -> Result<Arc<Opening>> {
+fn open_with(file: &Scratch, terms: &OpenOptions) -> Result<Arc<Opening>> {
     create::open(&file.location(), &shape(), terms, release)
 }
 
 fn open(file: &Scratch) -> Arc<Opening> {
-    open_with(file, &Terms::default()).unwrap()
+    open_with(file, &OpenOptions::default()).unwrap()
 }
 
 #[test]
@@ -37,9 +37,10 @@ fn openings_share_a_session_while_one_is_left() {
     let two = open(&file);
     assert!(Arc::ptr_eq(one.session(), two.session()));
     let adopted =
-        create::from_descriptor(one.file().unwrap(), &shape(), &Terms::default(), release).unwrap();
+        create::from_descriptor(one.file().unwrap(), &shape(), &OpenOptions::default(), release)
+            .unwrap();
     assert!(Arc::ptr_eq(one.session(), adopted.session()));
-    let apart = open_with(&file, &Terms::separate()).unwrap();
+    let apart = open_with(&file, &OpenOptions::separate()).unwrap();
     assert!(!Arc::ptr_eq(one.session(), apart.session()));
     assert_eq!(one.participants().unwrap().len(), 2);
     drop((one, adopted, apart));
@@ -59,7 +60,7 @@ fn ways_of_attaching_have_sessions_of_their_own() {
     let file = Scratch::new();
     let one = make(&file);
     let look = |attachment| {
-        let terms = Terms::default();
+        let terms = OpenOptions::default();
         create::open_read_only(&file.location(), &shape(), &terms, attachment, release).unwrap()
     };
     let (first, second) = (look(Attachment::ReadOnly), look(Attachment::ReadOnly));
@@ -76,7 +77,7 @@ fn a_later_opening_may_ask_that_power_cuts_be_told() {
     let one = make(&file);
     let mark = || one.memory().load::<u32>(CLEAN).unwrap();
     assert_eq!(mark(), USED);
-    let told = Terms { power_cuts: PowerCuts::Told, ..Terms::default() };
+    let told = OpenOptions { power_cuts: PowerCuts::Told, ..OpenOptions::default() };
     let two = open_with(&file, &told).unwrap();
     assert!(Arc::ptr_eq(one.session(), two.session()));
     assert_eq!(mark(), KNOWN, "it is on the disk");
@@ -106,7 +107,7 @@ fn another_thread_is_waited_for_as_long_as_was_asked_for() {
         panic!("no session is open")
     };
     let open_timeout = Duration::from_millis(20);
-    let (start, terms) = (Instant::now(), Terms { open_timeout, ..Terms::default() });
+    let (start, terms) = (Instant::now(), OpenOptions { open_timeout, ..OpenOptions::default() });
     assert_eq!(open_with(&file, &terms).unwrap_err().kind(), ErrorKind::Busy);
     assert!(start.elapsed() >= open_timeout);
     drop(turn);
@@ -117,7 +118,7 @@ fn key(file: &Scratch) -> Key {
     let identity = crate::sys::pass::identity(&File::open(&file.0).unwrap()).unwrap();
     let as_participant = Attachment::Participant;
     Key::of_file(identity, as_participant).unwrap_or_else(|| {
-        let look = crate::peer::Look::open(&file.location()).unwrap();
+        let look = crate::peer::ObjectObserver::open(&file.location()).unwrap();
         Key::of_object(identity, look.facts().unwrap().id, as_participant)
     })
 }
@@ -153,7 +154,7 @@ fn a_child_finds_the_session_of_its_parent() {
         assert!(Arc::ptr_eq(one.session(), two.session()));
         assert_eq!(two.participants().unwrap().len(), 2);
         let look = || {
-            let (terms, read) = (Terms::default(), Attachment::ReadOnly);
+            let (terms, read) = (OpenOptions::default(), Attachment::ReadOnly);
             create::open_read_only(&file.location(), &shape(), &terms, read, release).unwrap()
         };
         let look = look();
@@ -164,7 +165,7 @@ fn a_child_finds_the_session_of_its_parent() {
         None => eprintln!("skipped: nothing forks here"),
     }
     // A read-only attachment keeps the object in use; its copy in a child does not.
-    let (terms, read) = (Terms::default(), Attachment::ReadOnly);
+    let (terms, read) = (OpenOptions::default(), Attachment::ReadOnly);
     let look = create::open_read_only(&file.location(), &shape(), &terms, read, release).unwrap();
     let child = fork(|| {
         let again = create::open_read_only(&file.location(), &shape(), &terms, read, release);

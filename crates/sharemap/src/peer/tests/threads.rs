@@ -4,8 +4,8 @@ use std::sync::mpsc;
 
 use super::{Scratch, create_with, need_atomics, open, shape};
 use crate::error::ErrorKind;
-use crate::peer::Shape;
-use crate::peer::world::{SLOTS, Settled, World};
+use crate::peer::ExpectedLayout;
+use crate::peer::machine::{Liveness, Machine, SLOTS};
 
 fn owner(session: &super::Session, lane: u32) -> u32 {
     session.load_32(session.header().lane(lane)).unwrap()
@@ -24,7 +24,7 @@ fn announcements_are_seen_and_withdrawn() {
     assert_eq!(session.announced(0x1230).unwrap(), Some(announced));
     assert_eq!(session.announced(0x1240).unwrap(), None);
     assert_eq!(other.announced(0x1230).unwrap(), None);
-    let second = session.announce_first(0x4560).unwrap();
+    let second = session.announce_seq_cst(0x4560).unwrap();
     assert_eq!(second.slot, announced.slot + 8);
     session.withdraw(announced).unwrap();
     let third = session.announce(0x7890).unwrap();
@@ -34,9 +34,9 @@ fn announcements_are_seen_and_withdrawn() {
     for slot in 0..SLOTS {
         assert_eq!(other.load_64(session.slots(0) + slot * 8).unwrap(), 0);
     }
-    assert_eq!(other.settle(0).unwrap(), Settled::Alive);
-    assert_eq!(other.settle(5).unwrap(), Settled::Recovered, "nobody's");
-    assert_eq!(other.settle(u32::MAX).unwrap(), Settled::Recovered);
+    assert_eq!(other.probe_liveness(0).unwrap(), Liveness::Alive);
+    assert_eq!(other.probe_liveness(5).unwrap(), Liveness::Recovered, "nobody's");
+    assert_eq!(other.probe_liveness(u32::MAX).unwrap(), Liveness::Recovered);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn threads_have_lanes_of_their_own_and_give_them_back() {
 fn no_lane_is_an_error_after_a_while() {
     need_atomics!();
     let file = Scratch::new();
-    let session = create_with(file.name(), &Shape { lanes: 2, ..shape() });
+    let session = create_with(file.name(), &ExpectedLayout { lanes: 2, ..shape() });
     let held: Vec<_> = (1..=14).map(|what| session.announce(what * 16).unwrap()).collect();
     let error = session.announce(16).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooManyThreads, "{error}");
@@ -114,7 +114,7 @@ fn what_is_still_announced_outlives_the_session() {
     drop(one);
     let two = file.open();
     assert_eq!(two.own.participant(), Some(1), "the first is held until this process ends");
-    assert_eq!(two.settle(announced.lane).unwrap(), Settled::Alive);
+    assert_eq!(two.probe_liveness(announced.lane).unwrap(), Liveness::Alive);
     assert_eq!(two.load_64(announced.slot).unwrap(), 16);
     assert_eq!(two.announce(32).unwrap().lane, 1);
 }
@@ -157,10 +157,10 @@ fn a_file_cut_short_is_a_fault() {
         session.withdraw(announced),
         session.announce(32).map(drop),
         session.announced(16).map(drop),
-        session.settle(0).map(drop),
+        session.probe_liveness(0).map(drop),
         session.read(session.payload_at(), &mut [0; 100]),
         session.wait(session.payload_at(), 0, std::time::Duration::from_secs(60)),
-        session.sweep().map(drop),
+        session.recover_dead().map(drop),
         session.participants().map(drop),
     ];
     for (number, result) in faults.into_iter().enumerate() {

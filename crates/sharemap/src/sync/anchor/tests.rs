@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{LayoutReader, LayoutWriter, SharedType};
 use crate::error::{ErrorKind, Result};
 use crate::guard::{Recovery, recovery};
-use crate::peer::{self, Header, Memory, Opening, Session, Shape, Terms, World};
+use crate::peer::{self, ExpectedLayout, Header, Machine, Memory, OpenOptions, Opening, Session};
 use crate::shm::Location;
 use crate::sync::{Barrier, CountingSemaphore, Event, LockError, Mutex, Once, RwLock, Semaphore};
 
@@ -46,8 +46,9 @@ fn object() -> Arc<Opening> {
         let mut blank = LayoutWriter::within(memory, end - 16 - 48, end);
         Mutex::<[u64]>::zeroed(6).fill(&mut blank)
     };
-    let shape = Shape::new(KIND, [7; 16], PAYLOAD);
-    peer::create_new(&Location::anonymous(), &shape, &Terms::separate(), release, fill).unwrap()
+    let shape = ExpectedLayout::new(KIND, [7; 16], PAYLOAD);
+    peer::create_new(&Location::anonymous(), &shape, &OpenOptions::separate(), release, fill)
+        .unwrap()
 }
 
 #[test]
@@ -57,9 +58,10 @@ fn locks_lie_anywhere_in_an_object() {
         return;
     }
     let one = object();
-    let shape = Shape::new(KIND, [7; 16], PAYLOAD);
+    let shape = ExpectedLayout::new(KIND, [7; 16], PAYLOAD);
     let other =
-        peer::from_descriptor(one.file().unwrap(), &shape, &Terms::separate(), release).unwrap();
+        peer::from_descriptor(one.file().unwrap(), &shape, &OpenOptions::separate(), release)
+            .unwrap();
     let (start, end) = one.payload();
     for (place, seed) in PLACES.into_iter().zip(1_u8..) {
         let find = |opening: &Arc<Opening>| {

@@ -8,7 +8,7 @@ use super::state::{Carry, LOCK};
 use super::{Fault, Program, Setup};
 use crate::error::ErrorKind;
 use crate::sync::condvar::{Limit, RawCondvar};
-use crate::sync::mutex::{Held, Leave, RawMutex};
+use crate::sync::mutex::{Acquisition, RawMutex, ReleaseState};
 
 const CONDVAR: u64 = LOCK + 64;
 
@@ -26,9 +26,9 @@ fn tokens(sim: &Sim<'_>) -> (u32, u32) {
     (u32::from_le_bytes(value), selector)
 }
 
-fn change(sim: &Sim<'_>, held: Held, selector: u32, tokens: u32) {
+fn change(sim: &Sim<'_>, held: Acquisition, selector: u32, tokens: u32) {
     sim.expect(mutex().value().write(sim, selector, &tokens.to_le_bytes()));
-    sim.expect(mutex().unlock(sim, held, Leave::Sound));
+    sim.expect(mutex().unlock(sim, held, ReleaseState::Sound));
 }
 
 /// Takes one token; looks a few times, as whoever is to bring it may be dead.
@@ -43,9 +43,9 @@ fn waits(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
             change(sim, held, selector, number - 1);
             return true;
         }
-        held = sim.expect(condvar().wait(sim, mutex(), held, Leave::Sound, None)).held;
+        held = sim.expect(condvar().wait(sim, mutex(), held, ReleaseState::Sound, None)).held;
     }
-    sim.expect(mutex().unlock(sim, held, Leave::Sound));
+    sim.expect(mutex().unlock(sim, held, ReleaseState::Sound));
     true
 }
 
@@ -67,7 +67,7 @@ fn waits_for_a_time(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
         if timed_out {
             break;
         }
-        match condvar().wait(sim, mutex(), held, Leave::Sound, limit) {
+        match condvar().wait(sim, mutex(), held, ReleaseState::Sound, limit) {
             Ok(woken) => (held, timed_out) = (woken.held, woken.timed_out),
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -83,7 +83,7 @@ fn waits_for_a_time(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
         ghost.count[0] += u32::from(timed_out);
         Ok(())
     });
-    sim.expect(mutex().unlock(sim, held, Leave::Sound));
+    sim.expect(mutex().unlock(sim, held, ReleaseState::Sound));
     true
 }
 

@@ -5,7 +5,7 @@ use super::Fault;
 use super::sim::Sim;
 use super::state::{SLOTS, lane_at, record, slots, taken};
 use crate::error::Result;
-use crate::peer::{Announced, Settled, World};
+use crate::peer::{Announced, Liveness, Machine};
 
 /// Where a process has its lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Sim<'_> {
             }
             // Those of the dead become free.
             for lane in 0..self.lanes() {
-                self.settle(lane)?;
+                self.probe_liveness(lane)?;
             }
         }
     }
@@ -68,7 +68,7 @@ impl Sim<'_> {
     }
 
     /// The thread that had the lane ends, with nothing announced.
-    pub(super) fn give_back(&self) -> Result<()> {
+    pub(super) fn release_lane(&self) -> Result<()> {
         let Some(lane) = self.own_lane() else { return Ok(()) };
         self.store_32(taken(lane), 0)?;
         self.aside("no lane", lane as u64, |live| {
@@ -92,12 +92,12 @@ impl Sim<'_> {
     }
 
     /// Finds out whether the lane's participant lives; recovers it if it is dead.
-    pub(super) fn settle_lane(&self, lane: u32) -> Result<Settled> {
+    pub(super) fn probe_lane(&self, lane: u32) -> Result<Liveness> {
         let participant = match self.setup.lanes {
             Lanes::Fixed => lane as usize,
             Lanes::Pooled => match self.load_32(taken(lane as usize))?.checked_sub(1) {
                 Some(participant) => participant as usize,
-                None => return Ok(Settled::Recovered),
+                None => return Ok(Liveness::Recovered),
             },
         };
         let watch = self.setup.watch;
@@ -112,7 +112,7 @@ impl Sim<'_> {
             Some(1)
         });
         if won == 0 {
-            return Ok(Settled::Alive);
+            return Ok(Liveness::Alive);
         }
         self.recover(participant)?;
         self.turn("let go", participant as u64, |live| {
@@ -122,7 +122,7 @@ impl Sim<'_> {
             }
             Some(0)
         });
-        Ok(Settled::Recovered)
+        Ok(Liveness::Recovered)
     }
 
     /// What a dead participant's lanes announce, by who holds its kernel lock.

@@ -19,20 +19,20 @@
 //! Nothing in the algorithms knows of it: planted faults are the world's.
 
 mod barrier;
+mod clean_flag;
 mod condvar;
+mod counting_semaphore;
 mod event;
 mod lanes;
-mod mark;
+mod machine;
 mod mutex;
 mod once;
-mod permits;
 mod poison;
 mod rwlock;
 mod search;
-mod signal;
+mod semaphore;
 mod sim;
 mod state;
-mod world;
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -5,7 +5,7 @@ use super::sim::Sim;
 use super::state::{Carry, LOCK};
 use super::{Fault, Lanes, Program, Setup};
 use crate::error::ErrorKind;
-use crate::sync::mutex::{Held, Leave, RawMutex};
+use crate::sync::mutex::{Acquisition, RawMutex, ReleaseState};
 
 const WORD: u64 = LOCK;
 const GATE: u64 = LOCK + 4;
@@ -24,7 +24,7 @@ fn parts<const LEN: usize>(number: u32) -> [u8; LEN] {
 }
 
 /// Adds one to all parts of the value, which must be whole and as many as were written.
-fn inside<const LEN: usize>(sim: &Sim<'_>, held: Held) {
+fn inside<const LEN: usize>(sim: &Sim<'_>, held: Acquisition) {
     let died = held.died();
     let me = sim.me;
     sim.ghost(|ghost| {
@@ -55,7 +55,7 @@ fn inside<const LEN: usize>(sim: &Sim<'_>, held: Held) {
         Ok(())
     });
     // Whoever was told accepts the first time, and hands the fact on the second.
-    let leave = if died && number % 2 == 1 { Leave::Died } else { Leave::Sound };
+    let leave = if died && number % 2 == 1 { ReleaseState::Died } else { ReleaseState::Sound };
     sim.expect(mutex::<LEN>().unlock(sim, held, leave));
 }
 
@@ -71,7 +71,7 @@ fn rounds<const LEN: usize, const ROUNDS: u32>(sim: &Sim<'_>, step: u32, _: &mut
 /// Each round by a thread of its own, which takes a lane and gives it back.
 fn threads<const ROUNDS: u32>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     rounds::<12, ROUNDS>(sim, step, carry) && {
-        sim.expect(sim.give_back());
+        sim.expect(sim.release_lane());
         true
     }
 }

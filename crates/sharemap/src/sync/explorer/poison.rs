@@ -6,7 +6,7 @@ use super::sim::Sim;
 use super::state::{Carry, LOCK};
 use super::{Fault, Program, Setup};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::mutex::{Held, Leave, Poison, RawMutex};
+use crate::sync::mutex::{Acquisition, Poison, RawMutex, ReleaseState};
 use crate::sync::rwlock::{RawRwLock, Reading};
 
 const WORD: u64 = LOCK;
@@ -63,7 +63,7 @@ fn refused(sim: &Sim<'_>, error: &Error) {
 }
 
 /// Goes inside, if it was not refused.
-fn had(sim: &Sim<'_>, result: Result<Held>, asked: Poison) -> Option<Held> {
+fn had(sim: &Sim<'_>, result: Result<Acquisition>, asked: Poison) -> Option<Acquisition> {
     match result {
         Ok(held) => {
             enter(sim, OWNS, held.died(), asked);
@@ -76,17 +76,17 @@ fn had(sim: &Sim<'_>, result: Result<Held>, asked: Poison) -> Option<Held> {
     }
 }
 
-fn lock_and(sim: &Sim<'_>, result: Result<Held>, how: Leave, asked: Poison) -> bool {
+fn lock_and(sim: &Sim<'_>, result: Result<Acquisition>, how: ReleaseState, asked: Poison) -> bool {
     let Some(held) = had(sim, result, asked) else { return false };
     sim.expect(mutex().value().read(sim, &mut [0; 4]));
-    leave(sim, how == Leave::Poisoned);
+    leave(sim, how == ReleaseState::Poisoned);
     sim.expect(mutex().unlock(sim, held, how));
     true
 }
 
 fn poisons(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     step == 0 && {
-        lock_and(sim, mutex().lock(sim, None), Leave::Poisoned, Poison::Refuse);
+        lock_and(sim, mutex().lock(sim, None), ReleaseState::Poisoned, Poison::Refuse);
         true
     }
 }
@@ -95,11 +95,11 @@ fn poisons(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
 fn locks<const SOUND: bool>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     match step {
         0 => {
-            let had = lock_and(sim, mutex().lock(sim, None), Leave::Sound, Poison::Refuse);
+            let had = lock_and(sim, mutex().lock(sim, None), ReleaseState::Sound, Poison::Refuse);
             carry[0] = u64::from(had);
         }
         1 if carry[0] == 0 => {
-            let how = if SOUND { Leave::Sound } else { Leave::Poisoned };
+            let how = if SOUND { ReleaseState::Sound } else { ReleaseState::Poisoned };
             lock_and(sim, mutex().lock_poisoned(sim, None), how, Poison::Accept);
         }
         _ => return false,
@@ -112,7 +112,7 @@ fn tries(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
         match mutex().try_lock(sim) {
             Ok(None) => {}
             Ok(Some(held)) => {
-                lock_and(sim, Ok(held), Leave::Sound, Poison::Refuse);
+                lock_and(sim, Ok(held), ReleaseState::Sound, Poison::Refuse);
             }
             Err(error) => refused(sim, &error),
         }
@@ -123,16 +123,16 @@ fn tries(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
 const REPAIRS: Program = locks::<true>;
 const GIVES_UP: Program = locks::<false>;
 
-fn written(sim: &Sim<'_>, result: Result<Held>, how: Leave, asked: Poison) -> bool {
+fn written(sim: &Sim<'_>, result: Result<Acquisition>, how: ReleaseState, asked: Poison) -> bool {
     let Some(held) = had(sim, result, asked) else { return false };
-    leave(sim, how == Leave::Poisoned);
+    leave(sim, how == ReleaseState::Poisoned);
     sim.expect(rwlock().unlock(sim, held, how));
     true
 }
 
 fn write_poisons(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     step == 0 && {
-        written(sim, rwlock().write(sim, None), Leave::Poisoned, Poison::Refuse);
+        written(sim, rwlock().write(sim, None), ReleaseState::Poisoned, Poison::Refuse);
         true
     }
 }
@@ -140,11 +140,11 @@ fn write_poisons(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
 fn write_repairs(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     match step {
         0 => {
-            let had = written(sim, rwlock().write(sim, None), Leave::Sound, Poison::Refuse);
+            let had = written(sim, rwlock().write(sim, None), ReleaseState::Sound, Poison::Refuse);
             carry[0] = u64::from(had);
         }
         1 if carry[0] == 0 => {
-            written(sim, rwlock().write_poisoned(sim, None), Leave::Sound, Poison::Accept);
+            written(sim, rwlock().write_poisoned(sim, None), ReleaseState::Sound, Poison::Accept);
         }
         _ => return false,
     }

@@ -5,7 +5,7 @@ use super::sim::Sim;
 use super::state::{Carry, LOCK};
 use super::{Fault, Lanes, Program, Setup};
 use crate::error::Result;
-use crate::sync::mutex::{Held, Leave};
+use crate::sync::mutex::{Acquisition, ReleaseState};
 use crate::sync::rwlock::{RawRwLock, Reading};
 
 const WORD: u64 = LOCK;
@@ -73,15 +73,15 @@ fn value(sim: &Sim<'_>) -> (u32, u32) {
     (number, selector)
 }
 
-fn add_and_unlock(sim: &Sim<'_>, held: Held) {
+fn add_and_unlock(sim: &Sim<'_>, held: Acquisition) {
     let (number, selector) = value(sim);
     sim.expect(lock().value().write(sim, selector, &(number + 1).to_le_bytes()));
     unlock(sim, held, number % 2 == 1);
 }
 
-fn unlock(sim: &Sim<'_>, held: Held, hand_on: bool) {
+fn unlock(sim: &Sim<'_>, held: Acquisition, wake_next: bool) {
     leave(sim);
-    let leave = if held.died() && hand_on { Leave::Died } else { Leave::Sound };
+    let leave = if held.died() && wake_next { ReleaseState::Died } else { ReleaseState::Sound };
     sim.expect(lock().unlock(sim, held, leave));
 }
 
@@ -104,14 +104,14 @@ fn reads_twice(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
 /// Twice, each time by a thread of its own, which takes a lane and gives it back.
 fn reads_in_threads(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     reads_twice(sim, step, carry) && {
-        sim.expect(sim.give_back());
+        sim.expect(sim.release_lane());
         true
     }
 }
 
 fn writes_in_threads(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     writes(sim, step, carry) && {
-        sim.expect(sim.give_back());
+        sim.expect(sim.release_lane());
         true
     }
 }

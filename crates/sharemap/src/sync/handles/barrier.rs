@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
-use crate::peer::World;
-use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
+use crate::peer::Machine;
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
 use crate::sync::barrier::{Membership, RawBarrier};
 
 /// A barrier to be made, for so many members. Used it is through [`BarrierHandle`].
@@ -49,7 +49,7 @@ impl SharedType for Barrier {
 /// is [`Broken`](ErrorKind::Broken).
 #[derive(Debug)]
 pub struct BarrierHandle {
-    place: Place,
+    place: LockRef,
     raw: RawBarrier,
 }
 
@@ -70,7 +70,7 @@ impl BarrierHandle {
                 let error = self.place.error(ErrorKind::Busy, "join the barrier");
                 Err(error.with_detail("it has all its members"))
             }
-            Err(error) => Err(self.place.named(error)),
+            Err(error) => Err(self.place.with_object_path(error)),
         }
     }
 
@@ -80,8 +80,8 @@ impl BarrierHandle {
     /// # Errors
     /// [`Fault`](ErrorKind::Fault).
     pub fn restart(&self) -> Result<()> {
-        self.place.take_part("restart the barrier")?;
-        self.raw.restart(self.place.session()).map_err(|error| self.place.named(error))
+        self.place.require_writable("restart the barrier")?;
+        self.raw.restart(self.place.session()).map_err(|error| self.place.with_object_path(error))
     }
 }
 
@@ -123,7 +123,7 @@ impl BarrierMember<'_> {
         match &self.membership {
             Some(membership) if place.session().is_own(membership.announced.lane) => {
                 let passed = self.barrier.raw.wait(place, membership, until);
-                passed.map_err(|error| place.named(error))
+                passed.map_err(|error| place.with_object_path(error))
             }
             _ => {
                 let error = place.error(ErrorKind::Invalid, "wait at the barrier");

@@ -7,11 +7,11 @@ use super::mutex::MutexGuard;
 use super::slices::MutexSliceGuard;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Pod, Shareable};
-use crate::peer::World;
-use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
+use crate::peer::Machine;
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
 use crate::sync::condvar::{Limit, RawCondvar, Woken};
 use crate::sync::error::{LockError, LockResult, OwnerDiedGuard};
-use crate::sync::mutex::{Held, Leave, RawMutex};
+use crate::sync::mutex::{Acquisition, RawMutex, ReleaseState};
 
 /// A condition variable to be made. Used it is through [`CondvarHandle`], with a mutex in the same
 /// object.
@@ -64,7 +64,7 @@ impl SharedType for Condvar {
 /// ```
 #[derive(Debug)]
 pub struct CondvarHandle {
-    place: Place,
+    place: LockRef,
     raw: RawCondvar,
 }
 
@@ -166,17 +166,17 @@ impl CondvarHandle {
     fn wait_holding(
         &self,
         mutex: RawMutex,
-        held: Held,
-        leave: Leave,
+        held: Acquisition,
+        leave: ReleaseState,
         limit: Option<Limit>,
-    ) -> Result<(Held, WaitTimeoutResult)> {
+    ) -> Result<(Acquisition, WaitTimeoutResult)> {
         match self.raw.wait(&self.place, mutex, held, leave, limit) {
             Ok(Woken { held, timed_out }) => Ok((held, WaitTimeoutResult(timed_out))),
             Err(error) if error.kind() == ErrorKind::Timeout => {
                 let error = error.with_detail("the wait is over, and the mutex is not held");
-                Err(self.place.named(error))
+                Err(self.place.with_object_path(error))
             }
-            Err(error) => Err(self.place.named(error)),
+            Err(error) => Err(self.place.with_object_path(error)),
         }
     }
 
@@ -192,8 +192,10 @@ impl CondvarHandle {
     /// [`Fault`](ErrorKind::Fault) if the memory is gone.
     #[inline]
     pub fn notify_one(&self) -> Result<()> {
-        self.place.take_part("notify")?;
-        self.raw.notify_one(self.place.session()).map_err(|error| self.place.named(error))
+        self.place.require_writable("notify")?;
+        self.raw
+            .notify_one(self.place.session())
+            .map_err(|error| self.place.with_object_path(error))
     }
 
     /// Wakes all waiting threads.
@@ -202,8 +204,10 @@ impl CondvarHandle {
     /// [`Fault`](ErrorKind::Fault) if the memory is gone.
     #[inline]
     pub fn notify_all(&self) -> Result<()> {
-        self.place.take_part("notify")?;
-        self.raw.notify_all(self.place.session()).map_err(|error| self.place.named(error))
+        self.place.require_writable("notify")?;
+        self.raw
+            .notify_all(self.place.session())
+            .map_err(|error| self.place.with_object_path(error))
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::error::{ErrorKind, Result};
 use crate::layout::Layout;
-use crate::peer::World;
-use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
+use crate::peer::Machine;
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
 use crate::sync::event::{RawEvent, Reset};
 
 const WAIT: &str = "wait for an event";
@@ -64,7 +64,7 @@ impl SharedType for Event {
 /// else is let through for it.
 #[derive(Debug)]
 pub struct EventHandle {
-    place: Place,
+    place: LockRef,
     raw: RawEvent,
     reset: Reset,
 }
@@ -75,8 +75,8 @@ impl EventHandle {
     /// # Errors
     /// [`Fault`](ErrorKind::Fault).
     pub fn set(&self) -> Result<()> {
-        self.place.take_part("set the event")?;
-        self.raw.set(self.place.session()).map_err(|error| self.place.named(error))
+        self.place.require_writable("set the event")?;
+        self.raw.set(self.place.session()).map_err(|error| self.place.with_object_path(error))
     }
 
     /// Resets it. All who waited when it was set are let through all the same, unless it lets one
@@ -85,8 +85,8 @@ impl EventHandle {
     /// # Errors
     /// [`Fault`](ErrorKind::Fault).
     pub fn reset(&self) -> Result<()> {
-        self.place.take_part("reset the event")?;
-        self.raw.reset(self.place.session()).map_err(|error| self.place.named(error))
+        self.place.require_writable("reset the event")?;
+        self.raw.reset(self.place.session()).map_err(|error| self.place.with_object_path(error))
     }
 
     /// Whether it is set, at the moment.
@@ -94,7 +94,7 @@ impl EventHandle {
     /// # Errors
     /// [`Fault`](ErrorKind::Fault).
     pub fn is_set(&self) -> Result<bool> {
-        self.raw.is_set(self.place.session()).map_err(|error| self.place.named(error))
+        self.raw.is_set(self.place.session()).map_err(|error| self.place.with_object_path(error))
     }
 
     /// Blocks the current thread until the event is set. Resets the event if it resets itself.
@@ -121,13 +121,13 @@ impl EventHandle {
 
     fn wait_until(&self, until: Option<Duration>) -> Result<()> {
         self.go_through()?;
-        self.raw.wait(&self.place, until).map_err(|error| self.place.named(error))
+        self.raw.wait(&self.place, until).map_err(|error| self.place.with_object_path(error))
     }
 
     /// Who goes through resets it, if it resets by itself; else it is enough to look.
     fn go_through(&self) -> Result<()> {
         match self.reset {
-            Reset::Auto => self.place.take_part(WAIT),
+            Reset::Auto => self.place.require_writable(WAIT),
             Reset::Manual => Ok(()),
         }
     }
@@ -143,7 +143,7 @@ impl EventHandle {
         match self.raw.try_wait(self.place.session()) {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.place.error(ErrorKind::WouldBlock, WAIT)),
-            Err(error) => Err(self.place.named(error)),
+            Err(error) => Err(self.place.with_object_path(error)),
         }
     }
 }

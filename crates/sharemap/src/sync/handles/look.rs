@@ -5,13 +5,13 @@ use super::rwlock::RwLockHandle;
 use super::slices::{MutexSliceHandle, RwLockSliceHandle};
 use crate::error::Result;
 use crate::layout::{Element, Pod, Shareable};
-use crate::peer::World;
-use crate::sync::anchor::Place;
+use crate::peer::Machine;
+use crate::sync::anchor::LockRef;
 use crate::sync::word::{self, POISONED};
 
 /// The lock's word, which is its first.
-fn word(place: &Place) -> Result<u32> {
-    place.session().load_32(place.at).map_err(|error| place.named(error))
+fn word(place: &LockRef) -> Result<u32> {
+    place.session().load_32(place.at).map_err(|error| place.with_object_path(error))
 }
 
 macro_rules! looks {

@@ -2,27 +2,27 @@
 
 mod barrier;
 mod condvar;
+mod counting_semaphore;
 mod event;
-mod guarded;
+mod lock_target;
 mod look;
 mod mutex;
 mod once;
-mod permits;
 mod private;
 mod rwlock;
-mod signal;
+mod semaphore;
 mod slices;
 mod upgrade;
 
 pub use barrier::{Barrier, BarrierHandle, BarrierMember};
 pub use condvar::{Condvar, CondvarGuard, CondvarHandle, WaitTimeoutResult};
+pub use counting_semaphore::{CountingSemaphore, CountingSemaphoreHandle};
 pub use event::{Event, EventHandle};
-pub use guarded::LockTarget;
+pub use lock_target::LockTarget;
 pub use mutex::{Mutex, MutexGuard, MutexHandle};
 pub use once::{Once, OnceHandle, OnceState};
-pub use permits::{Semaphore, SemaphoreHandle, SemaphorePermit};
 pub use rwlock::{RwLock, RwLockHandle, RwLockReadGuard, RwLockUpgradableGuard, RwLockWriteGuard};
-pub use signal::{CountingSemaphore, CountingSemaphoreHandle};
+pub use semaphore::{Semaphore, SemaphoreHandle, SemaphorePermit};
 pub use slices::{
     MutexSliceGuard, MutexSliceHandle, RwLockSliceHandle, RwLockSliceReadGuard,
     RwLockSliceUpgradableGuard, RwLockSliceWriteGuard,

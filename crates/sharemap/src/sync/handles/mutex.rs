@@ -8,14 +8,14 @@ use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use super::guarded::LockTarget;
+use super::lock_target::LockTarget;
 use super::private::{Kept, Private};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Shareable};
 use crate::peer::{Extent, Near, Span, Spot};
-use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
 use crate::sync::error::{LockError, LockResult, OwnerDiedGuard, Reclaim};
-use crate::sync::mutex::{Held, Leave, RawMutex};
+use crate::sync::mutex::{Acquisition, RawMutex, ReleaseState};
 use crate::sync::unlock::Waiting;
 use crate::sync::word::DIED;
 
@@ -67,7 +67,7 @@ impl<T> Extent for Whole<T> {
 /// Its guard owns a copy of the value, which is written back when the guard is dropped, in one step:
 /// if the owner dies or panics before, the value stays as it was, and the next owner is told.
 pub struct MutexHandle<T> {
-    place: Place,
+    place: LockRef,
     span: Span<Whole<T>>,
     kept: Kept,
 }
@@ -151,7 +151,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
     #[cold]
     #[inline(never)]
     fn failed<R>(&self, error: Error) -> LockError<R> {
-        LockError::Failed(self.place.named(error))
+        LockError::Failed(self.place.with_object_path(error))
     }
 
     /// Attempts to acquire the mutex without waiting for its owner.
@@ -180,11 +180,11 @@ impl<T: Element + Shareable> MutexHandle<T> {
         match self.raw().try_lock(self.place.session()) {
             Ok(Some(held)) => self.guard(held),
             Ok(None) => Err(LockError::Failed(self.place.error(ErrorKind::WouldBlock, LOCK))),
-            Err(error) => Err(LockError::Failed(self.place.named(error))),
+            Err(error) => Err(LockError::Failed(self.place.with_object_path(error))),
         }
     }
 
-    pub(super) fn guard(&self, held: Held) -> LockResult<MutexGuard<'_, T>> {
+    pub(super) fn guard(&self, held: Acquisition) -> LockResult<MutexGuard<'_, T>> {
         let near = self.span.near();
         let Some(spot) = near.spot_of(held.announced()) else {
             return Err(self.no_lane(held).into());
@@ -194,8 +194,8 @@ impl<T: Element + Shareable> MutexHandle<T> {
 
     /// What a world gave as this thread's cannot be.
     #[cold]
-    fn no_lane(&self, held: Held) -> Error {
-        let _ = self.raw().unlock(self.place.session(), held, Leave::Sound);
+    fn no_lane(&self, held: Acquisition) -> Error {
+        let _ = self.raw().unlock(self.place.session(), held, ReleaseState::Sound);
         self.place.error(ErrorKind::TooManyThreads, LOCK)
     }
 
@@ -206,7 +206,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
         spot: Spot<'a>,
         found: u32,
     ) -> LockResult<MutexGuard<'a, T>> {
-        let guard = self.guard_of(near, spot, Leave::as_found(found))?;
+        let guard = self.guard_of(near, spot, ReleaseState::as_found(found))?;
         if found & DIED != 0 { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
 
@@ -215,7 +215,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
         &'a self,
         near: Near<'a>,
         spot: Spot<'a>,
-        leave: Leave,
+        leave: ReleaseState,
     ) -> Result<MutexGuard<'a, T>> {
         match Private::read(&near, &self.place, raw_at::<T>(near.at()).value(), leave, LOCK) {
             Ok(private) => {
@@ -230,10 +230,10 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// The value could not be had.
     #[cold]
     #[inline(never)]
-    fn give_back(&self, spot: Spot<'_>, leave: Leave, error: Error) -> Error {
-        let held = Held::of(spot.announced(), 0);
+    fn give_back(&self, spot: Spot<'_>, leave: ReleaseState, error: Error) -> Error {
+        let held = Acquisition::of(spot.announced(), 0);
         let _ = self.raw().unlock(self.place.session(), held, leave);
-        self.place.named(error)
+        self.place.with_object_path(error)
     }
 
     /// What [`MutexGuard::release_at_once`] left to do. What becomes of it is for the next call to
@@ -257,30 +257,30 @@ impl<T: Element + Shareable> MutexHandle<T> {
         let begun = match progress {
             Progress::NOT_BEGUN => {
                 let Some(leave) = self.write_back(spot, private)? else { return Ok(()) };
-                let unlocked = raw.unlock(&near, Held::of(spot.announced(), 0), leave);
-                return unlocked.map_err(|error| self.place.named(error));
+                let unlocked = raw.unlock(&near, Acquisition::of(spot.announced(), 0), leave);
+                return unlocked.map_err(|error| self.place.with_object_path(error));
             }
             Progress::DONE | Progress(Progress::BEGUN) => Ok(()),
             Progress(begun) => Err(near.fault_at(begun - Progress::BEGUN)),
         };
-        let finished = raw.unlocking(Leave::Sound).finish(&near, spot.announced(), begun);
-        finished.map_err(|error| self.place.named(error))
+        let finished = raw.unlocking(ReleaseState::Sound).finish(&near, spot.announced(), begun);
+        finished.map_err(|error| self.place.with_object_path(error))
     }
 
     /// Writes a guard's value back, unless it is not to be relied on; gives how the mutex is to be
     /// left. `None` if the guard is a copy in a child process, which has nothing. If it fails, the
     /// mutex has been released.
-    fn write_back(&self, spot: Spot<'_>, private: Private<T>) -> Result<Option<Leave>> {
+    fn write_back(&self, spot: Spot<'_>, private: Private<T>) -> Result<Option<ReleaseState>> {
         let (near, leave) = (self.span.near(), private.leave());
         if !near.is_mine(spot) {
             return Ok(None);
         }
-        if leave == Leave::Poisoned {
+        if leave == ReleaseState::Poisoned {
             // What was to be repaired was not.
             return Ok(Some(leave));
         }
         if std::thread::panicking() && !spot.is_marked() {
-            return Ok(Some(Leave::Died));
+            return Ok(Some(ReleaseState::Died));
         }
         match private.write(&near, self.raw().value()) {
             Ok(()) => Ok(Some(leave)),
@@ -288,7 +288,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
         }
     }
 
-    pub(super) fn place(&self) -> &Place {
+    pub(super) fn place(&self) -> &LockRef {
         &self.place
     }
 
@@ -353,7 +353,7 @@ impl<'a, T: Element + Shareable> MutexGuard<'a, T> {
     #[inline(always)]
     fn release_at_once(&self) -> Progress {
         let near = self.mutex.span.near_asked_later();
-        let calm = self.private.leave() == Leave::Sound && !std::thread::panicking();
+        let calm = self.private.leave() == ReleaseState::Sound && !std::thread::panicking();
         if !(calm && self.spot.is_surely_plain()) {
             return Progress::NOT_BEGUN;
         }
@@ -362,7 +362,7 @@ impl<'a, T: Element + Shareable> MutexGuard<'a, T> {
             return Progress::NOT_BEGUN;
         }
         if let (Ok(Waiting::Nobody), 0) =
-            (raw.unlocking(Leave::Sound).begin_plainly(&near), near.fault())
+            (raw.unlocking(ReleaseState::Sound).begin_plainly(&near), near.fault())
         {
             let _ = near.withdraw_from(self.spot);
             if near.fault() == 0 {
@@ -379,22 +379,24 @@ impl<'a, T: Element + Shareable> MutexGuard<'a, T> {
 
     /// For a condition variable: the handle, and the mutex with the value written back. `None` if
     /// this thread does not have it.
-    pub(super) fn into_parts(self) -> Result<Option<(&'a MutexHandle<T>, Held, Leave)>> {
+    pub(super) fn into_parts(
+        self,
+    ) -> Result<Option<(&'a MutexHandle<T>, Acquisition, ReleaseState)>> {
         let this = ManuallyDrop::new(self);
         let written = this.mutex.write_back(this.spot, this.private)?;
-        let held = Held::of(this.spot.announced(), 0);
+        let held = Acquisition::of(this.spot.announced(), 0);
         Ok(written.map(|leave| (this.mutex, held, leave)))
     }
 }
 
 impl<T: Element + Shareable> Reclaim for MutexGuard<'_, T> {
     fn mark_consistent(&mut self) {
-        self.private.set_leave(Leave::Sound);
+        self.private.set_leave(ReleaseState::Sound);
     }
 
     fn poison(self) -> Result<()> {
         let mut this = ManuallyDrop::new(self);
-        this.private.set_leave(Leave::Poisoned);
+        this.private.set_leave(ReleaseState::Poisoned);
         this.mutex.go_on_releasing(this.spot, this.private, Progress::NOT_BEGUN)
     }
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
-use crate::peer::World;
-use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
-use crate::sync::mutex::Held;
+use crate::peer::Machine;
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
+use crate::sync::mutex::Acquisition;
 use crate::sync::once::{RawOnce, Turn};
 
 /// Something to be done once. Used it is through [`OnceHandle`].
@@ -52,7 +52,7 @@ pub enum OnceState {
 /// Something to be done once among all processes that share it.
 #[derive(Debug)]
 pub struct OnceHandle {
-    place: Place,
+    place: LockRef,
     raw: RawOnce,
 }
 
@@ -93,7 +93,10 @@ impl OnceHandle {
         action: impl FnOnce(OnceState) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let session = self.place.session();
-        let turn = self.raw.begin(&self.place, until).map_err(|error| self.place.named(error))?;
+        let turn = self
+            .raw
+            .begin(&self.place, until)
+            .map_err(|error| self.place.with_object_path(error))?;
         let Turn::Mine(held) = turn else { return Ok(()) };
         let what = if held.died() { OnceState::AfterDeath } else { OnceState::First };
         let mut doing = Doing { once: self, held: Some(held) };
@@ -105,7 +108,7 @@ impl OnceHandle {
                 .with_detail("it is the process that this one was forked from that is at it")
                 .into());
         }
-        self.raw.finish(session, held).map_err(|error| self.place.named(error).into())
+        self.raw.finish(session, held).map_err(|error| self.place.with_object_path(error).into())
     }
 
     /// Whether it is done.
@@ -114,14 +117,14 @@ impl OnceHandle {
     /// [`Fault`](ErrorKind::Fault).
     #[inline]
     pub fn is_done(&self) -> Result<bool> {
-        self.raw.is_done(self.place.session()).map_err(|error| self.place.named(error))
+        self.raw.is_done(self.place.session()).map_err(|error| self.place.with_object_path(error))
     }
 }
 
 /// Leaves it to the next one if it is not finished.
 struct Doing<'a> {
     once: &'a OnceHandle,
-    held: Option<Held>,
+    held: Option<Acquisition>,
 }
 
 impl Drop for Doing<'_> {

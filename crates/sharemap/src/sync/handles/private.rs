@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Shareable};
-use crate::peer::World;
-use crate::sync::anchor::Place;
-use crate::sync::mutex::Leave;
-use crate::sync::value::{Copies, is_word};
+use crate::peer::Machine;
+use crate::sync::anchor::LockRef;
+use crate::sync::mutex::ReleaseState;
+use crate::sync::value::{DoubleBuffer, is_word};
 
 /// A value as it was copied out.
 #[derive(Clone, Copy, Debug)]
@@ -20,20 +20,20 @@ pub(super) struct Private<T> {
 }
 
 const CHANGED: u32 = 2;
-const LEAVE: u32 = Leave::Died as u32 | Leave::Poisoned as u32;
+const LEAVE: u32 = ReleaseState::Died as u32 | ReleaseState::Poisoned as u32;
 
 impl<T: Element + Shareable> Private<T> {
     /// Copies the value out. The caller has the lock.
     #[inline(always)]
-    pub(super) fn read<W: World>(
-        world: &W,
-        place: &Place,
-        copies: Copies,
-        leave: Leave,
+    pub(super) fn read<W: Machine>(
+        machine: &W,
+        place: &LockRef,
+        copies: DoubleBuffer,
+        leave: ReleaseState,
         operation: &'static str,
     ) -> Result<Self> {
         let mut bytes = MaybeUninit::<T>::zeroed();
-        let selector = copies.read(world, as_bytes(&mut bytes))?;
+        let selector = copies.read(machine, as_bytes(&mut bytes))?;
         match T::try_read_from_bytes(as_bytes(&mut bytes)) {
             Ok(value) => Ok(Self { value, state: selector | leave as u32 }),
             Err(_) => Err(place.error(ErrorKind::Invalid, operation)),
@@ -53,21 +53,21 @@ impl<T: Element + Shareable> Private<T> {
 
     /// How the lock is to be left.
     #[inline(always)]
-    pub(super) fn leave(&self) -> Leave {
-        Leave::as_found(self.state)
+    pub(super) fn leave(&self) -> ReleaseState {
+        ReleaseState::as_found(self.state)
     }
 
     #[inline(always)]
-    pub(super) fn set_leave(&mut self, leave: Leave) {
+    pub(super) fn set_leave(&mut self, leave: ReleaseState) {
         self.state = self.state & !LEAVE | leave as u32;
     }
 
     /// Writes it back if it was changed, or if that is less than to ask. The caller has the lock,
     /// alone.
     #[inline(always)]
-    pub(super) fn write<W: World>(&self, world: &W, copies: Copies) -> Result<()> {
+    pub(super) fn write<W: Machine>(&self, machine: &W, copies: DoubleBuffer) -> Result<()> {
         if is_word(size_of::<T>()) || self.is_changed() {
-            copies.write(world, self.state, self.value.as_bytes())
+            copies.write(machine, self.state, self.value.as_bytes())
         } else {
             Ok(())
         }

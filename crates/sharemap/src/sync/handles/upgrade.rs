@@ -3,21 +3,21 @@
 use std::time::Duration;
 
 use crate::error::{ErrorKind, Result};
-use crate::peer::World;
-use crate::sync::anchor::Place;
-use crate::sync::mutex::Held;
+use crate::peer::Machine;
+use crate::sync::anchor::LockRef;
+use crate::sync::mutex::Acquisition;
 use crate::sync::rwlock::RawRwLock;
 
 /// Waits until all who read have left. A copy of a guard in a child process has nothing to go on from.
 pub(super) fn upgrade(
-    place: &Place,
+    place: &LockRef,
     raw: RawRwLock,
-    held: Option<&Held>,
+    held: Option<&Acquisition>,
     until: Option<Duration>,
 ) -> Result<()> {
     match held {
         Some(held) if place.is_own(held.lane()) => {
-            raw.upgrade(place, held, until).map_err(|error| place.named(error))
+            raw.upgrade(place, held, until).map_err(|error| place.with_object_path(error))
         }
         _ => Err(place
             .error(ErrorKind::Invalid, "go on to write")

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::guard::{Recovery, recovery};
-use crate::peer::{self, Session, Shape, Terms, World};
+use crate::peer::{self, ExpectedLayout, Machine, OpenOptions, Session};
 use crate::shm::Location;
 
 /// Whether those who wait fence.
@@ -36,8 +36,8 @@ const LINES: u64 = 512;
 const LINE: u64 = 64;
 const PAYLOAD: u64 = LINES + 16 * LINE;
 
-const SHAPE: Shape =
-    Shape { kind: 78, fingerprint: [0; 16], payload: PAYLOAD, participants: 4, lanes: 8 };
+const SHAPE: ExpectedLayout =
+    ExpectedLayout { kind: 78, fingerprint: [0; 16], payload: PAYLOAD, participants: 4, lanes: 8 };
 
 const MANY: u32 = 10_000_000;
 const SHORT: Duration = Duration::from_secs(3);
@@ -58,7 +58,7 @@ impl Scratch {
     fn create(&self) -> Arc<Session> {
         let fill = &mut |_: &peer::Memory, _: &peer::Header| Ok(());
         let location = Location::file(&self.0);
-        let (terms, release) = (Terms::separate(), crate::sync::recover);
+        let (terms, release) = (OpenOptions::separate(), crate::sync::recover);
         let opening = peer::create_new(&location, &SHAPE, &terms, release, fill);
         Arc::clone(opening.unwrap().session())
     }
@@ -71,7 +71,7 @@ impl Drop for Scratch {
 }
 
 fn open(path: &str) -> Arc<Session> {
-    let (terms, release) = (Terms::separate(), crate::sync::recover);
+    let (terms, release) = (OpenOptions::separate(), crate::sync::recover);
     let opening = peer::open(&Location::file(path), &SHAPE, &terms, release);
     Arc::clone(opening.unwrap().session())
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Fence;
 use crate::error::Result;
-use crate::peer::{Announced, Session, Settled, World, delegate_world};
+use crate::peer::{Announced, Liveness, Machine, Session, delegate_world};
 use crate::sync::gate::SLEEPER;
 
 /// A session that goes to sleep whenever it has to wait, and sleeps until somebody wakes it, or much
@@ -30,7 +30,7 @@ impl<'a> Sleepy<'a> {
     }
 }
 
-impl World for Sleepy<'_> {
+impl Machine for Sleepy<'_> {
     delegate_world!(session: words lanes others);
 
     fn fence_all(&self) -> bool {

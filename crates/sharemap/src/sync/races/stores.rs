@@ -6,7 +6,7 @@ use super::{
     DONE, Fence, MANY, REGISTERED, SHORT, STORED, Scratch, await_other, has_atomics, is_long,
     is_skipped, next, open, pass, write_lines,
 };
-use crate::peer::World;
+use crate::peer::Machine;
 use crate::sys::second::{Second, role};
 
 /// One who releases: a plain store, and a look whether anybody has registered. After the round it

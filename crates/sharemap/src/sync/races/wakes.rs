@@ -7,9 +7,9 @@ use super::{
     DONE, Fence, MANY, MUTEX, RWLOCK, SHORT, Scratch, await_other, has_atomics, is_long,
     is_skipped, next, open, pass, write_lines,
 };
-use crate::peer::World;
+use crate::peer::Machine;
 use crate::sync::gate::SLEEPER;
-use crate::sync::mutex::{Leave, RawMutex};
+use crate::sync::mutex::{RawMutex, ReleaseState};
 use crate::sync::rwlock::{RawRwLock, Reading};
 use crate::sys::second::{Second, role};
 
@@ -21,41 +21,41 @@ fn holds() {
     let session = open(&path);
     let at = session.payload_at();
     let (mutex, rwlock) = (RawMutex::new(at + MUTEX, 8), RawRwLock::new(at + RWLOCK, 8));
-    let world = &*session;
+    let machine = &*session;
     let mut random = 0x2545_f491_4f6c_dd1d;
     for round in 1.. {
-        await_other(world, at + DONE[1], round - 1);
+        await_other(machine, at + DONE[1], round - 1);
         let in_vain = next(&mut random) % 2 == 0;
         // Until it is asked for and a little longer, so that the other is on its way to sleep, or only
         // for a moment.
         let mut hold = |gate: u64| {
-            world.store_32(at + DONE[0], round).unwrap();
+            machine.store_32(at + DONE[0], round).unwrap();
             let start = Instant::now();
             while in_vain
-                && world.load_32(at + gate).unwrap() & SLEEPER == 0
+                && machine.load_32(at + gate).unwrap() & SLEEPER == 0
                 && start.elapsed() < Duration::from_millis(5)
             {
                 std::thread::yield_now();
             }
             pass(next(&mut random) % if in_vain { 400 } else { 60 });
-            write_lines(world, round);
+            write_lines(machine, round);
         };
         match round % 4 {
             0 => {
-                let held = rwlock.write(world, None).unwrap();
+                let held = rwlock.write(machine, None).unwrap();
                 hold(RWLOCK + 8);
-                rwlock.unlock(world, held, Leave::Sound).unwrap();
+                rwlock.unlock(machine, held, ReleaseState::Sound).unwrap();
             }
             1 => {
-                let announced = rwlock.announce_read(world).unwrap();
-                let packed = rwlock.read_slowly(world, announced, None).unwrap();
+                let announced = rwlock.announce_read(machine).unwrap();
+                let packed = rwlock.read_slowly(machine, announced, None).unwrap();
                 hold(RWLOCK + 12);
-                rwlock.unlock_read(world, Reading::unpack(packed)).unwrap();
+                rwlock.unlock_read(machine, Reading::unpack(packed)).unwrap();
             }
             _ => {
-                let held = mutex.lock(world, None).unwrap();
+                let held = mutex.lock(machine, None).unwrap();
                 hold(MUTEX + 4);
-                mutex.unlock(world, held, Leave::Sound).unwrap();
+                mutex.unlock(machine, held, ReleaseState::Sound).unwrap();
             }
         }
     }
@@ -70,7 +70,7 @@ fn missed_wakes(test: &str, fence: Fence, rounds: u32) -> Option<u32> {
         return None;
     }
     let _other = Second::start("sync::races::wakes::holds", file.0.to_str().unwrap());
-    let world = &Sleepy::new(&session, fence);
+    let machine = &Sleepy::new(&session, fence);
     let at = session.payload_at();
     let (mutex, rwlock) = (RawMutex::new(at + MUTEX, 8), RawRwLock::new(at + RWLOCK, 8));
     let mut random = 88_172_645_463_325_252;
@@ -85,28 +85,28 @@ fn missed_wakes(test: &str, fence: Fence, rounds: u32) -> Option<u32> {
         match round % 8 {
             // Reads while the other writes; writes while it writes, and while it reads.
             0 => {
-                let announced = rwlock.announce_read(world).unwrap();
-                let packed = rwlock.read_slowly(world, announced, None).unwrap();
-                rwlock.unlock_read(world, Reading::unpack(packed)).unwrap();
+                let announced = rwlock.announce_read(machine).unwrap();
+                let packed = rwlock.read_slowly(machine, announced, None).unwrap();
+                rwlock.unlock_read(machine, Reading::unpack(packed)).unwrap();
             }
             1 | 4 | 5 => {
-                let held = rwlock.write(world, None).unwrap();
-                rwlock.unlock(world, held, Leave::Sound).unwrap();
+                let held = rwlock.write(machine, None).unwrap();
+                rwlock.unlock(machine, held, ReleaseState::Sound).unwrap();
             }
             _ => {
-                let held = mutex.lock(world, None).unwrap();
-                mutex.unlock(world, held, Leave::Sound).unwrap();
+                let held = mutex.lock(machine, None).unwrap();
+                mutex.unlock(machine, held, ReleaseState::Sound).unwrap();
             }
         }
-        if world.missed.get() > 0 {
+        if machine.missed.get() > 0 {
             eprintln!("missed in round {round}");
             break;
         }
         write_lines(&session, round);
         session.store_32(at + DONE[1], round).unwrap();
     }
-    eprintln!("slept {} times", world.slept.get());
-    Some(world.missed.get())
+    eprintln!("slept {} times", machine.slept.get());
+    Some(machine.missed.get())
 }
 
 #[test]

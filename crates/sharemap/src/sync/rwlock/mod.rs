@@ -13,11 +13,11 @@ mod write;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::peer::{Announced, OFFSET_MASK, World};
+use crate::peer::{Announced, Machine, OFFSET_MASK};
 use crate::sync::gate;
 use crate::sync::kind::Kind;
-use crate::sync::mutex::{Held, Poison};
-use crate::sync::value::Copies;
+use crate::sync::mutex::{Acquisition, Poison};
+use crate::sync::value::DoubleBuffer;
 use crate::sync::waiter::{Change, OWNED, Waiter};
 use crate::sync::word::{self, DIED, LANE, UPGRADABLE};
 
@@ -39,7 +39,7 @@ pub(crate) struct RawRwLock {
 /// That this thread reads.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
-pub(crate) struct Reading(pub(super) Held);
+pub(crate) struct Reading(pub(super) Acquisition);
 
 /// A [`Reading`] as a number, which is returned in a register: slot, lane, and whether one died.
 #[derive(Clone, Copy, Debug)]
@@ -54,12 +54,12 @@ impl Reading {
     #[inline(always)]
     pub(crate) fn unpack(Packed(packed): Packed) -> Self {
         let announced = Announced { lane: (packed >> 48) as u32, slot: packed & (OFFSET_MASK | 8) };
-        Self(Held::of(announced, if packed & 1 == 0 { 0 } else { DIED }))
+        Self(Acquisition::of(announced, if packed & 1 == 0 { 0 } else { DIED }))
     }
 
     #[inline(always)]
     pub(crate) fn at_once(announced: Announced) -> Self {
-        Self(Held::of(announced, 0))
+        Self(Acquisition::of(announced, 0))
     }
 
     /// An owner died, and none since has accepted the value.
@@ -91,12 +91,12 @@ impl RawRwLock {
 
     /// Bytes that a lock with a value of `len` bytes takes; zeros are a free one, of zeros.
     pub(crate) const fn size(len: u32) -> u64 {
-        Self::VALUE + Copies::size(len)
+        Self::VALUE + DoubleBuffer::size(len)
     }
 
     #[inline(always)]
-    pub(crate) fn value(self) -> Copies {
-        Copies::new(self.at, SELECTOR, Self::VALUE, self.len)
+    pub(crate) fn value(self) -> DoubleBuffer {
+        DoubleBuffer::new(self.at, SELECTOR, Self::VALUE, self.len)
     }
 
     fn waiter(self, operation: &'static str, gate: u64, until: Option<Duration>) -> Waiter {
@@ -105,13 +105,13 @@ impl RawRwLock {
 }
 
 /// The lane died with the word, or while it asked for it.
-pub(crate) fn recover_writer<W: World>(world: &W, at: u64, lane: u32) -> Result<()> {
-    word::bury(world, at, lane)?;
-    gate::open_for_the_dead(world, at + GATE)
+pub(crate) fn recover_writer<W: Machine>(machine: &W, at: u64, lane: u32) -> Result<()> {
+    word::release_dead_owner(machine, at, lane)?;
+    gate::wake_all_after_recovery(machine, at + GATE)
 }
 
 /// The lane died reading, or on its way out. The slot says so before the writers are woken.
-pub(crate) fn recover_reader<W: World>(world: &W, at: u64, slot: u64) -> Result<()> {
-    world.swap_64(slot, Kind::Leaving.of(at))?;
-    gate::open_for_the_dead(world, at + DRAIN)
+pub(crate) fn recover_reader<W: Machine>(machine: &W, at: u64, slot: u64) -> Result<()> {
+    machine.swap_64(slot, Kind::Leaving.of(at))?;
+    gate::wake_all_after_recovery(machine, at + DRAIN)
 }

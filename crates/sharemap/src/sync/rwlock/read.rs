@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{AGAIN, DRAIN, GATE, Packed, RawRwLock, Reading, SEEN, admits, group};
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::{Announced, World};
+use crate::peer::{Announced, Machine};
 use crate::sync::gate::Wake;
 use crate::sync::kind::Kind;
-use crate::sync::mutex::{Held, Poison};
+use crate::sync::mutex::{Acquisition, Poison};
 use crate::sync::unlock::{self, Waiting};
 use crate::sync::waiter::Waiter;
 use crate::sync::word::{DIED, UPGRADABLE, owner};
@@ -17,75 +17,75 @@ const READ: &str = "lock for reading";
 impl RawRwLock {
     /// What comes first.
     #[inline(always)]
-    pub(crate) fn announce_read<W: World>(self, world: &W) -> Result<Announced> {
-        world.announce_first(Kind::Reader.of(self.at))
+    pub(crate) fn announce_read<W: Machine>(self, machine: &W) -> Result<Announced> {
+        machine.announce_seq_cst(Kind::Reader.of(self.at))
     }
 
     /// Whether the reader is admitted, and there is nothing to tell.
     #[inline(always)]
-    pub(crate) fn read_at_once<W: World>(self, world: &W, announced: Announced) -> bool {
+    pub(crate) fn read_at_once<W: Machine>(self, machine: &W, announced: Announced) -> bool {
         let bit = group(announced.lane);
-        matches!(world.load_64(self.at), Ok(pair) if pair as u32 == 0 && (pair >> 32) as u32 & bit != 0)
+        matches!(machine.load_64(self.at), Ok(pair) if pair as u32 == 0 && (pair >> 32) as u32 & bit != 0)
     }
 
     /// Reads after that failed. A thread that reads already is let in whoever waits.
     #[cold]
     #[inline(never)]
-    pub(crate) fn read_slowly<W: World>(
+    pub(crate) fn read_slowly<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         announced: Announced,
         until: Option<Duration>,
     ) -> Result<Packed> {
-        self.await_reading(world, announced, until, Poison::Refuse).map(Reading::pack)
+        self.await_reading(machine, announced, until, Poison::Refuse).map(Reading::pack)
     }
 
     /// Acquires the lock for reading, even if it is poisoned. Only the admission differs: writers,
     /// including those of a repair, wait for this reader as for any other.
-    pub(crate) fn read_poisoned<W: World>(
+    pub(crate) fn read_poisoned<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         until: Option<Duration>,
     ) -> Result<Reading> {
-        let announced = self.announce_read(world)?;
-        self.await_reading(world, announced, until, Poison::Accept)
+        let announced = self.announce_read(machine)?;
+        self.await_reading(machine, announced, until, Poison::Accept)
     }
 
-    fn await_reading<W: World>(
+    fn await_reading<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         mut announced: Announced,
         until: Option<Duration>,
         poison: Poison,
     ) -> Result<Reading> {
         let mut waiter = self.waiter(READ, GATE, until);
         loop {
-            if let Some(reading) = self.enter(world, announced, poison)? {
+            if let Some(reading) = self.enter(machine, announced, poison)? {
                 return Ok(reading);
             }
-            if let Some(reading) = self.nested(world, poison)? {
+            if let Some(reading) = self.nested(machine, poison)? {
                 return Ok(reading);
             }
-            self.await_admission(world, &mut waiter, poison)?;
-            announced = world.announce_first(Kind::Reader.of(self.at))?;
+            self.await_admission(machine, &mut waiter, poison)?;
+            announced = machine.announce_seq_cst(Kind::Reader.of(self.at))?;
         }
     }
 
     /// Acquires the lock for reading without waiting. Returns `None` if a writer, this thread or
     /// another, holds it. A dead writer is detected, though not necessarily by the first call.
-    pub(crate) fn try_read<W: World>(self, world: &W) -> Result<Option<Reading>> {
+    pub(crate) fn try_read<W: Machine>(self, machine: &W) -> Result<Option<Reading>> {
         let mut settled = false;
         loop {
-            let announced = world.announce_first(Kind::Reader.of(self.at))?;
-            if let Some(reading) = self.enter(world, announced, Poison::Refuse)? {
+            let announced = machine.announce_seq_cst(Kind::Reader.of(self.at))?;
+            if let Some(reading) = self.enter(machine, announced, Poison::Refuse)? {
                 return Ok(Some(reading));
             }
-            if let Some(reading) = self.nested(world, Poison::Refuse)? {
+            if let Some(reading) = self.nested(machine, Poison::Refuse)? {
                 return Ok(Some(reading));
             }
-            let word = world.load_32(self.at)?;
+            let word = machine.load_32(self.at)?;
             match owner(word) {
-                Some(lane) if !settled => world.settle_rarely(lane)?,
+                Some(lane) if !settled => machine.probe_throttled(lane)?,
                 None if word & Poison::Refuse as u32 != 0 => return Err(self.poisoned()),
                 _ => return Ok(None),
             };
@@ -94,15 +94,15 @@ impl RawRwLock {
     }
 
     /// Judges the lock after the announcement is visible; takes that back if it is not admitted.
-    fn enter<W: World>(
+    fn enter<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         announced: Announced,
         poison: Poison,
     ) -> Result<Option<Reading>> {
-        let judged = self.judge(world, announced, poison);
+        let judged = self.judge(machine, announced, poison);
         if !matches!(judged, Ok(Some(_))) {
-            let left = self.leave(world, announced);
+            let left = self.leave(machine, announced);
             if judged.is_ok() {
                 left?;
             }
@@ -110,53 +110,53 @@ impl RawRwLock {
         judged
     }
 
-    fn judge<W: World>(
+    fn judge<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         announced: Announced,
         poison: Poison,
     ) -> Result<Option<Reading>> {
         let bit = u64::from(group(announced.lane)) << 32;
-        let mut pair = world.load_64(self.at)?;
+        let mut pair = machine.load_64(self.at)?;
         if admits(pair as u32, poison) && pair & bit == 0 {
             // What counts is the word at the moment when the bit is set.
-            pair = world.fetch_or_64(self.at, bit)?;
+            pair = machine.fetch_or_64(self.at, bit)?;
         }
         let word = pair as u32;
-        Ok(admits(word, poison).then_some(Reading(Held::of(announced, word))))
+        Ok(admits(word, poison).then_some(Reading(Acquisition::of(announced, word))))
     }
 
     /// Another read by a thread that reads: what it announced before holds up every writer, and one
     /// who looks for readers meanwhile is made to look again.
-    fn nested<W: World>(self, world: &W, poison: Poison) -> Result<Option<Reading>> {
+    fn nested<W: Machine>(self, machine: &W, poison: Poison) -> Result<Option<Reading>> {
         let what = Kind::Reader.of(self.at);
-        if world.announced(what)?.is_none() {
+        if machine.announced(what)?.is_none() {
             return Ok(None);
         }
-        let word = world.load_32(self.at)?;
+        let word = machine.load_32(self.at)?;
         if word & poison as u32 != 0 {
             return Err(self.poisoned());
         }
-        let announced = world.announce_first(what)?;
-        match self.show(world, announced) {
-            Ok(()) => Ok(Some(Reading(Held::of(announced, word & DIED)))),
+        let announced = machine.announce_seq_cst(what)?;
+        match self.show(machine, announced) {
+            Ok(()) => Ok(Some(Reading(Acquisition::of(announced, word & DIED)))),
             Err(error) => {
-                let _ = self.leave(world, announced);
+                let _ = self.leave(machine, announced);
                 Err(error)
             }
         }
     }
 
     /// Has a writer see what was announced after it went by.
-    fn show<W: World>(self, world: &W, announced: Announced) -> Result<()> {
-        world.fetch_or_32(self.at + SEEN, group(announced.lane))?;
-        world.increment_32(self.at + AGAIN)
+    fn show<W: Machine>(self, machine: &W, announced: Announced) -> Result<()> {
+        machine.fetch_or_32(self.at + SEEN, group(announced.lane))?;
+        machine.increment_32(self.at + AGAIN)
     }
 
     /// An error if waiting would be in vain.
-    fn refuse<W: World>(self, world: &W, word: u32, poison: Poison) -> Result<()> {
+    fn refuse<W: Machine>(self, machine: &W, word: u32, poison: Poison) -> Result<()> {
         match owner(word) {
-            Some(lane) if world.is_own(lane) && word & UPGRADABLE == 0 => {
+            Some(lane) if machine.is_own(lane) && word & UPGRADABLE == 0 => {
                 Err(self.waiter(READ, GATE, None).error(ErrorKind::Deadlock))
             }
             None if word & poison as u32 != 0 => Err(self.poisoned()),
@@ -169,51 +169,51 @@ impl RawRwLock {
         self.waiter(READ, GATE, None).error(ErrorKind::Poisoned)
     }
 
-    fn await_admission<W: World>(
+    fn await_admission<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         waiter: &mut Waiter,
         poison: Poison,
     ) -> Result<()> {
         loop {
-            let word = world.load_32(self.at)?;
+            let word = machine.load_32(self.at)?;
             if admits(word, poison) {
                 return Ok(());
             }
-            self.refuse(world, word, poison)?;
-            if waiter.linger(world) {
+            self.refuse(machine, word, poison)?;
+            if waiter.spin(machine) {
                 continue;
             }
-            waiter.go_on(world)?;
-            waiter.register_among_others(world)?;
-            let word = world.load_32(self.at)?;
+            waiter.check_deadline(machine)?;
+            waiter.register_among_others(machine)?;
+            let word = machine.load_32(self.at)?;
             let (false, Some(lane)) = (admits(word, poison), owner(word)) else { continue };
-            waiter.probe_once(world, lane)?;
-            waiter.sleep(world)?;
-            if let Some(lane) = owner(world.load_32(self.at)?) {
-                world.settle(lane)?;
+            waiter.probe_once(machine, lane)?;
+            waiter.sleep(machine)?;
+            if let Some(lane) = owner(machine.load_32(self.at)?) {
+                machine.probe_liveness(lane)?;
             }
         }
     }
 
     #[inline(always)]
-    pub(crate) fn unlock_read<W: World>(self, world: &W, reading: Reading) -> Result<()> {
-        self.leave(world, reading.0.announced())
+    pub(crate) fn unlock_read<W: Machine>(self, machine: &W, reading: Reading) -> Result<()> {
+        self.leave(machine, reading.0.announced())
     }
 
     /// The slot says that the reader is gone, but not from the lock's bytes.
     #[inline(always)]
-    fn leave<W: World>(self, world: &W, announced: Announced) -> Result<()> {
+    fn leave<W: Machine>(self, machine: &W, announced: Announced) -> Result<()> {
         let leaving = Kind::Leaving.of(self.at);
-        let left = if world.stores_release() {
-            world.store_64(announced.slot, leaving)
+        let left = if machine.stores_release() {
+            machine.store_64(announced.slot, leaving)
         } else {
-            world.swap_64(announced.slot, leaving).map(drop)
+            machine.swap_64(announced.slot, leaving).map(drop)
         };
         let drain = self.at + DRAIN;
-        match left.and_then(|()| world.load_32(drain)).map(unlock::who_waits) {
-            Ok(Waiting::Nobody) => world.withdraw(announced),
-            other => unlock::finish(world, drain, Wake::All, announced, other.map(drop)),
+        match left.and_then(|()| machine.load_32(drain)).map(unlock::who_waits) {
+            Ok(Waiting::Nobody) => machine.withdraw(announced),
+            other => unlock::finish(machine, drain, Wake::All, announced, other.map(drop)),
         }
     }
 }

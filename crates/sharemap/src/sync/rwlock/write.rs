@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::{AGAIN, DRAIN, GATE, RawRwLock, SEEN, group};
 use crate::error::{ErrorKind, Result};
-use crate::peer::{Announced, World};
+use crate::peer::{Announced, Machine};
 use crate::sync::gate::{self, Wake};
 use crate::sync::kind::Kind;
-use crate::sync::mutex::{Held, Leave, Poison};
+use crate::sync::mutex::{Acquisition, Poison, ReleaseState};
 use crate::sync::unlock::Unlock;
 use crate::sync::waiter::Waiter;
-use crate::sync::word::{self, Ask, DIED, POISONED, Taken, UPGRADABLE, named};
+use crate::sync::word::{self, AcquireRequest, Acquired, DIED, POISONED, UPGRADABLE, named};
 
 const WRITE: &str = "lock for writing";
 const UPGRADE: &str = "upgrade the lock";
@@ -18,66 +18,74 @@ const UPGRADE: &str = "upgrade the lock";
 impl RawRwLock {
     /// Waits until `until`, or for ever.
     #[cfg(test)]
-    pub(crate) fn write<W: World>(self, world: &W, until: Option<Duration>) -> Result<Held> {
-        self.write_on(world, world, until)
+    pub(crate) fn write<W: Machine>(
+        self,
+        machine: &W,
+        until: Option<Duration>,
+    ) -> Result<Acquisition> {
+        self.write_on(machine, machine, until)
     }
 
     /// Acquires the lock like [`write`](Self::write), but waits on `waits`, another world of the
     /// same object, which tells when waits are cancelled.
     #[inline(always)]
-    pub(crate) fn write_on<W: World, P: World>(
+    pub(crate) fn write_on<W: Machine, P: Machine>(
         self,
-        world: &W,
+        machine: &W,
         waits: &P,
         until: Option<Duration>,
-    ) -> Result<Held> {
-        let announced = world.announce(Kind::Writer.of(self.at))?;
-        if let Ok(0) = world.compare_exchange_32(self.at, 0, named(announced.lane)) {
-            if let Ok(0) = world.load_32(self.at + SEEN) {
-                return Ok(Held::of(announced, 0));
+    ) -> Result<Acquisition> {
+        let announced = machine.announce(Kind::Writer.of(self.at))?;
+        if let Ok(0) = machine.compare_exchange_32(self.at, 0, named(announced.lane)) {
+            if let Ok(0) = machine.load_32(self.at + SEEN) {
+                return Ok(Acquisition::of(announced, 0));
             }
-            return self.exclude(waits, Held::of(announced, 0), WRITE, until);
+            return self.exclude(waits, Acquisition::of(announced, 0), WRITE, until);
         }
         self.write_slowly(waits, announced, until, Poison::Refuse)
     }
 
     /// Acquires the lock like [`write`](Self::write), even if it is poisoned.
-    pub(crate) fn write_poisoned<W: World>(
+    pub(crate) fn write_poisoned<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         until: Option<Duration>,
-    ) -> Result<Held> {
-        let announced = world.announce(Kind::Writer.of(self.at))?;
-        self.write_slowly(world, announced, until, Poison::Accept)
+    ) -> Result<Acquisition> {
+        let announced = machine.announce(Kind::Writer.of(self.at))?;
+        self.write_slowly(machine, announced, until, Poison::Accept)
     }
 
     #[cold]
     #[inline(never)]
-    fn write_slowly<W: World>(
+    fn write_slowly<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         announced: Announced,
         until: Option<Duration>,
         poison: Poison,
-    ) -> Result<Held> {
-        let held =
-            self.own(world, Ask::new(self.at, announced, poison as u32), announced, until)?;
-        self.exclude(world, held, WRITE, until)
+    ) -> Result<Acquisition> {
+        let held = self.own(
+            machine,
+            AcquireRequest::new(self.at, announced, poison as u32),
+            announced,
+            until,
+        )?;
+        self.exclude(machine, held, WRITE, until)
     }
 
     /// Waits for the word; readers may be inside yet.
-    fn own<W: World>(
+    fn own<W: Machine>(
         self,
-        world: &W,
-        ask: Ask,
+        machine: &W,
+        ask: AcquireRequest,
         announced: Announced,
         until: Option<Duration>,
-    ) -> Result<Held> {
+    ) -> Result<Acquisition> {
         let mut waiter = self.waiter(WRITE, GATE, until);
-        match word::take(world, ask, &mut waiter) {
-            Ok(Taken::Mine(word)) => Ok(Held::of(announced, word)),
+        match word::take(machine, ask, &mut waiter) {
+            Ok(Acquired::Mine(word)) => Ok(Acquisition::of(announced, word)),
             other => {
-                let _ = world.withdraw(announced);
+                let _ = machine.withdraw(announced);
                 Err(other.err().unwrap_or_else(|| waiter.error(ErrorKind::Poisoned)))
             }
         }
@@ -86,82 +94,87 @@ impl RawRwLock {
     /// Waits for the readers to leave; gives the word back if they do not.
     #[cold]
     #[inline(never)]
-    fn exclude<W: World>(
+    fn exclude<W: Machine>(
         self,
-        world: &W,
-        held: Held,
+        machine: &W,
+        held: Acquisition,
         operation: &'static str,
         until: Option<Duration>,
-    ) -> Result<Held> {
-        match self.drain(world, operation, until) {
+    ) -> Result<Acquisition> {
+        match self.drain(machine, operation, until) {
             Ok(()) => Ok(held),
             Err(error) => {
-                let _ = self.unlock(world, held, held.leave());
+                let _ = self.unlock(machine, held, held.leave());
                 Err(error)
             }
         }
     }
 
-    fn drain<W: World>(
+    fn drain<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         operation: &'static str,
         until: Option<Duration>,
     ) -> Result<()> {
         let (seen, again) = (self.at + SEEN, self.at + AGAIN);
-        if world.load_32(seen)? == 0 {
+        if machine.load_32(seen)? == 0 {
             return Ok(());
         }
         let mut waiter = self.waiter(operation, DRAIN, until);
-        if world.announced(Kind::Reader.of(self.at))?.is_some() {
+        if machine.announced(Kind::Reader.of(self.at))?.is_some() {
             return Err(waiter.error(ErrorKind::Deadlock));
         }
         // A thread that reads may announce another read where this has looked already; it counts
         // that before it leaves where it was.
         loop {
-            let count = world.load_32(again)?;
-            let groups = world.load_32(seen)?;
-            for lane in (0..world.lanes()).filter(|&lane| groups & group(lane) != 0) {
+            let count = machine.load_32(again)?;
+            let groups = machine.load_32(seen)?;
+            for lane in (0..machine.lanes()).filter(|&lane| groups & group(lane) != 0) {
                 for index in 0..W::SLOTS {
-                    self.await_departure(world, lane, world.slots(lane) + 8 * index, &mut waiter)?;
+                    self.await_departure(
+                        machine,
+                        lane,
+                        machine.slots(lane) + 8 * index,
+                        &mut waiter,
+                    )?;
                 }
             }
-            if world.load_32(again)? == count {
+            if machine.load_32(again)? == count {
                 break;
             }
             // Readers that return, or a misbehaving peer, could change the count for ever.
-            waiter.go_on(world)?;
+            waiter.check_deadline(machine)?;
         }
         // Alone: whoever sets a bit now is not admitted, and sets it again.
-        world.swap_32(seen, 0)?;
+        machine.swap_32(seen, 0)?;
         Ok(())
     }
 
-    fn await_departure<W: World>(
+    fn await_departure<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         lane: u32,
         slot: u64,
         waiter: &mut Waiter,
     ) -> Result<()> {
-        let reads = || world.load_64(slot).map(|what| what == Kind::Reader.of(self.at));
+        let reads = || machine.load_64(slot).map(|what| what == Kind::Reader.of(self.at));
         while reads()? {
-            if waiter.linger(world) {
+            if waiter.spin(machine) {
                 continue;
             }
             // Also for those who only try.
-            waiter.probe_once(world, lane)?;
+            waiter.probe_once(machine, lane)?;
             if !reads()? {
                 break;
             }
-            waiter.go_on(world)?;
-            waiter.register(world)?;
+            waiter.check_deadline(machine)?;
+            waiter.register(machine)?;
             if !reads()? {
                 break;
             }
-            waiter.sleep(world)?;
+            waiter.sleep(machine)?;
             if reads()? {
-                world.settle(lane)?;
+                machine.probe_liveness(lane)?;
             }
         }
         Ok(())
@@ -169,13 +182,14 @@ impl RawRwLock {
 
     /// Acquires the lock for writing without waiting. Returns `None` if a thread, this one or
     /// another, holds it.
-    pub(crate) fn try_write<W: World>(self, world: &W) -> Result<Option<Held>> {
-        let announced = world.announce(Kind::Writer.of(self.at))?;
-        let Some(held) = self.try_own(world, Ask::new(self.at, announced, POISONED), announced)?
+    pub(crate) fn try_write<W: Machine>(self, machine: &W) -> Result<Option<Acquisition>> {
+        let announced = machine.announce(Kind::Writer.of(self.at))?;
+        let Some(held) =
+            self.try_own(machine, AcquireRequest::new(self.at, announced, POISONED), announced)?
         else {
             return Ok(None);
         };
-        match self.exclude(world, held, WRITE, Some(Duration::ZERO)) {
+        match self.exclude(machine, held, WRITE, Some(Duration::ZERO)) {
             Ok(held) => Ok(Some(held)),
             Err(error) => match error.kind() {
                 ErrorKind::Timeout | ErrorKind::Cancelled | ErrorKind::Deadlock => Ok(None),
@@ -184,12 +198,17 @@ impl RawRwLock {
         }
     }
 
-    fn try_own<W: World>(self, world: &W, ask: Ask, announced: Announced) -> Result<Option<Held>> {
-        let taken = word::try_take(world, ask);
-        if let Ok(Some(Taken::Mine(word))) = taken {
-            return Ok(Some(Held::of(announced, word)));
+    fn try_own<W: Machine>(
+        self,
+        machine: &W,
+        ask: AcquireRequest,
+        announced: Announced,
+    ) -> Result<Option<Acquisition>> {
+        let taken = word::try_take(machine, ask);
+        if let Ok(Some(Acquired::Mine(word))) = taken {
+            return Ok(Some(Acquisition::of(announced, word)));
         }
-        let _ = world.withdraw(announced);
+        let _ = machine.withdraw(announced);
         match taken? {
             None => Ok(None),
             Some(_) => Err(self.waiter(WRITE, GATE, None).error(ErrorKind::Poisoned)),
@@ -197,48 +216,57 @@ impl RawRwLock {
     }
 
     /// Waits to read beside other readers, as the only one who may go on to write.
-    pub(crate) fn upgradable<W: World>(self, world: &W, until: Option<Duration>) -> Result<Held> {
-        let announced = world.announce(Kind::Writer.of(self.at))?;
-        let mut ask = Ask::new(self.at, announced, POISONED);
+    pub(crate) fn upgradable<W: Machine>(
+        self,
+        machine: &W,
+        until: Option<Duration>,
+    ) -> Result<Acquisition> {
+        let announced = machine.announce(Kind::Writer.of(self.at))?;
+        let mut ask = AcquireRequest::new(self.at, announced, POISONED);
         ask.mine |= UPGRADABLE;
-        self.own(world, ask, announced, until)
+        self.own(machine, ask, announced, until)
     }
 
     /// The same without waiting; `None` if somebody writes, or may go on to.
-    pub(crate) fn try_upgradable<W: World>(self, world: &W) -> Result<Option<Held>> {
-        let announced = world.announce(Kind::Writer.of(self.at))?;
-        let mut ask = Ask::new(self.at, announced, POISONED);
+    pub(crate) fn try_upgradable<W: Machine>(self, machine: &W) -> Result<Option<Acquisition>> {
+        let announced = machine.announce(Kind::Writer.of(self.at))?;
+        let mut ask = AcquireRequest::new(self.at, announced, POISONED);
         ask.mine |= UPGRADABLE;
-        self.try_own(world, ask, announced)
+        self.try_own(machine, ask, announced)
     }
 
     /// From upgradable to exclusive; upgradable as before if that fails.
-    pub(crate) fn upgrade<W: World>(
+    pub(crate) fn upgrade<W: Machine>(
         self,
-        world: &W,
-        held: &Held,
+        machine: &W,
+        held: &Acquisition,
         until: Option<Duration>,
     ) -> Result<()> {
         let exclusive = named(held.lane()) | if held.died() { DIED } else { 0 };
         let upgradable = exclusive | UPGRADABLE;
-        if world.compare_exchange_32(self.at, upgradable, exclusive)? != upgradable {
+        if machine.compare_exchange_32(self.at, upgradable, exclusive)? != upgradable {
             // The word was scribbled over: this thread does not have it.
             return Err(self.waiter(UPGRADE, GATE, None).error(ErrorKind::Invalid));
         }
-        let drained = self.drain(world, UPGRADE, until);
+        let drained = self.drain(machine, UPGRADE, until);
         if drained.is_err() {
-            let _ = world.fetch_or_32(self.at, UPGRADABLE);
-            let _ = gate::open(world, self.at + GATE, Wake::All);
+            let _ = machine.fetch_or_32(self.at, UPGRADABLE);
+            let _ = gate::open(machine, self.at + GATE, Wake::All);
         }
         drained
     }
 
     /// Releases what was had for writing or upgradably.
     #[inline(always)]
-    pub(crate) fn unlock<W: World>(self, world: &W, held: Held, leave: Leave) -> Result<()> {
+    pub(crate) fn unlock<W: Machine>(
+        self,
+        machine: &W,
+        held: Acquisition,
+        leave: ReleaseState,
+    ) -> Result<()> {
         let (flags, gate) = (leave as u32, self.at + GATE);
         let unlock = Unlock { word: self.at, flags, gate, wake: Wake::All };
-        unlock.run(world, held.announced())
+        unlock.run(machine, held.announced())
     }
 }
 
@@ -247,7 +275,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::peer::{self, Session, Settled, Shape, Terms, delegate_world};
+    use crate::peer::{self, ExpectedLayout, Liveness, OpenOptions, Session, delegate_world};
     use crate::shm::Location;
     use crate::sync::rwlock::Reading;
 
@@ -259,7 +287,7 @@ mod tests {
         ends: Duration,
     }
 
-    impl World for Restless<'_> {
+    impl Machine for Restless<'_> {
         delegate_world!(session: lanes waits others);
         delegate_world! { @ each session
             fn store_32(at: u64, value: u32) -> Result<()>;
@@ -290,10 +318,15 @@ mod tests {
             eprintln!("skipped: no atomic accesses here");
             return;
         }
-        let shape =
-            Shape { kind: 79, fingerprint: [0; 16], payload: 64, participants: 2, lanes: 2 };
+        let shape = ExpectedLayout {
+            kind: 79,
+            fingerprint: [0; 16],
+            payload: 64,
+            participants: 2,
+            lanes: 2,
+        };
         let fill = &mut |_: &peer::Memory, _: &peer::Header| Ok(());
-        let terms = Terms::default();
+        let terms = OpenOptions::default();
         let location = Location::anonymous();
         let opening =
             peer::create_new(&location, &shape, &terms, crate::sync::recover, fill).unwrap();
@@ -318,9 +351,9 @@ mod tests {
         let held = lock.upgradable(&restless, None).unwrap();
         let error = lock.upgrade(&restless, &held, Some(until)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
-        lock.unlock(&**session, held, Leave::Sound).unwrap();
+        lock.unlock(&**session, held, ReleaseState::Sound).unwrap();
         assert!(session.now() < ends, "it waited until the readers were done");
         let held = lock.try_write(&**session).unwrap().expect("no thread reads");
-        lock.unlock(&**session, held, Leave::Sound).unwrap();
+        lock.unlock(&**session, held, ReleaseState::Sound).unwrap();
     }
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat, Uid};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::draft::{Draft, hidden_name, unique};
 use super::shm;
+use super::unlinked::{Draft, hidden_name, unique};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::Existing;
 use crate::sys::posix::companion::{Flaw, Folder, Found, LEASE_TIMEOUT, file, folder};

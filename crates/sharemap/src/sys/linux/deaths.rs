@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::slot::Slots;
+use super::liveness::Slots;
 use super::{fence, fork, map, wait};
 use crate::error::ErrorKind;
 use crate::sys::second::{Second, command, listen, role, tell};
@@ -320,7 +320,7 @@ fn a_forked_child_finds_wiped_memory_empty() {
         eprintln!("skipped: this kernel does not wipe memory of children");
         return;
     }
-    let memory = fork::Wiped::new(100).unwrap();
+    let memory = fork::WipeOnFork::new(100).unwrap();
     let word = memory.base().cast::<u64>();
     // SAFETY: our own memory; the child only looks and ends.
     unsafe {

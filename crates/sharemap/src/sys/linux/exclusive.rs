@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::file::file_system;
-use super::{draft, shm};
+use super::{shm, unlinked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::FileRole;
 use crate::sys::posix::entry::identity_of;
@@ -108,7 +108,7 @@ fn role_of(entry: &Entry) -> Option<FileRole> {
     let name = entry.name().to_str()?;
     let is_single = file.st_nlink == 1;
     if identity_of(&directory) == identity_of(&rustix::fs::fstat(&shm).ok()?) {
-        return (is_single && draft::is_hidden_name(name)).then_some(FileRole::Draft);
+        return (is_single && unlinked::is_hidden_name(name)).then_some(FileRole::Draft);
     }
     let folder = entry.path().parent()?.file_name()?;
     let own = rustix::process::geteuid().as_raw();

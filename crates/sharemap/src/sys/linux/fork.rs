@@ -17,17 +17,17 @@ pub(crate) use crate::sys::posix::fork::{HeldOff, hold_off};
 ///
 /// Where the system does not wipe ([`wipes`]), a child has a copy, and has to compare [`process`].
 #[derive(Debug)]
-pub(crate) struct Wiped {
+pub(crate) struct WipeOnFork {
     base: *mut u8,
     len: usize,
 }
 
 // SAFETY: it owns plain memory.
-unsafe impl Send for Wiped {}
+unsafe impl Send for WipeOnFork {}
 // SAFETY: as above; it only gives the address.
-unsafe impl Sync for Wiped {}
+unsafe impl Sync for WipeOnFork {}
 
-impl Wiped {
+impl WipeOnFork {
     pub(crate) fn new(len: usize) -> Result<Self> {
         let len = len.next_multiple_of(page_size());
         let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
@@ -50,14 +50,14 @@ impl Wiped {
     }
 }
 
-impl Drop for Wiped {
+impl Drop for WipeOnFork {
     fn drop(&mut self) {
         // SAFETY: the mapping is this value's own, in a child too.
         let _ = unsafe { mm::munmap(self.base.cast(), self.len) };
     }
 }
 
-/// Whether [`Wiped`] memory is empty in a child. Kernels before 4.14 cannot, and an emulator that
+/// Whether [`WipeOnFork`] memory is empty in a child. Kernels before 4.14 cannot, and an emulator that
 /// accepts any advice follows none.
 pub(crate) fn wipes() -> bool {
     // No lock: a child may not wait for a thread that it does not have.
@@ -100,7 +100,7 @@ fn own_number() -> Option<&'static AtomicU32> {
     // No lock: a child may not wait for a thread that it does not have.
     let mut word = WORD.load(Ordering::Acquire);
     if word.is_null() {
-        let memory = if wipes() { Wiped::new(size_of::<AtomicU32>()).ok() } else { None };
+        let memory = if wipes() { WipeOnFork::new(size_of::<AtomicU32>()).ok() } else { None };
         let new = memory.as_ref().map_or(NO_WORD.as_ptr(), |memory| memory.base().cast());
         match WORD.compare_exchange(word, new, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => {

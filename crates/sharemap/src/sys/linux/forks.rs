@@ -8,7 +8,7 @@ use std::ptr;
 
 use rustix::fs::MemfdFlags;
 
-use super::slot::{Hold, Slots};
+use super::liveness::{LivenessLock, Slots};
 use super::{fork, map};
 use crate::sys::second::fork as fork_child;
 use crate::sys::{SlotMode, stunts};
@@ -61,7 +61,7 @@ fn a_child_unmaps_no_page_where_its_parent_holds_a_slot() {
         let slots = Slots::open(&file, None, [0; 16]).unwrap();
         let raw = slots.take(5, SlotMode::Shared).unwrap().expect("free").into_raw();
         // SAFETY: from above, once; what the child has is a copy of it.
-        let mut hold = ManuallyDrop::new(unsafe { Hold::from_raw(raw) });
+        let mut hold = ManuallyDrop::new(unsafe { LivenessLock::from_raw(raw) });
         let child = fork_child(|| {
             let (protection, flags) = (libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
             let at = ptr::without_provenance_mut(raw);

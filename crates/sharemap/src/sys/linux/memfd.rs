@@ -6,8 +6,8 @@ use std::fs::File;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::draft::link_of;
 use super::shm::{make_room, share};
+use super::unlinked::link_of;
 use super::{file, process};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::errno;

@@ -2,10 +2,10 @@
 
 mod action;
 mod companion;
+pub(crate) mod create_atomic;
 #[cfg(test)]
 mod deaths;
 pub(crate) mod directory;
-mod draft;
 pub(crate) mod exclusive;
 pub(crate) mod fault;
 pub(crate) mod fence;
@@ -16,6 +16,7 @@ pub(crate) mod fork;
 mod forks;
 #[cfg(test)]
 mod leases;
+pub(crate) mod liveness;
 pub(crate) mod map;
 mod memfd;
 mod ofd;
@@ -23,11 +24,10 @@ mod ofd;
 mod overlays;
 pub(crate) mod pass;
 pub(crate) mod process;
-pub(crate) mod publish;
 #[cfg(test)]
 mod removals;
 mod self_test;
 pub(crate) mod shm;
-pub(crate) mod slot;
+mod unlinked;
 pub(crate) mod wait;
 pub(crate) mod walk;

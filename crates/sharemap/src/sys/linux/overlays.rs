@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 use std::ptr;
 
-use super::slot::Slots;
+use super::liveness::Slots;
 use crate::error::ErrorKind;
 use crate::sys::second::{Second, fork, role};
 use crate::sys::{SlotHome, SlotMode};

@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{directory, draft};
+use super::{directory, unlinked};
 use crate::error::ErrorKind;
 use crate::sys::posix::entry::Entry;
 use crate::sys::posix::removal::{interrupted, remove};
@@ -212,8 +212,8 @@ fn links_in_the_way_are_followed_if_this_user_owns_them() {
 
 #[test]
 fn drafts_are_known_by_their_names() {
-    assert!(draft::is_hidden_name(&draft::hidden_name()));
+    assert!(unlinked::is_hidden_name(&unlinked::hidden_name()));
     for name in ["", "1", "1-2", "1-2-", "1-2-3-4", "1-2-x", "1-2-+3", "x/1-2-3"] {
-        assert!(!draft::is_hidden_name(&format!(".sharemap-new-{name}")), "{name}");
+        assert!(!unlinked::is_hidden_name(&format!(".sharemap-new-{name}")), "{name}");
     }
 }

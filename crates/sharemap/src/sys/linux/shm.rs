@@ -13,8 +13,8 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, StatVfs, StatxFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::draft::Draft;
 use super::file;
+use super::unlinked::Draft;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::entry::description;
 use crate::sys::posix::file::{deadline, leased, open_leased};

@@ -1,6 +1,6 @@
 //! Memory that a forked child would find empty: macOS wipes none, so process ids are compared.
 
-pub(crate) use crate::sys::copied::Wiped;
+pub(crate) use crate::sys::heap_wipe_fallback::WipeOnFork;
 pub(crate) use crate::sys::posix::fork::{HeldOff, hold_off};
 
 /// Never.

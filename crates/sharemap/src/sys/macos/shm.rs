@@ -13,7 +13,7 @@ use rustix::fs::Mode;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::shm::OFlags;
 
-use super::slot;
+use super::liveness;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::{errno, owner};
 use crate::sys::{
@@ -45,14 +45,14 @@ pub(crate) fn is_named_when_whole(_: &File) -> bool {
 }
 
 /// Who makes an object has a lock of its name, as long as nothing in it tells.
-pub(crate) type Making = slot::Hold;
+pub(crate) type Making = liveness::LivenessLock;
 
 pub(crate) fn making(name: &str) -> Result<Option<Making>> {
-    slot::Slots::of_name(&native(name)[1..])?.take(0, SlotMode::Alone)
+    liveness::Slots::of_name(&native(name)[1..])?.take(0, SlotMode::Alone)
 }
 
 pub(crate) fn is_being_made(name: &str) -> Result<bool> {
-    slot::Slots::of_name(&native(name)[1..])?.is_free(0).map(|free| !free)
+    liveness::Slots::of_name(&native(name)[1..])?.is_free(0).map(|free| !free)
 }
 
 pub(crate) fn create(

@@ -2,6 +2,7 @@
 
 mod code;
 pub(crate) mod companion;
+pub(crate) mod create_atomic;
 pub(crate) mod entry;
 pub(crate) mod errno;
 pub(crate) mod fault;
@@ -13,6 +14,5 @@ pub(crate) mod objects;
 pub(crate) mod owner;
 pub(crate) mod pass;
 pub(crate) mod process;
-pub(crate) mod publish;
 pub(crate) mod removal;
 pub(crate) mod walk;

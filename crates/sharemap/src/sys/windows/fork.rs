@@ -1,6 +1,6 @@
 //! Memory that a forked child finds empty: nothing forks here.
 
-pub(crate) use crate::sys::copied::Wiped;
+pub(crate) use crate::sys::heap_wipe_fallback::WipeOnFork;
 
 /// Holds off nothing, as nothing forks.
 #[must_use]

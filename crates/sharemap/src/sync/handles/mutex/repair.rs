@@ -93,7 +93,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
     ) -> Result<OwnerDiedGuard<MutexGuard<'_, T>>> {
         self.kept.take()?;
         let held = self.raw().lock_poisoned(&self.place, until);
-        let held = held.map_err(|error| self.place.named(error))?;
+        let held = held.map_err(|error| self.place.with_object_path(error))?;
         let near = self.span.near();
         let Some(spot) = near.spot_of(held.announced()) else { return Err(self.no_lane(held)) };
         self.guard_of(near, spot, held.leave()).map(OwnerDiedGuard)

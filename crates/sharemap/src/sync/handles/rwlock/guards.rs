@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::RwLockHandle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Shareable};
-use crate::peer::World;
+use crate::peer::Machine;
 use crate::sync::error::{Reclaim, reclaim_inner};
 use crate::sync::handles::private::{Calm, Private};
 use crate::sync::handles::upgrade::upgrade;
-use crate::sync::mutex::{Held, Leave};
+use crate::sync::mutex::{Acquisition, ReleaseState};
 use crate::sync::rwlock::Reading;
 
 /// That this thread reads, with its copy of the value.
@@ -53,7 +53,7 @@ impl<T: Element + Shareable> Drop for RwLockReadGuard<'_, T> {
         let session = self.lock.place.session();
         if session.is_own(self.reading.0.lane()) {
             if let Err(error) = self.lock.raw.unlock_read(session, self.reading) {
-                self.lock.kept.keep(self.lock.place.named(error));
+                self.lock.kept.keep(self.lock.place.with_object_path(error));
             }
         }
     }
@@ -62,7 +62,7 @@ impl<T: Element + Shareable> Drop for RwLockReadGuard<'_, T> {
 /// What a writer and whoever may become one have.
 pub(super) struct Holding<'a, T: Element + Shareable> {
     pub(super) lock: &'a RwLockHandle<T>,
-    pub(super) held: Option<Held>,
+    pub(super) held: Option<Acquisition>,
     pub(super) private: Private<T>,
     pub(super) calm: Calm,
     pub(super) way: Way,
@@ -86,18 +86,18 @@ impl<T: Element + Shareable> Holding<'_, T> {
         }
         let mut written = Ok(());
         let mut leave = self.private.leave();
-        if self.way == Way::Read || leave == Leave::Poisoned {
+        if self.way == Way::Read || leave == ReleaseState::Poisoned {
             // There is nothing new, or what was to be repaired was not.
         } else if self.calm.is_over() {
-            leave = Leave::Died;
+            leave = ReleaseState::Died;
         } else {
             written = self.private.write(place.session(), raw.value());
         }
         let released = raw.unlock(place.session(), held, leave);
-        written.and(released).map_err(|error| place.named(error))
+        written.and(released).map_err(|error| place.with_object_path(error))
     }
 
-    fn leave(&mut self, leave: Leave) {
+    fn leave(&mut self, leave: ReleaseState) {
         self.private.set_leave(leave);
     }
 }

@@ -13,11 +13,11 @@ use guards::{Holding, Way};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Shareable};
-use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
 use crate::sync::error::{LockError, LockResult, OwnerDiedGuard};
-use crate::sync::handles::guarded::LockTarget;
+use crate::sync::handles::lock_target::LockTarget;
 use crate::sync::handles::private::{Calm, Kept, Private};
-use crate::sync::mutex::{Held, Leave};
+use crate::sync::mutex::{Acquisition, ReleaseState};
 use crate::sync::rwlock::{RawRwLock, Reading};
 
 const READ: &str = "lock for reading";
@@ -64,7 +64,7 @@ impl<T: Element + Shareable> SharedType for RwLock<T> {
 /// was, and readers and writers are told until a writer has accepted it. Who waits to write holds up
 /// new readers, except those that read already; nothing else is promised about the order.
 pub struct RwLockHandle<T> {
-    place: Place,
+    place: LockRef,
     raw: RawRwLock,
     kept: Kept,
     value: PhantomData<fn() -> T>,
@@ -119,7 +119,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     #[cold]
     #[inline(never)]
     fn failed<R>(&self, error: Error) -> LockError<R> {
-        LockError::Failed(self.place.named(error))
+        LockError::Failed(self.place.with_object_path(error))
     }
 
     /// Attempts to acquire the lock for reading without waiting for its writer.
@@ -135,14 +135,19 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         match self.raw.try_read(self.place.session()) {
             Ok(Some(reading)) => self.reading(reading),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
-            Err(error) => Err(self.place.named(error).into()),
+            Err(error) => Err(self.place.with_object_path(error).into()),
         }
     }
 
     #[inline(always)]
     fn reading(&self, reading: Reading) -> LockResult<RwLockReadGuard<'_, T>> {
-        match Private::read(self.place.session(), &self.place, self.raw.value(), Leave::Sound, READ)
-        {
+        match Private::read(
+            self.place.session(),
+            &self.place,
+            self.raw.value(),
+            ReleaseState::Sound,
+            READ,
+        ) {
             Ok(private) => {
                 let thread = PhantomData;
                 let guard = RwLockReadGuard { lock: self, reading, private, thread };
@@ -161,7 +166,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     #[inline(never)]
     fn give_back(&self, reading: Reading, error: Error) -> Error {
         let _ = self.raw.unlock_read(self.place.session(), reading);
-        self.place.named(error)
+        self.place.with_object_path(error)
     }
 
     /// Acquires the lock for writing, blocking the current thread until no other thread holds it.
@@ -188,7 +193,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     fn write_until(&self, until: Option<Duration>) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.kept.take()?;
         let held = self.raw.write_on(self.place.session(), &self.place, until);
-        self.writing(held.map_err(|error| self.place.named(error))?)
+        self.writing(held.map_err(|error| self.place.with_object_path(error))?)
     }
 
     /// Attempts to acquire the lock for writing without waiting for its holders.
@@ -204,12 +209,12 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         match self.raw.try_write(self.place.session()) {
             Ok(Some(held)) => self.writing(held),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, WRITE).into()),
-            Err(error) => Err(self.place.named(error).into()),
+            Err(error) => Err(self.place.with_object_path(error).into()),
         }
     }
 
     #[inline(always)]
-    fn writing(&self, held: Held) -> LockResult<RwLockWriteGuard<'_, T>> {
+    fn writing(&self, held: Acquisition) -> LockResult<RwLockWriteGuard<'_, T>> {
         let guard = RwLockWriteGuard { inner: self.holding(held, Way::Write)? };
         if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
@@ -243,7 +248,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     ) -> LockResult<RwLockUpgradableGuard<'_, T>> {
         self.kept.take()?;
         let held = self.raw.upgradable(&self.place, until);
-        self.upgrading(held.map_err(|error| self.place.named(error))?)
+        self.upgrading(held.map_err(|error| self.place.with_object_path(error))?)
     }
 
     /// Attempts to acquire the lock like [`upgradable`](Self::upgradable), without waiting for its
@@ -258,17 +263,17 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         match self.raw.try_upgradable(self.place.session()) {
             Ok(Some(held)) => self.upgrading(held),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
-            Err(error) => Err(self.place.named(error).into()),
+            Err(error) => Err(self.place.with_object_path(error).into()),
         }
     }
 
-    fn upgrading(&self, held: Held) -> LockResult<RwLockUpgradableGuard<'_, T>> {
+    fn upgrading(&self, held: Acquisition) -> LockResult<RwLockUpgradableGuard<'_, T>> {
         let guard = RwLockUpgradableGuard { inner: self.holding(held, Way::Read)? };
         if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
 
     #[inline(always)]
-    fn holding(&self, held: Held, way: Way) -> Result<Holding<'_, T>> {
+    fn holding(&self, held: Acquisition, way: Way) -> Result<Holding<'_, T>> {
         match Private::read(
             self.place.session(),
             &self.place,
@@ -286,14 +291,14 @@ impl<T: Element + Shareable> RwLockHandle<T> {
             }),
             Err(error) => {
                 let _ = self.raw.unlock(self.place.session(), held, held.leave());
-                Err(self.place.named(error))
+                Err(self.place.with_object_path(error))
             }
         }
     }
 }
 
 impl<T> RwLockHandle<T> {
-    pub(in crate::sync::handles) fn place(&self) -> &Place {
+    pub(in crate::sync::handles) fn place(&self) -> &LockRef {
         &self.place
     }
 }

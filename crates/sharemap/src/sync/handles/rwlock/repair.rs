@@ -95,7 +95,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     ) -> Result<OwnerDiedGuard<RwLockReadGuard<'_, T>>> {
         self.kept.take()?;
         let reading = self.raw.read_poisoned(&self.place, until);
-        match self.reading(reading.map_err(|error| self.place.named(error))?) {
+        match self.reading(reading.map_err(|error| self.place.with_object_path(error))?) {
             Ok(guard) => Ok(OwnerDiedGuard(guard)),
             Err(LockError::OwnerDied(dead)) => Ok(dead),
             Err(LockError::Failed(error)) => Err(error),
@@ -176,7 +176,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     ) -> Result<OwnerDiedGuard<RwLockWriteGuard<'_, T>>> {
         self.kept.take()?;
         let held = self.raw.write_poisoned(&self.place, until);
-        let held = held.map_err(|error| self.place.named(error))?;
+        let held = held.map_err(|error| self.place.with_object_path(error))?;
         Ok(OwnerDiedGuard(RwLockWriteGuard { inner: self.holding(held, Way::Write)? }))
     }
 }

@@ -9,11 +9,11 @@ pub use rwlock::{
     RwLockSliceHandle, RwLockSliceReadGuard, RwLockSliceUpgradableGuard, RwLockSliceWriteGuard,
 };
 
-use super::guarded::Zeros;
+use super::lock_target::Zeros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, Pod, Shareable};
-use crate::peer::World;
-use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place};
+use crate::peer::Machine;
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, LockRef};
 use crate::view::{View, ViewMut};
 
 /// How a kind of lock lies in front of its elements: its words, among them their number, of 64 bits.
@@ -48,7 +48,7 @@ impl Head {
         blank.take(LayoutSize::Exactly(bytes)).map(drop)
     }
 
-    fn find<T: Pod>(self, found: &mut LayoutReader) -> Result<(Place, Elements)> {
+    fn find<T: Pod>(self, found: &mut LayoutReader) -> Result<(LockRef, Elements)> {
         const OPEN: &str = "open the lock over elements";
         let place = found.take(LayoutSize::Exactly(self.bytes))?;
         let count = place.session().load_64(place.at + self.count_at)?;
@@ -84,7 +84,7 @@ impl Elements {
         self.count as usize
     }
 
-    fn view<T: Pod>(self, place: &Place) -> View<'_, T> {
+    fn view<T: Pod>(self, place: &LockRef) -> View<'_, T> {
         place
             .session()
             .memory()
@@ -92,7 +92,7 @@ impl Elements {
             .unwrap_or_else(|error| unreachable!("checked when it was opened: {error}"))
     }
 
-    fn view_mut<T: Pod>(self, place: &Place) -> ViewMut<'_, T> {
+    fn view_mut<T: Pod>(self, place: &LockRef) -> ViewMut<'_, T> {
         place
             .session()
             .memory()
@@ -100,7 +100,7 @@ impl Elements {
             .unwrap_or_else(|error| unreachable!("checked when it was opened: {error}"))
     }
 
-    fn private_view_mut<T: Pod>(self, place: &Place) -> Result<ViewMut<'_, T>> {
+    fn private_view_mut<T: Pod>(self, place: &LockRef) -> Result<ViewMut<'_, T>> {
         const DRAFT: &str = "change a private copy of the elements";
         if place.session().keeps_changes() {
             return Ok(self.view_mut(place));

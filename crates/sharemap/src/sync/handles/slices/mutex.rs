@@ -8,13 +8,13 @@ use std::time::Duration;
 use super::{Elements, Head, fits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, Pod, Shareable};
-use crate::peer::World;
-use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
+use crate::peer::Machine;
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
 use crate::sync::error::{LockError, LockResult, OwnerDiedGuard, Reclaim, recovered};
-use crate::sync::handles::guarded::Zeros;
+use crate::sync::handles::lock_target::Zeros;
 use crate::sync::handles::mutex::Mutex;
 use crate::sync::handles::private::{Calm, Kept};
-use crate::sync::mutex::{Held, Leave, RawMutex};
+use crate::sync::mutex::{Acquisition, RawMutex, ReleaseState};
 use crate::view::{View, ViewMut};
 
 const LOCK: &str = "lock the mutex";
@@ -69,7 +69,7 @@ impl<T: Pod + Shareable> SharedType for Mutex<[T]> {
 /// leave it half-written, and the next owner is [told](LockError::OwnerDied), to look at it and accept,
 /// repair or poison it. The same holds for an owner that panics, whatever it wrote.
 pub struct MutexSliceHandle<T> {
-    place: Place,
+    place: LockRef,
     raw: RawMutex,
     elements: Elements,
     kept: Kept,
@@ -106,7 +106,7 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
     fn lock_until(&self, until: Option<Duration>) -> LockResult<MutexSliceGuard<'_, T>> {
         self.kept.take()?;
         let held = self.raw.lock_on(self.place.session(), &self.place, until);
-        self.guard(held.map_err(|error| self.place.named(error))?)
+        self.guard(held.map_err(|error| self.place.with_object_path(error))?)
     }
 
     /// Attempts to acquire the mutex without waiting for its owner.
@@ -122,7 +122,7 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
         match self.raw.try_lock(self.place.session()) {
             Ok(Some(held)) => self.guard(held),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, LOCK).into()),
-            Err(error) => Err(self.place.named(error).into()),
+            Err(error) => Err(self.place.with_object_path(error).into()),
         }
     }
 
@@ -198,7 +198,7 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
     ) -> Result<OwnerDiedGuard<MutexSliceGuard<'_, T>>> {
         self.kept.take()?;
         let held = self.raw.lock_poisoned(&self.place, until);
-        let held = held.map_err(|error| self.place.named(error))?;
+        let held = held.map_err(|error| self.place.with_object_path(error))?;
         Ok(OwnerDiedGuard(self.guard_of(held)))
     }
 
@@ -219,17 +219,20 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
         self.elements.private_view_mut(&self.place)
     }
 
-    pub(in crate::sync::handles) fn guard(&self, held: Held) -> LockResult<MutexSliceGuard<'_, T>> {
+    pub(in crate::sync::handles) fn guard(
+        &self,
+        held: Acquisition,
+    ) -> LockResult<MutexSliceGuard<'_, T>> {
         let guard = self.guard_of(held);
         if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
 
-    fn guard_of(&self, held: Held) -> MutexSliceGuard<'_, T> {
+    fn guard_of(&self, held: Acquisition) -> MutexSliceGuard<'_, T> {
         let (leave, calm) = (held.leave(), Calm::now());
         MutexSliceGuard { mutex: self, held, leave, calm, thread: PhantomData }
     }
 
-    pub(in crate::sync::handles) fn place(&self) -> &Place {
+    pub(in crate::sync::handles) fn place(&self) -> &LockRef {
         &self.place
     }
 
@@ -251,8 +254,8 @@ impl<T> fmt::Debug for MutexSliceHandle<T> {
 #[must_use = "the mutex is released at once if the guard is not kept"]
 pub struct MutexSliceGuard<'a, T: Pod + Shareable> {
     mutex: &'a MutexSliceHandle<T>,
-    held: Held,
-    leave: Leave,
+    held: Acquisition,
+    leave: ReleaseState,
     calm: Calm,
     /// Locks belong to threads.
     thread: PhantomData<*const ()>,
@@ -285,13 +288,13 @@ impl<'a, T: Pod + Shareable> MutexSliceGuard<'a, T> {
         }
         let (leave, session) = (self.leaving(), self.mutex.place.session());
         let released = self.mutex.raw.unlock(session, self.held, leave);
-        released.map_err(|error| self.mutex.place.named(error))
+        released.map_err(|error| self.mutex.place.with_object_path(error))
     }
 
     /// What was written before a panic cannot be told.
-    fn leaving(&self) -> Leave {
+    fn leaving(&self) -> ReleaseState {
         match self.leave {
-            Leave::Sound if self.calm.is_over() => Leave::Died,
+            ReleaseState::Sound if self.calm.is_over() => ReleaseState::Died,
             leave => leave,
         }
     }
@@ -304,7 +307,7 @@ impl<'a, T: Pod + Shareable> MutexSliceGuard<'a, T> {
     /// For a condition variable; `None` if this thread does not have it.
     pub(in crate::sync::handles) fn into_parts(
         self,
-    ) -> Result<Option<(&'a MutexSliceHandle<T>, Held, Leave)>> {
+    ) -> Result<Option<(&'a MutexSliceHandle<T>, Acquisition, ReleaseState)>> {
         let this = ManuallyDrop::new(self);
         Ok(this.is_own().then(|| (this.mutex, this.held, this.leaving())))
     }
@@ -312,12 +315,12 @@ impl<'a, T: Pod + Shareable> MutexSliceGuard<'a, T> {
 
 impl<T: Pod + Shareable> Reclaim for MutexSliceGuard<'_, T> {
     fn mark_consistent(&mut self) {
-        self.leave = Leave::Sound;
+        self.leave = ReleaseState::Sound;
     }
 
     fn poison(self) -> Result<()> {
         let mut this = ManuallyDrop::new(self);
-        this.leave = Leave::Poisoned;
+        this.leave = ReleaseState::Poisoned;
         this.release()
     }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::{Elements, RwLockSliceHandle};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Pod, Shareable};
-use crate::peer::World;
+use crate::peer::Machine;
 use crate::sync::error::{OwnerDiedGuard, Reclaim, reclaim_inner};
 use crate::sync::handles::private::Calm;
 use crate::sync::handles::upgrade::upgrade;
-use crate::sync::mutex::{Held, Leave};
+use crate::sync::mutex::{Acquisition, ReleaseState};
 use crate::sync::rwlock::Reading;
 use crate::view::{View, ViewMut};
 
@@ -56,7 +56,7 @@ impl<T: Pod + Shareable> Drop for RwLockSliceReadGuard<'_, T> {
         if self.is_own() {
             let session = self.lock.place.session();
             if let Err(error) = self.lock.raw.unlock_read(session, self.reading) {
-                self.lock.kept.keep(self.lock.place.named(error));
+                self.lock.kept.keep(self.lock.place.with_object_path(error));
             }
         }
     }
@@ -65,8 +65,8 @@ impl<T: Pod + Shareable> Drop for RwLockSliceReadGuard<'_, T> {
 /// What a writer and whoever may become one have.
 pub(super) struct Holding<'a, T: Pod + Shareable> {
     pub(super) lock: &'a RwLockSliceHandle<T>,
-    pub(super) held: Option<Held>,
-    pub(super) leave: Leave,
+    pub(super) held: Option<Acquisition>,
+    pub(super) leave: ReleaseState,
     pub(super) thread: PhantomData<*const ()>,
 }
 
@@ -84,10 +84,10 @@ impl<T: Pod + Shareable> Holding<'_, T> {
             return Ok(());
         }
         let released = self.lock.raw.unlock(place.session(), held, self.leave);
-        released.map_err(|error| place.named(error))
+        released.map_err(|error| place.with_object_path(error))
     }
 
-    fn leave(&mut self, leave: Leave) {
+    fn leave(&mut self, leave: ReleaseState) {
         self.leave = leave;
     }
 }
@@ -125,8 +125,8 @@ impl<T: Pod + Shareable> RwLockSliceWriteGuard<'_, T> {
 
     /// What was written before a panic cannot be told.
     fn note_panic(&mut self) {
-        if self.inner.leave == Leave::Sound && self.calm.is_over() {
-            self.inner.leave = Leave::Died;
+        if self.inner.leave == ReleaseState::Sound && self.calm.is_over() {
+            self.inner.leave = ReleaseState::Died;
         }
     }
 }

@@ -14,12 +14,12 @@ use guards::Holding;
 use super::{Elements, Head, fits};
 use crate::error::{ErrorKind, Result};
 use crate::layout::{Layout, Pod, Shareable};
-use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
 use crate::sync::error::{LockError, LockResult, OwnerDiedGuard};
-use crate::sync::handles::guarded::Zeros;
+use crate::sync::handles::lock_target::Zeros;
 use crate::sync::handles::private::{Calm, Kept};
 use crate::sync::handles::rwlock::RwLock;
-use crate::sync::mutex::Held;
+use crate::sync::mutex::Acquisition;
 use crate::sync::rwlock::{RawRwLock, Reading};
 use crate::view::{View, ViewMut};
 
@@ -75,7 +75,7 @@ impl<T: Pod + Shareable> SharedType for RwLock<[T]> {
 /// readers and writers are [told](LockError::OwnerDied) until a writer has accepted it. A reader that
 /// dies goes without a trace.
 pub struct RwLockSliceHandle<T> {
-    place: Place,
+    place: LockRef,
     raw: RawRwLock,
     elements: Elements,
     kept: Kept,
@@ -112,13 +112,14 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     fn read_until(&self, until: Option<Duration>) -> LockResult<RwLockSliceReadGuard<'_, T>> {
         self.kept.take()?;
         let session = self.place.session();
-        let announced = self.raw.announce_read(session).map_err(|error| self.place.named(error))?;
+        let announced =
+            self.raw.announce_read(session).map_err(|error| self.place.with_object_path(error))?;
         if self.raw.read_at_once(session, announced) {
             return self.reading(Reading::at_once(announced));
         }
         match self.raw.read_slowly(&self.place, announced, until) {
             Ok(packed) => self.reading(Reading::unpack(packed)),
-            Err(error) => Err(self.place.named(error).into()),
+            Err(error) => Err(self.place.with_object_path(error).into()),
         }
     }
 
@@ -133,7 +134,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         match self.raw.try_read(self.place.session()) {
             Ok(Some(reading)) => self.reading(reading),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
-            Err(error) => Err(self.place.named(error).into()),
+            Err(error) => Err(self.place.with_object_path(error).into()),
         }
     }
 
@@ -164,7 +165,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     fn write_until(&self, until: Option<Duration>) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         self.kept.take()?;
         let held = self.raw.write_on(self.place.session(), &self.place, until);
-        self.writing(held.map_err(|error| self.place.named(error))?)
+        self.writing(held.map_err(|error| self.place.with_object_path(error))?)
     }
 
     /// Attempts to acquire the lock for writing without waiting for its holders.
@@ -178,11 +179,11 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         match self.raw.try_write(self.place.session()) {
             Ok(Some(held)) => self.writing(held),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, WRITE).into()),
-            Err(error) => Err(self.place.named(error).into()),
+            Err(error) => Err(self.place.with_object_path(error).into()),
         }
     }
 
-    fn writing(&self, held: Held) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
+    fn writing(&self, held: Acquisition) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         let guard = RwLockSliceWriteGuard { inner: self.holding(held), calm: Calm::now() };
         if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
@@ -216,7 +217,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     ) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
         self.kept.take()?;
         let held = self.raw.upgradable(&self.place, until);
-        self.upgrading(held.map_err(|error| self.place.named(error))?)
+        self.upgrading(held.map_err(|error| self.place.with_object_path(error))?)
     }
 
     /// Attempts to acquire the lock like [`upgradable`](Self::upgradable), without waiting for its
@@ -231,16 +232,16 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         match self.raw.try_upgradable(self.place.session()) {
             Ok(Some(held)) => self.upgrading(held),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
-            Err(error) => Err(self.place.named(error).into()),
+            Err(error) => Err(self.place.with_object_path(error).into()),
         }
     }
 
-    fn upgrading(&self, held: Held) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
+    fn upgrading(&self, held: Acquisition) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
         let guard = RwLockSliceUpgradableGuard { inner: self.holding(held) };
         if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
 
-    fn holding(&self, held: Held) -> Holding<'_, T> {
+    fn holding(&self, held: Acquisition) -> Holding<'_, T> {
         Holding { lock: self, held: Some(held), leave: held.leave(), thread: PhantomData }
     }
 
@@ -261,7 +262,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         self.elements.private_view_mut(&self.place)
     }
 
-    pub(in crate::sync::handles) fn place(&self) -> &Place {
+    pub(in crate::sync::handles) fn place(&self) -> &LockRef {
         &self.place
     }
 }

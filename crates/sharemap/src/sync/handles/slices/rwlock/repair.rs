@@ -88,7 +88,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     ) -> Result<OwnerDiedGuard<RwLockSliceReadGuard<'_, T>>> {
         self.kept.take()?;
         let reading = self.raw.read_poisoned(&self.place, until);
-        let reading = reading.map_err(|error| self.place.named(error))?;
+        let reading = reading.map_err(|error| self.place.with_object_path(error))?;
         Ok(OwnerDiedGuard(RwLockSliceReadGuard { lock: self, reading, thread: PhantomData }))
     }
 
@@ -151,7 +151,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     ) -> Result<OwnerDiedGuard<RwLockSliceWriteGuard<'_, T>>> {
         self.kept.take()?;
         let held = self.raw.write_poisoned(&self.place, until);
-        let inner = self.holding(held.map_err(|error| self.place.named(error))?);
+        let inner = self.holding(held.map_err(|error| self.place.with_object_path(error))?);
         Ok(OwnerDiedGuard(RwLockSliceWriteGuard { inner, calm: Calm::now() }))
     }
 }

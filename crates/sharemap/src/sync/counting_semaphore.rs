@@ -6,7 +6,7 @@ use super::gate::{self, Wake};
 use super::kind::Kind;
 use super::waiter::{Change, IDLE, Waiter};
 use crate::error::{ErrorKind, Result};
-use crate::peer::World;
+use crate::peer::Machine;
 
 // The count is at the start.
 const GATE: u64 = 4;
@@ -28,27 +28,27 @@ impl RawCountingSemaphore {
 
     /// Raises the count.
     #[inline]
-    pub(crate) fn post<W: World>(self, world: &W, how_many: u32) -> Result<()> {
-        let mut count = world.load_32(self.at)?;
+    pub(crate) fn post<W: Machine>(self, machine: &W, how_many: u32) -> Result<()> {
+        let mut count = machine.load_32(self.at)?;
         loop {
             let Some(raised) = count.checked_add(how_many) else {
                 return Err(self.waiter(None).error(ErrorKind::Overflow));
             };
-            let found = world.compare_exchange_32(self.at, count, raised)?;
+            let found = machine.compare_exchange_32(self.at, count, raised)?;
             if found == count {
                 break;
             }
             count = found;
         }
-        gate::open(world, self.at + GATE, if how_many == 1 { Wake::One } else { Wake::All })
+        gate::open(machine, self.at + GATE, if how_many == 1 { Wake::One } else { Wake::All })
     }
 
     /// Takes one, if there is one.
     #[inline]
-    pub(crate) fn try_wait<W: World>(self, world: &W) -> Result<bool> {
-        let mut count = world.load_32(self.at)?;
+    pub(crate) fn try_wait<W: Machine>(self, machine: &W) -> Result<bool> {
+        let mut count = machine.load_32(self.at)?;
         while count != 0 {
-            let found = world.compare_exchange_32(self.at, count, count - 1)?;
+            let found = machine.compare_exchange_32(self.at, count, count - 1)?;
             if found == count {
                 return Ok(true);
             }
@@ -59,40 +59,40 @@ impl RawCountingSemaphore {
 
     /// Takes one; waits until `until`, or for ever.
     #[inline]
-    pub(crate) fn wait<W: World>(self, world: &W, until: Option<Duration>) -> Result<()> {
-        if self.try_wait(world)? { Ok(()) } else { self.wait_slowly(world, until) }
+    pub(crate) fn wait<W: Machine>(self, machine: &W, until: Option<Duration>) -> Result<()> {
+        if self.try_wait(machine)? { Ok(()) } else { self.wait_slowly(machine, until) }
     }
 
     #[cold]
     #[inline(never)]
-    fn wait_slowly<W: World>(self, world: &W, until: Option<Duration>) -> Result<()> {
-        let announced = world.announce(Kind::Waiter.of(self.at))?;
+    fn wait_slowly<W: Machine>(self, machine: &W, until: Option<Duration>) -> Result<()> {
+        let announced = machine.announce(Kind::Waiter.of(self.at))?;
         let mut waiter = self.waiter(until);
-        let result = self.await_one(world, &mut waiter);
-        let handed = waiter.hand_on(world, || Ok(world.load_32(self.at)? != 0));
-        let withdrawn = world.withdraw(announced);
+        let result = self.await_one(machine, &mut waiter);
+        let handed = waiter.wake_next(machine, || Ok(machine.load_32(self.at)? != 0));
+        let withdrawn = machine.withdraw(announced);
         result.and(handed).and(withdrawn)
     }
 
-    fn await_one<W: World>(self, world: &W, waiter: &mut Waiter) -> Result<()> {
+    fn await_one<W: Machine>(self, machine: &W, waiter: &mut Waiter) -> Result<()> {
         loop {
-            if self.try_wait(world)? {
+            if self.try_wait(machine)? {
                 return Ok(());
             }
-            if waiter.linger(world) {
+            if waiter.spin(machine) {
                 continue;
             }
-            waiter.go_on(world)?;
-            waiter.register(world)?;
-            if world.load_32(self.at)? == 0 {
-                waiter.sleep(world)?;
+            waiter.check_deadline(machine)?;
+            waiter.register(machine)?;
+            if machine.load_32(self.at)? == 0 {
+                waiter.sleep(machine)?;
             }
         }
     }
 
     /// What the count is at the moment.
-    pub(crate) fn count<W: World>(self, world: &W) -> Result<u32> {
-        world.load_32(self.at)
+    pub(crate) fn count<W: Machine>(self, machine: &W) -> Result<u32> {
+        machine.load_32(self.at)
     }
 
     fn waiter(self, until: Option<Duration>) -> Waiter {
@@ -102,6 +102,6 @@ impl RawCountingSemaphore {
 }
 
 /// The lane died waiting, perhaps with a wake that is the next one's.
-pub(crate) fn recover<W: World>(world: &W, at: u64) -> Result<()> {
-    gate::open_for_the_dead(world, at + GATE)
+pub(crate) fn recover<W: Machine>(machine: &W, at: u64) -> Result<()> {
+    gate::wake_all_after_recovery(machine, at + GATE)
 }

@@ -111,27 +111,27 @@ impl Slots {
     }
 
     /// Takes a slot; `None` if somebody has it.
-    pub(crate) fn take(&self, slot: u64, mode: SlotMode) -> Result<Option<Hold>> {
+    pub(crate) fn take(&self, slot: u64, mode: SlotMode) -> Result<Option<LivenessLock>> {
         self.take_range(&(slot..slot + 1), mode)
     }
 
     /// Locks all of these slots, at most [`MOST_AT_ONCE`], exclusively. Returns `None` if one of
     /// them is held.
-    pub(crate) fn take_all(&self, slots: &Range<u64>) -> Result<Option<Vec<Hold>>> {
+    pub(crate) fn take_all(&self, slots: &Range<u64>) -> Result<Option<Vec<LivenessLock>>> {
         Ok(self.take_range(slots, SlotMode::Alone)?.map(|hold| vec![hold]))
     }
 
-    fn take_range(&self, slots: &Range<u64>, mode: SlotMode) -> Result<Option<Hold>> {
+    fn take_range(&self, slots: &Range<u64>, mode: SlotMode) -> Result<Option<LivenessLock>> {
         if self.home == NOWHERE {
             return match mode {
                 SlotMode::Alone => Err(denied()),
                 // Who only looks does so without.
-                SlotMode::Shared => Ok(Some(Hold { page: 0, process: fork::process() })),
+                SlotMode::Shared => Ok(Some(LivenessLock { page: 0, process: fork::process() })),
             };
         }
         let _no_child_gets_it = hold_off();
         let file = self.fresh(mode)?;
-        let hold = Hold::map(&file)?;
+        let hold = LivenessLock::map(&file)?;
         let kind = match mode {
             SlotMode::Alone => libc::F_WRLCK,
             SlotMode::Shared => libc::F_RDLCK,
@@ -213,14 +213,14 @@ impl Slots {
 
 /// A slot that is held; dropping it lets it go.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub(crate) struct LivenessLock {
     /// 0: it holds nothing.
     page: usize,
     /// As [`fork::process`] has it.
     process: u32,
 }
 
-impl Hold {
+impl LivenessLock {
     fn map(file: &File) -> Result<Self> {
         // SAFETY: new addresses of the kernel's choice, without access.
         let page = unsafe {
@@ -243,13 +243,13 @@ impl Hold {
     }
 
     /// # Safety
-    /// `raw` came from [`into_raw`](Self::into_raw) in this process, and becomes a `Hold` once.
+    /// `raw` came from [`into_raw`](Self::into_raw) in this process, and becomes a `LivenessLock` once.
     pub(crate) unsafe fn from_raw(raw: usize) -> Self {
         Self { page: raw, process: fork::process() }
     }
 }
 
-impl Drop for Hold {
+impl Drop for LivenessLock {
     fn drop(&mut self) {
         // In a child the page is not there, and its address may be somebody's.
         if self.page != 0 && self.process == fork::process() {

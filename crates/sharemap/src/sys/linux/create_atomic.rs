@@ -7,12 +7,12 @@ use std::path::Path;
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::draft::link_of;
 use super::file::allocate;
+use super::unlinked::link_of;
 use crate::error::Result;
 use crate::sys::Owner;
+use crate::sys::posix::create_atomic::create_hidden;
 use crate::sys::posix::errno;
-use crate::sys::posix::publish::create_hidden;
 use crate::sys::posix::walk::{self, Last};
 
 const OPERATION: &str = "create";

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::error::{ErrorKind, Result};
 use crate::layout::Layout;
-use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
-use crate::sync::signal::RawCountingSemaphore;
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
+use crate::sync::counting_semaphore::RawCountingSemaphore;
 
 const WAIT: &str = "wait for a signal";
 
@@ -43,7 +43,7 @@ impl SharedType for CountingSemaphore {
 /// before it died does not come back; for that there is [`Semaphore`](crate::Semaphore).
 #[derive(Debug)]
 pub struct CountingSemaphoreHandle {
-    place: Place,
+    place: LockRef,
     raw: RawCountingSemaphore,
 }
 
@@ -63,8 +63,10 @@ impl CountingSemaphoreHandle {
     /// As for [`post`](Self::post).
     #[inline]
     pub fn post_many(&self, how_many: u32) -> Result<()> {
-        self.place.take_part("post the signal")?;
-        self.raw.post(self.place.session(), how_many).map_err(|error| self.place.named(error))
+        self.place.require_writable("post the signal")?;
+        self.raw
+            .post(self.place.session(), how_many)
+            .map_err(|error| self.place.with_object_path(error))
     }
 
     /// Takes one from the count, blocking the current thread while it is zero.
@@ -76,8 +78,8 @@ impl CountingSemaphoreHandle {
     /// - `TooManyThreads` - the call had to block, and no lane became free within about 100 ms.
     #[inline]
     pub fn wait(&self) -> Result<()> {
-        self.place.take_part(WAIT)?;
-        self.raw.wait(&self.place, None).map_err(|error| self.place.named(error))
+        self.place.require_writable(WAIT)?;
+        self.raw.wait(&self.place, None).map_err(|error| self.place.with_object_path(error))
     }
 
     /// Takes one from the count like [`wait`](Self::wait), but blocks for at most `timeout`.
@@ -87,9 +89,9 @@ impl CountingSemaphoreHandle {
     ///
     /// - `Timeout` - the count remained zero.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
-        self.place.take_part(WAIT)?;
+        self.place.require_writable(WAIT)?;
         let until = self.place.after(timeout);
-        self.raw.wait(&self.place, until).map_err(|error| self.place.named(error))
+        self.raw.wait(&self.place, until).map_err(|error| self.place.with_object_path(error))
     }
 
     /// Attempts to take one from the count without waiting.
@@ -110,11 +112,11 @@ impl CountingSemaphoreHandle {
     /// ```
     #[inline]
     pub fn try_wait(&self) -> Result<()> {
-        self.place.take_part(WAIT)?;
+        self.place.require_writable(WAIT)?;
         match self.raw.try_wait(self.place.session()) {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.place.error(ErrorKind::WouldBlock, WAIT)),
-            Err(error) => Err(self.place.named(error)),
+            Err(error) => Err(self.place.with_object_path(error)),
         }
     }
 
@@ -123,6 +125,6 @@ impl CountingSemaphoreHandle {
     /// # Errors
     /// [`Fault`](crate::ErrorKind::Fault).
     pub fn count(&self) -> Result<u32> {
-        self.raw.count(self.place.session()).map_err(|error| self.place.named(error))
+        self.raw.count(self.place.session()).map_err(|error| self.place.with_object_path(error))
     }
 }

@@ -12,7 +12,7 @@ use super::kind::{self, Kind};
 use super::scan;
 use super::waiter::{Change, OWNED, Waiter};
 use crate::error::Result;
-use crate::peer::{Announced, World};
+use crate::peer::{Announced, Machine};
 
 // The word is at the start: how many are free, the lane plus one, the number of the change.
 const LANE_SHIFT: u32 = 32;
@@ -54,120 +54,124 @@ impl RawSemaphore {
     }
 
     /// Takes one; waits until `until`, or for ever.
-    pub(crate) fn acquire<W: World>(self, world: &W, until: Option<Duration>) -> Result<Permitted> {
-        let announced = world.announce(Kind::PermitWaiter.of(self.at))?;
+    pub(crate) fn acquire<W: Machine>(
+        self,
+        machine: &W,
+        until: Option<Duration>,
+    ) -> Result<Permitted> {
+        let announced = machine.announce(Kind::PermitWaiter.of(self.at))?;
         let gate = self.at + GATE;
         let mut waiter = Waiter::new("take a permit", self.at, gate, Change::Atomic, OWNED, until);
-        let result = self.await_one(world, announced, &mut waiter);
+        let result = self.await_one(machine, announced, &mut waiter);
         // If that fails, others wait somewhat longer: a permit that was taken is not lost for it.
-        let _ = waiter.hand_on(world, || Ok(free(world.load_64(self.at)?) != 0));
+        let _ = waiter.wake_next(machine, || Ok(free(machine.load_64(self.at)?) != 0));
         match result {
             Ok(()) => Ok(Permitted { announced }),
             Err(error) => {
-                let _ = world.withdraw(announced);
+                let _ = machine.withdraw(announced);
                 Err(error)
             }
         }
     }
 
-    fn await_one<W: World>(
+    fn await_one<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         announced: Announced,
         waiter: &mut Waiter,
     ) -> Result<()> {
         loop {
-            if self.take(world, announced)? {
+            if self.take(machine, announced)? {
                 return Ok(());
             }
-            if waiter.linger(world) {
+            if waiter.spin(machine) {
                 continue;
             }
-            waiter.go_on(world)?;
-            waiter.register_among_others(world)?;
-            if free(world.load_64(self.at)?) != 0 {
+            waiter.check_deadline(machine)?;
+            waiter.register_among_others(machine)?;
+            if free(machine.load_64(self.at)?) != 0 {
                 continue;
             }
-            waiter.sleep(world)?;
-            if free(world.load_64(self.at)?) == 0 {
-                self.settle_holders(world, Some(waiter))?;
+            waiter.sleep(machine)?;
+            if free(machine.load_64(self.at)?) == 0 {
+                self.probe_holders(machine, Some(waiter))?;
             }
         }
     }
 
     /// Takes one if there is one, or if somebody died with one.
-    pub(crate) fn try_acquire<W: World>(self, world: &W) -> Result<Option<Permitted>> {
-        let announced = world.announce(Kind::PermitWaiter.of(self.at))?;
-        let taken = self.take(world, announced).and_then(|taken| {
+    pub(crate) fn try_acquire<W: Machine>(self, machine: &W) -> Result<Option<Permitted>> {
+        let announced = machine.announce(Kind::PermitWaiter.of(self.at))?;
+        let taken = self.take(machine, announced).and_then(|taken| {
             if taken {
                 return Ok(true);
             }
-            self.settle_holders(world, None)?;
-            self.take(world, announced)
+            self.probe_holders(machine, None)?;
+            self.take(machine, announced)
         });
         if matches!(taken, Ok(true)) {
             return Ok(Some(Permitted { announced }));
         }
-        world.withdraw(announced)?;
+        machine.withdraw(announced)?;
         taken.map(|_| None)
     }
 
-    fn take<W: World>(self, world: &W, announced: Announced) -> Result<bool> {
+    fn take<W: Machine>(self, machine: &W, announced: Announced) -> Result<bool> {
         loop {
-            let word = world.load_64(self.at)?;
+            let word = machine.load_64(self.at)?;
             if free(word) == 0 {
                 return Ok(false);
             }
-            if self.change(world, announced, word, Kind::PermitTaker, free(word) - 1)? {
-                world.store_64(announced.slot, Kind::Permit.of(self.at))?;
+            if self.change(machine, announced, word, Kind::PermitTaker, free(word) - 1)? {
+                machine.store_64(announced.slot, Kind::Permit.of(self.at))?;
                 return Ok(true);
             }
         }
     }
 
     /// Gives one back.
-    pub(crate) fn release<W: World>(self, world: &W, permitted: Permitted) -> Result<()> {
+    pub(crate) fn release<W: Machine>(self, machine: &W, permitted: Permitted) -> Result<()> {
         let announced = permitted.announced;
-        let released = self.put_back(world, announced);
-        let opened = gate::open(world, self.at + GATE, Wake::One);
-        let withdrawn = world.withdraw(announced);
+        let released = self.put_back(machine, announced);
+        let opened = gate::open(machine, self.at + GATE, Wake::One);
+        let withdrawn = machine.withdraw(announced);
         released.and(opened).and(withdrawn)
     }
 
     /// In the name of the lane whose slot it is: its own, or a dead one's.
-    fn put_back<W: World>(self, world: &W, holder: Announced) -> Result<()> {
+    fn put_back<W: Machine>(self, machine: &W, holder: Announced) -> Result<()> {
         loop {
-            let word = world.load_64(self.at)?;
+            let word = machine.load_64(self.at)?;
             let more = free(word).saturating_add(1);
-            if self.change(world, holder, word, Kind::PermitReturner, more)? {
-                return world.store_64(holder.slot, Kind::PermitWaiter.of(self.at));
+            if self.change(machine, holder, word, Kind::PermitReturner, more)? {
+                return machine.store_64(holder.slot, Kind::PermitWaiter.of(self.at));
             }
         }
     }
 
     /// Changes the count, if the word is still as it was seen.
-    fn change<W: World>(
+    fn change<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         by: Announced,
         word: u64,
         kind: Kind,
         count: u32,
     ) -> Result<bool> {
-        self.witness(world, word)?;
+        self.witness(machine, word)?;
         let next = number(word).wrapping_add(1) & 0xffff;
-        world.store_64(by.slot, next << NUMBER_SHIFT | kind.of(self.at))?;
+        machine.store_64(by.slot, next << NUMBER_SHIFT | kind.of(self.at))?;
         let new = u64::from(count) | u64::from(by.lane + 1) << LANE_SHIFT | next << NUMBER_SHIFT;
-        Ok(world.compare_exchange_64(self.at, word, new)? == word)
+        Ok(machine.compare_exchange_64(self.at, word, new)? == word)
     }
 
     /// Writes the success of whoever changed the word last into its slot, if it has not yet.
-    fn witness<W: World>(self, world: &W, word: u64) -> Result<()> {
+    fn witness<W: Machine>(self, machine: &W, word: u64) -> Result<()> {
         let Some(last) = lane(word) else { return Ok(()) };
         let numbered = |kind: Kind| number(word) << NUMBER_SHIFT | kind.of(self.at);
         for index in 0..W::SLOTS {
-            let slot = world.slots(last) + 8 * index;
-            let what = world.load_64(slot)?;
+            let slot = machine.slots(last) + 8 * index;
+            let what = machine.load_64(slot)?;
             let outcome = if what == numbered(Kind::PermitTaker) {
                 Kind::Permit
             } else if what == numbered(Kind::PermitReturner) {
@@ -175,63 +179,63 @@ impl RawSemaphore {
             } else {
                 continue;
             };
-            world.compare_exchange_64(slot, what, outcome.of(self.at))?;
+            machine.compare_exchange_64(slot, what, outcome.of(self.at))?;
         }
         Ok(())
     }
 
     /// Writes into all slots of a dead lane what became of the changes it was about to make. Before
     /// any is made in its name, as that has the number of one that was not.
-    fn judge<W: World>(self, world: &W, dead: u32) -> Result<()> {
+    fn judge<W: Machine>(self, machine: &W, dead: u32) -> Result<()> {
         // What the word tells is in the slots afterwards; what it no longer tells was there before.
-        let word = world.load_64(self.at)?;
-        self.witness(world, word)?;
+        let word = machine.load_64(self.at)?;
+        self.witness(machine, word)?;
         for index in 0..W::SLOTS {
-            let slot = world.slots(dead) + 8 * index;
-            let what = world.load_64(slot)?;
+            let slot = machine.slots(dead) + 8 * index;
+            let what = machine.load_64(slot)?;
             let as_before = match kind::parse(what) {
                 (at, Some(Kind::PermitTaker)) if at == self.at => Kind::PermitWaiter,
                 (at, Some(Kind::PermitReturner)) if at == self.at => Kind::Permit,
                 _ => continue,
             };
-            world.compare_exchange_64(slot, what, as_before.of(self.at))?;
+            machine.compare_exchange_64(slot, what, as_before.of(self.at))?;
         }
         Ok(())
     }
 
-    fn settle_holders<W: World>(self, world: &W, waiter: Option<&Waiter>) -> Result<()> {
+    fn probe_holders<W: Machine>(self, machine: &W, waiter: Option<&Waiter>) -> Result<()> {
         let kinds = [Kind::PermitTaker, Kind::Permit, Kind::PermitReturner, Kind::PermitWaiter];
-        scan::settle_all(world, &kinds, self.at, waiter)
+        scan::probe_all(machine, &kinds, self.at, waiter)
     }
 
     /// Recovers the permits of dead holders, and returns the number of free permits.
-    pub(crate) fn available<W: World>(self, world: &W) -> Result<u32> {
-        self.settle_holders(world, None)?;
-        Ok(free(world.load_64(self.at)?))
+    pub(crate) fn available<W: Machine>(self, machine: &W) -> Result<u32> {
+        self.probe_holders(machine, None)?;
+        Ok(free(machine.load_64(self.at)?))
     }
 
     /// Returns the number of permits that are free or held by lanes that `count_dead` counts as dead.
     /// Changes nothing, for read-only attachments, which cannot recover.
-    pub(crate) fn available_to_reader<W: World>(
+    pub(crate) fn available_to_reader<W: Machine>(
         self,
-        world: &W,
+        machine: &W,
         count_dead: impl Fn(&[u32]) -> Result<u32>,
     ) -> Result<u32> {
         // The count is exact if the word is unchanged: no permit was acquired, released or
         // recovered.
         const TRIES: u32 = 8;
-        let mut word = world.load_64(self.at)?;
+        let mut word = machine.load_64(self.at)?;
         let mut count = free(word);
         for _ in 0..TRIES {
             let mut holders = Vec::new();
-            scan::lanes(world, |holder, what| {
+            scan::lanes(machine, |holder, what| {
                 if self.holds(word, holder, what) {
                     holders.push(holder);
                 }
                 Ok(true)
             })?;
             count = free(word).saturating_add(count_dead(&holders)?);
-            let now = world.load_64(self.at)?;
+            let now = machine.load_64(self.at)?;
             if now == word {
                 break;
             }
@@ -255,12 +259,12 @@ impl RawSemaphore {
 }
 
 /// The lane died with a permit, or while it asked for one or gave it back.
-pub(crate) fn recover<W: World>(world: &W, at: u64, slot: u64, dead: u32) -> Result<()> {
+pub(crate) fn recover<W: Machine>(machine: &W, at: u64, slot: u64, dead: u32) -> Result<()> {
     let permits = RawSemaphore::new(at);
-    permits.judge(world, dead)?;
-    let (_, kind) = kind::parse(world.load_64(slot)?);
+    permits.judge(machine, dead)?;
+    let (_, kind) = kind::parse(machine.load_64(slot)?);
     if kind == Some(Kind::Permit) {
-        permits.put_back(world, Announced { lane: dead, slot })?;
+        permits.put_back(machine, Announced { lane: dead, slot })?;
     }
-    gate::open_for_the_dead(world, at + GATE)
+    gate::wake_all_after_recovery(machine, at + GATE)
 }

@@ -9,7 +9,7 @@ use crate::peer::header::{self, Header};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::participants::IN_USE;
 use crate::peer::session::{CREATION, FIRST};
-use crate::peer::{Terms, Unclean, create};
+use crate::peer::{OpenOptions, Unclean, create};
 use crate::shm::Location;
 use crate::sys::{self, CreateObject, Existing, Lifetime, Sharing, SlotHome, SlotMode};
 
@@ -45,7 +45,7 @@ fn what_has_its_name_too_early_is_waited_for() {
     let name = format!("sharemap-peer-early-{}", std::process::id());
     let location = Location::name(&name);
     let header = Header::of(&shape(), *b"an object's id..").unwrap();
-    let mut terms = Terms { open_timeout: PATIENCE, ..Terms::separate() };
+    let mut terms = OpenOptions { open_timeout: PATIENCE, ..OpenOptions::separate() };
     let mut tried = false;
     for lifetime in [Lifetime::Attached, Lifetime::UntilUnlink] {
         terms.lifetime = lifetime;
@@ -124,7 +124,7 @@ fn an_object_in_use_at_another_boot_needs_a_check() {
     patch(&file.0, header::CLEAN, &0u32.to_le_bytes());
     let error = refused(&file, &shape(), ErrorKind::Unclean);
     assert!(error.to_string().contains("accept"), "{error}");
-    let terms = Terms { unclean: Unclean::Accepted, ..Terms::separate() };
+    let terms = OpenOptions { unclean: Unclean::Accepted, ..OpenOptions::separate() };
     drop(create::open(&file.location(), &shape(), &terms, release).unwrap());
     drop(file.open());
 }

@@ -4,7 +4,7 @@ use super::search::{caught, sound, walked};
 use super::sim::Sim;
 use super::state::{Carry, LOCK};
 use super::{Fault, Program, Setup};
-use crate::sync::signal::RawCountingSemaphore;
+use crate::sync::counting_semaphore::RawCountingSemaphore;
 
 const COUNT: u64 = LOCK;
 const GATE: u64 = LOCK + 4;

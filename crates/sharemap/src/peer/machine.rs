@@ -27,7 +27,7 @@ pub(crate) struct Announced {
 
 /// What is known of a lane's participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Settled {
+pub(crate) enum Liveness {
     /// It lives, or somebody else is recovering it.
     Alive,
     /// It was dead, and all that it had announced has been recovered: by this call, or before it.
@@ -39,7 +39,7 @@ pub(crate) enum Settled {
 ///
 /// Loads acquire, stores release, all other operations on words are sequentially consistent; none is
 /// left out, merged or moved by the compiler. Where memory is gone, the error is a fault.
-pub(crate) trait World {
+pub(crate) trait Machine {
     /// Slots to look at in each lane.
     const SLOTS: u64 = SLOTS;
 
@@ -79,13 +79,13 @@ pub(crate) trait World {
     /// are taken.
     fn announce(&self, what: u64) -> Result<Announced>;
     /// The same by an exchange: what is loaded afterwards is loaded after it is visible.
-    fn announce_first(&self, what: u64) -> Result<Announced>;
+    fn announce_seq_cst(&self, what: u64) -> Result<Announced>;
     /// The slot of this thread that holds `what` exactly.
     fn announced(&self, what: u64) -> Result<Option<Announced>>;
     /// Empties a slot of this thread by a plain release store.
     fn withdraw(&self, announced: Announced) -> Result<()>;
 
-    /// Whether a plain store may release: this process is registered for [`World::fence_all`].
+    /// Whether a plain store may release: this process is registered for [`Machine::fence_all`].
     fn stores_release(&self) -> bool;
     /// A full fence on every registered thread of the system, and on this one. `false` if the system
     /// refused.
@@ -102,9 +102,9 @@ pub(crate) trait World {
 
     /// Finds out whether the lane's participant lives; recovers it if it is dead. A lane nobody owns
     /// is recovered.
-    fn settle(&self, lane: u32) -> Result<Settled>;
+    fn probe_liveness(&self, lane: u32) -> Result<Liveness>;
     /// The same, but not more than about once a millisecond: for those who only try.
-    fn settle_rarely(&self, lane: u32) -> Result<Settled>;
+    fn probe_throttled(&self, lane: u32) -> Result<Liveness>;
 
     /// Monotonic time since some moment of the world's own.
     fn now(&self) -> Duration;
@@ -156,7 +156,7 @@ pub(crate) trait World {
     }
 }
 
-/// Functions of a [`World`] as a field has them, by groups.
+/// Functions of a [`Machine`] as a field has them, by groups.
 macro_rules! delegate_world {
     ($of:ident: $($group:ident)*) => { $( delegate_world!(@ $group $of); )* };
     (@ words $of:ident) => { delegate_world! { @ each $of
@@ -177,7 +177,7 @@ macro_rules! delegate_world {
         fn slots(lane: u32) -> u64;
         fn is_own(lane: u32) -> bool;
         fn announce(what: u64) -> Result<Announced>;
-        fn announce_first(what: u64) -> Result<Announced>;
+        fn announce_seq_cst(what: u64) -> Result<Announced>;
         fn announced(what: u64) -> Result<Option<Announced>>;
         fn withdraw(announced: Announced) -> Result<()>;
     } };
@@ -189,8 +189,8 @@ macro_rules! delegate_world {
     } };
     (@ others $of:ident) => { delegate_world! { @ each $of
         fn wake(at: u64, how_many: u32) -> Result<u32>;
-        fn settle(lane: u32) -> Result<Settled>;
-        fn settle_rarely(lane: u32) -> Result<Settled>;
+        fn probe_liveness(lane: u32) -> Result<Liveness>;
+        fn probe_throttled(lane: u32) -> Result<Liveness>;
         fn now() -> Duration;
         fn milliseconds() -> u32;
         fn note_wait(since: u32) -> ();

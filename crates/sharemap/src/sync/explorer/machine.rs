@@ -6,9 +6,9 @@ use super::Fault;
 use super::sim::{LATE, Sim};
 use super::state::{Process, SLOTS, Store, lane_at, slots};
 use crate::error::Result;
-use crate::peer::{Announced, Settled, World};
+use crate::peer::{Announced, Liveness, Machine};
 
-impl World for Sim<'_> {
+impl Machine for Sim<'_> {
     const SLOTS: u64 = SLOTS;
 
     fn load_32(&self, at: u64) -> Result<u32> {
@@ -83,7 +83,7 @@ impl World for Sim<'_> {
         Ok(announced)
     }
 
-    fn announce_first(&self, what: u64) -> Result<Announced> {
+    fn announce_seq_cst(&self, what: u64) -> Result<Announced> {
         self.claim_lane()?;
         let announced = self.announcing(what);
         if self.setup.fault == Fault::PlainAnnouncement {
@@ -195,12 +195,12 @@ impl World for Sim<'_> {
         false
     }
 
-    fn settle(&self, lane: u32) -> Result<Settled> {
-        self.settle_lane(lane)
+    fn probe_liveness(&self, lane: u32) -> Result<Liveness> {
+        self.probe_lane(lane)
     }
 
-    fn settle_rarely(&self, lane: u32) -> Result<Settled> {
-        self.settle(lane)
+    fn probe_throttled(&self, lane: u32) -> Result<Liveness> {
+        self.probe_liveness(lane)
     }
 
     fn now(&self) -> Duration {

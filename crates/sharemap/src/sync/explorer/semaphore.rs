@@ -4,8 +4,8 @@ use super::search::{caught, sound, walked};
 use super::sim::Sim;
 use super::state::{Carry, LOCK, State, record};
 use super::{Fault, Lanes, Program, Setup};
-use crate::peer::World;
-use crate::sync::permits::RawSemaphore;
+use crate::peer::Machine;
+use crate::sync::semaphore::RawSemaphore;
 
 const COUNT: u64 = LOCK;
 const GATE: u64 = LOCK + 8;
@@ -35,7 +35,7 @@ fn takes<const TIMES: u32, const PERMITS: usize>(sim: &Sim<'_>, step: u32, _: &m
     // What the dead left is looked for, so that the end can be judged.
     for lane in 0..sim.lanes() {
         if lane as usize != me {
-            sim.expect(sim.settle(lane));
+            sim.expect(sim.probe_liveness(lane));
         }
     }
     false
@@ -57,7 +57,7 @@ fn takes_both(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
 /// By a thread of its own, which takes a lane and gives it back.
 fn threads(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     takes::<2, 1>(sim, step, carry) && {
-        sim.expect(sim.give_back());
+        sim.expect(sim.release_lane());
         true
     }
 }

@@ -9,17 +9,17 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Zeroed private memory, on cache lines of its own. A forked child has a copy.
 #[derive(Debug)]
-pub(crate) struct Wiped {
+pub(crate) struct WipeOnFork {
     base: *mut u8,
     layout: Layout,
 }
 
 // SAFETY: it owns plain memory.
-unsafe impl Send for Wiped {}
+unsafe impl Send for WipeOnFork {}
 // SAFETY: as above; it only gives the address.
-unsafe impl Sync for Wiped {}
+unsafe impl Sync for WipeOnFork {}
 
-impl Wiped {
+impl WipeOnFork {
     pub(crate) fn new(len: usize) -> Result<Self> {
         let layout = Layout::from_size_align(len.max(64), 64)
             .map_err(|_| Error::new(ErrorKind::OutOfAddressSpace, "make room for an attachment"))?;
@@ -36,7 +36,7 @@ impl Wiped {
     }
 }
 
-impl Drop for Wiped {
+impl Drop for WipeOnFork {
     fn drop(&mut self) {
         // SAFETY: allocated with this layout.
         unsafe { dealloc(self.base, self.layout) };

@@ -7,7 +7,7 @@
 
 use crate::error::Result;
 use crate::peer::create::PowerCuts;
-use crate::peer::world::World;
+use crate::peer::machine::Machine;
 
 /// Somebody is attached, and the mark on the disk has not been `IN_ORDER` since that was made sure.
 const KNOWN: u32 = 0;
@@ -36,23 +36,23 @@ pub(crate) struct Mark<F> {
 
 impl<F: Fn() -> Result<()>> Mark<F> {
     /// By one whose record says that it is there, before it uses the object.
-    pub(crate) fn attach<W: World>(&self, world: &W) -> Result<()> {
+    pub(crate) fn attach<W: Machine>(&self, machine: &W) -> Result<()> {
         // An exchange, though it changes nothing: whoever changes the mark after it sees the record.
-        if world.compare_exchange_32(self.at, KNOWN, KNOWN)? == KNOWN {
+        if machine.compare_exchange_32(self.at, KNOWN, KNOWN)? == KNOWN {
             return Ok(());
         }
-        world.swap_32(self.at, USED)?;
+        machine.swap_32(self.at, USED)?;
         if self.power_cuts == PowerCuts::Told {
             (self.flush)()?;
-            world.compare_exchange_32(self.at, USED, KNOWN)?;
+            machine.compare_exchange_32(self.at, USED, KNOWN)?;
         }
         Ok(())
     }
 
     /// By one whose record is free, and who holds its slot; whether it said that all is in order.
-    pub(crate) fn leave<W: World>(
+    pub(crate) fn leave<W: Machine>(
         &self,
-        world: &W,
+        machine: &W,
         participant: u32,
         look: impl Fn() -> Result<Others>,
     ) -> Result<bool> {
@@ -61,7 +61,7 @@ impl<F: Fn() -> Result<()>> Mark<F> {
             return Ok(false);
         }
         loop {
-            world.swap_32(self.at, leaving)?;
+            machine.swap_32(self.at, leaving)?;
             match look()? {
                 Others::Somebody => return Ok(false),
                 // Others who leave may have taken those for alive whose slots were held just now, and
@@ -74,6 +74,6 @@ impl<F: Fn() -> Result<()>> Mark<F> {
         if self.power_cuts == PowerCuts::Told {
             (self.flush)()?;
         }
-        Ok(world.compare_exchange_32(self.at, leaving, IN_ORDER)? == leaving)
+        Ok(machine.compare_exchange_32(self.at, leaving, IN_ORDER)? == leaving)
     }
 }

@@ -96,23 +96,23 @@ impl Slots {
         self.home
     }
 
-    pub(crate) fn take(&self, slot: u64, mode: SlotMode) -> Result<Option<Hold>> {
+    pub(crate) fn take(&self, slot: u64, mode: SlotMode) -> Result<Option<LivenessLock>> {
         self.take_range(&(slot..slot + 1), mode)
     }
 
     /// Locks all of these slots, at most [`MOST_AT_ONCE`], exclusively. Returns `None` if one of
     /// them is held.
-    pub(crate) fn take_all(&self, slots: &Range<u64>) -> Result<Option<Vec<Hold>>> {
+    pub(crate) fn take_all(&self, slots: &Range<u64>) -> Result<Option<Vec<LivenessLock>>> {
         Ok(self.take_range(slots, SlotMode::Alone)?.map(|hold| vec![hold]))
     }
 
-    fn take_range(&self, slots: &Range<u64>, mode: SlotMode) -> Result<Option<Hold>> {
+    fn take_range(&self, slots: &Range<u64>, mode: SlotMode) -> Result<Option<LivenessLock>> {
         // Whoever asks has it for a moment.
         const ROUNDS: usize = 4;
         let file = self.fresh()?;
         for _ in 0..ROUNDS {
             if lock(&file, slots, mode)? {
-                return Ok(Some(Hold(ManuallyDrop::new(file))));
+                return Ok(Some(LivenessLock(ManuallyDrop::new(file))));
             }
             std::thread::yield_now();
         }
@@ -286,9 +286,9 @@ fn lock(file: &File, slots: &Range<u64>, mode: SlotMode) -> Result<bool> {
 
 /// A slot that is held; dropping it lets it go.
 #[derive(Debug)]
-pub(crate) struct Hold(ManuallyDrop<File>);
+pub(crate) struct LivenessLock(ManuallyDrop<File>);
 
-impl Hold {
+impl LivenessLock {
     /// Gives it up as a number.
     pub(crate) fn into_raw(mut self) -> usize {
         // SAFETY: `self` is forgotten below, so the file is taken once.
@@ -298,14 +298,14 @@ impl Hold {
     }
 
     /// # Safety
-    /// `raw` came from [`into_raw`](Self::into_raw) in this process, and becomes a `Hold` once.
+    /// `raw` came from [`into_raw`](Self::into_raw) in this process, and becomes a `LivenessLock` once.
     pub(crate) unsafe fn from_raw(raw: usize) -> Self {
         // SAFETY: the handle was given up by `into_raw`.
         Self(ManuallyDrop::new(unsafe { File::from_raw_handle(raw as RawHandle) }))
     }
 }
 
-impl Drop for Hold {
+impl Drop for LivenessLock {
     fn drop(&mut self) {
         // SAFETY: dropped once, here.
         unsafe { ManuallyDrop::drop(&mut self.0) };

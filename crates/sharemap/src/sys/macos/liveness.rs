@@ -103,7 +103,7 @@ impl Slots {
         self.home
     }
 
-    pub(crate) fn take(&self, slot: u64, mode: SlotMode) -> Result<Option<Hold>> {
+    pub(crate) fn take(&self, slot: u64, mode: SlotMode) -> Result<Option<LivenessLock>> {
         // Whoever asks has it for a moment.
         const ROUNDS: usize = 16;
         let _no_child_gets_it = hold_off();
@@ -117,7 +117,7 @@ impl Slots {
         };
         for _ in 0..ROUNDS {
             if lock(&file, operation)? {
-                return Ok(Some(Hold(ManuallyDrop::new(file), fork::process())));
+                return Ok(Some(LivenessLock(ManuallyDrop::new(file), fork::process())));
             }
             std::thread::yield_now();
         }
@@ -137,7 +137,7 @@ impl Slots {
 
     /// Locks all of these slots, at most [`MOST_AT_ONCE`], exclusively. Returns `None` if one of
     /// them is held.
-    pub(crate) fn take_all(&self, slots: &Range<u64>) -> Result<Option<Vec<Hold>>> {
+    pub(crate) fn take_all(&self, slots: &Range<u64>) -> Result<Option<Vec<LivenessLock>>> {
         slots.clone().map(|slot| self.take(slot, SlotMode::Alone)).collect()
     }
 
@@ -226,9 +226,9 @@ fn unusable(folder: &Path) -> Error {
 
 /// A slot that is held; dropping it lets it go.
 #[derive(Debug)]
-pub(crate) struct Hold(ManuallyDrop<File>, u32);
+pub(crate) struct LivenessLock(ManuallyDrop<File>, u32);
 
-impl Hold {
+impl LivenessLock {
     /// Gives it up as a number, for memory that a child does not read.
     pub(crate) fn into_raw(mut self) -> usize {
         // SAFETY: `self` is forgotten below, so the file is taken once.
@@ -238,7 +238,7 @@ impl Hold {
     }
 
     /// # Safety
-    /// `raw` came from [`into_raw`](Self::into_raw) in this process, and becomes a `Hold` once.
+    /// `raw` came from [`into_raw`](Self::into_raw) in this process, and becomes a `LivenessLock` once.
     pub(crate) unsafe fn from_raw(raw: usize) -> Self {
         // SAFETY: the descriptor was given up by `into_raw`.
         let file = unsafe { File::from_raw_fd((raw - 1) as i32) };
@@ -246,7 +246,7 @@ impl Hold {
     }
 }
 
-impl Drop for Hold {
+impl Drop for LivenessLock {
     fn drop(&mut self) {
         // In a child the descriptor may be somebody's.
         if self.1 == fork::process() {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::sys::Owner;
-use crate::sys::posix::publish::create_hidden;
+use crate::sys::posix::create_atomic::create_hidden;
 use crate::sys::posix::walk::{self, Last};
 
 /// Creates a file of `len` bytes, calls `fill`, and gives the file its name, which must be free.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::private::Kept;
 use crate::error::{ErrorKind, Result};
 use crate::layout::Layout;
-use crate::peer::World;
-use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, Place, SharedType};
-use crate::sync::permits::{Permitted, RawSemaphore};
+use crate::peer::Machine;
+use crate::sync::anchor::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
+use crate::sync::semaphore::{Permitted, RawSemaphore};
 
 /// How many permits there are to be. Used they are through [`SemaphoreHandle`].
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ impl SharedType for Semaphore {
 /// Permits that processes share: a semaphore that gets back what the dead had taken.
 #[derive(Debug)]
 pub struct SemaphoreHandle {
-    place: Place,
+    place: LockRef,
     raw: RawSemaphore,
     kept: Kept,
 }
@@ -75,7 +75,7 @@ impl SemaphoreHandle {
         self.kept.take()?;
         match self.raw.acquire(&self.place, until) {
             Ok(permitted) => Ok(self.permit(permitted)),
-            Err(error) => Err(self.place.named(error)),
+            Err(error) => Err(self.place.with_object_path(error)),
         }
     }
 
@@ -90,7 +90,7 @@ impl SemaphoreHandle {
         match self.raw.try_acquire(self.place.session()) {
             Ok(Some(permitted)) => Ok(self.permit(permitted)),
             Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, "take a permit")),
-            Err(error) => Err(self.place.named(error)),
+            Err(error) => Err(self.place.with_object_path(error)),
         }
     }
 
@@ -115,7 +115,7 @@ impl SemaphoreHandle {
         } else {
             self.raw.available_to_reader(session, |lanes| session.count_dead(lanes))
         };
-        available.map_err(|error| self.place.named(error))
+        available.map_err(|error| self.place.with_object_path(error))
     }
 }
 
@@ -134,7 +134,7 @@ impl Drop for SemaphorePermit<'_> {
         let session = self.permits.place.session();
         if session.is_own(permitted.announced.lane) {
             if let Err(error) = self.permits.raw.release(session, permitted) {
-                self.permits.kept.keep(self.permits.place.named(error));
+                self.permits.kept.keep(self.permits.place.with_object_path(error));
             }
         }
     }

@@ -7,41 +7,41 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::create::{Attachments, Terms, Unclean, find};
-use crate::peer::header::{self, Header, Shape};
+use crate::peer::create::{Attachments, OpenOptions, Unclean, find};
+use crate::peer::header::{self, ExpectedLayout, Header};
 use crate::peer::identity;
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::opening::Opening;
 use crate::peer::participants::IN_USE;
 use crate::peer::polling::Polling;
 use crate::peer::registry::{self, Entry, Key};
-use crate::peer::session::{CREATION, FIRST, Release, Session};
-use crate::shm::{Location, Place};
-use crate::sys::{self, FileKind, SlotHome, SlotMode, slot};
+use crate::peer::session::{CREATION, FIRST, RecoverFn, Session};
+use crate::shm::{Location, LocationKind};
+use crate::sys::{self, FileKind, SlotHome, SlotMode, liveness};
 
 /// Checks an object and attaches to it, through the session of this process if there is one.
 pub(super) fn attach_as(
     file: &File,
     location: &Location,
-    shape: &Shape,
-    terms: &Terms,
+    shape: &ExpectedLayout,
+    terms: &OpenOptions,
     attachment: Attachment,
-    release: Release,
+    release: RecoverFn,
 ) -> Result<Arc<Opening>> {
     let start = Instant::now();
     let named = |error: Error| error.with_path(location.path());
     let attach = |(memory, header): (Memory, Header), key| -> Result<Arc<Session>> {
         header.check(shape, terms.payload).map_err(named)?;
         let file = memory.file().unwrap_or(file);
-        let slots = slot::Slots::open(file, real_path(location).as_deref(), header.id);
+        let slots = liveness::Slots::open(file, real_path(location).as_deref(), header.id);
         let slots = slots.map_err(named)?;
         if attachment == Attachment::Participant {
-            renew(&memory, &header, &slots, &terms.since(start)).map_err(named)?;
+            ensure_current_boot(&memory, &header, &slots, &terms.since(start)).map_err(named)?;
         }
         let terms = &terms.since(start);
         let session = Session::new(memory, header, attachment, slots, terms, release, key)?;
         if attachment == Attachment::Participant && terms.unclean == Unclean::Accepted {
-            session.sweep()?;
+            session.recover_dead()?;
         }
         Ok(session)
     };
@@ -70,7 +70,7 @@ pub(super) fn attach_as(
 }
 
 /// Returns `true` if other openings of this process may use the same session.
-fn is_shared(file: &File, terms: &Terms, attachment: Attachment) -> bool {
+fn is_shared(file: &File, terms: &OpenOptions, attachment: Attachment) -> bool {
     // Objects that are not files have no file system.
     let file_system = || sys::file::file_system(file).unwrap_or_default();
     match (terms.attachments, attachment) {
@@ -88,8 +88,8 @@ fn reopen(
     session: &Session,
     file: &File,
     location: &Location,
-    shape: &Shape,
-    terms: &Terms,
+    shape: &ExpectedLayout,
+    terms: &OpenOptions,
 ) -> Result<()> {
     let named = |error: Error| error.with_path(location.path());
     let (memory, header) = (session.memory(), session.header());
@@ -112,16 +112,16 @@ fn reopen(
         return Ok(());
     }
     let start = Instant::now();
-    renew(memory, header, &session.slots, terms).map_err(named)?;
+    ensure_current_boot(memory, header, &session.slots, terms).map_err(named)?;
     session.rejoin(terms.power_cuts, terms.since(start).open_timeout)?;
     if terms.unclean == Unclean::Accepted {
-        session.sweep()?;
+        session.recover_dead()?;
     }
     Ok(())
 }
 
 /// Waits until the object that has this name is ready, as an opening does. Attaches to nothing.
-pub(super) fn await_ready(location: &Location, terms: &Terms) -> Result<()> {
+pub(super) fn await_ready(location: &Location, terms: &OpenOptions) -> Result<()> {
     let start = Instant::now();
     let file = find(location, terms, true)?;
     ready(&file, location, &terms.since(start), Attachment::Participant).map(drop)
@@ -130,17 +130,17 @@ pub(super) fn await_ready(location: &Location, terms: &Terms) -> Result<()> {
 /// A path that can be opened again, wherever the process is by then.
 pub(super) fn real_path(location: &Location) -> Option<PathBuf> {
     match location.checked().ok()? {
-        Place::Name(name) => Some(sys::shm::path(name)),
-        Place::File(path) => std::path::absolute(path).ok(),
-        Place::Anonymous => None,
+        LocationKind::Name(name) => Some(sys::shm::path(name)),
+        LocationKind::File(path) => std::path::absolute(path).ok(),
+        LocationKind::Anonymous => None,
     }
 }
 
 /// Whether what is found there has been finished once.
 pub(super) fn is_named_when_whole(file: &File, location: &Location) -> bool {
     match location.checked() {
-        Ok(Place::Name(_)) => sys::shm::is_named_when_whole(file),
-        Ok(Place::File(_) | Place::Anonymous) | Err(_) => true,
+        Ok(LocationKind::Name(_)) => sys::shm::is_named_when_whole(file),
+        Ok(LocationKind::File(_) | LocationKind::Anonymous) | Err(_) => true,
     }
 }
 
@@ -189,7 +189,7 @@ fn faulted() -> Error {
 fn ready(
     file: &File,
     location: &Location,
-    terms: &Terms,
+    terms: &OpenOptions,
     attachment: Attachment,
 ) -> Result<(Memory, Header)> {
     let (mut polling, path) = (Polling::new(terms.open_timeout), location.path());
@@ -203,13 +203,13 @@ fn ready(
                 ));
             }
             Stage::Begun(header) => {
-                slot::Slots::open(file, real_path(location).as_deref(), header.id)
+                liveness::Slots::open(file, real_path(location).as_deref(), header.id)
                     .and_then(|slots| slots.is_free(CREATION))
                     .map(|free| !free)
             }
             Stage::Empty => match location.checked()? {
-                Place::Name(name) => sys::shm::is_being_made(name),
-                Place::File(_) | Place::Anonymous => Ok(false),
+                LocationKind::Name(name) => sys::shm::is_being_made(name),
+                LocationKind::File(_) | LocationKind::Anonymous => Ok(false),
             },
         };
         // Once more after nobody was found to make it: it may have become ready before.
@@ -223,7 +223,12 @@ fn ready(
 }
 
 /// Takes an object over that comes from another boot, or whose slots were kept elsewhere.
-fn renew(memory: &Memory, header: &Header, slots: &slot::Slots, terms: &Terms) -> Result<()> {
+fn ensure_current_boot(
+    memory: &Memory,
+    header: &Header,
+    slots: &liveness::Slots,
+    terms: &OpenOptions,
+) -> Result<()> {
     let mut polling = Polling::new(terms.open_timeout);
     loop {
         // What whoever takes it over records, it may still take back.
@@ -235,7 +240,7 @@ fn renew(memory: &Memory, header: &Header, slots: &slot::Slots, terms: &Terms) -
         }
         // One at a time; who comes second finds it done.
         if let Some(_alone) = slots.take(CREATION, SlotMode::Alone)? {
-            return take_over(memory, header, slots, terms);
+            return adopt_from_previous_boot(memory, header, slots, terms);
         }
         if !polling.nap() {
             return Err(Error::new(ErrorKind::Busy, "open")
@@ -244,7 +249,7 @@ fn renew(memory: &Memory, header: &Header, slots: &slot::Slots, terms: &Terms) -
     }
 }
 
-fn is_renewed(memory: &Memory, slots: &slot::Slots) -> Result<bool> {
+fn is_renewed(memory: &Memory, slots: &liveness::Slots) -> Result<bool> {
     let mut boot = [0; 16];
     memory.read(header::BOOT, &mut boot)?;
     let now = identity::boot().unwrap_or(boot);
@@ -252,7 +257,12 @@ fn is_renewed(memory: &Memory, slots: &slot::Slots) -> Result<bool> {
 }
 
 /// Whoever calls holds the slot for it. What was done before it was taken, is seen.
-fn take_over(memory: &Memory, header: &Header, slots: &slot::Slots, terms: &Terms) -> Result<()> {
+fn adopt_from_previous_boot(
+    memory: &Memory,
+    header: &Header,
+    slots: &liveness::Slots,
+    terms: &OpenOptions,
+) -> Result<()> {
     if is_renewed(memory, slots)? {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 
 use super::object_file::ObjectFile;
 use crate::error::{ErrorKind, Result};
-use crate::peer::Look;
+use crate::peer::ObjectObserver;
 use crate::shm::Location;
 use crate::sys::exclusive::Exclusive;
 
@@ -46,7 +46,8 @@ impl ExclusiveClaim {
         let Some(exclusive) = Exclusive::take(entry).map_err(named)? else { return Ok(None) };
         // Whoever is attached has it mapped, and may have closed it.
         if !exclusive.sees_mappings()
-            && !Look::is_nobodys(exclusive.file(), location.path(), None).map_err(named)?
+            && !ObjectObserver::is_nobodys(exclusive.file(), location.path(), None)
+                .map_err(named)?
         {
             return Ok(None);
         }
