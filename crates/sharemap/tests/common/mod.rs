@@ -168,6 +168,11 @@ pub fn emulated() -> bool {
         && unsafe { libc::madvise(std::ptr::null_mut(), 0, libc::c_int::MAX) == 0 }
 }
 
+#[cfg(not(unix))]
+pub fn emulated() -> bool {
+    false
+}
+
 /// Shared memory without a name, which can be sealed.
 #[cfg(target_os = "linux")]
 pub fn memfd(name: &str) -> std::fs::File {
