@@ -1,5 +1,5 @@
 //! Objects with slightly mutated bytes, each used by a process of its own: 20,000
-//! images, 200,000 with `SHAREMAP_LONG=1`. Nothing crashes, waits past its deadline, or takes longer
+//! images, 200,000 with `SHAREMAP_LONG=1`, 1,000 under an emulator. Nothing crashes, waits past its deadline, or takes longer
 //! than a second, the drop included; so with the largest tables that there can be.
 //!
 //! A failure prints the seed of its image; with that as `SHAREMAP_SEED` it is the first.
@@ -22,7 +22,7 @@ mod places;
 #[path = "hostile/random.rs"]
 mod random;
 
-use common::need_atomics;
+use common::{emulated, need_atomics};
 use forks::Storm;
 use image::Image;
 
@@ -44,7 +44,16 @@ fn mutated_images_hurt_nobody() {
         Image::in_use(),
         Image::left_by_the_dead(),
     ];
-    let count = if is_long() { 200_000 } else { 20_000 };
+    let count = match (is_long(), emulated()) {
+        (true, _) => 200_000,
+        (false, false) => 20_000,
+        (false, true) => {
+            println!(
+                "1,000 images only: each has a process of its own, which an emulator is slow to fork"
+            );
+            1_000
+        }
+    };
     let storm = Storm::run(&images, seed(), count);
     println!("{storm}");
     assert_eq!(storm.images, count);

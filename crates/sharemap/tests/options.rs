@@ -110,8 +110,13 @@ fn a_mapping_that_closed_its_file() {
     if cfg!(target_os = "linux") {
         map.flush().unwrap();
         map.flush_range(..10).unwrap();
-        private.discard(..).unwrap();
-        assert_eq!(private.bytes().get(1).unwrap(), 200);
+        if common::emulated() {
+            // It takes the advice and does nothing, so the bytes are to be written anew.
+            assert_eq!(private.discard(..).unwrap_err().kind(), ErrorKind::Unsupported);
+        } else {
+            private.discard(..).unwrap();
+            assert_eq!(private.bytes().get(1).unwrap(), 200);
+        }
     } else {
         assert_eq!(map.flush().unwrap_err().kind(), ErrorKind::Unsupported);
     }

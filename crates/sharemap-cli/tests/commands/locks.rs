@@ -29,7 +29,12 @@ fn owners_and_waiters_are_shown_with_how_long() {
     assert_eq!(first["owner"]["process"], std::process::id());
     assert_eq!(first["owner"]["alive"], true);
     assert_eq!(first["held_at_least_seconds"], Value::Null, "nobody waits, so nobody knows");
-    assert!(first["seen_held_seconds"].as_f64().unwrap() >= 0.05, "{first:#}");
+    // A slow machine looks for the first time when the time is almost over: then for longer.
+    let seen = first["seen_held_seconds"].as_f64().unwrap();
+    if seen < 0.05 {
+        let json = run!("locks", &name.0, "--for", "5s", "--json").with_code(0).json();
+        assert!(json["locks"][0]["seen_held_seconds"].as_f64().unwrap() >= 0.05, "{json:#}");
+    }
     assert!(json["looks"].as_u64().unwrap() >= 2 && json["seconds"].as_f64().unwrap() >= 0.1);
     assert_eq!(second["owner"], Value::Null);
     assert_eq!(second["holders"][0]["process"], std::process::id());

@@ -121,6 +121,21 @@ macro_rules! need_locks {
     };
 }
 
+/// Whether an emulator (qemu's user mode) stands between this program and the kernel: it says yes to
+/// advice that does not exist.
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "advice about no memory")]
+pub fn is_emulated() -> bool {
+    // SAFETY: no page is concerned.
+    cfg!(target_os = "linux")
+        && unsafe { libc::madvise(std::ptr::null_mut(), 0, libc::c_int::MAX) == 0 }
+}
+
+#[cfg(not(unix))]
+pub fn is_emulated() -> bool {
+    false
+}
+
 /// Whether files that are mapped can be cut off here, which some tests need; says so if not.
 pub fn truncation_works() -> bool {
     if cfg!(windows) {

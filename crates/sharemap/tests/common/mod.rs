@@ -161,10 +161,16 @@ pub fn is_root() -> bool {
 
 /// Whether an emulator (qemu's user mode) stands between this program and the kernel: it says yes to
 /// advice that does not exist.
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 pub fn emulated() -> bool {
     // SAFETY: no page is concerned.
-    unsafe { libc::madvise(std::ptr::null_mut(), 0, libc::c_int::MAX) == 0 }
+    cfg!(target_os = "linux")
+        && unsafe { libc::madvise(std::ptr::null_mut(), 0, libc::c_int::MAX) == 0 }
+}
+
+#[cfg(not(unix))]
+pub fn emulated() -> bool {
+    false
 }
 
 /// Shared memory without a name, which can be sealed.
