@@ -9,7 +9,7 @@ use serde_json::ser::{Formatter, Serializer};
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
 /// Of every JSON object; docs/json.md says what it covers.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Where a command prints its data.
 pub(crate) struct Output {

@@ -158,7 +158,7 @@ fn holders_and_waiters_are_seen_with_their_processes() {
         until(&look, |look| {
             let found = look.locks().unwrap();
             let kinds: Vec<_> = found.iter().map(|lock| lock.kind).collect();
-            kinds == [LockKind::Condvar, LockKind::SignalOrEvent]
+            kinds == [LockKind::Condvar, LockKind::CountingSemaphoreOrEvent]
                 && found.iter().all(|lock| lock.has_sleepers && lock.waiters.len() == 1)
         });
         assert!(look.lanes().unwrap() >= 2);

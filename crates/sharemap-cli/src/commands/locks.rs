@@ -171,9 +171,9 @@ fn kind(kind: LockKind) -> &'static str {
         LockKind::Mutex => "mutex",
         LockKind::RwLock => "rwlock",
         LockKind::Condvar => "condvar",
-        LockKind::SignalOrEvent => "signal or event",
+        LockKind::CountingSemaphoreOrEvent => "counting semaphore or event",
         LockKind::Once => "once",
-        LockKind::Semaphore => "permits",
+        LockKind::Semaphore => "semaphore",
         LockKind::Barrier => "barrier",
         _ => "unknown",
     }
@@ -191,7 +191,7 @@ fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
         }
         let held = match lock.kind {
             "rwlock" => "reads",
-            "permits" => "has a permit",
+            "semaphore" => "has a permit",
             _ => "to come",
         };
         for holder in &lock.holders {

@@ -24,7 +24,7 @@ impl Ran {
     pub fn json(&self) -> Value {
         let value: Value = serde_json::from_slice(&self.stdout)
             .unwrap_or_else(|error| panic!("{error} in {self:?}"));
-        assert_eq!(value["version"], 1, "{self:?}");
+        assert_eq!(value["version"], 2, "{self:?}");
         assert!(value["command"].is_string(), "{self:?}");
         value
     }

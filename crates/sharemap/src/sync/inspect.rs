@@ -57,7 +57,7 @@ pub enum LockKind {
     /// A [`Condvar`](crate::Condvar).
     Condvar,
     /// A [`CountingSemaphore`](crate::CountingSemaphore) or an [`Event`](crate::Event).
-    SignalOrEvent,
+    CountingSemaphoreOrEvent,
     /// A [`Once`](crate::Once).
     Once,
     /// [`Semaphore`](crate::Semaphore).
@@ -309,7 +309,7 @@ impl LockKind {
             Kind::Mutex => Self::Mutex,
             Kind::Writer | Kind::Reader | Kind::Leaving => Self::RwLock,
             Kind::Sleeper => Self::Condvar,
-            Kind::Waiter => Self::SignalOrEvent,
+            Kind::Waiter => Self::CountingSemaphoreOrEvent,
             Kind::Once => Self::Once,
             Kind::PermitWaiter | Kind::PermitTaker | Kind::Permit | Kind::PermitReturner => {
                 Self::Semaphore
@@ -321,7 +321,7 @@ impl LockKind {
     /// Bytes of its fixed part, and where its gate is.
     fn extent(self) -> (u64, u64) {
         match self {
-            Self::Mutex | Self::SignalOrEvent | Self::Once | Self::Barrier => (16, 4),
+            Self::Mutex | Self::CountingSemaphoreOrEvent | Self::Once | Self::Barrier => (16, 4),
             Self::RwLock => (32, 8),
             Self::Condvar => (16, 0),
             Self::Semaphore => (16, 8),

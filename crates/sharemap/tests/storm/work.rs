@@ -235,7 +235,7 @@ impl User<'_> {
             let result = once.call_timeout(time, |turn| {
                 begun = true;
                 let told = match turn {
-                    OnceState::AfterDeath => Told::OfDeath,
+                    OnceState::PreviousOwnerDied => Told::OfDeath,
                     _ => Told::Nothing,
                 };
                 witness.enter(Alone::Once, self.me, told);

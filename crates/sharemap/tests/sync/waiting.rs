@@ -209,7 +209,7 @@ fn what_is_to_be_done_once_is_done_once() {
         sharemap::Result::Ok(())
     })
     .unwrap();
-    assert_eq!(told, Some(OnceState::AfterDeath));
+    assert_eq!(told, Some(OnceState::PreviousOwnerDied));
 }
 
 /// The number of a barrier's round, which a peer may set to the last there is, begins anew.

@@ -235,7 +235,7 @@ const NOT_HAD: &str =
 
 /// The guard of a mutex, which can be left and taken again by one who waits: [`MutexGuard`], or
 /// [`MutexSliceGuard`].
-pub trait CondvarGuard: Sized {
+pub trait CondvarGuard: Sealed + Sized {
     /// What is looked at in between: the value, or the guard that shows elements.
     type Seen: ?Sized;
 
@@ -275,6 +275,13 @@ macro_rules! waiting {
         }
     };
 }
+
+/// Keeps other crates from implementing [`CondvarGuard`].
+pub trait Sealed {}
+
+impl<T: Element + Shareable> Sealed for MutexGuard<'_, T> {}
+
+impl<T: Pod + Shareable> Sealed for MutexSliceGuard<'_, T> {}
 
 impl<T: Element + Shareable> CondvarGuard for MutexGuard<'_, T> {
     type Seen = T;

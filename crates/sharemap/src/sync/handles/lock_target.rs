@@ -11,11 +11,18 @@ use crate::layout::{Element, Pod, Shareable};
 ///
 /// A value comes and goes in one step, whoever dies when, at the price of copying it. That is for
 /// what has at most some hundred bytes; large data is better left in its place.
-pub trait LockTarget {
+pub trait LockTarget: Sealed {
     /// How it is to begin.
     #[doc(hidden)]
     type First;
 }
+
+/// Keeps other crates from implementing a trait.
+pub trait Sealed {}
+
+impl<T: Element + Shareable> Sealed for T {}
+
+impl<T: Pod + Shareable> Sealed for [T] {}
 
 impl<T: Element + Shareable> LockTarget for T {
     type First = T;

@@ -46,7 +46,7 @@ pub enum OnceState {
     /// Nobody has begun, or whoever had failed and said so.
     First,
     /// A process that was at it died: it may be half done.
-    AfterDeath,
+    PreviousOwnerDied,
 }
 
 /// Something to be done once among all processes that share it.
@@ -98,7 +98,7 @@ impl OnceHandle {
             .begin(&self.place, until)
             .map_err(|error| self.place.with_object_path(error))?;
         let Turn::Mine(held) = turn else { return Ok(()) };
-        let what = if held.died() { OnceState::AfterDeath } else { OnceState::First };
+        let what = if held.died() { OnceState::PreviousOwnerDied } else { OnceState::First };
         let mut doing = Doing { once: self, held: Some(held) };
         action(what)?;
         let Some(held) = doing.held.take() else { return Ok(()) };
