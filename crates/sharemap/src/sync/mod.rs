@@ -3,53 +3,28 @@
 //! Each algorithm is written once, over a [`Machine`]: guarded memory, or the explorer of the tests,
 //! which schedules every step, delays stores as processors do, and kills.
 
-mod anchor;
-mod barrier;
-mod condvar;
-mod counting_semaphore;
-mod error;
-mod event;
-mod exclusive_claim;
-mod file_lock;
-mod gate;
-mod handles;
+mod algorithms;
+mod api;
+mod core;
 pub mod inspect;
-mod kind;
-mod mutex;
-mod object_file;
-mod once;
-mod options;
 #[cfg(test)]
-mod races;
-mod rwlock;
-mod scan;
-mod semaphore;
-mod shared;
-mod unlock;
-mod value;
-mod waiter;
-mod word;
+mod tests;
 
-#[cfg(test)]
-mod explorer;
-
-pub use anchor::{LayoutReader, LayoutSize, LayoutWriter, SharedType};
-pub use error::{LockError, LockResult, OwnerDiedGuard};
-pub use handles::{
+pub use api::{
     Barrier, BarrierHandle, BarrierMember, Condvar, CondvarGuard, CondvarHandle, CountingSemaphore,
-    CountingSemaphoreHandle, Event, EventHandle, LockTarget, Mutex, MutexGuard, MutexHandle,
-    MutexSliceGuard, MutexSliceHandle, Once, OnceHandle, OnceState, RwLock, RwLockHandle,
-    RwLockReadGuard, RwLockSliceHandle, RwLockSliceReadGuard, RwLockSliceUpgradableGuard,
-    RwLockSliceWriteGuard, RwLockUpgradableGuard, RwLockWriteGuard, Semaphore, SemaphoreHandle,
-    SemaphorePermit, WaitTimeoutResult,
+    CountingSemaphoreHandle, Event, EventHandle, FileLock, FileLockGuard, LayoutReader, LayoutSize,
+    LayoutWriter, LockError, LockResult, LockTarget, Mutex, MutexGuard, MutexHandle,
+    MutexSliceGuard, MutexSliceHandle, Once, OnceHandle, OnceState, OwnerDiedGuard, RwLock,
+    RwLockHandle, RwLockReadGuard, RwLockSliceHandle, RwLockSliceReadGuard,
+    RwLockSliceUpgradableGuard, RwLockSliceWriteGuard, RwLockUpgradableGuard, RwLockWriteGuard,
+    Semaphore, SemaphoreHandle, SemaphorePermit, Shared, SharedOptions, SharedType,
+    WaitTimeoutResult,
 };
-pub use options::SharedOptions;
-pub use shared::Shared;
 
+use self::core::announcement::{self, Kind};
 use crate::error::Result;
 use crate::peer::{Machine, Session};
-pub use file_lock::{FileLock, FileLockGuard};
-use kind::Kind;
+use algorithms::{barrier, condvar, counting_semaphore, mutex, rwlock, semaphore};
 
 /// Recovers one announcement of a dead lane: what is in `slot`. Called by the one process that won
 /// the right to recover the lane, and again by the next if that one dies; the caller empties the
@@ -59,7 +34,7 @@ use kind::Kind;
 /// Recovering it would change the header or the tables, and might never end: a slot can announce a
 /// permit at its own offset.
 pub(crate) fn recover(session: &Session, slot: u64, announcement: u64, lane: u32) -> Result<()> {
-    let (payload, (at, _)) = (session.payload(), kind::parse(announcement));
+    let (payload, (at, _)) = (session.payload(), announcement::parse(announcement));
     match (payload.0..payload.1).contains(&at) {
         true => recover_lock(session, slot, announcement, lane),
         false => Ok(()),
@@ -68,7 +43,7 @@ pub(crate) fn recover(session: &Session, slot: u64, announcement: u64, lane: u32
 
 /// Recovers an announcement of a lock in the payload.
 fn recover_lock<W: Machine>(machine: &W, slot: u64, announcement: u64, lane: u32) -> Result<()> {
-    let (at, kind) = kind::parse(announcement);
+    let (at, kind) = announcement::parse(announcement);
     match kind {
         Some(Kind::Mutex | Kind::Once) => mutex::recover(machine, at, lane),
         Some(Kind::Writer) => rwlock::recover_writer(machine, at, lane),

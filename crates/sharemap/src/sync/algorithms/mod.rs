@@ -1,0 +1,12 @@
+//! The algorithm of each lock, generic over the [`Machine`](crate::peer::Machine) it runs on.
+//!
+//! The product runs them on a [`Session`](crate::peer::Session), the tests on the explorer.
+
+pub(crate) mod barrier;
+pub(crate) mod condvar;
+pub(crate) mod counting_semaphore;
+pub(crate) mod event;
+pub(crate) mod mutex;
+pub(crate) mod once;
+pub(crate) mod rwlock;
+pub(crate) mod semaphore;

@@ -1,0 +1,39 @@
+//! What users hold: how a lock is to begin, its handle, and guards.
+
+mod barrier;
+mod condvar;
+mod counting_semaphore;
+pub(in crate::sync) mod error;
+mod event;
+mod file_lock;
+mod lock_target;
+mod look;
+mod mutex;
+mod once;
+pub(in crate::sync) mod options;
+mod private;
+mod rwlock;
+mod semaphore;
+pub(in crate::sync) mod shared;
+pub(in crate::sync) mod shared_type;
+mod slices;
+mod upgrade;
+
+pub use barrier::{Barrier, BarrierHandle, BarrierMember};
+pub use condvar::{Condvar, CondvarGuard, CondvarHandle, WaitTimeoutResult};
+pub use counting_semaphore::{CountingSemaphore, CountingSemaphoreHandle};
+pub use error::{LockError, LockResult, OwnerDiedGuard};
+pub use event::{Event, EventHandle};
+pub use file_lock::{FileLock, FileLockGuard};
+pub use lock_target::LockTarget;
+pub use mutex::{Mutex, MutexGuard, MutexHandle};
+pub use once::{Once, OnceHandle, OnceState};
+pub use options::SharedOptions;
+pub use rwlock::{RwLock, RwLockHandle, RwLockReadGuard, RwLockUpgradableGuard, RwLockWriteGuard};
+pub use semaphore::{Semaphore, SemaphoreHandle, SemaphorePermit};
+pub use shared::Shared;
+pub use shared_type::{LayoutReader, LayoutSize, LayoutWriter, SharedType};
+pub use slices::{
+    MutexSliceGuard, MutexSliceHandle, RwLockSliceHandle, RwLockSliceReadGuard,
+    RwLockSliceUpgradableGuard, RwLockSliceWriteGuard,
+};

@@ -1,0 +1,101 @@
+//! Acquiring a mutex after its owner died or poisoned it.
+
+use std::time::Duration;
+
+use super::{MutexGuard, MutexHandle};
+use crate::error::Result;
+use crate::layout::{Element, Shareable};
+use crate::sync::api::error::{OwnerDiedGuard, recovered};
+
+impl<T: Element + Shareable> MutexHandle<T> {
+    /// Acquires the mutex, and lets the caller repair a value that a dead owner left.
+    ///
+    /// If an earlier owner died or panicked and no owner since has accepted the value, `repair` is
+    /// called with the last value that was written back, and the value that it leaves is accepted. If
+    /// `repair` panics, the next owner gets `OwnerDied` again. The error borrows nothing, so `?`
+    /// can convert it into a `Box<dyn Error>`; the error of `lock` borrows the handle.
+    ///
+    /// # Errors
+    /// The kinds of [`lock`](Self::lock).
+    ///
+    /// ```
+    /// use sharemap::{Location, Mutex, Shared};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let hits = Shared::create_new(Location::anonymous(), || Mutex::new(0_u64))?;
+    /// *hits.lock_or_recover(|_| ())? += 1; // the last whole value is as good as any
+    /// assert_eq!(*hits.lock_or_recover(|count| *count = 0)?, 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn lock_or_recover(&self, repair: impl FnOnce(&mut T)) -> Result<MutexGuard<'_, T>> {
+        recovered(self.lock(), |guard| {
+            repair(guard);
+            Ok(())
+        })
+    }
+
+    /// Acquires the mutex like [`lock_or_recover`](Self::lock_or_recover), but blocks for at most
+    /// `timeout` while it is held.
+    ///
+    /// # Errors
+    /// The kinds of [`lock_timeout`](Self::lock_timeout).
+    pub fn lock_or_recover_timeout(
+        &self,
+        timeout: Duration,
+        repair: impl FnOnce(&mut T),
+    ) -> Result<MutexGuard<'_, T>> {
+        recovered(self.lock_timeout(timeout), |guard| {
+            repair(guard);
+            Ok(())
+        })
+    }
+
+    /// Acquires the mutex also if it is poisoned, blocking the current thread until it is available.
+    ///
+    /// [`mark_consistent`](OwnerDiedGuard::mark_consistent) makes the value usable again. If the mutex is released without
+    /// it, the mutex stays poisoned.
+    ///
+    /// # Errors
+    /// As for [`lock`](Self::lock), except `OwnerDied` and `Poisoned`.
+    ///
+    /// ```
+    /// use sharemap::{Location, Mutex, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let hits = Shared::create_new(Location::anonymous(), || Mutex::new(7_u64))?;
+    /// hits.lock_poisoned()?.poison()?;
+    /// assert!(hits.is_poisoned()?);
+    /// *hits.lock_poisoned()?.mark_consistent() = 0;
+    /// assert_eq!(*hits.lock()?, 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn lock_poisoned(&self) -> Result<OwnerDiedGuard<MutexGuard<'_, T>>> {
+        self.lock_poisoned_until(None)
+    }
+
+    /// Acquires the mutex like [`lock_poisoned`](Self::lock_poisoned), but blocks for at most `timeout`
+    /// while it is held.
+    ///
+    /// # Errors
+    /// As for `lock_poisoned`, and
+    ///
+    /// - `Timeout` - the mutex was not acquired within `timeout`.
+    pub fn lock_poisoned_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<OwnerDiedGuard<MutexGuard<'_, T>>> {
+        self.lock_poisoned_until(self.place.after(timeout))
+    }
+
+    fn lock_poisoned_until(
+        &self,
+        until: Option<Duration>,
+    ) -> Result<OwnerDiedGuard<MutexGuard<'_, T>>> {
+        self.kept.take()?;
+        let held = self.raw().lock_poisoned(&self.place, until);
+        let held = held.map_err(|error| self.place.with_object_path(error))?;
+        let near = self.span.near();
+        let Some(spot) = near.spot_of(held.announced()) else { return Err(self.no_lane(held)) };
+        self.guard_of(near, spot, held.leave()).map(OwnerDiedGuard)
+    }
+}

@@ -1,0 +1,182 @@
+//! Acquiring a reader-writer lock after its writer died or poisoned it.
+
+use std::time::Duration;
+
+use super::guards::Way;
+use super::{RwLockHandle, RwLockReadGuard, RwLockWriteGuard};
+use crate::error::Result;
+use crate::layout::{Element, Shareable};
+use crate::sync::api::error::{LockError, OwnerDiedGuard, recovered};
+
+impl<T: Element + Shareable> RwLockHandle<T> {
+    /// Acquires the lock for reading, and lets the caller repair a value that a dead writer left.
+    ///
+    /// If a writer died or panicked and no writer since has accepted the value, this call first
+    /// acquires the lock by [`write_or_recover`](Self::write_or_recover) with `repair`, and
+    /// releases it. It calls `repair` again if another writer dies before the lock is acquired for
+    /// reading.
+    ///
+    /// # Errors
+    /// The kinds of [`read`](Self::read) and [`write`](Self::write), except `OwnerDied`. `Deadlock`
+    /// also if a repair is needed and this thread already holds the lock for reading.
+    ///
+    /// ```
+    /// use sharemap::{Location, RwLock, Shared};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limits = Shared::create_new(Location::anonymous(), || RwLock::new([1_u32, 2]))?;
+    /// assert_eq!(*limits.read_or_recover(|limits| *limits = [0; 2])?, [1, 2]);
+    /// # Ok(()) }
+    /// ```
+    pub fn read_or_recover(&self, repair: impl FnMut(&mut T)) -> Result<RwLockReadGuard<'_, T>> {
+        self.read_or_recover_until(None, repair)
+    }
+
+    /// Acquires the lock like [`read_or_recover`](Self::read_or_recover), but blocks for at most
+    /// `timeout` in all while it is held.
+    ///
+    /// # Errors
+    /// As for `read_or_recover`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    pub fn read_or_recover_timeout(
+        &self,
+        timeout: Duration,
+        repair: impl FnMut(&mut T),
+    ) -> Result<RwLockReadGuard<'_, T>> {
+        self.read_or_recover_until(self.place.after(timeout), repair)
+    }
+
+    fn read_or_recover_until(
+        &self,
+        until: Option<Duration>,
+        mut repair: impl FnMut(&mut T),
+    ) -> Result<RwLockReadGuard<'_, T>> {
+        loop {
+            match self.read_until(|| until) {
+                Ok(guard) => return Ok(guard),
+                Err(LockError::Failed(error)) => return Err(error),
+                // Dropped first: with a read guard, this thread cannot write.
+                Err(LockError::OwnerDied(_)) => {}
+            }
+            let repaired = recovered(self.write_until(until), |guard| {
+                repair(guard);
+                Ok(())
+            });
+            repaired?.unlock()?;
+        }
+    }
+
+    /// Acquires the lock for reading even if it is poisoned, to inspect the value.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read), except `OwnerDied` and `Poisoned`.
+    pub fn read_poisoned(&self) -> Result<OwnerDiedGuard<RwLockReadGuard<'_, T>>> {
+        self.read_poisoned_until(None)
+    }
+
+    /// Acquires the lock like [`read_poisoned`](Self::read_poisoned), but blocks for at most `timeout`
+    /// while it is held.
+    ///
+    /// # Errors
+    /// As for `read_poisoned`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    pub fn read_poisoned_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<OwnerDiedGuard<RwLockReadGuard<'_, T>>> {
+        self.read_poisoned_until(self.place.after(timeout))
+    }
+
+    fn read_poisoned_until(
+        &self,
+        until: Option<Duration>,
+    ) -> Result<OwnerDiedGuard<RwLockReadGuard<'_, T>>> {
+        self.kept.take()?;
+        let reading = self.raw.read_poisoned(&self.place, until);
+        match self.reading(reading.map_err(|error| self.place.with_object_path(error))?) {
+            Ok(guard) => Ok(OwnerDiedGuard(guard)),
+            Err(LockError::OwnerDied(dead)) => Ok(dead),
+            Err(LockError::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Acquires the lock for writing, and lets the caller repair a value that a dead writer left, as
+    /// [`MutexHandle::lock_or_recover`](crate::MutexHandle::lock_or_recover) does.
+    ///
+    /// # Errors
+    /// The kinds of [`write`](Self::write), except `OwnerDied`.
+    pub fn write_or_recover(&self, repair: impl FnOnce(&mut T)) -> Result<RwLockWriteGuard<'_, T>> {
+        recovered(self.write(), |guard| {
+            repair(guard);
+            Ok(())
+        })
+    }
+
+    /// Acquires the lock like [`write_or_recover`](Self::write_or_recover), but blocks for at most
+    /// `timeout` while it is held.
+    ///
+    /// # Errors
+    /// As for `write_or_recover`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    pub fn write_or_recover_timeout(
+        &self,
+        timeout: Duration,
+        repair: impl FnOnce(&mut T),
+    ) -> Result<RwLockWriteGuard<'_, T>> {
+        recovered(self.write_timeout(timeout), |guard| {
+            repair(guard);
+            Ok(())
+        })
+    }
+
+    /// Acquires the lock for writing even if it is poisoned, blocking the current thread until no
+    /// other thread holds it.
+    ///
+    /// [`mark_consistent`](OwnerDiedGuard::mark_consistent) makes the value usable again. If the lock is released without
+    /// it, the lock stays poisoned.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write), except `OwnerDied` and `Poisoned`.
+    ///
+    /// ```
+    /// use sharemap::{Location, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let limits = Shared::create_new(Location::anonymous(), || RwLock::new(7_u64))?;
+    /// limits.write_poisoned()?.poison()?;
+    /// assert_eq!(*limits.read_poisoned()?, 7);
+    /// *limits.write_poisoned()?.mark_consistent() = 0;
+    /// assert_eq!(*limits.read()?, 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn write_poisoned(&self) -> Result<OwnerDiedGuard<RwLockWriteGuard<'_, T>>> {
+        self.write_poisoned_until(None)
+    }
+
+    /// Acquires the lock like [`write_poisoned`](Self::write_poisoned), but blocks for at most `timeout`
+    /// while it is held.
+    ///
+    /// # Errors
+    /// As for `write_poisoned`, and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    pub fn write_poisoned_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<OwnerDiedGuard<RwLockWriteGuard<'_, T>>> {
+        self.write_poisoned_until(self.place.after(timeout))
+    }
+
+    fn write_poisoned_until(
+        &self,
+        until: Option<Duration>,
+    ) -> Result<OwnerDiedGuard<RwLockWriteGuard<'_, T>>> {
+        self.kept.take()?;
+        let held = self.raw.write_poisoned(&self.place, until);
+        let held = held.map_err(|error| self.place.with_object_path(error))?;
+        Ok(OwnerDiedGuard(RwLockWriteGuard { inner: self.holding(held, Way::Write)? }))
+    }
+}

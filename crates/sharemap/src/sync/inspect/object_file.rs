@@ -1,0 +1,178 @@
+//! Files of objects, opened once, for callers that decide whether to remove them.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::peer::ObjectObserver;
+use crate::shm::{Location, LocationKind};
+use crate::sync::inspect::Inspection;
+use crate::sync::inspect::exclusive_claim::ExclusiveClaim;
+use crate::sys::FileRole;
+use crate::sys::exclusive::{self, Entry};
+
+/// The file of an object, opened by its name.
+///
+/// The directory and the file are opened once. All later queries and the removal apply to this
+/// file, even if the name of the file or of its directory refers to something else by then.
+///
+/// ```
+/// use sharemap::inspect::ObjectFile;
+/// use sharemap::{Location, Mutex, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// # let path = std::env::temp_dir().join(format!("doc-object-file-{}", std::process::id()));
+/// drop(Shared::create_new(Location::file(&path), || Mutex::new(0_u64))?);
+///
+/// let file = ObjectFile::open(Location::file(&path))?;
+/// println!("{:?} of {} bytes", file.role(), file.file().metadata()?.len());
+/// if file.inspect()?.is_unattached()? == Some(true) {
+///     file.unlink()?;
+/// }
+/// # let _ = std::fs::remove_file(&path);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct ObjectFile {
+    pub(in crate::sync) entry: Entry,
+    pub(in crate::sync) location: Location,
+}
+
+impl ObjectFile {
+    /// Opens the file of an object, raw or with a header, for reading.
+    ///
+    /// No link is followed: neither the file nor its directory may be one. On Linux, links further up are
+    /// followed if root or this user owns them. Nothing but a regular file is opened.
+    ///
+    /// # Errors
+    /// - [`NotFound`](ErrorKind::NotFound) - there is no such file, or the location is anonymous.
+    /// - [`NotAnObject`](ErrorKind::NotAnObject) - it is a link, a FIFO, a directory, a socket or a
+    ///   device; or its directory is a link.
+    /// - [`PermissionDenied`](ErrorKind::PermissionDenied) - it may not be read.
+    /// - [`WouldBlock`](ErrorKind::WouldBlock) - another process has claimed it.
+    /// - `NameEmpty`, `NameTooLong`, `NameCharacter` - the name cannot be an object's.
+    /// - [`Unsupported`](ErrorKind::Unsupported) - on macOS, where named shared memory has no files.
+    ///
+    /// Other kinds report a failed system call.
+    pub fn open(location: impl Into<Location>) -> Result<Self> {
+        const OPERATION: &str = "look at";
+        let location = location.into();
+        let named = |error: Error| error.with_path(location.path());
+        let found = match location.checked().map_err(named)? {
+            LocationKind::Name(name) => Entry::open_named(name),
+            LocationKind::File(path) => Entry::open(path),
+            LocationKind::Anonymous => {
+                return Err(Error::new(ErrorKind::NotFound, OPERATION)
+                    .with_detail("an anonymous object has no name, and ends with its last user"));
+            }
+        };
+        match found.map_err(named)? {
+            Some(entry) => Ok(Self { entry, location }),
+            None => Err(named(
+                Error::new(ErrorKind::WouldBlock, OPERATION)
+                    .with_detail("another process has claimed it for a moment; try again"),
+            )),
+        }
+    }
+
+    /// Returns the file, open for reading, for queries of its permissions, times and length.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        self.entry.file()
+    }
+
+    /// Returns the role of the file, judged by its place, name, owner and contents.
+    #[must_use]
+    pub fn role(&self) -> FileRole {
+        self.entry.role()
+    }
+
+    /// Inspects the object in the file. On Windows, drop the result before calling
+    /// [`claim`](Self::claim).
+    ///
+    /// # Errors
+    /// As for [`Inspection::open`], except [`NotFound`](ErrorKind::NotFound).
+    pub fn inspect(&self) -> Result<Inspection> {
+        let look = ObjectObserver::over(self.entry.file(), self.location.path(), None)?;
+        Ok(Inspection { look })
+    }
+
+    /// Claims the file for exclusive use. Returns `None` if the kernel reports that another process
+    /// uses the file.
+    ///
+    /// # Errors
+    /// - [`Unsupported`](ErrorKind::Unsupported) - the kernel does not tell: on macOS, and on network
+    ///   file systems.
+    /// - [`PermissionDenied`](ErrorKind::PermissionDenied) - only the owner is told.
+    /// - [`WrongVersion`](ErrorKind::WrongVersion), [`Malformed`](ErrorKind::Malformed),
+    ///   [`Truncated`](ErrorKind::Truncated) - on overlayfs, where only the object itself would tell.
+    pub fn claim(self) -> Result<Option<ExclusiveClaim>> {
+        ExclusiveClaim::claim(self)
+    }
+
+    /// Removes the file's name, even if processes use the file. Those processes keep the file.
+    ///
+    /// # Errors
+    /// As for [`ExclusiveClaim::remove`].
+    pub fn unlink(self) -> Result<()> {
+        self.entry.unlink().map_err(|error| error.with_path(self.location.path()))
+    }
+}
+
+/// A removal whose process was killed: a private directory of this user (`.sharemap-gone-…`) that
+/// contains the file to be removed, or nothing.
+///
+/// The killed process may not have identified the file, so the file can only be moved back. Other
+/// processes do not touch the directory while this value lives.
+#[derive(Debug)]
+pub struct InterruptedRemoval {
+    interrupted: exclusive::Interrupted,
+}
+
+impl InterruptedRemoval {
+    /// Finds the interrupted removals in a directory, without its subdirectories.
+    ///
+    /// # Errors
+    /// As for [`ObjectFile::open`], of the directory.
+    pub fn find_in(directory: impl AsRef<Path>) -> Result<Vec<Self>> {
+        let directory = directory.as_ref();
+        Self::found(Some(directory)).map_err(|error| error.with_path(Some(directory)))
+    }
+
+    /// Finds the interrupted removals of named shared memory.
+    ///
+    /// # Errors
+    /// As for [`find_in`](Self::find_in).
+    pub fn find_in_shared_memory() -> Result<Vec<Self>> {
+        Self::found(None)
+    }
+
+    fn found(directory: Option<&Path>) -> Result<Vec<Self>> {
+        let found = exclusive::interrupted(directory)?;
+        Ok(found.into_iter().map(|interrupted| Self { interrupted }).collect())
+    }
+
+    /// Returns the path of the private directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.interrupted.path()
+    }
+
+    /// Returns the names of the files in the directory, one or none. A file keeps the name that it
+    /// had outside.
+    #[must_use]
+    pub fn names(&self) -> &[OsString] {
+        self.interrupted.names()
+    }
+
+    /// Moves the file back to its name, and removes the private directory.
+    ///
+    /// # Errors
+    /// - [`AlreadyExists`](ErrorKind::AlreadyExists) - another file has the name now; both stay.
+    ///
+    /// Other kinds report a failed system call.
+    pub fn restore(&self) -> Result<()> {
+        self.interrupted.restore().map_err(|error| error.with_path(Some(self.path())))
+    }
+}

@@ -1,0 +1,102 @@
+//! The signal: what is posted is taken, once.
+
+use super::search::{caught, sound, walked};
+use super::sim::Sim;
+use super::state::{Carry, LOCK};
+use super::{Fault, Program, Setup};
+use crate::sync::algorithms::counting_semaphore::RawCountingSemaphore;
+
+const COUNT: u64 = LOCK;
+const GATE: u64 = LOCK + 4;
+
+fn signal() -> RawCountingSemaphore {
+    RawCountingSemaphore::new(LOCK)
+}
+
+fn waits<const TIMES: u32>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+    if step == TIMES {
+        return false;
+    }
+    sim.expect(signal().wait(sim, None));
+    sim.ghost(|ghost| {
+        ghost.count[1] += 1;
+        Ok(())
+    });
+    true
+}
+
+fn gives_up(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+    if step == 1 {
+        return false;
+    }
+    let taken = signal().wait(sim, Some(std::time::Duration::from_secs(1))).is_ok();
+    sim.ghost(|ghost| {
+        ghost.count[1] += u32::from(taken);
+        Ok(())
+    });
+    true
+}
+
+fn posts<const TIMES: u32, const EACH: u32>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+    if step == TIMES {
+        return false;
+    }
+    sim.ghost(|ghost| {
+        ghost.count[0] += EACH;
+        Ok(())
+    });
+    sim.expect(signal().post(sim, EACH));
+    true
+}
+
+fn setup(programs: &[Program]) -> Setup {
+    let mut setup = Setup { preemptions: Some(2), ..Setup::new(programs) };
+    setup.last = |state| {
+        let (posted, taken) = (state.ghost.count[0], state.ghost.count[1]);
+        let left = state.peek_32(COUNT);
+        match taken + left == posted || (state.deaths > 0 && taken + left < posted) {
+            true => Ok(()),
+            false => Err(format!("{posted} posted, {taken} taken, {left} left")),
+        }
+    };
+    setup
+}
+
+const ONCE: Program = waits::<1>;
+const TWICE: Program = waits::<2>;
+const TWO: Program = posts::<2, 1>;
+const BOTH: Program = posts::<1, 2>;
+
+#[test]
+fn nothing_is_lost() {
+    sound("one waits twice", &setup(&[TWICE, TWO]));
+    sound("two wait", &setup(&[ONCE, ONCE, TWO]));
+    sound("two wait for both", &setup(&[ONCE, ONCE, BOTH]));
+    sound("one gives up", &Setup { expiries: 1, stalls: 1, ..setup(&[ONCE, gives_up, TWO]) });
+    let free = Setup { preemptions: None, ..setup(&[TWICE, ONCE, posts::<3, 1>]) };
+    walked("three", &free, 150);
+}
+
+#[test]
+fn some_die() {
+    let killable = [true, true, false];
+    let setup = Setup { kills: 1, killable, ..setup(&[ONCE, ONCE, TWO]) };
+    sound("a waiter is killed", &setup);
+    walked("a waiter is killed", &Setup { preemptions: None, ..setup }, 150);
+}
+
+#[test]
+fn without_the_fence() {
+    let swaps = Setup { registered: [false; 3], fences: [false; 3], ..setup(&[ONCE, ONCE, TWO]) };
+    sound("nobody registered, nobody can fence", &swaps);
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    let with = |fault| Setup { fault, ..setup(&[ONCE, ONCE, TWO]) };
+    caught("no wake", &with(Fault::NoWake(GATE)));
+    caught("sleepers do not say so", &with(Fault::NoRegistration(GATE)));
+    caught("a count that is a load and a store", &with(Fault::Torn(COUNT)));
+    let both = |fault| Setup { fault, ..setup(&[ONCE, ONCE, BOTH]) };
+    caught("nothing posted", &both(Fault::Lost(COUNT)));
+}

@@ -1,0 +1,110 @@
+//! The event: set, it lets through all who wait, or one.
+
+use super::search::{caught, sound, walked};
+use super::sim::Sim;
+use super::state::{Carry, LOCK};
+use super::{Fault, Program, Setup};
+use crate::sync::algorithms::event::{RawEvent, Reset};
+
+const STATE: u64 = LOCK;
+const GATE: u64 = LOCK + 4;
+
+fn manual() -> RawEvent {
+    RawEvent::new(LOCK, Reset::Manual)
+}
+
+fn auto() -> RawEvent {
+    RawEvent::new(LOCK, Reset::Auto)
+}
+
+fn waits(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+    if step == 1 {
+        return false;
+    }
+    sim.expect(manual().wait(sim, None));
+    sim.ghost(|ghost| match ghost.count[0] {
+        0 => Err("through before it was set".to_owned()),
+        _ => Ok(()),
+    });
+    true
+}
+
+fn sets(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+    if step == 1 {
+        return false;
+    }
+    sim.ghost(|ghost| {
+        ghost.count[0] += 1;
+        Ok(())
+    });
+    sim.expect(manual().set(sim));
+    true
+}
+
+fn takes(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+    if step == 1 {
+        return false;
+    }
+    sim.expect(auto().wait(sim, None));
+    sim.ghost(|ghost| {
+        ghost.count[1] += 1;
+        match ghost.count[1] > ghost.count[0] {
+            true => Err(format!("{} through, set {} times", ghost.count[1], ghost.count[0])),
+            false => Ok(()),
+        }
+    });
+    true
+}
+
+/// Sets it again when it is not set, as often as there are those who wait.
+fn sets_auto<const TIMES: u32>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
+    if carry[0] == u64::from(TIMES) {
+        return false;
+    }
+    if !sim.expect(auto().is_set(sim)) {
+        sim.ghost(|ghost| {
+            ghost.count[0] += 1;
+            Ok(())
+        });
+        sim.expect(auto().set(sim));
+        carry[0] += 1;
+    }
+    let _ = step;
+    true
+}
+
+fn some(programs: &[Program]) -> Setup {
+    Setup { preemptions: Some(2), ..Setup::new(programs) }
+}
+
+#[test]
+fn all_who_wait_are_let_through() {
+    sound("manual, one waits", &some(&[waits, sets]));
+    sound("manual, two wait", &some(&[waits, waits, sets]));
+    sound("auto, one waits", &some(&[takes, sets_auto::<1>]));
+    walked("auto, two wait", &Setup::new(&[takes, takes, sets_auto::<2>]), 150);
+}
+
+#[test]
+fn some_die() {
+    let killable = [true, true, false];
+    let setup = Setup { kills: 1, killable, ..some(&[waits, waits, sets]) };
+    sound("manual, a waiter is killed", &setup);
+}
+
+#[test]
+fn without_the_fence() {
+    let swaps = Setup { registered: [false; 3], fences: [false; 3], ..some(&[waits, waits, sets]) };
+    sound("nobody registered, nobody can fence", &swaps);
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    let with = |fault| Setup { fault, ..some(&[waits, waits, sets]) };
+    caught("no wake", &with(Fault::NoWake(GATE)));
+    caught("one is woken for all", &with(Fault::WakeOne));
+    caught("sleepers do not say so", &with(Fault::NoRegistration(GATE)));
+    caught("not set", &with(Fault::Lost(STATE)));
+    let auto = |fault| Setup { fault, ..some(&[takes, takes, sets_auto::<1>]) };
+    caught("taken twice", &auto(Fault::Torn(STATE)));
+}

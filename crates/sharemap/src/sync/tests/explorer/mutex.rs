@@ -1,0 +1,214 @@
+//! The mutex: exclusion, the value, the report of a death, wake-ups.
+
+use super::search::{caught, sound, walked};
+use super::sim::Sim;
+use super::state::{Carry, LOCK};
+use super::{Fault, Lanes, Program, Setup};
+use crate::error::ErrorKind;
+use crate::sync::algorithms::mutex::{Acquisition, RawMutex, ReleaseState};
+
+const WORD: u64 = LOCK;
+const GATE: u64 = LOCK + 4;
+const SELECTOR: u64 = LOCK + 8;
+
+const VALUE: u64 = LOCK + 16;
+
+fn mutex<const LEN: usize>() -> RawMutex {
+    RawMutex::new(LOCK, LEN as u32)
+}
+
+/// A value of equal 4-byte parts.
+fn parts<const LEN: usize>(number: u32) -> [u8; LEN] {
+    let number = number.to_le_bytes();
+    std::array::from_fn(|index| number[index % 4])
+}
+
+/// Adds one to all parts of the value, which must be whole and as many as were written.
+fn inside<const LEN: usize>(sim: &Sim<'_>, held: Acquisition) {
+    let died = held.died();
+    let me = sim.me;
+    sim.ghost(|ghost| {
+        if let Some(other) = ghost.inside.iter().position(|&inside| inside != 0) {
+            return Err(format!("processes {me} and {other} are inside"));
+        }
+        ghost.inside[me] = 1;
+        if died != ghost.owed {
+            return Err(format!("told of a death: {died}, due: {}", ghost.owed));
+        }
+        Ok(())
+    });
+    let mut value = [0; LEN];
+    let selector = sim.expect(mutex::<LEN>().value().read(sim, &mut value));
+    let number = u32::from_le_bytes(value[..4].try_into().unwrap());
+    let half = value != parts(number);
+    sim.ghost(|ghost| match half {
+        true => Err(format!("half a value: {value:?}")),
+        false if number != ghost.commits => {
+            Err(format!("the value is {number}, written {}", ghost.commits))
+        }
+        false => Ok(()),
+    });
+    sim.expect(mutex::<LEN>().value().write(sim, selector, &parts::<LEN>(number + 1)));
+    sim.ghost(|ghost| {
+        ghost.count[0] += 1;
+        ghost.inside[me] = 0;
+        Ok(())
+    });
+    // Whoever was told accepts the first time, and hands the fact on the second.
+    let leave = if died && number % 2 == 1 { ReleaseState::Died } else { ReleaseState::Sound };
+    sim.expect(mutex::<LEN>().unlock(sim, held, leave));
+}
+
+fn rounds<const LEN: usize, const ROUNDS: u32>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+    if step == ROUNDS {
+        return false;
+    }
+    let held = sim.expect(mutex::<LEN>().lock(sim, None));
+    inside::<LEN>(sim, held);
+    true
+}
+
+/// Each round by a thread of its own, which takes a lane and gives it back.
+fn threads<const ROUNDS: u32>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
+    rounds::<12, ROUNDS>(sim, step, carry) && {
+        sim.expect(sim.release_lane());
+        true
+    }
+}
+
+fn impatient(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+    if step == 1 {
+        return false;
+    }
+    match mutex::<12>().lock(sim, Some(std::time::Duration::from_secs(1))) {
+        Ok(held) => inside::<12>(sim, held),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Timeout),
+    }
+    true
+}
+
+fn trying(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+    if step == 2 {
+        return false;
+    }
+    if let Some(held) = sim.expect(mutex::<12>().try_lock(sim)) {
+        inside::<12>(sim, held);
+    }
+    true
+}
+
+fn setup(programs: &[Program]) -> Setup {
+    let mut setup = Setup::new(programs);
+    setup.watch.word = Some(WORD);
+    setup.watch.selector = Some(SELECTOR);
+    setup.last = |state| match state.ghost {
+        ghost if state.deaths == 0 && ghost.count[0] != ghost.commits => {
+            Err(format!("{} values written, {} current", ghost.count[0], ghost.commits))
+        }
+        _ => Ok(()),
+    };
+    setup
+}
+
+const ONCE: Program = rounds::<12, 1>;
+const TWICE: Program = rounds::<12, 2>;
+
+fn some(programs: &[Program]) -> Setup {
+    Setup { preemptions: Some(2), ..setup(programs) }
+}
+
+#[test]
+fn nobody_dies() {
+    sound("two, twice", &some(&[TWICE, TWICE]));
+    sound("three", &some(&[ONCE, ONCE, ONCE]));
+    sound("three, one impatient", &Setup { expiries: 1, ..some(&[ONCE, ONCE, impatient]) });
+    sound("one tries", &some(&[ONCE, trying]));
+    sound("two, twice, who have no patience", &Setup { pace: 100, ..some(&[TWICE, TWICE]) });
+    let starving = Setup { pace: 100, ..setup(&[TWICE, TWICE, TWICE]) };
+    walked("three, twice, who have no patience", &starving, 150);
+    walked("three, twice", &setup(&[TWICE, TWICE, TWICE]), 150);
+}
+
+#[test]
+fn some_die() {
+    sound("two, one killed", &Setup { kills: 1, ..some(&[ONCE, TWICE]) });
+    let newcomer = Setup { kills: 1, newcomers: 1, ..some(&[ONCE, ONCE]) };
+    sound("two, one killed and replaced", &newcomer);
+    let newcomers = Setup { kills: 2, newcomers: 2, ..some(&[ONCE, ONCE]) };
+    sound("two, two killed and replaced", &newcomers);
+    sound("one tries, one killed", &Setup { kills: 1, ..some(&[ONCE, trying]) });
+    let three = Setup { kills: 2, newcomers: 2, ..setup(&[TWICE, TWICE, TWICE]) };
+    walked("three, two killed and replaced", &three, 300);
+    walked("three, two killed, no patience", &Setup { pace: 100, ..three }, 300);
+    let impatient =
+        Setup { kills: 2, newcomers: 1, expiries: 1, ..setup(&[ONCE, impatient, TWICE]) };
+    walked("three, one impatient", &impatient, 300);
+}
+
+/// A value of 8 bytes has one copy, which one store replaces.
+fn word(programs: &[Program]) -> Setup {
+    let mut setup = some(programs);
+    setup.watch.selector = Some(VALUE);
+    setup
+}
+
+#[test]
+fn a_value_of_one_word() {
+    let [once, twice]: [Program; 2] = [rounds::<8, 1>, rounds::<8, 2>];
+    sound("a word, two, twice", &word(&[twice, twice]));
+    sound("a word, two, one killed", &Setup { kills: 1, ..word(&[once, twice]) });
+    let replaced = Setup { kills: 2, newcomers: 2, ..word(&[once, once]) };
+    sound("a word, two, two killed and replaced", &replaced);
+    let with = |fault| Setup { fault, kills: 1, ..word(&[once, twice]) };
+    caught("a word that is stored by halves", &with(Fault::SplitStore(VALUE)));
+    caught("a word that is not stored", &with(Fault::DropStore(VALUE)));
+    caught("released before the word is stored", &with(Fault::SwapStores(VALUE, WORD)));
+}
+
+#[test]
+fn lanes_come_and_go() {
+    let pooled = |programs: &[Program]| Setup { lanes: Lanes::Pooled, ..some(programs) };
+    sound("two, in threads", &pooled(&[threads::<2>, threads::<1>]));
+    let killed = Setup { kills: 1, ..pooled(&[threads::<1>, threads::<2>]) };
+    sound("two, in threads, one killed", &killed);
+    let replaced = Setup { kills: 2, newcomers: 2, ..pooled(&[threads::<1>, threads::<1>]) };
+    sound("two, in threads, two killed and replaced", &replaced);
+    let three = Setup {
+        kills: 2,
+        newcomers: 2,
+        preemptions: None,
+        ..pooled(&[threads::<2>, threads::<2>, threads::<2>])
+    };
+    walked("three, in threads, two killed and replaced", &three, 300);
+    let with = |fault| Setup { fault, ..replaced.clone() };
+    caught("a lane is free too early", &with(Fault::FreesLaneFirst));
+    caught("two recover the same", &with(Fault::RecoversUnlocked));
+    caught("a place is taken with what is left", &with(Fault::TakesOverUnrecovered));
+}
+
+#[test]
+fn without_the_fence() {
+    let swaps = Setup { registered: [false; 3], fences: [false; 3], ..some(&[TWICE, ONCE]) };
+    sound("nobody registered, nobody can fence", &swaps);
+    sound("the same, one killed", &Setup { kills: 1, ..swaps });
+    let mixed = Setup { registered: [false, true, true], ..some(&[TWICE, ONCE]) };
+    sound("one not registered", &mixed);
+    let deaf = Setup { fences: [false, true, true], stalls: 3, ..some(&[ONCE, TWICE]) };
+    sound("one cannot fence: its short sleep is needed", &deaf);
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    let two = |fault| Setup { fault, ..some(&[TWICE, TWICE]) };
+    caught("no fence", &two(Fault::NoFence));
+    caught("no wake", &two(Fault::NoWake(GATE)));
+    caught("nobody registers", &two(Fault::NoRegistration(GATE)));
+    caught("the selector is not flipped", &two(Fault::DropStore(SELECTOR)));
+    caught("released before the flip", &two(Fault::SwapStores(SELECTOR, WORD)));
+    caught("a third of the value", &two(Fault::DropStore(LOCK + 40)));
+    caught("no release", &two(Fault::DropStore(WORD)));
+    let killed = |fault| Setup { fault, kills: 1, ..some(&[ONCE, TWICE]) };
+    caught("no announcement", &killed(Fault::NoAnnouncement));
+    caught("flipped before the copy", &killed(Fault::SwapStores(LOCK + 40, SELECTOR)));
+    caught("no recovery", &killed(Fault::NoRecovery));
+}

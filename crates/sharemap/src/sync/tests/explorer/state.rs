@@ -1,0 +1,285 @@
+//! Everything there is in the simulated system at one moment.
+
+use std::collections::VecDeque;
+
+use crate::sync::core::word::{DIED, LANE as LANE_MASK, POISONED, UPGRADABLE, owner};
+
+/// Bytes of the shared object: lanes, then locks, then participants.
+pub(super) const MEMORY: usize = 272;
+/// Where the lock under test lies.
+pub(super) const LOCK: u64 = 128;
+/// A word for each participant: whether its record is in use.
+const RECORDS: u64 = 256;
+pub(super) const MAX_PROCESSES: usize = 3;
+/// Slots of a lane.
+pub(super) const SLOTS: u64 = 3;
+/// Bytes of a lane: the slots, and the participant whose it is, plus one.
+const LANE: u64 = 32;
+const TAKEN: u64 = 24;
+/// Stores that a processor holds back at most.
+const BUFFER: usize = 8;
+
+pub(super) fn slots(lane: usize) -> u64 {
+    lane as u64 * LANE
+}
+
+pub(super) fn taken(lane: usize) -> u64 {
+    lane as u64 * LANE + TAKEN
+}
+
+pub(super) fn lane_at(slot: u64) -> usize {
+    (slot / LANE) as usize
+}
+
+/// Whether it is a slot of a lane.
+pub(super) fn is_slot(at: u64) -> bool {
+    at < LOCK && at % LANE != TAKEN
+}
+
+pub(super) fn record(participant: usize) -> u64 {
+    RECORDS + 4 * participant as u64
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Store {
+    pub(super) at: u64,
+    pub(super) size: u8,
+    pub(super) value: u64,
+}
+
+/// What a program keeps from one of its steps to the next.
+pub(super) type Carry = [u64; 4];
+
+#[derive(Clone, Debug)]
+pub(super) struct Process {
+    pub(super) alive: bool,
+    pub(super) done: bool,
+    /// It replaces one that was killed, and has not attached yet.
+    pub(super) newcomer: bool,
+    pub(super) step: u32,
+    pub(super) carry: Carry,
+    /// Results of the operations of the current step: what brings a new run of it to where it was.
+    pub(super) log: Vec<u64>,
+    pub(super) buffer: VecDeque<Store>,
+    /// A store held back to be issued after another: a planted fault.
+    pub(super) delayed: Option<Store>,
+    pub(super) asleep: Option<u64>,
+    /// The lane that it has.
+    pub(super) lane: Option<u8>,
+    /// Its own record of which slots it uses, as bits.
+    pub(super) slots: u8,
+}
+
+impl Process {
+    pub(super) fn new() -> Self {
+        Self {
+            alive: true,
+            done: false,
+            newcomer: false,
+            step: 0,
+            carry: [0; 4],
+            log: Vec::new(),
+            buffer: VecDeque::new(),
+            delayed: None,
+            asleep: None,
+            lane: None,
+            slots: 0,
+        }
+    }
+
+    pub(super) fn can_step(&self) -> bool {
+        self.alive && !self.done && self.asleep.is_none()
+    }
+}
+
+/// What the checks know, and the processes do not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ghost {
+    /// In what way each process is inside.
+    pub(super) inside: [u8; MAX_PROCESSES],
+    /// An owner died, and the word has not been released by one who was told.
+    pub(super) owed: bool,
+    /// The last owner who released the word said so.
+    pub(super) poisoned: bool,
+    /// Values written.
+    pub(super) commits: u32,
+    /// For the test's own counts.
+    pub(super) count: [u32; 4],
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) memory: [u8; MEMORY],
+    pub(super) processes: Vec<Process>,
+    /// Kernel locks on the participants' slots: process plus one.
+    pub(super) locks: [u8; MAX_PROCESSES],
+    pub(super) ghost: Ghost,
+    pub(super) stalls: u8,
+    pub(super) deaths: u8,
+    pub(super) kills: u8,
+    pub(super) newcomers: u8,
+    pub(super) expiries: u8,
+    /// Who made the last step, and how often one that could go on was left for another.
+    pub(super) last: u8,
+    pub(super) preemptions: u8,
+}
+
+/// Words whose changes the checks follow.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Watch {
+    /// A word that names an owner: the death of one named is owed to the next.
+    pub(super) word: Option<u64>,
+    /// Each store to it makes a value current.
+    pub(super) selector: Option<u64>,
+}
+
+impl State {
+    /// Two hashes of everything: equal states have equal ones, and others hardly ever.
+    pub(super) fn fingerprint(&self) -> u128 {
+        let mut hash = (0x9e37_79b9_7f4a_7c15_u64, 0xc2b2_ae3d_27d4_eb4f_u64);
+        let mut number = |n: u64| {
+            hash.0 = (hash.0 ^ n).wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(29);
+            hash.1 = (hash.1.rotate_left(31) ^ n).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        };
+        for word in self.memory.chunks_exact(8) {
+            number(u64::from_le_bytes(word.try_into().unwrap_or_default()));
+        }
+        for process in &self.processes {
+            number(
+                u64::from(process.alive)
+                    | u64::from(process.done) << 1
+                    | u64::from(process.newcomer) << 2
+                    | u64::from(process.delayed.is_some()) << 3
+                    | u64::from(process.lane.map_or(0, |lane| lane + 1)) << 4
+                    | u64::from(process.slots) << 8
+                    | u64::from(process.step) << 16,
+            );
+            process.carry.iter().for_each(|&n| number(n));
+            number(process.log.len() as u64);
+            process.log.iter().for_each(|&n| number(n));
+            number(process.buffer.len() as u64);
+            for store in process.buffer.iter().chain(&process.delayed) {
+                number(store.at << 8 | u64::from(store.size));
+                number(store.value);
+            }
+            number(process.asleep.map_or(0, |at| at + 1));
+        }
+        let bytes = |bytes: &[u8]| bytes.iter().fold(0, |all, &byte| all << 8 | u64::from(byte));
+        number(bytes(&self.locks));
+        number(
+            bytes(&self.ghost.inside) << 8
+                | u64::from(self.ghost.owed)
+                | u64::from(self.ghost.poisoned) << 1,
+        );
+        number(self.ghost.commits.into());
+        self.ghost.count.iter().for_each(|&n| number(n.into()));
+        number(bytes(&[self.stalls, self.deaths, self.kills, self.newcomers, self.expiries]));
+        number(bytes(&[self.last, self.preemptions]));
+        u128::from(hash.0 ^ hash.0 >> 32) | u128::from(hash.1 ^ hash.1 >> 29) << 64
+    }
+
+    fn peek(&self, at: u64, size: u8) -> u64 {
+        let mut bytes = [0; 8];
+        let at = at as usize;
+        bytes[..size as usize].copy_from_slice(&self.memory[at..at + size as usize]);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// What is in memory, whatever buffers hold.
+    pub(super) fn peek_32(&self, at: u64) -> u32 {
+        self.peek(at, 4) as u32
+    }
+
+    pub(super) fn peek_64(&self, at: u64) -> u64 {
+        self.peek(at, 8)
+    }
+
+    pub(super) fn set_32(&mut self, at: u64, value: u32) {
+        let at = at as usize;
+        self.memory[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+
+    /// Who lives and has, as memory has it, the lane that the word names.
+    fn owner(&self, word: u32) -> Option<usize> {
+        let lane = owner(word)?;
+        let process = self.peek_32(taken(lane as usize)).checked_sub(1)? as usize;
+        let each = &self.processes[process];
+        (each.alive && !each.newcomer).then_some(process)
+    }
+
+    /// A store reaches memory.
+    pub(super) fn commit(&mut self, watch: Watch, store: Store) {
+        if watch.word == Some(store.at) {
+            let new = store.value as u32;
+            if new & (LANE_MASK | DIED) == 0 {
+                self.ghost.owed = false;
+            }
+            if new & LANE_MASK == 0 && self.owner(self.peek_32(store.at)).is_some() {
+                self.ghost.poisoned = new & POISONED != 0;
+            }
+        }
+        if watch.selector == Some(store.at) {
+            self.ghost.commits += 1;
+        }
+        let (at, size) = (store.at as usize, store.size as usize);
+        self.memory[at..at + size].copy_from_slice(&store.value.to_le_bytes()[..size]);
+    }
+
+    pub(super) fn drain_one(&mut self, watch: Watch, process: usize) {
+        if let Some(store) = self.processes[process].buffer.pop_front() {
+            self.commit(watch, store);
+        }
+    }
+
+    pub(super) fn drain(&mut self, watch: Watch, process: usize) {
+        while !self.processes[process].buffer.is_empty() {
+            self.drain_one(watch, process);
+        }
+    }
+
+    /// A plain store, held back by the processor.
+    pub(super) fn buffer(&mut self, watch: Watch, process: usize, store: Store) {
+        if self.processes[process].buffer.len() == BUFFER {
+            self.drain_one(watch, process);
+        }
+        self.processes[process].buffer.push_back(store);
+    }
+
+    /// What the process sees: its own last store, or memory.
+    pub(super) fn load(&mut self, watch: Watch, process: usize, at: u64, size: u8) -> u64 {
+        let end = at + u64::from(size);
+        for store in self.processes[process].buffer.iter().rev() {
+            if store.at == at && store.size == size {
+                return store.value;
+            }
+            if store.at < end && at < store.at + u64::from(store.size) {
+                // Forwarding fails where the sizes differ: the processor waits for its buffer.
+                self.drain(watch, process);
+                break;
+            }
+        }
+        self.peek(at, size)
+    }
+
+    /// The process dies when `retired` of its buffered stores had been executed.
+    pub(super) fn kill(&mut self, watch: Watch, process: usize, retired: usize) {
+        for _ in 0..retired {
+            self.drain_one(watch, process);
+        }
+        if let Some(at) = watch.word {
+            let word = self.peek_32(at);
+            if self.owner(word) == Some(process) && word & UPGRADABLE == 0 {
+                self.ghost.owed = true;
+            }
+        }
+        self.processes[process] = Process { alive: false, ..Process::new() };
+        self.ghost.inside[process] = 0;
+        for lock in &mut self.locks {
+            if *lock == process as u8 + 1 {
+                *lock = 0;
+            }
+        }
+        self.deaths += 1;
+        self.kills -= 1;
+    }
+}
