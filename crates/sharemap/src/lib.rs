@@ -96,6 +96,8 @@ mod peer;
 mod shm;
 mod sync;
 mod sys;
+#[cfg(test)]
+mod testing;
 mod view;
 
 pub use error::{Error, ErrorKind, Result};
@@ -149,4 +151,4 @@ extern crate self as sharemap;
 struct Readme;
 
 #[cfg(doctest)]
-mod refused;
+mod compile_fail;

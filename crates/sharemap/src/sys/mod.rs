@@ -10,10 +10,10 @@
 //! - `fault`: the handler that recovers guarded accesses, and the slow copies that need none.
 //! - `shm`: shared memory objects, named and nameless, as files.
 //! - `process`: this process's limits and counters, and who it is.
-//! - `publish`: files that get their name when they are whole.
+//! - `create_atomic`: files that get their name when they are whole.
 //! - `wait`: sleeping on a word of shared memory, and waking those who do.
 //! - `fence`: the fence that one side alone pays for.
-//! - `slot`: locks that the kernel keeps exactly as long as an address space lives.
+//! - `liveness`: locks that the kernel keeps exactly as long as an address space lives.
 //! - `fork`: memory that a forked child finds empty.
 //! - `exclusive`: files that no other process uses, and exact removal.
 //! - `pass`: handing descriptors to other processes.
@@ -22,16 +22,10 @@
 
 pub(crate) mod arch;
 
-#[cfg(test)]
-mod conformance;
 mod contract;
-#[cfg(test)]
-pub(crate) mod killing;
 mod object;
 #[cfg(test)]
-pub(crate) mod second;
-#[cfg(test)]
-pub(crate) mod stunts;
+mod tests;
 
 #[cfg(any(target_os = "macos", target_os = "windows"))]
 mod heap_wipe_fallback;

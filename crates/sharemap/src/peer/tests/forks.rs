@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{DIED, Scratch, need_atomics, need_wipes, open};
 use crate::peer::machine::{Liveness, Machine};
 use crate::peer::session::{FIRST, Session};
-use crate::sys::second::{Second, fork, listen, role, tell};
+use crate::testing::child::{Second, fork, listen, role, tell};
 
 macro_rules! fork_or_skip {
     ($body:expr) => {

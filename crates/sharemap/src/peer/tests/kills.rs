@@ -11,8 +11,8 @@ use crate::peer::memory::Memory;
 use crate::peer::session::{RecoverFn, Session};
 use crate::peer::{ExpectedLayout, OpenOptions, create};
 use crate::shm::Location;
-use crate::sys::killing::{Scenario, close, mark};
-use crate::sys::second::fork;
+use crate::testing::child::fork;
+use crate::testing::kill_search::{Scenario, close, mark};
 
 const VALUE: u32 = 7;
 
@@ -130,7 +130,7 @@ fn with_a_death(path: &Path) {
     assert!(child.is_none_or(|child| child.passed()));
 }
 
-fn recover_killed(release: RecoverFn) -> Option<crate::sys::killing::Closure> {
+fn recover_killed(release: RecoverFn) -> Option<crate::testing::kill_search::Closure> {
     close(&Scenario {
         prepare: &with_a_death,
         operate: &|path| {

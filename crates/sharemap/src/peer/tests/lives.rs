@@ -9,7 +9,7 @@ use crate::peer::machine::{Liveness, Machine};
 use crate::peer::session::Session;
 use crate::peer::{OpenOptions, Unclean, create};
 use crate::shm::Location;
-use crate::sys::second::{Second, close_all, listen, role, tell};
+use crate::testing::child::{Second, close_all, listen, role, tell};
 
 /// Locks a word by the shortest protocol there is, and waits.
 #[test]

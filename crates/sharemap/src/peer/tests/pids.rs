@@ -8,8 +8,8 @@ use crate::peer::session::{FIRST, Session};
 use crate::peer::{OpenOptions, create};
 use crate::shm::Location;
 use crate::sys::process;
-use crate::sys::second::{Forked, Second, fork, listen, role, tell};
-use crate::sys::stunts::{self, Stray};
+use crate::testing::child::{Forked, Second, fork, listen, role, tell};
+use crate::testing::process_tricks::{self, Stray};
 
 /// Locks the word at this distance into the payload; gives the lane.
 fn lock(session: &Session, distance: u64) -> u32 {
@@ -34,9 +34,9 @@ fn holder() {
     tell(&lock(&session, distance.parse().unwrap()).to_string());
     loop {
         let done = match listen().as_str() {
-            EXECUTE => stunts::execute("executed").map(|never| match never {}),
-            CLONE => stunts::clone_alone().map(|child| child.to_string()),
-            SHARE => stunts::share_memory().map(|()| "the other ended".to_owned()),
+            EXECUTE => process_tricks::execute("executed").map(|never| match never {}),
+            CLONE => process_tricks::clone_alone().map(|child| child.to_string()),
+            SHARE => process_tricks::share_memory().map(|()| "the other ended".to_owned()),
             _ => return,
         };
         tell(&done.unwrap_or_else(|why| format!("{CANNOT}{why}")));
@@ -121,7 +121,7 @@ fn an_id_that_is_used_again_is_another_process() {
     let file = Scratch::new();
     let session = file.create();
     let outer = fork(|| {
-        if let Err(why) = stunts::leave_ids() {
+        if let Err(why) = process_tricks::leave_ids() {
             eprintln!("skipped: {why}");
             return;
         }
@@ -153,7 +153,7 @@ fn use_an_id_again(session: &Session) {
     let (first, lane) = start(0);
     let id = first.id();
     first.kill();
-    if let Err(why) = stunts::choose_id(id) {
+    if let Err(why) = process_tricks::choose_id(id) {
         eprintln!("skipped: {why}");
         return;
     }
@@ -179,7 +179,7 @@ fn a_child_of_the_same_id_is_another_process() {
     let file = Scratch::new();
     let session = file.create();
     let outer = fork(|| {
-        if let Err(why) = stunts::leave_ids() {
+        if let Err(why) = process_tricks::leave_ids() {
             eprintln!("skipped: {why}");
             return;
         }
@@ -191,7 +191,7 @@ fn a_child_of_the_same_id_is_another_process() {
 fn have_a_child_of_the_same_id(session: &Session) {
     let lane = lock(session, 0);
     let (id, parent) = (std::process::id(), session.own.participant().unwrap());
-    stunts::leave_ids().unwrap();
+    process_tricks::leave_ids().unwrap();
     let child = fork(|| {
         assert_eq!(std::process::id(), id);
         assert_eq!(session.own.participant(), None);

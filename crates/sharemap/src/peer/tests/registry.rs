@@ -10,7 +10,7 @@ use crate::peer::header::{CLEAN, Header};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::registry::{self, Key};
 use crate::peer::{OpenOptions, Opening, PowerCuts, create};
-use crate::sys::second::fork;
+use crate::testing::child::fork;
 
 /// The values of the mark while a process is attached: on the disk, or perhaps not yet.
 const KNOWN: u32 = 0;

@@ -7,13 +7,13 @@ use super::{
     is_skipped, next, open, pass, write_lines,
 };
 use crate::peer::Machine;
-use crate::sys::second::{Second, role};
+use crate::testing::child::{Second, role};
 
 /// One who releases: a plain store, and a look whether anybody has registered. After the round it
 /// stores what it saw.
 #[test]
 fn releases() {
-    let Some(path) = role("sync::races::stores::releases") else { return };
+    let Some(path) = role("sync::tests::races::stores::releases") else { return };
     let session = open(&path);
     let at = session.payload_at();
     let mut random = 0x9e37_79b9_7f4a_7c15;
@@ -36,7 +36,7 @@ fn misses(test: &str, fence: Fence, rounds: u32) -> Option<u32> {
         return None;
     }
     let at = session.payload_at();
-    let _other = Second::start("sync::races::stores::releases", file.0.to_str().unwrap());
+    let _other = Second::start("sync::tests::races::stores::releases", file.0.to_str().unwrap());
     let (mut random, mut missed) = (88_172_645_463_325_252, 0);
     let end = Instant::now() + SHORT;
     for round in 1..=rounds {

@@ -11,13 +11,13 @@ use crate::peer::Machine;
 use crate::sync::algorithms::mutex::{RawMutex, ReleaseState};
 use crate::sync::algorithms::rwlock::{RawRwLock, Reading};
 use crate::sync::core::gate::SLEEPER;
-use crate::sys::second::{Second, role};
+use crate::testing::child::{Second, role};
 
 /// The one who has the lock first, and releases it once in each round: a mutex, or one of the sides
 /// of a lock for readers and writers.
 #[test]
 fn holds() {
-    let Some(path) = role("sync::races::wakes::holds") else { return };
+    let Some(path) = role("sync::tests::races::wakes::holds") else { return };
     let session = open(&path);
     let at = session.payload_at();
     let (mutex, rwlock) = (RawMutex::new(at + MUTEX, 8), RawRwLock::new(at + RWLOCK, 8));
@@ -69,7 +69,7 @@ fn missed_wakes(test: &str, fence: Fence, rounds: u32) -> Option<u32> {
     if is_skipped(&session) {
         return None;
     }
-    let _other = Second::start("sync::races::wakes::holds", file.0.to_str().unwrap());
+    let _other = Second::start("sync::tests::races::wakes::holds", file.0.to_str().unwrap());
     let machine = &Sleepy::new(&session, fence);
     let at = session.payload_at();
     let (mutex, rwlock) = (RawMutex::new(at + MUTEX, 8), RawRwLock::new(at + RWLOCK, 8));

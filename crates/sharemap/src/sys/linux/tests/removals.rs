@@ -8,11 +8,11 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{directory, unlinked};
 use crate::error::ErrorKind;
+use crate::sys::linux::{directory, unlinked};
 use crate::sys::posix::entry::Entry;
 use crate::sys::posix::removal::{interrupted, remove};
-use crate::sys::second::fork;
+use crate::testing::child::fork;
 
 /// A directory with a file, both removed on drop.
 struct Scratch(PathBuf);

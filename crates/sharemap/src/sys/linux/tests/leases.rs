@@ -11,12 +11,12 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
-use super::exclusive::{Entry, Exclusive};
-use super::{file, shm};
 use crate::error::{ErrorKind, Result};
+use crate::sys::linux::exclusive::{Entry, Exclusive};
+use crate::sys::linux::{file, shm};
 use crate::sys::posix::file::open_named;
-use crate::sys::second::fork;
 use crate::sys::{Create, FileKind, LEASE_BREAK, OpenObject, OpenRequest, Owner, Scope};
+use crate::testing::child::fork;
 
 const TO_READ: OpenRequest =
     OpenRequest { write: false, create: Create::Never, exclusive: false, timeout: LEASE_BREAK };

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 /// Why something cannot be done here.
 type Can<T> = Result<T, String>;
 
-/// Another program in the place of this one: it tells (as [`tell`](super::second::tell)) that it is
+/// Another program in the place of this one: it tells (as [`tell`](super::child::tell)) that it is
 /// there, and waits for a line.
 #[cfg(unix)]
 pub(crate) fn execute(telling: &str) -> Can<Infallible> {
@@ -69,7 +69,7 @@ pub(crate) fn share_memory() -> Can<()> {
         unsafe { libc::syscall(libc::SYS_exit, 0) };
         0
     }
-    if !super::fork::wipes() {
+    if !crate::sys::fork::wipes() {
         return Err("an emulator does not clone so".to_owned());
     }
     let mut stack = vec![0_u128; 4096];

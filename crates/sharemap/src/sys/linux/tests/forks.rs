@@ -8,10 +8,11 @@ use std::ptr;
 
 use rustix::fs::MemfdFlags;
 
-use super::liveness::{LivenessLock, Slots};
-use super::{fork, map};
-use crate::sys::second::fork as fork_child;
-use crate::sys::{SlotMode, stunts};
+use crate::sys::SlotMode;
+use crate::sys::linux::liveness::{LivenessLock, Slots};
+use crate::sys::linux::{fork, map};
+use crate::testing::child::fork as fork_child;
+use crate::testing::process_tricks;
 
 /// Runs it in the first process of a namespace, of which the next child is the first of another.
 fn as_first(body: impl FnOnce()) {
@@ -20,12 +21,12 @@ fn as_first(body: impl FnOnce()) {
         return;
     }
     let outer = fork_child(|| {
-        if let Err(why) = stunts::leave_ids() {
+        if let Err(why) = process_tricks::leave_ids() {
             eprintln!("skipped: {why}");
             return;
         }
         let first = fork_child(|| {
-            stunts::leave_ids().unwrap();
+            process_tricks::leave_ids().unwrap();
             body();
         });
         assert!(first.unwrap().passed());

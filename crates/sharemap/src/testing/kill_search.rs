@@ -63,7 +63,7 @@ pub(crate) fn close(scenario: &Scenario<'_>) -> Option<Closure> {
         return None;
     }
     // In this process, so that children have it: what the first mapping installs.
-    let _ = super::fault::recovery();
+    let _ = crate::sys::fault::recovery();
     let closure = closure::Scenario {
         prepare: scenario.prepare,
         beside: None,

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::{
+use crate::sys::{
     Access, Create, FileKind, HugePages, MapRequest, OpenRequest, PageState, Protection, Recovery,
     Span, arch, fault, file, map, process,
 };
@@ -299,7 +299,7 @@ fn locking_and_advice() {
         map::lock(mapped.0.base, 2 * page).unwrap();
         map::unlock(mapped.0.base, 2 * page).unwrap();
         map::unlock(mapped.0.base, 2 * page).unwrap();
-        map::advise(mapped.0.base, 4 * page, super::Advice::Normal).unwrap();
+        map::advise(mapped.0.base, 4 * page, crate::sys::Advice::Normal).unwrap();
         supported("populate", map::populate(mapped.0.base, 4 * page, Access::CopyOnWrite));
     }
     if let (Some(count), Some(limit)) = (process::mapping_count(), process::limits().mappings) {

@@ -8,10 +8,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 use std::ptr;
 
-use super::liveness::Slots;
 use crate::error::ErrorKind;
-use crate::sys::second::{Second, fork, role};
+use crate::sys::linux::liveness::Slots;
 use crate::sys::{SlotHome, SlotMode};
+use crate::testing::child::{Second, fork, role};
 
 const SLOT: u64 = 7;
 /// Two users that nobody else is.
@@ -57,7 +57,7 @@ fn overlay(folder: &str) -> Result<String, &'static str> {
 
 /// Runs `body`, the rest of the test of this name, with an object on an overlay.
 fn on_an_overlay(test: &str, body: impl FnOnce(&Path)) {
-    let name = format!("sys::linux::overlays::{test}");
+    let name = format!("sys::linux::tests::overlays::{test}");
     let Some(folder) = role(&name) else {
         let folder = format!("sharemap-{test}-{}", std::process::id());
         let folder = std::env::temp_dir().join(folder);

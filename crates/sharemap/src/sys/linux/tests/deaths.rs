@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::liveness::Slots;
-use super::{fence, fork, map, wait};
 use crate::error::ErrorKind;
-use crate::sys::second::{Second, command, listen, role, tell};
+use crate::sys::linux::liveness::Slots;
+use crate::sys::linux::{fence, fork, map, wait};
 use crate::sys::{Access, HugePages, MapRequest, SlotHome, SlotMode, Span, WaitPlace};
+use crate::testing::child::{Second, command, listen, role, tell};
 
 const SLOT: u64 = 7;
 
@@ -103,7 +103,7 @@ fn a_stray_close_of_the_file_changes_nothing() {
 /// Holds a slot, and then does what it is told.
 #[test]
 fn holder() {
-    let Some(path) = role("sys::linux::deaths::holder") else { return };
+    let Some(path) = role("sys::linux::tests::deaths::holder") else { return };
     let slots = slots(&path);
     let hold = slots.take(SLOT, SlotMode::Alone).unwrap().expect("free");
     tell("held");
@@ -139,7 +139,7 @@ fn holder() {
 }
 
 fn held(file: &Scratch) -> Second {
-    let mut second = Second::start("sys::linux::deaths::holder", file.name());
+    let mut second = Second::start("sys::linux::tests::deaths::holder", file.name());
     second.expect("held");
     second
 }
@@ -210,7 +210,7 @@ fn a_stopped_process_lives() {
 fn a_slot_is_seen_across_pid_namespaces() {
     let file = Scratch::new();
     let slots = file.slots();
-    let inner = command("sys::linux::deaths::holder", file.name());
+    let inner = command("sys::linux::tests::deaths::holder", file.name());
     let mut outer = std::process::Command::new("unshare");
     outer
         .args(["--pid", "--fork", "--kill-child", "--"])
@@ -264,7 +264,7 @@ fn shared(file: &File) -> (Span, WaitPlace) {
 
 #[test]
 fn waits_end_by_wake_timeout_change_and_fault() {
-    const ROLE: &str = "sys::linux::deaths::waits_end_by_wake_timeout_change_and_fault";
+    const ROLE: &str = "sys::linux::tests::deaths::waits_end_by_wake_timeout_change_and_fault";
     let waits = wait::Waits::new([0; 16]);
     if let Some(path) = role(ROLE) {
         let (_span, place) = shared(&open(&path));
@@ -345,7 +345,7 @@ fn a_forked_child_finds_wiped_memory_empty() {
 
 #[test]
 fn the_kernel_tells_who_a_process_is() {
-    use super::process;
+    use crate::sys::linux::process;
     let me = std::process::id();
     assert!(process::start_time(me).is_some_and(|time| time > 0));
     assert_eq!(process::start_time(me), process::start_time(me));

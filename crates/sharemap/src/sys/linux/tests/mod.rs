@@ -1,0 +1,7 @@
+//! Tests of what only Linux has.
+
+mod deaths;
+mod forks;
+mod leases;
+mod overlays;
+mod removals;

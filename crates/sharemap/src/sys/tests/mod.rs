@@ -1,0 +1,3 @@
+//! Tests that every backend passes.
+
+mod conformance;
