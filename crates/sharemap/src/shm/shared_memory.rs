@@ -77,7 +77,7 @@ impl SharedMemory {
     }
 
     /// Opens the object if it exists, which must have at least `len` bytes (else
-    /// [`Size`](crate::ErrorKind::WrongSize)); or makes it.
+    /// [`WrongSize`](crate::ErrorKind::WrongSize)); or makes it.
     pub fn open_or_create(location: impl Into<Location>, len: u64) -> Result<Self> {
         SharedMemoryOptions::new().open_or_create(location, len)
     }

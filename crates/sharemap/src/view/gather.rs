@@ -29,7 +29,7 @@ impl<T: Element> View<'_, T> {
     /// ```
     ///
     /// # Errors
-    /// [`Size`](ErrorKind::WrongSize) if there are not as many indices as places in `out`; else as for
+    /// [`WrongSize`](ErrorKind::WrongSize) if there are not as many indices as places in `out`; else as for
     /// [`get`](View::get), with the number of elements that were read in
     /// [`completed`](Error::completed).
     pub fn gather(&self, indices: &[usize], out: &mut [T]) -> Result<()> {

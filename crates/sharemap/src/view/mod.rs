@@ -100,7 +100,7 @@ impl<'a, T: Element> View<'a, T> {
     ///
     /// # Errors
     /// [`Alignment`](ErrorKind::Alignment) if `base` is no multiple of the element's alignment,
-    /// [`Size`](ErrorKind::WrongSize) if `bytes` is none of its size.
+    /// [`WrongSize`](ErrorKind::WrongSize) if `bytes` is none of its size.
     ///
     /// # Safety
     /// For `'a`, the bytes belong to a span of `backing`'s, and no reference into them exists.
@@ -298,7 +298,7 @@ impl<'a, T: Element> View<'a, T> {
     /// The same bytes as elements of another type.
     ///
     /// # Errors
-    /// [`Alignment`](ErrorKind::Alignment) and [`Size`](ErrorKind::WrongSize), as for a new view.
+    /// [`Alignment`](ErrorKind::Alignment) and [`WrongSize`](ErrorKind::WrongSize), as for a new view.
     pub fn cast<U: Element>(&self) -> Result<View<'a, U>> {
         // SAFETY: the same bytes of the same backing.
         unsafe { View::new(self.backing, self.base, self.size_bytes()) }

@@ -122,7 +122,7 @@ impl<'a, T: Element> ViewMut<'a, T> {
     /// overlap; the result is then as if the source had been copied first.
     ///
     /// # Errors
-    /// [`Size`](ErrorKind::WrongSize) if the lengths differ; [`Fault`](ErrorKind::Fault) on either side.
+    /// [`WrongSize`](ErrorKind::WrongSize) if the lengths differ; [`Fault`](ErrorKind::Fault) on either side.
     pub fn copy_from(&self, source: &View<'_, T>) -> Result<()> {
         if source.len() != self.len() {
             return Err(Error::new(ErrorKind::WrongSize, "copy into")
@@ -217,7 +217,7 @@ impl<'a, T: Element> ViewMut<'a, T> {
     /// The same bytes as elements of another type.
     ///
     /// # Errors
-    /// [`Alignment`](ErrorKind::Alignment) and [`Size`](ErrorKind::WrongSize), as for a new view.
+    /// [`Alignment`](ErrorKind::Alignment) and [`WrongSize`](ErrorKind::WrongSize), as for a new view.
     pub fn cast<U: Element>(&self) -> Result<ViewMut<'a, U>> {
         Ok(ViewMut { view: self.view.cast()? })
     }

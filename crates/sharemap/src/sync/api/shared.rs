@@ -71,7 +71,7 @@ impl<T: SharedType> Shared<T> {
     /// [`NotFound`](crate::ErrorKind::NotFound); [`ForeignOwner`](crate::ErrorKind::ForeignOwner) if it
     /// belongs to another user, or a link to it does; [`NotAnObject`](crate::ErrorKind::NotAnObject) if it
     /// has several names; [`WrongType`](crate::ErrorKind::WrongType),
-    /// [`Size`](crate::ErrorKind::WrongSize) or [`WrongKind`](crate::ErrorKind::WrongKind) if it is something else;
+    /// [`WrongSize`](crate::ErrorKind::WrongSize) or [`WrongKind`](crate::ErrorKind::WrongKind) if it is something else;
     /// [`Unclean`](crate::ErrorKind::Unclean) if it was in use when the system went down;
     /// [`TooManyProcesses`](crate::ErrorKind::TooManyProcesses) if all its participants stay in use for
     /// [longer](SharedOptions::open_timeout) than the call waits;
