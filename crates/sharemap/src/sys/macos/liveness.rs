@@ -22,7 +22,7 @@ use rustix::io::{Errno, retry_on_intr};
 use super::fork::{self, hold_off};
 use super::walk::HOLD;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::posix::companion::{self, Folder, Found, LEASE_TIMEOUT};
+use crate::sys::posix::companion::{self, Flaw, Folder, Found, LEASE_TIMEOUT};
 use crate::sys::posix::{errno, owner};
 use crate::sys::{SlotHome, SlotMode};
 
@@ -70,7 +70,8 @@ impl Slots {
             let name = part.to_str().unwrap_or_default();
             opened = match companion::folder(&opened, name, own).map_err(failed_call)? {
                 Folder::Usable(next) => next,
-                Folder::Missing | Folder::Unusable(_) => return Err(unusable(&folder)),
+                Folder::Missing => return Err(unusable(&folder)),
+                Folder::Unusable(flaw) => return Err(flawed(&folder, flaw)),
             };
         }
         let stat = rustix::fs::fstat(&opened).map_err(failed_call)?;
@@ -217,10 +218,24 @@ fn failed_call(errno: Errno) -> Error {
 
 #[cold]
 fn unusable(folder: &Path) -> Error {
+    refused(format_args!("{} is not this user's alone, or was replaced", folder.display()))
+}
+
+#[cold]
+fn flawed(folder: &Path, flaw: Flaw) -> Error {
+    let place = folder.display();
+    match flaw {
+        Flaw::Foreign(user) => refused(format_args!("{place} belongs to user {user}")),
+        Flaw::NoDirectory(user) => {
+            refused(format_args!("{place}, of user {user}, is no directory"))
+        }
+        Flaw::Writable => refused(format_args!("other users may write to {place}")),
+    }
+}
+
+fn refused(cause: std::fmt::Arguments<'_>) -> Error {
     Error::new(ErrorKind::PermissionDenied, OPERATION).with_detail(format!(
-        "{} is not this user's alone, or was replaced; remove it, or set TMPDIR to a directory that \
-         only this user may write to",
-        folder.display()
+        "{cause}; remove it, or set TMPDIR to a directory that only this user may write to"
     ))
 }
 

@@ -25,7 +25,6 @@ pub(crate) enum Folder {
 /// The reason why a directory cannot be trusted: a user that can replace its files can fake
 /// liveness.
 #[derive(Clone, Copy)]
-#[allow(dead_code, reason = "not every system names the user")]
 pub(crate) enum Flaw {
     /// The directory belongs to this other user.
     Foreign(u32),
