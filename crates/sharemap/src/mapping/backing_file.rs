@@ -11,39 +11,30 @@ use crate::mapping::region::Region;
 use crate::sys::{self, FileKind, FileStatus};
 
 pub(super) struct BackingFile {
-    state: State,
+    open: Option<Arc<OpenFile>>,
     /// The time of the file's last change when the mapped descriptor was opened.
     changed: i64,
+    /// `true` for a file that was closed after mapping it
+    /// ([`MapOptions::close_file`](crate::MapOptions::close_file)). Otherwise, memory without an
+    /// open file is anonymous.
+    is_closed: bool,
     /// `true` for regular files, which another process can truncate.
     can_shrink: bool,
 }
 
-enum State {
-    /// Anonymous memory.
-    None,
-    Open(Arc<OpenFile>),
-    /// A file that was closed after mapping it
-    /// ([`MapOptions::close_file`](crate::MapOptions::close_file)).
-    Closed,
-}
-
 impl BackingFile {
+    #[inline(always)] // As in `Region::unmapped`.
     pub(super) fn new(file: Option<File>, status: FileStatus, plan: Plan) -> Self {
-        let state = match file {
-            None => State::None,
-            Some(file) => State::Open(match plan.shared {
-                Some(origin) => descriptors::share(file, origin),
-                None => OpenFile::new(file, None),
-            }),
-        };
-        Self { state, changed: status.changed, can_shrink: status.kind == FileKind::Regular }
+        let open = file.map(|file| match plan.shared {
+            Some(origin) => descriptors::share(file, origin),
+            None => OpenFile::new(file, None),
+        });
+        let can_shrink = status.kind == FileKind::Regular;
+        Self { open, changed: status.changed, is_closed: false, can_shrink }
     }
 
     pub(super) fn open(&self) -> Option<&File> {
-        match &self.state {
-            State::Open(open) => Some(&open.file),
-            State::None | State::Closed => None,
-        }
+        self.open.as_ref().map(|open| &open.file)
     }
 }
 
@@ -60,33 +51,31 @@ impl Region {
     }
 
     pub(super) fn is_anonymous(&self) -> bool {
-        matches!(self.backing_file.state, State::None)
+        self.backing_file.open.is_none() && !self.backing_file.is_closed
     }
 
     /// Returns the file that `operation` asks about; `None` for anonymous memory.
     ///
     /// Fails for a mapping that closed its file.
     pub(super) fn file_for(&self, operation: &'static str) -> Result<Option<&File>> {
-        match &self.backing_file.state {
-            State::None => Ok(None),
-            State::Open(open) => Ok(Some(&open.file)),
-            State::Closed => Err(self.named(sys::file_was_closed(operation))),
+        if self.backing_file.is_closed {
+            return Err(self.named(sys::file_was_closed(operation)));
         }
+        Ok(self.backing_file.open())
     }
 
     /// Closes the file, unless other regions share it.
     pub(super) fn close_file(&mut self) {
         if !self.is_anonymous() {
-            self.backing_file.state = State::Closed;
+            self.backing_file.open = None;
+            self.backing_file.is_closed = true;
         }
     }
 
     /// Returns the file for errors of faults, if another process can truncate it.
     pub(crate) fn shrinking_file(&self) -> Option<SharedFile> {
-        match &self.backing_file.state {
-            State::Open(open) if self.backing_file.can_shrink => Some(Arc::clone(open) as _),
-            State::Open(_) | State::None | State::Closed => None,
-        }
+        let open = self.backing_file.open.as_ref().filter(|_| self.backing_file.can_shrink)?;
+        Some(Arc::clone(open) as _)
     }
 
     /// Returns the bytes of the file from the mapping's offset on; `None` if the file cannot be
@@ -134,13 +123,11 @@ impl Region {
         {
             let again = sys::file::reopen(file).map_err(|error| self.named(error))?;
             status = sys::file::status(&again).map_err(|error| self.named(error))?;
-            let before = std::mem::replace(&mut self.backing_file.state, State::Closed);
-            self.backing_file.state = match before {
-                State::Open(before) if self.plan.shared != Some(Origin::Opened) => {
-                    State::Open(OpenFile::new(again, Some(before)))
-                }
-                _ => State::Open(descriptors::share(again, Origin::Opened)),
-            };
+            let before = self.backing_file.open.take();
+            self.backing_file.open = Some(match self.plan.shared {
+                Some(Origin::Opened) => descriptors::share(again, Origin::Opened),
+                Some(Origin::Given) | None => OpenFile::new(again, before),
+            });
         }
         Ok(Some(status))
     }

@@ -25,6 +25,7 @@ pub(super) struct OpenFile {
 
 impl OpenFile {
     /// A descriptor of this process's. `before` stays open with it.
+    #[inline]
     pub(super) fn new(file: File, before: Option<Arc<Self>>) -> Arc<Self> {
         Arc::new(Self { file, process: sys::fork::process(), before })
     }
@@ -57,23 +58,26 @@ struct Files {
 
 /// Returns an open file that can replace `file`: one with the same identity and mode that is
 /// already open, or `file` itself.
+#[inline]
 pub(super) fn share(file: File, origin: Origin) -> Arc<OpenFile> {
-    let identity = sys::file::identity(&file);
+    match sys::file::identity(&file) {
+        None => OpenFile::new(file, None),
+        Some(identity) => share_identified(file, (origin, identity)),
+    }
+}
+
+fn share_identified(file: File, key: (Origin, FileIdentity)) -> Arc<OpenFile> {
     let file = OpenFile::new(file, None);
-    let Some(identity) = identity else {
-        return file;
-    };
     // The kernel copies a process's descriptors before its memory: a child that is forked in between
     // would find a descriptor here that it does not have.
     let held_off = sys::fork::hold_off();
     let Some(mut files) = lock() else {
         return file;
     };
-    let key = (origin, identity);
     let found = files.by_identity.get(&key).and_then(Weak::upgrade);
     let serves = |found: &Arc<OpenFile>| {
         found.process == file.process
-            && (origin == Origin::Opened || sys::file::is_duplicate(&found.file, &file.file))
+            && (key.0 == Origin::Opened || sys::file::is_duplicate(&found.file, &file.file))
     };
     if let Some(shared) = found.as_ref().filter(|found| serves(found)) {
         // Unlocks before `file` is closed, which may block.

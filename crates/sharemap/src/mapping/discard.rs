@@ -7,7 +7,7 @@ use std::ops::{Range, RangeBounds};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard;
 use crate::mapping::page_size;
-use crate::mapping::plan::Plan;
+use crate::mapping::plan::{Plan, Wanted};
 use crate::mapping::range::resolve;
 use crate::mapping::region::Region;
 use crate::sys::{self, Access, HugePages};
@@ -48,7 +48,7 @@ impl Region {
             Some(file) => {
                 let plan = Plan {
                     offset: self.plan.offset + range.start as u64,
-                    wanted: Some(range.len()),
+                    wanted: Wanted::new(Some(range.len())),
                     reserve: 0,
                     access: Access::Read,
                     executable: false,

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mapping::create::Existing;
 use crate::mapping::descriptors::Origin;
-use crate::mapping::plan::Plan;
+use crate::mapping::plan::{Plan, Wanted};
 use crate::mapping::region::Region;
 use crate::mapping::{AnonymousMapping, Mapping, MappingCow, MappingMut};
 use crate::sys::{self, Access, Advice, AsDescriptor, Create, HugePages, OpenRequest};
@@ -278,7 +278,7 @@ impl MapOptions {
     pub(super) fn plan(&self, access: Access) -> Plan {
         Plan {
             offset: self.offset,
-            wanted: self.len,
+            wanted: Wanted::new(self.len),
             reserve: self.reserve,
             access,
             executable: self.executable,

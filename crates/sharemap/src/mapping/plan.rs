@@ -10,8 +10,7 @@ use crate::sys::{self, Access, FileKind, FileStatus, HugePages};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
     pub(super) offset: u64,
-    /// The most to map; `None`: whatever the file has.
-    pub(super) wanted: Option<usize>,
+    pub(super) wanted: Wanted,
     /// Address space to keep, if more than the length.
     pub(super) reserve: usize,
     pub(super) access: Access,
@@ -22,6 +21,26 @@ pub(super) struct Plan {
     /// The regions that may use the same descriptor. `None`: no other region, because the descriptor
     /// carries a lock or its access mode matters.
     pub(super) shared: Option<Origin>,
+}
+
+/// The number of bytes to map, or all that the file has.
+///
+/// One word instead of an `Option`: a region of more than 128 bytes is moved by a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted(usize);
+
+impl Wanted {
+    const ALL: Self = Self(usize::MAX);
+
+    pub(super) fn new(len: Option<usize>) -> Self {
+        // No address space has as many bytes as the greatest number, so one less is refused as well.
+        len.map_or(Self::ALL, |len| Self(len.min(Self::ALL.0 - 1)))
+    }
+
+    /// Returns `None` for all that the file has.
+    pub(super) fn len(self) -> Option<usize> {
+        (self.0 != Self::ALL.0).then_some(self.0)
+    }
 }
 
 /// Returns kind and length of a file to be mapped.
@@ -55,19 +74,19 @@ impl Plan {
     pub(super) fn len_in(&self, status: FileStatus) -> Result<usize> {
         let error = |kind| {
             let error = Error::new(kind, "map").with_offset(self.offset);
-            match self.wanted {
+            match self.wanted.len() {
                 Some(len) => error.with_length(len as u64),
                 None => error,
             }
         };
         // File offsets are signed on every system.
-        let end = self.offset.checked_add(self.wanted.unwrap_or(0) as u64);
+        let end = self.offset.checked_add(self.wanted.len().unwrap_or(0) as u64);
         let Some(end) = end.filter(|&end| i64::try_from(end).is_ok()) else {
             return Err(error(ErrorKind::Overflow));
         };
         match status.kind {
             FileKind::Directory => Err(error(ErrorKind::IsDirectory)),
-            FileKind::Special => self.wanted.ok_or_else(|| {
+            FileKind::Special => self.wanted.len().ok_or_else(|| {
                 error(ErrorKind::NoSize).with_detail(
                     "give a length to map (`MapOptions::len`), or read it, for instance with \
                      FileContents, which a pipe needs",
@@ -79,7 +98,7 @@ impl Plan {
                     return Err(error(ErrorKind::OutOfBounds).with_detail(holds));
                 }
                 let rest = status.len - self.offset;
-                match self.wanted {
+                match self.wanted.len() {
                     Some(len) => Ok(len),
                     None => usize::try_from(rest).map_err(|_| {
                         error(ErrorKind::OutOfAddressSpace)
@@ -97,6 +116,6 @@ impl Plan {
             return self.len_in(status);
         }
         let rest = usize::try_from(status.len.saturating_sub(self.offset)).unwrap_or(usize::MAX);
-        Ok(self.wanted.map_or(rest, |wanted| wanted.min(rest)))
+        Ok(self.wanted.len().map_or(rest, |wanted| wanted.min(rest)))
     }
 }

@@ -73,6 +73,7 @@ impl Region {
     }
 
     /// A region of no bytes, to be placed.
+    #[inline(always)] // A call would move the region once more.
     pub(super) fn unmapped(
         file: Option<File>,
         path: Option<&Path>,

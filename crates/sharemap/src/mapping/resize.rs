@@ -4,6 +4,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::mapping::create::make_room;
+use crate::mapping::plan::Wanted;
 use crate::mapping::region::Region;
 use crate::sys::{self, FileKind, FileStatus};
 
@@ -105,7 +106,7 @@ impl Region {
             return Ok(());
         }
         self.file_for("resize")?;
-        self.plan.wanted = self.plan.wanted.map(|_| new_len);
+        self.plan.wanted = Wanted::new(self.plan.wanted.len().map(|_| new_len));
         if new_len > len {
             return self.grow_anyhow(new_len);
         }

@@ -43,7 +43,12 @@ pub(crate) fn device_len(file: &File) -> Result<u64> {
 
 /// Identifies a file on a local file system. Other file systems may give two files one number: FUSE,
 /// network file systems, and bcachefs, for a file and its snapshots.
+#[inline]
 pub(crate) fn identity(file: &File) -> Option<FileIdentity> {
+    posix::identity(file, numbers_are_unique)
+}
+
+fn numbers_are_unique(file: &File) -> bool {
     const UNIQUE: [&str; 11] = [
         "ext4",
         "xfs",
@@ -57,7 +62,7 @@ pub(crate) fn identity(file: &File) -> Option<FileIdentity> {
         "erofs",
         "squashfs",
     ];
-    posix::identity(file, || file_system(file).is_ok_and(|name| UNIQUE.contains(&name.as_str())))
+    file_system(file).is_ok_and(|name| UNIQUE.contains(&name.as_str()))
 }
 
 /// Returns `true` if both descriptors are duplicates of one, with its position and its locks; `false`

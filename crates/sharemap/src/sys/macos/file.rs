@@ -35,7 +35,9 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
 
 /// Identifies a file on a local file system.
 pub(crate) fn identity(file: &File) -> Option<FileIdentity> {
-    posix::identity(file, || file_system(file).is_ok_and(|name| name == "apfs" || name == "hfs"))
+    posix::identity(file, |file| {
+        file_system(file).is_ok_and(|name| name == "apfs" || name == "hfs")
+    })
 }
 
 /// Returns `false`: the system does not tell duplicates of a descriptor.

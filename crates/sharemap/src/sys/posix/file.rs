@@ -239,9 +239,15 @@ pub(crate) fn wait_for_bytes(file: &File) -> Result<()> {
 /// Identifies a regular file or block device on a file system with unique inode numbers, and its
 /// access mode. Returns `None` for the first few descriptors of a process, which are not worth
 /// sharing.
-pub(crate) fn identity(file: &File, is_unique: impl Fn() -> bool) -> Option<FileIdentity> {
+#[inline]
+pub(crate) fn identity(file: &File, is_unique: fn(&File) -> bool) -> Option<FileIdentity> {
     const SCARCE_FROM: i32 = 8;
-    if file.as_raw_fd() < SCARCE_FROM || !is_unique() {
+    if file.as_raw_fd() < SCARCE_FROM { None } else { identity_of_scarce(file, is_unique) }
+}
+
+#[inline(never)]
+fn identity_of_scarce(file: &File, is_unique: fn(&File) -> bool) -> Option<FileIdentity> {
+    if !is_unique(file) {
         return None;
     }
     let stat = rustix::fs::fstat(file).ok()?;
