@@ -121,7 +121,7 @@ fn nothing_to_share() {
     let error = Shared::create_new(Location::file(&path), || none).unwrap_err();
     check(error, ErrorKind::ZeroLength, &path, &["create", "not one lock"]);
     let error = Shared::open_or_create(Location::file(&path), || RwLock::<[u8]>::zeroed(0));
-    check(error.unwrap_err(), ErrorKind::ZeroLength, &path, &["one element at least"]);
+    check(error.unwrap_err(), ErrorKind::ZeroLength, &path, &["at least one element"]);
     let error =
         Shared::create_new(Location::file(&path), || (CountingSemaphore::new(1), Barrier::new(0)));
     check(error.unwrap_err(), ErrorKind::Invalid, &path, &["create", "one member at least"]);
