@@ -497,7 +497,8 @@ fn what_the_dead_and_the_careful_left() {
     });
     assert!(panicked.is_err());
     let died: Error = mutex.lock().unwrap_err().into();
-    check(died, ErrorKind::OwnerDied, &path, &["lock", "at offset", "accept, repair or poison it"]);
+    let words = ["lock", "at offset", "call `mark_consistent` or `poison`"];
+    check(died, ErrorKind::OwnerDied, &path, &words);
     let Err(LockError::OwnerDied(dead)) = mutex.lock() else { panic!("nobody told of it") };
     dead.poison().unwrap();
     let words = ["lock the mutex", "an owner poisoned the value", "`lock_poisoned`"];
