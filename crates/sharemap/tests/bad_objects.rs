@@ -121,7 +121,7 @@ fn nothing_to_share() {
     let error = Shared::create_new(Location::file(&path), || none).unwrap_err();
     check(error, ErrorKind::ZeroLength, &path, &["create", "not one lock"]);
     let error = Shared::open_or_create(Location::file(&path), || RwLock::<[u8]>::zeroed(0));
-    check(error.unwrap_err(), ErrorKind::ZeroLength, &path, &["one element at least"]);
+    check(error.unwrap_err(), ErrorKind::ZeroLength, &path, &["at least one element"]);
     let error =
         Shared::create_new(Location::file(&path), || (CountingSemaphore::new(1), Barrier::new(0)));
     check(error.unwrap_err(), ErrorKind::Invalid, &path, &["create", "one member at least"]);
@@ -497,7 +497,8 @@ fn what_the_dead_and_the_careful_left() {
     });
     assert!(panicked.is_err());
     let died: Error = mutex.lock().unwrap_err().into();
-    check(died, ErrorKind::OwnerDied, &path, &["lock", "at offset", "accept, repair or poison it"]);
+    let words = ["lock", "at offset", "call `mark_consistent` or `poison`"];
+    check(died, ErrorKind::OwnerDied, &path, &words);
     let Err(LockError::OwnerDied(dead)) = mutex.lock() else { panic!("nobody told of it") };
     dead.poison().unwrap();
     let words = ["lock the mutex", "an owner poisoned the value", "`lock_poisoned`"];

@@ -6,8 +6,9 @@ use std::fs::{self, File};
 use std::time::Duration;
 
 use sharemap::{
-    Error, ErrorKind, Event, FileContents, HugePages, Lifetime, Location, MapOptions, Mapping,
-    MappingMut, Mutex, RwLock, Shared, SharedMemory, guard, page_size,
+    Condvar, Error, ErrorKind, Event, FileContents, HugePages, Lifetime, Location, MapOptions,
+    Mapping, MappingMut, Mutex, RwLock, Shared, SharedMemory, SharedOptions, SharedType, guard,
+    page_size,
 };
 
 use crate::common::{TempDir, need_atomics};
@@ -160,6 +161,67 @@ fn of_locks(dir: &TempDir) -> Vec<Given> {
     given
 }
 
+/// Opens the object at `path` for reading only, as the type of `shared`.
+fn open_like<T: SharedType>(_: &Shared<T>, path: &Location) -> Shared<T> {
+    Shared::open_read_only(path).unwrap()
+}
+
+/// Errors of mutexes and condition variables that need a read-only opening, another object, or a
+/// second thread.
+fn of_mutexes(dir: &TempDir) -> Vec<Given> {
+    let path = Location::file(dir.join("queue"));
+    let make = || (Mutex::new(0_u32), Condvar::new(), Mutex::<[u8]>::zeroed(5), RwLock::new(0_u32));
+    let shared = Shared::create_new(&path, make).unwrap();
+    let (jobs, changed, bytes, limit) = &*shared;
+    let read_only = open_like(&shared, &path);
+    let (jobs_read, changed_read, ..) = &*read_only;
+    let one_lane = SharedOptions::new().lanes(1);
+    let narrow = one_lane.create_new(Location::anonymous(), || Mutex::new(0_u32)).unwrap();
+    let timeout = Duration::from_millis(1);
+    let held = (jobs.lock().unwrap(), bytes.lock().unwrap());
+    let elsewhere = narrow.lock().unwrap();
+    let mut given: Vec<Given> = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            vec![
+                (
+                    "MutexHandle::lock_or_recover_timeout",
+                    jobs.lock_or_recover_timeout(timeout, |_| ()).map(drop).unwrap_err(),
+                ),
+                (
+                    "MutexHandle::lock_poisoned_timeout",
+                    jobs.lock_poisoned_timeout(timeout).map(drop).unwrap_err(),
+                ),
+                ("MutexSliceHandle::try_lock", bytes.try_lock().map(drop).unwrap_err().into()),
+                (
+                    "MutexSliceHandle::lock_timeout",
+                    bytes.lock_timeout(timeout).map(drop).unwrap_err().into(),
+                ),
+                ("MutexHandle::try_lock", narrow.try_lock().map(drop).unwrap_err().into()),
+            ]
+        });
+        thread.join().unwrap()
+    });
+    let last = &given.last().unwrap().1;
+    assert_eq!(last.kind(), ErrorKind::TooManyThreads, "{last}");
+    given.push(("MutexHandle::lock_poisoned", jobs.lock_poisoned().map(drop).unwrap_err()));
+    let deadlock = jobs.lock_or_recover(|_| ()).map(drop).unwrap_err();
+    given.push(("MutexHandle::lock_or_recover", deadlock));
+    drop(held);
+    given.push(("CondvarHandle::wait", changed.wait(elsewhere).map(drop).unwrap_err().into()));
+    shared.cancel();
+    let guard = jobs.lock().unwrap();
+    given.push(("CondvarHandle::wait", changed.wait(guard).map(drop).unwrap_err().into()));
+    given.extend([
+        ("MutexHandle::lock", jobs_read.lock().map(drop).unwrap_err().into()),
+        ("MutexHandle::try_lock", jobs_read.try_lock().map(drop).unwrap_err().into()),
+        ("CondvarHandle::notify_one", changed_read.notify_one().unwrap_err()),
+        ("CondvarHandle::notify_all", changed_read.notify_all().unwrap_err()),
+        ("MutexSliceHandle::private_view_mut", bytes.private_view_mut().map(drop).unwrap_err()),
+        ("OwnerDiedGuard::poison", limit.read_poisoned().unwrap().poison().unwrap_err()),
+    ]);
+    given
+}
+
 /// What is wrong with the lists, given these errors.
 fn judge(library: &Library, given: &[Given]) -> (Vec<String>, BTreeMap<String, usize>) {
     let (mut wrong, mut kinds) = (Vec::new(), BTreeMap::new());
@@ -185,6 +247,7 @@ fn what_functions_give_is_in_their_lists() {
     let mut given = of_files(&dir);
     given.extend(of_shared_memory());
     given.extend(of_locks(&dir));
+    given.extend(of_mutexes(&dir));
     let (mut wrong, kinds) = judge(&library, &given);
     for kind in &library.kinds {
         let elsewhere = IN_OTHER_TESTS.iter().find(|(other, _)| other == kind);

@@ -202,7 +202,7 @@ fn a_mutex_of_another_object_is_refused() {
         let error = result.expect_err("the mutex is another object's");
         assert_eq!(error.kind(), ErrorKind::Invalid);
         let text = error.to_string();
-        assert!(text.contains(&name.0) && text.contains("its own object"), "{text}");
+        assert!(text.contains(&name.0) && text.contains("own object"), "{text}");
         assert!(!other.0.is_locked().unwrap() && !other.1.is_locked().unwrap());
     };
     let lock = || other.0.lock().unwrap();

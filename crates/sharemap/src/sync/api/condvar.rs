@@ -1,4 +1,4 @@
-//! `Condvar`: waiting for what others change under a mutex.
+//! `Condvar`: waiting for changes that other threads make while holding a mutex.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,13 +13,29 @@ use crate::sync::algorithms::mutex::{Acquisition, RawMutex, ReleaseState};
 use crate::sync::api::error::{LockError, LockResult, OwnerDiedGuard};
 use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
 
-/// A condition variable to be made. Used it is through [`CondvarHandle`], with a mutex in the same
-/// object.
+/// The initial state of a shared condition variable. The condition variable itself is accessed
+/// through [`CondvarHandle`].
+///
+/// The object must also have the [`Mutex`](crate::Mutex) that the waiting threads hold.
+///
+/// # Examples
+/// ```
+/// use sharemap::{Condvar, Location, Mutex, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let queue = Shared::create_new(Location::anonymous(), || (Mutex::new(0_u32), Condvar::new()))?;
+/// let (jobs, changed) = &*queue;
+/// *jobs.lock()? += 1;
+/// changed.notify_one()?;
+/// # Ok(()) }
+/// ```
+#[doc(alias("pthread_cond_t", "CONDITION_VARIABLE"))]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Condvar(());
 
 impl Condvar {
-    /// One that nobody waits for.
+    /// Creates the initial state of a condition variable: no thread waits.
+    #[doc(alias = "pthread_cond_init")]
     #[must_use]
     pub const fn new() -> Self {
         Self(())
@@ -46,9 +62,13 @@ impl SharedType for Condvar {
 
 /// A condition variable that processes share.
 ///
-/// The notifying process may have died, so waits wake spuriously at least every 100 ms. Check the
-/// value after each wait, or use [`wait_while`](Self::wait_while).
+/// A thread waits with the guard of a mutex in the same object: a [`MutexGuard`] or a
+/// [`MutexSliceGuard`]. The notifying process may have died, so waits wake spuriously at least every
+/// 100 ms. Check the value after each wait, or use [`wait_while`](Self::wait_while).
 ///
+/// Waiting threads sleep as those of a mutex do; see [`MutexHandle`](crate::MutexHandle).
+///
+/// # Examples
 /// ```
 /// use std::time::Duration;
 ///
@@ -72,12 +92,40 @@ impl CondvarHandle {
     /// Writes the value back, releases the mutex, blocks until a notification or a spurious wake, and
     /// acquires the mutex again.
     ///
+    /// A wait that [`Shared::cancel`](crate::Shared::cancel) ends while the thread sleeps may return as
+    /// after a spurious wake. The next wait then fails.
+    ///
     /// # Errors
-    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock), and
+    /// [`LockError::OwnerDied`] if the mutex was acquired again, but another owner died or panicked
+    /// meanwhile. Otherwise [`LockError::Failed`], of kind
     ///
-    /// - `Invalid` - the mutex belongs to another object than the condition variable.
+    /// - `Poisoned` - another owner poisoned the mutex meanwhile.
+    /// - `Cancelled` - `Shared::cancel` was called before the wait, or the call had to block after it to
+    ///   acquire the mutex again.
+    /// - `Invalid` - the mutex belongs to another object, or the guard is the copy in a forked child, or
+    ///   the stored bytes are not a valid value.
+    /// - `Fault` - the memory could not be accessed.
+    /// - `TooManyThreads` - the thread holds so many locks that it needed another
+    ///   [lane](crate::SharedOptions::lanes), and none became free within about 100 ms.
     ///
-    /// After an error of [`LockError::Failed`] the mutex is released.
+    /// Other kinds report a failed system call. After an error of [`LockError::Failed`] the mutex is not
+    /// held; only if the memory of its word faulted, it stays held until this process ends.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{Condvar, Location, Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let queue = Shared::create_new(Location::anonymous(), || (Mutex::new(0_u32), Condvar::new()))?;
+    /// let (jobs, changed) = &*queue;
+    /// # *jobs.lock()? = 1;
+    /// let mut guard = jobs.lock()?;
+    /// while *guard == 0 {
+    ///     guard = changed.wait(guard)?;
+    /// }
+    /// *guard -= 1;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias("pthread_cond_wait", "SleepConditionVariableSRW"))]
     pub fn wait<G: CondvarGuard>(&self, guard: G) -> LockResult<G> {
         let guard = self.belonging(guard)?;
         let (guard, _) = guard.wait_at(self, None)?;
@@ -86,24 +134,53 @@ impl CondvarHandle {
 
     /// Waits like [`wait`](Self::wait), but blocks for at most `timeout` for the notification.
     ///
-    /// A spurious wake returns earlier, with a result that is not
+    /// A spurious wake returns earlier, after 100 ms at the latest, with a result that is not
     /// [`timed_out`](WaitTimeoutResult::timed_out). Acquiring the mutex again blocks for at most
     /// another `timeout`, or one second if that is longer, so an owner that hangs cannot block the
     /// caller for ever.
     ///
     /// # Errors
-    /// As for `wait`, and
+    /// As for [`wait`](Self::wait), and
     ///
-    /// - `Timeout` - the mutex was not acquired again in that time. It is not held.
+    /// - `Timeout` - the mutex was not acquired again within that time. It is not held.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Condvar, Location, Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let queue = Shared::create_new(Location::anonymous(), || (Mutex::new(0_u32), Condvar::new()))?;
+    /// let (jobs, changed) = &*queue;
+    /// let (guard, result) = changed.wait_timeout(jobs.lock()?, Duration::from_millis(5))?;
+    /// if *guard == 0 && result.timed_out() {
+    ///     println!("no jobs for 5 ms");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "pthread_cond_timedwait")]
     pub fn wait_timeout<G: CondvarGuard>(&self, guard: G, timeout: Duration) -> TimedResult<G> {
         let guard = self.belonging(guard)?;
         guard.wait_at(self, self.limit(timeout))
     }
 
-    /// Waits while `condition` returns `true` for the value, or for the guard of a slice.
+    /// Waits while `condition` returns `true`, blocking the current thread.
+    ///
+    /// `condition` gets the value, or the guard of a `Mutex<[T]>`, and is called with the mutex held.
     ///
     /// # Errors
     /// As for [`wait`](Self::wait).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{Condvar, Location, Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let queue = Shared::create_new(Location::anonymous(), || (Mutex::new(0_u32), Condvar::new()))?;
+    /// let (jobs, changed) = &*queue;
+    /// # *jobs.lock()? = 1;
+    /// let mut guard = changed.wait_while(jobs.lock()?, |jobs| *jobs == 0)?;
+    /// *guard -= 1;
+    /// # Ok(()) }
+    /// ```
     pub fn wait_while<G: CondvarGuard>(
         &self,
         guard: G,
@@ -116,10 +193,11 @@ impl CondvarHandle {
         Ok(guard)
     }
 
-    /// Waits while `condition` returns `true`, but blocks for at most `timeout`. Acquiring the
-    /// mutex again blocks for at most another `timeout`, or one second if that is longer.
+    /// Waits while `condition` returns `true`, but blocks for at most `timeout`.
     ///
-    /// The result is [`timed_out`](WaitTimeoutResult::timed_out) if the condition is still `true`.
+    /// The result is [`timed_out`](WaitTimeoutResult::timed_out) if the condition is still `true` after
+    /// `timeout`. Acquiring the mutex again blocks for at most another `timeout`, or one second if that
+    /// is longer.
     ///
     /// # Errors
     /// As for [`wait_timeout`](Self::wait_timeout).
@@ -140,8 +218,8 @@ impl CondvarHandle {
         Ok((guard, WaitTimeoutResult(false)))
     }
 
-    /// Returns the limit of a wait that begins now; `None` if `timeout` is too long to be
-    /// represented.
+    /// Returns the limit of a wait that begins now. Returns `None` if `timeout` is too long to be
+    /// represented: the wait then has no limit.
     fn limit(&self, timeout: Duration) -> Option<Limit> {
         let until = self.place.after(timeout)?;
         Some(Limit { until, relock: timeout.max(SHORTEST_RELOCK) })
@@ -156,8 +234,8 @@ impl CondvarHandle {
         let of = guard.object().map_or_else(|| "another object".into(), |path| format!("{path:?}"));
         drop(guard);
         Err(self.refused(&format!(
-            "the mutex belongs to {of}, and a condition variable works with a mutex of its own object; \
-             the mutex has been released"
+            "the mutex belongs to {of} and has been released; use a mutex of the condition variable's \
+             own object"
         )))
     }
 
@@ -173,7 +251,8 @@ impl CondvarHandle {
         match self.raw.wait(&self.place, mutex, held, leave, limit) {
             Ok(Woken { held, timed_out }) => Ok((held, WaitTimeoutResult(timed_out))),
             Err(error) if error.kind() == ErrorKind::Timeout => {
-                let error = error.with_detail("the wait is over, and the mutex is not held");
+                let error = error
+                    .with_detail("the wait has ended, and the mutex is not held; acquire it again");
                 Err(self.place.with_object_path(error))
             }
             Err(error) => Err(self.place.with_object_path(error)),
@@ -185,11 +264,28 @@ impl CondvarHandle {
         self.place.error(ErrorKind::Invalid, "wait for a notification").with_detail(why)
     }
 
-    /// Wakes one waiting thread, if there is one. Change the value while holding the mutex, before
-    /// this call.
+    /// Wakes one waiting thread, if there is one.
+    ///
+    /// Change the value that waiters check while holding the mutex, and before this call. The mutex
+    /// need not be held during the call, which does not block.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault) if the memory is gone.
+    /// - `NotWritable` - the object was opened read-only or copy-on-write.
+    /// - `Fault` - the memory could not be accessed.
+    ///
+    /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{Condvar, Location, Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let queue = Shared::create_new(Location::anonymous(), || (Mutex::new(0_u32), Condvar::new()))?;
+    /// let (jobs, changed) = &*queue;
+    /// *jobs.lock()? += 1;
+    /// changed.notify_one()?;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias("pthread_cond_signal", "WakeConditionVariable"))]
     #[inline]
     pub fn notify_one(&self) -> Result<()> {
         self.place.require_writable("notify")?;
@@ -198,10 +294,11 @@ impl CondvarHandle {
             .map_err(|error| self.place.with_object_path(error))
     }
 
-    /// Wakes all waiting threads.
+    /// Wakes all waiting threads, without blocking.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault) if the memory is gone.
+    /// As for [`notify_one`](Self::notify_one).
+    #[doc(alias("pthread_cond_broadcast", "WakeAllConditionVariable"))]
     #[inline]
     pub fn notify_all(&self) -> Result<()> {
         self.place.require_writable("notify")?;
@@ -211,32 +308,57 @@ impl CondvarHandle {
     }
 }
 
-/// The result of a timed wait: the guard, which holds the mutex again, and whether the time ran out.
+/// The result of a timed wait: the guard, which holds the mutex again, and a [`WaitTimeoutResult`].
 type TimedResult<G> = std::result::Result<(G, WaitTimeoutResult), LockError<OwnerDiedGuard<G>>>;
 
-/// Tells whether a timed wait on a condition variable ended because its time ran out.
+/// The outcome of a timed wait on a [`CondvarHandle`]: whether it timed out.
+///
+/// # Examples
+/// ```
+/// # use std::time::Duration;
+/// # use sharemap::{Condvar, Location, Mutex, Shared};
+/// # fn main() -> sharemap::Result<()> {
+/// # let queue = Shared::create_new(Location::anonymous(), || (Mutex::new(0_u32), Condvar::new()))?;
+/// let (jobs, changed) = &*queue;
+/// let (_, result) =
+///     changed.wait_timeout_while(jobs.lock()?, Duration::from_millis(5), |jobs| *jobs == 0)?;
+/// assert!(result.timed_out());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitTimeoutResult(bool);
 
 impl WaitTimeoutResult {
-    /// Returns `true` if the wait ended without a notification, or with its condition unchanged,
-    /// because the time ran out.
+    /// Returns `true` if the timeout passed without a notification or, for
+    /// [`wait_timeout_while`](CondvarHandle::wait_timeout_while), while the condition was still `true`.
     #[must_use]
     pub fn timed_out(&self) -> bool {
         self.0
     }
 }
 
-/// The shortest limit for acquiring the mutex again after a timed wait.
+/// The shortest limit for acquiring the mutex again after a timed wait. After a short wait, an owner
+/// that is merely busy must not make the caller lose the mutex.
 const SHORTEST_RELOCK: Duration = Duration::from_secs(1);
 
-const NOT_HAD: &str =
-    "the process that this one was forked from has the mutex, and this one has not";
+const NOT_HELD: &str = "the guard was copied by `fork`, and the parent process holds the mutex; \
+                        acquire the mutex in this process";
 
-/// The guard of a mutex, which can be left and taken again by one who waits: [`MutexGuard`], or
+/// A guard with which a thread can wait on a [`CondvarHandle`]: a [`MutexGuard`] or a
 /// [`MutexSliceGuard`].
+///
+/// This trait is sealed: other crates cannot implement it.
+///
+/// # Examples
+/// ```
+/// use sharemap::{CondvarGuard, CondvarHandle, LockResult};
+///
+/// fn wait_twice<G: CondvarGuard>(changed: &CondvarHandle, guard: G) -> LockResult<G> {
+///     changed.wait(changed.wait(guard)?)
+/// }
+/// ```
 pub trait CondvarGuard: Sealed + Sized {
-    /// What is looked at in between: the value, or the guard that shows elements.
+    /// The type that conditions check: the value, or the guard of a `Mutex<[T]>`.
     type Seen: ?Sized;
 
     #[doc(hidden)]
@@ -268,7 +390,7 @@ macro_rules! waiting {
 
         fn wait_at(self, condvar: &CondvarHandle, limit: Option<Limit>) -> TimedResult<Self> {
             let Some((mutex, held, leave)) = self.into_parts()? else {
-                return Err(condvar.refused(NOT_HAD).into());
+                return Err(condvar.refused(NOT_HELD).into());
             };
             let (held, result) = condvar.wait_holding(mutex.raw(), held, leave, limit)?;
             Ok((mutex.guard(held)?, result))

@@ -1,4 +1,4 @@
-//! What a lock can guard, and what is said of it at the beginning.
+//! `LockTarget`: the types that a lock can guard, and their initial values.
 
 use std::fmt;
 
@@ -6,18 +6,35 @@ use super::mutex::Mutex;
 use super::rwlock::RwLock;
 use crate::layout::{Element, Pod, Shareable};
 
-/// What a [`Mutex`] or [`RwLock`] can be of: a value, which a guard owns a copy of and writes back, or
-/// a slice, `[T]`, whose elements lie in the object and are seen through views.
+/// A type that a [`Mutex`] or [`RwLock`] can guard: a value `T`, or a slice `[T]`.
 ///
-/// A value comes and goes in one step, whoever dies when, at the price of copying it. That is for
-/// what has at most some hundred bytes; large data is better left in its place.
+/// The guard of a value holds a local copy, which is written back in one step. A death at any moment
+/// leaves the old value or the new one, at the price of copying the value twice. Use it for values of
+/// up to some hundred bytes.
+///
+/// The elements of a slice stay in the object. Guards give views of them, and a death may leave them
+/// half-written. Use it for large data.
+///
+/// This trait is sealed: other crates cannot implement it.
+///
+/// # Examples
+/// ```
+/// use sharemap::{Location, Mutex, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let value = Shared::create_new(Location::anonymous(), || Mutex::new([0_u32; 4]))?;
+/// value.lock()?[3] = 7;
+/// let slice = Shared::create_new(Location::anonymous(), || Mutex::<[u32]>::zeroed(1 << 20))?;
+/// slice.lock()?.view().set(3, 7)?;
+/// # Ok(()) }
+/// ```
 pub trait LockTarget: Sealed {
-    /// How it is to begin.
+    /// The initial value that a lock stores in a new object.
     #[doc(hidden)]
     type First;
 }
 
-/// Keeps other crates from implementing a trait.
+/// Keeps other crates from implementing [`LockTarget`].
 pub trait Sealed {}
 
 impl<T: Element + Shareable> Sealed for T {}
@@ -32,12 +49,13 @@ impl<T: Pod + Shareable> LockTarget for [T] {
     type First = Zeros;
 }
 
-/// So many elements of zeros.
+/// The number of elements of a new lock over a slice. All of them are zeros.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Zeros(pub(super) u64);
 
-macro_rules! firsts {
+/// Implements the traits of initial values as derives would, with bounds on `T::First` and not on `T`.
+macro_rules! initial_values {
     ($($lock:ident)*) => { $(
         impl<T: ?Sized + LockTarget> Clone for $lock<T>
         where
@@ -70,4 +88,4 @@ macro_rules! firsts {
     )* };
 }
 
-firsts!(Mutex RwLock);
+initial_values!(Mutex RwLock);

@@ -1,4 +1,4 @@
-//! What can be told of a lock without taking part, also by those who only look.
+//! Queries about a lock that need no participant: read-only and copy-on-write openings can make them.
 
 use super::mutex::MutexHandle;
 use super::rwlock::RwLockHandle;
@@ -9,26 +9,31 @@ use crate::peer::Machine;
 use crate::sync::api::shared_type::LockRef;
 use crate::sync::core::word::{self, POISONED};
 
-/// The lock's word, which is its first.
+/// Loads the lock's word, which is the first of every lock (FORMAT.md, "Locks").
 fn word(place: &LockRef) -> Result<u32> {
     place.session().load_32(place.at).map_err(|error| place.with_object_path(error))
 }
 
-macro_rules! looks {
-    ($($handle:ident of $element:ident: $had:literal)*) => { $(
+/// Implements the queries for handles, with the first paragraph of the documentation of `is_locked`.
+macro_rules! queries {
+    ($($handle:ident of $element:ident: $is_locked:literal)*) => { $(
         impl<T: $element + Shareable> $handle<T> {
-            #[doc = $had]
+            #[doc = $is_locked]
+            ///
+            /// The answer may be outdated when the call returns. An owner that died counts until the
+            /// lock is recovered. A read-only opening can make this call.
             ///
             /// # Errors
-            /// [`Fault`](crate::ErrorKind::Fault).
+            /// - `Fault` - the memory could not be accessed.
             pub fn is_locked(&self) -> Result<bool> {
                 Ok(word::owner(word(self.place())?).is_some())
             }
 
-            /// Returns `true` if an owner poisoned the lock, and no owner since has accepted the value.
+            /// Returns `true` if an owner poisoned the lock, and no owner since has called
+            /// `mark_consistent` and released the lock.
             ///
             /// # Errors
-            /// [`Fault`](crate::ErrorKind::Fault).
+            /// - `Fault` - the memory could not be accessed.
             pub fn is_poisoned(&self) -> Result<bool> {
                 Ok(word(self.place())? & POISONED != 0)
             }
@@ -36,13 +41,13 @@ macro_rules! looks {
     )* };
 }
 
-looks! {
-    MutexHandle of Element: "Whether somebody has it, at the moment, dead or alive."
-    MutexSliceHandle of Pod: "Whether somebody has it, at the moment, dead or alive."
+queries! {
+    MutexHandle of Element: "Returns `true` if a thread of any process holds the mutex."
+    MutexSliceHandle of Pod: "Returns `true` if a thread of any process holds the mutex."
     RwLockHandle of Element:
-        "Whether somebody has it to write, or may go on to, at the moment, dead or alive. Readers \
-         are not counted."
+        "Returns `true` if a thread of any process holds the lock for writing, or with the right \
+         to upgrade. Readers do not count."
     RwLockSliceHandle of Pod:
-        "Whether somebody has it to write, or may go on to, at the moment, dead or alive. Readers \
-         are not counted."
+        "Returns `true` if a thread of any process holds the lock for writing, or with the right \
+         to upgrade. Readers do not count."
 }

@@ -1,4 +1,4 @@
-//! `Mutex<T>`: one owner at a time, who has a copy of the value.
+//! `Mutex<T>`: one owner at a time, with a local copy of the value.
 
 mod repair;
 
@@ -21,14 +21,30 @@ use crate::sync::core::word::DIED;
 
 const LOCK: &str = "lock the mutex";
 
-/// How a mutex is to begin: with this value. Used it is through [`MutexHandle`].
+/// The initial value of a shared mutex. The mutex itself is accessed through [`MutexHandle`].
 ///
-/// A `Mutex<[T]>` guards large data in place: [`slice`](Mutex::zeroed) makes one, and
-/// [`MutexSliceHandle`](crate::MutexSliceHandle) is what it is used through.
+/// Creating a [`Shared`](crate::Shared) object stores this value in the object. Later openings use
+/// the stored value.
+///
+/// A guard of a `Mutex<T>` copies the value out and back. A `Mutex<[T]>`, made by
+/// [`zeroed`](Mutex::zeroed), guards large data in place and is accessed through
+/// [`MutexSliceHandle`](crate::MutexSliceHandle).
+///
+/// # Examples
+/// ```
+/// use sharemap::{Location, Mutex, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let hits = Shared::create_new(Location::anonymous(), || Mutex::new(7_u64))?;
+/// assert_eq!(*hits.lock()?, 7);
+/// # Ok(()) }
+/// ```
+#[doc(alias("pthread_mutex_t", "CreateMutex"))]
 pub struct Mutex<T: ?Sized + LockTarget>(pub(super) T::First);
 
 impl<T: Element + Shareable> Mutex<T> {
-    /// A mutex with this value.
+    /// Creates the initial value of a mutex that guards `value`.
+    #[doc(alias = "pthread_mutex_init")]
     pub const fn new(value: T) -> Self {
         Self(value)
     }
@@ -55,17 +71,42 @@ impl<T: Element + Shareable> SharedType for Mutex<T> {
     }
 }
 
-/// All of a mutex with such a value.
+/// The extent of a mutex with a value of type `T`: its words and the copies of the value.
 struct Whole<T>(PhantomData<T>);
 
 impl<T> Extent for Whole<T> {
     const LEN: u64 = RawMutex::size(size_of::<T>() as u32);
 }
 
-/// A mutex that processes share.
+/// A mutex that processes share, with a value of type `T`.
 ///
-/// Its guard owns a copy of the value, which is written back when the guard is dropped, in one step:
-/// if the owner dies or panics before, the value stays as it was, and the next owner is told.
+/// A [`Shared`](crate::Shared) object of a [`Mutex`] derefs to this handle. Acquiring the mutex
+/// returns a guard with a local copy of the value, and dropping the guard writes the copy back in
+/// one step. If an owner dies or panics before that, the value stays as it was, and the next owner
+/// gets [`LockError::OwnerDied`].
+///
+/// A thread owns the mutex, not its process. The mutex is not recursive, and acquisition is not
+/// fair: a thread that releases the mutex may acquire it again before a waiter wakes. Once a waiter
+/// has waited for 10 ms, the next release pauses for 0.1 ms to let a waiter in.
+///
+/// # Platforms
+/// Waiting threads sleep in `futex` on Linux, in `os_sync_wait_on_address` on macOS (before macOS
+/// 14.4, they poll once a millisecond), and on named semaphores on Windows. The mutex is not a
+/// `pthread_mutex_t`: programs of different C libraries and word sizes can share it.
+///
+/// # Examples
+/// ```
+/// use sharemap::{Mutex, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// # let name = format!("doc-mutex-{}", std::process::id());
+/// # let name = name.as_str();
+/// let hits = Shared::open_or_create(name, || Mutex::new(0_u64))?; // in each process
+/// *hits.lock()? += 1;
+/// assert_eq!(*hits.lock()?, 1);
+/// # sharemap::SharedMemory::unlink(name)?;
+/// # Ok(()) }
+/// ```
 pub struct MutexHandle<T> {
     place: LockRef,
     span: Span<Whole<T>>,
@@ -76,11 +117,11 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// Acquires the mutex, blocking the current thread until it is available.
     ///
     /// If the owner dies, a waiter detects the death within milliseconds and releases the mutex. The
-    /// value is the last one that was written back.
+    /// value is the last one written back.
     ///
     /// # Errors
     /// [`LockError::OwnerDied`] if the mutex was acquired, but an earlier owner died or panicked while
-    /// holding it and no owner since has accepted the value.
+    /// holding it and no owner since has called `mark_consistent`.
     /// Otherwise [`LockError::Failed`], of kind
     ///
     /// - `Deadlock` - this thread already holds the mutex.
@@ -88,13 +129,16 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
     /// - `Invalid` - the stored bytes are not a valid `T`.
     /// - `Fault` - the memory could not be accessed.
-    /// - `NotWritable` - the object was opened read-only.
-    /// - `TooManyThreads` - no lane became free within about 100 ms.
+    /// - `NotWritable` - the object was opened read-only or copy-on-write.
+    /// - `TooManyThreads` - no [lane](crate::SharedOptions::lanes) became free within about 100 ms, or
+    ///   the thread is running its last destructors.
     /// - `TooManyProcesses` - a forked child could not attach within about 100 ms.
     ///
-    /// Other kinds report a failed system call. An error from dropping an earlier guard of this handle
-    /// is returned by the next call, which then acquires nothing.
+    /// Other kinds report a failed system call, or why a forked child could not attach. An error from
+    /// dropping an earlier guard of this handle is returned by the next call, on any thread. That call
+    /// acquires nothing.
     ///
+    /// # Examples
     /// ```
     /// use sharemap::{Location, LockError, Mutex, Shared};
     ///
@@ -108,6 +152,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// assert_eq!(*hits.lock()?, 1);
     /// # Ok(()) }
     /// ```
+    #[doc(alias("pthread_mutex_lock", "WaitForSingleObject"))]
     #[inline(always)]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         self.lock_until(|| None)
@@ -115,17 +160,34 @@ impl<T: Element + Shareable> MutexHandle<T> {
 
     /// Acquires the mutex like [`lock`](Self::lock), but blocks for at most `timeout` while it is held.
     ///
-    /// A free mutex is acquired even if `timeout` is zero. Claiming a lane does not count.
+    /// A free mutex is acquired even if `timeout` is zero. Claiming a lane for the thread may take
+    /// about 100 ms more.
+    ///
+    /// The owner's liveness is checked when the thread is about to sleep. A `timeout` that ends before
+    /// that (zero, or a few microseconds) returns `Timeout` even if the owner is dead. Use
+    /// [`try_lock`](Self::try_lock) to poll a mutex: it detects dead owners.
     ///
     /// # Errors
     /// As for `lock`, and
     ///
     /// - `Timeout` - the mutex was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{Location, Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let hits = Shared::create_new(Location::anonymous(), || Mutex::new(0_u64))?;
+    /// *hits.lock_timeout(std::time::Duration::from_secs(1))? += 1;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias("pthread_mutex_timedlock", "try_lock_for"))]
     pub fn lock_timeout(&self, timeout: Duration) -> LockResult<MutexGuard<'_, T>> {
         self.lock_until(|| self.place.after(timeout))
     }
 
-    /// What is done out of line gives numbers back, so that the guard is made in registers.
+    /// Acquires the mutex, blocking until the moment that `until` returns.
+    ///
+    /// The slow path is out of line and returns only numbers, so that the guard is built in registers.
     #[inline(always)]
     fn lock_until(
         &self,
@@ -134,12 +196,17 @@ impl<T: Element + Shareable> MutexHandle<T> {
         self.kept.take()?;
         let near = self.span.near();
         let raw = raw_at::<T>(near.at());
+        // The announcement comes before the word: a word must never name a lane that does not announce
+        // it, or recovery would miss it (FORMAT.md, "The word"). A plain store suffices, because the
+        // exchange of the word cannot become visible before it. Death between the two: recovery finds
+        // nothing to release and only wakes waiters.
         let spot = match near.announce_in_spot(raw.announcement()) {
             Ok(spot) => spot,
             Err(error) => return Err(self.failed(error)),
         };
         let mut found = 0;
         if !raw.lock_at_once(&near, spot.named()) {
+            // Waits on `place`, which knows whether this opening was cancelled; the span does not.
             found = match self.raw().lock_slowly(&self.place, spot.announced(), until()) {
                 Ok(found) => found,
                 Err(error) => return Err(self.failed(error)),
@@ -156,13 +223,19 @@ impl<T: Element + Shareable> MutexHandle<T> {
 
     /// Attempts to acquire the mutex without waiting for its owner.
     ///
-    /// A dead owner is detected, though not necessarily by the first call.
+    /// A dead owner is detected, though not necessarily by the first call: the threads of a process
+    /// together check at most one owner per object and millisecond.
+    ///
+    /// A thread claims a lane with its first lock in an object, and another one for every seven further
+    /// locks that it holds at once. Such a call blocks for up to about 100 ms while all lanes are in
+    /// use. A forked child's first call blocks for as long while no process can be added.
     ///
     /// # Errors
     /// As for [`lock`](Self::lock), except `Deadlock` and `Cancelled`, and
     ///
     /// - `WouldBlock` - the mutex is held, by this thread or another.
     ///
+    /// # Examples
     /// ```
     /// use sharemap::{ErrorKind, Location, Mutex, Shared};
     ///
@@ -175,6 +248,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// }
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "pthread_mutex_trylock")]
     pub fn try_lock(&self) -> LockResult<MutexGuard<'_, T>> {
         self.kept.take()?;
         match self.raw().try_lock(self.place.session()) {
@@ -184,6 +258,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
         }
     }
 
+    /// Makes a guard of `held`: copies the value out, or releases the mutex if that fails.
     pub(super) fn guard(&self, held: Acquisition) -> LockResult<MutexGuard<'_, T>> {
         let near = self.span.near();
         let Some(spot) = near.spot_of(held.announced()) else {
@@ -192,13 +267,16 @@ impl<T: Element + Shareable> MutexHandle<T> {
         self.guard_near(near, spot, held.found())
     }
 
-    /// What a world gave as this thread's cannot be.
+    /// Releases the mutex and returns an error: `held` names a lane that this process does not have. No
+    /// machine returns such an acquisition.
     #[cold]
     fn no_lane(&self, held: Acquisition) -> Error {
         let _ = self.raw().unlock(self.place.session(), held, ReleaseState::Sound);
         self.place.error(ErrorKind::TooManyThreads, LOCK)
     }
 
+    /// Makes a guard of the mutex that this thread announced in `spot`. `found` has the flags of the
+    /// word as this thread found it.
     #[inline(always)]
     fn guard_near<'a>(
         &'a self,
@@ -206,10 +284,12 @@ impl<T: Element + Shareable> MutexHandle<T> {
         spot: Spot<'a>,
         found: u32,
     ) -> LockResult<MutexGuard<'a, T>> {
+        // The guard leaves the flags as found until `mark_consistent` is called.
         let guard = self.guard_of(near, spot, ReleaseState::as_found(found))?;
         if found & DIED != 0 { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
 
+    /// Copies the value out and makes a guard. If that fails, the mutex has been released.
     #[inline(always)]
     fn guard_of<'a>(
         &'a self,
@@ -219,7 +299,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
     ) -> Result<MutexGuard<'a, T>> {
         match Private::read(&near, &self.place, raw_at::<T>(near.at()).value(), leave, LOCK) {
             Ok(private) => {
-                // A mark costs no register where there is none.
+                // The mark is a bit of the slot's address: a flag would cost the guard a register.
                 let spot = if std::thread::panicking() { spot.marked() } else { spot };
                 Ok(MutexGuard { mutex: self, spot, private, thread: PhantomData })
             }
@@ -227,7 +307,8 @@ impl<T: Element + Shareable> MutexHandle<T> {
         }
     }
 
-    /// The value could not be had.
+    /// Releases the mutex after its value could not be read or written, and returns `error` with the
+    /// object's name.
     #[cold]
     #[inline(never)]
     fn give_back(&self, spot: Spot<'_>, leave: ReleaseState, error: Error) -> Error {
@@ -236,8 +317,8 @@ impl<T: Element + Shareable> MutexHandle<T> {
         self.place.with_object_path(error)
     }
 
-    /// What [`MutexGuard::release_at_once`] left to do. What becomes of it is for the next call to
-    /// tell.
+    /// Completes what [`MutexGuard::release_at_once`] left to do. An error is kept for the handle's
+    /// next call, because `drop` cannot return it.
     #[cold]
     #[inline(never)]
     fn go_on_dropping(&self, spot: Spot<'_>, private: Private<T>, progress: Progress) {
@@ -246,7 +327,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
         }
     }
 
-    /// The same, and tells what becomes of it.
+    /// Completes what [`MutexGuard::release_at_once`] left to do.
     fn go_on_releasing(
         &self,
         spot: Spot<'_>,
@@ -255,31 +336,36 @@ impl<T: Element + Shareable> MutexHandle<T> {
     ) -> Result<()> {
         let (raw, near) = (self.raw(), self.span.near());
         let begun = match progress {
+            // The word still names this lane, and no other thread has seen a change: begin again.
             Progress::NOT_BEGUN => {
                 let Some(leave) = self.write_back(spot, private)? else { return Ok(()) };
                 let unlocked = raw.unlock(&near, Acquisition::of(spot.announced(), 0), leave);
                 return unlocked.map_err(|error| self.place.with_object_path(error));
             }
+            // The word is released, and a waiter may sleep.
             Progress::DONE | Progress(Progress::BEGUN) => Ok(()),
+            // An access faulted, perhaps before the word was released: `finish` looks at the word.
             Progress(begun) => Err(near.fault_at(begun - Progress::BEGUN)),
         };
         let finished = raw.unlocking(ReleaseState::Sound).finish(&near, spot.announced(), begun);
         finished.map_err(|error| self.place.with_object_path(error))
     }
 
-    /// Writes a guard's value back, unless it is not to be relied on; gives how the mutex is to be
-    /// left. `None` if the guard is a copy in a child process, which has nothing. If it fails, the
-    /// mutex has been released.
+    /// Writes a guard's value back, unless it must be discarded, and returns the state in which to
+    /// leave the mutex. Returns `None` in a forked child, where the copy of the guard holds nothing. If the
+    /// write fails, the mutex has been released.
     fn write_back(&self, spot: Spot<'_>, private: Private<T>) -> Result<Option<ReleaseState>> {
         let (near, leave) = (self.span.near(), private.leave());
         if !near.is_mine(spot) {
             return Ok(None);
         }
         if leave == ReleaseState::Poisoned {
-            // What was to be repaired was not.
+            // The value was not repaired: the stored one stays.
             return Ok(Some(leave));
         }
         if std::thread::panicking() && !spot.is_marked() {
+            // The panic began while the guard existed, so the copy may be half-changed: discard it, and
+            // let the next owner know.
             return Ok(Some(ReleaseState::Died));
         }
         match private.write(&near, self.raw().value()) {
@@ -308,7 +394,8 @@ impl<T> fmt::Debug for MutexHandle<T> {
     }
 }
 
-/// How far a release came, in one register.
+/// How far a release came, in one register: `NOT_BEGUN`, `DONE`, or `BEGUN` plus the address of a
+/// fault, where address 0 is no fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Progress(usize);
 
@@ -317,30 +404,68 @@ impl Progress {
     const DONE: Self = Self(1);
     const BEGUN: usize = 2;
 
-    /// The word is given back, unless there was a fault at this address; 0: there was none.
+    /// Returns the progress of a release that has stored the word, unless that was the access that
+    /// faulted at the address `fault`.
     #[inline(always)]
     fn begun(fault: usize) -> Self {
         Self(fault.wrapping_add(Self::BEGUN))
     }
 }
 
-/// That this thread has the mutex, with its copy of the value.
+/// An RAII guard that holds a mutex and a local copy of its value.
+///
+/// Dropping the guard writes a changed copy back in one step and releases the mutex. During a panic
+/// that began while the guard existed, the copy is discarded and the next owner gets `OwnerDied`.
+/// [`unlock`](Self::unlock) returns the errors that dropping defers to the handle's next call.
+///
+/// A forgotten guard holds the mutex until its process ends, as does a guard that still exists when
+/// its thread ends. In a forked child, the copy of a guard holds nothing, and dropping it has no
+/// effect.
+///
+/// # Examples
+/// ```
+/// # use sharemap::{Location, Mutex, Shared};
+/// # fn main() -> sharemap::Result<()> {
+/// # let hits = Shared::create_new(Location::anonymous(), || Mutex::new([0_u64; 2]))?;
+/// let mut guard = hits.lock()?;
+/// guard[0] += 1; // changes the local copy
+/// drop(guard); // writes it back, and releases the mutex
+/// assert_eq!(*hits.lock()?, [1, 0]);
+/// # Ok(()) }
+/// ```
 #[must_use = "the mutex is released at once if the guard is not kept"]
 pub struct MutexGuard<'a, T: Element + Shareable> {
     mutex: &'a MutexHandle<T>,
-    /// Marked if it was announced by a thread that was panicking already.
+    /// The slot that announces the mutex. Marked if the thread was already panicking when it acquired
+    /// the mutex, so that this panic does not count against the guard.
     spot: Spot<'a>,
     private: Private<T>,
-    /// Locks belong to threads.
+    /// A thread owns the mutex, so the guard must not be sent to another.
     thread: PhantomData<*const ()>,
 }
 
 impl<'a, T: Element + Shareable> MutexGuard<'a, T> {
-    /// Writes the value back and releases the mutex, as dropping does, and says whether it worked.
+    /// Writes the value back and releases the mutex, as dropping the guard does, and returns the
+    /// result.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault) if the memory is gone. The mutex is released all the same,
-    /// unless it is its word that cannot be written: then whoever recovers this process does it.
+    /// - `Fault` - the memory could not be accessed. The stored value is then the previous one. The
+    ///   mutex is released nevertheless, unless its word could not be written: then the next owner
+    ///   acquires it after this process has ended.
+    ///
+    /// Other kinds report a failed system call while waking a waiter; the mutex is then released.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{Location, Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let hits = Shared::create_new(Location::anonymous(), || Mutex::new(0_u64))?;
+    /// let mut count = hits.lock()?;
+    /// *count += 1;
+    /// count.unlock()?;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias("pthread_mutex_unlock", "ReleaseMutex"))]
     pub fn unlock(self) -> Result<()> {
         let this = ManuallyDrop::new(self);
         match this.release_at_once() {
@@ -349,21 +474,33 @@ impl<'a, T: Element + Shareable> MutexGuard<'a, T> {
         }
     }
 
-    /// A release with nothing unusual to it: so little that it is inlined wherever a guard ends.
+    /// Releases the mutex where that is no more than to store the value, the word and the announcement,
+    /// and returns how far it came. Small enough to be inlined wherever a guard is dropped.
     #[inline(always)]
     fn release_at_once(&self) -> Progress {
+        // Faults are collected and tested at two points, as a test after each access costs time.
         let near = self.mutex.span.near_asked_later();
         let calm = self.private.leave() == ReleaseState::Sound && !std::thread::panicking();
+        // The lane must be this process's, not a copy in a forked child, and the process must be
+        // registered for membarrier: then a plain store may release the word.
         if !(calm && self.spot.is_surely_plain()) {
             return Progress::NOT_BEGUN;
         }
         let raw = raw_at::<T>(near.at());
+        // Value, word, gate, announcement (FORMAT.md, "The word" and "Mutex"). Death before the store of
+        // the word: the stored value is the old or the new one, never a mixture, and the recoverer finds
+        // the announcement and sets `DIED`.
         if self.private.write(&near, raw.value()).is_err() {
             return Progress::NOT_BEGUN;
         }
+        // Death after the store of the word: it is free, and recovery wakes all waiters. The load of the
+        // gate may overtake the store; the fence of a waiter makes that harmless. After a fault at a
+        // value of one word, the word is released as well: the stored value is then the old one.
         if let (Ok(Waiting::Nobody), 0) =
             (raw.unlocking(ReleaseState::Sound).begin_plainly(&near), near.fault())
         {
+            // Last, and only after the test for faults: while the word names this lane, recovery must
+            // find the announcement.
             let _ = near.withdraw_from(self.spot);
             if near.fault() == 0 {
                 return Progress::DONE;
@@ -377,8 +514,9 @@ impl<'a, T: Element + Shareable> MutexGuard<'a, T> {
         self.mutex
     }
 
-    /// For a condition variable: the handle, and the mutex with the value written back. `None` if
-    /// this thread does not have it.
+    /// Writes the value back, and returns the handle, the acquisition and the state in which to leave
+    /// the mutex, which a condition variable then releases. Returns `None` in a forked child, where
+    /// the copy of the guard holds nothing.
     pub(super) fn into_parts(
         self,
     ) -> Result<Option<(&'a MutexHandle<T>, Acquisition, ReleaseState)>> {

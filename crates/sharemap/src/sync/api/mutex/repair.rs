@@ -10,20 +10,24 @@ use crate::sync::api::error::{OwnerDiedGuard, recovered};
 impl<T: Element + Shareable> MutexHandle<T> {
     /// Acquires the mutex, and lets the caller repair a value that a dead owner left.
     ///
-    /// If an earlier owner died or panicked and no owner since has accepted the value, `repair` is
-    /// called with the last value that was written back, and the value that it leaves is accepted. If
-    /// `repair` panics, the next owner gets `OwnerDied` again. The error borrows nothing, so `?`
-    /// can convert it into a `Box<dyn Error>`; the error of `lock` borrows the handle.
+    /// Blocks the current thread like [`lock`](Self::lock). If an earlier owner died or panicked and no
+    /// owner since has called `mark_consistent`, calls `repair` with the last value that was written
+    /// back, and marks the result consistent. If `repair` panics, its changes are discarded and the
+    /// next owner gets `OwnerDied` again.
+    ///
+    /// The error borrows nothing, so `?` can convert it into a `Box<dyn Error>`. The error of `lock`
+    /// borrows the handle.
     ///
     /// # Errors
-    /// The kinds of [`lock`](Self::lock).
+    /// The kinds of [`lock`](Self::lock), except `OwnerDied`.
     ///
+    /// # Examples
     /// ```
     /// use sharemap::{Location, Mutex, Shared};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let hits = Shared::create_new(Location::anonymous(), || Mutex::new(0_u64))?;
-    /// *hits.lock_or_recover(|_| ())? += 1; // the last whole value is as good as any
+    /// *hits.lock_or_recover(|_| ())? += 1; // after a death, the last value will do
     /// assert_eq!(*hits.lock_or_recover(|count| *count = 0)?, 1);
     /// # Ok(()) }
     /// ```
@@ -38,7 +42,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// `timeout` while it is held.
     ///
     /// # Errors
-    /// The kinds of [`lock_timeout`](Self::lock_timeout).
+    /// The kinds of [`lock_timeout`](Self::lock_timeout), except `OwnerDied`.
     pub fn lock_or_recover_timeout(
         &self,
         timeout: Duration,
@@ -50,14 +54,18 @@ impl<T: Element + Shareable> MutexHandle<T> {
         })
     }
 
-    /// Acquires the mutex also if it is poisoned, blocking the current thread until it is available.
+    /// Acquires the mutex even if it is poisoned, blocking the current thread until it is available.
     ///
-    /// [`mark_consistent`](OwnerDiedGuard::mark_consistent) makes the value usable again. If the mutex is released without
-    /// it, the mutex stays poisoned.
+    /// Returns an [`OwnerDiedGuard`] in every case, also if no owner died.
+    /// [`mark_consistent`](OwnerDiedGuard::mark_consistent) makes the mutex usable again, and its guard
+    /// can change the value. If the mutex is released without this call, a poisoned mutex stays
+    /// poisoned, and the death of an owner stays recorded.
     ///
     /// # Errors
-    /// As for [`lock`](Self::lock), except `OwnerDied` and `Poisoned`.
+    /// The kinds of [`lock`](Self::lock), except `OwnerDied` and `Poisoned`. `Invalid` is returned for
+    /// a poisoned mutex, too: a value that is not a valid `T` cannot be repaired through the mutex.
     ///
+    /// # Examples
     /// ```
     /// use sharemap::{Location, Mutex, Shared};
     ///
@@ -75,6 +83,8 @@ impl<T: Element + Shareable> MutexHandle<T> {
 
     /// Acquires the mutex like [`lock_poisoned`](Self::lock_poisoned), but blocks for at most `timeout`
     /// while it is held.
+    ///
+    /// Claiming a lane for the thread may take about 100 ms more.
     ///
     /// # Errors
     /// As for `lock_poisoned`, and
@@ -96,6 +106,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
         let held = held.map_err(|error| self.place.with_object_path(error))?;
         let near = self.span.near();
         let Some(spot) = near.spot_of(held.announced()) else { return Err(self.no_lane(held)) };
+        // The guard leaves the flags as found until `mark_consistent` is called.
         self.guard_of(near, spot, held.leave()).map(OwnerDiedGuard)
     }
 }

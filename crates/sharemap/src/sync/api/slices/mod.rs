@@ -1,5 +1,4 @@
-//! Locks over elements that stay in their place: for data that is too large to be copied out and
-//! back.
+//! Locks that guard elements in place, for data that is too large to be copied out and back.
 
 mod mutex;
 mod rwlock;
@@ -16,19 +15,23 @@ use crate::peer::Machine;
 use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, LockRef};
 use crate::view::{View, ViewMut};
 
-/// How a kind of lock lies in front of its elements: its words, among them their number, of 64 bits.
+/// The layout of a lock's words, which precede its elements (FORMAT.md, "Mutex" and "Reader-writer
+/// lock").
 #[derive(Clone, Copy, Debug)]
 struct Head {
+    /// The length of the words, a multiple of 16.
     bytes: u64,
+    /// The offset of the number of elements, a word of 64 bits.
     count_at: u64,
 }
 
 impl Head {
-    /// At least an element follows.
+    /// Returns the least size of such a lock: at least one element follows the words.
     const fn room(self) -> LayoutSize {
         LayoutSize::AtLeast(self.bytes + 16)
     }
 
+    /// Writes the description of a `lock` of elements.
     fn describe<T: Shareable>(layout: &mut Layout, lock: &str) {
         layout.push(lock);
         layout.push("<[");
@@ -36,11 +39,12 @@ impl Head {
         layout.push("]>");
     }
 
+    /// Writes the number of elements, and reserves the words and the elements, which stay zeros.
     fn fill<T>(self, Zeros(count): Zeros, blank: &mut LayoutWriter<'_>) -> Result<()> {
         const CREATE: &str = "create a lock over elements";
         if count == 0 {
             return Err(Error::new(ErrorKind::ZeroLength, CREATE)
-                .with_detail("it guards one element at least"));
+                .with_detail("a lock guards at least one element"));
         }
         let bytes = bytes_of::<T>(count)
             .ok_or_else(|| Error::new(ErrorKind::Overflow, CREATE).with_length(count))?;
@@ -48,6 +52,8 @@ impl Head {
         blank.take(LayoutSize::Exactly(bytes)).map(drop)
     }
 
+    /// Reads and checks the number of elements of a lock in an object. The number comes from the object
+    /// and is read only here, so a later change by a peer cannot move the bounds.
     fn find<T: Pod>(self, found: &mut LayoutReader) -> Result<(LockRef, Elements)> {
         const OPEN: &str = "open the lock over elements";
         let place = found.take(LayoutSize::Exactly(self.bytes))?;
@@ -59,10 +65,10 @@ impl Head {
                 return Err(place
                     .error(ErrorKind::WrongSize, OPEN)
                     .with_length(count)
-                    .with_detail("that many elements cannot be"));
+                    .with_detail("the stored number of elements is zero or too large"));
             }
         };
-        // Once, so that views can be had without further ado.
+        // Checked once, so that the views of `Elements` cannot fail.
         place.session().memory().view::<T>(at, count)?;
         Ok((place, Elements { at, count }))
     }
@@ -72,7 +78,7 @@ fn bytes_of<T>(count: u64) -> Option<u64> {
     count.checked_mul(size_of::<T>() as u64)
 }
 
-/// Elements that lie in an object, as was checked when it was opened.
+/// The elements of a lock. Their bounds and alignment were checked when the object was opened.
 #[derive(Clone, Copy, Debug)]
 struct Elements {
     at: u64,
@@ -100,24 +106,25 @@ impl Elements {
             .unwrap_or_else(|error| unreachable!("checked when it was opened: {error}"))
     }
 
+    /// Returns a view that can be changed without the lock, if changes stay private to this process.
     fn private_view_mut<T: Pod>(self, place: &LockRef) -> Result<ViewMut<'_, T>> {
         const DRAFT: &str = "change a private copy of the elements";
         if place.session().keeps_changes() {
             return Ok(self.view_mut(place));
         }
-        Err(place
-            .error(ErrorKind::NotWritable, DRAFT)
-            .with_detail("others see it: lock it, or open the object copy-on-write"))
+        Err(place.error(ErrorKind::NotWritable, DRAFT).with_detail(
+            "the object was not opened with `open_copy_on_write`; acquire the lock instead",
+        ))
     }
 
-    /// What a guard shows in a process that does not have the lock, as it was forked from the one
-    /// that has.
+    /// Returns no elements: what a copy of a guard shows in a forked child, which does not hold the
+    /// lock.
     fn none(self) -> Self {
         Self { count: 0, ..self }
     }
 }
 
-/// Elements lie behind a lock's words, on a multiple of 16.
+/// Returns `true` if a lock can guard elements of type `T`, which begin on a multiple of 16.
 const fn fits<T>() -> bool {
     size_of::<T>() > 0 && align_of::<T>() <= 16
 }

@@ -1,4 +1,4 @@
-//! `Mutex<[T]>`: one owner at a time, who sees the elements in their place.
+//! `Mutex<[T]>`: one owner at a time, with a view of the elements in place.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -22,9 +22,14 @@ const LOCK: &str = "lock the mutex";
 const HEAD: Head = Head { bytes: 16, count_at: 8 };
 
 impl<T: Pod + Shareable> Mutex<[T]> {
-    /// A mutex over so many elements, zeros at first, that stay in their place. The number is the
-    /// object's from then on: whoever opens it finds it there.
+    /// Creates the initial value of a mutex that guards `len` elements in place, all of them zeros.
     ///
+    /// The object stores the number of elements when it is created; later openings use the stored
+    /// number. Creating an object fails with [`ZeroLength`](ErrorKind::ZeroLength) if `len` is zero.
+    /// The elements' type must have a size, and an alignment of at most 16; this is checked at compile
+    /// time.
+    ///
+    /// # Examples
     /// ```
     /// use sharemap::{Location, Mutex, Shared};
     ///
@@ -36,6 +41,7 @@ impl<T: Pod + Shareable> Mutex<[T]> {
     /// assert_eq!(view.iter().sum::<sharemap::Result<f32>>()?, 1.5);
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "slice")]
     #[must_use]
     pub const fn zeroed(len: usize) -> Self {
         const { assert!(fits::<T>(), "elements have a size, and an alignment of at most 16") };
@@ -62,12 +68,29 @@ impl<T: Pod + Shareable> SharedType for Mutex<[T]> {
     }
 }
 
-/// A mutex that processes share, over elements that stay in their place: what a
-/// [`Mutex<[T]>`](Mutex::zeroed) is used through.
+/// A mutex that processes share, which guards elements in place.
 ///
-/// Its guard has a [`ViewMut`] of them. What is written is there at once: an owner that dies may
-/// leave it half-written, and the next owner is [told](LockError::OwnerDied), to look at it and accept,
-/// repair or poison it. The same holds for an owner that panics, whatever it wrote.
+/// A [`Shared`](crate::Shared) object of a [`Mutex<[T]>`](Mutex::zeroed) derefs to this handle. A guard
+/// gives a [`ViewMut`] of the elements. Writes through the view take effect at once, so an owner that
+/// dies or panics may leave the elements half-written. The next owner then gets
+/// [`LockError::OwnerDied`], and can inspect, repair, accept or poison the elements.
+///
+/// Ownership, fairness and platforms are those of [`MutexHandle`](crate::MutexHandle).
+///
+/// # Examples
+/// ```
+/// use sharemap::{Location, Mutex, MutexSliceHandle, Shared};
+///
+/// fn total(samples: &MutexSliceHandle<u32>) -> sharemap::Result<u32> {
+///     samples.lock()?.view().iter().sum()
+/// }
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let samples = Shared::create_new(Location::anonymous(), || Mutex::<[u32]>::zeroed(1000))?;
+/// samples.lock()?.view().set(7, 5)?;
+/// assert_eq!(total(&samples)?, 5);
+/// # Ok(()) }
+/// ```
 pub struct MutexSliceHandle<T> {
     place: LockRef,
     raw: RawMutex,
@@ -77,46 +100,76 @@ pub struct MutexSliceHandle<T> {
 }
 
 impl<T: Pod + Shareable> MutexSliceHandle<T> {
-    /// Elements that it guards.
+    /// Returns the number of elements, which is at least one.
     #[must_use]
-    #[allow(clippy::len_without_is_empty, reason = "there is one at least")]
+    #[allow(clippy::len_without_is_empty, reason = "there is at least one")]
     pub fn len(&self) -> usize {
         self.elements.len()
     }
 
     /// Acquires the mutex, blocking the current thread until it is available.
     ///
+    /// If the owner dies, a waiter detects the death within milliseconds and releases the mutex. The
+    /// elements may then be half-written.
+    ///
     /// # Errors
-    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock), except `Invalid`. An owner that died may
-    /// have left the elements half-written.
+    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock), except `Invalid`: any bytes are elements.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Location, LockError, Mutex, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let samples = Shared::create_new(Location::anonymous(), || Mutex::<[f32]>::zeroed(1000))?;
+    /// let guard = match samples.lock() {
+    ///     Ok(guard) => guard,
+    ///     Err(LockError::OwnerDied(guard)) => {
+    ///         guard.view().fill(0.0)?;
+    ///         guard.mark_consistent()
+    ///     }
+    ///     Err(LockError::Failed(error)) => return Err(error),
+    /// };
+    /// guard.view().set(7, 1.5)?;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "pthread_mutex_lock")]
     pub fn lock(&self) -> LockResult<MutexSliceGuard<'_, T>> {
         self.lock_until(None)
     }
 
     /// Acquires the mutex like [`lock`](Self::lock), but blocks for at most `timeout` while it is held.
     ///
+    /// A free mutex is acquired even if `timeout` is zero. Claiming a lane for the thread may take
+    /// about 100 ms more. A `timeout` that ends before the thread sleeps (zero, or a few microseconds)
+    /// returns `Timeout` even if the owner is dead; [`try_lock`](Self::try_lock) detects dead owners.
+    ///
     /// # Errors
     /// As for `lock`, and
     ///
     /// - `Timeout` - the mutex was not acquired within `timeout`.
+    #[doc(alias = "pthread_mutex_timedlock")]
     pub fn lock_timeout(&self, timeout: Duration) -> LockResult<MutexSliceGuard<'_, T>> {
         self.lock_until(self.place.after(timeout))
     }
 
     fn lock_until(&self, until: Option<Duration>) -> LockResult<MutexSliceGuard<'_, T>> {
         self.kept.take()?;
+        // Waits on `place`, which knows whether this opening was cancelled; the session does not.
         let held = self.raw.lock_on(self.place.session(), &self.place, until);
         self.guard(held.map_err(|error| self.place.with_object_path(error))?)
     }
 
     /// Attempts to acquire the mutex without waiting for its owner.
     ///
-    /// A dead owner is detected, though not necessarily by the first call.
+    /// A dead owner is detected, though not necessarily by the first call. The call blocks for up to
+    /// about 100 ms if the thread must claim a lane; see
+    /// [`MutexHandle::try_lock`](crate::MutexHandle::try_lock).
     ///
     /// # Errors
     /// As for [`lock`](Self::lock), except `Deadlock` and `Cancelled`, and
     ///
     /// - `WouldBlock` - the mutex is held, by this thread or another.
+    #[doc(alias = "pthread_mutex_trylock")]
     pub fn try_lock(&self) -> LockResult<MutexSliceGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_lock(self.place.session()) {
@@ -126,16 +179,17 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
         }
     }
 
-    /// Acquires the mutex, and lets the caller repair elements that a dead owner left, perhaps
-    /// half-written.
+    /// Acquires the mutex, and lets the caller repair elements that a dead owner left.
     ///
-    /// If an earlier owner died or panicked and no owner since has accepted the elements, calls
-    /// `repair` with the elements and accepts the result. If `repair` fails or panics, the next
-    /// owner gets `OwnerDied` again.
+    /// Blocks the current thread like [`lock`](Self::lock). If an earlier owner died or panicked and no
+    /// owner since has called `mark_consistent`, calls `repair` with the elements, which may be
+    /// half-written, and marks the result consistent. If `repair` fails or panics, the next owner gets
+    /// `OwnerDied` again.
     ///
     /// # Errors
     /// The kinds of [`lock`](Self::lock), except `OwnerDied`, and the error of `repair`.
     ///
+    /// # Examples
     /// ```
     /// use sharemap::{Location, Mutex, Shared};
     ///
@@ -167,19 +221,37 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
         recovered(self.lock_timeout(timeout), |guard| repair(guard.view()))
     }
 
-    /// Acquires the mutex also if it is poisoned, blocking the current thread until it is available.
+    /// Acquires the mutex even if it is poisoned, blocking the current thread until it is available.
     ///
-    /// [`mark_consistent`](OwnerDiedGuard::mark_consistent) makes the elements usable again. If the mutex is released
-    /// without it, the mutex stays poisoned.
+    /// Returns an [`OwnerDiedGuard`] in every case, also if no owner died.
+    /// [`mark_consistent`](OwnerDiedGuard::mark_consistent) makes the mutex usable again. If the mutex is
+    /// released without this call, a poisoned mutex stays poisoned, and the death of an owner stays
+    /// recorded.
     ///
     /// # Errors
     /// As for [`lock`](Self::lock), except `OwnerDied` and `Poisoned`.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Location, Mutex, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let samples = Shared::create_new(Location::anonymous(), || Mutex::<[f32]>::zeroed(1000))?;
+    /// samples.lock_poisoned()?.poison()?;
+    /// let guard = samples.lock_poisoned()?;
+    /// guard.view().fill(0.0)?;
+    /// guard.mark_consistent().unlock()?;
+    /// assert!(!samples.is_poisoned()?);
+    /// # Ok(()) }
+    /// ```
     pub fn lock_poisoned(&self) -> Result<OwnerDiedGuard<MutexSliceGuard<'_, T>>> {
         self.lock_poisoned_until(None)
     }
 
     /// Acquires the mutex like [`lock_poisoned`](Self::lock_poisoned), but blocks for at most `timeout`
     /// while it is held.
+    ///
+    /// Claiming a lane for the thread may take about 100 ms more.
     ///
     /// # Errors
     /// As for `lock_poisoned`, and
@@ -202,23 +274,56 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
         Ok(OwnerDiedGuard(self.guard_of(held)))
     }
 
-    /// The elements without the lock, whoever has it: of different moments, and half-written, for all
-    /// one can tell.
+    /// Returns a read-only view of the elements without acquiring the mutex.
+    ///
+    /// The view may show elements of different moments, and elements that an owner has half-written. A
+    /// read-only or copy-on-write opening can use the view, too.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{Location, Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let samples = Shared::create_new(Location::anonymous(), || Mutex::<[u32]>::zeroed(1000))?;
+    /// let _guard = samples.lock()?;
+    /// assert_eq!(samples.view_unlocked().get(7)?, 0);
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "peek")]
     #[must_use]
     pub fn view_unlocked(&self) -> View<'_, T> {
         self.elements.view(&self.place)
     }
 
-    /// The elements in a private copy of the object, to be changed for this process alone. Nobody
-    /// else sees the changes, and what others change does not show in pages that were changed here.
+    /// Returns a view through which this process can change the elements of its private copy of the
+    /// object, without acquiring the mutex.
+    ///
+    /// No other process sees the changes. A page that was changed here no longer shows the changes of
+    /// other processes.
     ///
     /// # Errors
-    /// [`NotWritable`](ErrorKind::NotWritable) if the object was not opened
-    /// [copy-on-write](crate::SharedOptions::open_copy_on_write).
+    /// - `NotWritable` - the object was not opened
+    ///   [copy-on-write](crate::SharedOptions::open_copy_on_write).
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Mutex, Shared, SharedOptions};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let name = format!("doc-private-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let samples = Shared::create_new(name, || Mutex::<[u32]>::zeroed(1000))?;
+    /// let copy: Shared<Mutex<[u32]>> = SharedOptions::new().open_copy_on_write(name)?;
+    /// copy.private_view_mut()?.set(7, 5)?;
+    /// assert_eq!(samples.view_unlocked().get(7)?, 0);
+    /// # sharemap::SharedMemory::unlink(name)?;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias("draft", "MAP_PRIVATE"))]
     pub fn private_view_mut(&self) -> Result<ViewMut<'_, T>> {
         self.elements.private_view_mut(&self.place)
     }
 
+    /// Makes a guard of `held`.
     pub(in crate::sync::api) fn guard(
         &self,
         held: Acquisition,
@@ -228,6 +333,7 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
     }
 
     fn guard_of(&self, held: Acquisition) -> MutexSliceGuard<'_, T> {
+        // The guard leaves the flags as found until `mark_consistent` is called.
         let (leave, calm) = (held.leave(), Calm::now());
         MutexSliceGuard { mutex: self, held, leave, calm, thread: PhantomData }
     }
@@ -250,19 +356,38 @@ impl<T> fmt::Debug for MutexSliceHandle<T> {
     }
 }
 
-/// That this thread has the mutex, and sees its elements.
+/// An RAII guard that holds a mutex over elements in place.
+///
+/// Dropping the guard releases the mutex. During a panic that began while the guard existed, the next
+/// owner gets `OwnerDied`, because the elements may be half-written. [`unlock`](Self::unlock) returns
+/// the errors that dropping defers to the handle's next call.
+///
+/// A forgotten guard holds the mutex until its process ends, as does a guard that still exists when
+/// its thread ends. In a forked child, the copy of a guard holds nothing and shows no elements.
+///
+/// # Examples
+/// ```
+/// # use sharemap::{Location, Mutex, Shared};
+/// # fn main() -> sharemap::Result<()> {
+/// # let samples = Shared::create_new(Location::anonymous(), || Mutex::<[u32]>::zeroed(1000))?;
+/// let guard = samples.lock()?;
+/// guard.view().set(7, 5)?; // in place: other processes may see it at once
+/// guard.unlock()?;
+/// # Ok(()) }
+/// ```
 #[must_use = "the mutex is released at once if the guard is not kept"]
 pub struct MutexSliceGuard<'a, T: Pod + Shareable> {
     mutex: &'a MutexSliceHandle<T>,
     held: Acquisition,
     leave: ReleaseState,
     calm: Calm,
-    /// Locks belong to threads.
+    /// A thread owns the mutex, so the guard must not be sent to another.
     thread: PhantomData<*const ()>,
 }
 
 impl<'a, T: Pod + Shareable> MutexSliceGuard<'a, T> {
-    /// The elements. In a child process, which has none of its parent's locks, there are none.
+    /// Returns a view of the elements. The view is empty in a forked child, which holds none of its
+    /// parent's locks.
     #[must_use]
     pub fn view(&self) -> ViewMut<'_, T> {
         let elements = self.mutex.elements;
@@ -270,14 +395,19 @@ impl<'a, T: Pod + Shareable> MutexSliceGuard<'a, T> {
         shown.view_mut(&self.mutex.place)
     }
 
-    /// Releases the mutex, as dropping does, and says whether it worked.
+    /// Releases the mutex, as dropping the guard does, and returns the result.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault) if the memory is gone.
+    /// - `Fault` - the memory could not be accessed. If the mutex's word could not be written, the next
+    ///   owner acquires the mutex after this process has ended.
+    ///
+    /// Other kinds report a failed system call while waking a waiter; the mutex is then released.
+    #[doc(alias = "pthread_mutex_unlock")]
     pub fn unlock(self) -> Result<()> {
         ManuallyDrop::new(self).release()
     }
 
+    /// Returns `true` if this process holds the mutex, and `false` in a forked child.
     fn is_own(&self) -> bool {
         self.mutex.place.session().is_own(self.held.lane())
     }
@@ -291,7 +421,8 @@ impl<'a, T: Pod + Shareable> MutexSliceGuard<'a, T> {
         released.map_err(|error| self.mutex.place.with_object_path(error))
     }
 
-    /// What was written before a panic cannot be told.
+    /// Returns the state in which to leave the mutex. A panic leaves it as a death does: what was
+    /// written before the panic is unknown.
     fn leaving(&self) -> ReleaseState {
         match self.leave {
             ReleaseState::Sound if self.calm.is_over() => ReleaseState::Died,
@@ -304,7 +435,8 @@ impl<'a, T: Pod + Shareable> MutexSliceGuard<'a, T> {
         self.mutex
     }
 
-    /// For a condition variable; `None` if this thread does not have it.
+    /// Returns the handle, the acquisition and the state in which to leave the mutex, which a condition
+    /// variable then releases. Returns `None` in a forked child, where the copy of the guard holds nothing.
     pub(in crate::sync::api) fn into_parts(
         self,
     ) -> Result<Option<(&'a MutexSliceHandle<T>, Acquisition, ReleaseState)>> {
@@ -330,7 +462,8 @@ impl<T: Pod + Shareable> Reclaim for MutexSliceGuard<'_, T> {
 }
 
 impl<T: Pod + Shareable> OwnerDiedGuard<MutexSliceGuard<'_, T>> {
-    /// The elements as they were left, perhaps half-written: to look at, and to repair.
+    /// Returns a view of the elements, which may be half-written. Use it to inspect and repair them
+    /// before [`mark_consistent`](Self::mark_consistent).
     #[must_use]
     pub fn view(&self) -> ViewMut<'_, T> {
         self.0.view()
