@@ -124,7 +124,7 @@ fn nothing_to_share() {
     check(error.unwrap_err(), ErrorKind::ZeroLength, &path, &["at least one element"]);
     let error =
         Shared::create_new(Location::file(&path), || (CountingSemaphore::new(1), Barrier::new(0)));
-    check(error.unwrap_err(), ErrorKind::Invalid, &path, &["create", "one member at least"]);
+    check(error.unwrap_err(), ErrorKind::Invalid, &path, &["create", "at least one member"]);
     for (options, words) in [
         (SharedOptions::new().participants(0), ["1 to 65535", "participants", "length 0"]),
         (SharedOptions::new().participants(65_536), ["1 to 65535", "participants", "65536"]),
@@ -473,7 +473,7 @@ fn what_others_hold() {
             check(lock.try_write().unwrap_err(), busy, &path, &had("lock for writing"));
             let error = permits.acquire_timeout(short).unwrap_err();
             check(error, timeout, &path, &out("take a permit"));
-            check(permits.try_acquire().unwrap_err(), busy, &path, &had("take a permit"));
+            check(permits.try_acquire().unwrap_err(), busy, &path, &had("acquire a permit"));
         });
     });
     check(signal.post().unwrap_err(), ErrorKind::Overflow, &path, &["signal", "offset"]);

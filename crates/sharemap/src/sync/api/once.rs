@@ -1,4 +1,4 @@
-//! `Once`: something that is done by one process, and not again.
+//! `Once`: an action that succeeds once, in one of the processes that share it.
 
 use std::time::Duration;
 
@@ -9,12 +9,31 @@ use crate::sync::algorithms::mutex::Acquisition;
 use crate::sync::algorithms::once::{RawOnce, Turn};
 use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
 
-/// Something to be done once. Used it is through [`OnceHandle`].
+/// The initial state of a shared one-time action: not done.
+///
+/// The action itself is passed to [`OnceHandle::call`]. [`Shared`](crate::Shared) dereferences to the
+/// handle.
+///
+/// # Examples
+/// ```
+/// use sharemap::{Location, Once, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let prepared = Shared::create_new(Location::anonymous(), Once::new)?;
+/// prepared.call(|_state| {
+///     // Prepare something, once for all processes.
+///     sharemap::Result::Ok(())
+/// })?;
+/// assert!(prepared.is_done()?);
+/// # Ok(()) }
+/// ```
+#[doc(alias = "pthread_once_t")]
+#[doc(alias = "call_once")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Once(());
 
 impl Once {
-    /// Something that is not done yet.
+    /// Creates the initial state: no action has succeeded.
     #[must_use]
     pub const fn new() -> Self {
         Self(())
@@ -39,17 +58,53 @@ impl SharedType for Once {
     }
 }
 
-/// What whoever does it is told.
+/// What an action is told about earlier attempts.
+///
+/// # Examples
+/// ```
+/// use sharemap::{Location, Once, OnceState, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let prepared = Shared::create_new(Location::anonymous(), Once::new)?;
+/// prepared.call(|state| {
+///     if state == OnceState::PreviousOwnerDied {
+///         // Remove what the dead process left half-done.
+///     }
+///     sharemap::Result::Ok(())
+/// })?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnceState {
-    /// Nobody has begun, or whoever had failed and said so.
+    /// No action has begun, or each earlier one returned an error or panicked.
     First,
-    /// A process that was at it died: it may be half done.
+    /// A process died while it ran its action, which may be half-done, and no action has succeeded
+    /// since.
     PreviousOwnerDied,
 }
 
-/// Something to be done once among all processes that share it.
+/// A one-time action that is shared between processes.
+///
+/// The first process that calls [`call`](Self::call) runs its action; the others wait for it. Once an
+/// action has succeeded, no other runs. If the process dies, the next caller runs its own action.
+///
+/// # Examples
+/// ```
+/// use sharemap::{Location, Mutex, Once, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let state = Shared::create_new(Location::anonymous(), || (Once::new(), Mutex::new(0_u64)))?;
+/// let (prepared, seed) = &*state;
+/// for _process in 0..3 {
+///     prepared.call(|_state| {
+///         *seed.lock()? += 7;
+///         sharemap::Result::Ok(())
+///     })?;
+/// }
+/// assert_eq!(*seed.lock()?, 7);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct OnceHandle {
     place: LockRef,
@@ -57,26 +112,59 @@ pub struct OnceHandle {
 }
 
 impl OnceHandle {
-    /// Does it, unless it is done; waits for whoever is at it. If `action` fails, or panics, or its
-    /// process dies, the next one does it.
+    /// Runs `action` unless an action has already succeeded, blocking the current thread while another
+    /// one runs.
+    ///
+    /// Returns `Ok` if an action has succeeded, in this call or an earlier one. If `action` fails or
+    /// panics, or its process dies, the next caller runs its own action. A blocked caller detects a
+    /// death within milliseconds.
     ///
     /// # Errors
-    /// The action's, as it is; [`Deadlock`](ErrorKind::Deadlock) if the action calls this,
-    /// [`Cancelled`](ErrorKind::Cancelled), [`Fault`](ErrorKind::Fault); [`Invalid`](ErrorKind::Invalid)
-    /// in a child that was forked by the action, which is its parent's to finish.
+    /// The error of `action`, unchanged. Otherwise, converted into `E`, an error of kind
+    ///
+    /// - `Deadlock` - this thread is running an action of this `Once`.
+    /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
+    /// - `Invalid` - `action` forked, and the call is returning in the child; the parent completes it.
+    /// - `Fault` - the memory could not be accessed.
+    /// - `NotWritable` - no action has succeeded, and the object was opened read-only or copy-on-write.
+    /// - `TooManyThreads` - no action has succeeded, and no [lane](crate::SharedOptions::lanes) became
+    ///   free within about 100 ms, or the thread is running its last destructors.
+    /// - `TooManyProcesses` - no action has succeeded, and a forked child could not attach within about
+    ///   100 ms.
+    ///
+    /// Other kinds report a failed system call, or why a forked child could not attach.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::io;
+    ///
+    /// use sharemap::{Location, Once, Shared};
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// let prepared = Shared::create_new(Location::anonymous(), Once::new)?;
+    /// let failed = prepared.call(|_state| Err(io::Error::other("not now")));
+    /// assert!(failed.is_err());
+    /// prepared.call(|_state| io::Result::Ok(()))?; // runs, as the first action failed
+    /// prepared.call(|_state| -> io::Result<()> { unreachable!("an action has succeeded") })?;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "pthread_once")]
+    #[doc(alias = "InitOnceExecuteOnce")]
     #[inline]
     pub fn call<E: From<Error>>(
         &self,
         action: impl FnOnce(OnceState) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        if self.is_done()? { Ok(()) } else { self.call_slowly(None, action) }
+        if self.is_done()? { Ok(()) } else { self.call_slow(None, action) }
     }
 
     /// Runs `action` like [`call`](Self::call), but blocks for at most `timeout` while another
     /// thread runs its action.
     ///
+    /// The time that `action` takes and the claiming of a lane are not bounded by `timeout`.
+    ///
     /// # Errors
-    /// As for `call`, and
+    /// As for [`call`](Self::call), and
     ///
     /// - `Timeout` - the other thread's action did not end within `timeout`.
     pub fn call_timeout<E: From<Error>>(
@@ -84,10 +172,10 @@ impl OnceHandle {
         timeout: Duration,
         action: impl FnOnce(OnceState) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        self.call_slowly(self.place.after(timeout), action)
+        self.call_slow(self.place.after(timeout), action)
     }
 
-    fn call_slowly<E: From<Error>>(
+    fn call_slow<E: From<Error>>(
         &self,
         until: Option<Duration>,
         action: impl FnOnce(OnceState) -> std::result::Result<(), E>,
@@ -99,40 +187,45 @@ impl OnceHandle {
             .map_err(|error| self.place.with_object_path(error))?;
         let Turn::Mine(held) = turn else { return Ok(()) };
         let what = if held.died() { OnceState::PreviousOwnerDied } else { OnceState::First };
-        let mut doing = Doing { once: self, held: Some(held) };
+        // If the action fails or panics, dropping this abandons the word.
+        let mut running = RunningAction { once: self, held: Some(held) };
         action(what)?;
-        let Some(held) = doing.held.take() else { return Ok(()) };
+        let Some(held) = running.held.take() else { return Ok(()) };
+        // In a child that the action forked, the word belongs to the parent.
         if !session.is_own(held.lane()) {
-            let error = self.place.error(ErrorKind::Invalid, "finish what is done once");
+            let error = self.place.error(ErrorKind::Invalid, "complete the one-time action");
             return Err(error
-                .with_detail("it is the process that this one was forked from that is at it")
+                .with_detail("the parent of this forked process completes it; call again to wait")
                 .into());
         }
         self.raw.finish(session, held).map_err(|error| self.place.with_object_path(error).into())
     }
 
-    /// Whether it is done.
+    /// Returns `true` if an action has succeeded.
+    ///
+    /// The method also works if the object was opened read-only.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault).
+    /// - `Fault` - the memory could not be accessed.
     #[inline]
     pub fn is_done(&self) -> Result<bool> {
         self.raw.is_done(self.place.session()).map_err(|error| self.place.with_object_path(error))
     }
 }
 
-/// Leaves it to the next one if it is not finished.
-struct Doing<'a> {
+/// The owned word while an action runs. Dropping it with the word leaves the action to the next caller.
+struct RunningAction<'a> {
     once: &'a OnceHandle,
     held: Option<Acquisition>,
 }
 
-impl Drop for Doing<'_> {
+impl Drop for RunningAction<'_> {
     fn drop(&mut self) {
         let Some(held) = self.held.take() else { return };
         let session = self.once.place.session();
         if session.is_own(held.lane()) {
-            // If the memory is gone, the next one finds out.
+            // A death that this owner was told of stays recorded in the word. If the word cannot be
+            // written, it names this lane until recovery.
             let _ = self.once.raw.abandon(session, held);
         }
     }

@@ -1,4 +1,4 @@
-//! From reading upgradably to writing, whatever the lock is of.
+//! The upgrade from upgradable reading to writing, for locks over values and over elements.
 
 use std::time::Duration;
 
@@ -8,7 +8,10 @@ use crate::sync::algorithms::mutex::Acquisition;
 use crate::sync::algorithms::rwlock::RawRwLock;
 use crate::sync::api::shared_type::LockRef;
 
-/// Waits until all who read have left. A copy of a guard in a child process has nothing to go on from.
+/// Turns the upgradable lock `held` into a write lock, blocking until all readers have released it.
+///
+/// Fails with `Invalid` if `held` is a copy in a forked child: the lock belongs to the parent. If the
+/// call fails in the owning process, the lock is upgradable as before.
 pub(super) fn upgrade(
     place: &LockRef,
     raw: RawRwLock,
@@ -20,7 +23,7 @@ pub(super) fn upgrade(
             raw.upgrade(place, held, until).map_err(|error| place.with_object_path(error))
         }
         _ => Err(place
-            .error(ErrorKind::Invalid, "go on to write")
-            .with_detail("the process that this one was forked from has it, and this one has not")),
+            .error(ErrorKind::Invalid, "upgrade the lock")
+            .with_detail("the parent of this forked process holds it; acquire it in this process")),
     }
 }

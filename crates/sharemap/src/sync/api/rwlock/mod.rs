@@ -1,4 +1,4 @@
-//! `RwLock<T>`: many readers or one writer, each with a copy of the value.
+//! `RwLock<T>`: many readers or one writer, each with a local copy of the value.
 
 mod guards;
 mod repair;
@@ -23,15 +23,31 @@ use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, Lock
 const READ: &str = "lock for reading";
 const WRITE: &str = "lock for writing";
 
-/// How a lock for readers and writers is to begin: with this value. Used it is through
-/// [`RwLockHandle`].
+/// The initial value of a shared reader-writer lock.
 ///
-/// An `RwLock<[T]>` guards large data in place: [`slice`](RwLock::zeroed) makes one, and
-/// [`RwLockSliceHandle`](crate::RwLockSliceHandle) is what it is used through.
+/// Creating a [`Shared`](crate::Shared) object stores this value in the object; later openings use the
+/// stored one. The lock itself is accessed through [`RwLockHandle`], which `Shared` dereferences to.
+///
+/// `RwLock<[T]>` guards elements in place, for data that is too large to copy. Its initial value is
+/// created by [`RwLock::zeroed`], and the lock is accessed through
+/// [`RwLockSliceHandle`](crate::RwLockSliceHandle).
+///
+/// # Examples
+/// ```
+/// use sharemap::{Location, RwLock, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let limits = Shared::create_new(Location::anonymous(), || RwLock::new([10_u32, 20]))?;
+/// limits.write()?[0] = 15;
+/// assert_eq!(*limits.read()?, [15, 20]);
+/// # Ok(()) }
+/// ```
+#[doc(alias = "pthread_rwlock_t")]
+#[doc(alias = "SRWLock")]
 pub struct RwLock<T: ?Sized + LockTarget>(pub(in crate::sync::api) T::First);
 
 impl<T: Element + Shareable> RwLock<T> {
-    /// A lock with this value.
+    /// Creates the initial value of a lock that guards `value`.
     pub const fn new(value: T) -> Self {
         Self(value)
     }
@@ -58,11 +74,38 @@ impl<T: Element + Shareable> SharedType for RwLock<T> {
     }
 }
 
-/// A lock that processes share: many read, or one writes.
+/// A reader-writer lock that is shared between processes.
 ///
-/// A reader that dies goes without a trace. A writer that dies, or panics, leaves the value as it
-/// was, and readers and writers are told until a writer has accepted it. Who waits to write holds up
-/// new readers, except those that read already; nothing else is promised about the order.
+/// Any number of threads may hold the lock for reading, or one thread for writing. One more thread
+/// may hold it [upgradably](Self::upgradable) beside readers. Each guard has a local copy of the
+/// value. A write guard writes its copy back in one step when it is released.
+///
+/// If a reader dies, its read lock is released, and nothing else changes. If a writer dies or panics,
+/// the value stays the last one written back. Later acquisitions then return
+/// [`LockError::OwnerDied`], until a writer or an upgradable holder has called
+/// [`mark_consistent`](OwnerDiedGuard::mark_consistent) and released the lock.
+///
+/// A writer that waits for readers blocks new readers, but not threads that already hold a read
+/// guard. No other order of acquisition is guaranteed.
+///
+/// Blocked threads sleep in the kernel as those of a [`MutexHandle`](crate::MutexHandle) do. The lock
+/// is not a `pthread_rwlock_t`.
+///
+/// # Examples
+/// ```
+/// use sharemap::{Location, RwLock, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let rates = Shared::create_new(Location::anonymous(), || RwLock::new([0.5_f64; 8]))?;
+/// {
+///     let (first, second) = (rates.read()?, rates.read()?);
+///     assert_eq!(first[7], second[7]);
+/// }
+/// let mut guard = rates.write()?;
+/// guard[7] = 0.25;
+/// guard.unlock()?; // as dropping, but returns the error if the value cannot be written
+/// # Ok(()) }
+/// ```
 pub struct RwLockHandle<T> {
     place: LockRef,
     raw: RawRwLock,
@@ -71,29 +114,73 @@ pub struct RwLockHandle<T> {
 }
 
 impl<T: Element + Shareable> RwLockHandle<T> {
-    /// Acquires the lock for reading, blocking the current thread until no writer holds it. A thread
-    /// that reads may read again.
+    /// Acquires the lock for reading, blocking the current thread until no writer holds it.
+    ///
+    /// The call also blocks while a writer waits for readers to release the lock. A thread that
+    /// already holds a read guard of this lock does not block.
+    ///
+    /// If the writer dies, a blocked reader detects the death within milliseconds and releases the
+    /// lock.
     ///
     /// # Errors
-    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock). Readers get `OwnerDied` until a
-    /// writer accepts the value, and `Poisoned` until a writer acquires the lock by
-    /// [`write_poisoned`](Self::write_poisoned) and accepts the value.
+    /// [`LockError::OwnerDied`] if the lock was acquired, but an earlier writer died or panicked while
+    /// holding it and no owner since has called `mark_consistent`.
+    /// Otherwise [`LockError::Failed`], of kind
+    ///
+    /// - `Deadlock` - this thread holds the lock for writing.
+    /// - `Poisoned` - an owner poisoned the lock; use [`read_poisoned`](Self::read_poisoned), or
+    ///   [`write_poisoned`](Self::write_poisoned) to repair the value.
+    /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
+    /// - `Invalid` - the stored bytes are not a valid `T`.
+    /// - `Fault` - the memory could not be accessed.
+    /// - `NotWritable` - the object was opened read-only or copy-on-write.
+    /// - `TooManyThreads` - no [lane](crate::SharedOptions::lanes) became free within about 100 ms, or
+    ///   the thread is running its last destructors.
+    /// - `TooManyProcesses` - a forked child could not attach within about 100 ms.
+    ///
+    /// Other kinds report a failed system call, or why a forked child could not attach. An error from
+    /// dropping an earlier guard of this handle is returned by the next call, which then acquires
+    /// nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Location, LockError, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// let current = match limit.read() {
+    ///     Ok(guard) => *guard,
+    ///     Err(LockError::OwnerDied(guard)) => *guard, // the last value written back
+    ///     Err(LockError::Failed(error)) => return Err(error),
+    /// };
+    /// assert_eq!(current, 10);
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "pthread_rwlock_rdlock")]
     #[inline(always)]
     pub fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         self.read_until(|| None)
     }
 
-    /// Acquires the lock like [`read`](Self::read), but blocks for at most `timeout` while it is held.
+    /// Acquires the lock like [`read`](Self::read), but blocks for at most `timeout` while readers are
+    /// not admitted.
+    ///
+    /// A lock that admits readers is acquired even if `timeout` is zero. Claiming a lane is not
+    /// bounded by `timeout`.
     ///
     /// # Errors
-    /// As for `read`, and
+    /// As for [`read`](Self::read), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
+    #[doc(alias = "pthread_rwlock_timedrdlock")]
     pub fn read_timeout(&self, timeout: Duration) -> LockResult<RwLockReadGuard<'_, T>> {
         self.read_until(|| self.place.after(timeout))
     }
 
-    /// What is done out of line gives numbers back, so that the guard is made in registers.
+    /// Acquires the lock for reading, blocking until the moment that `until` returns.
+    ///
+    /// The functions that are not inlined return plain numbers, so that the guard is built in
+    /// registers.
     #[inline(always)]
     fn read_until(
         &self,
@@ -101,6 +188,9 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     ) -> LockResult<RwLockReadGuard<'_, T>> {
         self.kept.take()?;
         let session = self.place.session();
+        // The announcement comes before the load of the word: a writer either finds this reader in
+        // its lane, or this reader finds the writer's word (FORMAT.md, "Reader-writer lock"). Death
+        // after the announcement: recovery replaces it and wakes the writer at `drain`.
         let announced = match self.raw.announce_read(session) {
             Ok(announced) => announced,
             Err(error) => return Err(self.failed(error)),
@@ -116,6 +206,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         self.reading(reading)
     }
 
+    /// Returns the error of an acquisition that failed, with the object's path.
     #[cold]
     #[inline(never)]
     fn failed<R>(&self, error: Error) -> LockError<R> {
@@ -129,7 +220,22 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// # Errors
     /// As for [`read`](Self::read), except `Deadlock` and `Cancelled`, and
     ///
-    /// - `WouldBlock` - the lock is held for writing, by this thread or another.
+    /// - `WouldBlock` - a thread, this one or another, holds the lock for writing, or has it reserved
+    ///   and waits for its readers.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{ErrorKind, Location, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// let writing = limit.write()?;
+    /// assert_eq!(limit.try_read().unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// drop(writing);
+    /// assert_eq!(*limit.try_read()?, 10);
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "pthread_rwlock_tryrdlock")]
     pub fn try_read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_read(self.place.session()) {
@@ -139,6 +245,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         }
     }
 
+    /// Copies the value out and returns the guard of an acquired read lock.
     #[inline(always)]
     fn reading(&self, reading: Reading) -> LockResult<RwLockReadGuard<'_, T>> {
         match Private::read(
@@ -161,7 +268,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         }
     }
 
-    /// The value could not be had.
+    /// Releases a read lock after its value could not be copied out. Returns the error to report.
     #[cold]
     #[inline(never)]
     fn give_back(&self, reading: Reading, error: Error) -> Error {
@@ -171,9 +278,30 @@ impl<T: Element + Shareable> RwLockHandle<T> {
 
     /// Acquires the lock for writing, blocking the current thread until no other thread holds it.
     ///
+    /// If a holder dies, a blocked writer detects the death within milliseconds and releases the lock.
+    ///
     /// # Errors
-    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock). `Deadlock` also if this thread holds
-    /// the lock for reading.
+    /// As for [`read`](Self::read), except that
+    ///
+    /// - `Deadlock` - this thread already holds the lock. Not detected if it holds a read guard that
+    ///   another thread waits for in order to write: then both threads block.
+    /// - `Poisoned` - an owner poisoned the lock; use [`write_poisoned`](Self::write_poisoned).
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Location, LockError, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// match limit.write() {
+    ///     Ok(mut guard) => *guard += 1,
+    ///     Err(LockError::OwnerDied(guard)) => *guard.mark_consistent() = 10,
+    ///     Err(LockError::Failed(error)) => return Err(error),
+    /// }
+    /// assert_eq!(*limit.read()?, 11);
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "pthread_rwlock_wrlock")]
     #[inline(always)]
     pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.write_until(None)
@@ -181,10 +309,13 @@ impl<T: Element + Shareable> RwLockHandle<T> {
 
     /// Acquires the lock like [`write`](Self::write), but blocks for at most `timeout` while it is held.
     ///
+    /// A free lock is acquired even if `timeout` is zero. Claiming a lane is not bounded by `timeout`.
+    ///
     /// # Errors
-    /// As for `write`, and
+    /// As for [`write`](Self::write), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
+    #[doc(alias = "pthread_rwlock_timedwrlock")]
     pub fn write_timeout(&self, timeout: Duration) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.write_until(self.place.after(timeout))
     }
@@ -204,6 +335,20 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// As for [`write`](Self::write), except `Deadlock` and `Cancelled`, and
     ///
     /// - `WouldBlock` - a thread, this one or another, holds the lock.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{ErrorKind, Location, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// let reading = limit.read()?;
+    /// assert_eq!(limit.try_write().unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// drop(reading);
+    /// *limit.try_write()? = 20;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "pthread_rwlock_trywrlock")]
     pub fn try_write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_write(self.place.session()) {
@@ -213,6 +358,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         }
     }
 
+    /// Returns the guard of a lock that was acquired for writing.
     #[inline(always)]
     fn writing(&self, held: Acquisition) -> LockResult<RwLockWriteGuard<'_, T>> {
         let guard = RwLockWriteGuard { inner: self.holding(held, Way::Write)? };
@@ -220,19 +366,42 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     }
 
     /// Acquires the lock for reading with the right to upgrade, blocking the current thread until no
-    /// other thread writes or has that right. Other readers are admitted.
+    /// other thread holds it for writing or upgradably.
+    ///
+    /// The call does not wait for readers, and readers are admitted while the guard exists. A thread
+    /// that may have to write after it has read the value should use this method in place of `read`:
+    /// it can [upgrade](RwLockUpgradableGuard::upgrade) without a release in between.
     ///
     /// # Errors
-    /// As for [`MutexHandle::lock`](crate::MutexHandle::lock).
+    /// As for [`read`](Self::read), except that
+    ///
+    /// - `Deadlock` - this thread already holds the lock for writing or upgradably. Not detected if it
+    ///   holds a read guard that another thread waits for in order to write.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Location, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// let guard = limit.upgradable()?;
+    /// if *guard < 20 {
+    ///     *guard.upgrade().map_err(|(_guard, error)| error)? = 20;
+    /// }
+    /// assert_eq!(*limit.read()?, 20);
+    /// # Ok(()) }
+    /// ```
     pub fn upgradable(&self) -> LockResult<RwLockUpgradableGuard<'_, T>> {
         self.upgradable_until(None)
     }
 
-    /// Acquires the lock like [`upgradable`](Self::upgradable), but blocks for at most `timeout` while it
-    /// is held.
+    /// Acquires the lock like [`upgradable`](Self::upgradable), but blocks for at most `timeout` while
+    /// another thread holds it for writing or upgradably.
+    ///
+    /// Claiming a lane is not bounded by `timeout`.
     ///
     /// # Errors
-    /// As for `upgradable`, and
+    /// As for [`upgradable`](Self::upgradable), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn upgradable_timeout(
@@ -251,13 +420,15 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         self.upgrading(held.map_err(|error| self.place.with_object_path(error))?)
     }
 
-    /// Attempts to acquire the lock like [`upgradable`](Self::upgradable), without waiting for its
-    /// holders.
+    /// Attempts to acquire the lock for reading with the right to upgrade, without waiting for its
+    /// holder.
+    ///
+    /// A dead holder is detected, though not necessarily by the first call.
     ///
     /// # Errors
-    /// As for `upgradable`, except `Deadlock` and `Cancelled`, and
+    /// As for [`upgradable`](Self::upgradable), except `Deadlock` and `Cancelled`, and
     ///
-    /// - `WouldBlock` - a thread, this one or another, writes or has the right to upgrade.
+    /// - `WouldBlock` - a thread, this one or another, holds the lock for writing or upgradably.
     pub fn try_upgradable(&self) -> LockResult<RwLockUpgradableGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_upgradable(self.place.session()) {
@@ -267,11 +438,13 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         }
     }
 
+    /// Returns the guard of a lock that was acquired upgradably.
     fn upgrading(&self, held: Acquisition) -> LockResult<RwLockUpgradableGuard<'_, T>> {
         let guard = RwLockUpgradableGuard { inner: self.holding(held, Way::Read)? };
         if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
 
+    /// Copies the value out for the owner of the word. Releases the word if that fails.
     #[inline(always)]
     fn holding(&self, held: Acquisition, way: Way) -> Result<Holding<'_, T>> {
         match Private::read(
@@ -290,6 +463,8 @@ impl<T: Element + Shareable> RwLockHandle<T> {
                 thread: PhantomData,
             }),
             Err(error) => {
+                // The flags stay as they were found: this owner has neither accepted nor changed the
+                // value.
                 let _ = self.raw.unlock(self.place.session(), held, held.leave());
                 Err(self.place.with_object_path(error))
             }

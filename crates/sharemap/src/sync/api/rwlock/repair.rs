@@ -1,4 +1,4 @@
-//! Acquiring a reader-writer lock after its writer died or poisoned it.
+//! Acquisition of a reader-writer lock after its writer died or poisoned it.
 
 use std::time::Duration;
 
@@ -9,17 +9,22 @@ use crate::layout::{Element, Shareable};
 use crate::sync::api::error::{LockError, OwnerDiedGuard, recovered};
 
 impl<T: Element + Shareable> RwLockHandle<T> {
-    /// Acquires the lock for reading, and lets the caller repair a value that a dead writer left.
+    /// Acquires the lock for reading, after calling `repair` if a writer died or panicked while
+    /// holding it.
     ///
-    /// If a writer died or panicked and no writer since has accepted the value, this call first
-    /// acquires the lock by [`write_or_recover`](Self::write_or_recover) with `repair`, and
-    /// releases it. It calls `repair` again if another writer dies before the lock is acquired for
-    /// reading.
+    /// To repair the value, the call acquires the lock for writing like
+    /// [`write_or_recover`](Self::write_or_recover) and releases it. `repair` is called again if
+    /// another writer dies before the lock is acquired for reading. No error borrows the handle, so
+    /// `?` can convert it into a `Box<dyn Error>`.
     ///
     /// # Errors
-    /// The kinds of [`read`](Self::read) and [`write`](Self::write), except `OwnerDied`. `Deadlock`
-    /// also if a repair is needed and this thread already holds the lock for reading.
+    /// The kinds of [`read`](Self::read) and [`write`](Self::write), except `OwnerDied`. In
+    /// particular
     ///
+    /// - `Deadlock` - this thread holds the lock for writing; or the value must be repaired, and this
+    ///   thread holds the lock in any way.
+    ///
+    /// # Examples
     /// ```
     /// use sharemap::{Location, RwLock, Shared};
     ///
@@ -33,10 +38,10 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     }
 
     /// Acquires the lock like [`read_or_recover`](Self::read_or_recover), but blocks for at most
-    /// `timeout` in all while it is held.
+    /// `timeout` in total.
     ///
     /// # Errors
-    /// As for `read_or_recover`, and
+    /// As for [`read_or_recover`](Self::read_or_recover), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn read_or_recover_timeout(
@@ -56,7 +61,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
             match self.read_until(|| until) {
                 Ok(guard) => return Ok(guard),
                 Err(LockError::Failed(error)) => return Err(error),
-                // Dropped first: with a read guard, this thread cannot write.
+                // The read guard is dropped here: `write` would fail with `Deadlock` beside it.
                 Err(LockError::OwnerDied(_)) => {}
             }
             let repaired = recovered(self.write_until(until), |guard| {
@@ -69,17 +74,32 @@ impl<T: Element + Shareable> RwLockHandle<T> {
 
     /// Acquires the lock for reading even if it is poisoned, to inspect the value.
     ///
+    /// The call blocks like [`read`](Self::read). The guard is returned as an [`OwnerDiedGuard`] even if
+    /// the lock is not poisoned. [`write_poisoned`](Self::write_poisoned) repairs the value.
+    ///
     /// # Errors
     /// As for [`read`](Self::read), except `OwnerDied` and `Poisoned`.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{ErrorKind, Location, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let limit = Shared::create_new(Location::anonymous(), || RwLock::new(7_u64))?;
+    /// limit.write_poisoned()?.poison()?;
+    /// assert_eq!(limit.read().unwrap_err().kind(), ErrorKind::Poisoned);
+    /// assert_eq!(*limit.read_poisoned()?, 7);
+    /// # Ok(()) }
+    /// ```
     pub fn read_poisoned(&self) -> Result<OwnerDiedGuard<RwLockReadGuard<'_, T>>> {
         self.read_poisoned_until(None)
     }
 
     /// Acquires the lock like [`read_poisoned`](Self::read_poisoned), but blocks for at most `timeout`
-    /// while it is held.
+    /// while readers are not admitted.
     ///
     /// # Errors
-    /// As for `read_poisoned`, and
+    /// As for [`read_poisoned`](Self::read_poisoned), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn read_poisoned_timeout(
@@ -102,11 +122,26 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         }
     }
 
-    /// Acquires the lock for writing, and lets the caller repair a value that a dead writer left, as
-    /// [`MutexHandle::lock_or_recover`](crate::MutexHandle::lock_or_recover) does.
+    /// Acquires the lock for writing, and calls `repair` if a writer died or panicked while holding it.
+    ///
+    /// `repair` gets the last value written back. The value that it leaves is accepted and
+    /// written back with the returned guard. If `repair` panics, the next owner gets `OwnerDied`
+    /// again. No error borrows the handle, so `?` can convert it into a `Box<dyn Error>`.
     ///
     /// # Errors
     /// The kinds of [`write`](Self::write), except `OwnerDied`.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Location, RwLock, Shared};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// let mut guard = limit.write_or_recover(|limit| *limit = 0)?;
+    /// *guard += 1;
+    /// assert_eq!(*guard, 11); // no writer died
+    /// # Ok(()) }
+    /// ```
     pub fn write_or_recover(&self, repair: impl FnOnce(&mut T)) -> Result<RwLockWriteGuard<'_, T>> {
         recovered(self.write(), |guard| {
             repair(guard);
@@ -118,7 +153,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// `timeout` while it is held.
     ///
     /// # Errors
-    /// As for `write_or_recover`, and
+    /// As for [`write_or_recover`](Self::write_or_recover), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn write_or_recover_timeout(
@@ -135,12 +170,14 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// Acquires the lock for writing even if it is poisoned, blocking the current thread until no
     /// other thread holds it.
     ///
-    /// [`mark_consistent`](OwnerDiedGuard::mark_consistent) makes the value usable again. If the lock is released without
-    /// it, the lock stays poisoned.
+    /// [`mark_consistent`](OwnerDiedGuard::mark_consistent) makes the value usable again. If a poisoned
+    /// lock is released without it, the lock stays poisoned. The guard is returned as an
+    /// [`OwnerDiedGuard`] even if the lock is not poisoned.
     ///
     /// # Errors
     /// As for [`write`](Self::write), except `OwnerDied` and `Poisoned`.
     ///
+    /// # Examples
     /// ```
     /// use sharemap::{Location, RwLock, Shared};
     ///
@@ -160,7 +197,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// while it is held.
     ///
     /// # Errors
-    /// As for `write_poisoned`, and
+    /// As for [`write_poisoned`](Self::write_poisoned), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn write_poisoned_timeout(

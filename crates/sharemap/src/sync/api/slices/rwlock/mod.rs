@@ -1,4 +1,4 @@
-//! `RwLock<[T]>`: many readers or one writer, who see the elements in their place.
+//! `RwLock<[T]>`: many readers or one writer, with views of the elements in place.
 
 mod guards;
 mod repair;
@@ -29,9 +29,16 @@ const WRITE: &str = "lock for writing";
 const HEAD: Head = Head { bytes: 32, count_at: 16 };
 
 impl<T: Pod + Shareable> RwLock<[T]> {
-    /// A lock over so many elements, zeros at first, that stay in their place. The number is the
-    /// object's from then on: whoever opens it finds it there.
+    /// Creates the initial value of a lock that guards `len` elements in place, all zeros.
     ///
+    /// The object stores the number of elements. A process that opens an existing object gets the
+    /// stored number, even if its own initial value has another.
+    ///
+    /// Creating an object fails with [`ZeroLength`](ErrorKind::ZeroLength) if `len` is zero, and with
+    /// [`Overflow`](ErrorKind::Overflow) if the size of the elements overflows. The alignment of `T`
+    /// must be at most 16 and its size must not be zero; other types do not compile.
+    ///
+    /// # Examples
     /// ```
     /// use sharemap::{Location, RwLock, Shared};
     ///
@@ -39,7 +46,7 @@ impl<T: Pod + Shareable> RwLock<[T]> {
     /// let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100_000))?;
     /// table.write()?.view().set(99_999, 5)?;
     /// let guard = table.read()?;
-    /// assert_eq!(guard.view().iter().max_by_key(|n| n.as_ref().ok().copied()).unwrap()?, 5);
+    /// assert_eq!(guard.view().get(99_999)?, 5);
     /// # Ok(()) }
     /// ```
     #[must_use]
@@ -68,12 +75,32 @@ impl<T: Pod + Shareable> SharedType for RwLock<[T]> {
     }
 }
 
-/// A lock that processes share, over elements that stay in their place: what an
-/// [`RwLock<[T]>`](RwLock::zeroed) is used through. Many read, or one writes.
+/// A reader-writer lock that is shared between processes and guards elements in place.
 ///
-/// What a writer writes is there at once: one that dies, or panics, may leave it half-written, and
-/// readers and writers are [told](LockError::OwnerDied) until a writer has accepted it. A reader that
-/// dies goes without a trace.
+/// Its initial value is [`RwLock::zeroed`]. Any number of threads may hold the lock for reading, or
+/// one thread for writing. One more thread may hold it [upgradably](Self::upgradable) beside readers.
+/// The guards have [views](View) of the elements, which are not copied.
+///
+/// A writer's changes take effect at once. A writer that dies or panics may leave the elements
+/// half-written. Later acquisitions then return [`LockError::OwnerDied`], until a writer or an
+/// upgradable holder has called [`mark_consistent`](OwnerDiedGuard::mark_consistent) and released the
+/// lock. If a reader dies, its read lock is released, and nothing else changes.
+///
+/// A writer that waits for readers blocks new readers, but not threads that already hold a read
+/// guard. No other order of acquisition is guaranteed.
+///
+/// Blocked threads sleep in the kernel as those of a [`MutexHandle`](crate::MutexHandle) do.
+///
+/// # Examples
+/// ```
+/// use sharemap::{Location, RwLock, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let samples = Shared::create_new(Location::anonymous(), || RwLock::<[f32]>::zeroed(1000))?;
+/// samples.write_or_recover(|samples| samples.fill(0.0))?.view().set(7, 1.5)?;
+/// assert_eq!(samples.read()?.view().iter().sum::<sharemap::Result<f32>>()?, 1.5);
+/// # Ok(()) }
+/// ```
 pub struct RwLockSliceHandle<T> {
     place: LockRef,
     raw: RawRwLock,
@@ -83,26 +110,63 @@ pub struct RwLockSliceHandle<T> {
 }
 
 impl<T: Pod + Shareable> RwLockSliceHandle<T> {
-    /// Elements that it guards.
+    /// Returns the number of elements, which is never zero.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "there is one at least")]
     pub fn len(&self) -> usize {
         self.elements.len()
     }
 
-    /// Acquires the lock for reading, blocking the current thread until no writer holds it. A thread
-    /// that reads may read again.
+    /// Acquires the lock for reading, blocking the current thread until no writer holds it.
+    ///
+    /// The call also blocks while a writer waits for readers to release the lock. A thread that
+    /// already holds a read guard of this lock does not block.
+    ///
+    /// If the writer dies, a blocked reader detects the death within milliseconds and releases the
+    /// lock.
     ///
     /// # Errors
-    /// As for [`MutexSliceHandle::lock`](crate::MutexSliceHandle::lock).
+    /// [`LockError::OwnerDied`] if the lock was acquired, but an earlier writer died or panicked while
+    /// holding it and no owner since has called `mark_consistent`. The elements may be half-written.
+    /// Otherwise [`LockError::Failed`], of kind
+    ///
+    /// - `Deadlock` - this thread holds the lock for writing.
+    /// - `Poisoned` - an owner poisoned the lock; use [`read_poisoned`](Self::read_poisoned), or
+    ///   [`write_poisoned`](Self::write_poisoned) to repair the elements.
+    /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
+    /// - `Fault` - the memory could not be accessed.
+    /// - `NotWritable` - the object was opened read-only or copy-on-write.
+    /// - `TooManyThreads` - no [lane](crate::SharedOptions::lanes) became free within about 100 ms, or
+    ///   the thread is running its last destructors.
+    /// - `TooManyProcesses` - a forked child could not attach within about 100 ms.
+    ///
+    /// Other kinds report a failed system call, or why a forked child could not attach. An error from
+    /// dropping an earlier guard of this handle is returned by the next call, which then acquires
+    /// nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Location, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// let guard = table.read()?;
+    /// assert_eq!(guard.view().get(99)?, 0);
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "pthread_rwlock_rdlock")]
     pub fn read(&self) -> LockResult<RwLockSliceReadGuard<'_, T>> {
         self.read_until(None)
     }
 
-    /// Acquires the lock like [`read`](Self::read), but blocks for at most `timeout` while it is held.
+    /// Acquires the lock like [`read`](Self::read), but blocks for at most `timeout` while readers are
+    /// not admitted.
+    ///
+    /// A lock that admits readers is acquired even if `timeout` is zero. Claiming a lane is not
+    /// bounded by `timeout`.
     ///
     /// # Errors
-    /// As for `read`, and
+    /// As for [`read`](Self::read), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn read_timeout(&self, timeout: Duration) -> LockResult<RwLockSliceReadGuard<'_, T>> {
@@ -112,6 +176,9 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     fn read_until(&self, until: Option<Duration>) -> LockResult<RwLockSliceReadGuard<'_, T>> {
         self.kept.take()?;
         let session = self.place.session();
+        // The announcement comes before the load of the word: a writer either finds this reader in
+        // its lane, or this reader finds the writer's word (FORMAT.md, "Reader-writer lock"). Death
+        // after the announcement: recovery replaces it and wakes the writer at `drain`.
         let announced =
             self.raw.announce_read(session).map_err(|error| self.place.with_object_path(error))?;
         if self.raw.read_at_once(session, announced) {
@@ -125,10 +192,13 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
 
     /// Attempts to acquire the lock for reading without waiting for its writer.
     ///
+    /// A dead writer is detected, though not necessarily by the first call.
+    ///
     /// # Errors
     /// As for [`read`](Self::read), except `Deadlock` and `Cancelled`, and
     ///
-    /// - `WouldBlock` - the lock is held for writing, by this thread or another.
+    /// - `WouldBlock` - a thread, this one or another, holds the lock for writing, or has it reserved
+    ///   and waits for its readers.
     pub fn try_read(&self) -> LockResult<RwLockSliceReadGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_read(self.place.session()) {
@@ -138,6 +208,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         }
     }
 
+    /// Returns the guard of an acquired read lock.
     fn reading(&self, reading: Reading) -> LockResult<RwLockSliceReadGuard<'_, T>> {
         let guard = RwLockSliceReadGuard { lock: self, reading, thread: PhantomData };
         if reading.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
@@ -145,17 +216,43 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
 
     /// Acquires the lock for writing, blocking the current thread until no other thread holds it.
     ///
+    /// If a holder dies, a blocked writer detects the death within milliseconds and releases the lock.
+    ///
     /// # Errors
-    /// As for [`MutexSliceHandle::lock`](crate::MutexSliceHandle::lock). `Deadlock` also if this
-    /// thread holds the lock for reading.
+    /// As for [`read`](Self::read), except that
+    ///
+    /// - `Deadlock` - this thread already holds the lock. Not detected if it holds a read guard that
+    ///   another thread waits for in order to write: then both threads block.
+    /// - `Poisoned` - an owner poisoned the lock; use [`write_poisoned`](Self::write_poisoned).
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Location, LockError, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// let guard = match table.write() {
+    ///     Ok(guard) => guard,
+    ///     Err(LockError::OwnerDied(guard)) => {
+    ///         guard.view().fill(0)?; // a dead writer left it, perhaps half-written
+    ///         guard.mark_consistent()
+    ///     }
+    ///     Err(LockError::Failed(error)) => return Err(error),
+    /// };
+    /// guard.view().set(99, 5)?;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "pthread_rwlock_wrlock")]
     pub fn write(&self) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         self.write_until(None)
     }
 
     /// Acquires the lock like [`write`](Self::write), but blocks for at most `timeout` while it is held.
     ///
+    /// A free lock is acquired even if `timeout` is zero. Claiming a lane is not bounded by `timeout`.
+    ///
     /// # Errors
-    /// As for `write`, and
+    /// As for [`write`](Self::write), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn write_timeout(&self, timeout: Duration) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
@@ -170,6 +267,8 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
 
     /// Attempts to acquire the lock for writing without waiting for its holders.
     ///
+    /// A dead holder is detected, though not necessarily by the first call.
+    ///
     /// # Errors
     /// As for [`write`](Self::write), except `Deadlock` and `Cancelled`, and
     ///
@@ -183,25 +282,48 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         }
     }
 
+    /// Returns the guard of a lock that was acquired for writing.
     fn writing(&self, held: Acquisition) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         let guard = RwLockSliceWriteGuard { inner: self.holding(held), calm: Calm::now() };
         if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
 
     /// Acquires the lock for reading with the right to upgrade, blocking the current thread until no
-    /// other thread writes or has that right. Other readers are admitted.
+    /// other thread holds it for writing or upgradably.
+    ///
+    /// The call does not wait for readers, and readers are admitted while the guard exists. A thread
+    /// that may have to write after it has read the elements should use this method in place of
+    /// `read`: it can [upgrade](RwLockSliceUpgradableGuard::upgrade) without a release in between.
     ///
     /// # Errors
-    /// As for [`MutexSliceHandle::lock`](crate::MutexSliceHandle::lock).
+    /// As for [`read`](Self::read), except that
+    ///
+    /// - `Deadlock` - this thread already holds the lock for writing or upgradably. Not detected if it
+    ///   holds a read guard that another thread waits for in order to write.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Location, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// let guard = table.upgradable()?;
+    /// if guard.view().get(99)? == 0 {
+    ///     guard.upgrade().map_err(|(_guard, error)| error)?.view().set(99, 5)?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn upgradable(&self) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
         self.upgradable_until(None)
     }
 
-    /// Acquires the lock like [`upgradable`](Self::upgradable), but blocks for at most `timeout` while it
-    /// is held.
+    /// Acquires the lock like [`upgradable`](Self::upgradable), but blocks for at most `timeout` while
+    /// another thread holds it for writing or upgradably.
+    ///
+    /// Claiming a lane is not bounded by `timeout`.
     ///
     /// # Errors
-    /// As for `upgradable`, and
+    /// As for [`upgradable`](Self::upgradable), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn upgradable_timeout(
@@ -220,13 +342,15 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         self.upgrading(held.map_err(|error| self.place.with_object_path(error))?)
     }
 
-    /// Attempts to acquire the lock like [`upgradable`](Self::upgradable), without waiting for its
-    /// holders.
+    /// Attempts to acquire the lock for reading with the right to upgrade, without waiting for its
+    /// holder.
+    ///
+    /// A dead holder is detected, though not necessarily by the first call.
     ///
     /// # Errors
-    /// As for `upgradable`, except `Deadlock` and `Cancelled`, and
+    /// As for [`upgradable`](Self::upgradable), except `Deadlock` and `Cancelled`, and
     ///
-    /// - `WouldBlock` - a thread, this one or another, writes or has the right to upgrade.
+    /// - `WouldBlock` - a thread, this one or another, holds the lock for writing or upgradably.
     pub fn try_upgradable(&self) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
         self.kept.take()?;
         match self.raw.try_upgradable(self.place.session()) {
@@ -236,28 +360,62 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         }
     }
 
+    /// Returns the guard of a lock that was acquired upgradably.
     fn upgrading(&self, held: Acquisition) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
         let guard = RwLockSliceUpgradableGuard { inner: self.holding(held) };
         if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
 
+    /// Returns the part of a guard that owns the word, to be released as it was found.
     fn holding(&self, held: Acquisition) -> Holding<'_, T> {
         Holding { lock: self, held: Some(held), leave: held.leave(), thread: PhantomData }
     }
 
-    /// The elements without the lock, whoever has it: of different moments, and half-written, for all
-    /// one can tell.
+    /// Returns a view of the elements without acquiring the lock.
+    ///
+    /// Writers may change the elements at any time, so values that are read one after another may not
+    /// belong together, and a value of more than 8 bytes may be half-written. The method also works if
+    /// the object was opened read-only.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Location, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let progress = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(4))?;
+    /// let _writing = progress.write()?;
+    /// assert_eq!(progress.view_unlocked().get(0)?, 0); // does not wait for the writer
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn view_unlocked(&self) -> View<'_, T> {
         self.elements.view(&self.place)
     }
 
-    /// The elements in a private copy of the object, to be changed for this process alone. Nobody
-    /// else sees the changes, and what others change does not show in pages that were changed here.
+    /// Returns a mutable view of this process's private copy of the elements, without acquiring the
+    /// lock.
+    ///
+    /// Other processes do not see changes that are made through the view. A page that was changed
+    /// through it no longer shows the changes of other processes.
     ///
     /// # Errors
-    /// [`NotWritable`](ErrorKind::NotWritable) if the object was not opened
-    /// [copy-on-write](crate::SharedOptions::open_copy_on_write).
+    /// - `NotWritable` - the object was not opened
+    ///   [copy-on-write](crate::SharedOptions::open_copy_on_write).
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{RwLock, Shared, SharedOptions};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let name = format!("doc-private-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let table = Shared::create_new(name, || RwLock::<[u64]>::zeroed(100))?;
+    /// let draft: Shared<RwLock<[u64]>> = SharedOptions::new().open_copy_on_write(name)?;
+    /// draft.private_view_mut()?.set(0, 5)?;
+    /// assert_eq!(table.read()?.view().get(0)?, 0);
+    /// # Shared::<RwLock<[u64]>>::unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn private_view_mut(&self) -> Result<ViewMut<'_, T>> {
         self.elements.private_view_mut(&self.place)
     }

@@ -1,4 +1,4 @@
-//! Acquiring a reader-writer lock over elements after its writer died or poisoned it.
+//! Acquisition of a reader-writer lock over elements after its writer died or poisoned it.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -11,17 +11,31 @@ use crate::sync::api::private::Calm;
 use crate::view::ViewMut;
 
 impl<T: Pod + Shareable> RwLockSliceHandle<T> {
-    /// Acquires the lock for reading, and lets the caller repair elements that a dead writer left.
+    /// Acquires the lock for reading, after calling `repair` if a writer died or panicked while
+    /// holding it.
     ///
-    /// If a writer died or panicked and no writer since has accepted the elements, this call first
-    /// acquires the lock by [`write_or_recover`](Self::write_or_recover) with `repair`, and
-    /// releases it. It calls `repair` again if another writer dies before the lock is acquired for
-    /// reading.
+    /// To repair the elements, the call acquires the lock for writing like
+    /// [`write_or_recover`](Self::write_or_recover) and releases it. `repair` is called again if
+    /// another writer dies before the lock is acquired for reading. No error borrows the handle, so
+    /// `?` can convert it into a `Box<dyn Error>`.
     ///
     /// # Errors
-    /// The kinds of [`read`](Self::read) and [`write`](Self::write), except `OwnerDied`, and the error of
-    /// `repair`. `Deadlock` also if a repair is needed and this thread already holds the lock for
-    /// reading.
+    /// The error of `repair`, and the kinds of [`read`](Self::read) and [`write`](Self::write), except
+    /// `OwnerDied`. In particular
+    ///
+    /// - `Deadlock` - this thread holds the lock for writing; or the elements must be repaired, and
+    ///   this thread holds the lock in any way.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Location, RwLock, Shared};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// let guard = table.read_or_recover(|table| table.fill(0))?;
+    /// assert_eq!(guard.view().get(99)?, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn read_or_recover(
         &self,
         repair: impl FnMut(ViewMut<'_, T>) -> Result<()>,
@@ -30,10 +44,10 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     }
 
     /// Acquires the lock like [`read_or_recover`](Self::read_or_recover), but blocks for at most
-    /// `timeout` in all while it is held.
+    /// `timeout` in total.
     ///
     /// # Errors
-    /// As for `read_or_recover`, and
+    /// As for [`read_or_recover`](Self::read_or_recover), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn read_or_recover_timeout(
@@ -53,7 +67,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
             match self.read_until(until) {
                 Ok(guard) => return Ok(guard),
                 Err(LockError::Failed(error)) => return Err(error),
-                // Dropped first: with a read guard, this thread cannot write.
+                // The read guard is dropped here: `write` would fail with `Deadlock` beside it.
                 Err(LockError::OwnerDied(_)) => {}
             }
             recovered(self.write_until(until), |guard| repair(guard.view()))?.unlock()?;
@@ -62,6 +76,9 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
 
     /// Acquires the lock for reading even if it is poisoned, to inspect the elements.
     ///
+    /// The call blocks like [`read`](Self::read). The guard is returned as an [`OwnerDiedGuard`] even if
+    /// the lock is not poisoned. [`write_poisoned`](Self::write_poisoned) repairs the elements.
+    ///
     /// # Errors
     /// As for [`read`](Self::read), except `OwnerDied` and `Poisoned`.
     pub fn read_poisoned(&self) -> Result<OwnerDiedGuard<RwLockSliceReadGuard<'_, T>>> {
@@ -69,10 +86,10 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     }
 
     /// Acquires the lock like [`read_poisoned`](Self::read_poisoned), but blocks for at most `timeout`
-    /// while it is held.
+    /// while readers are not admitted.
     ///
     /// # Errors
-    /// As for `read_poisoned`, and
+    /// As for [`read_poisoned`](Self::read_poisoned), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn read_poisoned_timeout(
@@ -92,11 +109,25 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         Ok(OwnerDiedGuard(RwLockSliceReadGuard { lock: self, reading, thread: PhantomData }))
     }
 
-    /// Acquires the lock for writing, and lets the caller repair elements that a dead writer left, as
-    /// [`MutexSliceHandle::lock_or_recover`](crate::MutexSliceHandle::lock_or_recover) does.
+    /// Acquires the lock for writing, and calls `repair` if a writer died or panicked while holding it.
+    ///
+    /// `repair` gets a view of the elements, which may be half-written. The elements that it leaves
+    /// are accepted. If `repair` fails or panics, the next owner gets `OwnerDied` again. No error
+    /// borrows the handle, so `?` can convert it into a `Box<dyn Error>`.
     ///
     /// # Errors
-    /// The kinds of [`write`](Self::write), except `OwnerDied`, and the error of `repair`.
+    /// The error of `repair`, and the kinds of [`write`](Self::write), except `OwnerDied`.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Location, RwLock, Shared};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// let guard = table.write_or_recover(|table| table.fill(0))?;
+    /// guard.view().set(99, 5)?;
+    /// # Ok(()) }
+    /// ```
     pub fn write_or_recover(
         &self,
         repair: impl FnOnce(ViewMut<'_, T>) -> Result<()>,
@@ -108,7 +139,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// `timeout` while it is held.
     ///
     /// # Errors
-    /// As for `write_or_recover`, and
+    /// As for [`write_or_recover`](Self::write_or_recover), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn write_or_recover_timeout(
@@ -122,11 +153,26 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// Acquires the lock for writing even if it is poisoned, blocking the current thread until no
     /// other thread holds it.
     ///
-    /// [`mark_consistent`](OwnerDiedGuard::mark_consistent) makes the elements usable again. If the lock is released without
-    /// it, the lock stays poisoned.
+    /// [`mark_consistent`](OwnerDiedGuard::mark_consistent) makes the elements usable again. If a
+    /// poisoned lock is released without it, the lock stays poisoned. The guard is returned as an
+    /// [`OwnerDiedGuard`] even if the lock is not poisoned.
     ///
     /// # Errors
     /// As for [`write`](Self::write), except `OwnerDied` and `Poisoned`.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Location, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// table.write_poisoned()?.poison()?;
+    /// let poisoned = table.write_poisoned()?;
+    /// poisoned.view().fill(0)?;
+    /// drop(poisoned.mark_consistent());
+    /// assert_eq!(table.read()?.view().get(99)?, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn write_poisoned(&self) -> Result<OwnerDiedGuard<RwLockSliceWriteGuard<'_, T>>> {
         self.write_poisoned_until(None)
     }
@@ -135,7 +181,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// while it is held.
     ///
     /// # Errors
-    /// As for `write_poisoned`, and
+    /// As for [`write_poisoned`](Self::write_poisoned), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
     pub fn write_poisoned_timeout(
