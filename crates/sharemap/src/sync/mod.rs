@@ -1,6 +1,8 @@
-//! Locks that survive their owner, and what else processes coordinate with.
+//! Locks that survive the death of their owner, and other means of coordination between processes.
 //!
-//! Each algorithm is written once, over a [`Machine`]: guarded memory, or the explorer of the tests,
+//! `api` has the public types, `algorithms` the protocols behind them, and `core` their common parts: the lock
+//! word, the gate, waiters, announcements. `inspect` examines objects without attaching to them. Each
+//! algorithm is written once, over a [`Machine`]: guarded memory in a program, or the explorer of the tests,
 //! which schedules every step, delays stores as processors do, and kills.
 
 mod algorithms;
@@ -26,13 +28,15 @@ use crate::error::Result;
 use crate::peer::{Machine, Session};
 use algorithms::{barrier, condvar, counting_semaphore, mutex, rwlock, semaphore};
 
-/// Recovers one announcement of a dead lane: what is in `slot`. Called by the one process that won
-/// the right to recover the lane, and again by the next if that one dies; the caller empties the
-/// slot afterwards.
+/// Releases what a dead `lane` holds by the `announcement` in its `slot` (FORMAT.md, "What a lane announces").
 ///
-/// Locks lie in the payload. An announcement of another offset is malformed and holds nothing.
-/// Recovering it would change the header or the tables, and might never end: a slot can announce a
-/// permit at its own offset.
+/// The caller holds the liveness lock of the lane's participant, and clears the slot after this call. If the
+/// caller dies before that, the next recoverer repeats the call from the beginning, so each step of a recovery
+/// must be repeatable.
+///
+/// Locks lie in the payload. An announcement of an offset outside it is malformed and holds nothing. Its
+/// recovery would change the header or the tables, and might not end, because a slot can announce a permit at
+/// its own offset.
 pub(crate) fn recover(session: &Session, slot: u64, announcement: u64, lane: u32) -> Result<()> {
     let (payload, (at, _)) = (session.payload(), announcement::parse(announcement));
     match (payload.0..payload.1).contains(&at) {
@@ -41,7 +45,7 @@ pub(crate) fn recover(session: &Session, slot: u64, announcement: u64, lane: u32
     }
 }
 
-/// Recovers an announcement of a lock in the payload.
+/// Recovers a lock in the payload, by the kind of its announcement.
 fn recover_lock<W: Machine>(machine: &W, slot: u64, announcement: u64, lane: u32) -> Result<()> {
     let (at, kind) = announcement::parse(announcement);
     match kind {
@@ -54,7 +58,7 @@ fn recover_lock<W: Machine>(machine: &W, slot: u64, announcement: u64, lane: u32
             semaphore::recover(machine, at, slot, lane)
         }
         Some(Kind::Member | Kind::Arrived) => barrier::recover(machine, at),
-        // Nothing that this version announces: a scribble, which holds nothing.
+        // This version never writes such a kind. A misbehaving peer did, and holds nothing by it.
         None => Ok(()),
     }
 }

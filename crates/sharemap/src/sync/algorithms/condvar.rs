@@ -1,8 +1,16 @@
-//! Waiting, under a mutex, for what others change under it: one word, a gate.
+//! The condition variable: one word, a gate (FORMAT.md, "Condition variable").
 //!
-//! A waiter registers while it has the mutex, so that whoever takes the mutex afterwards sees that
-//! somebody sleeps. No sleep is longer than a moment, because whoever was to notify may have died:
-//! waiters look again, as they must anyway.
+//! A waiter sets the sleeper bit while it holds the mutex. A thread that changes the awaited state acquires
+//! the mutex after that, so its notification sees the bit.
+//!
+//! A notification announces nothing, and a notifier may die before it notifies at all. No recovery can make
+//! up for that, so waits wake spuriously at least every 100 ms.
+//!
+//! | A death of | Leaves | Repaired by |
+//! |---|---|---|
+//! | a notifier, before the wake | waiters asleep | their sleeps, which last at most 100 ms |
+//! | a waiter that is announced | a notification that it may have consumed | recoverer: wakes all |
+//! | a waiter that acquires the mutex again | the mutex, perhaps held | recovery of the mutex |
 
 use std::time::Duration;
 
@@ -17,9 +25,9 @@ use crate::sync::core::waiter::IDLE;
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
-    /// The moment when the sleep ends.
+    /// The moment at which the sleep ends.
     pub(crate) until: Duration,
-    /// The longest wait for the mutex afterwards.
+    /// The longest time to block for the mutex afterwards.
     pub(crate) relock: Duration,
 }
 
@@ -39,16 +47,19 @@ pub(crate) struct RawCondvar {
 }
 
 impl RawCondvar {
-    /// Bytes that it takes; zeros are one that nobody waits for.
+    /// The size of a condition variable. All zeros are one without waiters.
     pub(crate) const SIZE: u64 = 16;
 
-    /// The condition variable at `at`, a multiple of 16.
+    /// Describes the condition variable at offset `at`, a multiple of 16.
     pub(crate) fn new(at: u64) -> Self {
         Self { at }
     }
 
-    /// Releases the mutex, sleeps until a notification, a spurious wake or the limit, and acquires
-    /// the mutex again, within the limit if there is one. After an error the mutex is released.
+    /// Releases the mutex in the state `leave`, sleeps until a notification, a spurious wake or the moment
+    /// `limit.until`, and acquires the mutex again, blocking for at most `limit.relock`.
+    ///
+    /// After an error the mutex is not held, unless its word could not be stored: then it stays held until
+    /// this process has ended.
     pub(crate) fn wait<W: Machine>(
         self,
         machine: &W,
@@ -62,6 +73,8 @@ impl RawCondvar {
             let error = Error::new(ErrorKind::Cancelled, "wait for a notification");
             return Err(error.with_offset(self.at));
         }
+        // Announced before the bit is set: a death in between makes recovery wake, and nothing else.
+        // Registered before the mutex is released: a notifier that acquires the mutex sees the bit.
         let registered = machine.announce(Kind::Sleeper.of(self.at)).and_then(|announced| {
             match machine.fetch_or_32(self.at, SLEEPER) {
                 Ok(before) => Ok((announced, before | SLEEPER)),
@@ -72,33 +85,38 @@ impl RawCondvar {
             }
         });
         let unlocked = mutex.unlock(machine, held, leave);
+        // Only now: the mutex is released even if this thread could not register.
         let (announced, key) = registered?;
         let bound = match limit {
             Some(limit) => IDLE.min(limit.until.saturating_sub(machine.now())),
             None => IDLE,
         };
         let slept = unlocked.and_then(|()| machine.wait(self.at, key, bound));
+        // The announcement ends with the sleep. A notification that this thread consumed is lost if it dies
+        // while it acquires the mutex; the other waiters wake within 100 ms.
         machine.withdraw(announced)?;
         slept?;
         let Some(limit) = limit else {
             return Ok(Woken { held: mutex.lock(machine, None)?, timed_out: false });
         };
-        // A notification that arrives after the deadline, or that this thread sees late, still
-        // counts.
+        // A gate that has advanced means a notification, or a recovery, since this thread registered. It counts
+        // even if it came after the deadline.
         let now = machine.now();
         let timed_out = now >= limit.until && machine.load_32(self.at)? | SLEEPER == key;
         let held = mutex.lock(machine, now.checked_add(limit.relock))?;
         Ok(Woken { held, timed_out })
     }
 
-    /// Wakes one of those who wait, if there are any.
+    /// Wakes one waiter, if there is any.
     #[inline]
     pub(crate) fn notify_one<W: Machine>(self, machine: &W) -> Result<()> {
         let seen = machine.load_32(self.at)?;
         if seen & SLEEPER != 0 { self.wake_one(machine, seen) } else { Ok(()) }
     }
 
-    /// The bit stays: others may sleep. Advancing stops whoever is about to.
+    /// Wakes one waiter and leaves the sleeper bit set for the others.
+    ///
+    /// The sequence advances, so that a waiter that registered and is not asleep yet counts as notified.
     #[cold]
     fn wake_one<W: Machine>(self, machine: &W, mut seen: u32) -> Result<()> {
         while seen & SLEEPER != 0 {
@@ -106,7 +124,8 @@ impl RawCondvar {
                 machine.compare_exchange_32(self.at, seen, gate::advanced(seen) | SLEEPER)?;
             if found == seen {
                 if machine.wake(self.at, 1)? == 0 {
-                    // Nobody slept when it was tried. Who registered since may.
+                    // No waiter slept, so the bit was out of date: clear it, or every notification would
+                    // make a system call. A waiter may have registered since, so wake all.
                     return gate::open(machine, self.at, Wake::All);
                 }
                 return Ok(());
@@ -116,14 +135,15 @@ impl RawCondvar {
         Ok(())
     }
 
-    /// Wakes all who wait.
+    /// Wakes all waiters.
     #[inline]
     pub(crate) fn notify_all<W: Machine>(self, machine: &W) -> Result<()> {
         gate::open(machine, self.at, Wake::All)
     }
 }
 
-/// The lane died asleep, or with a wake that was meant for one of many.
+/// Recovers a condition variable that a dead lane announced: the thread slept, or died with a notification
+/// that one of the other waiters needs.
 pub(crate) fn recover<W: Machine>(machine: &W, at: u64) -> Result<()> {
     gate::wake_all_after_recovery(machine, at)
 }

@@ -1,6 +1,6 @@
-//! The algorithm of each lock, generic over the [`Machine`](crate::peer::Machine) it runs on.
+//! The algorithm of each lock, generic over the [`Machine`](crate::peer::Machine) on which it runs.
 //!
-//! The product runs them on a [`Session`](crate::peer::Session), the tests on the explorer.
+//! Programs run the algorithms on a [`Session`](crate::peer::Session), the tests on an explorer.
 
 pub(crate) mod barrier;
 pub(crate) mod condvar;

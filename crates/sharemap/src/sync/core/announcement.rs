@@ -1,53 +1,61 @@
-//! What a lane announces: the offset of a lock, with the kind of its part in it in the low bits.
+//! Announcements: the offset of a lock, with what the lane's thread does there in the low bits (FORMAT.md,
+//! "What a lane announces").
+//!
+//! A thread announces a lock before it may come to hold it, and withdraws the announcement after the release
+//! is complete. Recovery of a dead lane therefore finds every lock that the thread may have held, or may have
+//! released without waking its waiters. `recover` in `sync/mod.rs` chooses what to do for each kind.
 
 use crate::error::Result;
 use crate::peer::{KIND_MASK, Machine, OFFSET_MASK};
 use crate::sync::core::waiter::Waiter;
 
-/// The low four bits of an announcement. 0 is none: the slot is empty.
+/// The kind of an announcement: its low four bits. 0 is an empty slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub(crate) enum Kind {
-    /// Holds or asks for a mutex.
+    /// Holds or requests a mutex.
     Mutex = 1,
-    /// Holds, or asks for, the word of a lock for readers and writers.
+    /// Holds or requests the word of a reader-writer lock, for writing or upgradably.
     Writer = 2,
-    /// Reads, or asks to.
+    /// Holds or requests a reader-writer lock for reading.
     Reader = 3,
-    /// Reads no more; about to wake who waited for that.
+    /// Has released a read lock, and is about to wake the writers that waited for that.
     Leaving = 4,
-    /// Sleeps on a condition variable.
+    /// Waits on a condition variable.
     Sleeper = 5,
-    /// Waits for a signal or an event.
+    /// Waits for a counting semaphore or an event.
     Waiter = 6,
-    /// Does, or asks to do, what is done once.
+    /// Runs, or requests to run, the action of a once.
     Once = 7,
-    /// Waits for a permit, or has given one back.
+    /// Waits for a permit of a semaphore, or has released one.
     PermitWaiter = 8,
-    /// About to take a permit; the number of the change is in the upper bits.
+    /// Is about to take a permit; the upper bits hold the number of the change.
     PermitTaker = 9,
-    /// Has a permit.
+    /// Holds a permit.
     Permit = 10,
-    /// About to give a permit back; the number of the change is in the upper bits.
+    /// Is about to release a permit; the upper bits hold the number of the change.
     PermitReturner = 11,
-    /// A member of a barrier that has not come.
+    /// A member of a barrier that has not arrived.
     Member = 12,
-    /// A member of a barrier; the round to which it has come is in the upper bits.
+    /// A member of a barrier that has arrived at the round in the upper bits.
     Arrived = 13,
 }
 
 impl Kind {
+    /// Returns the announcement of this kind for the lock at `at`.
     pub(crate) fn of(self, at: u64) -> u64 {
         debug_assert!(at & !OFFSET_MASK == 0, "locks lie on multiples of 16");
         at | self as u64
     }
 
+    /// Returns `true` for the announcements of a barrier's members.
     pub(crate) fn is_member(self) -> bool {
         matches!(self, Self::Member | Self::Arrived)
     }
 }
 
-/// The offset and kind of an announcement; anybody may have written it.
+/// Splits an announcement into offset and kind. A misbehaving peer may have written it, so the kind may be
+/// unknown, and the offset may lie anywhere.
 pub(crate) fn parse(announcement: u64) -> (u64, Option<Kind>) {
     let kind = match announcement & KIND_MASK {
         1 => Some(Kind::Mutex),
@@ -68,16 +76,17 @@ pub(crate) fn parse(announcement: u64) -> (u64, Option<Kind>) {
     (announcement & OFFSET_MASK, kind)
 }
 
-/// Calls `visit` with each lane and what it announces, as it is at the moment it is looked at.
-/// `visit` says whether to go on.
+/// Calls `visit` with each lane and each of its announcements, until `visit` returns `false`.
+///
+/// The announcements are no snapshot: each is loaded at a moment of its own.
 pub(crate) fn lanes<W: Machine>(
     machine: &W,
     mut visit: impl FnMut(u32, u64) -> Result<bool>,
 ) -> Result<()> {
     for lane in 0..machine.lanes() {
         for index in 0..W::SLOTS {
-            let what = machine.load_64(machine.slots(lane) + 8 * index)?;
-            if what != 0 && !visit(lane, what)? {
+            let announcement = machine.load_64(machine.slots(lane) + 8 * index)?;
+            if announcement != 0 && !visit(lane, announcement)? {
                 return Ok(());
             }
         }
@@ -85,19 +94,20 @@ pub(crate) fn lanes<W: Machine>(
     Ok(())
 }
 
-/// Probes each lane that announces the lock at `at` with a kind in `kinds` once, and recovers dead
-/// participants. Stops at the deadline of `waiter`, so that a table full of announcements cannot
-/// delay the caller.
+/// Probes each lane of other threads that announces the lock at `at` with a kind in `kinds`, once, and
+/// recovers dead participants. Stops at the deadline of `waiter`, so that a table full of announcements
+/// cannot delay the caller.
 pub(crate) fn probe_all<W: Machine>(
     machine: &W,
     kinds: &[Kind],
     at: u64,
     waiter: Option<&Waiter>,
 ) -> Result<()> {
+    // Lanes are visited in order, so only the lane that was probed last can come again.
     let mut last = None;
-    lanes(machine, |lane, what| {
-        let (place, kind) = parse(what);
-        let is_meant = place == at && kind.is_some_and(|kind| kinds.contains(&kind));
+    lanes(machine, |lane, announcement| {
+        let (offset, kind) = parse(announcement);
+        let is_meant = offset == at && kind.is_some_and(|kind| kinds.contains(&kind));
         if !is_meant || last == Some(lane) || machine.is_own(lane) {
             return Ok(true);
         }

@@ -1,8 +1,8 @@
-//! What the algorithms have in common: words, gates, waiters, announcements.
+//! The parts that the algorithms share.
 //!
-//! `word` is the lock word and its states. `gate` is the word that waiters sleep on, and `waiter` the way
-//! of a thread that has to wait. `unlock` is the order of a release. `announcement` encodes what a lane
-//! announces, and `double_buffer` holds a value that is replaced in one step.
+//! `word` is the lock word and its states, `gate` the word that waiters sleep on, `waiter` a thread's wait at
+//! a gate, and `unlock` the order of a release. `announcement` encodes what a lane announces, and
+//! `double_buffer` is a value that is replaced in one step.
 
 pub(crate) mod announcement;
 pub(crate) mod double_buffer;

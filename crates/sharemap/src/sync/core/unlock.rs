@@ -1,22 +1,42 @@
-//! Giving a lock's word back: the word, then the gate, then the announcement, each done whatever came
-//! of the one before.
+//! The release of a lock word: the word, then the gate, then the announcement (FORMAT.md, "The word" and
+//! "The gate").
+//!
+//! The owner has written the value before. The order of the three steps decides what a death leaves:
+//!
+//! | Death after | Left behind | Repaired by |
+//! |---|---|---|
+//! | the value | the word names the lane | recoverer: sets `DIED` (not if `UPGRADABLE`), wakes all |
+//! | the word | a free word, sleeping waiters | recoverer: wakes all; earlier, the waiters' bounded sleeps |
+//! | the gate | a clear sleeper bit, no wake yet | recoverer: wakes all, as it ignores the bit |
+//! | the wake | an announcement of a lock that is not held | recoverer: finds nothing to release |
+//!
+//! The announcement goes last. Withdrawn before the word, it would leave a word that recovery cannot find;
+//! withdrawn before the wake, it would leave waiters to their bounded sleeps, and would allow the lock's bytes
+//! to be used again while this thread still accesses the gate.
+//!
+//! A failed step does not stop the next ones, with one exception: if the word could not be stored and still
+//! names the lane, the gate stays closed and the announcement stays, so that recovery releases the word when
+//! the process has ended.
 
 use crate::error::Result;
 use crate::peer::{Announced, Machine};
 use crate::sync::core::gate::{self, SLEEPER, Wake};
 use crate::sync::core::word::owner;
 
-/// What is given back: where it is, and who is to be told.
+/// A release of a lock word.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unlock {
-    /// The word's offset, and what it is to be.
+    /// The word's offset.
     pub(crate) word: u64,
+    /// The free word to store: the flags for the next owner.
     pub(crate) flags: u32,
+    /// The gate's offset.
     pub(crate) gate: u64,
+    /// How many waiters to wake.
     pub(crate) wake: Wake,
 }
 
-/// Who sleeps at the gate.
+/// Whether a waiter may sleep at the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
     Nobody,
@@ -24,7 +44,7 @@ pub(crate) enum Waiting {
 }
 
 impl Unlock {
-    /// All of it.
+    /// Releases the word that names the lane of `announced`, wakes waiters, and withdraws the announcement.
     #[inline(always)]
     pub(crate) fn run<W: Machine>(self, machine: &W, announced: Announced) -> Result<()> {
         match self.begin(machine) {
@@ -33,8 +53,7 @@ impl Unlock {
         }
     }
 
-    /// What is left to do, if somebody waits or the beginning failed. While the word names the lane,
-    /// the announcement stays: whoever recovers the lane is to find it.
+    /// Finishes a release after its first step, `begun`, failed or found waiters.
     #[cold]
     #[inline(never)]
     pub(crate) fn finish<W: Machine>(
@@ -43,36 +62,44 @@ impl Unlock {
         announced: Announced,
         begun: Result<()>,
     ) -> Result<()> {
+        // The word was not stored. The lock stays held until this process ends, and the announcement with
+        // it: recovery must find the word. If the word cannot be loaded either, assume the same.
         if begun.is_err() && owner(machine.load_32(self.word)?) == Some(announced.lane) {
             return begun;
         }
         finish(machine, self.gate, self.wake, announced, begun)
     }
 
-    /// Releases the word, plainly if those who wait fence, and looks at the gate.
+    /// Stores the free word and loads the gate.
     #[inline(always)]
     fn begin<W: Machine>(self, machine: &W) -> Result<Waiting> {
         if machine.stores_release() {
             return self.begin_plainly(machine);
         }
+        // The waiters' fences do not reach this process, so its own exchange orders the two accesses.
         machine.swap_32(self.word, self.flags)?;
-        machine.load_32(self.gate).map(who_waits)
+        machine.load_32(self.gate).map(waiting_at)
     }
 
-    /// The same, where [`Machine::stores_release`] is known.
+    /// Stores the free word by a plain release store and loads the gate. The caller knows that
+    /// [`Machine::stores_release`] is `true`.
+    ///
+    /// The load may execute before the store is visible. A waiter's fence makes that harmless: either the
+    /// waiter sees the free word, or this load sees the waiter's bit.
     #[inline(always)]
     pub(crate) fn begin_plainly<W: Machine>(self, machine: &W) -> Result<Waiting> {
-        machine.store_and_load_32(self.word, self.flags, self.gate).map(who_waits)
+        machine.store_and_load_32(self.word, self.flags, self.gate).map(waiting_at)
     }
 }
 
-/// What a gate's word says.
+/// Returns whether a waiter may sleep, from the word of a gate.
 #[inline(always)]
-pub(crate) fn who_waits(gate: u32) -> Waiting {
+pub(crate) fn waiting_at(gate: u32) -> Waiting {
     if gate & SLEEPER == 0 { Waiting::Nobody } else { Waiting::Somebody }
 }
 
-/// What is left to do, if somebody waits or the beginning failed.
+/// Opens the gate and then withdraws the announcement, even if the gate fails. Returns the first error,
+/// beginning with `begun`.
 #[cold]
 #[inline(never)]
 pub(crate) fn finish<W: Machine>(
@@ -98,7 +125,7 @@ mod tests {
     use crate::sync::algorithms::mutex::{RawMutex, ReleaseState};
     use crate::sync::core::announcement::Kind;
 
-    /// A world whose word cannot be stored to, as where a full disk refuses the page.
+    /// A machine that fails to store the word, as happens if a full disk refuses the page.
     struct Refusing<'a> {
         session: &'a Session,
     }
@@ -112,12 +139,12 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_release_stays_announced() {
+    fn a_release_that_fails_keeps_the_announcement() {
         if crate::guard::recovery() == crate::guard::Recovery::Syscall {
             eprintln!("skipped: no atomic accesses here");
             return;
         }
-        let shape = ExpectedLayout {
+        let layout = ExpectedLayout {
             kind: 79,
             fingerprint: [0; 16],
             payload: 64,
@@ -125,10 +152,10 @@ mod tests {
             lanes: 2,
         };
         let fill = &mut |_: &peer::Memory, _: &peer::Header| Ok(());
-        let terms = OpenOptions::default();
+        let options = OpenOptions::default();
         let location = Location::anonymous();
         let opening =
-            peer::create_new(&location, &shape, &terms, crate::sync::recover, fill).unwrap();
+            peer::create_new(&location, &layout, &options, crate::sync::recover, fill).unwrap();
         let session = opening.session();
         if !session.stores_release() {
             eprintln!("skipped: releases are exchanges here");
@@ -138,10 +165,10 @@ mod tests {
         let held = mutex.lock(&**session, None).unwrap();
         let refused = mutex.unlock(&Refusing { session }, held, ReleaseState::Sound);
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Fault);
-        let what = Kind::Mutex.of(session.payload_at());
-        assert_eq!(session.announced(what).unwrap(), Some(held.announced()));
+        let announcement = Kind::Mutex.of(session.payload_at());
+        assert_eq!(session.announced(announcement).unwrap(), Some(held.announced()));
         assert_eq!(mutex.lock(&**session, None).unwrap_err().kind(), ErrorKind::Deadlock);
         mutex.unlock(&**session, held, ReleaseState::Sound).unwrap();
-        assert_eq!(session.announced(what).unwrap(), None);
+        assert_eq!(session.announced(announcement).unwrap(), None);
     }
 }

@@ -1,4 +1,8 @@
-//! One thread's wait at a gate, from its first look to the end of its patience.
+//! One thread's wait at a gate: spin, register, sleep, and pass the wake on.
+//!
+//! Each caller has a loop of this form (`word::acquire` is one): load the state; if it is not the awaited
+//! one, [`spin`](Waiter::spin); when spinning ends, [`check_deadline`](Waiter::check_deadline),
+//! [`register`](Waiter::register), load the state again, [`sleep`](Waiter::sleep), and probe the owner.
 
 use std::time::Duration;
 
@@ -6,26 +10,29 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::peer::Machine;
 use crate::sync::core::gate::{self, SLEEPER, STARVING, Wake};
 
-/// The longest sleep where somebody's death is to be noticed: a probe follows each.
+/// The longest sleep of a waiter that has to notice an owner's death: it probes the owner after each sleep.
 pub(crate) const OWNED: Duration = Duration::from_millis(4);
-/// The longest sleep where nothing is missed but what the dead would have done.
+/// The longest sleep where nothing is owned: it ends a wait if the wake was lost with a dead process.
 pub(crate) const IDLE: Duration = Duration::from_millis(100);
-/// The first sleep, and each that a missed wake-up may have to end because the fence failed.
+/// The longest first sleep for a change by a plain store, after which the owner is probed early. Also the
+/// longest of each sleep that a missed wake may have to end, because the fence failed.
 const SHORT: Duration = Duration::from_millis(1);
-/// Sleeping unregistered after a wake that came to nothing leaves the lock to those who run.
+/// The length of an unregistered sleep after a wake that acquired nothing. The threads that are running use
+/// the lock undisturbed for so long, without fences and wakes.
 const NAP: Duration = Duration::from_micros(100);
-/// How long one comes too late for a lock before those who release it are to give way.
+/// The milliseconds after which a waiter counts as starving.
 const LONG_MS: u32 = 10;
 
-/// How what is waited for comes about.
+/// How the awaited state change is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// By a plain store: who waits has to fence.
+    /// By a plain store: the waiter must fence after it has registered.
     Plain,
     /// By an atomic operation.
     Atomic,
 }
 
+/// The state of one wait.
 pub(crate) struct Waiter {
     /// A verb phrase for errors.
     operation: &'static str,
@@ -33,22 +40,30 @@ pub(crate) struct Waiter {
     at: u64,
     gate: u64,
     change: Change,
+    /// The longest sleep.
     longest: Duration,
+    /// The deadline.
     until: Option<Duration>,
+    /// Turns of spinning since the last sleep.
     turn: u32,
+    /// The gate as this waiter registered in it: it sleeps while the gate is this.
     key: u32,
+    /// The key at the last fence. While the gate stays at it, the sleeper bit has been set since that
+    /// fence, and another fence would add nothing.
     fenced: Option<u32>,
-    /// Since when it sleeps at the gate as it is: with that key.
+    /// A key, and the millisecond in which this waiter first slept at it.
     since: (u32, u32),
+    /// The last fence succeeded.
     fence_holds: bool,
     slept: bool,
-    /// The millisecond in which it first went to sleep.
+    /// The millisecond of the first sleep.
     began: u32,
     may_nap: bool,
     probed: bool,
 }
 
 impl Waiter {
+    /// Creates a waiter at `gate` that sleeps for at most `longest` at a time, until the moment `until`.
     pub(crate) fn new(
         operation: &'static str,
         at: u64,
@@ -76,7 +91,7 @@ impl Waiter {
         }
     }
 
-    /// Passes a moment without sleeping, as long as that is worth it.
+    /// Spins for one turn, or naps once after a sleep. Returns `false` once the caller should sleep.
     pub(crate) fn spin<W: Machine>(&mut self, machine: &W) -> bool {
         if machine.spin(self.turn) {
             self.turn += 1;
@@ -90,7 +105,7 @@ impl Waiter {
         false
     }
 
-    /// An error if there is no time left, or the wait is cancelled.
+    /// Fails with `Cancelled` if waits are cancelled, and with `Timeout` if the deadline has passed.
     pub(crate) fn check_deadline<W: Machine>(&self, machine: &W) -> Result<()> {
         if machine.is_cancelled() {
             return Err(self.error(ErrorKind::Cancelled));
@@ -103,12 +118,14 @@ impl Waiter {
         self.until.is_some_and(|until| machine.now() >= until)
     }
 
-    /// Says that somebody sleeps. The caller looks again before it does.
+    /// Sets the sleeper bit of the gate, and fences if the change is a plain store. The caller must load the
+    /// awaited state again before it sleeps.
     pub(crate) fn register<W: Machine>(&mut self, machine: &W) -> Result<()> {
         self.register_as(machine, SLEEPER)
     }
 
-    /// The same for something that others want as well, and take again and again.
+    /// Registers like [`register`](Self::register) at a gate where other threads may acquire first. Sets the
+    /// starving bit, too, from 10 ms after the first sleep on.
     pub(crate) fn register_among_others<W: Machine>(&mut self, machine: &W) -> Result<()> {
         let starving = self.slept && machine.milliseconds().wrapping_sub(self.began) >= LONG_MS;
         self.register_as(machine, if starving { SLEEPER | STARVING } else { SLEEPER })
@@ -116,6 +133,8 @@ impl Waiter {
 
     fn register_as<W: Machine>(&mut self, machine: &W, bits: u32) -> Result<()> {
         self.key = machine.fetch_or_32(self.gate, bits)? | bits;
+        // The fence comes after the bit and before the caller's next load. If that load does not see a
+        // releaser's store, the releaser loads the gate after the fence, and sees the bit.
         if self.change == Change::Plain && self.fenced != Some(self.key) {
             self.fence_holds = machine.fence_all();
             self.fenced = Some(self.key);
@@ -123,21 +142,27 @@ impl Waiter {
         Ok(())
     }
 
-    /// Sleeps until the gate opens, a few milliseconds at most.
+    /// Sleeps until the gate differs from what this waiter registered, for at most the limit given to
+    /// [`new`](Self::new) and never past the deadline. May wake early.
+    ///
+    /// Where the change is a plain store, the first sleep lasts at most 1 ms, and so does every sleep after
+    /// a fence that failed.
     pub(crate) fn sleep<W: Machine>(&mut self, machine: &W) -> Result<()> {
-        let sure = self.change == Change::Atomic || self.slept && self.fence_holds;
-        let bound = if sure { self.longest } else { SHORT };
+        let may_last = self.change == Change::Atomic || self.slept && self.fence_holds;
+        let bound = if may_last { self.longest } else { SHORT };
         let bound = match self.until {
             Some(until) => bound.min(until.saturating_sub(machine.now())),
             None => bound,
         };
-        // A key has the bit set, so that it is never 0.
+        // A key has the sleeper bit set, so it differs from the initial 0.
         if self.since.0 != self.key {
             self.since = (self.key, machine.milliseconds());
         }
         if !self.slept {
             self.began = self.since.1;
         }
+        // The lane shows inspectors since when the gate has been unchanged. A death during the sleep leaves
+        // the note in the lane, and the recoverer clears it.
         machine.note_wait(self.since.1);
         let waited = machine.wait(self.gate, self.key, bound);
         machine.note_wait(0);
@@ -148,7 +173,7 @@ impl Waiter {
         Ok(())
     }
 
-    /// Probes the lane's participant, if this waiter has probed none: before its first sleep.
+    /// Probes the participant of `lane`, and recovers it if it is dead. Does nothing after the first call.
     pub(crate) fn probe_once<W: Machine>(&mut self, machine: &W, lane: u32) -> Result<()> {
         if !self.probed {
             self.probed = true;
@@ -157,8 +182,11 @@ impl Waiter {
         Ok(())
     }
 
-    /// Where one is woken at a time, the wake cleared the bit for all: whoever was woken and now has
-    /// what only one can have sets it again for those who still sleep.
+    /// Sets the sleeper bit again, after this waiter acquired what it waited for.
+    ///
+    /// Needed at gates where one waiter is woken at a time: the wake of this waiter cleared the bit, and
+    /// others may still sleep. No fence is needed, because the next release is this thread's own. Death
+    /// before the bit is set: the lane announces the lock, so recovery wakes all waiters.
     pub(crate) fn restore_sleeper_bit<W: Machine>(&self, machine: &W) -> Result<()> {
         if self.slept {
             machine.fetch_or_32(self.gate, SLEEPER)?;
@@ -166,8 +194,11 @@ impl Waiter {
         Ok(())
     }
 
-    /// The same for one who goes without, or may have left something: wakes the next if there is
-    /// something to have.
+    /// Sets the sleeper bit again, and wakes the next waiter if `available` returns `true`.
+    ///
+    /// Needed at gates where one waiter is woken at a time, if this waiter gives up, or if there may be more
+    /// to acquire than it did: it may have consumed a wake that another waiter needs. The caller still
+    /// announces the lock, so that recovery wakes all waiters if this thread dies before the wake.
     pub(crate) fn wake_next<W: Machine>(
         &self,
         machine: &W,
@@ -177,12 +208,14 @@ impl Waiter {
             return Ok(());
         }
         machine.fetch_or_32(self.gate, SLEEPER)?;
+        // As in `register`: a release that this thread does not see after the fence sees the bit, and wakes.
         if self.change == Change::Plain {
             machine.fence_all();
         }
         if available()? { gate::open(machine, self.gate, Wake::One) } else { Ok(()) }
     }
 
+    /// Returns an error of this waiter's operation on its lock.
     #[cold]
     pub(crate) fn error(&self, kind: ErrorKind) -> Error {
         Error::new(kind, self.operation).with_offset(self.at)

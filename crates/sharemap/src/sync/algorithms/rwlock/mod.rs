@@ -1,11 +1,43 @@
-//! Many readers or one writer, with a value that is never seen half-written.
+//! The reader-writer lock: many readers or one writer, and a value that is replaced in one step (FORMAT.md,
+//! "Reader-writer lock").
 //!
-//! Readers write nothing that they share: each announces the lock in its own lane, and then loads
-//! the word together with `seen`, in one load. `seen` has a bit for each group of lanes from which
-//! there were readers since a writer last had the lock; a reader whose bit is missing sets it. A
-//! writer takes the word, which holds up new readers, looks through the lanes of the groups seen, and
-//! sleeps on a second gate, `drain`, until each has left. A thread that reads already may read again
-//! all the same, from another slot; it counts that, and the writer looks again.
+//! Readers share no word that each of them writes. A reader announces the lock in its own lane, and then loads
+//! the lock word together with `seen` in one load. A writer acquires the word, which blocks new readers, and
+//! then waits until no lane that may read announces a read.
+//!
+//! | Word | New readers | Changed by, to |
+//! |---|---|---|
+//! | free (± `DIED`) | admitted | writer: `lane + 1`; upgradable reader: `lane + 1`, `UPGRADABLE` |
+//! | free, `POISONED` (± `DIED`) | refused, but for `read_poisoned` | `write_poisoned`: adds `lane + 1` |
+//! | `lane + 1`, `UPGRADABLE` (± `DIED`) | admitted | its owner: `lane + 1` to upgrade, or a free word |
+//! | `lane + 1` (± flags) | blocked, but for nested reads | its owner: a free word, or `UPGRADABLE` again |
+//!
+//! The table of `core/word.rs` has the flags, and what a recoverer does. While the word is `lane + 1`, its
+//! owner first *drains* the lock: readers that were admitted before may still hold it. The owner writes the
+//! value only after they have left.
+//!
+//! | Word | Meaning | Changed by, to |
+//! |---|---|---|
+//! | `seen`, bit n | a lane with number n modulo 32 may read | reader: sets its bit; drained writer: all to 0 |
+//! | `gate` | a gate (`core/gate.rs`): readers and writers wait for the word | |
+//! | `drain` | a gate: the owner of the word waits for readers | |
+//! | `again` | nested reads so far, modulo 2^32 | nested reader: adds 1 |
+//! | slot, kind `Reader` | the thread reads, or is about to be admitted or refused | it: `Leaving` |
+//! | slot, kind `Leaving` | it does not read any more, but may have to open `drain` | it: 0 |
+//!
+//! A recoverer changes a dead lane's `Reader` to `Leaving`, opens `drain`, and then clears the slot. It leaves
+//! `seen` and `again` as they are: a bit too many costs a writer a look at some slots.
+//!
+//! # Why no writer misses a reader
+//!
+//! A reader's announcement is an exchange, and so is a writer's acquisition of the word. Either the reader's
+//! load sees the writer, or the writer's look at the slot sees the reader. The writer looks only at lanes with
+//! a bit in `seen`. A reader is admitted only if, at one instant, the word admits it and its bit is set.
+//! A later writer acquires the word after that instant, and clears `seen` only after this reader has left.
+//!
+//! A *nested* read, by a thread that reads already, is admitted even while a writer drains: otherwise that
+//! writer and the thread would wait for each other. The writer may have passed the slot of the nested read
+//! already, so the reader advances `again` before it may leave its other slot, and the writer looks once more.
 
 mod read;
 mod write;
@@ -21,97 +53,111 @@ use crate::sync::core::gate;
 use crate::sync::core::waiter::{Change, OWNED, Waiter};
 use crate::sync::core::word::{self, DIED, LANE, UPGRADABLE};
 
-// The word is at the start, and with `seen` behind it a word of 64 bits.
+// Offsets in the lock. Its first four bytes are the word, which is loaded with `seen` as one of 64 bits.
 const SEEN: u64 = 4;
 const GATE: u64 = 8;
 const DRAIN: u64 = 12;
 const SELECTOR: u64 = 16;
-/// How often a thread that read has announced another read, whoever has the word.
+/// The number of nested reads that were admitted in spite of the word.
 const AGAIN: u64 = 24;
 
-/// A lock for readers and writers in an object: where it is, and how much value it has.
+/// A reader-writer lock in an object: its offset, and the length of its value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RawRwLock {
     at: u64,
     len: u32,
 }
 
-/// That this thread reads.
+/// The proof that this thread acquired a lock for reading.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub(crate) struct Reading(pub(crate) Acquisition);
 
-/// A [`Reading`] as a number, which is returned in a register: slot, lane, and whether one died.
+/// A [`Reading`] as one number, which a function can return in a register.
+///
+/// Bit 0 says that an owner died, bits 3 to 47 are the offset of the slot, and bits 48 to 63 the lane.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Packed(u64);
 
 impl Reading {
+    /// Packs the proof into a number.
     fn pack(self) -> Packed {
         let Announced { lane, slot } = self.0.announced();
         Packed(slot | u64::from(lane) << 48 | u64::from(self.died()))
     }
 
+    /// Unpacks what [`pack`](Self::pack) packed.
     #[inline(always)]
     pub(crate) fn unpack(Packed(packed): Packed) -> Self {
         let announced = Announced { lane: (packed >> 48) as u32, slot: packed & (OFFSET_MASK | 8) };
         Self(Acquisition::of(announced, if packed & 1 == 0 { 0 } else { DIED }))
     }
 
+    /// Returns the proof after [`read_at_once`](RawRwLock::read_at_once) admitted the reader.
     #[inline(always)]
     pub(crate) fn at_once(announced: Announced) -> Self {
         Self(Acquisition::of(announced, 0))
     }
 
-    /// An owner died, and none since has accepted the value.
+    /// Returns `true` if an owner died or panicked, and no owner since has marked the value consistent.
     #[inline(always)]
     pub(crate) fn died(self) -> bool {
         self.0.died()
     }
 }
 
-/// Returns `true` if readers are admitted beside the owner that the word names.
+/// Returns `true` if `word` admits readers: it is free or held upgradably, and not poisoned, unless the
+/// reader accepts poison.
 fn admits(word: u32, poison: Poison) -> bool {
     word & poison as u32 == 0 && (word & LANE == 0 || word & UPGRADABLE != 0)
 }
 
-/// The bit of a lane's group in `seen`.
+/// Returns the bit of `seen` that stands for `lane` and every 32nd lane from it.
 fn group(lane: u32) -> u32 {
     1 << (lane % 32)
 }
 
 impl RawRwLock {
-    /// Where the current copy of a new one is.
+    /// The offset in the lock of the value's first copy, the current one of a new lock.
     pub(crate) const VALUE: u64 = 32;
 
-    /// The lock at `at`, a multiple of 16, with a value of `len` bytes.
+    /// Describes the lock at offset `at`, a multiple of 16, with a value of `len` bytes.
     #[inline(always)]
     pub(crate) fn new(at: u64, len: u32) -> Self {
         Self { at, len }
     }
 
-    /// Bytes that a lock with a value of `len` bytes takes; zeros are a free one, of zeros.
+    /// Returns the size of a lock with a value of `len` bytes. All zeros are a free lock, with a value of
+    /// zeros.
     pub(crate) const fn size(len: u32) -> u64 {
         Self::VALUE + DoubleBuffer::size(len)
     }
 
+    /// Returns the place of the value.
     #[inline(always)]
     pub(crate) fn value(self) -> DoubleBuffer {
         DoubleBuffer::new(self.at, SELECTOR, Self::VALUE, self.len)
     }
 
+    /// Creates a waiter at one of the two gates, for changes by plain stores and with an owner to probe.
     fn waiter(self, operation: &'static str, gate: u64, until: Option<Duration>) -> Waiter {
         Waiter::new(operation, self.at, self.at + gate, Change::Plain, OWNED, until)
     }
 }
 
-/// The lane died with the word, or while it asked for it.
+/// Recovers a lock after the death of a `lane` that held its word, requested it, or was releasing it.
+///
+/// A dead writer that was draining leaves nothing at `drain`: it was the only waiter there.
 pub(crate) fn recover_writer<W: Machine>(machine: &W, at: u64, lane: u32) -> Result<()> {
+    // The word before the gate: a woken waiter must find the lock free.
     word::release_dead_owner(machine, at, lane)?;
     gate::wake_all_after_recovery(machine, at + GATE)
 }
 
-/// The lane died reading, or on its way out. The slot says so before the writers are woken.
+/// Recovers a lock that a dead lane announced for reading in `slot`: it read, was about to, or was leaving.
 pub(crate) fn recover_reader<W: Machine>(machine: &W, at: u64, slot: u64) -> Result<()> {
+    // The slot before the gate: a woken writer must find that the slot does not hold it up. The slot is not
+    // cleared here, so that a recoverer that dies before the wake leaves something to recover.
     machine.swap_64(slot, Kind::Leaving.of(at))?;
     gate::wake_all_after_recovery(machine, at + DRAIN)
 }

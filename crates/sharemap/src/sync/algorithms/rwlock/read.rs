@@ -1,4 +1,14 @@
-//! Reading: announced first, and judged after.
+//! Read access: the announcement first, the admission afterwards.
+//!
+//! | Step | A death after it leaves | Repaired by |
+//! |---|---|---|
+//! | announce `Reader` | a slot that holds up writers | recoverer: `Leaving`, opens `drain` |
+//! | set the bit in `seen` | as above, and a bit | the next writer that drains |
+//! | store `Leaving` | a writer that may sleep at `drain` | recoverer: opens `drain` |
+//! | open `drain` | a slot that announces nothing held | recoverer: clears it |
+//!
+//! A reader that waits at the gate announces nothing, so that no writer waits for it. It cannot lose a wake,
+//! because a release of the word wakes all.
 
 use std::time::Duration;
 
@@ -15,20 +25,26 @@ use crate::sync::core::word::{DIED, UPGRADABLE, owner};
 const READ: &str = "lock for reading";
 
 impl RawRwLock {
-    /// What comes first.
+    /// Announces a read by an exchange: the load of the word that follows executes after the announcement is
+    /// visible to writers.
     #[inline(always)]
     pub(crate) fn announce_read<W: Machine>(self, machine: &W) -> Result<Announced> {
         machine.announce_seq_cst(Kind::Reader.of(self.at))
     }
 
-    /// Whether the reader is admitted, and there is nothing to tell.
+    /// Returns `true` if the announced reader is admitted to a free, consistent lock, and its bit is set.
+    ///
+    /// Returns `false` also after a fault, which [`read_slowly`](Self::read_slowly) meets again and reports.
     #[inline(always)]
     pub(crate) fn read_at_once<W: Machine>(self, machine: &W, announced: Announced) -> bool {
+        // One load of both words. Between two loads, a writer that has passed this lane could clear `seen` and
+        // release the word. The next writer would then not look at this lane.
         let bit = group(announced.lane);
         matches!(machine.load_64(self.at), Ok(pair) if pair as u32 == 0 && (pair >> 32) as u32 & bit != 0)
     }
 
-    /// Reads after that failed. A thread that reads already is let in whoever waits.
+    /// Acquires the lock for reading after [`read_at_once`](Self::read_at_once) failed, blocking until the word
+    /// admits readers or the moment `until`. After an error, nothing is announced for this call.
     #[cold]
     #[inline(never)]
     pub(crate) fn read_slowly<W: Machine>(
@@ -40,8 +56,8 @@ impl RawRwLock {
         self.await_reading(machine, announced, until, Poison::Refuse).map(Reading::pack)
     }
 
-    /// Acquires the lock for reading, even if it is poisoned. Only the admission differs: writers,
-    /// including those of a repair, wait for this reader as for any other.
+    /// Acquires the lock for reading, also if it is poisoned. Only the admission differs: writers, including
+    /// those that repair, wait for this reader as for any other.
     pub(crate) fn read_poisoned<W: Machine>(
         self,
         machine: &W,
@@ -51,6 +67,7 @@ impl RawRwLock {
         self.await_reading(machine, announced, until, Poison::Accept)
     }
 
+    /// Acquires the lock for the announced reader: at once, as a nested read, or after a wait.
     fn await_reading<W: Machine>(
         self,
         machine: &W,
@@ -63,6 +80,7 @@ impl RawRwLock {
             if let Some(reading) = self.enter(machine, announced, poison)? {
                 return Ok(reading);
             }
+            // `enter` has withdrawn the refused announcement, so another one is that of an earlier read.
             if let Some(reading) = self.nested(machine, poison)? {
                 return Ok(reading);
             }
@@ -71,10 +89,13 @@ impl RawRwLock {
         }
     }
 
-    /// Acquires the lock for reading without waiting. Returns `None` if a writer, this thread or
-    /// another, holds it. A dead writer is detected, though not necessarily by the first call.
+    /// Acquires the lock for reading without blocking. Returns `None` if this thread or another holds it for
+    /// writing.
+    ///
+    /// A dead writer is detected, though not necessarily by the first call. Fails with `Poisoned`, or with the
+    /// error of an access or of a claim of a lane.
     pub(crate) fn try_read<W: Machine>(self, machine: &W) -> Result<Option<Reading>> {
-        let mut settled = false;
+        let mut probed = false;
         loop {
             let announced = machine.announce_seq_cst(Kind::Reader.of(self.at))?;
             if let Some(reading) = self.enter(machine, announced, Poison::Refuse)? {
@@ -85,32 +106,34 @@ impl RawRwLock {
             }
             let word = machine.load_32(self.at)?;
             match owner(word) {
-                Some(lane) if !settled => machine.probe_throttled(lane)?,
+                Some(lane) if !probed => machine.probe_throttled(lane)?,
                 None if word & Poison::Refuse as u32 != 0 => return Err(self.poisoned()),
                 _ => return Ok(None),
             };
-            settled = true;
+            probed = true;
         }
     }
 
-    /// Judges the lock after the announcement is visible; takes that back if it is not admitted.
+    /// Admits the announced reader, or withdraws its announcement and returns `None`.
     fn enter<W: Machine>(
         self,
         machine: &W,
         announced: Announced,
         poison: Poison,
     ) -> Result<Option<Reading>> {
-        let judged = self.judge(machine, announced, poison);
-        if !matches!(judged, Ok(Some(_))) {
+        let admitted = self.admit(machine, announced, poison);
+        if !matches!(admitted, Ok(Some(_))) {
+            // As after a read: a writer may already be waiting for this slot at `drain`.
             let left = self.leave(machine, announced);
-            if judged.is_ok() {
+            if admitted.is_ok() {
                 left?;
             }
         }
-        judged
+        admitted
     }
 
-    fn judge<W: Machine>(
+    /// Returns the proof of a read if the word admits the announced reader. Its bit in `seen` is set then.
+    fn admit<W: Machine>(
         self,
         machine: &W,
         announced: Announced,
@@ -119,26 +142,32 @@ impl RawRwLock {
         let bit = u64::from(group(announced.lane)) << 32;
         let mut pair = machine.load_64(self.at)?;
         if admits(pair as u32, poison) && pair & bit == 0 {
-            // What counts is the word at the moment when the bit is set.
+            // The word may have been acquired since the load, and its owner may have loaded `seen` already.
+            // So the word at the instant at which the bit is set decides. The bit of a refused reader stays,
+            // and costs the next writer a look at some slots.
             pair = machine.fetch_or_64(self.at, bit)?;
         }
         let word = pair as u32;
         Ok(admits(word, poison).then_some(Reading(Acquisition::of(announced, word))))
     }
 
-    /// Another read by a thread that reads: what it announced before holds up every writer, and one
-    /// who looks for readers meanwhile is made to look again.
+    /// Admits another read by a thread that reads already, even if a writer owns the word. Returns `None` if
+    /// this thread does not read.
+    ///
+    /// The slot of the earlier read keeps every writer from having drained the lock. A writer that is draining
+    /// may have passed the slot of this read already, and is made to look again
+    /// ([`count_again`](Self::count_again)).
     fn nested<W: Machine>(self, machine: &W, poison: Poison) -> Result<Option<Reading>> {
-        let what = Kind::Reader.of(self.at);
-        if machine.announced(what)?.is_none() {
+        let announcement = Kind::Reader.of(self.at);
+        if machine.announced(announcement)?.is_none() {
             return Ok(None);
         }
         let word = machine.load_32(self.at)?;
         if word & poison as u32 != 0 {
             return Err(self.poisoned());
         }
-        let announced = machine.announce_seq_cst(what)?;
-        match self.show(machine, announced) {
+        let announced = machine.announce_seq_cst(announcement)?;
+        match self.count_again(machine, announced) {
             Ok(()) => Ok(Some(Reading(Acquisition::of(announced, word & DIED)))),
             Err(error) => {
                 let _ = self.leave(machine, announced);
@@ -147,13 +176,18 @@ impl RawRwLock {
         }
     }
 
-    /// Has a writer see what was announced after it went by.
-    fn show<W: Machine>(self, machine: &W, announced: Announced) -> Result<()> {
+    /// Makes a draining writer look again at all lanes, this one included.
+    ///
+    /// The order matters: slot, bit, count. The writer loads the count, looks at `seen` and the slots, and loads
+    /// the count again. It waits for the slot of the earlier read, which this thread leaves only after the
+    /// increment. So its second load sees the increment. If its first load did, too, it saw bit and slot.
+    /// A death before the increment leaves two slots, and recovery changes each to `Leaving`.
+    fn count_again<W: Machine>(self, machine: &W, announced: Announced) -> Result<()> {
         machine.fetch_or_32(self.at + SEEN, group(announced.lane))?;
         machine.increment_32(self.at + AGAIN)
     }
 
-    /// An error if waiting would be in vain.
+    /// Fails if a wait for admission could not end: this thread writes, or the lock is poisoned.
     fn refuse<W: Machine>(self, machine: &W, word: u32, poison: Poison) -> Result<()> {
         match owner(word) {
             Some(lane) if machine.is_own(lane) && word & UPGRADABLE == 0 => {
@@ -169,6 +203,7 @@ impl RawRwLock {
         self.waiter(READ, GATE, None).error(ErrorKind::Poisoned)
     }
 
+    /// Blocks until the word admits readers. This thread announces nothing meanwhile.
     fn await_admission<W: Machine>(
         self,
         machine: &W,
@@ -185,6 +220,8 @@ impl RawRwLock {
                 continue;
             }
             waiter.check_deadline(machine)?;
+            // As in `word::acquire`: after the bit and the fence, this load sees the release of the word, or
+            // the releaser sees the bit.
             waiter.register_among_others(machine)?;
             let word = machine.load_32(self.at)?;
             let (false, Some(lane)) = (admits(word, poison), owner(word)) else { continue };
@@ -196,12 +233,16 @@ impl RawRwLock {
         }
     }
 
+    /// Releases a read lock. The slot is empty afterwards, unless the memory could not be accessed.
     #[inline(always)]
     pub(crate) fn unlock_read<W: Machine>(self, machine: &W, reading: Reading) -> Result<()> {
         self.leave(machine, reading.0.announced())
     }
 
-    /// The slot says that the reader is gone, but not from the lock's bytes.
+    /// Withdraws a reader's announcement in three steps: `Leaving`, `drain`, empty slot.
+    ///
+    /// `Leaving` no longer holds up writers, but still announces the lock. If this thread emptied the slot at
+    /// once and died before it opened `drain`, recovery would not know of the writer that sleeps there.
     #[inline(always)]
     fn leave<W: Machine>(self, machine: &W, announced: Announced) -> Result<()> {
         let leaving = Kind::Leaving.of(self.at);
@@ -210,8 +251,10 @@ impl RawRwLock {
         } else {
             machine.swap_64(announced.slot, leaving).map(drop)
         };
+        // The load may overtake the plain store. A writer at `drain` fences after it has registered, so either
+        // it sees `Leaving`, or this load sees its bit.
         let drain = self.at + DRAIN;
-        match left.and_then(|()| machine.load_32(drain)).map(unlock::who_waits) {
+        match left.and_then(|()| machine.load_32(drain)).map(unlock::waiting_at) {
             Ok(Waiting::Nobody) => machine.withdraw(announced),
             other => unlock::finish(machine, drain, Wake::All, announced, other.map(drop)),
         }

@@ -1,4 +1,13 @@
-//! Writing, and reading with a right to go on to it: the word, then the readers.
+//! Write access and upgradable reads: the word first, then the readers.
+//!
+//! | Step | A death after it leaves | Repaired by |
+//! |---|---|---|
+//! | announce `Writer` | an announcement, no word | recoverer: wakes all at the gate |
+//! | acquire the word | a word that names the lane; readers may remain | recoverer: `DIED`, wakes all |
+//! | acquire it upgradably | the same, with `UPGRADABLE` | recoverer: the flags as they were, wakes all |
+//! | drain, set `seen` to 0 | as after acquiring | as above; readers set their bits again |
+//! | clear `UPGRADABLE` | a word that names the lane | recoverer: `DIED`, although nothing was written yet |
+//! | write the value, release | see `algorithms/mutex.rs` | |
 
 use std::time::Duration;
 
@@ -16,7 +25,7 @@ const WRITE: &str = "lock for writing";
 const UPGRADE: &str = "upgrade the lock";
 
 impl RawRwLock {
-    /// Waits until `until`, or for ever.
+    /// Acquires the lock for writing, blocking until no other thread holds it or the moment `until`.
     #[cfg(test)]
     pub(crate) fn write<W: Machine>(
         self,
@@ -26,8 +35,12 @@ impl RawRwLock {
         self.write_on(machine, machine, until)
     }
 
-    /// Acquires the lock like [`write`](Self::write), but waits on `waits`, another world of the
-    /// same object, which tells when waits are cancelled.
+    /// Acquires the lock for writing, blocking on `waits` until no other thread holds it or the moment `until`.
+    ///
+    /// `waits` is another machine for the same object, which knows when waits are cancelled. Fails with
+    /// `Poisoned`, `Deadlock` (this thread holds the lock, also if only for reading), `Timeout` or `Cancelled`,
+    /// or with the error of an access or of a claim of a lane. The lock is then not held, and not announced for
+    /// this call.
     #[inline(always)]
     pub(crate) fn write_on<W: Machine, P: Machine>(
         self,
@@ -35,8 +48,10 @@ impl RawRwLock {
         waits: &P,
         until: Option<Duration>,
     ) -> Result<Acquisition> {
+        // Before the exchange of the word, as for a mutex: recovery must find a word that names the lane.
         let announced = machine.announce(Kind::Writer.of(self.at))?;
         if let Ok(0) = machine.compare_exchange_32(self.at, 0, named(announced.lane)) {
+            // After the exchange: a reader that the free word admitted had set its bit before it.
             if let Ok(0) = machine.load_32(self.at + SEEN) {
                 return Ok(Acquisition::of(announced, 0));
             }
@@ -45,7 +60,7 @@ impl RawRwLock {
         self.write_slowly(waits, announced, until, Poison::Refuse)
     }
 
-    /// Acquires the lock like [`write`](Self::write), even if it is poisoned.
+    /// Acquires the lock for writing like [`write_on`](Self::write_on), but also if it is poisoned.
     pub(crate) fn write_poisoned<W: Machine>(
         self,
         machine: &W,
@@ -55,6 +70,7 @@ impl RawRwLock {
         self.write_slowly(machine, announced, until, Poison::Accept)
     }
 
+    /// Acquires the word and then drains the lock.
     #[cold]
     #[inline(never)]
     fn write_slowly<W: Machine>(
@@ -73,25 +89,28 @@ impl RawRwLock {
         self.exclude(machine, held, WRITE, until)
     }
 
-    /// Waits for the word; readers may be inside yet.
+    /// Acquires the word, blocking until the moment `until`. Readers may still hold the lock. After an error,
+    /// the announcement is withdrawn.
     fn own<W: Machine>(
         self,
         machine: &W,
-        ask: AcquireRequest,
+        request: AcquireRequest,
         announced: Announced,
         until: Option<Duration>,
     ) -> Result<Acquisition> {
         let mut waiter = self.waiter(WRITE, GATE, until);
-        match word::take(machine, ask, &mut waiter) {
-            Ok(Acquired::Mine(word)) => Ok(Acquisition::of(announced, word)),
+        match word::acquire(machine, request, &mut waiter) {
+            Ok(Acquired::Owned(word)) => Ok(Acquisition::of(announced, word)),
             other => {
+                // No wake to pass on, here and after success: a release of the word wakes all waiters.
                 let _ = machine.withdraw(announced);
                 Err(other.err().unwrap_or_else(|| waiter.error(ErrorKind::Poisoned)))
             }
         }
     }
 
-    /// Waits for the readers to leave; gives the word back if they do not.
+    /// Waits until the readers have left. If that fails, releases the word in the state in which it was found,
+    /// as this thread has written nothing.
     #[cold]
     #[inline(never)]
     fn exclude<W: Machine>(
@@ -110,6 +129,10 @@ impl RawRwLock {
         }
     }
 
+    /// Waits until no other thread reads, and sets `seen` to 0. The word names this thread's lane, without
+    /// [`UPGRADABLE`], so that new readers are refused.
+    ///
+    /// Fails with `Deadlock` if this thread reads, too, and with `Timeout` or `Cancelled`.
     fn drain<W: Machine>(
         self,
         machine: &W,
@@ -124,8 +147,9 @@ impl RawRwLock {
         if machine.announced(Kind::Reader.of(self.at))?.is_some() {
             return Err(waiter.error(ErrorKind::Deadlock));
         }
-        // A thread that reads may announce another read where this has looked already; it counts
-        // that before it leaves where it was.
+        // A thread that reads may announce a nested read in a slot that this loop has passed. It advances
+        // the count before it leaves the slot of its earlier read, which this loop waits for. A count that is
+        // unchanged after the pass means that no such read was missed.
         loop {
             let count = machine.load_32(again)?;
             let groups = machine.load_32(seen)?;
@@ -142,14 +166,17 @@ impl RawRwLock {
             if machine.load_32(again)? == count {
                 break;
             }
-            // Readers that return, or a misbehaving peer, could change the count for ever.
+            // Nested reads, or a misbehaving peer, may change the count again and again.
             waiter.check_deadline(machine)?;
         }
-        // Alone: whoever sets a bit now is not admitted, and sets it again.
+        // No reader is left, and none is admitted before the release. A refused reader may set its bit now, or
+        // just before this; it sets it again when it is admitted. Death before this leaves bits that cost the
+        // next writer a look.
         machine.swap_32(seen, 0)?;
         Ok(())
     }
 
+    /// Blocks while `slot` of `lane` announces a read of this lock.
     fn await_departure<W: Machine>(
         self,
         machine: &W,
@@ -157,17 +184,19 @@ impl RawRwLock {
         slot: u64,
         waiter: &mut Waiter,
     ) -> Result<()> {
-        let reads = || machine.load_64(slot).map(|what| what == Kind::Reader.of(self.at));
+        let reading = Kind::Reader.of(self.at);
+        let reads = || machine.load_64(slot).map(|announcement| announcement == reading);
         while reads()? {
             if waiter.spin(machine) {
                 continue;
             }
-            // Also for those who only try.
+            // Before the deadline is checked, so that a `try_write` notices a dead reader, too.
             waiter.probe_once(machine, lane)?;
             if !reads()? {
                 break;
             }
             waiter.check_deadline(machine)?;
+            // After the bit and the fence, this load sees `Leaving`, or the reader sees the bit.
             waiter.register(machine)?;
             if !reads()? {
                 break;
@@ -180,15 +209,15 @@ impl RawRwLock {
         Ok(())
     }
 
-    /// Acquires the lock for writing without waiting. Returns `None` if a thread, this one or
-    /// another, holds it.
+    /// Acquires the lock for writing without blocking. Returns `None` if a thread, this one or another, holds
+    /// it.
+    ///
+    /// A dead holder is detected, though not necessarily by the first call. Fails with `Poisoned`, or with the
+    /// error of an access or of a claim of a lane.
     pub(crate) fn try_write<W: Machine>(self, machine: &W) -> Result<Option<Acquisition>> {
         let announced = machine.announce(Kind::Writer.of(self.at))?;
-        let Some(held) =
-            self.try_own(machine, AcquireRequest::new(self.at, announced, POISONED), announced)?
-        else {
-            return Ok(None);
-        };
+        let request = AcquireRequest::new(self.at, announced, POISONED);
+        let Some(held) = self.try_own(machine, request, announced)? else { return Ok(None) };
         match self.exclude(machine, held, WRITE, Some(Duration::ZERO)) {
             Ok(held) => Ok(Some(held)),
             Err(error) => match error.kind() {
@@ -198,44 +227,51 @@ impl RawRwLock {
         }
     }
 
+    /// Acquires the word without blocking. Withdraws the announcement if that fails.
     fn try_own<W: Machine>(
         self,
         machine: &W,
-        ask: AcquireRequest,
+        request: AcquireRequest,
         announced: Announced,
     ) -> Result<Option<Acquisition>> {
-        let taken = word::try_take(machine, ask);
-        if let Ok(Some(Acquired::Mine(word))) = taken {
+        let acquired = word::try_acquire(machine, request);
+        if let Ok(Some(Acquired::Owned(word))) = acquired {
             return Ok(Some(Acquisition::of(announced, word)));
         }
         let _ = machine.withdraw(announced);
-        match taken? {
+        match acquired? {
             None => Ok(None),
             Some(_) => Err(self.waiter(WRITE, GATE, None).error(ErrorKind::Poisoned)),
         }
     }
 
-    /// Waits to read beside other readers, as the only one who may go on to write.
+    /// Acquires the lock for reading with the right to upgrade, blocking until no other thread has that right
+    /// or writes, or the moment `until`. Readers may hold the lock beside it.
     pub(crate) fn upgradable<W: Machine>(
         self,
         machine: &W,
         until: Option<Duration>,
     ) -> Result<Acquisition> {
         let announced = machine.announce(Kind::Writer.of(self.at))?;
-        let mut ask = AcquireRequest::new(self.at, announced, POISONED);
-        ask.mine |= UPGRADABLE;
-        self.own(machine, ask, announced, until)
+        self.own(machine, self.upgradable_request(announced), announced, until)
     }
 
-    /// The same without waiting; `None` if somebody writes, or may go on to.
+    /// Acquires the lock like [`upgradable`](Self::upgradable), but without blocking. Returns `None` if a
+    /// thread writes or has the right to upgrade.
     pub(crate) fn try_upgradable<W: Machine>(self, machine: &W) -> Result<Option<Acquisition>> {
         let announced = machine.announce(Kind::Writer.of(self.at))?;
-        let mut ask = AcquireRequest::new(self.at, announced, POISONED);
-        ask.mine |= UPGRADABLE;
-        self.try_own(machine, ask, announced)
+        self.try_own(machine, self.upgradable_request(announced), announced)
     }
 
-    /// From upgradable to exclusive; upgradable as before if that fails.
+    /// Returns the request for the word of an upgradable read.
+    fn upgradable_request(self, announced: Announced) -> AcquireRequest {
+        let mut request = AcquireRequest::new(self.at, announced, POISONED);
+        request.mine |= UPGRADABLE;
+        request
+    }
+
+    /// Upgrades an upgradable read to write access, blocking until the other readers have left or the moment
+    /// `until`. After an error, the lock is held upgradably as before.
     pub(crate) fn upgrade<W: Machine>(
         self,
         machine: &W,
@@ -245,18 +281,22 @@ impl RawRwLock {
         let exclusive = named(held.lane()) | if held.died() { DIED } else { 0 };
         let upgradable = exclusive | UPGRADABLE;
         if machine.compare_exchange_32(self.at, upgradable, exclusive)? != upgradable {
-            // The word was scribbled over: this thread does not have it.
+            // A misbehaving peer overwrote the word, and this thread does not hold it any more.
             return Err(self.waiter(UPGRADE, GATE, None).error(ErrorKind::Invalid));
         }
+        // From here on, readers are refused, and a death is reported as that of a writer.
         let drained = self.drain(machine, UPGRADE, until);
         if drained.is_err() {
+            // The word before the gate: readers that were refused meanwhile sleep there, and are admitted.
+            // Death in between: they are woken by recovery, or look again after their bounded sleeps.
             let _ = machine.fetch_or_32(self.at, UPGRADABLE);
             let _ = gate::open(machine, self.at + GATE, Wake::All);
         }
         drained
     }
 
-    /// Releases what was had for writing or upgradably.
+    /// Releases a lock that is held for writing or upgradably, in the state `leave`. The caller has written the
+    /// value. Errors are as for `RawMutex::unlock`.
     #[inline(always)]
     pub(crate) fn unlock<W: Machine>(
         self,
@@ -279,7 +319,7 @@ mod tests {
     use crate::shm::Location;
     use crate::sync::algorithms::rwlock::Reading;
 
-    /// A world that reports new reads all the time, until `ends`.
+    /// A machine that changes the count of nested reads with every load, until the moment `ends`.
     struct Restless<'a> {
         session: &'a Session,
         again: u64,
@@ -311,14 +351,14 @@ mod tests {
         }
     }
 
-    /// A counter that another process keeps changing does not block a writer past its deadline.
+    /// A count that another process keeps changing does not block a writer past its deadline.
     #[test]
-    fn readers_that_read_again_and_again_are_waited_for_in_time() {
+    fn nested_reads_do_not_block_a_writer_past_its_deadline() {
         if crate::guard::recovery() == crate::guard::Recovery::Syscall {
             eprintln!("skipped: no atomic accesses here");
             return;
         }
-        let shape = ExpectedLayout {
+        let layout = ExpectedLayout {
             kind: 79,
             fingerprint: [0; 16],
             payload: 64,
@@ -326,10 +366,10 @@ mod tests {
             lanes: 2,
         };
         let fill = &mut |_: &peer::Memory, _: &peer::Header| Ok(());
-        let terms = OpenOptions::default();
+        let options = OpenOptions::default();
         let location = Location::anonymous();
         let opening =
-            peer::create_new(&location, &shape, &terms, crate::sync::recover, fill).unwrap();
+            peer::create_new(&location, &layout, &options, crate::sync::recover, fill).unwrap();
         let session = opening.session();
         let lock = RawRwLock::new(session.payload_at(), 4);
         let again = session.payload_at() + AGAIN;
@@ -352,7 +392,7 @@ mod tests {
         let error = lock.upgrade(&restless, &held, Some(until)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
         lock.unlock(&**session, held, ReleaseState::Sound).unwrap();
-        assert!(session.now() < ends, "it waited until the readers were done");
+        assert!(session.now() < ends, "the writer waited until the count stopped changing");
         let held = lock.try_write(&**session).unwrap().expect("no thread reads");
         lock.unlock(&**session, held, ReleaseState::Sound).unwrap();
     }
