@@ -119,7 +119,7 @@ fn nothing_to_share() {
     let path = directory.join("nothing");
     let none: [Mutex<u8>; 0] = [];
     let error = Shared::create_new(Location::file(&path), || none).unwrap_err();
-    check(error, ErrorKind::ZeroLength, &path, &["create", "not one lock"]);
+    check(error, ErrorKind::ZeroLength, &path, &["create", "contains no lock"]);
     let error = Shared::open_or_create(Location::file(&path), || RwLock::<[u8]>::zeroed(0));
     check(error.unwrap_err(), ErrorKind::ZeroLength, &path, &["one element at least"]);
     let error =
