@@ -329,7 +329,7 @@ impl Inspection {
                 };
                 match part {
                     // The slot still holds an earlier round: the member has not arrived in this one.
-                    Kind::Arrived if !barrier::has_come(what, at, *word) => {
+                    Kind::Arrived if !barrier::has_arrived(what, at, *word) => {
                         lock.add(Kind::Member, thread);
                     }
                     part => lock.add(part, thread),
