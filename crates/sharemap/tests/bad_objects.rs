@@ -476,7 +476,7 @@ fn what_others_hold() {
             check(permits.try_acquire().unwrap_err(), busy, &path, &had("take a permit"));
         });
     });
-    check(signal.post().unwrap_err(), ErrorKind::Overflow, &path, &["signal", "offset"]);
+    check(signal.post().unwrap_err(), ErrorKind::Overflow, &path, &["post the signal", "offset"]);
 }
 
 #[test]

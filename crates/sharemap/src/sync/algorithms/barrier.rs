@@ -112,7 +112,7 @@ impl RawBarrier {
     /// Blocks the current thread until all members have arrived, or until `until`. Returns `true` in the
     /// thread that began the next round.
     ///
-    /// A thread whose time ran out has still arrived, and may wait again.
+    /// After a timeout, the thread has still arrived, and may wait again.
     pub(crate) fn wait<W: Machine>(
         self,
         machine: &W,
@@ -214,7 +214,7 @@ fn next(state: u32) -> u32 {
     (state & !(BROKEN | RESTARTED)).wrapping_add(ROUND)
 }
 
-/// Breaks the barrier at `at`, one of whose members died, and wakes its waiters.
+/// Breaks the barrier at `at` after a member's death, and wakes its waiters.
 ///
 /// If the recoverer dies before it clears the slot, the next one breaks the barrier again, perhaps after a
 /// restart. That is a break too many, and not one too few.

@@ -26,8 +26,8 @@
 //!
 //! # The number
 //! The lane alone would not tell whether an intention was carried out. A lane can have changed the word
-//! earlier, and have died with a new intention whose exchange failed or was never made. The new intention
-//! has another number than that earlier change. Numbers have 16 bits: a thread would have to stop between
+//! earlier, announced a new intention, and died before its exchange succeeded. The new intention has
+//! another number than that earlier change. Numbers have 16 bits: a thread would have to stop between
 //! its load of the word and step 3 for exactly a multiple of 65,536 changes to be deceived.
 
 use std::time::Duration;
@@ -168,8 +168,8 @@ impl RawSemaphore {
         }
     }
 
-    /// Releases a permit: the word, then the gate, then the announcement, each whatever became of the one
-    /// before.
+    /// Releases a permit: the word, then the gate, then the announcement. An error in one step does not
+    /// prevent the next.
     pub(crate) fn release<W: Machine>(self, machine: &W, permitted: Permitted) -> Result<()> {
         let announced = permitted.announced;
         // Death before the exchange: recovery finds the permit and releases it.
@@ -267,7 +267,7 @@ impl RawSemaphore {
     }
 
     /// Probes the lanes that announce this semaphore, and recovers those that are dead. Waiters are
-    /// probed, too: one that died may have died with a wake, or after a release.
+    /// probed, too: a waiter may have died with a wake, or after a release.
     fn probe_holders<W: Machine>(self, machine: &W, waiter: Option<&Waiter>) -> Result<()> {
         let kinds = [Kind::PermitTaker, Kind::Permit, Kind::PermitReturner, Kind::PermitWaiter];
         announcement::probe_all(machine, &kinds, self.at, waiter)

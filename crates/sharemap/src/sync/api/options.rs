@@ -167,9 +167,9 @@ impl SharedOptions {
     /// limit.
     ///
     /// Waiting processes look again about every 5 ms, in no order: the first that looks after a process
-    /// has detached gets the participant. Two waits last about 100 ms whatever `open_timeout` is: that
-    /// of a forked child that attaches by using an inherited handle, and that of a thread for a
-    /// [lane](Self::lanes).
+    /// has detached gets the participant. Two waits do not depend on `open_timeout`, and
+    /// last about 100 ms: a forked child waits so long to attach when it first uses an inherited handle,
+    /// and a thread to claim a [lane](Self::lanes).
     pub fn open_timeout(mut self, open_timeout: Duration) -> Self {
         self.terms.open_timeout = open_timeout;
         self
@@ -287,7 +287,7 @@ impl SharedOptions {
         Shared::over(session, Location::anonymous())
     }
 
-    /// Creates an object whose locks have the initial state `first`.
+    /// Creates an object with the initial state `first`.
     fn create<T: SharedType>(&self, location: &Location, first: &T) -> Result<Arc<Opening>> {
         let named = |error: Error| error.with_path(location.path());
         let bytes = LayoutWriter::measure(first).map_err(named)?;

@@ -1,4 +1,4 @@
-//! `Shared<T>`: an open object whose payload is made of locks.
+//! `Shared<T>`: an open object of locks.
 
 use std::fmt;
 use std::fs::File;
@@ -18,7 +18,7 @@ use crate::sys::{self, AsDescriptor};
 /// A `Shared<T>` dereferences to the handles of these locks. Dropping the last value that a process
 /// has of an object detaches the process. The object itself remains until it is unlinked.
 ///
-/// A process attaches to an object once, however often and by whatever names it opens the object.
+/// A process attaches to an object once, however often and by any of its names it opens the object.
 /// All its values share one participant, and each thread has the same lanes in all of them. A
 /// thread that locks through one value what it holds through another therefore gets
 /// [`Deadlock`](crate::ErrorKind::Deadlock). Read-only and copy-on-write values are separate. Two

@@ -17,7 +17,7 @@ use crate::peer::{
 /// The alignment of locks. The low four bits of an announcement are its kind.
 const GRAIN: u64 = 16;
 
-/// A type whose locks a [`Shared`](crate::Shared) object contains.
+/// A type of which a [`Shared`](crate::Shared) object can be: a lock, or a composition of locks.
 ///
 /// Implemented for the locks ([`Mutex`](crate::Mutex), [`RwLock`](crate::RwLock),
 /// [`Condvar`](crate::Condvar), [`Semaphore`](crate::Semaphore),
@@ -121,7 +121,7 @@ impl LayoutSize {
     }
 }
 
-/// A walk over a new object, whose payload is all zeros so far: the next lock is created at `at`.
+/// A walk over a new object: the next lock is created at `at`. The payload is all zeros before.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct LayoutWriter<'a> {
@@ -266,7 +266,7 @@ impl LockRef {
         &self.session
     }
 
-    /// Returns the bytes of the lock as a span of constant length, whose bounds are checked once.
+    /// Returns the bytes of the lock as a span of constant length. Its bounds are checked here, once.
     pub(in crate::sync) fn span<E: Extent>(&self) -> Result<Span<E>> {
         Span::new(&self.session, self.at)
     }

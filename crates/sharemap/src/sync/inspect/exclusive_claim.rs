@@ -81,7 +81,7 @@ impl ExclusiveClaim {
     /// Removes the object's name. Returns `false`, and removes nothing, if a process waits to open
     /// the object (Linux) or maps it (Windows).
     ///
-    /// Only the claimed file is removed, whatever happens to its name meanwhile. On Linux the name
+    /// Only the claimed file is removed, even if its name leads to another file by then. On Linux the name
     /// is first moved into a private directory beside it (mode 01700, `.sharemap-gone-…`). If the
     /// name still refers to this file there, it is removed, and otherwise moved back. If the
     /// process is killed in between, an [`InterruptedRemoval`](crate::sync::inspect::InterruptedRemoval)

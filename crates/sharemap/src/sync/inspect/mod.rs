@@ -420,7 +420,7 @@ impl LockKind {
 }
 
 impl LockInfo {
-    /// Adds a thread whose lane announces the lock by `part`.
+    /// Adds a thread that announces the lock by `part`.
     fn add(&mut self, part: Kind, thread: ThreadInfo) {
         match part {
             // Owner and waiters announce the lock alike; the word tells which lane is the owner.

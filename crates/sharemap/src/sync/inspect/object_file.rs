@@ -126,8 +126,8 @@ impl ObjectFile {
     }
 }
 
-/// A removal whose process was killed: a private directory of this user (`.sharemap-gone-…`) that
-/// contains the file to be removed, or nothing.
+/// A removal that was interrupted by the death of its process: a private directory of this user
+/// (`.sharemap-gone-…`) that contains the file to be removed, or nothing.
 ///
 /// The killed process may not have identified the file, so the file can only be moved back. Other
 /// processes do not touch the directory while this value lives.
