@@ -472,11 +472,16 @@ fn what_others_hold() {
             check(error, timeout, &path, &out("lock for reading"));
             check(lock.try_write().unwrap_err(), busy, &path, &had("lock for writing"));
             let error = permits.acquire_timeout(short).unwrap_err();
-            check(error, timeout, &path, &out("take a permit"));
+            check(error, timeout, &path, &out("acquire a permit"));
             check(permits.try_acquire().unwrap_err(), busy, &path, &had("take a permit"));
         });
     });
-    check(signal.post().unwrap_err(), ErrorKind::Overflow, &path, &["post the signal", "offset"]);
+    check(
+        signal.post().unwrap_err(),
+        ErrorKind::Overflow,
+        &path,
+        &["post to the semaphore", "offset"],
+    );
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl RawCountingSemaphore {
         let mut count = machine.load_32(self.at)?;
         loop {
             let Some(raised) = count.checked_add(how_many) else {
-                return Err(Error::new(ErrorKind::Overflow, "post the signal")
+                return Err(Error::new(ErrorKind::Overflow, "post to the semaphore")
                     .with_offset(self.at)
                     .with_detail("its count has 32 bits; wait on it before posting more"));
             };
@@ -109,7 +109,7 @@ impl RawCountingSemaphore {
 
     fn waiter(self, until: Option<Duration>) -> Waiter {
         let gate = self.at + GATE;
-        Waiter::new("wait for a signal", self.at, gate, Change::Atomic, IDLE, until)
+        Waiter::new("wait for the semaphore", self.at, gate, Change::Atomic, IDLE, until)
     }
 }
 

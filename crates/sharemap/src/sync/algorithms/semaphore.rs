@@ -7,8 +7,8 @@
 //! are two stores. A death between them would lose the permit, or free it twice.
 //!
 //! # The protocol
-//! The word therefore also names the lane that changed it last, and numbers that change. A change has four
-//! steps:
+//! The word therefore also contains the lane that made the last change, and the number of that change. A
+//! change has four steps:
 //!
 //! 1. *Witness*: complete the previous change in the slots of the lane that the word names, because the
 //!    word is about to forget it.
@@ -89,7 +89,8 @@ impl RawSemaphore {
         // A waiter is announced because a wake can die with it: recovery then wakes the others.
         let announced = machine.announce(Kind::PermitWaiter.of(self.at))?;
         let gate = self.at + GATE;
-        let mut waiter = Waiter::new("take a permit", self.at, gate, Change::Atomic, OWNED, until);
+        let mut waiter =
+            Waiter::new("acquire a permit", self.at, gate, Change::Atomic, OWNED, until);
         let result = self.acquire_contended(machine, announced, &mut waiter);
         // The wake cleared bit 0 for all but woke one waiter. If this thread gives up, or if a second
         // permit is free, the next waiter must be woken. If that fails, others sleep for at most 4 ms

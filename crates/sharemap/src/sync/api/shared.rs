@@ -16,7 +16,8 @@ use crate::sys::{self, AsDescriptor};
 ///
 /// `T` describes the object: one lock, or a tuple, array or struct of locks (see [`SharedType`]).
 /// A `Shared<T>` dereferences to the handles of these locks. Dropping the last value that a process
-/// has of an object detaches the process. The object itself remains until it is unlinked.
+/// has of an object detaches the process. A named object or a file remains until it is unlinked; see
+/// [`Location`] for what holds it on each system.
 ///
 /// A process attaches to an object once, however often and by any of its names it opens the object.
 /// All its values share one participant, and each thread has the same lanes in all of them. A
@@ -239,7 +240,9 @@ impl<T: SharedType> Shared<T> {
     /// not checked.
     ///
     /// # Errors
-    /// As for [`open`](Self::open), except `NotFound`, `ForeignOwner` and the errors about names.
+    /// As for [`open`](Self::open), except `NotFound`, `ForeignOwner` and the errors about names, and
+    ///
+    /// - `NoSize` - the descriptor is that of a special file.
     ///
     /// # Examples
     /// ```

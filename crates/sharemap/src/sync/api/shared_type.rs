@@ -203,13 +203,12 @@ impl LayoutReader {
     pub(in crate::sync) fn take(&mut self, room: LayoutSize) -> Result<LockRef> {
         let place = self.next();
         self.at = padded_end(place.at, room.least(), self.end).ok_or_else(|| {
-            place
-                .error(ErrorKind::WrongSize, "open")
-                .with_length(room.least())
-                .with_detail(format!(
+            place.error(ErrorKind::WrongSize, "open").with_length(room.least()).with_detail(
+                format!(
                     "the payload ends at {}; use the type with which the object was created",
                     self.end
-                ))
+                ),
+            )
         })?;
         Ok(place)
     }

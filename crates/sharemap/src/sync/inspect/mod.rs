@@ -310,7 +310,9 @@ impl Inspection {
             let process = self.look.process_of(lane.participant)?;
             for &(slot, what) in &lane.announced {
                 let (at, Some(part)) = announcement::parse(what) else {
-                    return Err(self.look.malformed(slot, "a lane announces a lock of an unknown kind"));
+                    return Err(self
+                        .look
+                        .malformed(slot, "a lane announces a lock of an unknown kind"));
                 };
                 // The thread has released its read lock, and is about to clear the slot.
                 if part == Kind::Leaving {
@@ -344,7 +346,9 @@ impl Inspection {
     /// Reads the lock at `at`, an offset that the announcement in `slot` names.
     fn lock(&self, at: u64, kind: LockKind, slot: u64) -> Result<Found> {
         let Some(facts) = self.look.facts() else {
-            return Err(self.look.malformed(slot, "a lane announces a lock in an object without a header"));
+            return Err(self
+                .look
+                .malformed(slot, "a lane announces a lock in an object without a header"));
         };
         let (size, gate) = kind.extent();
         if at < facts.payload_at || at.checked_add(size).is_none_or(|end| end > facts.len) {
@@ -355,7 +359,9 @@ impl Inspection {
         let word = if kind.has_word() { first } else { 0 };
         let owner = match word::owner(word) {
             Some(lane) if lane >= facts.lanes => {
-                return Err(self.look.malformed(at, "the lock's owner is a lane that does not exist"));
+                return Err(self
+                    .look
+                    .malformed(at, "the lock's owner is a lane that does not exist"));
             }
             Some(lane) => Some(self.thread(lane)?),
             None => None,

@@ -64,8 +64,9 @@ impl ObjectFile {
             LocationKind::Name(name) => Entry::open_named(name),
             LocationKind::File(path) => Entry::open(path),
             LocationKind::Anonymous => {
-                return Err(Error::new(ErrorKind::NotFound, OPERATION)
-                    .with_detail("an anonymous object has no file; inspect it in a process that has it open"));
+                return Err(Error::new(ErrorKind::NotFound, OPERATION).with_detail(
+                    "an anonymous object has no file; inspect it in a process that has it open",
+                ));
             }
         };
         match found.map_err(named)? {

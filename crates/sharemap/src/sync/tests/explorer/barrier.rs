@@ -105,7 +105,10 @@ fn without_fences() {
 fn planted_faults_are_found() {
     let with = |fault| Setup { fault, ..setup(&[TWICE, TWICE]) };
     caught("no wake", &with(Fault::NoWake(GATE)));
-    caught("one waiter is woken instead of all", &Setup { fault: Fault::WakeOne, ..setup(&[THREE, THREE, THREE]) });
+    caught(
+        "one waiter is woken instead of all",
+        &Setup { fault: Fault::WakeOne, ..setup(&[THREE, THREE, THREE]) },
+    );
     caught("waiters do not set bit 0", &with(Fault::NoRegistration(GATE)));
     caught("arrives by a plain store", &with(Fault::PlainSwap(slots(0))));
     caught("an arrival is lost", &with(Fault::DropStore(slots(0))));

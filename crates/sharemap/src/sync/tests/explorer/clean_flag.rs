@@ -67,8 +67,12 @@ fn attaches_and_detaches<const DETECTED: bool>(sim: &Sim<'_>, step: u32, _: &mut
     sim.ghost(|ghost| {
         ghost.count[UNWRITTEN] = 1;
         match ghost.count[KNOWN] {
-            _ if found == u64::from(IN_ORDER) => Err("the mark is clean while the object is in use".to_owned()),
-            0 if DETECTED => Err("the mark on the disk may be clean while the object is in use".to_owned()),
+            _ if found == u64::from(IN_ORDER) => {
+                Err("the mark is clean while the object is in use".to_owned())
+            }
+            0 if DETECTED => {
+                Err("the mark on the disk may be clean while the object is in use".to_owned())
+            }
             _ => Ok(()),
         }
     });
@@ -80,7 +84,9 @@ fn attaches_and_detaches<const DETECTED: bool>(sim: &Sim<'_>, step: u32, _: &mut
     let in_order = sim.expect(mark.leave(sim, me as u32, || others(sim)));
     sim.ghost(|ghost| {
         match in_order {
-            true if ghost.count[USERS] != 0 => return Err("marked as clean while it is in use".to_owned()),
+            true if ghost.count[USERS] != 0 => {
+                return Err("marked as clean while it is in use".to_owned());
+            }
             true if DETECTED && ghost.count[UNWRITTEN] != 0 => {
                 return Err("marked as clean before the contents were written".to_owned());
             }
@@ -98,7 +104,9 @@ const OVERLOOKED: Program = attaches_and_detaches::<false>;
 fn last(state: &State) -> std::result::Result<(), String> {
     let in_order = state.peek_32(MARK) == IN_ORDER;
     match state.ghost.count[USERS] {
-        0 if state.deaths == 0 && !in_order => Err("all detached, and the mark is not clean".to_owned()),
+        0 if state.deaths == 0 && !in_order => {
+            Err("all detached, and the mark is not clean".to_owned())
+        }
         users if users != 0 && in_order => Err("a user died, and the mark is clean".to_owned()),
         _ => Ok(()),
     }

@@ -95,7 +95,8 @@ fn poisons(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
 fn locks<const SOUND: bool>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     match step {
         0 => {
-            let locked = lock_and(sim, mutex().lock(sim, None), ReleaseState::Sound, Poison::Refuse);
+            let locked =
+                lock_and(sim, mutex().lock(sim, None), ReleaseState::Sound, Poison::Refuse);
             carry[0] = u64::from(locked);
         }
         1 if carry[0] == 0 => {
@@ -140,7 +141,8 @@ fn write_poisons(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
 fn write_repairs(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     match step {
         0 => {
-            let locked = written(sim, rwlock().write(sim, None), ReleaseState::Sound, Poison::Refuse);
+            let locked =
+                written(sim, rwlock().write(sim, None), ReleaseState::Sound, Poison::Refuse);
             carry[0] = u64::from(locked);
         }
         1 if carry[0] == 0 => {

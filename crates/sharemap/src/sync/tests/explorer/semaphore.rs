@@ -15,7 +15,11 @@ fn semaphore() -> RawSemaphore {
 }
 
 /// Acquires and releases a permit `TIMES` times, and then recovers the dead.
-fn acquires<const TIMES: u32, const PERMITS: usize>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+fn acquires<const TIMES: u32, const PERMITS: usize>(
+    sim: &Sim<'_>,
+    step: u32,
+    _: &mut Carry,
+) -> bool {
     let me = sim.me;
     if step < TIMES {
         let permit = sim.expect(semaphore().acquire(sim, None));
