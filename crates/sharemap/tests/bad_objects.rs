@@ -119,7 +119,7 @@ fn nothing_to_share() {
     let path = directory.join("nothing");
     let none: [Mutex<u8>; 0] = [];
     let error = Shared::create_new(Location::file(&path), || none).unwrap_err();
-    check(error, ErrorKind::ZeroLength, &path, &["create", "not one lock"]);
+    check(error, ErrorKind::ZeroLength, &path, &["create", "contains no lock"]);
     let error = Shared::open_or_create(Location::file(&path), || RwLock::<[u8]>::zeroed(0));
     check(error.unwrap_err(), ErrorKind::ZeroLength, &path, &["at least one element"]);
     let error =
@@ -472,11 +472,16 @@ fn what_others_hold() {
             check(error, timeout, &path, &out("lock for reading"));
             check(lock.try_write().unwrap_err(), busy, &path, &had("lock for writing"));
             let error = permits.acquire_timeout(short).unwrap_err();
-            check(error, timeout, &path, &out("take a permit"));
+            check(error, timeout, &path, &out("acquire a permit"));
             check(permits.try_acquire().unwrap_err(), busy, &path, &had("acquire a permit"));
         });
     });
-    check(signal.post().unwrap_err(), ErrorKind::Overflow, &path, &["signal", "offset"]);
+    check(
+        signal.post().unwrap_err(),
+        ErrorKind::Overflow,
+        &path,
+        &["post to the semaphore", "offset"],
+    );
 }
 
 #[test]

@@ -159,8 +159,10 @@ impl List {
                 list.references.push((owner.into(), link.into()));
             }
         }
+        // "- `X` - …", and "- `X`, `Y` - …".
         for line in errors.lines().filter_map(|line| line.trim_start().strip_prefix("- `")) {
-            list.kinds.insert(word(line).into());
+            let (kinds, _) = line.split_once(" - ").unwrap_or((line, ""));
+            list.kinds.extend(kinds.split("`, `").map(|kind| word(kind).into()));
         }
         // "See `X::y`", and "As there".
         if errors.contains("there") && list.kinds.is_empty() && list.references.is_empty() {

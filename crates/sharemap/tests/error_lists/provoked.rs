@@ -103,6 +103,96 @@ fn of_shared_memory() -> Vec<Given> {
     given
 }
 
+fn of_file_locks(dir: &TempDir) -> Vec<Given> {
+    use sharemap::FileLock;
+
+    let path = dir.file("file-lock", [0; 8]);
+    let lock = FileLock::open(&path).unwrap();
+    let held = lock.lock().unwrap();
+    let timeout = Duration::from_millis(1);
+    let read_only = FileLock::new(File::open(&path).unwrap()).unwrap();
+    let given = vec![
+        ("FileLock::open", FileLock::open(dir.join("none")).unwrap_err()),
+        ("FileLock::open", FileLock::open(dir.path()).unwrap_err()),
+        ("FileLock::open", FileLock::open("/dev/null").unwrap_err()),
+        ("FileLock::open_or_create", FileLock::open_or_create(dir.join("none/a")).unwrap_err()),
+        ("FileLock::new", FileLock::new(File::open(dir.path()).unwrap()).unwrap_err()),
+        ("FileLock::new", FileLock::new(File::open("/dev/null").unwrap()).unwrap_err()),
+        ("FileLock::range", lock.range(3..3).unwrap_err()),
+        ("FileLock::range", lock.range(..=1 << 62).unwrap_err()),
+        ("FileLock::is_linked", read_only.is_linked().unwrap_err()),
+        ("FileLock::try_lock", lock.try_lock().unwrap_err()),
+        ("FileLock::lock_timeout", lock.lock_timeout(timeout).unwrap_err()),
+        ("FileLock::try_lock_shared", lock.try_lock_shared().unwrap_err()),
+        ("FileLock::lock_shared_timeout", lock.lock_shared_timeout(timeout).unwrap_err()),
+    ];
+    drop(held);
+    given
+}
+
+fn of_objects(dir: &TempDir) -> Vec<Given> {
+    use sharemap::inspect::{ExclusiveClaim, Inspection, InterruptedRemoval, ObjectFile};
+    use sharemap::{Barrier, SharedOptions};
+
+    let path = Location::file(dir.join("object"));
+    let object = Shared::create_new(&path, || Mutex::<[u8]>::zeroed(5)).unwrap();
+    let text = Location::file(dir.file("text", [b'a'; 300]));
+    let short = Location::file(dir.file("short-object", [0; 9]));
+    let missing = Location::file(dir.join("none"));
+    let no_directory = Location::file(dir.join("none/a"));
+    let folder = Location::file(dir.path());
+    let create = |options: SharedOptions| {
+        options.create_new(Location::anonymous(), || Mutex::new(0_u8)).map(drop).unwrap_err()
+    };
+    let barrier = Shared::create_new(Location::anonymous(), || Barrier::new(0));
+    let empty = Shared::create_new(Location::anonymous(), || Mutex::<[u8]>::zeroed(0));
+    let unplaced = Shared::create_new(&no_directory, || Mutex::new(0_u8));
+    let unnamed = Shared::create_new(Location::anonymous(), || Mutex::new(0_u8)).unwrap();
+    let file_of = |location: &Location| ObjectFile::open(location).unwrap_err();
+    vec![
+        ("Shared::create_new", barrier.map(drop).unwrap_err()),
+        ("Shared::create_new", empty.map(drop).unwrap_err()),
+        ("Shared::create_new", unplaced.map(drop).unwrap_err()),
+        ("SharedOptions::create_new", create(SharedOptions::new().lanes(0))),
+        ("Shared::open", Shared::<Mutex<u8>>::open(&text).map(drop).unwrap_err()),
+        ("Shared::open", Shared::<Mutex<u8>>::open(&folder).map(drop).unwrap_err()),
+        ("Shared::open", Shared::<Mutex<u8>>::open("").map(drop).unwrap_err()),
+        (
+            "Shared::open_read_only",
+            Shared::<Mutex<u8>>::open_read_only(&path).map(drop).unwrap_err(),
+        ),
+        (
+            "Shared::open_or_create",
+            Shared::open_or_create(&path, || Mutex::new(0_u8)).map(drop).unwrap_err(),
+        ),
+        ("Shared::from_descriptor", {
+            let file = File::open("/dev/null").unwrap();
+            Shared::<Mutex<u8>>::from_descriptor(file).map(drop).unwrap_err()
+        }),
+        ("Shared::is_linked", unnamed.is_linked().unwrap_err()),
+        ("Shared::unlink", Shared::<Mutex<u8>>::unlink(&missing).unwrap_err()),
+        ("Inspection::open", Inspection::open(&missing).unwrap_err()),
+        ("Inspection::open", Inspection::open(Location::anonymous()).unwrap_err()),
+        ("Inspection::open", Inspection::open(&text).unwrap_err()),
+        ("Inspection::open", Inspection::open(&short).unwrap_err()),
+        ("Inspection::open", Inspection::open(&folder).unwrap_err()),
+        ("Inspection::open", Inspection::open("a/b").unwrap_err()),
+        ("ObjectFile::open", file_of(&missing)),
+        ("ObjectFile::open", file_of(&Location::anonymous())),
+        ("ObjectFile::open", file_of(&folder)),
+        ("ObjectFile::open", file_of(&Location::name(""))),
+        ("ObjectFile::inspect", ObjectFile::open(&text).unwrap().inspect().unwrap_err()),
+        ("ExclusiveClaim::of", ExclusiveClaim::of(&missing).unwrap_err()),
+        ("InterruptedRemoval::find_in", InterruptedRemoval::find_in(dir.join("none")).unwrap_err()),
+        ("ObjectFile::unlink", {
+            let file = ObjectFile::open(&path).unwrap();
+            drop(object);
+            fs::remove_file(dir.join("object")).unwrap();
+            file.unlink().unwrap_err()
+        }),
+    ]
+}
+
 fn of_locks(dir: &TempDir) -> Vec<Given> {
     let path = Location::file(dir.join("locks"));
     let short = dir.file("too-short", [0; 9]);
@@ -245,6 +335,8 @@ fn what_functions_give_is_in_their_lists() {
     let library = Library::read();
     let dir = TempDir::new();
     let mut given = of_files(&dir);
+    given.extend(of_file_locks(&dir));
+    given.extend(of_objects(&dir));
     given.extend(of_shared_memory());
     given.extend(of_locks(&dir));
     given.extend(of_mutexes(&dir));

@@ -1,9 +1,34 @@
-//! A number of permits that belong to whoever took them, and come back when it dies.
+//! The semaphore: permits that belong to their holders, and are recovered when these die (FORMAT.md,
+//! "Permits").
 //!
-//! The count is one word with the lane that changed it last, and a number for that change. Who is
-//! about to change it says so in its slot, with the number; so of one who dies there, the word tells
-//! whether it did. Before the word is changed again, that is written into the slot of whoever it
-//! names, as they may never come to do it themselves.
+//! # The problem
+//! The number of free permits is one word. A thread that acquires a permit decrements the word, and must
+//! also record in a slot of its lane that it now has a permit, so that recovery can find the permit. These
+//! are two stores. A death between them would lose the permit, or free it twice.
+//!
+//! # The protocol
+//! The word therefore also contains the lane that made the last change, and the number of that change. A
+//! change has four steps:
+//!
+//! 1. *Witness*: complete the previous change in the slots of the lane that the word names, because the
+//!    word is about to forget it.
+//! 2. Announce the intended change in an own slot, with the next number.
+//! 3. Exchange the word for the new count, the own lane and that number. If the word has changed, begin
+//!    again at 1.
+//! 4. Store the outcome over the intention.
+//!
+//! | A death | leaves in the slot | in the word | and recovery concludes |
+//! |---|---|---|---|
+//! | before 2 | the state before the change | another change | the change was not made |
+//! | between 2 and 3 | an intention with a number | another lane or number | the change was not made |
+//! | between 3 and 4 | an intention with a number | the same lane and number | the change was made |
+//! | after 4, or after a witness | the outcome | any | what the slot says |
+//!
+//! # The number
+//! The lane alone would not tell whether an intention was carried out. A lane can have changed the word
+//! earlier, announced a new intention, and died before its exchange succeeded. The new intention has
+//! another number than that earlier change. Numbers have 16 bits: a thread would have to stop between
+//! its load of the word and step 3 for exactly a multiple of 65,536 changes to be deceived.
 
 use std::time::Duration;
 
@@ -13,56 +38,63 @@ use crate::sync::core::announcement::{self, Kind};
 use crate::sync::core::gate::{self, Wake};
 use crate::sync::core::waiter::{Change, OWNED, Waiter};
 
-// The word is at the start: how many are free, the lane plus one, the number of the change.
+// The word is at offset 0: the free permits (32 bits), the lane + 1 (16), the number of the change (16).
 const LANE_SHIFT: u32 = 32;
 const NUMBER_SHIFT: u32 = 48;
 const GATE: u64 = 8;
 
-/// Permits in an object.
+/// A semaphore in an object, by its offset.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RawSemaphore {
     at: u64,
 }
 
-/// That this thread has a permit.
+/// A permit that this thread holds: the slot that announces it.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Permitted {
     pub(in crate::sync) announced: Announced,
 }
 
+/// Returns the number of free permits.
 fn free(word: u64) -> u32 {
     word as u32
 }
 
+/// Returns the lane that changed the word last; `None` if the word is new.
 fn lane(word: u64) -> Option<u32> {
     ((word >> LANE_SHIFT) as u32 & 0xffff).checked_sub(1)
 }
 
+/// Returns the number of the last change.
 fn number(word: u64) -> u64 {
     word >> NUMBER_SHIFT
 }
 
 impl RawSemaphore {
-    /// Bytes that they take. The word is to begin as the number of permits.
+    /// The length of a semaphore. The word of a new one is its number of permits; the rest is zeros.
     pub(crate) const SIZE: u64 = 16;
 
-    /// The permits at `at`, a multiple of 16.
+    /// Returns the semaphore at `at`, a multiple of 16.
     pub(crate) fn new(at: u64) -> Self {
         Self { at }
     }
 
-    /// Takes one; waits until `until`, or for ever.
+    /// Acquires a permit, blocking the current thread until one is free, or until `until`.
     pub(crate) fn acquire<W: Machine>(
         self,
         machine: &W,
         until: Option<Duration>,
     ) -> Result<Permitted> {
+        // A waiter is announced because a wake can die with it: recovery then wakes the others.
         let announced = machine.announce(Kind::PermitWaiter.of(self.at))?;
         let gate = self.at + GATE;
-        let mut waiter = Waiter::new("take a permit", self.at, gate, Change::Atomic, OWNED, until);
-        let result = self.await_one(machine, announced, &mut waiter);
-        // If that fails, others wait somewhat longer: a permit that was taken is not lost for it.
+        let mut waiter =
+            Waiter::new("acquire a permit", self.at, gate, Change::Atomic, OWNED, until);
+        let result = self.acquire_contended(machine, announced, &mut waiter);
+        // The wake cleared bit 0 for all but woke one waiter. If this thread gives up, or if a second
+        // permit is free, the next waiter must be woken. If that fails, others sleep for at most 4 ms
+        // more, and the acquired permit is kept.
         let _ = waiter.wake_next(machine, || Ok(free(machine.load_64(self.at)?) != 0));
         match result {
             Ok(()) => Ok(Permitted { announced }),
@@ -73,72 +105,89 @@ impl RawSemaphore {
         }
     }
 
-    fn await_one<W: Machine>(
+    /// Acquires a free permit, spinning and then sleeping until there is one.
+    fn acquire_contended<W: Machine>(
         self,
         machine: &W,
         announced: Announced,
         waiter: &mut Waiter,
     ) -> Result<()> {
         loop {
-            if self.take(machine, announced)? {
+            if self.acquire_free(machine, announced)? {
                 return Ok(());
             }
             if waiter.spin(machine) {
                 continue;
             }
             waiter.check_deadline(machine)?;
+            // Sets bit 0, then loads the word. A releaser exchanges the word, then loads the gate. Each
+            // makes its change visible before it loads, so one of the two sees the other: no fence.
             waiter.register_among_others(machine)?;
             if free(machine.load_64(self.at)?) != 0 {
                 continue;
             }
-            waiter.sleep(machine)?;
+            waiter.sleep(machine)?; // at most 4 ms
             if free(machine.load_64(self.at)?) == 0 {
                 self.probe_holders(machine, Some(waiter))?;
             }
         }
     }
 
-    /// Takes one if there is one, or if somebody died with one.
+    /// Acquires a permit without waiting. Returns `None` if none is free after the permits of dead
+    /// holders have been recovered.
     pub(crate) fn try_acquire<W: Machine>(self, machine: &W) -> Result<Option<Permitted>> {
         let announced = machine.announce(Kind::PermitWaiter.of(self.at))?;
-        let taken = self.take(machine, announced).and_then(|taken| {
-            if taken {
+        let acquired = self.acquire_free(machine, announced).and_then(|acquired| {
+            if acquired {
                 return Ok(true);
             }
             self.probe_holders(machine, None)?;
-            self.take(machine, announced)
+            self.acquire_free(machine, announced)
         });
-        if matches!(taken, Ok(true)) {
+        if matches!(acquired, Ok(true)) {
             return Ok(Some(Permitted { announced }));
         }
         machine.withdraw(announced)?;
-        taken.map(|_| None)
+        acquired.map(|_| None)
     }
 
-    fn take<W: Machine>(self, machine: &W, announced: Announced) -> Result<bool> {
+    /// Acquires a permit if one is free.
+    ///
+    /// After a failed exchange, the slot may keep an intention. It stands for no permit: its number is
+    /// not that of a change by this lane.
+    fn acquire_free<W: Machine>(self, machine: &W, announced: Announced) -> Result<bool> {
         loop {
             let word = machine.load_64(self.at)?;
             if free(word) == 0 {
                 return Ok(false);
             }
             if self.change(machine, announced, word, Kind::PermitTaker, free(word) - 1)? {
+                // Step 4. A peer may have witnessed the change before: it stored the same value.
                 machine.store_64(announced.slot, Kind::Permit.of(self.at))?;
                 return Ok(true);
             }
         }
     }
 
-    /// Gives one back.
+    /// Releases a permit: the word, then the gate, then the announcement. An error in one step does not
+    /// prevent the next.
     pub(crate) fn release<W: Machine>(self, machine: &W, permitted: Permitted) -> Result<()> {
         let announced = permitted.announced;
-        let released = self.put_back(machine, announced);
+        // Death before the exchange: recovery finds the permit and releases it.
+        let released = self.release_for(machine, announced);
+        // Death here: the permit is free, waiters sleep. Recovery finds this announcement and wakes all.
+        // A waiter detects the death after its sleep of at most 4 ms.
         let opened = gate::open(machine, self.at + GATE, Wake::One);
+        // Last, because recovery wakes waiters only for what is announced.
         let withdrawn = machine.withdraw(announced);
         released.and(opened).and(withdrawn)
     }
 
-    /// In the name of the lane whose slot it is: its own, or a dead one's.
-    fn put_back<W: Machine>(self, machine: &W, holder: Announced) -> Result<()> {
+    /// Releases the permit that the slot `holder` announces, and leaves a waiter's announcement there.
+    ///
+    /// The holder is the calling thread, or a dead lane. Recovery makes the change in the name of the
+    /// dead lane, so that the next recoverer can tell whether it was made if this one dies, too.
+    fn release_for<W: Machine>(self, machine: &W, holder: Announced) -> Result<()> {
         loop {
             let word = machine.load_64(self.at)?;
             let more = free(word).saturating_add(1);
@@ -148,7 +197,8 @@ impl RawSemaphore {
         }
     }
 
-    /// Changes the count, if the word is still as it was seen.
+    /// Makes steps 1 to 3 of a change by `by`: sets the number of free permits to `count`. Returns
+    /// `false` if the word is no longer `word`.
     fn change<W: Machine>(
         self,
         machine: &W,
@@ -157,14 +207,22 @@ impl RawSemaphore {
         kind: Kind,
         count: u32,
     ) -> Result<bool> {
+        // Step 1. The exchange below replaces lane and number, the only proof of the previous change. A
+        // witness after it could be too late: a death in between would leave the previous change in doubt.
         self.witness(machine, word)?;
         let next = number(word).wrapping_add(1) & 0xffff;
+        // Step 2. A plain store suffices: the exchange below makes it visible first, so a thread that finds
+        // this lane and number in the word also finds the intention.
+        // Death here: the word does not have this lane with this number; the change was not made.
         machine.store_64(by.slot, next << NUMBER_SHIFT | kind.of(self.at))?;
+        // Step 3. Death after it: the word has this lane and number until the change is witnessed.
         let new = u64::from(count) | u64::from(by.lane + 1) << LANE_SHIFT | next << NUMBER_SHIFT;
         Ok(machine.compare_exchange_64(self.at, word, new)? == word)
     }
 
-    /// Writes the success of whoever changed the word last into its slot, if it has not yet.
+    /// Stores the outcome of the last change, which `word` proves, in the slot that announces it.
+    ///
+    /// The lane that made the change may do so itself at the same time, or may be dead.
     fn witness<W: Machine>(self, machine: &W, word: u64) -> Result<()> {
         let Some(last) = lane(word) else { return Ok(()) };
         let numbered = |kind: Kind| number(word) << NUMBER_SHIFT | kind.of(self.at);
@@ -178,30 +236,39 @@ impl RawSemaphore {
             } else {
                 continue;
             };
+            // An exchange, not a store: the lane may live, have stored the outcome itself, and use the
+            // slot for something else by now.
             machine.compare_exchange_64(slot, what, outcome.of(self.at))?;
         }
         Ok(())
     }
 
-    /// Writes into all slots of a dead lane what became of the changes it was about to make. Before
-    /// any is made in its name, as that has the number of one that was not.
-    fn judge<W: Machine>(self, machine: &W, dead: u32) -> Result<()> {
-        // What the word tells is in the slots afterwards; what it no longer tells was there before.
+    /// Replaces each intention of a dead lane by its outcome.
+    ///
+    /// All slots of the lane are resolved before recovery changes the word in its name. That change gets
+    /// the next number, which an intention in another slot may also have: it was announced before an
+    /// exchange that was never made. The word would then seem to prove that intention.
+    fn resolve_intentions<W: Machine>(self, machine: &W, dead: u32) -> Result<()> {
+        // The word proves the last change. Earlier changes were witnessed before the word was replaced. So
+        // an intention that remains after this was not carried out, and the slot returns to its state
+        // before.
         let word = machine.load_64(self.at)?;
         self.witness(machine, word)?;
         for index in 0..W::SLOTS {
             let slot = machine.slots(dead) + 8 * index;
             let what = machine.load_64(slot)?;
-            let as_before = match announcement::parse(what) {
+            let before = match announcement::parse(what) {
                 (at, Some(Kind::PermitTaker)) if at == self.at => Kind::PermitWaiter,
                 (at, Some(Kind::PermitReturner)) if at == self.at => Kind::Permit,
                 _ => continue,
             };
-            machine.compare_exchange_64(slot, what, as_before.of(self.at))?;
+            machine.compare_exchange_64(slot, what, before.of(self.at))?;
         }
         Ok(())
     }
 
+    /// Probes the lanes that announce this semaphore, and recovers those that are dead. Waiters are
+    /// probed, too: a waiter may have died with a wake, or after a release.
     fn probe_holders<W: Machine>(self, machine: &W, waiter: Option<&Waiter>) -> Result<()> {
         let kinds = [Kind::PermitTaker, Kind::Permit, Kind::PermitReturner, Kind::PermitWaiter];
         announcement::probe_all(machine, &kinds, self.at, waiter)
@@ -220,8 +287,8 @@ impl RawSemaphore {
         machine: &W,
         count_dead: impl Fn(&[u32]) -> Result<u32>,
     ) -> Result<u32> {
-        // The count is exact if the word is unchanged: no permit was acquired, released or
-        // recovered.
+        // The count is exact if the word is unchanged afterwards: no permit was acquired, released or
+        // recovered meanwhile.
         const TRIES: u32 = 8;
         let mut word = machine.load_64(self.at)?;
         let mut count = free(word);
@@ -243,8 +310,8 @@ impl RawSemaphore {
         Ok(count)
     }
 
-    /// Returns `true` if the announcement is that of a held permit. As in recovery, the word tells
-    /// whether an announced change was made.
+    /// Returns `true` if lane `holder` holds a permit by the announcement `what`. As in recovery, the word
+    /// proves whether an intended change was made.
     fn holds(self, word: u64, holder: u32, what: u64) -> bool {
         let was_made = lane(word) == Some(holder) && number(word) == number(what);
         match announcement::parse(what) {
@@ -257,13 +324,17 @@ impl RawSemaphore {
     }
 }
 
-/// The lane died with a permit, or while it asked for one or gave it back.
+/// Releases what the dead lane `dead` announces in `slot`: a permit, if it has one, and the waiters.
+///
+/// A recoverer may die at any step, and the next one repeats all of them. A release in the name of the dead
+/// lane is then proved by the word, as any other change.
 pub(crate) fn recover<W: Machine>(machine: &W, at: u64, slot: u64, dead: u32) -> Result<()> {
-    let permits = RawSemaphore::new(at);
-    permits.judge(machine, dead)?;
+    let semaphore = RawSemaphore::new(at);
+    semaphore.resolve_intentions(machine, dead)?;
     let (_, kind) = announcement::parse(machine.load_64(slot)?);
     if kind == Some(Kind::Permit) {
-        permits.put_back(machine, Announced { lane: dead, slot })?;
+        semaphore.release_for(machine, Announced { lane: dead, slot })?;
     }
+    // All: the dead lane may have been woken, or may have cleared bit 0 and not woken a waiter.
     gate::wake_all_after_recovery(machine, at + GATE)
 }

@@ -1,4 +1,4 @@
-//! Locks of files, which the operating system keeps.
+//! `FileLock`: advisory locks of files, which the operating system keeps.
 
 use std::fs::File;
 use std::ops::{Bound, Range, RangeBounds};
@@ -9,57 +9,66 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{self, AsDescriptor, Create, FileKind, LOCK_END, LockMode, LockWait, OpenRequest};
 
-/// A lock of a file, or of a range of its bytes, between processes and between threads.
+/// A reader-writer lock on a file, or on a range of its bytes, between processes and threads.
 ///
-/// The operating system keeps it: it ends with its guard, and with its process, however that ends.
-/// It needs nothing in the file, which may be empty and is not changed. It is advisory on Linux and
-/// macOS: who does not ask is not held up.
+/// The operating system keeps the lock. It is released when its guard is dropped and when its process
+/// ends, however it ends. Nothing is stored in the file, which may be empty. On Linux and macOS the
+/// lock is advisory: programs that do not lock the file can still use it.
 ///
+/// For locks that tell the next owner of a death, see [`Shared`](crate::Shared).
+///
+/// # Examples
 /// ```
-/// use sharemap::{FileLock, MappingMut};
 /// use std::time::Duration;
+///
+/// use sharemap::{FileLock, MappingMut};
 ///
 /// # fn main() -> sharemap::Result<()> {
 /// # let path = std::env::temp_dir().join(format!("sharemap-file-lock-{}", std::process::id()));
 /// let map = MappingMut::create(&path, 4096)?;
 /// let lock = FileLock::open(&path)?;
-/// let guard = lock.lock_timeout(Duration::from_secs(5))?;     // nobody else is in here now
+/// let guard = lock.lock_timeout(Duration::from_secs(5))?;
 /// let hits = map.view::<u64>()?;
-/// hits.set(0, hits.get(0)? + 1)?;
-/// guard.unlock()?;                                            // or drop it
+/// hits.set(0, hits.get(0)? + 1)?; // no other process is here now
+/// guard.unlock()?; // or drop it
 /// # drop(map);
 /// # std::fs::remove_file(&path)?;
 /// # Ok(()) }
 /// ```
 ///
-/// # Who excludes whom
+/// # Exclusion
 ///
-/// Any number of shared locks, or one exclusive lock, cover a byte. Each guard has an open file of
-/// its own, so that threads exclude each other as processes do, through the same `FileLock`, clones
-/// of it, or different ones; opening and closing the file elsewhere changes nothing. A thread that
-/// asks for what it has already waits for itself: nothing detects that.
+/// Any number of shared locks, or one exclusive lock, can cover a byte. Each guard has its own open file,
+/// so threads exclude each other as processes do, through one `FileLock`, its clones, or separate
+/// ones. Opening and closing the file elsewhere changes nothing. A thread that locks what it already
+/// holds deadlocks, and the system does not detect that.
 ///
 /// | | Linux | macOS | Windows |
 /// |---|---|---|---|
-/// | made of | `F_OFD_SETLK` | `flock` | `LockFileEx` |
-/// | ranges | yes | `Unsupported`: its locks of ranges are lost when anything in the process closes the file | yes |
+/// | implemented by | `F_OFD_SETLK` | `flock` | `LockFileEx` |
+/// | ranges | yes | `Unsupported`: the system drops locks of ranges when anything in the process closes the file | yes |
 /// | excludes other programs that use | `fcntl`, `lockf` (C, Python, SQLite, Boost), not `flock` | `flock`, `fcntl`, [`File::lock`] | `LockFileEx`, [`File::lock`] |
-/// | others' reads and writes of the range | go on | go on | are refused while it is exclusive, writes also while it is shared, this process's through other handles too; mapped memory is not affected |
-/// | an exclusive lock needs | write access | write access | read or write access |
+/// | reads and writes of the range by others | not affected | not affected | fail while it is locked exclusively, and writes also while it is shared, also through other handles of this process; mapped memory is not affected |
+/// | an exclusive lock requires | write access | write access | read or write access |
 ///
-/// # Waiting
+/// # Blocking
 ///
-/// [`lock`](Self::lock) sleeps in the kernel until it is its turn; signals do not end that. Systems
-/// have no such sleep with a time limit, so [`lock_timeout`](Self::lock_timeout) asks again and
-/// again, after naps that double from 50 µs to 4 ms, and once more when the time is over: it may
-/// come up to one nap late to a lock that was let go, and others may come first. No order of waiters
-/// is promised, here or there.
+/// [`lock`](Self::lock) blocks in the kernel until the lock is available. Signals do not end the wait.
+/// Systems have no such wait with a time limit, so [`lock_timeout`](Self::lock_timeout) retries, with
+/// sleeps that double from 50 µs to 4 ms, and once more at the deadline. It can therefore acquire a
+/// released lock up to one sleep late, after other waiters. Waiters are served in no particular
+/// order.
 ///
-/// # Ends
+/// # Fork
 ///
-/// A child made by `fork` shares the open file of every guard of its parent. Dropping the guard in
-/// the child lets nothing go; but if the parent is killed, its locks last until such children have
-/// ended or run another program. On a network file system the server decides what a lock is worth.
+/// A child made by `fork` shares the open files of its parent's guards. Dropping a guard in the child
+/// releases nothing. If the parent is killed, its locks remain held until such children have ended
+/// or have run another program. On a network file system, the server decides what a lock is worth.
+#[doc(alias = "flock")]
+#[doc(alias = "lockf")]
+#[doc(alias = "fcntl")]
+#[doc(alias = "F_OFD_SETLK")]
+#[doc(alias = "LockFileEx")]
 #[derive(Clone, Debug)]
 pub struct FileLock {
     file: Arc<File>,
@@ -68,20 +77,54 @@ pub struct FileLock {
 }
 
 impl FileLock {
-    /// A lock of the whole file at `path`, which must exist.
+    /// Opens the existing file at `path`, for locking all of it.
     ///
-    /// It is opened for writing if it may be, else for reading, which on Unix is enough for shared
-    /// locks only.
+    /// The file is opened for writing if that is permitted, and otherwise for reading, which on Unix
+    /// is enough only for shared locks. No lock is acquired yet. On Linux, the call waits while another
+    /// process holds a lease on the file, for at most 60 seconds.
+    ///
+    /// # Errors
+    /// - `NotFound` - the file does not exist.
+    /// - `PermissionDenied`, `NotWritable` - this user may neither write nor read the file.
+    /// - `IsDirectory` - the path leads to a directory.
+    /// - `Unsupported` - the file is not a regular one.
+    /// - `Busy` - another process did not release its lease on the file.
+    /// - `TooManyFiles` - no descriptor or handle is left.
+    ///
+    /// Other kinds report a failed system call.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::with(path.as_ref(), Create::Never)
+        Self::open_with(path.as_ref(), Create::Never)
     }
 
-    /// The same; where there is no file, an empty one is made.
+    /// Opens the file at `path` like [`open`](Self::open), or creates an empty file.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), and
+    ///
+    /// - `NotFound` - the directory does not exist.
+    /// - `PermissionDenied`, `NotWritable` - this user may not create files in the directory.
+    /// - `NoSpace` - the file system is full.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{ErrorKind, FileLock};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-single-{}", std::process::id()));
+    /// let lock = FileLock::open_or_create(&path)?;
+    /// match lock.try_lock() {
+    ///     Ok(guard) => drop(guard), // keep it while the program runs
+    ///     Err(error) if error.kind() == ErrorKind::WouldBlock => println!("already running"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn open_or_create(path: impl AsRef<Path>) -> Result<Self> {
-        Self::with(path.as_ref(), Create::IfMissing)
+        Self::open_with(path.as_ref(), Create::IfMissing)
     }
 
-    fn with(path: &Path, create: Create) -> Result<Self> {
+    fn open_with(path: &Path, create: Create) -> Result<Self> {
         let open = |write, create| {
             let timeout = sys::LEASE_BREAK;
             sys::file::open(path, OpenRequest { write, create, exclusive: false, timeout })
@@ -96,10 +139,17 @@ impl FileLock {
             .map_err(|error| error.with_path(Some(path)))
     }
 
-    /// A lock of the whole of a file that is open already: a mapping's
-    /// [`file`](crate::Region::file), for one. The descriptor itself is left alone.
+    /// Creates a lock of all of an open file, such as a mapping's [`file`](crate::Region::file).
     ///
-    /// For each lock the file is opened again, which takes `/proc` on Linux, and a name on macOS.
+    /// The descriptor is duplicated, and carries no lock itself. For each guard, the file is opened
+    /// again, which requires `/proc` on Linux, and a name of the file on macOS.
+    ///
+    /// # Errors
+    /// - `IsDirectory` - the descriptor is a directory's.
+    /// - `Unsupported` - the file is not a regular one.
+    /// - `TooManyFiles` - no descriptor or handle is left.
+    ///
+    /// Other kinds report a failed system call.
     pub fn new(file: impl AsDescriptor) -> Result<Self> {
         Self::of(file.duplicate_descriptor()?, None)
     }
@@ -109,14 +159,31 @@ impl FileLock {
             FileKind::Regular => Ok(Self { file: Arc::new(file), path, range: 0..LOCK_END }),
             FileKind::Directory => Err(Error::new(ErrorKind::IsDirectory, "lock")),
             FileKind::Block | FileKind::Special => Err(Error::new(ErrorKind::Unsupported, "lock")
-                .with_detail("only regular files have locks that mean the same everywhere")),
+                .with_detail("it is not a regular file; lock a regular file instead")),
         }
     }
 
-    /// A lock of some bytes of the same file. They may lie behind its end; a range without an end
-    /// covers what the file will grow by, too.
+    /// Returns a lock of a range of bytes of this file.
     ///
-    /// An empty range is an error of kind [`ZeroLength`](ErrorKind::ZeroLength).
+    /// The range may lie past the end of the file, and counts from the start of the file even if this
+    /// lock has a range already. A range without an end also covers bytes that the file gains later.
+    /// On macOS, acquiring a lock of a range fails with [`Unsupported`](ErrorKind::Unsupported).
+    ///
+    /// # Errors
+    /// - `ZeroLength` - the range is empty.
+    /// - `Overflow` - the range ends past 2^62.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use sharemap::FileLock;
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let file = FileLock::open_or_create("table.db")?;
+    /// let header = file.range(..4096)?.lock_shared()?;
+    /// let record = file.range(8192..8704)?.lock()?; // does not wait for the other lock
+    /// # drop((header, record));
+    /// # Ok(()) }
+    /// ```
     pub fn range(&self, range: impl RangeBounds<u64>) -> Result<Self> {
         let error = |kind| self.named(Error::new(kind, "lock a part of"));
         let after = |bound: u64| bound.checked_add(1).ok_or_else(|| error(ErrorKind::Overflow));
@@ -170,47 +237,85 @@ impl FileLock {
     /// call.
     ///
     /// # Errors
-    /// - [`Unsupported`](ErrorKind::Unsupported) - the lock was made from an open file, by
-    ///   [`new`](Self::new).
-    /// - [`PermissionDenied`](ErrorKind::PermissionDenied) - the path cannot be looked up.
+    /// - `Unsupported` - the lock was created from an open file, by [`new`](Self::new).
+    /// - `PermissionDenied` - the path cannot be looked up.
+    ///
+    /// Other kinds report a failed system call.
     pub fn is_linked(&self) -> Result<bool> {
         match &self.path {
             Some(path) => sys::file::is_linked(path, &self.file).map_err(|e| self.named(e)),
             None => Err(Error::new(ErrorKind::Unsupported, "look up")
-                .with_detail("the lock was made from an open file; use `FileLock::open`")),
+                .with_detail("the lock was created from an open file; use `FileLock::open`")),
         }
     }
 
-    /// Waits until nobody else has any of it.
+    /// Acquires the lock exclusively, blocking the current thread until it is available.
+    ///
+    /// # Errors
+    /// - `NotWritable` - this user may not write to the file (Unix).
+    /// - `PermissionDenied` - this user may not open the file again.
+    /// - `NotFound` - the file could not be opened again except by its name, which leads to another file
+    ///   or to none.
+    /// - `Unsupported` - the file system has no such locks, the file cannot be opened again, or a
+    ///   range is to be locked on macOS.
+    /// - `Busy` - another process holds a lease on the file (Linux).
+    /// - `TooManyFiles` - no descriptor or handle is left.
+    ///
+    /// Other kinds report a failed system call, for instance if the kernel or the file server has no
+    /// room for another lock.
     pub fn lock(&self) -> Result<FileLockGuard> {
         self.wait(LockMode::Exclusive)
     }
 
-    /// Takes it if nobody else has any of it; else the error is of kind
-    /// [`WouldBlock`](ErrorKind::WouldBlock).
+    /// Attempts to acquire the lock exclusively without blocking.
+    ///
+    /// # Errors
+    /// As for [`lock`](Self::lock), and
+    ///
+    /// - `WouldBlock` - another guard covers a byte of the range.
     pub fn try_lock(&self) -> Result<FileLockGuard> {
         self.attempt(LockMode::Exclusive)
     }
 
-    /// Waits at most so long in monotonic time; then the error is of kind
-    /// [`Timeout`](ErrorKind::Timeout).
+    /// Acquires the lock exclusively like [`lock`](Self::lock), but blocks for at most `timeout`.
+    ///
+    /// Time is measured by the monotonic clock. With a `timeout` of zero, an available lock is still
+    /// acquired.
+    ///
+    /// # Errors
+    /// As for [`lock`](Self::lock), and
+    ///
+    /// - `Timeout` - the lock did not become available within `timeout`.
     pub fn lock_timeout(&self, timeout: Duration) -> Result<FileLockGuard> {
         self.wait_for(LockMode::Exclusive, timeout)
     }
 
-    /// Waits until nobody has any of it exclusively.
+    /// Acquires the lock shared, blocking the current thread until no other guard is exclusive.
+    ///
+    /// # Errors
+    /// As for [`lock`](Self::lock), except `NotWritable`: on Unix, a shared lock requires read access,
+    /// and without it the error is of kind [`PermissionDenied`](ErrorKind::PermissionDenied).
     pub fn lock_shared(&self) -> Result<FileLockGuard> {
         self.wait(LockMode::Shared)
     }
 
-    /// Takes it if nobody has any of it exclusively; else the error is of kind
-    /// [`WouldBlock`](ErrorKind::WouldBlock).
+    /// Attempts to acquire the lock shared without blocking.
+    ///
+    /// # Errors
+    /// As for [`lock_shared`](Self::lock_shared), and
+    ///
+    /// - `WouldBlock` - an exclusive guard covers a byte of the range.
     pub fn try_lock_shared(&self) -> Result<FileLockGuard> {
         self.attempt(LockMode::Shared)
     }
 
-    /// Waits at most so long in monotonic time; then the error is of kind
-    /// [`Timeout`](ErrorKind::Timeout).
+    /// Acquires the lock shared like [`lock_shared`](Self::lock_shared), but blocks for at most
+    /// `timeout`.
+    ///
+    /// # Errors
+    /// As for [`lock_shared`](Self::lock_shared), and
+    ///
+    /// - `Timeout` - the lock did not become available within `timeout`.
     pub fn lock_shared_timeout(&self, timeout: Duration) -> Result<FileLockGuard> {
         self.wait_for(LockMode::Shared, timeout)
     }
@@ -232,44 +337,50 @@ impl FileLock {
     fn wait_for(&self, mode: LockMode, timeout: Duration) -> Result<FileLockGuard> {
         const FIRST: Duration = Duration::from_micros(50);
         const LONGEST: Duration = Duration::from_millis(4);
+        // A deadline that the clock cannot express is no limit.
         let Some(deadline) = Instant::now().checked_add(timeout) else {
             return self.wait(mode);
         };
         let file = self.description(mode)?;
         let mut nap = FIRST;
         loop {
+            // Before the attempt, so that the last attempt is made at the deadline or after it.
             let left = deadline.saturating_duration_since(Instant::now());
             if self.ask(&file, mode, LockWait::No)? {
                 return Ok(self.guard(file));
             }
             if left.is_zero() {
-                let detail = format!("{timeout:?} were allowed");
+                let detail = format!("it was not released within {timeout:?}");
                 return Err(self.placed(Error::new(ErrorKind::Timeout, "lock").with_detail(detail)));
             }
-            doze(nap.min(left));
+            sleep_at_most(nap.min(left));
             nap = LONGEST.min(nap * 2);
         }
     }
 
+    /// Opens the file again, for one guard. Locks belong to open files, so each guard needs its own.
     fn description(&self, mode: LockMode) -> Result<File> {
         sys::file_lock::description(&self.file, self.path.as_deref(), mode)
             .map_err(|error| self.named(error))
     }
 
+    /// Asks the system for the lock. Returns `false` if it is not available.
     fn ask(&self, file: &File, mode: LockMode, wait: LockWait) -> Result<bool> {
         sys::file_lock::lock(file, &self.range, mode, wait).map_err(|error| self.placed(error))
     }
 
+    /// Returns the guard of a lock that `file` has acquired.
     fn guard(&self, file: File) -> FileLockGuard {
         let lock = Some(Self { file: Arc::new(file), ..self.clone() });
         FileLockGuard { lock, process: sys::fork::process() }
     }
 
+    /// Adds the path of the file to an error.
     fn named(&self, error: Error) -> Error {
         error.with_path(self.path.as_deref())
     }
 
-    /// Says which part, if it is one.
+    /// Adds the path to an error, and the range unless it is the whole file.
     fn placed(&self, error: Error) -> Error {
         let error = self.named(error);
         if self.range == (0..LOCK_END) {
@@ -283,34 +394,60 @@ impl FileLock {
     }
 }
 
-/// Sleeps, perhaps not quite so long. Signals that come one upon the other prolong `thread::sleep`
-/// without end, as it begins each time with what is left, rounded up; here the end is fixed.
-fn doze(time: Duration) {
+/// Sleeps for at most `time`.
+///
+/// After each signal, `thread::sleep` sleeps again for the remaining time, rounded up, so frequent
+/// signals can prolong it without end. A condition variable has a fixed deadline.
+fn sleep_at_most(time: Duration) {
     let (nothing, never) = (Mutex::new(()), Condvar::new());
     let guard = nothing.lock().unwrap_or_else(PoisonError::into_inner);
     let _ = never.wait_timeout(guard, time);
 }
 
-/// A lock that is held, until this is dropped or the process ends.
+/// An RAII guard that holds a [`FileLock`].
 ///
-/// It keeps the file open, and no [`FileLock`]; it may go to another thread.
+/// Dropping the guard releases the lock, and so does the end of the process. The guard keeps the file
+/// open and does not borrow the `FileLock`, so it can be stored and sent to another thread. In a
+/// forked child, the copy of the guard releases nothing.
+///
+/// # Examples
+/// ```
+/// use sharemap::{ErrorKind, FileLock, FileLockGuard};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// # let path = std::env::temp_dir().join(format!("sharemap-guard-{}", std::process::id()));
+/// let guard: FileLockGuard = FileLock::open_or_create(&path)?.lock()?;
+/// let error = FileLock::open(&path)?.try_lock().unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::WouldBlock);
+/// drop(guard);
+/// drop(FileLock::open(&path)?.try_lock()?);
+/// # std::fs::remove_file(&path)?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
-#[must_use = "the lock is let go at once"]
+#[must_use = "the lock is released at once if the guard is not kept"]
 pub struct FileLockGuard {
-    /// With a file of its own; `None` when it has been let go.
+    /// The lock, with an open file of its own; `None` after it was released.
     lock: Option<FileLock>,
+    /// The number of the process that acquired the lock.
     process: u32,
 }
 
 impl FileLockGuard {
-    /// Lets it go, and says whether that went well.
+    /// Releases the lock now, as dropping does, and returns the error that dropping ignores.
+    ///
+    /// Even after an error, the lock is released, because the guard's file is closed.
+    ///
+    /// # Errors
+    /// The error is that of a failed system call. There is none in a forked child.
     pub fn unlock(mut self) -> Result<()> {
         self.release()
     }
 
     fn release(&mut self) -> Result<()> {
         match self.lock.take() {
-            // A child made by `fork` has the guard as well, and no part in the lock.
+            // A forked child has a copy of the guard and shares its open file: unlocking it there
+            // would release the parent's lock.
             Some(lock) if self.process == sys::fork::process() => {
                 sys::file_lock::unlock(&lock.file, &lock.range).map_err(|error| lock.placed(error))
             }
@@ -321,7 +458,7 @@ impl FileLockGuard {
 
 impl Drop for FileLockGuard {
     fn drop(&mut self) {
-        // If the system refuses, closing the file ends the lock.
+        // If unlocking fails, closing the file releases the lock.
         let _ = self.release();
     }
 }

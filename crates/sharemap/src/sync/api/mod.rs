@@ -1,4 +1,4 @@
-//! What users hold: how a lock is to begin, its handle, and guards.
+//! The public API: the initial state of each lock, its handle, and its guards.
 
 mod barrier;
 mod condvar;

@@ -1,4 +1,4 @@
-//! How an object of locks is made or found.
+//! `SharedOptions`: how an object of locks is created or opened.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +14,26 @@ use crate::sync::api::shared::Shared;
 use crate::sync::api::shared_type::{LayoutSize, LayoutWriter, SharedType};
 use crate::sys::{AsDescriptor, Lifetime, Owner, Scope};
 
-/// The header's kind of objects made here.
+/// The kind in the header of an object of locks (FORMAT.md, "Locks").
 const KIND: u32 = 1;
 
-/// How a [`Shared`] object is made or found: for how many, for whom, for how long.
+/// Options for creating and opening [`Shared`] objects.
 ///
+/// By default, a new object has room for 64 processes and 256 threads, only this user may open it,
+/// and it lives until it is unlinked. The options end with a call such as
+/// [`open_or_create`](Self::open_or_create), and can be used for several objects.
+///
+/// # Examples
 /// ```
+/// use std::time::Duration;
+///
 /// use sharemap::{Location, Mutex, Shared, SharedOptions};
 ///
 /// # fn main() -> sharemap::Result<()> {
 /// let small: Shared<Mutex<u32>> = SharedOptions::new()
 ///     .participants(4)
 ///     .lanes(16)
+///     .open_timeout(Duration::from_millis(200))
 ///     .create_new(Location::anonymous(), || Mutex::new(1))?;
 /// # assert_eq!(*small.lock()?, 1);
 /// # Ok(()) }
@@ -45,94 +53,132 @@ impl Default for SharedOptions {
 }
 
 impl SharedOptions {
-    /// For 64 processes and 256 threads of this user alone, until it is unlinked.
+    /// Creates the default options.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Room for so many processes at a time, 1 to 65535, in a new object. Opening it waits, within the
-    /// [`open_timeout`](Self::open_timeout), while that many are attached.
+    /// Sets how many processes can be attached to a new object at the same time: 1 to 65535, by
+    /// default 64.
+    ///
+    /// While all participants are in use, opening the object waits for a process to detach or die, for
+    /// at most the [`open_timeout`](Self::open_timeout). An existing object keeps its number.
     pub fn participants(mut self, count: u32) -> Self {
         self.participants = count;
         self
     }
 
-    /// Room for so many threads at a time, 1 to 65535, in a new object. Who holds more than seven
-    /// locks of it counts twice.
+    /// Sets how many threads, of all processes, can use a new object at the same time: 1 to 65535, by
+    /// default 256.
+    ///
+    /// A thread claims a lane when it first locks or waits, and releases it when it ends. A lane has
+    /// room for seven locks, so a thread that holds more of them needs another lane. An existing
+    /// object keeps its number.
     pub fn lanes(mut self, count: u32) -> Self {
         self.lanes = count;
         self
     }
 
-    /// How long a new object with a name lives.
+    /// Sets how long a new named object lives, by default [`Lifetime::UntilUnlink`].
+    ///
+    /// Only Windows has [`Lifetime::Attached`]. Elsewhere, creating the object fails with
+    /// [`Unsupported`](crate::ErrorKind::Unsupported). Objects in files ignore this option.
     pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
         self.terms.lifetime = lifetime;
         self
     }
 
-    /// The permissions of a new object with a name, whatever the umask says; by default `0o600`.
+    /// Sets the permissions of a new named object, independent of the umask, by default `0o600`.
+    ///
+    /// Creating the object fails with [`Unsupported`](crate::ErrorKind::Unsupported) where a system
+    /// cannot express `mode`. On macOS, the umask must permit it. On Windows, only the last digit may
+    /// grant access, and only with [`Lifetime::Attached`]. Objects in files ignore this option; on
+    /// Unix, their mode is `0o600`.
+    #[doc(alias = "chmod")]
     pub fn mode(mut self, mode: u32) -> Self {
         self.terms.sharing.mode = mode & 0o777;
         self
     }
 
-    /// The group that a new object with a name belongs to, by its number. Linux.
+    /// Sets the group, by its number, that owns a new named object on Linux.
+    ///
+    /// The user must be a member of the group. Elsewhere, creating the object fails with
+    /// [`Unsupported`](crate::ErrorKind::Unsupported). Objects in files ignore this option.
+    #[doc(alias = "chown")]
     pub fn group(mut self, group: u32) -> Self {
         self.terms.sharing.group = Some(group);
         self
     }
 
-    /// Names it for all sessions of the machine: `Global\` on Windows, with
-    /// [`Lifetime::Attached`]. Elsewhere names are so anyway.
+    /// Makes the name valid in all sessions of the machine: `Global\` on Windows, which requires
+    /// [`Lifetime::Attached`].
+    ///
+    /// Elsewhere, names are always valid in the whole system.
     pub fn global(mut self) -> Self {
         self.terms.sharing.scope = Scope::Global;
         self
     }
 
-    /// Opens objects of any owner, who is trusted to follow the protocol; without it, another user's
-    /// object, by name or in a file, is a [`ForeignOwner`](crate::ErrorKind::ForeignOwner).
+    /// Allows objects that belong to any user.
     ///
-    /// On Unix, symbolic links on the path of a file are followed if they belong to root or to this user;
-    /// with any owner, also if they belong to the owner of the object. On Linux, an owner that this user
-    /// namespace does not map is unknown, and counts as another user.
+    /// The owner must be trusted to follow the protocol. Without this option, opening another user's
+    /// object by a name or path fails with [`ForeignOwner`](crate::ErrorKind::ForeignOwner).
+    ///
+    /// On Unix, symbolic links on the path of a file are followed if they belong to root or to this
+    /// user. With this option, links of the object's owner are followed, too. On Linux, an owner that
+    /// this user namespace does not map is unknown, and counts as another user.
     pub fn allow_any_owner(mut self) -> Self {
         self.terms.owner = Owner::Any;
         self
     }
 
-    /// Opens an object that was in use when the system went down: those who used it count as dead,
-    /// and what they held is recovered. Its values are what reached the disk.
+    /// Allows opening an object that was in use when the system went down.
+    ///
+    /// Without this option, opening such an object fails with
+    /// [`Unclean`](crate::ErrorKind::Unclean). With it, the processes that used the object count as
+    /// dead, and what they held is recovered before the call returns. The values are those that
+    /// reached the disk, which may stem from different moments.
+    ///
+    /// The option also opens an object that is in use in another mount or container, where this
+    /// process cannot see the liveness locks. Its users are then treated as dead although they live.
     pub fn accept_unclean(mut self) -> Self {
         self.terms.unclean = Unclean::Accepted;
         self
     }
 
-    /// Makes sure that an object in a file tells, after a power cut, that it was in use: the first to
-    /// attach and the last to leave wait for the disk. If this process already has the object open
-    /// without this option, the opening waits for the disk, and all openings of this process detect
-    /// power cuts from then on.
+    /// Makes sure that an object in a file is found unclean after a power cut during its use.
+    ///
+    /// The first process that attaches and the last that detaches wait for the disk. Without this
+    /// option, the system writes the file back in any order, and the object may look clean although
+    /// it was in use.
+    ///
+    /// If this process has the object open without this option, the call waits for the disk, and all
+    /// openings of this process detect power cuts from then on.
     pub fn detect_unclean(mut self) -> Self {
         self.terms.power_cuts = PowerCuts::Told;
         self
     }
 
-    /// Sets the longest wait, in all, for a live process that creates the object, takes it over
-    /// from an earlier boot, or holds a lease on its file, and for a process to detach from an object
-    /// whose [participants](Self::participants) are all in use; 5 seconds by default.
-    /// [`Duration::ZERO`] waits for none of these, [`Duration::MAX`] without limit.
+    /// Sets the longest time that an opening call waits in all, by default 5 seconds.
+    ///
+    /// The call may wait for a live process that creates the object, adopts it from an earlier boot, or
+    /// holds a lease on its file; and, while all [participants](Self::participants) are in use, for
+    /// a process to detach. [`Duration::ZERO`] does not wait, and [`Duration::MAX`] waits without
+    /// limit.
     ///
     /// Waiting processes look again about every 5 ms, in no order: the first that looks after a process
-    /// has detached gets the participant. A forked child that attaches by using an inherited handle waits
-    /// for about 100 ms whatever `open_timeout` is, and so does a thread for a [lane](Self::lanes).
+    /// has detached gets the participant. Two waits do not depend on `open_timeout`, and
+    /// last about 100 ms: a forked child waits so long to attach when it first uses an inherited handle,
+    /// and a thread to claim a [lane](Self::lanes).
     pub fn open_timeout(mut self, open_timeout: Duration) -> Self {
         self.terms.open_timeout = open_timeout;
         self
     }
 
-    /// See [`Shared::create_new`].
+    /// Creates an object with these options, like [`Shared::create_new`].
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Shared::create_new`].
     pub fn create_new<T: SharedType>(
         &self,
         location: impl Into<Location>,
@@ -142,20 +188,20 @@ impl SharedOptions {
         Shared::over(self.create(&location, &make())?, location)
     }
 
-    /// See [`Shared::open`].
+    /// Opens an object with these options, like [`Shared::open`].
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Shared::open`].
     pub fn open<T: SharedType>(&self, location: impl Into<Location>) -> Result<Shared<T>> {
         let (location, terms) = (location.into(), self.terms_for::<T>());
         let shape = self.shape::<T>(T::ROOM.least());
         Shared::over(peer::open(&location, &shape, &terms, crate::sync::recover)?, location)
     }
 
-    /// See [`Shared::open_read_only`].
+    /// Opens an object for observation with these options, like [`Shared::open_read_only`].
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Shared::open_read_only`].
     pub fn open_read_only<T: SharedType>(
         &self,
         location: impl Into<Location>,
@@ -163,11 +209,30 @@ impl SharedOptions {
         self.look(location.into(), Attachment::ReadOnly)
     }
 
-    /// The same in a private copy, made of each page when it is first written: for elements of which
-    /// one wants a [draft](crate::MutexSliceHandle::private_view_mut).
+    /// Opens an object for observation like [`open_read_only`](Self::open_read_only), as a private
+    /// copy-on-write mapping.
+    ///
+    /// The elements of locks over slices can then be edited privately, by
+    /// [`private_view_mut`](crate::MutexSliceHandle::private_view_mut). A page is copied when it is
+    /// first written, and until then shows the changes of other processes.
     ///
     /// # Errors
     /// As for [`Shared::open_read_only`].
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Mutex, Shared, SharedOptions};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let name = format!("doc-copy-on-write-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let table = Shared::create_new(name, || Mutex::<[u32]>::zeroed(8))?;
+    /// let copy: Shared<Mutex<[u32]>> = SharedOptions::new().open_copy_on_write(name)?;
+    /// copy.private_view_mut()?.set(0, 7)?;
+    /// assert_eq!(table.lock()?.view().get(0)?, 0);
+    /// # sharemap::unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn open_copy_on_write<T: SharedType>(
         &self,
         location: impl Into<Location>,
@@ -175,6 +240,7 @@ impl SharedOptions {
         self.look(location.into(), Attachment::CopyOnWrite)
     }
 
+    /// Opens an object without becoming a participant.
     fn look<T: SharedType>(&self, location: Location, attachment: Attachment) -> Result<Shared<T>> {
         let (shape, terms) = (self.shape::<T>(T::ROOM.least()), self.terms_for::<T>());
         let session =
@@ -182,10 +248,11 @@ impl SharedOptions {
         Shared::over(session?, location)
     }
 
-    /// See [`Shared::open_or_create`].
+    /// Opens the object at `location` with these options, or creates it, like
+    /// [`Shared::open_or_create`].
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Shared::open_or_create`].
     pub fn open_or_create<T: SharedType>(
         &self,
         location: impl Into<Location>,
@@ -193,7 +260,7 @@ impl SharedOptions {
     ) -> Result<Shared<T>> {
         let (location, terms) = (location.into(), self.terms_for::<T>());
         let shape = self.shape::<T>(T::ROOM.least());
-        // How it is to begin is asked for once, and only if it is needed.
+        // Creation may be retried, but `make` is called at most once.
         let (mut make, mut first) = (Some(make), None);
         let mut create = || {
             if let Some(make) = make.take() {
@@ -205,10 +272,11 @@ impl SharedOptions {
         Shared::over(session, location)
     }
 
-    /// See [`Shared::from_descriptor`].
+    /// Opens an object that was passed as a descriptor or handle with these options, like
+    /// [`Shared::from_descriptor`].
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Shared::from_descriptor`].
     pub fn from_descriptor<T: SharedType>(
         &self,
         descriptor: impl AsDescriptor,
@@ -219,13 +287,13 @@ impl SharedOptions {
         Shared::over(session, Location::anonymous())
     }
 
-    /// A new object that begins as `first`.
+    /// Creates an object with the initial state `first`.
     fn create<T: SharedType>(&self, location: &Location, first: &T) -> Result<Arc<Opening>> {
         let named = |error: Error| error.with_path(location.path());
         let bytes = LayoutWriter::measure(first).map_err(named)?;
         if bytes == 0 {
             return Err(named(Error::new(ErrorKind::ZeroLength, "create"))
-                .with_detail("there is not one lock in it"));
+                .with_detail("the type contains no lock; share at least one"));
         }
         let fill = &mut |memory: &Memory, header: &Header| {
             first.fill(&mut LayoutWriter::payload(memory, header))
@@ -234,6 +302,7 @@ impl SharedOptions {
         peer::create_new(location, &shape, &self.terms, crate::sync::recover, fill)
     }
 
+    /// Returns the layout that an object of type `T` has, with a payload of `bytes` bytes.
     fn shape<T: SharedType>(&self, bytes: u64) -> ExpectedLayout {
         let mut layout = Layout::default();
         T::describe(&mut layout);
@@ -241,7 +310,8 @@ impl SharedOptions {
         ExpectedLayout { participants: self.participants, lanes: self.lanes, ..shape }
     }
 
-    /// Of an object that exists: how much it holds, it may have to tell itself.
+    /// Returns the options for opening an existing object. If `T` contains a lock over elements, only
+    /// the object itself tells the length of its payload.
     fn terms_for<T: SharedType>(&self) -> OpenOptions {
         let payload = match T::ROOM {
             LayoutSize::Exactly(_) => Payload::Exactly,

@@ -1,4 +1,4 @@
-//! An object that is made of locks.
+//! `Shared<T>`: an open object of locks.
 
 use std::fmt;
 use std::fs::File;
@@ -12,7 +12,21 @@ use crate::sync::api::options::SharedOptions;
 use crate::sync::api::shared_type::{LayoutReader, SharedType};
 use crate::sys::{self, AsDescriptor};
 
-/// A lock, or several, that processes share: in shared memory, or in a file. It derefs to a handle.
+/// A lock, or several locks, that processes share through shared memory or a file.
+///
+/// `T` describes the object: one lock, or a tuple, array or struct of locks (see [`SharedType`]).
+/// A `Shared<T>` dereferences to the handles of these locks. Dropping the last value that a process
+/// has of an object detaches the process. A named object or a file remains until it is unlinked; see
+/// [`Location`] for what holds it on each system.
+///
+/// A process attaches to an object once, however often and by any of its names it opens the object.
+/// All its values share one participant, and each thread has the same lanes in all of them. A
+/// thread that locks through one value what it holds through another therefore gets
+/// [`Deadlock`](crate::ErrorKind::Deadlock). Read-only and copy-on-write values are separate. Two
+/// copies of this crate in one process are two participants.
+///
+/// # Examples
+/// One mutex:
 ///
 /// ```
 /// use sharemap::{Mutex, Shared};
@@ -22,19 +36,13 @@ use crate::sys::{self, AsDescriptor};
 /// # let name = name.as_str();
 /// let hits = Shared::open_or_create(name, || Mutex::new(0_u64))?;
 /// *hits.lock_or_recover(|_last| ())? += 1; // after a death, the closure may repair the value
-/// let same = Shared::<Mutex<u64>>::open(name)?; // in another process, as a rule
+/// let same = Shared::<Mutex<u64>>::open(name)?; // usually in another process
 /// assert_eq!(*same.lock()?, 1);
 /// # sharemap::SharedMemory::unlink(name)?;
 /// # Ok(()) }
 /// ```
 ///
-/// A process attaches to an object once, however often and by whatever names it opens the object.
-/// All its values share one participant and the lanes of each thread. A thread that locks through
-/// one value what it holds through another therefore gets [`Deadlock`](crate::ErrorKind::Deadlock).
-/// Read-only and copy-on-write values are separate. Two copies of this crate in one process are two
-/// participants.
-///
-/// Several in one object:
+/// Several locks in one object:
 ///
 /// ```
 /// use sharemap::{Condvar, Location, Mutex, Shared};
@@ -46,6 +54,7 @@ use crate::sys::{self, AsDescriptor};
 /// changed.notify_one()?;
 /// # Ok(()) }
 /// ```
+#[doc(alias = "pthread_mutexattr_setpshared")]
 pub struct Shared<T: SharedType> {
     opening: Arc<Opening>,
     handle: T::Handle,
@@ -54,44 +63,124 @@ pub struct Shared<T: SharedType> {
 }
 
 impl<T: SharedType> Shared<T> {
-    /// A new object, which must not exist yet, as `make` says it is to begin.
+    /// Creates an object that does not exist yet, and attaches to it.
+    ///
+    /// `make` returns the initial state of the locks. The object gets its name only after it is
+    /// complete, so a creator that dies leaves no object. (On macOS, named shared memory gets its
+    /// name first. If its creator dies, the next creator replaces it.)
+    ///
+    /// While another process is creating an object at `location`, the call waits for at most the
+    /// [`open_timeout`](SharedOptions::open_timeout), by default 5 seconds.
     ///
     /// # Errors
-    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists), [`NoSpace`](crate::ErrorKind::NoSpace);
-    /// [`NameEmpty`](crate::ErrorKind::NameEmpty), [`NameTooLong`](crate::ErrorKind::NameTooLong) or
-    /// [`NameCharacter`](crate::ErrorKind::NameCharacter) if not every system can have the name;
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) where faults are not recovered in place.
+    /// - `AlreadyExists` - an object or another file has the name.
+    /// - `NameEmpty`, `NameTooLong`, `NameCharacter` - not every system accepts the name.
+    /// - `ZeroLength` - `T` contains no lock, or a lock over elements has none.
+    /// - `Invalid` - `T` contains a barrier of no members.
+    /// - `OutOfBounds` - the number of [participants](SharedOptions::participants) or
+    ///   [lanes](SharedOptions::lanes) is not in 1 to 65535.
+    /// - `Overflow` - the object would be larger than any file can be.
+    /// - `NoSpace` - the file system or the shared memory is full.
+    /// - `TooLarge` - this process may not create a file of that size.
+    /// - `OutOfAddressSpace`, `TooManyMappings` - the object cannot be mapped.
+    /// - `NotFound` - the directory does not exist.
+    /// - `PermissionDenied`, `NotWritable` - this user may not create files in the directory.
+    /// - `ForeignOwner` - a symbolic link of another user is on the path.
+    /// - `Unsupported` - faults are not recovered in place here, the file system cannot carry the
+    ///   liveness locks, or the system does not have what an option asks for.
+    ///
+    /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{ErrorKind, Mutex, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let name = format!("doc-create-new-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let jobs = Shared::create_new(name, || Mutex::new(3_u32))?;
+    /// let error = Shared::create_new(name, || Mutex::new(0_u32)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    /// assert_eq!(*jobs.lock()?, 3);
+    /// # Shared::<Mutex<u32>>::unlink(name)?;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "shm_open")]
     pub fn create_new(location: impl Into<Location>, make: impl FnOnce() -> T) -> Result<Self> {
         SharedOptions::new().create_new(location, make)
     }
 
-    /// An object that exists.
+    /// Opens an existing object, and attaches to it.
+    ///
+    /// The type, the owner and the conditions of the options are checked by each call, even if this
+    /// process has the object open already.
+    ///
+    /// The call waits, for at most the [`open_timeout`](SharedOptions::open_timeout) in all, for a
+    /// live creator, for a process that adopts the object from an earlier boot, for the holder of a
+    /// lease on the file, for another thread of this process that is attaching or detaching, and for
+    /// a free participant. An anonymous object is opened by
+    /// [`from_descriptor`](Self::from_descriptor).
     ///
     /// # Errors
-    /// [`NotFound`](crate::ErrorKind::NotFound); [`ForeignOwner`](crate::ErrorKind::ForeignOwner) if it
-    /// belongs to another user, or a link to it does; [`NotAnObject`](crate::ErrorKind::NotAnObject) if it
-    /// has several names; [`WrongType`](crate::ErrorKind::WrongType),
-    /// [`WrongSize`](crate::ErrorKind::WrongSize) or [`WrongKind`](crate::ErrorKind::WrongKind) if it is something else;
-    /// [`Unclean`](crate::ErrorKind::Unclean) if it was in use when the system went down;
-    /// [`TooManyProcesses`](crate::ErrorKind::TooManyProcesses) if all its participants stay in use for
-    /// [longer](SharedOptions::open_timeout) than the call waits;
-    /// [`WrongVersion`](crate::ErrorKind::WrongVersion),
-    /// [`Truncated`](crate::ErrorKind::Truncated), [`Malformed`](crate::ErrorKind::Malformed) or
-    /// [`Incomplete`](crate::ErrorKind::Incomplete) if its header cannot be used;
-    /// [`Busy`](crate::ErrorKind::Busy) if somebody who lives has been making it, or taking it over from an
-    /// earlier boot, for [longer](SharedOptions::open_timeout) than one waits for that, or if another thread of
-    /// this process has been attaching to it, or detaching from it, for so long. The type, the owner and
-    /// what the options ask for are checked each time, also if this process has the object open.
+    /// - `NotFound` - no object has the name, or the location is anonymous.
+    /// - `NameEmpty`, `NameTooLong`, `NameCharacter` - not every system accepts the name.
+    /// - `ForeignOwner` - the object, or a symbolic link that leads to it, belongs to another user.
+    /// - `NotWritable` - this user may only read the object.
+    /// - `PermissionDenied` - this user may not open the object, or not its liveness locks.
+    /// - `IsDirectory` - the path leads to a directory.
+    /// - `NotAnObject` - the file is special, has several names, or does not begin with a header.
+    /// - `WrongKind`, `WrongSize`, `WrongType` - the object was created with another type.
+    /// - `WrongVersion` - another version of the format created the object.
+    /// - `Truncated`, `Malformed`, `Invalid` - the header or a lock's fixed fields are damaged.
+    /// - `Incomplete` - the creator died before the object was ready.
+    /// - `Unclean` - the object was in use when the system went down, is in use where this process
+    ///   cannot see the liveness locks, or was found faulted by a process that used it.
+    /// - `TooManyProcesses` - no participant became free within the `open_timeout`.
+    /// - `Busy` - one of the other waits did not end within the `open_timeout`.
+    /// - `OutOfAddressSpace`, `TooManyMappings` - the object cannot be mapped.
+    /// - `Fault` - the memory could not be accessed.
+    /// - `Unsupported` - faults are not recovered in place here, or the file system cannot carry the
+    ///   liveness locks.
+    ///
+    /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{ErrorKind, Mutex, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let name = format!("doc-open-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let error = Shared::<Mutex<u32>>::open(name).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::NotFound);
+    /// # let jobs = Shared::create_new(name, || Mutex::new(0_u32))?;
+    /// // After another process has created it:
+    /// let jobs = Shared::<Mutex<u32>>::open(name)?;
+    /// *jobs.lock()? += 1;
+    /// # Shared::<Mutex<u32>>::unlink(name)?;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "shm_open")]
+    #[doc(alias = "OpenFileMapping")]
     pub fn open(location: impl Into<Location>) -> Result<Self> {
         SharedOptions::new().open(location)
     }
 
-    /// An object that exists, to look at: it takes no permission to write, and no room of those who
-    /// take part, but keeps the object in use. What only reads works ([`EventHandle::is_set`],
-    /// [`OnceHandle::is_done`], [`CountingSemaphoreHandle::count`], [`SemaphoreHandle::available`],
-    /// [`MutexHandle::is_locked`], [`MutexSliceHandle::view_unlocked`]); all else is
-    /// [`NotWritable`](crate::ErrorKind::NotWritable). A value is seen by those who lock only.
+    /// Opens an existing object for observation, without becoming a participant.
     ///
+    /// The call needs no permission to write and uses no participant. While the value exists, the
+    /// object counts as in use. Methods that only read work: [`EventHandle::is_set`],
+    /// [`OnceHandle::is_done`], [`CountingSemaphoreHandle::count`], [`SemaphoreHandle::available`],
+    /// [`MutexHandle::is_locked`], [`MutexSliceHandle::view_unlocked`]. All others fail with
+    /// [`NotWritable`](crate::ErrorKind::NotWritable). In particular, the value of a `Mutex<T>` or
+    /// `RwLock<T>` cannot be read, because reading it requires the lock.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), with these differences: `NotWritable` and `TooManyProcesses` do
+    /// not occur, `Unclean` only reports a faulted object, and `Busy` also reports a process that
+    /// keeps the lock that read-only attachments share.
+    ///
+    /// # Examples
     /// ```
     /// use sharemap::{ErrorKind, Event, Mutex, Shared};
     ///
@@ -108,48 +197,86 @@ impl<T: SharedType> Shared<T> {
     /// # Ok(()) }
     /// ```
     ///
-    /// # Errors
-    /// As for [`open`](Self::open), but that an object is not refused for having been in use when the
-    /// system went down.
-    ///
     /// [`EventHandle::is_set`]: crate::EventHandle::is_set
     /// [`OnceHandle::is_done`]: crate::OnceHandle::is_done
-    /// [`CountingSemaphoreHandle::count`]: crate::SignalHandle::count
-    /// [`SemaphoreHandle::available`]: crate::PermitsHandle::available
+    /// [`CountingSemaphoreHandle::count`]: crate::CountingSemaphoreHandle::count
+    /// [`SemaphoreHandle::available`]: crate::SemaphoreHandle::available
     /// [`MutexHandle::is_locked`]: crate::MutexHandle::is_locked
-    /// [`MutexSliceHandle::view_unlocked`]: crate::MutexSliceHandle::peek
+    /// [`MutexSliceHandle::view_unlocked`]: crate::MutexSliceHandle::view_unlocked
     pub fn open_read_only(location: impl Into<Location>) -> Result<Self> {
         SharedOptions::new().open_read_only(location)
     }
 
-    /// The object that is there, or else a new one as `make` says it is to begin.
+    /// Opens the object at `location`, or creates it if there is none.
+    ///
+    /// `make` returns the initial state of the locks. It is called at most once, and only if an
+    /// object must be created. An object that its creator left incomplete is replaced. With an
+    /// anonymous location, the call always creates a new object.
     ///
     /// # Errors
-    /// As for [`open`](Self::open) and [`create_new`](Self::create_new).
+    /// As for [`open`](Self::open), except `NotFound` and `Incomplete`, and as for
+    /// [`create_new`](Self::create_new).
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Mutex, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let name = format!("doc-open-or-create-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let jobs = Shared::open_or_create(name, || Mutex::new(3_u32))?;
+    /// let same = Shared::open_or_create(name, || Mutex::new(0_u32))?;
+    /// assert_eq!(*same.lock()?, 3);
+    /// # Shared::<Mutex<u32>>::unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn open_or_create(location: impl Into<Location>, make: impl FnOnce() -> T) -> Result<Self> {
         SharedOptions::new().open_or_create(location, make)
     }
 
-    /// An object that was passed to this process, as a descriptor or handle.
+    /// Opens an object that another process passed to this one as a descriptor or handle.
+    ///
+    /// The call duplicates `descriptor`, which may be closed afterwards. The owner of the object is
+    /// not checked.
     ///
     /// # Errors
-    /// As for [`open`](Self::open).
+    /// As for [`open`](Self::open), except `NotFound`, `ForeignOwner` and the errors about names, and
+    ///
+    /// - `NoSize` - the descriptor is that of a special file.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Location, Mutex, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let jobs = Shared::create_new(Location::anonymous(), || Mutex::new(3_u32))?;
+    /// if let Some(file) = jobs.file() {
+    ///     let same = Shared::<Mutex<u32>>::from_descriptor(file)?; // usually in a child process
+    ///     assert_eq!(*same.lock()?, 3);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn from_descriptor(descriptor: impl AsDescriptor) -> Result<Self> {
         SharedOptions::new().from_descriptor(descriptor)
     }
 
-    /// Unlinks an object, as [`unlink`](crate::unlink()) does. Attached processes stay attached; the
-    /// memory is freed with the last of them.
+    /// Unlinks the object at `location`, like the function [`unlink`](crate::unlink()).
+    ///
+    /// Attached processes stay attached. The memory is freed when the last of them detaches.
     ///
     /// # Errors
     /// As for [`unlink`](crate::unlink()).
+    #[doc(alias = "shm_unlink")]
     pub fn unlink(location: impl Into<Location>) -> Result<()> {
         shm::unlink(location)
     }
 
-    // The names of methods with `self` are no names for fields of structs of locks: the derive knows them.
+    // The derive of `SharedType` refuses fields with the names of these methods: `Shared` dereferences
+    // to the handle, and its own method would be called instead.
 
-    /// The open object, to be passed on; `None` where the system has no file for it.
+    /// Returns the open file of the object, for passing the object to another process.
+    ///
+    /// Returns `None` if the system has no file for the object.
     #[must_use]
     pub fn file(&self) -> Option<&File> {
         self.opening.file()
@@ -191,18 +318,20 @@ impl<T: SharedType> Shared<T> {
     /// `track=False` there (Python 3.13).
     ///
     /// Linux and macOS compare device and inode, Windows volume and file index. Objects of `shm_open`
-    /// (macOS) have no such numbers: there the ids in their headers are compared. A section (Windows)
+    /// (macOS) have no such numbers, so the ids in their headers are compared. A section (Windows)
     /// keeps its name while it is attached.
     ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the object was not opened by a name or path;
-    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if the path cannot be looked up.
+    /// - `Unsupported` - the object was not opened by a name or path.
+    /// - `PermissionDenied` - the path cannot be looked up.
+    ///
+    /// Other kinds report a failed system call.
     pub fn is_linked(&self) -> Result<bool> {
         let named = |error: Error| error.with_path(self.location.path());
         let unnamed =
             |detail| Err(named(Error::new(ErrorKind::Unsupported, "look up").with_detail(detail)));
         let Some(file) = self.opening.file() else {
-            return unnamed("the object has no file here to compare with");
+            return unnamed("the system has no file for the object to compare with the name");
         };
         match self.location.checked().map_err(named)? {
             shm::LocationKind::File(path) => sys::file::is_linked(path, file).map_err(named),
@@ -214,7 +343,7 @@ impl<T: SharedType> Shared<T> {
                             .facts()
                             .is_some_and(|facts| facts.id == self.opening.header().id)),
                         Err(error) => match error.kind() {
-                            // The name was unlinked meanwhile, or refers to another thing.
+                            // The name was unlinked meanwhile, or leads to something else.
                             ErrorKind::NotFound
                             | ErrorKind::NotAnObject
                             | ErrorKind::ZeroLength => Ok(false),
@@ -224,11 +353,12 @@ impl<T: SharedType> Shared<T> {
                 }
             }
             shm::LocationKind::Anonymous => {
-                unnamed("the object was opened by a descriptor, not by a name or path")
+                unnamed("the object was not opened by a name or path; open it by one")
             }
         }
     }
 
+    /// Returns a value for an opening, after checking that its payload has the layout of `T`.
     pub(in crate::sync) fn over(opening: Arc<Opening>, location: Location) -> Result<Self> {
         let mut found = LayoutReader::payload(Arc::clone(&opening));
         let handle = T::handle(&mut found)?;
@@ -236,14 +366,32 @@ impl<T: SharedType> Shared<T> {
         Ok(Self { opening, handle, location })
     }
 
-    /// Ends all waits through this value and its handles within a tenth of a second, with an error
-    /// of kind [`Cancelled`](crate::ErrorKind::Cancelled). Refuses further waits until
-    /// [`resume`](Self::resume). Waits through other values of the same object continue.
+    /// Cancels the waits through this value and its handles.
+    ///
+    /// Blocked threads return within 100 ms, with an error of kind
+    /// [`Cancelled`](crate::ErrorKind::Cancelled). Until [`resume`](Self::resume), calls that would
+    /// block fail in the same way, and calls that need not block succeed. Waits through other values
+    /// of the object continue.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{ErrorKind, Event, Location, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let ready = Shared::create_new(Location::anonymous(), Event::manual_reset)?;
+    /// std::thread::scope(|scope| {
+    ///     let waiter = scope.spawn(|| ready.wait());
+    ///     ready.cancel(); // for instance from a handler that shuts the program down
+    ///     let error = waiter.join().unwrap().unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::Cancelled);
+    /// });
+    /// # Ok(()) }
+    /// ```
     pub fn cancel(&self) {
         self.opening.cancel(true);
     }
 
-    /// Lets wait again.
+    /// Allows blocking operations again after [`cancel`](Self::cancel).
     pub fn resume(&self) {
         self.opening.cancel(false);
     }

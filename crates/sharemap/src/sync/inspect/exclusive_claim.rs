@@ -1,4 +1,4 @@
-//! That nobody has an object, on the kernel's word.
+//! `ExclusiveClaim`: exclusive use of an object's file, granted by the kernel.
 
 use crate::error::{ErrorKind, Result};
 use crate::peer::ObjectObserver;
@@ -6,32 +6,37 @@ use crate::shm::Location;
 use crate::sync::inspect::object_file::ObjectFile;
 use crate::sys::exclusive::Exclusive;
 
-/// That no other process has an object, nor any other part of this one: the kernel says so. While
-/// the value lives, whoever opens the object has to wait, or is refused: keep it for a moment only,
-/// and open nothing of it meanwhile.
+/// A claim on the file of an object that no process uses, this process included.
 ///
+/// The kernel grants the claim, across containers and pid namespaces. While the value lives, a process
+/// that opens the object waits (Linux, for at most 45 s by default) or is refused (Windows). Keep the
+/// value only briefly, and do not open the object meanwhile.
+///
+/// # Examples
 /// ```no_run
 /// use sharemap::inspect::ExclusiveClaim;
 ///
 /// # fn main() -> sharemap::Result<()> {
 /// match ExclusiveClaim::of("jobs")? {
-///     Some(unused) => assert!(unused.remove()?),
-///     None => println!("somebody has it"),
+///     Some(claim) => println!("removed: {}", claim.remove()?),
+///     None => println!("in use"),
 /// }
 /// # Ok(()) }
 /// ```
+#[doc(alias = "F_SETLEASE")]
 #[derive(Debug)]
 pub struct ExclusiveClaim {
     exclusive: Exclusive,
 }
 
 impl ExclusiveClaim {
-    /// Asks the kernel whether anybody has the object, raw or with a header: a file of memory or of
-    /// disk. `None`: somebody has it, as far as can be told from here.
+    /// Claims an object, raw or with a header, in named shared memory or in a file.
+    ///
+    /// Returns `None` if a process uses the object or has claimed it, or if the use of the object cannot
+    /// be determined from here.
     ///
     /// # Errors
-    /// As for [`ObjectFile::open`], except [`WouldBlock`](ErrorKind::WouldBlock), and for
-    /// [`ObjectFile::claim`].
+    /// As for [`ObjectFile::open`], except `WouldBlock`, and for [`ObjectFile::claim`].
     pub fn of(location: impl Into<Location>) -> Result<Option<Self>> {
         match ObjectFile::open(location) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
@@ -44,7 +49,8 @@ impl ExclusiveClaim {
         let ObjectFile { entry, location } = file;
         let named = |error: crate::Error| error.with_path(location.path());
         let Some(exclusive) = Exclusive::take(entry).map_err(named)? else { return Ok(None) };
-        // Whoever is attached has it mapped, and may have closed it.
+        // A participant keeps the object mapped, and may have closed its descriptor. Where the claim
+        // does not exclude mappings, the liveness locks tell whether a process is attached.
         if !exclusive.sees_mappings()
             && !ObjectObserver::is_nobodys(exclusive.file(), location.path(), None)
                 .map_err(named)?
@@ -54,37 +60,43 @@ impl ExclusiveClaim {
         Ok(Some(Self { exclusive }))
     }
 
-    /// Returns `true` while no process waits to open the object. A waiting process opens it when
-    /// this value is dropped, or after the system's limit (45 s on Linux).
+    /// Returns `true` while no process waits to open the object.
+    ///
+    /// A waiting process opens the object when this value is dropped, or after the system's limit
+    /// (45 s by default on Linux).
     #[must_use]
     pub fn is_exclusive(&self) -> bool {
         self.exclusive.is_exclusive()
     }
 
-    /// Whether that includes mappings of raw memory. On overlayfs it does not: who takes part in an
-    /// object with a header is known, and whether somebody maps the file without that is not.
+    /// Returns `true` if the claim also excludes mappings of raw memory.
+    ///
+    /// On overlayfs, the claim only excludes participants of an object with a header. Whether a process
+    /// maps the file without being a participant is not known there.
     #[must_use]
     pub fn sees_mappings(&self) -> bool {
         self.exclusive.sees_mappings()
     }
 
     /// Removes the object's name. Returns `false`, and removes nothing, if a process waits to open
-    /// the object.
+    /// the object (Linux) or maps it (Windows).
     ///
-    /// Only the claimed file is removed, whatever happens to its name meanwhile. On Linux the name
+    /// Only the claimed file is removed, even if its name leads to another file by then. On Linux the name
     /// is first moved into a private directory beside it (mode 01700, `.sharemap-gone-…`). If the
     /// name still refers to this file there, it is removed, and otherwise moved back. If the
     /// process is killed in between, an [`InterruptedRemoval`](crate::sync::inspect::InterruptedRemoval)
     /// remains.
     ///
     /// # Errors
-    /// - [`NotFound`](ErrorKind::NotFound) - the name is gone, or another file has it.
-    /// - [`PermissionDenied`](ErrorKind::PermissionDenied), [`NotWritable`](ErrorKind::NotWritable) - the
-    ///   directory may not be changed.
-    /// - [`NoSpace`](ErrorKind::NoSpace) - no inode is left for the private directory.
-    /// - [`Unsupported`](ErrorKind::Unsupported) - the file system cannot move the file there.
-    /// - [`AlreadyExists`](ErrorKind::AlreadyExists) - another file had the name, was moved, and could
-    ///   not be moved back because the name is taken again; the error says where it is.
+    /// - `NotFound` - the name is gone, or another file has it.
+    /// - `PermissionDenied`, `NotWritable` - this user may not change the directory.
+    /// - `NoSpace` - no inode is left for the private directory.
+    /// - `Busy` - another process replaced or locked each private directory.
+    /// - `Unsupported` - the file system cannot move the file there.
+    /// - `AlreadyExists` - another file had the name, was moved, and could not be moved back because the
+    ///   name is in use again; the error tells where the file is.
+    ///
+    /// Other kinds report a failed system call.
     pub fn remove(self) -> Result<bool> {
         self.exclusive.remove()
     }

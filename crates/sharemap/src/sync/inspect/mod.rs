@@ -1,9 +1,15 @@
-//! Looking at shared objects from outside: who is attached, who holds which lock, who waits.
+//! Inspection of shared objects from outside: which processes are attached, and which threads hold
+//! or wait for which locks.
 //!
-//! Nothing is changed by it, and nobody notices; it does not count as being attached. What others
-//! change meanwhile is seen as it is at the moment at which each number is looked at: a lock may have
-//! been handed on between a look at its word and a look at who waits.
+//! [`Inspection`] reads the state of an object. [`ExclusiveClaim`] establishes that no process uses an
+//! object. [`ObjectFile`] keeps a file open, so that the file that was inspected is the file that is
+//! removed.
 //!
+//! An inspection changes nothing, attaches nothing, and is not visible to the participants. Each number
+//! is read at another moment, while the object is in use. A lock may, for instance, get a new owner
+//! between the reads of its word and of its waiters.
+//!
+//! # Examples
 //! ```
 //! use sharemap::inspect::{Inspection, LockKind};
 //! use sharemap::{Mutex, Shared};
@@ -14,9 +20,9 @@
 //! let hits = Shared::create_new(name, || Mutex::new(0_u64))?;
 //! let held = hits.lock()?;
 //!
-//! let look = Inspection::open(name)?; // from any process
-//! assert_eq!(look.participants()?[0].process, std::process::id());
-//! let locks = look.locks()?;
+//! let inspection = Inspection::open(name)?; // from any process
+//! assert_eq!(inspection.participants()?[0].process, std::process::id());
+//! let locks = inspection.locks()?;
 //! assert_eq!(locks[0].kind, LockKind::Mutex);
 //! assert_eq!(locks[0].owner.as_ref().unwrap().process, Some(std::process::id()));
 //! # drop(held);
@@ -44,13 +50,35 @@ pub use crate::sys::FileRole;
 pub use exclusive_claim::ExclusiveClaim;
 pub use object_file::{InterruptedRemoval, ObjectFile};
 
-/// A shared object that is looked at.
+/// A read-only inspection of a shared object.
+///
+/// The value maps the object, but is no participant: the object does not count as in use.
+///
+/// # Examples
+/// ```
+/// use sharemap::inspect::Inspection;
+/// use sharemap::{Mutex, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// # let name = format!("doc-inspection-{}", std::process::id());
+/// # let name = name.as_str();
+/// let hits = Shared::create_new(name, || Mutex::new(0_u64))?;
+/// let inspection = Inspection::open(name)?;
+/// for participant in inspection.participants()? {
+///     println!("process {} since {:?}", participant.process, participant.since);
+/// }
+/// assert_eq!(inspection.is_unattached()?, Some(false));
+/// drop(hits);
+/// assert_eq!(inspection.is_unattached()?, Some(true));
+/// # sharemap::SharedMemory::unlink(name)?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Inspection {
     pub(in crate::sync) look: ObjectObserver,
 }
 
-/// What a lock is, as far as those who use it say.
+/// The kind of a lock, as the lanes that use it announce it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum LockKind {
@@ -64,181 +92,233 @@ pub enum LockKind {
     CountingSemaphoreOrEvent,
     /// A [`Once`](crate::Once).
     Once,
-    /// [`Semaphore`](crate::Semaphore).
+    /// A [`Semaphore`](crate::Semaphore).
     Semaphore,
     /// A [`Barrier`](crate::Barrier).
     Barrier,
 }
 
-/// A thread that has to do with a lock.
+/// A thread that holds a lock or waits for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ThreadInfo {
-    /// Its lane in the object.
+    /// The number of the thread's lane in the object.
     pub lane: u32,
-    /// Whose lane it is: the number of the participant. `None` if it is nobody's any more.
+    /// The number of the participant that owns the lane. `None` if the lane is free by now.
     pub participant: Option<u32>,
-    /// The participant's process id, as its own pid namespace has it.
+    /// The process id of the participant, in its own pid namespace.
     pub process: Option<u32>,
-    /// For how long it sleeps while the lock has not been released; `None` if it does not sleep.
+    /// For how long the thread has been asleep without a release of the lock. `None` if it does not
+    /// sleep.
     pub asleep_for: Option<Duration>,
 }
 
-/// A lock that somebody holds or asks for. One that nobody has to do with is not to be found.
+/// A lock that at least one thread holds or waits for.
+///
+/// Locks are found by the announcements of the lanes, so an inspection does not find a lock that no
+/// thread uses.
+///
+/// # Examples
+/// ```
+/// use sharemap::inspect::{Inspection, LockInfo};
+/// # use sharemap::{Mutex, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// # let name = format!("doc-lock-info-{}", std::process::id());
+/// # let name = name.as_str();
+/// # let hits = Shared::create_new(name, || Mutex::new(0_u64))?;
+/// # let held = hits.lock()?;
+/// for LockInfo { offset, kind, owner, waiters, .. } in Inspection::open(name)?.locks()? {
+///     let owner = owner.and_then(|thread| thread.process);
+///     println!("{kind:?} at {offset}: owner {owner:?}, {} waiters", waiters.len());
+/// }
+/// # drop(held);
+/// # sharemap::SharedMemory::unlink(name)?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LockInfo {
-    /// Where it is in the object.
+    /// The offset of the lock in the object.
     pub offset: u64,
-    /// What it is.
+    /// The kind of the lock.
     pub kind: LockKind,
-    /// Who has it: of mutexes, of locks for readers and writers (a writer, or an upgradable
-    /// reader), and of what is done once.
+    /// The owner of a mutex or a once, or the writer or upgradable reader of a reader-writer lock.
     pub owner: Option<ThreadInfo>,
-    /// Those who have a part of it: readers, those with permits, members of a barrier that have not
-    /// come.
+    /// The other holders: readers, holders of permits, and members of a barrier that have not arrived.
     pub holders: Vec<ThreadInfo>,
-    /// Those who ask for it, or have come to the barrier. Readers who have to wait do not show.
+    /// The threads that wait for the lock or have arrived at the barrier. Blocked readers are missing:
+    /// they withdraw their announcement before they sleep.
     pub waiters: Vec<ThreadInfo>,
-    /// The owner reads beside others, and may go on to write.
+    /// `true` if the owner holds an upgradable read lock: it reads beside other readers, and may
+    /// upgrade to a writer.
     pub is_upgradable: bool,
-    /// An owner declared the value unusable.
+    /// `true` if an owner poisoned the value.
     pub is_poisoned: bool,
-    /// An owner died, and none since has accepted the value.
+    /// `true` if an owner died, and no owner since has marked the value as consistent.
     pub owner_died: bool,
-    /// What is to be done once has been done.
+    /// `true` if the action of a once has been completed.
     pub is_done: bool,
-    /// Somebody sleeps, also such as do not show among those who wait.
+    /// `true` if a thread may be asleep at the gate, including threads missing in `waiters`.
     pub has_sleepers: bool,
-    /// For how long at least the owner has had it: for as long as one who waits has slept without
-    /// the lock's being released. Nobody takes the time when a lock is taken at once, so of a lock
-    /// that nobody waits for it is not known.
+    /// The time for which the owner has held the lock at least: the longest `asleep_for` of a waiter.
     ///
-    /// Of several who wait a release wakes one; what the others noted stays for up to four
-    /// milliseconds, and is told of the new owner so long. It is the owner's if it is found again,
-    /// with the same owner, after that time. A waiter that is stopped sleeps on, and does not notice a
-    /// release at all.
+    /// Acquiring a free lock records no time, so the value is `None` for a lock without a sleeping
+    /// waiter.
+    ///
+    /// A release wakes one of several waiters. The records of the others stay for up to 4 ms, and are
+    /// attributed to the next owner for that time. To exclude this, inspect again after more than 4 ms:
+    /// a value that is found again, with the same owner, is that owner's. A stopped waiter keeps its
+    /// record, and does not notice releases.
     pub held_for: Option<Duration>,
 }
 
-/// A lock, and its first word as it was when it was found.
+/// A lock, and the value that its first word had when the lock was found.
 struct Found {
     lock: LockInfo,
     word: u32,
 }
 
 impl Inspection {
-    /// Opens an object for inspection, without waiting. This process must be allowed to read the
-    /// object; the owner does not matter.
+    /// Opens an object for inspection, without blocking.
+    ///
+    /// The process must be permitted to read the object, which may belong to any user.
     ///
     /// # Errors
-    /// [`Busy`](crate::ErrorKind::Busy) while another process holds a lease on its file, so that its
-    /// state cannot be seen;
-    /// [`NotAnObject`](crate::ErrorKind::NotAnObject), [`Truncated`](crate::ErrorKind::Truncated),
-    /// [`WrongVersion`](crate::ErrorKind::WrongVersion), [`Malformed`](crate::ErrorKind::Malformed) if it is no
-    /// shared object with a header, or not one of this format; [`NotFound`](crate::ErrorKind::NotFound).
+    /// - `NotFound` - there is no such object, or the location is anonymous.
+    /// - `NameEmpty`, `NameTooLong`, `NameCharacter` - not every system accepts the name.
+    /// - `PermissionDenied` - this user may not read the object.
+    /// - `ForeignOwner` - a symbolic link of another user is on the path.
+    /// - `IsDirectory` - the path leads to a directory.
+    /// - `NotAnObject` - the file is special, has several names, or does not begin with a header.
+    /// - `Truncated`, `Malformed` - the header is damaged.
+    /// - `WrongVersion` - another version of the format created the object.
+    /// - `Busy` - another process holds a lease on the file, which hides its state; try again.
+    /// - `Unsupported` - faults are not recovered in place here, or the file system cannot carry the
+    ///   liveness locks.
+    ///
+    /// Other kinds report a failed system call.
     pub fn open(location: impl Into<Location>) -> Result<Self> {
         Ok(Self { look: ObjectObserver::open(&location.into())? })
     }
 
-    /// What never changes of it; `None`: it is being made, and has no header yet.
+    /// Returns the constant part of the header. Returns `None` if the object has no header yet, because
+    /// it is being created.
     #[must_use]
     pub fn facts(&self) -> Option<ObjectInfo> {
         self.look.facts()
     }
 
-    /// How far it is.
+    /// Returns whether the object is being created, ready or faulted.
     ///
     /// # Errors
-    /// [`Malformed`](crate::ErrorKind::Malformed), [`Fault`](crate::ErrorKind::Fault) if it has been cut short: so
-    /// of all questions below.
+    /// - `Malformed` - the stored state is none of these.
+    /// - `Fault` - the memory could not be accessed; the object may have been truncated.
     pub fn state(&self) -> Result<State> {
         self.look.state()
     }
 
-    /// Whether it says that nobody takes part in it, and that whoever did left it in order.
+    /// Returns `true` if the object is marked as clean: its last participant left it consistent, and no
+    /// process is attached.
     ///
     /// # Errors
-    /// As for [`state`](Self::state).
+    /// - `Fault` - the memory could not be accessed; the object may have been truncated.
     pub fn is_clean(&self) -> Result<bool> {
         self.look.is_clean()
     }
 
-    /// How often a process attached to it.
+    /// Returns how many times a process has attached to the object as a participant.
     ///
     /// # Errors
-    /// As for [`state`](Self::state).
+    /// - `Fault` - the memory could not be accessed; the object may have been truncated.
     pub fn attachments(&self) -> Result<u64> {
         self.look.attachments()
     }
 
-    /// Whether it was last used since the system started; `None` where that cannot be told.
+    /// Returns `true` if the object was last used since the system started. Returns `None` if the system
+    /// does not identify its boots.
     ///
     /// # Errors
-    /// As for [`state`](Self::state).
+    /// - `Fault` - the memory could not be accessed; the object may have been truncated.
     pub fn is_of_this_boot(&self) -> Result<Option<bool>> {
         self.look.is_of_this_boot()
     }
 
-    /// Whether the kernel says that somebody is making it. `None`: that cannot be asked from here,
-    /// in another container than where it is in use.
+    /// Returns `true` if, according to the kernel, a process is creating the object or adopting it
+    /// from an earlier boot.
+    ///
+    /// Returns `None` if the kernel cannot be asked: the object is in use in another mount or container,
+    /// where its liveness locks are.
     ///
     /// # Errors
-    /// As for [`state`](Self::state).
+    /// - `Fault` - the memory could not be accessed; the object may have been truncated.
+    ///
+    /// Other kinds report a failed system call.
     pub fn has_creator(&self) -> Result<Option<bool>> {
         self.look.has_creator()
     }
 
-    /// Whether the kernel says that somebody is attached who only reads; `None` as above.
+    /// Returns `true` if, according to the kernel, a process has the object open read-only or
+    /// copy-on-write. Returns `None` if the kernel [cannot be asked](Self::has_creator).
     ///
     /// # Errors
-    /// As for [`state`](Self::state).
+    /// As for [`has_creator`](Self::has_creator).
     pub fn has_readers(&self) -> Result<Option<bool>> {
         self.look.has_readers()
     }
 
-    /// Whether the kernel says that nobody is attached, or making it; `None` as above.
+    /// Returns `true` if, according to the kernel, no process is attached to the object or creating
+    /// it. Returns `None` if the kernel [cannot be asked](Self::has_creator).
     ///
     /// # Errors
-    /// As for [`state`](Self::state).
+    /// As for [`has_creator`](Self::has_creator).
     pub fn is_unattached(&self) -> Result<Option<bool>> {
         self.look.is_unattached()
     }
 
-    /// The processes that take part, and those that died and have not been cleared away, by number.
+    /// Returns the attached processes, and those that died and have not been recovered, in the order
+    /// of their numbers.
     ///
     /// # Errors
-    /// As for [`state`](Self::state).
+    /// - `Malformed` - a participant's record is damaged.
+    /// - `Fault` - the memory could not be accessed; the object may have been truncated.
+    ///
+    /// Other kinds report a failed system call.
     pub fn participants(&self) -> Result<Vec<Participant>> {
         self.look.participants()
     }
 
-    /// How many threads have a lane.
+    /// Returns how many lanes are claimed by threads.
     ///
     /// # Errors
-    /// As for [`state`](Self::state).
+    /// - `Malformed` - a lane names a participant that does not exist.
+    /// - `Fault` - the memory could not be accessed; the object may have been truncated.
     pub fn lanes(&self) -> Result<u32> {
         Ok(self.look.lanes()?.len() as u32)
     }
 
-    /// The locks that threads hold or ask for, by offset.
+    /// Returns the locks that threads hold or wait for, in the order of their offsets.
     ///
     /// # Errors
-    /// As for [`state`](Self::state); [`Malformed`](crate::ErrorKind::Malformed) also if a thread announces
-    /// what cannot be.
+    /// - `Malformed` - a lane, an announcement or a lock's word is damaged.
+    /// - `Fault` - the memory could not be accessed; the object may have been truncated.
     pub fn locks(&self) -> Result<Vec<LockInfo>> {
-        // Peers choose what their lanes announce, so no step may depend on the number found so far.
+        // A misbehaving peer can announce a different lock in each slot. A map keeps the time of each
+        // step independent of the number of locks found so far.
         let mut found: BTreeMap<(u64, LockKind), Found> = BTreeMap::new();
         for lane in self.look.lanes()? {
             let process = self.look.process_of(lane.participant)?;
             for &(slot, what) in &lane.announced {
                 let (at, Some(part)) = announcement::parse(what) else {
-                    return Err(self.look.malformed(slot, "a thread announces what there is not"));
+                    return Err(self
+                        .look
+                        .malformed(slot, "a lane announces a lock of an unknown kind"));
                 };
+                // The thread has released its read lock, and is about to clear the slot.
                 if part == Kind::Leaving {
                     continue;
                 }
-                let who = ThreadInfo {
+                let thread = ThreadInfo {
                     lane: lane.lane,
                     participant: Some(lane.participant),
                     process,
@@ -250,10 +330,11 @@ impl Inspection {
                     Entry::Vacant(new) => new.insert(self.lock(at, kind, slot)?),
                 };
                 match part {
-                    Kind::Arrived if !barrier::has_come(what, at, *word) => {
-                        lock.add(Kind::Member, who);
+                    // The slot still holds an earlier round: the member has not arrived in this one.
+                    Kind::Arrived if !barrier::has_arrived(what, at, *word) => {
+                        lock.add(Kind::Member, thread);
                     }
-                    part => lock.add(part, who),
+                    part => lock.add(part, thread),
                 }
             }
         }
@@ -262,23 +343,27 @@ impl Inspection {
         Ok(found)
     }
 
-    /// The lock at an offset that the announcement in `slot` names, as its own bytes have it.
+    /// Reads the lock at `at`, an offset that the announcement in `slot` names.
     fn lock(&self, at: u64, kind: LockKind, slot: u64) -> Result<Found> {
         let Some(facts) = self.look.facts() else {
-            return Err(self.look.malformed(slot, "a thread uses what is not made yet"));
+            return Err(self
+                .look
+                .malformed(slot, "a lane announces a lock in an object without a header"));
         };
         let (size, gate) = kind.extent();
         if at < facts.payload_at || at.checked_add(size).is_none_or(|end| end > facts.len) {
-            return Err(self.look.malformed(slot, "a thread announces what is outside of it"));
+            return Err(self.look.malformed(slot, "a lane announces a lock outside the payload"));
         }
         let memory = self.look.memory();
         let first = memory.load::<u32>(at)?;
         let word = if kind.has_word() { first } else { 0 };
         let owner = match word::owner(word) {
             Some(lane) if lane >= facts.lanes => {
-                return Err(self.look.malformed(at, "its owner is a lane that there is not"));
+                return Err(self
+                    .look
+                    .malformed(at, "the lock's owner is a lane that does not exist"));
             }
-            Some(lane) => Some(self.who(lane)?),
+            Some(lane) => Some(self.thread(lane)?),
             None => None,
         };
         let lock = LockInfo {
@@ -297,7 +382,8 @@ impl Inspection {
         Ok(Found { lock, word: first })
     }
 
-    fn who(&self, lane: u32) -> Result<ThreadInfo> {
+    /// Returns the thread of a lane that a lock's word names.
+    fn thread(&self, lane: u32) -> Result<ThreadInfo> {
         let participant = self.look.participant_of(lane)?;
         let process = match participant {
             Some(number) => self.look.process_of(number)?,
@@ -308,6 +394,7 @@ impl Inspection {
 }
 
 impl LockKind {
+    /// Returns the kind of lock that is announced by `part`.
     fn of(part: Kind) -> Self {
         match part {
             Kind::Mutex => Self::Mutex,
@@ -322,7 +409,7 @@ impl LockKind {
         }
     }
 
-    /// Bytes of its fixed part, and where its gate is.
+    /// Returns the length of the lock's fixed part, and the offset of its gate (FORMAT.md, "Locks").
     fn extent(self) -> (u64, u64) {
         match self {
             Self::Mutex | Self::CountingSemaphoreOrEvent | Self::Once | Self::Barrier => (16, 4),
@@ -332,34 +419,39 @@ impl LockKind {
         }
     }
 
+    /// Returns `true` if the lock begins with a word that names an owner.
     fn has_word(self) -> bool {
         matches!(self, Self::Mutex | Self::RwLock | Self::Once)
     }
 }
 
 impl LockInfo {
-    fn add(&mut self, part: Kind, who: ThreadInfo) {
+    /// Adds a thread that announces the lock by `part`.
+    fn add(&mut self, part: Kind, thread: ThreadInfo) {
         match part {
+            // Owner and waiters announce the lock alike; the word tells which lane is the owner.
             Kind::Mutex | Kind::Writer | Kind::Once => match &mut self.owner {
-                Some(owner) if owner.lane == who.lane => owner.asleep_for = who.asleep_for,
-                _ => self.waiters.push(who),
+                Some(owner) if owner.lane == thread.lane => {
+                    owner.asleep_for = thread.asleep_for;
+                }
+                _ => self.waiters.push(thread),
             },
             Kind::Reader | Kind::Permit | Kind::PermitReturner | Kind::Member => {
-                self.holders.push(who);
+                self.holders.push(thread);
             }
             Kind::Sleeper
             | Kind::Waiter
             | Kind::PermitWaiter
             | Kind::PermitTaker
-            | Kind::Arrived => self.waiters.push(who),
+            | Kind::Arrived => self.waiters.push(thread),
             Kind::Leaving => {}
         }
     }
 
-    /// What follows from all that was found.
+    /// Derives `held_for` after all threads have been added.
     fn conclude(&mut self) {
         if self.owner.is_some() {
-            self.held_for = self.waiters.iter().filter_map(|who| who.asleep_for).max();
+            self.held_for = self.waiters.iter().filter_map(|thread| thread.asleep_for).max();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Files of objects, opened once, for callers that decide whether to remove them.
+//! `ObjectFile`: the file of an object, opened once, for callers that inspect and then remove it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,6 +17,7 @@ use crate::sys::exclusive::{self, Entry};
 /// The directory and the file are opened once. All later queries and the removal apply to this
 /// file, even if the name of the file or of its directory refers to something else by then.
 ///
+/// # Examples
 /// ```
 /// use sharemap::inspect::ObjectFile;
 /// use sharemap::{Location, Mutex, Shared};
@@ -42,17 +43,17 @@ pub struct ObjectFile {
 impl ObjectFile {
     /// Opens the file of an object, raw or with a header, for reading.
     ///
-    /// No link is followed: neither the file nor its directory may be one. On Linux, links further up are
-    /// followed if root or this user owns them. Nothing but a regular file is opened.
+    /// Only a regular file is opened. Neither the file nor its directory may be a symbolic link. On Linux,
+    /// links further up in the path are followed if root or this user owns them.
     ///
     /// # Errors
-    /// - [`NotFound`](ErrorKind::NotFound) - there is no such file, or the location is anonymous.
-    /// - [`NotAnObject`](ErrorKind::NotAnObject) - it is a link, a FIFO, a directory, a socket or a
-    ///   device; or its directory is a link.
-    /// - [`PermissionDenied`](ErrorKind::PermissionDenied) - it may not be read.
-    /// - [`WouldBlock`](ErrorKind::WouldBlock) - another process has claimed it.
-    /// - `NameEmpty`, `NameTooLong`, `NameCharacter` - the name cannot be an object's.
-    /// - [`Unsupported`](ErrorKind::Unsupported) - on macOS, where named shared memory has no files.
+    /// - `NotFound` - there is no such file, or the location is anonymous.
+    /// - `NotAnObject` - the file is a link, a FIFO, a directory, a socket or a device, or its directory
+    ///   is a link.
+    /// - `PermissionDenied` - this user may not read the file.
+    /// - `WouldBlock` - another process has claimed the file.
+    /// - `NameEmpty`, `NameTooLong`, `NameCharacter` - not every system accepts the name.
+    /// - `Unsupported` - on macOS, where named shared memory has no files.
     ///
     /// Other kinds report a failed system call.
     pub fn open(location: impl Into<Location>) -> Result<Self> {
@@ -63,15 +64,16 @@ impl ObjectFile {
             LocationKind::Name(name) => Entry::open_named(name),
             LocationKind::File(path) => Entry::open(path),
             LocationKind::Anonymous => {
-                return Err(Error::new(ErrorKind::NotFound, OPERATION)
-                    .with_detail("an anonymous object has no name, and ends with its last user"));
+                return Err(Error::new(ErrorKind::NotFound, OPERATION).with_detail(
+                    "an anonymous object has no file; inspect it in a process that has it open",
+                ));
             }
         };
         match found.map_err(named)? {
             Some(entry) => Ok(Self { entry, location }),
             None => Err(named(
                 Error::new(ErrorKind::WouldBlock, OPERATION)
-                    .with_detail("another process has claimed it for a moment; try again"),
+                    .with_detail("another process has claimed it; try again"),
             )),
         }
     }
@@ -92,26 +94,31 @@ impl ObjectFile {
     /// [`claim`](Self::claim).
     ///
     /// # Errors
-    /// As for [`Inspection::open`], except [`NotFound`](ErrorKind::NotFound).
+    /// As for [`Inspection::open`], except the errors about names, paths and leases.
     pub fn inspect(&self) -> Result<Inspection> {
         let look = ObjectObserver::over(self.entry.file(), self.location.path(), None)?;
         Ok(Inspection { look })
     }
 
-    /// Claims the file for exclusive use. Returns `None` if the kernel reports that another process
-    /// uses the file.
+    /// Claims the file for exclusive use. Returns `None` if another process uses the file, or if this
+    /// process has it open elsewhere.
     ///
     /// # Errors
-    /// - [`Unsupported`](ErrorKind::Unsupported) - the kernel does not tell: on macOS, and on network
-    ///   file systems.
-    /// - [`PermissionDenied`](ErrorKind::PermissionDenied) - only the owner is told.
-    /// - [`WrongVersion`](ErrorKind::WrongVersion), [`Malformed`](ErrorKind::Malformed),
-    ///   [`Truncated`](ErrorKind::Truncated) - on overlayfs, where only the object itself would tell.
+    /// - `Unsupported` - the kernel does not report the use of files: on macOS, and on network file
+    ///   systems.
+    /// - `PermissionDenied` - the kernel reports it only to the file's owner.
+    /// - `NotFound` - another file has the name by now (Windows).
+    /// - `WrongVersion`, `Malformed`, `Truncated` - on overlayfs, where only the object itself could tell,
+    ///   its header cannot be used.
+    ///
+    /// Other kinds report a failed system call.
     pub fn claim(self) -> Result<Option<ExclusiveClaim>> {
         ExclusiveClaim::claim(self)
     }
 
-    /// Removes the file's name, even if processes use the file. Those processes keep the file.
+    /// Removes the file's name, even if processes use the file.
+    ///
+    /// Those processes keep the file. Its memory is freed with the last of them.
     ///
     /// # Errors
     /// As for [`ExclusiveClaim::remove`].
@@ -120,11 +127,26 @@ impl ObjectFile {
     }
 }
 
-/// A removal whose process was killed: a private directory of this user (`.sharemap-gone-…`) that
-/// contains the file to be removed, or nothing.
+/// A removal that was interrupted by the death of its process: a private directory of this user
+/// (`.sharemap-gone-…`) that contains the file to be removed, or nothing.
 ///
 /// The killed process may not have identified the file, so the file can only be moved back. Other
 /// processes do not touch the directory while this value lives.
+///
+/// # Examples
+/// ```
+/// use sharemap::inspect::InterruptedRemoval;
+///
+/// # fn main() -> sharemap::Result<()> {
+/// # let directory = std::env::temp_dir().join(format!("doc-interrupted-{}", std::process::id()));
+/// # std::fs::create_dir(&directory)?;
+/// for removal in InterruptedRemoval::find_in(&directory)? {
+///     println!("{} contains {:?}", removal.path().display(), removal.names());
+///     removal.restore()?;
+/// }
+/// # std::fs::remove_dir(&directory)?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct InterruptedRemoval {
     interrupted: exclusive::Interrupted,
@@ -134,7 +156,11 @@ impl InterruptedRemoval {
     /// Finds the interrupted removals in a directory, without its subdirectories.
     ///
     /// # Errors
-    /// As for [`ObjectFile::open`], of the directory.
+    /// - `NotFound` - the directory does not exist.
+    /// - `NotAnObject` - a symbolic link or a file is in the place of the directory.
+    /// - `PermissionDenied` - this user may not read the directory.
+    ///
+    /// Other kinds report a failed system call.
     pub fn find_in(directory: impl AsRef<Path>) -> Result<Vec<Self>> {
         let directory = directory.as_ref();
         Self::found(Some(directory)).map_err(|error| error.with_path(Some(directory)))
@@ -169,7 +195,8 @@ impl InterruptedRemoval {
     /// Moves the file back to its name, and removes the private directory.
     ///
     /// # Errors
-    /// - [`AlreadyExists`](ErrorKind::AlreadyExists) - another file has the name now; both stay.
+    /// - `AlreadyExists` - another file has the name by now; both files stay.
+    /// - `PermissionDenied` - this user may not change the directory.
     ///
     /// Other kinds report a failed system call.
     pub fn restore(&self) -> Result<()> {

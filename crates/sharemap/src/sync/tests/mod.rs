@@ -1,4 +1,5 @@
-//! Tests of the algorithms: a search of all interleavings, stores and deaths, and races on real processors.
+//! Tests of the algorithms: the explorer searches interleavings, buffered stores and deaths; the races run on
+//! real processors.
 
 mod explorer;
 mod races;

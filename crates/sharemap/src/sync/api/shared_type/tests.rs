@@ -1,4 +1,4 @@
-//! Locks inside an object that is something else, as layers above embed them.
+//! Locks embedded in an object of another kind, as the layers above embed them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use crate::peer::{self, ExpectedLayout, Header, Machine, Memory, OpenOptions, Op
 use crate::shm::Location;
 use crate::sync::{Barrier, CountingSemaphore, Event, LockError, Mutex, Once, RwLock, Semaphore};
 
-/// An object of another layer's: some numbers, with locks between them.
+/// The kind of another layer's object: numbers, with locks between them.
 const KIND: u32 = 41;
 const PAYLOAD: u64 = 8192;
 
 type Locks = (Mutex<[u8; 5]>, RwLock<u16>, Semaphore, (CountingSemaphore, Event, Once));
 
-/// Where they begin, in bytes from the start of the payload.
+/// The offsets of the groups of locks, from the start of the payload.
 const PLACES: [u64; 4] = [16, 1040, 4080, 6000 / 16 * 16];
 
 fn locks(seed: u8) -> Locks {
@@ -28,7 +28,7 @@ fn locks(seed: u8) -> Locks {
     )
 }
 
-/// What the other layer does for its own dead, and for those of its locks.
+/// Recovers an announcement in the other layer's object: all of them are of locks.
 fn release(session: &Session, slot: u64, what: u64, lane: u32) -> Result<()> {
     crate::sync::recover(session, slot, what, lane)
 }
@@ -38,13 +38,13 @@ fn object() -> Arc<Opening> {
         let (payload, end) = (header.payload_at, header.payload_at + header.payload);
         for (place, seed) in PLACES.into_iter().zip(1..) {
             memory.store(payload + place - 8, u64::MAX)?;
-            let mut blank = LayoutWriter::within(memory, payload + place, end);
-            locks(seed).fill(&mut blank)?;
-            memory.store(blank.at, u64::MAX)?;
+            let mut writer = LayoutWriter::within(memory, payload + place, end);
+            locks(seed).fill(&mut writer)?;
+            memory.store(writer.at, u64::MAX)?;
         }
-        // One that lies over elements, which reach to the end.
-        let mut blank = LayoutWriter::within(memory, end - 16 - 48, end);
-        Mutex::<[u64]>::zeroed(6).fill(&mut blank)
+        // A lock over elements, which extend to the end of the payload.
+        let mut writer = LayoutWriter::within(memory, end - 16 - 48, end);
+        Mutex::<[u64]>::zeroed(6).fill(&mut writer)
     };
     let shape = ExpectedLayout::new(KIND, [7; 16], PAYLOAD);
     peer::create_new(&Location::anonymous(), &shape, &OpenOptions::separate(), release, fill)
@@ -65,8 +65,8 @@ fn locks_lie_anywhere_in_an_object() {
     let (start, end) = one.payload();
     for (place, seed) in PLACES.into_iter().zip(1_u8..) {
         let find = |opening: &Arc<Opening>| {
-            let mut found = LayoutReader::within(Arc::clone(opening), start + place, end);
-            Locks::handle(&mut found).unwrap()
+            let mut reader = LayoutReader::within(Arc::clone(opening), start + place, end);
+            Locks::handle(&mut reader).unwrap()
         };
         let (mine, theirs) = (find(&one), find(&other));
         let mut guard = mine.0.lock().unwrap();
@@ -90,25 +90,25 @@ fn locks_lie_anywhere_in_an_object() {
         once.call(|_| Result::Ok(())).unwrap();
         assert!(theirs.3.2.is_done().unwrap());
         assert_eq!(one.load_64(start + place - 8).unwrap(), u64::MAX);
-        let behind = match Locks::ROOM {
+        let end_of_locks = match Locks::ROOM {
             super::LayoutSize::Exactly(bytes) => start + place + bytes,
-            super::LayoutSize::AtLeast(_) => panic!("of one size"),
+            super::LayoutSize::AtLeast(_) => panic!("the locks have a fixed size"),
         };
-        assert_eq!(one.load_64(behind).unwrap(), u64::MAX);
+        assert_eq!(one.load_64(end_of_locks).unwrap(), u64::MAX);
     }
     let find = |opening: &Arc<Opening>| {
-        let mut found = LayoutReader::within(Arc::clone(opening), end - 64, end);
-        let handle = Mutex::<[u64]>::handle(&mut found).unwrap();
-        found.finish().unwrap();
+        let mut reader = LayoutReader::within(Arc::clone(opening), end - 64, end);
+        let handle = Mutex::<[u64]>::handle(&mut reader).unwrap();
+        reader.finish().unwrap();
         handle
     };
     find(&one).lock().unwrap().view().set(5, 3).unwrap();
     assert_eq!(find(&other).lock().unwrap().view().get(5).unwrap(), 3);
 }
 
-/// What a thread that ended, or panicked, held in one lock says nothing of those beside it.
+/// A panic of one lock's owner is reported by that lock only, not by its neighbours.
 #[test]
-fn those_beside_it_know_nothing_of_a_death() {
+fn neighbours_of_a_lock_report_no_death() {
     if recovery() != Recovery::InPlace {
         eprintln!("skipped: faults cannot be recovered in place here");
         return;
@@ -116,8 +116,8 @@ fn those_beside_it_know_nothing_of_a_death() {
     let object = object();
     let (start, end) = object.payload();
     let handles = PLACES.map(|place| {
-        let mut found = LayoutReader::within(Arc::clone(&object), start + place, end);
-        Locks::handle(&mut found).unwrap()
+        let mut reader = LayoutReader::within(Arc::clone(&object), start + place, end);
+        Locks::handle(&mut reader).unwrap()
     });
     let panicked = std::thread::scope(|scope| {
         let hold = || {
@@ -137,18 +137,18 @@ fn those_beside_it_know_nothing_of_a_death() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn locks_past_the_end_are_refused() {
     if recovery() != Recovery::InPlace {
         eprintln!("skipped: faults cannot be recovered in place here");
         return;
     }
     let object = object();
     let (_, end) = object.payload();
-    let mut found = LayoutReader::within(Arc::clone(&object), end - 16, end);
-    let error = Mutex::<u64>::handle(&mut found).unwrap_err();
+    let mut reader = LayoutReader::within(Arc::clone(&object), end - 16, end);
+    let error = Mutex::<u64>::handle(&mut reader).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongSize, "{error}");
-    let mut blank = LayoutWriter::within(object.memory(), end - 16, end);
-    Barrier::new(1).fill(&mut blank).unwrap();
-    let error = Barrier::new(1).fill(&mut blank).unwrap_err();
+    let mut writer = LayoutWriter::within(object.memory(), end - 16, end);
+    Barrier::new(1).fill(&mut writer).unwrap();
+    let error = Barrier::new(1).fill(&mut writer).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overflow, "{error}");
 }

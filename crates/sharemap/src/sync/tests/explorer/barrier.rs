@@ -1,4 +1,4 @@
-//! The barrier: nobody passes before all have come, and a death is told to all who wait.
+//! The barrier: no member passes before all have arrived, and a death is reported to all waiters.
 
 use super::search::{caught, sound, walked};
 use super::sim::Sim;
@@ -16,8 +16,8 @@ fn barrier() -> RawBarrier {
     RawBarrier::new(LOCK)
 }
 
-/// A member from the beginning comes as many times.
-fn comes<const TIMES: u32, const MEMBERS: u32>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+/// Arrives `TIMES` times, as a member from the beginning.
+fn arrives<const TIMES: u32, const MEMBERS: u32>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == TIMES {
         return false;
     }
@@ -31,8 +31,8 @@ fn comes<const TIMES: u32, const MEMBERS: u32>(sim: &Sim<'_>, step: u32, _: &mut
     let broken = matches!(&passed, Err(error) if error.kind() == ErrorKind::Broken);
     sim.ghost(|ghost| match ghost.count[step as usize] {
         _ if broken && died => Ok(()),
-        _ if broken => Err("broken, and nobody died".to_owned()),
-        come if come < MEMBERS => Err(format!("passed when {come} had come")),
+        _ if broken => Err("broken without a death".to_owned()),
+        arrived if arrived < MEMBERS => Err(format!("passed when {arrived} had arrived")),
         _ => Ok(()),
     });
     if broken {
@@ -42,6 +42,7 @@ fn comes<const TIMES: u32, const MEMBERS: u32>(sim: &Sim<'_>, step: u32, _: &mut
     true
 }
 
+/// Joins a barrier of one member, and leaves.
 fn joins(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 1 {
         return false;
@@ -52,7 +53,7 @@ fn joins(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
             ghost.inside[me] = 1;
             match ghost.inside.iter().sum() {
                 1_u8 => Ok(()),
-                members => Err(format!("{members} in one place")),
+                members => Err(format!("{members} members of one place")),
             }
         });
         sim.ghost(|ghost| {
@@ -72,12 +73,12 @@ fn setup(programs: &[Program]) -> Setup {
     setup
 }
 
-const TWICE: Program = comes::<2, 2>;
-const THREE: Program = comes::<2, 3>;
-const THREE_ONCE: Program = comes::<1, 3>;
+const TWICE: Program = arrives::<2, 2>;
+const THREE: Program = arrives::<2, 3>;
+const THREE_ONCE: Program = arrives::<1, 3>;
 
 #[test]
-fn nobody_dies() {
+fn without_deaths() {
     sound("two, twice", &setup(&[TWICE, TWICE]));
     sound("three", &setup(&[THREE_ONCE, THREE_ONCE, THREE_ONCE]));
     let free = |programs: &[Program]| Setup { preemptions: None, ..setup(programs) };
@@ -88,25 +89,28 @@ fn nobody_dies() {
 }
 
 #[test]
-fn some_die() {
+fn with_deaths() {
     sound("two, one killed", &Setup { kills: 1, ..setup(&[TWICE, TWICE]) });
     let killed = Setup { kills: 2, preemptions: None, ..setup(&[THREE, THREE, THREE]) };
     walked("three, two killed", &killed, 150);
 }
 
 #[test]
-fn without_the_fence() {
+fn without_fences() {
     let swaps = Setup { registered: [false; 3], fences: [false; 3], ..setup(&[TWICE, TWICE]) };
-    sound("nobody registered, nobody can fence", &swaps);
+    sound("no process registered or able to fence", &swaps);
 }
 
 #[test]
-fn planted_bugs_are_found() {
+fn planted_faults_are_found() {
     let with = |fault| Setup { fault, ..setup(&[TWICE, TWICE]) };
     caught("no wake", &with(Fault::NoWake(GATE)));
-    caught("one is woken", &Setup { fault: Fault::WakeOne, ..setup(&[THREE, THREE, THREE]) });
-    caught("sleepers do not say so", &with(Fault::NoRegistration(GATE)));
-    caught("comes by a plain store", &with(Fault::PlainSwap(slots(0))));
-    caught("does not come", &with(Fault::DropStore(slots(0))));
+    caught(
+        "one waiter is woken instead of all",
+        &Setup { fault: Fault::WakeOne, ..setup(&[THREE, THREE, THREE]) },
+    );
+    caught("waiters do not set bit 0", &with(Fault::NoRegistration(GATE)));
+    caught("arrives by a plain store", &with(Fault::PlainSwap(slots(0))));
+    caught("an arrival is lost", &with(Fault::DropStore(slots(0))));
     caught("no recovery", &Setup { kills: 1, ..with(Fault::NoRecovery) });
 }

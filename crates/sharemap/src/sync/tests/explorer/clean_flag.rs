@@ -1,6 +1,7 @@
-//! The mark that tells whether an object was left in order: its users come and go, or die.
+//! The clean mark, which tells whether an object was left consistent, while its users attach, detach or
+//! die.
 //!
-//! The disk may have written what is in memory at any moment since it was last waited for.
+//! The disk may contain the memory of any moment since the last flush.
 
 use super::search::{caught, sound, walked};
 use super::sim::Sim;
@@ -11,18 +12,19 @@ use crate::peer::{IN_ORDER, Mark, Others, PowerCuts};
 
 const MARK: u64 = LOCK;
 
-/// Whether a process is attached, as its record says.
+/// Returns the offset of a process's record, which is 1 while the process is attached.
 fn record(process: usize) -> u64 {
     LOCK + 8 + 4 * process as u64
 }
 
-/// What is counted: 1 if no mark on the disk can be that all is in order.
+/// The counter that is 1 if no mark on the disk can be clean.
 const KNOWN: usize = 0;
-/// 1 if something may not have been written to the disk.
+/// The counter that is 1 if a change may not have reached the disk.
 const UNWRITTEN: usize = 1;
-/// As bits: who uses the object, or did when it died.
+/// The processes that use the object, or used it when they died, as bits.
 const USERS: usize = 2;
 
+/// Returns whether another process is attached.
 fn others(sim: &Sim<'_>) -> Result<Others> {
     for process in (0..MAX_PROCESSES).filter(|&process| process != sim.me) {
         if sim.load(record(process), 4) != 0 {
@@ -32,7 +34,7 @@ fn others(sim: &Sim<'_>) -> Result<Others> {
     Ok(Others::Nobody)
 }
 
-/// Waits for the disk: first it has the contents, then the mark.
+/// Waits for the disk, which first gets the contents, then the mark.
 fn flush(sim: &Sim<'_>) -> Result<()> {
     sim.load(record(sim.me), 4);
     sim.ghost(|ghost| {
@@ -47,17 +49,17 @@ fn flush(sim: &Sim<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Attaches, changes something, and leaves.
-fn comes_and_goes<const TOLD: bool>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+/// Attaches, changes something, and detaches.
+fn attaches_and_detaches<const DETECTED: bool>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     let me = sim.me;
-    let power_cuts = if TOLD { PowerCuts::Told } else { PowerCuts::Overlooked };
+    let power_cuts = if DETECTED { PowerCuts::Told } else { PowerCuts::Overlooked };
     let mark = Mark { at: MARK, power_cuts, flush: || flush(sim) };
     sim.swap(record(me), 4, 1);
     sim.expect(mark.attach(sim));
     sim.ghost(|ghost| {
         ghost.count[USERS] |= 1 << me;
         match ghost.count[KNOWN] {
-            0 if TOLD => Err("the disk may say that all is in order".to_owned()),
+            0 if DETECTED => Err("the mark on the disk may be clean".to_owned()),
             _ => Ok(()),
         }
     });
@@ -65,8 +67,12 @@ fn comes_and_goes<const TOLD: bool>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> 
     sim.ghost(|ghost| {
         ghost.count[UNWRITTEN] = 1;
         match ghost.count[KNOWN] {
-            _ if found == u64::from(IN_ORDER) => Err("in order, it says, and is in use".to_owned()),
-            0 if TOLD => Err("the disk may say so".to_owned()),
+            _ if found == u64::from(IN_ORDER) => {
+                Err("the mark is clean while the object is in use".to_owned())
+            }
+            0 if DETECTED => {
+                Err("the mark on the disk may be clean while the object is in use".to_owned())
+            }
             _ => Ok(()),
         }
     });
@@ -78,9 +84,11 @@ fn comes_and_goes<const TOLD: bool>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> 
     let in_order = sim.expect(mark.leave(sim, me as u32, || others(sim)));
     sim.ghost(|ghost| {
         match in_order {
-            true if ghost.count[USERS] != 0 => return Err("said while it is in use".to_owned()),
-            true if TOLD && ghost.count[UNWRITTEN] != 0 => {
-                return Err("said before it was written".to_owned());
+            true if ghost.count[USERS] != 0 => {
+                return Err("marked as clean while it is in use".to_owned());
+            }
+            true if DETECTED && ghost.count[UNWRITTEN] != 0 => {
+                return Err("marked as clean before the contents were written".to_owned());
             }
             true => ghost.count[KNOWN] = 0,
             false => {}
@@ -90,14 +98,16 @@ fn comes_and_goes<const TOLD: bool>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> 
     step == 0
 }
 
-const TOLD: Program = comes_and_goes::<true>;
-const OVERLOOKED: Program = comes_and_goes::<false>;
+const DETECTED: Program = attaches_and_detaches::<true>;
+const OVERLOOKED: Program = attaches_and_detaches::<false>;
 
 fn last(state: &State) -> std::result::Result<(), String> {
     let in_order = state.peek_32(MARK) == IN_ORDER;
     match state.ghost.count[USERS] {
-        0 if state.deaths == 0 && !in_order => Err("all left, and nobody said so".to_owned()),
-        users if users != 0 && in_order => Err("one who used it died, and nobody knows".to_owned()),
+        0 if state.deaths == 0 && !in_order => {
+            Err("all detached, and the mark is not clean".to_owned())
+        }
+        users if users != 0 && in_order => Err("a user died, and the mark is clean".to_owned()),
         _ => Ok(()),
     }
 }
@@ -108,7 +118,7 @@ fn setup(programs: &[Program], kills: u8) -> Setup {
 }
 
 #[test]
-fn whoever_comes_and_goes() {
+fn users_attach_and_detach() {
     sound("two", &setup(&[OVERLOOKED, OVERLOOKED], 0));
     sound("two, one killed", &setup(&[OVERLOOKED, OVERLOOKED], 1));
     sound("three, one killed", &setup(&[OVERLOOKED, OVERLOOKED, OVERLOOKED], 1));
@@ -116,18 +126,18 @@ fn whoever_comes_and_goes() {
 }
 
 #[test]
-fn power_cuts_are_told() {
-    sound("two", &setup(&[TOLD, TOLD], 0));
-    sound("two, one killed", &setup(&[TOLD, TOLD], 1));
-    sound("two of three, one killed", &setup(&[TOLD, TOLD, OVERLOOKED], 1));
-    walked("three, two killed", &setup(&[TOLD, TOLD, TOLD], 2).free(), 300);
+fn power_cuts_are_detected() {
+    sound("two", &setup(&[DETECTED, DETECTED], 0));
+    sound("two, one killed", &setup(&[DETECTED, DETECTED], 1));
+    sound("two of three, one killed", &setup(&[DETECTED, DETECTED, OVERLOOKED], 1));
+    walked("three, two killed", &setup(&[DETECTED, DETECTED, DETECTED], 2).free(), 300);
 }
 
 #[test]
-fn planted_bugs_are_found() {
-    let three = |fault| Setup { fault, ..setup(&[TOLD, TOLD, TOLD], 0) };
-    caught("whoever leaves says so whatever the mark is", &three(Fault::Torn(MARK)));
-    caught("whoever attaches says it later", &three(Fault::PlainSwap(MARK)));
-    caught("a record is seen late", &three(Fault::PlainSwap(record(0))));
-    caught("nobody says so", &three(Fault::Lost(MARK)));
+fn planted_faults_are_found() {
+    let three = |fault| Setup { fault, ..setup(&[DETECTED, DETECTED, DETECTED], 0) };
+    caught("a detaching process does not compare the mark", &three(Fault::Torn(MARK)));
+    caught("an attaching process stores the mark late", &three(Fault::PlainSwap(MARK)));
+    caught("a record becomes visible late", &three(Fault::PlainSwap(record(0))));
+    caught("the clean mark is not stored", &three(Fault::Lost(MARK)));
 }

@@ -1,4 +1,4 @@
-//! The condition variable: no notification is lost, under a mutex that is kept.
+//! The condition variable: no notification is lost, and the mutex excludes.
 
 use std::time::Duration;
 
@@ -20,18 +20,21 @@ fn condvar() -> RawCondvar {
     RawCondvar::new(CONDVAR)
 }
 
+/// Returns the number of tokens, the value of the mutex, and its selector.
 fn tokens(sim: &Sim<'_>) -> (u32, u32) {
     let mut value = [0; 4];
     let selector = sim.expect(mutex().value().read(sim, &mut value));
     (u32::from_le_bytes(value), selector)
 }
 
+/// Writes the number of tokens, and releases the mutex.
 fn change(sim: &Sim<'_>, held: Acquisition, selector: u32, tokens: u32) {
     sim.expect(mutex().value().write(sim, selector, &tokens.to_le_bytes()));
     sim.expect(mutex().unlock(sim, held, ReleaseState::Sound));
 }
 
-/// Takes one token; looks a few times, as whoever is to bring it may be dead.
+/// Waits for a token and removes it. Gives up after four waits, because the process that adds tokens may be
+/// dead.
 fn waits(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 1 {
         return false;
@@ -49,8 +52,8 @@ fn waits(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     true
 }
 
-/// Takes one token within a time limit. Without a token, either the time had passed or the mutex
-/// could not be acquired again.
+/// Waits for a token within a time limit, and removes it. Without a token, either the time had passed or the
+/// mutex could not be acquired again.
 fn waits_for_a_time(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 1 {
         return false;
@@ -87,7 +90,8 @@ fn waits_for_a_time(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     true
 }
 
-fn brings<const ALL: bool, const TOKENS: u32>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+/// Adds tokens one by one with `notify_one`, or all at once with `notify_all`.
+fn adds<const ALL: bool, const TOKENS: u32>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     let each = if ALL { TOKENS } else { 1 };
     if step * each == TOKENS {
         return false;
@@ -110,9 +114,9 @@ fn setup(programs: &[Program]) -> Setup {
     setup
 }
 
-const ONE: Program = brings::<false, 1>;
-const TWO: Program = brings::<false, 2>;
-const BOTH: Program = brings::<true, 2>;
+const ONE: Program = adds::<false, 1>;
+const TWO: Program = adds::<false, 2>;
+const BOTH: Program = adds::<true, 2>;
 
 #[test]
 fn no_notification_is_lost() {
@@ -128,11 +132,11 @@ fn no_notification_is_lost() {
 }
 
 #[test]
-fn some_die() {
+fn with_deaths() {
     sound("one waits, one killed", &Setup { kills: 1, stalls: 2, ..setup(&[waits, ONE]) });
     let timed = Setup { kills: 1, stalls: 2, expiries: 1, ..setup(&[waits_for_a_time, ONE]) };
     sound("one waits for a time, one killed", &timed);
-    // Who comes later may wait as often as it likes for what nobody brings any more.
+    // A newcomer may wait several times for tokens that the dead process would have added.
     let killed = |programs: &[Program]| Setup {
         kills: 2,
         preemptions: None,
@@ -145,19 +149,19 @@ fn some_die() {
 }
 
 #[test]
-fn without_the_fence() {
+fn without_fences() {
     let swaps = Setup { registered: [false; 3], fences: [false; 3], ..setup(&[waits, ONE]) };
-    sound("nobody registered, nobody can fence", &swaps);
+    sound("no process registered or able to fence", &swaps);
 }
 
 #[test]
-fn planted_bugs_are_found() {
+fn planted_faults_are_found() {
     let with = |fault| Setup { fault, ..setup(&[waits, waits, TWO]) };
     caught("no wake", &with(Fault::NoWake(CONDVAR)));
-    caught("sleepers do not say so", &with(Fault::NoRegistration(CONDVAR)));
-    caught("tokens do not count", &with(Fault::DropStore(LOCK + 16)));
+    caught("waiters do not set bit 0", &with(Fault::NoRegistration(CONDVAR)));
+    caught("the number of tokens is not stored", &with(Fault::DropStore(LOCK + 16)));
     let timed = |fault| Setup { fault, expiries: 1, ..setup(&[waits, waits_for_a_time, TWO]) };
     caught("no wake, with a timed waiter", &timed(Fault::NoWake(CONDVAR)));
     let both = |fault| Setup { fault, ..setup(&[waits, waits, BOTH]) };
-    caught("one is woken for all", &both(Fault::WakeOne));
+    caught("one waiter is woken instead of all", &both(Fault::WakeOne));
 }

@@ -1,4 +1,4 @@
-//! The signal: what is posted is taken, once.
+//! The counting semaphore: each post ends exactly one wait.
 
 use super::search::{caught, sound, walked};
 use super::sim::Sim;
@@ -9,7 +9,7 @@ use crate::sync::algorithms::counting_semaphore::RawCountingSemaphore;
 const COUNT: u64 = LOCK;
 const GATE: u64 = LOCK + 4;
 
-fn signal() -> RawCountingSemaphore {
+fn semaphore() -> RawCountingSemaphore {
     RawCountingSemaphore::new(LOCK)
 }
 
@@ -17,7 +17,7 @@ fn waits<const TIMES: u32>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == TIMES {
         return false;
     }
-    sim.expect(signal().wait(sim, None));
+    sim.expect(semaphore().wait(sim, None));
     sim.ghost(|ghost| {
         ghost.count[1] += 1;
         Ok(())
@@ -29,7 +29,7 @@ fn gives_up(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 1 {
         return false;
     }
-    let taken = signal().wait(sim, Some(std::time::Duration::from_secs(1))).is_ok();
+    let taken = semaphore().wait(sim, Some(std::time::Duration::from_secs(1))).is_ok();
     sim.ghost(|ghost| {
         ghost.count[1] += u32::from(taken);
         Ok(())
@@ -45,7 +45,7 @@ fn posts<const TIMES: u32, const EACH: u32>(sim: &Sim<'_>, step: u32, _: &mut Ca
         ghost.count[0] += EACH;
         Ok(())
     });
-    sim.expect(signal().post(sim, EACH));
+    sim.expect(semaphore().post(sim, EACH));
     true
 }
 
@@ -68,17 +68,17 @@ const TWO: Program = posts::<2, 1>;
 const BOTH: Program = posts::<1, 2>;
 
 #[test]
-fn nothing_is_lost() {
+fn no_post_is_lost() {
     sound("one waits twice", &setup(&[TWICE, TWO]));
     sound("two wait", &setup(&[ONCE, ONCE, TWO]));
-    sound("two wait for both", &setup(&[ONCE, ONCE, BOTH]));
+    sound("two wait for one post of both", &setup(&[ONCE, ONCE, BOTH]));
     sound("one gives up", &Setup { expiries: 1, stalls: 1, ..setup(&[ONCE, gives_up, TWO]) });
     let free = Setup { preemptions: None, ..setup(&[TWICE, ONCE, posts::<3, 1>]) };
     walked("three", &free, 150);
 }
 
 #[test]
-fn some_die() {
+fn with_deaths() {
     let killable = [true, true, false];
     let setup = Setup { kills: 1, killable, ..setup(&[ONCE, ONCE, TWO]) };
     sound("a waiter is killed", &setup);
@@ -86,17 +86,17 @@ fn some_die() {
 }
 
 #[test]
-fn without_the_fence() {
+fn without_fences() {
     let swaps = Setup { registered: [false; 3], fences: [false; 3], ..setup(&[ONCE, ONCE, TWO]) };
-    sound("nobody registered, nobody can fence", &swaps);
+    sound("no process registered or able to fence", &swaps);
 }
 
 #[test]
-fn planted_bugs_are_found() {
+fn planted_faults_are_found() {
     let with = |fault| Setup { fault, ..setup(&[ONCE, ONCE, TWO]) };
     caught("no wake", &with(Fault::NoWake(GATE)));
-    caught("sleepers do not say so", &with(Fault::NoRegistration(GATE)));
-    caught("a count that is a load and a store", &with(Fault::Torn(COUNT)));
+    caught("waiters do not set bit 0", &with(Fault::NoRegistration(GATE)));
+    caught("the count is changed by a load and a store", &with(Fault::Torn(COUNT)));
     let both = |fault| Setup { fault, ..setup(&[ONCE, ONCE, BOTH]) };
-    caught("nothing posted", &both(Fault::Lost(COUNT)));
+    caught("posts are lost", &both(Fault::Lost(COUNT)));
 }

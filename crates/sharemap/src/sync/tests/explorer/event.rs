@@ -1,4 +1,4 @@
-//! The event: set, it lets through all who wait, or one.
+//! The event: setting it releases all waiters, or one.
 
 use super::search::{caught, sound, walked};
 use super::sim::Sim;
@@ -23,7 +23,7 @@ fn waits(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     }
     sim.expect(manual().wait(sim, None));
     sim.ghost(|ghost| match ghost.count[0] {
-        0 => Err("through before it was set".to_owned()),
+        0 => Err("released before it was set".to_owned()),
         _ => Ok(()),
     });
     true
@@ -49,14 +49,14 @@ fn takes(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     sim.ghost(|ghost| {
         ghost.count[1] += 1;
         match ghost.count[1] > ghost.count[0] {
-            true => Err(format!("{} through, set {} times", ghost.count[1], ghost.count[0])),
+            true => Err(format!("{} released, set {} times", ghost.count[1], ghost.count[0])),
             false => Ok(()),
         }
     });
     true
 }
 
-/// Sets it again when it is not set, as often as there are those who wait.
+/// Sets the event `TIMES` times, each time after it has been reset.
 fn sets_auto<const TIMES: u32>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     if carry[0] == u64::from(TIMES) {
         return false;
@@ -78,7 +78,7 @@ fn some(programs: &[Program]) -> Setup {
 }
 
 #[test]
-fn all_who_wait_are_let_through() {
+fn all_waiters_are_released() {
     sound("manual, one waits", &some(&[waits, sets]));
     sound("manual, two wait", &some(&[waits, waits, sets]));
     sound("auto, one waits", &some(&[takes, sets_auto::<1>]));
@@ -86,25 +86,25 @@ fn all_who_wait_are_let_through() {
 }
 
 #[test]
-fn some_die() {
+fn with_deaths() {
     let killable = [true, true, false];
     let setup = Setup { kills: 1, killable, ..some(&[waits, waits, sets]) };
     sound("manual, a waiter is killed", &setup);
 }
 
 #[test]
-fn without_the_fence() {
+fn without_fences() {
     let swaps = Setup { registered: [false; 3], fences: [false; 3], ..some(&[waits, waits, sets]) };
-    sound("nobody registered, nobody can fence", &swaps);
+    sound("no process registered or able to fence", &swaps);
 }
 
 #[test]
-fn planted_bugs_are_found() {
+fn planted_faults_are_found() {
     let with = |fault| Setup { fault, ..some(&[waits, waits, sets]) };
     caught("no wake", &with(Fault::NoWake(GATE)));
-    caught("one is woken for all", &with(Fault::WakeOne));
-    caught("sleepers do not say so", &with(Fault::NoRegistration(GATE)));
-    caught("not set", &with(Fault::Lost(STATE)));
+    caught("one waiter is woken instead of all", &with(Fault::WakeOne));
+    caught("waiters do not set bit 0", &with(Fault::NoRegistration(GATE)));
+    caught("the set is lost", &with(Fault::Lost(STATE)));
     let auto = |fault| Setup { fault, ..some(&[takes, takes, sets_auto::<1>]) };
-    caught("taken twice", &auto(Fault::Torn(STATE)));
+    caught("reset twice", &auto(Fault::Torn(STATE)));
 }

@@ -1,5 +1,5 @@
-//! Lanes and participants, as `peer` keeps them: what the locks announce in, who recovers it, and
-//! lanes that come and go with the threads.
+//! Simulated lanes and participants, as in `peer`: announcements, recovery, and lanes that are claimed and
+//! released by threads.
 
 use super::Fault;
 use super::sim::Sim;
@@ -7,12 +7,12 @@ use super::state::{SLOTS, lane_at, record, slots, taken};
 use crate::error::Result;
 use crate::peer::{Announced, Liveness, Machine};
 
-/// Where a process has its lane.
+/// How processes get lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lanes {
-    /// Always the one of its own number.
+    /// Each process always has the lane of its own number.
     Fixed,
-    /// The lowest that is free when it needs one; any of them as soon as it was given back.
+    /// A process claims the lowest free lane when it needs one, and may release it.
     Pooled,
 }
 
@@ -31,7 +31,7 @@ impl Sim<'_> {
         self.own_lane() == Some(lane)
     }
 
-    /// Claims a lane, if this process has none.
+    /// Claims the lowest free lane, unless this process has a lane.
     pub(super) fn claim_lane(&self) -> Result<()> {
         if self.own_lane().is_some() {
             return Ok(());
@@ -42,13 +42,14 @@ impl Sim<'_> {
                     return Ok(());
                 }
             }
-            // Those of the dead become free.
+            // Reclaims the lanes of dead participants before retrying.
             for lane in 0..self.lanes() {
                 self.probe_liveness(lane)?;
             }
         }
     }
 
+    /// Claims `lane` if it is free. A free lane must announce nothing.
     fn try_claim(&self, lane: usize) -> bool {
         let (watch, me) = (self.setup.watch, self.me);
         let claimed = self.turn("claim", lane as u64, |live| {
@@ -67,7 +68,7 @@ impl Sim<'_> {
         claimed != 0
     }
 
-    /// The thread that had the lane ends, with nothing announced.
+    /// Releases the lane of an ending thread, which announces nothing.
     pub(super) fn release_lane(&self) -> Result<()> {
         let Some(lane) = self.own_lane() else { return Ok(()) };
         self.store_32(taken(lane), 0)?;
@@ -79,6 +80,7 @@ impl Sim<'_> {
         Ok(())
     }
 
+    /// Returns a free slot of this process's lane for an announcement.
     pub(super) fn announcing(&self, what: u64) -> Announced {
         let slot = self.aside("take a slot", what, |live| {
             let process = &mut live.state.processes[self.me];
@@ -91,7 +93,7 @@ impl Sim<'_> {
         Announced { lane: lane_at(slot) as u32, slot }
     }
 
-    /// Finds out whether the lane's participant lives; recovers it if it is dead.
+    /// Probes the lane's participant, and recovers it if it is dead.
     pub(super) fn probe_lane(&self, lane: u32) -> Result<Liveness> {
         let participant = match self.setup.lanes {
             Lanes::Fixed => lane as usize,
@@ -115,7 +117,7 @@ impl Sim<'_> {
             return Ok(Liveness::Alive);
         }
         self.recover(participant)?;
-        self.turn("let go", participant as u64, |live| {
+        self.turn("unlock the slot", participant as u64, |live| {
             live.state.drain(watch, self.me);
             if live.state.locks[participant] == self.me as u8 + 1 {
                 live.state.locks[participant] = 0;
@@ -125,7 +127,7 @@ impl Sim<'_> {
         Ok(Liveness::Recovered)
     }
 
-    /// What a dead participant's lanes announce, by who holds its kernel lock.
+    /// Recovers a dead participant. This process holds the kernel lock of the participant's slot.
     fn recover(&self, participant: usize) -> Result<()> {
         if self.load_32(record(participant))? == 0 {
             return Ok(());
@@ -148,6 +150,7 @@ impl Sim<'_> {
         self.store_32(record(participant), 0)
     }
 
+    /// Releases everything that a lane announces, and clears the announcements.
     fn recover_lane(&self, lane: usize) -> Result<()> {
         for index in 0..SLOTS {
             let slot = slots(lane) + 8 * index;
@@ -163,7 +166,7 @@ impl Sim<'_> {
         Ok(())
     }
 
-    /// What a newcomer does first; it has the kernel lock of its slot.
+    /// Attaches a newcomer, which holds the kernel lock of its slot, and recovers the previous owner.
     pub(super) fn attach(&self) {
         if self.setup.fault != Fault::TakesOverUnrecovered {
             self.expect(self.recover(self.me));

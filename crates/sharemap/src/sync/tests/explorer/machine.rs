@@ -1,4 +1,5 @@
-//! The operations that the algorithms ask for, each a turn or aside.
+//! The operations of the simulated [`Machine`]. Each is a turn, which other processes can observe, or an
+//! aside, which they cannot.
 
 use std::time::Duration;
 
@@ -131,7 +132,8 @@ impl Machine for Sim<'_> {
         if self.setup.fault == Fault::NoFence {
             return true;
         }
-        // Not at one moment: each processor in turn, and only those that held something back.
+        // A real fence does not reach all processors at the same moment, so each non-empty buffer is drained
+        // by an event of its own.
         let mut waiting = self.turn("fence", 0, |live| {
             live.state.drain(watch, self.me);
             let full = |process: &Process| !process.buffer.is_empty();

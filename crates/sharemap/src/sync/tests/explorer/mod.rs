@@ -1,22 +1,27 @@
-//! Runs the algorithms as they are written, in every order.
+//! The explorer: a model checker that runs the algorithms, as they are written, in every order.
 //!
-//! Two or three simulated processes share a few bytes. Each step is one operation of the world; stores
-//! wait in buffers and reach memory when the explorer says so (total store order); a sleeper wakes
-//! when it is woken, or when nothing else can happen at all, which is a missed wake-up unless somebody
-//! died. A process may be killed at any step, with any number of its buffered stores executed, and a
-//! newcomer may take its place; what it leaves is recovered by survivors, who may be killed as well.
+//! Two or three simulated processes share a few bytes. Each event is one operation of the [`Machine`].
+//! Stores wait in buffers, and reach memory when the explorer chooses (total store order). A sleeper
+//! wakes when it is woken. If no other event is possible, all sleepers time out, which counts as a
+//! missed wake-up unless a process died. A process may be killed at any operation, with any number of its
+//! buffered stores executed, and a newcomer may replace it. Survivors recover what it held, and may be
+//! killed as well.
 //!
-//! A search visits every state once (equal states: same memory, buffers, and results of what each
-//! process did since its step began), and then asks whether the end can be reached from each. What is
-//! too large for that is walked at random; a walk that fails prints its seed.
+//! A search visits every state once, and then checks that the end can be reached from each. States are equal
+//! if memory, buffers, and the results of each process since its step began are equal. A setup with too
+//! many states is walked at random; a walk that fails prints its seed.
 //!
-//! The short form searches a part, within a bound on preemptions; the long form to the end:
+//! The short form searches a part of the states, with a bound on preemptions. The long form searches to the
+//! end:
 //!
 //! ```text
-//! SHAREMAP_LONG=1 cargo test --release -p sharemap --lib sync::explorer -- --nocapture
+//! SHAREMAP_LONG=1 cargo test --release -p sharemap --lib sync::tests::explorer -- --nocapture
 //! ```
 //!
-//! Nothing in the algorithms knows of it: planted faults are the world's.
+//! Faults are planted in the machine, not in the algorithms. Each must be found, which shows that the checks
+//! are strong enough.
+//!
+//! [`Machine`]: crate::peer::Machine
 
 mod barrier;
 mod clean_flag;
@@ -41,74 +46,85 @@ use lanes::Lanes;
 use sim::{Live, Sim, Suspended};
 use state::{Carry, Ghost, MAX_PROCESSES, Process, State, Watch};
 
-/// A bug for the explorer to find. Numbers are offsets of words.
+/// A planted fault for the explorer to find. Numbers are offsets of words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
+    /// A store to the word is lost.
     DropStore(u64),
-    /// The first is issued after the second.
+    /// The store to the first word is issued after the store to the second.
     SwapStores(u64, u64),
+    /// A fence returns success, but drains no buffer.
     NoFence,
+    /// A wake at the word wakes no sleeper.
     NoWake(u64),
+    /// Each wake wakes at most one sleeper.
     WakeOne,
+    /// Setting bits in the word stores nothing.
     NoRegistration(u64),
-    /// A gate is cleared without advancing.
+    /// The gate is cleared without advancing its sequence.
     NoSequence(u64),
-    /// An exchange is a load and a store.
+    /// A swap of the word is a load and a store.
     PlainSwap(u64),
-    /// An exchange on condition is a load and a store.
+    /// A compare-and-exchange of the word is a load and a store.
     Torn(u64),
-    /// An exchange on condition stores nothing.
+    /// A compare-and-exchange of the word stores nothing.
     Lost(u64),
-    /// Nothing is exchanged in another's slot.
+    /// A compare-and-exchange of a slot stores nothing, so changes are not witnessed.
     NoWitness,
+    /// Announcements are not stored.
     NoAnnouncement,
+    /// Announcements that must be exchanges are plain stores.
     PlainAnnouncement,
+    /// Recovery clears announcements, but releases nothing.
     NoRecovery,
-    /// Two may recover the same participant at once.
+    /// Two processes may recover the same participant at the same time.
     RecoversUnlocked,
-    /// A lane of the dead is free before what it announces is released.
+    /// Recovery frees a lane before it releases what the lane announces.
     FreesLaneFirst,
-    /// Who takes a dead participant's place leaves what it held.
+    /// A newcomer does not recover the dead participant that it replaces.
     TakesOverUnrecovered,
-    /// An exchange on condition loses that the value is poisoned.
+    /// A compare-and-exchange of the word clears the poison flag.
     ForgetsPoison(u64),
-    /// A store of 8 bytes is split into two of 4.
+    /// A store of 8 bytes to the word is split into two of 4.
     SplitStore(u64),
 }
 
-/// One step of a process; `false` when it has no further. It keeps nothing but the carry.
+/// One step of a process; returns `false` after the last. Only the carry survives from step to step.
 type Program = fn(&Sim<'_>, u32, &mut Carry) -> bool;
 
+/// What the explorer runs: programs, planted fault, deaths, bounds and checks.
 #[derive(Clone)]
 struct Setup {
     programs: Vec<Program>,
     watch: Watch,
-    /// Of whose process stores release plainly.
+    /// Which processes release locks by plain stores.
     registered: [bool; MAX_PROCESSES],
-    /// Whose fence works.
+    /// Which processes can fence.
     fences: [bool; MAX_PROCESSES],
     fault: Fault,
     lanes: Lanes,
+    /// How many processes may be killed.
     kills: u8,
+    /// How many killed processes may be replaced.
     newcomers: u8,
-    /// How often a deadline may turn out to have passed.
+    /// How often a deadline may be found to have passed.
     expiries: u8,
-    /// Milliseconds that seem to pass from one look at the clock to the next.
+    /// The milliseconds that seem to pass between two queries of the clock.
     pace: u32,
-    /// How often everybody may have to wait for a timeout although nobody died.
+    /// How often all processes may have to wait for a timeout without a death.
     stalls: u8,
-    /// How often a process that could go on may be left for another; `None`: any number of times.
+    /// How often a process that can continue may be preempted by another; `None` for no bound.
     preemptions: Option<u8>,
-    /// The same in the long form, if it is less than [`Setup::long`] says.
+    /// A smaller bound on preemptions for the long form than that of [`Setup::long`].
     long: Option<u8>,
-    /// Which may be killed.
+    /// Which processes may be killed.
     killable: [bool; MAX_PROCESSES],
-    /// Slots that each process uses from the beginning, as bits.
+    /// The slots that each process uses from the beginning, as bits.
     slots: u8,
     /// Initial words.
     words: Vec<(u64, u32)>,
-    /// What must hold in the end.
+    /// The check of each final state.
     last: fn(&State) -> Result<(), String>,
 }
 
@@ -135,13 +151,13 @@ impl Setup {
         }
     }
 
-    /// The same without a bound on preemptions.
+    /// Returns this setup without a bound on preemptions.
     fn free(&self) -> Self {
         Self { preemptions: None, ..self.clone() }
     }
 
-    /// The same for the long form: two processes in every order, as long as nobody replaces one who
-    /// was killed; three, and those who are replaced, with some preemptions.
+    /// Returns this setup for the long form: without a bound on preemptions for two processes that are
+    /// not replaced, and with a bound for three processes or newcomers.
     fn long(&self) -> Self {
         let bound = match (self.programs.len(), self.newcomers) {
             (0..=2, 0) => None,
@@ -151,10 +167,12 @@ impl Setup {
         Self { preemptions: bound.into_iter().chain(self.long).min(), ..self.clone() }
     }
 
+    /// Returns the lane that a process has from the beginning.
     fn first_lane(&self, process: usize) -> Option<u8> {
         (self.lanes == Lanes::Fixed).then_some(process as u8)
     }
 
+    /// Returns the state before any event: each process is about to make its first operation.
     fn initial(&self) -> State {
         let mut state = State {
             memory: [0; state::MEMORY],
@@ -191,8 +209,8 @@ impl Setup {
         state
     }
 
-    /// Runs a process for one operation, and what follows it that only the process notices. Gives
-    /// the number of outcomes that the operation might have had.
+    /// Runs a process for one operation, and for the operations after it that are visible only to itself.
+    /// Returns the next state, the number of possible outcomes, and the violation, if any.
     fn step(
         &self,
         state: State,
@@ -258,7 +276,7 @@ impl Setup {
     }
 }
 
-/// What may happen next.
+/// A possible transition from one state to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Step { process: u8, variant: u8 },
@@ -269,7 +287,7 @@ enum Event {
 }
 
 impl Setup {
-    /// Applies one event. `Err`: what it broke.
+    /// Applies one event. Returns the next state, the number of possible outcomes, and the violation, if any.
     fn apply(
         &self,
         from: &State,
@@ -307,7 +325,7 @@ impl Setup {
                     }
                 }
                 if state.stalls > self.stalls + 4 * state.deaths {
-                    let missed = "a wake-up was missed: everybody sleeps".to_owned();
+                    let missed = "a wake-up was missed: all processes sleep".to_owned();
                     return (state, 1, Some(missed));
                 }
             }
@@ -318,7 +336,7 @@ impl Setup {
         (state, 1, None)
     }
 
-    /// The events that may happen, first outcomes only.
+    /// Returns the possible events, each with its first outcome.
     fn events(&self, state: &State) -> Vec<Event> {
         let mut events = Vec::new();
         let bound = self.preemptions.is_some_and(|most| state.preemptions >= most);
@@ -349,6 +367,7 @@ impl Setup {
         events
     }
 
+    /// Returns `true` if all processes are done or dead, and all stores have reached memory.
     fn is_end(&self, state: &State) -> bool {
         state.processes.iter().all(|each| (each.done || !each.alive) && each.buffer.is_empty())
     }

@@ -1,4 +1,4 @@
-//! The mutex: exclusion, the value, the report of a death, wake-ups.
+//! The mutex: exclusion, whole values, reports of deaths, no missed wake-ups.
 
 use super::search::{caught, sound, walked};
 use super::sim::Sim;
@@ -17,13 +17,13 @@ fn mutex<const LEN: usize>() -> RawMutex {
     RawMutex::new(LOCK, LEN as u32)
 }
 
-/// A value of equal 4-byte parts.
+/// Returns a value of equal 4-byte parts.
 fn parts<const LEN: usize>(number: u32) -> [u8; LEN] {
     let number = number.to_le_bytes();
     std::array::from_fn(|index| number[index % 4])
 }
 
-/// Adds one to all parts of the value, which must be whole and as many as were written.
+/// Adds one to all parts of the value, which must be equal to each other and to the number of commits.
 fn inside<const LEN: usize>(sim: &Sim<'_>, held: Acquisition) {
     let died = held.died();
     let me = sim.me;
@@ -33,7 +33,7 @@ fn inside<const LEN: usize>(sim: &Sim<'_>, held: Acquisition) {
         }
         ghost.inside[me] = 1;
         if died != ghost.owed {
-            return Err(format!("told of a death: {died}, due: {}", ghost.owed));
+            return Err(format!("a death was reported: {died}, expected: {}", ghost.owed));
         }
         Ok(())
     });
@@ -42,9 +42,9 @@ fn inside<const LEN: usize>(sim: &Sim<'_>, held: Acquisition) {
     let number = u32::from_le_bytes(value[..4].try_into().unwrap());
     let half = value != parts(number);
     sim.ghost(|ghost| match half {
-        true => Err(format!("half a value: {value:?}")),
+        true => Err(format!("a torn value: {value:?}")),
         false if number != ghost.commits => {
-            Err(format!("the value is {number}, written {}", ghost.commits))
+            Err(format!("the value is {number}, after {} commits", ghost.commits))
         }
         false => Ok(()),
     });
@@ -54,7 +54,7 @@ fn inside<const LEN: usize>(sim: &Sim<'_>, held: Acquisition) {
         ghost.inside[me] = 0;
         Ok(())
     });
-    // Whoever was told accepts the first time, and hands the fact on the second.
+    // An owner that was told of a death marks the value as consistent, or leaves the report to the next.
     let leave = if died && number % 2 == 1 { ReleaseState::Died } else { ReleaseState::Sound };
     sim.expect(mutex::<LEN>().unlock(sim, held, leave));
 }
@@ -68,7 +68,7 @@ fn rounds<const LEN: usize, const ROUNDS: u32>(sim: &Sim<'_>, step: u32, _: &mut
     true
 }
 
-/// Each round by a thread of its own, which takes a lane and gives it back.
+/// Runs each round in a new thread, which claims a lane and releases it.
 fn threads<const ROUNDS: u32>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     rounds::<12, ROUNDS>(sim, step, carry) && {
         sim.expect(sim.release_lane());
@@ -76,6 +76,7 @@ fn threads<const ROUNDS: u32>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bo
     }
 }
 
+/// Locks with a timeout.
 fn impatient(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 1 {
         return false;
@@ -87,6 +88,7 @@ fn impatient(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     true
 }
 
+/// Tries to lock twice.
 fn trying(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 2 {
         return false;
@@ -118,19 +120,19 @@ fn some(programs: &[Program]) -> Setup {
 }
 
 #[test]
-fn nobody_dies() {
+fn without_deaths() {
     sound("two, twice", &some(&[TWICE, TWICE]));
     sound("three", &some(&[ONCE, ONCE, ONCE]));
     sound("three, one impatient", &Setup { expiries: 1, ..some(&[ONCE, ONCE, impatient]) });
     sound("one tries", &some(&[ONCE, trying]));
-    sound("two, twice, who have no patience", &Setup { pace: 100, ..some(&[TWICE, TWICE]) });
+    sound("two, twice, starving", &Setup { pace: 100, ..some(&[TWICE, TWICE]) });
     let starving = Setup { pace: 100, ..setup(&[TWICE, TWICE, TWICE]) };
-    walked("three, twice, who have no patience", &starving, 150);
+    walked("three, twice, starving", &starving, 150);
     walked("three, twice", &setup(&[TWICE, TWICE, TWICE]), 150);
 }
 
 #[test]
-fn some_die() {
+fn with_deaths() {
     sound("two, one killed", &Setup { kills: 1, ..some(&[ONCE, TWICE]) });
     let newcomer = Setup { kills: 1, newcomers: 1, ..some(&[ONCE, ONCE]) };
     sound("two, one killed and replaced", &newcomer);
@@ -139,13 +141,13 @@ fn some_die() {
     sound("one tries, one killed", &Setup { kills: 1, ..some(&[ONCE, trying]) });
     let three = Setup { kills: 2, newcomers: 2, ..setup(&[TWICE, TWICE, TWICE]) };
     walked("three, two killed and replaced", &three, 300);
-    walked("three, two killed, no patience", &Setup { pace: 100, ..three }, 300);
+    walked("three, two killed, starving", &Setup { pace: 100, ..three }, 300);
     let impatient =
         Setup { kills: 2, newcomers: 1, expiries: 1, ..setup(&[ONCE, impatient, TWICE]) };
     walked("three, one impatient", &impatient, 300);
 }
 
-/// A value of 8 bytes has one copy, which one store replaces.
+/// Returns a setup for a value of 8 bytes, which has one copy and is replaced by one store.
 fn word(programs: &[Program]) -> Setup {
     let mut setup = some(programs);
     setup.watch.selector = Some(VALUE);
@@ -160,8 +162,8 @@ fn a_value_of_one_word() {
     let replaced = Setup { kills: 2, newcomers: 2, ..word(&[once, once]) };
     sound("a word, two, two killed and replaced", &replaced);
     let with = |fault| Setup { fault, kills: 1, ..word(&[once, twice]) };
-    caught("a word that is stored by halves", &with(Fault::SplitStore(VALUE)));
-    caught("a word that is not stored", &with(Fault::DropStore(VALUE)));
+    caught("a word is stored in halves", &with(Fault::SplitStore(VALUE)));
+    caught("a word is not stored", &with(Fault::DropStore(VALUE)));
     caught("released before the word is stored", &with(Fault::SwapStores(VALUE, WORD)));
 }
 
@@ -182,15 +184,15 @@ fn lanes_come_and_go() {
     walked("three, in threads, two killed and replaced", &three, 300);
     let with = |fault| Setup { fault, ..replaced.clone() };
     caught("a lane is free too early", &with(Fault::FreesLaneFirst));
-    caught("two recover the same", &with(Fault::RecoversUnlocked));
-    caught("a place is taken with what is left", &with(Fault::TakesOverUnrecovered));
+    caught("two recover the same participant", &with(Fault::RecoversUnlocked));
+    caught("a newcomer does not recover its slot", &with(Fault::TakesOverUnrecovered));
 }
 
 #[test]
-fn without_the_fence() {
+fn without_fences() {
     let swaps = Setup { registered: [false; 3], fences: [false; 3], ..some(&[TWICE, ONCE]) };
-    sound("nobody registered, nobody can fence", &swaps);
-    sound("the same, one killed", &Setup { kills: 1, ..swaps });
+    sound("no process registered or able to fence", &swaps);
+    sound("no process registered or able to fence, one killed", &Setup { kills: 1, ..swaps });
     let mixed = Setup { registered: [false, true, true], ..some(&[TWICE, ONCE]) };
     sound("one not registered", &mixed);
     let deaf = Setup { fences: [false, true, true], stalls: 3, ..some(&[ONCE, TWICE]) };
@@ -198,14 +200,14 @@ fn without_the_fence() {
 }
 
 #[test]
-fn planted_bugs_are_found() {
+fn planted_faults_are_found() {
     let two = |fault| Setup { fault, ..some(&[TWICE, TWICE]) };
     caught("no fence", &two(Fault::NoFence));
     caught("no wake", &two(Fault::NoWake(GATE)));
-    caught("nobody registers", &two(Fault::NoRegistration(GATE)));
+    caught("waiters do not set bit 0", &two(Fault::NoRegistration(GATE)));
     caught("the selector is not flipped", &two(Fault::DropStore(SELECTOR)));
     caught("released before the flip", &two(Fault::SwapStores(SELECTOR, WORD)));
-    caught("a third of the value", &two(Fault::DropStore(LOCK + 40)));
+    caught("a third of the value is stored", &two(Fault::DropStore(LOCK + 40)));
     caught("no release", &two(Fault::DropStore(WORD)));
     let killed = |fault| Setup { fault, kills: 1, ..some(&[ONCE, TWICE]) };
     caught("no announcement", &killed(Fault::NoAnnouncement));

@@ -1,5 +1,4 @@
-//! Poison: a lock that an owner declared unusable is had by nobody until it is repaired, and stays so
-//! whoever dies.
+//! Poison: a poisoned lock is refused until an owner repairs the value, and no death changes that.
 
 use super::search::{caught, sound, walked};
 use super::sim::Sim;
@@ -24,7 +23,7 @@ fn rwlock() -> RawRwLock {
     RawRwLock::new(LOCK, 4)
 }
 
-/// Says that the process is inside, of a lock that is sound, or may be poisoned if it asked for that.
+/// Notes that the process holds the lock, which may be poisoned only if `asked` accepts that.
 fn enter(sim: &Sim<'_>, way: u8, died: bool, asked: Poison) {
     let me = sim.me;
     sim.ghost(|ghost| {
@@ -35,15 +34,16 @@ fn enter(sim: &Sim<'_>, way: u8, died: bool, asked: Poison) {
         }
         ghost.inside[me] = way;
         if ghost.poisoned && asked == Poison::Refuse {
-            return Err("had what is poisoned".to_owned());
+            return Err("a poisoned lock was acquired".to_owned());
         }
         match died == ghost.owed {
             true => Ok(()),
-            false => Err(format!("told of a death: {died}, due: {}", ghost.owed)),
+            false => Err(format!("a death was reported: {died}, expected: {}", ghost.owed)),
         }
     });
 }
 
+/// Notes that the process is about to release the lock.
 fn leave(sim: &Sim<'_>, poisons: bool) {
     let me = sim.me;
     sim.ghost(|ghost| {
@@ -53,17 +53,17 @@ fn leave(sim: &Sim<'_>, poisons: bool) {
     });
 }
 
-/// It was refused because it is poisoned, and that is so, or was.
+/// Checks that the lock was refused as poisoned, after it had been poisoned.
 fn refused(sim: &Sim<'_>, error: &Error) {
     assert_eq!(error.kind(), ErrorKind::Poisoned);
     sim.ghost(|ghost| match ghost.count[0] {
-        0 => Err("refused, and nobody poisoned it".to_owned()),
+        0 => Err("refused, and no owner poisoned it".to_owned()),
         _ => Ok(()),
     });
 }
 
-/// Goes inside, if it was not refused.
-fn had(sim: &Sim<'_>, result: Result<Acquisition>, asked: Poison) -> Option<Acquisition> {
+/// Notes that the process holds the lock, unless it was refused.
+fn acquired(sim: &Sim<'_>, result: Result<Acquisition>, asked: Poison) -> Option<Acquisition> {
     match result {
         Ok(held) => {
             enter(sim, OWNS, held.died(), asked);
@@ -77,7 +77,7 @@ fn had(sim: &Sim<'_>, result: Result<Acquisition>, asked: Poison) -> Option<Acqu
 }
 
 fn lock_and(sim: &Sim<'_>, result: Result<Acquisition>, how: ReleaseState, asked: Poison) -> bool {
-    let Some(held) = had(sim, result, asked) else { return false };
+    let Some(held) = acquired(sim, result, asked) else { return false };
     sim.expect(mutex().value().read(sim, &mut [0; 4]));
     leave(sim, how == ReleaseState::Poisoned);
     sim.expect(mutex().unlock(sim, held, how));
@@ -91,12 +91,13 @@ fn poisons(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     }
 }
 
-/// Locks; repairs it if it is poisoned, and leaves it as `SOUND` says.
+/// Locks the mutex. If it is poisoned, locks it with `lock_poisoned`, and repairs it if `SOUND`.
 fn locks<const SOUND: bool>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     match step {
         0 => {
-            let had = lock_and(sim, mutex().lock(sim, None), ReleaseState::Sound, Poison::Refuse);
-            carry[0] = u64::from(had);
+            let locked =
+                lock_and(sim, mutex().lock(sim, None), ReleaseState::Sound, Poison::Refuse);
+            carry[0] = u64::from(locked);
         }
         1 if carry[0] == 0 => {
             let how = if SOUND { ReleaseState::Sound } else { ReleaseState::Poisoned };
@@ -124,7 +125,7 @@ const REPAIRS: Program = locks::<true>;
 const GIVES_UP: Program = locks::<false>;
 
 fn written(sim: &Sim<'_>, result: Result<Acquisition>, how: ReleaseState, asked: Poison) -> bool {
-    let Some(held) = had(sim, result, asked) else { return false };
+    let Some(held) = acquired(sim, result, asked) else { return false };
     leave(sim, how == ReleaseState::Poisoned);
     sim.expect(rwlock().unlock(sim, held, how));
     true
@@ -140,8 +141,9 @@ fn write_poisons(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
 fn write_repairs(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     match step {
         0 => {
-            let had = written(sim, rwlock().write(sim, None), ReleaseState::Sound, Poison::Refuse);
-            carry[0] = u64::from(had);
+            let locked =
+                written(sim, rwlock().write(sim, None), ReleaseState::Sound, Poison::Refuse);
+            carry[0] = u64::from(locked);
         }
         1 if carry[0] == 0 => {
             written(sim, rwlock().write_poisoned(sim, None), ReleaseState::Sound, Poison::Accept);
@@ -172,7 +174,7 @@ fn reads(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     true
 }
 
-/// Reads this many times, whether the lock is poisoned or not.
+/// Reads `TIMES` times, even if the lock is poisoned.
 fn reads_poisoned<const TIMES: u32>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     step < TIMES && {
         let reading = sim.expect(rwlock().read_poisoned(sim, None));
@@ -195,7 +197,7 @@ fn a_mutex() {
     sound("poisoned and repaired", &setup(&[poisons, REPAIRS]));
     sound("poisoned for two", &setup(&[poisons, REPAIRS, REPAIRS]));
     sound("not repaired", &setup(&[poisons, GIVES_UP]));
-    sound("poisoned for one who tries", &setup(&[poisons, tries]));
+    sound("poisoned for `try_lock`", &setup(&[poisons, tries]));
     let killed = |programs: &[Program]| Setup { kills: 1, ..setup(programs) };
     sound("poisoned, one killed", &killed(&[poisons, REPAIRS]));
     let free = Setup { kills: 2, newcomers: 2, preemptions: None, ..setup(&[poisons, REPAIRS]) };
@@ -205,10 +207,10 @@ fn a_mutex() {
 }
 
 #[test]
-fn a_lock_for_readers_and_writers() {
+fn a_reader_writer_lock() {
     sound("poisoned for a reader", &setup(&[write_poisons, reads]));
     sound("poisoned and repaired", &setup(&[write_poisons, write_repairs]));
-    sound("poisoned, and read all the same", &setup(&[write_poisons, reads_poisoned::<1>]));
+    sound("poisoned, and read by `read_poisoned`", &setup(&[write_poisons, reads_poisoned::<1>]));
     sound(
         "read while it is repaired",
         &setup(&[write_poisons, write_repairs, reads_poisoned::<1>]),
@@ -216,7 +218,7 @@ fn a_lock_for_readers_and_writers() {
     let killed = |programs: &[Program]| Setup { kills: 1, ..setup(programs) };
     sound("poisoned for a reader, one killed", &killed(&[write_poisons, reads]));
     sound("repaired, one killed", &killed(&[write_poisons, write_repairs]));
-    sound("read all the same, one killed", &killed(&[write_poisons, reads_poisoned::<1>]));
+    sound("read by `read_poisoned`, one killed", &killed(&[write_poisons, reads_poisoned::<1>]));
     let three = Setup {
         kills: 2,
         newcomers: 2,
@@ -227,24 +229,24 @@ fn a_lock_for_readers_and_writers() {
 }
 
 #[test]
-fn without_the_fence() {
+fn without_fences() {
     let swaps = Setup { registered: [false; 3], fences: [false; 3], ..setup(&[poisons, REPAIRS]) };
-    sound("nobody registered, nobody can fence", &swaps);
+    sound("no process registered or able to fence", &swaps);
     let both = Setup { programs: vec![write_poisons, reads], ..swaps };
-    sound("the same, reading", &both);
+    sound("no process registered or able to fence, reading", &both);
 }
 
 #[test]
-fn planted_bugs_are_found() {
+fn planted_faults_are_found() {
     let with = |fault| Setup { fault, kills: 1, newcomers: 1, ..setup(&[poisons, REPAIRS]) };
-    caught("a repairer's death makes it sound", &with(Fault::ForgetsPoison(WORD)));
+    caught("the death of a repairing owner clears the poison", &with(Fault::ForgetsPoison(WORD)));
     caught("no wake", &with(Fault::NoWake(MUTEX_GATE)));
     caught("no release", &Setup { kills: 0, newcomers: 0, ..with(Fault::DropStore(WORD)) });
     let with =
         |fault| Setup { fault, kills: 1, newcomers: 1, ..setup(&[write_poisons, write_repairs]) };
-    caught("a repairing writer's death makes it sound", &with(Fault::ForgetsPoison(WORD)));
+    caught("the death of a repairing writer clears the poison", &with(Fault::ForgetsPoison(WORD)));
     caught("writers do not wake", &with(Fault::NoWake(GATE)));
     let with = |fault| Setup { fault, ..setup(&[write_repairs, reads_poisoned::<2>]) };
-    caught("a reader of a poisoned lock is not seen", &with(Fault::NoAnnouncement));
-    caught("the same, announced too late", &with(Fault::PlainAnnouncement));
+    caught("a reader of a poisoned lock does not announce itself", &with(Fault::NoAnnouncement));
+    caught("a reader of a poisoned lock announces itself late", &with(Fault::PlainAnnouncement));
 }

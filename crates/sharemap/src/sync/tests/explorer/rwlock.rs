@@ -1,4 +1,4 @@
-//! The lock for readers and writers: exclusion, the value, the report of a death, wake-ups.
+//! The reader-writer lock: exclusion, whole values, reports of deaths, no missed wake-ups.
 
 use super::search::{caught, sound, walked};
 use super::sim::Sim;
@@ -13,10 +13,10 @@ const SEEN: u64 = LOCK + 4;
 const GATE: u64 = LOCK + 8;
 const DRAIN: u64 = LOCK + 12;
 const AGAIN: u64 = LOCK + 24;
-/// One instruction writes it, and makes it current.
+/// The value, which one store writes and makes current.
 const VALUE: u64 = LOCK + 32;
 
-/// In what way a process is inside.
+// How a process holds the lock.
 const READS: u8 = 1;
 const MAY_WRITE: u8 = 2;
 const WRITES: u8 = 3;
@@ -33,26 +33,27 @@ fn read(sim: &Sim<'_>) -> Result<Reading> {
     lock().read_slowly(sim, announced, None).map(Reading::unpack)
 }
 
-/// Says that the process is inside; who may not be beside it must not be.
+/// Notes that the process holds the lock, and checks that no excluded process does.
 fn enter(sim: &Sim<'_>, way: u8, died: Option<bool>) {
     let me = sim.me;
     sim.ghost(|ghost| {
         for (other, &inside) in ghost.inside.iter().enumerate() {
             let beside = inside == 0 || (way.min(inside) == READS && way.max(inside) != WRITES);
             if other != me && !beside {
-                return Err(format!("process {me} in way {way}, process {other} in way {inside}"));
+                return Err(format!("process {me} holds it as {way}, process {other} as {inside}"));
             }
         }
         ghost.inside[me] = way;
         match died {
             Some(told) if told != ghost.owed => {
-                Err(format!("told of a death: {told}, due: {}", ghost.owed))
+                Err(format!("a death was reported: {told}, expected: {}", ghost.owed))
             }
             _ => Ok(()),
         }
     });
 }
 
+/// Notes that the process is about to release the lock.
 fn leave(sim: &Sim<'_>) {
     let me = sim.me;
     sim.ghost(|ghost| {
@@ -61,14 +62,14 @@ fn leave(sim: &Sim<'_>) {
     });
 }
 
-/// The value, which must be as many as were written.
+/// Returns the value, which must be the number of commits, and its selector.
 fn value(sim: &Sim<'_>) -> (u32, u32) {
     let mut value = [0; 4];
     let selector = sim.expect(lock().value().read(sim, &mut value));
     let number = u32::from_le_bytes(value);
     sim.ghost(|ghost| match number == ghost.commits {
         true => Ok(()),
-        false => Err(format!("the value is {number}, written {}", ghost.commits)),
+        false => Err(format!("the value is {number}, after {} commits", ghost.commits)),
     });
     (number, selector)
 }
@@ -101,7 +102,7 @@ fn reads_twice(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     step < 2 && reads(sim, 0, carry)
 }
 
-/// Twice, each time by a thread of its own, which takes a lane and gives it back.
+/// Reads twice, each time in a new thread, which claims a lane and releases it.
 fn reads_in_threads(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     reads_twice(sim, step, carry) && {
         sim.expect(sim.release_lane());
@@ -131,7 +132,7 @@ fn reads_nested(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     true
 }
 
-/// The last read has a slot that a writer may have looked at before.
+/// The last read is announced in a slot that a writer may have scanned already.
 fn reads_overlapping(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 1 {
         return false;
@@ -196,7 +197,7 @@ fn upgrades(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     true
 }
 
-/// Gives up when readers do not leave, and writes nothing.
+/// Upgrades with a timeout. Without success, writes nothing.
 fn upgrades_impatiently(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 1 {
         return false;
@@ -239,7 +240,7 @@ fn some(programs: &[Program]) -> Setup {
 }
 
 #[test]
-fn nobody_dies() {
+fn without_deaths() {
     sound("reader and writer", &some(&[reads_twice, writes]));
     sound("reader and writers", &some(&[reads, writes_twice]));
     sound("nested reader and writer", &some(&[reads_nested, writes]));
@@ -257,9 +258,9 @@ fn nobody_dies() {
     sound("a writer gives up", &impatient);
     walked("three", &setup(&[reads_twice, writes_twice, upgrades]), 100);
     let starving = |setup: Setup| Setup { pace: 100, ..setup };
-    sound("two writers, who have no patience", &starving(some(&[writes, writes_twice])));
+    sound("two writers, starving", &starving(some(&[writes, writes_twice])));
     let three = starving(setup(&[reads_twice, writes_twice, upgrades]));
-    walked("three, who have no patience", &three, 100);
+    walked("three, starving", &three, 100);
     walked("three, nested", &setup(&[reads_nested, writes_twice, reads_nested]), 100);
     let impatient =
         Setup { expiries: 2, ..setup(&[reads_twice, upgrades_impatiently, writes_impatiently]) };
@@ -267,7 +268,7 @@ fn nobody_dies() {
 }
 
 #[test]
-fn some_die() {
+fn with_deaths() {
     let killed = |programs: &[Program]| Setup { kills: 1, ..some(programs) };
     sound("reader and writer, one killed", &killed(&[reads, writes]));
     sound("reader and upgrade, one killed", &killed(&[reads, upgrades]));
@@ -292,8 +293,8 @@ fn nested_readers_die() {
     let overlapping = Setup { programs, long: Some(3), ..killed.clone() };
     sound("overlapping reader and writer, one killed", &overlapping);
     let with = |fault| Setup { fault, kills: 0, ..overlapping.clone() };
-    caught("another read is not counted", &with(Fault::Lost(AGAIN)));
-    caught("who looks again sees no bit", &with(Fault::NoRegistration(WORD)));
+    caught("a nested read is not counted", &with(Fault::Lost(AGAIN)));
+    caught("a nested reader sets no bit", &with(Fault::NoRegistration(WORD)));
 }
 
 #[test]
@@ -311,21 +312,21 @@ fn lanes_come_and_go() {
     walked("three, in threads, two killed and replaced", &three, 150);
     let with = |fault| Setup { fault, kills: 2, newcomers: 2, ..killed.clone() };
     caught("a reader's lane is free too early", &with(Fault::FreesLaneFirst));
-    caught("a place is taken with what is left", &with(Fault::TakesOverUnrecovered));
+    caught("a newcomer does not recover its slot", &with(Fault::TakesOverUnrecovered));
 }
 
 #[test]
-fn without_the_fence() {
+fn without_fences() {
     let swaps =
         Setup { registered: [false; 3], fences: [false; 3], ..some(&[reads_twice, writes]) };
-    sound("nobody registered, nobody can fence", &swaps);
-    sound("the same, one killed", &Setup { kills: 1, ..swaps });
+    sound("no process registered or able to fence", &swaps);
+    sound("no process registered or able to fence, one killed", &Setup { kills: 1, ..swaps });
     let deaf = Setup { fences: [true, false, true], stalls: 3, ..some(&[reads_twice, writes]) };
     sound("the writer cannot fence: its short sleep is needed", &deaf);
 }
 
 #[test]
-fn planted_bugs_are_found() {
+fn planted_faults_are_found() {
     let with = |fault, programs: &[Program]| Setup { fault, ..some(programs) };
     caught("no fence", &with(Fault::NoFence, &[reads_twice, writes]));
     caught("a plain announcement", &with(Fault::PlainAnnouncement, &[reads_twice, writes]));
@@ -333,13 +334,13 @@ fn planted_bugs_are_found() {
     caught("readers do not set their bit", &with(Fault::NoRegistration(WORD), &[reads, writes]));
     caught("writers do not wake", &with(Fault::NoWake(GATE), &[reads_twice, writes]));
     caught("readers do not wake", &with(Fault::NoWake(DRAIN), &[reads_twice, writes]));
-    caught("one is woken", &with(Fault::WakeOne, &[reads, reads, writes]));
+    caught("one waiter is woken instead of all", &with(Fault::WakeOne, &[reads, reads, writes]));
     caught("no release", &with(Fault::DropStore(WORD), &[reads, writes]));
     caught(
         "released before the value",
         &with(Fault::SwapStores(VALUE, WORD), &[writes_twice, writes]),
     );
     caught("no recovery", &Setup { kills: 1, ..with(Fault::NoRecovery, &[reads, writes]) });
-    // Harmless: a bit too many is a look too many.
+    // Harmless: an extra bit makes writers scan an extra lane.
     sound("seen is not cleared", &with(Fault::DropStore(SEEN), &[reads_twice, writes]));
 }

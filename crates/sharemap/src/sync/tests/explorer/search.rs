@@ -1,11 +1,11 @@
-//! Searches, walks, and what they say.
+//! Searches, random walks, and their reports.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::{Event, Setup};
 
-/// Fingerprints are hashes already.
+/// A hasher that returns the low half of a fingerprint, which is a hash already.
 #[derive(Default)]
 struct Low(u64);
 
@@ -23,7 +23,7 @@ impl Hasher for Low {
 type Known = HashMap<u128, u32, BuildHasherDefault<Low>>;
 
 impl Setup {
-    /// The story of a failure, from the events that led to it.
+    /// Returns the operations of the events that led to a failure, one a line.
     fn story(&self, events: &[Event]) -> String {
         let mut trace = Some(Vec::new());
         let mut state = self.initial();
@@ -37,13 +37,13 @@ impl Setup {
         trace.unwrap_or_default().join("\n")
     }
 
-    /// Every state that can be reached; how many there are. `Err`: what went wrong, and how.
+    /// Visits every reachable state, until more than `most` are known. Fails with the first violation.
     fn search(&self, most: usize) -> Result<Searched, Failure> {
         const NONE: u32 = u32::MAX;
         let initial = self.initial();
         let mut known = Known::default();
         known.insert(initial.fingerprint(), 0);
-        // Of each state: how it was reached first.
+        // The predecessor of each state, and the event that reached it first.
         let mut origins = vec![(NONE, Event::Timeouts)];
         let mut edges: Vec<(u32, u32)> = Vec::new();
         let mut ends = Vec::new();
@@ -68,7 +68,7 @@ impl Setup {
                 }
             } else if events.is_empty() {
                 let story = self.story(&path(&origins, id, None));
-                return Err(Failure { what: "nothing can happen any more".to_owned(), story });
+                return Err(Failure { what: "no event is possible".to_owned(), story });
             }
             for mut event in events {
                 loop {
@@ -96,7 +96,7 @@ impl Setup {
                 return Ok(Searched { states: known.len(), complete: false });
             }
         }
-        // Whoever can reach an end, from the ends back.
+        // Marks the states from which an end can be reached, from the ends backwards.
         edges.sort_unstable();
         let mut reaches = vec![false; known.len()];
         let mut front = ends;
@@ -112,19 +112,19 @@ impl Setup {
         }
         if let Some(stuck) = reaches.iter().position(|&reached| !reached) {
             let story = self.story(&path(&origins, stuck as u32, None));
-            return Err(Failure { what: "from here nobody finishes".to_owned(), story });
+            return Err(Failure { what: "no end can be reached from here".to_owned(), story });
         }
         Ok(Searched { states: known.len(), complete: true })
     }
 
-    /// One run with random choices.
+    /// Runs the setup once, with random choices.
     fn walk(&self, seed: u64) -> Result<(), Failure> {
         let mut random = Random(seed);
         let mut state = self.initial();
         let mut path = Vec::new();
         while !self.is_end(&state) {
             let events = self.events(&state);
-            // Deaths are rare, or most walks would be short.
+            // Deaths are rare, because a walk with many of them is short.
             let (deaths, lives): (Vec<_>, Vec<_>) =
                 events.into_iter().partition(|event| matches!(event, Event::Kill { .. }));
             let choose = if lives.is_empty() || (!deaths.is_empty() && random.below(40) == 0) {
@@ -137,7 +137,7 @@ impl Setup {
                 Failure { what, story: self.story(path) }
             };
             if choose.is_empty() || path.len() > 20_000 {
-                return Err(fail("nobody finishes".to_owned(), &path));
+                return Err(fail("no process finishes".to_owned(), &path));
             }
             let mut event = choose[random.below(choose.len())];
             let (mut next, variants, mut violation) = self.apply(&state, event, &mut None);
@@ -158,12 +158,14 @@ impl Setup {
     }
 }
 
+/// The result of a search without a violation.
 #[derive(Debug)]
 struct Searched {
     states: usize,
     complete: bool,
 }
 
+/// A violation, and the operations that led to it.
 struct Failure {
     what: String,
     story: String,
@@ -175,7 +177,7 @@ impl std::fmt::Debug for Failure {
     }
 }
 
-/// Numbers from a seed (a multiplicative congruential generator, high bits).
+/// A generator of numbers from a seed (the high bits of a linear congruential generator).
 struct Random(u64);
 
 impl Random {
@@ -186,18 +188,18 @@ impl Random {
     }
 }
 
-/// Whether the long form was asked for: `SHAREMAP_LONG=1`.
+/// Returns `true` if the environment asks for the long form: `SHAREMAP_LONG=1`.
 fn long() -> bool {
     std::env::var_os("SHAREMAP_LONG").is_some_and(|value| value == "1")
 }
 
-/// States that a search keeps at most in the short form.
+/// The largest number of states that a search of the short form visits.
 const MOST: usize = 8_000;
 
-/// States in which a planted fault is looked for, before it is walked after.
+/// The number of states that are searched for a planted fault before random walks begin.
 const FOUND_WITHIN: usize = 12_000;
 
-/// Searches within the bound on preemptions, so far; in the long form to the end.
+/// Searches a setup, which must have no violation: the first states in the short form, all in the long.
 #[track_caller]
 pub(super) fn sound(name: &str, setup: &Setup) {
     let started = std::time::Instant::now();
@@ -217,7 +219,7 @@ pub(super) fn sound(name: &str, setup: &Setup) {
     }
 }
 
-/// Walks at random; twenty times as often in the long form.
+/// Walks a setup at random, without a violation; twenty times as often in the long form.
 #[track_caller]
 pub(super) fn walked(name: &str, setup: &Setup, walks: u64) {
     let started = std::time::Instant::now();
@@ -230,7 +232,7 @@ pub(super) fn walked(name: &str, setup: &Setup, walks: u64) {
     println!("{name}: {walks} walks, {:.2} s", started.elapsed().as_secs_f64());
 }
 
-/// Searches for a planted fault, and walks where that did not find it; it must be found.
+/// Searches a setup for its planted fault, and then walks at random. The fault must be found.
 #[track_caller]
 pub(super) fn caught(name: &str, setup: &Setup) {
     let started = std::time::Instant::now();

@@ -1,4 +1,4 @@
-//! The permits: never more holders than permits, and none is lost, whoever dies where.
+//! The semaphore: there are never more holders than permits, and no death loses a permit.
 
 use super::search::{caught, sound, walked};
 use super::sim::Sim;
@@ -10,29 +10,34 @@ use crate::sync::algorithms::semaphore::RawSemaphore;
 const COUNT: u64 = LOCK;
 const GATE: u64 = LOCK + 8;
 
-fn permits() -> RawSemaphore {
+fn semaphore() -> RawSemaphore {
     RawSemaphore::new(LOCK)
 }
 
-fn takes<const TIMES: u32, const PERMITS: usize>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
+/// Acquires and releases a permit `TIMES` times, and then recovers the dead.
+fn acquires<const TIMES: u32, const PERMITS: usize>(
+    sim: &Sim<'_>,
+    step: u32,
+    _: &mut Carry,
+) -> bool {
     let me = sim.me;
     if step < TIMES {
-        let permit = sim.expect(permits().acquire(sim, None));
+        let permit = sim.expect(semaphore().acquire(sim, None));
         sim.ghost(|ghost| {
             ghost.inside[me] = 1;
             let holders = ghost.inside.iter().filter(|&&inside| inside == 1).count();
-            if holders > PERMITS { Err(format!("{holders} have a permit")) } else { Ok(()) }
+            if holders > PERMITS { Err(format!("{holders} hold a permit")) } else { Ok(()) }
         });
-        // Something to be interrupted at.
+        // An operation at which the process can be killed or preempted.
         sim.expect(sim.load_64(COUNT));
         sim.ghost(|ghost| {
             ghost.inside[me] = 0;
             Ok(())
         });
-        sim.expect(permits().release(sim, permit));
+        sim.expect(semaphore().release(sim, permit));
         return true;
     }
-    // What the dead left is looked for, so that the end can be judged.
+    // Recovers the dead, so that the final number of permits can be checked.
     for lane in 0..sim.lanes() {
         if lane as usize != me {
             sim.expect(sim.probe_liveness(lane));
@@ -41,28 +46,29 @@ fn takes<const TIMES: u32, const PERMITS: usize>(sim: &Sim<'_>, step: u32, _: &m
     false
 }
 
-/// Takes two at once, one after the other.
-fn takes_both(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
+/// Holds two permits at the same time, if it can.
+fn acquires_both(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     if step > 0 {
-        return takes::<0, 2>(sim, step, carry);
+        return acquires::<0, 2>(sim, step, carry);
     }
-    let one = sim.expect(permits().acquire(sim, None));
-    if let Some(other) = sim.expect(permits().try_acquire(sim)) {
-        sim.expect(permits().release(sim, other));
+    let one = sim.expect(semaphore().acquire(sim, None));
+    if let Some(other) = sim.expect(semaphore().try_acquire(sim)) {
+        sim.expect(semaphore().release(sim, other));
     }
-    sim.expect(permits().release(sim, one));
+    sim.expect(semaphore().release(sim, one));
     true
 }
 
-/// By a thread of its own, which takes a lane and gives it back.
+/// Acquires and releases in a new thread, which claims a lane and releases it.
 fn threads(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
-    takes::<2, 1>(sim, step, carry) && {
+    acquires::<2, 1>(sim, step, carry) && {
         sim.expect(sim.release_lane());
         true
     }
 }
 
-fn all_back<const PERMITS: u32>(state: &State) -> Result<(), String> {
+/// Checks that all permits are free, unless a dead process has not been recovered.
+fn all_free<const PERMITS: u32>(state: &State) -> Result<(), String> {
     let unsettled = (0..state.processes.len())
         .any(|lane| !state.processes[lane].alive && state.peek_32(record(lane)) != 0);
     match state.peek_32(COUNT) {
@@ -74,27 +80,27 @@ fn all_back<const PERMITS: u32>(state: &State) -> Result<(), String> {
 fn setup(programs: &[Program]) -> Setup {
     let mut setup = Setup { preemptions: Some(2), long: Some(3), ..Setup::new(programs) };
     setup.words = vec![(COUNT, 1)];
-    setup.last = all_back::<1>;
+    setup.last = all_free::<1>;
     setup
 }
 
-const ONCE: Program = takes::<1, 1>;
-const TWICE: Program = takes::<2, 1>;
+const ONCE: Program = acquires::<1, 1>;
+const TWICE: Program = acquires::<2, 1>;
 
 #[test]
-fn nobody_dies() {
+fn without_deaths() {
     sound("two", &setup(&[TWICE, ONCE]));
-    let mut two = setup(&[takes::<1, 2>, takes::<1, 2>, takes::<1, 2>]);
-    (two.words, two.last) = (vec![(COUNT, 2)], all_back::<2>);
+    let mut two = setup(&[acquires::<1, 2>, acquires::<1, 2>, acquires::<1, 2>]);
+    (two.words, two.last) = (vec![(COUNT, 2)], all_free::<2>);
     sound("two permits for three", &two);
     let starving = Setup { pace: 100, ..setup(&[TWICE, ONCE]) };
-    sound("two, who have no patience", &starving);
+    sound("two, starving", &starving);
     walked("two permits for three", &Setup { preemptions: None, ..two }, 100);
     walked("three", &Setup { preemptions: None, ..setup(&[TWICE, TWICE, ONCE]) }, 100);
 }
 
 #[test]
-fn some_die() {
+fn with_deaths() {
     sound("two, one killed", &Setup { kills: 1, ..setup(&[ONCE, ONCE]) });
     let replaced = Setup { kills: 2, newcomers: 2, ..setup(&[ONCE, ONCE]) };
     sound("two, two killed and replaced", &replaced);
@@ -105,11 +111,11 @@ fn some_die() {
 
 #[test]
 fn two_at_once() {
-    let mut two = Setup { kills: 1, ..setup(&[takes_both, takes::<1, 2>]) };
-    (two.words, two.last) = (vec![(COUNT, 2)], all_back::<2>);
-    sound("one takes two, one killed", &two);
+    let mut two = Setup { kills: 1, ..setup(&[acquires_both, acquires::<1, 2>]) };
+    (two.words, two.last) = (vec![(COUNT, 2)], all_free::<2>);
+    sound("one acquires two, one killed", &two);
     walked(
-        "one takes two, two killed",
+        "one acquires two, two killed",
         &Setup { kills: 2, newcomers: 1, preemptions: None, ..two },
         500,
     );
@@ -134,18 +140,18 @@ fn lanes_come_and_go() {
 }
 
 #[test]
-fn without_the_fence() {
+fn without_fences() {
     let swaps = Setup { registered: [false; 3], fences: [false; 3], ..setup(&[TWICE, ONCE]) };
-    sound("nobody registered, nobody can fence", &swaps);
+    sound("no process registered or able to fence", &swaps);
 }
 
 #[test]
-fn planted_bugs_are_found() {
+fn planted_faults_are_found() {
     let with = |fault| Setup { fault, ..setup(&[TWICE, ONCE]) };
     caught("no wake", &with(Fault::NoWake(GATE)));
-    caught("sleepers do not say so", &with(Fault::NoRegistration(GATE)));
-    caught("a count that is a load and a store", &with(Fault::Torn(COUNT)));
+    caught("waiters do not set bit 0", &with(Fault::NoRegistration(GATE)));
+    caught("the count is changed by a load and a store", &with(Fault::Torn(COUNT)));
     let killed = |fault| Setup { fault, kills: 1, ..setup(&[ONCE, ONCE]) };
     caught("no recovery", &killed(Fault::NoRecovery));
-    caught("nobody writes down what the last one did", &killed(Fault::NoWitness));
+    caught("changes are not witnessed", &killed(Fault::NoWitness));
 }

@@ -1,9 +1,9 @@
-//! The world as the explorer has it: one process's view of a [`State`].
+//! The simulated machine: the view that one process has of a [`State`].
 //!
-//! A process is a function that is run again from the start of its current step each time it is to
-//! go on: the results of what it did before come from its log, then one more operation is executed,
-//! and at the next one it is left by unwinding. Operations that only it can notice (a store into its
-//! own buffer, what it knows of itself) are executed along with the one before.
+//! A process is a function. To continue it, the explorer runs it again from the start of its current step.
+//! The results of earlier operations come from its log, one more operation is executed, and at the next
+//! one the function is left by unwinding. Operations that other processes cannot observe (a store into
+//! the own buffer, a query of the own lane) are executed together with the operation before them.
 
 use std::cell::{Cell, RefCell};
 use std::panic::resume_unwind;
@@ -13,27 +13,31 @@ use super::{Fault, Setup};
 use crate::error::Result;
 use crate::sync::core::word::POISONED;
 
-/// What a process unwinds with when it has had its turn.
+/// The payload of the unwinding that suspends a process after its turn.
 pub(super) struct Suspended;
 
-/// More operations than a step of a program has, in any order.
+/// More operations than any step of a program has, in any order.
 const LONGEST: usize = 600;
 
-/// A moment after every deadline.
+/// A time after every deadline, in seconds.
 pub(super) const LATE: u64 = 1 << 40;
 
+/// The event that is being applied.
 pub(super) struct Live {
     pub(super) state: State,
+    /// The position in the log of the process.
     pub(super) cursor: usize,
-    /// The turn's operation has been executed.
+    /// The operation of this turn has been executed.
     pub(super) spent: bool,
-    /// Which of the outcomes of the operation to take, and how many there are.
+    /// The outcome of the operation to choose.
     pub(super) variant: usize,
+    /// The number of possible outcomes.
     pub(super) variants: usize,
     pub(super) violation: Option<String>,
     pub(super) trace: Option<Vec<String>>,
 }
 
+/// The machine that one process runs on during one event.
 pub(super) struct Sim<'a> {
     pub(super) setup: &'a Setup,
     pub(super) me: usize,
@@ -43,7 +47,8 @@ pub(super) struct Sim<'a> {
 }
 
 impl Sim<'_> {
-    /// An operation that others notice, or that notices others.
+    /// Executes an operation that other processes can observe, or that observes them. Suspends the process if
+    /// its turn is spent, or if `operation` returns `None`.
     pub(super) fn turn(
         &self,
         name: &str,
@@ -73,7 +78,7 @@ impl Sim<'_> {
         }
     }
 
-    /// An operation that only this process notices.
+    /// Executes an operation that other processes cannot observe.
     pub(super) fn aside(
         &self,
         name: &str,
@@ -91,12 +96,14 @@ impl Sim<'_> {
         self.log(&mut live, value)
     }
 
+    /// Returns the logged result of the current operation, if it was executed in an earlier run.
     fn logged(&self, live: &mut Live) -> Option<u64> {
         let known = live.state.processes[self.me].log.get(live.cursor).copied();
         live.cursor += usize::from(known.is_some());
         known
     }
 
+    /// Logs the result of an operation.
     fn log(&self, live: &mut Live, value: u64) -> u64 {
         let log = &mut live.state.processes[self.me].log;
         log.push(value);
@@ -138,7 +145,7 @@ impl Sim<'_> {
         });
     }
 
-    /// Everything that is one locked instruction: the buffer is empty before it.
+    /// Executes a locked instruction, which drains the buffer first. `new` returns the value to store.
     pub(super) fn atomically(
         &self,
         name: &str,
@@ -196,7 +203,7 @@ impl Sim<'_> {
         }
     }
 
-    /// A look at, or a change of, what the checks know; at the very moment of the operation before.
+    /// Reads or changes the knowledge of the checks, at the moment of the operation before.
     pub(super) fn ghost(&self, look: impl FnOnce(&mut Ghost) -> std::result::Result<(), String>) {
         self.aside("ghost", 0, |live| {
             if let Err(violation) = look(&mut live.state.ghost) {
@@ -206,7 +213,7 @@ impl Sim<'_> {
         });
     }
 
-    /// The result of an operation that cannot fail here.
+    /// Returns the result of an operation that must not fail. An error is a violation.
     pub(super) fn expect<T>(&self, result: Result<T>) -> T {
         match result {
             Ok(value) => value,
@@ -217,7 +224,7 @@ impl Sim<'_> {
         }
     }
 
-    /// How many died so far.
+    /// Returns the number of deaths so far.
     pub(super) fn deaths(&self) -> u64 {
         self.aside("deaths", 0, |live| live.state.deaths.into())
     }

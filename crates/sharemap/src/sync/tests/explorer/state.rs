@@ -1,45 +1,50 @@
-//! Everything there is in the simulated system at one moment.
+//! The state of the simulated system at one moment.
 
 use std::collections::VecDeque;
 
 use crate::sync::core::word::{DIED, LANE as LANE_MASK, POISONED, UPGRADABLE, owner};
 
-/// Bytes of the shared object: lanes, then locks, then participants.
+/// The length of the shared object: lanes, then locks, then participants.
 pub(super) const MEMORY: usize = 272;
-/// Where the lock under test lies.
+/// The offset of the lock under test.
 pub(super) const LOCK: u64 = 128;
-/// A word for each participant: whether its record is in use.
+/// The offset of the participants' records: a word each, which is 1 while the record is in use.
 const RECORDS: u64 = 256;
 pub(super) const MAX_PROCESSES: usize = 3;
-/// Slots of a lane.
+/// The number of slots in a lane.
 pub(super) const SLOTS: u64 = 3;
-/// Bytes of a lane: the slots, and the participant whose it is, plus one.
+/// The length of a lane: the slots, and the number of the owning participant + 1.
 const LANE: u64 = 32;
 const TAKEN: u64 = 24;
-/// Stores that a processor holds back at most.
+/// The largest number of stores in a processor's buffer.
 const BUFFER: usize = 8;
 
+/// Returns the offset of a lane's first slot.
 pub(super) fn slots(lane: usize) -> u64 {
     lane as u64 * LANE
 }
 
+/// Returns the offset of a lane's owner.
 pub(super) fn taken(lane: usize) -> u64 {
     lane as u64 * LANE + TAKEN
 }
 
+/// Returns the lane of a slot.
 pub(super) fn lane_at(slot: u64) -> usize {
     (slot / LANE) as usize
 }
 
-/// Whether it is a slot of a lane.
+/// Returns `true` if `at` is the offset of a slot.
 pub(super) fn is_slot(at: u64) -> bool {
     at < LOCK && at % LANE != TAKEN
 }
 
+/// Returns the offset of a participant's record.
 pub(super) fn record(participant: usize) -> u64 {
     RECORDS + 4 * participant as u64
 }
 
+/// A store of 4 or 8 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Store {
     pub(super) at: u64,
@@ -47,26 +52,27 @@ pub(super) struct Store {
     pub(super) value: u64,
 }
 
-/// What a program keeps from one of its steps to the next.
+/// The values that a program keeps from one of its steps to the next.
 pub(super) type Carry = [u64; 4];
 
+/// A simulated process.
 #[derive(Clone, Debug)]
 pub(super) struct Process {
     pub(super) alive: bool,
     pub(super) done: bool,
-    /// It replaces one that was killed, and has not attached yet.
+    /// The process replaces a killed one, and has not attached yet.
     pub(super) newcomer: bool,
     pub(super) step: u32,
     pub(super) carry: Carry,
-    /// Results of the operations of the current step: what brings a new run of it to where it was.
+    /// The results of the operations of the current step, which a repeated run of the step gets again.
     pub(super) log: Vec<u64>,
     pub(super) buffer: VecDeque<Store>,
-    /// A store held back to be issued after another: a planted fault.
+    /// A store that is delayed until after another one, by a planted fault.
     pub(super) delayed: Option<Store>,
     pub(super) asleep: Option<u64>,
-    /// The lane that it has.
+    /// The lane that the process owns.
     pub(super) lane: Option<u8>,
-    /// Its own record of which slots it uses, as bits.
+    /// The slots that the process itself has noted as used, as bits.
     pub(super) slots: u8,
 }
 
@@ -92,18 +98,18 @@ impl Process {
     }
 }
 
-/// What the checks know, and the processes do not.
+/// The knowledge of the checks, which processes cannot see.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ghost {
-    /// In what way each process is inside.
+    /// How each process holds the lock; 0: it does not.
     pub(super) inside: [u8; MAX_PROCESSES],
-    /// An owner died, and the word has not been released by one who was told.
+    /// An owner died, and no owner that was told has released the word since.
     pub(super) owed: bool,
-    /// The last owner who released the word said so.
+    /// The last release of the word poisoned the value.
     pub(super) poisoned: bool,
-    /// Values written.
+    /// The number of values that were made current.
     pub(super) commits: u32,
-    /// For the test's own counts.
+    /// Counters of the test.
     pub(super) count: [u32; 4],
 }
 
@@ -111,7 +117,7 @@ pub(super) struct Ghost {
 pub(super) struct State {
     pub(super) memory: [u8; MEMORY],
     pub(super) processes: Vec<Process>,
-    /// Kernel locks on the participants' slots: process plus one.
+    /// The kernel locks on the participants' slots: the holding process + 1.
     pub(super) locks: [u8; MAX_PROCESSES],
     pub(super) ghost: Ghost,
     pub(super) stalls: u8,
@@ -119,22 +125,23 @@ pub(super) struct State {
     pub(super) kills: u8,
     pub(super) newcomers: u8,
     pub(super) expiries: u8,
-    /// Who made the last step, and how often one that could go on was left for another.
+    /// The process that made the last step.
     pub(super) last: u8,
+    /// How often a process that could continue was preempted.
     pub(super) preemptions: u8,
 }
 
-/// Words whose changes the checks follow.
+/// The words that the checks follow.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Watch {
-    /// A word that names an owner: the death of one named is owed to the next.
+    /// A lock word. The death of an owner that it names must be reported to the next owner.
     pub(super) word: Option<u64>,
-    /// Each store to it makes a value current.
+    /// A selector. Each store to it makes a value current.
     pub(super) selector: Option<u64>,
 }
 
 impl State {
-    /// Two hashes of everything: equal states have equal ones, and others hardly ever.
+    /// Returns two hashes of the whole state. Different states hardly ever have equal hashes.
     pub(super) fn fingerprint(&self) -> u128 {
         let mut hash = (0x9e37_79b9_7f4a_7c15_u64, 0xc2b2_ae3d_27d4_eb4f_u64);
         let mut number = |n: u64| {
@@ -185,7 +192,7 @@ impl State {
         u64::from_le_bytes(bytes)
     }
 
-    /// What is in memory, whatever buffers hold.
+    /// Returns the word in memory. Buffered stores are ignored.
     pub(super) fn peek_32(&self, at: u64) -> u32 {
         self.peek(at, 4) as u32
     }
@@ -199,7 +206,7 @@ impl State {
         self.memory[at..at + 4].copy_from_slice(&value.to_le_bytes());
     }
 
-    /// Who lives and has, as memory has it, the lane that the word names.
+    /// Returns the live process that, according to memory, owns the lane that the word names.
     fn owner(&self, word: u32) -> Option<usize> {
         let lane = owner(word)?;
         let process = self.peek_32(taken(lane as usize)).checked_sub(1)? as usize;
@@ -207,7 +214,7 @@ impl State {
         (each.alive && !each.newcomer).then_some(process)
     }
 
-    /// A store reaches memory.
+    /// Executes a store in memory, and updates the knowledge of the checks.
     pub(super) fn commit(&mut self, watch: Watch, store: Store) {
         if watch.word == Some(store.at) {
             let new = store.value as u32;
@@ -225,19 +232,21 @@ impl State {
         self.memory[at..at + size].copy_from_slice(&store.value.to_le_bytes()[..size]);
     }
 
+    /// Executes the oldest buffered store of a process.
     pub(super) fn drain_one(&mut self, watch: Watch, process: usize) {
         if let Some(store) = self.processes[process].buffer.pop_front() {
             self.commit(watch, store);
         }
     }
 
+    /// Executes all buffered stores of a process.
     pub(super) fn drain(&mut self, watch: Watch, process: usize) {
         while !self.processes[process].buffer.is_empty() {
             self.drain_one(watch, process);
         }
     }
 
-    /// A plain store, held back by the processor.
+    /// Adds a plain store to the buffer of a process.
     pub(super) fn buffer(&mut self, watch: Watch, process: usize, store: Store) {
         if self.processes[process].buffer.len() == BUFFER {
             self.drain_one(watch, process);
@@ -245,7 +254,7 @@ impl State {
         self.processes[process].buffer.push_back(store);
     }
 
-    /// What the process sees: its own last store, or memory.
+    /// Returns what the process loads: its own last buffered store, or memory.
     pub(super) fn load(&mut self, watch: Watch, process: usize, at: u64, size: u8) -> u64 {
         let end = at + u64::from(size);
         for store in self.processes[process].buffer.iter().rev() {
@@ -253,7 +262,7 @@ impl State {
                 return store.value;
             }
             if store.at < end && at < store.at + u64::from(store.size) {
-                // Forwarding fails where the sizes differ: the processor waits for its buffer.
+                // A store of another size is not forwarded: the processor waits for its buffer.
                 self.drain(watch, process);
                 break;
             }
@@ -261,7 +270,7 @@ impl State {
         self.peek(at, size)
     }
 
-    /// The process dies when `retired` of its buffered stores had been executed.
+    /// Kills the process after `retired` of its buffered stores have been executed.
     pub(super) fn kill(&mut self, watch: Watch, process: usize, retired: usize) {
         for _ in 0..retired {
             self.drain_one(watch, process);

@@ -1,8 +1,8 @@
-//! The store of a release against the look of whoever goes to sleep, between two real processes: no
-//! wake-up is missed where those who wait fence, and some are where they do not.
+//! The race between the plain store of a release and a waiter that goes to sleep, in two real processes. No
+//! wake-up is missed if waiters fence, and some are missed if they do not.
 //!
-//! 100,000 rounds of the race itself and of locks, or as many as fit into some seconds where
-//! others want the processors; with `SHAREMAP_LONG=1`, 10 million of each.
+//! `stores` is the race itself, and `wakes` the race as it occurs in locks. Each runs for 100,000 rounds, or
+//! for a few seconds on a busy machine; with `SHAREMAP_LONG=1`, for 10 million rounds.
 
 mod sleepy;
 mod stores;
@@ -16,7 +16,7 @@ use crate::guard::{Recovery, recovery};
 use crate::peer::{self, ExpectedLayout, Machine, OpenOptions, Session};
 use crate::shm::Location;
 
-/// Whether those who wait fence.
+/// Whether waiters fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fence {
     Whole,
@@ -24,14 +24,15 @@ enum Fence {
     LeftOut,
 }
 
-/// The words of the first race, in lines of their own.
+/// The offsets of the words of the first race, each in its own cache line.
 const STORED: u64 = 0;
 const REGISTERED: u64 = 64;
 const DONE: [u64; 2] = [128, 192];
-/// The locks of the second, with their gates where FORMAT.md says.
+/// The offsets of the locks of the second race. Their gates are where FORMAT.md says.
 const MUTEX: u64 = 256;
 const RWLOCK: u64 = 320;
-/// Lines that both write, so that stores to them take long, and those behind them wait.
+/// The offset of cache lines that both processes write. Stores to them are slow, and delay the stores that
+/// follow.
 const LINES: u64 = 512;
 const LINE: u64 = 64;
 const PAYLOAD: u64 = LINES + 16 * LINE;
@@ -42,11 +43,12 @@ const SHAPE: ExpectedLayout =
 const MANY: u32 = 10_000_000;
 const SHORT: Duration = Duration::from_secs(3);
 
+/// Returns `true` if the environment asks for the long form: `SHAREMAP_LONG=1`.
 fn is_long() -> bool {
     std::env::var_os("SHAREMAP_LONG").is_some_and(|long| long == "1")
 }
 
-/// An object that goes with the value.
+/// The file of an object, removed when the value is dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -76,12 +78,12 @@ fn open(path: &str) -> Arc<Session> {
     Arc::clone(opening.unwrap().session())
 }
 
-/// Says why nothing is shown here, if so.
+/// Returns `true`, and prints the reason, if this system cannot show the race.
 fn is_skipped(session: &Session) -> bool {
     let why = if !session.stores_release() {
         "processes cannot fence each other here, so that releases are exchanges"
     } else if !crate::sys::fork::wipes() {
-        "an emulator may order stores as it likes"
+        "an emulator may order stores differently"
     } else if std::thread::available_parallelism().is_ok_and(|count| count.get() < 2) {
         "one processor orders everything"
     } else {
@@ -99,7 +101,7 @@ fn has_atomics() -> bool {
     has
 }
 
-/// Numbers that look random.
+/// Returns the next pseudo-random number (xorshift).
 fn next(random: &mut u64) -> u64 {
     *random ^= *random << 13;
     *random ^= *random >> 7;
@@ -107,11 +109,12 @@ fn next(random: &mut u64) -> u64 {
     *random >> 20
 }
 
+/// Spins for a number of turns.
 fn pass(turns: u64) {
     (0..turns).for_each(|_| std::hint::spin_loop());
 }
 
-/// Takes the lines away from the other.
+/// Writes the shared lines, which takes them from the other process's cache.
 fn write_lines(session: &Session, round: u32) {
     let at = session.payload_at();
     for line in (LINES..PAYLOAD).step_by(LINE as usize) {
@@ -119,7 +122,7 @@ fn write_lines(session: &Session, round: u32) {
     }
 }
 
-/// Waits until the other has done a round.
+/// Waits until the other process has completed a round.
 fn await_other(session: &Session, word: u64, round: u32) {
     let mut turns = 0;
     while session.load_32(word).unwrap() != round {

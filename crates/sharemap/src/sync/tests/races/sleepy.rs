@@ -1,4 +1,4 @@
-//! A world in which whoever waits sleeps, and a wake that is missed is noticed.
+//! A [`Machine`] on which waiters always sleep, and that detects missed wake-ups.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::peer::{Announced, Liveness, Machine, Session, delegate_world};
 use crate::sync::core::gate::SLEEPER;
 
-/// A session that goes to sleep whenever it has to wait, and sleeps until somebody wakes it, or much
-/// longer than that takes.
+/// A session on which waiters sleep at once, until they are woken or until far more time has passed than a
+/// wake takes.
 pub(super) struct Sleepy<'a> {
     session: &'a Session,
     fence: Fence,
@@ -42,7 +42,7 @@ impl Machine for Sleepy<'_> {
         self.slept.set(self.slept.get() + 1);
         self.session.wait(at, expected, self.bound())?;
         let ran_out = start.elapsed() >= self.bound();
-        // If nobody has touched the gate, nobody who released has seen the sleeper.
+        // If the gate is unchanged, the releaser has not seen the sleeper.
         if ran_out && expected & SLEEPER != 0 && self.session.load_32(at)? == expected {
             self.missed.set(self.missed.get() + 1);
         }

@@ -1,4 +1,4 @@
-//! The race itself: two words, and who sees the other's.
+//! The race itself: each process stores a word and loads the other's.
 
 use std::time::Instant;
 
@@ -9,8 +9,8 @@ use super::{
 use crate::peer::Machine;
 use crate::testing::child::{Second, role};
 
-/// One who releases: a plain store, and a look whether anybody has registered. After the round it
-/// stores what it saw.
+/// The releasing process: stores plainly, then loads whether a waiter has registered. After the round, it
+/// publishes what it saw.
 #[test]
 fn releases() {
     let Some(path) = role("sync::tests::races::stores::releases") else { return };
@@ -27,8 +27,8 @@ fn releases() {
     }
 }
 
-/// The other: registers, fences, and looks again. How often neither saw the other, in so many rounds
-/// or until that happens once.
+/// The waiting process: registers, fences, and loads the word. Returns how often neither process saw the
+/// other's store, in `rounds` rounds or until the first time. Returns `None` if the test is skipped.
 fn misses(test: &str, fence: Fence, rounds: u32) -> Option<u32> {
     let file = Scratch::new(test);
     let session = file.create();
@@ -41,7 +41,7 @@ fn misses(test: &str, fence: Fence, rounds: u32) -> Option<u32> {
     let end = Instant::now() + SHORT;
     for round in 1..=rounds {
         if rounds < MANY && Instant::now() >= end {
-            eprintln!("{round} rounds in the time that this may take");
+            eprintln!("stopped after {round} rounds: the time limit was reached");
             break;
         }
         pass(next(&mut random) % 50);
@@ -67,7 +67,7 @@ fn misses(test: &str, fence: Fence, rounds: u32) -> Option<u32> {
 }
 
 #[test]
-fn one_of_both_sees_the_other() {
+fn with_the_fence_one_sees_the_other() {
     if !has_atomics() {
         return;
     }

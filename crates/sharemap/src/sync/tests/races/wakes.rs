@@ -1,4 +1,4 @@
-//! The race as locks have it: one releases what the other is about to sleep for.
+//! The race as it occurs in locks: one process releases a lock while the other is about to sleep for it.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ use crate::sync::algorithms::rwlock::{RawRwLock, Reading};
 use crate::sync::core::gate::SLEEPER;
 use crate::testing::child::{Second, role};
 
-/// The one who has the lock first, and releases it once in each round: a mutex, or one of the sides
-/// of a lock for readers and writers.
+/// The holding process: acquires a mutex, or a reader-writer lock as a reader or writer, and releases it, in
+/// each round.
 #[test]
 fn holds() {
     let Some(path) = role("sync::tests::races::wakes::holds") else { return };
@@ -25,19 +25,19 @@ fn holds() {
     let mut random = 0x2545_f491_4f6c_dd1d;
     for round in 1.. {
         await_other(machine, at + DONE[1], round - 1);
-        let in_vain = next(&mut random) % 2 == 0;
-        // Until it is asked for and a little longer, so that the other is on its way to sleep, or only
-        // for a moment.
+        let holds_long = next(&mut random) % 2 == 0;
+        // Holds the lock until the other process registers and a little longer, so that it is about to sleep,
+        // or only for a moment.
         let mut hold = |gate: u64| {
             machine.store_32(at + DONE[0], round).unwrap();
             let start = Instant::now();
-            while in_vain
+            while holds_long
                 && machine.load_32(at + gate).unwrap() & SLEEPER == 0
                 && start.elapsed() < Duration::from_millis(5)
             {
                 std::thread::yield_now();
             }
-            pass(next(&mut random) % if in_vain { 400 } else { 60 });
+            pass(next(&mut random) % if holds_long { 400 } else { 60 });
             write_lines(machine, round);
         };
         match round % 4 {
@@ -61,8 +61,8 @@ fn holds() {
     }
 }
 
-/// The other wants it while it is had. How often it was not woken, in so many rounds or until that
-/// happens once.
+/// The waiting process: acquires each lock while the other process holds it. Returns how many wake-ups were
+/// missed, in `rounds` rounds or until the first time. Returns `None` if the test is skipped.
 fn missed_wakes(test: &str, fence: Fence, rounds: u32) -> Option<u32> {
     let file = Scratch::new(test);
     let session = file.create();
@@ -77,13 +77,13 @@ fn missed_wakes(test: &str, fence: Fence, rounds: u32) -> Option<u32> {
     let end = Instant::now() + SHORT;
     for round in 1..=rounds {
         if rounds < MANY && Instant::now() >= end {
-            eprintln!("{round} rounds in the time that this may take");
+            eprintln!("stopped after {round} rounds: the time limit was reached");
             break;
         }
         await_other(&session, at + DONE[0], round);
         pass(next(&mut random) % 30);
         match round % 8 {
-            // Reads while the other writes; writes while it writes, and while it reads.
+            // Reads while the other process writes; writes while it writes, and while it reads.
             0 => {
                 let announced = rwlock.announce_read(machine).unwrap();
                 let packed = rwlock.read_slowly(machine, announced, None).unwrap();
@@ -99,7 +99,7 @@ fn missed_wakes(test: &str, fence: Fence, rounds: u32) -> Option<u32> {
             }
         }
         if machine.missed.get() > 0 {
-            eprintln!("missed in round {round}");
+            eprintln!("a wake-up was missed in round {round}");
             break;
         }
         write_lines(&session, round);
