@@ -325,7 +325,7 @@ fn no_room_for_another_process() {
         "length 2",
         "all 2 participants are in use",
         &named,
-        "wait longer, end a process",
+        "wait longer, end one of them",
         "with more participants",
     ];
     let third = common::child("finds_no_room", &path).output().unwrap();

@@ -382,7 +382,7 @@ impl Session {
         self.with_object_path(Error::new(ErrorKind::TooManyProcesses, OPERATION))
             .with_length(self.header.participants.into())
             .with_detail(format!(
-                "all {} participants are in use (processes {}{more}); wait longer, end a process, or \
+                "all {} participants are in use (processes {}{more}); wait longer, end one of them, or \
                  re-create the object with more participants",
                 self.header.participants,
                 named.join(", ")
