@@ -323,10 +323,10 @@ fn no_room_for_another_process() {
     let words = [
         "attach",
         "length 2",
-        "all its 2 participants live",
+        "all 2 participants are in use",
         &named,
-        "wait longer, end one",
-        "anew",
+        "wait longer, end one of them",
+        "with more participants",
     ];
     let third = common::child("finds_no_room", &path).output().unwrap();
     let told = String::from_utf8_lossy(&third.stderr).into_owned();
@@ -404,7 +404,8 @@ fn no_room_for_another_thread_or_lock() {
         || ([Mutex::new(0_u8); 8], CountingSemaphore::new(0), Semaphore::new(9), Barrier::new(2));
     let all = narrow.create_new(Location::file(&path), first).unwrap();
     let (mutexes, signal, permits, barrier) = &*all;
-    let words = ["claim a lane", "length 1", "1 lanes are taken", "end threads", "anew with more"];
+    let words =
+        ["claim a lane", "length 1", "all 1 lanes are in use", "end a thread", "more lanes"];
     let guards: Vec<_> = mutexes[..7].iter().map(|mutex| mutex.lock().unwrap()).collect();
     check(mutexes[7].lock().unwrap_err(), ErrorKind::TooManyThreads, &path, &words);
     check(permits.acquire().unwrap_err(), ErrorKind::TooManyThreads, &path, &words);

@@ -1,7 +1,17 @@
-//! Lanes: what a thread holds and asks for, where others can see it.
+//! Lanes: records in the object in which threads announce what they hold or intend.
 //!
-//! A thread claims a lane with its first announcement, keeps it, and gives it back when it ends if
-//! nothing is announced there. What the thread itself remembers of a lane is its *seat*.
+//! A thread claims a lane with its first announcement and keeps it. A thread that makes more than
+//! seven announcements at once claims further lanes. When the thread ends, it releases its lanes,
+//! except those that still announce something (FORMAT.md, "Lane").
+//!
+//! A lane is free while its first word is 0, and a free lane announces nothing. All changes keep
+//! this order: a claim sets the first word before it stores an announcement; a release and a
+//! recovery clear the first word after all announcements. A thread may therefore be killed at any
+//! instruction: the lane still names its participant, and the recoverer finds the lane with all
+//! that it announces.
+//!
+//! A lane's [`Seat`] is this process's private record of the lane, in memory that a forked child
+//! finds empty.
 
 #![allow(unsafe_code, reason = "fields in memory that a child finds empty")]
 
@@ -19,39 +29,43 @@ use crate::peer::polling::Polling;
 use crate::peer::seat::{Seat, Spot};
 use crate::peer::session::Session;
 
-/// Sessions whose last claimed seat a thread finds at once.
+/// The number of entries in a thread's cache of seats.
 const CACHED: usize = 16;
 
 thread_local! {
-    /// Session keys, and the seats that this thread claimed last there.
+    /// At index `key % CACHED`: a session's key, and the seat that this thread claimed last in it.
     static CACHE: [Cell<(u64, *const Seat)>; CACHED] =
         const { [const { Cell::new((0, ptr::null())) }; CACHED] };
+    /// This thread's number; 0: not assigned yet.
     static NUMBER: Cell<u64> = const { Cell::new(0) };
+    /// The lanes that this thread releases when it ends.
     static OWNED: RefCell<Owned> = const { RefCell::new(Owned { thread: 0, lanes: Vec::new() }) };
 }
 
-/// The lanes of a thread, given back when it ends.
+/// The lanes that a thread has claimed. Dropping the value, when the thread ends, releases them.
 struct Owned {
-    /// Its number, which may be gone by then.
+    /// The thread's number, kept here because `NUMBER` may be destroyed before this value.
     thread: u64,
-    /// With the sessions' keys.
+    /// For each lane: its session's key, its session and its number. Oldest first.
     lanes: Vec<(u64, Weak<Session>, u32)>,
 }
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        // Another thread may have these lanes next, and this one's last destructors may still lock.
+        // Before the first release: another thread may claim a released lane, while this thread's
+        // remaining destructors may still lock and would find the lane's seat in the cache.
         CACHE.with(|cache| cache.iter().for_each(|seat| seat.set((0, ptr::null()))));
         for (_, session, lane) in self.lanes.drain(..) {
             if let Some(session) = session.upgrade() {
-                // What cannot be given back goes with the process.
+                // If this fails, the lane still names this participant. It is released with the
+                // session, or by the recoverer of this process.
                 let _ = session.release_lane(lane, self.thread);
             }
         }
     }
 }
 
-/// Never used by another thread.
+/// Returns this thread's number, which no other thread of this process ever gets.
 fn thread_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NUMBER.with(|number| {
@@ -62,75 +76,92 @@ fn thread_number() -> u64 {
     })
 }
 
-/// How an announcement is stored.
+/// The memory ordering with which an announcement is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AnnounceOrdering {
+    /// A plain release store, which later loads of this thread may overtake. Suffices before an
+    /// atomic exchange of the lock word: the word cannot name the lane before the announcement is
+    /// visible.
     Plain,
-    /// What is loaded afterwards is loaded after it is visible.
+    /// An atomic exchange: later loads of this thread are made after the announcement is visible.
+    /// A reader needs it, because it only loads the lock word (FORMAT.md, "Reader-writer lock").
     Exchange,
 }
 
 impl Session {
-    /// Announces in a free slot of this thread's, by a way to store.
+    /// Stores `announcement` in an empty slot of this thread's lanes, claiming a lane if all are
+    /// full.
     ///
-    /// A slot is free if it is empty. Who scribbles there takes announcements away, and does no more
-    /// harm by that.
+    /// A misbehaving peer that overwrites a slot can only erase announcements or take the slot out
+    /// of use.
     #[inline(always)]
-    pub(super) fn announce_by(&self, what: u64, way: AnnounceOrdering) -> Result<Spot<'_>> {
+    pub(super) fn announce_by(
+        &self,
+        announcement: u64,
+        ordering: AnnounceOrdering,
+    ) -> Result<Spot<'_>> {
+        // Usually this thread holds nothing else, and the first slot is empty.
         if let Some(seat) = self.cached_seat() {
-            if let Some(spot) = self.fill(seat, 1, what, way)? {
+            if let Some(spot) = self.fill(seat, 1, announcement, ordering)? {
                 return Ok(spot);
             }
         }
-        self.announce_slow(what, way)
+        self.announce_slow(announcement, ordering)
     }
 
-    /// In the lane that this thread claimed last: for what it waits for.
+    /// Stores `since` in the lane that this thread claimed last, as the time since when it sleeps
+    /// (FORMAT.md, "Lane"). For inspection only: without a cached lane the call does nothing.
     pub(super) fn note_wait_in_lane(&self, since: u32) {
         let (key, seat) = CACHE.with(|cache| cache[self.key as usize % CACHED].get());
         if key != self.key {
             return;
         }
-        // SAFETY: a seat of this session, which has not ended, as it is here.
+        // SAFETY: keys are never reused, so this is a seat of `self`, which owns its memory.
         let seat = unsafe { &*seat };
         if self.is_seat_of(seat, NUMBER.get()) {
-            // If the memory is gone, whoever waits finds out.
+            // The wait itself reports a fault.
             let _ = self.memory.store(seat.offset.load(Ordering::Relaxed) + WAITS_SINCE, since);
         }
     }
 
-    /// Announces with this number in a lane, if that is free.
+    /// Stores `announcement` in slot `index` (1 to 7) of a lane of this thread, if the slot is empty.
     #[inline(always)]
     fn fill<'a>(
         &self,
         seat: &'a Seat,
         index: usize,
-        what: u64,
-        way: AnnounceOrdering,
+        announcement: u64,
+        ordering: AnnounceOrdering,
     ) -> Result<Option<Spot<'a>>> {
-        // SAFETY: a seat has the address of its lane in this session's memory, of which this is a
-        // word.
+        // A load and a store need not be one atomic operation: while this process lives, only this
+        // thread fills an empty slot of its lanes.
+        // SAFETY: a claimed lane's seat has the lane's address in this session's memory, and the
+        // slot is a word of the lane.
         let free = self.memory.access(seat.slot(index), |address, fault| unsafe {
             let free = u64::load(address, fault) == 0;
-            match way {
+            match ordering {
                 _ if !free => {}
-                AnnounceOrdering::Plain => u64::store(address, what, Ordering::Release, fault),
-                AnnounceOrdering::Exchange => drop(u64::swap(address, what, fault)),
+                AnnounceOrdering::Plain => {
+                    u64::store(address, announcement, Ordering::Release, fault);
+                }
+                AnnounceOrdering::Exchange => drop(u64::swap(address, announcement, fault)),
             }
             free
         })?;
         Ok(free.then(|| seat.spot(index)))
     }
 
+    /// Searches all slots of this thread's lanes for an empty one, and claims a lane if there is
+    /// none. Attaches first if this process is a forked child that has no participant yet.
     #[cold]
     #[inline(never)]
-    fn announce_slow(&self, what: u64, way: AnnounceOrdering) -> Result<Spot<'_>> {
+    fn announce_slow(&self, announcement: u64, ordering: AnnounceOrdering) -> Result<Spot<'_>> {
         let participant = self.participant()?;
         let last = self.cached_seat();
         let others = || self.own_lanes().into_iter().filter_map(|lane| self.seats.seat(lane));
         for seat in last.into_iter().chain(iter::once_with(others).flatten()) {
             for index in 1..=SLOTS as usize {
-                if let Some(spot) = self.fill(seat, index, what, way)? {
+                if let Some(spot) = self.fill(seat, index, announcement, ordering)? {
                     return Ok(spot);
                 }
             }
@@ -138,22 +169,27 @@ impl Session {
         let lane = self.claim_lane(participant)?;
         let Some(seat) = self.seats.seat(lane) else { return Err(self.no_lane()) };
         CACHE.with(|cache| cache[self.key as usize % CACHED].set((self.key, seat)));
-        self.fill(seat, 1, what, way)?.ok_or_else(|| self.no_lane())
+        // Empty, as `try_claim_lane` has checked.
+        self.fill(seat, 1, announcement, ordering)?.ok_or_else(|| self.no_lane())
     }
 
-    /// The seat that this thread claimed last here. None in a child.
+    /// Returns the seat that this thread claimed last in this session, if the seat is valid.
+    ///
+    /// Returns `None` in a forked child, which inherits the cache but finds the seat empty.
     #[inline(always)]
     fn cached_seat(&self) -> Option<&Seat> {
         let (key, seat) = CACHE.with(|cache| cache[self.key as usize % CACHED].get());
         if key != self.key {
             return None;
         }
-        // SAFETY: a seat of this session, which has not ended, as it is here.
+        // SAFETY: keys are never reused, so this is a seat of `self`, which owns its memory.
         let seat = unsafe { &*seat };
         seat.is_sure().then_some(seat)
     }
 
-    /// The lanes of this thread, the first first.
+    /// Returns this thread's lanes, oldest first.
+    ///
+    /// Returns none when the thread is ending and has released its lanes.
     fn own_lanes(&self) -> Vec<u32> {
         let lanes = OWNED.try_with(|owned| {
             let mut owned = owned.borrow_mut();
@@ -164,25 +200,34 @@ impl Session {
         lanes.unwrap_or_default()
     }
 
+    /// Returns `true` if `lane` is one of this thread's.
     #[inline]
     pub(super) fn is_own_lane(&self, lane: u32) -> bool {
         self.seats.seat(lane).is_some_and(|seat| self.is_seat_of(seat, NUMBER.get()))
     }
 
-    /// Whether a thread of this process has it.
+    /// Returns `true` if the lane of `seat` belongs to this process's thread of number `thread`.
+    ///
+    /// Where a forked child inherits seats (`fork::wipes` is `false`), the child's thread has the
+    /// parent's number. The child's participant then decides: a child has none until it attaches,
+    /// and attaching empties the inherited seats.
     #[inline]
     fn is_seat_of(&self, seat: &Seat, thread: u64) -> bool {
         let owner = seat.thread.load(Ordering::Relaxed);
         owner != 0 && owner == thread && (seat.is_sure() || self.own.participant().is_some())
     }
 
-    /// Claims the lowest lane that nobody has.
+    /// Claims the lowest free lane, recovering dead participants while none is free.
+    ///
+    /// Fails with `TooManyThreads` after about 100 ms.
     fn claim_lane(&self, participant: u32) -> Result<u32> {
         let mut polling = Polling::new(BRIEFLY);
         loop {
-            // Before the last look: a thread that was kept from running has looked once at least.
+            // Determined before the search, so that the last search begins after the deadline,
+            // however long this thread was suspended.
             let is_last = polling.is_over();
             for lane in 0..self.header.lanes {
+                // Guards of ancestor processes, copied by a fork, name the avoided lanes.
                 if !self.inherited.avoids(lane) && self.try_claim_lane(lane, participant)? {
                     return self.register_lane(lane);
                 }
@@ -190,21 +235,24 @@ impl Session {
             if is_last {
                 return Err(self.no_lane());
             }
-            // Those of the dead become free.
+            // Recovery frees the lanes of dead participants: search again at once.
             if self.recover_dead()? == 0 {
                 polling.nap();
             }
         }
     }
 
+    /// Claims `lane` for `participant` if it is free. Returns `true` if that succeeded.
     fn try_claim_lane(&self, lane: u32, participant: u32) -> Result<bool> {
         let record = self.header.lane(lane);
+        // The load spares lanes in use an atomic instruction. A death after the exchange leaves an
+        // empty lane that names this participant; its recoverer frees the lane.
         if self.memory.load::<u32>(record)? != 0
             || self.memory.compare_exchange(record, 0, participant + 1)? != 0
         {
             return Ok(false);
         }
-        // Only a scribbler leaves something in a lane that nobody has.
+        // Lanes are freed empty, so a misbehaving peer wrote this one. It stays unused.
         if self.announces(lane)? {
             self.memory.store(record, 0u32)?;
             return Ok(false);
@@ -212,11 +260,15 @@ impl Session {
         Ok(true)
     }
 
+    /// Records a lane that this thread has just claimed, in the thread's list and in the lane's
+    /// seat. Returns `lane`.
     fn register_lane(&self, lane: u32) -> Result<u32> {
         let record = self.header.lane(lane);
         let address = self.memory.at(record, LANE)?;
         let (thread, entry) = (thread_number(), (self.key, Weak::clone(&self.me), lane));
         let Some(seat) = self.seats.seat(lane) else { return Err(self.no_lane()) };
+        // First the list, because only its destructor releases the lane. If the destructor has run
+        // already, the lane is released here and now.
         let noted = OWNED.try_with(|owned| {
             let mut owned = owned.borrow_mut();
             owned.thread = thread;
@@ -226,29 +278,38 @@ impl Session {
             self.memory.store(record, 0u32)?;
             return Err(self
                 .with_object_path(Error::new(ErrorKind::TooManyThreads, "claim a lane in"))
-                .with_detail("the thread is ending, and its destructors have run already"));
+                .with_detail(
+                    "this thread is ending, and its thread-local storage is destroyed; use the object \
+                     before that",
+                ));
         }
+        // Before the lane announces anything: from then on, a child forked from this process may
+        // have copies of guards that name the lane, and must not claim it.
         self.inherited.note(lane);
         seat.named.store(lane + 1, Ordering::Relaxed);
         seat.offset.store(record, Ordering::Relaxed);
         seat.address.store(address, Ordering::Relaxed);
         seat.thread.store(thread, Ordering::Relaxed);
+        // Last: a valid seat is used without looking at its other fields.
         seat.set_sure();
         Ok(lane)
     }
 
+    /// The error of a thread that found no lane to claim.
     #[cold]
     fn no_lane(&self) -> Error {
         self.with_object_path(Error::new(ErrorKind::TooManyThreads, "claim a lane in"))
             .with_length(self.header.lanes.into())
             .with_detail(format!(
-                "its {} lanes are taken, one for every thread that uses it and for every {SLOTS} \
-                 locks that a thread holds at once: end threads, or make the object anew with more",
+                "all {} lanes are in use, one for every {SLOTS} locks of each thread; end a thread, \
+                 release locks, or re-create the object with more lanes",
                 self.header.lanes
             ))
     }
 
-    /// Empties a slot of this thread's. In a child, and of a lane that is another's, nothing happens.
+    /// Withdraws an announcement that this thread has made, by a plain release store.
+    ///
+    /// Does nothing in a child that was forked since, where the announcement is the parent's.
     #[inline(always)]
     pub(super) fn withdraw_at(&self, announced: Announced) -> Result<()> {
         match self.spot(announced) {
@@ -257,7 +318,7 @@ impl Session {
         }
     }
 
-    /// Where something was announced.
+    /// Returns the mapped slot of `announced`. `None` if no lane of this process can have it.
     #[inline(always)]
     pub(super) fn spot(&self, announced: Announced) -> Option<Spot<'_>> {
         let index = (announced.slot >> 3) as usize & 7;
@@ -266,29 +327,34 @@ impl Session {
         is_one.then(|| seat.spot(index))
     }
 
-    /// Whether it is this thread's: not so in a child.
+    /// Returns `true` unless this process was forked after the announcement was made.
+    ///
+    /// `spot` must be an announcement that the calling thread has made. The thread is compared only
+    /// where the seat alone does not tell processes apart.
     #[inline(always)]
     pub(super) fn is_mine(&self, spot: Spot<'_>) -> bool {
         spot.seat.is_sure() || self.is_owned_slow(spot)
     }
 
+    /// Decides [`is_mine`](Self::is_mine) by the thread's number and the process's participant.
     #[cold]
     #[inline(never)]
     fn is_owned_slow(&self, spot: Spot<'_>) -> bool {
         self.is_seat_of(spot.seat, NUMBER.get())
     }
 
-    /// Empties a spot that is this thread's.
+    /// Empties the slot of `spot`, which [`is_mine`](Self::is_mine) has confirmed.
     #[inline(always)]
     pub(super) fn withdraw_from(&self, spot: Spot<'_>) -> Result<()> {
         self.memory.access(spot.address(), |_, fault| spot.clear(fault))
     }
 
-    pub(super) fn find_announcement(&self, what: u64) -> Result<Option<Announced>> {
+    /// Returns where this thread announces `announcement`, all 64 bits compared.
+    pub(super) fn find_announcement(&self, announcement: u64) -> Result<Option<Announced>> {
         for lane in self.own_lanes() {
             for index in 1..=SLOTS {
                 let slot = self.header.lane(lane) + index * 8;
-                if self.memory.load::<u64>(slot)? == what {
+                if self.memory.load::<u64>(slot)? == announcement {
                     return Ok(Some(Announced { lane, slot }));
                 }
             }
@@ -296,19 +362,25 @@ impl Session {
         Ok(None)
     }
 
-    /// Gives a lane of a thread's back that is ending, if nothing is announced there.
+    /// Releases `lane` of the ending `thread`, unless the lane announces something.
+    ///
+    /// A lane that is kept is released when the session ends or, while it still announces something
+    /// then, by the recoverer of this process.
     fn release_lane(&self, lane: u32, thread: u64) -> Result<()> {
         let Some(seat) = self.seats.seat(lane) else { return Ok(()) };
         if !self.is_seat_of(seat, thread) || self.announces(lane)? {
             return Ok(());
         }
+        // The lane's first word comes last, by a release store: once it is 0, another thread of this
+        // process may claim the lane and fill the same seat. A death before the store leaves an
+        // empty lane that names this participant; its recoverer frees the lane.
         seat.clear_sure();
         seat.thread.store(0, Ordering::Relaxed);
         self.inherited.forget(lane);
         self.memory.store(self.header.lane(lane), 0u32)
     }
 
-    /// Whether anything is announced in the lane.
+    /// Returns `true` if a slot of `lane` is in use.
     fn announces(&self, lane: u32) -> Result<bool> {
         let record = self.header.lane(lane);
         for slot in 1..=SLOTS {
@@ -319,7 +391,10 @@ impl Session {
         Ok(false)
     }
 
-    /// Gives all empty lanes of this participant back; whether all were empty.
+    /// Releases the empty lanes of `participant`. Returns `true` if all its lanes were empty.
+    ///
+    /// Called at the end of a session, when no thread of this process uses its lanes any more. The
+    /// caller holds the participant's liveness lock, so no recoverer changes them.
     pub(super) fn release_empty_lanes(&self, participant: u32) -> Result<bool> {
         let mut empty = true;
         for lane in 0..self.header.lanes {

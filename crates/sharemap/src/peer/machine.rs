@@ -1,123 +1,141 @@
-//! What the locks need of the world, so that each is written once: for guarded memory, and for the
-//! explorer that schedules, delays stores and kills.
+//! The interface between lock algorithms and the shared memory, lanes, clock and scheduler that they
+//! use.
+//!
+//! Each algorithm is written once, over [`Machine`]. It runs on a [`Session`](super::Session) or a
+//! part of one ([`Near`](super::Near)), which access guarded memory, and in tests on an explorer
+//! that schedules threads, delays their stores and kills processes.
 
 use std::time::Duration;
 
 use crate::error::Result;
 
-/// Announcements that a lane has room for: consecutive 64-bit words.
+/// The number of slots of a lane: consecutive 64-bit words, each empty (0) or an announcement.
 pub(crate) const SLOTS: u64 = 7;
 
-/// The bits of an announcement that say what is announced; the offset is a multiple of 16.
+/// The bits of an announcement that are its kind. They are free because offsets are multiples of 16.
 pub(crate) const KIND_MASK: u64 = 0xf;
 
-/// The bits of an announcement that are an offset into the object. The 16 above belong to the
-/// algorithm.
+/// The bits of an announcement that are an offset into the object. The 16 bits above hold a number
+/// of the kind's own (FORMAT.md, "What a lane announces").
 pub(crate) const OFFSET_MASK: u64 = (1 << 48) - 1 - KIND_MASK;
 
-/// A place in a lane where something is announced.
+/// The slot in which a thread has made an announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Announced {
-    /// The lane that announces, and so the one to name in a lock word: a thread that holds much has
-    /// several.
+    /// The lane of the slot. The lock's word must name this lane, not another of the same thread:
+    /// recovery releases a word only if it names the lane that announces the lock.
     pub(crate) lane: u32,
     /// The offset of the slot.
     pub(crate) slot: u64,
 }
 
-/// What is known of a lane's participant.
+/// The result of probing a lane's participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Liveness {
-    /// It lives, or somebody else is recovering it.
+    /// The participant is alive, or another thread or process is recovering it.
     Alive,
-    /// It was dead, and all that it had announced has been recovered: by this call, or before it.
+    /// The participant was dead and has been recovered, by this call or before it: all that it
+    /// announced is released.
     Recovered,
 }
 
-/// One thread's access to one object that processes share. Offsets are from the start of the object,
-/// those of words multiples of their size.
+/// One thread's access to one shared object. Offsets are from the start of the object; the offset of
+/// a word is a multiple of its size.
 ///
-/// Loads acquire, stores release, all other operations on words are sequentially consistent; none is
-/// left out, merged or moved by the compiler. Where memory is gone, the error is a fault.
+/// Loads have acquire ordering, stores release ordering, and all other operations on words are
+/// sequentially consistent. The compiler neither removes, merges nor reorders any of them. Fails
+/// with `Fault` where the memory cannot be accessed.
 pub(crate) trait Machine {
-    /// Slots to look at in each lane.
+    /// The number of slots of each lane that algorithms search.
     const SLOTS: u64 = SLOTS;
 
+    /// Loads a word.
     fn load_32(&self, at: u64) -> Result<u32>;
-    /// A plain release store.
+    /// Stores a word by a plain release store, which later loads of this thread may overtake.
     fn store_32(&self, at: u64, value: u32) -> Result<()>;
-    /// A plain release store, then a load elsewhere.
+    /// Stores a word by a plain release store, then loads the word at `elsewhere`. The load may
+    /// overtake the store.
     #[inline]
     fn store_and_load_32(&self, at: u64, value: u32, elsewhere: u64) -> Result<u32> {
         self.store_32(at, value)?;
         self.load_32(elsewhere)
     }
+    /// Replaces a word. Returns its previous value.
     fn swap_32(&self, at: u64, value: u32) -> Result<u32>;
-    /// Gives the value found; it was replaced if it is `current`.
+    /// Replaces a word if it is `current`. Returns its previous value.
     fn compare_exchange_32(&self, at: u64, current: u32, new: u32) -> Result<u32>;
 
+    /// Loads a word of 64 bits.
     fn load_64(&self, at: u64) -> Result<u64>;
-    /// A plain release store.
+    /// Stores a word of 64 bits by a plain release store.
     fn store_64(&self, at: u64, value: u64) -> Result<()>;
+    /// Replaces a word of 64 bits. Returns its previous value.
     fn swap_64(&self, at: u64, value: u64) -> Result<u64>;
-    /// Gives the value found; it was replaced if it is `current`.
+    /// Replaces a word of 64 bits if it is `current`. Returns its previous value.
     fn compare_exchange_64(&self, at: u64, current: u64, new: u64) -> Result<u64>;
 
-    /// Copies a value out. Not atomic; before and after it other accesses stay where they are.
+    /// Copies bytes out of the object. The copy is not atomic. The compiler does not move other
+    /// accesses across it.
     fn read(&self, at: u64, into: &mut [u8]) -> Result<()>;
-    /// Copies a value in, with the same promise.
+    /// Copies bytes into the object, under the same terms as [`read`](Self::read).
     fn write(&self, at: u64, from: &[u8]) -> Result<()>;
 
-    /// Lanes that the object has.
+    /// Returns the number of lanes of the object.
     fn lanes(&self) -> u32;
-    /// The offset of a lane's first announcement; of lane 0 for a number out of range, so that what
-    /// a scribbled word names is never out of bounds.
+    /// Returns the offset of the first slot of `lane`. A number out of range, from a corrupted word,
+    /// gives that of lane 0, so that slots are never out of bounds.
     fn slots(&self, lane: u32) -> u64;
-    /// Whether the lane is one of this thread's.
+    /// Returns `true` if `lane` is one of this thread's.
     fn is_own(&self, lane: u32) -> bool;
-    /// Stores `what` into a free slot of this thread, plainly. Waits a bounded time for a lane if all
-    /// are taken.
+    /// Stores `what` in an empty slot of this thread's lanes, by a plain release store. Claims a lane
+    /// if all slots are in use, waiting for a free lane for about 100 ms.
     fn announce(&self, what: u64) -> Result<Announced>;
-    /// The same by an exchange: what is loaded afterwards is loaded after it is visible.
+    /// Announces like [`announce`](Self::announce), but by an atomic exchange: later loads of this
+    /// thread are made after the announcement is visible.
     fn announce_seq_cst(&self, what: u64) -> Result<Announced>;
-    /// The slot of this thread that holds `what` exactly.
+    /// Returns the slot in which this thread announces exactly `what`.
     fn announced(&self, what: u64) -> Result<Option<Announced>>;
     /// Empties a slot of this thread by a plain release store.
     fn withdraw(&self, announced: Announced) -> Result<()>;
 
-    /// Whether a plain store may release: this process is registered for [`Machine::fence_all`].
+    /// Returns `true` if this process may release locks by plain stores, because it is registered
+    /// for [`fence_all`](Self::fence_all).
     fn stores_release(&self) -> bool;
-    /// A full fence on every registered thread of the system, and on this one. `false` if the system
-    /// refused.
+    /// Executes a full fence on this thread and on every running thread of a registered process.
+    /// Returns `false` if the system refused.
     fn fence_all(&self) -> bool;
-    /// Sleeps while the word is `expected`, at most so long. May return early, for no reason.
+    /// Sleeps while the word is `expected`, for at most `at_most`. May return early without a
+    /// reason.
     fn wait(&self, at: u64, expected: u32, at_most: Duration) -> Result<()>;
-    /// Wakes so many of those who sleep on the word; gives how many, at least where it is none.
+    /// Wakes `how_many` threads that sleep on the word, or more. Returns 0 if none slept, and a
+    /// positive number, not always the exact one, otherwise.
     fn wake(&self, at: u64, how_many: u32) -> Result<u32>;
-    /// Sleeps, registered nowhere.
+    /// Sleeps for `time`. No wake ends the sleep.
     fn nap(&self, time: Duration);
-    /// One turn of a loop that waits for another processor; `false` when sleeping is the better way
-    /// to go on (`turn` counts from 0).
+    /// Pauses for one turn of a spin loop. Returns `false`, without a pause, if sleeping is better
+    /// than the turn number `turn`, which counts from 0.
     fn spin(&self, turn: u32) -> bool;
 
-    /// Finds out whether the lane's participant lives; recovers it if it is dead. A lane nobody owns
-    /// is recovered.
+    /// Determines whether the participant of `lane` is alive, and recovers it if it is dead. A lane
+    /// without a participant counts as recovered.
     fn probe_liveness(&self, lane: u32) -> Result<Liveness>;
-    /// The same, but not more than about once a millisecond: for those who only try.
+    /// Probes like [`probe_liveness`](Self::probe_liveness), but at most about once per millisecond;
+    /// otherwise returns `Alive`. For calls that do not wait, which a caller may repeat in a loop.
     fn probe_throttled(&self, lane: u32) -> Result<Liveness>;
 
-    /// Monotonic time since some moment of the world's own.
+    /// Returns the monotonic time since an arbitrary moment that stays fixed for this machine.
     fn now(&self) -> Duration;
-    /// Milliseconds since some moment that is the same for all processes, the low 32 bits; not 0.
+    /// Returns the milliseconds since a moment common to all processes, the low 32 bits. Never 0.
     fn milliseconds(&self) -> u32;
-    /// Says, for people who look on, since when this thread sleeps; 0: no more. Nothing depends on it.
+    /// Records in a lane since when this thread sleeps; 0: it does not. For inspection only: no
+    /// algorithm reads it.
     fn note_wait(&self, since: u32);
-    /// Returns `true` if waits through this world must fail with `Cancelled`.
+    /// Returns `true` if waits must fail with `Cancelled`.
     fn is_cancelled(&self) -> bool {
         false
     }
 
-    /// Sets bits; gives the value before.
+    /// Sets `bits` in a word. Returns the word's previous value.
     #[inline]
     fn fetch_or_32(&self, at: u64, bits: u32) -> Result<u32> {
         let mut current = self.load_32(at)?;
@@ -130,7 +148,7 @@ pub(crate) trait Machine {
         }
     }
 
-    /// Adds one; from the last number it goes to 0.
+    /// Adds one to a word, wrapping around to 0.
     fn increment_32(&self, at: u64) -> Result<()> {
         let mut current = self.load_32(at)?;
         loop {
@@ -142,7 +160,7 @@ pub(crate) trait Machine {
         }
     }
 
-    /// Sets bits; gives the value before.
+    /// Sets `bits` in a word. Returns the word's previous value.
     #[inline]
     fn fetch_or_64(&self, at: u64, bits: u64) -> Result<u64> {
         let mut current = self.load_64(at)?;
@@ -156,7 +174,7 @@ pub(crate) trait Machine {
     }
 }
 
-/// Functions of a [`Machine`] as a field has them, by groups.
+/// Implements named groups of the methods of [`Machine`] by calls to the same methods of a field.
 macro_rules! delegate_world {
     ($of:ident: $($group:ident)*) => { $( delegate_world!(@ $group $of); )* };
     (@ words $of:ident) => { delegate_world! { @ each $of

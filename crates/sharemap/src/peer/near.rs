@@ -1,4 +1,5 @@
-//! A part of an object whose bounds were checked once, as one thread uses it.
+//! Parts of an object. Their bounds are checked once, so that operations on locks need not check them
+//! at each access.
 
 #![allow(unsafe_code, reason = "guarded accesses within checked bounds")]
 
@@ -18,15 +19,18 @@ use crate::peer::seat::Spot;
 use crate::peer::session::Session;
 use crate::sys::fence;
 
-/// How long a part is, which the type tells.
+/// A type that determines the length of a part of an object.
 pub(crate) trait Extent {
+    /// The length in bytes.
     const LEN: u64;
 }
 
-/// A part of an object, known to lie within it, of the length that `E` tells.
+/// A part of an object, of length `E::LEN`, that is known to lie within the object.
 pub(crate) struct Span<E> {
     session: Arc<Session>,
+    /// The offset of the part.
     at: u64,
+    /// The address at which the part is mapped.
     address: *mut u8,
     extent: PhantomData<fn() -> E>,
 }
@@ -38,19 +42,20 @@ unsafe impl<E> Send for Span<E> {}
 unsafe impl<E> Sync for Span<E> {}
 
 impl<E: Extent> Span<E> {
-    /// The part at `at`.
+    /// Creates the part at offset `at`. Fails with `OutOfBounds` if it does not lie within the object.
     pub(crate) fn new(session: &Arc<Session>, at: u64) -> Result<Self> {
         let address = session.memory.at(at, E::LEN)?;
         Ok(Self { session: Arc::clone(session), at, address, extent: PhantomData })
     }
 
-    /// For the accesses of one operation.
+    /// Returns access to the part for one operation. Each access returns its fault.
     #[inline(always)]
     pub(crate) fn near(&self) -> Near<'_> {
         self.near_with(AtOnce)
     }
 
-    /// The same; whether all accesses succeeded is to be asked at the end.
+    /// Returns access to the part for one operation that tests for faults once: the caller must check
+    /// [`Near::fault`] at the end, and rely on no loaded value before.
     #[inline(always)]
     pub(crate) fn near_asked_later(&self) -> Near<'_, Later> {
         self.near_with(Later(Cell::new(0)))
@@ -69,27 +74,32 @@ impl<E> fmt::Debug for Span<E> {
     }
 }
 
-/// An object, of which one part is accessed without a check that the compiler could not do: `at`
-/// and `len` are known where an operation is inlined.
+/// One operation's access to an object, of which one part has checked bounds.
+///
+/// An offset in the part costs no check at run time: where the operation is inlined, the compiler
+/// knows its distance from `at` and the constant `len`. Other offsets are checked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Near<'a, F = AtOnce> {
     session: &'a Session,
+    /// The offset of the part.
     at: u64,
-    /// Of `len` bytes in the session's memory.
+    /// The address of the part: `len` bytes in the session's memory.
     address: *mut u8,
     len: u64,
+    /// The way in which faults are reported.
     faults: F,
 }
 
-/// What becomes of a fault.
+/// A way to report faults: at once, or at the end of an operation.
 pub(crate) trait Faults {
-    /// The address of one met before; 0: there was none.
+    /// Returns the address of an earlier fault; 0: none.
     fn before(&self) -> usize;
-    /// What comes of an access that found or left this address.
+    /// Returns the result of an access that began with [`before`](Self::before) and ended with
+    /// `fault`, the address of the first fault; 0: none.
     fn judge<T>(&self, memory: &Memory, fault: usize, value: T) -> Result<T>;
 }
 
-/// It is an error at once.
+/// Reports a fault as the error of its access.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AtOnce;
 
@@ -105,7 +115,8 @@ impl Faults for AtOnce {
     }
 }
 
-/// It is kept, and what was loaded is not to be relied on before it was asked for.
+/// Keeps the address of the first fault for [`Near::fault`]. Accesses succeed meanwhile, and loads
+/// that faulted return arbitrary values.
 #[derive(Debug)]
 pub(crate) struct Later(Cell<usize>);
 
@@ -123,7 +134,7 @@ impl Faults for Later {
 }
 
 impl Near<'_, Later> {
-    /// The address of a fault, if there was one; else 0.
+    /// Returns the address of the first fault of the operation; 0: all accesses succeeded.
     #[inline(always)]
     pub(crate) fn fault(&self) -> usize {
         self.faults.0.get()
@@ -131,41 +142,42 @@ impl Near<'_, Later> {
 }
 
 impl<'a, F: Faults> Near<'a, F> {
-    /// Where the part begins.
+    /// Returns the offset of the part.
     #[inline(always)]
     pub(crate) fn at(&self) -> u64 {
         self.at
     }
 
-    /// What a fault at this address is to be told as.
+    /// Returns the error that reports a fault at `address`.
     pub(crate) fn fault_at(&self, address: usize) -> Error {
         self.session.memory.fault(address)
     }
 
-    /// Announces by a plain store.
+    /// Announces `what` by a plain release store, and returns the slot.
     #[inline(always)]
     pub(crate) fn announce_in_spot(&self, what: u64) -> Result<Spot<'a>> {
         self.session.announce_by(what, AnnounceOrdering::Plain)
     }
 
-    /// The spot of an announcement.
+    /// Returns the mapped slot of an announcement. `None` if no lane of this process can have it.
     pub(crate) fn spot_of(&self, announced: Announced) -> Option<Spot<'a>> {
         self.session.spot(announced)
     }
 
-    /// Whether it is this thread's: not so in a process that was forked since.
+    /// Returns `true` unless this process was forked after the announcement was made. `spot` must be an
+    /// announcement that the calling thread has made.
     #[inline(always)]
     pub(crate) fn is_mine(&self, spot: Spot<'_>) -> bool {
         self.session.is_mine(spot)
     }
 
-    /// Empties a spot that is this thread's.
+    /// Empties the slot of `spot`, which [`is_mine`](Self::is_mine) has confirmed.
     #[inline(always)]
     pub(crate) fn withdraw_from(&self, spot: Spot<'_>) -> Result<()> {
         self.access(spot.address(), |_, fault| spot.clear(fault))
     }
 
-    /// The address of so many bytes, in the part or elsewhere.
+    /// Returns the address of `size` bytes at offset `at`, in the part or elsewhere in the object.
     #[inline(always)]
     fn address(&self, at: u64, size: u64) -> Result<*mut u8> {
         let offset = at.wrapping_sub(self.at);
@@ -176,6 +188,7 @@ impl<'a, F: Faults> Near<'a, F> {
         }
     }
 
+    /// Accesses the word at offset `at`.
     #[inline(always)]
     fn word<W: AtomicWord, T>(
         &self,
@@ -186,6 +199,7 @@ impl<'a, F: Faults> Near<'a, F> {
         self.access(address, access)
     }
 
+    /// Makes an access at `address`, and reports its fault in the way of this operation.
     #[inline(always)]
     fn access<T>(
         &self,
@@ -195,6 +209,7 @@ impl<'a, F: Faults> Near<'a, F> {
         self.access_by(&self.faults, address, access)
     }
 
+    /// Makes an access at `address`, and reports its fault in the way of `faults`.
     #[inline(always)]
     fn access_by<T>(
         &self,
@@ -211,7 +226,7 @@ impl<'a, F: Faults> Near<'a, F> {
 impl<F: Faults> Machine for Near<'_, F> {
     #[inline(always)]
     fn load_32(&self, at: u64) -> Result<u32> {
-        // SAFETY: within the session's memory, here and below.
+        // SAFETY: the address lies in the session's memory, here and below.
         self.word::<u32, _>(at, |address, fault| unsafe { u32::load(address, fault) })
     }
 
@@ -227,7 +242,7 @@ impl<F: Faults> Machine for Near<'_, F> {
     fn store_and_load_32(&self, at: u64, value: u32, elsewhere: u64) -> Result<u32> {
         let to = self.address(at, 4)?;
         self.word::<u32, _>(elsewhere, |from, fault| unsafe {
-            // SAFETY: as above, both.
+            // SAFETY: as above, for both addresses.
             u32::store(to, value, Ordering::Release, fault);
             u32::load(from, fault)
         })
@@ -291,7 +306,8 @@ impl<F: Faults> Machine for Near<'_, F> {
             // SAFETY: as above.
             unsafe { self.session.memory.write_at(address, from, fault) };
         };
-        // The next store may publish these bytes, so they must all be written.
+        // A fault is reported at once even if the operation reports faults at its end: the next store
+        // may publish these bytes, so all of them must have been written.
         self.access_by(&AtOnce, address, write)
     }
 

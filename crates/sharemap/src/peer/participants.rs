@@ -1,5 +1,16 @@
-//! Participants: processes that are attached, each with a record in the object and a slot that the
-//! kernel keeps locked for as long as the process lives.
+//! Participants: attached processes, each with a record in the object and a liveness lock that the
+//! kernel holds for as long as the process's address space exists (FORMAT.md, "Participant", "Slots").
+//!
+//! | Liveness lock | Record | The participant is |
+//! |---|---|---|
+//! | free | free | free |
+//! | held | free | attaching, detaching, or just recovered |
+//! | held | in use | alive, or being recovered |
+//! | free | in use | dead |
+//!
+//! Only the holder of the liveness lock changes the record: it acquires the lock first and releases
+//! it last. Recovery goes by the record, which is in use before the participant can claim a lane, and
+//! until no lane names it.
 
 #![allow(unsafe_code, reason = "fields in memory that a child finds empty")]
 
@@ -21,11 +32,11 @@ use crate::sys::{SlotMode, fork, liveness};
 
 const OPERATION: &str = "attach to";
 
-/// How long an operation of a lock waits for a place that it needs on the way: one that leaves has its
-/// place for a while yet, and one that recovers the dead has theirs.
+/// The limit for claiming a lane, or attaching a forked child, within an operation on a lock. Long
+/// enough for a participant that is detaching, or a recoverer, to free what it still has.
 pub(super) const BRIEFLY: Duration = Duration::from_millis(100);
 
-/// A participant's record, by offset.
+// Offsets of the fields of a participant's record.
 const USE: u64 = 0;
 const PROCESS: u64 = 4;
 const START: u64 = 8;
@@ -33,24 +44,29 @@ const NUMBER: u64 = 16;
 const SPACE: u64 = 24;
 const SINCE: u64 = 32;
 
+/// Values of `USE`.
 const FREE: u32 = 0;
 pub(super) const IN_USE: u32 = 1;
 
-/// What a participant's record says, for people to read.
+/// The descriptive fields of a participant's record. For inspection only: liveness is decided by the
+/// kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Record {
-    /// As its own pid namespace knows it.
+    /// The process id, in the process's own pid namespace.
     pub(super) process: u32,
+    /// When the process started, in the system's own units.
     pub(super) start_time: u64,
-    /// Attachments to the object before this one.
+    /// The number of attachments to the object before this one.
     pub(super) epoch: u64,
+    /// The pid namespace.
     pub(super) id_space: u64,
-    /// Nanoseconds since 1970.
+    /// When the process attached, in nanoseconds since 1970.
     pub(super) since: u64,
 }
 
 impl Record {
-    /// The one at this offset, as it is at the moment.
+    /// Reads the record at offset `at`. Its fields may belong to two participants if it changes
+    /// meanwhile.
     pub(super) fn read(memory: &Memory, at: u64) -> Result<Self> {
         Ok(Self {
             process: memory.load(at + PROCESS)?,
@@ -62,7 +78,7 @@ impl Record {
     }
 }
 
-/// A participant, and whether it lives.
+/// A participant's record, with its liveness.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Participant {
@@ -75,7 +91,11 @@ pub(crate) struct Participant {
     pub(crate) is_alive: bool,
 }
 
-/// This process's participant, as far as this process remembers: a forked child does not.
+/// This process's participant, in memory that a forked child finds empty: a child is not a
+/// participant until it attaches itself.
+///
+/// Where the system does not wipe memory on fork (`fork::wipes` is `false`), a child has a copy of
+/// the fields, and their `process` tells that they are not its own.
 #[derive(Debug)]
 pub(super) struct LocalParticipant {
     memory: Arc<fork::WipeOnFork>,
@@ -83,30 +103,37 @@ pub(super) struct LocalParticipant {
 
 #[repr(C)]
 struct Fields {
-    /// Participant + 1; 0: none.
+    /// The participant's number plus one; 0: none. Stored last when attaching, and cleared first
+    /// when detaching.
     participant: AtomicU32,
+    /// The process that has the participant, as `fork::process` numbers it.
     process: AtomicU32,
-    hold: AtomicUsize,
-    /// One thread attaches at a time.
+    /// The liveness lock, as [`into_raw`](liveness::LivenessLock::into_raw) returned it; 0: none.
+    lock: AtomicUsize,
+    /// A spin lock that admits one attaching thread. Its value is the number of the process that
+    /// holds it. A parent's number, copied by a fork, does not lock the child.
     attaching: AtomicU32,
-    /// One thread recovers at a time.
+    /// A lock, likewise, that admits one recovering thread.
     recovering: AtomicU32,
 }
 
 impl LocalParticipant {
+    /// The bytes of `memory` that are used.
     pub(super) const LEN: usize = 64;
 
+    /// Creates the value, without a participant, at the start of zeroed `memory` of at least
+    /// [`LEN`](Self::LEN) bytes.
     pub(super) fn new(memory: Arc<fork::WipeOnFork>) -> Self {
         Self { memory }
     }
 
     fn fields(&self) -> &Fields {
-        // SAFETY: the memory is as long as this value and begins with the fields, whose every bit
-        // pattern is a value; they are only used as atomics. It is private, so nobody truncates it.
+        // SAFETY: the memory is as long as this value and begins with the fields, for which every
+        // bit pattern is a value; they are only used as atomics. It is private, so no process truncates it.
         unsafe { &*self.memory.base().cast::<Fields>() }
     }
 
-    /// This process's participant, if it has one.
+    /// Returns the number of this process's participant, if it has one.
     #[inline]
     pub(super) fn participant(&self) -> Option<u32> {
         let fields = self.fields();
@@ -115,32 +142,42 @@ impl LocalParticipant {
         ours.then_some(participant)
     }
 
-    /// Forgets what was copied from a parent, where the system does not.
+    /// Clears fields that a fork has copied from the parent, where the system does not. The caller
+    /// holds `attaching`, which is this process's.
     fn wipe(&self) {
         let fields = self.fields();
         if fields.process.load(Ordering::Relaxed) != fork::process() {
-            fields.hold.store(0, Ordering::Relaxed);
+            // The lock is the parent's: the child must not release it.
+            fields.lock.store(0, Ordering::Relaxed);
             fields.recovering.store(0, Ordering::Relaxed);
             fields.participant.store(0, Ordering::Release);
         }
     }
 
-    fn set(&self, participant: u32, hold: liveness::LivenessLock) {
+    /// Stores this process's participant and its liveness lock.
+    fn set(&self, participant: u32, lock: liveness::LivenessLock) {
         let fields = self.fields();
         fields.process.store(fork::process(), Ordering::Relaxed);
-        fields.hold.store(hold.into_raw(), Ordering::Relaxed);
+        fields.lock.store(lock.into_raw(), Ordering::Relaxed);
+        // Last: other threads go by this field, which publishes the others.
         fields.participant.store(participant + 1, Ordering::Release);
     }
 
+    /// Removes this process's participant and its liveness lock. Returns `None` if there is none: the
+    /// process has not attached, or is a forked child.
     fn take(&self) -> Option<(u32, liveness::LivenessLock)> {
         let participant = self.participant()?;
         let fields = self.fields();
         fields.participant.store(0, Ordering::Release);
-        let hold = fields.hold.swap(0, Ordering::Relaxed);
-        // SAFETY: it was made of a hold in this process, and is taken once.
-        (hold != 0).then(|| (participant, unsafe { liveness::LivenessLock::from_raw(hold) }))
+        let lock = fields.lock.swap(0, Ordering::Relaxed);
+        // SAFETY: the number came from a lock of this process, and the swap returns it once.
+        (lock != 0).then(|| (participant, unsafe { liveness::LivenessLock::from_raw(lock) }))
     }
 
+    /// Admits this thread as the only recovering one of this process, until the returned value is
+    /// dropped. Returns `None`, without blocking, if another thread is recovering.
+    ///
+    /// Between processes, the liveness lock of the dead participant decides.
     pub(super) fn begin_recovery(&self) -> Option<InRecovery<'_>> {
         let recovering = &self.fields().recovering;
         (recovering.swap(fork::process(), Ordering::Acquire) != fork::process())
@@ -148,7 +185,7 @@ impl LocalParticipant {
     }
 }
 
-/// While it lives no other thread of this process recovers.
+/// An RAII guard that keeps other threads of this process from recovering.
 pub(super) struct InRecovery<'a>(&'a AtomicU32);
 
 impl Drop for InRecovery<'_> {
@@ -158,7 +195,8 @@ impl Drop for InRecovery<'_> {
 }
 
 impl Session {
-    /// This process's participant; a forked child that has none yet gets one.
+    /// Returns this process's participant. Attaches first, within about 100 ms, if this process is a
+    /// forked child that has none yet.
     pub(super) fn participant(&self) -> Result<u32> {
         match self.own.participant() {
             Some(participant) => Ok(participant),
@@ -166,7 +204,11 @@ impl Session {
         }
     }
 
-    /// Returns this process's participant. Gets one, if it has none, when one is free: within `open_timeout`.
+    /// Returns this process's participant. Attaches first if there is none, blocking for at most
+    /// `open_timeout` until a participant is free or dead.
+    ///
+    /// Fails with `TooManyProcesses` when that time has passed, and with `NotWritable` if the object
+    /// was opened read-only or copy-on-write.
     #[cold]
     pub(super) fn attach(&self, open_timeout: Duration) -> Result<u32> {
         if self.attachment != Attachment::Participant {
@@ -178,60 +220,77 @@ impl Session {
                 return Ok(participant);
             }
             if !polling.nap() {
-                return Err(self.no_room());
+                return Err(self.all_in_use());
             }
         }
     }
 
-    /// Returns this process's participant, a new one if it has none; `None` if none is free.
+    /// Returns this process's participant, attaching first if there is none. `None` if no participant
+    /// is free or dead.
     fn try_attach(&self) -> Result<Option<u32>> {
         let attaching = &self.own.fields().attaching;
-        // The process's number, so that a copy of the parent's is no lock.
+        // A parent's thread may have held this lock at the fork. Its number is not this process's.
         while attaching.swap(fork::process(), Ordering::Acquire) == fork::process() {
             std::thread::yield_now();
         }
         let result = match self.own.participant() {
             Some(participant) => Ok(Some(participant)),
-            None => self.claim(),
+            None => self.claim_participant(),
         };
         attaching.store(0, Ordering::Release);
         result
     }
 
-    fn claim(&self) -> Result<Option<u32>> {
+    /// Attaches this process: FORMAT.md, "Attaching", steps 3 to 5. `None` if no participant is free
+    /// or dead. One thread at a time calls it.
+    fn claim_participant(&self) -> Result<Option<u32>> {
+        // A forked child first forgets its parent's participant and lanes. The lanes are noted before
+        // the seats are emptied and before this process can claim a lane, so that it never claims one
+        // that a copied guard names.
         self.own.wipe();
         self.inherited.take_over();
         self.seats.wipe();
-        let Some((participant, hold)) = self.find_place()? else { return Ok(None) };
-        let recorded = self.record(participant).and_then(|()| self.mark().attach(self));
+        // From here on this process holds the liveness lock of `participant`. Death before the record
+        // is written leaves the record as it was found, and the kernel releases the lock.
+        let Some((participant, lock)) = self.find_participant()? else { return Ok(None) };
+        // First the record, then the mark (see `clean_flag`). Death from here on leaves the record in
+        // use; the recoverer frees it.
+        let recorded = self.write_record(participant).and_then(|()| self.mark().attach(self));
         if let Err(error) = recorded {
-            // Before the slot goes: nobody is there.
+            // Before the lock is released: otherwise a dead participant would be left.
             let _ = self.erase(participant);
             return Err(error);
         }
+        // After the record is in use: a process that adopts the object from a previous boot stores
+        // the home of the locks first, then searches the records. It finds this record, or this
+        // process finds the new home.
         if read_home(&self.memory)? != Some(self.slots.home()) {
-            // Taken over in the meantime, by those who cannot see this process's slot: so the record is
-            // theirs, as of one who died.
+            // Adopted by a process that looks for liveness locks elsewhere and takes this participant
+            // for dead. The record is left to it, because it may be recovering the participant now.
             return Err(self.with_object_path(elsewhere()));
         }
-        self.own.set(participant, hold);
+        self.own.set(participant, lock);
         Ok(Some(participant))
     }
 
-    /// A record that may be had, and its slot: the lowest that is free, else the lowest of the dead.
-    fn find_place(&self) -> Result<Option<(u32, liveness::LivenessLock)>> {
+    /// Acquires the liveness lock of the lowest free participant, or, if there is none, of the lowest
+    /// dead one, which it recovers.
+    ///
+    /// A free participant comes first, because it needs no recovery.
+    fn find_participant(&self) -> Result<Option<(u32, liveness::LivenessLock)>> {
         for wanted in [FREE, IN_USE] {
-            if let Some(place) = self.find_place_in(wanted)? {
-                return Ok(Some(place));
+            if let Some(found) = self.find_participant_in(wanted)? {
+                return Ok(Some(found));
             }
         }
         Ok(None)
     }
 
-    /// Returns the lowest record in the state `wanted` whose slot can be locked.
-    fn find_place_in(&self, wanted: u32) -> Result<Option<(u32, liveness::LivenessLock)>> {
-        // A peer may lock thousands of slots, each with a lock of its own; a query then takes time
-        // in proportion to the number of locks.
+    /// Acquires the liveness lock of the lowest participant with a record in the state `wanted` and a
+    /// lock that is free. Gives up after about 300 ms.
+    fn find_participant_in(&self, wanted: u32) -> Result<Option<(u32, liveness::LivenessLock)>> {
+        // A peer may hold the liveness locks of thousands of participants, each by a lock of its own;
+        // a query then takes time in proportion to the number of locks.
         const MOST: Duration = Duration::from_millis(300);
         let start = Instant::now();
         let mut held = 0..0;
@@ -239,10 +298,11 @@ impl Session {
             if self.use_of(participant)? != wanted || held.contains(&participant) {
                 continue;
             }
-            // A query is cheaper than an attempt where a process probably holds the slot.
+            // The lock of a free record is probably free: an attempt needs no query before it. The
+            // lock of a record in use is probably held, and a query is cheaper than an attempt.
             if wanted == FREE || !self.is_held(participant, &mut held)? {
-                if let Some(hold) = self.try_claim(participant)? {
-                    return Ok(Some((participant, hold)));
+                if let Some(lock) = self.try_claim_participant(participant)? {
+                    return Ok(Some((participant, lock)));
                 }
                 self.is_held(participant, &mut held)?;
             }
@@ -253,8 +313,8 @@ impl Session {
         Ok(None)
     }
 
-    /// Returns `true` if the slot is held, and stores in `held` the participants that the same lock
-    /// covers.
+    /// Returns `true` if the participant's liveness lock is held, and stores in `held` the participants
+    /// that the same kernel lock covers.
     fn is_held(&self, participant: u32, held: &mut Range<u32>) -> Result<bool> {
         let found = self.held_among(&(participant..participant + 1))?;
         let is_held = found.is_some();
@@ -262,18 +322,26 @@ impl Session {
         Ok(is_held)
     }
 
-    fn try_claim(&self, participant: u32) -> Result<Option<liveness::LivenessLock>> {
+    /// Acquires a participant's liveness lock, and recovers the dead participant that had it, if
+    /// the record is still in use. Returns `None` if the lock is held.
+    ///
+    /// A recovered record stays in use for this process, which writes it next. A death in between
+    /// leaves a dead participant without lanes.
+    fn try_claim_participant(&self, participant: u32) -> Result<Option<liveness::LivenessLock>> {
         let slot = FIRST + u64::from(participant);
-        let hold =
+        let lock =
             self.slots.take(slot, SlotMode::Alone).map_err(|error| self.with_object_path(error))?;
-        let Some(hold) = hold else { return Ok(None) };
+        let Some(lock) = lock else { return Ok(None) };
+        // Under the lock: the record may have been claimed, and its process may have died, since the
+        // caller read it.
         if self.use_of(participant)? != FREE {
             self.recover_held(&(participant..participant + 1))?;
         }
-        Ok(Some(hold))
+        Ok(Some(lock))
     }
 
-    fn record(&self, participant: u32) -> Result<()> {
+    /// Writes this process's record, which the caller has claimed.
+    fn write_record(&self, participant: u32) -> Result<()> {
         let (memory, record) = (&self.memory, self.header.participant(participant));
         let Identity { process, start_time, id_space } = identity();
         let since = SystemTime::now()
@@ -284,23 +352,29 @@ impl Session {
         memory.store(record + NUMBER, memory.fetch_add(EPOCH, 1u64)?)?;
         memory.store(record + SPACE, id_space)?;
         memory.store(record + SINCE, since)?;
-        // Exchanged, here and below, so that what is looked at next is looked at afterwards.
+        // Last, so that a free record becomes one in use when it is complete. An exchange, here and in
+        // `erase`: the caller's next accesses, to the mark and to other records, must not overtake it
+        // (see `clean_flag`).
         memory.swap(record + USE, IN_USE).map(drop)
     }
 
+    /// Returns the first word of a participant's record: `FREE` or `IN_USE`, unless a peer has
+    /// corrupted it.
     pub(super) fn use_of(&self, participant: u32) -> Result<u32> {
         self.memory.load(self.header.participant(participant) + USE)
     }
 
-    /// Makes the record free. Whoever calls holds the slot, and nothing is left of its lanes.
+    /// Frees a participant's record. The caller holds the participant's liveness lock, and no lane names
+    /// the participant any more.
     pub(super) fn erase(&self, participant: u32) -> Result<()> {
         let record = self.header.participant(participant);
         self.memory.store(record + PROCESS, 0u32)?;
         self.memory.swap(record + USE, FREE).map(drop)
     }
 
+    /// The error of a process that found no free participant in time.
     #[cold]
-    fn no_room(&self) -> Error {
+    fn all_in_use(&self) -> Error {
         const MOST_NAMED: usize = 8;
         let processes = self.processes().unwrap_or_default();
         let named: Vec<_> = processes.iter().map(u32::to_string).take(MOST_NAMED).collect();
@@ -308,8 +382,8 @@ impl Session {
         self.with_object_path(Error::new(ErrorKind::TooManyProcesses, OPERATION))
             .with_length(self.header.participants.into())
             .with_detail(format!(
-                "all its {} participants live (processes {}{more}): wait longer, end one, or make the \
-                 object anew with room for more",
+                "all {} participants are in use (processes {}{more}); wait longer, end one of them, or \
+                 re-create the object with more participants",
                 self.header.participants,
                 named.join(", ")
             ))
@@ -328,7 +402,7 @@ impl Session {
         Ok(processes)
     }
 
-    /// Who is attached, or was and has not been recovered.
+    /// Returns the participants with records in use: attached, or dead and not yet recovered.
     #[cfg(test)]
     pub(crate) fn participants(&self) -> Result<Vec<Participant>> {
         let mut found = Vec::new();
@@ -353,27 +427,36 @@ impl Session {
         Ok(found)
     }
 
-    /// Gives everything back, at the end of the session. What is still announced (a guard that was
-    /// forgotten) is held until this process dies.
+    /// Detaches this process, at the end of the session: FORMAT.md, "Leaving".
+    ///
+    /// A lane that still announces something (its guard was forgotten) keeps its participant attached
+    /// until this process dies: then a recoverer releases what the lane announces.
     pub(super) fn detach(&self) {
-        let Some((participant, hold)) = self.own.take() else { return };
+        let Some((participant, lock)) = self.own.take() else { return };
+        // First the lanes, then the record, then the mark, and the lock last. Death in between leaves
+        // a record in use, which a recoverer finds, or, after the record, a mark that counts as
+        // unclean until the next participant leaves.
         let left = self.release_empty_lanes(participant).and_then(|empty| {
             if empty {
                 self.erase(participant)?;
-                self.mark().leave(self, participant, || self.look_around(participant))?;
+                self.mark().leave(self, participant, || self.find_others(participant))?;
             }
             Ok(empty)
         });
         match left {
-            Ok(false) => drop(hold.into_raw()),
-            // An object that is gone needs no participant either.
-            Ok(true) | Err(_) => drop(hold),
+            // Forgotten, so that the kernel releases the lock with the address space.
+            Ok(false) => drop(lock.into_raw()),
+            // After an error (the object is truncated, or a flush failed) a record still in use is
+            // that of a dead participant. A recoverer frees it, if the object still exists.
+            Ok(true) | Err(_) => drop(lock),
         }
     }
 
-    /// Prepares this session for another opening. Attaches again in a forked child, within `open_timeout`.
-    /// If `power_cuts` asks for it, detects unclean ends from now on, and writes the mark to the disk
-    /// before it returns.
+    /// Prepares this session for another opening. In a forked child, attaches again, within
+    /// `open_timeout`.
+    ///
+    /// If `power_cuts` is `Told`, the object detects power cuts from now on, and the mark is on the
+    /// disk when the call returns.
     pub(super) fn rejoin(&self, power_cuts: PowerCuts, open_timeout: Duration) -> Result<()> {
         if power_cuts == PowerCuts::Told {
             self.detect_unclean();
@@ -388,19 +471,23 @@ impl Session {
         }
     }
 
+    /// Returns access to the object's mark.
     fn mark(&self) -> Mark<impl Fn() -> Result<()> + '_> {
         Mark { at: CLEAN, power_cuts: self.power_cuts(), flush: || self.memory.flush() }
     }
 
-    /// Returns whether another participant is attached. Recovers the dead if no other participant
-    /// lives: a dead participant that held nothing blocks no waiter, and would otherwise count for
-    /// ever.
-    fn look_around(&self, own: u32) -> Result<Others> {
+    /// Searches the records for participants other than `own`, which has freed its own record.
+    ///
+    /// Recovers the dead if no other participant is found alive. A dead participant that held nothing
+    /// blocks no waiter, so that no other call would ever recover it, and the object would never be
+    /// marked clean.
+    fn find_others(&self, own: u32) -> Result<Others> {
         let Some(span) = self.span_in_use(&(0..self.header.participants))? else {
             return Ok(Others::Nobody);
         };
-        // One query on each side of this participant's own slot, which it still holds, finds a live
-        // peer.
+        // A live peer is usually found by one query on each side of this participant's own liveness
+        // lock, which is still held. A held lock without a record in use decides nothing: an attacher, a
+        // leaver or a recoverer has it. The recovery below then looks at all records.
         let before = span.start..own.clamp(span.start, span.end);
         let after = (own + 1).clamp(span.start, span.end)..span.end;
         for part in [before, after].into_iter().filter(|part| !part.is_empty()) {
@@ -410,6 +497,8 @@ impl Session {
                 }
             }
         }
+        // A record still in use belongs to a live participant, or to a dead one under recovery by a
+        // process that will itself come to the mark.
         self.recover_dead()?;
         Ok(match self.span_in_use(&(0..self.header.participants))? {
             Some(_) => Others::Somebody,

@@ -1,5 +1,7 @@
-//! What a thread itself remembers of its lane, in memory that a forked child finds empty: one look at
-//! it tells whose it is.
+//! Seats: this process's private records of the lanes that its threads have claimed.
+//!
+//! A seat lies in memory that a forked child finds empty, where the system can wipe memory on fork.
+//! There, one load of a seat tells that the lane belongs to this process and not to its parent.
 
 #![allow(unsafe_code, reason = "fields in memory that a child finds empty, and a word of a lane")]
 
@@ -10,87 +12,101 @@ use crate::guard::AtomicWord;
 use crate::peer::machine::Announced;
 use crate::sys::{fence, fork};
 
-/// What a thread remembers of a lane: a cache line of its own.
+/// The private record of one lane, on a cache line of its own. All zeros: no thread of this process
+/// has the lane.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Seat {
-    /// Whether the lane is this process's: [`SURE`], or [`PLAIN`] where it also releases by plain
-    /// stores; 0: it is not, or cannot tell by this alone ([`fork::wipes`]).
+    /// [`SURE`] or [`PLAIN`] if the lane is this process's, which needs no further check. 0 if it is
+    /// not, or if a forked child may have a copy of the seat ([`fork::wipes`] is `false`): then the
+    /// thread's number and the process's participant decide.
     sure: AtomicU8,
     /// The lane's number plus one, as lock words have it.
     pub(super) named: AtomicU32,
-    /// The thread's number; 0: nobody's.
+    /// The number of the thread that has the lane; 0: none.
     pub(super) thread: AtomicU64,
-    /// The lane's offset in the object, and where it is mapped.
+    /// The lane's offset in the object.
     pub(super) offset: AtomicU64,
+    /// The address at which the lane is mapped.
     pub(super) address: AtomicPtr<u8>,
 }
 
+/// The lane is this process's.
 const SURE: u8 = 1;
+/// The lane is this process's, and the process may release locks by plain stores.
 const PLAIN: u8 = 2;
 
 impl Seat {
-    /// Whether one look tells that the lane is this process's.
+    /// Returns `true` if the seat alone tells that the lane is this process's. A result of `false`
+    /// decides nothing where a forked child may have a copy of the seat.
     #[inline(always)]
     pub(super) fn is_sure(&self) -> bool {
         self.sure.load(Ordering::Relaxed) != 0
     }
 
-    /// Says so, from now on, where it can be told.
+    /// Makes the seat valid, where no forked child can have a copy of it. All other fields must be set.
     pub(super) fn set_sure(&self) {
         let sure = if fence::is_registered() { PLAIN } else { SURE };
         self.sure.store(if fork::wipes() { sure } else { 0 }, Ordering::Relaxed);
     }
 
+    /// Makes the seat invalid, before its lane is released.
     pub(super) fn clear_sure(&self) {
         self.sure.store(0, Ordering::Relaxed);
     }
 
-    /// The announcement with this number, 1 to 7.
+    /// Returns slot `index`, 1 to 7, of the lane.
     #[inline(always)]
     pub(super) fn spot(&self, index: usize) -> Spot<'_> {
         Spot { seat: self, marked_address: self.slot(index) }
     }
 
-    /// Where it is mapped.
+    /// Returns the address of slot `index`, 1 to 7.
     #[inline(always)]
     pub(super) fn slot(&self, index: usize) -> *mut u8 {
         self.address.load(Ordering::Relaxed).wrapping_add(index * 8)
     }
 }
 
-/// One of a seat's announcements, with a mark for whoever keeps it.
+/// A mapped slot of a lane, with one bit, the mark, for the guard that keeps it.
+///
+/// The guard of a mutex sets the mark if its thread was already panicking when it acquired the mutex:
+/// that panic does not count as a failure of the owner.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spot<'a> {
     pub(super) seat: &'a Seat,
-    /// Where it is mapped: behind the first word of the lane. Bit 0 is the mark.
+    /// The address of the slot, which is a multiple of 8. Bit 0 is the mark.
     marked_address: *mut u8,
 }
 
 impl Spot<'_> {
+    /// Returns the slot with the mark set.
     #[inline(always)]
     pub(crate) fn marked(self) -> Self {
         Self { marked_address: self.marked_address.map_addr(|address| address | 1), ..self }
     }
 
+    /// Returns `true` if the mark is set.
     #[inline(always)]
     pub(crate) fn is_marked(self) -> bool {
         self.marked_address.addr() & 1 != 0
     }
 
+    /// Returns the address of the slot.
     #[inline(always)]
     pub(super) fn address(self) -> *mut u8 {
         self.marked_address.map_addr(|address| address & !1)
     }
 
-    /// Empties it, by a plain store.
+    /// Empties the slot by a plain release store: earlier stores, of the lock's word above all, are
+    /// visible before the announcement is gone.
     #[inline(always)]
     pub(super) fn clear(self, fault: &mut usize) {
         // SAFETY: the address is that of a word of a lane, mapped as long as the seat is there.
         unsafe { u64::store(self.address(), 0, Ordering::Release, fault) };
     }
 
-    /// What others know it by.
+    /// Returns the lane and the offset of the slot.
     #[inline(always)]
     pub(crate) fn announced(self) -> Announced {
         let start = self.seat.address.load(Ordering::Relaxed);
@@ -99,23 +115,24 @@ impl Spot<'_> {
         Announced { lane: self.seat.named.load(Ordering::Relaxed).wrapping_sub(1), slot }
     }
 
-    /// Whether one look tells that it is this process's, and that this one releases by plain stores.
+    /// Returns `true` if the seat alone tells that the lane is this process's, and that the process
+    /// may release locks by plain stores.
     #[inline(always)]
     pub(crate) fn is_surely_plain(self) -> bool {
         self.seat.sure.load(Ordering::Relaxed) == PLAIN
     }
 
-    /// The lane, as lock words name it.
+    /// Returns the lane's number plus one, as lock words name it.
     #[inline(always)]
     pub(crate) fn named(self) -> u32 {
         self.seat.named.load(Ordering::Relaxed)
     }
 }
 
-/// The seats of all lanes of an object; untouched ones take no memory.
+/// The seats of all lanes of an object. Seats that were never written take no memory.
 #[derive(Debug)]
 pub(super) struct Seats {
-    /// One for each lane, in `_memory`.
+    /// The seat of lane 0, in `_memory`. Those of the other lanes follow.
     first: *const Seat,
     count: u32,
     _memory: Arc<fork::WipeOnFork>,
@@ -127,16 +144,19 @@ unsafe impl Send for Seats {}
 unsafe impl Sync for Seats {}
 
 impl Seats {
+    /// Returns the bytes that the seats of `lanes` lanes take.
     pub(super) fn len(lanes: u32) -> usize {
         lanes as usize * size_of::<Seat>()
     }
 
-    /// The memory has room for them from byte `first` on, a multiple of their size.
+    /// Creates the seats of `count` lanes in zeroed `memory`, from byte `first` on, a multiple of a
+    /// seat's size. The memory must have room for them.
     pub(super) fn new(memory: Arc<fork::WipeOnFork>, first: usize, count: u32) -> Self {
         let first = memory.base().wrapping_add(first).cast();
         Self { first, count, _memory: memory }
     }
 
+    /// Returns the seat of `lane`, or `None` if the number is out of range.
     #[inline(always)]
     pub(super) fn seat(&self, lane: u32) -> Option<&Seat> {
         // SAFETY: there is a seat for each lane, of atomics, of which all zeros are a value; the
@@ -144,7 +164,9 @@ impl Seats {
         (lane < self.count).then(|| unsafe { &*self.first.add(lane as usize) })
     }
 
-    /// Empties those copied from a parent, where the system does not.
+    /// Empties the seats that a fork has copied from the parent, where the system does not wipe them.
+    ///
+    /// Called by a process before it attaches, when it has no lane of its own.
     pub(super) fn wipe(&self) {
         if fork::wipes() {
             return;

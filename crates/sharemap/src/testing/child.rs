@@ -1,20 +1,26 @@
-//! Second processes for tests: this test's program again in a role, or forked.
+//! Child processes for tests.
+//!
+//! A [`Second`] process is the test program started again, running one test in a *role*. The two talk
+//! by lines of text, over the child's standard input and standard error. A [`Forked`] process is a
+//! plain fork.
 
 #![allow(unsafe_code, reason = "forks, and sends signals")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
 
+/// The variable with a process's role: the full path of a test.
 const ROLE: &str = "SHAREMAP_TEST_ROLE";
+/// The variable with the role's argument.
 const ARGUMENT: &str = "SHAREMAP_TEST_ARGUMENT";
 
-/// The argument, in a process that was started for the role `test`.
+/// Returns the argument if this process was started for the role `test`, a test's full path.
 pub(crate) fn role(test: &str) -> Option<String> {
     (std::env::var(ROLE).as_deref() == Ok(test))
         .then(|| std::env::var(ARGUMENT).unwrap_or_default())
 }
 
-/// The command that runs only `test` (its full path), in which [`role`] gives it `argument`.
+/// Returns a command that runs only `test`, by its full path. In it, [`role`] returns `argument`.
 pub(crate) fn command(test: &str, argument: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
@@ -23,25 +29,26 @@ pub(crate) fn command(test: &str, argument: &str) -> Command {
     command
 }
 
-/// What a process in a role tells the one that started it.
+/// Sends a line to the process that started this one in its role.
 pub(crate) fn tell(text: &str) {
     eprintln!("> {text}");
 }
 
-/// In a role: waits for a line from whoever started it; the empty line at the end.
+/// Receives a line, in a role, from the process that started it. Returns the empty string once that
+/// process has closed the connection.
 pub(crate) fn listen() -> String {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     line.trim_end().to_owned()
 }
 
-/// Wine's answer if its loader could not find a library of the program, which it sometimes says of a
-/// program that starts while another is being killed. (`STATUS_DLL_NOT_FOUND`)
+/// `STATUS_DLL_NOT_FOUND`: under Wine, the occasional exit status of a process that is started while
+/// another is being killed.
 const NOT_LOADED: i32 = 0xc000_0135_u32 as i32;
 
-/// A process in a role; killed, if it still runs, and waited for in the end.
+/// A child process in a role. Dropping the value kills the process and waits for its end.
 pub(crate) struct Second {
-    /// What started it, until it is known to run.
+    /// The command that started the process, until the process is known to run.
     command: Option<Command>,
     child: Child,
     input: Option<ChildStdin>,
@@ -49,10 +56,12 @@ pub(crate) struct Second {
 }
 
 impl Second {
+    /// Starts a process in the role `test`, with `argument`.
     pub(crate) fn start(test: &str, argument: &str) -> Self {
         Self::of(command(test, argument))
     }
 
+    /// Starts a process by a command that [`command`] has returned.
     pub(crate) fn of(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let input = child.stdin.take();
@@ -60,7 +69,7 @@ impl Second {
         Self { command: Some(command), child, input, output }
     }
 
-    /// The next line it tells.
+    /// Receives the next line that the process sends by [`tell`]. Panics if the process ends.
     pub(crate) fn hear(&mut self) -> String {
         let mut line = String::new();
         loop {
@@ -69,7 +78,7 @@ impl Second {
                 let ended = self.child.wait().unwrap();
                 match self.command.take() {
                     Some(command) if cfg!(windows) && ended.code() == Some(NOT_LOADED) => {
-                        eprintln!("a second process was not loaded; it is started again");
+                        eprintln!("a second process was not loaded; starting it again");
                         *self = Self::of(command);
                         continue;
                     }
@@ -84,22 +93,24 @@ impl Second {
         }
     }
 
+    /// Receives the next line, which must be `told`.
     pub(crate) fn expect(&mut self, told: &str) {
         assert_eq!(self.hear(), told);
     }
 
+    /// Sends a line, which the process receives by [`listen`].
     pub(crate) fn say(&mut self, text: &str) {
         self.command = None;
         writeln!(self.input.as_mut().unwrap(), "{text}").unwrap();
     }
 
-    /// Kills it, and returns when it is gone.
+    /// Kills the process and waits for its end.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         self.child.wait().unwrap();
     }
 
-    /// Lets it run to its end.
+    /// Closes the connection, at which a role ends, and waits for the end of the process.
     pub(crate) fn finish(&mut self) -> ExitStatus {
         drop(self.input.take());
         let mut rest = String::new();
@@ -119,11 +130,11 @@ impl Drop for Second {
     }
 }
 
-/// Closes all descriptors but the first three, as other code may; `false` where there is no such
-/// call. What has a descriptor is not to be dropped afterwards.
+/// Closes all descriptors except the first three, as other code may. Returns `false` if the system
+/// has no such call. Values that own a descriptor must not be dropped afterwards.
 #[cfg(target_os = "linux")]
 pub(crate) fn close_all() -> bool {
-    // SAFETY: takes numbers only; the caller uses nothing that has one.
+    // SAFETY: the call takes numbers only, and the caller uses no descriptor afterwards.
     unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) == 0 }
 }
 
@@ -132,15 +143,15 @@ pub(crate) fn close_all() -> bool {
     false
 }
 
-/// A forked child; killed, if it still runs, and waited for in the end.
+/// A forked child. Dropping the value kills the child and waits for its end.
 #[derive(Debug)]
 pub(crate) struct Forked(i32);
 
-/// Runs `body` in a forked child, which ends with it; `None` where nothing forks.
+/// Runs `body` in a forked child, which then ends. Returns `None` where processes cannot be forked.
 #[cfg(unix)]
 pub(crate) fn fork(body: impl FnOnce()) -> Option<Forked> {
-    // SAFETY: the child runs what a child may run after a fork of many threads with this C library,
-    // and ends without returning.
+    // SAFETY: `body` does only what this C library allows a child of a process with many threads to do,
+    // and the child ends without returning.
     unsafe {
         let child = libc::fork();
         assert!(child >= 0, "{}", std::io::Error::last_os_error());
@@ -159,20 +170,21 @@ pub(crate) fn fork(_: impl FnOnce()) -> Option<Forked> {
 }
 
 impl Forked {
+    /// Returns the child's process id.
     pub(crate) fn id(&self) -> i32 {
         self.0
     }
 
-    /// Kills it, and returns when it is gone.
+    /// Kills the child and waits for its end.
     pub(crate) fn kill(self) {
         drop(self);
     }
 
-    /// Waits for it; whether its body ended well.
+    /// Waits for the end of the child. Returns `true` if its body did not panic.
     #[cfg(unix)]
     pub(crate) fn passed(self) -> bool {
         let mut status = 0;
-        // SAFETY: our own child, waited for once.
+        // SAFETY: this process's own child, waited for once.
         let waited = unsafe { libc::waitpid(self.0, &mut status, 0) };
         let child = self.0;
         std::mem::forget(self);
@@ -181,14 +193,14 @@ impl Forked {
 
     #[cfg(not(unix))]
     pub(crate) fn passed(self) -> bool {
-        unreachable!("nothing forks")
+        unreachable!("no process is forked here")
     }
 }
 
 impl Drop for Forked {
     fn drop(&mut self) {
         #[cfg(unix)]
-        // SAFETY: our own child, waited for once.
+        // SAFETY: this process's own child, waited for once.
         unsafe {
             libc::kill(self.0, libc::SIGKILL);
             libc::waitpid(self.0, std::ptr::null_mut(), 0);
@@ -197,11 +209,11 @@ impl Drop for Forked {
 }
 
 impl Second {
-    /// Stops it; `false` where nothing stops.
+    /// Stops the process. Returns `false` where processes cannot be stopped.
     #[cfg(unix)]
     pub(crate) fn stop(&self) -> bool {
         let process = self.child.id() as i32;
-        // SAFETY: our own child, which is not waited for but until it stops.
+        // SAFETY: this process's own child, waited for only until it stops.
         unsafe {
             libc::kill(process, libc::SIGSTOP);
             libc::waitpid(process, std::ptr::null_mut(), libc::WUNTRACED) == process
@@ -213,10 +225,10 @@ impl Second {
         false
     }
 
-    /// Lets it go on after it was stopped.
+    /// Continues the stopped process.
     pub(crate) fn go_on(&self) {
         #[cfg(unix)]
-        // SAFETY: our own child, which has not been waited for.
+        // SAFETY: this process's own child, which has not been waited for.
         unsafe {
             libc::kill(self.child.id() as i32, libc::SIGCONT);
         }

@@ -1,5 +1,6 @@
-//! For tests: kills at every step of an operation on an object's bytes, and of every recovery from
-//! that, by the search of `tests/kills`, where it runs.
+//! A search, by `tests/kills`, of the states that kills leave: an operation is killed at every step,
+//! then every recovery from that is killed at every step, until no new state of the object's bytes
+//! appears.
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(sharemap_syscall_fallback)))]
 #[allow(dead_code, reason = "the tests of locks use all of it")]
@@ -25,44 +26,45 @@ mod tracee;
 
 use std::path::Path;
 
-/// What a search came to.
+/// The result of a search.
 #[allow(dead_code, reason = "not every system lets processes be traced")]
 #[derive(Debug)]
 pub(crate) struct Closure {
-    /// States that a kill leaves.
+    /// The number of states that kills leave.
     pub(crate) images: usize,
-    /// Stores to the object and system calls that were looked at.
+    /// The number of stops: stores to the object, and system calls.
     pub(crate) stops: usize,
-    /// Why a survivor did not go on, if one did not.
+    /// The reason for which a survivor failed, if one did.
     pub(crate) failure: Option<String>,
 }
 
-/// An operation, and what a survivor has to be able to do.
+/// An operation on an object, and the check that a survivor must pass.
 #[allow(dead_code, reason = "not every system lets processes be traced")]
 pub(crate) struct Scenario<'a> {
+    /// Creates the object, unless the operation does.
     pub(crate) prepare: &'a dyn Fn(&Path),
-    /// Calls [`mark`] where the part begins that is killed.
+    /// Runs the operation. Calls [`mark`] before the part that is killed.
     pub(crate) operate: &'a dyn Fn(&Path),
-    /// Panics if anything is lost.
+    /// Uses the object as a kill left it. Panics if anything is lost.
     pub(crate) survive: &'a dyn Fn(&Path),
-    /// Blanks what differs between two runs.
+    /// Blanks the bytes that differ between two runs.
     pub(crate) mask: fn(&mut [u8]),
 }
 
-/// Where the part of an operation begins that is killed.
+/// Marks the beginning of the part of an operation that is killed.
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(sharemap_syscall_fallback)))]
 pub(crate) use tracee::mark;
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(sharemap_syscall_fallback))))]
 pub(crate) fn mark() {}
 
-/// `None` where processes cannot be traced.
+/// Runs a search. Returns `None` where processes cannot be traced.
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(sharemap_syscall_fallback)))]
 pub(crate) fn close(scenario: &Scenario<'_>) -> Option<Closure> {
     if !tracee::Tracee::is_allowed() {
         return None;
     }
-    // In this process, so that children have it: what the first mapping installs.
+    // Installs the fault handler in this process, so that children inherit it and no search covers it.
     let _ = crate::sys::fault::recovery();
     let closure = closure::Scenario {
         prepare: scenario.prepare,

@@ -1,4 +1,4 @@
-//! What the tests of several modules use: child processes, and a search of the states that a kill leaves.
+//! Helpers for the tests of several modules: child processes, and a search of the states that kills leave.
 
 pub(crate) mod child;
 pub(crate) mod kill_search;

@@ -1,15 +1,15 @@
-//! What few programs do with processes, for tests: another program in one's place, copies of it that
-//! the C library does not know of, ids of one's choice. Each says why it cannot be done here, if so.
+//! Unusual operations on processes, for tests: executing another program, clones that the C library
+//! does not know, chosen process ids.
 
 #![allow(unsafe_code, reason = "clones, and sends signals")]
 
 use std::convert::Infallible;
 
-/// Why something cannot be done here.
+/// A result, or the reason for which the system cannot do it.
 type Can<T> = Result<T, String>;
 
-/// Another program in the place of this one: it tells (as [`tell`](super::child::tell)) that it is
-/// there, and waits for a line.
+/// Replaces this process's program by another, which sends `telling`, like
+/// [`tell`](super::child::tell), and waits for a line. Returns only if that fails.
 #[cfg(unix)]
 pub(crate) fn execute(telling: &str) -> Can<Infallible> {
     use std::os::unix::process::CommandExt;
@@ -20,14 +20,15 @@ pub(crate) fn execute(telling: &str) -> Can<Infallible> {
 
 #[cfg(not(unix))]
 pub(crate) fn execute(_: &str) -> Can<Infallible> {
-    Err("no program takes the place of another here".to_owned())
+    Err("this system cannot replace the program of a process".to_owned())
 }
 
-/// A process that may be somebody else's child; killed in the end.
+/// A process that need not be this process's child. Dropping the value kills it.
 #[derive(Debug)]
 pub(crate) struct Stray(#[allow(dead_code, reason = "for systems that clone")] i32);
 
 impl Stray {
+    /// Takes the process with this id.
     pub(crate) fn new(process: i32) -> Self {
         assert!(process > 0);
         Self(process)
@@ -37,18 +38,18 @@ impl Stray {
 impl Drop for Stray {
     fn drop(&mut self) {
         #[cfg(unix)]
-        // SAFETY: takes numbers only; the process is there until it is killed.
+        // SAFETY: the call takes numbers only, and the process exists until it is killed.
         unsafe {
             libc::kill(self.0, libc::SIGKILL);
         }
     }
 }
 
-/// A process with a copy of this one's memory, that no handler for forks has seen; it sleeps until it
-/// is killed, whoever has ended before.
+/// Clones this process without the C library, so that no fork handlers run. Returns the id of the
+/// clone, which sleeps until it is killed, even after this process has ended.
 #[cfg(target_os = "linux")]
 pub(crate) fn clone_alone() -> Can<i32> {
-    // SAFETY: as a fork; the child only sleeps.
+    // SAFETY: with no flag but the signal the call forks, and the child only sleeps.
     unsafe {
         let child = libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as i32;
         if child == 0 {
@@ -61,19 +62,19 @@ pub(crate) fn clone_alone() -> Can<i32> {
     }
 }
 
-/// A process in this one's own memory and with its own descriptors, that ends.
+/// Runs a process in this process's address space and with its descriptors, and waits for its end.
 #[cfg(target_os = "linux")]
 pub(crate) fn share_memory() -> Can<()> {
     extern "C" fn end(_: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: ends the process that calls it, and nothing of the other's.
+        // SAFETY: the call ends only the calling thread, the single one of the clone.
         unsafe { libc::syscall(libc::SYS_exit, 0) };
         0
     }
     if !crate::sys::fork::wipes() {
-        return Err("an emulator does not clone so".to_owned());
+        return Err("an emulator does not support clones in the same address space".to_owned());
     }
     let mut stack = vec![0_u128; 4096];
-    // SAFETY: a stack of its own, that is there until it has ended; the function uses no more.
+    // SAFETY: the clone has a stack of its own, which outlives it and suffices for `end`.
     unsafe {
         let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::SIGCHLD;
         let top = stack.as_mut_ptr_range().end.cast();
@@ -84,17 +85,18 @@ pub(crate) fn share_memory() -> Can<()> {
     Ok(())
 }
 
-/// The next child of this process is the first of a namespace of process ids.
+/// Makes the next child of this process the first process of a new pid namespace.
 #[cfg(target_os = "linux")]
 pub(crate) fn leave_ids() -> Can<()> {
-    // SAFETY: takes numbers only.
+    // SAFETY: the call takes numbers only.
     match unsafe { libc::unshare(libc::CLONE_NEWPID) } {
         0 => Ok(()),
-        _ => Err("no new pid namespaces for this user".to_owned()),
+        _ => Err("this user cannot create pid namespaces".to_owned()),
     }
 }
 
-/// The next child has this id, where nobody else makes any: in a namespace of one's own.
+/// Gives the next child of this process the id `process`. Reliable only in a pid namespace in which no
+/// other process forks.
 #[cfg(target_os = "linux")]
 pub(crate) fn choose_id(process: i32) -> Can<()> {
     std::fs::write("/proc/sys/kernel/ns_last_pid", (process - 1).to_string())
@@ -108,8 +110,8 @@ pub(crate) use elsewhere::{choose_id, clone_alone, leave_ids, share_memory};
 mod elsewhere {
     use super::Can;
 
-    const CLONES: &str = "only Linux clones processes";
-    const IDS: &str = "only Linux has namespaces of process ids";
+    const CLONES: &str = "only Linux can clone processes";
+    const IDS: &str = "only Linux has pid namespaces";
 
     pub(crate) fn clone_alone() -> Can<i32> {
         Err(CLONES.to_owned())

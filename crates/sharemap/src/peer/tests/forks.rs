@@ -1,6 +1,6 @@
-//! Forked children: they have nothing of their parent's, and take part by themselves.
+//! Forked children: they inherit no participant and no lanes, and attach by themselves.
 
-#![allow(unsafe_code, reason = "drops what a child has a copy of")]
+#![allow(unsafe_code, reason = "drops a child's copies of its parent's values")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +10,13 @@ use crate::peer::machine::{Liveness, Machine};
 use crate::peer::session::{FIRST, Session};
 use crate::testing::child::{Second, fork, listen, role, tell};
 
+/// Forks a child that runs the body, or skips the test where no process can be forked.
 macro_rules! fork_or_skip {
     ($body:expr) => {
         match fork($body) {
             Some(child) => child,
             None => {
-                eprintln!("skipped: nothing forks here");
+                eprintln!("skipped: this system has no fork");
                 return;
             }
         }
@@ -23,7 +24,7 @@ macro_rules! fork_or_skip {
 }
 
 #[test]
-fn a_child_has_none_of_its_parents_lanes() {
+fn a_child_inherits_no_lanes() {
     need_atomics!();
     let file = Scratch::new();
     let session = file.create();
@@ -32,7 +33,11 @@ fn a_child_has_none_of_its_parents_lanes() {
         assert!(!session.is_own(held.lane));
         assert_eq!(session.announced(16).unwrap(), None);
         session.withdraw(held).unwrap();
-        assert_eq!(session.load_64(held.slot).unwrap(), 16, "it is the parent's");
+        assert_eq!(
+            session.load_64(held.slot).unwrap(),
+            16,
+            "a child must not withdraw its parent's announcement"
+        );
         assert_eq!(session.own.participant(), None);
 
         let own = session.announce(32).unwrap();
@@ -41,7 +46,7 @@ fn a_child_has_none_of_its_parents_lanes() {
         assert_eq!(session.own.participant(), Some(1));
         assert_eq!(session.probe_liveness(held.lane).unwrap(), Liveness::Alive);
         session.withdraw(held).unwrap();
-        assert_eq!(session.load_64(held.slot).unwrap(), 16, "still");
+        assert_eq!(session.load_64(held.slot).unwrap(), 16, "nor after it has attached");
 
         let grandchild = fork(|| {
             let third = session.announce(48).unwrap();
@@ -53,7 +58,7 @@ fn a_child_has_none_of_its_parents_lanes() {
     });
     assert!(child.passed());
     assert!(session.is_own(held.lane));
-    // Both ended without leaving.
+    // Child and grandchild ended without detaching.
     let mut left = 0;
     while left < 2 {
         left += session.recover_dead().unwrap();
@@ -64,20 +69,20 @@ fn a_child_has_none_of_its_parents_lanes() {
 }
 
 #[test]
-fn a_child_that_ends_its_copy_of_a_session_leaves_the_parents_alone() {
+fn a_child_that_drops_its_copy_of_a_session_does_not_detach_its_parent() {
     need_atomics!();
     let file = Scratch::new();
     let session = file.create();
     let held = session.announce(16).unwrap();
     let mut copy = Some(Arc::clone(&session));
     let child = fork_or_skip!(|| {
-        // The last references in this process, so that it ends here.
+        // Drops all references that the fork has copied, so that the session ends in this process.
         let mut last = copy.take().unwrap();
         while Arc::strong_count(&last) > 1 {
-            // SAFETY: the other reference was copied with the parent's stack, and is never used.
+            // SAFETY: the other references were copied with the parent's memory and are never used here.
             unsafe { Arc::decrement_strong_count(Arc::as_ptr(&last)) };
         }
-        assert!(Arc::get_mut(&mut last).is_none(), "lanes remember it weakly");
+        assert!(Arc::get_mut(&mut last).is_none(), "threads keep weak references");
         drop(last);
     });
     assert!(child.passed());
@@ -86,7 +91,7 @@ fn a_child_that_ends_its_copy_of_a_session_leaves_the_parents_alone() {
     session.withdraw(held).unwrap();
 }
 
-/// Holds a word, forks, and leaves its child behind when it is killed.
+/// The parent holds a word and forks. When it is killed, its child recovers it.
 #[test]
 fn a_child_outlives_its_parent() {
     const ROLE: &str = "peer::tests::forks::a_child_outlives_its_parent";
@@ -96,7 +101,7 @@ fn a_child_outlives_its_parent() {
         let held = session.announce(at).unwrap();
         session.store_32(at, held.lane + 1).unwrap();
         let child = fork(|| survive(&session, held.lane));
-        tell(if child.is_some() { "forked" } else { "nothing forks" });
+        tell(if child.is_some() { "forked" } else { "unsupported" });
         while !listen().is_empty() {}
         return;
     }
@@ -106,7 +111,7 @@ fn a_child_outlives_its_parent() {
     let session = file.create();
     let mut second = Second::start(ROLE, file.name());
     if second.hear() != "forked" {
-        eprintln!("skipped: nothing forks here");
+        eprintln!("skipped: this system has no fork");
         return;
     }
     second.kill();
@@ -115,10 +120,10 @@ fn a_child_outlives_its_parent() {
         std::thread::yield_now();
     }
     assert_eq!(session.load_32(at).unwrap(), DIED);
-    assert_eq!(session.load_32(at + 8).unwrap(), 1, "the child took the lane of its parent");
+    assert_eq!(session.load_32(at + 8).unwrap(), 1, "the child must not claim its parent's lane");
 }
 
-/// In the orphan: sees its parent die, recovers it, and goes on under another lane.
+/// Runs in the child: recovers the parent when it is dead, and announces in another lane.
 fn survive(session: &Session, parents: u32) {
     while session.probe_liveness(parents).unwrap() == Liveness::Alive {
         std::thread::yield_now();
@@ -129,9 +134,9 @@ fn survive(session: &Session, parents: u32) {
     session.store_32(session.payload_at() + 8, if good { 1 } else { 2 }).unwrap();
 }
 
-/// While one thread attaches and detaches, another forks children that live on.
+/// One thread attaches and detaches while another forks children, which stay alive.
 #[test]
-fn children_keep_no_slot_whenever_they_are_forked() {
+fn children_never_inherit_a_liveness_lock() {
     need_atomics!();
     need_wipes!();
     let file = Scratch::new();
@@ -162,5 +167,5 @@ fn children_keep_no_slot_whenever_they_are_forked() {
     let held: Vec<u32> = (1..watcher.header().participants)
         .filter(|&number| !watcher.slots.is_free(FIRST + u64::from(number)).unwrap())
         .collect();
-    assert_eq!(held, [], "slots that children of {} keep", children.len());
+    assert_eq!(held, [], "liveness locks that {} children hold", children.len());
 }

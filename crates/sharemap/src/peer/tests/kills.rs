@@ -1,4 +1,4 @@
-//! Kills at every step of making, attaching, leaving and recovering.
+//! Kills at every step of creation, attaching, detaching and recovery.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::testing::kill_search::{Scenario, close, mark};
 
 const VALUE: u32 = 7;
 
-/// Small, so that all of it is compared fast.
+/// A small layout, so that states are compared fast.
 fn small() -> ExpectedLayout {
     ExpectedLayout { participants: 4, lanes: 4, payload: 64, ..shape() }
 }
@@ -33,7 +33,7 @@ fn open_at(path: &Path, release: RecoverFn) -> Arc<Session> {
     Arc::clone(opening.unwrap().session())
 }
 
-/// Identities, times and counts.
+/// Blanks identities, times and counts, which differ between two runs.
 fn mask(bytes: &mut [u8]) {
     for range in [16..32, 120..128, 136..144] {
         bytes[range].fill(0);
@@ -44,19 +44,19 @@ fn mask(bytes: &mut [u8]) {
     }
 }
 
-/// Locks the word, writes, and unlocks.
+/// Acquires and releases the word, which no dead participant may hold.
 fn use_it(session: &Session) {
     let at = session.payload_at();
     let held = session.announce(at).unwrap();
     let free = session.load_32(at).unwrap();
-    assert!(free == 0 || free == DIED, "held by the dead: {free}");
+    assert!(free == 0 || free == DIED, "held by a dead participant: {free}");
     assert_eq!(session.compare_exchange_32(at, free, held.lane + 1).unwrap(), free);
     session.store_32(at, 0).unwrap();
     session.withdraw(held).unwrap();
 }
 
-/// Whoever comes and goes leaves it in order, whoever died before; attaches, recovers whoever is
-/// dead, and finds everything in order.
+/// Checks what a survivor relies on, whichever processes died before: the last participant that leaves
+/// marks the object clean, and recovery leaves no dead participant and no lane in use.
 fn go_on(path: &Path, release: RecoverFn) {
     drop(create_at(path, release));
     assert_eq!(memory_of(path).load::<u32>(header::CLEAN).unwrap(), 1);
@@ -74,7 +74,8 @@ fn go_on(path: &Path, release: RecoverFn) {
     use_it(&session);
 }
 
-/// The number of states, if all of them could be gone on from.
+/// Runs a search, which must succeed from every state. Returns the number of states, or `None` where
+/// processes cannot be traced.
 fn survived(scenario: &Scenario<'_>) -> Option<usize> {
     let Some(closure) = close(scenario) else {
         eprintln!("skipped: this process may not trace its children");
@@ -86,7 +87,7 @@ fn survived(scenario: &Scenario<'_>) -> Option<usize> {
 }
 
 #[test]
-fn a_creator_killed_anywhere_leaves_nothing_or_all() {
+fn a_creator_killed_anywhere_leaves_a_whole_object_or_none() {
     need_atomics!();
     let images = survived(&Scenario {
         prepare: &|_| {},
@@ -101,7 +102,7 @@ fn a_creator_killed_anywhere_leaves_nothing_or_all() {
 }
 
 #[test]
-fn killed_anywhere_between_attaching_and_leaving() {
+fn a_participant_may_be_killed_anywhere() {
     need_atomics!();
     let images = survived(&Scenario {
         prepare: &|path| drop(create_at(path, release)),
@@ -116,7 +117,7 @@ fn killed_anywhere_between_attaching_and_leaving() {
     assert!(images.is_none_or(|images| images > 10));
 }
 
-/// An object in which one is dead who held the word, and announced another thing.
+/// Creates an object with a dead participant that held the word and announced something else.
 fn with_a_death(path: &Path) {
     drop(create_at(path, release));
     let child = fork(|| {
@@ -130,6 +131,7 @@ fn with_a_death(path: &Path) {
     assert!(child.is_none_or(|child| child.passed()));
 }
 
+/// Kills recovery at every step.
 fn recover_killed(release: RecoverFn) -> Option<crate::testing::kill_search::Closure> {
     close(&Scenario {
         prepare: &with_a_death,
@@ -144,7 +146,7 @@ fn recover_killed(release: RecoverFn) -> Option<crate::testing::kill_search::Clo
 }
 
 #[test]
-fn a_recovery_killed_anywhere_is_done_by_the_next() {
+fn the_next_recoverer_completes_a_recovery_killed_anywhere() {
     need_atomics!();
     let Some(closure) = recover_killed(release) else {
         eprintln!("skipped: this process may not trace its children");
@@ -154,7 +156,8 @@ fn a_recovery_killed_anywhere_is_done_by_the_next() {
     assert!(closure.images > 10, "{closure:?}");
 }
 
-/// Of a recovery that withdraws before it releases, the search finds the kill in between.
+/// The search finds a planted defect: a recovery that empties the slot before it releases the word loses
+/// the word if it is killed in between.
 #[test]
 fn a_recovery_in_the_wrong_order_is_found() {
     fn wrong(session: &Session, slot: u64, what: u64, lane: u32) -> Result<()> {

@@ -1,5 +1,5 @@
-//! The largest tables that an object can have, full of dead participants: the work of each
-//! operation grows with participants plus lanes.
+//! The work of each operation is linear in participants plus lanes, even in the largest tables, full
+//! of dead participants.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,15 +15,15 @@ use crate::peer::recovery::counts::{ASKED, PASSES};
 use crate::peer::session::Session;
 use crate::peer::{ExpectedLayout, OpenOptions, Opening, create};
 
-/// The passes over the lanes and the slot queries that an operation may make with 65,535
-/// participants: slots are locked 1,024 or 16 at a time.
+/// The passes over the lanes, and the queries about liveness locks, that an operation may make with
+/// 65,535 participants: the locks are acquired 1,024 or 16 at a time.
 const FEW: u32 = MOST / 16 + 64;
 
 fn shape() -> ExpectedLayout {
     ExpectedLayout { participants: MOST, lanes: MOST, ..super::shape() }
 }
 
-/// The recovery of a dead reader by the layer above.
+/// Releases what a dead reader announces, as the layer above does.
 fn release(session: &Session, slot: u64, what: u64, _: u32) -> Result<()> {
     session.swap_64(slot, what + 1)?;
     session.wake(what, u32::MAX).map(drop)
@@ -37,8 +37,8 @@ fn store<W: AtomicWord>(memory: &Memory, at: u64, value: W) {
     memory.store(at, value).unwrap();
 }
 
-/// Makes all participants but the live ones dead. Each owns the lane of its number, which announces
-/// `what` in each slot.
+/// Makes all participants dead, except the first `living`. Each has the lane of its number, which
+/// announces `what` in each slot.
 fn kill_all(memory: &Memory, header: &Header, living: u32, what: u64) {
     for participant in living..header.participants {
         store(memory, header.participants_at + u64::from(participant) * PARTICIPANT, IN_USE);
@@ -50,11 +50,12 @@ fn kill_all(memory: &Memory, header: &Header, living: u32, what: u64) {
     }
 }
 
+/// Returns the number of lanes that are not free.
 fn lanes_taken(session: &Session) -> usize {
     (0..MOST).filter(|&lane| session.load_32(session.header().lane(lane)).unwrap() != 0).count()
 }
 
-/// Runs `operation`, and checks that its work is linear.
+/// Runs `operation` and checks that its work is linear.
 #[track_caller]
 fn linear<T>(what: &str, operation: impl FnOnce() -> T) -> T {
     PASSES.set(0);
@@ -62,15 +63,17 @@ fn linear<T>(what: &str, operation: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = operation();
     let (took, passes, asked) = (start.elapsed(), PASSES.get(), ASKED.get());
-    eprintln!("{what}: {took:?}, {passes} passes over the lanes, {asked} questions about slots");
-    assert!(passes <= FEW && asked <= FEW, "{what}: {passes} passes, {asked} questions");
+    eprintln!(
+        "{what}: {took:?}, {passes} passes over the lanes, {asked} queries about liveness locks"
+    );
+    assert!(passes <= FEW && asked <= FEW, "{what}: {passes} passes, {asked} queries");
     // Quadratic work took 20 seconds and more. The machine may be busy with other tests.
     assert!(took < Duration::from_secs(10), "{what} took {took:?}");
     result
 }
 
 #[test]
-fn tables_of_the_largest_size_are_walked_a_few_times() {
+fn the_largest_tables_are_walked_a_few_times() {
     need_atomics!();
     let file = Scratch::new();
     let terms = OpenOptions::separate();
@@ -80,14 +83,14 @@ fn tables_of_the_largest_size_are_walked_a_few_times() {
     let what = made.payload_at();
 
     kill_all(&memory, &header, 1, what);
-    assert_eq!(linear("a sweep", || made.recover_dead().unwrap()), MOST - 1);
+    assert_eq!(linear("a recovery of all", || made.recover_dead().unwrap()), MOST - 1);
     assert_eq!(lanes_taken(&made), 0);
 
     kill_all(&memory, &header, 1, what);
     let second = linear("an opening", || open(&file));
     linear("the end of the first", || drop(made));
 
-    // A waiter meets one dead holder after the other.
+    // A waiter finds one dead owner after the other.
     kill_all(&memory, &header, 2, what);
     linear("a walk over the lanes", || {
         for lane in 2..MOST {
@@ -106,7 +109,7 @@ fn tables_of_the_largest_size_are_walked_a_few_times() {
     kill_all(&memory, &header, 2, what);
     let lanes: Vec<u32> = (0..=MOST).collect();
     let dead = linear("a count of the dead", || second.count_dead(&lanes).unwrap());
-    assert_eq!(dead, MOST - 2, "all but this one's, and what is no lane");
+    assert_eq!(dead, MOST - 2, "all but this participant's lanes, and no number out of range");
     linear("the end of the last", || drop(second));
-    assert_eq!(memory.load::<u32>(crate::peer::header::CLEAN).unwrap(), 1, "left in order");
+    assert_eq!(memory.load::<u32>(crate::peer::header::CLEAN).unwrap(), 1, "marked clean");
 }

@@ -1,4 +1,4 @@
-//! Death, and what is done about it: processes that are killed, fork, exec, stop.
+//! Dead participants and their recovery, with child processes that are killed or stopped.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -11,7 +11,8 @@ use crate::peer::{OpenOptions, Unclean, create};
 use crate::shm::Location;
 use crate::testing::child::{Second, close_all, listen, role, tell};
 
-/// Locks a word by the shortest protocol there is, and waits.
+/// The role of a process that acquires a word, by the shortest protocol that recovery supports, and
+/// releases it when it is told to end.
 #[test]
 fn holder() {
     let Some(path) = role("peer::tests::lives::holder") else { return };
@@ -25,21 +26,24 @@ fn holder() {
     session.withdraw(announced).unwrap();
 }
 
+/// Starts a holder. Returns it and its lane once it holds the word.
 fn held(file: &Scratch) -> (Second, u32) {
     let mut second = Second::start("peer::tests::lives::holder", file.name());
     let lane = second.hear().parse().unwrap();
     (second, lane)
 }
 
+/// Probes `lane` until its participant has been recovered.
 fn probe_once(session: &Session, lane: u32) {
-    // The lock of a slot goes with the address space, about when the process can be waited for.
+    // The kernel releases the liveness lock with the address space, which may be shortly after the
+    // process can be waited for.
     while session.probe_liveness(lane).unwrap() == Liveness::Alive {
         std::thread::yield_now();
     }
 }
 
 #[test]
-fn the_dead_are_recovered_and_their_slots_used_again() {
+fn dead_participants_are_recovered_and_their_numbers_reused() {
     need_atomics!();
     let file = Scratch::new();
     let session = file.create();
@@ -59,18 +63,18 @@ fn the_dead_are_recovered_and_their_slots_used_again() {
     }
     let (mut second, _) = held(&file);
     assert!(second.finish().success());
-    assert_eq!(session.load_32(at).unwrap(), 0, "an orderly end leaves nothing");
+    assert_eq!(session.load_32(at).unwrap(), 0, "a process that detaches leaves nothing");
     assert_eq!(session.participants().unwrap().len(), 1);
 }
 
 #[test]
-fn whoever_comes_new_recovers_the_slot_it_gets() {
+fn an_attaching_process_recovers_the_participant_it_replaces() {
     need_atomics!();
     let file = Scratch::new();
     drop(super::create_with(file.name(), &super::ExpectedLayout { participants: 1, ..shape() }));
     let (mut second, lane) = held(&file);
     second.kill();
-    // Its record is the only one; the lock may go a moment after the process.
+    // The only record is the dead one's. Its liveness lock may outlive the process for a moment.
     let session = loop {
         match create::open(&file.location(), &shape(), &OpenOptions::separate(), release) {
             Ok(session) => break session,
@@ -81,10 +85,10 @@ fn whoever_comes_new_recovers_the_slot_it_gets() {
     assert_eq!(session.load_32(session.header().lane(lane)).unwrap(), 0);
 }
 
-/// Ends in the middle of recovering somebody else.
+/// The recoverer dies after it has released the word, and before it has emptied the slot.
 #[test]
-fn a_recovery_cut_short_is_done_again() {
-    const ROLE: &str = "peer::tests::lives::a_recovery_cut_short_is_done_again";
+fn an_interrupted_recovery_is_repeated() {
+    const ROLE: &str = "peer::tests::lives::an_interrupted_recovery_is_repeated";
     fn die_half_way(session: &Session, slot: u64, what: u64, lane: u32) -> Result<()> {
         release(session, slot, what, lane)?;
         std::process::abort();
@@ -96,7 +100,7 @@ fn a_recovery_cut_short_is_done_again() {
         tell("attached");
         listen();
         session.recover_dead().unwrap();
-        unreachable!("there was somebody to recover");
+        unreachable!("there was a dead participant to recover");
     }
     need_atomics!();
     let file = Scratch::new();
@@ -111,8 +115,12 @@ fn a_recovery_cut_short_is_done_again() {
     third.say("recover");
     assert!(!third.finish().success());
     assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
-    assert_ne!(session.load_64(session.slots(lane)).unwrap(), 0, "it died before withdrawing");
-    // Both are dead now.
+    assert_ne!(
+        session.load_64(session.slots(lane)).unwrap(),
+        0,
+        "the recoverer died before it emptied the slot"
+    );
+    // The holder and its recoverer are dead now.
     while session.recover_dead().unwrap() + session.participants().unwrap().len() as u32 != 1 {
         std::thread::yield_now();
     }
@@ -121,7 +129,7 @@ fn a_recovery_cut_short_is_done_again() {
 }
 
 #[test]
-fn of_many_survivors_one_recovers() {
+fn exactly_one_of_many_survivors_recovers() {
     static RELEASED: AtomicU32 = AtomicU32::new(0);
     fn count(session: &Session, slot: u64, what: u64, lane: u32) -> Result<()> {
         RELEASED.fetch_add(1, Ordering::Relaxed);
@@ -154,7 +162,7 @@ fn a_stopped_owner_is_alive() {
     let session = file.create();
     let (mut second, lane) = held(&file);
     if !second.stop() {
-        eprintln!("skipped: nothing stops processes here");
+        eprintln!("skipped: this system cannot stop processes");
         return;
     }
     for _ in 0..100 {
@@ -166,7 +174,7 @@ fn a_stopped_owner_is_alive() {
 }
 
 #[test]
-fn lanes_of_the_dead_are_used_again() {
+fn lanes_of_dead_participants_are_reused() {
     need_atomics!();
     let file = Scratch::new();
     let session = super::create_with(file.name(), &super::ExpectedLayout { lanes: 2, ..shape() });
@@ -174,14 +182,14 @@ fn lanes_of_the_dead_are_used_again() {
     let (mut second, lane) = held(&file);
     assert_eq!(lane, 1);
     second.kill();
-    // The eighth claims a lane, and finds that the only other one is a dead process's.
+    // The eighth announcement needs another lane, and the only one is a dead participant's.
     let eighth = session.announce(1024).unwrap();
     assert_eq!(eighth.lane, 1);
     assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
     mine.into_iter().chain([eighth]).for_each(|one| session.withdraw(one).unwrap());
 }
 
-/// Attaches, and holds nothing.
+/// The role of a process that attaches and holds nothing.
 #[test]
 fn bystander() {
     let Some(path) = role("peer::tests::lives::bystander") else { return };
@@ -190,9 +198,10 @@ fn bystander() {
     while !listen().is_empty() {}
 }
 
-/// Nobody meets who held nothing, and whoever leaves last does not leave its record behind.
+/// A dead participant that held nothing blocks no waiter. The last participant that leaves recovers it,
+/// and marks the object clean.
 #[test]
-fn the_death_of_a_bystander_leaves_no_mark() {
+fn the_death_of_a_bystander_does_not_leave_the_object_unclean() {
     need_atomics!();
     let file = Scratch::new();
     let session = file.create();
@@ -208,12 +217,13 @@ fn the_death_of_a_bystander_leaves_no_mark() {
     assert_eq!(memory.load::<u32>(header::CLEAN).unwrap(), 1);
 }
 
-/// What they held when the system went down is released when somebody accepts that they did.
+/// A participant of an earlier boot still holds a word. An opening that accepts an unclean object
+/// recovers it.
 #[test]
-fn the_dead_of_another_boot_are_recovered() {
+fn participants_of_an_earlier_boot_are_recovered() {
     need_atomics!();
     if crate::sys::process::boot_id().is_none() {
-        eprintln!("skipped: this system does not tell one boot from another");
+        eprintln!("skipped: this system does not identify its boots");
         return;
     }
     let file = Scratch::new();
@@ -237,9 +247,10 @@ fn the_dead_of_another_boot_are_recovered() {
     assert_eq!(memory.load::<u32>(header::CLEAN).unwrap(), 1);
 }
 
-/// A peer that writes anything anywhere keeps nobody from going on, but those who wait for it.
+/// A misbehaving peer may write anything to the header and the tables: no operation panics, accesses
+/// memory out of bounds, or runs for ever.
 #[test]
-fn scribbles_in_the_tables_do_no_harm() {
+fn corrupted_tables_do_no_harm() {
     need_atomics!();
     let file = Scratch::new();
     let session = file.create();
@@ -271,17 +282,17 @@ fn scribbles_in_the_tables_do_no_harm() {
     let _ = session.recover_dead();
 }
 
-/// Has lost all its descriptors when it comes to recovering somebody.
+/// All descriptors of the recoverer, those for liveness queries included, were closed by other code.
 #[test]
-fn closed_descriptors_keep_nobody_from_recovering() {
-    const ROLE: &str = "peer::tests::lives::closed_descriptors_keep_nobody_from_recovering";
+fn recovery_works_after_all_descriptors_are_closed() {
+    const ROLE: &str = "peer::tests::lives::recovery_works_after_all_descriptors_are_closed";
     if let Some(path) = role(ROLE) {
         let session = open(&path);
-        // It has none to close.
+        // Dropping it would close descriptors that are no longer its own.
         let session = std::mem::ManuallyDrop::new(session);
-        tell(if close_all() { "closed" } else { "nothing closes" });
+        tell(if close_all() { "closed" } else { "unsupported" });
         let lane = listen().parse().unwrap();
-        // Numbers mean other files now.
+        // The numbers of the closed descriptors now mean other files.
         let others: Vec<_> =
             (0..20).map(|_| std::fs::File::open(std::env::current_exe().unwrap())).collect();
         assert_eq!(session.probe_liveness(lane).unwrap(), Liveness::Alive);
@@ -299,7 +310,7 @@ fn closed_descriptors_keep_nobody_from_recovering() {
     let session = file.create();
     let mut third = Second::start(ROLE, file.name());
     if third.hear() != "closed" {
-        eprintln!("skipped: nothing closes all descriptors here");
+        eprintln!("skipped: this system has no call that closes all descriptors");
         return;
     }
     let (mut second, lane) = held(&file);
@@ -307,7 +318,7 @@ fn closed_descriptors_keep_nobody_from_recovering() {
     third.expect("alive");
     assert!(session.participants().unwrap().iter().all(|one| one.is_alive));
     second.kill();
-    third.say("settle");
+    third.say("probe");
     third.expect("recovered");
     third.kill();
     while session.recover_dead().unwrap() == 0 {
@@ -316,8 +327,8 @@ fn closed_descriptors_keep_nobody_from_recovering() {
     assert_eq!(session.participants().unwrap().len(), 1);
 }
 
-/// Attaches, locks, unlocks and leaves, until it is killed, with a value of two words that only an
-/// owner changes.
+/// The role of a process that attaches, locks, unlocks and detaches until it is killed. It checks, by
+/// a second word that only an owner changes, that there is one owner at a time.
 #[test]
 fn storm() {
     let Some(path) = role("peer::tests::lives::storm") else { return };
@@ -347,7 +358,7 @@ fn storm() {
 }
 
 #[test]
-fn after_a_storm_of_kills_nothing_is_left() {
+fn nothing_is_left_after_a_storm_of_kills() {
     const KILLS: usize = 12;
     need_atomics!();
     let file = Scratch::new();

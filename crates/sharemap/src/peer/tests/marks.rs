@@ -1,4 +1,4 @@
-//! The mark that tells whether an object was left in order, by those who come and go.
+//! The mark that tells whether an object was left clean, as participants attach and detach.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::peer::header::CLEAN;
 use crate::peer::session::{FIRST, Session};
 use crate::peer::{OpenOptions, PowerCuts, create};
 
-/// What the mark is while somebody is attached, and the disk knows of it or may not.
+/// The mark while a participant is attached: the disk does not have "clean", or may still have it.
 const KNOWN: u32 = 0;
 const USED: u32 = 2;
 
@@ -19,7 +19,7 @@ fn attach(file: &Scratch, power_cuts: PowerCuts) -> Arc<Session> {
 }
 
 #[test]
-fn clean_is_what_nobody_uses() {
+fn an_object_is_clean_while_no_participant_is_attached() {
     need_atomics!();
     let file = Scratch::new();
     let one = file.create();
@@ -37,10 +37,10 @@ fn clean_is_what_nobody_uses() {
     assert_eq!(mark(), 1);
 }
 
-/// Whoever asks that power cuts be told waits for the disk unless it is known to have the mark: not
-/// so if another waits for it at the moment, or never did.
+/// An attacher that must detect power cuts flushes the mark, unless another has done so and the object
+/// was in use ever since. An attacher that need not detect them does not flush.
 #[test]
-fn the_disk_is_waited_for_by_all_who_come_before_it_knows() {
+fn attachers_flush_the_mark_until_the_disk_has_it() {
     need_atomics!();
     let file = Scratch::new();
     let one = file.create();
@@ -51,15 +51,15 @@ fn the_disk_is_waited_for_by_all_who_come_before_it_knows() {
     let three = attach(&file, PowerCuts::Overlooked);
     assert_eq!(mark(), KNOWN);
     drop((two, three));
-    assert_eq!(mark(), KNOWN, "one is still there");
-    // What one who left was too late with.
+    assert_eq!(mark(), KNOWN, "one participant is still attached");
+    // The mark of a leaver that found this participant attached.
     one.memory.store(CLEAN, 3 + 7u32).unwrap();
     drop(attach(&file, PowerCuts::Overlooked));
     assert_eq!(mark(), USED);
 }
 
 #[test]
-fn who_cannot_tell_the_disk_is_not_attached() {
+fn attaching_fails_if_the_mark_cannot_be_flushed() {
     need_atomics!();
     let file = Scratch::new();
     drop(file.create());
@@ -70,7 +70,7 @@ fn who_cannot_tell_the_disk_is_not_attached() {
     assert_eq!(session.own.participant(), None);
     assert_eq!(session.participants().unwrap(), []);
     assert!(session.slots.is_free(FIRST).unwrap());
-    assert_eq!(session.memory.load::<u32>(CLEAN).unwrap(), USED, "the disk may have anything");
+    assert_eq!(session.memory.load::<u32>(CLEAN).unwrap(), USED, "the disk may have any mark");
     let another = file.open();
     assert_eq!(another.own.participant(), Some(0));
     drop(another);

@@ -1,5 +1,5 @@
-//! Processes that are told apart by nothing but the kernel's word: ids that are used again, programs
-//! that take over a process, children made behind the C library's back, recoverers that stop.
+//! Liveness is decided by the kernel's locks alone: reused process ids, a process that executes another
+//! program, clones that the C library does not know, recoverers that are stopped.
 
 use super::{DIED, Scratch, need_atomics, need_wipes, open, release, shape};
 use crate::error::Result;
@@ -11,7 +11,7 @@ use crate::sys::process;
 use crate::testing::child::{Forked, Second, fork, listen, role, tell};
 use crate::testing::process_tricks::{self, Stray};
 
-/// Locks the word at this distance into the payload; gives the lane.
+/// Acquires the word `distance` bytes into the payload. Returns the lane.
 fn lock(session: &Session, distance: u64) -> u32 {
     let at = session.payload_at() + distance;
     let held = session.announce(at).unwrap();
@@ -19,13 +19,14 @@ fn lock(session: &Session, distance: u64) -> u32 {
     held.lane
 }
 
+/// Probes `lane` until its participant has been recovered.
 fn probe_once(session: &Session, lane: u32) {
     while session.probe_liveness(lane).unwrap() == Liveness::Alive {
         std::thread::yield_now();
     }
 }
 
-/// Has a word, and does what it is told.
+/// The role of a process that holds a word and does what the test tells it to.
 #[test]
 fn holder() {
     let Some(argument) = role("peer::tests::pids::holder") else { return };
@@ -48,6 +49,7 @@ const CLONE: &str = "clone";
 const SHARE: &str = "share";
 const CANNOT: &str = "cannot: ";
 
+/// Starts a holder of the word at `distance`. Returns it and its lane once it holds the word.
 fn held(file: &Scratch, distance: u64) -> (Second, u32) {
     let argument = format!("{distance} {}", file.name());
     let mut second = Second::start("peer::tests::pids::holder", &argument);
@@ -55,7 +57,8 @@ fn held(file: &Scratch, distance: u64) -> (Second, u32) {
     (second, lane)
 }
 
-/// Has it do that; what it tells then. `None`, and a reason printed, where that cannot be done.
+/// Tells a holder to do `what`. Returns its answer, or prints the reason and returns `None` if the
+/// system cannot do it.
 fn done(second: &mut Second, what: &str) -> Option<String> {
     second.say(what);
     let told = second.hear();
@@ -68,7 +71,7 @@ fn done(second: &mut Second, what: &str) -> Option<String> {
     }
 }
 
-/// The same process with the same start, and another program in it: its memory is gone.
+/// The process keeps its id and start time, but its address space is gone.
 #[test]
 fn a_process_that_executes_another_program_is_dead() {
     need_atomics!();
@@ -83,7 +86,7 @@ fn a_process_that_executes_another_program_is_dead() {
 }
 
 #[test]
-fn a_clone_keeps_nobody_alive() {
+fn a_clone_does_not_keep_its_parent_alive() {
     need_atomics!();
     need_wipes!();
     let file = Scratch::new();
@@ -98,7 +101,7 @@ fn a_clone_keeps_nobody_alive() {
 }
 
 #[test]
-fn a_clone_in_the_same_memory_takes_nobody_along() {
+fn the_death_of_a_clone_in_the_same_address_space_is_no_death() {
     need_atomics!();
     let file = Scratch::new();
     let session = file.create();
@@ -113,10 +116,10 @@ fn a_clone_in_the_same_memory_takes_nobody_along() {
     probe_once(&session, lane);
 }
 
-/// Its number is another process's when it is asked about: that one neither counts as it, nor is
-/// taken for dead.
+/// The dead process's id belongs to another process when it is probed. That process neither counts as
+/// the dead one nor is taken for dead.
 #[test]
-fn an_id_that_is_used_again_is_another_process() {
+fn a_reused_id_is_another_process() {
     need_atomics!();
     let file = Scratch::new();
     let session = file.create();
@@ -129,13 +132,13 @@ fn an_id_that_is_used_again_is_another_process() {
     });
     match outer {
         Some(outer) => assert!(outer.passed()),
-        None => eprintln!("skipped: nothing forks here"),
+        None => eprintln!("skipped: this system has no fork"),
     }
 }
 
-/// In the first process of a namespace, where ids can be chosen.
+/// Runs in the first process of a pid namespace, where ids can be chosen.
 fn use_an_id_again(session: &Session) {
-    // A child that has the word and sleeps.
+    // Forks a child that acquires the word at `distance` and sleeps.
     let start = |distance| {
         let child = fork(|| {
             lock(session, distance);
@@ -158,9 +161,9 @@ fn use_an_id_again(session: &Session) {
         return;
     }
     let (second, others) = start(16);
-    assert_eq!(second.id(), id, "the id was to be used again");
-    assert_ne!(others, lane, "the dead one's lane is not free before it is recovered");
-    // One is dead and the other lives, whatever their number.
+    assert_eq!(second.id(), id, "the id was not reused");
+    assert_ne!(others, lane, "a dead participant's lane is not free before recovery");
+    // One process is dead and the other alive, although their ids are equal.
     probe_once(session, lane);
     assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
     assert_eq!(session.probe_liveness(others).unwrap(), Liveness::Alive);
@@ -170,7 +173,7 @@ fn use_an_id_again(session: &Session) {
     assert_eq!(session.load_32(session.payload_at() + 16).unwrap(), DIED);
 }
 
-/// The first process of a namespace has a child that is the first of another: of the same id, and with
+/// The first process of a pid namespace has a child that is the first of another: with the same id, and
 /// a copy of its memory.
 #[test]
 fn a_child_of_the_same_id_is_another_process() {
@@ -196,7 +199,7 @@ fn have_a_child_of_the_same_id(session: &Session) {
         assert_eq!(std::process::id(), id);
         assert_eq!(session.own.participant(), None);
         assert_ne!(lock(session, 16), lane);
-        assert!(session.inherited.avoids(lane), "a guard that was copied would have it");
+        assert!(session.inherited.avoids(lane), "a copied guard names this lane");
         let own = session.own.participant().unwrap();
         let there = session.participants().unwrap();
         let [parent, own] =
@@ -209,7 +212,7 @@ fn have_a_child_of_the_same_id(session: &Session) {
     assert!(child.unwrap().passed());
 }
 
-/// Recovers somebody, and waits in the middle of it.
+/// The role of a process that recovers a dead participant, and waits in the middle of it.
 #[test]
 fn recoverer() {
     fn wait_half_way(session: &Session, slot: u64, what: u64, lane: u32) -> Result<()> {
@@ -229,7 +232,8 @@ fn recoverer() {
     listen();
 }
 
-/// Two that are dead; the first is being recovered by one who is stopped in the middle of it.
+/// Kills two holders, the first of which is being recovered by a process that is stopped midway.
+/// Returns the recoverer and the lanes of the two.
 fn stopped_in_the_middle(file: &Scratch, session: &Session) -> Option<(Second, u32, u32)> {
     let (mut first, one) = held(file, 0);
     let mut recoverer = Second::start("peer::tests::pids::recoverer", file.name());
@@ -239,18 +243,18 @@ fn stopped_in_the_middle(file: &Scratch, session: &Session) -> Option<(Second, u
     recoverer.say("recover");
     recoverer.expect("half-way");
     if !recoverer.stop() {
-        eprintln!("skipped: nothing stops processes here");
+        eprintln!("skipped: this system cannot stop processes");
         return None;
     }
     other.kill();
-    // The dead one that nobody is at is recovered; the other waits for whoever is at it.
+    // The second holder is recovered. The first is left to its recoverer.
     probe_once(session, two);
     assert_eq!(session.load_32(session.payload_at() + 16).unwrap(), DIED);
     for _ in 0..100 {
         assert_eq!(session.probe_liveness(one).unwrap(), Liveness::Alive);
     }
     assert_eq!(session.load_32(session.payload_at()).unwrap(), one + 1);
-    // Others come, and have what is free.
+    // Other processes attach and acquire what is free.
     let (mut third, three) = held(file, 32);
     third.kill();
     probe_once(session, three);
@@ -258,7 +262,7 @@ fn stopped_in_the_middle(file: &Scratch, session: &Session) -> Option<(Second, u
 }
 
 #[test]
-fn a_stopped_recoverer_holds_up_what_its_dead_peer_had_and_nothing_else() {
+fn a_stopped_recoverer_delays_only_what_its_dead_peer_held() {
     need_atomics!();
     let file = Scratch::new();
     let session = file.create();
@@ -273,7 +277,7 @@ fn a_stopped_recoverer_holds_up_what_its_dead_peer_had_and_nothing_else() {
 }
 
 #[test]
-fn a_recoverer_that_is_killed_where_it_is_stopped_is_replaced() {
+fn a_recoverer_that_is_killed_midway_is_replaced() {
     need_atomics!();
     let file = Scratch::new();
     let session = file.create();

@@ -1,4 +1,4 @@
-//! Those who only look.
+//! Read-only and copy-on-write attachments.
 
 use super::{Scratch, need_atomics, release, shape};
 use crate::error::ErrorKind;
@@ -9,7 +9,7 @@ use crate::peer::{OpenOptions, create};
 use crate::sys::SlotMode;
 
 #[test]
-fn those_who_only_read_take_no_part() {
+fn readers_are_no_participants() {
     need_atomics!();
     let file = Scratch::new();
     let session = file.create();
@@ -38,9 +38,10 @@ fn those_who_only_read_take_no_part() {
     assert_eq!(error.kind(), ErrorKind::Fault);
 }
 
-/// Without its slot it would not keep the object in use.
+/// A reader needs its shared lock to keep the object in use. A process that keeps that lock exclusively
+/// therefore makes it fail.
 #[test]
-fn who_only_reads_has_a_slot_or_an_error() {
+fn a_reader_gets_its_lock_or_an_error() {
     need_atomics!();
     let file = Scratch::new();
     let session = file.create();

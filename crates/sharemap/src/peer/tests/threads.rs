@@ -1,4 +1,4 @@
-//! Lanes: claimed, shared out, given back.
+//! Lanes: claiming, announcing, releasing.
 
 use std::sync::mpsc;
 
@@ -7,12 +7,13 @@ use crate::error::ErrorKind;
 use crate::peer::ExpectedLayout;
 use crate::peer::machine::{Liveness, Machine, SLOTS};
 
+/// Returns the first word of `lane`: its participant plus one, or 0.
 fn owner(session: &super::Session, lane: u32) -> u32 {
     session.load_32(session.header().lane(lane)).unwrap()
 }
 
 #[test]
-fn announcements_are_seen_and_withdrawn() {
+fn other_sessions_see_announcements_until_they_are_withdrawn() {
     need_atomics!();
     let file = Scratch::new();
     let (session, other) = (file.create(), file.open());
@@ -35,7 +36,7 @@ fn announcements_are_seen_and_withdrawn() {
         assert_eq!(other.load_64(session.slots(0) + slot * 8).unwrap(), 0);
     }
     assert_eq!(other.probe_liveness(0).unwrap(), Liveness::Alive);
-    assert_eq!(other.probe_liveness(5).unwrap(), Liveness::Recovered, "nobody's");
+    assert_eq!(other.probe_liveness(5).unwrap(), Liveness::Recovered, "a free lane");
     assert_eq!(other.probe_liveness(u32::MAX).unwrap(), Liveness::Recovered);
 }
 
@@ -61,7 +62,7 @@ fn an_eighth_announcement_claims_a_second_lane() {
 }
 
 #[test]
-fn threads_have_lanes_of_their_own_and_give_them_back() {
+fn a_thread_has_its_own_lane_and_releases_it_when_it_ends() {
     need_atomics!();
     let file = Scratch::new();
     let session = file.create();
@@ -83,17 +84,17 @@ fn threads_have_lanes_of_their_own_and_give_them_back() {
         to_thread.send(()).unwrap();
         thread.join().unwrap();
     });
-    assert_eq!(owner(&session, 1), 0, "given back with the thread");
+    assert_eq!(owner(&session, 1), 0, "released when the thread ended");
     std::thread::scope(|scope| {
         let kept = scope.spawn(|| session.announce(48).unwrap()).join().unwrap();
         assert_eq!(kept.lane, 1, "the lowest free lane");
-        assert_ne!(owner(&session, 1), 0, "kept, as it still announces something");
+        assert_ne!(owner(&session, 1), 0, "kept, because it still announces something");
     });
     session.withdraw(mine).unwrap();
 }
 
 #[test]
-fn no_lane_is_an_error_after_a_while() {
+fn an_announcement_fails_if_no_lane_becomes_free() {
     need_atomics!();
     let file = Scratch::new();
     let session = create_with(file.name(), &ExpectedLayout { lanes: 2, ..shape() });
@@ -106,21 +107,25 @@ fn no_lane_is_an_error_after_a_while() {
 }
 
 #[test]
-fn what_is_still_announced_outlives_the_session() {
+fn announcements_outlive_their_session() {
     need_atomics!();
     let file = Scratch::new();
     let one = file.create();
     let announced = one.announce(16).unwrap();
     drop(one);
     let two = file.open();
-    assert_eq!(two.own.participant(), Some(1), "the first is held until this process ends");
+    assert_eq!(
+        two.own.participant(),
+        Some(1),
+        "participant 0 stays attached until this process ends"
+    );
     assert_eq!(two.probe_liveness(announced.lane).unwrap(), Liveness::Alive);
     assert_eq!(two.load_64(announced.slot).unwrap(), 16);
     assert_eq!(two.announce(32).unwrap().lane, 1);
 }
 
 #[test]
-fn many_sessions_in_one_thread() {
+fn a_thread_can_use_more_sessions_than_its_cache_holds() {
     need_atomics!();
     let file = Scratch::new();
     let first = file.create();
@@ -139,14 +144,14 @@ fn many_sessions_in_one_thread() {
 }
 
 #[test]
-fn a_file_cut_short_is_a_fault() {
+fn accesses_to_a_truncated_file_are_faults() {
     need_atomics!();
     let file = Scratch::new();
     let session = file.create();
     let announced = session.announce(16).unwrap();
     let cut = std::fs::OpenOptions::new().write(true).open(&file.0).unwrap().set_len(0);
     if let Err(error) = cut {
-        eprintln!("skipped: this system does not shorten files that are mapped: {error}");
+        eprintln!("skipped: this system does not truncate mapped files: {error}");
         session.withdraw(announced).unwrap();
         return;
     }
