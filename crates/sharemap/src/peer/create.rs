@@ -297,6 +297,9 @@ pub(super) fn clear_away(location: &Location, terms: &OpenOptions) -> Result<()>
         }
         // Windows does not remove a file that is mapped.
         drop(memory);
+    } else if is_named_when_whole(&file, location) {
+        // The file was never an object: it got the name after the incomplete object had lost it.
+        return Ok(());
     }
     // Only now is the name compared: until slot 0 was held, another process could have replaced the object.
     let Some(named) = found()? else { return Ok(()) };

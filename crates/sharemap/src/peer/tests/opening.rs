@@ -238,6 +238,13 @@ fn only_an_incomplete_object_loses_its_name() {
     drop((replacing, slots, object));
     create::clear_away(&file.location(), &terms).unwrap();
     assert!(!file.0.exists());
+
+    // Another program's files that got the name meanwhile.
+    for contents in [vec![], vec![0; 8192]] {
+        std::fs::write(&file.0, &contents).unwrap();
+        create::clear_away(&file.location(), &terms).unwrap();
+        assert_eq!(std::fs::read(&file.0).unwrap(), contents);
+    }
 }
 
 /// A failed creation therefore leaves no companion.
