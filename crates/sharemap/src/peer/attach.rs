@@ -54,7 +54,7 @@ pub(super) fn attach_as(
         }
         Ok(session)
     };
-    let ready = || ready(file, location, terms, attachment);
+    let ready = || ready(file, location, &terms.since(start), attachment);
     if !is_shared(file, terms, attachment) {
         return Ok(Opening::of(attach(ready()?, None)?));
     }

@@ -1,13 +1,15 @@
 //! Tests of attaching to an object that another process creates, or adopts from an earlier boot.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::opening::{PATIENCE, bytes_of, patch, refused};
+use super::registry::key;
 use super::{Scratch, need_atomics, release, shape};
 use crate::error::ErrorKind;
 use crate::peer::header::{self, Header};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::participants::IN_USE;
+use crate::peer::registry;
 use crate::peer::session::{CREATION, FIRST};
 use crate::peer::{OpenOptions, Unclean, create};
 use crate::shm::Location;
@@ -103,6 +105,30 @@ fn an_opening_waits_for_a_live_creator() {
         session.memory.store(header::STATE, header::READY).unwrap();
         drop(creating);
         assert_eq!(opener.join().unwrap(), session.header().id);
+    });
+}
+
+/// The wait for a thread of this process and the wait for the creator share one timeout.
+#[test]
+fn an_opening_waits_once_for_its_timeout() {
+    need_atomics!();
+    let file = Scratch::new();
+    let session = file.create();
+    let _creating = session.slots.take(CREATION, SlotMode::Alone).unwrap().expect("free");
+    session.memory.store(header::STATE, header::CREATING).unwrap();
+    let registry::Entry::Turn(turn) = registry::enter(key(&file), Duration::ZERO).unwrap() else {
+        panic!("no session is registered")
+    };
+    let (open_timeout, start) = (Duration::from_millis(800), Instant::now());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let terms = OpenOptions { open_timeout, ..OpenOptions::default() };
+            let opened = create::open(&file.location(), &shape(), &terms, release);
+            assert_eq!(opened.unwrap_err().kind(), ErrorKind::Busy);
+            assert!(start.elapsed() < open_timeout * 3 / 2, "it waited twice");
+        });
+        std::thread::sleep(open_timeout * 3 / 4);
+        drop(turn);
     });
 }
 

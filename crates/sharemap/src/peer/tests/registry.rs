@@ -115,7 +115,7 @@ fn an_opening_waits_for_another_thread_until_its_timeout() {
 }
 
 /// Returns the key of the object in the registry.
-fn key(file: &Scratch) -> Key {
+pub(super) fn key(file: &Scratch) -> Key {
     let identity = crate::sys::pass::identity(&File::open(&file.0).unwrap()).unwrap();
     let as_participant = Attachment::Participant;
     Key::of_file(identity, as_participant).unwrap_or_else(|| {
