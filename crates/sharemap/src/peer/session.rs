@@ -375,9 +375,8 @@ fn take_as_reader(slots: &liveness::Slots) -> Result<liveness::LivenessLock> {
         }
         std::thread::sleep(NAP);
     }
-    Err(Error::new(ErrorKind::Busy, "open").with_detail(
-        "another process holds the readers' slot exclusively; try again",
-    ))
+    Err(Error::new(ErrorKind::Busy, "open")
+        .with_detail("another process holds the readers' slot exclusively; try again"))
 }
 
 /// Returns `true` if the process can use more than one processor.

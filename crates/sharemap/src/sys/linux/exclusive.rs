@@ -163,9 +163,9 @@ fn change(file: &File, command: libc::c_int, value: libc::c_int) -> Result<()> {
         Errno::ACCESS | Errno::PERM => {
             made.with_detail("the kernel tells only the file's owner whether a process uses it")
         }
-        Errno::INVAL | Errno::NOSYS => made
-            .with_kind(ErrorKind::Unsupported)
-            .with_detail("its file system has no leases, which would prove that no process uses it"),
+        Errno::INVAL | Errno::NOSYS => made.with_kind(ErrorKind::Unsupported).with_detail(
+            "its file system has no leases, which would prove that no process uses it",
+        ),
         _ => made,
     })
 }

@@ -297,8 +297,8 @@ fn needs_companion(file: &File) -> Result<bool> {
     match system.as_str() {
         "nfs" | "cifs" | "9p" | "ceph" | "fuse" => {
             Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(format!(
-                "it is on {system}, whose locks and mappings are not coherent between machines; put \
-                 it on a local file system, or in shared memory"
+                "it is on {system}, which does not keep locks and mappings coherent between \
+                 machines; put it on a local file system, or in shared memory"
             )))
         }
         // Overlayfs releases the locks of a mapped file when it is closed. On hugetlbfs, a page of
