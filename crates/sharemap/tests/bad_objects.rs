@@ -143,18 +143,18 @@ fn another_object_than_was_asked_for() {
     let object = Object::new();
     let again = Shared::create_new(object.location(), || Mutex::new(0_u64)).unwrap_err();
     check(again, ErrorKind::AlreadyExists, &object.path, &["create"]);
-    let fields = &["open", "the fields of the type it was made with"][..];
+    let fields = &["open", "a type whose fields differ"][..];
     object.refused_as::<Mutex<i64>>(ErrorKind::WrongType, fields);
     object.refused_as::<Mutex<[u32; 2]>>(ErrorKind::WrongType, fields);
     object.refused_as::<(CountingSemaphore, CountingSemaphore)>(ErrorKind::WrongType, fields);
     // A longer one is not yet the wrong size.
     object.refused_as::<Mutex<[u64]>>(ErrorKind::WrongType, fields);
-    let sizes = &["made for 32 bytes, and 48 were asked for"];
+    let sizes = &["payload has 32 bytes, but 48 were requested"];
     object.refused_as::<(Mutex<u64>, CountingSemaphore)>(ErrorKind::WrongSize, sizes);
-    let sizes = &["made for 32 bytes, and 16 were asked for"];
+    let sizes = &["payload has 32 bytes, but 16 were requested"];
     object.refused_as::<CountingSemaphore>(ErrorKind::WrongSize, sizes);
     object.patch_header(12, &77_u32.to_le_bytes());
-    object.refused(ErrorKind::WrongKind, &["its kind is 77, and 1 was asked for"]);
+    object.refused(ErrorKind::WrongKind, &["its kind is 77, but 1 was requested"]);
     let missing = Location::file(object.path.with_file_name("missing"));
     let error = Shared::<Mutex<u64>>::open(missing).unwrap_err();
     check(error, ErrorKind::NotFound, &object.path.with_file_name("missing"), &["open"]);
@@ -164,7 +164,7 @@ fn another_object_than_was_asked_for() {
 fn formats_of_other_versions() {
     need_atomics!();
     let object = Object::new();
-    let again = "make it anew";
+    let again = "re-create it";
     object.patch(8, &2_u16.to_le_bytes());
     object.refused(ErrorKind::WrongVersion, &["offset 8", "version 2, newer than 1", again]);
     object.patch(8, &0_u16.to_le_bytes());
@@ -198,7 +198,7 @@ fn headers_that_are_cut_or_changed() {
     let cut =
         |len| OpenOptions::new().write(true).open(&object.path).unwrap().set_len(len).unwrap();
     cut(len - 1);
-    object.refused(ErrorKind::Truncated, &["cut short", &format!("made with {len} bytes")]);
+    object.refused(ErrorKind::Truncated, &["cut short", &format!("created with {len} bytes")]);
     for len in [256, 255, 128, 1] {
         cut(len);
         object.refused(ErrorKind::Truncated, &["cut short", &format!("length {len}")]);
@@ -212,7 +212,7 @@ fn what_is_no_object_at_all() {
     need_atomics!();
     let object = Object::new();
     object.patch(0, b"#!/bin/sh\n");
-    object.refused(ErrorKind::NotAnObject, &["open", "does not begin as"]);
+    object.refused(ErrorKind::NotAnObject, &["open", "does not begin with the magic"]);
     let folder = object.path.parent().unwrap();
     let error = Shared::<Mutex<u64>>::open(Location::file(folder)).unwrap_err();
     assert!(
@@ -266,7 +266,7 @@ fn in_use_when_the_system_went_down() {
     object.patch(144, &[1; 16]);
     object.patch(132, &0_u32.to_le_bytes());
     let error = Shared::<Mutex<u64>>::open(object.location()).unwrap_err();
-    let words = ["when the system went down", "accept it as unclean", "make it anew"];
+    let words = ["when the system went down", "accept it as unclean", "re-create it"];
     check(error, ErrorKind::Unclean, &object.path, &words);
     // Who only looks may.
     drop(Shared::<Mutex<u64>>::open_read_only(object.location()).unwrap());

@@ -1,5 +1,9 @@
-//! Coming to an object that is there: waiting until it is ready, and taking it over from an earlier
-//! boot.
+//! Attaching to an existing object: waits until it is ready, and adopts it from an earlier boot.
+//!
+//! FORMAT.md, "Attaching", numbers the steps. Steps 1 and 2 are here ([`ready`],
+//! [`ensure_current_boot`]); [`Session::new`] takes the others. The boot must be checked before the
+//! session claims a participant: otherwise its own record would be among those that decide whether
+//! the object was left clean.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -19,7 +23,10 @@ use crate::peer::session::{CREATION, FIRST, RecoverFn, Session};
 use crate::shm::{Location, LocationKind};
 use crate::sys::{self, FileKind, SlotHome, SlotMode, liveness};
 
-/// Checks an object and attaches to it, through the session of this process if there is one.
+/// Checks an object and attaches to it, sharing the session of this process if one exists.
+///
+/// Waits in all for at most `open_timeout`: for a live creator, for another thread of this process,
+/// for a process that adopts the object, and for a free participant.
 pub(super) fn attach_as(
     file: &File,
     location: &Location,
@@ -40,15 +47,18 @@ pub(super) fn attach_as(
         }
         let terms = &terms.since(start);
         let session = Session::new(memory, header, attachment, slots, terms, release, key)?;
+        // Recovers all dead participants of the unclean end: waiters would probe only those that hold a
+        // lock.
         if attachment == Attachment::Participant && terms.unclean == Unclean::Accepted {
             session.recover_dead()?;
         }
         Ok(session)
     };
-    let ready = || ready(file, location, terms, attachment);
+    let ready = || ready(file, location, &terms.since(start), attachment);
     if !is_shared(file, terms, attachment) {
         return Ok(Opening::of(attach(ready()?, None)?));
     }
+    // Without a file identity, the key is the id in the header, which a ready object has.
     let identity = sys::pass::identity(file).map_err(named)?;
     let (key, object) = match Key::of_file(identity, attachment) {
         Some(key) => (key, None),
@@ -62,6 +72,7 @@ pub(super) fn attach_as(
             reopen(&opening, file, location, shape, &terms.since(start))?;
             Ok(opening)
         }
+        // If attaching fails, dropping the turn lets the next thread try.
         Entry::Turn(turn) => {
             let object = object.map_or_else(ready, Ok)?;
             Ok(turn.publish(attach(object, Some(key))?))
@@ -69,7 +80,7 @@ pub(super) fn attach_as(
     }
 }
 
-/// Returns `true` if other openings of this process may use the same session.
+/// Returns `true` if other openings by this process may share the session.
 fn is_shared(file: &File, terms: &OpenOptions, attachment: Attachment) -> bool {
     // Objects that are not files have no file system.
     let file_system = || sys::file::file_system(file).unwrap_or_default();
@@ -83,7 +94,10 @@ fn is_shared(file: &File, terms: &OpenOptions, attachment: Attachment) -> bool {
     }
 }
 
-/// Checks an object for an opening that found a session, because its header may have changed since.
+/// Checks an object for an opening that found a session of this process.
+///
+/// The session checked the object when it attached. Since then, the file may have been cut short, the
+/// header overwritten, or the object faulted. In a forked child, the session attaches here.
 fn reopen(
     session: &Session,
     file: &File,
@@ -102,8 +116,8 @@ fn reopen(
         (Some(_), header::FAULTED) => return Err(named(faulted())),
         _ => {
             return Err(named(Error::new(ErrorKind::Malformed, "open")).with_detail(
-                "its header was overwritten after this process attached to it; drop what this \
-                 process has open of it, and re-create it",
+                "its header was overwritten after this process attached to it; close all openings \
+                 in this process, and re-create it",
             ));
         }
     }
@@ -120,14 +134,15 @@ fn reopen(
     Ok(())
 }
 
-/// Waits until the object that has this name is ready, as an opening does. Attaches to nothing.
+/// Waits like an opening until the object at `location` is ready, but does not attach.
 pub(super) fn await_ready(location: &Location, terms: &OpenOptions) -> Result<()> {
     let start = Instant::now();
     let file = find(location, terms, true)?;
     ready(&file, location, &terms.since(start), Attachment::Participant).map(drop)
 }
 
-/// A path that can be opened again, wherever the process is by then.
+/// Returns a path of the object that does not depend on the current directory; `None` if the object
+/// is anonymous.
 pub(super) fn real_path(location: &Location) -> Option<PathBuf> {
     match location.checked().ok()? {
         LocationKind::Name(name) => Some(sys::shm::path(name)),
@@ -136,7 +151,9 @@ pub(super) fn real_path(location: &Location) -> Option<PathBuf> {
     }
 }
 
-/// Whether what is found there has been finished once.
+/// Returns `true` if objects at `location` get their names only after they are complete.
+///
+/// Such an object is never incomplete when it is found, except if its header was damaged later.
 pub(super) fn is_named_when_whole(file: &File, location: &Location) -> bool {
     match location.checked() {
         Ok(LocationKind::Name(_)) => sys::shm::is_named_when_whole(file),
@@ -144,19 +161,21 @@ pub(super) fn is_named_when_whole(file: &File, location: &Location) -> bool {
     }
 }
 
-/// How far an object is.
+/// The progress of an object's creation.
 enum Stage {
-    /// There is no header yet.
+    /// The creator has not written the header.
     Empty,
+    /// The header is complete, the payload may not be.
     Begun(Header),
     Ready(Memory, Header),
 }
 
+/// Maps the object and reads its progress.
 fn stage(file: &File, location: &Location, attachment: Attachment) -> Result<Stage> {
     let path = location.path();
     let is_whole = is_named_when_whole(file, location);
     let memory = match Memory::map(file, path, attachment, header::LEN) {
-        // Its length comes after its name.
+        // Where the name comes first, the creator sets the length after it.
         Err(error) if error.kind() == ErrorKind::Truncated && !is_whole => {
             return Ok(Stage::Empty);
         }
@@ -171,21 +190,26 @@ fn stage(file: &File, location: &Location, attachment: Attachment) -> Result<Sta
         (Some(_), _) => {
             Err(Error::new(ErrorKind::Malformed, "open").with_path(path).with_offset(header::STATE))
         }
-        // Whatever it is, it is nobody's half-made object, and not to be made anew.
+        // Objects here get their names last, so this file was never an object: it must not be
+        // replaced as an unfinished one.
         (None, _) if is_whole => Err(Error::new(ErrorKind::NotAnObject, "open")
             .with_path(path)
-            .with_detail("it begins with zeros, and no shared object of this library does")),
+            .with_detail("it begins with zeros, not with the magic of a shared object")),
         (None, _) => Ok(Stage::Empty),
     }
 }
 
+/// Returns the error for an object with contents that a process declared wrong.
 #[cold]
 fn faulted() -> Error {
     Error::new(ErrorKind::Unclean, "open")
-        .with_detail("a process that used it found its contents wrong")
+        .with_detail("a process that used it found its contents wrong; re-create it")
 }
 
-/// Waits until the object is ready, while somebody makes it.
+/// Returns the object once it is ready, waiting for at most `open_timeout` while its creator lives.
+///
+/// Fails with `Incomplete` if the creator is dead, and with `Busy` if it lives and does not finish in
+/// time.
 fn ready(
     file: &File,
     location: &Location,
@@ -199,7 +223,7 @@ fn ready(
             Stage::Ready(memory, header) => return Ok((memory, header)),
             _ if abandoned => {
                 return Err(Error::new(ErrorKind::Incomplete, "open").with_path(path).with_detail(
-                    "open it with a call that also creates, which makes it anew, or unlink it",
+                    "open it with a call that also creates, which replaces it, or unlink it",
                 ));
             }
             Stage::Begun(header) => {
@@ -207,22 +231,28 @@ fn ready(
                     .and_then(|slots| slots.is_free(CREATION))
                     .map(|free| !free)
             }
+            // Without a header there is no id, and so no slot. The name has a lock of its own.
             Stage::Empty => match location.checked()? {
                 LocationKind::Name(name) => sys::shm::is_being_made(name),
                 LocationKind::File(_) | LocationKind::Anonymous => Ok(false),
             },
         };
-        // Once more after nobody was found to make it: it may have become ready before.
+        // The creator stores `READY` before it releases slot 0, and may have done both since the state
+        // was read. A free slot therefore proves its death only if the state, read again, is the same.
         abandoned = !is_made.map_err(|error| error.with_path(path))?;
         if !abandoned && !polling.nap() {
             return Err(Error::new(ErrorKind::Busy, "open")
                 .with_path(path)
-                .with_detail("its creator lives and has not finished it"));
+                .with_detail("its creator is alive and has not finished it; wait longer"));
         }
     }
 }
 
-/// Takes an object over that comes from another boot, or whose slots were kept elsewhere.
+/// Ensures that the header records the current boot, and the file that carries the liveness locks of
+/// this process (its *home*). Adopts the object if it records others (FORMAT.md, "Attaching", 2).
+///
+/// Fails with `Unclean` if the object was not left clean, unless `terms` accepts that, and with `Busy`
+/// if another process does not finish adopting the object within `open_timeout`.
 fn ensure_current_boot(
     memory: &Memory,
     header: &Header,
@@ -231,24 +261,30 @@ fn ensure_current_boot(
 ) -> Result<()> {
     let mut polling = Polling::new(terms.open_timeout);
     loop {
-        // What whoever takes it over records, it may still take back.
+        // An adopter of this home holds slot 0 and may still roll the home back. A home that is recorded
+        // both before and after slot 0 is seen free is final. Where the home is the object's own file, the
+        // query is omitted: rollbacks are rare there, as only a file that is also used through an
+        // overlay has two homes.
         if is_renewed(memory, slots)?
             && (slots.home() == SlotHome::Object || slots.is_free(CREATION)?)
             && is_renewed(memory, slots)?
         {
             return Ok(());
         }
-        // One at a time; who comes second finds it done.
+        // Slot 0 admits one adopter at a time. The kernel releases it if that one dies, and the next
+        // adopter starts from the beginning.
         if let Some(_alone) = slots.take(CREATION, SlotMode::Alone)? {
             return adopt_from_previous_boot(memory, header, slots, terms);
         }
         if !polling.nap() {
             return Err(Error::new(ErrorKind::Busy, "open")
-                .with_detail("another process is taking it over from an earlier boot"));
+                .with_detail("another process is adopting it from an earlier boot; wait longer"));
         }
     }
 }
 
+/// Returns `true` if the header records the current boot and the home of `slots`. On a system without
+/// a boot id, only the home counts.
 fn is_renewed(memory: &Memory, slots: &liveness::Slots) -> Result<bool> {
     let mut boot = [0; 16];
     memory.read(header::BOOT, &mut boot)?;
@@ -256,45 +292,61 @@ fn is_renewed(memory: &Memory, slots: &liveness::Slots) -> Result<bool> {
     Ok(boot == now && header::read_home(memory)? == Some(slots.home()))
 }
 
-/// Whoever calls holds the slot for it. What was done before it was taken, is seen.
+/// Records the current boot and home in an object that was last used under others.
+///
+/// The caller holds slot 0, so it sees all that earlier adopters did.
 fn adopt_from_previous_boot(
     memory: &Memory,
     header: &Header,
     slots: &liveness::Slots,
     terms: &OpenOptions,
 ) -> Result<()> {
+    // Another process may have adopted the object while this one waited for slot 0.
     if is_renewed(memory, slots)? {
         return Ok(());
     }
     let mut boot = [0; 16];
     memory.read(header::BOOT, &mut boot)?;
     let now = identity::boot().unwrap_or(boot);
+    // The last participant to detach sets the flag. A new one first writes its record and then clears the
+    // flag, so the records are read again below.
     let clean = memory.load::<u32>(header::CLEAN)? == 1;
     if !clean && terms.unclean == Unclean::Refused {
         return Err(if boot == now {
             elsewhere()
         } else {
             Error::new(ErrorKind::Unclean, "open").with_detail(
-                "it was in use when the system went down: check it and accept it as unclean, or make \
-                 it anew",
+                "it was in use when the system went down; check it and accept it as unclean, or \
+                 re-create it",
             )
         });
     }
+    // A slot that is held here proves a live participant of this boot. The object is in use, and its
+    // records are not those of an earlier boot.
     if slots.held_among(&(FIRST..FIRST + u64::from(header.participants)))?.is_some() {
         return Ok(());
     }
     let before = header::read_home(memory)?;
     if before != Some(slots.home()) {
+        // A participant under the old home exchanges its record, then reads the home. This process
+        // exchanges the home, then reads the records and the flag. At least one of the two therefore sees
+        // the other and refuses. The participant releases its slot and leaves its record to recoverers
+        // under the recorded home; this process rolls the home back.
         header::write_home(memory, slots.home())?;
-        // Whoever attached by what was recorded before is seen here, or sees this.
+        // Death here leaves the new home without a rollback. In an object of an earlier boot, the next
+        // process adopts it again. In one of this boot, a participant that attached under the old home
+        // in this moment goes unnoticed.
         if terms.unclean == Unclean::Refused && is_used(memory, header)? {
             header::write_home(memory, before.unwrap_or(slots.home()))?;
             return Err(elsewhere());
         }
     }
+    // Last, because boot and home together complete the adoption. A half-written boot id equals no boot, so
+    // after a death here the next process adopts the object again.
     memory.write(header::BOOT, &now)
 }
 
+/// Returns `true` if a record is in use, or the object is not marked clean.
 fn is_used(memory: &Memory, header: &Header) -> Result<bool> {
     for participant in 0..header.participants {
         if memory.load::<u32>(header.participant(participant))? == IN_USE {
@@ -304,11 +356,12 @@ fn is_used(memory: &Memory, header: &Header) -> Result<bool> {
     Ok(memory.load::<u32>(header::CLEAN)? != 1)
 }
 
-/// That it is in use where this process cannot ask who lives.
+/// Returns the error for an object in use under another home, where this process cannot query liveness
+/// locks.
 #[cold]
 pub(super) fn elsewhere() -> Error {
     Error::new(ErrorKind::Unclean, "open").with_detail(
-        "its slots are locked in a place that this process does not see (another mount or \
-         container): use it from where it is in use, or accept it as unclean once nobody uses it",
+        "its liveness locks are in another mount or container, which this process cannot see; use \
+         it from there, or accept it as unclean once no process uses it",
     )
 }

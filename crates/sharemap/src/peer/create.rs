@@ -1,6 +1,9 @@
-//! Making and opening objects. An object gets its name when it is whole, so that a creator that is
-//! killed leaves none; where a system cannot do that, it leaves one that is not ready, whose creator
-//! holds no slot any more, and that is made anew.
+//! Creating and opening objects (FORMAT.md, "Making").
+//!
+//! An object gets its name after it is complete, so a creator that is killed leaves nothing. Where the
+//! system cannot do that (shared memory on macOS, sections on Windows), the name comes first, and the
+//! creator holds slot 0 until the object is ready. If it dies, the kernel releases slot 0. The next
+//! process that creates finds an object that is not ready and has no creator, and replaces it.
 
 use std::fs::File;
 use std::path::Path;
@@ -21,41 +24,43 @@ use crate::sys::{
     Owner, Sharing, SlotHome, SlotMode, liveness,
 };
 
-/// Others may keep making and unlinking an object.
+/// The number of attempts, because other processes may keep creating and unlinking the object.
 const ROUNDS: usize = 8;
 const NAP: Duration = Duration::from_micros(500);
 
-/// What becomes of an object that was in use when the system went down.
+/// The treatment of an object that was in use when the system went down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Unclean {
-    /// [`ErrorKind::Unclean`].
+    /// Attaching fails with [`ErrorKind::Unclean`].
     #[default]
     Refused,
-    /// Those who used it count as dead, and what they held is recovered.
+    /// The processes that used it count as dead, and what they held is recovered.
     Accepted,
 }
 
-/// Whether an object in a file tells, at the next boot, that it was in use when the power went.
+/// The reliability with which an object in a file shows, at the next boot, that it was in use at a power
+/// cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum PowerCuts {
-    /// Most of the time: the system writes files back when it likes, the mark before or after what it
-    /// speaks of.
+    /// Not reliably: the system may write the clean flag back before or after the contents.
     #[default]
     Overlooked,
-    /// Always: the first to attach and the last to leave wait for the disk.
+    /// Reliably: the first participant to attach and the last to detach wait until the contents and
+    /// the flag are on the disk.
     Told,
 }
 
-/// Whether an object that exists has to hold as much as was asked for.
+/// The payload lengths of an existing object that are accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Payload {
+    /// Only the expected length.
     #[default]
     Exactly,
-    /// It says itself how much it holds.
+    /// At least the expected length. The payload itself contains its number of elements.
     AtLeast,
 }
 
-/// Tells whether openings of an object by this process share a session.
+/// The sharing of a session between openings of an object by this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Attachments {
     /// All openings share one session, and so one participant.
@@ -66,7 +71,7 @@ pub(crate) enum Attachments {
     Separate,
 }
 
-/// How to find or make an object.
+/// Options for opening and creating objects.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpenOptions {
     pub(crate) unclean: Unclean,
@@ -75,14 +80,14 @@ pub(crate) struct OpenOptions {
     pub(crate) lifetime: Lifetime,
     pub(crate) sharing: Sharing,
     pub(crate) owner: Owner,
-    /// The longest wait for a process that uses the object exclusively (a live creator, or the
-    /// holder of a lease), and for a free participant.
+    /// The longest wait of one opening: for a live creator or adopter, for the holder of a lease, for
+    /// another thread of this process that attaches or detaches, and for a free participant, together.
     pub(crate) open_timeout: Duration,
     pub(crate) attachments: Attachments,
 }
 
 impl OpenOptions {
-    /// Returns the same terms with the rest of a patience that began at `start`.
+    /// Returns these options with what is left of an `open_timeout` that began at `start`.
     pub(super) fn since(&self, start: Instant) -> Self {
         Self { open_timeout: self.open_timeout.saturating_sub(start.elapsed()), ..*self }
     }
@@ -105,16 +110,19 @@ impl Default for OpenOptions {
 
 #[cfg(test)]
 impl OpenOptions {
-    /// Returns terms for tests in which this process acts as several.
+    /// Returns options for tests in which this process acts as several.
     pub(crate) fn separate() -> Self {
         Self { attachments: Attachments::Separate, ..Self::default() }
     }
 }
 
-/// Fills the payload of a new object, all zeros so far.
+/// A function that initializes the payload of a new object, which is zeroed.
 pub(crate) type Fill<'a> = &'a mut dyn FnMut(&Memory, &Header) -> Result<()>;
 
-/// An object that must not exist yet.
+/// Creates an object that must not exist, and attaches to it.
+///
+/// An existing object that is not ready is waited for, for at most `open_timeout`. If it becomes ready,
+/// creating fails with `AlreadyExists`; if its creator is dead, it is replaced.
 pub(crate) fn create_new(
     location: &Location,
     shape: &ExpectedLayout,
@@ -131,11 +139,11 @@ pub(crate) fn create_new(
             made => return attach(&made?, location, shape, terms, release),
         };
         match await_ready(location, terms) {
-            // One that never became ready does not count.
+            // Its creator died, so the name can be taken away and used again.
             Err(other) if other.kind() == ErrorKind::Incomplete && round < ROUNDS => {
                 clear_away(location, terms).map_err(named)?;
             }
-            // Nor does one that has been unlinked meanwhile.
+            // The object was unlinked after it kept this process from creating one.
             Err(other) if other.kind() == ErrorKind::NotFound && round < ROUNDS => {
                 std::thread::sleep(NAP);
             }
@@ -144,7 +152,7 @@ pub(crate) fn create_new(
     }
 }
 
-/// An object that exists.
+/// Opens an existing object, and attaches to it as a participant.
 pub(crate) fn open(
     location: &Location,
     shape: &ExpectedLayout,
@@ -156,7 +164,10 @@ pub(crate) fn open(
     attach(&file, location, shape, &terms.since(start), release)
 }
 
-/// An object that exists, to look at.
+/// Opens an existing object without participating: `attachment` is read-only or copy-on-write.
+///
+/// Such an attachment writes nothing into the object, so neither boot nor clean flag is checked. A
+/// shared lock on the readers' slot keeps the object in use.
 pub(crate) fn open_read_only(
     location: &Location,
     shape: &ExpectedLayout,
@@ -169,7 +180,7 @@ pub(crate) fn open_read_only(
     attach_as(&file, location, shape, &terms.since(start), attachment, release)
 }
 
-/// An object, whether it exists or not.
+/// Opens an object, or creates it if it does not exist or was never completed.
 pub(crate) fn open_or_create(
     location: &Location,
     shape: &ExpectedLayout,
@@ -181,7 +192,10 @@ pub(crate) fn open_or_create(
     open_or(location, shape, terms, release, &mut create)
 }
 
-/// An object that exists, or else what `create` makes there.
+/// Opens an object, or calls `create` if it does not exist or was never completed.
+///
+/// Other processes may create and unlink the object in between, so both are tried up to [`ROUNDS`]
+/// times.
 pub(crate) fn open_or(
     location: &Location,
     shape: &ExpectedLayout,
@@ -203,7 +217,7 @@ pub(crate) fn open_or(
     }
 }
 
-/// Attaches to an object that came as a descriptor.
+/// Attaches to the object in an open file, such as one received from another process.
 pub(crate) fn from_descriptor(
     file: &File,
     shape: &ExpectedLayout,
@@ -213,6 +227,10 @@ pub(crate) fn from_descriptor(
     attach_as(file, &Location::anonymous(), shape, terms, Attachment::Participant, release)
 }
 
+/// Creates and completes an object, without attaching to it.
+///
+/// Fails with `AlreadyExists` if the name is taken, or another process is creating an object of that
+/// name.
 fn make(
     location: &Location,
     shape: &ExpectedLayout,
@@ -235,7 +253,7 @@ fn make(
         LocationKind::Name(name) => {
             let Some(_making) = sys::shm::making(name)? else {
                 return Err(Error::new(ErrorKind::AlreadyExists, "create")
-                    .with_detail("another process is making it"));
+                    .with_detail("another process is creating it"));
             };
             sys::shm::create(&request(name), &mut prepare)
         }
@@ -248,8 +266,11 @@ fn make(
     }
 }
 
-/// Takes its name from an object that its creator left unfinished. One at a time: who comes second
-/// finds it done, and leaves alone what has the name by then.
+/// Unlinks an object that its dead creator left incomplete.
+///
+/// Does nothing if the object is ready, if its creator is alive, or if another process is replacing it.
+/// The lock of the name and slot 0 admit one process at a time. A process that comes second finds that
+/// the name no longer refers to the file that it has open, and keeps the new object.
 pub(super) fn clear_away(location: &Location, terms: &OpenOptions) -> Result<()> {
     let _making = match location.checked()? {
         LocationKind::Name(name) => match sys::shm::making(name)? {
@@ -263,18 +284,24 @@ pub(super) fn clear_away(location: &Location, terms: &OpenOptions) -> Result<()>
         found => found.map(Some),
     };
     let Some(file) = found()? else { return Ok(()) };
-    // What has no header, and may even be shorter, was left by one who had the name's lock.
+    // A file without a header has no id, and so no slot 0. Where names come first, the lock of the name,
+    // which is held here, proves that its creator is dead.
     let _alone;
     if let Some((memory, id)) = begun(&file, location)? {
         let slots = liveness::Slots::open(&file, real_path(location).as_deref(), id)?;
         let Some(alone) = slots.take(CREATION, SlotMode::Alone)? else { return Ok(()) };
         _alone = alone;
+        // The creator may have completed the object before it released slot 0.
         if memory.load::<u32>(header::STATE)? == header::READY {
             return Ok(());
         }
-        // What is mapped cannot be removed everywhere.
+        // Windows does not remove a file that is mapped.
         drop(memory);
+    } else if is_named_when_whole(&file, location) {
+        // The file was never an object: it got the name after the incomplete object had lost it.
+        return Ok(());
     }
+    // Only now is the name compared: until slot 0 was held, another process could have replaced the object.
     let Some(named) = found()? else { return Ok(()) };
     let identity = sys::pass::identity(&file)?;
     if sys::pass::identity(&named)? != identity {
@@ -287,7 +314,7 @@ pub(super) fn clear_away(location: &Location, terms: &OpenOptions) -> Result<()>
     }
 }
 
-/// The memory and the id of an object that has a header.
+/// Returns the memory and the id of an object with a header; `None` if it has none yet.
 fn begun(file: &File, location: &Location) -> Result<Option<(Memory, [u8; 16])>> {
     let memory = match Memory::map(file, location.path(), Attachment::Participant, header::LEN) {
         Err(error) if error.kind() == ErrorKind::Truncated => return Ok(None),
@@ -297,16 +324,22 @@ fn begun(file: &File, location: &Location) -> Result<Option<(Memory, [u8; 16])>>
     Ok(header.map(|header| (memory, header.id)))
 }
 
-/// Writes the header, fills the payload, and says that it is ready, in this order.
+/// Writes the header, initializes the payload, and makes the object ready (FORMAT.md, "Making").
+///
+/// If the creator dies before the last store, an unnamed object vanishes with it. An object that has its
+/// name already stays in the state `CREATING` while the kernel releases slot 0, and is replaced by
+/// [`clear_away`].
 fn prepare(file: &File, location: &Location, header: &Header, fill: Fill<'_>) -> Result<()> {
     let path = location.path();
-    // Where nobody can see the object yet, nobody asks, and its slots are whoever's who first attaches:
-    // so there is nothing to be taken back if it fails.
+    // Slot 0 comes first, so that an opener that sees the header also sees that the creator lives. An
+    // object without a name has no opener. Its home stays unrecorded until the first process attaches,
+    // so a failed creation leaves no companion behind.
     let creating = match is_named_when_whole(file, location) {
         true => None,
         false => Some(begin(file, path, header.id)?),
     };
     let memory = Memory::map(file, path, Attachment::Participant, header::LEN)?;
+    // Before the header, which ends with the magic: an opener that finds the magic finds this state.
     memory.store(header::STATE, header::CREATING)?;
     header.write(&memory)?;
     memory.write(header::BOOT, &identity::boot().unwrap_or_default())?;
@@ -315,10 +348,12 @@ fn prepare(file: &File, location: &Location, header: &Header, fill: Fill<'_>) ->
     }
     memory.store(header::CLEAN, 1u32)?;
     fill(&memory, header)?;
+    // A release store: an opener that loads it sees everything above. Slot 0 is released after it, so a
+    // free slot and an older state together mean that the creator died.
     memory.store(header::STATE, header::READY)
 }
 
-/// Takes the slot of whoever makes the object.
+/// Acquires slot 0 for the creator. Returns the home of the object's slots, and the lock.
 fn begin(
     file: &File,
     path: Option<&Path>,
@@ -328,10 +363,11 @@ fn begin(
     match slots.take(CREATION, SlotMode::Alone)? {
         Some(hold) => Ok((slots.home(), hold)),
         None => Err(Error::new(ErrorKind::Busy, "create")
-            .with_detail("the slot of whoever makes it, which nobody else can know of, is held")),
+            .with_detail("another process holds its creation slot; try again")),
     }
 }
 
+/// Opens the file of an object. Fails with `NotFound` for an anonymous location.
 pub(super) fn find(location: &Location, terms: &OpenOptions, write: bool) -> Result<File> {
     match location.checked()? {
         LocationKind::Name(name) => sys::shm::open(&OpenObject {
@@ -355,10 +391,11 @@ pub(super) fn find(location: &Location, terms: &OpenOptions, write: bool) -> Res
             }
         }
         LocationKind::Anonymous => Err(Error::new(ErrorKind::NotFound, "open")
-            .with_detail("what has no name is passed on as a descriptor")),
+            .with_detail("an anonymous object has no name; it is passed on as a descriptor")),
     }
 }
 
+/// Attaches to the object in `file` as a participant.
 fn attach(
     file: &File,
     location: &Location,

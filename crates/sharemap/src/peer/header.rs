@@ -1,25 +1,33 @@
-//! The header that every shared object begins with: FORMAT.md as code.
+//! The header of a shared object (FORMAT.md, "Header").
+//!
+//! The first 128 bytes are constant once the object is ready, and protected by a checksum. The words
+//! after them change.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::create::Payload;
 use crate::peer::memory::Memory;
 use crate::sys::SlotHome;
 
-/// Its first byte is no character, and a copy as text changes it.
+/// The first bytes of every object. The first byte is no ASCII character, and the line ends detect a
+/// copy in text mode, which would change them.
 pub(crate) const MAGIC: [u8; 8] = *b"\x89SHM\r\n\x1a\n";
 pub(crate) const VERSION: u16 = 1;
 const BYTE_ORDER: u16 = 0x0102;
 
-/// Bytes of the header; the tables follow.
+/// The length of the header in bytes; the tables follow.
 pub(crate) const LEN: u64 = 256;
-/// Bytes of the fixed part, with its checksum.
+/// The length of the constant part in bytes, including its checksum.
 const FIXED: usize = 128;
 
-/// What changes, by offset.
+/// The offset of the state: [`CREATING`], [`READY`] or [`FAULTED`].
 pub(crate) const STATE: u64 = 128;
+/// The offset of the clean flag, which FORMAT.md calls the mark.
 pub(crate) const CLEAN: u64 = 132;
+/// The offset of the number of attachments so far.
 pub(crate) const EPOCH: u64 = 136;
+/// The offset of the id of the boot in which the object was last used.
 pub(crate) const BOOT: u64 = 144;
+/// The offset of the home: the file that carries the liveness locks.
 const HOME: u64 = 160;
 
 pub(crate) const CREATING: u32 = 1;
@@ -30,40 +38,46 @@ pub(crate) const WAIT_BUCKETS: u32 = 64;
 const BUCKET: u64 = 4;
 pub(crate) const PARTICIPANT: u64 = 64;
 pub(crate) const LANE: u64 = 64;
-/// In a lane: since when its thread sleeps.
+/// The offset in a lane of the time since which its thread sleeps.
 pub(crate) const WAITS_SINCE: u64 = 4;
-/// Participants and lanes have numbers of 16 bits, and the word for nobody.
+/// The greatest number of participants and of lanes. Words store a number plus one in 16 bits, so that
+/// 0 means none.
 pub(crate) const MOST: u32 = 65_535;
-/// What follows the tables begins on a cache line.
+/// The alignment of the tables and of the payload: a cache line.
 const ALIGNMENT: u64 = 64;
 
-/// What an object is to be, or has to be.
+/// The layout of an object to create, or the layout that an existing object must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ExpectedLayout {
     pub(crate) kind: u32,
-    /// Of the type's layout: it catches mistakes.
+    /// The fingerprint of the payload's type. It catches mistakes and proves nothing.
     pub(crate) fingerprint: [u8; 16],
-    /// Bytes behind header and tables.
+    /// The length of the payload in bytes.
     pub(crate) payload: u64,
-    /// Room for processes; of an object that exists, whatever it has.
+    /// The number of participants of a new object; an existing one may have any number.
     pub(crate) participants: u32,
-    /// Room for threads; likewise.
+    /// The number of lanes of a new object; an existing one may have any number.
     pub(crate) lanes: u32,
 }
 
 impl ExpectedLayout {
+    /// Returns a layout with 64 participants and 256 lanes.
     pub(crate) fn new(kind: u32, fingerprint: [u8; 16], payload: u64) -> Self {
         Self { kind, fingerprint, payload, participants: 64, lanes: 256 }
     }
 }
 
-/// The part of a header that never changes, copied and validated.
+/// A validated copy of the constant part of a header.
+///
+/// All offsets and lengths in it lie within the object, and the tables do not overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) kind: u32,
     pub(crate) id: [u8; 16],
+    /// The length of the object; its file may be longer.
     pub(crate) len: u64,
     pub(crate) fingerprint: [u8; 16],
+    /// The length that the object may grow to.
     pub(crate) max: u64,
     pub(crate) participants: u32,
     pub(crate) lanes: u32,
@@ -76,7 +90,10 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The header of a new object.
+    /// Returns the header of a new object with the layout `shape`.
+    ///
+    /// Fails with `OutOfBounds` if a count is not between 1 and 65535, and with `Overflow` if the
+    /// object would be too long.
     pub(crate) fn of(shape: &ExpectedLayout, id: [u8; 16]) -> Result<Self> {
         for (what, count) in [("participants", shape.participants), ("lanes", shape.lanes)] {
             if count == 0 || count > MOST {
@@ -112,14 +129,16 @@ impl Header {
         })
     }
 
-    /// Writes the fixed part: the magic last, so that whoever sees it sees all.
+    /// Writes the constant part.
+    ///
+    /// The magic is stored last, with release ordering: a process that loads it sees the rest.
     pub(crate) fn write(&self, memory: &Memory) -> Result<()> {
         const MAGIC_LEN: usize = MAGIC.len();
         memory.write(MAGIC_LEN as u64, &self.encode()[MAGIC_LEN..])?;
         memory.store(0, u64::from_ne_bytes(MAGIC))
     }
 
-    /// The bytes of the fixed part.
+    /// Returns the bytes of the constant part.
     pub(crate) fn encode(&self) -> [u8; FIXED] {
         let mut bytes = [0; FIXED];
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
@@ -144,8 +163,10 @@ impl Header {
         bytes
     }
 
-    /// Copies the fixed part once and believes nothing in it. `None` if there is none yet: the
-    /// object is being made.
+    /// Copies the constant part once and validates the copy. Returns `None` if there is no magic yet,
+    /// because the object is being created.
+    ///
+    /// Fails with `NotAnObject`, `WrongVersion`, `Malformed` or `Truncated` for other contents.
     pub(crate) fn read(memory: &Memory) -> Result<Option<Self>> {
         if memory.load::<u64>(0)? == 0 {
             return Ok(None);
@@ -155,6 +176,7 @@ impl Header {
         Self::decode(&bytes, memory.len()).map(Some).map_err(|error| error.with_path(memory.path()))
     }
 
+    /// Validates the bytes of a header in a mapping of `len` bytes.
     fn decode(bytes: &[u8; FIXED], len: u64) -> Result<Self> {
         let error = |kind| Error::new(kind, "open");
         let two = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
@@ -162,7 +184,7 @@ impl Header {
         let eight = |at: usize| u64::from_le_bytes(array(bytes, at));
         if bytes[..8] != MAGIC {
             return Err(error(ErrorKind::NotAnObject)
-                .with_detail("it does not begin as this library's shared objects do"));
+                .with_detail("it does not begin with the magic of a shared object"));
         }
         if two(10) != BYTE_ORDER {
             return Err(error(ErrorKind::WrongVersion)
@@ -174,15 +196,15 @@ impl Header {
             other => {
                 let age = if other > VERSION { "newer" } else { "older" };
                 return Err(error(ErrorKind::WrongVersion).with_offset(8).with_detail(format!(
-                    "its format is version {other}, {age} than {VERSION}: use it with the version \
-                     of this library that made it, or make it anew"
+                    "its format is version {other}, {age} than {VERSION}; use it with the version of \
+                     this library that created it, or re-create it"
                 )));
             }
         }
         if eight(120) != checksum(&bytes[..120]) {
             return Err(error(ErrorKind::Malformed)
                 .with_offset(120)
-                .with_detail("its checksum belongs to another header"));
+                .with_detail("its checksum does not match the header; re-create it"));
         }
         let header = Self {
             kind: four(12),
@@ -208,15 +230,15 @@ impl Header {
         }
     }
 
-    /// Returns the error for an object that has only this many bytes left.
+    /// Returns the error for an object that has only `len` bytes left.
     #[cold]
     pub(crate) fn cut_short(&self, len: u64) -> Error {
         Error::new(ErrorKind::Truncated, "open")
             .with_length(len)
-            .with_detail(format!("it was made with {} bytes", self.len))
+            .with_detail(format!("it was created with {} bytes; re-create it", self.len))
     }
 
-    /// The offset of the first field that cannot be.
+    /// Returns the offset of a field that contradicts the others or the format; `None` if there is none.
     fn contradiction(&self) -> Option<u64> {
         let counts = [(64, self.participants), (68, self.lanes)];
         let tables = [
@@ -249,12 +271,14 @@ impl Header {
         }
     }
 
-    /// Whether the object is what was asked for.
+    /// Checks that the object has the layout `shape`.
+    ///
+    /// Fails with `WrongKind`, `WrongSize` or `WrongType`.
     pub(crate) fn check(&self, shape: &ExpectedLayout, payload: Payload) -> Result<()> {
         let error = |kind| Error::new(kind, "open");
         if self.kind != shape.kind {
             return Err(error(ErrorKind::WrongKind).with_detail(format!(
-                "its kind is {}, and {} was asked for",
+                "its kind is {}, but {} was requested",
                 self.kind, shape.kind
             )));
         }
@@ -265,29 +289,32 @@ impl Header {
         if !fits {
             return Err(error(ErrorKind::WrongSize).with_length(self.payload).with_detail(
                 format!(
-                    "it was made for {} bytes, and {} were asked for",
+                    "its payload has {} bytes, but {} were requested",
                     self.payload, shape.payload
                 ),
             ));
         }
         if self.fingerprint != shape.fingerprint {
             return Err(error(ErrorKind::WrongType).with_detail(
-                "the fields of the type it was made with are not those of the type asked for",
+                "it was created with a type whose fields differ from those of the requested type",
             ));
         }
         Ok(())
     }
 
+    /// Returns the offset of the record of `participant`, which must be in range.
     pub(crate) fn participant(&self, participant: u32) -> u64 {
         self.participants_at + u64::from(participant) * PARTICIPANT
     }
 
+    /// Returns the offset of `lane`, which must be in range.
     #[inline(always)]
     pub(crate) fn lane(&self, lane: u32) -> u64 {
         self.lanes_at + u64::from(lane) * LANE
     }
 
-    /// The wait bucket of a word, and where its sleepers are counted.
+    /// Returns the wait bucket of the word at offset `word`, and the offset of the bucket's count of
+    /// sleeping threads (FORMAT.md, "Wait buckets").
     pub(crate) fn bucket(&self, word: u64) -> (u32, u64) {
         let mixed = (word >> 2).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let bucket = mixed as u32 & (self.buckets - 1);
@@ -295,7 +322,10 @@ impl Header {
     }
 }
 
-/// What carries the slots, as the header records it. What is looked at next is looked at afterwards.
+/// Records the home of the liveness locks.
+///
+/// The kind is exchanged last: a reader that loads it also sees the numbers, and this thread's later
+/// loads come after the home is visible.
 pub(crate) fn write_home(memory: &Memory, home: SlotHome) -> Result<()> {
     let (kind, device, file) = match home {
         SlotHome::Object => (1u32, 0, 0),
@@ -306,7 +336,8 @@ pub(crate) fn write_home(memory: &Memory, home: SlotHome) -> Result<()> {
     memory.swap(HOME, kind).map(drop)
 }
 
-/// `None`: not recorded yet.
+/// Returns the recorded home of the liveness locks; `None` before the first attachment, or if the
+/// value is unknown.
 pub(crate) fn read_home(memory: &Memory) -> Result<Option<SlotHome>> {
     Ok(match memory.load::<u32>(HOME)? {
         1 => Some(SlotHome::Object),
@@ -318,13 +349,14 @@ pub(crate) fn read_home(memory: &Memory) -> Result<Option<SlotHome>> {
     })
 }
 
-/// FNV-1a.
+/// Returns the FNV-1a hash of `bytes`, in 64 bits.
 fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
         (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
+/// Copies `N` bytes from offset `at`.
 fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut array = [0; N];
     array.copy_from_slice(&bytes[at..at + N]);

@@ -1,4 +1,4 @@
-//! An object's bytes, by offset: checked, guarded, and copied.
+//! Access to an object's bytes by offset: bounds-checked, guarded, and by copy.
 
 #![allow(unsafe_code, reason = "guarded accesses within a mapping")]
 
@@ -12,25 +12,26 @@ use crate::layout::Element;
 use crate::mapping::{MapOptions, Mapping, MappingCow, MappingMut, Region};
 use crate::view::{View, ViewMut};
 
-/// Whether an attachment takes part, or looks.
+/// The kind of an attachment to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attachment {
-    /// Reads and writes, has a participant and lanes.
+    /// Reads and writes, with a participant and lanes in the object.
     Participant,
-    /// Reads; nothing in the object tells that it is there.
+    /// Reads only, and writes nothing into the object.
     ReadOnly,
-    /// Sees the object as it is, and keeps its own changes.
+    /// Reads the object and writes to private copies of its pages.
     CopyOnWrite,
 }
 
-/// A shared object in this process's address space.
+/// A shared object that is mapped into this process.
 #[derive(Debug)]
 pub(crate) struct Memory {
     base: *mut u8,
-    /// The last offsets at which words of 4 and 8 bytes lie within.
+    /// The last offset of a word of 4 bytes within the object.
     last_4: u64,
+    /// The last offset of a word of 8 bytes within the object.
     last_8: u64,
-    /// At least a header's length.
+    /// The length in bytes; at least that of a header.
     len: u64,
     path: Option<Box<Path>>,
     mapping: Mapped,
@@ -49,7 +50,12 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// Maps all of the file, which has `least` bytes or more.
+    /// Maps the whole file, which must have at least `least` bytes: [`header::LEN`] or more.
+    ///
+    /// Fails with `Truncated` if it is shorter, and with `Unsupported` where faults cannot be recovered
+    /// in place.
+    ///
+    /// [`header::LEN`]: crate::peer::header::LEN
     pub(crate) fn map(
         file: &File,
         path: Option<&Path>,
@@ -69,12 +75,12 @@ impl Memory {
         if len < least {
             return Err(named(Error::new(ErrorKind::Truncated, "open"))
                 .with_length(len)
-                .with_detail("a header is longer; no shared object of this library is so short"));
+                .with_detail("no shared object is shorter than its header"));
         }
         if region.recovery() != Recovery::InPlace {
             return Err(named(Error::new(ErrorKind::Unsupported, "open")).with_detail(
-                "faults cannot be recovered in place here, and what processes share is changed by \
-                 atomic instructions",
+                "its words need atomic instructions, and faults of these cannot be recovered in place \
+                 here",
             ));
         }
         Ok(Self {
@@ -95,16 +101,17 @@ impl Memory {
         self.path.as_deref()
     }
 
-    /// The open file.
+    /// Returns the open file.
     pub(crate) fn file(&self) -> Option<&File> {
         self.mapping.region().file()
     }
 
+    /// Returns `true` if stores change the shared object.
     pub(crate) fn is_writable(&self) -> bool {
         matches!(self.mapping, Mapped::Write(_))
     }
 
-    /// Makes the changes durable.
+    /// Makes the changes durable. Does nothing if this mapping cannot change the object.
     pub(crate) fn flush(&self) -> Result<()> {
         match &self.mapping {
             Mapped::Write(mapping) => mapping.flush(),
@@ -112,17 +119,17 @@ impl Memory {
         }
     }
 
-    /// From now on no flush succeeds, as after one that failed.
+    /// Makes all later flushes fail, as after a flush that failed.
     #[cfg(test)]
     pub(super) fn fail_flushes(&self) {
         self.mapping.region().fail_flushes();
     }
 
-    /// The address of `size` bytes at an offset.
+    /// Returns the address of `size` bytes at offset `at`, or an `OutOfBounds` error.
     #[inline(always)]
     pub(crate) fn at(&self, at: u64, size: u64) -> Result<*mut u8> {
         let last = match size {
-            // No object is shorter than its header.
+            // Precomputed, here and below, for the fast paths of locks.
             4 => Some(self.last_4),
             8 => Some(self.last_8),
             _ => self.len.checked_sub(size),
@@ -133,7 +140,8 @@ impl Memory {
         }
     }
 
-    /// Accesses what lies at an address that [`at`](Self::at) gave.
+    /// Runs a guarded access to an address that [`at`](Self::at) returned, and reports a fault as an
+    /// error.
     #[inline(always)]
     pub(crate) fn access<T>(
         &self,
@@ -145,6 +153,7 @@ impl Memory {
         if fault == 0 { Ok(value) } else { Err(self.fault(fault)) }
     }
 
+    /// Checks the bounds, then runs a guarded access.
     #[inline(always)]
     fn run<T>(
         &self,
@@ -156,14 +165,14 @@ impl Memory {
         self.access(address, access)
     }
 
-    /// Acquires.
+    /// Loads a word with acquire ordering.
     #[inline(always)]
     pub(crate) fn load<W: AtomicWord>(&self, at: u64) -> Result<W> {
-        // SAFETY: within the mapping, here and below; a misaligned address counts as a fault.
+        // SAFETY: the word lies in the mapping, here and below; a misaligned address counts as a fault.
         self.run(at, size_of::<W>() as u64, |address, fault| unsafe { W::load(address, fault) })
     }
 
-    /// Releases; a plain store.
+    /// Stores a word with release ordering, by a plain store.
     #[inline(always)]
     pub(crate) fn store<W: AtomicWord>(&self, at: u64, value: W) -> Result<()> {
         self.run(at, size_of::<W>() as u64, |address, fault| unsafe {
@@ -172,6 +181,7 @@ impl Memory {
         })
     }
 
+    /// Exchanges a word, sequentially consistent, and returns its previous value.
     #[inline(always)]
     pub(crate) fn swap<W: AtomicWord>(&self, at: u64, value: W) -> Result<W> {
         // SAFETY: as above.
@@ -180,7 +190,7 @@ impl Memory {
         })
     }
 
-    /// Gives the value found; it was replaced if it is `current`.
+    /// Replaces a word by `new` if it is `current`, sequentially consistent. Returns the previous value.
     #[inline(always)]
     pub(crate) fn compare_exchange<W: AtomicWord>(&self, at: u64, current: W, new: W) -> Result<W> {
         // SAFETY: as above.
@@ -189,6 +199,7 @@ impl Memory {
         })
     }
 
+    /// Adds `value` to a word, sequentially consistent, and returns its previous value.
     #[inline(always)]
     pub(crate) fn fetch_add<W: AtomicWord>(&self, at: u64, value: W) -> Result<W> {
         // SAFETY: as above.
@@ -197,28 +208,33 @@ impl Memory {
         })
     }
 
+    /// Copies the bytes at offset `at` into `into`. The copy is not atomic, except for 4 and 8 bytes.
     #[inline(always)]
     pub(crate) fn read(&self, at: u64, into: &mut [u8]) -> Result<()> {
         let from = self.at(at, into.len() as u64)?;
-        // SAFETY: so many bytes lie there.
+        // SAFETY: `at` returned the address for as many bytes.
         self.access(from, |from, fault| unsafe { self.read_at(from, into, fault) })
     }
 
+    /// Copies `from` to offset `at`. The copy is not atomic, except for 4 and 8 bytes.
     #[inline(always)]
     pub(crate) fn write(&self, at: u64, from: &[u8]) -> Result<()> {
         let to = self.at(at, from.len() as u64)?;
-        // SAFETY: so many bytes lie there.
+        // SAFETY: `at` returned the address for as many bytes.
         self.access(to, |to, fault| unsafe { self.write_at(to, from, fault) })
     }
 
-    /// Copies bytes out; one instruction for 4 and for 8, which is chosen where this is inlined.
+    /// Copies bytes out of the object.
+    ///
+    /// Four and eight bytes are one instruction. If the length is a constant, the compiler selects the
+    /// branch where this is inlined.
     ///
     /// # Safety
-    /// [`at`](Self::at) gave the address, for so many bytes.
+    /// [`at`](Self::at) returned the address for `into.len()` bytes.
     #[inline(always)]
     pub(crate) unsafe fn read_at(&self, from: *mut u8, into: &mut [u8], fault: &mut usize) {
         let (len, to) = (into.len(), into.as_mut_ptr());
-        // SAFETY: within the mapping; the slice has room.
+        // SAFETY: the source lies in the mapping, as the caller promises; the slice has room.
         unsafe {
             match len {
                 4 => guard::load_bytes::<u32>(to, from, 1, fault),
@@ -229,14 +245,14 @@ impl Memory {
         }
     }
 
-    /// Copies bytes in, likewise.
+    /// Copies bytes into the object; four and eight bytes by one instruction.
     ///
     /// # Safety
-    /// As for [`read_at`](Self::read_at).
+    /// [`at`](Self::at) returned the address for `from.len()` bytes.
     #[inline(always)]
     pub(crate) unsafe fn write_at(&self, to: *mut u8, from: &[u8], fault: &mut usize) {
         let len = from.len();
-        // SAFETY: within the mapping; the slice has as many.
+        // SAFETY: the destination lies in the mapping, as the caller promises; the slice is as long.
         unsafe {
             match *from {
                 [a, b, c, d] => guard::store(to, &[a, b, c, d], fault),
@@ -250,7 +266,7 @@ impl Memory {
         }
     }
 
-    /// `count` elements at an offset, to look at.
+    /// Returns a read-only view of `count` elements at offset `at`.
     pub(crate) fn view<T: Element>(&self, at: u64, count: u64) -> Result<View<'_, T>> {
         let (start, count) = self.place_of(at, count)?;
         match &self.mapping {
@@ -260,7 +276,8 @@ impl Memory {
         }
     }
 
-    /// `count` elements at an offset, to change.
+    /// Returns a writable view of `count` elements at offset `at`, or a `NotWritable` error if the
+    /// attachment is read-only.
     pub(crate) fn view_mut<T: Element>(&self, at: u64, count: u64) -> Result<ViewMut<'_, T>> {
         let (start, count) = self.place_of(at, count)?;
         match &self.mapping {
@@ -272,6 +289,7 @@ impl Memory {
         }
     }
 
+    /// Converts an offset and a count to this system's sizes.
     fn place_of(&self, at: u64, count: u64) -> Result<(usize, usize)> {
         match (usize::try_from(at), usize::try_from(count)) {
             (Ok(at), Ok(count)) => Ok((at, count)),
@@ -288,7 +306,7 @@ impl Memory {
             .with_detail(format!("the object has {} bytes", self.len))
     }
 
-    /// What an access met there.
+    /// Returns the error for a fault at `address`, with its offset in the object.
     #[cold]
     pub(super) fn fault(&self, address: usize) -> Error {
         let last = self.len - 1;
@@ -308,7 +326,7 @@ impl Mapped {
     }
 }
 
-/// A copy of which only so much was done.
+/// Stores the address of a fault if a copy of `len` bytes stopped after `done`.
 #[inline(always)]
 fn note(start: *mut u8, len: usize, done: usize, fault: &mut usize) {
     if done != len {
@@ -322,7 +340,7 @@ mod tests {
     use crate::peer::header;
 
     #[test]
-    fn nothing_is_beyond_the_end_whatever_its_size() {
+    fn no_size_reaches_beyond_the_end() {
         if guard::recovery() != Recovery::InPlace {
             eprintln!("skipped: faults cannot be recovered in place here");
             return;

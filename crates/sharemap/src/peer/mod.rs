@@ -1,13 +1,19 @@
 //! Objects with a header: participants, their lanes, and the recovery of dead participants.
 //!
-//! `header` is the format of an object's header, and `memory` the access to its bytes. `create`
-//! creates and opens objects, and `attach` waits until they are ready and attaches. The result is
-//! a [`Session`](session::Session), which is also a [`Machine`] for the locks; `near` is the same
-//! world for a part with known bounds. `registry` keeps the sessions of this process, which all its
-//! [openings](Opening) of an object share. `participants` and `lanes` keep the tables, `seat` is a
-//! thread's record of its own lane, `mark` tells whether the last participant left cleanly, and
-//! `recovery` releases what dead participants held. `polling` waits for changes that no event
-//! announces.
+//! This module implements the first half of FORMAT.md, up to "Locks":
+//!
+//! - `header` is the format of an object's header, and `memory` the guarded access to its bytes.
+//! - `create` creates and opens objects. `attach` waits until an object is ready, adopts it from an
+//!   earlier boot, and attaches. `polling` waits for changes that no event announces.
+//! - `session` is the result: the attachment of this process to an object, and the [`Machine`] that
+//!   the lock algorithms run on. `near` is a `Machine` for a span of known bounds.
+//! - `registry` keeps the sessions of this process. All [openings](Opening) of an object in this
+//!   process share one session.
+//! - `participants` and `lanes` maintain the tables. `seat` caches a thread's own lane, and
+//!   `inherited` the lanes that a forked child must not claim.
+//! - `clean_flag` records whether the last participant detached cleanly, and `recovery` releases what
+//!   dead participants held.
+//! - `identity` is what records say of this process, and `inspect` observes an object from outside.
 
 mod attach;
 mod clean_flag;

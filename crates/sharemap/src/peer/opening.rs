@@ -1,4 +1,4 @@
-//! One opening of an object.
+//! An opening of an object, which shares its session with other openings of this process.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::peer::registry;
 use crate::peer::session::Session;
 
-/// One opening of an object: a reference to the session of this process, and the opening's own
-/// cancellation.
+/// An opening of an object: a reference to the session of this process, and a cancellation flag of its
+/// own.
+///
+/// The registry counts the openings of a session. After the last is dropped, the session detaches.
 #[derive(Debug)]
 pub(crate) struct Opening {
     session: Arc<Session>,
@@ -16,6 +18,7 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
+    /// Returns a new opening. The caller has counted it in the registry, if the session is registered.
     pub(super) fn of(session: Arc<Session>) -> Arc<Self> {
         Arc::new(Self { session, cancelled: AtomicBool::new(false) })
     }
@@ -24,11 +27,13 @@ impl Opening {
         &self.session
     }
 
-    /// Ends the waits through this opening and refuses more, or allows them again.
+    /// Sets or clears cancellation. While it is set, operations through this opening that would block
+    /// fail with `Cancelled`, including those that block already.
     pub(crate) fn cancel(&self, cancelled: bool) {
         self.cancelled.store(cancelled, Ordering::Relaxed);
     }
 
+    /// Returns `true` while blocking operations must fail with `Cancelled`.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
     }
@@ -43,6 +48,9 @@ impl Deref for Opening {
 }
 
 impl Drop for Opening {
+    /// Ends the opening in the registry first, and then, by dropping the field, its reference. In the
+    /// other order, the session could detach while the registry lists it as used, and another thread
+    /// would attach a second time.
     fn drop(&mut self) {
         registry::leave(&self.session);
     }

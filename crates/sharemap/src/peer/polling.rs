@@ -1,33 +1,34 @@
-//! Waiting for what no event announces: for another process to leave, or to finish an object.
+//! Waiting for changes that no event announces, such as a process that detaches or completes an object.
 
 use std::time::{Duration, Instant};
 
-/// Looks at the same state again and again, for a limited time, with naps between the looks.
+/// A schedule for polling a state for a limited time, with naps between the queries.
 ///
-/// Naps get longer with the time that has passed, up to 5 ms, and are eight times as long as the looks
-/// between them, up to 100 ms, so that a crowd of waiting processes leaves the processors to others.
+/// A nap lasts an eighth of the time that has passed, between 0.2 and 5 ms. It is also at least eight
+/// times as long as the query before it, up to 100 ms, so that many waiting processes leave the
+/// processors to others.
 #[derive(Debug)]
 pub(super) struct Polling {
     begun: Instant,
-    /// When the last nap ended.
+    /// The end of the last nap.
     woken: Instant,
     open_timeout: Duration,
 }
 
 impl Polling {
-    /// Begins to wait for at most `open_timeout`.
+    /// Starts to poll for at most `open_timeout`.
     pub(super) fn new(open_timeout: Duration) -> Self {
         let begun = Instant::now();
         Self { begun, woken: begun, open_timeout }
     }
 
-    /// Returns `true` if the time has passed.
+    /// Returns `true` if `open_timeout` has passed.
     pub(super) fn is_over(&self) -> bool {
         self.begun.elapsed() >= self.open_timeout
     }
 
-    /// Sleeps until the next look is due, or the time has passed. Returns `false`, at once, if it has
-    /// passed already.
+    /// Sleeps until the next query is due, or until `open_timeout` has passed. Returns `false` at once
+    /// if it has passed already.
     pub(super) fn nap(&mut self) -> bool {
         let (look, waited) = (self.woken.elapsed(), self.begun.elapsed());
         let left = self.open_timeout.saturating_sub(waited);
@@ -40,7 +41,7 @@ impl Polling {
     }
 }
 
-/// The length of a nap after `waited` in all, and a look that took `look`.
+/// Returns the length of a nap after `waited` in all and a query that took `look`.
 fn pause(waited: Duration, look: Duration) -> Duration {
     const SHORTEST: Duration = Duration::from_micros(200);
     const USUAL: Duration = Duration::from_millis(5);

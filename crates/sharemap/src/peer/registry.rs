@@ -7,17 +7,18 @@
 //! key. On Windows, files have that id and their number as key, because Wine forgets the volume of an
 //! open file that is renamed.
 //!
-//! One thread at a time attaches to an object. Other threads wait outside the lock until the
+//! One thread at a time attaches to an object. Other threads wait, without holding the lock, until the
 //! session is attached, or until a session that is being detached is gone.
 //!
 //! # Forks
 //! The kernel copies a process piece by piece, first its descriptors, then one range of memory after
 //! another, while the other threads run. A copy of a list that changes meanwhile could have a new link
-//! and an old node. A `fork` therefore waits for the holder of the lock, and the lock for a `fork`; a
-//! raw `clone` waits for nothing, and its child must not open objects if the parent had threads that
-//! did.
+//! and an old node. A `fork` therefore waits until the lock is released, and acquiring the lock waits
+//! until a `fork` is done. A raw `clone` does not wait: its child must not open objects if another
+//! thread of the parent did so at that moment.
 //!
-//! If the wait for the other is given up (a handler of the C library forks, or opens an object):
+//! These two waits are bounded, because a fork handler of the C library may itself fork or open an
+//! object. If one is abandoned, the child still finds usable lists:
 //!
 //! - The lock word holds the number of the process that acquired it. A child finds its parent's
 //!   number there, and acquires the lock all the same.
@@ -63,13 +64,14 @@ impl Key {
         })
     }
 
-    /// Returns the key of another object, from the id in its header, and the number of its file if it
-    /// has one.
+    /// Returns the key of an object that the file identity does not distinguish: the id in its header, and
+    /// the number of its file if it has one.
     pub(super) fn of_object(identity: [u64; 2], id: [u8; 16], attachment: Attachment) -> Self {
         let number = if is_file(identity) { identity[1] } else { 0 };
         Self { identity: [0, number], id, attachment }
     }
 
+    /// Returns the list that contains the nodes with this key.
     fn list(&self) -> &'static AtomicPtr<Node> {
         let [one, two] = self.identity;
         let id = u128::from_ne_bytes(self.id) as u64;
@@ -78,6 +80,8 @@ impl Key {
     }
 }
 
+/// Returns `true` if the identity is that of a file, and `false` for a section on Windows or an object of
+/// `shm_open` on macOS.
 fn is_file(identity: [u64; 2]) -> bool {
     const NONE: u64 = 1 << 63;
     identity[0] & NONE == 0
@@ -87,14 +91,17 @@ fn is_file(identity: [u64; 2]) -> bool {
 pub(super) enum Entry {
     /// The session that this process has.
     Session(Arc<Opening>),
-    /// There is none, and this thread has the right to attach.
+    /// The process has no session, and this thread received the right to attach.
     Turn(Turn),
 }
 
 /// The right to attach to an object. Only one thread of the process has it at a time.
 pub(super) struct Turn(Key);
 
-/// Returns the session of this process, or the right to attach, waiting for at most `open_timeout`.
+/// Returns an opening of this process's session, or the right to attach.
+///
+/// Blocks for at most `open_timeout` while another thread of this process attaches or detaches, and then
+/// fails with `Busy`.
 pub(super) fn enter(key: Key, open_timeout: Duration) -> Result<Entry> {
     let mut polling = Polling::new(open_timeout);
     loop {
@@ -110,6 +117,7 @@ pub(super) fn enter(key: Key, open_timeout: Duration) -> Result<Entry> {
     }
 }
 
+/// Returns `None` if another thread of this process is attaching or detaching.
 fn try_enter(key: Key) -> Option<Entry> {
     let (lists, own) = (lock(), fork::process());
     while let Some(node) = lists.find(key.list(), |node| node.key == key) {
@@ -121,15 +129,17 @@ fn try_enter(key: Key) -> Option<Entry> {
                 node.set(State::Used(openings.saturating_add(1)));
                 return Some(Entry::Session(Opening::of(session)));
             }
-            // The last opening is gone, but the session is not detached yet.
+            // The last opening has ended, but its reference still exists: the session can be used again.
             (State::Leaving(_), Some(session)) => {
                 node.set(State::Used(1));
                 return Some(Entry::Session(Opening::of(session)));
             }
+            // The thread that set this state will replace or remove the node.
             (State::Attaching(process) | State::Leaving(process), None) if process == own => {
                 return None;
             }
-            // A thread of the parent was changing the node, or this process cannot use the session.
+            // The thread that would finish the change exists only in the parent, or this process cannot use
+            // the session.
             _ => lists.remove(key.list(), node),
         }
     }
@@ -158,8 +168,8 @@ impl Drop for Turn {
     }
 }
 
-/// Ends one opening of the session. After the last, new openings wait until the session is
-/// detached.
+/// Ends one opening of the session. After the last, new openings use the session again while it has a
+/// reference, and then wait until it is detached.
 pub(super) fn leave(session: &Session) {
     let Some(key) = session.registered else { return };
     let lists = lock();
@@ -172,7 +182,7 @@ pub(super) fn leave(session: &Session) {
     }
 }
 
-/// Removes a detached session.
+/// Removes a detached session. Threads that wait to open the object can attach from now on.
 pub(super) fn remove(session: &Session) {
     let Some(key) = session.registered else { return };
     let lists = lock();
@@ -197,9 +207,9 @@ struct Node {
     /// The number of the process that created the node.
     maker: u32,
     state: AtomicU64,
-    /// Empty while a thread attaches.
+    /// A reference that never upgrades while a thread attaches.
     session: Weak<Session>,
-    /// The session's key; 0: none.
+    /// The session's key; 0 if there is no session.
     number: u64,
     next: AtomicPtr<Node>,
 }
@@ -237,7 +247,7 @@ const LIST_COUNT: usize = 256;
 static LISTS: [AtomicPtr<Node>; LIST_COUNT] =
     [const { AtomicPtr::new(ptr::null_mut()) }; LIST_COUNT];
 
-/// The lock word: the number of the process whose thread holds the lock; 0 if it is free.
+/// The lock word: the process number of the thread that holds the lock; 0 if it is free.
 static LOCK: AtomicU32 = AtomicU32::new(0);
 
 /// A guard of the lock, which permits reading and changing the lists. A thread that holds it must
@@ -248,13 +258,14 @@ struct Lists {
 }
 
 fn lock() -> Lists {
-    // Long enough for a holder of lower priority to run.
+    // Long enough for a holder with a lower priority to run.
     const NAP: Duration = Duration::from_micros(50);
-    // First, so that a fork finds the lock free.
+    // Before the lock, so that a fork, which waits for this value, finds the lock free.
     let held_off = Some(fork::hold_off());
     let own = fork::process();
     let mut turn = 0u32;
-    // Another number was copied from the parent; its thread does not exist in this process.
+    // A word with another process's number was copied from the parent. Its holder does not exist in this
+    // process, so the lock is free.
     while LOCK.swap(own, Ordering::Acquire) == own {
         turn = turn.wrapping_add(1);
         if turn % 64 == 0 {

@@ -1,4 +1,4 @@
-//! One attachment of this process to one object.
+//! The attachment of this process to an object, and the [`Machine`] on which the lock algorithms run.
 
 use std::fs::File;
 use std::path::Path;
@@ -18,51 +18,58 @@ use crate::peer::registry;
 use crate::peer::seat::{Seats, Spot};
 use crate::sys::{SlotMode, WaitPlace, fence, fork, liveness, process as system, wait};
 
-/// Recovers one thing that a dead lane announced, in the slot at this offset: what the layer above
-/// is asked for. Called again from the beginning if it was cut short.
+/// A function of the layer above that releases what the dead lane `lane` announced: `what`, in the slot
+/// at offset `slot`.
+///
+/// The recoverer may die at any step, and the next one calls the function again from the beginning. Each
+/// call must therefore be repeatable.
 pub(crate) type RecoverFn = fn(&Session, slot: u64, what: u64, lane: u32) -> Result<()>;
 
-/// The slot that a creator holds.
+/// The slot of the process that creates the object or adopts it (FORMAT.md, "Slots").
 pub(crate) const CREATION: u64 = 0;
-/// The slot that all who only read share.
+/// The slot that all read-only and copy-on-write attachments share.
 pub(crate) const READERS: u64 = 1;
-/// The slot of participant 0.
+/// The slot of participant 0; participant *n* has slot `FIRST` + *n*.
 pub(crate) const FIRST: u64 = 2;
 
-/// An object that this process is attached to, and with it this process's participant and its
-/// threads' lanes.
+/// An object that this process is attached to, with its participant and the lanes of its threads.
+///
+/// Dropping the session detaches. All openings by this process share it, so the process has one
+/// participant however often it opens the object.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(super) memory: Memory,
     pub(super) header: Header,
     pub(super) attachment: Attachment,
     pub(super) slots: liveness::Slots,
-    /// Whether the object detects power cuts: [`PowerCuts::Told`].
+    /// Set if unclean ends must be detected reliably ([`PowerCuts::Told`]); never cleared.
     tells_power_cuts: AtomicBool,
     pub(super) release: RecoverFn,
-    /// This process's participant, in memory that a forked child finds empty.
+    /// This process's participant, in memory that is zero in a forked child.
     pub(super) own: LocalParticipant,
     pub(super) seats: Seats,
-    /// Lanes of processes that this one was forked from.
+    /// Lanes of the processes that this one was forked from.
     pub(super) inherited: InheritedLanes,
-    /// Names this session in the threads' caches; never used again.
+    /// Identifies this session in the caches of threads. No other session of the process has the key.
     pub(super) key: u64,
     pub(super) me: Weak<Self>,
-    /// What keeps the object in use for those who only read.
+    /// The lock on the readers' slot, which keeps the object in use; `None` in a participant.
     _reader: Option<liveness::LivenessLock>,
-    /// The key in the registry; `None` if the session belongs to one opening.
+    /// The key in the registry; `None` if the session belongs to a single opening.
     pub(super) registered: Option<registry::Key>,
     waits: wait::Waits,
     start: Instant,
-    /// The millisecond in which somebody was last asked about.
+    /// The millisecond of the last throttled probe, counted from `start`.
     settled: AtomicU64,
-    /// The number of dead participants that were recovered one by one.
+    /// The number of dead participants that this process recovered one by one.
     pub(super) recoveries: AtomicU32,
 }
 
 impl Session {
-    /// Attaches to an object that is ready and what was asked for. Waits for a free participant for at
-    /// most the terms' patience.
+    /// Attaches to an object that is ready and has the expected layout.
+    ///
+    /// A participant waits for at most the `open_timeout` of `terms` while all records are in use by live
+    /// processes.
     pub(super) fn new(
         memory: Memory,
         header: Header,
@@ -83,6 +90,7 @@ impl Session {
         let own = LocalParticipant::new(Arc::clone(&wiped));
         let seats = Seats::new(wiped, LocalParticipant::LEN, header.lanes);
         let waits = wait::Waits::new(header.id);
+        // Before the first unlock by this process, which may then be a plain store (FORMAT.md, "The word").
         fence::register();
         let session = Arc::new_cyclic(|me| Self {
             memory,
@@ -109,20 +117,22 @@ impl Session {
         Ok(session)
     }
 
+    /// Returns the memory of the object.
     pub(crate) fn memory(&self) -> &Memory {
         &self.memory
     }
 
+    /// Returns the header, as it was validated when the session attached.
     pub(crate) fn header(&self) -> &Header {
         &self.header
     }
 
-    /// Where the layer above keeps what is its own.
+    /// Returns the offset of the payload.
     pub(crate) fn payload_at(&self) -> u64 {
         self.header.payload_at
     }
 
-    /// An error of this operation if this attachment only looks.
+    /// Fails with `NotWritable` unless this attachment is a participant.
     #[inline]
     pub(crate) fn require_writable(&self, operation: &'static str) -> Result<()> {
         match self.attachment {
@@ -137,25 +147,27 @@ impl Session {
         self.attachment == Attachment::Participant
     }
 
-    /// Whether what is written stays with this process.
+    /// Returns `true` if writes stay private to this process.
     pub(crate) fn keeps_changes(&self) -> bool {
         self.attachment == Attachment::CopyOnWrite
     }
 
-    /// The payload's first byte, and the one behind its last.
+    /// Returns the offset of the payload and the offset of its end.
     pub(crate) fn payload(&self) -> (u64, u64) {
         (self.header.payload_at, self.header.payload_at + self.header.payload)
     }
 
+    /// Returns the path or name of the object, for errors.
     pub(crate) fn path(&self) -> Option<&Path> {
         self.memory.path()
     }
 
-    /// The open file of the object, to be passed on.
+    /// Returns the open file of the object.
     pub(crate) fn file(&self) -> Option<&File> {
         self.memory.file()
     }
 
+    /// Returns whether unclean ends must be detected reliably.
     pub(super) fn power_cuts(&self) -> PowerCuts {
         match self.tells_power_cuts.load(Ordering::Relaxed) {
             true => PowerCuts::Told,
@@ -163,32 +175,35 @@ impl Session {
         }
     }
 
-    /// Makes the object detect power cuts from now on. The caller updates its mark.
+    /// Detects unclean ends reliably from now on. The caller must then update the clean flag.
     pub(super) fn detect_unclean(&self) {
         self.tells_power_cuts.store(true, Ordering::Relaxed);
     }
 
-    /// Whether somebody who only reads is attached.
+    /// Returns `true` if a process has the object open read-only or copy-on-write.
     pub(crate) fn has_readers(&self) -> Result<bool> {
         self.slots.is_free(READERS).map(|free| !free).map_err(|error| self.with_object_path(error))
     }
 
-    /// Says that the contents cannot be relied on any more: nobody attaches from now on.
+    /// Declares the contents wrong: no process can attach from now on.
     pub(crate) fn set_faulted(&self) -> Result<()> {
         self.memory.store(header::STATE, header::FAULTED)
     }
 
+    /// Adds the object's path to an error.
     #[cold]
     pub(super) fn with_object_path(&self, error: Error) -> Error {
         error.with_path(self.memory.path())
     }
 
+    /// Returns the addresses that waiting on the word at offset `at` needs.
     fn place(&self, at: u64) -> Result<WaitPlace> {
         let word = self.memory.at(at, 4)?;
         let (bucket, sleepers) = self.header.bucket(at);
         Ok(WaitPlace { word, bucket, sleepers: self.memory.at(sleepers, 4)? })
     }
 
+    /// Adds the object's path and the offset of a word to an error.
     fn at_word(&self, error: Error, at: u64) -> Error {
         self.with_object_path(error.with_offset(at))
     }
@@ -252,6 +267,7 @@ impl Machine for Session {
 
     #[inline]
     fn slots(&self, lane: u32) -> u64 {
+        // Lane numbers come from words that any peer may overwrite.
         let lane = if lane < self.header.lanes { lane } else { 0 };
         self.header.lane(lane) + 8
     }
@@ -291,7 +307,7 @@ impl Machine for Session {
 
     fn wait(&self, at: u64, expected: u32, at_most: Duration) -> Result<()> {
         let place = self.place(at)?;
-        // SAFETY: both words lie in the mapping.
+        // SAFETY: `place` checked that both words lie in the mapping.
         #[allow(unsafe_code, reason = "a word in the mapping")]
         let result = unsafe { self.waits.wait(&place, expected, Some(at_most)) };
         result.map_err(|error| self.at_word(error, at))
@@ -299,7 +315,7 @@ impl Machine for Session {
 
     fn wake(&self, at: u64, how_many: u32) -> Result<u32> {
         let place = self.place(at)?;
-        // SAFETY: both words lie in the mapping.
+        // SAFETY: `place` checked that both words lie in the mapping.
         #[allow(unsafe_code, reason = "a word in the mapping")]
         let result = unsafe { self.waits.wake(&place, how_many) };
         result.map_err(|error| self.at_word(error, at))
@@ -311,6 +327,7 @@ impl Machine for Session {
 
     fn spin(&self, turn: u32) -> bool {
         const TURNS: u32 = 100;
+        // On a single processor, the owner cannot run while this thread spins.
         if turn >= TURNS || !has_company() {
             return false;
         }
@@ -323,6 +340,7 @@ impl Machine for Session {
     }
 
     fn probe_throttled(&self, lane: u32) -> Result<Liveness> {
+        // At most one probe in a millisecond, by all threads of this process: a probe is a system call.
         let now = self.start.elapsed().as_millis() as u64;
         if self.settled.swap(now, Ordering::Relaxed) == now {
             return Ok(Liveness::Alive);
@@ -335,6 +353,7 @@ impl Machine for Session {
     }
 
     fn milliseconds(&self) -> u32 {
+        // 0 means that the thread does not sleep (FORMAT.md, "Lane").
         (system::milliseconds() as u32).max(1)
     }
 
@@ -343,9 +362,11 @@ impl Machine for Session {
     }
 }
 
-/// The slot of those who only read, which says that the object is in use.
+/// Acquires a shared lock on the readers' slot, which keeps the object in use.
+///
+/// Fails with `Busy` if another process holds the slot exclusively for about 100 ms.
 fn take_as_reader(slots: &liveness::Slots) -> Result<liveness::LivenessLock> {
-    // Where nobody can ask about a slot without having it, whoever asks has it alone for a moment.
+    // On macOS and Windows, a query acquires the slot exclusively for a moment.
     const TRIES: u32 = 100;
     const NAP: Duration = Duration::from_millis(1);
     for _ in 0..TRIES {
@@ -354,12 +375,11 @@ fn take_as_reader(slots: &liveness::Slots) -> Result<liveness::LivenessLock> {
         }
         std::thread::sleep(NAP);
     }
-    Err(Error::new(ErrorKind::Busy, "open").with_detail(
-        "somebody keeps the slot of those who only read, which is for all of them, alone: try again",
-    ))
+    Err(Error::new(ErrorKind::Busy, "open")
+        .with_detail("another process holds the readers' slot exclusively; try again"))
 }
 
-/// Whether another processor can do what this one waits for.
+/// Returns `true` if the process can use more than one processor.
 fn has_company() -> bool {
     static PROCESSORS: AtomicU64 = AtomicU64::new(0);
     let mut count = PROCESSORS.load(Ordering::Relaxed);
@@ -372,16 +392,18 @@ fn has_company() -> bool {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        // Threads that open the object meanwhile wait for the removal. If they attached before the
+        // participant is free, the process would occupy two.
         self.detach();
         registry::remove(self);
     }
 }
 
-/// The error of an operation that takes a participant, by one who has none.
+/// Returns the error for an operation that requires a participant, in an attachment without one.
 #[cold]
 pub(super) fn takes_no_part(session: &Session, operation: &'static str) -> Error {
     session.with_object_path(Error::new(ErrorKind::NotWritable, operation)).with_detail(
-        "it was opened to be looked at: whoever locks, waits or signals has to write, so open it \
-         with `Shared::open`",
+        "it was opened read-only or copy-on-write, and locks, waits and signals change the object; \
+         open it with `Shared::open`",
     )
 }

@@ -1,7 +1,13 @@
-//! The contract of a backend: what its files have to have, checked where they are compiled.
+//! The contract of a port: its functions with their types, which the compiler checks, and their
+//! obligations, which the comments state.
 //!
-//! `unsafe` functions ask that `base..base + len` lies in a span that the caller owns, on page bounds,
-//! and that nobody holds references into it.
+//! For all functions:
+//!
+//! - A feature that the system does not have is an error of kind `Unsupported` with the reason, unless the
+//!   comment says otherwise.
+//! - `fork` and `fence` acquire no lock: in a forked child, the thread that holds it may not exist.
+//! - The caller of an `unsafe` function of `map` owns a span that contains `base..base + len`, and no
+//!   reference into that range exists. `base` and `len` are multiples of the page size.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -22,215 +28,273 @@ use crate::error::{Error, Result};
 #[allow(clippy::type_complexity, reason = "types as functions have them")]
 const _: () = {
     let _: fn() -> usize = map::page_size;
+    // Returns the unit of file offsets and of addresses: a power of two, at least the page size.
     let _: fn() -> usize = map::granularity;
+    // Reserves `reserve` bytes at free addresses, and maps at least the first `len` of them.
     let _: fn(&MapRequest<'_>) -> Result<Span> = map::map;
+    // Unmaps the whole reservation.
     let _: unsafe fn(&Span) -> Result<()> = map::unmap;
-    // (span, request that made it, bytes mapped, bytes wanted <= reserved): makes the file's bytes
-    // up to the latter accessible at the same addresses; the file has been grown before.
+    // (span, its request, mapped bytes, wanted bytes, at most `reserved`): maps the wanted bytes at
+    // the same base. The caller has grown the file to that length.
     let _: unsafe fn(&Span, &MapRequest<'_>, usize, usize) -> Result<()> = map::extend;
     let _: unsafe fn(*mut u8, usize, Protection) -> Result<()> = map::protect;
-    // Without a file (it was closed), this and the calls below may be Unsupported.
+    // Writes the changed pages of a shared mapping to the file's storage, and returns once they are
+    // durable. If the mapping closed its file (`None`), flushing and residency may be Unsupported.
     let _: unsafe fn(*mut u8, usize, Option<&File>) -> Result<()> = map::flush;
-    // Starts writing without waiting for it; the file comes with the offset of the first byte.
+    // Starts to write the changed pages, without waiting. The file comes with the offset of `base`.
     let _: unsafe fn(*mut u8, usize, Option<(&File, u64)>) -> Result<()> = map::flush_async;
+    // No advice loses data.
     let _: unsafe fn(*mut u8, usize, Advice) -> Result<()> = map::advise;
-    // Drops pages: anonymous memory reads as zeros, copy-on-write memory as the file.
+    // Drops the contents: anonymous memory reads as zeros then, copy-on-write memory as the file. The
+    // range is not shared with a file.
     let _: unsafe fn(*mut u8, usize) -> Result<()> = map::discard;
+    // Keeps the pages in memory until `unlock` or `unmap`.
     let _: unsafe fn(*mut u8, usize) -> Result<()> = map::lock;
     let _: unsafe fn(*mut u8, usize) -> Result<()> = map::unlock;
-    // Faults pages in, for writing if the access is so. Unsupported where the system has no call.
+    // Faults the pages in, with `Access::Write` for writing, without changing their contents.
     let _: unsafe fn(*mut u8, usize, Access) -> Result<()> = map::populate;
+    // Returns the state of each page, in order.
     let _: unsafe fn(*mut u8, usize, Option<&File>) -> Result<Vec<PageState>> = map::residency;
 
+    // Opens a file by path, following links. Does not wait for the other end of a FIFO.
     let _: fn(&Path, OpenRequest) -> Result<File> = file::open;
-    // Opens an existing object by path, not exclusively. Owner and link count of a regular file are
-    // judged on the descriptor. Links on the path are followed if their owners are trusted.
+    // Opens an existing object by path, not exclusively. The owner and the link count of a regular file
+    // are checked on the descriptor. Links on the path are followed only if their owners are trusted
+    // (SAFETY.md, "Owners and links").
     let _: fn(&Path, OpenRequest, Owner) -> Result<File> = file::open_object;
-    // Unlinks a regular file, following the same links to its directory. With an identity, unlinks
-    // that file only.
+    // Unlinks a regular file, following links to its directory like `open_object`. With an identity,
+    // unlinks only that file.
     let _: fn(&Path, Option<[u64; 2]>) -> Result<()> = file::unlink_object;
-    // Unlinks a file that this process has just created, if it still has that name.
+    // Unlinks a file that this process has just created, if the name still leads to it.
     let _: fn(&Path, [u64; 2]) = file::remove_made;
-    // Returns `true` if the path, links followed, leads to this very file.
+    // Returns `true` if the path leads to this file. Links are followed.
     let _: fn(&Path, &File) -> Result<bool> = file::is_linked;
+    // Returns a descriptor of the same open file description, which a started program does not inherit.
     let _: fn(&File) -> Result<File> = file::duplicate;
-    // Returns `None` if files cannot be told apart for certain, or descriptors are not scarce yet.
+    // Returns `None` if the file system may give two files one number, or while the process has few
+    // descriptors open.
     let _: fn(&File) -> Option<FileIdentity> = file::identity;
-    // Returns `true` if both are duplicates of one descriptor; `false` also where the system does not
-    // tell.
+    // Returns `true` if both are duplicates of one descriptor; `false` if not or unknown.
     let _: fn(&File, &File) -> bool = file::is_duplicate;
-    // Returns `true` if writes by path may go to a copy that neither this descriptor nor its
-    // mappings show. Callers ask once the file has been changed.
+    // Returns `true` if a writer by path may get a copy of the file that this descriptor and its
+    // mappings do not show. Callers ask only after the file was changed.
     let _: fn(&File) -> bool = file::may_be_superseded;
-    // Opens that copy for reading.
+    // Opens for reading the file that the descriptor's path leads to now.
     let _: fn(&File) -> Result<File> = file::reopen;
     let _: fn(&File) -> Result<FileStatus> = file::status;
-    // Returns `true` if a regular file of length 0 has bytes nevertheless, like those of procfs.
+    // Returns `true` if a regular file has bytes although its length is 0, like those of procfs.
     let _: fn(&File) -> bool = file::understates_size;
-    // Reads once into the spare capacity, which is not empty: at an offset, or at the descriptor's
-    // position. A file without offsets is always read at its position.
+    // Appends the bytes of one read call, up to the vector's spare capacity, which is not empty. Reads
+    // at the offset, or at the descriptor's position. A file without offsets is read at its position.
     let _: fn(&File, &mut Vec<u8>, Option<u64>) -> Result<ReadStep> = file::read_more;
-    // After a `ReadStep::NotYet`, blocks until bytes or the end can be read.
+    // Blocks until bytes or the end can be read, after a `ReadStep::NotYet`.
     let _: fn(&File) -> Result<()> = file::wait_for_bytes;
+    // Changes the length. New bytes are zeros, possibly without storage.
     let _: fn(&File, u64) -> Result<()> = file::set_len;
-    // Grows to `len` with every byte backed by storage, or fails with NoSpace and the old length.
+    // Grows the file to `len` with storage behind every byte. A failure restores the length.
     let _: fn(&File, u64) -> Result<()> = file::allocate;
+    // Makes a range zeros and releases its storage.
     let _: fn(&File, Range<u64>) -> Result<()> = file::punch_hole;
+    // Returns the parts of a range that are not holes, in order.
     let _: fn(&File, Range<u64>) -> Result<Vec<Range<u64>>> = file::data_extents;
     let _: fn(&File, Range<u64>) -> Result<CacheStatus> = file::cache_status;
-    // Drops clean cached pages of a range.
+    // Drops the clean cached pages of a range.
     let _: fn(&File, Range<u64>) -> Result<()> = file::evict;
     // Makes data and the metadata needed to find it durable (`fdatasync`, `FlushFileBuffers`).
     let _: fn(&File) -> Result<()> = file::sync_data;
+    // Returns the system's name of the file system that contains the file.
     let _: fn(&File) -> Result<String> = file::file_system;
-    // Returns the bytes that this process can still store in the file's file system, if known.
+    // Returns the number of bytes that this process can still store in the file's file system, if known.
     let _: fn(&File) -> Option<u64> = file::free_space;
-    // Whether the kernel promises that the file's bytes never change and never go away; else why.
+    // Succeeds if the kernel guarantees that the file's bytes never change or disappear; fails with the
+    // missing condition.
     let _: fn(&File) -> std::result::Result<(), String> = file::immutable;
 
-    // The same file, opened once more, for one lock of this mode; the path is where it was opened.
+    // Opens the file once more, for one lock of this mode. The path, if any, leads to the file.
     let _: fn(&File, Option<&Path>, LockMode) -> Result<File> = file_lock::description;
-    // On such a description; whether it got it. The range is not empty.
+    // Acquires a lock on such a description. Returns `false` if it conflicts with another lock and must
+    // not wait. The range is not empty and ends at `LOCK_END` at most.
     let _: fn(&File, &Range<u64>, LockMode, LockWait) -> Result<bool> = file_lock::lock;
     let _: fn(&File, &Range<u64>) -> Result<()> = file_lock::unlock;
 
-    // Installs the handler at the first call; what this process can do. Cheap afterwards.
+    // Returns how this process makes guarded accesses. The first call installs and tests the handler;
+    // later calls are cheap.
     let _: fn() -> Recovery = fault::recovery;
-    // Tests the handlers again, by running one that was installed later.
+    // Tests the handlers again, which may run a handler that was installed later.
     let _: fn() -> Recovery = fault::check;
     // Inspects the handlers without running them. An unknown handler counts as keeping faults.
     let _: fn() -> Recovery = fault::inspect;
-    // Whether this thread can take the signals a fault raises.
+    // Returns `true` if this thread does not block the signals of faults.
     let _: fn() -> bool = fault::thread_ready;
-    // Copies without any handler, by asking the system; the bytes copied before the first bad one.
+    // Copy by system calls, without a handler: from (`copy_from_foreign`) or to (`copy_to_foreign`)
+    // memory that may fault. Return the number of bytes copied before the first fault.
     let _: unsafe fn(*const u8, *mut u8, usize) -> usize = fault::copy_from_foreign;
     let _: unsafe fn(*mut u8, *const u8, usize) -> usize = fault::copy_to_foreign;
 
-    // Makes an object of the length asked for, with memory behind every byte, has it filled, and
-    // gives it its name; after an error there is none. Where the system cannot make it without a
-    // name, the name comes first, and an object that is not filled yet can be opened.
+    // Creates a zeroed object, with memory behind every byte unless it is sparse, calls the function
+    // to fill it, and gives it its name. An error leaves no object. Where the system needs a name to
+    // create an object, the name comes first, and others can open the object before it is filled.
     let _: fn(&CreateObject<'_>, &mut dyn FnMut(&File) -> Result<()>) -> Result<File> = shm::create;
-    // Whether the name of such an object came last.
+    // Returns `true` if objects like this one get their names after they are filled.
     let _: fn(&File) -> bool = shm::is_named_when_whole;
-    // Where it comes first: while the value lives nobody else makes or replaces the object of this
-    // name. `None`: somebody does.
+    // Acquires the lock of a name, where names come first: while the value lives, no other process
+    // creates or replaces the object of this name. Returns `None` if another process holds the lock.
     let _: fn(&str) -> Result<Option<shm::Making>> = shm::making;
-    // And whether somebody may be making the object of this name, in which nothing is to be seen yet.
+    // Returns `true` if a process may be creating the object of this name, although the object is
+    // still empty.
     let _: fn(&str) -> Result<bool> = shm::is_being_made;
-    // Opens an object if it is one and the owner is right.
+    // Opens the object of this name. Only a plain object with a single name and an accepted owner is
+    // opened, and no link is followed.
     let _: fn(&OpenObject<'_>) -> Result<File> = shm::open;
-    // Returns `true` if the name leads to this object; `None` if the system cannot tell two objects
-    // apart.
+    // Returns `true` if the name leads to this object; `None` if an object has the name and the system
+    // cannot tell objects apart.
     let _: fn(&str, &File) -> Result<Option<bool>> = shm::is_linked;
+    // Removes the name. Processes that have the object open keep it.
     let _: fn(&str) -> Result<()> = shm::unlink;
     let _: fn() -> Result<Vec<ObjectStatus>> = shm::list;
-    // The label shows in the system's own lists, where there are any.
+    // Creates an object without a name. The label appears in the system's lists, where it has any.
     let _: fn(&str, &CreateObject<'_>, HugePages) -> Result<File> = shm::anonymous;
-    // Another open description of the same object, for reading or also for writing.
+    // Opens the object once more, for reading (`Read`) or for reading and writing (`Write`). The result
+    // may share its open file description where the system cannot open an object without its name.
     let _: fn(&File, Access) -> Result<File> = shm::reopen;
-    // Makes the promises; those that it keeps.
+    // Adds seals to the object, and returns the seals that it has.
     let _: fn(&File, Seals) -> Result<()> = shm::seal;
     let _: fn(&File) -> Result<Seals> = shm::seals;
-    // Whether it is memory, and no file of some device; else what it is.
+    // Succeeds if the descriptor is of shared memory; fails with the kind of file that it is.
     let _: fn(&File) -> std::result::Result<(), String> = shm::is_memory;
-    // The error with what to do about too little room for the object.
+    // Adds the remedy to an error of kind `NoSpace`. Returns other errors unchanged.
     let _: fn(&File, Error) -> Error = shm::no_room;
-    // What the system calls the object of this name.
+    // Returns the system's own name of the object, which is a path where objects are files.
     let _: fn(&str) -> PathBuf = shm::path;
 
-    // Makes a file of so many bytes, with storage behind each, that must not exist; has it filled,
-    // and only then gives it its name; after an error there is none.
+    // Creates a file of this many bytes, with storage behind each, calls the function to fill it, and
+    // then gives it its name, which must be free. An error leaves no file of that name.
     let _: fn(&Path, u64, &mut dyn FnMut(&File) -> Result<()>) -> Result<File> =
         create_atomic::create_new;
-    // Over a socket: bytes, and a descriptor with them.
+    // Sends the bytes and one descriptor over a socket, and receives exactly as much.
     let _: fn(&File, &[u8], &File) -> Result<()> = pass::send;
     let _: fn(&File, &mut [u8]) -> Result<File> = pass::receive;
-    // To a child process that is about to be started: the number by which it finds it, as long as
-    // the file that is given back is open.
+    // Makes a file inheritable by the child that the command starts. Returns its number in the child,
+    // and a file that the caller keeps open until the child is started. On Windows, all children that
+    // are started meanwhile inherit it, too.
     let _: fn(&mut Command, File) -> Result<(u64, File)> = pass::inherit;
-    // To a running process (its id): the number by which it finds it.
+    // Duplicates the file into a running process, by its id. Returns the number there.
     let _: fn(&File, u32) -> Result<u64> = pass::duplicate_into;
-    // What the number means in this process, if that is the object of this identity.
+    // Returns the file that a number refers to in this process. Fails with NotFound unless the file
+    // has this identity.
     let _: fn(u64, [u64; 2]) -> Result<File> = pass::find;
+    // Returns numbers that identify an open file. If bit 63 of the first is set, they do not
+    // distinguish two objects of one length.
     let _: fn(&File) -> Result<[u64; 2]> = pass::identity;
-    // Whether that stays the same when the file is renamed.
+    // `true` if an open file keeps its identity when it is renamed.
     let _: bool = pass::IDENTITY_OUTLIVES_NAME;
 
     let _: fn() -> Limits = process::limits;
+    // Returns the number of this process's mappings, if known. Allocates nothing.
     let _: fn() -> Option<u64> = process::mapping_count;
+    // Returns an id that all processes agree on and that changes with each boot; `None` if the system
+    // has none.
     let _: fn() -> Option<[u8; 16]> = process::boot_id;
+    // Returns the start time of a process, by its id, in units of the system.
     let _: fn(u32) -> Option<u64> = process::start_time;
+    // Returns the namespace of process ids in which this process runs; 0 if there is one only, or if
+    // it is unknown.
     let _: fn() -> u64 = process::id_space;
+    // Returns 16 unpredictable bytes, which never repeat.
     let _: fn() -> Result<[u8; 16]> = process::random_id;
-    // Since some moment that is the same for all processes of the system; monotonic.
+    // Returns the time since a moment that is the same for all processes; monotonic.
     let _: fn() -> u64 = process::milliseconds;
 
-    // `wait` sleeps while the word is as expected, at most so long in monotonic time, and may return
-    // early; `wake` gives how many it woke, at least whether any. Both: a word that is gone is a
-    // Fault. The place lies in a span of the caller's.
+    // Waits on the words of the object of this id. Both words of a `WaitPlace` lie in a span that the
+    // caller keeps mapped. A word on a page that is gone is a Fault.
     let _: fn([u8; 16]) -> wait::Waits = wait::Waits::new;
+    // Blocks until a wake if the word is as expected, for at most the given monotonic time, and returns
+    // at once otherwise. May return early. Where buckets replace the futex, another waiter may receive
+    // the wake instead, so callers bound every wait.
     let _: unsafe fn(&wait::Waits, &WaitPlace, u32, Option<Duration>) -> Result<()> =
         wait::Waits::wait;
+    // Wakes this many of the threads of all processes that wait on the word, possibly more. Returns
+    // their number; where that is unknown, 0 if there was none, and at least 1 otherwise.
     let _: unsafe fn(&wait::Waits, &WaitPlace, u32) -> Result<u32> = wait::Waits::wake;
 
-    // Asks that plain stores of this process be ordered by the fences of others; and whether they
-    // are, which they stay.
+    // Registers this process for the fences of all others, if the system has such a fence. The
+    // registration lasts as long as the process, and a forked child inherits it.
     let _: fn() = fence::register;
+    // Returns `true` once this process is registered: a plain store may then release a lock.
     let _: fn() -> bool = fence::is_registered;
-    // Orders this thread, and all of processes that registered; `false` if it could not.
+    // A full fence on this thread and on all threads of registered processes. Returns `false` if the
+    // system refused it.
     let _: fn() -> bool = fence::fence_all;
 
-    // The file is the object's, opened as its data is, with its path, if it has one, and the object's
-    // id; holds are made on descriptions of their own.
+    // The liveness locks of an object (FORMAT.md, "Slots"). `open` takes the object's file, its path
+    // if it has a name, and its id, and creates what carries the locks if it is not the file itself.
     let _: fn(&File, Option<&Path>, [u8; 16]) -> Result<liveness::Slots> = liveness::Slots::open;
-    // For whoever only looks on, and makes nothing; `None` where nobody has taken a slot yet.
+    // Opens the slots for queries, and creates nothing. Returns `None` if what carries them does not
+    // exist, or is not visible to this process.
     let _: fn(&File, Option<&Path>, [u8; 16]) -> Result<Option<liveness::Slots>> =
         liveness::Slots::find;
+    // Returns what carries the locks. Processes with different homes cannot see each other's locks.
     let _: fn(&liveness::Slots) -> SlotHome = liveness::Slots::home;
+    // Acquires a lock without waiting; `None` if a conflicting lock is held. The lock ends when the
+    // value is dropped, and the kernel releases it when the process exits, is killed or executes another
+    // program. As far as the system allows (docs/PLATFORMS.md), neither a `close` by other code releases
+    // the lock, nor does a forked child prolong it.
     let _: fn(&liveness::Slots, u64, SlotMode) -> Result<Option<liveness::LivenessLock>> =
         liveness::Slots::take;
-    // Asks as one who wants it alone.
+    // Returns `true` if no process holds the slot in any mode. A port may query by acquiring the slot
+    // exclusively for a moment. Concurrent queries may then both return `false`, and `take` retries.
     let _: fn(&liveness::Slots, u64) -> Result<bool> = liveness::Slots::is_free;
-    // Finds slots that one lock covers, at least one of them in a range; locks all slots of a
-    // range.
+    // Returns a range of slots that one lock covers, at least one of them in the given range, which is
+    // not empty; `None` if all slots of the range are free.
     let _: fn(&liveness::Slots, &Range<u64>) -> Result<Option<Range<u64>>> =
         liveness::Slots::held_among;
+    // Acquires all slots of a range exclusively, at most `MOST_AT_ONCE`. Returns `None`, and holds
+    // nothing, if one is held.
     let _: fn(&liveness::Slots, &Range<u64>) -> Result<Option<Vec<liveness::LivenessLock>>> =
         liveness::Slots::take_all;
     let _: u64 = liveness::MOST_AT_ONCE;
-    // A number that is not 0, to be kept in memory that a child finds empty.
+    // Converts a lock to a number, not 0, that can be stored in memory that a child finds zeroed, and
+    // back. The number must be converted back at most once, in the same process.
     let _: fn(liveness::LivenessLock) -> usize = liveness::LivenessLock::into_raw;
     let _: unsafe fn(usize) -> liveness::LivenessLock = liveness::LivenessLock::from_raw;
 
-    // Opens a regular file by name, once, without following a link. `None` if another process has
-    // it exclusively.
+    // Opens a regular file by its path (`open`) or the file of named shared memory (`open_named`),
+    // without following a link to it. Returns `None` if another process has claimed the file. All
+    // later queries and removals apply to this file.
     let _: fn(&Path) -> Result<Option<exclusive::Entry>> = exclusive::Entry::open;
     let _: fn(&str) -> Result<Option<exclusive::Entry>> = exclusive::Entry::open_named;
     let _: fn(&exclusive::Entry) -> &File = exclusive::Entry::file;
     let _: fn(&exclusive::Entry) -> FileRole = exclusive::Entry::role;
     // Removes the name if it still refers to this file, even if processes use the file.
     let _: fn(&exclusive::Entry) -> Result<()> = exclusive::Entry::unlink;
-    // While the value lives, no other process has the file open or, if the system sees that,
-    // mapped. A process that opens the file waits or is refused. `None` if a process uses the file.
-    // `remove` returns `false`, and does nothing, if a process waits to open the file. It fails if
-    // another file has the name.
+    // Claims the file: while the value lives, no other process has it open or, if `sees_mappings`
+    // returns `true`, mapped. A process that opens it meanwhile waits or is refused. Returns `None` if
+    // a process uses the file.
     let _: fn(exclusive::Entry) -> Result<Option<exclusive::Exclusive>> =
         exclusive::Exclusive::take;
     let _: fn(&exclusive::Exclusive) -> &File = exclusive::Exclusive::file;
     let _: fn(&exclusive::Exclusive) -> bool = exclusive::Exclusive::sees_mappings;
+    // Returns `false` once a process waits to open the file.
     let _: fn(&exclusive::Exclusive) -> bool = exclusive::Exclusive::is_exclusive;
+    // Removes the name of exactly this file. Returns `false`, and removes nothing, if a process waits
+    // to open it or has it mapped. Fails with NotFound if another file has the name.
     let _: fn(exclusive::Exclusive) -> Result<bool> = exclusive::Exclusive::remove;
-    // Returns the removals whose processes were killed, in a directory or in shared memory.
+    // Returns the removals that were interrupted by the death of their processes, in a directory or,
+    // without one, in shared memory. `restore` moves the files back.
     let _: fn(Option<&Path>) -> Result<Vec<exclusive::Interrupted>> = exclusive::interrupted;
     let _: fn(&exclusive::Interrupted) -> &Path = exclusive::Interrupted::path;
     let _: fn(&exclusive::Interrupted) -> &[OsString] = exclusive::Interrupted::names;
     let _: fn(&exclusive::Interrupted) -> Result<()> = exclusive::Interrupted::restore;
 
+    // Allocates zeroed private memory, aligned to a cache line. If `wipes` returns `true`, a forked
+    // child finds it zeroed, or the system has no fork. Otherwise a child has a copy, and the layers
+    // above compare `process`.
     let _: fn(usize) -> Result<fork::WipeOnFork> = fork::WipeOnFork::new;
     let _: fn(&fork::WipeOnFork) -> *mut u8 = fork::WipeOnFork::base;
     let _: fn() -> bool = fork::wipes;
-    // Makes forks of other threads wait for the value's end. For moments without blocking calls.
+    // Delays `fork` by other threads while the value lives. It must live for a few system calls only.
+    // The delay is bounded, and a raw `clone` is not delayed.
     let _: fn() -> fork::HeldOff = fork::hold_off;
-    // Another number than that of any process that this one was forked from.
+    // Returns a number, not 0, that distinguishes this process from those it was forked from.
     let _: fn() -> u32 = fork::process;
 };

@@ -1,5 +1,5 @@
-//! Private memory that no system call empties in a child: for systems that have none for it, or no
-//! children that copy memory.
+//! `WipeOnFork` on the heap, for systems that cannot wipe memory in a forked child (macOS) or have no
+//! fork (Windows).
 
 #![allow(unsafe_code, reason = "allocates by layout")]
 
@@ -7,23 +7,24 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Zeroed private memory, on cache lines of its own. A forked child has a copy.
+/// Zeroed private memory, aligned to a cache line. A forked child has a copy of it.
 #[derive(Debug)]
 pub(crate) struct WipeOnFork {
     base: *mut u8,
     layout: Layout,
 }
 
-// SAFETY: it owns plain memory.
+// SAFETY: the value owns plain memory.
 unsafe impl Send for WipeOnFork {}
-// SAFETY: as above; it only gives the address.
+// SAFETY: as above; a shared reference gives only the address.
 unsafe impl Sync for WipeOnFork {}
 
 impl WipeOnFork {
+    /// Allocates at least `len` bytes.
     pub(crate) fn new(len: usize) -> Result<Self> {
         let layout = Layout::from_size_align(len.max(64), 64)
-            .map_err(|_| Error::new(ErrorKind::OutOfAddressSpace, "make room for an attachment"))?;
-        // SAFETY: the layout is not of size 0.
+            .map_err(|_| Error::new(ErrorKind::OutOfAddressSpace, "allocate for an attachment"))?;
+        // SAFETY: the size of the layout is at least 64.
         let base = unsafe { alloc_zeroed(layout) };
         if base.is_null() {
             handle_alloc_error(layout);
@@ -31,6 +32,7 @@ impl WipeOnFork {
         Ok(Self { base, layout })
     }
 
+    /// Returns the address of the first byte.
     pub(crate) fn base(&self) -> *mut u8 {
         self.base
     }
@@ -38,7 +40,7 @@ impl WipeOnFork {
 
 impl Drop for WipeOnFork {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout.
+        // SAFETY: the memory was allocated with this layout, and the value owned it.
         unsafe { dealloc(self.base, self.layout) };
     }
 }

@@ -1,24 +1,33 @@
-//! The one door to the operating system: the only `cfg(target_os)` in the crate.
+//! The interface to the operating system. No other module has a `cfg(target_os)`.
 //!
-//! A port is a folder with the files that the others have, and a line below. What it owes is the
-//! contract in `contract.rs`, which the compiler checks, and the comments on the functions of
-//! `linux/`:
+//! A port is a directory beside `linux/` with the modules below, and a `use … as os` line in this
+//! file. `contract.rs` names every function that a port provides, with its type and its obligations;
+//! the compiler checks the types. Layers above call these modules only:
 //!
-//! - `map`: address space. Everything works on whole pages and on offsets that are multiples of
-//!   [`map::granularity`]; odd offsets are the business of `mapping`.
-//! - `file`: opening, sizing and asking about files.
-//! - `fault`: the handler that recovers guarded accesses, and the slow copies that need none.
-//! - `shm`: shared memory objects, named and nameless, as files.
-//! - `process`: this process's limits and counters, and who it is.
-//! - `create_atomic`: files that get their name when they are whole.
-//! - `wait`: sleeping on a word of shared memory, and waking those who do.
-//! - `fence`: the fence that one side alone pays for.
-//! - `liveness`: locks that the kernel keeps exactly as long as an address space lives.
-//! - `fork`: memory that a forked child finds empty.
-//! - `exclusive`: files that no other process uses, and exact removal.
-//! - `pass`: handing descriptors to other processes.
+//! - `map`: maps, protects, flushes and unmaps address space, in whole pages. File offsets are
+//!   multiples of [`map::granularity`]; `mapping` handles other offsets.
+//! - `file`: opens, sizes, reads and queries files.
+//! - `file_lock`: locks byte ranges of files, each lock on a description of its own.
+//! - `fault`: installs the fault handler for guarded accesses, and copies without one by system calls.
+//! - `shm`: creates, opens, lists, seals and unlinks shared memory objects, named and anonymous. To
+//!   the layers above, all of them are `File`s.
+//! - `create_atomic`: creates a file that gets its name only after it is complete.
+//! - `pass`: sends descriptors to other processes, and identifies open files.
+//! - `process`: reports this process's limits and identity, the boot id, and a clock that all
+//!   processes share; generates random ids.
+//! - `wait`: blocks on a word of shared memory, and wakes blocked threads of any process.
+//! - `fence`: the asymmetric fence, which costs only the waiting side.
+//! - `liveness`: liveness locks, which the kernel releases when the holder's address space ends.
+//! - `exclusive`: claims files that no other process uses, and removes exactly the file that was
+//!   opened.
+//! - `fork`: memory that is zero in a forked child, and numbers that distinguish a child from its
+//!   ancestors.
 //!
-//! Errors come back with kind, operation, number and source; the layers above add the path.
+//! `arch` is not part of a port: it has the guarded instructions of each processor. `posix` is the
+//! code that Linux and macOS share, and `heap_wipe_fallback` serves ports without wiped memory.
+//!
+//! An error has a kind, an operation and, after a failed system call, its number and source. The
+//! layers above add the path.
 
 pub(crate) mod arch;
 
@@ -50,8 +59,8 @@ use windows as os;
 
 #[cfg(not(any(target_os = "linux", target_os = "macos", target_os = "windows")))]
 compile_error!(
-    "sharemap runs on Linux, macOS and Windows; a port is a folder beside src/sys/linux with the \
-     same files, and a line in src/sys/mod.rs; what it owes is in src/sys/contract.rs"
+    "sharemap supports Linux, macOS and Windows; a port is a directory beside src/sys/linux with \
+     the modules that src/sys/mod.rs lists, and src/sys/contract.rs has their functions"
 );
 
 pub use object::FileRole;
@@ -68,108 +77,126 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 
-/// Returns the error of an operation that needs the descriptor of a closed file.
+/// Returns the error of an operation that needs the file descriptor of a mapping that closed it.
 #[cold]
 pub(crate) fn file_was_closed(operation: &'static str) -> Error {
     Error::new(ErrorKind::Unsupported, operation).with_detail(
-        "that takes the file's descriptor, which this mapping closed; map it without \
+        "the operation needs the file's descriptor, which this mapping closed; map it without \
          MapOptions::close_file",
     )
 }
 
-/// What a mapping may do with its pages, and with whom it shares them.
+/// The access that a mapping allows, and whether its writes reach the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Shared, read-only.
+    /// Shared and read-only.
     Read,
-    /// Shared, read and write.
+    /// Shared and writable: writes reach the file and all its mappings.
     Write,
-    /// Private: writes stay in this mapping.
+    /// Private and writable: writes stay in this mapping.
     CopyOnWrite,
 }
 
-/// A request for address space, backed by a file or by nothing.
+/// A request for address space, backed by a file or by anonymous memory.
 pub(crate) struct MapRequest<'a> {
-    /// `None`: anonymous memory, zeros.
+    /// The file to map; `None` for anonymous memory, which is zeroed.
     pub(crate) file: Option<&'a File>,
-    /// A multiple of the granularity.
+    /// The offset in the file, a multiple of [`map::granularity`].
     pub(crate) offset: u64,
-    /// Bytes to map now; not zero.
+    /// The number of bytes to map now; not zero.
     pub(crate) len: usize,
-    /// Address space to keep for growth in place: at least `len`.
+    /// The bytes of address space to reserve, so that the mapping can grow in place; at least `len`.
     pub(crate) reserve: usize,
     pub(crate) access: Access,
     pub(crate) executable: bool,
     pub(crate) huge: HugePages,
 }
 
-/// Huge pages on request.
+/// The use of huge pages for a mapping or a shared memory object.
+///
+/// ```no_run
+/// use sharemap::{HugePages, MapOptions};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// // 1 GiB on transparent huge pages, where the system has them.
+/// let options = MapOptions::new().huge_pages(HugePages::Transparent);
+/// let memory = options.anonymous(1 << 30)?;
+/// # Ok(()) }
+/// ```
+#[doc(alias = "hugetlb")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HugePages {
-    /// Whatever the system does by itself.
+    /// The system decides.
     #[default]
     Default,
-    /// Ask the system to use huge pages where it can (`MADV_HUGEPAGE`); nothing fails if it cannot.
+    /// Asks the system to use huge pages where it can (`MADV_HUGEPAGE`). Mapping does not fail if it
+    /// cannot.
     Transparent,
-    /// Reserved huge pages of the default size (`MAP_HUGETLB`, `SEC_LARGE_PAGES`): an error if
-    /// there are not enough.
+    /// Uses reserved huge pages of the default size (`MAP_HUGETLB`, `SEC_LARGE_PAGES`). Mapping fails
+    /// if there are not enough of them.
     Reserved,
 }
 
-/// Address space that is ours. Plain numbers: who owns a span unmaps it.
+/// A range of mapped or reserved address space.
+///
+/// Dropping a span unmaps nothing: its owner must call [`map::unmap`].
 #[derive(Debug)]
 pub(crate) struct Span {
     pub(crate) base: *mut u8,
-    /// Everything reserved, in whole pages.
+    /// The length in bytes of the whole reservation, in whole pages.
     pub(crate) reserved: usize,
 }
 
-/// How to open a file.
+/// A request to open a file by its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OpenRequest {
     pub(crate) write: bool,
     pub(crate) create: Create,
-    /// Nobody else may have it open for this: share mode 0 on Windows, an advisory `flock` elsewhere.
+    /// Opens the file exclusively: with share mode 0 on Windows, and under an advisory `flock`
+    /// elsewhere. Fails while a conflicting opening exists.
     pub(crate) exclusive: bool,
-    /// The longest wait for a process that holds a lease on the file; zero to fail at once.
+    /// The longest wait for a process that holds a lease on the file; with zero, opening a leased
+    /// file fails at once.
     #[allow(dead_code, reason = "files have leases on Linux only")]
     pub(crate) timeout: Duration,
 }
 
-/// The `timeout` of callers without one of their own. Like `open`, they wait until the kernel
-/// breaks the lease (`lease-break-time`, 45 s by default).
+/// The `timeout` of operations that have none of their own. Like `open(2)`, they wait until the
+/// kernel breaks the lease (`lease-break-time`, 45 s by default).
 pub(crate) const LEASE_BREAK: Duration = Duration::from_secs(60);
 
+/// The treatment of a missing or an existing file when a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Create {
-    /// It must exist.
+    /// The file must exist.
     Never,
-    /// It must not exist (`O_EXCL`).
+    /// The file must not exist (`O_EXCL`).
     New,
-    /// New, or as it is.
+    /// Creates the file if it does not exist, and otherwise opens it unchanged.
     IfMissing,
 }
 
-/// What a descriptor refers to.
+/// The kind of file that a descriptor refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
     Regular,
     Directory,
-    /// A block device: its size comes from the device.
+    /// A block device, which has the size of the device.
     #[allow(dead_code, reason = "Windows maps none")]
     Block,
-    /// Anything without a size of its own: character devices, pipes, sockets.
+    /// A file without a size: a character device, a pipe or a socket.
     Special,
 }
 
+/// The kind, length and time of change of an open file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FileStatus {
     pub(crate) kind: FileKind,
-    /// Bytes; 0 for [`FileKind::Special`].
+    /// The length in bytes; 0 for [`FileKind::Special`].
     pub(crate) len: u64,
-    /// When the file was last changed, data or metadata, in nanoseconds of some clock, which may have
-    /// wrapped around; 0 where nothing asks for it.
+    /// The time of the last change of data or metadata, in nanoseconds. It may wrap around and is
+    /// only compared for equality; 0 on systems where no caller needs it.
     pub(crate) changed: i64,
 }
 
@@ -179,112 +206,160 @@ impl FileStatus {
     }
 }
 
-/// The file and mode of a descriptor. Two descriptors with equal values are interchangeable.
+/// The file and the access mode of a descriptor. Descriptors with equal values are interchangeable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(dead_code, reason = "Windows has plenty of handles")]
 pub(crate) struct FileIdentity {
     pub(crate) device: u64,
     pub(crate) file: u64,
-    /// Access mode and status flags.
+    /// The access mode and the status flags.
     pub(crate) flags: u64,
-    /// The time of the last change, if a change may replace the file; otherwise 0.
+    /// The time of the last change, if a change may replace the file (overlayfs); otherwise 0.
     pub(crate) changed: i64,
 }
 
 /// The result of one read call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReadStep {
-    /// This many bytes, at least one.
+    /// The call read this many bytes, at least one.
     Bytes(usize),
-    /// The end of the file.
+    /// The call met the end of the file.
     End,
-    /// No bytes yet; the descriptor does not block.
+    /// There are no bytes yet, and the descriptor is non-blocking.
     #[allow(dead_code, reason = "Windows waits for them")]
     NotYet,
 }
 
-/// What is known of a page.
+/// The state of one page, as the system reported it.
+///
+/// ```
+/// use sharemap::{MappingMut, PageState};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let map = MappingMut::anonymous(1 << 16)?;
+/// map.bytes().set(0, 1)?;
+/// let pages = map.residency()?;
+/// assert_ne!(pages.pages()[0], PageState::Absent);
+/// # Ok(()) }
+/// ```
+#[doc(alias = "mincore")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PageState {
-    /// In memory.
+    /// The page is in memory.
     Resident,
-    /// Not in memory: the next access faults it in.
+    /// The page is not in memory; the next access faults it in.
     Absent,
-    /// The system does not say (to this user, for this kind of memory).
+    /// The system does not tell, for this kind of memory or to this user.
     Unknown,
 }
 
-/// What the page cache holds of a range of a file, in pages (`cachestat`).
+/// The pages of a range of a file that the page cache holds (`cachestat`, Linux 6.5).
+///
+/// ```no_run
+/// use sharemap::Mapping;
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let status = Mapping::open("genome.bin")?.cache_status()?;
+/// println!("{} pages cached, {} of them not yet written", status.cached, status.dirty);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct CacheStatus {
-    /// Pages in the cache.
+    /// The number of pages in the cache.
     pub cached: u64,
-    /// Pages changed and not yet written.
+    /// The number of cached pages that were changed and are not yet written.
     pub dirty: u64,
-    /// Pages being written.
+    /// The number of cached pages that are being written.
     pub writeback: u64,
-    /// Pages that were in the cache and were evicted.
+    /// The number of pages that were evicted from the cache.
     pub evicted: u64,
-    /// Pages evicted not long ago, whose return would mean memory pressure.
+    /// The number of pages that were evicted so recently that reading them again would indicate
+    /// memory pressure.
     pub recently_evicted: u64,
 }
 
-/// Page protection.
+/// The protection of pages (`mprotect`, `VirtualProtect`).
+///
+/// ```
+/// use sharemap::{AnonymousMapping, ErrorKind, Protection};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let memory = AnonymousMapping::new(1 << 16)?.protect(.., Protection::None)?;
+/// assert_eq!(memory.bytes().get(0).unwrap_err().kind(), ErrorKind::Fault);
+/// # Ok(()) }
+/// ```
+#[doc(alias = "mprotect")]
+#[doc(alias = "VirtualProtect")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Protection {
-    /// No access (`PROT_NONE`, `PAGE_NOACCESS`).
+    /// Allows no access (`PROT_NONE`, `PAGE_NOACCESS`).
     None,
-    /// Reads only (`PROT_READ`, `PAGE_READONLY`).
+    /// Allows reads (`PROT_READ`, `PAGE_READONLY`).
     Read,
-    /// Reads and writes (`PROT_READ | PROT_WRITE`, `PAGE_READWRITE`).
+    /// Allows reads and writes (`PROT_READ | PROT_WRITE`, `PAGE_READWRITE`).
     ReadWrite,
-    /// Reads and execution (`PROT_READ | PROT_EXEC`, `PAGE_EXECUTE_READ`).
+    /// Allows reads and execution (`PROT_READ | PROT_EXEC`, `PAGE_EXECUTE_READ`).
     ReadExecute,
 }
 
-/// What to tell the system about the use of a range (`madvise`).
+/// Advice to the system about the use of a range of memory (`madvise`).
 ///
-/// Each is a hint that loses no data; where a system has no such hint it is
+/// Advice never loses data. Advice that the system does not have is an error of kind
 /// [`Unsupported`](crate::ErrorKind::Unsupported).
+///
+/// ```
+/// use sharemap::{Advice, ErrorKind, MappingMut};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let map = MappingMut::anonymous(1 << 16)?;
+/// match map.advise(Advice::Sequential) {
+///     Err(error) if error.kind() == ErrorKind::Unsupported => {} // not on this system
+///     advised => advised?,
+/// }
+/// # Ok(()) }
+/// ```
+#[doc(alias = "madvise")]
+#[doc(alias = "posix_madvise")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Advice {
-    /// `MADV_NORMAL`: back to the default.
+    /// Restores the default behaviour (`MADV_NORMAL`).
     Normal,
-    /// `MADV_RANDOM`: no read-ahead.
+    /// Expects accesses in random order: reads no pages ahead (`MADV_RANDOM`).
     Random,
-    /// `MADV_SEQUENTIAL`: read far ahead, drop behind.
+    /// Expects accesses in ascending order: reads far ahead, and may reclaim pages soon after they
+    /// are read (`MADV_SEQUENTIAL`).
     Sequential,
-    /// `MADV_WILLNEED` (`PrefetchVirtualMemory`): read it in soon.
+    /// Starts to read the range into memory (`MADV_WILLNEED`, `PrefetchVirtualMemory`).
     WillNeed,
-    /// `MADV_COLD`: reclaim it first. Linux.
+    /// Makes the pages the first to be reclaimed (`MADV_COLD`). Linux only.
     Cold,
-    /// `MADV_PAGEOUT`: reclaim it now. Linux.
+    /// Reclaims the pages now (`MADV_PAGEOUT`). Linux only.
     PageOut,
-    /// `MADV_HUGEPAGE`: use huge pages. Linux.
+    /// Allows transparent huge pages (`MADV_HUGEPAGE`). Linux only.
     HugePage,
-    /// `MADV_NOHUGEPAGE`: no huge pages. Linux.
+    /// Forbids transparent huge pages (`MADV_NOHUGEPAGE`). Linux only.
     NoHugePage,
-    /// `MADV_COLLAPSE`: make huge pages of it now. Linux.
+    /// Replaces the pages by huge pages now (`MADV_COLLAPSE`). Linux only.
     Collapse,
-    /// `MADV_MERGEABLE`: merge equal pages. Linux.
+    /// Allows merging of pages with equal contents (`MADV_MERGEABLE`). Linux only.
     Mergeable,
-    /// `MADV_UNMERGEABLE`: no longer merge equal pages. Linux.
+    /// Forbids merging of pages, and separates merged ones (`MADV_UNMERGEABLE`). Linux only.
     Unmergeable,
-    /// `MADV_DONTFORK`: a forked child does not have it. Linux.
+    /// Excludes the range from the address space of forked children (`MADV_DONTFORK`). Linux only.
     DontFork,
-    /// `MADV_DOFORK`: a forked child has it again. Linux.
+    /// Includes the range in forked children again (`MADV_DOFORK`). Linux only.
     DoFork,
-    /// `MADV_DONTDUMP`: leave it out of core dumps. Linux.
+    /// Excludes the range from core dumps (`MADV_DONTDUMP`). Linux only.
     DontDump,
-    /// `MADV_DODUMP`: have it in core dumps again. Linux.
+    /// Includes the range in core dumps again (`MADV_DODUMP`). Linux only.
     DoDump,
 }
 
-/// Limits of this process and system that an error can name; `None` where there is none to name.
+/// Limits of this process and of the system, for error messages. `None`: unlimited or unknown.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(dead_code, reason = "which of them an error names differs between systems")]
 pub(crate) struct Limits {
@@ -293,67 +368,75 @@ pub(crate) struct Limits {
     pub(crate) mappings: Option<u64>,
 }
 
-/// A word of a shared object to sleep on.
+/// A word of a shared object on which threads can wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WaitPlace {
-    /// Where it is mapped here; a multiple of 4.
+    /// The address of the word in this process; a multiple of 4.
     pub(crate) word: *mut u8,
-    /// The object's wait bucket that belongs to it, for systems without a futex between processes:
-    /// its number, and where its count of sleepers is mapped.
+    /// The number of the word's wait bucket (FORMAT.md, "Wait buckets").
     #[allow(dead_code, reason = "for systems without a futex between processes")]
     pub(crate) bucket: u32,
+    /// The address of the bucket's count of sleeping threads.
     #[allow(dead_code, reason = "for systems without a futex between processes")]
     pub(crate) sleepers: *mut u8,
 }
 
-/// Whether a file lock admits others like it.
+/// The mode of a file lock. Any number of shared locks, or one exclusive lock, can cover a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LockMode {
     Shared,
     Exclusive,
 }
 
-/// How long to wait for a file lock.
+/// The wait for a file lock that conflicts with another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LockWait {
     No,
     Forever,
 }
 
-/// The end of what locks of files cover: slots lie behind it.
+/// The end of the range that file locks may cover. The slots of liveness locks begin here.
 pub(crate) const LOCK_END: u64 = SLOT_BASE;
 
-/// The file offset of slot 0: behind all that a file can hold, and behind what locks of whole files
-/// and of ranges cover here.
+/// The file offset of slot 0 (FORMAT.md, "Slots"), beyond the end of any file. File locks end
+/// before it, so they never conflict with liveness locks.
 #[allow(dead_code, reason = "for systems whose files have locks of ranges")]
 pub(crate) const SLOT_BASE: u64 = 1 << 62;
 
-/// Who else may hold a slot.
+/// The mode of a liveness lock on a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "for the layers to the right")]
 pub(crate) enum SlotMode {
-    /// Nobody.
+    /// Exclusive: a creator or a participant.
     Alone,
-    /// Others who share it: those who may not write to the object.
+    /// Shared by all processes that have the object open read-only or copy-on-write.
     Shared,
 }
 
-/// What carries the locks of an object's slots.
+/// The file that carries an object's liveness locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "which one it is differs between systems")]
 pub(crate) enum SlotHome {
     /// The object's own file.
     Object,
-    /// Another file, because the object's file system cannot.
+    /// A companion file or directory, because the object's own file cannot carry them.
     Companion { device: u64, file: u64 },
 }
 
-/// How guarded accesses can be made in this process.
+/// The way in which a process, a thread or a mapping makes guarded accesses.
+///
+/// ```
+/// use sharemap::guard::{self, Recovery};
+///
+/// if guard::recovery() == Recovery::Syscall {
+///     eprintln!("every access is a system call here");
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Recovery {
-    /// Faults are recovered in place: an access is the plain instruction.
+    /// Faults are recovered in place, so an access is the plain instruction.
     InPlace,
-    /// Every access asks the operating system to copy: slower and as safe.
+    /// Every access is a system call that copies the bytes: slower, and as safe.
     Syscall,
 }

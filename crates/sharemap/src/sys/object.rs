@@ -1,10 +1,10 @@
-//! Shared memory objects, in the terms that all systems have.
+//! Descriptions of shared memory objects that mean the same on every system.
 
 use std::fmt;
 use std::ops::BitOr;
 use std::time::{Duration, SystemTime};
 
-/// Promises that an object keeps for ever (`F_ADD_SEALS`): Linux, memory without a name.
+/// A set of restrictions that an anonymous object keeps for ever (`F_ADD_SEALS`). Linux only.
 ///
 /// ```
 /// use sharemap::Seals;
@@ -12,31 +12,35 @@ use std::time::{Duration, SystemTime};
 /// let seals = Seals::SHRINK | Seals::GROW;
 /// assert!(seals.contains(Seals::SHRINK) && !seals.contains(Seals::WRITE));
 /// ```
+#[doc(alias = "memfd")]
+#[doc(alias = "F_ADD_SEALS")]
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Seals(u32);
 
 impl Seals {
-    /// None.
+    /// The empty set.
     pub const NONE: Self = Self(0);
-    /// It never gets shorter (`F_SEAL_SHRINK`).
+    /// The object never becomes shorter (`F_SEAL_SHRINK`).
     pub const SHRINK: Self = Self(1);
-    /// It never gets longer (`F_SEAL_GROW`).
+    /// The object never becomes longer (`F_SEAL_GROW`).
     pub const GROW: Self = Self(2);
-    /// Nobody writes to it any more (`F_SEAL_WRITE`).
+    /// No process can write to the object any more (`F_SEAL_WRITE`).
     pub const WRITE: Self = Self(4);
 
-    /// Whether all of `other` are among these.
+    /// Returns `true` if this set contains all seals in `other`.
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// As they are written down in messages.
+    /// Returns the bits that stand for the set in messages between processes (FORMAT.md, "Handing
+    /// memory on").
     pub(crate) fn bits(self) -> u32 {
         self.0
     }
 
-    /// `None` if there are seals among them that this version does not know.
+    /// Returns the set that `bits` stands for; `None` if it has a seal that this version does not
+    /// know.
     pub(crate) fn from_bits(bits: u32) -> Option<Self> {
         (bits & !7 == 0).then_some(Self(bits))
     }
@@ -58,100 +62,119 @@ impl fmt::Debug for Seals {
     }
 }
 
-/// How long a named object lives.
+/// The lifetime of a named object.
+///
+/// ```
+/// use sharemap::{ErrorKind, Lifetime, SharedMemoryOptions};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// # let name = format!("doc-lifetime-{}", std::process::id());
+/// # let name = name.as_str();
+/// match SharedMemoryOptions::new().lifetime(Lifetime::Attached).create_new(name, 4096) {
+///     Ok(memory) => drop(memory), // Windows: the name is gone
+///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Lifetime {
-    /// Until it is unlinked, or the system ends; whoever is attached then keeps it. On every system.
+    /// The object keeps its name until it is unlinked or the system stops. Processes that have the
+    /// object open when it is unlinked keep it.
     #[default]
     UntilUnlink,
-    /// Until nobody has it any more (a section of the paging file on Windows).
+    /// The object exists until the last process closes it. Windows only, as a section of the paging
+    /// file; elsewhere creating such an object is an error of kind
+    /// [`Unsupported`](crate::ErrorKind::Unsupported).
     Attached,
 }
 
-/// What becomes of the object that has the name already.
+/// The treatment of an object that already has the name of a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Existing {
-    /// It stays, and that is an error.
+    /// The old object keeps the name, and creating fails with `AlreadyExists`.
     Refused,
-    /// It loses its name; whoever has it keeps it.
+    /// The old object loses the name; processes that have it open keep it.
     Replaced,
 }
 
-/// Who else may have an object.
+/// The access of other users and sessions to a new object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sharing {
-    /// Permissions, whatever the umask says.
+    /// The permissions, to which the umask is not applied.
     pub(crate) mode: u32,
+    /// The group of the object; `None` for the default group.
     pub(crate) group: Option<u32>,
-    /// For all sessions (`Global\`), where sessions have names of their own.
+    /// The namespace of the object's name.
     pub(crate) scope: Scope,
 }
 
 impl Sharing {
-    /// With nobody but this user.
+    /// Only this user, in this session.
     pub(crate) const PRIVATE: Self = Self { mode: 0o600, group: None, scope: Scope::Session };
 }
 
-/// Where a name means something.
+/// The sessions in which a name refers to the object. Only Windows has a namespace for each session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Scope {
+    /// This session (`Local\`).
     #[default]
     Session,
-    /// In all sessions of the machine.
+    /// All sessions of the machine (`Global\`).
     Global,
 }
 
-/// An object to be made.
+/// A request to create an object.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, reason = "not every system looks at all of it")]
 pub(crate) struct CreateObject<'a> {
-    /// Checked.
+    /// A valid name (`shm::name`).
     pub(crate) name: &'a str,
-    /// Its length to begin with.
+    /// The initial length in bytes.
     pub(crate) len: u64,
-    /// The most that it may grow to; at least `len`. Where a system cannot change an object's length
-    /// later it has this one from the beginning.
+    /// The greatest length that the object can grow to; at least `len`. On a system that cannot
+    /// change the length later, the object has this length from the beginning.
     pub(crate) max: u64,
-    /// No memory is set aside.
+    /// Reserves no memory or storage for the object's bytes.
     pub(crate) sparse: bool,
     pub(crate) existing: Existing,
     pub(crate) lifetime: Lifetime,
     pub(crate) sharing: Sharing,
 }
 
-/// An object to be opened.
+/// A request to open an object by its name.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, reason = "not every system looks at all of it")]
 pub(crate) struct OpenObject<'a> {
-    /// Checked.
+    /// A valid name (`shm::name`).
     pub(crate) name: &'a str,
     pub(crate) write: bool,
-    /// Whose it may be.
+    /// The accepted owners.
     pub(crate) owner: Owner,
     pub(crate) scope: Scope,
-    /// The longest wait for a lease, as in an [`OpenRequest`](super::OpenRequest).
+    /// The longest wait for a process that holds a lease, as in an
+    /// [`OpenRequest`](super::OpenRequest).
     pub(crate) timeout: Duration,
 }
 
-/// Whose objects are opened.
+/// The owners that an opening accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// This user's own.
+    /// This process's effective user.
     #[default]
     Own,
-    /// Anybody's.
+    /// Any user.
     Any,
 }
 
-/// What the system tells of a named object without opening it. `None`: it does not tell.
+/// The attributes of a named object that the system reports without opening it. `None`: unknown.
 #[derive(Clone, Debug)]
 pub(crate) struct ObjectStatus {
     pub(crate) name: std::ffi::OsString,
-    /// The file that it is.
+    /// The path of the object's file.
     pub(crate) path: Option<std::path::PathBuf>,
     pub(crate) len: Option<u64>,
-    /// Bytes that take up memory.
+    /// The number of bytes that occupy memory or storage.
     pub(crate) allocated: Option<u64>,
     pub(crate) user: Option<u32>,
     pub(crate) mode: Option<u32>,
@@ -159,22 +182,37 @@ pub(crate) struct ObjectStatus {
     pub(crate) modified: Option<SystemTime>,
 }
 
-/// The role of a file, judged by its place, name, owner and contents.
+/// The role of a file, judged by its directory, name, owner and contents.
+///
+/// Only Linux distinguishes drafts, companions and moved files; elsewhere, every file is an object.
+///
+/// ```
+/// use sharemap::inspect::{FileRole, ObjectFile};
+/// use sharemap::{Location, Mutex, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// # let path = std::env::temp_dir().join(format!("doc-role-{}", std::process::id()));
+/// let hits = Shared::create_new(Location::file(&path), || Mutex::new(0_u64))?;
+/// assert_eq!(ObjectFile::open(Location::file(&path))?.role(), FileRole::Object);
+/// # drop(hits);
+/// # let _ = std::fs::remove_file(&path);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileRole {
-    /// The file is an object, raw memory, or anything else.
+    /// An object, raw memory, or any other file.
     Object,
-    /// The file is a draft: a hidden file of shared memory that was to become an object.
+    /// A draft: a hidden file of shared memory that has not become an object yet.
     Draft,
-    /// The file is a companion: it is empty, and carries the liveness locks of an object whose own
-    /// file system cannot.
+    /// A companion: an empty file that carries the liveness locks of an object whose own file system
+    /// cannot.
     Companion {
-        /// The device of the object's file.
+        /// The device number of the object's file.
         device: u64,
-        /// The number of the object's file on that device.
+        /// The inode number of the object's file.
         file: u64,
     },
-    /// A removal that has not finished moved the file into a private directory.
+    /// A file that a removal, still running or interrupted, has moved into a private directory.
     Moved,
 }

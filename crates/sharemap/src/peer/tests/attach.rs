@@ -1,21 +1,23 @@
-//! Coming to an object that others are making, or taking over from an earlier boot.
+//! Tests of attaching to an object that another process creates, or adopts from an earlier boot.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::opening::{PATIENCE, bytes_of, patch, refused};
+use super::registry::key;
 use super::{Scratch, need_atomics, release, shape};
 use crate::error::ErrorKind;
 use crate::peer::header::{self, Header};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::participants::IN_USE;
+use crate::peer::registry;
 use crate::peer::session::{CREATION, FIRST};
 use crate::peer::{OpenOptions, Unclean, create};
 use crate::shm::Location;
 use crate::sys::{self, CreateObject, Existing, Lifetime, Sharing, SlotHome, SlotMode};
 
-/// Two services that begin together on an object that a boot ago was left in order.
+/// Two services start together and open an object that an earlier boot left clean.
 #[test]
-fn whoever_takes_it_over_from_another_boot_is_waited_for() {
+fn an_opening_waits_for_a_process_that_adopts_the_object() {
     need_atomics!();
     let Some(now) = crate::sys::process::boot_id() else {
         eprintln!("skipped: this system does not tell one boot from another");
@@ -23,24 +25,24 @@ fn whoever_takes_it_over_from_another_boot_is_waited_for() {
     };
     let file = Scratch::new();
     let first = file.create();
-    let taking_over = first.slots.take(CREATION, SlotMode::Alone).unwrap().expect("free");
+    let adopting = first.slots.take(CREATION, SlotMode::Alone).unwrap().expect("free");
     first.memory.write(header::BOOT, &[1; 16]).unwrap();
-    // The first is attached by the time that it lets go, so that nobody may judge before.
+    // The flag is not clean, because the first is attached: without the wait, the second would refuse.
     let start = Instant::now();
     refused(&file, &shape(), ErrorKind::Busy);
-    assert!(start.elapsed() >= PATIENCE, "it was waited for");
+    assert!(start.elapsed() >= PATIENCE, "it did not wait");
     std::thread::scope(|scope| {
         let second = scope.spawn(|| file.open().header().id);
         first.memory.write(header::BOOT, &now).unwrap();
-        drop(taking_over);
+        drop(adopting);
         assert_eq!(second.join().unwrap(), first.header().id);
     });
 }
 
-/// Where the name comes first, everything that there is at some moment is waited for: no contents at
-/// all, a header without its beginning.
+/// Where the name comes first, an opening waits at each stage of the creation: without contents, and
+/// with a header that has no magic yet.
 #[test]
-fn what_has_its_name_too_early_is_waited_for() {
+fn an_opening_waits_for_an_object_that_is_named_before_it_is_complete() {
     need_atomics!();
     let name = format!("sharemap-peer-early-{}", std::process::id());
     let location = Location::name(&name);
@@ -78,7 +80,7 @@ fn what_has_its_name_too_early_is_waited_for() {
             lifetime,
             sharing: Sharing::PRIVATE,
         };
-        let _making = sys::shm::making(&name).unwrap().expect("nobody else makes it");
+        let _making = sys::shm::making(&name).unwrap().expect("no other creator");
         match sys::shm::create(&request, &mut fill) {
             Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}"),
             Ok(_) if lifetime == Lifetime::UntilUnlink => sys::shm::unlink(&name).unwrap(),
@@ -86,12 +88,12 @@ fn what_has_its_name_too_early_is_waited_for() {
         }
     }
     if !tried {
-        eprintln!("skipped: names come last here");
+        eprintln!("skipped: objects get their names last here");
     }
 }
 
 #[test]
-fn an_object_whose_creator_lives_is_waited_for() {
+fn an_opening_waits_for_a_live_creator() {
     need_atomics!();
     let file = Scratch::new();
     let session = file.create();
@@ -106,8 +108,32 @@ fn an_object_whose_creator_lives_is_waited_for() {
     });
 }
 
+/// The wait for a thread of this process and the wait for the creator share one timeout.
 #[test]
-fn an_object_in_use_at_another_boot_needs_a_check() {
+fn an_opening_waits_once_for_its_timeout() {
+    need_atomics!();
+    let file = Scratch::new();
+    let session = file.create();
+    let _creating = session.slots.take(CREATION, SlotMode::Alone).unwrap().expect("free");
+    session.memory.store(header::STATE, header::CREATING).unwrap();
+    let registry::Entry::Turn(turn) = registry::enter(key(&file), Duration::ZERO).unwrap() else {
+        panic!("no session is registered")
+    };
+    let (open_timeout, start) = (Duration::from_millis(800), Instant::now());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let terms = OpenOptions { open_timeout, ..OpenOptions::default() };
+            let opened = create::open(&file.location(), &shape(), &terms, release);
+            assert_eq!(opened.unwrap_err().kind(), ErrorKind::Busy);
+            assert!(start.elapsed() < open_timeout * 3 / 2, "it waited twice");
+        });
+        std::thread::sleep(open_timeout * 3 / 4);
+        drop(turn);
+    });
+}
+
+#[test]
+fn an_object_in_use_at_an_earlier_boot_is_unclean() {
     need_atomics!();
     let Some(now) = crate::sys::process::boot_id() else {
         eprintln!("skipped: this system does not tell one boot from another");
@@ -115,7 +141,7 @@ fn an_object_in_use_at_another_boot_needs_a_check() {
     };
     let file = Scratch::new();
     drop(file.create());
-    // Left clean.
+    // The object was left clean, so the next process adopts it.
     patch(&file.0, header::BOOT, &[1; 16]);
     drop(file.open());
     assert_eq!(bytes_of(&file.0, 160)[144..], now);
@@ -129,8 +155,8 @@ fn an_object_in_use_at_another_boot_needs_a_check() {
     drop(file.open());
 }
 
-/// Who attaches while another container takes the object over, and who takes it over meanwhile: one of
-/// them notices.
+/// If one process attaches while another adopts the object for another container, at least one of them
+/// notices and refuses.
 #[test]
 fn two_homes_at_once_are_noticed() {
     need_atomics!();
@@ -143,7 +169,7 @@ fn two_homes_at_once_are_noticed() {
     assert_eq!(error.kind(), ErrorKind::Unclean, "{error}");
     assert!(session.slots.is_free(FIRST).unwrap());
 
-    // Somebody there has written a record, and is about to say that it is in use.
+    // A participant under the other home has a record in use and has not yet changed the clean flag.
     assert_eq!(session.use_of(0).unwrap(), IN_USE);
     session.memory.store(header::CLEAN, 1u32).unwrap();
     refused(&file, &shape(), ErrorKind::Unclean);
@@ -153,9 +179,9 @@ fn two_homes_at_once_are_noticed() {
     assert_eq!(header::read_home(&session.memory).unwrap(), Some(here));
 }
 
-/// As in another container, which has a `/dev/shm` of its own.
+/// The recorded companion is that of another container, which has a `/dev/shm` of its own.
 #[test]
-fn slots_in_a_place_that_is_not_seen_need_a_check() {
+fn an_object_in_use_under_an_invisible_home_is_unclean() {
     need_atomics!();
     let file = Scratch::new();
     let session = file.create();
@@ -164,7 +190,7 @@ fn slots_in_a_place_that_is_not_seen_need_a_check() {
     let error = refused(&file, &shape(), ErrorKind::Unclean);
     assert!(error.to_string().contains("another mount or container"), "{error}");
     drop(session);
-    // Nobody is left who could be there.
+    // The object was left clean, so no process is attached under the other home.
     let session = file.open();
     assert_eq!(header::read_home(&session.memory).unwrap(), Some(session.slots.home()));
 }

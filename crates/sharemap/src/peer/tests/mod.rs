@@ -1,4 +1,4 @@
-//! Tests of attaching, lanes, death and recovery, with real second processes.
+//! Tests of attaching, lanes, death and recovery, with real child processes.
 
 mod attach;
 mod forks;
@@ -25,7 +25,7 @@ use crate::error::Result;
 use crate::guard::{Recovery, recovery};
 use crate::shm::Location;
 
-/// A test that needs atomics in memory that can fault says so where there are none.
+/// Skips a test that needs atomic operations on memory that can fault, where there are none.
 macro_rules! need_atomics {
     () => {
         if !crate::peer::tests::has_atomics() {
@@ -36,7 +36,7 @@ macro_rules! need_atomics {
 }
 use need_atomics;
 
-/// The same for a test of children that find private memory empty.
+/// Skips a test that needs memory that is zero in a forked child, where the kernel does not wipe it.
 macro_rules! need_wipes {
     () => {
         if !crate::sys::fork::wipes() {
@@ -54,7 +54,7 @@ fn has_atomics() -> bool {
 const KIND: u32 = 77;
 const DIED: u32 = 1 << 31;
 
-/// An object in a file that goes with the value.
+/// The path of an object in a file. Dropping the value removes the file.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -88,7 +88,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Its bytes, without attaching.
+/// Maps the object at `path` without attaching to it.
 fn memory_of(path: &Path) -> Memory {
     let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     Memory::map(&file, Some(path), Attachment::Participant, header::LEN).unwrap()
@@ -110,11 +110,11 @@ fn open(path: &str) -> Arc<Session> {
     Arc::clone(opening.unwrap().session())
 }
 
-/// What the smallest lock would do: a word that names the dead lane says that it died.
+/// Recovers a minimal lock: replaces the name of the dead lane in its word by [`DIED`], and wakes all.
 fn release(session: &Session, _: u64, what: u64, lane: u32) -> Result<()> {
     let at = what & !0xf;
     if session.load_32(at)? == lane + 1 {
-        // What an owner left behind, before the word lets others in.
+        // First what the owner left in the second word, because the next store lets other threads in.
         session.compare_exchange_32(at + 8, lane + 1, 0)?;
         session.compare_exchange_32(at, lane + 1, DIED)?;
         session.wake(at, u32::MAX)?;

@@ -1,4 +1,4 @@
-//! Making and opening: what is accepted, and what each refusal says.
+//! Tests of creating and opening objects: what is accepted, and the error of each refusal.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -46,7 +46,7 @@ fn nothing(_: &Memory, _: &Header) -> Result<()> {
 }
 
 #[test]
-fn an_object_is_made_once_and_shared() {
+fn an_object_is_created_once_and_shared() {
     need_atomics!();
     let file = Scratch::new();
     let error = try_open(&file.location(), &shape()).unwrap_err();
@@ -72,7 +72,7 @@ fn an_object_is_made_once_and_shared() {
 }
 
 #[test]
-fn a_name_and_nothing_are_places_too() {
+fn named_and_anonymous_objects_are_shared_too() {
     need_atomics!();
     let name = format!("sharemap-peer-test-{}", std::process::id());
     let location = Location::name(&name);
@@ -95,7 +95,7 @@ fn a_name_and_nothing_are_places_too() {
 }
 
 #[test]
-fn after_an_error_while_filling_there_is_no_object() {
+fn a_failed_initialization_leaves_no_object() {
     need_atomics!();
     let file = Scratch::new();
     let fill = &mut |_: &Memory, _: &Header| Err(Error::new(ErrorKind::Invalid, "fill"));
@@ -171,7 +171,7 @@ fn counts_out_of_range_are_refused() {
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Overflow);
 }
 
-/// With a checksum that fits, so that every field is judged by itself.
+/// The checksum is corrected each time, so that each field is validated by itself.
 #[test]
 fn no_header_leads_out_of_bounds() {
     need_atomics!();
@@ -205,7 +205,7 @@ fn no_header_leads_out_of_bounds() {
 }
 
 #[test]
-fn an_object_whose_creator_died_is_made_anew() {
+fn an_object_whose_creator_died_is_replaced() {
     need_atomics!();
     let file = Scratch::new();
     drop(file.create());
@@ -217,9 +217,9 @@ fn an_object_whose_creator_died_is_made_anew() {
     assert_eq!(made.load_32(made.payload_at()).unwrap(), 5);
 }
 
-/// Others may have done so meanwhile: what has the name then is not theirs to take.
+/// Another process may have replaced the object meanwhile; the new file keeps its name.
 #[test]
-fn only_what_is_unfinished_loses_its_name() {
+fn only_an_incomplete_object_loses_its_name() {
     need_atomics!();
     let file = Scratch::new();
     let terms = OpenOptions::separate();
@@ -234,15 +234,22 @@ fn only_what_is_unfinished_loses_its_name() {
     let slots = liveness::Slots::open(&object, Some(&file.0), id).unwrap();
     let replacing = slots.take(CREATION, SlotMode::Alone).unwrap().expect("free");
     create::clear_away(&file.location(), &terms).unwrap();
-    assert!(file.0.exists(), "somebody else is at it");
+    assert!(file.0.exists(), "another process is replacing it");
     drop((replacing, slots, object));
     create::clear_away(&file.location(), &terms).unwrap();
     assert!(!file.0.exists());
+
+    // Another program's files that got the name meanwhile.
+    for contents in [vec![], vec![0; 8192]] {
+        std::fs::write(&file.0, &contents).unwrap();
+        create::clear_away(&file.location(), &terms).unwrap();
+        assert_eq!(std::fs::read(&file.0).unwrap(), contents);
+    }
 }
 
-/// Nor anything beside it that would have carried its slots.
+/// A failed creation therefore leaves no companion.
 #[test]
-fn what_is_not_attached_to_records_no_slots() {
+fn a_new_object_records_no_home_before_the_first_attachment() {
     need_atomics!();
     let file = Scratch::new();
     let mut unrecorded = false;
@@ -256,7 +263,7 @@ fn what_is_not_attached_to_records_no_slots() {
     assert_eq!(header::read_home(&one.memory).unwrap(), Some(one.slots.home()));
 }
 
-/// Whatever begins with zeros (the image of a disk) was never an object, and is not taken for one.
+/// A file that begins with zeros, such as a disk image, was never an object and is not replaced.
 #[test]
 fn a_file_that_begins_with_zeros_is_left_alone() {
     need_atomics!();
@@ -274,7 +281,7 @@ fn a_file_that_begins_with_zeros_is_left_alone() {
 }
 
 #[test]
-fn all_slots_taken_says_what_to_do() {
+fn the_error_without_a_free_participant_has_a_remedy() {
     need_atomics!();
     let file = Scratch::new();
     let few = ExpectedLayout { participants: 2, ..shape() };
@@ -290,13 +297,13 @@ fn all_slots_taken_says_what_to_do() {
 }
 
 #[test]
-fn the_slot_of_one_who_is_leaving_is_waited_for() {
+fn an_opening_waits_for_the_slot_of_a_detaching_participant() {
     need_atomics!();
     let file = Scratch::new();
     let few = ExpectedLayout { participants: 2, ..shape() };
     let one = create_with(file.name(), &few);
-    // Its record is free already.
-    let leaving = one.slots.take(FIRST + 1, SlotMode::Alone).unwrap().expect("nobody has it");
+    // A detaching participant holds its slot after it has freed its record.
+    let leaving = one.slots.take(FIRST + 1, SlotMode::Alone).unwrap().expect("free");
     refused(&file, &shape(), ErrorKind::TooManyProcesses);
     std::thread::scope(|scope| {
         let two = scope.spawn(|| open(file.name()));
@@ -305,9 +312,9 @@ fn the_slot_of_one_who_is_leaving_is_waited_for() {
     });
 }
 
-/// An opening that finds no place gets one that becomes free while it waits, however late that is.
+/// An opening claims a participant that becomes free while it waits, however long its timeout is.
 #[test]
-fn a_place_is_waited_for() {
+fn an_opening_waits_for_a_free_participant() {
     need_atomics!();
     for open_timeout in [Duration::MAX, Duration::from_secs(3600)] {
         let file = Scratch::new();
@@ -321,7 +328,7 @@ fn a_place_is_waited_for() {
                 refused(&file, &shape(), ErrorKind::TooManyProcesses);
                 assert!(!two.is_finished());
             }
-            // What creates does not wait for a place to find out that the object exists.
+            // Creating reports that the object exists without waiting for a free participant.
             let fill = &mut |_: &Memory, _: &Header| Ok(());
             let made = create::create_new(&location, &shape(), &terms, release, fill);
             assert_eq!(made.unwrap_err().kind(), ErrorKind::AlreadyExists);
@@ -331,9 +338,9 @@ fn a_place_is_waited_for() {
     }
 }
 
-/// What attaches on the way, as a forked child does, waits for a moment only.
+/// An operation that attaches implicitly, as in a forked child, waits for about 100 ms only.
 #[test]
-fn an_operation_waits_briefly_for_a_place() {
+fn an_operation_waits_briefly_for_a_free_participant() {
     need_atomics!();
     let file = Scratch::new();
     let one = create_with(file.name(), &ExpectedLayout { participants: 1, ..shape() });
@@ -341,14 +348,14 @@ fn an_operation_waits_briefly_for_a_place() {
     let two = file.open();
     let begun = Instant::now();
     assert_eq!(one.participant().unwrap_err().kind(), ErrorKind::TooManyProcesses);
-    assert!(begun.elapsed() < OpenOptions::default().open_timeout, "as long as an opening");
+    assert!(begun.elapsed() < OpenOptions::default().open_timeout, "it waited like an opening");
     drop(two);
     assert_eq!(one.participant().unwrap(), 0);
 }
 
-/// The header as FORMAT.md shows it.
+/// FORMAT.md shows the bytes of this header.
 #[test]
-fn the_format_is_the_documented_one() {
+fn the_header_matches_format_md() {
     let shape = ExpectedLayout {
         kind: 1,
         fingerprint: *b"fingerprint, 16.",

@@ -1,4 +1,4 @@
-//! Tests: all openings of an object by this process share one session.
+//! Tests of the registry: all openings of an object by this process share one session.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::peer::registry::{self, Key};
 use crate::peer::{OpenOptions, Opening, PowerCuts, create};
 use crate::testing::child::fork;
 
-/// The values of the mark while a process is attached: on the disk, or perhaps not yet.
+/// The values of the clean flag while a process is attached: known to be on the disk, or not.
 const KNOWN: u32 = 0;
 const USED: u32 = 2;
 
@@ -55,7 +55,7 @@ fn openings_share_a_session_while_one_is_left() {
 }
 
 #[test]
-fn ways_of_attaching_have_sessions_of_their_own() {
+fn each_kind_of_attachment_has_its_own_session() {
     need_atomics!();
     let file = Scratch::new();
     let one = make(&file);
@@ -71,7 +71,7 @@ fn ways_of_attaching_have_sessions_of_their_own() {
 }
 
 #[test]
-fn a_later_opening_may_ask_that_power_cuts_be_told() {
+fn a_later_opening_can_request_that_unclean_ends_be_detected() {
     need_atomics!();
     let file = Scratch::new();
     let one = make(&file);
@@ -80,11 +80,11 @@ fn a_later_opening_may_ask_that_power_cuts_be_told() {
     let told = OpenOptions { power_cuts: PowerCuts::Told, ..OpenOptions::default() };
     let two = open_with(&file, &told).unwrap();
     assert!(Arc::ptr_eq(one.session(), two.session()));
-    assert_eq!(mark(), KNOWN, "it is on the disk");
+    assert_eq!(mark(), KNOWN, "the flag is on the disk");
     drop(open(&file));
-    assert_eq!(one.session().power_cuts(), PowerCuts::Told, "and stays so");
+    assert_eq!(one.session().power_cuts(), PowerCuts::Told, "the request lasts");
 
-    // A mark that cannot be flushed is an error in each attempt.
+    // If the flag cannot be flushed, each attempt fails.
     one.memory().store(CLEAN, USED).unwrap();
     one.memory().fail_flushes();
     for _ in 0..2 {
@@ -93,12 +93,12 @@ fn a_later_opening_may_ask_that_power_cuts_be_told() {
     assert_eq!(mark(), USED);
     drop((one, two));
     let memory = super::memory_of(&file.0);
-    assert_ne!(memory.load::<u32>(CLEAN).unwrap(), 1, "nor is it said to be left in order");
+    assert_ne!(memory.load::<u32>(CLEAN).unwrap(), 1, "the object is not marked clean");
 }
 
-/// An opening waits for another thread that attaches or detaches, but for at most its patience.
+/// An opening waits for another thread that attaches or detaches, for at most its `open_timeout`.
 #[test]
-fn another_thread_is_waited_for_as_long_as_was_asked_for() {
+fn an_opening_waits_for_another_thread_until_its_timeout() {
     need_atomics!();
     let file = Scratch::new();
     drop(make(&file));
@@ -114,7 +114,8 @@ fn another_thread_is_waited_for_as_long_as_was_asked_for() {
     drop(open_with(&file, &terms).unwrap());
 }
 
-fn key(file: &Scratch) -> Key {
+/// Returns the key of the object in the registry.
+pub(super) fn key(file: &Scratch) -> Key {
     let identity = crate::sys::pass::identity(&File::open(&file.0).unwrap()).unwrap();
     let as_participant = Attachment::Participant;
     Key::of_file(identity, as_participant).unwrap_or_else(|| {
@@ -123,9 +124,9 @@ fn key(file: &Scratch) -> Key {
     })
 }
 
-/// A child that was forked while threads of its parent were attaching and detaching.
+/// The child is forked while threads of its parent attach and detach.
 #[test]
-fn a_child_waits_for_no_thread_of_its_parent() {
+fn a_child_does_not_wait_for_threads_of_its_parent() {
     need_atomics!();
     let file = Scratch::new();
     drop(make(&file));
@@ -139,11 +140,11 @@ fn a_child_waits_for_no_thread_of_its_parent() {
     });
     match child {
         Some(child) => assert!(child.passed()),
-        None => eprintln!("skipped: nothing forks here"),
+        None => eprintln!("skipped: this system has no fork"),
     }
 }
 
-/// A child inherits its parent's session, and attaches by itself.
+/// A child inherits its parent's session, and attaches as a participant of its own.
 #[test]
 fn a_child_finds_the_session_of_its_parent() {
     need_atomics!();
@@ -162,9 +163,9 @@ fn a_child_finds_the_session_of_its_parent() {
     });
     match child {
         Some(child) => assert!(child.passed()),
-        None => eprintln!("skipped: nothing forks here"),
+        None => eprintln!("skipped: this system has no fork"),
     }
-    // A read-only attachment keeps the object in use; its copy in a child does not.
+    // A read-only attachment keeps the object in use, but its copy in a child does not.
     let (terms, read) = (OpenOptions::default(), Attachment::ReadOnly);
     let look = create::open_read_only(&file.location(), &shape(), &terms, read, release).unwrap();
     let child = fork(|| {

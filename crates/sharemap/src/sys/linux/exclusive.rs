@@ -1,8 +1,11 @@
-//! Exclusive use of a file by a write lease. The kernel grants the lease only while no other
-//! process, in any container, has the file open or mapped. A process that opens the leased file
-//! waits.
+//! Exclusive claims on files, by write leases (`F_SETLEASE`).
+//!
+//! The kernel grants a write lease only while no other open file description of the file exists, in any
+//! process of any container. A mapping keeps its description, so mapped files are refused, too. While the
+//! lease is held, a process that opens the file waits, for at most `/proc/sys/fs/lease-break-time`
+//! seconds, or fails with `EWOULDBLOCK` if it does not block.
 
-#![allow(unsafe_code, reason = "asks for a lease")]
+#![allow(unsafe_code, reason = "requests a lease")]
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -23,10 +26,11 @@ pub(crate) use crate::sys::posix::entry::Entry;
 pub(crate) use crate::sys::posix::removal::Interrupted;
 
 const OPERATION: &str = "ask which processes use";
+/// Selects the signal that announces the break of a lease.
 const F_SETSIG: libc::c_int = 10;
 
-/// A file that no other process has open or, where the kernel sees that, mapped. Dropping the value
-/// lets other processes open the file.
+/// An exclusive claim on a file: no other process has it open or, where the kernel sees that, mapped.
+/// Dropping the value ends the claim, and waiting processes open the file.
 #[derive(Debug)]
 pub(crate) struct Exclusive {
     entry: Entry,
@@ -34,7 +38,10 @@ pub(crate) struct Exclusive {
 }
 
 impl Exclusive {
-    /// Asks for a lease. `None` if another process uses the file.
+    /// Claims the file. Returns `None` if another process uses it.
+    ///
+    /// Fails with `Unsupported` on network and FUSE file systems and without leases, and with
+    /// `PermissionDenied` for a file of another user.
     pub(crate) fn take(entry: Entry) -> Result<Option<Self>> {
         let file = entry.file();
         let sees_mappings = match file_system(file)?.as_str() {
@@ -42,12 +49,13 @@ impl Exclusive {
                 return Err(Error::new(ErrorKind::Unsupported, OPERATION)
                     .with_detail(format!("it is on {system}, where other machines may use it")));
             }
-            // A mapping on overlayfs maps the file of the lower or upper layer.
+            // A mapping on overlayfs keeps a description of the file in the lower or upper layer, not of
+            // this file.
             "overlayfs" => false,
             _ => true,
         };
-        // The kernel sends a signal when a process opens the file; the default one would end this
-        // process.
+        // The kernel sends a signal when another process opens the file. The default, `SIGIO`, would end
+        // this process; `SIGURG` is ignored by default.
         change(file, F_SETSIG, libc::SIGURG)?;
         match change(file, libc::F_SETLEASE, libc::F_WRLCK) {
             Ok(()) => Ok(Some(Self { entry, sees_mappings })),
@@ -66,8 +74,8 @@ impl Exclusive {
         self.sees_mappings
     }
 
-    /// Returns `true` while no process waits to open the file. The kernel breaks the lease when one
-    /// does.
+    /// Returns `true` while no process waits to open the file. When one does, the kernel starts to break
+    /// the lease.
     pub(crate) fn is_exclusive(&self) -> bool {
         // SAFETY: an open descriptor, and plain numbers.
         unsafe { libc::fcntl(self.file().as_raw_fd(), libc::F_GETLEASE) == libc::F_WRLCK }
@@ -81,12 +89,14 @@ impl Exclusive {
 }
 
 impl Drop for Exclusive {
-    /// Gives the lease up. Closing the descriptor would not: a child forked meanwhile has a copy.
+    /// Releases the lease. Closing the descriptor is not enough, because a child that was forked meanwhile
+    /// has a copy of it.
     fn drop(&mut self) {
         let _ = change(self.file(), libc::F_SETLEASE, libc::F_UNLCK);
     }
 }
 
+/// Opens the file of named shared memory.
 pub(crate) fn open_named(name: &str) -> Result<Option<Entry>> {
     Entry::open(&shm::path(name))
 }
@@ -96,11 +106,13 @@ pub(crate) fn interrupted(directory: Option<&Path>) -> Result<Vec<Interrupted>> 
     removal::interrupted(directory.unwrap_or(Path::new(shm::DIRECTORY)))
 }
 
-/// Returns the role of a file, judged by descriptors from its place, name, owner and contents.
+/// Returns the role of a file, from its directory, name, owner and contents. All but the names are checked by
+/// descriptor.
 pub(crate) fn role(entry: &Entry) -> FileRole {
     role_of(entry).unwrap_or(FileRole::Object)
 }
 
+/// Returns `None` if the file has no special role, or a check fails.
 fn role_of(entry: &Entry) -> Option<FileRole> {
     let shm = shm::directory().ok()?;
     let directory = rustix::fs::fstat(entry.directory()).ok()?;
@@ -126,8 +138,8 @@ fn role_of(entry: &Entry) -> Option<FileRole> {
     is_companion.then_some(FileRole::Companion { device, file: file_number })
 }
 
-/// Returns the user whose companions a directory contains. Such a directory lies in shared memory,
-/// has the user's number in its name, and only the user can write to it.
+/// Returns the owner of the companions in a directory; `None` if it is not a companion directory. Such a
+/// directory is in `/dev/shm`, has the owner's number in its name, and only the owner can write to it.
 fn owner_of_companions(shm: &OwnedFd, name: &OsStr, identity: (u64, u64)) -> Option<u32> {
     let text = name.to_str()?.strip_prefix(".sharemap-")?;
     let owner = text.parse::<u32>().ok().filter(|owner| owner.to_string() == text)?;
@@ -138,6 +150,7 @@ fn owner_of_companions(shm: &OwnedFd, name: &OsStr, identity: (u64, u64)) -> Opt
     is_it.then_some(owner)
 }
 
+/// Calls `fcntl` with a number. Fails with `WouldBlock` if another process uses the file.
 fn change(file: &File, command: libc::c_int, value: libc::c_int) -> Result<()> {
     // SAFETY: an open descriptor, and plain numbers.
     if unsafe { libc::fcntl(file.as_raw_fd(), command, value) } == 0 {
@@ -148,11 +161,11 @@ fn change(file: &File, command: libc::c_int, value: libc::c_int) -> Result<()> {
     Err(match errno {
         Errno::AGAIN => made.with_kind(ErrorKind::WouldBlock),
         Errno::ACCESS | Errno::PERM => {
-            made.with_detail("the kernel tells only its owner whether another process uses it")
+            made.with_detail("the kernel tells only the file's owner whether a process uses it")
         }
-        Errno::INVAL | Errno::NOSYS => made
-            .with_kind(ErrorKind::Unsupported)
-            .with_detail("its file system has no leases, which would show that no process uses it"),
+        Errno::INVAL | Errno::NOSYS => made.with_kind(ErrorKind::Unsupported).with_detail(
+            "its file system has no leases, which would prove that no process uses it",
+        ),
         _ => made,
     })
 }

@@ -1,11 +1,21 @@
-//! Slots: locks that the kernel keeps for as long as an address space lives.
+//! Liveness locks: locks that the kernel releases exactly when the holder's address space ends
+//! (FORMAT.md, "Slots").
 //!
-//! A slot is one byte, far behind the end of the object's file, locked by a description of its own
-//! (`F_OFD_SETLK`). The description is mapped, one page without access that no child inherits, and
-//! its descriptor closed: the lock ends with the address space, by exit, kill or exec, and neither a
-//! stray `close` nor a forked child changes that. Descriptors that ask never hold.
+//! A slot is one byte, far beyond the end of the object's file. A liveness lock is a lock of an open file
+//! description (`F_OFD_SETLK`) on that byte. Each lock has a description of its own, which is mapped by
+//! one page without access (`MADV_DONTFORK`). Then the descriptor is closed, and only the page keeps the
+//! description, and with it the lock:
+//!
+//! - It ends with the address space, by exit, kill or exec.
+//! - A `close` by other code cannot release it, because no descriptor refers to the description.
+//! - A forked child does not prolong it, because it does not inherit the page.
+//!
+//! Queries use other descriptions than locks: a description never conflicts with its own locks.
+//!
+//! Some file systems cannot carry such locks. Their objects have a companion, an empty file in
+//! `/dev/shm`.
 
-#![allow(unsafe_code, reason = "maps pages and asks for locks")]
+#![allow(unsafe_code, reason = "maps pages and queries locks")]
 
 use std::fs::{File, OpenOptions};
 use std::mem;
@@ -33,20 +43,27 @@ const OPERATION: &str = "attach to";
 /// The largest number of slots that [`Slots::take_all`] locks at once.
 pub(crate) const MOST_AT_ONCE: u64 = 1024;
 
-/// What carries slots that cannot be asked about from here.
+/// The home of slots that this process can neither query nor lock: those of another user's object without
+/// a visible companion.
 const NOWHERE: SlotHome = SlotHome::Companion { device: 0, file: 0 };
 
-/// Where an object's slots are locked, open for asking.
+/// The slots of an object, open for queries.
 #[derive(Debug)]
 pub(crate) struct Slots {
+    /// The object's file or its companion. Other code may close the descriptor by mistake.
     file: File,
+    /// The path under which the file can be opened again.
     path: Option<PathBuf>,
+    /// Device and inode, which detect a descriptor that refers to another file by now.
     identity: (u64, u64),
     home: SlotHome,
 }
 
 impl Slots {
-    /// The slots of the object in `file`; `path` is where it was opened, if it has a name.
+    /// Opens the slots of the object in `file`, creating a companion if it needs one and has none.
+    /// `path` is where the file was opened, if it has a name.
+    ///
+    /// Fails with `Unsupported` on network and FUSE file systems.
     pub(crate) fn open(file: &File, path: Option<&Path>, _: [u8; 16]) -> Result<Self> {
         match needs_companion(file)? {
             true => Self::companion(file),
@@ -54,8 +71,8 @@ impl Slots {
         }
     }
 
-    /// The same for whoever only looks on: nothing is made. `None`: nobody has ever taken one, or it is
-    /// not to be seen.
+    /// Opens the slots for queries, and creates nothing. Returns `None` if the object needs a companion
+    /// and none is visible.
     pub(crate) fn find(file: &File, path: Option<&Path>, _: [u8; 16]) -> Result<Option<Self>> {
         if !needs_companion(file)? {
             return Self::in_object(file, path).map(Some);
@@ -79,8 +96,11 @@ impl Slots {
         Ok(Self { file, path: Some(path), identity, home })
     }
 
-    /// An empty file in shared memory, named by the object's place, that carries its slots. The
-    /// object's owner makes it, or root in its place: what others made, it could not use.
+    /// Opens the companion of an object: an empty file in `/dev/shm`, named by the object's device and
+    /// inode.
+    ///
+    /// Only the object's owner creates it, or root on the owner's behalf, because the owner could not
+    /// use the file of another user.
     fn companion(object: &File) -> Result<Self> {
         let (owner, name) = companion_of(object)?;
         let path = companion::path(owner, &name);
@@ -94,23 +114,25 @@ impl Slots {
         }
     }
 
-    /// Those of another user's object, for whoever only reads it.
+    /// Returns slots for a process that only reads another user's object: it holds none, and cannot query
+    /// any.
     fn out_of_reach(object: &File) -> Result<Self> {
         Ok(Self { home: NOWHERE, ..Self::in_object(object, None)? })
     }
 
-    /// Does what a stray close and a new file do to the descriptor.
+    /// Makes the descriptor refer to another file, like a mistaken close followed by an open.
     #[cfg(test)]
     pub(super) fn point_elsewhere(&self, other: &File) {
         // SAFETY: both are open.
         assert!(unsafe { libc::dup2(other.as_raw_fd(), self.file.as_raw_fd()) } >= 0);
     }
 
+    /// Returns the file that carries the locks.
     pub(crate) fn home(&self) -> SlotHome {
         self.home
     }
 
-    /// Takes a slot; `None` if somebody has it.
+    /// Acquires a slot without waiting. Returns `None` if a conflicting lock is held.
     pub(crate) fn take(&self, slot: u64, mode: SlotMode) -> Result<Option<LivenessLock>> {
         self.take_range(&(slot..slot + 1), mode)
     }
@@ -125,12 +147,15 @@ impl Slots {
         if self.home == NOWHERE {
             return match mode {
                 SlotMode::Alone => Err(denied()),
-                // Who only looks does so without.
+                // A read-only attachment works without a lock. It then does not keep the object in use.
                 SlotMode::Shared => Ok(Some(LivenessLock { page: 0, process: fork::process() })),
             };
         }
-        let _no_child_gets_it = hold_off();
+        // Until the descriptor is closed, a forked child would inherit it, and with it the description.
+        let _no_fork = hold_off();
         let file = self.fresh(mode)?;
+        // The page comes before the lock, and the lock before the close, so that a description with a
+        // lock always has its page. Death at any step ends the address space, and the lock with it.
         let hold = LivenessLock::map(&file)?;
         let kind = match mode {
             SlotMode::Alone => libc::F_WRLCK,
@@ -143,17 +168,18 @@ impl Slots {
             Err(errno) => return Err(refused(errno)),
         }
         drop(file);
+        // A query, by another description, proves that the lock outlived its descriptor.
         if self.held_among(slots)?.is_none() {
             return Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(format!(
-                "its file system ({}) drops the locks of mapped files: put it on another, or in \
-                 shared memory",
+                "its file system ({}) releases the locks of mapped files when they are closed; put it \
+                 on another one, or in shared memory",
                 file_system(&self.file)?
             )));
         }
         Ok(Some(hold))
     }
 
-    /// Whether nobody has the slot. Does not say who may take it first.
+    /// Returns `true` if no process holds the slot in any mode. Another process may acquire it at once.
     pub(crate) fn is_free(&self, slot: u64) -> Result<bool> {
         self.held_among(&(slot..slot + 1)).map(|held| held.is_none())
     }
@@ -167,8 +193,8 @@ impl Slots {
         let bytes = SLOT_BASE + slots.start..SLOT_BASE + slots.end;
         let held = |file: &File| ofd::conflict(file.as_raw_fd(), bytes.clone());
         let answer = held(&self.file);
-        // Other code may have closed the descriptor, and its number may mean another file, of which
-        // the answer is then.
+        // Checked after the query: if other code closed the descriptor, its number may refer to another
+        // file, and the answer was about that one.
         let answer = if identity(&self.file).is_ok_and(|found| found == self.identity) {
             answer
         } else {
@@ -178,7 +204,7 @@ impl Slots {
         Ok(answer.map_err(refused)?.map(|held| slot(held.start)..slot(held.end)))
     }
 
-    /// A description of its own.
+    /// Opens a new description of the file, for one lock.
     fn fresh(&self, mode: SlotMode) -> Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(mode == SlotMode::Alone).custom_flags(libc::O_NONBLOCK);
@@ -189,7 +215,7 @@ impl Slots {
         }
     }
 
-    /// The same by name, where it still has that one.
+    /// Opens a new description by path, if the path still leads to the file.
     fn reopen(&self, mode: SlotMode) -> Result<File> {
         let error = || Error::new(ErrorKind::Unsupported, OPERATION);
         let Some(path) = &self.path else {
@@ -200,7 +226,7 @@ impl Slots {
         let write = mode == SlotMode::Alone;
         let request =
             OpenRequest { write, create: Create::Never, exclusive: false, timeout: Duration::ZERO };
-        // The file is matched by identity; its owner does not matter.
+        // The identity is checked below, so the owner does not matter.
         let file = super::file::open_object(path, request, Owner::Any)?;
         if identity(&file)? != self.identity {
             return Err(error().with_kind(ErrorKind::NotFound).with_detail(
@@ -211,39 +237,44 @@ impl Slots {
     }
 }
 
-/// A slot that is held; dropping it lets it go.
+/// A liveness lock on one or more slots. Dropping the value releases it.
 #[derive(Debug)]
 pub(crate) struct LivenessLock {
-    /// 0: it holds nothing.
+    /// The address of the page that keeps the description; 0 if there is no lock.
     page: usize,
-    /// As [`fork::process`] has it.
+    /// The number of the process that owns the page ([`fork::process`]).
     process: u32,
 }
 
 impl LivenessLock {
+    /// Maps a page of a description, which keeps the description and the locks that it gets.
     fn map(file: &File) -> Result<Self> {
-        // SAFETY: new addresses of the kernel's choice, without access.
+        // SAFETY: the kernel chooses free addresses; the page allows no access.
         let page = unsafe {
             let flags = MapFlags::SHARED | MapFlags::NORESERVE;
             mm::mmap(ptr::null_mut(), page_size(), ProtFlags::empty(), flags, file, 0)
         }
         .map_err(|errno| errno::error(OPERATION, errno))?;
         let hold = Self { page: page as usize, process: fork::process() };
-        // SAFETY: our own page.
+        // SAFETY: the page was mapped above.
         unsafe { mm::madvise(page, page_size(), mm::Advice::LinuxDontFork) }
             .map_err(|errno| errno::error(OPERATION, errno))?;
         Ok(hold)
     }
 
-    /// Gives it up as a number, for memory that a child finds empty.
+    /// Converts the lock to a number that is not 0, without releasing it, to be kept in memory that a
+    /// child finds zeroed. The only value without a page, a shared lock under [`NOWHERE`], is never
+    /// converted.
     pub(crate) fn into_raw(self) -> usize {
         let page = self.page;
         mem::forget(self);
         page
     }
 
+    /// Converts a number back to the lock.
+    ///
     /// # Safety
-    /// `raw` came from [`into_raw`](Self::into_raw) in this process, and becomes a `LivenessLock` once.
+    /// `raw` came from [`into_raw`](Self::into_raw) in this process, and is converted back once.
     pub(crate) unsafe fn from_raw(raw: usize) -> Self {
         Self { page: raw, process: fork::process() }
     }
@@ -251,25 +282,27 @@ impl LivenessLock {
 
 impl Drop for LivenessLock {
     fn drop(&mut self) {
-        // In a child the page is not there, and its address may be somebody's.
+        // A child did not inherit the page, and may have mapped something else at its address.
         if self.page != 0 && self.process == fork::process() {
-            // SAFETY: the page is this value's own, and nobody accesses it.
+            // SAFETY: this value owns the page, and no code accesses it.
             let _ = unsafe { mm::munmap(self.page as *mut _, page_size()) };
         }
     }
 }
 
-/// Whether the object's file system cannot carry its slots.
+/// Returns `true` if the object's file system cannot carry its liveness locks, but a companion can.
+/// Fails with `Unsupported` if other machines may use the file.
 fn needs_companion(file: &File) -> Result<bool> {
     let system = file_system(file)?;
     match system.as_str() {
         "nfs" | "cifs" | "9p" | "ceph" | "fuse" => {
             Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(format!(
-                "it lies on {system}, whose locks and mappings do not hold together between \
-                 machines: put it on a local file system, or in shared memory"
+                "it is on {system}, which does not keep locks and mappings coherent between \
+                 machines; put it on a local file system, or in shared memory"
             )))
         }
-        // Locks of mapped files get lost in the first, and pages of the second are not small.
+        // Overlayfs releases the locks of a mapped file when it is closed. On hugetlbfs, a page of
+        // the usual size cannot be mapped.
         "overlayfs" | "hugetlbfs" => Ok(true),
         _ => Ok(false),
     }
@@ -281,25 +314,28 @@ fn companion_of(object: &File) -> Result<(u32, String)> {
     Ok((stat.st_uid, format!("{:x}-{:x}", stat.st_dev, stat.st_ino)))
 }
 
+/// Returns the error for locks and queries by a user that can only read the object.
 #[cold]
 fn denied() -> Error {
     Error::new(ErrorKind::PermissionDenied, OPERATION).with_detail(
-        "its file system cannot carry the locks that tell who lives, and their companion in /dev/shm \
-         is its owner's alone: here, others can only look",
+        "its file system cannot carry liveness locks, and only the object's owner can use their \
+         companion in /dev/shm; other users can open it read-only",
     )
 }
 
+/// Returns the device and inode of an open file.
 fn identity(file: &File) -> Result<(u64, u64)> {
     let stat = rustix::fs::fstat(file).map_err(|errno| errno::error(OPERATION, errno))?;
     #[allow(clippy::unnecessary_cast, reason = "the fields' types differ between architectures")]
     Ok((stat.st_dev as u64, stat.st_ino as u64))
 }
 
+/// Returns the error of a failed call on locks.
 #[cold]
 fn refused(errno: Errno) -> Error {
     let error = errno::error(OPERATION, errno);
     match errno {
-        Errno::NOLCK => error.with_detail("the kernel has no room for another file lock"),
+        Errno::NOLCK => error.with_detail("the kernel has no memory for another file lock"),
         Errno::INVAL => error
             .with_kind(ErrorKind::Unsupported)
             .with_detail("its file system has no locks of open files (F_OFD_SETLK)"),

@@ -1,7 +1,9 @@
-//! Objects that are being made: without a name, or with a hidden one for as long as it takes.
+//! Drafts: files of shared memory that are being created, without a name if possible (`O_TMPFILE`), and
+//! otherwise under a hidden name.
 //!
-//! A file with a hidden name is locked (`flock`) by whoever makes it, so that one whose maker was
-//! killed is known, and swept by the next who has to make a hidden name.
+//! The kernel removes an unnamed draft when its creator dies. A named draft is locked (`flock`) by its
+//! creator. If the creator is killed, the kernel releases the lock, and the next process of the same user
+//! that creates a named draft removes the file ([`sweep`]).
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,18 +17,18 @@ use crate::error::{ErrorKind, Result};
 use crate::sys::Existing;
 use crate::sys::posix::{errno, owner};
 
-/// No valid name of an object begins so.
+/// The prefix of hidden names. No valid name of an object begins with a dot.
 const HIDDEN: &str = ".sharemap-new-";
 
-/// An object on its way to a name.
+/// A file that has not received its name yet. Dropping the value removes the file.
 pub(super) struct Draft<'a> {
     pub(super) file: File,
     directory: &'a OwnedFd,
-    /// The name that it has meanwhile.
+    /// The hidden name; `None` if the draft is unnamed.
     hidden: Option<Hidden<'a>>,
 }
 
-/// A name that is taken away in the end.
+/// A hidden name, which is removed on drop.
 struct Hidden<'a> {
     directory: &'a OwnedFd,
     name: String,
@@ -34,12 +36,13 @@ struct Hidden<'a> {
 
 impl Drop for Hidden<'_> {
     fn drop(&mut self) {
-        // Another name by now, where all went well.
+        // Fails without harm if the draft was renamed to its final name.
         let _ = rustix::fs::unlinkat(self.directory, self.name.as_str(), AtFlags::empty());
     }
 }
 
 impl<'a> Draft<'a> {
+    /// Creates an empty draft with mode 0600 in `directory`.
     pub(super) fn new(directory: &'a OwnedFd) -> Result<Self> {
         let private = Mode::from_raw_mode(0o600);
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
@@ -51,7 +54,7 @@ impl<'a> Draft<'a> {
                 return Ok(Self { file, directory, hidden: None });
             }
         }
-        // A file system without nameless files, or no /proc to name them through.
+        // The file system has no unnamed files, or there is no `/proc` to name them through.
         sweep(directory);
         loop {
             let name = hidden_name();
@@ -59,7 +62,8 @@ impl<'a> Draft<'a> {
             match retry_on_intr(|| rustix::fs::openat(directory, name.as_str(), new, private)) {
                 Ok(file) => {
                     let (file, hidden) = (File::from(file), Hidden { directory, name });
-                    // Somebody may have swept it before it was locked.
+                    // Another process may have swept the draft before it was locked. If it has its name
+                    // once the lock is held, it keeps it: processes sweep only while they hold the lock.
                     if lock(&file) && rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_nlink == 1)
                     {
                         return Ok(Self { file, directory, hidden: Some(hidden) });
@@ -71,7 +75,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Gives it the name that it is to have.
+    /// Gives the draft its final name. With [`Existing::Refused`], fails with `AlreadyExists` if the name is
+    /// taken.
     pub(super) fn publish(self, name: &str, existing: Existing) -> Result<File> {
         let named = match existing {
             Existing::Refused => self.appear(name),
@@ -91,6 +96,7 @@ impl<'a> Draft<'a> {
         })
     }
 
+    /// Names the draft, without replacing a file.
     fn appear(self, name: &str) -> rustix::io::Result<File> {
         match &self.hidden {
             None => self.link(name)?,
@@ -104,7 +110,12 @@ impl<'a> Draft<'a> {
         Ok(self.file)
     }
 
+    /// Names the draft, replacing a file that has the name.
+    ///
+    /// Linking an unnamed file cannot replace another, so the file is linked to a hidden name first and then
+    /// renamed. Death in between leaves a hidden draft, which the next sweep removes.
     fn replace(mut self, name: &str) -> rustix::io::Result<File> {
+        // Locked before it gets the hidden name, so that no process sweeps it.
         if self.hidden.is_none() {
             sweep(self.directory);
             lock(&self.file);
@@ -125,18 +136,19 @@ impl<'a> Draft<'a> {
         Ok(self.file)
     }
 
-    /// The first name of what has none.
+    /// Gives an unnamed file its first name.
     fn link(&self, name: &str) -> rustix::io::Result<()> {
         let from = link_of(&self.file);
         rustix::fs::linkat(CWD, from.as_str(), self.directory, name, AtFlags::SYMLINK_FOLLOW)
     }
 }
 
+/// Returns a path through `/proc` that leads to an open file.
 pub(super) fn link_of(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// Returns `true` if [`hidden_name`] could have generated the name: process, number, nanoseconds.
+/// Returns `true` if the name has the form of [`hidden_name`]: process id, number, nanoseconds.
 pub(super) fn is_hidden_name(name: &str) -> bool {
     let Some(rest) = name.strip_prefix(HIDDEN) else { return false };
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -156,6 +168,7 @@ pub(super) fn unique() -> String {
     format!("{}-{number}-{}", std::process::id(), now.as_nanos())
 }
 
+/// Attempts to lock a draft. Returns `false` if another process holds the lock.
 fn lock(file: &File) -> bool {
     rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
@@ -164,7 +177,7 @@ fn unlock(file: &File) {
     let _ = rustix::fs::flock(file, FlockOperation::Unlock);
 }
 
-/// Removes the drafts of this user's killed processes: files and empty directories with a hidden
+/// Removes the drafts that killed processes of this user left: files and empty directories with a hidden
 /// name and no other name. Does nothing in a directory where another user could replace them.
 fn sweep(directory: &OwnedFd) {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -192,8 +205,8 @@ fn sweep(directory: &OwnedFd) {
             Ok(FileType::Directory) => {
                 let _ = rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR);
             }
-            // While this process holds the lock, no creator is alive. Processes unlink such a name
-            // only while holding the lock, so it is still this file's only name.
+            // This process holds the lock, so the creator is dead. Processes unlink such a name only while
+            // they hold the lock, so a name that leads to this file now still does when it is unlinked.
             Ok(FileType::RegularFile) if lock(&file) => {
                 let now = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
                 let same = stat().is_ok_and(|stat| {

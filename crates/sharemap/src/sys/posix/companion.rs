@@ -1,8 +1,8 @@
-//! Companions: files with the liveness locks of objects whose own file system cannot carry them.
-//! They are in directories that only the object's owner may write to.
+//! Opens and checks companions: files that carry the liveness locks of objects, if the objects' own files
+//! cannot. Companions are in directories that only the object's owner may write to.
 //!
-//! A directory is opened once, without following links, and judged by its descriptor. Its files are
-//! opened by that descriptor.
+//! A directory is opened once, without following links, and checked by its descriptor. Its files are opened
+//! by that descriptor, so an entry that is exchanged after the check is not used.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,27 +14,29 @@ use rustix::io::{Errno, retry_on_intr};
 use super::file::{deadline, open_leased};
 use crate::sys::os::walk::HOLD;
 
-/// The entry that has the name of a companion directory.
+/// The entry with the name of a companion directory.
 pub(crate) enum Folder {
-    /// The owner's directory, held open.
+    /// The owner's directory, open, to which no other user may write.
     Usable(OwnedFd),
+    /// There is no such entry.
     Missing,
+    /// An entry that cannot be trusted.
     Unusable(Flaw),
 }
 
-/// The reason why a directory cannot be trusted: a user that can replace its files can fake
-/// liveness.
+/// The reason why a directory cannot be trusted. A user that can replace its files can make a dead process
+/// seem alive, and a live one dead.
 #[derive(Clone, Copy)]
 pub(crate) enum Flaw {
     /// The directory belongs to this other user.
     Foreign(u32),
-    /// The entry is no directory, and belongs to this user.
+    /// The entry is not a directory, and belongs to this user.
     NoDirectory(u32),
     /// Other users may write to the directory.
     Writable,
 }
 
-/// Opens the directory `name` in `parent`, and judges it.
+/// Opens and checks the companion directory `name` of `owner` in `parent`.
 pub(crate) fn folder(parent: impl AsFd, name: &str, owner: u32) -> Result<Folder, Errno> {
     let parent = parent.as_fd();
     let flags = HOLD | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -63,18 +65,18 @@ pub(crate) fn folder(parent: impl AsFd, name: &str, owner: u32) -> Result<Folder
 /// The longest wait for the lease that `sharemap gc` holds on a companion.
 pub(crate) const LEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The entry that has the name of a companion.
+/// The entry with the name of a companion.
 pub(crate) enum Found {
     /// The owner's regular file.
     File(File),
     /// There is none, or the file lost its name while it was opened.
     Missing,
-    /// Something else, which no process uses as a companion.
+    /// Another kind of file, or one of another user. No process uses it as a companion.
     Foreign,
 }
 
-/// Opens and judges a companion in a trusted directory. Waits at most `timeout` for a process that
-/// holds a lease on it.
+/// Opens and checks a companion in a trusted directory, waiting for at most `timeout` for a process that
+/// holds a lease on it. With `O_CREAT` in `flags`, creates it if it is missing.
 pub(crate) fn file(
     folder: &OwnedFd,
     name: &str,

@@ -1,10 +1,10 @@
-//! Removes exactly the file that was judged.
+//! Removes exactly the file that was opened.
 //!
-//! Between a check of a name and the call that unlinks it, another file can get the name. The name
-//! is therefore moved, by descriptors, into a private directory beside it, where no other user can
-//! change it. The file is identified there, and then removed or moved back. A process that is
-//! killed in between leaves the private directory with one file under its old name. [`interrupted`]
-//! finds such directories.
+//! Between a check of a name and the call that unlinks it, another file can get the name. The name is
+//! therefore moved, by descriptors, into a private directory beside it, where no other user can change it.
+//! The file is identified there, and then removed or moved back. A process that is killed in between
+//! leaves the private directory, with the file under its old name or empty. [`interrupted`] finds such
+//! directories, and [`Interrupted::restore`] moves the file back.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
@@ -25,11 +25,12 @@ const OPERATION: &str = "remove";
 /// The prefix of a private directory's name; 32 hexadecimal digits follow.
 const PREFIX: &str = ".sharemap-gone-";
 
-/// The mark of a private directory. Another directory of this user has no use for the sticky bit, and a
-/// user that can give it such a name cannot set the bit.
+/// The mode bit that marks a private directory. A user that may write to the parent can rename another
+/// directory of this user to such a name, but cannot set its sticky bit.
 const MARK: Mode = Mode::SVTX;
 
-/// A directory of this user with mode 0700, locked (`flock`) while the process lives.
+/// A directory of this user with mode 0700, locked (`flock`) while the value exists. The lock tells a
+/// removal in progress from an interrupted one.
 #[derive(Debug)]
 struct Locked {
     name: String,
@@ -38,16 +39,18 @@ struct Locked {
     is_marked: bool,
 }
 
-/// A private directory for one removal. Dropping the value removes the directory if it is empty.
+/// The private directory of one removal. Dropping the value removes the directory if it is empty.
 struct Private<'a> {
     parent: &'a OwnedFd,
     locked: Locked,
 }
 
-/// Removes an entry's name if the name still refers to the entry's file. Returns `false`, and keeps
-/// the name, if `is_exclusive` reports that a process waits to open the file.
+/// Removes an entry's name if the name still refers to the entry's file. Returns `false`, and keeps the
+/// name, if `is_exclusive` returns `false`, because a process waits to open the file.
+///
+/// Fails with `NotFound` if another file has the name.
 pub(in crate::sys) fn remove(entry: &Entry, is_exclusive: &dyn Fn() -> bool) -> Result<bool> {
-    /// Far less than the time for which the kernel lets a process wait for a lease.
+    /// A time for which the lease surely holds: far less than `lease-break-time`.
     const LEASE_HOLDS: Duration = Duration::from_secs(1);
     let begun = Instant::now();
     if !is_exclusive() {
@@ -57,10 +60,13 @@ pub(in crate::sys) fn remove(entry: &Entry, is_exclusive: &dyn Fn() -> bool) -> 
     let is_same = |found: rustix::io::Result<Identity>| found == Ok(entry.identity());
     let private = Private::new(parent)?;
     let inside = &private.locked.directory;
+    // Before the move, because a move of the wrong file must be undone.
     if !is_same(named(parent, name)) {
         return Err(renamed());
     }
     rename(parent, inside, name).map_err(|errno| cannot_move(errno, parent))?;
+    // Death from here on leaves the file in the private directory, and `restore` moves it back. Only in the
+    // directory is it certain which file was moved.
     let is_judged = is_same(named(inside, name));
     if is_judged && is_exclusive() {
         return private.unlink(name);
@@ -68,16 +74,16 @@ pub(in crate::sys) fn remove(entry: &Entry, is_exclusive: &dyn Fn() -> bool) -> 
     match rename(inside, parent, name) {
         Ok(()) if is_judged => Ok(false),
         Ok(()) => Err(renamed()),
-        // Another process has created a new file of that name. A process that still waits for the
-        // lease has not opened this file, and finds the new one once this file is removed.
+        // Another process created a new file of that name. A process that still waits for the lease has not
+        // opened this file. Once this file is removed, it looks the name up again and finds the new one.
         Err(Errno::EXIST) if is_judged && begun.elapsed() < LEASE_HOLDS => private.unlink(name),
         Err(errno) => Err(private.left_behind(entry, errno)),
     }
 }
 
 impl Locked {
-    /// Opens and locks a directory. `None` if other users may access it, or a process has locked
-    /// it.
+    /// Opens and locks a directory. Returns `None` if it is not a directory of this user with mode 0700, if it
+    /// has lost its name, or if a process has locked it.
     fn open(parent: &OwnedFd, name: String) -> rustix::io::Result<Option<Self>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = match rustix::fs::openat(parent, name.as_str(), flags, Mode::empty()) {
@@ -97,6 +103,7 @@ impl Locked {
         Ok(is_private.then_some(Self { name, directory, identity, is_marked }))
     }
 
+    /// Returns the names of the entries of the directory.
     fn entries(&self) -> rustix::io::Result<Vec<OsString>> {
         let mut found = Vec::new();
         for entry in Dir::read_from(&self.directory)? {
@@ -118,6 +125,7 @@ impl Locked {
 }
 
 impl<'a> Private<'a> {
+    /// Creates, locks and marks a private directory in `parent`.
     fn new(parent: &'a OwnedFd) -> Result<Self> {
         const ROUNDS: usize = 8;
         for _ in 0..ROUNDS {
@@ -128,9 +136,10 @@ impl<'a> Private<'a> {
                 Err(Errno::EXIST) => continue,
                 Err(errno) => return Err(cannot_make(errno)),
             }
-            // Another process may have replaced the directory, or a search for interrupted removals
-            // may have locked it in order to remove it. Neither is used.
+            // Another process may have replaced the directory, or a search for interrupted removals may have
+            // locked it in order to remove it. In both cases, another directory is created.
             match Locked::open(parent, name).map_err(cannot_make)? {
+                // Marked only after it is known to be empty: a marked directory's files are moved back.
                 Some(locked) if locked.entries().map_err(cannot_make)?.is_empty() => {
                     rustix::fs::fchmod(&locked.directory, Mode::RWXU | MARK)
                         .map_err(cannot_make)?;
@@ -144,12 +153,14 @@ impl<'a> Private<'a> {
         ))
     }
 
+    /// Removes the file in the directory.
     fn unlink(&self, name: &OsStr) -> Result<bool> {
         rustix::fs::unlinkat(&self.locked.directory, name, AtFlags::empty())
             .map_err(|errno| errno::error(OPERATION, errno))?;
         Ok(true)
     }
 
+    /// Returns the error for a file that cannot be moved back.
     #[cold]
     fn left_behind(&self, entry: &Entry, errno: Errno) -> Error {
         let place = entry.path().with_file_name(&self.locked.name);
@@ -173,24 +184,27 @@ fn rename(from: &OwnedFd, to: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> 
     rustix::fs::renameat_with(from, name, to, name, RenameFlags::NOREPLACE)
 }
 
+/// Returns the error for a name that no longer refers to the file.
 #[cold]
 fn renamed() -> Error {
     Error::new(ErrorKind::NotFound, OPERATION)
         .with_detail("another file has its name now; try again")
 }
 
+/// Returns the error for a private directory that cannot be created.
 #[cold]
 fn cannot_make(errno: Errno) -> Error {
     let error = errno::error(OPERATION, errno);
     match errno {
         Errno::NOSPC | Errno::DQUOT => error.with_detail(
-            "no private directory can be made beside it to identify it in: the file system has no \
-             inode left; raise their number (mount -o remount,nr_inodes=…)",
+            "no private directory can be created beside it, because the file system has no inode left; \
+             allow more inodes (mount -o remount,nr_inodes=…)",
         ),
-        _ => error.with_detail("no private directory can be made beside it to identify it in"),
+        _ => error.with_detail("no private directory can be created beside it"),
     }
 }
 
+/// Returns the error for a name that cannot be moved into the private directory.
 #[cold]
 fn cannot_move(errno: Errno, parent: &OwnedFd) -> Error {
     let error = errno::error(OPERATION, errno);
@@ -198,8 +212,8 @@ fn cannot_move(errno: Errno, parent: &OwnedFd) -> Error {
         Errno::NOENT => renamed(),
         Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV => {
             error.with_kind(ErrorKind::Unsupported).with_detail(
-                "its file system cannot move it into a private directory without replacing a file \
-                 (renameat2), so it cannot be identified there and is not removed",
+                "its file system cannot move a file without replacing another (renameat2), so the \
+                 file cannot be identified in a private directory and is not removed",
             )
         }
         Errno::PERM | Errno::ACCESS if is_sticky(parent) => {
@@ -209,6 +223,7 @@ fn cannot_move(errno: Errno, parent: &OwnedFd) -> Error {
     }
 }
 
+/// Returns `true` if only the owner of an entry can rename or remove it from the directory.
 fn is_sticky(directory: &OwnedFd) -> bool {
     rustix::fs::fstat(directory).is_ok_and(|stat| stat.st_mode & 0o1000 != 0)
 }
@@ -221,8 +236,8 @@ pub(in crate::sys) fn is_private_name(name: &OsStr) -> bool {
     })
 }
 
-/// A removal whose process was killed: a private directory of this user, which this value keeps
-/// locked.
+/// A removal that was interrupted by the death of its process: a private directory of this user. The value
+/// keeps it locked, so that only one process restores it.
 #[derive(Debug)]
 pub(crate) struct Interrupted {
     parent: Arc<OwnedFd>,
@@ -247,7 +262,8 @@ pub(crate) fn interrupted(directory: &Path) -> Result<Vec<Interrupted>> {
             continue;
         };
         let (names, path) = (locked.entries().map_err(failed)?, directory.join(name));
-        // A user that may write to `parent` gave this name to another directory, whose files stay.
+        // Without the mark, this is another directory that was renamed; its files stay. An empty one may also
+        // be that of a process that was killed before it set the mark.
         if !locked.is_marked && !names.is_empty() {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Tests: what ends a slot's lock and what does not, waiting between processes, forks.
+//! Tests of liveness locks and what ends them, of waits between processes, and of wiped memory.
 
 #![allow(unsafe_code, reason = "processes, mounts and shared addresses")]
 
@@ -51,7 +51,8 @@ fn slots(path: &str) -> Slots {
     Slots::open(&open(path), Some(Path::new(path)), [0; 16]).unwrap()
 }
 
-/// The address space of a child is given up a little before or after it can be waited for.
+/// Waits until [`SLOT`] is free, for at most five seconds. The kernel frees the address space of a killed
+/// child at some time before or after the child can be reaped.
 fn is_free_soon(slots: &Slots) -> bool {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(5) {
@@ -64,7 +65,7 @@ fn is_free_soon(slots: &Slots) -> bool {
 }
 
 #[test]
-fn a_slot_is_held_by_one_or_shared() {
+fn a_slot_is_held_exclusively_or_shared() {
     let file = Scratch::new();
     let (one, two) = (file.slots(), file.slots());
     assert!(one.is_free(SLOT).unwrap());
@@ -89,18 +90,18 @@ fn a_slot_is_held_by_one_or_shared() {
 }
 
 #[test]
-fn a_stray_close_of_the_file_changes_nothing() {
+fn closing_another_descriptor_does_not_release_a_slot() {
     let file = Scratch::new();
     let slots = file.slots();
     let hold = slots.take(SLOT, SlotMode::Alone).unwrap().expect("free");
     drop(open(file.name()));
     assert!(!slots.is_free(SLOT).unwrap());
-    // SAFETY: the number is closed again below, by its owner; nobody else opens files in between.
+    // SAFETY: the descriptor is open during the call.
     assert_eq!(unsafe { libc::lockf(open(file.name()).as_raw_fd(), libc::F_TEST, 1) }, 0);
     drop(hold);
 }
 
-/// Holds a slot, and then does what it is told.
+/// The child process of the tests below: holds a slot, and obeys commands.
 #[test]
 fn holder() {
     let Some(path) = role("sys::linux::tests::deaths::holder") else { return };
@@ -111,15 +112,15 @@ fn holder() {
         match listen().as_str() {
             "" => break,
             "close all" => {
-                // SAFETY: nothing is used afterwards but the first three.
+                // SAFETY: only the first three descriptors are used afterwards.
                 unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
             }
             "fork" => {
-                // SAFETY: the child only sleeps, until it is killed.
+                // SAFETY: the child only sleeps until it is killed.
                 let child = unsafe { libc::fork() };
                 if child == 0 {
                     loop {
-                        // SAFETY: sleeps.
+                        // SAFETY: the call only sleeps.
                         unsafe { libc::pause() };
                     }
                 }
@@ -138,6 +139,7 @@ fn holder() {
     drop(hold);
 }
 
+/// Starts a process that holds [`SLOT`].
 fn held(file: &Scratch) -> Second {
     let mut second = Second::start("sys::linux::tests::deaths::holder", file.name());
     second.expect("held");
@@ -180,9 +182,9 @@ fn a_forked_child_does_not_keep_a_slot() {
     assert!(!slots.is_free(SLOT).unwrap());
     second.kill();
     let free = is_free_soon(&slots);
-    // SAFETY: the process that was started above, which sleeps.
+    // SAFETY: the child was forked above and is not reaped yet.
     unsafe { libc::kill(child, libc::SIGKILL) };
-    assert!(free, "the child of a dead process holds its slot");
+    assert!(free, "the forked child holds the slot of its dead parent");
 }
 
 #[test]
@@ -234,19 +236,20 @@ fn a_slot_is_seen_across_pid_namespaces() {
 }
 
 #[test]
-fn closed_descriptors_are_noticed() {
+fn a_replaced_descriptor_is_detected() {
     let file = Scratch::new();
     let slots = file.slots();
     let hold = slots.take(SLOT, SlotMode::Alone).unwrap().expect("free");
     let other = Scratch::new();
     slots.point_elsewhere(&open(other.name()));
-    assert!(!slots.is_free(SLOT).unwrap(), "asked another file");
+    assert!(!slots.is_free(SLOT).unwrap(), "the query was about another file");
     assert!(slots.take(SLOT, SlotMode::Alone).unwrap().is_none());
     let _others = other.slots().take(SLOT, SlotMode::Alone).unwrap().expect("free");
     drop(hold);
-    assert!(slots.is_free(SLOT).unwrap(), "asked another file");
+    assert!(slots.is_free(SLOT).unwrap(), "the query was about another file");
 }
 
+/// Maps a page of the file, with a word to wait on.
 fn shared(file: &File) -> (Span, WaitPlace) {
     let request = MapRequest {
         file: Some(file),
@@ -269,7 +272,7 @@ fn waits_end_by_wake_timeout_change_and_fault() {
     if let Some(path) = role(ROLE) {
         let (_span, place) = shared(&open(&path));
         tell("waiting");
-        // SAFETY: a word of the span.
+        // SAFETY: the word lies in the span.
         unsafe { waits.wait(&place, 0, Some(Duration::from_secs(60))) }.unwrap();
         tell("woken");
         return;
@@ -277,7 +280,7 @@ fn waits_end_by_wake_timeout_change_and_fault() {
     let file = Scratch::new();
     let (span, place) = shared(&open(file.name()));
     let start = Instant::now();
-    // SAFETY: words of the span, here and below.
+    // SAFETY: the words lie in the span, here and below.
     unsafe {
         waits.wait(&place, 0, Some(Duration::from_millis(20))).unwrap();
         assert!(start.elapsed() >= Duration::from_millis(20));
@@ -305,7 +308,7 @@ fn waits_end_by_wake_timeout_change_and_fault() {
 }
 
 #[test]
-fn the_fence_is_there_for_those_who_register() {
+fn a_registered_process_can_fence() {
     fence::register();
     if !fence::is_registered() {
         eprintln!("skipped: this kernel has no membarrier between processes");
@@ -315,14 +318,14 @@ fn the_fence_is_there_for_those_who_register() {
 }
 
 #[test]
-fn a_forked_child_finds_wiped_memory_empty() {
+fn a_forked_child_finds_wiped_memory_zeroed() {
     if !fork::wipes() {
         eprintln!("skipped: this kernel does not wipe memory of children");
         return;
     }
     let memory = fork::WipeOnFork::new(100).unwrap();
     let word = memory.base().cast::<u64>();
-    // SAFETY: our own memory; the child only looks and ends.
+    // SAFETY: the memory is this test's; each child only reads it and exits.
     unsafe {
         assert_eq!(word.read(), 0);
         word.write(7);
@@ -344,7 +347,7 @@ fn a_forked_child_finds_wiped_memory_empty() {
 }
 
 #[test]
-fn the_kernel_tells_who_a_process_is() {
+fn the_kernel_reports_the_identity_of_a_process() {
     use crate::sys::linux::process;
     let me = std::process::id();
     assert!(process::start_time(me).is_some_and(|time| time > 0));

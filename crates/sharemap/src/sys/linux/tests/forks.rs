@@ -1,4 +1,4 @@
-//! Tests: children that have their parent's process id.
+//! Tests of forked children that have the process id of their parent, in a pid namespace of their own.
 
 #![allow(unsafe_code, reason = "maps pages at chosen addresses")]
 
@@ -14,7 +14,7 @@ use crate::sys::linux::{fork, map};
 use crate::testing::child::fork as fork_child;
 use crate::testing::process_tricks;
 
-/// Runs it in the first process of a namespace, of which the next child is the first of another.
+/// Runs `body` as process 1 of a pid namespace. Its next child is process 1 of another namespace.
 fn as_first(body: impl FnOnce()) {
     if !fork::wipes() {
         eprintln!("skipped: this kernel does not follow advice about forks");
@@ -35,7 +35,7 @@ fn as_first(body: impl FnOnce()) {
 }
 
 #[test]
-fn a_process_has_a_number_that_its_parents_do_not_have() {
+fn no_process_has_the_number_of_an_ancestor() {
     as_first(|| {
         let (id, number) = (std::process::id(), fork::process());
         assert_eq!(fork::process(), number);
@@ -53,30 +53,30 @@ fn a_process_has_a_number_that_its_parents_do_not_have() {
     });
 }
 
-/// It has no page there, so the address is free for others; its parent keeps the slot.
+/// The child does not inherit the page of its parent's lock, and may map another page at that address.
 #[test]
-fn a_child_unmaps_no_page_where_its_parent_holds_a_slot() {
+fn dropping_an_inherited_lock_unmaps_nothing() {
     as_first(|| {
         let object = rustix::fs::memfd_create("slots", MemfdFlags::CLOEXEC).unwrap();
         let file = File::from(object);
         let slots = Slots::open(&file, None, [0; 16]).unwrap();
         let raw = slots.take(5, SlotMode::Shared).unwrap().expect("free").into_raw();
-        // SAFETY: from above, once; what the child has is a copy of it.
+        // SAFETY: the number is from above, and is converted once; the child has a copy of the result.
         let mut hold = ManuallyDrop::new(unsafe { LivenessLock::from_raw(raw) });
         let child = fork_child(|| {
             let (protection, flags) = (libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
             let at = ptr::without_provenance_mut(raw);
-            // SAFETY: a page where there is none, as the flag makes sure; the hold is taken once in
-            // this process; the last call only asks whether a page is there.
+            // SAFETY: the flag ensures that no page is replaced; this process drops its copy once; the last
+            // call only asks whether a page is mapped.
             unsafe {
                 let flags = flags | libc::MAP_FIXED_NOREPLACE;
                 let page = libc::mmap(at, map::page_size(), protection, flags, -1, 0);
-                assert_eq!(page, at, "the child has the page");
+                assert_eq!(page, at, "the child inherited the page");
                 ManuallyDrop::drop(&mut hold);
                 assert_eq!(
                     libc::msync(page, map::page_size(), libc::MS_ASYNC),
                     0,
-                    "it was unmapped"
+                    "the new page was unmapped"
                 );
             }
         });

@@ -1,6 +1,6 @@
-//! Tests: opening what somebody has a lease on, and what loses its name meanwhile.
+//! Tests of opening a file on which another process holds a lease, or that loses its name meanwhile.
 
-#![allow(unsafe_code, reason = "leases, and signals that tell of them")]
+#![allow(unsafe_code, reason = "leases, and the signals that announce their breaks")]
 
 use std::ffi::{CString, c_int};
 use std::fs::{File, OpenOptions};
@@ -21,7 +21,7 @@ use crate::testing::child::fork;
 const TO_READ: OpenRequest =
     OpenRequest { write: false, create: Create::Never, exclusive: false, timeout: LEASE_BREAK };
 
-/// An object, and another name beside it; both go with the value.
+/// The names of an object and of another file beside it. Dropping the value removes both.
 struct Names {
     name: String,
     path: PathBuf,
@@ -56,12 +56,13 @@ impl Drop for Names {
 }
 
 static LEASE: AtomicI32 = AtomicI32::new(-1);
-/// What takes the name when somebody opens it, and the name.
+/// A file, and the name that it gets when the kernel starts to break the lease.
 static MOVE: OnceLock<(CString, CString)> = OnceLock::new();
 
-/// When whoever opens it is told to wait, and before it looks again: this process has one thread.
+/// Replaces the leased file and releases the lease. The kernel sends the signal when an opening starts
+/// to wait, and the process has one thread, so this runs before the opening looks the name up again.
 extern "C" fn give_up(_: c_int) {
-    // SAFETY: names that end with zeros, and an open descriptor.
+    // SAFETY: terminated names, and an open descriptor.
     unsafe {
         if let Some((from, to)) = MOVE.get() {
             libc::rename(from.as_ptr(), to.as_ptr());
@@ -70,7 +71,7 @@ extern "C" fn give_up(_: c_int) {
     }
 }
 
-/// Has a lease, and gives it up when it is asked to.
+/// Acquires a lease, which [`give_up`] releases when an opening breaks it.
 fn lease(names: &Names) -> File {
     const F_SETSIG: c_int = 10;
     let file = File::open(&names.path).unwrap();
@@ -89,26 +90,26 @@ fn lease(names: &Names) -> File {
     file
 }
 
-/// In a process whose descriptors no child of another test has.
+/// Runs `body` in a process with descriptors that no child of another test has inherited.
 fn in_a_child(body: impl FnOnce(&Names)) {
     assert!(fork(|| body(&Names::new())).unwrap().passed());
 }
 
 #[test]
-fn whoever_has_it_for_a_moment_is_waited_for() {
+fn an_opening_waits_for_a_lease() {
     in_a_child(|names| {
         let _lease = lease(names);
         names.open().unwrap();
     });
 }
 
-/// The name leads to a FIFO by the time that it is looked up again: nobody waits for its other end.
+/// The name leads to a FIFO when it is looked up again. The opening does not wait for its other end.
 #[test]
-fn a_fifo_in_its_place_holds_nobody_up() {
+fn a_fifo_in_place_of_a_leased_file_does_not_block() {
     for by_name in [true, false] {
         in_a_child(|names| {
             let fifo = CString::new(names.other.to_str().unwrap()).unwrap();
-            // SAFETY: a name that ends with a zero.
+            // SAFETY: a terminated name.
             assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o600) }, 0);
             let _lease = lease(names);
             if by_name {
@@ -123,9 +124,9 @@ fn a_fifo_in_its_place_holds_nobody_up() {
     }
 }
 
-/// As when it was collected in between: who opens it gets what has the name.
+/// The file loses its name while it is opened, as by `sharemap gc`. The opening gets the new file.
 #[test]
-fn what_lost_its_name_is_looked_up_again() {
+fn a_file_that_lost_its_name_is_looked_up_again() {
     let names = Names::new();
     std::fs::write(&names.other, b"another").unwrap();
     let mut opened = 0;
@@ -144,21 +145,21 @@ fn what_lost_its_name_is_looked_up_again() {
     let nameless = File::open(&names.path).unwrap();
     std::fs::remove_file(&names.path).unwrap();
     assert_eq!(names.open_file().unwrap_err().kind(), ErrorKind::NotFound);
-    // What is asked for by a name that is the descriptor's own.
+    // A path that leads to the descriptor itself opens a file without a name.
     let own = PathBuf::from(format!("/proc/self/fd/{}", nameless.as_raw_fd()));
     let again = file::open_object(&own, TO_READ, Owner::Own).unwrap();
     assert_eq!(again.metadata().unwrap().ino(), nameless.metadata().unwrap().ino());
 }
 
-/// Nor does a child that was forked meanwhile keep anybody waiting.
+/// A child that was forked during the claim has a copy of the descriptor, and does not prolong the lease.
 #[test]
-fn nobody_has_it_alone_for_longer() {
+fn a_claim_ends_when_it_is_dropped() {
     in_a_child(|names| {
         let entry = Entry::open(&names.path).unwrap().expect("no lease");
         let exclusive = Exclusive::take(entry).unwrap().expect("unused");
         let child = fork(|| {
             loop {
-                // SAFETY: sleeps, until it is killed.
+                // SAFETY: the call only sleeps.
                 unsafe { libc::pause() };
             }
         });

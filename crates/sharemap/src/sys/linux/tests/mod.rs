@@ -1,4 +1,4 @@
-//! Tests of what only Linux has.
+//! Tests of mechanisms that only Linux has.
 
 mod deaths;
 mod forks;

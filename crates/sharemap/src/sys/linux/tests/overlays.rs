@@ -1,4 +1,5 @@
-//! Tests: companions of objects on an overlay, made by and for whom, in mounts of a process's own.
+//! Tests of companions of objects on an overlay: which users create and own them. Each test runs in a
+//! mount namespace of its own.
 
 #![allow(unsafe_code, reason = "mounts, and other users")]
 
@@ -14,10 +15,12 @@ use crate::sys::{SlotHome, SlotMode};
 use crate::testing::child::{Second, fork, role};
 
 const SLOT: u64 = 7;
-/// Two users that nobody else is.
+/// A user without other processes or files, which owns objects.
 const OWNER: u32 = 54_321;
+/// Another such user, which does not.
 const STRANGER: u32 = 54_322;
 
+/// Mounts a file system. Returns `false` if that fails.
 fn mount(kind: &str, at: &str, options: &str) -> bool {
     let text = |text: &str| CString::new(text).unwrap();
     let (kind, at, options) = (text(kind), text(at), text(options));
@@ -27,9 +30,9 @@ fn mount(kind: &str, at: &str, options: &str) -> bool {
     }
 }
 
-/// An overlay, and a shared memory, that exist for this process only.
+/// Mounts an overlay and a `/dev/shm` that only this process sees. Returns the path of the overlay.
 fn overlay(folder: &str) -> Result<String, &'static str> {
-    // SAFETY: this process's own mounts from here on.
+    // SAFETY: terminated strings and null pointers, which these calls allow.
     let own = unsafe {
         libc::unshare(libc::CLONE_NEWNS) == 0
             && libc::mount(
@@ -55,7 +58,7 @@ fn overlay(folder: &str) -> Result<String, &'static str> {
     Ok(merged)
 }
 
-/// Runs `body`, the rest of the test of this name, with an object on an overlay.
+/// Runs `body`, which is the test of this name, in a child process with an object on an overlay.
 fn on_an_overlay(test: &str, body: impl FnOnce(&Path)) {
     let name = format!("sys::linux::tests::overlays::{test}");
     let Some(folder) = role(&name) else {
@@ -82,7 +85,7 @@ fn slots(path: &Path) -> Slots {
     Slots::open(&file, Some(path), [0; 16]).unwrap()
 }
 
-/// Who owns what there is in shared memory.
+/// Returns the owners of all entries in `/dev/shm` and its directories.
 fn owners() -> Vec<u32> {
     let mut owners = Vec::new();
     for folder in std::fs::read_dir("/dev/shm").unwrap().flatten() {
@@ -94,10 +97,10 @@ fn owners() -> Vec<u32> {
     owners
 }
 
-/// Runs `body` as another user.
+/// Runs `body` as `user`, in a child process.
 fn as_user(user: u32, body: impl FnOnce()) {
     let child = fork(|| {
-        // SAFETY: numbers only; this process has one thread.
+        // SAFETY: the calls take numbers only; this process has one thread.
         unsafe {
             assert_eq!(libc::setgroups(0, ptr::null()), 0);
             assert_eq!(libc::setresgid(user, user, user), 0);
@@ -121,12 +124,13 @@ fn an_overlay_has_a_companion() {
     });
 }
 
-/// Whoever comes first: root, in whose name its owner could not use it, or its owner.
+/// The companion belongs to the object's owner even if root creates it: the owner could not use a file
+/// of root.
 #[test]
-fn a_companion_is_its_objects_owners() {
-    on_an_overlay("a_companion_is_its_objects_owners", |path| {
+fn a_companion_belongs_to_the_objects_owner() {
+    on_an_overlay("a_companion_belongs_to_the_objects_owner", |path| {
         chown(path, Some(OWNER), None).unwrap();
-        // Root was ended when it had made the directory.
+        // A directory of root has the name; root must replace it, because the owner cannot use it.
         std::fs::create_dir(format!("/dev/shm/.sharemap-{OWNER}")).unwrap();
         for _ in 0..2 {
             let hold = slots(path).take(SLOT, SlotMode::Alone).unwrap().expect("free");
@@ -139,10 +143,10 @@ fn a_companion_is_its_objects_owners() {
     });
 }
 
-/// Others make nothing that would be in the owner's way, and look all the same.
+/// Other users create nothing that could block the owner, and can still open the object read-only.
 #[test]
-fn strangers_make_no_companion() {
-    on_an_overlay("strangers_make_no_companion", |path| {
+fn other_users_create_no_companion() {
+    on_an_overlay("other_users_create_no_companion", |path| {
         chown(path, Some(OWNER), None).unwrap();
         std::fs::set_permissions(path, PermissionsExt::from_mode(0o644)).unwrap();
         let look = || {
@@ -164,28 +168,29 @@ fn strangers_make_no_companion() {
     });
 }
 
+/// Returns the path of the companion directory of `user`.
 fn own(user: u32) -> String {
     format!("/dev/shm/.sharemap-{user}")
 }
 
-/// The path of the object's companion.
+/// Returns the path of the object's companion.
 fn place(path: &Path, owner: u32) -> String {
     let found = path.metadata().unwrap();
     format!("{}/{:x}-{:x}", own(owner), found.dev(), found.ino())
 }
 
-/// The entries that root has moved aside, with their owners.
+/// Returns the entries that root has moved aside, with their owners.
 fn aside() -> Vec<(std::path::PathBuf, u32)> {
     let entries = std::fs::read_dir("/dev/shm").unwrap().flatten();
     let aside = entries.filter(|entry| entry.file_name().to_str().unwrap().contains("-aside-"));
     aside.map(|entry| (entry.path(), entry.metadata().unwrap().uid())).collect()
 }
 
-/// A link with the name of the directory is not followed: its target keeps its owner, and root
+/// A link with the name of the companion directory is not followed: its target keeps its owner, and root
 /// creates the directory.
 #[test]
-fn a_link_in_its_place_is_not_followed() {
-    on_an_overlay("a_link_in_its_place_is_not_followed", |path| {
+fn a_link_in_place_of_the_directory_is_not_followed() {
+    on_an_overlay("a_link_in_place_of_the_directory_is_not_followed", |path| {
         let roots = path.parent().unwrap().parent().unwrap().join("roots");
         std::fs::create_dir(&roots).unwrap();
         for owner in [0, OWNER] {
@@ -205,11 +210,11 @@ fn a_link_in_its_place_is_not_followed() {
     });
 }
 
-/// A directory of another user has the name: root ignores its contents, and other users get an
-/// error with the remedy.
+/// Another user's directory has the name of the companion directory. Root moves it aside unused, and other
+/// users get an error with the remedy.
 #[test]
-fn squatting_denies_root_nothing() {
-    on_an_overlay("squatting_denies_root_nothing", |path| {
+fn a_foreign_directory_does_not_stop_root() {
+    on_an_overlay("a_foreign_directory_does_not_stop_root", |path| {
         std::fs::create_dir(own(0)).unwrap();
         let squatted = place(path, 0);
         std::fs::write(&squatted, "").unwrap();
@@ -222,10 +227,10 @@ fn squatting_denies_root_nothing() {
         assert!(!slots(path).is_free(SLOT).unwrap());
         assert_eq!(std::fs::metadata(own(0)).unwrap().uid(), 0);
         let [(moved, STRANGER)] = &aside()[..] else { panic!("{:?}", aside()) };
-        assert_eq!(std::fs::read_dir(moved).unwrap().count(), 1, "nothing of theirs is deleted");
+        assert_eq!(std::fs::read_dir(moved).unwrap().count(), 1, "its contents were deleted");
         drop(hold);
 
-        // An empty one needs no place.
+        // An empty directory is removed and not moved aside.
         chown(path, Some(OWNER), None).unwrap();
         std::fs::create_dir(own(OWNER)).unwrap();
         chown(own(OWNER), Some(STRANGER), None).unwrap();
@@ -249,10 +254,10 @@ fn squatting_denies_root_nothing() {
     });
 }
 
-/// Root never changes the owner of an entry that the directory's owner put there.
+/// Root never changes the owner of an entry that the directory's owner created.
 #[test]
-fn what_lies_there_is_not_given_away() {
-    on_an_overlay("what_lies_there_is_not_given_away", |path| {
+fn existing_entries_are_not_given_away() {
+    on_an_overlay("existing_entries_are_not_given_away", |path| {
         chown(path, Some(OWNER), None).unwrap();
         std::fs::create_dir(own(OWNER)).unwrap();
         chown(own(OWNER), Some(OWNER), None).unwrap();
@@ -261,7 +266,7 @@ fn what_lies_there_is_not_given_away() {
         let puts: [&dyn Fn(); 3] = [
             &|| std::fs::hard_link(secret, &name).unwrap(),
             &|| symlink(secret, &name).unwrap(),
-            &|| std::fs::write(&name, "root was ended before it gave it away").unwrap(),
+            &|| std::fs::write(&name, "root was killed before it gave this away").unwrap(),
         ];
         for put in puts {
             put();
@@ -280,7 +285,7 @@ fn what_lies_there_is_not_given_away() {
     });
 }
 
-/// Another user exchanges a directory and a link while root searches for the companion directory.
+/// Another user exchanges a directory and a link while root opens the companion directory.
 #[test]
 fn exchanges_give_nothing_away() {
     const ROUNDS: usize = 500;
@@ -289,7 +294,7 @@ fn exchanges_give_nothing_away() {
         let roots = path.parent().unwrap().parent().unwrap().join("roots");
         std::fs::create_dir(&roots).unwrap();
         let attacker = fork(|| {
-            // SAFETY: numbers only; this process has one thread.
+            // SAFETY: the call takes numbers only; this process has one thread.
             unsafe { assert_eq!(libc::setresuid(STRANGER, STRANGER, STRANGER), 0) };
             let text = |path: &str| CString::new(path).unwrap();
             let (at, other, target) =
@@ -316,7 +321,7 @@ fn exchanges_give_nothing_away() {
             let _ = std::fs::remove_dir_all(own(OWNER));
         }
         attacker.unwrap().kill();
-        println!("{had} of {ROUNDS} rounds had their companion, {} were cleared", aside().len());
+        println!("{had} of {ROUNDS} rounds opened a companion, {} entries moved", aside().len());
         assert!(had > 0);
     });
 }

@@ -1,4 +1,4 @@
-//! Tests: a removal removes exactly the judged file, whatever happens to names meanwhile.
+//! Tests of removals: exactly the opened file is removed, even if names change meanwhile.
 
 #![allow(unsafe_code, reason = "enters a user namespace")]
 
@@ -14,7 +14,7 @@ use crate::sys::posix::entry::Entry;
 use crate::sys::posix::removal::{interrupted, remove};
 use crate::testing::child::fork;
 
-/// A directory with a file, both removed on drop.
+/// A directory with a file. Dropping the value removes both.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -47,7 +47,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Calls `then` on the second query, which comes after the move of the name and before its removal.
+/// Returns a query that calls `then` the second time, after the move of the name and before its removal.
 fn second_time(then: impl Fn() -> bool) -> impl Fn() -> bool {
     let asked = Cell::new(0);
     move || {
@@ -65,17 +65,17 @@ fn a_removal_leaves_nothing() {
 
 /// If a process waits to open the file, the file gets its name back.
 #[test]
-fn a_file_that_is_wanted_goes_back() {
+fn a_file_that_a_process_opens_is_moved_back() {
     let scratch = Scratch::new();
     let entry = scratch.entry();
     let there = Cell::new(true);
     let came = second_time(|| {
         there.set(scratch.object().exists());
-        assert_eq!(interrupted(&scratch.0).unwrap().len(), 0, "it is not interrupted");
+        assert_eq!(interrupted(&scratch.0).unwrap().len(), 0, "the removal is in progress");
         false
     });
     assert!(!remove(&entry, &came).unwrap());
-    assert!(!there.get(), "it was away");
+    assert!(!there.get(), "the file was not moved");
     assert_eq!(scratch.object().metadata().unwrap().ino(), entry.identity().1);
     assert_eq!(scratch.names(), ["object"]);
 }
@@ -94,7 +94,7 @@ fn a_new_object_keeps_the_name() {
 }
 
 #[test]
-fn a_file_that_was_not_judged_stays() {
+fn a_file_that_was_not_opened_stays() {
     let scratch = Scratch::new();
     let other = scratch.0.join("other");
     std::fs::write(&other, b"precious").unwrap();
@@ -107,9 +107,9 @@ fn a_file_that_was_not_judged_stays() {
     assert_eq!(scratch.names(), ["object"]);
 }
 
-/// The directory is replaced before the removal.
+/// The directory is replaced by a link before the removal, which uses the directory that was opened.
 #[test]
-fn a_directory_is_found_once() {
+fn a_directory_is_looked_up_once() {
     let (scratch, victim) = (Scratch::new(), Scratch::new());
     let moved = scratch.0.with_extension("moved");
     let done = remove(
@@ -136,26 +136,26 @@ fn other_directories_are_no_interrupted_removals() {
     std::fs::DirBuilder::new().mode(0o700).create(&place).unwrap();
     std::fs::write(place.join("secret"), b"it").unwrap();
     assert_eq!(interrupted(&scratch.0).unwrap().len(), 0);
-    // Now it looks like the directory of a process that was killed before the move.
+    // An empty directory looks like that of a process that was killed before the move.
     std::fs::remove_file(place.join("secret")).unwrap();
-    let [removal] = &interrupted(&scratch.0).unwrap()[..] else { panic!("it is empty") };
+    let [removal] = &interrupted(&scratch.0).unwrap()[..] else { panic!("not found") };
     removal.restore().unwrap();
     assert!(!place.exists());
 }
 
-/// The file that a killed process had moved is found and moved back.
+/// A file that a killed process has moved is found and moved back.
 #[test]
-fn a_killed_removal_is_found_and_goes_back() {
+fn an_interrupted_removal_is_found_and_undone() {
     let scratch = Scratch::new();
     let child = fork(|| {
         let _ = remove(&scratch.entry(), &second_time(|| std::process::abort()));
     });
     assert!(!child.unwrap().passed());
-    assert!(!scratch.object().exists(), "it was away");
+    assert!(!scratch.object().exists(), "the file was not moved");
     let found = interrupted(&scratch.0).unwrap();
     let [removal] = &found[..] else { panic!("{found:?}") };
     assert_eq!(removal.names(), ["object"]);
-    assert_eq!(interrupted(&scratch.0).unwrap().len(), 0, "one at a time");
+    assert_eq!(interrupted(&scratch.0).unwrap().len(), 0, "`found` keeps it locked");
 
     std::fs::write(scratch.object(), b"new").unwrap();
     let error = removal.restore().unwrap_err();
@@ -170,7 +170,7 @@ fn a_killed_removal_is_found_and_goes_back() {
 }
 
 #[test]
-fn links_in_the_way_are_followed_if_this_user_owns_them() {
+fn links_to_the_directory_are_followed_if_this_user_owns_them() {
     let scratch = Scratch::new();
     let deep = scratch.0.join("a/b");
     std::fs::create_dir_all(&deep).unwrap();
@@ -188,9 +188,9 @@ fn links_in_the_way_are_followed_if_this_user_owns_them() {
     assert_eq!(is_deep(&scratch.0.join("object/b")), Err(rustix::io::Errno::NOTDIR));
     symlink("b", scratch.0.join("a/last")).unwrap();
     assert_eq!(is_deep(&scratch.0.join("a/last")), Err(rustix::io::Errno::LOOP));
-    // A user that the namespace does not map is shown as the overflow user; so is this process.
+    // In a new user namespace without a map, the links and this process belong to unknown users.
     let child = fork(|| {
-        // SAFETY: takes a number; the child has one thread.
+        // SAFETY: the call takes a number; the child has one thread.
         if unsafe { libc::unshare(libc::CLONE_NEWUSER) } != 0 {
             eprintln!("skipped: no user namespaces: {}", std::io::Error::last_os_error());
             return;
@@ -206,12 +206,12 @@ fn links_in_the_way_are_followed_if_this_user_owns_them() {
             let way = scratch.0.join("relative/b");
             assert_eq!(is_deep(&way), Err(rustix::io::Errno::LOOP));
         }
-        Err(error) => eprintln!("skipped: a link of another user is root's to make: {error}"),
+        Err(error) => eprintln!("skipped: only root can create a link of another user: {error}"),
     }
 }
 
 #[test]
-fn drafts_are_known_by_their_names() {
+fn drafts_are_recognized_by_their_names() {
     assert!(unlinked::is_hidden_name(&unlinked::hidden_name()));
     for name in ["", "1", "1-2", "1-2-", "1-2-3-4", "1-2-x", "1-2-+3", "x/1-2-3"] {
         assert!(!unlinked::is_hidden_name(&format!(".sharemap-new-{name}")), "{name}");
