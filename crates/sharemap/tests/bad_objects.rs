@@ -446,7 +446,7 @@ fn what_this_thread_holds() {
     check(lock.write().unwrap_err(), ErrorKind::Deadlock, &path, &words("lock for writing"));
     drop(guard);
     let again = once.call(|_| once.call(|_| sharemap::Result::Ok(()))).unwrap_err();
-    check(again, ErrorKind::Deadlock, &path, &words("wait until it is done"));
+    check(again, ErrorKind::Deadlock, &path, &words("wait for the once"));
 }
 
 #[test]
