@@ -138,7 +138,7 @@ pub enum ErrorKind {
 impl ErrorKind {
     fn describe(self) -> &'static str {
         match self {
-            Self::NotFound => "no such file",
+            Self::NotFound => "it does not exist",
             Self::AlreadyExists => "it already exists",
             Self::PermissionDenied => "permission denied",
             Self::NotWritable => "it is not writable",

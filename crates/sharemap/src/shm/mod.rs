@@ -1,4 +1,5 @@
-//! Memory that processes share, raw: where it lives, who may have it, how it is passed on.
+//! Raw memory that processes share: its location, its access rights and lifetime, and ways to pass it
+//! to other processes.
 
 mod kinds;
 mod list;
@@ -13,7 +14,7 @@ mod unlink;
 
 pub use list::NamedObject;
 pub use location::Location;
-#[allow(unused_imports, reason = "for the layers to the right")]
+#[allow(unused_imports, reason = "for the layers above")]
 pub(crate) use location::LocationKind;
 pub use options::SharedMemoryOptions;
 pub use pass::InheritableHandle;
