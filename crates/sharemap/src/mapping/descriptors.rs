@@ -17,7 +17,7 @@ pub(super) struct OpenFile {
     /// The process that opened the file. A child of a raw `clone` has a copy of the table, in which an
     /// entry may name a descriptor that the child does not have.
     process: u32,
-    /// The first descriptor of an exclusive mapping, or the one that the caller gave. It is kept
+    /// The first descriptor of an exclusive mapping, or the descriptor of the caller. It is kept
     /// open because it may carry a lock.
     #[allow(dead_code, reason = "kept open, not used")]
     pub(super) before: Option<Arc<Self>>,

@@ -201,7 +201,7 @@ impl FileContentsOptions {
     /// Reads or maps the file of an open descriptor. The caller may close the descriptor
     /// afterwards.
     ///
-    /// A file is read or mapped as a whole, whatever the position of the descriptor. A pipe or a
+    /// A file is read or mapped as a whole, independently of the position of the descriptor. A pipe or a
     /// device without a size is read from its position to its end. On Windows, reading moves the
     /// position.
     ///

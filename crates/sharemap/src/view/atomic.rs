@@ -80,7 +80,7 @@ impl<T: AtomicElement> View<'_, T> {
             });
         }
         let mut fault = 0;
-        // SAFETY: within the view, aligned for its elements. The load acquires, whatever the order.
+        // SAFETY: within the view, aligned for its elements. The load has acquire ordering or stronger.
         let value = unsafe { T::load(self.at(index), &mut fault) };
         if fault == 0 { Ok(value) } else { Err(self.fault("load", fault)) }
     }
