@@ -110,10 +110,21 @@ impl Region {
             return Ok(());
         }
         self.file_for("resize")?;
-        self.plan.wanted = self.plan.wanted.map(|_| new_len);
-        if new_len > len {
-            return self.grow_anyhow(new_len);
+        let planned = self.plan.wanted;
+        self.plan.wanted = planned.map(|_| new_len);
+        let resized = match new_len > len {
+            true => self.grow_anyhow(new_len),
+            false => self.shrink(len, new_len),
+        };
+        if resized.is_err() {
+            // `remap` must not exceed the length that the mapping still has.
+            self.plan.wanted = planned;
         }
+        resized
+    }
+
+    /// Shrinks the mapping from `len` bytes, and the file, if the mapping ends with it.
+    fn shrink(&mut self, len: usize, new_len: usize) -> Result<()> {
         let Some(file) = self.file() else {
             return self.shrink_anonymous(new_len);
         };
