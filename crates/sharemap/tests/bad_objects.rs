@@ -427,7 +427,8 @@ fn what_this_thread_holds() {
     let first = || (Mutex::new(0_u8), RwLock::new(0_u8), Mutex::<[u8]>::zeroed(4), Once::new());
     let all = Shared::create_new(Location::file(&path), first).unwrap();
     let (mutex, lock, elements, once) = &*all;
-    let words = |what| [what, "at offset", "this thread already holds the lock", "release it first"];
+    let words =
+        |what| [what, "at offset", "this thread already holds the lock", "release it first"];
     let guard = mutex.lock().unwrap();
     let locking = words("lock the mutex");
     check(mutex.lock().unwrap_err(), ErrorKind::Deadlock, &path, &locking);

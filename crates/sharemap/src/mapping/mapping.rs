@@ -40,8 +40,6 @@ pub struct Mapping {
     pub(super) region: Region,
 }
 
-region_kind!(Mapping);
-
 impl Mapping {
     /// Opens a file for reading and maps the whole file.
     ///
@@ -200,3 +198,5 @@ impl Mapping {
         self.region.follow()
     }
 }
+
+region_kind!(Mapping);

@@ -38,8 +38,6 @@ pub struct MappingCow {
     pub(super) region: Region,
 }
 
-region_kind!(MappingCow);
-
 impl MappingCow {
     /// Opens a file, which needs to be readable only, and maps the whole file.
     ///
@@ -148,3 +146,5 @@ impl MappingCow {
         self.region.follow()
     }
 }
+
+region_kind!(MappingCow);

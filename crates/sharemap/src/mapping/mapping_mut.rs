@@ -40,8 +40,6 @@ pub struct MappingMut {
     pub(super) region: Region,
 }
 
-region_kind!(MappingMut);
-
 impl MappingMut {
     /// Opens a file for reading and writing and maps the whole file.
     ///
@@ -199,6 +197,9 @@ impl MappingMut {
     }
 
     /// Returns a stream into the bytes, with `Write` and `Seek`.
+    ///
+    /// # Examples
+    /// See [`Writer`].
     #[must_use]
     pub fn writer(&self) -> Writer<'_> {
         self.bytes().writer()
@@ -406,3 +407,5 @@ impl MappingMut {
         self.region.follow()
     }
 }
+
+region_kind!(MappingMut);

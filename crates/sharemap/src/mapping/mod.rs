@@ -3,6 +3,13 @@
 //! [`Region`] owns the address space and the file; the other types determine how it is accessed. All
 //! offsets and lengths are in bytes, with any alignment; `range` converts them into whole pages.
 
+// Rustdoc lists the methods of a type in the order of these modules: the basic ones come first.
+#[allow(clippy::module_inception, reason = "the layer is named after its main type")]
+mod mapping;
+mod mapping_cow;
+mod mapping_mut;
+mod region;
+
 mod advice;
 mod anonymous;
 mod backing_file;
@@ -14,16 +21,11 @@ mod file_contents;
 mod flush;
 mod frozen;
 mod kinds;
-#[allow(clippy::module_inception, reason = "the layer is named after its main type")]
-mod mapping;
-mod mapping_cow;
-mod mapping_mut;
 mod options;
 mod plan;
 mod populate;
 mod range;
 mod read;
-mod region;
 mod residency;
 mod resize;
 mod views;

@@ -409,11 +409,13 @@ impl MapOptions {
     pub(super) fn check(&self) -> Result<()> {
         match self.len {
             Some(0) => Err(Error::new(ErrorKind::ZeroLength, "map").with_offset(self.offset)),
-            _ if self.exclusive && self.close_file => {
-                Err(Error::new(ErrorKind::Unsupported, "map").with_detail(
-                    "the descriptor of an exclusive mapping carries its lock; do not close the file",
-                ))
-            }
+            _ if self.exclusive && self.close_file => Err(Error::new(
+                ErrorKind::Unsupported,
+                "map",
+            )
+            .with_detail(
+                "the descriptor of an exclusive mapping carries its lock; do not close the file",
+            )),
             _ => Ok(()),
         }
     }

@@ -11,6 +11,9 @@ use crate::sys;
 /// A named object in the list of [`SharedMemory::list`], created by this or any other program.
 ///
 /// A field is `None` if the system does not report it.
+///
+/// # Examples
+/// See [`SharedMemory::list`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NamedObject {

@@ -1,15 +1,17 @@
 //! Raw memory that processes share: its location, its access rights and lifetime, and ways to pass it
 //! to other processes.
 
+// Rustdoc lists the methods of a type in the order of these modules: the basic ones come first.
+mod read_only;
+mod shared_memory;
+
 mod kinds;
 mod list;
 mod location;
 mod name;
 mod options;
 mod pass;
-mod read_only;
 mod seals;
-mod shared_memory;
 mod unlink;
 
 pub use list::NamedObject;

@@ -127,8 +127,10 @@ fn redeem(ticket: &str) -> Result<(File, Access)> {
         (Some(access), Some(number), Some(volume), Some(index)) if whole => {
             Ok((sys::pass::find(number, [volume, index])?, access))
         }
-        _ => Err(Error::new(ErrorKind::Invalid, FIND)
-            .with_detail(format!("{ticket:?} is not a ticket"))),
+        _ => {
+            Err(Error::new(ErrorKind::Invalid, FIND)
+                .with_detail(format!("{ticket:?} is not a ticket")))
+        }
     }
 }
 

@@ -31,8 +31,6 @@ pub struct ReadOnlySharedMemory {
     location: Location,
 }
 
-object_kind!(ReadOnlySharedMemory, Mapping, OwnedView, owned);
-
 impl ReadOnlySharedMemory {
     pub(super) fn new(map: Mapping, location: Location) -> Self {
         Self { map, location }
@@ -50,3 +48,5 @@ impl ReadOnlySharedMemory {
         SharedMemoryOptions::new().map_read_only(file, Location::anonymous())
     }
 }
+
+object_kind!(ReadOnlySharedMemory, Mapping, OwnedView, owned);

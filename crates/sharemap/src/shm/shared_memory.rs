@@ -59,8 +59,6 @@ pub struct SharedMemory {
     location: Location,
 }
 
-object_kind!(SharedMemory, MappingMut, OwnedViewMut, owned_mut);
-
 impl SharedMemory {
     pub(super) fn new(map: MappingMut, location: Location) -> Self {
         Self { map, location }
@@ -264,3 +262,5 @@ impl SharedMemory {
         (self.map, self.location)
     }
 }
+
+object_kind!(SharedMemory, MappingMut, OwnedViewMut, owned_mut);

@@ -10,6 +10,9 @@ use crate::guard::AtomicWord;
 use crate::layout::Pod;
 
 /// An element type with atomic operations: `u32`, `i32`, `u64` and `i64`.
+///
+/// # Examples
+/// See [`Atomic`].
 pub trait AtomicElement: Pod + AtomicWord {}
 
 impl AtomicElement for u32 {}
