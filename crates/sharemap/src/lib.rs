@@ -158,7 +158,7 @@ pub use view::{
     Atomic, AtomicElement, Block, Blocks, Iter, OwnedView, OwnedViewMut, Reader, View, ViewMut,
     Writer,
 };
-/// The crate `zerocopy`, whose derives make a struct or enum an [`Element`].
+/// The crate `zerocopy`. Its derives make a struct or enum an [`Element`].
 ///
 /// The derives come with the feature `derive`. In a crate that does not depend on zerocopy itself,
 /// add `#[zerocopy(crate = "sharemap::zerocopy")]` to the type.

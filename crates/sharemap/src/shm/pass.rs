@@ -170,7 +170,7 @@ impl SharedMemory {
     /// [`duplicate_into`](Self::duplicate_into).
     ///
     /// # Errors
-    /// - `Unsupported` - on Windows, whose sockets carry no handles.
+    /// - `Unsupported` - on Windows, where sockets carry no handles.
     /// - `NotWritable` - this user may no longer open the memory for writing.
     /// - `TooManyFiles` - the process or the system has no free file descriptors.
     ///
@@ -213,8 +213,8 @@ impl SharedMemory {
     /// Receives the memory that another process [sent](Self::send), and maps all of it.
     ///
     /// The call blocks until a message arrives, unless the socket is non-blocking. The sender is not
-    /// trusted: the descriptor must be of memory, and not of a file, whose file system could block
-    /// every access; and it must have the length and the seals that the sender states. To require
+    /// trusted: the descriptor must be of memory, and not of a file, because a file system could
+    /// block every access; and it must have the length and the seals that the sender states. To require
     /// seals, use [`SharedMemoryOptions::receive`].
     ///
     /// # Errors
@@ -383,7 +383,7 @@ impl SharedMemoryOptions {
     /// - `OutOfAddressSpace` - there is no address space for the memory or for `max`.
     /// - `TooManyMappings` - the process has as many mappings as the system allows.
     /// - `TooManyFiles` - the process or the system has no free file descriptors.
-    /// - `Unsupported` - on Windows, whose sockets carry no handles.
+    /// - `Unsupported` - on Windows, where sockets carry no handles.
     ///
     /// Other kinds report a failed system call.
     pub fn receive(&self, socket: &impl AsDescriptor) -> Result<SharedMemory> {

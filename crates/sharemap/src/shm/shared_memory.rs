@@ -34,8 +34,8 @@ use crate::sys::{self, Access, AsDescriptor};
 /// # Lifetime
 ///
 /// A named object exists until it is [unlinked](Self::unlink), whether or not a process uses it. The
-/// creator may end before another process opens the object. Memory without a name, and memory whose
-/// name was unlinked, exists until the last process closes and unmaps it.
+/// creator may end before another process opens the object. Memory without a name, and memory that
+/// was unlinked, exists until the last process closes and unmaps it.
 ///
 /// | | Linux, macOS | Windows | Windows, [`Lifetime::Attached`](crate::Lifetime::Attached) |
 /// |---|---|---|---|
@@ -180,7 +180,7 @@ impl SharedMemory {
         SharedMemoryOptions::new().create_new(Location::anonymous(), len)
     }
 
-    /// Maps the shared memory of an open descriptor, such as one that other code has opened. The
+    /// Maps the shared memory of an open descriptor, for instance opened by other code. The
     /// caller may close the descriptor afterwards.
     ///
     /// # Errors
@@ -239,7 +239,7 @@ impl SharedMemory {
         })
     }
 
-    /// Returns a read-only handle of this memory, whose descriptor does not permit writing.
+    /// Returns a read-only handle of this memory. Its descriptor does not permit writing.
     ///
     /// # Errors
     /// - `Unsupported` - on macOS; open the object by its name instead.

@@ -5,7 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::guard;
 use crate::layout::Element;
 
-/// The number of elements that are prefetched ahead of the one that is read: about the number of cache
+/// The number of elements that are prefetched ahead of the current one: about the number of cache
 /// lines that a processor fetches at a time.
 const AHEAD: usize = 32;
 

@@ -60,7 +60,7 @@ impl<T: Element> View<'_, T> {
         }
     }
 
-    /// Searches by blocks for the one that contains the first match, then element by element.
+    /// Searches by blocks up to the first match, then element by element.
     fn find_in_blocks<const N: usize>(&self, value: T) -> Result<Option<usize>>
     where
         T: PartialEq,
