@@ -1,4 +1,4 @@
-//! One error type: what was attempted, on what, where, and what to do about it.
+//! The error type of the crate, and the kinds of errors.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,107 +8,128 @@ use std::path::{Path, PathBuf};
 /// The result of every fallible operation of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong, in terms that a program can act on.
+/// The kind of an [`Error`], for a program to match on.
+///
+/// Each function that returns an error lists the kinds that it returns, under *Errors*.
+///
+/// # Examples
+/// ```
+/// use sharemap::{ErrorKind, Mapping};
+///
+/// let error = Mapping::open("no-such-file").unwrap_err();
+/// match error.kind() {
+///     ErrorKind::NotFound => {} // create it, for instance
+///     _ => panic!("{error}"),
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The file does not exist.
+    /// The file or object does not exist.
     NotFound,
-    /// The file exists already, and a new one was asked for.
+    /// A file or object of this name already exists, and the call creates a new one only.
     AlreadyExists,
     /// The system denies access (`EACCES`, `EPERM`, `ERROR_ACCESS_DENIED`).
     PermissionDenied,
-    /// Write access was asked of something that is not writable: a read-only descriptor, a
-    /// read-only file system, a sealed object.
+    /// Write access was requested to something that is not writable: a file that this user may only
+    /// read, a descriptor opened for reading, a read-only file system, a sealed object.
     NotWritable,
     /// The path is a directory.
     IsDirectory,
     /// The file is a special file without a size, and no length was given.
     NoSize,
-    /// An index, offset or range outside of the view, mapping or file.
+    /// An index, offset or range lies outside of the view, mapping or file.
     OutOfBounds,
-    /// The address or offset is not a multiple of what the type or the system asks for.
+    /// An address or offset is not a multiple of the alignment that the type or the system needs.
     Alignment,
-    /// A length that is no multiple of the element's size, or that differs from what it must be.
+    /// A length is not a multiple of the element's size, or is not the length that is needed.
     WrongSize,
-    /// A length of zero where there must be something.
+    /// A length is zero where it must not be.
     ZeroLength,
-    /// The file has more bytes than the limit for reading it allows, or would have more than its
-    /// file system or this process may give to a file (`EFBIG`, `RLIMIT_FSIZE`).
+    /// The file has more bytes than the limit for reading it, or would exceed the largest size that
+    /// its file system or this process may give a file (`EFBIG`, `RLIMIT_FSIZE`).
     TooLarge,
-    /// Offset plus length, or count times size, is more than the type or the system can express.
+    /// The sum of an offset and a length, or the product of a count and a size, is more than the type
+    /// or the system can express.
     Overflow,
-    /// The bytes are no value of the element's type.
+    /// The bytes are not a valid value of the type.
     Invalid,
-    /// The memory could not be accessed: the file shrank, its file system is full, the disk failed,
-    /// or the page is protected. `offset()` tells where. The text tells which, as far as the file's
-    /// length and the free space show it when the text is formatted.
+    /// The memory could not be accessed: the file shrank, its file system is full, its device failed,
+    /// or the page is protected.
+    ///
+    /// [`Error::offset`] returns the first byte that could not be accessed. The text of the error
+    /// names the cause, as far as the file's length and the free space show it when the text is
+    /// formatted.
     Fault,
-    /// The file system, quota or shared memory is full (`ENOSPC`, `EDQUOT`).
+    /// The file system, the quota or the shared memory is full (`ENOSPC`, `EDQUOT`).
     NoSpace,
-    /// No address range, or no memory, for a mapping of this size.
+    /// There is no free address range, or not enough memory, for a mapping of this size (`ENOMEM`).
     OutOfAddressSpace,
     /// The process has as many mappings as the system allows (`vm.max_map_count`).
     TooManyMappings,
-    /// More memory would be locked than is allowed (`RLIMIT_MEMLOCK`).
+    /// The call would lock more memory than this process may lock (`RLIMIT_MEMLOCK`).
     LockLimit,
-    /// No file descriptors or handles are left (`EMFILE`, `ENFILE`).
+    /// The process or the system has no free file descriptors or handles (`EMFILE`, `ENFILE`).
     TooManyFiles,
-    /// Growth beyond the reservation made when the mapping was created.
+    /// The new length exceeds the reservation that was made when the mapping was created.
     ExceedsReservation,
-    /// Somebody else has the file open in a way that excludes this.
+    /// Another process, or another handle of this one, uses the file or object in a way that excludes
+    /// this operation.
     Busy,
-    /// A flush failed, now or earlier: what was written since the last good flush may be lost.
+    /// This flush or an earlier one failed: changes since the last successful flush may be lost.
     FlushFailed,
-    /// This system, file system or object cannot do it.
+    /// This system, file system, file or object does not support the operation.
     Unsupported,
-    /// An error of the operating system with no kind of its own.
+    /// An error of the operating system that has no kind of its own here.
     Io,
-    /// The time allowed ran out.
+    /// The timeout elapsed.
     Timeout,
-    /// The wait was cancelled.
+    /// The call had to block after a call of `cancel`.
     Cancelled,
-    /// The call would have to wait: for a lock that this thread or another holds, a permit, a count
-    /// or an event.
+    /// The call would have to block: for a lock that another thread holds, a permit, a count or an
+    /// event.
     WouldBlock,
-    /// This thread has the lock already, in a way that excludes what it asks for.
+    /// This thread already holds the lock, in a mode that excludes the one it asks for.
     Deadlock,
     /// An owner poisoned the value. Only `lock_poisoned`, `read_poisoned` and `write_poisoned`
     /// acquire the lock.
     Poisoned,
     /// A member of the barrier died.
     Broken,
-    /// An owner of the lock died, or panicked, with it.
+    /// An owner of the lock died, or panicked, while holding it.
     OwnerDied,
-    /// A shared object's name is empty.
+    /// The name of an object is empty.
     NameEmpty,
-    /// A shared object's name is longer than every system can have it.
+    /// The name of an object is longer than 200 bytes, which not every system supports.
     NameTooLong,
-    /// A character that not every system has in names; `offset()` says which.
+    /// The name of an object contains a character that not every system supports.
+    /// [`Error::offset`] returns its position.
     NameCharacter,
-    /// What has the name is no shared object: a link, a FIFO, a directory, or one with other names.
+    /// The name belongs to something that is not an object: a symbolic link, a FIFO, a device, a
+    /// directory, or a file with further names.
     NotAnObject,
     /// The object, or a symbolic link that leads to it, belongs to another user, or to a user that
-    /// this user namespace does not map, and other owners were not allowed.
+    /// this user namespace does not map, and `allow_any_owner` was not set.
     ForeignOwner,
-    /// It is a shared object of another kind than was asked for.
+    /// The object is of another kind.
     WrongKind,
-    /// Its type is laid out differently from the one that was asked for.
+    /// The layout of the object's type differs from the type that it was opened as.
     WrongType,
-    /// It was made by an older or a newer version, in a format that this one does not know.
+    /// The object has a format that this version of the crate does not know.
     WrongVersion,
-    /// It is shorter than its header says, or than a header is.
+    /// The object is shorter than its header says, or than a header.
     Truncated,
-    /// Its header contradicts itself.
+    /// The header of the object contradicts itself.
     Malformed,
-    /// Its creator died, or gave up, before it was ready.
+    /// The creator of the object died, or failed, before the object was complete.
     Incomplete,
-    /// It was in use when the system went down, or who uses it cannot be told: its contents want to
-    /// be checked first.
+    /// The object was in use when the system went down, or its participants cannot be determined. Its
+    /// contents must be checked before it is used.
     Unclean,
-    /// As many processes as it has room for are attached to it.
+    /// The object has as many participants as it has room for.
     TooManyProcesses,
-    /// As many threads as it has room for use it, or hold all that they can.
+    /// No lane is free: as many threads as the object has room for use it, or hold as many locks as
+    /// they can.
     TooManyThreads,
     /// Seals that the object must have are missing.
     NotSealed,
@@ -117,57 +138,57 @@ pub enum ErrorKind {
 impl ErrorKind {
     fn describe(self) -> &'static str {
         match self {
-            Self::NotFound => "no such file",
-            Self::AlreadyExists => "it exists already",
+            Self::NotFound => "it does not exist",
+            Self::AlreadyExists => "it already exists",
             Self::PermissionDenied => "permission denied",
             Self::NotWritable => "it is not writable",
             Self::IsDirectory => "it is a directory",
-            Self::NoSize => "it is a special file that has no size",
+            Self::NoSize => "it is a special file without a size",
             Self::OutOfBounds => "out of bounds",
             Self::Alignment => "misaligned",
             Self::WrongSize => "wrong size",
             Self::ZeroLength => "the length is zero",
-            Self::TooLarge => "more bytes than are allowed",
+            Self::TooLarge => "it has more bytes than are allowed",
             Self::Overflow => "offset or length overflows",
-            Self::Invalid => "the bytes are no value of the type",
+            Self::Invalid => "the bytes are not a valid value of the type",
             Self::Fault => "the memory could not be accessed",
             Self::NoSpace => "no space left",
-            Self::OutOfAddressSpace => "no address space or memory left for it",
+            Self::OutOfAddressSpace => "there is not enough address space or memory",
             Self::TooManyMappings => "the process has too many mappings",
-            Self::LockLimit => "more memory than may be locked",
+            Self::LockLimit => "more memory than this process may lock",
             Self::TooManyFiles => "too many open files",
-            Self::ExceedsReservation => "more than was reserved when the mapping was made",
+            Self::ExceedsReservation => "the new length exceeds the reservation",
             Self::Busy => "it is in use",
             Self::FlushFailed => {
                 "a flush failed; data written since the last good flush may be lost"
             }
             Self::Unsupported => "not supported",
             Self::Io => "input/output error",
-            Self::Timeout => "the time ran out",
-            Self::Cancelled => "the wait was cancelled",
-            Self::WouldBlock => "it is not available without waiting",
-            Self::Deadlock => "this thread has it already; release that first",
+            Self::Timeout => "the timeout elapsed",
+            Self::Cancelled => "the call was cancelled",
+            Self::WouldBlock => "it is not available without blocking",
+            Self::Deadlock => "this thread already holds the lock; release it first",
             Self::Poisoned => {
                 "an owner poisoned the value; acquire the lock with `lock_poisoned`, `read_poisoned` or \
                  `write_poisoned`"
             }
-            Self::Broken => "a member died; those who remain start again",
-            Self::OwnerDied => "an owner died, or panicked, with it",
+            Self::Broken => "a member died; call `restart` to use the barrier again",
+            Self::OwnerDied => "an owner died or panicked while holding the lock",
             Self::NameEmpty => "the name is empty",
             Self::NameTooLong => "the name is too long",
-            Self::NameCharacter => "a character that names cannot have",
-            Self::NotAnObject => "it is no shared memory object",
-            Self::ForeignOwner => "another user's object",
-            Self::WrongKind => "it is of another kind",
-            Self::WrongType => "it holds another type",
-            Self::WrongVersion => "it has a format that this version does not know",
-            Self::Truncated => "it has been cut short",
+            Self::NameCharacter => "the name contains a character that is not portable",
+            Self::NotAnObject => "it is not a shared object",
+            Self::ForeignOwner => "it belongs to another user",
+            Self::WrongKind => "the object is of another kind",
+            Self::WrongType => "the object holds another type",
+            Self::WrongVersion => "the object has a format that this version does not know",
+            Self::Truncated => "the object has been cut short",
             Self::Malformed => "its header contradicts itself",
             Self::Incomplete => "its creator did not finish it",
-            Self::Unclean => "its contents have to be checked first",
-            Self::TooManyProcesses => "no room for another process",
-            Self::TooManyThreads => "no room for another thread, or another lock",
-            Self::NotSealed => "it is not sealed as it must be",
+            Self::Unclean => "its contents must be checked before it is used",
+            Self::TooManyProcesses => "there is no room for another process",
+            Self::TooManyThreads => "no lane is free",
+            Self::NotSealed => "seals that it must have are missing",
         }
     }
 
@@ -195,11 +216,24 @@ impl ErrorKind {
     }
 }
 
-/// An error: the operation, the file or object, the offset and length, the cause, and what to do.
+/// The error type of this crate: the operation, the file or object, the offset and length, the
+/// cause, and the remedy.
 ///
-/// One pointer wide. [`kind`](Error::kind) is what to match on; the text is for people. It converts
-/// into [`io::Error`] and back without losing anything, so that `line?` on a reader's lines gives
-/// the original error.
+/// Match on its [`kind`](Error::kind); the text is for people. An error is one pointer wide. It
+/// converts into [`io::Error`] and back without loss, so `line?` on the lines of a reader returns the
+/// original error.
+///
+/// # Examples
+/// ```
+/// # fn main() -> sharemap::Result<()> {
+/// use sharemap::{ErrorKind, MappingMut};
+///
+/// let map = MappingMut::anonymous(4096)?;
+/// let error = map.view::<u64>()?.get(512).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::OutOfBounds);
+/// assert!(error.to_string().starts_with("cannot read"));
+/// # Ok(()) }
+/// ```
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -218,7 +252,7 @@ struct Inner {
 pub(crate) type Cause = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 impl Error {
-    /// An error of `kind` in `operation`, a verb phrase that completes "cannot …".
+    /// Creates an error of `kind` in `operation`, a verb phrase that completes "cannot …".
     #[cold]
     pub(crate) fn new(kind: ErrorKind, operation: &'static str) -> Self {
         Self(Box::new(Inner {
@@ -257,7 +291,7 @@ impl Error {
         self
     }
 
-    /// Says how many elements were transferred before the error.
+    /// Sets the number of elements that were transferred before the error.
     pub(crate) fn with_completed(mut self, completed: usize) -> Self {
         self.0.completed = Some(completed);
         self
@@ -280,44 +314,50 @@ impl Error {
         self
     }
 
-    /// What went wrong.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The operation that failed: a verb phrase, as in "map", "flush", "read".
+    /// Returns the operation that failed, as a verb phrase: "map", "flush", "read".
     #[must_use]
     pub fn operation(&self) -> &'static str {
         self.0.operation
     }
 
-    /// The file or object, if it has a name.
+    /// Returns the path of the file, or the name of the object; `None` if it has neither.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.0.object.as_deref()
     }
 
-    /// The offset concerned, in bytes from the start of the file (of the memory, where there is no
-    /// file). For a [`Fault`](ErrorKind::Fault), the first byte that could not be accessed.
+    /// Returns the offset of the error, in bytes from the start of the file, or of the memory if there
+    /// is no file.
+    ///
+    /// For a [`Fault`](ErrorKind::Fault), this is the first byte that could not be accessed. For a
+    /// [`NameCharacter`](ErrorKind::NameCharacter), it is the position in the name.
     #[must_use]
     pub fn offset(&self) -> Option<u64> {
         self.0.offset
     }
 
-    /// The length or index concerned.
+    /// Returns the length that the operation was given, if it has one.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
         self.0.length
     }
 
-    /// For transfers of many elements: how many were transferred before the error.
+    /// Returns the number of elements that were transferred before the error, for transfers of many
+    /// elements.
     #[must_use]
     pub fn completed(&self) -> Option<usize> {
         self.0.completed
     }
 
-    /// The operating system's own code (`errno`, `GetLastError`), if it came from there.
+    /// Returns the code of the operating system (`errno`, `GetLastError`), if a system call failed.
+    #[doc(alias = "errno")]
+    #[doc(alias = "GetLastError")]
     #[must_use]
     pub fn os_code(&self) -> Option<i32> {
         self.0.source.as_ref().and_then(io::Error::raw_os_error)
@@ -392,7 +432,7 @@ impl From<Error> for io::Error {
 }
 
 impl From<io::Error> for Error {
-    /// Gives back the original error where this crate's error is inside.
+    /// Returns the original error if `error` contains an error of this crate.
     fn from(error: io::Error) -> Self {
         match error.downcast::<Error>() {
             Ok(original) => original,
@@ -420,7 +460,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn survives_the_way_through_io_error() {
+    fn conversion_to_io_error_and_back_keeps_all_fields() {
         let error = Error::new(ErrorKind::Fault, "read")
             .with_path(Some(Path::new("a.bin")))
             .with_offset(4096)

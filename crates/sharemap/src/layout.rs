@@ -1,22 +1,25 @@
-//! What may live in a mapping, and what processes may share.
+//! The types that may be elements of a mapping, and the types that processes may share.
 
 use std::any::TypeId;
 use std::fmt::Write;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
-/// A value that can be an element of a [`View`](crate::View): it has no padding, no pointers with
-/// Rust meaning, and its bytes can be checked before they become a value.
+/// A type that can be the element of a [`View`](crate::View): it has no padding and no pointers, and
+/// its bytes can be checked before they become a value.
 ///
-/// Integers, floats, `bool`, `char`, arrays of them, zerocopy's endian integers, and every struct
-/// or enum that derives zerocopy's `TryFromBytes` (or `FromBytes`), `IntoBytes`, `Immutable` and
-/// `KnownLayout`, and has a `repr`. Reading an element whose bytes are no value of the type (a `bool`
-/// of 7) is an error of kind [`Invalid`](crate::ErrorKind::Invalid). Implemented for all such types;
-/// there is nothing to implement.
+/// Elements are integers, floats, `bool`, `char`, arrays of them, zerocopy's integers of either byte
+/// order, and every struct or enum that has a `repr` and derives zerocopy's `TryFromBytes` (or
+/// `FromBytes`), `IntoBytes`, `Immutable` and `KnownLayout`. The trait is implemented for all such
+/// types and needs no `impl`.
 ///
-/// The derives are those of [`sharemap::zerocopy`](crate::zerocopy). A crate that does not depend on
-/// zerocopy itself says where they find it, by `#[zerocopy(crate = "sharemap::zerocopy")]`:
+/// Reading an element whose bytes are not a valid value of the type, such as a `bool` of 7, is an error
+/// of kind [`Invalid`](crate::ErrorKind::Invalid).
 ///
+/// The derives are those of [`sharemap::zerocopy`](crate::zerocopy). In a crate that does not depend on
+/// zerocopy itself, add `#[zerocopy(crate = "sharemap::zerocopy")]` to the type.
+///
+/// # Examples
 /// ```
 /// use sharemap::zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};
 ///
@@ -47,7 +50,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 )]
 pub trait Element: TryFromBytes + IntoBytes + Immutable + KnownLayout + Copy + 'static {}
 
-// Without this, the compiler names one missing derive after the other, and not their purpose.
+// Without this attribute, the compiler reports one missing derive after the other, and not the message
+// above.
 #[diagnostic::do_not_recommend]
 impl<T: TryFromBytes + IntoBytes + Immutable + KnownLayout + Copy + 'static> Element for T {}
 
@@ -80,66 +84,89 @@ pub(crate) fn is_any_bytes<T: 'static>() -> bool {
     }
 }
 
-/// An [`Element`] for which any bytes are a value: what can also be seen as a plain slice.
+/// An [`Element`] of which any bytes are a valid value. A view of such elements can also be read as a
+/// plain slice, by [`View::as_slice`](crate::View::as_slice).
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not plain data, of which any bytes are a value",
+    message = "`{Self}` is not plain data, of which any bytes are a valid value",
     label = "this is not `Pod`",
     note = "derive `FromBytes` of `sharemap::zerocopy` in place of `TryFromBytes`, with `IntoBytes`, \
             `Immutable`, `KnownLayout`, `Clone` and `Copy`",
-    note = "some bytes are no value of a `bool`, a `char` or an enum: read them by `get`, \
-            `iter` or `to_vec`, which check the bytes"
+    note = "some bytes are not a valid `bool`, `char` or enum: read such elements by `get`, `iter` or \
+            `to_vec`, which check the bytes"
 )]
 pub trait Pod: Element + FromBytes {}
 
 #[diagnostic::do_not_recommend]
 impl<T: Element + FromBytes> Pod for T {}
 
-/// A value that processes may share, whatever programs they run: it has the same layout everywhere,
-/// and no meaning that one process alone knows. So no `usize`, no pointers, no references.
+/// A type whose values processes may share: its layout is the same in all programs, and its values mean
+/// the same in all processes.
 ///
-/// Integers of fixed width, floats, `bool`, `char`, `()`, arrays of them, and the structs and enums that
-/// derive it (the crate's feature `derive`, on by default): with `#[repr(C)]`,
-/// `#[repr(transparent)]`, or an integer's `repr`. Of a struct without a `repr`, the
-/// [derive](derive@crate::Shareable) makes something else: several locks in one object.
+/// Such types are integers of fixed width, floats, `bool`, `char`, `()`, arrays of them, and structs and
+/// enums that [derive](derive@crate::Shareable) the trait (feature `derive`, on by default) and have
+/// `#[repr(C)]`, `#[repr(transparent)]`, or an integer's `repr`. `usize`, pointers and references are not
+/// shareable. A struct of several locks derives [`SharedType`](derive@crate::SharedType) instead.
 ///
-/// # Safety
-/// None is needed: a description that is wrong lets programs that disagree share an object, whose
-/// values are then wrong, and nothing worse.
+/// The trait is safe to implement. With a wrong description, programs that disagree about a type can
+/// open the same object and read wrong values from it; memory safety does not depend on it.
+///
+/// # Examples
+/// ```
+/// # #[cfg(feature = "derive")] {
+/// use sharemap::{Location, Mutex, Shareable, Shared};
+/// use sharemap::zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+///
+/// #[derive(Clone, Copy, Default, Shareable, FromBytes, IntoBytes, Immutable, KnownLayout)]
+/// #[zerocopy(crate = "sharemap::zerocopy")]
+/// #[repr(C)]
+/// struct Totals {
+///     count: u64,
+///     sum: f64,
+/// }
+///
+/// # fn main() -> sharemap::Result<()> {
+/// # if sharemap::guard::recovery() != sharemap::guard::Recovery::InPlace { return Ok(()) }
+/// let totals = Shared::create_new(Location::anonymous(), || Mutex::new(Totals::default()))?;
+/// totals.lock()?.count += 1;
+/// # Ok(()) }
+/// # main().unwrap();
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not mean the same to every process",
+    message = "values of `{Self}` do not mean the same in every process",
     note = "values that processes share are integers of fixed width (no `usize`), floats, `bool`, \
             `char`, arrays of them, and structs and enums that derive `Shareable`"
 )]
 pub trait Shareable {
-    /// Writes what the type is made of, as FORMAT.md says.
+    /// Appends the description of the type, as defined in FORMAT.md ("Locks").
     #[doc(hidden)]
     fn describe(layout: &mut Layout);
 }
 
-/// A canonical description of a type's layout, in the making.
+/// A builder of the canonical description of a type's layout.
 #[doc(hidden)]
 #[derive(Debug, Default)]
 pub struct Layout(String);
 
 impl Layout {
-    /// Goes on with this.
+    /// Appends `text`.
     pub fn push(&mut self, text: &str) {
         self.0.push_str(text);
     }
 
-    /// Goes on with a number, in decimal.
+    /// Appends a number in decimal.
     pub fn number(&mut self, number: u64) {
         // Writing to a string does not fail.
         let _ = write!(self.0, "{number}");
     }
 
-    /// Goes on with a field: where it is. What it is comes next.
+    /// Appends the offset of a field. The caller then appends its description.
     pub fn at(&mut self, offset: usize) {
         self.number(offset as u64);
         self.push(":");
     }
 
-    /// Goes on with so many of the same, one behind the other.
+    /// Appends an array of `count` elements.
     pub(crate) fn array(&mut self, describe: fn(&mut Self), count: usize) {
         self.push("[");
         describe(self);
@@ -148,7 +175,7 @@ impl Layout {
         self.push("]");
     }
 
-    /// Goes on with an integer of which only these are values.
+    /// Appends an integer type of which only `values` are valid, in ascending order.
     pub fn choice(&mut self, integer: &str, values: &mut [i128]) {
         values.sort_unstable();
         self.push(integer);
@@ -160,7 +187,7 @@ impl Layout {
         self.push(">");
     }
 
-    /// FNV-1a over the text, in 128 bits.
+    /// Returns the 128-bit FNV-1a hash of the description.
     pub(crate) fn fingerprint(&self) -> [u8; 16] {
         const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
         const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
@@ -218,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn any_bytes_are_numbers() {
+    fn any_bytes_are_valid_numbers() {
         use zerocopy::{big_endian, little_endian};
         fn numbers<T: FromBytes + IntoBytes + 'static>() {
             assert!(is_any_bytes::<T>(), "{}", std::any::type_name::<T>());

@@ -1,17 +1,19 @@
-//! Memory-mapped files, safe without `unsafe` in your code, and as fast as a slice.
+//! Memory-mapped files, shared memory and locks between processes, without `unsafe` in your code.
 //!
 //! A file mapped into memory is read by plain loads and written by plain stores; the system fetches
-//! and stores pages behind the scenes. What makes that dangerous elsewhere is that others can change
-//! the memory, or take it away: a file that shrinks under a mapping is `SIGBUS`, and a `&[u8]` into
-//! it is undefined behaviour. Here nobody gets a reference into memory that others can change, and
-//! memory that is gone is an [`Error`] of kind [`Fault`](ErrorKind::Fault), with the offset.
+//! and stores pages behind the scenes. The danger elsewhere is that other processes can change the
+//! memory or take it away. If a mapped file shrinks, an access raises `SIGBUS`, and a `&[u8]` into
+//! memory that changes is undefined behaviour. This crate never makes a reference into memory that
+//! other processes can change. An access to memory that is gone returns an [`Error`] of kind
+//! [`Fault`](ErrorKind::Fault), which names the offset. A guarded load costs what a plain load costs,
+//! and iteration runs at the speed of a slice.
 //!
 //! ```
 //! use sharemap::{Mapping, MappingMut};
 //!
 //! # fn main() -> sharemap::Result<()> {
 //! # let path = std::env::temp_dir().join(format!("sharemap-lib-{}", std::process::id()));
-//! let map = MappingMut::create(&path, 4096)?;      // a file of 4096 bytes, with space set aside
+//! let map = MappingMut::create(&path, 4096)?;      // a file of 4096 bytes, with space allocated
 //! map.view::<u32>()?.set(4, 7)?;                   // the fifth u32
 //! map.flush()?;                                    // durable
 //!
@@ -25,67 +27,94 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # The nouns
+//! # What to use
 //!
-//! - A **mapping** is a part of a file, or memory without one, in the address space:
-//!   [`Mapping`] (read-only), [`MappingMut`] (shared with the file), [`MappingCow`] (edits stay
-//!   private), [`AnonymousMapping`] (private memory, plainly `&mut [u8]`). What they have in common
-//!   is [`Region`]; how to make one in any other way than whole, [`MapOptions`].
-//! - **Shared memory** is memory that processes have in common, under a name or without one:
-//!   [`SharedMemory`] and [`ReadOnlySharedMemory`], which are mappings with a [`Location`].
-//! - A **lock** between processes lives in an object of its own, by name or in a file: [`Shared`] of a
-//!   [`Mutex`], [`RwLock`], [`Condvar`], [`Semaphore`], [`CountingSemaphore`], [`Barrier`], [`Event`], [`Once`], or
-//!   several of them, as a tuple, an array, or a struct that derives
-//!   [`Shareable`](derive@Shareable). It survives its owner: who comes next is [told](LockError). [`FileLock`] is the
-//!   system's own, on any file.
-//! - A **view** is a typed window on a mapping: [`View`] and [`ViewMut`]. Bounds and alignment are
-//!   checked once, values come out by copy, integers can be changed [atomically](Atomic). Its
-//!   [`iter`](View::iter) folds as fast as a slice's, [`blocks`](View::blocks) give a `for` loop the
-//!   same speed. [`OwnedView`] keeps its mapping alive.
-//! - An **element** is what a view shows: any type of [`Element`], which zerocopy's derives make of
-//!   your structs and enums.
-//! - A [`Reader`] and a [`Writer`] are streams over a mapping: [`BufRead`](std::io::BufRead), `lines()`.
-//! - A [`SlidingWindow`] walks a file larger than one wants mapped; [`FileContents`] reads a small file,
-//!   and what cannot be mapped, and maps a large one.
-//! - An [`Error`] names the operation, the path, the offset, the cause; [`ErrorKind`] is what to match.
+//! | To | use |
+//! |---|---|
+//! | read a file | [`Mapping`] |
+//! | change a file in place | [`MappingMut`] |
+//! | change a file's contents without writing them back | [`MappingCow`] |
+//! | read a file of any size and kind, also a pipe | [`FileContents`] |
+//! | walk a file that is larger than the address space to spend | [`SlidingWindow`] |
+//! | allocate private memory, as a `[u8]` | [`AnonymousMapping`] |
+//! | share raw bytes between processes | [`SharedMemory`], [`ReadOnlySharedMemory`] |
+//! | share a value under a lock between processes | [`Shared`] of a [`Mutex`] or an [`RwLock`] |
+//! | wait for other processes | [`Condvar`], [`Semaphore`], [`CountingSemaphore`], [`Barrier`], [`Event`], [`Once`] |
+//! | lock a file, or a range of one | [`FileLock`] |
+//!
+//! # The words
+//!
+//! - A **mapping** is a part of a file, or memory without a file, in the address space. All mappings
+//!   dereference to [`Region`]. [`MapOptions`] sets offset, length, reservation and the rest.
+//! - A **view** is a typed window on a mapping: [`View`] and [`ViewMut`]. Creating a view checks size
+//!   and alignment once. Values come out by copy, and integers can be changed
+//!   [atomically](Atomic). [`iter`](View::iter) folds as fast as a slice's iterator, and
+//!   [`blocks`](View::blocks) give a `for` loop the same speed. An [`OwnedView`] keeps its mapping
+//!   alive.
+//! - An **element** is a value that a view shows: any type of [`Element`]. zerocopy's derives make
+//!   elements of your structs and enums.
+//! - A [`Reader`] and a [`Writer`] are streams over a mapping, with [`BufRead`](std::io::BufRead) and
+//!   `lines()`.
+//! - **Shared memory** is memory that several processes map, under a name or without one. A
+//!   [`Location`] says where it lives.
+//! - An **object** holds locks and their values. It has a header, and a name or a file of its own.
+//!   [`Shared`] opens it. Several locks share one object as a tuple, an array, or a struct that
+//!   derives [`SharedType`](derive@SharedType). If an owner dies, its lock is recovered, and the next
+//!   owner is [notified](LockError).
+//! - An [`Error`] names the operation, the path, the offset and the cause. Match on its
+//!   [`ErrorKind`].
 //!
 //! # Where to look
 //!
 //! | For | see |
 //! |---|---|
-//! | what is durable when | [`MappingMut::flush`], [`MappingMut::flush_async`] |
+//! | when changes are durable | [`MappingMut::flush`], [`MappingMut::flush_async`] |
 //! | growth in place | [`MapOptions::reserve`], [`MappingMut::grow`], [`MappingMut::resize`] |
 //! | a file that shrank | [`Region::is_current`], [`Mapping::remap`] |
-//! | what is in memory | [`Region::residency`], [`Region::cache_status`], [`Region::populate`], [`Region::evict`] |
-//! | many elements at random | [`View::gather`] |
-//! | who may have shared memory, how long it lives | [`SharedMemory`], [`SharedMemoryOptions`] |
-//! | handing it to other processes | [`SharedMemory::send`], [`SharedMemory::pass_to`] |
-//! | a holder that died | [`LockError`], [`OwnerDiedGuard`] |
+//! | which pages are in memory | [`Region::residency`], [`Region::cache_status`], [`Region::populate`], [`Region::evict`] |
+//! | many elements at random indices | [`View::gather`] |
+//! | access rights and lifetime of shared memory | [`SharedMemory`], [`SharedMemoryOptions`] |
+//! | passing shared memory to other processes | [`SharedMemory::send`], [`SharedMemory::pass_to`] |
+//! | an owner that died | [`LockError`], [`OwnerDiedGuard`] |
 //! | a lock over large data | [`Mutex::zeroed`], [`RwLock::zeroed`] |
-//! | who is attached, who holds a lock, who waits | [`inspect::Inspection`] |
-//! | that nobody has an object any more | [`inspect::ExclusiveClaim`] |
-//! | to remove exactly the file that was judged | [`inspect::ObjectFile`] |
+//! | participants, owners and waiters of an object | [`inspect::Inspection`] |
+//! | proof that no process uses an object | [`inspect::ExclusiveClaim`] |
+//! | removing exactly the file that was inspected | [`inspect::ObjectFile`] |
 //! | hints to the system | [`Advice`], [`HugePages`] |
-//! | a plain `&[u8]` | [`Mapping::frozen`], or [`View::as_slice`], which is `unsafe` and says why |
-//! | signals, and other handlers | [`guard`] |
+//! | a plain `&[u8]` | [`Mapping::frozen`]; [`View::as_slice`], which is `unsafe` |
+//! | signals, and other fault handlers | [`guard`] |
 //!
 //! # Hazards, and what to do
 //!
-//! - *The file shrank, then grew again*: nothing faults, and zeros are read. Compare
-//!   [`is_current`](Region::is_current); a [`Reader`] does, with every refill.
-//! - *Others write while you read*: values of up to eight bytes, aligned, are old or new; larger ones
-//!   may be half of each. Agree on a lock, or read twice.
-//! - *A thread that blocks SIGBUS* dies on a fault: see [`guard`].
-//! - *A full disk under a sparse file* is a fault at the store. Files made here have their space set
-//!   aside, unless [`sparse`](MapOptions::sparse) was asked for.
+//! - *The file shrank, then grew again*: no access faults, and zeros are read. Compare
+//!   [`is_current`](Region::is_current). A [`Reader`] compares the file's length with every refill.
+//! - *Another process writes while you read*: aligned values of 1, 2, 4 and 8 bytes are old or new;
+//!   larger ones may be half of each. Agree on a lock, or read twice.
+//! - *A thread that blocks `SIGBUS`* dies on a fault: see [`guard`].
+//! - *A full disk under a sparse file* is a fault at the store. Files made by this crate have their
+//!   space allocated, unless [`sparse`](MapOptions::sparse) was set.
+//!
+//! # Platforms
+//!
+//! | | Linux | Windows 10 and later | macOS |
+//! |---|---|---|---|
+//! | x86-64, aarch64 | yes | yes | yes |
+//! | other processors | every access is a system call; no [atomics](Atomic), no [`Shared`] | - | - |
+//! | [`SharedMemory::send`] | yes | no; [`duplicate_into`](SharedMemory::duplicate_into) | yes |
+//! | [`SharedMemory::freeze`], seals | yes | no | no |
+//! | [`Lifetime::Attached`] | no | yes | no |
+//!
+//! A feature that the system lacks is an error of kind [`Unsupported`](ErrorKind::Unsupported).
+//! Accesses are also system calls where a fault cannot be recovered in place for another reason;
+//! [`guard::recovery`] returns which of the two applies. Other operating systems do not compile.
+//!
+//! The crate needs Rust 1.85.
 //!
 //! # Features
 //!
-//! - `derive`, on by default: `#[derive(`[`Shareable`](derive@Shareable)`)]`, for values and for structs
-//!   of locks, and [`zerocopy`]'s derives, for [elements](Element).
-//!
-//! Linux, Windows and macOS, on x86-64 and aarch64; on other processors every access is a system
-//! call.
+//! - `derive`, on by default: [`#[derive(Shareable)]`](derive@Shareable) for values under a lock,
+//!   [`#[derive(SharedType)]`](derive@SharedType) for structs of locks, and [`zerocopy`]'s derives for
+//!   [elements](Element). Without it there is no procedural macro to build.
 
 mod error;
 pub mod guard;
@@ -129,23 +158,24 @@ pub use view::{
     Atomic, AtomicElement, Block, Blocks, Iter, OwnedView, OwnedViewMut, Reader, View, ViewMut,
     Writer,
 };
-/// The crate whose derives make an [`Element`] of a struct or enum. Its derives come with the feature
-/// `derive`; without a dependency on zerocopy itself, tell them where to find it:
-/// `#[zerocopy(crate = "sharemap::zerocopy")]`.
+/// The crate `zerocopy`. Its derives make a struct or enum an [`Element`].
+///
+/// The derives come with the feature `derive`. In a crate that does not depend on zerocopy itself,
+/// add `#[zerocopy(crate = "sharemap::zerocopy")]` to the type.
 pub use zerocopy;
 
-/// What derived code names.
+/// The names that derived code uses.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::layout::Layout;
     pub use crate::sync::{LayoutReader, LayoutSize, LayoutWriter};
 }
 
-// The tests derive what users derive.
+// Derived code in the tests of this crate refers to it as `sharemap`.
 #[cfg(test)]
 extern crate self as sharemap;
 
-/// The README's example, compiled and run.
+/// Compiles and runs the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

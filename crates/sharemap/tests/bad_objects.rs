@@ -428,14 +428,15 @@ fn what_this_thread_holds() {
     let first = || (Mutex::new(0_u8), RwLock::new(0_u8), Mutex::<[u8]>::zeroed(4), Once::new());
     let all = Shared::create_new(Location::file(&path), first).unwrap();
     let (mutex, lock, elements, once) = &*all;
-    let words = |what| [what, "at offset", "this thread has it already", "release that first"];
+    let words =
+        |what| [what, "at offset", "this thread already holds the lock", "release it first"];
     let guard = mutex.lock().unwrap();
     let locking = words("lock the mutex");
     check(mutex.lock().unwrap_err(), ErrorKind::Deadlock, &path, &locking);
     let error = mutex.lock_timeout(Duration::from_secs(60)).unwrap_err();
     check(error, ErrorKind::Deadlock, &path, &locking);
     check(mutex.lock_poisoned().unwrap_err(), ErrorKind::Deadlock, &path, &locking);
-    let busy = ["lock the mutex", "not available without waiting", "offset"];
+    let busy = ["lock the mutex", "not available without blocking", "offset"];
     check(mutex.try_lock().unwrap_err(), ErrorKind::WouldBlock, &path, &busy);
     drop(guard);
     let guard = elements.lock().unwrap();
@@ -464,8 +465,8 @@ fn what_others_hold() {
     let [timeout, busy] = [ErrorKind::Timeout, ErrorKind::WouldBlock];
     thread::scope(|scope| {
         scope.spawn(|| {
-            let out = |operation| [operation, "the time ran out", "offset"];
-            let had = |operation| [operation, "not available without waiting", "offset"];
+            let out = |operation| [operation, "the timeout elapsed", "offset"];
+            let had = |operation| [operation, "not available without blocking", "offset"];
             let error = mutex.lock_timeout(short).unwrap_err();
             check(error, timeout, &path, &out("lock the mutex"));
             check(mutex.try_lock().unwrap_err(), busy, &path, &had("lock the mutex"));

@@ -211,6 +211,17 @@ fn remap_keeps_to_the_length_that_was_asked_for() {
 }
 
 #[test]
+fn a_failed_resize_keeps_the_length_for_remap() {
+    let dir = TempDir::new();
+    let path = dir.file("a", pattern(200));
+    let mut map = MapOptions::new().len(100).open_mut(&path).unwrap();
+    map.resize(isize::MAX as usize / 2).unwrap_err();
+    assert_eq!(map.len(), 100);
+    map.remap().unwrap();
+    assert_eq!(map.len(), 100);
+}
+
+#[test]
 fn a_mapping_follows_a_file_that_grows() {
     let dir = TempDir::new();
     let path = dir.file("a", "0123");

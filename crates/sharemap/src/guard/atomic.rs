@@ -6,47 +6,57 @@ use std::sync::atomic::Ordering;
 
 use crate::sys::arch;
 
-/// An integer that the processor changes atomically in guarded memory. The address is aligned, and
-/// lies in a span of this crate's own; a result means nothing where `fault` is set.
+/// An integer with atomic operations in guarded memory.
 ///
-/// Loads acquire and stores release, or more, whatever weaker order is asked for; a sequentially
-/// consistent store is an exchange. All other operations are sequentially consistent, and with such
-/// stores so are the loads: `mov` on x86-64, `ldar` on aarch64.
+/// The address must be aligned and lie in a span of this crate's own. A result is undefined if `fault`
+/// is set.
+///
+/// Loads have at least acquire ordering, and stores at least release ordering. A sequentially consistent
+/// store is an exchange, and all other operations are sequentially consistent. With such stores the loads
+/// are sequentially consistent, too: `mov` on x86-64, `ldar` on aarch64.
 pub trait AtomicWord: Copy + PartialEq {
+    /// Loads the value.
+    ///
     /// # Safety
     /// As the trait says.
     unsafe fn load(from: *const u8, fault: &mut usize) -> Self;
+    /// Stores `value`.
+    ///
     /// # Safety
     /// As the trait says.
     unsafe fn store(to: *mut u8, value: Self, order: Ordering, fault: &mut usize);
+    /// Stores `value`, and returns the previous value.
+    ///
     /// # Safety
     /// As the trait says.
     unsafe fn swap(at: *mut u8, value: Self, fault: &mut usize) -> Self;
+    /// Stores `new` if the value equals `current`, and returns the previous value.
+    ///
     /// # Safety
     /// As the trait says.
     unsafe fn compare_exchange(at: *mut u8, current: Self, new: Self, fault: &mut usize) -> Self;
-    /// Wraps around.
+    /// Adds, wrapping around on overflow, and returns the previous value.
     ///
     /// # Safety
     /// As the trait says.
     unsafe fn fetch_add(at: *mut u8, value: Self, fault: &mut usize) -> Self;
 
-    /// The value with which an addition subtracts this one.
+    /// Returns the value whose addition subtracts this one.
     fn negated(self) -> Self;
-    /// Bitwise or.
+    /// Returns the bitwise or.
     fn or(self, other: Self) -> Self;
-    /// Bitwise and.
+    /// Returns the bitwise and.
     fn and(self, other: Self) -> Self;
-    /// Bitwise exclusive or.
+    /// Returns the bitwise exclusive or.
     fn xor(self, other: Self) -> Self;
 
-    /// Replaces the value by a function of it; gives the one before.
+    /// Replaces the value by the result of `change`, and returns the previous value.
     ///
     /// # Safety
     /// As the trait says.
     #[inline]
     unsafe fn fetch_update(at: *mut u8, change: impl Fn(Self) -> Self, fault: &mut usize) -> Self {
-        // SAFETY: passed on.
+        // SAFETY: as the trait says.
         unsafe {
             let mut current = Self::load(at, fault);
             loop {

@@ -1,4 +1,4 @@
-//! Copies of any length, with exact counts.
+//! Guarded copies of any length, with exact counts.
 
 #![allow(unsafe_code, reason = "guarded accesses")]
 
@@ -6,39 +6,39 @@ use std::cell::Cell;
 
 use crate::sys::{Recovery, arch, fault};
 
-/// Transfers from here on look whether this thread can take a fault's signal.
+/// Transfers from this size on check whether this thread blocks the signals of a fault.
 const BULK: usize = 1024;
 
 /// Transfers from this size on check the handlers and the thread's signal mask again, unless the
 /// thread is sealed.
 const LARGE: usize = 1 << 20;
 
-/// Copies out of guarded memory if a few instructions do it; if `false`, [`copy_out`] does it from the
-/// start.
+/// Copies out of guarded memory by a few instructions. Returns `false` if that is not possible or
+/// faulted; the caller then calls [`copy_out`].
 ///
 /// # Safety
-/// As for [`copy_out`]; accesses are made in place.
+/// As for [`copy_out`]; accesses to the memory must be made in place.
 #[inline(never)]
 pub(crate) unsafe fn copy_out_directly(from: *const u8, to: *mut u8, len: usize) -> bool {
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe {
         if len > 64 { arch::copy_out_directly(from, to, len) } else { out_short(from, to, len) }
     }
 }
 
-/// Copies out of guarded memory, in order; gives the bytes copied before the first that could not
-/// be. Nothing is written to `to` that was not read.
+/// Copies out of guarded memory, in order. Returns the number of bytes before the first that could not
+/// be read. Only bytes that were read are written to `to`.
 ///
 /// # Safety
-/// `from` lies, for `len` bytes, in a span of this crate's own, to which no reference exists; `to`
-/// is private and has room for `len`.
+/// `from` must lie, for `len` bytes, in a span of this crate's own, to which no reference exists. `to`
+/// must be private memory of at least `len` bytes.
 pub(crate) unsafe fn copy_out(
     recovery: Recovery,
     from: *const u8,
     to: *mut u8,
     len: usize,
 ) -> usize {
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe {
         if recovery == Recovery::Syscall || !(is_ready(len) || look(len)) {
             return fault::copy_from_foreign(from, to, len);
@@ -52,31 +52,31 @@ pub(crate) unsafe fn copy_out(
     }
 }
 
-/// Copies into guarded memory if a few instructions do it; if `false`, [`copy_in`] does it from the
-/// start.
+/// Copies into guarded memory by a few instructions. Returns `false` if that is not possible or faulted;
+/// the caller then calls [`copy_in`].
 ///
 /// # Safety
-/// As for [`copy_in`]; accesses are made in place.
+/// As for [`copy_in`]; accesses to the memory must be made in place.
 #[inline(never)]
 pub(crate) unsafe fn copy_in_directly(to: *mut u8, from: *const u8, len: usize) -> bool {
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe {
         if len > 64 { arch::copy_in_directly(to, from, len) } else { in_short(to, from, len) }
     }
 }
 
-/// Copies into guarded memory, in order; gives the bytes copied before the first that could not be
-/// (on aarch64: at least so many).
+/// Copies into guarded memory, in order. Returns the number of bytes before the first that could not be
+/// written (on aarch64, a lower bound of it).
 ///
 /// # Safety
-/// As for [`copy_out`], the other way round.
+/// As for [`copy_out`], with `to` guarded and `from` private.
 pub(crate) unsafe fn copy_in(
     recovery: Recovery,
     to: *mut u8,
     from: *const u8,
     len: usize,
 ) -> usize {
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe {
         if recovery == Recovery::Syscall || !(is_ready(len) || look(len)) {
             return fault::copy_to_foreign(to, from, len);
@@ -107,7 +107,7 @@ thread_local! {
     static READY: Cell<Ready> = const { Cell::new(Ready::Unknown) };
 }
 
-/// Whether a transfer of this length needs no look, or the last one was good.
+/// Returns `true` if a transfer of this length needs no check, or the last check succeeded.
 #[inline(always)]
 fn is_ready(len: usize) -> bool {
     len < BULK || (len < LARGE && READY.get() == Ready::Yes)
@@ -134,7 +134,8 @@ pub(super) fn seal_thread() -> Recovery {
     if ready { Recovery::InPlace } else { Recovery::Syscall }
 }
 
-/// Up to 64 bytes, by accesses that overlap in the middle; `false` if anything faulted.
+/// Copies up to 64 bytes out of guarded memory, by accesses that overlap in the middle. Returns `false`
+/// if one of them faulted.
 #[inline(always)]
 unsafe fn out_short(from: *const u8, to: *mut u8, len: usize) -> bool {
     let mut fault = 0;
@@ -186,7 +187,8 @@ unsafe fn out_short(from: *const u8, to: *mut u8, len: usize) -> bool {
     fault == 0
 }
 
-/// Up to 64 bytes, by accesses that overlap in the middle; `false` if anything faulted.
+/// Copies up to 64 bytes into guarded memory, by accesses that overlap in the middle. Returns `false` if
+/// one of them faulted.
 #[inline(always)]
 unsafe fn in_short(to: *mut u8, from: *const u8, len: usize) -> bool {
     let mut fault = 0;
@@ -219,11 +221,11 @@ unsafe fn in_short(to: *mut u8, from: *const u8, len: usize) -> bool {
     fault == 0
 }
 
-/// Bytes tried at once after a fault, before going byte by byte.
+/// The number of bytes that are copied at a time after a fault, before the copy goes byte by byte.
 const STEP: usize = 4096;
 
-/// After a fault somewhere: from the start, in steps of which the one that faults is repeated byte
-/// by byte. The memory may have come back meanwhile.
+/// Repeats a copy that faulted, from the start, in steps. The step that faults is repeated byte by byte,
+/// for the exact count. The memory may have come back meanwhile.
 #[cold]
 #[inline(never)]
 unsafe fn out_exact(from: *const u8, to: *mut u8, len: usize) -> usize {
@@ -250,6 +252,7 @@ unsafe fn out_exact(from: *const u8, to: *mut u8, len: usize) -> usize {
     done
 }
 
+/// Repeats a copy into guarded memory that faulted, like [`out_exact`].
 #[cold]
 #[inline(never)]
 unsafe fn in_exact(to: *mut u8, from: *const u8, len: usize) -> usize {

@@ -1,4 +1,4 @@
-//! Single elements and short runs of them, in place.
+//! Guarded loads and stores of single elements and short runs of them, in place.
 
 #![allow(unsafe_code, reason = "guarded accesses")]
 
@@ -7,25 +7,25 @@ use std::mem::MaybeUninit;
 use crate::layout::Element;
 use crate::sys::arch;
 
-/// Loads an element's bytes. They mean nothing if `fault` is set afterwards; its first address is
-/// kept over many loads.
+/// Loads an element's bytes, which are undefined if `fault` is set afterwards. `fault` is the address of
+/// the first fault, and may be passed to many loads.
 ///
-/// Elements of 1, 2, 4 and 8 bytes are one instruction, and do not tear where they are aligned.
+/// Elements of 1, 2, 4 and 8 bytes are loaded by one instruction, and are not torn if aligned.
 ///
 /// # Safety
-/// `from` lies in a span of this crate's own, to which no reference exists.
+/// `from` must lie in a span of this crate's own, to which no reference exists.
 #[inline(always)]
 pub(crate) unsafe fn load<T: Element>(from: *const u8, fault: &mut usize) -> MaybeUninit<T> {
     let mut value = MaybeUninit::uninit();
-    // SAFETY: the value has room for its own bytes; `from` as the caller says.
+    // SAFETY: the value has room for its own bytes; `from` is as promised by the caller.
     unsafe { load_bytes::<T>((&raw mut value).cast(), from, 1, fault) };
     value
 }
 
-/// Loads `count` elements, which is a constant where this is inlined, into private memory.
+/// Loads `count` elements into private memory. The count is a constant wherever the function is inlined.
 ///
 /// # Safety
-/// As for [`load`]; `to` has room for them.
+/// As for [`load`]; `to` must have room for the elements.
 #[inline(always)]
 pub(crate) unsafe fn load_bytes<T: Element>(
     to: *mut u8,
@@ -67,13 +67,13 @@ pub(crate) unsafe fn load_bytes<T: Element>(
     }
 }
 
-/// Asks for the cache line of an address, whatever is there: this never faults.
+/// Prefetches the cache line of an address, which may be unmapped: a prefetch never faults.
 #[inline(always)]
 pub(crate) fn prefetch(address: *const u8) {
     arch::prefetch(address);
 }
 
-/// Stores an element's bytes, in order; single instructions as for [`load`].
+/// Stores an element's bytes, in order. Elements of 1, 2, 4 and 8 bytes are stored by one instruction.
 ///
 /// # Safety
 /// As for [`load`].

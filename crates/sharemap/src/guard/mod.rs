@@ -1,4 +1,4 @@
-//! Guarded access: memory that others can change or take away, touched as if it were a device.
+//! Guarded access to memory that other processes can change or take away.
 //!
 //! A guarded load or store is the plain instruction. If it faults because the file behind it
 //! shrank, the device failed, or the page is protected, a signal handler (a vectored exception
@@ -14,10 +14,10 @@
 //!   Transfers of 1 MiB and more look which handlers are installed, and use system calls while one
 //!   of them is unknown. This crate runs no foreign handler unasked. [`check`] tries it, and
 //!   decides how transfers and new mappings access memory from then on.
-//! - A thread that blocks `SIGBUS` or `SIGSEGV` dies on any fault, whatever the handler. Transfers
-//!   (`read_at`, `to_vec`, `write_at`, …) of 1 KiB and more notice it at the thread's first, and
-//!   again from 1 MiB on, and use system calls. Smaller ones, single `get`s and `set`s, and
-//!   iteration do not look.
+//! - A thread that blocks `SIGBUS` or `SIGSEGV` dies on any fault, independently of the handler.
+//!   Transfers (`read_at`, `to_vec`, `write_at`, …) use system calls in such a thread. Those of 1 KiB
+//!   and more check the signal mask at the thread's first, those of 1 MiB and more every time. Smaller
+//!   transfers, single `get`s and `set`s, and iteration do not check it.
 //!
 //! Where recovery does not work at all (no assembly for the architecture, code that cannot be read,
 //! a tracer that keeps the signals) every access is a system call: slower, and as safe.
@@ -37,12 +37,21 @@ pub(crate) use scan::count_bytes;
 use crate::sys;
 pub use crate::sys::Recovery;
 
-/// How guarded accesses are made in this process.
+/// Returns whether guarded accesses are made in place or by system calls in this process.
 ///
 /// The first call installs the fault handler, as the first mapping does, and tests it in a child
 /// process (about 0.1 ms), in which only this crate's code runs. A program that enters a sandbox
 /// without system calls (seccomp) must make this call before, and call [`seal_thread`] on each
 /// thread that transfers 1 KiB or more.
+///
+/// # Examples
+/// ```
+/// use sharemap::guard::{self, Recovery};
+///
+/// if guard::recovery() == Recovery::Syscall {
+///     eprintln!("faults cannot be recovered in place: accesses are system calls");
+/// }
+/// ```
 #[must_use]
 pub fn recovery() -> Recovery {
     sys::fault::recovery()
@@ -71,6 +80,16 @@ pub fn recovery() -> Recovery {
 ///
 /// Windows has no signals and no such child. There, the call raises an access violation in this
 /// thread, which every vectored handler in front of this crate's sees.
+///
+/// # Examples
+/// ```
+/// use sharemap::guard::{self, Recovery};
+///
+/// // After another library has installed its handlers:
+/// if guard::check() == Recovery::Syscall {
+///     eprintln!("a handler keeps faults: mappings made from now on use system calls");
+/// }
+/// ```
 #[must_use]
 pub fn check() -> Recovery {
     sys::fault::check()
@@ -79,8 +98,8 @@ pub fn check() -> Recovery {
 /// Checks this thread's signal mask and the installed handlers for the last time.
 ///
 /// Returns how this thread transfers memory from now on. Transfers of 1 KiB and more usually make
-/// system calls to check both. After this call, this thread's transfers make no such calls,
-/// whatever their length, so the thread can copy in bulk in a sandbox without system calls
+/// system calls to check both. After this call, this thread's transfers of any length make no
+/// such calls, so the thread can copy in bulk in a sandbox without system calls
 /// (seccomp). Later changes to the mask or the handlers are not noticed: a fault that does not
 /// reach this crate's handler then ends the process. A handler that [`check`] has not tried counts
 /// as keeping faults.

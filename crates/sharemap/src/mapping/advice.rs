@@ -1,4 +1,4 @@
-//! Telling the system what a range is used for, and keeping it in memory.
+//! Advice to the system about the use of a range, and locking pages in memory.
 
 #![allow(unsafe_code, reason = "hands page addresses to the system")]
 
@@ -9,10 +9,34 @@ use crate::mapping::region::Region;
 use crate::sys::{self, Advice};
 
 impl Region {
-    /// Tells the system how the mapping is going to be used (`madvise`).
+    /// Tells the system how the mapping will be used (`madvise`, `PrefetchVirtualMemory`).
     ///
-    /// What describes the mapping (`Random`, `Sequential`, `HugePage`, …) holds for what is
-    /// reserved for growth too.
+    /// Advice that describes the mapping (`Random`, `Sequential`, `HugePage`, …) applies to its
+    /// reservation, too. Advice that asks for work (`WillNeed`, `Cold`, `PageOut`, `Collapse`) applies
+    /// to the mapped bytes.
+    ///
+    /// # Errors
+    /// - `Unsupported` - the system, or this kind of memory, has no such advice.
+    /// - `OutOfAddressSpace` - there is not enough memory.
+    /// - `TooManyMappings` - the process has as many mappings as the system allows.
+    ///
+    /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-advise-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 10_000]).unwrap();
+    /// use sharemap::{Advice, Mapping};
+    ///
+    /// let map = Mapping::open(&path)?;
+    /// let _ = map.advise(Advice::Random); // a hint: an error does no harm
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "madvise")]
+    #[doc(alias = "posix_madvise")]
+    #[doc(alias = "PrefetchVirtualMemory")]
     pub fn advise(&self, advice: Advice) -> Result<()> {
         let asks_for_work =
             matches!(advice, Advice::WillNeed | Advice::Cold | Advice::PageOut | Advice::Collapse);
@@ -27,7 +51,14 @@ impl Region {
             .map_err(|error| self.named(error))
     }
 
-    /// The same for the pages that hold a range.
+    /// Tells the system how the pages that contain a range will be used, like
+    /// [`advise`](Self::advise).
+    ///
+    /// # Errors
+    /// - `OutOfBounds`, `Overflow` - the range does not lie in the mapping.
+    ///
+    /// Otherwise as for [`advise`](Self::advise).
+    #[doc(alias = "madvise")]
     pub fn advise_range(&self, range: impl RangeBounds<usize>, advice: Advice) -> Result<()> {
         let Some((_, pages)) = self.pages(range, "advise on the use of")? else {
             return Ok(());
@@ -37,22 +68,30 @@ impl Region {
             .map_err(|error| self.named(error))
     }
 
-    /// Keeps the mapping in memory until it is unlocked or unmapped (`mlock`, `VirtualLock`).
+    /// Locks the pages of the mapping in physical memory until they are unlocked or unmapped
+    /// (`mlock`, `VirtualLock`).
     ///
-    /// Copy-on-write memory is copied by it on Linux: all of it becomes private.
+    /// On Linux, locking copy-on-write memory copies all of it.
     ///
     /// # Errors
-    /// - [`LockLimit`](crate::ErrorKind::LockLimit) -
-    ///   it is more than this process may lock.
-    /// - [`Fault`](crate::ErrorKind::Fault) -
-    ///   a page lies beyond the end of the file.
-    /// - [`TooManyMappings`](crate::ErrorKind::TooManyMappings) -
-    ///   the process has as many mappings as it may have.
+    /// - `LockLimit` - the mapping is larger than what this process may lock.
+    /// - `Fault` - a page lies past the end of the file.
+    /// - `TooManyMappings` - the process has as many mappings as the system allows.
+    ///
+    /// Other kinds report a failed system call.
+    #[doc(alias = "mlock")]
+    #[doc(alias = "VirtualLock")]
     pub fn lock(&self) -> Result<()> {
         self.lock_range(..)
     }
 
-    /// The same for the pages that hold a range.
+    /// Locks the pages that contain a range in physical memory, like [`lock`](Self::lock).
+    ///
+    /// # Errors
+    /// - `OutOfBounds`, `Overflow` - the range does not lie in the mapping.
+    ///
+    /// Otherwise as for [`lock`](Self::lock).
+    #[doc(alias = "mlock")]
     pub fn lock_range(&self, range: impl RangeBounds<usize>) -> Result<()> {
         let Some((_, pages)) = self.pages(range, "lock")? else {
             return Ok(());
@@ -61,12 +100,28 @@ impl Region {
         unsafe { sys::map::lock(pages.base, pages.len) }.map_err(|error| self.named(error))
     }
 
-    /// Lets the mapping leave memory again (`munlock`). Locks do not nest.
+    /// Unlocks the pages of the mapping, which the system may then evict again (`munlock`,
+    /// `VirtualUnlock`).
+    ///
+    /// Locks do not nest: one call unlocks a page, however often it was locked.
+    ///
+    /// # Errors
+    /// - `TooManyMappings` - the process has as many mappings as the system allows.
+    ///
+    /// Other kinds report a failed system call.
+    #[doc(alias = "munlock")]
+    #[doc(alias = "VirtualUnlock")]
     pub fn unlock(&self) -> Result<()> {
         self.unlock_range(..)
     }
 
-    /// The same for the pages that hold a range.
+    /// Unlocks the pages that contain a range, like [`unlock`](Self::unlock).
+    ///
+    /// # Errors
+    /// - `OutOfBounds`, `Overflow` - the range does not lie in the mapping.
+    ///
+    /// Otherwise as for [`unlock`](Self::unlock).
+    #[doc(alias = "munlock")]
     pub fn unlock_range(&self, range: impl RangeBounds<usize>) -> Result<()> {
         let Some((_, pages)) = self.pages(range, "unlock")? else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Memory of this process alone.
+//! Private anonymous memory.
 
 #![allow(unsafe_code, reason = "makes references to private anonymous memory")]
 
@@ -9,11 +9,12 @@ use crate::error::Result;
 use crate::mapping::{MapOptions, MappingMut, Region, Residency};
 use crate::sys::{Advice, Protection};
 
-/// Anonymous memory that is this process's own: plainly a `[u8]`, zeros at first.
+/// Private anonymous memory of this process, which dereferences to `[u8]` and begins as zeros.
 ///
-/// Nobody else can change or cut it, so that it needs no guard. For memory that the children of a
-/// `fork` share, see [`MappingMut::anonymous`](crate::MappingMut::anonymous).
+/// No other process can change or remove it, so plain references are sound. For memory that the
+/// children of a `fork` share, see [`MappingMut::anonymous`](crate::MappingMut::anonymous).
 ///
+/// # Examples
 /// ```
 /// # fn main() -> sharemap::Result<()> {
 /// use sharemap::AnonymousMapping;
@@ -23,17 +24,24 @@ use crate::sys::{Advice, Protection};
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "mmap")]
+#[doc(alias = "MAP_ANONYMOUS")]
+#[doc(alias = "VirtualAlloc")]
 pub struct AnonymousMapping {
     region: Region,
 }
 
 impl AnonymousMapping {
     /// Maps `len` zero bytes.
+    ///
+    /// # Errors
+    /// As for [`MapOptions::private`].
     pub fn new(len: usize) -> Result<Self> {
         MapOptions::new().private(len)
     }
 
-    /// Huge pages, population, room to grow, …: [`MapOptions::private`] makes it.
+    /// Returns options for the memory: huge pages, population, reservation. [`MapOptions::private`]
+    /// then creates it.
     pub fn options() -> MapOptions {
         MapOptions::new()
     }
@@ -42,49 +50,97 @@ impl AnonymousMapping {
         Self { region }
     }
 
-    /// Bytes that it can grow to.
+    /// Returns the length in bytes up to which the memory can [grow](Self::grow).
     #[must_use]
     pub fn reserved(&self) -> usize {
         self.region.reserved()
     }
 
-    /// Grows within what was [reserved](MapOptions::reserve); new bytes are zeros.
+    /// Grows the memory in place to `new_len` bytes, within its [reservation](MapOptions::reserve).
+    /// New bytes are zeros.
+    ///
+    /// A `new_len` of at most the current length changes nothing.
+    ///
+    /// # Errors
+    /// - `ExceedsReservation` - `new_len` is more than [`reserved`](Self::reserved).
+    /// - `OutOfAddressSpace` - there is not enough memory (Windows).
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// let mut memory = sharemap::MapOptions::new().reserve(1 << 20).private(4096)?;
+    /// memory.grow(8192)?;
+    /// memory[8191] = 1;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "mremap")]
     pub fn grow(&mut self, new_len: usize) -> Result<()> {
         self.region.grow_in_place(new_len)
     }
 
-    /// Tells the system how the memory is going to be used (`madvise`).
+    /// Tells the system how the memory will be used (`madvise`).
+    ///
+    /// # Errors
+    /// As for [`Region::advise`].
+    #[doc(alias = "madvise")]
     pub fn advise(&self, advice: Advice) -> Result<()> {
         self.region.advise(advice)
     }
 
-    /// Gives all of it memory now.
+    /// Faults in all pages, so that later accesses find memory.
+    ///
+    /// # Errors
+    /// As for [`Region::populate`].
     pub fn populate(&self) -> Result<()> {
         self.region.populate()
     }
 
-    /// Keeps it in memory until it is unlocked or unmapped (`mlock`, `VirtualLock`).
+    /// Locks the pages in physical memory until they are unlocked or unmapped (`mlock`,
+    /// `VirtualLock`).
+    ///
+    /// # Errors
+    /// As for [`Region::lock`].
+    #[doc(alias = "mlock")]
+    #[doc(alias = "VirtualLock")]
     pub fn lock(&self) -> Result<()> {
         self.region.lock()
     }
 
-    /// Lets it leave memory again.
+    /// Unlocks the pages, which the system may then swap out again (`munlock`, `VirtualUnlock`).
+    ///
+    /// # Errors
+    /// As for [`Region::unlock`].
+    #[doc(alias = "munlock")]
     pub fn unlock(&self) -> Result<()> {
         self.region.unlock()
     }
 
-    /// Which pages are in memory.
+    /// Returns which pages are in physical memory (`mincore`, `QueryWorkingSetEx`).
+    ///
+    /// # Errors
+    /// As for [`Region::residency`].
+    #[doc(alias = "mincore")]
     pub fn residency(&self) -> Result<Residency> {
         self.region.residency()
     }
 
-    /// Makes a range zeros and gives its whole pages back to the system.
+    /// Sets a range to zero and frees its whole pages.
+    ///
+    /// On macOS the range is set to zero, and no memory is freed.
+    ///
+    /// # Errors
+    /// - `OutOfBounds`, `Overflow` - the range does not lie in the memory.
+    /// - `OutOfAddressSpace` - there is not enough memory.
+    /// - `TooManyMappings` - the process has as many mappings as the system allows.
+    ///
+    /// Other kinds report a failed system call.
+    #[doc(alias = "MADV_DONTNEED")]
     pub fn discard(&mut self, range: impl RangeBounds<usize>) -> Result<()> {
         self.region.forget(range)
     }
 
-    /// Converts the plain slice into a mapping, which is accessed through guarded views, so that
-    /// its pages may be [protected](Region::protect). The memory stays private to this process.
+    /// Converts the memory into a mapping, which is accessed through guarded views, so its pages may
+    /// be [protected](Region::protect). The memory stays private to this process.
     #[must_use]
     pub fn into_mapping(self) -> MappingMut {
         MappingMut::from_region(self.region)
@@ -94,8 +150,13 @@ impl AnonymousMapping {
     ///
     /// A plain slice cannot have inaccessible pages, so the memory becomes a mapping, as by
     /// [`into_mapping`](Self::into_mapping). A forbidden access is an error of kind
-    /// [`Fault`](crate::ErrorKind::Fault). [`Region::protect`] changes the protection again.
+    /// [`Fault`](crate::ErrorKind::Fault). [`Region::protect`] changes the protection again. After an
+    /// error the memory is unmapped.
     ///
+    /// # Errors
+    /// As for [`Region::protect`], except `Busy`.
+    ///
+    /// # Examples
     /// ```
     /// # fn main() -> sharemap::Result<()> {
     /// use sharemap::{AnonymousMapping, ErrorKind, Protection};
@@ -107,11 +168,8 @@ impl AnonymousMapping {
     /// assert_eq!(memory.bytes().set(0, b'j').unwrap_err().kind(), ErrorKind::Fault);
     /// # Ok(()) }
     /// ```
-    ///
-    /// # Errors
-    /// [`OutOfBounds`](crate::ErrorKind::OutOfBounds) if the range does not lie in the memory;
-    /// other kinds report a failed system call. After an error the memory is unmapped.
     #[doc(alias = "mprotect")]
+    #[doc(alias = "VirtualProtect")]
     pub fn protect(
         self,
         range: impl RangeBounds<usize>,
@@ -122,7 +180,11 @@ impl AnonymousMapping {
         Ok(mapping)
     }
 
-    /// Unmaps, and says whether that went well; dropping does the same without a word.
+    /// Unmaps the memory, as dropping does, and returns the error that dropping ignores.
+    ///
+    /// # Errors
+    /// An error reports a failed system call.
+    #[doc(alias = "munmap")]
     pub fn close(self) -> Result<()> {
         self.region.close()
     }
@@ -141,13 +203,13 @@ impl Deref for AnonymousMapping {
 
 impl DerefMut for AnonymousMapping {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and borrowed exclusively.
+        // SAFETY: as in `deref`, and `self` is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.region.base(), self.region.len()) }
     }
 }
 
 impl fmt::Debug for AnonymousMapping {
-    /// Its length; never contents.
+    /// Prints the length, never the contents.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.region.debug(f, "AnonymousMapping")
     }

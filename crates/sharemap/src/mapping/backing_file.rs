@@ -10,6 +10,7 @@ use crate::mapping::plan::Plan;
 use crate::mapping::region::Region;
 use crate::sys::{self, FileKind, FileStatus};
 
+/// The file of a region, and its state when it was mapped.
 pub(super) struct BackingFile {
     open: Option<Arc<OpenFile>>,
     /// The time of the file's last change when the mapped descriptor was opened.
@@ -43,8 +44,8 @@ impl Region {
     /// mapping that [closed](crate::MapOptions::close_file) its file.
     ///
     /// Other mappings of the file may share the descriptor, so read at explicit offsets, not at its
-    /// position. A descriptor that the caller gave, with the locks that it carries, is shared by
-    /// mappings of its duplicates alone.
+    /// position. A descriptor that the caller gave is shared only with mappings of its duplicates,
+    /// because it may carry locks.
     #[must_use]
     pub fn file(&self) -> Option<&File> {
         self.backing_file.open()
@@ -96,8 +97,9 @@ impl Region {
     /// after any change to the file; [`remap`](crate::Mapping::remap) follows the copy.
     ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the mapping
-    /// [closed](crate::MapOptions::close_file) its file; other kinds report a failed system call.
+    /// - `Unsupported` - the mapping [closed](crate::MapOptions::close_file) its file.
+    ///
+    /// Other kinds report a failed system call.
     pub fn is_current(&self) -> Result<bool> {
         let file = self.file_for("ask the size of")?;
         let Some(file) = file.filter(|_| self.backing_file.can_shrink) else {
@@ -132,6 +134,7 @@ impl Region {
         Ok(Some(status))
     }
 
+    /// Records the file's time of change, after it was mapped again.
     pub(super) fn set_changed(&mut self, status: FileStatus) {
         self.backing_file.changed = status.changed;
     }

@@ -1,4 +1,5 @@
-//! Making files of a given length, and leaving nothing behind when that fails.
+//! Creating files of a given length. After a failure a new file is removed, and an existing one has its
+//! old length.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,12 +10,12 @@ use crate::mapping::plan::Plan;
 use crate::mapping::region::Region;
 use crate::sys::{self, Access, Create, FileKind, FileStatus, OpenRequest};
 
-/// Gives a file a length, with storage behind every byte unless it is to be sparse.
+/// Sets the length of a file, and allocates storage for it unless it is `sparse`.
 pub(super) fn make_room(file: &File, len: u64, sparse: bool) -> Result<()> {
     if sparse { sys::file::set_len(file, len) } else { sys::file::allocate(file, len) }
 }
 
-/// What becomes of a file that exists.
+/// The treatment of a file that exists.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Existing {
     Refused,
@@ -23,7 +24,7 @@ pub(super) enum Existing {
 }
 
 impl MapOptions {
-    /// A mapping of a file of `len` bytes, made or found.
+    /// Creates or opens a file of `len` bytes and maps it.
     pub(super) fn create_region(
         &self,
         path: &Path,
@@ -40,8 +41,8 @@ impl MapOptions {
             Opened::Made(file) => {
                 let made = sys::pass::identity(&file).map_err(named)?;
                 self.fill_new(file, path, len, plan).inspect_err(|_| {
-                    // This call created the file, which is of no use now. The error path has closed
-                    // it.
+                    // This call created the file. The failed call has closed it; the name may refer to
+                    // another file by now, so the identity is compared.
                     sys::file::remove_made(path, made);
                 })
             }
@@ -49,14 +50,16 @@ impl MapOptions {
         }
     }
 
+    /// Sizes and maps a file that this call has created.
     fn fill_new(&self, file: File, path: &Path, len: u64, plan: Plan) -> Result<Region> {
         let named = |error: Error| error.with_path(Some(path));
-        // What cannot be mapped needs no room.
+        // Fails before space is allocated for a file that cannot be mapped.
         plan.len_in(FileStatus::new(FileKind::Regular, len)).map_err(named)?;
         make_room(&file, len, plan.sparse).map_err(named)?;
         self.map_and_finish(file, path, plan)
     }
 
+    /// Resizes and maps a file that existed.
     fn reuse(
         &self,
         file: File,
@@ -98,7 +101,7 @@ impl MapOptions {
             make_room(&file, len, plan.sparse).map_err(named)?;
         }
         if existing == Existing::Emptied && old_len > 0 {
-            // The space is there; so must the addresses be before anything is lost.
+            // Space is allocated. Address space must be available, too, before the contents are lost.
             let probe = sys::file::duplicate(&file).map_err(named)?;
             Region::of_file(probe, Some(path), plan)?.close()?;
             sys::file::set_len(&file, 0).map_err(named)?;
@@ -107,14 +110,16 @@ impl MapOptions {
         self.map_and_finish(file, path, plan)
     }
 
+    /// Maps a file and applies the options.
     pub(super) fn map_and_finish(&self, file: File, path: &Path, plan: Plan) -> Result<Region> {
         let mut region = Region::of_file(file, Some(path), plan)?;
         self.finish(&mut region)?;
         Ok(region)
     }
 
+    /// Opens a file, and returns whether this call created it.
     fn open_for(&self, path: &Path, existing: Existing) -> Result<Opened> {
-        // Somebody may keep removing and making it; after a few rounds, whose it is matters less.
+        // Another process may create and remove the file between the two calls, again and again.
         const ROUNDS: usize = 8;
         for _ in 0..ROUNDS {
             match sys::file::open(path, self.open_request(Create::New)) {
@@ -129,7 +134,8 @@ impl MapOptions {
                 Err(_) => {}
             }
         }
-        // A link to nothing: neither new nor there.
+        // A symbolic link to nothing: creating it fails with `AlreadyExists`, opening with `NotFound`.
+        // After this call, whether the file was created by it is unknown.
         sys::file::open(path, self.open_request(Create::IfMissing)).map(Opened::Found)
     }
 
@@ -143,12 +149,13 @@ impl MapOptions {
     }
 }
 
+/// An open file, created by this call or found.
 enum Opened {
     Made(File),
     Found(File),
 }
 
-/// Puts a file's length back.
+/// The old length of a file, to be restored after a failure.
 struct Undo {
     file: File,
     len: u64,

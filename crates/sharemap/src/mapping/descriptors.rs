@@ -11,20 +11,20 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
 
 use crate::sys::{self, FileIdentity};
 
-/// An open file.
+/// An open file, which regions may share.
 pub(super) struct OpenFile {
     pub(super) file: File,
-    /// The process that opened it: what a child of a raw `clone` has here may name a descriptor that the
-    /// child does not have.
+    /// The process that opened the file. A child of a raw `clone` has a copy of the table, in which an
+    /// entry may name a descriptor that the child does not have.
     process: u32,
-    /// The first descriptor of an exclusive mapping, or the one that the caller gave. It is kept
+    /// The first descriptor of an exclusive mapping, or the descriptor of the caller. It is kept
     /// open because it may carry a lock.
     #[allow(dead_code, reason = "kept open, not used")]
     pub(super) before: Option<Arc<Self>>,
 }
 
 impl OpenFile {
-    /// A descriptor of this process's. `before` stays open with it.
+    /// Wraps a file that this process opened. `before` stays open with it.
     #[inline]
     pub(super) fn new(file: File, before: Option<Arc<Self>>) -> Arc<Self> {
         Arc::new(Self { file, process: sys::fork::process(), before })
@@ -68,8 +68,8 @@ pub(super) fn share(file: File, origin: Origin) -> Arc<OpenFile> {
 
 fn share_identified(file: File, key: (Origin, FileIdentity)) -> Arc<OpenFile> {
     let file = OpenFile::new(file, None);
-    // The kernel copies a process's descriptors before its memory: a child that is forked in between
-    // would find a descriptor here that it does not have.
+    // The kernel copies a process's descriptors before its memory. A child that is forked between the
+    // opening of a file and its entry here would find an entry for a descriptor that it does not have.
     let held_off = sys::fork::hold_off();
     let Some(mut files) = lock() else {
         return file;
@@ -94,8 +94,8 @@ fn share_identified(file: File, key: (Origin, FileIdentity)) -> Arc<OpenFile> {
     file
 }
 
-/// Locks the table. Returns `None` after some attempts, and the region then keeps a descriptor of
-/// its own: a child of a raw `clone` may find the lock held for ever.
+/// Locks the table. Returns `None` after some attempts, because a child of a raw `clone` may find the
+/// lock held for ever. The region then keeps a descriptor of its own.
 fn lock() -> Option<MutexGuard<'static, Files>> {
     const ATTEMPTS: usize = 64;
     for _ in 0..ATTEMPTS {

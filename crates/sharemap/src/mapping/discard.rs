@@ -1,4 +1,4 @@
-//! Giving pages back: private edits, anonymous memory, parts of a file.
+//! Discarding private changes and anonymous memory, and punching holes into files.
 
 #![allow(unsafe_code, reason = "hands page addresses to the system and copies around them")]
 
@@ -12,17 +12,18 @@ use crate::mapping::range::resolve;
 use crate::mapping::region::Region;
 use crate::sys::{self, Access, HugePages};
 
-/// Bytes to write back: of the pages at the ends of a range, what lies outside of it.
+/// Saved bytes of a page at an end of a discarded range, which lie outside of the range and are written
+/// back.
 struct Neighbours {
     range: Range<usize>,
     bytes: Vec<u8>,
 }
 
 impl Region {
-    /// Drops exactly a range: private pages are the file's again, anonymous ones zeros.
+    /// Discards exactly a range: private pages show the file again, anonymous ones are zeros.
     ///
-    /// Pages go as a whole, so what shares a page with the range is put aside and written back. A
-    /// system that cannot drop pages has the same bytes written over them.
+    /// The system drops whole pages, so bytes that share a page with the range are saved before and
+    /// written back. If the system cannot drop pages, the original bytes are written over the range.
     pub(super) fn forget(&self, range: impl RangeBounds<usize>) -> Result<()> {
         let Some((range, pages)) = self.pages(range, "discard")? else {
             return Ok(());
@@ -41,7 +42,7 @@ impl Region {
         self.put_back(after)
     }
 
-    /// Writes what a range would be if its pages were dropped.
+    /// Writes over a range the bytes that it would show if its pages were dropped.
     fn overwrite(&self, range: Range<usize>) -> Result<()> {
         const CHUNK: usize = 64 << 10;
         let original = match self.file_for("discard")? {
@@ -77,7 +78,7 @@ impl Region {
         Ok(())
     }
 
-    /// Makes a range of the file a hole: it reads as zeros and takes no storage.
+    /// Makes a range of the file a hole; discards a range of anonymous memory.
     pub(super) fn punch(&self, range: impl RangeBounds<usize>) -> Result<()> {
         const OPERATION: &str = "punch a hole in";
         let Some(file) = self.file_for(OPERATION)? else {
@@ -89,6 +90,7 @@ impl Region {
             .map_err(|error| self.named(error))
     }
 
+    /// Saves a range of less than a page.
     fn put_aside(&self, range: Range<usize>) -> Result<Neighbours> {
         debug_assert!(range.len() < page_size());
         let mut bytes = vec![0; range.len()];
@@ -100,14 +102,16 @@ impl Region {
         Ok(Neighbours { range, bytes })
     }
 
+    /// Writes saved bytes back.
     fn put_back(&self, neighbours: Neighbours) -> Result<()> {
         let Neighbours { range, bytes } = neighbours;
         let to = self.base().wrapping_add(range.start);
-        // SAFETY: as above, the other way round.
+        // SAFETY: the range lies in this region's span; the buffer is private and as long.
         let done = unsafe { guard::copy_in(self.recovery(), to, bytes.as_ptr(), bytes.len()) };
         self.copied(&range, done)
     }
 
+    /// Returns a fault unless `done` covers the range.
     fn copied(&self, range: &Range<usize>, done: usize) -> Result<()> {
         if done == range.len() {
             return Ok(());

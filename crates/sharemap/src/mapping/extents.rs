@@ -1,4 +1,4 @@
-//! Where a sparse file has data, and where it has holes.
+//! The parts of a sparse file that have storage.
 
 use std::ops::Range;
 
@@ -7,12 +7,20 @@ use crate::mapping::region::Region;
 use crate::sys;
 
 impl Region {
-    /// The mapped parts of the file that have storage, as ranges of the file; the rest are holes,
-    /// which read as zeros (`SEEK_DATA`, `FSCTL_QUERY_ALLOCATED_RANGES`).
+    /// Returns the mapped parts of the file that have storage, as ranges of the file. The rest are
+    /// holes, which read as zeros (`SEEK_DATA`, `FSCTL_QUERY_ALLOCATED_RANGES`).
     ///
-    /// A file system without holes has one range; anonymous memory counts as one too. With an
-    /// adopted descriptor, another thread that reads through the same open file by its shared
-    /// position may be disturbed: read at explicit offsets.
+    /// On a file system without holes, and for anonymous memory, there is one range. The call moves
+    /// the position of the descriptor for a moment, except on Windows. If the descriptor was given by
+    /// the caller, other threads must use explicit offsets meanwhile.
+    ///
+    /// # Errors
+    /// - `Unsupported` - the mapping [closed](crate::MapOptions::close_file) its file.
+    ///
+    /// Other kinds report a failed system call.
+    #[doc(alias = "SEEK_DATA")]
+    #[doc(alias = "SEEK_HOLE")]
+    #[doc(alias = "FSCTL_QUERY_ALLOCATED_RANGES")]
     pub fn data_extents(&self) -> Result<Vec<Range<u64>>> {
         let mapped = self.file_range();
         if mapped.is_empty() {

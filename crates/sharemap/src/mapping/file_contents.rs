@@ -13,8 +13,8 @@ use crate::mapping::{MapOptions, Mapping, Region};
 use crate::sys::{self, Access, AsDescriptor, Create, FileKind, OpenRequest};
 use crate::view::{Backing, View};
 
-/// Up to this size a copy is cheaper than page faults and unmapping. (For memory that the program
-/// has used before, the limit is about 1 MiB; for new memory, half of this.)
+/// The size up to which a copy is cheaper than page faults and unmapping. (The exact limit is about
+/// 1 MiB for memory that the program has used before, and half of this for new memory.)
 const READ_UP_TO: u64 = 256 << 10;
 
 /// The contents of a file: a small file is read, a large one mapped, and both look alike.
@@ -25,6 +25,7 @@ const READ_UP_TO: u64 = 256 << 10;
 ///
 /// The contents of a file that was read do not change; a mapped file shows later changes.
 ///
+/// # Examples
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let path = std::env::temp_dir().join(format!("sharemap-contents-{}", std::process::id()));
@@ -121,6 +122,9 @@ impl FileContents {
     }
 
     /// Returns a copy of all bytes.
+    ///
+    /// # Errors
+    /// As for [`View::to_vec`]. The contents of a file that was read give no error.
     pub fn to_vec(&self) -> Result<Vec<u8>> {
         match &self.held {
             Held::Mapped(mapping) => mapping.bytes().to_vec(),
@@ -131,6 +135,7 @@ impl FileContents {
 
 /// Options for [`FileContents`], which limit how much of a file is read.
 ///
+/// # Examples
 /// ```
 /// use sharemap::{ErrorKind, FileContents};
 ///
@@ -170,11 +175,15 @@ impl FileContentsOptions {
     /// [`File::open`] and pass it to [`from_file`](Self::from_file).
     ///
     /// # Errors
-    /// - [`TooLarge`](ErrorKind::TooLarge) - the file cannot be mapped, or states no length, and has
-    ///   more bytes than the limit.
-    /// - [`IsDirectory`](ErrorKind::IsDirectory) - the path is a directory.
-    /// - [`OutOfAddressSpace`](ErrorKind::OutOfAddressSpace), [`TooManyMappings`](ErrorKind::TooManyMappings) -
-    ///   there is no room for it.
+    /// - `NotFound` - the file does not exist.
+    /// - `PermissionDenied` - this user may not open the file.
+    /// - `IsDirectory` - the path is a directory.
+    /// - `TooLarge` - the file cannot be mapped, or states no length, and has more bytes than the
+    ///   limit.
+    /// - `OutOfAddressSpace` - there is no address space, or not enough memory, for the file.
+    /// - `TooManyMappings` - the process has as many mappings as the system allows.
+    /// - `TooManyFiles` - the process or the system has no free file descriptors.
+    /// - `Busy` - another process holds a lease on the file and did not release it in time (Linux).
     ///
     /// Other kinds report a failed system call.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<FileContents> {
@@ -192,7 +201,7 @@ impl FileContentsOptions {
     /// Reads or maps the file of an open descriptor. The caller may close the descriptor
     /// afterwards.
     ///
-    /// A file is read or mapped as a whole, whatever the position of the descriptor. A pipe or a
+    /// A file is read or mapped as a whole, independently of the position of the descriptor. A pipe or a
     /// device without a size is read from its position to its end. On Windows, reading moves the
     /// position.
     ///

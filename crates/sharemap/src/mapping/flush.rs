@@ -1,4 +1,4 @@
-//! Making changes durable, and remembering when that failed.
+//! Flushing: making changes durable, and remembering failures.
 
 #![allow(unsafe_code, reason = "hands page addresses to the system")]
 
@@ -11,23 +11,25 @@ use crate::mapping::range::resolve;
 use crate::mapping::region::Region;
 use crate::sys;
 
-/// The system reports a failed write once and then forgets it; a mapping does not.
+/// The first failed flush of a mapping. The system reports a failed write once and then forgets it, so
+/// the mapping remembers it.
 #[derive(Default)]
 pub(super) struct FlushState {
-    /// The system's code of the first failure; 0: none.
+    /// The system's code of the first failure; 0 if no flush has failed.
     failure: AtomicI32,
 }
 
-/// When a flush comes back.
+/// The point at which a flush returns.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flush {
-    /// When all is on disk.
+    /// The changes are durable.
     Durable,
-    /// When writing has been started.
+    /// Writing has been started.
     Started,
 }
 
 impl FlushState {
+    /// Fails if an earlier flush failed.
     fn check(&self) -> Result<()> {
         match self.failure.load(Ordering::Acquire) {
             0 => Ok(()),
@@ -37,7 +39,7 @@ impl FlushState {
         }
     }
 
-    /// Remembers a failure for ever.
+    /// Records a failure, for the lifetime of the mapping, and returns it as `FlushFailed`.
     #[cold]
     fn remember(&self, error: Error) -> Error {
         let code = error.os_code().filter(|&code| code != 0).unwrap_or(-1);
@@ -47,6 +49,7 @@ impl FlushState {
 }
 
 impl Region {
+    /// Flushes the pages that contain a range.
     pub(super) fn flush(&self, range: impl RangeBounds<usize>, flush: Flush) -> Result<()> {
         let Some((_, pages)) = self.pages(range, "flush")? else {
             return Ok(());
@@ -68,17 +71,17 @@ impl Region {
             }
         };
         result.map_err(|error| match error.kind() {
-            // No flush was attempted.
+            // The file is closed, so no flush was attempted, and none has failed.
             ErrorKind::Unsupported if file.is_none() => self.named(error),
             _ => self.named(self.flush_state.remember(error)),
         })
     }
 
-    /// Makes all of these ranges durable with one wait.
+    /// Makes several ranges durable with one wait.
     ///
-    /// One system call covers all ranges. The kernel starts all writes before it waits for the
-    /// first page. Most of the time goes into waiting for the file system's journal and the drive's
-    /// cache, which a call for each range would repeat.
+    /// One system call covers the hull of all ranges. The kernel starts all writes before it waits for
+    /// the first page. Most of the time goes into waiting for the file system's journal and the
+    /// drive's cache, which a call for each range would repeat.
     pub(super) fn flush_ranges<R: RangeBounds<usize>>(
         &self,
         ranges: impl IntoIterator<Item = R>,
@@ -112,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_flush_is_remembered_for_ever() {
+    fn a_failed_flush_is_remembered() {
         let state = FlushState::default();
         assert!(state.check().is_ok());
         let failed =

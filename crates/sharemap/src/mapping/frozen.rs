@@ -1,4 +1,4 @@
-//! A plain slice of what the kernel promises never to change.
+//! Plain slices of memory that the kernel promises never to change.
 
 #![allow(unsafe_code, reason = "makes a reference to mapped memory")]
 
@@ -7,11 +7,22 @@ use crate::mapping::Mapping;
 use crate::sys::{self, Protection};
 
 impl Mapping {
-    /// All bytes as a plain slice, where the kernel proves that they can neither change nor go
-    /// away: a memfd sealed against writing and against shrinking, not of huge pages.
+    /// Returns all bytes as a plain slice, if the kernel guarantees that they can neither change nor
+    /// be taken away.
     ///
-    /// Anything less is [`Unsupported`](ErrorKind::Unsupported), with the reason. It is populated
-    /// first, so that a lack of memory is an error here.
+    /// It guarantees that for a memfd that is sealed against writing and shrinking and has no huge
+    /// pages: Linux only, see [`SharedMemory::freeze`](crate::SharedMemory::freeze). The call populates
+    /// the mapping, so a lack of memory is an error here. The mapping's
+    /// [protection](crate::Region::protect) cannot be changed afterwards.
+    ///
+    /// # Errors
+    /// - `Unsupported` - the kernel does not guarantee it, the memory is shorter than the mapping, or
+    ///   the mapping [closed](crate::MapOptions::close_file) its file. The text gives the reason.
+    ///
+    /// Otherwise as for [`Region::populate`](crate::Region::populate).
+    ///
+    /// # Examples
+    /// See [`SharedMemory::freeze`](crate::SharedMemory::freeze).
     pub fn frozen(&self) -> Result<&[u8]> {
         const OPERATION: &str = "see as a plain slice";
         let refuse = |reason: String| {
@@ -27,18 +38,17 @@ impl Mapping {
             return refuse(reason);
         }
         let mut changes = self.region.changes();
-        // The length is read once, under the lock: a mapping that follows its file may grow
-        // meanwhile.
+        // The length is read once, under the lock: `refresh_len` may grow the mapping meanwhile.
         let len = self.len();
         let Some((_, pages)) = self.region.pages(..len, OPERATION)? else {
             return Ok(&[]);
         };
         let status = sys::file::status(file).map_err(|error| self.region.named(error))?;
-        // Sealed after it had shrunk.
+        // The file may have shrunk before it was sealed.
         if status.len < self.file_offset() + len as u64 {
-            return refuse("it is shorter than the mapping: remap first".into());
+            return refuse("it is shorter than the mapping; call `remap` first".into());
         }
-        // From here on the protection stays, see `Region::protect`.
+        // From here on `Region::protect` refuses to change the protection.
         changes.frozen = true;
         // SAFETY: the pages are in the region's span; reading is what the slice needs.
         unsafe { sys::map::protect(pages.base, pages.len, Protection::Read) }

@@ -1,4 +1,5 @@
-//! What the three kinds of mappings do alike: they are a region, and its views' backing.
+//! The methods and traits that the three kinds of file mappings share: each owns a region, which backs
+//! its views.
 
 macro_rules! region_kind {
     ($name:ident) => {
@@ -7,8 +8,14 @@ macro_rules! region_kind {
                 Self { region }
             }
 
-            /// Unmaps, and says whether that went well; dropping does the same without a word.
+            /// Unmaps the mapping, as dropping does, and returns the error that dropping ignores.
+            ///
             /// Nothing is flushed.
+            ///
+            /// # Errors
+            /// An error reports a failed system call.
+            #[doc(alias = "munmap")]
+            #[doc(alias = "UnmapViewOfFile")]
             pub fn close(self) -> crate::Result<()> {
                 self.region.close()
             }
@@ -23,7 +30,7 @@ macro_rules! region_kind {
         }
 
         impl std::fmt::Debug for $name {
-            /// Path, place and access; never contents.
+            /// Prints the path, the offset, the length and the access, never the contents.
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 self.region.debug(f, stringify!($name))
             }

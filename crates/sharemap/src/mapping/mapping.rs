@@ -10,11 +10,13 @@ use crate::mapping::{MapOptions, Region, views};
 use crate::sys::AsDescriptor;
 use crate::view::{OwnedView, Reader, View};
 
-/// A file in memory, read-only.
+/// A read-only mapping of a file.
 ///
-/// What others write to the file shows at once. If the file shrinks, what is gone is an error of
-/// kind [`Fault`](crate::ErrorKind::Fault); [`remap`](Self::remap) follows the file.
+/// Writes to the file by other processes are visible at once. If the file shrinks, an access past its
+/// new end is an error of kind [`Fault`](crate::ErrorKind::Fault), and [`remap`](Self::remap) follows
+/// the new length. Methods that all mappings have are those of [`Region`].
 ///
+/// # Examples
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let path = std::env::temp_dir().join(format!("sharemap-mapping-{}", std::process::id()));
@@ -31,62 +33,170 @@ use crate::view::{OwnedView, Reader, View};
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "mmap")]
+#[doc(alias = "MapViewOfFile")]
+#[doc(alias = "CreateFileMapping")]
 pub struct Mapping {
     pub(super) region: Region,
 }
 
-region_kind!(Mapping);
-
 impl Mapping {
-    /// Opens a file and maps it whole.
+    /// Opens a file for reading and maps the whole file.
+    ///
+    /// An empty file gives an empty mapping.
+    ///
+    /// # Errors
+    /// As for [`MapOptions::open`].
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-open-{}", std::process::id()));
+    /// # std::fs::write(&path, "GATTACA\n")?;
+    /// use sharemap::Mapping;
+    ///
+    /// let map = Mapping::open(&path)?;
+    /// assert_eq!(map.len(), 8);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "mmap")]
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         MapOptions::new().open(path)
     }
 
-    /// Maps what an open descriptor refers to. The descriptor may be closed at once.
+    /// Maps the whole file of an open descriptor. The caller may close the descriptor afterwards.
+    ///
+    /// # Errors
+    /// As for [`MapOptions::map`].
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-map-{}", std::process::id()));
+    /// # std::fs::write(&path, "GATTACA\n")?;
+    /// use sharemap::Mapping;
+    ///
+    /// let file = std::fs::File::open(&path)?;
+    /// let map = Mapping::map(&file)?;
+    /// assert_eq!(map.bytes().get(0)?, b'G');
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "mmap")]
     pub fn map(file: impl AsDescriptor) -> Result<Self> {
         MapOptions::new().map(file)
     }
 
-    /// Offset, length, huge pages, population, …: [`MapOptions::open`] makes it.
+    /// Returns options for a mapping: offset, length, huge pages, population. [`MapOptions::open`]
+    /// then creates it.
     pub fn options() -> MapOptions {
         MapOptions::new()
     }
 
-    /// All bytes.
+    /// Returns a view of all bytes.
     #[must_use]
     pub fn bytes(&self) -> View<'_, u8> {
         self.region.view().unwrap_or_else(|error| unreachable!("bytes fit anywhere: {error}"))
     }
 
-    /// All of it as elements; its size and alignment must be right for them.
+    /// Returns a view of the whole mapping as elements of type `T`.
+    ///
+    /// # Errors
+    /// - `WrongSize` - the length of the mapping is not a multiple of the element's size.
+    /// - `Alignment` - the mapping begins at an offset that is not aligned for the element.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-view-{}", std::process::id()));
+    /// # std::fs::write(&path, [1, 0, 0, 0, 2, 0, 0, 0])?;
+    /// use sharemap::{Mapping, zerocopy::little_endian::U32};
+    ///
+    /// let map = Mapping::open(&path)?;
+    /// let numbers = map.view::<U32>()?;
+    /// assert_eq!(numbers.get(1)?.get(), 2);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn view<T: Element>(&self) -> Result<View<'_, T>> {
         self.region.view()
     }
 
-    /// `count` elements from byte `offset` of the mapping on.
+    /// Returns a view of `count` elements, of which the first begins at byte `offset` of the mapping.
+    ///
+    /// # Errors
+    /// - `OutOfBounds` - the elements do not lie in the mapping.
+    /// - `Overflow` - `count` or `offset` is more than the system can express.
+    /// - `Alignment` - `offset` is not aligned for the element.
+    /// - `WrongSize` - the element has size zero.
     pub fn view_at<T: Element>(&self, offset: usize, count: usize) -> Result<View<'_, T>> {
         self.region.view_at(offset, count)
     }
 
-    /// All of it as elements, in a form that threads can own.
+    /// Returns a view of the whole mapping that keeps it alive, for threads that outlive the scope of
+    /// the mapping.
+    ///
+    /// # Errors
+    /// As for [`view`](Self::view).
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-owned-{}", std::process::id()));
+    /// # std::fs::write(&path, "GATTACA\n")?;
+    /// use std::sync::Arc;
+    ///
+    /// let map = Arc::new(sharemap::Mapping::open(&path)?);
+    /// let bytes = map.owned_view::<u8>()?;
+    /// drop(map);
+    /// let thread = std::thread::spawn(move || bytes.as_view().get(0));
+    /// assert_eq!(thread.join().unwrap()?, b'G');
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn owned_view<T: Element>(self: &Arc<Self>) -> Result<OwnedView<T>> {
         let len = self.len();
         views::owned(Arc::clone(self) as _, len)
     }
 
-    /// A stream of its bytes: `Read`, `BufRead` and `Seek`.
+    /// Returns a stream over the bytes, with `Read`, `BufRead` and `Seek`.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
         self.bytes().reader()
     }
 
-    /// Maps what the file has now: after a fault, or when it is no longer
+    /// Maps the file again at its present length: after a fault, or when the mapping is no longer
     /// [current](Region::is_current).
     ///
     /// The mapping never exceeds a length set in its options. After an error the mapping is
     /// unchanged.
+    ///
+    /// # Errors
+    /// - `Unsupported` - the mapping [closed](MapOptions::close_file) its file.
+    /// - `OutOfAddressSpace` - there is no address space for the file.
+    /// - `TooManyMappings` - the process has as many mappings as the system allows.
+    ///
+    /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-remap-{}", std::process::id()));
+    /// # std::fs::write(&path, "one\n")?;
+    /// # use std::io::Write;
+    /// let mut map = sharemap::Mapping::open(&path)?;
+    /// std::fs::File::options().append(true).open(&path)?.write_all(b"two\n")?;
+    /// assert!(!map.is_current()?);
+    /// map.remap()?;
+    /// assert_eq!(map.len(), 8);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "mremap")]
     pub fn remap(&mut self) -> Result<()> {
         self.region.follow()
     }
 }
+
+region_kind!(Mapping);

@@ -1,4 +1,4 @@
-//! Mappings whose changes stay private.
+//! Copy-on-write mappings, whose changes stay private.
 
 use std::ops::RangeBounds;
 use std::path::Path;
@@ -11,10 +11,13 @@ use crate::mapping::{MapOptions, Region, views};
 use crate::sys::AsDescriptor;
 use crate::view::{OwnedViewMut, Reader, ViewMut};
 
-/// A file in memory, for edits that nobody else sees: the file stays as it was.
+/// A private, writable mapping of a file, whose changes never reach the file (copy-on-write).
 ///
-/// A page that is written to is copied; the others are the file's. There is nothing to flush.
+/// The first store to a page copies it. Pages without changes show the file, and with it the later
+/// writes of other processes. There is nothing to flush. Methods that all mappings have are those of
+/// [`Region`].
 ///
+/// # Examples
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let path = std::env::temp_dir().join(format!("sharemap-cow-{}", std::process::id()));
@@ -22,71 +25,126 @@ use crate::view::{OwnedViewMut, Reader, ViewMut};
 /// use sharemap::MappingCow;
 ///
 /// let map = MappingCow::open(&path)?;
-/// map.bytes().write_at(0, b"in memory".split_at(7).0)?;
+/// map.bytes().write_at(0, b"in")?;
+/// assert_eq!(map.bytes().to_vec()?, b"in disk");
 /// assert_eq!(std::fs::read(&path)?, b"on disk");
 /// # std::fs::remove_file(&path)?;
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "MAP_PRIVATE")]
+#[doc(alias = "FILE_MAP_COPY")]
 pub struct MappingCow {
     pub(super) region: Region,
 }
 
-region_kind!(MappingCow);
-
 impl MappingCow {
-    /// Opens a file for reading and maps it whole.
+    /// Opens a file, which needs to be readable only, and maps the whole file.
+    ///
+    /// # Errors
+    /// As for [`MapOptions::open_cow`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         MapOptions::new().open_cow(path)
     }
 
-    /// Maps what an open descriptor refers to. The descriptor may be closed at once.
+    /// Maps the whole file of an open descriptor. The caller may close the descriptor afterwards.
+    ///
+    /// # Errors
+    /// As for [`MapOptions::map_cow`].
     pub fn map(file: impl AsDescriptor) -> Result<Self> {
         MapOptions::new().map_cow(file)
     }
 
-    /// Offset, length, …: [`MapOptions::open_cow`] makes it.
+    /// Returns options for a mapping: offset, length, and others. [`MapOptions::open_cow`] then
+    /// creates it.
     pub fn options() -> MapOptions {
         MapOptions::new()
     }
 
-    /// All bytes.
+    /// Returns a view of all bytes.
     #[must_use]
     pub fn bytes(&self) -> ViewMut<'_, u8> {
         self.region.view_mut().unwrap_or_else(|error| unreachable!("bytes fit anywhere: {error}"))
     }
 
-    /// All of it as elements; its size and alignment must be right for them.
+    /// Returns a view of the whole mapping as elements of type `T`.
+    ///
+    /// # Errors
+    /// - `WrongSize` - the length of the mapping is not a multiple of the element's size.
+    /// - `Alignment` - the mapping begins at an offset that is not aligned for the element.
     pub fn view<T: Element>(&self) -> Result<ViewMut<'_, T>> {
         self.region.view_mut()
     }
 
-    /// `count` elements from byte `offset` of the mapping on.
+    /// Returns a view of `count` elements, of which the first begins at byte `offset` of the mapping.
+    ///
+    /// # Errors
+    /// - `OutOfBounds` - the elements do not lie in the mapping.
+    /// - `Overflow` - `count` or `offset` is more than the system can express.
+    /// - `Alignment` - `offset` is not aligned for the element.
+    /// - `WrongSize` - the element has size zero.
     pub fn view_at<T: Element>(&self, offset: usize, count: usize) -> Result<ViewMut<'_, T>> {
         self.region.view_mut_at(offset, count)
     }
 
-    /// All of it as elements, in a form that threads can own.
+    /// Returns a view of the whole mapping that keeps it alive, for threads that outlive the scope of
+    /// the mapping.
+    ///
+    /// # Errors
+    /// As for [`view`](Self::view).
     pub fn owned_view<T: Element>(self: &Arc<Self>) -> Result<OwnedViewMut<T>> {
         let len = self.len();
         views::owned_mut(Arc::clone(self) as _, len)
     }
 
-    /// A stream of its bytes: `Read`, `BufRead` and `Seek`.
+    /// Returns a stream over the bytes, with `Read`, `BufRead` and `Seek`.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
         self.bytes().reader()
     }
 
-    /// Drops the edits of exactly this range: it reads as the file again.
+    /// Discards the changes of exactly this range, which then shows the file again.
     ///
-    /// What another thread writes meanwhile to the pages at the ends of the range may be lost.
+    /// Stores by other threads to the first and the last page of the range, during the call, may be
+    /// lost.
+    ///
+    /// # Errors
+    /// - `OutOfBounds`, `Overflow` - the range does not lie in the mapping.
+    /// - `Fault` - a page at the ends of the range could not be accessed.
+    /// - `OutOfAddressSpace` - there is not enough memory.
+    /// - `TooManyMappings` - the process has as many mappings as the system allows.
+    /// - `Unsupported` - the mapping [closed](MapOptions::close_file) its file, on systems that need
+    ///   it (macOS, Windows).
+    ///
+    /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-discard-{}", std::process::id()));
+    /// # std::fs::write(&path, "on disk")?;
+    /// let map = sharemap::MappingCow::open(&path)?;
+    /// map.bytes().write_at(0, b"IN DISK")?;
+    /// map.discard(..2)?;
+    /// assert_eq!(map.bytes().to_vec()?, b"on DISK");
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "MADV_DONTNEED")]
     pub fn discard(&self, range: impl RangeBounds<usize>) -> Result<()> {
         self.region.forget(range)
     }
 
-    /// Maps what the file has now, without the edits. After an error it is as it was.
+    /// Maps the file again at its present length, and discards all changes.
+    ///
+    /// The mapping never exceeds a length set in its options. After an error the mapping is
+    /// unchanged, with its changes.
+    ///
+    /// # Errors
+    /// As for [`Mapping::remap`](crate::Mapping::remap).
     pub fn remap(&mut self) -> Result<()> {
         self.region.follow()
     }
 }
+
+region_kind!(MappingCow);

@@ -1,4 +1,4 @@
-//! Mappings that write to their file.
+//! Writable mappings that share their memory with the file.
 
 use std::ops::RangeBounds;
 use std::path::Path;
@@ -12,12 +12,14 @@ use crate::mapping::{MapOptions, Region, views};
 use crate::sys::AsDescriptor;
 use crate::view::{OwnedViewMut, Reader, ViewMut, Writer};
 
-/// A file in memory, for reading and writing.
+/// A mapping of a file for reading and writing.
 ///
-/// What is written shows at once to everybody who maps or reads the file, and survives this
-/// process: the system writes it out some time later. It survives the system only after a
-/// [`flush`](Self::flush). Dropping the mapping flushes nothing.
+/// Stores are visible at once to all processes that map or read the file. They survive this process:
+/// the system writes them to disk some time later. They survive a crash of the system only after a
+/// [`flush`](Self::flush). Dropping the mapping flushes nothing. Methods that all mappings have are
+/// those of [`Region`].
 ///
+/// # Examples
 /// ```
 /// # fn main() -> sharemap::Result<()> {
 /// # let path = std::env::temp_dir().join(format!("sharemap-mut-{}", std::process::id()));
@@ -30,115 +32,237 @@ use crate::view::{OwnedViewMut, Reader, ViewMut, Writer};
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "mmap")]
+#[doc(alias = "MAP_SHARED")]
+#[doc(alias = "MapViewOfFile")]
+#[doc(alias = "CreateFileMapping")]
 pub struct MappingMut {
     pub(super) region: Region,
 }
 
-region_kind!(MappingMut);
-
 impl MappingMut {
-    /// Opens a file for reading and writing and maps it whole.
+    /// Opens a file for reading and writing and maps the whole file.
+    ///
+    /// # Errors
+    /// As for [`MapOptions::open_mut`].
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-open-mut-{}", std::process::id()));
+    /// # std::fs::write(&path, "hello")?;
+    /// use sharemap::MappingMut;
+    ///
+    /// let map = MappingMut::open(&path)?;
+    /// map.bytes().set(0, b'j')?;
+    /// assert_eq!(std::fs::read(&path)?, b"jello");
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "mmap")]
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         MapOptions::new().open_mut(path)
     }
 
-    /// Maps what an open descriptor refers to. The descriptor may be closed at once.
+    /// Maps the whole file of an open descriptor. The caller may close the descriptor afterwards.
+    ///
+    /// # Errors
+    /// As for [`MapOptions::map_mut`].
+    #[doc(alias = "mmap")]
     pub fn map(file: impl AsDescriptor) -> Result<Self> {
         MapOptions::new().map_mut(file)
     }
 
-    /// Makes a file of `len` zero bytes that must not exist yet, with space set aside for all.
+    /// Creates a file of `len` zero bytes, which must not exist yet, and maps it.
+    ///
+    /// Space on disk is allocated for all of it, so a full disk is an error here and not a fault
+    /// later. After an error the file does not exist.
+    ///
+    /// # Errors
+    /// As for [`MapOptions::create_new`].
     pub fn create_new(path: impl AsRef<Path>, len: u64) -> Result<Self> {
         MapOptions::new().create_new(path, len)
     }
 
-    /// Makes a file of `len` zero bytes, emptying the one that exists.
+    /// Creates a file of `len` zero bytes, or empties the file that exists, and maps it.
+    ///
+    /// Space on disk is allocated for all of it.
+    ///
+    /// # Errors
+    /// As for [`MapOptions::create`].
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-create-{}", std::process::id()));
+    /// use sharemap::MappingMut;
+    ///
+    /// let map = MappingMut::create(&path, 4096)?;
+    /// map.view::<u64>()?.set(0, 7)?;
+    /// # drop(map);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok(()) }
+    /// ```
     pub fn create(path: impl AsRef<Path>, len: u64) -> Result<Self> {
         MapOptions::new().create(path, len)
     }
 
-    /// Maps the file if it exists, grown to `len` if shorter; else makes one of `len` zero bytes.
+    /// Opens a file, growing it to `len` bytes if it is shorter, or creates one of `len` zero bytes,
+    /// and maps it. A longer file keeps its length and is mapped whole.
+    ///
+    /// # Errors
+    /// As for [`MapOptions::open_or_create`].
     pub fn open_or_create(path: impl AsRef<Path>, len: u64) -> Result<Self> {
         MapOptions::new().open_or_create(path, len)
     }
 
-    /// Memory without a file, shared with the children of a `fork`.
+    /// Maps `len` bytes of anonymous memory, which children of a `fork` share with this process.
+    ///
+    /// For memory of this process alone see [`AnonymousMapping`](crate::AnonymousMapping), for memory
+    /// that other processes can open [`SharedMemory`](crate::SharedMemory).
+    ///
+    /// # Errors
+    /// As for [`MapOptions::anonymous`].
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// let map = sharemap::MappingMut::anonymous(4096)?;
+    /// map.view::<u64>()?.set(3, 7)?;
+    /// assert_eq!(map.view::<u64>()?.get(3)?, 7);
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "MAP_ANONYMOUS")]
     pub fn anonymous(len: usize) -> Result<Self> {
         MapOptions::new().anonymous(len)
     }
 
-    /// Offset, length, room to grow, …: [`MapOptions::open_mut`] and others make it.
+    /// Returns options for a mapping: offset, length, reservation, and others.
+    /// [`MapOptions::open_mut`] then creates it.
     pub fn options() -> MapOptions {
         MapOptions::new()
     }
 
-    /// All bytes.
+    /// Returns a view of all bytes.
     #[must_use]
     pub fn bytes(&self) -> ViewMut<'_, u8> {
         self.region.view_mut().unwrap_or_else(|error| unreachable!("bytes fit anywhere: {error}"))
     }
 
-    /// All of it as elements; its size and alignment must be right for them.
+    /// Returns a view of the whole mapping as elements of type `T`.
+    ///
+    /// # Errors
+    /// - `WrongSize` - the length of the mapping is not a multiple of the element's size.
+    /// - `Alignment` - the mapping begins at an offset that is not aligned for the element.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// let map = sharemap::MappingMut::anonymous(4096)?;
+    /// let numbers = map.view::<f32>()?;
+    /// numbers.set(0, 1.5)?;
+    /// assert_eq!(numbers.len(), 1024);
+    /// # Ok(()) }
+    /// ```
     pub fn view<T: Element>(&self) -> Result<ViewMut<'_, T>> {
         self.region.view_mut()
     }
 
-    /// `count` elements from byte `offset` of the mapping on.
+    /// Returns a view of `count` elements, of which the first begins at byte `offset` of the mapping.
+    ///
+    /// # Errors
+    /// - `OutOfBounds` - the elements do not lie in the mapping.
+    /// - `Overflow` - `count` or `offset` is more than the system can express.
+    /// - `Alignment` - `offset` is not aligned for the element.
+    /// - `WrongSize` - the element has size zero.
     pub fn view_at<T: Element>(&self, offset: usize, count: usize) -> Result<ViewMut<'_, T>> {
         self.region.view_mut_at(offset, count)
     }
 
-    /// All of it as elements, in a form that threads can own.
+    /// Returns a view of the whole mapping that keeps it alive, for threads that outlive the scope of
+    /// the mapping.
+    ///
+    /// # Errors
+    /// As for [`view`](Self::view).
     pub fn owned_view<T: Element>(self: &Arc<Self>) -> Result<OwnedViewMut<T>> {
         let len = self.len();
         views::owned_mut(Arc::clone(self) as _, len)
     }
 
-    /// A stream of its bytes: `Read`, `BufRead` and `Seek`.
+    /// Returns a stream over the bytes, with `Read`, `BufRead` and `Seek`.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
         self.bytes().reader()
     }
 
-    /// A stream into its bytes: `Write` and `Seek`.
+    /// Returns a stream into the bytes, with `Write` and `Seek`.
+    ///
+    /// # Examples
+    /// See [`Writer`].
     #[must_use]
     pub fn writer(&self) -> Writer<'_> {
         self.bytes().writer()
     }
 
-    /// Writes all changes to the disk and waits for it.
+    /// Writes all changes to disk, blocking until they are durable.
     ///
-    /// When it returns, everything written to this mapping before is durable, with the metadata
-    /// needed to find it: on Linux by `msync(MS_SYNC)`, on macOS by `msync` and `F_FULLFSYNC`, on
-    /// Windows by `FlushViewOfFile` and `FlushFileBuffers`. Anonymous memory has nothing to flush.
+    /// When the call returns, all earlier stores to this mapping are durable, with the metadata that
+    /// is needed to find them: by `msync(MS_SYNC)` on Linux, by `msync` and `F_FULLFSYNC` on macOS, by
+    /// `FlushViewOfFile` and `FlushFileBuffers` on Windows. Anonymous memory has nothing to flush.
     ///
-    /// After a failure it is not known what is on disk, and the system may forget that there was
-    /// one. This mapping does not: every later flush says
-    /// [`FlushFailed`](crate::ErrorKind::FlushFailed). Write the data elsewhere, or map the file
-    /// anew and start from what it holds.
+    /// After a failed flush the contents of the disk are unknown, and the system reports the failure
+    /// only once. This mapping remembers it: every later flush fails, too. Write the data to another
+    /// file, or map the file again and start from its contents.
     ///
     /// # Errors
-    /// [`FlushFailed`](crate::ErrorKind::FlushFailed), for this flush or an earlier one.
+    /// - `FlushFailed` - this flush or an earlier one of this mapping failed.
+    /// - `Unsupported` - the mapping [closed](MapOptions::close_file) its file, on macOS and Windows.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-flush-{}", std::process::id()));
+    /// # let map = sharemap::MappingMut::create(&path, 4096)?;
+    /// map.bytes().write_at(0, b"hello")?;
+    /// map.flush()?;
+    /// # drop(map);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "msync")]
+    #[doc(alias = "fsync")]
+    #[doc(alias = "FlushViewOfFile")]
     pub fn flush(&self) -> Result<()> {
         self.region.flush(.., Flush::Durable)
     }
 
-    /// Writes the changes of the pages that hold a range to the disk and waits for it, as
-    /// [`flush`](Self::flush) does for all.
+    /// Writes the changes of the pages that contain a range to disk, blocking until they are durable.
     ///
-    /// Each call waits for the disk. One range is cheaper than [`flush`](Self::flush) if only a
-    /// small part of the changes must be durable. For many ranges,
-    /// [`flush_ranges`](Self::flush_ranges) waits once.
+    /// This is faster than [`flush`](Self::flush) if only a small part of the changes must be durable.
+    /// Each call waits for the disk; for many ranges, [`flush_ranges`](Self::flush_ranges) waits once.
+    ///
+    /// # Errors
+    /// - `OutOfBounds`, `Overflow` - the range does not lie in the mapping.
+    ///
+    /// Otherwise as for [`flush`](Self::flush).
+    #[doc(alias = "msync")]
+    #[doc(alias = "FlushViewOfFile")]
     pub fn flush_range(&self, range: impl RangeBounds<usize>) -> Result<()> {
         self.region.flush(range, Flush::Durable)
     }
 
-    /// Writes the changes of all these ranges to the disk and waits once. The ranges are as durable
-    /// as after [`flush_range`](Self::flush_range) of each, and for scattered pages many times
-    /// faster.
+    /// Writes the changes of several ranges to disk, blocking once until all are durable.
     ///
+    /// For scattered pages this is many times faster than [`flush_range`](Self::flush_range) of each.
     /// Changes between the first and the last range are written, too.
     ///
+    /// # Errors
+    /// - `OutOfBounds`, `Overflow` - a range does not lie in the mapping; no range is written then.
+    ///
+    /// Otherwise as for [`flush`](Self::flush).
+    ///
+    /// # Examples
     /// ```
     /// # fn main() -> sharemap::Result<()> {
     /// # let path = std::env::temp_dir().join(format!("sharemap-ranges-{}", std::process::id()));
@@ -152,10 +276,7 @@ impl MappingMut {
     /// # std::fs::remove_file(&path).unwrap();
     /// # Ok(()) }
     /// ```
-    ///
-    /// # Errors
-    /// [`OutOfBounds`](crate::ErrorKind::OutOfBounds) if a range does not lie in the mapping; no
-    /// range is written then. Otherwise as for [`flush`](Self::flush).
+    #[doc(alias = "msync")]
     pub fn flush_ranges<R: RangeBounds<usize>>(
         &self,
         ranges: impl IntoIterator<Item = R>,
@@ -163,55 +284,128 @@ impl MappingMut {
         self.region.flush_ranges(ranges)
     }
 
-    /// Starts writing the changes to the disk without waiting: nothing is durable because of it
-    /// (`sync_file_range`, `msync(MS_ASYNC)`, `FlushViewOfFile`).
+    /// Starts writing all changes to disk without waiting for it.
+    ///
+    /// Nothing is durable because of this call; it makes a later [`flush`](Self::flush) shorter. It
+    /// calls `sync_file_range` on Linux, `msync(MS_ASYNC)` on macOS, `FlushViewOfFile` on Windows.
+    ///
+    /// # Errors
+    /// - `FlushFailed` - this flush or an earlier one of this mapping failed.
+    /// - `Unsupported` - the mapping [closed](MapOptions::close_file) its file, on Linux.
+    #[doc(alias = "sync_file_range")]
+    #[doc(alias = "MS_ASYNC")]
     pub fn flush_async(&self) -> Result<()> {
         self.region.flush(.., Flush::Started)
     }
 
-    /// The same for the pages that hold a range.
+    /// Starts writing the changes of the pages that contain a range, like
+    /// [`flush_async`](Self::flush_async).
+    ///
+    /// # Errors
+    /// - `OutOfBounds`, `Overflow` - the range does not lie in the mapping.
+    ///
+    /// Otherwise as for [`flush_async`](Self::flush_async).
     pub fn flush_range_async(&self, range: impl RangeBounds<usize>) -> Result<()> {
         self.region.flush(range, Flush::Started)
     }
 
-    /// Grows the mapping to `new_len` bytes, and its file where that is shorter, inside the address
-    /// space that was [reserved](MapOptions::reserve).
+    /// Grows the mapping in place to `new_len` bytes, within its [reservation](MapOptions::reserve).
+    /// The file grows, too, if it is shorter.
     ///
-    /// Nothing moves: views and pointers stay valid, and views made afterwards see the new bytes.
-    /// Space on disk is set aside unless the mapping is sparse. Beyond the reservation it is
-    /// [`ExceedsReservation`](crate::ErrorKind::ExceedsReservation). A length that is not more than
-    /// the current one changes nothing.
+    /// Existing views and pointers stay valid, and views created afterwards show the new bytes. Space
+    /// on disk is allocated unless the mapping is [sparse](MapOptions::sparse). A `new_len` of at most
+    /// the current length changes nothing. After an error the mapping has its old length.
     ///
     /// # Errors
-    /// [`ExceedsReservation`](crate::ErrorKind::ExceedsReservation),
-    /// [`NoSpace`](crate::ErrorKind::NoSpace) and [`TooLarge`](crate::ErrorKind::TooLarge); the length is
-    /// then as it was.
+    /// - `ExceedsReservation` - `new_len` is more than [`reserved`](Region::reserved).
+    /// - `NoSpace` - the file system has no space for the new bytes.
+    /// - `TooLarge` - the file system or this process may not have a file of that size.
+    /// - `Overflow` - the file would be longer than the system can express.
+    /// - `NotWritable` - the file is sealed against growth.
+    /// - `OutOfAddressSpace` - there is not enough memory for anonymous memory to grow (Windows).
+    /// - `Unsupported` - the mapping is of a device, or [closed](MapOptions::close_file) its file.
+    ///
+    /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-grow-{}", std::process::id()));
+    /// use sharemap::MapOptions;
+    ///
+    /// let map = MapOptions::new().reserve(1 << 20).create(&path, 4096)?;
+    /// map.grow(8192)?;
+    /// map.bytes().set(8191, 1)?;
+    /// # drop(map);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "ftruncate")]
+    #[doc(alias = "mremap")]
     pub fn grow(&self, new_len: usize) -> Result<()> {
         self.region.grow_in_place(new_len)
     }
 
-    /// Grows or shrinks the mapping to `new_len` bytes together with its file.
+    /// Grows or shrinks the mapping, together with its file, to `new_len` bytes.
     ///
-    /// It stays in place where the reservation allows. A mapping of the middle of a file does not
-    /// cut off what lies behind it: there only the mapping shrinks. Others who have the file mapped
-    /// get errors of kind [`Fault`](crate::ErrorKind::Fault) behind its new end. Memory without a
-    /// file cannot grow beyond its reservation.
+    /// The mapping stays in place if its reservation suffices; otherwise it moves. If the mapping ends
+    /// before the end of the file, shrinking it leaves the file as it is. Other mappings of a file that
+    /// shrank fault past its new end. Anonymous memory cannot grow beyond its reservation.
+    ///
+    /// # Errors
+    /// - `Busy` - on Windows, if another mapping of the file exists while it shrinks.
+    /// - `TooManyMappings` - the process has as many mappings as the system allows.
+    ///
+    /// Otherwise as for [`grow`](Self::grow).
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-resize-{}", std::process::id()));
+    /// let mut map = sharemap::MappingMut::create(&path, 4096)?;
+    /// map.resize(100)?;
+    /// assert_eq!(std::fs::metadata(&path)?.len(), 100);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "ftruncate")]
+    #[doc(alias = "mremap")]
     pub fn resize(&mut self, new_len: usize) -> Result<()> {
         self.region.resize_to(new_len)
     }
 
-    /// Makes a range of the file a hole: it reads as zeros and takes no storage
-    /// (`FALLOC_FL_PUNCH_HOLE`, `FSCTL_SET_ZERO_DATA`).
+    /// Makes a range of the file a hole, which reads as zeros and occupies no storage
+    /// (`FALLOC_FL_PUNCH_HOLE`, `F_PUNCHHOLE`, `FSCTL_SET_ZERO_DATA`).
+    ///
+    /// A range of anonymous memory is set to zero, and its whole pages are freed.
+    ///
+    /// # Errors
+    /// - `OutOfBounds`, `Overflow` - the range does not lie in the mapping.
+    /// - `Unsupported` - the file system has no holes, or the mapping
+    ///   [closed](MapOptions::close_file) its file.
+    /// - `NotWritable` - the file is sealed against writing.
+    /// - `Fault` - a page at the ends of a range of anonymous memory could not be accessed.
+    ///
+    /// Other kinds report a failed system call.
+    #[doc(alias = "fallocate")]
+    #[doc(alias = "FALLOC_FL_PUNCH_HOLE")]
     pub fn punch_hole(&self, range: impl RangeBounds<usize>) -> Result<()> {
         self.region.punch(range)
     }
 
-    /// Maps what the file has now: after a fault, or when it is no longer
+    /// Maps the file again at its present length: after a fault, or when the mapping is no longer
     /// [current](Region::is_current).
     ///
     /// The mapping never exceeds a length set in its options. After an error the mapping is
     /// unchanged.
+    ///
+    /// # Errors
+    /// As for [`Mapping::remap`](crate::Mapping::remap).
+    #[doc(alias = "mremap")]
     pub fn remap(&mut self) -> Result<()> {
         self.region.follow()
     }
 }
+
+region_kind!(MappingMut);

@@ -1,7 +1,14 @@
-//! Mappings: files and anonymous memory in the address space, and what can be asked of them.
+//! Mappings: files and anonymous memory in the address space.
 //!
-//! [`Region`] is the address space itself, owned, with its file; the other types say what it may be
-//! used for. Everything is in bytes, from any offset; whole pages are made of them in `range`.
+//! [`Region`] owns the address space and the file; the other types determine how it is accessed. All
+//! offsets and lengths are in bytes, with any alignment; `range` converts them into whole pages.
+
+// Rustdoc lists the methods of a type in the order of these modules: the basic ones come first.
+#[allow(clippy::module_inception, reason = "the layer is named after its main type")]
+mod mapping;
+mod mapping_cow;
+mod mapping_mut;
+mod region;
 
 mod advice;
 mod anonymous;
@@ -14,16 +21,11 @@ mod file_contents;
 mod flush;
 mod frozen;
 mod kinds;
-#[allow(clippy::module_inception, reason = "the noun that the layer is named after")]
-mod mapping;
-mod mapping_cow;
-mod mapping_mut;
 mod options;
 mod plan;
 mod populate;
 mod range;
 mod read;
-mod region;
 mod residency;
 mod resize;
 mod views;
@@ -40,7 +42,15 @@ pub use residency::Residency;
 pub(crate) use views::{owned, owned_mut};
 pub use window::SlidingWindow;
 
-/// The size of a page of memory, in bytes: what the system protects, fetches and evicts.
+/// Returns the size of a page of memory in bytes, the unit in which the system protects, fetches and
+/// evicts memory.
+///
+/// # Examples
+/// ```
+/// assert!(sharemap::page_size().is_power_of_two());
+/// ```
+#[doc(alias = "sysconf")]
+#[doc(alias = "GetSystemInfo")]
 #[must_use]
 pub fn page_size() -> usize {
     crate::sys::map::page_size()

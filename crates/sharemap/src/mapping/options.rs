@@ -1,4 +1,4 @@
-//! What to map, and how: for everything that `open` alone does not say.
+//! The options for creating a mapping.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,8 +11,13 @@ use crate::mapping::region::Region;
 use crate::mapping::{AnonymousMapping, Mapping, MappingCow, MappingMut};
 use crate::sys::{self, Access, Advice, AsDescriptor, Create, HugePages, OpenRequest};
 
-/// How to map: offset and length, growth, huge pages, population, …
+/// Options for creating a mapping: offset and length, reservation, huge pages, population, and
+/// others.
 ///
+/// Set the options, then call the method that creates the mapping: [`open`](Self::open),
+/// [`open_mut`](Self::open_mut), [`create`](Self::create), [`map`](Self::map), and so on.
+///
+/// # Examples
 /// ```
 /// # fn main() -> sharemap::Result<()> {
 /// # let path = std::env::temp_dir().join(format!("sharemap-options-{}", std::process::id()));
@@ -26,9 +31,9 @@ use crate::sys::{self, Access, Advice, AsDescriptor, Create, HugePages, OpenRequ
 /// # }
 /// ```
 ///
-/// Fixed addresses, mappings that bypass the page cache, and growth that moves are not offered:
-/// the first overwrites whatever is there, the second ties a program to one kind of memory, and
-/// the third pulls the memory from under every view.
+/// Three options of `mmap` are missing on purpose. A fixed address overwrites an existing mapping,
+/// bypassing the page cache ties a program to one kind of memory, and growth that moves invalidates
+/// every view.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct MapOptions {
@@ -46,74 +51,87 @@ pub struct MapOptions {
 }
 
 impl MapOptions {
-    /// The whole file, as it is.
+    /// Returns the default options, which map the whole file.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Maps from this offset in the file on; any offset.
+    /// Sets the offset in the file at which the mapping begins. It need not be a multiple of the page
+    /// size. The default is 0.
     pub fn offset(mut self, offset: u64) -> Self {
         self.offset = offset;
         self
     }
 
-    /// Maps this many bytes, which the file must have. Without it, all from the offset to the end.
+    /// Sets the length of the mapping in bytes, which the file must have. The default is all bytes
+    /// from the offset to the end.
     pub fn len(mut self, len: usize) -> Self {
         self.len = Some(len);
         self
     }
 
-    /// Keeps address space for growth in place to this many bytes ([`MappingMut::grow`]).
+    /// Reserves address space for growth in place to `len` bytes ([`MappingMut::grow`]).
     ///
-    /// It takes no memory, except for [`private`](Self::private) memory of
-    /// [reserved](HugePages::Reserved) huge pages: there all of it is set aside on Linux, as a page
-    /// that is missing later could not be an error.
+    /// A reservation takes no memory, with one exception: [`private`](Self::private) memory of
+    /// [reserved](HugePages::Reserved) huge pages is allocated whole on Linux, because a page that is
+    /// missing later could not be reported as an error.
+    #[doc(alias = "MEM_RESERVE")]
     pub fn reserve(mut self, len: usize) -> Self {
         self.reserve = len;
         self
     }
 
-    /// Faults everything in before returning, by several threads where that is faster.
+    /// Populates the whole mapping before the call returns, like [`Region::populate`].
+    #[doc(alias = "MAP_POPULATE")]
     pub fn populate(mut self) -> Self {
         self.populate = true;
         self
     }
 
-    /// Asks for huge pages.
+    /// Requests huge pages.
+    #[doc(alias = "MAP_HUGETLB")]
+    #[doc(alias = "MADV_HUGEPAGE")]
+    #[doc(alias = "SEC_LARGE_PAGES")]
     pub fn huge_pages(mut self, huge: HugePages) -> Self {
         self.huge = huge;
         self
     }
 
-    /// Nobody else may open it this way at the same time: [`ErrorKind::Busy`] if somebody has.
+    /// Opens the file exclusively: opening it is an error of kind [`Busy`](ErrorKind::Busy) while
+    /// another process, or another mapping of this one, has it open so.
     ///
-    /// On Windows nobody can open it at all (share mode 0). Elsewhere it is an advisory lock
-    /// (`flock`), which stops only those who ask for it too.
+    /// On Windows the file cannot be opened by any other handle (share mode 0). Elsewhere this is an
+    /// advisory lock (`flock`), which excludes only handles that request it, too.
+    #[doc(alias = "flock")]
     pub fn exclusive(mut self) -> Self {
         self.exclusive = true;
         self
     }
 
-    /// Lets code in the mapping be executed (`PROT_EXEC`, `PAGE_EXECUTE_*`).
+    /// Permits the execution of code in the mapping (`PROT_EXEC`, `PAGE_EXECUTE_*`).
+    #[doc(alias = "PROT_EXEC")]
     pub fn executable(mut self) -> Self {
         self.executable = true;
         self
     }
 
-    /// New parts of the file are holes: no space is set aside for them, and a full disk shows as a
-    /// [`Fault`](ErrorKind::Fault) when they are written to.
+    /// Makes new parts of the file holes, without allocating space for them. If the disk is full when
+    /// one is written to, the store is an error of kind [`Fault`](ErrorKind::Fault).
     pub fn sparse(mut self) -> Self {
         self.sparse = true;
         self
     }
 
-    /// Gives this advice for the whole mapping.
+    /// Gives this advice for the whole mapping, like [`Region::advise`].
+    #[doc(alias = "madvise")]
     pub fn advice(mut self, advice: Advice) -> Self {
         self.advice = Some(advice);
         self
     }
 
-    /// Locks the mapping into memory (`mlock`).
+    /// Locks the mapping in physical memory, like [`Region::lock`].
+    #[doc(alias = "mlock")]
+    #[doc(alias = "MAP_LOCKED")]
     pub fn lock(mut self) -> Self {
         self.lock = true;
         self
@@ -136,6 +154,7 @@ impl MapOptions {
     /// The option is `Unsupported` together with [`exclusive`](Self::exclusive), because the
     /// descriptor carries the lock.
     ///
+    /// # Examples
     /// ```
     /// # fn main() -> sharemap::Result<()> {
     /// # let path = std::env::temp_dir().join(format!("sharemap-close-{}", std::process::id()));
@@ -156,121 +175,175 @@ impl MapOptions {
         self
     }
 
-    /// Opens a file and maps it read-only.
+    /// Opens a file for reading and maps it.
+    ///
+    /// The call blocks while another process holds a lease on the file, for at most 60 seconds
+    /// (Linux).
     ///
     /// # Errors
-    /// - [`NotFound`](ErrorKind::NotFound) -
-    ///   there is no such file.
-    /// - [`PermissionDenied`](ErrorKind::PermissionDenied) -
-    ///   this user may not open it.
-    /// - [`IsDirectory`](ErrorKind::IsDirectory) -
-    ///   the path is a directory.
-    /// - [`NoSize`](ErrorKind::NoSize) -
-    ///   it is a special file, and no length was set.
-    /// - [`ZeroLength`](ErrorKind::ZeroLength) -
-    ///   a length of zero was set.
-    /// - [`OutOfBounds`](ErrorKind::OutOfBounds) -
-    ///   offset and length lie beyond the end of the file.
-    /// - [`Overflow`](ErrorKind::Overflow) -
-    ///   offset and length are more than the system can express.
-    /// - [`Unsupported`](ErrorKind::Unsupported) -
-    ///   the file, its file system or the system cannot do what is asked.
-    /// - [`Busy`](ErrorKind::Busy) -
-    ///   the file is open in a way that excludes this.
-    /// - [`OutOfAddressSpace`](ErrorKind::OutOfAddressSpace) -
-    ///   there is no address space, or no memory, of this size.
-    /// - [`TooManyMappings`](ErrorKind::TooManyMappings) -
-    ///   the process has as many mappings as it may have.
-    /// - [`TooManyFiles`](ErrorKind::TooManyFiles) -
-    ///   the process has as many files open as it may have.
-    /// - [`LockLimit`](ErrorKind::LockLimit) -
-    ///   locking was asked for, and exceeds what may be locked.
+    /// - `NotFound` - the file does not exist.
+    /// - `PermissionDenied` - this user may not open the file; or, for an executable mapping, the file
+    ///   system forbids execution.
+    /// - `IsDirectory` - the path is a directory.
+    /// - `NoSize` - the file is a special file, and no length is set.
+    /// - `ZeroLength` - a length of zero is set.
+    /// - `OutOfBounds` - the offset or the length exceeds the file.
+    /// - `Overflow` - the sum of offset and length is more than the system can express.
+    /// - `Alignment` - the file is on hugetlbfs, and the offset is not a multiple of a huge page.
+    /// - `Unsupported` - the file cannot be mapped, states no length although it has bytes (procfs), or
+    ///   the system lacks an option that is set.
+    /// - `Busy` - the file is open exclusively, or another process holds a lease on it.
+    /// - `OutOfAddressSpace` - there is no address space, or not enough memory, for the mapping.
+    /// - `TooManyMappings` - the process has as many mappings as the system allows.
+    /// - `TooManyFiles` - the process or the system has no free file descriptors.
+    /// - `LockLimit` - the mapping is to be locked, and exceeds what this process may lock.
+    /// - `Fault` - the mapping is to be populated or locked, and a page could not be read.
     ///
-    /// Other kinds report a failed system call, without a kind of their own as
-    /// [`Io`](ErrorKind::Io).
+    /// Other kinds report a failed system call, and [`Io`](ErrorKind::Io) one without a kind of its
+    /// own.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-opt-open-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 10_000]).unwrap();
+    /// use sharemap::MapOptions;
+    ///
+    /// let map = MapOptions::new().populate().open(&path)?;
+    /// assert_eq!(map.bytes().get(0)?, 7);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "mmap")]
+    #[doc(alias = "MapViewOfFile")]
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Mapping> {
         self.open_region(path.as_ref(), Access::Read).map(Mapping::from_region)
     }
 
-    /// Opens a file and maps it for reading and writing.
+    /// Opens a file for reading and writing and maps it.
     ///
     /// # Errors
-    /// As for [`open`](Self::open), and [`NotWritable`](ErrorKind::NotWritable) if the file may only be
-    /// read.
+    /// As for [`open`](Self::open), and
+    ///
+    /// - `NotWritable` - this user may only read the file, its file system is read-only, or the file
+    ///   refuses writable mappings.
     pub fn open_mut(&self, path: impl AsRef<Path>) -> Result<MappingMut> {
         self.open_region(path.as_ref(), Access::Write).map(MappingMut::from_region)
     }
 
-    /// Opens a file, which needs to be readable only, and maps it for edits that stay private.
+    /// Opens a file, which needs to be readable only, and maps it copy-on-write.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
     pub fn open_cow(&self, path: impl AsRef<Path>) -> Result<MappingCow> {
         self.open_region(path.as_ref(), Access::CopyOnWrite).map(MappingCow::from_region)
     }
 
-    /// Makes a file of `len` zero bytes that must not exist yet, and maps it.
+    /// Creates a file of `len` zero bytes, which must not exist yet, and maps it.
     ///
-    /// Space is set aside for all of it unless [`sparse`](Self::sparse): a full disk is an error
-    /// here. After an error there is no file.
+    /// Space on disk is allocated for all of it unless the options are [`sparse`](Self::sparse). After
+    /// an error the file does not exist.
     ///
     /// # Errors
-    /// - [`AlreadyExists`](ErrorKind::AlreadyExists) -
-    ///   there is such a file.
-    /// - [`NoSpace`](ErrorKind::NoSpace) -
-    ///   the file system has no room for it.
-    /// - [`TooLarge`](ErrorKind::TooLarge) -
-    ///   its file system or this process may not have a file of that size.
+    /// - `AlreadyExists` - the file exists.
+    /// - `NoSpace` - the file system has no space for `len` bytes.
+    /// - `TooLarge` - the file system or this process may not have a file of that size.
     ///
     /// Otherwise as for [`open_mut`](Self::open_mut).
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-opt-new-{}", std::process::id()));
+    /// use sharemap::MapOptions;
+    ///
+    /// let map = MapOptions::new().sparse().reserve(1 << 30).create_new(&path, 4096)?;
+    /// map.grow(1 << 20)?;
+    /// # drop(map);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok(()) }
+    /// ```
     pub fn create_new(&self, path: impl AsRef<Path>, len: u64) -> Result<MappingMut> {
         self.create_region(path.as_ref(), len, Existing::Refused).map(MappingMut::from_region)
     }
 
-    /// Makes a file of `len` zero bytes, emptying the one that exists, and maps it.
+    /// Creates a file of `len` zero bytes, or empties the file that exists, and maps it.
     ///
-    /// After an error an existing file is as long as it was, and a new one is gone.
+    /// Space and address space are checked before an existing file is emptied. After an error an
+    /// existing file has its old length, and a new one does not exist.
+    ///
+    /// # Errors
+    /// As for [`create_new`](Self::create_new), except `AlreadyExists`.
     pub fn create(&self, path: impl AsRef<Path>, len: u64) -> Result<MappingMut> {
         self.create_region(path.as_ref(), len, Existing::Emptied).map(MappingMut::from_region)
     }
 
-    /// Maps the file if it exists, grown to `len` if it is shorter; else makes one of `len` zero
-    /// bytes. A longer file keeps its length and is mapped whole.
+    /// Opens a file, growing it to `len` bytes if it is shorter, or creates one of `len` zero bytes,
+    /// and maps it. A longer file keeps its length and is mapped whole.
     ///
-    /// After an error an existing file is as long as it was, and a new one is gone.
+    /// After an error an existing file has its old length, and a new one does not exist.
+    ///
+    /// # Errors
+    /// As for [`create_new`](Self::create_new), except `AlreadyExists`.
     pub fn open_or_create(&self, path: impl AsRef<Path>, len: u64) -> Result<MappingMut> {
         self.create_region(path.as_ref(), len, Existing::Kept).map(MappingMut::from_region)
     }
 
-    /// Maps what an open descriptor refers to, read-only. The descriptor may be closed at once.
+    /// Maps the file of an open descriptor for reading. The caller may close the descriptor
+    /// afterwards.
     ///
     /// # Errors
-    /// As for [`open`](Self::open).
+    /// As for [`open`](Self::open), except `NotFound`. Together with `exclusive` the call is
+    /// `Unsupported`.
+    #[doc(alias = "mmap")]
     pub fn map(&self, file: impl AsDescriptor) -> Result<Mapping> {
         self.map_region(&file, Access::Read).map(Mapping::from_region)
     }
 
-    /// Maps what an open descriptor refers to, for reading and writing.
+    /// Maps the file of an open descriptor for reading and writing. The caller may close the
+    /// descriptor afterwards.
     ///
     /// # Errors
-    /// As for [`open_mut`](Self::open_mut).
+    /// As for [`map`](Self::map), and
+    ///
+    /// - `NotWritable` - the descriptor was not opened for reading and writing, the file is sealed, or
+    ///   it refuses writable mappings.
+    #[doc(alias = "mmap")]
     pub fn map_mut(&self, file: impl AsDescriptor) -> Result<MappingMut> {
         self.map_region(&file, Access::Write).map(MappingMut::from_region)
     }
 
-    /// Maps what an open descriptor refers to, for edits that stay private.
+    /// Maps the file of an open descriptor copy-on-write. The caller may close the descriptor
+    /// afterwards.
+    ///
+    /// # Errors
+    /// As for [`map`](Self::map).
     pub fn map_cow(&self, file: impl AsDescriptor) -> Result<MappingCow> {
         self.map_region(&file, Access::CopyOnWrite).map(MappingCow::from_region)
     }
 
-    /// Memory without a file, shared with the children of a `fork`.
+    /// Maps `len` bytes of anonymous memory, which children of a `fork` share with this process.
     ///
     /// # Errors
-    /// [`ZeroLength`](ErrorKind::ZeroLength), [`OutOfAddressSpace`](ErrorKind::OutOfAddressSpace),
-    /// [`TooManyMappings`](ErrorKind::TooManyMappings), and
-    /// [`Unsupported`](ErrorKind::Unsupported) for options that files alone have.
+    /// - `ZeroLength` - `len` is zero.
+    /// - `OutOfAddressSpace` - there is no address space, or not enough memory, for `len` bytes.
+    /// - `TooManyMappings` - the process has as many mappings as the system allows.
+    /// - `LockLimit` - the memory is to be locked, and exceeds what this process may lock.
+    /// - `Unsupported` - an option is set that only files have (offset, length, exclusive opening), or
+    ///   that the system lacks.
+    ///
+    /// Other kinds report a failed system call.
+    #[doc(alias = "MAP_ANONYMOUS")]
     pub fn anonymous(&self, len: usize) -> Result<MappingMut> {
         self.anonymous_region(len, Access::Write).map(MappingMut::from_region)
     }
 
-    /// Memory without a file, this process's own.
+    /// Maps `len` bytes of private anonymous memory.
+    ///
+    /// # Errors
+    /// As for [`anonymous`](Self::anonymous).
+    #[doc(alias = "MAP_PRIVATE")]
+    #[doc(alias = "VirtualAlloc")]
     pub fn private(&self, len: usize) -> Result<AnonymousMapping> {
         self.anonymous_region(len, Access::CopyOnWrite).map(AnonymousMapping::from_region)
     }
@@ -304,7 +377,7 @@ impl MapOptions {
         self.map_and_finish(file, path, self.plan(access))
     }
 
-    /// Maps a shared object that has been opened; errors name it so.
+    /// Maps an open shared object, which errors call `name`.
     pub(crate) fn map_object(&self, file: File, name: &Path, access: Access) -> Result<Region> {
         self.check()?;
         // Descriptors of objects may be passed to other processes, so they are not shared.
@@ -315,7 +388,7 @@ impl MapOptions {
         self.check()?;
         if self.exclusive {
             return Err(Error::new(ErrorKind::Unsupported, "map")
-                .with_detail("a file is opened exclusively, by its path, or not at all"));
+                .with_detail("only `open` and `create` open a file exclusively"));
         }
         let file = file.duplicate_descriptor()?;
         let mut region = Region::of_file(file, None, self.plan(access).of_given())?;
@@ -336,16 +409,18 @@ impl MapOptions {
     pub(super) fn check(&self) -> Result<()> {
         match self.len {
             Some(0) => Err(Error::new(ErrorKind::ZeroLength, "map").with_offset(self.offset)),
-            _ if self.exclusive && self.close_file => {
-                Err(Error::new(ErrorKind::Unsupported, "map").with_detail(
-                    "the descriptor of an exclusive mapping keeps others out: keep it",
-                ))
-            }
+            _ if self.exclusive && self.close_file => Err(Error::new(
+                ErrorKind::Unsupported,
+                "map",
+            )
+            .with_detail(
+                "the descriptor of an exclusive mapping carries its lock; do not close the file",
+            )),
             _ => Ok(()),
         }
     }
 
-    /// Does what is to be done with a region once it is there.
+    /// Applies the options that concern an existing region: advice, population, locking, closing.
     pub(super) fn finish(&self, region: &mut Region) -> Result<()> {
         if let Some(advice) = self.advice {
             region.advise(advice)?;

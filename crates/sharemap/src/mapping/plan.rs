@@ -1,4 +1,4 @@
-//! What was asked for, and what it comes to for a file as it is now.
+//! The plan of a region: the options it was mapped with, applied to the present state of its file.
 
 use std::fs::File;
 
@@ -6,26 +6,26 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::mapping::descriptors::Origin;
 use crate::sys::{self, Access, FileKind, FileStatus, HugePages};
 
-/// How a region was asked for: what it takes to map it again.
+/// The options of a region that are needed to map it again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
     pub(super) offset: u64,
     pub(super) wanted: Wanted,
-    /// Address space to keep, if more than the length.
+    /// The reservation, if it is longer than the mapping.
     pub(super) reserve: usize,
     pub(super) access: Access,
     pub(super) executable: bool,
     pub(super) huge: HugePages,
-    /// Growth makes holes instead of setting space aside.
+    /// `true` if growth makes holes instead of allocating space.
     pub(super) sparse: bool,
     /// The regions that may use the same descriptor. `None`: no other region, because the descriptor
     /// carries a lock or its access mode matters.
     pub(super) shared: Option<Origin>,
 }
 
-/// The number of bytes to map, or all that the file has.
+/// The length to map: a number of bytes, or all bytes of the file from the offset on.
 ///
-/// One word instead of an `Option`: a region of more than 128 bytes is moved by a call.
+/// One word instead of an `Option`, because a region of more than 128 bytes is moved by a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted(usize);
 
@@ -33,44 +33,45 @@ impl Wanted {
     const ALL: Self = Self(usize::MAX);
 
     pub(super) fn new(len: Option<usize>) -> Self {
-        // No address space has as many bytes as the greatest number, so one less is refused as well.
+        // No address space has `usize::MAX` bytes, so one byte less fails alike.
         len.map_or(Self::ALL, |len| Self(len.min(Self::ALL.0 - 1)))
     }
 
-    /// Returns `None` for all that the file has.
+    /// Returns `None` for all bytes of the file.
     pub(super) fn len(self) -> Option<usize> {
         (self.0 != Self::ALL.0).then_some(self.0)
     }
 }
 
-/// Returns kind and length of a file to be mapped.
+/// Returns the kind and length of a file to be mapped.
 ///
-/// Refuses a regular file of length 0 that has bytes nevertheless, like those of procfs. Its
-/// mapping would be empty.
+/// Fails for a regular file that states a length of 0 although it has bytes, like those of procfs:
+/// its mapping would be empty.
 pub(super) fn measure(file: &File) -> Result<FileStatus> {
     let status = sys::file::status(file)?;
     let says_nothing = status.kind == FileKind::Regular && status.len == 0;
     if says_nothing && sys::file::understates_size(file) {
         return Err(Error::new(ErrorKind::Unsupported, "map").with_detail(
-            "its file system states a length of 0 and has bytes to read: read it, for instance \
-             with FileContents",
+            "its file system states a length of 0 although it has bytes; read it, for instance \
+             with `FileContents`",
         ));
     }
     Ok(status)
 }
 
 impl Plan {
-    /// The plan for a descriptor that the caller gave.
+    /// Returns the plan for a descriptor that the caller gave.
     pub(super) fn of_given(self) -> Self {
         Self { shared: self.shared.map(|_| Origin::Given), ..self }
     }
 
-    /// How far behind a granule, which is a power of two, the offset lies.
+    /// Returns the distance of the offset from the last multiple of the granularity, which is a power
+    /// of two.
     pub(super) fn slack(&self) -> usize {
         self.offset as usize & (sys::map::granularity() - 1)
     }
 
-    /// Bytes to map of a file in this state.
+    /// Returns the number of bytes to map of a file in this state. Fails if the file has fewer.
     pub(super) fn len_in(&self, status: FileStatus) -> Result<usize> {
         let error = |kind| {
             let error = Error::new(kind, "map").with_offset(self.offset);
@@ -88,8 +89,8 @@ impl Plan {
             FileKind::Directory => Err(error(ErrorKind::IsDirectory)),
             FileKind::Special => self.wanted.len().ok_or_else(|| {
                 error(ErrorKind::NoSize).with_detail(
-                    "give a length to map (`MapOptions::len`), or read it, for instance with \
-                     FileContents, which a pipe needs",
+                    "set a length to map (`MapOptions::len`), or read it, for instance with \
+                     `FileContents`; a pipe can only be read",
                 )
             }),
             FileKind::Regular | FileKind::Block => {
@@ -103,14 +104,14 @@ impl Plan {
                     None => usize::try_from(rest).map_err(|_| {
                         error(ErrorKind::OutOfAddressSpace)
                             .with_length(rest)
-                            .with_detail("map a part of it, or use a SlidingWindow")
+                            .with_detail("map a part of it, or use a `SlidingWindow`")
                     }),
                 }
             }
         }
     }
 
-    /// The same of a file that may have become shorter than what was wanted.
+    /// Returns the number of bytes to map of a file that may be shorter than the planned length.
     pub(super) fn len_left_in(&self, status: FileStatus) -> Result<usize> {
         if matches!(status.kind, FileKind::Directory | FileKind::Special) {
             return self.len_in(status);

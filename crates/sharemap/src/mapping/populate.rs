@@ -1,4 +1,4 @@
-//! Faulting pages in before they are needed.
+//! Populating: faulting pages in before they are needed.
 
 #![allow(unsafe_code, reason = "hands page addresses to the system")]
 
@@ -13,23 +13,38 @@ use crate::mapping::range::Pages;
 use crate::mapping::region::Region;
 use crate::sys::{self, Access};
 
-/// What one thread takes at a time.
+/// The bytes that a thread populates by one call.
 const PIECE: usize = 16 << 20;
 
-/// More threads than this wait for each other in the kernel.
+/// The most threads. More of them contend in the kernel.
 const THREADS: usize = 8;
 
 impl Region {
-    /// Faults the whole mapping in, by several threads where that is faster.
+    /// Faults in all pages of the mapping, by several threads where that is faster
+    /// (`MADV_POPULATE_READ`).
     ///
-    /// Shared memory and tmpfs gain most (2 GiB on two cores: half the time of one thread); files
-    /// on disk are read in. Copy-on-write memory gets the file's pages; they are copied when they
-    /// are written to.
+    /// Files on disk are read. Shared memory is allocated, which gains most from several threads.
+    /// Copy-on-write memory maps the pages of the file, and still copies each on its first store.
+    ///
+    /// # Errors
+    /// - `Fault` - a page lies past the end of the file, or its device failed.
+    /// - `OutOfAddressSpace` - there is not enough memory, or a page is protected.
+    /// - `TooManyMappings` - the process has as many mappings as the system allows.
+    ///
+    /// Other kinds report a failed system call.
+    #[doc(alias = "MADV_POPULATE_READ")]
+    #[doc(alias = "MAP_POPULATE")]
+    #[doc(alias = "PrefetchVirtualMemory")]
     pub fn populate(&self) -> Result<()> {
         self.populate_range(..)
     }
 
-    /// The same for the pages that hold a range.
+    /// Faults in the pages that contain a range, like [`populate`](Self::populate).
+    ///
+    /// # Errors
+    /// - `OutOfBounds`, `Overflow` - the range does not lie in the mapping.
+    ///
+    /// Otherwise as for [`populate`](Self::populate).
     pub fn populate_range(&self, range: impl RangeBounds<usize>) -> Result<()> {
         let Some((_, pages)) = self.pages(range, "populate")? else {
             return Ok(());
@@ -41,12 +56,13 @@ impl Region {
         result.map_err(|error| self.named(error))
     }
 
+    /// Returns the number of threads that populate `len` bytes fastest.
     fn populate_threads(&self, len: usize) -> usize {
         if len < 2 * PIECE {
             return 1;
         }
-        // A disk's cached pages are mapped many at a time, 20 times as fast: threads do not pay
-        // for themselves before this.
+        // Cached pages of a disk are mapped many at a time, 20 times as fast as others, so threads
+        // pay off later.
         const WORTH_IT_ON_DISK: usize = 128 << 20;
         let on_disk = || {
             let name = self.file().map(sys::file::file_system);
@@ -77,7 +93,7 @@ impl Region {
             }
         };
         thread::scope(|scope| {
-            // Without threads to be had, this one does it all.
+            // If no thread can be spawned, this one populates everything.
             let spawn = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
             let helpers: Vec<_> = (1..threads).map_while(spawn).collect();
             let mut result = work();
@@ -91,8 +107,8 @@ impl Region {
     }
 
     fn populate_piece(&self, pages: Pages) -> Result<()> {
-        // Writing would change a file's pages, or copy private ones, and is the slower way on
-        // shared memory; private memory of no file has nothing to read.
+        // Populating for writing would dirty the pages of a file or copy private ones, and is slower
+        // on shared memory. Private anonymous memory has nothing to read.
         let access = match self.plan.access {
             Access::CopyOnWrite if self.is_anonymous() => Access::Write,
             _ => Access::Read,
@@ -104,7 +120,7 @@ impl Region {
         }
     }
 
-    /// One guarded read of each page, for systems without a call for it.
+    /// Reads one byte of each page, for systems without a call that populates.
     fn touch(&self, pages: Pages) -> Result<()> {
         let mut byte = 0u8;
         for at in (0..pages.len).step_by(page_size()) {

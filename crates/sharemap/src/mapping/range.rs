@@ -1,4 +1,4 @@
-//! Ranges of bytes, and the pages that hold them.
+//! Ranges of bytes, and the pages that contain them.
 
 use std::ops::{Bound, Range, RangeBounds};
 
@@ -13,7 +13,7 @@ pub(super) struct Pages {
     pub(super) len: usize,
 }
 
-/// The range as two numbers, within `len`.
+/// Returns the start and end of a range, which must lie within `len`.
 pub(super) fn resolve(
     range: impl RangeBounds<usize>,
     len: usize,
@@ -39,7 +39,7 @@ pub(super) fn resolve(
 }
 
 impl Region {
-    /// The range within this mapping's length, and the pages that hold it; no pages if it is empty.
+    /// Returns a range within this mapping and the pages that contain it; `None` if the range is empty.
     pub(super) fn pages(
         &self,
         range: impl RangeBounds<usize>,
@@ -54,13 +54,13 @@ impl Region {
         Ok(Some((range, pages)))
     }
 
-    /// The pages that hold a range that is not empty and lies in the mapping.
+    /// Returns the pages that contain a range, which is not empty and lies in the mapping.
     pub(super) fn pages_of(&self, range: &Range<usize>) -> Pages {
-        // From the beginning of the address space, which is a page's.
+        // Relative to the beginning of the address space, which is page-aligned.
         let start = self.slack() + range.start;
         let end = self.slack() + range.end;
         let first = start - start % page_size();
-        // No overflow: the address space is in whole pages and holds the end.
+        // Does not overflow: the address space consists of whole pages and contains the end.
         let len = end.next_multiple_of(page_size()) - first;
         Pages { base: self.span_base().wrapping_add(first), len }
     }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_checked_before_they_are_used() {
+    fn ranges_must_lie_within_the_length() {
         assert_eq!(resolve(.., 10, "test").unwrap(), 0..10);
         assert_eq!(resolve(3..=9, 10, "test").unwrap(), 3..10);
         assert_eq!(resolve(10.., 10, "test").unwrap(), 10..10);

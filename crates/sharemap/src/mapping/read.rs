@@ -1,4 +1,4 @@
-//! Reads files that are not mapped, up to a limit.
+//! Reading files that are not mapped, up to a limit.
 
 use std::fs::File;
 
@@ -78,6 +78,7 @@ impl Source<'_> {
     }
 }
 
+/// Reserves capacity for `more` bytes.
 fn reserve(bytes: &mut Vec<u8>, more: usize) -> Result<()> {
     bytes.try_reserve_exact(more).map_err(|_| {
         Error::new(ErrorKind::OutOfAddressSpace, "read").with_length((bytes.len() + more) as u64)
@@ -87,7 +88,7 @@ fn reserve(bytes: &mut Vec<u8>, more: usize) -> Result<()> {
 #[cold]
 fn too_large(limit: u64) -> Error {
     Error::new(ErrorKind::TooLarge, "read").with_detail(format!(
-        "it cannot be mapped, and at most {limit} bytes of such a file are read: raise the limit \
-         with FileContentsOptions::read_limit, or read it as a stream"
+        "it cannot be mapped, and at most {limit} bytes of such a file are read; raise the limit \
+         with `FileContentsOptions::read_limit`, or read it as a stream"
     ))
 }

@@ -1,4 +1,4 @@
-//! Address space that is owned: mapped once, unmapped once.
+//! The owner of a mapping's address space.
 
 #![allow(unsafe_code, reason = "owns address space")]
 
@@ -17,41 +17,58 @@ use crate::mapping::plan::{self, Plan};
 use crate::sys::{self, FileKind, FileStatus, MapRequest, Protection, Recovery, Span};
 use crate::view::Backing;
 
-/// What all kinds of mappings have in common; they dereference to it.
+/// The address space of a mapping, with its file: the methods that all mappings have.
 ///
-/// It keeps the file open for as long as it lives, unless it is to
-/// [close](crate::MapOptions::close_file) it; mappings of one file share a descriptor where they can.
-/// Dropping it unmaps and closes: it does not flush (the system writes what was changed some time
-/// later), and it never panics.
+/// [`Mapping`](crate::Mapping), [`MappingMut`](crate::MappingMut) and
+/// [`MappingCow`](crate::MappingCow) dereference to it.
+///
+/// A region keeps its file open, unless the options [close](crate::MapOptions::close_file) it;
+/// mappings of one file share a descriptor where possible. Dropping a region unmaps it and closes the
+/// file. It does not flush (the system writes changes to disk some time later), and it never panics.
+///
+/// # Examples
+/// ```
+/// # fn main() -> sharemap::Result<()> {
+/// # let path = std::env::temp_dir().join(format!("sharemap-region-{}", std::process::id()));
+/// # std::fs::write(&path, [7; 10_000]).unwrap();
+/// use sharemap::MapOptions;
+///
+/// let map = MapOptions::new().offset(4099).open(&path)?;
+/// assert_eq!((map.len(), map.file_offset()), (5901, 4099));
+/// assert_eq!(map.path(), Some(&*path));
+/// assert!(map.is_current()?);
+/// # std::fs::remove_file(&path).unwrap();
+/// # Ok(()) }
+/// ```
 pub struct Region {
     pub(super) plan: Plan,
     pub(super) backing_file: BackingFile,
     path: Option<Box<Path>>,
-    /// The first byte that the user sees; dangling while `reserved` is 0.
+    /// The first byte of the user's range; dangling while `reserved` is 0.
     base: AtomicPtr<u8>,
-    /// Bytes that the user sees; grows after the bytes are there (`Release`).
+    /// The length of the user's range. It is stored, with `Release`, after the bytes are accessible.
     len: AtomicUsize,
-    /// The address space, from `slack` bytes before `base`; 0: nothing is mapped.
+    /// The length of the address space, which begins `slack` bytes before `base`; 0 if nothing is
+    /// mapped.
     reserved: AtomicUsize,
-    /// How much of the address space has been made accessible, from its beginning; never less than
-    /// `slack + len`.
+    /// The committed length, from the beginning of the address space: at least `slack + len`.
     mapped: AtomicUsize,
-    /// The file's length when this mapping last looked or changed it.
+    /// The length of the file when this mapping last queried or changed it.
     file_len: AtomicU64,
     pub(super) flush_state: FlushState,
-    /// One at a time grows, protects or freezes.
+    /// Serialises growing, protecting and freezing.
     changes: Mutex<Changes>,
     recovery: Recovery,
 }
 
 #[derive(Default)]
 pub(super) struct Changes {
-    /// A plain slice of it has been handed out: its protection stays.
+    /// `true` once `frozen` returned a plain slice: the protection must not change any more.
     pub(super) frozen: bool,
 }
 
 impl Region {
-    /// Maps a part of a file, which must have it.
+    /// Maps the part of a file that `plan` describes, which must exist.
     pub(super) fn of_file(file: File, path: Option<&Path>, plan: Plan) -> Result<Self> {
         let named = |error: Error| error.with_path(path);
         let status = plan::measure(&file).map_err(named)?;
@@ -61,7 +78,7 @@ impl Region {
         Ok(region)
     }
 
-    /// Maps memory without a file.
+    /// Maps `len` bytes of anonymous memory.
     pub(super) fn anonymous(len: usize, plan: Plan) -> Result<Self> {
         if len == 0 {
             return Err(Error::new(ErrorKind::ZeroLength, "map anonymous memory"));
@@ -72,7 +89,7 @@ impl Region {
         Ok(region)
     }
 
-    /// A region of no bytes, to be placed.
+    /// Returns a region of no bytes, for [`place`](Self::place).
     #[inline(always)] // A call would move the region once more.
     pub(super) fn unmapped(
         file: Option<File>,
@@ -95,7 +112,8 @@ impl Region {
         }
     }
 
-    /// Maps `len` bytes as planned, and only then gives the old addresses up.
+    /// Maps `len` bytes as planned at new addresses, then unmaps the old ones. After an error of the
+    /// first step the region is unchanged.
     pub(super) fn place(&mut self, len: usize) -> Result<()> {
         let span = self.map_span(len)?;
         let old = self.take_span();
@@ -103,7 +121,7 @@ impl Region {
         self.unmap(old)
     }
 
-    /// The same for another part of the file. After an error it is as it was.
+    /// Maps `len` bytes from `offset` of the file on, like [`place`](Self::place).
     pub(super) fn place_at(&mut self, offset: u64, len: usize) -> Result<()> {
         let before = std::mem::replace(&mut self.plan.offset, offset);
         let span = self.map_span(len);
@@ -117,14 +135,15 @@ impl Region {
 
     fn map_span(&self, len: usize) -> Result<Option<Span>> {
         if len == 0 {
-            // Address space is found when there is something to map.
+            // A mapping of no bytes holds no address space: systems refuse a length of zero.
             return Ok(None);
         }
         let request = self.request(len)?;
         sys::map::map(&request).map(Some).map_err(|error| self.named(error))
     }
 
-    /// The request that maps `len` bytes of this region, from a granule on.
+    /// Returns the request that maps `len` bytes of this region, extended downwards to a multiple of
+    /// the granularity.
     pub(super) fn request(&self, len: usize) -> Result<MapRequest<'_>> {
         let slack = self.slack();
         let total = |len: usize| {
@@ -144,14 +163,15 @@ impl Region {
         })
     }
 
-    /// Takes a span over, of which the user sees `len` bytes; the old one has been taken before.
+    /// Sets the user's length to `len`, and takes ownership of `span`, if given. The previous span
+    /// must have been taken before.
     pub(super) fn adopt(&self, span: Option<Span>, len: usize) {
         if let Some(span) = span {
             self.base.store(span.base.wrapping_add(self.slack()), Ordering::Relaxed);
             self.reserved.store(span.reserved, Ordering::Relaxed);
             self.mapped.store(0, Ordering::Relaxed);
         }
-        // Whoever is here is alone: it holds the lock for changes, or the region itself.
+        // Relaxed is enough: the caller holds the lock `changes`, or the region exclusively.
         if self.slack() + len > self.mapped() {
             self.mapped.store(self.slack() + len, Ordering::Relaxed);
         }
@@ -162,7 +182,7 @@ impl Region {
         self.mapped.load(Ordering::Relaxed)
     }
 
-    /// Leaves the region without address space; whoever has the span unmaps it.
+    /// Takes the span out of the region, which is then empty. The caller unmaps the span.
     pub(super) fn take_span(&mut self) -> Option<Span> {
         let base = self.span_base();
         *self.len.get_mut() = 0;
@@ -174,18 +194,18 @@ impl Region {
 
     pub(super) fn unmap(&self, span: Option<Span>) -> Result<()> {
         let Some(span) = span else { return Ok(()) };
-        // SAFETY: the span was this region's own and has been taken from it; views borrow the
-        // region, and it was borrowed exclusively for the taking.
+        // SAFETY: the span was this region's own and was taken from it. Views borrow the region, and
+        // taking borrowed it exclusively, so no view of the span exists.
         unsafe { sys::map::unmap(&span) }.map_err(|error| self.named(error))
     }
 
-    /// Unmaps, and says whether that went well.
+    /// Unmaps the region and returns the error of the system, if any.
     pub(super) fn close(mut self) -> Result<()> {
         let span = self.take_span();
         self.unmap(span)
     }
 
-    /// The current address space, without giving it up.
+    /// Returns the region's address space; `None` if nothing is mapped. The region keeps it.
     pub(super) fn span(&self) -> Option<Span> {
         match self.reserved.load(Ordering::Relaxed) {
             0 => None,
@@ -193,7 +213,7 @@ impl Region {
         }
     }
 
-    /// Bytes between the beginning of the address space and the first that the user sees.
+    /// Returns the bytes between the beginning of the address space and the user's first byte.
     pub(super) fn slack(&self) -> usize {
         self.plan.slack()
     }
@@ -202,7 +222,8 @@ impl Region {
         self.base.load(Ordering::Relaxed).wrapping_sub(self.slack())
     }
 
-    /// The first byte that the user sees; where nothing is mapped, an address as aligned as if.
+    /// Returns the address of the user's first byte. If nothing is mapped, the address is dangling and
+    /// aligned like a mapped one.
     pub(crate) fn base(&self) -> *mut u8 {
         if self.reserved.load(Ordering::Relaxed) == 0 {
             return ptr::without_provenance_mut(sys::map::granularity());
@@ -214,7 +235,7 @@ impl Region {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The error with this region's path.
+    /// Adds this region's path to the error.
     #[cold]
     pub(super) fn named(&self, error: Error) -> Error {
         error.with_path(self.path())
@@ -228,48 +249,73 @@ impl Region {
         self.file_len.store(len, Ordering::Relaxed);
     }
 
-    /// Bytes mapped.
+    /// Returns the length of the mapping in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len.load(Ordering::Acquire)
     }
 
-    /// Whether no bytes are mapped: the file, or the part of it, is empty.
+    /// Returns `true` if no bytes are mapped, because the file or the mapped part of it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The path it was opened by; `None` for adopted descriptors and anonymous memory.
+    /// Returns the path by which the file was opened; `None` for a descriptor and for anonymous
+    /// memory.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// The offset in the file of the first byte mapped.
+    /// Returns the offset in the file of the first mapped byte.
     #[must_use]
     pub fn file_offset(&self) -> u64 {
         self.plan.offset
     }
 
-    /// Bytes that this mapping can grow to without moving. Where nothing is mapped, nothing is
-    /// reserved.
+    /// Returns the length in bytes up to which the mapping can grow without moving: its
+    /// [reservation](crate::MapOptions::reserve), rounded up to whole pages. An empty mapping has no
+    /// reservation.
     #[must_use]
     pub fn reserved(&self) -> usize {
         self.reserved.load(Ordering::Relaxed).saturating_sub(self.slack())
     }
 
-    /// How guarded accesses to this mapping are made.
+    /// Returns whether guarded accesses to this mapping are made in place or by system calls.
     #[must_use]
     pub fn recovery(&self) -> Recovery {
         self.recovery
     }
 
-    /// Changes what may be done with the pages of a range (`mprotect`, `VirtualProtect`).
+    /// Changes the protection of the pages that contain a range (`mprotect`, `VirtualProtect`).
     ///
-    /// Whole pages change: those that hold the range. What is not allowed afterwards is an error of
-    /// kind [`Fault`](ErrorKind::Fault) where it is tried. A mapping of which a
-    /// [`frozen`](crate::Mapping::frozen) slice was given keeps its protection.
+    /// An access that the protection forbids is then an error of kind [`Fault`](ErrorKind::Fault).
+    ///
+    /// # Errors
+    /// - `OutOfBounds`, `Overflow` - the range does not lie in the mapping.
+    /// - `Busy` - [`frozen`](crate::Mapping::frozen) returned a slice of this mapping, which may be in
+    ///   use.
+    /// - `NotWritable` - the protection permits writing, but the file was not opened for writing.
+    /// - `PermissionDenied` - the system forbids execution of this memory.
+    /// - `OutOfAddressSpace` - there is not enough memory.
+    /// - `TooManyMappings` - the change would split a mapping, and the process has as many mappings as
+    ///   the system allows.
+    ///
+    /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// use sharemap::{ErrorKind, MappingMut, Protection};
+    ///
+    /// let map = MappingMut::anonymous(1 << 16)?;
+    /// map.protect(.., Protection::Read)?;
+    /// assert_eq!(map.bytes().set(0, 1).unwrap_err().kind(), ErrorKind::Fault);
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "mprotect")]
+    #[doc(alias = "VirtualProtect")]
     pub fn protect(
         &self,
         range: impl std::ops::RangeBounds<usize>,
@@ -280,13 +326,13 @@ impl Region {
         if changes.frozen {
             return Err(self
                 .named(Error::new(ErrorKind::Busy, OPERATION))
-                .with_detail("a frozen slice of it was given out, which may be in use"));
+                .with_detail("`frozen` returned a slice of it, which may be in use"));
         }
         let Some((_, pages)) = self.pages(range, OPERATION)? else {
             return Ok(());
         };
-        // SAFETY: the pages are in this region's span; all accesses are guarded, and the only
-        // references there can be are those excluded above.
+        // SAFETY: the pages are in this region's span. All accesses are guarded; the only references
+        // into it are slices of `frozen`, which were excluded above.
         unsafe { sys::map::protect(pages.base, pages.len, protection) }
             .map_err(|error| self.named(error))
     }
@@ -321,7 +367,7 @@ impl Backing for Region {
 impl Drop for Region {
     fn drop(&mut self) {
         let span = self.take_span();
-        // Nobody is left to tell.
+        // Drop cannot return the error; `close` does.
         let _ = self.unmap(span);
     }
 }
@@ -338,7 +384,7 @@ impl Region {
 }
 
 impl fmt::Debug for Region {
-    /// Path, place and access; never contents.
+    /// Prints the path, the offset, the length and the access, never the contents.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.debug(f, "Region")
     }

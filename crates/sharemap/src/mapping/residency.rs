@@ -1,4 +1,4 @@
-//! What is in memory, and what the cache holds.
+//! Queries about pages in memory and in the page cache, and eviction.
 
 #![allow(unsafe_code, reason = "hands page addresses to the system")]
 
@@ -10,39 +10,51 @@ use crate::mapping::range::resolve;
 use crate::mapping::region::Region;
 use crate::sys::{self, Access, Advice, CacheStatus, PageState};
 
-/// Which pages of a range are in memory, as the system told it at one moment.
+/// The states of the pages of a range, at the moment of the query: in physical memory or not.
+///
+/// # Examples
+/// ```
+/// # fn main() -> sharemap::Result<()> {
+/// # let path = std::env::temp_dir().join(format!("sharemap-residency-{}", std::process::id()));
+/// # std::fs::write(&path, [7; 10_000]).unwrap();
+/// let map = sharemap::Mapping::open(&path)?;
+/// let residency = map.residency()?;
+/// println!("{} of {} pages", residency.resident(), residency.pages().len());
+/// # std::fs::remove_file(&path).unwrap();
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Residency {
     pages: Vec<PageState>,
 }
 
 impl Residency {
-    /// The state of each page, in order.
+    /// Returns the state of each page, in order.
     #[must_use]
     pub fn pages(&self) -> &[PageState] {
         &self.pages
     }
 
-    /// Pages in memory.
+    /// Returns the number of pages in memory.
     #[must_use]
     pub fn resident(&self) -> usize {
         self.count(PageState::Resident)
     }
 
-    /// Pages not in memory.
+    /// Returns the number of pages that are not in memory.
     #[must_use]
     pub fn absent(&self) -> usize {
         self.count(PageState::Absent)
     }
 
-    /// Pages of which the system tells this process nothing: on Linux those of files that it
-    /// neither owns nor may write to.
+    /// Returns the number of pages whose state the system does not report to this process: on Linux,
+    /// pages of files that it neither owns nor may write to.
     #[must_use]
     pub fn unknown(&self) -> usize {
         self.count(PageState::Unknown)
     }
 
-    /// Bytes in a page.
+    /// Returns the size of a page in bytes.
     #[must_use]
     pub fn page_size(&self) -> usize {
         page_size()
@@ -54,12 +66,29 @@ impl Residency {
 }
 
 impl Region {
-    /// Which pages of the mapping are in memory (`mincore`, `QueryWorkingSetEx`).
+    /// Returns which pages of the mapping are in physical memory (`mincore`, `QueryWorkingSetEx`).
+    ///
+    /// # Errors
+    /// - `Unsupported` - the mapping [closed](crate::MapOptions::close_file) its file.
+    ///
+    /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// See [`Residency`].
+    #[doc(alias = "mincore")]
+    #[doc(alias = "QueryWorkingSetEx")]
     pub fn residency(&self) -> Result<Residency> {
         self.residency_range(..)
     }
 
-    /// The same for the pages that hold a range.
+    /// Returns which of the pages that contain a range are in physical memory, like
+    /// [`residency`](Self::residency).
+    ///
+    /// # Errors
+    /// - `OutOfBounds`, `Overflow` - the range does not lie in the mapping.
+    ///
+    /// Otherwise as for [`residency`](Self::residency).
+    #[doc(alias = "mincore")]
     pub fn residency_range(&self, range: impl RangeBounds<usize>) -> Result<Residency> {
         let Some((_, pages)) = self.pages(range, "ask the residency of")? else {
             return Ok(Residency { pages: Vec::new() });
@@ -71,16 +100,30 @@ impl Region {
         Ok(Residency { pages })
     }
 
-    /// What the page cache holds of the mapped part of the file (`cachestat`).
+    /// Returns what the page cache contains of the mapped part of the file (`cachestat`). Linux 6.5
+    /// and later.
+    ///
+    /// # Errors
+    /// - `Unsupported` - the system has no such call, the memory is anonymous, or the mapping
+    ///   [closed](crate::MapOptions::close_file) its file.
+    /// - `PermissionDenied` - this user neither owns the file nor may write to it.
+    ///
+    /// Other kinds report a failed system call.
+    #[doc(alias = "cachestat")]
     pub fn cache_status(&self) -> Result<CacheStatus> {
         self.cache_status_range(..)
     }
 
-    /// The same for a range.
+    /// Returns what the page cache contains of a range, like [`cache_status`](Self::cache_status).
+    ///
+    /// # Errors
+    /// - `OutOfBounds`, `Overflow` - the range does not lie in the mapping.
+    ///
+    /// Otherwise as for [`cache_status`](Self::cache_status).
     pub fn cache_status_range(&self, range: impl RangeBounds<usize>) -> Result<CacheStatus> {
         let Some(file) = self.file_for("ask the cache about")? else {
             return Err(Error::new(ErrorKind::Unsupported, "ask the cache about")
-                .with_detail("anonymous memory is in no file's cache"));
+                .with_detail("anonymous memory has no file"));
         };
         let range =
             resolve(range, self.len(), "ask the cache about").map_err(|error| self.named(error))?;
@@ -89,31 +132,47 @@ impl Region {
             .map_err(|error| self.named(error))
     }
 
-    /// What the system calls the file system that the file lives on: `ext4`, `tmpfs`, `NTFS`.
+    /// Returns the system's name of the file system of the file: `ext4`, `tmpfs`, `NTFS`.
+    ///
+    /// # Errors
+    /// - `Unsupported` - the memory is anonymous, or the mapping
+    ///   [closed](crate::MapOptions::close_file) its file.
+    ///
+    /// Other kinds report a failed system call.
+    #[doc(alias = "statfs")]
     pub fn file_system(&self) -> Result<String> {
         let Some(file) = self.file_for("name the file system of")? else {
             return Err(Error::new(ErrorKind::Unsupported, "name the file system of")
-                .with_detail("anonymous memory is on none"));
+                .with_detail("anonymous memory has no file"));
         };
         sys::file::file_system(file).map_err(|error| self.named(error))
     }
 
-    /// Asks the system to forget what it caches of the mapped part of the file, so that the next
-    /// access reads it from disk. Nothing is lost.
+    /// Asks the system to evict the mapped part of the file from the page cache, so that the next
+    /// access reads it from disk (`POSIX_FADV_DONTNEED`). Linux only. No data is lost.
     ///
-    /// Pages that are changed and not yet flushed, locked, or in use by other mappings, stay.
+    /// Pages stay if they are changed and not yet flushed, locked, or in use by other mappings.
+    ///
+    /// # Errors
+    /// - `Unsupported` - the system has no such call, or the mapping
+    ///   [closed](crate::MapOptions::close_file) its file.
+    ///
+    /// Other kinds report a failed system call.
+    #[doc(alias = "posix_fadvise")]
+    #[doc(alias = "POSIX_FADV_DONTNEED")]
     pub fn evict(&self) -> Result<()> {
         let Some(file) = self.file_for("evict")?.filter(|_| !self.is_empty()) else {
             return Ok(());
         };
         if self.plan.access != Access::CopyOnWrite {
-            // Pages that are mapped here would stay; where this cannot be asked for, they do.
+            // Pages mapped by this process stay in the cache, so the system is asked to unmap them
+            // first. Where it cannot, they stay.
             let _ = self.advise_range(.., Advice::PageOut);
         }
         sys::file::evict(file, self.file_range()).map_err(|error| self.named(error))
     }
 
-    /// The part of the file that is mapped.
+    /// Returns the range of the file that is mapped.
     pub(super) fn file_range(&self) -> std::ops::Range<u64> {
         self.plan.offset..self.plan.offset + self.len() as u64
     }

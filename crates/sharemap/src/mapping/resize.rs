@@ -1,4 +1,4 @@
-//! Changing a mapping's length: in place within the reservation, or at new addresses.
+//! Changing the length of a mapping: in place within its reservation, or at new addresses.
 
 #![allow(unsafe_code, reason = "extends address space that it owns")]
 
@@ -9,7 +9,7 @@ use crate::mapping::region::Region;
 use crate::sys::{self, FileKind, FileStatus};
 
 impl Region {
-    /// Grows the mapping, and its file where that is shorter, without moving.
+    /// Grows the mapping in place, and its file if it is shorter.
     pub(super) fn grow_in_place(&self, new_len: usize) -> Result<()> {
         let _changes = self.changes();
         let len = self.len();
@@ -18,7 +18,7 @@ impl Region {
         }
         if new_len > self.reserved() {
             let detail = match self.reserved() {
-                0 => "an empty mapping holds no address space: resize it".to_owned(),
+                0 => "an empty mapping has no reservation; use `resize`".to_owned(),
                 reserved => format!("{reserved} bytes are reserved"),
             };
             return Err(self
@@ -30,7 +30,8 @@ impl Region {
         self.extend_to(new_len)
     }
 
-    /// Follows a file that has grown, as far as the reservation goes; nothing moves. The new length.
+    /// Grows the mapping in place to the present length of its file, within the reservation. Returns
+    /// the new length, which is never less than the old one.
     pub(crate) fn refresh_len(&self) -> Result<usize> {
         let _changes = self.changes();
         let len = self.len();
@@ -44,7 +45,10 @@ impl Region {
         Ok(self.len())
     }
 
-    /// Makes bytes of the file that are there already accessible, inside the reservation.
+    /// Commits existing bytes of the file, within the reservation, and sets the new length.
+    ///
+    /// The bytes must exist: the length is stored last, so a view never shows bytes before they can be
+    /// accessed.
     fn extend_to(&self, new_len: usize) -> Result<()> {
         let Some(span) = self.span() else {
             return Ok(());
@@ -60,7 +64,7 @@ impl Region {
         Ok(())
     }
 
-    /// Makes the file long enough for the mapping; never shorter.
+    /// Grows the file to hold `new_len` mapped bytes. A longer file keeps its length.
     fn lengthen_file(&self, new_len: usize) -> Result<()> {
         let Some(file) = self.file_for("grow")? else {
             return Ok(());
@@ -76,7 +80,7 @@ impl Region {
         Ok(())
     }
 
-    /// The length of file that a mapping of `len` bytes needs.
+    /// Returns the length of the file that a mapping of `len` bytes needs.
     fn file_end(&self, len: usize) -> Result<u64> {
         let end = self.plan.offset.checked_add(len as u64);
         end.filter(|&end| i64::try_from(end).is_ok()).ok_or_else(|| {
@@ -86,6 +90,7 @@ impl Region {
         })
     }
 
+    /// Returns the status of the file. Fails if its length cannot be changed.
     fn sized_status(&self) -> Result<FileStatus> {
         let Some(file) = self.file_for("resize")? else {
             return Ok(FileStatus::new(FileKind::Special, 0));
@@ -99,29 +104,40 @@ impl Region {
             .with_detail("only regular files and shared memory objects can change their length"))
     }
 
-    /// Grows or shrinks the mapping together with its file, at other addresses if need be.
+    /// Grows or shrinks the mapping together with its file, at other addresses if necessary.
     pub(super) fn resize_to(&mut self, new_len: usize) -> Result<()> {
         let len = self.len();
         if new_len == len {
             return Ok(());
         }
         self.file_for("resize")?;
-        self.plan.wanted = Wanted::new(self.plan.wanted.len().map(|_| new_len));
-        if new_len > len {
-            return self.grow_anyhow(new_len);
+        let planned = self.plan.wanted;
+        self.plan.wanted = Wanted::new(planned.len().map(|_| new_len));
+        let resized = match new_len > len {
+            true => self.grow_anyhow(new_len),
+            false => self.shrink(len, new_len),
+        };
+        if resized.is_err() {
+            // `remap` must not exceed the length that the mapping still has.
+            self.plan.wanted = planned;
         }
+        resized
+    }
+
+    /// Shrinks the mapping from `len` bytes, and the file, if the mapping ends with it.
+    fn shrink(&mut self, len: usize, new_len: usize) -> Result<()> {
         let Some(file) = self.file() else {
             return self.shrink_anonymous(new_len);
         };
         let status = self.sized_status()?;
-        // What lies behind a mapping of the middle of a file is not its to cut off.
+        // A mapping that ends before its file must not truncate the bytes after it.
         let cuts = status.len == self.file_end(len)?;
         if !cuts {
             return self.place(new_len);
         }
         let new_end = self.file_end(new_len)?;
-        // Some systems shorten no file that is mapped, and bytes cut off are not to be reachable:
-        // the addresses go first.
+        // Unmap first: Windows cannot truncate a mapped file, and the truncated bytes must not stay
+        // accessible.
         let file = sys::file::duplicate(file).map_err(|error| self.named(error))?;
         let span = self.take_span();
         self.unmap(span)?;
@@ -132,6 +148,7 @@ impl Region {
         cut
     }
 
+    /// Grows in place within the reservation, otherwise at other addresses.
     fn grow_anyhow(&mut self, new_len: usize) -> Result<()> {
         if new_len <= self.reserved() || self.is_anonymous() {
             return self.grow_in_place(new_len);
@@ -146,14 +163,15 @@ impl Region {
         })
     }
 
-    /// The address space stays; the pages that go read as zeros when they come back.
+    /// Shrinks anonymous memory. The address space stays reserved, and the discarded bytes are zeros if
+    /// the memory grows again.
     fn shrink_anonymous(&mut self, new_len: usize) -> Result<()> {
         self.forget(new_len..self.len())?;
         self.adopt(None, new_len);
         Ok(())
     }
 
-    /// Maps what the file has now, anew.
+    /// Maps the file again at its present length.
     pub(super) fn follow(&mut self) -> Result<()> {
         let Some(status) = self.refresh_file()? else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Files larger than one wants mapped, a part at a time.
+//! A window that maps a part of a large file at a time.
 
 use std::fmt;
 use std::path::Path;
@@ -10,10 +10,11 @@ use crate::mapping::{MapOptions, Region};
 use crate::sys::{self, Access, AsDescriptor, Create, OpenRequest};
 use crate::view::View;
 
-/// A read-only window that slides over a file: at most so many bytes of it are mapped at a time.
+/// A read-only window that slides over a file, mapping a limited number of bytes at a time.
 ///
-/// A view borrows the window, so that it cannot slide away from under it.
+/// A view borrows the window mutably, so the window cannot move while the view exists.
 ///
+/// # Examples
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let path = std::env::temp_dir().join(format!("sharemap-window-{}", std::process::id()));
@@ -37,7 +38,12 @@ pub struct SlidingWindow {
 }
 
 impl SlidingWindow {
-    /// Opens a file, of which at most `window` bytes (in whole pages) are to be mapped at a time.
+    /// Opens a file, of which at most `window` bytes (in whole pages) are mapped at a time.
+    ///
+    /// # Errors
+    /// - `ZeroLength` - `window` is zero.
+    ///
+    /// Otherwise as for [`MapOptions::open`].
     pub fn open(path: impl AsRef<Path>, window: usize) -> Result<Self> {
         let path = path.as_ref();
         let request = OpenRequest {
@@ -50,7 +56,13 @@ impl SlidingWindow {
         Self::over(file, Some(path), window, MapOptions::new().plan(Access::Read))
     }
 
-    /// The same over what an open descriptor refers to.
+    /// Creates a window over the file of an open descriptor, like [`open`](Self::open). The caller may
+    /// close the descriptor afterwards.
+    ///
+    /// # Errors
+    /// - `ZeroLength` - `window` is zero.
+    ///
+    /// Otherwise as for [`MapOptions::map`].
     pub fn map(file: impl AsDescriptor, window: usize) -> Result<Self> {
         let plan = MapOptions::new().plan(Access::Read);
         Self::over(file.duplicate_descriptor()?, None, window, plan.of_given())
@@ -62,7 +74,7 @@ impl SlidingWindow {
             return Err(named(Error::new(ErrorKind::ZeroLength, "map a window of")));
         }
         let status = plan::measure(&file).map_err(named)?;
-        // Directories and files without a size are refused as for a whole mapping.
+        // Refuses directories and files without a size. A file may be larger than the address space.
         match plan.len_in(status) {
             Err(error) if error.kind() != ErrorKind::OutOfAddressSpace => return Err(named(error)),
             _ => {}
@@ -71,25 +83,26 @@ impl SlidingWindow {
         Ok(Self { region, window, file_len: status.len })
     }
 
-    /// The file's length, as it was when it was opened or last found too short.
+    /// Returns the length of the file in bytes, as of its opening or of the last view that exceeded
+    /// it.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.file_len
     }
 
-    /// Whether the file is empty.
+    /// Returns `true` if the file is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.file_len == 0
     }
 
-    /// Bytes mapped now.
+    /// Returns the number of bytes that are mapped now.
     #[must_use]
     pub fn mapped(&self) -> usize {
         self.region.len()
     }
 
-    /// The path it was opened by.
+    /// Returns the path by which the file was opened; `None` for a descriptor.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.region.path()
@@ -104,13 +117,25 @@ impl SlidingWindow {
     /// Returns the name of the file's file system, like [`Region::file_system`].
     ///
     /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported) if the system does not tell.
+    /// An error reports a failed system call.
     pub fn file_system(&self) -> Result<String> {
         self.region.file_system()
     }
 
-    /// `count` elements from byte `offset` of the file on; the window moves there if it must, and
-    /// is larger than usual for as long as one view needs more than it holds.
+    /// Returns a view of `count` elements, of which the first begins at byte `offset` of the file,
+    /// moving the window if necessary.
+    ///
+    /// If the elements need more than the window's size, the window is larger until it moves again.
+    ///
+    /// # Errors
+    /// - `OutOfBounds` - the elements do not lie in the file.
+    /// - `Overflow` - `offset` or `count` is more than the system can express.
+    /// - `Alignment` - `offset` is not aligned for the element.
+    /// - `WrongSize` - the element has size zero.
+    /// - `OutOfAddressSpace` - there is no address space for the window.
+    /// - `TooManyMappings` - the process has as many mappings as the system allows.
+    ///
+    /// Other kinds report a failed system call.
     pub fn view<T: Element>(&mut self, offset: u64, count: usize) -> Result<View<'_, T>> {
         let error = |region: &Region, kind| {
             region.named(Error::new(kind, "view")).with_offset(offset).with_length(count as u64)
@@ -135,6 +160,7 @@ impl SlidingWindow {
         self.region.view_at(at as usize, count)
     }
 
+    /// Queries the length of the file again, which may have grown.
     fn measure(&mut self) -> Result<()> {
         if let Some(status) = self.region.refresh_file()? {
             self.file_len = status.len;
@@ -143,10 +169,10 @@ impl SlidingWindow {
         Ok(())
     }
 
-    /// Maps a window that holds `bytes` bytes from `offset` on, with its room ahead in the
-    /// direction of travel.
+    /// Maps a window that contains `bytes` bytes from `offset` on. The rest of the window lies ahead in
+    /// the direction of movement.
     fn slide(&mut self, offset: u64, bytes: usize, backwards: bool) -> Result<()> {
-        // On an overlay, a copy-up may have replaced the file since.
+        // On an overlay file system, a copy-up may have replaced the file since the last move.
         let status = self.region.refresh_file()?;
         let unit = sys::map::granularity() as u64;
         let window = self.window as u64;
@@ -155,7 +181,7 @@ impl SlidingWindow {
             false => offset,
         };
         let first = first / unit * unit;
-        // At least what is asked for, with what comes before it in its granule.
+        // `first` was rounded down to the granularity, so the window must cover more than `bytes`.
         let needed = offset + bytes as u64 - first;
         let len = needed.max(window).min(self.file_len - first);
         let Ok(len) = usize::try_from(len) else {
@@ -170,6 +196,7 @@ impl SlidingWindow {
 }
 
 impl fmt::Debug for SlidingWindow {
+    /// Prints the path, the offset, the length and the access, never the contents.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.region.debug(f, "SlidingWindow")
     }

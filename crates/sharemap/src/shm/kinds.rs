@@ -1,27 +1,63 @@
-//! What the two kinds of handles do alike: they are a mapping, of an object that has a place.
+//! The methods and traits that `SharedMemory` and `ReadOnlySharedMemory` share: each is a mapping
+//! with a location.
 
 macro_rules! object_kind {
     ($name:ident, $map:ident, $view:ident, $owned:ident) => {
         impl $name {
-            /// Where it was made or found.
+            /// Returns the location by which the memory was created or opened.
+            ///
+            /// Memory that was received, inherited or opened from a descriptor is
+            /// [anonymous](crate::Location::anonymous).
             #[must_use]
             pub fn location(&self) -> &crate::shm::Location {
                 &self.location
             }
 
-            /// Shows what others have let it grow to, inside of what was kept for growth here
-            /// ([`max`](crate::SharedMemoryOptions::max)); nothing moves. The length now.
+            /// Follows the growth of the object by another process, and returns the new length.
+            ///
+            /// The mapping grows in place, within the reservation that
+            /// [`max`](crate::SharedMemoryOptions::max) made when this process opened the object.
+            /// Existing views and pointers stay valid. The length never decreases.
+            ///
+            /// # Errors
+            /// An error reports a failed system call, for instance of kind `OutOfAddressSpace`.
+            ///
+            /// # Examples
+            /// ```
+            /// # fn main() -> sharemap::Result<()> {
+            /// # let name = format!("sharemap-refresh-{}", std::process::id());
+            /// # let name = name.as_str();
+            /// use sharemap::SharedMemory;
+            ///
+            /// let writer = SharedMemory::options().max(1 << 16).create_new(name, 4096)?;
+            /// let reader = SharedMemory::options().max(1 << 16).open_read_only(name)?; // process B
+            /// writer.grow(8192)?;
+            /// assert_eq!(reader.refresh_len()?, reader.len());
+            /// assert!(reader.len() >= 8192);
+            /// # SharedMemory::unlink(name)?;
+            /// # Ok(()) }
+            /// ```
             pub fn refresh_len(&self) -> crate::Result<usize> {
                 self.map.refresh_len()
             }
 
-            /// What it is sealed against.
+            /// Returns the seals of the memory: the changes that the kernel will never permit.
+            ///
+            /// Memory under a name has no seals, and neither has any memory on macOS and Windows.
+            ///
+            /// # Errors
+            /// An error reports a failed system call.
             pub fn seals(&self) -> crate::Result<crate::Seals> {
                 crate::sys::shm::seals(self.open_file()?)
                     .map_err(|error| crate::shm::options::named(error, &self.location))
             }
 
-            /// All of it as elements, in a form that threads can own.
+            /// Returns a view of the whole memory that keeps it mapped, for threads that outlive
+            /// this handle's scope.
+            ///
+            /// # Errors
+            /// - `WrongSize` - the length is not a multiple of the element's size.
+            /// - `Alignment` - the memory is not aligned for the element.
             pub fn owned_view<T: crate::Element>(
                 self: &std::sync::Arc<Self>,
             ) -> crate::Result<crate::view::$view<T>> {
@@ -29,7 +65,7 @@ macro_rules! object_kind {
                 crate::mapping::$owned(std::sync::Arc::clone(self) as _, len)
             }
 
-            /// Objects always have a file; only memory that no other process gets has none.
+            /// Returns the open file. A shared object always has one.
             pub(super) fn open_file(&self) -> crate::Result<&std::fs::File> {
                 self.map.file().ok_or_else(|| {
                     let error = crate::error::Error::new(
@@ -50,7 +86,7 @@ macro_rules! object_kind {
         }
 
         impl std::fmt::Debug for $name {
-            /// Where it is, and its length; never contents.
+            /// Prints the location and the length, never the contents.
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.debug_struct(stringify!($name))
                     .field("location", &self.location)

@@ -1,4 +1,4 @@
-//! Where a shared object lives.
+//! The location of an object: a name, a file, or none.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,15 @@ use crate::error::Result;
 use crate::shm::name;
 use crate::sys;
 
-/// The suffix of generated names.
+/// The suffix of names that [`Location::unique`] generates.
 const TEMPORARY: &str = ".tmp";
 
-/// Where a shared object lives: said, not guessed.
+/// The location of shared memory or of an object: a name, a file, or none (anonymous).
 ///
-/// Text is a name: `&str`, `String`. A path is a file: `&Path`, `PathBuf`.
+/// Functions accept `impl Into<Location>`. Text (`&str`, `String`) converts into a name, a path
+/// (`&Path`, `PathBuf`) into a file. Nothing is guessed from the contents of the text.
 ///
+/// # Examples
 /// ```
 /// use std::path::Path;
 ///
@@ -36,26 +38,31 @@ pub(crate) enum LocationKind {
 }
 
 impl Location {
-    /// Shared memory of this name: 1 to 200 of the characters `A`–`Z`, `a`–`z`, `0`–`9`, `.`, `_`
-    /// and `-`, the first not a dot. What is wrong with a name is said when it is used.
+    /// Returns the location of shared memory under `name`.
     ///
-    /// The systems' own names for `jobs` are `/jobs` (Linux, in `/dev/shm`, and macOS, which
-    /// shortens names of more than 30 bytes: the first 13, `~`, and 16 hexadecimal digits), and on
-    /// Windows a file in `%LOCALAPPDATA%\sharemap\shm`, or `Local\jobs` if its
-    /// [`Lifetime`](crate::Lifetime) is `Attached`.
+    /// A name has 1 to 200 of the characters `A`–`Z`, `a`–`z`, `0`–`9`, `.`, `_` and `-`, and does not
+    /// begin with a dot. It is checked when it is used.
+    ///
+    /// The name `jobs` stands for
+    ///
+    /// - `/dev/shm/jobs` on Linux,
+    /// - the object `/jobs` of `shm_open` on macOS, where a name of more than 30 bytes is shortened to
+    ///   its first 13, `~`, and a hash of 16 hexadecimal digits,
+    /// - a file in `%LOCALAPPDATA%\sharemap\shm` on Windows, or the section `Local\jobs` if the
+    ///   [`Lifetime`](crate::Lifetime) is `Attached`.
     pub fn name(name: impl Into<String>) -> Self {
         Self(LocationKind::Name(name.into()))
     }
 
-    /// A file, which outlives the system.
+    /// Returns the location of an object in a file, which survives a reboot.
     ///
-    /// On Unix, symbolic links on the path are followed if they belong to root or to this user; see
+    /// On Unix, symbolic links on the path are followed if they belong to root or to this user. See
     /// [`SharedOptions::allow_any_owner`](crate::SharedOptions::allow_any_owner).
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self(LocationKind::File(path.into()))
     }
 
-    /// Memory without a name, which others get as a descriptor.
+    /// Returns the location of memory without a name, which other processes get as a descriptor.
     #[must_use]
     pub fn anonymous() -> Self {
         Self(LocationKind::Anonymous)
@@ -64,15 +71,20 @@ impl Location {
     /// Returns a generated name that begins with `prefix`, for a temporary object.
     ///
     /// The name is `PREFIX-RANDOM.tmp`, with 16 random hexadecimal digits, so no other object has
-    /// it. A process opens such an object only if another process passed it the name. Without a
-    /// process that has it open, for instance after a kill, the object is garbage, which
-    /// [`is_temporary`](Self::is_temporary) recognises and `sharemap gc --apply` removes: keep the
-    /// object open for as long as it is wanted. A `prefix` may have at most 179 characters.
+    /// it. A `prefix` has at most 179 characters. Pass the name to the processes that are to open the
+    /// object.
+    ///
+    /// Keep the object open for as long as it is needed. An object with such a name that no process
+    /// has open, for instance after a kill, is garbage: [`is_temporary`](Self::is_temporary)
+    /// recognises the name, and `sharemap gc --apply` removes the object.
     ///
     /// # Errors
-    /// - `NameEmpty`, `NameTooLong`, `NameCharacter` - no name can begin with `prefix`.
-    /// - `Io` - the system gave no random number.
+    /// - `NameEmpty` - `prefix` is empty.
+    /// - `NameTooLong` - `prefix` has more than 179 characters.
+    /// - `NameCharacter` - `prefix` contains a character that names cannot contain.
+    /// - `Io` - the system returned no random number.
     ///
+    /// # Examples
     /// ```
     /// use sharemap::{Location, Mutex, Shared, UnlinkOnDrop};
     ///
@@ -103,7 +115,7 @@ impl Location {
         })
     }
 
-    /// The place, its name checked.
+    /// Returns the kind of the location, after checking the name.
     pub(crate) fn checked(&self) -> Result<&LocationKind> {
         if let LocationKind::Name(name) = &self.0 {
             name::checked(name)?;
@@ -111,7 +123,7 @@ impl Location {
         Ok(&self.0)
     }
 
-    /// What errors call it.
+    /// Returns the name or path for messages; `None` for anonymous memory.
     pub(crate) fn path(&self) -> Option<&Path> {
         match &self.0 {
             LocationKind::Name(name) => Some(Path::new(name)),
@@ -122,54 +134,56 @@ impl Location {
 }
 
 impl From<&str> for Location {
-    /// A name.
+    /// Returns the location of that name.
     fn from(name: &str) -> Self {
         Self::name(name)
     }
 }
 
 impl From<String> for Location {
-    /// A name.
+    /// Returns the location of that name.
     fn from(name: String) -> Self {
         Self::name(name)
     }
 }
 
 impl From<&String> for Location {
-    /// A name.
+    /// Returns the location of that name.
     fn from(name: &String) -> Self {
         Self::name(name)
     }
 }
 
 impl From<&Path> for Location {
-    /// A file.
+    /// Returns the location of that file.
     fn from(path: &Path) -> Self {
         Self::file(path)
     }
 }
 
 impl From<PathBuf> for Location {
-    /// A file.
+    /// Returns the location of that file.
     fn from(path: PathBuf) -> Self {
         Self::file(path)
     }
 }
 
 impl From<&PathBuf> for Location {
-    /// A file.
+    /// Returns the location of that file.
     fn from(path: &PathBuf) -> Self {
         Self::file(path)
     }
 }
 
 impl From<&Location> for Location {
+    /// Returns a copy of the location.
     fn from(location: &Location) -> Self {
         location.clone()
     }
 }
 
 impl fmt::Display for Location {
+    /// Prints the name, the path, or `(anonymous)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             LocationKind::Name(name) => f.write_str(name),

@@ -1,4 +1,9 @@
-//! Memory that processes share, raw: where it lives, who may have it, how it is passed on.
+//! Raw memory that processes share: its location, its access rights and lifetime, and ways to pass it
+//! to other processes.
+
+// Rustdoc lists the methods of a type in the order of these modules: the basic ones come first.
+mod read_only;
+mod shared_memory;
 
 mod kinds;
 mod list;
@@ -6,14 +11,12 @@ mod location;
 mod name;
 mod options;
 mod pass;
-mod read_only;
 mod seals;
-mod shared_memory;
 mod unlink;
 
 pub use list::NamedObject;
 pub use location::Location;
-#[allow(unused_imports, reason = "for the layers to the right")]
+#[allow(unused_imports, reason = "for the layers above")]
 pub(crate) use location::LocationKind;
 pub use options::SharedMemoryOptions;
 pub use pass::InheritableHandle;

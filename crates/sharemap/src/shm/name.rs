@@ -1,11 +1,12 @@
-//! Names of shared objects: the same on every system, checked once.
+//! The names of shared objects: one set of valid names for all systems.
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The longest name: what is left of a file name (255 bytes) for what the systems add.
+/// The longest name in bytes. File names have up to 255 bytes; the rest is for prefixes and suffixes of
+/// the backends.
 pub(crate) const LONGEST: usize = 200;
 
-/// `name`, if every system can have it: 1 to 200 of the portable characters `A`–`Z`, `a`–`z`,
+/// Returns `name` if it is valid on every system: 1 to 200 of the characters `A`–`Z`, `a`–`z`,
 /// `0`–`9`, `.`, `_` and `-`, the first not a dot.
 pub(crate) fn checked(name: &str) -> Result<&str> {
     let error = |kind| Error::new(kind, "use the name").with_path(Some(std::path::Path::new(name)));
@@ -22,14 +23,14 @@ pub(crate) fn checked(name: &str) -> Result<&str> {
         let error = error(ErrorKind::NameCharacter).with_offset(at as u64);
         return Err(match name.as_bytes()[at] {
             b'/' | b'\\' if at == 0 => error.with_detail("leave the leading separator off"),
-            b'/' | b'\\' => error.with_detail("an object in a file is a Location::file"),
-            _ => error.with_detail("A-Z, a-z, 0-9, '.', '_' and '-' are portable"),
+            b'/' | b'\\' => error.with_detail("for an object in a file, use `Location::file`"),
+            _ => error.with_detail("use A-Z, a-z, 0-9, '.', '_' and '-', which are portable"),
         });
     }
     if name.starts_with('.') {
         return Err(error(ErrorKind::NameCharacter)
             .with_offset(0)
-            .with_detail("a leading dot is kept for objects that are being made"));
+            .with_detail("a leading dot is reserved for objects that are being created"));
     }
     Ok(name)
 }
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn portable_names_pass() {
+    fn portable_names_are_valid() {
         let longest = "x".repeat(LONGEST);
         for name in ["a", "jobs", "psm_1f2e3d", "PostgreSQL.12-3", "a..b", "-", "_", &longest] {
             assert_eq!(checked(name).unwrap(), name);
@@ -47,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_is_told() {
+    fn errors_name_the_position_and_the_remedy() {
         let kind = |name: &str| checked(name).unwrap_err().kind();
         assert_eq!(kind(""), ErrorKind::NameEmpty);
         assert_eq!(kind(&"x".repeat(LONGEST + 1)), ErrorKind::NameTooLong);

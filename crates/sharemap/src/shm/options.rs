@@ -1,4 +1,4 @@
-//! How shared memory is made and opened: for everything that the plain calls do not say.
+//! The options for creating and opening shared memory.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,9 @@ use crate::sys::{
     Sharing,
 };
 
-/// How to make or open shared memory: room to grow, lifetime, huge pages, who else may have it.
+/// Options for creating or opening shared memory: reservation, lifetime, huge pages, access rights.
 ///
+/// # Examples
 /// ```
 /// # fn main() -> sharemap::Result<()> {
 /// # let name = format!("sharemap-options-{}", std::process::id());
@@ -55,141 +56,199 @@ impl Default for SharedMemoryOptions {
 }
 
 impl SharedMemoryOptions {
-    /// Memory of this user alone, of a fixed length, that lives until it is unlinked.
+    /// Returns the default options: memory of a fixed length, which only this user can open and which
+    /// exists until it is unlinked.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The most that it may [grow](SharedMemory::grow) to; by default its length. Address space is
-    /// kept for so much, also where it is opened.
+    /// Sets the length up to which the memory may [grow](SharedMemory::grow), and reserves address
+    /// space for it. The default is the length of the object.
     ///
-    /// Where the system cannot change an object's length later (macOS; [`Lifetime::Attached`] on
-    /// Windows) it has this one from the beginning, and whoever opens it sees all of it.
+    /// A process that opens the object sets its own `max` to follow the growth. Where the system
+    /// cannot change the length of an object (macOS; [`Lifetime::Attached`] on Windows), the object
+    /// has the length `max` from the beginning, and a process that opens it sees all of it.
     pub fn max(mut self, max: u64) -> Self {
         self.max = max;
         self
     }
 
-    /// How long a named object lives: [`Lifetime::Attached`] is for Windows.
+    /// Sets the lifetime of a named object. [`Lifetime::Attached`] exists on Windows only.
     pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
         self.lifetime = lifetime;
         self
     }
 
-    /// Asks for huge pages: transparent ones for any object, reserved ones for memory without a
-    /// name (`MFD_HUGETLB`), of which all that it may grow to is taken at once.
+    /// Requests huge pages: transparent ones for any object, reserved ones (`MFD_HUGETLB`) for
+    /// anonymous memory.
+    ///
+    /// Reserved huge pages are allocated at once, up to [`max`](Self::max).
     pub fn huge_pages(mut self, huge: HugePages) -> Self {
         self.huge = huge;
         self
     }
 
-    /// Sets no memory aside: running out of it shows as a [`Fault`](ErrorKind::Fault) when it is
-    /// written to.
+    /// Allocates no memory in advance. If none is left when the memory is written to, the store is an
+    /// error of kind [`Fault`](ErrorKind::Fault).
     pub fn sparse(mut self) -> Self {
         self.sparse = true;
         self
     }
 
-    /// Faults everything in before returning.
+    /// Populates the whole mapping before the call returns, like
+    /// [`Region::populate`](crate::Region::populate).
+    #[doc(alias = "MAP_POPULATE")]
     pub fn populate(mut self) -> Self {
         self.populate = true;
         self
     }
 
-    /// The permissions of a new object, whatever the umask says; by default `0o600`, this user
-    /// alone.
+    /// Sets the permission bits of a new object. The default is `0o600`: only this user can open it.
     ///
-    /// On Windows only the last digit may say more than that, and only with
+    /// On Linux the umask does not matter. On macOS a mode that the umask would change is
+    /// `Unsupported`. On Windows only the last digit can grant more rights, and only with
     /// [`Lifetime::Attached`].
     pub fn mode(mut self, mode: u32) -> Self {
         self.sharing.mode = mode & 0o777;
         self
     }
 
-    /// The group that a new object belongs to, by its number. Linux.
+    /// Sets the group of a new object, by its id. This is `Unsupported` except on Linux.
     pub fn group(mut self, group: u32) -> Self {
         self.sharing.group = Some(group);
         self
     }
 
-    /// Names it for all sessions of the machine: `Global\` on Windows, with
-    /// [`Lifetime::Attached`]. Elsewhere names are so anyway.
+    /// Makes the name visible in all sessions of the machine: `Global\` on Windows, with
+    /// [`Lifetime::Attached`]. On Linux and macOS names always are.
     pub fn global(mut self) -> Self {
         self.sharing.scope = Scope::Global;
         self
     }
 
-    /// Opens objects of any owner; without it, another user's object is a
-    /// [`ForeignOwner`](ErrorKind::ForeignOwner). On Linux, an owner that this user namespace does not
-    /// map is unknown, and counts as another user.
+    /// Permits opening objects of other users. Without this option, another user's object is an
+    /// error of kind [`ForeignOwner`](ErrorKind::ForeignOwner).
+    ///
+    /// On Linux, an owner that this user namespace does not map counts as another user.
     pub fn allow_any_owner(mut self) -> Self {
         self.owner = Owner::Any;
         self
     }
 
-    /// What is received must be sealed so at least; see [`SharedMemory::receive`].
+    /// Sets the seals that received memory must have at least. See [`receive`](Self::receive).
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Seals, SharedMemory};
+    ///
+    /// // The sender cannot cut the memory short after it was received.
+    /// let options = SharedMemory::options().require_seals(Seals::SHRINK);
+    /// # drop(options);
+    /// ```
     pub fn require_seals(mut self, seals: Seals) -> Self {
         self.required = seals;
         self
     }
 
-    /// Makes an object of `len` zero bytes that must not exist yet, with memory set aside for all.
+    /// Creates an object of `len` zero bytes, which must not exist yet, and maps it.
+    ///
+    /// Memory for all of it is allocated unless the options are [`sparse`](Self::sparse); macOS
+    /// allocates memory when it is first accessed. After an error the object does not exist.
     ///
     /// # Errors
-    /// - [`NameEmpty`](ErrorKind::NameEmpty), [`NameTooLong`](ErrorKind::NameTooLong), [`NameCharacter`](ErrorKind::NameCharacter) -
-    ///   not every system can have the name.
-    /// - [`AlreadyExists`](ErrorKind::AlreadyExists) -
-    ///   an object has the name.
-    /// - [`ZeroLength`](ErrorKind::ZeroLength), [`Overflow`](ErrorKind::Overflow), [`OutOfAddressSpace`](ErrorKind::OutOfAddressSpace) -
-    ///   no object can have that length.
-    /// - [`NoSpace`](ErrorKind::NoSpace) -
-    ///   there is too little memory, or no room for another object.
-    /// - [`TooLarge`](ErrorKind::TooLarge) -
-    ///   this process may not make a file of that size.
-    /// - [`NotFound`](ErrorKind::NotFound), [`NotWritable`](ErrorKind::NotWritable), [`PermissionDenied`](ErrorKind::PermissionDenied) -
-    ///   the place for named objects is missing, read-only, or closed to this user.
-    /// - [`Unsupported`](ErrorKind::Unsupported) -
-    ///   the system has no such objects.
+    /// - `NameEmpty` - the name is empty.
+    /// - `NameTooLong` - the name has more than 200 bytes.
+    /// - `NameCharacter` - the name contains a character that names cannot contain.
+    /// - `AlreadyExists` - something has the name.
+    /// - `ZeroLength` - `len` is zero.
+    /// - `Overflow` - `len` or `max` is more than the system can express.
+    /// - `OutOfAddressSpace` - there is no address space, or not enough memory, for `len` or `max`.
+    /// - `TooManyMappings` - the process has as many mappings as the system allows.
+    /// - `TooManyFiles` - the process or the system has no free file descriptors.
+    /// - `NoSpace` - there is not enough memory, or no room for another object.
+    /// - `TooLarge` - this process may not create a file of that size.
+    /// - `NotFound` - the directory of shared memory does not exist.
+    /// - `NotWritable` - the directory of shared memory is mounted read-only.
+    /// - `PermissionDenied` - this user may not create objects, or not give one to the `group`.
+    /// - `Unsupported` - the location is a file, or the system lacks an option that is set.
+    ///
+    /// Other kinds report a failed system call.
+    #[doc(alias = "shm_open")]
+    #[doc(alias = "memfd_create")]
+    #[doc(alias = "CreateFileMapping")]
     pub fn create_new(&self, location: impl Into<Location>, len: u64) -> Result<SharedMemory> {
         self.create(location.into(), len, Existing::Refused)
     }
 
-    /// Makes an object of `len` zero bytes; whoever has the one that had the name keeps it.
+    /// Creates an object of `len` zero bytes and gives it the name, replacing an object that has it.
+    ///
+    /// Processes that use the replaced object keep it. After an error on Linux, the old object still
+    /// has the name.
+    ///
+    /// # Errors
+    /// - `PermissionDenied` - another user's object has the name, and this user may not replace it.
+    /// - `NotAnObject` - a directory has the name.
+    /// - `Unsupported` - on Windows, if the [`Lifetime`] is `Attached` and the name exists.
+    ///
+    /// Otherwise as for [`create_new`](Self::create_new).
     pub fn replace(&self, location: impl Into<Location>, len: u64) -> Result<SharedMemory> {
         self.create(location.into(), len, Existing::Replaced)
     }
 
-    /// Opens an object for reading and writing.
+    /// Opens an existing object for reading and writing, and maps all of it.
+    ///
+    /// The call blocks while another process holds a lease on the object's file, for at most 60
+    /// seconds (Linux).
     ///
     /// # Errors
-    /// - [`NotFound`](ErrorKind::NotFound) -
-    ///   there is no such object.
-    /// - [`NameEmpty`](ErrorKind::NameEmpty), [`NameTooLong`](ErrorKind::NameTooLong), [`NameCharacter`](ErrorKind::NameCharacter) -
-    ///   not every system can have the name.
-    /// - [`NotAnObject`](ErrorKind::NotAnObject) -
-    ///   a link, a directory or another special file has the name.
-    /// - [`ForeignOwner`](ErrorKind::ForeignOwner) -
-    ///   the object belongs to another user.
-    /// - [`NotWritable`](ErrorKind::NotWritable) -
-    ///   this user may only read it.
-    /// - [`PermissionDenied`](ErrorKind::PermissionDenied) -
-    ///   this user may not open it.
+    /// - `NotFound` - the object does not exist.
+    /// - `NameEmpty` - the name is empty.
+    /// - `NameTooLong` - the name has more than 200 bytes.
+    /// - `NameCharacter` - the name contains a character that names cannot contain.
+    /// - `NotAnObject` - a link, a directory, another special file, or a file with further names has
+    ///   the name.
+    /// - `ForeignOwner` - the object belongs to another user, and
+    ///   [`allow_any_owner`](Self::allow_any_owner) is not set.
+    /// - `NotWritable` - this user may only read the object, or it is sealed against writing.
+    /// - `PermissionDenied` - this user may not open the object.
+    /// - `ZeroLength` - the object has no length: its creator has not set it yet, or ended before.
+    /// - `Busy` - another process holds a lease on the object's file and did not release it in time.
+    /// - `OutOfAddressSpace` - there is no address space for the object or for `max`.
+    /// - `TooManyMappings` - the process has as many mappings as the system allows.
+    /// - `TooManyFiles` - the process or the system has no free file descriptors.
+    /// - `Unsupported` - the location is anonymous or a file.
+    ///
+    /// Other kinds report a failed system call.
+    #[doc(alias = "shm_open")]
+    #[doc(alias = "OpenFileMapping")]
     pub fn open(&self, location: impl Into<Location>) -> Result<SharedMemory> {
         let location = location.into();
         let file = self.open_file(&location, Access::Write).map_err(|e| named(e, &location))?;
         self.map(file, location, None)
     }
 
-    /// Opens an object for reading.
+    /// Opens an existing object for reading, and maps all of it.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), except `NotWritable`.
     pub fn open_read_only(&self, location: impl Into<Location>) -> Result<ReadOnlySharedMemory> {
         let location = location.into();
         let file = self.open_file(&location, Access::Read).map_err(|e| named(e, &location))?;
         self.map_read_only(file, location)
     }
 
-    /// Opens the object if it exists, which must have at least `len` bytes; else makes it.
+    /// Opens the object, or creates it with `len` zero bytes if it does not exist.
+    ///
+    /// An object that exists must have at least `len` bytes. A longer one is mapped whole. With an
+    /// anonymous location the call always creates memory.
+    ///
+    /// # Errors
+    /// - `WrongSize` - the object exists and has fewer than `len` bytes.
+    /// - `AlreadyExists` - another process kept creating and unlinking the object meanwhile.
+    ///
+    /// Otherwise as for [`open`](Self::open) and [`create_new`](Self::create_new).
     pub fn open_or_create(&self, location: impl Into<Location>, len: u64) -> Result<SharedMemory> {
-        // Somebody may keep removing and making it.
+        // Another process may create and unlink the object between the two calls, again and again.
         const ROUNDS: usize = 8;
         let location = location.into();
         if location == Location::anonymous() {
@@ -245,7 +304,7 @@ impl SharedMemoryOptions {
         match place {
             LocationKind::Name(_) if self.huge == HugePages::Reserved => {
                 Err(error(ErrorKind::Unsupported).with_detail(
-                    "reserved huge pages are for memory without a name: Location::anonymous()",
+                    "reserved huge pages back anonymous memory only; use `Location::anonymous`",
                 ))
             }
             LocationKind::Name(name) => sys::shm::create(&request(name), &mut |_| Ok(())),
@@ -266,13 +325,14 @@ impl SharedMemoryOptions {
             }),
             LocationKind::Anonymous => Err(Error::new(ErrorKind::Unsupported, OPERATION)
                 .with_detail(
-                    "memory without a name is received, inherited, or adopted from a descriptor",
+                    "anonymous memory has no name to open; receive it, inherit it, or use \
+                     `from_descriptor`",
                 )),
             LocationKind::File(_) => Err(in_a_file(Error::new(ErrorKind::Unsupported, OPERATION))),
         }
     }
 
-    /// Maps `len` bytes of an object for reading and writing; all it has, if nothing is said.
+    /// Maps an object for reading and writing: `len` bytes, or all of it if `len` is `None`.
     pub(super) fn map(
         &self,
         file: File,
@@ -288,6 +348,7 @@ impl SharedMemoryOptions {
         Ok(SharedMemory::new(MappingMut::from_region(region), location))
     }
 
+    /// Maps all of an object for reading.
     pub(super) fn map_read_only(
         &self,
         file: File,
@@ -303,7 +364,7 @@ impl SharedMemoryOptions {
         let status = sys::file::status(file).map_err(|error| named(error, location))?;
         if status.len == 0 {
             let error = Error::new(ErrorKind::ZeroLength, "map")
-                .with_detail("whoever makes it has given it no length yet, or ended before that");
+                .with_detail("its creator has not set its length yet, or ended before that");
             return Err(named(error, location));
         }
         let max = usize::try_from(self.max.max(status.len)).unwrap_or(usize::MAX);
@@ -318,19 +379,19 @@ impl SharedMemoryOptions {
     }
 }
 
-/// What errors call memory without a name.
+/// The name of anonymous memory in messages.
 const ANONYMOUS: &str = "(anonymous)";
 
-/// The error with what the user calls the object.
+/// Adds the name or path of the location to the error.
 pub(super) fn named(error: Error, location: &Location) -> Error {
     error.with_path(location.path().or(Some(Path::new(ANONYMOUS))))
 }
 
 fn in_a_file(error: Error) -> Error {
-    error.with_detail("raw bytes in a file are a mapping: use MappingMut")
+    error.with_detail("shared memory has no file; map the file with `MappingMut`")
 }
 
-/// What the system calls it.
+/// Returns the name or path that the system has for the location.
 fn native(location: &Location) -> PathBuf {
     match location.checked() {
         Ok(LocationKind::Name(name)) => sys::shm::path(name),

@@ -1,4 +1,4 @@
-//! Handing shared memory to other processes, other than by its name.
+//! Passing shared memory to other processes by descriptor: over sockets, by inheritance, by ticket.
 
 use std::fs::File;
 use std::process::Command;
@@ -8,10 +8,13 @@ use crate::shm::options::named;
 use crate::shm::{Location, ReadOnlySharedMemory, SharedMemory, SharedMemoryOptions};
 use crate::sys::{self, Access, AsDescriptor, FileKind, Seals};
 
-/// What is sent beside the descriptor, little-endian: magic, what the receiver may do (0 read, 1
-/// also write), seals, length.
+/// The length of the message beside the descriptor. Little-endian: magic (8 bytes), access of the
+/// receiver (4; 0 read, 1 read and write), seals (4), length of the memory (8).
 const MESSAGE: usize = 24;
 const MAGIC: [u8; 8] = *b"shmpass1";
+
+/// The operation that opens a passed handle, for errors.
+const FIND: &str = "open the passed handle";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Message {
@@ -44,12 +47,12 @@ impl Message {
     }
 }
 
-/// Sends a description opened for the receiver, and what it is.
+/// Sends a descriptor opened for the receiver, with a message that describes it.
 fn send(file: &File, access: Access, socket: &impl AsDescriptor) -> Result<()> {
     let message =
         Message { access, seals: sys::shm::seals(file)?, len: sys::file::status(file)?.len };
     let given = match sys::shm::reopen(file, access) {
-        // Where descriptions cannot be made anew (no /proc), the one there is is shared.
+        // Without /proc the memory cannot be opened again: the receiver shares this description.
         Err(error) if error.kind() == ErrorKind::NotFound && access == Access::Write => {
             sys::file::duplicate(file)?
         }
@@ -58,51 +61,59 @@ fn send(file: &File, access: Access, socket: &impl AsDescriptor) -> Result<()> {
     sys::pass::send(&socket.duplicate_descriptor()?, &message.to_bytes(), &given)
 }
 
-/// Receives a descriptor, and lets it in only if it is what the message and the caller say.
+/// Receives a descriptor, and checks it against the message and the `required` seals.
+///
+/// The sender is not trusted: it may send any descriptor, with any message.
 fn receive(socket: &impl AsDescriptor, required: Seals) -> Result<(File, Message)> {
     const OPERATION: &str = "receive";
     let mut bytes = [0; MESSAGE];
     let file = sys::pass::receive(&socket.duplicate_descriptor()?, &mut bytes)?;
     let Some(message) = Message::from_bytes(bytes) else {
         return Err(Error::new(ErrorKind::Invalid, OPERATION)
-            .with_detail("the message does not come from SharedMemory::send"));
+            .with_detail("the message was not sent by `SharedMemory::send`"));
     };
     let refuse = |kind, detail: String| Err(Error::new(kind, OPERATION).with_detail(detail));
     let status = sys::file::status(&file)?;
     if status.kind != FileKind::Regular {
-        return refuse(ErrorKind::NotAnObject, "the descriptor is no memory".into());
+        return refuse(ErrorKind::NotAnObject, "the descriptor is not of memory".into());
     }
     if let Err(what) = sys::shm::is_memory(&file) {
-        // Reading a file can take for ever, if its file system wants it so.
+        // A page fault on a file may block for ever, if a malicious file system serves it (FUSE).
         return refuse(ErrorKind::NotAnObject, what);
     }
     let seals = sys::shm::seals(&file)?;
     let wanted = message.seals | required;
     if !seals.contains(wanted) {
-        let detail = format!("it is sealed {seals:?}, and must be {wanted:?}");
+        let detail = format!("its seals are {seals:?}, but must include {wanted:?}");
         return refuse(ErrorKind::NotSealed, detail);
     }
     if status.len < message.len || status.len == 0 {
-        let detail = format!("it has {} bytes, the sender says {}", status.len, message.len);
+        let detail = format!("it has {} bytes, but the sender stated {}", status.len, message.len);
         return refuse(ErrorKind::WrongSize, detail);
     }
     Ok((file, message))
 }
 
-/// What a child inherits, until it has been started.
+/// An open handle that the next child process inherits, returned by [`SharedMemory::pass_to`].
 ///
-/// Keep it until [`spawn`](Command::spawn) returns; then drop it.
+/// Keep it until [`spawn`](Command::spawn) has returned, then drop it. If it is dropped before, the
+/// child does not get the memory.
+///
+/// # Examples
+/// See [`SharedMemory::pass_to`].
 #[derive(Debug)]
-#[must_use = "the child finds nothing if this is dropped before it is started"]
+#[must_use = "the child does not inherit the memory if this is dropped before it is started"]
 pub struct InheritableHandle(#[allow(dead_code, reason = "open, for the child to inherit")] File);
 
-/// The number, the identity, and what may be done: what `find` checks.
+/// Returns the text that describes a passed handle: its access, its number, and the identity of the
+/// memory, which `sys::pass::find` compares.
 fn ticket(number: u64, file: &File, access: Access) -> Result<String> {
     let [volume, index] = sys::pass::identity(file)?;
     let access = if access == Access::Write { 'w' } else { 'r' };
     Ok(format!("sharemap1:{access}:{number}:{volume}:{index}"))
 }
 
+/// Opens the handle that a ticket describes.
 fn redeem(ticket: &str) -> Result<(File, Access)> {
     let parts: Vec<&str> = ticket.split(':').collect();
     let number = |at: usize| parts.get(at).and_then(|part: &&str| part.parse::<u64>().ok());
@@ -116,23 +127,27 @@ fn redeem(ticket: &str) -> Result<(File, Access)> {
         (Some(access), Some(number), Some(volume), Some(index)) if whole => {
             Ok((sys::pass::find(number, [volume, index])?, access))
         }
-        _ => Err(Error::new(ErrorKind::Invalid, "find what was handed on")
-            .with_detail(format!("{ticket:?} is no ticket"))),
+        _ => {
+            Err(Error::new(ErrorKind::Invalid, FIND)
+                .with_detail(format!("{ticket:?} is not a ticket")))
+        }
     }
 }
 
+/// Opens the handle that the ticket in an environment variable describes.
 fn redeem_variable(variable: &str) -> Result<(File, Access)> {
     let ticket = std::env::var(variable).map_err(|_| {
-        Error::new(ErrorKind::NotFound, "find what was handed on").with_detail(format!(
-            "the environment has no {variable}: this process was not started with pass_to"
+        Error::new(ErrorKind::NotFound, FIND).with_detail(format!(
+            "the environment has no {variable}; start this process by a command that was given to \
+             `pass_to`"
         ))
     })?;
     redeem(&ticket)
 }
 
 fn not_writable() -> Error {
-    Error::new(ErrorKind::NotWritable, "take over")
-        .with_detail("it was handed on for reading: take it as ReadOnlySharedMemory")
+    Error::new(ErrorKind::NotWritable, FIND)
+        .with_detail("it was passed for reading only; use `ReadOnlySharedMemory`")
 }
 
 fn pass_to(
@@ -147,38 +162,84 @@ fn pass_to(
 }
 
 impl SharedMemory {
-    /// Sends it over a Unix socket, for reading and writing; the other side
+    /// Sends the memory over a Unix socket, for reading and writing. The other process
     /// [receives](Self::receive) it.
     ///
-    /// The descriptor that goes with the message (`SCM_RIGHTS`) is a description opened for the
-    /// receiver, not this one's. Windows: [`duplicate_into`](Self::duplicate_into).
+    /// A descriptor goes with the message (`SCM_RIGHTS`). On Linux it has an open file description of
+    /// its own, so its position and its locks are not shared with this handle. On Windows use
+    /// [`duplicate_into`](Self::duplicate_into).
+    ///
+    /// # Errors
+    /// - `Unsupported` - on Windows, where sockets carry no handles.
+    /// - `NotWritable` - this user may no longer open the memory for writing.
+    /// - `TooManyFiles` - the process or the system has no free file descriptors.
+    ///
+    /// Other kinds report a failed system call, for instance if the receiver closed the socket.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{AsDescriptor, SharedMemory};
+    ///
+    /// /// Passes memory from one end of a `UnixStream` to the other.
+    /// fn pass(here: &impl AsDescriptor, there: &impl AsDescriptor) -> sharemap::Result<()> {
+    ///     let block = SharedMemory::anonymous(4096)?;
+    ///     block.bytes().write_at(0, b"hello")?;
+    ///     block.send(here)?;
+    ///
+    ///     let block = SharedMemory::receive(there)?; // in another process
+    ///     assert_eq!(block.bytes().get(0)?, b'h');
+    ///     Ok(())
+    /// }
+    /// ```
+    #[doc(alias = "SCM_RIGHTS")]
     pub fn send(&self, socket: &impl AsDescriptor) -> Result<()> {
         send(self.open_file()?, Access::Write, socket).map_err(|e| named(e, self.location()))
     }
 
-    /// Sends it over a Unix socket, for reading only.
+    /// Sends the memory over a Unix socket, for reading only.
     ///
-    /// The descriptor cannot write; a receiver of the same user may still open the memory anew. What
-    /// nobody may write any more, [freeze](Self::freeze).
+    /// The descriptor does not permit writing, but a receiver that runs as the same user can open the
+    /// memory again for writing. To prevent all writes, [`freeze`](Self::freeze) it instead.
+    ///
+    /// # Errors
+    /// - `Unsupported` - on macOS, which cannot make a read-only descriptor of a writable one, and on
+    ///   Windows.
+    ///
+    /// Otherwise as for [`send`](Self::send).
     pub fn send_read_only(&self, socket: &impl AsDescriptor) -> Result<()> {
         send(self.open_file()?, Access::Read, socket).map_err(|e| named(e, self.location()))
     }
 
-    /// Receives what [`send`](Self::send) sent.
+    /// Receives the memory that another process [sent](Self::send), and maps all of it.
     ///
-    /// It is let in if it is memory (not a file, which may never answer), of the length and with the
-    /// seals that the sender says, and with those that were
-    /// [required](SharedMemoryOptions::require_seals).
+    /// The call blocks until a message arrives, unless the socket is non-blocking. The sender is not
+    /// trusted: the descriptor must be of memory, and not of a file, because a file system could
+    /// block every access; and it must have the length and the seals that the sender states. To require
+    /// seals, use [`SharedMemoryOptions::receive`].
+    ///
+    /// # Errors
+    /// As for [`SharedMemoryOptions::receive`].
+    ///
+    /// # Examples
+    /// See [`send`](Self::send).
+    #[doc(alias = "SCM_RIGHTS")]
     pub fn receive(socket: &impl AsDescriptor) -> Result<Self> {
         SharedMemoryOptions::new().receive(socket)
     }
 
-    /// Hands it to a child process that `command` is about to start, which finds it by
-    /// [`inherited`](Self::from_inherited) under the same `variable` of its environment.
+    /// Passes the memory to the child process that `command` is about to start.
     ///
-    /// One command for one child. On Windows every child that is started while the [`InheritableHandle`] is
-    /// there inherits the handle.
+    /// The child opens it by [`from_inherited`](Self::from_inherited), with the same `variable` of its
+    /// environment. Keep the returned handle until the child has been started, and use the command
+    /// for one child. On Windows every child that is started while the handle exists inherits it.
     ///
+    /// # Errors
+    /// - `NotWritable` - this user may no longer open the memory for writing.
+    /// - `TooManyFiles` - the process or the system has no free file descriptors.
+    ///
+    /// Other kinds report a failed system call.
+    ///
+    /// # Examples
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use sharemap::SharedMemory;
@@ -199,16 +260,36 @@ impl SharedMemory {
             .map_err(|error| named(error, self.location()))
     }
 
-    /// What the parent process [passed](Self::pass_to) to this one.
+    /// Opens the memory that the parent process [passed](Self::pass_to) to this one.
+    ///
+    /// # Errors
+    /// - `NotFound` - the environment has no `variable`, or the handle that it names is not open in
+    ///   this process.
+    /// - `Invalid` - the variable was not set by `pass_to`.
+    /// - `NotWritable` - the memory was passed for reading; use
+    ///   [`ReadOnlySharedMemory::from_inherited`].
+    ///
+    /// Otherwise as for [`from_descriptor`](Self::from_descriptor).
+    ///
+    /// # Examples
+    /// See [`pass_to`](Self::pass_to).
     pub fn from_inherited(variable: &str) -> Result<Self> {
         adopt(redeem_variable(variable)?)
     }
 
-    /// Gives a running process (its id) a handle, and back a ticket that this process sends there by
-    /// whatever way it has; there, [`from_ticket`](Self::from_ticket) takes the handle over.
-    /// Windows (`DuplicateHandle`); elsewhere [`send`](Self::send).
+    /// Duplicates the handle into the running process with the id `process`, and returns a ticket
+    /// (`DuplicateHandle`). Windows only; elsewhere use [`send`](Self::send).
     ///
-    /// A ticket that nobody takes leaves the handle open until the other process ends.
+    /// Send the ticket to that process, for instance over a pipe. There,
+    /// [`from_ticket`](Self::from_ticket) opens the memory. If it never does, the handle stays open
+    /// until the process ends.
+    ///
+    /// # Errors
+    /// - `Unsupported` - on Linux and macOS.
+    /// - `PermissionDenied` - this user may not duplicate handles into the process.
+    ///
+    /// Other kinds report a failed system call, for instance if there is no such process.
+    #[doc(alias = "DuplicateHandle")]
     pub fn duplicate_into(&self, process: u32) -> Result<String> {
         let file = self.open_file()?;
         sys::pass::duplicate_into(file, process)
@@ -216,12 +297,19 @@ impl SharedMemory {
             .map_err(|error| named(error, self.location()))
     }
 
-    /// Takes over what [`duplicate_into`](Self::duplicate_into) gave this process.
+    /// Opens the memory that another process [duplicated into](Self::duplicate_into) this one.
+    ///
+    /// # Errors
+    /// - `Invalid` - `ticket` was not returned by `duplicate_into`.
+    /// - `NotFound` - the handle is not open in this process, or the ticket was used before.
+    ///
+    /// Otherwise as for [`from_descriptor`](Self::from_descriptor).
     pub fn from_ticket(ticket: &str) -> Result<Self> {
         adopt(redeem(ticket)?)
     }
 }
 
+/// Maps a handle that was passed, if it was passed for writing.
 fn adopt((file, access): (File, Access)) -> Result<SharedMemory> {
     if access != Access::Write {
         return Err(not_writable());
@@ -230,24 +318,48 @@ fn adopt((file, access): (File, Access)) -> Result<SharedMemory> {
 }
 
 impl ReadOnlySharedMemory {
-    /// Sends it over a Unix socket; the other side [receives](Self::receive) it.
+    /// Sends the memory over a Unix socket. The other process [receives](Self::receive) it.
+    ///
+    /// # Errors
+    /// As for [`SharedMemory::send_read_only`].
+    #[doc(alias = "SCM_RIGHTS")]
     pub fn send(&self, socket: &impl AsDescriptor) -> Result<()> {
         send(self.open_file()?, Access::Read, socket).map_err(|e| named(e, self.location()))
     }
 
-    /// Receives what was sent, for reading; see [`SharedMemory::receive`].
+    /// Receives the memory that another process sent, and maps all of it for reading.
+    ///
+    /// The checks are those of [`SharedMemory::receive`].
+    ///
+    /// # Errors
+    /// As for [`SharedMemoryOptions::receive_read_only`].
+    #[doc(alias = "SCM_RIGHTS")]
     pub fn receive(socket: &impl AsDescriptor) -> Result<Self> {
         SharedMemoryOptions::new().receive_read_only(socket)
     }
 
-    /// Hands it to a child process; see [`SharedMemory::pass_to`].
+    /// Passes the memory to the child process that `command` is about to start, for reading. See
+    /// [`SharedMemory::pass_to`].
+    ///
+    /// # Errors
+    /// - `Unsupported` - on macOS, which cannot open the memory again for reading.
+    ///
+    /// Otherwise as for [`SharedMemory::pass_to`], except `NotWritable`.
     pub fn pass_to(&self, command: &mut Command, variable: &str) -> Result<InheritableHandle> {
         sys::shm::reopen(self.open_file()?, Access::Read)
             .and_then(|file| pass_to(file, Access::Read, command, variable))
             .map_err(|error| named(error, self.location()))
     }
 
-    /// What the parent process passed to this one, for reading.
+    /// Opens the memory that the parent process passed to this one, for reading. The parent may have
+    /// passed it by [`SharedMemory::pass_to`] or by [`pass_to`](Self::pass_to).
+    ///
+    /// # Errors
+    /// - `NotFound` - the environment has no `variable`, or the handle that it names is not open in
+    ///   this process.
+    /// - `Invalid` - the variable was not set by `pass_to`.
+    ///
+    /// Otherwise as for [`from_descriptor`](Self::from_descriptor).
     pub fn from_inherited(variable: &str) -> Result<Self> {
         let (file, _) = redeem_variable(variable)?;
         SharedMemoryOptions::new().map_read_only(file, Location::anonymous())
@@ -255,12 +367,25 @@ impl ReadOnlySharedMemory {
 }
 
 impl SharedMemoryOptions {
-    /// Receives what [`SharedMemory::send`] sent, with room to grow, and with what is
-    /// [required](Self::require_seals).
+    /// Receives the memory that another process [sent](SharedMemory::send), and maps all of it with
+    /// these options.
     ///
     /// # Errors
-    /// [`NotSealed`](ErrorKind::NotSealed), and [`NotWritable`](ErrorKind::NotWritable) if it was sent
-    /// for reading.
+    /// - `Invalid` - the message was not sent by `SharedMemory::send`, or the sender closed the
+    ///   socket.
+    /// - `NotAnObject` - the descriptor is not of memory.
+    /// - `NotSealed` - the memory lacks a seal that the sender states or that is
+    ///   [required](Self::require_seals).
+    /// - `WrongSize` - the memory is shorter than the sender states, or empty.
+    /// - `NotWritable` - the memory was sent for reading; use
+    ///   [`receive_read_only`](Self::receive_read_only).
+    /// - `Busy` - the socket is non-blocking, and there is no message.
+    /// - `OutOfAddressSpace` - there is no address space for the memory or for `max`.
+    /// - `TooManyMappings` - the process has as many mappings as the system allows.
+    /// - `TooManyFiles` - the process or the system has no free file descriptors.
+    /// - `Unsupported` - on Windows, where sockets carry no handles.
+    ///
+    /// Other kinds report a failed system call.
     pub fn receive(&self, socket: &impl AsDescriptor) -> Result<SharedMemory> {
         let (file, message) = receive(socket, self.required)?;
         if message.access != Access::Write {
@@ -269,7 +394,11 @@ impl SharedMemoryOptions {
         self.map(file, Location::anonymous(), None)
     }
 
-    /// The same for reading.
+    /// Receives the memory that another process sent, and maps all of it for reading with these
+    /// options.
+    ///
+    /// # Errors
+    /// As for [`receive`](Self::receive), except `NotWritable`.
     pub fn receive_read_only(&self, socket: &impl AsDescriptor) -> Result<ReadOnlySharedMemory> {
         let (file, _) = receive(socket, self.required)?;
         self.map_read_only(file, Location::anonymous())
@@ -281,7 +410,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_come_back_whole_or_not_at_all() {
+    fn a_changed_message_is_refused() {
         let message =
             Message { access: Access::Write, seals: Seals::GROW | Seals::SHRINK, len: 1 << 40 };
         let bytes = message.to_bytes();
@@ -294,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn tickets_are_checked() {
+    fn a_malformed_ticket_is_refused() {
         for bad in
             ["", "sharemap1:w:1:2", "sharemap1:x:1:2:3", "sharemap1:w:-1:2:3", "other:w:1:2:3"]
         {

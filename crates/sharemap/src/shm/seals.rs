@@ -1,4 +1,4 @@
-//! Promises that an object keeps for ever.
+//! Seals: promises of the kernel about shared memory.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::shm::options::named;
@@ -6,27 +6,57 @@ use crate::shm::{ReadOnlySharedMemory, SharedMemory, SharedMemoryOptions};
 use crate::sys::{self, Access, Seals};
 
 impl SharedMemory {
-    /// Lets it never shrink, never grow, or both: whoever gets it can rely on that. Linux, memory
-    /// without a name.
+    /// Seals the memory against shrinking, growing, or both. Only anonymous memory on Linux can be
+    /// sealed.
     ///
-    /// [`Seals::WRITE`] is for [`freeze`](Self::freeze): no handle that writes can be left.
+    /// A seal can never be removed, so every process that receives the memory can rely on it.
+    /// [`freeze`](Self::freeze) adds [`Seals::WRITE`], for which no writable mapping may exist.
+    ///
+    /// # Errors
+    /// - `Unsupported` - `seals` contains `Seals::WRITE`, the memory has a name, further seals are
+    ///   forbidden, or the system has no seals.
+    ///
+    /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// use sharemap::{ErrorKind, Seals, SharedMemory};
+    ///
+    /// let block = SharedMemory::anonymous(4096)?;
+    /// match block.seal(Seals::SHRINK) {
+    ///     Ok(()) => assert!(block.seals()?.contains(Seals::SHRINK)),
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported), // not Linux
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "F_ADD_SEALS")]
     pub fn seal(&self, seals: Seals) -> Result<()> {
         if seals.contains(Seals::WRITE) {
             return Err(named(
                 Error::new(ErrorKind::Unsupported, "seal")
-                    .with_detail("this handle writes: freeze() gives it up and seals"),
+                    .with_detail("this handle is writable; use `freeze`, which consumes it"),
                 self.location(),
             ));
         }
         sys::shm::seal(self.open_file()?, seals).map_err(|error| named(error, self.location()))
     }
 
-    /// Seals it against everything: its bytes stay as they are, for ever and for everybody. Linux,
-    /// memory without a name.
+    /// Seals the memory against all changes and returns a read-only handle. Only anonymous memory on
+    /// Linux can be frozen.
     ///
-    /// Whoever has it mapped for writing stands in the way: [`Busy`](ErrorKind::Busy), and this
-    /// handle is lost (the memory is not, if another has it).
+    /// After this call no process can write to the memory or change its length, so
+    /// [`frozen`](crate::Mapping::frozen) returns its bytes as a plain slice. After an error this
+    /// handle is gone, and the memory exists only if another handle refers to it.
     ///
+    /// # Errors
+    /// - `Busy` - another handle, in this process or another one, maps the memory for writing.
+    /// - `Unsupported` - the memory has a name, further seals are forbidden, or the system has no
+    ///   seals.
+    ///
+    /// Other kinds report a failed system call.
+    ///
+    /// # Examples
     /// ```
     /// # fn main() -> sharemap::Result<()> {
     /// use sharemap::{ErrorKind, SharedMemory};
@@ -39,6 +69,7 @@ impl SharedMemory {
     /// }
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "F_SEAL_WRITE")]
     pub fn freeze(self) -> Result<ReadOnlySharedMemory> {
         let file = sys::file::duplicate(self.open_file()?)?;
         let (map, location) = self.into_parts();

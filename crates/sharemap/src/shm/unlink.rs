@@ -6,8 +6,9 @@ use crate::shm::location::LocationKind;
 use crate::shm::options::named;
 use crate::sys;
 
-/// Unlinks an object: its name, or its file. Processes that have it open keep it, and its memory is
-/// freed with the last of them.
+/// Unlinks an object: removes its name or its file.
+///
+/// Processes that have the object open keep it, and its memory is freed with the last of them.
 ///
 /// The object's type does not matter: raw shared memory, locks, or an object of another program. If
 /// the path is a symbolic link, its target is unlinked, and the link stays.
@@ -19,10 +20,13 @@ use crate::sys;
 ///   only.
 /// - `IsDirectory` - the path leads to a directory.
 /// - `ForeignOwner` - a symbolic link of another user is on the path.
-/// - `NameEmpty`, `NameTooLong`, `NameCharacter` - the name cannot be one.
+/// - `NameEmpty` - the name is empty.
+/// - `NameTooLong` - the name has more than 200 bytes.
+/// - `NameCharacter` - the name contains a character that names cannot contain.
 /// - `Unsupported` - the location is anonymous; or, on Windows, the object's
 ///   [`Lifetime`](crate::Lifetime) is `Attached`.
 ///
+/// # Examples
 /// ```
 /// use sharemap::{Mutex, Shared};
 ///
@@ -52,6 +56,7 @@ pub fn unlink(location: impl Into<Location>) -> Result<()> {
 /// [unique](Location::unique) name. The copy of the guard in a forked child unlinks nothing. If the
 /// process is killed, the name stays; the form of a unique name shows that it may be removed.
 ///
+/// # Examples
 /// ```
 /// use sharemap::{Location, SharedMemory, UnlinkOnDrop};
 ///

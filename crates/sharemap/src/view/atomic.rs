@@ -9,7 +9,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::guard::AtomicWord;
 use crate::layout::Pod;
 
-/// An element with atomic operations: `u32`, `i32`, `u64` and `i64`.
+/// An element type with atomic operations: `u32`, `i32`, `u64` and `i64`.
+///
+/// # Examples
+/// See [`Atomic`].
 pub trait AtomicElement: Pod + AtomicWord {}
 
 impl AtomicElement for u32 {}
@@ -17,23 +20,45 @@ impl AtomicElement for i32 {}
 impl AtomicElement for u64 {}
 impl AtomicElement for i64 {}
 
-/// An integer in a mapping, changed atomically: what [`AtomicU64`](std::sync::atomic::AtomicU64) is
-/// in Rust's own memory, between processes too.
+/// An integer in a mapping with atomic operations, like [`AtomicU64`](std::sync::atomic::AtomicU64),
+/// but between processes.
 ///
-/// Operations take the orderings of [`std::sync::atomic`] and may be stronger than asked for. Each
-/// is an error of kind [`Fault`](ErrorKind::Fault) if the memory is gone. `fetch_add` and
-/// `fetch_sub` wrap around.
+/// Operations take the orderings of [`std::sync::atomic`], and may be stronger than the ordering that
+/// is passed. `fetch_add` and `fetch_sub` wrap around on overflow.
+///
+/// # Examples
+/// ```
+/// # fn main() -> sharemap::Result<()> {
+/// use std::sync::atomic::Ordering;
+///
+/// use sharemap::{ErrorKind, MappingMut};
+///
+/// let map = MappingMut::anonymous(4096)?;
+/// match map.view::<u64>()?.atomic(3) {
+///     Ok(counter) => {
+///         counter.fetch_add(2, Ordering::Relaxed)?;
+///         assert_eq!(counter.load(Ordering::Acquire)?, 2);
+///     }
+///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported), // accesses are system calls
+/// }
+/// # Ok(()) }
+/// ```
+#[doc(alias = "AtomicU32")]
+#[doc(alias = "AtomicU64")]
 #[derive(Clone, Copy, Debug)]
 pub struct Atomic<'a, T> {
     element: ViewMut<'a, T>,
 }
 
 impl<'a, T: AtomicElement> ViewMut<'a, T> {
-    /// The element at `index`, for atomic operations.
+    /// Returns the element at `index` for atomic operations.
     ///
     /// # Errors
-    /// [`OutOfBounds`](ErrorKind::OutOfBounds), and [`Unsupported`](ErrorKind::Unsupported) where
-    /// accesses are system calls.
+    /// - `OutOfBounds` - `index` is not less than the length.
+    /// - `Unsupported` - accesses to the memory are system calls, which are not atomic.
+    ///
+    /// # Examples
+    /// See [`Atomic`].
     pub fn atomic(&self, index: usize) -> Result<Atomic<'a, T>> {
         let element = self.subview(index..index.saturating_add(1))?;
         if element.has_atomics() { Ok(Atomic { element }) } else { Err(unsupported(self)) }
@@ -44,7 +69,9 @@ impl<T: AtomicElement> View<'_, T> {
     /// Loads the element at `index` atomically.
     ///
     /// # Errors
-    /// As for [`ViewMut::atomic`], and [`Fault`](ErrorKind::Fault).
+    /// - `Fault` - the memory could not be accessed.
+    ///
+    /// Otherwise as for [`ViewMut::atomic`].
     #[inline]
     pub fn atomic_load(&self, index: usize, order: Ordering) -> Result<T> {
         let _ = order;
@@ -56,7 +83,7 @@ impl<T: AtomicElement> View<'_, T> {
             });
         }
         let mut fault = 0;
-        // SAFETY: within the view, aligned for its elements. The load acquires, whatever the order.
+        // SAFETY: within the view, aligned for its elements. The load has acquire ordering or stronger.
         let value = unsafe { T::load(self.at(index), &mut fault) };
         if fault == 0 { Ok(value) } else { Err(self.fault("load", fault)) }
     }
@@ -71,7 +98,7 @@ fn unsupported<T: AtomicElement>(view: &View<'_, T>) -> Error {
 }
 
 impl<T: AtomicElement> Atomic<'_, T> {
-    /// Runs an operation at the element's address, aligned for it.
+    /// Runs an operation at the element's address, which is aligned for the element.
     #[inline]
     fn run<R>(&self, operation: impl FnOnce(*mut u8, &mut usize) -> R) -> Result<R> {
         let mut fault = 0;
@@ -82,26 +109,26 @@ impl<T: AtomicElement> Atomic<'_, T> {
     /// Loads the value.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault), here and below.
+    /// - `Fault` - the memory could not be accessed.
     #[inline]
     pub fn load(&self, order: Ordering) -> Result<T> {
         self.element.atomic_load(0, order)
     }
 
-    /// Stores a value.
+    /// Stores `value`.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault).
+    /// - `Fault` - the memory could not be accessed.
     #[inline]
     pub fn store(&self, value: T, order: Ordering) -> Result<()> {
         // SAFETY: `run` gives the address of an element of the view.
         self.run(|at, fault| unsafe { T::store(at, value, order, fault) })
     }
 
-    /// Stores a value and gives the one before.
+    /// Stores `value`, and returns the previous value.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault).
+    /// - `Fault` - the memory could not be accessed.
     #[inline]
     pub fn swap(&self, value: T, order: Ordering) -> Result<T> {
         let _ = order;
@@ -109,11 +136,13 @@ impl<T: AtomicElement> Atomic<'_, T> {
         self.run(|at, fault| unsafe { T::swap(at, value, fault) })
     }
 
-    /// Stores `new` if the value is `current`. The inner result is `Ok` with the value before if
-    /// so, else `Err` with the value there is.
+    /// Stores `new` if the value equals `current`.
+    ///
+    /// The inner result contains the previous value: `Ok` if `new` was stored, `Err` if not.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault).
+    /// - `Fault` - the memory could not be accessed.
+    #[doc(alias = "compare_and_swap")]
     #[inline]
     pub fn compare_exchange(
         &self,
@@ -128,10 +157,10 @@ impl<T: AtomicElement> Atomic<'_, T> {
         Ok(if seen == current { Ok(seen) } else { Err(seen) })
     }
 
-    /// Adds, and gives the value before.
+    /// Adds `value`, and returns the previous value.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault).
+    /// - `Fault` - the memory could not be accessed.
     #[inline]
     pub fn fetch_add(&self, value: T, order: Ordering) -> Result<T> {
         let _ = order;
@@ -139,47 +168,47 @@ impl<T: AtomicElement> Atomic<'_, T> {
         self.run(|at, fault| unsafe { T::fetch_add(at, value, fault) })
     }
 
-    /// Subtracts, and gives the value before.
+    /// Subtracts `value`, and returns the previous value.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault).
+    /// - `Fault` - the memory could not be accessed.
     #[inline]
     pub fn fetch_sub(&self, value: T, order: Ordering) -> Result<T> {
         self.fetch_add(value.negated(), order)
     }
 
-    /// Sets bits, and gives the value before.
+    /// Sets the bits of `value`, and returns the previous value.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault).
+    /// - `Fault` - the memory could not be accessed.
     #[inline]
     pub fn fetch_or(&self, value: T, order: Ordering) -> Result<T> {
         self.fetch_update(order, |old| old.or(value))
     }
 
-    /// Keeps bits, and gives the value before.
+    /// Clears all bits but those of `value`, and returns the previous value.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault).
+    /// - `Fault` - the memory could not be accessed.
     #[inline]
     pub fn fetch_and(&self, value: T, order: Ordering) -> Result<T> {
         self.fetch_update(order, |old| old.and(value))
     }
 
-    /// Flips bits, and gives the value before.
+    /// Inverts the bits of `value`, and returns the previous value.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault).
+    /// - `Fault` - the memory could not be accessed.
     #[inline]
     pub fn fetch_xor(&self, value: T, order: Ordering) -> Result<T> {
         self.fetch_update(order, |old| old.xor(value))
     }
 
-    /// Replaces the value by a function of it, and gives the value before. The function may run
-    /// more than once.
+    /// Replaces the value by the result of `change`, and returns the previous value. The function may
+    /// run more than once.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault).
+    /// - `Fault` - the memory could not be accessed.
     #[inline]
     pub fn fetch_update(&self, order: Ordering, change: impl Fn(T) -> T) -> Result<T> {
         let _ = order;

@@ -1,4 +1,4 @@
-//! Walking a view in blocks.
+//! Iteration over a view in blocks.
 
 #![allow(unsafe_code, reason = "guarded accesses within a view")]
 
@@ -10,10 +10,13 @@ use crate::error::Result;
 use crate::guard;
 use crate::layout::{Element, is_any_bytes};
 
-/// `N` elements, by value: an array that begins a cache line.
+/// An array of `N` elements that is aligned to a cache line, and dereferences to `[T; N]`.
 ///
-/// The alignment is what makes blocks fast: elements and error of a `Result` share no bytes then, and
-/// the compiler leaves the vectors whole that it loaded.
+/// The alignment makes blocks fast. The elements and the error of a `Result` then share no bytes, so
+/// the compiler keeps loaded vectors whole.
+///
+/// # Examples
+/// See [`Blocks`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C, align(64))]
 pub struct Block<T, const N: usize>(pub [T; N]);
@@ -44,11 +47,13 @@ impl<T, const N: usize> IntoIterator for Block<T, N> {
     }
 }
 
-/// Blocks of `N` elements of a view, by value, up to the first that cannot be read whole: that is
-/// an `Err`, and the last item.
+/// An iterator over blocks of `N` elements of a view, returned by [`View::blocks`].
 ///
-/// 256 bytes a block are best for one view, 64 when two are walked together.
+/// Each item is `Ok` with a block, up to the first block that cannot be read whole, which is an `Err`
+/// and the last item. Blocks of 256 bytes are fastest for one view, blocks of 64 bytes for two views
+/// that are read together.
 ///
+/// # Examples
 /// ```
 /// # fn main() -> sharemap::Result<()> {
 /// # let map = sharemap::MappingMut::anonymous(4096)?;
@@ -69,9 +74,9 @@ impl<T, const N: usize> IntoIterator for Block<T, N> {
 pub struct Blocks<'a, T, const N: usize> {
     view: View<'a, T>,
     next: usize,
-    /// Elements in whole blocks.
+    /// The number of elements in whole blocks.
     end: usize,
-    /// As many, or none where every access is a system call.
+    /// `end`, or 0 if every access is a system call.
     in_place: usize,
 }
 
@@ -82,7 +87,7 @@ impl<'a, T: Element, const N: usize> Blocks<'a, T, N> {
         Self { view, next: 0, end, in_place: end.min(view.in_place) }
     }
 
-    /// The elements behind the last whole block.
+    /// Returns a view of the elements after the last whole block.
     #[must_use]
     pub fn remainder(&self) -> View<'a, T> {
         let whole = self.view.len - self.view.len % N;
@@ -90,10 +95,10 @@ impl<'a, T: Element, const N: usize> Blocks<'a, T, N> {
         View { base: self.view.at(whole), len: self.view.len - whole, in_place, ..self.view }
     }
 
-    /// Folds until the function returns an error.
+    /// Folds the blocks, until `function` returns an error.
     ///
     /// # Errors
-    /// Whatever the function returns.
+    /// The error that `function` returned.
     #[inline]
     pub fn try_fold<A, E>(
         &mut self,
@@ -107,8 +112,8 @@ impl<'a, T: Element, const N: usize> Blocks<'a, T, N> {
         Ok(state)
     }
 
-    /// The block from `index` on, which faulted, is invalid, or is to be read by system calls. By
-    /// value, as a borrow would keep the iterator in memory.
+    /// Reads the block from `index` on, after a load that faulted, gave an invalid value, or was not
+    /// made. Takes the view by value: a borrow would keep the iterator in memory.
     #[cold]
     #[inline(never)]
     fn by_call(view: View<'a, T>, index: usize) -> Result<Block<T, N>> {
@@ -122,7 +127,7 @@ impl<'a, T: Element, const N: usize> Blocks<'a, T, N> {
             let copied = (done == bytes).then(|| unsafe { *to.add(place) });
             if copied.and_then(checked).is_none() {
                 let value = view.get(index + place)?;
-                // SAFETY: as above.
+                // SAFETY: an element of the block.
                 unsafe { to.add(place).write(MaybeUninit::new(value)) };
             }
         }

@@ -1,22 +1,28 @@
-//! Elements from many places at once.
+//! Reading elements at many indices.
 
 use super::View;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard;
 use crate::layout::Element;
 
-/// Elements asked of memory ahead of the one that is read: about as many lines as a processor waits
-/// for at a time.
+/// The number of elements that are prefetched ahead of the current one: about the number of cache
+/// lines that a processor fetches at a time.
 const AHEAD: usize = 32;
 
 impl<T: Element> View<'_, T> {
-    /// Fills `out` with the elements at `indices`, which may be in any order, and any of them more
-    /// than once.
+    /// Copies the elements at `indices` into `out`. Indices may be in any order, and may repeat.
     ///
-    /// Where the elements are far apart in memory this is faster than one [`get`](View::get) after
-    /// the other, and than a loop over a slice: many of them are asked of memory at a time. What is
-    /// in the processor's own caches comes faster by `get`.
+    /// For elements that are far apart in memory this is faster than calls of [`get`](View::get), and
+    /// than a loop over a slice, because many elements are prefetched at a time. For elements in the
+    /// processor's caches `get` is faster.
     ///
+    /// # Errors
+    /// - `WrongSize` - `indices` and `out` have different lengths; nothing is copied.
+    ///
+    /// Otherwise as for [`get`](View::get). `completed` of the error returns the number of elements
+    /// that were read.
+    ///
+    /// # Examples
     /// ```
     /// # fn main() -> sharemap::Result<()> {
     /// # let map = sharemap::MappingMut::anonymous(4096)?;
@@ -27,17 +33,16 @@ impl<T: Element> View<'_, T> {
     /// assert_eq!(found, [7, 0, 7]);
     /// # Ok(()) }
     /// ```
-    ///
-    /// # Errors
-    /// [`WrongSize`](ErrorKind::WrongSize) if there are not as many indices as places in `out`; else as for
-    /// [`get`](View::get), with the number of elements that were read in
-    /// [`completed`](Error::completed).
     pub fn gather(&self, indices: &[usize], out: &mut [T]) -> Result<()> {
         if indices.len() != out.len() {
             return Err(Error::new(ErrorKind::WrongSize, "gather from")
                 .with_path(self.backing.path())
                 .with_length(out.len() as u64)
-                .with_detail(format!("there are {} indices", indices.len())));
+                .with_detail(format!(
+                    "there are {} indices for {} elements",
+                    indices.len(),
+                    out.len()
+                )));
         }
         for &index in indices.iter().take(AHEAD) {
             self.prefetch(index);
@@ -55,7 +60,7 @@ impl<T: Element> View<'_, T> {
         Ok(())
     }
 
-    /// Any index: what is not there is not fetched.
+    /// Prefetches the element at `index`, which may be out of bounds: a prefetch never faults.
     #[inline(always)]
     fn prefetch(&self, index: usize) {
         guard::prefetch(self.base.wrapping_add(index.wrapping_mul(size_of::<T>())));

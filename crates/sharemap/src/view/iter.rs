@@ -1,4 +1,4 @@
-//! Walking a view element by element.
+//! Iteration over a view element by element.
 
 #![allow(unsafe_code, reason = "guarded accesses within a view")]
 
@@ -10,19 +10,34 @@ use crate::error::Result;
 use crate::guard;
 use crate::layout::Element;
 
-/// The elements of a view, each an `Ok`, up to the first that cannot be read: that is an `Err`, and
-/// the last item.
+/// An iterator over the elements of a view, returned by [`View::iter`].
 ///
-/// A `for` loop over it is convenient, and half as fast as a slice when the data is in the cache.
-/// [`fold`](Iterator::fold), `for_each` and [`try_fold`](Iter::try_fold) walk in blocks inside and
-/// are as fast as a slice; [`View::blocks`] gives a `for` loop the same speed.
+/// Each item is `Ok` with an element, up to the first element that cannot be read, which is an `Err`
+/// and the last item.
+///
+/// A `for` loop is convenient, and half as fast as one over a slice if the data is in the cache.
+/// [`fold`](Iterator::fold), `for_each` and [`try_fold`](Iter::try_fold) load blocks, and are as fast
+/// as over a slice. [`View::blocks`] gives a `for` loop that speed.
+///
+/// # Examples
+/// ```
+/// # fn main() -> sharemap::Result<()> {
+/// # let map = sharemap::MappingMut::anonymous(4096)?;
+/// let view = map.view::<u64>()?;
+/// let mut most = 0;
+/// for number in view.iter() {
+///     most = most.max(number?);
+/// }
+/// # assert_eq!(most, 0);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Iter<'a, T> {
     view: View<'a, T>,
     next: usize,
 }
 
-/// What is loaded at a time: four cache lines, aligned for the elements too.
+/// The elements that are loaded at a time: four cache lines, aligned for `T`, too.
 #[repr(C, align(64))]
 struct Buffer<T> {
     bytes: MaybeUninit<[u8; 256]>,
@@ -34,9 +49,9 @@ impl<'a, T: Element> Iter<'a, T> {
         Self { view, next: 0 }
     }
 
-    /// The element at `index` where it faulted, is invalid, or is to be read by a system call; and
-    /// the end. By value: a cold path that borrowed the iterator would keep it in memory, and each
-    /// step would wait for the store of the one before.
+    /// Reads the element at `index` after a load that faulted, gave an invalid value, or was not made;
+    /// `None` at the end. Takes the view by value: a cold path that borrowed the iterator would keep it
+    /// in memory, and each step would wait for the store of the previous one.
     #[cold]
     #[inline(never)]
     fn by_call(view: View<'a, T>, index: usize) -> Option<Result<T>> {
@@ -45,10 +60,14 @@ impl<'a, T: Element> Iter<'a, T> {
 
     const PER_BUFFER: usize = 256 / if size_of::<T>() == 0 { 1 } else { size_of::<T>() };
 
-    /// Folds until the function returns an error. As fast as over a slice.
+    /// Folds the elements, until `function` returns an error. This is as fast as over a slice.
     ///
-    /// Every item is passed as a `Result`, so that the function says what a fault means:
+    /// The function receives each item as a `Result`, and decides what a fault means.
     ///
+    /// # Errors
+    /// The error that `function` returned.
+    ///
+    /// # Examples
     /// ```
     /// # fn main() -> sharemap::Result<()> {
     /// # let map = sharemap::MappingMut::anonymous(4096)?;
@@ -57,9 +76,6 @@ impl<'a, T: Element> Iter<'a, T> {
     /// # assert_eq!(sum, 0.0);
     /// # Ok(()) }
     /// ```
-    ///
-    /// # Errors
-    /// Whatever the function returns.
     #[inline]
     pub fn try_fold<A, E>(
         &mut self,

@@ -1,17 +1,21 @@
-//! Typed windows on mapped memory: bounds and alignment checked, every access guarded.
+//! Typed windows on mapped memory. Bounds and alignment are checked, and every access is guarded.
 
 #![allow(unsafe_code, reason = "guarded accesses to a span that a backing owns")]
 
-mod atomic;
+// Rustdoc lists the methods of a type in the order of these modules: the basic ones come first.
+mod access;
+mod view_mut;
+
 mod blocks;
 mod gather;
 mod iter;
 mod owned;
 mod reader;
 mod search;
-mod slice;
-mod view_mut;
 mod writer;
+
+mod atomic;
+mod slice;
 
 pub use atomic::{Atomic, AtomicElement};
 pub use blocks::{Block, Blocks};
@@ -29,41 +33,65 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::{self, Recovery, SharedFile};
-use crate::layout::{Element, Pod, is_any_bytes};
+use crate::layout::{Element, is_any_bytes};
 
-/// What stands behind a view and keeps its memory mapped.
+/// The owner of a view's memory, which keeps it mapped for the view's lifetime.
 pub(crate) trait Backing: Send + Sync {
-    /// The address of the first byte that views can show.
+    /// Returns the address of the first byte that views can show.
     fn base(&self) -> usize;
-    /// Where that byte is in the file.
+    /// Returns the offset of that byte in the file.
     fn origin(&self) -> u64;
+    /// Returns the path or name of the memory, for errors.
     fn path(&self) -> Option<&Path>;
-    /// How accesses are made, decided when the memory was mapped.
+    /// Returns how accesses are made, as decided when the memory was mapped.
     fn recovery(&self) -> Recovery;
-    /// Bytes that the file has now, from `origin` on; `None` where nothing can shrink.
+    /// Returns the number of bytes that the file has now, from `origin` on; `None` if the memory cannot
+    /// shrink.
     fn available(&self) -> Option<u64>;
-    /// The file; `None` if it cannot shrink.
+    /// Returns the file, for the cause of a fault; `None` if it cannot shrink.
     fn shrinking_file(&self) -> Option<SharedFile>;
 }
 
-/// A read-only window of elements of type `T` on a mapping.
+/// A read-only view of a mapping as elements of type `T`.
 ///
-/// Every access is bounds-checked and guarded: memory that is gone (the file shrank, the disk
-/// failed) is an error of kind [`Fault`](ErrorKind::Fault) that names the offset. Values come out
-/// as copies; a view never hands out a reference, because others may change the memory at any time.
-/// Aligned elements of 1, 2, 4 and 8 bytes are read by one instruction and never torn; larger ones
-/// are copied, and may be half old and half new if somebody writes meanwhile.
+/// Every access is bounds-checked and guarded. An access to memory that is gone, because the file
+/// shrank or the disk failed, is an error of kind [`Fault`](ErrorKind::Fault), which names the offset.
+/// Elements are returned by copy. A view never returns a reference, because other processes may change
+/// the memory at any time.
 ///
-/// What the kernel does not report cannot be seen here: behind the end of a file, the rest of the
-/// last page reads as zeros, and a file that shrank and grew again reads as it is now. Compare the
-/// size ([`is_current`](crate::Region::is_current)) where that matters.
+/// Aligned elements of 1, 2, 4 and 8 bytes are read by one instruction and are never torn. Larger
+/// elements are copied, and may be half old and half new if another thread or process writes
+/// meanwhile.
 ///
-/// A view is a pointer and a length: copy it freely.
+/// Two changes of the file cause no fault. Past the end of a file that shrank, the rest of its last
+/// page reads as zeros, and a file that shrank and grew again shows its present contents. Compare the
+/// length with [`is_current`](crate::Region::is_current) where that matters.
+///
+/// A view is a pointer, a length, and a borrow of its mapping, and is `Copy`.
+///
+/// # Examples
+/// ```
+/// # fn main() -> sharemap::Result<()> {
+/// use sharemap::{ErrorKind, MappingMut, View};
+///
+/// let map = MappingMut::anonymous(4096)?;
+/// map.view::<u32>()?.set(4, 7)?;
+///
+/// let numbers: View<'_, u32> = *map.view::<u32>()?;
+/// assert_eq!(numbers.len(), 1024);
+/// assert_eq!(numbers.get(4)?, 7);
+/// assert_eq!(numbers.get(1024).unwrap_err().kind(), ErrorKind::OutOfBounds);
+/// for number in numbers.subview(..8)? {
+///     println!("{}", number?);
+/// }
+/// # Ok(()) }
+/// ```
 pub struct View<'a, T> {
     base: *mut u8,
-    /// Elements.
+    /// The length in elements.
     len: usize,
-    /// Elements that are accessed in place: all, or none where every access is a system call.
+    /// The number of elements that are accessed in place: `len`, or 0 if every access is a system
+    /// call. Comparing an index with it replaces the bounds check of the fast path.
     in_place: usize,
     backing: &'a dyn Backing,
     element: PhantomData<fn() -> T>,
@@ -77,14 +105,14 @@ impl<T> Clone for View<'_, T> {
 
 impl<T> Copy for View<'_, T> {}
 
-// SAFETY: a view is a shared borrow of its backing, which is Sync; accesses are guarded, and what
-// they race with is outside of Rust's memory model.
+// SAFETY: a view is a shared borrow of its backing, which is Sync. Its accesses are guarded, so races
+// with them are outside of Rust's memory model.
 unsafe impl<T: Send> Send for View<'_, T> {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl<T: Send> Sync for View<'_, T> {}
 
 impl<T> View<'_, T> {
-    /// Where the first element is, in bytes from the start of the file.
+    /// Returns the offset of the first element, in bytes from the start of the file.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset_at(self.base as usize)
@@ -96,14 +124,14 @@ impl<T> View<'_, T> {
 }
 
 impl<'a, T: Element> View<'a, T> {
-    /// A view of `bytes` bytes at `base`.
+    /// Creates a view of `bytes` bytes at `base`.
     ///
     /// # Errors
-    /// [`Alignment`](ErrorKind::Alignment) if `base` is no multiple of the element's alignment,
-    /// [`WrongSize`](ErrorKind::WrongSize) if `bytes` is none of its size.
+    /// - `Alignment` - `base` is not a multiple of the element's alignment.
+    /// - `WrongSize` - `bytes` is not a multiple of the element's size, or the element has size zero.
     ///
     /// # Safety
-    /// For `'a`, the bytes belong to a span of `backing`'s, and no reference into them exists.
+    /// For `'a`, the bytes must belong to a span of `backing`, and no reference into them may exist.
     pub(crate) unsafe fn new(
         backing: &'a dyn Backing,
         base: *mut u8,
@@ -118,212 +146,21 @@ impl<'a, T: Element> View<'a, T> {
                 .with_length(bytes as u64)
         };
         if size == 0 || bytes % size != 0 {
-            return Err(error(ErrorKind::WrongSize)
-                .with_detail(format!("the length is no multiple of the element's {size} bytes")));
+            return Err(error(ErrorKind::WrongSize).with_detail(format!(
+                "the length is not a multiple of the element's {size} bytes"
+            )));
         }
         if base as usize % align_of::<T>() != 0 {
             return Err(error(ErrorKind::Alignment).with_detail(format!(
-                "the element needs an offset that is a multiple of {}: move it there, or view \
-                 elements that need none, as those of zerocopy::little_endian, or zerocopy::Unalign",
+                "the element needs an offset that is a multiple of {}; move it there, or use an \
+                 element without alignment, such as those of `zerocopy::little_endian`, or \
+                 `zerocopy::Unalign`",
                 align_of::<T>()
             )));
         }
         let len = bytes / size;
         let in_place = if backing.recovery() == Recovery::InPlace { len } else { 0 };
         Ok(Self { base, len, in_place, backing, element: PhantomData })
-    }
-
-    /// Elements in the view.
-    #[must_use]
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are no elements.
-    #[must_use]
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Bytes in the view.
-    #[must_use]
-    #[inline]
-    pub fn size_bytes(&self) -> usize {
-        self.len * size_of::<T>()
-    }
-
-    /// The element at `index`.
-    ///
-    /// # Errors
-    /// [`OutOfBounds`](ErrorKind::OutOfBounds), [`Fault`](ErrorKind::Fault), and
-    /// [`Invalid`](ErrorKind::Invalid) if the bytes are no value of `T`.
-    #[inline]
-    pub fn get(&self, index: usize) -> Result<T> {
-        let mut fault = 0;
-        if index < self.in_place {
-            // SAFETY: within the view, whose memory the backing keeps.
-            let value = unsafe { guard::load::<T>(self.at(index), &mut fault) };
-            if fault == 0 {
-                if let Some(value) = checked(value) {
-                    return Ok(value);
-                }
-            }
-        }
-        let mut value = MaybeUninit::uninit();
-        match self.get_slowly(index, fault, &mut value) {
-            // SAFETY: without an error, it was written.
-            None => Ok(unsafe { value.assume_init() }),
-            Some(error) => Err(error),
-        }
-    }
-
-    /// After a load that faulted, gave no value, or was not made. A `Result` as its result would be
-    /// looked into in the fast case, too.
-    #[cold]
-    #[inline(never)]
-    fn get_slowly(&self, index: usize, fault: usize, out: &mut MaybeUninit<T>) -> Option<Error> {
-        if index >= self.len {
-            return Some(self.out_of_bounds("read", index, 1));
-        }
-        if fault != 0 {
-            return Some(self.fault("read", fault));
-        }
-        let mut value = MaybeUninit::<T>::uninit();
-        let size = size_of::<T>();
-        // SAFETY: within the view; the value has room for its own size.
-        let done = unsafe {
-            guard::copy_out(self.recovery(), self.at(index), value.as_mut_ptr().cast(), size)
-        };
-        if done < size {
-            return Some(self.fault("read", self.at(index) as usize + done));
-        }
-        match checked(value) {
-            Some(value) => {
-                out.write(value);
-                None
-            }
-            None => Some(self.invalid(index)),
-        }
-    }
-
-    /// Fills `out` with the elements from `index` on.
-    ///
-    /// # Errors
-    /// [`OutOfBounds`](ErrorKind::OutOfBounds) before anything is read;
-    /// [`Fault`](ErrorKind::Fault), with the number of elements that were read whole in
-    /// [`completed`](Error::completed): so many are in `out`. Behind them, `out` is as it was, but
-    /// for the element that the fault cut in two, and for what was read before the file shrank.
-    #[inline]
-    pub fn read_at(&self, index: usize, out: &mut [T]) -> Result<()>
-    where
-        T: Pod,
-    {
-        if index > self.len || out.len() > self.len - index {
-            return Err(self.out_of_bounds("read", index, out.len()));
-        }
-        if self.in_place == self.len {
-            let (from, bytes) = (self.at(index), size_of_val(out));
-            // SAFETY: within the view; `out` has the room, and any bytes are values.
-            if unsafe { guard::copy_out_directly(from, out.as_mut_ptr().cast(), bytes) } {
-                return Ok(());
-            }
-        }
-        self.read_exactly_at(index, out)
-    }
-
-    #[inline(never)]
-    fn read_exactly_at(&self, index: usize, out: &mut [T]) -> Result<()> {
-        let (from, bytes) = (self.at(index), size_of_val(out));
-        // SAFETY: within the view; `out` has the room, and any bytes are values.
-        let done =
-            unsafe { guard::copy_out(self.recovery(), from, out.as_mut_ptr().cast(), bytes) };
-        if done == bytes { Ok(()) } else { Err(self.short("read", index, done)) }
-    }
-
-    /// A copy of all elements.
-    ///
-    /// # Errors
-    /// [`Fault`](ErrorKind::Fault), [`Invalid`](ErrorKind::Invalid), and
-    /// [`OutOfAddressSpace`](ErrorKind::OutOfAddressSpace) if there is no memory for it.
-    pub fn to_vec(&self) -> Result<Vec<T>> {
-        let mut copy = Vec::<T>::new();
-        if copy.try_reserve_exact(self.len).is_err() {
-            return Err(Error::new(ErrorKind::OutOfAddressSpace, "copy out of")
-                .with_path(self.backing.path())
-                .with_length(self.size_bytes() as u64));
-        }
-        let bytes = self.size_bytes();
-        // SAFETY: within the view; the capacity is there.
-        let done =
-            unsafe { guard::copy_out(self.recovery(), self.base, copy.as_mut_ptr().cast(), bytes) };
-        if done < bytes {
-            return Err(self.short("read", 0, done));
-        }
-        if !is_any_bytes::<T>() {
-            for (index, value) in copy.spare_capacity_mut()[..self.len].iter().enumerate() {
-                if checked(*value).is_none() {
-                    return Err(self.invalid(index));
-                }
-            }
-        }
-        // SAFETY: so many elements were copied and found valid.
-        unsafe { copy.set_len(self.len) };
-        Ok(copy)
-    }
-
-    /// The elements in `range`, as a view.
-    ///
-    /// # Errors
-    /// [`OutOfBounds`](ErrorKind::OutOfBounds) if the range is not within the view.
-    pub fn subview(&self, range: impl RangeBounds<usize>) -> Result<Self> {
-        let (start, end) = bounds(&range, self.len);
-        if start > end || end > self.len {
-            return Err(self.out_of_bounds("view", start, end.saturating_sub(start)));
-        }
-        let len = end - start;
-        let in_place = if self.in_place == self.len { len } else { 0 };
-        Ok(Self { base: self.at(start), len, in_place, ..*self })
-    }
-
-    /// The elements before `middle`, and those from there on.
-    ///
-    /// # Errors
-    /// [`OutOfBounds`](ErrorKind::OutOfBounds) if `middle` is behind the end.
-    pub fn split_at(&self, middle: usize) -> Result<(Self, Self)> {
-        Ok((self.subview(..middle)?, self.subview(middle..)?))
-    }
-
-    /// The same bytes as elements of another type.
-    ///
-    /// # Errors
-    /// [`Alignment`](ErrorKind::Alignment) and [`WrongSize`](ErrorKind::WrongSize), as for a new view.
-    pub fn cast<U: Element>(&self) -> Result<View<'a, U>> {
-        // SAFETY: the same bytes of the same backing.
-        unsafe { View::new(self.backing, self.base, self.size_bytes()) }
-    }
-
-    /// The elements one after the other; see [`Iter`] for how fast each way of walking is.
-    #[must_use]
-    pub fn iter(&self) -> Iter<'a, T> {
-        Iter::new(*self)
-    }
-
-    /// Blocks of `N` elements, by value; what does not fill a block is the
-    /// [`remainder`](Blocks::remainder).
-    #[must_use]
-    pub fn blocks<const N: usize>(&self) -> Blocks<'a, T, N> {
-        Blocks::new(*self)
-    }
-
-    /// The address of the first element, for foreign functions.
-    ///
-    /// Whoever reads through it is outside of this crate's care: if the memory is gone, the process
-    /// dies of SIGBUS.
-    #[must_use]
-    pub fn as_ptr(&self) -> *const T {
-        self.base.cast()
     }
 
     fn at(&self, index: usize) -> *mut u8 {
@@ -334,7 +171,8 @@ impl<'a, T: Element> View<'a, T> {
         if self.in_place == self.len { Recovery::InPlace } else { Recovery::Syscall }
     }
 
-    /// A fault at `address`, which is taken into the view where the system was not exact.
+    /// Returns the error of a fault at `address`. The system may report an address near the access, so
+    /// it is clamped into the view.
     #[cold]
     fn fault(&self, operation: &'static str, address: usize) -> Error {
         let first = self.base as usize;
@@ -346,7 +184,7 @@ impl<'a, T: Element> View<'a, T> {
         guard::with_cause(error, self.backing.shrinking_file(), offset)
     }
 
-    /// A transfer from `index` on that ended after `done` bytes.
+    /// Returns the error of a transfer from `index` on that faulted after `done` bytes.
     #[cold]
     fn short(&self, operation: &'static str, index: usize, done: usize) -> Error {
         self.fault(operation, self.at(index) as usize + done).with_completed(done / size_of::<T>())
@@ -355,7 +193,7 @@ impl<'a, T: Element> View<'a, T> {
     #[cold]
     fn out_of_bounds(&self, operation: &'static str, index: usize, count: usize) -> Error {
         Error::new(ErrorKind::OutOfBounds, operation).with_path(self.backing.path()).with_detail(
-            format!("elements from {index} on, {count} of them, of a view of {}", self.len),
+            format!("{count} elements from index {index} on, but the view has {}", self.len),
         )
     }
 
@@ -369,6 +207,7 @@ impl<'a, T: Element> View<'a, T> {
 }
 
 impl<T> fmt::Debug for View<'_, T> {
+    /// Prints the element's type, the length, the offset and the path, never the contents.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("View")
             .field("element", &std::any::type_name::<T>())
@@ -388,7 +227,7 @@ impl<'a, T: Element> IntoIterator for View<'a, T> {
     }
 }
 
-/// The value, if the bytes are one. Costs nothing where any bytes are.
+/// Returns the value if its bytes are valid. The check is free for types of which any bytes are valid.
 #[inline(always)]
 fn checked<T: Element>(value: MaybeUninit<T>) -> Option<T> {
     if is_any_bytes::<T>() {
@@ -400,7 +239,7 @@ fn checked<T: Element>(value: MaybeUninit<T>) -> Option<T> {
     T::try_ref_from_bytes(bytes).ok().copied()
 }
 
-/// Start and end of a range over `len` things; the end may be behind `len`.
+/// Returns the start and end of a range of at most `len` elements. The end may exceed `len`.
 fn bounds(range: &impl RangeBounds<usize>, len: usize) -> (usize, usize) {
     let start = match range.start_bound() {
         Bound::Included(&start) => start,

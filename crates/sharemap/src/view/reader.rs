@@ -1,4 +1,4 @@
-//! Reading a view as a stream.
+//! A stream that reads a view.
 
 use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
@@ -6,15 +6,16 @@ use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use super::View;
 use crate::error::Result;
 
-/// Bytes buffered at a time.
+/// The size of the buffer.
 const BUFFER: usize = 64 << 10;
 
-/// A stream over the bytes of a view: [`Read`], [`BufRead`] and [`Seek`], so that `lines()` works.
+/// A stream over the bytes of a view, with [`Read`], [`BufRead`] and [`Seek`].
 ///
-/// Bytes are copied into a private buffer of 64 KiB, because others may change the mapped memory
-/// while a line is looked at. The file's size is compared after every copy, so that a file that
-/// shrank is an error at its new end, and never zeros. What was read before that end comes first.
-/// Errors convert into this crate's, with the fault in them.
+/// Bytes are copied into a private buffer of 64 KiB, because other processes may change the mapped
+/// memory while a line is examined. The file's length is compared after every copy. If the file
+/// shrank, the bytes before its new end are read, then an error of kind
+/// [`Fault`](crate::ErrorKind::Fault); never zeros. The [`io::Error`]s convert into the
+/// [`Error`](crate::Error)s that caused them.
 ///
 /// Seeking past the end is allowed, as in a file; reads there return no bytes.
 ///
@@ -24,11 +25,25 @@ const BUFFER: usize = 64 << 10;
 ///
 /// - [`seek`](Seek::seek) and `rewind` discard the buffer, even if the target lies in it: the next
 ///   read sees the writes of other threads and processes, and fails with
-///   [`Fault`](crate::ErrorKind::Fault) if the file now ends before the target. Polling a place by
+///   [`Fault`](crate::ErrorKind::Fault) if the file now ends before the target. Polling an offset by
 ///   `seek` is therefore correct, and copies up to 64 KiB a time; [`View::get`] copies one element.
 /// - [`seek_relative`](Seek::seek_relative) keeps the buffer if the target lies in it: the next read
 ///   then returns the bytes of the last copy, also if the file has been changed or truncated since.
 /// - [`stream_position`](Seek::stream_position) and [`position`](Self::position) discard nothing.
+///
+/// # Examples
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::io::BufRead;
+///
+/// let map = sharemap::MappingMut::anonymous(4096)?;
+/// map.bytes().write_at(0, b"one\ntwo\n")?;
+/// let mut lines = map.reader().lines();
+/// assert_eq!(lines.next().unwrap()?, "one");
+/// # Ok(()) }
+/// ```
+///
+/// The effect of seeking on buffered bytes:
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -48,17 +63,17 @@ const BUFFER: usize = 64 << 10;
 /// ```
 pub struct Reader<'a> {
     view: View<'a, u8>,
-    /// Where the buffer starts in the view.
+    /// The position in the view of the first byte of the buffer.
     start: usize,
     buffer: Vec<u8>,
-    /// What of the buffer is bytes of the view.
+    /// The number of bytes in the buffer that were copied from the view.
     filled: usize,
-    /// What of those has been consumed.
+    /// The number of those that have been consumed.
     consumed: usize,
 }
 
 impl<'a> View<'a, u8> {
-    /// A stream over the bytes.
+    /// Returns a stream over the bytes, with `Read`, `BufRead` and `Seek`.
     #[must_use]
     pub fn reader(&self) -> Reader<'a> {
         Reader { view: *self, start: 0, buffer: Vec::new(), filled: 0, consumed: 0 }
@@ -66,27 +81,29 @@ impl<'a> View<'a, u8> {
 }
 
 impl Reader<'_> {
-    /// Bytes from the start of the view to the next byte that will be read; behind the end after a
-    /// seek to there.
+    /// Returns the position in the view of the next byte that will be read. After a seek past the end,
+    /// it is past the end.
     #[must_use]
     pub fn position(&self) -> usize {
         self.start + self.consumed
     }
 
-    /// Bytes in the whole view.
+    /// Returns the length of the whole view in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.view.len()
     }
 
-    /// Whether the view has no bytes.
+    /// Returns `true` if the view has no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.view.is_empty()
     }
 
-    /// Reads at `position` what the view and the file have there, up to `out` in length. Whether the
-    /// file still has it is asked after the copy: what was cut off before counts as not read.
+    /// Copies the bytes at `position` into `out`, and returns their number.
+    ///
+    /// The length of the file is queried after the copy. If it were queried before, a truncation between
+    /// the two could fill the end of `out` with the zeros of the last page.
     fn copy(&self, position: usize, out: &mut [u8]) -> Result<usize> {
         let Some(left) = self.view.len().checked_sub(position) else {
             return Ok(0);
@@ -110,7 +127,7 @@ impl Reader<'_> {
         Ok(read.min(remains))
     }
 
-    /// Continues at `position`, with nothing buffered.
+    /// Discards the buffer, and continues at `position`.
     fn restart(&mut self, position: usize) {
         self.start = position;
         self.filled = 0;
@@ -169,14 +186,14 @@ impl Seek for Reader<'_> {
         Ok(())
     }
 
-    // The provided method would discard the buffer.
+    // The provided method would seek, and discard the buffer.
     fn stream_position(&mut self) -> io::Result<u64> {
         Ok(self.position() as u64)
     }
 }
 
 impl fmt::Debug for Reader<'_> {
-    /// Place and position; never contents.
+    /// Prints the view and the position, never the contents.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let position = self.position();
         f.debug_struct("Reader").field("view", &self.view).field("position", &position).finish()

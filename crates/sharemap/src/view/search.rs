@@ -1,4 +1,4 @@
-//! Finding things in a view.
+//! Searching and counting in a view.
 
 #![allow(unsafe_code, reason = "guarded accesses within a view")]
 
@@ -10,14 +10,14 @@ use crate::error::Result;
 use crate::guard;
 use crate::layout::Element;
 
-/// Bytes searched at a time for others.
+/// The number of bytes that `find_bytes` copies and searches at a time.
 const WINDOW: usize = 16 << 10;
 
-/// How much of a long needle is looked for in a window.
+/// The longest part of a needle that is searched for in a window. The rest is compared afterwards.
 const HEAD: usize = 1 << 10;
 
 impl<T: Element> View<'_, T> {
-    /// The first element.
+    /// Returns the first element.
     ///
     /// # Errors
     /// As for [`get`](View::get).
@@ -25,7 +25,7 @@ impl<T: Element> View<'_, T> {
         self.get(0)
     }
 
-    /// The last element.
+    /// Returns the last element.
     ///
     /// # Errors
     /// As for [`get`](View::get).
@@ -33,10 +33,21 @@ impl<T: Element> View<'_, T> {
         self.get(self.len().wrapping_sub(1))
     }
 
-    /// The index of the first element that equals `value`.
+    /// Returns the index of the first element that equals `value`; `None` if there is none.
     ///
     /// # Errors
-    /// As for [`get`](View::get), if it is met before the value is found.
+    /// As for [`get`](View::get), if an element before the first match cannot be read.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let map = sharemap::MappingMut::anonymous(4096)?;
+    /// map.bytes().set(70, b'\n')?;
+    /// assert_eq!(map.bytes().find(b'\n')?, Some(70));
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "memchr")]
+    #[doc(alias = "position")]
     pub fn find(&self, value: T) -> Result<Option<usize>>
     where
         T: PartialEq,
@@ -45,16 +56,18 @@ impl<T: Element> View<'_, T> {
             1 => self.find_in_blocks::<128>(value),
             2 => self.find_in_blocks::<64>(value),
             3..=8 => self.find_in_blocks::<32>(value),
-            _ => self.find_behind(0, value),
+            _ => self.find_from(0, value),
         }
     }
 
+    /// Searches by blocks up to the first match, then element by element.
     fn find_in_blocks<const N: usize>(&self, value: T) -> Result<Option<usize>>
     where
         T: PartialEq,
     {
         let mut index = 0;
         for block in self.blocks::<N>() {
+            // The search by elements reports the error, or finds a match before it.
             let Ok(block) = block else { break };
             let found = block.iter().fold(0, |found, element| found | u8::from(*element == value));
             if found != 0 {
@@ -62,11 +75,11 @@ impl<T: Element> View<'_, T> {
             }
             index += N;
         }
-        self.find_behind(index, value)
+        self.find_from(index, value)
     }
 
-    /// One element after the other, from `index` on.
-    fn find_behind(&self, index: usize, value: T) -> Result<Option<usize>>
+    /// Searches element by element, from `index` on.
+    fn find_from(&self, index: usize, value: T) -> Result<Option<usize>>
     where
         T: PartialEq,
     {
@@ -78,10 +91,18 @@ impl<T: Element> View<'_, T> {
         Ok(None)
     }
 
-    /// How many elements equal `value`.
+    /// Returns the number of elements that equal `value`.
     ///
     /// # Errors
     /// As for [`get`](View::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let map = sharemap::MappingMut::anonymous(4096)?;
+    /// assert_eq!(map.bytes().count(0)?, 4096);
+    /// # Ok(()) }
+    /// ```
     pub fn count(&self, value: T) -> Result<usize>
     where
         T: PartialEq,
@@ -105,8 +126,8 @@ impl<T: Element> View<'_, T> {
         }
     }
 
-    /// Counts by blocks of `N` elements, in `LANES` counters of a byte that are added up before one
-    /// can overflow.
+    /// Counts by blocks of `N` elements, in `LANES` counters of one byte each. They are added up before
+    /// one can overflow.
     fn count_in_blocks<const N: usize, const LANES: usize>(&self, value: T) -> Result<usize>
     where
         T: PartialEq,
@@ -138,8 +159,10 @@ impl<T: Element> View<'_, T> {
         Ok(count)
     }
 
-    /// Where `value` is in a sorted view, or where it would have to be inserted; as
-    /// [`slice::binary_search`].
+    /// Searches a sorted view for `value`, like [`slice::binary_search`].
+    ///
+    /// The inner result is `Ok` with the index of a match, or `Err` with the index where `value` would
+    /// have to be inserted.
     ///
     /// # Errors
     /// As for [`get`](View::get).
@@ -150,8 +173,10 @@ impl<T: Element> View<'_, T> {
         self.binary_search_by(|element| element.cmp(value))
     }
 
-    /// Binary search by a function that says how an element compares to what is sought; as
+    /// Searches a sorted view with a function that compares an element with the target, like
     /// [`slice::binary_search_by`].
+    ///
+    /// The inner result is that of [`binary_search`](View::binary_search).
     ///
     /// # Errors
     /// As for [`get`](View::get).
@@ -173,13 +198,24 @@ impl<T: Element> View<'_, T> {
 }
 
 impl View<'_, u8> {
-    /// The offset, in this view, of the first occurrence of `needle`; an empty one is at 0.
+    /// Returns the offset in this view of the first occurrence of `needle`; `None` if there is none. An
+    /// empty needle is found at 0.
     ///
-    /// Made for needles that are rare: a view full of near misses takes its length times that of the
-    /// needle.
+    /// The search is fast for rare needles. In a view full of near misses, its time is proportional to
+    /// the product of both lengths.
     ///
     /// # Errors
-    /// [`Fault`](crate::ErrorKind::Fault), if it is met before the needle is found.
+    /// - `Fault` - a byte before the end of the first occurrence could not be accessed.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let map = sharemap::MappingMut::anonymous(4096)?;
+    /// map.bytes().write_at(70, b"GATTACA")?;
+    /// assert_eq!(map.bytes().find_bytes(b"TACA")?, Some(73));
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "memmem")]
     pub fn find_bytes(&self, needle: &[u8]) -> Result<Option<usize>> {
         let starts = match needle.len() {
             0 => return Ok(Some(0)),
@@ -212,7 +248,7 @@ impl View<'_, u8> {
         Ok(None)
     }
 
-    /// Whether these bytes are at `index`, which they are within the view.
+    /// Returns `true` if the view contains `bytes` at `index`. The range must lie in the view.
     fn holds(&self, index: usize, bytes: &[u8]) -> Result<bool> {
         let mut here = [0; HEAD];
         for (part, at) in bytes.chunks(HEAD).zip((index..).step_by(HEAD)) {
@@ -226,8 +262,10 @@ impl View<'_, u8> {
     }
 }
 
-/// Where a needle of at least one byte begins. Compared are only places where its first byte and its
-/// last one are as far apart as in it.
+/// Returns the index of the first occurrence of `needle`, which must not be empty.
+///
+/// The needle is compared only at indices where both its first and its last byte match. Those are found
+/// 64 at a time.
 fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     const LANES: usize = 64;
     let (first, last) = (needle[0], needle[needle.len() - 1]);

@@ -1,4 +1,4 @@
-//! Views that can be written through.
+//! Writable views.
 
 #![allow(unsafe_code, reason = "guarded accesses within a view")]
 
@@ -10,19 +10,32 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::guard::{self, Recovery};
 use crate::layout::Element;
 
-/// A window of elements of type `T` that can be written; it derefs to [`View`] for reading.
+/// A writable view of a mapping as elements of type `T`. It dereferences to [`View`] for reading.
 ///
-/// Writing takes `&self`, as other mappings and processes can write too. Aligned elements of 1, 2,
-/// 4 and 8 bytes are written by one instruction; larger ones, and runs of elements, are copied in
-/// order, and others may see them half-written.
+/// Writing takes `&self`, because other mappings and processes can write to the memory, too. Aligned
+/// elements of 1, 2, 4 and 8 bytes are written by one instruction. Larger elements, and runs of
+/// elements, are copied in order, so other threads and processes may see them half-written.
 ///
-/// A store to memory that is gone is an error of kind [`Fault`](ErrorKind::Fault). Behind the end
-/// of a file that shrank, the rest of the last page swallows stores without an error.
+/// A store to memory that is gone is an error of kind [`Fault`](ErrorKind::Fault). Past the end of a
+/// file that shrank, stores to the rest of its last page are lost without an error.
+///
+/// # Examples
+/// ```
+/// # fn main() -> sharemap::Result<()> {
+/// use sharemap::MappingMut;
+///
+/// let map = MappingMut::anonymous(4096)?;
+/// let numbers = map.view::<u32>()?;
+/// numbers.set(0, 7)?;
+/// numbers.write_at(1, &[8, 9])?;
+/// assert_eq!(numbers.subview(..4)?.to_vec()?, [7, 8, 9, 0]);
+/// # Ok(()) }
+/// ```
 pub struct ViewMut<'a, T> {
     view: View<'a, T>,
 }
 
-/// Bytes moved at a time between two places in guarded memory.
+/// The size of the buffer for copies within guarded memory.
 const BOUNCE: usize = 4096;
 
 impl<T> Clone for ViewMut<'_, T> {
@@ -43,24 +56,35 @@ impl<'a, T> Deref for ViewMut<'a, T> {
 }
 
 impl<'a, T: Element> ViewMut<'a, T> {
+    /// Creates a writable view of `bytes` bytes at `base`.
+    ///
     /// # Errors
     /// As for [`View::new`].
     ///
     /// # Safety
-    /// As for [`View::new`], and the backing's memory may be written.
+    /// As for [`View::new`], and the backing's memory must be writable.
     pub(crate) unsafe fn new(
         backing: &'a dyn Backing,
         base: *mut u8,
         bytes: usize,
     ) -> Result<Self> {
-        // SAFETY: passed on.
+        // SAFETY: as promised by the caller.
         Ok(Self { view: unsafe { View::new(backing, base, bytes)? } })
     }
 
-    /// Writes the element at `index`.
+    /// Writes `value` to the element at `index`.
     ///
     /// # Errors
-    /// [`OutOfBounds`](ErrorKind::OutOfBounds) and [`Fault`](ErrorKind::Fault).
+    /// - `OutOfBounds` - `index` is not less than the length.
+    /// - `Fault` - the memory could not be accessed.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let map = sharemap::MappingMut::anonymous(4096)?;
+    /// map.view::<f32>()?.set(3, 0.5)?;
+    /// # Ok(()) }
+    /// ```
     #[inline]
     pub fn set(&self, index: usize, value: T) -> Result<()> {
         if index >= self.view.in_place {
@@ -72,13 +96,23 @@ impl<'a, T: Element> ViewMut<'a, T> {
         if fault == 0 { Ok(()) } else { Err(self.view.fault("write", fault)) }
     }
 
-    /// Writes elements from `index` on.
+    /// Copies `values` to the elements from `index` on.
     ///
     /// # Errors
-    /// [`OutOfBounds`](ErrorKind::OutOfBounds) before anything is written;
-    /// [`Fault`](ErrorKind::Fault), with the number of elements that were written whole in
-    /// [`completed`](Error::completed) (on aarch64: at least so many). Where only some pages are
-    /// gone, a few elements behind may have been written too.
+    /// - `OutOfBounds` - the elements do not lie in the view; nothing is written.
+    /// - `Fault` - the memory could not be accessed. [`Error::completed`] returns the number of whole
+    ///   elements that were written (on aarch64, a lower bound of it). If only some pages are gone, a
+    ///   few elements after them may have been written, too.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let map = sharemap::MappingMut::anonymous(4096)?;
+    /// map.bytes().write_at(100, b"hello")?;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "pwrite")]
+    #[doc(alias = "copy_from_slice")]
     #[inline]
     pub fn write_at(&self, index: usize, values: &[T]) -> Result<()> {
         if index > self.len() || values.len() > self.len() - index {
@@ -94,6 +128,7 @@ impl<'a, T: Element> ViewMut<'a, T> {
         self.write_exactly_at(index, values)
     }
 
+    /// Completes `write_at` after a copy that faulted or was not made in place.
     #[inline(never)]
     fn write_exactly_at(&self, index: usize, values: &[T]) -> Result<()> {
         let (to, bytes) = (self.view.at(index), size_of_val(values));
@@ -106,7 +141,9 @@ impl<'a, T: Element> ViewMut<'a, T> {
     /// Writes `value` to every element.
     ///
     /// # Errors
-    /// [`Fault`](ErrorKind::Fault), with the elements written in [`completed`](Error::completed).
+    /// - `Fault` - the memory could not be accessed. [`Error::completed`] returns the number of
+    ///   elements that were written.
+    #[doc(alias = "memset")]
     pub fn fill(&self, value: T) -> Result<()> {
         let values = vec![value; (BOUNCE / size_of::<T>()).clamp(1, self.len().max(1))];
         let mut index = 0;
@@ -118,25 +155,33 @@ impl<'a, T: Element> ViewMut<'a, T> {
         Ok(())
     }
 
-    /// Copies all elements of another view of the same length. The two may lie in one mapping and
-    /// overlap; the result is then as if the source had been copied first.
+    /// Copies all elements of another view, which must have the same length.
+    ///
+    /// The views may overlap. The result is then as if the source had been copied elsewhere first.
     ///
     /// # Errors
-    /// [`WrongSize`](ErrorKind::WrongSize) if the lengths differ; [`Fault`](ErrorKind::Fault) on either side.
+    /// - `WrongSize` - the lengths differ; nothing is copied.
+    /// - `Fault` - the memory of either view could not be accessed.
+    #[doc(alias = "memmove")]
     pub fn copy_from(&self, source: &View<'_, T>) -> Result<()> {
         if source.len() != self.len() {
             return Err(Error::new(ErrorKind::WrongSize, "copy into")
                 .with_path(self.view.backing.path())
-                .with_detail(format!("{} elements into {}", source.len(), self.len())));
+                .with_detail(format!(
+                    "the source has {} elements, the view {}",
+                    source.len(),
+                    self.len()
+                )));
         }
         self.move_elements(source)
     }
 
-    /// Copies the elements in `range` to where `destination` is; both lie within the view, and may
+    /// Copies the elements in `range` to the elements from index `destination` on. The two ranges may
     /// overlap.
     ///
     /// # Errors
-    /// [`OutOfBounds`](ErrorKind::OutOfBounds) and [`Fault`](ErrorKind::Fault).
+    /// - `OutOfBounds` - one of the ranges does not lie in the view; nothing is copied.
+    /// - `Fault` - the memory could not be accessed.
     pub fn copy_within(&self, range: impl RangeBounds<usize>, destination: usize) -> Result<()> {
         let (start, end) = bounds(&range, self.len());
         let source = self.view.subview(start..end)?;
@@ -144,7 +189,8 @@ impl<'a, T: Element> ViewMut<'a, T> {
         self.subview(destination..end)?.move_elements(&source)
     }
 
-    /// Copies bytes by way of a buffer, from the end where the source would be overwritten.
+    /// Copies all bytes of `source` through a buffer. If the copy would overwrite bytes of the source
+    /// that are still to be read, it runs from the end.
     fn move_elements(&self, source: &View<'_, T>) -> Result<()> {
         let (from, to) = (source.base as usize, self.view.base as usize);
         let total = self.view.size_bytes();
@@ -172,7 +218,7 @@ impl<'a, T: Element> ViewMut<'a, T> {
         Ok(())
     }
 
-    /// Exchanges two elements.
+    /// Swaps two elements. Other threads and processes may see both with the same value meanwhile.
     ///
     /// # Errors
     /// As for [`View::get`] and [`set`](ViewMut::set).
@@ -182,9 +228,10 @@ impl<'a, T: Element> ViewMut<'a, T> {
         self.set(b, first)
     }
 
-    /// Sorts the elements; equal ones keep their order. Works on a private copy, which needs as
-    /// much memory as the view, and writes it back: nobody sees an order in between, except of what
-    /// is being written back.
+    /// Sorts the elements. The sort is stable.
+    ///
+    /// The elements are sorted in a private copy, which needs as much memory as the view, and written
+    /// back. Other threads and processes see no intermediate order, except while the copy is written.
     ///
     /// # Errors
     /// As for [`View::to_vec`], with nothing changed, and [`write_at`](ViewMut::write_at).
@@ -197,44 +244,47 @@ impl<'a, T: Element> ViewMut<'a, T> {
         self.write_at(0, &copy)
     }
 
-    /// The elements in `range`, as a view.
+    /// Returns a writable view of the elements in `range`.
     ///
     /// # Errors
-    /// [`OutOfBounds`](ErrorKind::OutOfBounds) if the range is not within the view.
+    /// - `OutOfBounds` - the range does not lie in the view.
+    #[doc(alias = "slice")]
     pub fn subview(&self, range: impl RangeBounds<usize>) -> Result<Self> {
         Ok(Self { view: self.view.subview(range)? })
     }
 
-    /// The elements before `middle`, and those from there on.
+    /// Returns a writable view of the elements before `middle`, and one of those from `middle` on.
     ///
     /// # Errors
-    /// [`OutOfBounds`](ErrorKind::OutOfBounds) if `middle` is behind the end.
+    /// - `OutOfBounds` - `middle` is past the end of the view.
     pub fn split_at(&self, middle: usize) -> Result<(Self, Self)> {
-        let (before, behind) = self.view.split_at(middle)?;
-        Ok((Self { view: before }, Self { view: behind }))
+        let (before, after) = self.view.split_at(middle)?;
+        Ok((Self { view: before }, Self { view: after }))
     }
 
-    /// The same bytes as elements of another type.
+    /// Returns a writable view of the bytes as elements of another type.
     ///
     /// # Errors
-    /// [`Alignment`](ErrorKind::Alignment) and [`WrongSize`](ErrorKind::WrongSize), as for a new view.
+    /// As for [`View::cast`].
     pub fn cast<U: Element>(&self) -> Result<ViewMut<'a, U>> {
         Ok(ViewMut { view: self.view.cast()? })
     }
 
-    /// The address of the first element, for foreign functions; see [`View::as_ptr`].
+    /// Returns the address of the first element, for foreign functions.
+    ///
+    /// An access through the pointer is not guarded; see [`View::as_ptr`].
     #[must_use]
     pub fn as_mut_ptr(&self) -> *mut T {
         self.view.base.cast()
     }
 
-    /// Whether atomic operations can be had on the view's memory.
+    /// Returns `true` if the view has an element, and its memory supports atomic operations.
     pub(super) fn has_atomics(&self) -> bool {
         self.view.recovery() == Recovery::InPlace && !self.view.is_empty()
     }
 }
 
-/// An error of a later step of a transfer that has done `before` elements already.
+/// Adds `before` to the number of elements completed, for an error in a later step of a transfer.
 fn after(error: Error, before: usize) -> Error {
     let done = error.completed().unwrap_or(0);
     error.with_completed(before + done)
@@ -250,6 +300,7 @@ impl<'a, T: Element> IntoIterator for ViewMut<'a, T> {
 }
 
 impl<T> fmt::Debug for ViewMut<'_, T> {
+    /// Prints the element's type, the length, the offset and the path, never the contents.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ViewMut").field(&self.view).finish()
     }

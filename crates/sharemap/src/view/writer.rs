@@ -1,15 +1,26 @@
-//! Writing a view as a stream.
+//! A stream that writes a view.
 
 use std::io::{self, Seek, SeekFrom, Write};
 
 use super::ViewMut;
 use crate::error::{Error, ErrorKind};
 
-/// A stream into the bytes of a view: [`Write`] and [`Seek`].
+/// A stream into the bytes of a view, with [`Write`] and [`Seek`].
 ///
-/// Writes go to the mapped memory at once; `flush` of this stream has nothing to do, and makes
-/// nothing durable: that is the mapping's. At the end of the view, and where a seek went behind it,
-/// `write` accepts no more bytes (`Ok(0)`, and `write_all` is an error of kind `WriteZero`).
+/// Writes go to the mapped memory at once. `flush` of this stream does nothing; to make the bytes
+/// durable, [flush the mapping](crate::MappingMut::flush). At and past the end of the view `write`
+/// returns `Ok(0)`, so `write_all` is an error of kind `WriteZero`.
+///
+/// # Examples
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::io::Write;
+///
+/// let map = sharemap::MappingMut::anonymous(4096)?;
+/// writeln!(map.writer(), "{} bytes", map.len())?;
+/// assert_eq!(map.bytes().find(b'\n')?, Some(10));
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Writer<'a> {
     view: ViewMut<'a, u8>,
@@ -17,7 +28,7 @@ pub struct Writer<'a> {
 }
 
 impl<'a> ViewMut<'a, u8> {
-    /// A stream into the bytes, from the first on.
+    /// Returns a stream into the bytes, which begins at the first.
     #[must_use]
     pub fn writer(&self) -> Writer<'a> {
         Writer { view: *self, position: 0 }
@@ -25,7 +36,7 @@ impl<'a> ViewMut<'a, u8> {
 }
 
 impl Writer<'_> {
-    /// Bytes from the start of the view to where the next byte goes.
+    /// Returns the position in the view at which the next byte is written.
     #[must_use]
     pub fn position(&self) -> usize {
         self.position
@@ -49,6 +60,7 @@ impl Write for Writer<'_> {
         Ok(written)
     }
 
+    /// Does nothing: the stream has no buffer.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -61,7 +73,7 @@ impl Seek for Writer<'_> {
     }
 }
 
-/// The position that a seek asks for, which may lie behind the end.
+/// Returns the position that a seek asks for, which may be past the end.
 pub(super) fn target(to: SeekFrom, position: usize, len: usize) -> io::Result<usize> {
     let target = match to {
         SeekFrom::Start(offset) => Some(offset),
@@ -70,7 +82,7 @@ pub(super) fn target(to: SeekFrom, position: usize, len: usize) -> io::Result<us
     };
     target.and_then(|target| usize::try_from(target).ok()).ok_or_else(|| {
         Error::new(ErrorKind::Overflow, "seek")
-            .with_detail(format!("{to:?} from {position} in {len} bytes"))
+            .with_detail(format!("{to:?} from position {position} of {len} bytes"))
             .into()
     })
 }

@@ -76,6 +76,84 @@ fn of_files(dir: &TempDir) -> Vec<Given> {
     ]
 }
 
+fn of_regions(dir: &TempDir) -> Vec<Given> {
+    use sharemap::{MappingCow, Protection, SlidingWindow};
+
+    let path = dir.file("region", vec![2; 3 * page_size()]);
+    let map = Mapping::open(&path).unwrap();
+    let writer = MappingMut::open(&path).unwrap();
+    let anonymous = MappingMut::anonymous(page_size()).unwrap();
+    let closed = MapOptions::new().close_file().open(&path).unwrap();
+    let short = dir.file("short-region", vec![1; 2 * page_size()]);
+    let shrunk = Mapping::open(&short).unwrap();
+    File::options().write(true).open(&short).unwrap().set_len(1).unwrap();
+    let mut window = SlidingWindow::open(&path, page_size()).unwrap();
+    let view = writer.view::<u64>().unwrap();
+    vec![
+        ("Mapping::view_at", map.view_at::<u64>(1, 1).unwrap_err()),
+        ("Mapping::view_at", map.view_at::<u64>(0, usize::MAX).unwrap_err()),
+        ("Mapping::frozen", map.frozen().unwrap_err()),
+        ("MappingMut::flush_ranges", writer.flush_ranges([..=writer.len()]).unwrap_err()),
+        ("MappingMut::punch_hole", writer.punch_hole(..=writer.len()).unwrap_err()),
+        ("MappingCow::discard", MappingCow::open(&path).unwrap().discard(9..=1 << 30).unwrap_err()),
+        ("Region::lock_range", map.lock_range(..=map.len()).unwrap_err()),
+        ("Region::populate", shrunk.populate().unwrap_err()),
+        ("Region::protect", map.protect(.., Protection::ReadWrite).unwrap_err()),
+        ("Region::is_current", closed.is_current().unwrap_err()),
+        ("Region::residency", closed.residency().unwrap_err()),
+        ("Region::evict", closed.evict().unwrap_err()),
+        ("Region::file_system", anonymous.file_system().unwrap_err()),
+        ("Region::cache_status", anonymous.cache_status().unwrap_err()),
+        ("SlidingWindow::open", SlidingWindow::open(&path, 0).unwrap_err()),
+        ("SlidingWindow::view", window.view::<u8>(1 << 30, 1).unwrap_err()),
+        ("SlidingWindow::view", window.view::<u8>(u64::MAX, 1).unwrap_err()),
+        ("View::gather", view.gather(&[0], &mut [0; 2]).unwrap_err()),
+        ("View::atomic_load", view.atomic_load(view.len(), ORDER).unwrap_err()),
+        ("ViewMut::atomic", view.atomic(view.len()).unwrap_err()),
+        ("ViewMut::copy_from", view.copy_from(&view.subview(1..).unwrap()).unwrap_err()),
+    ]
+}
+
+const ORDER: std::sync::atomic::Ordering = std::sync::atomic::Ordering::SeqCst;
+
+fn of_passing() -> Vec<Given> {
+    use std::os::unix::net::UnixStream;
+
+    use sharemap::{Seals, SharedMemoryOptions};
+
+    let name = format!("sharemap-lists-passing-{}", std::process::id());
+    let block = SharedMemory::create_new(&*name, 100).unwrap();
+    let unnamed = SharedMemory::anonymous(100).unwrap();
+    let (here, there) = UnixStream::pair().unwrap();
+    unnamed.send_read_only(&here).unwrap();
+    let read_only = SharedMemory::receive(&there).unwrap_err();
+    unnamed.send(&here).unwrap();
+    let options = SharedMemoryOptions::new().require_seals(Seals::SHRINK);
+    let unsealed = options.receive(&there).unwrap_err();
+    there.set_nonblocking(true).unwrap();
+    let given = vec![
+        ("SharedMemoryOptions::receive", read_only),
+        ("SharedMemoryOptions::receive", unsealed),
+        ("SharedMemoryOptions::receive", SharedMemory::receive(&there).unwrap_err()),
+        (
+            "SharedMemoryOptions::open_or_create",
+            SharedMemory::open_or_create(&*name, 101).unwrap_err(),
+        ),
+        ("SharedMemory::seal", block.seal(Seals::SHRINK).unwrap_err()),
+        ("SharedMemory::seal", unnamed.seal(Seals::WRITE).unwrap_err()),
+        ("SharedMemory::freeze", block.freeze().unwrap_err()),
+        ("SharedMemory::grow", unnamed.grow(1 << 30).unwrap_err()),
+        ("SharedMemory::from_inherited", SharedMemory::from_inherited("NO SUCH").unwrap_err()),
+        ("SharedMemory::from_ticket", SharedMemory::from_ticket("").unwrap_err()),
+        ("SharedMemory::duplicate_into", unnamed.duplicate_into(1).unwrap_err()),
+        ("Location::unique", Location::unique("").unwrap_err()),
+        ("Location::unique", Location::unique(&"x".repeat(180)).unwrap_err()),
+        ("::unlink", sharemap::unlink(Location::anonymous()).unwrap_err()),
+    ];
+    sharemap::unlink(&name).unwrap();
+    given
+}
+
 fn of_shared_memory() -> Vec<Given> {
     let name = format!("sharemap-lists-{}", std::process::id());
     let link = format!("{name}-link");
@@ -337,6 +415,8 @@ fn what_functions_give_is_in_their_lists() {
     let mut given = of_files(&dir);
     given.extend(of_file_locks(&dir));
     given.extend(of_objects(&dir));
+    given.extend(of_regions(&dir));
+    given.extend(of_passing());
     given.extend(of_shared_memory());
     given.extend(of_locks(&dir));
     given.extend(of_mutexes(&dir));
