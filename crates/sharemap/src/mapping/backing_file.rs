@@ -1,7 +1,12 @@
 //! The file of a region: kept open, shared with other regions of the file, or closed.
 
+#![allow(unsafe_code, reason = "a descriptor that is shared only if an error refers to it")]
+
 use std::fs::File;
+use std::mem::{self, ManuallyDrop};
+use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::error::Result;
 use crate::guard::SharedFile;
@@ -11,8 +16,16 @@ use crate::mapping::region::Region;
 use crate::sys::{self, FileKind, FileStatus};
 
 /// The file of a region, and its state when it was mapped.
+///
+/// Most programs map few files, each once, and see no fault. A descriptor is therefore counted
+/// ([`OpenFile`]) only once it has a second user: another region, or the error of a fault.
 pub(super) struct BackingFile {
-    open: Option<Arc<OpenFile>>,
+    /// The descriptor of this region alone. Once `shared` is set, `shared` closes the descriptor, and
+    /// this is an alias of its file.
+    own: ManuallyDrop<Option<File>>,
+    /// A counted descriptor, from `Arc::into_raw`; null if there is none. Only [`close`](Self::close)
+    /// clears it.
+    shared: AtomicPtr<OpenFile>,
     /// The time of the file's last change when the mapped descriptor was opened.
     changed: i64,
     /// `true` for a file that was closed after mapping it
@@ -26,16 +39,89 @@ pub(super) struct BackingFile {
 impl BackingFile {
     #[inline(always)] // As in `Region::unmapped`.
     pub(super) fn new(file: Option<File>, status: FileStatus, plan: Plan) -> Self {
-        let open = file.map(|file| match plan.shared {
-            Some(origin) => descriptors::share(file, origin),
-            None => OpenFile::new(file, None),
-        });
-        let can_shrink = status.kind == FileKind::Regular;
-        Self { open, changed: status.changed, is_closed: false, can_shrink }
+        let mut backing = Self {
+            own: ManuallyDrop::new(None),
+            shared: AtomicPtr::new(ptr::null_mut()),
+            changed: status.changed,
+            is_closed: false,
+            can_shrink: status.kind == FileKind::Regular,
+        };
+        if let Some(file) = file {
+            backing.set(match plan.shared {
+                Some(origin) => descriptors::share(file, origin),
+                None => Err(file),
+            });
+        }
+        backing
+    }
+
+    /// Sets the descriptor of a value that has none: a counted one, or one of this region alone.
+    #[inline(always)] // As in `Region::unmapped`.
+    fn set(&mut self, file: std::result::Result<Arc<OpenFile>, File>) {
+        match file {
+            Ok(shared) => *self.shared.get_mut() = Arc::into_raw(shared).cast_mut(),
+            Err(file) => *self.own = Some(file),
+        }
     }
 
     pub(super) fn open(&self) -> Option<&File> {
-        self.open.as_ref().map(|open| &open.file)
+        if let Some(own) = &*self.own {
+            return Some(own);
+        }
+        // SAFETY: null, or from `Arc::into_raw`, and counted until `close`, which needs this value
+        // exclusively.
+        unsafe { self.shared.load(Ordering::Acquire).as_ref() }.map(|open| &open.file)
+    }
+
+    /// Returns the descriptor as a counted one.
+    fn share(&self) -> Option<Arc<OpenFile>> {
+        let mut shared = self.shared.load(Ordering::Acquire);
+        if shared.is_null() {
+            let own = self.own.as_ref()?;
+            // SAFETY: a file is a number. Two values have it from here on, of which one closes it:
+            // the alias if it is stored below, because `close` then ignores `own`. Otherwise the
+            // alias is forgotten.
+            let alias = OpenFile::new(unsafe { ptr::read(own) }, None);
+            let new = Arc::into_raw(alias).cast_mut();
+            let stored = self.shared.compare_exchange(
+                ptr::null_mut(),
+                new,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+            match stored {
+                Ok(_) => shared = new,
+                Err(found) => {
+                    shared = found;
+                    // SAFETY: from `Arc::into_raw` above; no other thread has seen it.
+                    let alias = Arc::into_inner(unsafe { Arc::from_raw(new) });
+                    alias.into_iter().for_each(|alias| mem::forget(alias.file));
+                }
+            }
+        }
+        // SAFETY: from `Arc::into_raw`, and counted until `close`, which needs this value exclusively.
+        unsafe {
+            Arc::increment_strong_count(shared);
+            Some(Arc::from_raw(shared))
+        }
+    }
+
+    /// Closes the descriptor, or stops sharing it.
+    fn close(&mut self) {
+        let shared = mem::replace(self.shared.get_mut(), ptr::null_mut());
+        if shared.is_null() {
+            drop(self.own.take());
+        } else {
+            mem::forget(self.own.take());
+            // SAFETY: from `Arc::into_raw`, and no longer stored.
+            drop(unsafe { Arc::from_raw(shared) });
+        }
+    }
+}
+
+impl Drop for BackingFile {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -52,7 +138,7 @@ impl Region {
     }
 
     pub(super) fn is_anonymous(&self) -> bool {
-        self.backing_file.open.is_none() && !self.backing_file.is_closed
+        self.file().is_none() && !self.backing_file.is_closed
     }
 
     /// Returns the file that `operation` asks about; `None` for anonymous memory.
@@ -68,15 +154,17 @@ impl Region {
     /// Closes the file, unless other regions share it.
     pub(super) fn close_file(&mut self) {
         if !self.is_anonymous() {
-            self.backing_file.open = None;
+            self.backing_file.close();
             self.backing_file.is_closed = true;
         }
     }
 
     /// Returns the file for errors of faults, if another process can truncate it.
     pub(crate) fn shrinking_file(&self) -> Option<SharedFile> {
-        let open = self.backing_file.open.as_ref().filter(|_| self.backing_file.can_shrink)?;
-        Some(Arc::clone(open) as _)
+        if !self.backing_file.can_shrink {
+            return None;
+        }
+        self.backing_file.share().map(|open| open as _)
     }
 
     /// Returns the bytes of the file from the mapping's offset on; `None` if the file cannot be
@@ -125,10 +213,11 @@ impl Region {
         {
             let again = sys::file::reopen(file).map_err(|error| self.named(error))?;
             status = sys::file::status(&again).map_err(|error| self.named(error))?;
-            let before = self.backing_file.open.take();
-            self.backing_file.open = Some(match self.plan.shared {
+            let before = self.backing_file.share();
+            self.backing_file.close();
+            self.backing_file.set(match self.plan.shared {
                 Some(Origin::Opened) => descriptors::share(again, Origin::Opened),
-                Some(Origin::Given) | None => OpenFile::new(again, before),
+                Some(Origin::Given) | None => Ok(OpenFile::new(again, before)),
             });
         }
         Ok(Some(status))
@@ -137,5 +226,41 @@ impl Region {
     /// Records the file's time of change, after it was mapped again.
     pub(super) fn set_changed(&mut self, status: FileStatus) {
         self.backing_file.changed = status.changed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Barrier};
+
+    use crate::mapping::Mapping;
+
+    /// Threads whose accesses fault at the same moment count the descriptor once, and the mapping
+    /// closes it.
+    #[test]
+    fn a_descriptor_is_counted_once() {
+        let path = std::env::temp_dir().join(format!("sharemap-counted-{}", std::process::id()));
+        std::fs::write(&path, [7; 10]).unwrap();
+        for _ in 0..100 {
+            let map = Mapping::open(&path).unwrap();
+            let together = Barrier::new(4);
+            let shared: Vec<_> = std::thread::scope(|scope| {
+                let share = || {
+                    together.wait();
+                    map.shrinking_file().unwrap()
+                };
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(share)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(shared.iter().all(|file| Arc::ptr_eq(file, &shared[0])));
+            assert_eq!((*shared[0]).as_ref().metadata().unwrap().len(), 10);
+            assert_eq!(map.file().unwrap().metadata().unwrap().len(), 10);
+            let weak = Arc::downgrade(&shared[0]);
+            drop(shared);
+            assert!(weak.upgrade().is_some(), "the mapping keeps it open");
+            drop(map);
+            assert!(weak.upgrade().is_none(), "an error does not");
+        }
+        std::fs::remove_file(path).unwrap();
     }
 }

@@ -57,12 +57,13 @@ struct Files {
 }
 
 /// Returns an open file that can replace `file`: one with the same identity and mode that is
-/// already open, or `file` itself.
+/// already open, or `file` itself. Fails with `file` if it is not worth sharing, or cannot be
+/// identified.
 #[inline]
-pub(super) fn share(file: File, origin: Origin) -> Arc<OpenFile> {
+pub(super) fn share(file: File, origin: Origin) -> Result<Arc<OpenFile>, File> {
     match sys::file::identity(&file) {
-        None => OpenFile::new(file, None),
-        Some(identity) => share_identified(file, (origin, identity)),
+        None => Err(file),
+        Some(identity) => Ok(share_identified(file, (origin, identity))),
     }
 }
 
