@@ -6,20 +6,20 @@
 //! the object was left clean.
 
 use std::fs::File;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::create::{Attachments, OpenOptions, Unclean, find};
-use crate::peer::header::{self, ExpectedLayout, Header};
+use crate::peer::find::{find, is_named_when_whole, real_path};
+use crate::peer::header::{self, CREATION, ExpectedLayout, FIRST, Header};
 use crate::peer::identity;
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::opening::Opening;
-use crate::peer::participants::IN_USE;
+use crate::peer::options::{Attachments, OpenOptions, Unclean};
 use crate::peer::polling::Polling;
+use crate::peer::record::{self, IN_USE};
 use crate::peer::registry::{self, Entry, Key};
-use crate::peer::session::{CREATION, FIRST, RecoverFn, Session};
+use crate::peer::session::{RecoverFn, Session};
 use crate::shm::{Location, LocationKind};
 use crate::sys::{self, FileKind, SlotHome, SlotMode, liveness};
 
@@ -139,26 +139,6 @@ pub(super) fn await_ready(location: &Location, terms: &OpenOptions) -> Result<()
     let start = Instant::now();
     let file = find(location, terms, true)?;
     ready(&file, location, &terms.since(start), Attachment::Participant).map(drop)
-}
-
-/// Returns a path of the object that does not depend on the current directory; `None` if the object
-/// is anonymous.
-pub(super) fn real_path(location: &Location) -> Option<PathBuf> {
-    match location.checked().ok()? {
-        LocationKind::Name(name) => Some(sys::shm::path(name)),
-        LocationKind::File(path) => std::path::absolute(path).ok(),
-        LocationKind::Anonymous => None,
-    }
-}
-
-/// Returns `true` if objects at `location` get their names only after they are complete.
-///
-/// Such an object is never incomplete when it is found, except if its header was damaged later.
-pub(super) fn is_named_when_whole(file: &File, location: &Location) -> bool {
-    match location.checked() {
-        Ok(LocationKind::Name(_)) => sys::shm::is_named_when_whole(file),
-        Ok(LocationKind::File(_) | LocationKind::Anonymous) | Err(_) => true,
-    }
 }
 
 /// The progress of an object's creation.
@@ -313,7 +293,7 @@ fn adopt_from_previous_boot(
     let clean = memory.load::<u32>(header::CLEAN)? == 1;
     if !clean && terms.unclean == Unclean::Refused {
         return Err(if boot == now {
-            elsewhere()
+            record::elsewhere()
         } else {
             Error::new(ErrorKind::Unclean, "open").with_detail(
                 "it was in use when the system went down; check it and accept it as unclean, or \
@@ -338,7 +318,7 @@ fn adopt_from_previous_boot(
         // in this moment goes unnoticed.
         if terms.unclean == Unclean::Refused && is_used(memory, header)? {
             header::write_home(memory, before.unwrap_or(slots.home()))?;
-            return Err(elsewhere());
+            return Err(record::elsewhere());
         }
     }
     // Last, because boot and home together complete the adoption. A half-written boot id equals no boot, so
@@ -354,14 +334,4 @@ fn is_used(memory: &Memory, header: &Header) -> Result<bool> {
         }
     }
     Ok(memory.load::<u32>(header::CLEAN)? != 1)
-}
-
-/// Returns the error for an object in use under another home, where this process cannot query liveness
-/// locks.
-#[cold]
-pub(super) fn elsewhere() -> Error {
-    Error::new(ErrorKind::Unclean, "open").with_detail(
-        "its liveness locks are in another mount or container, which this process cannot see; use \
-         it from there, or accept it as unclean once no process uses it",
-    )
 }

@@ -21,8 +21,8 @@
 //! midway leaves a mark that counts as unclean; the next participant that leaves replaces it.
 
 use crate::error::Result;
-use crate::peer::create::PowerCuts;
 use crate::peer::machine::Machine;
+use crate::peer::options::PowerCuts;
 
 /// The object is in use, and the disk is known not to have `IN_ORDER`.
 const KNOWN: u32 = 0;

@@ -11,110 +11,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::attach::{attach_as, await_ready, is_named_when_whole, real_path};
-use crate::peer::header::{self, ExpectedLayout, Header};
+use crate::peer::attach::{attach_as, await_ready};
+use crate::peer::find::{find, is_named_when_whole, real_path};
+use crate::peer::header::{self, CREATION, ExpectedLayout, Header};
 use crate::peer::identity;
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::opening::Opening;
-use crate::peer::session::{CREATION, RecoverFn};
+use crate::peer::options::OpenOptions;
+use crate::peer::session::RecoverFn;
 use crate::shm::{Location, LocationKind};
 use crate::sys::process::random_id;
-use crate::sys::{
-    self, Create, CreateObject, Existing, FileKind, HugePages, Lifetime, OpenObject, OpenRequest,
-    Owner, Sharing, SlotHome, SlotMode, liveness,
-};
+use crate::sys::{self, CreateObject, Existing, HugePages, SlotHome, SlotMode, liveness};
 
 /// The number of attempts, because other processes may keep creating and unlinking the object.
 const ROUNDS: usize = 8;
 const NAP: Duration = Duration::from_micros(500);
-
-/// The treatment of an object that was in use when the system went down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Unclean {
-    /// Attaching fails with [`ErrorKind::Unclean`].
-    #[default]
-    Refused,
-    /// The processes that used it count as dead, and what they held is recovered.
-    Accepted,
-}
-
-/// The reliability with which an object in a file shows, at the next boot, that it was in use at a power
-/// cut.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum PowerCuts {
-    /// Not reliably: the system may write the clean flag back before or after the contents.
-    #[default]
-    Overlooked,
-    /// Reliably: the first participant to attach and the last to detach wait until the contents and
-    /// the flag are on the disk.
-    Told,
-}
-
-/// The payload lengths of an existing object that are accepted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Payload {
-    /// Only the expected length.
-    #[default]
-    Exactly,
-    /// At least the expected length. The payload itself contains its number of elements.
-    AtLeast,
-}
-
-/// The sharing of a session between openings of an object by this process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Attachments {
-    /// All openings share one session, and so one participant.
-    #[default]
-    Shared,
-    /// The opening gets a session of its own, like another process.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for tests that act as several processes"))]
-    Separate,
-}
-
-/// Options for opening and creating objects.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct OpenOptions {
-    pub(crate) unclean: Unclean,
-    pub(crate) power_cuts: PowerCuts,
-    pub(crate) payload: Payload,
-    pub(crate) lifetime: Lifetime,
-    pub(crate) sharing: Sharing,
-    pub(crate) owner: Owner,
-    /// The longest wait of one opening: for a live creator or adopter, for the holder of a lease, for
-    /// another thread of this process that attaches or detaches, and for a free participant, together.
-    pub(crate) open_timeout: Duration,
-    pub(crate) attachments: Attachments,
-}
-
-impl OpenOptions {
-    /// Returns these options with what is left of an `open_timeout` that began at `start`.
-    pub(super) fn since(&self, start: Instant) -> Self {
-        Self { open_timeout: self.open_timeout.saturating_sub(start.elapsed()), ..*self }
-    }
-}
-
-impl Default for OpenOptions {
-    fn default() -> Self {
-        Self {
-            unclean: Unclean::default(),
-            power_cuts: PowerCuts::default(),
-            payload: Payload::default(),
-            lifetime: Lifetime::default(),
-            sharing: Sharing::PRIVATE,
-            owner: Owner::default(),
-            open_timeout: Duration::from_secs(5),
-            attachments: Attachments::default(),
-        }
-    }
-}
-
-#[cfg(test)]
-impl OpenOptions {
-    /// Returns options for tests in which this process acts as several.
-    pub(crate) fn separate() -> Self {
-        Self { attachments: Attachments::Separate, ..Self::default() }
-    }
-}
 
 /// A function that initializes the payload of a new object, which is zeroed.
 pub(crate) type Fill<'a> = &'a mut dyn FnMut(&Memory, &Header) -> Result<()>;
@@ -364,34 +275,6 @@ fn begin(
         Some(hold) => Ok((slots.home(), hold)),
         None => Err(Error::new(ErrorKind::Busy, "create")
             .with_detail("another process holds its creation slot; try again")),
-    }
-}
-
-/// Opens the file of an object. Fails with `NotFound` for an anonymous location.
-pub(super) fn find(location: &Location, terms: &OpenOptions, write: bool) -> Result<File> {
-    match location.checked()? {
-        LocationKind::Name(name) => sys::shm::open(&OpenObject {
-            name,
-            write,
-            owner: terms.owner,
-            scope: terms.sharing.scope,
-            timeout: terms.open_timeout,
-        }),
-        LocationKind::File(path) => {
-            let timeout = terms.open_timeout;
-            let request = OpenRequest { write, create: Create::Never, exclusive: false, timeout };
-            let file = sys::file::open_object(path, request, terms.owner)?;
-            match sys::file::status(&file)?.kind {
-                FileKind::Regular => Ok(file),
-                FileKind::Directory => Err(Error::new(ErrorKind::IsDirectory, "open")),
-                _ => {
-                    Err(Error::new(ErrorKind::NotAnObject, "open")
-                        .with_detail("it is a special file"))
-                }
-            }
-        }
-        LocationKind::Anonymous => Err(Error::new(ErrorKind::NotFound, "open")
-            .with_detail("an anonymous object has no name; it is passed on as a descriptor")),
     }
 }
 

@@ -4,9 +4,16 @@
 //! after them change.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::create::Payload;
 use crate::peer::memory::Memory;
+use crate::peer::options::Payload;
 use crate::sys::SlotHome;
+
+/// The slot of the process that creates the object or adopts it (FORMAT.md, "Slots").
+pub(crate) const CREATION: u64 = 0;
+/// The slot that all read-only and copy-on-write attachments share.
+pub(crate) const READERS: u64 = 1;
+/// The slot of participant 0; participant *n* has slot `FIRST` + *n*.
+pub(crate) const FIRST: u64 = 2;
 
 /// The first bytes of every object. The first byte is no ASCII character, and the line ends detect a
 /// copy in text mode, which would change them.

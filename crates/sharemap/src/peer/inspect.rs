@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::attach::real_path;
-use crate::peer::create::{OpenOptions, find};
-use crate::peer::header::{self, Header, VERSION, WAITS_SINCE};
+use crate::peer::find::{find, real_path};
+use crate::peer::header::{self, CREATION, FIRST, Header, READERS, VERSION, WAITS_SINCE};
 use crate::peer::identity;
 use crate::peer::machine::SLOTS;
 use crate::peer::memory::{Attachment, Memory};
-use crate::peer::participants::{IN_USE, Record};
-use crate::peer::session::{CREATION, FIRST, READERS};
+use crate::peer::options::OpenOptions;
+use crate::peer::record::{IN_USE, Record};
 use crate::shm::Location;
 use crate::sys::{Owner, liveness, process};
 

@@ -23,9 +23,8 @@ use std::{iter, ptr};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::AtomicWord;
 use crate::peer::header::{LANE, WAITS_SINCE};
-use crate::peer::machine::{Announced, SLOTS};
-use crate::peer::participants::BRIEFLY;
-use crate::peer::polling::Polling;
+use crate::peer::machine::{AnnounceOrdering, Announced, SLOTS};
+use crate::peer::polling::{BRIEFLY, Polling};
 use crate::peer::seat::{Seat, Spot};
 use crate::peer::session::Session;
 
@@ -74,18 +73,6 @@ fn thread_number() -> u64 {
         }
         number.get()
     })
-}
-
-/// The memory ordering with which an announcement is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AnnounceOrdering {
-    /// A plain release store, which later loads of this thread may overtake. Suffices before an
-    /// atomic exchange of the lock word: the word cannot name the lane before the announcement is
-    /// visible.
-    Plain,
-    /// An atomic exchange: later loads of this thread are made after the announcement is visible.
-    /// A reader needs it, because it only loads the lock word (FORMAT.md, "Reader-writer lock").
-    Exchange,
 }
 
 impl Session {

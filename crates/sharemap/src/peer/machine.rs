@@ -19,6 +19,18 @@ pub(crate) const KIND_MASK: u64 = 0xf;
 /// of the kind's own (FORMAT.md, "What a lane announces").
 pub(crate) const OFFSET_MASK: u64 = (1 << 48) - 1 - KIND_MASK;
 
+/// The memory ordering with which an announcement is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AnnounceOrdering {
+    /// A plain release store, which later loads of this thread may overtake. Suffices before an
+    /// atomic exchange of the lock word: the word cannot name the lane before the announcement is
+    /// visible.
+    Plain,
+    /// An atomic exchange: later loads of this thread are made after the announcement is visible.
+    /// A reader needs it, because it only loads the lock word (FORMAT.md, "Reader-writer lock").
+    Exchange,
+}
+
 /// The slot in which a thread has made an announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Announced {

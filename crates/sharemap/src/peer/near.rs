@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::guard::AtomicWord;
-use crate::peer::lanes::AnnounceOrdering;
-use crate::peer::machine::{Announced, Liveness, Machine, delegate_world};
+use crate::peer::machine::{AnnounceOrdering, Announced, Liveness, Machine, delegate_world};
 use crate::peer::memory::Memory;
 use crate::peer::seat::Spot;
 use crate::peer::session::Session;

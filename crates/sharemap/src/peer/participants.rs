@@ -12,71 +12,22 @@
 //! it last. Recovery goes by the record, which is in use before the participant can claim a lane, and
 //! until no lane names it.
 
-#![allow(unsafe_code, reason = "fields in memory that a child finds empty")]
-
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::attach::elsewhere;
 use crate::peer::clean_flag::{Mark, Others};
-use crate::peer::create::PowerCuts;
-use crate::peer::header::{CLEAN, EPOCH, read_home};
+use crate::peer::header::{CLEAN, EPOCH, FIRST, read_home};
 use crate::peer::identity::{Identity, identity};
-use crate::peer::memory::{Attachment, Memory};
-use crate::peer::polling::Polling;
-use crate::peer::session::{FIRST, Session, takes_no_part};
+use crate::peer::memory::Attachment;
+use crate::peer::options::PowerCuts;
+use crate::peer::polling::{BRIEFLY, Polling};
+use crate::peer::record::{self, FREE, IN_USE, NUMBER, PROCESS, SINCE, SPACE, START, USE};
+use crate::peer::session::{Session, takes_no_part};
 use crate::sys::{SlotMode, fork, liveness};
 
 const OPERATION: &str = "attach to";
-
-/// The limit for claiming a lane, or attaching a forked child, within an operation on a lock. Long
-/// enough for a participant that is detaching, or a recoverer, to free what it still has.
-pub(super) const BRIEFLY: Duration = Duration::from_millis(100);
-
-// Offsets of the fields of a participant's record.
-const USE: u64 = 0;
-const PROCESS: u64 = 4;
-const START: u64 = 8;
-const NUMBER: u64 = 16;
-const SPACE: u64 = 24;
-const SINCE: u64 = 32;
-
-/// Values of `USE`.
-const FREE: u32 = 0;
-pub(super) const IN_USE: u32 = 1;
-
-/// The descriptive fields of a participant's record. For inspection only: liveness is decided by the
-/// kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Record {
-    /// The process id, in the process's own pid namespace.
-    pub(super) process: u32,
-    /// When the process started, in the system's own units.
-    pub(super) start_time: u64,
-    /// The number of attachments to the object before this one.
-    pub(super) epoch: u64,
-    /// The pid namespace.
-    pub(super) id_space: u64,
-    /// When the process attached, in nanoseconds since 1970.
-    pub(super) since: u64,
-}
-
-impl Record {
-    /// Reads the record at offset `at`. Its fields may belong to two participants if it changes
-    /// meanwhile.
-    pub(super) fn read(memory: &Memory, at: u64) -> Result<Self> {
-        Ok(Self {
-            process: memory.load(at + PROCESS)?,
-            start_time: memory.load(at + START)?,
-            epoch: memory.load(at + NUMBER)?,
-            id_space: memory.load(at + SPACE)?,
-            since: memory.load(at + SINCE)?,
-        })
-    }
-}
 
 /// A participant's record, with its liveness.
 #[cfg(test)]
@@ -89,109 +40,6 @@ pub(crate) struct Participant {
     pub(crate) id_space: u64,
     pub(crate) since: u64,
     pub(crate) is_alive: bool,
-}
-
-/// This process's participant, in memory that a forked child finds empty: a child is not a
-/// participant until it attaches itself.
-///
-/// Where the system does not wipe memory on fork (`fork::wipes` is `false`), a child has a copy of
-/// the fields, and their `process` tells that they are not its own.
-#[derive(Debug)]
-pub(super) struct LocalParticipant {
-    memory: Arc<fork::WipeOnFork>,
-}
-
-#[repr(C)]
-struct Fields {
-    /// The participant's number plus one; 0: none. Stored last when attaching, and cleared first
-    /// when detaching.
-    participant: AtomicU32,
-    /// The process that has the participant, as `fork::process` numbers it.
-    process: AtomicU32,
-    /// The liveness lock, as [`into_raw`](liveness::LivenessLock::into_raw) returned it; 0: none.
-    lock: AtomicUsize,
-    /// A spin lock that admits one attaching thread. Its value is the number of the process that
-    /// holds it. A parent's number, copied by a fork, does not lock the child.
-    attaching: AtomicU32,
-    /// A lock, likewise, that admits one recovering thread.
-    recovering: AtomicU32,
-}
-
-impl LocalParticipant {
-    /// The bytes of `memory` that are used.
-    pub(super) const LEN: usize = 64;
-
-    /// Creates the value, without a participant, at the start of zeroed `memory` of at least
-    /// [`LEN`](Self::LEN) bytes.
-    pub(super) fn new(memory: Arc<fork::WipeOnFork>) -> Self {
-        Self { memory }
-    }
-
-    fn fields(&self) -> &Fields {
-        // SAFETY: the memory is as long as this value and begins with the fields, for which every
-        // bit pattern is a value; they are only used as atomics. It is private, so no process truncates it.
-        unsafe { &*self.memory.base().cast::<Fields>() }
-    }
-
-    /// Returns the number of this process's participant, if it has one.
-    #[inline]
-    pub(super) fn participant(&self) -> Option<u32> {
-        let fields = self.fields();
-        let participant = fields.participant.load(Ordering::Acquire).checked_sub(1)?;
-        let ours = fork::wipes() || fields.process.load(Ordering::Relaxed) == fork::process();
-        ours.then_some(participant)
-    }
-
-    /// Clears fields that a fork has copied from the parent, where the system does not. The caller
-    /// holds `attaching`, which is this process's.
-    fn wipe(&self) {
-        let fields = self.fields();
-        if fields.process.load(Ordering::Relaxed) != fork::process() {
-            // The lock is the parent's: the child must not release it.
-            fields.lock.store(0, Ordering::Relaxed);
-            fields.recovering.store(0, Ordering::Relaxed);
-            fields.participant.store(0, Ordering::Release);
-        }
-    }
-
-    /// Stores this process's participant and its liveness lock.
-    fn set(&self, participant: u32, lock: liveness::LivenessLock) {
-        let fields = self.fields();
-        fields.process.store(fork::process(), Ordering::Relaxed);
-        fields.lock.store(lock.into_raw(), Ordering::Relaxed);
-        // Last: other threads go by this field, which publishes the others.
-        fields.participant.store(participant + 1, Ordering::Release);
-    }
-
-    /// Removes this process's participant and its liveness lock. Returns `None` if there is none: the
-    /// process has not attached, or is a forked child.
-    fn take(&self) -> Option<(u32, liveness::LivenessLock)> {
-        let participant = self.participant()?;
-        let fields = self.fields();
-        fields.participant.store(0, Ordering::Release);
-        let lock = fields.lock.swap(0, Ordering::Relaxed);
-        // SAFETY: the number came from a lock of this process, and the swap returns it once.
-        (lock != 0).then(|| (participant, unsafe { liveness::LivenessLock::from_raw(lock) }))
-    }
-
-    /// Admits this thread as the only recovering one of this process, until the returned value is
-    /// dropped. Returns `None`, without blocking, if another thread is recovering.
-    ///
-    /// Between processes, the liveness lock of the dead participant decides.
-    pub(super) fn begin_recovery(&self) -> Option<InRecovery<'_>> {
-        let recovering = &self.fields().recovering;
-        (recovering.swap(fork::process(), Ordering::Acquire) != fork::process())
-            .then_some(InRecovery(recovering))
-    }
-}
-
-/// An RAII guard that keeps other threads of this process from recovering.
-pub(super) struct InRecovery<'a>(&'a AtomicU32);
-
-impl Drop for InRecovery<'_> {
-    fn drop(&mut self) {
-        self.0.store(0, Ordering::Release);
-    }
 }
 
 impl Session {
@@ -267,7 +115,7 @@ impl Session {
         if read_home(&self.memory)? != Some(self.slots.home()) {
             // Adopted by a process that looks for liveness locks elsewhere and takes this participant
             // for dead. The record is left to it, because it may be recovering the participant now.
-            return Err(self.with_object_path(elsewhere()));
+            return Err(self.with_object_path(record::elsewhere()));
         }
         self.own.set(participant, lock);
         Ok(Some(participant))
@@ -410,8 +258,8 @@ impl Session {
             if self.use_of(number)? == FREE {
                 continue;
             }
-            let record = Record::read(&self.memory, self.header.participant(number))?;
-            let Record { process, start_time, epoch, id_space, since } = record;
+            let record = record::Record::read(&self.memory, self.header.participant(number))?;
+            let record::Record { process, start_time, epoch, id_space, since } = record;
             let free = self.slots.is_free(FIRST + u64::from(number));
             let is_alive = !free.map_err(|error| self.with_object_path(error))?;
             found.push(Participant {
@@ -463,7 +311,7 @@ impl Session {
         }
         self.attach(open_timeout)?;
         if read_home(&self.memory)? != Some(self.slots.home()) {
-            return Err(self.with_object_path(elsewhere()));
+            return Err(self.with_object_path(record::elsewhere()));
         }
         match power_cuts {
             PowerCuts::Told => self.mark().attach(self),

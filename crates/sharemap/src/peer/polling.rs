@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+/// The limit for claiming a lane, or attaching a forked child, within an operation on a lock. Long
+/// enough for a participant that is detaching, or a recoverer, to free what it still has.
+pub(super) const BRIEFLY: Duration = Duration::from_millis(100);
+
 /// A schedule for polling a state for a limited time, with naps between the queries.
 ///
 /// A nap lasts an eighth of the time that has passed, between 0.2 and 5 ms. It is also at least eight

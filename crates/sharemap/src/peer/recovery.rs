@@ -19,10 +19,10 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::error::{ErrorKind, Result};
-use crate::peer::header::WAITS_SINCE;
+use crate::peer::header::{FIRST, WAITS_SINCE};
 use crate::peer::machine::{Liveness, SLOTS};
-use crate::peer::participants::IN_USE;
-use crate::peer::session::{FIRST, Session};
+use crate::peer::record::IN_USE;
+use crate::peer::session::Session;
 use crate::sys::{SlotMode, liveness};
 
 /// After this many single recoveries, all dead participants are recovered together. Each recovery

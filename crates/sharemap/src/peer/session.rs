@@ -7,13 +7,12 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::create::{OpenOptions, PowerCuts};
-use crate::peer::header::{self, Header};
+use crate::peer::header::{self, Header, READERS};
 use crate::peer::inherited::InheritedLanes;
-use crate::peer::lanes::AnnounceOrdering;
-use crate::peer::machine::{Announced, Liveness, Machine};
+use crate::peer::local::LocalParticipant;
+use crate::peer::machine::{AnnounceOrdering, Announced, Liveness, Machine};
 use crate::peer::memory::{Attachment, Memory};
-use crate::peer::participants::LocalParticipant;
+use crate::peer::options::{OpenOptions, PowerCuts};
 use crate::peer::registry;
 use crate::peer::seat::{Seats, Spot};
 use crate::sys::{SlotMode, WaitPlace, fence, fork, liveness, process as system, wait};
@@ -24,13 +23,6 @@ use crate::sys::{SlotMode, WaitPlace, fence, fork, liveness, process as system, 
 /// The recoverer may die at any step, and the next one calls the function again from the beginning. Each
 /// call must therefore be repeatable.
 pub(crate) type RecoverFn = fn(&Session, slot: u64, what: u64, lane: u32) -> Result<()>;
-
-/// The slot of the process that creates the object or adopts it (FORMAT.md, "Slots").
-pub(crate) const CREATION: u64 = 0;
-/// The slot that all read-only and copy-on-write attachments share.
-pub(crate) const READERS: u64 = 1;
-/// The slot of participant 0; participant *n* has slot `FIRST` + *n*.
-pub(crate) const FIRST: u64 = 2;
 
 /// An object that this process is attached to, with its participant and the lanes of its threads.
 ///

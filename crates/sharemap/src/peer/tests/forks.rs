@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{DIED, Scratch, need_atomics, need_wipes, open};
+use crate::peer::header::FIRST;
 use crate::peer::machine::{Liveness, Machine};
-use crate::peer::session::{FIRST, Session};
+use crate::peer::session::Session;
 use crate::testing::child::{Second, fork, listen, role, tell};
 
 /// Forks a child that runs the body, or skips the test where no process can be forked.

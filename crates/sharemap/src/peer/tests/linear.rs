@@ -10,7 +10,7 @@ use crate::guard::AtomicWord;
 use crate::peer::header::{Header, LANE, MOST, PARTICIPANT};
 use crate::peer::machine::{Liveness, Machine};
 use crate::peer::memory::Memory;
-use crate::peer::participants::IN_USE;
+use crate::peer::record::IN_USE;
 use crate::peer::recovery::counts::{ASKED, PASSES};
 use crate::peer::session::Session;
 use crate::peer::{ExpectedLayout, OpenOptions, Opening, create};

@@ -109,7 +109,7 @@ fn an_interrupted_recovery_is_repeated() {
     let mut third = Second::start(ROLE, file.name());
     third.expect("attached");
     second.kill();
-    while !session.slots.is_free(crate::peer::session::FIRST + 1).unwrap() {
+    while !session.slots.is_free(crate::peer::header::FIRST + 1).unwrap() {
         std::thread::yield_now();
     }
     third.say("recover");
@@ -208,7 +208,7 @@ fn the_death_of_a_bystander_does_not_leave_the_object_unclean() {
     let mut second = Second::start("peer::tests::lives::bystander", file.name());
     second.expect("attached");
     second.kill();
-    while !session.slots.is_free(crate::peer::session::FIRST + 1).unwrap() {
+    while !session.slots.is_free(crate::peer::header::FIRST + 1).unwrap() {
         std::thread::yield_now();
     }
     assert_eq!(session.participants().unwrap().len(), 2);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{Scratch, memory_of, need_atomics, release, shape};
 use crate::error::ErrorKind;
 use crate::peer::header::CLEAN;
-use crate::peer::session::{FIRST, Session};
+use crate::peer::header::FIRST;
+use crate::peer::session::Session;
 use crate::peer::{OpenOptions, PowerCuts, create};
 
 /// The mark while a participant is attached: the disk does not have "clean", or may still have it.

@@ -3,8 +3,9 @@
 
 use super::{DIED, Scratch, need_atomics, need_wipes, open, release, shape};
 use crate::error::Result;
+use crate::peer::header::FIRST;
 use crate::peer::machine::{Liveness, Machine};
-use crate::peer::session::{FIRST, Session};
+use crate::peer::session::Session;
 use crate::peer::{OpenOptions, create};
 use crate::shm::Location;
 use crate::sys::process;

@@ -2,9 +2,9 @@
 
 use super::{Scratch, need_atomics, release, shape};
 use crate::error::ErrorKind;
+use crate::peer::header::READERS;
 use crate::peer::machine::Machine;
 use crate::peer::memory::Attachment;
-use crate::peer::session::READERS;
 use crate::peer::{OpenOptions, create};
 use crate::sys::SlotMode;
 
