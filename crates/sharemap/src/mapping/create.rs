@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::mapping::options::MapOptions;
+use crate::mapping::options::{Existing, MapOptions};
 use crate::mapping::plan::Plan;
 use crate::mapping::region::Region;
 use crate::sys::{self, Access, Create, FileKind, FileStatus, OpenRequest};
@@ -13,14 +13,6 @@ use crate::sys::{self, Access, Create, FileKind, FileStatus, OpenRequest};
 /// Sets the length of a file, and allocates storage for it unless it is `sparse`.
 pub(super) fn make_room(file: &File, len: u64, sparse: bool) -> Result<()> {
     if sparse { sys::file::set_len(file, len) } else { sys::file::allocate(file, len) }
-}
-
-/// The treatment of a file that exists.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Existing {
-    Refused,
-    Emptied,
-    Kept,
 }
 
 impl MapOptions {

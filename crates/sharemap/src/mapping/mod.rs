@@ -19,6 +19,7 @@ mod discard;
 mod extents;
 mod file_contents;
 mod flush;
+mod flush_state;
 mod frozen;
 mod kinds;
 mod options;

@@ -4,12 +4,19 @@ use std::fs::File;
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::mapping::create::Existing;
 use crate::mapping::descriptors::Origin;
 use crate::mapping::plan::{Plan, Wanted};
 use crate::mapping::region::Region;
 use crate::mapping::{AnonymousMapping, Mapping, MappingCow, MappingMut};
 use crate::sys::{self, Access, Advice, AsDescriptor, Create, HugePages, OpenRequest};
+
+/// The treatment of a file that exists.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Existing {
+    Refused,
+    Emptied,
+    Kept,
+}
 
 /// Options for creating a mapping: offset and length, reservation, huge pages, population, and
 /// others.

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::{self, SharedFile};
 use crate::mapping::backing_file::BackingFile;
-use crate::mapping::flush::FlushState;
+use crate::mapping::flush_state::FlushState;
 use crate::mapping::plan::{self, Plan};
 use crate::sys::{self, FileKind, FileStatus, MapRequest, Protection, Recovery, Span};
 use crate::view::Backing;
