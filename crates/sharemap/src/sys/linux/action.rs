@@ -164,7 +164,7 @@ pub(crate) fn set_mask(mask: u64) {
 /// `context` is the third argument that the kernel passed to a signal handler.
 pub(crate) unsafe fn interrupted_mask(context: *mut c_void) -> u64 {
     let context: *const libc::ucontext_t = context.cast();
-    // SAFETY: the context is the kernel's, whose set of signals is the beginning of the C library's.
+    // SAFETY: the context is the kernel's. The C library's set of signals begins with the kernel's.
     unsafe { (&raw const (*context).uc_sigmask).cast::<u64>().read_unaligned() }
 }
 

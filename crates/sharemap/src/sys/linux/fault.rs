@@ -289,7 +289,7 @@ fn transfer(
     done
 }
 
-/// Copies at most 4 KiB through a new pipe, whose reads and writes report bad addresses as errors.
+/// Copies at most 4 KiB through a new pipe. Reads and writes report bad addresses as errors.
 ///
 /// Returns `true` if all `len` bytes were copied.
 unsafe fn through_pipe(from: *const u8, to: *mut u8, len: usize) -> bool {

@@ -27,7 +27,7 @@ const HUGETLBFS: u64 = 0x9584_58f6;
 const OVERLAYFS: u64 = 0x794c_7630;
 const PROC: u64 = 0x9fa0;
 
-/// File systems whose regular files state no length. A trial read could have an effect or block:
+/// File systems that report no length for their regular files. A trial read could have an effect or block:
 /// procfs, tracefs, debugfs, securityfs, cgroups of both versions.
 const WITHOUT_SIZES: [u64; 6] =
     [PROC, 0x7472_6163, 0x6462_6720, 0x7363_6673, 0x0027_e0eb, 0x6367_7270];
@@ -282,7 +282,7 @@ pub(crate) fn immutable(file: &File) -> std::result::Result<(), String> {
         return Err(format!("its bytes may still change or go away: {missing}"));
     }
     if is_on_hugetlbfs(file) {
-        return Err("it is made of huge pages, whose loss the seals do not prevent".into());
+        return Err("it consists of huge pages, and seals do not prevent their loss".into());
     }
     Ok(())
 }

@@ -110,7 +110,7 @@ pub(crate) unsafe fn unmap(span: &Span) -> Result<()> {
         return Ok(());
     };
     // The kernel rounds the length of a mapping of huge pages up, and unmaps whole huge pages only. Page
-    // sizes are tried in ascending order: the kernel refuses one that is too small, so a length that it
+    // sizes are tried in ascending order: the kernel refuses too small a size, so a length that it
     // accepts never reaches past the mapping.
     const HUGE: [usize; 6] = [64 << 10, 1 << 20, 2 << 20, 32 << 20, 512 << 20, 1 << 30];
     let invalid = error.os_code() == Some(libc::EINVAL);

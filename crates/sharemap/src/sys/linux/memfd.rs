@@ -102,9 +102,7 @@ pub(crate) fn seal(file: &File, seals: Seals) -> Result<()> {
     rustix::fs::fcntl_add_seals(file, wanted.collect()).map_err(|errno| {
         let error = errno::error("seal", errno).with_detail(match errno {
             Errno::BUSY => "a process has it mapped for writing; unmap it first",
-            Errno::PERM => {
-                "only a writable memfd whose set of seals is not itself sealed takes seals"
-            }
+            Errno::PERM => "only a writable memfd without `F_SEAL_SEAL` takes further seals",
             _ => "only memory without a name (a memfd) can be sealed",
         });
         match errno {

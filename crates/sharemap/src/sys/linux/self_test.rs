@@ -91,7 +91,7 @@ impl Test<'_> {
             }
         }
         let mut stack = Vec::<u128>::with_capacity(STACK / 16);
-        // The flags of `posix_spawn`, the only ones that valgrind accepts.
+        // The flags of `posix_spawn`, because valgrind accepts no others.
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | exit_signal;
         // SAFETY: the stack and the test outlive the child.
         unsafe {
@@ -154,8 +154,8 @@ unsafe fn kill_later() {
     }
 }
 
-/// Three shared pages: one for the report, one that raises `SIGBUS` because it lies past the end of the
-/// memory object, and one that raises `SIGSEGV` because it is protected.
+/// Three shared pages. The first holds the report. An access to the second raises `SIGBUS`, because it lies
+/// past the end of the memory object; an access to the third raises `SIGSEGV`, because it is protected.
 struct Pages {
     base: *mut u8,
 }
@@ -193,7 +193,7 @@ impl Pages {
         unsafe { AtomicU32::from_ptr(self.base.cast()) }
     }
 
-    /// Returns the page whose access raises `signal`.
+    /// Returns the page that raises `signal` on an access.
     fn raising(&self, signal: c_int) -> *mut u8 {
         let index = if signal == libc::SIGBUS { 1 } else { 2 };
         self.base.wrapping_add(index * page_size())

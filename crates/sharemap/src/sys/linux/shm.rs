@@ -85,7 +85,7 @@ pub(crate) fn is_named_when_whole(_: &File) -> bool {
     true
 }
 
-/// The lock of a name whose object is being created. Linux needs none, because objects get their names when
+/// The lock of a name while its object is being created. Linux needs none, because objects get their names when
 /// they are complete.
 #[derive(Debug)]
 pub(crate) struct Making;

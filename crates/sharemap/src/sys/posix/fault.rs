@@ -176,8 +176,8 @@ fn settle(reached: bool) -> Recovery {
     if reached { Recovery::InPlace } else { Recovery::Syscall }
 }
 
-/// Returns `true` if a fault at a guarded access reaches our handler, or one that recovers it like
-/// ours; `None` if the installed handler has not been tried.
+/// Returns `true` if a fault at a guarded access reaches our handler, or another that
+/// recovers it like ours; `None` if the installed handler has not been tried.
 fn known_to_reach_us(signal: c_int) -> Option<bool> {
     let front = os::Action::of(signal).handler();
     if is_ours(front) {
@@ -332,7 +332,7 @@ unsafe fn recover(info: *mut libc::siginfo_t, context: *mut c_void) -> bool {
         match (arch::site_kind(at, code::is_readable), registers.copy) {
             // A load, store or atomic access: it is executed again, on the scratch page.
             (Some(0), _) => *registers.address = SCRATCH.load(Ordering::Relaxed) as _,
-            // A string copy whose guarded side faulted: with a count of zero, it ends here. A fault on
+            // A string copy that faulted on its guarded side: with a count of zero, it ends here. A fault on
             // the private side is not ours.
             (Some(kind), Some([source, destination, count]))
                 if arch::is_guarded_side(

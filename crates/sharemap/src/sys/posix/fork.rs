@@ -37,8 +37,8 @@ impl Drop for HeldOff {
 
 /// Waits until no other thread holds such descriptors or forks, for a bounded number of yields.
 ///
-/// The bound is needed because a foreign fork handler may call [`hold_off`] within the fork, whose own
-/// thread has set the word.
+/// The bound is needed because a foreign fork handler may call [`hold_off`] within the fork, when
+/// the forking thread itself has set the word.
 fn acquire() {
     const TRIES: u32 = 100_000;
     let process = std::process::id();

@@ -126,7 +126,7 @@ pub(crate) fn find(number: u64, identity: [u64; 2]) -> Result<File> {
         return Err(wrong("it is not open, so this process did not inherit it"));
     }
     // SAFETY: the descriptor was open a moment ago, and is borrowed for two calls. If another thread closes
-    // it meanwhile, the calls fail, or refer to another file, whose identity is another one.
+    // it meanwhile, the calls fail, or refer to another file, which has another identity.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
     let file = rustix::io::fcntl_dupfd_cloexec(borrowed, 0)
         .map(File::from)

@@ -3,7 +3,7 @@
 //!
 //! A link is followed if it belongs to root or to this user, like the kernel's rule for sticky
 //! directories (`protected_symlinks`). The result is an open directory and a name in it. Later
-//! calls act there, whatever the path leads to by then.
+//! calls act there, even if the path leads elsewhere by then.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -48,7 +48,7 @@ pub(crate) struct Entry {
     /// The directory, held open.
     pub(crate) folder: OwnedFd,
     name: Vec<u8>,
-    /// The other user whose links led here. The object must belong to that user. `None` if all
+    /// The other user that owns links on the path. The object must belong to that user. `None` if all
     /// links were root's or this user's.
     pub(crate) vouched_by: Option<u32>,
     /// `true` if the name is a link of procfs.
@@ -207,7 +207,7 @@ fn parts_of(path: &[u8]) -> VecDeque<Vec<u8>> {
     parts
 }
 
-/// Returns the error for a link of a user whose links are not followed.
+/// Returns the error for a link of another user.
 #[cold]
 fn refused(name: &[u8], made_by: u32, operation: &'static str) -> Error {
     Error::new(ErrorKind::ForeignOwner, operation).with_detail(format!(
