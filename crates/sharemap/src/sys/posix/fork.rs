@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 /// Waits for it are bounded, so it is no lock. A child inherits its parent's id here, which counts as 0.
 static HELD: AtomicU32 = AtomicU32::new(0);
 
-/// A guard that delays `fork` by other threads until it is dropped. A raw `clone` is not delayed.
+/// A guard that delays `fork` by other threads until it is dropped.
+///
+/// A raw `clone` and `posix_spawn` run no fork handlers, so they are not delayed: their children may inherit
+/// the descriptor, until they execute a program or end.
 ///
 /// It must live for a few system calls only, because the delay is bounded.
 #[must_use]
