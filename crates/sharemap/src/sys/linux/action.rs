@@ -1,7 +1,7 @@
-//! What signals do, in the kernel's own form: a fifth of the C library's, so that the handler can
-//! look and hand on from the smallest stacks.
+//! Signal actions in the kernel's own layout, which is a fifth of the size of the C library's. The handler
+//! can therefore query an action and pass a signal on from the smallest stacks.
 //!
-//! Where the kernel's form is another than this, there are no sites, and no handler.
+//! Machines with another layout have no sites, so no handler is installed there.
 
 #![allow(unsafe_code, reason = "raw system calls")]
 
@@ -9,6 +9,7 @@ use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
 
+/// A signal action (the kernel's `struct sigaction`).
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Action {
@@ -21,11 +22,11 @@ pub(crate) struct Action {
 impl Action {
     const NONE: Self = Self { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
 
-    /// The action now.
+    /// Returns the current action of `signal`.
     #[inline(never)]
     pub(crate) fn of(signal: c_int) -> Self {
         let mut action = Self::NONE;
-        // SAFETY: asks only; the structure is the kernel's.
+        // SAFETY: the call only writes `action`, which has the kernel's layout.
         unsafe {
             let none = ptr::null::<Self>();
             libc::syscall(libc::SYS_rt_sigaction, signal, none, &raw mut action, size_of::<u64>());
@@ -33,6 +34,7 @@ impl Action {
         action
     }
 
+    /// Returns the address of the handler, or `SIG_DFL` or `SIG_IGN`.
     pub(crate) fn handler(&self) -> usize {
         self.handler
     }
@@ -41,7 +43,7 @@ impl Action {
         self.flags as c_int
     }
 
-    /// The signals that the kernel blocks while the handler runs.
+    /// Returns the signals that the kernel blocks while the handler runs, besides the handler's own.
     pub(crate) fn mask(&self) -> u64 {
         self.mask
     }
@@ -50,14 +52,16 @@ impl Action {
         Self { handler, flags: flags as libc::c_ulong, restorer: 0, mask }
     }
 
-    /// Gives the action before. Goes through the C library, which adds the way back from handlers.
+    /// Installs the action and returns the previous one. `None` if the call failed.
+    ///
+    /// The C library makes the call, because it adds the code that returns from handlers (the restorer).
     ///
     /// # Safety
-    /// The handler has the form that the flags say, and is async-signal-safe.
+    /// The handler has the signature that the flags tell, and is async-signal-safe.
     #[inline(never)]
     pub(crate) unsafe fn install(&self, signal: c_int) -> Option<Self> {
         let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: as the caller says. A set of signals begins with the kernel's.
+        // SAFETY: the caller's promise. The C library's set of signals begins with the kernel's.
         unsafe {
             let new = action.as_mut_ptr();
             (*new).sa_sigaction = self.handler;
@@ -75,16 +79,16 @@ impl Action {
         }
     }
 
-    /// Makes this the action again, with other flags.
+    /// Installs the action again, with other flags, by the system call alone.
     ///
     /// # Safety
-    /// It was the action before.
+    /// [`of`](Self::of) returned the action, so its restorer is valid.
     #[inline(never)]
     pub(crate) unsafe fn put_back(&self, signal: c_int, flags: c_int) {
         const SA_RESTORER: libc::c_ulong = 0x0400_0000;
         let flags = flags as libc::c_ulong | self.flags & SA_RESTORER;
         let action = Self { flags, ..*self };
-        // SAFETY: as the caller says.
+        // SAFETY: the caller's promise: the kernel itself returned the handler and the restorer.
         unsafe {
             let none = ptr::null_mut::<Self>();
             libc::syscall(
@@ -98,9 +102,10 @@ impl Action {
     }
 }
 
+/// Installs the default action of `signal`.
 #[inline(never)]
 pub(crate) fn set_default(signal: c_int) {
-    // SAFETY: the default action needs no way back.
+    // SAFETY: the default action runs no handler, so it needs no restorer.
     unsafe {
         let (action, none) = (Action::NONE, ptr::null_mut::<Action>());
         libc::syscall(libc::SYS_rt_sigaction, signal, &raw const action, none, size_of::<u64>());
@@ -110,13 +115,14 @@ pub(crate) fn set_default(signal: c_int) {
 /// Sends a signal to this thread.
 #[inline(never)]
 pub(crate) fn send(signal: c_int) {
-    // SAFETY: plain calls.
+    // SAFETY: the calls take numbers only.
     unsafe {
         let thread = libc::syscall(libc::SYS_gettid);
         libc::syscall(libc::SYS_tgkill, libc::getpid(), thread as c_int, signal);
     }
 }
 
+/// Unblocks `signal` in this thread.
 #[inline(never)]
 pub(crate) fn unblock(signal: c_int) {
     let set = bit(signal);
@@ -128,11 +134,11 @@ pub(crate) fn unblock(signal: c_int) {
     }
 }
 
-/// This thread's mask.
+/// Returns this thread's signal mask.
 #[inline(never)]
 pub(crate) fn mask() -> u64 {
     let mut mask = 0u64;
-    // SAFETY: asks only.
+    // SAFETY: the call only writes `mask`.
     unsafe {
         let none = ptr::null::<u64>();
         let how = libc::SIG_BLOCK;
@@ -141,6 +147,7 @@ pub(crate) fn mask() -> u64 {
     mask
 }
 
+/// Sets this thread's signal mask.
 #[inline(never)]
 pub(crate) fn set_mask(mask: u64) {
     // SAFETY: changes this thread's mask only.
@@ -151,16 +158,17 @@ pub(crate) fn set_mask(mask: u64) {
     }
 }
 
-/// The mask of the code that a signal interrupted.
+/// Returns the signal mask that the interrupted code had.
 ///
 /// # Safety
-/// `context` is what the kernel gave to a signal handler.
+/// `context` is the third argument that the kernel passed to a signal handler.
 pub(crate) unsafe fn interrupted_mask(context: *mut c_void) -> u64 {
     let context: *const libc::ucontext_t = context.cast();
-    // SAFETY: the kernel's; a set of signals begins with the kernel's.
+    // SAFETY: the context is the kernel's. The C library's set of signals begins with the kernel's.
     unsafe { (&raw const (*context).uc_sigmask).cast::<u64>().read_unaligned() }
 }
 
+/// Returns the bit of `signal` in a mask.
 pub(crate) const fn bit(signal: c_int) -> u64 {
     1 << (signal - 1)
 }

@@ -1,5 +1,6 @@
-//! Files that get their name when they are whole: until then they have none (`O_TMPFILE`), so that
-//! a creator that is killed leaves nothing.
+//! Creates files that get their names once they are complete. Until then a file has no name (`O_TMPFILE`), so
+//! the kernel removes it if its creator is killed. On file systems without unnamed files it has a hidden name,
+//! which a killed creator leaves behind.
 
 use std::fs::File;
 use std::path::Path;
@@ -26,20 +27,21 @@ pub(crate) fn create_new(
     let failed = |errno| errno::error(OPERATION, errno);
     let entry = walk::entry(path, Owner::Own, Last::Kept, OPERATION)?;
     if entry.stat().is_ok() {
-        // Before space is set aside for nothing.
+        // Checked first to avoid a useless allocation. The link checks it again, atomically.
         return Err(failed(Errno::EXIST));
     }
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
     let file = match retry_on_intr(|| rustix::fs::openat(&entry.folder, ".", flags, mode)) {
         Ok(file) => File::from(file),
-        // A file system, or a kernel, without nameless files.
+        // The file system or the kernel has no unnamed files.
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
             return create_hidden(&entry, len, fill);
         }
         Err(errno) => return Err(failed(errno)),
     };
     let link = link_of(&file);
+    // An unnamed file can be linked only through `/proc`.
     if rustix::fs::access(link.as_str(), Access::EXISTS).is_err() {
         return create_hidden(&entry, len, fill);
     }

@@ -18,7 +18,7 @@ pub(in crate::sys) const QUIETLY: OFlags = OFlags::NOATIME;
 /// Opens a directory. Links on the path are followed if root or this user owns them; the last
 /// component must not be a link.
 pub(in crate::sys) fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
-    /// The kernel's own limit of links.
+    /// The kernel's own limit of links in a path.
     const MOST_LINKS: usize = 40;
     let start = |absolute| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -26,7 +26,7 @@ pub(in crate::sys) fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
     };
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     if path == Path::new(shm::DIRECTORY) {
-        // `/dev/shm` is root's, and on some systems a link.
+        // `/dev/shm` belongs to root, and is a link on some systems.
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         return rustix::fs::open(path, flags, Mode::empty());
     }
@@ -60,6 +60,7 @@ pub(in crate::sys) fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
     Ok(at)
 }
 
+/// Splits a path into the components that are walked.
 fn parts(path: &Path) -> VecDeque<OsString> {
     let part = |component: Component<'_>| match component {
         Component::Normal(_) | Component::ParentDir => Some(component.as_os_str().to_owned()),

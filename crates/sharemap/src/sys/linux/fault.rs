@@ -1,4 +1,5 @@
-//! Faults on Linux: contexts, the self-test, and copies by system call.
+//! Faults on Linux: the registers of an interrupted thread, the code that stays readable, and copies by
+//! system call.
 
 #![allow(unsafe_code, reason = "signal contexts and raw system calls")]
 
@@ -14,12 +15,12 @@ pub(crate) use super::self_test::try_out;
 use crate::sys::os::map::page_size;
 pub(crate) use crate::sys::posix::fault::{check, inspect, recovery, thread_ready};
 
-/// The registers that a recovery reads and writes.
+/// The saved registers of an interrupted thread that a recovery reads and writes.
 pub(crate) struct Registers {
     pub(crate) program_counter: *mut Register,
     pub(crate) address: *mut Register,
     pub(crate) flag: *mut Register,
-    /// Source, destination and count of a string copy, where there are such.
+    /// The source, destination and count of a string copy, on machines that have such instructions.
     pub(crate) copy: Option<[*mut Register; 3]>,
 }
 
@@ -29,8 +30,10 @@ pub(crate) type Register = i64;
 pub(crate) type Register = u64;
 
 impl Registers {
+    /// Returns the registers in a signal handler's `context`.
+    ///
     /// # Safety
-    /// `context` is what the kernel gave to a signal handler.
+    /// `context` is the third argument that the kernel passed to a signal handler.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(crate) unsafe fn of(context: *mut c_void) -> Self {
@@ -51,8 +54,10 @@ impl Registers {
         }
     }
 
+    /// Returns the registers in a signal handler's `context`.
+    ///
     /// # Safety
-    /// `context` is what the kernel gave to a signal handler.
+    /// `context` is the third argument that the kernel passed to a signal handler.
     #[cfg(target_arch = "aarch64")]
     #[inline(always)]
     pub(crate) unsafe fn of(context: *mut c_void) -> Self {
@@ -69,8 +74,10 @@ impl Registers {
         }
     }
 
+    /// Returns no registers: without sites no handler is installed, so this is never called.
+    ///
     /// # Safety
-    /// Never called: without sites no handler is installed.
+    /// None.
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub(crate) unsafe fn of(_: *mut c_void) -> Self {
         Self {
@@ -82,9 +89,9 @@ impl Registers {
     }
 }
 
-/// Whether a signal is one that a memory access raises: SIGBUS with ADRALN, ADRERR, OBJERR or
-/// MCEERR_AR, SIGSEGV with MAPERR, ACCERR or PKUERR. MCEERR_AO is asynchronous, and codes of zero
-/// and less were sent by somebody.
+/// Returns `true` if a memory access raised the signal: `SIGBUS` with `ADRALN`, `ADRERR`, `OBJERR` or
+/// `MCEERR_AR`, or `SIGSEGV` with `MAPERR`, `ACCERR` or `PKUERR`. `MCEERR_AO` is asynchronous, and a code
+/// of zero or less means that a process sent the signal.
 #[inline(always)]
 pub(crate) fn claims(signal: c_int, code: c_int) -> bool {
     if signal == libc::SIGBUS {
@@ -94,28 +101,33 @@ pub(crate) fn claims(signal: c_int, code: c_int) -> bool {
     }
 }
 
-/// Whether the signal comes again when the interrupted instruction is executed again.
+/// Returns `true` if the interrupted instruction raises the signal again when it is executed again.
 pub(crate) fn is_synchronous(signal: c_int, code: c_int) -> bool {
     const MCEERR_AO: c_int = 5;
     code > 0 && !(signal == libc::SIGBUS && code == MCEERR_AO)
 }
 
+/// Returns the address that faulted.
+///
 /// # Safety
-/// `info` belongs to a SIGBUS or SIGSEGV that the processor raised.
+/// `info` belongs to a `SIGBUS` or `SIGSEGV` that the processor raised.
 #[inline(always)]
 pub(crate) unsafe fn address(info: *mut libc::siginfo_t) -> *mut c_void {
-    // The fault's address follows three integers, aligned as a pointer.
+    // In the kernel's layout, the address is a pointer after three integers.
     const AT: usize = (3 * size_of::<c_int>()).next_multiple_of(align_of::<*mut c_void>());
-    // SAFETY: as just said.
+    // SAFETY: within `info`, at the offset just computed.
     unsafe { *info.byte_add(AT).cast() }
 }
 
-/// Whether a byte can be read, without a fault: the kernel copies the eight bytes around it, and
-/// then refuses the request as invalid. (At address 0 it would see no set to copy.)
+/// Returns `true` if the aligned eight bytes that contain `at` can be read, without faulting.
+///
+/// The kernel reads a signal set from these bytes, failing with `EFAULT` if it cannot, before it rejects
+/// the invalid operation. An address below 8 is replaced by 8, because a null pointer means no set.
 #[inline(never)]
 pub(crate) fn readable(at: usize) -> bool {
     const NO_SUCH_HOW: c_int = -1;
-    // SAFETY: changes nothing but errno, which is put back.
+    // SAFETY: the call fails in any case and changes only errno, which is restored: the code that a
+    // handler interrupts may be about to read it.
     unsafe {
         let errno = libc::__errno_location();
         let before = *errno;
@@ -127,8 +139,9 @@ pub(crate) fn readable(at: usize) -> bool {
     }
 }
 
-/// Keeps the module that contains the handler from being unloaded. The program itself is never
-/// unloaded, and is not pinned: the loader would open its file for that.
+/// Prevents the module that contains `handler` from being unloaded.
+///
+/// The program itself is never unloaded. It is not pinned, because the loader would open its file.
 pub(crate) fn pin_module(handler: *const c_void) {
     let module_of = |address| {
         // SAFETY: the call only writes the answer; all zeros are a valid answer.
@@ -150,8 +163,8 @@ pub(crate) fn pin_module(handler: *const c_void) {
     }
 }
 
-/// Calls back with the code that stays readable until the process ends: that of the program, and of
-/// the pinned module that contains `inside`.
+/// Calls `note` with each range of code that stays readable until the process ends: the code of the
+/// program, and of the pinned module that contains `inside`.
 pub(crate) fn permanent_code(inside: usize, note: fn(Range<usize>)) {
     struct Search {
         inside: usize,
@@ -170,7 +183,7 @@ pub(crate) fn permanent_code(inside: usize, note: fn(Range<usize>)) {
         if info.dlpi_phdr.is_null() {
             return 0;
         }
-        // SAFETY: as above.
+        // SAFETY: the record's headers are valid and not null.
         let headers = unsafe { slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
         let code = || {
             let readable = |flags| flags & (libc::PF_R | libc::PF_X) == libc::PF_R | libc::PF_X;
@@ -195,11 +208,12 @@ pub(crate) fn permanent_code(inside: usize, note: fn(Range<usize>)) {
     unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut search).cast()) };
 }
 
-/// Copies `len` bytes that may be inaccessible into private memory, and gives how many were copied
-/// before the first that is.
+/// Copies up to `len` bytes from memory that may fault (`process_vm_readv`).
+///
+/// Returns the number of bytes copied before the first inaccessible one.
 ///
 /// # Safety
-/// `to` has room for them.
+/// `to` is valid for writes of `len` bytes.
 pub(crate) unsafe fn copy_from_foreign(from: *const u8, to: *mut u8, len: usize) -> usize {
     let call = |done: usize| {
         // SAFETY: the kernel checks the foreign side; the other is the caller's.
@@ -219,11 +233,12 @@ pub(crate) unsafe fn copy_from_foreign(from: *const u8, to: *mut u8, len: usize)
     )
 }
 
-/// Copies private bytes to where it may fail, and gives how many were copied before the first that
-/// could not be.
+/// Copies up to `len` bytes to memory that may fault (`process_vm_writev`).
+///
+/// Returns the number of bytes copied before the first inaccessible one.
 ///
 /// # Safety
-/// `from` has them.
+/// `from` is valid for reads of `len` bytes.
 pub(crate) unsafe fn copy_to_foreign(to: *mut u8, from: *const u8, len: usize) -> usize {
     let call = |done: usize| {
         // SAFETY: the kernel checks the foreign side; the other is the caller's.
@@ -243,8 +258,10 @@ pub(crate) unsafe fn copy_to_foreign(to: *mut u8, from: *const u8, len: usize) -
     )
 }
 
-/// Repeats a copy until everything is done or nothing moves; goes page by page through a pipe where
-/// the call is denied (by a sandbox).
+/// Repeats `call` until `len` bytes are copied or it reports a fault. Returns the number of bytes copied.
+///
+/// If the call fails for another reason, such as a sandbox that denies it, the bytes go through a pipe,
+/// at most to the next page boundary of `foreign` at a time.
 fn transfer(
     len: usize,
     call: impl Fn(usize) -> isize,
@@ -257,6 +274,8 @@ fn transfer(
             moved @ 1.. => done += moved as usize,
             _ if std::io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT) => break,
             _ => {
+                // A chunk lies in one page of the foreign side, so it is accessible as a whole or not at
+                // all, and it fits the pipe.
                 let page = page_size();
                 let chunk =
                     (len - done).min(page - (foreign.wrapping_add(done) & (page - 1))).min(4096);
@@ -270,10 +289,13 @@ fn transfer(
     done
 }
 
-/// Moves at most 4 KiB through a pipe, whose ends report bad addresses as errors.
+/// Copies at most 4 KiB through a new pipe. Reads and writes report bad addresses as errors.
+///
+/// Returns `true` if all `len` bytes were copied.
 unsafe fn through_pipe(from: *const u8, to: *mut u8, len: usize) -> bool {
     let mut ends = [0; 2];
-    // SAFETY: the kernel checks both addresses; the pipe holds at least a page.
+    // SAFETY: the kernel checks both addresses. The pipe holds at least a page, so the write does not
+    // block; it would fail rather than wait.
     unsafe {
         if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) != 0 {
             return false;

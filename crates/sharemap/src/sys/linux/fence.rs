@@ -1,4 +1,7 @@
-//! The asymmetric fence: `membarrier`, the only one that reaches other processes.
+//! The asymmetric fence (`membarrier`), the only kind of fence that affects other processes.
+//!
+//! A registered process may release a lock by a plain store: the waiter pays for the ordering with a fence
+//! that the kernel executes on both sides.
 
 #![allow(unsafe_code, reason = "raw system calls")]
 
@@ -7,30 +10,34 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const GLOBAL_EXPEDITED: libc::c_int = 1 << 1;
 const REGISTER_GLOBAL_EXPEDITED: libc::c_int = 1 << 2;
 
+/// `true` once this process is registered; a forked child inherits it with the registration.
 static REGISTERED: AtomicBool = AtomicBool::new(false);
 
-/// Has this process take part, so that its plain stores are ordered by others' fences. Lasts over
-/// `fork`; `exec` makes a new process of it in this, too.
+/// Registers this process, so that fences of other processes order its plain stores.
+///
+/// A forked child inherits the registration. `exec` ends it, and also clears [`REGISTERED`].
 pub(crate) fn register() {
-    // No lock, and no harm in registering twice: a child may not wait for a thread that it does not
-    // have.
+    // No lock: a thread that held it at a fork does not exist in the child. Registering twice is
+    // harmless.
     if !is_registered() {
         REGISTERED.store(membarrier(REGISTER_GLOBAL_EXPEDITED), Ordering::Relaxed);
     }
 }
 
-/// Whether it takes part.
+/// Returns `true` if this process is registered.
 #[inline(always)]
 pub(crate) fn is_registered() -> bool {
     REGISTERED.load(Ordering::Relaxed)
 }
 
-/// A full fence here, and on every processor that runs a process that takes part; `false`: none.
+/// Executes a full fence on this thread and on each processor that runs a registered process.
+///
+/// Returns `false` if the kernel refused, and then there was no fence.
 pub(crate) fn fence_all() -> bool {
     membarrier(GLOBAL_EXPEDITED)
 }
 
 fn membarrier(command: libc::c_int) -> bool {
-    // SAFETY: takes numbers only.
+    // SAFETY: the call takes numbers only.
     unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
 }

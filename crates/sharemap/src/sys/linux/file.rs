@@ -1,6 +1,6 @@
 //! Files on Linux: allocation, holes, the page cache, seals.
 
-// The calls that rustix does not have go through libc.
+// Calls that rustix does not have are made through libc.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -22,18 +22,19 @@ pub(crate) use posix::{
     wait_for_bytes,
 };
 
+// Magic numbers of file systems, as `statfs` reports them.
 const HUGETLBFS: u64 = 0x9584_58f6;
 const OVERLAYFS: u64 = 0x794c_7630;
 const PROC: u64 = 0x9fa0;
 
-/// File systems whose regular files state no length. A trial read could have an effect or block:
+/// File systems that report no length for their regular files. A trial read could have an effect or block:
 /// procfs, tracefs, debugfs, securityfs, cgroups of both versions.
 const WITHOUT_SIZES: [u64; 6] =
     [PROC, 0x7472_6163, 0x6462_6720, 0x7363_6673, 0x0027_e0eb, 0x6367_7270];
 
-/// The size of a block device (`BLKGETSIZE64`).
+/// Returns the size of a block device (`BLKGETSIZE64`).
 pub(crate) fn device_len(file: &File) -> Result<u64> {
-    // _IOR(0x12, 114, size_t): the number carries the size of a `size_t`, the answer is 64 bits.
+    // `_IOR(0x12, 114, size_t)`: the number encodes the size of a `size_t`, although the result has 64 bits.
     const BLKGETSIZE64: u32 = 0x8000_1272 | ((size_of::<usize>() as u32) << 16);
     let mut len = 0u64;
     // SAFETY: the kernel writes 8 bytes to `len`.
@@ -48,6 +49,7 @@ pub(crate) fn identity(file: &File) -> Option<FileIdentity> {
     posix::identity(file, numbers_are_unique)
 }
 
+/// Returns `true` if no two files of the file's file system have the same inode number.
 fn numbers_are_unique(file: &File) -> bool {
     const UNIQUE: [&str; 11] = [
         "ext4",
@@ -66,13 +68,13 @@ fn numbers_are_unique(file: &File) -> bool {
 }
 
 /// Returns `true` if both descriptors are duplicates of one, with its position and its locks; `false`
-/// also where the kernel does not tell.
+/// also if the kernel does not tell.
 pub(crate) fn is_duplicate(one: &File, other: &File) -> bool {
     // Linux 6.10.
     const F_DUPFD_QUERY: libc::c_int = 1027;
     const KCMP_FILE: libc::c_int = 0;
     let (one, other) = (one.as_raw_fd(), other.as_raw_fd());
-    // SAFETY: questions about two descriptors, by number.
+    // SAFETY: the calls take numbers only, and change nothing.
     unsafe {
         match libc::fcntl(one, F_DUPFD_QUERY, other) {
             -1 => {
@@ -101,9 +103,11 @@ pub(crate) fn understates_size(file: &File) -> bool {
     magic(file).is_ok_and(|magic| WITHOUT_SIZES.contains(&magic)) || posix::understates_size(file)
 }
 
-/// Grows to `len` with storage behind every byte; after a failure the length is what it was.
+/// Grows the file to `len`, with storage behind every byte. A failure restores the length.
+///
+/// Writes zeros if the file system has no `fallocate`.
 pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
-    // In pieces: on tmpfs a signal undoes the call that it interrupts.
+    // On tmpfs, a signal undoes the whole call that it interrupts. Pieces bound the work that is repeated.
     const PIECE: u64 = 1 << 30;
     if len == 0 {
         return Ok(());
@@ -111,7 +115,7 @@ pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
     posix::within_size_limit(file, len)?;
     let before = status(file)?.len;
     if len.saturating_sub(before) > room_at_most(file) {
-        // Without filling the disk first, only to find out.
+        // Refused here, because `fallocate` may fill the file system before it fails.
         return Err(allocation_error(file, len, Errno::NOSPC));
     }
     let mut at = 0;
@@ -140,17 +144,17 @@ pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
     Ok(())
 }
 
+/// Returns the error of an allocation of `len` bytes, with the remedy for huge pages.
 #[cold]
 fn allocation_error(file: &File, len: u64, errno: Errno) -> Error {
     let error = posix::size_error("set space aside for", len, errno);
     if errno == Errno::NOSPC && is_on_hugetlbfs(file) {
-        return error
-            .with_detail("not enough huge pages are free; set more aside (vm.nr_hugepages)");
+        return error.with_detail("too few huge pages are free; raise vm.nr_hugepages");
     }
     error
 }
 
-/// At most so much can be had; no bound where the file system has none.
+/// Returns an upper bound of the bytes that can be allocated; `u64::MAX` if the file system has no limit.
 fn room_at_most(file: &File) -> u64 {
     match rustix::fs::fstatvfs(file) {
         Ok(volume) if volume.f_blocks > 0 => volume.f_bfree.saturating_mul(volume.f_frsize),
@@ -158,6 +162,7 @@ fn room_at_most(file: &File) -> u64 {
     }
 }
 
+/// Makes `range` a hole: zeros without storage (`FALLOC_FL_PUNCH_HOLE`). The length does not change.
 pub(crate) fn punch_hole(file: &File, range: Range<u64>) -> Result<()> {
     if range.is_empty() {
         return Ok(());
@@ -176,7 +181,7 @@ pub(crate) fn punch_hole(file: &File, range: Range<u64>) -> Result<()> {
         })
 }
 
-/// `cachestat` (Linux 6.5).
+/// Returns the state of the file's pages in the page cache (`cachestat`, Linux 6.5).
 pub(crate) fn cache_status(file: &File, range: Range<u64>) -> Result<CacheStatus> {
     const CACHESTAT: libc::c_long = 451;
     if range.is_empty() {
@@ -191,8 +196,8 @@ pub(crate) fn cache_status(file: &File, range: Range<u64>) -> Result<CacheStatus
     checked(result).map_err(|errno| {
         let error = errno::error("ask the cache about", errno);
         match errno {
-            Errno::NOSYS => error.with_detail("cachestat came with Linux 6.5"),
-            Errno::PERM => error.with_detail("only whoever owns it or may write to it is told"),
+            Errno::NOSYS => error.with_detail("cachestat needs Linux 6.5"),
+            Errno::PERM => error.with_detail("only its owner and users that may write it may ask"),
             _ => error,
         }
     })?;
@@ -200,8 +205,10 @@ pub(crate) fn cache_status(file: &File, range: Range<u64>) -> Result<CacheStatus
     Ok(CacheStatus { cached, dirty, writeback, evicted, recently_evicted })
 }
 
+/// Drops the clean pages of `range` from the page cache (`POSIX_FADV_DONTNEED`).
 pub(crate) fn evict(file: &File, range: Range<u64>) -> Result<()> {
-    // Only whole pages go, and a length of zero would mean "to the end".
+    // The range is extended to whole pages: the kernel keeps pages that it covers in part. A length of
+    // zero would mean "to the end".
     let page = page_size() as u64;
     let start = range.start / page * page;
     let Some(len) = range
@@ -215,7 +222,7 @@ pub(crate) fn evict(file: &File, range: Range<u64>) -> Result<()> {
         .map_err(|errno| errno::error("evict", errno))
 }
 
-/// The name of the file system that the file lives on.
+/// Returns the name of the file system that contains the file.
 pub(crate) fn file_system(file: &File) -> Result<String> {
     let magic = magic(file).map_err(|errno| errno::error("ask the file system of", errno))?;
     let name = match magic {
@@ -247,20 +254,23 @@ pub(crate) fn file_system(file: &File) -> Result<String> {
     Ok(name.to_owned())
 }
 
-// The field's type differs between architectures; the numbers have 32 bits.
+/// Returns the magic number of the file's file system, which has 32 bits.
+// The field's type differs between architectures.
 #[allow(clippy::unnecessary_cast)]
 fn magic(file: &File) -> std::result::Result<u64, Errno> {
     retry_on_intr(|| rustix::fs::fstatfs(file)).map(|stat| stat.f_type as u64 & 0xffff_ffff)
 }
 
+/// Returns `true` if the file consists of huge pages.
 pub(crate) fn is_on_hugetlbfs(file: &File) -> bool {
     magic(file) == Ok(HUGETLBFS)
 }
 
-/// Only a memfd sealed against writing and against shrinking, not of huge pages.
+/// Succeeds if the file's bytes can never change or disappear: for a memfd of normal pages that is sealed
+/// against writing and shrinking. Otherwise fails with the missing condition.
 pub(crate) fn immutable(file: &File) -> std::result::Result<(), String> {
     let Ok(seals) = rustix::fs::fcntl_get_seals(file) else {
-        return Err("it is no memfd: only those can be sealed".into());
+        return Err("it is no memfd, and only memfds can be sealed".into());
     };
     let needed = SealFlags::WRITE | SealFlags::SHRINK;
     if !seals.contains(needed) {
@@ -272,7 +282,7 @@ pub(crate) fn immutable(file: &File) -> std::result::Result<(), String> {
         return Err(format!("its bytes may still change or go away: {missing}"));
     }
     if is_on_hugetlbfs(file) {
-        return Err("it is made of huge pages, whose loss the seals do not prevent".into());
+        return Err("it consists of huge pages, and seals do not prevent their loss".into());
     }
     Ok(())
 }

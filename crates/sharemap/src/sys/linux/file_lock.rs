@@ -1,5 +1,7 @@
-//! Locks of files and of parts of them (`F_OFD_SETLK`): each belongs to a description of its own, so
-//! that threads exclude each other as processes do, and no `close` by other code lets it go.
+//! Locks on files and on ranges of files (`F_OFD_SETLK`).
+//!
+//! Each lock belongs to an open file description of its own. Threads therefore exclude each other as processes
+//! do, and a `close` by other code does not release the lock.
 
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
@@ -16,7 +18,7 @@ use crate::sys::{LockMode, LockWait};
 
 const OPERATION: &str = "lock";
 
-/// The same file, opened once more.
+/// Opens the file once more, for one lock of this mode: through `/proc`, or else by its path.
 pub(crate) fn description(file: &File, path: Option<&Path>, mode: LockMode) -> Result<File> {
     let mut options = OpenOptions::new();
     match mode {
@@ -39,7 +41,8 @@ pub(crate) fn description(file: &File, path: Option<&Path>, mode: LockMode) -> R
     }
 }
 
-/// `false`: somebody else has some of it.
+/// Acquires a lock on the range. Returns `false` if another description holds a conflicting lock and `wait` is
+/// [`LockWait::No`].
 pub(crate) fn lock(
     file: &File,
     range: &Range<u64>,
@@ -61,11 +64,13 @@ pub(crate) fn lock(
     }
 }
 
+/// Releases the locks on the range.
 pub(crate) fn unlock(file: &File, range: &Range<u64>) -> Result<()> {
     change(file, libc::F_OFD_SETLK, libc::F_UNLCK, range)
         .map_err(|errno| errno::error("unlock", errno))
 }
 
+/// Sets the lock of the range to `kind`.
 fn change(
     file: &File,
     command: libc::c_int,
@@ -76,12 +81,13 @@ fn change(
     ofd::lock(file.as_raw_fd(), command, kind, range.start, len).map(drop)
 }
 
+/// Returns the error of a lock that could not be acquired for another reason than a conflict.
 #[cold]
 fn refused(errno: Errno) -> Error {
     let error = errno::error(OPERATION, errno);
     match errno {
         Errno::NOLCK => error.with_detail(
-            "the kernel has no room for another file lock, or the file server has no lock service",
+            "the kernel has no memory for a file lock, or the file server has no lock service",
         ),
         Errno::INVAL | Errno::OPNOTSUPP => error
             .with_kind(ErrorKind::Unsupported)

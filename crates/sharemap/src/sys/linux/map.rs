@@ -1,7 +1,7 @@
 //! Address space on Linux.
 //!
-//! A reservation is mapped past the end of its file at once: pages beyond the end cost nothing and
-//! come to life when the file grows, whoever makes it grow.
+//! A reservation is mapped past the end of its file at once. Pages past the end cost nothing, and become
+//! accessible when this or another process grows the file.
 
 // Every function here hands addresses to the kernel.
 #![allow(unsafe_code)]
@@ -22,6 +22,7 @@ use crate::sys::{Access, Advice, HugePages, MapRequest, PageState, Span, file_wa
 
 pub(crate) use posix::{granularity, page_size, protect, unlock};
 
+/// Maps the whole reservation at addresses that the kernel chooses (`mmap`).
 pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
     let unit = match request.huge {
         HugePages::Reserved if request.file.is_some_and(|f| !super::file::is_on_hugetlbfs(f)) => {
@@ -33,7 +34,7 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
         _ => page_size(),
     };
     let whole = |len: usize| {
-        // A power of two; divisions would show in the time that it takes to map a small file.
+        // `unit` is a power of two, so no division is needed: it would show in the time to map a small file.
         len.checked_add(unit - 1)
             .map(|sum| sum & !(unit - 1))
             .filter(|&len| isize::try_from(len).is_ok())
@@ -46,20 +47,20 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
         Access::Read | Access::Write => MapFlags::SHARED,
         Access::CopyOnWrite => MapFlags::PRIVATE,
     };
-    // The owner has plain references into this memory, where a missing huge page would be a fatal
-    // fault. Guarded memory reports the fault as an error.
+    // The owner of private anonymous memory has plain references into it, so a missing huge page would be
+    // a fatal fault: the pages are reserved now. Guarded memory reports the fault as an error.
     let must_not_fault = request.huge == HugePages::Reserved
         && request.file.is_none()
         && request.access == Access::CopyOnWrite;
     if reserved > mapped && !must_not_fault {
-        // What may never be used is not to be counted against the memory there is.
+        // The rest of a reservation may never be used, so it must not count against the memory limit.
         flags |= MapFlags::NORESERVE;
     }
     if request.huge == HugePages::Reserved && request.file.is_none() {
         flags |= MapFlags::HUGETLB;
     }
     let protection = posix::protection_of(request.access, request.executable);
-    // SAFETY: without MAP_FIXED the kernel chooses addresses that nobody uses.
+    // SAFETY: without MAP_FIXED, the kernel chooses unused addresses.
     let base = unsafe {
         match request.file {
             Some(file) => {
@@ -70,12 +71,14 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
     }
     .map_err(|errno| map_error(request, errno))?;
     if request.huge == HugePages::Transparent {
-        // SAFETY: our own pages, new. That a kernel has no huge ones is no failure.
+        // A kernel without huge pages is no failure.
+        // SAFETY: the pages are new, and belong to this call.
         let _ = unsafe { mm::madvise(base, reserved, mm::Advice::LinuxHugepage) };
     }
     Ok(Span { base: base.cast(), reserved })
 }
 
+/// Returns the error of a failed `mmap`, with the remedies for huge pages.
 #[cold]
 fn map_error(request: &MapRequest<'_>, errno: Errno) -> Error {
     let error = posix::map_error(request, errno);
@@ -87,32 +90,35 @@ fn map_error(request: &MapRequest<'_>, errno: Errno) -> Error {
             if request.huge == HugePages::Reserved
                 || request.file.is_some_and(super::file::is_on_hugetlbfs) =>
         {
-            error.with_detail("not enough huge pages are set aside (vm.nr_hugepages)")
+            error.with_detail("too few huge pages are reserved; raise vm.nr_hugepages")
         }
         Errno::INVAL if request.file.is_some_and(super::file::is_on_hugetlbfs) => error
             .with_kind(ErrorKind::Alignment)
-            .with_detail("offsets of files on hugetlbfs are multiples of the huge page"),
+            .with_detail("offsets of files on hugetlbfs must be multiples of the huge page size"),
         _ => error,
     }
 }
 
+/// Unmaps the whole reservation (`munmap`).
+///
 /// # Safety
 ///
-/// The contract of a backend: the caller owns the span and nothing refers into it.
+/// The caller owns the span, and no reference into it exists (`sys/contract.rs`).
 pub(crate) unsafe fn unmap(span: &Span) -> Result<()> {
-    // SAFETY: as promised by the caller.
+    // SAFETY: the caller owns the span.
     let Err(error) = (unsafe { posix::unmap(span) }) else {
         return Ok(());
     };
-    // A mapping of huge pages is longer than what was asked for, and goes as a whole. A size that
-    // is too small is refused, so that trying them upwards never takes more than the mapping.
+    // The kernel rounds the length of a mapping of huge pages up, and unmaps whole huge pages only. Page
+    // sizes are tried in ascending order: the kernel refuses too small a size, so a length that it
+    // accepts never reaches past the mapping.
     const HUGE: [usize; 6] = [64 << 10, 1 << 20, 2 << 20, 32 << 20, 512 << 20, 1 << 30];
     let invalid = error.os_code() == Some(libc::EINVAL);
     for unit in HUGE.into_iter().filter(|_| invalid) {
         let Some(reserved) = span.reserved.checked_next_multiple_of(unit) else {
             continue;
         };
-        // SAFETY: as above; the kernel takes whole huge pages of this mapping or nothing.
+        // SAFETY: the caller owns the span, and the kernel unmaps whole huge pages of it or nothing.
         if unsafe { posix::unmap(&Span { base: span.base, reserved }) }.is_ok() {
             return Ok(());
         }
@@ -120,34 +126,38 @@ pub(crate) unsafe fn unmap(span: &Span) -> Result<()> {
     Err(error)
 }
 
-/// Nothing to do: the whole reservation is mapped from the beginning.
+/// Does nothing: the whole reservation is mapped from the beginning.
 ///
 /// # Safety
 ///
-/// The contract of a backend: the caller owns the span.
+/// The caller owns the span (`sys/contract.rs`).
 pub(crate) unsafe fn extend(_: &Span, _: &MapRequest<'_>, _: usize, _: usize) -> Result<()> {
     Ok(())
 }
 
+/// Writes the changed pages to the file's storage, and returns once they are durable (`msync`).
+///
 /// # Safety
 ///
-/// The contract of a backend: the caller owns the range.
+/// The caller owns the range (`sys/contract.rs`).
 pub(crate) unsafe fn flush(base: *mut u8, len: usize, _: Option<&File>) -> Result<()> {
     // SAFETY: the caller owns the range; `msync` changes nothing in it.
     unsafe { mm::msync(base.cast(), len, MsyncFlags::SYNC) }
         .map_err(|errno| errno::error("flush", errno).with_length(len as u64))
 }
 
-/// `MS_ASYNC` does nothing here; `sync_file_range` is what starts writing.
+/// Starts to write the changed pages, without waiting.
+///
+/// Uses `sync_file_range`, because `MS_ASYNC` does nothing on Linux.
 ///
 /// # Safety
 ///
-/// The contract of a backend: the caller owns the range.
+/// The caller owns the range (`sys/contract.rs`).
 pub(crate) unsafe fn flush_async(_: *mut u8, len: usize, file: Option<(&File, u64)>) -> Result<()> {
     let Some((file, offset)) = file else {
         return Err(file_was_closed("start to flush"));
     };
-    // SAFETY: takes numbers only.
+    // SAFETY: the call takes numbers only.
     let result = unsafe {
         libc::sync_file_range(
             file.as_raw_fd(),
@@ -157,15 +167,17 @@ pub(crate) unsafe fn flush_async(_: *mut u8, len: usize, file: Option<(&File, u6
         )
     };
     match checked(result.into()) {
-        // Memory without a disk behind it has nothing to write.
+        // A file without storage, such as shared memory, has nothing to write.
         Ok(_) | Err(Errno::SPIPE | Errno::INVAL) => Ok(()),
         Err(errno) => Err(errno::error("start to flush", errno).with_length(len as u64)),
     }
 }
 
+/// Advises the kernel on the use of the range (`madvise`).
+///
 /// # Safety
 ///
-/// The contract of a backend: the caller owns the range and nothing refers into it.
+/// The caller owns the range, and no reference into it exists (`sys/contract.rs`).
 pub(crate) unsafe fn advise(base: *mut u8, len: usize, advice: Advice) -> Result<()> {
     use mm::Advice as Linux;
     let native = match advice {
@@ -199,6 +211,7 @@ pub(crate) unsafe fn advise(base: *mut u8, len: usize, advice: Advice) -> Result
     unsafe { mm::madvise(base.cast(), len, native) }.map_err(|errno| advice_error(advice, errno))
 }
 
+/// Returns the error of a failed `madvise`, with the name of the advice.
 #[cold]
 fn advice_error(advice: Advice, errno: Errno) -> Error {
     let error = errno::memory_error("advise on the use of", errno);
@@ -216,29 +229,33 @@ fn advice_error(advice: Advice, errno: Errno) -> Error {
     }
 }
 
+/// Discards the contents of the range: anonymous memory reads as zeros then, copy-on-write memory as the
+/// file.
+///
 /// # Safety
 ///
-/// The contract of a backend: the caller owns the range and nothing refers into it.
+/// The caller owns the range, and no reference into it exists (`sys/contract.rs`).
 pub(crate) unsafe fn discard(base: *mut u8, len: usize) -> Result<()> {
     if !follows_advice() {
         return Err(ignored_advice("discard", &mm::Advice::LinuxDontNeed));
     }
-    // Shared anonymous memory keeps its contents unless they are removed; private memory, and a
-    // private mapping of a file, cannot be "removed" (the kernel refuses) but forgets.
-    // SAFETY: the caller owns the range and wants its contents gone; it is no shared file.
+    // Shared anonymous memory keeps its contents unless `MADV_REMOVE` frees them. The kernel refuses that
+    // for private memory and private mappings of files, which `MADV_DONTNEED` resets.
+    // SAFETY: the caller owns the range, which is not shared with a file, and discards its contents.
     let removed = unsafe { mm::madvise(base.cast(), len, mm::Advice::LinuxRemove) };
     match removed {
         Ok(()) => Ok(()),
-        // SAFETY: as above.
+        // SAFETY: the caller owns the range.
         Err(_) => unsafe { mm::madvise(base.cast(), len, mm::Advice::LinuxDontNeed) }
             .map_err(|errno| errno::memory_error("discard", errno).with_length(len as u64)),
     }
 }
 
-/// An emulator (qemu) says yes to advice that does not exist, and does nothing about most.
+/// Returns `true` if the kernel follows advice. An emulator (qemu) accepts even advice that does not exist,
+/// and follows little of it.
 fn follows_advice() -> bool {
     static FOLLOWS: OnceLock<bool> = OnceLock::new();
-    // SAFETY: no page is concerned; the kernel looks at the advice first.
+    // SAFETY: the range is empty. The kernel checks the advice before the range.
     *FOLLOWS.get_or_init(|| unsafe { libc::madvise(ptr::null_mut(), 0, libc::c_int::MAX) } != 0)
 }
 
@@ -247,17 +264,19 @@ fn ignored_advice(operation: &'static str, what: &dyn std::fmt::Debug) -> Error 
         .with_detail(format!("this kernel accepts {what:?} without following it"))
 }
 
+/// Locks the range in memory (`mlock`). A failure unlocks the whole range.
+///
 /// # Safety
 ///
-/// The contract of a backend: the caller owns the range.
+/// The caller owns the range (`sys/contract.rs`).
 pub(crate) unsafe fn lock(base: *mut u8, len: usize) -> Result<()> {
     // SAFETY: the caller owns the range; locking changes no contents.
     unsafe { mm::mlock(base.cast(), len) }.map_err(|errno| {
         let error = errno::memory_error("lock", errno).with_length(len as u64);
         let already = process::locked_bytes().unwrap_or(0);
         let limit = process::limits().locked_bytes.unwrap_or(u64::MAX);
-        // The range is marked as locked even if its pages could not all be had.
-        // SAFETY: as above.
+        // The kernel has marked the range as locked, even if it could not lock all pages.
+        // SAFETY: the caller owns the range; unlocking changes no contents.
         let _ = unsafe { unlock(base, len) };
         match errno {
             _ if error.kind() == ErrorKind::TooManyMappings => error,
@@ -277,19 +296,20 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// `MADV_POPULATE_READ`, `MADV_POPULATE_WRITE` (Linux 5.14).
+/// Faults the pages in, without changing their contents (`MADV_POPULATE_READ` or `MADV_POPULATE_WRITE`,
+/// Linux 5.14).
 ///
 /// # Safety
 ///
-/// The contract of a backend: the caller owns the range.
+/// The caller owns the range (`sys/contract.rs`).
 pub(crate) unsafe fn populate(base: *mut u8, len: usize, access: Access) -> Result<()> {
     if !follows_advice() {
         return Err(ignored_advice("populate", &mm::Advice::LinuxPopulateRead));
     }
     let advice = match access {
         Access::Read => mm::Advice::LinuxPopulateRead,
-        // Reading a private page maps the file's own; only a write makes it ours, and a copy of
-        // everything is not what populating is for.
+        // A read fault maps the file's own page. A write fault would copy it, and populating must not copy
+        // the whole range.
         Access::CopyOnWrite => mm::Advice::LinuxPopulateRead,
         Access::Write => mm::Advice::LinuxPopulateWrite,
     };
@@ -300,7 +320,7 @@ pub(crate) unsafe fn populate(base: *mut u8, len: usize, access: Access) -> Resu
         match errno {
             Errno::INVAL => error
                 .with_kind(ErrorKind::Unsupported)
-                .with_detail("MADV_POPULATE came with Linux 5.14"),
+                .with_detail("MADV_POPULATE needs Linux 5.14"),
             Errno::NOMEM if error.kind() == ErrorKind::OutOfAddressSpace => {
                 error.with_detail("not enough memory, or a page is protected")
             }
@@ -312,9 +332,11 @@ pub(crate) unsafe fn populate(base: *mut u8, len: usize, access: Access) -> Resu
     })
 }
 
+/// Returns the state of each page, in order (`mincore`).
+///
 /// # Safety
 ///
-/// The contract of a backend: the caller owns the range.
+/// The caller owns the range (`sys/contract.rs`).
 pub(crate) unsafe fn residency(
     base: *mut u8,
     len: usize,
@@ -325,7 +347,7 @@ pub(crate) unsafe fn residency(
         return Ok(vec![PageState::Unknown; pages]);
     }
     let mut bytes = vec![0u8; pages];
-    // SAFETY: the caller owns the range, and there is a byte for each of its pages.
+    // SAFETY: the caller owns the range, and `bytes` has a byte for each of its pages.
     let result = unsafe { libc::mincore(base.cast(), len, bytes.as_mut_ptr()) };
     checked(result.into()).map_err(|errno| errno::error("ask the residency of", errno))?;
     let state = |byte: u8| {
@@ -334,7 +356,8 @@ pub(crate) unsafe fn residency(
     Ok(bytes.into_iter().map(state).collect())
 }
 
-/// To whoever neither owns the file nor may write to it, `mincore` calls every page resident.
+/// Returns `true` if `mincore` reports the pages of this file truly. To a process that neither owns the file
+/// nor may write to it, `mincore` reports every page as resident.
 fn kernel_tells(file: &File) -> bool {
     let owner = rustix::fs::fstat(file).map(|stat| stat.st_uid);
     owner.is_ok_and(|owner| owner == rustix::process::geteuid().as_raw())
@@ -347,7 +370,7 @@ fn kernel_tells(file: &File) -> bool {
         .is_ok()
 }
 
-/// The result of a `libc` call that says -1 and leaves its reason in `errno`.
+/// Converts the result of a `libc` call that returns -1 and stores the cause in `errno` if it fails.
 pub(super) fn checked(result: libc::c_long) -> std::result::Result<libc::c_long, Errno> {
     if result != -1 {
         return Ok(result);

@@ -1,4 +1,4 @@
-//! Memory without a name, and seals.
+//! Anonymous shared memory (memfds), and seals.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::errno;
 use crate::sys::{Access, CreateObject, HugePages, Seals};
 
-/// Memory without a name (a memfd, which can be sealed); `label` shows in `/proc`.
+/// Creates shared memory without a name: a memfd, which can be sealed. `label` appears in `/proc`.
 pub(crate) fn anonymous(label: &str, request: &CreateObject<'_>, huge: HugePages) -> Result<File> {
     const OPERATION: &str = "create anonymous shared memory";
     let failed = |errno| errno::error(OPERATION, errno);
@@ -22,7 +22,7 @@ pub(crate) fn anonymous(label: &str, request: &CreateObject<'_>, huge: HugePages
     if huge == HugePages::Reserved {
         flags |= MemfdFlags::HUGETLB;
     }
-    // Without execution where the kernel (6.3) knows how to say it.
+    // Forbids execution, where the kernel supports that (from Linux 6.3 on).
     let file = match rustix::fs::memfd_create(&label, flags | MemfdFlags::NOEXEC_SEAL) {
         Err(Errno::INVAL) => rustix::fs::memfd_create(&label, flags),
         result => result,
@@ -43,7 +43,7 @@ pub(crate) fn anonymous(label: &str, request: &CreateObject<'_>, huge: HugePages
     let len = match huge {
         HugePages::Reserved => {
             let page = process::huge_page_size().unwrap_or_else(super::map::page_size);
-            // Mapped, it would get the length of its reservation anyway, without pages behind it.
+            // Mapping the reservation would grow the file to this length anyway, but without pages for it.
             let max = request.max.max(request.len);
             max.checked_next_multiple_of(page as u64)
                 .ok_or_else(|| Error::new(ErrorKind::Overflow, OPERATION).with_length(max))?
@@ -54,7 +54,10 @@ pub(crate) fn anonymous(label: &str, request: &CreateObject<'_>, huge: HugePages
     Ok(file)
 }
 
-/// A memfd has no file system that could be full: taking more than there is would end processes.
+/// Returns an error if `len` bytes exceed the available memory.
+///
+/// A memfd has no file system that could be full: an allocation of too much memory would make the kernel end
+/// processes.
 fn within_memory(len: u64) -> Result<()> {
     match process::available_memory() {
         Some(available) if len > available => {
@@ -66,7 +69,7 @@ fn within_memory(len: u64) -> Result<()> {
     }
 }
 
-/// A description of its own: its locks and its position are nobody else's.
+/// Opens the file once more. The new description has its own position and its own locks.
 pub(crate) fn reopen(file: &File, access: Access) -> Result<File> {
     let flags = match access {
         Access::Write => OFlags::RDWR,
@@ -78,7 +81,7 @@ pub(crate) fn reopen(file: &File, access: Access) -> Result<File> {
         .map_err(|errno| {
             let error = errno::error("open again", errno);
             match errno {
-                Errno::NOENT => error.with_detail("that needs /proc"),
+                Errno::NOENT => error.with_detail("it is opened through /proc; mount that"),
                 Errno::ACCESS | Errno::PERM if access == Access::Write => {
                     error.with_kind(ErrorKind::NotWritable)
                 }
@@ -93,15 +96,14 @@ const SEALS: [(Seals, SealFlags); 3] = [
     (Seals::WRITE, SealFlags::WRITE),
 ];
 
+/// Adds seals to the file.
 pub(crate) fn seal(file: &File, seals: Seals) -> Result<()> {
     let wanted = SEALS.iter().filter(|(seal, _)| seals.contains(*seal)).map(|(_, flag)| *flag);
     rustix::fs::fcntl_add_seals(file, wanted.collect()).map_err(|errno| {
         let error = errno::error("seal", errno).with_detail(match errno {
-            Errno::BUSY => "somebody has it mapped for writing",
-            Errno::PERM => {
-                "only writable memory without a name, whose seals are not sealed, takes seals"
-            }
-            _ => "only memory without a name (a memfd) takes seals",
+            Errno::BUSY => "a process has it mapped for writing; unmap it first",
+            Errno::PERM => "only a writable memfd without `F_SEAL_SEAL` takes further seals",
+            _ => "only memory without a name (a memfd) can be sealed",
         });
         match errno {
             Errno::PERM | Errno::INVAL => error.with_kind(ErrorKind::Unsupported),
@@ -110,18 +112,20 @@ pub(crate) fn seal(file: &File, seals: Seals) -> Result<()> {
     })
 }
 
+/// Returns the seals of the file.
 pub(crate) fn seals(file: &File) -> Result<Seals> {
     match rustix::fs::fcntl_get_seals(file) {
         Ok(flags) => Ok(SEALS
             .iter()
             .filter(|(_, flag)| flags.contains(*flag))
             .fold(Seals::NONE, |seals, (seal, _)| seals | *seal)),
-        // A file that cannot have any.
+        // The file cannot have seals.
         Err(Errno::INVAL) => Ok(Seals::NONE),
         Err(errno) => Err(errno::error("ask the seals of", errno)),
     }
 }
 
+/// Succeeds if the descriptor is of shared memory. Otherwise fails with the kind of file that it is.
 pub(crate) fn is_memory(file: &File) -> std::result::Result<(), String> {
     match file::file_system(file) {
         Ok(name) if ["tmpfs", "hugetlbfs", "ramfs"].contains(&name.as_str()) => Ok(()),

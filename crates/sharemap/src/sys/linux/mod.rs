@@ -1,4 +1,4 @@
-//! Linux.
+//! The port to Linux.
 
 mod action;
 mod companion;

@@ -1,5 +1,7 @@
-//! Locks of open file descriptions (`F_OFD_SETLK` and its relatives): nothing else has offsets,
-//! belongs to whoever opened the file, and is not lost when other code closes it.
+//! Locks of open file descriptions (`F_OFD_SETLK` and its relatives).
+//!
+//! Other kinds of lock either have no ranges (`flock`), or are lost when other code of the process closes the
+//! file (`F_SETLK`).
 
 #![allow(unsafe_code, reason = "a call that rustix does not have")]
 
@@ -10,8 +12,10 @@ use rustix::io::Errno;
 
 use super::map::checked;
 
-/// Asks about, for, or to be rid of the lock of `len` bytes (0: to the end, wherever that is) from
-/// `start` on. Gives the kind of lock in the answer. A signal does not end it.
+/// Queries, acquires or releases the lock on `len` bytes from `start` on, as `command` and `kind` tell. A `len`
+/// of 0 extends to the end of the file, however long that grows.
+///
+/// Returns the kind of lock in the kernel's answer. A signal does not end a wait.
 pub(super) fn lock(
     fd: RawFd,
     command: libc::c_int,
@@ -42,6 +46,7 @@ pub(super) fn conflict(
     Ok(Some(start..end))
 }
 
+/// Makes the system call, and repeats it if a signal interrupts it. Returns the kernel's answer.
 fn call(
     fd: RawFd,
     command: libc::c_int,
@@ -50,19 +55,19 @@ fn call(
     len: u64,
 ) -> std::result::Result<libc::flock64, Errno> {
     let signed = |number| i64::try_from(number).map_err(|_| Errno::OVERFLOW);
-    // SAFETY: plain numbers, all zeros are valid.
+    // SAFETY: the fields are numbers, for which all zeros are valid.
     let mut request: libc::flock64 = unsafe { std::mem::zeroed() };
     request.l_type = kind as libc::c_short;
     request.l_whence = libc::SEEK_SET as libc::c_short;
     request.l_start = signed(start)?;
     request.l_len = signed(len)?;
-    // The function `fcntl` takes 32-bit offsets where those are the C library's own.
+    // The C library's `fcntl` takes 32-bit offsets on some 32-bit systems.
     #[cfg(target_pointer_width = "32")]
     const FCNTL: libc::c_long = libc::SYS_fcntl64;
     #[cfg(target_pointer_width = "64")]
     const FCNTL: libc::c_long = libc::SYS_fcntl;
     loop {
-        // SAFETY: the structure is the one, of 64-bit offsets, that these commands take.
+        // SAFETY: these commands take the structure with 64-bit offsets.
         let result = unsafe { libc::syscall(FCNTL, fd, command, &raw mut request) };
         match checked(result) {
             Ok(_) => return Ok(request),

@@ -1,6 +1,6 @@
-//! This process's limits and counters, and who it is, from `/proc`.
+//! Limits, counters and identity of this process, from `/proc`.
 
-#![allow(unsafe_code, reason = "asks the kernel for random bytes")]
+#![allow(unsafe_code, reason = "requests random bytes from the kernel")]
 
 use std::fs::File;
 use std::io::Read;
@@ -11,6 +11,7 @@ use crate::sys::Limits;
 pub(crate) use crate::sys::posix::process::milliseconds;
 use crate::sys::posix::process::{locked_bytes_limit, open_files_limit};
 
+/// Returns the limits of this process and of the system.
 pub(crate) fn limits() -> Limits {
     Limits {
         open_files: open_files_limit(),
@@ -19,7 +20,8 @@ pub(crate) fn limits() -> Limits {
     }
 }
 
-/// Mappings of this process now. Allocates nothing: it is asked for when there is no room left.
+/// Returns the number of this process's mappings. Allocates nothing, because callers ask when no mapping can
+/// be added.
 pub(crate) fn mapping_count() -> Option<u64> {
     let mut file = File::open("/proc/self/maps").ok()?;
     let mut buffer = [0; 4096];
@@ -33,12 +35,12 @@ pub(crate) fn mapping_count() -> Option<u64> {
     }
 }
 
-/// Bytes that this process has locked in memory (`VmLck`).
+/// Returns the number of bytes that this process has locked in memory (`VmLck`).
 pub(crate) fn locked_bytes() -> Option<u64> {
     kilobytes_in("/proc/self/status", "VmLck:")
 }
 
-/// The size of reserved huge pages (`Hugepagesize`).
+/// Returns the size of reserved huge pages (`Hugepagesize`).
 pub(crate) fn huge_page_size() -> Option<usize> {
     usize::try_from(kilobytes_in("/proc/meminfo", "Hugepagesize:")?).ok()
 }
@@ -71,36 +73,37 @@ fn is_mapped(map: &str, user: u32) -> bool {
     })
 }
 
-/// The boot this is; `None` where `/proc` is not there to tell.
+/// Returns the id of the current boot; `None` without `/proc`.
 pub(crate) fn boot_id() -> Option<[u8; 16]> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     u128::from_str_radix(&digits, 16).ok().map(u128::to_be_bytes)
 }
 
-/// When a process started, in the system's own ticks: with its id, it names the process.
+/// Returns the start time of a process, in clock ticks since boot. Process id and start time together identify
+/// a process, because ids are reused.
 pub(crate) fn start_time(process: u32) -> Option<u64> {
-    // What is mounted at `/proc` may be of another namespace, where the id is another process's.
+    // `/proc` may be that of another pid namespace, in which this process's id belongs to another process.
     let text = if process == std::process::id() {
         std::fs::read_to_string("/proc/self/stat").ok()?
     } else {
         std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?
     };
-    // The second field is a name in parentheses, which may hold anything.
+    // The second field is a name in parentheses, which may contain any characters.
     let (_, fields) = text.rsplit_once(')')?;
     fields.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// The space in which process ids mean what they mean here; 0 if unknown.
+/// Returns the pid namespace of this process; 0 if it is unknown.
 pub(crate) fn id_space() -> u64 {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self/ns/pid").map_or(0, |found| found.ino())
 }
 
-/// Bytes that nobody can guess or repeat.
+/// Returns 16 unpredictable bytes.
 pub(crate) fn random_id() -> Result<[u8; 16]> {
     let mut bytes = [0; 16];
-    // SAFETY: there is room for as many as asked for; so few come at once.
+    // SAFETY: the buffer has this length. The kernel returns so few bytes at once.
     let result = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
     match usize::try_from(result) {
         Ok(n) if n == bytes.len() => Ok(bytes),
@@ -109,18 +112,20 @@ pub(crate) fn random_id() -> Result<[u8; 16]> {
     }
 }
 
+/// Returns the number that a file contains.
 fn number_in(path: &str) -> Option<u64> {
     let mut buffer = [0; 32];
     let n = File::open(path).ok()?.read(&mut buffer).ok()?;
     std::str::from_utf8(&buffer[..n]).ok()?.trim().parse().ok()
 }
 
-/// Memory that can be had without the system running out, swap included.
+/// Returns the bytes of memory and swap that the system can still provide.
 pub(crate) fn available_memory() -> Option<u64> {
     let memory = kilobytes_in("/proc/meminfo", "MemAvailable:")?;
     Some(memory.saturating_add(kilobytes_in("/proc/meminfo", "SwapFree:").unwrap_or(0)))
 }
 
+/// Returns the bytes of a line `key … kB` in a file.
 fn kilobytes_in(path: &str, key: &str) -> Option<u64> {
     let text = std::fs::read_to_string(path).ok()?;
     let rest = text.lines().find_map(|line| line.strip_prefix(key))?;
@@ -133,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_tells_the_numbers() {
+    fn proc_reports_mappings_limits_and_locked_bytes() {
         assert!(mapping_count().unwrap() > 3);
         assert!(limits().mappings.unwrap() > 0);
         assert_eq!(locked_bytes().map(|bytes| bytes % 1024), Some(0));

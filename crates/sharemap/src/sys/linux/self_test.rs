@@ -1,8 +1,8 @@
-//! Trying out, in a child process, whether faults at guarded accesses are recovered.
+//! Tests, in a child process, whether faults at guarded accesses are recovered.
 //!
-//! The child reports through a page that it shares with its parent, so that neither a handler that
-//! exits with status 0 nor somebody who waits for all children can falsify the answer. It has no
-//! exit signal, so that nobody gets a SIGCHLD for it.
+//! The child reports through a page that it shares with its parent. Its exit status would be no proof: a
+//! foreign handler may exit with status 0, and another thread that waits for all children may take the
+//! status. The child has no exit signal, so the parent receives no `SIGCHLD` for it.
 
 #![allow(unsafe_code, reason = "raw processes and mappings")]
 
@@ -15,10 +15,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::sys::os::map::page_size;
 use crate::sys::posix::fault::{Child, PROBED_PAGES, are_ours, probe, set_probed};
 
-/// After so long, a handler that was tried counts as one that does not pass on.
+/// The time limit of a test. A handler that has not returned by then counts as keeping faults.
 const PATIENCE_SECONDS: libc::time_t = 1;
 
+/// The report that all faults were recovered.
 const RECOVERED: u32 = 0x5ac7;
+/// The report that a foreign handler was installed, so nothing was tested.
 const NOT_OURS: u32 = 0x5ac8;
 
 /// Tests whether faults that raise `signals` are recovered. `None` if the test was impossible: no
@@ -27,7 +29,8 @@ pub(crate) fn try_out(child: Child, signals: &[c_int]) -> Option<bool> {
     let pages = Pages::map()?;
     let test = Test { pages: &pages, signals };
     set_probed(pages.base as usize);
-    // No handler but those of the faults may run in the child: it inherits the full mask.
+    // The child inherits the full mask, and unblocks only the signals that it tests: no other handler may
+    // run in it.
     let mask = Mask::block_all();
     let start = |exit_signal| match child {
         Child::SharingMemory => test.borrow_memory(exit_signal),
@@ -35,7 +38,7 @@ pub(crate) fn try_out(child: Child, signals: &[c_int]) -> Option<bool> {
     };
     let mut pid = start(0);
     if pid < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
-        // qemu knows no child without one.
+        // qemu refuses a child without an exit signal.
         pid = start(libc::SIGCHLD);
     }
     drop(mask);
@@ -47,9 +50,11 @@ pub(crate) fn try_out(child: Child, signals: &[c_int]) -> Option<bool> {
     (pid > 0 && report != NOT_OURS).then_some(report == RECOVERED)
 }
 
+/// Waits for the child to end. `__WALL` includes children without an exit signal.
 fn wait(pid: libc::pid_t) {
     let mut status = 0;
-    // SAFETY: a plain wait. Whatever else goes wrong, somebody has waited for it.
+    // SAFETY: `waitpid` writes only `status`. Any other error means that another thread has already
+    // waited for the child.
     unsafe {
         while libc::waitpid(pid, &mut status, libc::__WALL) < 0
             && *libc::__errno_location() == libc::EINTR
@@ -63,19 +68,21 @@ struct Test<'a> {
 }
 
 impl Test<'_> {
-    /// This thread waits until the child has ended.
+    /// Starts a child that shares this process's memory. Returns its id once it has ended: until then,
+    /// this thread is suspended (`CLONE_VFORK`).
     fn borrow_memory(&self, exit_signal: c_int) -> libc::pid_t {
         const STACK: usize = 64 << 10;
         extern "C" fn start(test: *mut c_void) -> c_int {
-            // SAFETY: the parent's test, which outlives the child. Its alternate stack may be in
-            // use by a handler that is waiting for us.
+            // SAFETY: the test is the parent's, which outlives the child. The child must not use the
+            // alternate stack that it inherits: the parent may be in a handler that runs on it.
             unsafe {
                 let mut none: libc::stack_t = MaybeUninit::zeroed().assume_init();
                 none.ss_flags = libc::SS_DISABLE;
                 libc::sigaltstack(&none, ptr::null_mut());
                 let test = &*test.cast::<Test<'_>>();
-                // Another thread may just have installed a handler, which must not run in this
-                // memory. From here on, the child has its own table of signal actions.
+                // Another thread may have installed a handler just before the child was created. A foreign
+                // handler must not run in this memory. The child's signal actions are a copy, so
+                // the answer stays true.
                 if !are_ours(test.signals) {
                     test.pages.report().store(NOT_OURS, Ordering::Release);
                     libc::_exit(0);
@@ -84,7 +91,7 @@ impl Test<'_> {
             }
         }
         let mut stack = Vec::<u128>::with_capacity(STACK / 16);
-        // The form of posix_spawn, which is the only one that valgrind knows.
+        // The flags of `posix_spawn`, because valgrind accepts no others.
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | exit_signal;
         // SAFETY: the stack and the test outlive the child.
         unsafe {
@@ -93,11 +100,13 @@ impl Test<'_> {
         }
     }
 
-    /// Takes time in proportion to the process's private memory.
+    /// Starts a child with a copy of this process's memory, without running fork handlers.
+    ///
+    /// Copying takes time in proportion to the process's private memory.
     fn copy_memory(&self, exit_signal: c_int) -> libc::pid_t {
-        // SAFETY: as a fork, after which the child makes async-signal-safe calls only. It leaves no
-        // core, has no open files, leaves its parent's process group, and is killed after the time
-        // limit.
+        // SAFETY: like a fork, after which the child makes only async-signal-safe calls. The limit of 1
+        // suppresses core dumps to files and to pipes. The session of its own keeps `kill(0, …)` of a
+        // foreign handler from the parent. `close_range` closes all descriptors (from Linux 5.9 on).
         unsafe {
             let flags = exit_signal as usize;
             let pid = libc::syscall(libc::SYS_clone, flags, 0usize, 0usize, 0usize, 0usize)
@@ -113,8 +122,9 @@ impl Test<'_> {
         }
     }
 
+    /// Tests each signal, reports the result and exits.
     fn run(&self) -> ! {
-        // SAFETY: pages of our own; nothing of the parent's is left to be run at exit.
+        // SAFETY: the pages belong to the test. `_exit` runs no exit handlers of the parent.
         unsafe {
             if self.signals.iter().all(|&signal| probe(signal, self.pages.raising(signal))) {
                 self.pages.report().store(RECOVERED, Ordering::Release);
@@ -124,9 +134,9 @@ impl Test<'_> {
     }
 }
 
-/// SIGKILL by timer: it can be neither blocked nor handled.
+/// Makes a timer kill this process at the time limit. `SIGKILL` can be neither blocked nor handled.
 unsafe fn kill_later() {
-    // SAFETY: plain structures, all zero but for what is set.
+    // SAFETY: plain structures, for which all zeros are valid.
     unsafe {
         let mut event: libc::sigevent = MaybeUninit::zeroed().assume_init();
         event.sigev_notify = libc::SIGEV_SIGNAL;
@@ -144,7 +154,8 @@ unsafe fn kill_later() {
     }
 }
 
-/// One page for the report, one behind the end of the memory object, and one protected.
+/// Three shared pages. The first holds the report. An access to the second raises `SIGBUS`, because it lies
+/// past the end of the memory object; an access to the third raises `SIGSEGV`, because it is protected.
 struct Pages {
     base: *mut u8,
 }
@@ -152,7 +163,7 @@ struct Pages {
 impl Pages {
     fn map() -> Option<Self> {
         let page = page_size();
-        // SAFETY: new memory; growing a shared mapping does not grow the object behind it.
+        // SAFETY: maps new memory. Growing a shared mapping does not grow its memory object.
         unsafe {
             let base = libc::mmap(
                 ptr::null_mut(),
@@ -176,11 +187,13 @@ impl Pages {
         }
     }
 
+    /// Returns the word through which the child reports.
     fn report(&self) -> &AtomicU32 {
-        // SAFETY: the first page is there, for this purpose only.
+        // SAFETY: the first page is mapped, and serves only as the report.
         unsafe { AtomicU32::from_ptr(self.base.cast()) }
     }
 
+    /// Returns the page that raises `signal` on an access.
     fn raising(&self, signal: c_int) -> *mut u8 {
         let index = if signal == libc::SIGBUS { 1 } else { 2 };
         self.base.wrapping_add(index * page_size())
@@ -189,17 +202,17 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: ours, and no longer used.
+        // SAFETY: the pages belong to this value, and the child has ended.
         unsafe { libc::munmap(self.base.cast(), PROBED_PAGES * page_size()) };
     }
 }
 
-/// The thread's signal mask, while all signals are blocked.
+/// The thread's previous signal mask, restored on drop. All signals are blocked until then.
 struct Mask(libc::sigset_t);
 
 impl Mask {
     fn block_all() -> Self {
-        // SAFETY: both sets are initialised before they are read.
+        // SAFETY: both sets are initialized before they are read.
         unsafe {
             let mut all = MaybeUninit::uninit();
             let mut before = MaybeUninit::zeroed();
@@ -212,7 +225,7 @@ impl Mask {
 
 impl Drop for Mask {
     fn drop(&mut self) {
-        // SAFETY: the set as it was.
+        // SAFETY: the saved set is a valid one.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, ptr::null_mut()) };
     }
 }

@@ -1,7 +1,7 @@
 //! Shared memory objects on Linux: files in `/dev/shm`, and memfds.
 //!
-//! A named object is made without a name and gets it when it is whole: nobody ever opens one that
-//! is half made, and a creator that is killed leaves nothing.
+//! A named object gets its name once it is complete, so no process opens an incomplete one. Until then it is
+//! a draft (`unlinked.rs`), which the kernel or a later creator removes if its creator is killed.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -25,11 +25,12 @@ pub(super) const DIRECTORY: &str = "/dev/shm";
 
 pub(crate) use super::memfd::{anonymous, is_memory, reopen, seal, seals};
 
-/// Where the object of this name is.
+/// Returns the path of the object of this name.
 pub(crate) fn path(name: &str) -> PathBuf {
     Path::new(DIRECTORY).join(name)
 }
 
+/// Opens the directory of named objects, for lookups only.
 pub(super) fn directory() -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(DIRECTORY, flags, Mode::empty()).map_err(absent)
@@ -48,7 +49,7 @@ fn absent(errno: Errno) -> Error {
     }
 }
 
-/// Adds the reason why the directory takes no further object.
+/// Adds to a failed creation why the directory accepts no further object, and the remedy.
 #[cold]
 fn refused_by(directory: &OwnedFd, error: Error) -> Error {
     let errno = error.os_code().map_or(Errno::IO, Errno::from_raw_os_error);
@@ -79,24 +80,27 @@ fn refused_by(directory: &OwnedFd, error: Error) -> Error {
     }
 }
 
-/// An object gets its name when it is whole.
+/// Returns `true`: a named object is complete when it gets its name.
 pub(crate) fn is_named_when_whole(_: &File) -> bool {
     true
 }
 
-/// Who makes an object is in nobody's way.
+/// The lock of a name while its object is being created. Linux needs none, because objects get their names when
+/// they are complete.
 #[derive(Debug)]
 pub(crate) struct Making;
 
+/// Returns at once, because there is no lock to acquire.
 pub(crate) fn making(_: &str) -> Result<Option<Making>> {
     Ok(Some(Making))
 }
 
+/// Returns `false`: an object that has a name is complete.
 pub(crate) fn is_being_made(_: &str) -> Result<bool> {
     Ok(false)
 }
 
-/// Makes an object, has it filled, and only then gives it its name.
+/// Creates an object, calls `fill`, and then gives the object its name.
 pub(crate) fn create(
     request: &CreateObject<'_>,
     fill: &mut dyn FnMut(&File) -> Result<()>,
@@ -104,13 +108,13 @@ pub(crate) fn create(
     const OPERATION: &str = "create";
     if request.lifetime == Lifetime::Attached {
         return Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(
-            "Linux keeps a named object until it is unlinked: nothing tells it who is attached",
+            "Linux keeps a named object until it is unlinked; use `Lifetime::UntilUnlink`",
         ));
     }
     let directory = directory()?;
     let taken = rustix::fs::statat(&directory, request.name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
     if taken && request.existing == Existing::Refused {
-        // Before memory is set aside for nothing.
+        // Checked first to avoid a useless allocation. Publishing checks it again, atomically.
         return Err(errno::error(OPERATION, Errno::EXIST));
     }
     let draft = Draft::new(&directory).map_err(|error| refused_by(&directory, error))?;
@@ -123,7 +127,7 @@ pub(crate) fn create(
     })
 }
 
-/// Permissions as asked for, whatever the umask took away.
+/// Sets the group and the permissions, independently of the umask.
 pub(super) fn share(file: &File, sharing: Sharing) -> Result<()> {
     const OPERATION: &str = "share";
     if let Some(group) = sharing.group {
@@ -136,6 +140,7 @@ pub(super) fn share(file: &File, sharing: Sharing) -> Result<()> {
         .map_err(|errno| errno::error(OPERATION, errno))
 }
 
+/// Grows a new object to its length, with memory behind every byte unless it is sparse.
 pub(super) fn make_room(file: &File, request: &CreateObject<'_>) -> Result<()> {
     if request.sparse {
         return file::set_len(file, request.len);
@@ -143,7 +148,7 @@ pub(super) fn make_room(file: &File, request: &CreateObject<'_>) -> Result<()> {
     file::allocate(file, request.len).map_err(|error| no_room(file, error).with_length(request.len))
 }
 
-/// Says what to do about a full shared memory.
+/// Adds the free space and the remedy to an error of kind `NoSpace`. Returns other errors unchanged.
 #[cold]
 pub(crate) fn no_room(file: &File, error: Error) -> Error {
     if error.kind() != ErrorKind::NoSpace || file::is_on_hugetlbfs(file) {
@@ -178,8 +183,8 @@ fn room_left(place: &str, volume: &StatVfs, error: Error) -> Error {
     ))
 }
 
-/// Opens an object that is one: no link, FIFO, directory or device, under one name only, and of the
-/// right owner.
+/// Opens the object of this name. It must be a regular file with a single name and an accepted owner, and not
+/// a link, FIFO, directory or device.
 pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     const OPERATION: &str = "open";
     let directory = directory()?;
@@ -188,7 +193,8 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     let squatted = |what: &str| {
         Error::new(ErrorKind::NotAnObject, OPERATION).with_detail(format!("{what} has its name"))
     };
-    // Somebody may take the name away in between; whoever does so endlessly gets what they want.
+    // Another process may unlink the file between the lookup and the check of its links. The rounds bound
+    // the retries; a process that exhausts them could unlink the object in any case.
     const ROUNDS: usize = 8;
     let deadline = deadline(request.timeout);
     let try_open = || {
@@ -214,7 +220,7 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
             }
             Err(Errno::LOOP) => return Err(squatted("a symbolic link")),
             Err(Errno::ISDIR) => return Err(squatted("a directory")),
-            Err(Errno::NXIO) => return Err(squatted("a socket, or a device that is not there,")),
+            Err(Errno::NXIO) => return Err(squatted("a socket, or a missing device,")),
             Err(errno) => return Err(open_error(&directory, request, errno)),
         };
         let stat = rustix::fs::fstat(&file).map_err(|errno| errno::error(OPERATION, errno))?;
@@ -233,6 +239,7 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     Err(errno::error(OPERATION, Errno::NOENT))
 }
 
+/// Returns the error of a failed open, with the owner and mode of an object of another user.
 #[cold]
 fn open_error(directory: &OwnedFd, request: &OpenObject<'_>, errno: Errno) -> Error {
     let error = errno::error("open", errno);
@@ -251,8 +258,7 @@ fn open_error(directory: &OwnedFd, request: &OpenObject<'_>, errno: Errno) -> Er
     }
 }
 
-/// Returns `true` if the name leads to this object. A symbolic link does not: opening refuses it,
-/// too.
+/// Returns `true` if the name leads to this object. A symbolic link does not, because opening refuses it.
 pub(crate) fn is_linked(name: &str, file: &File) -> Result<Option<bool>> {
     const OPERATION: &str = "look up";
     let failed = |errno| errno::error(OPERATION, errno);
@@ -266,7 +272,7 @@ pub(crate) fn is_linked(name: &str, file: &File) -> Result<Option<bool>> {
     Ok(Some((named.st_dev, named.st_ino) == (own.st_dev, own.st_ino)))
 }
 
-/// Takes the name away. Whoever has the object keeps it.
+/// Removes the name. Processes that have the object open keep it.
 pub(crate) fn unlink(name: &str) -> Result<()> {
     let directory = directory()?;
     let found = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW);
@@ -281,15 +287,14 @@ pub(crate) fn unlink(name: &str) -> Result<()> {
     rustix::fs::unlinkat(&directory, name, AtFlags::empty()).map_err(|errno| {
         let error = errno::error("unlink", errno);
         match errno {
-            Errno::PERM | Errno::ACCESS => {
-                error.with_detail("only its owner can take its name away")
-            }
+            Errno::PERM | Errno::ACCESS => error.with_detail("only its owner can unlink it"),
             _ => error,
         }
     })
 }
 
-/// Every file there, with those one directory below (as Aeron has them), by their names there.
+/// Returns the files of the directory and of its subdirectories (some programs create their objects there),
+/// sorted by name. A name includes its subdirectory.
 pub(crate) fn list() -> Result<Vec<ObjectStatus>> {
     let mut found = Vec::new();
     let shared = directory()?;
@@ -321,7 +326,7 @@ fn visit(
         }
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-        // An entry may vanish meanwhile.
+        // Another process may have unlinked the entry.
         let Ok(stat) = rustix::fs::statx(&opened, name, flags, wanted) else { continue };
         // The name must not have the form `./name`.
         let name = if is_top { PathBuf::from(name) } else { folder.join(name) };
@@ -344,6 +349,7 @@ fn visit(
     Ok(folders)
 }
 
+/// Converts a time since the epoch, which may be negative.
 fn time(seconds: i64, nanoseconds: u32) -> SystemTime {
     let whole = Duration::from_secs(seconds.unsigned_abs());
     let base = match seconds {

@@ -1,4 +1,4 @@
-//! One step along a path, for `posix::walk`.
+//! The system calls of a step along a path, for `posix::walk`.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,7 +10,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::sys::posix::walk::Step;
 
-/// Opens a directory without the right to read it.
+/// Opens a directory for lookups, which needs no permission to read it.
 pub(crate) const HOLD: OFlags = OFlags::PATH;
 
 /// Opens a path without symbolic links. Fails with `ELOOP` if there is one, and with other errors

@@ -22,7 +22,7 @@ pub(super) fn note(code: Range<usize>) {
     // Pages are mapped whole.
     let Some(end) = code.end.checked_next_multiple_of(page_size()) else { return };
     let code = code.start & !(page_size() - 1)..end;
-    // A program whose code is execute-only has no readable page in it.
+    // A program may have execute-only code, which cannot be read.
     if code.is_empty() || !os::readable(code.start) || !os::readable(code.end - 1) {
         return;
     }

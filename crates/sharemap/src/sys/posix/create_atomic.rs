@@ -1,4 +1,6 @@
-//! Files that get their name when they are whole: made under another name beside it.
+//! Creates files under a hidden name in the same directory, and names them once they are complete.
+//!
+//! A creator that is killed leaves the hidden file behind.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -27,6 +29,7 @@ pub(crate) fn create_hidden(
     let file = retry_on_intr(|| rustix::fs::openat(folder, &*hidden, flags, mode))
         .map(File::from)
         .map_err(failed)?;
+    // A link, unlike a rename, fails if the name is taken. The hidden name is removed in any case.
     let made = allocate(&file, len).and_then(|()| fill(&file)).and_then(|()| {
         rustix::fs::linkat(folder, &*hidden, folder, entry.name(), AtFlags::empty()).map_err(failed)
     });
@@ -34,7 +37,7 @@ pub(crate) fn create_hidden(
     made.map(|()| file)
 }
 
-/// A hidden name in the same directory.
+/// Returns a hidden name that no other creation uses: it has the process id, a count and the time.
 fn hidden(entry: &Entry) -> OsString {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

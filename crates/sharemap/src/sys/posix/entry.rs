@@ -15,7 +15,7 @@ use crate::sys::{FileRole, os};
 
 const OPERATION: &str = "look at";
 
-/// Device and inode.
+/// The device and the inode of a file.
 pub(in crate::sys) type Identity = (u64, u64);
 
 /// A regular file, its directory, and its name there.
@@ -109,7 +109,7 @@ pub(in crate::sys) fn open_directory(path: &Path) -> Result<OwnedFd> {
         match errno {
             Errno::LOOP | Errno::NOTDIR => error
                 .with_kind(ErrorKind::NotAnObject)
-                .with_detail("a symbolic link is in the way: name the directory that it leads to"),
+                .with_detail("the path has a symbolic link; name the directory that it leads to"),
             _ => error,
         }
     })
@@ -120,11 +120,13 @@ pub(in crate::sys) fn named(directory: impl AsFd, name: &OsStr) -> rustix::io::R
     rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| identity_of(&stat))
 }
 
+/// Returns device and inode of a file from its status.
 #[allow(clippy::unnecessary_cast, reason = "the fields' types differ between systems")]
 pub(in crate::sys) fn identity_of(stat: &Stat) -> Identity {
     (stat.st_dev as u64, stat.st_ino as u64)
 }
 
+/// Returns an error unless the file is a regular one.
 fn require_regular(stat: &Stat) -> Result<()> {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok(()),
@@ -132,6 +134,7 @@ fn require_regular(stat: &Stat) -> Result<()> {
     }
 }
 
+/// Describes a kind of file in an error.
 pub(in crate::sys) fn description(kind: FileType) -> &'static str {
     match kind {
         FileType::RegularFile => "it is a regular file",
@@ -143,6 +146,7 @@ pub(in crate::sys) fn description(kind: FileType) -> &'static str {
     }
 }
 
+/// Returns the error for a file that is not a regular one.
 #[cold]
 fn not_regular(what: &str) -> Error {
     Error::new(ErrorKind::NotAnObject, OPERATION).with_detail(what)

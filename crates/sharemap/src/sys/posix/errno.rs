@@ -1,5 +1,5 @@
-//! Maps `errno` to an [`ErrorKind`] and a remedy: one table for calls on files and descriptors, and
-//! one for calls on address space. Callers add details of their own.
+//! Maps `errno` to an [`ErrorKind`] and a remedy: one function for calls on files and descriptors,
+//! and one for calls on address space. Callers add details of their own.
 
 use std::io;
 
@@ -8,38 +8,41 @@ use rustix::io::Errno;
 use crate::error::{Error, ErrorKind};
 use crate::sys::os;
 
-/// The error of a failed system call in `operation`.
+/// Returns the error of a system call that failed in `operation`.
 #[cold]
 pub(crate) fn error(operation: &'static str, errno: Errno) -> Error {
     let error = Error::new(kind(errno), operation).with_source(io::Error::from(errno));
     match errno {
         Errno::MFILE => match os::process::limits().open_files {
             Some(limit) => error.with_detail(format!(
-                "this process may have {limit} open (RLIMIT_NOFILE): close some, or raise the limit"
+                "this process may have {limit} open (RLIMIT_NOFILE); close some, or raise the limit"
             )),
             None => error,
         },
-        Errno::FBIG => error.with_detail("its file system has no files of that size"),
+        Errno::FBIG => error.with_detail("its file system does not support files of that size"),
         Errno::ROFS => error.with_detail("its file system is mounted read-only"),
         _ => error,
     }
 }
 
-/// The error of a failed system call that maps, unmaps or splits address space, or takes memory for
-/// it. The kernel has `ENOMEM` and `EAGAIN` for too many mappings and for too little memory.
+/// Returns the error of a failed system call that maps, unmaps or splits address space, or needs memory for
+/// that.
+///
+/// The kernel returns `ENOMEM` or `EAGAIN` both for too many mappings and for too little memory. The number of
+/// mappings distinguishes them.
 #[cold]
 pub(crate) fn memory_error(operation: &'static str, errno: Errno) -> Error {
     let error = error(operation, errno);
     if !matches!(errno, Errno::NOMEM | Errno::AGAIN) {
         return error;
     }
-    // A few entries of the list are the kernel's own, and some calls fail before the last one.
+    // The count includes a few mappings of the kernel, and a call that splits a mapping needs two more.
     const NEAR: u64 = 8;
     let limit = os::process::limits().mappings;
     match (os::process::mapping_count(), limit) {
         (Some(count), Some(limit)) if count.saturating_add(NEAR) >= limit => {
             error.with_kind(ErrorKind::TooManyMappings).with_detail(format!(
-                "it has {count} of at most {limit} (vm.max_map_count): map fewer, larger ranges, \
+                "it has {count} of at most {limit} (vm.max_map_count); map fewer, larger ranges, \
                  or raise the limit"
             ))
         }
@@ -47,18 +50,19 @@ pub(crate) fn memory_error(operation: &'static str, errno: Errno) -> Error {
     }
 }
 
-/// What an error of the standard library says.
+/// Returns the `errno` of an error of the standard library; `EIO` if it has none.
 #[cold]
 pub(crate) fn of(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
-/// Why a call of the C library has just failed.
+/// Returns the `errno` of the call of the C library that has just failed.
 #[cold]
 pub(crate) fn last() -> Errno {
     of(&io::Error::last_os_error())
 }
 
+/// Returns the kind of error that an `errno` usually means.
 pub(crate) fn kind(errno: Errno) -> ErrorKind {
     match errno {
         Errno::NOENT => ErrorKind::NotFound,

@@ -1,9 +1,14 @@
-//! The signal handler that recovers guarded accesses, and how it lives with other handlers.
+//! The signal handler that recovers guarded accesses, and its cooperation with other handlers.
 //!
-//! Other signals wait while it runs, so that their handlers, too, may touch memory that faults. It
-//! takes over the previous handler's wish for the alternate stack, and its mask when it hands on:
-//! what is handed on runs as it would have without it. It runs on as little as 700 bytes of stack,
-//! in unoptimised builds too: hence the few calls and plain loops.
+//! Nearly all signals are blocked while the handler runs. `SIGBUS` and `SIGSEGV` are blocked then, so a
+//! foreign handler that interrupted this one could touch no memory that faults.
+//!
+//! Signals that are not ours go to the previous handler, which runs as it would without this one: ours
+//! is installed with the previous handler's flags for the alternate stack and for restarts, and sets
+//! the previous handler's mask before calling it.
+//!
+//! The handler works on as little as 700 bytes of stack beyond the signal's frame, in unoptimized builds,
+//! too. It therefore makes few calls and uses plain loops.
 
 #![allow(unsafe_code, reason = "signal handlers")]
 
@@ -20,18 +25,21 @@ use crate::sys::{Recovery, os::map::page_size};
 
 const SIGNALS: [c_int; 2] = [libc::SIGBUS, libc::SIGSEGV];
 
-/// Who had the signals before: address of the handler (or `SIG_DFL`, `SIG_IGN`), its flags, and the
-/// signals that are blocked while it runs, its own included, in two halves.
-/// Written before the handler is installed, and by the handler when a previous one puts itself back.
+/// The actions that `SIGBUS` and `SIGSEGV` had before ours, in the order of [`SIGNALS`].
+///
+/// Stored when the handler is installed, and by the handler when a previous handler replaces it.
 static PREVIOUS: [Previous; 2] = [const { Previous::new() }; 2];
 
 struct Previous {
+    /// The address of the handler, or `SIG_DFL` or `SIG_IGN`.
     handler: AtomicUsize,
     flags: AtomicI32,
+    /// The signals that are blocked while the handler runs, as the lower and the upper half of the mask.
+    /// Includes the handler's own signal, unless the handler has `SA_NODEFER`.
     mask: [AtomicU32; 2],
-    /// The last handler that [`check`] found to pass our faults on, and the last one that it found
-    /// to keep them. Both were installed after ours.
+    /// The last handler, installed after ours, that [`check`] found to pass our faults on.
     passes_on: AtomicUsize,
+    /// The last handler, installed after ours, that [`check`] found to keep our faults.
     keeps: AtomicUsize,
 }
 
@@ -51,6 +59,8 @@ impl Previous {
         if action.flags() & libc::SA_NODEFER == 0 {
             mask |= os::bit(signal);
         }
+        // The handler's address is stored last (Release) and loaded first (Acquire), so that a running
+        // handler sees the mask and the flags that belong to it.
         self.mask[0].store(mask as u32, Ordering::Relaxed);
         self.mask[1].store((mask >> 32) as u32, Ordering::Relaxed);
         self.flags.store(action.flags(), Ordering::Relaxed);
@@ -63,43 +73,50 @@ impl Previous {
     }
 }
 
-/// What waits while our handler runs: everything but what an instruction of its own could raise.
+/// The signals that are blocked while our handler runs: all but `SIGILL`, `SIGTRAP`, `SIGFPE` and `SIGSYS`,
+/// which an instruction of the handler itself could raise.
 const WHILE_OURS_RUNS: u64 = !(os::bit(libc::SIGILL)
     | os::bit(libc::SIGTRAP)
     | os::bit(libc::SIGFPE)
     | os::bit(libc::SIGSYS));
 
-/// The part of it by which the handler knows that it was called with its own mask.
+/// The part of [`WHILE_OURS_RUNS`] by which the handler recognizes that it runs with its own mask.
+///
+/// Signals above 30 are left out, because the C library reserves some of them, and so are the two that
+/// cannot be blocked.
 const KNOWN_BY: u64 =
     WHILE_OURS_RUNS & 0x3fff_ffff & !os::bit(libc::SIGKILL) & !os::bit(libc::SIGSTOP);
 
-/// A page, readable and writable, that redirected accesses may do with as they please.
+/// The address of a readable and writable page to which faulting accesses are redirected. Its contents
+/// have no meaning.
 static SCRATCH: AtomicUsize = AtomicUsize::new(0);
 
-/// What new mappings get: the self-test's result, or that of the last check.
+/// The recovery that new mappings use: the result of the self-test or of the last check.
 static VERDICT: AtomicU8 = AtomicU8::new(UNKNOWN);
 const UNKNOWN: u8 = 0;
 const IN_PLACE: u8 = 1;
 const SYSCALL: u8 = 2;
 
-/// Whether the self-test at installation succeeded.
+/// `true` if the self-test at installation succeeded.
 static ABLE: AtomicBool = AtomicBool::new(false);
 
-/// The pages that a self-test under way touches: a fault there that is not recovered is handed on
-/// to nobody.
+/// The address of the pages that a running self-test touches; 0 if none runs.
+///
+/// An unrecovered fault there ends the child, and no previous handler sees it.
 static PROBED: AtomicUsize = AtomicUsize::new(0);
 pub(crate) const PROBED_PAGES: usize = 3;
 
-/// Where a self-test runs.
+/// The kind of child process in which a self-test runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Child {
-    /// In a child that borrows this process's memory: fast; runs no code but ours.
+    /// A child that borrows this process's memory: fast, for tests that run only this crate's code.
     SharingMemory,
-    /// In a child with a copy of the memory: whatever a handler of somebody else's does there (it
-    /// may jump, never return, or write a report) stays there.
+    /// A child with a copy of the memory, for tests that run a foreign handler. The handler may jump,
+    /// never return or write a report; its writes to private memory stay in the child.
     WithACopy,
 }
 
+/// Returns the recovery that new mappings use. The first call installs and tests the handler.
 pub(crate) fn recovery() -> Recovery {
     match VERDICT.load(Ordering::Acquire) {
         IN_PLACE => Recovery::InPlace,
@@ -108,16 +125,19 @@ pub(crate) fn recovery() -> Recovery {
     }
 }
 
+/// Installs the handler for both signals and tests it, once per process.
 #[cold]
 fn install() -> Recovery {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
+        // The handler reads the scratch page and the known code, so both are prepared before it is
+        // installed. The module is pinned first: the known code must stay mapped.
         let able = arch::AVAILABLE && map_scratch() && {
             os::pin_module(handler as *const () as *const c_void);
             os::permanent_code(handler_address(), code::note);
-            // SAFETY: the handler recovers what is its own and hands on everything else.
+            // SAFETY: the handler recovers faults at sites, and passes all other signals on.
             SIGNALS.iter().all(|&signal| unsafe { install_for(signal) })
-                // Where no child can be had, recovery is taken to work.
+                // If no child can be created, recovery counts as working.
                 && os::try_out(Child::SharingMemory, &SIGNALS).unwrap_or(true)
         };
         ABLE.store(able, Ordering::Relaxed);
@@ -147,7 +167,7 @@ pub(crate) fn inspect() -> Recovery {
     }
 }
 
-/// Stores the answer for new mappings.
+/// Stores and returns the recovery for new mappings: in place if faults reach our handler.
 fn settle(reached: bool) -> Recovery {
     let verdict = if reached { IN_PLACE } else { SYSCALL };
     if VERDICT.load(Ordering::Relaxed) != verdict {
@@ -156,8 +176,8 @@ fn settle(reached: bool) -> Recovery {
     if reached { Recovery::InPlace } else { Recovery::Syscall }
 }
 
-/// Returns `true` if a fault at a guarded access reaches our handler, or one that recovers it like
-/// ours; `None` if the installed handler has not been tried.
+/// Returns `true` if a fault at a guarded access reaches our handler, or another that
+/// recovers it like ours; `None` if the installed handler has not been tried.
 fn known_to_reach_us(signal: c_int) -> Option<bool> {
     let front = os::Action::of(signal).handler();
     if is_ours(front) {
@@ -173,8 +193,8 @@ fn known_to_reach_us(signal: c_int) -> Option<bool> {
     (slot.keeps.load(Ordering::Relaxed) == front).then_some(false)
 }
 
-/// Returns the answer of [`known_to_reach_us`], but tries an unknown handler once, in a child
-/// process.
+/// Returns `true` if a fault at a guarded access reaches our handler. Tries an unknown handler once, in a
+/// child process, and remembers the result.
 fn reaches_us(signal: c_int) -> bool {
     if let Some(known) = known_to_reach_us(signal) {
         return known;
@@ -192,17 +212,19 @@ pub(crate) fn are_ours(signals: &[c_int]) -> bool {
     signals.iter().all(|&signal| is_ours(os::Action::of(signal).handler()))
 }
 
+/// Returns `true` if this thread blocks neither signal, so that its faults can be recovered.
 pub(crate) fn thread_ready() -> bool {
     let mut mask = MaybeUninit::uninit();
-    // SAFETY: asks for the mask, which is then initialised.
+    // SAFETY: the call only reads the mask, and initializes `mask` if it succeeds.
     unsafe {
         libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), mask.as_mut_ptr()) == 0
             && SIGNALS.iter().all(|&signal| libc::sigismember(mask.as_ptr(), signal) == 0)
     }
 }
 
+/// Maps the scratch page. Returns `false` if there is no memory for it.
 fn map_scratch() -> bool {
-    // SAFETY: new private memory.
+    // SAFETY: maps new private memory.
     let page = unsafe {
         libc::mmap(
             ptr::null_mut(),
@@ -225,15 +247,19 @@ fn handler_address() -> usize {
     handler as *const () as usize
 }
 
-/// Puts the handler in front of whatever is there, also if that changes meanwhile.
+/// Installs our handler in front of the current action, and records that action as the previous one.
+///
+/// Returns `true` if our handler is installed.
 ///
 /// # Safety
-/// `signal` is SIGBUS or SIGSEGV, and the scratch page exists.
+/// `signal` is `SIGBUS` or `SIGSEGV`, and the scratch page exists.
 unsafe fn install_for(signal: c_int) -> bool {
     let previous = os::Action::of(signal);
     if is_ours(previous.handler()) {
         return true;
     }
+    // Recorded before the installation: another thread may receive the signal right after it, and our
+    // handler then needs an action to pass it to.
     slot(signal).set(signal, &previous);
     let flags = flags_in_front_of(&previous);
     let ours = os::Action::new(handler_address(), flags, WHILE_OURS_RUNS);
@@ -242,6 +268,7 @@ unsafe fn install_for(signal: c_int) -> bool {
         Some(replaced)
             if replaced.handler() != previous.handler() && !is_ours(replaced.handler()) =>
         {
+            // Another thread installed this handler after the query above.
             slot(signal).set(signal, &replaced);
             true
         }
@@ -249,7 +276,8 @@ unsafe fn install_for(signal: c_int) -> bool {
     }
 }
 
-/// What goes with a previous action: its stack and its restarts.
+/// Returns the flags of our handler in front of `previous`: those of `previous` for the alternate stack
+/// and for the restart of interrupted system calls.
 fn flags_in_front_of(previous: &os::Action) -> c_int {
     let flags = match previous.handler() {
         libc::SIG_DFL => libc::SA_ONSTACK,
@@ -260,13 +288,17 @@ fn flags_in_front_of(previous: &os::Action) -> c_int {
     libc::SA_SIGINFO | flags
 }
 
+/// Returns the previous action of `signal`.
 #[inline(always)]
 fn slot(signal: c_int) -> &'static Previous {
     if signal == libc::SIGBUS { &PREVIOUS[0] } else { &PREVIOUS[1] }
 }
 
+/// Handles `SIGBUS` and `SIGSEGV`: recovers a fault at a guarded access, and passes every other signal to
+/// the previous action.
+///
 /// # Safety
-/// Called by the kernel, or by a later handler that passes on what it was given.
+/// The kernel calls it, or a later handler that passes its own arguments on.
 unsafe extern "C-unwind" fn handler(
     signal: c_int,
     info: *mut libc::siginfo_t,
@@ -280,15 +312,16 @@ unsafe extern "C-unwind" fn handler(
     }
 }
 
-/// Whether the fault was one at a site, and the site can go on now.
+/// Recovers a fault at a site, so that the interrupted thread can continue. Returns `false`, and changes
+/// nothing, if the fault is not one of a guarded access.
 ///
 /// # Safety
-/// `info` and `context` are the kernel's, of a fault.
+/// `info` and `context` are the kernel's, and belong to a fault.
 #[inline(never)]
 unsafe fn recover(info: *mut libc::siginfo_t, context: *mut c_void) -> bool {
-    // SAFETY: the kernel's. The program counter may be the very address that faulted, or in code
-    // that can be executed only, so unknown code needs a query. For known code no system call is
-    // made, because a sandbox may kill for it.
+    // SAFETY: `info` and `context` are the kernel's. The code at the program counter is read only if it
+    // is readable: the instruction fetch itself may have faulted, and code may be execute-only. Known
+    // code needs no system call, for which a sandbox may kill the thread.
     unsafe {
         let registers = os::Registers::of(context);
         let at = *registers.program_counter as usize;
@@ -297,7 +330,10 @@ unsafe fn recover(info: *mut libc::siginfo_t, context: *mut c_void) -> bool {
         }
         let address = os::address(info) as usize;
         match (arch::site_kind(at, code::is_readable), registers.copy) {
+            // A load, store or atomic access: it is executed again, on the scratch page.
             (Some(0), _) => *registers.address = SCRATCH.load(Ordering::Relaxed) as _,
+            // A string copy that faulted on its guarded side: with a count of zero, it ends here. A fault on
+            // the private side is not ours.
             (Some(kind), Some([source, destination, count]))
                 if arch::is_guarded_side(
                     kind,
@@ -311,6 +347,8 @@ unsafe fn recover(info: *mut libc::siginfo_t, context: *mut c_void) -> bool {
             }
             _ => return false,
         }
+        // The flag keeps the address of the first fault. Zero means no fault, so a fault at address 0 is
+        // recorded as 1.
         if *registers.flag == 0 {
             *registers.flag = if address == 0 { 1 } else { address as _ };
         }
@@ -318,18 +356,22 @@ unsafe fn recover(info: *mut libc::siginfo_t, context: *mut c_void) -> bool {
     }
 }
 
-/// Gives the signal to whoever had it before.
+/// Passes the signal to the previous action, which runs with the mask that it requested.
+///
+/// # Safety
+/// `info` and `context` are the kernel's.
 #[cold]
 #[inline(never)]
 unsafe fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let previous = slot(signal);
     let mut handler = previous.handler.load(Ordering::Acquire);
     let flags = previous.flags.load(Ordering::Relaxed);
+    // A handler with `SA_RESETHAND` runs once. The swap makes one of several threads run it.
     if flags & libc::SA_RESETHAND != 0 && handler != libc::SIG_IGN {
         handler = previous.handler.swap(libc::SIG_DFL, Ordering::AcqRel);
     }
-    // SAFETY: `handler` is what was registered for this signal, with the form its flags say; it gets
-    // the stack and the mask that it asked for.
+    // SAFETY: `handler` was registered for this signal. Its flags tell its signature, and it runs on the
+    // stack and with the mask that it requested.
     unsafe {
         let raised = !os::is_synchronous(signal, (*info).si_code);
         if !raised && is_probed(os::address(info) as usize) {
@@ -340,7 +382,8 @@ unsafe fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_voi
         }
         if handler == libc::SIG_DFL || handler == libc::SIG_IGN {
             os::set_default(signal);
-            // A fault happens again on return; a signal that was sent has to be sent again.
+            // On return, a faulting instruction raises its signal again, which then ends the process. A
+            // signal that a process sent must be sent again.
             if raised {
                 os::send(signal);
             }
@@ -348,7 +391,8 @@ unsafe fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_voi
         }
         let now = os::Action::of(signal);
         let mask = os::mask();
-        // Somebody else's mask, who called us, is his affair.
+        // Our own mask means that the kernel called our handler. Otherwise a later handler called it, and
+        // the mask is that handler's, which stays as it is.
         let is_full = mask & KNOWN_BY == KNOWN_BY;
         if is_full {
             os::set_mask(os::interrupted_mask(context) | previous.mask());
@@ -364,15 +408,18 @@ unsafe fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_voi
         if is_full {
             os::set_mask(mask);
         }
-        // Where we were not in front, we were called by the one who is, and stay behind.
+        // If our handler was installed before the call, it must be installed after it. Otherwise a later
+        // handler is, and called ours: its place is not ours to take.
         if is_ours(now.handler()) {
             stay_in_front(signal, &now);
         }
     }
 }
 
-/// A previous handler may have put something else in our place (typically the default action, to
-/// let the fault happen again): that is then what we hand on to.
+/// Installs our handler again if the previous handler has replaced it.
+///
+/// A handler typically installs the default action, so that the fault happens again and ends the process.
+/// The replacement becomes the previous action, to which that second fault is passed.
 #[inline(never)]
 fn stay_in_front(signal: c_int, ours: &os::Action) {
     let now = os::Action::of(signal);
@@ -383,25 +430,26 @@ fn stay_in_front(signal: c_int, ours: &os::Action) {
     }
 }
 
+/// Returns `true` if `address` lies in the pages of a running self-test.
 fn is_probed(address: usize) -> bool {
     let pages = PROBED.load(Ordering::Relaxed);
     pages != 0 && address.wrapping_sub(pages) < PROBED_PAGES * page_size()
 }
 
-/// The body of the self-test, in a child process: whether a guarded load of `page`, which raises
-/// `signal`, comes back with the fault's address.
+/// Performs the self-test, in a child process. Returns `true` if a guarded load of `page`, which raises
+/// `signal`, is recovered and reports the fault's address.
 ///
 /// # Safety
-/// `page` is a page of our own.
+/// `page` is a page of the self-test, to which no reference exists.
 pub(crate) unsafe fn probe(signal: c_int, page: *const u8) -> bool {
     os::unblock(signal);
     let mut fault = 0;
-    // SAFETY: memory of our own without references to it.
+    // SAFETY: the page is the self-test's own.
     unsafe { arch::load_64(page, &mut fault) };
     fault == page as usize
 }
 
-/// Says which pages the self-test touches; none are 0.
+/// Stores the address of the pages that the self-test touches, or 0 after the test.
 pub(crate) fn set_probed(pages: usize) {
     PROBED.store(pages, Ordering::Relaxed);
 }

@@ -1,4 +1,4 @@
-//! Opening, sizing and asking about files.
+//! Files: opening, lengths, contents and state.
 
 use std::fs::File;
 use std::io;
@@ -19,12 +19,22 @@ use super::{errno, process};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{Create, FileIdentity, FileKind, FileStatus, OpenRequest, ReadStep, os};
 
-/// What has a descriptor: files, shared memory objects, devices, borrowed and owned descriptors.
+/// A type that has a file descriptor: a file, a shared memory object, a device, a socket, or a borrowed or
+/// owned descriptor.
 ///
-/// Implemented for everything that is [`AsFd`] (on Windows `AsHandle`); there is nothing to
-/// implement.
+/// Every type that implements [`AsFd`] (on Windows, `AsHandle`) implements this trait, so there is nothing
+/// to implement.
+///
+/// # Examples
+/// ```no_run
+/// use sharemap::{AsDescriptor, MappingMut};
+///
+/// fn first_byte(file: impl AsDescriptor) -> sharemap::Result<u8> {
+///     MappingMut::map(file)?.bytes().get(0)
+/// }
+/// ```
 pub trait AsDescriptor: AsFd {
-    /// A descriptor of its own for the same open file, which does not survive `exec`.
+    /// Returns a new descriptor of the same open file description, which is closed on `exec`.
     #[doc(hidden)]
     fn duplicate_descriptor(&self) -> Result<File>;
 }
@@ -37,16 +47,16 @@ impl<T: AsFd> AsDescriptor for T {
     }
 }
 
-/// A second descriptor of the same open file.
+/// Returns a new descriptor of the same open file description.
 pub(crate) fn duplicate(file: &File) -> Result<File> {
     file.duplicate_descriptor()
 }
 
-/// Opens without ever waiting for the other end of a FIFO.
+/// Opens a file, without waiting for the other end of a FIFO.
 pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
     let flags = flags_of(request);
     let file = match open_flags(path, flags) {
-        // Whoever has a lease may take its name, too.
+        // The holder of the lease may unlink the file, so each attempt looks the name up again.
         Err(Errno::AGAIN) => open_named(request.timeout, || open_flags(path, flags)),
         opened => opened,
     }
@@ -64,6 +74,7 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
     Ok(file)
 }
 
+/// Returns the flags of `open` for a request.
 pub(super) fn flags_of(request: OpenRequest) -> OFlags {
     let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     flags |= if request.write { OFlags::RDWR } else { OFlags::RDONLY };
@@ -75,8 +86,12 @@ pub(super) fn flags_of(request: OpenRequest) -> OFlags {
     flags
 }
 
-/// Opens what has a name: what lost it between the two is looked up again. What never had one
-/// (`/proc/self/fd/N`) is itself the second time, too.
+/// Opens a file that still has a name. A file that was unlinked during the open is looked up again, a few
+/// times.
+///
+/// A path may lead to an unlinked file by itself (`/proc/self/fd/N`). The second open then returns the same
+/// file, which is accepted. Fails with `EAGAIN` if another process holds a lease for longer than
+/// `timeout`.
 pub(crate) fn open_named(
     timeout: Duration,
     mut open: impl FnMut() -> std::result::Result<File, Errno>,
@@ -138,10 +153,12 @@ pub(crate) fn leased(error: Error, timeout: Duration) -> Error {
     })
 }
 
+/// Opens a path with these flags. A new file gets mode 0666, less the umask.
 fn open_flags(path: &Path, flags: OFlags) -> std::result::Result<File, Errno> {
     retry_on_intr(|| rustix::fs::open(path, flags, Mode::from_raw_mode(0o666))).map(File::from)
 }
 
+/// Returns the error of a failed open, with its cause and remedy.
 #[cold]
 pub(super) fn open_error(path: &Path, request: OpenRequest, errno: Errno) -> Error {
     let error = errno::error("open", errno);
@@ -150,7 +167,7 @@ pub(super) fn open_error(path: &Path, request: OpenRequest, errno: Errno) -> Err
     match errno {
         Errno::ACCESS | Errno::PERM if request.write && readable() => error
             .with_kind(ErrorKind::NotWritable)
-            .with_detail("it may be read: map it read-only or copy-on-write"),
+            .with_detail("it may only be read; map it read-only or copy-on-write"),
         Errno::AGAIN => leased(error, request.timeout),
         Errno::NXIO | Errno::OPNOTSUPP => error
             .with_kind(ErrorKind::Unsupported)
@@ -159,12 +176,13 @@ pub(super) fn open_error(path: &Path, request: OpenRequest, errno: Errno) -> Err
     }
 }
 
+/// Acquires the advisory lock of an exclusive open (`flock`), without waiting.
 fn lock_exclusively(file: &File) -> Result<()> {
     retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)).map_err(
         |errno| {
             let error = errno::error("lock", errno);
             match errno {
-                Errno::AGAIN => error.with_detail("somebody else has it open exclusively"),
+                Errno::AGAIN => error.with_detail("it is already open exclusively; close it first"),
                 _ => error,
             }
         },
@@ -184,7 +202,7 @@ pub(crate) fn is_linked(path: &Path, file: &File) -> Result<bool> {
     Ok((named.st_dev, named.st_ino) == (own.st_dev, own.st_ino))
 }
 
-/// Kind and length, in one system call for regular files.
+/// Returns the kind, the length and the time of change, by one system call for regular files.
 pub(crate) fn status(file: &File) -> Result<FileStatus> {
     let stat = rustix::fs::fstat(file).map_err(|errno| errno::error("ask the size of", errno))?;
     let kind = match FileType::from_raw_mode(stat.st_mode) {
@@ -229,6 +247,7 @@ pub(crate) fn read_more(file: &File, into: &mut Vec<u8>, from: Option<u64>) -> R
     }
 }
 
+/// Blocks until the file has bytes to read, or has ended (`poll`).
 pub(crate) fn wait_for_bytes(file: &File) -> Result<()> {
     let mut polled = [PollFd::new(file, PollFlags::IN)];
     retry_on_intr(|| poll(&mut polled, None))
@@ -245,6 +264,7 @@ pub(crate) fn identity(file: &File, is_unique: fn(&File) -> bool) -> Option<File
     if file.as_raw_fd() < SCARCE_FROM { None } else { identity_of_scarce(file, is_unique) }
 }
 
+/// Returns the identity, for a process that has many descriptors open.
 #[inline(never)]
 fn identity_of_scarce(file: &File, is_unique: fn(&File) -> bool) -> Option<FileIdentity> {
     if !is_unique(file) {
@@ -265,6 +285,7 @@ fn identity_of_scarce(file: &File, is_unique: fn(&File) -> bool) -> Option<FileI
     })
 }
 
+/// Returns the time of the last change in nanoseconds, for comparisons. It may wrap around.
 // The fields' types differ between systems.
 #[allow(clippy::unnecessary_cast, clippy::cast_possible_wrap)]
 fn changed(stat: &Stat) -> i64 {
@@ -276,13 +297,14 @@ fn device(stat: &Stat) -> u64 {
     stat.st_dev as u64
 }
 
-/// Changes the length; new bytes are holes.
+/// Changes the length (`ftruncate`). New bytes are zeros without storage.
 pub(crate) fn set_len(file: &File, len: u64) -> Result<()> {
     within_size_limit(file, len)?;
     retry_on_intr(|| rustix::fs::ftruncate(file, len))
         .map_err(|errno| size_error("change the length of", len, errno))
 }
 
+/// Returns the error of an operation that should have given the file the length `len`.
 #[cold]
 pub(crate) fn size_error(operation: &'static str, len: u64, errno: Errno) -> Error {
     let error = errno::error(operation, errno).with_length(len);
@@ -308,19 +330,21 @@ pub(crate) fn free_space(file: &File) -> Option<u64> {
     Some(blocks.saturating_mul(volume.f_frsize))
 }
 
-/// Beyond `RLIMIT_FSIZE` the system does not only refuse: it sends a signal that kills.
+/// Returns an error if the file would grow past `RLIMIT_FSIZE`.
+///
+/// The system would also send `SIGXFSZ`, which ends the process by default.
 pub(crate) fn within_size_limit(file: &File, len: u64) -> Result<()> {
     match process::file_size_limit() {
         Some(limit) if len > limit && len > status(file)?.len => {
             Err(errno::error("grow", Errno::FBIG).with_length(len).with_detail(format!(
-                "this process may make files of {limit} bytes (RLIMIT_FSIZE)"
+                "this process may write files of {limit} bytes at most (RLIMIT_FSIZE)"
             )))
         }
         _ => Ok(()),
     }
 }
 
-/// Grows by writing zeros, for file systems that cannot set space aside.
+/// Writes zeros to the range, for file systems that cannot allocate storage otherwise.
 pub(crate) fn write_zeros(file: &File, from: u64, to: u64) -> std::result::Result<(), Errno> {
     const CHUNK: usize = 256 << 10;
     if from >= to {
@@ -342,7 +366,8 @@ pub(crate) fn write_zeros(file: &File, from: u64, to: u64) -> std::result::Resul
 
 /// Returns the parts of a range that are not holes.
 pub(crate) fn data_extents(file: &File, range: Range<u64>) -> Result<Vec<Range<u64>>> {
-    // Asking moves the position that all descriptors of this open file share: put it back.
+    // `lseek` moves the position that all descriptors of this open file description share, so it is
+    // restored. A read at the position meanwhile finds another one.
     let position = rustix::fs::tell(file);
     let extents = seek_extents(file, range);
     if let Ok(position) = position {
@@ -351,15 +376,16 @@ pub(crate) fn data_extents(file: &File, range: Range<u64>) -> Result<Vec<Range<u
     extents.map_err(|errno| errno::error("find the data of", errno))
 }
 
+/// Finds the extents by seeking to data and holes alternately. Moves the file's position.
 fn seek_extents(file: &File, range: Range<u64>) -> std::result::Result<Vec<Range<u64>>, Errno> {
     let mut extents = Vec::new();
     let mut at = range.start;
     while at < range.end {
         let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
             Ok(start) if start < range.end => start,
-            // No more data.
+            // There is no more data in the range.
             Ok(_) | Err(Errno::NXIO) => break,
-            // A file system without holes.
+            // The file system has no holes: the whole range is data.
             Err(Errno::INVAL | Errno::OPNOTSUPP) if at == range.start => {
                 extents.push(range);
                 break;
@@ -373,8 +399,8 @@ fn seek_extents(file: &File, range: Range<u64>) -> std::result::Result<Vec<Range
     Ok(extents)
 }
 
-/// Makes data durable, and the metadata needed to find it.
-#[allow(dead_code, reason = "of every backend, though not all flush by it")]
+/// Makes the file's data durable, with the metadata needed to find it (`fdatasync`).
+#[allow(dead_code, reason = "part of the contract, though not every port flushes by it")]
 pub(crate) fn sync_data(file: &File) -> Result<()> {
     file.sync_data().map_err(|error| Error::new(ErrorKind::FlushFailed, "flush").with_source(error))
 }

@@ -1,4 +1,4 @@
-//! Opening a file once more, to have a description that is nobody else's.
+//! Opens a file once more, because each lock needs an open file description of its own.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,6 +12,7 @@ use crate::sys::LockMode;
 
 const OPERATION: &str = "lock";
 
+/// Returns `true` if both descriptors are of one file.
 pub(crate) fn is_same(one: &File, other: &File) -> Result<bool> {
     let identity = |file: &File| {
         rustix::fs::fstat(file)
@@ -21,7 +22,7 @@ pub(crate) fn is_same(one: &File, other: &File) -> Result<bool> {
     Ok(identity(one)? == identity(other)?)
 }
 
-/// What the path leads to, if that is still the file.
+/// Opens the path, which must still lead to `file`.
 pub(crate) fn open_same(
     options: &OpenOptions,
     path: &Path,
@@ -33,9 +34,10 @@ pub(crate) fn open_same(
         return Ok(again);
     }
     Err(Error::new(ErrorKind::NotFound, OPERATION)
-        .with_detail("its name belongs to another file now: open it again"))
+        .with_detail("another file has its name now; open it again"))
 }
 
+/// Returns the error of a file that cannot be opened for a lock of this mode.
 #[cold]
 pub(crate) fn open_error(error: &io::Error, mode: LockMode) -> Error {
     let errno = errno::of(error);
@@ -45,7 +47,7 @@ pub(crate) fn open_error(error: &io::Error, mode: LockMode) -> Error {
             if mode == LockMode::Exclusive =>
         {
             error.with_kind(ErrorKind::NotWritable).with_detail(
-                "only who may write to a file locks it exclusively; a shared lock takes less",
+                "an exclusive lock needs permission to write to the file; use a shared lock",
             )
         }
         _ => error,

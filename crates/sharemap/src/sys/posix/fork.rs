@@ -1,25 +1,31 @@
-//! Keeping forks away from moments in which a descriptor must not be copied.
+//! Delays forks while this process holds a descriptor that a child must not inherit.
 
 #![allow(unsafe_code, reason = "registers handlers with the C library")]
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// Set while somebody holds descriptors that no child may get, or forks: a courtesy, not a lock.
+/// The id of this process while a thread holds such descriptors or forks; otherwise 0.
 ///
-/// The process's id, so that a child's copy of it says nothing.
+/// Waits for it are bounded, so it is no lock. A child inherits its parent's id here, which counts as 0.
 static HELD: AtomicU32 = AtomicU32::new(0);
 
-/// While this value lives, `fork` waits in other threads (a raw `clone` does not). For moments of a
-/// few system calls.
+/// A guard that delays `fork` by other threads until it is dropped.
+///
+/// A raw `clone` and `posix_spawn` run no fork handlers, so they are not delayed: their children may inherit
+/// the descriptor, until they execute a program or end.
+///
+/// It must live for a few system calls only, because the delay is bounded.
 #[must_use]
 pub(crate) struct HeldOff(());
 
+/// Delays forks by other threads while the returned value lives.
 pub(crate) fn hold_off() -> HeldOff {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
-    // Nobody waits for whoever registers: in a child that may be a thread that is not there.
+    // No thread waits for the registration: in a child, the registering thread may not exist. A thread that
+    // comes meanwhile may go on before forks are delayed.
     if !REGISTERED.swap(true, Ordering::Relaxed) {
-        // SAFETY: the handlers only touch an atomic. Without them (no memory), forks are not held
-        // off.
+        // SAFETY: the handlers only access an atomic. If memory for the registration is missing, forks
+        // are not delayed.
         unsafe { libc::pthread_atfork(Some(before), Some(after), Some(after)) };
     }
     acquire();
@@ -32,8 +38,10 @@ impl Drop for HeldOff {
     }
 }
 
-/// Waits for a moment's work of others, and no longer than that can take: a handler of somebody
-/// else's may call from within a fork.
+/// Waits until no other thread holds such descriptors or forks, for a bounded number of yields.
+///
+/// The bound is needed because a foreign fork handler may call [`hold_off`] within the fork, when
+/// the forking thread itself has set the word.
 fn acquire() {
     const TRIES: u32 = 100_000;
     let process = std::process::id();
@@ -45,10 +53,12 @@ fn acquire() {
     }
 }
 
+/// Runs before each fork.
 extern "C" fn before() {
     acquire();
 }
 
+/// Runs after each fork, in the parent and in the child.
 extern "C" fn after() {
     HELD.store(0, Ordering::Release);
 }

@@ -1,4 +1,4 @@
-//! Address space: what `mmap` and its relatives do alike.
+//! Address space: the calls that Linux and macOS have in common (`mmap` and its relatives).
 
 // Every function here hands addresses to the kernel.
 #![allow(unsafe_code)]
@@ -11,15 +11,17 @@ use super::{errno, process};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{Access, MapRequest, Protection, Span};
 
+/// Returns the size of a page.
 pub(crate) fn page_size() -> usize {
     rustix::param::page_size()
 }
 
-/// Offsets of mappings are multiples of this.
+/// Returns the unit of the file offsets of mappings.
 pub(crate) fn granularity() -> usize {
     page_size()
 }
 
+/// Returns the protection of pages for an access, with execution if `executable`.
 pub(crate) fn protection_of(access: Access, executable: bool) -> ProtFlags {
     let data = match access {
         Access::Read => ProtFlags::READ,
@@ -28,20 +30,22 @@ pub(crate) fn protection_of(access: Access, executable: bool) -> ProtFlags {
     if executable { data | ProtFlags::EXEC } else { data }
 }
 
-/// Gives the address space back.
+/// Unmaps the whole reservation (`munmap`).
 ///
 /// # Safety
 ///
-/// The contract of a backend: the caller owns the span and nothing refers into it.
+/// The caller owns the span, and no reference into it exists (`sys/contract.rs`).
 pub(crate) unsafe fn unmap(span: &Span) -> Result<()> {
     // SAFETY: the caller owns the span, in whole pages.
     unsafe { mm::munmap(span.base.cast(), span.reserved) }
         .map_err(|errno| errno::memory_error("unmap", errno).with_length(span.reserved as u64))
 }
 
+/// Changes the protection of the range (`mprotect`).
+///
 /// # Safety
 ///
-/// The contract of a backend: the caller owns the range and nothing refers into it.
+/// The caller owns the range, and no reference into it exists (`sys/contract.rs`).
 pub(crate) unsafe fn protect(base: *mut u8, len: usize, protection: Protection) -> Result<()> {
     let flags = match protection {
         Protection::None => MprotectFlags::empty(),
@@ -63,15 +67,17 @@ pub(crate) unsafe fn protect(base: *mut u8, len: usize, protection: Protection) 
     })
 }
 
+/// Unlocks the range, so that its pages may be swapped out (`munlock`).
+///
 /// # Safety
 ///
-/// The contract of a backend: the caller owns the range.
+/// The caller owns the range (`sys/contract.rs`).
 pub(crate) unsafe fn unlock(base: *mut u8, len: usize) -> Result<()> {
     // SAFETY: the caller owns the range; unlocking moves and removes nothing.
     unsafe { mm::munlock(base.cast(), len) }.map_err(|errno| errno::memory_error("unlock", errno))
 }
 
-/// Names the limit that `mlock` ran into.
+/// Adds the limit of locked memory to an error, and the bytes that are `already` locked.
 #[cold]
 pub(crate) fn lock_limit(error: Error, already: Option<u64>) -> Error {
     let limit = process::locked_bytes_limit().unwrap_or(0);
@@ -80,11 +86,11 @@ pub(crate) fn lock_limit(error: Error, already: Option<u64>) -> Error {
         None => String::new(),
     };
     error.with_kind(ErrorKind::LockLimit).with_detail(format!(
-        "this process may lock {limit} bytes (RLIMIT_MEMLOCK){already}: lock less, or raise the limit"
+        "this process may lock {limit} bytes (RLIMIT_MEMLOCK){already}; lock less, or raise the limit"
     ))
 }
 
-/// The error of a failed `mmap`.
+/// Returns the error of a failed `mmap`, with its cause and remedy.
 #[cold]
 pub(crate) fn map_error(request: &MapRequest<'_>, errno: Errno) -> Error {
     let error = errno::memory_error("map", errno)
@@ -104,7 +110,7 @@ pub(crate) fn map_error(request: &MapRequest<'_>, errno: Errno) -> Error {
         }
         Errno::AGAIN => lock_limit(error, None),
         Errno::NODEV => error.with_detail("this file or its file system cannot be mapped"),
-        Errno::OVERFLOW => error.with_detail("offset and length are more than the system maps"),
+        Errno::OVERFLOW => error.with_detail("offset plus length is more than the system can map"),
         _ => error,
     }
 }
@@ -136,7 +142,7 @@ fn access_error(request: &MapRequest<'_>, error: Error) -> Error {
     }
 }
 
-/// Adds the limit of the address space.
+/// Adds the limit of the address space, or a remedy if there is none.
 #[cold]
 fn out_of_address_space(error: Error) -> Error {
     match process::address_space_limit() {

@@ -1,4 +1,4 @@
-//! What Linux and macOS share, because POSIX (or both of them) promises it.
+//! Code that the ports to Linux and macOS share: it uses only what POSIX, or both systems, guarantee.
 
 mod code;
 pub(crate) mod companion;

@@ -1,4 +1,4 @@
-//! Descriptors for other processes: over Unix sockets, and through `fork` and `exec`.
+//! Passes descriptors to other processes: over Unix sockets, and through `fork` and `exec`.
 
 #![allow(unsafe_code, reason = "works between fork and exec, and with numbers of descriptors")]
 
@@ -19,7 +19,7 @@ use super::errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::os;
 
-/// Sends all the bytes, and the descriptor with the first (`SCM_RIGHTS`).
+/// Sends all the bytes, with the descriptor attached to the first of them (`SCM_RIGHTS`).
 pub(crate) fn send(socket: &File, bytes: &[u8], file: &File) -> Result<()> {
     let failed = |errno| errno::error("send", errno);
     let descriptors = [file.as_fd()];
@@ -28,7 +28,7 @@ pub(crate) fn send(socket: &File, bytes: &[u8], file: &File) -> Result<()> {
     if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
         return Err(failed(Errno::NOBUFS));
     }
-    // A receiver that has gone is an error, and no signal.
+    // A socket that the receiver has closed is an error, and raises no signal.
     let flags = os::pass::QUIET;
     let mut sent = retry_on_intr(|| {
         rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, flags)
@@ -41,10 +41,13 @@ pub(crate) fn send(socket: &File, bytes: &[u8], file: &File) -> Result<()> {
     Ok(())
 }
 
-/// Receives that many bytes, and exactly one descriptor.
+/// Fills `bytes` from the socket, and receives exactly one descriptor.
+///
+/// Fails with `Invalid` if the sender closes the socket early, or sends none or several descriptors.
 pub(crate) fn receive(socket: &File, bytes: &mut [u8]) -> Result<File> {
     const OPERATION: &str = "receive";
-    // Room for more, so that a sender of several is noticed and none stays open.
+    // The space for several descriptors makes a sender of several detectable. All that arrive become files,
+    // which are closed on an error.
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let message = retry_on_intr(|| {
@@ -83,57 +86,64 @@ pub(crate) fn receive(socket: &File, bytes: &mut [u8]) -> Result<File> {
     Ok(file)
 }
 
-/// The descriptor stays open across the `exec` of this command's child, and of no other.
+/// Makes the descriptor inheritable by the child of this command, and by no other child.
+///
+/// Returns its number in the child, and a file that must be kept open until the child is started.
 pub(crate) fn inherit(command: &mut Command, file: File) -> Result<(u64, File)> {
-    // Above those that the child's standard streams go to.
+    // The lower numbers become the child's standard streams.
     const FIRST: RawFd = 3;
     let kept = rustix::io::fcntl_dupfd_cloexec(&file, FIRST)
         .map(File::from)
         .map_err(|errno| errno::error("hand on", errno))?;
     let number = kept.as_raw_fd();
     let keep = move || {
-        // SAFETY: in the child, the number is that of the parent's descriptor, which is open until
-        // the parent gives it up; if that was before the start, the call fails.
+        // SAFETY: in the child, the number refers to a copy of the parent's descriptor. If the parent has
+        // closed it before the start, the call fails.
         let kept = unsafe { BorrowedFd::borrow_raw(number) };
         Ok(rustix::io::fcntl_setfd(kept, FdFlags::empty())?)
     };
-    // SAFETY: between fork and exec it makes one system call and allocates nothing.
+    // SAFETY: between fork and exec, the closure makes one system call and allocates nothing.
     unsafe { command.pre_exec(keep) };
     Ok((number as u64, kept))
 }
 
+/// Fails with `Unsupported`: a process cannot open a descriptor in another one.
 pub(crate) fn duplicate_into(_: &File, _: u32) -> Result<u64> {
     Err(Error::new(ErrorKind::Unsupported, "duplicate into another process")
         .with_detail("here descriptors go over a Unix socket (`send`), or to a child (`pass_to`)"))
 }
 
-/// A descriptor of its own; the number's is told not to survive another `exec`.
+/// Returns a duplicate of the inherited descriptor `number`, which must be of the file of this identity.
+///
+/// Makes `number` close on `exec`, so that this process's own children do not inherit it.
 pub(crate) fn find(number: u64, identity: [u64; 2]) -> Result<File> {
-    const OPERATION: &str = "find what was handed on";
+    const OPERATION: &str = "find the inherited descriptor";
     let wrong = |detail: &str| Error::new(ErrorKind::NotFound, OPERATION).with_detail(detail);
-    let number = RawFd::try_from(number).map_err(|_| wrong("that is no descriptor"))?;
-    // SAFETY: takes numbers only.
+    let number =
+        RawFd::try_from(number).map_err(|_| wrong("the number is not that of a descriptor"))?;
+    // SAFETY: the call takes numbers only.
     if number < 0 || unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
-        return Err(wrong("the descriptor is not open: it was not meant for this process"));
+        return Err(wrong("it is not open, so this process did not inherit it"));
     }
-    // SAFETY: it was open a moment ago, and is borrowed for three calls; if another thread closes
-    // it meanwhile they fail, or see another file, which has another identity.
+    // SAFETY: the descriptor was open a moment ago, and is borrowed for two calls. If another thread closes
+    // it meanwhile, the calls fail, or refer to another file, which has another identity.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
     let file = rustix::io::fcntl_dupfd_cloexec(borrowed, 0)
         .map(File::from)
         .map_err(|errno| errno::error(OPERATION, errno))?;
     if self::identity(&file)? != identity {
-        return Err(wrong("the descriptor is of something else"));
+        return Err(wrong("the descriptor is of another file"));
     }
     let _ = rustix::io::fcntl_setfd(borrowed, FdFlags::CLOEXEC);
     Ok(file)
 }
 
-/// The identity of an open file does not change with its name.
+/// `true`: an open file keeps its identity when it is renamed.
 pub(crate) const IDENTITY_OUTLIVES_NAME: bool = true;
 
-/// Device and inode; of an object of `shm_open` on macOS, which has neither and no type, that it is
-/// one, and its length.
+/// Returns device and inode of an open file.
+///
+/// An object of `shm_open` on macOS has neither, and no file type. Its identity is bit 63 and its length.
 pub(crate) fn identity(file: &File) -> Result<[u64; 2]> {
     const OBJECT: u64 = 1 << 63;
     let stat =

@@ -1,33 +1,38 @@
-//! What both systems know by the same names: limits, and a clock.
+//! Limits of this process (`getrlimit`), and a clock.
 
-#![allow(unsafe_code, reason = "asks the kernel for the time")]
+#![allow(unsafe_code, reason = "reads a clock of the kernel")]
 
 use rustix::process::{Resource, getrlimit};
 
+/// Returns the limit of open descriptors (`RLIMIT_NOFILE`).
 pub(crate) fn open_files_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
+/// Returns the limit of locked memory (`RLIMIT_MEMLOCK`).
 pub(crate) fn locked_bytes_limit() -> Option<u64> {
     getrlimit(Resource::Memlock).current
 }
 
+/// Returns the limit of address space (`RLIMIT_AS`).
 pub(crate) fn address_space_limit() -> Option<u64> {
     getrlimit(Resource::As).current
 }
 
+/// Returns the limit of file lengths (`RLIMIT_FSIZE`).
 pub(crate) fn file_size_limit() -> Option<u64> {
     getrlimit(Resource::Fsize).current
 }
 
-/// Monotonic, and the same for all processes; by the system's tick where that is cheaper to ask for.
+/// Returns the time since a moment that is the same for all processes. The clock is monotonic. On Linux it
+/// advances in ticks of a few milliseconds, and is cheap to read.
 pub(crate) fn milliseconds() -> u64 {
     #[cfg(target_os = "linux")]
     const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC_COARSE;
     #[cfg(not(target_os = "linux"))]
     const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC;
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: there is room for the answer. This clock is always there.
+    // SAFETY: the call writes `now`. It cannot fail, because every system has this clock.
     unsafe { libc::clock_gettime(CLOCK, &mut now) };
     #[allow(clippy::unnecessary_cast, reason = "the fields' widths differ between systems")]
     let (seconds, rest) = (now.tv_sec as u64, now.tv_nsec as u64);

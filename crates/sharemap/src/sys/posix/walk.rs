@@ -3,7 +3,7 @@
 //!
 //! A link is followed if it belongs to root or to this user, like the kernel's rule for sticky
 //! directories (`protected_symlinks`). The result is an open directory and a name in it. Later
-//! calls act there, whatever the path leads to by then.
+//! calls act there, even if the path leads elsewhere by then.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -24,26 +24,31 @@ use crate::sys::os::walk::{HOLD, step};
 pub(crate) enum Step {
     /// A directory, held open.
     Folder(OwnedFd),
+    /// A symbolic link.
     Link {
         owner: u32,
         /// `None`: a link of procfs, which the kernel resolves by other means than its text.
         target: Option<Vec<u8>>,
     },
+    /// An entry of another kind.
     Other,
 }
 
 /// The treatment of a link in the last component of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Last {
+    /// The link is followed.
     Followed,
+    /// The link itself is the entry.
     Kept,
 }
 
 /// A name in a directory that is held open.
 pub(crate) struct Entry {
+    /// The directory, held open.
     pub(crate) folder: OwnedFd,
     name: Vec<u8>,
-    /// The other user whose links led here. The object must belong to that user. `None` if all
+    /// The other user that owns links on the path. The object must belong to that user. `None` if all
     /// links were root's or this user's.
     pub(crate) vouched_by: Option<u32>,
     /// `true` if the name is a link of procfs.
@@ -58,7 +63,7 @@ pub(crate) fn entry(
     last: Last,
     operation: &'static str,
 ) -> Result<Entry> {
-    // The kernel's own limit.
+    // The kernel's own limit of links in a path.
     const MOST_LINKS: usize = 40;
     let failed = |errno| errno::error(operation, errno);
     let start = |path: &[u8]| {
@@ -136,11 +141,12 @@ pub(crate) fn remove_made(path: &Path, made: [u64; 2]) {
 }
 
 impl Entry {
+    /// Returns the name in the directory.
     pub(crate) fn name(&self) -> &OsStr {
         OsStr::from_bytes(&self.name)
     }
 
-    /// Opens the entry. Follows no symbolic link but one of procfs.
+    /// Opens the entry. Follows a symbolic link only if it is one of procfs.
     pub(crate) fn open(&self, flags: OFlags) -> std::result::Result<File, Errno> {
         let nofollow = if self.is_of_procfs { OFlags::empty() } else { OFlags::NOFOLLOW };
         retry_on_intr(|| {
@@ -149,6 +155,7 @@ impl Entry {
         .map(File::from)
     }
 
+    /// Returns the status of the entry itself, without following a link.
     pub(crate) fn stat(&self) -> std::result::Result<Stat, Errno> {
         rustix::fs::statat(&self.folder, self.name(), AtFlags::SYMLINK_NOFOLLOW)
     }
@@ -180,6 +187,7 @@ impl Entry {
     }
 }
 
+/// Opens a directory for lookups. The kernel follows links.
 fn hold(from: impl AsFd, name: &[u8]) -> std::result::Result<OwnedFd, Errno> {
     let flags = HOLD | OFlags::DIRECTORY | OFlags::CLOEXEC;
     retry_on_intr(|| rustix::fs::openat(from.as_fd(), name, flags, Mode::empty()))
@@ -199,6 +207,7 @@ fn parts_of(path: &[u8]) -> VecDeque<Vec<u8>> {
     parts
 }
 
+/// Returns the error for a link of another user.
 #[cold]
 fn refused(name: &[u8], made_by: u32, operation: &'static str) -> Error {
     Error::new(ErrorKind::ForeignOwner, operation).with_detail(format!(

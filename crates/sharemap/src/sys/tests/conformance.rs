@@ -1,9 +1,9 @@
-//! What every backend owes, tried out: the same tests for each system.
+//! Tests of the contract (`sys/contract.rs`), which every port must pass.
 //!
-//! A test that a system cannot pass because it lacks the call prints why and ends; `docs/PLATFORMS.md`
-//! lists those.
+//! On a system that lacks a call, the test of that call prints the reason and ends. `docs/PLATFORMS.md` lists
+//! these calls.
 
-#![allow(unsafe_code, reason = "a backend's functions take addresses")]
+#![allow(unsafe_code, reason = "a port's functions take addresses")]
 
 mod shm;
 
@@ -20,7 +20,7 @@ use crate::sys::{
 
 use crate::error::{ErrorKind, Result};
 
-/// A file that is removed at the end, with every byte telling its offset.
+/// A temporary file, removed on drop. Each byte depends on its offset ([`byte_at`]).
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -45,14 +45,17 @@ impl Drop for Scratch {
     }
 }
 
+/// Returns the byte that a [`Scratch`] has at `offset`.
 fn byte_at(offset: usize) -> u8 {
     (offset / 256 * 7 + offset) as u8
 }
 
+/// Returns a request for an existing file.
 fn existing(write: bool) -> OpenRequest {
     OpenRequest { write, create: Create::Never, exclusive: false, timeout: Duration::ZERO }
 }
 
+/// Returns a request for `len` bytes without further reservation.
 fn request(file: Option<&File>, len: usize, access: Access) -> MapRequest<'_> {
     MapRequest {
         file,
@@ -65,7 +68,7 @@ fn request(file: Option<&File>, len: usize, access: Access) -> MapRequest<'_> {
     }
 }
 
-/// A span that is unmapped at the end.
+/// A span that is unmapped on drop.
 struct Mapped(Span);
 
 impl Mapped {
@@ -73,22 +76,24 @@ impl Mapped {
         Self(map::map(request).unwrap())
     }
 
-    /// `None` where it faults.
+    /// Returns the byte at an offset; `None` if the access faults.
     fn get(&self, at: usize) -> Option<u8> {
         let mut byte = [0];
         self.read(at, &mut byte).then_some(byte[0])
     }
 
+    /// Returns `true` if all bytes were read without a fault.
     fn read(&self, at: usize, to: &mut [u8]) -> bool {
-        // SAFETY: within the span, or beyond it where a fault is what is asked for.
+        // SAFETY: the range lies within the span, or past it if the test expects a fault.
         let done = unsafe {
             fault::copy_from_foreign(self.0.base.wrapping_add(at), to.as_mut_ptr(), to.len())
         };
         done == to.len()
     }
 
+    /// Returns `true` if the byte was written without a fault.
     fn set(&self, at: usize, byte: u8) -> bool {
-        // SAFETY: as for reads.
+        // SAFETY: the byte lies within the span, or past it if the test expects a fault.
         unsafe { fault::copy_to_foreign(self.0.base.wrapping_add(at), &byte, 1) == 1 }
     }
 
@@ -99,12 +104,12 @@ impl Mapped {
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        // SAFETY: nothing refers into it.
+        // SAFETY: the span belongs to this value, and no reference into it exists.
         unsafe { map::unmap(&self.0).unwrap() }
     }
 }
 
-/// Prints why, where the system has no such call.
+/// Returns the value of a call. If the system lacks the call, prints the reason and returns `None`.
 fn supported<T>(what: &str, result: Result<T>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
@@ -116,6 +121,7 @@ fn supported<T>(what: &str, result: Result<T>) -> Option<T> {
     }
 }
 
+/// Returns a byte of the file, as a read call sees it.
 fn on_disk(path: &Path, at: usize) -> u8 {
     let mut byte = [0];
     let mut file = File::open(path).unwrap();
@@ -142,7 +148,7 @@ fn a_view_starts_at_any_multiple_of_the_granularity() {
         for at in [0, 1, 99] {
             assert_eq!(mapped.get(at), Some(byte_at(start * unit + at)));
         }
-        assert!(!mapped.set(0, 1), "a read-only view took a store");
+        assert!(!mapped.set(0, 1), "a store through a read-only view succeeded");
     }
 }
 
@@ -155,9 +161,9 @@ fn shared_stores_reach_the_file_and_private_ones_do_not() {
     let private = Mapped::new(&request(Some(&file), 2 * page, Access::CopyOnWrite));
     assert!(shared.set(page, 201) && private.set(0, 202));
     assert_eq!((private.get(page), shared.get(0)), (Some(201), Some(byte_at(0))));
-    // SAFETY: the whole span.
+    // SAFETY: the range is the whole span.
     unsafe { map::flush(shared.0.base, 2 * page, Some(&file)).unwrap() };
-    // SAFETY: the whole span.
+    // SAFETY: the range is the whole span.
     unsafe { map::flush_async(shared.0.base, 2 * page, Some((&file, 0))).unwrap() };
     assert_eq!((on_disk(&scratch.0, page), on_disk(&scratch.0, 0)), (201, byte_at(0)));
     drop(file);
@@ -176,19 +182,19 @@ fn a_file_grows_in_place() {
     let mut before = page + 10;
     for wanted in [page + 20, 5 * page, 5 * page + 1, 9 << 20, 64 << 20] {
         file::set_len(&file, wanted as u64).unwrap();
-        // SAFETY: the span is ours; the file has been grown.
+        // SAFETY: the test owns the span, and has grown the file.
         unsafe { map::extend(&mapped.0, &request, before, wanted).unwrap() };
         assert!(mapped.set(wanted - 1, 77));
         assert_eq!(mapped.get(3), Some(byte_at(3)));
-        // SAFETY: several views, and what is mapped of them.
+        // SAFETY: the range is mapped. It may consist of several views.
         unsafe { map::flush(mapped.0.base, wanted.next_multiple_of(page), Some(&file)).unwrap() };
         assert_eq!(on_disk(&scratch.0, wanted - 1), 77);
         before = wanted;
     }
-    // SAFETY: several views at once.
+    // SAFETY: the test owns the range, which may consist of several views.
     unsafe { map::protect(mapped.0.base, 10 << 20, Protection::Read).unwrap() };
     assert!(!mapped.set(9 << 20, 1) && mapped.set(11 << 20, 1));
-    // SAFETY: as before.
+    // SAFETY: the range lies within the span.
     unsafe { map::protect(mapped.0.base, 10 << 20, Protection::ReadWrite).unwrap() };
     assert!(mapped.set(9 << 20, 1));
 }
@@ -201,12 +207,12 @@ fn anonymous_memory_is_zero_grows_and_is_discarded() {
         request.reserve = 1 << 30;
         let mapped = Mapped::new(&request);
         assert!(mapped.set(page - 1, 5));
-        // SAFETY: the span is ours.
+        // SAFETY: the test owns the span.
         unsafe { map::extend(&mapped.0, &request, page, 16 * page).unwrap() };
         assert_eq!((mapped.get(page - 1), mapped.get(16 * page - 1)), (Some(5), Some(0)));
         assert!(mapped.set(16 * page - 1, 6));
         if access == Access::CopyOnWrite {
-            // SAFETY: the span is ours.
+            // SAFETY: the test owns the span.
             let discarded = unsafe { map::discard(mapped.0.base, 2 * page) };
             let Some(()) = supported("discard", discarded) else { return };
             assert_eq!((mapped.get(page - 1), mapped.get(16 * page - 1)), (Some(0), Some(6)));
@@ -215,13 +221,13 @@ fn anonymous_memory_is_zero_grows_and_is_discarded() {
 }
 
 #[test]
-fn discarded_private_pages_are_the_files_again() {
+fn discarded_private_pages_read_as_the_file_again() {
     let page = map::page_size();
     let scratch = Scratch::new(2 * page);
     let file = scratch.open();
     let mapped = Mapped::new(&request(Some(&file), 2 * page, Access::CopyOnWrite));
     assert!(mapped.set(0, 9) && mapped.set(page, 9));
-    // SAFETY: the span is ours.
+    // SAFETY: the test owns the span.
     let Some(()) = supported("discard", unsafe { map::discard(mapped.0.base, page) }) else {
         return;
     };
@@ -229,10 +235,10 @@ fn discarded_private_pages_are_the_files_again() {
 }
 
 #[test]
-fn protection_stops_and_allows() {
+fn protection_forbids_and_allows_accesses() {
     let page = map::page_size();
     let mapped = Mapped::new(&request(None, 3 * page, Access::CopyOnWrite));
-    // SAFETY: the span is ours.
+    // SAFETY: the test owns the span.
     let protect = |at, protection| unsafe { map::protect(mapped.at(at), page, protection) };
     protect(page, Protection::None).unwrap();
     assert_eq!(
@@ -240,11 +246,11 @@ fn protection_stops_and_allows() {
         (Some(0), None, Some(0))
     );
     let mut bytes = vec![1; 3 * page];
-    // SAFETY: the span, and as many bytes.
+    // SAFETY: the range lies within the span, and `bytes` has room for it.
     let done = unsafe { fault::copy_from_foreign(mapped.at(7), bytes.as_mut_ptr(), 3 * page - 7) };
     assert_eq!(done, page - 7);
     protect(page, Protection::Read).unwrap();
-    // SAFETY: as before.
+    // SAFETY: the range lies within the span.
     let done = unsafe { fault::copy_to_foreign(mapped.at(7), bytes.as_ptr(), 3 * page - 7) };
     assert_eq!(done, page - 7);
     protect(page, Protection::ReadExecute).unwrap();
@@ -254,17 +260,18 @@ fn protection_stops_and_allows() {
 }
 
 #[test]
-fn faults_are_recovered_in_place_where_there_are_sites() {
+fn faults_are_recovered_in_place_on_machines_with_sites() {
     assert_eq!(fault::recovery() == Recovery::InPlace, arch::AVAILABLE);
     assert_eq!(fault::check(), fault::recovery());
     assert_eq!(fault::inspect(), fault::recovery());
     assert!(fault::thread_ready());
     let page = map::page_size();
     let mapped = Mapped::new(&request(None, 3 * page, Access::CopyOnWrite));
-    // SAFETY: the span is ours.
+    // SAFETY: the test owns the span.
     unsafe { map::protect(mapped.at(page), page, Protection::None).unwrap() };
     let mut flag = 0;
-    // SAFETY: the second load faults and sets the flag; so does the store, which keeps the first.
+    // SAFETY: the second load faults and sets the flag. The second store faults, too, and keeps the first
+    // address in the flag.
     unsafe {
         arch::store_64(mapped.at(8), 42, &mut flag);
         assert_eq!((arch::load_64(mapped.at(8), &mut flag), flag), (42, 0));
@@ -275,13 +282,13 @@ fn faults_are_recovered_in_place_where_there_are_sites() {
 }
 
 #[test]
-fn residency_knows_touched_pages() {
+fn residency_does_not_report_a_touched_page_as_absent() {
     let page = map::page_size();
     let scratch = Scratch::new(4 * page);
     let file = scratch.open();
     let mapped = Mapped::new(&request(Some(&file), 4 * page, Access::Write));
     assert!(mapped.set(page, 1));
-    // SAFETY: the span is ours.
+    // SAFETY: the test owns the span.
     let states = unsafe { map::residency(mapped.0.base, 4 * page, Some(&file)) };
     let Some(states) = supported("residency", states) else {
         return;
@@ -291,10 +298,10 @@ fn residency_knows_touched_pages() {
 }
 
 #[test]
-fn locking_and_advice() {
+fn locking_unlocking_advising_and_populating_succeed() {
     let page = map::page_size();
     let mapped = Mapped::new(&request(None, 4 * page, Access::CopyOnWrite));
-    // SAFETY: the span is ours.
+    // SAFETY: the test owns the span.
     unsafe {
         map::lock(mapped.0.base, 2 * page).unwrap();
         map::unlock(mapped.0.base, 2 * page).unwrap();
@@ -316,7 +323,7 @@ fn files_have_kinds_and_sizes() {
     file::allocate(&file, 100_000).unwrap();
     assert_eq!(file::status(&file).unwrap().len, 100_000);
     file::allocate(&file, 10).unwrap();
-    // A pebibyte is more than there is; the length stays.
+    // A pebibyte exceeds the free space. The failure keeps the length.
     assert_eq!(file::allocate(&file, 1 << 50).unwrap_err().kind(), ErrorKind::NoSpace);
     assert_eq!(file::status(&file).unwrap().len, 100_000);
     assert_eq!(on_disk(&scratch.0, 999), byte_at(999));
@@ -337,7 +344,7 @@ fn files_have_kinds_and_sizes() {
 }
 
 #[test]
-fn opening_creates_refuses_and_excludes() {
+fn opening_creates_fails_or_excludes_as_requested() {
     let scratch = Scratch::new(10);
     let open = |create, exclusive| {
         file::open(
@@ -358,7 +365,7 @@ fn opening_creates_refuses_and_excludes() {
 }
 
 #[test]
-fn holes_are_zeros_and_extents_know_them() {
+fn holes_read_as_zeros_and_extents_cover_the_data() {
     const MIB: usize = 1 << 20;
     let scratch = Scratch::new(3 * MIB);
     let file = scratch.open();

@@ -1,3 +1,3 @@
-//! Tests that every backend passes.
+//! Tests that every port passes.
 
 mod conformance;

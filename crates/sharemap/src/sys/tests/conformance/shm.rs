@@ -1,4 +1,4 @@
-//! Shared memory objects: the same tests for each system.
+//! Tests of shared memory objects, which every port must pass.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +12,7 @@ use crate::sys::{
     shm,
 };
 
-/// A name that is taken away at the end.
+/// A name that is unlinked on drop.
 struct Name(String);
 
 impl Name {
@@ -55,7 +55,7 @@ fn page() -> usize {
 }
 
 #[test]
-fn an_object_is_shared_by_name_and_outlives_its_maker() {
+fn an_object_is_shared_by_name_and_outlives_its_creator() {
     let name = Name::new("");
     let file = name.create(3 * page() as u64).unwrap();
     assert_eq!(name.create(1).unwrap_err().kind(), ErrorKind::AlreadyExists);
@@ -70,11 +70,11 @@ fn an_object_is_shared_by_name_and_outlives_its_maker() {
     shm::unlink(&name.0).unwrap();
     assert_eq!(name.open(false).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(shm::unlink(&name.0).unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(map.get(2 * page() + 7), Some(42), "whoever has it keeps it");
+    assert_eq!(map.get(2 * page() + 7), Some(42), "a mapping keeps an unlinked object");
 }
 
 #[test]
-fn an_object_that_cannot_be_filled_is_none() {
+fn a_failed_fill_leaves_no_object() {
     let name = Name::new("");
     let failure = shm::create(&name.to_create(100, Existing::Refused), &mut |file| {
         assert!(file::status(file)?.len >= 100);
@@ -85,7 +85,7 @@ fn an_object_that_cannot_be_filled_is_none() {
 }
 
 #[test]
-fn a_replaced_object_stays_with_those_who_have_it() {
+fn a_replaced_object_stays_mapped() {
     let name = Name::new("");
     let old = name.create(page() as u64).unwrap();
     let old = Mapped::new(&request(Some(&old), page(), Access::Write));
@@ -101,7 +101,7 @@ fn a_replaced_object_stays_with_those_who_have_it() {
 }
 
 #[test]
-fn capitals_and_long_names_are_told_apart() {
+fn capitals_and_long_names_are_distinct() {
     let long = format!("-{}", "x".repeat(140));
     let names =
         [Name::new("-A"), Name::new("-a"), Name::new(&long), Name::new(&format!("{long}y"))];
@@ -121,7 +121,7 @@ fn capitals_and_long_names_are_told_apart() {
 }
 
 #[test]
-fn memory_without_a_name() {
+fn anonymous_memory_is_shared_between_its_mappings() {
     let name = Name::new("");
     let wanted = name.to_create(2 * page() as u64, Existing::Refused);
     let file = shm::anonymous("conformance", &wanted, HugePages::Default).unwrap();
