@@ -1,4 +1,4 @@
-//! Edits a file in memory only: the disk stays as it was.
+//! Edits a copy-on-write mapping of a file: the changes stay in memory, and the file is unchanged.
 
 use sharemap::MappingCow;
 

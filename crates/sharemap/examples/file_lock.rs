@@ -1,4 +1,4 @@
-//! Counts how often it was run, however many of it run at once.
+//! Counts its own runs in a file, under a lock, however many of them run at once.
 //!
 //! `cargo run --example file_lock -- counter.bin`
 

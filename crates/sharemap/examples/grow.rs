@@ -1,11 +1,11 @@
-//! Appends to a mapped file that grows in place: nothing moves, views stay valid.
+//! Appends to a mapped file that grows in place: its address stays the same, and views stay valid.
 
 use sharemap::{ErrorKind, MapOptions};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::temp_dir().join(format!("sharemap-grow-{}", std::process::id()));
 
-    // Address space for 64 MiB, a file of 4 KiB.
+    // A file of 4 KiB, with address space reserved for 64 MiB.
     let mut log = MapOptions::new().reserve(64 << 20).create(&path, 4096)?;
     let early = log.bytes();
     let address = early.as_ptr();
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Err(error) if error.kind() == ErrorKind::ExceedsReservation => println!("{error}"),
         other => other?,
     }
-    // With nobody looking, it may be cut to size.
+    // No view is used any more, so the file may be truncated to what was written.
     log.resize(end)?;
     println!("the file has {} bytes", std::fs::metadata(&path)?.len());
 

@@ -1,4 +1,4 @@
-//! Maps several parts of one file, at offsets that are no multiples of a page.
+//! Maps several parts of one file, at offsets that are not multiples of the page size.
 
 use std::fs::File;
 
@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for record in [3, 14, 15, 92] {
         regions.push(MapOptions::new().offset(record * 1000).len(1000).map(&file)?);
     }
-    // A mapping has a descriptor of its own.
+    // Mappings do not need the caller's descriptor.
     drop(file);
     for region in &regions {
         println!("at {}: all {}", region.file_offset(), region.bytes().get(999)?);

@@ -1,5 +1,5 @@
-//! Memory without a name reaches another process: a child inherits its descriptor, and on Unix it
-//! goes over a socket as well. This program starts itself as the child.
+//! Passes shared memory without a name to another process: a child inherits its descriptor, and on
+//! Unix the descriptor is also sent over a socket. This program starts itself as the child.
 
 use std::process::Command;
 
@@ -19,7 +19,7 @@ fn main() -> Done {
     let mut command = Command::new(std::env::current_exe()?);
     let passed = block.pass_to(&mut command, VARIABLE)?;
     let mut child = command.spawn()?;
-    // The child has it.
+    // The child has inherited the descriptor.
     drop(passed);
     assert!(child.wait()?.success());
     println!("{}", String::from_utf8_lossy(&block.bytes().subview(0..20)?.to_vec()?));
@@ -30,14 +30,14 @@ fn main() -> Done {
 fn over_a_socket(block: &SharedMemory) -> Done {
     use std::os::unix::net::UnixStream;
 
-    // Two ends of a socket, as two processes would have them.
+    // The two ends of a socket, each of which would usually be in a process of its own.
     let (here, there) = UnixStream::pair()?;
     block.send(&here)?;
     let received = SharedMemory::receive(&there)?;
     received.bytes().write_at(0, b"hello from the other end")?;
     println!("{}", String::from_utf8_lossy(&block.bytes().subview(0..24)?.to_vec()?));
 
-    // What nobody may change any more is a plain slice to whoever receives it (Linux).
+    // Frozen memory, which no process can change any more, is a plain slice to its receiver (Linux).
     drop(received);
     let settled = SharedMemory::anonymous(4096)?;
     settled.bytes().write_at(0, b"settled")?;

@@ -1,4 +1,4 @@
-//! Memory straight from the system: a plain slice, with huge pages where there are some.
+//! Maps private anonymous memory: a plain slice, on huge pages if the system has some.
 
 use sharemap::{HugePages, MapOptions};
 

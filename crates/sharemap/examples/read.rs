@@ -1,4 +1,4 @@
-//! Reads a file through memory: by index, by line, as numbers.
+//! Reads a file through a mapping: by index, by line, and as numbers.
 
 use std::io::BufRead;
 
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("'three' is at {:?}", bytes.find_bytes(b"three")?);
 
-    // As other types: size and alignment are checked here, once.
+    // A view of another type checks size and alignment once, when it is created.
     let words = map.view_at::<u32>(0, 4)?;
     let sum = words.iter().try_fold(0u64, |sum, word| word.map(|word| sum + u64::from(word)))?;
     println!("its first 4 words add up to {sum}");

@@ -1,5 +1,5 @@
-//! A large table that stays in its place: many read it at once, and one who changes it is alone with
-//! it. Readers never see half of a change.
+//! Guards a large table in place with a reader-writer lock: many threads read it at once, and a thread
+//! that changes it excludes all others. Readers never see half of a change.
 //!
 //! `cargo run --example readers_writers`
 
@@ -8,12 +8,12 @@ use std::thread;
 
 use sharemap::{Location, RwLock, RwLockSliceHandle, Shared};
 
-/// 1.6 MB: too much to be copied for each look.
+/// The number of elements: 1.6 MB, too much to be copied for each read.
 const LEN: usize = 200_000;
 const CHANGES: u64 = 20;
 
 fn main() -> sharemap::Result<()> {
-    // By a name or in a file, others could read it from other processes.
+    // Under a name or in a file, other processes could open the table, too.
     let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(LEN))?;
     let done = AtomicBool::new(false);
     let looks = thread::scope(|scope| {
@@ -27,14 +27,14 @@ fn main() -> sharemap::Result<()> {
     println!(
         "{looks} looks at {LEN} numbers, which changed {CHANGES} times: never half of a change"
     );
-    // Without the lock, numbers are whole, but may be of different moments.
+    // Without the lock, each number is whole, but two numbers may be from different moments.
     println!("the last one is {}", table.view_unlocked().get(LEN - 1)?);
     Ok(())
 }
 
 fn write(table: &RwLockSliceHandle<u64>) -> sharemap::Result<()> {
     for change in 1..=CHANGES {
-        // If a writer died, perhaps half-way through, what is written next repairs it.
+        // If a writer died, the table may be half-changed; the change below overwrites all of it.
         let guard = table.write_or_recover(|_| Ok(()))?;
         guard.view().fill(change)?;
     }

@@ -1,4 +1,4 @@
-//! Looks which pages of a file are in memory, brings them in, and lets them go.
+//! Shows which pages of a file are in memory, populates them, and evicts them.
 
 use sharemap::{Advice, Mapping, MappingMut};
 
@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     show("opened", &map);
     map.evict()?;
     show("evicted", &map);
-    // Reads come one page at a time from here on.
+    // From here on the kernel reads only the pages that are accessed, without reading ahead.
     if let Err(error) = map.advise(Advice::Random) {
         println!("{error}");
     }

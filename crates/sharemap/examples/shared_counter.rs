@@ -1,5 +1,5 @@
-//! Processes count together: each adds to one number under a lock, and none of the additions is lost,
-//! even if one of them is killed. This program starts itself as the others.
+//! Counts in several processes: each adds to one number under a mutex, and no completed addition is
+//! lost, even if a process is killed. This program starts itself as the other processes.
 //!
 //! `cargo run --example shared_counter`
 
@@ -18,7 +18,7 @@ fn main() -> sharemap::Result<()> {
 }
 
 fn start() -> sharemap::Result<()> {
-    // The name is unlinked at the end, whatever happens before.
+    // Unlinks the name when it is dropped, also after an error.
     let name = UnlinkOnDrop::new(Location::unique("example-counter")?);
     let counter = Shared::create_new(&name, || Mutex::new(0_u64))?;
     let program = std::env::current_exe()?;
@@ -35,7 +35,8 @@ fn start() -> sharemap::Result<()> {
 
 fn count(counter: &MutexHandle<u64>) -> sharemap::Result<()> {
     for _ in 0..EACH {
-        // If an owner was killed, the number is whole, the last that was written: nothing to repair.
+        // If an owner was killed, the number is the last one that was written back. It is whole, so
+        // there is nothing to repair.
         *counter.lock_or_recover(|_| ())? += 1;
     }
     println!("process {} has added {EACH}", std::process::id());

@@ -1,4 +1,4 @@
-//! Two processes share a block by its name: this program starts itself as the second one.
+//! Shares memory between two processes by its name. This program starts itself as the second one.
 
 use std::process::Command;
 
@@ -9,18 +9,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return second(&name);
     }
     let name = format!("sharemap-example-{}", std::process::id());
-    // Room for 4096 bytes now, and for a mebibyte later, at the same addresses.
+    // 4096 bytes now, which may grow to a mebibyte later, at the same addresses.
     let block = SharedMemory::options().max(1 << 20).create_new(name.as_str(), 4096)?;
     block.bytes().write_at(0, b"hello from the first")?;
 
     let status = Command::new(std::env::current_exe()?).arg(&name).status()?;
     assert!(status.success());
 
-    // The second has made it grow, and is gone; what it wrote is here.
+    // The second process has grown the memory and has ended; what it wrote is still here.
     println!("the block has {} bytes now", block.refresh_len()?);
     println!("at its end: {:?}", text(&block.bytes().subview((1 << 16) - 21..1 << 16)?.to_vec()?));
 
-    // Without this it stays until the system ends.
+    // Without this, the memory would exist until the system shuts down, or longer on Windows.
     SharedMemory::unlink(name.as_str())?;
     Ok(())
 }

@@ -1,10 +1,10 @@
-//! Walks through a file of 4 GiB with 16 MiB of it mapped.
+//! Reads through a file of 4 GiB, of which at most 16 MiB are mapped at a time.
 
 use sharemap::{MapOptions, SlidingWindow};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::temp_dir().join(format!("sharemap-window-{}", std::process::id()));
-    // Sparse: the file takes no space but where it is written to.
+    // The file is sparse: it takes space only where it is written.
     std::fs::File::create(&path)?.set_len(4 << 30)?;
     for gibibyte in 0..4u64 {
         let part = MapOptions::new().offset((gibibyte << 30) + 12_344).len(8).open_mut(&path)?;

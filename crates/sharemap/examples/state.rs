@@ -1,4 +1,5 @@
-//! Several locks in one object, by name: a struct that derives `SharedType`, and a value that derives `Shareable`.
+//! Shares several locks in one object: a struct of locks that derives `SharedType`, and a value that
+//! derives `Shareable`.
 //!
 //! `cargo run --example state`
 
@@ -7,7 +8,7 @@ use std::thread;
 use sharemap::{Condvar, Event, Location, Mutex, RwLock, Shareable, Shared, SharedType};
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
-/// What every process understands alike: `repr(C)`, and no pointers.
+/// A value with the same layout in every process: `repr(C)`, and no pointers.
 #[derive(Clone, Copy, Debug, Shareable, TryFromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct Settings {
@@ -24,7 +25,8 @@ enum Mode {
     Fast = 1,
 }
 
-/// How it begins; `PlantHandle`, with a method for each field, is what it is used by.
+/// The initial state of the object. The derived `PlantHandle`, with a method for each field, accesses
+/// the locks.
 #[derive(SharedType)]
 struct Plant {
     settings: RwLock<Settings>,
@@ -61,7 +63,7 @@ fn work(plant: &PlantHandle) -> sharemap::Result<()> {
 }
 
 fn main() -> sharemap::Result<()> {
-    // By a name, workers could as well be other programs.
+    // Under a name, the workers could also be other programs.
     let plant = Shared::create_new(Location::anonymous(), Plant::new)?;
     thread::scope(|scope| {
         let workers: Vec<_> = (0..2).map(|_| scope.spawn(|| work(&plant))).collect();

@@ -1,4 +1,5 @@
-//! Somebody shortens a file that is mapped: an error with the offset, not the end of the process.
+//! Reads a mapped file that is truncated meanwhile: the access returns an error with the offset, and
+//! the process continues.
 
 use std::fs::File;
 
@@ -11,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut map = Mapping::open(&path)?;
     println!("{} bytes, which add up to {}", map.len(), sum(&map)?);
     if let Err(error) = File::options().write(true).open(&path)?.set_len(100_000) {
-        // Windows does not let anybody shorten what is mapped.
+        // Windows does not let any process truncate a mapped file.
         println!("the system refuses: {error}");
     }
     println!("current: {}", map.is_current()?);

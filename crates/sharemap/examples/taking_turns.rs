@@ -1,5 +1,5 @@
-//! Two processes take turns, each by a signal of its own: one writes a line, the other answers. This
-//! program starts itself as the other.
+//! Lets two processes take turns with two counting semaphores: one writes a line, and the other
+//! answers. This program starts itself as the other process.
 //!
 //! `cargo run --example taking_turns`
 
@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use sharemap::{CountingSemaphore, ErrorKind, Mutex, Shared, SharedType};
 
-/// Nobody waits for ever for one who is gone: a signal belongs to nobody.
+/// The longest wait. A counting semaphore has no owner, so the death of the process that was to post
+/// is not detected.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Default, SharedType)]

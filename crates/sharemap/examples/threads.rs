@@ -1,4 +1,4 @@
-//! Threads that own a share of a mapping, and count in it together.
+//! Counts in one mapping from several threads, each of which owns a view of it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

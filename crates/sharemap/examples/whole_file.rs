@@ -1,4 +1,4 @@
-//! Reads whole files, small and large, without caring how: small ones are read, large ones mapped.
+//! Opens whole files by `FileContents`, which reads small files and maps large ones.
 
 use sharemap::FileContents;
 
