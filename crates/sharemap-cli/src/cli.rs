@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The command line: commands, global options and the options that commands share.
 
 use crate::commands::{
     cat, completions, doctor, evict, gc, hex, lock, locks, ls, man, map, rm, stat, touch, tour,
@@ -7,11 +7,11 @@ use crate::commands::{
 use crate::units;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
-/// See, read, write and measure memory-mapped files and shared memory.
+/// Inspects, reads, writes and measures memory-mapped files and shared memory.
 ///
-/// Start with `sharemap tour`: steps that show on real files what the library does. Nothing
-/// this command reads can end it by a signal: a file that shrinks or a disk that fails is an error
-/// with an offset.
+/// Start with `sharemap tour`, which demonstrates the library on real files. No file that this
+/// command reads can end it by a signal: a file that shrinks or a disk that fails is reported as an
+/// error with an offset.
 #[derive(Debug, Parser)]
 #[command(
     name = "sharemap",
@@ -24,10 +24,10 @@ use clap::{Args, ColorChoice, Parser, Subcommand};
                   denied.\nSizes and offsets are bytes: 4096, 0x1000, 64KiB, 5GiB."
 )]
 pub(crate) struct Cli {
-    /// Print one JSON object instead of text.
+    /// Prints one JSON object instead of text.
     #[arg(long, global = true, help_heading = "Output", display_order = 100)]
     pub(crate) json: bool,
-    /// Use colours: auto, always or never; auto respects NO_COLOR.
+    /// When to use colours: auto, always or never; auto respects NO_COLOR.
     #[arg(
         long,
         global = true,
@@ -61,12 +61,13 @@ pub(crate) enum Command {
     Doctor(doctor::Args),
     Completions(completions::Args),
     Man(man::Args),
-    /// The second process of a step of the tour.
+    /// Runs as the second process of a step of the tour.
     #[command(hide = true)]
     TourPeer(tour::peer::Args),
 }
 
 impl Command {
+    /// Returns the name of the command, as it is typed and as JSON states it.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Tour(_) => "tour",
@@ -94,16 +95,16 @@ impl Command {
 /// The part of a file that a command works on.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Part {
-    /// Where to begin.
+    /// The offset of the first byte.
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size, default_value = "0")]
     pub(crate) offset: u64,
-    /// How many bytes [default: up to the end].
+    /// The number of bytes [default: up to the end].
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     pub(crate) length: Option<u64>,
 }
 
 impl Part {
-    /// The bytes meant, in a file of `size` bytes.
+    /// Returns the range of offsets in a file of `size` bytes, or the reason why the file is too short.
     pub(crate) fn within(self, size: u64) -> Result<std::ops::Range<u64>, String> {
         let beyond = |what: &str, value: u64| {
             format!("{what} {value} is beyond the end: the file has {size} bytes")
@@ -122,7 +123,7 @@ impl Part {
         }
     }
 
-    /// The same part, but of another length.
+    /// Returns a part with this offset and another length.
     pub(crate) fn with_length(self, length: u64) -> Self {
         Self { length: Some(length), ..self }
     }

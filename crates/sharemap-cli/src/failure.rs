@@ -1,4 +1,4 @@
-//! How a command ends when it does not end well.
+//! Failures of commands: their messages, exit codes and JSON.
 
 use crate::output::Output;
 use crate::text::{Text, escape, lossless};
@@ -10,34 +10,34 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Why a command stops.
+/// The reason why a command stops.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The library says no.
+    /// The library returned an error.
     Library(Error),
-    /// The same, in a sentence of the command's.
+    /// The library returned an error, which the command states in its own words.
     Object { message: String, error: Error },
-    /// A call of the standard library on a file says no.
+    /// A file operation of the standard library failed.
     File { message: String, error: io::Error },
-    /// The command itself says no.
+    /// The command refuses the request.
     Refused(String),
-    /// It says no because somebody uses it.
+    /// The command refuses the request because a process uses the object.
     Busy(String),
     /// There is no such object.
     NotFound(String),
-    /// The reader of standard output has gone: no failure of ours, and nobody to tell.
+    /// The reader of standard output closed its end. This is no failure, so the command ends quietly.
     ClosedPipe,
-    /// It has been said already; only the exit code is left.
+    /// The failure has been reported; only the exit code is left.
     Reported,
-    /// The same, beside what was done all the same; with this exit code.
+    /// The failure has been reported together with a partial result. The value is the exit code.
     Partial(u8),
-    /// The same for a check that found something.
+    /// A check found a problem, and has reported it.
     CheckFailed,
-    /// A command that was run for somebody ended with this code.
+    /// The command that `sharemap lock` ran ended with this code.
     Ended(i32),
 }
 
-/// What `--json` prints in place of a result, or at the end of an interrupted one.
+/// The `error` member that `--json` prints in place of a result, or at the end of an interrupted one.
 #[derive(Debug, Serialize)]
 pub(crate) struct Details {
     kind: String,
@@ -52,7 +52,8 @@ impl Failure {
         Self::Refused(message.into())
     }
 
-    /// `operation` completes "cannot …"; an error of ours inside of `error` is taken out.
+    /// Returns the failure of a file operation. `operation` completes "cannot …". If `error` wraps an
+    /// error of the library, that error is reported instead.
     pub(crate) fn file(operation: &str, path: &Path, error: io::Error) -> Self {
         if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
             return Self::Library(Error::from(error));
@@ -61,13 +62,13 @@ impl Failure {
         Self::File { message, error }
     }
 
-    /// `operation` completes "cannot …".
+    /// Returns the failure of an operation on an object. `operation` completes "cannot …".
     pub(crate) fn object(operation: &str, name: &str, error: Error) -> Self {
         let message = format!("cannot {operation} {name}: {}", message(&error));
         Self::Object { message, error }
     }
 
-    /// 1 failed, 3 not found, 4 check failed, 5 busy or denied.
+    /// Returns the exit code: 1 failed, 3 not found, 4 check failed, 5 busy or denied.
     fn code(&self) -> u8 {
         match self {
             Self::Library(error) | Self::Object { error, .. } => match error.kind() {
@@ -90,13 +91,13 @@ impl Failure {
             Self::Refused(_) | Self::Reported => 1,
             Self::Partial(code) => *code,
             Self::CheckFailed => 4,
-            // Not all systems' codes fit; see `report`.
+            // `report` passes the whole code on, which may not fit into 8 bits.
             Self::Ended(code) => u8::try_from(*code).unwrap_or(1),
             Self::ClosedPipe => 0,
         }
     }
 
-    /// For the `error` member of a JSON object.
+    /// Returns the `error` member of a JSON object.
     pub(crate) fn details(&self) -> Details {
         let (kind, error) = match self {
             Self::Library(error) | Self::Object { error, .. } => {
@@ -119,7 +120,7 @@ impl Failure {
         }
     }
 
-    /// Whether there is nothing left to say.
+    /// Returns `true` if the failure has been reported, or needs no report.
     fn is_said(&self) -> bool {
         matches!(
             self,
@@ -131,7 +132,8 @@ impl Failure {
         )
     }
 
-    /// Says it beside what was done all the same: in JSON, `body` and the error are one object.
+    /// Reports the failure together with a partial result. In JSON, `body` and the error are one object.
+    /// The failure that is returned carries the exit code only.
     pub(crate) fn beside(self, body: &impl Serialize, output: &mut Output) -> Self {
         #[derive(Serialize)]
         struct Partial<'a, T> {
@@ -149,15 +151,15 @@ impl Failure {
         Self::Partial(self.code())
     }
 
-    /// Says it on standard error, and in JSON where that was asked for.
+    /// Reports the failure on standard error, and in JSON if requested. Returns the exit code.
     pub(crate) fn report(self, output: &mut Output) -> ExitCode {
         #[derive(Serialize)]
         struct Report {
             error: Details,
         }
         if !matches!(self, Self::ClosedPipe) {
-            // What was printed before the failure is still good; whether anybody can read it any
-            // more changes nothing.
+            // Output from before the failure is still valid. An error of this write changes neither
+            // the message nor the exit code.
             if output.json() && !self.is_said() {
                 let error = self.details();
                 let _ = output.object(&Report { error });
@@ -174,11 +176,11 @@ impl Failure {
     }
 }
 
-/// One line on standard error.
+/// Prints one line on standard error.
 #[allow(clippy::disallowed_methods, reason = "the line is escaped")]
 pub(crate) fn complain(what: impl Into<Text>) {
     use io::Write;
-    // Nobody can be told that nobody can be told.
+    // If standard error cannot be written to, there is no place left to report that.
     let _ = writeln!(io::stderr(), "sharemap: {}", what.into().as_str());
 }
 
@@ -223,7 +225,7 @@ impl fmt::Display for Failure {
             Self::Refused(message) | Self::Busy(message) | Self::NotFound(message) => {
                 f.write_str(message)
             }
-            Self::ClosedPipe => f.write_str("nobody reads the output any more"),
+            Self::ClosedPipe => f.write_str("the reader of standard output has closed it"),
             Self::Reported | Self::Partial(_) | Self::CheckFailed | Self::Ended(_) => {
                 f.write_str("failed")
             }

@@ -1,4 +1,4 @@
-//! The `sharemap` command: see, read, write and measure memory-mapped files from a shell.
+//! The `sharemap` command: inspects, reads, writes and measures memory-mapped files and shared memory.
 
 // All printed text goes through `text::Text`, which escapes it; see clippy.toml beside Cargo.toml.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]

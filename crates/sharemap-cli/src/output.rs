@@ -8,10 +8,10 @@ use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
-/// Of every JSON object; docs/json.md says what it covers.
+/// The version of every JSON object; docs/json.md states what it covers.
 const VERSION: u32 = 2;
 
-/// Where a command prints its data.
+/// The standard output of a command.
 pub(crate) struct Output {
     command: &'static str,
     json: bool,
@@ -33,12 +33,12 @@ impl Output {
         Self { command, json, to }
     }
 
-    /// Whether JSON was asked for.
+    /// Returns `true` if the output is JSON.
     pub(crate) fn json(&self) -> bool {
         self.json
     }
 
-    /// Whether a person looks at it now.
+    /// Returns `true` if standard output is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         self.to.get_ref().is_terminal()
     }
@@ -48,11 +48,12 @@ impl Output {
         self.to.write_all(bytes).map_err(printing)
     }
 
+    /// Prints a line of text.
     pub(crate) fn line(&mut self, line: impl Into<Text>) -> Result<(), Failure> {
         writeln!(self.to, "{}", line.into().as_str()).map_err(printing)
     }
 
-    /// `label  value`, the labels in one column.
+    /// Prints `label  value`, with the labels in one column.
     pub(crate) fn field(&mut self, label: &str, value: impl Into<Text>) -> Result<(), Failure> {
         self.paragraph(Text::styled(&Style::new().dim(), format!("  {label:<13}")), value)
     }
@@ -81,7 +82,7 @@ impl Output {
         self.to.flush().map_err(printing)
     }
 
-    /// The one object of a command, with its version and the command's name.
+    /// Prints the command's one JSON object: the version, the command's name, and `body`.
     pub(crate) fn object(&mut self, body: &impl Serialize) -> Result<(), Failure> {
         let text = self.envelope(body)?;
         self.json_line(&text)
@@ -92,26 +93,26 @@ impl Output {
         json(&envelope)
     }
 
-    /// Prints JSON, which [`json`] has written, and a line feed.
+    /// Prints JSON that [`json`] has written, and a line feed.
     fn json_line(&mut self, text: &str) -> Result<(), Failure> {
         writeln!(self.to, "{text}").map_err(printing)
     }
 
-    /// Prints one of the items of a list that [`begin`](Output::begin) has begun.
+    /// Prints an item of a list inside an object that [`begin`](Output::begin) has begun.
     pub(crate) fn item(&mut self, separator: &str, item: &impl Serialize) -> Result<(), Failure> {
         let text = json(item)?;
         self.json_line(&format!("{separator}{text}"))
     }
 
-    /// An object too long to be held in memory: `head`, then whatever is written of its last
-    /// members, then [`end`](Output::end).
+    /// Begins an object that is too long to hold in memory, with the members of `head`. The caller
+    /// prints the long member and then calls [`end`](Output::end).
     pub(crate) fn begin(&mut self, head: &impl Serialize) -> Result<(), Failure> {
         let mut text = self.envelope(head)?;
         text.pop();
         self.bytes(text.as_bytes())
     }
 
-    /// The last members and the end of the object.
+    /// Prints the members of `tail` and ends the object.
     pub(crate) fn end(&mut self, tail: &impl Serialize) -> Result<(), Failure> {
         let text = json(tail)?;
         self.json_line(&text.replacen('{', ",", 1))
@@ -155,12 +156,12 @@ impl Formatter for Inert {
     }
 }
 
-/// Colours where `choice` and the environment allow them.
+/// Enables or disables colours, as `choice` and the environment demand.
 pub(crate) fn choose_colors(choice: ColorChoice) {
     match choice {
         ColorChoice::Always => console::set_colors_enabled(true),
         ColorChoice::Never => console::set_colors_enabled(false),
-        // A variable that is set but empty says nothing.
+        // An empty NO_COLOR counts as unset.
         ColorChoice::Auto => {
             if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
                 console::set_colors_enabled(false);

@@ -1,13 +1,13 @@
-//! Progress on standard error, where a person looks at it, and only for work that takes a while.
+//! Progress bars on standard error, shown on a terminal and for long work only.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-/// Work shorter than this shows nothing.
+/// The time before a bar is shown.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-/// Bytes done of a total.
+/// The progress of work, in bytes done of a total. Dropping it removes the bar.
 pub(crate) struct Progress {
     label: &'static str,
     total: u64,
@@ -18,8 +18,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// `total` of 0: not known.
-    #[allow(clippy::disallowed_methods, reason = "asked whether a person looks")]
+    /// Begins work of `total` bytes; 0 means that the total is unknown.
+    #[allow(clippy::disallowed_methods, reason = "only asks whether it is a terminal")]
     pub(crate) fn new(label: &'static str, total: u64) -> Self {
         Self {
             label,
@@ -31,14 +31,15 @@ impl Progress {
         }
     }
 
-    /// For commands whose data may go to the same terminal, where a bar would be in the way.
-    #[allow(clippy::disallowed_methods, reason = "asked whether a person looks")]
+    /// Begins work that prints data. No bar is shown if the data goes to a terminal.
+    #[allow(clippy::disallowed_methods, reason = "only asks whether it is a terminal")]
     pub(crate) fn beside_data(label: &'static str, total: u64) -> Self {
         let mut progress = Self::new(label, total);
         progress.wanted &= !std::io::stdout().is_terminal();
         progress
     }
 
+    /// Adds `bytes` to what is done, and updates the bar.
     pub(crate) fn advance(&mut self, bytes: u64) {
         self.done += bytes;
         if !self.wanted {

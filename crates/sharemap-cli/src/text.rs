@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_acts_on_a_terminal_is_escaped() {
+    fn terminal_control_characters_are_escaped() {
         let title = "a\n\t\r\u{1b}]0;title\u{7}\u{7f}";
         assert_eq!(escape(title), r"a\n\t\r\x1b]0;title\x07\x7f");
         assert_eq!(
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn names_keep_bytes_that_are_no_utf_8() {
+    fn names_keep_bytes_that_are_not_utf_8() {
         assert_eq!(lossless("ä\n"), "ä\n");
         #[cfg(unix)]
         {

@@ -1,8 +1,8 @@
-//! Sizes and times as people write and read them.
+//! Sizes and durations in the form that users type and read.
 
 use std::time::Duration;
 
-/// Bytes from `4096`, `0x1000`, `64K`, `64KiB`, `5GiB`; powers of 1024, whatever the case.
+/// Parses a size: `4096`, `0x1000`, `64K`, `64KiB`, `5GiB`. Units are powers of 1024, in either case.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let lower = text.to_ascii_lowercase();
     let number = |digits: &str| match digits.strip_prefix("0x") {
@@ -29,7 +29,7 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "more than 2^64 bytes".into())
 }
 
-/// `5.00 GiB`; exact below 1 KiB and for whole units.
+/// Formats a size, such as `5.00 GiB`; exact below 1 KiB and for whole units.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes == 1 {
@@ -45,9 +45,9 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
-/// A time from `250ms`, `1.5s`, `2m`, `1h`, `1d`; seconds without a unit.
+/// Parses a duration: `250ms`, `1.5s`, `2m`, `1h`, `1d`; a number without a unit is in seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    const EXPECTED: &str = "expected a time, as in 250ms, 1.5s, 2m, 1h or 1d";
+    const EXPECTED: &str = "expected a duration, as in 250ms, 1.5s, 2m, 1h or 1d";
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let unit = match &text[end..] {
         "ms" => 1e-3,
@@ -61,7 +61,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * unit).map_err(|error| error.to_string())
 }
 
-/// `250 ms`, `3.2 s`, `4 min`, `2 h`, `3 d`.
+/// Formats a duration, such as `250 ms`, `3.2 s`, `4 min`, `2 h` or `3 d`.
 pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
@@ -75,7 +75,7 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
-/// `1 page`, `2 pages`, `2 processes`.
+/// Formats a number with its noun, such as `1 page`, `2 pages` or `2 processes`.
 pub(crate) fn count(number: u64, noun: &str) -> String {
     match number {
         1 => format!("1 {noun}"),
@@ -84,7 +84,7 @@ pub(crate) fn count(number: u64, noun: &str) -> String {
     }
 }
 
-/// `part` of `whole` in per cent.
+/// Returns `part` of `whole` in per cent; 0 if `whole` is 0.
 pub(crate) fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 * 100.0 }
 }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read() {
+    fn sizes_are_parsed() {
         for (text, bytes) in [
             ("0", 0),
             ("4096", 4096),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_and_written() {
+    fn durations_are_parsed_and_formatted() {
         for (text, millis) in [
             ("0", 0),
             ("2", 2000),
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_written() {
+    fn sizes_are_formatted() {
         for (bytes, text) in [
             (0, "0 bytes"),
             (1, "1 byte"),

@@ -15,7 +15,7 @@ use repr::Repr;
 /// A value is a struct with `#[repr(C)]` or `#[repr(transparent)]`, or an enum without fields and with the
 /// `repr` of an integer of up to 64 bits. All fields must be `Shareable`: no `usize`, no pointers, no
 /// references. An object records the offsets and types of the fields, not their names, so programs that
-/// disagree on them cannot share it. A lock also requires zerocopy's derives.
+/// disagree on them cannot share an object. A lock also requires zerocopy's derives.
 ///
 /// # Examples
 /// ```
@@ -68,7 +68,7 @@ pub fn shareable(input: TokenStream) -> TokenStream {
 ///
 /// #[derive(SharedType, Default)]
 /// struct State {
-///     /// The number of jobs that wait.
+///     /// The number of waiting jobs.
 ///     jobs: Mutex<u32>,
 ///     ready: Event,
 /// }
@@ -86,6 +86,7 @@ pub fn shared_type(input: TokenStream) -> TokenStream {
     expand(input, locks)
 }
 
+/// Runs a derive, and converts its error into a compile error.
 fn expand(
     input: TokenStream,
     derive: fn(&DeriveInput) -> Result<proc_macro2::TokenStream>,
@@ -94,6 +95,7 @@ fn expand(
     derive(&input).unwrap_or_else(Error::into_compile_error).into()
 }
 
+/// Derives `Shareable`.
 fn value(input: &DeriveInput) -> Result<proc_macro2::TokenStream> {
     let error = |text| Err(Error::new_spanned(&input.ident, text));
     match (&input.data, Repr::of(input)?) {
@@ -117,6 +119,7 @@ fn value(input: &DeriveInput) -> Result<proc_macro2::TokenStream> {
     }
 }
 
+/// Derives `SharedType`.
 fn locks(input: &DeriveInput) -> Result<proc_macro2::TokenStream> {
     let error = |text| Err(Error::new_spanned(&input.ident, text));
     match (&input.data, Repr::of(input)?) {

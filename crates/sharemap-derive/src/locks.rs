@@ -1,4 +1,4 @@
-//! Structs of locks: `SharedType`, and the handle.
+//! Derives `SharedType` and the handle for a struct of locks.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
@@ -6,25 +6,28 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Attribute, DeriveInput, Error, Field, Fields, Result};
 
-/// The methods of `Shared`, behind which those of the handle that it derefs to would be hidden.
+/// The methods of `Shared`. They would hide methods of these names of the handle, which `Shared` derefs to.
 const TAKEN: [&str; 4] = ["cancel", "file", "is_linked", "resume"];
 
-/// A struct without a `repr`: its locks one behind the other.
+/// Returns the implementation for a struct of locks, whose layout is that of a tuple of its fields.
 pub(crate) fn structure(input: &DeriveInput, fields: &Fields) -> Result<TokenStream> {
     let Fields::Named(fields) = fields else {
         return Err(Error::new_spanned(
             &input.ident,
-            "a struct of locks has names for them, which the handle's methods have, too; a value that \
-             a lock guards has `#[repr(C)]`",
+            "the fields of a struct of locks must have names, which the methods of its handle get; \
+             name them, or derive `Shareable` for a value that a lock guards",
         ));
     };
     if fields.named.is_empty() {
-        return Err(Error::new_spanned(&input.ident, "a struct of locks has one at least"));
+        return Err(Error::new_spanned(
+            &input.ident,
+            "a struct of locks must have at least one field",
+        ));
     }
     if !input.generics.params.is_empty() {
         return Err(Error::new_spanned(
             &input.generics,
-            "a struct of locks has no parameters, as an object has one type: write the types out",
+            "a struct of locks cannot be generic, because an object has one type; write the types out",
         ));
     }
     for name in fields.named.iter().filter_map(|field| field.ident.as_ref()) {
@@ -32,7 +35,7 @@ pub(crate) fn structure(input: &DeriveInput, fields: &Fields) -> Result<TokenStr
             return Err(Error::new_spanned(
                 name,
                 format!(
-                    "`Shared` has a method `{name}` of its own, which a call would mean: give the field \
+                    "`Shared` has a method `{name}`, which would be called instead; give the field \
                      another name"
                 ),
             ));
@@ -45,8 +48,7 @@ pub(crate) fn structure(input: &DeriveInput, fields: &Fields) -> Result<TokenStr
     let types: Vec<_> = fields.named.iter().map(anchored).collect();
     let handles: Vec<_> = fields.named.iter().map(handle_of).collect();
     let methods = fields.named.iter().map(method);
-    let about =
-        format!("The locks of a [`{name}`] that processes share, by the names of its fields.");
+    let about = format!("The locks of a shared [`{name}`], with a method for each of its fields.");
     Ok(quote! {
         #[doc = #about]
         #[derive(::core::fmt::Debug)]
@@ -54,7 +56,7 @@ pub(crate) fn structure(input: &DeriveInput, fields: &Fields) -> Result<TokenStr
             #(#names: #handles,)*
         }
 
-        #[allow(dead_code, reason = "whoever does not lock it may be another program")]
+        #[allow(dead_code, reason = "another program may use the lock")]
         impl #handle {
             #(#methods)*
         }
@@ -89,23 +91,26 @@ pub(crate) fn structure(input: &DeriveInput, fields: &Fields) -> Result<TokenStr
     })
 }
 
-/// The field's type as what it has to be: an error that it is not is to show the field.
+/// Returns the type of a field as a `SharedType`. The span makes the compiler point to the field if its type
+/// is none.
 fn anchored(field: &Field) -> TokenStream {
     let ty = &field.ty;
     quote_spanned! { ty.span() => <#ty as ::sharemap::SharedType> }
 }
 
+/// Returns the handle type of a field.
 fn handle_of(field: &Field) -> TokenStream {
     let ty = anchored(field);
     quote_spanned! { field.ty.span() => #ty::Handle }
 }
 
+/// Returns the method of the handle for a field, with the field's documentation and visibility.
 fn method(field: &Field) -> TokenStream {
     let (name, visibility, handle) = (&field.ident, &field.vis, handle_of(field));
     let mut docs: Vec<Attribute> = Vec::new();
     docs.extend(field.attrs.iter().filter(|one| one.path().is_ident("doc")).cloned());
     if docs.is_empty() {
-        docs.push(syn::parse_quote!(#[doc = "The field of this name."]));
+        docs.push(syn::parse_quote!(#[doc = "Returns the handle of the field of this name."]));
     }
     quote! {
         #(#docs)*
@@ -121,7 +126,7 @@ mod tests {
     use syn::{Data, parse_quote};
 
     fn expand(input: &DeriveInput) -> Result<TokenStream> {
-        let Data::Struct(data) = &input.data else { panic!("no struct") };
+        let Data::Struct(data) = &input.data else { panic!("not a struct") };
         structure(input, &data.fields)
     }
 

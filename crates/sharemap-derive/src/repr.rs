@@ -1,25 +1,27 @@
-//! What a type's `repr` says.
+//! Parses the `repr` of a type.
 
 use syn::{DeriveInput, Ident, LitInt, Result, parenthesized, token};
 
+/// The representation of a type.
 pub(crate) enum Repr {
-    /// None, or nothing about the order of fields.
+    /// No `repr`, or one that does not fix the order of fields.
     Rust,
     C,
     Transparent,
-    /// An integer of the same size everywhere.
+    /// An integer whose size is the same on all platforms.
     Integer(Ident),
 }
 
 const INTEGERS: [&str; 8] = ["u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64"];
 
 impl Repr {
+    /// Returns the representation of the type that `input` defines.
     pub(crate) fn of(input: &DeriveInput) -> Result<Self> {
         let mut repr = Self::Rust;
         for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("repr")) {
             attribute.parse_nested_meta(|meta| {
                 if meta.path.is_ident("C") {
-                    // Beside an integer, that counts.
+                    // In `repr(C, u8)` the integer decides.
                     if !matches!(repr, Self::Integer(_)) {
                         repr = Self::C;
                     }
@@ -31,7 +33,7 @@ impl Repr {
                     }
                 }
                 if meta.input.peek(token::Paren) {
-                    // `align(16)`, `packed(2)`: the offsets tell.
+                    // `align(16)`, `packed(2)`: the described offsets reflect them.
                     let number;
                     parenthesized!(number in meta.input);
                     number.parse::<LitInt>()?;

@@ -1,11 +1,11 @@
-//! Values: `Shareable`, by a description of offsets and kinds.
+//! Derives `Shareable` for a value: describes the offsets and types of its fields.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{DataEnum, DeriveInput, Error, Fields, Ident, Index, Member, Result, Type, parse_quote};
 
-/// A `repr(C)` struct: each field with its offset, and the size.
+/// Returns the implementation for a `repr(C)` struct: the offset and type of each field, and the size.
 pub(crate) fn structure(input: &DeriveInput, fields: &Fields) -> TokenStream {
     let fields_of = fields.iter().enumerate().map(|(index, field)| {
         let member = match &field.ident {
@@ -28,31 +28,33 @@ pub(crate) fn structure(input: &DeriveInput, fields: &Fields) -> TokenStream {
     implement(input, fields.iter().map(|field| &field.ty), &body)
 }
 
-/// A `repr(transparent)` struct: what its field is.
+/// Returns the implementation for a `repr(transparent)` struct: the description of its field.
 pub(crate) fn transparent(input: &DeriveInput, fields: &Fields) -> Result<TokenStream> {
     let mut all = fields.iter();
     let (Some(field), None) = (all.next(), all.next()) else {
         return Err(Error::new_spanned(
             &input.ident,
-            "a transparent struct that processes share has one field; with `#[repr(C)]` it may have \
-             more",
+            "a `repr(transparent)` struct must have exactly one field; use `#[repr(C)]` for several",
         ));
     };
     Ok(implement(input, [&field.ty], &describe(&field.ty)))
 }
 
-/// An enum without fields: its integer, and the numbers that are values of it.
+/// Returns the implementation for an enum without fields: its integer type, and its valid values.
 pub(crate) fn choice(input: &DeriveInput, data: &DataEnum, integer: &Ident) -> Result<TokenStream> {
     if data.variants.is_empty() {
-        return Err(Error::new_spanned(&input.ident, "an enum without variants has no values"));
+        return Err(Error::new_spanned(
+            &input.ident,
+            "an enum without variants has no values; add a variant",
+        ));
     }
     if let Some(variant) =
         data.variants.iter().find(|variant| !matches!(variant.fields, Fields::Unit))
     {
         return Err(Error::new_spanned(
             variant,
-            "variants that processes share have no fields: put these into a struct, beside an enum \
-             that says which of them count",
+            "a variant of a shareable enum has no fields; use a struct with the fields, and an enum \
+             that says which of them are valid",
         ));
     }
     let (integer, variants) = (integer.to_string(), data.variants.iter().map(|one| &one.ident));
@@ -62,11 +64,14 @@ pub(crate) fn choice(input: &DeriveInput, data: &DataEnum, integer: &Ident) -> R
     Ok(implement(input, [], &body))
 }
 
-/// An error that this is no value is to show the field.
+/// Returns the description of a field's type. The span makes the compiler point to the field if its type is
+/// not `Shareable`.
 fn describe(ty: &Type) -> TokenStream {
     quote_spanned! { ty.span() => <#ty as ::sharemap::Shareable>::describe(layout); }
 }
 
+/// Returns the implementation of `Shareable`. The `types` of the fields become bounds if the type is
+/// generic.
 fn implement<'a>(
     input: &DeriveInput,
     types: impl IntoIterator<Item = &'a Type>,

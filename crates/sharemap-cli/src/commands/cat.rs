@@ -1,4 +1,4 @@
-//! `sharemap cat`: prints a file's bytes, read through a mapping where that is possible.
+//! `sharemap cat`: prints the bytes of a file, read through a mapping if the file can be mapped.
 
 use super::input::Input;
 use crate::cli::Part;
@@ -8,16 +8,17 @@ use crate::progress::Progress;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Print a file, read through a mapping where that is possible.
+/// Prints a file, read through a mapping if the file can be mapped.
 ///
-/// A large file is mapped a part at a time. Files that cannot be mapped (procfs, pipes, devices,
+/// A large file is mapped one part at a time. Files that cannot be mapped (procfs, pipes, devices,
 /// standard input) are read.
 ///
-/// Where the file ends early or the disk fails, everything before that point has been printed, the
-/// offset is on standard error, and the exit code is 1. A closed pipe ends it quietly.
+/// If the file ends early or the disk fails, prints everything before that point, reports the offset
+/// on standard error, and exits with status 1. If the reader of the output closes the pipe, exits
+/// quietly with status 0.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The file; `-` for standard input.
+    /// The file to print; `-` for standard input.
     file: PathBuf,
     #[command(flatten)]
     part: Part,
@@ -60,7 +61,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     })
 }
 
-/// Hands the bytes of the input to `print` in pieces and counts them.
+/// Passes the bytes of the input to `print` in pieces, and adds their number to `copied`.
 fn copy(
     input: &mut Input,
     copied: &mut u64,
@@ -87,14 +88,15 @@ fn copy(
     }
 }
 
-/// Base64 (RFC 4648) of bytes that come in pieces.
+/// An encoder of Base64 (RFC 4648) for bytes that arrive in pieces.
 #[derive(Default)]
 struct Base64 {
-    /// Bytes that wait for a full group of three.
+    /// The bytes after the last full group of three.
     waiting: Vec<u8>,
 }
 
 impl Base64 {
+    /// Returns the text of the full groups so far, and keeps the rest.
     fn encode(&mut self, bytes: &[u8]) -> String {
         self.waiting.extend_from_slice(bytes);
         let whole = self.waiting.len() / 3 * 3;
@@ -103,12 +105,13 @@ impl Base64 {
         text
     }
 
+    /// Returns the text of the last bytes, padded.
     fn finish(self) -> String {
         self.waiting.chunks(3).flat_map(group).collect()
     }
 }
 
-/// Four characters for one to three bytes.
+/// Returns the four characters of one to three bytes.
 fn group(bytes: &[u8]) -> [char; 4] {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let bits = (0..3).fold(0, |bits, i| bits << 8 | u32::from(*bytes.get(i).unwrap_or(&0)));
@@ -122,7 +125,7 @@ mod tests {
     use super::Base64;
 
     #[test]
-    fn base64_in_any_pieces() {
+    fn base64_does_not_depend_on_the_pieces() {
         for (bytes, text) in [
             ("", ""),
             ("f", "Zg=="),

@@ -1,4 +1,4 @@
-//! `sharemap completions`: a script that completes what is typed.
+//! `sharemap completions`: prints the completion script of a shell.
 
 use crate::cli::Cli;
 use crate::failure::Failure;
@@ -7,10 +7,10 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 use serde::Serialize;
 
-/// Print the completion script of a shell.
+/// Prints the completion script of a shell.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The shell.
+    /// The shell to print the script for.
     shell: Shell,
 }
 

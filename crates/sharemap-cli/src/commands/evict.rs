@@ -1,4 +1,4 @@
-//! `sharemap evict`: takes a file out of memory.
+//! `sharemap evict`: drops the pages of a file from memory.
 
 use super::touch::{change, resident};
 use crate::failure::Failure;
@@ -9,13 +9,13 @@ use serde::Serialize;
 use sharemap::Mapping;
 use std::path::PathBuf;
 
-/// Drop a file's pages from memory, so that the next reader has to wait for the disk.
+/// Drops the pages of a file from memory, so that the next reader waits for the disk.
 ///
-/// Changed pages are written to the disk first; nothing is lost. What other processes have mapped,
-/// and what lives in memory only (tmpfs), may stay. `sharemap touch` is the opposite.
+/// Changed pages are written to the disk first, so no data is lost. Pages that other processes have
+/// mapped, and files that exist in memory only (tmpfs), may stay. `sharemap touch` does the opposite.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The file.
+    /// The file to evict.
     file: PathBuf,
 }
 
@@ -24,7 +24,7 @@ struct Evicted {
     path: String,
     page_size: u64,
     pages: u64,
-    /// `None` where the system does not say.
+    /// `None` if the system does not report it.
     resident_before: Option<u64>,
     resident_after: Option<u64>,
 }
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let page_size = sharemap::page_size();
     let before = resident(&map, &all)?;
     if !all.is_empty() {
-        // Only clean pages can go. Where a reader may not ask for this, what is dirty stays.
+        // Only clean pages can be evicted. If this user may not flush the file, dirty pages stay.
         if let Ok(file) = std::fs::File::open(&args.file) {
             let _ = file.sync_data();
         }
@@ -53,8 +53,8 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     }
     let stayed = match evicted.resident_after {
         Some(1..) => {
-            "; what stays is in use by another process, not yet on the disk, or on a file \
-             system that has no disk"
+            "; the rest is in use by another process, not yet on the disk, or on a file system \
+             without a disk"
         }
         _ => "",
     };

@@ -1,4 +1,4 @@
-//! Reads the bytes of a file or of standard input in order, for the commands that print them.
+//! Reads the bytes of a file or of standard input in order.
 
 use crate::cli::Part;
 use crate::failure::Failure;
@@ -18,7 +18,7 @@ pub(super) struct Input {
     path: PathBuf,
     way: Way,
     start: u64,
-    /// `u64::MAX`: wherever it ends.
+    /// `u64::MAX` if the part ends with the input.
     end: u64,
     /// Whether an end before `end` is an error.
     is_exact: bool,
@@ -30,7 +30,7 @@ enum Way {
 }
 
 impl Input {
-    /// Opens a file, or standard input where the path is `-`, at the beginning of the part.
+    /// Opens a file, or standard input if the path is `-`, at the beginning of the part.
     pub(super) fn open(path: &Path, part: Part) -> Result<Self, Failure> {
         let refused = |reason| Failure::refused(format!("cannot read {}: {reason}", name(path)));
         if !is_stream(path) {
@@ -76,7 +76,7 @@ impl Input {
         Ok(input)
     }
 
-    /// Skips `bytes` of a stream, or fewer if it ends before. Returns the number skipped.
+    /// Skips `bytes` of a stream, or fewer if the stream ends first. Returns the number skipped.
     fn skip(&mut self, bytes: u64) -> Result<u64, Failure> {
         let mut skipped = 0;
         let mut buffer = [0; 16 << 10];
@@ -139,7 +139,7 @@ impl Input {
     pub(super) fn ended(&self, offset: u64) -> Result<(), Failure> {
         match self.is_exact && offset < self.end {
             true => Err(Failure::refused(format!(
-                "cannot read {} at offset {offset}: it ends there",
+                "cannot read {} at offset {offset}: the input ends there",
                 self.name()
             ))),
             false => Ok(()),

@@ -14,38 +14,40 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// What tells the command that the last owner died.
+/// The environment variable that tells the command that the last owner died.
 const OWNER_DIED: &str = "SHAREMAP_LOCK_OWNER_DIED";
-/// Processes, and threads, that a lock made here has room for.
+/// The numbers of participants and of lanes of a lock that this command creates.
 const ROOM: u32 = 1_024;
 
-/// Run a command while holding a named lock.
+/// Runs a command while holding a named lock.
 ///
-/// The lock is a shared mutex of a u64, made if there is none; a mutex of any other integer type,
-/// or of bool, serves as well. Its value is left as it is. The lock belongs to `sharemap lock` alone
-/// and ends with it: the command gets no descriptor and no memory of it, and if `sharemap lock` is
-/// killed, the next one gets the lock, even if the command still runs.
+/// The lock is a shared mutex of a u64, which is created if it does not exist. A mutex of another
+/// integer type, or of bool, can be used as well. The value of the mutex is not changed. The owner of
+/// the lock is the `sharemap lock` process, not the command: the command inherits no descriptor and no
+/// memory of the lock. If `sharemap lock` is killed, the next process acquires the lock, even if the
+/// command still runs.
 ///
-/// If the last owner died with the lock, that is said on standard error, and the command finds
-/// SHAREMAP_LOCK_OWNER_DIED=1 in its environment. If it succeeds, what it did is taken for a repair;
-/// if not, the next owner is told again.
+/// If the last owner died while holding the lock, a message on standard error reports it, and the
+/// environment of the command contains SHAREMAP_LOCK_OWNER_DIED=1. If the command succeeds, the lock
+/// is marked consistent. If the command fails, the next owner is notified again.
 ///
 /// If the name of the lock is unlinked during the wait, the lock that has the name afterwards is
-/// acquired instead, within the same timeout. Unlinking the name while the lock is held lets a
-/// second command run beside the first.
+/// acquired instead, within the same timeout. If the name is unlinked while the lock is held, a
+/// second command can run at the same time as the first.
 ///
-/// A lock made here has room for 1,024 processes at a time. While all places of a lock are taken, this
-/// waits for one, within the same timeout; in which order places are taken is not defined.
+/// A lock that this command creates has room for 1,024 processes at a time. While a lock has no room,
+/// the command waits within the same timeout. The order in which waiting processes get room is
+/// unspecified.
 ///
-/// The exit status is the command's, or 128 and the number of the signal that ended it. Signals that
-/// ask to end (SIGINT, SIGTERM, SIGHUP) go to the command. What cannot be locked in time is exit code
-/// 5.
+/// Exits with the status of the command, or with 128 plus the number of the signal that ended it.
+/// SIGINT, SIGTERM and SIGHUP are forwarded to the command. Exits with status 5 if the lock cannot be
+/// acquired within the timeout.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The lock's name, or a path with a separator.
+    /// The name of the lock, or a path with a separator.
     #[arg(value_name = "NAME")]
     name: String,
-    /// Wait no longer than this [default: for ever].
+    /// Waits for at most this long [default: no limit].
     #[arg(
         long,
         value_name = "DURATION",
@@ -53,14 +55,14 @@ pub(crate) struct Args {
         conflicts_with = "try_once"
     )]
     timeout: Option<Duration>,
-    /// Do not wait.
+    /// Does not wait for the lock.
     #[arg(long = "try")]
     try_once: bool,
-    /// Accept a lock that belongs to another user. That user must be trusted to follow the
+    /// Accepts a lock that belongs to another user. That user must be trusted to follow the
     /// protocol.
     #[arg(long)]
     allow_any_owner: bool,
-    /// The command, and what it is to be told. With --json its output goes to standard error.
+    /// The command and its arguments. With --json, its output goes to standard error.
     #[arg(value_name = "COMMAND", required = true, last = true)]
     command: Vec<OsString>,
 }
@@ -79,7 +81,7 @@ struct Report {
     owner_died: bool,
     waited_seconds: f64,
     held_seconds: f64,
-    /// Of the command; `None` if a signal ended it.
+    /// The exit code of the command; `None` if a signal ended it.
     exit_code: Option<i32>,
     signal: Option<i32>,
 }
@@ -105,6 +107,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Returns `true` if the object exists, but holds another type than the one asked for.
 fn is_other_type(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::WrongType | ErrorKind::WrongSize | ErrorKind::WrongKind)
 }
@@ -118,7 +121,7 @@ enum Turn {
     Missed,
 }
 
-/// The command to run, and the lock to hold.
+/// The command to run, the lock to hold, and the start of the wait.
 struct Task<'a> {
     args: &'a Args,
     location: Location,
@@ -153,12 +156,12 @@ impl Task<'_> {
             }
         }
         Err(Failure::refused(format!(
-            "{} is no lock that a command can run under, no mutex of an integer: {first}",
+            "cannot run a command under {}: it is not a mutex of an integer or of bool: {first}",
             self.args.name
         )))
     }
 
-    /// Returns `true` if `round` was the last attempt.
+    /// Returns `true` if no attempt may follow attempt number `round`.
     fn is_over(&self, round: u32) -> bool {
         /// The number of attempts with `--try`.
         const ROUNDS: u32 = 8;
@@ -189,6 +192,7 @@ impl Task<'_> {
         self.args.options().open_timeout(self.time_left().unwrap_or(Duration::MAX))
     }
 
+    /// Acquires `lock`, runs the command if the lock still has its name, and releases the lock.
     fn run<T: Element + Shareable>(
         &self,
         lock: &Shared<Mutex<T>>,
@@ -199,9 +203,10 @@ impl Task<'_> {
             Err(LockError::OwnerDied(died)) => (None, Some(died)),
             Err(LockError::Failed(error)) => return Err(self.refused(error)),
         };
-        // The lock that was opened is held now, but its name may lead to another one.
+        // The name may have been unlinked during the wait, and may refer to another lock now. A command
+        // that ran under this lock would not exclude the holders of that one.
         if !lock.is_linked()? {
-            // Dropping an `OwnerDied` guard leaves the death to be reported to the next owner.
+            // Dropping an `OwnerDiedGuard` leaves the lock in the state `OwnerDied` for the next owner.
             drop(died);
             if let Some(guard) = guard {
                 guard.unlock()?;
@@ -210,7 +215,7 @@ impl Task<'_> {
         }
         let owner_died = died.is_some();
         if owner_died {
-            complain(format!("the last owner of {} died with it", self.args.name));
+            complain(format!("the last owner of {} died while holding it", self.args.name));
         }
         let waited_seconds = self.begun.elapsed().as_secs_f64();
         let begun = Instant::now();
@@ -219,7 +224,7 @@ impl Task<'_> {
         match (guard, died) {
             (Some(guard), _) => guard.unlock()?,
             (None, Some(died)) if status.success() => died.mark_consistent().unlock()?,
-            // The next owner is told as well.
+            // The command failed: the next owner is notified as well.
             (None, died) => drop(died),
         }
         let (exit_code, signal) = (status.code(), system::signal(status));
@@ -235,6 +240,7 @@ impl Task<'_> {
         }
     }
 
+    /// Acquires `lock` within the rest of the timeout.
     fn take<'l, T: Element + Shareable>(
         &self,
         lock: &'l MutexHandle<T>,
@@ -247,7 +253,7 @@ impl Task<'_> {
                 None => lock.lock(),
             };
             match result {
-                // The call has waited for a lane, but not longer than for a moment.
+                // The call itself waits only about 100 ms for a lane.
                 Err(LockError::Failed(error))
                     if error.kind() == ErrorKind::TooManyThreads
                         && self.time_left() != Some(Duration::ZERO) =>
@@ -259,13 +265,18 @@ impl Task<'_> {
         }
     }
 
+    /// Returns the failure of opening or acquiring the lock, with the current owner if it is known.
     fn refused(&self, error: Error) -> Failure {
         let name = &self.args.name;
         match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::Timeout => {
                 let by =
                     self.owner().map_or(String::new(), |process| format!(" by process {process}"));
-                Failure::Busy(format!("cannot lock {name}: it is held{by}"))
+                let remedy = match self.args.try_once {
+                    true => "omit --try to wait for it",
+                    false => "wait longer, or end its owner",
+                };
+                Failure::Busy(format!("cannot lock {name}: the lock is held{by}; {remedy}"))
             }
             ErrorKind::TooManyProcesses | ErrorKind::TooManyThreads => {
                 Failure::Busy(self.crowded(&error))
@@ -274,7 +285,7 @@ impl Task<'_> {
         }
     }
 
-    /// Tells that the lock has no room for this process.
+    /// Returns the message for a lock without room for this process.
     fn crowded(&self, error: &Error) -> String {
         const MOST_NAMED: usize = 8;
         let name = &self.args.name;
@@ -296,23 +307,23 @@ impl Task<'_> {
         let by =
             if by.is_empty() { by.concat() } else { format!(", by process {}", by.join(", ")) };
         format!(
-            "cannot lock {name}: all its {taken} are taken{by}; wait longer, end one of these, or \
-             remove {name} while no process uses it: then `sharemap lock` makes it anew, with room for \
-             {ROOM}"
+            "cannot lock {name}: all {taken} are in use{by}; wait longer, end one of these processes, \
+             or remove {name} while no process uses it: `sharemap lock` then re-creates it with room \
+             for {ROOM} processes"
         )
     }
 
-    /// Who has it, if that is still so.
+    /// Returns the process id of the owner, if the lock is still held.
     fn owner(&self) -> Option<u32> {
         let locks = Inspection::open(&self.location).ok()?.locks().ok()?;
         locks.into_iter().find_map(|lock| lock.owner?.process)
     }
 
-    /// Runs the command to its end.
+    /// Runs the command and waits until it ends.
     #[allow(clippy::disallowed_methods, reason = "the output is the command's own")]
     fn command(&self, owner_died: bool, output: &Output) -> Result<ExitStatus, Failure> {
         let [program, arguments @ ..] = &self.args.command[..] else {
-            return Err(Failure::refused("there is no command to run"));
+            return Err(Failure::refused("no command was given"));
         };
         let mut command = Command::new(program);
         command.args(arguments).env_remove(OWNER_DIED);

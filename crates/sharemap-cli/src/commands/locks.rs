@@ -1,4 +1,4 @@
-//! `sharemap locks`: who holds the locks of an object, who waits, and for how long.
+//! `sharemap locks`: lists the holders and waiters of an object's locks, with times.
 
 use super::objects::{self, Attached, Target};
 use crate::failure::Failure;
@@ -10,19 +10,18 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Show who holds the locks of a shared object, who waits for them, and for how long.
+/// Lists the locks of a shared object that a thread holds or waits for.
 ///
-/// Locks show that somebody holds or asks for. Taking one that is free takes no time, and nobody notes
-/// when it was: "held for at least" is how long somebody has slept for it without a release, which is
-/// known after some milliseconds, and "seen" how long this command saw it with the same owner, looking
-/// again and again for the time given by --for (it may have been released and taken again between two
-/// looks).
+/// The time at which a lock was acquired is not recorded. "held for at least" is how long a waiter has
+/// slept without a release; it is known after the lock has been observed for some milliseconds. "same
+/// owner at every look" is how long this command observed the same owner, looking repeatedly for the
+/// time given by --for. The lock may have been released and acquired again between two looks.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The object's name, or a path with a separator.
+    /// The name of the object, or a path with a separator.
     #[arg(value_name = "NAME")]
     name: String,
-    /// How long to look.
+    /// How long to observe the locks.
     #[arg(
         long = "for",
         value_name = "DURATION",
@@ -54,9 +53,9 @@ struct Shown {
     owner_died: bool,
     done: bool,
     sleepers: bool,
-    /// By who waits.
+    /// How long a waiter has slept without a release.
     held_at_least_seconds: Option<f64>,
-    /// With the same owner at every look.
+    /// How long every look found the same owner.
     seen_held_seconds: Option<f64>,
 }
 
@@ -88,22 +87,22 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     if output.json() { output.object(&report) } else { print(&report, output) }
 }
 
-/// What many looks have shown: the locks as they are at the last one, and for how long each had its
-/// owner.
+/// The result of repeated looks: the locks at the last look, and the time that each had its owner.
 struct Watched {
     locks: Vec<LockInfo>,
-    /// By offset: the owner's lane, and the end of the first of the looks that all saw it there.
+    /// By offset: the owner's lane, and the end of the first look in the unbroken row that found it.
     owned: BTreeMap<u64, (u32, Duration)>,
     looks: u64,
     seconds: f64,
-    /// When the last look began.
+    /// The time at which the last look began.
     last: Duration,
 }
 
-/// Of those who wait for what somebody owns, and a moment more.
+/// The longest sleep of a waiter for an owned lock (4 ms), and a margin.
 const LONGEST_SLEEP: Duration = Duration::from_millis(6);
 
 impl Watched {
+    /// Looks at the locks repeatedly for `duration`, and at least once.
     fn watch(look: &Inspection, duration: Duration) -> Result<Self, Failure> {
         const PAUSE: Duration = Duration::from_millis(5);
         let begun = Instant::now();
@@ -133,22 +132,23 @@ impl Watched {
 }
 
 fn shown(lock: &LockInfo, watched: &Watched, processes: &BTreeMap<u32, Attached>) -> Shown {
-    let thread = |who: &ThreadInfo| {
-        let known = who.participant.and_then(|number| processes.get(&number));
+    let thread = |info: &ThreadInfo| {
+        let known = info.participant.and_then(|number| processes.get(&number));
         Thread {
-            lane: who.lane,
-            participant: who.participant,
-            process: who.process,
+            lane: info.lane,
+            participant: info.participant,
+            process: info.process,
             pid: known.and_then(|known| known.pid),
             program: known.and_then(|known| known.program.clone()),
             alive: known.and_then(|known| known.alive),
-            asleep_seconds: who.asleep_for.map(|time| time.as_secs_f64()),
+            asleep_seconds: info.asleep_for.map(|time| time.as_secs_f64()),
         }
     };
     let owner = lock.owner.as_ref();
     let seen = owner.and_then(|_| watched.owned.get(&lock.offset));
     let seen = seen.map(|(_, since)| watched.last.saturating_sub(*since));
-    // Who was not woken by the release that made it this owner's has noticed by now.
+    // A waiter notices a release only when its sleep ends. If the owner has been seen for longer than
+    // one sleep, the waiters have noticed the release before it, and their times are this owner's.
     let noticed = seen > Some(LONGEST_SLEEP);
     Shown {
         offset: lock.offset,
@@ -182,7 +182,7 @@ fn kind(kind: LockKind) -> &'static str {
 fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
     output.line(format!("{}: {}, {}", report.name, report.kind, report.state))?;
     if report.locks.is_empty() {
-        return output.line("nobody holds or asks for a lock in it");
+        return output.line("no thread holds or waits for a lock in it");
     }
     for lock in &report.locks {
         output.line(format!("{} at offset {}{}", lock.kind, lock.offset, flags(lock)))?;
@@ -190,33 +190,35 @@ fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
             output.field("owner", format!("{}{}", owner.text(), held(lock, report.looks)))?;
         }
         let held = match lock.kind {
-            "rwlock" => "reads",
-            "semaphore" => "has a permit",
-            _ => "to come",
+            "rwlock" => "reader",
+            "semaphore" => "holds permit",
+            _ => "not arrived",
         };
         for holder in &lock.holders {
             output.field(held, holder.text())?;
         }
         for waiter in &lock.waiters {
-            output.field("waits", format!("{}{}", waiter.text(), waiter.asleep()))?;
+            output.field("waiter", format!("{}{}", waiter.text(), waiter.asleep()))?;
         }
         if lock.sleepers && lock.waiters.is_empty() {
-            output.field("waits", "somebody sleeps, or did until a moment ago")?;
+            output.field("waiter", "a thread sleeps, or slept until a moment ago")?;
         }
     }
     Ok(())
 }
 
+/// Returns the flags of a lock as text.
 fn flags(lock: &Shown) -> String {
     let all = [
-        (lock.upgradable, "had upgradably"),
+        (lock.upgradable, "held upgradable"),
         (lock.poisoned, "poisoned"),
-        (lock.owner_died, "an owner died, and none since has accepted the value"),
+        (lock.owner_died, "an owner died, and no owner since has marked the value consistent"),
         (lock.done, "done"),
     ];
     all.iter().filter(|(set, _)| *set).map(|(_, what)| format!("; {what}")).collect()
 }
 
+/// Returns how long the lock has been held, as text.
 fn held(lock: &Shown, looks: u64) -> String {
     let time = |seconds: f64| units::duration(Duration::from_secs_f64(seconds));
     match (lock.held_at_least_seconds, lock.seen_held_seconds) {
@@ -224,23 +226,25 @@ fn held(lock: &Shown, looks: u64) -> String {
             format!("; held for at least {}", time(least))
         }
         (_, Some(seen)) if looks > 1 && seen > 0.0 => {
-            format!("; seen so at every look for {}, since when is not known", time(seen))
+            format!("; same owner at every look for {}, acquired at an unknown time", time(seen))
         }
-        _ => "; since when is not known".into(),
+        _ => "; acquired at an unknown time".into(),
     }
 }
 
 impl Thread {
     fn text(&self) -> String {
         let lane = self.lane;
-        let Some(process) = self.process else { return format!("lane {lane}, nobody's any more") };
+        let Some(process) = self.process else {
+            return format!("lane {lane}, which is no longer in use");
+        };
         let here = match self.pid {
             Some(pid) if pid != process => format!(" ({pid} here)"),
             _ => String::new(),
         };
         let program = self.program.as_deref().map_or(String::new(), |name| format!(" {name}"));
         let dead = match self.alive {
-            Some(false) => ", which died: the next to ask is told",
+            Some(false) => ", which died and has not been recovered",
             _ => "",
         };
         format!("process {process}{here}{program} (lane {lane}){dead}")

@@ -1,4 +1,4 @@
-//! `sharemap man`: manual pages.
+//! `sharemap man`: prints or writes the manual pages.
 
 use crate::cli::Cli;
 use crate::failure::Failure;
@@ -8,10 +8,10 @@ use clap::CommandFactory;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Print the manual page, or write those of all commands into a directory.
+/// Prints the manual page, or writes the pages of all commands into a directory.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Write sharemap.1, sharemap-stat.1 and so on into this directory.
+    /// Writes sharemap.1, sharemap-stat.1 and so on into this directory.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! One file a command: its arguments, and what it does.
+//! The commands: one file for each, with its arguments and its implementation.
 
 pub(crate) mod cat;
 pub(crate) mod completions;
@@ -25,6 +25,7 @@ use crate::cli::Command;
 use crate::failure::Failure;
 use crate::output::Output;
 
+/// Runs the command that was typed.
 pub(crate) fn run(command: &Command, output: &mut Output) -> Result<(), Failure> {
     match command {
         Command::Tour(args) => tour::run(args, output),

@@ -1,4 +1,4 @@
-//! Shared objects as commands name them, and what can be told of one from outside.
+//! Finds the shared objects that commands name, and inspects them without attaching.
 
 use crate::failure::Failure;
 use crate::system::holders::{Holder, Holders};
@@ -12,22 +12,22 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-/// What a name or a path on the command line means.
+/// The object or file that an argument names.
 #[derive(Debug)]
 pub(super) struct Target {
-    /// As it was typed.
+    /// The name as it was typed.
     pub(super) name: String,
     pub(super) location: Location,
-    /// The file that it is, where it is one.
+    /// The path of the file, if the object has one.
     pub(super) path: Option<PathBuf>,
 }
 
 impl Target {
-    /// A name, or a file where there is a separator in it.
+    /// Finds the object of a name, or the file of a path with a separator.
     pub(super) fn find(name: &str) -> Result<Self, Failure> {
         if name.contains(std::path::is_separator) {
             let path = PathBuf::from(name);
-            path.metadata().map_err(|error| Failure::file("look at", &path, error))?;
+            path.metadata().map_err(|error| Failure::file("inspect", &path, error))?;
             let location = Location::file(&path);
             return Ok(Self { name: name.into(), location, path: Some(path) });
         }
@@ -38,12 +38,12 @@ impl Target {
         let found = list.into_iter().flatten().find(|object| object.name.to_str() == Some(name));
         match found {
             Some(object) => Ok(Self::of(&object)),
-            // No list has sections that live while somebody is attached.
+            // Sections of Windows, which live while a process is attached, are in no list.
             None => Ok(Self { name: name.into(), location: Location::name(name), path: None }),
         }
     }
 
-    /// An object from the system's list, under whatever name.
+    /// Returns the target of an object in the system's list.
     pub(super) fn of(object: &NamedObject) -> Self {
         let name = lossless(&object.name);
         let location = match &object.path {
@@ -53,18 +53,18 @@ impl Target {
         Self { name, location, path: object.path.clone() }
     }
 
-    /// A look at the object, which has to be one with a header.
+    /// Inspects the object, which must have a header.
     pub(super) fn inspect(&self) -> Result<Inspection, Failure> {
         inspect(&self.location).map_err(|error| match is_missing(&error) {
             true => Failure::NotFound(format!(
-                "there is no shared memory {}; a file is named with a separator, as in ./{}",
+                "there is no shared memory {}; to name a file, use a separator, as in ./{}",
                 self.name, self.name
             )),
             false => error.into(),
         })
     }
 
-    /// The same where raw memory, too, is what is meant: then `None`.
+    /// Inspects the object if it has a header. `None` for raw memory.
     pub(super) fn inspect_if_any(&self) -> Result<Option<Inspection>, Failure> {
         match inspect(&self.location) {
             Err(error) if is_raw(&error) => Ok(None),
@@ -73,15 +73,16 @@ impl Target {
         }
     }
 
-    /// Who has it mapped or open, as far as the system tells; `None`: it does not.
+    /// Returns the processes that have the object mapped or open. `None` if the system does not report
+    /// them.
     pub(super) fn holders(&self, holders: Option<&Holders>) -> Option<Vec<Holder>> {
         let file = self.path.as_deref().and_then(|path| system::identity(&real(path)))?;
         Some(holders?.of(file))
     }
 }
 
-/// Opens an object for inspection. Waits briefly for a lease, as `sharemap gc` holds one: at most a
-/// tenth of a second in all, for any number of objects.
+/// Opens an object for inspection. Waits if a process such as `sharemap gc` holds a lease on it: for
+/// about 100 ms in all, for any number of objects.
 fn inspect(location: &Location) -> sharemap::Result<Inspection> {
     const NAP: Duration = Duration::from_millis(1);
     static NAPS_LEFT: AtomicU32 = AtomicU32::new(100);
@@ -97,22 +98,22 @@ fn inspect(location: &Location) -> sharemap::Result<Inspection> {
     }
 }
 
-/// The file itself, of a link.
+/// Resolves links in a path. Returns the path itself if that fails.
 fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// Whether the object is none with a header, and none that was to become one.
+/// Returns `true` if the error says that the memory has no header, and is not an unfinished object.
 pub(super) fn is_raw(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::NotAnObject | ErrorKind::ZeroLength => true,
-        // So short that there is no telling; or where objects with headers are not to be had at all.
+        // Too short for a header; or the platform has no objects with headers.
         ErrorKind::Truncated | ErrorKind::Unsupported => true,
         _ => false,
     }
 }
 
-/// Whether there is no such object.
+/// Returns `true` if the error says that there is no such object.
 pub(super) fn is_missing(error: &Error) -> bool {
     matches!(
         error.kind(),
@@ -123,27 +124,28 @@ pub(super) fn is_missing(error: &Error) -> bool {
     )
 }
 
-/// What an object says of itself, and the kernel of it.
+/// The state of an object, from its header and from the kernel.
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
     /// `raw` if there is no header.
     pub(super) kind: String,
     pub(super) state: Option<&'static str>,
-    /// Processes that take part and live; `None` where there is none to take part in, or the kernel
-    /// cannot be asked from here.
+    /// The number of living participants. `None` for raw memory, or if liveness cannot be determined
+    /// from here.
     pub(super) attached: Option<u64>,
-    /// Those that died and have not been cleared away.
+    /// The number of dead participants that have not been recovered.
     pub(super) dead: Option<u64>,
-    /// Whether somebody is attached who only reads.
+    /// Whether a process is attached read-only.
     pub(super) readers: Option<bool>,
 }
 
 impl Summary {
+    /// Inspects the object at `location`.
     pub(super) fn look(location: &Location) -> Self {
         Self::of(inspect(location))
     }
 
-    /// The inspection of an object, if it could be opened.
+    /// Summarizes an inspection, or the error that prevented it.
     pub(super) fn of(look: sharemap::Result<Inspection>) -> Self {
         look.and_then(|look| Self::of_header(&look)).unwrap_or_else(|error| {
             let (kind, state) = match error.kind() {
@@ -164,7 +166,7 @@ impl Summary {
 
     fn of_header(look: &Inspection) -> sharemap::Result<Self> {
         if look.facts().is_none() {
-            // Zeros: memory that nobody has written to yet.
+            // All zeros: memory that has not been written to.
             return Ok(Self::raw());
         }
         let participants = look.participants()?;
@@ -180,12 +182,12 @@ impl Summary {
         })
     }
 
-    /// `2`, `2, 1 dead`, `nobody, readers`.
+    /// Describes the attached processes, as in `2`, `2, 1 dead` or `none, readers`.
     pub(super) fn attached(&self) -> String {
         let mut text = match self.attached {
             None if self.kind == "raw" => "-".to_owned(),
             None => "unknown".to_owned(),
-            Some(0) => "nobody".to_owned(),
+            Some(0) => "none".to_owned(),
             Some(number) => number.to_string(),
         };
         if let Some(dead @ 1..) = self.dead {
@@ -198,8 +200,8 @@ impl Summary {
     }
 }
 
-/// Who is attached to an object or makes it, as the kernel says of every slot; or that this cannot be
-/// asked from here. `None`: nobody.
+/// Describes the processes that are attached to an object or create it, or says that they cannot be
+/// determined from here. The kernel is queried for every slot. `None` if there is no such process.
 pub(super) fn who_holds(look: &Inspection) -> sharemap::Result<Option<String>> {
     Ok(match look.is_unattached()? {
         Some(true) => None,
@@ -209,14 +211,17 @@ pub(super) fn who_holds(look: &Inspection) -> sharemap::Result<Option<String>> {
             let living: Vec<_> = living.map(|found| Attached::of(found).text()).collect();
             Some(match living.is_empty() {
                 false => format!("attached: process {}", living.join(", process ")),
-                true if look.has_creator()? == Some(true) => "it is being made".into(),
-                true => "somebody is attached who reads".into(),
+                true if look.has_creator()? == Some(true) => "a process is creating it".into(),
+                true => "a process is attached read-only".into(),
             })
         }
-        None => Some("who lives of those attached is known in their container only".into()),
+        None => {
+            Some("whether the attached processes are alive is known only in their container".into())
+        }
     })
 }
 
+/// Returns the kind of an object, as text and JSON state it.
 pub(super) fn kind(look: &Inspection) -> String {
     match look.facts().map(|facts| facts.kind) {
         None => "unknown".into(),
@@ -225,7 +230,7 @@ pub(super) fn kind(look: &Inspection) -> String {
     }
 }
 
-/// How far it is, and whether it is in order.
+/// Returns the state of an object, as text and JSON state it.
 pub(super) fn state(look: &Inspection) -> sharemap::Result<&'static str> {
     Ok(match look.state()? {
         State::Creating if look.has_creator()? == Some(false) => "unfinished",
@@ -236,16 +241,16 @@ pub(super) fn state(look: &Inspection) -> sharemap::Result<&'static str> {
     })
 }
 
-/// A participant, with what this system knows of its process.
+/// A participant, with the properties of its process.
 #[derive(Debug, Serialize)]
 pub(super) struct Attached {
     pub(super) number: u32,
-    /// As its own pid namespace has it.
+    /// The process id in the participant's own pid namespace.
     pub(super) process: u32,
-    /// As it is called here; `None` if it is not to be found.
+    /// The process id in this pid namespace; `None` if the process is not visible.
     pub(super) pid: Option<u32>,
     pub(super) program: Option<String>,
-    /// `None`: the kernel cannot be asked from here.
+    /// `None` if liveness cannot be determined from here.
     pub(super) alive: Option<bool>,
     pub(super) since_seconds: Option<u64>,
     pub(super) start_time: u64,
@@ -271,7 +276,7 @@ impl Attached {
         }
     }
 
-    /// `12 worker`, `7 (4242 here) worker`.
+    /// Describes the process, as in `12 worker` or `7 (4242 here) worker`.
     pub(super) fn text(&self) -> String {
         let program = self.program.as_deref().map_or(String::new(), |name| format!(" {name}"));
         match self.pid {

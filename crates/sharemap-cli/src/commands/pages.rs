@@ -1,4 +1,4 @@
-//! Which pages of a file are in memory, as runs: a file may have more pages than fit into memory.
+//! The residency of a file's pages, stored as runs: one value for each page may not fit into memory.
 
 use crate::failure::Failure;
 use serde::{Serialize, Serializer};
@@ -6,10 +6,10 @@ use sharemap::{ErrorKind, MapOptions, Mapping, PageState};
 use std::fs::File;
 use std::ops::Range;
 
-/// Bytes asked about at a time.
+/// The number of bytes whose residency is queried at a time.
 const PIECE: usize = 1 << 30;
 
-/// Neighbouring pages of one state.
+/// Neighbouring pages in the same state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Run {
     #[serde(serialize_with = "word")]
@@ -26,14 +26,15 @@ fn word<S: Serializer>(state: &PageState, serializer: S) -> Result<S::Ok, S::Err
     })
 }
 
-/// The pages that hold a range, in order; the first one is page 0.
+/// The states of the pages that contain a range, in order. The first of them is page 0.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Pages {
     runs: Vec<Run>,
 }
 
 impl Pages {
-    /// Of a mapping of a whole file; `None` where the system does not tell.
+    /// Queries the pages of `range` in a mapping of a whole file. `None` if the system does not report
+    /// them.
     pub(super) fn of(map: &Mapping, range: &Range<usize>) -> Result<Option<Self>, Failure> {
         let page = sharemap::page_size();
         let mut found = Self::default();
@@ -41,7 +42,7 @@ impl Pages {
         while start < range.end {
             let piece = start..range.end.min(start.saturating_add(PIECE));
             start = piece.end;
-            // Of a large sparse file next to nothing is cached, and that much is known at once.
+            // Saves the query of each page where nothing is cached, as in most of a large sparse file.
             if map.cache_status_range(piece.clone()).is_ok_and(|cache| cache.cached == 0) {
                 found.add(PageState::Absent, piece.len().div_ceil(page) as u64);
                 continue;
@@ -60,12 +61,12 @@ impl Pages {
         Ok(Some(found))
     }
 
-    /// Adds the counts of the pages that follow.
+    /// Appends the pages of `more`.
     pub(super) fn append(&mut self, more: &Self) {
         more.runs.iter().for_each(|run| self.add(run.state, run.pages));
     }
 
-    /// So many pages of which nothing is known.
+    /// Returns `pages` pages in an unknown state.
     pub(super) fn unknown(pages: u64) -> Self {
         let mut found = Self::default();
         found.add(PageState::Unknown, pages);
@@ -81,7 +82,7 @@ impl Pages {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of pages.
     pub(super) fn len(&self) -> u64 {
         self.runs.last().map_or(0, |run| run.first_page + run.pages)
     }
@@ -90,7 +91,7 @@ impl Pages {
         &self.runs
     }
 
-    /// How many are in this state.
+    /// Returns the number of pages in `state`.
     pub(super) fn number(&self, state: PageState) -> u64 {
         self.runs.iter().filter(|run| run.state == state).map(|run| run.pages).sum()
     }
@@ -135,7 +136,7 @@ pub(super) fn in_parts(
     Ok(Mappable::Yes)
 }
 
-/// Tells whether the system can map a file.
+/// Whether the system can map a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mappable {
     Yes,

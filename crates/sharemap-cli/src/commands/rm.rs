@@ -1,4 +1,4 @@
-//! `sharemap rm`: takes the names of shared memory away.
+//! `sharemap rm`: removes shared memory by name.
 
 use super::ls::{self, Listed};
 use super::objects::{Target, is_missing, is_raw, who_holds};
@@ -10,20 +10,21 @@ use serde::Serialize;
 use sharemap::inspect::{Inspection, ObjectFile};
 use sharemap::{Error, ErrorKind, Location, NamedObject, SharedMemory};
 
-/// Remove shared memory by its name, unless a live process holds it.
+/// Removes shared memory by its name, unless a live process holds it.
 ///
 /// NAME is a name that `sharemap ls` shows, or a path with a separator for a shared object in a
 /// file. Only regular files are removed, and no link is followed. The file that was checked is the
 /// file that is removed, even if its name is given to another file meanwhile. The kernel is asked
 /// whether a process holds a liveness lock of the object or has its file open or mapped. An object
-/// whose use cannot be determined is kept. With --force the name is removed all the same: attached
-/// processes keep the memory until they end, and no other process finds it.
+/// whose use cannot be determined is kept. With --force, the name is removed anyway: attached
+/// processes keep the memory until they end, and no other process can open it. Exits with status 5 if
+/// an object is in use.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The names.
+    /// The names of the objects, or paths with a separator.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
-    /// Remove objects that live processes hold, too.
+    /// Removes objects even if live processes hold them.
     #[arg(long)]
     force: bool,
 }
@@ -34,7 +35,7 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
-    // What has no list, as on macOS, is removed by its name alone.
+    // A system without a list (macOS) removes objects by name alone.
     let list = match SharedMemory::list() {
         Err(error) if error.kind() == ErrorKind::Unsupported => None,
         list => Some(list?),
@@ -42,7 +43,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let holders = Holders::look();
     let mut removed = Vec::new();
     let mut failure = None;
-    // Every name is tried; the first failure is the exit code.
+    // Every name is tried; the first failure decides the exit code.
     for name in &args.names {
         match remove(name, list.as_deref(), holders.as_ref(), args.force) {
             Ok(object) => {
@@ -83,7 +84,7 @@ fn remove(
         Ok(file) => file,
     };
     if is_path && ls::begins_with_header(file.file()) != Some(true) {
-        return Err(Failure::refused(format!("cannot remove {name}: it is no shared object")));
+        return Err(Failure::refused(format!("cannot remove {name}: it is not a shared object")));
     }
     let listed = ls::look_at_file(name, &file, object, holders);
     match force {
@@ -108,10 +109,11 @@ fn not_opened(name: &str, is_path: bool, error: Error) -> Failure {
     match error.kind() {
         ErrorKind::WouldBlock => Failure::Busy(format!("cannot remove {name}: {error}")),
         ErrorKind::NotAnObject => Failure::Refused(format!("cannot remove {name}: {error}")),
-        // A section of Windows has no file and is in no list.
+        // A section of Windows has no file, and is in no list.
         _ if is_missing(&error) && !is_path && Inspection::open(Location::name(name)).is_ok() => {
             Failure::Busy(format!(
-                "cannot remove {name}: it has just been made, or lives while a process is attached"
+                "cannot remove {name}: it has just been created, or exists only while a process is \
+                 attached"
             ))
         }
         _ if is_missing(&error) && !is_path => unknown(name, error),
@@ -119,7 +121,7 @@ fn not_opened(name: &str, is_path: bool, error: Error) -> Failure {
     }
 }
 
-/// Removes a file while the kernel keeps it exclusive. Where the kernel does not tell, removes a
+/// Removes a file while the kernel grants exclusive use of it. If the system has no such claim, removes a
 /// file that no process is known to use.
 fn remove_unheld(
     name: &str,
@@ -131,7 +133,7 @@ fn remove_unheld(
         return Err(held(name, &format!("held by {}", ls::held_by(holders))));
     }
     let not_understood = match refuse_attached(name, file.inspect()) {
-        // The kernel tells of what it does not understand.
+        // An object of an unknown layout can still be claimed: the kernel knows whether it is in use.
         Err(error @ Failure::Object { .. }) => Some(error),
         other => other.map(|()| None)?,
     };
@@ -160,10 +162,10 @@ fn remove_unheld(
     }
 }
 
-/// An error unless the kernel says of every slot of the object that nobody holds it, or there is none.
+/// Returns an error if a process holds a slot of the object, or if that cannot be determined.
 fn refuse_attached(name: &str, look: sharemap::Result<Inspection>) -> Result<(), Failure> {
     let who = match look {
-        // Zeros: memory that nobody has written to yet.
+        // All zeros: memory that has not been written to.
         Ok(look) if look.facts().is_none() => None,
         Ok(look) => who_holds(&look).map_err(|error| not_told(name, error))?,
         Err(error) if is_raw(&error) || is_missing(&error) => None,
@@ -175,8 +177,9 @@ fn refuse_attached(name: &str, look: sharemap::Result<Inspection>) -> Result<(),
     }
 }
 
-const REMEDY: &str = "--force takes its name away all the same";
+const REMEDY: &str = "use --force to remove its name anyway";
 
+/// Returns the failure for an object that a process holds.
 fn held(name: &str, why: &str) -> Failure {
     Failure::Busy(format!("cannot remove {name}: {why}; {REMEDY}"))
 }
@@ -186,6 +189,7 @@ fn not_told(name: &str, error: Error) -> Failure {
     Failure::Object { message: format!("cannot remove {name}: {error}; {REMEDY}"), error }
 }
 
+/// Returns the failure for a name that no object has, or the error itself.
 fn unknown(name: &str, error: Error) -> Failure {
     match is_missing(&error) {
         true => Failure::NotFound(format!("there is no shared memory {name}")),
@@ -193,13 +197,14 @@ fn unknown(name: &str, error: Error) -> Failure {
     }
 }
 
+/// Describes a removed object.
 fn told(name: &str, object: Option<&Listed>) -> String {
     let Some(object) = object else {
         return format!("removed {name}");
     };
     let size = object.size.map_or(String::new(), |size| format!(", {}", units::size(size)));
     match object.holders.as_deref() {
-        None => format!("removed {name}{size}; who holds it is unknown"),
+        None => format!("removed {name}{size}; its holders are unknown"),
         Some([]) => format!("removed {name}{size}"),
         Some(holders) => {
             let holders = ls::held_by(Some(holders));

@@ -1,4 +1,4 @@
-//! `sharemap touch`: brings a file into memory.
+//! `sharemap touch`: reads the pages of a file into memory.
 
 use super::pages::Pages;
 use crate::cli::Part;
@@ -12,12 +12,12 @@ use sharemap::{Mapping, PageState};
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Read a file's pages into memory, so that the next reader need not wait for the disk.
+/// Reads the pages of a file into memory, so that the next reader does not wait for the disk.
 ///
-/// The file and its times stay as they are. `sharemap evict` is the opposite.
+/// The file and its times do not change. `sharemap evict` does the opposite.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The file.
+    /// The file to read into memory.
     file: PathBuf,
     #[command(flatten)]
     part: Part,
@@ -30,13 +30,13 @@ struct Touched {
     length: u64,
     page_size: u64,
     pages: u64,
-    /// `None` where the system does not say.
+    /// `None` if the system does not report it.
     resident_before: Option<u64>,
     resident_after: Option<u64>,
     seconds: f64,
 }
 
-/// Bytes between two looks at the progress.
+/// The number of bytes between two updates of the progress bar.
 const PIECE: usize = 64 << 20;
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     ))
 }
 
-/// Pages of `range` in memory, where the system says it of all of them.
+/// Returns the number of pages of `range` in memory. `None` unless the system reports every page.
 pub(super) fn resident(
     map: &Mapping,
     range: &std::ops::Range<usize>,
@@ -91,12 +91,12 @@ pub(super) fn resident(
         .map(|pages| pages.number(PageState::Resident)))
 }
 
-/// What the two counts mean, in words.
+/// Describes the numbers of pages in memory before and after.
 pub(super) fn change(before: Option<u64>, after: Option<u64>) -> String {
     match (before, after) {
         (Some(before), Some(after)) => {
             format!("in memory: {before} before, {after} now")
         }
-        _ => "the system does not say what is in memory".into(),
+        _ => "the system does not report which pages are in memory".into(),
     }
 }

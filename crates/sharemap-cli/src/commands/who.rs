@@ -1,4 +1,4 @@
-//! `sharemap who`: the processes that have something to do with an object or a file.
+//! `sharemap who`: lists the processes that use an object or a file.
 
 use super::ls;
 use super::objects::{self, Attached, Target};
@@ -9,14 +9,15 @@ use crate::units;
 use serde::Serialize;
 use std::time::Duration;
 
-/// Show who takes part in a shared object, and who has it, or any file, mapped or open.
+/// Lists the participants of a shared object, and the processes that have it mapped or open.
 ///
-/// Who takes part is recorded in objects with a header; whether they live, the kernel says. Who maps
-/// or opens a file is told for every file, executables and libraries included, where the system tells
-/// (Linux): name the file with a separator, as in ./data or /usr/lib/libc.so.6.
+/// The participants are recorded in the header of an object; the kernel reports whether they are
+/// alive. The processes that have a file mapped or open are listed for any file, including programs
+/// and libraries, if the system reports them (Linux). Name a file with a separator, as in ./data or
+/// /usr/lib/libc.so.6.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The object's name, or a path with a separator.
+    /// The name of the object, or a path with a separator.
     #[arg(value_name = "NAME")]
     name: String,
 }
@@ -24,13 +25,14 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Report {
     name: String,
-    /// `None`: raw memory, or a file.
+    /// `None` for raw memory and plain files.
     kind: Option<String>,
     state: Option<&'static str>,
-    /// `None`: nobody takes part in it.
+    /// `None` for raw memory and plain files.
     participants: Option<Vec<Attached>>,
-    /// Whether somebody is attached who only reads; whether somebody is making it.
+    /// Whether a process is attached read-only.
     readers: Option<bool>,
+    /// Whether a process is creating the object.
     creator: Option<bool>,
     holders: Option<Vec<Holder>>,
     hidden_processes: Option<u64>,
@@ -67,22 +69,22 @@ fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
     }
     match report.participants.as_deref() {
         None => {}
-        Some([]) => output.field("takes part", "nobody")?,
+        Some([]) => output.field("participant", "none")?,
         Some(participants) => {
             for found in participants {
-                output.field("takes part", line(found))?;
+                output.field("participant", line(found))?;
             }
         }
     }
     if report.readers == Some(true) {
-        output.field("reads", "somebody, who takes no part")?;
+        output.field("reader", "a process that is attached read-only")?;
     }
     if report.creator == Some(true) {
-        output.field("makes it", "somebody, at this moment")?;
+        output.field("creator", "a process that is creating the object")?;
     }
     match report.holders.as_deref() {
-        None => output.field("has it", "unknown: this system does not tell")?,
-        Some([]) => output.field("has it", "nobody known")?,
+        None => output.field("holder", "unknown: this system does not report holders")?,
+        Some([]) => output.field("holder", "no known process")?,
         Some(holders) => {
             for holder in holders {
                 let program = holder.program.as_deref().unwrap_or("?");
@@ -91,18 +93,21 @@ fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
                     (true, false) => "mapped",
                     _ => "open",
                 };
-                output.field("has it", format!("process {} {program}, {how}", holder.pid))?;
+                output.field("holder", format!("process {} {program}, {how}", holder.pid))?;
             }
         }
     }
     ls::print_hidden(report.hidden_processes, output)
 }
 
+/// Describes a participant.
 fn line(found: &Attached) -> String {
     let alive = match found.alive {
-        Some(true) => "lives",
-        Some(false) => "died, and has not been cleared away: the next to ask for what it held does",
-        None => "whether it lives is known in its container only",
+        Some(true) => "alive",
+        Some(false) => {
+            "dead, and not recovered yet; the next thread that needs its locks recovers it"
+        }
+        None => "whether it is alive is known only in its container",
     };
     let since = found.since_seconds.map_or(String::new(), |seconds| {
         format!(", attached {} ago", units::duration(Duration::from_secs(seconds)))

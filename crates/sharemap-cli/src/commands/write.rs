@@ -1,4 +1,4 @@
-//! `sharemap write`: puts bytes into a file, through a mapping.
+//! `sharemap write`: writes bytes into a file, through a mapping.
 
 use crate::failure::{Failure, complain};
 use crate::output::Output;
@@ -10,22 +10,22 @@ use sharemap::{ErrorKind, MappingMut};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Write standard input into a file at an offset, through a mapping.
+/// Writes standard input into a file at an offset, through a mapping.
 ///
-/// The file keeps its size unless --grow is given: input that does not fit is an error, and of an
-/// input of up to 1 MiB nothing is written then. What is written is flushed to the disk before the
-/// command ends, unless --no-flush is given.
+/// The file keeps its size unless --grow is given. Input that does not fit is an error; if the input
+/// is no longer than 1 MiB, nothing is written then. The written bytes are flushed to the disk before
+/// the command ends, unless --no-flush is given.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The file; it must exist.
+    /// The file to write to; it must exist.
     file: PathBuf,
-    /// Where to write.
+    /// The offset at which to write.
     #[arg(long, value_name = "OFFSET", value_parser = units::parse_size)]
     at: u64,
-    /// Let the file grow to hold the input; the space is reserved before it is written to.
+    /// Lets the file grow to hold the input; the space is reserved before it is written to.
     #[arg(long)]
     grow: bool,
-    /// Leave it to the system when to write to the disk.
+    /// Leaves it to the system when to write to the disk.
     #[arg(long)]
     no_flush: bool,
 }
@@ -35,13 +35,13 @@ struct Written {
     path: String,
     offset: u64,
     length: u64,
-    /// Of the file, now.
+    /// The size of the file after the write.
     size: u64,
     grown_by: u64,
     flushed: bool,
 }
 
-/// Input is taken, checked and written in pieces of this size.
+/// The size of the pieces in which input is read, checked and written.
 const PIECE: usize = 1 << 20;
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     if let Err(failure) = copy(args, &mut map, &mut end) {
         complain(match end - start {
             0 => "nothing was written".into(),
-            bytes => format!("{bytes} bytes were written, then came an error"),
+            bytes => format!("{bytes} bytes were written before the error"),
         });
         return Err(failure);
     }
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let durable = match (flushed, written.length) {
         (true, _) => "; flushed to the disk",
         (false, 0) => "",
-        (false, _) => "; not flushed: the system writes it to the disk when it sees fit",
+        (false, _) => "; not flushed: the system writes it to the disk later",
     };
     output.line(format!(
         "{}: wrote {} at offset {}{grown}{durable}",
@@ -95,7 +95,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     ))
 }
 
-/// Writes standard input from `end` on, and moves `end` behind what is written.
+/// Writes standard input from `end` on, and advances `end` past the written bytes.
 fn copy(args: &Args, map: &mut MappingMut, end: &mut usize) -> Result<(), Failure> {
     let mut progress = Progress::new("writing", 0);
     let mut piece = vec![0; PIECE];
@@ -121,8 +121,10 @@ fn copy(args: &Args, map: &mut MappingMut, end: &mut usize) -> Result<(), Failur
     }
 }
 
-/// Refuses at once what cannot fit: not every system can set space aside, and writing zeros to find
-/// out may fill the disk first.
+/// Returns an error if the disk has fewer than `more` bytes left.
+///
+/// Not every system can reserve space. Without this check, growth that writes zeros could fill the
+/// disk before it fails.
 fn make_room(args: &Args, more: usize) -> Result<(), Failure> {
     let dir = match args.file.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
@@ -140,7 +142,8 @@ fn make_room(args: &Args, more: usize) -> Result<(), Failure> {
     }
 }
 
-/// A store into a hole needs space on the disk, and fails like any other bad page if there is none.
+/// Converts an error of a store. A store into a hole needs space on the disk, and a full disk is
+/// reported as a fault.
 fn explained(map: &MappingMut, error: sharemap::Error) -> Failure {
     if error.kind() == ErrorKind::Fault && map.is_current().unwrap_or(false) {
         complain("the file has not shrunk: if it has holes there, the disk may be full");
@@ -148,7 +151,7 @@ fn explained(map: &MappingMut, error: sharemap::Error) -> Failure {
     error.into()
 }
 
-/// As much as there is, up to a whole piece.
+/// Reads standard input until `piece` is full or the input ends. Returns the number of bytes read.
 fn read_piece(piece: &mut [u8]) -> Result<usize, Failure> {
     let mut input = std::io::stdin().lock();
     let mut length = 0;
@@ -170,8 +173,8 @@ fn read_piece(piece: &mut [u8]) -> Result<usize, Failure> {
 
 fn does_not_fit(args: &Args, size: usize) -> Failure {
     Failure::refused(format!(
-        "cannot write to {} at offset {}: the input goes beyond the end of the file ({size} \
-         bytes); --grow lets the file grow",
+        "cannot write to {} at offset {}: the input extends past the end of the file ({size} \
+         bytes); use --grow to let the file grow",
         lossless(&args.file),
         args.at,
     ))

@@ -1,4 +1,4 @@
-//! Who has a file mapped or open, as the kernel tells it in /proc.
+//! Finds the processes that have a file mapped or open, from `/proc`.
 
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -9,31 +9,31 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-/// A process that has a file.
+/// A process that has a file mapped or open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Holder {
     pub(crate) pid: u32,
-    /// The program's name, as the kernel keeps it: at most 15 bytes.
+    /// The name of the program. The kernel keeps at most 15 bytes of it.
     pub(crate) program: Option<String>,
-    /// It has it in its address space.
+    /// Whether the process has the file mapped.
     pub(crate) mapped: bool,
-    /// It has a descriptor of it.
+    /// Whether the process has a descriptor of the file.
     pub(crate) open: bool,
 }
 
-/// Who has which file, by device and inode.
+/// The holders of all files, by device and inode number.
 pub(crate) struct Holders {
     by_file: HashMap<(u64, u64), BTreeMap<u32, Holder>>,
-    /// Processes that could not be looked into: as a rule others' users.
+    /// The number of processes that could not be inspected: mostly those of other users.
     pub(crate) hidden: u64,
-    /// Those that could.
+    /// The number of processes that were inspected.
     pub(crate) seen: u64,
-    /// Whether the list is of all processes there are.
+    /// Whether `/proc` lists the processes of all users and pid namespaces.
     pub(crate) lists_all: bool,
 }
 
 impl Holders {
-    /// Looks through all processes; `None` where the system has no list of what they hold.
+    /// Inspects all other processes. `None` if the system does not list the files of processes.
     pub(crate) fn look() -> Option<Self> {
         let own = std::process::id();
         fs::metadata("/proc/self/maps").ok()?;
@@ -45,8 +45,8 @@ impl Holders {
         Some(Self::look_through(processes, super::procfs::lists_all()))
     }
 
-    /// Looks into each process from a second thread. Reading `/proc` of a process can block for as
-    /// long as that process, perhaps of another user, makes it. A process that does not answer in
+    /// Inspects each process from a second thread. Reading `/proc` of a process can block for as long as
+    /// that process, perhaps of another user, makes it. A process that does not answer in
     /// time counts as hidden; after [`MOST_STUCK`] of them, so do all the rest.
     fn look_through(processes: impl Iterator<Item = (u32, PathBuf)>, lists_all: bool) -> Self {
         let mut holders = Self { by_file: HashMap::new(), hidden: 0, seen: 0, lists_all };
@@ -74,7 +74,7 @@ impl Holders {
         holders
     }
 
-    /// The processes that have this file.
+    /// Returns the processes that have this file mapped or open.
     pub(crate) fn of(&self, file: (u64, u64)) -> Vec<Holder> {
         self.by_file.get(&file).map(|found| found.values().cloned().collect()).unwrap_or_default()
     }
@@ -93,7 +93,7 @@ const LIMIT: Duration = Duration::from_secs(1);
 /// The number of processes without an answer after which the search ends.
 const MOST_STUCK: u32 = 4;
 
-/// A thread that looks into one process at a time.
+/// A thread that inspects one process at a time.
 struct Looker {
     processes: Sender<PathBuf>,
     looked: Receiver<Looked>,
@@ -103,7 +103,7 @@ struct Looker {
 struct Stuck;
 
 impl Looker {
-    /// Starts the thread. `None` if the system has no thread left.
+    /// Starts the thread. `None` if no thread can be created.
     fn start() -> Option<Self> {
         let (processes, asked) = mpsc::channel::<PathBuf>();
         let (answers, looked) = mpsc::channel();
@@ -124,10 +124,10 @@ impl Looker {
     }
 }
 
-/// The result of looking into a process.
+/// The result of inspecting a process.
 enum Looked {
     Held(Held),
-    /// Part of it is not visible.
+    /// A part of the process could not be inspected.
     Partly(Held),
     /// The process ended, and holds nothing.
     Ended,
@@ -137,7 +137,7 @@ enum Looked {
 #[derive(Default)]
 struct Held {
     program: Option<String>,
-    /// By device and inode: whether it is mapped, and whether it is open.
+    /// By device and inode number: whether the file is mapped, and whether it is open.
     files: HashMap<(u64, u64), (bool, bool)>,
 }
 
@@ -161,7 +161,8 @@ fn look_into(process: &Path) -> Looked {
     }
 }
 
-/// Calls `found` with each file that the process has mapped. An error says whether it has ended.
+/// Calls `found` with each file that the process has mapped. The error is `true` if the process has
+/// ended.
 fn for_mapped(process: &Path, found: &mut dyn FnMut((u64, u64))) -> Result<(), bool> {
     match lines(&process.join("maps"), found) {
         Err(error) if error.raw_os_error() == Some(ESRCH) => {}
@@ -169,7 +170,7 @@ fn for_mapped(process: &Path, found: &mut dyn FnMut((u64, u64))) -> Result<(), b
         Ok(0) => {}
         Ok(_) => return Ok(()),
     }
-    // Of a process whose first thread has ended the others tell.
+    // The first thread may have ended; then its `maps` are empty, and those of the other threads are read.
     let threads = fs::read_dir(process.join("task")).map_err(|error| has_ended(&error))?;
     for thread in threads.flatten() {
         match lines(&thread.path().join("maps"), found) {
@@ -202,7 +203,8 @@ fn has_ended(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
 }
 
-/// Device and inode of a line of `maps`: addresses, permissions, offset, `major:minor`, inode, path.
+/// Returns the device and inode number in a line of `maps`: addresses, permissions, offset,
+/// `major:minor`, inode, path.
 fn mapped_file(line: &str) -> Option<(u64, u64)> {
     let mut words = line.split_ascii_whitespace().skip(3);
     let (major, minor) = words.next()?.split_once(':')?;
@@ -211,7 +213,7 @@ fn mapped_file(line: &str) -> Option<(u64, u64)> {
     (inode != 0).then_some((device(number(major)?, number(minor)?), inode))
 }
 
-/// As `stat` has it.
+/// Encodes a device number as `stat` does.
 pub(super) fn device(major: u32, minor: u32) -> u64 {
     let (major, minor) = (u64::from(major), u64::from(minor));
     (major & 0xfff) << 8 | (major & !0xfff) << 32 | minor & 0xff | (minor & !0xff) << 12
@@ -222,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_maps_are_read() {
+    fn lines_of_maps_are_parsed() {
         let line = "7f1000-7f2000 rw-s 00000000 00:1a 4242                       /dev/shm/a b";
         assert_eq!(mapped_file(line), Some((0x1a, 4242)));
         assert_eq!(mapped_file("7f1000-7f2000 rw-p 00000000 00:00 0"), None);
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_taken_for_looked_into() {
+    fn processes_that_cannot_be_read_are_hidden() {
         let folder = tempfile::tempdir().unwrap();
         let process = |name: &str| {
             let process = folder.path().join(name);
@@ -241,7 +243,7 @@ mod tests {
         let line = b"7f1000-7f2000 rw-s 00000000 00:1a 4242   /dev/shm/\xff\n";
         let readable = process("1");
         fs::write(readable.join("maps"), line).unwrap();
-        // It is not denied, and yet it is not to be read.
+        // Reading a directory fails, though not for lack of permission.
         let odd = process("2");
         fs::create_dir(odd.join("maps")).unwrap();
         let ended = folder.path().join("3");
@@ -261,7 +263,7 @@ mod tests {
     /// process may.
     #[test]
     #[cfg(unix)]
-    fn processes_of_which_the_kernel_does_not_tell_are_hidden_in_bounded_time() {
+    fn processes_that_block_are_hidden_in_bounded_time() {
         let folder = tempfile::tempdir().unwrap();
         let mut processes = Vec::new();
         for number in 0..50 {
@@ -285,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_are_numbered_as_by_the_kernel() {
+    fn device_numbers_are_encoded_as_by_stat() {
         assert_eq!(device(8, 1), 0x801);
         assert_eq!(device(0, 0x12345), 0x1230_0045);
         assert_eq!(device(0x1001, 0), 0x1000_0000_0100);

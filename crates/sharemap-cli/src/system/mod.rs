@@ -1,5 +1,6 @@
-//! What the command asks of the operating system beside the library: counters to show, and the
-//! raw mapping that the tour puts next to the library's. The same functions in each file.
+//! Operating system calls that the library does not wrap: counters, signals, properties of files, and
+//! the raw mapping that the tour compares with the library's. `unix` and `windows` define the same
+//! functions.
 
 #[cfg(unix)]
 mod unix;
@@ -21,66 +22,68 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-/// What this process has used so far; `None` where the system does not count it.
+/// The resources that this process has used so far; `None` if the system does not count them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
-    /// Page faults, whether they needed the disk or not.
+    /// The number of page faults, with and without a read from the disk.
     pub(crate) faults: Option<u64>,
-    /// The most memory it has had resident at once, in bytes.
+    /// The largest amount of resident memory so far, in bytes.
     pub(crate) peak_resident: Option<u64>,
 }
 
-/// Calls `clean` when somebody asks this process to end: by SIGINT, SIGTERM or SIGHUP, or from the
-/// console. Then it ends of that. To be called by the only thread there is.
+/// Calls `clean` when this process receives SIGINT, SIGTERM or SIGHUP, or the console asks it to end. The
+/// process then ends as it would have without this call. Must be called while the process has one
+/// thread, because other threads would not inherit the signal mask.
 pub(crate) fn on_interrupt(clean: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     os::on_interrupt(clean)
 }
 
-/// After `clean` has been called, and what it could not remove because it was in use is removed:
-/// waits for the end, or lets it come.
+/// Waits until the process ends. Must be called after `clean`, once the files that `clean` could not
+/// remove because they were in use have been removed.
 pub(crate) fn end_of_interrupt() {
     os::end_of_interrupt();
 }
 
-/// Whether one process can order the memory accesses of others, as unlocking does; `None` where
-/// there is no such question.
+/// Returns `true` if a process can order the memory accesses of other processes (`membarrier`), as
+/// releasing a lock does. `None` on systems without such a call.
 pub(crate) fn asymmetric_fence() -> Option<bool> {
     os::asymmetric_fence()
 }
 
-/// Runs a command to its end. Whoever asks this process to end meanwhile asks the command: by SIGINT,
-/// SIGTERM or SIGHUP, or from the console, which asks both.
+/// Runs a command and waits until it ends. SIGINT, SIGTERM and SIGHUP that this process receives
+/// meanwhile are forwarded to the command. A console notifies the command itself.
 pub(crate) fn run_to_end(
     command: &mut std::process::Command,
 ) -> std::io::Result<std::process::ExitStatus> {
     os::run_to_end(command)
 }
 
-/// The signal that ended a process; `None` if none did.
+/// Returns the signal that ended a process; `None` if it ended otherwise.
 pub(crate) fn signal(status: std::process::ExitStatus) -> Option<i32> {
     os::signal(status)
 }
 
-/// Ends a child process that has not been waited for, and returns when it is gone.
+/// Kills a child process that has not been waited for, and returns when it has ended.
 pub(crate) fn kill(id: u32) {
     os::kill(id);
 }
 
-/// What became of a process that read the way a program does without this library.
+/// The end of a process that read a truncated file without this library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "Windows has no signals")]
 pub(crate) enum Death {
-    /// By the signal that a lost page raises.
+    /// The signal that an access to a lost page raises.
     LostPage,
-    /// By some other signal.
+    /// Another signal.
     Signal(i32),
-    /// Not by a signal: it ended with this code.
+    /// No signal; the process ended with this code.
     Exit(Option<i32>),
 }
 
+/// Returns the resources that this process has used so far.
 pub(crate) fn usage() -> Usage {
     let mut usage = os::usage();
-    // Exact for this process, where the other counter starts with what the parent had.
+    // The counter in procfs is exact. The other one starts with the value of the parent.
     usage.peak_resident = procfs::peak_resident().or(usage.peak_resident);
     usage
 }
@@ -117,19 +120,20 @@ pub(crate) fn mode(path: &Path) -> Option<u32> {
     os::mode(path)
 }
 
-/// Bytes of storage that the file takes: fewer than its size where it has holes.
+/// Returns the bytes of storage that a file takes, which are fewer than its size if it has holes.
 pub(crate) fn allocated(path: &Path) -> Option<u64> {
     os::allocated(path)
 }
 
+/// Returns how a process ended.
 pub(crate) fn death(status: std::process::ExitStatus) -> Death {
     os::death(status)
 }
 
-/// Maps `path` as C would, calls `ready`, and reads one byte of each page by plain loads. Returns
-/// the sum; where the file has been cut off meanwhile, it does not return: the process dies.
+/// Maps `path` without the library, calls `ready`, and reads one byte of each page by plain loads.
+/// Returns the sum of the bytes. If the file is truncated meanwhile, the process dies of a signal.
 ///
-/// `Err` on systems that refuse to cut off a mapped file.
+/// Returns an error on systems that refuse to truncate a mapped file.
 pub(crate) fn read_raw(path: &Path, ready: impl FnOnce()) -> std::io::Result<u64> {
     os::read_raw(path, ready)
 }
@@ -142,8 +146,8 @@ pub(crate) fn user_name(user: u32) -> Option<String> {
     known.entry(user).or_insert_with(|| os::user_name(user)).clone()
 }
 
-/// What tells a file from all others: device and inode. `None` where files have no numbers, or it is
-/// gone.
+/// Returns the device and inode number of the entry `path`, which identify a file. `None` if the entry is
+/// gone or the system has no such numbers.
 pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
     os::identity(path)
 }

@@ -1,4 +1,4 @@
-//! What Linux tells in files below /proc/self; `None` on systems that have none.
+//! Parses the files of Linux in `/proc`; `None` on systems without them.
 
 use crate::text::lossless_bytes;
 use std::collections::HashMap;
@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-/// Huge pages in one mapping of this process.
+/// The huge pages of one mapping of this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct HugePageUse {
-    /// Bytes per page of the mapping: more than the base page only on hugetlbfs.
+    /// The page size of the mapping in bytes, larger than the base page only on hugetlbfs.
     pub(crate) page_size: u64,
-    /// Bytes of it mapped by huge pages.
+    /// The number of bytes mapped by huge pages.
     pub(crate) mapped: u64,
-    /// Whether the kernel would use huge pages by itself.
+    /// Whether the kernel may use huge pages without being asked.
     pub(crate) eligible: bool,
 }
 
@@ -24,6 +24,7 @@ pub(crate) fn read(path: impl AsRef<Path>) -> Option<String> {
     fs::read(path).ok().map(|text| String::from_utf8_lossy(&text).into_owned())
 }
 
+/// Returns the largest amount of resident memory of this process so far, in bytes.
 pub(crate) fn peak_resident() -> Option<u64> {
     kilobytes(&read("/proc/self/status")?, "VmHWM:")
 }
@@ -35,23 +36,23 @@ pub(crate) fn program(process: &Path) -> Option<String> {
     Some(lossless_bytes(name))
 }
 
-/// A file system, where it is mounted.
+/// A mounted file system.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mount {
-    /// As `stat` has it of the files there.
+    /// The device number that `stat` reports for its files.
     pub(crate) device: u64,
     /// The part of the file system that is mounted.
     pub(crate) root: String,
     pub(crate) point: PathBuf,
 }
 
-/// What is mounted, as this process sees it.
+/// Returns the mounts in the mount namespace of this process.
 pub(crate) fn mounts() -> Vec<Mount> {
     let text = read("/proc/self/mountinfo").unwrap_or_default();
     text.lines().filter_map(mount).collect()
 }
 
-/// Of a line of `mountinfo`: two numbers, `major:minor`, root, mount point, with `\\040` for a space.
+/// Parses a line of `mountinfo`: two numbers, `major:minor`, root, mount point, with `\\040` for a space.
 fn mount(line: &str) -> Option<Mount> {
     let mut words = line.split_ascii_whitespace().skip(2);
     let (major, minor) = words.next()?.split_once(':')?;
@@ -78,15 +79,15 @@ pub(crate) fn own_pid_namespace() -> Option<u64> {
     *OWN.get_or_init(|| pid_namespace("self"))
 }
 
-/// Whether /proc lists all processes there are: those of all pid namespaces, and of all users.
+/// Returns `true` if `/proc` lists the processes of all pid namespaces and of all users.
 pub(crate) fn lists_all() -> bool {
-    /// The number that the kernel gives the first of them.
+    /// The inode number of the initial pid namespace, which the kernel fixes.
     const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
     let mounts = read("/proc/self/mountinfo").unwrap_or_default();
     pid_namespace("self") == Some(FIRST_PID_NAMESPACE) && !hides_processes(&mounts)
 }
 
-/// As an option of the last that was mounted at /proc says.
+/// Returns `true` if the options of the last mount at `/proc` hide processes of other users.
 fn hides_processes(mounts: &str) -> bool {
     let is_proc = |line: &&str| line.split_ascii_whitespace().nth(4) == Some("/proc");
     let options = mounts.lines().rfind(is_proc).and_then(|line| line.rsplit(' ').next());
@@ -96,8 +97,8 @@ fn hides_processes(mounts: &str) -> bool {
     })
 }
 
-/// The process that calls itself `process` in the pid namespace `space` and started at `start_time`
-/// (0: whatever): its number here, and its program's name.
+/// Finds the process with the id `process` in the pid namespace `space` that started at `start_time` (0:
+/// at any time). Returns its id in this namespace and the name of its program.
 pub(crate) fn find_process(
     process: u32,
     space: u64,
@@ -112,8 +113,8 @@ pub(crate) fn find_process(
     is_it(pid).then(|| named(pid))
 }
 
-/// The processes of other pid namespaces, by namespace and number there. All are looked up once,
-/// because an object may claim any number of participants in any namespace.
+/// Returns the processes of other pid namespaces, by namespace and id there. The table is built once,
+/// because a malformed object may claim any number of participants in any namespace.
 fn foreign_processes() -> &'static HashMap<(u64, u32), u32> {
     static FOUND: OnceLock<HashMap<(u64, u32), u32>> = OnceLock::new();
     FOUND.get_or_init(|| {
@@ -139,21 +140,21 @@ fn pid_namespace(_: &str) -> Option<u64> {
     None
 }
 
-/// What a process calls itself.
+/// Returns the id of a process in its own pid namespace.
 fn innermost_pid(pid: u32) -> Option<u32> {
     let status = read(format!("/proc/{pid}/status"))?;
     let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
     numbers.split_whitespace().last()?.parse().ok()
 }
 
-/// In ticks since the system started.
+/// Returns the start time of a process, in clock ticks since the system started.
 fn start_time_of(pid: u32) -> Option<u64> {
     let text = read(format!("/proc/{pid}/stat"))?;
     let (_, fields) = text.rsplit_once(')')?;
     fields.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// Bytes of address space that this process has mapped of files in or below `path`.
+/// Returns the bytes of address space in which this process maps files in or below `path`.
 pub(crate) fn mapped_bytes(path: &Path) -> Option<u64> {
     let path = fs::canonicalize(path).ok()?;
     let maps = read("/proc/self/maps")?;
@@ -173,7 +174,7 @@ fn sum_mapped(maps: &str, path: &str) -> u64 {
     maps.lines().filter_map(length).sum()
 }
 
-/// What the kernel says of the mapping that contains `address`.
+/// Returns the huge pages of the mapping that contains `address`.
 pub(crate) fn huge_pages(address: usize) -> Option<HugePageUse> {
     huge_pages_in(&read("/proc/self/smaps")?, address)
 }
@@ -202,7 +203,7 @@ fn huge_pages_in(smaps: &str, address: usize) -> Option<HugePageUse> {
     Some(found)
 }
 
-/// The value of the line that begins with `name`, in bytes.
+/// Returns the value of the line that begins with `name`, converted to bytes.
 fn kilobytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let number = line.trim_start_matches(':').trim().strip_suffix("kB")?.trim();
@@ -215,7 +216,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn processes_are_found_by_what_they_call_themselves() {
+    fn processes_are_found_by_their_own_ids() {
         let own = std::process::id();
         let space = pid_namespace("self").unwrap();
         let start = start_time_of(own).unwrap();
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn mounts_are_read() {
+    fn mounts_are_parsed() {
         let line = r"68 65 0:41 / /a\040b rw,relatime shared:1 - overlay overlay rw,lowerdir=l";
         let (root, point) = ("/".to_owned(), PathBuf::from("/a b"));
         assert_eq!(mount(line), Some(Mount { device: 41, root, point }));
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn hidden_processes_are_known_by_the_options() {
+    fn mount_options_that_hide_processes_are_recognized() {
         let plain = "22 27 0:21 / /proc rw,relatime shared:5 - proc proc rw";
         let other = "23 27 0:22 / /other rw - proc proc rw,hidepid=invisible";
         assert!(!hides_processes(&format!("{plain}\n{other}\n")));

@@ -32,7 +32,7 @@ pub(crate) use linux::files;
 /// Companions exist on Linux only.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn files(_: &Wanted<'_>, _: &mut dyn FnMut()) -> (Vec<Found>, Result<(), String>) {
-    (Vec::new(), Err("this system has no numbers of files to look for".into()))
+    (Vec::new(), Err("this system has no inode numbers to search for".into()))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -98,7 +98,9 @@ mod linux {
                 if self.seen.is_multiple_of(PIECE) {
                     between();
                     if Instant::now() >= self.wanted.deadline {
-                        return Err("the search did not end in time; --timeout allows more".into());
+                        return Err(
+                            "the search did not end in time; use --timeout to allow more".into()
+                        );
                     }
                 }
                 self.seen += 1;
@@ -175,6 +177,7 @@ mod linux {
             Some(kind)
         }
 
+        /// Records a directory that cannot be searched; the first one is reported.
         fn miss(&mut self, path: &std::path::Path, errno: Errno) {
             let why = || format!("{} cannot be searched: {errno}", lossless(path));
             self.missed.get_or_insert_with(why);
@@ -185,7 +188,7 @@ mod linux {
         /// Opens the file as it is now; on an overlay, its newest copy. Fails with `WouldBlock` if
         /// another process holds a lease on it.
         pub(crate) fn open(&self) -> std::io::Result<File> {
-            // The link leads to the very file, which is a regular one.
+            // The link in /proc refers to this file itself, whatever its name refers to now.
             let link = format!("/proc/self/fd/{}", self.file.as_raw_fd());
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
             let opened = rustix::fs::open(link.as_str(), flags, Mode::empty());
@@ -216,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn one_walk_finds_all_and_follows_nothing() {
+    fn one_walk_finds_all_files_and_follows_no_links() {
         const TIME: Duration = Duration::from_secs(60);
         let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let number = |path: &Path| path.metadata().unwrap().ino();
@@ -235,15 +238,15 @@ mod tests {
         let point = folder.path();
         assert_eq!(search(point, &numbers, TIME), (numbers.clone(), Ok(())));
         assert_eq!(search(point, &[number(&outside)], TIME), (Vec::new(), Ok(())));
-        // A directory is not what was looked for.
+        // Only regular files are found.
         assert_eq!(search(point, &[number(&point.join("a"))], TIME), (Vec::new(), Ok(())));
         let (found, ended) = search(point, &numbers, Duration::ZERO);
         assert!(found.is_empty() && ended.unwrap_err().contains("--timeout"));
     }
 
-    /// Another process's lease, which may be held up to a minute after the file is opened.
+    /// A process may hold a lease for up to a minute after another process opens the file.
     #[test]
-    fn opening_what_was_found_waits_for_no_lease() {
+    fn opening_a_found_file_does_not_wait_for_a_lease() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         std::fs::write(&path, "").unwrap();
@@ -253,7 +256,7 @@ mod tests {
         let (found, _) = files(&wanted, &mut || {});
         let lease = loop {
             match sharemap::inspect::ExclusiveClaim::of(sharemap::Location::file(&path)) {
-                // Children of other tests that are about to be started may have it for a moment.
+                // A child that another test has forked but not yet executed may hold it briefly.
                 Ok(None) => {}
                 Ok(Some(unused)) => break unused,
                 Err(error) => {
@@ -270,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_deep_is_not_said_to_be_missing() {
+    fn a_walk_that_leaves_out_deep_directories_is_incomplete() {
         let folder = tempfile::tempdir().unwrap();
         let mut deep = folder.path().to_path_buf();
         for _ in 0..120 {

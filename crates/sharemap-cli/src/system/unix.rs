@@ -1,6 +1,6 @@
 //! Linux and macOS.
 
-// Two counters and the raw mapping of the tour's second process are C calls.
+// System calls that the standard library does not wrap.
 #![allow(unsafe_code)]
 
 use super::{Death, Usage};
@@ -30,11 +30,12 @@ pub(super) fn usage() -> Usage {
     let positive = |number| u64::try_from(number).unwrap_or_default();
     Usage {
         faults: Some(positive(raw.ru_minflt) + positive(raw.ru_majflt)),
-        // In bytes on macOS; where it is in KiB, procfs has the better figure.
+        // In bytes on macOS. Elsewhere it is in KiB, and the value of procfs replaces it.
         peak_resident: Some(positive(raw.ru_maxrss)),
     }
 }
 
+/// Returns the properties of the file system of `dir`.
 fn volume(dir: &Path) -> Option<libc::statvfs> {
     let dir = CString::new(dir.as_os_str().as_bytes()).ok()?;
     let mut raw = MaybeUninit::<libc::statvfs>::zeroed();
@@ -82,7 +83,8 @@ pub(super) fn death(status: ExitStatus) -> Death {
     }
 }
 
-/// Keeps the signals that ask a process to end for whoever waits for them.
+/// Blocks SIGINT, SIGTERM and SIGHUP, except those that are ignored, so that a thread can wait for them.
+/// Returns the blocked signals.
 fn block_signals() -> libc::sigset_t {
     let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sets and actions of the C library's own types, written before they are read; threads
@@ -92,7 +94,7 @@ fn block_signals() -> libc::sigset_t {
         for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
             let mut action = MaybeUninit::<libc::sigaction>::zeroed();
             libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
-            // What nohup and shells ignore stays so.
+            // Signals that nohup or a shell has set to be ignored stay ignored.
             if action.assume_init().sa_sigaction != libc::SIG_IGN {
                 libc::sigaddset(signals.as_mut_ptr(), signal);
             }
@@ -103,8 +105,8 @@ fn block_signals() -> libc::sigset_t {
     }
 }
 
-/// The signals wait for a thread of their own, where everything is allowed that no signal handler
-/// may do. Child processes inherit that they are blocked.
+/// The signals are received by a thread of their own, which may do everything that a signal handler may
+/// not. Child processes inherit the blocked signals.
 pub(super) fn on_interrupt(clean: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let signals = block_signals();
     let wait = move || {
@@ -126,16 +128,18 @@ pub(super) fn signal(status: ExitStatus) -> Option<i32> {
     status.signal()
 }
 
-/// Where whoever started this process ignores the ends of children, the kernel tells nobody how they
-/// ended: told is who takes the default. Gives what it was.
-fn tell_of_ends() -> libc::sighandler_t {
+/// Resets SIGCHLD to its default action, and returns the previous one.
+///
+/// A parent that ignores SIGCHLD passes that on, and the kernel then reaps children without keeping
+/// their exit status.
+fn reset_child_signal() -> libc::sighandler_t {
     // SAFETY: plain numbers.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) }
 }
 
 pub(super) fn run_to_end(command: &mut Command) -> io::Result<ExitStatus> {
     let signals = block_signals();
-    let inherited = tell_of_ends();
+    let inherited = reset_child_signal();
     let as_inherited = move || {
         // SAFETY: a set of the C library's own type, and plain numbers.
         unsafe {
@@ -148,7 +152,8 @@ pub(super) fn run_to_end(command: &mut Command) -> io::Result<ExitStatus> {
     };
     // SAFETY: it makes calls that may be made between fork and exec.
     unsafe { command.pre_exec(as_inherited) };
-    // Until it has been waited for, its number is nobody else's.
+    // The id of the running child. It is cleared before the child is reaped, because the system may
+    // reuse the id afterwards.
     let running = Arc::new(Mutex::new(None));
     let known = Arc::clone(&running);
     let forward = move || {
@@ -161,8 +166,8 @@ pub(super) fn run_to_end(command: &mut Command) -> io::Result<ExitStatus> {
             };
         }
     };
-    // Once the command runs, nothing may fail before it ends: it runs under a lock. A signal that
-    // comes before is kept for it.
+    // Once the command runs, nothing may fail before it ends, because it runs under a lock. So the
+    // thread is started first. The mutex makes it hold a signal back until the command has an id.
     let mut id = running.lock().unwrap_or_else(PoisonError::into_inner);
     std::thread::Builder::new().name("signals".into()).spawn(forward)?;
     let mut child = command.spawn()?;
@@ -173,14 +178,14 @@ pub(super) fn run_to_end(command: &mut Command) -> io::Result<ExitStatus> {
     child.wait()
 }
 
-/// The next signal that was meant for this process alone.
+/// Waits for a signal. Returns it unless the command has received it as well.
 #[cfg(target_os = "linux")]
 fn await_signal(signals: &libc::sigset_t) -> Option<i32> {
     let mut found = MaybeUninit::<libc::siginfo_t>::zeroed();
     // SAFETY: there is room for the answer, which any bytes are a value of.
     let (signal, found) =
         unsafe { (libc::sigwaitinfo(signals, found.as_mut_ptr()), found.assume_init()) };
-    // What the terminal sends, the command has got as well.
+    // A signal from the kernel is one of the terminal, which the command has received as well.
     (signal > 0 && found.si_code <= 0).then_some(signal)
 }
 
@@ -191,7 +196,7 @@ fn await_signal(signals: &libc::sigset_t) -> Option<i32> {
     (unsafe { libc::sigwait(signals, &raw mut signal) } == 0).then_some(signal)
 }
 
-/// Returns when a child has ended, and leaves its end to be waited for.
+/// Waits until a child has ended, without reaping it.
 fn await_end(id: u32) {
     let mut found = MaybeUninit::<libc::siginfo_t>::zeroed();
     let ends = libc::WEXITED | libc::WNOWAIT;
@@ -201,7 +206,7 @@ fn await_end(id: u32) {
     {}
 }
 
-/// The signal comes when all is clean.
+/// The thread that waits for signals ends the process when it has cleaned up.
 pub(super) fn end_of_interrupt() {
     loop {
         std::thread::park();
@@ -212,7 +217,7 @@ pub(super) fn end_of_interrupt() {
 pub(super) fn asymmetric_fence() -> Option<bool> {
     const QUERY: libc::c_int = 0;
     const GLOBAL_EXPEDITED: libc::c_long = 1 << 1;
-    // SAFETY: a question, in plain numbers.
+    // SAFETY: a query with plain numbers.
     let commands = unsafe { libc::syscall(libc::SYS_membarrier, QUERY, 0, 0) };
     Some(commands > 0 && commands & GLOBAL_EXPEDITED != 0)
 }
@@ -232,7 +237,7 @@ pub(super) fn read_raw(path: &Path, ready: impl FnOnce()) -> io::Result<u64> {
     let file = File::open(path)?;
     let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
     let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: a plain number goes in. If it fails, the system may keep a core file: no harm.
+    // SAFETY: the call reads the limit. If it fails, the system may write a core file, which is harmless.
     unsafe { libc::setrlimit(libc::RLIMIT_CORE, &no_core) };
     // SAFETY: a new mapping at an address of the system's choice.
     let base = unsafe {
@@ -245,8 +250,8 @@ pub(super) fn read_raw(path: &Path, ready: impl FnOnce()) -> io::Result<u64> {
     ready();
     let mut sum = 0;
     for offset in (0..len).step_by(4096) {
-        // SAFETY: inside of the mapping. That the file may be shorter by now, and the process die
-        // here by SIGBUS, is what this function is there to show.
+        // SAFETY: the address is inside of the mapping. If the file is shorter by now, the process dies
+        // here of SIGBUS, which this function is meant to show.
         sum += u64::from(unsafe { base.cast::<u8>().add(offset).read_volatile() });
     }
     // SAFETY: the mapping made above, to which nothing refers any more.
@@ -259,8 +264,8 @@ pub(super) fn user_name(user: u32) -> Option<String> {
     let mut entry = std::mem::MaybeUninit::<libc::passwd>::zeroed();
     let mut text = [0 as libc::c_char; ROOM];
     let mut found = std::ptr::null_mut();
-    // SAFETY: room for the entry and its texts, as large as is said; a name that is found ends with
-    // a zero, in that room.
+    // SAFETY: the buffers have the sizes given. The name of an entry that is found ends with a zero
+    // inside `text`.
     unsafe {
         let failed =
             libc::getpwuid_r(user, entry.as_mut_ptr(), text.as_mut_ptr(), ROOM, &mut found);

@@ -1,6 +1,6 @@
 //! Windows.
 
-// Counters and sizes that the standard library does not have.
+// System calls that the standard library does not wrap.
 #![allow(unsafe_code)]
 
 use super::{Death, Usage};
@@ -42,7 +42,7 @@ fn wide(path: &Path) -> Vec<u16> {
 pub(super) fn free_space(dir: &Path) -> Option<u64> {
     let mut free = 0;
     let null = std::ptr::null_mut();
-    // SAFETY: the path ends with a zero, and what is not asked for may be null.
+    // SAFETY: the path ends with a zero, and the other results may be null.
     let done = unsafe { GetDiskFreeSpaceExW(wide(dir).as_ptr(), &mut free, null, null) };
     (done != 0).then_some(free)
 }
@@ -78,17 +78,17 @@ type Clean = Box<dyn FnOnce() + Send>;
 static CLEAN: Mutex<Option<Clean>> = Mutex::new(None);
 static CLEANED: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
-/// Files in use cannot be removed: the main thread, told by what `clean` has set, closes them first.
+/// Files in use cannot be removed. The main thread therefore closes them, once `clean` has told it to end.
 pub(super) fn on_interrupt(clean: impl FnOnce() + Send + 'static) -> io::Result<()> {
     *CLEAN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(clean));
-    // SAFETY: a function of that type, for as long as the process lives.
+    // SAFETY: the function has the required type, and lives as long as the process.
     match unsafe { SetConsoleCtrlHandler(Some(handler), 1) } {
         0 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
 }
 
-/// Called in a thread of its own; what comes after it ends the process.
+/// Runs in a thread of its own. The next handler, which this one leaves the event to, ends the process.
 unsafe extern "system" fn handler(_: u32) -> i32 {
     const PATIENCE: Duration = Duration::from_secs(4);
     let clean = CLEAN.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -111,14 +111,14 @@ pub(super) fn signal(_: ExitStatus) -> Option<i32> {
 }
 
 pub(super) fn run_to_end(command: &mut Command) -> io::Result<ExitStatus> {
-    // SAFETY: a function of that type, for as long as the process lives.
+    // SAFETY: the function has the required type, and lives as long as the process.
     if unsafe { SetConsoleCtrlHandler(Some(leave_to_the_command), 1) } == 0 {
         return Err(io::Error::last_os_error());
     }
     command.spawn()?.wait()
 }
 
-/// The console tells the command as well, which decides.
+/// Ignores the event. The console notifies the command as well, which decides whether to end.
 unsafe extern "system" fn leave_to_the_command(event: u32) -> i32 {
     i32::from(matches!(event, CTRL_C_EVENT | CTRL_BREAK_EVENT))
 }
@@ -144,7 +144,7 @@ pub(super) fn kill(id: u32) {
 pub(super) fn read_raw(_path: &Path, _ready: impl FnOnce()) -> io::Result<u64> {
     Err(io::Error::new(
         io::ErrorKind::Unsupported,
-        "this system refuses to cut off a file that is mapped",
+        "this system refuses to truncate a file that is mapped",
     ))
 }
 

@@ -27,8 +27,8 @@ fn json_is_base64() {
     assert!(json["error"].is_null());
 }
 
-/// The end of the file is moved while the program waits for its reader; every byte before it is
-/// printed, and none behind.
+/// The file is truncated while the program waits for its reader. Every byte before the new end is
+/// printed, and no byte after it.
 #[test]
 fn a_file_cut_off_is_an_error_with_the_offset() {
     if !truncation_works() {
@@ -61,10 +61,10 @@ fn a_file_cut_off_is_an_error_with_the_offset() {
     }
 }
 
-/// What the system does not map, or gives no length, is read.
+/// Files that cannot be mapped, or that state no length, are read.
 #[cfg(target_os = "linux")]
 #[test]
-fn what_is_not_mapped_is_read() {
+fn files_that_cannot_be_mapped_are_read() {
     let version = std::fs::read("/proc/version").unwrap();
     assert_eq!(run!("cat", "/proc/version").with_code(0).stdout, version);
     let part = run!("cat", "/proc/version", "--offset", "6", "--length", "7").with_code(0);
@@ -74,9 +74,9 @@ fn what_is_not_mapped_is_read() {
     let ran = run!("cat", "/proc/version", "--offset", "1MiB").with_code(1);
     assert!(ran.stderr.contains(&format!("{} bytes", version.len())), "{ran:?}");
     assert!(run!("cat", "/dev/null").with_code(0).stdout.is_empty());
-    // It has no end, and need not have one.
+    // The input has no end, and none is needed.
     assert_eq!(run!("cat", "/dev/zero", "--length", "100000").with_code(0).stdout, [0; 100_000]);
-    // A length is stated that is not the file's.
+    // The system states another length than the file has.
     let attribute = "/sys/kernel/mm/transparent_hugepage/enabled";
     if let Ok(contents) = std::fs::read(attribute) {
         assert_eq!(run!("cat", attribute).with_code(0).stdout, contents);
@@ -112,7 +112,7 @@ fn standard_input_is_a_file() {
     assert!(beyond.stderr.contains("10 bytes"), "{beyond:?}");
 }
 
-/// A file may be larger than the addresses that there are for it.
+/// A file may be larger than the available address space.
 #[cfg(target_os = "linux")]
 #[test]
 fn no_more_is_mapped_than_there_is_room_for() {

@@ -1,9 +1,9 @@
-//! What all commands have in common.
+//! The conventions that all commands follow.
 
 use crate::run::{Files, command};
 use std::process::Stdio;
 
-/// Commands that take one file, with what else they need.
+/// The commands that take one file, with their other required arguments.
 const ON_FILES: &[&[&str]] =
     &[&["stat"], &["map"], &["cat"], &["hex"], &["write", "--at", "0"], &["touch"], &["evict"]];
 
@@ -57,7 +57,7 @@ fn denied_files_are_code_5() {
         let ran = run!("write", &path, "--at", "0").with_code(5);
         assert!(ran.stderr.contains("read-only.bin"), "{ran:?}");
     }
-    #[allow(clippy::permissions_set_readonly_false)] // in a directory that goes away
+    #[allow(clippy::permissions_set_readonly_false)] // the directory is removed
     permissions.set_readonly(false);
     std::fs::set_permissions(&path, permissions).unwrap();
 }
@@ -124,7 +124,7 @@ fn help_and_version() {
         assert!(ran.text().contains(name), "{name} is not in the help");
         run!(name, "--help").with_code(0);
     }
-    assert!(!ran.text().contains("tour-peer"), "the second process is nobody's command");
+    assert!(!ran.text().contains("tour-peer"), "the command of the second process is hidden");
     assert!(ran.text().contains("Exit codes"));
     assert!(run!("--version").with_code(0).text().starts_with("sharemap "));
 }

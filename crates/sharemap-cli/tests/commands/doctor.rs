@@ -1,7 +1,7 @@
 //! `sharemap doctor`
 
 #[test]
-fn what_is_found_and_the_code_agree() {
+fn the_exit_code_agrees_with_the_checks() {
     let ran = run!("doctor", "--json");
     let json = ran.json();
     let checks = json["checks"].as_array().unwrap();
@@ -25,7 +25,7 @@ fn what_is_found_and_the_code_agree() {
     assert!(run!("doctor").text().lines().last().unwrap().contains("problem"));
 }
 
-/// A limit that bites is found, and is code 4.
+/// A limit that causes failures is a problem, with exit code 4.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_limit_that_bites_is_code_4() {
@@ -42,7 +42,7 @@ fn a_limit_that_bites_is_code_4() {
     assert_eq!(check.unwrap()["verdict"], "problem", "{json:#}");
 }
 
-/// A directory of companions that belongs to another user than the one in its name.
+/// A companion directory must belong to the user in its name.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_squatted_directory_is_a_problem() {
@@ -59,7 +59,7 @@ fn a_squatted_directory_is_a_problem() {
         let checks = json["checks"].as_array().unwrap();
         checks.iter().find(|check| check["name"] == "companions").cloned()
     };
-    // Of a user that no system has.
+    // No system has a user with this number.
     let folder = Folder(format!("/dev/shm/.sharemap-{}", 4_294_900_000_u32 - std::process::id()));
     std::fs::create_dir(&folder.0).unwrap();
     std::fs::set_permissions(&folder.0, std::fs::Permissions::from_mode(0o777)).unwrap();
@@ -74,10 +74,10 @@ fn a_squatted_directory_is_a_problem() {
     assert!(!found.is_some_and(|found| found.contains(&name)));
 }
 
-/// What is wrong with /dev/shm is named, and has a remedy.
+/// Each flaw of /dev/shm is a problem with a remedy.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_shared_memory_that_serves_nobody_is_a_problem() {
+fn flaws_of_dev_shm_are_problems() {
     use crate::run::{Files, in_own_mounts};
     let files = Files::new();
     for (set_up, found, remedy) in [
@@ -90,7 +90,7 @@ fn a_shared_memory_that_serves_nobody_is_a_problem() {
         ("mount -t tmpfs -o mode=0755 tmpfs /dev/shm", "mode 0755", "chmod 1777"),
         ("mount -t tmpfs -o mode=0777 tmpfs /dev/shm", "mode 0777", "chmod 1777"),
         ("mount -t tmpfs tmpfs /dev", "is missing", "mkdir /dev/shm"),
-        ("mount -t tmpfs tmpfs /dev; mkdir -m 1777 /dev/shm", "no file system", "mount a tmpfs"),
+        ("mount -t tmpfs tmpfs /dev; mkdir -m 1777 /dev/shm", "not a file system", "mount a tmpfs"),
         ("mount -t tmpfs -o mode=1777,size=1m tmpfs /dev/shm", "1 MiB free", "remount,size"),
         ("mount -t tmpfs -o mode=1777,size=1g tmpfs /dev/shm", "1 GiB free", ""),
         ("mount -t ramfs -o mode=1777 ramfs /dev/shm; chmod 1777 /dev/shm", "no limit", ""),

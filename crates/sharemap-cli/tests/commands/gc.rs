@@ -8,7 +8,7 @@ use serde_json::Value;
 use sharemap::{Mutex, Shared, SharedMemory};
 use std::time::{Duration, Instant};
 
-/// Whether the kernel tells here that nobody has a file; says so if not.
+/// Returns `true` if the kernel reports here that no process uses a file. Prints the reason if not.
 fn kernel_tells() -> bool {
     let files = Files::new();
     let path = files.file("probe", b"x");
@@ -16,15 +16,15 @@ fn kernel_tells() -> bool {
         Ok(Some(_)) => true,
         other => {
             println!(
-                "skipped: the kernel does not tell here whether somebody has a file: {other:?}"
+                "skipped: the kernel does not report here whether a process uses a file: {other:?}"
             );
             false
         }
     }
 }
 
-/// What `gc` says of one object that nobody has any more. Other tests' commands, and children about
-/// to be started, may have it for a moment.
+/// Returns the verdict of `gc` on an object that is no longer used. Retries while it is kept: commands and
+/// children of other tests may hold it briefly.
 #[track_caller]
 fn unused(args: &[&str]) -> Value {
     let begun = Instant::now();
@@ -37,7 +37,7 @@ fn unused(args: &[&str]) -> Value {
     }
 }
 
-/// What `gc` says of one object.
+/// Returns the verdict of `gc` on one object.
 #[track_caller]
 fn item(args: &[&str]) -> Value {
     let mut words: Vec<&std::ffi::OsStr> = vec!["gc".as_ref()];
@@ -53,7 +53,7 @@ fn exists(name: &Name) -> bool {
 }
 
 #[test]
-fn what_nobody_has_is_removed_with_a_proof() {
+fn unused_objects_are_removed_with_a_proof() {
     need_locks!();
     if !kernel_tells() {
         return;
@@ -72,7 +72,7 @@ fn what_nobody_has_is_removed_with_a_proof() {
     assert_eq!(
         item(&[&name.0])["verdict"],
         "kept",
-        "a forgotten guard holds as long as its process"
+        "a forgotten guard holds the lock until its process ends"
     );
     let (name, other) = (Name::new(""), Name::new(""));
     for name in [&name, &other] {
@@ -94,14 +94,14 @@ fn what_nobody_has_is_removed_with_a_proof() {
 }
 
 #[test]
-fn what_is_mapped_or_open_or_foreign_is_kept() {
+fn mapped_open_and_foreign_objects_are_kept() {
     need_locks!();
     if !kernel_tells() {
         return;
     }
     let name = Name::new("");
     drop(Shared::create_new(&*name.0, || Mutex::new(0_u64)).unwrap());
-    // Without taking part: no slot tells, but the kernel does.
+    // No participant: only the kernel knows that the object is in use.
     let raw = SharedMemory::open(&*name.0).unwrap();
     assert_eq!(item(&[&name.0, "--apply"])["verdict"], "kept");
     drop(raw);
@@ -120,9 +120,9 @@ fn what_is_mapped_or_open_or_foreign_is_kept() {
     assert!(!exists(&foreign));
 }
 
-/// Objects in files, finished and not, and such as are not understood.
+/// Objects in files: complete, unfinished, and malformed.
 #[test]
-fn files_are_judged_by_what_is_in_them() {
+fn files_are_judged_by_their_contents() {
     need_locks!();
     if !kernel_tells() {
         return;
@@ -147,7 +147,7 @@ fn files_are_judged_by_what_is_in_them() {
         let item = if verdict == "kept" { item(&[name]) } else { unused(&[name]) };
         assert_eq!((&item["what"], &item["verdict"]), (&what.into(), &verdict.into()), "{item:#}");
     }
-    // Who is attached in another container, as the header has it, is not known here.
+    // The header names a participant in another container, whose liveness cannot be determined here.
     let mut elsewhere = image.clone();
     (elsewhere[132], elsewhere[160], elsewhere[168]) = (0, 2, 99);
     std::fs::write(&path, elsewhere).unwrap();
@@ -160,9 +160,9 @@ fn files_are_judged_by_what_is_in_them() {
     run!("gc", name).with_code(3);
 }
 
-/// A name that is nothing's keeps no other from being tried, and hides nothing of what was done.
+/// A name without an object does not stop the command, which reports the other names as well.
 #[test]
-fn each_name_is_tried_and_told_of() {
+fn each_name_is_tried_and_reported() {
     need_locks!();
     if !kernel_tells() {
         return;
@@ -213,8 +213,8 @@ fn without_names_all_are_looked_at() {
     assert_eq!(json["removed"], 0);
 }
 
-/// What a killed process leaves under a generated name goes without being named, but not what is in use,
-/// another user's, or called otherwise.
+/// Objects that a killed process leaves under generated names are removed without being named. Objects in
+/// use, of other users, or under other names are kept.
 #[cfg(target_os = "linux")]
 #[test]
 fn generated_names_go_when_no_process_has_them() {
@@ -284,10 +284,10 @@ fn generated_names_go_when_no_process_has_them() {
     }
 }
 
-/// Somebody who opens an object while it is judged and removed over and over either gets it whole or
-/// finds none; never does it go under somebody's hands.
+/// A process that opens an object while `gc` repeatedly judges and removes it either gets a usable object
+/// or finds none. No object is removed while a process uses it.
 #[test]
-fn nothing_goes_that_somebody_has_just_opened() {
+fn an_object_that_has_just_been_opened_is_not_removed() {
     need_locks!();
     if !kernel_tells() {
         return;
@@ -308,7 +308,7 @@ fn nothing_goes_that_somebody_has_just_opened() {
             *guard += 1;
             let value = *guard;
             drop(guard);
-            // The name still means this very object.
+            // The name still refers to this object.
             let again = Shared::<Mutex<u64>>::open(&*name.0).unwrap();
             assert_eq!(*again.lock().unwrap(), value);
             rounds += 1;
@@ -316,10 +316,10 @@ fn nothing_goes_that_somebody_has_just_opened() {
     });
 }
 
-/// What the system refuses is another failure than what the command refuses.
+/// A removal that the system refuses has another exit code than one that the command refuses.
 #[cfg(target_os = "linux")]
 #[test]
-fn what_may_not_be_removed_is_code_5() {
+fn a_removal_that_the_system_refuses_is_code_5() {
     need_locks!();
     let files = Files::new();
     let script = r#"
@@ -340,11 +340,11 @@ fn what_may_not_be_removed_is_code_5() {
     assert_eq!(json["removed"], 0);
 }
 
-/// On an overlay, which exists for the script only: objects there have companions, which go when
-/// nobody needs them any more.
+/// Objects on an overlay have companions, which are removed once no process needs them. The overlay exists
+/// in the script only.
 #[cfg(target_os = "linux")]
 #[test]
-fn companions_go_when_nobody_needs_them() {
+fn companions_are_removed_once_they_are_not_needed() {
     need_locks!();
     let files = Files::new();
     let script = r#"
@@ -361,17 +361,17 @@ fn companions_go_when_nobody_needs_them() {
         rm ./one; touch ./other
         "$0" gc --apply --timeout 0s --json
         "$0" gc --apply --json
-        # The lock's owner dies: whoever attaches next needs the companion.
+        # The lock's owner dies: the next process to attach needs the companion.
         "$0" lock ./two -- sh -c 'kill -9 $PPID' || true
         "$0" gc --apply --json
         "$0" lock ./two -- true 2>/dev/null
         "$0" gc --apply --json
         "$0" lock ./two -- true
-        # What is mounted over it hides the object, which is there all the same.
+        # Another mount hides the object, which still exists.
         cd .. && mount -t tmpfs tmpfs merged
         "$0" gc --apply --json
         umount merged && cd merged
-        # Raw memory: whoever has it mapped is a process to be seen, if all are.
+        # Raw memory: a process that has it mapped is visible if all processes are.
         head -c 5000 /dev/zero >raw
         unshare --pid --fork --mount-proc "$0" gc --foreign --json ./raw
         "$0" gc --foreign --json ./raw
@@ -388,16 +388,16 @@ fn companions_go_when_nobody_needs_them() {
     };
     let expected = [
         ("kept", "holds its slots"),
-        ("removable", "is in order"),
+        ("removable", "is clean"),
         ("kept", "did not end in time"),
         ("removed", "its object is gone"),
         ("kept", "died"),
-        ("removed", "is in order"),
-        ("kept", "not to be seen from here"),
-        ("kept", "not to be seen from here"),
+        ("removed", "is clean"),
+        ("kept", "not visible from here"),
+        ("kept", "not visible from here"),
     ];
-    // Of raw memory. In a container, the second is as the first; and where there are processes that
-    // this user may not look into, it is kept because of them.
+    // The results for raw memory, first in a new pid namespace. In a container the second result equals the
+    // first. If there are processes that this user may not inspect, the memory is kept.
     let mut lines: Vec<&str> = text.lines().collect();
     let raw: Vec<Value> =
         lines.drain(7..9).map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -407,7 +407,7 @@ fn companions_go_when_nobody_needs_them() {
         let why = item["reason"].as_str().unwrap_or("");
         let hidden = why.contains("not all processes");
         assert!(hidden || !inside, "{item:#}");
-        let kept = hidden || why.contains("could not be looked into");
+        let kept = hidden || why.contains("could not be inspected");
         assert_eq!(item["verdict"], if kept { "kept" } else { "removable" }, "{item:#}");
     }
     let items: Vec<Value> = lines

@@ -64,7 +64,7 @@ fn every_type_reads_its_own() {
 }
 
 #[test]
-fn ranges_and_what_is_left_over() {
+fn ranges_and_bytes_left_over() {
     let files = Files::new();
     let path = files.file("range.bin", &varied(100));
     let args = ["--offset", "1", "--length", "6", "--type", "u32"];
@@ -86,9 +86,10 @@ fn equal_rows_are_left_out() {
     assert_eq!(ran.text().lines().count(), (1 << 16) + 1);
 }
 
-/// What is cut off while the program waits for its reader is one hole; what is before it is whole.
+/// The file is truncated while the program waits for its reader. The lost bytes are one hole, and the bytes
+/// before it are complete.
 #[test]
-fn what_cannot_be_read_is_a_hole() {
+fn bytes_that_cannot_be_read_are_a_hole() {
     if !truncation_works() {
         return;
     }
@@ -118,7 +119,7 @@ fn what_cannot_be_read_is_a_hole() {
             let rows = value["rows"].as_array().unwrap();
             let values = rows.iter().filter_map(|row| row["values"].as_array()).flatten();
             let bytes: Vec<u8> = values.map(|value| value.as_u64().unwrap() as u8).collect();
-            assert!(bytes == contents[..KEPT], "bytes before the hole are as they were");
+            assert!(bytes == contents[..KEPT], "bytes before the hole are unchanged");
         } else {
             let lines: Vec<_> = ran.text().lines().collect();
             assert_eq!(lines.len(), KEPT / 16 + 1 + 2);
@@ -129,7 +130,7 @@ fn what_cannot_be_read_is_a_hole() {
     }
 }
 
-/// What the system does not map is read.
+/// Files that cannot be mapped are read.
 #[test]
 fn streams_are_read() {
     use crate::run::run_with_input;
@@ -144,7 +145,7 @@ fn streams_are_read() {
     let json =
         run_with_input(&["hex", "-", "--json"].map(AsRef::as_ref), b"01").with_code(0).json();
     assert_eq!((&json["length"], &json["rows"][0]["values"]), (&json!(null), &json!([48, 49])));
-    // It ends before it may.
+    // The input ends before the given length.
     let words = ["hex", "-", "--length", "7", "--json"].map(AsRef::as_ref);
     let ran = run_with_input(&words, b"0123");
     assert_eq!(ran.code, Some(1), "{ran:?}");

@@ -25,13 +25,13 @@ fn the_exit_status_is_the_commands() {
     let ran = run!("lock", &name.0, "--", "no-such-program-anywhere").with_code(3);
     assert!(ran.stderr.contains("no-such-program-anywhere"), "{ran:?}");
     let lock = Shared::<Mutex<u64>>::open(&*name.0).unwrap();
-    assert_eq!(*lock.try_lock().unwrap(), 0, "nobody has it, and nothing is wrong with it");
+    assert_eq!(*lock.try_lock().unwrap(), 0, "the lock is free and consistent");
     run!("lock", &name.0).with_code(2);
     run!("lock", &name.0, "--try", "--timeout", "1s", "--", PROGRAM).with_code(2);
 }
 
 #[test]
-fn what_is_held_is_code_5_and_says_by_whom() {
+fn a_held_lock_is_code_5_and_the_error_names_its_owner() {
     need_locks!();
     let name = Name::new("");
     let lock = Shared::create_new(&*name.0, || Mutex::new(7_u64)).unwrap();
@@ -46,10 +46,10 @@ fn what_is_held_is_code_5_and_says_by_whom() {
     }
     drop(held);
     run!("lock", &name.0, "--try", "--", PROGRAM, "--version").with_code(0);
-    assert_eq!(*lock.lock().unwrap(), 7, "the value is left as it is");
+    assert_eq!(*lock.lock().unwrap(), 7, "the value is unchanged");
 }
 
-/// Starts `sharemap lock` so many times, half of them without a limit. Each is to print the version.
+/// Starts `sharemap lock` `count` times, half of them without a timeout. Each must print the version.
 fn crowd(name: &str, count: usize) -> Vec<Child> {
     let start = |number: usize| {
         let limit = ["--timeout", "120s"].into_iter().take(number % 2 * 2);
@@ -59,11 +59,11 @@ fn crowd(name: &str, count: usize) -> Vec<Child> {
     (0..count).map(start).collect()
 }
 
-/// More processes than a lock has places for: each runs its command in the end.
+/// If more processes wait than a lock has room for, each runs its command eventually.
 #[test]
 fn a_crowd_waits() {
     need_locks!();
-    // Wine fails to start more at once, and an emulator takes minutes to.
+    // Wine fails to start more processes at once, and an emulator takes minutes.
     let count = if cfg!(windows) || crate::run::is_emulated() { 12 } else { 80 };
     let (narrow, few_lanes, own) = (Name::new(""), Name::new(""), Name::new(""));
     let options = SharedOptions::new();
@@ -76,7 +76,7 @@ fn a_crowd_waits() {
         let lock = Shared::<Mutex<u64>>::open(name).unwrap();
         let held = lock.lock().unwrap();
         let mut crowd = crowd(name, count);
-        // As many as can wait for the lock do, the others for a place, for longer than a moment.
+        // The lock is full for a while: as many processes as possible wait for it, the others for room.
         let look = sharemap::inspect::Inspection::open(name).unwrap();
         let facts = look.facts().unwrap();
         let most = (count + 1).min(facts.participants as usize);
@@ -88,7 +88,7 @@ fn a_crowd_waits() {
             full = full.or_else(|| is_full.then(Instant::now));
             for waiter in &mut crowd {
                 let ended = waiter.try_wait().unwrap();
-                assert!(ended.is_none(), "it did not wait: {ended:?}");
+                assert!(ended.is_none(), "the process did not wait: {ended:?}");
             }
             std::thread::yield_now();
         }
@@ -101,9 +101,9 @@ fn a_crowd_waits() {
     }
 }
 
-/// No place in time is as good as held: exit code 5, with a remedy.
+/// A lock without room within the timeout is exit code 5, with a remedy.
 #[test]
-fn a_lock_without_room_is_code_5_and_says_what_to_do() {
+fn a_lock_without_room_is_code_5_and_the_error_has_a_remedy() {
     need_locks!();
     let (narrow, few_lanes) = (Name::new(""), Name::new(""));
     let options = SharedOptions::new();
@@ -114,7 +114,7 @@ fn a_lock_without_room_is_code_5_and_says_what_to_do() {
         options[1].create_new(&*few_lanes.0, make).unwrap(),
     ];
     let held = locks[1].lock().unwrap();
-    for (name, what) in [(&narrow.0, "all its 1 places"), (&few_lanes.0, "all its 1 lanes")] {
+    for (name, what) in [(&narrow.0, "all 1 places"), (&few_lanes.0, "all 1 lanes")] {
         for how in [&["--try"][..], &["--timeout", "300ms"]] {
             let mut words: Vec<&OsStr> = vec!["lock".as_ref(), name.as_ref()];
             words.extend(how.iter().map(|word| OsStr::new(*word)));
@@ -132,7 +132,7 @@ fn a_lock_without_room_is_code_5_and_says_what_to_do() {
     for name in [&narrow.0, &few_lanes.0] {
         run!("lock", name, "--try", "--", PROGRAM, "--version").with_code(0);
     }
-    // The advice can be followed.
+    // The remedy works.
     unlink(&narrow.0);
     run!("lock", &narrow.0, "--", PROGRAM, "--version").with_code(0);
     let look = sharemap::inspect::Inspection::open(&*narrow.0).unwrap();
@@ -140,7 +140,7 @@ fn a_lock_without_room_is_code_5_and_says_what_to_do() {
     assert_eq!((facts.participants, facts.lanes), (1024, 1024));
 }
 
-/// The error's advice can be followed.
+/// The option that the error names works.
 #[test]
 #[cfg(target_os = "linux")]
 fn another_users_lock_takes_an_option() {
@@ -150,7 +150,7 @@ fn another_users_lock_takes_an_option() {
     let lock = Shared::create_new(&*name.0, || Mutex::new(7_u64)).unwrap();
     let object = std::path::Path::new("/dev/shm").join(&*name.0);
     if let Err(error) = std::os::unix::fs::chown(&object, Some(OTHER), None) {
-        eprintln!("skipped: an object of another user is made by root only: {error}");
+        eprintln!("skipped: only root can create an object of another user: {error}");
         return;
     }
     let ran = run!("lock", &name.0, "--", PROGRAM, "--version").with_code(5);
@@ -172,7 +172,7 @@ fn any_mutex_of_an_integer_serves_and_nothing_else() {
     std::fs::remove_file(&path).unwrap();
     drop(Shared::create_new(Location::file(&path), || RwLock::new(1_u64)).unwrap());
     let ran = run!("lock", &path, "--", PROGRAM, "--version").with_code(1);
-    assert!(ran.stderr.contains("no lock that a command can run under"), "{ran:?}");
+    assert!(ran.stderr.contains("not a mutex of an integer"), "{ran:?}");
     let text = files.file("letters.txt", &[b'x'; 1000]);
     run!("lock", &text, "--", PROGRAM, "--version").with_code(1);
     assert_eq!(std::fs::read(&text).unwrap(), [b'x'; 1000]);
@@ -181,15 +181,18 @@ fn any_mutex_of_an_integer_serves_and_nothing_else() {
     run!("lock", &raw.0, "--", PROGRAM, "--version").with_code(1);
     memory.bytes().set(7, 7).unwrap();
     let same = SharedMemory::open(&*raw.0).unwrap();
-    assert_eq!(same.bytes().get(7).unwrap(), 7, "the name is the memory's yet");
+    assert_eq!(same.bytes().get(7).unwrap(), 7, "the name still refers to the memory");
 }
 
 #[test]
-fn json_says_what_came_of_it() {
+fn json_reports_the_command_and_the_lock() {
     need_locks!();
     let name = Name::new("");
     let ran = run!("lock", &name.0, "--json", "--", PROGRAM, "--version");
-    assert!(ran.stderr.starts_with("sharemap "), "the command's output is there: {ran:?}");
+    assert!(
+        ran.stderr.starts_with("sharemap "),
+        "the command's output is on standard error: {ran:?}"
+    );
     let json = ran.json();
     assert_eq!((&json["name"], &json["exit_code"]), (&(*name.0).into(), &0.into()));
     assert_eq!((&json["owner_died"], &json["signal"]), (&false.into(), &Value::Null));
@@ -198,7 +201,7 @@ fn json_says_what_came_of_it() {
     assert_eq!((ran.code, &ran.json()["exit_code"]), (Some(3), &3.into()));
 }
 
-/// `sharemap lock` with a command that waits for the end of its input.
+/// Starts `sharemap lock` with a command that waits for the end of its input.
 fn holder(name: &str, files: &Files) -> Child {
     let file = files.file("turns.bin", &[0; 16]);
     let args = ["lock", name, "--", PROGRAM, "tour-peer", "hold-lock"];
@@ -209,20 +212,24 @@ fn holder(name: &str, files: &Files) -> Child {
 }
 
 #[test]
-fn the_next_is_told_if_the_last_owner_died() {
+fn the_next_owner_is_notified_if_the_last_one_died() {
     need_locks!();
     let (name, files) = (Name::new(""), Files::new());
     let mut holder = holder(&name.0, &files);
     run!("lock", &name.0, "--try", "--", PROGRAM, "--version").with_code(5);
-    // The lock ends with `sharemap lock`, though the command still runs.
+    // The lock is released with the death of `sharemap lock`, though the command still runs.
     holder.kill().unwrap();
     let command_input = holder.stdin.take();
     holder.wait().unwrap();
     let failing = run!("lock", &name.0, "--timeout", "20s", "--", PROGRAM, "cat", "missing.bin");
     assert_eq!(failing.code, Some(3));
-    assert!(failing.stderr.contains("died with it"), "{failing:?}");
+    assert!(failing.stderr.contains("died while holding it"), "{failing:?}");
     let repairing = run!("lock", &name.0, "--json", "--", PROGRAM, "--version");
-    assert_eq!(repairing.json()["owner_died"], true, "who failed repaired nothing");
+    assert_eq!(
+        repairing.json()["owner_died"],
+        true,
+        "a command that fails does not mark the lock consistent"
+    );
     assert_eq!(repairing.code, Some(0));
     drop(command_input);
     run!("lock", &name.0, "--", PROGRAM, "--version").with_code(0);
@@ -230,7 +237,7 @@ fn the_next_is_told_if_the_last_owner_died() {
 
 #[cfg(unix)]
 #[test]
-fn the_command_is_told_by_its_environment() {
+fn the_environment_notifies_the_command() {
     need_locks!();
     let (name, files) = (Name::new(""), Files::new());
     let mut holder = holder(&name.0, &files);
@@ -267,7 +274,7 @@ fn signals_go_to_the_command() {
     }
 }
 
-/// A signal that comes while it waits for the lock ends it: there is no command yet.
+/// A signal during the wait ends `sharemap lock`, because there is no command yet.
 #[cfg(unix)]
 #[test]
 fn signals_before_the_command_end_the_wait() {
@@ -286,17 +293,18 @@ fn signals_before_the_command_end_the_wait() {
     assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().signal(), Some(15));
     drop(held);
-    assert!(lock.lock().is_ok(), "who died waiting had nothing");
+    assert!(lock.lock().is_ok(), "a dead waiter held nothing");
 }
 
-/// What could fail fails before the command runs: the lock is not let go under it.
+/// The thread that forwards signals is started before the command runs, so that its failure does not
+/// release the lock under the command.
 #[cfg(unix)]
 #[test]
-fn nothing_runs_without_somebody_who_waits_for_signals() {
+fn nothing_runs_if_signals_cannot_be_forwarded() {
     need_locks!();
     let name = Name::new("");
     let args = ["lock", &name.0, "--", "echo", "it runs"];
-    // More than there is for any thread's stack. The output ends when whoever has it has ended.
+    // No thread can have a stack of this size. The output ends when all processes that hold it have ended.
     let stack = (usize::MAX / 4 * 3).to_string();
     let mut command = command(&args.map(OsStr::new));
     let ran = crate::run::Ran::from(command.env("RUST_MIN_STACK", stack).output().unwrap());
@@ -306,7 +314,7 @@ fn nothing_runs_without_somebody_who_waits_for_signals() {
     assert!(lock.try_lock().is_ok(), "it was released in order");
 }
 
-/// Whoever ignores the ends of its children hands that on.
+/// A process that ignores SIGCHLD passes that on to its children.
 #[cfg(target_os = "linux")]
 #[test]
 #[allow(unsafe_code, reason = "a signal of a child, before it becomes the command")]
@@ -319,7 +327,7 @@ fn the_exit_status_is_known_where_ends_of_children_are_ignored() {
         all.extend(words);
         let all: Vec<&OsStr> = all.into_iter().map(OsStr::new).collect();
         let mut command = command(&all);
-        // SAFETY: a call that may be made between fork and exec.
+        // SAFETY: the call is allowed between fork and exec.
         unsafe {
             command.pre_exec(|| {
                 libc::signal(libc::SIGCHLD, libc::SIG_IGN);
@@ -331,7 +339,11 @@ fn the_exit_status_is_known_where_ends_of_children_are_ignored() {
         if code == 0 {
             let ignored = ran.text().lines().find_map(|line| line.strip_prefix("SigIgn:"));
             let ignored = u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
-            assert_ne!(ignored & 1 << (libc::SIGCHLD - 1), 0, "it has what was inherited");
+            assert_ne!(
+                ignored & 1 << (libc::SIGCHLD - 1),
+                0,
+                "the command inherits the ignored signal"
+            );
         }
     }
 }
@@ -372,13 +384,13 @@ fn await_waiter(name: &str, waiter: &mut Child) {
     }
 }
 
-/// The name is unlinked while a process waits, and leads to another lock, which a third process holds:
-/// the waiter acquires the old lock, and must not run its command beside the third.
+/// The name is unlinked while a process waits, and then refers to another lock, which a third process
+/// holds. The waiter acquires the old lock, and must not run its command at the same time as the third.
 #[test]
 fn a_waiter_runs_nothing_under_a_lock_whose_name_is_gone() {
     need_locks!();
     if cfg!(windows) {
-        println!("skipped: what is mapped is not removed here");
+        println!("skipped: mapped files cannot be removed here");
         return;
     }
     let (files, others) = (Files::new(), Files::new());
@@ -393,7 +405,7 @@ fn a_waiter_runs_nothing_under_a_lock_whose_name_is_gone() {
         let mut second = holder(name, &others);
         drop(first.stdin.take());
         first.wait().unwrap();
-        // It has found the new lock, and waits for that one: its command has not run.
+        // The waiter has found the new lock and waits for it; its command has not run.
         await_waiter(name, &mut waiter);
         drop(second.stdin.take());
         second.wait().unwrap();

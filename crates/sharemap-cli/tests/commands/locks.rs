@@ -13,14 +13,14 @@ fn text(value: &Value) -> &str {
 }
 
 #[test]
-fn owners_and_waiters_are_shown_with_how_long() {
+fn owners_and_waiters_are_shown_with_times() {
     need_locks!();
     let name = Name::new("");
     let make = || (Mutex::new(0_u64), RwLock::new(1_u8), Condvar::new());
     let shared = Shared::create_new(&*name.0, make).unwrap();
     let (mutex, rwlock, _) = &*shared;
     let ran = run!("locks", &name.0, "--for", "0").with_code(0);
-    assert!(ran.text().contains("nobody holds"), "{}", ran.text());
+    assert!(ran.text().contains("no thread holds"), "{}", ran.text());
     let (held, reading) = (mutex.lock().unwrap(), rwlock.read().unwrap());
     let json = run!("locks", &name.0, "--json").with_code(0).json();
     assert_eq!((text(&json["kind"]), text(&json["state"])), ("locks", "ready"));
@@ -28,8 +28,8 @@ fn owners_and_waiters_are_shown_with_how_long() {
     assert_eq!((text(&first["kind"]), text(&second["kind"])), ("mutex", "rwlock"));
     assert_eq!(first["owner"]["process"], std::process::id());
     assert_eq!(first["owner"]["alive"], true);
-    assert_eq!(first["held_at_least_seconds"], Value::Null, "nobody waits, so nobody knows");
-    // A slow machine looks for the first time when the time is almost over: then for longer.
+    assert_eq!(first["held_at_least_seconds"], Value::Null, "without a waiter the time is unknown");
+    // On a slow machine, the first look may come when the time is almost over. Then observe for longer.
     let seen = first["seen_held_seconds"].as_f64().unwrap();
     if seen < 0.05 {
         let json = run!("locks", &name.0, "--for", "5s", "--json").with_code(0).json();
@@ -46,7 +46,7 @@ fn owners_and_waiters_are_shown_with_how_long() {
         scope.spawn(|| drop(mutex.lock().unwrap()));
         let begun = Instant::now();
         loop {
-            // A single look does not tell whose the time is: it may have been handed on just now.
+            // A single look does not show whose time it is: the lock may have changed its owner just now.
             let json = run!("locks", &name.0, "--for", "0", "--json").with_code(0).json();
             let first = &json["locks"][0];
             assert_eq!(
@@ -56,7 +56,7 @@ fn owners_and_waiters_are_shown_with_how_long() {
             let noted = first["waiters"][0]["asleep_seconds"].as_f64() > Some(0.05);
             let json = run!("locks", &name.0, "--for", "20ms", "--json").with_code(0).json();
             let first = &json["locks"][0];
-            // Between two sleeps a waiter does not sleep.
+            // A waiter may be awake between two sleeps, so the loop retries.
             if noted && first["held_at_least_seconds"].as_f64() > Some(0.05) {
                 assert_eq!(first["waiters"][0]["process"], std::process::id());
                 assert!(first["waiters"][0]["asleep_seconds"].as_f64() > Some(0.05));
@@ -67,13 +67,13 @@ fn owners_and_waiters_are_shown_with_how_long() {
         let ran = run!("locks", &name.0).with_code(0);
         assert!(ran.text().contains("owner"), "{}", ran.text());
         assert!(ran.text().contains("mutex at offset"), "{}", ran.text());
-        assert!(ran.text().contains("waits"), "{}", ran.text());
+        assert!(ran.text().contains("waiter"), "{}", ran.text());
         drop((held, reading));
     });
 }
 
-/// Whether others see of this process what it sees of itself. To a program that it emulates, an
-/// emulator makes up when that started; another program, which is not emulated, is told the truth.
+/// Returns `true` if other processes see the same start time of this process as the process itself. An
+/// emulator invents a start time for the emulated program, but other programs see the real one.
 fn is_recognised() -> bool {
     if !cfg!(target_os = "linux") {
         return false;
@@ -83,18 +83,18 @@ fn is_recognised() -> bool {
     let seen = String::from_utf8(seen.unwrap().stdout).unwrap();
     let recognised = start_time(&own).is_some() && start_time(&own) == start_time(&seen);
     if !recognised {
-        eprintln!("skipped: others do not recognise this process by when it started");
+        eprintln!("skipped: other processes see another start time of this process");
     }
     recognised
 }
 
-/// When a process started, as its line says.
+/// Returns the start time in the `stat` line of a process.
 fn start_time(stat: &str) -> Option<&str> {
     stat.rsplit(')').next()?.split_whitespace().nth(19)
 }
 
 #[test]
-fn who_takes_part_and_who_has_it_is_shown() {
+fn participants_and_holders_are_shown() {
     need_locks!();
     let name = Name::new("");
     let shared = Shared::create_new(&*name.0, || Mutex::new(0_u64)).unwrap();
@@ -105,8 +105,8 @@ fn who_takes_part_and_who_has_it_is_shown() {
     assert!(own["since_seconds"].as_u64().unwrap() < 600);
     assert_eq!((&json["readers"], &json["creator"]), (&false.into(), &false.into()));
     let ran = run!("who", &name.0).with_code(0);
-    assert!(ran.text().contains("takes part"), "{}", ran.text());
-    assert!(ran.text().contains("lives"), "{}", ran.text());
+    assert!(ran.text().contains("participant"), "{}", ran.text());
+    assert!(ran.text().contains("alive"), "{}", ran.text());
     if cfg!(target_os = "linux") {
         let holders = json["holders"].as_array().unwrap();
         assert!(holders.iter().any(|h| h["pid"] == std::process::id() && h["mapped"] == true));
@@ -116,11 +116,11 @@ fn who_takes_part_and_who_has_it_is_shown() {
     drop(shared);
     let json = run!("who", &name.0, "--json").with_code(0).json();
     assert_eq!(json["participants"].as_array().unwrap().len(), 0);
-    assert!(run!("who", &name.0).with_code(0).text().contains("nobody"));
+    assert!(run!("who", &name.0).with_code(0).text().contains("none"));
 }
 
 #[test]
-fn who_tells_of_raw_memory_files_and_programs() {
+fn who_shows_holders_of_raw_memory_files_and_programs() {
     let name = Name::new("");
     let memory = SharedMemory::create_new(&*name.0, 100).unwrap();
     let files = Files::new();
@@ -154,7 +154,7 @@ fn who_tells_of_raw_memory_files_and_programs() {
 }
 
 #[test]
-fn the_list_says_what_objects_are_and_who_is_attached() {
+fn the_list_shows_kinds_states_and_participants() {
     need_locks!();
     let (name, raw) = (Name::new(""), Name::new(""));
     let shared = Shared::create_new(&*name.0, || Mutex::new(0_u64)).unwrap();

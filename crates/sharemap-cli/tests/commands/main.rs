@@ -1,5 +1,5 @@
-//! Every command, by running the program. One file a command; what all have in common (exit codes,
-//! JSON, colours, bad files) is in `conventions`; how they are run in `run`.
+//! Tests every command by running the program. Each command has a file. Conventions of all commands (exit
+//! codes, JSON, colours, bad files) are tested in `conventions`; `run` runs the program.
 
 #[macro_use]
 mod run;

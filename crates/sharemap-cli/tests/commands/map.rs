@@ -31,7 +31,7 @@ fn a_bar_of_blocks() {
 }
 
 #[test]
-fn pictures_are_what_their_names_say() {
+fn the_extension_decides_the_format_of_a_picture() {
     let files = Files::new();
     for length in [0, 1, 5_000_000] {
         let path = files.file("data.bin", &varied(length));
@@ -42,7 +42,7 @@ fn pictures_are_what_their_names_say() {
         let mut reader = decoder.read_info().unwrap();
         let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
         reader.next_frame(&mut pixels).unwrap();
-        assert!(pixels.iter().any(|&byte| byte < 100), "there is ink on it");
+        assert!(pixels.iter().any(|&byte| byte < 100), "the picture has dark pixels");
 
         let svg = files.path("picture.SVG");
         let json = run!("map", &path, "-o", &svg, "--json").with_code(0).json();
@@ -61,7 +61,8 @@ fn a_picture_that_cannot_be_written_is_named() {
     assert!(ran.stderr.contains("x.png"), "{ran:?}");
 }
 
-/// Asked for piece by piece: what is known of them need not fit into memory at once.
+/// The residency of a large file is queried piece by piece, because that of all its pages may not fit into
+/// memory.
 #[test]
 fn files_of_many_pages() {
     const SIZE: u64 = 8 << 30;

@@ -10,7 +10,7 @@ fn touched_pages_are_in_memory() {
     assert_eq!(json["length"], 1_000_000);
     match json["resident_after"].as_u64() {
         Some(resident) => assert_eq!(json["pages"], resident),
-        None => println!("not checked: this system does not tell what is in memory"),
+        None => println!("not checked: this system does not report which pages are in memory"),
     }
     let text = run!("touch", &path, "--offset", "4096", "--length", "1").with_code(0);
     assert!(text.text().contains("1 page"), "{text:?}");

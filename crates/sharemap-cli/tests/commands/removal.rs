@@ -1,4 +1,4 @@
-//! `gc` and `rm` against what is no object, and against attackers that exchange names while they run.
+//! Tests `gc` and `rm` with files that are not objects, and with attackers that exchange names meanwhile.
 
 #![allow(unsafe_code, reason = "an attacker of another user, and mounts of its own")]
 
@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const ROLE: &str = "SHAREMAP_TEST_STORM";
-/// The user that attacks.
+/// The attacking user.
 const STRANGER: u32 = 1000;
 
 fn is_root() -> bool {
-    // SAFETY: takes and changes nothing.
+    // SAFETY: the call takes no pointer and changes nothing.
     unsafe { libc::geteuid() == 0 }
 }
 
@@ -28,11 +28,11 @@ fn give(path: &Path) {
 }
 
 fn mkfifo(path: &Path) {
-    // SAFETY: a name that ends with a zero.
+    // SAFETY: the name ends with a zero.
     assert_eq!(unsafe { libc::mkfifo(c_path(path).as_ptr(), 0o600) }, 0);
 }
 
-/// An object that no process uses, as bytes.
+/// Returns the bytes of an object that no process uses.
 fn image() -> Vec<u8> {
     let files = Files::new();
     let path = files.path("object");
@@ -41,8 +41,8 @@ fn image() -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// Runs `test` again in a process that sees mounts of its own, with an empty /dev/shm. `false`, with the
-/// reason on standard output, if that cannot be had.
+/// Runs `test` again in a process with mounts of its own and an empty /dev/shm. Returns `false`, and prints
+/// the reason, if that is not possible.
 fn in_own_mounts(test: &str) -> bool {
     if !is_root() {
         println!("skipped: mounts of its own, and another user, are root's");
@@ -78,13 +78,13 @@ fn is_inside() -> bool {
     std::env::var_os(ROLE).is_some()
 }
 
-/// Exchanges two names as another user, over and over, while `body` runs; gives how often it could.
+/// Exchanges two names repeatedly as another user while `body` runs. Returns the number of exchanges.
 fn attack(first: &Path, second: &Path, body: impl FnOnce()) -> u64 {
     let (first, second) = (c_path(first), c_path(second));
     let (stop, exchanged) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            // Of this thread alone, which is why the C library is not asked.
+            // The system call changes the user of this thread only; the C library would change all threads.
             // SAFETY: plain numbers, and names that end with zeros.
             unsafe {
                 let id = STRANGER as libc::c_long;
@@ -118,7 +118,7 @@ fn runs() -> usize {
     if std::env::var_os("SHAREMAP_LONG").is_some_and(|long| long == "1") { 200 } else { 20 }
 }
 
-/// What a command did with a path, in one word.
+/// Returns the outcome of a command for a path, in one word.
 fn outcome(command: &str, path: &Path) -> &'static str {
     let ran = match command {
         "gc" => run!("gc", "--apply", "--json", path),
@@ -147,8 +147,8 @@ fn tell(what: &str, exchanges: u64, outcomes: &[&str]) {
     );
 }
 
-/// Another user exchanges the directory of an object, or one above it, with a link to a directory where
-/// there is another: that one stays.
+/// Another user exchanges the directory of an object, or one above it, with a link to a directory that
+/// contains another object. The other object is not removed.
 #[test]
 fn no_link_is_followed_that_takes_a_directorys_place() {
     need_locks!();
@@ -190,8 +190,8 @@ fn no_link_is_followed_that_takes_a_directorys_place() {
     }
 }
 
-/// Another user exchanges an object with a file that was never judged: that file stays, under one of the
-/// two names, or where the next `gc` finds it and puts it back.
+/// Another user exchanges an object with a file that was never judged. That file is kept, under one of the
+/// two names, or in a directory from which the next `gc` moves it back.
 #[test]
 fn no_file_is_removed_that_takes_an_objects_place() {
     need_locks!();
@@ -236,7 +236,7 @@ fn no_file_is_removed_that_takes_an_objects_place() {
     }
 }
 
-/// FIFOs, links and directories are removed by no command, wherever they are.
+/// No command removes FIFOs, links or directories.
 #[test]
 fn nothing_but_regular_files_is_removed() {
     need_locks!();
@@ -267,7 +267,7 @@ fn nothing_but_regular_files_is_removed() {
         }
         assert!(dir.join("fifo").metadata().unwrap().file_type().is_fifo());
     }
-    // Nor is anything removed through a link in the directory's place.
+    // No command removes a file through a link to its directory.
     std::os::unix::fs::symlink(files.dir(), files.path("there")).unwrap();
     let ran = run!("rm", files.path("there").join("object")).with_code(1);
     assert!(ran.stderr.contains("symbolic link"), "{ran:?}");
@@ -288,8 +288,8 @@ fn verdict(json: &Value, name: &str) -> (String, String) {
     (verdict.clone(), reason.clone())
 }
 
-/// Without names, only what no process can want goes: what is known by place, form of the name, owner and
-/// contents. All else is listed, and goes by name or on request.
+/// Without names, only objects that no process can want are removed, as recognized by directory, form of
+/// the name, owner and contents. Other objects are listed, and are removed by name or on request.
 #[test]
 fn without_names_only_garbage_goes() {
     need_locks!();
@@ -315,10 +315,10 @@ fn without_names_only_garbage_goes() {
     private(".sharemap-7");
     let gone = ".sharemap-gone-0123456789abcdef0123456789abcdef";
     private(gone);
-    // As a removal makes it.
+    // The directory has the form that a removal gives it.
     let marked = std::fs::Permissions::from_mode(0o1700);
     std::fs::set_permissions(shm.join(gone), marked).unwrap();
-    // What goes, and what stays.
+    // The objects that are removed, and those that are kept.
     write(".sharemap-new-4000000-0-17", b"half");
     write("half-made", &half_made);
     write(".sharemap-new-x/t.txt", b"text");
@@ -367,7 +367,7 @@ fn without_names_only_garbage_goes() {
     let text = run!("gc").with_code(0).text().to_owned();
     assert!(text.contains("not used for") && text.contains("3 unused"), "{text}");
 
-    // Raw memory may be wanted as well.
+    // A process may want raw memory as well.
     let json = run!("gc", "--apply", "--foreign", "--json").with_code(0).json();
     assert_eq!(verdict(&json, "raw").0, "unused", "{json:#}");
     run!("gc", "--older-than", "1d").with_code(2);
@@ -382,7 +382,7 @@ fn without_names_only_garbage_goes() {
     assert_eq!(verdict(&json, "of-other").0, "removed", "root's by name: {json:#}");
 }
 
-/// A removal that was killed is finished by the next of the same object: its file goes back first.
+/// The next removal of the same object completes one that was killed: it moves the file back first.
 #[test]
 fn interrupted_removals_go_back() {
     need_locks!();
@@ -397,7 +397,7 @@ fn interrupted_removals_go_back() {
     let json = run!("gc", "--json", &object).with_code(0).json();
     assert_eq!(json["items"][0]["verdict"], "restorable", "{json:#}");
     assert!(moved.exists() && !object.exists(), "nothing is changed without --apply");
-    // Another's name is not taken.
+    // A name that is in use again is not overwritten.
     std::fs::write(&object, b"another").unwrap();
     let json = run!("gc", "--apply", "--json", &object).with_code(0).json();
     assert_eq!(json["items"][0]["verdict"], "kept", "{json:#}");
@@ -406,9 +406,9 @@ fn interrupted_removals_go_back() {
     assert_eq!(std::fs::read(&object).unwrap(), b"another");
     std::fs::remove_file(&object).unwrap();
     run!("gc", "--apply", "--json", &object).with_code(0);
-    assert!(!gone.exists(), "it went back");
+    assert!(!gone.exists(), "the file was moved back");
     let begun = std::time::Instant::now();
-    // Children of other tests that are about to be started may have it for a moment.
+    // A child that another test has forked but not yet executed may hold the object briefly.
     while object.exists() && begun.elapsed() < std::time::Duration::from_secs(20) {
         run!("gc", "--apply", "--json", &object);
     }

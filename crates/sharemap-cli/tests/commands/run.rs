@@ -1,4 +1,4 @@
-//! Running the program.
+//! Runs the program.
 
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-/// How it ended, and what it said.
+/// The exit code and the output of a run.
 #[derive(Debug)]
 pub struct Ran {
     pub code: Option<i32>,
@@ -19,7 +19,7 @@ impl Ran {
         std::str::from_utf8(&self.stdout).expect("the output should be UTF-8")
     }
 
-    /// The one JSON object on standard output, checked for what all have in common.
+    /// Returns the JSON object on standard output, after checking the common members.
     #[track_caller]
     pub fn json(&self) -> Value {
         let value: Value = serde_json::from_slice(&self.stdout)
@@ -29,7 +29,7 @@ impl Ran {
         value
     }
 
-    /// It must have ended with this code, and complained exactly if that is not 0.
+    /// Asserts that the program ended with this code, and printed an error only if the code is not 0.
     #[track_caller]
     pub fn with_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:?}");
@@ -48,15 +48,15 @@ impl From<Output> for Ran {
     }
 }
 
-/// The same, with signals that end it as they are by default: whoever runs the tests in the background
-/// may have had some ignored, and that is inherited.
+/// Returns a command like [`command`], with the default action for signals that end a process. A shell
+/// that runs the tests in the background may ignore some of them, and children inherit that.
 #[cfg(unix)]
 #[allow(unsafe_code, reason = "signals of a child, before it becomes the command")]
 pub fn command_with_signals(args: &[&OsStr]) -> Command {
     use std::os::unix::process::CommandExt;
 
     let mut command = command(args);
-    // SAFETY: calls that may be made between fork and exec.
+    // SAFETY: the calls are allowed between fork and exec.
     unsafe {
         command.pre_exec(|| {
             for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
@@ -88,14 +88,14 @@ pub fn run_with_input(args: &[&OsStr], input: &[u8]) -> Ran {
     let mut child = command(args).stdin(Stdio::piped()).spawn().expect("the program should start");
     let mut stdin = child.stdin.take().expect("a pipe");
     std::thread::scope(|scope| {
-        // Beside its output, which it may have to wait for. A program that refuses its input closes
-        // the pipe early.
+        // In a thread, because the program may wait for its output to be read. A program that refuses
+        // its input closes the pipe early.
         scope.spawn(move || drop(stdin.write_all(input)));
         child.wait_with_output().expect("the program should end").into()
     })
 }
 
-/// Runs a script, `$0` the command and `$1` the folder, in a mount namespace of its own.
+/// Runs a script in a mount namespace of its own. `$0` is the command and `$1` the folder.
 #[cfg(target_os = "linux")]
 pub fn in_own_mounts(script: &str, folder: &std::path::Path) -> Ran {
     let output = Command::new("unshare")
@@ -111,7 +111,7 @@ macro_rules! run {
     ($($arg:expr),+ $(,)?) => { $crate::run::run(&[$($arg.as_ref()),+]) };
 }
 
-/// Skips aloud where every access is a system call, and there are no locks in shared memory.
+/// Returns from the test, with a message, if locks in shared memory are not supported.
 macro_rules! need_locks {
     () => {
         if sharemap::guard::recovery() != sharemap::guard::Recovery::InPlace {
@@ -121,12 +121,12 @@ macro_rules! need_locks {
     };
 }
 
-/// Whether an emulator (qemu's user mode) stands between this program and the kernel: it says yes to
-/// advice that does not exist.
+/// Returns `true` if an emulator (qemu's user mode) runs this program. The emulator accepts advice that does
+/// not exist.
 #[cfg(unix)]
 #[allow(unsafe_code, reason = "advice about no memory")]
 pub fn is_emulated() -> bool {
-    // SAFETY: no page is concerned.
+    // SAFETY: the length is zero, so no page is affected.
     cfg!(target_os = "linux")
         && unsafe { libc::madvise(std::ptr::null_mut(), 0, libc::c_int::MAX) == 0 }
 }
@@ -136,16 +136,16 @@ pub fn is_emulated() -> bool {
     false
 }
 
-/// Whether files that are mapped can be cut off here, which some tests need; says so if not.
+/// Returns `true` if mapped files can be truncated here. Prints a message if not.
 pub fn truncation_works() -> bool {
     if cfg!(windows) {
-        println!("skipped: Windows refuses to cut off a file that is mapped (error 1224)");
+        println!("skipped: Windows refuses to truncate a file that is mapped (error 1224)");
         return false;
     }
     true
 }
 
-/// A directory that goes away, and files in it.
+/// A directory for files, which is removed when this value is dropped.
 pub struct Files(tempfile::TempDir);
 
 impl Files {
@@ -168,7 +168,7 @@ impl Files {
     }
 }
 
-/// Bytes of which no row of a listing equals the one before.
+/// Returns bytes of which no row of a listing equals the row before.
 pub fn varied(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i * 7 + i / 251) as u8).collect()
 }

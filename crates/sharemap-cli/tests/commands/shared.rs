@@ -6,7 +6,7 @@ use sharemap::SharedMemory;
 use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 
-/// A name that nothing has; taken away at the end.
+/// A name that no object has. It is unlinked when this value is dropped.
 pub struct Name(pub String);
 
 impl Name {
@@ -16,7 +16,7 @@ impl Name {
         Self(format!("{beginning}sharemap-cli-{}-{number}", std::process::id()))
     }
 
-    /// What `ls` says of it; `None` where the system has no list.
+    /// Returns the entries of `ls` for this name; `None` if the system has no list.
     pub fn listed(&self) -> Option<Vec<Value>> {
         let ran = run!("ls", &self.0, "--json");
         if ran.json()["error"]["kind"] == "Unsupported" {
@@ -27,8 +27,8 @@ impl Name {
     }
 }
 
-/// Removes what nobody has any more. Other tests' commands, and children about to be started, may have
-/// it for a moment.
+/// Removes unused objects. Retries while they are busy: commands and children of other tests may hold them
+/// briefly.
 #[track_caller]
 fn removed(args: &[&OsStr]) -> Ran {
     let begun = Instant::now();
@@ -48,7 +48,7 @@ impl Drop for Name {
 }
 
 #[test]
-fn objects_are_listed_with_those_who_hold_them() {
+fn objects_are_listed_with_their_holders() {
     let name = Name::new("");
     let memory = SharedMemory::create_new(&*name.0, 100_000).unwrap();
     memory.bytes().fill(1).unwrap();
@@ -72,7 +72,7 @@ fn objects_are_listed_with_those_who_hold_them() {
         assert!(ran.text().contains(&std::process::id().to_string()), "{}", ran.text());
     }
     drop(memory);
-    // Other tests' commands, and children about to be started, may have it for a moment.
+    // Commands and children of other tests may hold it briefly.
     let begun = Instant::now();
     while cfg!(target_os = "linux") {
         let object = name.listed().unwrap().remove(0);
@@ -94,7 +94,7 @@ fn makers_are_known_by_their_names() {
 }
 
 #[test]
-fn what_nobody_holds_is_removed() {
+fn unused_objects_are_removed() {
     let (first, second) = (Name::new(""), Name::new(""));
     for name in [&first, &second] {
         SharedMemory::create_new(&*name.0, 100).unwrap();
@@ -116,9 +116,9 @@ fn what_nobody_holds_is_removed() {
 }
 
 #[test]
-fn what_a_process_holds_stays_unless_forced() {
+fn objects_that_a_process_holds_are_kept_unless_forced() {
     if !cfg!(target_os = "linux") {
-        println!("skipped: this system does not tell who holds what");
+        println!("skipped: this system does not report holders");
         return;
     }
     let (held, free) = (Name::new(""), Name::new(""));
@@ -128,7 +128,7 @@ fn what_a_process_holds_stays_unless_forced() {
     assert!(ran.stderr.contains(&std::process::id().to_string()), "{ran:?}");
     assert!(ran.stderr.contains("--force"), "{ran:?}");
     assert!(SharedMemory::open(&*held.0).is_ok());
-    assert!(SharedMemory::open(&*free.0).is_err(), "the others are removed all the same");
+    assert!(SharedMemory::open(&*free.0).is_err(), "the others are removed nevertheless");
     let also = Name::new("");
     SharedMemory::create_new(&*also.0, 100).unwrap();
     let begun = Instant::now();
@@ -136,7 +136,7 @@ fn what_a_process_holds_stays_unless_forced() {
         let json = run!("rm", &held.0, &also.0, "--json").with_code(5).json();
         assert_eq!(json["error"]["kind"], "Busy");
         if let [object] = &json["removed"].as_array().unwrap()[..] {
-            assert_eq!(object["name"], *also.0, "what was done is told all the same");
+            assert_eq!(object["name"], *also.0, "the removed object is reported nevertheless");
             break;
         }
         assert!(begun.elapsed() < Duration::from_secs(20), "{json:#}");
@@ -147,9 +147,9 @@ fn what_a_process_holds_stays_unless_forced() {
     memory.bytes().set(0, 1).unwrap();
 }
 
-/// Whoever takes part in an object is known by its slot, wherever the object is.
+/// A participant is recognized by its slot, wherever the object is stored.
 #[test]
-fn what_a_process_is_attached_to_stays_unless_forced() {
+fn objects_with_participants_are_kept_unless_forced() {
     need_locks!();
     let files = crate::run::Files::new();
     let name = Name::new("");
@@ -166,9 +166,9 @@ fn what_a_process_is_attached_to_stays_unless_forced() {
     removed(&[path.as_ref()]);
 }
 
-/// Of whom the kernel cannot be asked from here may live, whatever is known of others.
+/// A participant whose liveness cannot be determined from here may be alive.
 #[test]
-fn what_may_be_in_use_in_another_container_stays_unless_forced() {
+fn objects_of_unknown_use_are_kept_unless_forced() {
     need_locks!();
     let files = crate::run::Files::new();
     let path = files.path("object");
@@ -176,7 +176,7 @@ fn what_may_be_in_use_in_another_container_stays_unless_forced() {
     drop(sharemap::Shared::create_new(sharemap::Location::file(&path), make).unwrap());
     let mut image = std::fs::read(&path).unwrap();
     let at = usize::try_from(u64::from_le_bytes(image[88..96].try_into().unwrap())).unwrap();
-    // Not clean, with slots on a companion that is not to be seen here, and a participant.
+    // Unclean, with a participant, and with slots on a companion that is not visible here.
     (image[132], image[160], image[168], image[at]) = (0, 2, 99, 1);
     std::fs::write(&path, image).unwrap();
     let ran = run!("rm", &path).with_code(5);
@@ -201,7 +201,7 @@ fn objects_in_files_are_removed_and_other_files_are_not() {
     let files = crate::run::Files::new();
     let other = files.file("letters.txt", b"not shared at all");
     let ran = run!("rm", &other).with_code(1);
-    assert!(ran.stderr.contains("no shared object"), "{ran:?}");
+    assert!(ran.stderr.contains("not a shared object"), "{ran:?}");
     assert!(other.exists());
     let object = files.file("object", b"\x89SHM\r\n\x1a\n and more");
     if cfg!(target_os = "linux") {

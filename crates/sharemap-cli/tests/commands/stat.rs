@@ -16,7 +16,7 @@ fn tells_size_and_pages() {
     assert_eq!(number("pages"), pages);
     assert_eq!(number("resident") + number("absent") + number("unknown"), pages);
     if cfg!(target_os = "linux") {
-        // It has just been written, by this user.
+        // The file has just been written by this user, so it is in memory and its pages are visible.
         assert_eq!(number("resident"), pages, "{stat}");
         assert!(stat["file_system"].is_string(), "{stat}");
     }
@@ -24,7 +24,7 @@ fn tells_size_and_pages() {
 }
 
 #[test]
-fn text_has_what_matters() {
+fn text_has_size_pages_and_advice() {
     let files = Files::new();
     let small = files.file("small.bin", b"small");
     let empty = files.file("empty.bin", b"");
@@ -37,19 +37,19 @@ fn text_has_what_matters() {
 }
 
 #[test]
-fn holes_are_told_from_data() {
+fn holes_are_distinguished_from_data() {
     let files = Files::new();
     let path = files.file("holes.bin", &[1; 65536]);
     std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(64 << 20).unwrap();
     let json = run!("stat", &path, "--json").with_code(0).json();
     let stat = &json["files"][0];
     match stat["data"]["bytes"].as_u64() {
-        None => println!("skipped: this system does not tell holes from data"),
+        None => println!("skipped: this system does not report holes"),
         Some(bytes) => assert!((65536..=64 << 20).contains(&bytes), "{stat}"),
     }
 }
 
-/// The advice is for what is on the device, not for the file system where its node lies.
+/// The advice is for the device, not for the file system that contains its node.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_block_device_is_no_file_of_devtmpfs() {
@@ -78,10 +78,10 @@ fn a_block_device_is_no_file_of_devtmpfs() {
     assert!(advice.iter().all(|hint| hint["advice"] != "HugePage"), "{stat:#}");
 }
 
-/// What is refused to be mapped is still measured, and is to be read.
+/// A file that cannot be mapped is still measured, and the advice is to read it.
 #[cfg(target_os = "linux")]
 #[test]
-fn what_is_not_mapped_is_to_be_read() {
+fn the_advice_for_a_file_that_cannot_be_mapped_is_read() {
     let attribute = "/sys/kernel/mm/transparent_hugepage/enabled";
     if !std::path::Path::new(attribute).exists() {
         println!("skipped: no {attribute} here");

@@ -1,4 +1,4 @@
-//! What another user can keep commands waiting with, and how much work an object can make them.
+//! Tests how long another user can make commands wait, and how much work an object can cause.
 
 use crate::run::Files;
 #[cfg(target_os = "linux")]
@@ -8,7 +8,7 @@ use sharemap::{Location, MappingMut, Mutex, SharedOptions};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The processes of a test; killed and waited for in the end.
+/// The processes of a test, which are killed and reaped when this value is dropped.
 struct Running(Vec<Child>);
 
 impl Drop for Running {
@@ -20,8 +20,8 @@ impl Drop for Running {
     }
 }
 
-/// An object that claims to have the most participants there can be, each in a pid namespace that is
-/// not this process's. Many processes run: none is to be looked at once for each participant.
+/// An object claims the maximum number of participants, each in another pid namespace. Many processes run,
+/// and the command must not inspect each process once for each participant.
 #[test]
 fn the_most_participants_are_listed_in_linear_time() {
     need_locks!();
@@ -38,7 +38,7 @@ fn the_most_participants_are_listed_in_linear_time() {
         PARTICIPANTS
     );
     let map = MappingMut::open(&path).unwrap();
-    // In use, with a process id and a namespace, as FORMAT.md has them.
+    // Records in use, with a process id and a namespace (FORMAT.md).
     for number in 0..PARTICIPANTS as usize {
         let record = map.view_at::<u32>(512 + 64 * number, 8).unwrap();
         record.set(0, 1).unwrap();
@@ -55,7 +55,7 @@ fn the_most_participants_are_listed_in_linear_time() {
     }
 }
 
-/// Many names in shared memory, which any user may create.
+/// Any user may create many names in shared memory.
 #[test]
 #[cfg(target_os = "linux")]
 fn many_names_are_listed_in_linear_time() {
@@ -77,7 +77,7 @@ fn many_names_are_listed_in_linear_time() {
     }
     std::fs::remove_dir_all(&folder).unwrap();
     println!("{times:?}");
-    // Twenty times as many, and not four hundred times as long.
+    // Twenty times as many names must not take four hundred times as long.
     assert!(times[1] < times[0].max(Duration::from_millis(50)) * 100, "{times:?}");
 }
 
@@ -96,19 +96,19 @@ mod leases {
     use std::time::{Duration, Instant};
 
     const STRANGER: u32 = 61_235;
-    /// What a command needs without waiting, on a busy machine.
+    /// The time that a command takes on a busy machine if it does not wait.
     const SOON: Duration = Duration::from_secs(8);
 
-    /// Starts a process of another user that holds leases on these files and gives none up. `None`,
-    /// aloud, where that cannot be.
+    /// Starts a process of another user that holds leases on these files and never releases them. Returns
+    /// `None`, and prints the reason, if that is not possible.
     fn hold(paths: &[PathBuf]) -> Option<Running> {
         let paths: Vec<CString> =
             paths.iter().map(|path| CString::new(path.to_str().unwrap()).unwrap()).collect();
         let mut command = Command::new("sleep");
         command.arg("1000").stdout(Stdio::null());
         let lease = move || {
-            // SAFETY: system calls in plain numbers and terminated names, between fork and exec; what
-            // is ignored stays so, and the descriptors stay open, as they have no CLOEXEC.
+            // SAFETY: the system calls take plain numbers and terminated names, and are allowed between
+            // fork and exec. Ignored signals stay ignored, and the descriptors, without CLOEXEC, stay open.
             unsafe {
                 let failed = || Err(std::io::Error::last_os_error());
                 if libc::setresuid(STRANGER, STRANGER, STRANGER) != 0 {
@@ -118,7 +118,7 @@ mod leases {
                 for path in &paths {
                     let file = libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_NONBLOCK);
                     let mut tries = 0;
-                    // Children of other tests may have inherited it for a moment.
+                    // Children of other tests may have inherited the file briefly.
                     while libc::fcntl(file, libc::F_SETLEASE, libc::F_WRLCK) != 0 {
                         tries += 1;
                         if tries > 1_000_000 {
@@ -129,7 +129,7 @@ mod leases {
             }
             Ok(())
         };
-        // SAFETY: it makes system calls only.
+        // SAFETY: the closure makes system calls only.
         unsafe { command.pre_exec(lease) };
         match command.spawn() {
             Ok(child) => Some(Running(vec![child])),
@@ -140,7 +140,7 @@ mod leases {
         }
     }
 
-    /// Objects of another user, which all may use.
+    /// Creates objects of another user that every user may use.
     fn objects<const N: usize>() -> Option<[Name; N]> {
         let names = std::array::from_fn(|_| Name::new(""));
         for name in &names {

@@ -1,4 +1,4 @@
-//! Names and texts of others do nothing to a terminal, in any command.
+//! Tests that untrusted names and texts do not act on a terminal, for every command.
 
 use crate::run::{Files, Ran, command};
 use sharemap::SharedMemory;
@@ -7,17 +7,17 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// A forged row, a colour, a title, C1's way to begin a command, DEL, and text that runs backwards.
+/// A forged row, a colour, a title, a C1 control sequence, DEL, and right-to-left text.
 const HOSTILE: &str =
     "\n1 forged\r\u{1b}[31m\u{1b}]0;title\u{7}\t\u{7f}\u{9b}1m\u{202e}\u{2066}\u{61c}";
 
-/// A name that nothing has, hostile, and with bytes that are no UTF-8 if that is wanted.
+/// Returns a hostile name that no object has, with invalid UTF-8 if requested.
 fn hostile(beginning: &str, more: &[u8]) -> OsString {
     let own = format!("{beginning}-{}-{HOSTILE}", std::process::id());
     OsString::from_vec([own.as_bytes(), more].concat())
 }
 
-/// A file in /dev/shm, which goes away.
+/// A file in /dev/shm, which is removed when this value is dropped.
 struct Object(PathBuf);
 
 impl Object {
@@ -34,7 +34,7 @@ impl Drop for Object {
     }
 }
 
-/// A process of another program's that keeps a file open, under a name that it has chosen.
+/// A process that holds a file open, and has given itself a hostile program name.
 struct Holder(Child);
 
 impl Holder {
@@ -61,7 +61,7 @@ impl Drop for Holder {
     }
 }
 
-/// Returns `true` if `c` acts on a terminal. A line feed ends a line, and nothing else does.
+/// Returns `true` if `c` acts on a terminal. A line feed, which ends a line, is not counted.
 fn is_active(c: char) -> bool {
     let marks = ['\u{61c}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}'];
     (c.is_control() && c != '\n')
@@ -77,8 +77,8 @@ fn is_inert(text: &str, ran: &Ran) {
     assert!(!text.contains('\u{fffd}'), "bytes are lost: {ran:?}");
 }
 
-/// Runs a command as text, as text in colours, and for JSON, and looks at all that it prints.
-/// Returns the plain text: standard output, then standard error.
+/// Runs a command with plain text, coloured text and JSON, and checks all its output. Returns the plain
+/// text: standard output, then standard error.
 #[track_caller]
 fn inert(args: &[&OsStr]) -> String {
     let with = |options: &[&str]| {
@@ -89,7 +89,7 @@ fn inert(args: &[&OsStr]) -> String {
     let ran = with(&[]);
     is_inert(ran.text(), &ran);
     is_inert(&ran.stderr, &ran);
-    // Colours of the command's own come in pairs, and everything between is as it was.
+    // Without the styles of the command, the coloured text equals the plain text.
     let styled = with(&["--color", "always"]);
     let styled_text = without_styles(styled.text());
     is_inert(&styled_text, &styled);
@@ -102,7 +102,7 @@ fn inert(args: &[&OsStr]) -> String {
     format!("{}{}", ran.text(), ran.stderr)
 }
 
-/// Takes out the styles that this command uses: none of them is in the hostile name.
+/// Removes the styles that this command uses, none of which is in the hostile name.
 fn without_styles(text: &str) -> String {
     let styles = ["0", "1", "2", "32", "33", "34"];
     styles.iter().fold(text.to_owned(), |text, style| text.replace(&format!("\x1b[{style}m"), ""))
@@ -119,7 +119,7 @@ fn names_of_shared_memory_are_escaped() {
     let text = inert(&["gc".as_ref()]);
     assert!(text.contains(&format!("{SHOWN}\\xff\\x9b ")), "{text}");
     drop(object);
-    // What the command line takes is UTF-8.
+    // Arguments of the command line must be UTF-8.
     let object = Object::new(&hostile("terminal", b""));
     let name = object.0.file_name().unwrap().to_owned();
     let _holder = Holder::new(object.0.as_os_str());
@@ -141,12 +141,12 @@ fn names_of_shared_memory_are_escaped() {
         }
         let text = inert(&args);
         assert!(text.contains(SHOWN), "{words:?}: {text}");
-        // Also the process that has it.
+        // The output also names the process that holds the object.
         if words[0] != "locks" && words != ["gc"] {
             assert!(text.contains(r"w\n\x1b[31m\x9b\u{9b}\x7f"), "{words:?}: {text}");
         }
     }
-    assert!(object.0.exists(), "a live process has it");
+    assert!(object.0.exists(), "a live process holds it");
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn missing_names_are_escaped() {
         is_inert(&ran.stderr, &ran);
     }
     let _ = SharedMemory::unlink("terminal-lock");
-    // What clap says of arguments.
+    // Usage errors that clap prints.
     for words in [
         &["hex", "x", "--type", HOSTILE][..],
         &["cat", "x", "--offset", HOSTILE],
@@ -200,12 +200,12 @@ fn paths_are_escaped() {
         let text = inert(&args);
         assert!(text.contains(&format!("{SHOWN}\\xff\\x9b")), "{words:?}: {text}");
     }
-    // Names in a picture, too, which is text.
+    // Names in an SVG picture, which is text, too.
     let picture = files.path("picture.svg");
     run!("map", &path, "--output", &picture).with_code(0);
     let svg = String::from_utf8(std::fs::read(&picture).unwrap()).unwrap();
     assert!(!svg.contains(is_active) && svg.contains(r"\x1b[31m"), "{svg}");
-    // Errors: what is missing, what is a directory, what is no object, a range beyond the end.
+    // Errors: a missing file, a directory, a file that is not an object, a range past the end.
     let missing = files.dir().join("missing").join(&name);
     let folder = files.dir().join(hostile("folder", b"\xff"));
     std::fs::create_dir(&folder).unwrap();
@@ -231,7 +231,7 @@ fn paths_are_escaped() {
     }
 }
 
-/// The bytes of a file are its own, and so is what a command prints that runs under a lock.
+/// The bytes of a file, and the output of a command that runs under a lock, are not escaped.
 #[test]
 fn data_stays_as_it_is() {
     need_locks!();
@@ -246,7 +246,7 @@ fn data_stays_as_it_is() {
     assert_eq!(output.stdout, HOSTILE.as_bytes());
 }
 
-/// A program's file chose the name of the process that owns a lock.
+/// The owner of a lock has a hostile program name, which comes from its file.
 #[test]
 fn names_of_processes_are_escaped() {
     need_locks!();
@@ -262,7 +262,7 @@ fn names_of_processes_are_escaped() {
         .unwrap();
     let shown = r"x\n\x1b[31m\x9b\u{9b}\x7f";
     let begun = std::time::Instant::now();
-    // Until it has attached itself and owns the lock.
+    // Waits until the process owns the lock.
     loop {
         let ran = run!("locks", &name);
         if ran.code == Some(0) && ran.text().contains("owner") {

@@ -12,7 +12,7 @@ fn every_step_passes_and_nothing_is_left() {
         assert!(!step["notes"].as_array().unwrap().is_empty(), "{step:#}");
     }
     assert_eq!(json["passed"], json["steps"].as_array().unwrap().len());
-    // Emulators take the advice and do nothing; here it counts.
+    // Emulators accept the advice and ignore it.
     if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         assert!(!json["steps"][7].to_string().contains("in spite of"), "{json:#}");
     }
@@ -43,7 +43,7 @@ fn a_directory_that_is_not_there_is_code_3() {
     assert!(ran.stderr.contains("missing"), "{ran:?}");
 }
 
-/// With hardly any files to open, the step that opens many fails, and the rest of the tour goes on.
+/// With a low limit of open files, the step that opens many fails, and the tour continues.
 #[test]
 fn a_step_that_fails_is_code_1_and_leaves_nothing() {
     if cfg!(windows) {
@@ -66,7 +66,7 @@ fn a_step_that_fails_is_code_1_and_leaves_nothing() {
     assert_eq!(std::fs::read_dir(files.dir()).unwrap().count(), 0);
 }
 
-/// Wherever it is when somebody ends it, its directory and its second processes go with it.
+/// A tour that is ended at any step removes its directory and kills its second processes.
 #[cfg(unix)]
 #[test]
 fn ended_by_a_signal_it_leaves_nothing() {
@@ -98,7 +98,7 @@ fn ended_by_a_signal_it_leaves_nothing() {
     }
 }
 
-/// The processes that still run, where the system lists them, and were told this directory.
+/// Returns the running processes that have this directory as an argument, if the system lists processes.
 #[cfg(unix)]
 fn processes_of(dir: &std::path::Path) -> Vec<String> {
     let Ok(list) = std::fs::read_dir("/proc") else { return Vec::new() };

@@ -61,7 +61,7 @@ fn grows_when_asked_to() {
 fn growth_that_is_too_much_changes_nothing() {
     let files = Files::new();
     let path = files.file("data.bin", b"begin");
-    // A pebibyte: more than the disk, or the address space, has.
+    // A pebibyte is more than the disk or the address space has.
     let args = ["write".as_ref(), path.as_ref(), "--at=1024TiB".as_ref(), "--grow".as_ref()];
     let ran = run_with_input(&args, b"end").with_code(1);
     assert!(ran.stderr.contains("data.bin"), "{ran:?}");

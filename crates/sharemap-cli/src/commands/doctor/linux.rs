@@ -1,4 +1,4 @@
-//! What Linux tells in files; other systems have none of these, and nothing is said of them.
+//! Checks of Linux, read from files such as those in `/proc`. On other systems every check is left out.
 
 use super::Check;
 use crate::system::{self, procfs};
@@ -39,7 +39,7 @@ fn number(path: &str) -> Option<u64> {
     read(path)?.parse().ok()
 }
 
-/// The soft limit in a line of /proc/self/limits; `Some(None)` if there is none.
+/// Returns the soft limit in the line `name` of /proc/self/limits; `Some(None)` if it is unlimited.
 fn limit(limits: &str, name: &str) -> Option<Option<u64>> {
     let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
     match line.split_whitespace().next()? {
@@ -61,16 +61,16 @@ fn shared_memory() -> Option<Check> {
     let dir = Path::new(DIR);
     if !dir.is_dir() {
         return Some(Check::ok(NAME, format!("{DIR} is missing")).problem(
-            "named shared memory lives there: every name is refused",
+            "named shared memory is stored there: no object can be created or opened by name",
             "mkdir /dev/shm && mount -t tmpfs -o size=1G,mode=1777 tmpfs /dev/shm",
         ));
     }
-    // The list includes mounts that a later mount hides.
+    // The list includes mounts that a later mount hides, so the devices are compared as well.
     let device = |path| system::identity(path).map(|(device, _)| device);
     let is_mounted = device(dir) != device(Path::new("/dev"));
     let Some(options) = mount_options(&mounts, DIR).filter(|_| is_mounted) else {
-        return Some(Check::ok(NAME, format!("{DIR} is no file system of its own")).problem(
-            "named shared memory lives there: on a disk, or on the root file system of a container",
+        return Some(Check::ok(NAME, format!("{DIR} is not a file system of its own")).problem(
+            "named shared memory is stored there: on a disk, or on the root file system of a container",
             "mount a tmpfs there: mount -t tmpfs -o size=1G,mode=1777 tmpfs /dev/shm",
         ));
     };
@@ -95,8 +95,8 @@ fn shared_memory() -> Option<Check> {
     if let Some(files) = system::free_files(dir).filter(|&files| files <= FEW) {
         let found = format!("room for {} in {DIR}", units::count(files, "more file"));
         return Some(Check::ok(NAME, found).problem(
-            "each object takes an inode, and without one it is refused, whatever space is free",
-            "mount -o remount,nr_inodes=… /dev/shm; unlink what is no longer used (sharemap ls)",
+            "each object takes an inode; without one, creating an object fails even if space is free",
+            "mount -o remount,nr_inodes=… /dev/shm; unlink unused objects (sharemap gc)",
         ));
     }
     let Some(free) = system::free_space(dir) else {
@@ -105,18 +105,19 @@ fn shared_memory() -> Option<Check> {
     let check = Check::ok(NAME, format!("{} free in {DIR}", units::size(free)));
     Some(if free <= LITTLE {
         check.problem(
-            "objects have their space reserved there when they are made, and larger ones are \
-             refused; containers get 64 MiB unless told otherwise",
-            "mount -o remount,size=… /dev/shm, or --shm-size=… for the container; unlink what is \
-             no longer used (sharemap ls)",
+            "the space of an object is reserved there when it is created, and creating a larger \
+             one fails; containers get 64 MiB by default",
+            "mount -o remount,size=… /dev/shm, or --shm-size=… for the container; unlink unused \
+             objects (sharemap gc)",
         )
     } else {
         check
     })
 }
 
-/// Checks the companion directories: they hold the liveness locks of objects whose own file system
-/// cannot. The number in a directory's name is that of its owner, but any user can create the name.
+/// Checks the companion directories, which hold the liveness locks of objects whose own file system
+/// cannot. The number in a directory's name must be that of its owner, but any user can create a
+/// directory under any name.
 fn companions() -> Option<Check> {
     let mut squatted = Vec::new();
     for entry in fs::read_dir("/dev/shm").ok()?.flatten() {
@@ -138,15 +139,15 @@ fn companions() -> Option<Check> {
     };
     Some(Check::ok("companions", found.join("; ")).problem(
         format!(
-            "the locks of objects on overlayfs and hugetlbfs are in such a directory, and it must \
-             belong to the user in its name; that user can attach to no such object until root \
-             removes {first}, or attaches to one itself, which renames it"
+            "the liveness locks of objects on overlayfs and hugetlbfs are in such a directory, and \
+             only the user in its name may be able to write to it; that user cannot attach to \
+             these objects until root removes {first}, or attaches to one, which renames it"
         ),
         &remedy,
     ))
 }
 
-const WRITABLE: &str = "may be written to by others";
+const WRITABLE: &str = "is writable by other users";
 
 /// Returns the reason why no process uses `path` as the companion directory of `owner`.
 fn flaw(path: &Path, owner: u32) -> Option<String> {
@@ -155,7 +156,7 @@ fn flaw(path: &Path, owner: u32) -> Option<String> {
         return Some(format!("belongs to user {user}"));
     }
     if !fs::symlink_metadata(path).ok()?.is_dir() {
-        return Some("is no directory".into());
+        return Some("is not a directory".into());
     }
     (mode & 0o022 != 0).then(|| WRITABLE.into())
 }
@@ -171,7 +172,7 @@ fn locked_memory(limits: &str) -> Option<Check> {
     let check = Check::ok("locked memory", bytes(most));
     Some(match most {
         Some(most) if most < MIB => check.note(
-            "lock() of more than that is refused to processes without privileges",
+            "processes without privileges cannot lock() more than that",
             "raise RLIMIT_MEMLOCK (ulimit -l, limits.conf, LimitMEMLOCK=)",
         ),
         _ => check,
@@ -181,12 +182,12 @@ fn locked_memory(limits: &str) -> Option<Check> {
 fn mappings() -> Option<Check> {
     const USUAL: u64 = 65_530;
     let most = number("/proc/sys/vm/max_map_count")?;
-    let check = Check::ok("mappings", format!("{most} a process (vm.max_map_count)"));
+    let check = Check::ok("mappings", format!("{most} for each process (vm.max_map_count)"));
     let remedy = "sysctl vm.max_map_count=1048576";
     Some(if most < USUAL {
-        check.problem("that is less than programs expect", remedy)
+        check.problem("that is less than the usual 65530, which programs rely on", remedy)
     } else if most == USUAL {
-        check.note("programs that map a file for each of many items reach it", remedy)
+        check.note("programs that map many files reach this limit", remedy)
     } else {
         check
     })
@@ -210,8 +211,8 @@ fn address_space(limits: &str) -> Option<Check> {
     let check = Check::ok("address space", bytes(most));
     Some(match most {
         Some(_) => check.problem(
-            "mappings that may grow reserve addresses ahead, which count",
-            "lift RLIMIT_AS (ulimit -v unlimited), and limit memory by cgroups",
+            "mappings that can grow reserve address space in advance, which counts towards this limit",
+            "raise RLIMIT_AS (ulimit -v unlimited), and limit memory by cgroups",
         ),
         None => check,
     })
@@ -222,8 +223,8 @@ fn file_size(limits: &str) -> Option<Check> {
     let check = Check::ok("file size", bytes(most));
     Some(match most {
         Some(_) => check.problem(
-            "files and shared memory do not grow beyond it",
-            "lift RLIMIT_FSIZE (ulimit -f unlimited)",
+            "files and shared memory cannot grow beyond this limit",
+            "raise RLIMIT_FSIZE (ulimit -f unlimited)",
         ),
         None => check,
     })
@@ -235,8 +236,8 @@ fn core_dumps(limits: &str) -> Option<Check> {
     let piped = read("/proc/sys/kernel/core_pattern").is_some_and(|to| to.starts_with('|'));
     Some(if most != Some(0) || piped {
         check.note(
-            "a process that crashes keeps its locks until its core is written: seconds, for large \
-             ones",
+            "a process that crashes holds its locks until its core is written, which takes seconds \
+             for a large process",
             "ulimit -c 0 where that matters",
         )
     } else {
@@ -248,7 +249,7 @@ fn overcommit() -> Option<Check> {
     let mode = number("/proc/sys/vm/overcommit_memory")?;
     let check = Check::ok("overcommit", format!("vm.overcommit_memory = {mode}"));
     Some(if mode == 2 {
-        check.note("private memory counts when it is mapped, also what is only reserved", "")
+        check.note("private memory is charged when it is mapped, even if it is only reserved", "")
     } else {
         check
     })
@@ -265,8 +266,8 @@ fn transparent_huge_pages() -> Option<Check> {
     let check = Check::ok("huge pages", found);
     Some(if ["always", "within_size", "force"].contains(&shared.as_str()) {
         check.note(
-            "where shared memory is cut short, what lies behind may read as zeros for a moment \
-             before it faults",
+            "if shared memory is truncated, the bytes past its end may briefly read as zeros \
+             before they fault",
             "",
         )
     } else if memory == "never" {
@@ -288,13 +289,13 @@ fn reserved_huge_pages() -> Option<Check> {
     Some(Check::ok("reserved pages", found))
 }
 
-/// systemd removes what a user has in /dev/shm at the user's last logout, unless told not to.
+/// Checks RemoveIPC: by default, systemd removes the files of a user in /dev/shm at the last logout.
 fn remove_ipc() -> Option<Check> {
     const NAME: &str = "logout";
     if !Path::new("/run/systemd/system").exists() {
         return None;
     }
-    // Of several, the last one counts; the folders in the order in which they are read.
+    // The last value counts, so the folders are in the order in which systemd reads them.
     let mut kept = false;
     let mut read_one = |path: &Path| {
         for line in fs::read_to_string(path).unwrap_or_default().lines() {
@@ -315,7 +316,8 @@ fn remove_ipc() -> Option<Check> {
         return Some(Check::ok(NAME, "leaves shared memory alone (RemoveIPC=no)"));
     }
     Some(Check::ok(NAME, "removes a user's shared memory (RemoveIPC)").note(
-        "named objects of ordinary users go at their last logout; system users' (below 1000) stay",
+        "named objects of a user are removed at the last logout; those of system users (ids below \
+         1000) are kept",
         "RemoveIPC=no in /etc/systemd/logind.conf, loginctl enable-linger USER, or a system user",
     ))
 }
@@ -331,8 +333,8 @@ fn container() -> Option<Check> {
     let most = number("/sys/fs/cgroup/memory.max");
     let memory = most.map(|most| format!(", {} of memory", units::size(most))).unwrap_or_default();
     Some(Check::ok("container", format!("{kind}{memory}")).note(
-        "shared memory is seen by other containers only if they share its /dev/shm \
-         (--ipc=container:…, or one volume for both), and counts as this one's memory",
+        "other containers see shared memory only if they share its /dev/shm \
+         (--ipc=container:…, or a common volume); it counts as memory of this container",
         "",
     ))
 }
@@ -342,9 +344,9 @@ fn membarrier() -> Option<Check> {
     Some(if system::asymmetric_fence()? {
         Check::ok(NAME, "expedited, between processes")
     } else {
-        Check::ok(NAME, "not there").note(
-            "unlocking in shared memory costs one atomic instruction more: an old kernel, or a \
-             sandbox that forbids the call",
+        Check::ok(NAME, "unavailable").note(
+            "releasing a lock in shared memory takes one more atomic instruction; the kernel is old, \
+             or a sandbox forbids the call",
             "",
         )
     })
@@ -362,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_read() {
+    fn limits_are_parsed() {
         let limits = "\
 Limit                     Soft Limit           Hard Limit           Units
 Max file size             unlimited            unlimited            bytes

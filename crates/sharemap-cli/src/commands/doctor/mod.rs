@@ -1,4 +1,4 @@
-//! `sharemap doctor`: limits and settings of this system that will bite.
+//! `sharemap doctor`: checks limits and settings of this system.
 
 mod linux;
 
@@ -10,18 +10,19 @@ use console::Style;
 use serde::Serialize;
 use sharemap::guard::{self, Recovery};
 
-/// Look for limits and settings of this system that will bite.
+/// Checks this system for limits and settings that cause failures.
 ///
-/// It changes nothing. What is a problem for most uses is marked so, and the exit code is 4 if there
-/// is one; what matters to some uses is a note. What this system does not tell is left out.
+/// The command changes nothing. A finding that affects most uses is a problem, and one that affects
+/// some uses is a note. Values that this system does not report are left out. Exits with status 4 if
+/// there is a problem.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Leave out what is well.
+    /// Leaves out the checks that found nothing.
     #[arg(long)]
     quiet: bool,
 }
 
-/// How much it matters.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Verdict {
@@ -30,22 +31,24 @@ enum Verdict {
     Problem,
 }
 
-/// One thing looked at.
+/// A check of one limit or setting.
 #[derive(Debug, Serialize)]
 struct Check {
     name: &'static str,
     verdict: Verdict,
     found: String,
-    /// What it means; `None` where it is well.
+    /// The consequence of what was found; `None` if the verdict is `Ok`.
     why: Option<String>,
     remedy: Option<String>,
 }
 
 impl Check {
+    /// Creates a check that found nothing wrong.
     fn ok(name: &'static str, found: impl Into<String>) -> Self {
         Self { name, verdict: Verdict::Ok, found: found.into(), why: None, remedy: None }
     }
 
+    /// Changes the verdict, with its reason. An empty `remedy` means that there is none.
     fn but(mut self, verdict: Verdict, why: impl Into<String>, remedy: &str) -> Self {
         self.verdict = verdict;
         self.why = Some(why.into());
@@ -109,7 +112,8 @@ fn faults() -> Check {
         Recovery::InPlace => Check::ok(NAME, "become errors in place"),
         _ => Check::ok(NAME, "become errors by a system call for each access").note(
             "views are slower, and there are no atomics and no locks in shared memory: this \
-             processor has no assembly, or a debugger, an emulator or a sandbox stands between",
+             processor is not supported, or a debugger, an emulator or a sandbox intercepts \
+             faults",
             "",
         ),
     }

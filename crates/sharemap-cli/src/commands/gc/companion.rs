@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// The largest number of companions judged in one run. Each holds up to three descriptors.
 const AT_ONCE: usize = 256;
-/// The interval at which claimed companions are checked for waiting processes.
+/// The interval at which the walk checks whether a process waits for a claimed companion.
 const PERIOD: Duration = Duration::from_millis(2);
 
 /// A companion to judge.
@@ -52,7 +52,8 @@ pub(super) fn judge(
         if number < AT_ONCE {
             by_device.entry(companion.object.0).or_default().push(companion);
         } else {
-            let why = format!("{AT_ONCE} companions are judged at once; run it again");
+            let why =
+                format!("only {AT_ONCE} companions are judged in one run; run the command again");
             done.push(kept(&companion.name, Measures::of(companion.file.file()), why));
         }
     }
@@ -65,7 +66,7 @@ pub(super) fn judge(
         match mounts.iter().find(shows_it) {
             Some(mount) => done.extend(judge_on(mount, companions, rules, deadline)),
             None => done.extend(companions.into_iter().map(|companion| {
-                let why = "the file system of its object is not to be seen from here".into();
+                let why = "the file system of its object is not visible from here".into();
                 kept(&companion.name, Measures::of(companion.file.file()), why)
             })),
         }
@@ -122,6 +123,8 @@ fn judge_on(
     done
 }
 
+/// Searches for the objects of the claimed companions, and releases a companion when a process waits
+/// for it.
 fn walk(wanted: &Wanted<'_>, claimed: &mut [Claimed]) -> (Vec<Found>, Result<(), String>) {
     let mut looked = Instant::now();
     search::files(wanted, &mut || {
@@ -133,6 +136,7 @@ fn walk(wanted: &Wanted<'_>, claimed: &mut [Claimed]) -> (Vec<Found>, Result<(),
     })
 }
 
+/// Releases the companions that a process waits for.
 fn release_wanted(claimed: &mut [Claimed]) {
     for Claimed { unused, .. } in claimed {
         if unused.as_ref().is_some_and(|unused| !unused.is_exclusive()) {
@@ -152,7 +156,7 @@ fn is_needless(
     let Some(object) = object else {
         let place = lossless(&mount.point);
         ended.clone().map_err(|why| format!("its object was not found in {place}, but {why}"))?;
-        proof.push(format!("its object is gone: no file of {place} has its number"));
+        proof.push(format!("its object is gone: no file of {place} has its inode number"));
         return Ok(());
     };
     let place = lossless(&object.path);
@@ -167,19 +171,22 @@ fn is_needless(
         return Err(format!("its object, {place}, has just been replaced"));
     }
     proof.push(match is_clean(&file).map_err(failed)? {
-        None => format!("its object is gone: {place}, which has its number, is none"),
-        Some(true) => format!("its object {place} is in order without it"),
+        None => format!("its object is gone: {place} has its inode number, but is not an object"),
+        Some(true) => format!("its object {place} is clean, so no process needs this companion"),
         Some(false) => {
             return Err(format!(
-                "whoever was attached to {place} died, and the next to attach needs it"
+                "a process attached to {place} died, and the next process to attach needs this \
+                 companion"
             ));
         }
     });
     Ok(())
 }
 
-/// Whether an object's header says that nobody is attached and all is in order; `None` if it is no
-/// object. An inspection would open the companion, which is claimed here.
+/// Returns the clean flag of an object, which says that no process is attached and the last one
+/// detached in order. `None` if the file is not an object.
+///
+/// Reads the header directly: an inspection would open the companion, which is claimed here.
 fn is_clean(mut object: &File) -> std::io::Result<Option<bool>> {
     const MAGIC: [u8; 8] = *b"\x89SHM\r\n\x1a\n";
     const VERSION: usize = 8;
@@ -189,7 +196,7 @@ fn is_clean(mut object: &File) -> std::io::Result<Option<bool>> {
     let Some(clean) = header.get(CLEAN..CLEAN + 4).filter(|_| header.starts_with(&MAGIC)) else {
         return Ok(None);
     };
-    // Of another version nothing else is known.
+    // Other versions may have the flag elsewhere, so their objects count as unclean.
     let known = header[VERSION..VERSION + 2] == 1u16.to_ne_bytes();
     Ok(Some(known && clean == 1u32.to_ne_bytes()))
 }
@@ -238,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_tell_whether_an_object_is_in_order() {
+    fn headers_show_whether_an_object_is_clean() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("object");
         let location = sharemap::Location::file(&path);
@@ -258,7 +265,7 @@ mod tests {
         };
         assert_eq!(ask(0, image[0], image.len()), Some(true));
         assert_eq!(ask(132, 0, image.len()), Some(false));
-        assert_eq!(ask(8, 2, image.len()), Some(false), "of another version nothing is known");
+        assert_eq!(ask(8, 2, image.len()), Some(false), "another version is never clean");
         assert_eq!(ask(0, 0, image.len()), None);
         assert_eq!(ask(0, image[0], 100), None);
     }

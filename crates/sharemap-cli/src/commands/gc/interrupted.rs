@@ -37,6 +37,7 @@ pub(super) fn has(removals: &[InterruptedRemoval], name: &str) -> bool {
         .any(|removal| removal.names().iter().any(|moved| name == Some(moved.as_os_str())))
 }
 
+/// Describes an interrupted removal, and moves its files back if `apply` is `true`.
 pub(super) fn settle(removal: &InterruptedRemoval, apply: bool) -> Item {
     let names: Vec<_> = removal.names().iter().map(lossless).collect();
     let moved = match names.is_empty() {

@@ -59,6 +59,7 @@ pub(super) enum Found {
     Companion(ObjectFile, (u64, u64)),
 }
 
+/// Judges an object. Companions are returned, because they are judged together.
 pub(super) fn judge(target: &Target, rules: Rules<'_>) -> Found {
     let file = match ObjectFile::open(&target.location) {
         Ok(file) => file,
@@ -101,7 +102,7 @@ fn judge_file(name: &str, file: ObjectFile, rules: Rules<'_>) -> Judged {
     judged(name, what, measures, proof, verdict)
 }
 
-/// What a file's system says of it.
+/// The properties of a file that the report shows.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Measures {
     size: Option<u64>,
@@ -141,7 +142,7 @@ pub(super) fn judged(
     }
 }
 
-/// `Err`: why it is kept.
+/// Returns the kind of the object, and the claim to remove it or the reason why it is kept.
 fn classify(
     name: &str,
     file: &ObjectFile,
@@ -154,7 +155,7 @@ fn classify(
             return ("unfinished", Ok(Claim::Garbage));
         }
         FileRole::Moved if !rules.is_named => {
-            return ("moved", Err("a removal that has not ended moved it there".into()));
+            return ("moved", Err("a removal that is still running moved it there".into()));
         }
         _ => {}
     }
@@ -167,7 +168,7 @@ fn classify(
         Err(error) => return ("unknown", Err(error.to_string())),
     };
     let is_temporary = Location::name(name).is_temporary();
-    let generated = "its name is a generated one, by which no other process looks for it";
+    let generated = "its name is a generated one, which no other process looks up";
     let Some(look) = look else {
         if is_temporary {
             proof.push(generated.into());
@@ -187,7 +188,7 @@ fn classify(
         Ok(_) => "object",
         Err(error) => return ("malformed", Err(error.to_string())),
     };
-    let claim = nobody_attached(&look, proof).and_then(|()| match what {
+    let claim = is_unattached(&look, proof).and_then(|()| match what {
         "unfinished" => Ok(Claim::Garbage),
         _ if rules.is_named => Ok(Claim::Wanted),
         _ if is_of_earlier_boot(&look, file.file()) => {
@@ -203,15 +204,15 @@ fn classify(
     (what, claim)
 }
 
-/// Asks about every slot of the object.
-fn nobody_attached(look: &Inspection, proof: &mut Vec<String>) -> Result<(), String> {
+/// Queries the kernel about every slot of the object. Returns an error if a process holds one.
+fn is_unattached(look: &Inspection, proof: &mut Vec<String>) -> Result<(), String> {
     match who_holds(look).map_err(|error| error.to_string())? {
         Some(who) => Err(who),
         None => {
             let participants = look.facts().map_or(0, |facts| facts.participants);
             proof.push(format!(
-                "the kernel says that nobody holds a slot of it: its {participants} participants', its \
-                 readers', its creator's"
+                "the kernel says that no process holds one of its liveness locks: those of its \
+                 {participants} participants, its readers and its creator"
             ));
             Ok(())
         }
@@ -248,7 +249,7 @@ pub(super) fn may_go(file: &ObjectFile, rules: Rules<'_>) -> Result<(), String> 
         Some(owner) if !rules.is_named => {
             Err(format!("it belongs to user {owner}; name it to remove it"))
         }
-        _ => held_by_nobody(file, rules.holders),
+        _ => is_file_unheld(file, rules.holders),
     }
 }
 
@@ -265,7 +266,7 @@ fn is_old(age: Option<Duration>, limit: Option<Duration>) -> bool {
     }
 }
 
-/// Asks the kernel for the file alone.
+/// Claims exclusive use of the file from the kernel, and adds the proof that no process uses it.
 fn claim_alone(
     file: ObjectFile,
     holders: Option<&Holders>,
@@ -292,7 +293,7 @@ fn claim_alone(
     // mapped.
     match Holders::look() {
         Some(now) if !now.lists_all => {
-            Err("not all processes are to be seen from here, and any may have it mapped".into())
+            Err("not all processes are visible from here, and any may have it mapped".into())
         }
         Some(now) if now.hidden == 0 => {
             is_unheld(identity, Some(&now))?;
@@ -301,14 +302,15 @@ fn claim_alone(
             Ok(unused)
         }
         Some(now) => Err(format!(
-            "{} could not be looked into, and may have it mapped",
+            "{} could not be inspected, and may have it mapped",
             units::count(now.hidden, "process")
         )),
-        None => Err("this system does not tell who has it mapped".into()),
+        None => Err("this system does not report which processes have it mapped".into()),
     }
 }
 
-fn held_by_nobody(file: &ObjectFile, holders: Option<&Holders>) -> Result<(), String> {
+/// Returns an error if a known process holds the file.
+fn is_file_unheld(file: &ObjectFile, holders: Option<&Holders>) -> Result<(), String> {
     is_unheld(system::identity_of(file.file()), holders)
 }
 
@@ -319,11 +321,12 @@ fn is_unheld(identity: Option<(u64, u64)>, holders: Option<&Holders>) -> Result<
     }
 }
 
+/// Describes the search for holders.
 fn seen(holders: &Holders) -> String {
     let looked = units::count(holders.seen, "process");
     let hidden = match holders.hidden {
         0 => String::new(),
-        hidden => format!("; {hidden} could not be looked into"),
+        hidden => format!("; {hidden} could not be inspected"),
     };
-    format!("none of {looked} looked into has it{hidden}")
+    format!("none of {looked} inspected has it open or mapped{hidden}")
 }

@@ -1,4 +1,4 @@
-//! `sharemap gc`: removes objects that no process can want any more, and shows the proof.
+//! `sharemap gc`: removes objects that no process can want any more, and lists the proof.
 
 mod companion;
 mod interrupted;
@@ -15,19 +15,19 @@ use serde::Serialize;
 use sharemap::{ErrorKind, Location, NamedObject, SharedMemory};
 use std::time::Duration;
 
-/// Find shared memory that no process uses, and remove with --apply what no process can want.
+/// Finds shared memory that no process uses, and removes with --apply what no process can want.
 ///
 /// A named object lives until it is removed. An object that no process uses may therefore be meant
 /// for the next process: a cache, a counter, a message for a reader that has not started. Without
 /// names, --apply removes only what no process can want: unfinished objects of dead creators,
-/// objects under generated names (PREFIX-RANDOM.tmp), companions (files with the liveness locks of another object) that are not needed, and objects
-/// that were last used before this system started. Other objects are listed as unused; remove them
-/// by name or with --unused. Objects of other users, and objects that were used in another
-/// container, are removed by name only.
+/// objects under generated names (PREFIX-RANDOM.tmp), companions (files with the liveness locks of
+/// another object) that are not needed, and objects that were last used before this system started.
+/// Other objects are listed as unused; remove them by name or with --unused. Objects of other users,
+/// and objects that were used in another container, are removed by name only.
 ///
 /// Each object is listed with the proof that no live process uses it. The kernel granted exclusive
 /// use of the file (a lease on Linux, an exclusive handle on Windows). The kernel says that no
-/// process holds a liveness lock of the object. No process that could be looked into has the file
+/// process holds a liveness lock of the object. No process that could be inspected has the file
 /// open or mapped. Objects whose use cannot be determined are kept. Objects that sharemap did not
 /// make are kept unless --foreign is given; raw memory under a generated name counts as made by
 /// sharemap.
@@ -37,20 +37,20 @@ use std::time::Duration;
 /// next gc of the same object, or of all, moves the file back.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only these objects: names, or paths with a separator [default: all that `sharemap ls` shows].
+    /// The names of the objects, or paths with a separator [default: all that `sharemap ls` shows].
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Remove what can be removed.
+    /// Removes the objects that can be removed.
     #[arg(long)]
     apply: bool,
-    /// Include objects without a header of sharemap: raw memory, and objects of other programs.
+    /// Includes objects without a header of sharemap: raw memory, and objects of other programs.
     #[arg(long)]
     foreign: bool,
-    /// Include objects that no process uses at the moment.
+    /// Includes objects that no process uses at the moment.
     #[arg(long, conflicts_with = "names")]
     unused: bool,
-    /// With --unused, only objects without an access, write or change for at least this long. Linux
-    /// records accesses once in 24 hours; looking at an object counts as an access.
+    /// With --unused, includes only objects without an access, write or change for at least this long.
+    /// Linux records accesses once in 24 hours; inspecting an object counts as an access.
     #[arg(
         long,
         value_name = "DURATION",
@@ -58,7 +58,7 @@ pub(crate) struct Args {
         requires = "unused"
     )]
     older_than: Option<Duration>,
-    /// Search file systems for the objects of companions for at most this long.
+    /// Searches file systems for the objects of companions for at most this long.
     #[arg(
         long,
         value_name = "DURATION",
@@ -76,7 +76,7 @@ struct Report {
     removed: u64,
     unused: u64,
     kept: u64,
-    /// Bytes of memory that removable or removed objects take up.
+    /// The bytes of memory that removable or removed objects take up.
     bytes: u64,
 }
 
@@ -87,9 +87,9 @@ struct Item {
     size: Option<u64>,
     age_seconds: Option<u64>,
     verdict: &'static str,
-    /// Why no process uses it.
+    /// The reasons why no process uses the object.
     proof: Vec<String>,
-    /// Why it is kept.
+    /// The reason why the object is kept.
     reason: Option<String>,
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         is_named: !args.names.is_empty(),
     };
     let mut report = Report { applied: args.apply, ..Report::default() };
-    // Files that are moved back are judged with the others.
+    // First, so that files that are moved back are judged with the others.
     let removals = interrupted::find(&args.names)?;
     for removal in &removals {
         let item = interrupted::settle(removal, args.apply);
@@ -161,6 +161,7 @@ fn tell(item: Item, report: &mut Report, output: &mut Output) -> Result<(), Fail
     Ok(())
 }
 
+/// Returns the objects to judge.
 fn targets(names: &[String]) -> Result<Vec<Target>, Failure> {
     // Where the system has no list (macOS), objects are found by name only.
     let all = match SharedMemory::list() {
@@ -201,7 +202,8 @@ fn removed(judged: Judged, apply: bool, report: &mut Report) -> Result<Item, Fai
         Verdict::Idle => {
             report.unused += 1;
             item.verdict = "unused";
-            item.reason = Some("a process may still want it; name it, or use --unused".into());
+            item.reason =
+                Some("a process may still want it; name it, or use --unused, to remove it".into());
             return Ok(item);
         }
         Verdict::Gone => {
@@ -255,6 +257,7 @@ fn print(item: &Item, output: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Prints the totals.
 fn conclude(report: &Report, output: &mut Output) -> Result<(), Failure> {
     let objects = |number| units::count(number, "object");
     let size = units::size(report.bytes);
@@ -270,7 +273,7 @@ fn conclude(report: &Report, output: &mut Output) -> Result<(), Failure> {
         }
         (false, 0) => format!("nothing to remove; {rest}"),
         (false, number) => {
-            format!("{}, {size}, can be removed: --apply does; {rest}", objects(number))
+            format!("{}, {size}, can be removed with --apply; {rest}", objects(number))
         }
     })
 }

@@ -1,4 +1,4 @@
-//! The numbers that a listing can show.
+//! The types of numbers that a listing can show.
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -37,6 +37,7 @@ pub(super) struct Element {
 }
 
 impl Element {
+    /// Returns the size of the type in bytes.
     pub(super) fn width(self) -> usize {
         match self.kind {
             Type::U8 | Type::I8 => 1,
@@ -46,7 +47,7 @@ impl Element {
         }
     }
 
-    /// Characters that the longest value of the type takes.
+    /// Returns the width in columns of the longest value of the type.
     pub(super) fn columns(self) -> usize {
         match self.kind {
             Type::U8 => 2,
@@ -61,7 +62,7 @@ impl Element {
         }
     }
 
-    /// The number as JSON; what JSON has no number for (NaN, infinities) is a string.
+    /// Returns the number as JSON. NaN and infinities, which JSON lacks, become strings.
     pub(super) fn json(self, bytes: &[u8]) -> Value {
         let float = |value: f64, text: String| match serde_json::Number::from_f64(value) {
             Some(number) => Value::Number(number),
@@ -72,7 +73,7 @@ impl Element {
             Type::I8 | Type::I16 | Type::I32 | Type::I64 => self.signed(bytes).into(),
             Type::F32 => {
                 let value = f32::from_bits(self.bits(bytes) as u32);
-                // The shortest text that gives this f32 back, not the f64 beside it.
+                // The shortest text that reads back as this f32, not that of the converted f64.
                 let text = value.to_string();
                 float(text.parse().unwrap_or(f64::from(value)), text)
             }
@@ -83,7 +84,7 @@ impl Element {
         }
     }
 
-    /// The number as text for people: bytes in hexadecimal, the rest in decimal.
+    /// Returns the number as text: `u8` in hexadecimal, other types in decimal.
     pub(super) fn text(self, bytes: &[u8]) -> String {
         match self.kind {
             Type::U8 => format!("{:02x}", bytes[0]),
@@ -108,7 +109,7 @@ impl Element {
     }
 }
 
-/// Plain where that fits, else with an exponent.
+/// Formats a value in plain notation if it fits into `columns`, else with an exponent.
 fn shorter(value: impl std::fmt::Display + std::fmt::LowerExp, columns: usize) -> String {
     let plain = value.to_string();
     if plain.len() <= columns { plain } else { format!("{value:e}") }
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn json_has_numbers_where_it_can() {
+    fn json_has_strings_only_for_nan_and_infinities() {
         let json = |kind, bytes: &[u8]| Element { kind, endian: Endian::Le }.json(bytes);
         assert_eq!(json(Type::U64, &[0xff; 8]), Value::from(u64::MAX));
         assert_eq!(json(Type::F32, &0.1f32.to_le_bytes()), Value::from(0.1));

@@ -1,4 +1,4 @@
-//! Rows of numbers, as text or as JSON.
+//! Prints rows of numbers, as text or as JSON.
 
 use super::Hole;
 use super::element::{Element, Type};
@@ -14,15 +14,15 @@ use std::fmt::Write;
 pub(super) struct Listing<'a> {
     output: &'a mut Output,
     element: Element,
-    /// Bytes in a row.
+    /// The number of bytes in a row.
     row: usize,
-    /// Print rows that equal the one before.
+    /// Whether rows equal to the row before are printed.
     all: bool,
     last: Vec<u8>,
     squeezing: bool,
-    /// The row that is being put together.
+    /// The buffer in which a row is formatted.
     line: String,
-    /// Where the next row begins.
+    /// The offset at which the next row begins.
     end: u64,
     first: bool,
 }
@@ -33,7 +33,7 @@ struct Row {
     values: Vec<Value>,
 }
 
-/// Bytes at the end that are too few for a number.
+/// The bytes at the end that are too few for a number.
 #[derive(Serialize)]
 struct Rest<'a> {
     offset: u64,
@@ -69,7 +69,7 @@ impl<'a> Listing<'a> {
         })
     }
 
-    /// `bytes` are whole rows, but for the last before a hole or the end.
+    /// Prints `bytes`, which are whole rows, except for the last row before a hole or the end.
     pub(super) fn bytes(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Failure> {
         let mut offset = offset;
         for row in bytes.chunks(self.row) {
@@ -90,6 +90,7 @@ impl<'a> Listing<'a> {
         Ok(())
     }
 
+    /// Prints a hole with its reason.
     pub(super) fn hole(&mut self, hole: &Hole) -> Result<(), Failure> {
         self.end = hole.offset + hole.length;
         self.last.clear();
@@ -102,11 +103,12 @@ impl<'a> Listing<'a> {
         self.output.line(Text::from(address(hole.offset)) + "  " + what)
     }
 
+    /// Ends the listing. Text ends with the offset after the last byte.
     pub(super) fn end(self) -> Result<(), Failure> {
         if self.output.json() {
             return self.output.bytes(b"]");
         }
-        // As hexdump does: where it ended, which equal rows at the end would hide.
+        // As in hexdump: the end would be hidden if the last rows were replaced by `*`.
         let address = address(self.end);
         self.output.line(address)
     }
@@ -154,7 +156,7 @@ impl<'a> Listing<'a> {
         self.output.line(&self.line)
     }
 
-    /// Bytes in groups of eight, and from column `full` on the characters that they are.
+    /// Appends the bytes in groups of eight, and their characters from column `full` on.
     fn byte_row(&mut self, row: &[u8], full: usize) {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         for (i, &byte) in row.iter().enumerate() {

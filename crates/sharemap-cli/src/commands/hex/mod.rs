@@ -1,4 +1,4 @@
-//! `sharemap hex`: a file's bytes as numbers; what cannot be read is a hole in the listing.
+//! `sharemap hex`: prints the bytes of a file as numbers, with holes for the bytes that cannot be read.
 
 mod element;
 mod listing;
@@ -16,27 +16,28 @@ use serde::Serialize;
 use source::{Piece, Source};
 use std::path::PathBuf;
 
-/// Print a file as numbers of one type.
+/// Prints a file as numbers of one type.
 ///
-/// A page that cannot be read is printed as a hole with the reason, and the rest goes on; the exit
-/// code is 1 then. Rows equal to the one before are left out and marked with `*`, unless --all is
-/// given. What the system does not map is read: procfs, pipes, devices, and standard input (`-`).
+/// Pages that cannot be read are printed as a hole with the reason, and the listing continues after
+/// them. Exits with status 1 if there is a hole. Rows equal to the row before are replaced by `*`,
+/// unless --all is given. Files that cannot be mapped (procfs, pipes, devices, standard input) are
+/// read.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The file; `-` for standard input.
+    /// The file to print; `-` for standard input.
     file: PathBuf,
     /// The type of the numbers.
     #[arg(short = 't', long = "type", value_name = "TYPE", default_value = "u8")]
     kind: Type,
-    /// Their byte order.
+    /// The byte order of the numbers.
     #[arg(short, long, value_name = "ORDER", default_value = "le")]
     endian: Endian,
     #[command(flatten)]
     part: Part,
-    /// Numbers in a row [default: 16 bytes of them, 32 for 8-byte types].
+    /// The number of columns [default: as many as fill 16 bytes, or 32 bytes for 8-byte types].
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     columns: Option<u16>,
-    /// Print equal rows too.
+    /// Prints equal rows, too.
     #[arg(short, long)]
     all: bool,
 }
@@ -48,7 +49,7 @@ struct Head {
     kind: Type,
     endian: Endian,
     offset: u64,
-    /// `None`: wherever it ends.
+    /// `None` if the listing ends with the input.
     length: Option<u64>,
 }
 
@@ -65,7 +66,7 @@ struct Tail {
     holes: Vec<Hole>,
 }
 
-/// About this many bytes are read at once.
+/// The approximate number of bytes that are read at once.
 const PIECE: usize = 64 << 10;
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {

@@ -1,9 +1,9 @@
-//! The bytes of a range in order, with holes where they cannot be read.
+//! Reads the bytes of a range in order, with holes for the bytes that cannot be read.
 
 use super::Hole;
 use crate::commands::input::Input;
 
-/// The next stretch of the range.
+/// A piece of the range: bytes, or a hole.
 pub(super) enum Piece<'a> {
     Bytes { offset: u64, bytes: &'a [u8] },
     Hole(Hole),
@@ -12,9 +12,9 @@ pub(super) enum Piece<'a> {
 pub(super) struct Source {
     input: Input,
     next: u64,
-    /// `u64::MAX` until the input has ended, if its end is not known before.
+    /// `u64::MAX` while the end of the input is unknown.
     end: u64,
-    /// Reading goes on after a hole at a whole number of these from the start.
+    /// Reading continues after a hole at a multiple of this from the start.
     step: u64,
     buffer: Vec<u8>,
     /// The error to report after the bytes that were returned last.
@@ -22,7 +22,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// `piece` is a multiple of `step`.
+    /// Creates a source of pieces of `piece` bytes, a multiple of `step`.
     pub(super) fn new(input: Input, piece: usize, step: usize) -> Self {
         Self {
             next: input.start(),
@@ -34,7 +34,7 @@ impl Source {
         }
     }
 
-    /// Bytes, or one hole for all that cannot be read for the same reason.
+    /// Returns the next piece. Adjacent bytes that cannot be read form one hole.
     pub(super) fn next(&mut self) -> Option<Piece<'_>> {
         if let Some(hole) = self.pending.take() {
             return Some(Piece::Hole(self.extend(hole)));
@@ -51,8 +51,8 @@ impl Source {
         Some(Piece::Bytes { offset: from, bytes: &self.buffer[..good] })
     }
 
-    /// Fills the buffer from `next` on and moves `next` after it; the number of good bytes, and what
-    /// stopped them in `pending`.
+    /// Fills the buffer from `next` on and advances `next`. Returns the number of bytes read. An error
+    /// that ended the read is stored in `pending`.
     fn read(&mut self) -> usize {
         let wanted = (self.buffer.len() as u64).min(self.end - self.next) as usize;
         let mut good = 0;
@@ -91,10 +91,10 @@ impl Source {
         steps.and_then(|steps| start.checked_add(steps)).map_or(self.end, |at| at.min(self.end))
     }
 
-    /// Takes what follows into the hole for as long as nothing can be read there either.
+    /// Extends the hole over the pages after it that cannot be read either.
     fn extend(&mut self, mut hole: Hole) -> Hole {
         while self.next < self.end {
-            // One byte tells whether a page can be read.
+            // Reading one byte shows whether the page can be read.
             let here = self.next;
             if self.input.read_at(here, &mut [0]).is_ok() {
                 break;

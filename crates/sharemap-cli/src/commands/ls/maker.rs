@@ -1,14 +1,14 @@
-//! Who made an object, by its name.
+//! Recognizes the program that made an object, by the object's name or header.
 
 use crate::system;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// What begins an object that several processes take part in.
+/// The first bytes of an object with a header (FORMAT.md).
 const MAGIC: [u8; 8] = *b"\x89SHM\r\n\x1a\n";
 
-/// Names begin like this; the last that fits counts.
+/// The beginnings of names, and the programs that use them. The longest match counts.
 const BEGINNINGS: &[(&str, &str)] = &[
     ("psm_", "Python"),
     ("wnsm_", "Python"),
@@ -31,10 +31,10 @@ const BEGINNINGS: &[(&str, &str)] = &[
     (".sharemap-", "sharemap"),
 ];
 
-/// Whose objects have such names; `None`: raw memory, of whomever.
+/// Returns the program whose objects have such names; `None` if the name is not recognized.
 pub(super) fn by_name(name: &str) -> Option<&'static str> {
     let fits = BEGINNINGS.iter().filter(|(beginning, _)| name.starts_with(beginning));
-    // The longest says most.
+    // The longest match is the most specific.
     fits.max_by_key(|(beginning, _)| beginning.len()).map(|(_, maker)| *maker)
 }
 
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn makers_are_known_by_their_names() {
+    fn makers_are_recognized_by_name() {
         for (name, maker) in [
             ("psm_1f2e3d4c", Some("Python")),
             ("iox2_0f3e_service", Some("iceoryx2")),

@@ -1,4 +1,4 @@
-//! `sharemap ls`: the shared memory that this system has.
+//! `sharemap ls`: lists the named shared memory of this system.
 
 mod maker;
 
@@ -16,15 +16,15 @@ use sharemap::inspect::ObjectFile;
 use sharemap::{NamedObject, SharedMemory};
 use std::time::{Duration, SystemTime};
 
-/// List the named shared memory of this system, and who has it.
+/// Lists the named shared memory of this system, and the processes that hold it.
 ///
-/// Also what other programs have made; some are known by their names. Of objects with a header of
-/// sharemap's it shows what kind they are, how far, and how many living processes take part, as the
-/// kernel says. What the system does not tell is shown as unknown. Processes of other users may hold
-/// objects without showing here.
+/// Shared memory of other programs is included; some programs are recognized by their names. For
+/// objects with a header of sharemap, the list shows the kind, the state, and the number of living
+/// participants, as the kernel reports them. Values that the system does not report are shown as
+/// unknown. Holders that belong to other users may be missing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only objects whose names contain this.
+    /// Lists only the objects whose names contain this.
     #[arg(value_name = "PART")]
     part: Option<String>,
 }
@@ -32,11 +32,11 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct List {
     objects: Vec<Listed>,
-    /// Processes that could not be looked into; `None` where the system has no list of holders.
+    /// The number of processes that could not be inspected; `None` if the system has no list of holders.
     hidden_processes: Option<u64>,
 }
 
-/// One object; `None` is unknown.
+/// An object in the list; `None` means unknown.
 #[derive(Serialize)]
 pub(super) struct Listed {
     pub(super) name: String,
@@ -48,10 +48,10 @@ pub(super) struct Listed {
     resident: Option<u64>,
     user: Option<u32>,
     owner: Option<String>,
-    /// In octal.
+    /// The permissions, in octal.
     mode: Option<String>,
     age_seconds: Option<u64>,
-    /// Those that are known.
+    /// The known holders.
     pub(super) holders: Option<Vec<Holder>>,
 }
 
@@ -71,6 +71,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     print(&objects, hidden, output)
 }
 
+/// Describes an object in the system's list.
 pub(super) fn look(object: &NamedObject, holders: Option<&Holders>) -> Listed {
     let name = lossless(&object.name);
     let path = object.path.as_deref();
@@ -93,7 +94,7 @@ pub(super) fn look(object: &NamedObject, holders: Option<&Holders>) -> Listed {
     }
 }
 
-/// Describes the file that was opened; `object` is its entry in the system's list.
+/// Describes an open file; `object` is its entry in the system's list.
 pub(super) fn look_at_file(
     name: &str,
     file: &ObjectFile,
@@ -124,12 +125,12 @@ fn age_in_seconds(since: Option<SystemTime>) -> Option<u64> {
     SystemTime::now().duration_since(since?).ok().map(|age| age.as_secs())
 }
 
-/// `unknown`, where it is.
+/// Returns the value as text, or `unknown`.
 fn told<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "unknown".into(), |value| value.to_string())
 }
 
-/// `12 worker (mapped), 13 python3 (open)`.
+/// Describes the holders, as in `12 worker, 13 python3 (open, not mapped)`.
 pub(super) fn held_by(holders: Option<&[Holder]>) -> String {
     let one = |holder: &Holder| {
         let program = holder.program.as_deref().unwrap_or("?");
@@ -140,7 +141,7 @@ pub(super) fn held_by(holders: Option<&[Holder]>) -> String {
     };
     match holders {
         None => "unknown".into(),
-        Some([]) => "nobody known".into(),
+        Some([]) => "no known process".into(),
         Some(holders) => holders.iter().map(one).collect::<Vec<_>>().join(", "),
     }
 }
@@ -150,7 +151,7 @@ const HEADINGS: [&str; 10] =
 
 fn print(objects: &[Listed], hidden: Option<u64>, output: &mut Output) -> Result<(), Failure> {
     if objects.is_empty() {
-        return output.line("no shared memory has a name here");
+        return output.line("no shared memory found");
     }
     let rows: Vec<[Text; 10]> = objects
         .iter()
@@ -190,15 +191,15 @@ fn print(objects: &[Listed], hidden: Option<u64>, output: &mut Output) -> Result
     print_hidden(hidden, output)
 }
 
-/// Says what the list of holders leaves out.
+/// Prints how many processes the list of holders leaves out.
 pub(super) fn print_hidden(hidden: Option<u64>, output: &mut Output) -> Result<(), Failure> {
     match hidden {
         Some(0) => Ok(()),
         Some(hidden) => {
             let processes = units::count(hidden, "process");
-            output.line(format!("{processes} of other users could not be looked into"))
+            output.line(format!("{processes} could not be inspected"))
         }
-        None => output.line("this system does not tell who holds them"),
+        None => output.line("this system does not report holders"),
     }
 }
 
@@ -210,7 +211,7 @@ mod tests {
     fn holders_are_named() {
         let holder = |pid, mapped| Holder { pid, program: Some("w".into()), mapped, open: true };
         assert_eq!(held_by(None), "unknown");
-        assert_eq!(held_by(Some(&[])), "nobody known");
+        assert_eq!(held_by(Some(&[])), "no known process");
         let both = [holder(7, true), holder(8, false)];
         assert_eq!(held_by(Some(&both)), "7 w, 8 w (open, not mapped)");
     }

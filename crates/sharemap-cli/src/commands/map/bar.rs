@@ -1,4 +1,4 @@
-//! Residency as rows of coloured blocks in a terminal.
+//! Prints residency as rows of coloured blocks.
 
 use super::cells::{Cell, Grid};
 use crate::commands::pages::Pages;
@@ -8,7 +8,7 @@ use crate::text::Text;
 use crate::units;
 use console::{Style, Term};
 
-/// Rows of blocks that still are a bar and no carpet.
+/// The largest number of rows.
 const ROWS: usize = 16;
 
 pub(super) fn print(output: &mut Output, pages: &Pages, page_size: u64) -> Result<(), Failure> {
@@ -36,11 +36,12 @@ pub(super) fn print(output: &mut Output, pages: &Pages, page_size: u64) -> Resul
             + sample(0.0)
             + " none  "
             + block(Cell::Unknown)
-            + format!(" not told; one block is {}", units::size(per_cell)),
+            + format!(" unknown; one block is {}", units::size(per_cell)),
     )
 }
 
-/// A power of two that fits beside the offsets; 64 where nobody looks.
+/// Returns the number of columns: a power of two that fits beside the offsets; 64 if the output is not a
+/// terminal.
 fn columns(output: &Output) -> usize {
     if !output.is_terminal() {
         return 64;
@@ -49,7 +50,8 @@ fn columns(output: &Output) -> usize {
     1 << width.clamp(8, 128).ilog2()
 }
 
-/// Shapes differ as well as colours: not everyone sees, or has, the latter.
+/// Returns the block of a cell. The shapes differ as well as the colours, which may be unavailable or
+/// hard to tell apart.
 fn block(cell: Cell) -> Text {
     let (shape, style) = match cell {
         Cell::Known(part) if part >= 1.0 => ('█', Style::new().green()),

@@ -1,18 +1,18 @@
-//! Pages gathered into as many cells as there is room for.
+//! Groups pages into cells, as many as there is room for.
 
 use crate::commands::pages::Pages;
 use sharemap::PageState;
 
-/// What one cell of a picture stands for.
+/// The residency of the pages in one cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Cell {
-    /// The part of its pages that is in memory, from 0 to 1, of those that the system tells of.
+    /// The fraction in memory, from 0 to 1, of the pages whose state is known.
     Known(f64),
-    /// The system tells of none of them.
+    /// No page in a known state.
     Unknown,
 }
 
-/// A grid of cells that is read like a page of text.
+/// A grid of cells, in rows from left to right.
 pub(super) struct Grid {
     pub(super) columns: usize,
     pub(super) pages_per_cell: u64,
@@ -20,10 +20,10 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    /// At most `rows` rows of `columns` cells.
+    /// Groups `pages` into at most `rows` rows of `columns` cells.
     pub(super) fn new(pages: &Pages, columns: usize, rows: usize) -> Self {
         let per_cell = pages.len().div_ceil((columns * rows) as u64).max(1);
-        // Powers of two, so that rows begin at round offsets.
+        // A power of two, so that rows begin at round offsets.
         let pages_per_cell = per_cell.next_power_of_two();
         let mut counts = vec![Count::default(); pages.len().div_ceil(pages_per_cell) as usize];
         for run in pages.runs() {
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_pages_count_for_nothing() {
+    fn unknown_pages_do_not_count() {
         let cells = |states: &[PageState]| Grid::new(&Pages::from_states(states), 1, 1).cells;
         assert_eq!(cells(&[Resident, Absent, Unknown, Unknown]), [Cell::Known(0.5)]);
         assert_eq!(cells(&[Unknown]), [Cell::Unknown]);

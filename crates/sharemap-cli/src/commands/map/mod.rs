@@ -1,4 +1,4 @@
-//! `sharemap map`: a picture of which parts of a file are in memory.
+//! `sharemap map`: shows which parts of a file are in memory.
 
 mod bar;
 mod cells;
@@ -13,12 +13,12 @@ use serde::Serialize;
 use sharemap::{Mapping, PageState};
 use std::path::PathBuf;
 
-/// Show which parts of a file are in memory, as a bar or as a picture.
+/// Shows which parts of a file are in memory, as a bar or as a picture.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The file.
+    /// The file to show.
     file: PathBuf,
-    /// Draw it into this file instead: .png or .svg.
+    /// Draws a picture into this file instead: .png or .svg.
     #[arg(short, long, value_name = "PICTURE", value_parser = picture::parse_target)]
     output: Option<picture::Target>,
 }
@@ -77,7 +77,7 @@ fn summary(found: &Residency) -> String {
         number => format!(", {number} unknown"),
     };
     if known == 0 && found.pages > 0 {
-        return format!("{pages}; the system does not tell which are in memory");
+        return format!("{pages}; the system does not report which are in memory");
     }
     format!(
         "{} of {pages} in memory ({:.1} %){unknown}",

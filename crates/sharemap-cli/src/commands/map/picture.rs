@@ -1,4 +1,4 @@
-//! Residency as a picture: PNG or SVG, without any library or font of the system.
+//! Draws residency as a PNG or SVG picture, without libraries or fonts of the system.
 
 use super::cells::{Cell, Grid};
 use crate::commands::pages::Pages;
@@ -18,13 +18,14 @@ enum Format {
     Svg,
 }
 
-/// The file to draw into, and how.
+/// The file to draw into, and its format.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) path: PathBuf,
     format: Format,
 }
 
+/// Parses the path of a picture. The extension decides the format.
 pub(super) fn parse_target(text: &str) -> Result<Target, String> {
     let path = PathBuf::from(text);
     let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
@@ -39,7 +40,7 @@ pub(super) fn parse_target(text: &str) -> Result<Target, String> {
 const FONT: &str = "sans-serif";
 const COLUMNS: usize = 128;
 const ROWS: usize = 96;
-/// Pixels a side of one cell.
+/// The width and height of a cell, in pixels.
 const CELL: i32 = 8;
 const LEFT: i32 = 96;
 const TOP: i32 = 56;
@@ -49,9 +50,11 @@ const RIGHT: i32 = 24;
 const INK: RGBColor = RGBColor(40, 44, 52);
 const UNKNOWN: RGBColor = RGBColor(224, 224, 224);
 const ABSENT: RGBColor = RGBColor(236, 240, 247);
-/// From the least to the most that a cell with anything in memory can have.
+/// The colours of a cell with the least and the most in memory; a cell with nothing in memory is
+/// `ABSENT`.
 const SCALE: [RGBColor; 2] = [RGBColor(253, 196, 86), RGBColor(20, 132, 92)];
 
+/// Draws `pages` into the target file.
 pub(super) fn draw(
     target: &Target,
     title: &str,
@@ -113,7 +116,7 @@ fn paint<B: DrawingBackend>(
     let per_cell = grid.pages_per_cell * page_size;
     let per_row = per_cell * grid.columns as u64;
     let labels = text(13, HPos::Right, VPos::Center);
-    // Few enough labels that they do not touch.
+    // Every second row, or fewer, so that the labels do not touch.
     let every = 2 * (grid.rows() / 24 + 1);
     for (row, cells) in grid.cells.chunks(grid.columns).enumerate() {
         let y = TOP + row as i32 * CELL;
@@ -135,7 +138,7 @@ fn paint<B: DrawingBackend>(
         (Cell::Known(0.5), "half"),
         (Cell::Known(0.01), "a little"),
         (Cell::Known(0.0), "none"),
-        (Cell::Unknown, "not told"),
+        (Cell::Unknown, "unknown"),
     ];
     for (cell, name) in samples {
         area.draw(&square(x, y, color(cell))).map_err(failed)?;

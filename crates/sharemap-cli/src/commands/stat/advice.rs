@@ -1,10 +1,10 @@
-//! How a file is best read, from what is known of it.
+//! Advises how to read a file.
 
 use crate::commands::pages::Mappable;
 use crate::system::procfs::HugePageUse;
 use serde::Serialize;
 
-/// What matters for the choice.
+/// The properties of a file that the advice depends on.
 pub(super) struct Situation<'a> {
     pub(super) size: u64,
     pub(super) pages: u64,
@@ -18,34 +18,35 @@ pub(super) struct Situation<'a> {
 /// One piece of advice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Hint {
-    /// What the reader is about to do.
+    /// The intended use.
     pub(super) when: &'static str,
-    /// What to do then.
+    /// The advice for that use, as text.
     pub(super) what: &'static str,
-    /// The advice to give the mapping, as the library and the system name it.
+    /// The value of `sharemap::Advice` for the mapping, if there is one.
     pub(super) advice: Option<&'static str>,
 }
 
-/// Below this, setting a mapping up costs more than copying the file.
+/// The size below which setting up a mapping costs more than copying the file.
 const WORTH_MAPPING: u64 = 256 << 10;
-/// From here on, what the processor spends on finding pages shows.
+/// The size from which address translation takes a noticeable part of the time.
 const WORTH_HUGE_PAGES: u64 = 64 << 20;
 
 impl Situation<'_> {
+    /// Returns the advice, one hint for each use.
     pub(super) fn hints(&self) -> Vec<Hint> {
         let hint = |when, what, advice| Hint { when, what, advice };
         if self.size == 0 {
             return vec![hint("any use", "there is nothing to map yet", None)];
         }
         if self.mappable == Mappable::Refused {
-            let what = "the system does not map it: use read(); FileContents::open does";
+            let what = "the system cannot map it: use read(), as FileContents::open does";
             return vec![hint("any use", what, None)];
         }
         let mut hints = Vec::new();
         if self.size < WORTH_MAPPING {
             hints.push(hint(
                 "read once, whole",
-                "read() is faster than a mapping below about 256 KiB; FileContents::open picks it",
+                "read() is faster than a mapping below about 256 KiB; FileContents::open chooses it",
                 None,
             ));
         }
@@ -60,7 +61,7 @@ impl Situation<'_> {
             if self.size >= WORTH_HUGE_PAGES && !self.has_huge_pages() {
                 hints.push(hint(
                     "random reads",
-                    "it lives in memory, so huge pages help: MapOptions::huge_pages, or \
+                    "it is in memory only, so huge pages help: MapOptions::huge_pages, or \
                      MADV_HUGEPAGE",
                     Some("HugePage"),
                 ));
@@ -68,14 +69,14 @@ impl Situation<'_> {
         } else if self.absent * 10 > self.pages && self.size >= WORTH_MAPPING {
             hints.push(hint(
                 "random reads",
-                "use MADV_RANDOM (Advice::Random): much of it is on the disk, and reading ahead there \
+                "use MADV_RANDOM (Advice::Random): much of it is on the disk, and reading ahead \
                  makes each random read several times slower",
                 Some("Random"),
             ));
             hints.push(hint(
                 "one pass, in order",
-                "use MADV_SEQUENTIAL (Advice::Sequential): the system reads far ahead and drops what is \
-                 behind",
+                "use MADV_SEQUENTIAL (Advice::Sequential): the system reads far ahead and drops the pages \
+                 that have been read",
                 Some("Sequential"),
             ));
             hints.push(hint(
@@ -143,25 +144,25 @@ mod tests {
     }
 
     #[test]
-    fn cold_files_on_disk_want_advice() {
+    fn files_on_disk_get_advice() {
         let cold = on_disk(1 << 30, 0);
         assert_eq!(advice(&cold), [Some("Random"), Some("Sequential"), Some("WillNeed")]);
     }
 
     #[test]
-    fn what_is_not_mapped_is_read() {
+    fn files_that_cannot_be_mapped_are_read() {
         let refused = Situation { mappable: Mappable::Refused, ..on_disk(1 << 30, 0) };
         assert_eq!(advice(&refused), [None]);
     }
 
     #[test]
-    fn warm_files_need_none() {
+    fn files_in_memory_are_mapped_as_they_are() {
         let warm = on_disk(1 << 30, 1 << 18);
         assert_eq!(advice(&warm), [Some("Normal")]);
     }
 
     #[test]
-    fn memory_wants_huge_pages() {
+    fn files_on_tmpfs_get_huge_pages() {
         let mut warm = on_disk(1 << 30, 1 << 18);
         warm.file_system = Some("tmpfs");
         assert_eq!(advice(&warm), [Some("HugePage")]);

@@ -1,4 +1,4 @@
-//! `sharemap stat`: what the system knows of a file and its pages.
+//! `sharemap stat`: shows the size of a file and the state of its pages.
 
 mod advice;
 
@@ -16,12 +16,12 @@ use sharemap::guard::{self, Recovery};
 use sharemap::{CacheStatus, ErrorKind, Mapping, PageState, SlidingWindow};
 use std::path::{Path, PathBuf};
 
-/// Show a file's size, which of its pages are in memory, and how best to map it.
+/// Shows the size of a file, how much of it is in memory, and how best to map it.
 ///
-/// Reads none of the file's data from the disk. What the system does not tell is left out.
+/// None of the file's data is read from the disk. Values that the system does not report are left out.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The files.
+    /// The files to show.
     #[arg(required = true)]
     files: Vec<PathBuf>,
 }
@@ -32,11 +32,11 @@ struct Stat {
     size: u64,
     page_size: u64,
     pages: u64,
-    /// The three add up to `pages`.
+    /// `resident`, `absent` and `unknown` add up to `pages`.
     resident: u64,
     absent: u64,
     unknown: u64,
-    /// Bytes that are not holes, and in how many pieces.
+    /// The data that is not in holes.
     data: Option<Data>,
     cache: Option<Cache>,
     huge_pages: Option<HugePageUse>,
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
 }
 
 fn look(path: &Path) -> Result<Stat, Failure> {
-    // Nothing is mapped yet; a window is mapped when it is read.
+    // Opening a window maps nothing; the first view does.
     let window = SlidingWindow::open(path, sharemap::page_size())?;
     let file = window.file().ok_or_else(|| Failure::refused("a window has no file"))?;
     let is_device = file.metadata().is_ok_and(|found| system::is_block_device(&found));
@@ -206,7 +206,7 @@ impl Found {
     }
 }
 
-/// `None` where the system does not tell.
+/// Returns `None` if the system does not report the value.
 pub(super) fn told<T>(answer: sharemap::Result<T>) -> Result<Option<T>, Failure> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
@@ -220,8 +220,10 @@ pub(super) fn told<T>(answer: sharemap::Result<T>) -> Result<Option<T>, Failure>
 /// The number of pages touched to detect huge pages.
 const LOOKS: usize = 4096;
 
-/// Huge pages show only once they are used: touches one byte in each stretch of 2 MiB that is
-/// wholly in memory, which reads nothing from the disk.
+/// Returns the use of huge pages in a mapping.
+///
+/// The kernel reports a huge page only after an access. Reads one byte in each 2 MiB that are wholly in
+/// memory, at most `looks` times, so nothing is read from the disk.
 fn huge_pages(map: &Mapping, pages: &Pages, looks: &mut usize) -> Option<HugePageUse> {
     const STRETCH: usize = 2 << 20;
     if map.is_empty() {
@@ -236,7 +238,7 @@ fn huge_pages(map: &Mapping, pages: &Pages, looks: &mut usize) -> Option<HugePag
     let resident = pages.runs().iter().filter(|run| run.state == PageState::Resident);
     for number in resident.flat_map(whole).take(*looks) {
         *looks -= 1;
-        // A file cut off meanwhile is none the worse for it.
+        // The file may have been truncated meanwhile, which does not matter here.
         let _ = bytes.get((number * stretch) as usize);
     }
     procfs::huge_pages(bytes.as_ptr() as usize)
@@ -281,7 +283,7 @@ fn print(stat: &Stat, output: &mut Output) -> Result<(), Failure> {
         output.field(
             "unknown",
             format!(
-                "{} ({}): the system does not tell this user",
+                "{} ({}): the system does not report them to this user",
                 pages(stat.unknown),
                 share(stat.unknown)
             ),
@@ -295,16 +297,16 @@ fn print(stat: &Stat, output: &mut Output) -> Result<(), Failure> {
         output.field("dirty", format!("{}{writing}", pages(cache.dirty)))?;
         let recently = match cache.recently_evicted {
             0 => String::new(),
-            number => format!(", {number} of them not long ago"),
+            number => format!(", {number} of them recently"),
         };
         output.field("evicted", format!("{}{recently}", pages(cache.evicted)))?;
     }
     if let Some(huge) = &stat.huge_pages {
         let what = match (huge.page_size > stat.page_size, huge.mapped) {
             (true, _) => format!("all, of {}", units::size(huge.page_size)),
-            (false, 0) if huge.eligible => "none yet, the system would use them".into(),
+            (false, 0) if huge.eligible => "none yet; the system would use them".into(),
             (false, 0) => "none".into(),
-            (false, bytes) => format!("{} mapped by them", units::size(bytes)),
+            (false, bytes) => format!("{} in huge pages", units::size(bytes)),
         };
         output.field("huge pages", what)?;
     }
@@ -312,11 +314,14 @@ fn print(stat: &Stat, output: &mut Output) -> Result<(), Failure> {
         output.field("file system", name)?;
     }
     if stat.block_device {
-        output.field("device", "a block device: what is on it, and not where its node lies")?;
+        output.field(
+            "device",
+            "a block device; all values are those of the device, not of its node",
+        )?;
     }
     let faults = match stat.recovery {
         "in place" => "become errors, at no cost to reads that succeed",
-        _ => "become errors, by a system call for each read: slower, as safe",
+        _ => "become errors by a system call for each read: slower, but as safe",
     };
     output.field("faults", faults)?;
     for (i, hint) in stat.advice.iter().enumerate() {

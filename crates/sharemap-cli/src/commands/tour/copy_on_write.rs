@@ -24,5 +24,5 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     expect(edited == b"one thousand and 999 euros", "the mapping should show its own edit")?;
     expect(shared == original, "another mapping should show the original")?;
     copy.close()?;
-    expect(std::fs::read(&path)? == original, "the file should be as it was")
+    expect(std::fs::read(&path)? == original, "the file should be unchanged")
 }

@@ -1,4 +1,4 @@
-//! Step 2: a file edited through memory, and read by others.
+//! Step 2: a file is edited through a mapping, and read by other programs.
 
 use super::peer::{Action, NUMBERS};
 use super::scene::{Scene, expect};
@@ -10,7 +10,7 @@ use std::path::Path;
 
 pub(super) const STEP: Step = Step {
     name: "edit",
-    title: "Create, write, flush and read back; hand numbers to another program",
+    title: "Create, write, flush and read back; pass numbers to another program",
     run,
 };
 
@@ -38,11 +38,11 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     hand_over(scene, &scene.path("numbers.bin"))
 }
 
-/// Drops the file's page from memory, as far as the system lets that happen or tells of it.
+/// Evicts the file's page from memory and records the residency, if the system supports both.
 fn evict(scene: &mut Scene<'_>, map: Mapping) -> Outcome {
     let resident = || match map.residency() {
         Ok(residency) if residency.unknown() == 0 => format!("{}", residency.resident()),
-        _ => "an untold number of".into(),
+        _ => "an unknown number of".into(),
     };
     let before = resident();
     match map.evict() {

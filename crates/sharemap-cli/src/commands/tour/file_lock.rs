@@ -1,4 +1,4 @@
-//! Step 14: two processes take turns by a lock of the file.
+//! Step 14: two processes take turns by a file lock.
 
 use super::peer::Action;
 use super::scene::{Scene, expect, refused};
@@ -10,15 +10,16 @@ use std::time::{Duration, Instant};
 
 pub(super) const STEP: Step = Step {
     name: "file-lock",
-    title: "Writer and reader take turns by a file lock; a killed holder holds nothing",
+    title: "Writer and reader take turns by a file lock, which the death of a holder releases",
     run,
 };
 
 const ROUNDS: u64 = 200;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the file holds: whose turn it is (even: the writer's), and what is handed over.
+/// The index of the turn: even for the writer, odd for the reader.
 const TURN: usize = 0;
+/// The index of the number that is passed.
 const NUMBER: usize = 1;
 
 fn run(scene: &mut Scene<'_>) -> Outcome {
@@ -48,19 +49,21 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     let mut holder = scene.peer(Action::HoldLock, &path)?;
     holder.ready()?;
     let error = refused(lock.try_lock().map(drop), ErrorKind::WouldBlock, "a second holder")?;
-    scene.did("let a second process take the lock and keep it");
-    scene.saw(format!("asked: {error}"));
+    scene.did("let a second process acquire the lock and hold it");
+    scene.saw(format!("tried to acquire it: {error}"));
     let allowed = Duration::from_millis(20);
     refused(lock.lock_timeout(allowed).map(drop), ErrorKind::Timeout, "a wait that is too short")?;
     drop(holder);
     let begun = Instant::now();
     lock.lock_timeout(PATIENCE)?.unlock()?;
     let took = begun.elapsed().as_secs_f64() * 1e3;
-    scene.saw(format!("waited 20 ms in vain; killed the holder, and had the lock in {took:.1} ms"));
+    scene.saw(format!(
+        "waited 20 ms in vain; killed the holder, and acquired the lock in {took:.1} ms"
+    ));
     Ok(())
 }
 
-/// The second process of the first half: prints how many numbers were as they should be.
+/// Runs as the reader of the first half. Prints whether all numbers were right.
 pub(super) fn read_in_turns(path: &Path) -> Outcome {
     let map = MappingMut::open(path)?;
     let lock = FileLock::open(path)?;
@@ -77,7 +80,7 @@ pub(super) fn read_in_turns(path: &Path) -> Outcome {
     Ok(())
 }
 
-/// The one of the second half.
+/// Runs as the holder of the second half: holds the lock until `wait` returns.
 pub(super) fn hold(path: &Path, wait: impl FnOnce() -> std::io::Result<()>) -> Outcome {
     let guard = FileLock::open(path)?.lock()?;
     wait()?;
@@ -85,7 +88,7 @@ pub(super) fn hold(path: &Path, wait: impl FnOnce() -> std::io::Result<()>) -> O
     Ok(())
 }
 
-/// Under the lock, once it is this turn; the next one is the other's.
+/// Waits for `turn`, calls `work` while holding the lock, and passes the turn to the other process.
 fn in_turn(
     lock: &FileLock,
     cells: &ViewMut<'_, u64>,

@@ -1,4 +1,4 @@
-//! Step 12: two programs share a block, by name and by descriptor.
+//! Step 12: two programs share a block of memory, by name and by descriptor.
 
 use super::peer::{Action, Peer};
 use super::scene::{Scene, expect};
@@ -13,9 +13,9 @@ pub(super) const STEP: Step = Step {
     run,
 };
 
-/// What the second program finds the inherited block by.
+/// The environment variable that tells the second program which descriptor it inherits.
 const VARIABLE: &str = "SHAREMAP_TOUR_BLOCK";
-/// Where the answer is.
+/// The offset of the answer.
 const ANSWER: usize = 2048;
 
 fn run(scene: &mut Scene<'_>) -> Outcome {
@@ -24,7 +24,11 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     say(&named, 0, &greeting())?;
     let path = Path::new(&*name);
     let second = Peer::start(Action::AnswerByName, path)?;
-    scene.did(format!("program 1 made {}; program 2 (process {}) opens it", &*name, second.id()));
+    scene.did(format!(
+        "program 1 created {}; program 2 (process {}) opens it",
+        &*name,
+        second.id()
+    ));
     judge(scene, &named, second)?;
     SharedMemory::unlink(&*name)?;
 
@@ -34,12 +38,13 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
         nameless.pass_to(command, VARIABLE)
     })?;
     let id = second.id();
-    scene
-        .did(format!("program 1 made memory without a name; program 2 (process {id}) inherits it"));
+    scene.did(format!(
+        "program 1 created memory without a name; program 2 (process {id}) inherits it"
+    ));
     judge(scene, &nameless, second)
 }
 
-/// Compares what the second program says that it read, and what it wrote.
+/// Checks what the second program read and what it wrote.
 fn judge(scene: &mut Scene<'_>, block: &SharedMemory, second: Peer) -> Outcome {
     let expected = answer(second.id());
     let lines = second.end_well()?;
@@ -59,25 +64,26 @@ fn answer(process: u32) -> String {
     format!("Good morning from process {process}!")
 }
 
-/// A length, and a text.
+/// Writes a text and its length at `at`.
 fn say(block: &SharedMemory, at: usize, text: &str) -> sharemap::Result<()> {
     block.bytes().write_at(at + 4, text.as_bytes())?;
     block.view_at::<u32>(at, 1)?.set(0, text.len() as u32)
 }
 
+/// Reads the text at `at`.
 fn hear(block: &SharedMemory, at: usize) -> Result<String, Box<dyn std::error::Error>> {
     let len = block.view_at::<u32>(at, 1)?.get(0)? as usize;
     let bytes = block.view_at::<u8>(at + 4, len)?.to_vec()?;
     Ok(String::from_utf8(bytes)?)
 }
 
-/// In the second program.
+/// Runs as the second program, with the block of this name.
 pub(super) fn answer_by_name(name: &Path) -> Outcome {
-    let name = name.to_str().ok_or("the name is no text")?;
+    let name = name.to_str().ok_or("the name is not UTF-8")?;
     reply(&SharedMemory::open(name)?)
 }
 
-/// In the second program.
+/// Runs as the second program, with an inherited block.
 pub(super) fn answer_by_descriptor() -> Outcome {
     reply(&SharedMemory::from_inherited(VARIABLE)?)
 }

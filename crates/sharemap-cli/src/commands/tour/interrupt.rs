@@ -1,5 +1,5 @@
-//! Ending the tour early (Ctrl-C, `kill`): its directory, its second processes and its shared memory go
-//! with it.
+//! Cleans up when the tour is ended early (Ctrl-C, `kill`): removes its directory and its shared memory,
+//! and kills its second processes.
 
 use crate::system;
 use sharemap::SharedMemory;
@@ -13,13 +13,13 @@ use tempfile::TempDir;
 static RUNNING: Mutex<Running> =
     Mutex::new(Running { ended: false, dir: None, children: Vec::new(), objects: Vec::new() });
 
-/// What is left behind if the process just ends.
+/// The resources that this process would leave behind if it ended now.
 struct Running {
     ended: bool,
     dir: Option<PathBuf>,
-    /// Processes that have not been waited for, so that their numbers are nobody else's.
+    /// Child processes that have not been waited for, so that the system has not reused their ids.
     children: Vec<u32>,
-    /// Names of shared memory.
+    /// The names of shared memory.
     objects: Vec<String>,
 }
 
@@ -27,12 +27,12 @@ fn running() -> MutexGuard<'static, Running> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on, whoever ends this process by a signal or from the console ends the tour.
+/// Cleans up from now on when a signal or the console ends this process.
 pub(super) fn watch() -> io::Result<()> {
     system::on_interrupt(end)
 }
 
-/// Makes the directory that the tour works in, below `parent`.
+/// Creates the directory that the tour works in, below `parent`.
 pub(super) fn directory(parent: &Path) -> io::Result<TempDir> {
     let mut running = running();
     let dir = tempfile::Builder::new().prefix("sharemap-tour-").tempdir_in(parent)?;
@@ -40,10 +40,10 @@ pub(super) fn directory(parent: &Path) -> io::Result<TempDir> {
     Ok(dir)
 }
 
-/// A name for shared memory, which is taken away at the end.
+/// A name for shared memory, which is unlinked when this value is dropped or the tour ends.
 pub(super) struct ObjectName(String);
 
-/// A name that is this tour's own.
+/// Returns a name that only this tour uses.
 pub(super) fn object(word: &str) -> ObjectName {
     let name = format!("sharemap-tour-{}-{word}", std::process::id());
     running().objects.push(name.clone());
@@ -60,13 +60,13 @@ impl std::ops::Deref for ObjectName {
 
 impl Drop for ObjectName {
     fn drop(&mut self) {
-        // Gone already, where the step went well.
+        // If the step succeeded, it has unlinked the name itself.
         let _ = SharedMemory::unlink(&*self.0);
         running().objects.retain(|name| *name != self.0);
     }
 }
 
-/// Starts a second process, unless the tour is to end.
+/// Starts a second process, unless the tour is ending.
 pub(super) fn enlist(start: impl FnOnce() -> io::Result<Child>) -> io::Result<Child> {
     let mut running = running();
     if running.ended {
@@ -77,16 +77,18 @@ pub(super) fn enlist(start: impl FnOnce() -> io::Result<Child>) -> io::Result<Ch
     Ok(child)
 }
 
-/// To be called before a second process is waited for.
+/// Removes a second process from the list. Must be called before the process is waited for.
 pub(super) fn dismiss(child: &Child) {
     running().children.retain(|&id| id != child.id());
 }
 
-/// Whether the tour is to end. Where files in use cannot be removed, it has to close them.
+/// Returns `true` if the tour is ending. The steps then close their files, because files in use cannot
+/// be removed on every system.
 pub(super) fn pending() -> bool {
     running().ended
 }
 
+/// Kills the second processes and removes what the tour has created.
 fn end() {
     let mut running = running();
     running.ended = true;
@@ -95,7 +97,7 @@ fn end() {
         let _ = SharedMemory::unlink(name.as_str());
     }
     if let Some(dir) = running.dir.take() {
-        // A step may still be at work there: under another name it does not find it.
+        // A step may still work in the directory. Renamed, it cannot get new files meanwhile.
         let aside = dir.with_extension("ended");
         let dir = if fs::rename(&dir, &aside).is_ok() { aside } else { dir };
         let _ = fs::remove_dir_all(dir);

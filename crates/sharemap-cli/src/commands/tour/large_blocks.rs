@@ -1,4 +1,4 @@
-//! Step 8: what a scan costs, by a mapping and by read().
+//! Step 8: the cost of a scan, by a mapping and by read().
 
 use super::peer::Action;
 use super::scene::{Scene, expect, sparse_file};
@@ -16,43 +16,44 @@ use std::time::Instant;
 
 pub(super) const STEP: Step = Step {
     name: "blocks",
-    title: "Large blocks: a scan by mapping and by read(); what is not touched costs nothing",
+    title: "Large blocks: a scan by mapping and by read(); untouched pages cost nothing",
     run,
 };
 
-/// What the process that scanned twice tells.
+/// The report of a process that scanned the file twice.
 #[derive(Debug, Serialize, Deserialize)]
 struct Scan {
-    /// The same in both passes, or it says nothing.
+    /// The sum, which is the same in both passes.
     sum: u64,
-    /// Of the first pass, with opening the file.
+    /// The seconds of the first pass, including the opening of the file.
     first: f64,
+    /// The seconds of the second pass.
     again: f64,
     faults: Option<u64>,
     resident: Option<u64>,
 }
 
-/// What the process that touched a few pages tells.
+/// The report of the process that touched a few pages.
 #[derive(Debug, Serialize, Deserialize)]
 struct Few {
     pages: usize,
     touched: usize,
-    /// Whether the system takes the advice that access is at random.
+    /// Whether the system supports the advice of random access.
     advised: bool,
-    /// `None` where the system does not tell.
+    /// The pages in memory; `None` if the system does not report them.
     resident: Option<usize>,
     faults: Option<u64>,
-    /// Pages that a touch may bring in.
+    /// The largest number of pages that a touch may bring into memory.
     cluster: usize,
-    /// Pages that the first touch did bring in, where that is more.
+    /// The number of pages that the first touch brought into memory, if it is larger than `cluster`.
     read_ahead: Option<usize>,
 }
 
-/// One page in so many is touched.
+/// One page in this many is touched.
 const ONE_IN: usize = 1000;
 
 fn run(scene: &mut Scene<'_>) -> Outcome {
-    // Sparse where that is possible; where it is not, it should still leave space for others.
+    // If the file system has no holes, the file takes at most a quarter of the free space.
     let room = system::free_space(scene.dir()).map_or(u64::MAX, |free| free / 4);
     let size = scene.scan().min(room).max(1).next_multiple_of(1 << 20);
     let path = scene.path("scan.bin");
@@ -70,7 +71,7 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
         "summed {} of u64 twice in each of three ways, each in a process of its own, from memory",
         units::size(size)
     ));
-    // The first one brings the file into memory, for all alike.
+    // The first scan, which is not reported, brings the file into memory for the others.
     scan(scene, Action::ScanMapping, &path)?;
     let ways = [
         ("a mapping", Action::ScanMapping),
@@ -117,14 +118,14 @@ fn touch_one_in_a_thousand(scene: &mut Scene<'_>, size: u64) -> Outcome {
     ));
     let faults = match few.faults {
         Some(faults) => units::count(faults, "page fault"),
-        None => "page faults not counted".into(),
+        None => "page faults are not counted here".into(),
     };
     let Some(resident) = few.resident else {
-        scene.saw(format!("{faults}; this system does not tell which pages are in memory"));
+        scene.saw(format!("{faults}; this system does not report which pages are in memory"));
         return Ok(());
     };
     scene.saw(format!("{resident} of {} pages in memory; {faults}", few.pages));
-    expect(resident >= few.touched, "what was touched should be in memory")?;
+    expect(resident >= few.touched, "the touched pages should be in memory")?;
     if let Some(pages) = few.read_ahead {
         scene.saw(format!("this system reads ahead in spite of the advice: {pages} pages a touch"));
     }
@@ -178,7 +179,7 @@ pub(super) fn scan_read(path: &Path) -> Outcome {
     passes.tell()
 }
 
-/// Measures one pass after the other.
+/// The measurements of consecutive passes.
 struct Passes {
     before: Usage,
     begun: Instant,
@@ -232,8 +233,8 @@ pub(super) fn touch_few(path: &Path) -> Outcome {
         }
         _ => None,
     };
-    // Where the kernel uses huge pages by itself, a touch brings in one of those; some systems
-    // bring in a few neighbours.
+    // A touch brings in a whole huge page if the kernel uses them without being asked. Some systems
+    // bring in a few neighbouring pages.
     let huge = procfs::huge_pages(bytes.as_ptr() as usize).is_some_and(|huge| huge.eligible);
     let cluster = if huge { (2 << 20) / page } else { 64 };
     let before = system::usage();

@@ -1,6 +1,6 @@
-//! `sharemap tour`: the whole story on real files, step by step.
+//! `sharemap tour`: demonstrates the library on real files, step by step.
 //!
-//! A step is a file beside this one with a `STEP`, and a line in [`STEPS`].
+//! A step is a module with a constant `STEP`, which is listed in [`STEPS`].
 
 mod copy_on_write;
 mod edit;
@@ -53,35 +53,35 @@ const STEPS: &[Step] = &[
     owner_died::STEP,
 ];
 
-/// How a step ends: `Err` says what was not as it should be.
+/// The result of a step. An error states what should have been.
 type Outcome = Result<(), Box<dyn Error>>;
 
 /// One step of the tour.
 struct Step {
-    /// One word, for the command line and JSON.
+    /// The name on the command line and in JSON, in one word.
     name: &'static str,
     title: &'static str,
-    /// Works in a directory of its own, notes what it does and sees, and judges it.
+    /// Performs the step in a directory of its own, records notes, and checks what it sees.
     run: fn(&mut Scene<'_>) -> Outcome,
 }
 
-/// See on real files what the library does, step by step.
+/// Demonstrates the library on real files, step by step.
 ///
-/// Each step says what it did and what it saw, and PASS or FAIL. The tour works in a directory of its
-/// own that is gone afterwards, needs no privileges, and takes seconds. The exit code is 1 if a step
-/// failed. Ctrl-C ends it and removes the directory too.
+/// Each step prints what it did, what it saw, and PASS or FAIL. The tour works in a directory of its
+/// own, which it removes at the end, and also after Ctrl-C. It needs no privileges and takes seconds.
+/// Exits with status 1 if a step fails.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only these steps, by number or name [default: all].
+    /// The steps to perform, by number or name [default: all].
     #[arg(value_name = "STEP", value_parser = parse_step)]
     steps: Vec<usize>,
-    /// Only list the steps.
+    /// Lists the steps and performs none.
     #[arg(long)]
     list: bool,
-    /// Work below this directory [default: the system's for temporary files].
+    /// Works below this directory [default: the system's directory for temporary files].
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Size of the file that is scanned in the step about large blocks.
+    /// The size of the file that the step about large blocks scans.
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size, default_value = "256MiB")]
     scan: u64,
 }
@@ -97,12 +97,12 @@ fn parse_step(text: &str) -> Result<usize, String> {
     })
 }
 
-/// Whether there are locks in shared memory here; says so if not.
+/// Returns `true` if locks in shared memory are supported here. Records a note if not.
 fn locks_work(scene: &mut Scene<'_>) -> bool {
     let works = sharemap::guard::recovery() == sharemap::guard::Recovery::InPlace;
     if !works {
         scene.did("asked whether faults can be recovered in place");
-        scene.saw("they cannot, on this processor: no locks in shared memory, and nothing to show");
+        scene.saw("they cannot: there are no locks in shared memory here, and nothing to show");
     }
     works
 }
@@ -123,7 +123,7 @@ struct StepReport {
     title: &'static str,
     passed: bool,
     notes: Vec<Note>,
-    /// Why it failed.
+    /// The reason why the step failed.
     failure: Option<String>,
     seconds: f64,
 }
@@ -141,7 +141,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     interrupt::watch()
         .map_err(|error| Failure::refused(format!("cannot watch for signals: {error}")))?;
     let dir = interrupt::directory(&parent)
-        .map_err(|error| Failure::file("make a directory in", &parent, error))?;
+        .map_err(|error| Failure::file("create a directory in", &parent, error))?;
     if !output.json() {
         let steps = units::count(chosen.len() as u64, "step");
         let place = Text::styled(&Style::new().dim(), lossless(dir.path()));
@@ -187,14 +187,14 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     if failed > 0 { Err(Failure::Reported) } else { Ok(()) }
 }
 
-/// Runs one step in a directory of its own, which is gone afterwards.
+/// Performs one step in a directory of its own, which is removed afterwards.
 fn walk(position: usize, dir: &Path, scan: u64) -> StepReport {
     let step = &STEPS[position];
     let dir = dir.join(step.name);
     let begun = Instant::now();
     let mut scene = Scene::new(&dir, scan);
     let outcome = std::fs::create_dir(&dir).map_err(Into::into).and_then(|()| {
-        // A step that panics is a step that failed; the others go on.
+        // A step that panics fails; the other steps continue.
         catch_unwind(AssertUnwindSafe(|| (step.run)(&mut scene)))
             .unwrap_or_else(|panic| Err(format!("it panicked: {}", words(&*panic)).into()))
     });
@@ -217,9 +217,10 @@ fn walk(position: usize, dir: &Path, scan: u64) -> StepReport {
     }
 }
 
+/// Returns the message of a panic.
 fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why")
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }
 
 fn print(step: &StepReport, output: &mut Output) -> Result<(), Failure> {

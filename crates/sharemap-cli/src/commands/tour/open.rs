@@ -1,4 +1,4 @@
-//! Step 1: a file seen through memory.
+//! Step 1: a file is read through a mapping.
 
 use super::scene::{Scene, expect};
 use super::{Outcome, Step};
@@ -13,7 +13,7 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     std::fs::write(&path, &contents)?;
     let map = Mapping::open(&path)?;
     let bytes = map.bytes();
-    scene.did("wrote sample.bin by ordinary means and mapped it read-only");
+    scene.did("wrote sample.bin by ordinary calls and mapped it read-only");
     let pages = map.len().div_ceil(sharemap::page_size());
     scene.saw(format!(
         "{} bytes in {pages} pages of {} bytes; byte 9999 is {}",

@@ -1,4 +1,4 @@
-//! Step 15: processes count under a lock that has a name; one of them dies with it.
+//! Step 15: processes count under a named lock, and the owner of the lock dies.
 
 use super::peer::{Action, Peer};
 use super::scene::{Scene, expect};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 pub(super) const STEP: Step = Step {
     name: "lock",
-    title: "Processes count under a named lock; its holder is killed, and the next is told",
+    title: "Processes count under a named lock; its owner is killed, the next one is notified",
     run,
 };
 
@@ -46,16 +46,16 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     holder.ready()?;
     let process = holder.id();
     scene.did(format!(
-        "let process {process} take the lock and write 7 into its copy of the number"
+        "let process {process} acquire the lock and write 7 into its copy of the number"
     ));
     let owner = Inspection::open(&*name)?.locks()?.first().and_then(|lock| lock.owner.clone());
     expect(
         owner.and_then(|owner| owner.process) == Some(process),
-        "its holder should be seen from outside",
+        "its owner should be visible from outside",
     )?;
     match count.lock_timeout(Duration::from_millis(20)) {
         Err(LockError::Failed(error)) if error.kind() == ErrorKind::Timeout => {
-            scene.saw(format!("asked for it, for 20 ms: {error}"));
+            scene.saw(format!("waited 20 ms for it: {error}"));
         }
         other => return Err(format!("it is held, but: {other:?}").into()),
     }
@@ -68,22 +68,27 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     let took = begun.elapsed().as_secs_f64() * 1e3;
     scene.did(format!("killed process {process}"));
     scene.saw(format!(
-        "had the lock in {took:.2} ms, and was told that its owner died; the number is {}, the last \
-         whole one",
+        "acquired the lock in {took:.2} ms, and was notified that its owner died; the number is {}, \
+         as last written back",
         *died
     ));
-    expect(*died == total, "what the dead one had not released should not be seen")?;
+    expect(
+        *died == total,
+        "a value that the dead owner had not written back should not be visible",
+    )?;
     let mut number = died.mark_consistent();
     *number += 1;
     number.unlock()?;
     let next = *lock(&count)?;
-    scene.saw(format!("accepted it and went on: {next}; the next owner was told nothing"));
-    expect(next == total + 1, "counting should go on")?;
+    scene.saw(format!(
+        "marked it consistent and continued: {next}; the next owner was not notified"
+    ));
+    expect(next == total + 1, "the count should continue")?;
     Shared::<Mutex<u64>>::unlink(&*name)?;
     Ok(())
 }
 
-/// Of somebody's death it makes an error.
+/// Acquires the mutex. The death of an owner is an error here.
 fn lock(count: &MutexHandle<u64>) -> sharemap::Result<MutexGuard<'_, u64>> {
     Ok(count.lock_timeout(PATIENCE)?)
 }
@@ -96,15 +101,15 @@ fn add(count: &Shared<Mutex<u64>>) -> Outcome {
 }
 
 fn open(name: &Path) -> Result<Shared<Mutex<u64>>, Box<dyn Error>> {
-    Ok(Shared::open(name.to_str().ok_or("the name is no text")?)?)
+    Ok(Shared::open(name.to_str().ok_or("the name is not UTF-8")?)?)
 }
 
-/// A second process of the first half.
+/// Runs as a second process of the first half.
 pub(super) fn count(name: &Path) -> Outcome {
     add(&open(name)?)
 }
 
-/// The one of the second half.
+/// Runs as the owner of the second half: holds the lock until `wait` returns.
 pub(super) fn hold(name: &Path, wait: impl FnOnce() -> std::io::Result<()>) -> Outcome {
     let count = open(name)?;
     let mut number = lock(&count)?;

@@ -1,4 +1,4 @@
-//! The second processes of the tour: this very program, run again with a hidden command.
+//! The second processes of the tour: this program, run again with a hidden command.
 
 use super::{file_lock, greeting, interrupt, large_blocks, owner_died, signals};
 use crate::failure::{Failure, complain};
@@ -16,44 +16,44 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-/// Numbers that program 1 writes and program 2 reads.
+/// The number of numbers that program 1 writes and program 2 reads.
 pub(super) const NUMBERS: usize = 1000;
 
-/// A second process that says nothing for so long is stuck.
+/// The time after which a second process without output counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the second process is there for.
+/// The task of a second process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Action {
-    /// Write 1000 numbers.
+    /// Writes 1000 numbers.
     WriteNumbers,
-    /// Read them, and one more.
+    /// Reads the numbers, and attempts to read one more.
     ReadNumbers,
-    /// Cut the file in half once told to.
+    /// Truncates the file to half its size when told to.
     CutInHalf,
-    /// Read a file as C would, while it is cut off.
+    /// Reads a file without the library while it is truncated.
     ReadRaw,
-    /// Sum up a file through a mapping, and tell time, faults and memory.
+    /// Sums a file through a mapping, and reports time, faults and memory.
     ScanMapping,
-    /// The same through a mapping that is populated first.
+    /// Sums a file through a mapping that is populated first.
     ScanPopulated,
-    /// The same through read().
+    /// Sums a file by read().
     ScanRead,
-    /// Touch one page in a thousand.
+    /// Touches one page in a thousand.
     TouchFew,
-    /// Read numbers, each before the next is written.
+    /// Reads numbers, each before the next is written.
     ReadInTurns,
-    /// Take a file's lock and keep it.
+    /// Acquires a file lock and holds it.
     HoldLock,
-    /// Read numbers in shared memory, each when a semaphore is raised.
+    /// Reads numbers in shared memory, each when a semaphore is posted.
     ReadBySignal,
-    /// Add to a number under a lock.
+    /// Adds to a number under a lock.
     CountUnderLock,
-    /// Take that lock and keep it.
+    /// Acquires that lock and holds it.
     DieWithLock,
-    /// Read a greeting in shared memory of this name, and answer it there.
+    /// Reads a greeting in shared memory of this name, and answers it there.
     AnswerByName,
-    /// The same in shared memory that is inherited.
+    /// Reads a greeting in inherited shared memory, and answers it there.
     AnswerByDescriptor,
 }
 
@@ -102,7 +102,7 @@ fn write_numbers(path: &Path) -> Result0 {
     Ok(())
 }
 
-/// Prints how many numbers are as they should be, and the error at the first index beyond.
+/// Prints how many numbers are right, and the error at the first index past the end.
 fn read_numbers(path: &Path) -> Result0 {
     let map = Mapping::open(path)?;
     let numbers = map.view::<i32>()?;
@@ -123,7 +123,7 @@ fn cut_in_half(path: &Path) -> Result0 {
     say_and_wait()?;
     match file.set_len(file.metadata()?.len() / 2) {
         Ok(()) => tell("done")?,
-        // The number is what the caller looks at.
+        // The caller recognizes the error by its number.
         Err(error) => {
             tell(format!("refused {} {error}", error.raw_os_error().unwrap_or_default()))?;
         }
@@ -139,13 +139,13 @@ fn read_raw(path: &Path) -> Result0 {
     Ok(())
 }
 
-/// Tells the caller that all is set up, and goes on when it says so.
+/// Reports to the caller that the setup is complete, and waits until the caller says to continue.
 fn say_and_wait() -> io::Result<()> {
     tell("ready")?;
     io::stdin().read_line(&mut String::new()).map(|_| ())
 }
 
-/// A running second process. Dropped, it is ended.
+/// A running second process, which is killed when this value is dropped.
 pub(super) struct Peer {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -154,11 +154,13 @@ pub(super) struct Peer {
 }
 
 impl Peer {
+    /// Starts a second process for `action`.
     pub(super) fn start(action: Action, path: &Path) -> Result<Self, Box<dyn Error>> {
         Self::start_with(action, path, |_| Ok(()))
     }
 
-    /// Starts it with something handed on, which is kept until it runs.
+    /// Starts a second process that inherits what `hand_on` passes. The result of `hand_on` is kept until
+    /// the process runs.
     pub(super) fn start_with<T>(
         action: Action,
         path: &Path,
@@ -198,7 +200,7 @@ impl Peer {
         self.child.id()
     }
 
-    /// The next line that it prints; `None` when it has ended.
+    /// Returns the next line that the process prints; `None` when it has ended.
     pub(super) fn line(&mut self) -> Result<Option<String>, Box<dyn Error>> {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => Ok(Some(line)),
@@ -207,7 +209,7 @@ impl Peer {
         }
     }
 
-    /// Waits until it is set up.
+    /// Waits until the process reports that its setup is complete.
     pub(super) fn ready(&mut self) -> Result<(), Box<dyn Error>> {
         match self.line()?.as_deref() {
             Some("ready") => Ok(()),
@@ -215,7 +217,7 @@ impl Peer {
         }
     }
 
-    /// Tells it to go on.
+    /// Tells the process to continue.
     pub(super) fn go(&mut self) -> io::Result<()> {
         match self.stdin.take() {
             Some(mut stdin) => stdin.write_all(b"go\n"),
@@ -223,7 +225,7 @@ impl Peer {
         }
     }
 
-    /// Waits until it ends: the lines left, and how it ended.
+    /// Waits until the process ends. Returns the remaining lines and the exit status.
     pub(super) fn end(mut self) -> Result<(Vec<String>, ExitStatus), Box<dyn Error>> {
         let mut lines = Vec::new();
         while let Some(line) = self.line()? {
@@ -233,7 +235,7 @@ impl Peer {
         Ok((lines, status))
     }
 
-    /// Waits until it ends, which has to be well.
+    /// Waits until the process ends. Returns the remaining lines, or an error unless it succeeded.
     pub(super) fn end_well(mut self) -> Result<Vec<String>, Box<dyn Error>> {
         let mut lines = Vec::new();
         while let Some(line) = self.line()? {
@@ -258,7 +260,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // It has ended already, unless the step failed.
+        // Unless the step failed, the process has ended already, or is meant to be killed.
         let _ = self.child.kill();
         let _ = self.wait();
     }

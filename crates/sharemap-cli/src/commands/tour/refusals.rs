@@ -1,4 +1,4 @@
-//! Step 4: what a view does not let happen.
+//! Step 4: accesses that a view refuses.
 
 use super::scene::{Scene, expect, refused};
 use super::{Outcome, Step};
@@ -11,7 +11,7 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     let path = scene.path("bounds.bin");
     let map = MappingMut::create_new(&path, 1001)?;
     let bytes = map.bytes();
-    scene.did("mapped bounds.bin of 1001 bytes and asked for what it has not");
+    scene.did("mapped bounds.bin of 1001 bytes and attempted invalid accesses");
     let refusals = [
         refused(bytes.get(1001), ErrorKind::OutOfBounds, "byte 1001")?,
         refused(bytes.set(usize::MAX, 1), ErrorKind::OutOfBounds, "the last index there is")?,

@@ -1,4 +1,4 @@
-//! Step 7: parts of files, and files larger than one wants mapped.
+//! Step 7: mappings of parts of files, and a window over a large file.
 
 use super::scene::{Scene, expect, sparse_file};
 use super::{Outcome, Step};
@@ -80,8 +80,8 @@ fn window(scene: &mut Scene<'_>) -> Outcome {
     expect(most <= WINDOW + slack, "no more than the window should be mapped")
 }
 
-/// A file of 5 GiB that takes next to no space; where there are no holes, or files cannot be that
-/// large, a small one.
+/// Creates a sparse file of 5 GiB, or a small one if the file system has no holes or no files of that
+/// size. Returns the size.
 fn make_large(scene: &mut Scene<'_>, path: &Path) -> Result<u64, Box<dyn Error>> {
     const LARGE: u64 = 5 << 30;
     const SMALL: u64 = 40 << 20;
@@ -90,18 +90,18 @@ fn make_large(scene: &mut Scene<'_>, path: &Path) -> Result<u64, Box<dyn Error>>
         true => match sparse_file(path, LARGE) {
             Ok(()) => {
                 let large = units::size(LARGE);
-                scene.did(format!("made large.bin of {large} that is all hole"));
+                scene.did(format!("created large.bin of {large}, which is all hole"));
                 return Ok(LARGE);
             }
             Err(error) => format!("no file of 5 GiB here ({error})"),
         },
     };
     sparse_file(path, SMALL)?;
-    scene.did(format!("made large.bin of {} only: {why}", units::size(SMALL)));
+    scene.did(format!("created large.bin of only {}: {why}", units::size(SMALL)));
     Ok(SMALL)
 }
 
-/// Whether a file can be larger than the space it takes.
+/// Returns `true` if the file system supports holes.
 fn has_holes(path: &Path) -> Result<bool, Box<dyn Error>> {
     const SIZE: u64 = 1 << 20;
     sparse_file(path, SIZE)?;

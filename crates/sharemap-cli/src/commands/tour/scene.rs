@@ -1,4 +1,4 @@
-//! What a step of the tour has at hand.
+//! The environment of a step of the tour: its directory, its notes and its helpers.
 
 use super::peer::{Action, Peer};
 use super::{Outcome, interrupt};
@@ -7,7 +7,7 @@ use std::error::Error;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 
-/// What a step tells.
+/// A note of a step.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Note {
@@ -15,7 +15,7 @@ pub(super) enum Note {
     Saw(String),
 }
 
-/// A directory to work in, and a sheet of paper.
+/// The directory and the notes of a step.
 pub(super) struct Scene<'a> {
     dir: &'a Path,
     scan: u64,
@@ -35,22 +35,24 @@ impl<'a> Scene<'a> {
         self.dir.join(name)
     }
 
-    /// The size asked for of the file that is scanned.
+    /// Returns the requested size of the file that is scanned.
     pub(super) fn scan(&self) -> u64 {
         self.scan
     }
 
+    /// Records what the step did.
     pub(super) fn did(&mut self, what: impl Into<String>) {
         let what = self.shorten(&what.into());
         self.note(Note::Did(what));
     }
 
+    /// Records what the step saw.
     pub(super) fn saw(&mut self, what: impl Into<String>) {
         let what = self.shorten(&what.into());
         self.note(Note::Saw(what));
     }
 
-    /// Ends the step if the tour is to end: everything it has open is closed on the way.
+    /// Records a note. If the tour is ending, unwinds the step, which closes its files.
     fn note(&mut self, note: Note) {
         if interrupt::pending() {
             resume_unwind(Box::new("interrupted"));
@@ -58,14 +60,14 @@ impl<'a> Scene<'a> {
         self.notes.push(note);
     }
 
-    /// Without the directory's name, which would be most of many a line.
+    /// Removes the name of the directory from `text`, which would be most of many lines.
     fn shorten(&self, text: &str) -> String {
         // The form that the library's errors use.
         let dir = self.dir.join("").to_string_lossy().into_owned();
         text.replace(&dir, "")
     }
 
-    /// Starts a second process of this very program.
+    /// Starts a second process of this program.
     pub(super) fn peer(&self, action: Action, path: &Path) -> Result<Peer, Box<dyn Error>> {
         Peer::start(action, path)
     }
@@ -75,12 +77,12 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Fails the step unless `true`; `what` says what should have been.
+/// Returns an error unless `holds` is `true`; `what` states what should have been.
 pub(super) fn expect(holds: bool, what: impl Into<String>) -> Outcome {
     if holds { Ok(()) } else { Err(what.into().into()) }
 }
 
-/// The error that there has to be.
+/// Returns the error of `result`, which must be of kind `kind`.
 pub(super) fn refused<T>(
     result: sharemap::Result<T>,
     kind: sharemap::ErrorKind,
@@ -93,9 +95,9 @@ pub(super) fn refused<T>(
     }
 }
 
-/// A file of zeros that takes next to no space, where the file system has holes.
+/// Creates a file of zeros, which takes almost no space if the file system has holes.
 pub(super) fn sparse_file(path: &Path, size: u64) -> Outcome {
-    // The library makes it sparse, which on some systems has to be said.
+    // The library marks the file as sparse, which some systems require.
     sharemap::MapOptions::new().sparse().create(path, 4096)?.close()?;
     std::fs::OpenOptions::new().write(true).open(path)?.set_len(size)?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Step 11: one block of shared memory, seen twice in one process.
+//! Step 11: one block of shared memory, mapped twice in one process.
 
 use super::scene::{Scene, expect, refused};
 use super::{Outcome, Step, interrupt};
@@ -18,7 +18,7 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     let options = SharedMemory::options().max(LARGE as u64);
     let first = options.create_new(&*name, SMALL as u64)?;
     let second = options.open_read_only(&*name)?;
-    scene.did(format!("made {} of {SMALL} bytes, and opened it again read-only", &*name));
+    scene.did(format!("created {} of {SMALL} bytes, and opened it again read-only", &*name));
 
     first.view::<u32>()?.set(7, 0xCAFE)?;
     let seen = second.view_at::<u32>(28, 1)?.get(0)?;
@@ -41,6 +41,8 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     SharedMemory::unlink(&*name)?;
     refused(SharedMemory::open(&*name), ErrorKind::NotFound, "opening it without a name")?;
     let seen = second.bytes().get(LARGE - 1)?;
-    scene.saw(format!("unlinked, nobody new finds it; who has it still reads {seen}"));
+    scene.saw(format!(
+        "unlinked, it cannot be opened any more; the open mapping still reads {seen}"
+    ));
     expect(seen == 42, "the memory should outlive its name")
 }

@@ -1,4 +1,4 @@
-//! Step 13: two processes take turns by a semaphore that has a name.
+//! Step 13: two processes take turns by a named semaphore.
 
 use super::peer::Action;
 use super::scene::{Scene, expect};
@@ -14,7 +14,7 @@ pub(super) const STEP: Step =
 const ROUNDS: u64 = 1000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the writer raises, and what the reader raises.
+/// The semaphore that the writer posts, and the one that the reader posts.
 type Turns = (CountingSemaphore, CountingSemaphore);
 
 fn run(scene: &mut Scene<'_>) -> Outcome {
@@ -28,7 +28,7 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     let (written, read) = &*turns;
     let reader = scene.peer(Action::ReadBySignal, Path::new(&*name))?;
     scene.did(format!(
-        "program 1 made the semaphores {} and wrote {ROUNDS} numbers into shared memory, each after \
+        "program 1 created the semaphores {} and wrote {ROUNDS} numbers into shared memory, each after \
          program 2 (process {}) had read the one before",
         &*name,
         reader.id()
@@ -51,7 +51,7 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     read.wait_timeout(PATIENCE)?;
     let error = match read.wait_timeout(Duration::from_millis(20)) {
         Err(error) if error.kind() == ErrorKind::Timeout => error,
-        other => return Err(format!("nobody raises it any more, but: {other:?}").into()),
+        other => return Err(format!("it is not posted any more, but: {other:?}").into()),
     };
     scene.saw(format!("waited once more, for 20 ms: {error}"));
     Shared::<Turns>::unlink(&*name)?;
@@ -63,9 +63,9 @@ fn right() -> String {
     format!("{ROUNDS} numbers, all right")
 }
 
-/// The second process: prints how many numbers were as they should be.
+/// Runs as the second process. Prints whether all numbers were right.
 pub(super) fn read_by_signal(name: &Path) -> Outcome {
-    let name = name.to_str().ok_or("the name is no text")?;
+    let name = name.to_str().ok_or("the name is not UTF-8")?;
     let turns = Shared::<Turns>::open(name)?;
     let memory = SharedMemory::open(format!("{name}-block").as_str())?;
     let (written, read) = &*turns;

@@ -1,4 +1,4 @@
-//! Step 9: frames drawn into a mapped surface.
+//! Step 9: frames are drawn into a mapped surface.
 
 use super::scene::{Scene, expect};
 use super::{Outcome, Step};
@@ -46,7 +46,7 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
             expect(left == 0, "nothing should be mapped any more")
         }
         None => {
-            // On Windows this is refused while any of it is mapped.
+            // Windows refuses this while a part of the file is mapped.
             std::fs::OpenOptions::new().write(true).open(&path)?.set_len(0)?;
             scene.saw("released: the file can be emptied");
             Ok(())
@@ -72,12 +72,12 @@ fn draw(path: &Path, frame: usize) -> Outcome {
     Ok(())
 }
 
-/// Where the ball is.
+/// Returns the x coordinate of the ball.
 fn ball(frame: usize) -> usize {
     20 + frame * (WIDTH - 40) / FRAMES
 }
 
-/// A red ball before an evening sky.
+/// Returns the colour of a pixel: a red ball before an evening sky.
 fn color(frame: usize, x: usize, y: usize) -> Pixel {
     let (dx, dy) = (x.abs_diff(ball(frame)), y.abs_diff(HEIGHT / 2));
     if dx * dx + dy * dy < 15 * 15 {

@@ -1,4 +1,4 @@
-//! Step 10: a data set of tiles, of which only a few are mapped at once.
+//! Step 10: a data set of tiles, of which only a few are mapped at a time.
 
 use super::scene::{Scene, expect};
 use super::{Outcome, Step};
@@ -23,7 +23,7 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     let path = scene.path("tiles.bin");
     create(&path)?;
     scene.did(format!(
-        "made {TILES} tiles of {} and walked over them in rows, in columns and at random",
+        "created {TILES} tiles of {} and walked over them in rows, in columns and at random",
         units::size(TILE as u64)
     ));
     let mut tiles = Tiles::new(&path);
@@ -47,17 +47,20 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
         units::size((tiles.most * TILE) as u64)
     ));
     expect(tiles.most <= MOST, "at most 16 tiles should have been mapped")?;
-    expect(most_listed <= (MOST * TILE) as u64, "no more should be in the system's list")?;
+    expect(
+        most_listed <= (MOST * TILE) as u64,
+        "the system should list no more than that as mapped",
+    )?;
     while tiles.unload()? {}
-    let (who, left) = match procfs::mapped_bytes(&path) {
+    let (source, left) = match procfs::mapped_bytes(&path) {
         Some(bytes) => ("the system's own list", bytes),
         None => ("the tiles' own count", tiles.mapped_bytes()),
     };
-    scene.saw(format!("mapped at the end, by {who}: {}", units::size(left)));
+    scene.saw(format!("mapped at the end, by {source}: {}", units::size(left)));
     expect(left == 0, "nothing should be mapped any more")
 }
 
-/// Each number of the data set is another.
+/// Returns a number of the data set; all numbers differ.
 fn number(tile: usize, place: usize) -> u32 {
     (tile * NUMBERS + place) as u32
 }
@@ -75,7 +78,7 @@ fn create(path: &Path) -> Outcome {
     Ok(())
 }
 
-/// Rows of 16 tiles, then columns, then a walk that jumps about, the same each time.
+/// Returns the order of the reads: rows of 16 tiles, columns, and a fixed pseudo-random sequence.
 fn walk() -> impl Iterator<Item = usize> {
     let rows = 0..TILES;
     let columns = (0..TILES).map(|i| i % 16 * 16 + i / 16);
@@ -87,7 +90,7 @@ fn walk() -> impl Iterator<Item = usize> {
     rows.chain(columns).chain(jumps)
 }
 
-/// The tiles that are mapped, the one used last at the back.
+/// The mapped tiles, the most recently used at the back.
 struct Tiles {
     path: PathBuf,
     mapped: VecDeque<(usize, Mapping)>,
@@ -101,7 +104,7 @@ impl Tiles {
         Self { path: path.to_owned(), mapped: VecDeque::new(), loaded: 0, unloaded: 0, most: 0 }
     }
 
-    /// The tile, mapped now if it was not, in place of the one not used for longest.
+    /// Returns a tile. If it is not mapped, maps it in place of the least recently used one.
     fn tile(&mut self, tile: usize) -> sharemap::Result<&Mapping> {
         let entry = match self.mapped.iter().position(|(number, _)| *number == tile) {
             Some(position) => self.mapped.remove(position),
@@ -124,7 +127,7 @@ impl Tiles {
         Ok(&self.mapped[last].1)
     }
 
-    /// Unmaps the tile not used for longest; `false` if there is none.
+    /// Unmaps the least recently used tile. Returns `false` if no tile is mapped.
     fn unload(&mut self) -> sharemap::Result<bool> {
         let Some((_, map)) = self.mapped.pop_front() else {
             return Ok(false);

@@ -1,4 +1,4 @@
-//! Step 5: the file is cut off under a reader.
+//! Step 5: the file is truncated during a read.
 
 use super::peer::{Action, Peer};
 use super::scene::{Scene, expect};
@@ -17,7 +17,7 @@ pub(super) const STEP: Step = Step {
 
 const SIZE: u64 = 1 << 20;
 
-/// How Windows refuses to cut off a mapped file: ERROR_USER_MAPPED_FILE.
+/// The refusal of Windows to truncate a mapped file: ERROR_USER_MAPPED_FILE.
 const MAPPED: &str = "refused 1224";
 
 fn run(scene: &mut Scene<'_>) -> Outcome {
@@ -31,16 +31,16 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     peer.go()?;
     let read = read_until_done(&map, peer)?;
     if let Some(refusal) = read.refusal {
-        scene.saw(format!("the system protects what is mapped: {refusal}"));
-        expect(read.error.is_none(), "the reader should have been left alone")?;
-        return expect(map.bytes().get(SIZE as usize - 1)? == 7, "all should still be there");
+        scene.saw(format!("the system refuses to truncate a mapped file: {refusal}"));
+        expect(read.error.is_none(), "no read should have failed")?;
+        return expect(map.bytes().get(SIZE as usize - 1)? == 7, "the file should be unchanged");
     }
     let error = read.error.ok_or("the reader should have met an error")?;
     scene.saw(format!("after {} whole reads: {error}", read.whole));
     expect(error.kind() == ErrorKind::Fault, "the error should be a fault")?;
     let met = error.offset().is_some_and(|offset| (SIZE / 2..SIZE).contains(&offset));
-    expect(met, "the error should name an offset behind the cut")?;
-    // The reader may have been far behind the cut when it was made; the next one is not.
+    expect(met, "the error should name an offset past the cut")?;
+    // The first read may have been past the cut when the file was truncated; the next one starts before it.
     let again = sum(&map).err().and_then(|error| error.offset());
     scene.saw(format!("read once more from the start: an error at offset {}", again.unwrap_or(0)));
     expect(again == Some(SIZE / 2), "that error should be at the cut")?;
@@ -49,23 +49,24 @@ fn run(scene: &mut Scene<'_>) -> Outcome {
     map.remap()?;
     let sum = sum(&map)?;
     scene.did("called remap, and read again");
-    scene.saw(format!("{} bytes, all of them as they were; this process lives", map.len()));
+    scene.saw(format!("{} bytes, all unchanged; this process is alive", map.len()));
     expect(map.len() as u64 == SIZE / 2, "the mapping should follow the file")?;
-    expect(sum == SIZE / 2 * 7, "what is left should be as it was")?;
+    expect(sum == SIZE / 2 * 7, "the remaining bytes should be unchanged")?;
     raw(scene, &path)
 }
 
+/// The result of reading during the truncation.
 struct Read {
-    /// Reads of the whole file that succeeded.
+    /// The number of reads of the whole file that succeeded.
     whole: u64,
     error: Option<sharemap::Error>,
     refusal: Option<String>,
 }
 
-/// Reads the whole file over and over until the other process is done, and once more.
+/// Reads the whole file repeatedly until the other process has ended, and once more.
 fn read_until_done(map: &Mapping, peer: Peer) -> Result<Read, Box<dyn Error>> {
     let cutter = std::thread::spawn(move || peer.end_well().map_err(|error| error.to_string()));
-    // The one case where zeros can come before the error: huge pages of tmpfs.
+    // With huge pages of tmpfs, zeros may be read before the error.
     let address = map.bytes().as_ptr() as usize;
     let shows_zeros = procfs::huge_pages(address).is_some_and(|huge| huge.eligible);
     let mut whole = 0;
@@ -89,7 +90,7 @@ fn sum(map: &Mapping) -> sharemap::Result<u64> {
     map.bytes().iter().try_fold(0, |sum, byte| byte.map(|byte| sum + u64::from(byte)))
 }
 
-/// The same without this library, in a process that can be spared.
+/// Reads the file without the library while it is truncated, in a process that may die.
 fn raw(scene: &mut Scene<'_>, path: &Path) -> Outcome {
     let mut peer = scene.peer(Action::ReadRaw, path)?;
     let id = peer.id();
