@@ -1,4 +1,4 @@
-//! Opening, sizing and asking about files.
+//! Opens, sizes, reads and queries files.
 
 #![allow(unsafe_code, reason = "calls that std does not have")]
 
@@ -35,11 +35,22 @@ use crate::sys::{
     CacheStatus, Create, FileIdentity, FileKind, FileStatus, OpenRequest, Owner, ReadStep,
 };
 
-/// What has a descriptor: files, devices, borrowed and owned handles.
+/// A type that has a handle: a file, a device, or a borrowed or owned handle.
 ///
-/// Implemented for everything that is [`AsHandle`] (on Unix `AsFd`); there is nothing to implement.
+/// Every type that implements [`AsHandle`] (on Unix, `AsFd`) implements this trait, so there is nothing to
+/// implement.
+///
+/// # Examples
+/// ```no_run
+/// use sharemap::{AsDescriptor, MappingMut};
+///
+/// fn first_byte(file: impl AsDescriptor) -> sharemap::Result<u8> {
+///     MappingMut::map(file)?.bytes().get(0)
+/// }
+/// ```
 pub trait AsDescriptor: AsHandle {
-    /// A handle of its own for the same open file, which child processes do not inherit.
+    /// Duplicates the handle. The duplicate refers to the same open file, and child processes do not inherit
+    /// it.
     #[doc(hidden)]
     fn duplicate_descriptor(&self) -> Result<File>;
 }
@@ -53,7 +64,7 @@ impl<T: AsHandle> AsDescriptor for T {
     }
 }
 
-/// A second handle of the same open file.
+/// Returns a second handle of the same open file.
 pub(crate) fn duplicate(file: &File) -> Result<File> {
     file.duplicate_descriptor()
 }
@@ -79,10 +90,10 @@ pub(crate) fn unlink_object(path: &Path, only: Option<[u64; 2]>) -> Result<()> {
     }
     if !found.is_file() {
         return Err(Error::new(ErrorKind::NotAnObject, OPERATION)
-            .with_detail("it is a symbolic link, or a special file"));
+            .with_detail("it is a symbolic link or a special file, not an object"));
     }
     if let Some(only) = only {
-        // A handle without access is not refused by share modes.
+        // The share modes of other handles do not forbid a handle without access rights.
         let named = OpenOptions::new()
             .access_mode(0)
             .custom_flags(FILE_FLAG_OPEN_REPARSE_POINT)
@@ -101,6 +112,9 @@ pub(crate) fn remove_made(path: &Path, made: [u64; 2]) {
     let _ = unlink_object(path, Some(made));
 }
 
+/// Opens a file by path, following links.
+///
+/// Fails with `IsDirectory` for directories, and with `NotWritable` for files that this user can only read.
 pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(request.write);
@@ -124,11 +138,11 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
             {
                 error
                     .with_kind(ErrorKind::NotWritable)
-                    .with_detail("it may be read: map it read-only or copy-on-write")
+                    .with_detail("it may only be read; map it read-only or copy-on-write")
             }
             Ok(_) if denied && request.write && File::open(path).is_ok() => error
                 .with_kind(ErrorKind::NotWritable)
-                .with_detail("it may be read: map it read-only or copy-on-write"),
+                .with_detail("it may only be read; map it read-only or copy-on-write"),
             _ => error,
         }
     })
@@ -136,7 +150,7 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
 
 /// Returns `true` if the path, links followed, leads to this file.
 pub(crate) fn is_linked(path: &Path, file: &File) -> Result<bool> {
-    // A handle without access is not refused by share modes.
+    // The share modes of other handles do not forbid a handle without access rights.
     let named =
         OpenOptions::new().access_mode(0).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path);
     match named.map_err(|error| code::from_io("look up", error)) {
@@ -149,11 +163,10 @@ pub(crate) fn is_linked(path: &Path, file: &File) -> Result<bool> {
     }
 }
 
-/// Returns the system's information on a file on a disk. After `None`, [`code::last`] has the
-/// reason.
+/// Returns the system's information on a file on a disk. After `None`, [`code::last`] returns the reason.
 fn standard_information(file: &File) -> Option<FILE_STANDARD_INFO> {
     let mut info = FILE_STANDARD_INFO::default();
-    // SAFETY: the buffer is of the kind and size that the class asks for.
+    // SAFETY: the buffer has the type and size of its class.
     let known = unsafe {
         GetFileInformationByHandleEx(
             handle(file),
@@ -181,7 +194,7 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
     }
     let Some(info) = standard_information(file) else {
         let error = code::last("ask the size of");
-        // What is a disk to the system and has no such information is a volume.
+        // A volume counts as a disk, but does not have this information.
         return match error.os_code().map(|code| code as u32) {
             Some(ERROR_INVALID_PARAMETER) => Ok(FileStatus::new(FileKind::Special, 0)),
             _ => Err(error),
@@ -209,6 +222,7 @@ pub(crate) fn may_be_superseded(_: &File) -> bool {
     false
 }
 
+/// Returns a second handle of the same open file, which shows later writes as well as a new one would.
 pub(crate) fn reopen(file: &File) -> Result<File> {
     duplicate(file)
 }
@@ -241,8 +255,12 @@ pub(crate) fn wait_for_bytes(_: &File) -> Result<()> {
     Ok(())
 }
 
+/// Sets one property of the file. Returns `false` if the system refuses; [`code::last`] then returns the
+/// reason.
+///
+/// `T` must be the type that belongs to `class`.
 fn set_information<T>(file: &File, class: FILE_INFO_BY_HANDLE_CLASS, information: &T) -> bool {
-    // SAFETY: the buffer is of the kind that the class asks for, which the callers below see to.
+    // SAFETY: the callers below pass the type that belongs to the class.
     unsafe {
         SetFileInformationByHandle(
             handle(file),
@@ -253,28 +271,30 @@ fn set_information<T>(file: &File, class: FILE_INFO_BY_HANDLE_CLASS, information
     }
 }
 
+/// Converts a length for the system, which has signed ones.
 fn signed(len: u64) -> Result<i64> {
     i64::try_from(len).map_err(|_| {
         Error::new(ErrorKind::NoSpace, "change the length of")
             .with_length(len)
-            .with_detail("no file can be that long")
+            .with_detail("it exceeds the largest possible length of a file")
     })
 }
 
+/// Returns the error of a call that has just failed to change a file's length or storage.
 #[cold]
 fn size_error(operation: &'static str, len: u64) -> Error {
     let error = code::last(operation).with_length(len);
     match error.os_code().map(|code| code as u32) {
         Some(ERROR_ACCESS_DENIED) => error
             .with_kind(ErrorKind::NotWritable)
-            .with_detail("the handle was not opened for writing"),
-        // The length is more than the file system can express.
+            .with_detail("the handle was not opened for writing; open the file with write access"),
+        // The file system cannot represent the length.
         Some(ERROR_INVALID_PARAMETER) => error.with_kind(ErrorKind::NoSpace),
         _ => error,
     }
 }
 
-/// Changes the length. A file of which a part is mapped can only grow.
+/// Changes the length. A file of which any process maps a part can only grow.
 pub(crate) fn set_len(file: &File, len: u64) -> Result<()> {
     let information = FILE_END_OF_FILE_INFO { EndOfFile: signed(len)? };
     if set_information(file, FileEndOfFileInfo, &information) {
@@ -284,7 +304,9 @@ pub(crate) fn set_len(file: &File, len: u64) -> Result<()> {
     }
 }
 
-/// Grows to `len` with the clusters set aside first, so that a full disk changes nothing.
+/// Grows the file to `len`, allocating the clusters first, so that a full disk changes nothing.
+///
+/// Where the file system cannot allocate clusters, the call writes zeros.
 pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
     let before = status(file)?.len;
     if before >= len {
@@ -298,26 +320,26 @@ pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
     if error.kind() != ErrorKind::Unsupported {
         return Err(error);
     }
-    // Where space cannot be set aside (Wine, some network drives), zeros are written, if there is
-    // room for them now.
+    // Wine and some network drives cannot allocate. Check the free space before writing zeros: a mapped
+    // file that has grown cannot be shortened again.
     if let Some(free) = free_space(file).filter(|&free| free < len - before) {
-        let detail = format!("the volume has {free} bytes left, {} are needed", len - before);
+        let detail = format!("the volume has {free} free bytes, and {} are needed", len - before);
         return Err(error.with_kind(ErrorKind::NoSpace).with_detail(detail));
     }
     write_zeros(file, before, len).map_err(|error| match set_len(file, before) {
         Ok(()) => error,
         Err(_) => error.with_detail(format!(
-            "others filled the disk meanwhile, and a mapped file is not shortened here: give it \
-             its {before} bytes back when nothing maps it"
+            "the disk became full meanwhile, and Windows cannot shorten a mapped file; shorten it to \
+             {before} bytes when no process maps it"
         )),
     })
 }
 
-/// What this account may still write to the file's volume.
+/// Returns the number of bytes that this user may still allocate on the file's volume.
 pub(crate) fn free_space(file: &File) -> Option<u64> {
     let mut path = vec![0u16; 32 << 10];
     let mut free = 0;
-    // SAFETY: the room for the path is as stated; the directory's name ends with a zero.
+    // SAFETY: the buffer has the stated length; the directory's name ends with a zero.
     unsafe {
         let len = GetFinalPathNameByHandleW(handle(file), path.as_mut_ptr(), path.len() as u32, 0);
         let name = path.get(..len as usize).filter(|name| !name.is_empty())?;
@@ -328,6 +350,7 @@ pub(crate) fn free_space(file: &File) -> Option<u64> {
     }
 }
 
+/// Writes zeros to `from..to`.
 fn write_zeros(file: &File, from: u64, to: u64) -> Result<()> {
     const CHUNK: usize = 256 << 10;
     let zeros = vec![0; CHUNK];
@@ -342,9 +365,12 @@ fn write_zeros(file: &File, from: u64, to: u64) -> Result<()> {
     Ok(())
 }
 
+/// Calls `DeviceIoControl` with a code that returns no data.
+///
+/// `input` must be null or have the type that belongs to `code`.
 fn control(file: &File, code: u32, input: *const c_void, input_len: u32) -> bool {
     let mut returned = 0;
-    // SAFETY: the callers give the input that the code asks for; nothing comes back.
+    // SAFETY: the callers pass the input that belongs to the code, which returns no data.
     unsafe {
         DeviceIoControl(
             handle(file),
@@ -359,13 +385,13 @@ fn control(file: &File, code: u32, input: *const c_void, input_len: u32) -> bool
     }
 }
 
-/// Makes the file sparse if it is not, and gives the range back to the file system.
+/// Makes the file sparse, and the range zeros without clusters (`FSCTL_SET_ZERO_DATA`).
 pub(crate) fn punch_hole(file: &File, range: Range<u64>) -> Result<()> {
     const OPERATION: &str = "punch a hole into";
     let unsupported = |error: Error| match error.kind() {
         ErrorKind::Unsupported | ErrorKind::Io => error
             .with_kind(ErrorKind::Unsupported)
-            .with_detail("its file system has no sparse files"),
+            .with_detail("its file system has no sparse files; write zeros instead"),
         _ => error,
     };
     if !control(file, FSCTL_SET_SPARSE, ptr::null(), 0) {
@@ -382,7 +408,7 @@ pub(crate) fn punch_hole(file: &File, range: Range<u64>) -> Result<()> {
     Err(unsupported(code::last(OPERATION)).with_offset(range.start))
 }
 
-/// The ranges that have clusters.
+/// Returns the parts of `range` that have clusters, in order. Adjacent parts are merged.
 pub(crate) fn data_extents(file: &File, range: Range<u64>) -> Result<Vec<Range<u64>>> {
     const AT_A_TIME: usize = 64;
     let mut extents: Vec<Range<u64>> = Vec::new();
@@ -394,7 +420,7 @@ pub(crate) fn data_extents(file: &File, range: Range<u64>) -> Result<Vec<Range<u
         };
         let mut found = [FILE_ALLOCATED_RANGE_BUFFER::default(); AT_A_TIME];
         let mut bytes = 0;
-        // SAFETY: one range in, and room for as many as the size says out.
+        // SAFETY: the input is one range; the output has the stated size.
         let all = unsafe {
             DeviceIoControl(
                 handle(file),
@@ -411,7 +437,7 @@ pub(crate) fn data_extents(file: &File, range: Range<u64>) -> Result<Vec<Range<u
             let error = code::last("list the data of");
             match error.os_code().map(|code| code as u32) {
                 Some(ERROR_MORE_DATA) => {}
-                // A file system without sparse files: everything is data.
+                // Without sparse files, everything is data.
                 _ if error.kind() == ErrorKind::Unsupported => return Ok(vec![range]),
                 _ => return Err(error),
             }
@@ -437,30 +463,33 @@ pub(crate) fn data_extents(file: &File, range: Range<u64>) -> Result<Vec<Range<u
     Ok(extents)
 }
 
+/// Fails with `Unsupported`.
 pub(crate) fn cache_status(_: &File, _: Range<u64>) -> Result<CacheStatus> {
     Err(Error::new(ErrorKind::Unsupported, "ask for the cached pages of")
-        .with_detail("Windows does not tell what its file cache holds"))
+        .with_detail("Windows does not report which pages its file cache holds"))
 }
 
+/// Fails with `Unsupported`.
 pub(crate) fn evict(_: &File, _: Range<u64>) -> Result<()> {
     Err(Error::new(ErrorKind::Unsupported, "evict")
         .with_detail("Windows has no call that drops a file's cached pages"))
 }
 
-/// `FlushFileBuffers`: data and metadata, and the drive's own cache.
+/// Makes data and metadata durable, through the drive's own cache (`FlushFileBuffers`).
 pub(crate) fn sync_data(file: &File) -> Result<()> {
     if section_len(file).is_some() {
-        // Memory has no disk to wait for.
+        // A section of the paging file has no durable storage.
         return Ok(());
     }
     file.sync_data()
         .map_err(|error| code::from_io("flush", error).with_kind(ErrorKind::FlushFailed))
 }
 
+/// Returns the name of the file system, such as "NTFS".
 pub(crate) fn file_system(file: &File) -> Result<String> {
     const ROOM: usize = 64;
     let mut name = [0u16; ROOM];
-    // SAFETY: everything but the name is left out; its room is stated.
+    // SAFETY: the call returns only the name, whose buffer has the stated length.
     let known = unsafe {
         GetVolumeInformationByHandleW(
             handle(file),
@@ -480,6 +509,8 @@ pub(crate) fn file_system(file: &File) -> Result<String> {
     Ok(String::from_utf16_lossy(&name[..len]))
 }
 
+/// Fails with the reason why references to the file's bytes are unsound: other processes can change them.
 pub(crate) fn immutable(_: &File) -> std::result::Result<(), String> {
-    Err("Windows has no seals: whoever may write the file can change it under a reference".into())
+    Err("Windows has no seals, so a process with write access can change the bytes of a reference"
+        .into())
 }

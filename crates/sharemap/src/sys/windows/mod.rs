@@ -1,4 +1,4 @@
-//! Windows 10 and later.
+//! The port to Windows 10 and later.
 
 mod attached;
 pub(crate) mod code;
