@@ -160,7 +160,7 @@ unsafe extern "system" fn handler(exception: *mut EXCEPTION_POINTERS) -> i32 {
             let kind = arch::site_kind(program_counter, readable);
             if kind == Some(0) || kind.is_some_and(|kind| end_copy(kind, at, context)) {
                 let (_, address, flag) = registers(context);
-                // The first fault of a run of accesses is the one that is reported.
+                // Of several faults in a run of accesses, the first is reported.
                 if *flag == 0 {
                     *flag = if at == 0 { 1 } else { at as u64 };
                 }
