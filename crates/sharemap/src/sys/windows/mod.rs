@@ -17,4 +17,5 @@ pub(crate) mod process;
 mod section;
 mod security;
 pub(crate) mod shm;
+mod space;
 pub(crate) mod wait;
