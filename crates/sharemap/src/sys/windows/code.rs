@@ -19,8 +19,8 @@ pub(crate) fn from_io(operation: &'static str, source: io::Error) -> Error {
     let error = Error::new(kind(code), operation).with_source(source);
     match code {
         codes::ERROR_USER_MAPPED_FILE => error.with_detail(
-            "Windows cannot shorten, empty or punch a file of which any process maps a part; drop \
-             all its mappings first",
+            "Windows cannot shorten, empty or punch a file while a part of it is mapped by any \
+             process; drop its mappings first",
         ),
         codes::ERROR_SHARING_VIOLATION => error.with_detail(
             "the share mode of another open handle excludes this access; close that handle first",
