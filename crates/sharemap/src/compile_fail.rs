@@ -1,4 +1,5 @@
-//! What the compiler refuses, so that it cannot go wrong. Examples only: nothing is compiled in.
+//! Examples of wrong uses that the compiler rejects. This module is only tested as documentation, and adds no
+//! code to the crate.
 //!
 //! A view does not outlive its mapping:
 //!
@@ -17,7 +18,7 @@
 //! words.get(0).unwrap();
 //! ```
 //!
-//! Nor do its iterators, atomics and streams:
+//! Iterators, atomics and streams do not outlive the mapping either:
 //!
 //! ```compile_fail,E0505
 //! let map = sharemap::MappingMut::anonymous(4096).unwrap();
@@ -41,7 +42,7 @@
 //! reader.read(&mut [0; 10]).unwrap();
 //! ```
 //!
-//! A borrowed view does not go to a thread that may outlive it; an owned one does:
+//! A borrowed view cannot be moved to a thread that may outlive the mapping. An owned view can:
 //!
 //! ```compile_fail,E0597
 //! let map = sharemap::MappingMut::anonymous(4096).unwrap();
@@ -56,7 +57,7 @@
 //! std::thread::spawn(move || view.as_view().get(0).unwrap()).join().unwrap();
 //! ```
 //!
-//! A view of elements that stay with their thread does not go to another, owned or not:
+//! A view of elements that are not `Send` cannot be moved to another thread, whether it is owned or not:
 //!
 //! ```compile_fail,E0277
 //! use sharemap::zerocopy::{self, Immutable, IntoBytes, KnownLayout, TryFromBytes};
@@ -91,7 +92,7 @@
 //! std::thread::spawn(move || drop(view));
 //! ```
 //!
-//! What may move the addresses wants the mapping alone, without views:
+//! Methods that may move the mapped addresses cannot be called while views exist:
 //!
 //! ```compile_fail,E0502
 //! let mut map = sharemap::MappingMut::anonymous(4096).unwrap();
@@ -116,7 +117,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A private mapping has no `flush`, and a read-only one no `set`:
+//! A private mapping has no `flush`, and a view of a read-only mapping has no `set`:
 //!
 //! ```compile_fail,E0624
 //! sharemap::MappingCow::open("a.bin").unwrap().flush().unwrap();
@@ -126,7 +127,7 @@
 //! sharemap::Mapping::open("a.bin").unwrap().bytes().set(0, 1).unwrap();
 //! ```
 //!
-//! Elements with padding, with pointers, or of unknown layout do not lie in files:
+//! Types with padding, with pointers, or of unknown layout cannot be elements:
 //!
 //! ```compile_fail,E0277
 //! sharemap::Mapping::open("a.bin").unwrap().view::<(u8, u32)>().unwrap();
@@ -140,29 +141,29 @@
 //! sharemap::Mapping::open("a.bin").unwrap().view::<std::cell::Cell<u32>>().unwrap();
 //! ```
 //!
-//! Not every bit pattern is a `bool`: no slices of them, and no reading into them.
+//! Not every byte is a valid `bool`, so bytes cannot be read into a slice of them:
 //!
 //! ```compile_fail,E0277
 //! let map = sharemap::MappingMut::anonymous(4096).unwrap();
 //! map.view::<bool>().unwrap().read_at(0, &mut [false; 4]).unwrap();
 //! ```
 //!
-//! Atomics are integers of 32 and 64 bits:
+//! Atomic elements are integers of 32 or 64 bits:
 //!
 //! ```compile_fail,E0599
 //! let map = sharemap::MappingMut::anonymous(4096).unwrap();
 //! map.view::<u16>().unwrap().atomic(0).unwrap();
 //! ```
 //!
-//! A block has at least one element:
+//! A block must have at least one element:
 //!
 //! ```compile_fail,E0080
 //! let map = sharemap::MappingMut::anonymous(4096).unwrap();
 //! map.bytes().blocks::<0>();
 //! ```
 //!
-//! What only one process understands is not shared: no `usize`, no pointers, and no types whose
-//! layout nobody has promised.
+//! A shared type must have the same meaning in every process. It cannot contain `usize`, pointers, or types
+//! without a defined layout:
 //!
 //! ```compile_fail,E0277
 //! sharemap::Shared::create_new("a", || sharemap::Mutex::new(0_usize)).unwrap();
@@ -217,8 +218,8 @@
 //! }
 //! ```
 //!
-//! A struct of locks has only locks for fields, with names, no type parameters and no `repr`; and a struct
-//! of locks is no value.
+//! A struct of locks must have named fields that are all locks, no type parameters, and no `repr`. It cannot
+//! derive `Shareable`, because it is not a value:
 //!
 //! ```compile_fail,E0277
 //! #[derive(sharemap::SharedType)]
@@ -267,8 +268,8 @@
 //! }
 //! ```
 //!
-//! Its fields do not hide behind the methods of [`Shared`](crate::Shared), one of which cancels all
-//! waits:
+//! A field of such a struct cannot have the name of a method of [`Shared`](crate::Shared), which would hide
+//! the field:
 //!
 //! ```compile_fail
 //! #[derive(sharemap::SharedType)]
@@ -298,7 +299,7 @@
 //! }
 //! ```
 //!
-//! What a guard shows is seen while the lock is had:
+//! A view that a guard returns does not outlive the guard:
 //!
 //! ```compile_fail,E0505
 //! let lock = sharemap::Mutex::<[u8]>::zeroed(100);
@@ -309,7 +310,7 @@
 //! view.set(0, 1).unwrap();
 //! ```
 //!
-//! and who only reads changes nothing:
+//! A read guard gives no write access:
 //!
 //! ```compile_fail,E0599
 //! let lock = sharemap::RwLock::<[u8]>::zeroed(100);
@@ -317,7 +318,7 @@
 //! lock.read().unwrap().view().set(0, 1).unwrap();
 //! ```
 //!
-//! A guard stays with its thread, which is the one that the lock names:
+//! A guard cannot be moved to another thread, because the lock records the thread that acquired it:
 //!
 //! ```compile_fail,E0277
 //! let lock = sharemap::Mutex::new(0_u32);

@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 /// `FromBytes`), `IntoBytes`, `Immutable` and `KnownLayout`. The trait is implemented for all such
 /// types and needs no `impl`.
 ///
-/// Reading an element whose bytes are not a valid value of the type, such as a `bool` of 7, is an error
+/// Reading an element with bytes that are not a valid value of the type, such as a `bool` of 7, is an error
 /// of kind [`Invalid`](crate::ErrorKind::Invalid).
 ///
 /// The derives are those of [`sharemap::zerocopy`](crate::zerocopy). In a crate that does not depend on
@@ -99,7 +99,7 @@ pub trait Pod: Element + FromBytes {}
 #[diagnostic::do_not_recommend]
 impl<T: Element + FromBytes> Pod for T {}
 
-/// A type whose values processes may share: its layout is the same in all programs, and its values mean
+/// A type of values that processes may share: its layout is the same in all programs, and its values mean
 /// the same in all processes.
 ///
 /// Such types are integers of fixed width, floats, `bool`, `char`, `()`, arrays of them, and structs and

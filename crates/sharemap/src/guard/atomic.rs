@@ -41,7 +41,7 @@ pub trait AtomicWord: Copy + PartialEq {
     /// As the trait says.
     unsafe fn fetch_add(at: *mut u8, value: Self, fault: &mut usize) -> Self;
 
-    /// Returns the value whose addition subtracts this one.
+    /// Returns the negated value, so that adding it subtracts this one.
     fn negated(self) -> Self;
     /// Returns the bitwise or.
     fn or(self, other: Self) -> Self;

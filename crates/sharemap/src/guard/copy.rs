@@ -113,8 +113,8 @@ fn is_ready(len: usize) -> bool {
     len < BULK || (len < LARGE && READY.get() == Ready::Yes)
 }
 
-/// Returns `true` if this thread receives the signals of a fault and, for large transfers, if the
-/// handler is still ours. Runs no handler.
+/// Returns `true` if this thread receives the signals of a fault and, for large transfers, if this crate's
+/// handler is still installed. Runs no handler.
 fn look(len: usize) -> bool {
     match READY.get() {
         Ready::Sealed(ready) => return ready,
@@ -127,7 +127,7 @@ fn look(len: usize) -> bool {
     ready && (len < LARGE || fault::inspect() == Recovery::InPlace)
 }
 
-/// Checks for the last time; see [`guard::seal_thread`](super::seal_thread).
+/// Checks mask and handlers for the last time; see [`guard::seal_thread`](super::seal_thread).
 pub(super) fn seal_thread() -> Recovery {
     let ready = fault::thread_ready() && fault::inspect() == Recovery::InPlace;
     READY.set(Ready::Sealed(ready));

@@ -7,8 +7,8 @@
 //! # The handler
 //!
 //! It is installed when the first mapping is made and stays. It claims only faults at guarded
-//! accesses, raised by the processor; every other signal goes to the handler that was there before,
-//! with its own flags and mask. Two cases need the program's attention:
+//! accesses, raised by the processor. Every other signal is passed on to the previously installed
+//! handler, with that handler's flags and mask. Two cases need the program's attention:
 //!
 //! - A handler for `SIGBUS` or `SIGSEGV` that is installed later may not pass unknown faults on.
 //!   Transfers of 1 MiB and more look which handlers are installed, and use system calls while one
@@ -74,9 +74,9 @@ pub fn recovery() -> Recovery {
 /// takes time in proportion to the process's private memory.
 ///
 /// A trial is no sandbox. The handler can write to shared memory, open and change files, connect to
-/// servers, start programs, and send signals to every process whose id it knows, this process
-/// included. A lock that another thread held at the fork stays locked in the child. A handler that
-/// waits for it reaches the time limit and counts as keeping faults.
+/// servers, start programs, and send signals to every process, this one included. A lock that another
+/// thread held at the fork stays locked in the child. A handler that waits for it reaches the time
+/// limit and counts as keeping faults.
 ///
 /// Windows has no signals and no such child. There, the call raises an access violation in this
 /// thread, which every vectored handler in front of this crate's sees.

@@ -1,29 +1,29 @@
-//! No recoverable accesses: every load and store asks the system to copy. There are no atomics:
-//! callers ask [`AVAILABLE`] first, and an atomic access made all the same counts as faulted.
+//! Guarded accesses for architectures without recoverable ones: every load and store is a system call that
+//! copies. There are no atomics: callers check [`AVAILABLE`] first, and an atomic access counts as faulted.
 
 #![allow(unsafe_code, reason = "raw addresses")]
 
 use crate::sys::fault::{copy_from_foreign, copy_to_foreign};
 
-/// Whether this architecture has recoverable accesses.
+/// `true` if this architecture has recoverable accesses.
 pub(crate) const AVAILABLE: bool = false;
 
-/// 16 bytes.
+/// A vector of 16 bytes.
 pub(crate) type Narrow = [u8; 16];
 
-/// What one access moves.
+/// The bytes that one access moves.
 pub(crate) type Block = [[u8; 16]; 4];
 
 unsafe fn load<T: Copy + Default>(address: *const u8, fault: &mut usize) -> T {
     let mut value = T::default();
-    // SAFETY: the value has room for its own size; the system checks the other side.
+    // SAFETY: the value has room for its own bytes; the system checks the source.
     let done = unsafe { copy_from_foreign(address, (&raw mut value).cast(), size_of::<T>()) };
     note(address, done, size_of::<T>(), fault);
     value
 }
 
 unsafe fn store<T: Copy>(address: *mut u8, value: T, fault: &mut usize) {
-    // SAFETY: the value has its own size; the system checks the other side.
+    // SAFETY: the value has its own bytes; the system checks the destination.
     let done = unsafe { copy_to_foreign(address, (&raw const value).cast(), size_of::<T>()) };
     note(address, done, size_of::<T>(), fault);
 }
@@ -34,22 +34,22 @@ fn note(address: *const u8, done: usize, wanted: usize, fault: &mut usize) {
     }
 }
 
-/// Does nothing: whether the processor has the hint is not known.
+/// Does nothing, because the processor may not have prefetches.
 pub(crate) fn prefetch(_: *const u8) {}
 
 macro_rules! plain {
     ($($load:ident, $store:ident, $type:ty;)*) => { $(
         /// # Safety
-        /// The bytes at `address` may be unmapped, but are not Rust's own.
+        /// The bytes at `address` may be unmapped, but must not be memory of Rust values.
         pub(crate) unsafe fn $load(address: *const u8, fault: &mut usize) -> $type {
-            // SAFETY: passed on.
+            // SAFETY: as promised by the caller.
             unsafe { load(address, fault) }
         }
 
         /// # Safety
-        /// The bytes at `address` may be unmapped, but are not Rust's own.
+        /// The bytes at `address` may be unmapped, but must not be memory of Rust values.
         pub(crate) unsafe fn $store(address: *mut u8, value: $type, fault: &mut usize) {
-            // SAFETY: passed on.
+            // SAFETY: as promised by the caller.
             unsafe { store(address, value, fault) }
         }
     )* };
@@ -66,26 +66,28 @@ plain! {
 /// # Safety
 /// As for plain loads.
 pub(crate) unsafe fn load_block(address: *const u8, fault: &mut usize) -> Block {
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe { load(address, fault) }
 }
 
-/// Two vectors: at the address, and `last` bytes behind it. With them, and with [`load_ends`], a
-/// length between two powers of two is moved by accesses that overlap in the middle.
+/// Loads two vectors: one at the address, and one `last` bytes after it.
+///
+/// This function and [`load_ends`] copy a length between two powers of two by accesses that overlap in the
+/// middle.
 ///
 /// # Safety
 /// As for plain loads.
 pub(crate) unsafe fn load_pair(address: *const u8, last: usize, fault: &mut usize) -> [Narrow; 2] {
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe { [load_narrow(address, fault), load_narrow(address.add(last), fault)] }
 }
 
-/// Two vectors at the address, and two `last` bytes behind it.
+/// Loads two vectors at the address, and two `last` bytes after it.
 ///
 /// # Safety
 /// As for plain loads.
 pub(crate) unsafe fn load_ends(address: *const u8, last: usize, fault: &mut usize) -> [Narrow; 4] {
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe {
         let ([a, b], [c, d]) =
             (load_pair(address, 16, fault), load_pair(address.add(last), 16, fault));
@@ -93,7 +95,7 @@ pub(crate) unsafe fn load_ends(address: *const u8, last: usize, fault: &mut usiz
     }
 }
 
-/// The stores of [`load_pair`], in order.
+/// Stores the vectors of [`load_pair`], in order.
 ///
 /// # Safety
 /// As for plain stores.
@@ -103,14 +105,14 @@ pub(crate) unsafe fn store_pair(
     values: [Narrow; 2],
     fault: &mut usize,
 ) {
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe {
         store_narrow(address, values[0], fault);
         store_narrow(address.add(last), values[1], fault);
     }
 }
 
-/// The stores of [`load_ends`], in order.
+/// Stores the vectors of [`load_ends`], in order.
 ///
 /// # Safety
 /// As for plain stores.
@@ -120,7 +122,7 @@ pub(crate) unsafe fn store_ends(
     values: [Narrow; 4],
     fault: &mut usize,
 ) {
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe {
         store_pair(address, 16, [values[0], values[1]], fault);
         store_pair(address.add(last), 16, [values[2], values[3]], fault);
@@ -130,49 +132,49 @@ pub(crate) unsafe fn store_ends(
 /// Reads 16 bytes from private memory.
 ///
 /// # Safety
-/// `from` has as many.
+/// `from` must have 16 bytes.
 pub(crate) unsafe fn take_narrow(from: *const u8) -> Narrow {
-    // SAFETY: the caller has the bytes.
+    // SAFETY: the caller promises the bytes.
     unsafe { from.cast::<Narrow>().read() }
 }
 
 /// Writes 16 bytes to private memory.
 ///
 /// # Safety
-/// `to` has room for as many.
+/// `to` must have room for 16 bytes.
 pub(crate) unsafe fn give_narrow(to: *mut u8, value: Narrow) {
-    // SAFETY: the caller has the room.
+    // SAFETY: the caller promises the room.
     unsafe { to.cast::<Narrow>().write(value) }
 }
 
 /// Writes a block to private memory.
 ///
 /// # Safety
-/// `to` has room for it.
+/// `to` must have room for the block.
 pub(crate) unsafe fn give_block(to: *mut u8, block: Block) {
-    // SAFETY: the caller has the room.
+    // SAFETY: the caller promises the room.
     unsafe { to.cast::<Block>().write(block) }
 }
 
-/// Copies out of guarded memory; `false` if anything faulted.
+/// Copies out of guarded memory. Returns `false` if any byte faulted.
 ///
 /// # Safety
-/// As for plain loads; `to` is private and has room for `len` bytes.
+/// As for plain loads; `to` must be private memory of at least `len` bytes.
 pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) -> bool {
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe { copy_from_foreign(from, to, len) == len }
 }
 
-/// Copies into guarded memory; `false` if anything faulted.
+/// Copies into guarded memory. Returns `false` if any byte faulted.
 ///
 /// # Safety
-/// As for plain stores; `from` is private and has `len` bytes.
+/// As for plain stores; `from` must be private memory of at least `len` bytes.
 pub(crate) unsafe fn copy_in(to: *mut u8, from: *const u8, len: usize) -> bool {
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe { copy_to_foreign(to, from, len) == len }
 }
 
-/// There are no wider vectors than those of [`copy_out`].
+/// Returns `false`: there are no wider vectors than those of [`copy_out`].
 ///
 /// # Safety
 /// None.
@@ -181,7 +183,7 @@ pub(crate) unsafe fn copy_out_widest(_: *const u8, _: *mut u8, _: usize) -> bool
     false
 }
 
-/// Nothing is copied so.
+/// Returns `false`, and copies nothing: there are no wider vectors.
 ///
 /// # Safety
 /// None.
@@ -189,7 +191,7 @@ pub(crate) unsafe fn copy_out_directly(_: *const u8, _: *mut u8, _: usize) -> bo
     false
 }
 
-/// There are no wider vectors than those of [`copy_in`].
+/// Returns `false`: there are no wider vectors than those of [`copy_in`].
 ///
 /// # Safety
 /// None.
@@ -198,7 +200,7 @@ pub(crate) unsafe fn copy_in_widest(_: *mut u8, _: *const u8, _: usize) -> bool 
     false
 }
 
-/// Nothing is copied so.
+/// Returns `false`, and copies nothing: there are no wider vectors.
 ///
 /// # Safety
 /// None.
@@ -245,7 +247,7 @@ no_atomics! {
     u64: atomic_load_64 atomic_store_64 atomic_swap_64 atomic_compare_exchange_64 atomic_fetch_add_64;
 }
 
-/// Counts bytes as far as there is a faster way than block by block, which there is not here.
+/// Examines no bytes: there are no wider vectors, so the caller counts by blocks.
 ///
 /// # Safety
 /// None.
@@ -254,7 +256,7 @@ pub(crate) unsafe fn count_bytes(_: *const u8, _: usize, _: u8) -> (usize, usize
     (0, 0)
 }
 
-/// No code is a site.
+/// Returns `None`: no code is a site.
 ///
 /// # Safety
 /// None.

@@ -5,11 +5,11 @@
 //! holds a magic number, the kind of site and its length in bytes. When an instruction of a site
 //! faults, the handler finds the marker just ahead of the program counter, writes the fault's
 //! address into the flag register (if that is still zero), points the address register at a scratch
-//! page and returns to the same instruction, which now succeeds. The code behind the site tests the
+//! page and returns to the same instruction, which now succeeds. The code after the site tests the
 //! flag.
 //!
 //! Registers, magic and kinds are an ABI: every version of this crate in a process recovers the
-//! sites of every other. An unknown kind is not ours.
+//! sites of every other. A handler ignores sites of an unknown kind.
 //!
 //! | | x86-64 | aarch64 |
 //! |---|---|---|
@@ -46,15 +46,15 @@ use fallback as machine;
 
 pub(crate) use machine::*;
 
-/// Bytes of code, from the program counter on, in which a handler looks for a marker.
+/// The number of code bytes, from the program counter on, in which a handler looks for a marker.
 #[allow(dead_code, reason = "the fallback has no sites")]
 pub(crate) const LOOK_AHEAD: usize = 64;
 
-/// Bytes that one site reaches from its address at most; the scratch page is larger.
+/// The maximum number of bytes that one site reaches from its address. The scratch page is larger.
 #[allow(dead_code, reason = "the fallback has no sites")]
 pub(crate) const REACH: usize = 512;
 
-/// Whether a fault of a string copy of this kind is on its guarded side. Called by handlers.
+/// Returns `true` if a fault of a string copy of this kind is on its guarded side. Handlers call it.
 #[allow(dead_code, reason = "not every machine has string copies")]
 #[inline(always)]
 pub(crate) fn is_guarded_side(
@@ -69,7 +69,7 @@ pub(crate) fn is_guarded_side(
         2 => destination,
         _ => return false,
     };
-    // Of some faults only the page is known.
+    // For some faults, the system reports only the page.
     let first = start & !0xfff;
     fault.wrapping_sub(first) < count.wrapping_add(start & 0xfff)
 }

@@ -1,4 +1,4 @@
-//! Files that get their name when they are whole.
+//! Creates files that get their name only after they are complete.
 
 use std::fs::File;
 use std::path::Path;

@@ -1,5 +1,4 @@
-//! Exclusive use of a file, which macOS cannot grant: it does not tell whether another process uses
-//! a file.
+//! Exclusive use of a file, which macOS cannot grant: it does not report whether another process uses a file.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,14 +10,15 @@ use crate::sys::posix::removal;
 pub(crate) use crate::sys::posix::entry::Entry;
 pub(crate) use crate::sys::posix::removal::Interrupted;
 
-/// A file that no other process uses.
+/// A file that no other process uses. There is no value of this type on macOS.
 #[derive(Debug)]
 pub(crate) enum Exclusive {}
 
 impl Exclusive {
+    /// Fails with `Unsupported`.
     pub(crate) fn take(_: Entry) -> Result<Option<Self>> {
         Err(Error::new(ErrorKind::Unsupported, "ask which processes use")
-            .with_detail("macOS does not tell whether a process has a file open"))
+            .with_detail("macOS does not report whether a process has a file open"))
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -38,6 +38,7 @@ impl Exclusive {
     }
 }
 
+/// Fails with `Unsupported`.
 pub(crate) fn open_named(_: &str) -> Result<Option<Entry>> {
     Err(Error::new(ErrorKind::Unsupported, "look at")
         .with_detail("named shared memory has no files on macOS"))

@@ -1,4 +1,5 @@
-//! Faults on macOS: contexts, the self-test, and copies by Mach calls.
+//! The parts of fault handling that are specific to macOS: signal contexts, the self-test, and copies by Mach
+//! calls.
 
 #![allow(unsafe_code, reason = "signal contexts and raw system calls")]
 
@@ -17,20 +18,22 @@ pub(crate) struct Registers {
     pub(crate) program_counter: *mut Register,
     pub(crate) address: *mut Register,
     pub(crate) flag: *mut Register,
-    /// Source, destination and count of a string copy, where there are such.
+    /// The source, destination and count of a string copy. `None` if the processor has no string copies.
     pub(crate) copy: Option<[*mut Register; 3]>,
 }
 
 pub(crate) type Register = u64;
 
 impl Registers {
+    /// Returns the registers of an interrupted context.
+    ///
     /// # Safety
-    /// `context` is what the kernel gave to a signal handler.
+    /// `context` must come from the kernel's call of a signal handler.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(crate) unsafe fn of(context: *mut c_void) -> Self {
         let context: *mut libc::ucontext_t = context.cast();
-        // SAFETY: fields of the kernel's context.
+        // SAFETY: the pointers refer to fields of the kernel's context.
         unsafe {
             let state = &raw mut (*(*context).uc_mcontext).__ss;
             Self {
@@ -46,13 +49,15 @@ impl Registers {
         }
     }
 
+    /// Returns the registers of an interrupted context.
+    ///
     /// # Safety
-    /// `context` is what the kernel gave to a signal handler.
+    /// `context` must come from the kernel's call of a signal handler.
     #[cfg(target_arch = "aarch64")]
     #[inline(always)]
     pub(crate) unsafe fn of(context: *mut c_void) -> Self {
         let context: *mut libc::ucontext_t = context.cast();
-        // SAFETY: fields of the kernel's context.
+        // SAFETY: the pointers refer to fields of the kernel's context.
         unsafe {
             let state = &raw mut (*(*context).uc_mcontext).__ss;
             let registers: *mut Register = (&raw mut (*state).__x).cast();
@@ -66,8 +71,8 @@ impl Registers {
     }
 }
 
-/// Whether a signal is one that a memory access raises: SIGBUS with ADRALN, ADRERR or OBJERR,
-/// SIGSEGV with MAPERR or ACCERR. Signals that were sent have codes far above.
+/// Returns `true` for signals that a memory access raises: SIGBUS with ADRALN, ADRERR or OBJERR, and SIGSEGV
+/// with MAPERR or ACCERR. A signal that a process sent has a much larger code.
 #[inline(always)]
 pub(crate) fn claims(signal: c_int, code: c_int) -> bool {
     if signal == libc::SIGBUS {
@@ -77,25 +82,29 @@ pub(crate) fn claims(signal: c_int, code: c_int) -> bool {
     }
 }
 
-/// Whether the signal comes again when the interrupted instruction is executed again.
+/// Returns `true` if executing the interrupted instruction again raises the signal again.
 pub(crate) fn is_synchronous(signal: c_int, code: c_int) -> bool {
     claims(signal, code)
 }
 
+/// Returns the address of the fault.
+///
 /// # Safety
-/// `info` belongs to a SIGBUS or SIGSEGV that the processor raised.
+/// `info` must belong to a SIGBUS or SIGSEGV that the processor raised.
 #[inline(always)]
 pub(crate) unsafe fn address(info: *mut libc::siginfo_t) -> *mut c_void {
-    // SAFETY: the kernel's record.
+    // SAFETY: the record is the kernel's.
     unsafe { (*info).si_addr }
 }
 
-/// Whether a byte can be read, without a fault: the kernel copies the signal set there, and then
-/// refuses the request as invalid. (At address 0 it would see no set to copy.)
+/// Returns `true` if the aligned word at an address can be read. Raises no fault.
+///
+/// The kernel copies a signal set from the address before it refuses the invalid request. It treats address 0
+/// as no set, so address 4 is tested instead.
 #[inline(never)]
 pub(crate) fn readable(at: usize) -> bool {
     const NO_SUCH_HOW: c_int = 99;
-    // SAFETY: changes nothing but errno, which is put back.
+    // SAFETY: the call changes only errno, which is restored.
     unsafe {
         let errno = libc::__error();
         let before = *errno;
@@ -107,21 +116,22 @@ pub(crate) fn readable(at: usize) -> bool {
     }
 }
 
-/// What a signal does.
+/// The action of a signal.
 #[derive(Clone, Copy)]
 pub(crate) struct Action(libc::sigaction);
 
 impl Action {
-    /// The action now.
+    /// Returns the present action of `signal`.
     pub(crate) fn of(signal: c_int) -> Self {
         let mut action = MaybeUninit::zeroed();
-        // SAFETY: asks only; an all-zero action is a valid one.
+        // SAFETY: the call only queries; an all-zero action is valid.
         unsafe {
             libc::sigaction(signal, ptr::null(), action.as_mut_ptr());
             Self(action.assume_init())
         }
     }
 
+    /// Returns the address of the handler, or `SIG_DFL` or `SIG_IGN`.
     pub(crate) fn handler(&self) -> usize {
         self.0.sa_sigaction
     }
@@ -130,7 +140,7 @@ impl Action {
         self.0.sa_flags
     }
 
-    /// The signals that the kernel blocks while the handler runs.
+    /// Returns the signals that the kernel blocks while the handler runs.
     pub(crate) fn mask(&self) -> u64 {
         u64::from(self.0.sa_mask)
     }
@@ -143,31 +153,32 @@ impl Action {
         })
     }
 
-    /// Gives the action before.
+    /// Installs the action, and returns the previous one. Returns `None` if the system refuses.
     ///
     /// # Safety
-    /// The handler has the form that the flags say, and is async-signal-safe.
+    /// The handler must have the signature that the flags require, and must be async-signal-safe.
     pub(crate) unsafe fn install(&self, signal: c_int) -> Option<Self> {
         let mut before = MaybeUninit::zeroed();
-        // SAFETY: as the caller says; an all-zero action is a valid one.
+        // SAFETY: as promised by the caller; an all-zero action is valid.
         unsafe {
             (libc::sigaction(signal, &self.0, before.as_mut_ptr()) == 0)
                 .then(|| Self(before.assume_init()))
         }
     }
 
-    /// Makes this the action again, with other flags.
+    /// Installs the action again, with other flags.
     ///
     /// # Safety
-    /// It was the action before.
+    /// The signal must have had this action before.
     pub(crate) unsafe fn put_back(&self, signal: c_int, flags: c_int) {
-        // SAFETY: as the caller says.
+        // SAFETY: as promised by the caller.
         unsafe { Self::new(self.handler(), flags, self.mask()).install(signal) };
     }
 }
 
+/// Gives a signal its default action.
 pub(crate) fn set_default(signal: c_int) {
-    // SAFETY: an all-zero action is the default one.
+    // SAFETY: an all-zero action is the default action.
     unsafe {
         let action: libc::sigaction = MaybeUninit::zeroed().assume_init();
         libc::sigaction(signal, &action, ptr::null_mut());
@@ -176,45 +187,49 @@ pub(crate) fn set_default(signal: c_int) {
 
 /// Sends a signal to this thread.
 pub(crate) fn send(signal: c_int) {
-    // SAFETY: a plain call.
+    // SAFETY: the call takes a number only.
     unsafe { libc::raise(signal) };
 }
 
+/// Unblocks a signal in this thread.
 pub(crate) fn unblock(signal: c_int) {
     set_mask(mask() & !bit(signal));
 }
 
-/// This thread's mask.
+/// Returns this thread's signal mask.
 pub(crate) fn mask() -> u64 {
     let mut mask: libc::sigset_t = 0;
-    // SAFETY: asks only.
+    // SAFETY: the call only queries.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), &mut mask) };
     u64::from(mask)
 }
 
+/// Replaces this thread's signal mask.
 pub(crate) fn set_mask(mask: u64) {
     let mask = mask as libc::sigset_t;
-    // SAFETY: changes this thread's mask only.
+    // SAFETY: the call changes only this thread's mask.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &mask, ptr::null_mut()) };
 }
 
-/// The mask of the code that a signal interrupted.
+/// Returns the signal mask of the code that a signal interrupted.
 ///
 /// # Safety
-/// `context` is what the kernel gave to a signal handler.
+/// `context` must come from the kernel's call of a signal handler.
 pub(crate) unsafe fn interrupted_mask(context: *mut c_void) -> u64 {
     let context: *const libc::ucontext_t = context.cast();
-    // SAFETY: the kernel's.
+    // SAFETY: the context is the kernel's.
     u64::from(unsafe { (*context).uc_sigmask })
 }
 
+/// Returns the bit of a signal in a mask.
 pub(crate) const fn bit(signal: c_int) -> u64 {
     1 << (signal - 1)
 }
 
 /// Keeps the module that holds the handler from being unloaded.
 pub(crate) fn pin_module(handler: *const c_void) {
-    // SAFETY: plain questions to the dynamic loader; the name lives as long as the module.
+    // SAFETY: the calls only query the dynamic loader and pin the module; the name is valid as long as the
+    // module.
     unsafe {
         let mut found = MaybeUninit::<libc::Dl_info>::zeroed().assume_init();
         if libc::dladdr(handler, &mut found) != 0 && !found.dli_fname.is_null() {
@@ -224,14 +239,14 @@ pub(crate) fn pin_module(handler: *const c_void) {
     }
 }
 
-/// Records no code: sandboxes here do not forbid the call in [`readable`].
+/// Does nothing: no sandbox of macOS forbids the call in [`readable`], so no code has to be known in advance.
 pub(crate) fn permanent_code(_: usize, _: fn(Range<usize>)) {}
 
 /// Confines a child that may run a foreign handler: the child leaves no core, has no files, and
 /// leaves its parent's process group.
 fn isolate() {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: system calls on numbers, in a child with one thread.
+    // SAFETY: the calls take numbers, and run in a child with one thread.
     unsafe {
         libc::setrlimit(libc::RLIMIT_CORE, &none);
         libc::setsid();
@@ -248,7 +263,7 @@ fn wait(pid: libc::pid_t) -> Option<c_int> {
     let nap = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
     for round in 0.. {
         let flags = if round < PATIENCE { libc::WNOHANG } else { 0 };
-        // SAFETY: the child is this call's own, and has not been waited for.
+        // SAFETY: the child belongs to this call, and its status has not been collected.
         unsafe {
             if round == PATIENCE {
                 libc::kill(pid, libc::SIGKILL);
@@ -268,12 +283,14 @@ fn wait(pid: libc::pid_t) -> Option<c_int> {
 /// The time limit of a trial in milliseconds. A handler that exceeds it counts as keeping faults.
 const PATIENCE: u32 = 1000;
 
-/// Tests whether faults that raise `signals` are recovered; `None` if the test was impossible. A
-/// protected page raises one of them, which the system chooses. Always in a forked child.
+/// Tests whether faults that raise `signals` are recovered. Returns `None` if the test was impossible.
+///
+/// A forked child accesses a protected page, which raises one of the signals, at the system's choice. With
+/// `Child::SharingMemory` no foreign handler may run, so the test is impossible if one is installed.
 pub(crate) fn try_out(child: Child, signals: &[c_int]) -> Option<bool> {
     const RECOVERED: c_int = 0x5a;
     const NOT_OURS: c_int = 0x5b;
-    // SAFETY: the child only probes and ends; the pages are ours.
+    // SAFETY: the child only probes and exits; the pages belong to this call.
     unsafe {
         let private = libc::MAP_PRIVATE | libc::MAP_ANON;
         let len = PROBED_PAGES * page_size();
@@ -300,32 +317,33 @@ pub(crate) fn try_out(child: Child, signals: &[c_int]) -> Option<bool> {
     }
 }
 
-/// Copies `len` bytes that may be inaccessible into private memory, and gives how many were copied
-/// before the first page that is.
+/// Copies `len` bytes that may be inaccessible into private memory. Returns the number of bytes before the
+/// first inaccessible page.
 ///
 /// # Safety
-/// `to` has room for them.
+/// `to` must have room for `len` bytes.
 pub(crate) unsafe fn copy_from_foreign(from: *const u8, to: *mut u8, len: usize) -> usize {
-    // SAFETY: within the caller's bytes.
+    // SAFETY: each part lies within the caller's bytes.
     page_by_page(from as usize, len, |done, bytes| unsafe {
         mach::read(from as usize + done, to.add(done), bytes)
     })
 }
 
-/// Copies private bytes to where it may fail, and gives how many were copied before the first page
-/// that cannot be written.
+/// Copies `len` private bytes to memory that may be inaccessible. Returns the number of bytes before the
+/// first page that cannot be written.
 ///
 /// # Safety
-/// `from` has them.
+/// `from` must have `len` bytes.
 pub(crate) unsafe fn copy_to_foreign(to: *mut u8, from: *const u8, len: usize) -> usize {
-    // SAFETY: within the caller's bytes.
+    // SAFETY: each part lies within the caller's bytes.
     page_by_page(to as usize, len, |done, bytes| unsafe {
         mach::write(to as usize + done, from.add(done), bytes)
     })
 }
 
-/// Never more than a page: larger copies are made by sharing pages, which would bring the faults
-/// into the memory copied to.
+/// Copies page by page, up to the first page that fails, and returns the number of bytes copied.
+///
+/// The kernel makes larger copies by sharing pages, which would later raise the faults in the destination.
 fn page_by_page(foreign: usize, len: usize, copy: impl Fn(usize, usize) -> bool) -> usize {
     let page = page_size();
     let mut done = 0;

@@ -1,4 +1,4 @@
-//! Files on macOS: allocation, holes, full synchronisation.
+//! Files on macOS: status, allocation, holes and durable flushes.
 
 #![allow(unsafe_code, reason = "calls that rustix does not have")]
 
@@ -20,7 +20,7 @@ pub(crate) use posix::{
     wait_for_bytes,
 };
 
-/// As everywhere; but an object of `shm_open`, which has a length, has no type.
+/// Returns kind and length. An object of `shm_open` has no type in its mode, and counts as a regular file.
 pub(crate) fn status(file: &File) -> Result<FileStatus> {
     let status = posix::status(file)?;
     if status.kind != FileKind::Special {
@@ -33,14 +33,14 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
     Ok(FileStatus::new(FileKind::Regular, u64::try_from(stat.st_size).unwrap_or(0)))
 }
 
-/// Identifies a file on a local file system.
+/// Returns the identity of a file on a local file system, and `None` for others.
 pub(crate) fn identity(file: &File) -> Option<FileIdentity> {
     posix::identity(file, |file| {
         file_system(file).is_ok_and(|name| name == "apfs" || name == "hfs")
     })
 }
 
-/// Returns `false`: the system does not tell duplicates of a descriptor.
+/// Returns `false`: macOS does not report whether two descriptors share a description.
 pub(crate) fn is_duplicate(_: &File, _: &File) -> bool {
     false
 }
@@ -50,11 +50,12 @@ pub(crate) fn may_be_superseded(_: &File) -> bool {
     false
 }
 
+/// Duplicates the descriptor, which shows later writes as well as a new one would.
 pub(crate) fn reopen(file: &File) -> Result<File> {
     duplicate(file)
 }
 
-/// The size of a block device: `DKIOCGETBLOCKSIZE` times `DKIOCGETBLOCKCOUNT`.
+/// Returns the size of a block device: `DKIOCGETBLOCKSIZE` times `DKIOCGETBLOCKCOUNT`.
 pub(crate) fn device_len(file: &File) -> Result<u64> {
     const BLOCK_SIZE: libc::c_ulong = 0x4004_6418;
     const BLOCK_COUNT: libc::c_ulong = 0x4008_6419;
@@ -71,9 +72,10 @@ pub(crate) fn device_len(file: &File) -> Result<u64> {
     }
 }
 
+/// Calls `fcntl` with a command that takes a pointer to `T`.
 fn control<T>(file: &File, command: c_int, argument: &mut T) -> std::result::Result<(), Errno> {
     retry_on_intr(|| {
-        // SAFETY: the callers give the structure that the command asks for.
+        // SAFETY: the callers pass the structure that belongs to the command.
         match unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut *argument) } {
             -1 => Err(errno::last()),
             _ => Ok(()),
@@ -81,7 +83,9 @@ fn control<T>(file: &File, command: c_int, argument: &mut T) -> std::result::Res
     })
 }
 
-/// `F_PREALLOCATE`, then the new length; where that is not supported, zeros are written.
+/// Grows the file to `len` with storage for every byte. A failure restores the length.
+///
+/// The call uses `F_PREALLOCATE` or, on file systems without it, writes zeros.
 pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
     posix::within_size_limit(file, len)?;
     let before = status(file)?.len;
@@ -108,7 +112,8 @@ pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
     })
 }
 
-/// `F_PUNCHHOLE` for the whole blocks; zeros for what is left of those at the ends.
+/// Makes the range zeros. Whole blocks become holes (`F_PUNCHHOLE`), and zeros are written to the parts of
+/// blocks at the ends.
 pub(crate) fn punch_hole(file: &File, range: Range<u64>) -> Result<()> {
     let failed = |errno| {
         let error = errno::error("punch a hole in", errno)
@@ -123,7 +128,7 @@ pub(crate) fn punch_hole(file: &File, range: Range<u64>) -> Result<()> {
         }
     };
     let stat = rustix::fs::fstat(file).map_err(failed)?;
-    // What lies beyond the end reads as zeros anyway, and writing there would make the file grow.
+    // Bytes beyond the end read as zeros anyway, and a write there would make the file grow.
     let end = range.end.min(stat.st_size as u64);
     let block = (stat.st_blksize as u64).max(1);
     let inner = range.start.next_multiple_of(block)..end / block * block;
@@ -141,18 +146,20 @@ pub(crate) fn punch_hole(file: &File, range: Range<u64>) -> Result<()> {
     posix::write_zeros(file, inner.end, end).map_err(failed)
 }
 
+/// Fails with `Unsupported`.
 pub(crate) fn cache_status(_: &File, _: Range<u64>) -> Result<CacheStatus> {
     Err(Error::new(ErrorKind::Unsupported, "ask the cache about")
-        .with_detail("macOS does not tell what its cache holds of a file"))
+        .with_detail("macOS does not report which pages of a file its cache holds"))
 }
 
+/// Fails with `Unsupported`.
 pub(crate) fn evict(_: &File, _: Range<u64>) -> Result<()> {
     Err(Error::new(ErrorKind::Unsupported, "evict")
         .with_detail("macOS has no call that drops a file's cached pages"))
 }
 
-/// `F_FULLFSYNC`, as the drive may lose what `fsync` alone has handed to it; `fsync` where the file
-/// system does not know it.
+/// Makes the file's data durable (`F_FULLFSYNC`). `fsync` alone leaves the data in the drive's cache, so it
+/// serves only file systems without `F_FULLFSYNC`.
 pub(crate) fn sync_data(file: &File) -> Result<()> {
     posix::sync_data(file).or_else(|error| match error.os_code() {
         Some(libc::ENOTSUP | libc::ENOTTY | libc::EINVAL) => {
@@ -163,6 +170,7 @@ pub(crate) fn sync_data(file: &File) -> Result<()> {
     })
 }
 
+/// Returns the name of the file system, such as "apfs".
 pub(crate) fn file_system(file: &File) -> Result<String> {
     let stat = retry_on_intr(|| rustix::fs::fstatfs(file))
         .map_err(|errno| errno::error("ask the file system of", errno))?;
@@ -171,6 +179,8 @@ pub(crate) fn file_system(file: &File) -> Result<String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
+/// Fails with the reason why references to the file's bytes are unsound: other processes can change them.
 pub(crate) fn immutable(_: &File) -> std::result::Result<(), String> {
-    Err("macOS has no seals: whoever may write the file can change it under a reference".into())
+    Err("macOS has no seals, so a process with write access can change the bytes of a reference"
+        .into())
 }

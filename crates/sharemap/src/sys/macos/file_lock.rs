@@ -1,8 +1,10 @@
-//! Locks of whole files (`flock`): each belongs to a description of its own, so that threads exclude
-//! each other as processes do, and no `close` by other code lets it go.
+//! Locks of whole files (`flock`).
 //!
-//! Locks of ranges belong to processes here, and go with any `close` of the file in the process:
-//! there is no sound way to them through a public interface.
+//! Each lock has an open file description of its own. So threads exclude each other as processes do, and
+//! closing another descriptor of the file does not release the lock.
+//!
+//! macOS binds locks of ranges to processes: any `close` of the file in the process releases them. They are
+//! therefore not supported.
 
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
@@ -16,7 +18,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::{errno, file_lock as posix};
 use crate::sys::{LOCK_END, LockMode, LockWait};
 
-/// The same file, opened once more: by its name, as `/dev/fd` only duplicates.
+/// Opens a new description of the file, for one lock. The file is opened by its name, because `/dev/fd` only
+/// duplicates descriptors.
 pub(crate) fn description(file: &File, path: Option<&Path>, mode: LockMode) -> Result<File> {
     let mut options = OpenOptions::new();
     match mode {
@@ -34,13 +37,16 @@ pub(crate) fn description(file: &File, path: Option<&Path>, mode: LockMode) -> R
     match path {
         Some(path) => posix::open_same(&options, path, file, mode),
         None => Err(Error::new(ErrorKind::Unsupported, "lock").with_detail(
-            "it cannot be opened again by the name that the system has for it: it has none any \
-             more, or may not be opened so",
+            "it cannot be opened again by its name, because the name was removed or forbids the \
+             access; open it by a path that leads to it",
         )),
     }
 }
 
-/// `false`: somebody else has it.
+/// Locks the file. Returns `false` if the call must not wait and another description holds a conflicting
+/// lock.
+///
+/// Fails with `Unsupported` for a range that is not the whole file.
 pub(crate) fn lock(
     file: &File,
     range: &Range<u64>,
@@ -49,8 +55,8 @@ pub(crate) fn lock(
 ) -> Result<bool> {
     if *range != (0..LOCK_END) {
         return Err(Error::new(ErrorKind::Unsupported, "lock a part of").with_detail(
-            "macOS drops a process's locks of ranges when anything in it closes the file: lock the \
-             whole file",
+            "macOS releases a process's locks of ranges when any code in it closes the file; lock \
+             the whole file",
         ));
     }
     let operation = match (mode, wait) {
@@ -66,6 +72,7 @@ pub(crate) fn lock(
     }
 }
 
+/// Releases the lock of the file.
 pub(crate) fn unlock(file: &File, _: &Range<u64>) -> Result<()> {
     rustix::fs::flock(file, FlockOperation::Unlock).map_err(|errno| errno::error("unlock", errno))
 }

@@ -1,10 +1,12 @@
-//! Slots: locks that the kernel keeps for as long as a process lives.
+//! Liveness locks: locks that the kernel releases when the holder's process ends (FORMAT.md, "Slots").
 //!
-//! Shared memory objects cannot be locked here, and locks of byte ranges belong to processes and go
-//! with any `close`. So every object has a directory of its own among the user's private temporary
-//! files (named by its id, as nothing else tells two objects apart; that of a file, which may be
-//! copied, by the file), in which each slot is a file, locked (`flock`) through a descriptor that is kept, and that
-//! neither `exec` nor, where the system knows how (`FD_CLOFORK`), a child takes along.
+//! macOS cannot lock shared memory objects, and any `close` releases a process's locks of byte ranges. So
+//! every object has a companion, a directory among the user's private temporary files, in which each slot is
+//! a file. A liveness lock is an `flock` of that file through a descriptor that stays open. `exec` closes the
+//! descriptor, and on systems with `FD_CLOFORK` no child inherits it.
+//!
+//! The directory of a shared memory object is named by the object's id, because nothing else identifies the
+//! object. The directory of a file is named by device and inode, because a copy of a file has the same id.
 
 #![allow(unsafe_code, reason = "keeps descriptors as numbers")]
 
@@ -34,34 +36,43 @@ pub(crate) const MOST_AT_ONCE: u64 = 16;
 const CLOSE_ON_EXEC: i32 = 1;
 const CLOSE_ON_FORK: i32 = 2;
 
-/// Where an object's slots are locked.
+/// The slots of an object.
 #[derive(Debug)]
 pub(crate) struct Slots {
+    /// The companion directory.
     folder: PathBuf,
+    /// Device and inode of the directory, which detect that it was replaced.
     home: SlotHome,
 }
 
 impl Slots {
+    /// Opens the slots of the object in `file`, creating the companion if there is none.
+    ///
+    /// Fails with `Unsupported` for another user's object, and with `PermissionDenied` if other users can
+    /// write to the companion.
     pub(crate) fn open(file: &File, _: Option<&Path>, id: [u8; 16]) -> Result<Self> {
         let object = file.metadata().map_err(|error| failed(&error))?;
         if !owner::is_own(object.uid()) {
             return Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(
-                "macOS tells who is attached to objects of one's own only: this one is another user's",
+                "it belongs to another user, and macOS can only lock slots of this user's objects",
             ));
         }
         Self::make_folder(folder_of(&object, id))
     }
 
-    /// What whoever makes the object of a name locks.
+    /// Opens the slots of a name. Slot 0 is held while a process creates an object of the name (FORMAT.md,
+    /// "Making").
     pub(super) fn of_name(name: &str) -> Result<Self> {
         Self::make_folder(base().join("making").join(name))
     }
 
+    /// Creates the directory and its parents if they are missing, and checks each of them.
     fn make_folder(folder: PathBuf) -> Result<Self> {
         DirBuilder::new().mode(0o700).recursive(true).create(&folder).map_err(|e| failed(&e))?;
         let own = rustix::process::geteuid().as_raw();
-        // Only this user can change the entries of a directory that no other user may write to.
-        // Each directory is opened in the one before, and judged by its descriptor.
+        // Only this user can change the entries of a directory that no other user may write to. Each
+        // directory is opened relative to its parent and checked on its descriptor, so that a concurrent
+        // rename cannot substitute another.
         let parent = std::env::temp_dir();
         let flags = HOLD | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut opened = retry_on_intr(|| rustix::fs::open(&parent, flags, Mode::empty()))
@@ -78,7 +89,8 @@ impl Slots {
         Ok(Self { folder, home: home_of(&stat) })
     }
 
-    /// The same for whoever only looks on: nothing is made. `None`: nobody has ever taken one.
+    /// Opens the slots for queries, and creates nothing. Returns `None` if there is no companion: then no
+    /// process holds a slot.
     pub(crate) fn find(file: &File, _: Option<&Path>, id: [u8; 16]) -> Result<Option<Self>> {
         let folder = folder_of(&file.metadata().map_err(|error| failed(&error))?, id);
         match hold(&folder) {
@@ -90,7 +102,7 @@ impl Slots {
         }
     }
 
-    /// Opens the directory again. Fails if it is not the one that was judged.
+    /// Opens the directory again. Fails if it is not the directory that was checked.
     fn opened(&self) -> Result<OwnedFd> {
         let opened = hold(&self.folder).map_err(failed_call)?;
         let stat = rustix::fs::fstat(&opened).map_err(failed_call)?;
@@ -100,17 +112,19 @@ impl Slots {
         }
     }
 
+    /// Returns the directory that carries the slots.
     pub(crate) fn home(&self) -> SlotHome {
         self.home
     }
 
+    /// Locks a slot. Returns `None` if another process, or another lock of this one, conflicts.
     pub(crate) fn take(&self, slot: u64, mode: SlotMode) -> Result<Option<LivenessLock>> {
-        // Whoever asks has it for a moment.
+        // A query of another process holds the slot for a moment.
         const ROUNDS: usize = 16;
         let _no_child_gets_it = hold_off();
         let file = self.fresh(slot)?;
-        // Systems that do not know the second flag ignore it.
-        // SAFETY: takes numbers only.
+        // Systems without the second flag ignore it.
+        // SAFETY: the call takes numbers only.
         unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFD, CLOSE_ON_EXEC | CLOSE_ON_FORK) };
         let operation = match mode {
             SlotMode::Alone => FlockOperation::NonBlockingLockExclusive,
@@ -125,12 +139,14 @@ impl Slots {
         Ok(None)
     }
 
-    /// There is no question about locks: it is taken for a moment, alone. Two who ask at once may
-    /// both hear that somebody has it.
+    /// Returns `true` if no process holds the slot.
+    ///
+    /// `flock` cannot query locks, so the call locks the slot exclusively for a moment. A concurrent query may
+    /// therefore return `false` for a free slot.
     pub(crate) fn is_free(&self, slot: u64) -> Result<bool> {
         let _no_child_gets_it = hold_off();
         match self.file(slot, OFlags::RDONLY)? {
-            // Goes with the descriptor, at once.
+            // Closing the descriptor releases the lock.
             Some(file) => lock(&file, FlockOperation::NonBlockingLockExclusive),
             None => Ok(true),
         }
@@ -153,6 +169,7 @@ impl Slots {
         Ok(None)
     }
 
+    /// Opens the file of a slot with a new description, creating it if it is missing.
     fn fresh(&self, slot: u64) -> Result<File> {
         // Another process may be removing the file.
         const ROUNDS: usize = 64;
@@ -164,6 +181,7 @@ impl Slots {
         Err(failed_call(Errno::BUSY))
     }
 
+    /// Opens the file of a slot. Returns `None` if it is missing.
     fn file(&self, slot: u64, flags: OFlags) -> Result<Option<File>> {
         let own = rustix::process::geteuid().as_raw();
         let found = companion::file(&self.opened()?, &slot.to_string(), own, flags, LEASE_TIMEOUT);
@@ -175,12 +193,13 @@ impl Slots {
     }
 }
 
-/// Where companions are.
+/// Returns the directory of all companions.
 fn base() -> PathBuf {
     std::env::temp_dir().join("sharemap-slots")
 }
 
-/// That of an object; what `shm_open` made has no type, no device and no number.
+/// Returns the companion of an object. An object of `shm_open` has no file type, device or inode, so its id
+/// names the companion.
 fn folder_of(object: &std::fs::Metadata, id: [u8; 16]) -> PathBuf {
     base().join(match object.mode() & u32::from(libc::S_IFMT) {
         0 => id.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -188,6 +207,7 @@ fn folder_of(object: &std::fs::Metadata, id: [u8; 16]) -> PathBuf {
     })
 }
 
+/// Locks the file without waiting. Returns `false` if another description holds a conflicting lock.
 fn lock(file: &File, operation: FlockOperation) -> Result<bool> {
     match retry_on_intr(|| rustix::fs::flock(file, operation)) {
         Ok(()) => Ok(true),
@@ -196,6 +216,7 @@ fn lock(file: &File, operation: FlockOperation) -> Result<bool> {
     }
 }
 
+/// Opens a directory, which must not be a link, for access to its entries.
 fn hold(folder: &Path) -> std::result::Result<OwnedFd, Errno> {
     let flags = HOLD | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     retry_on_intr(|| rustix::fs::open(folder, flags, Mode::empty()))
@@ -213,12 +234,12 @@ fn failed(error: &io::Error) -> Error {
 #[cold]
 fn failed_call(errno: Errno) -> Error {
     errno::error(OPERATION, errno)
-        .with_detail("its slots are locked in a directory among the user's temporary files")
+        .with_detail("its slots are in a directory among this user's temporary files; check TMPDIR")
 }
 
 #[cold]
 fn unusable(folder: &Path) -> Error {
-    refused(format_args!("{} is not this user's alone, or was replaced", folder.display()))
+    refused(format_args!("other users can write to {}, or it was replaced", folder.display()))
 }
 
 #[cold]
@@ -227,7 +248,7 @@ fn flawed(folder: &Path, flaw: Flaw) -> Error {
     match flaw {
         Flaw::Foreign(user) => refused(format_args!("{place} belongs to user {user}")),
         Flaw::NoDirectory(user) => {
-            refused(format_args!("{place}, of user {user}, is no directory"))
+            refused(format_args!("{place}, of user {user}, is not a directory"))
         }
         Flaw::Writable => refused(format_args!("other users may write to {place}")),
     }
@@ -239,12 +260,14 @@ fn refused(cause: std::fmt::Arguments<'_>) -> Error {
     ))
 }
 
-/// A slot that is held; dropping it lets it go.
+/// A liveness lock on a slot, and the number of the process that holds it. Dropping the value in that process
+/// releases the lock.
 #[derive(Debug)]
 pub(crate) struct LivenessLock(ManuallyDrop<File>, u32);
 
 impl LivenessLock {
-    /// Gives it up as a number, for memory that a child does not read.
+    /// Returns the lock as a number, not 0, and keeps it held. The number is meant for memory that a forked
+    /// child does not use.
     pub(crate) fn into_raw(mut self) -> usize {
         // SAFETY: `self` is forgotten below, so the file is taken once.
         let file = unsafe { ManuallyDrop::take(&mut self.0) };
@@ -252,10 +275,12 @@ impl LivenessLock {
         file.into_raw_fd() as usize + 1
     }
 
+    /// Returns the lock of a number.
+    ///
     /// # Safety
-    /// `raw` came from [`into_raw`](Self::into_raw) in this process, and becomes a `LivenessLock` once.
+    /// `raw` must come from [`into_raw`](Self::into_raw) in this process, and may be passed only once.
     pub(crate) unsafe fn from_raw(raw: usize) -> Self {
-        // SAFETY: the descriptor was given up by `into_raw`.
+        // SAFETY: `into_raw` left the descriptor to the caller.
         let file = unsafe { File::from_raw_fd((raw - 1) as i32) };
         Self(ManuallyDrop::new(file), fork::process())
     }
@@ -263,7 +288,7 @@ impl LivenessLock {
 
 impl Drop for LivenessLock {
     fn drop(&mut self) {
-        // In a child the descriptor may be somebody's.
+        // A forked child may not have the descriptor, and its number may belong to another file there.
         if self.1 == fork::process() {
             // SAFETY: dropped once, here.
             unsafe { ManuallyDrop::drop(&mut self.0) };

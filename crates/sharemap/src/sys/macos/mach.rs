@@ -34,10 +34,10 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// Copies `len` bytes that may be inaccessible into private memory: all of them or an error.
+/// Copies `len` bytes that may be inaccessible into private memory. Returns `true` if all were copied.
 ///
 /// # Safety
-/// `to` has room for them.
+/// `to` must have room for `len` bytes.
 pub(super) unsafe fn read(from: usize, to: *mut u8, len: usize) -> bool {
     let mut copied = 0;
     // SAFETY: the kernel checks the source; the destination is the caller's.
@@ -53,22 +53,22 @@ pub(super) unsafe fn read(from: usize, to: *mut u8, len: usize) -> bool {
     }
 }
 
-/// Copies private bytes to where it may fail: all of them or an error.
+/// Copies `len` private bytes to memory that may be inaccessible. Returns `true` if all were copied.
 ///
 /// # Safety
-/// `from` has them, and there are fewer than 4 GiB.
+/// `from` must have `len` bytes, fewer than 4 GiB.
 pub(super) unsafe fn write(to: usize, from: *const u8, len: usize) -> bool {
     // SAFETY: the kernel checks the destination; the source is the caller's.
     unsafe { mach_vm_write(mach_task_self_, to as u64, from as usize, len as u32) == SUCCESS }
 }
 
-/// The entries of this process's address map.
+/// Returns the number of entries in this process's address map.
 pub(super) fn region_count() -> u64 {
     let (mut address, mut size, mut count) = (0u64, 0u64, 0);
     loop {
         let mut info = [0; BASIC_INFO_WORDS];
         let (mut words, mut object) = (BASIC_INFO_WORDS as u32, 0);
-        // SAFETY: room for the answer, as `words` says; this flavour gives no port away.
+        // SAFETY: the buffer has the length in `words`; this flavour returns no port right to release.
         let result = unsafe {
             mach_vm_region(
                 mach_task_self_,

@@ -1,7 +1,8 @@
-//! Address space on macOS.
+//! Maps and unmaps address space on macOS.
 //!
-//! A reservation of a file is inaccessible memory; each growth maps the file's tail over a part of
-//! it. Anonymous memory is reserved by mapping it: pages that nobody touches cost nothing.
+//! A reservation for a file is inaccessible memory. Each growth maps the next part of the file over a part of
+//! the reservation. Anonymous memory is mapped in its full length at once, because untouched pages cost
+//! nothing.
 
 #![allow(unsafe_code, reason = "hands addresses to the kernel")]
 
@@ -17,6 +18,7 @@ use crate::sys::{Access, Advice, HugePages, MapRequest, PageState, Span, file_wa
 
 pub(crate) use posix::{granularity, page_size, protect, unlock, unmap};
 
+/// Reserves `request.reserve` bytes of address space, and maps at least the first `request.len` of them.
 pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
     if request.huge == HugePages::Reserved {
         return Err(Error::new(ErrorKind::Unsupported, "map")
@@ -32,7 +34,7 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
     let mapped = whole(request.len)?;
     let failed = |errno| posix::map_error(request, errno);
     let protection = posix::protection_of(request.access, request.executable);
-    // SAFETY: without MAP_FIXED the kernel chooses addresses that nobody uses.
+    // SAFETY: without MAP_FIXED, the kernel chooses unused addresses.
     let base = unsafe {
         match request.file {
             None => mm::mmap_anonymous(ptr::null_mut(), reserved, protection, sharing(request)),
@@ -48,7 +50,7 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
     .map_err(failed)?;
     let span = Span { base: base.cast(), reserved };
     if request.file.is_some() && reserved > mapped {
-        // SAFETY: the reservation made above, which nobody has seen.
+        // SAFETY: the reservation was made above, and nothing else uses it.
         if let Err(errno) = unsafe { map_over(&span, request, 0, mapped) } {
             // SAFETY: as above.
             let _ = unsafe { unmap(&span) };
@@ -58,6 +60,7 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
     Ok(span)
 }
 
+/// Returns the flag for shared or private mappings.
 fn sharing(request: &MapRequest<'_>) -> MapFlags {
     match request.access {
         Access::Read | Access::Write => MapFlags::SHARED,
@@ -65,10 +68,10 @@ fn sharing(request: &MapRequest<'_>) -> MapFlags {
     }
 }
 
-/// Maps the file over `from..to` of a reservation.
+/// Maps the file over `from..to` of a reservation. Does nothing for anonymous memory, which is mapped already.
 ///
 /// # Safety
-/// The span belongs to the caller, and that part of it is still inaccessible.
+/// The caller must own the span, and that part of it must still be inaccessible.
 unsafe fn map_over(
     span: &Span,
     request: &MapRequest<'_>,
@@ -82,13 +85,15 @@ unsafe fn map_over(
     let offset = request.offset + from as u64;
     let protection = posix::protection_of(request.access, request.executable);
     let flags = sharing(request) | MapFlags::FIXED;
-    // SAFETY: replaces the caller's own inaccessible pages.
+    // SAFETY: the call replaces only inaccessible pages of the caller.
     unsafe { mm::mmap(at, to - from, protection, flags, file, offset) }.map(|_| ())
 }
 
-/// # Safety
+/// Grows a mapping in place, from `mapped` to `wanted` bytes.
 ///
-/// The contract of a backend: the caller owns the span; the file is as long as what is wanted.
+/// # Safety
+/// As for every port: the caller must own the span. The file must reach at least `wanted` bytes beyond the
+/// request's offset.
 pub(crate) unsafe fn extend(
     span: &Span,
     request: &MapRequest<'_>,
@@ -100,15 +105,14 @@ pub(crate) unsafe fn extend(
     if from >= to {
         return Ok(());
     }
-    // SAFETY: nobody has used that part of the span.
+    // SAFETY: that part of the span is still inaccessible.
     unsafe { map_over(span, request, from, to) }.map_err(|errno| posix::map_error(request, errno))
 }
 
-/// `msync`, then `F_FULLFSYNC`: `msync` leaves the data in the drive's cache.
+/// Makes the range durable: by `msync`, which leaves the data in the drive's cache, and then `F_FULLFSYNC`.
 ///
 /// # Safety
-///
-/// The contract of a backend: the caller owns the range.
+/// As for every port: the caller must own the range.
 pub(crate) unsafe fn flush(base: *mut u8, len: usize, file: Option<&File>) -> Result<()> {
     let Some(file) = file else {
         return Err(file_was_closed("flush"));
@@ -119,18 +123,20 @@ pub(crate) unsafe fn flush(base: *mut u8, len: usize, file: Option<&File>) -> Re
     super::file::sync_data(file)
 }
 
-/// # Safety
+/// Starts to write the changed pages of the range (`msync`), without waiting.
 ///
-/// The contract of a backend: the caller owns the range.
+/// # Safety
+/// As for every port: the caller must own the range.
 pub(crate) unsafe fn flush_async(base: *mut u8, len: usize, _: Option<(&File, u64)>) -> Result<()> {
     // SAFETY: the caller owns the range; `msync` changes nothing in it.
     unsafe { mm::msync(base.cast(), len, MsyncFlags::ASYNC) }
         .map_err(|errno| errno::error("start to flush", errno).with_length(len as u64))
 }
 
-/// # Safety
+/// Advises the system of the use of a range (`madvise`).
 ///
-/// The contract of a backend: the caller owns the range.
+/// # Safety
+/// As for every port: the caller must own the range.
 pub(crate) unsafe fn advise(base: *mut u8, len: usize, advice: Advice) -> Result<()> {
     let native = match advice {
         Advice::Normal => mm::Advice::Normal,
@@ -142,24 +148,26 @@ pub(crate) unsafe fn advise(base: *mut u8, len: usize, advice: Advice) -> Result
                 .with_detail(format!("macOS has no counterpart of {advice:?}")));
         }
     };
-    // SAFETY: the caller owns the range, and none of these loses its contents.
+    // SAFETY: the caller owns the range, and none of these kinds of advice changes its contents.
     unsafe { mm::madvise(base.cast(), len, native) }.map_err(|errno| {
         errno::memory_error("advise on the use of", errno).with_detail(format!("{advice:?}"))
     })
 }
 
-/// # Safety
+/// Fails with `Unsupported`.
 ///
-/// None: it does nothing.
+/// # Safety
+/// None: the call does nothing.
 pub(crate) unsafe fn discard(_: *mut u8, len: usize) -> Result<()> {
     Err(Error::new(ErrorKind::Unsupported, "discard")
         .with_length(len as u64)
-        .with_detail("macOS frees pages when it pleases and shows the old bytes until then"))
+        .with_detail("macOS may keep discarded pages, which then still have the old bytes"))
 }
 
-/// # Safety
+/// Keeps the pages of a range in memory until `unlock` or `unmap` (`mlock`).
 ///
-/// The contract of a backend: the caller owns the range.
+/// # Safety
+/// As for every port: the caller must own the range.
 pub(crate) unsafe fn lock(base: *mut u8, len: usize) -> Result<()> {
     // SAFETY: the caller owns the range; locking changes no contents.
     unsafe { mm::mlock(base.cast(), len) }.map_err(|errno| {
@@ -171,18 +179,20 @@ pub(crate) unsafe fn lock(base: *mut u8, len: usize) -> Result<()> {
     })
 }
 
-/// # Safety
+/// Fails with `Unsupported`.
 ///
-/// None: it does nothing.
+/// # Safety
+/// None: the call does nothing.
 pub(crate) unsafe fn populate(_: *mut u8, len: usize, _: Access) -> Result<()> {
     Err(Error::new(ErrorKind::Unsupported, "populate")
         .with_length(len as u64)
-        .with_detail("macOS faults pages in when they are touched"))
+        .with_detail("macOS maps pages only when they are accessed"))
 }
 
-/// # Safety
+/// Returns the state of each page of a range, in order (`mincore`).
 ///
-/// The contract of a backend: the caller owns the range.
+/// # Safety
+/// As for every port: the caller must own the range.
 pub(crate) unsafe fn residency(
     base: *mut u8,
     len: usize,

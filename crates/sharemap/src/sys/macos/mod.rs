@@ -1,4 +1,4 @@
-//! macOS 11 and later, on Apple silicon and x86-64.
+//! The port to macOS 11 and later, on Apple silicon and x86-64.
 
 pub(crate) mod create_atomic;
 pub(crate) mod directory;

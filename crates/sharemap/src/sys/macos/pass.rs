@@ -1,4 +1,4 @@
-//! Handing descriptors to other processes.
+//! Passes descriptors to other processes.
 
 use rustix::net::{RecvFlags, SendFlags};
 
@@ -6,7 +6,7 @@ pub(crate) use crate::sys::posix::pass::{
     IDENTITY_OUTLIVES_NAME, duplicate_into, find, identity, inherit, receive, send,
 };
 
-/// There is no flag: programs in Rust ignore the signal from the beginning.
+/// No flag: macOS has none against SIGPIPE, which Rust programs ignore from their start.
 pub(crate) const QUIET: SendFlags = SendFlags::empty();
-/// Said after the message has come.
+/// No flag: macOS has none, so close-on-exec is set after the message was received.
 pub(crate) const CLOSE_ON_EXEC: RecvFlags = RecvFlags::empty();

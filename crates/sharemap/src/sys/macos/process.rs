@@ -1,4 +1,4 @@
-//! This process's limits and counters, and who it is.
+//! Limits, counters and the identity of this process.
 
 #![allow(unsafe_code, reason = "asks the kernel")]
 
@@ -11,26 +11,27 @@ use crate::sys::Limits;
 pub(crate) use crate::sys::posix::process::milliseconds;
 use crate::sys::posix::process::{locked_bytes_limit, open_files_limit};
 
-/// There is no limit on the number of mappings.
+/// Returns the limits of this process. macOS does not limit the number of mappings.
 pub(crate) fn limits() -> Limits {
     Limits { open_files: open_files_limit(), locked_bytes: locked_bytes_limit(), mappings: None }
 }
 
+/// Returns the number of entries in this process's address map.
 pub(crate) fn mapping_count() -> Option<u64> {
     Some(mach::region_count())
 }
 
-/// There are no user namespaces: every number is one user.
+/// Returns `false`: macOS has no user namespaces, so every number stands for one user.
 pub(crate) fn is_unknown_user(_: u32) -> bool {
     false
 }
 
-/// The boot this is (`kern.bootsessionuuid`).
+/// Returns the id of the current boot (`kern.bootsessionuuid`).
 pub(crate) fn boot_id() -> Option<[u8; 16]> {
     let mut text = [0u8; 64];
     let mut len = text.len();
     let name: &CStr = c"kern.bootsessionuuid";
-    // SAFETY: a terminated name, and room for the answer.
+    // SAFETY: the name ends with a zero; the buffer has the length in `len`.
     let result = unsafe {
         libc::sysctlbyname(name.as_ptr(), text.as_mut_ptr().cast(), &mut len, ptr::null_mut(), 0)
     };
@@ -42,13 +43,14 @@ pub(crate) fn boot_id() -> Option<[u8; 16]> {
     u128::from_str_radix(&digits, 16).ok().map(u128::to_be_bytes)
 }
 
-/// When a process started, in microseconds: with its id, it names the process.
+/// Returns the time at which a process started, in microseconds. Together with its id, it identifies the
+/// process.
 pub(crate) fn start_time(process: u32) -> Option<u64> {
-    // SAFETY: all zeros are valid.
+    // SAFETY: an all-zero structure is valid.
     let mut info: libc::proc_bsdinfo = unsafe { std::mem::zeroed() };
     let size = size_of::<libc::proc_bsdinfo>() as c_int;
     let process = c_int::try_from(process).ok()?;
-    // SAFETY: there is room for the answer.
+    // SAFETY: the buffer has the stated size.
     let got = unsafe {
         libc::proc_pidinfo(process, libc::PROC_PIDTBSDINFO, 0, (&raw mut info).cast(), size)
     };
@@ -56,15 +58,15 @@ pub(crate) fn start_time(process: u32) -> Option<u64> {
         .then(|| info.pbi_start_tvsec.wrapping_mul(1_000_000).wrapping_add(info.pbi_start_tvusec))
 }
 
-/// The space in which process ids mean what they mean here: there is one.
+/// Returns the number of the namespace of process ids. macOS has only one.
 pub(crate) fn id_space() -> u64 {
     1
 }
 
-/// Bytes that nobody can guess or repeat.
+/// Returns 16 unpredictable bytes.
 pub(crate) fn random_id() -> Result<[u8; 16]> {
     let mut bytes = [0; 16];
-    // SAFETY: there is room for as many as asked for.
+    // SAFETY: the buffer has the stated length.
     if unsafe { libc::getentropy(bytes.as_mut_ptr().cast(), bytes.len()) } == 0 {
         return Ok(bytes);
     }

@@ -1,8 +1,8 @@
-//! Shared memory objects on macOS: those of `shm_open`.
+//! Shared memory objects on macOS, which are those of `shm_open`.
 //!
-//! Their names have at most 30 characters, their length can be set once, and nobody lists them. So
-//! long names are shortened by a rule, and an object has from the beginning the length that it may
-//! grow to: pages that nobody touches take no memory.
+//! The system accepts names of at most 30 characters, so longer ones are shortened by a rule. It lets the
+//! length be set only once, so an object gets the length that it may grow to; untouched pages take no memory.
+//! It has no list of objects.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -23,8 +23,8 @@ use crate::sys::{
 /// `PSHMNAMLEN` without the slash in front.
 const LONGEST: usize = 30;
 
-/// `/name`; of a longer name the first 13 characters, `~`, and the FNV-1a hash of all in
-/// hexadecimal. No valid name has a `~`.
+/// Returns the name for `shm_open`: `/name` or, if that is too long, the first 13 characters of the name, `~`,
+/// and the FNV-1a hash of the whole name in hexadecimal. No valid name contains `~`.
 fn native(name: &str) -> String {
     if name.len() <= LONGEST {
         return format!("/{name}");
@@ -35,26 +35,32 @@ fn native(name: &str) -> String {
     format!("/{}~{hash:016x}", &name[..LONGEST - 17])
 }
 
+/// Returns the name for `shm_open` as a path. No file has it.
 pub(crate) fn path(name: &str) -> PathBuf {
     PathBuf::from(native(name))
 }
 
-/// An object has its name before it is whole.
+/// Returns `false`: an object has its name before it is complete.
 pub(crate) fn is_named_when_whole(_: &File) -> bool {
     false
 }
 
-/// Who makes an object has a lock of its name, as long as nothing in it tells.
+/// The exclusive right to create an object of a name: a lock on the name. It protects an object that has no
+/// header yet (FORMAT.md, "Making").
 pub(crate) type Making = liveness::LivenessLock;
 
+/// Acquires the right to create the object, without waiting. Returns `None` if another process holds it.
 pub(crate) fn making(name: &str) -> Result<Option<Making>> {
     liveness::Slots::of_name(&native(name)[1..])?.take(0, SlotMode::Alone)
 }
 
+/// Returns `true` if a process holds the right to create the object.
 pub(crate) fn is_being_made(name: &str) -> Result<bool> {
     liveness::Slots::of_name(&native(name)[1..])?.is_free(0).map(|free| !free)
 }
 
+/// Creates the object of the request, and calls `fill`. Other processes can open the object before `fill`
+/// returns.
 pub(crate) fn create(
     request: &CreateObject<'_>,
     fill: &mut dyn FnMut(&File) -> Result<()>,
@@ -62,18 +68,19 @@ pub(crate) fn create(
     const OPERATION: &str = "create";
     if request.lifetime == Lifetime::Attached {
         return Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(
-            "macOS keeps a named object until it is unlinked: nothing tells it who is attached",
+            "macOS keeps a named object until it is unlinked; use `Lifetime::UntilUnlink`",
         ));
     }
     let name = native(request.name);
     let file = open_new(&name, request)?;
     shape(&file, request).and_then(|()| fill(&file)).inspect_err(|_| {
-        // Ours alone, and of no use.
+        // The object is incomplete, and no other process uses it without a header.
         let _ = rustix::shm::unlink(name.as_str());
     })?;
     Ok(file)
 }
 
+/// Creates an empty object. An existing object of the name is unlinked first, if it may be replaced.
 fn open_new(name: &str, request: &CreateObject<'_>) -> Result<File> {
     const ROUNDS: usize = 8;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR;
@@ -94,12 +101,12 @@ fn open_new(name: &str, request: &CreateObject<'_>) -> Result<File> {
     }
 }
 
-/// Length and permissions: the only time that the system lets the length be set.
+/// Sets the length, which the system allows only once, and checks the permissions.
 fn shape(file: &File, request: &CreateObject<'_>) -> Result<()> {
     const OPERATION: &str = "create";
     if request.sharing.group.is_some() {
         return Err(Error::new(ErrorKind::Unsupported, OPERATION)
-            .with_detail("macOS gives a shared memory object to no other group"));
+            .with_detail("macOS cannot change the group of a shared memory object"));
     }
     let len = request.max.max(request.len);
     retry_on_intr(|| rustix::fs::ftruncate(file, len))
@@ -108,13 +115,14 @@ fn shape(file: &File, request: &CreateObject<'_>) -> Result<()> {
     let mode = u32::from(stat.st_mode) & 0o777;
     if mode != request.sharing.mode & 0o777 {
         return Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(format!(
-            "the umask leaves mode {mode:o} of {:o}, and macOS cannot change it afterwards",
+            "the umask reduces mode {:o} to {mode:o}, which macOS cannot change; change the umask",
             request.sharing.mode
         )));
     }
     Ok(())
 }
 
+/// Opens the object of the request, and checks its owner.
 pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     let flags = if request.write { OFlags::RDWR } else { OFlags::RDONLY };
     let name = native(request.name);
@@ -126,8 +134,8 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     Ok(file)
 }
 
-/// Returns `None` if an object has the name. Objects have no identity here; only their contents
-/// tell them apart.
+/// Returns `false` if no object has the name, and `None` if one has. Objects have no identity on macOS; only
+/// their contents distinguish them.
 pub(crate) fn is_linked(name: &str, _: &File) -> Result<Option<bool>> {
     let name = native(name);
     match retry_on_intr(|| rustix::shm::open(name.as_str(), OFlags::RDONLY, Mode::empty())) {
@@ -137,25 +145,24 @@ pub(crate) fn is_linked(name: &str, _: &File) -> Result<Option<bool>> {
     }
 }
 
-/// Takes the name away. Whoever has the object keeps it.
+/// Removes the object's name (`shm_unlink`). Processes that are attached keep the object.
 pub(crate) fn unlink(name: &str) -> Result<()> {
     rustix::shm::unlink(native(name).as_str()).map_err(|errno| {
         let error = errno::error("unlink", errno);
         match errno {
-            Errno::PERM | Errno::ACCESS => {
-                error.with_detail("only its owner can take its name away")
-            }
+            Errno::PERM | Errno::ACCESS => error.with_detail("only its owner can unlink it"),
             _ => error,
         }
     })
 }
 
+/// Fails with `Unsupported`.
 pub(crate) fn list() -> Result<Vec<ObjectStatus>> {
     Err(Error::new(ErrorKind::Unsupported, "list shared memory objects")
-        .with_detail("macOS has no list of them"))
+        .with_detail("macOS has no list of shared memory objects; use their names"))
 }
 
-/// An object whose name is taken away at once. The system has no lists for a label to show in.
+/// Creates an object and unlinks it at once. The label is ignored, because no tool could show it.
 pub(crate) fn anonymous(_: &str, request: &CreateObject<'_>, huge: HugePages) -> Result<File> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     if huge == HugePages::Reserved {
@@ -174,17 +181,18 @@ pub(crate) fn anonymous(_: &str, request: &CreateObject<'_>, huge: HugePages) ->
     }
 }
 
-/// A descriptor of the same description: macOS opens an object by its name only, and by then the
-/// name may be another object's.
+/// Duplicates a writable descriptor, and fails with `Unsupported` for a read-only one. macOS opens an object
+/// only by its name, which may lead to another object by now.
 pub(crate) fn reopen(file: &File, access: Access) -> Result<File> {
     if access == Access::Write {
         return super::file::duplicate(file);
     }
     Err(Error::new(ErrorKind::Unsupported, "open again").with_detail(
-        "macOS makes no read-only descriptor of a writable one: open the object by its name",
+        "macOS cannot make a read-only descriptor of a writable one; open the object by its name",
     ))
 }
 
+/// Fails with `Unsupported`, unless `seals` is empty.
 pub(crate) fn seal(_: &File, seals: Seals) -> Result<()> {
     if seals == Seals::NONE {
         return Ok(());
@@ -192,11 +200,13 @@ pub(crate) fn seal(_: &File, seals: Seals) -> Result<()> {
     Err(Error::new(ErrorKind::Unsupported, "seal").with_detail("macOS has no seals"))
 }
 
+/// Returns no seals.
 pub(crate) fn seals(_: &File) -> Result<Seals> {
     Ok(Seals::NONE)
 }
 
-/// An object of `shm_open` has no type in its mode.
+/// Returns an error with the reason if the descriptor refers to a file. An object of `shm_open` has no file
+/// type in its mode.
 pub(crate) fn is_memory(file: &File) -> std::result::Result<(), String> {
     match rustix::fs::fstat(file) {
         Ok(stat) if stat.st_mode & libc::S_IFMT == 0 => Ok(()),
@@ -205,7 +215,7 @@ pub(crate) fn is_memory(file: &File) -> std::result::Result<(), String> {
     }
 }
 
-/// There is nothing to be mounted larger.
+/// Returns the error unchanged: macOS has no file system of shared memory whose size could be the cause.
 pub(crate) fn no_room(_: &File, error: Error) -> Error {
     error
 }

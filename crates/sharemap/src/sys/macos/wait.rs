@@ -1,5 +1,5 @@
-//! Sleeping on a word of shared memory: `os_sync_wait_on_address`, which came with macOS 14.4.
-//! Before it, those who wait look once a millisecond.
+//! Blocks on a word of shared memory, by `os_sync_wait_on_address`, which needs macOS 14.4. On older systems,
+//! a waiter sleeps for at most a millisecond and returns, so that its caller polls the word.
 
 #![allow(unsafe_code, reason = "foreign functions on shared addresses")]
 
@@ -14,9 +14,11 @@ use crate::error::Result;
 use crate::sys::WaitPlace;
 use crate::sys::posix::errno;
 
+/// `OS_SYNC_WAIT_ON_ADDRESS_SHARED`, and the flag of the same value for wakes.
 const SHARED: u32 = 1;
 /// `OS_CLOCK_MACH_ABSOLUTE_TIME`.
 const MONOTONIC: u32 = 32;
+/// The interval of polling on systems without the calls.
 const LOOK: Duration = Duration::from_millis(1);
 
 type WaitFor = unsafe extern "C" fn(*mut c_void, u64, usize, u32, u32, u64) -> c_int;
@@ -29,15 +31,16 @@ struct Calls {
     wake_all: Wake,
 }
 
+/// Returns the system's calls. `None` before macOS 14.4.
 fn calls() -> Option<Calls> {
     static CALLS: OnceLock<Option<Calls>> = OnceLock::new();
     let find = |name: &CStr| {
-        // SAFETY: a terminated name.
+        // SAFETY: the name ends with a zero.
         let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
         (!found.is_null()).then_some(found)
     };
     *CALLS.get_or_init(|| {
-        // SAFETY: the system's functions of these names have these types.
+        // SAFETY: the system's functions with these names have these types.
         unsafe {
             Some(Calls {
                 wait: mem::transmute::<*mut c_void, WaitFor>(find(
@@ -54,7 +57,8 @@ fn calls() -> Option<Calls> {
     })
 }
 
-/// What waiting at an object takes: nothing here, as the kernel knows the memory.
+/// The resources for waits on an object's words. macOS needs none, because the kernel identifies a word by its
+/// memory.
 #[derive(Debug)]
 pub(crate) struct Waits;
 
@@ -63,8 +67,10 @@ impl Waits {
         Self
     }
 
+    /// Blocks this thread until a wake if the word is `expected`, for at most `timeout`. May return early.
+    ///
     /// # Safety
-    /// The contract of a backend.
+    /// As for every port: the caller must own the span of the word.
     pub(crate) unsafe fn wait(
         &self,
         place: &WaitPlace,
@@ -75,7 +81,7 @@ impl Waits {
             std::thread::sleep(timeout.unwrap_or(LOOK).min(LOOK));
             return Ok(());
         };
-        // Without end is an hour at a time.
+        // The call needs a timeout. The caller loads the word again after an early return.
         let timeout = timeout.unwrap_or(Duration::from_secs(3600));
         let nanoseconds = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX).max(1);
         // SAFETY: the kernel checks the address.
@@ -88,8 +94,11 @@ impl Waits {
         }
     }
 
+    /// Wakes one waiter, or all if `count` is greater than 1. Returns 1 if there was a waiter and 0 otherwise,
+    /// or always 0 on systems without the calls.
+    ///
     /// # Safety
-    /// The contract of a backend.
+    /// As for every port: the caller must own the span of the word.
     pub(crate) unsafe fn wake(&self, place: &WaitPlace, count: u32) -> Result<u32> {
         let Some(calls) = calls() else { return Ok(0) };
         if count > 1 {
@@ -97,20 +106,22 @@ impl Waits {
             let result = unsafe { (calls.wake_all)(place.word.cast(), 4, SHARED) };
             return woken(result);
         }
-        // SAFETY: as above.
+        // SAFETY: the kernel checks the address.
         let result = unsafe { (calls.wake_one)(place.word.cast(), 4, SHARED) };
         woken(result)
     }
 }
 
+/// Returns the number of threads to report for the result of a wake.
 fn woken(result: c_int) -> Result<u32> {
     match last(result) {
         Ok(_) => Ok(1),
         Err(Errno::NOENT) => Ok(0),
-        Err(errno) => Err(errno::error("wake those who wait at", errno)),
+        Err(errno) => Err(errno::error("wake the threads that wait at", errno)),
     }
 }
 
+/// Converts the result of a call that reports errors by `errno`.
 fn last(result: c_int) -> std::result::Result<c_int, Errno> {
     if result >= 0 {
         return Ok(result);

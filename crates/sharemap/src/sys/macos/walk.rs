@@ -20,8 +20,10 @@ pub(crate) fn open_without_links(_: &Path, _: OFlags) -> Result<File, Errno> {
     Err(Errno::NOSYS)
 }
 
-/// Inspects the entry `name`. A descriptor cannot hold a link here. Owner and text are accepted if
-/// the link is the same, and unchanged, before and after they were read.
+/// Inspects the entry `name`.
+///
+/// On macOS, a descriptor cannot refer to a link. The owner and target of a link are accepted only if the link
+/// is unchanged after they were read.
 pub(crate) fn step(folder: &OwnedFd, name: &OsStr) -> Result<Step, Errno> {
     let look = || rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
     let stat = look()?;

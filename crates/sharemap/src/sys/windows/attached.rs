@@ -1,5 +1,5 @@
-//! Sections of the paging file, which go with their last handle: objects that live while somebody is
-//! attached, and memory without a name.
+//! Sections of the paging file, which the system destroys with their last handle: objects that exist while
+//! a process is attached, and anonymous memory.
 
 #![allow(unsafe_code, reason = "calls that std does not have")]
 
@@ -26,6 +26,7 @@ use super::shm::{check_owner, file_exists, squatted, wide};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{CreateObject, Existing, HugePages, OpenObject, Owner, Scope};
 
+/// Returns the name of the section in the namespace of `scope`, with a terminating zero.
 fn section_name(name: &str, scope: Scope) -> Vec<u16> {
     wide(match scope {
         Scope::Session => format!("Local\\{name}"),
@@ -33,6 +34,9 @@ fn section_name(name: &str, scope: Scope) -> Vec<u16> {
     })
 }
 
+/// Creates a named section and calls `fill`.
+///
+/// Other processes can open the section by its name before `fill` returns (FORMAT.md, "Making").
 pub(super) fn create_section(
     request: &CreateObject<'_>,
     fill: &mut dyn FnMut(&File) -> Result<()>,
@@ -47,12 +51,13 @@ pub(super) fn create_section(
     let section = made.map_err(|error| match (error.kind(), request.existing, scope) {
         (ErrorKind::AlreadyExists, Existing::Replaced, _) => {
             error.with_kind(ErrorKind::Unsupported).with_detail(
-                "it lives while somebody is attached to it, and Windows takes no such name away",
+                "Windows cannot remove its name while a process is attached; use another name, or \
+                 end the processes that are attached",
             )
         }
         (ErrorKind::PermissionDenied, _, Scope::Global) => error.with_detail(
-            "names for all sessions need the privilege to create global objects \
-             (SeCreateGlobalPrivilege)",
+            "a name in all sessions needs the privilege SeCreateGlobalPrivilege; use a name in \
+             this session, or grant the privilege",
         ),
         _ => error,
     })?;
@@ -60,7 +65,9 @@ pub(super) fn create_section(
     Ok(section)
 }
 
-/// A section of the paging file, as the file that others take it for.
+/// Creates a section of the paging file, which the layers above treat as a `File`.
+///
+/// `kind` has the section's `SEC_` flags. Fails with `AlreadyExists` if an object has the name.
 fn new_section(
     request: &CreateObject<'_>,
     kind: u32,
@@ -74,8 +81,8 @@ fn new_section(
         others => Some(Descriptor::with_others(others)?),
     };
     let attributes = security.as_ref().map(Descriptor::attributes);
-    // SAFETY: no file, a descriptor that lives until the end or the default one, and a name that
-    // ends with a zero or none; the handle is new and nobody else's.
+    // SAFETY: there is no file; the descriptor is the default or outlives the call; the name is null
+    // or ends with a zero. Nothing else owns the new handle.
     unsafe {
         let section = CreateFileMappingW(
             INVALID_HANDLE_VALUE,
@@ -85,6 +92,7 @@ fn new_section(
             len as u32,
             name,
         );
+        // For a name that is taken, the call succeeds, and returns a handle to the existing section.
         let existed = last_code() == ERROR_ALREADY_EXISTS;
         if section.is_null() {
             return Err(code::last(operation).with_length(len));
@@ -97,6 +105,7 @@ fn new_section(
     }
 }
 
+/// Opens the named section, and checks its owner.
 pub(super) fn open_section(request: &OpenObject<'_>) -> Result<File> {
     let name = section_name(request.name, request.scope);
     let mut access = SECTION_QUERY | FILE_MAP_READ;
@@ -104,15 +113,15 @@ pub(super) fn open_section(request: &OpenObject<'_>) -> Result<File> {
         access |= FILE_MAP_WRITE;
     }
     if request.owner == Owner::Own {
-        // To be told whose it is.
+        // The check of the owner reads the security descriptor.
         access |= READ_CONTROL;
     }
-    // SAFETY: a name that ends with a zero; the handle is new and nobody else's.
+    // SAFETY: the name ends with a zero. Nothing else owns the new handle.
     let section = unsafe {
         let section = OpenFileMappingW(access, 0, name.as_ptr());
         if section.is_null() {
             return Err(match last_code() {
-                // Something of another kind has the name: an event, a mutex.
+                // An object of another type, such as an event or a mutex, has the name.
                 ERROR_INVALID_HANDLE => squatted("an object of another kind"),
                 _ => code::last("open"),
             });
@@ -123,13 +132,15 @@ pub(super) fn open_section(request: &OpenObject<'_>) -> Result<File> {
     Ok(section)
 }
 
+/// Returns `true` if an object of any type has the section's name. An error other than `NotFound` also
+/// means that the name is taken.
 pub(super) fn section_exists(name: &str, scope: Scope) -> bool {
     let (owner, timeout) = (Owner::Any, Duration::ZERO);
     let request = OpenObject { name, write: false, owner, scope, timeout };
     !matches!(open_section(&request), Err(error) if error.kind() == ErrorKind::NotFound)
 }
 
-/// A section without a name. No list shows a label.
+/// Creates a section without a name. The label is ignored, because no tool could show it.
 pub(crate) fn anonymous(_: &str, request: &CreateObject<'_>, huge: HugePages) -> Result<File> {
     let kind = match huge {
         HugePages::Reserved => SEC_COMMIT | SEC_LARGE_PAGES,

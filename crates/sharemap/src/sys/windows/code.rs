@@ -1,4 +1,4 @@
-//! From `GetLastError` to [`ErrorKind`], where the operation makes no difference.
+//! Maps codes of `GetLastError` to [`ErrorKind`]s, where the operation makes no difference.
 
 use std::io;
 
@@ -6,29 +6,30 @@ use windows_sys::Win32::Foundation as codes;
 
 use crate::error::{Error, ErrorKind};
 
-/// The error of a call that has just failed in `operation`.
+/// Returns the error of the system call that has just failed in `operation`.
 #[cold]
 pub(crate) fn last(operation: &'static str) -> Error {
     from_io(operation, io::Error::last_os_error())
 }
 
+/// Returns the error of `operation` for `source`, with advice where the code has a known remedy.
 #[cold]
 pub(crate) fn from_io(operation: &'static str, source: io::Error) -> Error {
     let code = source.raw_os_error().unwrap_or(0) as u32;
     let error = Error::new(kind(code), operation).with_source(source);
     match code {
         codes::ERROR_USER_MAPPED_FILE => error.with_detail(
-            "Windows does not shorten, empty or punch a file while a part of it is mapped, here or \
-             in another process: release the mappings first",
+            "Windows cannot shorten, empty or punch a file while a part of it is mapped by any \
+             process; drop its mappings first",
         ),
         codes::ERROR_SHARING_VIOLATION => error.with_detail(
-            "another handle has it open in a way that excludes this (share mode): close it first",
+            "the share mode of another open handle excludes this access; close that handle first",
         ),
         codes::ERROR_PRIVILEGE_NOT_HELD => {
-            error.with_detail("the account lacks the privilege for it")
+            error.with_detail("the account lacks the required privilege")
         }
         codes::ERROR_COMMITMENT_LIMIT | codes::ERROR_COMMITMENT_MINIMUM => {
-            error.with_detail("memory and paging files together cannot hold it")
+            error.with_detail("memory and paging files are full; enlarge the paging file")
         }
         _ => error,
     }

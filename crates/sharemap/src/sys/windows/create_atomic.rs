@@ -1,4 +1,5 @@
-//! Files that get their name when they are whole: made under another name beside it.
+//! Creates files that get their name only after they are complete: a file is created under another name
+//! in the same directory, and then renamed.
 
 #![allow(unsafe_code, reason = "a call that std does not have")]
 
@@ -16,7 +17,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 const OPERATION: &str = "create";
 
-/// Makes a file of `len` bytes that must not exist, has it filled, and gives it its name.
+/// Creates a file of `len` bytes, calls `fill`, and gives the file its name, which must be free.
+///
+/// A process that dies during the call leaves the file under its hidden name.
 pub(crate) fn create_new(
     path: &Path,
     len: u64,
@@ -44,7 +47,7 @@ pub(crate) fn create_new(
     let published = file::allocate(&made, len).and_then(|()| fill(&made)).and_then(|()| {
         let wide =
             |path: &Path| -> Vec<u16> { path.as_os_str().encode_wide().chain([0]).collect() };
-        // SAFETY: two terminated names; without a flag nothing is replaced.
+        // SAFETY: both names end with a zero. Without a flag, the call replaces no file.
         match unsafe { MoveFileExW(wide(&draft).as_ptr(), wide(path).as_ptr(), 0) } {
             0 => Err(code::last(OPERATION)),
             _ => Ok(()),

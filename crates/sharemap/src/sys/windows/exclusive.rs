@@ -32,7 +32,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Opens a file for reading, without following a link. `Ok(None)` if another process has it
+    /// Opens a file for reading, without following a link. Returns `None` if another process has it
     /// open exclusively.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
         let mut options = OpenOptions::new();
@@ -60,7 +60,7 @@ impl Entry {
     pub(crate) fn unlink(&self) -> Result<()> {
         let Some(now) = Self::open(&self.path)? else {
             return Err(Error::new(ErrorKind::Busy, REMOVE)
-                .with_detail("a process has it open exclusively"));
+                .with_detail("a process has it open exclusively; try again"));
         };
         if pass::identity(&now.file)? != pass::identity(&self.file)? {
             return Err(renamed());
@@ -69,7 +69,7 @@ impl Entry {
     }
 }
 
-/// Opens a regular file. `None` if the share mode of another handle forbids it.
+/// Opens a regular file. Returns `None` if the share mode of another handle forbids it.
 fn open(path: &Path, options: &OpenOptions) -> Result<Option<File>> {
     let file = match options.open(path) {
         Ok(file) => file,
@@ -81,7 +81,7 @@ fn open(path: &Path, options: &OpenOptions) -> Result<Option<File>> {
     let known = file.metadata().map_err(|error| code::from_io(OPERATION, error))?;
     if !known.is_file() {
         return Err(
-            Error::new(ErrorKind::NotAnObject, OPERATION).with_detail("it is no regular file")
+            Error::new(ErrorKind::NotAnObject, OPERATION).with_detail("it is not a regular file")
         );
     }
     Ok(Some(file))
@@ -99,7 +99,7 @@ pub(crate) struct Exclusive {
 }
 
 impl Exclusive {
-    /// Opens a handle with share mode 0. `None` if another process uses the file.
+    /// Opens a handle with share mode 0. Returns `None` if another process uses the file.
     pub(crate) fn take(entry: Entry) -> Result<Option<Self>> {
         let Entry { path, file } = entry;
         let identity = pass::identity(&file)?;
@@ -135,7 +135,8 @@ impl Exclusive {
     /// Removes the file's name. Returns `false`, and removes nothing, if the file is mapped.
     pub(crate) fn remove(self) -> Result<bool> {
         let wish = FILE_DISPOSITION_INFO { DeleteFile: true };
-        // SAFETY: an open handle with the right to delete; the information is of its class and size.
+        // SAFETY: the handle is open with the right to delete; the information has the type and size of
+        // its class.
         let done = unsafe {
             SetFileInformationByHandle(
                 self.file.as_raw_handle(),

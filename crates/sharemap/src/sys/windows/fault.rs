@@ -1,8 +1,9 @@
-//! The vectored exception handler that recovers guarded accesses, and copies that need none.
+//! The vectored exception handler that recovers guarded accesses, and copies by system calls that need no
+//! handler.
 //!
-//! It is asked before every frame-based handler and before the vectored ones that were there first.
-//! What is not a guarded access it passes on unchanged, so that stack overflow detection, crash
-//! reporters and structured handlers see what they saw without it.
+//! The system calls the handler before every frame-based handler, and before the vectored handlers that
+//! were installed earlier. Exceptions of other code are passed on unchanged, so that stack overflow
+//! detection, crash reporters and structured handlers work as without it.
 
 #![allow(unsafe_code, reason = "exception contexts and copies between processes")]
 
@@ -34,21 +35,24 @@ use crate::sys::{Recovery, arch};
 const EXCEPTION_CONTINUE_EXECUTION: i32 = -1;
 const EXCEPTION_CONTINUE_SEARCH: i32 = 0;
 
-/// What an access violation was: a read (0), a write (1), or an attempt to execute.
+/// The first parameter of an access violation by execution. A read has 0, a write 1.
 const EXECUTE: usize = 8;
 
-/// A page, readable and writable, that redirected accesses may do with as they please.
+/// The address of a readable and writable page without meaning, to which faulted accesses are redirected.
 static SCRATCH: AtomicUsize = AtomicUsize::new(0);
 
-/// The page of the self-test that is under way; 0 where there is none.
+/// The page of the self-test that runs now; 0 if none runs.
 static PROBE: AtomicUsize = AtomicUsize::new(0);
 
 static INSTALLED: AtomicBool = AtomicBool::new(false);
+/// The result of the last self-test.
 static VERDICT: AtomicU8 = AtomicU8::new(UNKNOWN);
 const UNKNOWN: u8 = 0;
 const IN_PLACE: u8 = 1;
 const SYSCALL: u8 = 2;
 
+/// Returns whether guarded accesses are made in place or by system calls. The first call installs the
+/// handler and tests it.
 pub(crate) fn recovery() -> Recovery {
     match VERDICT.load(Ordering::Acquire) {
         IN_PLACE => Recovery::InPlace,
@@ -63,7 +67,7 @@ fn install() -> Recovery {
     INSTALL.call_once(|| {
         let recovers = arch::AVAILABLE && allocate_scratch() && {
             pin_module();
-            // SAFETY: the handler continues only what it has recovered.
+            // SAFETY: the handler resumes only accesses that it has recovered.
             let installed = unsafe { AddVectoredExceptionHandler(1, Some(handler)) };
             INSTALLED.store(!installed.is_null(), Ordering::Relaxed);
             !installed.is_null() && recovers()
@@ -87,11 +91,12 @@ pub(crate) fn check() -> Recovery {
     if recovers { Recovery::InPlace } else { Recovery::Syscall }
 }
 
-/// Nothing blocks an exception.
+/// Returns `true`: a thread cannot block exceptions.
 pub(crate) fn thread_ready() -> bool {
     true
 }
 
+/// Allocates the scratch page, which is larger than the reach of a site. Returns `true` on success.
 fn allocate_scratch() -> bool {
     let len = page_size().max(2 * arch::REACH);
     // SAFETY: new memory.
@@ -104,11 +109,11 @@ fn allocate_scratch() -> bool {
 fn pin_module() {
     let mut module: HMODULE = ptr::null_mut();
     let flags = GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN;
-    // SAFETY: any address within the module names it.
+    // SAFETY: with these flags, the name is any address within the module.
     unsafe { GetModuleHandleExW(flags, handler as *const () as *const u16, &mut module) };
 }
 
-/// The registers that a recovery reads and writes: program counter, address, flag.
+/// Returns the registers that a recovery uses: program counter, address and flag.
 #[cfg(target_arch = "x86_64")]
 fn registers(context: &mut CONTEXT) -> (usize, &mut u64, &mut u64) {
     (context.Rip as usize, &mut context.R10, &mut context.R11)
@@ -117,12 +122,13 @@ fn registers(context: &mut CONTEXT) -> (usize, &mut u64, &mut u64) {
 #[cfg(target_arch = "aarch64")]
 fn registers(context: &mut CONTEXT) -> (usize, &mut u64, &mut u64) {
     let program_counter = context.Pc as usize;
-    // SAFETY: both forms of the general registers are plain integers.
+    // SAFETY: both variants of the union are plain integers.
     let (low, high) = unsafe { context.Anonymous.X.split_at_mut(10) };
     (program_counter, &mut high[0], &mut low[9])
 }
 
-/// Ends a string copy, if it is one and the fault is on its guarded side.
+/// Ends a string copy whose guarded side faulted, by setting its count to zero. Returns `false`, and
+/// changes nothing, for other faults.
 #[cfg(target_arch = "x86_64")]
 fn end_copy(kind: u8, at: usize, context: &mut CONTEXT) -> bool {
     let (source, destination) = (context.Rsi as usize, context.Rdi as usize);
@@ -138,9 +144,11 @@ fn end_copy(_: u8, _: usize, _: &mut CONTEXT) -> bool {
     false
 }
 
-/// Called by the system, on the stack of the thread that raised the exception.
+/// Recovers a guarded access that faulted, as described in `arch`, and passes other exceptions on.
+///
+/// The system calls this function on the stack of the thread that raised the exception.
 unsafe extern "system" fn handler(exception: *mut EXCEPTION_POINTERS) -> i32 {
-    // SAFETY: the system's records; the program counter was being executed.
+    // SAFETY: the records are the system's; the instruction at the program counter was being executed.
     unsafe {
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         if let Some(at) = fault_address(exception) {
@@ -152,6 +160,7 @@ unsafe extern "system" fn handler(exception: *mut EXCEPTION_POINTERS) -> i32 {
             let kind = arch::site_kind(program_counter, readable);
             if kind == Some(0) || kind.is_some_and(|kind| end_copy(kind, at, context)) {
                 let (_, address, flag) = registers(context);
+                // Of several faults in a run of accesses, the first is reported.
                 if *flag == 0 {
                     *flag = if at == 0 { 1 } else { at as u64 };
                 }
@@ -165,13 +174,13 @@ unsafe extern "system" fn handler(exception: *mut EXCEPTION_POINTERS) -> i32 {
     }
 }
 
-/// The address, if the exception is one that a load or store raises.
+/// Returns the address of the fault. `None` for exceptions that loads and stores do not raise.
 ///
 /// # Safety
 /// `exception` is the system's.
 #[inline(always)]
 unsafe fn fault_address(exception: *mut EXCEPTION_POINTERS) -> Option<usize> {
-    // SAFETY: the parameters that these two exceptions are documented to have.
+    // SAFETY: the record is the system's; both exceptions are documented to have these parameters.
     unsafe {
         let record = &*(*exception).ExceptionRecord;
         let claimed = record.ExceptionCode == EXCEPTION_ACCESS_VIOLATION
@@ -184,7 +193,7 @@ unsafe fn fault_address(exception: *mut EXCEPTION_POINTERS) -> Option<usize> {
     }
 }
 
-/// Whether the eight bytes around an address can be read, without an exception.
+/// Returns `true` if the eight aligned bytes around an address can be read. Raises no exception.
 #[inline(never)]
 fn readable(at: usize) -> bool {
     let mut bytes = [0u8; 8];
@@ -192,12 +201,14 @@ fn readable(at: usize) -> bool {
     unsafe { copy_whole_from((at & !7) as *const u8, bytes.as_mut_ptr(), bytes.len()) }
 }
 
-/// Whether faults are recovered: a guarded load of a page that cannot be read. A second handler,
-/// asked last, makes the page readable where ours was not asked, so that the process lives on.
+/// Tests recovery by a guarded load of an inaccessible page. Returns `true` if the fault was recovered.
+///
+/// A second handler, which the system calls last, makes the page readable if an earlier handler kept the
+/// exception from ours. So a failed test does not end the process.
 fn recovers() -> bool {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    // SAFETY: a page of our own, without references to it.
+    // SAFETY: the page is new, and no reference to it exists.
     unsafe {
         let kind = MEM_RESERVE | MEM_COMMIT;
         let page = VirtualAlloc(ptr::null(), page_size(), kind, PAGE_NOACCESS);
@@ -215,38 +226,39 @@ fn recovers() -> bool {
     }
 }
 
+/// Makes the page of the self-test readable, so that the load that faulted there succeeds.
 unsafe extern "system" fn backstop(exception: *mut EXCEPTION_POINTERS) -> i32 {
     let probe = PROBE.load(Ordering::Acquire);
-    // SAFETY: the system's record.
+    // SAFETY: the record is the system's.
     if probe == 0 || unsafe { fault_address(exception) } != Some(probe) {
         return EXCEPTION_CONTINUE_SEARCH;
     }
     let mut before = 0;
-    // SAFETY: the page of the self-test.
+    // SAFETY: the page belongs to the self-test.
     let readable =
         unsafe { VirtualProtect(probe as *const _, page_size(), PAGE_READWRITE, &mut before) };
     if readable != 0 { EXCEPTION_CONTINUE_EXECUTION } else { EXCEPTION_CONTINUE_SEARCH }
 }
 
-/// Copies `len` bytes that may be inaccessible into private memory, and gives how many were copied
-/// before the first page that is.
+/// Copies `len` bytes that may be inaccessible into private memory. Returns the number of bytes before the
+/// first inaccessible page.
 ///
 /// # Safety
-/// `to` has room for them.
+/// `to` must have room for `len` bytes.
 pub(crate) unsafe fn copy_from_foreign(from: *const u8, to: *mut u8, len: usize) -> usize {
-    // SAFETY: within the caller's bytes.
+    // SAFETY: each part lies within the caller's bytes.
     page_by_page(from as usize, len, |done, bytes| unsafe {
         copy_whole_from(from.add(done), to.add(done), bytes)
     })
 }
 
-/// Copies private bytes to where it may fail, and gives how many were copied before the first page
-/// that cannot be written.
+/// Copies `len` private bytes to memory that may be inaccessible. Returns the number of bytes before the
+/// first page that cannot be written.
 ///
 /// # Safety
-/// `from` has them.
+/// `from` must have `len` bytes.
 pub(crate) unsafe fn copy_to_foreign(to: *mut u8, from: *const u8, len: usize) -> usize {
-    // SAFETY: within the caller's bytes.
+    // SAFETY: each part lies within the caller's bytes.
     page_by_page(to as usize, len, |done, bytes| unsafe {
         writable(to as usize + done, bytes) && {
             let mut moved = 0;
@@ -257,8 +269,8 @@ pub(crate) unsafe fn copy_to_foreign(to: *mut u8, from: *const u8, len: usize) -
     })
 }
 
-/// Everything at once, or else up to the first page that fails: how much of a failed call was
-/// copied is not dependable.
+/// Copies all bytes by one call or, if that fails, page by page up to the first page that fails. The count
+/// that a failed call reports is not reliable.
 fn page_by_page(foreign: usize, len: usize, copy: impl Fn(usize, usize) -> bool) -> usize {
     if len == 0 || copy(0, len) {
         return len;
@@ -275,8 +287,10 @@ fn page_by_page(foreign: usize, len: usize, copy: impl Fn(usize, usize) -> bool)
     done
 }
 
+/// Copies `len` bytes that may be inaccessible (`ReadProcessMemory`). Returns `true` if all were copied.
+///
 /// # Safety
-/// `to` has room for `len` bytes.
+/// `to` must have room for `len` bytes.
 unsafe fn copy_whole_from(from: *const u8, to: *mut u8, len: usize) -> bool {
     let mut moved = 0;
     // SAFETY: the system checks the source; the destination is the caller's.
@@ -286,7 +300,9 @@ unsafe fn copy_whole_from(from: *const u8, to: *mut u8, len: usize) -> bool {
     }
 }
 
-/// `WriteProcessMemory` is made for debuggers and would write to code that is only readable.
+/// Returns `true` if all pages of the range are writable.
+///
+/// `WriteProcessMemory` serves debuggers, and would also write to code that is only readable.
 fn writable(base: usize, len: usize) -> bool {
     const WRITABLE: u32 =
         PAGE_READWRITE | PAGE_WRITECOPY | PAGE_EXECUTE_READWRITE | PAGE_EXECUTE_WRITECOPY;

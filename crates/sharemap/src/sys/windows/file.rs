@@ -1,8 +1,7 @@
-//! Opening, sizing and asking about files.
+//! Opens, reads and queries files. `space` changes their length and storage.
 
 #![allow(unsafe_code, reason = "calls that std does not have")]
 
-use std::ffi::c_void;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind as ErrorOfIo, Read};
 use std::ops::Range;
@@ -11,21 +10,12 @@ use std::os::windows::io::{AsHandle, AsRawHandle};
 use std::path::Path;
 use std::ptr;
 
-use windows_sys::Win32::Foundation::{
-    ERROR_ACCESS_DENIED, ERROR_INVALID_PARAMETER, ERROR_MORE_DATA, HANDLE,
-};
+use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_INVALID_PARAMETER, HANDLE};
 use windows_sys::Win32::Security::Authorization::SE_FILE_OBJECT;
 use windows_sys::Win32::Storage::FileSystem::{
-    FILE_ALLOCATION_INFO, FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_READONLY, FILE_END_OF_FILE_INFO,
-    FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT, FILE_INFO_BY_HANDLE_CLASS,
-    FILE_STANDARD_INFO, FILE_TYPE_DISK, FileAllocationInfo, FileEndOfFileInfo, FileStandardInfo,
-    GetDiskFreeSpaceExW, GetFileInformationByHandleEx, GetFileType, GetFinalPathNameByHandleW,
-    GetVolumeInformationByHandleW, SetFileInformationByHandle,
-};
-use windows_sys::Win32::System::IO::DeviceIoControl;
-use windows_sys::Win32::System::Ioctl::{
-    FILE_ALLOCATED_RANGE_BUFFER, FILE_ZERO_DATA_INFORMATION, FSCTL_QUERY_ALLOCATED_RANGES,
-    FSCTL_SET_SPARSE, FSCTL_SET_ZERO_DATA,
+    FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_READONLY, FILE_FLAG_BACKUP_SEMANTICS,
+    FILE_FLAG_OPEN_REPARSE_POINT, FILE_STANDARD_INFO, FILE_TYPE_DISK, FileStandardInfo,
+    GetFileInformationByHandleEx, GetFileType, GetVolumeInformationByHandleW,
 };
 
 use super::section::section_len;
@@ -35,11 +25,24 @@ use crate::sys::{
     CacheStatus, Create, FileIdentity, FileKind, FileStatus, OpenRequest, Owner, ReadStep,
 };
 
-/// What has a descriptor: files, devices, borrowed and owned handles.
+pub(crate) use super::space::{allocate, data_extents, free_space, punch_hole, set_len};
+
+/// A type that has a handle: a file, a device, or a borrowed or owned handle.
 ///
-/// Implemented for everything that is [`AsHandle`] (on Unix `AsFd`); there is nothing to implement.
+/// Every type that implements [`AsHandle`] (on Unix, `AsFd`) implements this trait, so there is nothing to
+/// implement.
+///
+/// # Examples
+/// ```no_run
+/// use sharemap::{AsDescriptor, MappingMut};
+///
+/// fn first_byte(file: impl AsDescriptor) -> sharemap::Result<u8> {
+///     MappingMut::map(file)?.bytes().get(0)
+/// }
+/// ```
 pub trait AsDescriptor: AsHandle {
-    /// A handle of its own for the same open file, which child processes do not inherit.
+    /// Duplicates the handle. The duplicate refers to the same open file, and child processes do not inherit
+    /// it.
     #[doc(hidden)]
     fn duplicate_descriptor(&self) -> Result<File>;
 }
@@ -53,7 +56,7 @@ impl<T: AsHandle> AsDescriptor for T {
     }
 }
 
-/// A second handle of the same open file.
+/// Returns a second handle of the same open file.
 pub(crate) fn duplicate(file: &File) -> Result<File> {
     file.duplicate_descriptor()
 }
@@ -79,10 +82,10 @@ pub(crate) fn unlink_object(path: &Path, only: Option<[u64; 2]>) -> Result<()> {
     }
     if !found.is_file() {
         return Err(Error::new(ErrorKind::NotAnObject, OPERATION)
-            .with_detail("it is a symbolic link, or a special file"));
+            .with_detail("it is a symbolic link or a special file, not an object"));
     }
     if let Some(only) = only {
-        // A handle without access is not refused by share modes.
+        // The share modes of other handles do not forbid a handle without access rights.
         let named = OpenOptions::new()
             .access_mode(0)
             .custom_flags(FILE_FLAG_OPEN_REPARSE_POINT)
@@ -101,6 +104,9 @@ pub(crate) fn remove_made(path: &Path, made: [u64; 2]) {
     let _ = unlink_object(path, Some(made));
 }
 
+/// Opens a file by path, following links.
+///
+/// Fails with `IsDirectory` for directories, and with `NotWritable` for files that this user can only read.
 pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(request.write);
@@ -124,11 +130,11 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
             {
                 error
                     .with_kind(ErrorKind::NotWritable)
-                    .with_detail("it may be read: map it read-only or copy-on-write")
+                    .with_detail("it may only be read; map it read-only or copy-on-write")
             }
             Ok(_) if denied && request.write && File::open(path).is_ok() => error
                 .with_kind(ErrorKind::NotWritable)
-                .with_detail("it may be read: map it read-only or copy-on-write"),
+                .with_detail("it may only be read; map it read-only or copy-on-write"),
             _ => error,
         }
     })
@@ -136,7 +142,7 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
 
 /// Returns `true` if the path, links followed, leads to this file.
 pub(crate) fn is_linked(path: &Path, file: &File) -> Result<bool> {
-    // A handle without access is not refused by share modes.
+    // The share modes of other handles do not forbid a handle without access rights.
     let named =
         OpenOptions::new().access_mode(0).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path);
     match named.map_err(|error| code::from_io("look up", error)) {
@@ -149,11 +155,10 @@ pub(crate) fn is_linked(path: &Path, file: &File) -> Result<bool> {
     }
 }
 
-/// Returns the system's information on a file on a disk. After `None`, [`code::last`] has the
-/// reason.
+/// Returns the system's information on a file on a disk. After `None`, [`code::last`] returns the reason.
 fn standard_information(file: &File) -> Option<FILE_STANDARD_INFO> {
     let mut info = FILE_STANDARD_INFO::default();
-    // SAFETY: the buffer is of the kind and size that the class asks for.
+    // SAFETY: the buffer has the type and size of its class.
     let known = unsafe {
         GetFileInformationByHandleEx(
             handle(file),
@@ -165,7 +170,8 @@ fn standard_information(file: &File) -> Option<FILE_STANDARD_INFO> {
     (known != 0).then_some(info)
 }
 
-fn handle(file: &File) -> HANDLE {
+/// Returns the file's handle.
+pub(super) fn handle(file: &File) -> HANDLE {
     file.as_raw_handle()
 }
 
@@ -181,7 +187,7 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
     }
     let Some(info) = standard_information(file) else {
         let error = code::last("ask the size of");
-        // What is a disk to the system and has no such information is a volume.
+        // A volume counts as a disk, but does not have this information.
         return match error.os_code().map(|code| code as u32) {
             Some(ERROR_INVALID_PARAMETER) => Ok(FileStatus::new(FileKind::Special, 0)),
             _ => Err(error),
@@ -209,6 +215,7 @@ pub(crate) fn may_be_superseded(_: &File) -> bool {
     false
 }
 
+/// Returns a second handle of the same open file, which shows later writes as well as a new one would.
 pub(crate) fn reopen(file: &File) -> Result<File> {
     duplicate(file)
 }
@@ -241,226 +248,33 @@ pub(crate) fn wait_for_bytes(_: &File) -> Result<()> {
     Ok(())
 }
 
-fn set_information<T>(file: &File, class: FILE_INFO_BY_HANDLE_CLASS, information: &T) -> bool {
-    // SAFETY: the buffer is of the kind that the class asks for, which the callers below see to.
-    unsafe {
-        SetFileInformationByHandle(
-            handle(file),
-            class,
-            ptr::from_ref(information).cast(),
-            size_of::<T>() as u32,
-        ) != 0
-    }
-}
-
-fn signed(len: u64) -> Result<i64> {
-    i64::try_from(len).map_err(|_| {
-        Error::new(ErrorKind::NoSpace, "change the length of")
-            .with_length(len)
-            .with_detail("no file can be that long")
-    })
-}
-
-#[cold]
-fn size_error(operation: &'static str, len: u64) -> Error {
-    let error = code::last(operation).with_length(len);
-    match error.os_code().map(|code| code as u32) {
-        Some(ERROR_ACCESS_DENIED) => error
-            .with_kind(ErrorKind::NotWritable)
-            .with_detail("the handle was not opened for writing"),
-        // The length is more than the file system can express.
-        Some(ERROR_INVALID_PARAMETER) => error.with_kind(ErrorKind::NoSpace),
-        _ => error,
-    }
-}
-
-/// Changes the length. A file of which a part is mapped can only grow.
-pub(crate) fn set_len(file: &File, len: u64) -> Result<()> {
-    let information = FILE_END_OF_FILE_INFO { EndOfFile: signed(len)? };
-    if set_information(file, FileEndOfFileInfo, &information) {
-        Ok(())
-    } else {
-        Err(size_error("change the length of", len))
-    }
-}
-
-/// Grows to `len` with the clusters set aside first, so that a full disk changes nothing.
-pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
-    let before = status(file)?.len;
-    if before >= len {
-        return Ok(());
-    }
-    let information = FILE_ALLOCATION_INFO { AllocationSize: signed(len)? };
-    if set_information(file, FileAllocationInfo, &information) {
-        return set_len(file, len);
-    }
-    let error = size_error("allocate", len);
-    if error.kind() != ErrorKind::Unsupported {
-        return Err(error);
-    }
-    // Where space cannot be set aside (Wine, some network drives), zeros are written, if there is
-    // room for them now.
-    if let Some(free) = free_space(file).filter(|&free| free < len - before) {
-        let detail = format!("the volume has {free} bytes left, {} are needed", len - before);
-        return Err(error.with_kind(ErrorKind::NoSpace).with_detail(detail));
-    }
-    write_zeros(file, before, len).map_err(|error| match set_len(file, before) {
-        Ok(()) => error,
-        Err(_) => error.with_detail(format!(
-            "others filled the disk meanwhile, and a mapped file is not shortened here: give it \
-             its {before} bytes back when nothing maps it"
-        )),
-    })
-}
-
-/// What this account may still write to the file's volume.
-pub(crate) fn free_space(file: &File) -> Option<u64> {
-    let mut path = vec![0u16; 32 << 10];
-    let mut free = 0;
-    // SAFETY: the room for the path is as stated; the directory's name ends with a zero.
-    unsafe {
-        let len = GetFinalPathNameByHandleW(handle(file), path.as_mut_ptr(), path.len() as u32, 0);
-        let name = path.get(..len as usize).filter(|name| !name.is_empty())?;
-        let directory = name.iter().rposition(|&unit| unit == u16::from(b'\\'))? + 1;
-        path[directory] = 0;
-        let known = GetDiskFreeSpaceExW(path.as_ptr(), &mut free, ptr::null_mut(), ptr::null_mut());
-        (known != 0).then_some(free)
-    }
-}
-
-fn write_zeros(file: &File, from: u64, to: u64) -> Result<()> {
-    const CHUNK: usize = 256 << 10;
-    let zeros = vec![0; CHUNK];
-    let mut at = from;
-    while at < to {
-        let part = (to - at).min(CHUNK as u64) as usize;
-        let written = file
-            .seek_write(&zeros[..part], at)
-            .map_err(|error| code::from_io("allocate", error).with_length(to))?;
-        at += written as u64;
-    }
-    Ok(())
-}
-
-fn control(file: &File, code: u32, input: *const c_void, input_len: u32) -> bool {
-    let mut returned = 0;
-    // SAFETY: the callers give the input that the code asks for; nothing comes back.
-    unsafe {
-        DeviceIoControl(
-            handle(file),
-            code,
-            input,
-            input_len,
-            ptr::null_mut(),
-            0,
-            &mut returned,
-            ptr::null_mut(),
-        ) != 0
-    }
-}
-
-/// Makes the file sparse if it is not, and gives the range back to the file system.
-pub(crate) fn punch_hole(file: &File, range: Range<u64>) -> Result<()> {
-    const OPERATION: &str = "punch a hole into";
-    let unsupported = |error: Error| match error.kind() {
-        ErrorKind::Unsupported | ErrorKind::Io => error
-            .with_kind(ErrorKind::Unsupported)
-            .with_detail("its file system has no sparse files"),
-        _ => error,
-    };
-    if !control(file, FSCTL_SET_SPARSE, ptr::null(), 0) {
-        return Err(unsupported(code::last(OPERATION)));
-    }
-    let zero = FILE_ZERO_DATA_INFORMATION {
-        FileOffset: signed(range.start)?,
-        BeyondFinalZero: signed(range.end)?,
-    };
-    let size = size_of::<FILE_ZERO_DATA_INFORMATION>() as u32;
-    if control(file, FSCTL_SET_ZERO_DATA, (&raw const zero).cast(), size) {
-        return Ok(());
-    }
-    Err(unsupported(code::last(OPERATION)).with_offset(range.start))
-}
-
-/// The ranges that have clusters.
-pub(crate) fn data_extents(file: &File, range: Range<u64>) -> Result<Vec<Range<u64>>> {
-    const AT_A_TIME: usize = 64;
-    let mut extents: Vec<Range<u64>> = Vec::new();
-    let mut from = range.start;
-    while from < range.end {
-        let asked = FILE_ALLOCATED_RANGE_BUFFER {
-            FileOffset: signed(from)?,
-            Length: signed(range.end - from)?,
-        };
-        let mut found = [FILE_ALLOCATED_RANGE_BUFFER::default(); AT_A_TIME];
-        let mut bytes = 0;
-        // SAFETY: one range in, and room for as many as the size says out.
-        let all = unsafe {
-            DeviceIoControl(
-                handle(file),
-                FSCTL_QUERY_ALLOCATED_RANGES,
-                (&raw const asked).cast(),
-                size_of_val(&asked) as u32,
-                found.as_mut_ptr().cast(),
-                size_of_val(&found) as u32,
-                &mut bytes,
-                ptr::null_mut(),
-            )
-        } != 0;
-        if !all {
-            let error = code::last("list the data of");
-            match error.os_code().map(|code| code as u32) {
-                Some(ERROR_MORE_DATA) => {}
-                // A file system without sparse files: everything is data.
-                _ if error.kind() == ErrorKind::Unsupported => return Ok(vec![range]),
-                _ => return Err(error),
-            }
-        }
-        let found = &found[..bytes as usize / size_of::<FILE_ALLOCATED_RANGE_BUFFER>()];
-        for allocated in found {
-            // A range may begin before the requested one.
-            let start = (allocated.FileOffset as u64).max(range.start);
-            let end = (allocated.FileOffset as u64)
-                .saturating_add(allocated.Length as u64)
-                .min(range.end);
-            match extents.last_mut() {
-                Some(last) if last.end == start => last.end = end,
-                _ if start < end => extents.push(start..end),
-                _ => {}
-            }
-        }
-        match extents.last() {
-            Some(last) if !all && last.end > from => from = last.end,
-            _ => break,
-        }
-    }
-    Ok(extents)
-}
-
+/// Fails with `Unsupported`.
 pub(crate) fn cache_status(_: &File, _: Range<u64>) -> Result<CacheStatus> {
     Err(Error::new(ErrorKind::Unsupported, "ask for the cached pages of")
-        .with_detail("Windows does not tell what its file cache holds"))
+        .with_detail("Windows does not report which pages its file cache holds"))
 }
 
+/// Fails with `Unsupported`.
 pub(crate) fn evict(_: &File, _: Range<u64>) -> Result<()> {
     Err(Error::new(ErrorKind::Unsupported, "evict")
         .with_detail("Windows has no call that drops a file's cached pages"))
 }
 
-/// `FlushFileBuffers`: data and metadata, and the drive's own cache.
+/// Makes data and metadata durable, through the drive's own cache (`FlushFileBuffers`).
 pub(crate) fn sync_data(file: &File) -> Result<()> {
     if section_len(file).is_some() {
-        // Memory has no disk to wait for.
+        // A section of the paging file has no durable storage.
         return Ok(());
     }
     file.sync_data()
         .map_err(|error| code::from_io("flush", error).with_kind(ErrorKind::FlushFailed))
 }
 
+/// Returns the name of the file system, such as "NTFS".
 pub(crate) fn file_system(file: &File) -> Result<String> {
     const ROOM: usize = 64;
     let mut name = [0u16; ROOM];
-    // SAFETY: everything but the name is left out; its room is stated.
+    // SAFETY: the call returns only the name, whose buffer has the stated length.
     let known = unsafe {
         GetVolumeInformationByHandleW(
             handle(file),
@@ -480,6 +294,8 @@ pub(crate) fn file_system(file: &File) -> Result<String> {
     Ok(String::from_utf16_lossy(&name[..len]))
 }
 
+/// Fails with the reason why references to the file's bytes are unsound: other processes can change them.
 pub(crate) fn immutable(_: &File) -> std::result::Result<(), String> {
-    Err("Windows has no seals: whoever may write the file can change it under a reference".into())
+    Err("Windows has no seals, so a process with write access can change the bytes of a reference"
+        .into())
 }

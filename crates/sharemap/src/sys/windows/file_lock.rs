@@ -1,5 +1,7 @@
-//! Locks of files and of parts of them (`LockFileEx`): each belongs to a handle of its own, so that
-//! threads exclude each other as processes do, and no `CloseHandle` by other code lets it go.
+//! Locks of byte ranges of files (`LockFileEx`).
+//!
+//! Each lock has a handle of its own. So threads exclude each other as processes do, and closing another
+//! handle of the file does not release the lock.
 
 #![allow(unsafe_code, reason = "handles and locks that std does not have")]
 
@@ -22,20 +24,21 @@ use super::code;
 use crate::error::Result;
 use crate::sys::{LockMode, LockWait};
 
-/// The same file, opened once more.
+/// Opens a new handle of the file (`ReOpenFile`), for one lock.
 pub(crate) fn description(file: &File, _: Option<&Path>, _: LockMode) -> Result<File> {
     const SHARE: u32 = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
     let again = |access| {
-        // SAFETY: an open handle; the new one is nobody else's, and it is not asynchronous.
+        // SAFETY: the handle is open. Nothing else owns the new one, which is synchronous.
         unsafe {
             let handle = ReOpenFile(file.as_raw_handle(), access, SHARE, 0);
             (handle != INVALID_HANDLE_VALUE).then(|| File::from_raw_handle(handle))
         }
     };
-    // Either kind of access is enough for either kind of lock.
+    // A lock of either mode needs only one kind of access.
     again(GENERIC_READ).or_else(|| again(GENERIC_WRITE)).ok_or_else(|| code::last("lock"))
 }
 
+/// Returns the start of the range, as `LockFileEx` takes it.
 fn start(range: &Range<u64>) -> OVERLAPPED {
     let mut place = OVERLAPPED::default();
     place.Anonymous.Anonymous.Offset = range.start as u32;
@@ -43,13 +46,13 @@ fn start(range: &Range<u64>) -> OVERLAPPED {
     place
 }
 
-/// The length, in halves.
+/// Returns the low and the high half of the range's length.
 fn len(range: &Range<u64>) -> (u32, u32) {
     let len = range.end - range.start;
     (len as u32, (len >> 32) as u32)
 }
 
-/// `false`: somebody else has some of it.
+/// Locks the range. Returns `false` if the call must not wait, and another handle holds a conflicting lock.
 pub(crate) fn lock(
     file: &File,
     range: &Range<u64>,
@@ -60,7 +63,7 @@ pub(crate) fn lock(
     let immediately = if wait == LockWait::No { LOCKFILE_FAIL_IMMEDIATELY } else { 0 };
     let (mut place, (low, high)) = (start(range), len(range));
     let handle = file.as_raw_handle();
-    // SAFETY: an open handle that is not asynchronous: the call is over when it returns.
+    // SAFETY: the handle is open and synchronous, so the call does not use `place` after it returns.
     if unsafe { LockFileEx(handle, exclusive | immediately, 0, low, high, &mut place) } != 0 {
         return Ok(true);
     }
@@ -71,9 +74,10 @@ pub(crate) fn lock(
     }
 }
 
+/// Releases the lock of the range.
 pub(crate) fn unlock(file: &File, range: &Range<u64>) -> Result<()> {
     let (mut place, (low, high)) = (start(range), len(range));
-    // SAFETY: an open handle that is not asynchronous.
+    // SAFETY: the handle is open and synchronous.
     match unsafe { UnlockFileEx(file.as_raw_handle(), 0, low, high, &mut place) } {
         0 => Err(code::last("unlock")),
         _ => Ok(()),

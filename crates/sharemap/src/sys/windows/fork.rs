@@ -1,21 +1,22 @@
-//! Memory that a forked child finds empty: nothing forks here.
+//! Memory that is zero in a forked child. Windows has no fork, so plain memory is enough.
 
 pub(crate) use crate::sys::heap_wipe_fallback::WipeOnFork;
 
-/// Holds off nothing, as nothing forks.
+/// A guard that delays forks, of which there are none.
 #[must_use]
 pub(crate) struct HeldOff(());
 
+/// Returns a guard. Nothing has to be delayed.
 pub(crate) fn hold_off() -> HeldOff {
     HeldOff(())
 }
 
-/// No child has a copy of anything.
+/// Returns `true`: no child ever has a copy of this process's memory.
 pub(crate) fn wipes() -> bool {
     true
 }
 
-/// A number for this process, and for none of those that it was forked from: there are none.
+/// Returns a number that distinguishes this process from its ancestors by fork: the process id.
 pub(crate) fn process() -> u32 {
     std::process::id()
 }

@@ -1,8 +1,9 @@
-//! Slots: locks that the kernel keeps for as long as a process lives.
+//! Liveness locks: locks that the kernel releases when the holder's process ends (FORMAT.md, "Slots").
 //!
-//! A slot is one byte, far behind the end of the object's file, locked (`LockFileEx`) through a
-//! handle of its own that no child inherits: the lock ends with the process. A section of the paging
-//! file has no file; its slots are in a companion in the user's directory, named by the object's id.
+//! A slot is one byte, far beyond the end of the object's file. A liveness lock is a lock of that byte
+//! (`LockFileEx`) through a handle of its own. No child inherits the handle, so the lock ends with the
+//! process. A section of the paging file has no file. Its slots are in a companion, a file in the user's
+//! directory that is named by the object's id.
 
 #![allow(unsafe_code, reason = "handles and locks that std does not have")]
 
@@ -39,15 +40,19 @@ const OPERATION: &str = "attach to";
 /// The largest number of slots that [`Slots::take_all`] locks at once.
 pub(crate) const MOST_AT_ONCE: u64 = 1024;
 
-/// Where an object's slots are locked, open for asking.
+/// The slots of an object, open for queries.
 #[derive(Debug)]
 pub(crate) struct Slots {
+    /// The object's file or its companion. Queries and locks open it again.
     file: File,
+    /// The path under which the file can be opened again.
     path: Option<PathBuf>,
     home: SlotHome,
 }
 
 impl Slots {
+    /// Opens the slots of the object in `file`. Creates the companion of a section if there is none.
+    /// `path` is where the file was opened, if it has a name.
     pub(crate) fn open(file: &File, path: Option<&Path>, id: [u8; 16]) -> Result<Self> {
         if section_len(file).is_none() {
             return Self::in_object(file, path);
@@ -55,7 +60,7 @@ impl Slots {
         let (folder, path) = companion(id)?;
         let failed = |error| code::from_io(OPERATION, error).with_path(Some(&path));
         std::fs::create_dir_all(&folder).map_err(failed)?;
-        // Another's may be going at this moment: nobody had it open.
+        // Another process may be removing the companion at this moment, because no process had it open.
         const PATIENCE_MS: u32 = 100;
         let mut opened = open_or_make(&folder, &path);
         for _ in 0..PATIENCE_MS {
@@ -68,7 +73,8 @@ impl Slots {
         Self::in_companion(opened.map_err(failed)?, path)
     }
 
-    /// The same for whoever only looks on: nothing is made. `None`: nobody has ever taken one.
+    /// Opens the slots for queries, and creates nothing. Returns `None` if a section has no companion: then
+    /// no process holds a slot.
     pub(crate) fn find(file: &File, path: Option<&Path>, id: [u8; 16]) -> Result<Option<Self>> {
         if section_len(file).is_none() {
             return Self::in_object(file, path).map(Some);
@@ -92,10 +98,12 @@ impl Slots {
         Ok(Self { file, path: Some(path), home })
     }
 
+    /// Returns the file that carries the slots.
     pub(crate) fn home(&self) -> SlotHome {
         self.home
     }
 
+    /// Locks a slot. Returns `None` if another process, or another lock of this one, conflicts.
     pub(crate) fn take(&self, slot: u64, mode: SlotMode) -> Result<Option<LivenessLock>> {
         self.take_range(&(slot..slot + 1), mode)
     }
@@ -107,7 +115,7 @@ impl Slots {
     }
 
     fn take_range(&self, slots: &Range<u64>, mode: SlotMode) -> Result<Option<LivenessLock>> {
-        // Whoever asks has it for a moment.
+        // A query of another process holds the slot for a moment.
         const ROUNDS: usize = 4;
         let file = self.fresh()?;
         for _ in 0..ROUNDS {
@@ -119,8 +127,10 @@ impl Slots {
         Ok(None)
     }
 
-    /// There is no question about locks: it is taken for a moment, alone. Two who ask at once may
-    /// both hear that somebody has it.
+    /// Returns `true` if no process holds the slot.
+    ///
+    /// Windows cannot query locks, so the call locks the slot exclusively for a moment. A concurrent query
+    /// may therefore return `false` for a free slot.
     pub(crate) fn is_free(&self, slot: u64) -> Result<bool> {
         self.held_among(&(slot..slot + 1)).map(|held| held.is_none())
     }
@@ -145,11 +155,11 @@ impl Slots {
         Ok(Some(held))
     }
 
-    /// A handle of its own, for locks that are its own.
+    /// Opens a new handle, whose locks conflict with those of every other handle.
     fn fresh(&self) -> Result<File> {
         const SHARE: u32 = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
         for access in [GENERIC_READ | GENERIC_WRITE, GENERIC_READ] {
-            // SAFETY: an open handle; the new one is nobody else's.
+            // SAFETY: the handle is open. Nothing else owns the new one.
             unsafe {
                 let handle = ReOpenFile(self.file.as_raw_handle(), access, SHARE, 0);
                 if handle != INVALID_HANDLE_VALUE {
@@ -158,7 +168,8 @@ impl Slots {
             }
         }
         let failed = code::last(OPERATION);
-        // Wine cannot, for a file that was renamed: by name then, if that is still the same file's.
+        // Wine cannot reopen a file that was renamed. Then the file is opened by name, if the name still
+        // leads to the same file.
         let own = identity(&self.file)?;
         let names = [name_of(&self.file), self.path.clone()];
         names
@@ -182,7 +193,7 @@ fn is_same(one: (u64, u64), other: (u64, u64)) -> bool {
 fn name_of(file: &File) -> Option<PathBuf> {
     const LONGEST: usize = 32_768;
     let mut name = vec![0u16; LONGEST];
-    // SAFETY: there is as much room as stated.
+    // SAFETY: the buffer has the stated length.
     let len = unsafe {
         GetFinalPathNameByHandleW(file.as_raw_handle(), name.as_mut_ptr(), LONGEST as u32, 0)
     };
@@ -190,10 +201,10 @@ fn name_of(file: &File) -> Option<PathBuf> {
     Some(PathBuf::from(OsString::from_wide(name)))
 }
 
-/// What tells files apart: the volume and the file's number there.
+/// Returns the file's volume, and its number on the volume. Together they identify the file.
 fn identity(file: &File) -> Result<(u64, u64)> {
     let mut known = BY_HANDLE_FILE_INFORMATION::default();
-    // SAFETY: a question about an open handle.
+    // SAFETY: the call only queries an open handle.
     if unsafe { GetFileInformationByHandle(file.as_raw_handle(), &mut known) } == 0 {
         return Err(code::last(OPERATION));
     }
@@ -201,8 +212,10 @@ fn identity(file: &File) -> Result<(u64, u64)> {
     Ok((known.dwVolumeSerialNumber.into(), number))
 }
 
-/// The companion of this path; with a new one, those in the folder go that nobody has open: whoever is
-/// attached to a section has its companion open.
+/// Opens the companion at `path`, creating it if it is missing.
+///
+/// A call that creates one also removes the companions in `folder` that no process has open. Their objects
+/// are gone, because each process that is attached to a section has its companion open.
 fn open_or_make(folder: &Path, path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
@@ -212,7 +225,8 @@ fn open_or_make(folder: &Path, path: &Path) -> io::Result<File> {
     }
     let made = options.create(true).truncate(false).open(path)?;
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        // Goes with this handle, which there is only if there is no other.
+        // With share mode 0, the open succeeds only if there is no other handle. Closing the handle
+        // removes the file.
         let _ = OpenOptions::new()
             .access_mode(DELETE)
             .share_mode(0)
@@ -222,17 +236,17 @@ fn open_or_make(folder: &Path, path: &Path) -> io::Result<File> {
     Ok(made)
 }
 
-/// Whether somebody has a file alone, or it has just been given up.
+/// Returns `true` for the errors of opening a file that another process has open exclusively or is removing.
 fn is_going(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(|code| code as u32);
     matches!(code, Some(ERROR_SHARING_VIOLATION | ERROR_ACCESS_DENIED | ERROR_DELETE_PENDING))
 }
 
-/// The directory of companions, and there that of the object with this id.
+/// Returns the directory of companions, and the path of the companion of the object with this id.
 fn companion(id: [u8; 16]) -> Result<(PathBuf, PathBuf)> {
     let Some(base) = std::env::var_os("LOCALAPPDATA").filter(|base| !base.is_empty()) else {
         return Err(Error::new(ErrorKind::NotFound, OPERATION).with_detail(
-            "the variable LOCALAPPDATA, which names the user's directory, is not set",
+            "the variable LOCALAPPDATA is not set; set it to the user's local directory",
         ));
     };
     let folder = Path::new(&base).join("sharemap").join("slots");
@@ -241,6 +255,7 @@ fn companion(id: [u8; 16]) -> Result<(PathBuf, PathBuf)> {
     Ok((folder, path))
 }
 
+/// Returns the file offset of a slot, as `LockFileEx` takes it.
 fn place(slot: u64) -> OVERLAPPED {
     let mut place = OVERLAPPED::default();
     let offset = SLOT_BASE + slot;
@@ -254,18 +269,19 @@ fn are_free(file: &File, slots: &Range<u64>) -> Result<bool> {
     let free = lock(file, slots, SlotMode::Alone)?;
     if free {
         let (mut place, (low, high)) = (place(slots.start), count(slots));
-        // SAFETY: an open handle, and the range locked above.
+        // SAFETY: the handle is open, and the range was locked above.
         unsafe { UnlockFileEx(file.as_raw_handle(), 0, low, high, &mut place) };
     }
     Ok(free)
 }
 
-/// The number of slots, in two halves.
+/// Returns the low and the high half of the number of slots.
 fn count(slots: &Range<u64>) -> (u32, u32) {
     let count = slots.end.saturating_sub(slots.start);
     (count as u32, (count >> 32) as u32)
 }
 
+/// Locks the slots without waiting. Returns `false` if another handle holds a conflicting lock.
 fn lock(file: &File, slots: &Range<u64>, mode: SlotMode) -> Result<bool> {
     let kind = match mode {
         SlotMode::Alone => LOCKFILE_EXCLUSIVE_LOCK,
@@ -273,7 +289,7 @@ fn lock(file: &File, slots: &Range<u64>, mode: SlotMode) -> Result<bool> {
     };
     let (mut place, (low, high)) = (place(slots.start), count(slots));
     let (handle, kind): (HANDLE, _) = (file.as_raw_handle(), kind | LOCKFILE_FAIL_IMMEDIATELY);
-    // SAFETY: an open handle that is not asynchronous; one byte a slot, from the place on.
+    // SAFETY: the handle is open and synchronous. The range has one byte per slot.
     if unsafe { LockFileEx(handle, kind, 0, low, high, &mut place) } != 0 {
         return Ok(true);
     }
@@ -284,12 +300,12 @@ fn lock(file: &File, slots: &Range<u64>, mode: SlotMode) -> Result<bool> {
     }
 }
 
-/// A slot that is held; dropping it lets it go.
+/// A liveness lock on one or more slots. Dropping the value closes its handle, which releases the lock.
 #[derive(Debug)]
 pub(crate) struct LivenessLock(ManuallyDrop<File>);
 
 impl LivenessLock {
-    /// Gives it up as a number.
+    /// Returns the handle as a number, and keeps the lock.
     pub(crate) fn into_raw(mut self) -> usize {
         // SAFETY: `self` is forgotten below, so the file is taken once.
         let file = unsafe { ManuallyDrop::take(&mut self.0) };
@@ -297,10 +313,12 @@ impl LivenessLock {
         file.into_raw_handle() as usize
     }
 
+    /// Returns the lock of a number.
+    ///
     /// # Safety
-    /// `raw` came from [`into_raw`](Self::into_raw) in this process, and becomes a `LivenessLock` once.
+    /// `raw` must come from [`into_raw`](Self::into_raw) in this process, and may be passed only once.
     pub(crate) unsafe fn from_raw(raw: usize) -> Self {
-        // SAFETY: the handle was given up by `into_raw`.
+        // SAFETY: `into_raw` left the handle to the caller.
         Self(ManuallyDrop::new(unsafe { File::from_raw_handle(raw as RawHandle) }))
     }
 }

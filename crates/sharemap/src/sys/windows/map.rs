@@ -1,7 +1,7 @@
-//! Address space.
+//! Maps and unmaps address space.
 //!
-//! A view cannot reach past the end of its file. So what is to grow in place reserves its address
-//! space as a placeholder, and each growth maps one more view, of a new section, behind the others.
+//! A view cannot reach past the end of its file. A mapping that can grow in place therefore reserves its
+//! address space as a placeholder. Each growth maps another view, of a new section, after the previous ones.
 
 #![allow(unsafe_code, reason = "calls that change address space")]
 
@@ -25,11 +25,12 @@ pub(crate) use super::pages::{
     advise, discard, flush, flush_async, lock, populate, protect, residency, unlock,
 };
 
+/// Returns the page size and the allocation granularity.
 fn sizes() -> (usize, usize) {
     static SIZES: OnceLock<(usize, usize)> = OnceLock::new();
     *SIZES.get_or_init(|| {
         let mut info = MaybeUninit::<SYSTEM_INFO>::zeroed();
-        // SAFETY: the call fills it in; zeros are valid too.
+        // SAFETY: the call fills in the structure, of which zeros are valid, too.
         let info = unsafe {
             GetSystemInfo(info.as_mut_ptr());
             info.assume_init()
@@ -38,23 +39,26 @@ fn sizes() -> (usize, usize) {
     })
 }
 
+/// Returns the page size in bytes.
 pub(crate) fn page_size() -> usize {
     sizes().0
 }
 
-/// Offsets of mappings are multiples of this: 64 KiB.
+/// Returns the unit of file offsets of mappings: 64 KiB.
 pub(crate) fn granularity() -> usize {
     sizes().1
 }
 
+/// Rounds `len` up to a multiple of `to`.
 fn round_up(len: usize, to: usize) -> Result<usize> {
     len.checked_next_multiple_of(to).ok_or_else(|| {
         Error::new(ErrorKind::Overflow, "map")
             .with_length(len as u64)
-            .with_detail("more than the address space")
+            .with_detail("the length exceeds the address space")
     })
 }
 
+/// Reserves `request.reserve` bytes of address space, and maps at least the first `request.len` of them.
 pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
     let unit = match request.huge {
         HugePages::Reserved => large_page(request)?,
@@ -70,6 +74,7 @@ pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
     .map_err(|error| map_error(error, request))
 }
 
+/// Returns the size of large pages. Fails with `Unsupported` if they cannot serve the request.
 fn large_page(request: &MapRequest<'_>) -> Result<usize> {
     let unsupported = |why: &str| {
         Err(Error::new(ErrorKind::Unsupported, "map")
@@ -77,12 +82,14 @@ fn large_page(request: &MapRequest<'_>) -> Result<usize> {
             .with_detail(why))
     };
     if request.file.is_some() {
-        return unsupported("Windows has large pages for anonymous memory only");
+        return unsupported(
+            "Windows has large pages only for anonymous memory; map the file without them",
+        );
     }
     if request.reserve > request.len {
-        return unsupported("large pages do not grow in place: map their whole length at once");
+        return unsupported("large pages cannot grow in place; map the whole length at once");
     }
-    // SAFETY: asks for a number.
+    // SAFETY: the call only returns a number.
     match unsafe { GetLargePageMinimum() } {
         0 => unsupported("this machine has no large pages"),
         size => Ok(size),
@@ -97,9 +104,10 @@ fn writable(executable: bool) -> PAGE_PROTECTION_FLAGS {
     if executable { PAGE_EXECUTE_READWRITE } else { PAGE_READWRITE }
 }
 
+/// Allocates private anonymous memory (`VirtualAlloc`), and commits the first `mapped` bytes.
 fn map_private(request: &MapRequest<'_>, mapped: usize, reserved: usize) -> Result<Span> {
     let protection = writable(request.executable);
-    // SAFETY: new address space, which is nobody's.
+    // SAFETY: the address space is new, so nothing else uses it.
     unsafe {
         let (now, kind) = if mapped == reserved {
             (reserved, MEM_RESERVE | MEM_COMMIT | large_flag(request))
@@ -118,28 +126,30 @@ fn map_private(request: &MapRequest<'_>, mapped: usize, reserved: usize) -> Resu
     }
 }
 
+/// Maps a new section of the paging file, and commits the first `mapped` bytes.
 fn map_paging_file(request: &MapRequest<'_>, mapped: usize, reserved: usize) -> Result<Span> {
     let section = Section::anonymous(request)?;
     let base = section.view(request, reserved).ok_or_else(|| code::last("map"))?;
     let span = Span { base, reserved };
     if reserved > mapped {
-        // SAFETY: the new view, which nobody else has.
+        // SAFETY: the view is new, so nothing else uses it.
         unsafe { commit(&span, protection(request.access, request.executable), 0, mapped)? };
     }
     Ok(span)
 }
 
-/// Commits a part of a reserved span, and gives the span back if that fails.
+/// Commits `from..to` of a reserved span. If that fails for the first part (`from` is 0), releases the whole
+/// span.
 ///
 /// # Safety
-/// The span belongs to the caller.
+/// The caller must own the span.
 unsafe fn commit(
     span: &Span,
     protection: PAGE_PROTECTION_FLAGS,
     from: usize,
     to: usize,
 ) -> Result<()> {
-    // SAFETY: a part of the caller's span.
+    // SAFETY: the range is a part of the caller's span.
     unsafe {
         let at = span.base.add(from);
         if !VirtualAlloc(at.cast(), to - from, MEM_COMMIT, protection).is_null() {
@@ -153,17 +163,18 @@ unsafe fn commit(
     }
 }
 
+/// Maps a view of the file at the start of a placeholder of `reserved` bytes.
 fn map_file(file: &File, request: &MapRequest<'_>, mapped: usize, reserved: usize) -> Result<Span> {
     let section = Section::of_file(file, request.access, request.executable)?;
     let calls = if reserved > mapped { Placeholders::get() } else { None };
     let Some(calls) = calls else {
-        // Without placeholders there is no growth in place: the span says how much there is.
+        // Without placeholders the mapping cannot grow in place, so nothing more is reserved.
         let base = section.view(request, request.len).ok_or_else(|| code::last("map"))?;
         return Ok(Span { base, reserved: mapped });
     };
     let base = calls.reserve(reserved).ok_or_else(|| code::last("map"))?;
     let protection = protection(request.access, request.executable);
-    // SAFETY: the placeholder is new and nobody else's.
+    // SAFETY: the placeholder is new, so nothing else uses it.
     unsafe {
         if calls.split(base, mapped)
             && section.view_at(calls, base, request.offset, request.len, protection)
@@ -176,45 +187,52 @@ fn map_file(file: &File, request: &MapRequest<'_>, mapped: usize, reserved: usiz
     }
 }
 
+/// Adds the request's offset and length to the error of a mapping call, and advice where the cause is known.
 #[cold]
 fn map_error(error: Error, request: &MapRequest<'_>) -> Error {
     let error = error.with_offset(request.offset).with_length(request.reserve as u64);
-    // More than there are addresses is an invalid parameter to the system.
+    // The system reports a length beyond the address space as an invalid parameter.
     const MOST: u64 = 1 << 47;
     match error.kind() {
         ErrorKind::PermissionDenied if request.huge == HugePages::Reserved => error.with_detail(
-            "large pages need the privilege to lock pages in memory (SeLockMemoryPrivilege), \
-             granted and enabled",
+            "large pages need the privilege to lock pages in memory; grant and enable \
+             SeLockMemoryPrivilege",
         ),
-        ErrorKind::PermissionDenied if request.access == Access::Write => error
-            .with_kind(ErrorKind::NotWritable)
-            .with_detail("the file was not opened for reading and writing"),
+        ErrorKind::PermissionDenied if request.access == Access::Write => {
+            error.with_kind(ErrorKind::NotWritable).with_detail(
+                "the file was not opened for reading and writing; open it with write access",
+            )
+        }
         ErrorKind::PermissionDenied => {
-            error.with_detail("the file was not opened for reading, or is shorter than that")
+            error.with_detail("the file was not opened for reading, or is shorter than the range")
         }
         ErrorKind::OutOfAddressSpace | ErrorKind::TooManyFiles | ErrorKind::Fault => error
             .with_kind(ErrorKind::OutOfAddressSpace)
-            .with_detail("map less at a time, for instance through a SlidingWindow"),
-        ErrorKind::Io if request.reserve as u64 >= MOST => {
-            error.with_kind(ErrorKind::OutOfAddressSpace).with_detail("more than the address space")
-        }
+            .with_detail("map less at a time, for example through a SlidingWindow"),
+        ErrorKind::Io if request.reserve as u64 >= MOST => error
+            .with_kind(ErrorKind::OutOfAddressSpace)
+            .with_detail("the length exceeds the address space"),
         _ => error,
     }
 }
 
-/// Gives back every view, and what is still reserved.
+/// Unmaps every view of the span, and releases the rest of the reservation.
 ///
 /// # Safety
-///
-/// The contract of a backend: the caller owns the span and nothing refers into it.
+/// As for every port: the caller must own the span, and no reference into it may exist.
 pub(crate) unsafe fn unmap(span: &Span) -> Result<()> {
-    // SAFETY: spans consist of whole allocations.
+    // SAFETY: a span consists of whole allocations.
     unsafe { release(span.base, span.reserved) }
 }
 
-/// # Safety
+/// Grows a mapping in place, from `mapped` to `wanted` bytes.
 ///
-/// The contract of a backend; the file is at least `wanted` bytes longer than the request's offset.
+/// Fails with `ExceedsReservation` if `wanted` exceeds the reservation, and with `Unsupported` for files on
+/// systems without placeholders.
+///
+/// # Safety
+/// As for every port: the caller must own the span. The file must reach at least `wanted` bytes beyond the
+/// request's offset.
 pub(crate) unsafe fn extend(
     span: &Span,
     request: &MapRequest<'_>,
@@ -226,7 +244,7 @@ pub(crate) unsafe fn extend(
     if to > span.reserved {
         return Err(Error::new(ErrorKind::ExceedsReservation, "grow")
             .with_length(wanted as u64)
-            .with_detail(format!("{} bytes were reserved", span.reserved)));
+            .with_detail(format!("only {} bytes are reserved; reserve more", span.reserved)));
     }
     if to <= from {
         return Ok(());
@@ -237,7 +255,7 @@ pub(crate) unsafe fn extend(
         _ => protection(request.access, request.executable),
     };
     let Some(file) = request.file else {
-        // SAFETY: a part of the caller's span that is reserved and not committed.
+        // SAFETY: the range is a part of the caller's span, reserved and not committed.
         return unsafe { commit(span, protection, from, to) }.map_err(grow_error);
     };
     let section = Section::of_file(file, request.access, request.executable).map_err(grow_error)?;
@@ -245,8 +263,8 @@ pub(crate) unsafe fn extend(
         return Err(Error::new(ErrorKind::Unsupported, "grow")
             .with_detail("growth in place needs Windows 10 1803 or later"));
     };
-    // SAFETY: from `from` on the caller's span is one placeholder; where all of it is wanted there
-    // is nothing to split.
+    // SAFETY: the caller's span is one placeholder from `from` to its end. If the call maps all of it, the
+    // placeholder must not be split.
     unsafe {
         let at = span.base.add(from);
         let offset = request.offset + from as u64;

@@ -1,4 +1,4 @@
-//! Windows 10 and later.
+//! The port to Windows 10 and later.
 
 mod attached;
 pub(crate) mod code;
@@ -17,4 +17,5 @@ pub(crate) mod process;
 mod section;
 mod security;
 pub(crate) mod shm;
+mod space;
 pub(crate) mod wait;

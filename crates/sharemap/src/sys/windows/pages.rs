@@ -1,6 +1,6 @@
-//! What is done to pages that are mapped.
+//! Protects, flushes, locks and queries mapped pages.
 //!
-//! Calls that Windows confines to one view go from view to view.
+//! Many system calls accept only a range within one view. The functions here call them once for each view.
 
 #![allow(unsafe_code, reason = "hands page addresses to the system")]
 
@@ -26,9 +26,12 @@ use super::{code, process};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{Access, Advice, PageState, Protection, file_was_closed};
 
-/// # Safety
+/// Changes the protection of a range of whole pages (`VirtualProtect`).
 ///
-/// The contract of a backend: the caller owns the range and nothing refers into it.
+/// Fails with `NotWritable` or `PermissionDenied` for a protection that the view was not mapped for.
+///
+/// # Safety
+/// As for every port: the caller must own the range, and no reference into it may exist.
 pub(crate) unsafe fn protect(base: *mut u8, len: usize, wanted: Protection) -> Result<()> {
     for (start, bytes, region) in parts(base, len) {
         let copies = matches!(region.AllocationProtect, PAGE_WRITECOPY | PAGE_EXECUTE_WRITECOPY);
@@ -47,10 +50,10 @@ pub(crate) unsafe fn protect(base: *mut u8, len: usize, wanted: Protection) -> R
             return Err(match wanted {
                 Protection::ReadWrite if refused => error
                     .with_kind(ErrorKind::NotWritable)
-                    .with_detail("a view of a section becomes writable only if it was mapped so"),
+                    .with_detail("the view was mapped read-only; map it writable"),
                 Protection::ReadExecute if refused => error
                     .with_kind(ErrorKind::PermissionDenied)
-                    .with_detail("a view of a section becomes executable only if it was mapped so"),
+                    .with_detail("the view was not mapped executable; map it executable"),
                 _ => error,
             });
         }
@@ -58,36 +61,39 @@ pub(crate) unsafe fn protect(base: *mut u8, len: usize, wanted: Protection) -> R
     Ok(())
 }
 
-/// `FlushViewOfFile`, then `FlushFileBuffers`.
+/// Makes the range durable (`FlushViewOfFile`, then `FlushFileBuffers`).
 ///
 /// # Safety
-///
-/// The contract of a backend: the caller owns the range.
+/// As for every port: the caller must own the range.
 pub(crate) unsafe fn flush(base: *mut u8, len: usize, file: Option<&File>) -> Result<()> {
     let Some(file) = file else {
         return Err(file_was_closed("flush"));
     };
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe { write_views(base, len)? };
     super::file::sync_data(file)
 }
 
-/// `FlushViewOfFile`: hands the pages to the file system and does not wait for the drive.
+/// Writes the pages to the file system (`FlushViewOfFile`), and does not wait for the drive.
 ///
 /// # Safety
-///
-/// The contract of a backend: the caller owns the range.
+/// As for every port: the caller must own the range.
 pub(crate) unsafe fn flush_async(base: *mut u8, len: usize, _: Option<(&File, u64)>) -> Result<()> {
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe { write_views(base, len) }
 }
 
+/// Writes the changed pages of every view in the range.
+///
+/// # Safety
+/// The caller must own the range.
 unsafe fn write_views(base: *mut u8, len: usize) -> Result<()> {
-    // The memory manager's own writer may hold the file's lock for the moment.
+    // The memory manager's own writer may hold the file's lock for a short time, so the call is repeated, for
+    // at most about 0.2 s.
     const ATTEMPTS: u32 = 12;
     for (start, bytes, _) in parts(base, len) {
         let mut attempt = 0;
-        // SAFETY: the caller owns the range; writing it out changes nothing in memory.
+        // SAFETY: the caller owns the range; writing it changes no memory.
         while unsafe { FlushViewOfFile(start.cast(), bytes) } == 0 {
             if last_code() != ERROR_LOCK_VIOLATION || attempt == ATTEMPTS {
                 return Err(code::last("flush").with_kind(ErrorKind::FlushFailed));
@@ -99,23 +105,25 @@ unsafe fn write_views(base: *mut u8, len: usize) -> Result<()> {
     Ok(())
 }
 
-/// # Safety
+/// Advises the system of the use of a range. Windows supports only `WillNeed`.
 ///
-/// The contract of a backend: the caller owns the range.
+/// # Safety
+/// As for every port: the caller must own the range.
 pub(crate) unsafe fn advise(base: *mut u8, len: usize, advice: Advice) -> Result<()> {
     match advice {
-        // No other advice is ever in force.
+        // No other advice can be in force.
         Advice::Normal => Ok(()),
         Advice::WillNeed => prefetch(base, len),
         _ => Err(Error::new(ErrorKind::Unsupported, "advise").with_detail(format!(
-            "Windows has no counterpart of {advice:?}; only WillNeed (PrefetchVirtualMemory)"
+            "Windows has no counterpart of {advice:?}; use WillNeed (PrefetchVirtualMemory)"
         ))),
     }
 }
 
+/// Reads the range into memory ahead of its use (`PrefetchVirtualMemory`).
 fn prefetch(base: *mut u8, len: usize) -> Result<()> {
     let range = WIN32_MEMORY_RANGE_ENTRY { VirtualAddress: base.cast(), NumberOfBytes: len };
-    // SAFETY: one range; reading ahead changes nothing.
+    // SAFETY: the call gets one range; reading ahead changes no contents.
     if unsafe { PrefetchVirtualMemory(GetCurrentProcess(), 1, &range, 0) } != 0 {
         Ok(())
     } else {
@@ -123,17 +131,18 @@ fn prefetch(base: *mut u8, len: usize) -> Result<()> {
     }
 }
 
-/// Decommits and commits again; between the two the range is inaccessible.
+/// Drops the contents of private anonymous memory, which then reads as zeros.
+///
+/// The call decommits the range and commits it again. The range is inaccessible between the two steps.
 ///
 /// # Safety
-///
-/// The contract of a backend: the caller owns the range and nothing refers into it.
+/// As for every port: the caller must own the range, and no reference into it may exist.
 pub(crate) unsafe fn discard(base: *mut u8, len: usize) -> Result<()> {
     let end = base as usize + len;
     let found: Vec<_> = regions(base as usize, end).collect();
     if found.iter().any(|region| region.Type == MEM_MAPPED) {
         return Err(Error::new(ErrorKind::Unsupported, "discard").with_detail(
-            "Windows drops pages of private anonymous memory only; map a file again instead",
+            "Windows can discard only private anonymous memory; map the file again instead",
         ));
     }
     for region in found.iter().filter(|region| region.State == MEM_COMMIT) {
@@ -151,9 +160,10 @@ pub(crate) unsafe fn discard(base: *mut u8, len: usize) -> Result<()> {
     Ok(())
 }
 
-/// # Safety
+/// Keeps the pages of a range in memory until `unlock` or `unmap` (`VirtualLock`).
 ///
-/// The contract of a backend: the caller owns the range.
+/// # Safety
+/// As for every port: the caller must own the range.
 pub(crate) unsafe fn lock(base: *mut u8, len: usize) -> Result<()> {
     for (start, bytes, _) in parts(base, len) {
         // SAFETY: the caller owns the range; locking moves and removes nothing.
@@ -161,8 +171,8 @@ pub(crate) unsafe fn lock(base: *mut u8, len: usize) -> Result<()> {
             let error = code::last("lock").with_length(len as u64);
             return Err(match error.kind() {
                 ErrorKind::LockLimit => error.with_detail(format!(
-                    "a process locks at most its minimum working set, here {} bytes: raise it \
-                     with SetProcessWorkingSetSize",
+                    "a process can lock at most its minimum working set, which is {} bytes; raise \
+                     it with SetProcessWorkingSetSize",
                     process::limits().locked_bytes.unwrap_or(0)
                 )),
                 _ => error,
@@ -172,9 +182,11 @@ pub(crate) unsafe fn lock(base: *mut u8, len: usize) -> Result<()> {
     Ok(())
 }
 
-/// # Safety
+/// Allows the system to remove the pages of a range from memory again. Pages that are not locked are no
+/// error.
 ///
-/// The contract of a backend: the caller owns the range.
+/// # Safety
+/// As for every port: the caller must own the range.
 pub(crate) unsafe fn unlock(base: *mut u8, len: usize) -> Result<()> {
     for (start, bytes, _) in parts(base, len) {
         // SAFETY: the caller owns the range; unlocking moves and removes nothing.
@@ -186,22 +198,24 @@ pub(crate) unsafe fn unlock(base: *mut u8, len: usize) -> Result<()> {
     Ok(())
 }
 
-/// # Safety
+/// Reads the range into memory, and fails with `Unsupported`, because Windows cannot enter pages into the
+/// page tables ahead of their use.
 ///
-/// The contract of a backend: the caller owns the range.
+/// # Safety
+/// As for every port: the caller must own the range.
 pub(crate) unsafe fn populate(base: *mut u8, len: usize, _: Access) -> Result<()> {
-    // Into memory, by the largest reads there are; into the page tables only by touching.
+    // Reads ahead all the same: the caller then touches the pages, which is faster if they are in memory.
     let _ = prefetch(base, len);
     Err(Error::new(ErrorKind::Unsupported, "populate")
-        .with_detail("Windows enters pages into the page tables when they are touched"))
+        .with_detail("Windows maps pages only when they are accessed"))
 }
 
-/// A page outside the working set is absent: the next access faults, be it only to find the page
-/// still in memory.
+/// Returns the state of each page of a range, in order.
+///
+/// A page outside the working set is `Absent`: the next access faults, even if the page is still in memory.
 ///
 /// # Safety
-///
-/// The contract of a backend: the caller owns the range.
+/// As for every port: the caller must own the range.
 pub(crate) unsafe fn residency(
     base: *mut u8,
     len: usize,
@@ -219,7 +233,7 @@ pub(crate) unsafe fn residency(
             entry.VirtualAddress = base.wrapping_add((states.len() + index) * page).cast();
         }
         let bytes = now * size_of::<PSAPI_WORKING_SET_EX_INFORMATION>();
-        // SAFETY: so many entries are there; each is asked about one page.
+        // SAFETY: the buffer has `now` entries, each with the address of one page.
         let known = unsafe {
             K32QueryWorkingSetEx(GetCurrentProcess(), asked.as_mut_ptr().cast(), bytes as u32)
         };
@@ -227,7 +241,7 @@ pub(crate) unsafe fn residency(
             return Err(code::last("ask for the resident pages of"));
         }
         states.extend(asked[..now].iter().map(|entry| {
-            // SAFETY: the system filled in the flags; any bits are a number.
+            // SAFETY: the system wrote the flags, a plain number.
             let flags = unsafe { entry.VirtualAttributes.Flags };
             if flags & VALID != 0 { PageState::Resident } else { PageState::Absent }
         }));

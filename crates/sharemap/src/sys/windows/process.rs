@@ -1,4 +1,4 @@
-//! Limits and counters of this process, and who it is.
+//! Limits, counters and the identity of this process.
 
 #![allow(unsafe_code, reason = "questions to the system about this process")]
 
@@ -18,11 +18,11 @@ use super::section::regions;
 use crate::error::Result;
 use crate::sys::Limits;
 
-/// Windows limits neither handles (short of memory) nor mappings; what may be locked is the
-/// process's minimum working set.
+/// Returns the limits of this process. Windows limits neither handles nor mappings, except by memory. A
+/// process can lock as many bytes as its minimum working set.
 pub(crate) fn limits() -> Limits {
     let (mut minimum, mut maximum) = (0, 0);
-    // SAFETY: two integers to fill in.
+    // SAFETY: the call writes two integers.
     let known =
         unsafe { GetProcessWorkingSetSize(GetCurrentProcess(), &mut minimum, &mut maximum) };
     Limits {
@@ -32,7 +32,7 @@ pub(crate) fn limits() -> Limits {
     }
 }
 
-/// The views of sections (files, shared memory) in the address space.
+/// Returns the number of views of sections (files, shared memory) in the address space.
 pub(crate) fn mapping_count() -> Option<u64> {
     let mut count = 0;
     let mut last = usize::MAX;
@@ -45,21 +45,23 @@ pub(crate) fn mapping_count() -> Option<u64> {
     Some(count)
 }
 
-/// The boot this is: the system's count of them, from the page that it shares with every process.
+/// Returns an id of the current boot: the system's count of boots, from the page that it maps into every
+/// process. `None` if the count is 0.
 pub(crate) fn boot_id() -> Option<[u8; 16]> {
     const BOOT_ID: *const u32 = (0x7ffe_0000 + 0x2c4) as *const u32;
-    // SAFETY: the page is mapped into every process, for reading.
+    // SAFETY: the page is readable in every process.
     let count = unsafe { BOOT_ID.read_volatile() };
     let mut id = [0; 16];
     id[..4].copy_from_slice(&count.to_le_bytes());
     (count != 0).then_some(id)
 }
 
-/// When a process started, in units of 100 ns: with its id, it names the process.
+/// Returns the time at which a process started, in units of 100 ns. Together with its id, it identifies the
+/// process.
 pub(crate) fn start_time(process: u32) -> Option<u64> {
     let mut times = [FILETIME::default(); 4];
     let [created, exited, kernel, user] = &mut times;
-    // SAFETY: the handle is closed once; there is room for the answers.
+    // SAFETY: the handle is closed once; the call writes four `FILETIME`s.
     let known = unsafe {
         let handle = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, process);
         if handle.is_null() {
@@ -73,21 +75,21 @@ pub(crate) fn start_time(process: u32) -> Option<u64> {
     (known != 0).then(|| u64::from(created.dwHighDateTime) << 32 | u64::from(created.dwLowDateTime))
 }
 
-/// The space in which process ids mean what they mean here: there is one.
+/// Returns the number of the namespace of process ids. Windows has only one.
 pub(crate) fn id_space() -> u64 {
     1
 }
 
-/// Monotonic, and the same for all processes.
+/// Returns the time of a monotonic clock that all processes share.
 pub(crate) fn milliseconds() -> u64 {
-    // SAFETY: it only gives a number.
+    // SAFETY: the call only returns a number.
     unsafe { GetTickCount64() }
 }
 
-/// Bytes that nobody can guess or repeat.
+/// Returns 16 unpredictable bytes.
 pub(crate) fn random_id() -> Result<[u8; 16]> {
     let mut bytes = [0; 16];
-    // SAFETY: there is room for as many as asked for.
+    // SAFETY: the buffer has the stated length.
     let status = unsafe {
         BCryptGenRandom(
             std::ptr::null_mut(),

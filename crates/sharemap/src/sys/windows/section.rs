@@ -1,4 +1,4 @@
-//! Sections, their views, and the walk over an address range.
+//! Sections, views of them, and iteration over the regions of an address range.
 
 #![allow(unsafe_code, reason = "calls that make and unmake address space")]
 
@@ -32,7 +32,7 @@ use super::code;
 use crate::error::{Error, Result};
 use crate::sys::{Access, HugePages, MapRequest};
 
-/// What a request means as a page protection.
+/// Returns the page protection of a mapping.
 pub(super) fn protection(access: Access, executable: bool) -> PAGE_PROTECTION_FLAGS {
     match (access, executable) {
         (Access::Read, false) => PAGE_READONLY,
@@ -44,11 +44,12 @@ pub(super) fn protection(access: Access, executable: bool) -> PAGE_PROTECTION_FL
     }
 }
 
-/// A section object: what views are views of. They outlive it.
+/// A section object, of which views are mapped. Views stay mapped after the section's handle is closed.
 pub(super) struct Section(OwnedHandle);
 
 impl Section {
-    /// Of the file as long as it is now; a file that is a section is that section.
+    /// Creates a section of the whole file at its present length. If `file` is itself a section, returns a
+    /// duplicate of it.
     pub(super) fn of_file(file: &File, access: Access, executable: bool) -> Result<Self> {
         let protection = protection(access, executable);
         if section_len(file).is_some() {
@@ -56,7 +57,7 @@ impl Section {
             return section.map(Self).map_err(|error| code::from_io("map", error));
         }
         match Self::create(file.as_raw_handle(), protection, 0) {
-            // Handles are rarely opened for execution; the file may allow it all the same.
+            // Handles are rarely opened with the right to execute, even if the file allows it.
             None if executable && last_code() == ERROR_ACCESS_DENIED => {
                 let file = reopen_for_execution(file, access)?;
                 Self::create(file.as_raw_handle(), protection, 0)
@@ -66,10 +67,11 @@ impl Section {
         .ok_or_else(|| code::last("map"))
     }
 
-    /// Of the paging file. Executable views ask for it here too.
+    /// Creates a section of the paging file of `request.reserve` bytes. Executable views need an executable
+    /// section.
     pub(super) fn anonymous(request: &MapRequest<'_>) -> Result<Self> {
         let protection = protection(Access::Write, request.executable);
-        // What may grow is committed as it grows.
+        // A mapping that can grow commits its pages as it grows.
         let kind = match request.huge {
             HugePages::Reserved => SEC_COMMIT | SEC_LARGE_PAGES,
             _ if request.reserve > request.len => SEC_RESERVE,
@@ -79,9 +81,11 @@ impl Section {
             .ok_or_else(|| code::last("map"))
     }
 
-    /// `len` is 0 for all of a file. A null handle is no section.
+    /// Creates a section of `len` bytes, or of a whole file if `len` is 0. After `None`, [`code::last`]
+    /// returns the reason.
     fn create(file: HANDLE, protection: PAGE_PROTECTION_FLAGS, len: u64) -> Option<Self> {
-        // SAFETY: an open handle or none; no name and no security attributes.
+        // SAFETY: the handle is open or stands for the paging file; there are no name and no security
+        // attributes.
         unsafe {
             let section = CreateFileMappingW(
                 file,
@@ -95,7 +99,7 @@ impl Section {
         }
     }
 
-    /// A view wherever there is room.
+    /// Maps a view of `len` bytes at an address that the system chooses.
     pub(super) fn view(&self, request: &MapRequest<'_>, len: usize) -> Option<*mut u8> {
         let mut access: FILE_MAP = match request.access {
             Access::Read => FILE_MAP_READ,
@@ -106,16 +110,17 @@ impl Section {
             access |= FILE_MAP_EXECUTE;
         }
         let (high, low) = ((request.offset >> 32) as u32, request.offset as u32);
-        // SAFETY: new address space, which is nobody's.
+        // SAFETY: the address space is new, so nothing else uses it.
         let view = unsafe { MapViewOfFile(self.0.as_raw_handle(), access, high, low, len) };
         (!view.Value.is_null()).then_some(view.Value.cast())
     }
 
-    /// A view in place of a placeholder of as many pages. The length is in bytes, as a view may not
-    /// reach past the end of its section.
+    /// Maps a view that replaces a placeholder of the same number of pages. Returns `true` on success.
+    ///
+    /// `len` is in bytes, because a view may not reach past the end of its section.
     ///
     /// # Safety
-    /// The placeholder belongs to the caller.
+    /// The caller must own the placeholder.
     pub(super) unsafe fn view_at(
         &self,
         calls: &Placeholders,
@@ -124,7 +129,7 @@ impl Section {
         len: usize,
         protection: PAGE_PROTECTION_FLAGS,
     ) -> bool {
-        // SAFETY: replaces the caller's placeholder and nothing else.
+        // SAFETY: the call replaces only the caller's placeholder.
         unsafe {
             let view = (calls.map_view)(
                 self.0.as_raw_handle(),
@@ -142,7 +147,8 @@ impl Section {
     }
 }
 
-/// The length of what is no file but a section of the paging file, in whole pages.
+/// Returns the length of a section of the paging file, in whole pages. `None` if the handle refers to
+/// another type of object, such as a file.
 pub(super) fn section_len(file: &File) -> Option<u64> {
     #[repr(C)]
     struct SectionBasicInformation {
@@ -153,14 +159,14 @@ pub(super) fn section_len(file: &File) -> Option<u64> {
     type NtQuerySection =
         unsafe extern "system" fn(HANDLE, u32, *mut c_void, usize, *mut usize) -> i32;
     static QUERY: OnceLock<Option<NtQuerySection>> = OnceLock::new();
-    // SAFETY: the system's own function, of this type by its documentation.
+    // SAFETY: the system's function has this type by its documentation.
     let query = QUERY.get_or_init(|| unsafe {
         let module = GetModuleHandleW(w!("ntdll.dll"));
         let found = GetProcAddress(module, c"NtQuerySection".as_ptr().cast())?;
         Some(transmute::<_, NtQuerySection>(found))
     });
     let mut told = SectionBasicInformation { base: ptr::null_mut(), attributes: 0, len: 0 };
-    // SAFETY: room for one answer; of other handles the call says that they are of another kind.
+    // SAFETY: the buffer has the stated size. The call fails for handles of other types.
     let status = unsafe {
         (*query)?(
             file.as_raw_handle(),
@@ -173,14 +179,16 @@ pub(super) fn section_len(file: &File) -> Option<u64> {
     if status >= 0 { u64::try_from(told.len).ok() } else { None }
 }
 
+/// Returns the code of this thread's last error (`GetLastError`).
 pub(super) fn last_code() -> u32 {
-    // SAFETY: a number of this thread.
+    // SAFETY: the call only returns a number.
     unsafe { GetLastError() }
 }
 
+/// Opens a new handle of the file with the right to execute.
 fn reopen_for_execution(file: &File, access: Access) -> Result<OwnedHandle> {
     let write = if access == Access::Write { GENERIC_WRITE } else { 0 };
-    // SAFETY: an open handle; the new one is owned by nobody else.
+    // SAFETY: the handle is open. Nothing else owns the new one.
     unsafe {
         let handle = ReOpenFile(
             file.as_raw_handle(),
@@ -196,7 +204,9 @@ fn reopen_for_execution(file: &File, access: Access) -> Result<OwnedHandle> {
 }
 
 fn execution_denied(error: Error) -> Error {
-    error.with_detail("the file may not be executed, or is open in a way that excludes it")
+    error.with_detail(
+        "this user may not execute the file, or another handle's share mode forbids it",
+    )
 }
 
 type VirtualAlloc2 = unsafe extern "system" fn(
@@ -220,18 +230,19 @@ type MapViewOfFile3 = unsafe extern "system" fn(
     u32,
 ) -> MEMORY_MAPPED_VIEW_ADDRESS;
 
-/// The calls that reserve address space for views to come, from Windows 10 1803 on.
+/// The calls that reserve address space for later views. Windows has them since Windows 10 1803.
 pub(super) struct Placeholders {
     allocate: VirtualAlloc2,
     map_view: MapViewOfFile3,
 }
 
 impl Placeholders {
+    /// Returns the calls. `None` if the system does not have them.
     pub(super) fn get() -> Option<&'static Self> {
         static CALLS: OnceLock<Option<Placeholders>> = OnceLock::new();
         CALLS
             .get_or_init(|| {
-                // SAFETY: the system's own functions, of these types by its documentation.
+                // SAFETY: the system's functions have these types by their documentation.
                 unsafe {
                     let module = GetModuleHandleW(w!("kernelbase.dll"));
                     if module.is_null() {
@@ -247,8 +258,9 @@ impl Placeholders {
             .as_ref()
     }
 
+    /// Reserves a placeholder of `len` bytes.
     pub(super) fn reserve(&self, len: usize) -> Option<*mut u8> {
-        // SAFETY: new address space, which is nobody's.
+        // SAFETY: the address space is new, so nothing else uses it.
         let base = unsafe {
             (self.allocate)(
                 GetCurrentProcess(),
@@ -263,17 +275,19 @@ impl Placeholders {
         (!base.is_null()).then_some(base.cast())
     }
 
-    /// Cuts the first `len` bytes off a longer placeholder.
+    /// Splits a placeholder after its first `len` bytes; it must be longer. Returns `true` on success.
     ///
     /// # Safety
-    /// The placeholder belongs to the caller.
+    /// The caller must own the placeholder.
     pub(super) unsafe fn split(&self, base: *mut u8, len: usize) -> bool {
-        // SAFETY: keeps both parts reserved.
+        // SAFETY: both parts stay reserved.
         unsafe { VirtualFree(base.cast(), len, MEM_RELEASE | MEM_PRESERVE_PLACEHOLDER) != 0 }
     }
 }
 
-/// The system's regions from `base` on, up to `end`: pages alike in allocation and protection.
+/// Iterates over the regions of `base..end`: runs of pages with the same allocation and protection.
+///
+/// The first region may begin before `base`, and the last may end after `end`.
 pub(super) fn regions(base: usize, end: usize) -> impl Iterator<Item = MEMORY_BASIC_INFORMATION> {
     let mut at = base;
     std::iter::from_fn(move || {
@@ -281,7 +295,7 @@ pub(super) fn regions(base: usize, end: usize) -> impl Iterator<Item = MEMORY_BA
             return None;
         }
         let mut region = MEMORY_BASIC_INFORMATION::default();
-        // SAFETY: room for one answer; any address may be asked about.
+        // SAFETY: the buffer has the stated size; the call accepts any address.
         let known = unsafe {
             VirtualQuery(at as *const c_void, &mut region, size_of::<MEMORY_BASIC_INFORMATION>())
         };
@@ -293,8 +307,8 @@ pub(super) fn regions(base: usize, end: usize) -> impl Iterator<Item = MEMORY_BA
     })
 }
 
-/// The parts of `base..base + len` that belong to one allocation each, with the region that begins
-/// each part.
+/// Splits `base..base + len` into parts that belong to one allocation each. Returns the start, the length
+/// and the first region of each part.
 pub(super) fn parts(base: *mut u8, len: usize) -> Vec<(*mut u8, usize, MEMORY_BASIC_INFORMATION)> {
     let end = base as usize + len;
     let mut parts: Vec<(*mut u8, usize, MEMORY_BASIC_INFORMATION)> = Vec::new();
@@ -311,14 +325,14 @@ pub(super) fn parts(base: *mut u8, len: usize) -> Vec<(*mut u8, usize, MEMORY_BA
     parts
 }
 
-/// Gives back every allocation in the range.
+/// Unmaps or releases every allocation in the range. Continues after an error, and returns the first one.
 ///
 /// # Safety
-/// The range belongs to the caller, and consists of whole allocations.
+/// The caller must own the range, which must consist of whole allocations.
 pub(super) unsafe fn release(base: *mut u8, len: usize) -> Result<()> {
     let mut result = Ok(());
     for (start, bytes, region) in parts(base, len) {
-        // SAFETY: an allocation of the caller's, from its beginning.
+        // SAFETY: `start` is the start of an allocation of the caller.
         let released = unsafe {
             match (region.State, region.Type) {
                 (MEM_FREE, _) => true,

@@ -1,4 +1,4 @@
-//! Whose an object is, and who else may have it.
+//! The owner of an object, and the access of other users to it.
 
 #![allow(unsafe_code, reason = "calls that std does not have")]
 
@@ -24,21 +24,22 @@ use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken}
 use super::code;
 use crate::error::Result;
 
-/// Memory that the system allocated for its answer.
+/// Memory that the system allocated for a result (`LocalAlloc`).
 struct Local(*mut c_void);
 
 impl Drop for Local {
     fn drop(&mut self) {
-        // SAFETY: what the system allocated so, and nobody refers to any more.
+        // SAFETY: the system allocated the memory for the caller, and no reference to it exists.
         unsafe { LocalFree(self.0) };
     }
 }
 
-/// An answer about this process's token; as large as the system says, and aligned for any.
+/// Returns information on this process's access token. The buffer has the size that the system requires, and
+/// the alignment of every information class.
 fn token(class: TOKEN_INFORMATION_CLASS) -> Result<Vec<u64>> {
-    const OPERATION: &str = "ask who this process is";
+    const OPERATION: &str = "query the user of this process";
     let mut token = ptr::null_mut();
-    // SAFETY: the handle is new; the room is as large as is said.
+    // SAFETY: nothing else owns the new handle; the buffer has the stated size.
     unsafe {
         if OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &mut token) == 0 {
             return Err(code::last(OPERATION));
@@ -56,14 +57,14 @@ fn token(class: TOKEN_INFORMATION_CLASS) -> Result<Vec<u64>> {
     }
 }
 
-/// Whether this process's user owns it, or the group that owns what this process makes (an elevated
-/// administrator's things belong to the administrators).
+/// Returns `true` if the object's owner is this process's user, or the owner of the objects that this process
+/// creates. For an elevated administrator, the latter is the group of administrators.
 pub(super) fn is_own(file: &File, kind: SE_OBJECT_TYPE) -> Result<bool> {
     let (user, owner) = (token(TokenUser)?, token(TokenOwner)?);
     let mut found: PSID = ptr::null_mut();
     let mut descriptor: PSECURITY_DESCRIPTOR = ptr::null_mut();
-    // SAFETY: an open handle; the answer points into a descriptor that is freed below. The token's
-    // answers begin with the structures that were asked for.
+    // SAFETY: the handle is open. The result points into a descriptor that is freed below. The token's
+    // information begins with the structures of the requested classes.
     unsafe {
         let status = GetSecurityInfo(
             file.as_raw_handle(),
@@ -81,7 +82,7 @@ pub(super) fn is_own(file: &File, kind: SE_OBJECT_TYPE) -> Result<bool> {
         }
         let _descriptor = Local(descriptor);
         if found.is_null() {
-            // Windows notes an owner always. Wine does not, and has one user.
+            // Windows always records an owner. Wine may not, and has only one user.
             return Ok(true);
         }
         let user = (*user.as_ptr().cast::<TOKEN_USER>()).User.Sid;
@@ -90,16 +91,17 @@ pub(super) fn is_own(file: &File, kind: SE_OBJECT_TYPE) -> Result<bool> {
     }
 }
 
-/// Who may have a new object.
+/// The security descriptor of a new object.
 pub(super) struct Descriptor(Local);
 
 impl Descriptor {
-    /// This user and the system all of it, everybody what the digit of a mode says.
+    /// Allocates a descriptor that grants all access to this user and the system, and to all other users the
+    /// access of the last digit of `mode`.
     pub(super) fn with_others(mode: u32) -> Result<Self> {
         const OPERATION: &str = "share";
         let user = token(TokenUser)?;
         let mut text = ptr::null_mut();
-        // SAFETY: the answer begins with the structure asked for; the text ends with a zero.
+        // SAFETY: the information begins with the structure of its class; the text ends with a zero.
         let user = unsafe {
             let sid = (*user.as_ptr().cast::<TOKEN_USER>()).User.Sid;
             if ConvertSidToStringSidW(sid, &mut text) == 0 {
@@ -115,7 +117,7 @@ impl Descriptor {
         let everybody: Vec<u16> =
             std::ffi::OsStr::new(&everybody).encode_wide().chain([0]).collect();
         let mut descriptor = ptr::null_mut();
-        // SAFETY: a text that ends with a zero; the answer is freed in the end.
+        // SAFETY: the text ends with a zero. `Local` frees the result.
         let made = unsafe {
             ConvertStringSecurityDescriptorToSecurityDescriptorW(
                 everybody.as_ptr(),
@@ -130,7 +132,7 @@ impl Descriptor {
         Ok(Self(Local(descriptor)))
     }
 
-    /// For a call that makes an object, while the descriptor lives.
+    /// Returns the attributes for a call that creates an object. They are valid while the descriptor exists.
     pub(super) fn attributes(&self) -> SECURITY_ATTRIBUTES {
         SECURITY_ATTRIBUTES {
             nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,

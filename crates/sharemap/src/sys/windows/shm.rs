@@ -1,9 +1,9 @@
-//! Shared memory objects on Windows: files in a directory of the user's own, or sections
-//! (`attached`).
+//! Shared memory objects on Windows: files in a directory of the user, or sections (`attached`).
 //!
-//! A file's name is the object's with `shm-` in front, so that no device is meant, and with `^`
-//! before capitals, which the file system would not tell from small letters. An object that is being
-//! made is called `new-…`; one that lost its name while it was mapped, `old-…`, until it can go.
+//! The file name of an object is `shm-` and the object's name. The prefix keeps it from being the name of a
+//! device. Each capital letter has a `^` before it, because the file system ignores case. An object under
+//! creation has the name `new-…`. An object that was unlinked while it was mapped has the name `old-…` until
+//! it can be removed.
 
 #![allow(unsafe_code, reason = "calls that std does not have")]
 
@@ -36,16 +36,18 @@ use crate::sys::{
     Access, CreateObject, Existing, Lifetime, ObjectStatus, OpenObject, Owner, Scope, Seals,
 };
 
-/// Where objects are that live until they are unlinked.
+/// Returns the directory of the objects that exist until they are unlinked.
 fn directory() -> Result<PathBuf> {
     match std::env::var_os("LOCALAPPDATA") {
         Some(base) if !base.is_empty() => Ok(Path::new(&base).join("sharemap").join("shm")),
         _ => Err(Error::new(ErrorKind::NotFound, "find the directory of shared memory")
-            .with_detail("the variable LOCALAPPDATA is not set")),
+            .with_detail(
+                "the variable LOCALAPPDATA is not set; set it to the user's local directory",
+            )),
     }
 }
 
-/// The object's file name.
+/// Returns the file name of an object.
 fn encoded(name: &str) -> String {
     let mut encoded = String::from("shm-");
     for character in name.chars() {
@@ -57,12 +59,13 @@ fn encoded(name: &str) -> String {
     encoded
 }
 
-/// The object's name, of a file that is one.
+/// Returns the name of the object in a file. `None` if the file name is not one of an object.
 fn decoded(file_name: &OsStr) -> Option<String> {
     let encoded = file_name.to_str()?.strip_prefix("shm-")?;
     Some(encoded.chars().filter(|&character| character != '^').collect())
 }
 
+/// Returns the path of an object's file if there is one, and otherwise the object's name.
 pub(crate) fn path(name: &str) -> PathBuf {
     match directory().map(|directory| directory.join(encoded(name))) {
         Ok(path) if path.exists() => path,
@@ -70,16 +73,17 @@ pub(crate) fn path(name: &str) -> PathBuf {
     }
 }
 
+/// Converts text to UTF-16 with a terminating zero.
 pub(super) fn wide(text: impl AsRef<OsStr>) -> Vec<u16> {
     text.as_ref().encode_wide().chain([0]).collect()
 }
 
-/// Whether an object of this name is a file.
+/// Returns `true` if a file has the name of this object.
 pub(super) fn file_exists(name: &str) -> bool {
     directory().is_ok_and(|directory| directory.join(encoded(name)).exists())
 }
 
-/// A file name that nothing else has.
+/// Returns a file name that is not in use: `kind`, the process id, a counter and the time.
 fn unique(kind: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -87,24 +91,29 @@ fn unique(kind: &str) -> String {
     format!("{kind}-{}-{number}-{}", std::process::id(), now.as_nanos())
 }
 
-/// An object gets its name when it is whole; a section has it from the beginning.
+/// Returns `true` for files, which get their name when they are complete. A section has its name from the
+/// beginning.
 pub(crate) fn is_named_when_whole(file: &File) -> bool {
     section_len(file).is_none()
 }
 
-/// Who makes an object is in nobody's way: nothing takes a section's name away.
+/// The exclusive right to create an object of a name. Windows needs none: it cannot remove the name of a
+/// section, so no other process can replace an object under creation.
 #[derive(Debug)]
 pub(crate) struct Making;
 
+/// Returns the right to create the object, without waiting.
 pub(crate) fn making(_: &str) -> Result<Option<Making>> {
     Ok(Some(Making))
 }
 
-/// A section whose creator died is gone, but for those who wait for it.
+/// Returns `true`: a section without a header is still being created. If the creator dies, the section
+/// disappears with the last handle that a waiting process has.
 pub(crate) fn is_being_made(_: &str) -> Result<bool> {
     Ok(true)
 }
 
+/// Creates the object of the request, and calls `fill`.
 pub(crate) fn create(
     request: &CreateObject<'_>,
     fill: &mut dyn FnMut(&File) -> Result<()>,
@@ -113,13 +122,13 @@ pub(crate) fn create(
         |why: &str| Err(Error::new(ErrorKind::Unsupported, "create").with_detail(why));
     let sharing = request.sharing;
     if sharing.group.is_some() || sharing.mode & 0o070 != 0 {
-        return unsupported("Windows shares objects with everybody or nobody: use the last digit");
+        return unsupported("Windows has no group access; set only the last digit of the mode");
     }
     match request.lifetime {
         Lifetime::UntilUnlink if sharing.mode & 0o007 != 0 || sharing.scope == Scope::Global => {
             unsupported(
-                "the object lives in a directory of this user alone: what is shared with others is \
-                 Lifetime::Attached",
+                "the object is in a directory of this user; use Lifetime::Attached to share with \
+                 other users",
             )
         }
         Lifetime::UntilUnlink => create_file(request, fill),
@@ -127,7 +136,9 @@ pub(crate) fn create(
     }
 }
 
-/// Makes the file under another name, has it filled, and renames it.
+/// Creates the file under another name, calls `fill`, and renames the file.
+///
+/// A process that dies before the rename leaves a `new-…` file, which [`sweep`] removes.
 fn create_file(
     request: &CreateObject<'_>,
     fill: &mut dyn FnMut(&File) -> Result<()>,
@@ -142,7 +153,9 @@ fn create_file(
         return Err(taken());
     }
     if section_exists(request.name, Scope::Session) {
-        return Err(taken().with_detail("an object that lives while it is attached has the name"));
+        return Err(
+            taken().with_detail("an object of Lifetime::Attached has the name; use another name")
+        );
     }
     let draft = directory.join(unique("new"));
     let file = OpenOptions::new()
@@ -171,10 +184,12 @@ fn create_file(
     }
 }
 
+/// Gives the complete object its name. An existing object of that name is unlinked first, if it may be
+/// replaced.
 fn publish(draft: &Path, target: &Path, existing: Existing) -> Result<()> {
     const ROUNDS: usize = 8;
     for _ in 0..ROUNDS {
-        // SAFETY: two names that end with zeros; without a flag nothing is replaced.
+        // SAFETY: both names end with a zero. Without a flag, the call replaces no file.
         if unsafe { MoveFileExW(wide(draft).as_ptr(), wide(target).as_ptr(), 0) } != 0 {
             return Ok(());
         }
@@ -190,15 +205,17 @@ fn publish(draft: &Path, target: &Path, existing: Existing) -> Result<()> {
     Err(Error::new(ErrorKind::AlreadyExists, "create"))
 }
 
+/// Returns an error if the object belongs to another user, and `owner` does not allow that.
 pub(super) fn check_owner(file: &File, kind: SE_OBJECT_TYPE, owner: Owner) -> Result<()> {
     if owner == Owner::Any || security::is_own(file, kind)? {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::ForeignOwner, "open")
-        .with_detail("allow any owner (`allow_any_owner`, --allow-any-owner) if that is meant"))
+    Err(Error::new(ErrorKind::ForeignOwner, "open").with_detail(
+        "it belongs to another user; to open it, use allow_any_owner (--allow-any-owner)",
+    ))
 }
 
-/// Opens the file of this name if it is one; else the section of this name.
+/// Opens the file of this name or, if there is none, the section.
 pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     const OPERATION: &str = "open";
     const PATIENCE_MS: u32 = 100;
@@ -217,7 +234,7 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
         if error.raw_os_error() != Some(ERROR_SHARING_VIOLATION as i32) {
             break;
         }
-        // Somebody has it alone, for the moment that it takes to see that nobody else has it.
+        // Another process has the file open exclusively, for a moment, to check that no process uses it.
         std::thread::sleep(Duration::from_millis(1));
         opened = options.open(&path);
     }
@@ -262,13 +279,15 @@ pub(super) fn check_links(file: &File) -> Result<()> {
     }
 }
 
+/// Returns the error for a name that belongs to `what`, which is not an object.
 pub(super) fn squatted(what: &str) -> Error {
     Error::new(ErrorKind::NotAnObject, "open").with_detail(format!("{what} has its name"))
 }
 
+/// Returns the number of the file's names (hard links).
 fn links(file: &File) -> Option<u32> {
     let mut info = FILE_STANDARD_INFO::default();
-    // SAFETY: the buffer is of the kind and size that the class asks for.
+    // SAFETY: the buffer has the type and size of its class.
     let known = unsafe {
         GetFileInformationByHandleEx(
             file.as_raw_handle(),
@@ -289,14 +308,17 @@ pub(crate) fn is_linked(name: &str, file: &File) -> Result<Option<bool>> {
     file::is_linked(&directory()?.join(encoded(name)), file).map(Some)
 }
 
-/// Takes the name away. Whoever has the object keeps it.
+/// Removes the object's name. Processes that are attached keep the object.
+///
+/// Fails with `Unsupported` for a section, whose name Windows cannot remove.
 pub(crate) fn unlink(name: &str) -> Result<()> {
     let path = directory()?.join(encoded(name));
     match unlink_file(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             if section_exists(name, Scope::Session) {
                 return Err(Error::new(ErrorKind::Unsupported, "unlink").with_detail(
-                    "it lives while somebody is attached to it, and Windows takes no such name away",
+                    "Windows cannot remove its name while a process is attached; end the processes \
+                     that are attached",
                 ));
             }
             Err(error)
@@ -305,7 +327,7 @@ pub(crate) fn unlink(name: &str) -> Result<()> {
     }
 }
 
-/// Unlinks a file, which may be mapped: of shared memory, or another.
+/// Unlinks a file, of a shared memory object or another. Files of objects may be mapped.
 pub(super) fn unlink_path(path: &Path) -> Result<()> {
     match path.parent() {
         Some(parent) if parent == directory()? => unlink_file(path),
@@ -313,7 +335,8 @@ pub(super) fn unlink_path(path: &Path) -> Result<()> {
     }
 }
 
-/// A file that is mapped cannot be removed, but it can be renamed, and go later.
+/// Unlinks the file of an object. A mapped file can be renamed but not removed. So the call renames it, and
+/// removes it now if that is possible, or by a later [`sweep`].
 fn unlink_file(path: &Path) -> Result<()> {
     let old = path.with_file_name(unique("old"));
     std::fs::rename(path, &old).map_err(|error| code::from_io("unlink", error))?;
@@ -324,12 +347,12 @@ fn unlink_file(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes what lost its name earlier and is mapped no more, and what killed processes were making.
+/// Removes the files of unlinked objects that are no longer mapped, and unfinished files of dead creators.
 fn sweep(directory: &Path) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
-        // Whoever makes it has it open.
+        // A living creator has its file open, so an exclusive open fails.
         let abandoned = name.starts_with("new-")
             && OpenOptions::new().read(true).write(true).share_mode(0).open(&path).is_ok();
         if name.starts_with("old-") || abandoned {
@@ -338,7 +361,7 @@ fn sweep(directory: &Path) {
     }
 }
 
-/// The objects that are files. Sections have no list that a program may read.
+/// Returns the objects that are files, sorted by name. Windows offers no list of sections.
 pub(crate) fn list() -> Result<Vec<ObjectStatus>> {
     let directory = directory()?;
     let entries = match std::fs::read_dir(&directory) {
@@ -372,7 +395,7 @@ pub(crate) fn list() -> Result<Vec<ObjectStatus>> {
     Ok(found)
 }
 
-/// Handles share what they are handles of; a read-only one is made with fewer rights.
+/// Returns another handle of the object. A read-only one is a duplicate with fewer rights.
 pub(crate) fn reopen(file: &File, access: Access) -> Result<File> {
     if access == Access::Write {
         return file::duplicate(file);
@@ -382,7 +405,7 @@ pub(crate) fn reopen(file: &File, access: Access) -> Result<File> {
         None => FILE_GENERIC_READ,
     };
     let mut handle = ptr::null_mut();
-    // SAFETY: handles of this process; the new one is nobody else's.
+    // SAFETY: the handles belong to this process. Nothing else owns the new one.
     unsafe {
         let own = GetCurrentProcess();
         if DuplicateHandle(own, file.as_raw_handle(), own, &mut handle, rights, 0, 0) == 0 {
@@ -392,6 +415,7 @@ pub(crate) fn reopen(file: &File, access: Access) -> Result<File> {
     }
 }
 
+/// Fails with `Unsupported`, unless `seals` is empty.
 pub(crate) fn seal(_: &File, seals: Seals) -> Result<()> {
     if seals == Seals::NONE {
         return Ok(());
@@ -399,15 +423,17 @@ pub(crate) fn seal(_: &File, seals: Seals) -> Result<()> {
     Err(Error::new(ErrorKind::Unsupported, "seal").with_detail("Windows has no seals"))
 }
 
+/// Returns no seals.
 pub(crate) fn seals(_: &File) -> Result<Seals> {
     Ok(Seals::NONE)
 }
 
+/// Returns an error with the reason if the handle refers to a file, and not to a section.
 pub(crate) fn is_memory(file: &File) -> std::result::Result<(), String> {
     if section_len(file).is_some() { Ok(()) } else { Err("it is a file".into()) }
 }
 
-/// There is nothing to be mounted larger.
+/// Returns the error unchanged: Windows has no file system of shared memory whose size could be the cause.
 pub(crate) fn no_room(_: &File, error: Error) -> Error {
     error
 }

@@ -1,11 +1,14 @@
-//! Sleeping on a word of shared memory: semaphores with names, as `WaitOnAddress` does not reach
-//! other processes.
+//! Blocks on a word of shared memory, by named semaphores: `WaitOnAddress` does not reach other processes.
 //!
-//! An object's wait buckets each count their sleepers and have a semaphore, named by the object's
-//! id and the bucket. Whoever sleeps counts itself, looks at the word again, and waits for the
-//! semaphore; whoever wakes releases it once for each sleeper of the bucket, as several words share
-//! it. Sleepers that die leave the count too high, which costs wake-ups without a reason, and one
-//! that takes another's wake-up costs that one a bounded sleep.
+//! Each wait bucket of an object counts its waiters, and has a semaphore that is named by the object's id
+//! and the bucket (FORMAT.md, "Wait buckets"). A waiter adds itself to the count, loads the word again, and
+//! waits for the semaphore if the word is unchanged. A waker has changed the word before, and releases the
+//! semaphore once for each waiter of the bucket, because several words share the bucket.
+//!
+//! - A waiter that dies leaves the count too high. Later wakes then release the semaphore too often, and
+//!   waiters wake spuriously.
+//! - A waiter of another word can consume a wake-up. The waiter that misses it sleeps until its timeout,
+//!   which callers keep short.
 
 #![allow(unsafe_code, reason = "handles, and counts in shared memory")]
 
@@ -24,10 +27,10 @@ use super::code;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{WaitPlace, arch};
 
-/// More wake-ups than this are not kept.
+/// The maximum count of a semaphore.
 const MOST: i32 = 1024;
 
-/// The semaphores of one object, opened as they are needed.
+/// The semaphores of one object, each opened at its first use.
 #[derive(Debug)]
 pub(crate) struct Waits {
     id: [u8; 16],
@@ -35,10 +38,12 @@ pub(crate) struct Waits {
 }
 
 impl Waits {
+    /// Creates the set for the object with this id. Opens no semaphore.
     pub(crate) fn new(id: [u8; 16]) -> Self {
         Self { id, open: Mutex::default() }
     }
 
+    /// Returns the semaphore of `bucket`. Opens it, or creates it if no process has it open.
     fn semaphore(&self, bucket: u32) -> Result<Arc<OwnedHandle>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(semaphore) = open.get(&bucket) {
@@ -47,7 +52,7 @@ impl Waits {
         let id: String = self.id.iter().map(|byte| format!("{byte:02x}")).collect();
         let name: Vec<u16> =
             format!("Local\\sharemap-{id}-{bucket}").encode_utf16().chain([0]).collect();
-        // SAFETY: a terminated name; the handle is nobody else's.
+        // SAFETY: the name ends with a zero. Nothing else owns the new handle.
         let semaphore = unsafe {
             let handle = CreateSemaphoreW(ptr::null(), 0, MOST, name.as_ptr());
             if handle.is_null() {
@@ -59,8 +64,10 @@ impl Waits {
         Ok(semaphore)
     }
 
+    /// Blocks this thread while the word is `expected`, for at most `timeout`. May return early.
+    ///
     /// # Safety
-    /// The contract of a backend.
+    /// As for every port: the caller must own the spans of both words.
     pub(crate) unsafe fn wait(
         &self,
         place: &WaitPlace,
@@ -73,14 +80,17 @@ impl Waits {
             u32::try_from(rounded).unwrap_or(INFINITE - 1).min(INFINITE - 1)
         });
         let mut fault = 0;
-        // SAFETY: both words lie in a span of the caller's.
+        // The count comes before the load. A waker changes the word before it reads the count, so either
+        // the load sees the change, or the waker sees this waiter. A death until the subtraction below
+        // leaves the count too high.
+        // SAFETY: both words lie in spans of the caller.
         let now = unsafe {
             arch::atomic_fetch_add_32(place.sleepers, 1, &mut fault);
             arch::atomic_load_32(place.word, &mut fault)
         };
         let mut result = 0;
         if fault == 0 && now == expected {
-            // SAFETY: an open handle.
+            // SAFETY: the handle is open.
             result = unsafe { WaitForSingleObject(semaphore.as_raw_handle(), milliseconds) };
         }
         let failed = (result == WAIT_FAILED).then(|| code::last("wait at"));
@@ -93,23 +103,27 @@ impl Waits {
         }
     }
 
+    /// Wakes the waiters of the word's bucket, at most `MOST` of them. Returns the count of waiters.
+    ///
     /// # Safety
-    /// The contract of a backend.
+    /// As for every port: the caller must own the span of the word.
     pub(crate) unsafe fn wake(&self, place: &WaitPlace, _: u32) -> Result<u32> {
         let mut fault = 0;
-        // An addition of nothing, so that it is not done before the word was changed.
-        // SAFETY: the word lies in a span of the caller's.
+        // A plain load could overtake the caller's store to the word. This read-modify-write cannot, so a
+        // waiter that saw the old word is counted here.
+        // SAFETY: the count lies in a span of the caller.
         let sleepers = unsafe { arch::atomic_fetch_add_32(place.sleepers, 0, &mut fault) };
         if fault != 0 {
-            return Err(Error::new(ErrorKind::Fault, "wake those who wait at"));
+            return Err(Error::new(ErrorKind::Fault, "wake the threads that wait at"));
         }
         if sleepers == 0 {
             return Ok(0);
         }
         let semaphore = self.semaphore(place.bucket)?;
         let count = i32::try_from(sleepers).unwrap_or(MOST).min(MOST);
-        // One that is full has wake-ups enough.
-        // SAFETY: an open handle.
+        // Fails, and adds nothing, if the count would exceed `MOST`. Wake-ups of earlier calls are left
+        // then, and sleeps are bounded.
+        // SAFETY: the handle is open.
         unsafe { ReleaseSemaphore(semaphore.as_raw_handle(), count, ptr::null_mut()) };
         Ok(sleepers)
     }

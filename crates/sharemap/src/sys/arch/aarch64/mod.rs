@@ -1,12 +1,12 @@
 //! aarch64: address in `x10`, flag in `x9`, marker `movz w10, #0xd5c7` and `movz w10, #length`.
 //!
-//! Read-modify-write operations are LL/SC loops, which every aarch64 processor has; a fault in one
-//! moves the loop to the scratch page, where it ends. Options as for x86-64: plain loads are
-//! `readonly`, what may be an acquire or a release is a full compiler barrier.
+//! Read-modify-write operations are LL/SC loops, which every aarch64 processor has. A fault in a loop moves
+//! it to the scratch page, where it ends. The options of the assembly are those of x86-64: plain loads are
+//! `readonly`, and an access that may serve as an acquire or a release is a full compiler barrier.
 
 #![allow(unsafe_code, reason = "reads the code around a fault")]
 
-/// The end of a site that began at the label `2`.
+/// The marker at the end of a site, which must begin at the label `2`.
 macro_rules! mark {
     () => {
         concat!(
@@ -32,17 +32,19 @@ use std::arch::asm;
 
 use super::LOOK_AHEAD;
 
-/// Whether this architecture has recoverable accesses.
+/// `true` if this architecture has recoverable accesses.
 pub(crate) const AVAILABLE: bool = true;
 
-/// The kind of the site that covers `pc`, if one does. `readable` tells whether the eight bytes
-/// around an address can be read; it is asked where the search crosses into another page.
+/// Returns the kind of the site that covers `pc`. `None` if no site does.
 ///
-/// Runs in a signal handler on a small stack: no calls that need frames, no panics. A debugger may
-/// have replaced the marker's first instruction by a breakpoint.
+/// `readable` returns `true` if the eight bytes around an address can be read. It is called when the search
+/// crosses into another page.
+///
+/// The function runs in a signal handler on a small stack: it must not panic or make calls that need frames.
+/// A debugger may have replaced the marker's first instruction by a breakpoint.
 ///
 /// # Safety
-/// The instruction at `pc` was being executed.
+/// The instruction at `pc` must have been executing.
 #[inline(always)]
 pub(crate) unsafe fn site_kind(pc: usize, readable: impl Fn(usize) -> bool) -> Option<u8> {
     let mut ahead = 0;
@@ -52,7 +54,7 @@ pub(crate) unsafe fn site_kind(pc: usize, readable: impl Fn(usize) -> bool) -> O
             return None;
         }
         let (first, second): (u32, u32);
-        // SAFETY: two instructions of the page of `pc`, or of the next one, which was probed.
+        // SAFETY: both instructions are in the page of `pc`, or in the next one, which is readable.
         unsafe {
             asm!("ldr {first:w}, [{at}]", "ldr {second:w}, [{at}, #4]",
                 first = out(reg) first, second = out(reg) second, at = in(reg) at,

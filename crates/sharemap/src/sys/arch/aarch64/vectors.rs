@@ -1,21 +1,21 @@
-//! Vectors, and copies made of them.
+//! Guarded accesses to vectors, and copies by vectors.
 
 #![allow(unsafe_code, reason = "the instructions themselves")]
 
 use std::arch::aarch64::{uint8x16_t, vld1q_u8, vst1q_u8};
 use std::arch::asm;
 
-/// 16 bytes.
+/// A vector of 16 bytes.
 pub(crate) type Narrow = uint8x16_t;
 
-/// What one site moves: four vectors.
+/// The bytes that one site moves: four vectors.
 pub(crate) type Block = [uint8x16_t; 4];
 
 /// # Safety
 /// As for plain loads.
 #[inline(always)]
 pub(crate) unsafe fn load_block(address: *const u8, fault: &mut usize) -> Block {
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe { load_quad(address, fault) }
 }
 
@@ -24,7 +24,7 @@ pub(crate) unsafe fn load_block(address: *const u8, fault: &mut usize) -> Block 
 #[inline(always)]
 unsafe fn load_quad(address: *const u8, fault: &mut usize) -> [Narrow; 4] {
     let (a, b, c, d): (Narrow, Narrow, Narrow, Narrow);
-    // SAFETY: loads through x10 only; a fault is recovered in place.
+    // SAFETY: all loads go through x10; a fault is recovered in place.
     unsafe {
         asm!(
             "2: ldp {a:q}, {b:q}, [x10]",
@@ -43,7 +43,7 @@ unsafe fn load_quad(address: *const u8, fault: &mut usize) -> [Narrow; 4] {
 #[inline(always)]
 unsafe fn store_quad(address: *mut u8, values: [Narrow; 4], fault: &mut usize) {
     let [a, b, c, d] = values;
-    // SAFETY: stores through x10 only; a fault is recovered in place.
+    // SAFETY: all stores go through x10; a fault is recovered in place.
     unsafe {
         asm!(
             "2: stp {a:q}, {b:q}, [x10]",
@@ -61,7 +61,7 @@ unsafe fn store_quad(address: *mut u8, values: [Narrow; 4], fault: &mut usize) {
 #[inline(always)]
 pub(crate) unsafe fn load_narrow(address: *const u8, fault: &mut usize) -> Narrow {
     let value: Narrow;
-    // SAFETY: a load through x10 only; a fault is recovered in place.
+    // SAFETY: the load goes through x10; a fault is recovered in place.
     unsafe {
         asm!("2: ldr {value:q}, [x10]", mark!(), value = out(vreg) value,
             inout("x10") address => _, inout("x9") *fault,
@@ -74,7 +74,7 @@ pub(crate) unsafe fn load_narrow(address: *const u8, fault: &mut usize) -> Narro
 /// As for plain stores.
 #[inline(always)]
 pub(crate) unsafe fn store_narrow(address: *mut u8, value: Narrow, fault: &mut usize) {
-    // SAFETY: a store through x10 only; a fault is recovered in place.
+    // SAFETY: the store goes through x10; a fault is recovered in place.
     unsafe {
         asm!("2: str {value:q}, [x10]", mark!(), value = in(vreg) value,
             inout("x10") address => _, inout("x9") *fault,
@@ -82,24 +82,26 @@ pub(crate) unsafe fn store_narrow(address: *mut u8, value: Narrow, fault: &mut u
     }
 }
 
-/// Two vectors: at the address, and `last` bytes behind it. With them, and with [`load_ends`], a
-/// length between two powers of two is moved by accesses that overlap in the middle.
+/// Loads two vectors: one at the address, and one `last` bytes after it.
+///
+/// This function and [`load_ends`] copy a length between two powers of two by accesses that overlap in the
+/// middle.
 ///
 /// # Safety
 /// As for plain loads.
 #[inline(always)]
 pub(crate) unsafe fn load_pair(address: *const u8, last: usize, fault: &mut usize) -> [Narrow; 2] {
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe { [load_narrow(address, fault), load_narrow(address.add(last), fault)] }
 }
 
-/// Two vectors at the address, and two `last` bytes behind it.
+/// Loads two vectors at the address, and two `last` bytes after it.
 ///
 /// # Safety
 /// As for plain loads.
 #[inline(always)]
 pub(crate) unsafe fn load_ends(address: *const u8, last: usize, fault: &mut usize) -> [Narrow; 4] {
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe {
         let ([a, b], [c, d]) =
             (load_pair(address, 16, fault), load_pair(address.add(last), 16, fault));
@@ -107,7 +109,7 @@ pub(crate) unsafe fn load_ends(address: *const u8, last: usize, fault: &mut usiz
     }
 }
 
-/// The stores of [`load_pair`], in order.
+/// Stores the vectors of [`load_pair`], in order.
 ///
 /// # Safety
 /// As for plain stores.
@@ -118,14 +120,14 @@ pub(crate) unsafe fn store_pair(
     values: [Narrow; 2],
     fault: &mut usize,
 ) {
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe {
         store_narrow(address, values[0], fault);
         store_narrow(address.add(last), values[1], fault);
     }
 }
 
-/// The stores of [`load_ends`], in order.
+/// Stores the vectors of [`load_ends`], in order.
 ///
 /// # Safety
 /// As for plain stores.
@@ -136,7 +138,7 @@ pub(crate) unsafe fn store_ends(
     values: [Narrow; 4],
     fault: &mut usize,
 ) {
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe {
         store_pair(address, 16, [values[0], values[1]], fault);
         store_pair(address.add(last), 16, [values[2], values[3]], fault);
@@ -146,38 +148,38 @@ pub(crate) unsafe fn store_ends(
 /// Reads 16 bytes from private memory.
 ///
 /// # Safety
-/// `from` has as many.
+/// `from` must have 16 bytes.
 #[inline(always)]
 pub(crate) unsafe fn take_narrow(from: *const u8) -> Narrow {
-    // SAFETY: the caller has the bytes; NEON is part of the architecture.
+    // SAFETY: the caller promises the bytes; NEON is part of the architecture.
     unsafe { vld1q_u8(from) }
 }
 
 /// Writes 16 bytes to private memory.
 ///
 /// # Safety
-/// `to` has room for as many.
+/// `to` must have room for 16 bytes.
 #[inline(always)]
 pub(crate) unsafe fn give_narrow(to: *mut u8, value: Narrow) {
-    // SAFETY: the caller has the room; NEON is part of the architecture.
+    // SAFETY: the caller promises the room; NEON is part of the architecture.
     unsafe { vst1q_u8(to, value) }
 }
 
 /// Writes a block to private memory.
 ///
 /// # Safety
-/// `to` has room for it.
+/// `to` must have room for the block.
 #[inline(always)]
 pub(crate) unsafe fn give_block(to: *mut u8, block: Block) {
-    // SAFETY: a block's worth of bytes, unaligned.
+    // SAFETY: the caller promises the room for a block; the accesses are unaligned.
     unsafe { to.cast::<Block>().write_unaligned(block) }
 }
 
-/// Copies more than 64 bytes out of guarded memory; `false` if anything faulted, wherever. The last
-/// block overlaps the one before it.
+/// Copies more than 64 bytes out of guarded memory. The last block overlaps the previous one. Returns `false`
+/// if any access faulted.
 ///
 /// # Safety
-/// As for plain loads; `to` is private and has room for `len` bytes.
+/// As for plain loads; `to` must be private memory of at least `len` bytes.
 pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) -> bool {
     let (mut fault, mut at) = (0, 0);
     // SAFETY: `at` plus a block stays within `len` on both sides.
@@ -195,11 +197,11 @@ pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) -> bool 
     true
 }
 
-/// Copies more than 64 bytes into guarded memory; `false` if anything faulted, wherever. The last
-/// block overlaps the one before it.
+/// Copies more than 64 bytes into guarded memory. The last block overlaps the previous one. Returns `false`
+/// if any access faulted.
 ///
 /// # Safety
-/// As for plain stores; `from` is private and has `len` bytes.
+/// As for plain stores; `from` must be private memory of at least `len` bytes.
 pub(crate) unsafe fn copy_in(to: *mut u8, from: *const u8, len: usize) -> bool {
     let (mut fault, mut at) = (0, 0);
     // SAFETY: `at` plus a block stays within `len` on both sides.
@@ -217,7 +219,7 @@ pub(crate) unsafe fn copy_in(to: *mut u8, from: *const u8, len: usize) -> bool {
     true
 }
 
-/// There are no wider vectors than those of [`copy_out`].
+/// Returns `false`: there are no wider vectors than those of [`copy_out`].
 ///
 /// # Safety
 /// None.
@@ -226,7 +228,7 @@ pub(crate) unsafe fn copy_out_widest(_: *const u8, _: *mut u8, _: usize) -> bool
     false
 }
 
-/// Nothing is copied so.
+/// Returns `false`, and copies nothing: there are no wider vectors.
 ///
 /// # Safety
 /// None.
@@ -235,7 +237,7 @@ pub(crate) unsafe fn copy_out_directly(_: *const u8, _: *mut u8, _: usize) -> bo
     false
 }
 
-/// There are no wider vectors than those of [`copy_in`].
+/// Returns `false`: there are no wider vectors than those of [`copy_in`].
 ///
 /// # Safety
 /// None.
@@ -244,7 +246,7 @@ pub(crate) unsafe fn copy_in_widest(_: *mut u8, _: *const u8, _: usize) -> bool 
     false
 }
 
-/// Nothing is copied so.
+/// Returns `false`, and copies nothing: there are no wider vectors.
 ///
 /// # Safety
 /// None.
@@ -253,7 +255,7 @@ pub(crate) unsafe fn copy_in_directly(_: *mut u8, _: *const u8, _: usize) -> boo
     false
 }
 
-/// Counts bytes as far as there is a faster way than block by block, which there is not here.
+/// Examines no bytes: there are no wider vectors, so the caller counts by blocks.
 ///
 /// # Safety
 /// None.

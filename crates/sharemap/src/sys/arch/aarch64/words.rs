@@ -1,13 +1,13 @@
-//! Single words: plain and atomic.
+//! Guarded accesses to single words, plain and atomic.
 
 #![allow(unsafe_code, reason = "the instructions themselves")]
 
 use std::arch::asm;
 
-/// Asks for a cache line; an address without memory is ignored.
+/// Prefetches the cache line of an address, which may be unmapped.
 #[inline(always)]
 pub(crate) fn prefetch(address: *const u8) {
-    // SAFETY: a hint, which never faults.
+    // SAFETY: the instruction is a hint, which never faults.
     unsafe {
         asm!("prfm pldl1keep, [{address}]", address = in(reg) address,
             options(nostack, preserves_flags, readonly));
@@ -17,11 +17,11 @@ pub(crate) fn prefetch(address: *const u8) {
 macro_rules! plain {
     ($load:ident, $store:ident, $int:ty, $ldr:literal, $str:literal) => {
         /// # Safety
-        /// The bytes at `address` may be unmapped, but are not Rust's own.
+        /// The bytes at `address` may be unmapped, but must not be memory of Rust values.
         #[inline(always)]
         pub(crate) unsafe fn $load(address: *const u8, fault: &mut usize) -> $int {
             let value: $int;
-            // SAFETY: a load through x10 only; a fault is recovered in place.
+            // SAFETY: the load goes through x10; a fault is recovered in place.
             unsafe {
                 asm!(concat!("2: ", $ldr, ", [x10]"), mark!(), value = lateout(reg) value,
                     inout("x10") address => _, inout("x9") *fault,
@@ -31,10 +31,10 @@ macro_rules! plain {
         }
 
         /// # Safety
-        /// The bytes at `address` may be unmapped, but are not Rust's own.
+        /// The bytes at `address` may be unmapped, but must not be memory of Rust values.
         #[inline(always)]
         pub(crate) unsafe fn $store(address: *mut u8, value: $int, fault: &mut usize) {
-            // SAFETY: a store through x10 only; a fault is recovered in place.
+            // SAFETY: the store goes through x10; a fault is recovered in place.
             unsafe {
                 asm!(concat!("2: ", $str, ", [x10]"), mark!(), value = in(reg) value,
                     inout("x10") address => _, inout("x9") *fault,
@@ -49,17 +49,17 @@ plain!(load_16, store_16, u16, "ldrh {value:w}", "strh {value:w}");
 plain!(load_32, store_32, u32, "ldr {value:w}", "str {value:w}");
 plain!(load_64, store_64, u64, "ldr {value:x}", "str {value:x}");
 
-/// Atomic operations on an aligned word. Loads acquire and stores release; the others are
-/// sequentially consistent. Results mean nothing where the fault flag is set.
+/// Atomic operations on an aligned word. Loads have acquire ordering and stores release ordering; the other
+/// operations are sequentially consistent. A result is undefined if the fault flag is set.
 macro_rules! atomics {
     ($int:ty, $form:literal,
      $load:ident, $store:ident, $swap:ident, $compare_exchange:ident, $fetch_add:ident) => {
         /// # Safety
-        /// As for plain loads; `address` is aligned.
+        /// As for plain loads; `address` must be aligned.
         #[inline(always)]
         pub(crate) unsafe fn $load(address: *const u8, fault: &mut usize) -> $int {
             let value: $int;
-            // SAFETY: a load through x10 only; a fault is recovered in place.
+            // SAFETY: the load goes through x10; a fault is recovered in place.
             unsafe {
                 asm!(concat!("2: ldar {value", $form, "}, [x10]"), mark!(),
                     value = lateout(reg) value,
@@ -70,10 +70,10 @@ macro_rules! atomics {
         }
 
         /// # Safety
-        /// As for plain stores; `address` is aligned.
+        /// As for plain stores; `address` must be aligned.
         #[inline(always)]
         pub(crate) unsafe fn $store(address: *mut u8, value: $int, fault: &mut usize) {
-            // SAFETY: a store through x10 only; a fault is recovered in place.
+            // SAFETY: the store goes through x10; a fault is recovered in place.
             unsafe {
                 asm!(concat!("2: stlr {value", $form, "}, [x10]"), mark!(),
                     value = in(reg) value,
@@ -83,11 +83,11 @@ macro_rules! atomics {
         }
 
         /// # Safety
-        /// As for plain stores; `address` is aligned.
+        /// As for plain stores; `address` must be aligned.
         #[inline(always)]
         pub(crate) unsafe fn $swap(address: *mut u8, value: $int, fault: &mut usize) -> $int {
             let previous: $int;
-            // SAFETY: a loop through x10 only; a fault in it moves it to the scratch page.
+            // SAFETY: the loop accesses memory through x10; a fault in it moves it to the scratch page.
             unsafe {
                 asm!(
                     concat!("2: ldaxr {previous", $form, "}, [x10]"),
@@ -102,10 +102,10 @@ macro_rules! atomics {
             previous
         }
 
-        /// Gives what was there; it was replaced if that equals `current`.
+        /// Stores `new` if the value equals `current`, and returns the previous value.
         ///
         /// # Safety
-        /// As for plain stores; `address` is aligned.
+        /// As for plain stores; `address` must be aligned.
         #[inline(always)]
         pub(crate) unsafe fn $compare_exchange(
             address: *mut u8,
@@ -114,7 +114,7 @@ macro_rules! atomics {
             fault: &mut usize,
         ) -> $int {
             let previous: $int;
-            // SAFETY: a loop through x10 only; a fault in it moves it to the scratch page.
+            // SAFETY: the loop accesses memory through x10; a fault in it moves it to the scratch page.
             unsafe {
                 asm!(
                     concat!("2: ldaxr {previous", $form, "}, [x10]"),
@@ -134,11 +134,11 @@ macro_rules! atomics {
         }
 
         /// # Safety
-        /// As for plain stores; `address` is aligned.
+        /// As for plain stores; `address` must be aligned.
         #[inline(always)]
         pub(crate) unsafe fn $fetch_add(address: *mut u8, value: $int, fault: &mut usize) -> $int {
             let previous: $int;
-            // SAFETY: a loop through x10 only; a fault in it moves it to the scratch page.
+            // SAFETY: the loop accesses memory through x10; a fault in it moves it to the scratch page.
             unsafe {
                 asm!(
                     concat!("2: ldaxr {previous", $form, "}, [x10]"),

@@ -1,4 +1,4 @@
-//! Copies of more than 64 bytes, by the widest vectors that the processor has.
+//! Copies more than 64 bytes, by the widest vectors that the processor has.
 
 #![allow(unsafe_code, reason = "the instructions themselves")]
 
@@ -8,22 +8,26 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::vectors::{copy_in_narrow, copy_in_wide, copy_out_narrow, copy_out_wide};
 
-/// Bytes a turn of the widest loop.
+/// The number of bytes that one turn of the widest loop copies.
 const TURN: usize = 512;
 
-/// Bytes that 64-byte vectors copy without a loop: none where they are not to be used. Found out by
-/// the first copy that goes without them, so that those with them ask nothing that might be a call.
+/// The largest number of bytes that 64-byte vectors copy without a loop; 0 if they must not be used.
+///
+/// The first copy without these vectors detects the processor. Copies with them therefore need no detection,
+/// which may be a call.
 static DIRECT: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether the processor's own copy of strings is better where both sides outgrow its first cache.
+/// `true` if string copies (`rep movsb`) are faster than vectors for more than the first-level cache holds.
 static STRINGS: AtomicBool = AtomicBool::new(false);
 
-/// Copies from here on may be string copies.
+/// Copies of at least this many bytes may be string copies.
 const STRING: usize = 24 << 10;
 
-/// Processors with `avx512vbmi2` have 64-byte vectors that cost no clock rate. String copies need a
-/// newer extension, known from processors on which they take three quarters of the time; on some
-/// without it, they are slow where both sides lie alike in their pages.
+/// Detects the processor, and sets [`DIRECT`] and [`STRINGS`].
+///
+/// Processors with `avx512vbmi2` use 64-byte vectors without a lower clock rate. String copies require a
+/// newer extension: on processors with it, they take three quarters of the time of vectors. On some processors
+/// without it, they are slow if both sides have the same offset in their pages.
 #[cold]
 fn look_for_widest() {
     if is_x86_feature_detected!("avx512vbmi2") {
@@ -33,12 +37,14 @@ fn look_for_widest() {
     }
 }
 
+/// Copies out of guarded memory by one string copy. Returns `false` if it faulted.
+///
 /// # Safety
-/// As for plain loads; `to` is private and has room for `len` bytes.
+/// As for plain loads; `to` must be private memory of at least `len` bytes.
 #[inline(always)]
 unsafe fn string_out(from: *const u8, to: *mut u8, len: usize) -> bool {
     let mut fault = 0usize;
-    // SAFETY: reads guarded memory through rsi only, where a fault ends the copy.
+    // SAFETY: guarded memory is read only through rsi, and a fault there ends the copy.
     unsafe {
         asm!(
             "2: rep movsb",
@@ -54,12 +60,14 @@ unsafe fn string_out(from: *const u8, to: *mut u8, len: usize) -> bool {
     fault == 0
 }
 
+/// Copies into guarded memory by one string copy. Returns `false` if it faulted.
+///
 /// # Safety
-/// As for plain stores; `from` is private and has `len` bytes.
+/// As for plain stores; `from` must be private memory of at least `len` bytes.
 #[inline(always)]
 unsafe fn string_in(to: *mut u8, from: *const u8, len: usize) -> bool {
     let mut fault = 0usize;
-    // SAFETY: writes guarded memory through rdi only, where a fault ends the copy.
+    // SAFETY: guarded memory is written only through rdi, and a fault there ends the copy.
     unsafe {
         asm!(
             "2: rep movsb",
@@ -75,8 +83,9 @@ unsafe fn string_in(to: *mut u8, from: *const u8, len: usize) -> bool {
     fault == 0
 }
 
-/// Vector registers from 16 on need no `vzeroupper`. The compiler knows of them, and has to be told,
-/// only where it may use them itself.
+/// Runs assembly that uses vector registers from 16 on, which need no `vzeroupper`.
+///
+/// They are declared as clobbered only if the compiler may use them itself. Otherwise it does not know them.
 #[cfg(target_feature = "avx512f")]
 macro_rules! with_upper_vectors {
     ($($operand:tt)*) => {
@@ -92,16 +101,18 @@ macro_rules! with_upper_vectors {
     };
 }
 
-/// Vectors that lie at the given places on both sides, loaded all before any is stored: they may
-/// overlap, and nothing is written if one faulted. `last` counts from the start of both.
+/// Defines copies of the vectors at the given offsets of both sides. `last` is an offset in both.
+///
+/// All vectors are loaded before any is stored, so they may overlap, and a copy out of guarded memory writes
+/// nothing if a load faulted.
 macro_rules! widest {
     ($out:ident, $in:ident, [$($vector:literal $place:literal),*]) => {
         /// # Safety
-        /// As for plain loads; `to` is private and has the room; the processor has the widest
-        /// vectors.
+        /// As for plain loads; `to` must be private memory with room for the vectors, and the processor must
+        /// have the widest vectors.
         #[inline(always)]
         unsafe fn $out(from: *const u8, to: *mut u8, last: usize, fault: &mut usize) {
-            // SAFETY: the loads go through r10 only, and a fault in them is recovered in place.
+            // SAFETY: all guarded loads go through r10; a fault is recovered in place.
             unsafe {
                 with_upper_vectors!(
                     "2:",
@@ -120,11 +131,11 @@ macro_rules! widest {
         }
 
         /// # Safety
-        /// As for plain stores; `from` is private and has the bytes; the processor has the widest
-        /// vectors.
+        /// As for plain stores; `from` must be private memory with the bytes of the vectors, and the
+        /// processor must have the widest vectors.
         #[inline(always)]
         unsafe fn $in(to: *mut u8, from: *const u8, last: usize, fault: &mut usize) {
-            // SAFETY: the stores go through r10 only, and a fault in them is recovered in place.
+            // SAFETY: all guarded stores go through r10; a fault is recovered in place.
             unsafe {
                 with_upper_vectors!(
                     $(concat!("vmovdqu64 zmm", $vector, ", [{from}", $place, "]"),)*
@@ -149,18 +160,18 @@ widest!(
      20 " + {last}", 21 " + {last} + 64", 22 " + {last} + 128", 23 " + {last} + 192"]
 );
 
-/// By as few accesses as possible: up to 512 bytes by vectors that overlap in the middle, more by
-/// turns of which the last overlaps the one before it.
+/// Defines copies by as few accesses as possible: of up to 512 bytes, by vectors that overlap in the middle,
+/// and of more, by turns, the last of which overlaps the previous one.
 macro_rules! by_widest {
     ($short:ident, $long:ident, $a:ty, $b:ty, $pair:ident, $ends:ident, $halves:ident) => {
-        /// More than 64 bytes, and at most a turn.
+        /// Copies more than 64 bytes, and at most one turn. Returns `false` if any access faulted.
         ///
         /// # Safety
-        /// As for the copies below; the processor has the widest vectors.
+        /// As for the copies below; the processor must have the widest vectors.
         #[inline(always)]
         unsafe fn $short(a: $a, b: $b, len: usize) -> bool {
             let mut fault = 0;
-            // SAFETY: no vector ends behind `len`.
+            // SAFETY: every vector lies within `len` bytes.
             unsafe {
                 if len > 256 {
                     $halves(a, b, len - 256, &mut fault);
@@ -173,14 +184,14 @@ macro_rules! by_widest {
             fault == 0
         }
 
-        /// At least a turn.
+        /// Copies at least one turn. Returns `false` if any access faulted.
         ///
         /// # Safety
-        /// As for the copies below; the processor has the widest vectors.
+        /// As for the copies below; the processor must have the widest vectors.
         #[inline(always)]
         unsafe fn $long(a: $a, b: $b, len: usize) -> bool {
             let (mut fault, mut done) = (0, 0);
-            // SAFETY: no vector ends behind `len`.
+            // SAFETY: every vector lies within `len` bytes.
             unsafe {
                 while len - done >= TURN {
                     $halves(a.add(done), b.add(done), 256, &mut fault);
@@ -202,18 +213,18 @@ macro_rules! by_widest {
 by_widest!(short_out, long_out, *const u8, *mut u8, pair_out, ends_out, halves_out);
 by_widest!(short_in, long_in, *mut u8, *const u8, pair_in, ends_in, halves_in);
 
-/// Keeps the short copies in a straight line.
+/// Marks a branch as cold, so that short copies are straight-line code.
 #[cold]
 fn not_directly() {}
 
-/// Copies more than 64 bytes out of guarded memory if a few instructions do it; `false` if not, or
-/// if anything faulted.
+/// Copies more than 64 bytes out of guarded memory by a few instructions. Returns `false` if that is not
+/// possible, or if any access faulted.
 ///
 /// # Safety
-/// As for plain loads; `to` is private and has room for `len` bytes.
+/// As for plain loads; `to` must be private memory of at least `len` bytes.
 #[inline(always)]
 pub(crate) unsafe fn copy_out_directly(from: *const u8, to: *mut u8, len: usize) -> bool {
-    // SAFETY: passed on; the processor has the vectors.
+    // SAFETY: as promised by the caller; the processor has the vectors.
     unsafe {
         if len > DIRECT.load(Ordering::Relaxed) {
             not_directly();
@@ -223,14 +234,14 @@ pub(crate) unsafe fn copy_out_directly(from: *const u8, to: *mut u8, len: usize)
     }
 }
 
-/// Copies more than 64 bytes into guarded memory if a few instructions do it; `false` if not, or if
-/// anything faulted.
+/// Copies more than 64 bytes into guarded memory by a few instructions. Returns `false` if that is not
+/// possible, or if any access faulted.
 ///
 /// # Safety
-/// As for plain stores; `from` is private and has `len` bytes.
+/// As for plain stores; `from` must be private memory of at least `len` bytes.
 #[inline(always)]
 pub(crate) unsafe fn copy_in_directly(to: *mut u8, from: *const u8, len: usize) -> bool {
-    // SAFETY: passed on; the processor has the vectors.
+    // SAFETY: as promised by the caller; the processor has the vectors.
     unsafe {
         if len > DIRECT.load(Ordering::Relaxed) {
             not_directly();
@@ -240,14 +251,14 @@ pub(crate) unsafe fn copy_in_directly(to: *mut u8, from: *const u8, len: usize) 
     }
 }
 
-/// Copies more than 64 bytes out of guarded memory by the best that the processor has; `false` if
-/// that is nothing special, or if anything faulted.
+/// Copies more than 64 bytes out of guarded memory by string copies or the widest vectors. Returns `false` if
+/// the processor has no better method than [`copy_out`], or if any access faulted.
 ///
 /// # Safety
-/// As for plain loads; `to` is private and has room for `len` bytes.
+/// As for plain loads; `to` must be private memory of at least `len` bytes.
 #[inline(always)]
 pub(crate) unsafe fn copy_out_widest(from: *const u8, to: *mut u8, len: usize) -> bool {
-    // SAFETY: passed on; the processor has the vectors.
+    // SAFETY: as promised by the caller; the processor has the vectors.
     unsafe {
         if len >= STRING && STRINGS.load(Ordering::Relaxed) {
             return string_out(from, to, len);
@@ -260,14 +271,14 @@ pub(crate) unsafe fn copy_out_widest(from: *const u8, to: *mut u8, len: usize) -
     }
 }
 
-/// Copies more than 64 bytes into guarded memory by the best that the processor has; `false` if
-/// that is nothing special, or if anything faulted.
+/// Copies more than 64 bytes into guarded memory by string copies or the widest vectors. Returns `false` if
+/// the processor has no better method than [`copy_in`], or if any access faulted.
 ///
 /// # Safety
-/// As for plain stores; `from` is private and has `len` bytes.
+/// As for plain stores; `from` must be private memory of at least `len` bytes.
 #[inline(always)]
 pub(crate) unsafe fn copy_in_widest(to: *mut u8, from: *const u8, len: usize) -> bool {
-    // SAFETY: passed on; the processor has the vectors.
+    // SAFETY: as promised by the caller; the processor has the vectors.
     unsafe {
         if len >= STRING && STRINGS.load(Ordering::Relaxed) {
             return string_in(to, from, len);
@@ -280,13 +291,13 @@ pub(crate) unsafe fn copy_in_widest(to: *mut u8, from: *const u8, len: usize) ->
     }
 }
 
-/// Copies more than 64 bytes out of guarded memory; `false` if anything faulted, wherever.
+/// Copies more than 64 bytes out of guarded memory. Returns `false` if any access faulted.
 ///
 /// # Safety
-/// As for plain loads; `to` is private and has room for `len` bytes.
+/// As for plain loads; `to` must be private memory of at least `len` bytes.
 pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) -> bool {
     look_for_widest();
-    // SAFETY: passed on; the wide form runs where the processor has it.
+    // SAFETY: as promised by the caller; the wide form runs only if the processor has the vectors.
     unsafe {
         if is_x86_feature_detected!("avx") && len >= 128 {
             copy_out_wide(from, to, len)
@@ -296,13 +307,13 @@ pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) -> bool 
     }
 }
 
-/// Copies more than 64 bytes into guarded memory; `false` if anything faulted, wherever.
+/// Copies more than 64 bytes into guarded memory. Returns `false` if any access faulted.
 ///
 /// # Safety
-/// As for plain stores; `from` is private and has `len` bytes.
+/// As for plain stores; `from` must be private memory of at least `len` bytes.
 pub(crate) unsafe fn copy_in(to: *mut u8, from: *const u8, len: usize) -> bool {
     look_for_widest();
-    // SAFETY: passed on; the wide form runs where the processor has it.
+    // SAFETY: as promised by the caller; the wide form runs only if the processor has the vectors.
     unsafe {
         if is_x86_feature_detected!("avx") && len >= 128 {
             copy_in_wide(to, from, len)

@@ -1,11 +1,11 @@
 //! x86-64: address in `r10`, flag in `r11`, marker `mov r10d, imm32`.
 //!
-//! Loads of plain data are `readonly`: they are no compiler barrier. Whatever may be used as an
-//! acquire or a release has no such option. None is `pure`: two loads may see two values.
+//! Loads of plain data are `readonly`, and so no compiler barrier. An access that may serve as an acquire or
+//! a release does not have this option. No load is `pure`, because two loads may return different values.
 
 #![allow(unsafe_code, reason = "reads the code around a fault")]
 
-/// The end of a site that began at the label `2`.
+/// The marker at the end of a site, which must begin at the label `2`.
 macro_rules! mark {
     () => {
         mark!("0")
@@ -40,17 +40,19 @@ use std::arch::asm;
 
 use super::LOOK_AHEAD;
 
-/// Whether this architecture has recoverable accesses.
+/// `true` if this architecture has recoverable accesses.
 pub(crate) const AVAILABLE: bool = true;
 
-/// The kind of the site that covers `pc`, if one does. `readable` tells whether the eight bytes
-/// around an address can be read; it is asked where the search crosses into another page.
+/// Returns the kind of the site that covers `pc`. `None` if no site does.
 ///
-/// Runs in a signal handler on a small stack: no calls that need frames, no panics. A debugger may
-/// have replaced the marker's first byte by a breakpoint.
+/// `readable` returns `true` if the eight bytes around an address can be read. It is called when the search
+/// crosses into another page.
+///
+/// The function runs in a signal handler on a small stack: it must not panic or make calls that need frames.
+/// A debugger may have replaced the marker's first byte by a breakpoint.
 ///
 /// # Safety
-/// The byte at `pc` is code that was being executed.
+/// The byte at `pc` must be code that was executing.
 #[inline(always)]
 pub(crate) unsafe fn site_kind(pc: usize, readable: impl Fn(usize) -> bool) -> Option<u8> {
     let mut ahead = 0;
@@ -60,8 +62,7 @@ pub(crate) unsafe fn site_kind(pc: usize, readable: impl Fn(usize) -> bool) -> O
             return None;
         }
         let (low, high): (u32, u32);
-        // SAFETY: the six bytes of a marker, of the page of `pc`, or of the next one, which was
-        // probed.
+        // SAFETY: the six bytes of a marker are in the page of `pc`, or in the next one, which is readable.
         unsafe {
             asm!("mov {low:e}, [{at}]", "movzx {high:e}, word ptr [{at} + 4]",
                 low = out(reg) low, high = lateout(reg) high, at = in(reg) at,

@@ -1,4 +1,4 @@
-//! Looking through bytes by vectors wider than the target surely has.
+//! Counts bytes by vectors that are wider than those every processor of the target has.
 
 #![allow(unsafe_code, reason = "guarded loads of vectors")]
 
@@ -10,33 +10,35 @@ use std::is_x86_feature_detected;
 
 use super::vectors::load_quad_wide;
 
-/// Bytes a turn.
+/// The number of bytes that one turn of the loop examines.
 const TURN: usize = 128;
 
-/// Counts the bytes that equal `byte`, from the start on, as far as there is a faster way than block
-/// by block, and up to a fault: how many of how many.
+/// Counts the bytes that equal `byte`, from the start on, by wide vectors. Returns the count, and the number
+/// of bytes examined: less than `len` after a fault, and 0 if the processor does not have the vectors.
 ///
 /// # Safety
 /// As for plain loads, for `len` bytes.
 pub(crate) unsafe fn count_bytes(from: *const u8, len: usize, byte: u8) -> (usize, usize) {
     if is_x86_feature_detected!("avx2") {
-        // SAFETY: passed on; the processor has the vectors.
+        // SAFETY: as promised by the caller; the processor has the vectors.
         unsafe { count_wide(from, len, byte) }
     } else {
         (0, 0)
     }
 }
 
+/// Counts whole turns, up to the turn that faults.
+///
 /// # Safety
-/// As for [`count_bytes`]; the processor has the vectors.
+/// As for [`count_bytes`]; the processor must have the vectors.
 #[target_feature(enable = "avx2")]
 unsafe fn count_wide(from: *const u8, len: usize, byte: u8) -> (usize, usize) {
     let (mut count, mut done, mut fault) = (0, 0, 0);
-    // SAFETY: a turn is left before the end of each load.
+    // SAFETY: each turn lies within `len` bytes.
     unsafe {
         let wanted = _mm256_set1_epi8(byte as i8);
         while len - done >= TURN && fault == 0 {
-            // A counter of a byte holds 255.
+            // A counter has one byte, so it is emptied after 255 turns.
             let end = done + ((len - done) / TURN).min(255) * TURN;
             let mut counters = [_mm256_setzero_si256(); 4];
             while done < end {
@@ -58,14 +60,14 @@ unsafe fn count_wide(from: *const u8, len: usize, byte: u8) -> (usize, usize) {
     (count, done)
 }
 
-/// The sum of 32 counters.
+/// Returns the sum of 32 counters.
 ///
 /// # Safety
-/// The processor has the vectors.
+/// The processor must have the vectors.
 #[target_feature(enable = "avx2")]
 unsafe fn total(counters: __m256i) -> usize {
     let mut parts = [0u64; 4];
-    // SAFETY: as many bytes as the vector has.
+    // SAFETY: the array has the size of the vector.
     unsafe {
         let sums = _mm256_sad_epu8(counters, _mm256_setzero_si256());
         _mm256_storeu_si256(parts.as_mut_ptr().cast(), sums);

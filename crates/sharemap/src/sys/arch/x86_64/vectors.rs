@@ -1,4 +1,4 @@
-//! Vectors, and copies made of them.
+//! Guarded accesses to vectors, and copies by vectors.
 
 #![allow(unsafe_code, reason = "the instructions themselves")]
 
@@ -7,19 +7,19 @@ use std::arch::x86_64::{
     __m128i, __m256i, _mm_loadu_si128, _mm_storeu_si128, _mm256_loadu_si256, _mm256_storeu_si256,
 };
 
-/// Four vectors at a time.
+/// Defines accesses to four vectors at a time, and to single vectors of private memory.
 macro_rules! vectors {
     ($(#[$attribute:meta])* $vector:ty, $class:ident, $move:literal, $width:literal,
      $get:ident, $put:ident,
      $load:ident, $store:ident, $take:ident, $give:ident) => {
-        /// Loads four vectors that lie one behind the other.
+        /// Loads four consecutive vectors.
         ///
         /// # Safety
         /// As for plain loads.
         $(#[$attribute])*
         pub(crate) unsafe fn $load(address: *const u8, fault: &mut usize) -> [$vector; 4] {
             let (a, b, c, d): ($vector, $vector, $vector, $vector);
-            // SAFETY: loads through r10 only; a fault is recovered in place.
+            // SAFETY: all loads go through r10; a fault is recovered in place.
             unsafe {
                 asm!(
                     concat!("2: ", $move, " {a}, [r10]"),
@@ -36,14 +36,14 @@ macro_rules! vectors {
             [a, b, c, d]
         }
 
-        /// Stores four vectors one behind the other, in order.
+        /// Stores four consecutive vectors, in order.
         ///
         /// # Safety
         /// As for plain stores.
         $(#[$attribute])*
         pub(crate) unsafe fn $store(address: *mut u8, values: [$vector; 4], fault: &mut usize) {
             let [a, b, c, d] = values;
-            // SAFETY: stores through r10 only; a fault is recovered in place.
+            // SAFETY: all stores go through r10; a fault is recovered in place.
             unsafe {
                 asm!(
                     concat!("2: ", $move, " [r10], {a}"),
@@ -62,20 +62,20 @@ macro_rules! vectors {
         /// Reads a vector from private memory.
         ///
         /// # Safety
-        /// `from` has as many bytes.
+        /// `from` must have the bytes of a vector.
         $(#[$attribute])*
         pub(crate) unsafe fn $take(from: *const u8) -> $vector {
-            // SAFETY: the caller has the bytes; the load is an unaligned one.
+            // SAFETY: the caller promises the bytes; the load may be unaligned.
             unsafe { $get(from.cast()) }
         }
 
         /// Writes a vector to private memory.
         ///
         /// # Safety
-        /// `to` has room for as many bytes.
+        /// `to` must have room for a vector.
         $(#[$attribute])*
         pub(crate) unsafe fn $give(to: *mut u8, value: $vector) {
-            // SAFETY: the caller has the room; the store is an unaligned one.
+            // SAFETY: the caller promises the room; the store may be unaligned.
             unsafe { $put(to.cast(), value) }
         }
     };
@@ -109,7 +109,7 @@ vectors!(
     give_wide
 );
 
-/// 16 bytes.
+/// A vector of 16 bytes.
 pub(crate) type Narrow = __m128i;
 
 /// # Safety
@@ -117,7 +117,7 @@ pub(crate) type Narrow = __m128i;
 #[inline(always)]
 pub(crate) unsafe fn load_narrow(address: *const u8, fault: &mut usize) -> Narrow {
     let value: Narrow;
-    // SAFETY: a load through r10 only; a fault is recovered in place.
+    // SAFETY: the load goes through r10; a fault is recovered in place.
     unsafe {
         asm!(
             "2: movdqu {value}, [r10]",
@@ -135,7 +135,7 @@ pub(crate) unsafe fn load_narrow(address: *const u8, fault: &mut usize) -> Narro
 /// As for plain stores.
 #[inline(always)]
 pub(crate) unsafe fn store_narrow(address: *mut u8, value: Narrow, fault: &mut usize) {
-    // SAFETY: a store through r10 only; a fault is recovered in place.
+    // SAFETY: the store goes through r10; a fault is recovered in place.
     unsafe {
         asm!(
             "2: movdqu [r10], {value}",
@@ -148,15 +148,17 @@ pub(crate) unsafe fn store_narrow(address: *mut u8, value: Narrow, fault: &mut u
     }
 }
 
-/// Two vectors: at the address, and `last` bytes behind it. With them, and with [`load_ends`], a
-/// length between two powers of two is moved by accesses that overlap in the middle.
+/// Loads two vectors: one at the address, and one `last` bytes after it.
+///
+/// This function and [`load_ends`] copy a length between two powers of two by accesses that overlap in the
+/// middle.
 ///
 /// # Safety
-/// As for plain loads; `last` is at most 64.
+/// As for plain loads; `last` must be at most 64.
 #[inline(always)]
 pub(crate) unsafe fn load_pair(address: *const u8, last: usize, fault: &mut usize) -> [Narrow; 2] {
     let (a, b): (Narrow, Narrow);
-    // SAFETY: loads relative to r10 only; a fault is recovered in place.
+    // SAFETY: all loads are relative to r10; a fault is recovered in place.
     unsafe {
         asm!(
             "2: movdqu {a}, [r10]",
@@ -171,14 +173,14 @@ pub(crate) unsafe fn load_pair(address: *const u8, last: usize, fault: &mut usiz
     [a, b]
 }
 
-/// Two vectors at the address, and two `last` bytes behind it.
+/// Loads two vectors at the address, and two `last` bytes after it.
 ///
 /// # Safety
-/// As for plain loads; `last` is at most 64.
+/// As for plain loads; `last` must be at most 64.
 #[inline(always)]
 pub(crate) unsafe fn load_ends(address: *const u8, last: usize, fault: &mut usize) -> [Narrow; 4] {
     let (a, b, c, d): (Narrow, Narrow, Narrow, Narrow);
-    // SAFETY: loads relative to r10 only; a fault is recovered in place.
+    // SAFETY: all loads are relative to r10; a fault is recovered in place.
     unsafe {
         asm!(
             "2: movdqu {a}, [r10]",
@@ -196,10 +198,10 @@ pub(crate) unsafe fn load_ends(address: *const u8, last: usize, fault: &mut usiz
     [a, b, c, d]
 }
 
-/// The stores of [`load_pair`], in order.
+/// Stores the vectors of [`load_pair`], in order.
 ///
 /// # Safety
-/// As for plain stores; `last` is at most 64.
+/// As for plain stores; `last` must be at most 64.
 #[inline(always)]
 pub(crate) unsafe fn store_pair(
     address: *mut u8,
@@ -208,7 +210,7 @@ pub(crate) unsafe fn store_pair(
     fault: &mut usize,
 ) {
     let [a, b] = values;
-    // SAFETY: stores relative to r10 only; a fault is recovered in place.
+    // SAFETY: all stores are relative to r10; a fault is recovered in place.
     unsafe {
         asm!(
             "2: movdqu [r10], {a}",
@@ -222,10 +224,10 @@ pub(crate) unsafe fn store_pair(
     }
 }
 
-/// The stores of [`load_ends`], in order.
+/// Stores the vectors of [`load_ends`], in order.
 ///
 /// # Safety
-/// As for plain stores; `last` is at most 64.
+/// As for plain stores; `last` must be at most 64.
 #[inline(always)]
 pub(crate) unsafe fn store_ends(
     address: *mut u8,
@@ -234,7 +236,7 @@ pub(crate) unsafe fn store_ends(
     fault: &mut usize,
 ) {
     let [a, b, c, d] = values;
-    // SAFETY: stores relative to r10 only; a fault is recovered in place.
+    // SAFETY: all stores are relative to r10; a fault is recovered in place.
     unsafe {
         asm!(
             "2: movdqu [r10], {a}",
@@ -251,7 +253,7 @@ pub(crate) unsafe fn store_ends(
     }
 }
 
-/// What one site moves: four vectors of the width that the target surely has.
+/// The bytes that one site moves: four vectors of a width that every processor of the target has.
 #[cfg(not(target_feature = "avx"))]
 pub(crate) type Block = [__m128i; 4];
 #[cfg(target_feature = "avx")]
@@ -261,7 +263,7 @@ pub(crate) type Block = [__m256i; 4];
 /// As for plain loads.
 #[inline(always)]
 pub(crate) unsafe fn load_block(address: *const u8, fault: &mut usize) -> Block {
-    // SAFETY: passed on.
+    // SAFETY: as promised by the caller.
     unsafe {
         #[cfg(not(target_feature = "avx"))]
         return load_quad(address, fault);
@@ -273,19 +275,19 @@ pub(crate) unsafe fn load_block(address: *const u8, fault: &mut usize) -> Block 
 /// Writes a block to private memory.
 ///
 /// # Safety
-/// `to` has room for it.
+/// `to` must have room for the block.
 #[inline(always)]
 pub(crate) unsafe fn give_block(to: *mut u8, block: Block) {
-    // SAFETY: a block's worth of bytes, unaligned.
+    // SAFETY: the caller promises the room for a block; the accesses are unaligned.
     unsafe { to.cast::<Block>().write_unaligned(block) }
 }
 
-/// Loops over blocks, of which the last overlaps the one before it; they end where one faults.
+/// Defines copies by blocks. The last block overlaps the previous one, and a fault ends the copy.
 macro_rules! bulk {
     ($(#[$attribute:meta])* $width:literal, $load_four:ident, $store_four:ident, $take:ident,
      $give:ident, $out:ident, $into:ident) => {
         /// # Safety
-        /// As for plain loads; `to` is private and has room for `len` bytes, at least four vectors.
+        /// As for plain loads; `to` must be private memory of at least `len` bytes, at least four vectors.
         $(#[$attribute])*
         pub(super) unsafe fn $out(from: *const u8, to: *mut u8, len: usize) -> bool {
             let mut fault = 0;
@@ -308,7 +310,7 @@ macro_rules! bulk {
         }
 
         /// # Safety
-        /// As for plain stores; `from` is private and has `len` bytes, at least four vectors.
+        /// As for plain stores; `from` must be private memory of at least `len` bytes, at least four vectors.
         $(#[$attribute])*
         pub(super) unsafe fn $into(to: *mut u8, from: *const u8, len: usize) -> bool {
             let mut fault = 0;

@@ -1,13 +1,13 @@
-//! Single words: plain and atomic.
+//! Guarded accesses to single words, plain and atomic.
 
 #![allow(unsafe_code, reason = "the instructions themselves")]
 
 use std::arch::asm;
 
-/// Asks for a cache line; an address without memory is ignored.
+/// Prefetches the cache line of an address, which may be unmapped.
 #[inline(always)]
 pub(crate) fn prefetch(address: *const u8) {
-    // SAFETY: a hint, which never faults.
+    // SAFETY: the instruction is a hint, which never faults.
     unsafe {
         asm!("prefetcht0 [{address}]", address = in(reg) address,
             options(nostack, preserves_flags, readonly));
@@ -17,11 +17,11 @@ pub(crate) fn prefetch(address: *const u8) {
 macro_rules! plain {
     ($load:ident, $store:ident, $int:ty, $class:ident, $form:literal) => {
         /// # Safety
-        /// The bytes at `address` may be unmapped, but are not Rust's own.
+        /// The bytes at `address` may be unmapped, but must not be memory of Rust values.
         #[inline(always)]
         pub(crate) unsafe fn $load(address: *const u8, fault: &mut usize) -> $int {
             let value: $int;
-            // SAFETY: a load through r10 only; a fault is recovered in place.
+            // SAFETY: the load goes through r10; a fault is recovered in place.
             unsafe {
                 asm!(
                     concat!("2: mov {value", $form, "}, [r10]"),
@@ -36,10 +36,10 @@ macro_rules! plain {
         }
 
         /// # Safety
-        /// The bytes at `address` may be unmapped, but are not Rust's own.
+        /// The bytes at `address` may be unmapped, but must not be memory of Rust values.
         #[inline(always)]
         pub(crate) unsafe fn $store(address: *mut u8, value: $int, fault: &mut usize) {
-            // SAFETY: a store through r10 only; a fault is recovered in place.
+            // SAFETY: the store goes through r10; a fault is recovered in place.
             unsafe {
                 asm!(
                     concat!("2: mov [r10], {value", $form, "}"),
@@ -59,17 +59,17 @@ plain!(load_16, store_16, u16, reg, ":x");
 plain!(load_32, store_32, u32, reg, ":e");
 plain!(load_64, store_64, u64, reg, ":r");
 
-/// Atomic operations on an aligned word. Loads acquire and stores release; the others are
-/// sequentially consistent. Results mean nothing where the fault flag is set.
+/// Atomic operations on an aligned word. Loads have acquire ordering and stores release ordering; the other
+/// operations are sequentially consistent. A result is undefined if the fault flag is set.
 macro_rules! atomics {
     ($int:ty, $form:literal, $accumulator:tt,
      $load:ident, $store:ident, $swap:ident, $compare_exchange:ident, $fetch_add:ident) => {
         /// # Safety
-        /// As for plain loads; `address` is aligned.
+        /// As for plain loads; `address` must be aligned.
         #[inline(always)]
         pub(crate) unsafe fn $load(address: *const u8, fault: &mut usize) -> $int {
             let value: $int;
-            // SAFETY: a load through r10 only; a fault is recovered in place.
+            // SAFETY: the load goes through r10; a fault is recovered in place.
             unsafe {
                 asm!(
                     concat!("2: mov {value", $form, "}, [r10]"),
@@ -84,10 +84,10 @@ macro_rules! atomics {
         }
 
         /// # Safety
-        /// As for plain stores; `address` is aligned.
+        /// As for plain stores; `address` must be aligned.
         #[inline(always)]
         pub(crate) unsafe fn $store(address: *mut u8, value: $int, fault: &mut usize) {
-            // SAFETY: a store through r10 only; a fault is recovered in place.
+            // SAFETY: the store goes through r10; a fault is recovered in place.
             unsafe {
                 asm!(
                     concat!("2: mov [r10], {value", $form, "}"),
@@ -101,11 +101,11 @@ macro_rules! atomics {
         }
 
         /// # Safety
-        /// As for plain stores; `address` is aligned.
+        /// As for plain stores; `address` must be aligned.
         #[inline(always)]
         pub(crate) unsafe fn $swap(address: *mut u8, value: $int, fault: &mut usize) -> $int {
             let previous: $int;
-            // SAFETY: an exchange through r10 only; a fault is recovered in place.
+            // SAFETY: the exchange goes through r10; a fault is recovered in place.
             unsafe {
                 asm!(
                     concat!("2: xchg [r10], {value", $form, "}"),
@@ -119,10 +119,10 @@ macro_rules! atomics {
             previous
         }
 
-        /// Gives what was there; it was replaced if that equals `current`.
+        /// Stores `new` if the value equals `current`, and returns the previous value.
         ///
         /// # Safety
-        /// As for plain stores; `address` is aligned.
+        /// As for plain stores; `address` must be aligned.
         #[inline(always)]
         pub(crate) unsafe fn $compare_exchange(
             address: *mut u8,
@@ -131,7 +131,7 @@ macro_rules! atomics {
             fault: &mut usize,
         ) -> $int {
             let previous: $int;
-            // SAFETY: a compare-exchange through r10 only; a fault is recovered in place, before
+            // SAFETY: the compare-exchange goes through r10; a fault is recovered in place, before
             // the accumulator changes.
             unsafe {
                 asm!(
@@ -148,11 +148,11 @@ macro_rules! atomics {
         }
 
         /// # Safety
-        /// As for plain stores; `address` is aligned.
+        /// As for plain stores; `address` must be aligned.
         #[inline(always)]
         pub(crate) unsafe fn $fetch_add(address: *mut u8, value: $int, fault: &mut usize) -> $int {
             let previous: $int;
-            // SAFETY: an exchange-add through r10 only; a fault is recovered in place.
+            // SAFETY: the exchange-add goes through r10; a fault is recovered in place.
             unsafe {
                 asm!(
                     concat!("2: lock xadd [r10], {value", $form, "}"),
