@@ -28,8 +28,8 @@ const IN_OTHER_TESTS: [(&str, &str); 15] = [
     ("Malformed", "bad_objects.rs"),
     ("Incomplete", "bad_objects.rs"),
     ("Unclean", "bad_objects.rs"),
-    ("TooManyProcesses", "bad_objects.rs"),
-    ("TooManyThreads", "bad_objects.rs"),
+    ("TooManyProcesses", "full_objects.rs"),
+    ("TooManyThreads", "full_objects.rs"),
     ("NotSealed", "shm/pass.rs"),
     ("WrongKind", "bad_objects.rs"),
 ];
