@@ -55,7 +55,7 @@ impl Drop for Name {
     }
 }
 
-/// Values are compatible if their layouts and valid bytes are, whatever their names.
+/// Values are compatible if their layouts and valid bytes are; names do not matter.
 #[test]
 fn values_are_shared_by_their_layout() {
     need_atomics!();
@@ -107,7 +107,7 @@ fn invalid_bytes_of_an_enum_are_an_error() {
     let gear = Shared::create_new(Location::anonymous(), || Mutex::new(Gear::Reverse)).unwrap();
     let memory = SharedMemory::from_descriptor(gear.file().unwrap()).unwrap();
     let bytes = memory.bytes();
-    // The first copy of the value, in the payload whose offset the header contains.
+    // The first copy of the value, in the payload; the header contains its offset.
     let at = memory.view::<u64>().unwrap().get(104 / 8).unwrap() as usize + 16;
     assert_eq!(bytes.get(at).unwrap(), Gear::Reverse as u8);
     bytes.set(at, 5).unwrap();

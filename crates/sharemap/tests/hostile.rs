@@ -54,7 +54,7 @@ fn scribbling() {
     }
 }
 
-/// Child role: the process whose threads use the object meanwhile.
+/// Child role: a process with several threads that use the object meanwhile.
 #[test]
 fn using_the_object() {
     if let Some(path) = role("using_the_object") {

@@ -298,7 +298,7 @@ fn locations_without_an_object_are_rejected() {
     assert_eq!(kind(Location::file(raw)), ErrorKind::NotAnObject);
     let short = scratch.file("short", b"\x89SHM\r\n\x1a\n");
     assert_eq!(kind(Location::file(short)), ErrorKind::Truncated);
-    // A file of zeros may be an object whose creation has only begun.
+    // A file of zeros may be an object at the beginning of its creation.
     let empty = Inspection::open(Location::file(scratch.file("zeros", [0; 4096]))).unwrap();
     assert_eq!((empty.facts(), empty.state().unwrap()), (None, State::Creating));
     assert_eq!(empty.has_creator().unwrap(), Some(false));

@@ -68,7 +68,7 @@ fn an_object_of_another_user_is_rejected() {
     assert!(Inspection::open(location()).unwrap().facts().is_some());
 }
 
-/// An object whose file has a second name is rejected.
+/// An object is rejected if its file has a second name.
 #[test]
 fn an_object_with_a_second_name_is_rejected() {
     need_atomics!();

@@ -192,7 +192,7 @@ fn another_type_is_rejected() {
     assert_eq!(none.kind(), ErrorKind::NotFound);
 }
 
-/// An access to an object whose file was truncated is a `Fault`.
+/// An access to an object in a truncated file is a `Fault`.
 #[test]
 fn a_truncated_object_is_a_fault() {
     need_atomics!();

@@ -26,7 +26,7 @@ use windows_sys::Win32::System::Memory::{
 const CONTINUE_EXECUTION: i32 = -1;
 const CONTINUE_SEARCH: i32 = 0;
 
-/// Returns a mapping whose second page faults.
+/// Returns a mapping with a second page that faults.
 fn ours() -> MappingMut {
     let map = MappingMut::anonymous(3 * page_size()).unwrap();
     map.protect(page_size()..2 * page_size(), Protection::None).unwrap();

@@ -18,7 +18,7 @@ const MOST: usize = 1_000_000;
 pub struct Scenario<'a> {
     /// Creates the object, unless the operation itself creates it.
     pub prepare: &'a dyn Fn(&Path),
-    /// The work of a process that lives beside the one that is killed; see [`Beside`].
+    /// The work of a living process beside the killed one; see [`Beside`].
     pub beside: Option<&'a dyn Fn(&Path)>,
     /// The operation that is killed. It calls [`mark`] where the kills begin, and is the last work
     /// of its process.

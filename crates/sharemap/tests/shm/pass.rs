@@ -117,7 +117,7 @@ mod over_a_socket {
                 block.send(&socket)
             });
             if !passes(child(TEST, &path)) {
-                // Nobody came.
+                // No receiver connected.
                 drop(UnixStream::connect(&path));
             }
             sender.join().unwrap()
@@ -190,7 +190,7 @@ mod over_a_socket {
         bytes
     }
 
-    /// Sends whatever it is told to, as a stranger might.
+    /// Sends the given bytes and descriptors, as an untrusted peer might.
     fn send_raw(socket: &impl AsRawFd, bytes: &[u8], descriptors: &[RawFd]) {
         let mut control = [0u64; 16];
         let mut part =

@@ -1,4 +1,4 @@
-//! Locks over slices, whose elements are accessed in place.
+//! Locks over slices, with elements that are accessed in place.
 
 use super::*;
 

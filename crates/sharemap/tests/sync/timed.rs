@@ -1,4 +1,4 @@
-//! Every wait has a bounded form that returns in time, whatever peers hold or store.
+//! Every wait has a bounded form that returns in time, regardless of what peers hold or store.
 
 use std::sync::Barrier as ThreadBarrier;
 
