@@ -1,10 +1,10 @@
-//! What is measured: a name, and a contest that gives rows.
+//! A figure: a name, and a measurement that returns rows.
 
 use crate::Setup;
 use crate::measure::Reason;
 use crate::report::Row;
 
-/// A contest and the rows it gives; a reason, if it cannot be held here.
+/// Measures and returns the rows, or the reason for which this machine cannot measure them.
 #[derive(Clone, Copy)]
 pub struct Figure {
     pub name: &'static str,

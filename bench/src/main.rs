@@ -1,5 +1,5 @@
-//! `sharemap-bench map`, `sharemap-bench sync`: every figure of mapping and guarded access, and of
-//! locks, beside its peers. See README.md.
+//! `sharemap-bench map` and `sharemap-bench sync`: measures mapping, guarded access and locks, each
+//! beside its peers. See README.md.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("the benchmarks compare with system calls of Linux and run there only");
@@ -35,7 +35,7 @@ Usage: sharemap-bench map|sync [--json] [--rounds N] [--only TEXT] [--dir DIRECT
   --list           the names of the figures
 ";
 
-/// What every figure is told.
+/// The arguments of every figure.
 pub struct Setup {
     pub effort: Effort,
     pub cpus: Cpus,
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
                 return ExitCode::from(2);
             }
         },
-        // The program starts itself for what needs a process of its own.
+        // The program starts itself for measurements that need a separate process.
         Some("serve") => peers::served::serve(&words.collect::<Vec<_>>()),
         Some("native") => map::native::child(words.next()),
         Some("--help" | "-h" | "help") => {

@@ -1,4 +1,4 @@
-//! Contests: the same work by several sides, in interleaved rounds of one run.
+//! Contests: several sides do the same work in interleaved rounds of one run.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -6,28 +6,28 @@ use std::time::{Duration, Instant};
 use crate::report::{Goal, Row, Unit};
 use crate::stats;
 
-/// Why a figure could not be measured, in words.
+/// The reason for which a figure could not be measured.
 pub type Reason = String;
 
-/// Runs an operation so many times and says how long that took.
+/// Runs an operation the given number of times and returns the elapsed time.
 type Run<'a> = Box<dyn FnMut(u64) -> Result<Duration, Reason> + 'a>;
 
-/// How much to measure.
+/// The effort of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Rounds that the user asked for; else as many as `BUDGET` allows.
+    /// The number of rounds that the user requested; by default as many as fit into `BUDGET`.
     pub rounds: Option<usize>,
 }
 
-/// Time for one contest, if nothing was said about rounds.
+/// The time for one contest, unless the number of rounds is given.
 const BUDGET: Duration = Duration::from_secs(8);
 const ROUNDS: std::ops::RangeInclusive<usize> = 31..=401;
-/// Fewer cannot give a 95 % interval.
+/// The lowest number of rounds that yields a 95 % interval.
 pub const FEWEST_ROUNDS: usize = 6;
-/// A sample long enough that the clock (some 20 ns) does not show.
+/// The duration of a sample, long enough to hide the resolution of the clock (about 20 ns).
 const SAMPLE: Duration = Duration::from_millis(2);
 
-/// Sides that do the same work.
+/// Several sides that do the same work.
 pub struct Contest<'a> {
     sides: Vec<(&'static str, Run<'a>)>,
     repeats: Option<u64>,
@@ -38,13 +38,13 @@ impl<'a> Contest<'a> {
         Self { sides: Vec::new(), repeats: None }
     }
 
-    /// Fixes the operations a sample; without it they are chosen to fill [`SAMPLE`].
+    /// Sets the number of operations in a sample. By default they are chosen to fill [`SAMPLE`].
     pub fn repeats(mut self, repeats: u64) -> Self {
         self.repeats = Some(repeats);
         self
     }
 
-    /// A side whose whole run is its time.
+    /// Adds a side of which the whole run is timed.
     pub fn side(
         self,
         name: &'static str,
@@ -59,7 +59,8 @@ impl<'a> Contest<'a> {
         })
     }
 
-    /// A side that takes its own time, as it has something to prepare or runs elsewhere.
+    /// Adds a side that measures its own time, because it has set-up work or runs in another
+    /// process.
     pub fn timed_side(
         mut self,
         name: &'static str,
@@ -69,8 +70,8 @@ impl<'a> Contest<'a> {
         self
     }
 
-    /// Measures: a round to warm up, then rounds in which every side runs once, each starting
-    /// with another side.
+    /// Measures all sides: one round to warm up, then rounds in which each side runs once. Each
+    /// round starts with another side.
     pub fn run(mut self, effort: Effort) -> Result<Outcome, Reason> {
         let mut repeats = self.repeats.unwrap_or(1);
         let (_, first) = self.sides.first_mut().ok_or("no sides")?;
@@ -93,7 +94,7 @@ impl<'a> Contest<'a> {
         let mut seconds = vec![Vec::with_capacity(rounds); count];
         for round in 0..rounds {
             for turn in 0..count {
-                // Every other round runs backwards, so that nobody always follows the same side.
+                // Every other round runs backwards, so that no side always follows the same side.
                 let turn = if round % 2 == 0 { turn } else { count - 1 - turn };
                 let index = (round / 2 + turn) % count;
                 let took = (self.sides[index].1)(repeats)?;
@@ -105,14 +106,14 @@ impl<'a> Contest<'a> {
     }
 }
 
-/// Seconds an operation, for each side and round.
+/// The seconds per operation of each side and round.
 pub struct Outcome {
     names: Vec<&'static str>,
     seconds: Vec<Vec<f64>>,
 }
 
 impl Outcome {
-    /// A row of the report: `ours` beside `peer`, by name.
+    /// Returns the row of the report for `ours` beside `peer`.
     pub fn row(&self, figure: &str, unit: Unit, ours: &str, peer: &str, goal: Option<Goal>) -> Row {
         let (ours, peer_samples) = (self.samples(ours, unit), self.samples(peer, unit));
         let ratios: Vec<f64> = ours.iter().zip(&peer_samples).map(|(a, b)| a / b).collect();
@@ -136,7 +137,7 @@ impl Outcome {
         }
     }
 
-    /// The row against the fastest of several peers.
+    /// Returns the row for `ours` beside the fastest of several peers.
     pub fn row_of_best(
         &self,
         figure: &str,
@@ -159,51 +160,51 @@ impl Outcome {
     }
 }
 
-/// The CPUs that this process may use, and the one that most figures run on.
+/// The CPUs that this process may use, and the CPU on which most figures run.
 pub struct Cpus {
     all: libc::cpu_set_t,
     one: libc::cpu_set_t,
 }
 
 impl Cpus {
-    /// Looks which CPUs there are; takes the last, as interrupts tend to land on the first.
+    /// Detects the CPUs, and chooses the last one, because interrupts tend to run on the first.
     pub fn detect() -> io::Result<Self> {
-        // SAFETY: a cpu_set_t is plain bits; zeros are the empty set.
+        // SAFETY: a cpu_set_t is plain bits, for which zeros are the empty set.
         let (mut all, mut one) =
             unsafe { std::mem::zeroed::<(libc::cpu_set_t, libc::cpu_set_t)>() };
-        // SAFETY: the size is the set's.
+        // SAFETY: the size is that of the set.
         if unsafe { libc::sched_getaffinity(0, size_of_val(&all), &mut all) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the index is below the set's size.
+        // SAFETY: the index is below the size of the set.
         let last =
             (0..libc::CPU_SETSIZE as usize).rfind(|cpu| unsafe { libc::CPU_ISSET(*cpu, &all) });
         let last = last.ok_or_else(|| io::Error::other("no CPU to run on"))?;
-        // SAFETY: as above.
+        // SAFETY: the index is below the size of the set.
         unsafe { libc::CPU_SET(last, &mut one) };
         Ok(Self { all, one })
     }
 
-    /// Keeps this thread, and the children it starts, on one CPU.
+    /// Pins this thread and its future children to one CPU.
     pub fn pin(&self) -> io::Result<()> {
         set(&self.one)
     }
 
-    /// Lets this thread and the threads it starts run anywhere.
+    /// Lets this thread and the threads that it starts run on all CPUs.
     pub fn unpin(&self) -> io::Result<()> {
         set(&self.all)
     }
 }
 
 fn set(cpus: &libc::cpu_set_t) -> io::Result<()> {
-    // SAFETY: the size is the set's.
+    // SAFETY: the size is that of the set.
     if unsafe { libc::sched_setaffinity(0, size_of_val(cpus), cpus) } != 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(())
 }
 
-/// Turns any error into a reason.
+/// Converts an error to a reason.
 pub fn why(error: impl std::fmt::Display) -> Reason {
     error.to_string()
 }
@@ -212,6 +213,7 @@ pub fn why(error: impl std::fmt::Display) -> Reason {
 mod tests {
     use super::*;
 
+    /// A ratio compares the sides of each round, and the best peer is the fastest one.
     #[test]
     fn ratios_are_paired_and_the_best_peer_is_found() {
         let outcome = Outcome {
@@ -229,6 +231,7 @@ mod tests {
         assert_eq!(rate.met, Some(true));
     }
 
+    /// Every side runs in every round, including the warm-up.
     #[test]
     fn every_side_runs_in_every_round() {
         let (mut a, mut b) = (0, 0);

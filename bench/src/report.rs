@@ -1,4 +1,4 @@
-//! Rows, for programs (JSON) and for people (a table).
+//! The rows of the report, as JSON for programs and as a table for people.
 
 use std::fmt::Write as _;
 
@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::trace::Cost;
 
-/// What a figure is measured in.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug)]
 pub enum Unit {
     Nanoseconds,
-    /// Nanoseconds an element, where an operation handles so many.
+    /// Nanoseconds per element, for operations on this many elements.
     NanosecondsEach(u64),
     Microseconds,
     Milliseconds,
-    /// GB/s (10⁹ bytes), of operations on so many bytes.
+    /// GB/s (10⁹ bytes), for operations on this many bytes.
     Rate(u64),
-    /// Millions of elements a second, where an operation handles so many.
+    /// Millions of elements per second, for operations on this many elements.
     Millions(u64),
 }
 
@@ -66,7 +66,7 @@ impl Goal {
         Self { bound }
     }
 
-    /// The interval of the ratio reaches the goal: its better end is there.
+    /// Returns `true` if the better end of the ratio's interval reaches the goal.
     pub fn reached_by(self, unit: Unit, [low, high]: [f64; 2]) -> bool {
         if unit.better() == "lower" { low <= self.bound } else { high >= self.bound }
     }
@@ -79,27 +79,27 @@ pub struct Row {
     pub unit: String,
     /// `lower` or `higher`.
     pub better: String,
-    /// The median of our rounds.
+    /// The median of this library's rounds.
     pub ours: Option<f64>,
-    /// Their first and third quartile.
+    /// The first and third quartile of this library's rounds.
     pub spread: Option<[f64; 2]>,
     pub peer: Option<f64>,
     pub peer_name: String,
-    /// The median of the rounds' ratios, ours to the peer's.
+    /// The median of the ratios of the rounds, this library's to the peer's.
     pub ratio: Option<f64>,
     /// The 95 % interval of that median.
     pub interval: Option<[f64; 2]>,
-    /// The ratio to reach; none where the row only reports.
+    /// The ratio to reach; `None` if the row only reports.
     pub goal: Option<f64>,
     pub met: Option<bool>,
-    /// Why there are no figures.
+    /// The reason for missing figures.
     pub skipped: Option<String>,
     pub rounds: usize,
-    /// What one operation costs whatever the machine does, where it is mostly system calls.
+    /// The cost of one operation regardless of the machine, if it consists mostly of system calls.
     pub costs: Option<Costs>,
 }
 
-/// Costs of both sides.
+/// The costs of both sides.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Costs {
     pub ours: Cost,
@@ -126,13 +126,13 @@ impl Row {
         }
     }
 
-    /// Adds what an operation costs in instructions and system calls.
+    /// Adds the cost of an operation in instructions and system calls.
     pub fn with_costs(mut self, ours: &Cost, peer: &Cost) -> Self {
         self.costs = Some(Costs { ours: ours.clone(), peer: peer.clone() });
         self
     }
 
-    /// The whole interval is on the good side, not only its better end.
+    /// Returns `true` if the whole interval reaches the goal, not only its better end.
     fn surely(&self) -> bool {
         let (Some([low, high]), Some(goal)) = (self.interval, self.goal) else {
             return false;
@@ -150,12 +150,12 @@ impl Row {
     }
 }
 
-/// All rows as one JSON array.
+/// Formats all rows as one JSON array.
 pub fn json(rows: &[Row]) -> String {
     serde_json::to_string_pretty(rows).expect("rows are plain data")
 }
 
-/// All rows as a table, skipped ones with their reasons below it.
+/// Formats all rows as a table, followed by the reasons for skipped rows.
 pub fn table(rows: &[Row]) -> String {
     let head = ["figure", "ours", "spread", "peer", "", "ratio", "95 % interval", "goal", ""];
     let mut cells = vec![head.map(str::to_owned)];
@@ -218,7 +218,7 @@ fn line(row: &Row) -> [String; 9] {
     ]
 }
 
-/// Three or four digits that matter.
+/// Formats `x` with three or four significant digits.
 fn number(x: f64) -> String {
     match x.abs() {
         x if x >= 1000.0 => format!("{:.0}", x),
@@ -232,6 +232,7 @@ fn number(x: f64) -> String {
 mod tests {
     use super::*;
 
+    /// A goal is reached if the better end of the interval reaches it.
     #[test]
     fn a_goal_is_reached_by_the_better_end_of_the_interval() {
         let time = Goal::at_most(1.02);
@@ -242,6 +243,7 @@ mod tests {
         assert!(!rate.reached_by(Unit::rate(8), [0.90, 0.96]));
     }
 
+    /// The JSON rows have the fields that the README documents.
     #[test]
     fn json_has_the_documented_fields() {
         let text = json(&[Row::skipped("x", "no disk")]);

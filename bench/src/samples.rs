@@ -1,4 +1,4 @@
-//! What is measured: files in memory and on disk, full of bytes that nothing compresses.
+//! The measured files, in memory and on disk, with incompressible contents.
 
 use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::measure::{Reason, why};
 
-/// Numbers for places and contents: xorshift, the same in every run.
+/// Pseudo-random numbers (xorshift), the same in every run.
 #[derive(Clone, Copy)]
 pub struct Random(u64);
 
@@ -25,38 +25,38 @@ impl Random {
         self.0
     }
 
-    /// A number below `bound`.
+    /// Returns a number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 }
 
-/// A file that lives in memory (`memfd_create`), filled.
+/// Creates a file in memory (`memfd_create`) and fills it.
 pub fn in_memory(len: usize) -> Result<File, Reason> {
     let mut file = memory_object(c"bench", 0)?;
     fill(&mut file, len)?;
     Ok(file)
 }
 
-/// An empty memory object with the given `MFD_` flags.
+/// Creates an empty memory object with the given `MFD_` flags.
 pub fn memory_object(name: &CStr, flags: libc::c_uint) -> Result<File, Reason> {
-    // SAFETY: the name ends with a zero byte.
+    // SAFETY: the name is terminated.
     let fd = unsafe { libc::memfd_create(name.as_ptr(), flags | libc::MFD_CLOEXEC) };
     if fd < 0 {
         return Err(format!("memfd_create: {}", std::io::Error::last_os_error()));
     }
-    // SAFETY: the descriptor is new and nobody else's.
+    // SAFETY: the descriptor is new and has no other owner.
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
-/// A file that goes when this is dropped.
+/// A file that is removed when the value is dropped.
 pub struct OnDisk {
     path: PathBuf,
     file: File,
 }
 
 impl OnDisk {
-    /// A file of `len` bytes, filled and written to the device.
+    /// Creates a file of `len` bytes, filled and written to the device.
     pub fn new(dir: &Path, len: usize) -> Result<Self, Reason> {
         let path = dir.join(format!("sharemap-bench-{}-{len}", std::process::id()));
         let open = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
@@ -75,7 +75,7 @@ impl OnDisk {
         &self.file
     }
 
-    /// Drops the cached pages that nobody has mapped.
+    /// Drops the cached pages that no process has mapped.
     pub fn evict(&self) -> Result<(), Reason> {
         // SAFETY: takes no pointers.
         let code =
@@ -83,11 +83,11 @@ impl OnDisk {
         if code == 0 { Ok(()) } else { Err(why(std::io::Error::from_raw_os_error(code))) }
     }
 
-    /// An error where the file lives in memory, so that nothing is cold or durable there.
+    /// Returns an error if the file is in memory, where no page is cold and no write durable.
     pub fn require_device(&self) -> Result<(), Reason> {
         // SAFETY: plain integers, for which zeros are values.
         let mut status: libc::statfs = unsafe { std::mem::zeroed() };
-        // SAFETY: the status is ours to be written.
+        // SAFETY: the status is a local variable.
         if unsafe { libc::fstatfs(self.file.as_raw_fd(), &mut status) } != 0 {
             return Err(why(std::io::Error::last_os_error()));
         }
@@ -111,7 +111,7 @@ fn fill(file: &mut File, len: usize) -> Result<(), Reason> {
     let mut piece: Vec<u8> = (0..PIECE / 8).flat_map(|_| random.next().to_le_bytes()).collect();
     let mut left = len;
     while left > 0 {
-        // No two pieces are the same.
+        // All pieces differ.
         piece[..8].copy_from_slice(&random.next().to_le_bytes());
         let now = left.min(PIECE);
         file.write_all(&piece[..now]).map_err(why)?;

@@ -1,14 +1,14 @@
-//! Medians, quartiles, and an interval for the median that assumes no distribution.
+//! Medians, quartiles, and a distribution-free interval for the median.
 
-/// What a list of samples says.
+/// The summary of a list of samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
     pub median: f64,
-    /// First and third quartile.
+    /// The first and third quartile.
     pub quartiles: [f64; 2],
 }
 
-/// Median and quartiles. The list must not be empty.
+/// Returns the median and quartiles of `samples`, which must not be empty.
 pub fn summary(samples: &[f64]) -> Summary {
     let sorted = sorted(samples);
     Summary {
@@ -17,21 +17,23 @@ pub fn summary(samples: &[f64]) -> Summary {
     }
 }
 
-/// The least that so large a part of the samples does not exceed. The list must not be empty.
+/// Returns the lowest sample that at least `part` of the samples do not exceed. `samples` must not
+/// be empty.
 pub fn percentile(samples: &[f64], part: f64) -> f64 {
     let sorted = sorted(samples);
     let count = (part * sorted.len() as f64).ceil() as usize;
     sorted[count.clamp(1, sorted.len()) - 1]
 }
 
-/// The 95 % interval of the median, by order statistics (the sign test turned round): the k-th
+/// Returns the 95 % interval of the median, by order statistics (the inverted sign test): the k-th
 /// smallest and the k-th largest sample, for the largest k with P(Binomial(n, 1/2) < k) ≤ 2.5 %.
-/// `None` below six samples, which cannot give 95 %.
+///
+/// Returns `None` for fewer than six samples, which cannot yield 95 %.
 pub fn median_interval(samples: &[f64]) -> Option<[f64; 2]> {
     let sorted = sorted(samples);
     let n = sorted.len();
     let mut outside = 0;
-    // log2 of the probability of exactly i heads: stays in range for any n.
+    // log2 of the probability of exactly i heads, which does not underflow for any n.
     let mut log = -(n as f64);
     let mut below = 0.0;
     while outside < n / 2 {
@@ -66,6 +68,7 @@ mod tests {
         (1..=n).rev().map(|i| i as f64).collect()
     }
 
+    /// Every percentile is one of the samples.
     #[test]
     fn percentiles_are_samples() {
         assert_eq!(percentile(&first(1000), 0.99), 990.0);
@@ -73,6 +76,7 @@ mod tests {
         assert_eq!(percentile(&first(10), 0.5), 5.0);
     }
 
+    /// The ranks agree with published tables of the sign test.
     #[test]
     fn the_interval_agrees_with_the_tables_of_the_sign_test() {
         assert_eq!(median_interval(&first(5)), None);
@@ -82,12 +86,14 @@ mod tests {
         assert_eq!(median_interval(&first(100)), Some([40.0, 61.0]));
     }
 
+    /// The interval of many samples is finite and near the median.
     #[test]
     fn many_samples_do_not_underflow() {
         let [low, high] = median_interval(&first(5000)).unwrap();
         assert!(low > 2400.0 && high < 2600.0 && low < high);
     }
 
+    /// The summary of a list has its median and quartiles.
     #[test]
     fn medians_and_quartiles() {
         let all = summary(&first(5));

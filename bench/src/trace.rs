@@ -1,6 +1,6 @@
-//! What an operation costs whatever the machine is doing: user instructions, counted one by one
-//! by a tracer, and the list of system calls. Hardware counters are not asked: many virtual
-//! machines have none, and a single step is exact.
+//! The cost of an operation regardless of the machine: user instructions, counted by
+//! single-stepping, and the list of system calls. Hardware counters are not used, because many
+//! virtual machines have none and single steps are exact.
 
 use std::fmt;
 use std::io;
@@ -28,14 +28,14 @@ impl fmt::Display for Cost {
     }
 }
 
-/// Runs the operation in forked children and watches it. It has run before there, so that what
-/// only the first use costs does not count.
+/// Runs the operation in forked children and traces it. It runs once before, so that the cost of a
+/// first use does not count.
 pub fn cost(operation: &mut dyn FnMut() -> Result<(), Reason>) -> Result<Cost, Reason> {
     let nothing = &mut || Ok(());
     let empty = watch(nothing, Watch::Steps)?.steps;
     let steps = watch(operation, Watch::Steps)?.steps;
     let calls = watch(operation, Watch::Calls)?.calls;
-    // The markers themselves: what follows the first stop and what leads to the second.
+    // The cost of the markers: the instructions after the first stop and before the second.
     let frame = watch(nothing, Watch::Calls)?.calls.len();
     let kept = calls.len().saturating_sub(frame);
     Ok(Cost {
@@ -56,19 +56,19 @@ struct Seen {
     calls: Vec<u64>,
 }
 
-/// The child stops itself before and after the operation; in between it is watched.
+/// Forks a child that stops before and after the operation, and traces it in between.
 fn watch(operation: &mut dyn FnMut() -> Result<(), Reason>, how: Watch) -> Result<Seen, Reason> {
-    // SAFETY: this process has one thread when costs are taken, so the child may do anything.
+    // SAFETY: this process has one thread when costs are measured, so the child may run any code.
     match unsafe { libc::fork() } {
         -1 => Err(format!("fork: {}", io::Error::last_os_error())),
         0 => {
             let code = traced(operation);
-            // SAFETY: ends the child without running the parent's exit handlers.
+            // SAFETY: exits the child without running the parent's exit handlers.
             unsafe { libc::_exit(code) }
         }
         child => {
             let seen = observe(child, how);
-            // SAFETY: plain system calls on our own child, which may be gone already.
+            // SAFETY: system calls on a child of this process, which may have exited already.
             unsafe {
                 libc::kill(child, libc::SIGKILL);
                 libc::waitpid(child, std::ptr::null_mut(), 0);
@@ -79,7 +79,7 @@ fn watch(operation: &mut dyn FnMut() -> Result<(), Reason>, how: Watch) -> Resul
 }
 
 fn traced(operation: &mut dyn FnMut() -> Result<(), Reason>) -> i32 {
-    // SAFETY: asks to be traced by the parent; takes no pointers.
+    // SAFETY: requests tracing by the parent; takes no pointers.
     if unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) } != 0 {
         return 1;
     }
@@ -96,26 +96,26 @@ fn traced(operation: &mut dyn FnMut() -> Result<(), Reason>) -> i32 {
 
 #[inline(never)]
 fn stop() {
-    // SAFETY: stops this process until its tracer goes on.
+    // SAFETY: stops this process until its tracer resumes it.
     unsafe { libc::raise(libc::SIGSTOP) };
 }
 
 fn observe(child: libc::pid_t, how: Watch) -> Result<Seen, Reason> {
     let mut seen = Seen::default();
     expect_stop(child)?;
-    // SAFETY: the child is stopped under our trace; the option is a plain number.
+    // SAFETY: the child is stopped under trace, and the option is a plain number.
     unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, child, 0, libc::PTRACE_O_TRACESYSGOOD) };
     let request = match how {
         Watch::Steps => libc::PTRACE_SINGLESTEP,
         Watch::Calls => libc::PTRACE_SYSCALL,
     };
     loop {
-        // SAFETY: the child is stopped under our trace; no signal is delivered with it.
+        // SAFETY: the child is stopped under trace, and no signal is delivered.
         if unsafe { libc::ptrace(request, child, 0, 0) } != 0 {
             return Err(format!("ptrace: {}", io::Error::last_os_error()));
         }
         let mut status = 0;
-        // SAFETY: the status is ours to be written.
+        // SAFETY: the status is a local variable.
         unsafe { libc::waitpid(child, &mut status, 0) };
         if !libc::WIFSTOPPED(status) {
             return Err("the operation ended while it was traced".into());
@@ -135,7 +135,7 @@ fn observe(child: libc::pid_t, how: Watch) -> Result<Seen, Reason> {
 
 fn expect_stop(child: libc::pid_t) -> Result<(), Reason> {
     let mut status = 0;
-    // SAFETY: the status is ours to be written.
+    // SAFETY: the status is a local variable.
     unsafe { libc::waitpid(child, &mut status, 0) };
     if libc::WIFSTOPPED(status) && libc::WSTOPSIG(status) == libc::SIGSTOP {
         return Ok(());
@@ -143,7 +143,7 @@ fn expect_stop(child: libc::pid_t) -> Result<(), Reason> {
     Err("tracing a child is not permitted here, or the operation failed in it".into())
 }
 
-/// The number of the call being entered; none at its exit.
+/// Returns the number of the system call at its entry, `None` at its exit.
 fn entered(child: libc::pid_t) -> Option<u64> {
     const ENTRY: u8 = 1;
     // SAFETY: plain integers, for which zeros are values.
@@ -154,7 +154,7 @@ fn entered(child: libc::pid_t) -> Option<u64> {
     if got <= 0 || info.op != ENTRY {
         return None;
     }
-    // SAFETY: at an entry the union holds the entry's fields.
+    // SAFETY: at an entry the union contains the entry's fields.
     Some(unsafe { info.u.entry.nr })
 }
 
@@ -208,6 +208,7 @@ fn name(number: u64) -> String {
 mod tests {
     use super::*;
 
+    /// The cost of one system call is that call and a plausible number of instructions.
     #[test]
     fn counts_one_system_call_and_its_instructions() {
         let mut path = || std::fs::metadata("/").map(drop).map_err(|e| e.to_string());

@@ -1,4 +1,4 @@
-//! Pages of 4 KiB at random places of a file that is not in memory.
+//! Random reads of 4 KiB pages of a file that is not in memory.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::samples::{OnDisk, Random};
 const NAME: &str = "cold random 4 KiB from disk";
 const LEN: usize = 1 << 30;
 const PAGE: usize = 4096;
-/// Reads a sample, each of another page.
+/// The number of reads in a sample, each of another page.
 const READS: u64 = 16;
 
 pub const FIGURES: &[Figure] = &[Figure { name: NAME, run: rows }];
@@ -31,7 +31,7 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
         page * PAGE as u64
     };
     let from_map = |advice: Advice, repeats: u64| -> Result<Duration, Reason> {
-        // Mapped anew each time: what is mapped cannot be evicted.
+        // The file is mapped anew for each sample, because mapped pages cannot be evicted.
         disk.evict()?;
         let map = Mapping::options().advice(advice).open(disk.path()).map_err(why)?;
         let mut page = [0; PAGE];

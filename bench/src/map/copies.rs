@@ -1,4 +1,4 @@
-//! Copies out of guarded memory, in cache.
+//! Copies from guarded memory that is in cache.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -19,20 +19,20 @@ pub const FIGURES: &[Figure] = &[
     Figure { name: "copy of 64 KiB", run: |setup| rows(setup, "copy of 64 KiB", 64 << 10, 1.05) },
 ];
 
-/// The file that is copied from, piece by piece.
+/// The size of the file that is copied piece by piece.
 const FILE: usize = 64 << 10;
 
 fn rows(setup: &Setup, figure: &str, len: usize, goal: f64) -> Result<Vec<Row>, Reason> {
     let file = samples::in_memory(FILE)?;
     let map = Mapping::map(&file).map_err(why)?;
     let view = map.bytes();
-    // Each sample of a side writes to another place within a page, the same for both in a round:
-    // how source and destination lie to each other matters as much as the code.
+    // Each sample writes to another offset within a page, with the same offsets for both sides of a
+    // round: the relative alignment of source and destination matters as much as the code.
     let places = |sample: &mut usize| {
         *sample += 1;
         *sample * 5 * 16 % 4096
     };
-    // One buffer for all, so that nobody's has the better address.
+    // Both sides share one buffer, so that neither has the better address.
     let buffer = std::cell::RefCell::new(vec![0u8; len + 4096]);
     let (mut theirs, mut ours) = (0, 0);
     let outcome = Contest::new()
@@ -43,7 +43,8 @@ fn rows(setup: &Setup, figure: &str, len: usize, goal: f64) -> Result<Vec<Row>, 
             let start = Instant::now();
             for piece in 0..repeats as usize {
                 let offset = piece * len % FILE;
-                // SAFETY: both have so many bytes, and are apart; the file stays as it is.
+                // SAFETY: both ranges have `len` bytes and do not overlap; the file does not
+                // change.
                 unsafe { std::ptr::copy_nonoverlapping(from.add(offset), out.as_mut_ptr(), len) };
                 black_box(out.as_mut_ptr());
             }

@@ -1,4 +1,4 @@
-//! A page changed and made durable.
+//! Changes a page and makes it durable.
 
 use sharemap::MappingMut;
 
@@ -21,7 +21,7 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let map = MappingMut::open(disk.path()).map_err(why)?;
     let raw = RawMap::new(disk.file(), LEN, Write::Yes, 0)?;
     let state = std::cell::Cell::new(Random::new(3));
-    // Another page and other bytes each time.
+    // Each sample writes another page and other bytes.
     let next = || {
         let mut random = state.get();
         let offset = random.below((LEN / PAGE) as u64) as usize * PAGE;
@@ -29,7 +29,7 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
         (offset, [offset.to_le_bytes()[1] ^ random.next() as u8; PAGE])
     };
     let store = |offset: usize, page: &[u8; PAGE]| {
-        // SAFETY: the page lies in the mapping, into which there are no references.
+        // SAFETY: the page lies in the mapping, to which no references exist.
         unsafe { raw.base().add(offset).copy_from_nonoverlapping(page.as_ptr(), PAGE) }
     };
     let outcome = Contest::new()

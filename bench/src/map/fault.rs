@@ -1,4 +1,4 @@
-//! One load of a page that is gone: from the instruction to the error, and the error dropped.
+//! One load from a page that is gone, from the instruction until the error is dropped.
 
 use std::hint::black_box;
 

@@ -1,4 +1,5 @@
-//! A whole file read once: `FileContents` picks reading or mapping, and should pick well.
+//! Reads a whole file once. `FileContents` chooses between reading and mapping, and should choose
+//! well.
 
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -37,7 +38,7 @@ fn rows(setup: &Setup, figure: &str, len: usize) -> Result<Vec<Row>, Reason> {
         .side("read()", || check(slice(&fs::read(black_box(path)).map_err(why)?)))
         .side("memmap2", || {
             let file = File::open(black_box(path)).map_err(why)?;
-            // SAFETY: nobody changes the file while it is mapped.
+            // SAFETY: the file does not change while it is mapped.
             let map = unsafe { memmap2::Mmap::map(&file) }.map_err(why)?;
             check(slice(&map))
         })
@@ -56,14 +57,14 @@ fn rows(setup: &Setup, figure: &str, len: usize) -> Result<Vec<Row>, Reason> {
     )])
 }
 
-/// Looks at every byte, at little cost.
+/// Reads every byte at little cost.
 #[inline(never)]
 fn slice(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |parity, byte| parity ^ byte)
 }
 
-/// The same by words, as the compiler does it with the slice: how fast single bytes are scanned is
-/// not the question here.
+/// Reads every byte by words, as the compiler does for `slice`. The speed of scanning single bytes
+/// is not measured here.
 #[inline(never)]
 fn view(bytes: View<'_, u8>) -> sharemap::Result<u8> {
     let words = bytes.cast::<u64>()?;

@@ -1,5 +1,5 @@
-//! Shared memory mapped afresh and read once: what page faults cost, and what populating saves.
-//! These run on all CPUs, as populating in parallel needs them.
+//! Maps shared memory anew and reads it once: the cost of page faults, and the gain from
+//! populating. These figures use all CPUs, because pages are populated in parallel.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -69,7 +69,7 @@ fn populate(setup: &Setup) -> Result<Vec<Row>, Reason> {
 }
 
 fn memmap2(file: &File, options: memmap2::MmapOptions) -> Result<memmap2::Mmap, Reason> {
-    // SAFETY: nobody changes the file while it is mapped.
+    // SAFETY: the file does not change while it is mapped.
     unsafe { options.map(file) }.map_err(why)
 }
 

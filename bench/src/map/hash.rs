@@ -1,5 +1,5 @@
-//! A hash in which every step waits for the one before it, from memory: here a copy to a small
-//! buffer, whose loads run ahead, beats the plain slice.
+//! A serial hash of memory, in which every step depends on the previous one. Copying to a small
+//! buffer is faster here than the plain slice, because the loads of the copy run ahead.
 
 use std::hint::black_box;
 
@@ -20,7 +20,7 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let file = samples::in_memory(LEN)?;
     let map = Mapping::map(&file).map_err(why)?;
     let view = map.view::<u64>().map_err(why)?;
-    // SAFETY: the file is this function's, and stays as it is until the end.
+    // SAFETY: only this function uses the file, and does not change it.
     let plain = unsafe { std::slice::from_raw_parts(view.as_ptr(), view.len()) };
     let right = slice(plain);
     let check = |hash: sharemap::Result<u64>| match hash {
@@ -43,7 +43,7 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
     Ok(vec![row("try_fold", goal), row("blocks", goal), row("read_at", None)])
 }
 
-/// FNV-1a over words.
+/// One step of FNV-1a, over a word.
 #[inline(always)]
 fn step(hash: u64, word: u64) -> u64 {
     (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3)
@@ -63,7 +63,7 @@ fn copies(words: &[u64]) -> u64 {
     words.chunks(COPY).fold(START, |hash, words| {
         let buffer = &mut buffer[..words.len()];
         buffer.copy_from_slice(words);
-        // The compiler must not see through the copy.
+        // Keeps the compiler from eliding the copy.
         black_box(&mut *buffer).iter().fold(hash, |hash, word| step(hash, *word))
     })
 }

@@ -1,4 +1,4 @@
-//! Random loads over much shared memory, with small pages and with huge ones.
+//! Random loads from a large shared memory object, with small pages and with huge pages.
 
 use std::fs;
 use std::hint::black_box;
@@ -35,10 +35,10 @@ fn huge(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let file = samples::memory_object(c"huge", libc::MFD_HUGETLB)?;
     file.set_len(LEN as u64).map_err(why)?;
     let raw = RawMap::new(&file, LEN, Write::Yes, libc::MAP_POPULATE)?;
-    // SAFETY: the whole mapping is writable and this function's own.
+    // SAFETY: the whole mapping is writable, and only this function uses it.
     unsafe { raw.base().write_bytes(1, LEN) };
-    // All pages are in use: taken back from the pool, they go when their user does, even if this
-    // process is killed.
+    // All pages are in use. Once removed from the pool they are freed with their last user, even if
+    // this process is killed.
     drop(reserved);
     let view = map.view::<u64>().map_err(why)?;
     contest(HUGE, setup.effort, *view, &raw, "memfd MFD_HUGETLB", Some(Goal::at_least(0.98)))
@@ -81,7 +81,7 @@ fn contest(
 const POOL: &str = "/proc/sys/vm/nr_hugepages";
 const PAGE: usize = 2 << 20;
 
-/// More huge pages in the system's pool, for as long as this lives.
+/// A reservation of huge pages in the system's pool, which is undone when the value is dropped.
 struct Reserved {
     before: usize,
 }
@@ -102,7 +102,7 @@ impl Reserved {
             if got >= wanted {
                 return Ok(reserved);
             }
-            // Memory in pieces can be put together.
+            // Fragmented memory can be compacted.
             let _ = fs::write("/proc/sys/vm/compact_memory", "1");
         }
         Err(format!("the system has {got} huge pages of {wanted}"))

@@ -1,5 +1,5 @@
-//! The figures of mapping and guarded access, a file for each group. Our side uses nothing but the
-//! safe public interface of the library.
+//! The figures of mapping and guarded access, one file per group. This library's side uses only its
+//! safe public interface.
 
 mod cold;
 mod copies;
@@ -17,7 +17,7 @@ mod sum;
 
 pub use crate::figure::Figure;
 
-/// All of them, in the order of the report.
+/// Returns all figures in the order of the report.
 pub fn figures() -> Vec<Figure> {
     let groups: [&[Figure]; 13] = [
         open::FIGURES,

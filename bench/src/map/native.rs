@@ -1,5 +1,5 @@
-//! The sum in cache once more, with both sides compiled for this machine's CPU: the program builds
-//! itself a second time, into a directory of its own, and takes that one's rows.
+//! The sum in cache with both sides compiled for this machine's CPU. The program builds itself a
+//! second time, into a directory of its own, and uses the rows of that build.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -47,7 +47,7 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
     serde_json::from_slice(&output.stdout).map_err(why)
 }
 
-/// What the second build is asked to do.
+/// Measures and prints the rows, in the second build.
 pub fn child(rounds: Option<String>) -> Result<(), Reason> {
     let rounds = rounds.map(|rounds| rounds.parse()).transpose().map_err(why)?;
     let rows = sum::measure(NAME, 256 << 10, 0.90, Effort { rounds })?;

@@ -1,5 +1,5 @@
-//! Counting one byte in cache: bytes handed out by the library beside a slice, with the same loop
-//! over 32 counters of a byte each on both sides.
+//! Counts one byte value in cache: blocks of the library's views beside a slice. Both sides use the
+//! same loop with one-byte counters.
 
 use std::hint::black_box;
 
@@ -20,7 +20,7 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let file = samples::in_memory(LEN)?;
     let map = Mapping::map(&file).map_err(why)?;
     let view = map.bytes();
-    // SAFETY: the file is this function's, and stays as it is until the end.
+    // SAFETY: only this function uses the file, and does not change it.
     let plain = unsafe { std::slice::from_raw_parts(view.as_ptr(), view.len()) };
     let right = plain.iter().filter(|byte| **byte == b'\n').count();
     let check = |count: sharemap::Result<usize>| match count {
@@ -48,10 +48,10 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
 }
 
 const LANES: usize = 64;
-/// Blocks before a counter of a byte could overflow.
+/// The number of blocks before a one-byte counter could overflow.
 const ROUND: usize = 255;
 
-/// Adds a block to the counters.
+/// Adds the matches in a block to the counters.
 #[inline(always)]
 fn add(counters: &mut [u8; LANES], block: &[u8; LANES]) {
     for (counter, byte) in counters.iter_mut().zip(block) {
@@ -95,7 +95,7 @@ fn copies(bytes: &[u8]) -> usize {
     count
 }
 
-/// Blocks of 128 bytes, each of which adds this often to a counter.
+/// The number of times that a block of 128 bytes adds to each counter.
 const ADDED: usize = 128 / LANES;
 
 #[inline(never)]

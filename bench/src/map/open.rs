@@ -1,4 +1,4 @@
-//! Opening, mapping and letting go of a small file: a few system calls and little else.
+//! Opens, maps, unmaps and closes a small file, which consists mostly of system calls.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -31,7 +31,7 @@ fn touched(setup: &Setup) -> Result<Vec<Row>, Reason> {
         map.close().map_err(why)
     };
     let mut libc = || {
-        // SAFETY: the file has a byte, and nobody shortens it.
+        // SAFETY: the file has a byte and is not truncated.
         let byte = raw::with_mapped_file(black_box(&c_path), |map| unsafe { map.base().read() })?;
         black_box(byte);
         Ok(())
@@ -102,6 +102,6 @@ fn rows(
 
 fn memmap2_open(path: &Path) -> Result<memmap2::Mmap, Reason> {
     let file = File::open(path).map_err(why)?;
-    // SAFETY: nobody changes the file while it is mapped.
+    // SAFETY: the file does not change while it is mapped.
     unsafe { memmap2::Mmap::map(&file) }.map_err(why)
 }

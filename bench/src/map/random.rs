@@ -1,4 +1,4 @@
-//! Single loads at random places of resident memory.
+//! Single loads at random indices of resident memory.
 
 use std::hint::black_box;
 
@@ -10,7 +10,7 @@ use crate::measure::{Contest, Reason, why};
 use crate::report::{Goal, Row, Unit};
 use crate::samples::{self, Random};
 
-/// Loads an operation.
+/// The number of loads in an operation.
 pub const LOADS: u64 = 1 << 14;
 
 const CACHED: &str = "random guarded loads of 8 bytes, 512 KiB";
@@ -18,7 +18,7 @@ const LARGE: &str = "random guarded loads of 8 bytes, 64 MiB";
 
 pub const FIGURES: &[Figure] = &[
     Figure { name: CACHED, run: |setup| rows(setup, CACHED, 512 << 10) },
-    // Here the processor waits for memory, and what counts is how many loads fit into its window
+    // Here the processor waits for memory. The figure depends on how many loads fit into its window
     // of instructions in flight.
     Figure { name: LARGE, run: |setup| rows(setup, LARGE, 64 << 20) },
 ];
@@ -28,7 +28,7 @@ fn rows(setup: &Setup, figure: &str, len: usize) -> Result<Vec<Row>, Reason> {
     let map = Mapping::map(&file).map_err(why)?;
     map.populate().map_err(why)?;
     let view = map.view::<u64>().map_err(why)?;
-    // SAFETY: the file is this function's, and stays as it is until the end.
+    // SAFETY: only this function uses the file, and does not change it.
     let plain = unsafe { std::slice::from_raw_parts(view.as_ptr(), view.len()) };
     let seed = std::cell::Cell::new(1);
     let next = || {
@@ -61,20 +61,20 @@ fn rows(setup: &Setup, figure: &str, len: usize) -> Result<Vec<Row>, Reason> {
     })
 }
 
-/// Which bits of a random number are an index, for a length that is a power of two. Opaque, so that
-/// each index is checked by everybody.
+/// Returns the mask that turns a random number into an index, for a length that is a power of two.
+/// The mask is opaque to the compiler, so both sides check each index.
 fn mask(len: usize) -> usize {
     black_box(len - 1)
 }
 
-/// Loads at random from a slice.
+/// Loads random words from a slice.
 #[inline(never)]
 pub fn slice(words: &[u64], mut random: Random) -> u64 {
     let mask = mask(words.len());
     (0..LOADS).fold(0, |sum, _| sum.wrapping_add(words[random.next() as usize & mask]))
 }
 
-/// The same from a view.
+/// Loads random words from a view, one at a time.
 #[inline(never)]
 pub fn view_get(words: View<'_, u64>, mut random: Random) -> sharemap::Result<u64> {
     let mask = mask(words.len());
@@ -85,7 +85,7 @@ pub fn view_get(words: View<'_, u64>, mut random: Random) -> sharemap::Result<u6
     Ok(sum)
 }
 
-/// The same, many at a time.
+/// Loads random words from a view, many at a time.
 #[inline(never)]
 pub fn view_gather(words: View<'_, u64>, mut random: Random) -> sharemap::Result<u64> {
     const TOGETHER: usize = 512;

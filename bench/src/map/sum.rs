@@ -1,5 +1,5 @@
-//! Sums of `u64`: whether a scan of guarded memory runs at the speed of a plain slice. Both sides
-//! read the very same mapping, so that only the code differs.
+//! Sums of `u64`, which show whether a scan of guarded memory is as fast as a scan of a plain
+//! slice. Both sides read the same mapping, so that only the code differs.
 
 use std::hint::black_box;
 
@@ -25,12 +25,12 @@ pub const FIGURES: &[Figure] = &[
     },
 ];
 
-/// Scans of a mapping of that size, each beside the slice.
+/// Measures each scan of a mapping of `len` bytes beside the slice.
 pub fn measure(figure: &str, len: usize, goal: f64, effort: Effort) -> Result<Vec<Row>, Reason> {
     let file = samples::in_memory(len)?;
     let map = Mapping::map(&file).map_err(why)?;
     let view = map.view::<u64>().map_err(why)?;
-    // SAFETY: the file is this function's, and stays as it is until the end.
+    // SAFETY: only this function uses the file, and does not change it.
     let plain = unsafe { std::slice::from_raw_parts(view.as_ptr(), view.len()) };
     let right = slice(plain);
     let outcome = Contest::new()

@@ -1,4 +1,4 @@
-//! Boost.Interprocess, as a C++ program that is built where a compiler and Boost are installed.
+//! Boost.Interprocess, in a C++ program that is built if a compiler and Boost are installed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,18 +8,18 @@ use crate::peers::served::Served;
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/boost.cpp");
 
-/// A child that locks so.
+/// Starts a child that locks as `what` says.
 pub fn start(what: &str) -> Result<Served, Reason> {
     Served::spawn(Command::new(built()?).arg(what))
 }
 
-/// A mutex in a new file, for several to count under.
+/// Creates a file with a mutex, under which several processes count.
 pub fn make(path: &Path) -> Result<(), Reason> {
     let status = Command::new(built()?).arg("make").arg(path).status().map_err(why)?;
     if status.success() { Ok(()) } else { Err(format!("the C++ program ended: {status}")) }
 }
 
-/// A child that counts there, with so many nanoseconds spent under the lock.
+/// Starts a child that counts in the file at `path` and holds the lock for `pause` nanoseconds.
 pub fn start_counting(path: &Path, pause: u64) -> Result<Served, Reason> {
     Served::spawn(Command::new(program()?).arg("count").arg(path).arg(pause.to_string()))
 }

@@ -1,4 +1,4 @@
-//! Counting under a lock by several processes at once: what each of them does.
+//! The work of each of several processes that count under one lock.
 
 use std::hint::{black_box, spin_loop};
 use std::path::Path;
@@ -14,8 +14,8 @@ pub const OURS: &str = "count: Mutex";
 pub const PTHREAD: &str = "count: pthread";
 pub const SEMAPHORE: &str = "count: sem_t";
 
-/// Attaches to what is at the path, and counts in it when asked; with so many nanoseconds spent
-/// under the lock.
+/// Attaches to the lock at `path`. The returned operation increments its counter and holds the lock
+/// for `pause` nanoseconds.
 pub fn prepare(peer: &str, path: &Path, pause: u64) -> Result<Operation, Reason> {
     let pause = Duration::from_nanos(pause);
     Ok(match peer {

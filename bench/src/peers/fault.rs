@@ -1,10 +1,10 @@
-//! A fault handler that does the least that recovers: it points the register that holds the bad
-//! address at memory that exists, and returns to the same instruction.
+//! A minimal fault handler that recovers: it redirects the register with the bad address to valid
+//! memory and returns to the same instruction.
 
 use crate::measure::Reason;
 use crate::peers::served::Operation;
 
-/// Its name as a peer.
+/// The name of this peer.
 pub const NAME: &str = "redirecting handler";
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -30,7 +30,8 @@ mod here {
     extern "C" fn redirect(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
         let scratch = &raw const SCRATCH;
         let context = context.cast::<libc::ucontext_t>();
-        // SAFETY: the kernel passes this signal's context, and the faulting load below keeps its
+        // SAFETY: the kernel passes the context of this signal, and the faulting load below keeps
+        // its address in this register.
         // address in this register.
         unsafe {
             #[cfg(target_arch = "x86_64")]
@@ -44,11 +45,11 @@ mod here {
         }
     }
 
-    /// The load that faults.
+    /// Performs the load that faults.
     #[inline(never)]
     fn load(address: *const u64) -> u64 {
         let value;
-        // SAFETY: reads eight bytes there, or of the scratch word if there are none.
+        // SAFETY: reads eight bytes at the address, or of the scratch word if the address faults.
         unsafe {
             #[cfg(target_arch = "x86_64")]
             asm!("mov {}, [rsi]", out(reg) value, inout("rsi") address => _, options(nostack));
@@ -58,7 +59,7 @@ mod here {
         value
     }
 
-    /// Two pages mapped over an object of one, and the handler installed.
+    /// Maps two pages over an object of one page and installs the handler.
     pub fn prepare() -> Result<Operation, Reason> {
         let file = samples::in_memory(4096)?;
         let map = RawMap::new(&file, 2 * 4096, Write::No, 0)?;
@@ -67,7 +68,7 @@ mod here {
         action.sa_sigaction = redirect as extern "C" fn(_, _, _) as usize;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
         for signal in [libc::SIGBUS, libc::SIGSEGV] {
-            // SAFETY: the handler does nothing but change the context.
+            // SAFETY: the handler only changes the context.
             if unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) } != 0 {
                 return Err(format!("sigaction: {}", std::io::Error::last_os_error()));
             }

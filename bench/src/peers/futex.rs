@@ -1,20 +1,20 @@
-//! A bare futex, in memory that a forked child shares.
+//! A bare futex in memory shared with a forked child.
 
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A word that one side raises and the other waits for.
+/// A word that one process raises while another waits for it.
 pub struct Turn(AtomicU32);
 
 impl Turn {
-    /// Raises it, and wakes.
+    /// Raises the word and wakes the waiter.
     #[inline]
     pub fn give(&self) {
         self.0.store(1, Ordering::SeqCst);
         self.call(libc::FUTEX_WAKE, 1, None);
     }
 
-    /// Waits until it is raised, and lowers it.
+    /// Waits until the word is raised, and lowers it.
     #[inline]
     pub fn take(&self) {
         while self.0.swap(0, Ordering::SeqCst) == 0 {
@@ -22,7 +22,8 @@ impl Turn {
         }
     }
 
-    /// The same by sleeps of a tenth of a second at most, as one has to who may be left alone.
+    /// Like `take`, but sleeps for at most a tenth of a second at a time, as a waiter must whose
+    /// peer may die.
     #[inline]
     pub fn take_by_bounded_sleeps(&self) {
         let most = libc::timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -33,12 +34,12 @@ impl Turn {
 
     fn call(&self, operation: i32, value: u32, most: Option<&libc::timespec>) {
         let most = most.map_or(ptr::null(), ptr::from_ref);
-        // SAFETY: the word is there as long as `self`, and so is the time.
+        // SAFETY: the word lives as long as `self`, and the timeout outlives the call.
         unsafe { libc::syscall(libc::SYS_futex, self.0.as_ptr(), operation, value, most) };
     }
 }
 
-/// Two words on cache lines of their own, shared with children.
+/// Two words on separate cache lines, shared with forked children.
 #[repr(C)]
 pub struct Turns {
     pub there: Turn,
@@ -47,11 +48,11 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// Lives as long as the process.
+    /// Allocates the words for the lifetime of the process.
     pub fn shared() -> Result<&'static Self, String> {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-        // SAFETY: a new mapping, never unmapped; zeros are both words lowered.
+        // SAFETY: a new mapping, never unmapped; zeros are two lowered words.
         unsafe {
             let base = libc::mmap(ptr::null_mut(), size_of::<Self>(), access, flags, -1, 0);
             if base == libc::MAP_FAILED {
@@ -62,16 +63,16 @@ impl Turns {
     }
 }
 
-/// A child that does this until it is killed, which dropping does.
+/// A child that repeats its work until the value is dropped, which kills it.
 pub struct Forked(libc::pid_t);
 
 impl Forked {
     pub fn new(mut work: impl FnMut()) -> Result<Self, String> {
-        // SAFETY: this process has one thread; the child does its work and nothing else.
+        // SAFETY: this process has one thread, and the child does only its work.
         match unsafe { libc::fork() } {
             -1 => Err(format!("fork: {}", std::io::Error::last_os_error())),
             0 => {
-                // SAFETY: takes numbers only.
+                // SAFETY: takes only numbers.
                 unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
                 loop {
                     work();
@@ -84,7 +85,7 @@ impl Forked {
 
 impl Drop for Forked {
     fn drop(&mut self) {
-        // SAFETY: our own child, waited for once.
+        // SAFETY: the child belongs to this process and is waited for once.
         unsafe {
             libc::kill(self.0, libc::SIGKILL);
             libc::waitpid(self.0, ptr::null_mut(), 0);

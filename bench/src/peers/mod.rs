@@ -1,4 +1,4 @@
-//! The other side of every row: what a program does without this library.
+//! The peers: what a program does without this library.
 
 pub mod boost;
 pub mod count;

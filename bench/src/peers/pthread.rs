@@ -1,4 +1,4 @@
-//! The system's own locks, in memory that processes share.
+//! The system's own locks in shared memory.
 
 use std::cell::UnsafeCell;
 use std::ffi::{CString, c_int};
@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::measure::{Reason, why};
 use crate::peers::raw::{RawMap, Write};
 
-/// What a lock is to survive.
+/// The deaths that a lock survives.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Robust {
     No,
@@ -17,10 +17,10 @@ pub enum Robust {
 }
 
 const LEN: usize = 4096;
-/// The counter has a cache line of its own.
+/// The offset of the counter, on a cache line of its own.
 const COUNTER: usize = 256;
 
-/// The memory of a new file, which all attach to.
+/// Creates a file and maps it, for other processes to attach to.
 fn create(path: &Path) -> Result<RawMap, Reason> {
     let file = File::options().read(true).write(true).create_new(true).open(path).map_err(why)?;
     file.set_len(LEN as u64).map_err(why)?;
@@ -32,17 +32,18 @@ fn open(path: &Path) -> Result<RawMap, Reason> {
     RawMap::new(&file, LEN, Write::Yes, 0)
 }
 
-/// A mutex and a counter in a file's memory.
+/// A mutex and a counter in a mapped file.
 pub struct Mutex {
     map: RawMap,
 }
 
 impl Mutex {
-    /// In a new file, which all attach to.
+    /// Creates the mutex in a new file, to which other processes attach.
     pub fn create(path: &Path, robust: Robust) -> Result<Self, Reason> {
         let mutex = Self { map: create(path)? };
         let mut attributes = MaybeUninit::uninit();
-        // SAFETY: the attributes are made before they are used; the mutex is nobody else's yet.
+        // SAFETY: the attributes are initialized before use, and no other process uses the mutex
+        // yet.
         unsafe {
             check(libc::pthread_mutexattr_init(attributes.as_mut_ptr()))?;
             let attributes = attributes.as_mut_ptr();
@@ -63,10 +64,10 @@ impl Mutex {
         self.map.base().cast()
     }
 
-    /// Counts under the lock.
+    /// Increments the counter under the lock.
     #[inline]
     pub fn count(&self, inside: impl FnOnce()) -> Result<(), Reason> {
-        // SAFETY: the mutex was made; whoever has it has the counter.
+        // SAFETY: the mutex is initialized, and its owner has exclusive access to the counter.
         unsafe {
             check(libc::pthread_mutex_lock(self.raw()))?;
             let counter: *mut u64 = self.map.base().add(COUNTER).cast();
@@ -77,7 +78,7 @@ impl Mutex {
     }
 }
 
-/// A lock for readers and writers, between processes, and a value.
+/// A readers-writer lock between processes, and a value.
 pub struct RwLock {
     lock: Box<UnsafeCell<libc::pthread_rwlock_t>>,
     value: UnsafeCell<u64>,
@@ -87,7 +88,8 @@ impl RwLock {
     pub fn new() -> Result<Self, Reason> {
         let lock = Box::new(UnsafeCell::new(libc::PTHREAD_RWLOCK_INITIALIZER));
         let mut attributes = MaybeUninit::uninit();
-        // SAFETY: as for the mutex.
+        // SAFETY: the attributes are initialized before use, and no other process uses the lock
+        // yet.
         unsafe {
             check(libc::pthread_rwlockattr_init(attributes.as_mut_ptr()))?;
             let attributes = attributes.as_mut_ptr();
@@ -99,7 +101,7 @@ impl RwLock {
 
     #[inline]
     pub fn read(&self) -> Result<u64, Reason> {
-        // SAFETY: the lock was made, and guards the value.
+        // SAFETY: the lock is initialized and guards the value.
         unsafe {
             check(libc::pthread_rwlock_rdlock(self.lock.get()))?;
             let value = self.value.get().read_volatile();
@@ -110,7 +112,7 @@ impl RwLock {
 
     #[inline]
     pub fn write(&self) -> Result<(), Reason> {
-        // SAFETY: as above.
+        // SAFETY: the lock is initialized and guards the value.
         unsafe {
             check(libc::pthread_rwlock_wrlock(self.lock.get()))?;
             self.value.get().write_volatile(self.value.get().read_volatile().wrapping_add(1));
@@ -119,7 +121,7 @@ impl RwLock {
     }
 }
 
-/// A semaphore of one permit, and a counter, in a file's memory.
+/// A semaphore with one permit, and a counter, in a mapped file.
 pub struct CountingSemaphore {
     map: RawMap,
 }
@@ -127,7 +129,7 @@ pub struct CountingSemaphore {
 impl CountingSemaphore {
     pub fn create(path: &Path) -> Result<Self, Reason> {
         let semaphore = Self { map: create(path)? };
-        // SAFETY: it is nobody else's yet.
+        // SAFETY: no other process uses the semaphore yet.
         check(unsafe { libc::sem_init(semaphore.raw(), 1, 1) })?;
         Ok(semaphore)
     }
@@ -140,10 +142,11 @@ impl CountingSemaphore {
         self.map.base().cast()
     }
 
-    /// Counts with the permit.
+    /// Increments the counter while holding the permit.
     #[inline]
     pub fn count(&self, inside: impl FnOnce()) {
-        // SAFETY: the semaphore was made; whoever has its permit has the counter.
+        // SAFETY: the semaphore is initialized, and the holder of its permit has exclusive access
+        // to the counter.
         unsafe {
             while libc::sem_wait(self.raw()) != 0 {}
             let counter: *mut u64 = self.map.base().add(COUNTER).cast();
@@ -158,10 +161,10 @@ impl CountingSemaphore {
 pub struct Semaphore(*mut libc::sem_t);
 
 impl Semaphore {
-    /// A new one; its name goes at once.
+    /// Creates a semaphore and unlinks its name at once.
     pub fn new(value: u32) -> Result<Self, Reason> {
         let name = CString::new(format!("/sharemap-bench-{}", std::process::id())).map_err(why)?;
-        // SAFETY: a terminated name, and the arguments that its flags ask for.
+        // SAFETY: a terminated name, and the arguments that the flags require.
         unsafe {
             let semaphore =
                 libc::sem_open(name.as_ptr(), libc::O_CREAT | libc::O_EXCL, 0o600, value);
@@ -175,20 +178,20 @@ impl Semaphore {
 
     #[inline]
     pub fn wait(&self) {
-        // SAFETY: an open semaphore, here and below.
+        // SAFETY: an open semaphore.
         unsafe { libc::sem_wait(self.0) };
     }
 
     #[inline]
     pub fn post(&self) {
-        // SAFETY: as above.
+        // SAFETY: an open semaphore.
         unsafe { libc::sem_post(self.0) };
     }
 }
 
 impl Drop for Semaphore {
     fn drop(&mut self) {
-        // SAFETY: open, and closed once.
+        // SAFETY: the semaphore is open and is closed once.
         unsafe { libc::sem_close(self.0) };
     }
 }

@@ -1,4 +1,4 @@
-//! `mmap` and the calls around it, as a C program makes them.
+//! `mmap` and the surrounding calls, as a C program makes them.
 
 use std::ffi::{CString, c_int};
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::measure::{Reason, why};
 
-/// A shared mapping, unmapped when dropped.
+/// A shared mapping, unmapped when the value is dropped.
 pub struct RawMap {
     base: *mut libc::c_void,
     len: usize,
@@ -26,7 +26,7 @@ impl RawMap {
             Write::No => libc::PROT_READ,
             Write::Yes => libc::PROT_READ | libc::PROT_WRITE,
         };
-        // SAFETY: a new mapping at an address of the kernel's choice.
+        // SAFETY: creates a mapping at an address that the kernel chooses.
         let base = unsafe {
             libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED | flags, fd, 0)
         };
@@ -40,9 +40,9 @@ impl RawMap {
         self.base.cast()
     }
 
-    /// The bytes, on the understanding that nobody changes or shortens what is mapped.
+    /// Returns the contents, which must not be changed or truncated meanwhile.
     pub fn words(&self) -> &[u64] {
-        // SAFETY: mapped for as long as `self`, aligned to a page, and left alone by the bench.
+        // SAFETY: mapped for as long as `self`, page-aligned, and not changed by the benchmark.
         unsafe { std::slice::from_raw_parts(self.base.cast(), self.len / 8) }
     }
 
@@ -57,34 +57,34 @@ impl RawMap {
 impl Drop for RawMap {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours and goes with this value.
+        // SAFETY: the value owns the mapping, which is unmapped once.
         unsafe { libc::munmap(self.base, self.len) };
     }
 }
 
-/// Whether a mapping may be written.
+/// Whether a mapping is writable.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Write {
     No,
     Yes,
 }
 
-/// A path as the kernel wants it.
+/// Converts a path to a C string.
 pub fn c_path(path: &Path) -> Result<CString, Reason> {
     CString::new(path.as_os_str().as_bytes()).map_err(why)
 }
 
-/// `open`, `fstat`, `mmap`, then whatever is to be done, `munmap`, `close`.
+/// Calls `open`, `fstat`, `mmap`, then `look`, `munmap` and `close`.
 #[inline]
 pub fn with_mapped_file<R>(path: &CString, look: impl FnOnce(&RawMap) -> R) -> Result<R, Reason> {
-    // SAFETY: the path ends with a zero byte.
+    // SAFETY: the path is terminated.
     let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
     if fd < 0 {
         return Err(format!("open: {}", io::Error::last_os_error()));
     }
     // SAFETY: plain integers, for which zeros are values.
     let mut status: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: the status is ours to be written.
+    // SAFETY: the status is a local variable.
     if unsafe { libc::fstat(fd, &mut status) } != 0 {
         return Err(format!("fstat: {}", io::Error::last_os_error()));
     }
@@ -94,10 +94,10 @@ pub fn with_mapped_file<R>(path: &CString, look: impl FnOnce(&RawMap) -> R) -> R
     result
 }
 
-/// Reads exactly so many bytes at an offset.
+/// Reads exactly `out.len()` bytes at `offset`.
 #[inline]
 pub fn pread(file: &File, out: &mut [u8], offset: u64) -> Result<(), Reason> {
-    // SAFETY: the buffer is as long as said.
+    // SAFETY: the buffer has the stated size.
     let got = unsafe {
         libc::pread(file.as_raw_fd(), out.as_mut_ptr().cast(), out.len(), offset as libc::off_t)
     };
@@ -108,12 +108,12 @@ pub fn pread(file: &File, out: &mut [u8], offset: u64) -> Result<(), Reason> {
     }
 }
 
-/// Copies from this process's own memory by asking the kernel, which survives bad addresses.
+/// Copies from this process's own memory by a system call, which survives bad addresses.
 #[inline]
 pub fn process_vm_read(out: &mut [u8], from: *const u8) -> Result<(), Reason> {
     let local = libc::iovec { iov_base: out.as_mut_ptr().cast(), iov_len: out.len() };
     let remote = libc::iovec { iov_base: from.cast_mut().cast(), iov_len: out.len() };
-    // SAFETY: writes into `out` only; the kernel checks the source.
+    // SAFETY: writes only to `out`; the kernel checks the source.
     let got = unsafe { libc::process_vm_readv(libc::getpid(), &local, 1, &remote, 1, 0) };
     if got == out.len() as isize {
         Ok(())
@@ -122,9 +122,9 @@ pub fn process_vm_read(out: &mut [u8], from: *const u8) -> Result<(), Reason> {
     }
 }
 
-/// Writes a page and makes it durable without a mapping.
+/// Writes a page and makes it durable, without a mapping.
 pub fn pwrite_durably(file: &File, bytes: &[u8], offset: u64) -> Result<(), Reason> {
-    // SAFETY: the buffer is as long as said.
+    // SAFETY: the buffer has the stated size.
     let put = unsafe {
         libc::pwrite(file.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), offset as libc::off_t)
     };

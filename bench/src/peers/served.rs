@@ -1,5 +1,5 @@
-//! Sides that need a process of their own: a child that runs so many operations when asked, and says
-//! how long that took.
+//! Sides that need a process of their own: a child that runs operations on request and reports how
+//! long they took.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::measure::{Reason, why};
 use crate::peers::{count, fault};
 
-/// Does something so often, and says how long that took.
+/// Runs the given number of times and returns the elapsed time.
 pub type Operation = Box<dyn FnMut(u64) -> Duration>;
 
-/// A child that serves one peer.
+/// A child process that runs the operations of one peer.
 pub struct Served {
     child: Child,
     requests: Option<ChildStdin>,
@@ -20,20 +20,20 @@ pub struct Served {
 }
 
 impl Served {
-    /// Starts this program again as the peer of that name. It runs where this process may run.
+    /// Starts this program again as the peer of that name, on the CPUs that this process may use.
     pub fn start(peer: &str) -> Result<Self, Reason> {
         let program = std::env::current_exe().map_err(why)?;
         Self::spawn(Command::new(program).args(["serve", peer]))
     }
 
-    /// The same as one of several that count together.
+    /// Starts this program again as one of several processes that count together.
     pub fn start_counting(peer: &str, path: &Path, pause: u64) -> Result<Self, Reason> {
         let program = std::env::current_exe().map_err(why)?;
         let mut command = Command::new(program);
         Self::spawn(command.args(["serve", peer]).arg(path).arg(pause.to_string()))
     }
 
-    /// Starts a program that speaks as [`serve`] does.
+    /// Starts a program that speaks the protocol of [`serve`].
     pub fn spawn(command: &mut Command) -> Result<Self, Reason> {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(why)?;
@@ -42,19 +42,19 @@ impl Served {
         Ok(Self { child, requests, answers })
     }
 
-    /// Time for so many operations there.
+    /// Runs `repeats` operations in the child and returns how long they took.
     pub fn run(&mut self, repeats: u64) -> Result<Duration, Reason> {
         self.ask(repeats)?;
         self.answer()
     }
 
-    /// Lets it begin.
+    /// Requests `repeats` operations without waiting for them.
     pub fn ask(&mut self, repeats: u64) -> Result<(), Reason> {
         let requests = self.requests.as_mut().ok_or("the peer has no input")?;
         requests.write_all(&repeats.to_le_bytes()).map_err(why)
     }
 
-    /// Waits until it is done.
+    /// Waits for the requested operations and returns how long they took.
     pub fn answer(&mut self) -> Result<Duration, Reason> {
         let mut answer = [0; 8];
         let read = self.answers.read_exact(&mut answer);
@@ -65,13 +65,13 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // The end of its input is what ends it.
+        // The child exits at the end of its input.
         drop(self.requests.take());
         let _ = self.child.wait();
     }
 }
 
-/// The child's side: answers until its input ends.
+/// Runs operations in the child on request, until the end of its input.
 pub fn serve(words: &[String]) -> Result<(), Reason> {
     let mut operation: Operation = match words {
         [peer] if peer == fault::NAME => fault::prepare()?,

@@ -1,4 +1,4 @@
-//! A counter that several processes want at once.
+//! A counter that several processes increment at once.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -24,10 +24,10 @@ pub const FIGURES: &[Figure] = &[
     Figure { name: MANY, run: |setup| count(setup, MANY, 6, 0) },
 ];
 
-/// What each process does in a sample.
+/// The number of increments by each process in a sample.
 const REPEATS: u64 = 100_000;
 
-/// Processes that count in the same place.
+/// Several processes that increment one counter.
 struct Counters(Vec<Served>);
 
 impl Counters {
@@ -36,7 +36,7 @@ impl Counters {
         (0..processes).map(start).collect::<Result<_, _>>().map(Self)
     }
 
-    /// From the first's begin to the last's end.
+    /// Runs all processes and returns the time from the first start to the last end.
     fn run(&mut self, repeats: u64) -> Result<Duration, Reason> {
         let start = Instant::now();
         self.0.iter_mut().try_for_each(|counter| counter.ask(repeats))?;
@@ -96,7 +96,7 @@ fn count(setup: &Setup, figure: &str, processes: u64, pause: u64) -> Result<Vec<
     Ok(rows)
 }
 
-/// Files that go with the value.
+/// Files that are removed when the value is dropped.
 struct Remove<'a>(&'a [PathBuf]);
 
 impl Drop for Remove<'_> {

@@ -1,4 +1,4 @@
-//! How long after the kill of one who has a lock the next one has it, who sleeps until then.
+//! The time from the kill of an owner until a waiter, which sleeps meanwhile, acquires the lock.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -14,8 +14,8 @@ use crate::measure::{Reason, why};
 use crate::report::{Row, Unit};
 use crate::stats;
 
-/// What the one to be killed has in memory, besides the program: the kernel frees it first, page by
-/// page.
+/// The memory that the killed process occupies besides its program. The kernel frees it page by
+/// page before it releases the liveness lock.
 #[derive(Clone, Copy)]
 struct Resident {
     bytes: usize,
@@ -48,16 +48,16 @@ pub const FIGURES: &[Figure] = &[
     Figure { name: CREATOR, run: |setup| creators(setup, 200) },
 ];
 
-/// The most that the next may take, in milliseconds.
+/// The longest acceptable time until the next owner acquires the lock, in milliseconds.
 const LIMIT: f64 = 10.0;
 const LIMIT_OF_CREATION: f64 = 50.0;
 
-/// The slot of participant 1, as FORMAT.md says: this process is participant 0.
+/// The offset of the liveness lock of participant 1 (see FORMAT.md). This process is participant 0.
 const SLOT: i64 = (1 << 62) + 3;
 
 type Locks = (Mutex<u64>, RwLock<u64>);
 
-/// A name in shared memory that goes with the value.
+/// A shared memory name that is unlinked when the value is dropped.
 struct Object(PathBuf);
 
 impl Object {
@@ -76,8 +76,8 @@ impl Drop for Object {
     }
 }
 
-/// Times in milliseconds: from the kill until the next has it, and of these, until the kernel has
-/// released the dead one's slot, and after that.
+/// Times in milliseconds: from the kill until the next owner acquires the lock, the part of it
+/// until the kernel has released the liveness lock, and the part after that.
 #[derive(Default)]
 struct Times {
     whole: Vec<f64>,
@@ -110,7 +110,7 @@ fn owners(
             std::mem::forget(shared);
             Some(())
         })?;
-        // Long enough for the next one to be asleep, and not always in the same phase of its sleep.
+        // The waiter is asleep by then, at a varying phase of its sleep.
         let pause = Duration::from_micros(3_000 + 397 * (kill as u64 % 13));
         let (killed, had) = thread::scope(|scope| {
             let killer = scope.spawn(|| {
@@ -174,7 +174,7 @@ fn creators(setup: &Setup, kills: usize) -> Result<Vec<Row>, Reason> {
     Ok(vec![row(CREATOR, &times, Some(LIMIT_OF_CREATION))])
 }
 
-/// The 99th percentile, with the median and the longest as its spread.
+/// Returns the row of the 99th percentile, with the median and the maximum as its spread.
 fn row(figure: &str, times: &[f64], limit: Option<f64>) -> Row {
     let unit = Unit::Milliseconds;
     let [half, most, all] = [0.5, 0.99, 1.0].map(|part| stats::percentile(times, part));
@@ -195,13 +195,13 @@ fn row(figure: &str, times: &[f64], limit: Option<f64>) -> Row {
     }
 }
 
-/// When one was killed, and when nothing of it held its slot any more.
+/// The times of a kill and of the release of the victim's liveness lock.
 struct Killed {
     at: Instant,
     released: Instant,
 }
 
-/// A child that has something, and that much memory.
+/// A child that holds a lock and occupies memory, until it is killed.
 struct Holder(libc::pid_t);
 
 impl Holder {
@@ -215,32 +215,32 @@ impl Holder {
         })
     }
 
-    /// What it does says when it is ready.
+    /// Starts a child that runs `work`, and waits until `work` calls its argument.
     fn start_with(
         resident: Resident,
         work: impl FnOnce(&dyn Fn()) -> Option<()>,
     ) -> Result<Self, Reason> {
         let mut ends = [0; 2];
-        // SAFETY: there is room for two descriptors.
+        // SAFETY: the array has room for two descriptors.
         if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
             return Err(why(std::io::Error::last_os_error()));
         }
         let [from, to] = ends;
-        // SAFETY: this process has one thread at the moment; the child does its work and ends.
+        // SAFETY: this process has one thread at the moment; the child does its work and exits.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            // SAFETY: takes numbers only.
+            // SAFETY: takes only numbers.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             let done = fill(resident).and_then(|()| {
                 work(&|| {
-                    // SAFETY: one byte, of the pipe made above.
+                    // SAFETY: writes one byte to the pipe created above.
                     unsafe { libc::write(to, [1_u8].as_ptr().cast(), 1) };
                 })
             });
-            // SAFETY: ends without returning into the parent's code.
+            // SAFETY: exits without returning into the parent's code.
             unsafe { libc::_exit(i32::from(done.is_none())) };
         }
-        // SAFETY: the pipe's ends are this process's own, and closed once.
+        // SAFETY: this process owns both ends of the pipe and closes each once.
         let ready = unsafe {
             libc::close(to);
             let ready = child > 0 && libc::read(from, [0_u8].as_mut_ptr().cast(), 1) == 1;
@@ -252,21 +252,21 @@ impl Holder {
     }
 
     fn send_kill(&self) {
-        // SAFETY: our own child, which is waited for when this value goes.
+        // SAFETY: the child belongs to this process and is not reaped before the drop.
         unsafe { libc::kill(self.0, libc::SIGKILL) };
     }
 
-    /// Kills it, and looks until its slot is free.
+    /// Kills the child and polls until its liveness lock is released.
     fn kill(&self, slots: &File) -> Killed {
         let at = Instant::now();
         self.send_kill();
         loop {
-            // SAFETY: plain numbers, all zeros are valid.
+            // SAFETY: plain integers, for which zeros are values.
             let mut lock: libc::flock = unsafe { std::mem::zeroed() };
             lock.l_type = libc::F_WRLCK as libc::c_short;
             lock.l_start = SLOT;
             lock.l_len = 1;
-            // SAFETY: the structure is the one that this command takes.
+            // SAFETY: the command takes this structure.
             let asked = unsafe { libc::fcntl(slots.as_raw_fd(), libc::F_OFD_GETLK, &mut lock) };
             if asked != 0 || lock.l_type == libc::F_UNLCK as libc::c_short {
                 return Killed { at, released: Instant::now() };
@@ -279,17 +279,17 @@ impl Drop for Holder {
     fn drop(&mut self) {
         if self.0 > 0 {
             self.send_kill();
-            // SAFETY: our own child, waited for once.
+            // SAFETY: the child belongs to this process and is reaped once.
             unsafe { libc::waitpid(self.0, std::ptr::null_mut(), 0) };
         }
     }
 }
 
-/// Memory with every page in use.
+/// Allocates memory with every page in use.
 fn fill(Resident { bytes: len, advice }: Resident) -> Option<()> {
     let access = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    // SAFETY: a new mapping, never unmapped, of so many bytes.
+    // SAFETY: creates a mapping of `len` bytes that is never unmapped.
     unsafe {
         let base = libc::mmap(std::ptr::null_mut(), len, access, flags, -1, 0);
         if base == libc::MAP_FAILED {

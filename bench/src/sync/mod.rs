@@ -1,5 +1,5 @@
-//! The figures of locks between processes, a file for each group. Our side uses nothing but the safe
-//! public interface of the library.
+//! The figures of locks between processes, one file per group. This library's side uses only its
+//! safe public interface.
 
 mod contended;
 mod death;
@@ -8,7 +8,7 @@ mod wake;
 
 use crate::figure::Figure;
 
-/// All of them, in the order of the report.
+/// Returns all figures in the order of the report.
 pub fn figures() -> Vec<Figure> {
     [uncontended::FIGURES, contended::FIGURES, wake::FIGURES, death::FIGURES].concat()
 }

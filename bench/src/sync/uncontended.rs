@@ -1,4 +1,4 @@
-//! Locks that nobody else wants.
+//! Uncontended locks.
 
 use std::cell::RefCell;
 use std::hint::black_box;

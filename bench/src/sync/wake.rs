@@ -1,4 +1,4 @@
-//! Waking one process from another on the same processor: half a round trip.
+//! Wakes one process from another on the same processor: half a round trip.
 
 use sharemap::{CountingSemaphore, Location, Shared};
 

@@ -1,5 +1,5 @@
-//! Atomic operations in mappings, beside those of the standard library, from many threads, through
-//! several mappings, and from several processes.
+//! Atomic operations in mappings, compared with those of the standard library, and used by many
+//! threads, through several mappings, and by several processes.
 
 mod common;
 #[path = "common/random.rs"]
@@ -17,7 +17,7 @@ use random::check;
 use sharemap::guard::{self, Recovery};
 use sharemap::{AtomicElement, ErrorKind, Mapping, MappingMut, ViewMut};
 
-/// Whether there are atomics here.
+/// Returns `true` if mappings support atomic operations on this system.
 fn supported() -> bool {
     let supported = guard::recovery() == Recovery::InPlace;
     if !supported {
@@ -31,7 +31,7 @@ enum Step {
     Load,
     Store(u64),
     Swap(u64),
-    /// With the value there is, or with another one.
+    /// A compare-exchange that expects the current value (`None`) or another one.
     Exchange(Option<u64>, u64),
     Add(u64),
     Sub(u64),
@@ -61,7 +61,8 @@ const STORES: [Ordering; 3] = [Ordering::Relaxed, Ordering::Release, Ordering::S
 const BOTH: [Ordering; 4] =
     [Ordering::Relaxed, Ordering::Acquire, Ordering::AcqRel, Ordering::SeqCst];
 
-/// Every operation, with every order that the standard library takes, gives and leaves the same.
+/// Every operation, with every ordering that the standard library accepts, returns and leaves the
+/// same value.
 macro_rules! like_std {
     ($($name:ident $int:ty, $atomic:ty;)*) => { $(
         #[test]
@@ -123,7 +124,7 @@ macro_rules! like_std {
                     }
                     assert_eq!(view.get(5).unwrap(), theirs.load(Ordering::SeqCst));
                 }
-                // Nothing beside it was touched.
+                // The neighbouring elements are unchanged.
                 assert_eq!(view.get(4).unwrap(), 0);
                 assert_eq!(view.get(6).unwrap(), 0);
             });
@@ -138,6 +139,7 @@ like_std! {
     i64_like_std i64, AtomicI64;
 }
 
+/// Out-of-bounds and misaligned atomics are rejected.
 #[test]
 fn bounds() {
     let map = MappingMut::anonymous(4096).unwrap();
@@ -158,6 +160,7 @@ fn bounds() {
     );
 }
 
+/// Atomics in read-only mappings can be loaded.
 #[test]
 fn loads_from_read_only_mappings() {
     if !supported() {
@@ -173,7 +176,7 @@ fn loads_from_read_only_mappings() {
 const THREADS: u64 = 8;
 const ADDITIONS: u64 = 20_000;
 
-/// Adds from many threads, half through each of two views.
+/// Adds to a word from many threads, half of them through each of two views.
 fn add_everything<T: AtomicElement + Send + Sync>(views: [ViewMut<'_, T>; 2], one: T) {
     thread::scope(|scope| {
         for number in 0..THREADS {
@@ -187,6 +190,7 @@ fn add_everything<T: AtomicElement + Send + Sync>(views: [ViewMut<'_, T>; 2], on
     });
 }
 
+/// Many threads that add to one word lose no addition.
 #[test]
 fn sums_of_many_threads_are_exact() {
     if !supported() {
@@ -200,6 +204,7 @@ fn sums_of_many_threads_are_exact() {
     assert_eq!(halves.get(3).unwrap(), -((THREADS * ADDITIONS) as i32));
 }
 
+/// Additions through two mappings of one file lose no addition.
 #[test]
 fn sums_through_two_mappings_are_exact() {
     if !supported() {
@@ -213,7 +218,7 @@ fn sums_through_two_mappings_are_exact() {
     assert_eq!(other.view::<u64>().unwrap().get(3).unwrap(), THREADS * ADDITIONS);
 }
 
-/// Each thread multiplies and adds in its own way; nothing is lost if every exchange is atomic.
+/// Compare-exchange loops of several threads lose no update.
 #[test]
 fn compare_exchange_loops() {
     if !supported() {
@@ -227,7 +232,8 @@ fn compare_exchange_loops() {
             scope.spawn(move || {
                 for _ in 0..ADDITIONS / 4 {
                     let mut seen = word.load(Ordering::Relaxed).unwrap();
-                    // The upper half counts, the lower half is what only a whole exchange keeps.
+                    // The upper half counts the updates; the lower half is right only if no
+                    // exchange was torn.
                     loop {
                         let count = (seen >> 32) + 1;
                         let new = count << 32 | (count.wrapping_mul(0x9e37_79b9) & 0xffff_ffff);
@@ -248,7 +254,7 @@ fn compare_exchange_loops() {
     assert_eq!(view.get(0).unwrap() >> 32, THREADS * ADDITIONS / 4);
 }
 
-/// A lock made of them keeps plain elements together: acquire and release are what they say.
+/// A spin lock built from atomics orders plain accesses: acquire and release have their meaning.
 #[test]
 fn a_spin_lock_orders_plain_accesses() {
     if !supported() {
@@ -264,7 +270,7 @@ fn a_spin_lock_orders_plain_accesses() {
                     while lock.swap(1, Ordering::Acquire).unwrap() == 1 {
                         thread::yield_now();
                     }
-                    // Far apart, and neither of them atomic.
+                    // Two plain elements, far apart.
                     let (a, b) = (view.get(100).unwrap(), view.get(900).unwrap());
                     assert_eq!(a, b);
                     view.set(100, a + 1).unwrap();
@@ -277,8 +283,8 @@ fn a_spin_lock_orders_plain_accesses() {
     assert_eq!(view.get(100).unwrap(), 8000);
 }
 
-/// Two threads each store to their own word and load the other's: with sequential consistency not
-/// both can see the old value.
+/// Of two threads that each store to their own word and load the other's, at least one sees the new
+/// value under sequential consistency.
 #[test]
 fn sequentially_consistent_stores_and_loads() {
     if !supported() {
@@ -312,6 +318,7 @@ fn add_in_this_process(path: &Path) {
     add_everything([map.view::<u64>().unwrap(); 2], 1);
 }
 
+/// Additions by two processes lose no addition.
 #[test]
 fn sums_of_two_processes_are_exact() {
     const NAME: &str = "sums_of_two_processes_are_exact";

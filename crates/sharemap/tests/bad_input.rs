@@ -1,5 +1,5 @@
-//! What cannot be done is a distinct error that names the path and the number, and leaves nothing
-//! behind. What needs a limit of the process is in `limits.rs`.
+//! Invalid input is a distinct error that names the path and the number, and leaves no trace. Tests
+//! that need a limit of the process are in `limits.rs`.
 
 mod common;
 
@@ -12,7 +12,8 @@ use sharemap::{
     SlidingWindow,
 };
 
-/// Kind and path are right, and the text has the path and these words.
+/// Asserts that `error` has `kind` and `path`, and that its message contains the path and all
+/// `words`.
 fn check(error: &Error, kind: ErrorKind, path: &Path, words: &[&str]) {
     assert_eq!(error.kind(), kind, "{error}");
     assert_eq!(error.path(), Some(path), "{error}");
@@ -22,6 +23,7 @@ fn check(error: &Error, kind: ErrorKind, path: &Path, words: &[&str]) {
     }
 }
 
+/// A missing file is `NotFound`.
 #[test]
 fn a_missing_file() {
     let dir = TempDir::new();
@@ -43,6 +45,7 @@ fn a_missing_file() {
     check(&error, ErrorKind::NotFound, &nowhere, &[]);
 }
 
+/// A directory is `IsDirectory`.
 #[test]
 fn a_directory() {
     let dir = TempDir::new();
@@ -59,6 +62,7 @@ fn a_directory() {
     }
 }
 
+/// An offset or a length past the end of the file is `OutOfBounds`.
 #[test]
 fn an_offset_past_the_end() {
     let dir = TempDir::new();
@@ -72,6 +76,7 @@ fn an_offset_past_the_end() {
     assert_mapped(&path, 0);
 }
 
+/// A length of zero is `ZeroLength`.
 #[test]
 fn a_length_of_zero() {
     let dir = TempDir::new();
@@ -90,6 +95,7 @@ fn a_length_of_zero() {
     assert_eq!(SlidingWindow::open(&path, 0).unwrap_err().kind(), ErrorKind::ZeroLength);
 }
 
+/// Sums of offsets and lengths that overflow are `Overflow`.
 #[test]
 fn numbers_that_overflow() {
     let dir = TempDir::new();
@@ -116,6 +122,7 @@ fn numbers_that_overflow() {
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 1000);
 }
 
+/// A view of a type with an unsuitable size or alignment is rejected.
 #[test]
 fn types_that_do_not_fit() {
     let dir = TempDir::new();
@@ -135,6 +142,7 @@ fn types_that_do_not_fit() {
     assert_mapped(&path, 0);
 }
 
+/// A range outside of the mapping is `OutOfBounds`, except an empty one at its end.
 #[test]
 fn ranges_outside_of_the_mapping() {
     let dir = TempDir::new();
@@ -155,8 +163,9 @@ fn ranges_outside_of_the_mapping() {
     map.flush_range(1000..).unwrap();
 }
 
+/// A read-only descriptor cannot be mapped for writing.
 #[test]
-fn a_read_only_descriptor_is_not_mapped_for_writing() {
+fn a_read_only_descriptor_cannot_be_mapped_for_writing() {
     let dir = TempDir::new();
     let path = dir.file("a", pattern(1000));
     let file = File::open(&path).unwrap();
@@ -165,8 +174,9 @@ fn a_read_only_descriptor_is_not_mapped_for_writing() {
     assert_mapped(&path, 0);
 }
 
+/// A read-only file cannot be mapped for writing.
 #[test]
-fn a_file_that_may_be_read_only() {
+fn a_read_only_file_cannot_be_mapped_for_writing() {
     let dir = TempDir::new();
     let path = dir.file("a", pattern(1000));
     let mut permissions = std::fs::metadata(&path).unwrap().permissions();
@@ -177,18 +187,19 @@ fn a_file_that_may_be_read_only() {
     permissions.set_readonly(false);
     std::fs::set_permissions(&path, permissions).unwrap();
     match result {
-        // `limits.rs` asks again as somebody else.
+        // `limits.rs` repeats this as an unprivileged user.
         Ok(_) => skip!("this user may write to read-only files"),
         Err(error) => check(&error, ErrorKind::NotWritable, &path, &[]),
     }
 }
 
-/// More than the system has addresses for: 32 bits of them may hold nearly half of all.
+/// A length that exceeds the address space. Of 32-bit addresses nearly half may be one mapping.
 const TOO_MUCH: usize =
     isize::MAX as usize - if cfg!(target_pointer_width = "64") { 65_536 } else { 0 };
 
+/// A mapping or reservation that exceeds the address space is `OutOfAddressSpace`.
 #[test]
-fn more_than_there_are_addresses() {
+fn lengths_larger_than_the_address_space() {
     let error = AnonymousMapping::new(TOO_MUCH).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutOfAddressSpace, "{error}");
     assert!(error.to_string().contains(&error.length().unwrap().to_string()), "{error}");
@@ -203,6 +214,7 @@ fn more_than_there_are_addresses() {
     assert_mapped(&path, 0);
 }
 
+/// A file that exceeds the address space is `OutOfAddressSpace`, but parts of it can be mapped.
 #[test]
 fn files_larger_than_the_address_space() {
     if cfg!(target_pointer_width = "64") {
@@ -230,7 +242,7 @@ fn files_larger_than_the_address_space() {
         check(&error, ErrorKind::OutOfAddressSpace, &new, &["SlidingWindow"]);
     }
     assert_mapped(&new, 0);
-    // Parts of it may be seen, the last byte too.
+    // Parts of the file can be mapped, including the last byte.
     let map = MapOptions::new().offset(LEN - 7).len(7).open_mut(&new).unwrap();
     map.bytes().set(6, 9).unwrap();
     let mut window = SlidingWindow::open(&new, 1 << 20).unwrap();
@@ -239,8 +251,9 @@ fn files_larger_than_the_address_space() {
     assert_eq!(map.file_offset(), LEN - 7);
 }
 
+/// A file that exceeds the disk is `NoSpace`, and the old file remains unchanged.
 #[test]
-fn more_than_any_disk_has() {
+fn files_larger_than_the_disk() {
     const LEN: u64 = 1 << 50;
     if cfg!(target_pointer_width = "32") {
         skip!("no mapping is that large here: an error of another kind");
@@ -260,7 +273,7 @@ fn more_than_any_disk_has() {
         check(&result.unwrap_err(), ErrorKind::NoSpace, &old, &[]);
         assert_eq!(std::fs::read(&old).unwrap(), pattern(1000), "length and contents");
     }
-    // While it is mapped, here and elsewhere.
+    // The file is mapped by two mappings.
     let mut map = MappingMut::open(&old).unwrap();
     let other = Mapping::open(&old).unwrap();
     check(&map.resize(LEN as usize).unwrap_err(), ErrorKind::NoSpace, &old, &[]);
@@ -269,8 +282,9 @@ fn more_than_any_disk_has() {
     assert_eq!(std::fs::metadata(&old).unwrap().len(), 1000);
 }
 
+/// A failed creation leaves no new file behind, and an old file unchanged.
 #[test]
-fn a_failed_creation_leaves_things_as_they_were() {
+fn a_failed_creation_leaves_no_trace() {
     let dir = TempDir::new();
     let new = dir.join("new");
     let reserve = || MapOptions::new().reserve(TOO_MUCH);
@@ -297,6 +311,7 @@ fn a_failed_creation_leaves_things_as_they_were() {
     }
 }
 
+/// An error keeps its kind, path and cause when it is converted to `std::io::Error` and back.
 #[test]
 fn errors_keep_their_cause_through_io() {
     let dir = TempDir::new();

@@ -1,33 +1,21 @@
-//! Objects that are not what was asked for, and locks that cannot be had: each a distinct error that
-//! names the object, the number, and what to do.
+//! Errors from opening the wrong object and from acquiring unavailable locks. Each has its own
+//! kind, and its message names the object, the offending number and the remedy.
 
 mod common;
 
 use std::fs::OpenOptions;
-use std::io::{BufRead, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{TempDir, need_atomics};
+use common::{TempDir, check, need_atomics};
 use sharemap::{
     Barrier, Condvar, CountingSemaphore, Error, ErrorKind, Location, LockError, Mutex, MutexHandle,
     Once, RwLock, Semaphore, Shared, SharedOptions,
 };
 
-/// The kind is right, and the text has the object and these words.
-fn check(error: impl Into<Error>, kind: ErrorKind, object: &Path, words: &[&str]) {
-    let error = error.into();
-    assert_eq!(error.kind(), kind, "{error}");
-    assert_eq!(error.path(), Some(object), "{error}");
-    let text = error.to_string();
-    assert!(text.starts_with("cannot "), "{text}");
-    for word in words.iter().copied().chain(object.to_str()) {
-        assert!(text.contains(word), "{word:?} is not in {text:?}");
-    }
-}
-
-/// An object in a file, of one mutex.
+/// An object in a file with one mutex.
 struct Object {
     _directory: TempDir,
     path: PathBuf,
@@ -59,7 +47,7 @@ impl Object {
         file.write_all(bytes).unwrap();
     }
 
-    /// Changes the part of the header that has a checksum, and that too.
+    /// Writes `bytes` into the checksummed part of the header and updates the checksum.
     fn patch_header(&self, at: u64, bytes: &[u8]) {
         self.patch(at, bytes);
         let sum = self.bytes(0, 120).iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
@@ -68,7 +56,7 @@ impl Object {
         self.patch(120, &sum.to_le_bytes());
     }
 
-    /// All ways to open it are refused alike.
+    /// Asserts that every way to open the object fails with `kind` and a message with `words`.
     fn refused(&self, kind: ErrorKind, words: &[&str]) {
         self.refused_as::<Mutex<u64>>(kind, words);
     }
@@ -86,8 +74,9 @@ impl Object {
     }
 }
 
+/// Names that are not portable are rejected by every function that takes a name.
 #[test]
-fn names_that_not_every_system_has() {
+fn names_that_are_not_portable() {
     let long = "n".repeat(201);
     for (name, kind, words) in [
         ("", ErrorKind::NameEmpty, &["name is empty"][..]),
@@ -112,8 +101,10 @@ fn names_that_not_every_system_has() {
     assert!(error.to_string().contains("passed on as a descriptor"), "{error}");
 }
 
+/// An object without locks, elements, members, participants or lanes is rejected, and no file is
+/// left behind.
 #[test]
-fn nothing_to_share() {
+fn empty_objects() {
     need_atomics!();
     let directory = TempDir::new();
     let path = directory.join("nothing");
@@ -137,8 +128,10 @@ fn nothing_to_share() {
     assert!(!path.exists());
 }
 
+/// An object of another type, size or kind is rejected, and so are a missing one and a second
+/// creation.
 #[test]
-fn another_object_than_was_asked_for() {
+fn objects_of_another_type_size_or_kind() {
     need_atomics!();
     let object = Object::new();
     let again = Shared::create_new(object.location(), || Mutex::new(0_u64)).unwrap_err();
@@ -147,7 +140,7 @@ fn another_object_than_was_asked_for() {
     object.refused_as::<Mutex<i64>>(ErrorKind::WrongType, fields);
     object.refused_as::<Mutex<[u32; 2]>>(ErrorKind::WrongType, fields);
     object.refused_as::<(CountingSemaphore, CountingSemaphore)>(ErrorKind::WrongType, fields);
-    // A longer one is not yet the wrong size.
+    // A slice has no fixed size to compare, so the fields are compared first.
     object.refused_as::<Mutex<[u64]>>(ErrorKind::WrongType, fields);
     let sizes = &["payload has 32 bytes, but 48 were requested"];
     object.refused_as::<(Mutex<u64>, CountingSemaphore)>(ErrorKind::WrongSize, sizes);
@@ -160,8 +153,9 @@ fn another_object_than_was_asked_for() {
     check(error, ErrorKind::NotFound, &object.path.with_file_name("missing"), &["open"]);
 }
 
+/// Objects of other format versions and of the other byte order are rejected.
 #[test]
-fn formats_of_other_versions() {
+fn objects_of_other_format_versions() {
     need_atomics!();
     let object = Object::new();
     let again = "re-create it";
@@ -174,8 +168,9 @@ fn formats_of_other_versions() {
     object.refused(ErrorKind::WrongVersion, &["offset 10", "not little-endian"]);
 }
 
+/// Truncated objects and inconsistent headers are rejected, with the offset of the contradiction.
 #[test]
-fn headers_that_are_cut_or_changed() {
+fn truncated_objects_and_inconsistent_headers() {
     need_atomics!();
     let object = Object::new();
     let whole = object.bytes(0, 256);
@@ -183,7 +178,7 @@ fn headers_that_are_cut_or_changed() {
     object.patch(64, &3_u32.to_le_bytes());
     object.refused(ErrorKind::Malformed, &["offset 120", "checksum"]);
     object.patch(0, &whole);
-    // Lanes over the participants, a payload behind the end, no buckets.
+    // Lanes that overlap the participants, a payload past the end, zero buckets.
     for (at, value) in [(96, 512_u64), (112, len), (72, 0)] {
         object.patch_header(at, &value.to_le_bytes());
         object.refused(ErrorKind::Malformed, &["contradicts itself", &format!("offset {at}")]);
@@ -207,8 +202,9 @@ fn headers_that_are_cut_or_changed() {
     object.refused(ErrorKind::Truncated, &["cut short"]);
 }
 
+/// Files, directories and devices that contain no object are rejected.
 #[test]
-fn what_is_no_object_at_all() {
+fn files_that_contain_no_object() {
     need_atomics!();
     let object = Object::new();
     object.patch(0, b"#!/bin/sh\n");
@@ -231,11 +227,11 @@ fn what_is_no_object_at_all() {
     assert_eq!(error.kind(), ErrorKind::NotAnObject, "{error}");
 }
 
-/// A name that is there when the object is made and leads nowhere when it is opened, as that of an
-/// object which is unlinked between the two: it is tried again, and said to exist if it stays so.
+/// A dangling symbolic link exists for creation but not for opening, like the name of an object
+/// that is unlinked between the two. `open_or_create` retries, then reports `AlreadyExists`.
 #[cfg(unix)]
 #[test]
-fn a_name_that_leads_nowhere() {
+fn a_dangling_name_is_reported_as_existing() {
     need_atomics!();
     let folder = TempDir::new();
     let name = folder.join("dangling");
@@ -244,8 +240,10 @@ fn a_name_that_leads_nowhere() {
     check(made.err().unwrap(), ErrorKind::AlreadyExists, &name, &["create"]);
 }
 
+/// An object whose creator died before it finished is `Incomplete` to `open`, and is created anew
+/// by `open_or_create`.
 #[test]
-fn one_that_was_never_finished() {
+fn an_incomplete_object_is_created_anew() {
     need_atomics!();
     let object = Object::new();
     object.patch(128, &1_u32.to_le_bytes());
@@ -255,8 +253,9 @@ fn one_that_was_never_finished() {
     assert_eq!(*made.lock().unwrap(), 8);
 }
 
+/// An object that was in use when the system went down is `Unclean`, unless the caller accepts it.
 #[test]
-fn in_use_when_the_system_went_down() {
+fn an_object_in_use_during_a_crash_is_unclean() {
     need_atomics!();
     let object = Object::new();
     let this_boot = object.bytes(144, 16);
@@ -268,7 +267,7 @@ fn in_use_when_the_system_went_down() {
     let error = Shared::<Mutex<u64>>::open(object.location()).unwrap_err();
     let words = ["when the system went down", "accept it as unclean", "re-create it"];
     check(error, ErrorKind::Unclean, &object.path, &words);
-    // Who only looks may.
+    // A read-only attachment is allowed.
     drop(Shared::<Mutex<u64>>::open_read_only(object.location()).unwrap());
     let accepting = SharedOptions::new().accept_unclean();
     let accepted = accepting.open::<Mutex<u64>>(object.location()).unwrap();
@@ -276,10 +275,10 @@ fn in_use_when_the_system_went_down() {
     assert_eq!(object.bytes(144, 16), this_boot);
 }
 
-/// A participant that died announces a permit, and its own slot as the permits' place: what recovers
-/// it as a lock never ends. The header and the tables are no locks either.
+/// Recovery drops announcements of the header, the participant table and the lane table. A dead
+/// participant that announced its own slot as a semaphore must not make recovery loop forever.
 #[test]
-fn what_the_dead_announce_outside_of_the_payload_is_dropped() {
+fn announcements_outside_the_payload_are_dropped() {
     need_atomics!();
     const KINDS: std::ops::Range<u64> = 1..14;
     let object = Object::new();
@@ -287,7 +286,7 @@ fn what_the_dead_announce_outside_of_the_payload_is_dropped() {
     let header = object.bytes(0, 128);
     for (at, kind) in [0, 128, lanes + 16].iter().flat_map(|at| KINDS.map(move |kind| (*at, kind)))
     {
-        // In use, by a process that has no slot.
+        // Participant 0 is in use, but no process holds its liveness lock.
         object.patch(512, &1_u32.to_le_bytes());
         object.patch(lanes, &1_u64.to_le_bytes());
         object.patch(lanes + 16, &(at | kind).to_le_bytes());
@@ -307,121 +306,10 @@ fn what_the_dead_announce_outside_of_the_payload_is_dropped() {
     }
 }
 
+/// A blocking call on a lock that this thread already holds fails with `Deadlock`; a try fails with
+/// `WouldBlock`.
 #[test]
-fn no_room_for_another_process() {
-    need_atomics!();
-    let directory = TempDir::new();
-    let path = directory.join("small");
-    let small = SharedOptions::new().participants(2).lanes(2);
-    let one = small.create_new(Location::file(&path), || Mutex::new(0_u8)).unwrap();
-    // Further openings by this process, and read-only attachments, take no participant.
-    let same = Shared::<Mutex<u8>>::open(Location::file(&path)).unwrap();
-    let second = Holder::start(&path);
-    let mut processes = [std::process::id(), second.0.id()];
-    processes.sort_unstable();
-    let named = format!("(processes {}, {})", processes[0], processes[1]);
-    let words = [
-        "attach",
-        "length 2",
-        "all 2 participants are in use",
-        &named,
-        "wait longer, end one of them",
-        "with more participants",
-    ];
-    let third = common::child("finds_no_room", &path).output().unwrap();
-    let told = String::from_utf8_lossy(&third.stderr).into_owned();
-    assert!(third.status.success(), "{told}");
-    for word in words {
-        assert!(told.contains(word), "{word}: {told}");
-    }
-    drop(second);
-    assert!(common::passes(common::child("finds_room", &path)));
-    drop((one, same));
-}
-
-/// Another process that has the object open until it is dropped.
-struct Holder(std::process::Child);
-
-impl Holder {
-    fn start(path: &Path) -> Self {
-        let mut command = common::child("holds_it", path);
-        let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
-        let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap().contains("holding")));
-        Self(child)
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-/// Not tests of their own: what other processes do.
-#[test]
-fn holds_it() {
-    let Some(path) = common::role("holds_it") else { return };
-    let _held = Shared::<Mutex<u8>>::open(Location::file(path)).unwrap();
-    println!("holding");
-    loop {
-        std::thread::park();
-    }
-}
-
-#[test]
-fn finds_no_room() {
-    let Some(path) = common::role("finds_no_room") else { return };
-    let begun = Instant::now();
-    let options = SharedOptions::new().open_timeout(Duration::ZERO);
-    let error = options.open::<Mutex<u8>>(Location::file(&path)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::TooManyProcesses);
-    eprintln!("{error}");
-    // A process that waits, waits as long as it was told to.
-    let open_timeout = Duration::from_millis(300);
-    let error =
-        options.open_timeout(open_timeout).open::<Mutex<u8>>(Location::file(&path)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::TooManyProcesses);
-    assert!(begun.elapsed() >= open_timeout);
-    let look = Shared::<Mutex<u8>>::open_read_only(Location::file(path)).unwrap();
-    assert!(!look.is_locked().unwrap());
-}
-
-#[test]
-fn finds_room() {
-    let Some(path) = common::role("finds_room") else { return };
-    drop(Shared::<Mutex<u8>>::open(Location::file(path)).unwrap());
-}
-
-#[test]
-fn no_room_for_another_thread_or_lock() {
-    need_atomics!();
-    let directory = TempDir::new();
-    let path = directory.join("narrow");
-    let narrow = SharedOptions::new().lanes(1);
-    let first =
-        || ([Mutex::new(0_u8); 8], CountingSemaphore::new(0), Semaphore::new(9), Barrier::new(2));
-    let all = narrow.create_new(Location::file(&path), first).unwrap();
-    let (mutexes, signal, permits, barrier) = &*all;
-    let words =
-        ["claim a lane", "length 1", "all 1 lanes are in use", "end a thread", "more lanes"];
-    let guards: Vec<_> = mutexes[..7].iter().map(|mutex| mutex.lock().unwrap()).collect();
-    check(mutexes[7].lock().unwrap_err(), ErrorKind::TooManyThreads, &path, &words);
-    check(permits.acquire().unwrap_err(), ErrorKind::TooManyThreads, &path, &words);
-    check(barrier.join().unwrap_err(), ErrorKind::TooManyThreads, &path, &words);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            check(mutexes[7].try_lock().unwrap_err(), ErrorKind::TooManyThreads, &path, &words);
-            check(signal.wait().unwrap_err(), ErrorKind::TooManyThreads, &path, &words);
-        });
-    });
-    drop(guards);
-    drop(mutexes[7].lock().unwrap());
-}
-
-#[test]
-fn what_this_thread_holds() {
+fn locks_held_by_this_thread() {
     need_atomics!();
     let directory = TempDir::new();
     let path = directory.join("held");
@@ -450,8 +338,9 @@ fn what_this_thread_holds() {
     check(again, ErrorKind::Deadlock, &path, &words("wait for the once"));
 }
 
+/// A lock held by another thread times out or would block, and a full counting semaphore overflows.
 #[test]
-fn what_others_hold() {
+fn locks_held_by_another_thread() {
     need_atomics!();
     let directory = TempDir::new();
     let path = directory.join("busy");
@@ -486,8 +375,9 @@ fn what_others_hold() {
     );
 }
 
+/// Reports a dead owner, a poisoned mutex, a full barrier, a cancelled wait and a foreign mutex.
 #[test]
-fn what_the_dead_and_the_careful_left() {
+fn owner_deaths_poison_and_cancellation() {
     need_atomics!();
     let directory = TempDir::new();
     let path = directory.join("left");
@@ -506,7 +396,7 @@ fn what_the_dead_and_the_careful_left() {
     let died: Error = mutex.lock().unwrap_err().into();
     let words = ["lock", "at offset", "call `mark_consistent` or `poison`"];
     check(died, ErrorKind::OwnerDied, &path, &words);
-    let Err(LockError::OwnerDied(dead)) = mutex.lock() else { panic!("nobody told of it") };
+    let Err(LockError::OwnerDied(dead)) = mutex.lock() else { panic!("no `OwnerDied`") };
     dead.poison().unwrap();
     let words = ["lock the mutex", "an owner poisoned the value", "`lock_poisoned`"];
     check(mutex.lock().unwrap_err(), ErrorKind::Poisoned, &path, &words);

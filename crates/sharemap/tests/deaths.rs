@@ -1,6 +1,5 @@
-//! Whoever sleeps while somebody dies has what the dead one had: the next owner after one who was
-//! killed, the writer after a reader. How fast is the benchmarks' business (`sync`, "death of"); here
-//! it has to happen at all, a few times each.
+//! A sleeping waiter acquires the lock of an owner or reader that is killed. The benchmarks measure
+//! how fast (`sync`, "death of"); these tests only check that it happens, a few times each.
 
 mod common;
 
@@ -16,16 +15,16 @@ use sharemap::{
 
 type Parts = (Mutex<u64>, RwLock<u64>, Semaphore, Barrier, CountingSemaphore);
 
-const ROLE: &str = "ends_with_something";
+const ROLE: &str = "dies_as_a_holder";
 const TIMES: u64 = 8;
-/// Much longer than it takes, also where emulators and services stand between processes.
+/// Much longer than a recovery takes, even under an emulator or with services between processes.
 const AT_MOST: Duration = Duration::from_secs(10);
 
 fn parts() -> Parts {
     (Mutex::new(0), RwLock::new(0), Semaphore::new(2), Barrier::new(2), CountingSemaphore::new(0))
 }
 
-/// An object that goes with the value.
+/// A shared memory name that is unlinked when the value is dropped.
 struct Object(String);
 
 impl Object {
@@ -39,7 +38,7 @@ impl Object {
         Shared::create_new(self.0.as_str(), parts).unwrap()
     }
 
-    /// A process that has something, until it is killed.
+    /// Starts a process that acquires `what` and holds it until it is killed.
     fn start(&self, shared: &Shared<Parts>, what: &str) -> Child {
         let mut command = common::child(ROLE, format!("{what} {}", self.0));
         let child = command.stdout(Stdio::null()).spawn().unwrap();
@@ -60,9 +59,9 @@ fn kill(mut child: Child) {
     child.wait().unwrap();
 }
 
-/// Not a test of its own: what the others do until they are killed.
+/// Child role: acquires the lock that the argument names and holds it until the process is killed.
 #[test]
-fn ends_with_something() {
+fn dies_as_a_holder() {
     let Some(argument) = common::role(ROLE) else { return };
     let (what, name) = argument.to_str().unwrap().split_once(' ').unwrap();
     let shared = Shared::<Parts>::open(name).unwrap();
@@ -100,8 +99,8 @@ fn ends_with_something() {
     }
 }
 
-/// Kills it while this thread is in `next`, asleep or about to be.
-fn inherits(child: Child, time: u64, next: impl FnOnce()) {
+/// Kills `child` while this thread sleeps in `next`, or is about to.
+fn acquires_after_a_death(child: Child, time: u64, next: impl FnOnce()) {
     let start = Instant::now();
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -113,14 +112,16 @@ fn inherits(child: Child, time: u64, next: impl FnOnce()) {
     assert!(start.elapsed() < AT_MOST, "it took {:?}", start.elapsed());
 }
 
+/// The next owner of a mutex or write lock is notified of the death and finds the last value
+/// written.
 #[test]
-fn the_next_owner_is_told() {
+fn the_next_owner_is_notified() {
     need_atomics!();
     let object = Object::new("owner");
     let shared = object.create();
     let (mutex, rwlock, ..) = &*shared;
     for time in 0..TIMES {
-        inherits(object.start(&shared, "mutex"), time, || match mutex.lock() {
+        acquires_after_a_death(object.start(&shared, "mutex"), time, || match mutex.lock() {
             Err(LockError::OwnerDied(dead)) => {
                 let mut guard = dead.mark_consistent();
                 assert_eq!(*guard, time);
@@ -128,7 +129,7 @@ fn the_next_owner_is_told() {
             }
             other => panic!("{other:?}"),
         });
-        inherits(object.start(&shared, "writer"), time, || match rwlock.write() {
+        acquires_after_a_death(object.start(&shared, "writer"), time, || match rwlock.write() {
             Err(LockError::OwnerDied(dead)) => {
                 let mut guard = dead.mark_consistent();
                 assert_eq!(*guard, time);
@@ -139,6 +140,7 @@ fn the_next_owner_is_told() {
     }
 }
 
+/// A writer acquires the lock after a reader died.
 #[test]
 fn a_writer_follows_a_reader() {
     need_atomics!();
@@ -146,21 +148,24 @@ fn a_writer_follows_a_reader() {
     let shared = object.create();
     let (_, rwlock, ..) = &*shared;
     for time in 0..TIMES {
-        inherits(object.start(&shared, "reader"), time, || *rwlock.write().unwrap() += 1);
+        acquires_after_a_death(object.start(&shared, "reader"), time, || {
+            *rwlock.write().unwrap() += 1
+        });
     }
     assert_eq!(*rwlock.read().unwrap(), TIMES);
 }
 
-/// What all who had it died with is found by those who only try, too.
+/// Locks of dead processes are recovered even if no thread waits and other threads only try to
+/// acquire them.
 #[test]
-fn what_the_dead_had_is_to_be_had_without_waiting() {
+fn attempts_recover_locks_of_the_dead() {
     need_atomics!();
     let object = Object::new("try");
     let shared = object.create();
     let (mutex, rwlock, permits, barrier, _) = &*shared;
     let soon = |what: &str, mut try_it: Box<dyn FnMut() -> Option<ErrorKind> + '_>| {
         let start = Instant::now();
-        // The kernel tells of a death a moment after the process can be waited for.
+        // The kernel may report a death a moment after the process was reaped.
         while let Some(kind) = try_it() {
             assert!(matches!(kind, ErrorKind::WouldBlock | ErrorKind::Busy), "{what}: {kind:?}");
             assert!(start.elapsed() < AT_MOST, "{what} is not to be had");
@@ -176,7 +181,7 @@ fn what_the_dead_had_is_to_be_had_without_waiting() {
     soon("the mutex", Box::new(|| mutex.try_lock().err().and_then(told)));
     soon("writing", Box::new(|| rwlock.try_write().err().map(|error| error.kind())));
 
-    // Both memberships: the barrier is broken by the deaths, and whole again when that is accepted.
+    // Both memberships are free. The deaths broke the barrier, and `restart` makes it usable again.
     barrier.restart().unwrap();
     let members = [barrier.join().unwrap(), barrier.join().unwrap()];
     assert_eq!(barrier.join().unwrap_err().kind(), ErrorKind::Busy);

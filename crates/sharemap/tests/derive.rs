@@ -1,4 +1,5 @@
-//! `#[derive(Shareable)]` and `#[derive(SharedType)]`: values that locks guard, and structs of locks.
+//! `#[derive(Shareable)]` and `#[derive(SharedType)]`: values that locks guard, and structs of
+//! locks.
 
 #![cfg(feature = "derive")]
 
@@ -37,7 +38,7 @@ struct Car {
 #[repr(transparent)]
 struct Speed(f32);
 
-/// A name of this test's own, unlinked at the end.
+/// A shared memory name unique to the test, unlinked when the value is dropped.
 struct Name(String);
 
 impl Name {
@@ -54,6 +55,7 @@ impl Drop for Name {
     }
 }
 
+/// Values are compatible if their layouts and valid bytes are; names do not matter.
 #[test]
 fn values_are_shared_by_their_layout() {
     need_atomics!();
@@ -68,7 +70,7 @@ fn values_are_shared_by_their_layout() {
     let same = Shared::<RwLock<Car>>::open(name).unwrap();
     assert_eq!(*same.read().unwrap(), Car { speed: Speed(13.9), gear: Gear::Drive, ..first });
 
-    /// Other names, the same bytes.
+    /// A struct with other names and the same size, but other valid bytes.
     #[derive(Clone, Copy, Shareable, FromBytes, IntoBytes, Immutable, KnownLayout)]
     #[repr(C)]
     struct Renamed {
@@ -98,13 +100,14 @@ fn values_are_shared_by_their_layout() {
     let _ = (Lever::R, Lever::P);
 }
 
+/// Bytes that are no value of an enum are `Invalid`.
 #[test]
-fn bytes_that_are_no_value_of_an_enum_are_told() {
+fn invalid_bytes_of_an_enum_are_an_error() {
     need_atomics!();
     let gear = Shared::create_new(Location::anonymous(), || Mutex::new(Gear::Reverse)).unwrap();
     let memory = SharedMemory::from_descriptor(gear.file().unwrap()).unwrap();
     let bytes = memory.bytes();
-    // The first copy of the value, in the payload that the header tells of.
+    // The first copy of the value, in the payload; the header contains its offset.
     let at = memory.view::<u64>().unwrap().get(104 / 8).unwrap() as usize + 16;
     assert_eq!(bytes.get(at).unwrap(), Gear::Reverse as u8);
     bytes.set(at, 5).unwrap();
@@ -117,10 +120,10 @@ fn bytes_that_are_no_value_of_an_enum_are_told() {
 mod plant {
     use super::*;
 
-    /// What a plant is run by.
+    /// The locks of a plant.
     #[derive(SharedType)]
     pub struct Plant {
-        /// The lines, each with its own state.
+        /// The production lines, each with its own state.
         pub lines: [Line; 2],
         pub power: (Semaphore, Event),
         pub(super) shift: Barrier,
@@ -154,6 +157,7 @@ mod plant {
     }
 }
 
+/// A derived handle has an accessor for each field.
 #[test]
 fn structs_of_locks_are_used_by_name() {
     need_atomics!();
@@ -185,9 +189,9 @@ fn structs_of_locks_are_used_by_name() {
     assert!(format!("{:?}", *same).starts_with("PlantHandle { lines: [LineHandle"));
 }
 
-/// To others it is a tuple.
+/// The type of a struct is that of the tuple of its fields.
 #[test]
-fn names_of_fields_are_this_programs_own() {
+fn field_names_are_not_part_of_the_type() {
     need_atomics!();
     #[derive(Default, SharedType)]
     struct State {

@@ -1,5 +1,6 @@
-//! Descriptors that the caller gives: what is locked by them is locked for as long as the caller and
-//! the mappings of them keep them, whatever else is mapped. And those that a forked child has not.
+//! Descriptors that the caller passes. A lock acquired through one lasts as long as the caller and
+//! the mappings made from it keep it open, whatever else is mapped. A forked child must not reuse a
+//! shared descriptor number that it did not inherit.
 #![cfg(unix)]
 #![allow(unsafe_code, reason = "locks files, and forks")]
 
@@ -22,32 +23,34 @@ fn open(path: &Path) -> File {
     File::open(path).unwrap()
 }
 
-/// One test, as it counts on which descriptors this process has open.
+/// A lock lasts exactly as long as its file and the mappings of it. This is a single test, because
+/// it depends on the number of descriptors that are open in the process.
 #[test]
 fn locks_of_given_files() {
     let dir = TempDir::new();
     let path = dir.file("a", vec![7; 1 << 20]);
-    // A process with a few descriptors shares none.
+    // A process with few open descriptors does not share them.
     let _many: Vec<_> = (0..10).map(|_| open(&path)).collect();
     a_lock_ends_with_the_file_and_its_mapping(&path);
     a_lock_lasts_as_long_as_the_mapping_of_its_file(&path);
-    a_child_takes_no_number_for_a_file(&dir, &path);
+    a_child_ignores_stale_descriptors(&dir, &path);
 }
 
-/// `fork` copies descriptors before memory: of what another thread opens in between, the child has the
-/// number alone, which is free there, or another file's.
-fn a_child_takes_no_number_for_a_file(dir: &TempDir, path: &Path) {
+/// A child of `fork` ignores a shared descriptor that is closed there, or refers to another file.
+/// The child's descriptors are copied before its memory, so one that another thread opens in
+/// between exists there as a number only.
+fn a_child_ignores_stale_descriptors(dir: &TempDir, path: &Path) {
     let other = dir.file("other", vec![9; 1 << 20]);
     let mapped = Mapping::open(path).unwrap();
     let number = mapped.file().unwrap().as_raw_fd();
     in_a_child(|| {
-        // SAFETY: the number is used no more but by what is tested.
+        // SAFETY: only the code under test uses the number from here on.
         assert_eq!(unsafe { libc::close(number) }, 0);
         assert_eq!(Mapping::open(path).unwrap().bytes().get(0).unwrap(), 7);
     });
     in_a_child(|| {
         let other = open(&other);
-        // SAFETY: as above.
+        // SAFETY: only the code under test uses the number from here on.
         assert_eq!(unsafe { libc::dup2(other.as_raw_fd(), number) }, number);
         assert_eq!(Mapping::open(path).unwrap().bytes().get(0).unwrap(), 7);
     });
@@ -55,7 +58,7 @@ fn a_child_takes_no_number_for_a_file(dir: &TempDir, path: &Path) {
 
 #[track_caller]
 fn in_a_child(body: impl FnOnce()) {
-    // SAFETY: the child is this thread alone, and ends here.
+    // SAFETY: the child has only this thread, and exits here.
     unsafe {
         let child = libc::fork();
         assert!(child >= 0);
@@ -70,7 +73,8 @@ fn in_a_child(body: impl FnOnce()) {
     }
 }
 
-/// Though the same file is mapped otherwise, and stays mapped.
+/// The lock ends with its file and the mapping of it, even while the file stays mapped through
+/// other descriptors.
 fn a_lock_ends_with_the_file_and_its_mapping(path: &Path) {
     type Map = fn(&File) -> Box<dyn Any>;
     let maps: [Map; 3] = [
@@ -89,7 +93,8 @@ fn a_lock_ends_with_the_file_and_its_mapping(path: &Path) {
     }
 }
 
-/// Though the same file was mapped otherwise before.
+/// The lock lasts until its mapping ends, even if the file was already mapped through other
+/// descriptors.
 fn a_lock_lasts_as_long_as_the_mapping_of_its_file(path: &Path) {
     let _others = (Mapping::open(path).unwrap(), Mapping::map(open(path)).unwrap());
     let file = open(path);

@@ -1,6 +1,6 @@
-//! The kinds of error that the documentation of public functions lists: each exists and can be
-//! produced where it is listed, each kind is listed somewhere, and what functions give is in their
-//! lists.
+//! The error lists in the documentation of public functions: each listed kind exists and can be
+//! created in the layers below the function, each kind is listed somewhere, and errors that
+//! functions return are in their lists.
 
 #[path = "common/mod.rs"]
 mod common;
@@ -23,6 +23,7 @@ fn layer(path: &str) -> usize {
     LAYERS.iter().position(|layer| *layer == noun).unwrap_or(LAYERS.len())
 }
 
+/// Every listed kind exists and is created in a layer that the function can call.
 #[test]
 fn listed_kinds_exist_and_are_produced_in_reach() {
     let library = Library::read();
@@ -52,6 +53,7 @@ fn listed_kinds_exist_and_are_produced_in_reach() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// Every kind is created and listed somewhere.
 #[test]
 fn every_kind_is_produced_and_listed() {
     let library = Library::read();

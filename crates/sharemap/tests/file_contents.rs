@@ -1,4 +1,4 @@
-//! Whole files, mapped or read, including files that can only be read.
+//! The contents of whole files, mapped or read, including files that can only be read.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::path::Path;
 use common::{TempDir, pattern};
 use sharemap::{ErrorKind, FileContents, FileContentsOptions};
 
-/// The contents are these, by every way to them.
+/// Asserts that every accessor returns the expected contents.
 #[track_caller]
 fn check(contents: &FileContents, expected: &[u8]) {
     assert_eq!(contents.len(), expected.len());
@@ -20,10 +20,10 @@ fn check(contents: &FileContents, expected: &[u8]) {
     assert!(read == expected);
 }
 
-/// Small files are read, large ones mapped, by path and by descriptor; what a descriptor's position
-/// is makes no difference, and it stays.
+/// Small files are read and large ones mapped, by path and by descriptor. The position of a
+/// descriptor has no effect and does not change.
 #[test]
-fn descriptors_give_the_whole_file() {
+fn descriptors_yield_the_whole_file() {
     let dir = TempDir::new();
     for len in [0, 1, 4096, 100_000, 262_144, 262_145, 1_500_000] {
         let expected = pattern(len);
@@ -46,9 +46,9 @@ fn descriptors_give_the_whole_file() {
     }
 }
 
-/// A limit is for what cannot be mapped: files that can are as large as they like.
+/// The read limit does not apply to files that can be mapped.
 #[test]
-fn what_can_be_mapped_has_no_limit() {
+fn mapped_files_have_no_limit() {
     let dir = TempDir::new();
     for len in [0, 1000, 1_500_000] {
         let path = dir.file("a", pattern(len));
@@ -57,14 +57,14 @@ fn what_can_be_mapped_has_no_limit() {
     assert_eq!(FileContentsOptions::DEFAULT_READ_LIMIT, 256 << 20);
 }
 
-/// A pipe is read to its end, which its writer makes, and not beyond the limit.
+/// A pipe is read until its writer closes it, or until the limit is exceeded.
 #[test]
 fn a_pipe_is_read_until_it_is_closed() {
     let expected = pattern(1_000_000);
     let piped = |limit: u64| {
         let (reader, mut writer) = std::io::pipe().unwrap();
         std::thread::scope(|scope| {
-            // A reader that has seen enough closes the pipe.
+            // A reader that exceeded the limit closes the pipe early.
             scope.spawn(|| {
                 let _ = writer.write_all(&expected);
                 drop(writer);
@@ -93,7 +93,7 @@ mod linux {
     use super::*;
     use sharemap::{MapOptions, Mapping, MappingMut, SlidingWindow};
 
-    /// What procfs says, which states no lengths.
+    /// Files of procfs, which report no length, are read to their end.
     #[test]
     fn files_of_procfs_are_read_to_their_end() {
         let contents = FileContents::open("/proc/self/status").unwrap();
@@ -108,9 +108,10 @@ mod linux {
         );
     }
 
-    /// A mapping of no bytes would hide what there is to read.
+    /// Mapping a file without a length is unsupported and the message names `FileContents`; an
+    /// empty mapping would hide the contents.
     #[test]
-    fn a_mapping_of_a_file_without_a_length_names_what_reads_it() {
+    fn a_file_without_a_length_cannot_be_mapped() {
         let file = std::fs::File::open("/proc/self/status").unwrap();
         for error in [
             Mapping::open("/proc/self/status").unwrap_err(),
@@ -127,9 +128,9 @@ mod linux {
         assert_eq!(error.path(), Some(Path::new("/proc/self/status")));
     }
 
-    /// Files that state a length, and that the kernel does not map.
+    /// Files that report a length but cannot be mapped are read.
     #[test]
-    fn what_the_kernel_does_not_map_is_read() {
+    fn files_that_cannot_be_mapped_are_read() {
         for path in ["/sys/kernel/btf/vmlinux", "/sys/kernel/notes"] {
             let expected = match std::fs::read(path) {
                 Ok(expected) => expected,
@@ -153,7 +154,7 @@ mod linux {
             }
         }
         check(&FileContents::open("/dev/null").unwrap(), &[]);
-        // Attributes of sysfs state a page, and have less.
+        // Attributes of sysfs report a page and contain less.
         let Ok(expected) = std::fs::read("/sys/kernel/mm/transparent_hugepage/enabled") else {
             skip!("no attribute of sysfs here");
         };
@@ -163,9 +164,9 @@ mod linux {
         );
     }
 
-    /// Endless files end at the limit, with an error that names it and what to do.
+    /// Endless files fail at the limit, with an error that names the limit and the option.
     #[test]
-    fn endless_files_end_at_the_limit() {
+    fn endless_files_fail_at_the_limit() {
         for path in ["/dev/zero", "/dev/urandom", "/proc/self/pagemap"] {
             for limit in [0, 1, 4096, 1_000_000] {
                 let error = FileContents::options().read_limit(limit).open(path).unwrap_err();
@@ -182,7 +183,7 @@ mod linux {
         assert!(error.to_string().contains("268435456"), "{error}");
     }
 
-    /// A FIFO, and the path of a pipe, which are opened so that nothing waits for the other end.
+    /// The path of a pipe is read until its writer closes it.
     #[test]
     fn pipes_by_path_wait_for_their_writer() {
         let (reader, mut writer) = std::io::pipe().unwrap();

@@ -1,4 +1,4 @@
-//! Locks of files: between threads, between processes, whole and in parts, and when holders die.
+//! File locks: between threads, between processes, on ranges, and after the death of a holder.
 
 mod common;
 
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use common::{TempDir, child, passes, role, skip};
 use sharemap::{ErrorKind, FileLock, FileLockGuard, MappingMut, Result};
 
-/// Far longer than anything takes.
+/// A timeout far longer than any operation takes.
 const LONG: Duration = Duration::from_secs(60);
 
 fn ranges() -> bool {
@@ -28,7 +28,7 @@ fn kind(result: Result<FileLockGuard>) -> Option<ErrorKind> {
 
 const BLOCKED: Option<ErrorKind> = Some(ErrorKind::WouldBlock);
 
-/// Another process that holds a lock until it is told to let go, or killed.
+/// A child process that holds a lock until it is told to release it, or is killed.
 struct Holder {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -36,7 +36,8 @@ struct Holder {
 }
 
 impl Holder {
-    /// `what`: "exclusive", "shared", or either with a range, as in "shared 10 20".
+    /// Starts the child. `what` is "exclusive" or "shared", optionally with a range, as in "shared
+    /// 10 20".
     fn start(path: &Path, what: &str) -> Option<Self> {
         let mut command = child("holder", path);
         command.env("SHAREMAP_TEST_WHAT", what).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -56,7 +57,7 @@ impl Holder {
 
     fn says(&mut self, word: &str) {
         let mut line = String::new();
-        // The test harness has its say as well.
+        // The test harness prints lines as well.
         while !line.trim_end().ends_with(word) {
             line.clear();
             assert!(self.stdout.read_line(&mut line).unwrap() > 0, "the holder ended");
@@ -75,6 +76,7 @@ impl Drop for Holder {
     }
 }
 
+/// Child role: holds a lock until a line arrives on standard input.
 #[test]
 fn holder() {
     let Some(path) = role("holder") else { return };
@@ -97,13 +99,14 @@ fn number(map: &MappingMut) -> u64 {
     map.view::<u64>().unwrap().get(0).unwrap()
 }
 
-/// Adds one, in a way that loses additions unless they take turns.
+/// Increments the number in a way that loses increments unless callers exclude each other.
 fn add(map: &MappingMut) {
     let before = number(map);
     std::thread::yield_now();
     map.view::<u64>().unwrap().set(0, before + 1).unwrap();
 }
 
+/// Threads exclude each other, through the same lock, clones of it and other locks of the file.
 #[test]
 fn threads_take_turns() {
     const THREADS: u64 = 4;
@@ -117,7 +120,8 @@ fn threads_take_turns() {
         for thread in 0..THREADS {
             let (map, shared, start, path) = (&map, &shared, &start, &path);
             scope.spawn(move || {
-                // The same lock, a clone of it, and others of the same file exclude each other.
+                // The same lock, a clone of it, and other locks of the same file exclude each
+                // other.
                 let lock = match thread % 4 {
                     0 => FileLock::open(path).unwrap(),
                     1 => FileLock::new(map.file().unwrap()).unwrap(),
@@ -138,6 +142,7 @@ fn threads_take_turns() {
     assert_eq!(number(&map), THREADS * ROUNDS);
 }
 
+/// Processes exclude each other.
 #[test]
 fn processes_take_turns() {
     const ROUNDS: u64 = 200;
@@ -160,8 +165,9 @@ fn processes_take_turns() {
     assert_eq!(number(&MappingMut::open(&path).unwrap()), ran * ROUNDS);
 }
 
+/// Exclusive and shared locks exclude each other, between processes and within one.
 #[test]
-fn who_excludes_whom() {
+fn exclusive_and_shared_locks_exclude() {
     let dir = TempDir::new();
     let path = dir.file("a", "");
     let lock = FileLock::open(&path).unwrap();
@@ -175,7 +181,7 @@ fn who_excludes_whom() {
         let error = lock.try_lock().unwrap_err();
         assert_eq!(error.path(), Some(path.as_path()));
     }
-    // Within one process it is the same.
+    // The same holds within one process.
     let one = lock.try_lock_shared().unwrap();
     let two = lock.try_lock_shared().unwrap();
     assert_eq!(kind(lock.try_lock()), BLOCKED);
@@ -186,8 +192,9 @@ fn who_excludes_whom() {
     assert_eq!(kind(lock.try_lock_shared()), BLOCKED);
 }
 
+/// Locks on disjoint ranges are independent.
 #[test]
-fn parts_are_locks_of_their_own() {
+fn disjoint_ranges_are_independent() {
     if !ranges() {
         return;
     }
@@ -209,7 +216,7 @@ fn parts_are_locks_of_their_own() {
     let error = lock.range(150..160).unwrap().try_lock().unwrap_err();
     assert_eq!((error.offset(), error.length()), (Some(150), Some(10)), "{error}");
 
-    // Guards of ranges that touch or overlap do not let go of each other's.
+    // Guards of adjacent or overlapping ranges do not release each other's ranges.
     let one = lock.range(10..30).unwrap().lock_shared().unwrap();
     let two = lock.range(20..40).unwrap().lock_shared().unwrap();
     let three = lock.range(40..50).unwrap().lock().unwrap();
@@ -223,8 +230,9 @@ fn parts_are_locks_of_their_own() {
     assert_eq!(attempt(10..50), None);
 }
 
+/// The lock of a killed process is released, and waiters acquire it.
 #[test]
-fn a_killed_holder_holds_nothing() {
+fn a_killed_holder_releases_its_lock() {
     let dir = TempDir::new();
     let path = dir.file("a", "");
     let lock = FileLock::open(&path).unwrap();
@@ -254,8 +262,9 @@ fn a_killed_holder_holds_nothing() {
     }
 }
 
+/// Waiters acquire the lock when its holder releases it.
 #[test]
-fn who_waits_gets_it() {
+fn waiters_acquire_a_released_lock() {
     let dir = TempDir::new();
     let path = dir.file("a", "");
     let lock = FileLock::open(&path).unwrap();
@@ -277,10 +286,11 @@ fn who_waits_gets_it() {
             waiter.join().unwrap();
         }
     });
-    // It lives, and holds nothing.
+    // The holder is alive and holds no lock.
     assert_eq!(kind(lock.try_lock()), None);
 }
 
+/// Opening, mapping and closing the file elsewhere in the process does not release the lock.
 #[test]
 fn other_code_may_open_and_close_the_file() {
     if let Some(path) = role("other_code_may_open_and_close_the_file") {
@@ -296,26 +306,28 @@ fn other_code_may_open_and_close_the_file() {
     drop(MappingMut::open(&path).unwrap());
     drop(FileLock::open(&path).unwrap().try_lock());
     passes(child("other_code_may_open_and_close_the_file", &path));
-    // From another thread as well.
+    // The guard can also be released on another thread.
     std::thread::spawn(move || guard.unlock().unwrap()).join().unwrap();
     assert_eq!(kind(FileLock::open(&path).unwrap().try_lock()), None);
 }
 
+/// A lock follows its file when the file is renamed.
 #[test]
-fn a_file_without_a_name() {
+fn a_lock_follows_a_renamed_file() {
     let dir = TempDir::new();
     let path = dir.file("a", [0; 8]);
     let lock = FileLock::open(&path).unwrap();
     if std::fs::rename(&path, dir.join("b")).is_err() || cfg!(windows) {
         skip!("open files keep their names here");
     }
-    // Another file has the name now; the lock is still of the first.
+    // Another file now has the name; the lock still belongs to the first file.
     let other = FileLock::open_or_create(&path).unwrap();
     let _guard = lock.lock().unwrap();
     assert_eq!(kind(other.try_lock()), None);
     assert_eq!(kind(FileLock::open(dir.join("b")).unwrap().try_lock()), BLOCKED);
 }
 
+/// Missing files, directories and invalid ranges are rejected.
 #[test]
 fn bad_input() {
     let dir = TempDir::new();
@@ -338,9 +350,9 @@ fn bad_input() {
     }
 }
 
-/// What is held is what the types say.
+/// Locks and their guards can be moved to and shared between threads.
 #[test]
-fn it_goes_to_threads() {
+fn locks_and_guards_are_send_and_sync() {
     fn send_and_sync<T: Send + Sync + 'static>() {}
     send_and_sync::<FileLock>();
     send_and_sync::<FileLockGuard>();
@@ -350,6 +362,7 @@ fn it_goes_to_threads() {
 #[path = "file_lock/unix.rs"]
 mod unix;
 
+/// An open file can be locked, also after the caller closes its descriptor.
 #[test]
 fn an_open_file_can_be_locked() {
     let dir = TempDir::new();
@@ -361,8 +374,9 @@ fn an_open_file_can_be_locked() {
     assert_eq!(kind(FileLock::open(&path).unwrap().try_lock()), BLOCKED);
 }
 
+/// `is_linked` returns whether the path still leads to the locked file.
 #[test]
-fn a_lock_knows_whether_its_path_leads_to_its_file() {
+fn a_lock_reports_whether_it_is_linked() {
     let dir = TempDir::new();
     let (path, elsewhere) = (dir.join("lock"), dir.join("elsewhere"));
     let lock = FileLock::open_or_create(&path).unwrap();
@@ -386,9 +400,10 @@ fn a_lock_knows_whether_its_path_leads_to_its_file() {
     assert_eq!(unnamed.is_linked().unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
-/// A process waits for a lock on a file that is removed meanwhile, and then locks its replacement.
+/// A process that waits for the lock of a file which is replaced meanwhile can detect that, and
+/// lock the replacement.
 #[test]
-fn a_waiter_notices_that_its_file_was_replaced() {
+fn a_waiter_detects_a_replaced_file() {
     if cfg!(windows) {
         println!("skipped: a file keeps its name here until its last handle is closed");
         return;
@@ -403,7 +418,7 @@ fn a_waiter_notices_that_its_file_was_replaced() {
     std::fs::write(&path, "").unwrap();
     let Some(mut new_holder) = Holder::start(&path, "exclusive") else { return };
     old_holder.let_go();
-    // macOS opens the file by its name.
+    // macOS reopens the file by its name.
     match waiter.lock_timeout(LONG) {
         Ok(guard) => {
             assert!(!waiter.is_linked().unwrap(), "it excludes no process that opens the name");

@@ -1,5 +1,5 @@
-//! File systems that lack what others have: no holes (vfat, ramfs), no way to set
-//! space aside (ext2, ramfs), no word on who has a file mapped (overlayfs).
+//! File systems with missing features: no holes (vfat, ramfs), no way to allocate space (ext2,
+//! ramfs), no information about mappings of a file (overlayfs).
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, reason = "a namespace for mounts")]
@@ -19,9 +19,9 @@ use sharemap::{ErrorKind, Location, MapOptions, Mapping, MappingMut, Mutex, Shar
 const IMAGE: u64 = 8 << 20;
 const TOO_MUCH: u64 = 2 * IMAGE;
 
-/// Makes a small file system of this kind at `dir`, which goes with this process.
+/// Mounts a small file system of this kind at `dir`, visible to this process only.
 fn mount(kind: &str, dir: &Path) -> Result<(), String> {
-    // SAFETY: takes a number; this process has one thread that matters, the test's.
+    // SAFETY: takes a number; the test's thread is the only one of this process that matters.
     if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
         return Err(format!("a namespace for mounts: {}", std::io::Error::last_os_error()));
     }
@@ -60,7 +60,7 @@ fn run(words: &[&str]) -> Result<(), String> {
     Err(format!("{words:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }
 
-/// Runs the rest of a test on a file system of this kind, in a process of its own.
+/// Runs the rest of a test on a file system of this kind, in a child process.
 macro_rules! on {
     ($kind:literal, $test:literal) => {
         match role($test) {
@@ -79,8 +79,8 @@ macro_rules! on {
     };
 }
 
-/// What is the same wherever there is a file: space is there from the beginning, and a full disk is
-/// an error that changes nothing.
+/// Checks what holds on every file system: space is allocated from the beginning, and a full disk
+/// is an error that changes nothing.
 fn space(dir: &Path) {
     let new = dir.join("new");
     for result in [
@@ -105,7 +105,7 @@ fn space(dir: &Path) {
     assert_eq!(map.bytes().to_vec().unwrap(), pattern(10_000));
     assert_eq!(std::fs::metadata(&old).unwrap().len(), 10_000);
 
-    // What is there can be had, all of it, and then no store fails.
+    // The remaining space can be allocated completely, and no store then fails.
     map.grow(3_000_000).unwrap();
     assert_eq!(map.bytes().subview(10_000..).unwrap().count(0).unwrap(), 2_990_000);
     map.bytes().fill(7).unwrap();
@@ -115,7 +115,7 @@ fn space(dir: &Path) {
     map.close().unwrap();
     assert_eq!(std::fs::read(&old).unwrap(), vec![7; 2_000_000]);
 
-    // Fill it to the brim; the last byte that fits is one that can be written.
+    // Fills the file system completely; every allocated byte can be written.
     let brim = dir.join("brim");
     let mut len = 4096;
     while let Ok(map) = MappingMut::create(&brim, len * 2) {
@@ -128,7 +128,7 @@ fn space(dir: &Path) {
     assert_mapped(&brim, 0);
 }
 
-/// Holes are refused, and everything counts as data.
+/// Asserts that punching holes is unsupported and that the whole file counts as data.
 fn no_holes(path: &Path) {
     let map = MappingMut::open(path).unwrap();
     let len = map.len();
@@ -139,12 +139,13 @@ fn no_holes(path: &Path) {
     assert_eq!(map.bytes().count(7).unwrap(), len, "nothing changed");
 }
 
+/// Without holes, space is allocated for sparse files as well.
 #[test]
 fn without_holes() {
     let dir = on!("vfat", "without_holes");
     space(&dir);
     no_holes(&dir.join("old"));
-    // A sparse file has its storage all the same, and a full disk is an error at once.
+    // A sparse file is allocated all the same, so a full disk is an error at once.
     let sparse = dir.join("sparse");
     let error = MapOptions::new().sparse().create_new(&sparse, TOO_MUCH).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
@@ -157,9 +158,10 @@ fn without_holes() {
     assert_eq!(map.data_extents().unwrap(), [0..50_000]);
 }
 
+/// Without holes and without a way to allocate space, a file can still grow.
 #[test]
-fn without_holes_or_a_way_to_set_space_aside() {
-    let dir = on!("ramfs", "without_holes_or_a_way_to_set_space_aside");
+fn without_holes_or_a_way_to_allocate() {
+    let dir = on!("ramfs", "without_holes_or_a_way_to_allocate");
     let path = dir.join("a");
     let map = MapOptions::new().reserve(1 << 20).create_new(&path, 10_000).unwrap();
     map.grow(300_000).unwrap();
@@ -170,9 +172,10 @@ fn without_holes_or_a_way_to_set_space_aside() {
     no_holes(&path);
 }
 
+/// Without a way to allocate space, zeros are written instead.
 #[test]
-fn without_a_way_to_set_space_aside() {
-    let dir = on!("ext2", "without_a_way_to_set_space_aside");
+fn without_a_way_to_allocate() {
+    let dir = on!("ext2", "without_a_way_to_allocate");
     space(&dir);
     let path = dir.join("sparse");
     let map = MapOptions::new().sparse().create_new(&path, 200_000).unwrap();
@@ -188,30 +191,30 @@ fn without_a_way_to_set_space_aside() {
             assert_eq!(map.bytes().get(100_000).unwrap(), 1, "nothing changed");
         }
     }
-    // Growth fills the new part with zeros that are stored, not with holes.
+    // Growth writes zeros, so that the new part has no holes.
     let full = dir.join("full");
     let map = MapOptions::new().reserve(1 << 20).create_new(&full, 1000).unwrap();
     map.grow(100_000).unwrap();
     assert_eq!(map.data_extents().unwrap(), [0..100_000]);
 }
 
-/// On an overlay the kernel does not tell who has a file mapped, only the object does: unless it is
-/// not understood, or has been cut short.
+/// On an overlay only the object itself shows its participants, as the kernel does not report
+/// mappings. No exclusive claim is granted if the object is malformed or truncated.
 #[test]
-fn an_object_that_does_not_tell_who_is_attached_is_not_had_alone() {
+fn an_object_with_unknown_participants_is_not_claimed() {
     need_atomics!();
-    let dir = on!("overlay", "an_object_that_does_not_tell_who_is_attached_is_not_had_alone");
+    let dir = on!("overlay", "an_object_with_unknown_participants_is_not_claimed");
     let path = dir.join("object");
     let location = Location::file(&path);
     let shared = Shared::create_new(&location, || Mutex::new(1_u8)).unwrap();
-    // Attached by its mapping alone.
+    // The process is attached only by its mapping.
     let null = std::fs::File::open("/dev/null").unwrap();
-    // SAFETY: both are open; nothing reads or writes what is mapped through its descriptor.
+    // SAFETY: both descriptors are open; the mapping is not accessed through its descriptor.
     assert!(unsafe { libc::dup2(null.as_raw_fd(), shared.file().unwrap().as_raw_fd()) } >= 0);
     let ask = || ExclusiveClaim::of(&location).map(|found| found.is_some());
     assert!(!ask().unwrap());
     let image = std::fs::read(&path).unwrap();
-    // In place, and closed again.
+    // Writes the bytes in place and closes the file again.
     let write = |bytes: &[u8]| {
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(bytes.len() as u64).unwrap();

@@ -1,10 +1,11 @@
-//! Flushing: what is written back and when, and what remains of a failure.
+//! Flushing: which ranges are written back, and how a failure is reported.
 
 mod common;
 
 use common::{TempDir, pattern};
 use sharemap::{ErrorKind, MappingMut, page_size};
 
+/// Synchronous and asynchronous flushes of any range succeed, and ranges past the end are rejected.
 #[test]
 fn flushes_of_all_kinds_succeed() {
     let dir = TempDir::new();
@@ -20,7 +21,8 @@ fn flushes_of_all_kinds_succeed() {
     map.flush().unwrap();
 }
 
-/// Any ranges, in any order, that overlap or are empty; all are checked before anything is written.
+/// Many ranges can be flushed in one call, in any order, overlapping or empty. All are checked
+/// before any is written.
 #[test]
 fn many_ranges_are_flushed_at_once() {
     let dir = TempDir::new();
@@ -53,7 +55,7 @@ mod linux {
 
     const MIB: usize = 1 << 20;
 
-    /// A block device over a file, let go of at the end.
+    /// A loop device over a file, detached when the value is dropped.
     struct Loop {
         device: File,
         path: PathBuf,
@@ -66,14 +68,14 @@ mod linux {
             let open = |path: &Path| File::options().read(true).write(true).open(path);
             let backing = open(backing)?;
             let control = open(Path::new("/dev/loop-control"))?;
-            // SAFETY: takes and gives numbers.
+            // SAFETY: takes and returns only numbers.
             let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE as _) };
             if number < 0 {
                 return Err(std::io::Error::last_os_error());
             }
             let path = PathBuf::from(format!("/dev/loop{number}"));
             let device = open(&path)?;
-            // SAFETY: takes two descriptors.
+            // SAFETY: takes two open descriptors.
             if unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_FD as _, backing.as_raw_fd()) } < 0
             {
                 return Err(std::io::Error::last_os_error());
@@ -85,17 +87,18 @@ mod linux {
     impl Drop for Loop {
         fn drop(&mut self) {
             const LOOP_CLR_FD: u64 = 0x4C01;
-            // SAFETY: takes a number.
+            // SAFETY: takes only a number.
             unsafe { libc::ioctl(self.device.as_raw_fd(), LOOP_CLR_FD as _) };
         }
     }
 
-    /// A disk of 8 MiB, made of a sparse file on a file system that has room for less.
+    /// Once a flush has failed, every later flush of the mapping fails, too. The disk is a sparse
+    /// file of 8 MiB on a smaller file system.
     #[test]
-    fn a_failed_flush_is_never_forgotten() {
-        let Some(dir) = role("linux::a_failed_flush_is_never_forgotten") else {
+    fn a_failed_flush_is_reported_by_every_later_one() {
+        let Some(dir) = role("linux::a_failed_flush_is_reported_by_every_later_one") else {
             let dir = TempDir::new();
-            passes(child("linux::a_failed_flush_is_never_forgotten", dir.path()));
+            passes(child("linux::a_failed_flush_is_reported_by_every_later_one", dir.path()));
             return;
         };
         if let Err(reason) = mount_tmpfs(&dir, 4 * MIB as u64) {
@@ -114,14 +117,14 @@ mod linux {
         map.flush_range(..MIB).unwrap();
 
         map.bytes().fill(2).unwrap();
-        // The disk has room for the first range, but not for the second.
+        // The disk has space for the first range, but not for the second.
         let error = map.flush_ranges([0..10, 8 * MIB - 10..8 * MIB]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FlushFailed, "{error}");
         assert_eq!(error.path(), Some(disk.path.as_path()));
         let code = error.os_code();
         assert!(code == Some(libc::EIO) || code == Some(libc::ENOSPC), "{error}");
 
-        // The kernel has told it once; this mapping goes on saying so.
+        // The kernel reports the failure only once, so the mapping must keep reporting it.
         for result in
             [map.flush(), map.flush_range(..10), map.flush_ranges([..10]), map.flush_async()]
         {
@@ -129,7 +132,7 @@ mod linux {
             assert_eq!(error.kind(), ErrorKind::FlushFailed, "{error}");
             assert_eq!(error.os_code(), code);
         }
-        // What was written is still seen, and a mapping made afterwards starts anew.
+        // The changes are still visible, and a new mapping does not inherit the failure.
         assert_eq!(map.bytes().get(7 * MIB).unwrap(), 2);
         let fresh = MapOptions::new().len(4096).open_mut(&disk.path).unwrap();
         assert_eq!(fresh.bytes().get(0).unwrap(), 2);
@@ -137,6 +140,7 @@ mod linux {
         assert_eq!(Mapping::open(&disk.path).unwrap().len(), 8 * MIB);
     }
 
+    /// A block device is mapped with its size, and cannot be resized or created.
     #[test]
     fn a_block_device_has_a_size_and_does_not_resize() {
         let Some(dir) = role("linux::a_block_device_has_a_size_and_does_not_resize") else {

@@ -1,5 +1,5 @@
-//! The object that FORMAT.md shows byte by byte: what is made and used here comes out as it is there,
-//! and what stands there is opened and used here.
+//! The golden image in FORMAT.md: this library writes the object exactly as documented there, and
+//! opens and uses the documented bytes.
 
 mod common;
 
@@ -33,7 +33,7 @@ fn first() -> All {
     )
 }
 
-/// Brings each lock into a state that shows.
+/// Changes the state of each lock visibly.
 fn use_all(all: &Shared<All>) {
     let ((mutex, lock), (samples, table), (permits, signal, barrier), (event, condvar, once)) =
         &**all;
@@ -45,7 +45,7 @@ fn use_all(all: &Shared<All>) {
         guard.view().set(1, 0xbb).unwrap();
         std::panic::resume_unwind(Box::new(()));
     });
-    let Err(LockError::OwnerDied(dead)) = samples.lock() else { panic!("nobody told of it") };
+    let Err(LockError::OwnerDied(dead)) = samples.lock() else { panic!("no `OwnerDied`") };
     dead.poison().unwrap();
     dies(|| {
         let guard = table.write().unwrap();
@@ -60,19 +60,19 @@ fn use_all(all: &Shared<All>) {
     once.call(|_| sharemap::Result::Ok(())).unwrap();
 }
 
-/// In this thread, so that there is one lane.
+/// Panics in `action` on this thread, so that only one lane is used.
 fn dies(action: impl FnOnce()) {
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(action)).is_err());
 }
 
-/// Finds each lock in that state.
+/// Asserts that each lock has the state that `use_all` left.
 fn find_all(all: &Shared<All>) {
     let ((mutex, lock), (samples, table), (permits, signal, barrier), (event, _, once)) = &**all;
     assert_eq!(*mutex.lock().unwrap(), 7);
     assert_eq!(*lock.write().unwrap(), [1, 2, 3]);
     assert_eq!(samples.lock().unwrap_err().kind(), ErrorKind::Poisoned);
     assert_eq!(samples.lock_poisoned().unwrap().view().to_vec().unwrap(), [0xaa, 0xbb, 0xaa]);
-    let Err(LockError::OwnerDied(dead)) = table.read() else { panic!("nobody told of it") };
+    let Err(LockError::OwnerDied(dead)) = table.read() else { panic!("no `OwnerDied`") };
     assert_eq!(dead.view().to_vec().unwrap(), [0, 0, 0, 0, 0xcc]);
     assert_eq!((permits.available().unwrap(), signal.count().unwrap()), (3, 3));
     assert!(barrier.join().unwrap().wait().unwrap());
@@ -81,7 +81,8 @@ fn find_all(all: &Shared<All>) {
     assert!(once.is_done().unwrap());
 }
 
-/// The image, without what is another's each time: id, boot, where the slots are, who was attached.
+/// Returns the file with the parts that vary replaced: the id, the boot, the slots in use, and the
+/// last participant.
 fn image(path: &Path) -> Vec<u8> {
     let mut image = std::fs::read(path).unwrap();
     image[16..32].copy_from_slice(ID);
@@ -94,7 +95,7 @@ fn image(path: &Path) -> Vec<u8> {
     image
 }
 
-/// As in FORMAT.md: lines of zeros are left out.
+/// Formats an image as in FORMAT.md, which omits lines of zeros.
 fn listing(image: &[u8]) -> String {
     let mut text = String::new();
     for (at, line) in image.chunks(16).enumerate().filter(|(_, line)| **line != [0; 16]) {
@@ -105,7 +106,7 @@ fn listing(image: &[u8]) -> String {
     text
 }
 
-/// The image in FORMAT.md.
+/// Parses the image in FORMAT.md.
 fn documented() -> Vec<u8> {
     let text = include_str!("../../../FORMAT.md");
     let (_, rest) = text.split_once("golden image:\n\n```\n").expect("FORMAT.md has the image");
@@ -121,8 +122,9 @@ fn documented() -> Vec<u8> {
     image
 }
 
+/// The library writes the documented image.
 #[test]
-fn what_is_made_here_is_the_documented_image() {
+fn the_library_writes_the_documented_image() {
     need_atomics!();
     let directory = TempDir::new();
     let path = directory.join("made");
@@ -134,8 +136,9 @@ fn what_is_made_here_is_the_documented_image() {
     assert!(made == listing(&documented()), "FORMAT.md should have\n{made}");
 }
 
+/// The library opens the documented image and finds the state of every lock.
 #[test]
-fn the_documented_image_is_used_here() {
+fn the_library_uses_the_documented_image() {
     need_atomics!();
     let directory = TempDir::new();
     let path = directory.file("documented", documented());
@@ -145,7 +148,7 @@ fn the_documented_image_is_used_here() {
     find_again(&path);
 }
 
-/// It can go on from what was left the first time.
+/// Asserts that the object remains usable after the first use.
 fn find_again(path: &Path) {
     let all = Shared::<All>::open(Location::file(path)).unwrap();
     *all.0.0.lock().unwrap() += 1;
@@ -154,9 +157,10 @@ fn find_again(path: &Path) {
     assert_eq!(*all.0.0.lock().unwrap(), 8);
 }
 
-/// The fingerprint by the words of FORMAT.md, not by the library's code.
+/// The fingerprint follows from the description by the rules of FORMAT.md, computed independently
+/// of the library.
 #[test]
-fn its_fingerprint_is_that_of_its_description() {
+fn the_fingerprint_is_the_hash_of_the_description() {
     const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = (1 << 88) + (1 << 8) + 0x3b;
     let hash =

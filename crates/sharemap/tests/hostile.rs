@@ -1,9 +1,9 @@
-//! A process that may write an object scribbles over all of it, and cuts its file short now and then,
-//! while others attach, lock, wait and leave. Values may be wrong and locks may stick until their timeouts; but whatever is asked for
-//! ends, with an error at worst, and nobody crashes.
+//! A hostile process overwrites all of an object, and sometimes truncates its file, while other
+//! processes attach, lock, wait and detach. Values may be wrong and locks may stay held until a
+//! timeout, but every call returns, at worst with an error, and no process crashes.
 //!
-//! Three seconds; with `SHAREMAP_LONG=1`, ten minutes. A failure prints its seed, and `SHAREMAP_SEED`
-//! repeats what is scribbled, if not when.
+//! The test takes three seconds, or ten minutes with `SHAREMAP_LONG=1`. A failure prints its seed.
+//! `SHAREMAP_SEED` repeats the sequence of writes, but not their timing.
 
 #[path = "hostile/all.rs"]
 mod all;
@@ -36,7 +36,7 @@ fn seed() -> u64 {
     given.unwrap_or_else(|| u64::from(std::process::id()))
 }
 
-/// A process that does not outlive its value.
+/// A child process that is killed when the value is dropped.
 struct Running(Child);
 
 impl Drop for Running {
@@ -46,7 +46,7 @@ impl Drop for Running {
     }
 }
 
-/// Not a test of its own: the process that scribbles.
+/// Child role: the process that overwrites the object.
 #[test]
 fn scribbling() {
     if let Some(path) = role("scribbling") {
@@ -54,16 +54,18 @@ fn scribbling() {
     }
 }
 
-/// Not a test of its own: the process that has to live with it.
+/// Child role: a process with several threads that use the object meanwhile.
 #[test]
-fn living_with_it() {
-    if let Some(path) = role("living_with_it") {
+fn using_the_object() {
+    if let Some(path) = role("using_the_object") {
         victims::live(&path, seed(), how_long());
     }
 }
 
+/// Every operation on an object that a peer overwrites returns, and the object works again after
+/// its bytes are restored.
 #[test]
-fn a_peer_that_scribbles_does_no_more_than_that() {
+fn operations_return_while_a_peer_overwrites_the_object() {
     need_atomics!();
     let directory = TempDir::new();
     let path = directory.join("object");
@@ -84,13 +86,13 @@ fn a_peer_that_scribbles_does_no_more_than_that() {
         }
         Err(error) => panic!("the scribbler does not start: {error}"),
     };
-    passes(command("living_with_it"));
+    passes(command("using_the_object"));
     assert!(scribbler.0.try_wait().unwrap().is_none(), "the scribbler gave up");
     drop(scribbler);
     heal(&path, &image);
 }
 
-/// With its bytes as they were, the object works as it did.
+/// Restores the bytes of the object and asserts that it works again.
 fn heal(path: &Path, image: &[u8]) {
     OpenOptions::new().write(true).open(path).unwrap().set_len(image.len() as u64).unwrap();
     MappingMut::open(path).unwrap().bytes().write_at(0, image).unwrap();

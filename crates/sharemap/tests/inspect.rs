@@ -1,4 +1,5 @@
-//! Looking at objects from outside: who is attached, who holds what, and that nobody has them.
+//! Inspecting objects from outside: participants, owners, holders, waiters, and the absence of
+//! users.
 
 mod common;
 
@@ -22,7 +23,7 @@ fn locks() -> Locks {
     (mutex, rwlock, Semaphore::new(3), Barrier::new(4), Condvar::new(), CountingSemaphore::new(5))
 }
 
-/// A second process that has done its part, and holds what it holds until it is told or killed.
+/// A second process that holds its locks until it is told to end or is killed.
 struct Second {
     child: Child,
     stdin: ChildStdin,
@@ -51,7 +52,8 @@ impl Second {
     }
 }
 
-/// Not a test of its own: takes one of each, and keeps them until it is told.
+/// Child role: acquires one lock of each kind and holds them until a line arrives on standard
+/// input.
 #[test]
 fn second_process() {
     let Some(path) = common::role("second_process") else { return };
@@ -64,7 +66,7 @@ fn second_process() {
     drop((held, also));
 }
 
-/// Looks until what is seen is as wanted; others need a moment to go to sleep.
+/// Inspects repeatedly until `wanted` returns `true`, since waiters take a moment to fall asleep.
 fn until(look: &Inspection, wanted: impl Fn(&Inspection) -> bool) {
     let start = Instant::now();
     while !wanted(look) {
@@ -73,8 +75,9 @@ fn until(look: &Inspection, wanted: impl Fn(&Inspection) -> bool) {
     }
 }
 
+/// Owners, holders and waiters are listed with their processes.
 #[test]
-fn holders_and_waiters_are_seen_with_their_processes() {
+fn holders_and_waiters_are_listed_with_their_processes() {
     need_atomics!();
     let scratch = TempDir::new();
     let path = scratch.join("locks");
@@ -127,7 +130,7 @@ fn holders_and_waiters_are_seen_with_their_processes() {
         let who = |found: &[sharemap::inspect::ThreadInfo]| -> Vec<_> {
             found.iter().map(|who| who.process.unwrap()).collect()
         };
-        // The writer has the word, and waits for the reader.
+        // The writer owns the lock word and waits for the reader.
         until(&look, |look| look.locks().unwrap()[1].owner.is_some());
         let found = look.locks().unwrap();
         assert_eq!(found[1].owner.as_ref().unwrap().process, Some(own));
@@ -135,7 +138,7 @@ fn holders_and_waiters_are_seen_with_their_processes() {
         until(&look, asleep(LockKind::RwLock));
         assert_eq!((who(&found[2].holders), who(&found[3].holders)), (vec![other], vec![other]));
 
-        // The longer somebody waits, the longer it has been held.
+        // A sleeping waiter bounds from below how long the lock has been held.
         let held = |look: &Inspection| look.locks().unwrap()[0].held_for;
         until(&look, |look| held(look) > Some(Duration::from_millis(40)));
         assert!(found[0].held_for <= held(&look));
@@ -144,7 +147,7 @@ fn holders_and_waiters_are_seen_with_their_processes() {
     until(&look, |look| look.locks().unwrap().is_empty());
     assert_eq!(look.participants().unwrap().len(), 1);
 
-    // Those that only wait.
+    // Condition variables and counting semaphores have waiters, but no owner.
     thread::scope(|scope| {
         scope.spawn(|| {
             let guard = mutex.lock().unwrap();
@@ -168,9 +171,9 @@ fn holders_and_waiters_are_seen_with_their_processes() {
     });
 }
 
-/// Who has come to a round that is over has not come to the next.
+/// A member that arrived in an earlier round is not listed as arrived in the next.
 #[test]
-fn members_of_a_barrier_are_seen_to_come_in_each_round() {
+fn barrier_members_are_listed_by_round() {
     need_atomics!();
     let scratch = TempDir::new();
     let location = Location::file(scratch.join("barrier"));
@@ -190,7 +193,7 @@ fn members_of_a_barrier_are_seen_to_come_in_each_round() {
                 second.wait_timeout(Duration::from_secs(20)).unwrap();
             }
         });
-        // Ends the other's turns, also if this fails.
+        // Dropping the sender ends the other thread's turns, even if this thread panics.
         let turn = turn;
         for _ in 0..2 {
             until(&look, |_| seen() == (2, 0));
@@ -203,8 +206,9 @@ fn members_of_a_barrier_are_seen_to_come_in_each_round() {
     assert_eq!(seen(), (1, 0));
 }
 
+/// Dead participants are listed as dead, and an inspection does not recover them.
 #[test]
-fn the_dead_are_seen_as_such_and_nothing_is_done_for_them() {
+fn dead_participants_are_listed_and_not_recovered() {
     need_atomics!();
     let scratch = TempDir::new();
     let path = scratch.join("locks");
@@ -230,7 +234,7 @@ fn the_dead_are_seen_as_such_and_nothing_is_done_for_them() {
     assert_eq!(look.participants().unwrap().len(), 1, "it has been cleared away");
     recover.poison().unwrap();
     thread::scope(|scope| {
-        // Nobody has it now, but somebody asks: until it hears that it is poisoned.
+        // A thread that finds the mutex poisoned is a waiter only until its call fails.
         scope.spawn(|| assert!(shared.0.lock().is_err()));
     });
     drop(shared);
@@ -239,9 +243,10 @@ fn the_dead_are_seen_as_such_and_nothing_is_done_for_them() {
     assert_eq!(look.participants().unwrap(), []);
 }
 
-/// A lane of each of the most that there can be announces as many locks as it can, each another one.
+/// The maximum number of lanes, each announcing the maximum number of distinct locks, is listed in
+/// linear time.
 #[test]
-fn the_most_lanes_with_the_most_locks_are_listed_in_linear_time() {
+fn full_lanes_are_listed_in_linear_time() {
     need_atomics!();
     const LANES: usize = 65_535;
     const SLOTS: usize = 7;
@@ -252,7 +257,7 @@ fn the_most_lanes_with_the_most_locks_are_listed_in_linear_time() {
     let make = || Mutex::<[u128]>::zeroed(LANES * SLOTS);
     drop(options.create_new(Location::file(&path), make).unwrap());
     let facts = Inspection::open(Location::file(&path)).unwrap().facts().unwrap();
-    // Participant 0 is in use, and every lane is its own.
+    // Participant 0 is in use, and owns every lane.
     let mut tables = 1_u32.to_le_bytes().to_vec();
     tables.resize(64, 0);
     for lane in 0..LANES {
@@ -280,8 +285,9 @@ fn the_most_lanes_with_the_most_locks_are_listed_in_linear_time() {
     assert_eq!((last.waiters[0].lane as usize, last.waiters.len()), (LANES - 1, 1));
 }
 
+/// Locations without an object are rejected; an object without a header counts as being created.
 #[test]
-fn what_is_no_object_is_refused() {
+fn locations_without_an_object_are_rejected() {
     need_atomics!();
     let scratch = TempDir::new();
     let kind = |location: Location| Inspection::open(location).unwrap_err().kind();
@@ -292,7 +298,7 @@ fn what_is_no_object_is_refused() {
     assert_eq!(kind(Location::file(raw)), ErrorKind::NotAnObject);
     let short = scratch.file("short", b"\x89SHM\r\n\x1a\n");
     assert_eq!(kind(Location::file(short)), ErrorKind::Truncated);
-    // One that is being made, as far as can be told: there is nothing yet.
+    // A file of zeros may be an object at the beginning of its creation.
     let empty = Inspection::open(Location::file(scratch.file("zeros", [0; 4096]))).unwrap();
     assert_eq!((empty.facts(), empty.state().unwrap()), (None, State::Creating));
     assert_eq!(empty.has_creator().unwrap(), Some(false));
@@ -300,7 +306,7 @@ fn what_is_no_object_is_refused() {
     assert_eq!(empty.is_unattached().unwrap(), Some(true));
 }
 
-/// An object with one lock, changed at an offset.
+/// Creates an object with one lock and overwrites its bytes at `at`.
 fn scribbled(scratch: &TempDir, at: usize, bytes: &[u8]) -> (PathBuf, usize) {
     let path = scratch.join("scribbled");
     let _ = std::fs::remove_file(&path);
@@ -311,8 +317,9 @@ fn scribbled(scratch: &TempDir, at: usize, bytes: &[u8]) -> (PathBuf, usize) {
     (path, at)
 }
 
+/// Impossible contents are `Malformed`, with the offset of the offending bytes.
 #[test]
-fn what_cannot_be_is_an_error_with_its_offset() {
+fn malformed_contents_are_reported_with_their_offset() {
     need_atomics!();
     let scratch = TempDir::new();
     let probe = scratch.join("probe");
@@ -326,7 +333,7 @@ fn what_cannot_be_is_an_error_with_its_offset() {
         look.participants()?;
         look.locks()
     };
-    // A participant in use to whom a lane can belong.
+    // A lane owned by participant 0, with one announcement.
     let lane = |announcement: u64| {
         let mut bytes = vec![1, 0, 0, 0, 0, 0, 0, 0];
         bytes.extend(announcement.to_le_bytes());
@@ -350,20 +357,21 @@ fn what_cannot_be_is_an_error_with_its_offset() {
         assert_eq!(error.offset(), Some(expected as u64), "{at}: {error}");
         assert!(error.to_string().contains("scribbled"), "{error}");
     }
-    // An owner that cannot be, of a lock that somebody asks for.
+    // A lock word with an impossible owner, for a lock that a thread announces.
     let (path, _) = scribbled(&scratch, lanes, &lane(payload as u64 | 1));
     let mut image = std::fs::read(&path).unwrap();
     image[payload..payload + 2].copy_from_slice(&[0xff, 0xff]);
     std::fs::write(&path, image).unwrap();
     let error = ask(&path).unwrap_err();
     assert_eq!((error.kind(), error.offset()), (ErrorKind::Malformed, Some(payload as u64)));
-    // Another version is another error.
+    // A newer format version has its own kind.
     let (path, _) = scribbled(&scratch, 8, &[2]);
     assert_eq!(ask(&path).unwrap_err().kind(), ErrorKind::WrongVersion);
 }
 
+/// An object that no process has open or mapped can be claimed exclusively and removed.
 #[test]
-fn what_nobody_has_can_be_had_alone_and_removed() {
+fn unused_objects_can_be_claimed_and_removed() {
     need_atomics!();
     let scratch = TempDir::new();
     let path = scratch.join("object");
@@ -392,10 +400,11 @@ fn what_nobody_has_can_be_had_alone_and_removed() {
     assert!(!path.exists());
 }
 
-/// Whoever opens an object while somebody makes sure that nobody has it waits, and gets it.
+/// A process that opens an object during an exclusive claim blocks until the claim ends, then gets
+/// the object.
 #[cfg(target_os = "linux")]
 #[test]
-fn who_comes_meanwhile_is_not_robbed() {
+fn an_opener_waits_for_an_exclusive_claim() {
     need_atomics!();
     let name = format!("inspect-meanwhile-{}", std::process::id());
     let name = name.as_str();
@@ -409,9 +418,9 @@ fn who_comes_meanwhile_is_not_robbed() {
             let location = location.clone();
             move || Shared::<Mutex<u64>>::open(location).map(|shared| *shared.lock().unwrap())
         });
-        // It waits in the kernel: its thread's state says so.
+        // The opener blocks in the kernel, which lists the lease that it breaks.
         let start = Instant::now();
-        while !is_asked_for(&location) {
+        while !lease_is_breaking(&location) {
             assert!(start.elapsed() < Duration::from_secs(20));
             thread::yield_now();
         }
@@ -421,9 +430,9 @@ fn who_comes_meanwhile_is_not_robbed() {
     sharemap::SharedMemory::unlink(name).unwrap();
 }
 
-/// Whether the kernel lists a lease on the object that somebody wants broken.
+/// Returns `true` if the kernel lists a lease on the object that another process asked to break.
 #[cfg(target_os = "linux")]
-fn is_asked_for(location: &Location) -> bool {
+fn lease_is_breaking(location: &Location) -> bool {
     use std::os::unix::fs::MetadataExt;
     let path = match location.to_string() {
         path if path.starts_with('/') => PathBuf::from(path),

@@ -1,15 +1,15 @@
-//! SIGKILL at every instruction of an operation on shared bytes, and at every instruction of every
-//! recovery from that, until no new state appears.
+//! Kills an operation on shared bytes at every instruction, and every recovery from that at every
+//! instruction, until no new state of the object appears.
 //!
-//! A child runs the operation under ptrace (`kills/stores.rs`), every state of the object that a
-//! kill could leave is kept, and from each a survivor has to go on (`kills/closure.rs`). Operations
-//! that wait, or are waited for, have a living process beside them (`kills/beside.rs`), which has to
-//! go on as well when the operation is killed for real. Mistakes are planted first (`kills/plant.rs`):
-//! a store that does not happen, or two in the wrong order; each has to be found.
+//! A child runs the operation under ptrace (`kills/stores.rs`). Every state that a kill could leave in
+//! the object is kept, and a survivor must make progress from each (`kills/closure.rs`). Operations
+//! that wait, or that a waiter depends on, run beside a living process (`kills/beside.rs`), which must
+//! also make progress when the operation is really killed. Planted mistakes (`kills/plant.rs`), stores
+//! that are dropped or reordered, must all be found.
 //!
-//! A lock is a file in `kills/locks`, with a line for each operation. The short form goes on from the
-//! states that the fewest kills lead to; the long form from all, up to a few thousand for each
-//! operation, in some ten minutes:
+//! Each lock has a file in `kills/locks`, with a line for each operation. The short form continues from
+//! the states that the fewest kills lead to. The long form continues from all, up to a few thousand per
+//! operation, and takes about ten minutes:
 //!
 //! ```text
 //! SHAREMAP_LONG=1 cargo test --release -p sharemap --test kills -- --nocapture
@@ -39,13 +39,13 @@ use closure::{Closure, Kills, Scenario};
 use locks::{Operation, Planted};
 use register::Bug;
 
-/// Whether there is anything to be seen here.
+/// Skips the test where children cannot be traced.
 macro_rules! traced_or_skip {
     () => {
         if !tracee::Tracee::is_allowed() {
             common::skip!("this process may not trace its children");
         }
-        // In this process, so that children have it: what the first mapping installs.
+        // Installs the fault handler in this process, so that the children inherit it.
         let _ = sharemap::guard::recovery();
     };
 }
@@ -63,16 +63,18 @@ fn close_register(bug: Bug) -> Closure {
     .close()
 }
 
+/// An update of a value with a spare copy survives every kill.
 #[test]
-fn an_update_with_a_spare_copy() {
+fn an_update_with_a_spare_copy_is_survived() {
     traced_or_skip!();
     let closure = close_register(Bug::None);
     eprintln!("{} states, {} stops", closure.images, closure.stops);
     assert!(closure.failure.is_none(), "{closure:?}");
-    // Each update is three stores, and there are three of them; kills leave different spare copies.
+    // Three updates of three stores each. Kills leave different spare copies.
     assert!(closure.images >= 10, "{closure:?}");
 }
 
+/// The search finds each planted mistake in the update of a value with a spare copy.
 #[test]
 fn planted_mistakes_are_found() {
     traced_or_skip!();
@@ -88,10 +90,10 @@ fn long() -> bool {
     std::env::var_os("SHAREMAP_LONG").is_some()
 }
 
-/// States that the short form goes on from, those first that the fewest kills lead to.
+/// The number of states from which the short form continues, those of the fewest kills first.
 const AT_MOST: usize = 40;
 
-/// States within which a planted mistake is found.
+/// The number of states within which a planted mistake must be found.
 const FOUND_WITHIN: usize = 200;
 
 fn at_most() -> usize {
@@ -113,8 +115,8 @@ fn say(name: &str, since: Instant, closure: &Closure) {
     assert!(*closed || *images == AT_MOST, "{name}: {images}");
 }
 
-/// Kills in the operation, and in all recoveries: nothing is lost, and everybody gets on, also who
-/// lives beside it.
+/// Kills the operation and all recoveries from it. Nothing may be lost, and every survivor must
+/// make progress, including a process that lives beside the operation.
 fn close(operation: &Operation) {
     let (name, since) = (operation.name, Instant::now());
     say(name, since, &operation.scenario(None, at_most(), |scenario| scenario.close()));
@@ -143,12 +145,14 @@ macro_rules! locks {
         mod $lock {
             use super::*;
 
+            /// Survivors make progress after a kill at any instruction of an operation.
             #[test]
-            fn is_survived() {
+            fn every_kill_is_survived() {
                 traced_or_skip!();
                 locks::$lock::OPERATIONS.iter().for_each(close);
             }
 
+            /// The search finds each mistake planted in an operation.
             #[test]
             fn planted_mistakes_are_found() {
                 traced_or_skip!();
@@ -160,8 +164,9 @@ macro_rules! locks {
 
 locks!(barrier, condvar, event, mutex, once, permits, rwlock, signal, slices);
 
+/// A forked child that is killed while it locks does not impede its parent.
 #[test]
-fn a_forked_child() {
+fn a_forked_child_is_survived() {
     traced_or_skip!();
     let since = Instant::now();
     say("a forked child locks", since, &locks::fork::close(at_most()));

@@ -1,4 +1,4 @@
-//! A module imports only from modules to its left, and only `sys` knows the operating system.
+//! A module imports only from modules to its left, and only `sys` depends on the operating system.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Each source file of the crate with the layer it belongs to; `lib.rs`, the tests'
-/// own `testing`, and what the compiler is to refuse, belong to none.
+/// Returns each source file of the crate with its layer. `lib.rs`, the tests' own `testing`, and
+/// `compile_fail.rs` belong to none.
 fn files() -> Vec<(Option<usize>, PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut paths = Vec::new();
@@ -40,7 +40,7 @@ fn files() -> Vec<(Option<usize>, PathBuf, String)> {
         .collect()
 }
 
-/// The layers that a line names as `crate::LAYER`, also inside braces.
+/// Returns the layers that a line names as `crate::LAYER`, also inside braces.
 fn named(line: &str) -> Vec<&str> {
     let mut names = Vec::new();
     for part in line.split("crate::").skip(1) {
@@ -57,8 +57,9 @@ fn named(line: &str) -> Vec<&str> {
     names
 }
 
+/// A module imports only from the layers to its left.
 #[test]
-fn modules_import_from_the_left_only() {
+fn modules_import_only_from_the_left() {
     let mut imports = 0;
     for (layer, path, text) in files() {
         let Some(layer) = layer else { continue };
@@ -86,9 +87,10 @@ fn modules_import_from_the_left_only() {
     assert!(imports > 30, "only {imports} imports found: has their form changed?");
 }
 
+/// Only `sys` contains conditions on the operating system.
 #[test]
-fn only_sys_knows_the_operating_system() {
-    // Conditions, and what is there on some systems only.
+fn only_sys_depends_on_the_operating_system() {
+    // Conditions on the system, and modules that exist on some systems only.
     let words = [
         "target_os",
         "cfg(unix",
@@ -116,11 +118,12 @@ fn only_sys_knows_the_operating_system() {
     }
 }
 
+/// All backends of `sys` have the files of the contract.
 #[test]
 fn backends_have_the_same_files() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sys");
     for backend in ["linux", "macos", "windows"] {
-        // The contract's; what only one system needs has a file beside them.
+        // The files of the contract. A backend may have further files of its own.
         for name in [
             "mod.rs",
             "map.rs",

@@ -1,5 +1,5 @@
-//! Another user's process holds a lease on an object and does not give it up: what only looks fails
-//! at once, and what opens to use waits within its deadline.
+//! Another user's process holds a lease on an object and does not release it. An inspection fails
+//! at once; opening the object waits, within its timeout.
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, reason = "becomes another user, and holds a lease")]
@@ -19,14 +19,15 @@ use sharemap::inspect::Inspection;
 use sharemap::{ErrorKind, Location, Mutex, Shared, SharedMemory, SharedOptions};
 
 const STRANGER: u32 = 61_234;
-/// A wait that ends later was not bounded by its deadline.
+/// The time after which a wait counts as not bounded by its timeout.
 const LATE: Duration = Duration::from_secs(5);
 
-/// A process of another user that holds a lease; killed and waited for in the end.
+/// A process of another user that holds a lease, and is killed and reaped when the value is
+/// dropped.
 struct Stranger(Child);
 
 impl Stranger {
-    /// Starts it. `None`, aloud, where a lease cannot be held.
+    /// Starts the process. Returns `None` and prints the reason if it cannot hold a lease.
     fn start(path: &Path) -> Option<Self> {
         let mut command = common::child("holding_a_lease", path);
         let mut child = match command.stdout(Stdio::piped()).spawn() {
@@ -58,16 +59,16 @@ impl Drop for Stranger {
     }
 }
 
-/// Not a test of its own: holds a lease as another user, until it is killed.
+/// Child role: holds a lease as another user until the process is killed.
 #[test]
 fn holding_a_lease() {
     let Some(path) = role("holding_a_lease") else { return };
-    // SAFETY: plain numbers; the lease's signal is ignored.
+    // SAFETY: takes only numbers; the signal of the lease is ignored.
     let leased = unsafe {
         assert_eq!(libc::setresuid(STRANGER, STRANGER, STRANGER), 0);
         libc::signal(libc::SIGIO, libc::SIG_IGN);
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).unwrap();
-        // A child of another test may have inherited the file for the moment until its `exec`.
+        // A child of another test may have inherited the descriptor, until its `exec`.
         let begun = Instant::now();
         let leased = loop {
             let leased = libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) == 0;
@@ -88,14 +89,14 @@ fn holding_a_lease() {
     }
 }
 
-/// An object of another user, which all may use; its name goes with the value.
+/// An object of another user with permissions for all users, unlinked when the value is dropped.
 struct Object {
     name: String,
     path: PathBuf,
 }
 
 impl Object {
-    /// `None`, aloud, where this process cannot make one.
+    /// Creates the object. Returns `None` and prints the reason if this process cannot.
     fn new(name: &str) -> Option<Self> {
         if !common::is_root() {
             eprintln!("skipped: only root makes objects of another user");
@@ -115,7 +116,7 @@ impl Drop for Object {
     }
 }
 
-/// Each call, with the lease held.
+/// Asserts that `call` returns an error of `kind` in time while the lease is held.
 fn each_ends_in_time(name: &str, call: impl Fn(&Object) -> sharemap::Error, kind: ErrorKind) {
     need_atomics!();
     let Some(object) = Object::new(name) else { return };
@@ -129,8 +130,9 @@ fn each_ends_in_time(name: &str, call: impl Fn(&Object) -> sharemap::Error, kind
     }
 }
 
+/// Inspecting an object by name fails at once.
 #[test]
-fn a_look_by_name_does_not_wait() {
+fn an_inspection_by_name_does_not_wait() {
     let look = |object: &Object| {
         let begun = Instant::now();
         let error = Inspection::open(&*object.name).unwrap_err();
@@ -141,8 +143,9 @@ fn a_look_by_name_does_not_wait() {
     each_ends_in_time("look", look, ErrorKind::Busy);
 }
 
+/// Inspecting an object in a file fails at once.
 #[test]
-fn a_look_at_a_file_does_not_wait() {
+fn an_inspection_of_a_file_does_not_wait() {
     let look = |object: &Object| {
         let begun = Instant::now();
         let error = Inspection::open(Location::file(&object.path)).unwrap_err();
@@ -152,8 +155,9 @@ fn a_look_at_a_file_does_not_wait() {
     each_ends_in_time("look-file", look, ErrorKind::Busy);
 }
 
+/// Opening an object waits for the lease for at most `open_timeout`.
 #[test]
-fn opening_to_use_waits_within_the_callers_deadline() {
+fn opening_waits_for_at_most_open_timeout() {
     const TIMEOUT: Duration = Duration::from_millis(300);
     let open = |location: Location| {
         let begun = Instant::now();
@@ -171,17 +175,18 @@ fn opening_to_use_waits_within_the_callers_deadline() {
     each_ends_in_time("use-or-create", or_create, ErrorKind::Busy);
 }
 
+/// An object that is rejected because of its owner is rejected without waiting for the lease.
 #[test]
-fn an_owner_whose_objects_are_refused_is_not_waited_for() {
+fn a_rejected_owner_is_not_waited_for() {
     let open = |object: &Object| Shared::<Mutex<u64>>::open(&*object.name).unwrap_err();
     each_ends_in_time("refused", open, ErrorKind::ForeignOwner);
     let open = |object: &Object| SharedMemory::open(&*object.name).unwrap_err();
     each_ends_in_time("refused-memory", open, ErrorKind::ForeignOwner);
 }
 
-/// The lease is given up while the caller waits: it gets the object.
+/// A caller that waits gets the object when the lease is released.
 #[test]
-fn a_lease_that_is_given_up_in_time_is_waited_out() {
+fn a_lease_that_is_released_in_time_is_waited_for() {
     need_atomics!();
     let Some(object) = Object::new("given-up") else { return };
     let Some(stranger) = Stranger::start(&object.path) else { return };

@@ -1,4 +1,4 @@
-//! Mapped once, unmapped once: counted in the system's own list.
+//! Each mapping is unmapped exactly once, as counted in the system's list of mappings.
 
 mod common;
 
@@ -10,6 +10,7 @@ use sharemap::{
     FileContents, HugePages, MapOptions, Mapping, MappingCow, MappingMut, SlidingWindow, View,
 };
 
+/// Dropping or closing a mapping unmaps it once.
 #[test]
 fn dropping_and_closing_unmap_once() {
     let dir = TempDir::new();
@@ -26,6 +27,7 @@ fn dropping_and_closing_unmap_once() {
     assert_mapped(&path, 0);
 }
 
+/// A mapping stays valid after its file was closed and removed.
 #[test]
 fn a_mapping_outlives_its_file() {
     let dir = TempDir::new();
@@ -33,11 +35,12 @@ fn a_mapping_outlives_its_file() {
     let file = File::open(&path).unwrap();
     let map = Mapping::map(&file).unwrap();
     drop(file);
-    // Some systems do not remove what is mapped; what is removed stays readable.
+    // Some systems do not remove mapped files. Where they do, the mapping stays readable.
     let _ = std::fs::remove_file(&path);
     assert_eq!(map.bytes().to_vec().unwrap(), pattern(10_000));
 }
 
+/// An owned view keeps its mapping alive.
 #[test]
 fn owned_views_keep_it_mapped() {
     let dir = TempDir::new();
@@ -53,8 +56,9 @@ fn owned_views_keep_it_mapped() {
     assert_mapped(&path, 0);
 }
 
+/// A mapping that is moved stays mapped once.
 #[test]
-fn what_moves_is_still_mapped_once() {
+fn a_moved_mapping_stays_mapped_once() {
     fn through(map: Mapping) -> Box<Option<Mapping>> {
         Box::new(Some(map))
     }
@@ -70,6 +74,7 @@ fn what_moves_is_still_mapped_once() {
     assert_mapped(&path, 0);
 }
 
+/// A panic unmaps the mapping.
 #[test]
 fn a_panic_unmaps() {
     let dir = TempDir::new();
@@ -83,6 +88,7 @@ fn a_panic_unmaps() {
     assert_mapped(&path, 0);
 }
 
+/// A failed call leaves nothing mapped.
 #[test]
 fn failures_leave_nothing_mapped() {
     let dir = TempDir::new();
@@ -97,8 +103,9 @@ fn failures_leave_nothing_mapped() {
     assert_mapped(&path, 0);
 }
 
+/// Sliding windows map one part at a time, and windows and file contents unmap it when dropped.
 #[test]
-fn windows_and_contents_let_go() {
+fn windows_and_contents_unmap() {
     let dir = TempDir::new();
     let path = dir.file("a", pattern(1_000_000));
     let mut window = SlidingWindow::open(&path, 100_000).unwrap();
@@ -114,8 +121,9 @@ fn windows_and_contents_let_go() {
     assert_mapped(&path, 0);
 }
 
+/// Remapping and resizing keep one mapping, or none of an empty file.
 #[test]
-fn remapping_and_resizing_keep_one() {
+fn remapping_and_resizing_keep_one_mapping() {
     let dir = TempDir::new();
     let path = dir.file("a", pattern(100_000));
     let mut map = MappingMut::open(&path).unwrap();
@@ -131,6 +139,7 @@ fn remapping_and_resizing_keep_one() {
     assert_mapped(&path, 0);
 }
 
+/// Dropping a mapping flushes nothing, and loses no change.
 #[test]
 fn dropping_flushes_nothing_and_loses_nothing() {
     let dir = TempDir::new();

@@ -1,5 +1,5 @@
-//! What a process runs out of: space, addresses, mappings, locked memory, descriptors. Each in a
-//! child process, because a limit is for good.
+//! Exhausted resources: space, addresses, mappings, locked memory, descriptors. Each limit is set
+//! in a child process, because it cannot be raised again.
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, reason = "sets limits and mounts file systems")]
@@ -12,36 +12,27 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use common::{
-    TempDir, assert_mapped, child, emulated, is_root, mount_tmpfs, passes, pattern, role, skip,
+    TempDir, assert_mapped, child, emulated, is_root, limit, mount_tmpfs, passes, pattern, role,
+    skip,
 };
 use sharemap::guard::{self, Recovery};
 use sharemap::{
     Advice, AnonymousMapping, ErrorKind, Location, MapOptions, Mapping, MappingMut, Mutex, Shared,
-    SharedMemory, SlidingWindow, page_size,
+    SharedMemory, page_size,
 };
 
 const NOBODY: u32 = 65_534;
 
-/// Limits this process for good. (The type of the resource's number differs between C libraries.)
-macro_rules! limit {
-    ($resource:ident, $value:expr) => {{
-        let value = $value as libc::rlim_t;
-        let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
-        // SAFETY: reads the limit.
-        let result = unsafe { libc::setrlimit(libc::$resource, &raw const limit) };
-        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-    }};
-}
-
-/// The child as somebody without privileges, whose program it must be able to run.
+/// Changes `command` to run as an unprivileged user, from a copy of the program that this user may
+/// execute.
 fn as_nobody(mut command: Command, dir: &TempDir) -> Option<Command> {
     if !is_root() {
         return Some(command);
     }
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
     let program = dir.join("program");
-    // By another process: a file open for writing here would be inherited by the children of other
-    // tests, and could not be executed meanwhile.
+    // `cp` is a process of its own: children of other tests would inherit a descriptor that this
+    // process has open for writing, and the copy could not be executed meanwhile.
     let copied = Command::new("cp").arg(command.get_program()).arg(&program).status();
     assert!(copied.is_ok_and(|status| status.success()), "the program is copied");
     let mut copy = Command::new(program);
@@ -54,11 +45,13 @@ fn as_nobody(mut command: Command, dir: &TempDir) -> Option<Command> {
     Some(command)
 }
 
+/// A full file system is `NoSpace`. Creation leaves no file behind, and a failed growth leaves the
+/// length and contents unchanged.
 #[test]
-fn a_full_disk() {
-    let Some(dir) = role("a_full_disk") else {
+fn a_full_file_system() {
+    let Some(dir) = role("a_full_file_system") else {
         let dir = TempDir::new();
-        passes(child("a_full_disk", dir.path()));
+        passes(child("a_full_file_system", dir.path()));
         return;
     };
     if let Err(reason) = mount_tmpfs(&dir, 2 << 20) {
@@ -89,7 +82,8 @@ fn a_full_disk() {
     assert_eq!(map.resize(too_much as usize * 4).unwrap_err().kind(), ErrorKind::NoSpace);
     assert_eq!(map.bytes().to_vec().unwrap(), pattern(10_000));
     assert_eq!(std::fs::metadata(&old).unwrap().len(), 10_000);
-    // What is left can still be had, and a sparse file finds out when it is written to.
+    // The remaining space can still be allocated. A sparse file runs out of space when it is
+    // written.
     map.grow(100_000).unwrap();
     drop(map);
     let sparse = MapOptions::new().sparse().create_new(&new, too_much).unwrap();
@@ -101,16 +95,18 @@ fn a_full_disk() {
     assert!(!text.contains("shrank"), "{text}");
     let single = sparse.bytes().set(error.offset().unwrap() as usize, 1).unwrap_err();
     assert!(single.to_string().contains("has 0 bytes left"), "{single}");
-    // The text is made when it is asked for, of what is so then.
+    // The message is composed when it is displayed, from the state of the file at that time.
     std::fs::remove_file(&old).unwrap();
     sparse.file().unwrap().set_len(page_size() as u64).unwrap();
     let shrank = error.to_string();
     assert!(shrank.contains(&format!("the file has {} bytes now", page_size())), "{shrank}");
-    // The error does not keep the file open.
+    // The error does not keep the file open: without the mapping it can only list possible causes.
     drop(sparse);
     assert!(error.to_string().contains("(the file shrank, its file system is full,"), "{error}");
 }
 
+/// A huge-page mapping that exceeds the reserved pages is `NoSpace`, and the message names the
+/// setting.
 #[test]
 fn too_few_huge_pages() {
     let Some(dir) = role("too_few_huge_pages") else {
@@ -122,7 +118,7 @@ fn too_few_huge_pages() {
         skip!("mounting a file system takes privileges: {reason}");
     }
     let path = std::ffi::CString::new(dir.to_str().unwrap()).unwrap();
-    // SAFETY: terminated strings; the mounts are this process's own.
+    // SAFETY: terminated strings; only this process sees the mounts.
     let mounted = unsafe {
         let kind = c"hugetlbfs".as_ptr();
         libc::mount(kind, path.as_ptr(), kind, 0, std::ptr::null())
@@ -130,7 +126,7 @@ fn too_few_huge_pages() {
     if mounted != 0 {
         skip!("no huge pages here: {}", std::io::Error::last_os_error());
     }
-    // More than any machine sets aside, but no more than there are addresses for.
+    // More than any machine reserves, but within the address space.
     let more = if cfg!(target_pointer_width = "64") { 1 << 46 } else { 1 << 30 };
     let set_aside = std::fs::read_to_string("/proc/sys/vm/nr_hugepages").unwrap();
     if set_aside.trim() != "0" && cfg!(target_pointer_width = "32") {
@@ -141,8 +137,9 @@ fn too_few_huge_pages() {
     assert!(error.to_string().contains("vm.nr_hugepages"), "{error}");
 }
 
+/// The message of a fault past the end of the file contains the current length.
 #[test]
-fn a_fault_beyond_the_end_says_the_length() {
+fn a_fault_past_the_end_reports_the_length() {
     let dir = TempDir::new();
     let map = Mapping::open(dir.file("a", pattern(3 * page_size()))).unwrap();
     File::options().write(true).open(map.path().unwrap()).unwrap().set_len(7).unwrap();
@@ -154,14 +151,15 @@ fn a_fault_beyond_the_end_says_the_length() {
     assert!(error.to_string().ends_with("or the page is protected)"), "{error}");
 }
 
+/// A file that exceeds `RLIMIT_FSIZE` is `TooLarge`, also as shared memory.
 #[test]
-fn a_file_larger_than_this_process_may_make() {
-    let Some(dir) = role("a_file_larger_than_this_process_may_make") else {
+fn a_file_larger_than_allowed() {
+    let Some(dir) = role("a_file_larger_than_allowed") else {
         let dir = TempDir::new();
-        passes(child("a_file_larger_than_this_process_may_make", dir.path()));
+        passes(child("a_file_larger_than_allowed", dir.path()));
         return;
     };
-    // Going past it would be answered with a signal that kills.
+    // The system answers an attempt to exceed this limit with SIGXFSZ, which kills the process.
     limit!(RLIMIT_FSIZE, 100_000);
     let new = dir.join("new");
     for options in [MapOptions::new(), MapOptions::new().sparse()] {
@@ -175,7 +173,7 @@ fn a_file_larger_than_this_process_may_make() {
     assert_eq!(map.grow(200_000).unwrap_err().kind(), ErrorKind::TooLarge);
     assert_eq!(map.resize(2 << 20).unwrap_err().kind(), ErrorKind::TooLarge);
     map.grow(100_000).unwrap();
-    // It is no lack of shared memory either.
+    // The message for shared memory must not blame a full /dev/shm.
     let name = format!("sharemap-large-{}", std::process::id());
     let errors = [
         SharedMemory::create_new(&*name, 100_001).unwrap_err(),
@@ -188,7 +186,8 @@ fn a_file_larger_than_this_process_may_make() {
     }
 }
 
-/// Files that the descriptor would let map, and that refuse it all the same.
+/// Descriptors of the wrong access mode, and files whose driver refuses shared mappings, get
+/// distinct errors.
 #[test]
 fn files_that_refuse_shared_mappings() {
     let dir = TempDir::new();
@@ -216,9 +215,10 @@ fn files_that_refuse_shared_mappings() {
     }
 }
 
+/// A mapping that exceeds `RLIMIT_AS` is `OutOfAddressSpace`.
 #[test]
 fn no_address_space() {
-    // Twice what the process may use, and no more than a pointer could express.
+    // Twice the space that the process may use, but small enough for a pointer.
     const LEN: u64 = if cfg!(target_pointer_width = "64") { 4 << 30 } else { 1 << 30 };
     let Some(path) = role("no_address_space") else {
         let dir = TempDir::new();
@@ -242,6 +242,8 @@ fn no_address_space() {
     assert_eq!(MapOptions::new().len(1000).open(&path).unwrap().len(), 1000);
 }
 
+/// Every call that creates or splits a mapping is `TooManyMappings` once `vm.max_map_count` is
+/// reached.
 #[test]
 fn too_many_mappings() {
     let Some(path) = role("too_many_mappings") else {
@@ -258,7 +260,7 @@ fn too_many_mappings() {
     if emulated() {
         skip!("the emulator does not list the mappings as the kernel counts them");
     }
-    // One large mapping becomes as many as there may be: every other page is protected.
+    // Protecting every other page splits one large mapping until the limit is reached.
     let page = page_size();
     let memory = MappingMut::anonymous(2 * most * page).unwrap();
     let mut failure = None;
@@ -270,7 +272,7 @@ fn too_many_mappings() {
         }
     }
     let Some(error) = failure else { skip!("vm.max_map_count limits nothing here") };
-    // Protecting takes two, so that a few may be left.
+    // Protecting a page adds two mappings, so a few may be left.
     let mut maps = Vec::new();
     let refused = loop {
         match Mapping::open(&path) {
@@ -279,7 +281,7 @@ fn too_many_mappings() {
         }
         assert!(maps.len() < 10);
     };
-    // Every call that splits a mapping, or makes one. The pages alternate in protection.
+    // Each of these calls splits a mapping or creates one, as the protection alternates by page.
     let mut errors = vec![error, refused];
     let spare = 2 * (most - 1) * page;
     errors.extend(memory.advise_range(spare..spare + page, Advice::DontFork).err());
@@ -299,12 +301,13 @@ fn too_many_mappings() {
     assert_eq!(Mapping::open(&path).unwrap().len(), 1000);
 }
 
+/// Locking more memory than `RLIMIT_MEMLOCK` is `LockLimit`.
 #[test]
-fn more_than_may_be_locked() {
-    let Some(path) = role("more_than_may_be_locked") else {
+fn more_locked_memory_than_allowed() {
+    let Some(path) = role("more_locked_memory_than_allowed") else {
         let dir = TempDir::new();
         let path = dir.file("a", pattern(1 << 20));
-        let Some(command) = as_nobody(child("more_than_may_be_locked", &path), &dir) else {
+        let Some(command) = as_nobody(child("more_locked_memory_than_allowed", &path), &dir) else {
             return;
         };
         passes(command);
@@ -326,6 +329,7 @@ fn more_than_may_be_locked() {
     assert!(error.is_err() || error.is_ok_and(|second| second.is_err()));
 }
 
+/// A mapping that needs more descriptors than `RLIMIT_NOFILE` is `TooManyFiles`.
 #[test]
 fn no_descriptors_left() {
     let Some(dir) = role("no_descriptors_left") else {
@@ -351,7 +355,7 @@ fn no_descriptors_left() {
     assert!(error.to_string().contains("20 open"), "{error}");
     let error = Mapping::map(maps[0].file().unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooManyFiles, "{error}");
-    // The list of mappings takes a descriptor to read, and in an emulator one more.
+    // Reading the list of mappings takes a descriptor, and in an emulator one more.
     maps.truncate(maps.len() - 2);
     assert_mapped(&path(0), 1);
     assert_mapped(&path(maps.len()), 0);
@@ -359,96 +363,11 @@ fn no_descriptors_left() {
     assert_mapped(&path(0), 0);
 }
 
-fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-/// Many more regions of a few files than descriptors, by path and by descriptor, each with its own
-/// file behind it.
+/// Files without permission are `PermissionDenied` or `NotWritable`, and the residency of a file
+/// that this user may not write is unknown.
 #[test]
-fn regions_of_one_file_share_a_descriptor() {
-    const TEST: &str = "regions_of_one_file_share_a_descriptor";
-    let Some(dir) = role(TEST) else {
-        let dir = TempDir::new();
-        for name in ["a", "b"] {
-            dir.file(name, pattern(3 * page_size()));
-        }
-        passes(child(TEST, dir.path()));
-        return;
-    };
-    limit!(RLIMIT_NOFILE, 64);
-    let before = descriptors();
-    let (a, b) = (dir.join("a"), dir.join("b"));
-    let (mut read, mut written, mut windows) = (Vec::new(), Vec::new(), Vec::new());
-    let file = File::open(&a).unwrap();
-    for number in 0..300 {
-        read.push(Mapping::open(&a).unwrap());
-        read.push(Mapping::map(&file).unwrap());
-        written.push(MappingMut::open(if number % 2 == 0 { &a } else { &b }).unwrap());
-        windows.push(SlidingWindow::open(&b, page_size()).unwrap());
-    }
-    assert!(descriptors() < 32, "{} are open", descriptors());
-
-    // What goes by the descriptor goes to the right file.
-    for (number, map) in written.iter().enumerate() {
-        assert_eq!(
-            map.bytes().get(page_size() + 1).unwrap(),
-            pattern(3 * page_size())[page_size() + 1]
-        );
-        map.flush_range_async(number % 7..page_size()).unwrap();
-    }
-    written[299].resize(2 * page_size()).unwrap();
-    for (number, map) in written.iter_mut().enumerate().take(299) {
-        assert_eq!(map.is_current().unwrap(), number % 2 == 0, "only b was cut");
-        map.remap().unwrap();
-        assert_eq!(map.len(), if number % 2 == 0 { 3 } else { 2 } * page_size());
-    }
-    assert_eq!(std::fs::metadata(&a).unwrap().len(), 3 * page_size() as u64);
-    // A file of the same name is another one, though the old one is open.
-    std::fs::remove_file(&a).unwrap();
-    std::fs::write(&a, "new").unwrap();
-    assert_eq!(Mapping::open(&a).unwrap().bytes().to_vec().unwrap(), b"new");
-    assert_eq!(read[0].len(), 3 * page_size());
-
-    drop((read, written, windows, file));
-    assert_eq!(descriptors(), before, "all are closed");
-    // Mappings that keep none, of as many files as there are.
-    let closed = MapOptions::new().close_file();
-    let mut maps = Vec::new();
-    for number in 0..100 {
-        let path = dir.join(number.to_string());
-        maps.push(closed.create_new(&path, 100).unwrap());
-        maps.push(closed.open_mut(&path).unwrap());
-    }
-    assert_eq!(descriptors(), before);
-}
-
-/// Threads that map and unmap the same files all the time.
-#[test]
-fn descriptors_are_shared_between_threads() {
-    let dir = TempDir::new();
-    let paths: Vec<_> =
-        (0..3_usize).map(|number| dir.file(&number.to_string(), vec![number as u8; 100])).collect();
-    let keep: Vec<_> = (0..10).map(|_| File::open(&paths[0]).unwrap()).collect();
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                for round in 0..2000 {
-                    let number = round % paths.len();
-                    let mut map = Mapping::open(&paths[number]).unwrap();
-                    map.remap().unwrap();
-                    assert_eq!(map.bytes().get(99).unwrap(), number as u8);
-                    assert!(map.is_current().unwrap());
-                }
-            });
-        }
-    });
-    drop(keep);
-}
-
-#[test]
-fn what_others_may_not_touch() {
-    let Some(path) = role("what_others_may_not_touch") else {
+fn files_without_permission() {
+    let Some(path) = role("files_without_permission") else {
         let dir = TempDir::new();
         if !is_root() {
             skip!("only root has files that it may not read itself");
@@ -457,7 +376,7 @@ fn what_others_may_not_touch() {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         let secret = dir.file("secret", pattern(1000));
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let Some(command) = as_nobody(child("what_others_may_not_touch", &path), &dir) else {
+        let Some(command) = as_nobody(child("files_without_permission", &path), &dir) else {
             return;
         };
         passes(command);
@@ -475,7 +394,8 @@ fn what_others_may_not_touch() {
     assert_eq!(error.kind(), ErrorKind::NotWritable, "{error}");
     assert!(error.to_string().contains("copy-on-write"), "{error}");
 
-    // To this user the kernel calls every page resident: it is not believed.
+    // For such a file the kernel reports every page as resident, so the library does not use its
+    // report.
     let map = Mapping::open(&path).unwrap();
     let residency = map.residency().unwrap();
     assert_eq!(residency.unknown(), 10);

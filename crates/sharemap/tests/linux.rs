@@ -1,4 +1,4 @@
-//! What only Linux has: devices, memfds and their seals, the page cache's figures.
+//! Features of Linux only: devices, memfds and their seals, statistics of the page cache.
 
 #![cfg(target_os = "linux")]
 
@@ -13,8 +13,9 @@ use sharemap::{
     page_size,
 };
 
+/// A device is mapped with the requested length, and has no length of its own.
 #[test]
-fn devices_have_the_length_that_is_asked_for() {
+fn devices_have_the_requested_length() {
     let zeros = MapOptions::new().len(10_000).open_cow("/dev/zero").unwrap();
     assert_eq!(zeros.bytes().count(0).unwrap(), 10_000);
     zeros.bytes().fill(1).unwrap();
@@ -30,6 +31,7 @@ fn devices_have_the_length_that_is_asked_for() {
     assert_eq!(shared.bytes().get(99).unwrap(), 5);
 }
 
+/// Opening a FIFO or a socket fails at once instead of blocking.
 #[test]
 fn a_fifo_neither_hangs_nor_maps() {
     let dir = TempDir::new();
@@ -50,6 +52,7 @@ fn a_fifo_neither_hangs_nor_maps() {
     assert_eq!(Mapping::open(&path).unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
+/// A memfd can be mapped several times, and its mappings share their contents.
 #[test]
 fn a_memfd_is_adopted_and_shared() {
     let mut file = memfd("adopted");
@@ -63,8 +66,9 @@ fn a_memfd_is_adopted_and_shared() {
     one.flush_async().unwrap();
 }
 
+/// Memory sealed against writing and shrinking is available as a slice.
 #[test]
-fn what_is_sealed_is_a_slice() {
+fn sealed_memory_is_a_slice() {
     let mut file = memfd("frozen");
     file.write_all(&pattern(10_000)).unwrap();
     let map = Mapping::map(&file).unwrap();
@@ -87,15 +91,16 @@ fn what_is_sealed_is_a_slice() {
     assert_eq!(MappingMut::map(&file).unwrap_err().kind(), ErrorKind::NotWritable);
 }
 
+/// A file, or a mapping longer than its sealed memory, is not available as a slice.
 #[test]
-fn nothing_less_is_a_slice() {
+fn unsealed_memory_is_no_slice() {
     let dir = TempDir::new();
     let path = dir.file("a", pattern(1000));
     let error = Mapping::open(&path).unwrap().frozen().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("memfd"), "{error}");
 
-    // Mapped while it was longer, and sealed after it had shrunk.
+    // The file shrank after it was mapped, and before it was sealed.
     let file = memfd("shrunk");
     file.set_len(10 * page_size() as u64).unwrap();
     let reader = std::fs::File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
@@ -107,6 +112,7 @@ fn nothing_less_is_a_slice() {
     assert_eq!(map.frozen().unwrap(), [0; 100]);
 }
 
+/// Evicting a mapping empties the page cache of its file, where the file system has a disk.
 #[test]
 fn eviction_empties_the_cache_of_a_disk() {
     let dir = TempDir::new();
@@ -125,6 +131,8 @@ fn eviction_empties_the_cache_of_a_disk() {
     assert!(map.residency().unwrap().resident() > 0);
 }
 
+/// The statistics of the page cache count the cached pages of a mapping, and are unsupported for
+/// anonymous memory.
 #[test]
 fn the_cache_is_counted() {
     let dir = TempDir::new();
@@ -144,12 +152,13 @@ fn the_cache_is_counted() {
     assert_eq!(memory.cache_status().unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
+/// A forked child shares anonymous memory with its parent.
 #[test]
 fn anonymous_memory_is_shared_with_children() {
     let map = MappingMut::anonymous(4096).unwrap();
     map.bytes().set(0, 1).unwrap();
     let words = map.view::<u32>().unwrap();
-    // SAFETY: the child touches mapped memory only, and ends without running anything else.
+    // SAFETY: the child only accesses mapped memory, and exits without running other code.
     #[allow(unsafe_code)]
     let status = unsafe {
         let child = libc::fork();
@@ -166,13 +175,14 @@ fn anonymous_memory_is_shared_with_children() {
     assert_eq!(words.get(1).unwrap(), 42);
 }
 
+/// Files of huge pages are mapped with any length, and unmapped completely.
 #[test]
 fn huge_page_files_are_mapped_and_unmapped() {
     if common::emulated() {
         skip!("the emulator maps base pages only");
     }
     let name = c"huge";
-    // SAFETY: a terminated name; the descriptor is new and nobody else's.
+    // SAFETY: a terminated name; the new descriptor has no other owner.
     #[allow(unsafe_code)]
     let file = unsafe {
         use std::os::fd::FromRawFd;
@@ -185,7 +195,7 @@ fn huge_page_files_are_mapped_and_unmapped() {
     if let Err(error) = file.set_len(2 << 20) {
         skip!("no huge pages of 2 MiB: {error}");
     }
-    // A length that is no multiple of the huge page, which unmapping has to know.
+    // Unmapping must round this length up to a whole huge page.
     match MapOptions::new().len(5000).map_mut(&file) {
         Ok(map) => map.close().unwrap(),
         Err(error) => {
@@ -195,11 +205,11 @@ fn huge_page_files_are_mapped_and_unmapped() {
     }
 }
 
-/// Memory that is a plain `[u8]` has all its huge pages, those of its reservation included, or is
-/// not to be had: a page that is missing later would end the process.
+/// Memory that is a plain `[u8]` reserves all its huge pages when it is created, or creation fails.
+/// A page missing later would kill the process.
 #[test]
-fn reserved_huge_pages_are_there_when_they_are_touched() {
-    const TEST: &str = "reserved_huge_pages_are_there_when_they_are_touched";
+fn huge_pages_are_reserved_on_creation() {
+    const TEST: &str = "huge_pages_are_reserved_on_creation";
     const HUGE: usize = 2 << 20;
     let Some(_) = common::role(TEST) else {
         common::passes(common::child(TEST, ""));
@@ -221,6 +231,7 @@ fn reserved_huge_pages_are_there_when_they_are_touched() {
     }
 }
 
+/// Opening a file for writing waits until a lease on it is released.
 #[test]
 fn a_lease_is_waited_for() {
     const TEST: &str = "a_lease_is_waited_for";
@@ -231,7 +242,7 @@ fn a_lease_is_waited_for() {
         return;
     };
     let holder = std::fs::File::open(&path).unwrap();
-    // SAFETY: takes numbers only. The signal that asks for the lease is to be ignored.
+    // SAFETY: takes only numbers. The signal that announces the conflict is ignored.
     #[allow(unsafe_code)]
     let lease = |command: i32, kind: i32| unsafe {
         libc::signal(libc::SIGIO, libc::SIG_IGN);
@@ -241,7 +252,7 @@ fn a_lease_is_waited_for() {
         skip!("no leases here: {}", std::io::Error::last_os_error());
     }
     let writer = std::thread::spawn(move || MappingMut::open(&path).unwrap().len());
-    // It is being taken away: from here on, and not before, somebody waits.
+    // The lease changes as soon as the writer waits, and not before.
     while lease(libc::F_GETLEASE, 0) == libc::F_RDLCK {
         std::thread::yield_now();
     }

@@ -1,4 +1,4 @@
-//! Copies long enough for string instructions, where a page in the middle cannot be accessed.
+//! Copies long enough for string instructions, with an inaccessible page in the middle.
 
 use sharemap::{ErrorKind, MappingMut, Protection, page_size};
 
@@ -13,7 +13,7 @@ fn pattern(len: usize) -> Vec<u8> {
 fn mapping() -> (MappingMut, Vec<u8>) {
     let before = pattern(PAGES * page_size());
     let map = MappingMut::anonymous(before.len()).unwrap();
-    // Both ways, and more than once: the first long copy of a process finds out what is there.
+    // The first long copies of a process determine which instructions are used.
     for _ in 0..2 {
         map.bytes().write_at(0, &before).unwrap();
         assert!(map.bytes().to_vec().unwrap() == before);
@@ -21,6 +21,7 @@ fn mapping() -> (MappingMut, Vec<u8>) {
     (map, before)
 }
 
+/// A long read that faults completes exactly up to the inaccessible page.
 #[test]
 fn reads_end_at_the_exact_byte() {
     let (map, before) = mapping();
@@ -38,6 +39,7 @@ fn reads_end_at_the_exact_byte() {
     assert!(map.bytes().to_vec().unwrap() == before);
 }
 
+/// A long write that faults reports how much it completed, and writes nothing past the fault.
 #[test]
 fn writes_end_at_the_exact_byte() {
     let gone = GONE * page_size();
@@ -59,6 +61,7 @@ fn writes_end_at_the_exact_byte() {
     }
 }
 
+/// A long read of a truncated file completes exactly up to its end.
 #[test]
 fn a_file_cut_short_ends_a_long_read() {
     let path = std::env::temp_dir().join(format!("sharemap-long-{}", std::process::id()));

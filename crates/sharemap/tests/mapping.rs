@@ -1,4 +1,4 @@
-//! Mapping files and memory, and seeing what is in them.
+//! Mapping files and memory, and accessing their contents.
 
 mod common;
 
@@ -12,6 +12,7 @@ use sharemap::{
     OwnedView, OwnedViewMut, Protection, Region, SlidingWindow, View, ViewMut, page_size,
 };
 
+/// A mapping shows the contents of its file.
 #[test]
 fn a_file_is_read_through_memory() {
     let dir = TempDir::new();
@@ -27,8 +28,9 @@ fn a_file_is_read_through_memory() {
     map.close().unwrap();
 }
 
+/// The lines of a reader convert their errors to `sharemap::Error` with `?`.
 #[test]
-fn lines_come_with_the_library_s_own_errors() {
+fn errors_of_lines_convert_to_the_librarys() {
     let dir = TempDir::new();
     let path = dir.file("a", "one\ntwo\n");
     let map = Mapping::open(&path).unwrap();
@@ -38,6 +40,7 @@ fn lines_come_with_the_library_s_own_errors() {
     assert_eq!(lines().unwrap(), ["one", "two"]);
 }
 
+/// Any offset and length can be mapped, regardless of pages.
 #[test]
 fn any_offset_and_length() {
     let dir = TempDir::new();
@@ -63,8 +66,9 @@ fn any_offset_and_length() {
     }
 }
 
+/// Writes and flushes at unaligned offsets reach the right bytes.
 #[test]
-fn writes_at_odd_offsets_go_where_they_belong() {
+fn writes_at_odd_offsets_reach_the_right_bytes() {
     let dir = TempDir::new();
     let page = page_size();
     let mut expected = pattern(3 * page + 10);
@@ -80,8 +84,9 @@ fn writes_at_odd_offsets_go_where_they_belong() {
     }
 }
 
+/// A mapping without a requested length ends with its file.
 #[test]
-fn without_a_length_it_ends_with_the_file() {
+fn without_a_length_a_mapping_ends_with_its_file() {
     let dir = TempDir::new();
     let page = page_size();
     let path = dir.file("a", pattern(2 * page + 7));
@@ -92,8 +97,9 @@ fn without_a_length_it_ends_with_the_file() {
     assert!(at_the_end.is_empty());
 }
 
+/// An empty file is an empty mapping, on which every operation succeeds.
 #[test]
-fn a_file_of_no_bytes_is_a_mapping_of_none() {
+fn an_empty_file_is_an_empty_mapping() {
     let dir = TempDir::new();
     let path = dir.file("empty", "");
     let map = Mapping::open(&path).unwrap();
@@ -119,6 +125,7 @@ fn a_file_of_no_bytes_is_a_mapping_of_none() {
     assert_eq!(std::fs::metadata(dir.join("new")).unwrap().len(), 0);
 }
 
+/// Many regions of one file each show their own part.
 #[test]
 fn many_regions_of_one_file() {
     let dir = TempDir::new();
@@ -134,6 +141,7 @@ fn many_regions_of_one_file() {
     }
 }
 
+/// Mappings and ordinary writes to a file see each other's changes.
 #[test]
 fn mappings_and_ordinary_writes_see_each_other() {
     let dir = TempDir::new();
@@ -152,6 +160,7 @@ fn mappings_and_ordinary_writes_see_each_other() {
     assert_eq!(one.bytes().get(4).unwrap(), b'o');
 }
 
+/// Changes of a copy-on-write mapping do not reach its file.
 #[test]
 fn private_edits_stay_private() {
     let dir = TempDir::new();
@@ -166,6 +175,7 @@ fn private_edits_stay_private() {
     assert_eq!(std::fs::read(&path).unwrap(), pattern(3 * page));
 }
 
+/// A read-only descriptor can be mapped copy-on-write.
 #[test]
 fn a_read_only_file_can_be_edited_privately() {
     let dir = TempDir::new();
@@ -177,6 +187,7 @@ fn a_read_only_file_can_be_edited_privately() {
     assert_eq!(std::fs::read(&path).unwrap(), b"text");
 }
 
+/// Discarding drops the changes of exactly the requested bytes.
 #[test]
 fn discarding_drops_exactly_the_range() {
     let dir = TempDir::new();
@@ -195,6 +206,7 @@ fn discarding_drops_exactly_the_range() {
     }
 }
 
+/// The caller can close its descriptor at once, and the file of a mapping can be mapped again.
 #[test]
 fn an_adopted_descriptor_may_be_closed_at_once() {
     let dir = TempDir::new();
@@ -209,12 +221,13 @@ fn an_adopted_descriptor_may_be_closed_at_once() {
     map.flush().unwrap();
     assert_eq!(std::fs::read(&path).unwrap()[0], 77);
     assert!(map.is_current().unwrap());
-    // And the other way: what a mapping is of can be mapped again.
+    // The descriptor of a mapping can be mapped again.
     let again = Mapping::map(map.file().unwrap()).unwrap();
     drop(map);
     assert_eq!(again.bytes().get(0).unwrap(), 77);
 }
 
+/// Threads can own views of a mapping.
 #[test]
 fn views_are_owned_by_threads() {
     let dir = TempDir::new();
@@ -242,8 +255,9 @@ fn views_are_owned_by_threads() {
     assert_eq!(view.as_view().to_vec().unwrap(), (0..1000).collect::<Vec<u32>>());
 }
 
+/// Mappings and views are `Send` and `Sync`.
 #[test]
-fn everything_crosses_threads() {
+fn mappings_are_send_and_sync() {
     fn both<T: Send + Sync>() {}
     both::<Mapping>();
     both::<MappingMut>();
@@ -258,6 +272,7 @@ fn everything_crosses_threads() {
     both::<MapOptions>();
 }
 
+/// `Debug` output shows the path and length, but no contents.
 #[test]
 fn debug_shows_no_contents() {
     let dir = TempDir::new();
@@ -274,6 +289,7 @@ fn debug_shows_no_contents() {
     }
 }
 
+/// Private memory is a plain slice, which can be partly discarded.
 #[test]
 fn private_memory_is_a_slice() {
     let mut memory = AnonymousMapping::new(3 * page_size()).unwrap();
@@ -286,6 +302,7 @@ fn private_memory_is_a_slice() {
     memory.close().unwrap();
 }
 
+/// Protected private memory faults, and works again after the protection is lifted.
 #[test]
 fn private_memory_is_protected() {
     let page = page_size();
@@ -309,6 +326,7 @@ fn private_memory_is_protected() {
     assert_eq!(error.kind(), ErrorKind::OutOfBounds, "{error}");
 }
 
+/// Private memory grows within its reservation.
 #[test]
 fn private_memory_grows_within_its_reservation() {
     let mut memory = MapOptions::new().reserve(1 << 20).private(10).unwrap();
@@ -319,6 +337,7 @@ fn private_memory_grows_within_its_reservation() {
     assert_eq!(memory.grow(2 << 20).unwrap_err().kind(), ErrorKind::ExceedsReservation);
 }
 
+/// Shared anonymous memory supports flushing, holes and extents without a file.
 #[test]
 fn shared_memory_without_a_file() {
     let map = MappingMut::anonymous(2 * page_size()).unwrap();
@@ -331,6 +350,7 @@ fn shared_memory_without_a_file() {
     assert_eq!(map.data_extents().unwrap(), vec![0..2 * page_size() as u64]);
 }
 
+/// Protected pages of a file mapping fault, and work again after the protection is lifted.
 #[test]
 fn protection_is_respected_and_recovered_from() {
     let dir = TempDir::new();
@@ -347,8 +367,9 @@ fn protection_is_respected_and_recovered_from() {
     map.bytes().set(1, 0).unwrap();
 }
 
+/// File contents are equal whether they are read or mapped.
 #[test]
-fn contents_are_alike_however_they_are_held() {
+fn contents_are_equal_read_or_mapped() {
     let dir = TempDir::new();
     for len in [0, 1, 4096, 100_000, 1_500_000] {
         let expected = pattern(len);
@@ -362,6 +383,8 @@ fn contents_are_alike_however_they_are_held() {
     }
 }
 
+/// A sliding window moves in both directions and maps no more than its size, except for a larger
+/// view.
 #[test]
 fn a_window_slides_both_ways() {
     let dir = TempDir::new();
@@ -376,7 +399,7 @@ fn a_window_slides_both_ways() {
         assert_eq!(view.offset(), offset);
         assert!(window.mapped() <= 100_000 + page_size().max(1 << 16), "{}", window.mapped());
     }
-    // One view that needs more than the window.
+    // A single view that exceeds the window.
     let view = window.view::<u8>(3, 900_001).unwrap();
     assert_eq!(view.to_vec().unwrap(), contents[3..900_004]);
     assert_eq!(window.view::<u8>(999_999, 2).unwrap_err().kind(), ErrorKind::OutOfBounds);
@@ -385,6 +408,7 @@ fn a_window_slides_both_ways() {
     assert!(window.view::<u8>(1_000_000, 0).unwrap().is_empty());
 }
 
+/// A sliding window shows what another writer appends.
 #[test]
 fn a_window_follows_a_file_that_grows() {
     let dir = TempDir::new();

@@ -1,8 +1,9 @@
-//! Objects with slightly mutated bytes, each used by a process of its own: 20,000
-//! images, 200,000 with `SHAREMAP_LONG=1`, 1,000 under an emulator. Nothing crashes, waits past its deadline, or takes longer
-//! than a second, the drop included; so with the largest tables that there can be.
+//! Objects with slightly mutated bytes, each used by a process of its own: 20,000 images, 200,000
+//! with `SHAREMAP_LONG=1`, 1,000 under an emulator. No operation crashes, exceeds its timeout, or
+//! takes longer than a second, including the drop. The same holds for the largest possible tables.
 //!
-//! A failure prints the seed of its image; with that as `SHAREMAP_SEED` it is the first.
+//! A failure prints the seed of its image. With that value as `SHAREMAP_SEED` it is the first
+//! image.
 
 #![cfg(all(unix, feature = "derive"))]
 
@@ -35,8 +36,9 @@ fn seed() -> u64 {
     given.unwrap_or_else(|| u64::from(std::process::id()) << 20)
 }
 
+/// Every operation on a mutated image returns in time, and most images can still be opened.
 #[test]
-fn mutated_images_hurt_nobody() {
+fn mutated_images_are_used_without_harm() {
     need_atomics!();
     let images = [
         Image::fresh::<few::Few>("few"),
@@ -57,12 +59,13 @@ fn mutated_images_hurt_nobody() {
     let storm = Storm::run(&images, seed(), count);
     println!("{storm}");
     assert_eq!(storm.images, count);
-    // Most mutations leave the header alone, and many of the others are told from it.
+    // Most mutations leave the header alone, and many of the others are detected in it.
     assert!(storm.opened > count / 4, "hardly anything opened: {storm}");
     assert!(storm.refused.len() > 4, "{storm}");
 }
 
-/// As many participants and lanes as there can be, all of them of processes that died.
+/// Every operation on an object with the maximum number of participants and lanes, all of dead
+/// processes, returns in time.
 #[test]
 fn the_largest_tables_are_used_in_time() {
     need_atomics!();

@@ -1,4 +1,4 @@
-//! However often a process opens an object, it takes part once.
+//! A process is one participant, however often it opens an object.
 
 mod common;
 #[cfg(unix)]
@@ -28,15 +28,17 @@ fn open<T: sharemap::SharedType>(path: &Path) -> Shared<T> {
     Shared::open(Location::file(path)).unwrap()
 }
 
-/// An object, opened twice.
+/// Creates an object and opens it a second time.
 fn twice(directory: &TempDir) -> (Shared<Locks>, Shared<Locks>, PathBuf) {
     let path = directory.join("object");
     let one = Shared::create_new(Location::file(&path), locks).unwrap();
     (one, open(&path), path)
 }
 
+/// Threads that open an object concurrently share one participant and leave room for another
+/// process.
 #[test]
-fn many_threads_that_open_it_are_one_participant() {
+fn many_opening_threads_are_one_participant() {
     need_atomics!();
     const THREADS: usize = 64;
     let directory = TempDir::new();
@@ -61,7 +63,7 @@ fn many_threads_that_open_it_are_one_participant() {
         let processes: Vec<u32> =
             look.participants().unwrap().iter().map(|it| it.process).collect();
         let comes_in = std::panic::catch_unwind(|| {
-            common::passes(common::child("another_process_counts", path))
+            common::passes(common::child("another_process_increments", path))
         });
         meeting.wait();
         assert_eq!(processes, [std::process::id()]);
@@ -71,21 +73,23 @@ fn many_threads_that_open_it_are_one_participant() {
     });
 }
 
+/// Child role: increments the value once.
 #[test]
-fn another_process_counts() {
-    let Some(path) = common::role("another_process_counts") else { return };
+fn another_process_increments() {
+    let Some(path) = common::role("another_process_increments") else { return };
     *open::<Mutex<u64>>(&path).lock().unwrap() += 1;
 }
 
+/// A lock held through one opening is a `Deadlock` through another.
 #[test]
-fn a_deadlock_is_found_across_openings() {
+fn a_deadlock_is_detected_across_openings() {
     need_atomics!();
     let directory = TempDir::new();
     let (one, two, _) = twice(&directory);
     fn deadlock<G>(what: &str, locked: sharemap::LockResult<G>) {
         assert_eq!(locked.map(drop).unwrap_err().kind(), ErrorKind::Deadlock, "{what}");
     }
-    // Where it is not found, the test fails all the same.
+    // Without deadlock detection the test fails after this timeout.
     let soon = Duration::from_secs(5);
 
     let held = one.0.lock().unwrap();
@@ -121,7 +125,8 @@ fn a_deadlock_is_found_across_openings() {
     assert_eq!(*one.0.lock().unwrap(), 2);
 }
 
-/// While a writer waits, a thread that reads through one opening may read through another.
+/// While a writer waits, a thread that holds a read lock through one opening can acquire another
+/// through a second.
 #[test]
 fn reads_nest_across_openings_while_a_writer_waits() {
     need_atomics!();
@@ -141,8 +146,9 @@ fn reads_nest_across_openings_while_a_writer_waits() {
     });
 }
 
+/// A condition variable accepts the mutex of another opening of its object.
 #[test]
-fn a_condition_variable_takes_the_mutex_of_another_opening() {
+fn a_condition_variable_accepts_the_mutex_of_another_opening() {
     need_atomics!();
     let directory = TempDir::new();
     let (one, two, _) = twice(&directory);
@@ -157,6 +163,7 @@ fn a_condition_variable_takes_the_mutex_of_another_opening() {
     });
 }
 
+/// Cancelling one opening cancels no waits through other openings.
 #[test]
 fn cancelling_one_opening_leaves_the_others_waiting() {
     need_atomics!();
@@ -209,8 +216,10 @@ fn cancelling_one_opening_leaves_the_others_waiting() {
     drop((held, also));
 }
 
+/// Every opening checks the type, the size and the current header, though the process already has
+/// the object open.
 #[test]
-fn what_an_opening_asks_for_is_checked_each_time() {
+fn type_size_and_header_are_checked_by_every_opening() {
     need_atomics!();
     let directory = TempDir::new();
     let path = directory.join("object");
@@ -222,7 +231,7 @@ fn what_an_opening_asks_for_is_checked_each_time() {
     let again = Shared::create_new(place(), || Mutex::new(0_u64)).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::AlreadyExists);
     drop(open::<Mutex<u64>>(&path));
-    // What others did to its bytes meanwhile.
+    // Another process may have overwritten the bytes meanwhile.
     let mut whole = std::fs::read(&path).unwrap();
     let write = |at: u64, bytes: &[u8]| {
         use std::io::{Seek, SeekFrom, Write};
@@ -234,7 +243,7 @@ fn what_an_opening_asks_for_is_checked_each_time() {
     write(STATE as u64, &3_u32.to_le_bytes());
     assert_eq!(kind(Shared::<Mutex<u64>>::open(place()).unwrap_err()), ErrorKind::Unclean);
     write(STATE as u64, &whole[STATE..STATE + 4]);
-    // The header of another object, whole in itself. Windows tells objects apart by it.
+    // A valid header of another object. On Windows the header identifies the object.
     if cfg!(not(windows)) {
         let other = directory.join("other");
         drop(Shared::create_new(Location::file(&other), || Mutex::new(5_u64)).unwrap());
@@ -247,9 +256,10 @@ fn what_an_opening_asks_for_is_checked_each_time() {
     drop(first);
 }
 
+/// Every opening checks the owner, which may have changed.
 #[cfg(target_os = "linux")]
 #[test]
-fn the_owner_is_checked_each_time() {
+fn the_owner_is_checked_by_every_opening() {
     need_atomics!();
     if !common::is_root() {
         common::skip!("only root gives objects to other users");
@@ -267,6 +277,7 @@ fn the_owner_is_checked_each_time() {
     sharemap::SharedMemory::unlink(name.as_str()).unwrap();
 }
 
+/// A copy of the file, and a new file of the same name, are other objects.
 #[test]
 fn a_copy_of_the_file_is_another_object() {
     need_atomics!();
@@ -283,7 +294,7 @@ fn a_copy_of_the_file_is_another_object() {
         println!("skipped in part: a file keeps its name here until its last handle is closed");
         return;
     }
-    // And what gets its name when it is gone is another as well.
+    // A new file that gets the unlinked name is another object, too.
     Shared::<Mutex<u64>>::unlink(Location::file(&path)).unwrap();
     let new = Shared::create_new(Location::file(&path), || Mutex::new(3_u64)).unwrap();
     let held = new.lock().unwrap();
@@ -291,6 +302,8 @@ fn a_copy_of_the_file_is_another_object() {
     drop(held);
 }
 
+/// Copy-on-write openings share no changes with each other, and read-only openings see shared
+/// changes.
 #[test]
 fn private_copies_are_not_shared() {
     need_atomics!();
@@ -310,16 +323,17 @@ fn private_copies_are_not_shared() {
     assert_eq!(look.view_unlocked().get(1).unwrap(), 5);
 }
 
-/// Room for two processes, each of which keeps opening and dropping the object in several threads.
+/// Two processes that repeatedly open and drop an object in several threads fit into two
+/// participants.
 #[test]
-fn two_processes_that_come_and_go_are_in_nobodys_way() {
+fn two_processes_repeatedly_attach_and_detach() {
     need_atomics!();
     let directory = TempDir::new();
     let path = directory.join("busy");
     let two = SharedOptions::new().participants(2).lanes(16);
     drop(two.create_new(Location::file(&path), || Mutex::new(0_u64)).unwrap());
-    let mut other = common::child("comes_and_goes", &path).spawn().unwrap();
-    let mine = come_and_go(&path);
+    let mut other = common::child("repeatedly_attaches", &path).spawn().unwrap();
+    let mine = attach_repeatedly(&path);
     let ended = other.wait().unwrap();
     assert!(ended.success(), "the other process: {ended}");
     let shared = open::<Mutex<u64>>(&path);
@@ -328,14 +342,16 @@ fn two_processes_that_come_and_go_are_in_nobodys_way() {
     assert_eq!(std::fs::read(&path).unwrap()[132], 1, "left in order");
 }
 
+/// Child role: repeatedly opens and drops the object.
 #[test]
-fn comes_and_goes() {
-    let Some(path) = common::role("comes_and_goes") else { return };
-    come_and_go(&path);
+fn repeatedly_attaches() {
+    let Some(path) = common::role("repeatedly_attaches") else { return };
+    attach_repeatedly(&path);
 }
 
-/// How many rounds there were at least.
-fn come_and_go(path: &Path) -> u64 {
+/// Repeatedly opens the object, increments the value and drops the object. Returns the number of
+/// rounds.
+fn attach_repeatedly(path: &Path) -> u64 {
     const ROUNDS: u64 = 300;
     thread::scope(|scope| {
         for _ in 0..4 {
@@ -349,9 +365,9 @@ fn come_and_go(path: &Path) -> u64 {
     4 * ROUNDS
 }
 
-/// Many objects that are open at once, in no order.
+/// Openings are matched to the right one of many open objects.
 #[test]
-fn many_objects_are_told_apart() {
+fn many_objects_are_distinguished() {
     need_atomics!();
     let directory = TempDir::new();
     let make = |number: u64| {
@@ -370,6 +386,7 @@ fn many_objects_are_told_apart() {
     }
 }
 
+/// The process remains a participant until its last opening is dropped.
 #[test]
 fn a_session_ends_with_its_last_opening() {
     need_atomics!();

@@ -7,7 +7,7 @@ use std::fs::File;
 use common::{TempDir, pattern, skip};
 use sharemap::{Advice, ErrorKind, HugePages, MapOptions, Mapping, MappingMut, Result, page_size};
 
-/// The value, or the reason why this system has none.
+/// Unwraps the value, or prints why the system does not support it.
 fn supported<T>(what: &str, result: Result<T>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
@@ -19,8 +19,9 @@ fn supported<T>(what: &str, result: Result<T>) -> Option<T> {
     }
 }
 
+/// `create_new` creates a zeroed file and fails if it exists.
 #[test]
-fn create_new_wants_no_file_there() {
+fn create_new_fails_if_the_file_exists() {
     let dir = TempDir::new();
     let path = dir.join("a");
     let map = MappingMut::create_new(&path, 1000).unwrap();
@@ -34,8 +35,9 @@ fn create_new_wants_no_file_there() {
     assert_eq!(std::fs::read(&path).unwrap()[0], 1);
 }
 
+/// `create` empties an existing file and sets its length.
 #[test]
-fn create_runs_twice() {
+fn create_empties_an_existing_file() {
     let dir = TempDir::new();
     let path = dir.join("a");
     for len in [1000, 3000, 0, 500] {
@@ -48,8 +50,9 @@ fn create_runs_twice() {
     }
 }
 
+/// `open_or_create` keeps the contents of an existing file and extends it if it is too short.
 #[test]
-fn open_or_create_keeps_what_is_there() {
+fn open_or_create_keeps_the_contents() {
     let dir = TempDir::new();
     let path = dir.join("a");
     MappingMut::open_or_create(&path, 10).unwrap().bytes().fill(1).unwrap();
@@ -61,6 +64,7 @@ fn open_or_create_keeps_what_is_there() {
     assert_eq!(kept.len(), 20, "a longer file is mapped whole");
 }
 
+/// A part of a new file can be mapped.
 #[test]
 fn a_part_of_a_new_file() {
     let dir = TempDir::new();
@@ -73,8 +77,9 @@ fn a_part_of_a_new_file() {
     assert_eq!(bytes.iter().position(|&byte| byte == 3), Some(5000));
 }
 
+/// An exclusive opening fails while another one exists, and changes nothing.
 #[test]
-fn exclusive_means_nobody_else() {
+fn exclusive_openings_exclude_each_other() {
     let dir = TempDir::new();
     let path = dir.file("a", pattern(100));
     let exclusive = || MapOptions::new().exclusive();
@@ -89,7 +94,8 @@ fn exclusive_means_nobody_else() {
     assert_eq!(exclusive().map(&file).unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
-/// What takes a descriptor says so, and what takes none works.
+/// Without a file descriptor, operations that need one are unsupported and name the option, and all
+/// others work.
 #[test]
 fn a_mapping_that_closed_its_file() {
     let dir = TempDir::new();
@@ -111,7 +117,8 @@ fn a_mapping_that_closed_its_file() {
         map.flush().unwrap();
         map.flush_range(..10).unwrap();
         if common::emulated() {
-            // It takes the advice and does nothing, so the bytes are to be written anew.
+            // The emulator accepts the advice without effect. The library would have to read the
+            // bytes again, from a file that it has closed.
             assert_eq!(private.discard(..).unwrap_err().kind(), ErrorKind::Unsupported);
         } else {
             private.discard(..).unwrap();
@@ -152,8 +159,9 @@ fn a_mapping_that_closed_its_file() {
     memory.flush().unwrap();
 }
 
+/// Populating leaves no page absent.
 #[test]
-fn population_brings_everything_in() {
+fn populating_leaves_no_page_absent() {
     let dir = TempDir::new();
     let path = dir.file("a", pattern(100 * page_size()));
     let map = MapOptions::new().populate().open(&path).unwrap();
@@ -168,9 +176,10 @@ fn population_brings_everything_in() {
     assert_eq!(memory.residency().unwrap().absent(), 0);
 }
 
+/// Populating in parallel leaves no page absent.
 #[test]
 fn populating_in_parallel_touches_every_page() {
-    // Large enough for threads.
+    // Large enough to be populated by several threads.
     let len = 80 << 20;
     let map = MapOptions::new().populate().anonymous(len).unwrap();
     let Some(residency) = supported("residency", map.residency()) else {
@@ -180,8 +189,9 @@ fn populating_in_parallel_touches_every_page() {
     assert_eq!(residency.pages().len(), len / page_size());
 }
 
+/// Every advice is accepted or unsupported, and the contents are unchanged.
 #[test]
-fn every_advice_is_taken_or_unsupported() {
+fn every_advice_is_accepted_or_unsupported() {
     let dir = TempDir::new();
     let path = dir.file("a", pattern(10 * page_size()));
     let map = Mapping::open(&path).unwrap();
@@ -203,7 +213,7 @@ fn every_advice_is_taken_or_unsupported() {
         Advice::DoDump,
     ] {
         if let Err(error) = map.advise(advice) {
-            // Making huge pages of ten small ones may fail in ways of its own.
+            // Collapsing ten small pages may also fail for other reasons.
             let allowed = error.kind() == ErrorKind::Unsupported || advice == Advice::Collapse;
             assert!(allowed, "{advice:?}: {error}");
             assert!(error.to_string().contains(&format!("{advice:?}")), "{error}");
@@ -214,6 +224,7 @@ fn every_advice_is_taken_or_unsupported() {
     supported("as an option", MapOptions::new().advice(Advice::Random).open(&path));
 }
 
+/// Locked pages are resident, and can be unlocked.
 #[test]
 fn locked_pages_are_resident() {
     let dir = TempDir::new();
@@ -230,8 +241,9 @@ fn locked_pages_are_resident() {
     map.lock_range(page_size()..).unwrap();
 }
 
+/// Huge pages can be requested for anonymous memory, but not for an ordinary file.
 #[test]
-fn huge_pages_where_there_are_some() {
+fn huge_pages_are_used_where_available() {
     let mut memory = MapOptions::new().huge_pages(HugePages::Transparent).private(8 << 20).unwrap();
     memory.fill(1);
     match MapOptions::new().huge_pages(HugePages::Reserved).anonymous(1000) {
@@ -250,6 +262,7 @@ fn huge_pages_where_there_are_some() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
 }
 
+/// Code in an executable mapping can be called.
 #[test]
 fn executable_memory_executes() {
     // mov eax, 42; ret / mov w0, #42; ret
@@ -266,8 +279,8 @@ fn executable_memory_executes() {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => skip!("{error}"),
         result => result.unwrap(),
     };
-    // SAFETY: the bytes are a whole function of this architecture, which touches one register that
-    // is the caller's to lose, and the mapping lives on.
+    // SAFETY: the bytes are a complete function of this architecture, which changes only a
+    // caller-saved register, and the mapping outlives the call.
     #[allow(unsafe_code)]
     let answer = unsafe {
         let function: extern "C" fn() -> u32 = std::mem::transmute(map.bytes().as_ptr());
@@ -276,6 +289,7 @@ fn executable_memory_executes() {
     assert_eq!(answer, 42);
 }
 
+/// File options are unsupported for anonymous memory.
 #[test]
 fn anonymous_memory_has_no_file_options() {
     let error = MapOptions::new().offset(10).anonymous(10).unwrap_err();

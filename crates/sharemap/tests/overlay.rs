@@ -1,4 +1,5 @@
-//! Mappings of files on an overlay, which a write by path copies first: in mounts of a process's own.
+//! Mappings of files on an overlay, which copies a file up before the first write by path. Each
+//! test has mounts of its own.
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, reason = "mounts file systems")]
@@ -16,7 +17,8 @@ use sharemap::{MapOptions, Mapping, MappingCow, MappingMut, SlidingWindow};
 
 const LEN: usize = 20_000;
 
-/// An overlay over a file `a` of `LEN` times `old`, for this process only: its path.
+/// Mounts an overlay over a file `a` of `LEN` bytes `o`, visible to this process only, and returns
+/// the file's path.
 fn overlay(dir: &Path) -> Result<PathBuf, String> {
     mount_tmpfs(dir, 16 << 20)?;
     let part = |name: &str| {
@@ -27,7 +29,7 @@ fn overlay(dir: &Path) -> Result<PathBuf, String> {
     let (lower, upper, work, merged) = (part("lower"), part("upper"), part("work"), part("merged"));
     let lower_file = Path::new(&lower).join("a");
     std::fs::write(&lower_file, [b'o'; LEN]).unwrap();
-    // A copy made in the same tick of the clock could not be told from the original.
+    // A copy made in the same tick of the clock could not be distinguished from the original.
     let made = |path: &Path| {
         let metadata = std::fs::metadata(path).unwrap();
         (metadata.ctime(), metadata.ctime_nsec())
@@ -40,19 +42,20 @@ fn overlay(dir: &Path) -> Result<PathBuf, String> {
     let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
     let (at, options) = (CString::new(merged.clone()).unwrap(), CString::new(options).unwrap());
     let kind = c"overlay".as_ptr();
-    // SAFETY: terminated strings; the mounts are this process's own.
+    // SAFETY: terminated strings; only this process sees the mounts.
     if unsafe { libc::mount(kind, at.as_ptr(), kind, 0, options.as_ptr().cast()) } != 0 {
         return Err(format!("no overlay: {}", std::io::Error::last_os_error()));
     }
     Ok(Path::new(&merged).join("a"))
 }
 
-/// Overwrites the file with as many other bytes, as programs do that open it by its path.
+/// Overwrites all bytes of the file by its path, as other programs do.
 fn overwrite(path: &Path, byte: u8) {
     let mut file = OpenOptions::new().write(true).open(path).unwrap();
     file.write_all(&[byte; LEN]).unwrap();
 }
 
+/// After a copy-up, a read-only mapping is no longer current, and `remap` switches it to the copy.
 #[test]
 fn a_copy_up_is_followed() {
     const TEST: &str = "a_copy_up_is_followed";
@@ -92,7 +95,7 @@ fn a_copy_up_is_followed() {
         assert!(current.unwrap());
     }
 
-    // From here on the mapping is of the copy: changes show at once, and the size is compared.
+    // The mapping is now of the copy, so changes show at once, and only the size is compared.
     overwrite(&path, b'm');
     assert_eq!(opened.bytes().count(b'm').unwrap(), LEN);
     opened.remap().unwrap();
@@ -103,7 +106,8 @@ fn a_copy_up_is_followed() {
     assert_eq!(opened.bytes().to_vec().unwrap(), [b'm'; 10]);
 }
 
-/// What is open for writing was copied when it was opened: only its length tells.
+/// A writable mapping is of the copy from the beginning, because opening the file for writing
+/// copies it.
 #[test]
 fn writable_mappings_are_of_the_copy() {
     const TEST: &str = "writable_mappings_are_of_the_copy";

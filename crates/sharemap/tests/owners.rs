@@ -1,5 +1,5 @@
-//! Owners of objects in files: other users, second names, links on the path, users that a namespace
-//! does not know.
+//! Owners of objects in files: other users, hard links, symbolic links on the path, and users that
+//! a namespace does not map.
 
 #![cfg(unix)]
 #![allow(unsafe_code, reason = "other users, and namespaces")]
@@ -18,7 +18,7 @@ use common::{child, passes, role};
 use sharemap::inspect::Inspection;
 use sharemap::{ErrorKind, Location, Mutex, Result, Shared, SharedOptions};
 
-/// A user that no process is.
+/// A user without processes.
 const STRANGER: u32 = 54_322;
 
 fn make(path: &Path) {
@@ -29,7 +29,7 @@ fn open(path: &Path) -> Result<Shared<Mutex<u64>>> {
     Shared::open(Location::file(path))
 }
 
-/// The error, which names the path.
+/// Asserts that `result` is an error of `kind` that names `path` and contains `text`.
 #[track_caller]
 fn refused<T>(result: Result<T>, path: &Path, kind: ErrorKind, text: &str) {
     let Err(error) = result else { panic!("{} was taken", path.display()) };
@@ -43,8 +43,9 @@ fn foreign_link(target: &Path, at: &Path) {
     lchown(at, Some(STRANGER), None).unwrap();
 }
 
+/// An object of another user is rejected, unless any owner is allowed.
 #[test]
-fn another_users_object_is_refused() {
+fn an_object_of_another_user_is_rejected() {
     need_atomics!();
     if !is_root() {
         skip!("only root gives files away");
@@ -67,8 +68,9 @@ fn another_users_object_is_refused() {
     assert!(Inspection::open(location()).unwrap().facts().is_some());
 }
 
+/// An object is rejected if its file has a second name.
 #[test]
-fn a_second_name_is_refused() {
+fn an_object_with_a_second_name_is_rejected() {
     need_atomics!();
     let dir = TempDir::new();
     let (path, other) = (dir.join("object"), dir.join("other"));
@@ -81,8 +83,9 @@ fn a_second_name_is_refused() {
     open(&path).unwrap();
 }
 
+/// Symbolic links of other users are not followed in a directory that others can write to.
 #[test]
-fn links_of_others_are_not_followed() {
+fn links_of_other_users_are_not_followed() {
     need_atomics!();
     if !is_root() {
         skip!("only root gives links away");
@@ -92,7 +95,7 @@ fn links_of_others_are_not_followed() {
     make(&path);
     make(&theirs);
     chown(&theirs, Some(STRANGER), None).unwrap();
-    // A directory as /tmp is one.
+    // A directory with the permissions of /tmp.
     let shared = dir.join("shared");
     fs::create_dir(&shared).unwrap();
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
@@ -115,7 +118,7 @@ fn links_of_others_are_not_followed() {
     refused(made, &new, ErrorKind::ForeignOwner, "symbolic link");
     assert!(path.exists() && !dir.join("new").exists());
 
-    // With any owner allowed, another user's link to that user's object is followed.
+    // If any owner is allowed, a link is followed to an object of the link's owner.
     let trusted = shared.join("trusted");
     foreign_link(&theirs, &trusted);
     refused(open(&trusted), &trusted, ErrorKind::ForeignOwner, "symbolic link");
@@ -124,6 +127,7 @@ fn links_of_others_are_not_followed() {
     assert!(Inspection::open(Location::file(&trusted)).is_ok());
 }
 
+/// Symbolic links of this user are followed.
 #[test]
 fn own_links_are_followed() {
     need_atomics!();
@@ -151,7 +155,7 @@ fn own_links_are_followed() {
     symlink(&endless, &endless).unwrap();
     refused(open(&endless), &endless, ErrorKind::Io, "");
 
-    // The object goes, not the link.
+    // `unlink` removes the object and keeps the links.
     Shared::<Mutex<u64>>::unlink(Location::file(&chain)).unwrap();
     assert!(!path.exists() && link.symlink_metadata().is_ok());
     refused(open(&chain), &chain, ErrorKind::NotFound, "");
@@ -160,6 +164,7 @@ fn own_links_are_followed() {
     assert!(dir.join("made").exists());
 }
 
+/// Only a regular file can be unlinked as an object.
 #[test]
 fn only_regular_files_are_unlinked() {
     let dir = TempDir::new();
@@ -175,18 +180,19 @@ fn only_regular_files_are_unlinked() {
     refused(unlink(&missing), &missing, ErrorKind::NotFound, "");
 }
 
-/// A user that the namespace does not map is shown as the overflow user; so is this process.
+/// In a user namespace, a file of an unmapped user shows the overflow user as its owner, and so
+/// does this process. The object is rejected even though the two users seem equal.
 #[cfg(target_os = "linux")]
 #[test]
-fn an_unknown_owner_is_nobodys_own() {
-    const TEST: &str = "an_unknown_owner_is_nobodys_own";
+fn an_unmapped_owner_is_rejected() {
+    const TEST: &str = "an_unmapped_owner_is_rejected";
     need_atomics!();
     if let Some(argument) = role(TEST) {
         // SAFETY: takes a number; the child has one thread.
         let namespace = || unsafe { libc::unshare(libc::CLONE_NEWUSER) == 0 };
         in_a_child("user namespaces", namespace, || {
             let (path, name) = (argument.join("object"), named(&argument));
-            // SAFETY: takes nothing.
+            // SAFETY: takes no arguments.
             let own = unsafe { libc::geteuid() };
             assert_eq!(fs::metadata(&path).unwrap().uid(), own);
             refused(open(&path), &path, ErrorKind::ForeignOwner, "unknown in this user namespace");
@@ -215,17 +221,17 @@ fn an_unknown_owner_is_nobodys_own() {
     assert!(passed);
 }
 
-/// A name in shared memory for the test in this directory.
+/// Returns a shared memory name unique to the test that uses `dir`.
 #[cfg(target_os = "linux")]
 fn named(dir: &Path) -> String {
     let last = std::path::PathBuf::from(dir.file_name().unwrap());
     format!("owners-{}", last.to_str().unwrap().trim_start_matches('.'))
 }
 
-/// What a sandbox or an older kernel does not know (`openat2`) changes nothing.
+/// Paths are resolved alike without `openat2`, which a sandbox or an older kernel may lack.
 #[cfg(target_os = "linux")]
 #[test]
-fn paths_are_walked_without_the_call_for_it() {
+fn paths_are_resolved_without_openat2() {
     need_atomics!();
     let dir = TempDir::new();
     let (path, link) = (dir.join("object"), dir.join("link"));
@@ -248,7 +254,8 @@ fn paths_are_walked_without_the_call_for_it() {
     }
 }
 
-/// Makes a system call fail with an error from now on.
+/// Makes the system call `number` fail with `errno` from now on. Returns `false` if that is not
+/// possible.
 #[cfg(target_os = "linux")]
 fn forbid(number: libc::c_long, errno: i32) -> bool {
     const LOAD: u16 = 0x20;
@@ -262,19 +269,19 @@ fn forbid(number: libc::c_long, errno: i32) -> bool {
         rule(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
     ];
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: a complete program.
+    // SAFETY: a complete filter program.
     unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
             && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
     }
 }
 
-/// Runs `body` in a forked child, where `prepare` can be done.
+/// Runs `body` in a forked child after `prepare`, and skips the test if `prepare` fails.
 #[cfg(target_os = "linux")]
 fn in_a_child(needs: &str, prepare: impl FnOnce() -> bool, body: impl FnOnce()) {
     const CANNOT: i32 = 77;
-    // SAFETY: the child has one thread, runs what a child may run after a fork with this C library,
-    // and ends without returning.
+    // SAFETY: the child has one thread, runs only what this C library allows after a fork, and
+    // exits without returning.
     unsafe {
         let child = libc::fork();
         assert!(child >= 0);

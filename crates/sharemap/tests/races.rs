@@ -1,14 +1,14 @@
-//! Files that are cut short while others read and write them.
+//! Files that are truncated while other threads read and write them.
 //!
-//! A race is one truncation, to a multiple of the page size, of a file that three threads are busy
-//! with. Eight threads, two files: each has a thread that cuts it and three that read and write. The
-//! file grows again, and gets its contents back, only when all three have noticed; so nothing that
-//! they read can be a zero, and what is left of the file at each moment is known to the byte. Every
-//! count of bytes and every offset is checked against it.
+//! A race is one truncation, to a multiple of the page size, of a file that three threads are
+//! using. There are eight threads and two files; each file has a thread that truncates it and three
+//! that read and write. The file grows again, and gets its contents back, only after all three
+//! noticed the truncation. No byte that they read can therefore be zero, and the valid length of
+//! the file is known at each moment. Every count of bytes and every offset is checked against it.
 //!
-//! Base pages only. Linux zeroes what a cut takes from a large folio (several pages in one, of ext4
-//! since 6.16, of XFS, of tmpfs with huge pages) before the last mapping of it is gone: about one
-//! race in ten thousand then reads a zero first and faults afterwards.
+//! The test uses base pages only. Linux zeroes the truncated part of a large folio (several pages
+//! in one, of ext4 since 6.16, of XFS, of tmpfs with huge pages) before it removes the last mapping
+//! of it. About one race in ten thousand would then read a zero first and fault afterwards.
 //!
 //! 10,000 races each on the temporary directory and on tmpfs, and some against another process. The
 //! long form makes it 1,000,000, in a few minutes:
@@ -34,17 +34,17 @@ use common::{TempDir, child, role, skip};
 use contents::{PAGES, Random, Whole};
 use sharemap::{Atomic, MappingMut, ViewMut, page_size};
 
-/// Readers and writers of a file.
+/// The number of threads that read and write a file.
 const BUSY: usize = 3;
 
 fn races(short: usize) -> usize {
     if std::env::var_os("SHAREMAP_LONG").is_some() { short * 100 } else { short }
 }
 
-/// A thread that fails ends the program: the others would wait for it for ever.
-struct EndsAll;
+/// Exits the process if its thread panics, because the other threads would wait for it forever.
+struct ExitOnPanic;
 
-impl Drop for EndsAll {
+impl Drop for ExitOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
             std::process::exit(101);
@@ -52,23 +52,23 @@ impl Drop for EndsAll {
     }
 }
 
-/// Where the file ends now, for those who are busy with it.
+/// The state shared between the thread that truncates a file and the threads that use it.
 struct Rounds {
-    /// Cuts so far; behind the next one the file has `left` bytes.
+    /// The number of truncations so far. After the next one the file has `left` bytes.
     cuts: AtomicU64,
     left: AtomicUsize,
     barrier: Barrier,
 }
 
-/// Works on the file until it has been cut, and once more, which has to fail where it now ends.
-fn keep_busy(whole: &Whole, view: ViewMut<'_, u64>, rounds: &Rounds, random: &mut Random) {
+/// Uses the file until it has been truncated, and once more, which must fault past the new end.
+fn use_until_cut(whole: &Whole, view: ViewMut<'_, u64>, rounds: &Rounds, random: &mut Random) {
     let before = rounds.cuts.load(Ordering::Acquire);
     rounds.barrier.wait();
     let left = rounds.left.load(Ordering::Acquire) as u64;
     loop {
         let cut = rounds.cuts.load(Ordering::Acquire) != before;
         let fault = whole.touch(view, random);
-        // Others share the processor: those who cut are to come in between.
+        // The threads share the processor, so this one yields to the thread that truncates.
         thread::yield_now();
         if let Some(offset) = fault {
             assert!(offset >= left, "a fault at {offset}, where the file has {left} bytes");
@@ -81,8 +81,8 @@ fn keep_busy(whole: &Whole, view: ViewMut<'_, u64>, rounds: &Rounds, random: &mu
     rounds.barrier.wait();
 }
 
-/// The contents back, behind what is left of the file; a page at a time, which keeps the system from
-/// putting several into one large folio.
+/// Restores the contents past the first `left` bytes, one page at a time, which keeps the system
+/// from combining pages into a large folio.
 fn restore(file: &mut File, whole: &Whole, left: usize) {
     file.seek(SeekFrom::Start(left as u64)).unwrap();
     for page in whole.bytes[left..].chunks(page_size()) {
@@ -90,7 +90,7 @@ fn restore(file: &mut File, whole: &Whole, left: usize) {
     }
 }
 
-/// Whether mapped files can be cut here.
+/// Returns `true` if the system truncates mapped files.
 fn can_cut(file: &mut File, whole: &Whole) -> bool {
     match file.set_len(0) {
         Ok(()) => {
@@ -105,7 +105,7 @@ fn can_cut(file: &mut File, whole: &Whole) -> bool {
     }
 }
 
-/// So many races for one file, by a thread that cuts it and those that are busy with it.
+/// Runs `races` races on one file, with a thread that truncates it and threads that use it.
 fn race_for(file: &mut File, whole: &Whole, map: &MappingMut, races: usize, seed: u64) {
     let view = map.view::<u64>().unwrap();
     let rounds = Rounds {
@@ -117,14 +117,14 @@ fn race_for(file: &mut File, whole: &Whole, map: &MappingMut, races: usize, seed
         for number in 1..=BUSY as u64 {
             let rounds = &rounds;
             scope.spawn(move || {
-                let _ends = EndsAll;
+                let _ends = ExitOnPanic;
                 let mut random = Random(seed * 1000 + number);
                 for _ in 0..races {
-                    keep_busy(whole, view, rounds, &mut random);
+                    use_until_cut(whole, view, rounds, &mut random);
                 }
             });
         }
-        let _ends = EndsAll;
+        let _ends = ExitOnPanic;
         let mut random = Random(seed * 1000 + 999);
         for _ in 0..races {
             let left = random.below(PAGES) * page_size();
@@ -141,7 +141,7 @@ fn race_for(file: &mut File, whole: &Whole, map: &MappingMut, races: usize, seed
     });
 }
 
-/// Two files, eight threads.
+/// Runs races on two files, with eight threads.
 fn race_on(what: &str, races: usize, file: impl Fn(&str) -> File) {
     let whole = Whole::new();
     let mut files = ["a", "b"].map(|name| {
@@ -166,13 +166,15 @@ fn create(path: &Path) -> File {
     File::options().read(true).write(true).create_new(true).open(path).unwrap()
 }
 
+/// Threads that use a file notice each truncation by another thread, in the temporary directory.
 #[test]
 fn cut_by_other_threads() {
     let dir = TempDir::new();
     race_on("the temporary directory", races(10_000), |name| create(&dir.join(name)));
 }
 
-/// Under transparent huge pages of tmpfs a cut can show zeros for a while: base pages only.
+/// Threads that use a file notice each truncation by another thread, in shared memory. With huge
+/// pages a truncated file may read as zeros for a moment, so they are excluded.
 #[cfg(target_os = "linux")]
 #[test]
 fn cut_by_other_threads_on_tmpfs() {
@@ -187,7 +189,7 @@ fn cut_by_other_threads_on_tmpfs() {
 #[allow(unsafe_code, reason = "the standard library has no memory files")]
 fn memory_file() -> File {
     use std::os::fd::FromRawFd;
-    // SAFETY: a new descriptor, or -1, which is looked at.
+    // SAFETY: the descriptor is new, and -1 is checked for.
     unsafe {
         let descriptor = libc::memfd_create(c"races".as_ptr(), libc::MFD_CLOEXEC);
         assert!(descriptor >= 0, "{}", std::io::Error::last_os_error());
@@ -195,8 +197,8 @@ fn memory_file() -> File {
     }
 }
 
-/// Waits until a shared word is at least so much; gives it. Ends where the other process seems to
-/// be gone.
+/// Waits until a shared word is at least `least` and returns it. Panics after a minute, when the
+/// other process seems to have ended.
 fn wait_for(word: Atomic<'_, u64>, least: u64) -> u64 {
     let open_timeout = Instant::now() + Duration::from_secs(60);
     while Instant::now() < open_timeout {
@@ -211,8 +213,9 @@ fn wait_for(word: Atomic<'_, u64>, least: u64) -> u64 {
 
 const OVER: u64 = u64::MAX;
 
-/// Another process cuts the file. They share three words: its steps (odd: it is about to cut; even:
-/// it has), where it cuts, and how many cuts have been noticed.
+/// A process that uses a file notices each truncation by another process. They share three words:
+/// the number of steps (odd before a truncation, even after it), the new length, and the number of
+/// truncations noticed.
 #[test]
 fn cut_by_another_process() {
     const NAME: &str = "cut_by_another_process";
@@ -259,7 +262,7 @@ fn cut_by_another_process() {
     eprintln!("{races} races against another process");
 }
 
-/// The other process.
+/// Truncates and restores the file in turn with the process that uses it.
 fn cut_by_turns(file: &mut File, whole: &Whole, turn: ViewMut<'_, u64>) {
     let (steps, noticed) = (turn.atomic(0).unwrap(), turn.atomic(2).unwrap());
     let mut random = Random(78);

@@ -1,4 +1,4 @@
-//! Growth in place, resizing, and following a file that others change.
+//! Growth in place, resizing, and following a file that other mappings or processes change.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::{TempDir, pattern, skip};
 use sharemap::{ErrorKind, MapOptions, Mapping, MappingCow, MappingMut, page_size};
 
-/// Shortens a file that is mapped, where the system allows that.
+/// Truncates a mapped file. Returns `false` where the system does not allow that.
 fn truncate(path: &std::path::Path, len: u64) -> bool {
     let file = File::options().write(true).open(path).unwrap();
     match file.set_len(len) {
@@ -21,6 +21,7 @@ fn truncate(path: &std::path::Path, len: u64) -> bool {
     }
 }
 
+/// A mapping grows within its reservation without moving, and not past it.
 #[test]
 fn grows_in_place_inside_the_reservation() {
     let dir = TempDir::new();
@@ -50,8 +51,9 @@ fn grows_in_place_inside_the_reservation() {
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 64 << 20, "the file is as it was");
 }
 
+/// Without a reservation, a mapping cannot grow past its last page.
 #[test]
-fn without_a_reservation_nothing_grows_beyond_the_last_page() {
+fn growth_past_the_last_page_needs_a_reservation() {
     let dir = TempDir::new();
     let path = dir.file("a", pattern(10));
     let map = MappingMut::open(&path).unwrap();
@@ -63,6 +65,7 @@ fn without_a_reservation_nothing_grows_beyond_the_last_page() {
     assert_eq!(map.grow(10).unwrap_err().kind(), ErrorKind::ExceedsReservation);
 }
 
+/// A mapping at an unaligned offset grows by exact bytes.
 #[test]
 fn growth_from_an_odd_offset() {
     let dir = TempDir::new();
@@ -76,8 +79,9 @@ fn growth_from_an_odd_offset() {
     assert_eq!(std::fs::read(&path).unwrap().last(), Some(&9));
 }
 
+/// Other threads can read a mapping while it grows.
 #[test]
-fn readers_go_on_while_it_grows() {
+fn readers_continue_during_growth() {
     let dir = TempDir::new();
     let path = dir.join("a");
     let map = MapOptions::new().reserve(4 << 20).create_new(&path, 4096).unwrap();
@@ -98,6 +102,7 @@ fn readers_go_on_while_it_grows() {
     assert_eq!(map.len(), 4 << 20);
 }
 
+/// Threads that grow a mapping concurrently reach the largest of their lengths.
 #[test]
 fn two_growers_agree() {
     let map = MapOptions::new().reserve(8 << 20).anonymous(1).unwrap();
@@ -115,6 +120,7 @@ fn two_growers_agree() {
     assert_eq!(map.bytes().count(0).unwrap(), 2_000_003);
 }
 
+/// `resize` lengthens and shortens the mapping and its file.
 #[test]
 fn resizes_both_ways() {
     let dir = TempDir::new();
@@ -136,8 +142,9 @@ fn resizes_both_ways() {
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
 }
 
+/// Resizing a mapping of a part of a file never truncates the file.
 #[test]
-fn a_part_of_a_file_cuts_nothing_off() {
+fn resizing_a_part_keeps_the_rest_of_the_file() {
     let dir = TempDir::new();
     let contents = pattern(10_000);
     let path = dir.file("a", &contents);
@@ -151,8 +158,9 @@ fn a_part_of_a_file_cuts_nothing_off() {
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 10_001);
 }
 
+/// Anonymous memory can be resized within its reservation, and is zero where it grows again.
 #[test]
-fn memory_without_a_file_resizes_within_its_reservation() {
+fn anonymous_memory_resizes_within_its_reservation() {
     let mut map = MapOptions::new().reserve(1 << 20).anonymous(100).unwrap();
     map.bytes().fill(7).unwrap();
     map.resize(1 << 20).unwrap();
@@ -165,8 +173,9 @@ fn memory_without_a_file_resizes_within_its_reservation() {
     assert_eq!(map.len(), 100_000);
 }
 
+/// Reading past the end of a truncated file is a `Fault`, and `remap` maps the rest.
 #[test]
-fn a_truncated_file_is_an_error_and_remap_carries_on() {
+fn a_truncated_file_is_a_fault_until_remap() {
     let dir = TempDir::new();
     let page = page_size();
     let contents = pattern(10 * page);
@@ -195,8 +204,9 @@ fn a_truncated_file_is_an_error_and_remap_carries_on() {
     assert_eq!(private.bytes().to_vec().unwrap(), contents[..4 * page], "without the edits");
 }
 
+/// `remap` maps at most the length that was requested.
 #[test]
-fn remap_keeps_to_the_length_that_was_asked_for() {
+fn remap_keeps_the_requested_length() {
     let dir = TempDir::new();
     let path = dir.file("a", pattern(20_000));
     let mut map = MapOptions::new().offset(5000).len(10_000).open(&path).unwrap();
@@ -210,6 +220,7 @@ fn remap_keeps_to_the_length_that_was_asked_for() {
     }
 }
 
+/// A failed resize does not change the length that `remap` uses.
 #[test]
 fn a_failed_resize_keeps_the_length_for_remap() {
     let dir = TempDir::new();
@@ -221,6 +232,7 @@ fn a_failed_resize_keeps_the_length_for_remap() {
     assert_eq!(map.len(), 100);
 }
 
+/// `remap` maps what another writer appended.
 #[test]
 fn a_mapping_follows_a_file_that_grows() {
     let dir = TempDir::new();
@@ -233,8 +245,9 @@ fn a_mapping_follows_a_file_that_grows() {
     assert_eq!(map.bytes().to_vec().unwrap(), b"01234567");
 }
 
+/// A mapping can grow to the length that another mapping gave the file.
 #[test]
-fn the_growth_of_another_shows_inside_the_reservation() {
+fn growth_by_another_mapping_is_followed() {
     let dir = TempDir::new();
     let path = dir.join("a");
     let one = MapOptions::new().reserve(1 << 20).create_new(&path, 100).unwrap();
@@ -247,8 +260,9 @@ fn the_growth_of_another_shows_inside_the_reservation() {
     assert!(two.is_current().unwrap());
 }
 
+/// Sealed memory cannot be resized.
 #[test]
-fn what_is_sealed_does_not_resize() {
+fn sealed_memory_does_not_resize() {
     if cfg!(not(target_os = "linux")) {
         skip!("seals are Linux's");
     }

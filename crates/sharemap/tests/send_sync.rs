@@ -1,4 +1,4 @@
-//! Which types go between threads, and what may be shared: checked when this compiles.
+//! The thread safety of the public types, checked at compile time.
 
 use std::fmt::Debug;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -21,13 +21,14 @@ fn outlives_all<T: 'static>() {}
 
 fn caught<T: UnwindSafe + RefUnwindSafe>() {}
 
-/// A macro, so that each type is written once.
+/// Checks each type for all traits.
 macro_rules! all {
     ($($type:ty),* $(,)?) => { $( between_threads::<$type>(); shown::<$type>(); )* };
 }
 
+/// The public types are `Send`, `Sync` and `Debug`, and the value types `Copy`.
 #[test]
-fn everything_goes_between_threads() {
+fn public_types_are_send_and_sync() {
     all!(
         Mapping, MappingMut, MappingCow, AnonymousMapping, Region, SlidingWindow, FileContents,
         FileContentsOptions, MapOptions, Residency, Error, View<'static, u8>, ViewMut<'static, u64>,
@@ -63,6 +64,7 @@ fn everything_goes_between_threads() {
     between_threads::<CacheStatus>();
 }
 
+/// Owning types are `'static`.
 #[test]
 fn owners_have_no_lifetime() {
     outlives_all::<Mapping>();
@@ -73,6 +75,7 @@ fn owners_have_no_lifetime() {
     outlives_all::<Error>();
 }
 
+/// Errors can be boxed, and caught with a panic.
 #[test]
 fn errors_are_caught_and_boxed() {
     caught::<ErrorKind>();
@@ -81,7 +84,7 @@ fn errors_are_caught_and_boxed() {
     assert!(boxed.downcast_ref::<Error>().is_some());
 }
 
-/// Views are borrows of any shorter lifetime.
+/// A view is covariant in its lifetime.
 #[test]
 fn views_are_covariant() {
     fn shorter<'short>(view: View<'static, u8>, _: &'short str) -> View<'short, u8> {
@@ -93,7 +96,7 @@ fn views_are_covariant() {
     let _ = (shorter, shorter_mut);
 }
 
-/// Views may be used by scoped threads, owned ones by any.
+/// Scoped threads can use views, and any thread can use owned views.
 #[test]
 fn threads_use_views() {
     let map = std::sync::Arc::new(MappingMut::anonymous(4096).unwrap());

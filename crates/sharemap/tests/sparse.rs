@@ -1,4 +1,4 @@
-//! Holes: made, found, and files much larger than what they hold.
+//! Holes in files, and files much larger than their contents.
 
 mod common;
 
@@ -18,7 +18,7 @@ fn supported<T>(what: &str, result: Result<T>) -> Option<T> {
     }
 }
 
-/// Bytes of storage that a file takes, where the system says.
+/// Returns the storage that a file occupies, where the system reports it.
 fn stored(path: &std::path::Path) -> Option<u64> {
     #[cfg(unix)]
     {
@@ -32,8 +32,9 @@ fn stored(path: &std::path::Path) -> Option<u64> {
     }
 }
 
+/// Creation allocates the storage of a file, unless it is sparse.
 #[test]
-fn space_is_set_aside_unless_sparse() {
+fn storage_is_allocated_unless_sparse() {
     let dir = TempDir::new();
     let (full, sparse) = (dir.join("full"), dir.join("sparse"));
     let len = 4 * MIB as u64;
@@ -46,8 +47,9 @@ fn space_is_set_aside_unless_sparse() {
     }
 }
 
+/// Growth allocates storage.
 #[test]
-fn growth_sets_space_aside_too() {
+fn growth_allocates_storage() {
     let dir = TempDir::new();
     let path = dir.join("a");
     let map = MapOptions::new().reserve(8 * MIB).create_new(&path, 10).unwrap();
@@ -57,6 +59,7 @@ fn growth_sets_space_aside_too() {
     }
 }
 
+/// A punched hole reads as zeros and frees its storage.
 #[test]
 fn a_hole_reads_as_zeros_and_frees_its_storage() {
     let dir = TempDir::new();
@@ -79,8 +82,9 @@ fn a_hole_reads_as_zeros_and_frees_its_storage() {
     assert_eq!(map.punch_hole(..5 * MIB).unwrap_err().kind(), ErrorKind::OutOfBounds);
 }
 
+/// `data_extents` returns the ranges with data, cut to the mapping.
 #[test]
-fn extents_say_where_the_data_is() {
+fn extents_are_the_ranges_with_data() {
     let dir = TempDir::new();
     let path = dir.join("a");
     let map = MapOptions::new().sparse().create_new(&path, 64 * MIB as u64).unwrap();
@@ -100,8 +104,9 @@ fn extents_say_where_the_data_is() {
     assert_eq!(extents[0], 50 * MIB as u64 + 2..50 * MIB as u64 + 102);
 }
 
+/// Querying the extents keeps the position of the caller's descriptor.
 #[test]
-fn asking_for_extents_keeps_the_position() {
+fn querying_extents_keeps_the_position() {
     use std::io::{Read, Seek};
     let dir = TempDir::new();
     let path = dir.file("a", "0123456789");
@@ -115,6 +120,7 @@ fn asking_for_extents_keeps_the_position() {
     }
 }
 
+/// A small window slides over a file of several gibibytes.
 #[test]
 fn a_window_over_several_gibibytes() {
     const LEN: u64 = 6 << 30;

@@ -1,9 +1,9 @@
-//! A stopped process is alive: nothing that it has is taken from it, and whoever waits only so long
-//! for that is told in time.
+//! A stopped process is alive: its locks are not recovered, and bounded waits for them time out on
+//! time.
 //!
-//! It is stopped for a second; with `SHAREMAP_LONG=1`, for ten.
+//! The process is stopped for a second, or for ten with `SHAREMAP_LONG=1`.
 
-// Where there are signals, that is; Windows has none that stop a process.
+// Windows has no signals that stop a process.
 #![cfg(unix)]
 #![allow(unsafe_code, reason = "sends signals")]
 
@@ -22,8 +22,8 @@ type Locks = (Mutex<u32>, RwLock<u32>, RwLock<u32>, RwLock<u32>);
 type Others = (Semaphore, Once, Barrier);
 type Parts = (Locks, Others, (CountingSemaphore, CountingSemaphore));
 
-const ROLE: &str = "has_everything";
-/// How long each wait is to take, and how much longer it may on a machine with other things to do.
+const ROLE: &str = "holds_every_lock";
+/// The timeout of each wait, and the permitted delay on a busy machine.
 const SHORT: Duration = Duration::from_millis(20);
 const LATE: Duration = Duration::from_secs(2);
 
@@ -36,9 +36,9 @@ fn parts() -> Parts {
     )
 }
 
-/// Has all there is to have, until it is told to go on.
+/// Child role: holds a lock of each kind until it is told to release them.
 #[test]
-fn has_everything() {
+fn holds_every_lock() {
     let Some(name) = common::role(ROLE) else { return };
     let shared = Shared::<Parts>::open(name.to_str().unwrap()).unwrap();
     let ((mutex, written, read, upgradable), (permits, once, barrier), (ready, go)) = &*shared;
@@ -59,7 +59,7 @@ fn has_everything() {
     drop((owned, writing, reading, permit));
 }
 
-/// Waits that are to run out of time, and say so in time.
+/// Asserts that a wait times out, neither early nor late.
 fn late<T, E: Into<Error>>(what: &str, wait: impl FnOnce(Duration) -> Result<T, E>) {
     let start = Instant::now();
     let kind = wait(SHORT).err().map(|error| error.into().kind());
@@ -70,7 +70,7 @@ fn late<T, E: Into<Error>>(what: &str, wait: impl FnOnce(Duration) -> Result<T, 
 
 fn signal(child: &Child, signal: i32) -> bool {
     let process = child.id() as i32;
-    // SAFETY: our own child, which is waited for but until it stops.
+    // SAFETY: a child of this process, which is waited for only until it stops.
     unsafe {
         libc::kill(process, signal);
         signal != libc::SIGSTOP
@@ -78,8 +78,9 @@ fn signal(child: &Child, signal: i32) -> bool {
     }
 }
 
+/// Locks of a stopped process stay held, and no death is reported after it continues.
 #[test]
-fn nothing_is_taken_from_the_stopped() {
+fn locks_of_a_stopped_process_stay_held() {
     need_atomics!();
     let name = format!("stopped-{}", std::process::id());
     let _ = SharedMemory::unlink(name.as_str());
@@ -109,14 +110,14 @@ fn nothing_is_taken_from_the_stopped() {
         would_block(read.try_write().err().map(|error| error.kind()));
         would_block(upgradable.try_upgradable().err().map(|error| error.kind()));
         would_block(permits.try_acquire().err().map(|error| error.kind()));
-        // What others may have beside it.
+        // Shared access beside the stopped holder is still possible.
         assert_eq!((*read.read().unwrap(), *upgradable.read().unwrap()), (1, 1));
         assert_eq!(barrier.join().unwrap_err().kind(), ErrorKind::Busy);
     }
     assert!(signal(&child, libc::SIGCONT));
     go.post().unwrap();
     member.wait().unwrap();
-    // Nobody died, so nobody is told.
+    // No participant died, so no death is reported.
     assert_eq!(*mutex.lock().unwrap(), 2);
     assert_eq!(*written.read().unwrap(), 2);
     drop(read.write().unwrap());

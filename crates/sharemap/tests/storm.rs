@@ -1,14 +1,14 @@
-//! Processes that share locks of every kind and are killed in the middle of using them, over and over.
-//! Whoever lives gets on, alone where it is to be alone, finds whole values, and is told of deaths;
-//! and afterwards nothing that the dead had is lost.
+//! Processes that share locks of every kind and are repeatedly killed while they use them. Each
+//! survivor makes progress, has exclusive access where the lock promises it, finds whole values and
+//! is notified of deaths. Afterwards no resource of a dead process is lost.
 //!
-//! On Linux four processes, each in a pid namespace of its own, 2,000 kills; with `SHAREMAP_LONG=1`,
-//! 100,000. Everywhere, three plain processes, and 150 kills where there is nothing else. A failure
-//! prints its seed; `SHAREMAP_SEED` repeats it as far as timing allows.
+//! On Linux, four processes, each in its own pid namespace, perform 2,000 kills, or 100,000 with
+//! `SHAREMAP_LONG=1`. On all systems there are also three plain processes, with 150 kills where
+//! there is nothing else. A failure prints its seed; `SHAREMAP_SEED` repeats it as far as timing
+//! allows.
 //!
-//! Nobody may be kept waiting for a second. On a machine that is busy with other things everybody
-//! waits for a processor, so a second only counts if a loop that wants nothing else had its turns in
-//! it.
+//! No process may wait for a second. On a busy machine every process waits for a processor, so a
+//! second counts only if an independent loop had its turns in that second.
 
 mod common;
 #[cfg(target_os = "linux")]
@@ -35,7 +35,7 @@ use witness::{Name, Patience, UNKILLED, Watch, Witness};
 use work::{MEMBERS, PERMITS, Parts, Random, User, parts, unless_late};
 
 const NAME: &str = "SHAREMAP_STORM";
-/// What an object has room for if nobody asks for more.
+/// The defaults of `SharedOptions`.
 const PARTICIPANTS: usize = 64;
 const LANES: usize = 256;
 
@@ -43,7 +43,7 @@ fn is_long() -> bool {
     std::env::var_os("SHAREMAP_LONG").is_some_and(|long| long == "1")
 }
 
-/// What is shared, and goes with the value.
+/// The names of the shared objects, which are unlinked when the value is dropped.
 struct Objects(String);
 
 impl Objects {
@@ -77,7 +77,7 @@ impl Drop for Objects {
     }
 }
 
-/// A process that does not outlive its value.
+/// A child process that is killed when the value is dropped.
 struct Running(Child);
 
 impl Drop for Running {
@@ -94,7 +94,7 @@ fn seed() -> u64 {
     seed
 }
 
-/// Uses the object until it is killed, leaving it and attaching again now and then.
+/// Uses the object until the process is killed, detaching and attaching again at times.
 fn work(objects: &Objects, witness: &Witness, me: Name, seed: u64, open_timeout: Patience) {
     let mut random = Random::new(seed ^ me.number << 8 ^ me.place as u64);
     let watch = Watch { witness, open_timeout, longest: Cell::new(Duration::ZERO) };
@@ -107,12 +107,12 @@ fn work(objects: &Objects, witness: &Witness, me: Name, seed: u64, open_timeout:
     }
 }
 
-/// Does so much that a processor is busy for two milliseconds if nobody else wants it, again and
-/// again, and counts the turns; ends everything if the one who is not killed stands still.
+/// Repeatedly spins for about two milliseconds of an idle processor and counts the turns. Aborts
+/// the process if the process that is not killed makes no progress for a minute.
 fn count_turns(witness: &Witness, done: &AtomicBool) {
     const BUSY: Duration = Duration::from_millis(2);
     let spin = |turns: u64| (0..turns).for_each(|_| std::hint::spin_loop());
-    // The fastest of some tries is the one that had the processor to itself.
+    // The fastest of several attempts was not preempted.
     let measure = || {
         let start = Instant::now();
         spin(10_000);
@@ -136,8 +136,9 @@ fn count_turns(witness: &Witness, done: &AtomicBool) {
     }
 }
 
-/// What the one does who is not killed: whatever happens, it has all in time. `goes_on` kills in
-/// between, or looks whether those who do are ready.
+/// Runs the process that is not killed, and asserts that every operation succeeds in time.
+/// `goes_on` is called between rounds; it kills workers or checks on the killers, and returns
+/// `false` at the end.
 fn survive(
     objects: &Objects,
     witness: &Witness,
@@ -170,7 +171,7 @@ fn survive(
     nothing_is_lost(&shared, objects);
 }
 
-/// Nothing that the dead had is lost: permits, memberships, lanes, places for participants.
+/// Asserts that dead processes leaked no permits, memberships, lanes or participants.
 fn nothing_is_lost(shared: &Shared<Parts>, objects: &Objects) {
     let ((mutex, _, lock, permits), (.., barrier)) = &**shared;
     let all: Vec<_> = (0..PERMITS).map(|_| permits.acquire().unwrap()).collect();
@@ -205,7 +206,7 @@ fn nothing_is_lost(shared: &Shared<Parts>, objects: &Objects) {
 const ATTACHED: &str = "attached";
 const NO_PLACE: &str = "there is no place";
 
-/// Another process that has the object open, if it can.
+/// A child process that attaches to the object, if a participant is free.
 struct Attached {
     output: std::process::ChildStdout,
     _running: Running,
@@ -213,14 +214,14 @@ struct Attached {
 
 impl Attached {
     fn start(objects: &Objects) -> Self {
-        let mut command = common::child("takes_a_place", objects.locks());
+        let mut command = common::child("attaches", objects.locks());
         let piped = std::process::Stdio::piped;
         let mut child = command.stdin(piped()).stdout(piped()).spawn().unwrap();
         let output = child.stdout.take().unwrap();
         Self { output, _running: Running(child) }
     }
 
-    /// What became of it.
+    /// Returns what the child reported.
     fn hear(&mut self) -> &'static str {
         let told = |line: std::io::Result<String>| {
             let line = line.unwrap();
@@ -230,10 +231,10 @@ impl Attached {
     }
 }
 
-/// Not a test of its own: what these do until they are killed.
+/// Child role: attaches, reports the result, and stays attached until the process is killed.
 #[test]
-fn takes_a_place() {
-    let Some(name) = common::role("takes_a_place") else { return };
+fn attaches() {
+    let Some(name) = common::role("attaches") else { return };
     let options = SharedOptions::new().open_timeout(Duration::from_millis(100));
     let opened = options.open::<Parts>(name.to_str().unwrap());
     println!(
@@ -247,7 +248,7 @@ fn takes_a_place() {
     std::io::stdin().read_line(&mut String::new()).unwrap();
 }
 
-/// Whether workers are forked, by the thousand.
+/// Returns `true` if workers are forked by nests.
 fn has_nests() -> bool {
     #[cfg(target_os = "linux")]
     return !common::emulated();
@@ -255,8 +256,9 @@ fn has_nests() -> bool {
     false
 }
 
+/// Survivors make progress while forked workers are killed.
 #[test]
-fn whoever_lives_gets_on() {
+fn survivors_make_progress() {
     need_atomics!();
     #[cfg(target_os = "linux")]
     if has_nests() {
@@ -265,15 +267,16 @@ fn whoever_lives_gets_on() {
     eprintln!("skipped: no forked workers in namespaces of their own here");
 }
 
+/// Survivors make progress while ordinary processes are killed.
 #[test]
-fn whoever_lives_gets_on_among_plain_processes() {
+fn survivors_make_progress_among_plain_processes() {
     need_atomics!();
     plain::storm(if has_nests() && !is_long() { 30 } else { 150 });
 }
 
-/// What the storm relies on sees what it is there to see.
+/// The witness, on which the storm relies, detects each kind of violation.
 #[test]
-fn the_witness_sees_what_is_wrong() {
+fn the_witness_detects_violations() {
     use witness::{Alone, Told};
     need_atomics!();
     let objects = Objects::new("witness");

@@ -1,4 +1,4 @@
-//! Locks between threads and between processes: what each promises, and what it says when it cannot.
+//! Locks between threads and between processes: their guarantees, and their errors.
 
 mod common;
 #[cfg(unix)]
@@ -30,7 +30,7 @@ use sharemap::{
     OnceState, RwLock, RwLockHandle, Semaphore, Shared, SharedMemory,
 };
 
-/// A name of this test's own, unlinked at the end.
+/// A shared memory name unique to the test, unlinked when the value is dropped.
 struct Name(String);
 
 impl Name {
@@ -47,7 +47,7 @@ impl Drop for Name {
     }
 }
 
-/// The same test binary as another process, which runs `role` on the object of this name.
+/// Starts this test program as another process, which runs `role` on the object called `name`.
 fn another(role: &str, name: &Name) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["role", "--exact", "--nocapture"])
@@ -58,7 +58,7 @@ fn another(role: &str, name: &Name) -> Child {
         .unwrap()
 }
 
-/// Not a test of its own: what the other process does.
+/// Child role: what the other process does, by the name of the role.
 #[test]
 fn role() {
     let (Ok(role), Ok(name)) =
@@ -136,13 +136,14 @@ fn role() {
     }
 }
 
-/// Kills it, and waits until the system says that it is gone.
+/// Kills `child` and reaps it.
 fn kill(mut child: Child) {
     child.kill().unwrap();
     child.wait().unwrap();
 }
 
-/// The kernel tells of a death a moment after the process can be waited for.
+/// Waits until `is_so` returns `true`, because the kernel may report a death a moment after the
+/// process was reaped.
 fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
@@ -151,6 +152,7 @@ fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Cancelling an object ends the waits for its locks, until `resume` allows them again.
 #[test]
 fn waits_are_cancelled() {
     need_atomics!();
@@ -171,8 +173,10 @@ fn waits_are_cancelled() {
     drop(mutex.lock().unwrap());
 }
 
+/// An object of another type or size is rejected, and so are a second creation and a missing
+/// object.
 #[test]
-fn another_type_is_refused() {
+fn another_type_is_rejected() {
     need_atomics!();
     let name = Name::new("type");
     let name = name.0.as_str();
@@ -188,8 +192,9 @@ fn another_type_is_refused() {
     assert_eq!(none.kind(), ErrorKind::NotFound);
 }
 
+/// An access to an object in a truncated file is a `Fault`.
 #[test]
-fn an_object_cut_short_is_a_fault() {
+fn a_truncated_object_is_a_fault() {
     need_atomics!();
     let directory = common::TempDir::new();
     let path = directory.join("cut");

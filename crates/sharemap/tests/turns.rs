@@ -1,5 +1,6 @@
-//! Nobody is kept from a lock by one who releases it only to take it again: by the time the other has
-//! woken up, it is taken. It is counted how often that happens, not how long it takes.
+//! Starvation avoidance: a thread that releases a lock only to acquire it again must give way,
+//! although a woken waiter always finds the lock held. The tests count acquisitions instead of
+//! measuring time.
 
 mod common;
 
@@ -14,14 +15,14 @@ use sharemap::{
 
 type Handles = (MutexHandle<u64>, RwLockHandle<u64>, SemaphoreHandle);
 
-/// How often the other comes.
+/// The number of acquisitions by the second thread.
 const TIMES: u32 = 10;
-/// How often the first may have it in between, on average: a few times more than happens in the ten
-/// milliseconds after which it is to give way.
+/// The average number of acquisitions by the first thread between two by the second. It is a few
+/// times the number that fits into the ten milliseconds after which the first thread must give way.
 const AT_MOST: u32 = 30;
 
-/// Has it for a millisecond.
-fn have_it() {
+/// Spends a millisecond while holding the lock.
+fn hold_the_lock() {
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(1) {
         std::hint::spin_loop();
@@ -60,48 +61,52 @@ fn share(first: impl Fn(&Handles) + Sync, other: impl Fn(&Handles)) {
 
 fn lock((mutex, ..): &Handles) {
     let mut guard = mutex.lock().unwrap();
-    have_it();
+    hold_the_lock();
     *guard += 1;
 }
 
 fn write((_, lock, _): &Handles) {
     let mut guard = lock.write().unwrap();
-    have_it();
+    hold_the_lock();
     *guard += 1;
 }
 
 fn upgrade((_, lock, _): &Handles) {
     let guard = lock.upgradable().unwrap();
     let mut guard = guard.upgrade().unwrap();
-    have_it();
+    hold_the_lock();
     *guard += 1;
 }
 
+/// Two threads that compete for a mutex both acquire it.
 #[test]
-fn a_mutex_goes_round() {
+fn a_mutex_alternates() {
     need_atomics!();
     share(lock, lock);
 }
 
+/// Two threads that compete for a permit both acquire it.
 #[test]
-fn a_permit_goes_round() {
+fn a_permit_alternates() {
     need_atomics!();
     let take = |(.., permits): &Handles| {
         let _permit = permits.acquire().unwrap();
-        have_it();
+        hold_the_lock();
     };
     share(take, take);
 }
 
+/// A reader acquires the lock between the writes of another thread.
 #[test]
-fn readers_come_between_writes() {
+fn readers_acquire_between_writes() {
     need_atomics!();
     share(write, |(_, lock, _)| drop(lock.read().unwrap()));
     share(upgrade, |(_, lock, _)| drop(lock.read().unwrap()));
 }
 
+/// A writer acquires the lock between the writes of another thread.
 #[test]
-fn writers_come_between_writes() {
+fn writers_acquire_between_writes() {
     need_atomics!();
     share(write, write);
     share(upgrade, write);

@@ -1,4 +1,4 @@
-//! Windows: exceptions that are not ours, handlers beside ours, files that keep their length.
+//! Windows: foreign exceptions, handlers beside the library's, and the lengths of mapped files.
 
 #![cfg(windows)]
 #![allow(unsafe_code, reason = "raises exceptions, and handles them")]
@@ -26,7 +26,7 @@ use windows_sys::Win32::System::Memory::{
 const CONTINUE_EXECUTION: i32 = -1;
 const CONTINUE_SEARCH: i32 = 0;
 
-/// A mapping whose second page faults.
+/// Returns a mapping with a second page that faults.
 fn ours() -> MappingMut {
     let map = MappingMut::anonymous(3 * page_size()).unwrap();
     map.protect(page_size()..2 * page_size(), Protection::None).unwrap();
@@ -41,13 +41,13 @@ fn check(map: &MappingMut) {
 }
 
 fn bad_page() -> *mut u8 {
-    // SAFETY: new memory.
+    // SAFETY: allocates new memory.
     let kind = MEM_RESERVE | MEM_COMMIT;
     unsafe { VirtualAlloc(ptr::null(), page_size(), kind, PAGE_NOACCESS) }.cast()
 }
 
 fn touch(page: *const u8) {
-    // SAFETY: it is there, or the process is to end of it.
+    // SAFETY: the page is readable, or the access ends the process on purpose.
     unsafe { std::hint::black_box(page.read_volatile()) };
 }
 
@@ -56,12 +56,13 @@ fn code_of(test: &str) -> u32 {
     status.code().unwrap() as u32
 }
 
+/// A foreign access violation ends the process with its usual code.
 #[test]
 fn foreign_faults_end_the_process() {
     const TEST: &str = "foreign_faults_end_the_process";
     if role(TEST).is_some() {
         check(&ours());
-        // SAFETY: no dialogue for whoever is not there.
+        // SAFETY: takes only a number. There is no user to answer an error dialogue.
         unsafe { SetErrorMode(SEM_NOGPFAULTERRORBOX) };
         touch(bad_page());
         unreachable!("nobody takes it");
@@ -74,12 +75,13 @@ fn deeper(depth: u64) -> u64 {
     if depth == u64::MAX { 0 } else { deeper(depth + 1) + frame[7] }
 }
 
+/// A stack overflow is reported as without the library.
 #[test]
-fn stack_overflow_ends_as_ever() {
-    const TEST: &str = "stack_overflow_ends_as_ever";
+fn a_stack_overflow_is_reported_as_usual() {
+    const TEST: &str = "a_stack_overflow_is_reported_as_usual";
     if role(TEST).is_some() {
         check(&ours());
-        // SAFETY: as above.
+        // SAFETY: takes only a number.
         unsafe { SetErrorMode(SEM_NOGPFAULTERRORBOX) };
         std::thread::spawn(|| deeper(0)).join().unwrap();
     }
@@ -92,40 +94,43 @@ fn stack_overflow_ends_as_ever() {
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 static OWN: AtomicUsize = AtomicUsize::new(0);
 
-/// The address of an access violation.
+/// Returns the address of an access violation.
 ///
 /// # Safety
-/// `exception` is the system's.
+///
+/// `exception` must come from the system.
 unsafe fn violated(exception: *mut EXCEPTION_POINTERS) -> Option<usize> {
-    // SAFETY: the system's record.
+    // SAFETY: the system passes a valid record.
     let record = unsafe { &*(*exception).ExceptionRecord };
     (record.ExceptionCode == EXCEPTION_ACCESS_VIOLATION).then(|| record.ExceptionInformation[1])
 }
 
 fn mend(at: usize) -> i32 {
     let mut before = 0;
-    // SAFETY: a page that was made to be inaccessible.
+    // SAFETY: a page that this test made inaccessible.
     unsafe { VirtualProtect(at as *const _, 1, PAGE_READWRITE, &mut before) };
     CONTINUE_EXECUTION
 }
 
-/// Takes the faults of one page, and counts all.
-unsafe extern "system" fn taking_its_own(exception: *mut EXCEPTION_POINTERS) -> i32 {
-    // SAFETY: passed on.
+/// A handler that counts all faults and handles those of one page.
+unsafe extern "system" fn handle_own(exception: *mut EXCEPTION_POINTERS) -> i32 {
+    // SAFETY: the pointer comes from the system.
     let Some(at) = (unsafe { violated(exception) }) else { return CONTINUE_SEARCH };
     CALLS.fetch_add(1, Ordering::Relaxed);
     if at == OWN.load(Ordering::Relaxed) { mend(at) } else { CONTINUE_SEARCH }
 }
 
-/// Takes everything.
-unsafe extern "system" fn taking_all(exception: *mut EXCEPTION_POINTERS) -> i32 {
-    // SAFETY: passed on.
+/// A handler that handles every access violation.
+unsafe extern "system" fn handle_all(exception: *mut EXCEPTION_POINTERS) -> i32 {
+    // SAFETY: the pointer comes from the system.
     unsafe { violated(exception) }.map_or(CONTINUE_SEARCH, mend)
 }
 
+/// Handlers installed before and after the library's receive their own faults, and a handler that
+/// keeps every fault is detected.
 #[test]
-fn handlers_before_and_after_get_what_is_theirs() {
-    const TEST: &str = "handlers_before_and_after_get_what_is_theirs";
+fn other_handlers_receive_their_own_faults() {
+    const TEST: &str = "other_handlers_receive_their_own_faults";
     if role(TEST).is_none() {
         passes(child(TEST, "x"));
         return;
@@ -135,10 +140,10 @@ fn handlers_before_and_after_get_what_is_theirs() {
         touch(OWN.load(Ordering::Relaxed) as *const u8);
         CALLS.swap(0, Ordering::Relaxed)
     };
-    // SAFETY: the handlers continue what they have mended.
+    // SAFETY: the handlers continue only after they made the page accessible.
     unsafe {
-        // In front, until ours comes.
-        let before = AddVectoredExceptionHandler(1, Some(taking_its_own));
+        // This handler comes first until the library installs its own.
+        let before = AddVectoredExceptionHandler(1, Some(handle_own));
         let map = ours();
         if guard::recovery() == Recovery::Syscall {
             common::skip!("accesses are system calls here");
@@ -150,16 +155,17 @@ fn handlers_before_and_after_get_what_is_theirs() {
         assert_eq!(own_fault(), 1);
         RemoveVectoredExceptionHandler(before);
 
-        // In front of ours: it sees everything, and passes on.
-        let after = AddVectoredExceptionHandler(1, Some(taking_its_own));
+        // This handler comes before the library's: it sees every fault, and passes on those of
+        // others.
+        let after = AddVectoredExceptionHandler(1, Some(handle_own));
         check(&map);
         assert!(CALLS.swap(0, Ordering::Relaxed) > 0);
         assert_eq!(own_fault(), 1);
         assert_eq!(guard::check(), Recovery::InPlace);
         RemoveVectoredExceptionHandler(after);
 
-        // One that keeps everything is noticed; new mappings do without recovery.
-        let keeping = AddVectoredExceptionHandler(1, Some(taking_all));
+        // A handler that keeps every fault is detected, and new mappings then use system calls.
+        let keeping = AddVectoredExceptionHandler(1, Some(handle_all));
         assert_eq!(guard::check(), Recovery::Syscall);
         let careful = ours();
         assert_eq!(careful.recovery(), Recovery::Syscall);
@@ -170,6 +176,7 @@ fn handlers_before_and_after_get_what_is_theirs() {
     }
 }
 
+/// A mapped file cannot be truncated below what is mapped.
 #[test]
 fn mapped_files_keep_their_length() {
     let dir = TempDir::new();
@@ -189,9 +196,9 @@ fn mapped_files_keep_their_length() {
     assert_eq!(std::fs::read(&path).unwrap(), &pattern(10)[..]);
 }
 
-/// What a failed growth relies on to leave the old length while the file is mapped.
+/// A mapped file can be truncated back to what is mapped, on which a failed growth relies.
 #[test]
-fn mapped_files_give_up_what_was_added() {
+fn mapped_files_can_be_cut_to_what_is_mapped() {
     let dir = TempDir::new();
     for len in [1000, 3 * page_size(), 300_000] {
         let path = dir.file("a", pattern(len));

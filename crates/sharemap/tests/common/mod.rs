@@ -1,4 +1,4 @@
-//! What the tests share: temporary directories, child processes, and skipping aloud.
+//! Shared helpers of the tests: temporary directories, child processes, explicit skips.
 
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test file uses a part of it")]
 #![allow(unsafe_code, reason = "asks the system who runs the test")]
@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Says on standard error why a test shows nothing here.
+use sharemap::{Error, ErrorKind};
+
+/// Prints to standard error why the test is skipped, and returns from it.
 macro_rules! skip {
     ($($reason:tt)*) => {{
         eprintln!("skipped: {}", format_args!($($reason)*));
@@ -16,7 +18,7 @@ macro_rules! skip {
 }
 pub(crate) use skip;
 
-/// Skips aloud where every access is a system call, and processes have no atomics to agree by.
+/// Skips the test where accesses are system calls, since processes then share no atomics.
 macro_rules! need_atomics {
     () => {
         if sharemap::guard::recovery() != sharemap::guard::Recovery::InPlace {
@@ -26,7 +28,34 @@ macro_rules! need_atomics {
 }
 pub(crate) use need_atomics;
 
-/// A directory that goes with its value.
+/// Sets a resource limit of this process, irrevocably. A macro, because the type of the resource's
+/// number differs between C libraries.
+#[cfg(target_os = "linux")]
+macro_rules! limit {
+    ($resource:ident, $value:expr) => {{
+        let value = $value as libc::rlim_t;
+        let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+        // SAFETY: reads the limit.
+        let result = unsafe { libc::setrlimit(libc::$resource, &raw const limit) };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    }};
+}
+#[cfg(target_os = "linux")]
+pub(crate) use limit;
+
+/// Asserts that `error` has `kind` and names `object`, and that its message contains all `words`.
+pub fn check(error: impl Into<Error>, kind: ErrorKind, object: &Path, words: &[&str]) {
+    let error = error.into();
+    assert_eq!(error.kind(), kind, "{error}");
+    assert_eq!(error.path(), Some(object), "{error}");
+    let text = error.to_string();
+    assert!(text.starts_with("cannot "), "{text}");
+    for word in words.iter().copied().chain(object.to_str()) {
+        assert!(text.contains(word), "{word:?} is not in {text:?}");
+    }
+}
+
+/// A temporary directory that is removed when the value is dropped.
 pub struct TempDir(PathBuf);
 
 impl TempDir {
@@ -43,12 +72,12 @@ impl TempDir {
         &self.0
     }
 
-    /// A path in the directory.
+    /// Returns the path of `name` in the directory.
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// A file with these contents.
+    /// Creates a file with `contents` in the directory and returns its path.
     pub fn file(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
         let path = self.join(name);
         std::fs::write(&path, contents).unwrap();
@@ -62,7 +91,7 @@ impl Drop for TempDir {
     }
 }
 
-/// Bytes of which no two pages are alike.
+/// Returns `len` bytes in which all pages differ.
 pub fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
 }
@@ -70,13 +99,14 @@ pub fn pattern(len: usize) -> Vec<u8> {
 const ROLE: &str = "SHAREMAP_TEST_ROLE";
 const ARGUMENT: &str = "SHAREMAP_TEST_ARGUMENT";
 
-/// The argument, in a child process that was started for this test.
+/// Returns the argument if this process is a child that was started to run `test`.
 pub fn role(test: &str) -> Option<PathBuf> {
     (std::env::var(ROLE).as_deref() == Ok(test))
         .then(|| std::env::var_os(ARGUMENT).unwrap_or_default().into())
 }
 
-/// This test's program again, to run only `test`, where [`role`] gives it `argument`.
+/// Returns a command that runs this program again, with only `test`, for which [`role`] then
+/// returns `argument`.
 pub fn child(test: &str, argument: impl AsRef<Path>) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
@@ -84,11 +114,12 @@ pub fn child(test: &str, argument: impl AsRef<Path>) -> Command {
     command
 }
 
-/// Runs it to its end, which is to be a good one; `false` where programs cannot start themselves.
+/// Runs `command` to its end and asserts success. Returns `false` where programs cannot start
+/// themselves.
 pub fn passes(mut command: Command) -> bool {
     let Output { status, stdout, stderr } = match command.output() {
         Ok(output) => output,
-        // ENOEXEC: what runs this program (an emulator) does not run its children.
+        // ENOEXEC: an emulator runs this program, but not its children.
         Err(error) if error.raw_os_error() == Some(8) => {
             eprintln!("skipped: this program cannot be started from itself: {error}");
             return false;
@@ -102,7 +133,8 @@ pub fn passes(mut command: Command) -> bool {
     true
 }
 
-/// How many mappings of this file the system lists for this process; `None` where it has no list.
+/// Returns how many mappings of the file the system lists for this process, `None` if it has no
+/// list.
 #[cfg(windows)]
 pub fn mappings_of(path: &Path) -> Option<usize> {
     use std::ffi::c_void;
@@ -110,7 +142,7 @@ pub fn mappings_of(path: &Path) -> Option<usize> {
     use windows_sys::Win32::System::ProcessStatus::K32GetMappedFileNameW;
     use windows_sys::Win32::System::Threading::GetCurrentProcess;
 
-    // The system names devices, not drives: what is below the directory tells files apart.
+    // The system names devices instead of drives, so files are compared by directory and name.
     let name: PathBuf = [path.parent()?.file_name()?, path.file_name()?].iter().collect();
     let mut count = 0;
     let mut last = std::ptr::null_mut();
@@ -118,7 +150,7 @@ pub fn mappings_of(path: &Path) -> Option<usize> {
     loop {
         let mut region = MEMORY_BASIC_INFORMATION::default();
         let size = size_of::<MEMORY_BASIC_INFORMATION>();
-        // SAFETY: any address may be asked about; there is room for the answer.
+        // SAFETY: any address may be queried, and the buffer has the stated size.
         if unsafe { VirtualQuery(at as *const c_void, &mut region, size) } == 0 {
             return Some(count);
         }
@@ -128,7 +160,7 @@ pub fn mappings_of(path: &Path) -> Option<usize> {
         }
         last = region.AllocationBase;
         let mut mapped = [0u16; 1024];
-        // SAFETY: there is as much room as stated.
+        // SAFETY: the buffer has the stated size.
         let len =
             unsafe { K32GetMappedFileNameW(GetCurrentProcess(), last, mapped.as_mut_ptr(), 1024) };
         let mapped = String::from_utf16_lossy(&mapped[..len as usize]);
@@ -136,7 +168,8 @@ pub fn mappings_of(path: &Path) -> Option<usize> {
     }
 }
 
-/// How many mappings of this file the system lists for this process; `None` where it has no list.
+/// Returns how many mappings of the file the system lists for this process, `None` if it has no
+/// list.
 #[cfg(not(windows))]
 pub fn mappings_of(path: &Path) -> Option<usize> {
     let list = std::fs::read_to_string("/proc/self/maps").ok()?;
@@ -145,7 +178,7 @@ pub fn mappings_of(path: &Path) -> Option<usize> {
     Some(list.lines().filter(|line| line.ends_with(name)).count())
 }
 
-/// Asserts the number of mappings of a file where the system tells it.
+/// Asserts the number of mappings of a file, where the system has a list of mappings.
 pub fn assert_mapped(path: &Path, expected: usize) {
     match mappings_of(path) {
         Some(count) => assert_eq!(count, expected, "mappings of {}", path.display()),
@@ -155,15 +188,15 @@ pub fn assert_mapped(path: &Path, expected: usize) {
 
 #[cfg(unix)]
 pub fn is_root() -> bool {
-    // SAFETY: takes and changes nothing.
+    // SAFETY: takes no arguments and changes nothing.
     unsafe { libc::geteuid() == 0 }
 }
 
-/// Whether an emulator (qemu's user mode) stands between this program and the kernel: it says yes to
-/// advice that does not exist.
+/// Returns `true` if the program runs under an emulator (qemu's user mode), which accepts advice
+/// values that do not exist.
 #[cfg(unix)]
 pub fn emulated() -> bool {
-    // SAFETY: no page is concerned.
+    // SAFETY: the range is empty.
     cfg!(target_os = "linux")
         && unsafe { libc::madvise(std::ptr::null_mut(), 0, libc::c_int::MAX) == 0 }
 }
@@ -173,12 +206,12 @@ pub fn emulated() -> bool {
     false
 }
 
-/// Shared memory without a name, which can be sealed.
+/// Creates unnamed shared memory that allows seals.
 #[cfg(target_os = "linux")]
 pub fn memfd(name: &str) -> std::fs::File {
     use std::os::fd::FromRawFd;
     let name = std::ffi::CString::new(name).unwrap();
-    // SAFETY: a terminated name; the descriptor is new and nobody else's.
+    // SAFETY: the name is terminated, and the new descriptor has no other owner.
     unsafe {
         let fd = libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING);
         assert!(fd >= 0, "{}", std::io::Error::last_os_error());
@@ -189,19 +222,19 @@ pub fn memfd(name: &str) -> std::fs::File {
 #[cfg(target_os = "linux")]
 pub fn seal(file: &std::fs::File, seals: i32) {
     use std::os::fd::AsRawFd;
-    // SAFETY: takes numbers only.
+    // SAFETY: takes only numbers.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
 
-/// A file system of `size` bytes at `path`, for this process alone.
+/// Mounts a tmpfs of `size` bytes at `path`, visible to this process only.
 #[cfg(target_os = "linux")]
 pub fn mount_tmpfs(path: &Path, size: u64) -> Result<(), String> {
     let fail = |what: &str| Err(format!("{what}: {}", std::io::Error::last_os_error()));
     let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
     let options = std::ffi::CString::new(format!("size={size}")).unwrap();
     let none = std::ptr::null();
-    // SAFETY: terminated strings; the mounts are this process's own after `unshare`.
+    // SAFETY: terminated strings; after `unshare` only this process sees the mounts.
     unsafe {
         if libc::unshare(libc::CLONE_NEWNS) != 0 {
             return fail("a namespace for mounts");

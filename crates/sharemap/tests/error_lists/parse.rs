@@ -1,21 +1,21 @@
-//! The library's sources, as far as errors are concerned.
+//! Parses the lists of errors in the library's sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What the documentation of one public function says of its errors.
+/// The documented errors of one public function.
 pub struct List {
-    /// Below `src`.
+    /// The path of the file below `src`.
     pub path: String,
     /// The type of a method; empty for a free function.
     pub owner: String,
     pub name: String,
     pub kinds: BTreeSet<String>,
-    /// The functions whose lists this list includes.
+    /// The functions that this list refers to for further errors.
     pub references: Vec<(String, String)>,
-    /// Whether it names what it gives without a kind: an error that was kept, or a guard.
+    /// Whether the list describes an error without naming its kind, such as a deferred one.
     pub tells_in_words: bool,
 }
 
@@ -28,7 +28,7 @@ impl fmt::Display for List {
 pub struct Library {
     pub kinds: BTreeSet<String>,
     pub lists: Vec<List>,
-    /// The files that make an error of a kind.
+    /// The files that create an error of each kind.
     pub makers: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -61,7 +61,7 @@ impl Library {
             let code = line.trim_start();
             let next = lines.peek().copied().unwrap_or_default();
             if line == "#[cfg(test)]" && next.starts_with("mod ") {
-                // Tests are the end of a file.
+                // Tests are at the end of a file.
                 break;
             }
             if let Some(doc) = code.strip_prefix("///") {
@@ -87,7 +87,7 @@ impl Library {
             }
             for (at, _) in code.match_indices("ErrorKind::") {
                 let kind = word(&code[at + "ErrorKind::".len()..]);
-                // What is compared is not made.
+                // A comparison does not create an error.
                 if !code[..at].trim_end().ends_with("==") && !code[..at].contains("!= ") {
                     self.makers.entry(kind.into()).or_default().insert(path.into());
                 }
@@ -99,7 +99,7 @@ impl Library {
         self.lists.iter().filter(move |list| list.owner == owner && list.name == name)
     }
 
-    /// The kinds of a list with those of the lists that it refers to.
+    /// Returns the kinds of a list, including those of the lists that it refers to.
     pub fn promised(&self, list: &List) -> BTreeSet<String> {
         let mut kinds = BTreeSet::new();
         let (mut left, mut seen) = (vec![list], BTreeSet::new());
@@ -118,7 +118,7 @@ impl Library {
 
 impl List {
     fn of(path: &str, owner: &str, name: &str, before: &str, errors: &str) -> Self {
-        // A list ends with the next heading.
+        // A list ends at the next heading.
         let errors = errors.split("\n # ").next().unwrap();
         let mut list = Self {
             path: path.into(),
@@ -130,7 +130,7 @@ impl List {
                 .iter()
                 .any(|words| errors.contains(words)),
         };
-        // What an item of the list mentions beside its kind, the list does not refer to.
+        // A link in an item is a reference only if it names a kind.
         let (mut items, mut others) = (String::new(), String::new());
         let mut in_item = false;
         for line in errors.lines() {
@@ -145,14 +145,16 @@ impl List {
             let last = link.rsplit("::").next().unwrap();
             let parts: Vec<_> = link.split("::").collect();
             if link == "LockError::OwnerDied" || target.contains("ErrorKind::") {
-                // A link that says one kind and leads to another has both: one is wrong.
+                // If the text and the target of a link name different kinds, both count, and one is
+                // found wrong.
                 list.kinds.extend([last, target.rsplit("::").next().unwrap()].map(Into::into));
             } else if let Some(function) = target.strip_suffix('(') {
-                // A function of no type, as in `(crate::unlink())`: the target ended at its bracket.
+                // A free function, as in `(crate::unlink())`; its target was cut at the inner
+                // bracket.
                 let name = function.rsplit("::").next().unwrap();
                 list.references.push((String::new(), name.into()));
             } else if target.starts_with("Error::") || last.starts_with(char::is_uppercase) {
-                // What the error tells, and types.
+                // Methods of the error, and types, are no references.
             } else if let [.., owner, name] = parts[..] {
                 list.references.push((owner.into(), name.into()));
             } else {
@@ -176,8 +178,8 @@ impl List {
     }
 }
 
-/// The links to code of a text, [`X`](target) and [`X`], with the target, which may be empty. Their
-/// definitions below the text are none.
+/// Returns the links to code in a text, [`X`](target) and [`X`], with their possibly empty targets.
+/// The definitions of links below the text are excluded.
 fn links(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split("[`").skip(1).filter_map(|rest| {
         let (link, rest) = rest.split_once("`]")?;
@@ -191,7 +193,7 @@ fn word(text: &str) -> &str {
     text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap()
 }
 
-/// The type of `impl<…> Trait for Type<…> {`, given what follows `impl`.
+/// Returns the type in `impl<…> Trait for Type<…> {`, given the text after `impl`.
 fn implementor(rest: &str) -> String {
     let mut depth = 0_i32;
     let mut after = rest;
@@ -217,12 +219,12 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
         if path.is_dir() {
-            // Test modules, and what other systems are made of.
+            // Test modules are no part of the library.
             if !["tests", "explorer", "races", "conformance"].contains(&name) {
                 sources(&path, found);
             }
         } else if name.ends_with(".rs")
-            && !["tests.rs", "refused.rs", "conformance.rs"].contains(&name)
+            && !["tests.rs", "compile_fail.rs", "conformance.rs"].contains(&name)
         {
             found.push(path);
         }

@@ -1,5 +1,5 @@
-//! Errors that functions give, each of which is in the function's list; and the tests that provoke
-//! the other kinds.
+//! Provokes errors and checks that each is in the list of its function. Names the tests that
+//! provoke the other kinds.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,8 +14,8 @@ use sharemap::{
 use crate::common::{TempDir, need_atomics};
 use crate::parse::Library;
 
-/// Kinds that only a process, a privilege or a device of its own can provoke, with the test that
-/// does it.
+/// The kinds that need a process, a privilege or a device of their own, with the tests that provoke
+/// them.
 const IN_OTHER_TESTS: [(&str, &str); 15] = [
     ("Busy", "options.rs"),
     ("TooManyMappings", "limits.rs"),
@@ -28,13 +28,13 @@ const IN_OTHER_TESTS: [(&str, &str); 15] = [
     ("Malformed", "bad_objects.rs"),
     ("Incomplete", "bad_objects.rs"),
     ("Unclean", "bad_objects.rs"),
-    ("TooManyProcesses", "bad_objects.rs"),
-    ("TooManyThreads", "bad_objects.rs"),
+    ("TooManyProcesses", "full_objects.rs"),
+    ("TooManyThreads", "full_objects.rs"),
     ("NotSealed", "shm/pass.rs"),
     ("WrongKind", "bad_objects.rs"),
 ];
 
-/// The function (`Type::name`) that gave an error.
+/// The function (`Type::name`) that returned an error, and the error.
 type Given = (&'static str, Error);
 
 fn of_files(dir: &TempDir) -> Vec<Given> {
@@ -329,13 +329,13 @@ fn of_locks(dir: &TempDir) -> Vec<Given> {
     given
 }
 
-/// Opens the object at `path` for reading only, as the type of `shared`.
+/// Opens the object at `path` read-only, with the type of `shared`.
 fn open_like<T: SharedType>(_: &Shared<T>, path: &Location) -> Shared<T> {
     Shared::open_read_only(path).unwrap()
 }
 
-/// Errors of mutexes and condition variables that need a read-only opening, another object, or a
-/// second thread.
+/// Provokes errors of mutexes and condition variables that need a read-only opening, another
+/// object, or a second thread.
 fn of_mutexes(dir: &TempDir) -> Vec<Given> {
     let path = Location::file(dir.join("queue"));
     let make = || (Mutex::new(0_u32), Condvar::new(), Mutex::<[u8]>::zeroed(5), RwLock::new(0_u32));
@@ -390,7 +390,7 @@ fn of_mutexes(dir: &TempDir) -> Vec<Given> {
     given
 }
 
-/// What is wrong with the lists, given these errors.
+/// Returns what is wrong with the lists, given these errors.
 fn judge(library: &Library, given: &[Given]) -> (Vec<String>, BTreeMap<String, usize>) {
     let (mut wrong, mut kinds) = (Vec::new(), BTreeMap::new());
     for (function, error) in given {
@@ -440,7 +440,7 @@ fn what_functions_give_is_in_their_lists() {
     assert_eq!(guard::recovery(), guard::Recovery::InPlace);
 }
 
-/// The test fails where a list lacks what its function gives.
+/// A list that lacks an error of its function is reported.
 #[test]
 fn a_missing_kind_is_noticed() {
     let library = Library::read();

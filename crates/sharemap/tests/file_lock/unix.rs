@@ -1,4 +1,4 @@
-//! Signals, forks and permissions, as Unix has them.
+//! Signals, forks and permissions on Unix.
 
 #![allow(unsafe_code, reason = "signals and forks")]
 
@@ -13,13 +13,14 @@ extern "C" fn count(_: libc::c_int) {
     SIGNALS.fetch_add(1, Ordering::SeqCst);
 }
 
+/// Signals neither end a wait nor shorten its timeout.
 #[test]
-fn signals_end_no_wait() {
+fn signals_do_not_end_a_wait() {
     let dir = TempDir::new();
     let path = dir.file("a", "");
     let lock = FileLock::open(&path).unwrap();
     let Some(mut holder) = Holder::start(&path, "exclusive") else { return };
-    // SAFETY: a handler that only counts, without SA_RESTART.
+    // SAFETY: the handler only counts; without SA_RESTART it interrupts system calls.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = count as *const () as usize;
@@ -54,22 +55,23 @@ fn signals_end_no_wait() {
     }
 }
 
+/// A forked child that drops its copy of a guard does not release its parent's lock.
 #[test]
-fn a_forked_child_lets_nothing_go() {
+fn a_forked_child_releases_nothing() {
     let dir = TempDir::new();
     let path = dir.file("a", "");
     let lock = FileLock::open(&path).unwrap();
     let mut guard = Some(lock.lock().unwrap());
-    // SAFETY: the child drops a guard, which allocates nothing, and ends.
+    // SAFETY: the child drops a guard, which allocates nothing, and exits.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
     if child == 0 {
         drop(guard.take());
-        // SAFETY: ends the child, and runs nothing of the test program.
+        // SAFETY: ends the child without running any code of the test program.
         unsafe { libc::_exit(0) };
     }
     let mut status = 0;
-    // SAFETY: the child is this process's own.
+    // SAFETY: the child belongs to this process.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
     assert_eq!(status, 0);
     assert_eq!(kind(lock.try_lock()), BLOCKED, "still the parent's");
@@ -77,8 +79,9 @@ fn a_forked_child_lets_nothing_go() {
     assert_eq!(kind(lock.try_lock()), None);
 }
 
+/// A read-only file can be locked shared, but not exclusively.
 #[test]
-fn files_that_may_only_be_read() {
+fn read_only_files_can_be_locked_shared() {
     use std::os::unix::fs::PermissionsExt;
     let dir = TempDir::new();
     let path = dir.file("a", "");
@@ -91,8 +94,9 @@ fn files_that_may_only_be_read() {
     assert_eq!(kind(lock.try_lock_shared()), None);
 }
 
+/// A device cannot be locked.
 #[test]
-fn what_is_no_regular_file() {
+fn a_device_is_unsupported() {
     let error = FileLock::open("/dev/null").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
 }

@@ -15,7 +15,7 @@ pub fn scenario(words: &[&str]) {
         ours.check();
     }
     match words {
-        // The first transfer of a thread looks, and so does every large one.
+        // The first transfer of a thread checks its mask, and so does every large one.
         ["transfers"] => std::thread::scope(|scope| {
             for signals in [&SIGNALS[..], &SIGNALS[..1], &SIGNALS[1..]] {
                 scope.spawn(|| {
@@ -37,7 +37,7 @@ pub fn scenario(words: &[&str]) {
                 });
             }
         }),
-        // Single accesses do not: the documentation says so.
+        // Single accesses do not check the mask, as documented.
         ["single"] => {
             raw::mask(libc::SIG_BLOCK, &SIGNALS);
             ours.check();
@@ -48,7 +48,7 @@ pub fn scenario(words: &[&str]) {
             let mut again = child::command(&program, "blocked inherited");
             panic!("{}", again.exec());
         }
-        // Begins with the signals blocked.
+        // This program starts with the signals blocked.
         ["inherited"] => {
             assert!(SIGNALS.iter().all(|&signal| raw::blocks(signal)));
             ours.check_transfer(2000);
@@ -58,11 +58,13 @@ pub fn scenario(words: &[&str]) {
     }
 }
 
+/// The first transfer of a thread, and every large one, detects blocked signals.
 #[test]
 fn transfers_see_that_the_signals_are_blocked() {
     child::outcome("blocked transfers").ended_well();
 }
 
+/// A single access that faults while the signal is blocked kills the process, as documented.
 #[test]
 fn single_accesses_with_the_signal_blocked_are_not_recovered() {
     if emulated() {
@@ -73,6 +75,7 @@ fn single_accesses_with_the_signal_blocked_are_not_recovered() {
     }
 }
 
+/// A program that starts with the signals blocked detects that.
 #[test]
 fn a_mask_is_inherited_by_the_next_program() {
     if emulated() {

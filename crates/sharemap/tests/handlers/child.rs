@@ -1,4 +1,4 @@
-//! Scenarios in processes of their own.
+//! Scenarios in child processes.
 
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const SCENARIO: &str = "SHAREMAP_SCENARIO";
 
-/// How a scenario's process ended, and what it wrote to standard error.
+/// The exit of a scenario's process, and its standard error.
 pub struct Outcome {
     scenario: String,
     status: ExitStatus,
     errors: String,
 }
 
-/// This program again, for one scenario.
+/// Returns a command that runs this program again for one scenario.
 pub fn command(program: &Path, scenario: &str) -> Command {
     let mut command = Command::new(program);
     command.args(["--exact", "child", "--nocapture", "--test-threads=1"]);
@@ -24,7 +24,7 @@ pub fn command(program: &Path, scenario: &str) -> Command {
     command
 }
 
-/// Runs a scenario: a name and its words.
+/// Runs a scenario, given by a name and its arguments.
 pub fn outcome(scenario: &str) -> Outcome {
     let program = std::env::current_exe().expect("this program has a path");
     let output = command(&program, scenario).output().expect("this program runs again");
@@ -36,7 +36,7 @@ pub fn outcome(scenario: &str) -> Outcome {
 }
 
 impl Outcome {
-    /// What it wrote to standard error.
+    /// Returns the scenario's standard error.
     #[allow(dead_code, reason = "not for every processor")]
     pub fn errors(&self) -> &str {
         &self.errors
@@ -76,7 +76,8 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-/// Runs several scenarios, two at a time, and judges each; fails with all failures.
+/// Runs the scenarios, two at a time, and calls the check for each. Panics with the list of
+/// failures.
 pub fn all(scenarios: &[String], judge: impl Fn(Outcome) + Sync) {
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(Vec::new());
@@ -96,13 +97,13 @@ pub fn all(scenarios: &[String], judge: impl Fn(Outcome) + Sync) {
     assert!(failed.is_empty(), "{} of {} failed: {failed:#?}", failed.len(), scenarios.len());
 }
 
-/// In a child: runs the scenario and ends the process, without a core file, and in minutes,
-/// whatever happens.
+/// Runs the scenario in the child and ends the process, without a core file, after a few minutes at
+/// the latest.
 pub fn run(scenario: impl Fn(&str, &[&str])) {
     let Ok(line) = std::env::var(SCENARIO) else { return };
     let words: Vec<&str> = line.split_whitespace().collect();
     let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: plain calls.
+    // SAFETY: takes numbers and local variables.
     unsafe {
         libc::setrlimit(libc::RLIMIT_CORE, &limit);
         libc::alarm(150);
@@ -111,7 +112,7 @@ pub fn run(scenario: impl Fn(&str, &[&str])) {
     }
 }
 
-/// Whether faults are recovered in place here; if not, says what is left out.
+/// Returns `true` if faults are recovered in place here; otherwise prints what is skipped.
 pub fn in_place(left_out: &str) -> bool {
     let in_place = sharemap::guard::recovery() == sharemap::guard::Recovery::InPlace;
     if !in_place {

@@ -14,7 +14,7 @@ use crate::raw;
 const BREAKPOINT: u8 = 0xcc;
 const TRAP_FLAG: i64 = 0x100;
 
-/// Where breakpoints are, with the bytes that belong there: in address order.
+/// The addresses of breakpoints in order, with the original bytes.
 static MARKERS: OnceLock<Vec<usize>> = OnceLock::new();
 static ACCESSES: OnceLock<Vec<(usize, u8)>> = OnceLock::new();
 
@@ -23,7 +23,7 @@ static STEPPED: AtomicUsize = AtomicUsize::new(0);
 static MARKERS_HIT: AtomicUsize = AtomicUsize::new(0);
 static ACCESSES_HIT: AtomicUsize = AtomicUsize::new(0);
 
-/// This program's own code.
+/// Returns this program's own code.
 fn text() -> Range<usize> {
     let here = text as *const () as usize;
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
@@ -36,28 +36,28 @@ fn text() -> Range<usize> {
 }
 
 fn protect(text: &Range<usize>, protection: c_int) {
-    // SAFETY: this program's code, which nobody changes but us.
+    // SAFETY: this program's code, which only these tests change.
     let result = unsafe { libc::mprotect(text.start as *mut c_void, text.len(), protection) };
     assert_eq!(result, 0);
 }
 
 fn put(at: usize, byte: u8) {
-    // SAFETY: code that was made writable.
+    // SAFETY: the code was made writable.
     unsafe { (at as *mut u8).write_volatile(byte) }
 }
 
-/// What a debugger does: steps over a breakpoint with the original instruction in its place. A
-/// marker is a load into a register that is dead: it is passed over.
+/// Acts as a debugger: steps over a breakpoint with the original instruction restored. A breakpoint
+/// on a marker, a load into a dead register, is skipped.
 extern "C" fn debugger(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
     let context: *mut libc::ucontext_t = context.cast();
-    // SAFETY: the kernel's context, and bytes of our own code.
+    // SAFETY: the kernel's context, and bytes of this program's code.
     unsafe {
         let registers = &mut (*context).uc_mcontext.gregs;
         let stepped = STEPPED.swap(0, Ordering::Relaxed);
         if stepped != 0 {
             put(stepped, BREAKPOINT);
             registers[libc::REG_EFL as usize] &= !TRAP_FLAG;
-            // A single step may have ended on the next breakpoint, which is yet to be executed.
+            // A single step may have ended on the next breakpoint before its execution.
             return;
         }
         let at = registers[libc::REG_RIP as usize] as usize - 1;
@@ -80,7 +80,7 @@ fn breakpoints(where_: &str) {
     let text = text();
     // SAFETY: this program's code.
     let code = unsafe { std::slice::from_raw_parts(text.start as *const u8, text.len()) };
-    // `mov r10d, 0x5ac7_00LL`: a marker behind LL bytes of accesses.
+    // `mov r10d, 0x5ac7_00LL`: a marker after LL bytes of accesses.
     let sites: Vec<(usize, usize)> = code
         .windows(6)
         .enumerate()
@@ -117,11 +117,11 @@ fn breakpoints(where_: &str) {
     assert_eq!(hits, [marked, accessed]);
 }
 
-/// Where code can be executed and not read, no site is recognised: everything is a system call.
+/// Where code can be executed but not read, no access is recognized, and all become system calls.
 fn unreadable() {
     let text = text();
     protect(&text, libc::PROT_EXEC);
-    // SAFETY: an invalid request, refused after its argument was read, or not.
+    // SAFETY: an invalid request, which fails before or after the kernel reads its argument.
     let read = unsafe {
         libc::syscall(libc::SYS_rt_sigprocmask, -1, text.start, 0usize, 8usize);
         raw::errno() != libc::EFAULT
@@ -144,8 +144,9 @@ pub fn scenario(words: &[&str]) {
     }
 }
 
+/// Breakpoints in guarded accesses do not prevent recovery.
 #[test]
-fn breakpoints_in_sites_are_no_obstacle() {
+fn breakpoints_do_not_prevent_recovery() {
     if child::in_place("breakpoints in sites") {
         for where_ in ["markers", "accesses", "both"] {
             child::outcome(&format!("code breakpoints {where_}")).ended_well();
@@ -153,8 +154,9 @@ fn breakpoints_in_sites_are_no_obstacle() {
     }
 }
 
+/// Unreadable code is detected, and accesses become system calls.
 #[test]
-fn code_that_cannot_be_read_is_noticed() {
+fn unreadable_code_is_detected() {
     let outcome = child::outcome("code unreadable");
     outcome.ended_well();
     print!("{}", outcome.errors());

@@ -1,4 +1,4 @@
-//! Every access that faults names the first byte that could not be had, and copies count exactly.
+//! Every faulting access reports the first missing byte, and copies report exact counts.
 
 use std::fs::File;
 use std::sync::atomic::Ordering::SeqCst;
@@ -11,7 +11,7 @@ use crate::child::in_place;
 use crate::ours::memory_file;
 use crate::raw::page;
 
-/// A mapping whose file ends at [`end`].
+/// A mapping with a file that ends at [`end`].
 struct Short {
     file: File,
     map: MappingMut,
@@ -33,7 +33,7 @@ fn assert_fault(error: Error, at: usize, what: &str) {
     assert_eq!(error.offset(), Some(at as u64), "{what}: {error}");
 }
 
-/// Loads and stores of one element at every place around the end that it can have.
+/// Checks loads and stores of one element at every aligned offset around the end.
 fn element<T: Element + Pod + Default + PartialEq + std::fmt::Debug>() {
     let short = short();
     let size = size_of::<T>();
@@ -54,6 +54,7 @@ fn element<T: Element + Pod + Default + PartialEq + std::fmt::Debug>() {
     }
 }
 
+/// A load or store across the end faults at the first missing byte, for every small element type.
 #[test]
 fn single_elements() {
     element::<u8>();
@@ -61,7 +62,7 @@ fn single_elements() {
     element::<u32>();
     element::<u64>();
     element::<f32>();
-    // These have no alignment: they lie across the end.
+    // These types need no alignment, so their elements can cross the end.
     element::<U16>();
     element::<U32>();
     element::<U64>();
@@ -75,6 +76,7 @@ fn single_elements() {
     element::<[u8; 31]>();
 }
 
+/// A load or store across the end faults at the first missing byte, for large elements.
 #[test]
 fn large_elements() {
     large::<33>();
@@ -132,6 +134,7 @@ fn atomics<T: AtomicElement + Default + std::fmt::Debug>() {
     }
 }
 
+/// Every atomic operation past the end faults at its own offset.
 #[test]
 fn atomic_operations() {
     if in_place("atomic operations") {
@@ -142,11 +145,13 @@ fn atomic_operations() {
     }
 }
 
-/// Lengths around all that copies are made of.
+/// Returns lengths around the sizes of the pieces that copies use.
 fn lengths() -> impl Iterator<Item = usize> {
     (1..=130).chain([255, 256, 257, 511, 513, 1000, 1023, 1025, 2047, 4000])
 }
 
+/// A copy out of memory completes exactly up to the end, and writes nothing past that to the
+/// buffer.
 #[test]
 fn copies_out_count_exactly() {
     let short = short();
@@ -172,6 +177,7 @@ fn copies_out_count_exactly() {
     }
 }
 
+/// A copy into memory completes exactly up to the end.
 #[test]
 fn copies_in_count_exactly() {
     let Short { file, map } = short();
@@ -198,7 +204,7 @@ fn copies_in_count_exactly() {
     assert_eq!(file.metadata().unwrap().len(), end() as u64);
 }
 
-/// Memory that begins to be bad at the front: the first byte, and nothing done.
+/// A copy that starts past the end faults at its first byte and completes nothing.
 #[test]
 fn copies_from_the_bad_side() {
     let short = short();
@@ -219,6 +225,7 @@ fn copies_from_the_bad_side() {
     }
 }
 
+/// An iterator yields every element before the end, then the fault.
 #[test]
 fn iteration_ends_at_the_first_bad_element() {
     let short = short();

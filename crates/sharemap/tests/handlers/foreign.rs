@@ -1,5 +1,5 @@
-//! Faults and signals that are none of ours: the process dies of that very signal, or the handler
-//! before ours is called, as if we were not there.
+//! Foreign faults and signals: the process dies of the signal, or the handler installed before the
+//! library's is called, as without the library.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -12,7 +12,7 @@ use crate::raw::{self, page};
 
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
-/// What goes wrong, and the signal it raises.
+/// The foreign faults, and the signals that they raise.
 const FAULTS: [(&str, c_int); 10] = [
     ("null", libc::SIGSEGV),
     ("past-end", libc::SIGBUS),
@@ -31,11 +31,11 @@ extern "C" fn exiting(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
     unsafe { libc::_exit(7) }
 }
 
-/// Two pages of memory: the first for code, the second as given.
+/// Allocates two pages: the first for code, the second protected or unmapped.
 fn code(second: &str) -> *mut u8 {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
-    // SAFETY: new memory.
+    // SAFETY: allocates new memory.
     unsafe {
         let base = libc::mmap(ptr::null_mut(), 2 * page(), all, flags, -1, 0).cast::<u8>();
         let behind = base.add(page()).cast();
@@ -56,7 +56,7 @@ fn load_at_the_end(second: &str, from: *const u8) {
     #[cfg(target_arch = "aarch64")]
     const LOAD: &[u8] = &[0x00, 0x00, 0x40, 0xf9];
     let base = code(second);
-    // SAFETY: code that faults at its only instruction.
+    // SAFETY: the code consists of one load, which faults.
     unsafe {
         let at = base.add(page() - LOAD.len());
         ptr::copy_nonoverlapping(LOAD.as_ptr(), at, LOAD.len());
@@ -68,7 +68,8 @@ fn load_at_the_end(second: &str, from: *const u8) {
 }
 
 fn jump(to: usize) {
-    // SAFETY: on purpose; hidden from the compiler, which knows that no function is at null.
+    // SAFETY: faults on purpose. Assembly hides the target from the compiler, which assumes that no
+    // function is at null.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         std::arch::asm!("call {to}", to = in(reg) to, clobber_abi("C"));
@@ -94,7 +95,7 @@ pub fn scenario(words: &[&str]) {
         "past-end" => {
             raw::touch(raw::bad_page(libc::SIGBUS));
         }
-        // Memory of ours, touched by somebody else's instruction.
+        // Memory of a mapping, accessed by a foreign instruction.
         "own-view" => {
             let file = memory_file(2 * page());
             let map = sharemap::Mapping::map(&file).unwrap();
@@ -108,13 +109,13 @@ pub fn scenario(words: &[&str]) {
         "jump-past-end" => {
             let bad = raw::bad_page(libc::SIGBUS);
             let all = libc::PROT_READ | libc::PROT_EXEC;
-            // SAFETY: a page of our own.
+            // SAFETY: the page belongs to this test.
             unsafe { libc::mprotect(bad.cast(), page(), all) };
             jump(bad as usize);
         }
         "jump-to-data" => jump((&raw const CALLS) as usize),
         "non-canonical" => {
-            // On x86-64 the kernel says neither where nor why.
+            // On x86-64 the kernel reports neither the address nor the cause.
             raw::touch(std::hint::black_box(0x00de_ad00_0000_0000 as *const u8));
             raw::touch(std::hint::black_box(0x8000_0000_0000_0000_usize as *const u8));
         }
@@ -123,8 +124,9 @@ pub fn scenario(words: &[&str]) {
     panic!("nothing happened");
 }
 
+/// A foreign fault kills the process by its signal, or reaches the previous handler.
 #[test]
-fn genuine_faults_kill_by_their_signal() {
+fn foreign_faults_kill_by_their_signal() {
     let left_out = |what: &str| {
         let left_out = emulated() && what == "jump-past-end";
         if left_out {
@@ -151,15 +153,15 @@ fn genuine_faults_kill_by_their_signal() {
     });
 }
 
-/// Signals that somebody sends, while a thread does nothing but guarded accesses.
+/// Counts signals that were sent by a process, while a thread performs guarded accesses.
 extern "C" fn counting(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
-    // SAFETY: what the kernel gives.
+    // SAFETY: the kernel passes a valid pointer.
     assert!(unsafe { (*info).si_code } <= 0);
     CALLS.fetch_add(1, Ordering::Relaxed);
 }
 
 fn send(how: &str, signal: c_int, thread: libc::pid_t) {
-    // SAFETY: plain calls.
+    // SAFETY: takes only numbers.
     let result = unsafe {
         match how {
             "kill" => libc::kill(libc::getpid(), signal),
@@ -197,7 +199,7 @@ pub fn sent(words: &[&str]) {
     let (turns, done, thread) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            // SAFETY: a plain call.
+            // SAFETY: takes no arguments.
             thread.store(unsafe { libc::gettid() } as usize, Ordering::Release);
             let view = map.bytes();
             while !done.load(Ordering::Relaxed) {
@@ -216,8 +218,8 @@ pub fn sent(words: &[&str]) {
                 }
             };
             send(how, signal, thread as libc::pid_t);
-            // It has arrived, and the loop goes on.
-            // (Rust's own handler swallows the first, and makes way for the default action.)
+            // The signal has arrived, and the loop continues. Rust's own handler ignores the first
+            // signal and restores the default action.
             let quiet = matches!(previous, "ignored" | "std");
             let arrived = || quiet || CALLS.load(Ordering::Relaxed) > count;
             while !arrived() || turns.load(Ordering::Relaxed) < before + 2 {
@@ -232,8 +234,9 @@ pub fn sent(words: &[&str]) {
     ours.check_large();
 }
 
+/// A signal that was sent by a process is never taken for a fault.
 #[test]
-fn signals_that_were_sent_are_no_faults() {
+fn sent_signals_are_no_faults() {
     let mut scenarios = Vec::new();
     for how in ["kill", "queue", "tgkill", "raise"] {
         for signal in raw::SIGNALS.map(raw::name_of) {

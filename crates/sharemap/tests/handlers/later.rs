@@ -1,4 +1,4 @@
-//! Handlers that are installed after ours: those that pass on, and those that do not.
+//! Handlers that are installed after the library's: some pass foreign faults on, others do not.
 
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
@@ -12,19 +12,20 @@ use crate::escape::{escapable, escape};
 use crate::ours::{Ours, at_best};
 use crate::raw::{self, SIGNALS};
 
-/// A fault that the later handler takes for itself, and one that the earlier does.
+/// The page of the later handler's own fault, and that of the earlier handler's.
 static LATER_BAD: AtomicUsize = AtomicUsize::new(0);
 static EARLIER_BAD: AtomicUsize = AtomicUsize::new(0);
 static LATER_CALLS: AtomicUsize = AtomicUsize::new(0);
 static EARLIER_CALLS: AtomicUsize = AtomicUsize::new(0);
 
-/// The handler that the later one found.
+/// The handler that the later handler replaced.
 static FOUND: AtomicUsize = AtomicUsize::new(0);
 static FOREIGN: AtomicI32 = AtomicI32::new(0);
 static ESCAPES: AtomicUsize = AtomicUsize::new(0);
 static SENT: AtomicUsize = AtomicUsize::new(0);
 
-/// Faults that were not the later handler's own and reached it, in this process and its children.
+/// The number of faults that reached the later handler and were not its own, in this process and
+/// its children.
 static STRANGE: OnceLock<&AtomicU32> = OnceLock::new();
 
 type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
@@ -43,7 +44,7 @@ const KINDS: [&str; 10] = [
 ];
 
 fn at(info: *mut libc::siginfo_t) -> usize {
-    // SAFETY: what the kernel gives.
+    // SAFETY: the kernel passes a valid pointer.
     unsafe { (*info).si_addr() as usize }
 }
 
@@ -53,7 +54,7 @@ extern "C" fn earlier(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
     raw::mend(at(info) as *mut u8);
 }
 
-/// Takes its own fault; gives whether it was that.
+/// Handles the later handler's own fault. Returns `true` if the fault was its own.
 fn takes(info: *mut libc::siginfo_t) -> bool {
     let own = at(info) == LATER_BAD.load(Ordering::Relaxed);
     if own {
@@ -75,13 +76,13 @@ fn strange() -> u32 {
 
 extern "C" fn passing(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     if !takes(info) {
-        // SAFETY: ours has this form.
+        // SAFETY: the library's handler has this signature.
         let found: Handler = unsafe { std::mem::transmute(FOUND.load(Ordering::Relaxed)) };
         found(signal, info, context);
     }
 }
 
-/// Puts back what it found, and lets the fault happen again.
+/// Restores the replaced handler and lets the access fault again.
 extern "C" fn restoring(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
     if !takes(info) {
         let flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
@@ -96,10 +97,10 @@ extern "C" fn keeping(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
     }
 }
 
-/// Tells its process group of the fault.
+/// Sends a signal to its process group, then ends the process.
 extern "C" fn signalling(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
     if !takes(info) {
-        // SAFETY: the scenario leads a group of its own; ends the process.
+        // SAFETY: the scenario leads a process group of its own. Ends the process.
         unsafe {
             libc::kill(0, libc::SIGUSR1);
             libc::_exit(7)
@@ -117,7 +118,7 @@ extern "C" fn plain(_: c_int) {
     unsafe { libc::_exit(7) }
 }
 
-/// Looks like success to whoever waits for it.
+/// Ends the process with a status that a parent takes for success.
 extern "C" fn succeeding(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
     if !takes(info) {
         // SAFETY: ends the process.
@@ -150,7 +151,8 @@ pub fn scenario(words: &[&str]) {
     let signal = raw::signal_of(signal);
     FOREIGN.store(signal, Ordering::Relaxed);
     STRANGE.set(raw::shared_number()).unwrap();
-    // SAFETY: a plain call; no signal of this scenario's is to reach another process.
+    // SAFETY: takes no arguments. In a new session, no signal of this scenario reaches another
+    // process.
     let session = unsafe { libc::setsid() };
     assert_ne!(session, -1, "a session of its own");
     raw::install(libc::SIGUSR1, sent as *const () as usize, 0, &[]);
@@ -178,12 +180,13 @@ pub fn scenario(words: &[&str]) {
 
     let passes_on = matches!(kind, "passing" | "restoring");
     let expected = if passes_on { at_best() } else { Recovery::Syscall };
-    // Transfers look, and run no handler that they do not know: nor does a child.
+    // Large transfers check the handler without running unknown code, in a child or otherwise.
     ours.check_large();
     ours.check_large();
     assert_eq!(strange(), 0, "run unasked");
     if kind == "escaping" {
-        // Where it jumps to is run in the child that tries it out, which must not touch anything.
+        // The jump's target would be run by the child that tries the handler out, which must touch
+        // nothing.
         assert!(!escapable(check_in_vain), "only a child comes here");
         assert_eq!(ESCAPES.load(Ordering::Relaxed), 0);
     }
@@ -215,7 +218,7 @@ pub fn scenario(words: &[&str]) {
         assert_eq!(LATER_CALLS.load(Ordering::Relaxed), 1);
         assert_eq!(raw::action(signal).sa_sigaction, handler);
     }
-    // One of the handler before ours, twice: nobody may end up calling himself.
+    // A fault of the earlier handler, twice: no handler may end up calling itself.
     if passes_on {
         for calls in 1..=2 {
             EARLIER_BAD.store(raw::bad_page(signal) as usize, Ordering::Relaxed);
@@ -227,7 +230,7 @@ pub fn scenario(words: &[&str]) {
         return;
     }
     assert_eq!(EARLIER_CALLS.load(Ordering::Relaxed), 0);
-    // Put back, all is well again.
+    // After the library's handler is restored, faults are recovered again.
     raw::install(signal, found.sa_sigaction, found.sa_flags, &[]);
     assert_eq!(guard::check(), at_best());
     ours.check();
@@ -235,7 +238,7 @@ pub fn scenario(words: &[&str]) {
     EARLIER_BAD.store(raw::bad_page(signal) as usize, Ordering::Relaxed);
     raw::touch(EARLIER_BAD.load(Ordering::Relaxed) as *const u8);
     assert_eq!(EARLIER_CALLS.load(Ordering::Relaxed), 1);
-    // And with the other one again, a foreign fault is his.
+    // With the other handler installed again, that handler receives a foreign fault.
     raw::install(signal, handler, flags, &[]);
     assert_eq!(guard::check(), Recovery::Syscall);
     if kind == "escaping" {
@@ -246,13 +249,15 @@ pub fn scenario(words: &[&str]) {
     }
 }
 
-/// Nobody's in particular.
+/// Causes a fault that belongs to no handler.
 extern "C" fn foreign_fault() {
     raw::touch(raw::bad_page(FOREIGN.load(Ordering::Relaxed)));
 }
 
+/// A later handler that keeps the library's faults is detected, and accesses use system calls
+/// instead.
 #[test]
-fn later_handlers_are_noticed() {
+fn later_handlers_are_detected() {
     let mut scenarios = Vec::new();
     for kind in KINDS {
         for signal in SIGNALS.map(raw::name_of) {

@@ -1,5 +1,5 @@
-//! Faults in the turns of a process's life: children, threads and their ends, other handlers; and
-//! what the handler leaves alone.
+//! Faults at all stages of a process's life: forks, threads and their ends, other handlers. And
+//! what the handler leaves unchanged.
 
 use sharemap::Mapping;
 use std::cell::RefCell;
@@ -31,6 +31,7 @@ pub fn scenario(words: &[&str]) {
     }
 }
 
+/// Faults are recovered at every stage of a process's life.
 #[test]
 fn faults_are_recovered_all_through_life() {
     let scenarios: Vec<_> = [
@@ -51,9 +52,9 @@ fn faults_are_recovered_all_through_life() {
     });
 }
 
-/// Runs `work` in a forked child; gives how it ended.
+/// Runs `work` in a forked child and returns its exit status.
 fn forked(work: impl FnOnce()) -> c_int {
-    // SAFETY: the child ends without returning.
+    // SAFETY: the child exits without returning.
     unsafe {
         let pid = libc::fork();
         if pid == 0 {
@@ -66,7 +67,8 @@ fn forked(work: impl FnOnce()) -> c_int {
     }
 }
 
-/// A child recovers with its parent's handler, dies of what is foreign, and the parent lives on.
+/// A child recovers with its parent's handler and dies of foreign faults, while the parent
+/// continues.
 fn fork() {
     let ours = Ours::new();
     ours.check();
@@ -96,7 +98,7 @@ fn fork_before() {
     Ours::new().check();
 }
 
-/// All at once, the first fault of each at the same time.
+/// Many threads fault concurrently, with the first fault of each at the same time.
 fn threads() {
     const THREADS: usize = 8;
     let (ours, barrier) = (Ours::new(), Barrier::new(THREADS));
@@ -114,7 +116,7 @@ fn threads() {
     });
 }
 
-/// The first mapping of a process, in many threads.
+/// Many threads create the first mapping of a process concurrently.
 fn first_together() {
     const THREADS: usize = 8;
     let barrier = Barrier::new(THREADS);
@@ -130,7 +132,7 @@ fn first_together() {
     });
 }
 
-/// In the destructors of a thread's variables, when Rust's alternate stack may be gone.
+/// Destructors of thread-local variables fault, when Rust's alternate stack may be gone.
 fn thread_ends() {
     struct AtEnd(Arc<Ours>);
     impl Drop for AtEnd {
@@ -157,22 +159,22 @@ extern "C" fn faulting(_: c_int) {
     CALLS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// In the handler of another signal, also on the alternate stack, and while a fault of the thread
+/// A handler of another signal faults, also on the alternate stack, and while a fault of its thread
 /// is being recovered.
 fn nested() {
     let ours = OURS.get_or_init(Ours::new);
     for flags in [0, libc::SA_ONSTACK] {
         raw::alternate_stack(1 << 20);
         raw::install(libc::SIGUSR1, faulting as *const () as usize, flags, &[]);
-        // SAFETY: a plain call.
+        // SAFETY: raises a signal that has a handler.
         unsafe { libc::raise(libc::SIGUSR1) };
     }
     assert_eq!(CALLS.load(Ordering::Relaxed), 2);
-    // Signals that come at any instruction of a recovery.
+    // The timer's signals interrupt recoveries at any instruction.
     raw::install(libc::SIGALRM, faulting as *const () as usize, libc::SA_RESTART, &[]);
     let every = libc::timeval { tv_sec: 0, tv_usec: 200 };
     let timer = libc::itimerval { it_interval: every, it_value: every };
-    // SAFETY: a plain call.
+    // SAFETY: the timer value outlives the call.
     unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
     while CALLS.load(Ordering::Relaxed) < 200 {
         ours.check();
@@ -180,7 +182,7 @@ fn nested() {
     }
 }
 
-/// What a caller finds in `errno` is his own.
+/// Recovering a fault does not change the caller's `errno`.
 fn errno() {
     let ours = Ours::new();
     ours.check();
@@ -203,7 +205,7 @@ extern "C" fn counting(_: c_int) {
     CALLS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Installing and checking leave no process, no SIGCHLD, no descriptor, no mapping, no changed mask.
+/// Installing and checking leave no process, SIGCHLD, descriptor, mapping or changed mask behind.
 fn traces() {
     let files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     raw::install(libc::SIGCHLD, counting as *const () as usize, 0, &[]);
@@ -217,7 +219,7 @@ fn traces() {
     } else {
         assert_eq!(CALLS.load(Ordering::Relaxed), 0, "SIGCHLD, or the handler in this process");
     }
-    // SAFETY: plain calls.
+    // SAFETY: takes a local variable and numbers.
     unsafe {
         let mut status = 0;
         assert_eq!(libc::waitpid(-1, &mut status, libc::__WALL | libc::WNOHANG), -1);

@@ -1,9 +1,9 @@
-//! The fault handler beside other handlers, on small stacks, in threads and children, and faults
-//! and signals that are none of its business.
+//! The fault handler beside other handlers, on small stacks, in threads and children, and with
+//! foreign faults and signals.
 //!
-//! What a scenario does to its process (handlers, masks, stacks, death) it does in a child: this
-//! program again, which is told by an environment variable to run one scenario (`child.rs`).
-//! Everything here is part of the fast suite.
+//! A scenario that changes its process (handlers, masks, stacks, death) runs in a child. The child
+//! is this program, and an environment variable names its scenario (`child.rs`). All of these tests
+//! are part of the fast suite.
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 #![allow(unsafe_code, reason = "signals, raw memory")]
@@ -27,7 +27,7 @@ mod sandbox;
 mod sites;
 mod stack;
 
-/// The scenario, where this process is a child; otherwise there is nothing to do.
+/// Child role: runs the scenario, if this process is a child.
 #[test]
 fn child() {
     child::run(|name, words| match name {

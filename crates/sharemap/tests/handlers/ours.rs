@@ -1,4 +1,4 @@
-//! Faults of ours: guarded accesses to memory that is gone, or protected.
+//! The library's own faults: guarded accesses to memory that is gone or protected.
 
 use std::fs::File;
 use std::os::fd::FromRawFd;
@@ -9,9 +9,9 @@ use sharemap::{ErrorKind, Mapping, MappingMut, Protection};
 
 use crate::raw::page;
 
-/// An empty file in memory, without a name.
+/// Creates an empty, unnamed file in memory.
 pub fn memory_file(len: usize) -> File {
-    // SAFETY: a new descriptor.
+    // SAFETY: the descriptor is new.
     let file = unsafe {
         let descriptor = libc::memfd_create(c"test".as_ptr(), libc::MFD_CLOEXEC);
         assert!(descriptor >= 0);
@@ -21,14 +21,14 @@ pub fn memory_file(len: usize) -> File {
     file
 }
 
-/// One mapping whose file shrank to its first page (SIGBUS), one whose second page is protected
-/// (SIGSEGV).
+/// A mapping that faults with SIGBUS, because its file shrank to the first page, and a mapping that
+/// faults with SIGSEGV, because its second page is protected.
 pub struct Ours {
     shrunk: Mapping,
     protected: MappingMut,
 }
 
-/// Large enough for the transfers that look at handlers and masks anew.
+/// The size of transfers large enough to check the handlers and masks again.
 pub const LARGE: usize = 2 << 20;
 
 impl Ours {
@@ -41,7 +41,7 @@ impl Ours {
         Self { shrunk, protected }
     }
 
-    /// Single accesses, good and bad.
+    /// Checks single accesses, good and bad.
     pub fn check(&self) {
         let bytes = self.shrunk.bytes();
         assert_eq!(bytes.get(3).unwrap(), 0);
@@ -55,7 +55,7 @@ impl Ours {
         assert_eq!((error.kind(), error.offset()), (ErrorKind::Fault, Some(4 * index as u64)));
     }
 
-    /// Transfers of 1 MiB and more.
+    /// Checks transfers of 1 MiB and more.
     pub fn check_large(&self) {
         let error = self.shrunk.bytes().to_vec().unwrap_err();
         assert_eq!((error.kind(), error.completed()), (ErrorKind::Fault, Some(page())));
@@ -63,7 +63,7 @@ impl Ours {
         assert_eq!((error.kind(), error.completed()), (ErrorKind::Fault, Some(page())));
     }
 
-    /// Transfers of 1 MiB and more, through so much memory.
+    /// Checks transfers of 1 MiB and more, through the caller's buffer.
     pub fn check_large_with(&self, bytes: &mut [u8]) {
         let error = self.shrunk.bytes().read_at(0, bytes).unwrap_err();
         assert_eq!((error.kind(), error.completed()), (ErrorKind::Fault, Some(page())));
@@ -71,12 +71,12 @@ impl Ours {
         assert_eq!((error.kind(), error.completed()), (ErrorKind::Fault, Some(page())));
     }
 
-    /// A transfer of `len` bytes across the end.
+    /// Checks a transfer of `len` bytes across the end.
     pub fn check_transfer(&self, len: usize) {
         self.check_transfer_with(&mut vec![1; len]);
     }
 
-    /// A transfer of these bytes across the end.
+    /// Checks a transfer of these bytes across the end.
     pub fn check_transfer_with(&self, bytes: &mut [u8]) {
         let error = self.shrunk.bytes().read_at(page() - 10, bytes).unwrap_err();
         assert_eq!((error.kind(), error.completed()), (ErrorKind::Fault, Some(10)));
@@ -84,7 +84,8 @@ impl Ours {
     }
 }
 
-/// What this process does with faults when nothing is in the way: the fallback never recovers.
+/// Returns the recovery of this process while no handler interferes; a build with the fallback
+/// never recovers in place.
 pub fn at_best() -> Recovery {
     static FIRST: OnceLock<Recovery> = OnceLock::new();
     *FIRST.get_or_init(sharemap::guard::recovery)

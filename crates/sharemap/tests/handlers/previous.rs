@@ -1,4 +1,4 @@
-//! Handlers that were there first: every kind, on every stack.
+//! Handlers that were installed before the library's: every kind, on every stack.
 
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,11 +8,11 @@ use crate::escape::{escapable, escape};
 use crate::ours::Ours;
 use crate::raw::{self, SIGNALS};
 
-/// The page whose access is a fault of the handler's own.
+/// The page that faults for the previous handler.
 static BAD: AtomicUsize = AtomicUsize::new(0);
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
-/// What the handler is to see, in which it differs from the plain one.
+/// What the handler must observe, where that differs from the plain handler.
 static NOT_DEFERRED: AtomicBool = AtomicBool::new(false);
 static MASKED: AtomicBool = AtomicBool::new(false);
 static ALTERNATE: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
@@ -31,7 +31,7 @@ const KINDS: [&str; 10] = [
     "exiting",
 ];
 
-/// Kinds whose own fault ends the process by the signal.
+/// Returns `true` for the kinds of handler that let their own fault kill the process by the signal.
 fn dies(kind: &str) -> bool {
     matches!(kind, "std" | "default" | "ignored" | "resethand")
 }
@@ -41,7 +41,7 @@ extern "C" fn plain(signal: c_int) {
 }
 
 extern "C" fn info(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: what the kernel gives to such a handler.
+    // SAFETY: the kernel passes valid pointers to such a handler.
     unsafe {
         assert_eq!((*info).si_signo, signal);
         assert!((*info).si_code > 0);
@@ -62,7 +62,7 @@ extern "C" fn exiting(_: c_int) {
     unsafe { libc::_exit(7) }
 }
 
-/// What each handler looks at and does.
+/// Checks the state that every handler must observe, and repairs its own fault.
 fn seen(signal: c_int) {
     let here = 0u8;
     let here = (&raw const here) as usize;
@@ -79,13 +79,13 @@ fn seen(signal: c_int) {
     raw::mend(BAD.load(Ordering::Relaxed) as *mut u8);
 }
 
-/// Needs more stack than the small alternate ones have.
+/// Uses more stack than the small alternate stacks have.
 #[inline(never)]
 fn hungry() {
     std::hint::black_box(&mut [1u8; 100 << 10]);
 }
 
-/// A fault of the handler's own.
+/// Causes the previous handler's own fault.
 extern "C" fn foreign_fault() {
     raw::touch(BAD.load(Ordering::Relaxed) as *const u8);
 }
@@ -139,8 +139,9 @@ pub fn scenario(words: &[&str]) {
     assert!(!dies(kind), "the fault was to end this process");
 }
 
+/// A previous handler receives its own faults unchanged, and none of the library's.
 #[test]
-fn previous_handlers_keep_what_is_theirs() {
+fn previous_handlers_receive_their_own_faults() {
     let mut scenarios = Vec::new();
     for kind in KINDS {
         for signal in SIGNALS.map(raw::name_of) {

@@ -1,4 +1,4 @@
-//! Signals and raw memory, as C programs see them.
+//! Signals and raw memory, as C programs use them.
 
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
@@ -24,9 +24,10 @@ pub fn page() -> usize {
     sharemap::page_size()
 }
 
-/// Installs a handler (or `SIG_DFL`, `SIG_IGN`) and gives the action before.
+/// Installs a handler (or `SIG_DFL`, `SIG_IGN`) and returns the previous action.
 pub fn install(signal: c_int, handler: usize, flags: c_int, blocked: &[c_int]) -> libc::sigaction {
-    // SAFETY: initialised structures; the handlers of these tests have the form that flags say.
+    // SAFETY: initialized structures; the handlers of these tests have the signature that the flags
+    // require.
     unsafe {
         let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
         action.sa_sigaction = handler;
@@ -40,9 +41,9 @@ pub fn install(signal: c_int, handler: usize, flags: c_int, blocked: &[c_int]) -
     }
 }
 
-/// The action now.
+/// Returns the current action.
 pub fn action(signal: c_int) -> libc::sigaction {
-    // SAFETY: asks only.
+    // SAFETY: only reads the action.
     unsafe {
         let mut action = MaybeUninit::zeroed();
         libc::sigaction(signal, ptr::null(), action.as_mut_ptr());
@@ -50,9 +51,9 @@ pub fn action(signal: c_int) -> libc::sigaction {
     }
 }
 
-/// Whether this thread blocks a signal.
+/// Returns `true` if this thread blocks `signal`.
 pub fn blocks(signal: c_int) -> bool {
-    // SAFETY: asks only.
+    // SAFETY: only reads the mask.
     unsafe {
         let mut mask = MaybeUninit::zeroed();
         libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), mask.as_mut_ptr());
@@ -60,9 +61,9 @@ pub fn blocks(signal: c_int) -> bool {
     }
 }
 
-/// Blocks signals in this thread, or no longer (`SIG_BLOCK`, `SIG_UNBLOCK`).
+/// Blocks or unblocks signals in this thread (`SIG_BLOCK`, `SIG_UNBLOCK`).
 pub fn mask(how: c_int, signals: &[c_int]) {
-    // SAFETY: an initialised set.
+    // SAFETY: an initialized set.
     unsafe {
         let mut set = MaybeUninit::zeroed().assume_init();
         for &signal in signals {
@@ -72,9 +73,9 @@ pub fn mask(how: c_int, signals: &[c_int]) {
     }
 }
 
-/// A page whose access raises `signal`; nobody else knows it.
+/// Returns a page that raises `signal` when it is accessed, and that the library does not know.
 pub fn bad_page(signal: c_int) -> *mut u8 {
-    // SAFETY: new memory. An empty memory object has no page.
+    // SAFETY: allocates new memory. An empty memory object has no page.
     unsafe {
         let (protection, flags, file) = if signal == libc::SIGBUS {
             let empty = libc::memfd_create(c"empty".as_ptr(), libc::MFD_CLOEXEC);
@@ -88,10 +89,10 @@ pub fn bad_page(signal: c_int) -> *mut u8 {
     }
 }
 
-/// A number that forked children share.
+/// Returns a number that forked children share.
 pub fn shared_number() -> &'static AtomicU32 {
     let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-    // SAFETY: new memory, zeroed, which stays.
+    // SAFETY: new, zeroed memory that is never unmapped.
     unsafe {
         let base =
             libc::mmap(ptr::null_mut(), page(), libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
@@ -100,25 +101,25 @@ pub fn shared_number() -> &'static AtomicU32 {
     }
 }
 
-/// Puts a good page where a bad one is.
+/// Replaces a bad page by an accessible one.
 pub fn mend(bad: *mut u8) {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
-    // SAFETY: a page of these tests' own.
+    // SAFETY: the page belongs to these tests.
     unsafe {
         libc::mmap(bad.cast(), page(), libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
     }
 }
 
-/// A plain load: a fault in it is nobody's but ours.
+/// Performs a plain load, whose faults are foreign to the library.
 #[inline(never)]
 pub fn touch(at: *const u8) -> u8 {
-    // SAFETY: on purpose.
+    // SAFETY: may fault on purpose.
     unsafe { at.read_volatile() }
 }
 
-/// Gives this thread an alternate stack with an inaccessible page below it, or none.
+/// Gives this thread an alternate stack below which a page is inaccessible, or none.
 pub fn alternate_stack(size: usize) -> Range<usize> {
-    // SAFETY: new memory, which stays.
+    // SAFETY: new memory that is never unmapped.
     unsafe {
         let mut stack: libc::stack_t = MaybeUninit::zeroed().assume_init();
         if size == 0 {
@@ -137,10 +138,10 @@ pub fn alternate_stack(size: usize) -> Range<usize> {
     }
 }
 
-/// What the kernel puts on a signal's stack, at most.
+/// Returns the maximum size of a signal frame on the stack.
 pub fn signal_frame() -> usize {
     const AT_MINSIGSTKSZ: libc::c_ulong = 51;
-    // SAFETY: a plain question.
+    // SAFETY: takes only a number.
     match unsafe { libc::getauxval(AT_MINSIGSTKSZ) as usize } {
         0 => libc::MINSIGSTKSZ,
         size => size,
@@ -148,11 +149,11 @@ pub fn signal_frame() -> usize {
 }
 
 pub fn errno() -> c_int {
-    // SAFETY: this thread's.
+    // SAFETY: the location belongs to this thread.
     unsafe { *libc::__errno_location() }
 }
 
 pub fn set_errno(value: c_int) {
-    // SAFETY: this thread's.
+    // SAFETY: the location belongs to this thread.
     unsafe { *libc::__errno_location() = value }
 }

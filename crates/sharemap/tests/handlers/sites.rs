@@ -1,17 +1,17 @@
-//! Guarded loads of this program's own, at places where sites of the library seldom are: their
-//! instructions, or the marker that the handler looks for, lie across a page's end.
+//! Guarded loads of this program, placed where the library's seldom are: their instructions, or the
+//! marker that the handler searches for, cross the end of a page.
 
 use std::arch::global_asm;
 
-/// Gives the flag: 0, or the address of the fault.
+/// Returns 0, or the address of the fault.
 pub type Site = unsafe extern "C" fn(*const u8) -> usize;
 
-// Each marker begins so many bytes before the end of a page.
+// Each marker begins a number of bytes before the end of a page.
 #[cfg(target_arch = "x86_64")]
 global_asm!(
     ".pushsection .data.rel.ro.sites, \"aw\", @progbits",
     ".p2align 3",
-    // In whichever object the compiler puts what refers to it.
+    // The linker places it in the object that refers to it.
     ".globl sharemap_test_sites",
     ".hidden sharemap_test_sites",
     "sharemap_test_sites:",
@@ -40,7 +40,7 @@ const COUNT: usize = 11;
 global_asm!(
     ".pushsection .data.rel.ro.sites, \"aw\", @progbits",
     ".p2align 3",
-    // In whichever object the compiler puts what refers to it.
+    // The linker places it in the object that refers to it.
     ".globl sharemap_test_sites",
     ".hidden sharemap_test_sites",
     "sharemap_test_sites:",
@@ -71,8 +71,8 @@ unsafe extern "C" {
     static SITES: [Site; COUNT];
 }
 
-/// The loads.
+/// Returns the loads.
 pub fn all() -> &'static [Site] {
-    // SAFETY: as many addresses of functions of this form as were written above.
+    // SAFETY: the table has that many addresses of functions of this type, as written above.
     unsafe { &SITES }
 }

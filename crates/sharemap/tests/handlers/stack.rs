@@ -1,4 +1,4 @@
-//! Rust's own detection of stack overflows, which was there before, or not.
+//! Rust's own detection of stack overflows, with and without its handler installed first.
 
 use crate::child;
 use crate::ours::Ours;
@@ -28,8 +28,9 @@ pub fn scenario(words: &[&str]) {
     };
 }
 
+/// A stack overflow is reported as without the library.
 #[test]
-fn stack_overflows_are_reported_as_ever() {
+fn stack_overflows_are_reported_as_usual() {
     for place in ["thread", "here"] {
         child::outcome(&format!("stack {place}"))
             .died_of(libc::SIGABRT)

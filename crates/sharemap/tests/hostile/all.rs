@@ -1,8 +1,8 @@
-//! What is shared: every kind of lock.
+//! The contents of the shared object: every kind of lock.
 
 use sharemap::{Barrier, Condvar, CountingSemaphore, Event, Mutex, Once, RwLock, Semaphore};
 
-/// Every kind of lock.
+/// One lock of every kind.
 pub type All = (
     (Mutex<[u64; 3]>, RwLock<[u64; 3]>, Mutex<[u32]>, RwLock<[u32]>),
     (Semaphore, CountingSemaphore, Barrier, Condvar),
@@ -17,5 +17,5 @@ pub fn first() -> All {
     )
 }
 
-/// Where they lie in the payload.
+/// The offsets of the locks in the payload.
 pub const LOCKS: [u64; 11] = [0, 64, 144, 368, 608, 624, 640, 656, 672, 688, 704];

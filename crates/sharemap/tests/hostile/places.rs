@@ -1,15 +1,15 @@
-//! Places in an object where it matters what is written, and words that nearly make sense there.
+//! Offsets in an object at which a write matters, and nearly valid values for them.
 
 use crate::random::Random;
 
-/// Where things are, as the header said before it was scribbled over.
+/// The layout of the object, as its header described it before it was overwritten.
 pub struct Map {
     pub participants: u64,
     pub lanes: u64,
     pub lane_count: u64,
     pub payload: u64,
     pub len: u64,
-    /// Where the locks lie in the payload.
+    /// The offsets of the locks in the payload.
     locks: &'static [u64],
 }
 
@@ -27,7 +27,7 @@ impl Map {
         }
     }
 
-    /// Some place, more often where much depends on it.
+    /// Returns a random offset, more often one on which much depends.
     pub fn place(&self, random: &mut Random) -> u64 {
         let (start, end) = match random.below(1_000) {
             0..2 => (0, 128),
@@ -46,7 +46,7 @@ impl Map {
             1 => u32::MAX,
             2 => random.next() as u32,
             3 => 1 << random.below(32),
-            // A lock's word, of some lane.
+            // A lock word with a random lane and random flags.
             4..6 => (random.below(self.lane_count + 3) | random.below(16) << 16) as u32,
             _ => random.below(70) as u32,
         }

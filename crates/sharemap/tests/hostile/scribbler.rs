@@ -1,4 +1,4 @@
-//! Who writes what it likes, where it likes: noise, and what nearly makes sense.
+//! The hostile process: writes noise and nearly valid contents at random offsets.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -10,8 +10,8 @@ use crate::all::LOCKS;
 use crate::places::Map;
 use crate::random::Random;
 
-/// For two thirds of the time. Then it leaves things as they are, and nobody makes sense of them any
-/// more: who does not end by itself now never does.
+/// Overwrites the object for two thirds of `how_long`, then leaves it as it is until the process is
+/// killed. No peer repairs it then, so an operation that has not returned by itself never will.
 pub fn scribble(path: &Path, seed: u64, how_long: Duration) {
     let start = Instant::now();
     let map = MappingMut::open(path).unwrap();
@@ -36,13 +36,13 @@ pub fn scribble(path: &Path, seed: u64, how_long: Duration) {
             _ => {}
         }
     }
-    // Until it is killed.
+    // The parent kills this process.
     loop {
         std::thread::park();
     }
 }
 
-/// Takes memory away for a moment, where the system lets a mapped file be cut.
+/// Truncates the file for a moment, where the system allows it for a mapped file.
 fn cut(path: &Path, image: &[u8], random: &mut Random) {
     let file = OpenOptions::new().write(true).open(path).unwrap();
     if file.set_len(random.below(image.len() as u64)).is_ok() {
@@ -51,9 +51,9 @@ fn cut(path: &Path, image: &[u8], random: &mut Random) {
     }
 }
 
-/// What one leaves who died, or so it seems: a record in use, and a lane that announces locks, which
-/// name it.
-fn leave_a_corpse(bytes: &ViewMut<'_, u8>, places: &Map, random: &mut Random) {
+/// Writes what a dead participant leaves: a participant record in use, and a lane that announces
+/// locks whose words name it.
+fn leave_a_dead_participant(bytes: &ViewMut<'_, u8>, places: &Map, random: &mut Random) {
     let store = |at: u64, value: u64, len: usize| {
         bytes.write_at(at as usize, &value.to_le_bytes()[..len]).unwrap();
     };
@@ -72,7 +72,7 @@ fn leave_a_corpse(bytes: &ViewMut<'_, u8>, places: &Map, random: &mut Random) {
 
 fn write(bytes: &ViewMut<'_, u8>, places: &Map, random: &mut Random) {
     if random.one_in(20) {
-        return leave_a_corpse(bytes, places, random);
+        return leave_a_dead_participant(bytes, places, random);
     }
     let at = places.place(random);
     let (at, value) = match random.below(6) {
@@ -85,7 +85,8 @@ fn write(bytes: &ViewMut<'_, u8>, places: &Map, random: &mut Random) {
     bytes.write_at(at as usize, &value[..value.len().min(room)]).unwrap();
 }
 
-/// Makes sense of it again, in part or as a whole: who attaches then gets further.
+/// Restores part of the object or all of it, so that further processes get past the checks of
+/// attaching.
 fn restore(bytes: &ViewMut<'_, u8>, places: &Map, image: &[u8], random: &mut Random) {
     let (header, tables, payload) = (0..256, 256..places.payload, places.payload..places.len);
     let all = 0..places.len;

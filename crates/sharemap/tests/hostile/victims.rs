@@ -1,4 +1,4 @@
-//! Threads that use every operation of every lock, and see each end.
+//! Threads that use every operation of every lock, and check that each returns.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,12 +12,12 @@ use sharemap::{Error, ErrorKind, Location, LockError, Shared, inspect};
 use crate::all::All;
 use crate::random::Random;
 
-/// What waits waits so long.
+/// The timeout of every bounded wait.
 const SHORT: Duration = Duration::from_millis(3);
-/// An operation that takes longer does not end; the machine may be busy with other things.
+/// The duration after which an operation counts as stuck, with a margin for a busy machine.
 const STUCK: Duration = Duration::from_secs(15);
 
-/// What a thread is doing, and since when.
+/// The current operation of a thread, and its start time.
 struct Desk {
     since: AtomicU64,
     doing: AtomicU64,
@@ -49,7 +49,7 @@ impl Office {
         self.desks.iter().all(|desk| desk.since.load(Ordering::Relaxed) == u64::MAX)
     }
 
-    /// Ends the process if something does not end.
+    /// Ends the process if an operation does not return.
     fn watch(&self) {
         for (number, desk) in self.desks.iter().enumerate() {
             let since = desk.since.load(Ordering::Relaxed);
@@ -62,7 +62,7 @@ impl Office {
     }
 }
 
-/// All of them, for so long.
+/// Runs all threads for `how_long`.
 pub fn live(path: &Path, seed: u64, how_long: Duration) {
     const SHARING: usize = 3;
     const COMING: usize = 2;
@@ -77,7 +77,7 @@ pub fn live(path: &Path, seed: u64, how_long: Duration) {
         closing: AtomicBool::new(false),
         outcomes: Exclusive::default(),
     };
-    // The header is whole now and then.
+    // The scribbler restores the header at times, so opening succeeds eventually.
     let open = || loop {
         match Shared::<All>::open(Location::file(path)) {
             Ok(all) => return all,
@@ -110,7 +110,7 @@ pub fn live(path: &Path, seed: u64, how_long: Duration) {
             thread::sleep(Duration::from_millis(20));
             if office.start.elapsed() >= how_long {
                 office.closing.store(true, Ordering::Relaxed);
-                // What waits without end ends now.
+                // Ends the waits without a timeout.
                 patient.cancel();
             }
         }
@@ -121,7 +121,8 @@ pub fn live(path: &Path, seed: u64, how_long: Duration) {
     assert!(done.iter().sum::<u64>() > 100, "hardly anything was tried");
 }
 
-/// The guard, also from the dead, who is accepted or not.
+/// Unwraps the guard. After the death of an owner, it randomly poisons the value, drops the guard
+/// or marks the value consistent.
 macro_rules! had {
     ($result:expr, $random:expr) => {
         match $result {
@@ -136,12 +137,12 @@ macro_rules! had {
     };
 }
 
-/// The value may be anything.
+/// Increments a value that may be arbitrary.
 fn bump(value: &mut u64) {
     *value = value.wrapping_add(1);
 }
 
-/// One operation that ends by itself.
+/// Performs one operation that returns by itself.
 fn use_one(all: &Shared<All>, desk: &Desk, random: &mut Random) -> Result<(), Error> {
     let ((mutex, lock, elements, table), (permits, signal, barrier, condvar), (event, auto, once)) =
         &**all;
@@ -229,7 +230,7 @@ fn use_one(all: &Shared<All>, desk: &Desk, random: &mut Random) -> Result<(), Er
     Ok(())
 }
 
-/// One that may wait for ever, if nobody cancels it: that is done in between.
+/// Performs one wait without a timeout, which only `cancel` is certain to end.
 fn wait_for_one(all: &Shared<All>, desk: &Desk, random: &mut Random) -> Result<(), Error> {
     let ((mutex, lock, elements, table), (permits, signal, barrier, condvar), (event, auto, once)) =
         &**all;
@@ -272,7 +273,7 @@ fn wait_for_one(all: &Shared<All>, desk: &Desk, random: &mut Random) -> Result<(
     })
 }
 
-/// Looks, without taking part.
+/// Inspects the object, or attaches read-only, without becoming a participant.
 fn look(path: &Path, desk: &Desk, random: &mut Random) -> Result<(), Error> {
     let what = random.below(3);
     desk.doing.store(200 + what, Ordering::Relaxed);
@@ -296,12 +297,12 @@ fn look(path: &Path, desk: &Desk, random: &mut Random) -> Result<(), Error> {
     Ok(())
 }
 
-/// Attaches, does something, and leaves.
+/// Attaches, performs one operation and detaches.
 fn come_and_go(path: &Path, desk: &Desk, random: &mut Random) -> Result<(), Error> {
     desk.doing.store(300, Ordering::Relaxed);
     let all = Shared::<All>::open(Location::file(path))?;
     for _ in 0..random.below(6) {
-        // What it comes to is seen elsewhere.
+        // The other threads record outcomes.
         let _ = use_one(&all, desk, random);
     }
     desk.doing.store(301, Ordering::Relaxed);

@@ -1,12 +1,12 @@
-//! A living process beside the one that is killed. It is never traced; it is at rest, stopped,
-//! whenever the other runs, so that no state is seen in between two of its stores.
+//! A living process beside the process that is killed. It is never traced. It is stopped while the
+//! other runs, so no state is observed between two of its stores.
 
 #![allow(unsafe_code, reason = "forks, and stops its child")]
 
 use std::ffi::c_int;
 use std::{fs, io, ptr, thread};
 
-/// What it does, if there is to be one.
+/// The work of the process beside, if there is one.
 pub struct Beside<'a> {
     work: Option<&'a dyn Fn()>,
     process: Option<Process>,
@@ -15,7 +15,7 @@ pub struct Beside<'a> {
 
 struct Process {
     pid: libc::pid_t,
-    /// Its status, when it has ended.
+    /// The exit status, once the process has ended.
     ended: Option<c_int>,
 }
 
@@ -24,7 +24,7 @@ impl<'a> Beside<'a> {
         Self { work, process: None, had_its_turn: false }
     }
 
-    /// Lets it begin, and come to rest: it calls `mark`, or sleeps, or ends.
+    /// Starts the process and waits until it stops in `mark`, sleeps or ends.
     pub fn start(&mut self) {
         if let Some(work) = self.work.take() {
             let process = self.process.insert(Process::fork(work));
@@ -32,7 +32,7 @@ impl<'a> Beside<'a> {
         }
     }
 
-    /// Lets it go on to where it rests next, once.
+    /// Resumes the process until it stops, sleeps or ends again; only the first call does so.
     pub fn turn(&mut self) {
         if let Some(process) = self.process.as_mut().filter(|_| !self.had_its_turn) {
             self.had_its_turn = true;
@@ -41,7 +41,7 @@ impl<'a> Beside<'a> {
         }
     }
 
-    /// Lets it run to its end, which is to be a good one.
+    /// Resumes the process until it ends, and returns an error unless it succeeded.
     pub fn finish(mut self) -> Result<(), String> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
         while process.ended.is_none() {
@@ -57,7 +57,7 @@ impl<'a> Beside<'a> {
     }
 }
 
-/// Lets a process do this, and [`die`] at its end, if it did not before.
+/// Runs `work` in a process that then kills itself with [`die`], unless `work` already did.
 pub fn run_and_kill(work: &dyn Fn()) {
     let mut process = Process::fork(&|| {
         work();
@@ -68,32 +68,33 @@ pub fn run_and_kill(work: &dyn Fn()) {
     assert!(libc::WIFSIGNALED(status), "it ended with status {status:x}");
 }
 
-/// Ends this process by SIGKILL.
+/// Kills this process with SIGKILL.
 pub fn die() {
-    // SAFETY: takes a number only.
+    // SAFETY: takes only a number.
     unsafe { libc::raise(libc::SIGKILL) };
 }
 
 impl Process {
     fn fork(work: &dyn Fn()) -> Self {
-        // SAFETY: the child has this thread only, touches nothing that others may have locked but
-        // the allocator, which knows of forks, and never returns.
+        // SAFETY: the child has only this thread and never returns. Of what other threads may have
+        // locked it uses only the allocator, which supports forks.
         let pid = unsafe { libc::fork() };
         assert!(pid >= 0, "fork: {}", io::Error::last_os_error());
         if pid == 0 {
-            // SAFETY: takes numbers only.
+            // SAFETY: takes only numbers.
             unsafe {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 libc::alarm(60);
             }
             let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err();
-            // SAFETY: ends the child, without what the parent registered for its own end.
+            // SAFETY: ends the child without running the parent's exit handlers.
             unsafe { libc::_exit(if died { 101 } else { 0 }) };
         }
         Self { pid, ended: None }
     }
 
-    /// Until it is stopped, or has ended. One that sleeps in the kernel is stopped.
+    /// Waits until the process is stopped or has ended. A process that sleeps in the kernel is
+    /// stopped.
     fn rest(&mut self) {
         let sleeps = format!("{} ", libc::SYS_futex);
         while self.ended.is_none() && !self.wait(libc::WUNTRACED | libc::WNOHANG) {
@@ -107,13 +108,13 @@ impl Process {
         }
     }
 
-    /// Whether it is stopped, or ended.
+    /// Returns `true` if the process is stopped or has ended.
     fn wait(&mut self, options: c_int) -> bool {
         if self.ended.is_some() {
             return true;
         }
         let mut status = 0;
-        // SAFETY: our own child; the status is ours.
+        // SAFETY: the process is a child of this one, and the status is a local variable.
         let got = unsafe { libc::waitpid(self.pid, &mut status, options) };
         assert!(got >= 0, "waitpid: {}", io::Error::last_os_error());
         if got == self.pid && !libc::WIFSTOPPED(status) {
@@ -124,7 +125,7 @@ impl Process {
 
     fn signal(&self, signal: c_int) {
         if self.ended.is_none() {
-            // SAFETY: our own child, which has not been waited for to its end.
+            // SAFETY: the process is a child of this one and has not been reaped.
             unsafe { libc::kill(self.pid, signal) };
         }
     }
@@ -134,7 +135,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         if self.ended.is_none() {
             self.signal(libc::SIGKILL);
-            // SAFETY: our own child.
+            // SAFETY: the process is a child of this one.
             unsafe { libc::waitpid(self.pid, ptr::null_mut(), 0) };
         }
     }

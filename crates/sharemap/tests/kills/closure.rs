@@ -1,4 +1,5 @@
-//! Kills in an operation, kills in the recovery from them, and so on until nothing new appears.
+//! Kills during an operation, kills during the recovery from them, and so on until no new state
+//! appears.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs;
@@ -10,49 +11,51 @@ use super::plant::Plant;
 use super::stores::{End, Image, Mask, Watch};
 use super::tracee::mark;
 
-/// States after which a search has no end.
+/// The number of states after which a search is considered endless.
 const MOST: usize = 1_000_000;
 
-/// One operation on one object, and what a survivor has to be able to do.
+/// An operation on one object, and what a survivor must be able to do.
 pub struct Scenario<'a> {
-    /// Makes the object, if the operation does not make it itself.
+    /// Creates the object, unless the operation itself creates it.
     pub prepare: &'a dyn Fn(&Path),
-    /// A process that lives beside the one that is killed; see [`Beside`].
+    /// The work of a living process beside the killed one; see [`Beside`].
     pub beside: Option<&'a dyn Fn(&Path)>,
-    /// Ends with the operation that is killed; calls [`mark`] where that begins.
+    /// The operation that is killed. It calls [`mark`] where the kills begin, and is the last work
+    /// of its process.
     pub operate: &'a dyn Fn(&Path),
-    /// Finds the object as a kill left it; panics if anything is lost, or cannot go on.
+    /// Uses the object as a kill left it. Panics if anything is lost or the survivor cannot make
+    /// progress.
     pub survive: &'a dyn Fn(&Path),
     pub mask: Mask,
     pub plant: Option<Plant>,
-    /// States to go on from, those of the fewest kills first.
+    /// The number of states to continue from, those of the fewest kills first.
     pub at_most: usize,
 }
 
-/// What a search came to.
+/// The result of a search.
 #[derive(Debug)]
 pub struct Closure {
-    /// States of the shared bytes that a kill leaves, the recoveries' included.
+    /// The number of states that a kill leaves in the object, including kills of recoveries.
     pub images: usize,
-    /// Stops of all runs: stores to the object, and system calls.
+    /// The number of stops in all runs, which are stores to the object and system calls.
     pub stops: usize,
-    /// Whether all states were gone on from.
+    /// Whether the search continued from every state.
     pub closed: bool,
-    /// The first state from which a survivor did not go on, and why not.
+    /// The first state from which a survivor made no progress, and the reason.
     pub failure: Option<(Image, String)>,
 }
 
-/// Stops at which an operation is killed while others live.
+/// The stops at which an operation is killed while other processes live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kills {
-    /// Those after which the object looks as it did not before.
+    /// The stops after which the object has a new state.
     NewStates,
     Every,
 }
 
 impl Scenario<'_> {
-    /// Runs the operation once, then the survivor on a copy of every state that comes up, each run
-    /// adding those states that a kill of the survivor leaves.
+    /// Runs the operation once, then the survivor on a copy of every state found. Each run adds the
+    /// states that a kill of the survivor leaves.
     pub fn close(&self) -> Closure {
         let (_dir, object) = place_for_it();
         let (mut met, mut open) = (HashSet::new(), VecDeque::new());
@@ -89,11 +92,12 @@ impl Scenario<'_> {
         closure
     }
 
-    /// Kills the operation for real, once at each stop; then `after`, and the process beside, go on
-    /// with the object that they have.
+    /// Really kills the operation, once at each stop. Then `after` and the process beside must make
+    /// progress with the object that they already have open.
     ///
     /// # Errors
-    /// At which stop the kill was, and what did not go on.
+    ///
+    /// The stop of the kill, and the reason for which a process made no progress.
     pub fn kill(&self, kills: Kills, after: impl Fn(&Path)) -> Result<usize, String> {
         let (_dir, object) = place_for_it();
         let (mut met, mut stops) = (HashSet::new(), Vec::new());
@@ -124,7 +128,7 @@ impl Scenario<'_> {
         watch
     }
 
-    /// Runs the operation, and whoever is beside it to its end.
+    /// Runs the operation, then the process beside it to its end.
     fn operate(
         &self,
         object: &Path,
@@ -146,7 +150,7 @@ fn place_for_it() -> (TempDir, PathBuf) {
     (dir, object)
 }
 
-/// A new file each time: nobody who is dead has it open.
+/// Writes `image` to a new file, which no dead process has open.
 fn place(object: &Path, image: &Image) {
     let _ = fs::remove_file(object);
     if let Some(bytes) = image {

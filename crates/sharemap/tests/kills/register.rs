@@ -1,5 +1,5 @@
-//! A value of two words with a spare copy: small enough to be known to be right, and to be broken on
-//! purpose in every way that the search has to find.
+//! A value of two words with a spare copy. It is small enough to be evidently correct, and to be
+//! broken on purpose in each way that the search must find.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use sharemap::{MappingMut, Result, ViewMut};
 
 use crate::tracee::mark;
 
-/// Which copy counts; then the copies.
+/// The offset of the selector of the current copy, then those of the copies.
 const SELECTOR: usize = 0;
 const COPIES: [usize; 2] = [2, 4];
 
@@ -17,19 +17,19 @@ pub fn prepare(path: &Path) {
     words.write_at(COPIES[0], &[1, 1]).unwrap();
 }
 
-/// What is wrong with an update.
+/// The mistake in an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
     None,
-    /// The selector is changed before the copy is whole.
+    /// The selector is changed before the copy is complete.
     SelectedEarly,
-    /// The copy that counts is changed in place.
+    /// The current copy is changed in place.
     InPlace,
     /// Half of the copy is not written.
     HalfWritten,
 }
 
-/// Adds one to both words.
+/// Increments both words.
 fn update(words: &ViewMut<'_, u64>, bug: Bug) -> Result<()> {
     let selector = words.get(SELECTOR)? as usize % 2;
     let other = if bug == Bug::InPlace { selector } else { 1 - selector };
@@ -50,7 +50,7 @@ pub fn operate(path: &Path, bug: Bug) {
     update(&map.view().unwrap(), bug).unwrap();
 }
 
-/// The value is the old one or the new one, whole, and can be updated.
+/// Asserts that the value is whole, either the old or the new one, and updates it.
 pub fn survive(path: &Path, bug: Bug) {
     let map = MappingMut::open(path).unwrap();
     let words = map.view::<u64>().unwrap();
@@ -58,7 +58,7 @@ pub fn survive(path: &Path, bug: Bug) {
     let mut value = [0; 2];
     words.read_at(COPIES[selector], &mut value).unwrap();
     assert!(value[0] == value[1] && value[0] >= 1, "half an update: {value:?}");
-    // There is an end to it, so that there is one to the search.
+    // The updates are bounded, as the search ends only if no new states appear.
     if value[0] < 4 {
         update(&words, bug).unwrap();
     }

@@ -1,10 +1,10 @@
-//! Every state that a kill can leave behind: the shared bytes before each store to them and at each
-//! system call.
+//! Every state that a kill can leave: the shared bytes before each store to them and at each system
+//! call.
 //!
-//! Between two stores to the object, and two system calls, nothing changes that outlives a process.
-//! So the object's pages are kept unwritable in the child: each store to them stops it, is let
-//! through alone, and what the object then looks like is one more state. That covers a kill at every
-//! instruction, without stopping at those that make no difference.
+//! Between two stores to the object and system calls, nothing that outlives a process changes. The
+//! object's pages are therefore kept read-only in the child. Each store faults, is executed alone,
+//! and yields one more state. That covers a kill at every instruction, without stopping at
+//! instructions that make no difference.
 
 use std::collections::HashSet;
 use std::ffi::c_int;
@@ -16,35 +16,35 @@ use super::beside::Beside;
 use super::plant::{Fate, Plant, Store};
 use super::tracee::{Next, Stop, Tracee};
 
-/// The object's bytes; `None` where there is no object.
+/// The bytes of the object; `None` if there is no object.
 pub type Image = Option<Vec<u8>>;
 
-/// What is left out of comparisons: identities and times, which differ from run to run.
+/// Blanks bytes that differ between runs, such as identities and times, before states are compared.
 pub type Mask = fn(&mut [u8]);
 
-/// How a run under watch ended.
+/// How a watched run ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
     Well,
     Badly(String),
-    /// At the stop that was asked for.
+    /// The run reached the requested stop.
     Killed,
 }
 
-/// Runs a child from its first mark to its second, or to its end, and hands on every new state.
+/// Runs a child from its first mark to its second, or to its end, and reports every new state.
 pub struct Watch<'a> {
     object: PathBuf,
     mask: Mask,
-    /// Masked states that were met.
+    /// The masked states that were found.
     met: &'a mut HashSet<Image>,
     pub plant: Option<Plant>,
-    /// A stop at which the child is killed for real.
+    /// The stop at which the child is really killed.
     pub kill_at: Option<usize>,
     pub stops: usize,
-    /// Where the child has the object mapped.
+    /// The address ranges at which the child maps the object.
     mappings: Vec<(u64, u64)>,
     last: Option<Image>,
-    /// A store that is to happen after the next: where, and what.
+    /// The offset and value of a store that is delayed until after the next.
     late: Option<(usize, u64)>,
 }
 
@@ -63,9 +63,11 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The child's work is to call `mark` where it begins, and may call it where it ends. The
-    /// process beside begins at the first, and has its turn when the child sleeps. Hands on each new
-    /// state, with the number of the stop.
+    /// Runs `work` in a traced child and calls `found` with each new state and the number of its
+    /// stop.
+    ///
+    /// The work calls `mark` where it begins, and may call it where it ends. The process beside
+    /// starts at the first mark, and is resumed when the child sleeps.
     pub fn run(
         &mut self,
         work: impl FnOnce(),
@@ -73,7 +75,7 @@ impl<'a> Watch<'a> {
         mut found: impl FnMut(Image, usize),
     ) -> End {
         let tracee = Tracee::fork(work);
-        // Up to the first mark, at full speed.
+        // The child runs at full speed up to the first mark.
         let mut signal = 0;
         loop {
             match tracee.go(Next::Call, signal) {
@@ -128,7 +130,7 @@ impl<'a> Watch<'a> {
         End::Killed
     }
 
-    /// What follows the second mark is not of interest, but has to go well.
+    /// Runs the child to its end without observing states, and returns whether it succeeded.
     fn finish(&self, tracee: &Tracee) -> End {
         self.change_all(tracee, libc::PROT_READ | libc::PROT_WRITE);
         let mut signal = 0;
@@ -149,7 +151,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The state as it is; handed on if it is new.
+    /// Reads the current state and reports it if it is new.
     fn look(&mut self, found: &mut impl FnMut(Image, usize)) {
         let image = fs::read(&self.object).ok();
         if self.last.as_ref() == Some(&image) {
@@ -165,8 +167,8 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Does with the store that was let through what is to become of it. Gives one that is to happen
-    /// now: where, and what.
+    /// Applies the planted mistake to the store that was just executed. Returns the offset and
+    /// value of a delayed store that is due now.
     fn judge(&mut self) -> Option<(usize, u64)> {
         let plant = self.plant?;
         let (old, new) = (self.last.as_ref()?.as_ref()?, fs::read(&self.object).ok()?);
@@ -185,7 +187,7 @@ impl<'a> Watch<'a> {
         object.write_all_at(&value.to_le_bytes(), at as u64).unwrap();
     }
 
-    /// One store to the object; `false` if the fault is another one.
+    /// Executes one store to the object. Returns `false` if the fault has another cause.
     fn let_through(&self, tracee: &Tracee, address: u64) -> bool {
         let holds = |(start, end): &&(u64, u64)| (*start..*end).contains(&address);
         let Some(&(start, end)) = self.mappings.iter().find(holds) else { return false };
@@ -207,7 +209,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Where the child has the object mapped, to be read at least, and shared.
+    /// Returns the address ranges at which the child maps the object shared and at least readable.
     fn mappings_of(&self, tracee: &Tracee) -> Vec<(u64, u64)> {
         let maps = fs::read_to_string(format!("/proc/{}/maps", tracee.pid())).unwrap_or_default();
         let object = self.object.to_str().expect("a path in UTF-8");

@@ -1,4 +1,4 @@
-//! A forked child under ptrace, and calls made in its name.
+//! A forked child under ptrace, and system calls made on its behalf.
 
 #![allow(unsafe_code, reason = "forks, and traces")]
 
@@ -6,37 +6,37 @@ use std::ffi::{c_int, c_long, c_void};
 use std::io;
 use std::ptr;
 
-/// What the child does between its beginning and its end; anything else is set-up.
+/// Marks the begin and the end of a child's work, as opposed to its set-up.
 pub fn mark() {
-    // SAFETY: stops this process; whoever traces it lets it go on.
+    // SAFETY: stops this process until its tracer resumes it.
     unsafe { libc::raise(libc::SIGSTOP) };
 }
 
-/// A stopped child.
+/// A traced child that is stopped.
 pub struct Tracee {
     pid: libc::pid_t,
 }
 
-/// Why the child stopped.
+/// The reason for which the child stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// It called [`mark`].
+    /// The child called [`mark`].
     Mark,
-    /// It is about to make a system call, or has made one.
+    /// The child is at the entry or the exit of a system call.
     Call,
-    /// A signal would be delivered: a fault at the address, for a fault.
+    /// A signal is pending; for a fault, with its address.
     Signal {
         number: c_int,
         code: c_int,
         address: u64,
     },
-    /// One instruction was executed.
+    /// The child executed one instruction.
     Step,
     Exited(c_int),
     Killed(c_int),
 }
 
-/// How to go on.
+/// How the child is resumed.
 #[derive(Clone, Copy, Debug)]
 pub enum Next {
     Instruction,
@@ -44,16 +44,17 @@ pub enum Next {
 }
 
 impl Tracee {
-    /// A child that does this, and ends with status 0 unless it panics. It runs to its first stop.
+    /// Forks a child that runs `work`, up to its first stop. The child exits with status 0 unless
+    /// `work` panics.
     pub fn fork(work: impl FnOnce()) -> Self {
-        // SAFETY: the child has this thread only, touches nothing that others may have locked but
-        // the allocator, which knows of forks, and never returns.
+        // SAFETY: the child has only this thread and never returns. Of what other threads may have
+        // locked it uses only the allocator, which supports forks.
         let pid = unsafe { libc::fork() };
         assert!(pid >= 0, "fork: {}", io::Error::last_os_error());
         if pid == 0 {
             let work = std::panic::AssertUnwindSafe(work);
             let died = std::panic::catch_unwind(|| {
-                // SAFETY: takes numbers only.
+                // SAFETY: takes only numbers.
                 unsafe {
                     libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                     libc::alarm(60);
@@ -63,7 +64,7 @@ impl Tracee {
                 let work = work;
                 (work.0)();
             });
-            // SAFETY: ends the child, without what the parent registered for its own end.
+            // SAFETY: ends the child without running the parent's exit handlers.
             unsafe { libc::_exit(if died.is_ok() { 0 } else { 101 }) };
         }
         let tracee = Self { pid };
@@ -72,9 +73,9 @@ impl Tracee {
         tracee
     }
 
-    /// Whether this process may trace its children.
+    /// Returns `true` if this process may trace its children.
     pub fn is_allowed() -> bool {
-        // SAFETY: the child makes two calls and ends.
+        // SAFETY: the child makes two system calls and exits.
         unsafe {
             let pid = libc::fork();
             if pid == 0 {
@@ -94,12 +95,13 @@ impl Tracee {
         self.pid
     }
 
-    /// Goes on to the next stop. Signals that it stopped for are not delivered, unless given.
+    /// Resumes the child until its next stop. The pending signal is suppressed; `signal` is
+    /// delivered unless it is 0.
     pub fn go(&self, next: Next, signal: c_int) -> Stop {
         self.go_while(next, signal, || {})
     }
 
-    /// The same, with something to do while it goes on.
+    /// Like `go`, but calls `meanwhile` while the child runs.
     pub fn go_while(&self, next: Next, signal: c_int, meanwhile: impl FnOnce()) -> Stop {
         let request = match next {
             Next::Instruction => libc::PTRACE_SINGLESTEP,
@@ -110,7 +112,7 @@ impl Tracee {
         self.wait()
     }
 
-    /// Executes one instruction; `None` if a signal came instead.
+    /// Executes one instruction. Returns the stop if a signal was pending instead.
     pub fn step(&self) -> Option<Stop> {
         match self.go(Next::Instruction, 0) {
             Stop::Step => None,
@@ -118,18 +120,18 @@ impl Tracee {
         }
     }
 
-    /// Makes a system call in the child's name, and puts its registers back.
+    /// Makes a system call on behalf of the child and restores its registers.
     pub fn call(&self, number: c_long, arguments: [u64; 3]) -> i64 {
         let before = self.registers();
         let mut registers = before;
         registers.rip = &raw const sharemap_test_call_instruction as u64;
         registers.rax = number as u64;
-        // No system call is to be restarted.
+        // Keeps the kernel from restarting an interrupted system call.
         registers.orig_rax = u64::MAX;
         [registers.rdi, registers.rsi, registers.rdx] = arguments;
         self.set_registers(&registers);
         let mut after = registers;
-        // Out of the end of a system call, the first stop may come before the instruction.
+        // At the exit of a system call, the first stop may precede the instruction.
         while after.rip == registers.rip {
             let stop = self.go(Next::Instruction, 0);
             assert_eq!(stop, Stop::Step, "a system call in the child's name");
@@ -140,17 +142,18 @@ impl Tracee {
         result
     }
 
-    /// The number of the system call that it is in.
+    /// Returns the number of the child's current system call.
     pub fn call_number(&self) -> c_long {
         self.registers().orig_rax as c_long
     }
 
-    /// Whether it has been made; at its beginning the kernel shows this result.
+    /// Returns `true` at the exit of a system call. At its entry the kernel presents this error as
+    /// the result.
     pub fn call_is_made(&self) -> bool {
         self.registers().rax as i64 != -i64::from(libc::ENOSYS)
     }
 
-    /// Whether it is about to sleep on a word.
+    /// Returns `true` if the child is about to sleep on a word.
     pub fn is_falling_asleep(&self) -> bool {
         let registers = self.registers();
         registers.orig_rax as c_long == libc::SYS_futex
@@ -170,7 +173,7 @@ impl Tracee {
     }
 
     fn request(&self, request: libc::c_uint, address: u64, data: u64) {
-        // SAFETY: pointers passed as `data` are to what the request reads or fills.
+        // SAFETY: a pointer passed as `data` refers to what the request reads or fills.
         let result =
             unsafe { libc::ptrace(request, self.pid, address as *mut c_void, data as *mut c_void) };
         assert!(result >= 0, "ptrace {request}: {}", io::Error::last_os_error());
@@ -179,7 +182,7 @@ impl Tracee {
     fn wait(&self) -> Stop {
         let mut status = 0;
         loop {
-            // SAFETY: the status is ours.
+            // SAFETY: the status is a local variable.
             let got = unsafe { libc::waitpid(self.pid, &mut status, libc::__WALL) };
             if got == self.pid {
                 break;
@@ -203,7 +206,7 @@ impl Tracee {
                 if number == libc::SIGTRAP && info.si_code > 0 {
                     return Stop::Step;
                 }
-                // SAFETY: read for faults only, which have an address.
+                // SAFETY: read only for faults, which have an address.
                 let address = unsafe { info.si_addr() } as u64;
                 Stop::Signal { number, code: info.si_code, address }
             }
@@ -213,7 +216,7 @@ impl Tracee {
 
 impl Drop for Tracee {
     fn drop(&mut self) {
-        // SAFETY: our own child, which was not waited for to its end, or is gone already.
+        // SAFETY: the process is a child of this one; if it has been reaped, the calls fail.
         unsafe {
             libc::kill(self.pid, libc::SIGKILL);
             libc::waitpid(self.pid, ptr::null_mut(), libc::__WALL);
@@ -224,6 +227,6 @@ impl Drop for Tracee {
 std::arch::global_asm!("sharemap_test_call_instruction:", "syscall");
 
 unsafe extern "C" {
-    /// A system call instruction; a forked child has it at the same place.
+    /// The address of a system call instruction, at the same place in a forked child.
     static sharemap_test_call_instruction: u8;
 }

@@ -1,9 +1,9 @@
-//! A few locks with values that one store writes, or that are not valid for all bytes.
+//! A few locks with values that a single store writes, or that few bytes are valid for.
 
 use sharemap::{Condvar, Mutex, Shareable, SharedType};
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
-/// Whether there is a job.
+/// Whether a job exists.
 #[derive(Clone, Copy, Debug, Shareable, TryFromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(u8)]
 pub enum Job {
@@ -11,7 +11,7 @@ pub enum Job {
     Some = 7,
 }
 
-/// A mutex of a value of which few bytes are one.
+/// Locks of a one-word value, and of a value for which most bytes are invalid.
 #[derive(SharedType)]
 pub struct Few {
     pub count: Mutex<u64>,
@@ -23,5 +23,5 @@ pub fn first() -> Few {
     Few { count: Mutex::new(5), job: Mutex::new([Job::None; 8]), ready: Condvar::new() }
 }
 
-/// Where they lie in the payload.
+/// The offsets of the locks in the payload.
 pub const LOCKS: [u64; 3] = [0, 32, 64];

@@ -1,4 +1,4 @@
-//! Runs each image in a forked child, several at a time, and sees how they end.
+//! Runs each image in a forked child, several at a time, and checks how the children end.
 
 #![allow(unsafe_code, reason = "forks, and waits for children")]
 
@@ -18,16 +18,16 @@ use crate::operations::{
 };
 use crate::random::Random;
 
-/// No operation takes longer.
+/// The longest acceptable duration of an operation.
 const LIMIT: Duration = Duration::from_secs(1);
 const AT_A_TIME: usize = 8;
 
-/// What became of all images.
+/// The results of all images.
 #[derive(Debug, Default)]
 pub struct Storm {
     pub images: u64,
     pub opened: u64,
-    /// By kind of error.
+    /// The number of images that could not be opened, by kind of error.
     pub refused: BTreeMap<String, u64>,
     operations: u64,
     slowest: Option<Slowest>,
@@ -42,7 +42,7 @@ struct Slowest {
     seed: u64,
 }
 
-/// How a child ended that ended well.
+/// The results of a child that succeeded.
 struct Ended {
     operations: u64,
     outcome: String,
@@ -50,7 +50,7 @@ struct Ended {
 }
 
 impl Storm {
-    /// Mutates and uses `count` images, each by a seed of its own, from `seed` on.
+    /// Mutates and uses `count` images, with the seeds from `seed` on.
     pub fn run(images: &[Image], seed: u64, count: u64) -> Self {
         let records = SharedMemory::anonymous((AT_A_TIME * RECORD) as u64).unwrap();
         let (next, storm) = (AtomicU64::new(0), Mutex::new(Self::default()));
@@ -107,7 +107,7 @@ impl fmt::Display for Storm {
     }
 }
 
-/// One image; again, with what others on a busy machine take left out, if it was slow.
+/// Runs one image. If it was slow, runs it again and excludes the time that other processes took.
 fn settled(image: &Image, seed: u64, worker: usize, record: ViewMut<'_, u8>) -> Ended {
     let ended = in_a_child(image, seed, worker, record, Measure::Elapsed);
     if ended.slowest.took < LIMIT {
@@ -129,8 +129,8 @@ fn in_a_child(
         format!("mutated-{}-{}-{worker}", std::process::id(), image.name().replace(' ', "-"));
     let path = image::directory().join(name);
     let clock = Clock::new(record, measure);
-    // SAFETY: the child runs what a child may run after a fork of many threads with this C library,
-    // and ends without returning.
+    // SAFETY: the child runs only what this C library allows after a fork of a threaded program,
+    // and exits without returning.
     let child = unsafe {
         match libc::fork() {
             0 => {
@@ -142,7 +142,8 @@ fn in_a_child(
     };
     assert!(child > 0, "{}", std::io::Error::last_os_error());
     let mut status = 0;
-    // SAFETY: our own child, waited for once. It ends, at the latest by its alarm.
+    // SAFETY: the child belongs to this process and is reaped once. Its alarm ends it at the
+    // latest.
     let waited = unsafe { libc::waitpid(child, &mut status, 0) };
     let _ = std::fs::remove_file(&path);
     let text = |at: usize| {
@@ -175,7 +176,7 @@ fn in_a_child(
     }
 }
 
-/// In a child: makes the object of a mutated image, and uses it by its name or by its path.
+/// Writes a mutated image to a file and uses the object by its name or its path. Runs in the child.
 fn use_image(image: &Image, seed: u64, path: &Path, clock: &Clock<'_>) {
     let random = &mut Random::new(seed);
     std::fs::write(path, image.mutated(random)).unwrap();

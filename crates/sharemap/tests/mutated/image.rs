@@ -1,4 +1,4 @@
-//! Images of real objects, and what a seed makes of them.
+//! Images of real objects, and mutations of them by a seed.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,12 +11,12 @@ use crate::operations::{self, Clock};
 use crate::places::Map;
 use crate::random::Random;
 
-/// What an image is of.
+/// The types of which images are made.
 pub trait Shown: SharedType + Sized {
     const LOCKS: &'static [u64];
 
     fn first() -> Self;
-    /// Does all that can be done with one.
+    /// Performs every operation on an object.
     fn use_all(clock: &Clock<'_>, shared: &Shared<Self>);
 }
 
@@ -52,13 +52,13 @@ pub struct Image {
     pub use_it: fn(&Clock<'_>, &Location, &mut Random),
 }
 
-/// A directory in memory, where there is one: other file systems may need a second file.
+/// Returns a directory in memory if there is one, as other file systems may need a companion file.
 pub fn directory() -> PathBuf {
     let memory = PathBuf::from("/dev/shm");
     if memory.is_dir() { memory } else { std::env::temp_dir() }
 }
 
-/// A path that goes with its value.
+/// The path of a file that is removed when the value is dropped.
 struct Path(PathBuf);
 
 impl Path {
@@ -82,14 +82,14 @@ impl Image {
         Self { name, bytes, places, use_it: operations::everything::<T> }
     }
 
-    /// An object that no process uses.
+    /// Returns the image of an object that no process uses.
     pub fn fresh<T: Shown>(name: &'static str) -> Self {
         let path = Path::new();
         drop(small().create_new(Location::file(&path.0), T::first).unwrap());
         Self::of::<T>(name, &path)
     }
 
-    /// An object of a killed process that held one lock of each kind.
+    /// Returns the image of an object of a killed process that held one lock of each kind.
     pub fn in_use() -> Self {
         let path = Path::new();
         let shared = small().create_new(Location::file(&path.0), all::first).unwrap();
@@ -101,7 +101,7 @@ impl Image {
         image
     }
 
-    /// One of which owners died, or declared the value unusable.
+    /// Returns the image of an object with locks that are poisoned or whose owners died.
     pub fn left_by_the_dead() -> Self {
         let path = Path::new();
         let shared = small().create_new(Location::file(&path.0), all::first).unwrap();
@@ -128,8 +128,8 @@ impl Image {
         image
     }
 
-    /// One with the most participants and lanes there can be: every record is in use, and each lane is of
-    /// another participant, which died. Each lane announces the first locks.
+    /// Returns the image of an object with the maximum number of participants and lanes. Every
+    /// participant is in use and dead, and has one lane, which announces the first locks.
     pub fn largest() -> Self {
         const MOST: u32 = 65_535;
         let path = Path::new();
@@ -154,14 +154,14 @@ impl Image {
         self.name
     }
 
-    /// A mutated copy.
+    /// Returns a mutated copy of the bytes.
     pub fn mutated(&self, random: &mut Random) -> Vec<u8> {
         let mut bytes = self.bytes.clone();
         for _ in 0..1 + random.below(12) {
             self.mutate(&mut bytes, random);
         }
         match random.below(40) {
-            // Shorter, or longer.
+            // Truncates or extends the image.
             0 => bytes.truncate(random.below(bytes.len() as u64) as usize),
             1 => bytes.resize(bytes.len() + random.below(5_000) as usize, random.next() as u8),
             _ => {}
@@ -185,12 +185,12 @@ impl Image {
             7 => put(bytes, aligned, &boundary(end, places, random).to_le_bytes()),
             8 => put(bytes, at & !3, &(boundary(end, places, random) as u32).to_le_bytes()),
             9 => {
-                // Another word of the image.
+                // Copies another word of the image.
                 let from = (random.below(end - 8) & !7) as usize;
                 bytes.copy_within(from..from + 8, aligned.min(end as usize - 8));
             }
             10 => {
-                // Two ranges change places.
+                // Swaps two ranges.
                 let len = (8 << random.below(5)) as usize;
                 let other = (random.below(end - len as u64) & !7) as usize;
                 let one = aligned.min(end as usize - len);
@@ -199,22 +199,23 @@ impl Image {
                 }
             }
             11 => {
-                // A field of the header.
+                // Overwrites a checksummed field of the header.
                 let field = random.pick(&FIELDS);
                 let value = boundary(end, places, random).to_le_bytes();
                 put(bytes, field.0, &value[..field.1]);
             }
             12 => {
-                // What may change in the header.
+                // Overwrites a field of the header that may change.
                 let field = random.pick(&[128, 132, 136, 144, 160, 168]);
                 put(bytes, field, &(random.below(5) as u32).to_le_bytes());
             }
-            _ => self.leave_a_corpse(bytes, random),
+            _ => self.leave_a_dead_participant(bytes, random),
         }
     }
 
-    /// What a process leaves that died: a record in use, and a lane that announces locks, which name it.
-    fn leave_a_corpse(&self, bytes: &mut [u8], random: &mut Random) {
+    /// Writes what a dead participant leaves: a record in use, and a lane that announces locks
+    /// whose words name it.
+    fn leave_a_dead_participant(&self, bytes: &mut [u8], random: &mut Random) {
         let places = &self.places;
         let count = (places.lanes - places.participants) / 64;
         let (participant, lane) = (random.below(count), random.below(places.lane_count));
@@ -237,7 +238,7 @@ fn small() -> SharedOptions {
     SharedOptions::new().participants(6).lanes(12)
 }
 
-/// Fields of the header that have a checksum: where they are, and their bytes.
+/// The offsets and lengths of the checksummed header fields.
 const FIELDS: [(usize, usize); 13] = [
     (8, 2),
     (10, 2),
@@ -254,7 +255,7 @@ const FIELDS: [(usize, usize); 13] = [
     (104, 8),
 ];
 
-/// A number at which something begins, ends, or turns over.
+/// Returns a boundary value: a start, an end or a limit of an integer type, or a neighbour of one.
 fn boundary(end: u64, places: &Map, random: &mut Random) -> u64 {
     let near = random.pick(&[
         0,
@@ -282,14 +283,14 @@ fn boundary(end: u64, places: &Map, random: &mut Random) -> u64 {
     }
 }
 
-/// Bytes that have no place any more are left out.
+/// Writes `value` at `at`, unless that exceeds the image.
 fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     if let Some(place) = at.checked_add(value.len()).and_then(|end| bytes.get_mut(at..end)) {
         place.copy_from_slice(value);
     }
 }
 
-/// Makes the header's checksum right.
+/// Updates the checksum of the header.
 fn seal(bytes: &mut [u8]) {
     let sum = bytes[..120].iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
         (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)

@@ -1,4 +1,4 @@
-//! Every operation that ends by itself, timed.
+//! Every operation that returns by itself, timed.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -11,12 +11,12 @@ use crate::few::{Few, Job};
 use crate::image::Shown;
 use crate::random::Random;
 
-/// What waits waits so long.
+/// The timeout of every bounded wait.
 const SHORT: Duration = Duration::from_millis(1);
-/// Seconds after which the kernel ends the process: an operation hangs, however busy the machine is.
+/// The seconds after which the kernel kills the process, because an operation hangs.
 const HUNG: u32 = 20;
 
-/// Bytes of a record that a process fills.
+/// The size of the record that a process fills, and the offsets of its fields.
 pub const RECORD: usize = 256;
 pub const OPERATIONS: usize = 0;
 pub const SLOWEST_NS: usize = 8;
@@ -25,26 +25,26 @@ pub const SLOWEST: usize = 112;
 pub const OUTCOME: usize = 160;
 pub const TEXT: usize = 48;
 
-/// What counts as the time of an operation.
+/// The time that counts for an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
-    /// All that passes.
+    /// The elapsed time.
     Elapsed,
-    /// Without the time in which the process was ready and others had the processors. Asking for that
-    /// takes longer than most operations.
+    /// The elapsed time without the time in which the process was ready but had no processor.
+    /// Querying that takes longer than most operations.
     Own,
 }
 
-/// For how long this process, of one thread, has been ready and had no processor; zero where the
-/// system does not tell.
+/// Returns how long this single-threaded process has been ready without a processor, or zero if the
+/// system does not report it.
 fn waited_for_a_processor() -> Duration {
     let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
     let waited = text.split_ascii_whitespace().nth(1).and_then(|number| number.parse().ok());
     Duration::from_nanos(waited.unwrap_or(0))
 }
 
-/// Measures operations, and notes in a record that another process reads which is at work, and which
-/// was the slowest.
+/// Times operations. Writes the current and the slowest operation to a record, which the parent
+/// process reads.
 pub struct Clock<'a> {
     record: ViewMut<'a, u8>,
     measure: Measure,
@@ -65,10 +65,10 @@ impl<'a> Clock<'a> {
         self.record.write_at(at, &bytes).unwrap();
     }
 
-    /// Runs an operation and what is dropped at its end. What it comes to does not matter.
+    /// Times an operation, including the drops at its end. Its result does not matter.
     fn time<R>(&self, name: &str, operation: impl FnOnce() -> R) -> R {
         self.write(NOW, name);
-        // SAFETY: a plain number.
+        // SAFETY: takes only a number.
         #[allow(unsafe_code, reason = "the kernel ends what hangs")]
         unsafe {
             libc::alarm(HUNG)
@@ -91,19 +91,19 @@ impl<'a> Clock<'a> {
         result
     }
 
-    /// A clock that records nothing, for operations inside a timed one.
+    /// Returns a clock that records nothing, for operations inside a timed one.
     fn silent(&self) -> Self {
         let slowest = Cell::new(u64::MAX);
         Self { record: self.record, measure: Measure::Elapsed, count: Cell::new(0), slowest }
     }
 
-    /// Runs an operation that returns nothing.
+    /// Times an operation and discards its result.
     fn run<R>(&self, name: &str, operation: impl FnOnce() -> R) {
         self.time(name, || drop(operation()));
     }
 }
 
-/// The guard. After the death of an owner, the value is accepted.
+/// Unwraps the guard, and marks the value consistent after the death of an owner.
 macro_rules! had {
     ($result:expr) => {
         match $result {
@@ -119,7 +119,7 @@ fn options(random: &mut Random) -> SharedOptions {
     if random.one_in(2) { options.accept_unclean() } else { options }
 }
 
-/// Everything that can be done with an object from its name to the end of that. The outcome is whether
+/// Performs every operation on an object, from opening to unlinking. Records as the outcome whether
 /// it opened, or the kind of error.
 pub fn everything<T: Shown>(clock: &Clock<'_>, location: &Location, random: &mut Random) {
     look(clock, location);
@@ -134,7 +134,8 @@ pub fn everything<T: Shown>(clock: &Clock<'_>, location: &Location, random: &mut
         Ok(shared) => {
             T::use_all(clock, &shared);
             look(clock, location);
-            // A second session, and the first one dropped with everything still to be seen.
+            // Opens the object a second time, after the first session detached with its locks still
+            // announced.
             clock.run("drop", || drop(shared));
             clock.run("open again", || options.open::<T>(location).map(drop));
         }
@@ -146,7 +147,7 @@ pub fn everything<T: Shown>(clock: &Clock<'_>, location: &Location, random: &mut
     clock.run("unlink", || Shared::<T>::unlink(location));
 }
 
-/// All that is asked from outside.
+/// Performs every inspection.
 fn look(clock: &Clock<'_>, location: &Location) {
     let Ok(look) = clock.time("inspect", || Inspection::open(location)) else { return };
     clock.run("facts", || look.facts());
@@ -172,7 +173,7 @@ macro_rules! each {
     )* };
 }
 
-/// Those of every kind of lock.
+/// Performs the operations of every kind of lock.
 pub fn all(clock: &Clock<'_>, shared: &Shared<All>) {
     let ((mutex, lock, elements, table), (permits, signal, barrier, condvar), (event, auto, once)) =
         &**shared;
@@ -267,11 +268,11 @@ pub fn all(clock: &Clock<'_>, shared: &Shared<All>) {
             drop((had!(elements.try_lock()), held));
         };
     }
-    // What is forgotten is still announced at the end.
+    // The forgotten guard stays announced until the process ends.
     clock.run("mutex.try_lock, forgotten", || mutex.try_lock().map(std::mem::forget).is_ok());
 }
 
-/// Those of values that one store writes, or that not all bytes are.
+/// Performs the operations of the locks in `Few`.
 pub fn few(clock: &Clock<'_>, shared: &Shared<Few>) {
     each! { clock:
         "count.try_lock" => *had!(shared.count().try_lock()) ^= 1;

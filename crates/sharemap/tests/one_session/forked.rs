@@ -1,4 +1,4 @@
-//! Children that were forked at any moment open what their parent has open.
+//! Children forked at any moment can open the objects that their parent has open.
 
 #![allow(unsafe_code, reason = "forks")]
 
@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 
-/// Ends a child that has not ended by then.
+/// The time after which a child is killed.
 const DEADLINE_SECONDS: u32 = 60;
 
-/// Runs this in a forked child. Returns its id.
+/// Runs `action` in a forked child and returns its process id.
 fn fork(action: impl FnOnce()) -> libc::pid_t {
-    // SAFETY: the child is this thread alone, with a C library that keeps its own state whole in it; it
-    // ends here, whatever happens, and soon.
+    // SAFETY: the child has only this thread, and its C library supports forks of threaded
+    // programs. It exits here, at the latest when the alarm kills it.
     unsafe {
         let child = libc::fork();
         assert!(child >= 0);
@@ -28,20 +28,21 @@ fn fork(action: impl FnOnce()) -> libc::pid_t {
 #[track_caller]
 fn assert_ends_well(child: libc::pid_t) {
     let mut status = 0;
-    // SAFETY: the child is this process's own.
+    // SAFETY: the child belongs to this process.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
     assert_eq!(status, 0, "how the child ended");
 }
 
+/// A child that opens an object of its parent becomes a participant of its own.
 #[test]
-fn a_child_takes_part_by_itself_in_what_its_parent_has_open() {
+fn a_child_is_a_participant_of_its_own() {
     need_atomics!();
     let directory = TempDir::new();
     let (one, two, path) = twice(&directory);
     let held = one.0.lock().unwrap();
     let child = fork(|| {
         let same = open::<Locks>(&path);
-        // It is the parent's, and so no deadlock.
+        // The parent holds the lock, so this is no deadlock.
         let refused = same.0.lock_timeout(Duration::from_millis(20)).map(drop);
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Timeout);
         let held = same.1.write().unwrap();
@@ -59,7 +60,7 @@ fn a_child_takes_part_by_itself_in_what_its_parent_has_open() {
     *two.0.lock().unwrap() += 1;
 }
 
-/// While other threads open and drop objects in a loop.
+/// Children forked while other threads open and drop objects do not hang.
 #[test]
 fn children_that_are_forked_at_any_moment_do_not_hang() {
     need_atomics!();
@@ -70,7 +71,7 @@ fn children_that_are_forked_at_any_moment_do_not_hang() {
         let few = SharedOptions::new().participants(16).lanes(64);
         drop(few.create_new(Location::file(path), || Mutex::new(0_u64)).unwrap());
     }
-    /// Ends the threads, also when a child fails.
+    /// Stops the threads when dropped, also if a child fails.
     struct Done<'a>(&'a AtomicBool);
     impl Drop for Done<'_> {
         fn drop(&mut self) {
@@ -96,7 +97,7 @@ fn children_that_are_forked_at_any_moment_do_not_hang() {
                     drop((open::<Mutex<u64>>(path), shared));
                 }
             });
-            // Some at once, and some one after the other.
+            // Some children run concurrently, and some one after another.
             if round % 3 == 0 {
                 assert_ends_well(child);
                 return None;

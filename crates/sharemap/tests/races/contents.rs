@@ -1,11 +1,11 @@
-//! What the files of the races hold, and operations whose every byte and count is checked.
+//! The contents of the raced files, and operations that check every byte and count.
 
 use sharemap::zerocopy::IntoBytes;
 use sharemap::{Error, ErrorKind, ViewMut, page_size};
 
 pub const PAGES: usize = 8;
 
-/// Numbers that are the same in every run.
+/// Pseudo-random numbers, the same in every run.
 #[derive(Clone)]
 pub struct Random(pub u64);
 
@@ -18,12 +18,12 @@ impl Random {
     }
 }
 
-/// The word at an index: unlike its neighbours, and with no byte of zero.
+/// Returns the word at `index`, which differs from its neighbours and has no zero byte.
 fn word(index: usize) -> u64 {
     (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 0x0101_0101_0101_0101
 }
 
-/// What the file holds whenever it is whole.
+/// The contents of a complete file.
 pub struct Whole {
     words: Vec<u64>,
     pub bytes: Vec<u8>,
@@ -37,13 +37,13 @@ impl Whole {
         Self { words, bytes }
     }
 
-    /// One operation, chosen at random, on the file from somewhere on to its end. Everything that it
-    /// reads is compared. Gives the offset at which it faulted, if it did.
+    /// Performs one random operation on the file from a random offset to its end, and checks
+    /// everything that it reads. Returns the offset of the fault, if it faulted.
     pub fn touch(&self, view: ViewMut<'_, u64>, random: &mut Random) -> Option<u64> {
         let bytes = view.cast::<u8>().unwrap();
         let page = page_size() / 8;
         let far = random.below(self.words.len() - page);
-        // Mostly little, where each element is looked at: that takes its time in debug builds.
+        // Mostly short ranges where each element is checked, which is slow in debug builds.
         let near =
             if random.below(16) == 0 { far } else { self.words.len() - page - random.below(99) };
         let rest = view.subview(near..).unwrap();
@@ -71,7 +71,7 @@ impl Whole {
             let index = random.below(view.len());
             self.same(view.get(index), index)?;
         }
-        // So that it fails surely once the file is short.
+        // The last element, so that the operation must fault once the file is shorter.
         self.same(view.last(), view.len() - 1)
     }
 
@@ -86,7 +86,7 @@ impl Whole {
         view.set(view.len() - 1, *self.words.last().unwrap())
     }
 
-    /// The element at an index: right, or a fault there.
+    /// Checks that the element at `index` is right, or faulted at its own offset.
     fn same(&self, item: Result<u64, Error>, index: usize) -> Result<(), Error> {
         match item {
             Ok(value) => {
@@ -126,7 +126,7 @@ impl Whole {
         Err(error)
     }
 
-    /// An iterator ends with its error, and counts up to it.
+    /// Checks that an iterator ends with its error, after the right elements.
     fn walk(&self, view: ViewMut<'_, u64>, start: usize) -> Result<(), Error> {
         let mut iter = view.iter();
         let mut count = 0;
@@ -179,7 +179,7 @@ impl Whole {
     }
 }
 
-/// Everything that was read is what the file held.
+/// Asserts that everything read equals the contents of the file.
 #[track_caller]
 fn right<T: PartialEq + std::fmt::Debug>(out: &[T], expected: &[T], start: usize) {
     if out != expected {
@@ -195,8 +195,8 @@ fn right<T: PartialEq + std::fmt::Debug>(out: &[T], expected: &[T], start: usize
     }
 }
 
-/// What lies behind the bytes counted was read before the cut, or was not written. Words may be half
-/// of each: copies go by bytes where a page goes away under them.
+/// Asserts that each byte after the counted ones was either read before the truncation or not
+/// written. Words may be half of each, because a copy proceeds by bytes when it faults.
 fn untouched_or_right(out: &[u8], expected: &[u8]) {
     let blank = [0; 1024];
     for (out, expected) in out.chunks(1024).zip(expected.chunks(1024)) {

@@ -1,4 +1,5 @@
-//! What others may put under a name before we come: none of it is taken for an object.
+//! Files that other users may place under a name before its creation: none is mistaken for an
+//! object.
 
 #![cfg(target_os = "linux")]
 
@@ -23,7 +24,7 @@ fn c(path: &Path) -> CString {
     CString::new(path.as_os_str().as_bytes()).unwrap()
 }
 
-/// Removes what was put there, whatever it is.
+/// A file of any kind under a name, which is removed when the value is dropped.
 struct Squatter(PathBuf);
 
 impl Drop for Squatter {
@@ -33,8 +34,8 @@ impl Drop for Squatter {
     }
 }
 
-/// Something put under a name, and the errors of `open`, `open_read_only`, `open_or_create`,
-/// `create_new` and `replace`; `None` is success.
+/// A file placed under a name, and the expected errors of `open`, `open_read_only`,
+/// `open_or_create`, `create_new` and `replace`; `None` is success.
 struct Attack {
     what: &'static str,
     put: fn(&Path, &Victim) -> Result<(), String>,
@@ -42,7 +43,7 @@ struct Attack {
     replaced: Option<ErrorKind>,
 }
 
-/// What the attacks point to.
+/// The files that the attacks refer to.
 struct Victim {
     file: PathBuf,
     object: PathBuf,
@@ -145,8 +146,9 @@ fn foreign(at: &Path, mode: u32) -> Result<(), String> {
     io(std::os::unix::fs::chown(at, Some(54_321), Some(54_321)))
 }
 
+/// No foreign file under a name is mistaken for an object, changed or removed.
 #[test]
-fn nothing_that_squats_on_a_name_is_taken_for_an_object() {
+fn foreign_files_under_a_name_are_rejected() {
     let dir = TempDir::new();
     let object = Name::new();
     let ours = SharedMemory::create_new(&*object, 5000).unwrap();
@@ -192,6 +194,7 @@ fn nothing_that_squats_on_a_name_is_taken_for_an_object() {
     assert!(cases >= 30, "only {cases} attacks could be made");
 }
 
+/// A directory under a name is not unlinked.
 #[test]
 fn a_directory_keeps_its_name() {
     let name = Name::new();
@@ -201,8 +204,9 @@ fn a_directory_keeps_its_name() {
     assert!(squatter.0.is_dir());
 }
 
+/// Names cannot lead outside of the directory of objects.
 #[test]
-fn names_lead_nowhere_else() {
+fn names_stay_in_the_directory() {
     for name in ["../tmp/x", "a/../b", "..", ".", "./a", "a\0b", "/etc/passwd", "a\n", "~", "a:b"] {
         let kinds = [
             SharedMemory::create_new(name, 1).unwrap_err().kind(),
@@ -214,8 +218,9 @@ fn names_lead_nowhere_else() {
     }
 }
 
+/// Opening a name that is replaced concurrently returns the object or an error, never another file.
 #[test]
-fn a_name_that_changes_under_the_opener_gives_the_object_or_an_error() {
+fn a_concurrently_replaced_name_is_the_object_or_an_error() {
     const ROUNDS: usize = 3000;
     let dir = TempDir::new();
     let bait = dir.file("bait", [2; 5000]);
@@ -229,8 +234,7 @@ fn a_name_that_changes_under_the_opener_gives_the_object_or_an_error() {
         scope.spawn(|| {
             fs::rename(path(&own), path(&name)).unwrap();
             while !stop.load(Ordering::Relaxed) {
-                // Swaps the object and the link.
-                // SAFETY: terminated paths.
+                // SAFETY: terminated paths. Swaps the object and the link.
                 let swapped = unsafe {
                     libc::syscall(
                         libc::SYS_renameat2,
@@ -266,8 +270,9 @@ fn a_name_that_changes_under_the_opener_gives_the_object_or_an_error() {
     let _ = fs::remove_file(path(&link));
 }
 
+/// An object without permissions for its owner is `NotWritable`.
 #[test]
-fn an_object_that_its_owner_may_not_open() {
+fn an_object_without_owner_permissions_is_not_writable() {
     use std::os::unix::fs::PermissionsExt;
     if is_root() {
         skip!("root may open anything");

@@ -1,4 +1,4 @@
-//! Objects that other programs made, and ours in theirs.
+//! Objects created by other programs and opened by the library, and the reverse.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -11,11 +11,12 @@ use sharemap::SharedMemory;
 use super::Name;
 use super::common::skip;
 
+/// The library opens an object that a C program created, and the reverse.
 #[test]
-fn c_and_this_share_an_object() {
+fn c_programs_share_objects() {
     let name = Name::new();
     let theirs = CString::new(format!("/{}", &*name)).unwrap();
-    // SAFETY: a terminated name; the descriptor is new and nobody else's.
+    // SAFETY: a terminated name; the new descriptor has no other owner.
     let file = unsafe {
         let fd =
             libc::shm_open(theirs.as_ptr(), libc::O_CREAT | libc::O_EXCL | libc::O_RDWR, 0o600);
@@ -31,9 +32,9 @@ fn c_and_this_share_an_object() {
     assert_eq!(&bytes, b"ours");
     // SAFETY: a terminated name.
     assert_eq!(unsafe { libc::shm_unlink(theirs.as_ptr()) }, 0);
-    // And the other way round.
+    // A C program opens an object that the library created.
     let ours = SharedMemory::create_new(&*name, 300).unwrap();
-    // SAFETY: as above.
+    // SAFETY: a terminated name; the new descriptor has no other owner.
     let file = unsafe {
         let fd = libc::shm_open(theirs.as_ptr(), libc::O_RDWR, 0);
         assert!(fd >= 0, "{}", std::io::Error::last_os_error());
@@ -57,8 +58,9 @@ block.unlink()
 print("done", flush=True)
 "#;
 
+/// The library opens a block that a Python program created.
 #[test]
-fn python_and_this_share_an_object() {
+fn a_python_block_is_opened() {
     let name = Name::new();
     let psm = format!("psm_{}", &*name);
     let started = Command::new("python3")

@@ -1,4 +1,4 @@
-//! Too little memory is an error when it is asked for, and leaves nothing behind.
+//! Missing resources are reported when memory is created, and leave nothing behind.
 
 use std::fs;
 use std::path::Path;
@@ -13,6 +13,7 @@ fn names() -> Vec<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
+/// A full /dev/shm is `NoSpace`, and a failed creation leaves no name behind.
 #[test]
 fn a_small_shared_memory() {
     const TEST: &str = "full::a_small_shared_memory";
@@ -38,27 +39,27 @@ fn a_small_shared_memory() {
     );
     assert_eq!(names(), [""; 0]);
 
-    // The whole can be had: what failed has given everything back.
+    // The whole space is available, as the failed calls released theirs.
     let whole = SharedMemory::options().max(4 * SIZE).create_new("whole", SIZE).unwrap();
     whole.bytes().fill(1).unwrap();
     let error = whole.grow(2 * SIZE as usize).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoSpace);
     assert!(error.to_string().contains("--shm-size"), "{error}");
     assert_eq!((whole.len(), names()), (SIZE as usize, vec!["whole".to_owned()]));
-    // A replacement needs room beside what it replaces; the old one stays.
+    // A replacement needs space beside the old object, which stays.
     assert_eq!(SharedMemory::replace("whole", SIZE).unwrap_err().kind(), ErrorKind::NoSpace);
     assert_eq!(SharedMemory::open("whole").unwrap().bytes().get(7).unwrap(), 1);
     assert_eq!(names(), ["whole"]);
 
-    // Without memory set aside it is a fault at the store.
+    // Sparse memory allocates nothing, so a store faults.
     let sparse = SharedMemory::options().sparse().create_new("sparse", SIZE).unwrap();
     assert_eq!(sparse.bytes().set(9, 1).unwrap_err().kind(), ErrorKind::Fault);
 }
 
-/// Mounts a tmpfs over /dev/shm with these options, for this process alone.
+/// Mounts a tmpfs with `options` over /dev/shm, visible to this process only.
 fn mount_over(options: &str, flags: libc::c_ulong) -> Result<(), std::io::Error> {
     let options = std::ffi::CString::new(options).unwrap();
-    // SAFETY: terminated strings; the mounts are this process's own after `mount_tmpfs`.
+    // SAFETY: terminated strings; after `mount_tmpfs` only this process sees the mounts.
     let result = unsafe {
         let kind = c"tmpfs".as_ptr();
         libc::mount(kind, c"/dev/shm".as_ptr(), kind, flags, options.as_ptr().cast())
@@ -66,9 +67,10 @@ fn mount_over(options: &str, flags: libc::c_ulong) -> Result<(), std::io::Error>
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
+/// A /dev/shm without inodes, without permissions, read-only or missing is reported with its cause.
 #[test]
-fn what_is_wrong_with_the_directory_is_told() {
-    const TEST: &str = "full::what_is_wrong_with_the_directory_is_told";
+fn problems_of_the_directory_are_reported() {
+    const TEST: &str = "full::problems_of_the_directory_are_reported";
     if role(TEST).is_none() {
         passes(child(TEST, ""));
         return;
@@ -97,16 +99,16 @@ fn what_is_wrong_with_the_directory_is_told() {
     refused(ErrorKind::NotWritable, &["/dev/shm is mounted read-only", "remount,rw"]);
     mount_over("mode=755", 0).unwrap();
     let is_root = super::common::is_root();
-    // SAFETY: plain calls; this process is a test's own.
+    // SAFETY: takes only numbers; this process belongs to the test.
     if is_root && unsafe { libc::setegid(65_534) == 0 && libc::seteuid(65_534) == 0 } {
         refused(ErrorKind::PermissionDenied, &["mode 755", "chmod 1777 /dev/shm"]);
-        // SAFETY: as above.
+        // SAFETY: takes only a number.
         assert_eq!(unsafe { libc::seteuid(0) }, 0);
     } else {
         eprintln!("skipped: a directory of root's alone: this process is not root");
     }
     let before = "/dev/shm";
-    // SAFETY: terminated strings; the mounts are this process's own.
+    // SAFETY: terminated strings; only this process sees the mounts.
     let gone = unsafe {
         while libc::umount2(c"/dev/shm".as_ptr(), libc::MNT_DETACH) == 0 {}
         libc::mount(
@@ -130,8 +132,9 @@ fn what_is_wrong_with_the_directory_is_told() {
     assert!(listed.to_string().contains("mount -t tmpfs"), "{listed}");
 }
 
+/// More memory than exists is `NoSpace`, with a name or without.
 #[test]
-fn more_memory_than_there_is() {
+fn more_memory_than_exists() {
     let name = Name::new();
     let wanted = 1 << 44;
     let error = SharedMemory::create_new(&*name, wanted).unwrap_err();
@@ -148,8 +151,9 @@ fn more_memory_than_there_is() {
     assert_eq!((error.kind(), error.length()), (ErrorKind::NoSpace, Some(wanted)));
 }
 
+/// Huge pages are provided, or the error names the setting; named objects do not support them.
 #[test]
-fn huge_pages_are_had_or_told() {
+fn huge_pages_are_provided_or_reported() {
     let huge = SharedMemory::options().huge_pages(HugePages::Reserved);
     match huge.create_new(Location::anonymous(), 3 << 20) {
         Ok(memory) => {
@@ -175,6 +179,7 @@ fn huge_pages_are_had_or_told() {
     transparent.create_new(&*name, 4 << 20).unwrap().bytes().set(0, 1).unwrap();
 }
 
+/// Named and anonymous memory works without /proc, except for read-only descriptors.
 #[test]
 fn without_proc() {
     const TEST: &str = "full::without_proc";
@@ -182,7 +187,7 @@ fn without_proc() {
         passes(child(TEST, ""));
         return;
     }
-    // SAFETY: terminated strings; the mounts are this process's own after `unshare`.
+    // SAFETY: terminated strings; after `unshare` only this process sees the mounts.
     let hidden = unsafe {
         let none = std::ptr::null();
         libc::unshare(libc::CLONE_NEWNS) == 0
@@ -202,7 +207,7 @@ fn without_proc() {
     assert_eq!(SharedMemory::open(&*name).unwrap().len(), other.len());
     let nameless = SharedMemory::anonymous(5000).unwrap();
     assert_eq!(nameless.read_only().unwrap_err().kind(), ErrorKind::NotFound);
-    // What cannot be opened anew is sent as it is.
+    // Memory that cannot be reopened is sent by its own descriptor.
     let (here, there) = std::os::unix::net::UnixStream::pair().unwrap();
     nameless.send(&here).unwrap();
     assert_eq!(SharedMemory::receive(&there).unwrap().len(), 5000);

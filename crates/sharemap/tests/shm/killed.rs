@@ -1,4 +1,4 @@
-//! Creators that are killed leave whole objects, or nothing.
+//! Creators that are killed leave complete objects or none.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -11,16 +11,18 @@ use super::common::{child, role, skip};
 
 const LEN: u64 = 300_000;
 
-/// Names that are hidden until objects are whole, of objects of this process.
+/// Returns the number of hidden names, which objects of `process` have until they are complete.
 fn drafts(process: u32) -> usize {
     let beginning = format!(".sharemap-new-{process}-");
     let list = SharedMemory::list().unwrap();
     list.iter().filter(|object| object.name.to_string_lossy().starts_with(&beginning)).count()
 }
 
+/// A killed creator leaves a complete object or none, and its hidden name is removed by the next
+/// creator.
 #[test]
-fn killed_creators_leave_whole_objects_or_nothing() {
-    const TEST: &str = "killed::killed_creators_leave_whole_objects_or_nothing";
+fn killed_creators_leave_complete_objects_or_none() {
+    const TEST: &str = "killed::killed_creators_leave_complete_objects_or_none";
     const ROUNDS: u32 = 40;
     if let Some(name) = role(TEST) {
         let name = Name::given(&name);
@@ -40,7 +42,7 @@ fn killed_creators_leave_whole_objects_or_nothing() {
         };
         let mut lines = BufReader::new(maker.stdout.take().unwrap()).lines();
         while lines.next().is_some_and(|line| line.unwrap() != "ready") {}
-        // Wherever it is by now.
+        // The kill hits the creator at any point.
         std::thread::sleep(Duration::from_micros(u64::from(round) * 131 % 5000));
         maker.kill().unwrap();
         maker.wait().unwrap();
@@ -55,7 +57,7 @@ fn killed_creators_leave_whole_objects_or_nothing() {
                 none += 1;
             }
         }
-        // Whoever makes a hidden name next takes along what was left.
+        // The next creator of a hidden name removes those of dead processes.
         SharedMemory::replace(&*name, 1).unwrap();
         assert_eq!(drafts(maker.id()), 0);
         SharedMemory::unlink(&*name).unwrap();
@@ -63,8 +65,9 @@ fn killed_creators_leave_whole_objects_or_nothing() {
     eprintln!("{whole} whole objects, {none} times nothing");
 }
 
+/// An object that is being created by a living process is not removed.
 #[test]
-fn what_is_being_made_is_not_swept() {
+fn objects_being_created_are_not_removed() {
     let names: Vec<Name> = (0..4).map(|_| Name::new()).collect();
     std::thread::scope(|scope| {
         for name in &names {

@@ -1,4 +1,5 @@
-//! From creation to unlink, seen by the maker, by others in this process, and by other processes.
+//! The life of an object, from creation to unlinking, in its creator, elsewhere in this process,
+//! and in other processes.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -8,8 +9,9 @@ use sharemap::{ErrorKind, Lifetime, Location, SharedMemory, page_size};
 use super::Name;
 use super::common::{child, passes, role};
 
+/// Openings of one object share its contents.
 #[test]
-fn what_one_writes_the_other_reads() {
+fn openings_share_contents() {
     let name = Name::new();
     let writer = SharedMemory::create_new(&*name, 10_000).unwrap();
     let other = SharedMemory::open(&*name).unwrap();
@@ -34,8 +36,9 @@ fn what_one_writes_the_other_reads() {
     assert!(!format!("{writer:?}").contains("greet"));
 }
 
+/// A name can be created once and unlinked once.
 #[test]
-fn a_name_is_made_once() {
+fn a_name_is_created_once() {
     let name = Name::new();
     let absent = SharedMemory::open(&*name).unwrap_err();
     assert_eq!(absent.kind(), ErrorKind::NotFound);
@@ -49,8 +52,9 @@ fn a_name_is_made_once() {
     SharedMemory::create_new(&*name, 100).unwrap();
 }
 
+/// Memory stays valid after its creator dropped it and its name was unlinked.
 #[test]
-fn it_outlives_its_maker_and_its_name() {
+fn memory_outlives_its_creator_and_its_name() {
     let name = Name::new();
     let memory = SharedMemory::create_new(&*name, 100).unwrap();
     memory.bytes().set(3, 9).unwrap();
@@ -63,8 +67,9 @@ fn it_outlives_its_maker_and_its_name() {
     assert_eq!(SharedMemory::open(&*name).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
+/// `open_or_create` opens an existing object and rejects it if it is too short.
 #[test]
-fn open_or_create_takes_what_is_there() {
+fn open_or_create_opens_an_existing_object() {
     let name = Name::new();
     let first = SharedMemory::open_or_create(&*name, 3 * page_size() as u64).unwrap();
     first.bytes().set(0, 1).unwrap();
@@ -74,8 +79,9 @@ fn open_or_create_takes_what_is_there() {
     assert_eq!((longer.kind(), longer.length()), (ErrorKind::WrongSize, Some(1 << 20)));
 }
 
+/// Processes that have an object open keep it when its name is replaced.
 #[test]
-fn a_replaced_object_stays_with_those_who_have_it() {
+fn a_replaced_object_stays_open() {
     let name = Name::new();
     let fresh = SharedMemory::replace(&*name, 100).unwrap();
     fresh.bytes().set(0, 1).unwrap();
@@ -85,8 +91,9 @@ fn a_replaced_object_stays_with_those_who_have_it() {
     assert_eq!(SharedMemory::open(&*name).unwrap().bytes().get(0).unwrap(), 2);
 }
 
+/// Memory grows in place, and other openings can follow within their reservations.
 #[test]
-fn growth_is_in_place_and_seen_by_others() {
+fn growth_is_in_place_and_visible_to_others() {
     let name = Name::new();
     let page = page_size();
     let memory =
@@ -100,8 +107,8 @@ fn growth_is_in_place_and_seen_by_others() {
     memory.bytes().set(10 * page - 1, 5).unwrap();
     assert!(other.refresh_len().unwrap() >= 10 * page);
     assert_eq!(other.bytes().get(10 * page - 1).unwrap(), 5);
-    // Whoever kept no address space for more sees what it saw, or all if it was there from the
-    // beginning.
+    // An opening without a reservation keeps its length, unless the system mapped everything from
+    // the beginning.
     assert!(fixed.refresh_len().unwrap() >= page);
     other.grow(64 * page).unwrap();
     other.bytes().set(64 * page - 1, 6).unwrap();
@@ -111,9 +118,10 @@ fn growth_is_in_place_and_seen_by_others() {
     assert_eq!(beyond.kind(), ErrorKind::ExceedsReservation);
 }
 
+/// Another process can open, write and grow memory, and create objects that outlive it.
 #[test]
-fn another_process_opens_writes_grows_and_ends() {
-    const TEST: &str = "life::another_process_opens_writes_grows_and_ends";
+fn another_process_opens_writes_and_grows() {
+    const TEST: &str = "life::another_process_opens_writes_and_grows";
     let page = page_size();
     if let Some(name) = role(TEST) {
         let name = Name::given(&name);
@@ -134,12 +142,13 @@ fn another_process_opens_writes_grows_and_ends() {
     }
     assert_eq!(memory.refresh_len().unwrap(), 8 * page);
     assert_eq!(memory.bytes().get(8 * page - 1).unwrap(), 12);
-    // Its maker has ended.
+    // The creator has ended.
     assert_eq!(SharedMemory::open(&*second).unwrap().bytes().get(0).unwrap(), 13);
 }
 
+/// Accesses past the end of memory that a peer truncated are faults.
 #[test]
-fn a_peer_that_cuts_it_off_makes_faults() {
+fn accesses_past_a_truncation_are_faults() {
     let name = Name::new();
     let page = page_size();
     let memory = SharedMemory::create_new(&*name, 4 * page as u64).unwrap();
@@ -153,13 +162,14 @@ fn a_peer_that_cuts_it_off_makes_faults() {
     assert_eq!(memory.bytes().get(0).unwrap(), 0);
 }
 
+/// Anonymous memory can be adopted by descriptor, also read-only, and used by other threads.
 #[test]
-fn memory_without_a_name() {
+fn anonymous_memory_is_shared_by_descriptor() {
     let memory = SharedMemory::anonymous(3 * page_size() as u64).unwrap();
     memory.bytes().set(5, 6).unwrap();
     let read = match memory.read_only() {
         Ok(read) => read,
-        // macOS makes no second description of what has no name.
+        // macOS creates no second description of unnamed memory.
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Unsupported);
             return;
@@ -176,8 +186,9 @@ fn memory_without_a_name() {
     assert_eq!(thread.join().unwrap(), 7);
 }
 
+/// Anonymous memory grows within its reservation.
 #[test]
-fn memory_without_a_name_grows() {
+fn anonymous_memory_grows() {
     let page = page_size();
     let options = SharedMemory::options().max(16 * page as u64);
     let memory = options.create_new(Location::anonymous(), 10).unwrap();
@@ -186,8 +197,9 @@ fn memory_without_a_name_grows() {
     assert_eq!(memory.grow(16 * page + 1).unwrap_err().kind(), ErrorKind::ExceedsReservation);
 }
 
+/// Invalid lengths, names and locations have distinct errors.
 #[test]
-fn bad_wishes_are_told_apart() {
+fn invalid_requests_have_distinct_errors() {
     let kind = |result: sharemap::Result<SharedMemory>| result.unwrap_err().kind();
     let name = Name::new();
     let create = |name: &str, len| SharedMemory::create_new(name, len);
@@ -205,8 +217,9 @@ fn bad_wishes_are_told_apart() {
     assert_eq!(SharedMemory::open(&*name).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
+/// The system's objects are listed with their lengths, where the system has a list.
 #[test]
-fn the_system_lists_it() {
+fn objects_are_listed() {
     let name = Name::new();
     let _memory = SharedMemory::create_new(&*name, 100).unwrap();
     let list = match SharedMemory::list() {
@@ -221,8 +234,9 @@ fn the_system_lists_it() {
     assert!(found.modified.is_some());
 }
 
+/// An object with the lifetime of its attachments ends with the last of them.
 #[test]
-fn what_lives_while_it_is_attached() {
+fn attached_objects_end_with_their_last_attachment() {
     let name = Name::new();
     let attached = SharedMemory::options().lifetime(Lifetime::Attached);
     let memory = match attached.create_new(&*name, 5000) {

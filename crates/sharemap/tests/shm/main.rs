@@ -1,4 +1,5 @@
-//! Shared memory: its life under a name and without one, who may have it, and the ways to others.
+//! Shared memory: its life with and without a name, its permissions, and the ways to pass it to
+//! other processes.
 
 #![allow(unsafe_code, reason = "makes by hand what others might leave under a name")]
 
@@ -25,7 +26,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sharemap::SharedMemory;
 
-/// A name that nothing has; taken away at the end.
+/// An unused name, which is unlinked when the value is dropped.
 pub(crate) struct Name(String);
 
 impl Name {
@@ -35,7 +36,7 @@ impl Name {
         Self(format!("sharemap-test-{}-{number}", std::process::id()))
     }
 
-    /// The name that a parent process gives this one, which takes it away.
+    /// Returns the name passed by the parent process, which unlinks it.
     pub(crate) fn given(name: &std::path::Path) -> String {
         name.to_str().unwrap().to_owned()
     }

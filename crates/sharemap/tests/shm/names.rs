@@ -1,4 +1,4 @@
-//! Names: what a location is made of, generated names, and unlinking.
+//! Names: the kinds of location, generated names, and unlinking.
 
 use std::path::{Path, PathBuf};
 
@@ -7,8 +7,9 @@ use sharemap::{ErrorKind, Location, Mutex, Shared, SharedMemory, UnlinkOnDrop, u
 use super::Name;
 use super::common::{TempDir, child, passes, role, skip};
 
+/// A string is a name, and a `Path` is a file.
 #[test]
-fn text_is_a_name_and_a_path_is_a_file() {
+fn a_string_is_a_name_and_a_path_is_a_file() {
     let text = String::from("jobs");
     let name = Location::name("jobs");
     assert_eq!(
@@ -23,8 +24,9 @@ fn text_is_a_name_and_a_path_is_a_file() {
     );
 }
 
+/// Generated names are unique and recognizable, and their prefixes are checked.
 #[test]
-fn generated_names_differ_and_can_be_told() {
+fn generated_names_are_unique_and_recognizable() {
     let one = Location::unique("jobs").unwrap();
     let other = Location::unique("jobs").unwrap();
     assert_ne!(one, other);
@@ -54,6 +56,7 @@ fn generated_names_differ_and_can_be_told() {
     assert!(!Location::file("jobs-0123456789abcdef.tmp").is_temporary());
 }
 
+/// An object at any location can be unlinked without its type.
 #[test]
 fn any_location_is_unlinked_without_its_type() {
     let name = Name::new();
@@ -86,6 +89,7 @@ fn exists(location: &Location) -> bool {
     }
 }
 
+/// A guard unlinks its name when dropped, unless the name is kept.
 #[test]
 fn a_guard_unlinks_unless_it_is_kept() {
     let guard = UnlinkOnDrop::new(Location::unique("sharemap-guard").unwrap());
@@ -104,12 +108,13 @@ fn a_guard_unlinks_unless_it_is_kept() {
     assert!(!exists(&location));
     let missing = UnlinkOnDrop::new(&location).unlink().unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
-    // What is gone already is no error when it is dropped.
+    // Dropping the guard of a missing name is no error.
     drop(UnlinkOnDrop::new(&location));
     drop(memory);
 }
 
-/// Another process opens a generated name by its text. A killed process leaves a recognisable name.
+/// Another process can open a generated name by its text, and the name is recognizable as
+/// temporary.
 #[test]
 fn another_process_finds_a_generated_name() {
     const ROLE: &str = "names::another_process_finds_a_generated_name";
@@ -125,22 +130,23 @@ fn another_process_finds_a_generated_name() {
     assert!(passes(child(ROLE, guard.location().to_string())));
 }
 
+/// A guard unlinks nothing when it is dropped in a forked child.
 #[cfg(unix)]
 #[test]
 fn a_forked_childs_guard_unlinks_nothing() {
     let guard = UnlinkOnDrop::new(Location::unique("sharemap-fork").unwrap());
     let _memory = SharedMemory::create_new(&guard, 100).unwrap();
     let location = guard.location().clone();
-    // SAFETY: the child drops the guard, which may at most unlink, and leaves.
+    // SAFETY: the child only drops the guard, which at most unlinks, and exits.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
     if child == 0 {
         drop(guard);
-        // SAFETY: ends the child at once.
+        // SAFETY: exits the child at once.
         unsafe { libc::_exit(0) };
     }
     let mut status = 0;
-    // SAFETY: waits for the child of this test.
+    // SAFETY: the child belongs to this process.
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
     assert_eq!(status, 0);
     assert!(exists(&location), "the child unlinked its parent's object");

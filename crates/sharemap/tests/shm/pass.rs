@@ -1,12 +1,13 @@
-//! Memory without a name reaches other processes: by inheritance, over a socket, by duplication.
+//! Passing anonymous memory to other processes: by inheritance, over a socket, by duplication.
 
 use sharemap::{ErrorKind, ReadOnlySharedMemory, SharedMemory};
 
 use super::common::{child, passes, role};
 
+/// A child can inherit memory for reading and writing.
 #[test]
-fn a_child_inherits_it() {
-    const TEST: &str = "pass::a_child_inherits_it";
+fn a_child_inherits_memory() {
+    const TEST: &str = "pass::a_child_inherits_memory";
     if role(TEST).is_some() {
         let block = SharedMemory::from_inherited("SHAREMAP_TEST_BLOCK").unwrap();
         assert_eq!(block.bytes().get(0).unwrap(), 7);
@@ -25,9 +26,10 @@ fn a_child_inherits_it() {
     drop(passed);
 }
 
+/// A child that inherits memory for reading cannot open it for writing.
 #[test]
-fn a_child_inherits_it_for_reading() {
-    const TEST: &str = "pass::a_child_inherits_it_for_reading";
+fn a_child_inherits_memory_for_reading() {
+    const TEST: &str = "pass::a_child_inherits_memory_for_reading";
     if role(TEST).is_some() {
         let refused = SharedMemory::from_inherited("SHAREMAP_TEST_BLOCK").unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::NotWritable);
@@ -45,9 +47,10 @@ fn a_child_inherits_it_for_reading() {
     drop(passed);
 }
 
+/// A ticket for another process or object, and an invalid one, are rejected.
 #[test]
-fn a_ticket_for_somebody_else_is_refused() {
-    // A descriptor that is open here, and is of something else.
+fn a_foreign_ticket_is_rejected() {
+    // The descriptor is open in this process, but belongs to another file.
     let ticket = "sharemap1:w:1:77:88";
     assert_eq!(SharedMemory::from_ticket(ticket).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(SharedMemory::from_ticket("x").unwrap_err().kind(), ErrorKind::Invalid);
@@ -55,11 +58,12 @@ fn a_ticket_for_somebody_else_is_refused() {
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
+/// A handle can be duplicated into a running process, which accepts its ticket once.
 #[test]
-fn a_running_process_is_given_a_handle() {
+fn a_handle_is_duplicated_into_a_process() {
     use std::io::{BufRead, BufReader, Write};
     use std::process::Stdio;
-    const TEST: &str = "pass::a_running_process_is_given_a_handle";
+    const TEST: &str = "pass::a_handle_is_duplicated_into_a_process";
     if role(TEST).is_some() {
         let mut ticket = String::new();
         BufReader::new(std::io::stdin()).read_line(&mut ticket).unwrap();
@@ -96,6 +100,7 @@ mod over_a_socket {
 
     use super::super::common::{TempDir, child, passes, role, skip};
 
+    /// Memory sent over a socket can be written by the receiver.
     #[test]
     fn to_another_process() {
         const TEST: &str = "pass::over_a_socket::to_another_process";
@@ -117,7 +122,7 @@ mod over_a_socket {
                 block.send(&socket)
             });
             if !passes(child(TEST, &path)) {
-                // Nobody came.
+                // No receiver connected, so this connection releases the sender.
                 drop(UnixStream::connect(&path));
             }
             sender.join().unwrap()
@@ -127,8 +132,9 @@ mod over_a_socket {
         }
     }
 
+    /// The receiver gets an open file description of its own.
     #[test]
-    fn the_receiver_has_a_description_of_its_own() {
+    fn the_receiver_has_its_own_description() {
         let (here, there) = UnixStream::pair().unwrap();
         let block = SharedMemory::anonymous(5000).unwrap();
         block.send(&here).unwrap();
@@ -141,11 +147,12 @@ mod over_a_socket {
         if cfg!(target_os = "linux") {
             assert_eq!(std::io::Seek::stream_position(&mut theirs).unwrap(), 0);
         }
-        // SAFETY: asks about a descriptor that is open.
+        // SAFETY: queries an open descriptor.
         let flags = unsafe { libc::fcntl(theirs.as_raw_fd(), libc::F_GETFD) };
         assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
     }
 
+    /// Memory sent for reading cannot be received for writing.
     #[test]
     #[cfg(target_os = "linux")]
     fn for_reading_only() {
@@ -161,9 +168,10 @@ mod over_a_socket {
         assert_eq!(refused.kind(), ErrorKind::NotWritable);
     }
 
+    /// A receiver can require seals.
     #[test]
     #[cfg(target_os = "linux")]
-    fn seals_are_asked_for() {
+    fn a_receiver_can_require_seals() {
         let (here, there) = UnixStream::pair().unwrap();
         let careful = SharedMemory::options().require_seals(Seals::SHRINK);
         let block = SharedMemory::anonymous(5000).unwrap();
@@ -190,13 +198,13 @@ mod over_a_socket {
         bytes
     }
 
-    /// Sends whatever it is told to, as a stranger might.
+    /// Sends the given bytes and descriptors, as an untrusted peer might.
     fn send_raw(socket: &impl AsRawFd, bytes: &[u8], descriptors: &[RawFd]) {
         let mut control = [0u64; 16];
         let mut part =
             libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        // SAFETY: the control buffer has room for a header and eight descriptors, and is aligned
-        // for one; zeros are a message without anything.
+        // SAFETY: the control buffer is aligned and has space for a header and eight descriptors;
+        // zeros are an empty message.
         unsafe {
             let mut header: libc::msghdr = std::mem::zeroed();
             header.msg_iov = &raw mut part;
@@ -224,12 +232,13 @@ mod over_a_socket {
         std::fs::read_dir("/proc/self/fd").unwrap().count()
     }
 
+    /// Malformed messages are rejected, and their descriptors closed.
     #[test]
     #[cfg(target_os = "linux")]
-    fn what_strangers_send_is_looked_at() {
-        const TEST: &str = "pass::over_a_socket::what_strangers_send_is_looked_at";
+    fn malformed_messages_are_rejected() {
+        const TEST: &str = "pass::over_a_socket::malformed_messages_are_rejected";
         if role(TEST).is_none() {
-            // Alone, as descriptors are counted.
+            // Runs in a process of its own, because open descriptors are counted.
             passes(child(TEST, ""));
             return;
         }
@@ -285,7 +294,7 @@ mod over_a_socket {
         let (here, there) = UnixStream::pair().unwrap();
         drop(here);
         assert_eq!(SharedMemory::receive(&there).unwrap_err().kind(), ErrorKind::Invalid);
-        // In pieces, and whole in the end.
+        // The message arrives in pieces and is complete at the end.
         let (mut here, there) = UnixStream::pair().unwrap();
         send_raw(&here, &ok[..3], &[good]);
         here.write_all(&ok[3..]).unwrap();
@@ -293,8 +302,9 @@ mod over_a_socket {
         eprintln!("{} messages of strangers", cases.len() + 2);
     }
 
+    /// A named object can be sent, too.
     #[test]
-    fn an_object_with_a_name_is_sent_too() {
+    fn a_named_object_is_sent() {
         let name = super::super::Name::new();
         let block = SharedMemory::create_new(&*name, 5000).unwrap();
         let (here, there) = UnixStream::pair().unwrap();

@@ -4,6 +4,7 @@ use sharemap::{ErrorKind, Seals, SharedMemory, page_size};
 
 use super::Name;
 
+/// Frozen memory is available as a plain slice.
 #[test]
 fn frozen_memory_is_a_plain_slice() {
     let memory = SharedMemory::anonymous(2 * page_size() as u64).unwrap();
@@ -25,9 +26,10 @@ fn frozen_memory_is_a_plain_slice() {
     );
 }
 
+/// Sealed operations fail.
 #[cfg(target_os = "linux")]
 #[test]
-fn seals_hold() {
+fn sealed_operations_fail() {
     let memory =
         SharedMemory::options().max(1 << 20).create_new(sharemap::Location::anonymous(), 4096);
     let memory = memory.unwrap();
@@ -42,9 +44,10 @@ fn seals_hold() {
     memory.bytes().set(8191, 1).unwrap();
 }
 
+/// A writable mapping prevents freezing.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_writer_stands_in_the_way_of_freezing() {
+fn a_writable_mapping_prevents_freezing() {
     let memory = SharedMemory::anonymous(4096).unwrap();
     let writer = SharedMemory::from_descriptor(memory.file().unwrap()).unwrap();
     let reader = memory.read_only().unwrap();
@@ -55,8 +58,9 @@ fn a_writer_stands_in_the_way_of_freezing() {
     assert_eq!((frozen.frozen().unwrap()[0], reader.frozen().unwrap()[0]), (1, 1));
 }
 
+/// Seals on named objects are unsupported.
 #[test]
-fn named_objects_take_no_seals() {
+fn named_objects_cannot_be_sealed() {
     let name = Name::new();
     let memory = SharedMemory::create_new(&*name, 100).unwrap();
     assert_eq!(memory.seal(Seals::SHRINK).unwrap_err().kind(), ErrorKind::Unsupported);

@@ -1,4 +1,4 @@
-//! Who else may have an object: nobody, unless that is asked for.
+//! Permissions: an object is private to its user unless the creator asks for more.
 
 #[cfg(unix)]
 #[cfg_attr(not(target_os = "linux"), allow(unused_imports, dead_code))]
@@ -14,16 +14,17 @@ mod unix {
         memory.file().unwrap().metadata().unwrap().permissions().mode() & 0o7777
     }
 
+    /// The permissions of a new object do not depend on the umask.
     #[test]
     fn permissions_are_exact_whatever_the_umask() {
         const TEST: &str = "sharing::unix::permissions_are_exact_whatever_the_umask";
         if role(TEST).is_none() {
-            // A process of its own, as the umask is the whole process's.
+            // A process of its own, because the umask applies to the whole process.
             passes(child(TEST, ""));
             return;
         }
         for umask in [0, 0o022, 0o077, 0o777] {
-            // SAFETY: takes a number.
+            // SAFETY: takes only a number.
             unsafe { libc::umask(umask) };
             let (private, public) = (Name::new(), Name::new());
             match SharedMemory::create_new(&*private, 100) {
@@ -32,7 +33,7 @@ mod unix {
             }
             match SharedMemory::options().mode(0o664).create_new(&*public, 100) {
                 Ok(memory) => assert_eq!(mode(&memory), 0o664, "umask {umask:o}"),
-                // macOS cannot give back what the umask took.
+                // macOS cannot add permissions that the umask removed.
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
             }
             let anonymous = SharedMemory::anonymous(100);
@@ -42,11 +43,12 @@ mod unix {
         }
     }
 
+    /// An object gets the requested group.
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_group_is_given_when_asked_for() {
+    fn an_object_gets_the_requested_group() {
         let name = Name::new();
-        // SAFETY: asks for a number.
+        // SAFETY: takes no arguments.
         let own = unsafe { libc::getegid() };
         let memory =
             SharedMemory::options().group(own).mode(0o660).create_new(&*name, 100).unwrap();
@@ -54,9 +56,9 @@ mod unix {
         assert_eq!((metadata.gid(), mode(&memory)), (own, 0o660));
     }
 
-    /// Becomes a user that is nobody else.
+    /// Changes this process's user to one without other processes or files.
     fn become_stranger() {
-        // SAFETY: numbers; single-threaded enough, as the calls cover all threads.
+        // SAFETY: takes numbers; the C library changes all threads.
         unsafe {
             assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
             assert_eq!(libc::setgid(54_321), 0);
@@ -64,10 +66,11 @@ mod unix {
         }
     }
 
+    /// Another user can open only what was shared, with the shared permissions.
     #[test]
     #[cfg(target_os = "linux")]
-    fn another_user_gets_what_is_shared_and_nothing_else() {
-        const TEST: &str = "sharing::unix::another_user_gets_what_is_shared_and_nothing_else";
+    fn another_user_can_open_only_shared_objects() {
+        const TEST: &str = "sharing::unix::another_user_can_open_only_shared_objects";
         if let Some(name) = role(TEST) {
             let name = Name::given(&name);
             let (private, public) = (format!("{name}-a"), format!("{name}-b"));

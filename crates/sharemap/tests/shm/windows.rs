@@ -1,4 +1,4 @@
-//! Windows: sections of other programs, what squats on a name, and objects for everybody.
+//! Windows: sections of other programs, foreign objects under a name, and objects for all users.
 
 use std::fs::{self, File};
 use std::os::windows::io::{AsRawHandle, FromRawHandle};
@@ -18,18 +18,19 @@ fn wide(text: &str) -> Vec<u16> {
     text.encode_utf16().chain([0]).collect()
 }
 
-/// Where the object of this name, without capitals, is a file.
+/// Returns the file of the object called `name`, which is in lower case.
 fn path(name: &str) -> PathBuf {
     let base = PathBuf::from(std::env::var_os("LOCALAPPDATA").unwrap());
     base.join("sharemap").join("shm").join(format!("shm-{name}"))
 }
 
+/// A section that another program created can be adopted.
 #[test]
 fn a_section_of_another_program_opens() {
     let name = Name::new();
-    // As Python names its blocks: without a prefix.
+    // Python, too, names its blocks without a prefix.
     let theirs = wide(&name);
-    // SAFETY: no file, no attributes, a terminated name; the handle is new and nobody else's.
+    // SAFETY: no file, no attributes, a terminated name; the new handle has no other owner.
     let section = unsafe {
         let section = CreateFileMappingW(
             INVALID_HANDLE_VALUE,
@@ -48,9 +49,10 @@ fn a_section_of_another_program_opens() {
     assert_eq!(adopted.bytes().get(4999).unwrap(), 3);
 }
 
+/// Foreign files and kernel objects under a name are rejected and not removed.
 #[test]
-fn what_squats_on_a_name_is_refused() {
-    // The directory is made with the first object.
+fn foreign_objects_under_a_name_are_rejected() {
+    // Creating the first object creates the directory.
     let first = Name::new();
     let memory = SharedMemory::create_new(&*first, 5000).unwrap();
     memory.bytes().fill(1).unwrap();
@@ -82,7 +84,7 @@ fn what_squats_on_a_name_is_refused() {
 
     let name = Name::new();
     match std::os::windows::fs::symlink_file(path(&first), path(&name)) {
-        // Wine says that it made one, and has none.
+        // Wine reports success without creating a link.
         Ok(()) if path(&name).symlink_metadata().is_err() => eprintln!("skipped: no links here"),
         Ok(()) => refused(&name, ErrorKind::NotAnObject),
         Err(error) => eprintln!("skipped: no links here: {error}"),
@@ -97,13 +99,14 @@ fn what_squats_on_a_name_is_refused() {
     assert_eq!(error.kind(), ErrorKind::NotAnObject, "{error}");
     let attached = SharedMemory::options().lifetime(Lifetime::Attached);
     assert!(attached.create_new(&*name, 10).is_err());
-    // SAFETY: a handle of ours.
+    // SAFETY: the handle belongs to this test and is closed once.
     unsafe { CloseHandle(event) };
     assert_eq!(memory.bytes().to_vec().unwrap(), [1; 5000]);
 }
 
+/// An object created for all users can be opened by all users.
 #[test]
-fn everybody_gets_what_was_made_for_everybody() {
+fn objects_for_all_users_can_be_opened_by_all() {
     let name = Name::new();
     let all = SharedMemory::options().mode(0o606);
     assert_eq!(all.create_new(&*name, 10).unwrap_err().kind(), ErrorKind::Unsupported);
@@ -117,6 +120,7 @@ fn everybody_gets_what_was_made_for_everybody() {
     assert_eq!(refused.kind(), ErrorKind::Unsupported);
 }
 
+/// A global name is visible in all sessions, and distinct from the local one.
 #[test]
 fn a_name_for_all_sessions() {
     let name = Name::new();
@@ -133,8 +137,9 @@ fn a_name_for_all_sessions() {
     assert_eq!(SharedMemory::open(&*name).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
+/// An unlinked object that was in use is removed later, when no process uses it.
 #[test]
-fn what_lost_its_name_goes_when_nobody_has_it() {
+fn unlinked_objects_are_removed_when_unused() {
     let name = Name::new();
     let memory = SharedMemory::create_new(&*name, 5000).unwrap();
     let handle = memory.file().unwrap().as_raw_handle();
@@ -143,7 +148,7 @@ fn what_lost_its_name_goes_when_nobody_has_it() {
     assert!(!path(&name).exists());
     memory.bytes().set(0, 1).unwrap();
     drop(memory);
-    // The next one that loses its name takes along what could not go before.
+    // The next unlink removes what could not be removed before.
     SharedMemory::create_new(&*name, 10).unwrap();
     SharedMemory::unlink(&*name).unwrap();
     let left: Vec<_> = fs::read_dir(path(&name).parent().unwrap())
@@ -151,12 +156,13 @@ fn what_lost_its_name_goes_when_nobody_has_it() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| name.starts_with(&format!("old-{}-", std::process::id())))
         .collect();
-    // Other tests may have objects of their own that are still mapped.
+    // Other tests may still have objects of their own mapped.
     eprintln!("{} hidden files left of this process", left.len());
 }
 
+/// The files of a killed creator are removed.
 #[test]
-fn what_a_killed_creator_left_is_swept() {
+fn files_of_a_killed_creator_are_removed() {
     let name = Name::new();
     SharedMemory::create_new(&*name, 10).unwrap();
     let directory = path(&name).parent().unwrap().to_owned();
@@ -170,10 +176,10 @@ fn what_a_killed_creator_left_is_swept() {
     fs::remove_file(&making).unwrap();
 }
 
-/// Sections have companions, which are left over when they are gone: the next that is made takes them
-/// along, and leaves alone those of objects that somebody has.
+/// The companion file of a section stays behind when the section ends. Creating the next one
+/// removes it, but keeps the companions of objects in use.
 #[test]
-fn companions_go_when_nobody_has_them() {
+fn companions_are_removed_when_unused() {
     let slots =
         PathBuf::from(std::env::var_os("LOCALAPPDATA").unwrap()).join("sharemap").join("slots");
     let attached = SharedOptions::new().lifetime(Lifetime::Attached);

@@ -1,7 +1,7 @@
-//! Nests: processes that fork workers into a pid namespace of their own, and kill them.
+//! Nests: processes that fork workers in a pid namespace of their own and kill them.
 //!
-//! A fork is a worker for a fraction of what a new program costs. Each nest kills when it likes, so
-//! that workers also die while others die, and while they recover others.
+//! A forked worker costs a fraction of starting a program. Each nest kills at its own pace, so
+//! workers also die while other workers die, and while they recover them.
 
 #![allow(unsafe_code, reason = "forks, kills, and makes namespaces")]
 
@@ -15,11 +15,11 @@ use super::{NAME, Objects, Running, seed, survive, work};
 
 const WHO: &str = "SHAREMAP_STORM_NEST";
 const NESTS: usize = 4;
-/// A second, in which a loop that wants a processor a third of the time did what it does in one beside
-/// five busy processes on two processors.
+/// A second with 100 turns: what a loop that needs a third of a processor completed in a second
+/// beside five busy processes on two processors.
 const PATIENCE: Patience = Patience { time: Duration::from_secs(1), turns: 100 };
 
-/// Not a test of its own: a nest.
+/// Child role: a nest.
 #[test]
 fn nest() {
     let (Ok(name), Ok(who)) = (std::env::var(NAME), std::env::var(WHO)) else { return };
@@ -28,10 +28,10 @@ fn nest() {
     let (place, kills, seed) = (next() as usize, next(), next());
     end_with_parent();
     let objects = Objects::of(&name);
-    // In this process, so that its workers have it.
+    // Installs the handler in this process, so that the workers inherit it.
     let _ = sharemap::guard::recovery();
-    // The first process of a namespace, and its parent, which has to be made for it: they have one
-    // thread, as making a namespace asks.
+    // A namespace needs a single-threaded process to create it, and a first process in it. The
+    // forks provide both.
     let maker = fork(|| {
         if let Err(error) = own_namespace() {
             eprintln!("skipped: no pid namespace of its own: {error}");
@@ -46,7 +46,7 @@ fn nest() {
     assert!(ended_well(maker));
 }
 
-/// Forks a worker and kills it, so many times.
+/// Forks a worker and kills it, `kills` times.
 fn kill_workers(objects: &Objects, place: usize, kills: u64, seed: u64) {
     const NAP: Duration = Duration::from_micros(100);
     let witness = Witness::open(&objects.witness());
@@ -61,14 +61,15 @@ fn kill_workers(objects: &Objects, place: usize, kills: u64, seed: u64) {
                 witness.fail();
             }
         });
-        // Some while they attach, all others while they work, however busy the machine is.
+        // One in eight workers dies while attaching. The others are killed only after some rounds,
+        // however busy the machine is.
         let wanted = if random.below(8) == 0 { 0 } else { 1 + random.below(30) };
         while witness.rounds(place) < rounds + wanted && !witness.has_failed() {
             std::thread::sleep(NAP);
         }
         std::thread::sleep(Duration::from_micros(random.below(300)));
         witness.doom(me);
-        // SAFETY: our own child, which is waited for below and not before.
+        // SAFETY: the worker is a child of this process and has not been waited for yet.
         unsafe { libc::kill(worker, libc::SIGKILL) };
         let status = wait(worker);
         let killed = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
@@ -106,32 +107,32 @@ pub fn storm(kills: u64) {
     println!("{} kills in {NESTS} nests", each * NESTS as u64);
 }
 
-/// A pid namespace for the children of this process, which has one thread.
+/// Creates a pid namespace for the children of this single-threaded process.
 fn own_namespace() -> io::Result<()> {
     let check = |result: i32| if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
-    // SAFETY: takes numbers only, here and below.
+    // SAFETY: takes only numbers.
     if check(unsafe { libc::unshare(libc::CLONE_NEWPID) }).is_ok() {
         return Ok(());
     }
-    // SAFETY: as above.
+    // SAFETY: takes no arguments.
     let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
-    // SAFETY: as above.
+    // SAFETY: takes only numbers.
     check(unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID) })?;
-    // The same user as before, whose objects these are.
+    // Maps the user and group to themselves, as they own the objects.
     std::fs::write("/proc/self/setgroups", "deny")?;
     std::fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
     std::fs::write("/proc/self/gid_map", format!("{group} {group} 1"))
 }
 
-/// Lets the system kill this process when its parent ends.
+/// Requests that the system kills this process when its parent ends.
 fn end_with_parent() {
-    // SAFETY: takes numbers only.
+    // SAFETY: takes only numbers.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
 }
 
-/// A child that runs `body` and ends with it.
+/// Forks a child that runs `body` and exits.
 fn fork(body: impl FnOnce()) -> i32 {
-    // SAFETY: the child runs what a child may run after a fork with this C library, and ends without
+    // SAFETY: the child runs only what this C library allows after a fork, and exits without
     // returning.
     unsafe {
         let child = libc::fork();
@@ -146,7 +147,7 @@ fn fork(body: impl FnOnce()) -> i32 {
 
 fn wait(child: i32) -> i32 {
     let mut status = 0;
-    // SAFETY: our own child, waited for once.
+    // SAFETY: the child belongs to this process and is waited for once.
     let waited = unsafe { libc::waitpid(child, &mut status, 0) };
     assert_eq!(waited, child, "{}", io::Error::last_os_error());
     status

@@ -1,4 +1,4 @@
-//! Workers that are started and killed as any process is, where there is nothing better.
+//! Workers that are started and killed as ordinary processes, for systems without nests.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use super::{NAME, Objects, Running, seed, survive, work};
 
 const WORKERS: usize = 3;
 const WHO: &str = "SHAREMAP_STORM_WHO";
-/// Longer than anything may take where emulators and services stand between processes.
+/// Longer than any operation takes, even under an emulator or with services between the processes.
 const PATIENCE: Patience = Patience { time: Duration::from_secs(10), turns: 0 };
 
-/// Not a test of its own: what the others do until they are killed.
+/// Child role: a worker, which runs until it is killed.
 #[test]
 fn worker() {
     let (Ok(name), Ok(who)) = (std::env::var(NAME), std::env::var(WHO)) else { return };
@@ -49,13 +49,13 @@ pub fn storm(kills: u64) {
             workers.extend((0..WORKERS).map(|place| start(Name { place, number: 1 })));
         }
         let rounds = || (0..WORKERS).map(|place| witness.rounds(place)).sum::<u64>();
-        // Some progress by somebody, so that deaths hit busy processes.
+        // Waits until the workers made some progress, so that the next death hits a busy process.
         if rounds() < before {
             return true;
         }
         before = rounds() + 1 + random.below(30);
         let (me, victim) = &mut workers[random.below(WORKERS as u64) as usize];
-        // A worker that stopped by itself found something wrong.
+        // A worker that ended by itself detected a violation.
         if let Some(status) = victim.0.try_wait().unwrap() {
             panic!("a worker ended before kill {kill}: {status}");
         }

@@ -1,5 +1,5 @@
-//! What the storm knows without the locks: words of raw shared memory, in which everybody writes where
-//! they are, and whoever kills writes whom, before it does.
+//! A record of the storm that does not use the locks under test: words of raw shared memory. Each
+//! process stores there what it holds, and a killer stores its victim before the kill.
 
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
@@ -7,29 +7,31 @@ use std::time::{Duration, Instant};
 
 use sharemap::{Atomic, SharedMemory};
 
-/// One who uses the locks: a place, and the number of the process that is there now.
+/// The identity of a process that uses the locks: its place, and its number among the processes
+/// that had the place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name {
     pub place: usize,
     pub number: u64,
 }
 
-/// More than there are workers: the last is the one that is never killed.
+/// The number of places. It exceeds the number of workers; the last is the process that is never
+/// killed.
 pub const PLACES: usize = 8;
 pub const UNKILLED: Name = Name { place: PLACES - 1, number: 1 };
 
-/// What only one may be in at a time.
+/// The kinds of exclusive access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Alone {
     Mutex,
     Writer,
-    /// May become the writer.
+    /// The upgradable reader.
     Upgrader,
     Once,
 }
 
-/// Whether the lock said that an owner died.
+/// Whether the lock reported the death of an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
     Nothing,
@@ -53,7 +55,7 @@ impl Witness {
         let memory = SharedMemory::create_new(name, 8 * WORDS as u64).unwrap();
         let witness = Self(memory);
         for lock in [Alone::Mutex, Alone::Writer] {
-            // As if value -1 had been replaced by the value 0.
+            // The initial value is 0, as if the value -1 had been replaced by it.
             witness.word(BEGAN + lock as usize).store(u64::MAX, Ordering::SeqCst).unwrap();
         }
         witness
@@ -75,7 +77,7 @@ impl Witness {
         self.word(index).swap(value, Ordering::SeqCst).unwrap()
     }
 
-    /// Somebody found something wrong, and has said what.
+    /// Records that a process found a violation and printed it.
     pub fn fail(&self) {
         self.swap(FAILED, 1);
     }
@@ -84,7 +86,7 @@ impl Witness {
         self.load(FAILED) != 0
     }
 
-    /// It is about to be killed.
+    /// Records that `name` is about to be killed.
     pub fn doom(&self, name: Name) {
         self.swap(DOOMED + name.place, name.number);
     }
@@ -94,7 +96,7 @@ impl Witness {
         self.load(DOOMED + name.place) >= name.number
     }
 
-    /// One has what is to be had alone.
+    /// Records that `me` acquired exclusive access, and asserts that no living process has it.
     pub fn enter(&self, what: Alone, me: Name, told: Told) {
         let before = self.swap(INSIDE + what as usize, me.pack());
         if before == 0 {
@@ -102,27 +104,28 @@ impl Witness {
         }
         let name = Name::unpack(before);
         assert!(self.is_doomed(before), "{me:?} is in {what:?} together with {name:?}");
-        // An upgrader changed nothing, so nobody is told.
+        // The death of an upgradable reader is not reported, because it changed nothing.
         assert!(
             told == Told::OfDeath || what == Alone::Upgrader,
             "{me:?} in {what:?} was not told of the death of {name:?}"
         );
     }
 
-    /// Whoever died inside is not there any more. Others may be where this one may be, too.
+    /// Erases the record of an owner that died with exclusive access. Afterwards the death need not
+    /// be reported to the next owner.
     pub fn release_dead_owner(&self, what: Alone) {
         let inside = self.swap(INSIDE + what as usize, 0);
         assert!(inside == 0 || self.is_doomed(inside), "{:?} is in {what:?}", Name::unpack(inside));
     }
 
-    /// It is about to leave.
+    /// Records that `me` is about to release its exclusive access.
     pub fn leave(&self, what: Alone, me: Name) {
         let left = self.swap(INSIDE + what as usize, 0);
         assert_eq!(Name::unpack(left), me, "in {what:?} meanwhile");
     }
 
-    /// A value as it was found: the old one or the new one of whoever was at it last, and the new
-    /// one if nobody died.
+    /// Asserts that `value` is whole. It must be the last value written, or, after the death of its
+    /// writer, either that value or the one before.
     pub fn check(&self, what: Alone, value: &[u64; 6], told: Told) {
         assert!(value.iter().all(|n| *n == value[0]), "half a value in {what:?}: {value:?}");
         let old = self.load(BEGAN + what as usize);
@@ -134,18 +137,19 @@ impl Witness {
         );
     }
 
-    /// The same by one who may leave it unchanged: whoever comes next is told of no death.
+    /// Like `check`, for an owner that may leave the value unchanged: marks it consistent, so that
+    /// the next owner need not be notified of a death.
     pub fn check_and_accept(&self, what: Alone, value: &[u64; 6], told: Told) {
         self.check(what, value, told);
         self.swap(BEGAN + what as usize, value[0].wrapping_sub(1));
     }
 
-    /// This value is about to be replaced by the next.
+    /// Records that `value` is about to be replaced by its successor.
     pub fn begin(&self, what: Alone, value: &[u64; 6]) {
         self.swap(BEGAN + what as usize, value[0]);
     }
 
-    /// One reads.
+    /// Records that `me` reads, and asserts that no living process writes.
     pub fn start_reading(&self, me: Name, told: Told) {
         self.swap(READING + me.place, me.pack());
         let writer = self.load(INSIDE + Alone::Writer as usize);
@@ -160,7 +164,7 @@ impl Witness {
         self.swap(READING + me.place, 0);
     }
 
-    /// Nobody who lives reads; asked by one who writes.
+    /// Asserts, for the writer `me`, that no living process reads.
     pub fn check_nobody_reads(&self, me: Name) {
         for place in 0..PLACES {
             let reader = self.load(READING + place);
@@ -172,7 +176,7 @@ impl Witness {
         }
     }
 
-    /// One has a permit, of so many that there are.
+    /// Records that `me` holds a permit, and asserts that at most `of` living processes hold one.
     pub fn take_permit(&self, me: Name, of: u32) {
         self.swap(PERMITTED + me.place, me.pack());
         let holders: Vec<u64> = (0..PLACES)
@@ -186,7 +190,7 @@ impl Witness {
         self.swap(PERMITTED + me.place, 0);
     }
 
-    /// How often the one in this place has used everything.
+    /// Returns how many rounds the processes in `place` have completed.
     pub fn rounds(&self, place: usize) -> u64 {
         self.load(ROUNDS + place)
     }
@@ -199,8 +203,8 @@ impl Witness {
         self.load(TURNS)
     }
 
-    /// One more turn of a loop that only wants a moment of a processor, and so tells how much a
-    /// busy machine gives to one who wants one.
+    /// Counts a turn of a loop that needs a processor only for a moment. The turns show how much
+    /// processor time a busy machine gives to one thread.
     pub fn count_turn(&self) {
         self.word(TURNS).fetch_add(1, Ordering::SeqCst).unwrap();
     }
@@ -216,14 +220,14 @@ impl Name {
     }
 }
 
-/// How long is too long: so much time, in which the loop that counts turns has done so many.
+/// The limit of a wait: at least `time`, in which at least `turns` turns were counted.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     pub time: Duration,
     pub turns: u64,
 }
 
-/// What one who waits has waited, at most.
+/// Limits waits, and records the longest.
 pub struct Watch<'a> {
     pub witness: &'a Witness,
     pub open_timeout: Patience,
@@ -231,7 +235,7 @@ pub struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Waits for something by calls that wait so long; fails if it takes too long.
+    /// Calls `wait` with a timeout until it returns `Some`. Panics when the limit is exceeded.
     pub fn wait<T>(&self, what: &str, mut wait: impl FnMut(Duration) -> Option<T>) -> T {
         let (start, turns) = (Instant::now(), self.witness.turns());
         loop {
@@ -248,7 +252,7 @@ impl Watch<'_> {
     }
 }
 
-/// What came of waiting for a lock, with what it told, unless time ran out.
+/// Unwraps a guard together with whether a death was reported; `None` after a timeout.
 macro_rules! in_time {
     ($result:expr) => {
         match $result {

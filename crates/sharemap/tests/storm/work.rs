@@ -1,4 +1,5 @@
-//! What a process of the storm does, over and over: it uses one of everything, and has each in time.
+//! The work of a storm process: it repeatedly uses one lock of each kind, and acquires each in
+//! time.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ pub type Parts = (Owned, Loose);
 
 pub const PERMITS: u32 = 2;
 pub const MEMBERS: u32 = 2;
-/// For what others may rightly never bring about.
+/// The timeout for events that peers need not cause.
 const SHORT: Duration = Duration::from_millis(2);
 
 pub fn parts() -> Parts {
@@ -25,7 +26,7 @@ pub fn parts() -> Parts {
     (owned, (CountingSemaphore::new(0), all, one, Once::new(), Barrier::new(MEMBERS)))
 }
 
-/// Numbers that look random, the same again from the same seed.
+/// Pseudo-random numbers, reproducible from a seed.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
@@ -42,7 +43,7 @@ impl Random {
     }
 }
 
-/// One user of the object.
+/// A process that uses the object.
 pub struct User<'a> {
     pub shared: &'a Shared<Parts>,
     pub watch: &'a Watch<'a>,
@@ -50,7 +51,7 @@ pub struct User<'a> {
 }
 
 impl User<'_> {
-    /// Uses something, whichever the number says.
+    /// Performs one random operation.
     pub fn use_one(&self, random: &mut Random) {
         match random.below(12) {
             0 | 1 => self.change_alone(),
@@ -67,7 +68,7 @@ impl User<'_> {
         self.watch.witness.count_round(self.me);
     }
 
-    /// Everything once, by one who is not killed and so can be kept waiting.
+    /// Performs every operation once, in the process that is not killed and therefore may wait.
     pub fn use_all(&self) {
         self.change_alone();
         self.wait_for_a_change();
@@ -112,7 +113,7 @@ impl User<'_> {
             self.change(guard);
             last = guard[0];
         }
-        // In the end there is nobody else.
+        // At the end there is no peer left to notify.
         let alone = self.me == UNKILLED;
         self.watch.wait("change", |time| {
             let time = if alone { SHORT } else { time };
@@ -125,7 +126,7 @@ impl User<'_> {
             self.watch.witness.enter(Alone::Mutex, self.me, told);
             self.watch.witness.check_and_accept(Alone::Mutex, &guard, told);
             self.watch.witness.leave(Alone::Mutex, self.me);
-            // Told of a death, it may have come back early.
+            // After a death the wait may have returned early.
             (guard[0] != last || told == Told::OfDeath || alone).then_some(())
         });
         changed.notify_all().unwrap();
@@ -154,7 +155,7 @@ impl User<'_> {
         guard.unlock().unwrap();
     }
 
-    /// What one does who has the lock for writing.
+    /// Checks and changes the value while the write lock is held.
     fn write_inside(&self, value: &mut Value, told: Told) {
         let witness = self.watch.witness;
         witness.enter(Alone::Writer, self.me, told);
@@ -177,7 +178,7 @@ impl User<'_> {
         });
         witness.enter(Alone::Upgrader, self.me, told);
         if told == Told::OfDeath {
-            // Who comes next is not told, whether this one goes on to write or not.
+            // The death is reported only once, whether this reader upgrades or not.
             witness.release_dead_owner(Alone::Writer);
         }
         witness.check_and_accept(Alone::Writer, &guard, told);
@@ -208,7 +209,7 @@ impl User<'_> {
         drop(permit);
     }
 
-    /// Whoever takes has posted before, so there is always one for whoever waits.
+    /// Posts before it waits, so that there is a count for every waiter.
     fn signal(&self) {
         let (signal, ..) = &self.shared.1;
         signal.post().unwrap();
@@ -218,7 +219,7 @@ impl User<'_> {
     fn pass_events(&self, random: &mut Random) {
         let (_, all, one, ..) = &self.shared.1;
         match random.below(3) {
-            // Who is killed in between leaves it to others to set it.
+            // If this process is killed before the events are set below, a peer sets them.
             0 => all.reset().unwrap(),
             1 => drop(one.wait_timeout(SHORT)),
             _ => drop(all.wait_timeout(SHORT)),
@@ -240,7 +241,7 @@ impl User<'_> {
                 };
                 witness.enter(Alone::Once, self.me, told);
                 witness.leave(Alone::Once, self.me);
-                // So that there will be something to do for the next.
+                // An error leaves the once incomplete for the next caller.
                 Err(Error::from(std::io::Error::other("not done")))
             });
             (begun || unless_late(result).is_some()).then_some(())

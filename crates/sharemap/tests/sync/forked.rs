@@ -1,19 +1,19 @@
-//! A child process has a copy of its parent's guards, and none of its parent's locks.
+//! A forked child inherits copies of its parent's guards, but holds none of its parent's locks.
 
 #![allow(unsafe_code, reason = "forks")]
 
 use super::*;
 
-/// Runs this in a forked child; whether it went well.
+/// Runs `action` in a forked child. Returns `true` if it succeeded.
 fn in_a_child(action: impl FnOnce()) -> bool {
-    // SAFETY: the child is this thread alone; it ends here, whatever happens, and soon.
+    // SAFETY: the child has only this thread. It exits here, at the latest when the alarm kills it.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
     if child == 0 {
-        // SAFETY: takes numbers only.
+        // SAFETY: takes only numbers.
         unsafe { libc::alarm(30) };
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(action));
-        // SAFETY: ends the child, and runs nothing of the test program.
+        // SAFETY: ends the child without running any code of the test program.
         unsafe { libc::_exit(ended.is_err().into()) };
     }
     ends_well(child)
@@ -21,13 +21,15 @@ fn in_a_child(action: impl FnOnce()) -> bool {
 
 fn ends_well(child: libc::pid_t) -> bool {
     let mut status = 0;
-    // SAFETY: the child is this process's own.
+    // SAFETY: the child belongs to this process.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
     status == 0
 }
 
+/// A child's copies of its parent's guards give no access and release nothing; the parent's guards
+/// remain valid.
 #[test]
-fn a_child_has_none_of_its_parents_guards() {
+fn a_child_holds_none_of_its_parents_locks() {
     need_atomics!();
     let all = Shared::create_new(Location::anonymous(), || {
         (
@@ -46,7 +48,7 @@ fn a_child_has_none_of_its_parents_guards() {
     let mut copies = Some((guard, reading, planning, looking, waiting));
     let passed = in_a_child(|| {
         let Some((guard, reading, planning, looking, waiting)) = copies.take() else { return };
-        // The child's own.
+        // The child can acquire a lock that its parent does not hold.
         *free.lock().unwrap() += 1;
         assert_eq!((guard.view().len(), reading.view().len(), planning.view().len()), (0, 0, 0));
         let (planning, error) = planning.upgrade().unwrap_err();
@@ -75,17 +77,17 @@ fn a_child_has_none_of_its_parents_guards() {
     assert_eq!((*value.read().unwrap(), *mutex.lock().unwrap()), (2, 3));
 }
 
-/// What a parent is at is not done when a child, forked in the middle of it, has come to its end.
+/// A child forked inside the closure of a `Once` does not complete the call for its parent.
 #[test]
-fn a_child_does_not_finish_for_its_parent() {
+fn a_child_does_not_complete_its_parents_call() {
     need_atomics!();
     let once = Shared::create_new(Location::anonymous(), Once::new).unwrap();
     let mut child = -1;
     let done = once.call(|_| {
-        // SAFETY: the child is this thread alone; it returns from the call, and ends.
+        // SAFETY: the child has only this thread. It returns from the closure and exits below.
         child = unsafe { libc::fork() };
         match child {
-            // SAFETY: takes numbers only.
+            // SAFETY: takes only numbers.
             0 => drop(unsafe { libc::alarm(30) }),
             _ => {
                 assert!(child > 0 && ends_well(child), "the child was not refused");
@@ -96,7 +98,7 @@ fn a_child_does_not_finish_for_its_parent() {
     });
     if child == 0 {
         let refused = done.is_err_and(|error| error.kind() == ErrorKind::Invalid);
-        // SAFETY: ends the child, and runs nothing of the test program.
+        // SAFETY: ends the child without running any code of the test program.
         unsafe { libc::_exit((!refused).into()) };
     }
     done.unwrap();

@@ -1,9 +1,10 @@
-//! The mutex, and the lock for readers and writers.
+//! The mutex and the readers-writer lock.
 
 use super::*;
 
+/// Threads that increment a value under a mutex lose no increment.
 #[test]
-fn threads_count_together() {
+fn threads_lose_no_increment() {
     need_atomics!();
     let count =
         Shared::create_new(Location::anonymous(), || [Mutex::new(0_u64), Mutex::new(5)]).unwrap();
@@ -21,8 +22,9 @@ fn threads_count_together() {
     assert_eq!(*count[1].lock().unwrap(), 40_005);
 }
 
+/// Processes that increment a value under a mutex lose no increment.
 #[test]
-fn processes_count_together() {
+fn processes_lose_no_increment() {
     need_atomics!();
     let name = Name::new("count");
     let count = Shared::create_new(name.0.as_str(), || Mutex::new(0_u64)).unwrap();
@@ -33,8 +35,9 @@ fn processes_count_together() {
     assert_eq!(*count.lock().unwrap(), 60_000);
 }
 
+/// The next owner is notified of an owner's death and finds the last value that was written back.
 #[test]
-fn a_dead_owner_is_told_of_and_its_value_never_seen() {
+fn an_owner_death_is_reported_and_its_changes_discarded() {
     need_atomics!();
     let name = Name::new("dead");
     let both =
@@ -47,17 +50,18 @@ fn a_dead_owner_is_told_of_and_its_value_never_seen() {
     let timeout = value.lock_timeout(Duration::from_millis(20)).unwrap_err();
     assert_eq!(timeout.kind(), ErrorKind::Timeout);
     kill(owner);
-    // Dropping what tells of it leaves it for the next.
+    // Dropping the guard without marking the value consistent notifies the next owner again.
     for _ in 0..2 {
-        let Err(LockError::OwnerDied(dead)) = value.lock() else { panic!("nobody told of it") };
+        let Err(LockError::OwnerDied(dead)) = value.lock() else { panic!("no `OwnerDied`") };
         assert_eq!(*dead, 7);
     }
     assert_eq!(sharemap::Error::from(value.lock().unwrap_err()).kind(), ErrorKind::OwnerDied);
-    let Err(LockError::OwnerDied(dead)) = value.lock() else { panic!("nobody told of it") };
+    let Err(LockError::OwnerDied(dead)) = value.lock() else { panic!("no `OwnerDied`") };
     *dead.mark_consistent() += 1;
     assert_eq!(*value.lock().unwrap(), 8);
 }
 
+/// A poisoned mutex rejects owners until `lock_poisoned` marks its value consistent.
 #[test]
 fn a_poisoned_mutex_is_repaired() {
     need_atomics!();
@@ -72,7 +76,7 @@ fn a_poisoned_mutex_is_repaired() {
             .join()
     });
     assert!(panicked.is_err());
-    let Err(LockError::OwnerDied(dead)) = value.lock() else { panic!("nobody told of it") };
+    let Err(LockError::OwnerDied(dead)) = value.lock() else { panic!("no `OwnerDied`") };
     assert_eq!(*dead, 1);
     dead.poison().unwrap();
     assert_eq!(value.lock().unwrap_err().kind(), ErrorKind::Poisoned);
@@ -83,8 +87,9 @@ fn a_poisoned_mutex_is_repaired() {
     assert_eq!(*value.lock().unwrap(), 3);
 }
 
+/// A lock that this thread already holds is a `Deadlock`, except for a second read lock.
 #[test]
-fn what_one_holds_is_a_deadlock() {
+fn relocking_is_a_deadlock() {
     need_atomics!();
     let both = Shared::create_new(Location::anonymous(), || (Mutex::new(0_u8), RwLock::new(0_u8)))
         .unwrap();
@@ -108,8 +113,9 @@ fn what_one_holds_is_a_deadlock() {
     assert_eq!(*lock.read().unwrap(), 4);
 }
 
+/// A thread can hold more locks than one lane announces.
 #[test]
-fn more_locks_than_a_lane_holds() {
+fn more_locks_than_a_lane_announces() {
     need_atomics!();
     let many = Shared::create_new(Location::anonymous(), || [Mutex::new(0_u16); 40]).unwrap();
     let mut guards: Vec<_> = many.iter().map(|mutex| mutex.lock().unwrap()).collect();
@@ -120,6 +126,7 @@ fn more_locks_than_a_lane_holds() {
     assert!(many.iter().all(|mutex| *mutex.lock().unwrap() == 1));
 }
 
+/// Readers and writers exclude each other.
 #[test]
 fn readers_and_writers_exclude_each_other() {
     need_atomics!();
@@ -152,8 +159,9 @@ fn readers_and_writers_exclude_each_other() {
     assert_eq!(*lock.read().unwrap(), [4_000; 8]);
 }
 
+/// A reader that died does not block writers.
 #[test]
-fn a_dead_reader_holds_nobody_up() {
+fn a_dead_reader_does_not_block_writers() {
     need_atomics!();
     let name = Name::new("reader");
     let both =

@@ -1,4 +1,5 @@
-//! Objects opened to be looked at: nobody is held up, nothing is changed, and each refusal says why.
+//! Read-only and copy-on-write attachments: they neither block participants nor change the object,
+//! and each rejected operation names the remedy.
 
 use super::*;
 use sharemap::{MutexHandle, SharedOptions, inspect};
@@ -17,7 +18,7 @@ fn first() -> All {
     )
 }
 
-/// What an object shows to those who look.
+/// Returns everything that an attachment can read of the object.
 fn shows(all: &Shared<All>) -> (Vec<bool>, Vec<u32>, Vec<u16>) {
     let ((mutex, lock, samples, table), (event, auto, once, signal), (permits, ..)) = &**all;
     let flags = [
@@ -47,22 +48,24 @@ fn shows(all: &Shared<All>) -> (Vec<bool>, Vec<u32>, Vec<u16>) {
     )
 }
 
-/// The error, which names the object and the remedy.
+/// Asserts that `error` is `NotWritable` and names the object and the remedy.
 fn refused(name: &Name, error: sharemap::Error) {
     assert_eq!(error.kind(), ErrorKind::NotWritable, "{error}");
     let text = error.to_string();
     assert!(text.contains(&name.0) && text.contains("open it with `Shared::open`"), "{text}");
 }
 
+/// Attachments that are not writable read the current state, and every operation that changes the
+/// object is rejected.
 #[test]
-fn who_looks_sees_and_changes_nothing() {
+fn read_only_attachments_change_nothing() {
     need_atomics!();
     let name = Name::new("look");
     let all = Shared::create_new(name.0.as_str(), first).unwrap();
     let readers = || inspect::Inspection::open(name.0.as_str()).unwrap().has_readers().unwrap();
     let read_only = Shared::<All>::open_read_only(name.0.as_str()).unwrap();
     let private = SharedOptions::new().open_copy_on_write::<All>(name.0.as_str()).unwrap();
-    // Some systems cannot tell.
+    // Some systems cannot tell whether there are readers.
     assert_ne!(readers(), Some(false));
     for looking in [&read_only, &private] {
         let (
@@ -126,8 +129,9 @@ fn who_looks_sees_and_changes_nothing() {
     assert_ne!(readers(), Some(true));
 }
 
+/// A read-only attachment reports that a lock is poisoned.
 #[test]
-fn a_poisoned_lock_is_seen_to_be() {
+fn a_read_only_attachment_sees_poison() {
     need_atomics!();
     let name = Name::new("seen");
     let value = Shared::create_new(name.0.as_str(), || Mutex::new(1_u8)).unwrap();
@@ -143,14 +147,15 @@ fn a_poisoned_lock_is_seen_to_be() {
             .map(|never: ()| never)
     });
     assert!(owner.is_err());
-    let Err(LockError::OwnerDied(dead)) = value.lock() else { panic!("nobody told of it") };
+    let Err(LockError::OwnerDied(dead)) = value.lock() else { panic!("no `OwnerDied`") };
     dead.poison().unwrap();
     let looking = Shared::<Mutex<u8>>::open_read_only(name.0.as_str()).unwrap();
     assert!(looking.is_poisoned().unwrap() && !looking.is_locked().unwrap());
 }
 
+/// Changes through `private_view_mut` are visible only to their process.
 #[test]
-fn a_draft_is_this_processs_own() {
+fn private_changes_are_not_shared() {
     need_atomics!();
     let name = Name::new("draft");
     let lock = Shared::create_new(name.0.as_str(), || RwLock::<[u32]>::zeroed(20_000)).unwrap();
@@ -170,8 +175,9 @@ fn a_draft_is_this_processs_own() {
     assert_eq!(read_only.view_unlocked().get(0).unwrap(), 2);
 }
 
+/// A read-only attachment rejects a missing object and an object of another type or size.
 #[test]
-fn who_looks_is_told_of_the_wrong_type_too() {
+fn a_read_only_attachment_rejects_another_type() {
     need_atomics!();
     let name = Name::new("look-type");
     let name = name.0.as_str();
@@ -184,9 +190,10 @@ fn who_looks_is_told_of_the_wrong_type_too() {
     assert_eq!(size.kind(), ErrorKind::WrongSize);
 }
 
-/// An object's name may be unlinked, and lead to another object, while it is attached.
+/// `is_linked` returns whether the object's name still leads to it, after the name is unlinked or
+/// reused.
 #[test]
-fn an_object_knows_whether_its_name_leads_to_it() {
+fn a_named_object_reports_whether_it_is_linked() {
     need_atomics!();
     let make = || Mutex::new(0_u8);
     let name = Name::new("linked");
@@ -200,7 +207,7 @@ fn an_object_knows_whether_its_name_leads_to_it() {
     let other = Shared::create_new(&location, make).unwrap();
     assert!(other.is_linked().unwrap());
     assert!([&object, &same, &reader].iter().all(|one| !one.is_linked().unwrap()));
-    // What is no object leads to none.
+    // Raw shared memory of this name is not the object.
     SharedMemory::unlink(&*name.0).unwrap();
     SharedMemory::create_new(&location, 4096).unwrap();
     assert!(!other.is_linked().unwrap() && !object.is_linked().unwrap());
@@ -213,8 +220,9 @@ fn an_object_knows_whether_its_name_leads_to_it() {
     }
 }
 
+/// `is_linked` follows renames, copies and links of an object's file.
 #[test]
-fn an_object_in_a_file_knows_whether_its_path_leads_to_it() {
+fn a_file_object_reports_whether_it_is_linked() {
     need_atomics!();
     let make = || Mutex::new(0_u8);
     let dir = common::TempDir::new();
@@ -225,7 +233,7 @@ fn an_object_in_a_file_knows_whether_its_path_leads_to_it() {
         common::skip!("this system renames no file that is mapped: {error}");
     }
     assert!(!object.is_linked().unwrap(), "nothing has the name");
-    // A copy has the same id in its header, and is another object.
+    // A copy has the same id in its header, but is another object.
     std::fs::copy(&elsewhere, &path).unwrap();
     assert!(!object.is_linked().unwrap(), "a copy has the name");
     if cfg!(windows) {
@@ -236,7 +244,7 @@ fn an_object_in_a_file_knows_whether_its_path_leads_to_it() {
     assert!(object.is_linked().unwrap(), "it has its name again");
     #[cfg(unix)]
     {
-        // Links are followed, as they are when an object is opened.
+        // Symbolic links are followed, as when an object is opened.
         std::os::unix::fs::symlink(&path, &elsewhere).unwrap();
         let same = Shared::<Mutex<u8>>::open(Location::file(&elsewhere)).unwrap();
         assert!(same.is_linked().unwrap());

@@ -1,8 +1,8 @@
-//! Locks whose value was declared unusable, those who panicked with them, and repairs.
+//! Poisoned locks, owners that panic, and repairs.
 
 use super::*;
 
-/// One that a writer panicked with.
+/// Panics while holding the write lock.
 fn panicked_with(lock: &RwLockHandle<u32>) {
     let panicked = thread::scope(|scope| {
         let write = || {
@@ -14,21 +14,24 @@ fn panicked_with(lock: &RwLockHandle<u32>) {
     assert!(panicked.is_err());
 }
 
+/// A panic while holding the write lock is reported as an owner's death, even if the value was not
+/// changed.
 #[test]
-fn a_panic_is_told_of_also_if_nothing_was_changed() {
+fn a_panic_is_reported_even_without_a_change() {
     need_atomics!();
     let lock = Shared::create_new(Location::anonymous(), || RwLock::new(1_u32)).unwrap();
     panicked_with(&lock);
-    let Err(LockError::OwnerDied(dead)) = lock.read() else { panic!("nobody told of it") };
+    let Err(LockError::OwnerDied(dead)) = lock.read() else { panic!("no `OwnerDied`") };
     assert_eq!(*dead, 1);
     drop(dead);
-    let Err(LockError::OwnerDied(dead)) = lock.write() else { panic!("nobody told of it") };
+    let Err(LockError::OwnerDied(dead)) = lock.write() else { panic!("no `OwnerDied`") };
     drop(dead.mark_consistent());
     assert_eq!(*lock.read().unwrap(), 1);
 }
 
+/// A panic while holding an upgradable read lock is not reported, unless it was upgraded.
 #[test]
-fn a_panic_beside_a_guard_that_writes_nothing_is_not() {
+fn a_panic_with_an_upgradable_guard_is_not_reported() {
     need_atomics!();
     let lock = Shared::create_new(Location::anonymous(), || RwLock::new(1_u32)).unwrap();
     for upgrade in [false, true] {
@@ -45,13 +48,14 @@ fn a_panic_beside_a_guard_that_writes_nothing_is_not() {
     }
 }
 
+/// A poisoned lock stays poisoned after a failed `write_poisoned`, also for readers.
 #[test]
-fn a_repair_that_fails_leaves_it_poisoned() {
+fn a_failed_repair_leaves_the_lock_poisoned() {
     need_atomics!();
     let lock = Shared::create_new(Location::anonymous(), || RwLock::new(1_u32)).unwrap();
     panicked_with(&lock);
-    let Err(LockError::OwnerDied(reading)) = lock.read() else { panic!("nobody told of it") };
-    let Err(LockError::OwnerDied(dead)) = lock.upgradable() else { panic!("nobody told of it") };
+    let Err(LockError::OwnerDied(reading)) = lock.read() else { panic!("no `OwnerDied`") };
+    let Err(LockError::OwnerDied(dead)) = lock.upgradable() else { panic!("no `OwnerDied`") };
     dead.poison().unwrap();
     assert_eq!(lock.write_poisoned().unwrap_err().kind(), ErrorKind::Deadlock);
     assert_eq!(lock.write().unwrap_err().kind(), ErrorKind::Poisoned);
@@ -62,8 +66,10 @@ fn a_repair_that_fails_leaves_it_poisoned() {
     assert_eq!(*lock.read().unwrap(), 2);
 }
 
+/// Dropping the guard of `lock_poisoned` or `write_poisoned` leaves the lock in its previous state,
+/// be it consistent or after a death.
 #[test]
-fn a_repair_that_changes_nothing_leaves_it_as_it_was() {
+fn an_abandoned_repair_changes_no_state() {
     need_atomics!();
     type All = (Mutex<u32>, RwLock<u32>, Mutex<[u32]>, RwLock<[u32]>);
     let make =
@@ -79,8 +85,10 @@ fn a_repair_that_changes_nothing_leaves_it_as_it_was() {
     assert!(matches!(lock.write(), Err(LockError::OwnerDied(_))));
 }
 
+/// A writer waits for a thread that reads recursively, whichever slot of its lane announces the
+/// second read lock.
 #[test]
-fn who_reads_again_is_waited_for_wherever_that_is_announced() {
+fn a_writer_waits_for_a_recursive_reader() {
     need_atomics!();
     let lock = Shared::create_new(Location::anonymous(), || RwLock::new(1_u32)).unwrap();
     thread::scope(|scope| {
@@ -88,7 +96,7 @@ fn who_reads_again_is_waited_for_wherever_that_is_announced() {
         drop(first);
         let write = || lock.write_timeout(Duration::from_millis(100)).map(drop);
         let writer = scope.spawn(move || write().map_err(|error| error.kind()));
-        // Until it is there, others may read.
+        // Other threads can read until the writer waits.
         while scope.spawn(|| lock.try_read().is_ok()).join().unwrap() {}
         let third = lock.read().unwrap();
         drop(second);

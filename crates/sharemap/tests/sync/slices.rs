@@ -1,7 +1,8 @@
-//! Locks over elements that stay in their place.
+//! Locks over slices, with elements that are accessed in place.
 
 use super::*;
 
+/// Elements are shared in place, and the mutex over them behaves like one over a value.
 #[test]
 fn elements_are_shared_in_place() {
     need_atomics!();
@@ -43,8 +44,9 @@ fn elements_are_shared_in_place() {
     drop(samples.try_lock().unwrap());
 }
 
+/// Slices can lie anywhere among other locks of an object.
 #[test]
-fn they_lie_anywhere_among_other_locks() {
+fn slices_lie_anywhere_among_other_locks() {
     need_atomics!();
     type All = (Mutex<u8>, [Mutex<[u16]>; 2], Event, RwLock<[f32]>, RwLock<u64>);
     let name = Name::new("among");
@@ -78,8 +80,9 @@ fn they_lie_anywhere_among_other_locks() {
     wrong(Shared::<Mutex<[u16]>>::open(name.0.as_str()).unwrap_err());
 }
 
+/// The death of an owner that had written some elements is reported, and the written elements stay.
 #[test]
-fn what_a_dead_owner_wrote_is_told_of() {
+fn a_partial_write_of_a_dead_owner_is_reported() {
     need_atomics!();
     let name = Name::new("half");
     let both = Shared::create_new(name.0.as_str(), || {
@@ -90,10 +93,10 @@ fn what_a_dead_owner_wrote_is_told_of() {
     let owner = another("die half-way", &name);
     ready.wait().unwrap();
     kill(owner);
-    let Err(LockError::OwnerDied(dead)) = elements.lock() else { panic!("nobody told of it") };
+    let Err(LockError::OwnerDied(dead)) = elements.lock() else { panic!("no `OwnerDied`") };
     assert_eq!(dead.view().to_vec().unwrap(), [9, 9, 9, 9, 0, 0, 0, 0]);
     drop(dead);
-    let Err(LockError::OwnerDied(dead)) = elements.lock() else { panic!("nobody told of it") };
+    let Err(LockError::OwnerDied(dead)) = elements.lock() else { panic!("no `OwnerDied`") };
     dead.poison().unwrap();
     assert_eq!(elements.lock().unwrap_err().kind(), ErrorKind::Poisoned);
     let repair = elements.lock_poisoned().unwrap();
@@ -102,9 +105,10 @@ fn what_a_dead_owner_wrote_is_told_of() {
     assert_eq!(elements.lock().unwrap().view().to_vec().unwrap(), [1; 8]);
 }
 
-/// Unlike a value, which goes back whole or not at all, elements may have been written.
+/// A panic of a writer is reported as a death, because elements are changed in place, while a value
+/// is written back at once or not at all.
 #[test]
-fn a_panic_with_them_is_a_death() {
+fn a_panic_of_a_writer_is_reported_as_a_death() {
     need_atomics!();
     let both = Shared::create_new(Location::anonymous(), || {
         (Mutex::<[u8]>::zeroed(4), RwLock::<[u8]>::zeroed(4))
@@ -118,7 +122,7 @@ fn a_panic_with_them_is_a_death() {
         let _guard = mutex.lock().unwrap();
         std::panic::resume_unwind(Box::new(()));
     });
-    let Err(LockError::OwnerDied(dead)) = mutex.lock() else { panic!("nobody told of it") };
+    let Err(LockError::OwnerDied(dead)) = mutex.lock() else { panic!("no `OwnerDied`") };
     drop(dead.mark_consistent());
     with(&|| {
         let _guard = lock.upgradable().unwrap();
@@ -129,15 +133,16 @@ fn a_panic_with_them_is_a_death() {
         let _guard = lock.upgradable().unwrap().upgrade().unwrap();
         std::panic::resume_unwind(Box::new(()));
     });
-    let Err(LockError::OwnerDied(dead)) = lock.read() else { panic!("nobody told of it") };
+    let Err(LockError::OwnerDied(dead)) = lock.read() else { panic!("no `OwnerDied`") };
     assert_eq!(dead.poison().unwrap_err().kind(), ErrorKind::NotWritable);
-    let Err(LockError::OwnerDied(dead)) = lock.write() else { panic!("nobody told of it") };
+    let Err(LockError::OwnerDied(dead)) = lock.write() else { panic!("no `OwnerDied`") };
     drop(dead.mark_consistent());
     drop(lock.read().unwrap());
 }
 
+/// Readers never see a slice that a writer is changing.
 #[test]
-fn readers_see_elements_that_nobody_writes() {
+fn readers_see_no_partial_write() {
     need_atomics!();
     let lock = Shared::create_new(Location::anonymous(), || RwLock::<[u32]>::zeroed(300)).unwrap();
     thread::scope(|scope| {
@@ -179,8 +184,9 @@ fn readers_see_elements_that_nobody_writes() {
     upgradable.upgrade().unwrap().unlock().unwrap();
 }
 
+/// A condition variable works with a mutex over elements.
 #[test]
-fn elements_are_waited_for() {
+fn elements_work_with_a_condition_variable() {
     need_atomics!();
     let queue =
         Shared::create_new(Location::anonymous(), || (Mutex::<[u32]>::zeroed(2), Condvar::new()));
@@ -210,8 +216,10 @@ fn elements_are_waited_for() {
     });
 }
 
+/// An impossible number of elements is rejected on creation, and a stored count that contradicts
+/// the payload on opening.
 #[test]
-fn no_such_number_of_elements() {
+fn impossible_numbers_of_elements() {
     need_atomics!();
     let none = Shared::create_new(Location::anonymous(), || Mutex::<[u8]>::zeroed(0)).unwrap_err();
     assert_eq!(none.kind(), ErrorKind::ZeroLength);
@@ -235,7 +243,7 @@ fn no_such_number_of_elements() {
         assert_eq!(error.kind(), ErrorKind::WrongSize, "{error}");
         assert_eq!(error.path(), Some(path.as_path()), "{error}");
     }
-    // It was counted once, when it was opened.
+    // The count is read when the object is opened; later changes of it have no effect.
     assert_eq!((lock.0.len(), lock.0.lock().unwrap().view().len()), (9, 9));
     assert_eq!(lock.1.count().unwrap(), 3);
 }

@@ -1,4 +1,4 @@
-//! Each wait has a form that ends in time, whatever a peer holds or wrote.
+//! Every wait has a bounded form that returns in time, regardless of what peers hold or store.
 
 use std::sync::Barrier as ThreadBarrier;
 
@@ -6,7 +6,7 @@ use super::*;
 use sharemap::Result;
 
 const SHORT: Duration = Duration::from_millis(10);
-/// Much longer than each takes; a wait without a bound takes for ever.
+/// Much longer than a bounded wait takes; an unbounded one never returns.
 const AT_MOST: Duration = Duration::from_secs(60);
 
 type All = ((Mutex<u32>, RwLock<u32>, Mutex<[u32]>, RwLock<[u32]>), Waits);
@@ -30,7 +30,7 @@ fn ends_in_time(what: &str, wait: impl FnOnce() -> Result<()>) {
     assert!(start.elapsed() >= SHORT && start.elapsed() < AT_MOST, "{what}: {:?}", start.elapsed());
 }
 
-/// Locks that are held, for each kind of lock and each way to ask for it.
+/// Asserts that every bounded way to acquire the held locks times out.
 fn locks_end_in_time(((mutex, lock, elements, table), _): &<All as sharemap::SharedType>::Handle) {
     ends_in_time("lock", || Ok(mutex.lock_timeout(SHORT).map(drop)?));
     ends_in_time("lock_or_recover", || mutex.lock_or_recover_timeout(SHORT, |_| ()).map(drop));
@@ -58,8 +58,9 @@ fn locks_end_in_time(((mutex, lock, elements, table), _): &<All as sharemap::Sha
     ends_in_time("upgradable table", || Ok(table.upgradable_timeout(SHORT).map(drop)?));
 }
 
+/// Bounded waits for locks that another thread holds time out.
 #[test]
-fn what_others_hold_is_waited_for_in_time() {
+fn waits_for_held_locks_time_out() {
     need_atomics!();
     let shared = Shared::create_new(Location::anonymous(), first).unwrap();
     let ((mutex, lock, elements, table), (permits, signal, barrier, event, once)) = &*shared;
@@ -105,9 +106,10 @@ fn what_others_hold_is_waited_for_in_time() {
     });
 }
 
-/// Words that name a lane of a thread that lives, and never had them.
+/// Bounded waits time out on lock words that name the lane of a living thread which never acquired
+/// the locks.
 #[test]
-fn a_scribbled_word_is_waited_for_in_time() {
+fn waits_for_overwritten_words_time_out() {
     need_atomics!();
     let directory = common::TempDir::new();
     let path = directory.join("scribbled");
@@ -115,7 +117,7 @@ fn a_scribbled_word_is_waited_for_in_time() {
     let ((mutex, ..), (permits, ..)) = &*shared;
     let (held, done) = (ThreadBarrier::new(2), ThreadBarrier::new(2));
     thread::scope(|scope| {
-        // The first lane is this thread's that makes it; the second is of the thread to be named.
+        // This thread has the first lane. The second belongs to the thread that the words name.
         drop(mutex.lock().unwrap());
         scope.spawn(|| {
             drop(permits.acquire().unwrap());
@@ -126,15 +128,17 @@ fn a_scribbled_word_is_waited_for_in_time() {
         let map = sharemap::MappingMut::open(&path).unwrap();
         let payload = map.view_at::<u64>(104, 1).unwrap().get(0).unwrap() as usize;
         let word = |at: usize| map.view_at::<u32>(payload + at, 1).unwrap().set(0, 2).unwrap();
-        // The mutex and its value of 4 bytes take 32, the lock 48, the mutex over 4 elements 32.
+        // The mutex and its 4-byte value take 32 bytes, the readers-writer lock 48, the mutex over
+        // 4 elements 32.
         [0, 32, 80, 112].into_iter().for_each(word);
         locks_end_in_time(&shared);
         done.wait();
     });
 }
 
+/// A bounded wait on a condition variable returns whether it timed out.
 #[test]
-fn a_wait_says_whether_its_time_ran_out() {
+fn a_wait_returns_whether_it_timed_out() {
     need_atomics!();
     let queue =
         Shared::create_new(Location::anonymous(), || (Mutex::new(0_u32), Condvar::new())).unwrap();
@@ -162,9 +166,10 @@ fn a_wait_says_whether_its_time_ran_out() {
     assert!(waited.unwrap().1.timed_out());
 }
 
-/// After its time a wait needs the mutex again: another owner that keeps it is not waited for either.
+/// After its timeout a wait must acquire the mutex again. It does not wait without bound for
+/// another owner.
 #[test]
-fn a_timed_wait_does_not_wait_for_ever_for_the_mutex() {
+fn a_timed_wait_is_bounded_while_it_relocks() {
     need_atomics!();
     let queue =
         Shared::create_new(Location::anonymous(), || (Mutex::new(0_u32), Condvar::new())).unwrap();
@@ -179,7 +184,7 @@ fn a_timed_wait_does_not_wait_for_ever_for_the_mutex() {
         });
         asked.wait();
         let start = Instant::now();
-        // Long enough for the other to acquire the mutex meanwhile.
+        // Long enough for the other thread to acquire the mutex.
         let waited = changed.wait_timeout(guard, Duration::from_secs(1));
         let Err(LockError::Failed(error)) = waited else { panic!("{waited:?}") };
         assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -190,9 +195,10 @@ fn a_timed_wait_does_not_wait_for_ever_for_the_mutex() {
     drop(jobs.lock().unwrap());
 }
 
-/// Also where there is nothing to wait for, so that it shows at once.
+/// A mutex of another object is rejected even if the condition already holds, so that the mistake
+/// shows at once.
 #[test]
-fn a_mutex_of_another_object_is_refused() {
+fn a_mutex_of_another_object_is_rejected() {
     need_atomics!();
     let name = Name::new("elsewhere");
     let make = || (Mutex::new(0_u32), Mutex::<[u8]>::zeroed(2));

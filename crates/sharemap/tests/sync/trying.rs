@@ -1,12 +1,14 @@
-//! Trying, recovering in one call, and values of no size.
+//! Attempts to acquire, recovery in one call, and values of zero size.
 
 use std::error::Error;
 
 use super::*;
 use sharemap::MutexHandle;
 
+/// An attempt to acquire a lock that this thread holds is `WouldBlock`, and a failed attempt has no
+/// effect.
 #[test]
-fn what_this_thread_holds_would_block() {
+fn locks_of_this_thread_would_block() {
     need_atomics!();
     type All = (Mutex<u32>, RwLock<u32>, Mutex<[u8]>, RwLock<[u8]>);
     let make = || (Mutex::new(0), RwLock::new(0), Mutex::zeroed(2), RwLock::zeroed(2));
@@ -36,7 +38,8 @@ fn what_this_thread_holds_would_block() {
     drop(lock.try_read().unwrap());
     drop(upgradable);
     drop((lock.try_write().unwrap(), table.try_write().unwrap()));
-    // What fails leaves nothing behind, and trying never waits, so it is not cancelled either.
+    // A failed attempt leaves no state behind. Attempts never wait, so `cancel` does not affect
+    // them.
     shared.cancel();
     let reading = lock.read().unwrap();
     thread::scope(|scope| {
@@ -56,13 +59,15 @@ fn panic() -> ! {
     std::panic::resume_unwind(Box::new(()))
 }
 
-/// By `?`, into what borrows nothing.
+/// Increments the value after recovery. The error converts with `?` into one that borrows nothing.
 fn count(mutex: &MutexHandle<u32>) -> Result<u32, Box<dyn Error + Send + Sync>> {
     let mut guard = mutex.lock_or_recover(|count| *count += 100)?;
     *guard += 1;
     Ok(*guard)
 }
 
+/// `lock_or_recover`, `read_or_recover` and `write_or_recover` repair a value after an owner's
+/// death, once.
 #[test]
 fn a_value_is_recovered_in_one_call() {
     need_atomics!();
@@ -74,7 +79,7 @@ fn a_value_is_recovered_in_one_call() {
         let _guard = mutex.lock();
         panic();
     });
-    // A repair that panics leaves the death for the next owner.
+    // A repair that panics leaves the death to be reported to the next owner.
     dies_with(|| drop(mutex.lock_or_recover(|_| panic())));
     assert_eq!(count(mutex).unwrap(), 102);
     assert_eq!(count(mutex).unwrap(), 103);
@@ -100,6 +105,8 @@ fn a_value_is_recovered_in_one_call() {
     assert_eq!(*lock.read_or_recover(|_| panic()).unwrap(), 12);
 }
 
+/// `lock_or_recover`, `read_or_recover` and `write_or_recover` repair elements; a failed repair
+/// leaves the death to the next owner.
 #[test]
 fn elements_are_recovered_in_one_call() {
     need_atomics!();
@@ -123,9 +130,9 @@ fn elements_are_recovered_in_one_call() {
     assert_eq!(table.write_or_recover(|_| panic()).unwrap().view().get(2).unwrap(), 4);
 }
 
-/// A poisoned lock is read for the value that is to be repaired, beside other such readers.
+/// Several readers can read a poisoned lock together, and a repair waits for them.
 #[test]
-fn what_is_poisoned_can_be_read() {
+fn a_poisoned_lock_can_be_read() {
     need_atomics!();
     let make = || (RwLock::new(5_u32), RwLock::<[u32]>::zeroed(3));
     let both = Shared::create_new(Location::anonymous(), make).unwrap();
@@ -149,8 +156,9 @@ fn what_is_poisoned_can_be_read() {
     assert_eq!(*lock.read().unwrap(), 6);
 }
 
+/// Locks can guard values of zero size, and exclude, report deaths and check types as usual.
 #[test]
-fn a_lock_may_guard_nothing() {
+fn a_lock_can_guard_a_value_of_zero_size() {
     need_atomics!();
     let name = Name::new("nothing");
     let make =
@@ -176,7 +184,7 @@ fn a_lock_may_guard_nothing() {
     mutex.lock_or_recover(|()| ()).unwrap().unlock().unwrap();
     drop(lock.read_or_recover(|()| ()).unwrap());
     assert_eq!(signal.count().unwrap(), 3);
-    // At the end of an object, too.
+    // A zero-sized value can be the last in an object.
     let alone = Shared::create_new(Location::anonymous(), || RwLock::new(())).unwrap();
     *alone.write().unwrap() = ();
     drop(alone.read().unwrap());

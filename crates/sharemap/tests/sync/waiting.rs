@@ -1,7 +1,9 @@
-//! What is waited for: conditions, permits, members, events, and what is done once.
+//! Condition variables, semaphores, barriers, events and one-time calls.
 
 use super::*;
 
+/// Jobs pass through a condition variable without loss, a bounded wait times out, and a foreign
+/// mutex is rejected.
 #[test]
 fn jobs_go_through_a_condition_variable() {
     need_atomics!();
@@ -46,8 +48,9 @@ fn jobs_go_through_a_condition_variable() {
     drop(jobs.try_lock().unwrap());
 }
 
+/// A dead holder's permit is returned to the semaphore.
 #[test]
-fn permits_of_the_dead_come_back() {
+fn a_dead_holders_permit_is_returned() {
     need_atomics!();
     let name = Name::new("permits");
     let both =
@@ -65,7 +68,7 @@ fn permits_of_the_dead_come_back() {
         Shared::<(Semaphore, CountingSemaphore)>::open_read_only(name.0.as_str()).unwrap();
     assert_eq!(looking.0.available().unwrap(), 0, "the holder lives");
     kill(holder);
-    // A read-only attachment counts the dead holder's permit, and recovers nothing.
+    // A read-only attachment counts the dead holder's permit as available, but recovers nothing.
     soon("the permit of the dead", || looking.0.available().unwrap() == 1);
     assert_eq!(looking.0.available().unwrap(), 1);
     soon("the permit that is given back", || permits.available().unwrap() == 1);
@@ -76,8 +79,9 @@ fn permits_of_the_dead_come_back() {
     assert_eq!(permits.available().unwrap(), 2);
 }
 
+/// At most as many threads hold a permit as there are permits.
 #[test]
-fn permits_are_never_too_many() {
+fn permits_limit_the_number_of_holders() {
     need_atomics!();
     let permits = Shared::create_new(Location::anonymous(), || Semaphore::new(2)).unwrap();
     let holders = AtomicU32::new(0);
@@ -96,8 +100,10 @@ fn permits_are_never_too_many() {
     assert_eq!(permits.available().unwrap(), 2);
 }
 
+/// A barrier releases its members together, and is broken by the death of one until it is
+/// restarted.
 #[test]
-fn a_barrier_is_passed_together_and_breaks_with_a_death() {
+fn a_barrier_releases_together_and_breaks_on_a_death() {
     need_atomics!();
     let barrier = Shared::create_new(Location::anonymous(), || Barrier::new(3)).unwrap();
     let come = AtomicU32::new(0);
@@ -141,8 +147,9 @@ fn a_barrier_is_passed_together_and_breaks_with_a_death() {
     assert!(second.wait().unwrap());
 }
 
+/// A manual-reset event releases all waiters, an auto-reset event one for each `set`.
 #[test]
-fn events_let_through_all_or_one() {
+fn events_release_all_or_one() {
     need_atomics!();
     let events =
         Shared::create_new(Location::anonymous(), || (Event::manual_reset(), Event::auto_reset()))
@@ -175,8 +182,10 @@ fn events_let_through_all_or_one() {
     assert_eq!(timeout.kind(), ErrorKind::Timeout);
 }
 
+/// A one-time call runs until it succeeds, then never again. A death during the call is reported to
+/// the next caller.
 #[test]
-fn what_is_to_be_done_once_is_done_once() {
+fn a_one_time_call_succeeds_once() {
     need_atomics!();
     let once = Shared::create_new(Location::anonymous(), Once::new).unwrap();
     let times = AtomicU32::new(0);
@@ -212,16 +221,17 @@ fn what_is_to_be_done_once_is_done_once() {
     assert_eq!(told, Some(OnceState::PreviousOwnerDied));
 }
 
-/// The number of a barrier's round, which a peer may set to the last there is, begins anew.
+/// The round number of a barrier, which a peer may overwrite with the last possible one, wraps
+/// around.
 #[test]
-fn after_the_last_round_of_a_barrier_comes_the_first() {
+fn the_round_of_a_barrier_wraps_around() {
     need_atomics!();
     let scratch = common::TempDir::new();
     let path = scratch.join("barrier");
     drop(Shared::create_new(Location::file(&path), || Barrier::new(2)).unwrap());
     let mut image = std::fs::read(&path).unwrap();
     let payload = usize::try_from(u64::from_le_bytes(image[104..112].try_into().unwrap())).unwrap();
-    // The last round, in which nobody died, and the one before that was not restarted.
+    // The last round number, with no death and no restart recorded.
     image[payload..payload + 4].copy_from_slice(&0xffff_fffc_u32.to_le_bytes());
     std::fs::write(&path, image).unwrap();
     let shared = Shared::<Barrier>::open(Location::file(&path)).unwrap();

@@ -1,11 +1,11 @@
-//! Elements from many places at once.
+//! Gathering elements at many indices.
 
 use crate::elements::{Sample, for_all_types, long, samples};
 use crate::faults::{LEFT, cut, is_fault};
 use crate::reading::holding;
 use sharemap::{ErrorKind, MappingMut, page_size};
 
-/// Indices all over `len` elements, again and again the same.
+/// Returns indices scattered over `len` elements, the same in every call.
 fn scattered(count: usize, len: usize) -> Vec<usize> {
     (0..count).map(|place| place.wrapping_mul(7919) % len).collect()
 }
@@ -27,6 +27,7 @@ fn gathers<T: Sample>() {
     }
 }
 
+/// A buffer of another length than the indices is rejected.
 #[test]
 fn as_many_places_as_indices() {
     let map = MappingMut::anonymous(4096).unwrap();
@@ -35,6 +36,7 @@ fn as_many_places_as_indices() {
     assert_eq!(error.length(), Some(2));
 }
 
+/// An index out of bounds ends a gather, which reports how many elements it completed.
 #[test]
 fn an_index_that_is_out_of_bounds() {
     let map = MappingMut::anonymous(4096).unwrap();
@@ -54,6 +56,7 @@ fn an_index_that_is_out_of_bounds() {
     }
 }
 
+/// A fault ends a gather, which reports how many elements it completed.
 #[test]
 fn an_element_that_is_gone() {
     let cut = cut();
@@ -71,6 +74,7 @@ fn an_element_that_is_gone() {
     }
 }
 
+/// An invalid element ends a gather, which reports how many elements it completed.
 #[test]
 fn bytes_that_are_no_value() {
     let map = MappingMut::anonymous(4096).unwrap();

@@ -1,10 +1,11 @@
-//! What a view refuses: sizes, alignments, ranges, and bytes that are no value.
+//! Input that a view rejects: sizes, alignments, ranges, and invalid bytes.
 
 use crate::common::TempDir;
 use crate::elements::{Colour, Pixel, Wide};
 use sharemap::{ErrorKind, MapOptions, Mapping, MappingMut};
 use std::ops::Bound;
 
+/// A length that is no multiple of the element size is `WrongSize`.
 #[test]
 fn a_length_that_is_no_multiple() {
     let dir = TempDir::new();
@@ -29,6 +30,7 @@ fn a_length_that_is_no_multiple() {
     );
 }
 
+/// Elements of zero size are `WrongSize`.
 #[test]
 fn elements_without_a_size() {
     let map = MappingMut::anonymous(16).unwrap();
@@ -36,11 +38,12 @@ fn elements_without_a_size() {
     assert_eq!(map.bytes().cast::<[u64; 0]>().unwrap_err().kind(), ErrorKind::WrongSize);
 }
 
+/// A misaligned offset is `Alignment`.
 #[test]
 fn misaligned_offsets() {
     let dir = TempDir::new();
     let path = dir.file("a", [1; 1024]);
-    // Where 64 bits are aligned to 4 bytes, 4 is well aligned.
+    // On targets that align `u64` to 4 bytes, the offset 4 is aligned.
     for offset in [1, 2, align_of::<u64>() as u64 / 2, 7] {
         let map = MapOptions::new().offset(offset).len(512).open(&path).unwrap();
         let error = map.view::<u64>().unwrap_err();
@@ -56,6 +59,7 @@ fn misaligned_offsets() {
     assert_eq!(bytes.cast::<u64>().unwrap_err().offset(), Some(3));
 }
 
+/// A part outside of the mapping is rejected, except an empty one at its end.
 #[test]
 fn parts_of_a_mapping() {
     let map = MappingMut::anonymous(1024).unwrap();
@@ -78,6 +82,7 @@ fn parts_of_a_mapping() {
     assert_eq!(map.view_at::<u32>(1024, 0).unwrap().len(), 0);
 }
 
+/// Subviews accept every kind of range, and reject those that are out of bounds or reversed.
 #[test]
 fn ranges_of_all_sorts() {
     let map = MappingMut::anonymous(400).unwrap();
@@ -127,6 +132,7 @@ fn ranges_of_all_sorts() {
     view.copy_within(0..0, 100).unwrap();
 }
 
+/// A view can be split at every index up to its length.
 #[test]
 fn splitting() {
     let map = MappingMut::anonymous(400).unwrap();
@@ -141,6 +147,7 @@ fn splitting() {
     }
 }
 
+/// A view can be cast to other element types of suitable size and alignment.
 #[test]
 fn casting_back_and_forth() {
     let map = MappingMut::anonymous(256).unwrap();
@@ -155,7 +162,7 @@ fn casting_back_and_forth() {
     assert!(halves.subview(4..7).unwrap().cast::<u64>().is_err());
 }
 
-/// Every way of reading meets the bytes that are no value, and says where.
+/// Asserts that every way to read reports the element with invalid bytes by its offset.
 fn invalid_at<T: sharemap::Element + PartialEq + std::fmt::Debug>(
     good: T,
     bad: &[u8],
@@ -200,31 +207,35 @@ fn invalid_at<T: sharemap::Element + PartialEq + std::fmt::Debug>(
             }
             assert_eq!(view.find(good).ok().flatten(), (place > 0).then_some(0));
             check(view.count(good).unwrap_err());
-            // It can be written, and is then a value again.
+            // Writing the element makes it valid again.
             view.set(place, good).unwrap();
             assert_eq!(view.count(good).unwrap(), len);
         }
     }
 }
 
+/// Bytes other than 0 and 1 are no `bool`.
 #[test]
 fn invalid_bools() {
     invalid_at(true, &[2], 0);
     invalid_at(false, &[0xff], 0);
 }
 
+/// Surrogates and numbers above the maximum are no `char`.
 #[test]
 fn invalid_chars() {
     invalid_at('ä', &0xd800_u32.to_ne_bytes(), 0);
     invalid_at('\0', &0x11_0000_u32.to_ne_bytes(), 0);
 }
 
+/// Bytes other than the discriminants are no value of an enum.
 #[test]
 fn invalid_enums() {
     invalid_at(Colour::Green, &[0], 0);
     invalid_at(Colour::Blue, &[4], 0);
 }
 
+/// An invalid field or array element makes the whole element invalid.
 #[test]
 fn invalid_fields_and_array_elements() {
     let pixel = Pixel { colour: Colour::Red, lit: true, depth: [9, 9] };
@@ -234,6 +245,7 @@ fn invalid_fields_and_array_elements() {
     invalid_at([[Colour::Red; 100]; 3], &[2], 299);
 }
 
+/// An empty file has an empty view of any element type.
 #[test]
 fn empty_files_have_empty_views() {
     let dir = TempDir::new();

@@ -1,4 +1,4 @@
-//! Sorting and binary search, beside slices.
+//! Sorting and binary search, compared with slices.
 
 use crate::elements::{Colour, LENGTHS, Sample, for_each_type, samples};
 use crate::reading::holding;
@@ -20,7 +20,8 @@ fn sorts<T: Sample + Ord>() {
     }
 }
 
-/// Which of several equal elements is found is not promised; where one would have to be inserted is.
+/// Compares binary searches. Any of several equal elements may be found, but the insertion index
+/// is determined.
 fn searches<T: Sample + Ord>(view: sharemap::View<'_, T>, sorted: &[T]) {
     for number in 0..50 {
         let value = T::sample(number);
@@ -33,7 +34,7 @@ fn searches<T: Sample + Ord>(view: sharemap::View<'_, T>, sorted: &[T]) {
     }
 }
 
-/// Equal elements keep their order.
+/// Sorting keeps the order of equal elements.
 #[test]
 fn sorting_is_stable() {
     use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

@@ -211,7 +211,7 @@ fn read_runs<T: Sample + Pod>() {
         for index in [len + 1, usize::MAX / 2, usize::MAX] {
             assert_eq!(view.read_at(index, &mut []).unwrap_err().kind(), ErrorKind::OutOfBounds);
         }
-        // SAFETY: private memory that nobody changes meanwhile.
+        // SAFETY: private memory that does not change meanwhile.
         #[allow(unsafe_code, reason = "the method under test")]
         let slice = unsafe { view.as_slice() };
         assert!(slice == expected);

@@ -1,4 +1,4 @@
-//! Searching, beside slices.
+//! Searching, compared with slices.
 
 use crate::elements::{LENGTHS, Sample, for_all_types, samples};
 use crate::reading::holding;
@@ -26,7 +26,7 @@ fn find<T: Sample>() {
     }
 }
 
-/// A single byte that differs, at every place of some blocks, and the first of two.
+/// A single byte is found at every index of several blocks, and so is the first of two.
 #[test]
 fn one_byte_anywhere() {
     let map = sharemap::MappingMut::anonymous(1000).unwrap();
@@ -45,6 +45,7 @@ fn one_byte_anywhere() {
     }
 }
 
+/// Counts exceed the range of the counters that the library uses within a block.
 #[test]
 fn counts_of_many_equal_elements() {
     let map = sharemap::MappingMut::anonymous(3 << 20).unwrap();
@@ -55,6 +56,7 @@ fn counts_of_many_equal_elements() {
     assert_eq!(map.view::<u16>().unwrap().count(0x0707).unwrap(), 3 << 19);
 }
 
+/// Floats are compared as floats: NaN equals no value, and the zeros are equal.
 #[test]
 fn floats_are_equal_as_floats() {
     let map = sharemap::MappingMut::anonymous(4000).unwrap();
@@ -72,6 +74,7 @@ fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
+/// Runs of bytes are found as in a slice.
 #[test]
 fn runs_of_bytes() {
     let text = b"abracadabra, abracadabra; aaaaaaaab and the end".repeat(30);
@@ -102,7 +105,8 @@ fn runs_of_bytes() {
     assert_eq!(empty.find_bytes(b"a").unwrap(), None);
 }
 
-/// Needles across every boundary of what is searched at a time, and ones longer than that.
+/// Runs of bytes are found across every boundary of the searched pieces, even if they are longer
+/// than a piece.
 #[test]
 fn runs_of_bytes_in_long_views() {
     const LEN: usize = 300_000;
@@ -124,7 +128,7 @@ fn runs_of_bytes_in_long_views() {
     }
 }
 
-/// The longest way: every start nearly matches.
+/// Runs of bytes are found in the worst case, where every start nearly matches.
 #[test]
 fn runs_of_bytes_that_nearly_match_everywhere() {
     let map = sharemap::MappingMut::anonymous(1 << 18).unwrap();

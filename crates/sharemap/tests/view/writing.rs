@@ -180,7 +180,7 @@ mod slices {
 
 fn as_slice<T: Sample + Pod>() {
     over_views::<T>(|view, model| {
-        // SAFETY: private memory that nobody else has.
+        // SAFETY: private memory that only this test uses.
         #[allow(unsafe_code, reason = "the method under test")]
         let slice = unsafe { view.as_mut_slice() };
         slice.reverse();

@@ -57,10 +57,10 @@ fn prepare(path: &Path) {
     drop(make(path, first));
 }
 
-/// Nobody is a member any more; two become members and pass, once.
+/// Asserts that no dead member remains: two new members can join and pass once.
 fn survive(path: &Path) {
     let shared = make(path, first);
-    // A dead member is recovered when there is no room for another.
+    // Joining recovers a dead member when the barrier is full.
     let (one, two) = (shared.join().unwrap(), shared.join().unwrap());
     shared.restart().unwrap();
     let vain = |result: sharemap::Result<bool>| {
@@ -116,7 +116,7 @@ fn is_member(path: &Path) {
     goes_on(shared, path);
 }
 
-/// Passes, or is told that the other died.
+/// Passes the barrier, or finds it broken by the death of the other member.
 fn comes(member: &BarrierMember<'_>) {
     if let Err(error) = member.wait_timeout(long()) {
         assert_eq!(error.kind(), ErrorKind::Broken, "{error}");
@@ -142,7 +142,7 @@ fn comes_second(path: &Path) {
     goes_on(shared, path);
 }
 
-/// For a while only, as the other leaves.
+/// Arrives with a timeout, because the other member leaves.
 fn comes_in_vain(path: &Path) {
     let shared = open::<Barrier>(path);
     let member = shared.join().unwrap();

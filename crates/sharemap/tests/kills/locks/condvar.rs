@@ -10,10 +10,10 @@ use crate::tracee::mark;
 
 type Both = (Mutex<mutex::Value>, Condvar);
 
-/// Of the mutex, and the condition variable behind it and its value's two copies.
+/// The gates of the mutex, and of the condition variable after it and its value's two copies.
 const GATES: [usize; 2] = [4, 16 + 2 * size_of::<mutex::Value>()];
 
-/// Longer than a sleep, in case it is not told.
+/// Longer than one sleep, in case a notification is lost.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 const CONDVAR: Lock = Lock { prepare, survive, mask: |object| mask(object, &GATES) };
@@ -111,7 +111,7 @@ fn tells(path: &Path) {
     goes_on(shared, path);
 }
 
-/// For a while only, as the one who is to tell is killed.
+/// Waits with a timeout, because the notifier is killed.
 fn waits(path: &Path) {
     let shared = open::<Both>(path);
     let guard = had!(shared.0.lock_timeout(long()));

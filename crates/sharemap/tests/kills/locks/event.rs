@@ -6,10 +6,10 @@ use super::{Lock, Operation, PAYLOAD, Planted, long, make, mask, open};
 use crate::plant::drop_if;
 use crate::tracee::mark;
 
-/// Reset by call, and reset by whoever is let through.
+/// A manual-reset event and an auto-reset event.
 type Both = (Event, Event);
 
-/// The events' states are like gates: a bit, and a count above it.
+/// The states of the events, which resemble gates: a bit, and a count above it.
 const STATES: [usize; 2] = [0, 16];
 const GATES: [usize; 2] = [4, 20];
 
@@ -115,7 +115,7 @@ fn sets(path: &Path) {
     goes_on(shared, path);
 }
 
-/// For a while only, as the one who is to set it is killed.
+/// Waits with a timeout, because the process that sets the event is killed.
 fn waits(path: &Path) {
     let shared = open::<Both>(path);
     let _ = shared.1.wait_timeout(super::MOMENT * 20);

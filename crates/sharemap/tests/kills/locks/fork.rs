@@ -1,5 +1,5 @@
-//! A child that is forked from a process that is attached, and has a lane, takes part by itself; when
-//! it is killed, its parent goes on.
+//! A child forked from an attached process with a lane becomes a participant of its own. Its parent
+//! makes progress after the child is killed.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::{FIRST, mutex, open};
 use crate::closure::{Closure, Kills, Scenario};
 use crate::tracee::mark;
 
-/// Lets `judge` have the scenario, in which this process is the parent.
+/// Calls `judge` with the scenario, in which this process is the parent.
 fn scenario<R>(at_most: usize, judge: impl FnOnce(&Scenario<'_>, &dyn Fn(&Path)) -> R) -> R {
     let parent: RefCell<Option<Shared<Mutex<mutex::Value>>>> = RefCell::new(None);
     let prepare = |path: &Path| {
@@ -44,10 +44,11 @@ pub fn close(at_most: usize) -> Closure {
     scenario(at_most, |scenario, _| scenario.close())
 }
 
-/// The number of kills.
+/// Kills the child and returns the number of kills.
 ///
 /// # Errors
-/// Where it was killed.
+///
+/// The stop of the kill.
 pub fn kill(kills: Kills) -> Result<usize, String> {
     scenario(0, |scenario, goes_on| scenario.kill(kills, goes_on))
 }

@@ -1,5 +1,5 @@
-//! Locks, each in an object of its own: their operations, from the first step to the last, alone and
-//! beside a process that lives; what a survivor has to find; and mistakes that have to be found.
+//! The locks, each in an object of its own: their operations, alone and beside a living process;
+//! what a survivor must find; and mistakes that must be found.
 
 pub mod barrier;
 pub mod condvar;
@@ -22,18 +22,18 @@ use crate::closure::Scenario;
 use crate::plant::Plant;
 use crate::stores::Mask;
 
-/// Values that survivors add to; above the last they leave it, so that there is an end to it.
+/// The initial value and the last value that survivors increment to. The limit bounds the search.
 const FIRST: u64 = 10;
 const LAST: u64 = 11;
 
-/// A moment that is waited in vain.
+/// The timeout of a wait that is expected to fail.
 const MOMENT: Duration = Duration::from_millis(1);
 
 thread_local! {
     static PATIENCE: Cell<Duration> = const { Cell::new(Duration::from_secs(5)) };
 }
 
-/// A survivor that waits longer is stuck.
+/// Returns the timeout after which a survivor is stuck.
 fn long() -> Duration {
     PATIENCE.get()
 }
@@ -49,7 +49,7 @@ pub struct Operation {
     pub mask: Mask,
 }
 
-/// What the operations of a lock have in common.
+/// The parts common to all operations of a lock.
 #[derive(Clone, Copy)]
 struct Lock {
     prepare: fn(&Path),
@@ -67,13 +67,13 @@ impl Lock {
         Operation { beside: Some(beside), ..self.alone(name, operate) }
     }
 
-    /// The same in another state to begin with.
+    /// Replaces the initial state.
     const fn after(self, prepare: fn(&Path)) -> Self {
         Self { prepare, ..self }
     }
 }
 
-/// A mistake in an operation.
+/// A mistake planted in an operation.
 pub struct Planted {
     pub name: &'static str,
     pub operation: Operation,
@@ -81,7 +81,7 @@ pub struct Planted {
 }
 
 impl Operation {
-    /// Lets `judge` have it as a scenario.
+    /// Calls `judge` with the operation as a scenario.
     pub fn scenario<R>(
         &self,
         plant: Option<Plant>,
@@ -90,7 +90,7 @@ impl Operation {
     ) -> R {
         let usual = PATIENCE.get();
         if plant.is_some() {
-            // Many are stuck by what is planted.
+            // Many planted mistakes block the process beside.
             PATIENCE.set(Duration::from_millis(500));
         }
         let Self { prepare, beside, operate, survive, mask, .. } = *self;
@@ -108,11 +108,11 @@ impl Operation {
     }
 }
 
-/// Small, as every state of it is compared. Who attaches twice recovers all who are dead.
+/// Small tables, since every state is compared. Attaching twice recovers all dead participants.
 const PARTICIPANTS: u32 = 2;
 const LANES: u32 = 2;
 
-/// Where the tables and the payload of such an object begin.
+/// The offsets of the tables and the payload in such an object.
 const RECORDS: usize = 256 + 64 * 4;
 const TABLE: usize = RECORDS + PARTICIPANTS as usize * 64;
 const PAYLOAD: usize = TABLE + LANES as usize * 64;
@@ -129,7 +129,7 @@ fn make<T: SharedType>(path: &Path, first: impl FnOnce() -> T) -> Shared<T> {
     options().open_or_create(Location::file(path), first).unwrap()
 }
 
-/// A lock that was had, after a death or not.
+/// Unwraps the guard of an acquired lock, after an owner's death too.
 macro_rules! had {
     ($result:expr) => {
         match $result {
@@ -141,18 +141,18 @@ macro_rules! had {
 }
 use had;
 
-/// The value is whole; one more, if it is not enough.
+/// Asserts that the value is in range and returns its successor, or the last value itself.
 fn more(value: u64) -> u64 {
     assert!((FIRST..=LAST).contains(&value), "{value}");
     LAST.min(value + 1)
 }
 
-/// Does this in a process that dies of it.
+/// Runs `work` in a process that then dies.
 fn die(work: impl Fn()) {
     crate::beside::run_and_kill(&work);
 }
 
-/// Whether a store announced this kind of thing, in whatever lane.
+/// Returns `true` if a store announced something of `kind`, in any lane.
 fn announces(store: crate::plant::Store, kind: u64) -> bool {
     (TABLE..PAYLOAD).contains(&store.at)
         && store.at % 64 != 0
@@ -160,8 +160,8 @@ fn announces(store: crate::plant::Store, kind: u64) -> bool {
         && store.before & 0xf != kind
 }
 
-/// Blanks identities, times, and counts that only grow, and of gates all but the low bit, which tells
-/// that somebody sleeps.
+/// Blanks identities, times and counts that only grow. Of each gate only the low bit remains, which
+/// says that a waiter may sleep.
 fn mask(object: &mut [u8], gates: &[usize]) {
     let mut forget = |from: usize, len: usize| {
         if let Some(bytes) = object.get_mut(from..from + len) {
@@ -188,8 +188,8 @@ fn mask(object: &mut [u8], gates: &[usize]) {
     }
 }
 
-/// The numbers of changes that lanes announce: what counts is whether a number is that of the word
-/// (`current`), or the one after.
+/// Normalizes the change numbers in announcements: only whether a number equals that of the word
+/// (`current`) or its successor matters.
 fn mask_numbers(object: &mut [u8], kinds: &[u64], current: u16) {
     for slot in (TABLE..PAYLOAD).step_by(8).filter(|at| at % 64 != 0) {
         let Some(bytes) = object.get_mut(slot..slot + 8) else { continue };

@@ -81,7 +81,7 @@ pub const PLANTED: &[Planted] = &[
     },
 ];
 
-/// Equal numbers: more than one instruction writes, so that there are two copies.
+/// Two equal numbers. Writing them takes more than one instruction, so the mutex keeps two copies.
 pub type Value = [u64; 2];
 
 pub fn first() -> Mutex<Value> {
@@ -96,7 +96,7 @@ pub fn prepare(path: &Path) {
     drop(make(path, first));
 }
 
-/// One more, and it is there afterwards.
+/// Increments the value and asserts that the change is visible afterwards.
 pub fn add(mutex: &MutexHandle<Value>) {
     let mut guard = match mutex.lock_timeout(long()) {
         Err(LockError::Failed(error)) if error.kind() == ErrorKind::Poisoned => {

@@ -45,7 +45,7 @@ fn prepare(path: &Path) {
     drop(make(path, first));
 }
 
-/// Does it exactly if it is not done.
+/// Makes the call and asserts that its closure runs exactly if the once was incomplete.
 fn does(once: &OnceHandle) {
     let (before, mut did) = (once.is_done().unwrap(), false);
     let result: Result<()> = once.call_timeout(long(), |_| {
@@ -72,7 +72,7 @@ fn call(path: &Path) {
     mark();
 }
 
-/// Does it, with a mark in the middle of it and one behind it.
+/// Makes the call, with a mark in the middle of it and one after it.
 fn does_marked(path: &Path) -> Shared<Once> {
     let shared = open::<Once>(path);
     let result: Result<()> = shared.call(|_| {

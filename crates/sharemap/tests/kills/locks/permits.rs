@@ -64,7 +64,7 @@ fn prepare(path: &Path) {
     drop(make(path, first));
 }
 
-/// All permits are there, and none more; of the dead, when they have been recovered.
+/// Asserts that exactly all permits are available, after those of dead holders were recovered.
 fn survive(path: &Path) {
     let (one, two) = (make(path, first), make(path, first));
     let permit = one.acquire_timeout(long()).unwrap();

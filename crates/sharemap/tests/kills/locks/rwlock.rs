@@ -67,7 +67,7 @@ fn prepare(path: &Path) {
     drop(make(path, first));
 }
 
-/// A reader may have been let in, and a writer after it.
+/// Reads, then increments the value under the write lock.
 fn add(lock: &RwLockHandle<u64>) {
     let seen = *had!(lock.read_timeout(long()));
     let mut guard = had!(lock.write_timeout(long()));
@@ -115,7 +115,7 @@ fn stop_reading(path: &Path) {
     mark();
 }
 
-/// A writer who waits does not hold it up, and is held up by it.
+/// Reads recursively while a writer waits: the writer does not block the reader, but waits for it.
 fn read_again(path: &Path) {
     let shared = open::<RwLock<u64>>(path);
     let (first, second) = (shared.read().unwrap(), shared.read().unwrap());
@@ -144,7 +144,7 @@ fn mark_consistent(path: &Path) {
     mark();
 }
 
-/// Leaves, and goes on as who survives.
+/// Detaches, then continues as a survivor.
 fn goes_on(shared: Shared<RwLock<u64>>, path: &Path) {
     drop(shared);
     survive(path);

@@ -42,7 +42,8 @@ fn posted(path: &Path) {
     make(path, first).post().unwrap();
 }
 
-/// At most one was posted, and at most one by a survivor that was killed; the next leaves nothing.
+/// Asserts that at most one count was posted by the operation and at most one by a killed survivor,
+/// and that a further post and wait leave none.
 fn survive(path: &Path) {
     let shared = make(path, first);
     let found = shared.count().unwrap();
@@ -83,7 +84,7 @@ fn posts(path: &Path) {
     goes_on(shared, path);
 }
 
-/// For a while only, as the one who is to post is killed.
+/// Waits with a timeout, because the process that posts is killed.
 fn waits(path: &Path) {
     let shared = open::<CountingSemaphore>(path);
     let _ = shared.wait_timeout(super::MOMENT * 20);

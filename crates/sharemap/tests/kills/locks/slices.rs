@@ -1,5 +1,5 @@
-//! A mutex over elements in their place: whoever dies may leave them half-written, and then the next
-//! is told.
+//! A mutex over elements in place. A dead owner may leave them half-written, which is then reported
+//! to the next owner.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::{Lock, Operation, PAYLOAD, Planted, announces, die, long, make, mask,
 use crate::plant::{drop_if, swap_if};
 use crate::tracee::mark;
 
-/// Two elements that are alike, unless somebody is at them.
+/// Two elements that are equal unless an owner is changing them.
 type Pair = Mutex<[u64]>;
 
 const GATE: usize = 4;
@@ -49,7 +49,7 @@ fn both(guard: &MutexSliceGuard<'_, u64>) -> (u64, u64) {
     (view.get(0).unwrap(), view.get(1).unwrap())
 }
 
-/// Both are alike, or there is a death to be told of.
+/// Acquires the mutex and asserts that both elements are equal, unless a death is reported.
 fn have(shared: &Shared<Pair>) -> MutexSliceGuard<'_, u64> {
     match shared.lock_timeout(long()) {
         Ok(guard) => {
