@@ -80,7 +80,8 @@ pub(super) fn attach_as(
     }
 }
 
-/// Returns `true` if other openings by this process may share the session.
+/// Returns `true` if other openings by this process may share the session: all except separate and
+/// copy-on-write ones, and those on a file system where the file's identity is not reliable.
 fn is_shared(file: &File, terms: &OpenOptions, attachment: Attachment) -> bool {
     // Objects that are not files have no file system.
     let file_system = || sys::file::file_system(file).unwrap_or_default();

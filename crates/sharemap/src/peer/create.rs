@@ -63,7 +63,10 @@ pub(crate) fn create_new(
     }
 }
 
-/// Opens an existing object, and attaches to it as a participant.
+/// Opens an existing object, and attaches to it as a participant, or shares the session that this
+/// process has. Blocks for at most `open_timeout` in all.
+///
+/// `release` recovers what an announcement names; a session that is shared keeps its own.
 pub(crate) fn open(
     location: &Location,
     shape: &ExpectedLayout,

@@ -46,7 +46,8 @@ pub(super) fn real_path(location: &Location) -> Option<PathBuf> {
     }
 }
 
-/// Returns `true` if objects at `location` get their names only after they are complete.
+/// Returns `true` if objects at `location` get their names only after they are complete: all except
+/// named shared memory on macOS and sections on Windows.
 ///
 /// Such an object is never incomplete when it is found, except if its header was damaged later.
 pub(super) fn is_named_when_whole(file: &File, location: &Location) -> bool {

@@ -282,7 +282,8 @@ impl ObjectObserver {
         Ok(found)
     }
 
-    /// Returns the record of a participant; `None` if the record is not in use.
+    /// Returns the record of a participant; `None` if the record is free, or if the object has no
+    /// header yet. Fails with `Malformed` if the record is neither free nor in use.
     fn record(&self, number: u32) -> Result<Option<Record>> {
         let Some(header) = self.header else { return Ok(None) };
         let at = header.participant(number);

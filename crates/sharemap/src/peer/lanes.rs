@@ -138,8 +138,9 @@ impl Session {
         Ok(free.then(|| seat.spot(index)))
     }
 
-    /// Searches all slots of this thread's lanes for an empty one, and claims a lane if there is
-    /// none. Attaches first if this process is a forked child that has no participant yet.
+    /// Stores `announcement` in any empty slot of this thread's lanes, or in a lane that it claims if
+    /// all are full, as [`claim_lane`](Self::claim_lane) does. Attaches first if this process is a
+    /// forked child that has no participant yet.
     #[cold]
     #[inline(never)]
     fn announce_slow(&self, announcement: u64, ordering: AnnounceOrdering) -> Result<Spot<'_>> {
@@ -336,7 +337,8 @@ impl Session {
         self.memory.access(spot.address(), |_, fault| spot.clear(fault))
     }
 
-    /// Returns where this thread announces `announcement`, all 64 bits compared.
+    /// Returns the first slot of this thread that announces exactly `announcement`: offset, kind and
+    /// number.
     pub(super) fn find_announcement(&self, announcement: u64) -> Result<Option<Announced>> {
         for lane in self.own_lanes() {
             for index in 1..=SLOTS {

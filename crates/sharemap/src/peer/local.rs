@@ -79,8 +79,9 @@ impl LocalParticipant {
         fields.participant.store(participant + 1, Ordering::Release);
     }
 
-    /// Removes this process's participant and its liveness lock. Returns `None` if there is none: the
-    /// process has not attached, or is a forked child.
+    /// Takes this process's participant and its liveness lock, which is still held, and leaves the
+    /// record in the object as it is. Returns `None` if there is none: the process has not attached,
+    /// or is a forked child.
     pub(super) fn take(&self) -> Option<(u32, liveness::LivenessLock)> {
         let participant = self.participant()?;
         let fields = self.fields();

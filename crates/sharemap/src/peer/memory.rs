@@ -297,6 +297,7 @@ impl Memory {
         }
     }
 
+    /// Returns the error, of kind `OutOfBounds`, for an access to `size` bytes at `at`.
     #[cold]
     fn out_of_bounds(&self, at: u64, size: u64) -> Error {
         Error::new(ErrorKind::OutOfBounds, "access")

@@ -43,8 +43,8 @@ pub(crate) struct Participant {
 }
 
 impl Session {
-    /// Returns this process's participant. Attaches first, within about 100 ms, if this process is a
-    /// forked child that has none yet.
+    /// Returns this process's participant. Attaches first if this process is a forked child that has
+    /// none yet: as [`attach`](Self::attach), polling for about 100 ms.
     pub(super) fn participant(&self) -> Result<u32> {
         match self.own.participant() {
             Some(participant) => Ok(participant),

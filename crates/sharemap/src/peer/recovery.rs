@@ -153,7 +153,8 @@ impl Session {
 
     /// Recovers all dead participants. Returns how many this call recovered.
     ///
-    /// Returns 0 at once while another thread of this process is recovering.
+    /// Returns 0 at once while another thread of this process is recovering. Leaves out participants
+    /// that another process is recovering.
     pub(crate) fn recover_dead(&self) -> Result<u32> {
         match self.own.begin_recovery() {
             Some(_only_recoverer) => self.recover_all_dead(),

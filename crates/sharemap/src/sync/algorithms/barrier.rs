@@ -67,7 +67,8 @@ impl RawBarrier {
         Self { at }
     }
 
-    /// Makes this thread a member. Returns `None` if the barrier has all its members.
+    /// Makes this thread a member. Returns `None` if the barrier has all its members, after the dead
+    /// ones have been recovered, which breaks it. A broken barrier can be joined.
     ///
     /// Of two threads that join at the same time when one place is left, both may get `None`.
     pub(crate) fn join<W: Machine>(self, machine: &W) -> Result<Option<Membership>> {

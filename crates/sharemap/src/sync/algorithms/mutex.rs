@@ -214,6 +214,8 @@ impl RawMutex {
         Ok(Acquisition::of(announced, found))
     }
 
+    /// Acquires the mutex that `announced` announces, blocking until it is available or the moment
+    /// `until`. Returns the word as it was found. After an error, the announcement is withdrawn.
     fn contend<W: Machine>(
         self,
         machine: &W,

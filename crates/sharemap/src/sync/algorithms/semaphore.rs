@@ -151,10 +151,11 @@ impl RawSemaphore {
         acquired.map(|_| None)
     }
 
-    /// Acquires a permit if one is free.
+    /// Acquires a permit if one is free, without blocking: repeats a failed exchange while there are
+    /// free permits. Returns `false` if there is none.
     ///
-    /// After a failed exchange, the slot may keep an intention. It stands for no permit: its number is
-    /// not that of a change by this lane.
+    /// The slot may then keep the intention of an exchange that failed. It stands for no permit: its
+    /// number is not that of a change by this lane.
     fn acquire_free<W: Machine>(self, machine: &W, announced: Announced) -> Result<bool> {
         loop {
             let word = machine.load_64(self.at)?;
@@ -183,7 +184,8 @@ impl RawSemaphore {
         released.and(opened).and(withdrawn)
     }
 
-    /// Releases the permit that the slot `holder` announces, and leaves a waiter's announcement there.
+    /// Releases the permit that the slot `holder` announces, and stores `PermitWaiter` over the
+    /// announcement. Wakes no waiter, and does not withdraw the announcement: the caller does.
     ///
     /// The holder is the calling thread, or a dead lane. Recovery makes the change in the name of the
     /// dead lane, so that the next recoverer can tell whether it was made if this one dies, too.
@@ -324,7 +326,8 @@ impl RawSemaphore {
     }
 }
 
-/// Releases what the dead lane `dead` announces in `slot`: a permit, if it has one, and the waiters.
+/// Releases the permit that the dead lane `dead` announces in the slot at offset `slot`, if it has one, and
+/// wakes all waiters. Also resolves the intentions in the lane's other slots. The caller empties the slot.
 ///
 /// A recoverer may die at any step, and the next one repeats all of them. A release in the name of the dead
 /// lane is then proved by the word, as any other change.

@@ -252,6 +252,8 @@ impl BarrierMember<'_> {
         self.wait_until(self.barrier.place.after(timeout))
     }
 
+    /// Waits for the other members until the moment `until`; `None`: no limit. Fails with `Invalid` in
+    /// a forked child.
     fn wait_until(&self, until: Option<Duration>) -> Result<bool> {
         let place = &self.barrier.place;
         match &self.membership {

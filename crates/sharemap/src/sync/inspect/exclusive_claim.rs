@@ -44,7 +44,8 @@ impl ExclusiveClaim {
         }
     }
 
-    /// Claims a file that is already open.
+    /// Claims a file that is already open, without waiting. Returns `None` if the file is in use, by
+    /// this process, too, or if that cannot be determined.
     pub(in crate::sync) fn claim(file: ObjectFile) -> Result<Option<Self>> {
         let ObjectFile { entry, location } = file;
         let named = |error: crate::Error| error.with_path(location.path());

@@ -279,6 +279,8 @@ impl<'a, T: Element + Shareable> RwLockUpgradableGuard<'a, T> {
         self.upgrade_until(until)
     }
 
+    /// Upgrades, blocking until all readers have released the lock or the moment `until`; `None`: no
+    /// limit.
     fn upgrade_until(
         self,
         until: Option<Duration>,
