@@ -51,7 +51,13 @@ fn the_most_participants_are_listed_in_linear_time() {
         let ran = run!(command, &path, "--json").with_code(0);
         let took = begun.elapsed();
         println!("{command}: {took:?}, {} bytes", ran.stdout.len());
-        assert!(took < Duration::from_secs(10), "{command} took {took:?}");
+        if running.0.is_empty() {
+            println!(
+                "skipped: the time: there is no program to start whose processes are inspected"
+            );
+        } else {
+            assert!(took < Duration::from_secs(10), "{command} took {took:?}");
+        }
     }
 }
 
