@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::mutex::MutexGuard;
-use super::slices::MutexSliceGuard;
+use super::mutex::{MutexGuard, MutexSliceGuard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Pod, Shareable};
 use crate::peer::Machine;

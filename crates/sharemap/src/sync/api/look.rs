@@ -1,8 +1,7 @@
 //! Queries about a lock that need no participant: read-only and copy-on-write openings can make them.
 
-use super::mutex::MutexHandle;
-use super::rwlock::RwLockHandle;
-use super::slices::{MutexSliceHandle, RwLockSliceHandle};
+use super::mutex::{MutexHandle, MutexSliceHandle};
+use super::rwlock::{RwLockHandle, RwLockSliceHandle};
 use crate::error::Result;
 use crate::layout::{Element, Pod, Shareable};
 use crate::peer::Machine;

@@ -1,8 +1,12 @@
 //! The public API: the initial state of each lock, its handle, and its guards.
+//!
+//! A folder has all of its lock: the handle in `mod.rs`, the guards, the acquisitions after a death in
+//! `repair`, and in `slice` the form that guards elements in place. `elements` is common to those forms.
 
 mod barrier;
 mod condvar;
 mod counting_semaphore;
+mod elements;
 pub(in crate::sync) mod error;
 mod event;
 mod file_lock;
@@ -16,8 +20,6 @@ mod rwlock;
 mod semaphore;
 pub(in crate::sync) mod shared;
 pub(in crate::sync) mod shared_type;
-mod slices;
-mod upgrade;
 
 pub use barrier::{Barrier, BarrierHandle, BarrierMember};
 pub use condvar::{Condvar, CondvarGuard, CondvarHandle, WaitTimeoutResult};
@@ -26,14 +28,13 @@ pub use error::{LockError, LockResult, OwnerDiedGuard};
 pub use event::{Event, EventHandle};
 pub use file_lock::{FileLock, FileLockGuard};
 pub use lock_target::LockTarget;
-pub use mutex::{Mutex, MutexGuard, MutexHandle};
+pub use mutex::{Mutex, MutexGuard, MutexHandle, MutexSliceGuard, MutexSliceHandle};
 pub use once::{Once, OnceHandle, OnceState};
 pub use options::SharedOptions;
-pub use rwlock::{RwLock, RwLockHandle, RwLockReadGuard, RwLockUpgradableGuard, RwLockWriteGuard};
+pub use rwlock::{
+    RwLock, RwLockHandle, RwLockReadGuard, RwLockSliceHandle, RwLockSliceReadGuard,
+    RwLockSliceUpgradableGuard, RwLockSliceWriteGuard, RwLockUpgradableGuard, RwLockWriteGuard,
+};
 pub use semaphore::{Semaphore, SemaphoreHandle, SemaphorePermit};
 pub use shared::Shared;
 pub use shared_type::{LayoutReader, LayoutSize, LayoutWriter, SharedType};
-pub use slices::{
-    MutexSliceGuard, MutexSliceHandle, RwLockSliceHandle, RwLockSliceReadGuard,
-    RwLockSliceUpgradableGuard, RwLockSliceWriteGuard,
-};

@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use super::RwLockHandle;
+use super::upgradable::upgrade;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Shareable};
 use crate::peer::Machine;
@@ -13,7 +14,6 @@ use crate::sync::algorithms::mutex::{Acquisition, ReleaseState};
 use crate::sync::algorithms::rwlock::Reading;
 use crate::sync::api::error::{Reclaim, reclaim_inner};
 use crate::sync::api::private::{Calm, Private};
-use crate::sync::api::upgrade::upgrade;
 
 /// An RAII guard that holds a reader-writer lock for reading, with a local copy of its value.
 ///

@@ -2,8 +2,13 @@
 
 mod guards;
 mod repair;
+mod slice;
+mod upgradable;
 
 pub use guards::{RwLockReadGuard, RwLockUpgradableGuard, RwLockWriteGuard};
+pub use slice::{
+    RwLockSliceHandle, RwLockSliceReadGuard, RwLockSliceUpgradableGuard, RwLockSliceWriteGuard,
+};
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -362,85 +367,6 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     #[inline(always)]
     fn writing(&self, held: Acquisition) -> LockResult<RwLockWriteGuard<'_, T>> {
         let guard = RwLockWriteGuard { inner: self.holding(held, Way::Write)? };
-        if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
-    }
-
-    /// Acquires the lock for reading with the right to upgrade, blocking the current thread until no
-    /// other thread holds it for writing or upgradably.
-    ///
-    /// The call does not wait for readers, and readers are admitted while the guard exists. A thread
-    /// that may have to write after it has read the value should use this method in place of `read`:
-    /// it can [upgrade](RwLockUpgradableGuard::upgrade) without a release in between.
-    ///
-    /// # Errors
-    /// As for [`read`](Self::read), except that
-    ///
-    /// - `Deadlock` - this thread already holds the lock for writing or upgradably. Not detected if it
-    ///   holds a read guard that another thread waits for in order to write.
-    ///
-    /// # Examples
-    /// ```
-    /// use sharemap::{Location, RwLock, Shared};
-    ///
-    /// # fn main() -> sharemap::Result<()> {
-    /// let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
-    /// let guard = limit.upgradable()?;
-    /// if *guard < 20 {
-    ///     *guard.upgrade().map_err(|(_guard, error)| error)? = 20;
-    /// }
-    /// assert_eq!(*limit.read()?, 20);
-    /// # Ok(()) }
-    /// ```
-    pub fn upgradable(&self) -> LockResult<RwLockUpgradableGuard<'_, T>> {
-        self.upgradable_until(None)
-    }
-
-    /// Acquires the lock like [`upgradable`](Self::upgradable), but blocks for at most `timeout` while
-    /// another thread holds it for writing or upgradably.
-    ///
-    /// Claiming a lane is not bounded by `timeout`.
-    ///
-    /// # Errors
-    /// As for [`upgradable`](Self::upgradable), and
-    ///
-    /// - `Timeout` - the lock was not acquired within `timeout`.
-    pub fn upgradable_timeout(
-        &self,
-        timeout: Duration,
-    ) -> LockResult<RwLockUpgradableGuard<'_, T>> {
-        self.upgradable_until(self.place.after(timeout))
-    }
-
-    fn upgradable_until(
-        &self,
-        until: Option<Duration>,
-    ) -> LockResult<RwLockUpgradableGuard<'_, T>> {
-        self.kept.take()?;
-        let held = self.raw.upgradable(&self.place, until);
-        self.upgrading(held.map_err(|error| self.place.with_object_path(error))?)
-    }
-
-    /// Attempts to acquire the lock for reading with the right to upgrade, without waiting for its
-    /// holder.
-    ///
-    /// A dead holder is detected, though not necessarily by the first call.
-    ///
-    /// # Errors
-    /// As for [`upgradable`](Self::upgradable), except `Deadlock` and `Cancelled`, and
-    ///
-    /// - `WouldBlock` - a thread, this one or another, holds the lock for writing or upgradably.
-    pub fn try_upgradable(&self) -> LockResult<RwLockUpgradableGuard<'_, T>> {
-        self.kept.take()?;
-        match self.raw.try_upgradable(self.place.session()) {
-            Ok(Some(held)) => self.upgrading(held),
-            Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
-            Err(error) => Err(self.place.with_object_path(error).into()),
-        }
-    }
-
-    /// Returns the guard of a lock that was acquired upgradably.
-    fn upgrading(&self, held: Acquisition) -> LockResult<RwLockUpgradableGuard<'_, T>> {
-        let guard = RwLockUpgradableGuard { inner: self.holding(held, Way::Read)? };
         if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
 

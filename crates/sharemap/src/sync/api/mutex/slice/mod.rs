@@ -1,23 +1,24 @@
 //! `Mutex<[T]>`: one owner at a time, with a view of the elements in place.
 
+mod guard;
+mod repair;
+
+pub use guard::MutexSliceGuard;
+
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
 use std::time::Duration;
 
-use super::{Elements, Head, fits};
-use crate::error::{Error, ErrorKind, Result};
+use super::{LOCK, Mutex};
+use crate::error::{ErrorKind, Result};
 use crate::layout::{Layout, Pod, Shareable};
-use crate::peer::Machine;
-use crate::sync::algorithms::mutex::{Acquisition, RawMutex, ReleaseState};
-use crate::sync::api::error::{LockError, LockResult, OwnerDiedGuard, Reclaim, recovered};
+use crate::sync::algorithms::mutex::{Acquisition, RawMutex};
+use crate::sync::api::elements::{Elements, Head, fits};
+use crate::sync::api::error::{LockError, LockResult, OwnerDiedGuard};
 use crate::sync::api::lock_target::Zeros;
-use crate::sync::api::mutex::Mutex;
 use crate::sync::api::private::{Calm, Kept};
 use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
 use crate::view::{View, ViewMut};
-
-const LOCK: &str = "lock the mutex";
 
 const HEAD: Head = Head { bytes: 16, count_at: 8 };
 
@@ -179,101 +180,6 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
         }
     }
 
-    /// Acquires the mutex, and lets the caller repair elements that a dead owner left.
-    ///
-    /// Blocks the current thread like [`lock`](Self::lock). If an earlier owner died or panicked and no
-    /// owner since has called `mark_consistent`, calls `repair` with the elements, which may be
-    /// half-written, and marks the result consistent. If `repair` fails or panics, the next owner gets
-    /// `OwnerDied` again.
-    ///
-    /// # Errors
-    /// The kinds of [`lock`](Self::lock), except `OwnerDied`, and the error of `repair`.
-    ///
-    /// # Examples
-    /// ```
-    /// use sharemap::{Location, Mutex, Shared};
-    ///
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let samples = Shared::create_new(Location::anonymous(), || Mutex::<[f32]>::zeroed(1000))?;
-    /// let guard = samples.lock_or_recover(|samples| samples.fill(0.0))?;
-    /// guard.view().set(7, 1.5)?;
-    /// # Ok(()) }
-    /// ```
-    pub fn lock_or_recover(
-        &self,
-        repair: impl FnOnce(ViewMut<'_, T>) -> Result<()>,
-    ) -> Result<MutexSliceGuard<'_, T>> {
-        recovered(self.lock(), |guard| repair(guard.view()))
-    }
-
-    /// Acquires the mutex like [`lock_or_recover`](Self::lock_or_recover), but blocks for at most
-    /// `timeout` while it is held.
-    ///
-    /// # Errors
-    /// As for `lock_or_recover`, and
-    ///
-    /// - `Timeout` - the mutex was not acquired within `timeout`.
-    pub fn lock_or_recover_timeout(
-        &self,
-        timeout: Duration,
-        repair: impl FnOnce(ViewMut<'_, T>) -> Result<()>,
-    ) -> Result<MutexSliceGuard<'_, T>> {
-        recovered(self.lock_timeout(timeout), |guard| repair(guard.view()))
-    }
-
-    /// Acquires the mutex even if it is poisoned, blocking the current thread until it is available.
-    ///
-    /// Returns an [`OwnerDiedGuard`] in every case, also if no owner died.
-    /// [`mark_consistent`](OwnerDiedGuard::mark_consistent) makes the mutex usable again. If the mutex is
-    /// released without this call, a poisoned mutex stays poisoned, and the death of an owner stays
-    /// recorded.
-    ///
-    /// # Errors
-    /// As for [`lock`](Self::lock), except `OwnerDied` and `Poisoned`.
-    ///
-    /// # Examples
-    /// ```
-    /// use sharemap::{Location, Mutex, Shared};
-    ///
-    /// # fn main() -> sharemap::Result<()> {
-    /// let samples = Shared::create_new(Location::anonymous(), || Mutex::<[f32]>::zeroed(1000))?;
-    /// samples.lock_poisoned()?.poison()?;
-    /// let guard = samples.lock_poisoned()?;
-    /// guard.view().fill(0.0)?;
-    /// guard.mark_consistent().unlock()?;
-    /// assert!(!samples.is_poisoned()?);
-    /// # Ok(()) }
-    /// ```
-    pub fn lock_poisoned(&self) -> Result<OwnerDiedGuard<MutexSliceGuard<'_, T>>> {
-        self.lock_poisoned_until(None)
-    }
-
-    /// Acquires the mutex like [`lock_poisoned`](Self::lock_poisoned), but blocks for at most `timeout`
-    /// while it is held.
-    ///
-    /// Claiming a lane for the thread may take about 100 ms more.
-    ///
-    /// # Errors
-    /// As for `lock_poisoned`, and
-    ///
-    /// - `Timeout` - the mutex was not acquired within `timeout`.
-    pub fn lock_poisoned_timeout(
-        &self,
-        timeout: Duration,
-    ) -> Result<OwnerDiedGuard<MutexSliceGuard<'_, T>>> {
-        self.lock_poisoned_until(self.place.after(timeout))
-    }
-
-    fn lock_poisoned_until(
-        &self,
-        until: Option<Duration>,
-    ) -> Result<OwnerDiedGuard<MutexSliceGuard<'_, T>>> {
-        self.kept.take()?;
-        let held = self.raw.lock_poisoned(&self.place, until);
-        let held = held.map_err(|error| self.place.with_object_path(error))?;
-        Ok(OwnerDiedGuard(self.guard_of(held)))
-    }
-
     /// Returns a read-only view of the elements without acquiring the mutex.
     ///
     /// The view may show elements of different moments, and elements that an owner has half-written. A
@@ -353,133 +259,5 @@ impl<T> fmt::Debug for MutexSliceHandle<T> {
             .field("at", &self.place.at)
             .field("len", &self.elements.count)
             .finish_non_exhaustive()
-    }
-}
-
-/// An RAII guard that holds a mutex over elements in place.
-///
-/// Dropping the guard releases the mutex. During a panic that began while the guard existed, the next
-/// owner gets `OwnerDied`, because the elements may be half-written. [`unlock`](Self::unlock) returns
-/// the errors that dropping defers to the handle's next call.
-///
-/// A forgotten guard holds the mutex until its process ends, as does a guard that still exists when
-/// its thread ends. In a forked child, the copy of a guard holds nothing and shows no elements.
-///
-/// # Examples
-/// ```
-/// # use sharemap::{Location, Mutex, Shared};
-/// # fn main() -> sharemap::Result<()> {
-/// # let samples = Shared::create_new(Location::anonymous(), || Mutex::<[u32]>::zeroed(1000))?;
-/// let guard = samples.lock()?;
-/// guard.view().set(7, 5)?; // in place: other processes may see it at once
-/// guard.unlock()?;
-/// # Ok(()) }
-/// ```
-#[must_use = "the mutex is released at once if the guard is not kept"]
-pub struct MutexSliceGuard<'a, T: Pod + Shareable> {
-    mutex: &'a MutexSliceHandle<T>,
-    held: Acquisition,
-    leave: ReleaseState,
-    calm: Calm,
-    /// A thread owns the mutex, so the guard must not be sent to another.
-    thread: PhantomData<*const ()>,
-}
-
-impl<'a, T: Pod + Shareable> MutexSliceGuard<'a, T> {
-    /// Returns a view of the elements. The view is empty in a forked child, which holds none of its
-    /// parent's locks.
-    #[must_use]
-    pub fn view(&self) -> ViewMut<'_, T> {
-        let elements = self.mutex.elements;
-        let shown = if self.is_own() { elements } else { elements.none() };
-        shown.view_mut(&self.mutex.place)
-    }
-
-    /// Releases the mutex, as dropping the guard does, and returns the result.
-    ///
-    /// # Errors
-    /// - `Fault` - the memory could not be accessed. If the mutex's word could not be written, the next
-    ///   owner acquires the mutex after this process has ended.
-    ///
-    /// Other kinds report a failed system call while waking a waiter; the mutex is then released.
-    #[doc(alias = "pthread_mutex_unlock")]
-    pub fn unlock(self) -> Result<()> {
-        ManuallyDrop::new(self).release()
-    }
-
-    /// Returns `true` if this process holds the mutex, and `false` in a forked child.
-    fn is_own(&self) -> bool {
-        self.mutex.place.session().is_own(self.held.lane())
-    }
-
-    fn release(&mut self) -> Result<()> {
-        if !self.is_own() {
-            return Ok(());
-        }
-        let (leave, session) = (self.leaving(), self.mutex.place.session());
-        let released = self.mutex.raw.unlock(session, self.held, leave);
-        released.map_err(|error| self.mutex.place.with_object_path(error))
-    }
-
-    /// Returns the state in which to leave the mutex. A panic leaves it as a death does: what was
-    /// written before the panic is unknown.
-    fn leaving(&self) -> ReleaseState {
-        match self.leave {
-            ReleaseState::Sound if self.calm.is_over() => ReleaseState::Died,
-            leave => leave,
-        }
-    }
-
-    /// Returns the handle of the mutex.
-    pub(in crate::sync::api) fn handle(&self) -> &'a MutexSliceHandle<T> {
-        self.mutex
-    }
-
-    /// Returns the handle, the acquisition and the state in which to leave the mutex, which a condition
-    /// variable then releases. Returns `None` in a forked child, where the copy of the guard holds nothing.
-    pub(in crate::sync::api) fn into_parts(
-        self,
-    ) -> Result<Option<(&'a MutexSliceHandle<T>, Acquisition, ReleaseState)>> {
-        let this = ManuallyDrop::new(self);
-        Ok(this.is_own().then(|| (this.mutex, this.held, this.leaving())))
-    }
-}
-
-impl<T: Pod + Shareable> Reclaim for MutexSliceGuard<'_, T> {
-    fn mark_consistent(&mut self) {
-        self.leave = ReleaseState::Sound;
-    }
-
-    fn poison(self) -> Result<()> {
-        let mut this = ManuallyDrop::new(self);
-        this.leave = ReleaseState::Poisoned;
-        this.release()
-    }
-
-    fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
-        self.mutex.place.error(kind, operation)
-    }
-}
-
-impl<T: Pod + Shareable> OwnerDiedGuard<MutexSliceGuard<'_, T>> {
-    /// Returns a view of the elements, which may be half-written. Use it to inspect and repair them
-    /// before [`mark_consistent`](Self::mark_consistent).
-    #[must_use]
-    pub fn view(&self) -> ViewMut<'_, T> {
-        self.0.view()
-    }
-}
-
-impl<T: Pod + Shareable> Drop for MutexSliceGuard<'_, T> {
-    fn drop(&mut self) {
-        if let Err(error) = self.release() {
-            self.mutex.kept.keep(error);
-        }
-    }
-}
-
-impl<T: Pod + Shareable> fmt::Debug for MutexSliceGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("MutexSliceGuard").field(&self.view()).finish()
     }
 }

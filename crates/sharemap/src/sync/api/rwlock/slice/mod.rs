@@ -2,6 +2,7 @@
 
 mod guards;
 mod repair;
+mod upgradable;
 
 pub use guards::{RwLockSliceReadGuard, RwLockSliceUpgradableGuard, RwLockSliceWriteGuard};
 
@@ -11,20 +12,17 @@ use std::time::Duration;
 
 use guards::Holding;
 
-use super::{Elements, Head, fits};
+use super::{READ, RwLock, WRITE};
 use crate::error::{ErrorKind, Result};
 use crate::layout::{Layout, Pod, Shareable};
 use crate::sync::algorithms::mutex::Acquisition;
 use crate::sync::algorithms::rwlock::{RawRwLock, Reading};
+use crate::sync::api::elements::{Elements, Head, fits};
 use crate::sync::api::error::{LockError, LockResult, OwnerDiedGuard};
 use crate::sync::api::lock_target::Zeros;
 use crate::sync::api::private::{Calm, Kept};
-use crate::sync::api::rwlock::RwLock;
 use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
 use crate::view::{View, ViewMut};
-
-const READ: &str = "lock for reading";
-const WRITE: &str = "lock for writing";
 
 const HEAD: Head = Head { bytes: 32, count_at: 16 };
 
@@ -285,84 +283,6 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// Returns the guard of a lock that was acquired for writing.
     fn writing(&self, held: Acquisition) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         let guard = RwLockSliceWriteGuard { inner: self.holding(held), calm: Calm::now() };
-        if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
-    }
-
-    /// Acquires the lock for reading with the right to upgrade, blocking the current thread until no
-    /// other thread holds it for writing or upgradably.
-    ///
-    /// The call does not wait for readers, and readers are admitted while the guard exists. A thread
-    /// that may have to write after it has read the elements should use this method in place of
-    /// `read`: it can [upgrade](RwLockSliceUpgradableGuard::upgrade) without a release in between.
-    ///
-    /// # Errors
-    /// As for [`read`](Self::read), except that
-    ///
-    /// - `Deadlock` - this thread already holds the lock for writing or upgradably. Not detected if it
-    ///   holds a read guard that another thread waits for in order to write.
-    ///
-    /// # Examples
-    /// ```
-    /// use sharemap::{Location, RwLock, Shared};
-    ///
-    /// # fn main() -> sharemap::Result<()> {
-    /// let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
-    /// let guard = table.upgradable()?;
-    /// if guard.view().get(99)? == 0 {
-    ///     guard.upgrade().map_err(|(_guard, error)| error)?.view().set(99, 5)?;
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub fn upgradable(&self) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
-        self.upgradable_until(None)
-    }
-
-    /// Acquires the lock like [`upgradable`](Self::upgradable), but blocks for at most `timeout` while
-    /// another thread holds it for writing or upgradably.
-    ///
-    /// Claiming a lane is not bounded by `timeout`.
-    ///
-    /// # Errors
-    /// As for [`upgradable`](Self::upgradable), and
-    ///
-    /// - `Timeout` - the lock was not acquired within `timeout`.
-    pub fn upgradable_timeout(
-        &self,
-        timeout: Duration,
-    ) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
-        self.upgradable_until(self.place.after(timeout))
-    }
-
-    fn upgradable_until(
-        &self,
-        until: Option<Duration>,
-    ) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
-        self.kept.take()?;
-        let held = self.raw.upgradable(&self.place, until);
-        self.upgrading(held.map_err(|error| self.place.with_object_path(error))?)
-    }
-
-    /// Attempts to acquire the lock for reading with the right to upgrade, without waiting for its
-    /// holder.
-    ///
-    /// A dead holder is detected, though not necessarily by the first call.
-    ///
-    /// # Errors
-    /// As for [`upgradable`](Self::upgradable), except `Deadlock` and `Cancelled`, and
-    ///
-    /// - `WouldBlock` - a thread, this one or another, holds the lock for writing or upgradably.
-    pub fn try_upgradable(&self) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
-        self.kept.take()?;
-        match self.raw.try_upgradable(self.place.session()) {
-            Ok(Some(held)) => self.upgrading(held),
-            Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
-            Err(error) => Err(self.place.with_object_path(error).into()),
-        }
-    }
-
-    /// Returns the guard of a lock that was acquired upgradably.
-    fn upgrading(&self, held: Acquisition) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
-        let guard = RwLockSliceUpgradableGuard { inner: self.holding(held) };
         if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
     }
 

@@ -4,15 +4,16 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use super::{Elements, RwLockSliceHandle};
+use super::RwLockSliceHandle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Pod, Shareable};
 use crate::peer::Machine;
 use crate::sync::algorithms::mutex::{Acquisition, ReleaseState};
 use crate::sync::algorithms::rwlock::Reading;
+use crate::sync::api::elements::Elements;
 use crate::sync::api::error::{OwnerDiedGuard, Reclaim, reclaim_inner};
 use crate::sync::api::private::Calm;
-use crate::sync::api::upgrade::upgrade;
+use crate::sync::api::rwlock::upgradable::upgrade;
 use crate::view::{View, ViewMut};
 
 /// An RAII guard that holds a reader-writer lock over elements for reading.

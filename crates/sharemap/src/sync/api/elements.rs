@@ -1,12 +1,4 @@
-//! Locks that guard elements in place, for data that is too large to be copied out and back.
-
-mod mutex;
-mod rwlock;
-
-pub use mutex::{MutexSliceGuard, MutexSliceHandle};
-pub use rwlock::{
-    RwLockSliceHandle, RwLockSliceReadGuard, RwLockSliceUpgradableGuard, RwLockSliceWriteGuard,
-};
+//! The elements of a lock over a slice: their place in the object, and the views of them.
 
 use super::lock_target::Zeros;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,21 +10,21 @@ use crate::view::{View, ViewMut};
 /// The layout of a lock's words, which precede its elements (FORMAT.md, "Mutex" and "Reader-writer
 /// lock").
 #[derive(Clone, Copy, Debug)]
-struct Head {
+pub(super) struct Head {
     /// The length of the words, a multiple of 16.
-    bytes: u64,
+    pub(super) bytes: u64,
     /// The offset of the number of elements, a word of 64 bits.
-    count_at: u64,
+    pub(super) count_at: u64,
 }
 
 impl Head {
     /// Returns the least size of such a lock: at least one element follows the words.
-    const fn room(self) -> LayoutSize {
+    pub(super) const fn room(self) -> LayoutSize {
         LayoutSize::AtLeast(self.bytes + 16)
     }
 
     /// Writes the description of a `lock` of elements.
-    fn describe<T: Shareable>(layout: &mut Layout, lock: &str) {
+    pub(super) fn describe<T: Shareable>(layout: &mut Layout, lock: &str) {
         layout.push(lock);
         layout.push("<[");
         T::describe(layout);
@@ -40,7 +32,7 @@ impl Head {
     }
 
     /// Writes the number of elements, and reserves the words and the elements, which stay zeros.
-    fn fill<T>(self, Zeros(count): Zeros, blank: &mut LayoutWriter<'_>) -> Result<()> {
+    pub(super) fn fill<T>(self, Zeros(count): Zeros, blank: &mut LayoutWriter<'_>) -> Result<()> {
         const CREATE: &str = "create a lock over elements";
         if count == 0 {
             return Err(Error::new(ErrorKind::ZeroLength, CREATE)
@@ -54,7 +46,7 @@ impl Head {
 
     /// Reads and checks the number of elements of a lock in an object. The number comes from the object
     /// and is read only here, so a later change by a peer cannot move the bounds.
-    fn find<T: Pod>(self, found: &mut LayoutReader) -> Result<(LockRef, Elements)> {
+    pub(super) fn find<T: Pod>(self, found: &mut LayoutReader) -> Result<(LockRef, Elements)> {
         const OPEN: &str = "open the lock over elements";
         let place = found.take(LayoutSize::Exactly(self.bytes))?;
         let count = place.session().load_64(place.at + self.count_at)?;
@@ -80,17 +72,17 @@ fn bytes_of<T>(count: u64) -> Option<u64> {
 
 /// The elements of a lock. Their bounds and alignment were checked when the object was opened.
 #[derive(Clone, Copy, Debug)]
-struct Elements {
+pub(super) struct Elements {
     at: u64,
-    count: u64,
+    pub(super) count: u64,
 }
 
 impl Elements {
-    fn len(self) -> usize {
+    pub(super) fn len(self) -> usize {
         self.count as usize
     }
 
-    fn view<T: Pod>(self, place: &LockRef) -> View<'_, T> {
+    pub(super) fn view<T: Pod>(self, place: &LockRef) -> View<'_, T> {
         place
             .session()
             .memory()
@@ -98,7 +90,7 @@ impl Elements {
             .unwrap_or_else(|error| unreachable!("checked when it was opened: {error}"))
     }
 
-    fn view_mut<T: Pod>(self, place: &LockRef) -> ViewMut<'_, T> {
+    pub(super) fn view_mut<T: Pod>(self, place: &LockRef) -> ViewMut<'_, T> {
         place
             .session()
             .memory()
@@ -107,7 +99,7 @@ impl Elements {
     }
 
     /// Returns a view that can be changed without the lock, if changes stay private to this process.
-    fn private_view_mut<T: Pod>(self, place: &LockRef) -> Result<ViewMut<'_, T>> {
+    pub(super) fn private_view_mut<T: Pod>(self, place: &LockRef) -> Result<ViewMut<'_, T>> {
         const DRAFT: &str = "change a private copy of the elements";
         if place.session().keeps_changes() {
             return Ok(self.view_mut(place));
@@ -119,12 +111,12 @@ impl Elements {
 
     /// Returns no elements: what a copy of a guard shows in a forked child, which does not hold the
     /// lock.
-    fn none(self) -> Self {
+    pub(super) fn none(self) -> Self {
         Self { count: 0, ..self }
     }
 }
 
 /// Returns `true` if a lock can guard elements of type `T`, which begin on a multiple of 16.
-const fn fits<T>() -> bool {
+pub(super) const fn fits<T>() -> bool {
     size_of::<T>() > 0 && align_of::<T>() <= 16
 }
