@@ -35,7 +35,7 @@ pub struct Library {
 impl Library {
     pub fn read() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let error = fs::read_to_string(root.join("error.rs")).unwrap();
+        let error = fs::read_to_string(root.join("error/kind.rs")).unwrap();
         let (_, rest) = error.split_once("pub enum ErrorKind {").unwrap();
         let (kinds, _) = rest.split_once("\n}").unwrap();
         let kinds = kinds.lines().filter_map(|line| line.trim().strip_suffix(','));
@@ -82,7 +82,7 @@ impl Library {
                 }
             }
             docs.clear();
-            if path == "error.rs" {
+            if ["error.rs", "error/kind.rs"].contains(&path) {
                 continue;
             }
             for (at, _) in code.match_indices("ErrorKind::") {
