@@ -187,10 +187,14 @@ pub(crate) trait Machine {
 }
 
 /// Implements named groups of the methods of [`Machine`] by calls to the same methods of a field.
+/// `other_words` is the group `words` without `load_32`.
 macro_rules! delegate_world {
     ($of:ident: $($group:ident)*) => { $( delegate_world!(@ $group $of); )* };
-    (@ words $of:ident) => { delegate_world! { @ each $of
-        fn load_32(at: u64) -> Result<u32>;
+    (@ words $of:ident) => {
+        delegate_world! { @ each $of fn load_32(at: u64) -> Result<u32>; }
+        delegate_world!(@ other_words $of);
+    };
+    (@ other_words $of:ident) => { delegate_world! { @ each $of
         fn store_32(at: u64, value: u32) -> Result<()>;
         fn swap_32(at: u64, value: u32) -> Result<u32>;
         fn compare_exchange_32(at: u64, current: u32, new: u32) -> Result<u32>;

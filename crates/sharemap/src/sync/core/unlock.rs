@@ -120,10 +120,10 @@ mod tests {
 
     use super::*;
     use crate::error::{Error, ErrorKind};
-    use crate::peer::{self, ExpectedLayout, Liveness, OpenOptions, Session, delegate_world};
-    use crate::shm::Location;
+    use crate::peer::{Liveness, Session, delegate_world};
     use crate::sync::algorithms::mutex::{RawMutex, ReleaseState};
     use crate::sync::core::announcement::Kind;
+    use crate::sync::tests::object;
 
     /// A machine that fails to store the word, as happens if a full disk refuses the page.
     struct Refusing<'a> {
@@ -140,35 +140,19 @@ mod tests {
 
     #[test]
     fn a_release_that_fails_keeps_the_announcement() {
-        if crate::guard::recovery() == crate::guard::Recovery::Syscall {
-            eprintln!("skipped: no atomic accesses here");
-            return;
-        }
-        let layout = ExpectedLayout {
-            kind: 79,
-            fingerprint: [0; 16],
-            payload: 64,
-            participants: 2,
-            lanes: 2,
-        };
-        let fill = &mut |_: &peer::Memory, _: &peer::Header| Ok(());
-        let options = OpenOptions::default();
-        let location = Location::anonymous();
-        let opening =
-            peer::create_new(&location, &layout, &options, crate::sync::recover, fill).unwrap();
-        let session = opening.session();
+        let Some(session) = object::of_one_lock() else { return };
         if !session.stores_release() {
             eprintln!("skipped: releases are exchanges here");
             return;
         }
         let mutex = RawMutex::new(session.payload_at(), 8);
-        let held = mutex.lock(&**session, None).unwrap();
-        let refused = mutex.unlock(&Refusing { session }, held, ReleaseState::Sound);
+        let held = mutex.lock(&*session, None).unwrap();
+        let refused = mutex.unlock(&Refusing { session: &session }, held, ReleaseState::Sound);
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Fault);
         let announcement = Kind::Mutex.of(session.payload_at());
         assert_eq!(session.announced(announcement).unwrap(), Some(held.announced()));
-        assert_eq!(mutex.lock(&**session, None).unwrap_err().kind(), ErrorKind::Deadlock);
-        mutex.unlock(&**session, held, ReleaseState::Sound).unwrap();
+        assert_eq!(mutex.lock(&*session, None).unwrap_err().kind(), ErrorKind::Deadlock);
+        mutex.unlock(&*session, held, ReleaseState::Sound).unwrap();
         assert_eq!(session.announced(announcement).unwrap(), None);
     }
 }

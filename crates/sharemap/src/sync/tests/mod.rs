@@ -2,4 +2,5 @@
 //! real processors.
 
 mod explorer;
+pub(super) mod object;
 mod races;

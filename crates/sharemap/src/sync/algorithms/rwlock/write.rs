@@ -315,9 +315,9 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::peer::{self, ExpectedLayout, Liveness, OpenOptions, Session, delegate_world};
-    use crate::shm::Location;
+    use crate::peer::{Liveness, Session, delegate_world};
     use crate::sync::algorithms::rwlock::Reading;
+    use crate::sync::tests::object;
 
     /// A machine that changes the count of nested reads with every load, until the moment `ends`.
     struct Restless<'a> {
@@ -328,19 +328,7 @@ mod tests {
     }
 
     impl Machine for Restless<'_> {
-        delegate_world!(session: lanes waits others);
-        delegate_world! { @ each session
-            fn store_32(at: u64, value: u32) -> Result<()>;
-            fn swap_32(at: u64, value: u32) -> Result<u32>;
-            fn compare_exchange_32(at: u64, current: u32, new: u32) -> Result<u32>;
-            fn load_64(at: u64) -> Result<u64>;
-            fn store_64(at: u64, value: u64) -> Result<()>;
-            fn swap_64(at: u64, value: u64) -> Result<u64>;
-            fn compare_exchange_64(at: u64, current: u64, new: u64) -> Result<u64>;
-            fn read(at: u64, into: &mut [u8]) -> Result<()>;
-            fn write(at: u64, from: &[u8]) -> Result<()>;
-            fn stores_release() -> bool;
-        }
+        delegate_world!(session: other_words lanes waits others);
 
         fn load_32(&self, at: u64) -> Result<u32> {
             if at == self.again && self.now() < self.ends {
@@ -354,33 +342,16 @@ mod tests {
     /// A count that another process keeps changing does not block a writer past its deadline.
     #[test]
     fn nested_reads_do_not_block_a_writer_past_its_deadline() {
-        if crate::guard::recovery() == crate::guard::Recovery::Syscall {
-            eprintln!("skipped: no atomic accesses here");
-            return;
-        }
-        let layout = ExpectedLayout {
-            kind: 79,
-            fingerprint: [0; 16],
-            payload: 64,
-            participants: 2,
-            lanes: 2,
-        };
-        let fill = &mut |_: &peer::Memory, _: &peer::Header| Ok(());
-        let options = OpenOptions::default();
-        let location = Location::anonymous();
-        let opening =
-            peer::create_new(&location, &layout, &options, crate::sync::recover, fill).unwrap();
-        let session = opening.session();
+        let Some(session) = object::of_one_lock() else { return };
         let lock = RawRwLock::new(session.payload_at(), 4);
         let again = session.payload_at() + AGAIN;
         let ends = session.now() + Duration::from_secs(5);
-        let restless = Restless { session, again, times: Cell::new(0), ends };
+        let restless = Restless { session: &session, again, times: Cell::new(0), ends };
         let read_once = || {
             let reading = Reading::unpack(
-                lock.read_slowly(&**session, lock.announce_read(&**session).unwrap(), None)
-                    .unwrap(),
+                lock.read_slowly(&*session, lock.announce_read(&*session).unwrap(), None).unwrap(),
             );
-            lock.unlock_read(&**session, reading).unwrap();
+            lock.unlock_read(&*session, reading).unwrap();
         };
         read_once();
         let until = session.now() + Duration::from_millis(5);
@@ -391,9 +362,9 @@ mod tests {
         let held = lock.upgradable(&restless, None).unwrap();
         let error = lock.upgrade(&restless, &held, Some(until)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
-        lock.unlock(&**session, held, ReleaseState::Sound).unwrap();
+        lock.unlock(&*session, held, ReleaseState::Sound).unwrap();
         assert!(session.now() < ends, "the writer waited until the count stopped changing");
-        let held = lock.try_write(&**session).unwrap().expect("no thread reads");
-        lock.unlock(&**session, held, ReleaseState::Sound).unwrap();
+        let held = lock.try_write(&*session).unwrap().expect("no thread reads");
+        lock.unlock(&*session, held, ReleaseState::Sound).unwrap();
     }
 }

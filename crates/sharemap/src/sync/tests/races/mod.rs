@@ -12,9 +12,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::guard::{Recovery, recovery};
 use crate::peer::{self, ExpectedLayout, Machine, OpenOptions, Session};
 use crate::shm::Location;
+use crate::sync::tests::object;
 
 /// Whether waiters fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,11 +58,7 @@ impl Scratch {
     }
 
     fn create(&self) -> Arc<Session> {
-        let fill = &mut |_: &peer::Memory, _: &peer::Header| Ok(());
-        let location = Location::file(&self.0);
-        let (terms, release) = (OpenOptions::separate(), crate::sync::recover);
-        let opening = peer::create_new(&location, &SHAPE, &terms, release, fill);
-        Arc::clone(opening.unwrap().session())
+        object::create(&Location::file(&self.0), &SHAPE)
     }
 }
 
@@ -91,14 +87,6 @@ fn is_skipped(session: &Session) -> bool {
     };
     eprintln!("skipped: {why}");
     true
-}
-
-fn has_atomics() -> bool {
-    let has = recovery() == Recovery::InPlace;
-    if !has {
-        eprintln!("skipped: faults cannot be recovered in place here");
-    }
-    has
 }
 
 /// Returns the next pseudo-random number (xorshift).

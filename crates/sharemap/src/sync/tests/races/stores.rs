@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use super::{
-    DONE, Fence, MANY, REGISTERED, SHORT, STORED, Scratch, await_other, has_atomics, is_long,
-    is_skipped, next, open, pass, write_lines,
+    DONE, Fence, MANY, REGISTERED, SHORT, STORED, Scratch, await_other, is_long, is_skipped, next,
+    open, pass, write_lines,
 };
 use crate::peer::Machine;
+use crate::sync::tests::object::has_atomics;
 use crate::testing::child::{Second, role};
 
 /// The releasing process: stores plainly, then loads whether a waiter has registered. After the round, it

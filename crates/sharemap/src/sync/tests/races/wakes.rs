@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::sleepy::Sleepy;
 use super::{
-    DONE, Fence, MANY, MUTEX, RWLOCK, SHORT, Scratch, await_other, has_atomics, is_long,
-    is_skipped, next, open, pass, write_lines,
+    DONE, Fence, MANY, MUTEX, RWLOCK, SHORT, Scratch, await_other, is_long, is_skipped, next, open,
+    pass, write_lines,
 };
 use crate::peer::Machine;
 use crate::sync::algorithms::mutex::{RawMutex, ReleaseState};
 use crate::sync::algorithms::rwlock::{RawRwLock, Reading};
 use crate::sync::core::gate::SLEEPER;
+use crate::sync::tests::object::has_atomics;
 use crate::testing::child::{Second, role};
 
 /// The holding process: acquires a mutex, or a reader-writer lock as a reader or writer, and releases it, in
