@@ -47,7 +47,9 @@ pub(crate) fn create_new(
         round += 1;
         let taken = match make(location, shape, terms, fill).map_err(named) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => error,
-            made => return attach(&made?, location, shape, terms, release),
+            made => {
+                return attach_as(&made?, location, shape, terms, Attachment::Participant, release);
+            }
         };
         match await_ready(location, terms) {
             // Its creator died, so the name can be taken away and used again.
@@ -73,24 +75,22 @@ pub(crate) fn open(
     terms: &OpenOptions,
     release: RecoverFn,
 ) -> Result<Arc<Opening>> {
-    let start = Instant::now();
-    let file = find(location, terms, true).map_err(|error| error.with_path(location.path()))?;
-    attach(&file, location, shape, &terms.since(start), release)
+    open_as(location, shape, terms, Attachment::Participant, release)
 }
 
-/// Opens an existing object without participating: `attachment` is read-only or copy-on-write.
+/// Opens an existing object like [`open`], but also read-only or copy-on-write, as `attachment` says.
 ///
-/// Such an attachment writes nothing into the object, so neither boot nor clean flag is checked. A
-/// shared lock on the readers' slot keeps the object in use.
-pub(crate) fn open_read_only(
+/// Only a participant writes into the object. For other attachments, neither boot nor clean flag is
+/// checked, and a shared lock on the readers' slot keeps the object in use.
+pub(crate) fn open_as(
     location: &Location,
     shape: &ExpectedLayout,
     terms: &OpenOptions,
     attachment: Attachment,
     release: RecoverFn,
 ) -> Result<Arc<Opening>> {
-    let start = Instant::now();
-    let file = find(location, terms, false).map_err(|error| error.with_path(location.path()))?;
+    let (start, writes) = (Instant::now(), attachment == Attachment::Participant);
+    let file = find(location, terms, writes).map_err(|error| error.with_path(location.path()))?;
     attach_as(&file, location, shape, &terms.since(start), attachment, release)
 }
 
@@ -279,15 +279,4 @@ fn begin(
         None => Err(Error::new(ErrorKind::Busy, "create")
             .with_detail("another process holds its creation slot; try again")),
     }
-}
-
-/// Attaches to the object in `file` as a participant.
-fn attach(
-    file: &File,
-    location: &Location,
-    shape: &ExpectedLayout,
-    terms: &OpenOptions,
-    release: RecoverFn,
-) -> Result<Arc<Opening>> {
-    attach_as(file, location, shape, terms, Attachment::Participant, release)
 }

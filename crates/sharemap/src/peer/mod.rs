@@ -45,7 +45,7 @@ mod tests;
 
 #[cfg(test)]
 pub(crate) use clean_flag::{IN_ORDER, Mark, Others};
-pub(crate) use create::{create_new, from_descriptor, open, open_or, open_read_only};
+pub(crate) use create::{create_new, from_descriptor, open, open_as, open_or};
 pub(crate) use header::{ExpectedLayout, Header};
 pub(crate) use inspect::ObjectObserver;
 pub use inspect::{ObjectInfo, Participant as AttachedProcess, State};

@@ -18,8 +18,7 @@ fn readers_are_no_participants() {
     for attachment in [Attachment::ReadOnly, Attachment::CopyOnWrite] {
         let terms = OpenOptions::separate();
         let reader =
-            create::open_read_only(&file.location(), &shape(), &terms, attachment, release)
-                .unwrap();
+            create::open_as(&file.location(), &shape(), &terms, attachment, release).unwrap();
         assert_eq!(reader.load_32(reader.payload_at()).unwrap(), 6);
         assert!(session.has_readers().unwrap());
         assert_eq!(session.participants().unwrap().len(), 1);
@@ -27,7 +26,7 @@ fn readers_are_no_participants() {
         assert_eq!(error.kind(), ErrorKind::NotWritable, "{error}");
     }
     assert!(!session.has_readers().unwrap());
-    let reader = create::open_read_only(
+    let reader = create::open_as(
         &file.location(),
         &shape(),
         &OpenOptions::separate(),
@@ -47,7 +46,7 @@ fn a_reader_gets_its_lock_or_an_error() {
     let session = file.create();
     let look = || {
         let (location, attachment) = (file.location(), Attachment::ReadOnly);
-        create::open_read_only(&location, &shape(), &OpenOptions::separate(), attachment, release)
+        create::open_as(&location, &shape(), &OpenOptions::separate(), attachment, release)
     };
     let alone = session.slots.take(READERS, SlotMode::Alone).unwrap().expect("free");
     let error = look().unwrap_err();

@@ -61,7 +61,7 @@ fn each_kind_of_attachment_has_its_own_session() {
     let one = make(&file);
     let look = |attachment| {
         let terms = OpenOptions::default();
-        create::open_read_only(&file.location(), &shape(), &terms, attachment, release).unwrap()
+        create::open_as(&file.location(), &shape(), &terms, attachment, release).unwrap()
     };
     let (first, second) = (look(Attachment::ReadOnly), look(Attachment::ReadOnly));
     assert!(Arc::ptr_eq(first.session(), second.session()));
@@ -156,7 +156,7 @@ fn a_child_finds_the_session_of_its_parent() {
         assert_eq!(two.participants().unwrap().len(), 2);
         let look = || {
             let (terms, read) = (OpenOptions::default(), Attachment::ReadOnly);
-            create::open_read_only(&file.location(), &shape(), &terms, read, release).unwrap()
+            create::open_as(&file.location(), &shape(), &terms, read, release).unwrap()
         };
         let look = look();
         assert!(look.has_readers().unwrap());
@@ -167,9 +167,9 @@ fn a_child_finds_the_session_of_its_parent() {
     }
     // A read-only attachment keeps the object in use, but its copy in a child does not.
     let (terms, read) = (OpenOptions::default(), Attachment::ReadOnly);
-    let look = create::open_read_only(&file.location(), &shape(), &terms, read, release).unwrap();
+    let look = create::open_as(&file.location(), &shape(), &terms, read, release).unwrap();
     let child = fork(|| {
-        let again = create::open_read_only(&file.location(), &shape(), &terms, read, release);
+        let again = create::open_as(&file.location(), &shape(), &terms, read, release);
         assert!(!Arc::ptr_eq(look.session(), again.unwrap().session()));
     });
     assert!(child.is_none_or(|child| child.passed()));

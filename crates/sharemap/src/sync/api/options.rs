@@ -243,8 +243,7 @@ impl SharedOptions {
     /// Opens an object without becoming a participant.
     fn look<T: SharedType>(&self, location: Location, attachment: Attachment) -> Result<Shared<T>> {
         let (shape, terms) = (self.shape::<T>(T::ROOM.least()), self.terms_for::<T>());
-        let session =
-            peer::open_read_only(&location, &shape, &terms, attachment, crate::sync::recover);
+        let session = peer::open_as(&location, &shape, &terms, attachment, crate::sync::recover);
         Shared::over(session?, location)
     }
 
