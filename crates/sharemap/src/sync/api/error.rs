@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -80,6 +80,12 @@ impl<G: Reclaim> From<LockError<OwnerDiedGuard<G>>> for Error {
     }
 }
 
+/// Returns the guard of an acquired lock, as `OwnerDied` if an earlier owner `died`.
+#[inline(always)]
+pub(super) fn acquired<G>(guard: G, died: bool) -> LockResult<G> {
+    if died { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
+}
+
 /// Returns the guard. If an owner died, calls `repair` and marks the value consistent first. If `repair`
 /// fails or panics, the guard is dropped unmarked, and the next owner gets `OwnerDied` again.
 #[inline]
@@ -92,6 +98,18 @@ pub(in crate::sync) fn recovered<G: Reclaim>(
         Err(LockError::OwnerDied(mut dead)) => repair(&mut dead.0).map(|()| dead.mark_consistent()),
         Err(LockError::Failed(error)) => Err(error),
     }
+}
+
+/// Like [`recovered`], for a `repair` of the value, which cannot fail.
+#[inline]
+pub(super) fn recovered_value<G: Reclaim + DerefMut>(
+    acquired: LockResult<G>,
+    repair: impl FnOnce(&mut G::Target),
+) -> Result<G> {
+    recovered(acquired, |guard| {
+        repair(guard);
+        Ok(())
+    })
 }
 
 impl<R> From<Error> for LockError<R> {

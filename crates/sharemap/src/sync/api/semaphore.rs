@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::private::Kept;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::layout::Layout;
 use crate::peer::Machine;
 use crate::sync::algorithms::semaphore::{Permitted, RawSemaphore};
@@ -171,11 +171,8 @@ impl SemaphoreHandle {
     /// ```
     pub fn try_acquire(&self) -> Result<SemaphorePermit<'_>> {
         self.kept.take()?;
-        match self.raw.try_acquire(self.place.session()) {
-            Ok(Some(permitted)) => Ok(self.permit(permitted)),
-            Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, "acquire a permit")),
-            Err(error) => Err(self.place.with_object_path(error)),
-        }
+        let attempt = self.raw.try_acquire(self.place.session());
+        self.place.attempted(attempt, "acquire a permit").map(|permitted| self.permit(permitted))
     }
 
     /// Returns the guard of an acquired permit.

@@ -295,6 +295,21 @@ impl LockRef {
         self.with_object_path(Error::new(kind, operation).with_offset(self.at))
     }
 
+    /// Returns what an attempt acquired. Fails with `WouldBlock` if it acquired nothing, and otherwise with
+    /// its error, with the object's path.
+    #[inline]
+    pub(in crate::sync) fn attempted<T>(
+        &self,
+        attempt: Result<Option<T>>,
+        operation: &'static str,
+    ) -> Result<T> {
+        match attempt {
+            Ok(Some(acquired)) => Ok(acquired),
+            Ok(None) => Err(self.error(ErrorKind::WouldBlock, operation)),
+            Err(error) => Err(self.with_object_path(error)),
+        }
+    }
+
     /// Returns `true` if both locks are in the same object, attached through the same session.
     pub(in crate::sync) fn is_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.session, &other.session)

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Shareable};
 use crate::peer::{Extent, Near, Span, Spot};
 use crate::sync::algorithms::mutex::{Acquisition, RawMutex, ReleaseState};
-use crate::sync::api::error::{LockError, LockResult, OwnerDiedGuard};
+use crate::sync::api::error::{LockError, LockResult, acquired};
 use crate::sync::api::lock_target::LockTarget;
 use crate::sync::api::private::{Kept, Private};
 use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
@@ -253,11 +253,8 @@ impl<T: Element + Shareable> MutexHandle<T> {
     #[doc(alias = "pthread_mutex_trylock")]
     pub fn try_lock(&self) -> LockResult<MutexGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw().try_lock(self.place.session()) {
-            Ok(Some(held)) => self.guard(held),
-            Ok(None) => Err(LockError::Failed(self.place.error(ErrorKind::WouldBlock, LOCK))),
-            Err(error) => Err(LockError::Failed(self.place.with_object_path(error))),
-        }
+        let attempt = self.raw().try_lock(self.place.session());
+        self.guard(self.place.attempted(attempt, LOCK)?)
     }
 
     /// Makes a guard of `held`: copies the value out, or releases the mutex if that fails.
@@ -288,7 +285,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
     ) -> LockResult<MutexGuard<'a, T>> {
         // The guard leaves the flags as found until `mark_consistent` is called.
         let guard = self.guard_of(near, spot, ReleaseState::as_found(found))?;
-        if found & DIED != 0 { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
+        acquired(guard, found & DIED != 0)
     }
 
     /// Copies the value out and makes a guard. If that fails, the mutex has been released.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{MutexGuard, MutexHandle};
 use crate::error::Result;
 use crate::layout::{Element, Shareable};
-use crate::sync::api::error::{OwnerDiedGuard, recovered};
+use crate::sync::api::error::{OwnerDiedGuard, recovered_value};
 
 impl<T: Element + Shareable> MutexHandle<T> {
     /// Acquires the mutex, and lets the caller repair a value that a dead owner left.
@@ -32,10 +32,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// # Ok(()) }
     /// ```
     pub fn lock_or_recover(&self, repair: impl FnOnce(&mut T)) -> Result<MutexGuard<'_, T>> {
-        recovered(self.lock(), |guard| {
-            repair(guard);
-            Ok(())
-        })
+        recovered_value(self.lock(), repair)
     }
 
     /// Acquires the mutex like [`lock_or_recover`](Self::lock_or_recover), but blocks for at most
@@ -48,10 +45,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
         timeout: Duration,
         repair: impl FnOnce(&mut T),
     ) -> Result<MutexGuard<'_, T>> {
-        recovered(self.lock_timeout(timeout), |guard| {
-            repair(guard);
-            Ok(())
-        })
+        recovered_value(self.lock_timeout(timeout), repair)
     }
 
     /// Acquires the mutex even if it is poisoned, blocking the current thread until it is available.

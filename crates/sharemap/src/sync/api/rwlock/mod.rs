@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use guards::{Holding, Way};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::layout::{Element, Layout, Shareable};
 use crate::sync::algorithms::mutex::{Acquisition, ReleaseState};
 use crate::sync::algorithms::rwlock::{RawRwLock, Reading};
-use crate::sync::api::error::{LockError, LockResult, OwnerDiedGuard};
+use crate::sync::api::error::{LockError, LockResult, acquired};
 use crate::sync::api::lock_target::LockTarget;
 use crate::sync::api::private::{Calm, Kept, Private};
 use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
@@ -88,7 +88,7 @@ impl<T: Element + Shareable> SharedType for RwLock<T> {
 /// If a reader dies, its read lock is released, and nothing else changes. If a writer dies or panics,
 /// the value stays the last one written back. Later acquisitions then return
 /// [`LockError::OwnerDied`], until a writer or an upgradable holder has called
-/// [`mark_consistent`](OwnerDiedGuard::mark_consistent) and released the lock.
+/// [`mark_consistent`](crate::OwnerDiedGuard::mark_consistent) and released the lock.
 ///
 /// A writer that waits for readers blocks new readers, but not threads that already hold a read
 /// guard. No other order of acquisition is guaranteed.
@@ -243,11 +243,8 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     #[doc(alias = "pthread_rwlock_tryrdlock")]
     pub fn try_read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_read(self.place.session()) {
-            Ok(Some(reading)) => self.reading(reading),
-            Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
-            Err(error) => Err(self.place.with_object_path(error).into()),
-        }
+        let attempt = self.raw.try_read(self.place.session());
+        self.reading(self.place.attempted(attempt, READ)?)
     }
 
     /// Copies the value out and returns the guard of an acquired read lock.
@@ -263,11 +260,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
             Ok(private) => {
                 let thread = PhantomData;
                 let guard = RwLockReadGuard { lock: self, reading, private, thread };
-                if reading.died() {
-                    Err(LockError::OwnerDied(OwnerDiedGuard(guard)))
-                } else {
-                    Ok(guard)
-                }
+                acquired(guard, reading.died())
             }
             Err(error) => Err(LockError::Failed(self.give_back(reading, error))),
         }
@@ -356,18 +349,15 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     #[doc(alias = "pthread_rwlock_trywrlock")]
     pub fn try_write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_write(self.place.session()) {
-            Ok(Some(held)) => self.writing(held),
-            Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, WRITE).into()),
-            Err(error) => Err(self.place.with_object_path(error).into()),
-        }
+        let attempt = self.raw.try_write(self.place.session());
+        self.writing(self.place.attempted(attempt, WRITE)?)
     }
 
     /// Returns the guard of a lock that was acquired for writing.
     #[inline(always)]
     fn writing(&self, held: Acquisition) -> LockResult<RwLockWriteGuard<'_, T>> {
         let guard = RwLockWriteGuard { inner: self.holding(held, Way::Write)? };
-        if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
+        acquired(guard, held.died())
     }
 
     /// Copies the value out for the owner of the word. Releases the word if that fails.

@@ -6,7 +6,7 @@ use super::guards::Way;
 use super::{RwLockHandle, RwLockReadGuard, RwLockWriteGuard};
 use crate::error::Result;
 use crate::layout::{Element, Shareable};
-use crate::sync::api::error::{LockError, OwnerDiedGuard, recovered};
+use crate::sync::api::error::{LockError, OwnerDiedGuard, recovered_value};
 
 impl<T: Element + Shareable> RwLockHandle<T> {
     /// Acquires the lock for reading, after calling `repair` if a writer died or panicked while
@@ -64,11 +64,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
                 // The read guard is dropped here: `write` would fail with `Deadlock` beside it.
                 Err(LockError::OwnerDied(_)) => {}
             }
-            let repaired = recovered(self.write_until(until), |guard| {
-                repair(guard);
-                Ok(())
-            });
-            repaired?.unlock()?;
+            recovered_value(self.write_until(until), &mut repair)?.unlock()?;
         }
     }
 
@@ -143,10 +139,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// # Ok(()) }
     /// ```
     pub fn write_or_recover(&self, repair: impl FnOnce(&mut T)) -> Result<RwLockWriteGuard<'_, T>> {
-        recovered(self.write(), |guard| {
-            repair(guard);
-            Ok(())
-        })
+        recovered_value(self.write(), repair)
     }
 
     /// Acquires the lock like [`write_or_recover`](Self::write_or_recover), but blocks for at most
@@ -161,10 +154,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         timeout: Duration,
         repair: impl FnOnce(&mut T),
     ) -> Result<RwLockWriteGuard<'_, T>> {
-        recovered(self.write_timeout(timeout), |guard| {
-            repair(guard);
-            Ok(())
-        })
+        recovered_value(self.write_timeout(timeout), repair)
     }
 
     /// Acquires the lock for writing even if it is poisoned, blocking the current thread until no

@@ -9,7 +9,7 @@ use crate::layout::{Element, Shareable};
 use crate::peer::Machine;
 use crate::sync::algorithms::mutex::Acquisition;
 use crate::sync::algorithms::rwlock::RawRwLock;
-use crate::sync::api::error::{LockError, LockResult, OwnerDiedGuard};
+use crate::sync::api::error::{LockResult, acquired};
 use crate::sync::api::shared_type::LockRef;
 
 impl<T: Element + Shareable> RwLockHandle<T> {
@@ -79,17 +79,14 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// - `WouldBlock` - a thread, this one or another, holds the lock for writing or upgradably.
     pub fn try_upgradable(&self) -> LockResult<RwLockUpgradableGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_upgradable(self.place.session()) {
-            Ok(Some(held)) => self.upgrading(held),
-            Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
-            Err(error) => Err(self.place.with_object_path(error).into()),
-        }
+        let attempt = self.raw.try_upgradable(self.place.session());
+        self.upgrading(self.place.attempted(attempt, READ)?)
     }
 
     /// Returns the guard of a lock that was acquired upgradably.
     fn upgrading(&self, held: Acquisition) -> LockResult<RwLockUpgradableGuard<'_, T>> {
         let guard = RwLockUpgradableGuard { inner: self.holding(held, Way::Read)? };
-        if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
+        acquired(guard, held.died())
     }
 }
 

@@ -10,11 +10,11 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::{LOCK, Mutex};
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::layout::{Layout, Pod, Shareable};
 use crate::sync::algorithms::mutex::{Acquisition, RawMutex};
 use crate::sync::api::elements::{Elements, Head, fits};
-use crate::sync::api::error::{LockError, LockResult, OwnerDiedGuard};
+use crate::sync::api::error::{LockResult, acquired};
 use crate::sync::api::lock_target::Zeros;
 use crate::sync::api::private::{Calm, Kept};
 use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
@@ -26,9 +26,9 @@ impl<T: Pod + Shareable> Mutex<[T]> {
     /// Creates the initial value of a mutex that guards `len` elements in place, all of them zeros.
     ///
     /// The object stores the number of elements when it is created; later openings use the stored
-    /// number. Creating an object fails with [`ZeroLength`](ErrorKind::ZeroLength) if `len` is zero.
-    /// The elements' type must have a size, and an alignment of at most 16; this is checked at compile
-    /// time.
+    /// number. Creating an object fails with [`ZeroLength`](crate::ErrorKind::ZeroLength) if `len` is
+    /// zero. The elements' type must have a size, and an alignment of at most 16; this is checked at
+    /// compile time.
     ///
     /// # Examples
     /// ```
@@ -74,7 +74,8 @@ impl<T: Pod + Shareable> SharedType for Mutex<[T]> {
 /// A [`Shared`](crate::Shared) object of a [`Mutex<[T]>`](Mutex::zeroed) derefs to this handle. A guard
 /// gives a [`ViewMut`] of the elements. Writes through the view take effect at once, so an owner that
 /// dies or panics may leave the elements half-written. The next owner then gets
-/// [`LockError::OwnerDied`], and can inspect, repair, accept or poison the elements.
+/// [`LockError::OwnerDied`](crate::LockError::OwnerDied), and can inspect, repair, accept or poison the
+/// elements.
 ///
 /// Ownership, fairness and platforms are those of [`MutexHandle`](crate::MutexHandle).
 ///
@@ -173,11 +174,8 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
     #[doc(alias = "pthread_mutex_trylock")]
     pub fn try_lock(&self) -> LockResult<MutexSliceGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_lock(self.place.session()) {
-            Ok(Some(held)) => self.guard(held),
-            Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, LOCK).into()),
-            Err(error) => Err(self.place.with_object_path(error).into()),
-        }
+        let attempt = self.raw.try_lock(self.place.session());
+        self.guard(self.place.attempted(attempt, LOCK)?)
     }
 
     /// Returns a read-only view of the elements without acquiring the mutex.
@@ -235,7 +233,7 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
         held: Acquisition,
     ) -> LockResult<MutexSliceGuard<'_, T>> {
         let guard = self.guard_of(held);
-        if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
+        acquired(guard, held.died())
     }
 
     fn guard_of(&self, held: Acquisition) -> MutexSliceGuard<'_, T> {

@@ -13,12 +13,12 @@ use std::time::Duration;
 use guards::Holding;
 
 use super::{READ, RwLock, WRITE};
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::layout::{Layout, Pod, Shareable};
 use crate::sync::algorithms::mutex::Acquisition;
 use crate::sync::algorithms::rwlock::{RawRwLock, Reading};
 use crate::sync::api::elements::{Elements, Head, fits};
-use crate::sync::api::error::{LockError, LockResult, OwnerDiedGuard};
+use crate::sync::api::error::{LockResult, acquired};
 use crate::sync::api::lock_target::Zeros;
 use crate::sync::api::private::{Calm, Kept};
 use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
@@ -32,9 +32,9 @@ impl<T: Pod + Shareable> RwLock<[T]> {
     /// The object stores the number of elements. A process that opens an existing object gets the
     /// stored number, even if its own initial value has another.
     ///
-    /// Creating an object fails with [`ZeroLength`](ErrorKind::ZeroLength) if `len` is zero, and with
-    /// [`Overflow`](ErrorKind::Overflow) if the size of the elements overflows. The alignment of `T`
-    /// must be at most 16 and its size must not be zero; other types do not compile.
+    /// Creating an object fails with [`ZeroLength`](crate::ErrorKind::ZeroLength) if `len` is zero, and
+    /// with [`Overflow`](crate::ErrorKind::Overflow) if the size of the elements overflows. The
+    /// alignment of `T` must be at most 16 and its size must not be zero; other types do not compile.
     ///
     /// # Examples
     /// ```
@@ -80,9 +80,10 @@ impl<T: Pod + Shareable> SharedType for RwLock<[T]> {
 /// The guards have [views](View) of the elements, which are not copied.
 ///
 /// A writer's changes take effect at once. A writer that dies or panics may leave the elements
-/// half-written. Later acquisitions then return [`LockError::OwnerDied`], until a writer or an
-/// upgradable holder has called [`mark_consistent`](OwnerDiedGuard::mark_consistent) and released the
-/// lock. If a reader dies, its read lock is released, and nothing else changes.
+/// half-written. Later acquisitions then return [`LockError::OwnerDied`](crate::LockError::OwnerDied),
+/// until a writer or an upgradable holder has called
+/// [`mark_consistent`](crate::OwnerDiedGuard::mark_consistent) and released the lock. If a reader dies,
+/// its read lock is released, and nothing else changes.
 ///
 /// A writer that waits for readers blocks new readers, but not threads that already hold a read
 /// guard. No other order of acquisition is guaranteed.
@@ -124,9 +125,10 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// lock.
     ///
     /// # Errors
-    /// [`LockError::OwnerDied`] if the lock was acquired, but an earlier writer died or panicked while
-    /// holding it and no owner since has called `mark_consistent`. The elements may be half-written.
-    /// Otherwise [`LockError::Failed`], of kind
+    /// [`LockError::OwnerDied`](crate::LockError::OwnerDied) if the lock was acquired, but an earlier
+    /// writer died or panicked while holding it and no owner since has called `mark_consistent`. The
+    /// elements may be half-written.
+    /// Otherwise [`LockError::Failed`](crate::LockError::Failed), of kind
     ///
     /// - `Deadlock` - this thread holds the lock for writing.
     /// - `Poisoned` - an owner poisoned the lock; use [`read_poisoned`](Self::read_poisoned), or
@@ -199,17 +201,14 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     ///   and waits for its readers.
     pub fn try_read(&self) -> LockResult<RwLockSliceReadGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_read(self.place.session()) {
-            Ok(Some(reading)) => self.reading(reading),
-            Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
-            Err(error) => Err(self.place.with_object_path(error).into()),
-        }
+        let attempt = self.raw.try_read(self.place.session());
+        self.reading(self.place.attempted(attempt, READ)?)
     }
 
     /// Returns the guard of an acquired read lock.
     fn reading(&self, reading: Reading) -> LockResult<RwLockSliceReadGuard<'_, T>> {
         let guard = RwLockSliceReadGuard { lock: self, reading, thread: PhantomData };
-        if reading.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
+        acquired(guard, reading.died())
     }
 
     /// Acquires the lock for writing, blocking the current thread until no other thread holds it.
@@ -273,17 +272,14 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// - `WouldBlock` - a thread, this one or another, holds the lock.
     pub fn try_write(&self) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_write(self.place.session()) {
-            Ok(Some(held)) => self.writing(held),
-            Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, WRITE).into()),
-            Err(error) => Err(self.place.with_object_path(error).into()),
-        }
+        let attempt = self.raw.try_write(self.place.session());
+        self.writing(self.place.attempted(attempt, WRITE)?)
     }
 
     /// Returns the guard of a lock that was acquired for writing.
     fn writing(&self, held: Acquisition) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         let guard = RwLockSliceWriteGuard { inner: self.holding(held), calm: Calm::now() };
-        if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
+        acquired(guard, held.died())
     }
 
     /// Returns the part of a guard that owns the word, to be released as it was found.

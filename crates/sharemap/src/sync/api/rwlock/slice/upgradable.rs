@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::{READ, RwLockSliceHandle, RwLockSliceUpgradableGuard};
-use crate::error::ErrorKind;
 use crate::layout::{Pod, Shareable};
 use crate::sync::algorithms::mutex::Acquisition;
-use crate::sync::api::error::{LockError, LockResult, OwnerDiedGuard};
+use crate::sync::api::error::{LockResult, acquired};
 
 impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// Acquires the lock for reading with the right to upgrade, blocking the current thread until no
@@ -74,16 +73,13 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// - `WouldBlock` - a thread, this one or another, holds the lock for writing or upgradably.
     pub fn try_upgradable(&self) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
         self.kept.take()?;
-        match self.raw.try_upgradable(self.place.session()) {
-            Ok(Some(held)) => self.upgrading(held),
-            Ok(None) => Err(self.place.error(ErrorKind::WouldBlock, READ).into()),
-            Err(error) => Err(self.place.with_object_path(error).into()),
-        }
+        let attempt = self.raw.try_upgradable(self.place.session());
+        self.upgrading(self.place.attempted(attempt, READ)?)
     }
 
     /// Returns the guard of a lock that was acquired upgradably.
     fn upgrading(&self, held: Acquisition) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
         let guard = RwLockSliceUpgradableGuard { inner: self.holding(held) };
-        if held.died() { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
+        acquired(guard, held.died())
     }
 }
