@@ -1,7 +1,7 @@
 //! The public API: the initial state of each lock, its handle, and its guards.
 //!
-//! A folder has all of its lock: the handle in `mod.rs`, the guards, the acquisitions after a death in
-//! `repair`, and in `slice` the form that guards elements in place. `elements` is common to those forms.
+//! A folder has all of its lock: the handle, the guards, the acquisitions after a death in `repair`, and in
+//! `slice` the form that guards elements in place. `elements` is common to those forms.
 
 mod barrier;
 mod condvar;
@@ -11,7 +11,6 @@ pub(in crate::sync) mod error;
 mod event;
 mod file_lock;
 mod lock_target;
-mod look;
 mod mutex;
 mod once;
 pub(in crate::sync) mod options;
@@ -20,6 +19,9 @@ mod rwlock;
 mod semaphore;
 pub(in crate::sync) mod shared;
 pub(in crate::sync) mod shared_type;
+
+// After the locks, because rustdoc lists the methods of a type in the order of the modules.
+mod look;
 
 pub use barrier::{Barrier, BarrierHandle, BarrierMember};
 pub use condvar::{Condvar, CondvarGuard, CondvarHandle, WaitTimeoutResult};

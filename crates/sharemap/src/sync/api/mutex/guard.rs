@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 
-use super::{MutexHandle, raw_at};
+use super::MutexHandle;
+use super::handle::raw_at;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Shareable};
 use crate::peer::Spot;

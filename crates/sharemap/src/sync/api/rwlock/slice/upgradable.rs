@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::{READ, RwLockSliceHandle, RwLockSliceUpgradableGuard};
+use super::{RwLockSliceHandle, RwLockSliceUpgradableGuard};
 use crate::layout::{Pod, Shareable};
 use crate::sync::algorithms::mutex::Acquisition;
 use crate::sync::api::error::{LockResult, acquired};
+use crate::sync::api::rwlock::READ;
 
 impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// Acquires the lock for reading with the right to upgrade, blocking the current thread until no

@@ -1,0 +1,329 @@
+//! `Mutex`, the initial value, and `MutexHandle`, which acquires the mutex.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use super::{LOCK, MutexGuard};
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{Element, Layout, Shareable};
+use crate::peer::{Extent, Near, Span, Spot};
+use crate::sync::algorithms::mutex::{Acquisition, RawMutex, ReleaseState};
+use crate::sync::api::error::{LockError, LockResult, acquired};
+use crate::sync::api::lock_target::LockTarget;
+use crate::sync::api::private::{Kept, Private};
+use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
+use crate::sync::core::word::DIED;
+
+/// The initial value of a shared mutex. The mutex itself is accessed through [`MutexHandle`].
+///
+/// Creating a [`Shared`](crate::Shared) object stores this value in the object. Later openings use
+/// the stored value.
+///
+/// A guard of a `Mutex<T>` copies the value out and back. A `Mutex<[T]>`, made by
+/// [`zeroed`](Mutex::zeroed), guards large data in place and is accessed through
+/// [`MutexSliceHandle`](crate::MutexSliceHandle).
+///
+/// # Examples
+/// ```
+/// use sharemap::{Location, Mutex, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let hits = Shared::create_new(Location::anonymous(), || Mutex::new(7_u64))?;
+/// assert_eq!(*hits.lock()?, 7);
+/// # Ok(()) }
+/// ```
+#[doc(alias("pthread_mutex_t", "CreateMutex"))]
+pub struct Mutex<T: ?Sized + LockTarget>(pub(in crate::sync::api) T::First);
+
+impl<T: Element + Shareable> Mutex<T> {
+    /// Creates the initial value of a mutex that guards `value`.
+    #[doc(alias = "pthread_mutex_init")]
+    pub const fn new(value: T) -> Self {
+        Self(value)
+    }
+}
+
+impl<T: Element + Shareable> SharedType for Mutex<T> {
+    type Handle = MutexHandle<T>;
+    const ROOM: LayoutSize = LayoutSize::exactly(RawMutex::size(size_of::<T>() as u32));
+
+    fn describe(layout: &mut Layout) {
+        layout.push("mutex<");
+        T::describe(layout);
+        layout.push(">");
+    }
+
+    fn fill(&self, blank: &mut LayoutWriter<'_>) -> Result<()> {
+        blank.take(Self::ROOM)?.write(RawMutex::VALUE, self.0.as_bytes())
+    }
+
+    fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
+        let place = found.take(Self::ROOM)?;
+        let span = place.span()?;
+        Ok(MutexHandle { place, span, kept: Kept::default() })
+    }
+}
+
+/// The extent of a mutex with a value of type `T`: its words and the copies of the value.
+pub(super) struct Whole<T>(PhantomData<T>);
+
+impl<T> Extent for Whole<T> {
+    const LEN: u64 = RawMutex::size(size_of::<T>() as u32);
+}
+
+/// A mutex that processes share, with a value of type `T`.
+///
+/// A [`Shared`](crate::Shared) object of a [`Mutex`] derefs to this handle. Acquiring the mutex
+/// returns a guard with a local copy of the value, and dropping the guard writes the copy back in
+/// one step. If an owner dies or panics before that, the value stays as it was, and the next owner
+/// gets [`LockError::OwnerDied`].
+///
+/// A thread owns the mutex, not its process. The mutex is not recursive, and acquisition is not
+/// fair: a thread that releases the mutex may acquire it again before a waiter wakes. Once a waiter
+/// has waited for 10 ms, the next release pauses for 0.1 ms to let a waiter in.
+///
+/// # Platforms
+/// Waiting threads sleep in `futex` on Linux, in `os_sync_wait_on_address` on macOS (before macOS
+/// 14.4, they poll once a millisecond), and on named semaphores on Windows. The mutex is not a
+/// `pthread_mutex_t`: programs of different C libraries and word sizes can share it.
+///
+/// # Examples
+/// ```
+/// use sharemap::{Mutex, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// # let name = format!("doc-mutex-{}", std::process::id());
+/// # let name = name.as_str();
+/// let hits = Shared::open_or_create(name, || Mutex::new(0_u64))?; // in each process
+/// *hits.lock()? += 1;
+/// assert_eq!(*hits.lock()?, 1);
+/// # sharemap::SharedMemory::unlink(name)?;
+/// # Ok(()) }
+/// ```
+pub struct MutexHandle<T> {
+    pub(super) place: LockRef,
+    pub(super) span: Span<Whole<T>>,
+    pub(super) kept: Kept,
+}
+
+impl<T: Element + Shareable> MutexHandle<T> {
+    /// Acquires the mutex, blocking the current thread until it is available.
+    ///
+    /// If the owner dies, a waiter detects the death within milliseconds and releases the mutex. The
+    /// value is the last one written back.
+    ///
+    /// # Errors
+    /// [`LockError::OwnerDied`] if the mutex was acquired, but an earlier owner died or panicked while
+    /// holding it and no owner since has called `mark_consistent`.
+    /// Otherwise [`LockError::Failed`], of kind
+    ///
+    /// - `Deadlock` - this thread already holds the mutex.
+    /// - `Poisoned` - an owner poisoned it; use [`lock_poisoned`](Self::lock_poisoned).
+    /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
+    /// - `Invalid` - the stored bytes are not a valid `T`.
+    /// - `Fault` - the memory could not be accessed.
+    /// - `NotWritable` - the object was opened read-only or copy-on-write.
+    /// - `TooManyThreads` - no [lane](crate::SharedOptions::lanes) became free within about 100 ms, or
+    ///   the thread is running its last destructors.
+    /// - `TooManyProcesses` - a forked child could not attach within about 100 ms.
+    ///
+    /// Other kinds report a failed system call, or why a forked child could not attach. An error from
+    /// dropping an earlier guard of this handle is returned by the next call, on any thread. That call
+    /// acquires nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Location, LockError, Mutex, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let hits = Shared::create_new(Location::anonymous(), || Mutex::new(0_u64))?;
+    /// match hits.lock() {
+    ///     Ok(mut count) => *count += 1,
+    ///     Err(LockError::OwnerDied(guard)) => *guard.mark_consistent() += 1,
+    ///     Err(LockError::Failed(error)) => return Err(error),
+    /// }
+    /// assert_eq!(*hits.lock()?, 1);
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias("pthread_mutex_lock", "WaitForSingleObject"))]
+    #[inline(always)]
+    pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
+        self.lock_until(|| None)
+    }
+
+    /// Acquires the mutex like [`lock`](Self::lock), but blocks for at most `timeout` while it is held.
+    ///
+    /// A free mutex is acquired even if `timeout` is zero. Claiming a lane for the thread may take
+    /// about 100 ms more.
+    ///
+    /// The owner's liveness is checked when the thread is about to sleep. A `timeout` that ends before
+    /// that (zero, or a few microseconds) returns `Timeout` even if the owner is dead. Use
+    /// [`try_lock`](Self::try_lock) to poll a mutex: it detects dead owners.
+    ///
+    /// # Errors
+    /// As for `lock`, and
+    ///
+    /// - `Timeout` - the mutex was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{Location, Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let hits = Shared::create_new(Location::anonymous(), || Mutex::new(0_u64))?;
+    /// *hits.lock_timeout(std::time::Duration::from_secs(1))? += 1;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias("pthread_mutex_timedlock", "try_lock_for"))]
+    pub fn lock_timeout(&self, timeout: Duration) -> LockResult<MutexGuard<'_, T>> {
+        self.lock_until(|| self.place.after(timeout))
+    }
+
+    /// Acquires the mutex, blocking until the moment that `until` returns.
+    ///
+    /// The slow path is out of line and returns only numbers, so that the guard is built in registers.
+    #[inline(always)]
+    fn lock_until(
+        &self,
+        until: impl FnOnce() -> Option<Duration>,
+    ) -> LockResult<MutexGuard<'_, T>> {
+        self.kept.take()?;
+        let near = self.span.near();
+        let raw = raw_at::<T>(near.at());
+        // The announcement comes before the word: a word must never name a lane that does not announce
+        // it, or recovery would miss it (FORMAT.md, "The word"). A plain store suffices, because the
+        // exchange of the word cannot become visible before it. Death between the two: recovery finds
+        // nothing to release and only wakes waiters.
+        let spot = match near.announce_in_spot(raw.announcement()) {
+            Ok(spot) => spot,
+            Err(error) => return Err(self.failed(error)),
+        };
+        let mut found = 0;
+        if !raw.lock_at_once(&near, spot.named()) {
+            // Waits on `place`, which knows whether this opening was cancelled; the span does not.
+            found = match self.raw().lock_slowly(&self.place, spot.announced(), until()) {
+                Ok(found) => found,
+                Err(error) => return Err(self.failed(error)),
+            };
+        }
+        self.guard_near(near, spot, found)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn failed<R>(&self, error: Error) -> LockError<R> {
+        LockError::Failed(self.place.with_object_path(error))
+    }
+
+    /// Attempts to acquire the mutex without waiting for its owner.
+    ///
+    /// A dead owner is detected, though not necessarily by the first call: the threads of a process
+    /// together check at most one owner per object and millisecond.
+    ///
+    /// A thread claims a lane with its first lock in an object, and another one for every seven further
+    /// locks that it holds at once. Such a call blocks for up to about 100 ms while all lanes are in
+    /// use. A forked child's first call blocks for as long while no process can be added.
+    ///
+    /// # Errors
+    /// As for [`lock`](Self::lock), except `Deadlock` and `Cancelled`, and
+    ///
+    /// - `WouldBlock` - the mutex is held, by this thread or another.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{ErrorKind, Location, Mutex, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let hits = Shared::create_new(Location::anonymous(), || Mutex::new(0_u64))?;
+    /// match hits.try_lock() {
+    ///     Ok(mut count) => *count += 1,
+    ///     Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "pthread_mutex_trylock")]
+    pub fn try_lock(&self) -> LockResult<MutexGuard<'_, T>> {
+        self.kept.take()?;
+        let attempt = self.raw().try_lock(self.place.session());
+        self.guard(self.place.attempted(attempt, LOCK)?)
+    }
+
+    /// Makes a guard of `held`: copies the value out, or releases the mutex if that fails.
+    pub(in crate::sync::api) fn guard(&self, held: Acquisition) -> LockResult<MutexGuard<'_, T>> {
+        let near = self.span.near();
+        let Some(spot) = near.spot_of(held.announced()) else {
+            return Err(self.no_lane(held).into());
+        };
+        self.guard_near(near, spot, held.found())
+    }
+
+    /// Releases the mutex and returns an error: `held` names a lane that this process does not have. No
+    /// machine returns such an acquisition.
+    #[cold]
+    pub(super) fn no_lane(&self, held: Acquisition) -> Error {
+        let _ = self.raw().unlock(self.place.session(), held, ReleaseState::Sound);
+        self.place.error(ErrorKind::TooManyThreads, LOCK)
+    }
+
+    /// Makes a guard of the mutex that this thread announced in `spot`. `found` has the flags of the
+    /// word as this thread found it.
+    #[inline(always)]
+    fn guard_near<'a>(
+        &'a self,
+        near: Near<'a>,
+        spot: Spot<'a>,
+        found: u32,
+    ) -> LockResult<MutexGuard<'a, T>> {
+        // The guard leaves the flags as found until `mark_consistent` is called.
+        let guard = self.guard_of(near, spot, ReleaseState::as_found(found))?;
+        acquired(guard, found & DIED != 0)
+    }
+
+    /// Copies the value out and makes a guard. If that fails, the mutex has been released.
+    #[inline(always)]
+    pub(super) fn guard_of<'a>(
+        &'a self,
+        near: Near<'a>,
+        spot: Spot<'a>,
+        leave: ReleaseState,
+    ) -> Result<MutexGuard<'a, T>> {
+        match Private::read(&near, &self.place, raw_at::<T>(near.at()).value(), leave, LOCK) {
+            Ok(private) => {
+                // The mark is a bit of the slot's address: a flag would cost the guard a register.
+                let spot = if std::thread::panicking() { spot.marked() } else { spot };
+                Ok(MutexGuard { mutex: self, spot, private, thread: PhantomData })
+            }
+            Err(error) => Err(self.give_back(spot, leave, error)),
+        }
+    }
+
+    /// Releases the mutex after its value could not be read or written, and returns `error` with the
+    /// object's name.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn give_back(&self, spot: Spot<'_>, leave: ReleaseState, error: Error) -> Error {
+        let held = Acquisition::of(spot.announced(), 0);
+        let _ = self.raw().unlock(self.place.session(), held, leave);
+        self.place.with_object_path(error)
+    }
+
+    pub(in crate::sync::api) fn place(&self) -> &LockRef {
+        &self.place
+    }
+
+    pub(in crate::sync::api) fn raw(&self) -> RawMutex {
+        raw_at::<T>(self.place.at)
+    }
+}
+
+#[inline(always)]
+pub(super) fn raw_at<T>(at: u64) -> RawMutex {
+    RawMutex::new(at, size_of::<T>() as u32)
+}
+
+impl<T> fmt::Debug for MutexHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MutexHandle").field("at", &self.place.at).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,391 @@
+//! `RwLock`, the initial value, and `RwLockHandle`, which acquires the lock for reading or writing.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use super::guards::{Holding, Way};
+use super::{READ, RwLockReadGuard, RwLockWriteGuard, WRITE};
+use crate::error::{Error, Result};
+use crate::layout::{Element, Layout, Shareable};
+use crate::sync::algorithms::mutex::{Acquisition, ReleaseState};
+use crate::sync::algorithms::rwlock::{RawRwLock, Reading};
+use crate::sync::api::error::{LockError, LockResult, acquired};
+use crate::sync::api::lock_target::LockTarget;
+use crate::sync::api::private::{Calm, Kept, Private};
+use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
+
+/// The initial value of a shared reader-writer lock.
+///
+/// Creating a [`Shared`](crate::Shared) object stores this value in the object; later openings use the
+/// stored one. The lock itself is accessed through [`RwLockHandle`], which `Shared` dereferences to.
+///
+/// `RwLock<[T]>` guards elements in place, for data that is too large to copy. Its initial value is
+/// created by [`RwLock::zeroed`], and the lock is accessed through
+/// [`RwLockSliceHandle`](crate::RwLockSliceHandle).
+///
+/// # Examples
+/// ```
+/// use sharemap::{Location, RwLock, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let limits = Shared::create_new(Location::anonymous(), || RwLock::new([10_u32, 20]))?;
+/// limits.write()?[0] = 15;
+/// assert_eq!(*limits.read()?, [15, 20]);
+/// # Ok(()) }
+/// ```
+#[doc(alias = "pthread_rwlock_t")]
+#[doc(alias = "SRWLock")]
+pub struct RwLock<T: ?Sized + LockTarget>(pub(in crate::sync::api) T::First);
+
+impl<T: Element + Shareable> RwLock<T> {
+    /// Creates the initial value of a lock that guards `value`.
+    pub const fn new(value: T) -> Self {
+        Self(value)
+    }
+}
+
+impl<T: Element + Shareable> SharedType for RwLock<T> {
+    type Handle = RwLockHandle<T>;
+    const ROOM: LayoutSize = LayoutSize::exactly(RawRwLock::size(size_of::<T>() as u32));
+
+    fn describe(layout: &mut Layout) {
+        layout.push("rwlock<");
+        T::describe(layout);
+        layout.push(">");
+    }
+
+    fn fill(&self, blank: &mut LayoutWriter<'_>) -> Result<()> {
+        blank.take(Self::ROOM)?.write(RawRwLock::VALUE, self.0.as_bytes())
+    }
+
+    fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
+        let place = found.take(Self::ROOM)?;
+        let raw = RawRwLock::new(place.at, size_of::<T>() as u32);
+        Ok(RwLockHandle { place, raw, kept: Kept::default(), value: PhantomData })
+    }
+}
+
+/// A reader-writer lock that is shared between processes.
+///
+/// Any number of threads may hold the lock for reading, or one thread for writing. One more thread
+/// may hold it [upgradably](Self::upgradable) beside readers. Each guard has a local copy of the
+/// value. A write guard writes its copy back in one step when it is released.
+///
+/// If a reader dies, its read lock is released, and nothing else changes. If a writer dies or panics,
+/// the value stays the last one written back. Later acquisitions then return
+/// [`LockError::OwnerDied`], until a writer or an upgradable holder has called
+/// [`mark_consistent`](crate::OwnerDiedGuard::mark_consistent) and released the lock.
+///
+/// A writer that waits for readers blocks new readers, but not threads that already hold a read
+/// guard. No other order of acquisition is guaranteed.
+///
+/// Blocked threads sleep in the kernel as those of a [`MutexHandle`](crate::MutexHandle) do. The lock
+/// is not a `pthread_rwlock_t`.
+///
+/// # Examples
+/// ```
+/// use sharemap::{Location, RwLock, Shared};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let rates = Shared::create_new(Location::anonymous(), || RwLock::new([0.5_f64; 8]))?;
+/// {
+///     let (first, second) = (rates.read()?, rates.read()?);
+///     assert_eq!(first[7], second[7]);
+/// }
+/// let mut guard = rates.write()?;
+/// guard[7] = 0.25;
+/// guard.unlock()?; // as dropping, but returns the error if the value cannot be written
+/// # Ok(()) }
+/// ```
+pub struct RwLockHandle<T> {
+    pub(super) place: LockRef,
+    pub(super) raw: RawRwLock,
+    pub(super) kept: Kept,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: Element + Shareable> RwLockHandle<T> {
+    /// Acquires the lock for reading, blocking the current thread until no writer holds it.
+    ///
+    /// The call also blocks while a writer waits for readers to release the lock. A thread that
+    /// already holds a read guard of this lock does not block.
+    ///
+    /// If the writer dies, a blocked reader detects the death within milliseconds and releases the
+    /// lock.
+    ///
+    /// # Errors
+    /// [`LockError::OwnerDied`] if the lock was acquired, but an earlier writer died or panicked while
+    /// holding it and no owner since has called `mark_consistent`.
+    /// Otherwise [`LockError::Failed`], of kind
+    ///
+    /// - `Deadlock` - this thread holds the lock for writing.
+    /// - `Poisoned` - an owner poisoned the lock; use [`read_poisoned`](Self::read_poisoned), or
+    ///   [`write_poisoned`](Self::write_poisoned) to repair the value.
+    /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
+    /// - `Invalid` - the stored bytes are not a valid `T`.
+    /// - `Fault` - the memory could not be accessed.
+    /// - `NotWritable` - the object was opened read-only or copy-on-write.
+    /// - `TooManyThreads` - no [lane](crate::SharedOptions::lanes) became free within about 100 ms, or
+    ///   the thread is running its last destructors.
+    /// - `TooManyProcesses` - a forked child could not attach within about 100 ms.
+    ///
+    /// Other kinds report a failed system call, or why a forked child could not attach. An error from
+    /// dropping an earlier guard of this handle is returned by the next call, which then acquires
+    /// nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Location, LockError, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// let current = match limit.read() {
+    ///     Ok(guard) => *guard,
+    ///     Err(LockError::OwnerDied(guard)) => *guard, // the last value written back
+    ///     Err(LockError::Failed(error)) => return Err(error),
+    /// };
+    /// assert_eq!(current, 10);
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "pthread_rwlock_rdlock")]
+    #[inline(always)]
+    pub fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
+        self.read_until(|| None)
+    }
+
+    /// Acquires the lock like [`read`](Self::read), but blocks for at most `timeout` while readers are
+    /// not admitted.
+    ///
+    /// A lock that admits readers is acquired even if `timeout` is zero. Claiming a lane is not
+    /// bounded by `timeout`.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read), and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    #[doc(alias = "pthread_rwlock_timedrdlock")]
+    pub fn read_timeout(&self, timeout: Duration) -> LockResult<RwLockReadGuard<'_, T>> {
+        self.read_until(|| self.place.after(timeout))
+    }
+
+    /// Acquires the lock for reading, blocking until the moment that `until` returns.
+    ///
+    /// The functions that are not inlined return plain numbers, so that the guard is built in
+    /// registers.
+    #[inline(always)]
+    pub(super) fn read_until(
+        &self,
+        until: impl FnOnce() -> Option<Duration>,
+    ) -> LockResult<RwLockReadGuard<'_, T>> {
+        self.kept.take()?;
+        let session = self.place.session();
+        // The announcement comes before the load of the word: a writer either finds this reader in
+        // its lane, or this reader finds the writer's word (FORMAT.md, "Reader-writer lock"). Death
+        // after the announcement: recovery replaces it and wakes the writer at `drain`.
+        let announced = match self.raw.announce_read(session) {
+            Ok(announced) => announced,
+            Err(error) => return Err(self.failed(error)),
+        };
+        let reading = if self.raw.read_at_once(session, announced) {
+            Reading::at_once(announced)
+        } else {
+            match self.raw.read_slowly(&self.place, announced, until()) {
+                Ok(packed) => Reading::unpack(packed),
+                Err(error) => return Err(self.failed(error)),
+            }
+        };
+        self.reading(reading)
+    }
+
+    /// Returns the error of an acquisition that failed, with the object's path.
+    #[cold]
+    #[inline(never)]
+    fn failed<R>(&self, error: Error) -> LockError<R> {
+        LockError::Failed(self.place.with_object_path(error))
+    }
+
+    /// Attempts to acquire the lock for reading without waiting for its writer.
+    ///
+    /// A dead writer is detected, though not necessarily by the first call.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read), except `Deadlock` and `Cancelled`, and
+    ///
+    /// - `WouldBlock` - a thread, this one or another, holds the lock for writing, or has it reserved
+    ///   and waits for its readers.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{ErrorKind, Location, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// let writing = limit.write()?;
+    /// assert_eq!(limit.try_read().unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// drop(writing);
+    /// assert_eq!(*limit.try_read()?, 10);
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "pthread_rwlock_tryrdlock")]
+    pub fn try_read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
+        self.kept.take()?;
+        let attempt = self.raw.try_read(self.place.session());
+        self.reading(self.place.attempted(attempt, READ)?)
+    }
+
+    /// Copies the value out and returns the guard of an acquired read lock.
+    #[inline(always)]
+    pub(super) fn reading(&self, reading: Reading) -> LockResult<RwLockReadGuard<'_, T>> {
+        match Private::read(
+            self.place.session(),
+            &self.place,
+            self.raw.value(),
+            ReleaseState::Sound,
+            READ,
+        ) {
+            Ok(private) => {
+                let thread = PhantomData;
+                let guard = RwLockReadGuard { lock: self, reading, private, thread };
+                acquired(guard, reading.died())
+            }
+            Err(error) => Err(LockError::Failed(self.give_back(reading, error))),
+        }
+    }
+
+    /// Releases a read lock after its value could not be copied out. Returns the error to report.
+    #[cold]
+    #[inline(never)]
+    fn give_back(&self, reading: Reading, error: Error) -> Error {
+        let _ = self.raw.unlock_read(self.place.session(), reading);
+        self.place.with_object_path(error)
+    }
+
+    /// Acquires the lock for writing, blocking the current thread until no other thread holds it.
+    ///
+    /// If a holder dies, a blocked writer detects the death within milliseconds and releases the lock.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read), except that
+    ///
+    /// - `Deadlock` - this thread already holds the lock. Not detected if it holds a read guard that
+    ///   another thread waits for in order to write: then both threads block.
+    /// - `Poisoned` - an owner poisoned the lock; use [`write_poisoned`](Self::write_poisoned).
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{Location, LockError, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// match limit.write() {
+    ///     Ok(mut guard) => *guard += 1,
+    ///     Err(LockError::OwnerDied(guard)) => *guard.mark_consistent() = 10,
+    ///     Err(LockError::Failed(error)) => return Err(error),
+    /// }
+    /// assert_eq!(*limit.read()?, 11);
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "pthread_rwlock_wrlock")]
+    #[inline(always)]
+    pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
+        self.write_until(None)
+    }
+
+    /// Acquires the lock like [`write`](Self::write), but blocks for at most `timeout` while it is held.
+    ///
+    /// A free lock is acquired even if `timeout` is zero. Claiming a lane is not bounded by `timeout`.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write), and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    #[doc(alias = "pthread_rwlock_timedwrlock")]
+    pub fn write_timeout(&self, timeout: Duration) -> LockResult<RwLockWriteGuard<'_, T>> {
+        self.write_until(self.place.after(timeout))
+    }
+
+    #[inline(always)]
+    pub(super) fn write_until(
+        &self,
+        until: Option<Duration>,
+    ) -> LockResult<RwLockWriteGuard<'_, T>> {
+        self.kept.take()?;
+        let held = self.raw.write_on(self.place.session(), &self.place, until);
+        self.writing(held.map_err(|error| self.place.with_object_path(error))?)
+    }
+
+    /// Attempts to acquire the lock for writing without waiting for its holders.
+    ///
+    /// A dead holder is detected, though not necessarily by the first call.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write), except `Deadlock` and `Cancelled`, and
+    ///
+    /// - `WouldBlock` - a thread, this one or another, holds the lock.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{ErrorKind, Location, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// let reading = limit.read()?;
+    /// assert_eq!(limit.try_write().unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// drop(reading);
+    /// *limit.try_write()? = 20;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "pthread_rwlock_trywrlock")]
+    pub fn try_write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
+        self.kept.take()?;
+        let attempt = self.raw.try_write(self.place.session());
+        self.writing(self.place.attempted(attempt, WRITE)?)
+    }
+
+    /// Returns the guard of a lock that was acquired for writing.
+    #[inline(always)]
+    fn writing(&self, held: Acquisition) -> LockResult<RwLockWriteGuard<'_, T>> {
+        let guard = RwLockWriteGuard { inner: self.holding(held, Way::Write)? };
+        acquired(guard, held.died())
+    }
+
+    /// Copies the value out for the owner of the word. Releases the word if that fails.
+    #[inline(always)]
+    pub(super) fn holding(&self, held: Acquisition, way: Way) -> Result<Holding<'_, T>> {
+        match Private::read(
+            self.place.session(),
+            &self.place,
+            self.raw.value(),
+            held.leave(),
+            WRITE,
+        ) {
+            Ok(private) => Ok(Holding {
+                lock: self,
+                held: Some(held),
+                private,
+                calm: Calm::now(),
+                way,
+                thread: PhantomData,
+            }),
+            Err(error) => {
+                // The flags stay as they were found: this owner has neither accepted nor changed the
+                // value.
+                let _ = self.raw.unlock(self.place.session(), held, held.leave());
+                Err(self.place.with_object_path(error))
+            }
+        }
+    }
+}
+
+impl<T> RwLockHandle<T> {
+    pub(in crate::sync::api) fn place(&self) -> &LockRef {
+        &self.place
+    }
+}
+
+impl<T> fmt::Debug for RwLockHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RwLockHandle").field("at", &self.place.at).finish_non_exhaustive()
+    }
+}
