@@ -112,7 +112,11 @@ impl Waiter {
         if machine.is_cancelled() {
             return Err(self.error(ErrorKind::Cancelled));
         }
-        if self.until.is_some_and(|until| machine.now() >= until) { Err(self.error(ErrorKind::Timeout)) } else { Ok(()) }
+        if self.until.is_some_and(|until| machine.now() >= until) {
+            Err(self.error(ErrorKind::Timeout))
+        } else {
+            Ok(())
+        }
     }
 
     /// Fails like [`check_deadline`](Self::check_deadline), but if this wait ends at its deadline and has not

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::{
-    self, Announced, ExpectedLayout, Liveness, Machine, OpenOptions, Opening, Session, delegate_world,
+    self, Announced, ExpectedLayout, Liveness, Machine, OpenOptions, Opening, Session,
+    delegate_world,
 };
 use crate::shm::Location;
 use crate::sync::algorithms::counting_semaphore::RawCountingSemaphore;
