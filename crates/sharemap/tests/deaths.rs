@@ -190,3 +190,83 @@ fn attempts_recover_locks_of_the_dead() {
     assert_eq!(permits.try_acquire().unwrap_err().kind(), ErrorKind::WouldBlock);
     drop(both);
 }
+
+/// Waits that end before their first sleep notice a death, too, if they are repeated.
+#[test]
+fn impatient_waits_recover_locks_of_the_dead() {
+    need_atomics!();
+    let object = Object::new("impatient");
+    let shared = object.create();
+    let (mutex, rwlock, permits, barrier, _) = &*shared;
+    let soon = |what: &str, awaited: ErrorKind, mut attempt: Box<dyn FnMut() -> ErrorKind + '_>| {
+        let start = Instant::now();
+        loop {
+            let kind = attempt();
+            if kind == awaited {
+                break;
+            }
+            assert_eq!(kind, ErrorKind::Timeout, "{what}");
+            assert!(start.elapsed() < AT_MOST, "{what}: no death was noticed");
+            thread::yield_now();
+        }
+    };
+    /// What the attempts return on success, which is no error.
+    const ACQUIRED: ErrorKind = ErrorKind::AlreadyExists;
+    for time in [Duration::ZERO, Duration::from_nanos(300), Duration::from_millis(2)] {
+        kill(object.start(&shared, "mutex"));
+        soon(
+            "lock",
+            ErrorKind::OwnerDied,
+            Box::new(|| mutex.lock_timeout(time).map_or_else(|error| error.kind(), |_| ACQUIRED)),
+        );
+        drop(mutex.lock_or_recover(|_| ()).unwrap());
+        let writer = || {
+            drop(rwlock.write_or_recover(|_| ()).unwrap());
+            kill(object.start(&shared, "writer"));
+        };
+        writer();
+        soon(
+            "read",
+            ErrorKind::OwnerDied,
+            Box::new(|| rwlock.read_timeout(time).map_or_else(|error| error.kind(), |_| ACQUIRED)),
+        );
+        writer();
+        soon(
+            "write",
+            ErrorKind::OwnerDied,
+            Box::new(|| rwlock.write_timeout(time).map_or_else(|error| error.kind(), |_| ACQUIRED)),
+        );
+        writer();
+        soon(
+            "upgradable",
+            ErrorKind::OwnerDied,
+            Box::new(|| {
+                rwlock.upgradable_timeout(time).map_or_else(|error| error.kind(), |_| ACQUIRED)
+            }),
+        );
+        drop(rwlock.write_or_recover(|_| ()).unwrap());
+        kill(object.start(&shared, "reader"));
+        soon(
+            "write after a reader",
+            ACQUIRED,
+            Box::new(|| rwlock.write_timeout(time).map_or_else(|error| error.kind(), |_| ACQUIRED)),
+        );
+        ["permit", "permit"].map(|what| object.start(&shared, what)).into_iter().for_each(kill);
+        soon(
+            "a permit",
+            ACQUIRED,
+            Box::new(|| {
+                permits.acquire_timeout(time).map_or_else(|error| error.kind(), |_| ACQUIRED)
+            }),
+        );
+        let member = barrier.join().unwrap();
+        kill(object.start(&shared, "member"));
+        soon(
+            "the barrier",
+            ErrorKind::Broken,
+            Box::new(|| member.wait_timeout(time).map_or_else(|error| error.kind(), |_| ACQUIRED)),
+        );
+        drop(member);
+        barrier.restart().unwrap();
+    }
+}

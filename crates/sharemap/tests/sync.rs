@@ -173,6 +173,48 @@ fn waits_are_cancelled() {
     drop(mutex.lock().unwrap());
 }
 
+/// A wait for a notification that is cancelled while the thread sleeps fails, without the mutex.
+#[test]
+fn a_wait_for_a_notification_is_cancelled() {
+    need_atomics!();
+    let name = Name::new("cancelled");
+    let first =
+        Shared::create_new(name.0.as_str(), || (Mutex::new(0_u32), Condvar::new())).unwrap();
+    let second = Shared::<(Mutex<u32>, Condvar)>::open(name.0.as_str()).unwrap();
+    const TIME: Duration = Duration::from_secs(3600);
+    thread::scope(|scope| {
+        let plain = scope.spawn(|| {
+            // Wakes spuriously every 100 ms at the latest, and then waits again.
+            let mut guard = first.0.lock().unwrap();
+            loop {
+                *guard += 1;
+                guard = match first.1.wait(guard) {
+                    Ok(guard) => guard,
+                    Err(error) => return error.kind(),
+                };
+            }
+        });
+        let timed = scope.spawn(|| {
+            let mut guard = first.0.lock().unwrap();
+            *guard += 1;
+            loop {
+                guard = match first.1.wait_timeout(guard, TIME) {
+                    Ok((guard, _)) => guard,
+                    Err(error) => return error.kind(),
+                };
+            }
+        });
+        // The waiters released the mutex after they counted, so they wait.
+        while *second.0.lock().unwrap() < 2 {
+            thread::yield_now();
+        }
+        first.cancel();
+        assert_eq!(plain.join().unwrap(), ErrorKind::Cancelled);
+        assert_eq!(timed.join().unwrap(), ErrorKind::Cancelled);
+    });
+    drop(second.0.lock_timeout(TIME).unwrap());
+}
+
 /// An object of another type or size is rejected, and so are a second creation and a missing
 /// object.
 #[test]

@@ -273,6 +273,9 @@ fn is_renewed(memory: &Memory, slots: &liveness::Slots) -> Result<bool> {
     Ok(boot == now && header::read_home(memory)? == Some(slots.home()))
 }
 
+/// The boot id of an object whose adopter has not finished.
+const NO_BOOT: [u8; 16] = [0; 16];
+
 /// Records the current boot and home in an object that was last used under others.
 ///
 /// The caller holds slot 0, so it sees all that earlier adopters did.
@@ -293,7 +296,7 @@ fn adopt_from_previous_boot(
     // flag, so the records are read again below.
     let clean = memory.load::<u32>(header::CLEAN)? == 1;
     if !clean && terms.unclean == Unclean::Refused {
-        return Err(if boot == now {
+        return Err(if boot == now || boot == NO_BOOT {
             record::elsewhere()
         } else {
             Error::new(ErrorKind::Unclean, "open").with_detail(
@@ -308,17 +311,18 @@ fn adopt_from_previous_boot(
         return Ok(());
     }
     let before = header::read_home(memory)?;
-    if before != Some(slots.home()) {
+    if before != Some(slots.home()) || boot == NO_BOOT {
+        // While no boot is recorded, the adoption is not complete. After a death before the end, the next
+        // process under any home adopts the object again, and reads the records again.
+        memory.write(header::BOOT, &NO_BOOT)?;
         // A participant under the old home exchanges its record, then reads the home. This process
         // exchanges the home, then reads the records and the flag. At least one of the two therefore sees
         // the other and refuses. The participant releases its slot and leaves its record to recoverers
-        // under the recorded home; this process rolls the home back.
+        // under the recorded home; this process rolls home and boot back.
         header::write_home(memory, slots.home())?;
-        // Death here leaves the new home without a rollback. In an object of an earlier boot, the next
-        // process adopts it again. In one of this boot, a participant that attached under the old home
-        // in this moment goes unnoticed.
         if terms.unclean == Unclean::Refused && is_used(memory, header)? {
             header::write_home(memory, before.unwrap_or(slots.home()))?;
+            memory.write(header::BOOT, &boot)?;
             return Err(record::elsewhere());
         }
     }

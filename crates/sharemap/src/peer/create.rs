@@ -32,7 +32,7 @@ pub(crate) type Fill<'a> = &'a mut dyn FnMut(&Memory, &Header) -> Result<()>;
 
 /// Creates an object that must not exist, and attaches to it.
 ///
-/// An existing object that is not ready is waited for, for at most `open_timeout`. If it becomes ready,
+/// An existing object that is not ready is waited for, for at most `open_timeout` in all. If it becomes ready,
 /// creating fails with `AlreadyExists`; if its creator is dead, it is replaced.
 pub(crate) fn create_new(
     location: &Location,
@@ -42,16 +42,18 @@ pub(crate) fn create_new(
     fill: Fill<'_>,
 ) -> Result<Arc<Opening>> {
     let named = |error: Error| error.with_path(location.path());
-    let mut round = 0;
+    let (start, mut round) = (Instant::now(), 0);
     loop {
         round += 1;
         let taken = match make(location, shape, terms, fill).map_err(named) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => error,
             made => {
-                return attach_as(&made?, location, shape, terms, Attachment::Participant, release);
+                let (made, terms) = (made?, terms.since(start));
+                let attachment = Attachment::Participant;
+                return attach_as(&made, location, shape, &terms, attachment, release);
             }
         };
-        match await_ready(location, terms) {
+        match await_ready(location, &terms.since(start)) {
             // Its creator died, so the name can be taken away and used again.
             Err(other) if other.kind() == ErrorKind::Incomplete && round < ROUNDS => {
                 clear_away(location, terms).map_err(named)?;
@@ -102,29 +104,29 @@ pub(crate) fn open_or_create(
     release: RecoverFn,
     fill: Fill<'_>,
 ) -> Result<Arc<Opening>> {
-    let mut create = || create_new(location, shape, terms, release, fill);
+    let mut create = |terms: &OpenOptions| create_new(location, shape, terms, release, fill);
     open_or(location, shape, terms, release, &mut create)
 }
 
 /// Opens an object, or calls `create` if it does not exist or was never completed.
 ///
 /// Other processes may create and unlink the object in between, so both are tried up to [`ROUNDS`]
-/// times.
+/// times. All attempts together block for at most `open_timeout`.
 pub(crate) fn open_or(
     location: &Location,
     shape: &ExpectedLayout,
     terms: &OpenOptions,
     release: RecoverFn,
-    create: &mut dyn FnMut() -> Result<Arc<Opening>>,
+    create: &mut dyn FnMut(&OpenOptions) -> Result<Arc<Opening>>,
 ) -> Result<Arc<Opening>> {
-    let mut round = 0;
+    let (start, mut round) = (Instant::now(), 0);
     loop {
         round += 1;
-        match open(location, shape, terms, release) {
+        match open(location, shape, &terms.since(start), release) {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Incomplete) => {}
             other => return other,
         }
-        match create() {
+        match create(&terms.since(start)) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists && round < ROUNDS => {}
             other => return other,
         }

@@ -87,6 +87,54 @@ fn a_poisoned_mutex_is_repaired() {
     assert_eq!(*value.lock().unwrap(), 3);
 }
 
+/// A thread that reads gets `Deadlock` from requests that would wait for a thread that waits for that read.
+#[test]
+fn a_reader_that_would_wait_for_its_own_reading_is_told() {
+    need_atomics!();
+    const LATER: Duration = Duration::from_secs(20);
+    let shared = Shared::create_new(Location::anonymous(), || RwLock::new(0_u32)).unwrap();
+    let lock = &*shared;
+    let reading = lock.read().unwrap();
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| lock.write_timeout(LATER).map(drop).unwrap());
+        // Once the writer owns the word, readers are refused.
+        while scope.spawn(|| lock.try_read().is_ok()).join().unwrap() {
+            thread::yield_now();
+        }
+        assert_eq!(lock.write_timeout(LATER).unwrap_err().kind(), ErrorKind::Deadlock);
+        let error = lock.upgradable_timeout(LATER).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Deadlock);
+        assert!(error.to_string().contains("lock for upgradable reading"), "{error}");
+        assert_eq!(lock.try_write().unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(lock.try_upgradable().unwrap_err().kind(), ErrorKind::WouldBlock);
+        drop(lock.read_timeout(LATER).unwrap());
+        drop(reading);
+        writer.join().unwrap();
+    });
+
+    // An upgradable read is possible beside the thread's own read, and is a wait while another thread has
+    // that right, because that thread need not write.
+    let reading = lock.read().unwrap();
+    drop(lock.upgradable().unwrap());
+    let (begun, ended) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let upgradable = lock.upgradable().unwrap();
+            begun.wait();
+            ended.wait();
+            drop(upgradable);
+        });
+        begun.wait();
+        let short = Duration::from_millis(1);
+        assert_eq!(lock.upgradable_timeout(short).unwrap_err().kind(), ErrorKind::Timeout);
+        assert_eq!(lock.write_timeout(LATER).unwrap_err().kind(), ErrorKind::Deadlock);
+        ended.wait();
+        drop(lock.upgradable_timeout(LATER).unwrap());
+    });
+    drop(reading);
+    drop(lock.write().unwrap());
+}
+
 /// A lock that this thread already holds is a `Deadlock`, except for a second read lock.
 #[test]
 fn relocking_is_a_deadlock() {

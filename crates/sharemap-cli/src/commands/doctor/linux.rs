@@ -133,15 +133,19 @@ fn companions() -> Option<Check> {
     let (first, _) = squatted.first()?;
     let paths: Vec<_> = squatted.iter().map(|(path, _)| path.as_str()).collect();
     let found: Vec<_> = squatted.iter().map(|(path, flaw)| format!("{path} {flaw}")).collect();
-    let remedy = match squatted.iter().all(|(_, flaw)| *flaw == WRITABLE) {
-        true => format!("chmod 700 {}", paths.join(" ")),
-        false => format!("remove them as root: rm -r {}", paths.join(" ")),
+    let all_writable = squatted.iter().all(|(_, flaw)| *flaw == WRITABLE);
+    let (until, remedy) = match all_writable {
+        true => ("its mode is 0700".into(), format!("chmod 700 {}", paths.join(" "))),
+        false => (
+            format!("root removes {first}, or attaches to one, which renames it"),
+            format!("remove them as root: rm -r {}", paths.join(" ")),
+        ),
     };
     Some(Check::ok("companions", found.join("; ")).problem(
         format!(
             "the liveness locks of objects on overlayfs and hugetlbfs are in such a directory, and \
              only the user in its name may be able to write to it; that user cannot attach to \
-             these objects until root removes {first}, or attaches to one, which renames it"
+             these objects until {until}"
         ),
         &remedy,
     ))

@@ -179,6 +179,37 @@ fn two_homes_at_once_are_noticed() {
     assert_eq!(header::read_home(&session.memory).unwrap(), Some(here));
 }
 
+/// An adopter that dies after it has recorded its home leaves the adoption open: the next process under that
+/// home examines the records, as a process that attached under the old home may have gone unnoticed.
+#[test]
+fn an_adoption_that_a_death_interrupted_is_repeated() {
+    need_atomics!();
+    if crate::sys::process::boot_id().is_none() {
+        eprintln!("skipped: this system does not tell one boot from another");
+        return;
+    }
+    let file = Scratch::new();
+    drop(file.create());
+    let now = bytes_of(&file.0, 160)[144..].to_vec();
+    // Dead after the home, which is this one: a participant under the old home has its record in use, and has
+    // not yet changed the clean flag.
+    patch(&file.0, header::BOOT, &[0; 16]);
+    let record = u64::from_le_bytes(bytes_of(&file.0, 96)[88..].try_into().unwrap());
+    patch(&file.0, record, &IN_USE.to_le_bytes());
+    let error = refused(&file, &shape(), ErrorKind::Unclean);
+    assert!(error.to_string().contains("another mount or container"), "{error}");
+    assert_eq!(bytes_of(&file.0, 160)[144..], [0; 16], "the adoption is still open");
+    // It has changed the flag, too.
+    patch(&file.0, header::CLEAN, &0u32.to_le_bytes());
+    let error = refused(&file, &shape(), ErrorKind::Unclean);
+    assert!(error.to_string().contains("another mount or container"), "{error}");
+    // It has detached.
+    patch(&file.0, record, &0u32.to_le_bytes());
+    patch(&file.0, header::CLEAN, &1u32.to_le_bytes());
+    drop(file.open());
+    assert_eq!(bytes_of(&file.0, 160)[144..], now);
+}
+
 /// The recorded companion is that of another container, which has a `/dev/shm` of its own.
 #[test]
 fn an_object_in_use_under_an_invisible_home_is_unclean() {

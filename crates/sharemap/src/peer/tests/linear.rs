@@ -2,7 +2,7 @@
 //! of dead participants.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Scratch, memory_of, need_atomics};
 use crate::error::Result;
@@ -66,9 +66,8 @@ fn linear<T>(what: &str, operation: impl FnOnce() -> T) -> T {
     eprintln!(
         "{what}: {took:?}, {passes} passes over the lanes, {asked} queries about liveness locks"
     );
+    // The time is only printed: it depends on what else the machine does.
     assert!(passes <= FEW && asked <= FEW, "{what}: {passes} passes, {asked} queries");
-    // Quadratic work took 20 seconds and more. The machine may be busy with other tests.
-    assert!(took < Duration::from_secs(10), "{what} took {took:?}");
     result
 }
 

@@ -46,6 +46,23 @@ fn nothing(_: &Memory, _: &Header) -> Result<()> {
     Ok(())
 }
 
+/// An object that other processes keep creating and unlinking does not make an opening wait again and again.
+#[test]
+fn repeated_attempts_share_one_timeout() {
+    let file = Scratch::new();
+    let (pause, terms) = (Duration::from_millis(1), OpenOptions::separate());
+    let mut left = Vec::new();
+    let mut create = |terms: &OpenOptions| {
+        left.push(terms.open_timeout);
+        std::thread::sleep(pause);
+        Err(Error::new(ErrorKind::AlreadyExists, "create"))
+    };
+    let error = create::open_or(&file.location(), &shape(), &terms, release, &mut create);
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert!(left.len() > 1);
+    assert!(left.windows(2).all(|pair| pair[0] >= pair[1] + pause), "{left:?}");
+}
+
 #[test]
 fn an_object_is_created_once_and_shared() {
     need_atomics!();

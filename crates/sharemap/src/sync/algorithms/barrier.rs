@@ -174,7 +174,13 @@ impl RawBarrier {
             if waiter.spin(machine) {
                 continue;
             }
-            waiter.check_deadline(machine)?;
+            let recover = |until| {
+                self.probe_members(machine, Some(until))?;
+                Ok(machine.load_32(self.at)? != state)
+            };
+            if waiter.check_deadline_after(machine, recover)? {
+                continue;
+            }
             // Sets bit 0, then loads the state. The state is exchanged before the gate is loaded. Each thread
             // makes its change visible before it loads, so one of the two sees the other: no fence.
             waiter.register(machine)?;
@@ -183,14 +189,14 @@ impl RawBarrier {
             }
             waiter.sleep(machine)?; // at most 4 ms
             if machine.load_32(self.at)? == state {
-                self.probe_members(machine, Some(waiter))?;
+                self.probe_members(machine, waiter.until())?;
             }
         }
     }
 
     /// Probes the members' lanes, and recovers those that are dead.
-    fn probe_members<W: Machine>(self, machine: &W, waiter: Option<&Waiter>) -> Result<()> {
-        announcement::probe_all(machine, &[Kind::Member, Kind::Arrived], self.at, waiter)
+    fn probe_members<W: Machine>(self, machine: &W, until: Option<Duration>) -> Result<()> {
+        announcement::probe_all(machine, &[Kind::Member, Kind::Arrived], self.at, until)
     }
 
     /// Begins a new round if the barrier is broken. Members that still wait in the broken round get

@@ -70,8 +70,7 @@ impl RawCondvar {
     ) -> Result<Woken> {
         if machine.is_cancelled() {
             mutex.unlock(machine, held, leave)?;
-            let error = Error::new(ErrorKind::Cancelled, "wait for a notification");
-            return Err(error.with_offset(self.at));
+            return Err(self.cancelled());
         }
         // Announced before the bit is set: a death in between makes recovery wake, and nothing else.
         // Registered before the mutex is released: a notifier that acquires the mutex sees the bit.
@@ -92,10 +91,18 @@ impl RawCondvar {
             None => IDLE,
         };
         let slept = unlocked.and_then(|()| machine.wait(self.at, key, bound));
+        // Errors from here on leave the mutex free.
+        let cancelled = machine.is_cancelled();
+        // Before the announcement is withdrawn: after a death in between, recovery wakes all.
+        let passed = if cancelled { self.pass_on(machine, key) } else { Ok(()) };
         // The announcement ends with the sleep. A notification that this thread consumed is lost if it dies
         // while it acquires the mutex; the other waiters wake within 100 ms.
         machine.withdraw(announced)?;
         slept?;
+        passed?;
+        if cancelled {
+            return Err(self.cancelled());
+        }
         let Some(limit) = limit else {
             return Ok(Woken { held: mutex.lock(machine, None)?, timed_out: false });
         };
@@ -105,6 +112,18 @@ impl RawCondvar {
         let timed_out = now >= limit.until && machine.load_32(self.at)? | SLEEPER == key;
         let held = mutex.lock(machine, now.checked_add(limit.relock))?;
         Ok(Woken { held, timed_out })
+    }
+
+    /// Notifies the next waiter if this one, registered with `key`, may have consumed a notification that a
+    /// waiter needs that is not cancelled.
+    #[cold]
+    fn pass_on<W: Machine>(self, machine: &W, key: u32) -> Result<()> {
+        if machine.load_32(self.at)? | SLEEPER == key { Ok(()) } else { self.notify_one(machine) }
+    }
+
+    #[cold]
+    fn cancelled(self) -> Error {
+        Error::new(ErrorKind::Cancelled, "wait for a notification").with_offset(self.at)
     }
 
     /// Wakes one waiter, if there is any.

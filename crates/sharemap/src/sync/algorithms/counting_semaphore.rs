@@ -79,9 +79,11 @@ impl RawCountingSemaphore {
         let mut waiter = self.waiter(until);
         let result = self.await_count(machine, &mut waiter);
         // The wake cleared bit 0 for all but woke one waiter. If more is left, the next one is woken.
-        let handed = waiter.wake_next(machine, || Ok(machine.load_32(self.at)? != 0));
-        let withdrawn = machine.withdraw(announced);
-        result.and(handed).and(withdrawn)
+        // The outcome is that of the count: an error after the decrement must not lose what was taken. If the
+        // wake fails, others sleep for at most 100 ms more.
+        let _ = waiter.wake_next(machine, || Ok(machine.load_32(self.at)? != 0));
+        let _ = machine.withdraw(announced);
+        result
     }
 
     fn await_count<W: Machine>(self, machine: &W, waiter: &mut Waiter) -> Result<()> {

@@ -109,15 +109,15 @@ impl RawEvent {
         let mut waiter =
             Waiter::new("wait for an event", self.at, gate, Change::Atomic, IDLE, until);
         let result = self.await_set(machine, since, &mut waiter);
-        let handed = match self.reset {
-            // Setting woke all.
-            Reset::Manual => Ok(()),
-            // The wake cleared bit 0 for all but woke one waiter. If the event is set again by now, or if
-            // this waiter gave up, the next one is woken.
-            Reset::Auto => waiter.wake_next(machine, || self.is_set(machine)),
-        };
-        let withdrawn = machine.withdraw(announced);
-        result.and(handed).and(withdrawn)
+        // Setting a manual-reset event woke all. The wake for an auto-reset event cleared bit 0 for all but
+        // woke one waiter: if the event is set again by now, or if this waiter gave up, the next one is woken.
+        // The outcome is that of the event: an error after it was reset must not lose the signal. If the wake
+        // fails, others sleep for at most 100 ms more.
+        if self.reset == Reset::Auto {
+            let _ = waiter.wake_next(machine, || self.is_set(machine));
+        }
+        let _ = machine.withdraw(announced);
+        result
     }
 
     /// Spins and then sleeps until the event is set. `since` is the state when the wait began.

@@ -119,7 +119,13 @@ impl RawSemaphore {
             if waiter.spin(machine) {
                 continue;
             }
-            waiter.check_deadline(machine)?;
+            let recover = |until| {
+                self.probe_holders(machine, Some(until))?;
+                Ok(free(machine.load_64(self.at)?) != 0)
+            };
+            if waiter.check_deadline_after(machine, recover)? {
+                continue;
+            }
             // Sets bit 0, then loads the word. A releaser exchanges the word, then loads the gate. Each
             // makes its change visible before it loads, so one of the two sees the other: no fence.
             waiter.register_among_others(machine)?;
@@ -128,7 +134,7 @@ impl RawSemaphore {
             }
             waiter.sleep(machine)?; // at most 4 ms
             if free(machine.load_64(self.at)?) == 0 {
-                self.probe_holders(machine, Some(waiter))?;
+                self.probe_holders(machine, waiter.until())?;
             }
         }
     }
@@ -163,38 +169,48 @@ impl RawSemaphore {
                 return Ok(false);
             }
             if self.change(machine, announced, word, Kind::PermitTaker, free(word) - 1)? {
-                // Step 4. A peer may have witnessed the change before: it stored the same value.
-                machine.store_64(announced.slot, Kind::Permit.of(self.at))?;
+                // Step 4. A peer may have witnessed the change before: it stored the same value. If the store
+                // fails, the permit is acquired all the same: the word proves the intention, and the next
+                // change of the word completes it.
+                let _ = machine.store_64(announced.slot, Kind::Permit.of(self.at));
                 return Ok(true);
             }
         }
     }
 
-    /// Releases a permit: the word, then the gate, then the announcement. An error in one step does not
-    /// prevent the next.
+    /// Releases a permit: the word, then the gate, then the announcement.
+    ///
+    /// If the word cannot be changed, the permit stays held, and recovery frees it when the process has ended.
+    /// Later errors do not prevent the next step.
     pub(crate) fn release<W: Machine>(self, machine: &W, permitted: Permitted) -> Result<()> {
         let announced = permitted.announced;
         // Death before the exchange: recovery finds the permit and releases it.
-        let released = self.release_for(machine, announced);
+        if let Err(error) = self.free_for(machine, announced) {
+            // The announcement stays, so that recovery finds the permit. Not as an intention: the next change
+            // by this lane gets the same number, and would seem to prove it.
+            let _ = machine.store_64(announced.slot, Kind::Permit.of(self.at));
+            return Err(error);
+        }
+        let stored = machine.store_64(announced.slot, Kind::PermitWaiter.of(self.at));
         // Death here: the permit is free, waiters sleep. Recovery finds this announcement and wakes all.
         // A waiter detects the death after its sleep of at most 4 ms.
         let opened = gate::open(machine, self.at + GATE, Wake::One);
         // Last, because recovery wakes waiters only for what is announced.
         let withdrawn = machine.withdraw(announced);
-        released.and(opened).and(withdrawn)
+        stored.and(opened).and(withdrawn)
     }
 
-    /// Releases the permit that the slot `holder` announces, and stores `PermitWaiter` over the
-    /// announcement. Wakes no waiter, and does not withdraw the announcement: the caller does.
+    /// Frees the permit that the slot `holder` announces. Does not store the outcome in the slot, which keeps
+    /// the intention.
     ///
     /// The holder is the calling thread, or a dead lane. Recovery makes the change in the name of the
     /// dead lane, so that the next recoverer can tell whether it was made if this one dies, too.
-    fn release_for<W: Machine>(self, machine: &W, holder: Announced) -> Result<()> {
+    fn free_for<W: Machine>(self, machine: &W, holder: Announced) -> Result<()> {
         loop {
             let word = machine.load_64(self.at)?;
             let more = free(word).saturating_add(1);
             if self.change(machine, holder, word, Kind::PermitReturner, more)? {
-                return machine.store_64(holder.slot, Kind::PermitWaiter.of(self.at));
+                return Ok(());
             }
         }
     }
@@ -271,9 +287,9 @@ impl RawSemaphore {
 
     /// Probes the lanes that announce this semaphore, and recovers those that are dead. Waiters are
     /// probed, too: a waiter may have died with a wake, or after a release.
-    fn probe_holders<W: Machine>(self, machine: &W, waiter: Option<&Waiter>) -> Result<()> {
+    fn probe_holders<W: Machine>(self, machine: &W, until: Option<Duration>) -> Result<()> {
         let kinds = [Kind::PermitTaker, Kind::Permit, Kind::PermitReturner, Kind::PermitWaiter];
-        announcement::probe_all(machine, &kinds, self.at, waiter)
+        announcement::probe_all(machine, &kinds, self.at, until)
     }
 
     /// Recovers the permits of dead holders, and returns the number of free permits.
@@ -336,7 +352,8 @@ pub(crate) fn recover<W: Machine>(machine: &W, at: u64, slot: u64, dead: u32) ->
     semaphore.resolve_intentions(machine, dead)?;
     let (_, kind) = announcement::parse(machine.load_64(slot)?);
     if kind == Some(Kind::Permit) {
-        semaphore.release_for(machine, Announced { lane: dead, slot })?;
+        semaphore.free_for(machine, Announced { lane: dead, slot })?;
+        machine.store_64(slot, Kind::PermitWaiter.of(at))?;
     }
     // All: the dead lane may have been woken, or may have cleared bit 0 and not woken a waiter.
     gate::wake_all_after_recovery(machine, at + GATE)

@@ -91,16 +91,12 @@ impl CondvarHandle {
     /// Writes the value back, releases the mutex, blocks until a notification or a spurious wake, and
     /// acquires the mutex again.
     ///
-    /// A wait that [`Shared::cancel`](crate::Shared::cancel) ends while the thread sleeps may return as
-    /// after a spurious wake. The next wait then fails.
-    ///
     /// # Errors
     /// [`LockError::OwnerDied`] if the mutex was acquired again, but another owner died or panicked
     /// meanwhile. Otherwise [`LockError::Failed`], of kind
     ///
     /// - `Poisoned` - another owner poisoned the mutex meanwhile.
-    /// - `Cancelled` - `Shared::cancel` was called before the wait, or the call had to block after it to
-    ///   acquire the mutex again.
+    /// - `Cancelled` - [`Shared::cancel`](crate::Shared::cancel) was called before the wait or during it.
     /// - `Invalid` - the mutex belongs to another object, or the guard is the copy in a forked child, or
     ///   the stored bytes are not a valid value.
     /// - `Fault` - the memory could not be accessed.

@@ -185,7 +185,7 @@ impl SharedOptions {
         make: impl FnOnce() -> T,
     ) -> Result<Shared<T>> {
         let location = location.into();
-        Shared::over(self.create(&location, &make())?, location)
+        Shared::over(self.create(&location, &make(), self.terms.open_timeout)?, location)
     }
 
     /// Opens an object with these options, like [`Shared::open`].
@@ -261,11 +261,11 @@ impl SharedOptions {
         let shape = self.shape::<T>(T::ROOM.least());
         // Creation may be retried, but `make` is called at most once.
         let (mut make, mut first) = (Some(make), None);
-        let mut create = || {
+        let mut create = |terms: &OpenOptions| {
             if let Some(make) = make.take() {
                 first = Some(make());
             }
-            self.create(&location, first.as_ref().expect("made once"))
+            self.create(&location, first.as_ref().expect("made once"), terms.open_timeout)
         };
         let session = peer::open_or(&location, &shape, &terms, crate::sync::recover, &mut create)?;
         Shared::over(session, location)
@@ -286,8 +286,13 @@ impl SharedOptions {
         Shared::over(session, Location::anonymous())
     }
 
-    /// Creates an object with the initial state `first`.
-    fn create<T: SharedType>(&self, location: &Location, first: &T) -> Result<Arc<Opening>> {
+    /// Creates an object with the initial state `first`, blocking for at most `open_timeout`.
+    fn create<T: SharedType>(
+        &self,
+        location: &Location,
+        first: &T,
+        open_timeout: Duration,
+    ) -> Result<Arc<Opening>> {
         let named = |error: Error| error.with_path(location.path());
         let bytes = LayoutWriter::measure(first).map_err(named)?;
         if bytes == 0 {
@@ -298,7 +303,8 @@ impl SharedOptions {
             first.fill(&mut LayoutWriter::payload(memory, header))
         };
         let shape = self.shape::<T>(bytes);
-        peer::create_new(location, &shape, &self.terms, crate::sync::recover, fill)
+        let terms = OpenOptions { open_timeout, ..self.terms };
+        peer::create_new(location, &shape, &terms, crate::sync::recover, fill)
     }
 
     /// Returns the layout that an object of type `T` has, with a payload of `bytes` bytes.

@@ -5,9 +5,10 @@
 //! is complete. Recovery of a dead lane therefore finds every lock that the thread may have held, or may have
 //! released without waking its waiters. `recover` in `sync/mod.rs` chooses what to do for each kind.
 
+use std::time::Duration;
+
 use crate::error::Result;
 use crate::peer::{KIND_MASK, Machine, OFFSET_MASK};
-use crate::sync::core::waiter::Waiter;
 
 /// The kind of an announcement: its low four bits. 0 is an empty slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,13 +96,13 @@ pub(crate) fn lanes<W: Machine>(
 }
 
 /// Probes each lane of other threads that announces the lock at `at` with a kind in `kinds`, once, and
-/// recovers dead participants. Stops at the deadline of `waiter`, so that a table full of announcements
-/// cannot delay the caller.
+/// recovers dead participants. Stops at the moment `until`, so that a table full of announcements cannot
+/// delay the caller.
 pub(crate) fn probe_all<W: Machine>(
     machine: &W,
     kinds: &[Kind],
     at: u64,
-    waiter: Option<&Waiter>,
+    until: Option<Duration>,
 ) -> Result<()> {
     // Lanes are visited in order, so only the lane that was probed last can come again.
     let mut last = None;
@@ -111,7 +112,7 @@ pub(crate) fn probe_all<W: Machine>(
         if !is_meant || last == Some(lane) || machine.is_own(lane) {
             return Ok(true);
         }
-        if waiter.is_some_and(|waiter| waiter.is_over(machine)) {
+        if until.is_some_and(|until| machine.now() >= until) {
             return Ok(false);
         }
         last = Some(lane);

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::Machine;
+use crate::peer::{Liveness, Machine};
 use crate::sync::core::gate::{self, SLEEPER, STARVING, Wake};
 
 /// The longest sleep of a waiter that has to notice an owner's death: it probes the owner after each sleep.
@@ -20,6 +20,8 @@ const SHORT: Duration = Duration::from_millis(1);
 /// The length of an unregistered sleep after a wake that acquired nothing. The threads that are running use
 /// the lock undisturbed for so long, without fences and wakes.
 const NAP: Duration = Duration::from_micros(100);
+/// The longest time by which probes of owners may delay a wait that ends at its deadline.
+const GRACE: Duration = Duration::from_millis(1);
 /// The milliseconds after which a waiter counts as starving.
 const LONG_MS: u32 = 10;
 
@@ -110,12 +112,46 @@ impl Waiter {
         if machine.is_cancelled() {
             return Err(self.error(ErrorKind::Cancelled));
         }
-        if self.is_over(machine) { Err(self.error(ErrorKind::Timeout)) } else { Ok(()) }
+        if self.until.is_some_and(|until| machine.now() >= until) {
+            Err(self.error(ErrorKind::Timeout))
+        } else {
+            Ok(())
+        }
     }
 
-    /// Returns `true` if the deadline has passed.
-    pub(crate) fn is_over<W: Machine>(&self, machine: &W) -> bool {
-        self.until.is_some_and(|until| machine.now() >= until)
+    /// Fails like [`check_deadline`](Self::check_deadline), but if this wait ends at its deadline and has not
+    /// probed an owner before, calls `recover` first. `recover` probes owners until the moment that it is given,
+    /// and returns `true` if the caller should load the state once more, as this does then.
+    ///
+    /// A wait that is shorter than the spinning, or than the first sleep, would otherwise end without a probe,
+    /// and so would each repetition: impatient waiters would never acquire what a dead owner holds.
+    pub(crate) fn check_deadline_after<W: Machine>(
+        &mut self,
+        machine: &W,
+        recover: impl FnOnce(Duration) -> Result<bool>,
+    ) -> Result<bool> {
+        match self.check_deadline(machine) {
+            Ok(()) => Ok(false),
+            Err(error) if error.kind() != ErrorKind::Timeout || self.probed => Err(error),
+            Err(error) => {
+                self.probed = true;
+                if recover(machine.now() + GRACE)? { Ok(true) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Checks the deadline like [`check_deadline_after`](Self::check_deadline_after), and probes the owner `lane`.
+    ///
+    /// Such calls may be repeated in a loop, so they share the limit of one probe per millisecond with `try_lock`.
+    pub(crate) fn check_deadline_of<W: Machine>(&mut self, machine: &W, lane: u32) -> Result<bool> {
+        self.check_deadline_after(machine, |_| {
+            Ok(machine.probe_throttled(lane)? == Liveness::Recovered)
+        })
+    }
+
+    /// Returns the deadline.
+    pub(crate) fn until(&self) -> Option<Duration> {
+        self.until
     }
 
     /// Sets the sleeper bit of the gate, and fences if the change is a plain store. The caller must load the

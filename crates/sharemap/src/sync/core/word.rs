@@ -69,12 +69,25 @@ pub(crate) struct AcquireRequest {
     pub(crate) mine: u32,
     /// The flags that make a free word unacceptable.
     pub(crate) refuse: u32,
+    /// The announcement by which this thread would itself hold up the owner of the word; 0 if there is none.
+    pub(crate) reading: u64,
 }
 
 impl AcquireRequest {
     /// Creates a request in the name of the lane that has `announced` the lock.
     pub(crate) fn new(at: u64, announced: Announced, refuse: u32) -> Self {
-        Self { at, mine: named(announced.lane), refuse }
+        Self { at, mine: named(announced.lane), refuse, reading: 0 }
+    }
+
+    /// Returns `true` if this thread reads the lock and therefore cannot acquire `word`, which is held.
+    ///
+    /// A write could not begin before the read ends. An upgradable read could begin beside it, but not before
+    /// the owner releases the word, and an owner that writes first waits for the read.
+    fn can_never_end<W: Machine>(self, machine: &W, word: u32) -> Result<bool> {
+        let excludes = |word: u32| word & UPGRADABLE == 0;
+        Ok(self.reading != 0
+            && (excludes(self.mine) || excludes(word))
+            && machine.announced(self.reading)?.is_some())
     }
 }
 
@@ -108,7 +121,12 @@ pub(crate) fn acquire<W: Machine>(
         if waiter.spin(machine) {
             continue;
         }
-        waiter.check_deadline(machine)?;
+        if request.can_never_end(machine, word)? {
+            return Err(waiter.error(ErrorKind::Deadlock));
+        }
+        if waiter.check_deadline_of(machine, lane)? {
+            continue;
+        }
         // Sets bit 0 of the gate, then fences: either the releaser's load of the gate sees the bit, or
         // the load below sees the free word (FORMAT.md, "The gate").
         waiter.register_among_others(machine)?;

@@ -219,7 +219,11 @@ impl RawRwLock {
             if waiter.spin(machine) {
                 continue;
             }
-            waiter.check_deadline(machine)?;
+            if let Some(lane) = owner(word)
+                && waiter.check_deadline_of(machine, lane)?
+            {
+                continue;
+            }
             // As in `word::acquire`: after the bit and the fence, this load sees the release of the word, or
             // the releaser sees the bit.
             waiter.register_among_others(machine)?;

@@ -22,6 +22,7 @@ use crate::sync::core::waiter::Waiter;
 use crate::sync::core::word::{self, AcquireRequest, Acquired, DIED, POISONED, UPGRADABLE, named};
 
 const WRITE: &str = "lock for writing";
+const UPGRADABLE_READ: &str = "lock for upgradable reading";
 const UPGRADE: &str = "upgrade the lock";
 
 impl RawRwLock {
@@ -80,12 +81,8 @@ impl RawRwLock {
         until: Option<Duration>,
         poison: Poison,
     ) -> Result<Acquisition> {
-        let held = self.own(
-            machine,
-            AcquireRequest::new(self.at, announced, poison as u32),
-            announced,
-            until,
-        )?;
+        let request = self.request(announced, poison as u32);
+        let held = self.own(machine, request, announced, WRITE, until)?;
         self.exclude(machine, held, WRITE, until)
     }
 
@@ -96,9 +93,10 @@ impl RawRwLock {
         machine: &W,
         request: AcquireRequest,
         announced: Announced,
+        operation: &'static str,
         until: Option<Duration>,
     ) -> Result<Acquisition> {
-        let mut waiter = self.waiter(WRITE, GATE, until);
+        let mut waiter = self.waiter(operation, GATE, until);
         match word::acquire(machine, request, &mut waiter) {
             Ok(Acquired::Owned(word)) => Ok(Acquisition::of(announced, word)),
             other => {
@@ -216,8 +214,8 @@ impl RawRwLock {
     /// error of an access or of a claim of a lane.
     pub(crate) fn try_write<W: Machine>(self, machine: &W) -> Result<Option<Acquisition>> {
         let announced = machine.announce(Kind::Writer.of(self.at))?;
-        let request = AcquireRequest::new(self.at, announced, POISONED);
-        let Some(held) = self.try_own(machine, request, announced)? else { return Ok(None) };
+        let request = self.request(announced, POISONED);
+        let Some(held) = self.try_own(machine, request, announced, WRITE)? else { return Ok(None) };
         match self.exclude(machine, held, WRITE, Some(Duration::ZERO)) {
             Ok(held) => Ok(Some(held)),
             Err(error) => match error.kind() {
@@ -233,6 +231,7 @@ impl RawRwLock {
         machine: &W,
         request: AcquireRequest,
         announced: Announced,
+        operation: &'static str,
     ) -> Result<Option<Acquisition>> {
         let acquired = word::try_acquire(machine, request);
         if let Ok(Some(Acquired::Owned(word))) = acquired {
@@ -241,33 +240,42 @@ impl RawRwLock {
         let _ = machine.withdraw(announced);
         match acquired? {
             None => Ok(None),
-            Some(_) => Err(self.waiter(WRITE, GATE, None).error(ErrorKind::Poisoned)),
+            Some(_) => Err(self.waiter(operation, GATE, None).error(ErrorKind::Poisoned)),
         }
     }
 
     /// Acquires the lock for reading with the right to upgrade, blocking until no other thread has that right
     /// or writes, or the moment `until`. Readers may hold the lock beside it.
+    ///
+    /// Fails with `Deadlock` if this thread has that right or writes, or if it reads and another thread writes,
+    /// which waits for this read; otherwise like [`write_on`](Self::write_on).
     pub(crate) fn upgradable<W: Machine>(
         self,
         machine: &W,
         until: Option<Duration>,
     ) -> Result<Acquisition> {
         let announced = machine.announce(Kind::Writer.of(self.at))?;
-        self.own(machine, self.upgradable_request(announced), announced, until)
+        self.own(machine, self.upgradable_request(announced), announced, UPGRADABLE_READ, until)
     }
 
     /// Acquires the lock like [`upgradable`](Self::upgradable), but without blocking. Returns `None` if a
     /// thread writes or has the right to upgrade.
     pub(crate) fn try_upgradable<W: Machine>(self, machine: &W) -> Result<Option<Acquisition>> {
         let announced = machine.announce(Kind::Writer.of(self.at))?;
-        self.try_own(machine, self.upgradable_request(announced), announced)
+        self.try_own(machine, self.upgradable_request(announced), announced, UPGRADABLE_READ)
     }
 
     /// Returns the request for the word of an upgradable read.
     fn upgradable_request(self, announced: Announced) -> AcquireRequest {
-        let mut request = AcquireRequest::new(self.at, announced, POISONED);
+        let mut request = self.request(announced, POISONED);
         request.mine |= UPGRADABLE;
         request
+    }
+
+    /// Returns the request for the word of a writer.
+    fn request(self, announced: Announced, refuse: u32) -> AcquireRequest {
+        let reading = Kind::Reader.of(self.at);
+        AcquireRequest { reading, ..AcquireRequest::new(self.at, announced, refuse) }
     }
 
     /// Upgrades an upgradable read to write access, blocking until the other readers have left or the moment
