@@ -155,12 +155,12 @@ impl ErrorKind {
             Self::NoSpace => "no space left",
             Self::OutOfAddressSpace => "there is not enough address space or memory",
             Self::TooManyMappings => "the process has too many mappings",
-            Self::LockLimit => "more memory than this process may lock",
+            Self::LockLimit => "it is more memory than this process may lock",
             Self::TooManyFiles => "too many open files",
             Self::ExceedsReservation => "the new length exceeds the reservation",
             Self::Busy => "it is in use",
             Self::FlushFailed => {
-                "a flush failed; data written since the last good flush may be lost"
+                "a flush failed; data written since the last successful flush may be lost"
             }
             Self::Unsupported => "not supported",
             Self::Io => "input/output error",
@@ -182,14 +182,27 @@ impl ErrorKind {
             Self::WrongKind => "the object is of another kind",
             Self::WrongType => "the object holds another type",
             Self::WrongVersion => "the object has a format that this version does not know",
-            Self::Truncated => "the object has been cut short",
-            Self::Malformed => "its header contradicts itself",
+            Self::Truncated => "the object was truncated",
+            Self::Malformed => "its header or tables are inconsistent",
             Self::Incomplete => "its creator did not finish it",
             Self::Unclean => "its contents must be checked before it is used",
             Self::TooManyProcesses => "there is no room for another process",
             Self::TooManyThreads => "no lane is free",
-            Self::NotSealed => "seals that it must have are missing",
+            Self::NotSealed => "required seals are missing",
         }
+    }
+
+    /// Returns `true` if `describe` says the same as the system's text for the error.
+    fn repeats_system_text(self) -> bool {
+        matches!(
+            self,
+            Self::NotFound
+                | Self::AlreadyExists
+                | Self::PermissionDenied
+                | Self::IsDirectory
+                | Self::NoSpace
+                | Self::TooManyFiles
+        )
     }
 
     fn to_io(self) -> io::ErrorKind {
@@ -241,11 +254,23 @@ struct Inner {
     operation: &'static str,
     object: Option<PathBuf>,
     offset: Option<u64>,
+    place: Place,
     length: Option<u64>,
     completed: Option<usize>,
     detail: Option<Box<str>>,
     cause: Option<Cause>,
     source: Option<io::Error>,
+}
+
+/// What failed in the object, and thus how the text names the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The object, or its bytes at the offset: "read a.bin at offset 5".
+    Bytes,
+    /// A field of its header: "open jobs". Only readers of FORMAT.md know its offset.
+    Field,
+    /// A lock in it: "lock the mutex in jobs". Callers know the lock by its handle, not by its offset.
+    Lock,
 }
 
 /// Determines the cause of the error when its text is formatted.
@@ -260,6 +285,7 @@ impl Error {
             operation,
             object: None,
             offset: None,
+            place: Place::Bytes,
             length: None,
             completed: None,
             detail: None,
@@ -283,6 +309,24 @@ impl Error {
 
     pub(crate) fn with_offset(mut self, offset: u64) -> Self {
         self.0.offset = Some(offset);
+        self
+    }
+
+    /// Sets the offset of a header field. The text does not print it.
+    pub(crate) fn with_field_offset(mut self, offset: u64) -> Self {
+        self.0.place = Place::Field;
+        self.with_offset(offset)
+    }
+
+    /// Sets the offset of the lock that the operation was applied to. The text does not print it.
+    pub(crate) fn with_lock_offset(mut self, offset: u64) -> Self {
+        self.0.place = Place::Lock;
+        self.with_offset(offset)
+    }
+
+    /// Says that the operation was applied to something in the object: "claim a lane in jobs".
+    pub(crate) fn inside(mut self) -> Self {
+        self.0.place = Place::Lock;
         self
     }
 
@@ -336,7 +380,8 @@ impl Error {
     /// is no file.
     ///
     /// For a [`Fault`](ErrorKind::Fault), this is the first byte that could not be accessed. For a
-    /// [`NameCharacter`](ErrorKind::NameCharacter), it is the position in the name.
+    /// [`NameCharacter`](ErrorKind::NameCharacter), it is the position in the name. For an error of a
+    /// lock, it is the offset that `sharemap locks` prints.
     #[must_use]
     pub fn offset(&self) -> Option<u64> {
         self.0.offset
@@ -367,17 +412,25 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &*self.0;
-        write!(f, "cannot {}", inner.operation)?;
-        if let Some(object) = &inner.object {
-            write!(f, " {}", object.display())?;
+        match &inner.object {
+            Some(object) => {
+                let link = if inner.place == Place::Lock { " in" } else { "" };
+                write!(f, "cannot {}{link} {}", inner.operation, object.display())?;
+            }
+            None => write!(f, "cannot {}", without_preposition(inner.operation))?,
         }
-        if let Some(offset) = inner.offset {
+        if let (Some(offset), Place::Bytes) = (inner.offset, inner.place) {
             write!(f, " at offset {offset}")?;
         }
         if let Some(length) = inner.length {
             write!(f, " (length {length})")?;
         }
         write!(f, ": {}", inner.kind.describe())?;
+        // The text of these kinds already says what the system's text would repeat.
+        let code = self.os_code().filter(|_| inner.kind.repeats_system_text());
+        if let Some(code) = code {
+            write!(f, " (os error {code})")?;
+        }
         match inner.cause.as_ref().and_then(|cause| cause()) {
             Some(cause) => write!(f, ": {cause}")?,
             None if inner.kind == ErrorKind::Fault && inner.detail.is_none() => f.write_str(
@@ -390,13 +443,19 @@ impl fmt::Display for Error {
             write!(f, "; {detail}")?;
         }
         if let Some(completed) = inner.completed {
-            write!(f, "; {completed} done before it")?;
+            write!(f, "; {completed} transferred before the error")?;
         }
         match &inner.source {
-            Some(source) => write!(f, ": {source}"),
-            None => Ok(()),
+            Some(source) if code.is_none() => write!(f, ": {source}"),
+            _ => Ok(()),
         }
     }
+}
+
+/// Removes the preposition at the end of an operation, for an error without a path.
+fn without_preposition(operation: &str) -> &str {
+    const PREPOSITIONS: [&str; 7] = [" of", " in", " into", " to", " for", " from", " about"];
+    PREPOSITIONS.iter().find_map(|word| operation.strip_suffix(word)).unwrap_or(operation)
 }
 
 impl fmt::Debug for Error {
@@ -449,7 +508,7 @@ impl From<io::Error> for Error {
                     io::ErrorKind::Unsupported => ErrorKind::Unsupported,
                     _ => ErrorKind::Io,
                 };
-                Self::new(kind, "do input or output").with_source(error)
+                Self::new(kind, "perform I/O").with_source(error)
             }
         }
     }
@@ -470,6 +529,27 @@ mod tests {
         assert_eq!(back.offset(), Some(4096));
         assert_eq!(back.completed(), Some(7));
         assert_eq!(back.path(), Some(Path::new("a.bin")));
+    }
+
+    #[test]
+    fn text_names_the_object_and_what_is_in_it() {
+        let path = Some(Path::new("jobs"));
+        let read = |operation| Error::new(ErrorKind::Overflow, operation).with_offset(7);
+        let text = "offset or length overflows";
+        let copied = read("copy out of");
+        assert_eq!(copied.to_string(), format!("cannot copy out at offset 7: {text}"));
+        let copied = copied.with_path(path);
+        assert_eq!(copied.to_string(), format!("cannot copy out of jobs at offset 7: {text}"));
+        let locked = read("lock the mutex").with_lock_offset(640);
+        assert_eq!(locked.to_string(), format!("cannot lock the mutex: {text}"));
+        let locked = locked.with_path(path);
+        assert_eq!(locked.to_string(), format!("cannot lock the mutex in jobs: {text}"));
+        assert_eq!(locked.offset(), Some(640));
+        let opened = read("open").with_field_offset(8).with_path(path);
+        assert_eq!(opened.to_string(), format!("cannot open jobs: {text}"));
+        let source = io::Error::from_raw_os_error(2);
+        let opened = Error::new(ErrorKind::NotFound, "open").with_path(path).with_source(source);
+        assert_eq!(opened.to_string(), "cannot open jobs: it does not exist (os error 2)");
     }
 
     #[test]

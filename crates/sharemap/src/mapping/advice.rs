@@ -60,7 +60,7 @@ impl Region {
     /// Otherwise as for [`advise`](Self::advise).
     #[doc(alias = "madvise")]
     pub fn advise_range(&self, range: impl RangeBounds<usize>, advice: Advice) -> Result<()> {
-        let Some((_, pages)) = self.pages(range, "advise on the use of")? else {
+        let Some((_, pages)) = self.pages(range, "advise the kernel about")? else {
             return Ok(());
         };
         // SAFETY: the pages are in this region's span, and advice loses no contents.

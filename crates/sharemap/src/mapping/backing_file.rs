@@ -189,7 +189,7 @@ impl Region {
     ///
     /// Other kinds report a failed system call.
     pub fn is_current(&self) -> Result<bool> {
-        let file = self.file_for("ask the size of")?;
+        let file = self.file_for("determine the size of")?;
         let Some(file) = file.filter(|_| self.backing_file.can_shrink) else {
             return Ok(true);
         };
@@ -202,7 +202,7 @@ impl Region {
     /// may have left this descriptor with the original. The old mapping stays: the caller maps the
     /// new file, and then calls [`set_changed`](Self::set_changed).
     pub(super) fn refresh_file(&mut self) -> Result<Option<FileStatus>> {
-        let Some(file) = self.file_for("map anew")? else {
+        let Some(file) = self.file_for("remap")? else {
             return Ok(None);
         };
         let mut status = sys::file::status(file).map_err(|error| self.named(error))?;

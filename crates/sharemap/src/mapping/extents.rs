@@ -26,7 +26,7 @@ impl Region {
         if mapped.is_empty() {
             return Ok(Vec::new());
         }
-        let Some(file) = self.file_for("find the data of")? else {
+        let Some(file) = self.file_for("list the data ranges of")? else {
             return Ok(vec![mapped]);
         };
         sys::file::data_extents(file, mapped).map_err(|error| self.named(error))

@@ -24,7 +24,7 @@ impl Mapping {
     /// # Examples
     /// See [`SharedMemory::freeze`](crate::SharedMemory::freeze).
     pub fn frozen(&self) -> Result<&[u8]> {
-        const OPERATION: &str = "see as a plain slice";
+        const OPERATION: &str = "borrow a slice of";
         let refuse = |reason: String| {
             Err(self
                 .region

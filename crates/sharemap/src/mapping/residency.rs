@@ -90,10 +90,10 @@ impl Region {
     /// Otherwise as for [`residency`](Self::residency).
     #[doc(alias = "mincore")]
     pub fn residency_range(&self, range: impl RangeBounds<usize>) -> Result<Residency> {
-        let Some((_, pages)) = self.pages(range, "ask the residency of")? else {
+        let Some((_, pages)) = self.pages(range, "query the residency of")? else {
             return Ok(Residency { pages: Vec::new() });
         };
-        let file = self.file_for("ask the residency of")?;
+        let file = self.file_for("query the residency of")?;
         // SAFETY: the pages are in this region's span; asking changes nothing.
         let pages = unsafe { sys::map::residency(pages.base, pages.len, file) }
             .map_err(|error| self.named(error))?;
@@ -121,12 +121,12 @@ impl Region {
     ///
     /// Otherwise as for [`cache_status`](Self::cache_status).
     pub fn cache_status_range(&self, range: impl RangeBounds<usize>) -> Result<CacheStatus> {
-        let Some(file) = self.file_for("ask the cache about")? else {
-            return Err(Error::new(ErrorKind::Unsupported, "ask the cache about")
+        let Some(file) = self.file_for("query the page cache for")? else {
+            return Err(Error::new(ErrorKind::Unsupported, "query the page cache for")
                 .with_detail("anonymous memory has no file"));
         };
-        let range =
-            resolve(range, self.len(), "ask the cache about").map_err(|error| self.named(error))?;
+        let range = resolve(range, self.len(), "query the page cache for")
+            .map_err(|error| self.named(error))?;
         let start = self.file_offset();
         sys::file::cache_status(file, start + range.start as u64..start + range.end as u64)
             .map_err(|error| self.named(error))
@@ -141,8 +141,8 @@ impl Region {
     /// Other kinds report a failed system call.
     #[doc(alias = "statfs")]
     pub fn file_system(&self) -> Result<String> {
-        let Some(file) = self.file_for("name the file system of")? else {
-            return Err(Error::new(ErrorKind::Unsupported, "name the file system of")
+        let Some(file) = self.file_for("identify the file system of")? else {
+            return Err(Error::new(ErrorKind::Unsupported, "identify the file system of")
                 .with_detail("anonymous memory has no file"));
         };
         sys::file::file_system(file).map_err(|error| self.named(error))

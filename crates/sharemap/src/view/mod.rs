@@ -140,7 +140,7 @@ impl<'a, T: Element> View<'a, T> {
         let size = size_of::<T>();
         let offset = backing.origin() + (base as usize - backing.base()) as u64;
         let error = |kind| {
-            Error::new(kind, "view as elements")
+            Error::new(kind, "view elements of")
                 .with_path(backing.path())
                 .with_offset(offset)
                 .with_length(bytes as u64)
@@ -193,7 +193,10 @@ impl<'a, T: Element> View<'a, T> {
     #[cold]
     fn out_of_bounds(&self, operation: &'static str, index: usize, count: usize) -> Error {
         Error::new(ErrorKind::OutOfBounds, operation).with_path(self.backing.path()).with_detail(
-            format!("{count} elements from index {index} on, but the view has {}", self.len),
+            format!(
+                "{count} elements from index {index} were requested, but the view has {}",
+                self.len
+            ),
         )
     }
 

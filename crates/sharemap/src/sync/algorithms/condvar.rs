@@ -71,7 +71,7 @@ impl RawCondvar {
         if machine.is_cancelled() {
             mutex.unlock(machine, held, leave)?;
             let error = Error::new(ErrorKind::Cancelled, "wait for a notification");
-            return Err(error.with_offset(self.at));
+            return Err(error.with_lock_offset(self.at));
         }
         // Announced before the bit is set: a death in between makes recovery wake, and nothing else.
         // Registered before the mutex is released: a notifier that acquires the mutex sees the bit.

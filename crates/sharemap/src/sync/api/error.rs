@@ -69,7 +69,7 @@ impl<G: Reclaim> From<LockError<OwnerDiedGuard<G>>> for Error {
     fn from(error: LockError<OwnerDiedGuard<G>>) -> Self {
         match error {
             LockError::OwnerDied(dead) => {
-                let error = dead.0.error(ErrorKind::OwnerDied, "lock");
+                let error = dead.0.error(ErrorKind::OwnerDied, "use the lock");
                 error.with_detail(
                     "use `lock_or_recover`, or match `LockError::OwnerDied`, check the value, and \
                      call `mark_consistent` or `poison`",
