@@ -359,18 +359,45 @@ impl Error {
     }
 
     /// Returns the kind of the error.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let error = Mapping::open("/no/such/file").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::NotFound);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
     /// Returns the operation that failed, as a verb phrase: "map", "flush", "read".
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let error = Mapping::open("/no/such/file").unwrap_err();
+    /// assert_eq!(error.operation(), "open");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn operation(&self) -> &'static str {
         self.0.operation
     }
 
     /// Returns the path of the file, or the name of the object; `None` if it has neither.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let error = Mapping::open("/no/such/file").unwrap_err();
+    /// assert_eq!(error.path(), Some(std::path::Path::new("/no/such/file")));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.0.object.as_deref()
@@ -382,6 +409,16 @@ impl Error {
     /// For a [`Fault`](ErrorKind::Fault), this is the first byte that could not be accessed. For a
     /// [`NameCharacter`](ErrorKind::NameCharacter), it is the position in the name. For an error of a
     /// lock, it is the offset that `sharemap locks` prints.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(4096)?;
+    /// let error = map.view_at::<u32>(6, 10).unwrap_err();
+    /// assert_eq!((error.kind(), error.offset()), (ErrorKind::Alignment, Some(6)));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn offset(&self) -> Option<u64> {
         self.0.offset
@@ -395,12 +432,38 @@ impl Error {
 
     /// Returns the number of elements that were transferred before the error, for transfers of many
     /// elements.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-completed-{}", std::process::id()));
+    /// let map = MappingMut::create(&path, 2 * page_size() as u64)?;
+    /// let file = std::fs::File::options().write(true).open(&path)?;
+    /// // Windows does not truncate a mapped file.
+    /// if file.set_len(page_size() as u64).is_ok() {
+    ///     let error = map.bytes().to_vec().unwrap_err();
+    ///     assert_eq!((error.kind(), error.completed()), (ErrorKind::Fault, Some(page_size())));
+    /// }
+    /// # drop((map, file));
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn completed(&self) -> Option<usize> {
         self.0.completed
     }
 
     /// Returns the code of the operating system (`errno`, `GetLastError`), if a system call failed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let error = Mapping::open("/no/such/file").unwrap_err();
+    /// assert_eq!(error.os_code(), Some(if cfg!(windows) { 3 } else { 2 })); // ENOENT
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "errno")]
     #[doc(alias = "GetLastError")]
     #[must_use]

@@ -30,6 +30,22 @@ pub struct Residency {
 
 impl Residency {
     /// Returns the state of each page, in order.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-residency-pages-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 10000])?;
+    /// let map = Mapping::open(&path)?;
+    /// let residency = map.residency()?;
+    /// for (page, state) in residency.pages().iter().enumerate() {
+    ///     println!("page {page}: {state:?}");
+    /// }
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn pages(&self) -> &[PageState] {
         &self.pages
@@ -75,6 +91,21 @@ impl Region {
     ///
     /// # Examples
     /// See [`Residency`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-residency-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 10000])?;
+    /// let map = Mapping::open(&path)?;
+    /// map.bytes().get(0)?;
+    /// let pages = map.residency()?;
+    /// println!("{} of {} pages are in memory", pages.resident(), pages.pages().len());
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "mincore")]
     #[doc(alias = "QueryWorkingSetEx")]
     pub fn residency(&self) -> Result<Residency> {
@@ -109,6 +140,22 @@ impl Region {
     /// - `PermissionDenied` - this user neither owns the file nor may write to it.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-cache-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 10000])?;
+    /// let map = Mapping::open(&path)?;
+    /// match map.cache_status() {
+    ///     Ok(status) => println!("{} pages cached, {} dirty", status.cached, status.dirty),
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+    /// }
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "cachestat")]
     pub fn cache_status(&self) -> Result<CacheStatus> {
         self.cache_status_range(..)
@@ -139,6 +186,19 @@ impl Region {
     ///   [closed](crate::MapOptions::close_file) its file.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-fs-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let map = Mapping::open(&path)?;
+    /// println!("{} is on {}", path.display(), map.file_system()?);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "statfs")]
     pub fn file_system(&self) -> Result<String> {
         let Some(file) = self.file_for("identify the file system of")? else {
@@ -158,6 +218,21 @@ impl Region {
     ///   [closed](crate::MapOptions::close_file) its file.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-evict-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 10000])?;
+    /// let map = Mapping::open(&path)?;
+    /// if map.evict().is_ok() {
+    ///     println!("the next access reads the disk");
+    /// }
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "posix_fadvise")]
     #[doc(alias = "POSIX_FADV_DONTNEED")]
     pub fn evict(&self) -> Result<()> {

@@ -113,6 +113,20 @@ unsafe impl<T: Send> Sync for View<'_, T> {}
 
 impl<T> View<'_, T> {
     /// Returns the offset of the first element, in bytes from the start of the file.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-view-offset-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let map = MapOptions::new().offset(10).open(&path)?;
+    /// let part = map.bytes().subview(5..)?;
+    /// assert_eq!(part.offset(), 15); // in the file
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset_at(self.base as usize)
