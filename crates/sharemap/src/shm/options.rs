@@ -166,10 +166,11 @@ impl SharedMemoryOptions {
     /// # fn main() -> Result<()> {
     /// # let name = format!("doc-shm-mode-{}", std::process::id());
     /// # let name = name.as_str();
-    /// // Readable by this user's group. Windows has no group access.
-    /// let shared = if cfg!(unix) { 0o640 } else { 0o600 };
-    /// let block = SharedMemory::options().mode(shared).create_new(name, 4096)?;
-    /// # unlink(name)?;
+    /// match SharedMemory::options().mode(0o640).create_new(name, 4096) {
+    ///     Ok(block) => println!("readable by the group: {} bytes", block.len()),
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported), // Windows
+    /// }
+    /// # let _ = unlink(name);
     /// # Ok(()) }
     /// ```
     pub fn mode(mut self, mode: u32) -> Self {

@@ -128,11 +128,11 @@ impl SharedOptions {
     /// # fn main() -> Result<()> {
     /// # let name = format!("doc-options-mode-{}", std::process::id());
     /// # let name = name.as_str();
-    /// // Usable by this user's group. Windows has no group access.
-    /// let shared = if cfg!(unix) { 0o660 } else { 0o600 };
-    /// let jobs = SharedOptions::new().mode(shared).create_new(name, || Mutex::new(0_u64))?;
-    /// # drop(jobs);
-    /// # unlink(name)?;
+    /// match SharedOptions::new().mode(0o660).create_new(name, || Mutex::new(0_u64)) {
+    ///     Ok(jobs) => *jobs.lock()? += 1, // the group can attach, too
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported), // Windows
+    /// }
+    /// # let _ = unlink(name);
     /// # Ok(()) }
     /// ```
     #[doc(alias = "chmod")]
