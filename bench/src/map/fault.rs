@@ -26,7 +26,7 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
         .side("get", || match black_box(view).get(512) {
             Err(error) if error.kind() == ErrorKind::Fault => Ok(()),
             Err(error) => Err(why(error)),
-            Ok(word) => Err(format!("a page that is gone gave {word}")),
+            Ok(word) => Err(format!("the load of a missing page returned {word}")),
         })
         .run(setup.effort)?;
     let goal = Some(Goal::at_most(1.3));

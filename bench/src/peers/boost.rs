@@ -35,11 +35,11 @@ fn built() -> Result<PathBuf, Reason> {
         .arg(&program)
         .args([SOURCE, "-lpthread"])
         .output()
-        .map_err(|error| format!("g++ is not there: {error}"))?;
+        .map_err(|error| format!("cannot run g++: {error}"))?;
     if output.status.success() {
         return Ok(program);
     }
     let errors = String::from_utf8_lossy(&output.stderr);
     let first = errors.lines().find(|line| line.contains("error")).unwrap_or("no reason given");
-    Err(format!("Boost.Interprocess is not to be had (Debian: libboost1.81-dev): {first}"))
+    Err(format!("Boost.Interprocess is not installed (Debian: libboost1.81-dev): {first}"))
 }

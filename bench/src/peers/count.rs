@@ -23,7 +23,7 @@ pub fn prepare(peer: &str, path: &Path, pause: u64) -> Result<Operation, Reason>
             let shared = Shared::<Mutex<u64>>::open(Location::file(path)).map_err(why)?;
             Box::new(move |repeats| {
                 timed(repeats, || {
-                    let mut count = black_box(&shared).lock().expect("nobody dies");
+                    let mut count = black_box(&shared).lock().expect("no owner dies");
                     *count = count.wrapping_add(1);
                     spend(pause);
                 })
@@ -33,7 +33,7 @@ pub fn prepare(peer: &str, path: &Path, pause: u64) -> Result<Operation, Reason>
             let mutex = pthread::Mutex::open(path)?;
             Box::new(move |repeats| {
                 timed(repeats, || {
-                    black_box(&mutex).count(|| spend(pause)).expect("nobody dies");
+                    black_box(&mutex).count(|| spend(pause)).expect("no owner dies");
                 })
             })
         }
@@ -41,7 +41,7 @@ pub fn prepare(peer: &str, path: &Path, pause: u64) -> Result<Operation, Reason>
             let semaphore = pthread::CountingSemaphore::open(path)?;
             Box::new(move |repeats| timed(repeats, || black_box(&semaphore).count(|| spend(pause))))
         }
-        _ => return Err(format!("nobody is called {peer}")),
+        _ => return Err(format!("no peer is named {peer}")),
     })
 }
 

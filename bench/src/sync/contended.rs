@@ -80,7 +80,7 @@ fn count(setup: &Setup, figure: &str, processes: u64, pause: u64) -> Result<Vec<
     }
     let outcome = contest.run(setup.effort)?;
     if *ours.lock().map_err(why)? == 0 {
-        return Err("nobody counted".into());
+        return Err("no process counted".into());
     }
     let unit = Unit::Millions(processes);
     let row = |peer, goal| outcome.row(&format!("{figure}: {peer}"), unit, "Mutex", peer, goal);

@@ -128,7 +128,7 @@ fn owners(
                         had
                     }
                     Err(LockError::Failed(error)) => return Err(why(error)),
-                    Ok(_) => return Err("nobody was told of the death".into()),
+                    Ok(_) => return Err("the lock was acquired without `OwnerDied`".into()),
                 }
             };
             Ok((killer.join().map_err(|_| "the killer panicked")?, had))
@@ -248,7 +248,7 @@ impl Holder {
             ready
         };
         let holder = Self(child);
-        if ready { Ok(holder) } else { Err("the one to be killed failed before".into()) }
+        if ready { Ok(holder) } else { Err("the process failed before it was killed".into()) }
     }
 
     fn send_kill(&self) {

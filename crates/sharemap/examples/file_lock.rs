@@ -1,4 +1,4 @@
-//! Counts its own runs in a file, under a lock, however many of them run at once.
+//! Counts the runs of this program in a file. A lock on the file lets any number of them run at once.
 //!
 //! `cargo run --example file_lock -- counter.bin`
 
@@ -10,9 +10,11 @@ fn main() -> sharemap::Result<()> {
     let path = std::env::args_os().nth(1).unwrap_or_else(|| "counter.bin".into());
     let map = MappingMut::open_or_create(&path, 8)?;
     let lock = FileLock::open(&path)?;
+    // The kernel releases the lock of a process that dies. A process that hangs keeps it, so the wait
+    // has a limit.
     let guard = match lock.lock_timeout(Duration::from_secs(5)) {
         Err(error) if error.kind() == ErrorKind::Timeout => {
-            eprintln!("somebody else has it, and keeps it: {error}");
+            eprintln!("another process holds the lock: {error}");
             return Ok(());
         }
         guard => guard?,
@@ -20,5 +22,6 @@ fn main() -> sharemap::Result<()> {
     let runs = map.view::<u64>()?;
     runs.set(0, runs.get(0)? + 1)?;
     println!("run number {}", runs.get(0)?);
+    // Dropping the guard releases the lock, too, but `unlock` returns its errors.
     guard.unlock()
 }

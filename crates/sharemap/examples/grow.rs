@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Err(error) if error.kind() == ErrorKind::ExceedsReservation => println!("{error}"),
         other => other?,
     }
-    // No view is used any more, so the file may be truncated to what was written.
+    // Shrinking needs `&mut`, so the views above must be unused from here on.
     log.resize(end)?;
     println!("the file has {} bytes", std::fs::metadata(&path)?.len());
 

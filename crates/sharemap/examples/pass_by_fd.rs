@@ -39,13 +39,13 @@ fn over_a_socket(block: &SharedMemory) -> Done {
 
     // Frozen memory, which no process can change any more, is a plain slice to its receiver (Linux).
     drop(received);
-    let settled = SharedMemory::anonymous(4096)?;
-    settled.bytes().write_at(0, b"settled")?;
-    match settled.freeze() {
-        Ok(settled) => {
-            settled.send(&here)?;
-            let settled = sharemap::ReadOnlySharedMemory::receive(&there)?;
-            println!("{}", String::from_utf8_lossy(&settled.frozen()?[..7]));
+    let block = SharedMemory::anonymous(4096)?;
+    block.bytes().write_at(0, b"final")?;
+    match block.freeze() {
+        Ok(frozen) => {
+            frozen.send(&here)?;
+            let received = sharemap::ReadOnlySharedMemory::receive(&there)?;
+            println!("{}", String::from_utf8_lossy(&received.frozen()?[..5]));
         }
         Err(error) => println!("{error}"),
     }
@@ -54,6 +54,6 @@ fn over_a_socket(block: &SharedMemory) -> Done {
 
 #[cfg(not(unix))]
 fn over_a_socket(_: &SharedMemory) -> Done {
-    println!("on this system handles go into a running process by SharedMemory::duplicate_into");
+    println!("on this system, SharedMemory::duplicate_into passes memory to a running process");
     Ok(())
 }

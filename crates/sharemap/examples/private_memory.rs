@@ -12,7 +12,7 @@ fn main() -> sharemap::Result<()> {
     println!("{} bytes, which add up to {}", memory.len(), sum(&memory));
 
     memory.discard(..8 << 20)?;
-    println!("8 MiB given back: they add up to {}", sum(&memory));
+    println!("8 MiB discarded: they add up to {}", sum(&memory));
     Ok(())
 }
 

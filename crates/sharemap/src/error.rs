@@ -37,11 +37,23 @@ struct Inner {
     operation: &'static str,
     object: Option<PathBuf>,
     offset: Option<u64>,
+    place: Place,
     length: Option<u64>,
     completed: Option<usize>,
     detail: Option<Box<str>>,
     cause: Option<Cause>,
     source: Option<io::Error>,
+}
+
+/// What failed in the object, and thus how the text names the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The object, or its bytes at the offset: "read a.bin at offset 5".
+    Bytes,
+    /// A field of its header: "open jobs". Only readers of FORMAT.md know its offset.
+    Field,
+    /// A lock in it: "lock the mutex in jobs". Callers know the lock by its handle, not by its offset.
+    Lock,
 }
 
 /// Determines the cause of the error when its text is formatted.
@@ -56,6 +68,7 @@ impl Error {
             operation,
             object: None,
             offset: None,
+            place: Place::Bytes,
             length: None,
             completed: None,
             detail: None,
@@ -79,6 +92,24 @@ impl Error {
 
     pub(crate) fn with_offset(mut self, offset: u64) -> Self {
         self.0.offset = Some(offset);
+        self
+    }
+
+    /// Sets the offset of a header field. The text does not print it.
+    pub(crate) fn with_field_offset(mut self, offset: u64) -> Self {
+        self.0.place = Place::Field;
+        self.with_offset(offset)
+    }
+
+    /// Sets the offset of the lock that the operation was applied to. The text does not print it.
+    pub(crate) fn with_lock_offset(mut self, offset: u64) -> Self {
+        self.0.place = Place::Lock;
+        self.with_offset(offset)
+    }
+
+    /// Says that the operation was applied to something in the object: "claim a lane in jobs".
+    pub(crate) fn inside(mut self) -> Self {
+        self.0.place = Place::Lock;
         self
     }
 
@@ -111,18 +142,45 @@ impl Error {
     }
 
     /// Returns the kind of the error.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let error = Mapping::open("/no/such/file").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::NotFound);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
     /// Returns the operation that failed, as a verb phrase: "map", "flush", "read".
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let error = Mapping::open("/no/such/file").unwrap_err();
+    /// assert_eq!(error.operation(), "open");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn operation(&self) -> &'static str {
         self.0.operation
     }
 
     /// Returns the path of the file, or the name of the object; `None` if it has neither.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let error = Mapping::open("/no/such/file").unwrap_err();
+    /// assert_eq!(error.path(), Some(std::path::Path::new("/no/such/file")));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.0.object.as_deref()
@@ -132,7 +190,18 @@ impl Error {
     /// is no file.
     ///
     /// For a [`Fault`](ErrorKind::Fault), this is the first byte that could not be accessed. For a
-    /// [`NameCharacter`](ErrorKind::NameCharacter), it is the position in the name.
+    /// [`NameCharacter`](ErrorKind::NameCharacter), it is the position in the name. For an error of a
+    /// lock, it is the offset that `sharemap locks` prints.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(4096)?;
+    /// let error = map.view_at::<u32>(6, 10).unwrap_err();
+    /// assert_eq!((error.kind(), error.offset()), (ErrorKind::Alignment, Some(6)));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn offset(&self) -> Option<u64> {
         self.0.offset
@@ -146,12 +215,39 @@ impl Error {
 
     /// Returns the number of elements that were transferred before the error, for transfers of many
     /// elements.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-completed-{}", std::process::id()));
+    /// let map = MappingMut::create(&path, 2 * page_size() as u64)?;
+    /// let file = std::fs::File::options().write(true).open(&path)?;
+    /// // Windows does not truncate a mapped file.
+    /// if file.set_len(page_size() as u64).is_ok() {
+    ///     let error = map.bytes().to_vec().unwrap_err();
+    ///     assert_eq!((error.kind(), error.completed()), (ErrorKind::Fault, Some(page_size())));
+    /// }
+    /// # drop((map, file));
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn completed(&self) -> Option<usize> {
         self.0.completed
     }
 
     /// Returns the code of the operating system (`errno`, `GetLastError`), if a system call failed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let error = Mapping::open("/no/such/file").unwrap_err();
+    /// assert!(error.os_code().is_some()); // `ENOENT` on Unix
+    /// assert_eq!(MappingMut::anonymous(0).unwrap_err().os_code(), None); // no system call
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "errno")]
     #[doc(alias = "GetLastError")]
     #[must_use]
@@ -163,17 +259,25 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &*self.0;
-        write!(f, "cannot {}", inner.operation)?;
-        if let Some(object) = &inner.object {
-            write!(f, " {}", object.display())?;
+        match &inner.object {
+            Some(object) => {
+                let link = if inner.place == Place::Lock { " in" } else { "" };
+                write!(f, "cannot {}{link} {}", inner.operation, object.display())?;
+            }
+            None => write!(f, "cannot {}", without_preposition(inner.operation))?,
         }
-        if let Some(offset) = inner.offset {
+        if let (Some(offset), Place::Bytes) = (inner.offset, inner.place) {
             write!(f, " at offset {offset}")?;
         }
         if let Some(length) = inner.length {
             write!(f, " (length {length})")?;
         }
         write!(f, ": {}", inner.kind.describe())?;
+        // The text of these kinds already says what the system's text would repeat.
+        let code = self.os_code().filter(|_| inner.kind.repeats_system_text());
+        if let Some(code) = code {
+            write!(f, " (os error {code})")?;
+        }
         match inner.cause.as_ref().and_then(|cause| cause()) {
             Some(cause) => write!(f, ": {cause}")?,
             None if inner.kind == ErrorKind::Fault && inner.detail.is_none() => f.write_str(
@@ -186,13 +290,19 @@ impl fmt::Display for Error {
             write!(f, "; {detail}")?;
         }
         if let Some(completed) = inner.completed {
-            write!(f, "; {completed} done before it")?;
+            write!(f, "; {completed} transferred before the error")?;
         }
         match &inner.source {
-            Some(source) => write!(f, ": {source}"),
-            None => Ok(()),
+            Some(source) if code.is_none() => write!(f, ": {source}"),
+            _ => Ok(()),
         }
     }
+}
+
+/// Removes the preposition at the end of an operation, for an error without a path.
+fn without_preposition(operation: &str) -> &str {
+    const PREPOSITIONS: [&str; 7] = [" of", " in", " into", " to", " for", " from", " about"];
+    PREPOSITIONS.iter().find_map(|word| operation.strip_suffix(word)).unwrap_or(operation)
 }
 
 impl fmt::Debug for Error {
@@ -245,7 +355,7 @@ impl From<io::Error> for Error {
                     io::ErrorKind::Unsupported => ErrorKind::Unsupported,
                     _ => ErrorKind::Io,
                 };
-                Self::new(kind, "do input or output").with_source(error)
+                Self::new(kind, "perform I/O").with_source(error)
             }
         }
     }
@@ -266,6 +376,27 @@ mod tests {
         assert_eq!(back.offset(), Some(4096));
         assert_eq!(back.completed(), Some(7));
         assert_eq!(back.path(), Some(Path::new("a.bin")));
+    }
+
+    #[test]
+    fn text_names_the_object_and_what_is_in_it() {
+        let path = Some(Path::new("jobs"));
+        let read = |operation| Error::new(ErrorKind::Overflow, operation).with_offset(7);
+        let text = "offset or length overflows";
+        let copied = read("copy out of");
+        assert_eq!(copied.to_string(), format!("cannot copy out at offset 7: {text}"));
+        let copied = copied.with_path(path);
+        assert_eq!(copied.to_string(), format!("cannot copy out of jobs at offset 7: {text}"));
+        let locked = read("lock the mutex").with_lock_offset(640);
+        assert_eq!(locked.to_string(), format!("cannot lock the mutex: {text}"));
+        let locked = locked.with_path(path);
+        assert_eq!(locked.to_string(), format!("cannot lock the mutex in jobs: {text}"));
+        assert_eq!(locked.offset(), Some(640));
+        let opened = read("open").with_field_offset(8).with_path(path);
+        assert_eq!(opened.to_string(), format!("cannot open jobs: {text}"));
+        let source = io::Error::from_raw_os_error(2);
+        let opened = Error::new(ErrorKind::NotFound, "open").with_path(path).with_source(source);
+        assert_eq!(opened.to_string(), "cannot open jobs: it does not exist (os error 2)");
     }
 
     #[test]

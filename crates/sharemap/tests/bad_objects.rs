@@ -56,6 +56,14 @@ impl Object {
         self.patch(120, &sum.to_le_bytes());
     }
 
+    /// Asserts that every way to open the object fails with `kind`, the offset `at` and a message with
+    /// `words`.
+    fn refused_at(&self, at: u64, kind: ErrorKind, words: &[&str]) {
+        self.refused(kind, words);
+        let error = Shared::<Mutex<u64>>::open(self.location()).unwrap_err();
+        assert_eq!(error.offset(), Some(at), "{error}");
+    }
+
     /// Asserts that every way to open the object fails with `kind` and a message with `words`.
     fn refused(&self, kind: ErrorKind, words: &[&str]) {
         self.refused_as::<Mutex<u64>>(kind, words);
@@ -78,19 +86,21 @@ impl Object {
 #[test]
 fn names_that_are_not_portable() {
     let long = "n".repeat(201);
-    for (name, kind, words) in [
-        ("", ErrorKind::NameEmpty, &["name is empty"][..]),
-        (&long, ErrorKind::NameTooLong, &["length 201", "at most 200"]),
-        ("/jobs", ErrorKind::NameCharacter, &["offset 0", "leave the leading separator off"]),
-        ("a/jobs", ErrorKind::NameCharacter, &["offset 1", "Location::file"]),
-        ("Local\\jobs", ErrorKind::NameCharacter, &["offset 5", "Location::file"]),
-        ("my jobs", ErrorKind::NameCharacter, &["offset 2", "portable"]),
-        ("jöbs", ErrorKind::NameCharacter, &["offset 1", "portable"]),
-        (".jobs", ErrorKind::NameCharacter, &["offset 0", "leading dot"]),
+    for (name, kind, at, words) in [
+        ("", ErrorKind::NameEmpty, None, &["name is empty"][..]),
+        (&long, ErrorKind::NameTooLong, None, &["length 201", "at most 200"]),
+        ("/jobs", ErrorKind::NameCharacter, Some(0), &["leave the leading separator off"]),
+        ("a/jobs", ErrorKind::NameCharacter, Some(1), &["Location::file"]),
+        ("Local\\jobs", ErrorKind::NameCharacter, Some(5), &["Location::file"]),
+        ("my jobs", ErrorKind::NameCharacter, Some(2), &["use only A-Z"]),
+        ("jöbs", ErrorKind::NameCharacter, Some(1), &["use only A-Z"]),
+        (".jobs", ErrorKind::NameCharacter, Some(0), &["leading dot"]),
     ] {
         let object = Path::new(name);
         let make = || Mutex::new(0_u8);
-        check(Shared::create_new(name, make).unwrap_err(), kind, object, words);
+        let error = Shared::create_new(name, make).unwrap_err();
+        assert_eq!(error.offset(), at, "{error}");
+        check(error, kind, object, words);
         check(Shared::open_or_create(name, make).unwrap_err(), kind, object, words);
         check(Shared::<Mutex<u8>>::open(name).unwrap_err(), kind, object, words);
         check(Shared::<Mutex<u8>>::open_read_only(name).unwrap_err(), kind, object, words);
@@ -160,12 +170,12 @@ fn objects_of_other_format_versions() {
     let object = Object::new();
     let again = "re-create it";
     object.patch(8, &2_u16.to_le_bytes());
-    object.refused(ErrorKind::WrongVersion, &["offset 8", "version 2, newer than 1", again]);
+    object.refused_at(8, ErrorKind::WrongVersion, &["version 2, newer than 1", again]);
     object.patch(8, &0_u16.to_le_bytes());
-    object.refused(ErrorKind::WrongVersion, &["offset 8", "version 0, older than 1", again]);
+    object.refused_at(8, ErrorKind::WrongVersion, &["version 0, older than 1", again]);
     object.patch(8, &1_u16.to_le_bytes());
     object.patch(10, &0x0201_u16.to_le_bytes());
-    object.refused(ErrorKind::WrongVersion, &["offset 10", "not little-endian"]);
+    object.refused_at(10, ErrorKind::WrongVersion, &["not little-endian"]);
 }
 
 /// Truncated objects and inconsistent headers are rejected, with the offset of the contradiction.
@@ -176,16 +186,16 @@ fn truncated_objects_and_inconsistent_headers() {
     let whole = object.bytes(0, 256);
     let len = std::fs::metadata(&object.path).unwrap().len();
     object.patch(64, &3_u32.to_le_bytes());
-    object.refused(ErrorKind::Malformed, &["offset 120", "checksum"]);
+    object.refused_at(120, ErrorKind::Malformed, &["checksum"]);
     object.patch(0, &whole);
     // Lanes that overlap the participants, a payload past the end, zero buckets.
     for (at, value) in [(96, 512_u64), (112, len), (72, 0)] {
         object.patch_header(at, &value.to_le_bytes());
-        object.refused(ErrorKind::Malformed, &["contradicts itself", &format!("offset {at}")]);
+        object.refused_at(at, ErrorKind::Malformed, &["inconsistent", &format!("offset {at}")]);
         object.patch(0, &whole);
     }
     object.patch(128, &9_u32.to_le_bytes());
-    object.refused(ErrorKind::Malformed, &["offset 128"]);
+    object.refused_at(128, ErrorKind::Malformed, &["offset 128"]);
     object.patch(128, &3_u32.to_le_bytes());
     object.refused(ErrorKind::Unclean, &["found its contents wrong"]);
     object.patch(0, &whole);
@@ -193,13 +203,13 @@ fn truncated_objects_and_inconsistent_headers() {
     let cut =
         |len| OpenOptions::new().write(true).open(&object.path).unwrap().set_len(len).unwrap();
     cut(len - 1);
-    object.refused(ErrorKind::Truncated, &["cut short", &format!("created with {len} bytes")]);
+    object.refused(ErrorKind::Truncated, &["was truncated", &format!("created with {len} bytes")]);
     for len in [256, 255, 128, 1] {
         cut(len);
-        object.refused(ErrorKind::Truncated, &["cut short", &format!("length {len}")]);
+        object.refused(ErrorKind::Truncated, &["was truncated", &format!("length {len}")]);
     }
     cut(0);
-    object.refused(ErrorKind::Truncated, &["cut short"]);
+    object.refused(ErrorKind::Truncated, &["was truncated"]);
 }
 
 /// Files, directories and devices that contain no object are rejected.
@@ -306,6 +316,13 @@ fn announcements_outside_the_payload_are_dropped() {
     }
 }
 
+/// Like `check`, for an error of a lock, which has the lock's offset but does not print it.
+fn check_lock(error: impl Into<Error>, kind: ErrorKind, object: &Path, words: &[&str]) {
+    let error = error.into();
+    assert!(error.offset().is_some() && !error.to_string().contains(" at offset "), "{error}");
+    check(error, kind, object, words);
+}
+
 /// A blocking call on a lock that this thread already holds fails with `Deadlock`; a try fails with
 /// `WouldBlock`.
 #[test]
@@ -316,26 +333,25 @@ fn locks_held_by_this_thread() {
     let first = || (Mutex::new(0_u8), RwLock::new(0_u8), Mutex::<[u8]>::zeroed(4), Once::new());
     let all = Shared::create_new(Location::file(&path), first).unwrap();
     let (mutex, lock, elements, once) = &*all;
-    let words =
-        |what| [what, "at offset", "this thread already holds the lock", "release it first"];
+    let words = |what| [what, " in ", "this thread already holds the lock", "release it first"];
     let guard = mutex.lock().unwrap();
     let locking = words("lock the mutex");
-    check(mutex.lock().unwrap_err(), ErrorKind::Deadlock, &path, &locking);
+    check_lock(mutex.lock().unwrap_err(), ErrorKind::Deadlock, &path, &locking);
     let error = mutex.lock_timeout(Duration::from_secs(60)).unwrap_err();
-    check(error, ErrorKind::Deadlock, &path, &locking);
-    check(mutex.lock_poisoned().unwrap_err(), ErrorKind::Deadlock, &path, &locking);
-    let busy = ["lock the mutex", "not available without blocking", "offset"];
-    check(mutex.try_lock().unwrap_err(), ErrorKind::WouldBlock, &path, &busy);
+    check_lock(error, ErrorKind::Deadlock, &path, &locking);
+    check_lock(mutex.lock_poisoned().unwrap_err(), ErrorKind::Deadlock, &path, &locking);
+    let busy = ["lock the mutex in", "not available without blocking"];
+    check_lock(mutex.try_lock().unwrap_err(), ErrorKind::WouldBlock, &path, &busy);
     drop(guard);
     let guard = elements.lock().unwrap();
-    check(elements.lock().unwrap_err(), ErrorKind::Deadlock, &path, &locking);
+    check_lock(elements.lock().unwrap_err(), ErrorKind::Deadlock, &path, &locking);
     drop(guard);
     let guard = lock.write().unwrap();
-    check(lock.read().unwrap_err(), ErrorKind::Deadlock, &path, &words("lock for reading"));
-    check(lock.write().unwrap_err(), ErrorKind::Deadlock, &path, &words("lock for writing"));
+    check_lock(lock.read().unwrap_err(), ErrorKind::Deadlock, &path, &words("lock for reading"));
+    check_lock(lock.write().unwrap_err(), ErrorKind::Deadlock, &path, &words("lock for writing"));
     drop(guard);
     let again = once.call(|_| once.call(|_| sharemap::Result::Ok(()))).unwrap_err();
-    check(again, ErrorKind::Deadlock, &path, &words("wait for the once"));
+    check_lock(again, ErrorKind::Deadlock, &path, &words("wait for the one-time action"));
 }
 
 /// A lock held by another thread times out or would block, and a full counting semaphore overflows.
@@ -354,24 +370,24 @@ fn locks_held_by_another_thread() {
     let [timeout, busy] = [ErrorKind::Timeout, ErrorKind::WouldBlock];
     thread::scope(|scope| {
         scope.spawn(|| {
-            let out = |operation| [operation, "the timeout elapsed", "offset"];
-            let had = |operation| [operation, "not available without blocking", "offset"];
+            let out = |operation| [operation, "the timeout elapsed"];
+            let had = |operation| [operation, "not available without blocking"];
             let error = mutex.lock_timeout(short).unwrap_err();
-            check(error, timeout, &path, &out("lock the mutex"));
-            check(mutex.try_lock().unwrap_err(), busy, &path, &had("lock the mutex"));
+            check_lock(error, timeout, &path, &out("lock the mutex"));
+            check_lock(mutex.try_lock().unwrap_err(), busy, &path, &had("lock the mutex"));
             let error = lock.read_timeout(short).unwrap_err();
-            check(error, timeout, &path, &out("lock for reading"));
-            check(lock.try_write().unwrap_err(), busy, &path, &had("lock for writing"));
+            check_lock(error, timeout, &path, &out("lock for reading"));
+            check_lock(lock.try_write().unwrap_err(), busy, &path, &had("lock for writing"));
             let error = permits.acquire_timeout(short).unwrap_err();
-            check(error, timeout, &path, &out("acquire a permit"));
-            check(permits.try_acquire().unwrap_err(), busy, &path, &had("acquire a permit"));
+            check_lock(error, timeout, &path, &out("acquire a permit"));
+            check_lock(permits.try_acquire().unwrap_err(), busy, &path, &had("acquire a permit"));
         });
     });
-    check(
+    check_lock(
         signal.post().unwrap_err(),
         ErrorKind::Overflow,
         &path,
-        &["post to the semaphore", "offset"],
+        &["post to the semaphore in"],
     );
 }
 
@@ -394,13 +410,13 @@ fn owner_deaths_poison_and_cancellation() {
     });
     assert!(panicked.is_err());
     let died: Error = mutex.lock().unwrap_err().into();
-    let words = ["lock", "at offset", "call `mark_consistent` or `poison`"];
-    check(died, ErrorKind::OwnerDied, &path, &words);
+    let words = ["lock", "call `mark_consistent` or `poison`"];
+    check_lock(died, ErrorKind::OwnerDied, &path, &words);
     let Err(LockError::OwnerDied(dead)) = mutex.lock() else { panic!("no `OwnerDied`") };
     dead.poison().unwrap();
     let words = ["lock the mutex", "an owner poisoned the value", "`lock_poisoned`"];
-    check(mutex.lock().unwrap_err(), ErrorKind::Poisoned, &path, &words);
-    check(mutex.try_lock().unwrap_err(), ErrorKind::Poisoned, &path, &words);
+    check_lock(mutex.lock().unwrap_err(), ErrorKind::Poisoned, &path, &words);
+    check_lock(mutex.try_lock().unwrap_err(), ErrorKind::Poisoned, &path, &words);
 
     let member = barrier.join().unwrap();
     let words = ["join the barrier", "it has all its members"];

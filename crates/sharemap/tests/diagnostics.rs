@@ -1,4 +1,4 @@
-//! What the compiler says to types that cannot be elements: which derives they lack, and from where.
+//! Compiler errors for types that cannot be elements name the missing derives and their crate.
 
 mod common;
 
@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use common::{TempDir, skip};
 
-/// The library as it was built for this test.
+/// Returns the newest build of the library beside this test.
 fn library() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     let files = std::fs::read_dir(program.parent()?).ok()?;
@@ -21,7 +21,8 @@ fn library() -> Option<PathBuf> {
     found.max_by_key(|path| age(path).unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
-/// What the compiler says about this function's body.
+/// Compiles a function with this body, and returns what the compiler prints. Returns `None` without a
+/// compiler or a library.
 fn compile(body: &str) -> Option<String> {
     let library = library()?;
     let dir = TempDir::new();
@@ -46,8 +47,8 @@ fn missing_derives_are_named() {
     let fine = "sharemap::MappingMut::anonymous(10).unwrap().view::<u16>().unwrap();";
     match compile(fine) {
         Some(said) if said.is_empty() => {}
-        Some(said) => skip!("the compiler at hand does not know this library: {said}"),
-        None => skip!("no compiler here, or no library beside this program"),
+        Some(said) => skip!("rustc cannot use the library built for this test: {said}"),
+        None => skip!("rustc cannot be run, or the library is not beside this test"),
     }
     let element = "#[derive(Clone, Copy)] #[repr(C)] pub struct Mine(u8); \
         sharemap::MappingMut::anonymous(10).unwrap().view::<Mine>().unwrap();";

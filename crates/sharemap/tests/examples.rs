@@ -1,5 +1,5 @@
-//! The examples of locks run, end well, and leave no shared memory behind. They are built by
-//! `cargo test`, not by `cargo test --test examples`.
+//! The examples with locks exit successfully and leave no shared memory behind. `cargo test` builds
+//! them; `cargo test --test examples` does not, and skips those that are missing.
 
 mod common;
 
@@ -20,9 +20,9 @@ fn runs(example: &str) {
     let child = match child {
         Ok(child) => child,
         Err(error) if error.raw_os_error() == Some(8) => {
-            common::skip!("this program starts no others: {error}");
+            common::skip!("child processes cannot be started here: {error}");
         }
-        Err(error) => panic!("{example} does not start: {error}"),
+        Err(error) => panic!("cannot start {example}: {error}"),
     };
     let id = child.id();
     let output = child.wait_with_output().unwrap();

@@ -29,7 +29,6 @@ fn all_participants_in_use() {
     let named = format!("(processes {}, {})", processes[0], processes[1]);
     let words = [
         "attach",
-        "length 2",
         "all 2 participants are in use",
         &named,
         "wait longer, end one of them",
@@ -115,8 +114,7 @@ fn all_lanes_in_use() {
         || ([Mutex::new(0_u8); 8], CountingSemaphore::new(0), Semaphore::new(9), Barrier::new(2));
     let all = narrow.create_new(Location::file(&path), first).unwrap();
     let (mutexes, signal, permits, barrier) = &*all;
-    let words =
-        ["claim a lane", "length 1", "all 1 lanes are in use", "end a thread", "more lanes"];
+    let words = ["claim a lane in", "all 1 lanes are in use", "end a thread", "more lanes"];
     let guards: Vec<_> = mutexes[..7].iter().map(|mutex| mutex.lock().unwrap()).collect();
     check(mutexes[7].lock().unwrap_err(), ErrorKind::TooManyThreads, &path, &words);
     check(permits.acquire().unwrap_err(), ErrorKind::TooManyThreads, &path, &words);

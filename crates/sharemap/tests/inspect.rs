@@ -222,7 +222,7 @@ fn dead_participants_are_listed_and_not_recovered() {
         assert_eq!((found[0].is_alive, found[1].is_alive), (Some(true), Some(false)));
         let lock = &look.locks().unwrap()[0];
         assert_eq!(lock.owner.as_ref().unwrap().process, Some(process));
-        assert!(!lock.owner_died, "nobody has been told yet");
+        assert!(!lock.owner_died, "no owner has been notified yet");
     }
     let recover = match shared.0.lock() {
         Err(sharemap::LockError::OwnerDied(recover)) => recover,
@@ -387,10 +387,10 @@ fn unused_objects_can_be_claimed_and_removed() {
     assert!(ExclusiveClaim::of(&location).unwrap().is_none(), "this process has it");
     drop(shared);
     let file = std::fs::File::open(&path).unwrap();
-    assert!(ExclusiveClaim::of(&location).unwrap().is_none(), "somebody has it open");
+    assert!(ExclusiveClaim::of(&location).unwrap().is_none(), "it is open elsewhere");
     drop(file);
     let map = sharemap::Mapping::open(&path).unwrap();
-    assert!(ExclusiveClaim::of(&location).unwrap().is_none(), "somebody has it mapped");
+    assert!(ExclusiveClaim::of(&location).unwrap().is_none(), "it is mapped elsewhere");
     drop(map);
     let unused = ExclusiveClaim::of(&location).unwrap().unwrap();
     assert!(ExclusiveClaim::of(&location).unwrap().is_none(), "one at a time");
@@ -413,7 +413,7 @@ fn an_opener_waits_for_an_exclusive_claim() {
     let path = scratch.join("object");
     drop(Shared::create_new(Location::file(&path), || Mutex::new(1_u64)).unwrap());
     for location in [Location::name(name), Location::file(&path)] {
-        let unused = ExclusiveClaim::of(&location).unwrap().expect("nobody has it");
+        let unused = ExclusiveClaim::of(&location).unwrap().expect("it is not in use");
         let opening = thread::spawn({
             let location = location.clone();
             move || Shared::<Mutex<u64>>::open(location).map(|shared| *shared.lock().unwrap())
@@ -424,7 +424,7 @@ fn an_opener_waits_for_an_exclusive_claim() {
             assert!(start.elapsed() < Duration::from_secs(20));
             thread::yield_now();
         }
-        assert!(!unused.remove().unwrap(), "somebody waits for it");
+        assert!(!unused.remove().unwrap(), "a process waits to open it");
         assert_eq!(opening.join().unwrap().unwrap(), 1);
     }
     sharemap::SharedMemory::unlink(name).unwrap();

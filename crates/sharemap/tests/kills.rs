@@ -125,7 +125,7 @@ fn close(operation: &Operation) {
         let killed = operation.scenario(None, 0, |scenario| scenario.kill(kills(), |_| ()));
         let seconds = since.elapsed().as_secs_f64();
         match killed {
-            Ok(kills) => eprintln!("{name}: {kills} kills beside one who lives; {seconds:.2} s"),
+            Ok(kills) => eprintln!("{name}: {kills} kills beside a living process; {seconds:.2} s"),
             Err(reason) => panic!("{name}: {reason}"),
         }
     }

@@ -144,7 +144,7 @@ fn a_fault_past_the_end_reports_the_length() {
     let map = Mapping::open(dir.file("a", pattern(3 * page_size()))).unwrap();
     File::options().write(true).open(map.path().unwrap()).unwrap().set_len(7).unwrap();
     let error = map.bytes().get(2 * page_size()).unwrap_err();
-    assert!(error.to_string().contains("the file has 7 bytes now; map it anew"), "{error}");
+    assert!(error.to_string().contains("the file has 7 bytes now; remap it"), "{error}");
     let memory = MappingMut::anonymous(2 * page_size()).unwrap();
     memory.protect(..page_size(), sharemap::Protection::None).unwrap();
     let error = memory.bytes().get(0).unwrap_err();
@@ -352,7 +352,7 @@ fn no_descriptors_left() {
     };
     assert_eq!(error.kind(), ErrorKind::TooManyFiles, "{error}");
     assert_eq!(error.path(), Some(path(maps.len()).as_path()));
-    assert!(error.to_string().contains("20 open"), "{error}");
+    assert!(error.to_string().contains("20 files open"), "{error}");
     let error = Mapping::map(maps[0].file().unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooManyFiles, "{error}");
     // Reading the list of mappings takes a descriptor, and in an emulator one more.

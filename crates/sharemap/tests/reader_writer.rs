@@ -1,4 +1,4 @@
-//! Streams over views, beside those of the standard library.
+//! `Reader` and `Writer`, compared with `std::io::Cursor`, and their errors after truncations.
 
 mod common;
 #[path = "common/random.rs"]
@@ -53,7 +53,8 @@ fn reading(len: usize) -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Reads of less than what was asked for are allowed to differ in length, so all are of what comes.
+/// Reads until `len` bytes or the end. A single `read` may return less, and need not return as much
+/// as the other stream.
 fn fill(stream: &mut impl Read, len: usize) -> Vec<u8> {
     let mut out = vec![0xee; len];
     let mut done = 0;
@@ -75,7 +76,7 @@ fn same<A: PartialEq + std::fmt::Debug>(ours: std::io::Result<A>, theirs: std::i
     }
 }
 
-/// Positions behind what `usize` can express are refused, where there are such.
+/// Seeks both streams. On 32-bit systems, a position beyond `usize` must be rejected as `Overflow`.
 fn seek_both(to: SeekFrom, ours: &mut impl Seek, theirs: &mut impl Seek) {
     let before = theirs.stream_position().unwrap();
     match theirs.seek(to) {
@@ -88,7 +89,7 @@ fn seek_both(to: SeekFrom, ours: &mut impl Seek, theirs: &mut impl Seek) {
     }
 }
 
-/// Runs a step on both; positions have to agree afterwards.
+/// Runs a step on both streams, and asserts that their positions agree afterwards.
 fn read_step(step: &Step, ours: &mut Reader<'_>, theirs: &mut Cursor<&[u8]>) {
     match *step {
         Step::Read(len) => assert_eq!(fill(ours, len), fill(theirs, len)),
@@ -98,7 +99,7 @@ fn read_step(step: &Step, ours: &mut Reader<'_>, theirs: &mut Cursor<&[u8]>) {
             if result.is_ok() {
                 assert_eq!(a, b);
             } else {
-                // What was consumed before such an error is not defined.
+                // How much is consumed before this error is unspecified.
                 ours.seek(SeekFrom::Start(theirs.position())).unwrap();
             }
             same(ours_result, result);
@@ -139,7 +140,7 @@ fn read_step(step: &Step, ours: &mut Reader<'_>, theirs: &mut Cursor<&[u8]>) {
 }
 
 #[test]
-fn readers_are_like_cursors() {
+fn readers_agree_with_cursors() {
     let dir = TempDir::new();
     for len in [0, 1, 100, 5000, 200_000] {
         let contents = pattern(len);
@@ -156,8 +157,9 @@ fn readers_are_like_cursors() {
     }
 }
 
+/// Positions of the reader of a subview are relative to the subview.
 #[test]
-fn readers_of_parts() {
+fn readers_of_subviews() {
     let dir = TempDir::new();
     let contents = pattern(200_000);
     let path = dir.file("a", &contents);
@@ -177,8 +179,9 @@ fn readers_of_parts() {
     assert_eq!(all, contents[144_095..144_098]);
 }
 
+/// The adapters of `Read` and `BufRead` return what they return for a slice.
 #[test]
-fn lines_and_words() {
+fn adapters_of_the_standard_library() {
     let dir = TempDir::new();
     let text = "first\nsecond\r\n\nzwölf\nthe last";
     let path = dir.file("a", text);
@@ -194,9 +197,9 @@ fn lines_and_words() {
     assert!(map.reader().bytes().map(|byte| byte.unwrap()).eq(text.bytes()));
 }
 
-/// Lines across every refill, in a file of some hundred kilobytes.
+/// Lines that cross refills of the buffer are complete. Invalid UTF-8 is `InvalidData`.
 #[test]
-fn many_lines() {
+fn lines_across_refills() {
     let dir = TempDir::new();
     let text: String = (0..20_000).map(|number| format!("line {number}\n")).collect();
     let path = dir.file("a", &text);
@@ -210,22 +213,22 @@ fn many_lines() {
     bytes.close().unwrap();
 }
 
-/// Cuts a mapped file; `false` where the system refuses.
+/// Truncates a mapped file. Returns `false` if the system forbids it.
 fn cut(path: &std::path::Path, len: usize) -> bool {
     match File::options().write(true).open(path).unwrap().set_len(len as u64) {
         Ok(()) => true,
         Err(error) if cfg!(windows) => {
-            eprintln!("skipped: this system does not cut a mapped file short: {error}");
+            eprintln!("skipped: this system does not truncate a mapped file: {error}");
             false
         }
         Err(error) => panic!("{error}"),
     }
 }
 
-/// A file that shrinks between two refills ends with an error at its new end, to the byte; pages do
-/// not matter, and no zeros come.
+/// Reading a file that shrank between two refills fails at its new end, exact to the byte. The zeros
+/// of its last page are not read.
 #[test]
-fn a_file_that_shrinks_is_an_error_at_its_new_end() {
+fn reading_a_truncated_file_fails_at_its_new_end() {
     let dir = TempDir::new();
     let contents: Vec<u8> = pattern(400_000).into_iter().map(|byte| byte | 1).collect();
     for end in [0, 1, 65_535, 65_536, 65_537, 100_000, 3 * page_size(), 399_999] {
@@ -246,7 +249,7 @@ fn a_file_that_shrinks_is_an_error_at_its_new_end() {
                     Err(error) => break Error::from(error),
                 }
             };
-            // What was buffered before is still given.
+            // Bytes that were buffered before the truncation are still returned.
             let good = end.max(65_536);
             assert!(seen == contents[..good], "{} of {good} bytes", seen.len());
             assert_eq!(error.kind(), ErrorKind::Fault);
@@ -255,7 +258,7 @@ fn a_file_that_shrinks_is_an_error_at_its_new_end() {
             assert_eq!(reader.position(), good, "the error consumes nothing");
             let again = Error::from(reader.read(&mut out).unwrap_err());
             assert_eq!((again.kind(), again.offset()), (ErrorKind::Fault, Some(good as u64)));
-            // The file comes back, and so does the rest.
+            // The reader continues once the file is as long as before.
             std::fs::write(&path, &contents).unwrap();
             let mut rest = Vec::new();
             reader.read_to_end(&mut rest).unwrap();
@@ -264,11 +267,11 @@ fn a_file_that_shrinks_is_an_error_at_its_new_end() {
     }
 }
 
-/// A reader that polls by `seek` sees what another process has written, and keeps what it had
-/// buffered through `seek_relative` and `stream_position`.
+/// `seek` discards the buffer, so a reader sees what another process has written. `seek_relative` and
+/// `stream_position` keep it.
 #[test]
-fn seeking_reads_anew() {
-    const TEST: &str = "seeking_reads_anew";
+fn seeking_discards_the_buffer() {
+    const TEST: &str = "seeking_discards_the_buffer";
     if let Some(path) = role(TEST) {
         let map = MappingMut::open(path).unwrap();
         let number = map.bytes().get(1000).unwrap();
@@ -301,9 +304,10 @@ fn seeking_reads_anew() {
     }
 }
 
-/// After a truncation, a seek into the buffer gives the fault, and no bytes that are gone.
+/// After a truncation, a seek to a buffered position makes the next read fault. It does not return
+/// the buffered bytes.
 #[test]
-fn seeking_after_a_truncation_is_a_fault() {
+fn reads_fault_after_a_truncation_and_a_seek() {
     let dir = TempDir::new();
     let contents = vec![7; 50_000];
     let path = dir.file("a", &contents);
@@ -327,9 +331,9 @@ fn seeking_after_a_truncation_is_a_fault() {
     assert_eq!((error.kind(), error.offset()), (ErrorKind::Fault, Some(0)));
 }
 
-/// `line?` gives this crate's error, with what it knows.
+/// An `std::io::Error` of a reader converts back to the crate's error, with kind and offset.
 #[test]
-fn errors_of_lines_keep_the_fault() {
+fn io_errors_convert_back_to_faults() {
     let dir = TempDir::new();
     let text = "a line of text\n".repeat(20_000);
     let path = dir.file("a", &text);
@@ -350,7 +354,7 @@ fn errors_of_lines_keep_the_fault() {
     let mut all = Vec::new();
     let error = map.reader().read_to_end(&mut all).unwrap_err();
     assert_eq!(Error::from(error).offset(), Some(150_000));
-    assert!(all == text.as_bytes()[..150_000], "what was there has been read");
+    assert!(all == text.as_bytes()[..150_000], "all bytes before the fault are read");
 }
 
 #[derive(Clone, Debug)]
@@ -372,7 +376,7 @@ fn writing(len: usize) -> impl Strategy<Value = Put> {
 }
 
 #[test]
-fn writers_are_like_cursors() {
+fn writers_agree_with_cursors() {
     for len in [0, 1, 100, 5000] {
         check(60, &vec(writing(len.max(8)), 1..30), |steps| {
             let map = MappingMut::anonymous(len + 8).unwrap();
@@ -397,8 +401,9 @@ fn writers_are_like_cursors() {
     }
 }
 
+/// A write across the end of a truncated file writes up to there, and the next one faults.
 #[test]
-fn writers_stop_where_the_file_does() {
+fn writers_fault_at_the_end_of_a_truncated_file() {
     let dir = TempDir::new();
     let page = page_size();
     let path = dir.file("a", vec![1; 4 * page]);
@@ -408,7 +413,7 @@ fn writers_stop_where_the_file_does() {
     }
     let mut writer = map.writer();
     writer.seek(SeekFrom::Start(page as u64)).unwrap();
-    assert_eq!(writer.write(&vec![2; 2 * page]).unwrap(), page, "so much is there");
+    assert_eq!(writer.write(&vec![2; 2 * page]).unwrap(), page, "the file has one page more");
     let error = Error::from(writer.write(&[3]).unwrap_err());
     assert_eq!((error.kind(), error.offset()), (ErrorKind::Fault, Some(2 * page as u64)));
     assert_eq!(writer.position(), 2 * page);
@@ -418,8 +423,9 @@ fn writers_stop_where_the_file_does() {
     assert_eq!(std::fs::read(&path).unwrap(), vec![4; 2 * page]);
 }
 
+/// `write!` works on a writer, and fails with `WriteZero` at the end of the view.
 #[test]
-fn formatted_text() {
+fn formatted_writes() {
     let map = MappingMut::anonymous(32).unwrap();
     let mut writer = map.writer();
     write!(writer, "{} and more", 12).unwrap();

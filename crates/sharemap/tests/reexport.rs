@@ -1,6 +1,7 @@
-//! zerocopy's derives, as a crate has them that depends on sharemap alone.
+//! zerocopy's derives through `sharemap::zerocopy`, for a crate that depends on sharemap alone.
 
-// The name by which derived code looks for zerocopy unless it is told otherwise: here it leads nowhere.
+// Derived code refers to `zerocopy` by default. Here that name is another crate, so only code that
+// refers to `sharemap::zerocopy` compiles.
 extern crate core as zerocopy;
 
 use sharemap::zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
@@ -25,7 +26,7 @@ enum Color {
 }
 
 #[test]
-fn derives_are_found_through_sharemap() {
+fn derived_types_are_elements() {
     let map = MappingMut::anonymous(4096).unwrap();
     let points = map.view::<Point>().unwrap();
     points.write_at(7, &[Point { x: 1.0, y: 2.0 }]).unwrap();
@@ -35,7 +36,7 @@ fn derives_are_found_through_sharemap() {
     assert_eq!(colors.get(0).unwrap(), Color::Green);
     assert!(colors.get(1).is_err());
     assert_ne!(Color::Red, Color::Green);
-    // Elements that need no alignment.
+    // An odd offset is allowed for elements with alignment 1.
     let numbers = map.view_at::<sharemap::zerocopy::little_endian::U64>(3, 5).unwrap();
     numbers.set(4, 70_000.into()).unwrap();
     let same = map.view_at::<sharemap::zerocopy::Unalign<u64>>(3, 5).unwrap();
@@ -43,10 +44,10 @@ fn derives_are_found_through_sharemap() {
 }
 
 #[test]
-fn they_go_into_locks() {
+fn derived_types_are_values_of_locks() {
     let point = Point { x: 1.0, y: 2.0 };
     if sharemap::guard::recovery() != sharemap::guard::Recovery::InPlace {
-        eprintln!("skipped: no locks in shared memory where accesses are system calls");
+        eprintln!("skipped: locks need faults that are recovered in place");
         return;
     }
     let lock = Shared::create_new(Location::anonymous(), || Mutex::new(point)).unwrap();

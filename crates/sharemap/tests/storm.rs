@@ -345,7 +345,7 @@ fn the_witness_detects_violations() {
     witness.check(Alone::Mutex, &[1; 6], Told::Nothing);
     witness.check(Alone::Mutex, &[0; 6], Told::OfDeath);
     wrong("a value not replaced", &|| witness.check(Alone::Mutex, &[0; 6], Told::Nothing));
-    wrong("a value of nobody's", &|| witness.check(Alone::Mutex, &[2; 6], Told::OfDeath));
+    wrong("a value that no worker wrote", &|| witness.check(Alone::Mutex, &[2; 6], Told::OfDeath));
 
     witness.start_reading(a, Told::Nothing);
     wrong("a writer beside a reader", &|| witness.check_nobody_reads(c));

@@ -1,4 +1,4 @@
-//! Views: every method beside the same operation on a slice, and what happens when the memory goes.
+//! Views: each method compared with the same operation on a slice, and faults in each of them.
 
 mod common;
 #[path = "common/random.rs"]

@@ -65,7 +65,7 @@ fn foreign_faults_end_the_process() {
         // SAFETY: takes only a number. There is no user to answer an error dialogue.
         unsafe { SetErrorMode(SEM_NOGPFAULTERRORBOX) };
         touch(bad_page());
-        unreachable!("nobody takes it");
+        unreachable!("no handler takes the fault");
     }
     assert_eq!(code_of(TEST), EXCEPTION_ACCESS_VIOLATION as u32);
 }

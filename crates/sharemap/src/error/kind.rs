@@ -149,12 +149,12 @@ impl ErrorKind {
             Self::NoSpace => "no space left",
             Self::OutOfAddressSpace => "there is not enough address space or memory",
             Self::TooManyMappings => "the process has too many mappings",
-            Self::LockLimit => "more memory than this process may lock",
+            Self::LockLimit => "it is more memory than this process may lock",
             Self::TooManyFiles => "too many open files",
             Self::ExceedsReservation => "the new length exceeds the reservation",
             Self::Busy => "it is in use",
             Self::FlushFailed => {
-                "a flush failed; data written since the last good flush may be lost"
+                "a flush failed; data written since the last successful flush may be lost"
             }
             Self::Unsupported => "not supported",
             Self::Io => "input/output error",
@@ -176,14 +176,27 @@ impl ErrorKind {
             Self::WrongKind => "the object is of another kind",
             Self::WrongType => "the object holds another type",
             Self::WrongVersion => "the object has a format that this version does not know",
-            Self::Truncated => "the object has been cut short",
-            Self::Malformed => "its header contradicts itself",
+            Self::Truncated => "the object was truncated",
+            Self::Malformed => "its header or tables are inconsistent",
             Self::Incomplete => "its creator did not finish it",
             Self::Unclean => "its contents must be checked before it is used",
             Self::TooManyProcesses => "there is no room for another process",
             Self::TooManyThreads => "no lane is free",
-            Self::NotSealed => "seals that it must have are missing",
+            Self::NotSealed => "required seals are missing",
         }
+    }
+
+    /// Returns `true` if `describe` says the same as the system's text for the error.
+    pub(super) fn repeats_system_text(self) -> bool {
+        matches!(
+            self,
+            Self::NotFound
+                | Self::AlreadyExists
+                | Self::PermissionDenied
+                | Self::IsDirectory
+                | Self::NoSpace
+                | Self::TooManyFiles
+        )
     }
 
     pub(super) fn to_io(self) -> io::ErrorKind {

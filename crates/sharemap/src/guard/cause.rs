@@ -26,7 +26,7 @@ fn cause(file: &Weak<dyn AsRef<File> + Send + Sync>, offset: u64) -> Option<Stri
     let status = sys::file::status(file).ok().filter(|status| status.kind == FileKind::Regular)?;
     let len = status.len;
     if offset >= len {
-        return Some(format!("the file has {len} bytes now; map it anew to follow its length"));
+        return Some(format!("the file has {len} bytes now; remap it to follow its length"));
     }
     let free = sys::file::free_space(file);
     Some(match free {

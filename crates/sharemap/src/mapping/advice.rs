@@ -58,9 +58,25 @@ impl Region {
     /// - `OutOfBounds`, `Overflow` - the range does not lie in the mapping.
     ///
     /// Otherwise as for [`advise`](Self::advise).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-advise-range-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 10000])?;
+    /// let map = Mapping::open(&path)?;
+    /// // Advice is optional: an error means that the system does not follow it.
+    /// if let Err(error) = map.advise_range(..5000, Advice::WillNeed) {
+    ///     println!("{error}");
+    /// }
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "madvise")]
     pub fn advise_range(&self, range: impl RangeBounds<usize>, advice: Advice) -> Result<()> {
-        let Some((_, pages)) = self.pages(range, "advise on the use of")? else {
+        let Some((_, pages)) = self.pages(range, "advise the kernel about")? else {
             return Ok(());
         };
         // SAFETY: the pages are in this region's span, and advice loses no contents.
@@ -79,6 +95,22 @@ impl Region {
     /// - `TooManyMappings` - the process has as many mappings as the system allows.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-lock-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let map = Mapping::open(&path)?;
+    /// match map.lock() {
+    ///     Ok(()) => assert_eq!(map.bytes().get(0)?, 7), // waits for no disk
+    ///     Err(error) => println!("{error}"),            // for instance `LockLimit`
+    /// }
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "mlock")]
     #[doc(alias = "VirtualLock")]
     pub fn lock(&self) -> Result<()> {

@@ -36,12 +36,31 @@ impl AnonymousMapping {
     ///
     /// # Errors
     /// As for [`MapOptions::private`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let mut memory = AnonymousMapping::new(1 << 20)?;
+    /// memory[..5].copy_from_slice(b"hello");
+    /// assert_eq!(memory.iter().filter(|&&byte| byte != 0).count(), 5);
+    /// # Ok(()) }
+    /// ```
     pub fn new(len: usize) -> Result<Self> {
         MapOptions::new().private(len)
     }
 
     /// Returns options for the memory: huge pages, population, reservation. [`MapOptions::private`]
     /// then creates it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let mut memory = AnonymousMapping::options().reserve(1 << 20).private(4096)?;
+    /// memory.grow(8192)?;
+    /// # Ok(()) }
+    /// ```
     pub fn options() -> MapOptions {
         MapOptions::new()
     }
@@ -51,6 +70,15 @@ impl AnonymousMapping {
     }
 
     /// Returns the length in bytes up to which the memory can [grow](Self::grow).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let memory = MapOptions::new().reserve(1 << 20).private(4096)?;
+    /// assert_eq!((memory.len(), memory.reserved()), (4096, 1 << 20));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn reserved(&self) -> usize {
         self.region.reserved()
@@ -91,6 +119,18 @@ impl AnonymousMapping {
     ///
     /// # Errors
     /// As for [`Region::populate`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let memory = AnonymousMapping::new(1 << 20)?;
+    /// match memory.populate() {
+    ///     Ok(()) => {} // no later access waits for a page
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn populate(&self) -> Result<()> {
         self.region.populate()
     }
@@ -134,6 +174,17 @@ impl AnonymousMapping {
     /// - `TooManyMappings` - the process has as many mappings as the system allows.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let mut memory = AnonymousMapping::new(1 << 20)?;
+    /// memory.fill(1);
+    /// memory.discard(..1 << 19)?;
+    /// assert_eq!((memory[0], memory[1 << 19]), (0, 1));
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "MADV_DONTNEED")]
     pub fn discard(&mut self, range: impl RangeBounds<usize>) -> Result<()> {
         self.region.forget(range)
@@ -141,6 +192,17 @@ impl AnonymousMapping {
 
     /// Converts the memory into a mapping, which is accessed through guarded views, so its pages may
     /// be [protected](Region::protect). The memory stays private to this process.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let mut memory = AnonymousMapping::new(16)?;
+    /// memory[0] = 7;
+    /// let map = memory.into_mapping();
+    /// assert_eq!(map.view::<u64>()?.len(), 2);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn into_mapping(self) -> MappingMut {
         MappingMut::from_region(self.region)

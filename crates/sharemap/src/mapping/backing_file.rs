@@ -132,6 +132,21 @@ impl Region {
     /// Other mappings of the file may share the descriptor, so read at explicit offsets, not at its
     /// position. A descriptor that the caller gave is shared only with mappings of its duplicates,
     /// because it may carry locks.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-file-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 4])?;
+    /// let map = Mapping::open(&path)?;
+    /// let modified = map.file().unwrap().metadata()?.modified()?;
+    /// assert!(modified.elapsed().is_ok());
+    /// assert!(MappingMut::anonymous(4)?.file().is_none());
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn file(&self) -> Option<&File> {
         self.backing_file.open()
@@ -188,8 +203,26 @@ impl Region {
     /// - `Unsupported` - the mapping [closed](crate::MapOptions::close_file) its file.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-current-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 4])?;
+    /// let mut map = Mapping::open(&path)?;
+    /// let file = std::fs::File::options().append(true).open(&path)?;
+    /// std::io::Write::write_all(&mut &file, b"more")?; // usually in another process
+    /// if !map.is_current()? {
+    ///     map.remap()?;
+    /// }
+    /// assert_eq!(map.len(), 8);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn is_current(&self) -> Result<bool> {
-        let file = self.file_for("ask the size of")?;
+        let file = self.file_for("determine the size of")?;
         let Some(file) = file.filter(|_| self.backing_file.can_shrink) else {
             return Ok(true);
         };
@@ -202,7 +235,7 @@ impl Region {
     /// may have left this descriptor with the original. The old mapping stays: the caller maps the
     /// new file, and then calls [`set_changed`](Self::set_changed).
     pub(super) fn refresh_file(&mut self) -> Result<Option<FileStatus>> {
-        let Some(file) = self.file_for("map anew")? else {
+        let Some(file) = self.file_for("remap")? else {
             return Ok(None);
         };
         let mut status = sys::file::status(file).map_err(|error| self.named(error))?;

@@ -18,6 +18,21 @@ impl Region {
     /// - `Unsupported` - the mapping [closed](crate::MapOptions::close_file) its file.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-extents-{}", std::process::id()));
+    /// let map = MapOptions::new().sparse().create(&path, 1 << 24)?;
+    /// map.bytes().set(1 << 23, 1)?;
+    /// for range in map.data_extents()? {
+    ///     println!("bytes {range:?} have storage");
+    /// }
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "SEEK_DATA")]
     #[doc(alias = "SEEK_HOLE")]
     #[doc(alias = "FSCTL_QUERY_ALLOCATED_RANGES")]
@@ -26,7 +41,7 @@ impl Region {
         if mapped.is_empty() {
             return Ok(Vec::new());
         }
-        let Some(file) = self.file_for("find the data of")? else {
+        let Some(file) = self.file_for("list the data ranges of")? else {
             return Ok(vec![mapped]);
         };
         sys::file::data_extents(file, mapped).map_err(|error| self.named(error))

@@ -59,6 +59,18 @@ impl FileContents {
     ///
     /// # Errors
     /// As for [`FileContentsOptions::open`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-contents-open-{}", std::process::id()));
+    /// # std::fs::write(&path, "some text")?;
+    /// let contents = FileContents::open(&path)?;
+    /// assert_eq!(contents.bytes().find_bytes(b"text")?, Some(5));
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::options().open(path)
     }
@@ -68,16 +80,52 @@ impl FileContents {
     ///
     /// # Errors
     /// As for [`FileContentsOptions::from_file`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-contents-file-{}", std::process::id()));
+    /// # std::fs::write(&path, "some text")?;
+    /// let contents = FileContents::from_file(std::fs::File::open(&path)?)?;
+    /// assert_eq!((contents.len(), contents.path()), (9, None));
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn from_file(file: impl AsDescriptor) -> Result<Self> {
         Self::options().from_file(file)
     }
 
     /// Returns options for reading or mapping a file.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-contents-options-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let contents = FileContents::options().read_limit(1 << 20).open(&path)?;
+    /// assert_eq!(contents.len(), 100);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn options() -> FileContentsOptions {
         FileContentsOptions::new()
     }
 
     /// Returns a view of all bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-contents-bytes-{}", std::process::id()));
+    /// # std::fs::write(&path, "a\nb\n")?;
+    /// let lines = FileContents::open(&path)?.bytes().count(b'\n')?;
+    /// assert_eq!(lines, 2);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn bytes(&self) -> View<'_, u8> {
         match &self.held {
@@ -107,6 +155,19 @@ impl FileContents {
     }
 
     /// Returns `true` if the file is mapped, not read.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-contents-mapped-{}", std::process::id()));
+    /// # std::fs::write(&path, "some text")?;
+    /// let contents = FileContents::open(&path)?;
+    /// let how = if contents.is_mapped() { "mapped" } else { "read" };
+    /// println!("{} bytes, {how}", contents.len());
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn is_mapped(&self) -> bool {
         matches!(self.held, Held::Mapped(_))
@@ -125,6 +186,17 @@ impl FileContents {
     ///
     /// # Errors
     /// As for [`View::to_vec`]. The contents of a file that was read give no error.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-contents-vec-{}", std::process::id()));
+    /// # std::fs::write(&path, "some text")?;
+    /// assert_eq!(FileContents::open(&path)?.to_vec()?, b"some text");
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn to_vec(&self) -> Result<Vec<u8>> {
         match &self.held {
             Held::Mapped(mapping) => mapping.bytes().to_vec(),
@@ -154,6 +226,18 @@ impl FileContentsOptions {
     pub const DEFAULT_READ_LIMIT: u64 = 256 << 20;
 
     /// Returns the default options.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-contents-new-{}", std::process::id()));
+    /// # std::fs::write(&path, "some text")?;
+    /// let contents = FileContentsOptions::new().open(&path)?;
+    /// assert!(!contents.is_empty());
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn new() -> Self {
         Self { read_limit: Self::DEFAULT_READ_LIMIT }
     }

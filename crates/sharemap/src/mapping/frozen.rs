@@ -23,8 +23,21 @@ impl Mapping {
     ///
     /// # Examples
     /// See [`SharedMemory::freeze`](crate::SharedMemory::freeze).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let table = SharedMemory::anonymous(4096)?;
+    /// table.bytes().write_at(0, b"final")?;
+    /// match table.freeze() {
+    ///     Ok(table) => assert_eq!(&table.frozen()?[..5], b"final"), // Linux
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn frozen(&self) -> Result<&[u8]> {
-        const OPERATION: &str = "see as a plain slice";
+        const OPERATION: &str = "borrow a slice of";
         let refuse = |reason: String| {
             Err(self
                 .region

@@ -90,11 +90,37 @@ impl Mapping {
 
     /// Returns options for a mapping: offset, length, huge pages, population. [`MapOptions::open`]
     /// then creates it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-map-options-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let map = Mapping::options().offset(99).open(&path)?;
+    /// assert_eq!(map.len(), 1);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn options() -> MapOptions {
         MapOptions::new()
     }
 
     /// Returns a view of all bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-map-bytes-{}", std::process::id()));
+    /// # std::fs::write(&path, "some text")?;
+    /// let map = Mapping::open(&path)?;
+    /// assert_eq!(map.bytes().find_bytes(b"text")?, Some(5));
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn bytes(&self) -> View<'_, u8> {
         self.region.view().unwrap_or_else(|error| unreachable!("bytes fit anywhere: {error}"))
@@ -130,6 +156,22 @@ impl Mapping {
     /// - `Overflow` - `count` or `offset` is more than the system can express.
     /// - `Alignment` - `offset` is not aligned for the element.
     /// - `WrongSize` - the element has size zero.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-map-view-at-{}", std::process::id()));
+    /// # std::fs::write(&path, [1, 2, 0, 0, 0, 3, 0, 0, 0])?;
+    /// let map = Mapping::open(&path)?;
+    /// let numbers = map.view_at::<[u8; 4]>(1, 2)?;
+    /// assert_eq!(u32::from_le_bytes(numbers.get(1)?), 3);
+    /// // An element with an alignment cannot begin at byte 1.
+    /// assert_eq!(map.view_at::<u32>(1, 2).unwrap_err().kind(), ErrorKind::Alignment);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn view_at<T: Element>(&self, offset: usize, count: usize) -> Result<View<'_, T>> {
         self.region.view_at(offset, count)
     }
@@ -161,6 +203,23 @@ impl Mapping {
     }
 
     /// Returns a stream over the bytes, with `Read`, `BufRead` and `Seek`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-map-reader-{}", std::process::id()));
+    /// # std::fs::write(&path, "one\ntwo\n")?;
+    /// use std::io::BufRead;
+    ///
+    /// let map = Mapping::open(&path)?;
+    /// let mut lines = map.reader().lines();
+    /// assert_eq!(lines.next().unwrap()?, "one");
+    /// # drop(lines);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
         self.bytes().reader()

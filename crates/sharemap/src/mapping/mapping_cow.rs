@@ -43,6 +43,20 @@ impl MappingCow {
     ///
     /// # Errors
     /// As for [`MapOptions::open_cow`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-cow-open-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let map = MappingCow::open(&path)?;
+    /// map.bytes().fill(0)?;
+    /// assert_eq!(std::fs::read(&path)?, [7; 100]);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         MapOptions::new().open_cow(path)
     }
@@ -51,17 +65,57 @@ impl MappingCow {
     ///
     /// # Errors
     /// As for [`MapOptions::map_cow`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-cow-map-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let map = MappingCow::map(std::fs::File::open(&path)?)?;
+    /// map.bytes().set(0, 8)?;
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn map(file: impl AsDescriptor) -> Result<Self> {
         MapOptions::new().map_cow(file)
     }
 
     /// Returns options for a mapping: offset, length, and others. [`MapOptions::open_cow`] then
     /// creates it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-cow-options-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let map = MappingCow::options().len(10).open_cow(&path)?;
+    /// assert_eq!(map.len(), 10);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn options() -> MapOptions {
         MapOptions::new()
     }
 
     /// Returns a view of all bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-cow-bytes-{}", std::process::id()));
+    /// # std::fs::write(&path, "some text")?;
+    /// let map = MappingCow::open(&path)?;
+    /// map.bytes().write_at(0, b"good")?;
+    /// assert_eq!(map.bytes().to_vec()?, b"good text");
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn bytes(&self) -> ViewMut<'_, u8> {
         self.region.view_mut().unwrap_or_else(|error| unreachable!("bytes fit anywhere: {error}"))
@@ -72,6 +126,21 @@ impl MappingCow {
     /// # Errors
     /// - `WrongSize` - the length of the mapping is not a multiple of the element's size.
     /// - `Alignment` - the mapping begins at an offset that is not aligned for the element.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-cow-view-{}", std::process::id()));
+    /// # std::fs::write(&path, [0; 16])?;
+    /// let map = MappingCow::open(&path)?;
+    /// let numbers = map.view::<u64>()?;
+    /// numbers.set(1, 7)?;
+    /// assert_eq!(numbers.to_vec()?, [0, 7]);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn view<T: Element>(&self) -> Result<ViewMut<'_, T>> {
         self.region.view_mut()
     }
@@ -83,6 +152,20 @@ impl MappingCow {
     /// - `Overflow` - `count` or `offset` is more than the system can express.
     /// - `Alignment` - `offset` is not aligned for the element.
     /// - `WrongSize` - the element has size zero.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-cow-view-at-{}", std::process::id()));
+    /// # std::fs::write(&path, [0; 16])?;
+    /// let map = MappingCow::open(&path)?;
+    /// map.view_at::<u32>(8, 2)?.fill(7)?;
+    /// assert_eq!(map.bytes().count(0)?, 8 + 6);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn view_at<T: Element>(&self, offset: usize, count: usize) -> Result<ViewMut<'_, T>> {
         self.region.view_mut_at(offset, count)
     }
@@ -142,6 +225,21 @@ impl MappingCow {
     ///
     /// # Errors
     /// As for [`Mapping::remap`](crate::Mapping::remap).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-cow-remap-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 4])?;
+    /// let mut map = MappingCow::open(&path)?;
+    /// map.bytes().fill(0)?;
+    /// map.remap()?;
+    /// assert_eq!(map.bytes().to_vec()?, [7; 4]);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn remap(&mut self) -> Result<()> {
         self.region.follow()
     }

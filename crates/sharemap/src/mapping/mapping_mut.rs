@@ -69,6 +69,21 @@ impl MappingMut {
     ///
     /// # Errors
     /// As for [`MapOptions::map_mut`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-mut-map-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 4])?;
+    /// let file = std::fs::File::options().read(true).write(true).open(&path)?;
+    /// let map = MappingMut::map(&file)?;
+    /// map.bytes().set(0, 8)?;
+    /// assert_eq!(std::fs::read(&path)?, [8, 7, 7, 7]);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "mmap")]
     pub fn map(file: impl AsDescriptor) -> Result<Self> {
         MapOptions::new().map_mut(file)
@@ -81,6 +96,19 @@ impl MappingMut {
     ///
     /// # Errors
     /// As for [`MapOptions::create_new`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-mut-new-{}", std::process::id()));
+    /// let map = MappingMut::create_new(&path, 4096)?;
+    /// let again = MappingMut::create_new(&path, 4096).unwrap_err();
+    /// assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn create_new(path: impl AsRef<Path>, len: u64) -> Result<Self> {
         MapOptions::new().create_new(path, len)
     }
@@ -113,6 +141,19 @@ impl MappingMut {
     ///
     /// # Errors
     /// As for [`MapOptions::open_or_create`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-mut-or-create-{}", std::process::id()));
+    /// let counter = MappingMut::open_or_create(&path, 8)?;
+    /// let runs = counter.view::<u64>()?;
+    /// runs.set(0, runs.get(0)? + 1)?; // 0 before the first run
+    /// # drop(counter);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn open_or_create(path: impl AsRef<Path>, len: u64) -> Result<Self> {
         MapOptions::new().open_or_create(path, len)
     }
@@ -140,11 +181,33 @@ impl MappingMut {
 
     /// Returns options for a mapping: offset, length, reservation, and others.
     /// [`MapOptions::open_mut`] then creates it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-mut-options-{}", std::process::id()));
+    /// let map = MappingMut::options().reserve(1 << 20).create(&path, 4096)?;
+    /// assert_eq!(map.reserved(), 1 << 20);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn options() -> MapOptions {
         MapOptions::new()
     }
 
     /// Returns a view of all bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(8)?;
+    /// map.bytes().write_at(2, b"text")?;
+    /// assert_eq!(map.bytes().to_vec()?, b"\0\0text\0\0");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn bytes(&self) -> ViewMut<'_, u8> {
         self.region.view_mut().unwrap_or_else(|error| unreachable!("bytes fit anywhere: {error}"))
@@ -176,6 +239,18 @@ impl MappingMut {
     /// - `Overflow` - `count` or `offset` is more than the system can express.
     /// - `Alignment` - `offset` is not aligned for the element.
     /// - `WrongSize` - the element has size zero.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(4096)?;
+    /// let (header, body) = (map.view_at::<u32>(0, 4)?, map.view_at::<u64>(16, 100)?);
+    /// header.set(0, 1)?;
+    /// body.fill(7)?;
+    /// assert_eq!(map.bytes().get(16)?, 7);
+    /// # Ok(()) }
+    /// ```
     pub fn view_at<T: Element>(&self, offset: usize, count: usize) -> Result<ViewMut<'_, T>> {
         self.region.view_mut_at(offset, count)
     }
@@ -185,12 +260,38 @@ impl MappingMut {
     ///
     /// # Errors
     /// As for [`view`](Self::view).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = std::sync::Arc::new(MappingMut::anonymous(4096)?);
+    /// let numbers = map.owned_view::<u64>()?;
+    /// let thread = std::thread::spawn(move || numbers.as_view().set(0, 7));
+    /// thread.join().unwrap()?;
+    /// assert_eq!(map.view::<u64>()?.get(0)?, 7);
+    /// # Ok(()) }
+    /// ```
     pub fn owned_view<T: Element>(self: &Arc<Self>) -> Result<OwnedViewMut<T>> {
         let len = self.len();
         views::owned_mut(Arc::clone(self) as _, len)
     }
 
     /// Returns a stream over the bytes, with `Read`, `BufRead` and `Seek`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// use std::io::Read;
+    ///
+    /// let map = MappingMut::anonymous(4)?;
+    /// map.bytes().write_at(0, b"text")?;
+    /// let mut text = String::new();
+    /// map.reader().read_to_string(&mut text)?;
+    /// assert_eq!(text, "text");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
         self.bytes().reader()
@@ -200,6 +301,18 @@ impl MappingMut {
     ///
     /// # Examples
     /// See [`Writer`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// use std::io::Write;
+    ///
+    /// let map = MappingMut::anonymous(100)?;
+    /// write!(map.writer(), "{} of {}", 3, 7)?;
+    /// assert_eq!(map.bytes().subview(..6)?.to_vec()?, b"3 of 7");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn writer(&self) -> Writer<'_> {
         self.bytes().writer()
@@ -246,6 +359,19 @@ impl MappingMut {
     /// - `OutOfBounds`, `Overflow` - the range does not lie in the mapping.
     ///
     /// Otherwise as for [`flush`](Self::flush).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-mut-flush-range-{}", std::process::id()));
+    /// let map = MappingMut::create(&path, 1 << 20)?;
+    /// map.bytes().write_at(5000, b"record")?;
+    /// map.flush_range(5000..5006)?; // the record is durable now
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "msync")]
     #[doc(alias = "FlushViewOfFile")]
     pub fn flush_range(&self, range: impl RangeBounds<usize>) -> Result<()> {
@@ -292,6 +418,20 @@ impl MappingMut {
     /// # Errors
     /// - `FlushFailed` - this flush or an earlier one of this mapping failed.
     /// - `Unsupported` - the mapping [closed](MapOptions::close_file) its file, on Linux.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-mut-flush-async-{}", std::process::id()));
+    /// let map = MappingMut::create(&path, 1 << 20)?;
+    /// map.bytes().fill(1)?;
+    /// map.flush_async()?; // the disk works while this thread goes on
+    /// map.flush()?;
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "sync_file_range")]
     #[doc(alias = "MS_ASYNC")]
     pub fn flush_async(&self) -> Result<()> {
@@ -305,6 +445,22 @@ impl MappingMut {
     /// - `OutOfBounds`, `Overflow` - the range does not lie in the mapping.
     ///
     /// Otherwise as for [`flush_async`](Self::flush_async).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-mut-range-async-{}", std::process::id()));
+    /// let map = MappingMut::create(&path, 1 << 20)?;
+    /// for start in (0..map.len()).step_by(1 << 16) {
+    ///     map.bytes().subview(start..start + (1 << 16))?.fill(1)?;
+    ///     map.flush_range_async(start..start + (1 << 16))?;
+    /// }
+    /// map.flush()?; // has little left to wait for
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn flush_range_async(&self, range: impl RangeBounds<usize>) -> Result<()> {
         self.region.flush(range, Flush::Started)
     }
@@ -388,6 +544,22 @@ impl MappingMut {
     /// - `Fault` - a page at the ends of a range of anonymous memory could not be accessed.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-mut-punch-{}", std::process::id()));
+    /// let map = MappingMut::create(&path, 1 << 20)?;
+    /// map.bytes().fill(1)?;
+    /// match map.punch_hole(..1 << 19) {
+    ///     Ok(()) => assert_eq!(map.bytes().get(0)?, 0),
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported), // a file system without holes
+    /// }
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "fallocate")]
     #[doc(alias = "FALLOC_FL_PUNCH_HOLE")]
     pub fn punch_hole(&self, range: impl RangeBounds<usize>) -> Result<()> {
@@ -402,6 +574,22 @@ impl MappingMut {
     ///
     /// # Errors
     /// As for [`Mapping::remap`](crate::Mapping::remap).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-mut-remap-{}", std::process::id()));
+    /// let mut map = MappingMut::create(&path, 4)?;
+    /// let file = std::fs::File::options().write(true).open(&path)?;
+    /// file.set_len(10)?; // usually in another process
+    /// assert_eq!(map.len(), 4);
+    /// map.remap()?;
+    /// assert_eq!(map.len(), 10);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "mremap")]
     pub fn remap(&mut self) -> Result<()> {
         self.region.follow()

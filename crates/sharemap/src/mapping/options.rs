@@ -59,12 +59,34 @@ pub struct MapOptions {
 
 impl MapOptions {
     /// Returns the default options, which map the whole file.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MapOptions::new().reserve(1 << 20).anonymous(4096)?;
+    /// assert_eq!((map.len(), map.reserved()), (4096, 1 << 20));
+    /// # Ok(()) }
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Sets the offset in the file at which the mapping begins. It need not be a multiple of the page
     /// size. The default is 0.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-opt-offset-{}", std::process::id()));
+    /// # std::fs::write(&path, b"header: contents")?;
+    /// let map = MapOptions::new().offset(8).open(&path)?;
+    /// assert_eq!(map.bytes().to_vec()?, b"contents");
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn offset(mut self, offset: u64) -> Self {
         self.offset = offset;
         self
@@ -72,6 +94,21 @@ impl MapOptions {
 
     /// Sets the length of the mapping in bytes, which the file must have. The default is all bytes
     /// from the offset to the end.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-opt-len-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let map = MapOptions::new().offset(90).len(5).open(&path)?;
+    /// assert_eq!(map.len(), 5);
+    /// let error = MapOptions::new().len(101).open(&path).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::OutOfBounds);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn len(mut self, len: usize) -> Self {
         self.len = Some(len);
         self
@@ -82,6 +119,17 @@ impl MapOptions {
     /// A reservation takes no memory, with one exception: [`private`](Self::private) memory of
     /// [reserved](HugePages::Reserved) huge pages is allocated whole on Linux, because a page that is
     /// missing later could not be reported as an error.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MapOptions::new().reserve(1 << 20).anonymous(4096)?;
+    /// let early = map.bytes();
+    /// map.grow(1 << 16)?;
+    /// assert_eq!(early.as_ptr(), map.bytes().as_ptr()); // it has not moved
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "MEM_RESERVE")]
     pub fn reserve(mut self, len: usize) -> Self {
         self.reserve = len;
@@ -89,6 +137,15 @@ impl MapOptions {
     }
 
     /// Populates the whole mapping before the call returns, like [`Region::populate`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MapOptions::new().populate().anonymous(1 << 16)?;
+    /// map.bytes().fill(1)?; // causes no page faults
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "MAP_POPULATE")]
     pub fn populate(mut self) -> Self {
         self.populate = true;
@@ -96,6 +153,16 @@ impl MapOptions {
     }
 
     /// Requests huge pages.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let huge = MapOptions::new().huge_pages(HugePages::Transparent);
+    /// let map = huge.anonymous(4 << 20)?; // has huge pages if the system has some
+    /// assert_eq!(map.len(), 4 << 20);
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "MAP_HUGETLB")]
     #[doc(alias = "MADV_HUGEPAGE")]
     #[doc(alias = "SEC_LARGE_PAGES")]
@@ -109,6 +176,20 @@ impl MapOptions {
     ///
     /// On Windows the file cannot be opened by any other handle (share mode 0). Elsewhere this is an
     /// advisory lock (`flock`), which excludes only handles that request it, too.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-opt-exclusive-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 10])?;
+    /// let options = MapOptions::new().exclusive();
+    /// let map = options.open_mut(&path)?;
+    /// assert_eq!(options.open_mut(&path).unwrap_err().kind(), ErrorKind::Busy);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "flock")]
     pub fn exclusive(mut self) -> Self {
         self.exclusive = true;
@@ -124,12 +205,37 @@ impl MapOptions {
 
     /// Makes new parts of the file holes, without allocating space for them. If the disk is full when
     /// one is written to, the store is an error of kind [`Fault`](ErrorKind::Fault).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-opt-sparse-{}", std::process::id()));
+    /// let map = MapOptions::new().sparse().create_new(&path, 1 << 30)?;
+    /// map.bytes().set(1 << 29, 1)?; // needs a block of the disk only now
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn sparse(mut self) -> Self {
         self.sparse = true;
         self
     }
 
     /// Gives this advice for the whole mapping, like [`Region::advise`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-opt-advice-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let map = MapOptions::new().advice(Advice::WillNeed).open(&path)?;
+    /// assert_eq!(map.bytes().get(99)?, 7);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "madvise")]
     pub fn advice(mut self, advice: Advice) -> Self {
         self.advice = Some(advice);
@@ -234,6 +340,20 @@ impl MapOptions {
     ///
     /// - `NotWritable` - this user may only read the file, its file system is read-only, or the file
     ///   refuses writable mappings.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-opt-open-mut-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let map = MapOptions::new().offset(10).len(2).open_mut(&path)?;
+    /// map.bytes().write_at(0, &[8, 9])?;
+    /// assert_eq!(std::fs::read(&path)?[9..13], [7, 8, 9, 7]);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn open_mut(&self, path: impl AsRef<Path>) -> Result<MappingMut> {
         self.open_region(path.as_ref(), Access::Write).map(MappingMut::from_region)
     }
@@ -242,6 +362,20 @@ impl MapOptions {
     ///
     /// # Errors
     /// As for [`open`](Self::open).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-opt-open-cow-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let map = MapOptions::new().len(10).open_cow(&path)?;
+    /// map.bytes().fill(0)?;
+    /// assert_eq!(std::fs::read(&path)?, [7; 100]);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn open_cow(&self, path: impl AsRef<Path>) -> Result<MappingCow> {
         self.open_region(path.as_ref(), Access::CopyOnWrite).map(MappingCow::from_region)
     }
@@ -281,6 +415,19 @@ impl MapOptions {
     ///
     /// # Errors
     /// As for [`create_new`](Self::create_new), except `AlreadyExists`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-opt-create-{}", std::process::id()));
+    /// let map = MapOptions::new().reserve(1 << 20).create(&path, 4096)?;
+    /// map.grow(8192)?;
+    /// assert_eq!(std::fs::metadata(&path)?.len(), 8192);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn create(&self, path: impl AsRef<Path>, len: u64) -> Result<MappingMut> {
         self.create_region(path.as_ref(), len, Existing::Emptied).map(MappingMut::from_region)
     }
@@ -292,6 +439,19 @@ impl MapOptions {
     ///
     /// # Errors
     /// As for [`create_new`](Self::create_new), except `AlreadyExists`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-opt-or-create-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 3])?;
+    /// let map = MapOptions::new().open_or_create(&path, 5)?;
+    /// assert_eq!(map.bytes().to_vec()?, [7, 7, 7, 0, 0]);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn open_or_create(&self, path: impl AsRef<Path>, len: u64) -> Result<MappingMut> {
         self.create_region(path.as_ref(), len, Existing::Kept).map(MappingMut::from_region)
     }
@@ -302,6 +462,21 @@ impl MapOptions {
     /// # Errors
     /// As for [`open`](Self::open), except `NotFound`. Together with `exclusive` the call is
     /// `Unsupported`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-opt-map-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let file = std::fs::File::open(&path)?;
+    /// let map = MapOptions::new().offset(50).map(&file)?;
+    /// drop(file); // the mapping has a descriptor of its own
+    /// assert_eq!(map.len(), 50);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "mmap")]
     pub fn map(&self, file: impl AsDescriptor) -> Result<Mapping> {
         self.map_region(&file, Access::Read).map(Mapping::from_region)
@@ -315,6 +490,20 @@ impl MapOptions {
     ///
     /// - `NotWritable` - the descriptor was not opened for reading and writing, the file is sealed, or
     ///   it refuses writable mappings.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-opt-map-mut-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let file = std::fs::File::options().read(true).write(true).open(&path)?;
+    /// let map = MapOptions::new().len(1).map_mut(&file)?;
+    /// map.bytes().set(0, 8)?;
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "mmap")]
     pub fn map_mut(&self, file: impl AsDescriptor) -> Result<MappingMut> {
         self.map_region(&file, Access::Write).map(MappingMut::from_region)
@@ -325,6 +514,20 @@ impl MapOptions {
     ///
     /// # Errors
     /// As for [`map`](Self::map).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-opt-map-cow-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let file = std::fs::File::open(&path)?;
+    /// let map = MapOptions::new().map_cow(&file)?;
+    /// map.bytes().set(0, 8)?; // changes neither the file nor other mappings of it
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn map_cow(&self, file: impl AsDescriptor) -> Result<MappingCow> {
         self.map_region(&file, Access::CopyOnWrite).map(MappingCow::from_region)
     }
@@ -340,6 +543,15 @@ impl MapOptions {
     ///   that the system lacks.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MapOptions::new().reserve(1 << 20).anonymous(4096)?;
+    /// map.view::<u64>()?.set(0, 7)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "MAP_ANONYMOUS")]
     pub fn anonymous(&self, len: usize) -> Result<MappingMut> {
         self.anonymous_region(len, Access::Write).map(MappingMut::from_region)
@@ -349,6 +561,15 @@ impl MapOptions {
     ///
     /// # Errors
     /// As for [`anonymous`](Self::anonymous).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let mut memory = MapOptions::new().huge_pages(HugePages::Transparent).private(1 << 20)?;
+    /// memory[0] = 7; // a plain slice
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "MAP_PRIVATE")]
     #[doc(alias = "VirtualAlloc")]
     pub fn private(&self, len: usize) -> Result<AnonymousMapping> {

@@ -32,6 +32,20 @@ impl Region {
     /// - `TooManyMappings` - the process has as many mappings as the system allows.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-populate-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let map = Mapping::open(&path)?;
+    /// map.populate()?; // reads the file ahead of the first access
+    /// assert_eq!(map.bytes().count(7)?, 100);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "MADV_POPULATE_READ")]
     #[doc(alias = "MAP_POPULATE")]
     #[doc(alias = "PrefetchVirtualMemory")]
@@ -45,6 +59,19 @@ impl Region {
     /// - `OutOfBounds`, `Overflow` - the range does not lie in the mapping.
     ///
     /// Otherwise as for [`populate`](Self::populate).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-populate-range-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 10000])?;
+    /// let map = Mapping::open(&path)?;
+    /// map.populate_range(..5000)?;
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn populate_range(&self, range: impl RangeBounds<usize>) -> Result<()> {
         let Some((_, pages)) = self.pages(range, "populate")? else {
             return Ok(());

@@ -250,6 +250,19 @@ impl Region {
     }
 
     /// Returns the length of the mapping in bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-len-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let map = MapOptions::new().offset(40).open(&path)?;
+    /// assert_eq!(map.len(), 60);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.len.load(Ordering::Acquire)
@@ -263,12 +276,38 @@ impl Region {
 
     /// Returns the path by which the file was opened; `None` for a descriptor and for anonymous
     /// memory.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-path-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let map = Mapping::open(&path)?;
+    /// assert_eq!(map.path(), Some(path.as_path()));
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
     /// Returns the offset in the file of the first mapped byte.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-offset-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let map = MapOptions::new().offset(40).open(&path)?;
+    /// assert_eq!(map.file_offset(), 40);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn file_offset(&self) -> u64 {
         self.plan.offset
@@ -277,12 +316,36 @@ impl Region {
     /// Returns the length in bytes up to which the mapping can grow without moving: its
     /// [reservation](crate::MapOptions::reserve), rounded up to whole pages. An empty mapping has no
     /// reservation.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-reserved-{}", std::process::id()));
+    /// let map = MapOptions::new().reserve(1 << 20).create(&path, 4096)?;
+    /// assert!(map.grow(map.reserved()).is_ok());
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn reserved(&self) -> usize {
         self.reserved.load(Ordering::Relaxed).saturating_sub(self.slack())
     }
 
     /// Returns whether guarded accesses to this mapping are made in place or by system calls.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(4096)?;
+    /// match map.recovery() {
+    ///     guard::Recovery::InPlace => println!("an access is one instruction"),
+    ///     _ => println!("an access is a system call"),
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn recovery(&self) -> Recovery {
         self.recovery

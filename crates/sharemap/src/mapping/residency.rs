@@ -30,6 +30,22 @@ pub struct Residency {
 
 impl Residency {
     /// Returns the state of each page, in order.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-residency-pages-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 10000])?;
+    /// let map = Mapping::open(&path)?;
+    /// let residency = map.residency()?;
+    /// for (page, state) in residency.pages().iter().enumerate() {
+    ///     println!("page {page}: {state:?}");
+    /// }
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn pages(&self) -> &[PageState] {
         &self.pages
@@ -75,6 +91,21 @@ impl Region {
     ///
     /// # Examples
     /// See [`Residency`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-residency-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 10000])?;
+    /// let map = Mapping::open(&path)?;
+    /// map.bytes().get(0)?;
+    /// let pages = map.residency()?;
+    /// println!("{} of {} pages are in memory", pages.resident(), pages.pages().len());
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "mincore")]
     #[doc(alias = "QueryWorkingSetEx")]
     pub fn residency(&self) -> Result<Residency> {
@@ -90,10 +121,10 @@ impl Region {
     /// Otherwise as for [`residency`](Self::residency).
     #[doc(alias = "mincore")]
     pub fn residency_range(&self, range: impl RangeBounds<usize>) -> Result<Residency> {
-        let Some((_, pages)) = self.pages(range, "ask the residency of")? else {
+        let Some((_, pages)) = self.pages(range, "query the residency of")? else {
             return Ok(Residency { pages: Vec::new() });
         };
-        let file = self.file_for("ask the residency of")?;
+        let file = self.file_for("query the residency of")?;
         // SAFETY: the pages are in this region's span; asking changes nothing.
         let pages = unsafe { sys::map::residency(pages.base, pages.len, file) }
             .map_err(|error| self.named(error))?;
@@ -109,6 +140,22 @@ impl Region {
     /// - `PermissionDenied` - this user neither owns the file nor may write to it.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-cache-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 10000])?;
+    /// let map = Mapping::open(&path)?;
+    /// match map.cache_status() {
+    ///     Ok(status) => println!("{} pages cached, {} dirty", status.cached, status.dirty),
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+    /// }
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "cachestat")]
     pub fn cache_status(&self) -> Result<CacheStatus> {
         self.cache_status_range(..)
@@ -121,12 +168,12 @@ impl Region {
     ///
     /// Otherwise as for [`cache_status`](Self::cache_status).
     pub fn cache_status_range(&self, range: impl RangeBounds<usize>) -> Result<CacheStatus> {
-        let Some(file) = self.file_for("ask the cache about")? else {
-            return Err(Error::new(ErrorKind::Unsupported, "ask the cache about")
+        let Some(file) = self.file_for("query the page cache for")? else {
+            return Err(Error::new(ErrorKind::Unsupported, "query the page cache for")
                 .with_detail("anonymous memory has no file"));
         };
-        let range =
-            resolve(range, self.len(), "ask the cache about").map_err(|error| self.named(error))?;
+        let range = resolve(range, self.len(), "query the page cache for")
+            .map_err(|error| self.named(error))?;
         let start = self.file_offset();
         sys::file::cache_status(file, start + range.start as u64..start + range.end as u64)
             .map_err(|error| self.named(error))
@@ -139,10 +186,23 @@ impl Region {
     ///   [closed](crate::MapOptions::close_file) its file.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-fs-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let map = Mapping::open(&path)?;
+    /// println!("{} is on {}", path.display(), map.file_system()?);
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "statfs")]
     pub fn file_system(&self) -> Result<String> {
-        let Some(file) = self.file_for("name the file system of")? else {
-            return Err(Error::new(ErrorKind::Unsupported, "name the file system of")
+        let Some(file) = self.file_for("identify the file system of")? else {
+            return Err(Error::new(ErrorKind::Unsupported, "identify the file system of")
                 .with_detail("anonymous memory has no file"));
         };
         sys::file::file_system(file).map_err(|error| self.named(error))
@@ -158,6 +218,21 @@ impl Region {
     ///   [closed](crate::MapOptions::close_file) its file.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-region-evict-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 10000])?;
+    /// let map = Mapping::open(&path)?;
+    /// if map.evict().is_ok() {
+    ///     println!("the next access reads the disk");
+    /// }
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "posix_fadvise")]
     #[doc(alias = "POSIX_FADV_DONTNEED")]
     pub fn evict(&self) -> Result<()> {

@@ -19,7 +19,7 @@ impl Region {
         if new_len > self.reserved() {
             let detail = match self.reserved() {
                 0 => "an empty mapping has no reservation; use `resize`".to_owned(),
-                reserved => format!("{reserved} bytes are reserved"),
+                reserved => format!("only {reserved} bytes are reserved; reserve more"),
             };
             return Err(self
                 .named(Error::new(ErrorKind::ExceedsReservation, "grow"))

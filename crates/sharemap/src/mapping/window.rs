@@ -44,6 +44,24 @@ impl SlidingWindow {
     /// - `ZeroLength` - `window` is zero.
     ///
     /// Otherwise as for [`MapOptions::open`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-window-open-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100000])?;
+    /// let mut window = SlidingWindow::open(&path, 16384)?;
+    /// let mut sum = 0_u64;
+    /// for offset in (0..window.len()).step_by(1000) {
+    ///     sum += u64::from(window.view::<u8>(offset, 1)?.get(0)?);
+    /// }
+    /// assert_eq!(sum, 700);
+    /// assert!(window.mapped() < 100_000);
+    /// # drop(window);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn open(path: impl AsRef<Path>, window: usize) -> Result<Self> {
         let path = path.as_ref();
         let request = OpenRequest {
@@ -63,6 +81,19 @@ impl SlidingWindow {
     /// - `ZeroLength` - `window` is zero.
     ///
     /// Otherwise as for [`MapOptions::map`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-window-map-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100000])?;
+    /// let mut window = SlidingWindow::map(std::fs::File::open(&path)?, 16384)?;
+    /// assert_eq!(window.view::<u8>(99_999, 1)?.get(0)?, 7);
+    /// # drop(window);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn map(file: impl AsDescriptor, window: usize) -> Result<Self> {
         let plan = MapOptions::new().plan(Access::Read);
         Self::over(file.duplicate_descriptor()?, None, window, plan.of_given())
@@ -136,6 +167,22 @@ impl SlidingWindow {
     /// - `TooManyMappings` - the process has as many mappings as the system allows.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-window-view-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100000])?;
+    /// let mut window = SlidingWindow::open(&path, 16384)?;
+    /// // Each view borrows the window, which moves for the next one.
+    /// let first = window.view::<[u8; 3]>(0, 1)?.get(0)?;
+    /// let last = window.view::<[u8; 3]>(99_997, 1)?.get(0)?;
+    /// assert_eq!(first, last);
+    /// # drop(window);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn view<T: Element>(&mut self, offset: u64, count: usize) -> Result<View<'_, T>> {
         let error = |region: &Region, kind| {
             region.named(Error::new(kind, "view")).with_offset(offset).with_length(count as u64)

@@ -169,7 +169,8 @@ fn stage(file: &File, location: &Location, attachment: Attachment) -> Result<Sta
         (Some(header), header::CREATING) => Ok(Stage::Begun(header)),
         (Some(_), header::FAULTED) => Err(faulted().with_path(path)),
         (Some(_), _) => {
-            Err(Error::new(ErrorKind::Malformed, "open").with_path(path).with_offset(header::STATE))
+            let error = Error::new(ErrorKind::Malformed, "open").with_path(path);
+            Err(header::contradiction(error, header::STATE))
         }
         // Objects here get their names last, so this file was never an object: it must not be
         // replaced as an unfinished one.

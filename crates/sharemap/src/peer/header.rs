@@ -195,14 +195,14 @@ impl Header {
         }
         if two(10) != BYTE_ORDER {
             return Err(error(ErrorKind::WrongVersion)
-                .with_offset(10)
+                .with_field_offset(10)
                 .with_detail("its integers are not little-endian"));
         }
         match two(8) {
             VERSION => {}
             other => {
                 let age = if other > VERSION { "newer" } else { "older" };
-                return Err(error(ErrorKind::WrongVersion).with_offset(8).with_detail(format!(
+                return Err(error(ErrorKind::WrongVersion).with_field_offset(8).with_detail(format!(
                     "its format is version {other}, {age} than {VERSION}; use it with the version of \
                      this library that created it, or re-create it"
                 )));
@@ -210,7 +210,7 @@ impl Header {
         }
         if eight(120) != checksum(&bytes[..120]) {
             return Err(error(ErrorKind::Malformed)
-                .with_offset(120)
+                .with_field_offset(120)
                 .with_detail("its checksum does not match the header; re-create it"));
         }
         let header = Self {
@@ -232,7 +232,7 @@ impl Header {
             return Err(header.cut_short(len));
         }
         match header.contradiction() {
-            Some(at) => Err(error(ErrorKind::Malformed).with_offset(at)),
+            Some(at) => Err(contradiction(error(ErrorKind::Malformed), at)),
             None => Ok(header),
         }
     }
@@ -361,6 +361,14 @@ fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
         (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
+}
+
+/// Adds the header field at offset `at` to an error: its value contradicts other fields, or has no meaning.
+#[cold]
+pub(super) fn contradiction(error: Error, at: u64) -> Error {
+    error.with_field_offset(at).with_detail(format!(
+        "the field at offset {at} of the header is wrong; re-create the object"
+    ))
 }
 
 /// Copies `N` bytes from offset `at`.

@@ -265,7 +265,7 @@ impl Session {
         if noted.is_err() {
             self.memory.store(record, 0u32)?;
             return Err(self
-                .with_object_path(Error::new(ErrorKind::TooManyThreads, "claim a lane in"))
+                .with_object_path(Error::new(ErrorKind::TooManyThreads, "claim a lane").inside())
                 .with_detail(
                     "this thread is ending, and its thread-local storage is destroyed; use the object \
                      before that",
@@ -286,8 +286,7 @@ impl Session {
     /// The error of a thread that found no lane to claim.
     #[cold]
     fn no_lane(&self) -> Error {
-        self.with_object_path(Error::new(ErrorKind::TooManyThreads, "claim a lane in"))
-            .with_length(self.header.lanes.into())
+        self.with_object_path(Error::new(ErrorKind::TooManyThreads, "claim a lane").inside())
             .with_detail(format!(
                 "all {} lanes are in use, one for every {SLOTS} locks of each thread; end a thread, \
                  release locks, or re-create the object with more lanes",

@@ -228,7 +228,7 @@ impl Session {
         let named: Vec<_> = processes.iter().map(u32::to_string).take(MOST_NAMED).collect();
         let more = if processes.len() > MOST_NAMED { ", …" } else { "" };
         self.with_object_path(Error::new(ErrorKind::TooManyProcesses, OPERATION))
-            .with_length(self.header.participants.into())
+
             .with_detail(format!(
                 "all {} participants are in use (processes {}{more}); wait longer, end one of them, or \
                  re-create the object with more participants",

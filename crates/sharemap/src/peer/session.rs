@@ -197,7 +197,7 @@ impl Session {
 
     /// Adds the object's path and the offset of a word to an error.
     fn at_word(&self, error: Error, at: u64) -> Error {
-        self.with_object_path(error.with_offset(at))
+        self.with_object_path(error.with_lock_offset(at))
     }
 }
 
@@ -395,7 +395,7 @@ impl Drop for Session {
 #[cold]
 pub(super) fn takes_no_part(session: &Session, operation: &'static str) -> Error {
     session.with_object_path(Error::new(ErrorKind::NotWritable, operation)).with_detail(
-        "it was opened read-only or copy-on-write, and locks, waits and signals change the object; \
+        "it was opened read-only or copy-on-write, and every operation of a lock changes the object; \
          open it with `Shared::open`",
     )
 }

@@ -50,6 +50,20 @@ impl Location {
     ///   its first 13, `~`, and a hash of 16 hexadecimal digits,
     /// - a file in `%LOCALAPPDATA%\sharemap\shm` on Windows, or the section `Local\jobs` if the
     ///   [`Lifetime`](crate::Lifetime) is `Attached`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-location-name-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let block = SharedMemory::create_new(Location::name(name), 4096)?;
+    /// let same = SharedMemory::open(name)?; // text is a name, too
+    /// block.bytes().set(0, 7)?;
+    /// assert_eq!(same.bytes().get(0)?, 7);
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn name(name: impl Into<String>) -> Self {
         Self(LocationKind::Name(name.into()))
     }
@@ -58,11 +72,32 @@ impl Location {
     ///
     /// On Unix, symbolic links on the path are followed if they belong to root or to this user. See
     /// [`SharedOptions::allow_any_owner`](crate::SharedOptions::allow_any_owner).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-location-file-{}", std::process::id()));
+    /// let jobs = Shared::create_new(Location::file(&path), || Mutex::new(0_u64))?;
+    /// *jobs.lock()? += 1;
+    /// # drop(jobs);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self(LocationKind::File(path.into()))
     }
 
     /// Returns the location of memory without a name, which other processes get as a descriptor.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let block = SharedMemory::create_new(Location::anonymous(), 4096)?;
+    /// assert_eq!(block.len(), 4096);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn anonymous() -> Self {
         Self(LocationKind::Anonymous)
@@ -105,6 +140,15 @@ impl Location {
     }
 
     /// Returns `true` if this is a name of the form that [`unique`](Self::unique) generates.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// assert!(Location::unique("cache")?.is_temporary());
+    /// assert!(!Location::name("cache").is_temporary());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         let LocationKind::Name(name) = &self.0 else { return false };

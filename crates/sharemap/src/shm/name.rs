@@ -20,16 +20,16 @@ pub(crate) fn checked(name: &str) -> Result<&str> {
     }
     let portable = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if let Some(at) = name.bytes().position(|byte| !portable(byte)) {
-        let error = error(ErrorKind::NameCharacter).with_offset(at as u64);
+        let error = error(ErrorKind::NameCharacter).with_field_offset(at as u64);
         return Err(match name.as_bytes()[at] {
             b'/' | b'\\' if at == 0 => error.with_detail("leave the leading separator off"),
             b'/' | b'\\' => error.with_detail("for an object in a file, use `Location::file`"),
-            _ => error.with_detail("use A-Z, a-z, 0-9, '.', '_' and '-', which are portable"),
+            _ => error.with_detail("use only A-Z, a-z, 0-9, '.', '_' and '-'"),
         });
     }
     if name.starts_with('.') {
         return Err(error(ErrorKind::NameCharacter)
-            .with_offset(0)
+            .with_field_offset(0)
             .with_detail("a leading dot is reserved for objects that are being created"));
     }
     Ok(name)

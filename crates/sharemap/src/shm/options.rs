@@ -58,6 +58,18 @@ impl Default for SharedMemoryOptions {
 impl SharedMemoryOptions {
     /// Returns the default options: memory of a fixed length, which only this user can open and which
     /// exists until it is unlinked.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-shm-options-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let block = SharedMemoryOptions::new().max(1 << 20).create_new(name, 4096)?;
+    /// block.grow(8192)?;
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
@@ -68,6 +80,23 @@ impl SharedMemoryOptions {
     /// A process that opens the object sets its own `max` to follow the growth. Where the system
     /// cannot change the length of an object (macOS; [`Lifetime::Attached`] on Windows), the object
     /// has the length `max` from the beginning, and a process that opens it sees all of it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-shm-max-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let options = SharedMemory::options().max(1 << 20);
+    /// let block = options.create_new(name, 4096)?;
+    /// let early = block.bytes();
+    /// block.grow(1 << 16)?;
+    /// assert_eq!(early.as_ptr(), block.bytes().as_ptr()); // it has not moved
+    /// let error = block.grow(1 << 21).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::ExceedsReservation);
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn max(mut self, max: u64) -> Self {
         self.max = max;
         self
@@ -83,6 +112,16 @@ impl SharedMemoryOptions {
     /// anonymous memory.
     ///
     /// Reserved huge pages are allocated at once, up to [`max`](Self::max).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let options = SharedMemory::options().huge_pages(HugePages::Transparent);
+    /// let block = options.create_new(Location::anonymous(), 4 << 20)?;
+    /// assert_eq!(block.len(), 4 << 20);
+    /// # Ok(()) }
+    /// ```
     pub fn huge_pages(mut self, huge: HugePages) -> Self {
         self.huge = huge;
         self
@@ -90,6 +129,18 @@ impl SharedMemoryOptions {
 
     /// Allocates no memory in advance. If none is left when the memory is written to, the store is an
     /// error of kind [`Fault`](ErrorKind::Fault).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-shm-sparse-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let block = SharedMemory::options().sparse().create_new(name, 1 << 30)?;
+    /// block.bytes().set(1 << 29, 1)?; // takes memory only now
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn sparse(mut self) -> Self {
         self.sparse = true;
         self
@@ -108,6 +159,20 @@ impl SharedMemoryOptions {
     /// On Linux the umask does not matter. On macOS a mode that the umask would change is
     /// `Unsupported`. On Windows only the last digit can grant more rights, and only with
     /// [`Lifetime::Attached`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-shm-mode-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// match SharedMemory::options().mode(0o640).create_new(name, 4096) {
+    ///     Ok(block) => println!("readable by the group: {} bytes", block.len()),
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported), // Windows
+    /// }
+    /// # let _ = unlink(name);
+    /// # Ok(()) }
+    /// ```
     pub fn mode(mut self, mode: u32) -> Self {
         self.sharing.mode = mode & 0o777;
         self
@@ -130,6 +195,16 @@ impl SharedMemoryOptions {
     /// error of kind [`ForeignOwner`](ErrorKind::ForeignOwner).
     ///
     /// On Linux, an owner that this user namespace does not map counts as another user.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let options = SharedMemory::options().allow_any_owner();
+    /// let error = options.open("doc-no-such-object").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::NotFound); // `ForeignOwner` cannot occur
+    /// # Ok(()) }
+    /// ```
     pub fn allow_any_owner(mut self) -> Self {
         self.owner = Owner::Any;
         self
@@ -173,6 +248,19 @@ impl SharedMemoryOptions {
     /// - `Unsupported` - the location is a file, or the system lacks an option that is set.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-shm-opt-new-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let block = SharedMemory::options().populate().create_new(name, 4096)?;
+    /// let again = SharedMemory::options().create_new(name, 4096).unwrap_err();
+    /// assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "shm_open")]
     #[doc(alias = "memfd_create")]
     #[doc(alias = "CreateFileMapping")]
@@ -219,6 +307,21 @@ impl SharedMemoryOptions {
     /// - `Unsupported` - the location is anonymous or a file.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-shm-opt-open-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let options = SharedMemory::options().max(1 << 20);
+    /// let block = options.create_new(name, 4096)?;
+    /// let same = options.open(name)?;
+    /// block.grow(8192)?;
+    /// assert_eq!(same.refresh_len()?, 8192);
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "shm_open")]
     #[doc(alias = "OpenFileMapping")]
     pub fn open(&self, location: impl Into<Location>) -> Result<SharedMemory> {
@@ -231,6 +334,20 @@ impl SharedMemoryOptions {
     ///
     /// # Errors
     /// As for [`open`](Self::open), except `NotWritable`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-shm-opt-ro-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let block = SharedMemory::create_new(name, 4096)?;
+    /// let same = SharedMemory::options().open_read_only(name)?;
+    /// block.bytes().set(0, 7)?;
+    /// assert_eq!(same.bytes().get(0)?, 7);
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn open_read_only(&self, location: impl Into<Location>) -> Result<ReadOnlySharedMemory> {
         let location = location.into();
         let file = self.open_file(&location, Access::Read).map_err(|e| named(e, &location))?;
@@ -247,6 +364,21 @@ impl SharedMemoryOptions {
     /// - `AlreadyExists` - another process kept creating and unlinking the object meanwhile.
     ///
     /// Otherwise as for [`open`](Self::open) and [`create_new`](Self::create_new).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-shm-opt-or-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let options = SharedMemory::options().max(1 << 20);
+    /// let block = options.open_or_create(name, 4096)?;
+    /// let same = options.open_or_create(name, 4096)?;
+    /// block.bytes().set(0, 7)?;
+    /// assert_eq!(same.bytes().get(0)?, 7);
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn open_or_create(&self, location: impl Into<Location>, len: u64) -> Result<SharedMemory> {
         // Another process may create and unlink the object between the two calls, again and again.
         const ROUNDS: usize = 8;

@@ -75,7 +75,10 @@ fn receive(socket: &impl AsDescriptor, required: Seals) -> Result<(File, Message
     let refuse = |kind, detail: String| Err(Error::new(kind, OPERATION).with_detail(detail));
     let status = sys::file::status(&file)?;
     if status.kind != FileKind::Regular {
-        return refuse(ErrorKind::NotAnObject, "the descriptor is not of memory".into());
+        return refuse(
+            ErrorKind::NotAnObject,
+            "the descriptor does not refer to shared memory".into(),
+        );
     }
     if let Err(what) = sys::shm::is_memory(&file) {
         // A page fault on a file may block for ever, if a malicious file system serves it (FUSE).

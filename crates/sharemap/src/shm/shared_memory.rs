@@ -117,6 +117,20 @@ impl SharedMemory {
     ///
     /// # Errors
     /// As for [`SharedMemoryOptions::open_read_only`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-shm-ro-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let block = SharedMemory::create_new(name, 4096)?;
+    /// let same = SharedMemory::open_read_only(name)?;
+    /// block.bytes().set(0, 7)?;
+    /// assert_eq!(same.bytes().get(0)?, 7);
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn open_read_only(location: impl Into<Location>) -> Result<ReadOnlySharedMemory> {
         SharedMemoryOptions::new().open_read_only(location)
     }
@@ -188,6 +202,19 @@ impl SharedMemory {
     ///   one.
     ///
     /// Otherwise as for [`MapOptions::map_mut`](crate::MapOptions::map_mut).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let block = SharedMemory::anonymous(4096)?;
+    /// if let Some(file) = block.file() {
+    ///     let same = SharedMemory::from_descriptor(file)?;
+    ///     block.bytes().set(0, 7)?;
+    ///     assert_eq!(same.bytes().get(0)?, 7);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn from_descriptor(descriptor: impl AsDescriptor) -> Result<Self> {
         let file = descriptor.duplicate_descriptor()?;
         SharedMemoryOptions::new().map(file, Location::anonymous(), None)
@@ -198,6 +225,18 @@ impl SharedMemory {
     ///
     /// # Errors
     /// As for [`unlink`](crate::unlink()).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let name = Location::unique("doc-unlink")?;
+    /// let block = SharedMemory::create_new(&name, 4096)?;
+    /// SharedMemory::unlink(&name)?;
+    /// assert_eq!(SharedMemory::open(&name).unwrap_err().kind(), ErrorKind::NotFound);
+    /// block.bytes().set(0, 7)?; // the mapping stays
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "shm_unlink")]
     pub fn unlink(location: impl Into<Location>) -> Result<()> {
         super::unlink(location)
@@ -205,6 +244,18 @@ impl SharedMemory {
 
     /// Returns options for creating or opening shared memory: reservation, lifetime, huge pages,
     /// access rights.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-shm-options-of-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let block = SharedMemory::options().max(1 << 20).create_new(name, 4096)?;
+    /// assert_eq!(block.reserved(), 1 << 20);
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn options() -> SharedMemoryOptions {
         SharedMemoryOptions::new()
     }
@@ -247,6 +298,20 @@ impl SharedMemory {
     /// - `PermissionDenied` - this user may not open the object.
     ///
     /// Otherwise as for [`MapOptions::map`](crate::MapOptions::map).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-shm-read-only-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let block = SharedMemory::create_new(name, 4096)?;
+    /// let reader = block.read_only()?; // give this one to code that must not write
+    /// block.bytes().set(0, 7)?;
+    /// assert_eq!(reader.bytes().get(0)?, 7);
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn read_only(&self) -> Result<ReadOnlySharedMemory> {
         let file = self.descriptor(Access::Read)?;
         SharedMemoryOptions::new().map_read_only(file, self.location.clone())

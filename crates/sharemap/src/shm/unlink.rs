@@ -79,6 +79,18 @@ pub struct UnlinkOnDrop {
 
 impl UnlinkOnDrop {
     /// Creates a guard that unlinks `location` when it is dropped by this process.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let name = UnlinkOnDrop::new(Location::unique("doc-guard")?);
+    /// let block = SharedMemory::create_new(&name, 4096)?;
+    /// block.bytes().set(0, 7)?;
+    /// drop(block);
+    /// drop(name); // the memory is gone
+    /// # Ok(()) }
+    /// ```
     pub fn new(location: impl Into<Location>) -> Self {
         Self { location: location.into(), process: sys::fork::process() }
     }
@@ -90,6 +102,18 @@ impl UnlinkOnDrop {
     }
 
     /// Returns the location without unlinking it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let guard = UnlinkOnDrop::new(Location::unique("doc-keep")?);
+    /// let block = SharedMemory::create_new(&guard, 4096)?;
+    /// let name = guard.keep(); // all went well: the object stays
+    /// # drop(block);
+    /// unlink(&name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn keep(mut self) -> Location {
         self.process = 0;
         self.location.clone()

@@ -22,8 +22,9 @@ unsafe impl Sync for WipeOnFork {}
 impl WipeOnFork {
     /// Allocates at least `len` bytes.
     pub(crate) fn new(len: usize) -> Result<Self> {
-        let layout = Layout::from_size_align(len.max(64), 64)
-            .map_err(|_| Error::new(ErrorKind::OutOfAddressSpace, "allocate for an attachment"))?;
+        let layout = Layout::from_size_align(len.max(64), 64).map_err(|_| {
+            Error::new(ErrorKind::OutOfAddressSpace, "allocate memory for an attachment")
+        })?;
         // SAFETY: the size of the layout is at least 64.
         let base = unsafe { alloc_zeroed(layout) };
         if base.is_null() {

@@ -77,6 +77,16 @@ impl<'a, T: Element> View<'a, T> {
     }
 
     /// Returns the number of elements in the view.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(4096)?;
+    /// assert_eq!(map.bytes().len(), 4096);
+    /// assert_eq!(map.view::<u64>()?.len(), 512); // elements, not bytes
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     #[inline]
     pub fn len(&self) -> usize {
@@ -115,6 +125,25 @@ impl<'a, T: Element> View<'a, T> {
     ///
     /// # Examples
     /// See [`Blocks`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(8 * 100)?;
+    /// let numbers = map.view::<u64>()?;
+    /// numbers.fill(2)?;
+    /// let mut blocks = numbers.blocks::<16>();
+    /// let mut sum = 0;
+    /// for number in blocks.remainder() {
+    ///     sum += number?; // the last 4
+    /// }
+    /// for block in blocks {
+    ///     sum += block?.iter().sum::<u64>();
+    /// }
+    /// assert_eq!(sum, 200);
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "chunks_exact")]
     #[must_use]
     pub fn blocks<const N: usize>(&self) -> Blocks<'a, T, N> {
@@ -237,6 +266,16 @@ impl<'a, T: Element> View<'a, T> {
     ///
     /// # Errors
     /// - `OutOfBounds` - `middle` is past the end of the view.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(100)?;
+    /// let (header, body) = map.bytes().split_at(16)?;
+    /// assert_eq!((header.len(), body.len()), (16, 84));
+    /// # Ok(()) }
+    /// ```
     pub fn split_at(&self, middle: usize) -> Result<(Self, Self)> {
         Ok((self.subview(..middle)?, self.subview(middle..)?))
     }
@@ -261,6 +300,16 @@ impl<'a, T: Element> View<'a, T> {
     }
 
     /// Returns the length of the view in bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(4096)?;
+    /// let part = map.view_at::<u32>(0, 10)?;
+    /// assert_eq!((part.len(), part.size_bytes()), (10, 40));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     #[inline]
     pub fn size_bytes(&self) -> usize {

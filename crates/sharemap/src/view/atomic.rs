@@ -59,6 +59,19 @@ impl<'a, T: AtomicElement> ViewMut<'a, T> {
     ///
     /// # Examples
     /// See [`Atomic`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// use std::sync::atomic::Ordering;
+    ///
+    /// let map = MappingMut::anonymous(4096)?;
+    /// let hits = map.view::<u64>()?.atomic(0)?;
+    /// hits.fetch_add(1, Ordering::Relaxed)?;
+    /// assert_eq!(hits.load(Ordering::Relaxed)?, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn atomic(&self, index: usize) -> Result<Atomic<'a, T>> {
         let element = self.subview(index..index.saturating_add(1))?;
         if element.has_atomics() { Ok(Atomic { element }) } else { Err(unsupported(self)) }
@@ -72,6 +85,19 @@ impl<T: AtomicElement> View<'_, T> {
     /// - `Fault` - the memory could not be accessed.
     ///
     /// Otherwise as for [`ViewMut::atomic`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// use std::sync::atomic::Ordering;
+    ///
+    /// let map = MappingMut::anonymous(4096)?;
+    /// map.view::<u32>()?.atomic(3)?.store(7, Ordering::Release)?;
+    /// // A read-only view needs no `Atomic` of its own.
+    /// assert_eq!(map.view::<u32>()?.atomic_load(3, Ordering::Acquire)?, 7);
+    /// # Ok(()) }
+    /// ```
     #[inline]
     pub fn atomic_load(&self, index: usize, order: Ordering) -> Result<T> {
         let _ = order;
@@ -129,6 +155,19 @@ impl<T: AtomicElement> Atomic<'_, T> {
     ///
     /// # Errors
     /// - `Fault` - the memory could not be accessed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// use std::sync::atomic::Ordering;
+    ///
+    /// let map = MappingMut::anonymous(8)?;
+    /// let word = map.view::<u64>()?.atomic(0)?;
+    /// assert_eq!(word.swap(7, Ordering::AcqRel)?, 0);
+    /// assert_eq!(word.swap(8, Ordering::AcqRel)?, 7);
+    /// # Ok(()) }
+    /// ```
     #[inline]
     pub fn swap(&self, value: T, order: Ordering) -> Result<T> {
         let _ = order;
@@ -142,6 +181,19 @@ impl<T: AtomicElement> Atomic<'_, T> {
     ///
     /// # Errors
     /// - `Fault` - the memory could not be accessed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// use std::sync::atomic::Ordering::{AcqRel, Acquire};
+    ///
+    /// let map = MappingMut::anonymous(8)?;
+    /// let word = map.view::<u32>()?.atomic(0)?;
+    /// assert_eq!(word.compare_exchange(0, 7, AcqRel, Acquire)?, Ok(0));
+    /// assert_eq!(word.compare_exchange(0, 8, AcqRel, Acquire)?, Err(7)); // it was 7, and still is
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "compare_and_swap")]
     #[inline]
     pub fn compare_exchange(
@@ -161,6 +213,19 @@ impl<T: AtomicElement> Atomic<'_, T> {
     ///
     /// # Errors
     /// - `Fault` - the memory could not be accessed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// use std::sync::atomic::Ordering;
+    ///
+    /// let map = MappingMut::anonymous(8)?;
+    /// let next = map.view::<u64>()?.atomic(0)?;
+    /// let ticket = next.fetch_add(1, Ordering::Relaxed)?;
+    /// assert_eq!((ticket, next.load(Ordering::Relaxed)?), (0, 1));
+    /// # Ok(()) }
+    /// ```
     #[inline]
     pub fn fetch_add(&self, value: T, order: Ordering) -> Result<T> {
         let _ = order;
@@ -190,6 +255,20 @@ impl<T: AtomicElement> Atomic<'_, T> {
     ///
     /// # Errors
     /// - `Fault` - the memory could not be accessed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// use std::sync::atomic::Ordering;
+    ///
+    /// let map = MappingMut::anonymous(4)?;
+    /// let flags = map.view::<u32>()?.atomic(0)?;
+    /// flags.store(0b111, Ordering::Relaxed)?;
+    /// assert_eq!(flags.fetch_and(!0b010, Ordering::Relaxed)?, 0b111);
+    /// assert_eq!(flags.load(Ordering::Relaxed)?, 0b101);
+    /// # Ok(()) }
+    /// ```
     #[inline]
     pub fn fetch_and(&self, value: T, order: Ordering) -> Result<T> {
         self.fetch_update(order, |old| old.and(value))
@@ -209,6 +288,20 @@ impl<T: AtomicElement> Atomic<'_, T> {
     ///
     /// # Errors
     /// - `Fault` - the memory could not be accessed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// use std::sync::atomic::Ordering;
+    ///
+    /// let map = MappingMut::anonymous(8)?;
+    /// let highest = map.view::<u64>()?.atomic(0)?;
+    /// highest.fetch_update(Ordering::Relaxed, |old| old.max(7))?;
+    /// highest.fetch_update(Ordering::Relaxed, |old| old.max(3))?;
+    /// assert_eq!(highest.load(Ordering::Relaxed)?, 7);
+    /// # Ok(()) }
+    /// ```
     #[inline]
     pub fn fetch_update(&self, order: Ordering, change: impl Fn(T) -> T) -> Result<T> {
         let _ = order;

@@ -99,6 +99,20 @@ impl<'a, T: Element, const N: usize> Blocks<'a, T, N> {
     ///
     /// # Errors
     /// The error that `function` returned.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(8 * 64)?;
+    /// let numbers = map.view::<u64>()?;
+    /// numbers.fill(1)?;
+    /// let sum = numbers.blocks::<8>().try_fold(0, |sum, block| {
+    ///     Ok::<_, Error>(sum + block?.iter().sum::<u64>())
+    /// })?;
+    /// assert_eq!(sum, 64);
+    /// # Ok(()) }
+    /// ```
     #[inline]
     pub fn try_fold<A, E>(
         &mut self,

@@ -113,6 +113,20 @@ unsafe impl<T: Send> Sync for View<'_, T> {}
 
 impl<T> View<'_, T> {
     /// Returns the offset of the first element, in bytes from the start of the file.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-view-offset-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let map = MapOptions::new().offset(10).open(&path)?;
+    /// let part = map.bytes().subview(5..)?;
+    /// assert_eq!(part.offset(), 15); // in the file
+    /// # drop(map);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset_at(self.base as usize)
@@ -140,7 +154,7 @@ impl<'a, T: Element> View<'a, T> {
         let size = size_of::<T>();
         let offset = backing.origin() + (base as usize - backing.base()) as u64;
         let error = |kind| {
-            Error::new(kind, "view as elements")
+            Error::new(kind, "view elements of")
                 .with_path(backing.path())
                 .with_offset(offset)
                 .with_length(bytes as u64)
@@ -193,7 +207,10 @@ impl<'a, T: Element> View<'a, T> {
     #[cold]
     fn out_of_bounds(&self, operation: &'static str, index: usize, count: usize) -> Error {
         Error::new(ErrorKind::OutOfBounds, operation).with_path(self.backing.path()).with_detail(
-            format!("{count} elements from index {index} on, but the view has {}", self.len),
+            format!(
+                "{count} elements from index {index} were requested, but the view has {}",
+                self.len
+            ),
         )
     }
 

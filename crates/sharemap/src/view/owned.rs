@@ -53,6 +53,17 @@ macro_rules! owned {
             }
 
             /// Returns the view, which borrows this handle.
+            ///
+            /// # Examples
+            /// ```
+            /// # use sharemap::*;
+            /// # fn main() -> Result<()> {
+            /// let map = std::sync::Arc::new(MappingMut::anonymous(4096)?);
+            /// let numbers = map.owned_view::<u32>()?;
+            /// drop(map); // the view keeps the memory mapped
+            /// assert_eq!(numbers.as_view().get(0)?, 0);
+            /// # Ok(()) }
+            /// ```
             #[must_use]
             pub fn as_view(&self) -> $view<'_, T> {
                 self.make().unwrap_or_else(|error| unreachable!("checked at construction: {error}"))

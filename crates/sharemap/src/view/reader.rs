@@ -74,6 +74,20 @@ pub struct Reader<'a> {
 
 impl<'a> View<'a, u8> {
     /// Returns a stream over the bytes, with `Read`, `BufRead` and `Seek`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// use std::io::Read;
+    ///
+    /// let map = MappingMut::anonymous(9)?;
+    /// map.bytes().write_at(0, b"some text")?;
+    /// let mut word = String::new();
+    /// map.bytes().subview(5..)?.reader().read_to_string(&mut word)?;
+    /// assert_eq!(word, "text");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn reader(&self) -> Reader<'a> {
         Reader { view: *self, start: 0, buffer: Vec::new(), filled: 0, consumed: 0 }
@@ -83,6 +97,22 @@ impl<'a> View<'a, u8> {
 impl Reader<'_> {
     /// Returns the position in the view of the next byte that will be read. After a seek past the end,
     /// it is past the end.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// use std::io::{BufRead, Seek, SeekFrom};
+    ///
+    /// let map = MappingMut::anonymous(100)?;
+    /// map.bytes().write_at(0, b"one\ntwo\n")?;
+    /// let mut reader = map.reader();
+    /// reader.read_line(&mut String::new())?;
+    /// assert_eq!(reader.position(), 4);
+    /// reader.seek(SeekFrom::End(-10))?;
+    /// assert_eq!(reader.position(), 90);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn position(&self) -> usize {
         self.start + self.consumed

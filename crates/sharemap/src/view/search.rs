@@ -21,6 +21,18 @@ impl<T: Element> View<'_, T> {
     ///
     /// # Errors
     /// As for [`get`](View::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(8)?;
+    /// map.bytes().set(0, 7)?;
+    /// assert_eq!(map.bytes().first()?, 7);
+    /// let empty = map.bytes().subview(..0)?;
+    /// assert_eq!(empty.first().unwrap_err().kind(), ErrorKind::OutOfBounds);
+    /// # Ok(()) }
+    /// ```
     pub fn first(&self) -> Result<T> {
         self.get(0)
     }
@@ -29,6 +41,16 @@ impl<T: Element> View<'_, T> {
     ///
     /// # Errors
     /// As for [`get`](View::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(8)?;
+    /// map.bytes().set(7, 9)?;
+    /// assert_eq!(map.bytes().last()?, 9);
+    /// # Ok(()) }
+    /// ```
     pub fn last(&self) -> Result<T> {
         self.get(self.len().wrapping_sub(1))
     }
@@ -166,6 +188,18 @@ impl<T: Element> View<'_, T> {
     ///
     /// # Errors
     /// As for [`get`](View::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(16)?;
+    /// let numbers = map.view::<u32>()?;
+    /// numbers.write_at(0, &[1, 3, 5, 7])?;
+    /// assert_eq!(numbers.binary_search(&5)?, Ok(2));
+    /// assert_eq!(numbers.binary_search(&4)?, Err(2)); // where 4 belongs
+    /// # Ok(()) }
+    /// ```
     pub fn binary_search(&self, value: &T) -> Result<std::result::Result<usize, usize>>
     where
         T: Ord,
@@ -180,6 +214,18 @@ impl<T: Element> View<'_, T> {
     ///
     /// # Errors
     /// As for [`get`](View::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(16)?;
+    /// let pairs = map.view::<[u32; 2]>()?;
+    /// pairs.write_at(0, &[[1, 10], [3, 30]])?;
+    /// let found = pairs.binary_search_by(|pair| pair[0].cmp(&3))?;
+    /// assert_eq!(found, Ok(1));
+    /// # Ok(()) }
+    /// ```
     pub fn binary_search_by(
         &self,
         mut compare: impl FnMut(&T) -> Ordering,

@@ -17,6 +17,19 @@ impl<'a, T: Pod> View<'a, T> {
     /// 3. The device must not fail, for the same reason.
     ///
     /// If the kernel guarantees 1 and 2, [`Mapping::frozen`](crate::Mapping::frozen) is safe.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(4096)?;
+    /// let numbers = map.view::<u64>()?;
+    /// // SAFETY: no other process has this memory, its pages cannot be lost, and no code writes to it
+    /// // while the slice exists.
+    /// let slice = unsafe { numbers.as_slice() };
+    /// assert_eq!(slice.iter().sum::<u64>(), 0);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub unsafe fn as_slice(&self) -> &'a [T] {
         // SAFETY: aligned and in bounds, and any bytes are valid values. The caller promises the rest.

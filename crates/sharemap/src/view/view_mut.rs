@@ -143,6 +143,16 @@ impl<'a, T: Element> ViewMut<'a, T> {
     /// # Errors
     /// - `Fault` - the memory could not be accessed. [`Error::completed`] returns the number of
     ///   elements that were written.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(40)?;
+    /// map.view::<u32>()?.fill(7)?;
+    /// assert_eq!(map.view::<u32>()?.count(7)?, 10);
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "memset")]
     pub fn fill(&self, value: T) -> Result<()> {
         let values = vec![value; (BOUNCE / size_of::<T>()).clamp(1, self.len().max(1))];
@@ -162,6 +172,21 @@ impl<'a, T: Element> ViewMut<'a, T> {
     /// # Errors
     /// - `WrongSize` - the lengths differ; nothing is copied.
     /// - `Fault` - the memory of either view could not be accessed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-viewmut-copy-{}", std::process::id()));
+    /// # std::fs::write(&path, [7; 100])?;
+    /// let source = Mapping::open(&path)?;
+    /// let copy = MappingMut::anonymous(source.len())?;
+    /// copy.bytes().copy_from(&source.bytes())?;
+    /// assert_eq!(copy.bytes().count(7)?, 100);
+    /// # drop(source);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "memmove")]
     pub fn copy_from(&self, source: &View<'_, T>) -> Result<()> {
         if source.len() != self.len() {
@@ -182,6 +207,17 @@ impl<'a, T: Element> ViewMut<'a, T> {
     /// # Errors
     /// - `OutOfBounds` - one of the ranges does not lie in the view; nothing is copied.
     /// - `Fault` - the memory could not be accessed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(6)?;
+    /// map.bytes().write_at(0, b"abcdef")?;
+    /// map.bytes().copy_within(..4, 2)?;
+    /// assert_eq!(map.bytes().to_vec()?, b"ababcd");
+    /// # Ok(()) }
+    /// ```
     pub fn copy_within(&self, range: impl RangeBounds<usize>, destination: usize) -> Result<()> {
         let (start, end) = bounds(&range, self.len());
         let source = self.view.subview(start..end)?;
@@ -222,6 +258,18 @@ impl<'a, T: Element> ViewMut<'a, T> {
     ///
     /// # Errors
     /// As for [`View::get`] and [`set`](ViewMut::set).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(8)?;
+    /// let numbers = map.view::<u32>()?;
+    /// numbers.write_at(0, &[1, 2])?;
+    /// numbers.swap(0, 1)?;
+    /// assert_eq!(numbers.to_vec()?, [2, 1]);
+    /// # Ok(()) }
+    /// ```
     pub fn swap(&self, a: usize, b: usize) -> Result<()> {
         let (first, second) = (self.get(a)?, self.get(b)?);
         self.set(a, second)?;
@@ -235,6 +283,18 @@ impl<'a, T: Element> ViewMut<'a, T> {
     ///
     /// # Errors
     /// As for [`View::to_vec`], with nothing changed, and [`write_at`](ViewMut::write_at).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(12)?;
+    /// let numbers = map.view::<u32>()?;
+    /// numbers.write_at(0, &[3, 1, 2])?;
+    /// numbers.sort()?;
+    /// assert_eq!(numbers.to_vec()?, [1, 2, 3]);
+    /// # Ok(()) }
+    /// ```
     pub fn sort(&self) -> Result<()>
     where
         T: Ord,
@@ -248,6 +308,16 @@ impl<'a, T: Element> ViewMut<'a, T> {
     ///
     /// # Errors
     /// - `OutOfBounds` - the range does not lie in the view.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(10)?;
+    /// map.bytes().subview(2..5)?.fill(1)?;
+    /// assert_eq!(map.bytes().to_vec()?, [0, 0, 1, 1, 1, 0, 0, 0, 0, 0]);
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "slice")]
     pub fn subview(&self, range: impl RangeBounds<usize>) -> Result<Self> {
         Ok(Self { view: self.view.subview(range)? })
@@ -257,6 +327,17 @@ impl<'a, T: Element> ViewMut<'a, T> {
     ///
     /// # Errors
     /// - `OutOfBounds` - `middle` is past the end of the view.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(24)?;
+    /// let (header, body) = map.bytes().split_at(8)?;
+    /// header.fill(1)?;
+    /// body.cast::<u64>()?.fill(7)?;
+    /// # Ok(()) }
+    /// ```
     pub fn split_at(&self, middle: usize) -> Result<(Self, Self)> {
         let (before, after) = self.view.split_at(middle)?;
         Ok((Self { view: before }, Self { view: after }))
@@ -266,6 +347,17 @@ impl<'a, T: Element> ViewMut<'a, T> {
     ///
     /// # Errors
     /// As for [`View::cast`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let map = MappingMut::anonymous(8)?;
+    /// let bytes = map.bytes();
+    /// bytes.cast::<u32>()?.set(1, u32::MAX)?;
+    /// assert_eq!(bytes.to_vec()?, [0, 0, 0, 0, 255, 255, 255, 255]);
+    /// # Ok(()) }
+    /// ```
     pub fn cast<U: Element>(&self) -> Result<ViewMut<'a, U>> {
         Ok(ViewMut { view: self.view.cast()? })
     }

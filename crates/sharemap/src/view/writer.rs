@@ -29,6 +29,20 @@ pub struct Writer<'a> {
 
 impl<'a> ViewMut<'a, u8> {
     /// Returns a stream into the bytes, which begins at the first.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// use std::io::Write;
+    ///
+    /// let map = MappingMut::anonymous(100)?;
+    /// let mut writer = map.bytes().subview(10..20)?.writer();
+    /// writer.write_all(b"0123456789")?;
+    /// // The view has no room left.
+    /// assert_eq!(writer.write(b"more")?, 0);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn writer(&self) -> Writer<'a> {
         Writer { view: *self, position: 0 }
@@ -37,6 +51,20 @@ impl<'a> ViewMut<'a, u8> {
 
 impl Writer<'_> {
     /// Returns the position in the view at which the next byte is written.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// use std::io::{Seek, SeekFrom, Write};
+    ///
+    /// let map = MappingMut::anonymous(100)?;
+    /// let mut writer = map.writer();
+    /// writer.seek(SeekFrom::Start(50))?;
+    /// writer.write_all(b"text")?;
+    /// assert_eq!(writer.position(), 54);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn position(&self) -> usize {
         self.position

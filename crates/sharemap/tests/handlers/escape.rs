@@ -1,4 +1,5 @@
-//! `setjmp` and `longjmp`, as one call that returns once: handlers that never return.
+//! Non-local jumps for signal handlers that do not return. `setjmp` returns twice, which Rust does not
+//! allow; here one call saves the registers, runs a function, and returns once.
 
 use std::arch::global_asm;
 
@@ -80,14 +81,15 @@ unsafe extern "C" {
     fn sharemap_test_escape(place: *const Place) -> !;
 }
 
-/// Runs `body`; true if [`escape`] ended it. One thread at a time.
+/// Runs `body`. Returns `true` if [`escape`] ended it. Only one thread at a time may call this.
 pub fn escapable(body: extern "C" fn()) -> bool {
-    // SAFETY: the place is used by this thread only, and `body` owns nothing when it is left.
+    // SAFETY: only this thread uses `PLACE`, and `body` owns nothing that the jump would leak.
     unsafe { sharemap_test_escapable(&raw mut PLACE, body) == 1 }
 }
 
-/// Leaves the body that runs, from within a signal handler. The signal mask stays.
+/// Ends the running body of [`escapable`] from within a signal handler. The signal mask is not
+/// restored.
 pub fn escape() -> ! {
-    // SAFETY: a body is running.
+    // SAFETY: the caller runs within `escapable`, which has filled `PLACE`.
     unsafe { sharemap_test_escape(&raw const PLACE) }
 }

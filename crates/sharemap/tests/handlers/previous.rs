@@ -74,7 +74,7 @@ fn seen(signal: c_int) {
     }
     assert_eq!(raw::blocks(signal), !NOT_DEFERRED.load(Ordering::Relaxed), "the signal itself");
     assert_eq!(raw::blocks(libc::SIGUSR1), MASKED.load(Ordering::Relaxed), "its own mask");
-    assert!(!raw::blocks(libc::SIGUSR2), "somebody else's mask");
+    assert!(!raw::blocks(libc::SIGUSR2), "the mask of another handler");
     CALLS.fetch_add(1, Ordering::Relaxed);
     raw::mend(BAD.load(Ordering::Relaxed) as *mut u8);
 }
@@ -127,7 +127,7 @@ pub fn scenario(words: &[&str]) {
     let ours = Ours::new();
     ours.check();
     ours.check_large();
-    assert_eq!(CALLS.load(Ordering::Relaxed), 0, "a fault of ours is nobody else's");
+    assert_eq!(CALLS.load(Ordering::Relaxed), 0, "the library's faults are not forwarded");
     for calls in 1..=2 {
         BAD.store(raw::bad_page(signal) as usize, Ordering::Relaxed);
         let escaped = escapable(foreign_fault);

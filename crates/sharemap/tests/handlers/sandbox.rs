@@ -1,5 +1,4 @@
-//! Faults in sandboxes: threads that are killed for system calls, and processes that are refused
-//! some.
+//! Faults in seccomp sandboxes, which kill a thread for some system calls, or let them fail.
 
 use std::ffi::{c_int, c_long};
 
@@ -12,8 +11,8 @@ use crate::ours::{Ours, memory_file};
 use crate::raw::{self, page};
 use crate::sites;
 
-/// What `guard::recovery()` calls when it installs the handler, as SAFETY.md lists it, and the end
-/// of a process.
+/// The system calls of `guard::recovery()` when it installs the handler, as SAFETY.md lists them, and
+/// those that end a process.
 const INSTALLING: &[c_long] = &[
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
@@ -30,10 +29,11 @@ const INSTALLING: &[c_long] = &[
     libc::SYS_exit_group,
 ];
 
-/// Ends with this code where the system has no seccomp.
+/// The exit code of a scenario on a system without seccomp.
 const NONE: c_int = 9;
 
-/// Forbids this thread system calls: `listed` ones get one answer, all others the other.
+/// Filters this thread's system calls: `answer` for those in `listed`, `otherwise` for all others.
+/// Returns `false` if the system has no seccomp.
 fn filter(listed: &[c_long], answer: u32, otherwise: u32) -> bool {
     const LOAD: u16 = 0x20;
     const EQUALS: u16 = 0x15;
@@ -46,23 +46,24 @@ fn filter(listed: &[c_long], answer: u32, otherwise: u32) -> bool {
     filter.push(rule(RETURN, 0, 0, otherwise));
     filter.push(rule(RETURN, 0, 0, answer));
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: a complete program.
+    // SAFETY: `program` points to a filter that lives until the call returns.
     unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
         libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
     }
 }
 
-/// Ends this thread's process by the one call that every sandbox has.
+/// Ends the thread by `exit`, which every sandbox allows, and with it a process of one thread.
 fn end(code: c_int) -> ! {
-    // SAFETY: the process has one thread.
+    // SAFETY: the thread is the only one of its process and owns nothing that others need.
     unsafe { libc::syscall(libc::SYS_exit, code) };
-    unreachable!("it has ended")
+    unreachable!("`exit` does not return")
 }
 
-/// Runs `work` in a child of one thread, and ends as that did.
+/// Runs `work` in a forked child, which has one thread, and exits with the child's exit code, or 1 if
+/// a signal killed it.
 fn alone(work: impl FnOnce()) -> ! {
-    // SAFETY: the child ends without returning.
+    // SAFETY: the child never returns to code that expects the parent's other threads.
     unsafe {
         let pid = libc::fork();
         if pid == 0 {
@@ -78,7 +79,7 @@ fn alone(work: impl FnOnce()) -> ! {
     }
 }
 
-/// What faults are recovered of. It allocates little, and the same each time.
+/// The memory whose accesses fault in a sandbox. Each round allocates little, and the same amount.
 struct Work {
     ours: Ours,
     room: Vec<u8>,
@@ -95,7 +96,7 @@ impl Work {
     fn single(&self) {
         self.ours.check();
         for site in sites::all() {
-            // SAFETY: guarded loads, of nothing and of a number of ours.
+            // SAFETY: the loads are guarded; one address is inaccessible, the other is `self.good`.
             unsafe {
                 assert_eq!(site(self.bad), self.bad as usize);
                 assert_eq!(site((&raw const self.good).cast()), 0);
@@ -129,7 +130,8 @@ pub fn scenario(words: &[&str]) {
                 if sealed {
                     assert_eq!(guard::seal_thread(), Recovery::InPlace);
                 }
-                // What the C library keeps at hand suffices for the second round.
+                // The first round lets the allocator get memory that the second one reuses, since
+                // strict seccomp forbids `mmap` and `brk`.
                 for round in 0..2 {
                     if round == 1 && !forbid(how) {
                         end(NONE);
@@ -147,7 +149,7 @@ pub fn scenario(words: &[&str]) {
 
 fn forbid(how: &str) -> bool {
     match how {
-        // SAFETY: a plain call.
+        // SAFETY: the call passes no pointers.
         "strict" => unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT) == 0 },
         "killing" => filter(
             &[libc::SYS_rt_sigprocmask],
@@ -158,18 +160,19 @@ fn forbid(how: &str) -> bool {
     }
 }
 
-/// A process that may have no children takes recovery for granted, and is right.
+/// A process that cannot start children skips the self-test, and its faults are recovered.
 fn denied() {
     let calls = [libc::SYS_clone, libc::SYS_clone3, libc::SYS_timer_create];
     let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
     if !filter(&calls, refused, libc::SECCOMP_RET_ALLOW) {
-        // `end` would end this thread only, and others wait for it.
+        // `end` would end only this thread, and other threads of this process wait for it.
         std::process::exit(NONE);
     }
     let ours = Ours::new();
     ours.check();
     ours.check_large();
-    // A foreign handler in front cannot be tried here, and counts as keeping faults.
+    // A foreign handler that was installed later cannot be tried without a child. It counts as one
+    // that does not forward faults.
     raw::install(libc::SIGSEGV, libc::SIG_DFL, 0, &[]);
     raw::install(libc::SIGSEGV, ignoring as *const () as usize, 0, &[]);
     assert_eq!(guard::check(), Recovery::Syscall);

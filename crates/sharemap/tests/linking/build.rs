@@ -1,4 +1,4 @@
-//! Builds the programs, in a workspace that is written for it.
+//! Builds the test programs in a workspace that this module writes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/linking")
 }
 
-/// Where the workspace and everything built in it lies.
+/// Returns the directory of the workspace and of everything built in it.
 pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("linking")
 }
@@ -66,7 +66,8 @@ fn workspace() {
         &directory().join("Cargo.toml"),
         &format!("[workspace]\nresolver = \"3\"\n{members}\n{PROFILES}"),
     );
-    // Cargo rewrites the copy: without what is not needed here.
+    // Cargo removes unneeded packages from `Cargo.lock`. A second copy tells whether the original
+    // changed.
     let lock = fs::read_to_string(library.join("../../Cargo.lock")).unwrap();
     let copied = directory().join("Cargo.lock.copied");
     if !fs::read_to_string(&copied).is_ok_and(|now| now == lock) {
@@ -74,7 +75,7 @@ fn workspace() {
         write(&copied, &lock);
     }
 
-    // The library again, under another name: another version.
+    // The same library as a package of another name stands for another version.
     let manifest = fs::read_to_string(library.join("Cargo.toml")).unwrap();
     let from = manifest.find("[dependencies]").unwrap();
     let to = manifest.find("[dev-dependencies]").unwrap();
@@ -124,8 +125,8 @@ fn workspace() {
     );
 }
 
-/// Runs cargo in the workspace; gives where the profile's files are. `rustflags` are added to those
-/// that this test was built with, and have a directory of their own.
+/// Runs cargo in the workspace, and returns the directory of the profile's files. `rustflags` are
+/// added to those of this test, and select a target directory of their own.
 pub fn cargo(profile: &str, arguments: &[&str], rustflags: &str) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     static WORKSPACE: OnceLock<()> = OnceLock::new();
@@ -155,7 +156,7 @@ pub fn cargo(profile: &str, arguments: &[&str], rustflags: &str) -> PathBuf {
     target.join(if profile == "dev" { "debug" } else { profile })
 }
 
-/// All programs of the fast suite but the one with a dylib.
+/// Builds the programs of the fast suite, except the one with a dylib, and returns their directory.
 pub fn unoptimised() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let packages = ["build", "-p", "programs", "-p", "plugin-one", "-p", "plugin-two"];

@@ -1,4 +1,4 @@
-// Included into a module that names a copy of the library `library`: faults of that copy.
+// Included by modules that import a copy of the library as `library`, and exercises that copy.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use self::library::guard::{self, Recovery};
 use self::library::{ErrorKind, Mapping, MappingMut, page_size};
 
-/// Faults of every kind of access, recovered as this program expects.
+/// Makes guarded accesses of every kind fault, and asserts that each fault is recovered. The name
+/// distinguishes the library's own faults from a foreign one, which kills the process.
 pub fn ours() {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    // The address keeps several copies in one process apart.
+    // The address distinguishes several copies in one process.
     let name = format!(
         "sharemap-linking-{}-{:x}-{}",
         std::process::id(),

@@ -1,4 +1,5 @@
-/* Loads a plugin, has it fault, unloads it, and does a fault of its own if told. */
+/* Loads a plugin, has it recover faults, and unloads it, twice. With a second argument it then faults
+   itself, in front of a handler of its own if the argument is "handler". */
 #include <dlfcn.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,5 +1,8 @@
-//! Loads and unloads plugins, with a copy of the library of its own: `open:N:PATH`, `ours:N`,
-//! `close:N`, `own`, `foreign`.
+//! Loads and unloads plugins, and has its own copy of the library.
+//!
+//! Each argument is a step: `open:N:PATH` loads a plugin as `N`, `ours:N` has its copy recover faults,
+//! `close:N` unloads it, `own` has the host's copy recover faults, `foreign` faults outside of the
+//! library and kills the process.
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
@@ -14,7 +17,8 @@ fn main() {
     for argument in std::env::args().skip(1) {
         let mut words = argument.splitn(3, ':');
         let (what, name) = (words.next().unwrap(), words.next().unwrap_or_default());
-        // SAFETY: plugins of the test, by their interface.
+        // SAFETY: the paths are the test's plugins, and `plugin_ours` has this signature. The
+        // dereference of null is meant to kill the process.
         unsafe {
             match what {
                 "open" => {

@@ -1,4 +1,5 @@
-//! With SHAREMAP_LONG=1: every kind of optimisation, every linker, and BOLT.
+//! The programs with other optimisations and linkers, and rewritten by BOLT. Runs if SHAREMAP_LONG is
+//! set.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +7,7 @@ use std::process::Command;
 use crate::build::{cargo, directory};
 use crate::programs::{dies, recovers};
 
-const HOW: &str = "set SHAREMAP_LONG=1 for it (minutes)";
+const HOW: &str = "takes minutes; set SHAREMAP_LONG=1 to run it";
 
 fn is_long() -> bool {
     let long = std::env::var_os("SHAREMAP_LONG").is_some();
@@ -16,7 +17,7 @@ fn is_long() -> bool {
     long
 }
 
-/// The program, with one copy and with two, as it was built.
+/// Asserts that the built programs, with one copy of the library and with two, recover their faults.
 fn check(files: &Path) {
     recovers(&files.join("plain"), &["threads"]);
     dies(&files.join("plain"), &["threads", "foreign"]);
@@ -38,15 +39,15 @@ fn optimisations() {
     }
 }
 
-/// Wider vectors in the sites, and what goes with them.
+/// Code for this machine's processor, which may use wider vectors around the guarded instructions.
 #[test]
-fn this_very_processor() {
+fn native_processor() {
     if is_long() {
         check(&cargo("fast", &["build", "-p", "programs"], "-Ctarget-cpu=native"));
     }
 }
 
-/// Links the programs anew, and checks them. Everything else is as it was.
+/// Links the programs again with `flags`, and checks them. The compiled library is reused.
 fn check_linked(flags: &[&str]) {
     println!("linked with {flags:?}");
     let mut files = None;

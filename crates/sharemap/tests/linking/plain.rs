@@ -1,4 +1,5 @@
-//! One copy of the library, linked as the test asks: faults of ours, then a foreign one if told.
+//! A program with one copy of the library. It recovers faults, in threads too if an argument is
+//! `threads`, and then dies of a foreign fault if an argument is `foreign`.
 
 mod copy {
     use sharemap as library;
@@ -22,6 +23,6 @@ fn main() {
 }
 
 fn foreign() {
-    // SAFETY: none: the process is to die of it.
+    // SAFETY: not sound: the fault is meant to kill the process.
     unsafe { std::hint::black_box(std::ptr::null::<u8>()).read_volatile() };
 }

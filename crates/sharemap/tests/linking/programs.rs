@@ -1,4 +1,4 @@
-//! The programs, built once without optimisation.
+//! The programs built without optimisation, and how each is run.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -24,7 +24,7 @@ fn describe(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Runs a program whose faults are all to be recovered.
+/// Runs a program, and asserts that it recovered all its faults.
 pub fn recovers(program: &Path, arguments: &[&str]) {
     let output = run(program, arguments);
     let what = format!("{} {arguments:?}: {}", program.display(), output.status);
@@ -32,7 +32,8 @@ pub fn recovers(program: &Path, arguments: &[&str]) {
     assert_eq!(output.stdout, b"recovered\n", "{what}");
 }
 
-/// Runs a program that is to die of its last, foreign, fault, and of nothing before.
+/// Runs a program, and asserts that it died of its last fault, which is foreign, and did not fail
+/// before.
 pub fn dies(program: &Path, arguments: &[&str]) {
     let output = run(program, arguments);
     let what = format!("{} {arguments:?}: {}", program.display(), output.status);
@@ -49,7 +50,7 @@ fn a_plain_program() {
 
 #[test]
 fn a_rust_dylib() {
-    // A dylib and its users have to agree on one copy of the standard library.
+    // A dylib and its users must link the same copy of the standard library.
     let files = cargo("dev", &["build", "-p", "with-dylib"], "-Cprefer-dynamic");
     let program = files.join("with_dylib");
     recovers(&program, &[]);
@@ -67,20 +68,20 @@ fn two_versions_in_one_program() {
 }
 
 #[test]
-fn plugins_that_come_and_go() {
+fn plugins_loaded_and_unloaded() {
     let files = unoptimised();
     let host = files.join("host");
     let open = |name: &str| format!("open:{name}:{}/libplugin_{name}.so", files.display());
     let (one, two) = (&*open("one"), &*open("two"));
     for sequence in [
-        // The host has no copy at work yet.
+        // The host's own copy has not installed a handler.
         &[one, "ours:one", "close:one"][..],
         &[one, "close:one", two, "ours:two", "own"],
-        // The handler's module is unloaded, and others fault.
+        // Other copies fault after the module with the handler was unloaded.
         &[one, "ours:one", "close:one", two, "ours:two", "own", "close:two", "own"],
-        // It comes back.
+        // That module is loaded again.
         &[one, "ours:one", "close:one", one, "ours:one", "own"],
-        // The host was first.
+        // The host's copy installed the handler first.
         &["own", one, "ours:one", "close:one", "own", two, "ours:two", one, "ours:one"],
     ] {
         recovers(&host, sequence);
@@ -96,11 +97,11 @@ fn a_host_in_c() {
     let host = directory().join("host-in-c");
     let compiled = Command::new("cc").arg("-o").arg(&host).arg(source).arg("-ldl").status();
     if !compiled.is_ok_and(|status| status.success()) {
-        println!("skipped: a host in C: there is no C compiler (cc)");
+        println!("skipped: a host in C: the C compiler `cc` failed or is not installed");
         return;
     }
     recovers(&host, &[&plugin]);
     dies(&host, &[&plugin, "foreign"]);
     let output = run(&host, &[&plugin, "handler"]);
-    assert_eq!(output.status.code(), Some(7), "its own handler gets its own fault");
+    assert_eq!(output.status.code(), Some(7), "the host's handler runs for the host's fault");
 }

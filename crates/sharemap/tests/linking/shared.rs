@@ -1,4 +1,4 @@
-//! A Rust dylib that holds the library.
+//! A Rust dylib that contains the library.
 
 mod copy {
     use sharemap as library;

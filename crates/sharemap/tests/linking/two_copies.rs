@@ -1,4 +1,5 @@
-//! Two versions of the library in one program, in either order.
+//! A program with two versions of the library. Its arguments say which of them recovers faults, in
+//! which order.
 
 mod new {
     use sharemap as library;
@@ -21,7 +22,7 @@ fn main() {
                     scope.spawn(new::ours);
                 }
             }),
-            // SAFETY: none: the process is to die of it.
+            // SAFETY: not sound: the fault is meant to kill the process.
             "foreign" => unsafe {
                 std::hint::black_box(std::ptr::null::<u8>()).read_volatile();
             },

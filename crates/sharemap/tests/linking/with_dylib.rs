@@ -1,4 +1,5 @@
-//! A program whose library lies in a Rust dylib, and whose inlined accesses are its own.
+//! A program that links the library from a Rust dylib. Accesses that the compiler inlined are in the
+//! program itself.
 
 mod copy {
     use sharemap as library;
@@ -10,7 +11,7 @@ fn main() {
     copy::ours();
     shared::ours();
     if std::env::args().nth(1).as_deref() == Some("foreign") {
-        // SAFETY: none: the process is to die of it.
+        // SAFETY: not sound: the fault is meant to kill the process.
         unsafe { std::hint::black_box(std::ptr::null::<u8>()).read_volatile() };
     }
     println!("recovered");

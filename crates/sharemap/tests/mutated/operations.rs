@@ -137,7 +137,7 @@ pub fn everything<T: Shown>(clock: &Clock<'_>, location: &Location, random: &mut
             // Opens the object a second time, after the first session detached with its locks still
             // announced.
             clock.run("drop", || drop(shared));
-            clock.run("open again", || options.open::<T>(location).map(drop));
+            clock.run("reopen", || options.open::<T>(location).map(drop));
         }
         Err(error) => outcome = format!("{:?}", error.kind()),
     }

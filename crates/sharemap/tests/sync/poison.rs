@@ -59,7 +59,7 @@ fn a_failed_repair_leaves_the_lock_poisoned() {
     dead.poison().unwrap();
     assert_eq!(lock.write_poisoned().unwrap_err().kind(), ErrorKind::Deadlock);
     assert_eq!(lock.write().unwrap_err().kind(), ErrorKind::Poisoned);
-    assert_eq!(lock.read().unwrap_err().kind(), ErrorKind::Poisoned, "also for one who reads");
+    assert_eq!(lock.read().unwrap_err().kind(), ErrorKind::Poisoned, "for readers, too");
     drop(reading);
     assert_eq!(lock.read().unwrap_err().kind(), ErrorKind::Poisoned);
     *lock.write_poisoned().unwrap().mark_consistent() = 2;

@@ -1,4 +1,4 @@
-//! Elements of every sort, with values that depend on a number.
+//! Element types of every kind, and sample values of them.
 
 use sharemap::{Element, Pod};
 use std::fmt::Debug;
@@ -6,7 +6,7 @@ use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes, big_endian, little_endian,
 };
 
-/// Any two numbers give values that differ, as far as the type has so many.
+/// A type with sample values. Different numbers give different samples if the type has enough values.
 pub trait Sample: Element + PartialEq + Debug + Send + Sync {
     fn sample(number: u64) -> Self;
 }
@@ -62,7 +62,7 @@ impl Sample for [u16; 3] {
     }
 }
 
-/// Larger than what folds buffer.
+/// An element larger than the buffer of folds.
 impl Sample for [u8; 300] {
     fn sample(number: u64) -> Self {
         std::array::from_fn(|at| u8::sample(number * 7 + at as u64))
@@ -121,7 +121,7 @@ impl Sample for Colour {
     }
 }
 
-/// Some bytes of it can be wrong, others not.
+/// A struct in which some fields have invalid bytes and others do not.
 #[derive(Clone, Copy, Debug, PartialEq, TryFromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Pixel {
@@ -140,7 +140,7 @@ impl Sample for Pixel {
     }
 }
 
-/// Aligned to more than a cache line.
+/// An element with an alignment of more than a cache line.
 #[derive(Clone, Copy, Debug, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(128))]
 pub struct Wide(pub [u32; 32]);
@@ -151,12 +151,12 @@ impl Sample for Wide {
     }
 }
 
-/// So many samples, from a number on.
+/// Returns `count` samples, starting with that of `from`.
 pub fn samples<T: Sample>(from: u64, count: usize) -> Vec<T> {
     (from..).take(count).map(T::sample).collect()
 }
 
-/// A test of a generic function for each of these types.
+/// Generates a test for each type, which calls a generic function with it.
 macro_rules! for_each_type {
     ($function:ident => $($name:ident $type:ty,)*) => { $(
         #[test]
@@ -167,7 +167,7 @@ macro_rules! for_each_type {
 }
 pub(crate) use for_each_type;
 
-/// Every sort of element there is.
+/// Generates a test of a generic function for each kind of element.
 macro_rules! for_all_types {
     ($function:ident) => {
         crate::elements::for_each_type! { $function =>
@@ -181,7 +181,7 @@ macro_rules! for_all_types {
 }
 pub(crate) use for_all_types;
 
-/// Elements of which any bytes are a value.
+/// Generates a test of a generic function for each kind of element without invalid bytes.
 macro_rules! for_pod_types {
     ($function:ident) => {
         crate::elements::for_each_type! { $function =>
@@ -194,16 +194,16 @@ macro_rules! for_pod_types {
 }
 pub(crate) use for_pod_types;
 
-/// Lengths around everything that is walked in blocks.
+/// Lengths around the sizes of the blocks that loops process at once.
 pub const LENGTHS: [usize; 22] =
     [0, 1, 2, 3, 5, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 255, 256, 257, 515];
 
-/// A length of more than 1 MiB, and of no whole blocks.
+/// Returns a length of more than 1 MiB that is no multiple of a block.
 pub const fn long<T>() -> usize {
     (1 << 20) / size_of::<T>() + 13
 }
 
-/// Offsets of a view: odd ones where the type can lie there.
+/// Returns offsets for a view: 0, and one as unaligned as the type allows.
 pub fn offsets<T>() -> [usize; 2] {
     [0, 77].map(|at| at * align_of::<T>())
 }

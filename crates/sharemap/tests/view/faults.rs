@@ -1,4 +1,5 @@
-//! Files cut short under a view: every operation says exactly where, and goes on after `remap`.
+//! Files that are truncated under a view: each operation reports the exact offset, and works again
+//! after `remap`.
 
 use crate::common::{TempDir, pattern, skip};
 use crate::elements::{Sample, samples};
@@ -18,18 +19,18 @@ fn boundary() -> usize {
     LEFT * page_size()
 }
 
-/// A file without zeros, six pages long.
+/// Returns the contents of the file: six pages without a zero byte.
 fn contents() -> Vec<u8> {
     pattern(PAGES * page_size()).into_iter().map(|byte| byte | 1).collect()
 }
 
-/// Cuts a file to two pages; `false` where the system keeps mapped files from being cut.
+/// Truncates the file to two pages. Returns `false` if the system forbids it for mapped files.
 fn truncate(path: &Path) -> bool {
     let file = File::options().write(true).open(path).unwrap();
     match file.set_len(boundary() as u64) {
         Ok(()) => true,
         Err(error) if cfg!(windows) => {
-            eprintln!("skipped: this system does not cut a mapped file short: {error}");
+            eprintln!("skipped: this system does not truncate a mapped file: {error}");
             false
         }
         Err(error) => panic!("{error}"),
@@ -43,14 +44,14 @@ pub struct Cut {
     before: Vec<u8>,
 }
 
-/// A mapping of six pages, of which the file has two. Where the system keeps mapped files whole, the
-/// other four are made inaccessible instead.
+/// Returns a mapping of six pages, of which the file has two. If the system forbids the truncation, the
+/// other four pages are made inaccessible instead.
 pub fn cut() -> Cut {
     let dir = TempDir::new();
     let before = contents();
     let path = dir.file("a", &before);
     let map = MappingMut::open(&path).unwrap();
-    // Everything is in memory, and none of it helps.
+    // All pages are in memory now. The truncation must take them away all the same.
     assert_eq!(map.bytes().to_vec().unwrap(), before);
     if !truncate(&path) {
         map.protect(boundary().., Protection::None).unwrap();
@@ -65,7 +66,7 @@ pub fn is_fault(error: &Error, path: &Path, offset: usize) {
     assert_eq!(error.path(), Some(path));
 }
 
-/// Everything that walks over a view whose first element that is gone is `gone`, at `offset`.
+/// Asserts that iterations over a view end with a fault at element `gone`, at the file offset `offset`.
 fn walks_end<T: Sample>(
     view: View<'_, T>,
     gone: usize,
@@ -113,7 +114,7 @@ fn walks_end<T: Sample>(
     assert_eq!(view.get(gone - 1).unwrap(), expected[gone - 1]);
 }
 
-/// The last block that is whole comes; the remainder is read as far as it goes.
+/// Asserts that iteration by blocks returns all complete blocks, and reports the fault exactly.
 fn blocks_end<T: Sample, const N: usize>(
     view: View<'_, T>,
     gone: usize,
@@ -171,7 +172,7 @@ fn walks_over_words() {
     walks_end(view, boundary() / 16, boundary(), &path, &elements::<u128>(&before, 0));
 }
 
-/// Elements that lie across the boundary: the fault is where the memory ends, within them.
+/// For an element that crosses the boundary, the fault's offset is the boundary, within the element.
 #[test]
 fn walks_over_elements_across_the_end() {
     let Cut { _dir, path, map, before } = cut();
@@ -191,7 +192,8 @@ fn walks_over_elements_across_the_end() {
     }
 }
 
-/// Copies out of every length around the boundary: exact counts, and nothing else is touched.
+/// Reads of every length around the boundary report exact counts, and leave the rest of the buffer
+/// unchanged.
 #[test]
 fn reads_count_exactly() {
     let Cut { _dir, path, map, before } = cut();
@@ -303,7 +305,7 @@ fn searches_and_moves() {
     assert_eq!(error.completed(), Some(end));
     assert_eq!(view.subview(..end).unwrap().count(9).unwrap(), end);
 
-    // Out of what is gone, into it, and across.
+    // Copies from the missing pages, into them, and across the boundary.
     is_fault(&view.copy_within(end - 10..end + 10, 0).unwrap_err(), &path, end);
     is_fault(&view.copy_within(0..20, end - 10).unwrap_err(), &path, end);
     is_fault(&view.copy_within(end..end + 1, 0).unwrap_err(), &path, end);
@@ -346,9 +348,9 @@ fn atomics() {
     view.atomic(index - 4).unwrap().fetch_add(1, order).unwrap();
 }
 
-/// The offset is the file's, wherever the mapping begins.
+/// A fault's offset is one in the file, wherever the mapping begins.
 #[test]
-fn offsets_are_the_file_s() {
+fn offsets_are_those_of_the_file() {
     let dir = TempDir::new();
     let before = contents();
     let path = dir.file("a", &before);
@@ -367,7 +369,7 @@ fn offsets_are_the_file_s() {
 fn after_remap_everything_works_again() {
     let Cut { _dir, path, mut map, before } = cut();
     if std::fs::metadata(&path).unwrap().len() > boundary() as u64 {
-        skip!("the file was not cut, and has nothing to follow");
+        skip!("the file was not truncated, so a new mapping is the same");
     }
     let page = page_size();
     is_fault(&map.bytes().to_vec().unwrap_err(), &path, boundary());
@@ -402,7 +404,7 @@ fn other_kinds_of_mapping() {
     assert_eq!(std::fs::read(&path).unwrap(), before[..boundary()]);
 }
 
-/// Memory that may not be touched is a fault as well, and works again once it may be.
+/// Access to protected pages is a fault, and works again once the protection is lifted.
 #[test]
 fn protected_pages() {
     let page = page_size();

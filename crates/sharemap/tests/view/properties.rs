@@ -1,4 +1,4 @@
-//! Random sequences of operations on a view and on a vector, which stay alike.
+//! Random sequences of operations on a view and on a vector, which must stay equal.
 
 use crate::elements::{Colour, Sample};
 use crate::random::check;
@@ -21,7 +21,7 @@ enum Step {
     Get(usize),
 }
 
-/// Mostly within a view, sometimes just behind it or far away.
+/// Indices mostly within a view, sometimes just past its end or far away.
 fn index(len: usize) -> impl Strategy<Value = usize> {
     prop_oneof![
         20 => 0..=len,
@@ -49,7 +49,7 @@ fn step(len: usize) -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The same range of a vector, or nothing where it is out of bounds.
+/// Returns this range of the model, or `None` if it is out of bounds.
 fn part<T>(model: &mut [T], range: Range<usize>) -> Option<&mut [T]> {
     model.get_mut(range)
 }

@@ -1,9 +1,9 @@
-//! Reading, beside slices.
+//! Reading, compared with slices.
 
 use crate::elements::{LENGTHS, Sample, for_all_types, for_pod_types, long, offsets, samples};
 use sharemap::{ErrorKind, MappingMut, Pod, View};
 
-/// A mapping with these elements at an offset, and other bytes around them.
+/// Returns a mapping with `elements` at `offset`, and bytes 0xaa around them.
 pub fn holding<T: Sample>(offset: usize, elements: &[T]) -> MappingMut {
     let map = MappingMut::anonymous(offset + size_of_val(elements) + 64).unwrap();
     map.bytes().fill(0xaa).unwrap();
@@ -12,7 +12,7 @@ pub fn holding<T: Sample>(offset: usize, elements: &[T]) -> MappingMut {
     map
 }
 
-/// Runs a check over views of all lengths, at odd offsets.
+/// Runs `check` on views of every length in `LENGTHS`, at several offsets.
 fn over_views<T: Sample>(check: impl Fn(View<'_, T>, &[T])) {
     for len in LENGTHS {
         for offset in offsets::<T>() {
@@ -29,7 +29,7 @@ fn over_view<T: Sample>(offset: usize, len: usize, check: impl Fn(View<'_, T>, &
     check(view, &expected);
 }
 
-/// Whether so many of them as fill 1 MiB are walked in good time in debug builds.
+/// Returns `true` if 1 MiB holds few enough elements to iterate over in a debug build.
 fn is_wide<T>() -> bool {
     size_of::<T>() >= 8
 }
@@ -117,7 +117,7 @@ fn walks<T: Sample>() {
                 all.push(item.unwrap());
                 all
             });
-            assert_eq!(tail, expected[taken.min(len)..], "a fold behind {taken}");
+            assert_eq!(tail, expected[taken.min(len)..], "a fold after {taken} elements");
             assert_eq!(copy.count(), tail.len());
             assert_eq!(view.iter().nth(taken).transpose().unwrap().as_ref(), expected.get(taken));
         }
@@ -130,7 +130,7 @@ mod folds_that_stop {
     for_all_types!(stops);
 }
 
-/// A fold that ends early leaves the iterator behind the element it ended with.
+/// After a fold that ends early, the iterator continues with the next element.
 fn stops<T: Sample>() {
     over_views::<T>(|view, expected| {
         let len = expected.len();
@@ -221,7 +221,7 @@ fn read_runs<T: Sample + Pod>() {
     over_view::<T>(align_of::<T>(), long::<T>(), check);
 }
 
-/// Copies of every length up to some hundred bytes, at every alignment within a vector.
+/// Reads of every length up to some hundred bytes, at every alignment within a vector register.
 #[test]
 fn short_copies_of_every_length() {
     let contents: Vec<u8> = (0..2000).map(|at| (at * 7 % 251) as u8).collect();
@@ -265,7 +265,7 @@ fn owned_views_read_the_same() {
 }
 
 #[test]
-fn debug_shows_place_and_length_but_no_contents() {
+fn debug_shows_offset_and_length_but_no_contents() {
     let map = holding(8, &samples::<u64>(0, 3));
     let view = map.view_at::<u64>(8, 3).unwrap();
     assert_eq!(

@@ -1,10 +1,10 @@
-//! Writing, beside slices.
+//! Writing, compared with slices.
 
 use crate::elements::{LENGTHS, Sample, for_all_types, for_pod_types, long, offsets, samples};
 use crate::reading::holding;
 use sharemap::{ErrorKind, Pod, ViewMut};
 
-/// Runs a check over views of all lengths.
+/// Runs `check` on views of every length in `LENGTHS`, at several offsets.
 fn over_views<T: Sample>(check: impl Fn(ViewMut<'_, T>, &mut Vec<T>)) {
     for len in LENGTHS {
         for offset in offsets::<T>() {
@@ -13,7 +13,8 @@ fn over_views<T: Sample>(check: impl Fn(ViewMut<'_, T>, &mut Vec<T>)) {
     }
 }
 
-/// Views of all lengths, and a long one, but for bytes: those take their time in debug builds.
+/// Runs `check` as [`over_views`] does, and on a long view unless the elements are small: those take
+/// too long in debug builds.
 fn over_all_views<T: Sample>(check: impl Fn(ViewMut<'_, T>, &mut Vec<T>)) {
     over_views(&check);
     if size_of::<T>() > 2 {
@@ -21,7 +22,8 @@ fn over_all_views<T: Sample>(check: impl Fn(ViewMut<'_, T>, &mut Vec<T>)) {
     }
 }
 
-/// What surrounds a view has to stay as it is.
+/// Runs `check` on a view and a model of it, and asserts that the view ends up like the model and the
+/// bytes around it are unchanged.
 fn over_view<T: Sample>(offset: usize, len: usize, check: impl Fn(ViewMut<'_, T>, &mut Vec<T>)) {
     let mut model = samples::<T>(len as u64, len);
     let map = holding(offset, &model);
@@ -158,7 +160,7 @@ fn copy_from<T: Sample>() {
         let other = holding(0, &samples::<T>(4242, len));
         view.copy_from(&other.view_at(0, len).unwrap()).unwrap();
         model.copy_from_slice(&samples::<T>(4242, len));
-        // Between views of one mapping that overlap, both ways.
+        // Between overlapping views of one mapping, in both directions.
         let shift = len / 5;
         let (left, right) = (0..len - shift, shift..len);
         for (to, from) in [(left.clone(), right.clone()), (right, left)] {
@@ -189,7 +191,7 @@ fn as_slice<T: Sample + Pod>() {
     });
 }
 
-/// Copies of every length up to some hundred bytes, at every alignment within a vector.
+/// Writes of every length up to some hundred bytes, at every alignment within a vector register.
 #[test]
 fn short_writes_of_every_length() {
     let values: Vec<u8> = (0..700).map(|at| (at * 11 % 250) as u8 + 1).collect();
@@ -206,7 +208,8 @@ fn short_writes_of_every_length() {
     }
 }
 
-/// Long moves in both directions, whose source and destination overlap by any distance.
+/// Long copies within a view, forwards and backwards, with various distances between the overlapping
+/// source and destination.
 #[test]
 fn overlapping_moves_of_many_pages() {
     const LEN: usize = 70_000;

@@ -123,7 +123,7 @@ impl RawCondvar {
 
     #[cold]
     fn cancelled(self) -> Error {
-        Error::new(ErrorKind::Cancelled, "wait for a notification").with_offset(self.at)
+        Error::new(ErrorKind::Cancelled, "wait for a notification").with_lock_offset(self.at)
     }
 
     /// Wakes one waiter, if there is any.

@@ -37,7 +37,7 @@ impl RawCountingSemaphore {
         loop {
             let Some(raised) = count.checked_add(how_many) else {
                 return Err(Error::new(ErrorKind::Overflow, "post to the semaphore")
-                    .with_offset(self.at)
+                    .with_lock_offset(self.at)
                     .with_detail("its count has 32 bits; wait on it before posting more"));
             };
             let found = machine.compare_exchange_32(self.at, count, raised)?;

@@ -66,7 +66,7 @@ impl RawOnce {
         let announced = machine.announce(Kind::Once.of(self.at))?;
         let gate = self.at + GATE;
         let mut waiter =
-            Waiter::new("wait for the once", self.at, gate, Change::Plain, OWNED, until);
+            Waiter::new("wait for the one-time action", self.at, gate, Change::Plain, OWNED, until);
         let request = AcquireRequest::new(self.at, announced, DONE);
         let acquired = word::acquire(machine, request, &mut waiter);
         if let Ok(Acquired::Owned(word)) = acquired {

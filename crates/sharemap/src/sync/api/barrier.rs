@@ -37,6 +37,17 @@ impl Barrier {
     /// Creates the initial value of a barrier at which `members` members wait for each other.
     ///
     /// Creating an object fails with [`Invalid`](ErrorKind::Invalid) if `members` is zero.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let meeting = Shared::create_new(Location::anonymous(), || Barrier::new(2))?;
+    /// let (first, second) = (meeting.join()?, meeting.join()?);
+    /// // No third member is admitted.
+    /// assert_eq!(meeting.join().unwrap_err().kind(), ErrorKind::Busy);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub const fn new(members: u32) -> Self {
         Self(members)

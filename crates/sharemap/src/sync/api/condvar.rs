@@ -34,6 +34,19 @@ pub struct Condvar(());
 
 impl Condvar {
     /// Creates the initial state of a condition variable: no thread waits.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// // A condition variable belongs to a mutex of the same object.
+    /// let first = || (Mutex::new(0_u32), Condvar::new());
+    /// let queue = Shared::create_new(Location::anonymous(), first)?;
+    /// let (jobs, changed) = &*queue;
+    /// *jobs.lock()? += 1;
+    /// changed.notify_one()?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "pthread_cond_init")]
     #[must_use]
     pub const fn new() -> Self {
@@ -196,6 +209,21 @@ impl CondvarHandle {
     ///
     /// # Errors
     /// As for [`wait_timeout`](Self::wait_timeout).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let first = || (Mutex::new(0_u32), Condvar::new());
+    /// let queue = Shared::create_new(Location::anonymous(), first)?;
+    /// let (jobs, changed) = &*queue;
+    /// let limit = Duration::from_millis(5);
+    /// let (guard, result) = changed.wait_timeout_while(jobs.lock()?, limit, |jobs| *jobs == 0)?;
+    /// assert!(result.timed_out() && *guard == 0); // no job came
+    /// # Ok(()) }
+    /// ```
     pub fn wait_timeout_while<G: CondvarGuard>(
         &self,
         guard: G,
@@ -293,6 +321,25 @@ impl CondvarHandle {
     ///
     /// # Errors
     /// As for [`notify_one`](Self::notify_one).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let first = || (Mutex::new(false), Condvar::new());
+    /// let gate = Shared::create_new(Location::anonymous(), first)?;
+    /// let (open, changed) = &*gate;
+    /// let pass = || -> Result<()> {
+    ///     changed.wait_while(open.lock()?, |open| !*open)?.unlock()
+    /// };
+    /// std::thread::scope(|scope| {
+    ///     let threads = [scope.spawn(pass), scope.spawn(pass)];
+    ///     *open.lock()? = true;
+    ///     changed.notify_all()?; // both threads continue, one after the other
+    ///     threads.into_iter().try_for_each(|thread| thread.join().unwrap())
+    /// })?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias("pthread_cond_broadcast", "WakeAllConditionVariable"))]
     #[inline]
     pub fn notify_all(&self) -> Result<()> {

@@ -40,6 +40,16 @@ pub struct CountingSemaphore(u32);
 
 impl CountingSemaphore {
     /// Creates the initial value of a semaphore with the count `count`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let items = Shared::create_new(Location::anonymous(), || CountingSemaphore::new(1))?;
+    /// items.wait()?; // does not block: the count was 1
+    /// assert_eq!(items.try_wait().unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub const fn new(count: u32) -> Self {
         Self(count)
@@ -123,6 +133,16 @@ impl CountingSemaphoreHandle {
     ///
     /// # Errors
     /// As for [`post`](Self::post).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let items = Shared::create_new(Location::anonymous(), || CountingSemaphore::new(0))?;
+    /// items.post_many(3)?;
+    /// assert_eq!(items.count()?, 3);
+    /// # Ok(()) }
+    /// ```
     #[inline]
     pub fn post_many(&self, count: u32) -> Result<()> {
         self.place.require_writable("post to the semaphore")?;

@@ -56,6 +56,16 @@ pub enum LockError<R> {
 
 impl<R> LockError<R> {
     /// Returns [`ErrorKind::OwnerDied`], or the kind of the error.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let jobs = Shared::create_new(Location::anonymous(), || Mutex::new(0_u64))?;
+    /// let guard = jobs.lock()?;
+    /// assert_eq!(jobs.lock().unwrap_err().kind(), ErrorKind::Deadlock); // instead of blocking for ever
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -69,7 +79,7 @@ impl<G: Reclaim> From<LockError<OwnerDiedGuard<G>>> for Error {
     fn from(error: LockError<OwnerDiedGuard<G>>) -> Self {
         match error {
             LockError::OwnerDied(dead) => {
-                let error = dead.0.error(ErrorKind::OwnerDied, "lock");
+                let error = dead.0.error(ErrorKind::OwnerDied, "use the lock");
                 error.with_detail(
                     "use `lock_or_recover`, or match `LockError::OwnerDied`, check the value, and \
                      call `mark_consistent` or `poison`",

@@ -164,6 +164,18 @@ impl EventHandle {
     /// # Errors
     /// - `Fault` - the memory could not be accessed.
     /// - `NotWritable` - the object was opened read-only or copy-on-write.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let ready = Shared::create_new(Location::anonymous(), Event::manual_reset)?;
+    /// ready.set()?;
+    /// ready.wait()?;
+    /// ready.reset()?;
+    /// assert_eq!(ready.try_wait().unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "ResetEvent")]
     pub fn reset(&self) -> Result<()> {
         self.place.require_writable("reset the event")?;
@@ -176,6 +188,18 @@ impl EventHandle {
     ///
     /// # Errors
     /// - `Fault` - the memory could not be accessed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let next = Shared::create_new(Location::anonymous(), Event::auto_reset)?;
+    /// next.set()?;
+    /// assert!(next.is_set()?);
+    /// next.wait()?; // resets it
+    /// assert!(!next.is_set()?);
+    /// # Ok(()) }
+    /// ```
     pub fn is_set(&self) -> Result<bool> {
         self.raw.is_set(self.place.session()).map_err(|error| self.place.with_object_path(error))
     }

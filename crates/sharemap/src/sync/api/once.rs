@@ -34,6 +34,16 @@ pub struct Once(());
 
 impl Once {
     /// Creates the initial state: no action has succeeded.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let once = Shared::create_new(Location::anonymous(), Once::new)?;
+    /// once.call(|_| Ok::<_, Error>(println!("once for all processes")))?;
+    /// assert!(once.is_done()?);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub const fn new() -> Self {
         Self(())
@@ -167,6 +177,22 @@ impl OnceHandle {
     /// As for [`call`](Self::call), and
     ///
     /// - `Timeout` - the other thread's action did not end within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let once = Shared::create_new(Location::anonymous(), Once::new)?;
+    /// once.call_timeout(Duration::from_secs(5), |state| {
+    ///     if matches!(state, OnceState::PreviousOwnerDied) {
+    ///         println!("clear what the dead process began");
+    ///     }
+    ///     Ok::<_, Error>(())
+    /// })?;
+    /// # Ok(()) }
+    /// ```
     pub fn call_timeout<E: From<Error>>(
         &self,
         timeout: Duration,
@@ -207,6 +233,18 @@ impl OnceHandle {
     ///
     /// # Errors
     /// - `Fault` - the memory could not be accessed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let once = Shared::create_new(Location::anonymous(), Once::new)?;
+    /// assert!(!once.is_done()?);
+    /// // An action that fails leaves the next call to try again.
+    /// assert!(once.call(|_| Err(Error::from(std::io::Error::other("no luck")))).is_err());
+    /// assert!(!once.is_done()?);
+    /// # Ok(()) }
+    /// ```
     #[inline]
     pub fn is_done(&self) -> Result<bool> {
         self.raw.is_done(self.place.session()).map_err(|error| self.place.with_object_path(error))

@@ -54,6 +54,19 @@ impl Default for SharedOptions {
 
 impl SharedOptions {
     /// Creates the default options.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-options-new-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let jobs = SharedOptions::new().lanes(16).create_new(name, || Mutex::new(0_u64))?;
+    /// assert_eq!(*jobs.lock()?, 0);
+    /// # drop(jobs);
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
@@ -63,6 +76,20 @@ impl SharedOptions {
     ///
     /// While all participants are in use, opening the object waits for a process to detach or die, for
     /// at most the [`open_timeout`](Self::open_timeout). An existing object keeps its number.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// use sharemap::inspect::Inspection;
+    ///
+    /// let name = UnlinkOnDrop::new(Location::unique("doc-participants")?);
+    /// let options = SharedOptions::new().participants(8).lanes(32);
+    /// let jobs = options.create_new(&name, || Mutex::new(0_u64))?;
+    /// println!("{:?}", Inspection::open(name.location())?.facts());
+    /// # drop(jobs);
+    /// # Ok(()) }
+    /// ```
     pub fn participants(mut self, count: u32) -> Self {
         self.participants = count;
         self
@@ -94,6 +121,20 @@ impl SharedOptions {
     /// cannot express `mode`. On macOS, the umask must permit it. On Windows, only the last digit may
     /// grant access, and only with [`Lifetime::Attached`]. Objects in files ignore this option; on
     /// Unix, their mode is `0o600`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-options-mode-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// match SharedOptions::new().mode(0o660).create_new(name, || Mutex::new(0_u64)) {
+    ///     Ok(jobs) => *jobs.lock()? += 1, // the group can attach, too
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported), // Windows
+    /// }
+    /// # let _ = unlink(name);
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "chmod")]
     pub fn mode(mut self, mode: u32) -> Self {
         self.terms.sharing.mode = mode & 0o777;
@@ -141,6 +182,25 @@ impl SharedOptions {
     ///
     /// The option also opens an object that is in use in another mount or container, where this
     /// process cannot see the liveness locks. Its users are then treated as dead although they live.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-options-accept-{}", std::process::id()));
+    /// let make = || Mutex::new(0_u64);
+    /// let jobs = match Shared::open_or_create(&path, make) {
+    ///     Err(error) if error.kind() == ErrorKind::Unclean => {
+    ///         let jobs = SharedOptions::new().accept_unclean().open_or_create(&path, make)?;
+    ///         *jobs.lock_or_recover(|_| ())? = 0; // a value that is valid in any case
+    ///         jobs
+    ///     }
+    ///     jobs => jobs?,
+    /// };
+    /// # drop(jobs);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn accept_unclean(mut self) -> Self {
         self.terms.unclean = Unclean::Accepted;
         self
@@ -154,6 +214,19 @@ impl SharedOptions {
     ///
     /// If this process has the object open without this option, the call waits for the disk, and all
     /// openings of this process detect power cuts from then on.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-options-unclean-{}", std::process::id()));
+    /// let options = SharedOptions::new().detect_unclean();
+    /// let jobs = options.open_or_create(&path, || Mutex::new(0_u64))?;
+    /// *jobs.lock()? += 1;
+    /// # drop(jobs);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn detect_unclean(mut self) -> Self {
         self.terms.power_cuts = PowerCuts::Told;
         self
@@ -170,6 +243,18 @@ impl SharedOptions {
     /// has detached gets the participant. Two waits do not depend on `open_timeout`, and
     /// last about 100 ms: a forked child waits so long to attach when it first uses an inherited handle,
     /// and a thread to claim a [lane](Self::lanes).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let options = SharedOptions::new().open_timeout(Duration::from_millis(100));
+    /// let error = options.open::<Mutex<u64>>("doc-no-such-lock").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::NotFound); // at once: there is nothing to wait for
+    /// # Ok(()) }
+    /// ```
     pub fn open_timeout(mut self, open_timeout: Duration) -> Self {
         self.terms.open_timeout = open_timeout;
         self
@@ -179,6 +264,16 @@ impl SharedOptions {
     ///
     /// # Errors
     /// As for [`Shared::create_new`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let options = SharedOptions::new().lanes(64);
+    /// let jobs = options.create_new(Location::anonymous(), || Mutex::new(3_u32))?;
+    /// assert_eq!(*jobs.lock()?, 3);
+    /// # Ok(()) }
+    /// ```
     pub fn create_new<T: SharedType>(
         &self,
         location: impl Into<Location>,
@@ -192,6 +287,21 @@ impl SharedOptions {
     ///
     /// # Errors
     /// As for [`Shared::open`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-options-open-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let jobs = Shared::create_new(name, || Mutex::new(3_u32))?;
+    /// let same = SharedOptions::new().allow_any_owner().open::<Mutex<u32>>(name)?;
+    /// *same.lock()? += 1;
+    /// assert_eq!(*jobs.lock()?, 4);
+    /// # drop((jobs, same));
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn open<T: SharedType>(&self, location: impl Into<Location>) -> Result<Shared<T>> {
         let (location, terms) = (location.into(), self.terms_for::<T>());
         let shape = self.shape::<T>(T::ROOM.least());
@@ -252,6 +362,20 @@ impl SharedOptions {
     ///
     /// # Errors
     /// As for [`Shared::open_or_create`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-options-or-create-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let options = SharedOptions::new().participants(64);
+    /// let jobs = options.open_or_create(name, || Mutex::new(3_u32))?;
+    /// assert_eq!(*jobs.lock()?, 3);
+    /// # drop(jobs);
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn open_or_create<T: SharedType>(
         &self,
         location: impl Into<Location>,

@@ -38,6 +38,17 @@ pub struct Semaphore(u32);
 
 impl Semaphore {
     /// Creates the initial value of a semaphore with `permits` permits.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let licences = Shared::create_new(Location::anonymous(), || Semaphore::new(2))?;
+    /// let both = (licences.acquire()?, licences.acquire()?);
+    /// assert_eq!(licences.try_acquire().unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// drop(both);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub const fn new(permits: u32) -> Self {
         Self(permits)
@@ -134,6 +145,19 @@ impl SemaphoreHandle {
     /// As for [`acquire`](Self::acquire), and
     ///
     /// - `Timeout` - no permit became available within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let licences = Shared::create_new(Location::anonymous(), || Semaphore::new(1))?;
+    /// let permit = licences.acquire()?;
+    /// let error = licences.acquire_timeout(Duration::from_millis(5)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Timeout);
+    /// # Ok(()) }
+    /// ```
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<SemaphorePermit<'_>> {
         self.acquire_until(self.place.after(timeout))
     }

@@ -266,6 +266,18 @@ impl<T: SharedType> Shared<T> {
     ///
     /// # Errors
     /// As for [`unlink`](crate::unlink()).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let name = Location::unique("doc-shared-unlink")?;
+    /// let jobs = Shared::create_new(&name, || Mutex::new(0_u64))?;
+    /// Shared::<Mutex<u64>>::unlink(&name)?;
+    /// *jobs.lock()? += 1; // still attached
+    /// assert_eq!(Shared::<Mutex<u64>>::open(&name).unwrap_err().kind(), ErrorKind::NotFound);
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "shm_unlink")]
     pub fn unlink(location: impl Into<Location>) -> Result<()> {
         shm::unlink(location)
@@ -277,6 +289,18 @@ impl<T: SharedType> Shared<T> {
     /// Returns the open file of the object, for passing the object to another process.
     ///
     /// Returns `None` if the system has no file for the object.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let jobs = Shared::create_new(Location::anonymous(), || Mutex::new(0_u64))?;
+    /// if let Some(file) = jobs.file() {
+    ///     // The descriptor goes to another process, which attaches by it.
+    ///     let same = Shared::<Mutex<u64>>::from_descriptor(file)?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn file(&self) -> Option<&File> {
         self.opening.file()
@@ -392,6 +416,19 @@ impl<T: SharedType> Shared<T> {
     }
 
     /// Allows blocking operations again after [`cancel`](Self::cancel).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let work = Shared::create_new(Location::anonymous(), || CountingSemaphore::new(0))?;
+    /// work.cancel();
+    /// assert_eq!(work.wait().unwrap_err().kind(), ErrorKind::Cancelled);
+    /// work.resume();
+    /// work.post()?;
+    /// work.wait()?;
+    /// # Ok(()) }
+    /// ```
     pub fn resume(&self) {
         self.opening.cancel(false);
     }

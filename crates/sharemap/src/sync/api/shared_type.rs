@@ -8,6 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+const OPEN: &str = "open the locks";
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
 use crate::peer::{
@@ -203,12 +205,11 @@ impl LayoutReader {
     pub(in crate::sync) fn take(&mut self, room: LayoutSize) -> Result<LockRef> {
         let place = self.next();
         self.at = padded_end(place.at, room.least(), self.end).ok_or_else(|| {
-            place.error(ErrorKind::WrongSize, "open").with_length(room.least()).with_detail(
-                format!(
-                    "the payload ends at {}; use the type with which the object was created",
-                    self.end
-                ),
-            )
+            place.error(ErrorKind::WrongSize, OPEN).with_length(room.least()).with_detail(format!(
+                "a lock at offset {} exceeds the payload, which ends at {}; use the type with \
+                     which the object was created",
+                self.at, self.end
+            ))
         })?;
         Ok(place)
     }
@@ -224,10 +225,11 @@ impl LayoutReader {
         if self.at == self.end {
             return Ok(());
         }
-        let error = self.next().error(ErrorKind::WrongSize, "open");
+        let error = self.next().error(ErrorKind::WrongSize, OPEN);
         Err(error.with_detail(format!(
-            "the locks end there, and the payload at {}; use the type with which the object was created",
-            self.end
+            "the type's locks end at offset {}, and the payload ends at {}; use the type with which the \
+             object was created",
+            self.at, self.end
         )))
     }
 }
@@ -280,7 +282,7 @@ impl LockRef {
     /// Operations that announce the lock first need no such check: announcing fails in the same way.
     #[inline]
     pub(in crate::sync) fn require_writable(&self, operation: &'static str) -> Result<()> {
-        self.session.require_writable(operation).map_err(|error| error.with_offset(self.at))
+        self.session.require_writable(operation).map_err(|error| error.with_lock_offset(self.at))
     }
 
     /// Adds the path of the object to an error.
@@ -292,7 +294,7 @@ impl LockRef {
     /// Returns an error about this lock.
     #[cold]
     pub(in crate::sync) fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
-        self.with_object_path(Error::new(kind, operation).with_offset(self.at))
+        self.with_object_path(Error::new(kind, operation).with_lock_offset(self.at))
     }
 
     /// Returns what an attempt acquired. Fails with `WouldBlock` if it acquired nothing, and otherwise with

@@ -254,6 +254,6 @@ impl Waiter {
     /// Returns an error of this waiter's operation on its lock.
     #[cold]
     pub(crate) fn error(&self, kind: ErrorKind) -> Error {
-        Error::new(kind, self.operation).with_offset(self.at)
+        Error::new(kind, self.operation).with_lock_offset(self.at)
     }
 }

@@ -104,6 +104,26 @@ impl Inspection {
     ///   liveness locks.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-inspection-open-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// use sharemap::inspect::Inspection;
+    ///
+    /// let jobs = Shared::create_new(name, || Mutex::new(0_u64))?;
+    /// let guard = jobs.lock()?;
+    /// // Usually in another process, which does not attach by this.
+    /// for lock in Inspection::open(name)?.locks()? {
+    ///     println!("{:?} at {}: {:?}", lock.kind, lock.offset, lock.owner);
+    /// }
+    /// # drop(guard);
+    /// # drop(jobs);
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn open(location: impl Into<Location>) -> Result<Self> {
         Ok(Self { look: ObjectObserver::open(&location.into())? })
     }
@@ -120,6 +140,21 @@ impl Inspection {
     /// # Errors
     /// - `Malformed` - the stored state is none of these.
     /// - `Fault` - the memory could not be accessed; the object may have been truncated.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-inspection-state-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// use sharemap::inspect::{Inspection, State};
+    ///
+    /// let jobs = Shared::create_new(name, || Mutex::new(0_u64))?;
+    /// assert_eq!(Inspection::open(name)?.state()?, State::Ready);
+    /// # drop(jobs);
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn state(&self) -> Result<State> {
         self.look.state()
     }
@@ -129,6 +164,21 @@ impl Inspection {
     ///
     /// # Errors
     /// - `Fault` - the memory could not be accessed; the object may have been truncated.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-inspection-clean-{}", std::process::id()));
+    /// use sharemap::inspect::Inspection;
+    ///
+    /// let jobs = Shared::create_new(&path, || Mutex::new(0_u64))?;
+    /// assert!(!Inspection::open(path.as_path())?.is_clean()?);
+    /// drop(jobs);
+    /// assert!(Inspection::open(path.as_path())?.is_clean()?);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn is_clean(&self) -> Result<bool> {
         self.look.is_clean()
     }
@@ -178,6 +228,21 @@ impl Inspection {
     ///
     /// # Errors
     /// As for [`has_creator`](Self::has_creator).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-inspection-unattached-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// use sharemap::inspect::Inspection;
+    ///
+    /// let jobs = Shared::create_new(name, || Mutex::new(0_u64))?;
+    /// assert_ne!(Inspection::open(name)?.is_unattached()?, Some(true));
+    /// # drop(jobs);
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn is_unattached(&self) -> Result<Option<bool>> {
         self.look.is_unattached()
     }
@@ -190,6 +255,23 @@ impl Inspection {
     /// - `Fault` - the memory could not be accessed; the object may have been truncated.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-inspection-participants-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// use sharemap::inspect::Inspection;
+    ///
+    /// let jobs = Shared::create_new(name, || Mutex::new(0_u64))?;
+    /// for participant in Inspection::open(name)?.participants()? {
+    ///     println!("{participant:?}");
+    /// }
+    /// # drop(jobs);
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn participants(&self) -> Result<Vec<Participant>> {
         self.look.participants()
     }
@@ -208,6 +290,27 @@ impl Inspection {
     /// # Errors
     /// - `Malformed` - a lane, an announcement or a lock's word is damaged.
     /// - `Fault` - the memory could not be accessed; the object may have been truncated.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let name = format!("doc-inspection-locks-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// use sharemap::inspect::{Inspection, LockKind};
+    ///
+    /// let jobs = Shared::create_new(name, || Mutex::new(0_u64))?;
+    /// assert!(Inspection::open(name)?.locks()?.is_empty());
+    /// let guard = jobs.lock()?;
+    /// let locks = Inspection::open(name)?.locks()?;
+    /// assert_eq!(locks[0].kind, LockKind::Mutex);
+    /// let owner = locks[0].owner.as_ref().unwrap();
+    /// assert_eq!(owner.process, Some(std::process::id()));
+    /// # drop(guard);
+    /// # drop(jobs);
+    /// # unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     pub fn locks(&self) -> Result<Vec<LockInfo>> {
         // A misbehaving peer can announce a different lock in each slot. A map keeps the time of each
         // step independent of the number of locks found so far.

@@ -57,7 +57,7 @@ impl ObjectFile {
     ///
     /// Other kinds report a failed system call.
     pub fn open(location: impl Into<Location>) -> Result<Self> {
-        const OPERATION: &str = "look at";
+        const OPERATION: &str = "inspect";
         let location = location.into();
         let named = |error: Error| error.with_path(location.path());
         let found = match location.checked().map_err(named)? {

@@ -25,7 +25,7 @@ use crate::sys::posix::{errno, removal};
 pub(crate) use crate::sys::posix::entry::Entry;
 pub(crate) use crate::sys::posix::removal::Interrupted;
 
-const OPERATION: &str = "ask which processes use";
+const OPERATION: &str = "find the processes that use";
 /// Selects the signal that announces the break of a lease.
 const F_SETSIG: libc::c_int = 10;
 

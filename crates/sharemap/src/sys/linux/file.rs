@@ -39,7 +39,9 @@ pub(crate) fn device_len(file: &File) -> Result<u64> {
     let mut len = 0u64;
     // SAFETY: the kernel writes 8 bytes to `len`.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), BLKGETSIZE64 as _, &raw mut len) };
-    checked(result.into()).map(|_| len).map_err(|errno| errno::error("ask the size of", errno))
+    checked(result.into())
+        .map(|_| len)
+        .map_err(|errno| errno::error("determine the size of", errno))
 }
 
 /// Identifies a file on a local file system. Other file systems may give two files one number: FUSE,
@@ -147,7 +149,7 @@ pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
 /// Returns the error of an allocation of `len` bytes, with the remedy for huge pages.
 #[cold]
 fn allocation_error(file: &File, len: u64, errno: Errno) -> Error {
-    let error = posix::size_error("set space aside for", len, errno);
+    let error = posix::size_error("allocate space for", len, errno);
     if errno == Errno::NOSPC && is_on_hugetlbfs(file) {
         return error.with_detail("too few huge pages are free; raise vm.nr_hugepages");
     }
@@ -194,10 +196,12 @@ pub(crate) fn cache_status(file: &File, range: Range<u64>) -> Result<CacheStatus
         libc::syscall(CACHESTAT, file.as_raw_fd(), asked.as_ptr(), told.as_mut_ptr(), 0u32)
     };
     checked(result).map_err(|errno| {
-        let error = errno::error("ask the cache about", errno);
+        let error = errno::error("query the page cache for", errno);
         match errno {
             Errno::NOSYS => error.with_detail("cachestat needs Linux 6.5"),
-            Errno::PERM => error.with_detail("only its owner and users that may write it may ask"),
+            Errno::PERM => {
+                error.with_detail("only its owner and users with write access may query it")
+            }
             _ => error,
         }
     })?;
@@ -224,7 +228,7 @@ pub(crate) fn evict(file: &File, range: Range<u64>) -> Result<()> {
 
 /// Returns the name of the file system that contains the file.
 pub(crate) fn file_system(file: &File) -> Result<String> {
-    let magic = magic(file).map_err(|errno| errno::error("ask the file system of", errno))?;
+    let magic = magic(file).map_err(|errno| errno::error("identify the file system of", errno))?;
     let name = match magic {
         0xef53 => "ext4",
         0x5846_5342 => "xfs",

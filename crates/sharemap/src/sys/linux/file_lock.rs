@@ -36,7 +36,7 @@ pub(crate) fn description(file: &File, path: Option<&Path>, mode: LockMode) -> R
         None => Err(match error {
             Some(error) => posix::open_error(&error, mode),
             None => Error::new(ErrorKind::Unsupported, OPERATION)
-                .with_detail("/proc/self/fd leads elsewhere"),
+                .with_detail("its name in /proc/self/fd is of another file; use `FileLock::open`"),
         }),
     }
 }

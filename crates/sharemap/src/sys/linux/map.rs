@@ -155,7 +155,7 @@ pub(crate) unsafe fn flush(base: *mut u8, len: usize, _: Option<&File>) -> Resul
 /// The caller owns the range (`sys/contract.rs`).
 pub(crate) unsafe fn flush_async(_: *mut u8, len: usize, file: Option<(&File, u64)>) -> Result<()> {
     let Some((file, offset)) = file else {
-        return Err(file_was_closed("start to flush"));
+        return Err(file_was_closed("start flushing"));
     };
     // SAFETY: the call takes numbers only.
     let result = unsafe {
@@ -169,7 +169,7 @@ pub(crate) unsafe fn flush_async(_: *mut u8, len: usize, file: Option<(&File, u6
     match checked(result.into()) {
         // A file without storage, such as shared memory, has nothing to write.
         Ok(_) | Err(Errno::SPIPE | Errno::INVAL) => Ok(()),
-        Err(errno) => Err(errno::error("start to flush", errno).with_length(len as u64)),
+        Err(errno) => Err(errno::error("start flushing", errno).with_length(len as u64)),
     }
 }
 
@@ -183,7 +183,7 @@ pub(crate) unsafe fn advise(base: *mut u8, len: usize, advice: Advice) -> Result
     let native = match advice {
         Advice::Normal => Linux::Normal,
         _ if !follows_advice() => {
-            return Err(ignored_advice("advise on the use of", &advice));
+            return Err(ignored_advice("advise the kernel about", &advice));
         }
         Advice::Random => Linux::Random,
         Advice::Sequential => Linux::Sequential,
@@ -214,17 +214,16 @@ pub(crate) unsafe fn advise(base: *mut u8, len: usize, advice: Advice) -> Result
 /// Returns the error of a failed `madvise`, with the name of the advice.
 #[cold]
 fn advice_error(advice: Advice, errno: Errno) -> Error {
-    let error = errno::memory_error("advise on the use of", errno);
+    let error = errno::memory_error("advise the kernel about", errno);
     if error.kind() == ErrorKind::TooManyMappings {
         return error;
     }
     match errno {
-        Errno::INVAL => error
-            .with_kind(ErrorKind::Unsupported)
-            .with_detail(format!("this kernel or this kind of memory has no {advice:?}")),
-        Errno::NOMEM | Errno::AGAIN => {
-            error.with_detail(format!("{advice:?} found no memory, or no mapping"))
-        }
+        Errno::INVAL => error.with_kind(ErrorKind::Unsupported).with_detail(format!(
+            "this kernel, or this kind of memory, does not support {advice:?}"
+        )),
+        Errno::NOMEM | Errno::AGAIN => error
+            .with_detail(format!("the kernel had no memory for {advice:?}, or a page is unmapped")),
         _ => error.with_detail(format!("{advice:?}")),
     }
 }
@@ -261,7 +260,7 @@ fn follows_advice() -> bool {
 
 fn ignored_advice(operation: &'static str, what: &dyn std::fmt::Debug) -> Error {
     Error::new(ErrorKind::Unsupported, operation)
-        .with_detail(format!("this kernel accepts {what:?} without following it"))
+        .with_detail(format!("this kernel accepts {what:?}, but ignores it"))
 }
 
 /// Locks the range in memory (`mlock`). A failure unlocks the whole range.
@@ -349,7 +348,7 @@ pub(crate) unsafe fn residency(
     let mut bytes = vec![0u8; pages];
     // SAFETY: the caller owns the range, and `bytes` has a byte for each of its pages.
     let result = unsafe { libc::mincore(base.cast(), len, bytes.as_mut_ptr()) };
-    checked(result.into()).map_err(|errno| errno::error("ask the residency of", errno))?;
+    checked(result.into()).map_err(|errno| errno::error("query the residency of", errno))?;
     let state = |byte: u8| {
         if byte & 1 == 1 { PageState::Resident } else { PageState::Absent }
     };

@@ -79,9 +79,9 @@ pub(crate) fn reopen(file: &File, access: Access) -> Result<File> {
     retry_on_intr(|| rustix::fs::open(link.as_str(), flags | OFlags::CLOEXEC, Mode::empty()))
         .map(File::from)
         .map_err(|errno| {
-            let error = errno::error("open again", errno);
+            let error = errno::error("reopen", errno);
             match errno {
-                Errno::NOENT => error.with_detail("it is opened through /proc; mount that"),
+                Errno::NOENT => error.with_detail("reopening it needs /proc; mount it"),
                 Errno::ACCESS | Errno::PERM if access == Access::Write => {
                     error.with_kind(ErrorKind::NotWritable)
                 }
@@ -121,7 +121,7 @@ pub(crate) fn seals(file: &File) -> Result<Seals> {
             .fold(Seals::NONE, |seals, (seal, _)| seals | *seal)),
         // The file cannot have seals.
         Err(Errno::INVAL) => Ok(Seals::NONE),
-        Err(errno) => Err(errno::error("ask the seals of", errno)),
+        Err(errno) => Err(errno::error("read the seals of", errno)),
     }
 }
 

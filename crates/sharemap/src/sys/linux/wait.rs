@@ -48,7 +48,7 @@ impl Waits {
         match checked(result) {
             // Woken, not as expected, timed out, or interrupted: the caller loads the word again.
             Ok(_) | Err(Errno::AGAIN | Errno::TIMEDOUT | Errno::INTR) => Ok(()),
-            Err(errno) => Err(failure("wait at", errno)),
+            Err(errno) => Err(failure("wait for a lock", errno)),
         }
     }
 
@@ -62,7 +62,7 @@ impl Waits {
         let result = unsafe { libc::syscall(libc::SYS_futex, place.word, libc::FUTEX_WAKE, count) };
         checked(result)
             .map(|woken| woken as u32)
-            .map_err(|errno| failure("wake the threads that wait at", errno))
+            .map_err(|errno| failure("wake the waiters of a lock", errno))
     }
 }
 

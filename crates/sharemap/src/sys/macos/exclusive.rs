@@ -17,7 +17,7 @@ pub(crate) enum Exclusive {}
 impl Exclusive {
     /// Fails with `Unsupported`.
     pub(crate) fn take(_: Entry) -> Result<Option<Self>> {
-        Err(Error::new(ErrorKind::Unsupported, "ask which processes use")
+        Err(Error::new(ErrorKind::Unsupported, "find the processes that use")
             .with_detail("macOS does not report whether a process has a file open"))
     }
 
@@ -40,7 +40,7 @@ impl Exclusive {
 
 /// Fails with `Unsupported`.
 pub(crate) fn open_named(_: &str) -> Result<Option<Entry>> {
-    Err(Error::new(ErrorKind::Unsupported, "look at")
+    Err(Error::new(ErrorKind::Unsupported, "inspect")
         .with_detail("named shared memory has no files on macOS"))
 }
 

@@ -26,7 +26,8 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
     if status.kind != FileKind::Special {
         return Ok(status);
     }
-    let stat = rustix::fs::fstat(file).map_err(|errno| errno::error("ask the size of", errno))?;
+    let stat =
+        rustix::fs::fstat(file).map_err(|errno| errno::error("determine the size of", errno))?;
     if stat.st_mode & libc::S_IFMT != 0 {
         return Ok(status);
     }
@@ -68,7 +69,7 @@ pub(crate) fn device_len(file: &File) -> Result<u64> {
     if asked {
         Ok(u64::from(size).saturating_mul(count))
     } else {
-        Err(errno::error("ask the size of", errno::last()))
+        Err(errno::error("determine the size of", errno::last()))
     }
 }
 
@@ -108,7 +109,7 @@ pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
     };
     result.map_err(|errno| {
         let _ = rustix::fs::ftruncate(file, before);
-        posix::size_error("set space aside for", len, errno)
+        posix::size_error("allocate space for", len, errno)
     })
 }
 
@@ -148,7 +149,7 @@ pub(crate) fn punch_hole(file: &File, range: Range<u64>) -> Result<()> {
 
 /// Fails with `Unsupported`.
 pub(crate) fn cache_status(_: &File, _: Range<u64>) -> Result<CacheStatus> {
-    Err(Error::new(ErrorKind::Unsupported, "ask the cache about")
+    Err(Error::new(ErrorKind::Unsupported, "query the page cache for")
         .with_detail("macOS does not report which pages of a file its cache holds"))
 }
 
@@ -173,7 +174,7 @@ pub(crate) fn sync_data(file: &File) -> Result<()> {
 /// Returns the name of the file system, such as "apfs".
 pub(crate) fn file_system(file: &File) -> Result<String> {
     let stat = retry_on_intr(|| rustix::fs::fstatfs(file))
-        .map_err(|errno| errno::error("ask the file system of", errno))?;
+        .map_err(|errno| errno::error("identify the file system of", errno))?;
     // SAFETY: the kernel ends the name with a zero.
     let name = unsafe { CStr::from_ptr(stat.f_fstypename.as_ptr()) };
     Ok(name.to_string_lossy().into_owned())

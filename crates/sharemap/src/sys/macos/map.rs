@@ -130,7 +130,7 @@ pub(crate) unsafe fn flush(base: *mut u8, len: usize, file: Option<&File>) -> Re
 pub(crate) unsafe fn flush_async(base: *mut u8, len: usize, _: Option<(&File, u64)>) -> Result<()> {
     // SAFETY: the caller owns the range; `msync` changes nothing in it.
     unsafe { mm::msync(base.cast(), len, MsyncFlags::ASYNC) }
-        .map_err(|errno| errno::error("start to flush", errno).with_length(len as u64))
+        .map_err(|errno| errno::error("start flushing", errno).with_length(len as u64))
 }
 
 /// Advises the system of the use of a range (`madvise`).
@@ -144,13 +144,13 @@ pub(crate) unsafe fn advise(base: *mut u8, len: usize, advice: Advice) -> Result
         Advice::Sequential => mm::Advice::Sequential,
         Advice::WillNeed => mm::Advice::WillNeed,
         _ => {
-            return Err(Error::new(ErrorKind::Unsupported, "advise on the use of")
+            return Err(Error::new(ErrorKind::Unsupported, "advise the kernel about")
                 .with_detail(format!("macOS has no counterpart of {advice:?}")));
         }
     };
     // SAFETY: the caller owns the range, and none of these kinds of advice changes its contents.
     unsafe { mm::madvise(base.cast(), len, native) }.map_err(|errno| {
-        errno::memory_error("advise on the use of", errno).with_detail(format!("{advice:?}"))
+        errno::memory_error("advise the kernel about", errno).with_detail(format!("{advice:?}"))
     })
 }
 
@@ -203,7 +203,7 @@ pub(crate) unsafe fn residency(
     // SAFETY: the caller owns the range, and there is a byte for each of its pages.
     let result = unsafe { libc::mincore(base.cast(), len, bytes.as_mut_ptr().cast()) };
     if result != 0 {
-        return Err(errno::error("ask the residency of", errno::last()));
+        return Err(errno::error("query the residency of", errno::last()));
     }
     let state = |byte: u8| {
         if byte & IN_CORE != 0 { PageState::Resident } else { PageState::Absent }

@@ -110,7 +110,7 @@ fn shape(file: &File, request: &CreateObject<'_>) -> Result<()> {
     }
     let len = request.max.max(request.len);
     retry_on_intr(|| rustix::fs::ftruncate(file, len))
-        .map_err(|errno| errno::error("set space aside for", errno).with_length(len))?;
+        .map_err(|errno| errno::error("allocate space for", errno).with_length(len))?;
     let stat = rustix::fs::fstat(file).map_err(|errno| errno::error(OPERATION, errno))?;
     let mode = u32::from(stat.st_mode) & 0o777;
     if mode != request.sharing.mode & 0o777 {
@@ -187,7 +187,7 @@ pub(crate) fn reopen(file: &File, access: Access) -> Result<File> {
     if access == Access::Write {
         return super::file::duplicate(file);
     }
-    Err(Error::new(ErrorKind::Unsupported, "open again").with_detail(
+    Err(Error::new(ErrorKind::Unsupported, "reopen").with_detail(
         "macOS cannot make a read-only descriptor of a writable one; open the object by its name",
     ))
 }

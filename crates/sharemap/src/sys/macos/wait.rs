@@ -90,7 +90,7 @@ impl Waits {
         };
         match last(result) {
             Ok(_) | Err(Errno::TIMEDOUT | Errno::INTR | Errno::AGAIN) => Ok(()),
-            Err(errno) => Err(errno::error("wait at", errno)),
+            Err(errno) => Err(errno::error("wait for a lock", errno)),
         }
     }
 
@@ -117,7 +117,7 @@ fn woken(result: c_int) -> Result<u32> {
     match last(result) {
         Ok(_) => Ok(1),
         Err(Errno::NOENT) => Ok(0),
-        Err(errno) => Err(errno::error("wake the threads that wait at", errno)),
+        Err(errno) => Err(errno::error("wake the waiters of a lock", errno)),
     }
 }
 

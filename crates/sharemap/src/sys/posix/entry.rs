@@ -13,7 +13,7 @@ use super::{errno, removal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{FileRole, os};
 
-const OPERATION: &str = "look at";
+const OPERATION: &str = "inspect";
 
 /// The device and the inode of a file.
 pub(in crate::sys) type Identity = (u64, u64);

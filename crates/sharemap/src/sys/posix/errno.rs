@@ -15,7 +15,8 @@ pub(crate) fn error(operation: &'static str, errno: Errno) -> Error {
     match errno {
         Errno::MFILE => match os::process::limits().open_files {
             Some(limit) => error.with_detail(format!(
-                "this process may have {limit} open (RLIMIT_NOFILE); close some, or raise the limit"
+                "this process may have {limit} files open (RLIMIT_NOFILE); close some, or raise the \
+                 limit"
             )),
             None => error,
         },
@@ -42,8 +43,8 @@ pub(crate) fn memory_error(operation: &'static str, errno: Errno) -> Error {
     match (os::process::mapping_count(), limit) {
         (Some(count), Some(limit)) if count.saturating_add(NEAR) >= limit => {
             error.with_kind(ErrorKind::TooManyMappings).with_detail(format!(
-                "it has {count} of at most {limit} (vm.max_map_count); map fewer, larger ranges, \
-                 or raise the limit"
+                "it has {count}, and at most {limit} are allowed (vm.max_map_count); map fewer, larger \
+                 ranges, or raise the limit"
             ))
         }
         _ => error.with_kind(ErrorKind::OutOfAddressSpace),

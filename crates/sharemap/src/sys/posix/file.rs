@@ -171,7 +171,7 @@ pub(super) fn open_error(path: &Path, request: OpenRequest, errno: Errno) -> Err
         Errno::AGAIN => leased(error, request.timeout),
         Errno::NXIO | Errno::OPNOTSUPP => error
             .with_kind(ErrorKind::Unsupported)
-            .with_detail("a socket, or a device that is not there, cannot be mapped"),
+            .with_detail("sockets and missing devices cannot be mapped"),
         _ => error,
     }
 }
@@ -204,7 +204,8 @@ pub(crate) fn is_linked(path: &Path, file: &File) -> Result<bool> {
 
 /// Returns the kind, the length and the time of change, by one system call for regular files.
 pub(crate) fn status(file: &File) -> Result<FileStatus> {
-    let stat = rustix::fs::fstat(file).map_err(|errno| errno::error("ask the size of", errno))?;
+    let stat =
+        rustix::fs::fstat(file).map_err(|errno| errno::error("determine the size of", errno))?;
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => FileKind::Regular,
         FileType::Directory => FileKind::Directory,
@@ -373,7 +374,7 @@ pub(crate) fn data_extents(file: &File, range: Range<u64>) -> Result<Vec<Range<u
     if let Ok(position) = position {
         let _ = rustix::fs::seek(file, SeekFrom::Start(position));
     }
-    extents.map_err(|errno| errno::error("find the data of", errno))
+    extents.map_err(|errno| errno::error("list the data ranges of", errno))
 }
 
 /// Finds the extents by seeking to data and holes alternately. Moves the file's position.

@@ -126,17 +126,17 @@ fn access_error(request: &MapRequest<'_>, error: Error) -> Error {
         }
         Some(mode) if writes && mode != OFlags::RDWR => {
             error.with_kind(ErrorKind::NotWritable).with_detail(
-                "the file was not opened for reading and writing; open it so, or map it \
+                "the file was not opened for reading and writing; open it for both, or map it \
                  read-only or copy-on-write",
             )
         }
         Some(_) if writes => error.with_kind(ErrorKind::NotWritable).with_detail(
-            "the file refuses writable shared mappings, as append-only files do; map it read-only \
-             or copy-on-write",
+            "the file allows no writable shared mapping, for instance because it is append-only; map it \
+             read-only or copy-on-write",
         ),
         _ if request.access == Access::Read => error.with_kind(ErrorKind::Unsupported).with_detail(
-            "the file refuses shared mappings; map it copy-on-write, or read it, for instance with \
-             FileContents",
+            "the file allows no shared mapping; map it copy-on-write, or read it, for instance with \
+             `FileContents`",
         ),
         _ => error,
     }

@@ -94,7 +94,7 @@ pub(crate) fn inherit(command: &mut Command, file: File) -> Result<(u64, File)> 
     const FIRST: RawFd = 3;
     let kept = rustix::io::fcntl_dupfd_cloexec(&file, FIRST)
         .map(File::from)
-        .map_err(|errno| errno::error("hand on", errno))?;
+        .map_err(|errno| errno::error("pass", errno))?;
     let number = kept.as_raw_fd();
     let keep = move || {
         // SAFETY: in the child, the number refers to a copy of the parent's descriptor. If the parent has
@@ -109,7 +109,7 @@ pub(crate) fn inherit(command: &mut Command, file: File) -> Result<(u64, File)> 
 
 /// Fails with `Unsupported`: a process cannot open a descriptor in another one.
 pub(crate) fn duplicate_into(_: &File, _: u32) -> Result<u64> {
-    Err(Error::new(ErrorKind::Unsupported, "duplicate into another process")
+    Err(Error::new(ErrorKind::Unsupported, "duplicate")
         .with_detail("here descriptors go over a Unix socket (`send`), or to a child (`pass_to`)"))
 }
 
@@ -119,8 +119,7 @@ pub(crate) fn duplicate_into(_: &File, _: u32) -> Result<u64> {
 pub(crate) fn find(number: u64, identity: [u64; 2]) -> Result<File> {
     const OPERATION: &str = "find the inherited descriptor";
     let wrong = |detail: &str| Error::new(ErrorKind::NotFound, OPERATION).with_detail(detail);
-    let number =
-        RawFd::try_from(number).map_err(|_| wrong("the number is not that of a descriptor"))?;
+    let number = RawFd::try_from(number).map_err(|_| wrong("the number is not a descriptor"))?;
     // SAFETY: the call takes numbers only.
     if number < 0 || unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
         return Err(wrong("it is not open, so this process did not inherit it"));
@@ -132,7 +131,7 @@ pub(crate) fn find(number: u64, identity: [u64; 2]) -> Result<File> {
         .map(File::from)
         .map_err(|errno| errno::error(OPERATION, errno))?;
     if self::identity(&file)? != identity {
-        return Err(wrong("the descriptor is of another file"));
+        return Err(wrong("the descriptor refers to another file"));
     }
     let _ = rustix::io::fcntl_setfd(borrowed, FdFlags::CLOEXEC);
     Ok(file)
@@ -146,8 +145,7 @@ pub(crate) const IDENTITY_OUTLIVES_NAME: bool = true;
 /// An object of `shm_open` on macOS has neither, and no file type. Its identity is bit 63 and its length.
 pub(crate) fn identity(file: &File) -> Result<[u64; 2]> {
     const OBJECT: u64 = 1 << 63;
-    let stat =
-        rustix::fs::fstat(file).map_err(|errno| errno::error("ask the identity of", errno))?;
+    let stat = rustix::fs::fstat(file).map_err(|errno| errno::error("identify", errno))?;
     #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
     Ok(match stat.st_mode & libc::S_IFMT {
         0 => [OBJECT, stat.st_size as u64],

@@ -21,7 +21,7 @@ use super::{code, pass, shm};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::FileRole;
 
-const OPERATION: &str = "ask which processes use";
+const OPERATION: &str = "find the processes that use";
 const REMOVE: &str = "remove";
 
 /// A regular file, opened by its name.

@@ -186,7 +186,7 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
         return Ok(FileStatus::new(FileKind::Special, 0));
     }
     let Some(info) = standard_information(file) else {
-        let error = code::last("ask the size of");
+        let error = code::last("determine the size of");
         // A volume counts as a disk, but does not have this information.
         return match error.os_code().map(|code| code as u32) {
             Some(ERROR_INVALID_PARAMETER) => Ok(FileStatus::new(FileKind::Special, 0)),
@@ -250,7 +250,7 @@ pub(crate) fn wait_for_bytes(_: &File) -> Result<()> {
 
 /// Fails with `Unsupported`.
 pub(crate) fn cache_status(_: &File, _: Range<u64>) -> Result<CacheStatus> {
-    Err(Error::new(ErrorKind::Unsupported, "ask for the cached pages of")
+    Err(Error::new(ErrorKind::Unsupported, "query the page cache for")
         .with_detail("Windows does not report which pages its file cache holds"))
 }
 
@@ -288,7 +288,7 @@ pub(crate) fn file_system(file: &File) -> Result<String> {
         )
     };
     if known == 0 {
-        return Err(code::last("ask the file system of"));
+        return Err(code::last("identify the file system of"));
     }
     let len = name.iter().position(|&unit| unit == 0).unwrap_or(ROOM);
     Ok(String::from_utf16_lossy(&name[..len]))

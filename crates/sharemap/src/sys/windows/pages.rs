@@ -238,7 +238,7 @@ pub(crate) unsafe fn residency(
             K32QueryWorkingSetEx(GetCurrentProcess(), asked.as_mut_ptr().cast(), bytes as u32)
         };
         if known == 0 {
-            return Err(code::last("ask for the resident pages of"));
+            return Err(code::last("query the residency of"));
         }
         states.extend(asked[..now].iter().map(|entry| {
             // SAFETY: the system wrote the flags, a plain number.

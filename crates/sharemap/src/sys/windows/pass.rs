@@ -42,7 +42,7 @@ pub(crate) fn inherit(_: &mut Command, file: File) -> Result<(u64, File)> {
     let handle = file.as_raw_handle();
     // SAFETY: the handle is open.
     if unsafe { SetHandleInformation(handle, HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT) } == 0 {
-        return Err(code::last("hand on"));
+        return Err(code::last("pass"));
     }
     Ok((handle as usize as u64, file))
 }
@@ -51,7 +51,7 @@ pub(crate) fn inherit(_: &mut Command, file: File) -> Result<(u64, File)> {
 ///
 /// This user must have the right `PROCESS_DUP_HANDLE` to the process.
 pub(crate) fn duplicate_into(file: &File, process: u32) -> Result<u64> {
-    const OPERATION: &str = "duplicate into another process";
+    const OPERATION: &str = "duplicate";
     let mut number: HANDLE = ptr::null_mut();
     // SAFETY: the handle of this process is open. The new one belongs to the other process.
     unsafe {
@@ -82,7 +82,7 @@ pub(crate) fn duplicate_into(file: &File, process: u32) -> Result<u64> {
 ///
 /// Fails with `NotFound` if the handle is not open, or does not have this identity.
 pub(crate) fn find(number: u64, identity: [u64; 2]) -> Result<File> {
-    const OPERATION: &str = "find what was handed on";
+    const OPERATION: &str = "find the inherited handle";
     static TAKEN: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
     let wrong = |detail: &str| Error::new(ErrorKind::NotFound, OPERATION).with_detail(detail);
     let handle =
@@ -132,7 +132,7 @@ pub(crate) fn identity(file: &File) -> Result<[u64; 2]> {
     let mut info = BY_HANDLE_FILE_INFORMATION::default();
     // SAFETY: the call only queries an open handle.
     if unsafe { GetFileInformationByHandle(file.as_raw_handle(), &mut info) } == 0 {
-        return Err(code::last("ask the identity of"));
+        return Err(code::last("identify"));
     }
     let index = u64::from(info.nFileIndexHigh) << 32 | u64::from(info.nFileIndexLow);
     Ok([u64::from(info.dwVolumeSerialNumber), index])

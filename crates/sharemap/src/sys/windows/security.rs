@@ -78,7 +78,7 @@ pub(super) fn is_own(file: &File, kind: SE_OBJECT_TYPE) -> Result<bool> {
         );
         if status != 0 {
             let source = io::Error::from_raw_os_error(status as i32);
-            return Err(code::from_io("ask the owner of", source));
+            return Err(code::from_io("query the owner of", source));
         }
         let _descriptor = Local(descriptor);
         if found.is_null() {

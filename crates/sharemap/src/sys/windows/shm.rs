@@ -409,7 +409,7 @@ pub(crate) fn reopen(file: &File, access: Access) -> Result<File> {
     unsafe {
         let own = GetCurrentProcess();
         if DuplicateHandle(own, file.as_raw_handle(), own, &mut handle, rights, 0, 0) == 0 {
-            return Err(code::last("open again"));
+            return Err(code::last("reopen"));
         }
         Ok(File::from(OwnedHandle::from_raw_handle(handle)))
     }

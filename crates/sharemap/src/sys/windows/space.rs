@@ -157,7 +157,7 @@ fn control(file: &File, code: u32, input: *const c_void, input_len: u32) -> bool
 
 /// Makes the file sparse, and the range zeros without clusters (`FSCTL_SET_ZERO_DATA`).
 pub(crate) fn punch_hole(file: &File, range: Range<u64>) -> Result<()> {
-    const OPERATION: &str = "punch a hole into";
+    const OPERATION: &str = "punch a hole in";
     let unsupported = |error: Error| match error.kind() {
         ErrorKind::Unsupported | ErrorKind::Io => error
             .with_kind(ErrorKind::Unsupported)
@@ -204,7 +204,7 @@ pub(crate) fn data_extents(file: &File, range: Range<u64>) -> Result<Vec<Range<u
             )
         } != 0;
         if !all {
-            let error = code::last("list the data of");
+            let error = code::last("list the data ranges of");
             match error.os_code().map(|code| code as u32) {
                 Some(ERROR_MORE_DATA) => {}
                 // Without sparse files, everything is data.

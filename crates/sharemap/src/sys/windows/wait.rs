@@ -56,7 +56,7 @@ impl Waits {
         let semaphore = unsafe {
             let handle = CreateSemaphoreW(ptr::null(), 0, MOST, name.as_ptr());
             if handle.is_null() {
-                return Err(code::last("wait at"));
+                return Err(code::last("wait for a lock"));
             }
             Arc::new(OwnedHandle::from_raw_handle(handle))
         };
@@ -93,11 +93,11 @@ impl Waits {
             // SAFETY: the handle is open.
             result = unsafe { WaitForSingleObject(semaphore.as_raw_handle(), milliseconds) };
         }
-        let failed = (result == WAIT_FAILED).then(|| code::last("wait at"));
+        let failed = (result == WAIT_FAILED).then(|| code::last("wait for a lock"));
         // SAFETY: as above.
         unsafe { arch::atomic_fetch_add_32(place.sleepers, u32::MAX, &mut fault) };
         match failed {
-            _ if fault != 0 => Err(Error::new(ErrorKind::Fault, "wait at")),
+            _ if fault != 0 => Err(Error::new(ErrorKind::Fault, "wait for a lock")),
             Some(error) => Err(error),
             None => Ok(()),
         }
@@ -114,7 +114,7 @@ impl Waits {
         // SAFETY: the count lies in a span of the caller.
         let sleepers = unsafe { arch::atomic_fetch_add_32(place.sleepers, 0, &mut fault) };
         if fault != 0 {
-            return Err(Error::new(ErrorKind::Fault, "wake the threads that wait at"));
+            return Err(Error::new(ErrorKind::Fault, "wake the waiters of a lock"));
         }
         if sleepers == 0 {
             return Ok(0);

@@ -21,7 +21,7 @@ const CONDVAR: Lock = Lock { prepare, survive, mask: |object| mask(object, &GATE
 pub const OPERATIONS: &[Operation] = &[
     CONDVAR.alone("wait in vain", wait_in_vain),
     CONDVAR.beside("wait, and be told", tells, wait),
-    CONDVAR.alone("tell nobody", tell_one),
+    CONDVAR.alone("notify without waiters", tell_one),
     CONDVAR.beside("tell one", waits, tell_one),
     CONDVAR.beside("tell all", waits, tell_all),
 ];

@@ -16,7 +16,7 @@ pub(super) const MUTEX: Lock = Lock { prepare, survive, mask: |object| mask(obje
 
 pub const OPERATIONS: &[Operation] = &[
     MUTEX.alone("lock and unlock", lock),
-    MUTEX.beside("lock what one who lives has", has, lock),
+    MUTEX.beside("lock beside a living owner", has, lock),
     MUTEX.beside("unlock what another waits for", waits, unlock),
     MUTEX.after(dies).alone("lock what the dead had", mark_consistent),
     MUTEX.after(dies).alone("poison", poison),
@@ -65,7 +65,7 @@ pub const PLANTED: &[Planted] = &[
         plant: |store| swap_if(announces(store, 1)),
     },
     Planted {
-        name: "a death that nobody is told of",
+        name: "a death without a notification",
         operation: OPERATIONS[4],
         plant: |store| drop_if(store.word(WORD).is_some_and(|(_, after)| after & 1 << 18 != 0)),
     },
@@ -75,7 +75,7 @@ pub const PLANTED: &[Planted] = &[
         plant: |store| drop_if(store.word(super::RECORDS).is_some_and(|(_, after)| after == 1)),
     },
     Planted {
-        name: "a lane that is nobody's",
+        name: "a lane without a thread",
         operation: OPERATIONS[7],
         plant: |store| drop_if(store.word(TABLE).is_some_and(|(before, _)| before == 0)),
     },

@@ -14,7 +14,7 @@ const LOCK: Lock = Lock { prepare, survive, mask: mask_permits };
 
 pub const OPERATIONS: &[Operation] = &[
     LOCK.alone("take", take),
-    LOCK.beside("take beside one who has", has_one, take),
+    LOCK.beside("acquire beside a holder", has_one, take),
     LOCK.beside("take what others have", has_all, take),
     LOCK.alone("give back", give_back),
     LOCK.beside("give back what another waits for", waits, give_all_back),

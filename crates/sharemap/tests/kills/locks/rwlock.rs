@@ -75,8 +75,8 @@ fn add(lock: &RwLockHandle<u64>) {
     let value = more(*guard);
     *guard = value;
     guard.unlock().unwrap();
-    assert_eq!(*lock.try_read().expect("nobody writes, and it is in order"), value);
-    drop(lock.try_write().expect("nobody reads"));
+    assert_eq!(*lock.try_read().expect("there is no writer, and the value is consistent"), value);
+    drop(lock.try_write().expect("there is no reader"));
 }
 
 fn survive(path: &Path) {

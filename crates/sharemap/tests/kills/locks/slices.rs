@@ -54,7 +54,7 @@ fn have(shared: &Shared<Pair>) -> MutexSliceGuard<'_, u64> {
     match shared.lock_timeout(long()) {
         Ok(guard) => {
             let (one, other) = both(&guard);
-            assert_eq!(one, other, "and nobody said so");
+            assert_eq!(one, other, "half-written without `OwnerDied`");
             guard
         }
         Err(LockError::OwnerDied(dead)) => dead.mark_consistent(),

@@ -183,6 +183,17 @@ impl<T: Element + Shareable> RwLockWriteGuard<'_, T> {
     /// - `Fault` - the value or the lock's word could not be written.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let table = Shared::create_new(Location::anonymous(), || RwLock::new(0_u64))?;
+    /// let mut guard = table.write()?;
+    /// *guard = 7;
+    /// guard.unlock()?; // a failed write is an error here, not at the next call
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "pthread_rwlock_unlock")]
     pub fn unlock(mut self) -> Result<()> {
         self.inner.release()
