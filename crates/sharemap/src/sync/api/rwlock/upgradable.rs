@@ -23,8 +23,8 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// # Errors
     /// As for [`read`](Self::read), except that
     ///
-    /// - `Deadlock` - this thread already holds the lock for writing or upgradably. Not detected if it
-    ///   holds a read guard that another thread waits for in order to write.
+    /// - `Deadlock` - this thread already holds the lock for writing or upgradably; or it reads, and
+    ///   another thread waits for that read in order to write.
     ///
     /// # Examples
     /// ```

@@ -216,8 +216,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// # Errors
     /// As for [`read`](Self::read), except that
     ///
-    /// - `Deadlock` - this thread already holds the lock. Not detected if it holds a read guard that
-    ///   another thread waits for in order to write: then both threads block.
+    /// - `Deadlock` - this thread already holds the lock, also if only for reading.
     /// - `Poisoned` - an owner poisoned the lock; use [`write_poisoned`](Self::write_poisoned).
     ///
     /// # Examples

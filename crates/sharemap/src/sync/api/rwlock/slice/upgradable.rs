@@ -19,8 +19,8 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// # Errors
     /// As for [`read`](Self::read), except that
     ///
-    /// - `Deadlock` - this thread already holds the lock for writing or upgradably. Not detected if it
-    ///   holds a read guard that another thread waits for in order to write.
+    /// - `Deadlock` - this thread already holds the lock for writing or upgradably; or it reads, and
+    ///   another thread waits for that read in order to write.
     ///
     /// # Examples
     /// ```
