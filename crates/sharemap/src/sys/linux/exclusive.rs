@@ -15,7 +15,8 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::file::file_system;
+use super::directory::SHM;
+use super::file_system::file_system;
 use super::{shm, unlinked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::FileRole;
@@ -103,7 +104,7 @@ pub(crate) fn open_named(name: &str) -> Result<Option<Entry>> {
 
 /// Returns the interrupted removals in a directory, or in shared memory.
 pub(crate) fn interrupted(directory: Option<&Path>) -> Result<Vec<Interrupted>> {
-    removal::interrupted(directory.unwrap_or(Path::new(shm::DIRECTORY)))
+    removal::interrupted(directory.unwrap_or(Path::new(SHM)))
 }
 
 /// Returns the role of a file, from its directory, name, owner and contents. All but the names are checked by
