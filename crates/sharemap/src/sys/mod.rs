@@ -35,6 +35,7 @@ mod contract;
 mod object;
 #[cfg(test)]
 mod tests;
+mod unique_name;
 
 #[cfg(any(target_os = "macos", target_os = "windows"))]
 mod heap_wipe_fallback;

@@ -11,6 +11,7 @@ pub(crate) mod file_lock;
 pub(crate) mod fork;
 pub(crate) mod liveness;
 pub(crate) mod map;
+mod names;
 mod pages;
 pub(crate) mod pass;
 pub(crate) mod process;
