@@ -34,6 +34,8 @@ pub(crate) mod arch;
 mod contract;
 mod object;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod unique_name;
 

@@ -9,7 +9,8 @@ use super::{DIED, Scratch, need_atomics, need_wipes, open};
 use crate::peer::header::FIRST;
 use crate::peer::machine::{Liveness, Machine};
 use crate::peer::session::Session;
-use crate::testing::child::{Second, fork, listen, role, tell};
+use crate::sys::testing::fork;
+use crate::testing::child::{Second, listen, role, tell};
 
 /// Forks a child that runs the body, or skips the test where no process can be forked.
 macro_rules! fork_or_skip {

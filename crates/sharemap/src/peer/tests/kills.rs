@@ -11,8 +11,7 @@ use crate::peer::memory::Memory;
 use crate::peer::session::{RecoverFn, Session};
 use crate::peer::{ExpectedLayout, OpenOptions, create};
 use crate::shm::Location;
-use crate::testing::child::fork;
-use crate::testing::kill_search::{Scenario, close, mark};
+use crate::sys::testing::{Closure, Scenario, close, fork, mark};
 
 const VALUE: u32 = 7;
 
@@ -132,7 +131,7 @@ fn with_a_death(path: &Path) {
 }
 
 /// Kills recovery at every step.
-fn recover_killed(release: RecoverFn) -> Option<crate::testing::kill_search::Closure> {
+fn recover_killed(release: RecoverFn) -> Option<Closure> {
     close(&Scenario {
         prepare: &with_a_death,
         operate: &|path| {

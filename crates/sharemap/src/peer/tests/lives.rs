@@ -9,7 +9,8 @@ use crate::peer::machine::{Liveness, Machine};
 use crate::peer::session::Session;
 use crate::peer::{OpenOptions, Unclean, create};
 use crate::shm::Location;
-use crate::testing::child::{Second, close_all, listen, role, tell};
+use crate::sys::testing::close_all;
+use crate::testing::child::{Second, listen, role, tell};
 
 /// The role of a process that acquires a word, by the shortest protocol that recovery supports, and
 /// releases it when it is told to end.

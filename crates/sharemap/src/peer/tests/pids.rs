@@ -9,8 +9,8 @@ use crate::peer::session::Session;
 use crate::peer::{OpenOptions, create};
 use crate::shm::Location;
 use crate::sys::process;
-use crate::testing::child::{Forked, Second, fork, listen, role, tell};
-use crate::testing::process_tricks::{self, Stray};
+use crate::sys::testing::{self, Forked, fork};
+use crate::testing::child::{Second, Stray, listen, role, tell};
 
 /// Acquires the word `distance` bytes into the payload. Returns the lane.
 fn lock(session: &Session, distance: u64) -> u32 {
@@ -36,9 +36,9 @@ fn holder() {
     tell(&lock(&session, distance.parse().unwrap()).to_string());
     loop {
         let done = match listen().as_str() {
-            EXECUTE => process_tricks::execute("executed").map(|never| match never {}),
-            CLONE => process_tricks::clone_alone().map(|child| child.to_string()),
-            SHARE => process_tricks::share_memory().map(|()| "the other ended".to_owned()),
+            EXECUTE => testing::execute("executed").map(|never| match never {}),
+            CLONE => testing::clone_alone().map(|child| child.to_string()),
+            SHARE => testing::share_memory().map(|()| "the other ended".to_owned()),
             _ => return,
         };
         tell(&done.unwrap_or_else(|why| format!("{CANNOT}{why}")));
@@ -125,7 +125,7 @@ fn a_reused_id_is_another_process() {
     let file = Scratch::new();
     let session = file.create();
     let outer = fork(|| {
-        if let Err(why) = process_tricks::leave_ids() {
+        if let Err(why) = testing::leave_ids() {
             eprintln!("skipped: {why}");
             return;
         }
@@ -157,7 +157,7 @@ fn use_an_id_again(session: &Session) {
     let (first, lane) = start(0);
     let id = first.id();
     first.kill();
-    if let Err(why) = process_tricks::choose_id(id) {
+    if let Err(why) = testing::choose_id(id) {
         eprintln!("skipped: {why}");
         return;
     }
@@ -183,7 +183,7 @@ fn a_child_of_the_same_id_is_another_process() {
     let file = Scratch::new();
     let session = file.create();
     let outer = fork(|| {
-        if let Err(why) = process_tricks::leave_ids() {
+        if let Err(why) = testing::leave_ids() {
             eprintln!("skipped: {why}");
             return;
         }
@@ -195,7 +195,7 @@ fn a_child_of_the_same_id_is_another_process() {
 fn have_a_child_of_the_same_id(session: &Session) {
     let lane = lock(session, 0);
     let (id, parent) = (std::process::id(), session.own.participant().unwrap());
-    process_tricks::leave_ids().unwrap();
+    testing::leave_ids().unwrap();
     let child = fork(|| {
         assert_eq!(std::process::id(), id);
         assert_eq!(session.own.participant(), None);

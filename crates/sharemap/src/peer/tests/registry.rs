@@ -10,7 +10,7 @@ use crate::peer::header::{CLEAN, Header};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::registry::{self, Key};
 use crate::peer::{OpenOptions, Opening, PowerCuts, create};
-use crate::testing::child::fork;
+use crate::sys::testing::fork;
 
 /// The values of the clean flag while a process is attached: known to be on the disk, or not.
 const KNOWN: u32 = 0;

@@ -19,4 +19,6 @@ mod section;
 mod security;
 pub(crate) mod shm;
 mod space;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod wait;
