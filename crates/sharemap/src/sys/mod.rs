@@ -408,7 +408,6 @@ pub(crate) const SLOT_BASE: u64 = 1 << 62;
 
 /// The mode of a liveness lock on a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "for the layers to the right")]
 pub(crate) enum SlotMode {
     /// Exclusive: a creator or a participant.
     Alone,

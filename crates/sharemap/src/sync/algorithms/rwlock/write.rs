@@ -371,8 +371,8 @@ mod tests {
         let opening =
             peer::create_new(&location, &layout, &options, crate::sync::recover, fill).unwrap();
         let session = opening.session();
-        let lock = RawRwLock::new(session.payload_at(), 4);
-        let again = session.payload_at() + AGAIN;
+        let lock = RawRwLock::new(session.payload().0, 4);
+        let again = session.payload().0 + AGAIN;
         let ends = session.now() + Duration::from_secs(5);
         let restless = Restless { session, again, times: Cell::new(0), ends };
         let read_once = || {
