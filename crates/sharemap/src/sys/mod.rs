@@ -23,6 +23,8 @@
 //! - `fork`: memory that is zero in a forked child, and numbers that distinguish a child from its
 //!   ancestors.
 //!
+//! A port also has `testing`, for the tests of all layers: forks, stops, clones, chosen process ids.
+//!
 //! `arch` is not part of a port: it has the guarded instructions of each processor. `posix` is the
 //! code that Linux and macOS share, and `heap_wipe_fallback` serves ports without wiped memory.
 //!
