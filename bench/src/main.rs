@@ -8,6 +8,7 @@ mod figure;
 mod map;
 mod measure;
 mod peers;
+mod reason;
 mod report;
 mod samples;
 mod stats;
@@ -18,7 +19,7 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use figure::Figure;
+use figure::{Figure, Setup};
 use measure::{Cpus, Effort};
 use report::Row;
 
@@ -34,14 +35,6 @@ Usage: sharemap-bench map|sync [--json] [--rounds N] [--only TEXT] [--dir DIRECT
   --dir DIRECTORY  where files on disk are put (default: beside the program)
   --list           the names of the figures
 ";
-
-/// The arguments of every figure.
-pub struct Setup {
-    pub effort: Effort,
-    pub cpus: Cpus,
-    /// A directory on disk.
-    pub dir: PathBuf,
-}
 
 struct Arguments {
     json: bool,
@@ -65,7 +58,7 @@ fn main() -> ExitCode {
             }
         },
         // The program starts itself for measurements that need a separate process.
-        Some("serve") => peers::served::serve(&words.collect::<Vec<_>>()),
+        Some("serve") => peers::child::serve(&words.collect::<Vec<_>>()),
         Some("native") => map::native::child(words.next()),
         Some("--help" | "-h" | "help") => {
             print!("{USAGE}");
@@ -121,7 +114,7 @@ fn measure_all(arguments: &Arguments, mut figures: Vec<Figure>) -> Result<(), St
     }
     let setup = Setup {
         effort: Effort { rounds: arguments.rounds },
-        cpus: Cpus::detect().map_err(measure::why)?,
+        cpus: Cpus::detect().map_err(reason::why)?,
         dir: match &arguments.dir {
             Some(dir) => dir.clone(),
             None => beside_the_program()?,
@@ -130,7 +123,7 @@ fn measure_all(arguments: &Arguments, mut figures: Vec<Figure>) -> Result<(), St
     let mut rows = Vec::new();
     for (index, figure) in figures.iter().enumerate() {
         progress(&format!("[{}/{}] {}", index + 1, figures.len(), figure.name));
-        setup.cpus.pin().map_err(measure::why)?;
+        setup.cpus.pin().map_err(reason::why)?;
         match (figure.run)(&setup) {
             Ok(more) => rows.extend(more),
             Err(reason) => rows.push(Row::skipped(figure.name, reason)),
@@ -145,7 +138,7 @@ fn measure_all(arguments: &Arguments, mut figures: Vec<Figure>) -> Result<(), St
 }
 
 fn beside_the_program() -> Result<PathBuf, String> {
-    let program = std::env::current_exe().map_err(measure::why)?;
+    let program = std::env::current_exe().map_err(reason::why)?;
     program.parent().map(PathBuf::from).ok_or_else(|| "the program has no directory".into())
 }
 

@@ -3,11 +3,9 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::reason::Reason;
 use crate::report::{Goal, Row, Unit};
 use crate::stats;
-
-/// The reason for which a figure could not be measured.
-pub type Reason = String;
 
 /// Runs an operation the given number of times and returns the elapsed time.
 type Run<'a> = Box<dyn FnMut(u64) -> Result<Duration, Reason> + 'a>;
@@ -202,11 +200,6 @@ fn set(cpus: &libc::cpu_set_t) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
-}
-
-/// Converts an error to a reason.
-pub fn why(error: impl std::fmt::Display) -> Reason {
-    error.to_string()
 }
 
 #[cfg(test)]

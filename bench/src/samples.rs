@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::path::{Path, PathBuf};
 
-use crate::measure::{Reason, why};
+use crate::reason::{Reason, why};
 
 /// Pseudo-random numbers (xorshift), the same in every run.
 #[derive(Clone, Copy)]

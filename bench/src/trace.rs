@@ -7,7 +7,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::Reason;
+use crate::reason::Reason;
 
 /// The cost of one operation.
 #[derive(Clone, Debug, Serialize, Deserialize)]

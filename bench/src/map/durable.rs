@@ -3,9 +3,10 @@
 use sharemap::MappingMut;
 
 use super::Figure;
-use crate::Setup;
-use crate::measure::{Contest, Reason, why};
+use crate::figure::Setup;
+use crate::measure::Contest;
 use crate::peers::raw::{self, RawMap, Write};
+use crate::reason::{Reason, why};
 use crate::report::{Goal, Row, Unit};
 use crate::samples::{OnDisk, Random};
 

@@ -5,9 +5,10 @@ use std::hint::black_box;
 use sharemap::{ErrorKind, Mapping};
 
 use super::Figure;
-use crate::Setup;
-use crate::measure::{Contest, Reason, why};
+use crate::figure::Setup;
+use crate::measure::Contest;
 use crate::peers::{fault, served::Served};
+use crate::reason::{Reason, why};
 use crate::report::{Goal, Row, Unit};
 use crate::samples;
 

@@ -7,8 +7,9 @@ use std::hint::black_box;
 use sharemap::{FileContents, View};
 
 use super::Figure;
-use crate::Setup;
-use crate::measure::{Contest, Reason, why};
+use crate::figure::Setup;
+use crate::measure::Contest;
+use crate::reason::{Reason, why};
 use crate::report::{Goal, Row, Unit};
 use crate::samples::OnDisk;
 

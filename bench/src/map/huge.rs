@@ -6,9 +6,10 @@ use std::hint::black_box;
 use sharemap::{HugePages, Mapping, MappingMut, View};
 
 use super::{Figure, random};
-use crate::Setup;
-use crate::measure::{Contest, Effort, Reason, why};
+use crate::figure::Setup;
+use crate::measure::{Contest, Effort};
 use crate::peers::raw::{RawMap, Write};
+use crate::reason::{Reason, why};
 use crate::report::{Goal, Row, Unit};
 use crate::samples::{self, Random};
 

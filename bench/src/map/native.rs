@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::{Figure, sum};
-use crate::Setup;
-use crate::measure::{Effort, Reason, why};
+use crate::figure::Setup;
+use crate::measure::Effort;
+use crate::reason::{Reason, why};
 use crate::report::{self, Row};
 
 const NAME: &str = "sum of u64, 256 KiB, native CPU";

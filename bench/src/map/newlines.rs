@@ -6,8 +6,9 @@ use std::hint::black_box;
 use sharemap::{Mapping, View};
 
 use super::Figure;
-use crate::Setup;
-use crate::measure::{Contest, Reason, why};
+use crate::figure::Setup;
+use crate::measure::Contest;
+use crate::reason::{Reason, why};
 use crate::report::{Goal, Row, Unit};
 use crate::samples;
 

@@ -7,9 +7,10 @@ use std::path::Path;
 use sharemap::Mapping;
 
 use super::Figure;
-use crate::Setup;
-use crate::measure::{Contest, Reason, why};
+use crate::figure::Setup;
+use crate::measure::Contest;
 use crate::peers::raw;
+use crate::reason::{Reason, why};
 use crate::report::{Goal, Row, Unit};
 use crate::samples::OnDisk;
 use crate::trace;

@@ -6,7 +6,8 @@ use std::hint::black_box;
 use sharemap::{Mapping, View};
 
 use super::Figure;
-use crate::measure::{Contest, Effort, Reason, why};
+use crate::measure::{Contest, Effort};
+use crate::reason::{Reason, why};
 use crate::report::{Goal, Row, Unit};
 use crate::samples;
 

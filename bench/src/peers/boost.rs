@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::measure::{Reason, why};
 use crate::peers::served::Served;
+use crate::reason::{Reason, why};
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/boost.cpp");
 

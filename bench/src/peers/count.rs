@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use sharemap::{Location, Mutex, Shared};
 
-use crate::measure::{Reason, why};
 use crate::peers::pthread;
 use crate::peers::served::Operation;
+use crate::reason::{Reason, why};
 
 pub const OURS: &str = "count: Mutex";
 pub const PTHREAD: &str = "count: pthread";

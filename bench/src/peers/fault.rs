@@ -1,8 +1,8 @@
 //! A minimal fault handler that recovers: it redirects the register with the bad address to valid
 //! memory and returns to the same instruction.
 
-use crate::measure::Reason;
 use crate::peers::served::Operation;
+use crate::reason::Reason;
 
 /// The name of this peer.
 pub const NAME: &str = "redirecting handler";

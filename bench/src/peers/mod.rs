@@ -1,6 +1,7 @@
 //! The peers: what a program does without this library.
 
 pub mod boost;
+pub mod child;
 pub mod count;
 pub mod fault;
 pub mod futex;

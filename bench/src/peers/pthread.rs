@@ -6,8 +6,8 @@ use std::fs::File;
 use std::mem::MaybeUninit;
 use std::path::Path;
 
-use crate::measure::{Reason, why};
 use crate::peers::raw::{RawMap, Write};
+use crate::reason::{Reason, why};
 
 /// The deaths that a lock survives.
 #[derive(Clone, Copy, PartialEq)]

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::measure::{Reason, why};
+use crate::reason::{Reason, why};
 
 /// A shared mapping, unmapped when the value is dropped.
 pub struct RawMap {

@@ -6,8 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use crate::measure::{Reason, why};
-use crate::peers::{count, fault};
+use crate::reason::{Reason, why};
 
 /// Runs the given number of times and returns the elapsed time.
 pub type Operation = Box<dyn FnMut(u64) -> Duration>;
@@ -33,7 +32,7 @@ impl Served {
         Self::spawn(command.args(["serve", peer]).arg(path).arg(pause.to_string()))
     }
 
-    /// Starts a program that speaks the protocol of [`serve`].
+    /// Starts a program that speaks the protocol of `child::serve`.
     pub fn spawn(command: &mut Command) -> Result<Self, Reason> {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(why)?;
@@ -69,24 +68,4 @@ impl Drop for Served {
         drop(self.requests.take());
         let _ = self.child.wait();
     }
-}
-
-/// Runs operations in the child on request, until the end of its input.
-pub fn serve(words: &[String]) -> Result<(), Reason> {
-    let mut operation: Operation = match words {
-        [peer] if peer == fault::NAME => fault::prepare()?,
-        [peer, path, pause] => {
-            let pause = pause.parse().map_err(why)?;
-            count::prepare(peer, Path::new(path), pause)?
-        }
-        _ => return Err("no such peer".into()),
-    };
-    let mut request = [0; 8];
-    while std::io::stdin().read_exact(&mut request).is_ok() {
-        let took = operation(u64::from_le_bytes(request));
-        let nanoseconds = took.as_nanos() as u64;
-        let mut out = std::io::stdout();
-        out.write_all(&nanoseconds.to_le_bytes()).and_then(|()| out.flush()).map_err(why)?;
-    }
-    Ok(())
 }

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use sharemap::{Location, Mutex, Shared};
 
-use crate::Setup;
-use crate::figure::Figure;
-use crate::measure::{Contest, Reason, why};
+use crate::figure::{Figure, Setup};
+use crate::measure::Contest;
 use crate::peers::boost;
 use crate::peers::count::{OURS, PTHREAD, SEMAPHORE};
 use crate::peers::pthread::{self, CountingSemaphore, Robust};
 use crate::peers::served::Served;
+use crate::reason::{Reason, why};
 use crate::report::{Goal, Row, Unit};
 
 const TWO: &str = "a counter of 2 processes";

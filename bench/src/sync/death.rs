@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use sharemap::{Location, LockError, Mutex, RwLock, Shared};
 
-use crate::Setup;
-use crate::figure::Figure;
-use crate::measure::{Reason, why};
+use crate::figure::{Figure, Setup};
+use crate::reason::{Reason, why};
 use crate::report::{Row, Unit};
 use crate::stats;
 

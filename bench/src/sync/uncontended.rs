@@ -5,11 +5,11 @@ use std::hint::black_box;
 
 use sharemap::{Location, Mutex, RwLock, Shared};
 
-use crate::Setup;
-use crate::figure::Figure;
-use crate::measure::{Contest, Reason, why};
+use crate::figure::{Figure, Setup};
+use crate::measure::Contest;
 use crate::peers::boost;
 use crate::peers::pthread::{self, Robust, Semaphore};
+use crate::reason::{Reason, why};
 use crate::report::{Goal, Row, Unit};
 
 const LOCK: &str = "lock and unlock, with a counter";

@@ -2,11 +2,11 @@
 
 use sharemap::{CountingSemaphore, Location, Shared};
 
-use crate::Setup;
-use crate::figure::Figure;
-use crate::measure::{Contest, Reason, why};
+use crate::figure::{Figure, Setup};
+use crate::measure::Contest;
 use crate::peers::futex::{Forked, Turns};
 use crate::peers::pthread::Semaphore;
+use crate::reason::{Reason, why};
 use crate::report::{Goal, Row, Unit};
 
 const NAME: &str = "there and back, asleep on one processor";

@@ -63,7 +63,7 @@ pub(crate) enum Command {
     Man(man::Args),
     /// Runs as the second process of a step of the tour.
     #[command(hide = true)]
-    TourPeer(tour::peer::Args),
+    TourPeer(tour::task::Args),
 }
 
 impl Command {

@@ -1,6 +1,5 @@
-//! Failures of commands: their messages, exit codes and JSON.
+//! Failures of commands: their messages, exit codes and JSON. `report` prints them.
 
-use crate::output::Output;
 use crate::text::{Text, escape, lossless};
 use clap::error::ContextValue;
 use serde::Serialize;
@@ -8,7 +7,6 @@ use sharemap::{Error, ErrorKind};
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::process::ExitCode;
 
 /// The reason why a command stops.
 #[derive(Debug)]
@@ -69,7 +67,7 @@ impl Failure {
     }
 
     /// Returns the exit code: 1 failed, 3 not found, 4 check failed, 5 busy or denied.
-    fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Library(error) | Self::Object { error, .. } => match error.kind() {
                 ErrorKind::NotFound => 3,
@@ -121,7 +119,7 @@ impl Failure {
     }
 
     /// Returns `true` if the failure has been reported, or needs no report.
-    fn is_said(&self) -> bool {
+    pub(crate) fn is_said(&self) -> bool {
         matches!(
             self,
             Self::ClosedPipe
@@ -130,49 +128,6 @@ impl Failure {
                 | Self::CheckFailed
                 | Self::Ended(_)
         )
-    }
-
-    /// Reports the failure together with a partial result. In JSON, `body` and the error are one object.
-    /// The failure that is returned carries the exit code only.
-    pub(crate) fn beside(self, body: &impl Serialize, output: &mut Output) -> Self {
-        #[derive(Serialize)]
-        struct Partial<'a, T> {
-            #[serde(flatten)]
-            body: &'a T,
-            error: Details,
-        }
-        if output.json() {
-            let error = self.details();
-            if let Err(failure) = output.object(&Partial { body, error }) {
-                return failure;
-            }
-        }
-        complain(&self);
-        Self::Partial(self.code())
-    }
-
-    /// Reports the failure on standard error, and in JSON if requested. Returns the exit code.
-    pub(crate) fn report(self, output: &mut Output) -> ExitCode {
-        #[derive(Serialize)]
-        struct Report {
-            error: Details,
-        }
-        if !matches!(self, Self::ClosedPipe) {
-            // Output from before the failure is still valid. An error of this write changes neither
-            // the message nor the exit code.
-            if output.json() && !self.is_said() {
-                let error = self.details();
-                let _ = output.object(&Report { error });
-            }
-            let _ = output.flush();
-        }
-        if !self.is_said() {
-            complain(&self);
-        }
-        if let Self::Ended(code) = self {
-            std::process::exit(code);
-        }
-        ExitCode::from(self.code())
     }
 }
 

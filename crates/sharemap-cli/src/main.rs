@@ -8,6 +8,7 @@ mod commands;
 mod failure;
 mod output;
 mod progress;
+mod report;
 mod system;
 mod text;
 mod units;

@@ -120,7 +120,6 @@ mod error;
 pub mod guard;
 mod layout;
 mod mapping;
-#[allow(dead_code, reason = "the layers above are to come")]
 mod peer;
 mod shm;
 mod sync;

@@ -1,6 +1,6 @@
 //! `sharemap evict`: drops the pages of a file from memory.
 
-use super::touch::{change, resident};
+use super::pages::{change, resident};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::text::lossless;

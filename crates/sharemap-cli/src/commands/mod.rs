@@ -45,6 +45,6 @@ pub(crate) fn run(command: &Command, output: &mut Output) -> Result<(), Failure>
         Command::Doctor(args) => doctor::run(args, output),
         Command::Completions(args) => completions::run(args, output),
         Command::Man(args) => man::run(args, output),
-        Command::TourPeer(args) => tour::peer::run(args),
+        Command::TourPeer(args) => tour::task::run(args),
     }
 }

@@ -1,9 +1,11 @@
 //! Finds the shared objects that commands name, and inspects them without attaching.
 
 use crate::failure::Failure;
+use crate::output::Output;
 use crate::system::holders::{Holder, Holders};
 use crate::system::{self, procfs};
 use crate::text::lossless;
+use crate::units;
 use serde::Serialize;
 use sharemap::inspect::{Inspection, Participant, State};
 use sharemap::{Error, ErrorKind, Location, NamedObject, SharedMemory};
@@ -283,5 +285,47 @@ impl Attached {
             Some(pid) if pid != self.process => format!("{} ({pid} here){program}", self.process),
             _ => format!("{}{program}", self.process),
         }
+    }
+}
+
+/// Describes the holders, as in `12 worker, 13 python3 (open, not mapped)`.
+pub(super) fn held_by(holders: Option<&[Holder]>) -> String {
+    let one = |holder: &Holder| {
+        let program = holder.program.as_deref().unwrap_or("?");
+        match (holder.mapped, holder.open) {
+            (true, _) => format!("{} {program}", holder.pid),
+            (false, _) => format!("{} {program} (open, not mapped)", holder.pid),
+        }
+    };
+    match holders {
+        None => "unknown".into(),
+        Some([]) => "no known process".into(),
+        Some(holders) => holders.iter().map(one).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// Prints how many processes the list of holders leaves out.
+pub(super) fn print_hidden(hidden: Option<u64>, output: &mut Output) -> Result<(), Failure> {
+    match hidden {
+        Some(0) => Ok(()),
+        Some(hidden) => {
+            let processes = units::count(hidden, "process");
+            output.line(format!("{processes} could not be inspected"))
+        }
+        None => output.line("this system does not report holders"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holders_are_named() {
+        let holder = |pid, mapped| Holder { pid, program: Some("w".into()), mapped, open: true };
+        assert_eq!(held_by(None), "unknown");
+        assert_eq!(held_by(Some(&[])), "no known process");
+        let both = [holder(7, true), holder(8, false)];
+        assert_eq!(held_by(Some(&both)), "7 w, 8 w (open, not mapped)");
     }
 }

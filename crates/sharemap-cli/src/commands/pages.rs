@@ -104,6 +104,24 @@ impl Pages {
     }
 }
 
+/// Returns the number of pages of `range` in memory. `None` unless the system reports every page.
+pub(super) fn resident(map: &Mapping, range: &Range<usize>) -> Result<Option<u64>, Failure> {
+    let pages = Pages::of(map, range)?;
+    Ok(pages
+        .filter(|pages| pages.number(PageState::Unknown) == 0)
+        .map(|pages| pages.number(PageState::Resident)))
+}
+
+/// Describes the numbers of pages in memory before and after.
+pub(super) fn change(before: Option<u64>, after: Option<u64>) -> String {
+    match (before, after) {
+        (Some(before), Some(after)) => {
+            format!("in memory: {before} before, {after} now")
+        }
+        _ => "the system does not report which pages are in memory".into(),
+    }
+}
+
 /// Calls `look` with a mapping of each part of the first `size` bytes in turn. The parts are
 /// smaller where address space is short.
 pub(super) fn in_parts(

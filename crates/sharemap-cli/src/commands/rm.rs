@@ -1,7 +1,7 @@
 //! `sharemap rm`: removes shared memory by name.
 
 use super::ls::{self, Listed};
-use super::objects::{Target, is_missing, is_raw, who_holds};
+use super::objects::{self, Target, is_missing, is_raw, who_holds};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::system::holders::{Holder, Holders};
@@ -130,7 +130,7 @@ fn remove_unheld(
     location: &Location,
 ) -> Result<(), Failure> {
     if let holders @ Some([_, ..]) = holders {
-        return Err(held(name, &format!("held by {}", ls::held_by(holders))));
+        return Err(held(name, &format!("held by {}", objects::held_by(holders))));
     }
     let not_understood = match refuse_attached(name, file.inspect()) {
         // An object of an unknown layout can still be claimed: the kernel knows whether it is in use.
@@ -207,7 +207,7 @@ fn told(name: &str, object: Option<&Listed>) -> String {
         None => format!("removed {name}{size}; its holders are unknown"),
         Some([]) => format!("removed {name}{size}"),
         Some(holders) => {
-            let holders = ls::held_by(Some(holders));
+            let holders = objects::held_by(Some(holders));
             format!("removed {name}{size}; still held by {holders}")
         }
     }

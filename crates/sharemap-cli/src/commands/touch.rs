@@ -1,6 +1,6 @@
 //! `sharemap touch`: reads the pages of a file into memory.
 
-use super::pages::Pages;
+use super::pages::{change, resident};
 use crate::cli::Part;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -8,7 +8,7 @@ use crate::progress::Progress;
 use crate::text::lossless;
 use crate::units;
 use serde::Serialize;
-use sharemap::{Mapping, PageState};
+use sharemap::Mapping;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -78,25 +78,4 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         units::size(*length),
         change(touched.resident_before, touched.resident_after),
     ))
-}
-
-/// Returns the number of pages of `range` in memory. `None` unless the system reports every page.
-pub(super) fn resident(
-    map: &Mapping,
-    range: &std::ops::Range<usize>,
-) -> Result<Option<u64>, Failure> {
-    let pages = Pages::of(map, range)?;
-    Ok(pages
-        .filter(|pages| pages.number(PageState::Unknown) == 0)
-        .map(|pages| pages.number(PageState::Resident)))
-}
-
-/// Describes the numbers of pages in memory before and after.
-pub(super) fn change(before: Option<u64>, after: Option<u64>) -> String {
-    match (before, after) {
-        (Some(before), Some(after)) => {
-            format!("in memory: {before} before, {after} now")
-        }
-        _ => "the system does not report which pages are in memory".into(),
-    }
 }

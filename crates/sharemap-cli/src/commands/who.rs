@@ -1,6 +1,5 @@
 //! `sharemap who`: lists the processes that use an object or a file.
 
-use super::ls;
 use super::objects::{self, Attached, Target};
 use crate::failure::Failure;
 use crate::output::Output;
@@ -97,7 +96,7 @@ fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
             }
         }
     }
-    ls::print_hidden(report.hidden_processes, output)
+    objects::print_hidden(report.hidden_processes, output)
 }
 
 /// Describes a participant.

@@ -1,5 +1,6 @@
 //! Finds the processes that have a file mapped or open, from `/proc`.
 
+use super::procfs;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -42,7 +43,7 @@ impl Holders {
             let pid = entry.file_name().to_str()?.parse::<u32>().ok()?;
             (pid != own).then(|| (pid, entry.path()))
         });
-        Some(Self::look_through(processes, super::procfs::lists_all()))
+        Some(Self::look_through(processes, procfs::lists_all()))
     }
 
     /// Inspects each process from a second thread. Reading `/proc` of a process can block for as long as
@@ -152,7 +153,7 @@ fn look_into(process: &Path) -> Looked {
         }
     }
     if !held.files.is_empty() {
-        held.program = super::procfs::program(process);
+        held.program = procfs::program(process);
     }
     match failed {
         None => Looked::Held(held),
@@ -210,13 +211,7 @@ fn mapped_file(line: &str) -> Option<(u64, u64)> {
     let (major, minor) = words.next()?.split_once(':')?;
     let number = |text| u32::from_str_radix(text, 16).ok();
     let inode: u64 = words.next()?.parse().ok()?;
-    (inode != 0).then_some((device(number(major)?, number(minor)?), inode))
-}
-
-/// Encodes a device number as `stat` does.
-pub(super) fn device(major: u32, minor: u32) -> u64 {
-    let (major, minor) = (u64::from(major), u64::from(minor));
-    (major & 0xfff) << 8 | (major & !0xfff) << 32 | minor & 0xff | (minor & !0xff) << 12
+    (inode != 0).then_some((procfs::device(number(major)?, number(minor)?), inode))
 }
 
 #[cfg(test)]
@@ -284,12 +279,5 @@ mod tests {
         assert!(begun.elapsed() < LIMIT * (MOST_STUCK + 2), "{:?}", begun.elapsed());
         assert_eq!((holders.seen, holders.hidden), (1, 49));
         assert_eq!(holders.of((0x1a, 42)).len(), 1);
-    }
-
-    #[test]
-    fn device_numbers_are_encoded_as_by_stat() {
-        assert_eq!(device(8, 1), 0x801);
-        assert_eq!(device(0, 0x12345), 0x1230_0045);
-        assert_eq!(device(0x1001, 0), 0x1000_0000_0100);
     }
 }

@@ -56,9 +56,15 @@ pub(crate) fn mounts() -> Vec<Mount> {
 fn mount(line: &str) -> Option<Mount> {
     let mut words = line.split_ascii_whitespace().skip(2);
     let (major, minor) = words.next()?.split_once(':')?;
-    let device = super::holders::device(major.parse().ok()?, minor.parse().ok()?);
+    let device = device(major.parse().ok()?, minor.parse().ok()?);
     let (root, point) = (unescaped(words.next()?), unescaped(words.next()?));
     Some(Mount { device, root, point: point.into() })
+}
+
+/// Encodes a device number as `stat` does.
+pub(super) fn device(major: u32, minor: u32) -> u64 {
+    let (major, minor) = (u64::from(major), u64::from(minor));
+    (major & 0xfff) << 8 | (major & !0xfff) << 32 | minor & 0xff | (minor & !0xff) << 12
 }
 
 fn unescaped(text: &str) -> String {
@@ -280,5 +286,12 @@ THPeligible:           0
         let found = huge_pages_in(smaps, 0x70_0000);
         assert_eq!(found, Some(HugePageUse { page_size, mapped: 0, eligible: false }));
         assert_eq!(huge_pages_in(smaps, 0x60_0000), None);
+    }
+
+    #[test]
+    fn device_numbers_are_encoded_as_by_stat() {
+        assert_eq!(device(8, 1), 0x801);
+        assert_eq!(device(0, 0x12345), 0x1230_0045);
+        assert_eq!(device(0x1001, 0), 0x1000_0000_0100);
     }
 }

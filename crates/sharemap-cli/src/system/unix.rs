@@ -335,7 +335,7 @@ pub(super) fn identity_behind(link: &Path) -> Option<(u64, u64)> {
         }
         raw.assume_init()
     };
-    Some((super::holders::device(raw.stx_dev_major, raw.stx_dev_minor), raw.stx_ino))
+    Some((super::procfs::device(raw.stx_dev_major, raw.stx_dev_minor), raw.stx_ino))
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -96,18 +96,6 @@ pub(crate) fn open_as(
     attach_as(&file, location, shape, &terms.since(start), attachment, release)
 }
 
-/// Opens an object, or creates it if it does not exist or was never completed.
-pub(crate) fn open_or_create(
-    location: &Location,
-    shape: &ExpectedLayout,
-    terms: &OpenOptions,
-    release: RecoverFn,
-    fill: Fill<'_>,
-) -> Result<Arc<Opening>> {
-    let mut create = |terms: &OpenOptions| create_new(location, shape, terms, release, fill);
-    open_or(location, shape, terms, release, &mut create)
-}
-
 /// Opens an object, or calls `create` if it does not exist or was never completed.
 ///
 /// Other processes may create and unlink the object in between, so both are tried up to [`ROUNDS`]

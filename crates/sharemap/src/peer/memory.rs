@@ -106,11 +106,6 @@ impl Memory {
         self.mapping.region().file()
     }
 
-    /// Returns `true` if stores change the shared object.
-    pub(crate) fn is_writable(&self) -> bool {
-        matches!(self.mapping, Mapped::Write(_))
-    }
-
     /// Makes the changes durable. Does nothing if this mapping cannot change the object.
     pub(crate) fn flush(&self) -> Result<()> {
         match &self.mapping {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::header::{self, Header, READERS};
+use crate::peer::header::{Header, READERS};
 use crate::peer::inherited::InheritedLanes;
 use crate::peer::local::LocalParticipant;
 use crate::peer::machine::{AnnounceOrdering, Announced, Liveness, Machine};
@@ -119,11 +119,6 @@ impl Session {
         &self.header
     }
 
-    /// Returns the offset of the payload.
-    pub(crate) fn payload_at(&self) -> u64 {
-        self.header.payload_at
-    }
-
     /// Fails with `NotWritable` unless this attachment is a participant.
     #[inline]
     pub(crate) fn require_writable(&self, operation: &'static str) -> Result<()> {
@@ -170,16 +165,6 @@ impl Session {
     /// Detects unclean ends reliably from now on. The caller must then update the clean flag.
     pub(super) fn detect_unclean(&self) {
         self.tells_power_cuts.store(true, Ordering::Relaxed);
-    }
-
-    /// Returns `true` if a process has the object open read-only or copy-on-write.
-    pub(crate) fn has_readers(&self) -> Result<bool> {
-        self.slots.is_free(READERS).map(|free| !free).map_err(|error| self.with_object_path(error))
-    }
-
-    /// Declares the contents wrong: no process can attach from now on.
-    pub(crate) fn set_faulted(&self) -> Result<()> {
-        self.memory.store(header::STATE, header::FAULTED)
     }
 
     /// Adds the object's path to an error.

@@ -49,7 +49,7 @@ macro_rules! object_kind {
             /// An error reports a failed system call.
             pub fn seals(&self) -> crate::Result<crate::Seals> {
                 crate::sys::shm::seals(self.open_file()?)
-                    .map_err(|error| crate::shm::options::named(error, &self.location))
+                    .map_err(|error| crate::shm::location::named(error, &self.location))
             }
 
             /// Returns a view of the whole memory that keeps it mapped, for threads that outlive
@@ -72,7 +72,7 @@ macro_rules! object_kind {
                         crate::ErrorKind::Unsupported,
                         "use the descriptor of",
                     );
-                    crate::shm::options::named(error, &self.location)
+                    crate::shm::location::named(error, &self.location)
                 })
             }
         }

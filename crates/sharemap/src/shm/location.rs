@@ -3,12 +3,15 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::shm::name;
 use crate::sys;
 
 /// The suffix of names that [`Location::unique`] generates.
 const TEMPORARY: &str = ".tmp";
+
+/// The name of anonymous memory in messages.
+pub(super) const ANONYMOUS: &str = "(anonymous)";
 
 /// The location of shared memory or of an object: a name, a file, or none (anonymous).
 ///
@@ -232,7 +235,12 @@ impl fmt::Display for Location {
         match &self.0 {
             LocationKind::Name(name) => f.write_str(name),
             LocationKind::File(path) => path.display().fmt(f),
-            LocationKind::Anonymous => f.write_str("(anonymous)"),
+            LocationKind::Anonymous => f.write_str(ANONYMOUS),
         }
     }
+}
+
+/// Adds the name or path of the location to the error.
+pub(super) fn named(error: Error, location: &Location) -> Error {
+    error.with_path(location.path().or(Some(Path::new(ANONYMOUS))))
 }

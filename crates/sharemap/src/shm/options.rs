@@ -1,11 +1,11 @@
 //! The options for creating and opening shared memory.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::mapping::{MapOptions, Mapping, MappingMut};
-use crate::shm::location::LocationKind;
+use crate::shm::location::{ANONYMOUS, LocationKind, named};
 use crate::shm::{Location, ReadOnlySharedMemory, SharedMemory};
 use crate::sys::{
     self, Access, CreateObject, Existing, HugePages, Lifetime, OpenObject, Owner, Scope, Seals,
@@ -509,14 +509,6 @@ impl SharedMemoryOptions {
         }
         Ok(options)
     }
-}
-
-/// The name of anonymous memory in messages.
-const ANONYMOUS: &str = "(anonymous)";
-
-/// Adds the name or path of the location to the error.
-pub(super) fn named(error: Error, location: &Location) -> Error {
-    error.with_path(location.path().or(Some(Path::new(ANONYMOUS))))
 }
 
 fn in_a_file(error: Error) -> Error {

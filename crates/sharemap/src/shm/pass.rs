@@ -4,7 +4,7 @@ use std::fs::File;
 use std::process::Command;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::shm::options::named;
+use crate::shm::location::named;
 use crate::shm::{Location, ReadOnlySharedMemory, SharedMemory, SharedMemoryOptions};
 use crate::sys::{self, Access, AsDescriptor, FileKind, Seals};
 

@@ -1,7 +1,7 @@
 //! Seals: promises of the kernel about shared memory.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::shm::options::named;
+use crate::shm::location::named;
 use crate::shm::{ReadOnlySharedMemory, SharedMemory, SharedMemoryOptions};
 use crate::sys::{self, Access, Seals};
 

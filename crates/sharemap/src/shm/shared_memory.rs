@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::mapping::MappingMut;
 use crate::shm::kinds::object_kind;
-use crate::shm::options::named;
+use crate::shm::location::named;
 use crate::shm::{Location, ReadOnlySharedMemory, SharedMemoryOptions};
 use crate::sys::{self, Access, AsDescriptor};
 

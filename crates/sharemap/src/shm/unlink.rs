@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::shm::Location;
 use crate::shm::location::LocationKind;
-use crate::shm::options::named;
+use crate::shm::location::named;
 use crate::sys;
 
 /// Unlinks an object: removes its name or its file.

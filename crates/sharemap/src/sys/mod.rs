@@ -23,6 +23,8 @@
 //! - `fork`: memory that is zero in a forked child, and numbers that distinguish a child from its
 //!   ancestors.
 //!
+//! A port also has `testing`, for the tests of all layers: forks, stops, clones, chosen process ids.
+//!
 //! `arch` is not part of a port: it has the guarded instructions of each processor. `posix` is the
 //! code that Linux and macOS share, and `heap_wipe_fallback` serves ports without wiped memory.
 //!
@@ -34,7 +36,10 @@ pub(crate) mod arch;
 mod contract;
 mod object;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
+mod unique_name;
 
 #[cfg(any(target_os = "macos", target_os = "windows"))]
 mod heap_wipe_fallback;
@@ -405,7 +410,6 @@ pub(crate) const SLOT_BASE: u64 = 1 << 62;
 
 /// The mode of a liveness lock on a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "for the layers to the right")]
 pub(crate) enum SlotMode {
     /// Exclusive: a creator or a participant.
     Alone,

@@ -1,13 +1,13 @@
 //! Child processes for tests.
 //!
 //! A [`Second`] process is the test program started again, running one test in a *role*. The two talk
-//! by lines of text, over the child's standard input and standard error. A [`Forked`] process is a
-//! plain fork.
-
-#![allow(unsafe_code, reason = "forks, and sends signals")]
+//! by lines of text, over the child's standard input and standard error. What only some systems can do with
+//! processes is in `sys::testing`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
+
+use crate::sys::testing;
 
 /// The variable with a process's role: the full path of a test.
 const ROLE: &str = "SHAREMAP_TEST_ROLE";
@@ -42,10 +42,6 @@ pub(crate) fn listen() -> String {
     line.trim_end().to_owned()
 }
 
-/// `STATUS_DLL_NOT_FOUND`: under Wine, the occasional exit status of a process that is started while
-/// another is being killed.
-const NOT_LOADED: i32 = 0xc000_0135_u32 as i32;
-
 /// A child process in a role. Dropping the value kills the process and waits for its end.
 pub(crate) struct Second {
     /// The command that started the process, until the process is known to run.
@@ -77,7 +73,7 @@ impl Second {
             if self.output.read_line(&mut line).unwrap() == 0 {
                 let ended = self.child.wait().unwrap();
                 match self.command.take() {
-                    Some(command) if cfg!(windows) && ended.code() == Some(NOT_LOADED) => {
+                    Some(command) if testing::must_start_again(ended) => {
                         eprintln!("a second process was not loaded; starting it again");
                         *self = Self::of(command);
                         continue;
@@ -110,6 +106,16 @@ impl Second {
         self.child.wait().unwrap();
     }
 
+    /// Stops the process. Returns `false` where processes cannot be stopped.
+    pub(crate) fn stop(&self) -> bool {
+        testing::stop(self.child.id())
+    }
+
+    /// Continues the stopped process.
+    pub(crate) fn go_on(&self) {
+        testing::go_on(self.child.id());
+    }
+
     /// Closes the connection, at which a role ends, and waits for the end of the process.
     pub(crate) fn finish(&mut self) -> ExitStatus {
         drop(self.input.take());
@@ -130,107 +136,20 @@ impl Drop for Second {
     }
 }
 
-/// Closes all descriptors except the first three, as other code may. Returns `false` if the system
-/// has no such call. Values that own a descriptor must not be dropped afterwards.
-#[cfg(target_os = "linux")]
-pub(crate) fn close_all() -> bool {
-    // SAFETY: the call takes numbers only, and the caller uses no descriptor afterwards.
-    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) == 0 }
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn close_all() -> bool {
-    false
-}
-
-/// A forked child. Dropping the value kills the child and waits for its end.
+/// A process that need not be this process's child. Dropping the value kills it.
 #[derive(Debug)]
-pub(crate) struct Forked(i32);
+pub(crate) struct Stray(i32);
 
-/// Runs `body` in a forked child, which then ends. Returns `None` where processes cannot be forked.
-#[cfg(unix)]
-pub(crate) fn fork(body: impl FnOnce()) -> Option<Forked> {
-    // SAFETY: `body` does only what this C library allows a child of a process with many threads to do,
-    // and the child ends without returning.
-    unsafe {
-        let child = libc::fork();
-        assert!(child >= 0, "{}", std::io::Error::last_os_error());
-        if child == 0 {
-            libc::alarm(60);
-            let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_ok();
-            libc::_exit(i32::from(!passed));
-        }
-        Some(Forked(child))
+impl Stray {
+    /// Takes the process with this id.
+    pub(crate) fn new(process: i32) -> Self {
+        assert!(process > 0);
+        Self(process)
     }
 }
 
-#[cfg(not(unix))]
-pub(crate) fn fork(_: impl FnOnce()) -> Option<Forked> {
-    None
-}
-
-impl Forked {
-    /// Returns the child's process id.
-    pub(crate) fn id(&self) -> i32 {
-        self.0
-    }
-
-    /// Kills the child and waits for its end.
-    pub(crate) fn kill(self) {
-        drop(self);
-    }
-
-    /// Waits for the end of the child. Returns `true` if its body did not panic.
-    #[cfg(unix)]
-    pub(crate) fn passed(self) -> bool {
-        let mut status = 0;
-        // SAFETY: this process's own child, waited for once.
-        let waited = unsafe { libc::waitpid(self.0, &mut status, 0) };
-        let child = self.0;
-        std::mem::forget(self);
-        waited == child && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
-    }
-
-    #[cfg(not(unix))]
-    pub(crate) fn passed(self) -> bool {
-        unreachable!("no process is forked here")
-    }
-}
-
-impl Drop for Forked {
+impl Drop for Stray {
     fn drop(&mut self) {
-        #[cfg(unix)]
-        // SAFETY: this process's own child, waited for once.
-        unsafe {
-            libc::kill(self.0, libc::SIGKILL);
-            libc::waitpid(self.0, std::ptr::null_mut(), 0);
-        }
-    }
-}
-
-impl Second {
-    /// Stops the process. Returns `false` where processes cannot be stopped.
-    #[cfg(unix)]
-    pub(crate) fn stop(&self) -> bool {
-        let process = self.child.id() as i32;
-        // SAFETY: this process's own child, waited for only until it stops.
-        unsafe {
-            libc::kill(process, libc::SIGSTOP);
-            libc::waitpid(process, std::ptr::null_mut(), libc::WUNTRACED) == process
-        }
-    }
-
-    #[cfg(not(unix))]
-    pub(crate) fn stop(&self) -> bool {
-        false
-    }
-
-    /// Continues the stopped process.
-    pub(crate) fn go_on(&self) {
-        #[cfg(unix)]
-        // SAFETY: this process's own child, which has not been waited for.
-        unsafe {
-            libc::kill(self.child.id() as i32, libc::SIGCONT);
-        }
+        testing::kill(self.0);
     }
 }

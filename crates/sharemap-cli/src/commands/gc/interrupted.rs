@@ -1,6 +1,6 @@
 //! Interrupted removals: moves back the files of removals that were killed before they ended.
 
-use super::Item;
+use super::report::Item;
 use crate::failure::Failure;
 use crate::text::lossless;
 use sharemap::inspect::InterruptedRemoval;

@@ -1,7 +1,6 @@
 //! Judges whether a process uses an object or may still want it.
 
-use crate::commands::ls;
-use crate::commands::objects::{Target, is_missing, is_raw, who_holds};
+use crate::commands::objects::{self, Target, is_missing, is_raw, who_holds};
 use crate::system::holders::Holders;
 use crate::{system, units};
 use sharemap::inspect::{ExclusiveClaim, FileRole, Inspection, ObjectFile, State};
@@ -316,7 +315,7 @@ fn is_file_unheld(file: &ObjectFile, holders: Option<&Holders>) -> Result<(), St
 
 fn is_unheld(identity: Option<(u64, u64)>, holders: Option<&Holders>) -> Result<(), String> {
     match identity.zip(holders).map(|(file, holders)| holders.of(file)).as_deref() {
-        Some(found @ [_, ..]) => Err(format!("held by {}", ls::held_by(Some(found)))),
+        Some(found @ [_, ..]) => Err(format!("held by {}", objects::held_by(Some(found)))),
         _ => Ok(()),
     }
 }

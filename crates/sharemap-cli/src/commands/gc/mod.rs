@@ -3,6 +3,7 @@
 mod companion;
 mod interrupted;
 mod judge;
+mod report;
 
 use super::objects::Target;
 use crate::failure::{Failure, complain};
@@ -11,7 +12,7 @@ use crate::system::holders::Holders;
 use crate::units;
 use companion::Companion;
 use judge::{Found, Judged, Rules, Verdict, judge};
-use serde::Serialize;
+use report::{Item, Report, conclude, tell};
 use sharemap::{ErrorKind, Location, NamedObject, SharedMemory};
 use std::time::Duration;
 
@@ -66,31 +67,6 @@ pub(crate) struct Args {
         default_value = "5s"
     )]
     timeout: Duration,
-}
-
-#[derive(Default, Serialize)]
-struct Report {
-    applied: bool,
-    items: Vec<Item>,
-    removable: u64,
-    removed: u64,
-    unused: u64,
-    kept: u64,
-    /// The bytes of memory that removable or removed objects take up.
-    bytes: u64,
-}
-
-#[derive(Serialize)]
-struct Item {
-    name: String,
-    what: &'static str,
-    size: Option<u64>,
-    age_seconds: Option<u64>,
-    verdict: &'static str,
-    /// The reasons why no process uses the object.
-    proof: Vec<String>,
-    /// The reason why the object is kept.
-    reason: Option<String>,
 }
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
@@ -150,14 +126,6 @@ fn settle(
         Err(error) if failure.is_none() => *failure = Some(error),
         Err(error) => complain(error),
     }
-    Ok(())
-}
-
-fn tell(item: Item, report: &mut Report, output: &mut Output) -> Result<(), Failure> {
-    if !output.json() {
-        print(&item, output)?;
-    }
-    report.items.push(item);
     Ok(())
 }
 
@@ -230,50 +198,4 @@ fn removed(judged: Judged, apply: bool, report: &mut Report) -> Result<Item, Fai
     report.removable += 1;
     report.bytes += resident.or(size).unwrap_or(0);
     Ok(item)
-}
-
-fn print(item: &Item, output: &mut Output) -> Result<(), Failure> {
-    let size = item.size.map_or(String::new(), |size| format!(", {}", units::size(size)));
-    let age = match (item.verdict, item.age_seconds) {
-        ("unused", Some(age)) => {
-            format!(", not used for {}", units::duration(Duration::from_secs(age)))
-        }
-        ("unused", None) => ", unused since an unknown time".to_owned(),
-        _ => String::new(),
-    };
-    let verdict = match item.verdict {
-        "removable" => "would remove",
-        "restorable" => "would restore",
-        verdict => verdict,
-    };
-    let reason = item.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
-    output.paragraph(
-        format!("{verdict:<13} "),
-        format!("{} ({}{size}{age}){reason}", item.name, item.what),
-    )?;
-    for proof in &item.proof {
-        output.paragraph("                ", proof)?;
-    }
-    Ok(())
-}
-
-/// Prints the totals.
-fn conclude(report: &Report, output: &mut Output) -> Result<(), Failure> {
-    let objects = |number| units::count(number, "object");
-    let size = units::size(report.bytes);
-    let unused = match report.unused {
-        0 => String::new(),
-        number => format!("{number} unused, "),
-    };
-    let rest = format!("{unused}{} kept", report.kept);
-    output.line(match (report.applied, report.removable) {
-        (true, _) => format!("{} removed, {size}; {rest}", objects(report.removed)),
-        (false, 0) if report.unused == 0 => {
-            format!("nothing to remove; {} kept", objects(report.kept))
-        }
-        (false, 0) => format!("nothing to remove; {rest}"),
-        (false, number) => {
-            format!("{}, {size}, can be removed with --apply; {rest}", objects(number))
-        }
-    })
 }

@@ -1,7 +1,7 @@
 //! Prints rows of numbers, as text or as JSON.
 
-use super::Hole;
 use super::element::{Element, Type};
+use super::source::Hole;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::text::Text;

@@ -13,7 +13,7 @@ use crate::units;
 use element::{Element, Endian, Type};
 use listing::Listing;
 use serde::Serialize;
-use source::{Piece, Source};
+use source::{Hole, Piece, Source};
 use std::path::PathBuf;
 
 /// Prints a file as numbers of one type.
@@ -51,14 +51,6 @@ struct Head {
     offset: u64,
     /// `None` if the listing ends with the input.
     length: Option<u64>,
-}
-
-/// A hole in the listing.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Hole {
-    pub(super) offset: u64,
-    pub(super) length: u64,
-    pub(super) reason: String,
 }
 
 #[derive(Serialize)]

@@ -1,7 +1,15 @@
 //! Reads the bytes of a range in order, with holes for the bytes that cannot be read.
 
-use super::Hole;
 use crate::commands::input::Input;
+use serde::Serialize;
+
+/// A hole in the listing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Hole {
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    pub(super) reason: String,
+}
 
 /// A piece of the range: bytes, or a hole.
 pub(super) enum Piece<'a> {

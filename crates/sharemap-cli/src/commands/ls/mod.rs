@@ -4,7 +4,7 @@ mod maker;
 
 pub(super) use maker::begins_with_header;
 
-use super::objects::{Summary, Target};
+use super::objects::{self, Summary, Target};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::system::holders::{Holder, Holders};
@@ -130,22 +130,6 @@ fn told<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "unknown".into(), |value| value.to_string())
 }
 
-/// Describes the holders, as in `12 worker, 13 python3 (open, not mapped)`.
-pub(super) fn held_by(holders: Option<&[Holder]>) -> String {
-    let one = |holder: &Holder| {
-        let program = holder.program.as_deref().unwrap_or("?");
-        match (holder.mapped, holder.open) {
-            (true, _) => format!("{} {program}", holder.pid),
-            (false, _) => format!("{} {program} (open, not mapped)", holder.pid),
-        }
-    };
-    match holders {
-        None => "unknown".into(),
-        Some([]) => "no known process".into(),
-        Some(holders) => holders.iter().map(one).collect::<Vec<_>>().join(", "),
-    }
-}
-
 const HEADINGS: [&str; 10] =
     ["NAME", "KIND", "SIZE", "RESIDENT", "OWNER", "MODE", "AGE", "STATE", "ATTACHED", "MADE BY"];
 
@@ -183,36 +167,10 @@ fn print(objects: &[Listed], hidden: Option<u64>, output: &mut Output) -> Result
     let dim = |heading| Text::styled(&Style::new().dim(), heading);
     output.line(line(HEADINGS.map(dim), "") + dim("HELD BY"))?;
     for (object, row) in objects.iter().zip(rows) {
-        output.line(line(row, &held_by(object.holders.as_deref())))?;
+        output.line(line(row, &objects::held_by(object.holders.as_deref())))?;
     }
     let total: u64 = objects.iter().filter_map(|object| object.resident).sum();
     let number = units::count(objects.len() as u64, "object");
     output.line(format!("{number}, {} resident", units::size(total)))?;
-    print_hidden(hidden, output)
-}
-
-/// Prints how many processes the list of holders leaves out.
-pub(super) fn print_hidden(hidden: Option<u64>, output: &mut Output) -> Result<(), Failure> {
-    match hidden {
-        Some(0) => Ok(()),
-        Some(hidden) => {
-            let processes = units::count(hidden, "process");
-            output.line(format!("{processes} could not be inspected"))
-        }
-        None => output.line("this system does not report holders"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn holders_are_named() {
-        let holder = |pid, mapped| Holder { pid, program: Some("w".into()), mapped, open: true };
-        assert_eq!(held_by(None), "unknown");
-        assert_eq!(held_by(Some(&[])), "no known process");
-        let both = [holder(7, true), holder(8, false)];
-        assert_eq!(held_by(Some(&both)), "7 w, 8 w (open, not mapped)");
-    }
+    objects::print_hidden(hidden, output)
 }

@@ -1,7 +1,6 @@
 //! Step 6: edits that stay in memory.
 
-use super::scene::{Scene, expect};
-use super::{Outcome, Step};
+use super::scene::{Outcome, Scene, Step, expect};
 use sharemap::{Mapping, MappingCow};
 
 pub(super) const STEP: Step =

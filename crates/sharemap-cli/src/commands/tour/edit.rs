@@ -1,12 +1,14 @@
 //! Step 2: a file is edited through a mapping, and read by other programs.
 
-use super::peer::{Action, NUMBERS};
-use super::scene::{Scene, expect};
-use super::{Outcome, Step};
+use super::peer::Action;
+use super::scene::{Outcome, Scene, Step, expect};
 use sharemap::{ErrorKind, Mapping, MappingMut};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+
+/// The number of numbers that program 1 writes and program 2 reads.
+pub(super) const NUMBERS: usize = 1000;
 
 pub(super) const STEP: Step = Step {
     name: "edit",

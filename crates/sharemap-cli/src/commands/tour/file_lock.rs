@@ -1,8 +1,7 @@
 //! Step 14: two processes take turns by a file lock.
 
 use super::peer::Action;
-use super::scene::{Scene, expect, refused};
-use super::{Outcome, Step};
+use super::scene::{Outcome, Scene, Step, expect, refused};
 use crate::output::tell;
 use sharemap::{ErrorKind, FileLock, MappingMut, ViewMut};
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Step 12: two programs share a block of memory, by name and by descriptor.
 
+use super::interrupt;
 use super::peer::{Action, Peer};
-use super::scene::{Scene, expect};
-use super::{Outcome, Step, interrupt};
+use super::scene::{Outcome, Scene, Step, expect};
 use crate::output::tell;
 use sharemap::SharedMemory;
 use std::path::Path;

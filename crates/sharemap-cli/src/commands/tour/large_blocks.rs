@@ -1,8 +1,7 @@
 //! Step 8: the cost of a scan, by a mapping and by read().
 
 use super::peer::Action;
-use super::scene::{Scene, expect, sparse_file};
-use super::{Outcome, Step};
+use super::scene::{Outcome, Scene, Step, expect, sparse_file};
 use crate::output::tell;
 use crate::system::{self, Usage, procfs};
 use crate::units;

@@ -10,13 +10,14 @@ mod interrupt;
 mod large_blocks;
 mod open;
 mod owner_died;
-pub(crate) mod peer;
+mod peer;
 mod refusals;
 mod regions;
 mod scene;
 mod shared_block;
 mod signals;
 mod surface;
+pub(crate) mod task;
 mod tiles;
 mod truncation;
 mod two_mappings;
@@ -27,10 +28,9 @@ use crate::text::{Text, lossless};
 use crate::{system, units};
 use console::Style;
 use indicatif::{ProgressBar, ProgressDrawTarget};
-use scene::{Note, Scene};
+use scene::{Note, Scene, Step};
 use serde::Serialize;
 use std::any::Any;
-use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -52,18 +52,6 @@ const STEPS: &[Step] = &[
     file_lock::STEP,
     owner_died::STEP,
 ];
-
-/// The result of a step. An error states what should have been.
-type Outcome = Result<(), Box<dyn Error>>;
-
-/// One step of the tour.
-struct Step {
-    /// The name on the command line and in JSON, in one word.
-    name: &'static str,
-    title: &'static str,
-    /// Performs the step in a directory of its own, records notes, and checks what it sees.
-    run: fn(&mut Scene<'_>) -> Outcome,
-}
 
 /// Demonstrates the library on real files, step by step.
 ///
@@ -95,16 +83,6 @@ fn parse_step(text: &str) -> Result<usize, String> {
         let names: Vec<_> = STEPS.iter().map(|step| step.name).collect();
         format!("expected 1 to {} or one of {}", STEPS.len(), names.join(", "))
     })
-}
-
-/// Returns `true` if locks in shared memory are supported here. Records a note if not.
-fn locks_work(scene: &mut Scene<'_>) -> bool {
-    let works = sharemap::guard::recovery() == sharemap::guard::Recovery::InPlace;
-    if !works {
-        scene.did("asked whether faults can be recovered in place");
-        scene.saw("they cannot: there are no locks in shared memory here, and nothing to show");
-    }
-    works
 }
 
 #[derive(Serialize)]

@@ -1,7 +1,6 @@
 //! Step 1: a file is read through a mapping.
 
-use super::scene::{Scene, expect};
-use super::{Outcome, Step};
+use super::scene::{Outcome, Scene, Step, expect};
 use sharemap::Mapping;
 
 pub(super) const STEP: Step =

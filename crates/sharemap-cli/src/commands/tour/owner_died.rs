@@ -1,8 +1,8 @@
 //! Step 15: processes count under a named lock, and the owner of the lock dies.
 
+use super::interrupt;
 use super::peer::{Action, Peer};
-use super::scene::{Scene, expect};
-use super::{Outcome, Step, interrupt, locks_work};
+use super::scene::{Outcome, Scene, Step, expect, locks_work};
 use sharemap::inspect::Inspection;
 use sharemap::{ErrorKind, LockError, Mutex, MutexGuard, MutexHandle, Shared};
 use std::error::Error;

@@ -1,7 +1,6 @@
 //! Step 4: accesses that a view refuses.
 
-use super::scene::{Scene, expect, refused};
-use super::{Outcome, Step};
+use super::scene::{Outcome, Scene, Step, expect, refused};
 use sharemap::{ErrorKind, MappingMut};
 
 pub(super) const STEP: Step =

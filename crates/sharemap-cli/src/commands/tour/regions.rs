@@ -1,7 +1,6 @@
 //! Step 7: mappings of parts of files, and a window over a large file.
 
-use super::scene::{Scene, expect, sparse_file};
-use super::{Outcome, Step};
+use super::scene::{Outcome, Scene, Step, expect, sparse_file};
 use crate::{system, units};
 use sharemap::{MapOptions, SlidingWindow};
 use std::error::Error;

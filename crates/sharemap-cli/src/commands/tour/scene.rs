@@ -1,11 +1,23 @@
-//! The environment of a step of the tour: its directory, its notes and its helpers.
+//! A step of the tour, and its environment: its directory, its notes and its helpers.
 
+use super::interrupt;
 use super::peer::{Action, Peer};
-use super::{Outcome, interrupt};
 use serde::Serialize;
 use std::error::Error;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+
+/// The result of a step. An error states what should have been.
+pub(super) type Outcome = Result<(), Box<dyn Error>>;
+
+/// One step of the tour.
+pub(super) struct Step {
+    /// The name on the command line and in JSON, in one word.
+    pub(super) name: &'static str,
+    pub(super) title: &'static str,
+    /// Performs the step in a directory of its own, records notes, and checks what it sees.
+    pub(super) run: fn(&mut Scene<'_>) -> Outcome,
+}
 
 /// A note of a step.
 #[derive(Debug, Serialize)]
@@ -101,4 +113,14 @@ pub(super) fn sparse_file(path: &Path, size: u64) -> Outcome {
     sharemap::MapOptions::new().sparse().create(path, 4096)?.close()?;
     std::fs::OpenOptions::new().write(true).open(path)?.set_len(size)?;
     Ok(())
+}
+
+/// Returns `true` if locks in shared memory are supported here. Records a note if not.
+pub(super) fn locks_work(scene: &mut Scene<'_>) -> bool {
+    let works = sharemap::guard::recovery() == sharemap::guard::Recovery::InPlace;
+    if !works {
+        scene.did("asked whether faults can be recovered in place");
+        scene.saw("they cannot: there are no locks in shared memory here, and nothing to show");
+    }
+    works
 }

@@ -1,7 +1,7 @@
 //! Step 11: one block of shared memory, mapped twice in one process.
 
-use super::scene::{Scene, expect, refused};
-use super::{Outcome, Step, interrupt};
+use super::interrupt;
+use super::scene::{Outcome, Scene, Step, expect, refused};
 use sharemap::{ErrorKind, SharedMemory};
 
 pub(super) const STEP: Step = Step {

@@ -1,8 +1,8 @@
 //! Step 13: two processes take turns by a named semaphore.
 
+use super::interrupt;
 use super::peer::Action;
-use super::scene::{Scene, expect};
-use super::{Outcome, Step, interrupt, locks_work};
+use super::scene::{Outcome, Scene, Step, expect, locks_work};
 use crate::output::tell;
 use sharemap::{CountingSemaphore, ErrorKind, Shared, SharedMemory};
 use std::path::Path;

@@ -1,7 +1,6 @@
 //! Step 9: frames are drawn into a mapped surface.
 
-use super::scene::{Scene, expect};
-use super::{Outcome, Step};
+use super::scene::{Outcome, Scene, Step, expect};
 use crate::system::procfs;
 use crate::units;
 use sharemap::{MapOptions, MappingMut};

@@ -1,7 +1,6 @@
 //! Step 10: a data set of tiles, of which only a few are mapped at a time.
 
-use super::scene::{Scene, expect};
-use super::{Outcome, Step};
+use super::scene::{Outcome, Scene, Step, expect};
 use crate::system::procfs;
 use crate::units;
 use sharemap::{MapOptions, Mapping};

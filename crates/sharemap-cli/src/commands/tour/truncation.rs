@@ -1,8 +1,7 @@
 //! Step 5: the file is truncated during a read.
 
 use super::peer::{Action, Peer};
-use super::scene::{Scene, expect};
-use super::{Outcome, Step};
+use super::scene::{Outcome, Scene, Step, expect};
 use crate::system::{self, Death, procfs};
 use sharemap::{ErrorKind, Mapping};
 use std::error::Error;

@@ -1,7 +1,6 @@
 //! Step 3: one file, two mappings and an ordinary writer.
 
-use super::scene::{Scene, expect};
-use super::{Outcome, Step};
+use super::scene::{Outcome, Scene, Step, expect};
 use sharemap::{Mapping, MappingMut};
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};

@@ -9,7 +9,8 @@ use super::{DIED, Scratch, need_atomics, need_wipes, open};
 use crate::peer::header::FIRST;
 use crate::peer::machine::{Liveness, Machine};
 use crate::peer::session::Session;
-use crate::testing::child::{Second, fork, listen, role, tell};
+use crate::sys::testing::fork;
+use crate::testing::child::{Second, listen, role, tell};
 
 /// Forks a child that runs the body, or skips the test where no process can be forked.
 macro_rules! fork_or_skip {
@@ -98,7 +99,7 @@ fn a_child_outlives_its_parent() {
     const ROLE: &str = "peer::tests::forks::a_child_outlives_its_parent";
     if let Some(path) = role(ROLE) {
         let session = open(&path);
-        let at = session.payload_at();
+        let at = session.payload().0;
         let held = session.announce(at).unwrap();
         session.store_32(at, held.lane + 1).unwrap();
         let child = fork(|| survive(&session, held.lane));
@@ -116,7 +117,7 @@ fn a_child_outlives_its_parent() {
         return;
     }
     second.kill();
-    let at = session.payload_at();
+    let at = session.payload().0;
     while session.load_32(at + 8).unwrap() == 0 {
         std::thread::yield_now();
     }
@@ -132,7 +133,7 @@ fn survive(session: &Session, parents: u32) {
     let own = session.announce(64).unwrap();
     session.withdraw(own).unwrap();
     let good = own.lane != parents && !session.is_own(parents);
-    session.store_32(session.payload_at() + 8, if good { 1 } else { 2 }).unwrap();
+    session.store_32(session.payload().0 + 8, if good { 1 } else { 2 }).unwrap();
 }
 
 /// One thread attaches and detaches while another forks children, which stay alive.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{DIED, memory_of, need_atomics, release, shape};
+use super::{DIED, memory_of, need_atomics, open_or_create, release, shape};
 use crate::error::Result;
 use crate::peer::header::{self, Header};
 use crate::peer::machine::Machine;
@@ -11,8 +11,7 @@ use crate::peer::memory::Memory;
 use crate::peer::session::{RecoverFn, Session};
 use crate::peer::{ExpectedLayout, OpenOptions, create};
 use crate::shm::Location;
-use crate::testing::child::fork;
-use crate::testing::kill_search::{Scenario, close, mark};
+use crate::sys::testing::{Closure, Scenario, close, fork, mark};
 
 const VALUE: u32 = 7;
 
@@ -24,7 +23,7 @@ fn small() -> ExpectedLayout {
 fn create_at(path: &Path, release: RecoverFn) -> Arc<Session> {
     let fill = &mut |memory: &Memory, header: &Header| memory.store(header.payload_at + 8, VALUE);
     let (location, terms) = (Location::file(path), OpenOptions::separate());
-    let opening = create::open_or_create(&location, &small(), &terms, release, fill);
+    let opening = open_or_create(&location, &small(), &terms, release, fill);
     Arc::clone(opening.unwrap().session())
 }
 
@@ -46,7 +45,7 @@ fn mask(bytes: &mut [u8]) {
 
 /// Acquires and releases the word, which no dead participant may hold.
 fn use_it(session: &Session) {
-    let at = session.payload_at();
+    let at = session.payload().0;
     let held = session.announce(at).unwrap();
     let free = session.load_32(at).unwrap();
     assert!(free == 0 || free == DIED, "held by a dead participant: {free}");
@@ -61,7 +60,7 @@ fn go_on(path: &Path, release: RecoverFn) {
     drop(create_at(path, release));
     assert_eq!(memory_of(path).load::<u32>(header::CLEAN).unwrap(), 1);
     let session = create_at(path, release);
-    assert_eq!(session.load_32(session.payload_at() + 8).unwrap(), VALUE);
+    assert_eq!(session.load_32(session.payload().0 + 8).unwrap(), VALUE);
     session.recover_dead().unwrap();
     let there = session.participants().unwrap();
     assert!(there.len() == 1 && there[0].is_alive, "{there:?}");
@@ -122,7 +121,7 @@ fn with_a_death(path: &Path) {
     drop(create_at(path, release));
     let child = fork(|| {
         let session = open_at(path, release);
-        let at = session.payload_at();
+        let at = session.payload().0;
         let held = session.announce(at).unwrap();
         session.announce(at + 16).unwrap();
         session.store_32(at, held.lane + 1).unwrap();
@@ -132,7 +131,7 @@ fn with_a_death(path: &Path) {
 }
 
 /// Kills recovery at every step.
-fn recover_killed(release: RecoverFn) -> Option<crate::testing::kill_search::Closure> {
+fn recover_killed(release: RecoverFn) -> Option<Closure> {
     close(&Scenario {
         prepare: &with_a_death,
         operate: &|path| {

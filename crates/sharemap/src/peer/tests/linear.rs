@@ -79,7 +79,7 @@ fn the_largest_tables_are_walked_a_few_times() {
     let fill = &mut |_: &Memory, _: &Header| Ok(());
     let made = create::create_new(&file.location(), &shape(), &terms, release, fill).unwrap();
     let (memory, header) = (memory_of(&file.0), *made.header());
-    let what = made.payload_at();
+    let what = made.payload().0;
 
     kill_all(&memory, &header, 1, what);
     assert_eq!(linear("a recovery of all", || made.recover_dead().unwrap()), MOST - 1);

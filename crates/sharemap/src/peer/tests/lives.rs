@@ -9,7 +9,8 @@ use crate::peer::machine::{Liveness, Machine};
 use crate::peer::session::Session;
 use crate::peer::{OpenOptions, Unclean, create};
 use crate::shm::Location;
-use crate::testing::child::{Second, close_all, listen, role, tell};
+use crate::sys::testing::close_all;
+use crate::testing::child::{Second, listen, role, tell};
 
 /// The role of a process that acquires a word, by the shortest protocol that recovery supports, and
 /// releases it when it is told to end.
@@ -17,7 +18,7 @@ use crate::testing::child::{Second, close_all, listen, role, tell};
 fn holder() {
     let Some(path) = role("peer::tests::lives::holder") else { return };
     let session = open(&path);
-    let at = session.payload_at();
+    let at = session.payload().0;
     let announced = session.announce(at).unwrap();
     assert_eq!(session.compare_exchange_32(at, 0, announced.lane + 1).unwrap(), 0);
     tell(&announced.lane.to_string());
@@ -47,7 +48,7 @@ fn dead_participants_are_recovered_and_their_numbers_reused() {
     need_atomics!();
     let file = Scratch::new();
     let session = file.create();
-    let at = session.payload_at();
+    let at = session.payload().0;
     for round in 0..3 {
         let (mut second, lane) = held(&file);
         assert_eq!(lane, 0, "round {round}");
@@ -81,7 +82,7 @@ fn an_attaching_process_recovers_the_participant_it_replaces() {
             Err(error) => assert_eq!(error.kind(), crate::error::ErrorKind::TooManyProcesses),
         }
     };
-    assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
+    assert_eq!(session.load_32(session.payload().0).unwrap(), DIED);
     assert_eq!(session.load_32(session.header().lane(lane)).unwrap(), 0);
 }
 
@@ -114,7 +115,7 @@ fn an_interrupted_recovery_is_repeated() {
     }
     third.say("recover");
     assert!(!third.finish().success());
-    assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
+    assert_eq!(session.load_32(session.payload().0).unwrap(), DIED);
     assert_ne!(
         session.load_64(session.slots(lane)).unwrap(),
         0,
@@ -151,7 +152,7 @@ fn exactly_one_of_many_survivors_recovers() {
             }
         });
         assert_eq!(RELEASED.load(Ordering::Relaxed), round);
-        assert_eq!(sessions[0].swap_32(sessions[0].payload_at(), 0).unwrap(), DIED);
+        assert_eq!(sessions[0].swap_32(sessions[0].payload().0, 0).unwrap(), DIED);
     }
 }
 
@@ -168,7 +169,7 @@ fn a_stopped_owner_is_alive() {
     for _ in 0..100 {
         assert_eq!(session.probe_liveness(lane).unwrap(), Liveness::Alive);
     }
-    assert_eq!(session.load_32(session.payload_at()).unwrap(), lane + 1);
+    assert_eq!(session.load_32(session.payload().0).unwrap(), lane + 1);
     second.kill();
     probe_once(&session, lane);
 }
@@ -185,7 +186,7 @@ fn lanes_of_dead_participants_are_reused() {
     // The eighth announcement needs another lane, and the only one is a dead participant's.
     let eighth = session.announce(1024).unwrap();
     assert_eq!(eighth.lane, 1);
-    assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
+    assert_eq!(session.load_32(session.payload().0).unwrap(), DIED);
     mine.into_iter().chain([eighth]).for_each(|one| session.withdraw(one).unwrap());
 }
 
@@ -299,7 +300,7 @@ fn recovery_works_after_all_descriptors_are_closed() {
         tell("alive");
         listen();
         probe_once(&session, lane);
-        assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
+        assert_eq!(session.load_32(session.payload().0).unwrap(), DIED);
         std::mem::forget(others);
         tell("recovered");
         listen();
@@ -335,7 +336,7 @@ fn storm() {
     tell("on");
     loop {
         let session = open(&path);
-        let at = session.payload_at();
+        let at = session.payload().0;
         for _ in 0..20 {
             let held = session.announce(at).unwrap();
             loop {
@@ -383,7 +384,7 @@ fn nothing_is_left_after_a_storm_of_kills() {
     while session.participants().unwrap().len() > 1 {
         session.recover_dead().unwrap();
     }
-    let word = session.load_32(session.payload_at()).unwrap();
+    let word = session.load_32(session.payload().0).unwrap();
     assert!(word == 0 || word == DIED, "held by {word}");
     for lane in 0..session.lanes() {
         assert_eq!(session.load_32(session.header().lane(lane)).unwrap(), 0, "lane {lane}");

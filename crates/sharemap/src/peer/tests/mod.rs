@@ -16,11 +16,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::header::{self, Header};
+use super::header::{self, Header, READERS};
 use super::machine::Machine;
 use super::memory::{Attachment, Memory};
-use super::session::Session;
-use super::{ExpectedLayout, OpenOptions, create};
+use super::session::{RecoverFn, Session};
+use super::{ExpectedLayout, OpenOptions, Opening, create};
 use crate::error::Result;
 use crate::guard::{Recovery, recovery};
 use crate::shm::Location;
@@ -120,4 +120,22 @@ fn release(session: &Session, _: u64, what: u64, lane: u32) -> Result<()> {
         session.wake(at, u32::MAX)?;
     }
     Ok(())
+}
+
+/// Opens an object, or creates it if it does not exist or was never completed.
+fn open_or_create(
+    location: &Location,
+    shape: &ExpectedLayout,
+    terms: &OpenOptions,
+    release: RecoverFn,
+    fill: create::Fill<'_>,
+) -> Result<Arc<Opening>> {
+    let mut create =
+        |terms: &OpenOptions| create::create_new(location, shape, terms, release, fill);
+    create::open_or(location, shape, terms, release, &mut create)
+}
+
+/// Returns `true` if a process has the object open read-only or copy-on-write.
+fn has_readers(session: &Session) -> bool {
+    !session.slots.is_free(READERS).unwrap()
 }

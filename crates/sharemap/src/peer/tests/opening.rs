@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{KIND, Scratch, create_with, need_atomics, open, release, shape};
+use super::{KIND, Scratch, create_with, need_atomics, open, open_or_create, release, shape};
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::header::{self, Header};
 use crate::peer::header::{CREATION, FIRST};
@@ -75,16 +75,16 @@ fn an_object_is_created_once_and_shared() {
     let one = create::create_new(&file.location(), &shape(), &terms, release, fill).unwrap();
     let two = file.open();
     assert_eq!(one.header(), two.header());
-    assert_eq!(two.load_32(two.payload_at()).unwrap(), 7);
-    one.store_32(one.payload_at(), 8).unwrap();
-    assert_eq!(two.load_32(two.payload_at()).unwrap(), 8);
+    assert_eq!(two.load_32(two.payload().0).unwrap(), 7);
+    one.store_32(one.payload().0, 8).unwrap();
+    assert_eq!(two.load_32(two.payload().0).unwrap(), 8);
 
     let error =
         create::create_new(&file.location(), &shape(), &terms, release, &mut nothing).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     let fill = &mut |_: &Memory, _: &Header| panic!("it exists");
-    let three = create::open_or_create(&file.location(), &shape(), &terms, release, fill).unwrap();
-    assert_eq!(three.load_32(three.payload_at()).unwrap(), 8);
+    let three = open_or_create(&file.location(), &shape(), &terms, release, fill).unwrap();
+    assert_eq!(three.load_32(three.payload().0).unwrap(), 8);
     let alive: Vec<bool> = one.participants().unwrap().iter().map(|one| one.is_alive).collect();
     assert_eq!(alive, [true; 3]);
 }
@@ -95,10 +95,10 @@ fn named_and_anonymous_objects_are_shared_too() {
     let name = format!("sharemap-peer-test-{}", std::process::id());
     let location = Location::name(&name);
     let terms = OpenOptions::separate();
-    let one = create::open_or_create(&location, &shape(), &terms, release, &mut nothing).unwrap();
+    let one = open_or_create(&location, &shape(), &terms, release, &mut nothing).unwrap();
     let two = create::open(&location, &shape(), &terms, release).unwrap();
-    one.store_32(one.payload_at(), 9).unwrap();
-    assert_eq!(two.load_32(two.payload_at()).unwrap(), 9);
+    one.store_32(one.payload().0, 9).unwrap();
+    assert_eq!(two.load_32(two.payload().0).unwrap(), 9);
     crate::sys::shm::unlink(&name).unwrap();
     let error = create::open(&location, &shape(), &terms, release).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -106,8 +106,8 @@ fn named_and_anonymous_objects_are_shared_too() {
     let nowhere = Location::anonymous();
     let one = create::create_new(&nowhere, &shape(), &terms, release, &mut nothing).unwrap();
     let two = create::from_descriptor(one.file().unwrap(), &shape(), &terms, release).unwrap();
-    one.store_32(one.payload_at(), 10).unwrap();
-    assert_eq!(two.load_32(two.payload_at()).unwrap(), 10);
+    one.store_32(one.payload().0, 10).unwrap();
+    assert_eq!(two.load_32(two.payload().0).unwrap(), 10);
     let error = create::open(&nowhere, &shape(), &terms, release).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
@@ -231,8 +231,8 @@ fn an_object_whose_creator_died_is_replaced() {
     refused(&file, &shape(), ErrorKind::Incomplete);
     let terms = OpenOptions::separate();
     let fill = &mut |memory: &Memory, header: &Header| memory.store(header.payload_at, 5u32);
-    let made = create::open_or_create(&file.location(), &shape(), &terms, release, fill).unwrap();
-    assert_eq!(made.load_32(made.payload_at()).unwrap(), 5);
+    let made = open_or_create(&file.location(), &shape(), &terms, release, fill).unwrap();
+    assert_eq!(made.load_32(made.payload().0).unwrap(), 5);
 }
 
 /// Another process may have replaced the object meanwhile; the new file keeps its name.
@@ -291,7 +291,7 @@ fn a_file_that_begins_with_zeros_is_left_alone() {
     refused(&file, &shape(), ErrorKind::NotAnObject);
     let fill = &mut |_: &Memory, _: &Header| Ok(());
     let terms = OpenOptions::separate();
-    let made = create::open_or_create(&file.location(), &shape(), &terms, release, fill);
+    let made = open_or_create(&file.location(), &shape(), &terms, release, fill);
     assert_eq!(made.unwrap_err().kind(), ErrorKind::NotAnObject);
     let made = create::create_new(&file.location(), &shape(), &terms, release, fill);
     assert_eq!(made.unwrap_err().kind(), ErrorKind::AlreadyExists);

@@ -9,12 +9,12 @@ use crate::peer::session::Session;
 use crate::peer::{OpenOptions, create};
 use crate::shm::Location;
 use crate::sys::process;
-use crate::testing::child::{Forked, Second, fork, listen, role, tell};
-use crate::testing::process_tricks::{self, Stray};
+use crate::sys::testing::{self, Forked, fork};
+use crate::testing::child::{Second, Stray, listen, role, tell};
 
 /// Acquires the word `distance` bytes into the payload. Returns the lane.
 fn lock(session: &Session, distance: u64) -> u32 {
-    let at = session.payload_at() + distance;
+    let at = session.payload().0 + distance;
     let held = session.announce(at).unwrap();
     assert_eq!(session.compare_exchange_32(at, 0, held.lane + 1).unwrap(), 0);
     held.lane
@@ -36,9 +36,9 @@ fn holder() {
     tell(&lock(&session, distance.parse().unwrap()).to_string());
     loop {
         let done = match listen().as_str() {
-            EXECUTE => process_tricks::execute("executed").map(|never| match never {}),
-            CLONE => process_tricks::clone_alone().map(|child| child.to_string()),
-            SHARE => process_tricks::share_memory().map(|()| "the other ended".to_owned()),
+            EXECUTE => testing::execute("executed").map(|never| match never {}),
+            CLONE => testing::clone_alone().map(|child| child.to_string()),
+            SHARE => testing::share_memory().map(|()| "the other ended".to_owned()),
             _ => return,
         };
         tell(&done.unwrap_or_else(|why| format!("{CANNOT}{why}")));
@@ -82,7 +82,7 @@ fn a_process_that_executes_another_program_is_dead() {
     let Some(told) = done(&mut second, EXECUTE) else { return };
     assert_eq!(told, "executed");
     probe_once(&session, lane);
-    assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
+    assert_eq!(session.load_32(session.payload().0).unwrap(), DIED);
     assert_eq!(session.participants().unwrap().len(), 1);
 }
 
@@ -98,7 +98,7 @@ fn a_clone_does_not_keep_its_parent_alive() {
     assert_eq!(session.probe_liveness(lane).unwrap(), Liveness::Alive);
     second.kill();
     probe_once(&session, lane);
-    assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
+    assert_eq!(session.load_32(session.payload().0).unwrap(), DIED);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn the_death_of_a_clone_in_the_same_address_space_is_no_death() {
     for _ in 0..100 {
         assert_eq!(session.probe_liveness(lane).unwrap(), Liveness::Alive);
     }
-    assert_eq!(session.load_32(session.payload_at()).unwrap(), lane + 1);
+    assert_eq!(session.load_32(session.payload().0).unwrap(), lane + 1);
     second.kill();
     probe_once(&session, lane);
 }
@@ -125,7 +125,7 @@ fn a_reused_id_is_another_process() {
     let file = Scratch::new();
     let session = file.create();
     let outer = fork(|| {
-        if let Err(why) = process_tricks::leave_ids() {
+        if let Err(why) = testing::leave_ids() {
             eprintln!("skipped: {why}");
             return;
         }
@@ -148,7 +148,7 @@ fn use_an_id_again(session: &Session) {
             }
         })
         .unwrap();
-        let at = session.payload_at() + distance;
+        let at = session.payload().0 + distance;
         while session.load_32(at).unwrap() == 0 {
             std::thread::yield_now();
         }
@@ -157,7 +157,7 @@ fn use_an_id_again(session: &Session) {
     let (first, lane) = start(0);
     let id = first.id();
     first.kill();
-    if let Err(why) = process_tricks::choose_id(id) {
+    if let Err(why) = testing::choose_id(id) {
         eprintln!("skipped: {why}");
         return;
     }
@@ -166,12 +166,12 @@ fn use_an_id_again(session: &Session) {
     assert_ne!(others, lane, "a dead participant's lane is not free before recovery");
     // One process is dead and the other alive, although their ids are equal.
     probe_once(session, lane);
-    assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
+    assert_eq!(session.load_32(session.payload().0).unwrap(), DIED);
     assert_eq!(session.probe_liveness(others).unwrap(), Liveness::Alive);
-    assert_eq!(session.load_32(session.payload_at() + 16).unwrap(), others + 1);
+    assert_eq!(session.load_32(session.payload().0 + 16).unwrap(), others + 1);
     second.kill();
     probe_once(session, others);
-    assert_eq!(session.load_32(session.payload_at() + 16).unwrap(), DIED);
+    assert_eq!(session.load_32(session.payload().0 + 16).unwrap(), DIED);
 }
 
 /// The first process of a pid namespace has a child that is the first of another: with the same id, and
@@ -183,7 +183,7 @@ fn a_child_of_the_same_id_is_another_process() {
     let file = Scratch::new();
     let session = file.create();
     let outer = fork(|| {
-        if let Err(why) = process_tricks::leave_ids() {
+        if let Err(why) = testing::leave_ids() {
             eprintln!("skipped: {why}");
             return;
         }
@@ -195,7 +195,7 @@ fn a_child_of_the_same_id_is_another_process() {
 fn have_a_child_of_the_same_id(session: &Session) {
     let lane = lock(session, 0);
     let (id, parent) = (std::process::id(), session.own.participant().unwrap());
-    process_tricks::leave_ids().unwrap();
+    testing::leave_ids().unwrap();
     let child = fork(|| {
         assert_eq!(std::process::id(), id);
         assert_eq!(session.own.participant(), None);
@@ -250,11 +250,11 @@ fn stopped_in_the_middle(file: &Scratch, session: &Session) -> Option<(Second, u
     other.kill();
     // The second holder is recovered. The first is left to its recoverer.
     probe_once(session, two);
-    assert_eq!(session.load_32(session.payload_at() + 16).unwrap(), DIED);
+    assert_eq!(session.load_32(session.payload().0 + 16).unwrap(), DIED);
     for _ in 0..100 {
         assert_eq!(session.probe_liveness(one).unwrap(), Liveness::Alive);
     }
-    assert_eq!(session.load_32(session.payload_at()).unwrap(), one + 1);
+    assert_eq!(session.load_32(session.payload().0).unwrap(), one + 1);
     // Other processes attach and acquire what is free.
     let (mut third, three) = held(file, 32);
     third.kill();
@@ -272,7 +272,7 @@ fn a_stopped_recoverer_delays_only_what_its_dead_peer_held() {
     recoverer.say("go on");
     recoverer.expect("done");
     assert_eq!(session.probe_liveness(one).unwrap(), Liveness::Recovered);
-    assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
+    assert_eq!(session.load_32(session.payload().0).unwrap(), DIED);
     recoverer.say("end");
     assert!(recoverer.finish().success());
 }
@@ -285,7 +285,7 @@ fn a_recoverer_that_is_killed_midway_is_replaced() {
     let Some((mut recoverer, one, _)) = stopped_in_the_middle(&file, &session) else { return };
     recoverer.kill();
     probe_once(&session, one);
-    assert_eq!(session.load_32(session.payload_at()).unwrap(), DIED);
+    assert_eq!(session.load_32(session.payload().0).unwrap(), DIED);
     while session.recover_dead().unwrap() + session.participants().unwrap().len() as u32 != 1 {
         std::thread::yield_now();
     }

@@ -156,15 +156,15 @@ fn accesses_to_a_truncated_file_are_faults() {
         return;
     }
     let faults = [
-        session.load_32(session.payload_at()).map(drop),
-        session.store_64(session.payload_at(), 1),
-        session.compare_exchange_32(session.payload_at(), 0, 1).map(drop),
+        session.load_32(session.payload().0).map(drop),
+        session.store_64(session.payload().0, 1),
+        session.compare_exchange_32(session.payload().0, 0, 1).map(drop),
         session.withdraw(announced),
         session.announce(32).map(drop),
         session.announced(16).map(drop),
         session.probe_liveness(0).map(drop),
-        session.read(session.payload_at(), &mut [0; 100]),
-        session.wait(session.payload_at(), 0, std::time::Duration::from_secs(60)),
+        session.read(session.payload().0, &mut [0; 100]),
+        session.wait(session.payload().0, 0, std::time::Duration::from_secs(60)),
         session.recover_dead().map(drop),
         session.participants().map(drop),
     ];

@@ -145,11 +145,11 @@ mod tests {
             eprintln!("skipped: releases are exchanges here");
             return;
         }
-        let mutex = RawMutex::new(session.payload_at(), 8);
+        let mutex = RawMutex::new(session.payload().0, 8);
         let held = mutex.lock(&*session, None).unwrap();
         let refused = mutex.unlock(&Refusing { session: &session }, held, ReleaseState::Sound);
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Fault);
-        let announcement = Kind::Mutex.of(session.payload_at());
+        let announcement = Kind::Mutex.of(session.payload().0);
         assert_eq!(session.announced(announcement).unwrap(), Some(held.announced()));
         assert_eq!(mutex.lock(&*session, None).unwrap_err().kind(), ErrorKind::Deadlock);
         mutex.unlock(&*session, held, ReleaseState::Sound).unwrap();

@@ -44,23 +44,6 @@ impl ExclusiveClaim {
         }
     }
 
-    /// Claims a file that is already open, without waiting. Returns `None` if the file is in use, by
-    /// this process, too, or if that cannot be determined.
-    pub(in crate::sync) fn claim(file: ObjectFile) -> Result<Option<Self>> {
-        let ObjectFile { entry, location } = file;
-        let named = |error: crate::Error| error.with_path(location.path());
-        let Some(exclusive) = Exclusive::take(entry).map_err(named)? else { return Ok(None) };
-        // A participant keeps the object mapped, and may have closed its descriptor. Where the claim
-        // does not exclude mappings, the liveness locks tell whether a process is attached.
-        if !exclusive.sees_mappings()
-            && !ObjectObserver::is_nobodys(exclusive.file(), location.path(), None)
-                .map_err(named)?
-        {
-            return Ok(None);
-        }
-        Ok(Some(Self { exclusive }))
-    }
-
     /// Returns `true` while no process waits to open the object.
     ///
     /// A waiting process opens the object when this value is dropped, or after the system's limit
@@ -100,5 +83,34 @@ impl ExclusiveClaim {
     /// Other kinds report a failed system call.
     pub fn remove(self) -> Result<bool> {
         self.exclusive.remove()
+    }
+}
+
+impl ObjectFile {
+    /// Claims the file for exclusive use. Returns `None` if another process uses the file, or if this
+    /// process has it open elsewhere.
+    ///
+    /// # Errors
+    /// - `Unsupported` - the kernel does not report the use of files: on macOS, and on network file
+    ///   systems.
+    /// - `PermissionDenied` - the kernel reports it only to the file's owner.
+    /// - `NotFound` - another file has the name by now (Windows).
+    /// - `WrongVersion`, `Malformed`, `Truncated` - on overlayfs, where only the object itself could tell,
+    ///   its header cannot be used.
+    ///
+    /// Other kinds report a failed system call.
+    pub fn claim(self) -> Result<Option<ExclusiveClaim>> {
+        let ObjectFile { entry, location } = self;
+        let named = |error: crate::Error| error.with_path(location.path());
+        let Some(exclusive) = Exclusive::take(entry).map_err(named)? else { return Ok(None) };
+        // A participant keeps the object mapped, and may have closed its descriptor. Where the claim
+        // does not exclude mappings, the liveness locks tell whether a process is attached.
+        if !exclusive.sees_mappings()
+            && !ObjectObserver::is_nobodys(exclusive.file(), location.path(), None)
+                .map_err(named)?
+        {
+            return Ok(None);
+        }
+        Ok(Some(ExclusiveClaim { exclusive }))
     }
 }

@@ -8,7 +8,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::peer::ObjectObserver;
 use crate::shm::{Location, LocationKind};
 use crate::sync::inspect::Inspection;
-use crate::sync::inspect::exclusive_claim::ExclusiveClaim;
 use crate::sys::FileRole;
 use crate::sys::exclusive::{self, Entry};
 
@@ -100,28 +99,12 @@ impl ObjectFile {
         Ok(Inspection { look })
     }
 
-    /// Claims the file for exclusive use. Returns `None` if another process uses the file, or if this
-    /// process has it open elsewhere.
-    ///
-    /// # Errors
-    /// - `Unsupported` - the kernel does not report the use of files: on macOS, and on network file
-    ///   systems.
-    /// - `PermissionDenied` - the kernel reports it only to the file's owner.
-    /// - `NotFound` - another file has the name by now (Windows).
-    /// - `WrongVersion`, `Malformed`, `Truncated` - on overlayfs, where only the object itself could tell,
-    ///   its header cannot be used.
-    ///
-    /// Other kinds report a failed system call.
-    pub fn claim(self) -> Result<Option<ExclusiveClaim>> {
-        ExclusiveClaim::claim(self)
-    }
-
     /// Removes the file's name, even if processes use the file.
     ///
     /// Those processes keep the file. Its memory is freed with the last of them.
     ///
     /// # Errors
-    /// As for [`ExclusiveClaim::remove`].
+    /// As for [`ExclusiveClaim::remove`](crate::sync::inspect::ExclusiveClaim::remove).
     pub fn unlink(self) -> Result<()> {
         self.entry.unlink().map_err(|error| error.with_path(self.location.path()))
     }

@@ -85,19 +85,19 @@ impl Machine for Failing<'_> {
     /// Does what another thread would do during the sleep: adds one to the first word of the payload.
     fn wait(&self, _: u64, _: u32, _: Duration) -> Result<()> {
         self.exchanges.set(1);
-        self.session.store_32(self.session.payload_at(), 1)
+        self.session.store_32(self.session.payload().0, 1)
     }
 }
 
 /// Creates a semaphore with two permits.
 fn permits(session: &Session) -> RawSemaphore {
-    session.store_64(session.payload_at(), 2).unwrap();
-    RawSemaphore::new(session.payload_at())
+    session.store_64(session.payload().0, 2).unwrap();
+    RawSemaphore::new(session.payload().0)
 }
 
 /// Recovers the only permit that this thread announces, as if the process had died.
 fn recover_permit(session: &Session, announced: Announced) {
-    semaphore::recover(session, session.payload_at(), announced.slot, announced.lane).unwrap();
+    semaphore::recover(session, session.payload().0, announced.slot, announced.lane).unwrap();
     session.withdraw(announced).unwrap();
 }
 
@@ -149,7 +149,7 @@ fn a_permit_that_was_taken_is_acquired_whatever_fails_afterwards() {
 fn a_count_that_was_taken_is_reported_whatever_fails_afterwards() {
     let Some(session) = &of_one_lock() else { return };
     let session: &Session = session;
-    let count = RawCountingSemaphore::new(session.payload_at());
+    let count = RawCountingSemaphore::new(session.payload().0);
     let machine = Failing::new(session);
     count.wait(&machine, None).unwrap();
     assert_eq!(count.count(session).unwrap(), 0);
@@ -160,7 +160,7 @@ fn a_count_that_was_taken_is_reported_whatever_fails_afterwards() {
 fn an_event_that_was_reset_is_reported_whatever_fails_afterwards() {
     let Some(session) = &of_one_lock() else { return };
     let session: &Session = session;
-    let event = RawEvent::new(session.payload_at(), Reset::Auto);
+    let event = RawEvent::new(session.payload().0, Reset::Auto);
     let machine = Failing::new(session);
     event.wait(&machine, None).unwrap();
     assert!(!event.is_set(session).unwrap());

@@ -19,11 +19,12 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat, Uid};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::shm;
-use super::unlinked::{Draft, hidden_name, unique};
+use super::unlinked::{Draft, hidden_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::Existing;
 use crate::sys::posix::companion::{Flaw, Folder, Found, LEASE_TIMEOUT, file, folder};
 use crate::sys::posix::{errno, owner};
+use crate::sys::unique_name::unique;
 
 const OPERATION: &str = "attach to";
 /// The number of attempts, because other processes may keep removing and creating the directory.

@@ -9,8 +9,10 @@ use std::path::{Component, Path};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::shm;
 use crate::sys::posix::owner;
+
+/// The directory of named shared memory.
+pub(super) const SHM: &str = "/dev/shm";
 
 /// The flag that keeps an inspection from counting as an access.
 pub(in crate::sys) const QUIETLY: OFlags = OFlags::NOATIME;
@@ -25,7 +27,7 @@ pub(in crate::sys) fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
         rustix::fs::open(if absolute { "/" } else { "." }, flags, Mode::empty())
     };
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    if path == Path::new(shm::DIRECTORY) {
+    if path == Path::new(SHM) {
         // `/dev/shm` belongs to root, and is a link on some systems.
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         return rustix::fs::open(path, flags, Mode::empty());

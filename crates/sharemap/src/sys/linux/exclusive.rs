@@ -15,7 +15,8 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::file::file_system;
+use super::directory::SHM;
+use super::file_system::file_system;
 use super::{shm, unlinked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::FileRole;
@@ -96,20 +97,22 @@ impl Drop for Exclusive {
     }
 }
 
-/// Opens the file of named shared memory.
-pub(crate) fn open_named(name: &str) -> Result<Option<Entry>> {
-    Entry::open(&shm::path(name))
+impl Entry {
+    /// Opens the file of named shared memory like [`open`](Self::open).
+    pub(crate) fn open_named(name: &str) -> Result<Option<Self>> {
+        Self::open(&shm::path(name))
+    }
+
+    /// Returns the role of the file, from its directory, name, owner and contents. All but the names are
+    /// checked by descriptor.
+    pub(crate) fn role(&self) -> FileRole {
+        role_of(self).unwrap_or(FileRole::Object)
+    }
 }
 
 /// Returns the interrupted removals in a directory, or in shared memory.
 pub(crate) fn interrupted(directory: Option<&Path>) -> Result<Vec<Interrupted>> {
-    removal::interrupted(directory.unwrap_or(Path::new(shm::DIRECTORY)))
-}
-
-/// Returns the role of a file, from its directory, name, owner and contents. All but the names are checked by
-/// descriptor.
-pub(crate) fn role(entry: &Entry) -> FileRole {
-    role_of(entry).unwrap_or(FileRole::Object)
+    removal::interrupted(directory.unwrap_or(Path::new(SHM)))
 }
 
 /// Returns `None` if the file has no special role, or a check fails.

@@ -7,30 +7,23 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 
-use rustix::fs::{Advice, FallocateFlags, OFlags, SealFlags};
+use rustix::fs::{Advice, FallocateFlags, Mode, OFlags, SealFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::file_system::{self, is_on_hugetlbfs};
 use super::map::{checked, page_size};
+use super::unlinked::link_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::{errno, file as posix};
 use crate::sys::{Access, CacheStatus, FileIdentity};
 
+pub(crate) use super::file_system::file_system;
 pub(crate) use crate::sys::posix::objects::{open_object, remove_made, unlink_object};
 pub use posix::AsDescriptor;
 pub(crate) use posix::{
     data_extents, duplicate, free_space, is_linked, open, read_more, set_len, status, sync_data,
     wait_for_bytes,
 };
-
-// Magic numbers of file systems, as `statfs` reports them.
-const HUGETLBFS: u64 = 0x9584_58f6;
-const OVERLAYFS: u64 = 0x794c_7630;
-const PROC: u64 = 0x9fa0;
-
-/// File systems that report no length for their regular files. A trial read could have an effect or block:
-/// procfs, tracefs, debugfs, securityfs, cgroups of both versions.
-const WITHOUT_SIZES: [u64; 6] =
-    [PROC, 0x7472_6163, 0x6462_6720, 0x7363_6673, 0x0027_e0eb, 0x6367_7270];
 
 /// Returns the size of a block device (`BLKGETSIZE64`).
 pub(crate) fn device_len(file: &File) -> Result<u64> {
@@ -48,25 +41,7 @@ pub(crate) fn device_len(file: &File) -> Result<u64> {
 /// network file systems, and bcachefs, for a file and its snapshots.
 #[inline]
 pub(crate) fn identity(file: &File) -> Option<FileIdentity> {
-    posix::identity(file, numbers_are_unique)
-}
-
-/// Returns `true` if no two files of the file's file system have the same inode number.
-fn numbers_are_unique(file: &File) -> bool {
-    const UNIQUE: [&str; 11] = [
-        "ext4",
-        "xfs",
-        "btrfs",
-        "tmpfs",
-        "hugetlbfs",
-        "ramfs",
-        "overlayfs",
-        "f2fs",
-        "zfs",
-        "erofs",
-        "squashfs",
-    ];
-    file_system(file).is_ok_and(|name| UNIQUE.contains(&name.as_str()))
+    posix::identity(file, file_system::numbers_are_unique)
 }
 
 /// Returns `true` if both descriptors are duplicates of one, with its position and its locks; `false`
@@ -92,17 +67,38 @@ pub(crate) fn is_duplicate(one: &File, other: &File) -> bool {
 /// lower file. A descriptor open for writing already refers to the upper file.
 pub(crate) fn may_be_superseded(file: &File) -> bool {
     let flags = rustix::fs::fcntl_getfl(file).unwrap_or(OFlags::empty());
-    flags & OFlags::RWMODE == OFlags::RDONLY && magic(file) == Ok(OVERLAYFS)
+    flags & OFlags::RWMODE == OFlags::RDONLY && file_system::is_overlayfs(file)
 }
 
 /// Opens the file that the descriptor's path leads to now.
 pub(crate) fn reopen(file: &File) -> Result<File> {
-    super::memfd::reopen(file, Access::Read)
+    reopen_for(file, Access::Read)
+}
+
+/// Opens the file once more. The new description has its own position and its own locks.
+pub(crate) fn reopen_for(file: &File, access: Access) -> Result<File> {
+    let flags = match access {
+        Access::Write => OFlags::RDWR,
+        Access::Read | Access::CopyOnWrite => OFlags::RDONLY,
+    };
+    let link = link_of(file);
+    retry_on_intr(|| rustix::fs::open(link.as_str(), flags | OFlags::CLOEXEC, Mode::empty()))
+        .map(File::from)
+        .map_err(|errno| {
+            let error = errno::error("reopen", errno);
+            match errno {
+                Errno::NOENT => error.with_detail("reopening it needs /proc; mount it"),
+                Errno::ACCESS | Errno::PERM if access == Access::Write => {
+                    error.with_kind(ErrorKind::NotWritable)
+                }
+                _ => error,
+            }
+        })
 }
 
 /// Returns `true` if a regular file of length 0 has bytes nevertheless.
 pub(crate) fn understates_size(file: &File) -> bool {
-    magic(file).is_ok_and(|magic| WITHOUT_SIZES.contains(&magic)) || posix::understates_size(file)
+    file_system::is_without_sizes(file) || posix::understates_size(file)
 }
 
 /// Grows the file to `len`, with storage behind every byte. A failure restores the length.
@@ -224,50 +220,6 @@ pub(crate) fn evict(file: &File, range: Range<u64>) -> Result<()> {
     };
     rustix::fs::fadvise(file, start, Some(len), Advice::DontNeed)
         .map_err(|errno| errno::error("evict", errno))
-}
-
-/// Returns the name of the file system that contains the file.
-pub(crate) fn file_system(file: &File) -> Result<String> {
-    let magic = magic(file).map_err(|errno| errno::error("identify the file system of", errno))?;
-    let name = match magic {
-        0xef53 => "ext4",
-        0x5846_5342 => "xfs",
-        0x9123_683e => "btrfs",
-        0x0102_1994 => "tmpfs",
-        HUGETLBFS => "hugetlbfs",
-        0x8584_58f6 => "ramfs",
-        OVERLAYFS => "overlayfs",
-        0xf2f5_2010 => "f2fs",
-        0x2fc1_2fc1 => "zfs",
-        0xca45_1a4e => "bcachefs",
-        0xe0f5_e1e2 => "erofs",
-        0x7371_7368 => "squashfs",
-        0x9660 => "iso9660",
-        0x4d44 => "vfat",
-        0x2011_bab0 => "exfat",
-        0x7366_746e => "ntfs3",
-        0x6573_5546 => "fuse",
-        0x6969 => "nfs",
-        0xff53_4d42 | 0xfe53_4d42 => "cifs",
-        0x0102_1997 => "9p",
-        0x00c3_6400 => "ceph",
-        PROC => "proc",
-        0x6265_6572 => "sysfs",
-        _ => return Ok(format!("unknown ({magic:#x})")),
-    };
-    Ok(name.to_owned())
-}
-
-/// Returns the magic number of the file's file system, which has 32 bits.
-// The field's type differs between architectures.
-#[allow(clippy::unnecessary_cast)]
-fn magic(file: &File) -> std::result::Result<u64, Errno> {
-    retry_on_intr(|| rustix::fs::fstatfs(file)).map(|stat| stat.f_type as u64 & 0xffff_ffff)
-}
-
-/// Returns `true` if the file consists of huge pages.
-pub(crate) fn is_on_hugetlbfs(file: &File) -> bool {
-    magic(file) == Ok(HUGETLBFS)
 }
 
 /// Succeeds if the file's bytes can never change or disappear: for a memfd of normal pages that is sealed

@@ -30,7 +30,7 @@ use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, ProtFlags};
 
 use super::companion;
-use super::file::file_system;
+use super::file_system::file_system;
 use super::fork::{self, hold_off};
 use super::map::page_size;
 use super::ofd;

@@ -15,6 +15,7 @@ use rustix::fs::{Access as AccessFlags, AtFlags};
 use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, MsyncFlags};
 
+use super::file_system::is_on_hugetlbfs;
 use super::process;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::{errno, map as posix};
@@ -25,7 +26,7 @@ pub(crate) use posix::{granularity, page_size, protect, unlock};
 /// Maps the whole reservation at addresses that the kernel chooses (`mmap`).
 pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
     let unit = match request.huge {
-        HugePages::Reserved if request.file.is_some_and(|f| !super::file::is_on_hugetlbfs(f)) => {
+        HugePages::Reserved if request.file.is_some_and(|f| !is_on_hugetlbfs(f)) => {
             return Err(Error::new(ErrorKind::Unsupported, "map").with_detail(
                 "reserved huge pages back anonymous memory and files on hugetlbfs only",
             ));
@@ -87,12 +88,11 @@ fn map_error(request: &MapRequest<'_>, errno: Errno) -> Error {
     }
     match errno {
         Errno::NOMEM
-            if request.huge == HugePages::Reserved
-                || request.file.is_some_and(super::file::is_on_hugetlbfs) =>
+            if request.huge == HugePages::Reserved || request.file.is_some_and(is_on_hugetlbfs) =>
         {
             error.with_detail("too few huge pages are reserved; raise vm.nr_hugepages")
         }
-        Errno::INVAL if request.file.is_some_and(super::file::is_on_hugetlbfs) => error
+        Errno::INVAL if request.file.is_some_and(is_on_hugetlbfs) => error
             .with_kind(ErrorKind::Alignment)
             .with_detail("offsets of files on hugetlbfs must be multiples of the huge page size"),
         _ => error,

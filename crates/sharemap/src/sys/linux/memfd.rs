@@ -3,15 +3,15 @@
 use std::ffi::CString;
 use std::fs::File;
 
-use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
 
-use super::shm::{make_room, share};
-use super::unlinked::link_of;
-use super::{file, process};
+use super::file_system::file_system;
+use super::new_object::{make_room, share};
+use super::process;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::errno;
-use crate::sys::{Access, CreateObject, HugePages, Seals};
+use crate::sys::{CreateObject, HugePages, Seals};
 
 /// Creates shared memory without a name: a memfd, which can be sealed. `label` appears in `/proc`.
 pub(crate) fn anonymous(label: &str, request: &CreateObject<'_>, huge: HugePages) -> Result<File> {
@@ -69,27 +69,6 @@ fn within_memory(len: u64) -> Result<()> {
     }
 }
 
-/// Opens the file once more. The new description has its own position and its own locks.
-pub(crate) fn reopen(file: &File, access: Access) -> Result<File> {
-    let flags = match access {
-        Access::Write => OFlags::RDWR,
-        Access::Read | Access::CopyOnWrite => OFlags::RDONLY,
-    };
-    let link = link_of(file);
-    retry_on_intr(|| rustix::fs::open(link.as_str(), flags | OFlags::CLOEXEC, Mode::empty()))
-        .map(File::from)
-        .map_err(|errno| {
-            let error = errno::error("reopen", errno);
-            match errno {
-                Errno::NOENT => error.with_detail("reopening it needs /proc; mount it"),
-                Errno::ACCESS | Errno::PERM if access == Access::Write => {
-                    error.with_kind(ErrorKind::NotWritable)
-                }
-                _ => error,
-            }
-        })
-}
-
 const SEALS: [(Seals, SealFlags); 3] = [
     (Seals::SHRINK, SealFlags::SHRINK),
     (Seals::GROW, SealFlags::GROW),
@@ -127,7 +106,7 @@ pub(crate) fn seals(file: &File) -> Result<Seals> {
 
 /// Succeeds if the descriptor is of shared memory. Otherwise fails with the kind of file that it is.
 pub(crate) fn is_memory(file: &File) -> std::result::Result<(), String> {
-    match file::file_system(file) {
+    match file_system(file) {
         Ok(name) if ["tmpfs", "hugetlbfs", "ramfs"].contains(&name.as_str()) => Ok(()),
         Ok(name) => Err(format!("it is a file on {name}")),
         Err(error) => Err(error.to_string()),

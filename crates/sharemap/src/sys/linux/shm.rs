@@ -10,40 +10,41 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, StatVfs, StatxFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatxFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::file;
+use super::directory::SHM;
+use super::new_object::{make_room, room_left, share};
 use super::unlinked::Draft;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::entry::description;
 use crate::sys::posix::file::{deadline, leased, open_leased};
 use crate::sys::posix::{errno, owner};
-use crate::sys::{CreateObject, Existing, Lifetime, ObjectStatus, OpenObject, Sharing};
+use crate::sys::{CreateObject, Existing, Lifetime, ObjectStatus, OpenObject};
 
-pub(super) const DIRECTORY: &str = "/dev/shm";
-
-pub(crate) use super::memfd::{anonymous, is_memory, reopen, seal, seals};
+pub(crate) use super::file::reopen_for as reopen;
+pub(crate) use super::memfd::{anonymous, is_memory, seal, seals};
+pub(crate) use super::new_object::no_room;
 
 /// Returns the path of the object of this name.
 pub(crate) fn path(name: &str) -> PathBuf {
-    Path::new(DIRECTORY).join(name)
+    Path::new(SHM).join(name)
 }
 
 /// Opens the directory of named objects, for lookups only.
 pub(super) fn directory() -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(DIRECTORY, flags, Mode::empty()).map_err(absent)
+    rustix::fs::open(SHM, flags, Mode::empty()).map_err(absent)
 }
 
 /// Returns the error for a directory of named objects that cannot be opened.
 #[cold]
 fn absent(errno: Errno) -> Error {
-    let error = errno::error("find shared memory in", errno).with_path(Some(Path::new(DIRECTORY)));
+    let error = errno::error("find shared memory in", errno).with_path(Some(Path::new(SHM)));
     match errno {
         Errno::NOENT | Errno::NOTDIR => error.with_detail(format!(
             "named shared memory needs a tmpfs mounted there (mount -t tmpfs -o mode=1777 tmpfs \
-             {DIRECTORY})"
+             {SHM})"
         )),
         _ => error,
     }
@@ -55,22 +56,22 @@ fn refused_by(directory: &OwnedFd, error: Error) -> Error {
     let errno = error.os_code().map_or(Errno::IO, Errno::from_raw_os_error);
     match errno {
         Errno::ROFS => error.with_detail(format!(
-            "{DIRECTORY} is mounted read-only; mount it for writing (mount -o remount,rw \
-             {DIRECTORY})"
+            "{SHM} is mounted read-only; mount it for writing (mount -o remount,rw \
+             {SHM})"
         )),
         Errno::NOSPC => match rustix::fs::fstatvfs(directory) {
             Ok(volume) if volume.f_files > 0 && volume.f_ffree == 0 => error.with_detail(format!(
-                "all {} inodes of {DIRECTORY} are in use; remove what is left over (`sharemap \
-                 ls`), or allow more (mount -o remount,nr_inodes=… {DIRECTORY})",
+                "all {} inodes of {SHM} are in use; remove what is left over (`sharemap \
+                 ls`), or allow more (mount -o remount,nr_inodes=… {SHM})",
                 volume.f_files
             )),
-            Ok(volume) => room_left(DIRECTORY, &volume, error),
+            Ok(volume) => room_left(SHM, &volume, error),
             Err(_) => error,
         },
         Errno::ACCESS | Errno::PERM => match rustix::fs::fstat(directory) {
             Ok(stat) if stat.st_mode & 0o1777 != 0o1777 => error.with_detail(format!(
-                "{DIRECTORY} belongs to user {} and has mode {:o}; let every user create objects \
-                 there (chmod 1777 {DIRECTORY})",
+                "{SHM} belongs to user {} and has mode {:o}; let every user create objects \
+                 there (chmod 1777 {SHM})",
                 stat.st_uid,
                 stat.st_mode & 0o7777
             )),
@@ -125,62 +126,6 @@ pub(crate) fn create(
         ErrorKind::NoSpace => refused_by(&directory, error),
         _ => error,
     })
-}
-
-/// Sets the group and the permissions, independently of the umask.
-pub(super) fn share(file: &File, sharing: Sharing) -> Result<()> {
-    const OPERATION: &str = "share";
-    if let Some(group) = sharing.group {
-        rustix::fs::fchown(file, None, Some(Gid::from_raw(group))).map_err(|errno| {
-            errno::error(OPERATION, errno)
-                .with_detail(format!("only a member of group {group} may give it to the group"))
-        })?;
-    }
-    rustix::fs::fchmod(file, Mode::from_raw_mode(sharing.mode))
-        .map_err(|errno| errno::error(OPERATION, errno))
-}
-
-/// Grows a new object to its length, with memory behind every byte unless it is sparse.
-pub(super) fn make_room(file: &File, request: &CreateObject<'_>) -> Result<()> {
-    if request.sparse {
-        return file::set_len(file, request.len);
-    }
-    file::allocate(file, request.len).map_err(|error| no_room(file, error).with_length(request.len))
-}
-
-/// Adds the free space and the remedy to an error of kind `NoSpace`. Returns other errors unchanged.
-#[cold]
-pub(crate) fn no_room(file: &File, error: Error) -> Error {
-    if error.kind() != ErrorKind::NoSpace || file::is_on_hugetlbfs(file) {
-        return error;
-    }
-    let device = |stat: rustix::io::Result<Stat>| stat.ok().map(|stat| stat.st_dev);
-    let is_named = device(rustix::fs::fstat(file)) == device(rustix::fs::stat(DIRECTORY));
-    match rustix::fs::fstatvfs(file) {
-        Ok(volume) if is_named => room_left(DIRECTORY, &volume, error),
-        Ok(volume) => room_left("its file system", &volume, error),
-        Err(_) => error,
-    }
-}
-
-/// Adds the free space of `place`, and for shared memory the remedy.
-fn room_left(place: &str, volume: &StatVfs, error: Error) -> Error {
-    if volume.f_blocks == 0 {
-        return error;
-    }
-    let remedy = match place {
-        DIRECTORY => {
-            "; remove objects that are left over (`sharemap ls`), mount it larger (mount -o \
-             remount,size=… /dev/shm), or start the container with a larger one (docker \
-             --shm-size=…)"
-        }
-        _ => "",
-    };
-    error.with_detail(format!(
-        "{place} has {} of {} bytes free{remedy}",
-        volume.f_bfree.saturating_mul(volume.f_frsize),
-        volume.f_blocks.saturating_mul(volume.f_frsize),
-    ))
 }
 
 /// Opens the object of this name. It must be a regular file with a single name and an accepted owner, and not
@@ -332,7 +277,7 @@ fn visit(
         let name = if is_top { PathBuf::from(name) } else { folder.join(name) };
         match FileType::from_raw_mode(stat.stx_mode.into()) {
             FileType::RegularFile => found.push(ObjectStatus {
-                path: Some(Path::new(DIRECTORY).join(&name)),
+                path: Some(Path::new(SHM).join(&name)),
                 name: name.into_os_string(),
                 len: Some(stat.stx_size),
                 allocated: Some(stat.stx_blocks.saturating_mul(512)),

@@ -7,8 +7,6 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
@@ -16,6 +14,7 @@ use rustix::io::{Errno, retry_on_intr};
 use crate::error::{ErrorKind, Result};
 use crate::sys::Existing;
 use crate::sys::posix::{errno, owner};
+use crate::sys::unique_name::unique;
 
 /// The prefix of hidden names. No valid name of an object begins with a dot.
 const HIDDEN: &str = ".sharemap-new-";
@@ -158,14 +157,6 @@ pub(super) fn is_hidden_name(name: &str) -> bool {
 /// Returns a hidden name for an entry that is being created.
 pub(super) fn hidden_name() -> String {
     format!("{HIDDEN}{}", unique())
-}
-
-/// Returns three numbers that no other process or call uses.
-pub(super) fn unique() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    format!("{}-{number}-{}", std::process::id(), now.as_nanos())
 }
 
 /// Attempts to lock a draft. Returns `false` if another process holds the lock.

@@ -38,18 +38,20 @@ impl Exclusive {
     }
 }
 
-/// Fails with `Unsupported`.
-pub(crate) fn open_named(_: &str) -> Result<Option<Entry>> {
-    Err(Error::new(ErrorKind::Unsupported, "inspect")
-        .with_detail("named shared memory has no files on macOS"))
+impl Entry {
+    /// Fails with `Unsupported`.
+    pub(crate) fn open_named(_: &str) -> Result<Option<Self>> {
+        Err(Error::new(ErrorKind::Unsupported, "inspect")
+            .with_detail("named shared memory has no files on macOS"))
+    }
+
+    /// Returns the role of the file: always an object, because shared memory has no directory here.
+    pub(crate) fn role(&self) -> FileRole {
+        FileRole::Object
+    }
 }
 
 /// Returns the interrupted removals in a directory. Shared memory has no directory here.
 pub(crate) fn interrupted(directory: Option<&Path>) -> Result<Vec<Interrupted>> {
     directory.map_or(Ok(Vec::new()), removal::interrupted)
-}
-
-/// Returns the role of a file: always an object, because shared memory has no directory here.
-pub(crate) fn role(_: &Entry) -> FileRole {
-    FileRole::Object
 }

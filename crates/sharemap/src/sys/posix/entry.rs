@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{errno, removal};
+use super::errno;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{FileRole, os};
+use crate::sys::os;
 
 const OPERATION: &str = "inspect";
 
@@ -64,24 +64,9 @@ impl Entry {
         Ok(Some(Self { directory, name, path, file, identity }))
     }
 
-    /// Opens the file of named shared memory like [`open`](Self::open).
-    pub(crate) fn open_named(name: &str) -> Result<Option<Self>> {
-        os::exclusive::open_named(name)
-    }
-
     /// Returns the file, open for reading.
     pub(crate) fn file(&self) -> &File {
         &self.file
-    }
-
-    /// Returns the role of the file.
-    pub(crate) fn role(&self) -> FileRole {
-        os::exclusive::role(self)
-    }
-
-    /// Removes the file's name, even if processes use the file.
-    pub(crate) fn unlink(&self) -> Result<()> {
-        removal::remove(self, &|| true).map(|_| ())
     }
 
     pub(in crate::sys) fn directory(&self) -> &OwnedFd {

@@ -15,4 +15,6 @@ pub(crate) mod owner;
 pub(crate) mod pass;
 pub(crate) mod process;
 pub(crate) mod removal;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod walk;

@@ -81,6 +81,13 @@ pub(in crate::sys) fn remove(entry: &Entry, is_exclusive: &dyn Fn() -> bool) -> 
     }
 }
 
+impl Entry {
+    /// Removes the file's name, even if processes use the file.
+    pub(crate) fn unlink(&self) -> Result<()> {
+        remove(self, &|| true).map(|_| ())
+    }
+}
+
 impl Locked {
     /// Opens and locks a directory. Returns `None` if it is not a directory of this user with mode 0700, if it
     /// has lost its name, or if a process has locked it.

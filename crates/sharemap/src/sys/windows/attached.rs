@@ -19,10 +19,9 @@ use windows_sys::Win32::System::Memory::{
 };
 
 use super::code;
+use super::names::{file_exists, squatted, wide};
 use super::section::last_code;
-use super::security::Descriptor;
-use super::shm::{check_owner, file_exists, squatted, wide};
-
+use super::security::{Descriptor, check_owner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{CreateObject, Existing, HugePages, OpenObject, Owner, Scope};
 

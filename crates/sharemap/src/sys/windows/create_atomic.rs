@@ -3,17 +3,15 @@
 
 #![allow(unsafe_code, reason = "a call that std does not have")]
 
-use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::os::windows::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::SystemTime;
 
 use windows_sys::Win32::Storage::FileSystem::MoveFileExW;
 
+use super::names::wide;
 use super::{code, file};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::unique_name::hidden;
 
 const OPERATION: &str = "create";
 
@@ -25,19 +23,13 @@ pub(crate) fn create_new(
     len: u64,
     fill: &mut dyn FnMut(&File) -> Result<()>,
 ) -> Result<File> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
     let Some(name) = path.file_name() else {
         return Err(Error::new(ErrorKind::IsDirectory, OPERATION));
     };
     if path.symlink_metadata().is_ok() {
         return Err(Error::new(ErrorKind::AlreadyExists, OPERATION));
     }
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let mut hidden = OsString::from(".");
-    hidden.push(name);
-    hidden.push(format!("-{}-{number}-{}", std::process::id(), now.as_nanos()));
-    let draft = path.with_file_name(hidden);
+    let draft = path.with_file_name(hidden(name));
     let made = OpenOptions::new()
         .read(true)
         .write(true)
@@ -45,8 +37,6 @@ pub(crate) fn create_new(
         .open(&draft)
         .map_err(|error| code::from_io(OPERATION, error))?;
     let published = file::allocate(&made, len).and_then(|()| fill(&made)).and_then(|()| {
-        let wide =
-            |path: &Path| -> Vec<u16> { path.as_os_str().encode_wide().chain([0]).collect() };
         // SAFETY: both names end with a zero. Without a flag, the call replaces no file.
         match unsafe { MoveFileExW(wide(&draft).as_ptr(), wide(path).as_ptr(), 0) } {
             0 => Err(code::last(OPERATION)),

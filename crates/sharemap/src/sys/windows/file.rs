@@ -19,7 +19,8 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 
 use super::section::section_len;
-use super::{code, pass, shm};
+use super::security::check_owner;
+use super::{code, pass};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{
     CacheStatus, Create, FileIdentity, FileKind, FileStatus, OpenRequest, Owner, ReadStep,
@@ -66,8 +67,8 @@ pub(crate) fn duplicate(file: &File) -> Result<File> {
 pub(crate) fn open_object(path: &Path, request: OpenRequest, owner: Owner) -> Result<File> {
     let file = open(path, request)?;
     if status(&file)?.kind == FileKind::Regular {
-        shm::check_owner(&file, SE_FILE_OBJECT, owner)?;
-        shm::check_links(&file)?;
+        check_owner(&file, SE_FILE_OBJECT, owner)?;
+        check_links(&file)?;
     }
     Ok(file)
 }
@@ -152,6 +153,19 @@ pub(crate) fn is_linked(path: &Path, file: &File) -> Result<bool> {
         // it.
         Err(_) if standard_information(file).is_some_and(|known| known.DeletePending) => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// Returns an error for a file with several names, which may serve another purpose under another
+/// name.
+pub(super) fn check_links(file: &File) -> Result<()> {
+    match standard_information(file).map(|known| known.NumberOfLinks) {
+        Some(links) if links > 1 => Err(Error::new(ErrorKind::NotAnObject, "open")
+            .with_detail(format!(
+                "it has {links} names (hard links), so it may serve another purpose; use a file with \
+                 one name"
+            ))),
+        _ => Ok(()),
     }
 }
 

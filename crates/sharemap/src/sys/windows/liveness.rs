@@ -31,8 +31,9 @@ use windows_sys::Win32::Storage::FileSystem::{
 use windows_sys::Win32::System::IO::OVERLAPPED;
 
 use super::code;
+use super::names::user_directory;
 use super::section::section_len;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::sys::{SLOT_BASE, SlotHome, SlotMode};
 
 const OPERATION: &str = "attach to";
@@ -244,12 +245,7 @@ fn is_going(error: &io::Error) -> bool {
 
 /// Returns the directory of companions, and the path of the companion of the object with this id.
 fn companion(id: [u8; 16]) -> Result<(PathBuf, PathBuf)> {
-    let Some(base) = std::env::var_os("LOCALAPPDATA").filter(|base| !base.is_empty()) else {
-        return Err(Error::new(ErrorKind::NotFound, OPERATION).with_detail(
-            "the variable LOCALAPPDATA is not set; set it to the user's local directory",
-        ));
-    };
-    let folder = Path::new(&base).join("sharemap").join("slots");
+    let folder = user_directory("slots", OPERATION)?;
     let name: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
     let path = folder.join(name);
     Ok((folder, path))

@@ -6,15 +6,12 @@
 #![allow(unsafe_code, reason = "calls that change address space")]
 
 use std::fs::File;
-use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::OnceLock;
 
 use windows_sys::Win32::System::Memory::{
     GetLargePageMinimum, MEM_COMMIT, MEM_LARGE_PAGES, MEM_RESERVE, PAGE_EXECUTE_READWRITE,
     PAGE_PROTECTION_FLAGS, PAGE_READWRITE, VirtualAlloc,
 };
-use windows_sys::Win32::System::SystemInformation::{GetSystemInfo, SYSTEM_INFO};
 
 use super::code;
 use super::section::{Placeholders, Section, protection, release};
@@ -22,32 +19,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{Access, HugePages, MapRequest, Span};
 
 pub(crate) use super::pages::{
-    advise, discard, flush, flush_async, lock, populate, protect, residency, unlock,
+    advise, discard, flush, flush_async, granularity, lock, page_size, populate, protect,
+    residency, unlock,
 };
-
-/// Returns the page size and the allocation granularity.
-fn sizes() -> (usize, usize) {
-    static SIZES: OnceLock<(usize, usize)> = OnceLock::new();
-    *SIZES.get_or_init(|| {
-        let mut info = MaybeUninit::<SYSTEM_INFO>::zeroed();
-        // SAFETY: the call fills in the structure, of which zeros are valid, too.
-        let info = unsafe {
-            GetSystemInfo(info.as_mut_ptr());
-            info.assume_init()
-        };
-        (info.dwPageSize as usize, info.dwAllocationGranularity as usize)
-    })
-}
-
-/// Returns the page size in bytes.
-pub(crate) fn page_size() -> usize {
-    sizes().0
-}
-
-/// Returns the unit of file offsets of mappings: 64 KiB.
-pub(crate) fn granularity() -> usize {
-    sizes().1
-}
 
 /// Rounds `len` up to a multiple of `to`.
 fn round_up(len: usize, to: usize) -> Result<usize> {

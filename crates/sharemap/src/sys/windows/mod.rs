@@ -11,6 +11,7 @@ pub(crate) mod file_lock;
 pub(crate) mod fork;
 pub(crate) mod liveness;
 pub(crate) mod map;
+mod names;
 mod pages;
 pub(crate) mod pass;
 pub(crate) mod process;
@@ -18,4 +19,6 @@ mod section;
 mod security;
 pub(crate) mod shm;
 mod space;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod wait;

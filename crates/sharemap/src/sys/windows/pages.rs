@@ -1,10 +1,12 @@
-//! Protects, flushes, locks and queries mapped pages.
+//! Protects, flushes, locks and queries mapped pages; their size.
 //!
 //! Many system calls accept only a range within one view. The functions here call them once for each view.
 
 #![allow(unsafe_code, reason = "hands page addresses to the system")]
 
 use std::fs::File;
+use std::mem::MaybeUninit;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
@@ -18,13 +20,37 @@ use windows_sys::Win32::System::Memory::{
 use windows_sys::Win32::System::ProcessStatus::{
     K32QueryWorkingSetEx, PSAPI_WORKING_SET_EX_INFORMATION,
 };
+use windows_sys::Win32::System::SystemInformation::{GetSystemInfo, SYSTEM_INFO};
 use windows_sys::Win32::System::Threading::GetCurrentProcess;
 
-use super::map::page_size;
 use super::section::{last_code, parts, regions};
 use super::{code, process};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{Access, Advice, PageState, Protection, file_was_closed};
+
+/// Returns the page size and the allocation granularity.
+fn sizes() -> (usize, usize) {
+    static SIZES: OnceLock<(usize, usize)> = OnceLock::new();
+    *SIZES.get_or_init(|| {
+        let mut info = MaybeUninit::<SYSTEM_INFO>::zeroed();
+        // SAFETY: the call fills in the structure, of which zeros are valid, too.
+        let info = unsafe {
+            GetSystemInfo(info.as_mut_ptr());
+            info.assume_init()
+        };
+        (info.dwPageSize as usize, info.dwAllocationGranularity as usize)
+    })
+}
+
+/// Returns the page size in bytes.
+pub(crate) fn page_size() -> usize {
+    sizes().0
+}
+
+/// Returns the unit of file offsets of mappings: 64 KiB.
+pub(crate) fn granularity() -> usize {
+    sizes().1
+}
 
 /// Changes the protection of a range of whole pages (`VirtualProtect`).
 ///

@@ -5,7 +5,6 @@
 use std::ffi::c_void;
 use std::fs::File;
 use std::io;
-use std::os::windows::ffi::OsStrExt;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr;
 
@@ -22,7 +21,9 @@ use windows_sys::Win32::Security::{
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
 
 use super::code;
-use crate::error::Result;
+use super::names::wide;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::Owner;
 
 /// Memory that the system allocated for a result (`LocalAlloc`).
 struct Local(*mut c_void);
@@ -59,7 +60,7 @@ fn token(class: TOKEN_INFORMATION_CLASS) -> Result<Vec<u64>> {
 
 /// Returns `true` if the object's owner is this process's user, or the owner of the objects that this process
 /// creates. For an elevated administrator, the latter is the group of administrators.
-pub(super) fn is_own(file: &File, kind: SE_OBJECT_TYPE) -> Result<bool> {
+fn is_own(file: &File, kind: SE_OBJECT_TYPE) -> Result<bool> {
     let (user, owner) = (token(TokenUser)?, token(TokenOwner)?);
     let mut found: PSID = ptr::null_mut();
     let mut descriptor: PSECURITY_DESCRIPTOR = ptr::null_mut();
@@ -91,6 +92,16 @@ pub(super) fn is_own(file: &File, kind: SE_OBJECT_TYPE) -> Result<bool> {
     }
 }
 
+/// Returns an error if the object belongs to another user, and `owner` does not allow that.
+pub(super) fn check_owner(file: &File, kind: SE_OBJECT_TYPE, owner: Owner) -> Result<()> {
+    if owner == Owner::Any || is_own(file, kind)? {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::ForeignOwner, "open").with_detail(
+        "it belongs to another user; to open it, use allow_any_owner (--allow-any-owner)",
+    ))
+}
+
 /// The security descriptor of a new object.
 pub(super) struct Descriptor(Local);
 
@@ -114,8 +125,7 @@ impl Descriptor {
         let read = if mode & 0o4 != 0 { "GR" } else { "" };
         let write = if mode & 0o2 != 0 { "GW" } else { "" };
         let everybody = format!("D:P(A;;GA;;;{user})(A;;GA;;;SY)(A;;{read}{write};;;WD)");
-        let everybody: Vec<u16> =
-            std::ffi::OsStr::new(&everybody).encode_wide().chain([0]).collect();
+        let everybody = wide(everybody);
         let mut descriptor = ptr::null_mut();
         // SAFETY: the text ends with a zero. `Local` frees the result.
         let made = unsafe {

@@ -1,69 +1,37 @@
-//! Shared memory objects on Windows: files in a directory of the user, or sections (`attached`).
-//!
-//! The file name of an object is `shm-` and the object's name. The prefix keeps it from being the name of a
-//! device. Each capital letter has a `^` before it, because the file system ignores case. An object under
-//! creation has the name `new-…`. An object that was unlinked while it was mapped has the name `old-…` until
-//! it can be removed.
+//! Shared memory objects on Windows: files in a directory of the user, or sections (`attached`). `names`
+//! has their file names.
 
 #![allow(unsafe_code, reason = "calls that std does not have")]
 
-use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
-use std::os::windows::ffi::OsStrExt;
 use std::os::windows::fs::{MetadataExt, OpenOptionsExt};
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::{Path, PathBuf};
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use windows_sys::Win32::Foundation::{DuplicateHandle, ERROR_SHARING_VIOLATION};
-use windows_sys::Win32::Security::Authorization::{SE_FILE_OBJECT, SE_OBJECT_TYPE};
+use windows_sys::Win32::Security::Authorization::SE_FILE_OBJECT;
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_REPARSE_POINT, FILE_ATTRIBUTE_TEMPORARY,
-    FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT, FILE_GENERIC_READ,
-    FILE_STANDARD_INFO, FileStandardInfo, GetFileInformationByHandleEx, MoveFileExW, READ_CONTROL,
+    FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT, FILE_GENERIC_READ, MoveFileExW,
+    READ_CONTROL,
 };
 use windows_sys::Win32::System::Memory::{FILE_MAP_READ, SECTION_QUERY};
 use windows_sys::Win32::System::Threading::GetCurrentProcess;
 
 pub(crate) use super::attached::anonymous;
 use super::attached::{create_section, open_section, section_exists};
+use super::file::check_links;
+use super::names::{decoded, directory, encoded, squatted, wide};
 use super::section::section_len;
-use super::{code, file, security};
+use super::security::check_owner;
+use super::{code, file};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::unique_name::unique;
 use crate::sys::{
-    Access, CreateObject, Existing, Lifetime, ObjectStatus, OpenObject, Owner, Scope, Seals,
+    Access, CreateObject, Existing, Lifetime, ObjectStatus, OpenObject, Scope, Seals,
 };
-
-/// Returns the directory of the objects that exist until they are unlinked.
-fn directory() -> Result<PathBuf> {
-    match std::env::var_os("LOCALAPPDATA") {
-        Some(base) if !base.is_empty() => Ok(Path::new(&base).join("sharemap").join("shm")),
-        _ => Err(Error::new(ErrorKind::NotFound, "find the directory of shared memory")
-            .with_detail(
-                "the variable LOCALAPPDATA is not set; set it to the user's local directory",
-            )),
-    }
-}
-
-/// Returns the file name of an object.
-fn encoded(name: &str) -> String {
-    let mut encoded = String::from("shm-");
-    for character in name.chars() {
-        if character.is_ascii_uppercase() {
-            encoded.push('^');
-        }
-        encoded.push(character);
-    }
-    encoded
-}
-
-/// Returns the name of the object in a file. `None` if the file name is not one of an object.
-fn decoded(file_name: &OsStr) -> Option<String> {
-    let encoded = file_name.to_str()?.strip_prefix("shm-")?;
-    Some(encoded.chars().filter(|&character| character != '^').collect())
-}
 
 /// Returns the path of an object's file if there is one, and otherwise the object's name.
 pub(crate) fn path(name: &str) -> PathBuf {
@@ -71,24 +39,6 @@ pub(crate) fn path(name: &str) -> PathBuf {
         Ok(path) if path.exists() => path,
         _ => PathBuf::from(name),
     }
-}
-
-/// Converts text to UTF-16 with a terminating zero.
-pub(super) fn wide(text: impl AsRef<OsStr>) -> Vec<u16> {
-    text.as_ref().encode_wide().chain([0]).collect()
-}
-
-/// Returns `true` if a file has the name of this object.
-pub(super) fn file_exists(name: &str) -> bool {
-    directory().is_ok_and(|directory| directory.join(encoded(name)).exists())
-}
-
-/// Returns a file name that is not in use: `kind`, the process id, a counter and the time.
-fn unique(kind: &str) -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    format!("{kind}-{}-{number}-{}", std::process::id(), now.as_nanos())
 }
 
 /// Returns `true` for files, which get their name when they are complete. A section has its name from the
@@ -157,7 +107,7 @@ fn create_file(
             taken().with_detail("an object of Lifetime::Attached has the name; use another name")
         );
     }
-    let draft = directory.join(unique("new"));
+    let draft = directory.join(format!("new-{}", unique()));
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -203,16 +153,6 @@ fn publish(draft: &Path, target: &Path, existing: Existing) -> Result<()> {
         }
     }
     Err(Error::new(ErrorKind::AlreadyExists, "create"))
-}
-
-/// Returns an error if the object belongs to another user, and `owner` does not allow that.
-pub(super) fn check_owner(file: &File, kind: SE_OBJECT_TYPE, owner: Owner) -> Result<()> {
-    if owner == Owner::Any || security::is_own(file, kind)? {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::ForeignOwner, "open").with_detail(
-        "it belongs to another user; to open it, use allow_any_owner (--allow-any-owner)",
-    ))
 }
 
 /// Opens the file of this name or, if there is none, the section.
@@ -266,39 +206,6 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
     Ok(file)
 }
 
-/// Returns an error for a file with several names, which may serve another purpose under another
-/// name.
-pub(super) fn check_links(file: &File) -> Result<()> {
-    match links(file) {
-        Some(links) if links > 1 => Err(Error::new(ErrorKind::NotAnObject, "open")
-            .with_detail(format!(
-                "it has {links} names (hard links), so it may serve another purpose; use a file with \
-                 one name"
-            ))),
-        _ => Ok(()),
-    }
-}
-
-/// Returns the error for a name that belongs to `what`, which is not an object.
-pub(super) fn squatted(what: &str) -> Error {
-    Error::new(ErrorKind::NotAnObject, "open").with_detail(format!("{what} has its name"))
-}
-
-/// Returns the number of the file's names (hard links).
-fn links(file: &File) -> Option<u32> {
-    let mut info = FILE_STANDARD_INFO::default();
-    // SAFETY: the buffer has the type and size of its class.
-    let known = unsafe {
-        GetFileInformationByHandleEx(
-            file.as_raw_handle(),
-            FileStandardInfo,
-            (&raw mut info).cast(),
-            size_of::<FILE_STANDARD_INFO>() as u32,
-        )
-    };
-    (known != 0).then_some(info.NumberOfLinks)
-}
-
 /// Returns `true` if the name leads to this object. A section keeps its name while a handle to it
 /// is open.
 pub(crate) fn is_linked(name: &str, file: &File) -> Result<Option<bool>> {
@@ -338,7 +245,7 @@ pub(super) fn unlink_path(path: &Path) -> Result<()> {
 /// Unlinks the file of an object. A mapped file can be renamed but not removed. So the call renames it, and
 /// removes it now if that is possible, or by a later [`sweep`].
 fn unlink_file(path: &Path) -> Result<()> {
-    let old = path.with_file_name(unique("old"));
+    let old = path.with_file_name(format!("old-{}", unique()));
     std::fs::rename(path, &old).map_err(|error| code::from_io("unlink", error))?;
     let _ = std::fs::remove_file(&old);
     if let Some(directory) = path.parent() {

@@ -351,8 +351,8 @@ mod tests {
     #[test]
     fn nested_reads_do_not_block_a_writer_past_its_deadline() {
         let Some(session) = object::of_one_lock() else { return };
-        let lock = RawRwLock::new(session.payload_at(), 4);
-        let again = session.payload_at() + AGAIN;
+        let lock = RawRwLock::new(session.payload().0, 4);
+        let again = session.payload().0 + AGAIN;
         let ends = session.now() + Duration::from_secs(5);
         let restless = Restless { session: &session, again, times: Cell::new(0), ends };
         let read_once = || {

@@ -104,7 +104,7 @@ fn pass(turns: u64) {
 
 /// Writes the shared lines, which takes them from the other process's cache.
 fn write_lines(session: &Session, round: u32) {
-    let at = session.payload_at();
+    let at = session.payload().0;
     for line in (LINES..PAYLOAD).step_by(LINE as usize) {
         session.store_32(at + line, round).unwrap();
     }

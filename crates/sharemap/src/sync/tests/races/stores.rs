@@ -16,7 +16,7 @@ use crate::testing::child::{Second, role};
 fn releases() {
     let Some(path) = role("sync::tests::races::stores::releases") else { return };
     let session = open(&path);
-    let at = session.payload_at();
+    let at = session.payload().0;
     let mut random = 0x9e37_79b9_7f4a_7c15;
     for round in 1.. {
         pass(next(&mut random) % 50);
@@ -36,7 +36,7 @@ fn misses(test: &str, fence: Fence, rounds: u32) -> Option<u32> {
     if is_skipped(&session) {
         return None;
     }
-    let at = session.payload_at();
+    let at = session.payload().0;
     let _other = Second::start("sync::tests::races::stores::releases", file.0.to_str().unwrap());
     let (mut random, mut missed) = (88_172_645_463_325_252, 0);
     let end = Instant::now() + SHORT;

@@ -20,7 +20,7 @@ use crate::testing::child::{Second, role};
 fn holds() {
     let Some(path) = role("sync::tests::races::wakes::holds") else { return };
     let session = open(&path);
-    let at = session.payload_at();
+    let at = session.payload().0;
     let (mutex, rwlock) = (RawMutex::new(at + MUTEX, 8), RawRwLock::new(at + RWLOCK, 8));
     let machine = &*session;
     let mut random = 0x2545_f491_4f6c_dd1d;
@@ -72,7 +72,7 @@ fn missed_wakes(test: &str, fence: Fence, rounds: u32) -> Option<u32> {
     }
     let _other = Second::start("sync::tests::races::wakes::holds", file.0.to_str().unwrap());
     let machine = &Sleepy::new(&session, fence);
-    let at = session.payload_at();
+    let at = session.payload().0;
     let (mutex, rwlock) = (RawMutex::new(at + MUTEX, 8), RawRwLock::new(at + RWLOCK, 8));
     let mut random = 88_172_645_463_325_252;
     let end = Instant::now() + SHORT;

@@ -11,8 +11,7 @@ use rustix::fs::MemfdFlags;
 use crate::sys::SlotMode;
 use crate::sys::linux::liveness::{LivenessLock, Slots};
 use crate::sys::linux::{fork, map};
-use crate::testing::child::fork as fork_child;
-use crate::testing::process_tricks;
+use crate::sys::testing::{self, fork as fork_child};
 
 /// Runs `body` as process 1 of a pid namespace. Its next child is process 1 of another namespace.
 fn as_first(body: impl FnOnce()) {
@@ -21,12 +20,12 @@ fn as_first(body: impl FnOnce()) {
         return;
     }
     let outer = fork_child(|| {
-        if let Err(why) = process_tricks::leave_ids() {
+        if let Err(why) = testing::leave_ids() {
             eprintln!("skipped: {why}");
             return;
         }
         let first = fork_child(|| {
-            process_tricks::leave_ids().unwrap();
+            testing::leave_ids().unwrap();
             body();
         });
         assert!(first.unwrap().passed());

@@ -15,8 +15,8 @@ use crate::error::{ErrorKind, Result};
 use crate::sys::linux::exclusive::{Entry, Exclusive};
 use crate::sys::linux::{file, shm};
 use crate::sys::posix::file::open_named;
+use crate::sys::testing::fork;
 use crate::sys::{Create, FileKind, LEASE_BREAK, OpenObject, OpenRequest, Owner, Scope};
-use crate::testing::child::fork;
 
 const TO_READ: OpenRequest =
     OpenRequest { write: false, create: Create::Never, exclusive: false, timeout: LEASE_BREAK };

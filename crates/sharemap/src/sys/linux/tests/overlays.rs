@@ -11,8 +11,9 @@ use std::ptr;
 
 use crate::error::ErrorKind;
 use crate::sys::linux::liveness::Slots;
+use crate::sys::testing::fork;
 use crate::sys::{SlotHome, SlotMode};
-use crate::testing::child::{Second, fork, role};
+use crate::testing::child::{Second, role};
 
 const SLOT: u64 = 7;
 /// A user without other processes or files, which owns objects.

@@ -12,7 +12,7 @@ use crate::error::ErrorKind;
 use crate::sys::linux::{directory, unlinked};
 use crate::sys::posix::entry::Entry;
 use crate::sys::posix::removal::{interrupted, remove};
-use crate::testing::child::fork;
+use crate::sys::testing::fork;
 
 /// A directory with a file. Dropping the value removes both.
 struct Scratch(PathBuf);

@@ -1,53 +1,26 @@
-//! Unusual operations on processes, for tests: executing another program, clones that the C library
-//! does not know, chosen process ids.
+//! Clones that the C library does not know, chosen process ids, and more, for tests.
 
-#![allow(unsafe_code, reason = "clones, and sends signals")]
+#![allow(unsafe_code, reason = "clones, and closes descriptors")]
 
-use std::convert::Infallible;
+use crate::sys::testing::Can;
 
-/// A result, or the reason for which the system cannot do it.
-type Can<T> = Result<T, String>;
+#[cfg(all(target_arch = "x86_64", not(sharemap_syscall_fallback)))]
+pub(crate) use super::kill_search::{close, mark};
+pub(crate) use crate::sys::posix::testing::{
+    Forked, execute, fork, go_on, kill, must_start_again, stop,
+};
+#[cfg(not(all(target_arch = "x86_64", not(sharemap_syscall_fallback))))]
+pub(crate) use crate::sys::testing::untraced::{close, mark};
 
-/// Replaces this process's program by another, which sends `telling`, like
-/// [`tell`](super::child::tell), and waits for a line. Returns only if that fails.
-#[cfg(unix)]
-pub(crate) fn execute(telling: &str) -> Can<Infallible> {
-    use std::os::unix::process::CommandExt;
-    let script = "echo \"> $0\" >&2; read line";
-    let error = std::process::Command::new("sh").args(["-c", script, telling]).exec();
-    Err(format!("sh cannot be executed: {error}"))
-}
-
-#[cfg(not(unix))]
-pub(crate) fn execute(_: &str) -> Can<Infallible> {
-    Err("this system cannot replace the program of a process".to_owned())
-}
-
-/// A process that need not be this process's child. Dropping the value kills it.
-#[derive(Debug)]
-pub(crate) struct Stray(#[allow(dead_code, reason = "for systems that clone")] i32);
-
-impl Stray {
-    /// Takes the process with this id.
-    pub(crate) fn new(process: i32) -> Self {
-        assert!(process > 0);
-        Self(process)
-    }
-}
-
-impl Drop for Stray {
-    fn drop(&mut self) {
-        #[cfg(unix)]
-        // SAFETY: the call takes numbers only, and the process exists until it is killed.
-        unsafe {
-            libc::kill(self.0, libc::SIGKILL);
-        }
-    }
+/// Closes all descriptors except the first three, as other code may. Returns `false` if the kernel has no
+/// such call. Values that own a descriptor must not be dropped afterwards.
+pub(crate) fn close_all() -> bool {
+    // SAFETY: the call takes numbers only, and the caller uses no descriptor afterwards.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) == 0 }
 }
 
 /// Clones this process without the C library, so that no fork handlers run. Returns the id of the
 /// clone, which sleeps until it is killed, even after this process has ended.
-#[cfg(target_os = "linux")]
 pub(crate) fn clone_alone() -> Can<i32> {
     // SAFETY: with no flag but the signal the call forks, and the child only sleeps.
     unsafe {
@@ -63,7 +36,6 @@ pub(crate) fn clone_alone() -> Can<i32> {
 }
 
 /// Runs a process in this process's address space and with its descriptors, and waits for its end.
-#[cfg(target_os = "linux")]
 pub(crate) fn share_memory() -> Can<()> {
     extern "C" fn end(_: *mut libc::c_void) -> libc::c_int {
         // SAFETY: the call ends only the calling thread, the single one of the clone.
@@ -86,7 +58,6 @@ pub(crate) fn share_memory() -> Can<()> {
 }
 
 /// Makes the next child of this process the first process of a new pid namespace.
-#[cfg(target_os = "linux")]
 pub(crate) fn leave_ids() -> Can<()> {
     // SAFETY: the call takes numbers only.
     match unsafe { libc::unshare(libc::CLONE_NEWPID) } {
@@ -97,35 +68,7 @@ pub(crate) fn leave_ids() -> Can<()> {
 
 /// Gives the next child of this process the id `process`. Reliable only in a pid namespace in which no
 /// other process forks.
-#[cfg(target_os = "linux")]
 pub(crate) fn choose_id(process: i32) -> Can<()> {
     std::fs::write("/proc/sys/kernel/ns_last_pid", (process - 1).to_string())
         .map_err(|error| format!("process ids cannot be chosen here: {error}"))
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) use elsewhere::{choose_id, clone_alone, leave_ids, share_memory};
-
-#[cfg(not(target_os = "linux"))]
-mod elsewhere {
-    use super::Can;
-
-    const CLONES: &str = "only Linux can clone processes";
-    const IDS: &str = "only Linux has pid namespaces";
-
-    pub(crate) fn clone_alone() -> Can<i32> {
-        Err(CLONES.to_owned())
-    }
-
-    pub(crate) fn share_memory() -> Can<()> {
-        Err(CLONES.to_owned())
-    }
-
-    pub(crate) fn leave_ids() -> Can<()> {
-        Err(IDS.to_owned())
-    }
-
-    pub(crate) fn choose_id(_: i32) -> Can<()> {
-        Err(IDS.to_owned())
-    }
 }

@@ -1,0 +1,90 @@
+//! The file systems that contain files, and the peculiarities of some.
+
+use std::fs::File;
+
+use rustix::io::{Errno, retry_on_intr};
+
+use crate::error::Result;
+use crate::sys::posix::errno;
+
+// Magic numbers of file systems, as `statfs` reports them.
+const HUGETLBFS: u64 = 0x9584_58f6;
+const OVERLAYFS: u64 = 0x794c_7630;
+const PROC: u64 = 0x9fa0;
+
+/// File systems that report no length for their regular files. A trial read could have an effect or block:
+/// procfs, tracefs, debugfs, securityfs, cgroups of both versions.
+const WITHOUT_SIZES: [u64; 6] =
+    [PROC, 0x7472_6163, 0x6462_6720, 0x7363_6673, 0x0027_e0eb, 0x6367_7270];
+
+/// Returns the name of the file system that contains the file.
+pub(crate) fn file_system(file: &File) -> Result<String> {
+    let magic = magic(file).map_err(|errno| errno::error("identify the file system of", errno))?;
+    let name = match magic {
+        0xef53 => "ext4",
+        0x5846_5342 => "xfs",
+        0x9123_683e => "btrfs",
+        0x0102_1994 => "tmpfs",
+        HUGETLBFS => "hugetlbfs",
+        0x8584_58f6 => "ramfs",
+        OVERLAYFS => "overlayfs",
+        0xf2f5_2010 => "f2fs",
+        0x2fc1_2fc1 => "zfs",
+        0xca45_1a4e => "bcachefs",
+        0xe0f5_e1e2 => "erofs",
+        0x7371_7368 => "squashfs",
+        0x9660 => "iso9660",
+        0x4d44 => "vfat",
+        0x2011_bab0 => "exfat",
+        0x7366_746e => "ntfs3",
+        0x6573_5546 => "fuse",
+        0x6969 => "nfs",
+        0xff53_4d42 | 0xfe53_4d42 => "cifs",
+        0x0102_1997 => "9p",
+        0x00c3_6400 => "ceph",
+        PROC => "proc",
+        0x6265_6572 => "sysfs",
+        _ => return Ok(format!("unknown ({magic:#x})")),
+    };
+    Ok(name.to_owned())
+}
+
+/// Returns the magic number of the file's file system, which has 32 bits.
+// The field's type differs between architectures.
+#[allow(clippy::unnecessary_cast)]
+fn magic(file: &File) -> std::result::Result<u64, Errno> {
+    retry_on_intr(|| rustix::fs::fstatfs(file)).map(|stat| stat.f_type as u64 & 0xffff_ffff)
+}
+
+/// Returns `true` if the file consists of huge pages.
+pub(super) fn is_on_hugetlbfs(file: &File) -> bool {
+    magic(file) == Ok(HUGETLBFS)
+}
+
+/// Returns `true` if the file is on an overlay file system.
+pub(super) fn is_overlayfs(file: &File) -> bool {
+    magic(file) == Ok(OVERLAYFS)
+}
+
+/// Returns `true` if the file system reports no length for its regular files.
+pub(super) fn is_without_sizes(file: &File) -> bool {
+    magic(file).is_ok_and(|magic| WITHOUT_SIZES.contains(&magic))
+}
+
+/// Returns `true` if no two files of the file's file system have the same inode number.
+pub(super) fn numbers_are_unique(file: &File) -> bool {
+    const UNIQUE: [&str; 11] = [
+        "ext4",
+        "xfs",
+        "btrfs",
+        "tmpfs",
+        "hugetlbfs",
+        "ramfs",
+        "overlayfs",
+        "f2fs",
+        "zfs",
+        "erofs",
+        "squashfs",
+    ];
+    file_system(file).is_ok_and(|name| UNIQUE.contains(&name.as_str()))
+}
