@@ -1,5 +1,6 @@
 //! Names for files that are being created.
 
+#[cfg(not(target_os = "linux"))]
 use std::ffi::{OsStr, OsString};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
@@ -13,6 +14,7 @@ pub(super) fn unique() -> String {
 }
 
 /// Returns a hidden name for a file that will have the name `name`.
+#[cfg(not(target_os = "linux"))]
 pub(super) fn hidden(name: &OsStr) -> OsString {
     let mut hidden = OsString::from(".");
     hidden.push(name);

@@ -1,4 +1,4 @@
-//! Drafts: files of shared memory that are being created, without a name if possible (`O_TMPFILE`), and
+//! Drafts: files that are being created, without a name if possible (`O_TMPFILE`), and
 //! otherwise under a hidden name.
 //!
 //! The kernel removes an unnamed draft when its creator dies. A named draft is locked (`flock`) by its
@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
+use rustix::path::Arg;
 
 use crate::error::{ErrorKind, Result};
 use crate::sys::Existing;
@@ -54,6 +55,13 @@ impl<'a> Draft<'a> {
             }
         }
         // The file system has no unnamed files, or there is no `/proc` to name them through.
+        Self::hidden(directory)
+    }
+
+    /// Creates an empty draft with mode 0600 and a hidden name in `directory`.
+    pub(super) fn hidden(directory: &'a OwnedFd) -> Result<Self> {
+        let private = Mode::from_raw_mode(0o600);
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
         sweep(directory);
         loop {
             let name = hidden_name();
@@ -63,8 +71,8 @@ impl<'a> Draft<'a> {
                     let (file, hidden) = (File::from(file), Hidden { directory, name });
                     // Another process may have swept the draft before it was locked. If it has its name
                     // once the lock is held, it keeps it: processes sweep only while they hold the lock.
-                    if lock(&file) && rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_nlink == 1)
-                    {
+                    let locked = lock(&file).map_err(|errno| errno::error("create", errno))?;
+                    if locked && rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_nlink == 1) {
                         return Ok(Self { file, directory, hidden: Some(hidden) });
                     }
                 }
@@ -96,7 +104,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Names the draft, without replacing a file.
-    fn appear(self, name: &str) -> rustix::io::Result<File> {
+    pub(super) fn appear(self, name: impl Arg) -> rustix::io::Result<File> {
         match &self.hidden {
             None => self.link(name)?,
             Some(hidden) => {
@@ -117,13 +125,13 @@ impl<'a> Draft<'a> {
         // Locked before it gets the hidden name, so that no process sweeps it.
         if self.hidden.is_none() {
             sweep(self.directory);
-            lock(&self.file);
+            lock(&self.file)?;
         }
         let hidden = match self.hidden.take() {
             Some(hidden) => hidden,
             None => loop {
                 let name = hidden_name();
-                match self.link(&name) {
+                match self.link(name.as_str()) {
                     Ok(()) => break Hidden { directory: self.directory, name },
                     Err(Errno::EXIST) => {}
                     Err(errno) => return Err(errno),
@@ -136,7 +144,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Gives an unnamed file its first name.
-    fn link(&self, name: &str) -> rustix::io::Result<()> {
+    fn link(&self, name: impl Arg) -> rustix::io::Result<()> {
         let from = link_of(&self.file);
         rustix::fs::linkat(CWD, from.as_str(), self.directory, name, AtFlags::SYMLINK_FOLLOW)
     }
@@ -160,8 +168,12 @@ pub(super) fn hidden_name() -> String {
 }
 
 /// Attempts to lock a draft. Returns `false` if another process holds the lock.
-fn lock(file: &File) -> bool {
-    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
+fn lock(file: &File) -> rustix::io::Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno),
+    }
 }
 
 fn unlock(file: &File) {
@@ -198,7 +210,7 @@ fn sweep(directory: &OwnedFd) {
             }
             // This process holds the lock, so the creator is dead. Processes unlink such a name only while
             // they hold the lock, so a name that leads to this file now still does when it is unlinked.
-            Ok(FileType::RegularFile) if lock(&file) => {
+            Ok(FileType::RegularFile) if lock(&file) == Ok(true) => {
                 let now = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
                 let same = stat().is_ok_and(|stat| {
                     let of = |stat: &Stat| (stat.st_dev, stat.st_ino);

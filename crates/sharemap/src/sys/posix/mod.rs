@@ -2,7 +2,6 @@
 
 mod code;
 pub(crate) mod companion;
-pub(crate) mod create_atomic;
 pub(crate) mod entry;
 pub(crate) mod errno;
 pub(crate) mod fault;

@@ -1,6 +1,7 @@
 //! Tests of mechanisms that only Linux has.
 
 mod deaths;
+mod drafts;
 mod forks;
 mod leases;
 mod overlays;
