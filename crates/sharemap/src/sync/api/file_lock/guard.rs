@@ -40,6 +40,19 @@ impl FileLockGuard {
     ///
     /// # Errors
     /// The error is that of a failed system call. There is none in a forked child.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::FileLock;
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-file-unlock-{}", std::process::id()));
+    /// let lock = FileLock::open_or_create(&path)?;
+    /// let guard = lock.lock()?;
+    /// guard.unlock()?;
+    /// drop(lock.try_lock()?); // available again
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn unlock(mut self) -> Result<()> {
         self.release()
     }

@@ -68,11 +68,7 @@ use crate::sys::{self, AsDescriptor, Create, FileKind, LOCK_END, LockMode, LockW
 /// A child made by `fork` shares the open files of its parent's guards. Dropping a guard in the child
 /// releases nothing. If the parent is killed, its locks remain held until such children have ended
 /// or have run another program. On a network file system, the server decides what a lock is worth.
-#[doc(alias = "flock")]
-#[doc(alias = "lockf")]
-#[doc(alias = "fcntl")]
-#[doc(alias = "F_OFD_SETLK")]
-#[doc(alias = "LockFileEx")]
+#[doc(alias("flock", "lockf", "fcntl", "F_OFD_SETLK", "LockFileEx"))]
 #[derive(Clone, Debug)]
 pub struct FileLock {
     file: Arc<File>,
@@ -267,6 +263,17 @@ impl FileLock {
     ///
     /// Other kinds report a failed system call, for instance if the kernel or the file server has no
     /// room for another lock.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::FileLock;
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-lock-{}", std::process::id()));
+    /// let lock = FileLock::open_or_create(&path)?;
+    /// let guard = lock.lock()?; // held until `guard` is dropped
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn lock(&self) -> Result<FileLockGuard> {
         self.wait(LockMode::Exclusive)
     }
@@ -299,6 +306,19 @@ impl FileLock {
     /// # Errors
     /// As for [`lock`](Self::lock), except `NotWritable`: on Unix, a shared lock requires read access,
     /// and without it the error is of kind [`PermissionDenied`](ErrorKind::PermissionDenied).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::FileLock;
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("sharemap-lock-shared-{}", std::process::id()));
+    /// let lock = FileLock::open_or_create(&path)?;
+    /// let guard = lock.lock_shared()?;
+    /// drop(lock.try_lock_shared()?); // other readers are admitted
+    /// assert!(lock.try_lock().is_err()); // `guard` is still held
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn lock_shared(&self) -> Result<FileLockGuard> {
         self.wait(LockMode::Shared)
     }

@@ -38,6 +38,19 @@ pub struct Mutex<T: ?Sized + LockTarget>(pub(in crate::sync::api) T::First);
 
 impl<T: Element + Shareable> Mutex<T> {
     /// Creates the initial value of a mutex that guards `value`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let name = format!("doc-mutex-new-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let hits = Shared::open_or_create(name, || Mutex::new(7_u64))?;
+    /// let same = Shared::open_or_create(name, || Mutex::new(0_u64))?; // opens: the 0 is not used
+    /// assert_eq!(*same.lock()?, 7);
+    /// # sharemap::SharedMemory::unlink(name)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "pthread_mutex_init")]
     pub const fn new(value: T) -> Self {
         Self(value)

@@ -40,6 +40,25 @@ impl<T: Element + Shareable> MutexHandle<T> {
     ///
     /// # Errors
     /// The kinds of [`lock_timeout`](Self::lock_timeout), except `OwnerDied`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let hits = Shared::create_new(Location::anonymous(), || Mutex::new(0_u64))?;
+    /// # std::thread::scope(|scope| {
+    /// #     let owner = scope.spawn(|| {
+    /// #         let _guard = hits.lock().unwrap();
+    /// #         std::panic::resume_unwind(Box::new("while holding the lock"));
+    /// #     });
+    /// #     assert!(owner.join().is_err());
+    /// # });
+    /// // An owner panicked while it held the mutex.
+    /// let count = hits.lock_or_recover_timeout(Duration::from_secs(1), |count| *count = 100)?;
+    /// assert_eq!(*count, 100);
+    /// # Ok(()) }
+    /// ```
     pub fn lock_or_recover_timeout(
         &self,
         timeout: Duration,
@@ -84,6 +103,19 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// As for `lock_poisoned`, and
     ///
     /// - `Timeout` - the mutex was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let hits = Shared::create_new(Location::anonymous(), || Mutex::new(0_u64))?;
+    /// hits.lock_poisoned()?.poison()?;
+    /// let guard = hits.lock_poisoned_timeout(Duration::from_secs(1))?;
+    /// *guard.mark_consistent() = 0; // and releases the mutex
+    /// assert!(!hits.is_poisoned()?);
+    /// # Ok(()) }
+    /// ```
     pub fn lock_poisoned_timeout(
         &self,
         timeout: Duration,

@@ -282,6 +282,21 @@ impl<'a, T: Element + Shareable> RwLockUpgradableGuard<'a, T> {
     /// As for [`upgrade`](Self::upgrade), and
     ///
     /// - `Timeout` - a reader still held the lock after `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{ErrorKind, Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// let guard = limit.upgradable()?;
+    /// match guard.upgrade_timeout(Duration::from_millis(100)) {
+    ///     Ok(mut guard) => *guard += 1,
+    ///     Err((guard, error)) if error.kind() == ErrorKind::Timeout => drop(guard), // gives up
+    ///     Err((_guard, error)) => return Err(error),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn upgrade_timeout(
         self,
         timeout: Duration,

@@ -40,6 +40,16 @@ pub struct RwLock<T: ?Sized + LockTarget>(pub(in crate::sync::api) T::First);
 
 impl<T: Element + Shareable> RwLock<T> {
     /// Creates the initial value of a lock that guards `value`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// const LIMITS: RwLock<[u32; 2]> = RwLock::new([10, 20]);
+    /// let limits = Shared::create_new(Location::anonymous(), || LIMITS)?;
+    /// assert_eq!(limits.read()?[1], 20);
+    /// # Ok(()) }
+    /// ```
     pub const fn new(value: T) -> Self {
         Self(value)
     }
@@ -164,6 +174,20 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// As for [`read`](Self::read), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{ErrorKind, Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// match limit.read_timeout(Duration::from_millis(100)) {
+    ///     Ok(guard) => assert_eq!(*guard, 10),
+    ///     Err(error) if error.kind() == ErrorKind::Timeout => println!("a writer holds the lock"),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "pthread_rwlock_timedrdlock")]
     pub fn read_timeout(&self, timeout: Duration) -> LockResult<RwLockReadGuard<'_, T>> {
         self.read_until(|| self.place.after(timeout))
@@ -299,6 +323,17 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// As for [`write`](Self::write), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// *limit.write_timeout(Duration::from_secs(1))? = 20;
+    /// assert_eq!(*limit.read()?, 20);
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "pthread_rwlock_timedwrlock")]
     pub fn write_timeout(&self, timeout: Duration) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.write_until(self.place.after(timeout))

@@ -44,6 +44,25 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// As for [`read_or_recover`](Self::read_or_recover), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// # std::thread::scope(|scope| {
+    /// #     let owner = scope.spawn(|| {
+    /// #         let _guard = limit.write().unwrap();
+    /// #         std::panic::resume_unwind(Box::new("while holding the lock"));
+    /// #     });
+    /// #     assert!(owner.join().is_err());
+    /// # });
+    /// // A writer panicked while it held the lock.
+    /// let guard = limit.read_or_recover_timeout(Duration::from_secs(1), |limit| *limit = 0)?;
+    /// assert_eq!(*guard, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn read_or_recover_timeout(
         &self,
         timeout: Duration,
@@ -98,6 +117,17 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// As for [`read_poisoned`](Self::read_poisoned), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// limit.write_poisoned()?.poison()?;
+    /// assert_eq!(*limit.read_poisoned_timeout(Duration::from_secs(1))?, 10);
+    /// # Ok(()) }
+    /// ```
     pub fn read_poisoned_timeout(
         &self,
         timeout: Duration,
@@ -149,6 +179,26 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// As for [`write_or_recover`](Self::write_or_recover), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// # std::thread::scope(|scope| {
+    /// #     let owner = scope.spawn(|| {
+    /// #         let _guard = limit.write().unwrap();
+    /// #         std::panic::resume_unwind(Box::new("while holding the lock"));
+    /// #     });
+    /// #     assert!(owner.join().is_err());
+    /// # });
+    /// // A writer panicked while it held the lock.
+    /// let second = Duration::from_secs(1);
+    /// *limit.write_or_recover_timeout(second, |limit| *limit = 0)? += 1;
+    /// assert_eq!(*limit.read()?, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn write_or_recover_timeout(
         &self,
         timeout: Duration,
@@ -190,6 +240,19 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// As for [`write_poisoned`](Self::write_poisoned), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// limit.write_poisoned()?.poison()?;
+    /// let guard = limit.write_poisoned_timeout(Duration::from_secs(1))?;
+    /// *guard.mark_consistent() = 0; // and releases the lock
+    /// assert_eq!(*limit.read()?, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn write_poisoned_timeout(
         &self,
         timeout: Duration,

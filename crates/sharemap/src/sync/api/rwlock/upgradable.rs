@@ -52,6 +52,17 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// As for [`upgradable`](Self::upgradable), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// let guard = limit.upgradable_timeout(Duration::from_secs(1))?;
+    /// assert_eq!(*guard, *limit.read()?); // readers are admitted
+    /// # Ok(()) }
+    /// ```
     pub fn upgradable_timeout(
         &self,
         timeout: Duration,
@@ -77,6 +88,18 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// As for [`upgradable`](Self::upgradable), except `Deadlock` and `Cancelled`, and
     ///
     /// - `WouldBlock` - a thread, this one or another, holds the lock for writing or upgradably.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{ErrorKind, Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// let guard = limit.upgradable()?;
+    /// assert_eq!(limit.try_upgradable().unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// drop(guard);
+    /// assert_eq!(*limit.try_upgradable()?, 10);
+    /// # Ok(()) }
+    /// ```
     pub fn try_upgradable(&self) -> LockResult<RwLockUpgradableGuard<'_, T>> {
         self.kept.take()?;
         let attempt = self.raw.try_upgradable(self.place.session());

@@ -45,6 +45,18 @@ pub struct MutexSliceGuard<'a, T: Pod + Shareable> {
 impl<'a, T: Pod + Shareable> MutexSliceGuard<'a, T> {
     /// Returns a view of the elements. The view is empty in a forked child, which holds none of its
     /// parent's locks.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{Location, Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let samples = Shared::create_new(Location::anonymous(), || Mutex::<[u32]>::zeroed(1000))?;
+    /// let guard = samples.lock()?;
+    /// let view = guard.view();
+    /// view.set(7, 5)?;
+    /// assert_eq!(view.iter().sum::<sharemap::Result<u32>>()?, 5);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn view(&self) -> ViewMut<'_, T> {
         let elements = self.mutex.elements;
@@ -59,6 +71,17 @@ impl<'a, T: Pod + Shareable> MutexSliceGuard<'a, T> {
     ///   owner acquires the mutex after this process has ended.
     ///
     /// Other kinds report a failed system call while waking a waiter; the mutex is then released.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{Location, Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let samples = Shared::create_new(Location::anonymous(), || Mutex::<[u32]>::zeroed(1000))?;
+    /// let guard = samples.lock()?;
+    /// guard.view().fill(1)?;
+    /// guard.unlock()?; // returns an error that dropping would defer
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "pthread_mutex_unlock")]
     pub fn unlock(self) -> Result<()> {
         ManuallyDrop::new(self).release()
@@ -121,6 +144,27 @@ impl<T: Pod + Shareable> Reclaim for MutexSliceGuard<'_, T> {
 impl<T: Pod + Shareable> OwnerDiedGuard<MutexSliceGuard<'_, T>> {
     /// Returns a view of the elements, which may be half-written. Use it to inspect and repair them
     /// before [`mark_consistent`](Self::mark_consistent).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{Location, LockError, Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let samples = Shared::create_new(Location::anonymous(), || Mutex::<[u32]>::zeroed(1000))?;
+    /// # std::thread::scope(|scope| {
+    /// #     let owner = scope.spawn(|| {
+    /// #         let guard = samples.lock().unwrap();
+    /// #         guard.view().set(0, 5).unwrap();
+    /// #         std::panic::resume_unwind(Box::new("while holding the lock"));
+    /// #     });
+    /// #     assert!(owner.join().is_err());
+    /// # });
+    /// // An owner panicked after it had written the first element.
+    /// let Err(LockError::OwnerDied(guard)) = samples.lock() else { panic!("the owner died") };
+    /// assert_eq!(guard.view().get(0)?, 5);
+    /// guard.view().fill(0)?;
+    /// guard.mark_consistent().unlock()?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn view(&self) -> ViewMut<'_, T> {
         self.0.view()

@@ -99,6 +99,15 @@ pub struct MutexSliceHandle<T> {
 
 impl<T: Pod + Shareable> MutexSliceHandle<T> {
     /// Returns the number of elements, which is at least one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{Location, Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// let samples = Shared::create_new(Location::anonymous(), || Mutex::<[u32]>::zeroed(1000))?;
+    /// assert_eq!(samples.len(), 1000);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "there is at least one")]
     pub fn len(&self) -> usize {
@@ -145,6 +154,17 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
     /// As for `lock`, and
     ///
     /// - `Timeout` - the mutex was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let samples = Shared::create_new(Location::anonymous(), || Mutex::<[u32]>::zeroed(1000))?;
+    /// let guard = samples.lock_timeout(Duration::from_secs(1))?;
+    /// guard.view().set(7, 5)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "pthread_mutex_timedlock")]
     pub fn lock_timeout(&self, timeout: Duration) -> LockResult<MutexSliceGuard<'_, T>> {
         self.lock_until(self.place.after(timeout))
@@ -167,6 +187,19 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
     /// As for [`lock`](Self::lock), except `Deadlock` and `Cancelled`, and
     ///
     /// - `WouldBlock` - the mutex is held, by this thread or another.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{ErrorKind, Location, Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let samples = Shared::create_new(Location::anonymous(), || Mutex::<[u32]>::zeroed(1000))?;
+    /// match samples.try_lock() {
+    ///     Ok(guard) => guard.view().set(7, 5)?,
+    ///     Err(error) if error.kind() == ErrorKind::WouldBlock => println!("the mutex is held"),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "pthread_mutex_trylock")]
     pub fn try_lock(&self) -> LockResult<MutexSliceGuard<'_, T>> {
         self.kept.take()?;

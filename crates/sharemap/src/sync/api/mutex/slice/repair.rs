@@ -43,6 +43,18 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
     /// As for `lock_or_recover`, and
     ///
     /// - `Timeout` - the mutex was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let samples = Shared::create_new(Location::anonymous(), || Mutex::<[u32]>::zeroed(1000))?;
+    /// let second = Duration::from_secs(1);
+    /// let guard = samples.lock_or_recover_timeout(second, |samples| samples.fill(0))?;
+    /// guard.view().set(7, 5)?;
+    /// # Ok(()) }
+    /// ```
     pub fn lock_or_recover_timeout(
         &self,
         timeout: Duration,
@@ -87,6 +99,19 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
     /// As for `lock_poisoned`, and
     ///
     /// - `Timeout` - the mutex was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, Mutex, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let samples = Shared::create_new(Location::anonymous(), || Mutex::<[u32]>::zeroed(1000))?;
+    /// samples.lock_poisoned()?.poison()?;
+    /// let guard = samples.lock_poisoned_timeout(Duration::from_secs(1))?;
+    /// guard.view().fill(0)?;
+    /// guard.mark_consistent().unlock()?;
+    /// # Ok(()) }
+    /// ```
     pub fn lock_poisoned_timeout(
         &self,
         timeout: Duration,

@@ -197,6 +197,17 @@ impl<T: Pod + Shareable> RwLockSliceWriteGuard<'_, T> {
     /// - `Fault` - the lock's word could not be written.
     ///
     /// Other kinds report a failed system call.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// let guard = table.write()?;
+    /// guard.view().fill(1)?;
+    /// guard.unlock()?; // returns an error that dropping would defer
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "pthread_rwlock_unlock")]
     pub fn unlock(mut self) -> Result<()> {
         self.note_panic();
@@ -247,6 +258,16 @@ pub struct RwLockSliceUpgradableGuard<'a, T: Pod + Shareable> {
 
 impl<'a, T: Pod + Shareable> RwLockSliceUpgradableGuard<'a, T> {
     /// Returns a view of the elements, or an empty view in a forked child.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// let guard = table.upgradable()?;
+    /// assert_eq!(guard.view().get(99)?, 0);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn view(&self) -> View<'_, T> {
         self.inner.elements().view(&self.inner.lock.place)
@@ -293,6 +314,21 @@ impl<'a, T: Pod + Shareable> RwLockSliceUpgradableGuard<'a, T> {
     /// As for [`upgrade`](Self::upgrade), and
     ///
     /// - `Timeout` - a reader still held the lock after `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{ErrorKind, Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// let guard = table.upgradable()?;
+    /// match guard.upgrade_timeout(Duration::from_millis(100)) {
+    ///     Ok(guard) => guard.view().set(0, 5)?,
+    ///     Err((guard, error)) if error.kind() == ErrorKind::Timeout => drop(guard), // gives up
+    ///     Err((_guard, error)) => return Err(error),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn upgrade_timeout(
         self,
         timeout: Duration,

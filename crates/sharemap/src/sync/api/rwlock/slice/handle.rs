@@ -105,6 +105,15 @@ pub struct RwLockSliceHandle<T> {
 
 impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// Returns the number of elements, which is never zero.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// assert_eq!(table.len(), 100);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "there is one at least")]
     pub fn len(&self) -> usize {
@@ -164,6 +173,17 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// As for [`read`](Self::read), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// let guard = table.read_timeout(Duration::from_secs(1))?;
+    /// assert_eq!(guard.view().get(99)?, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn read_timeout(&self, timeout: Duration) -> LockResult<RwLockSliceReadGuard<'_, T>> {
         self.read_until(self.place.after(timeout))
     }
@@ -197,6 +217,18 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     ///
     /// - `WouldBlock` - a thread, this one or another, holds the lock for writing, or has it reserved
     ///   and waits for its readers.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{ErrorKind, Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// let writing = table.write()?;
+    /// assert_eq!(table.try_read().unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// drop(writing);
+    /// assert_eq!(table.try_read()?.view().get(99)?, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn try_read(&self) -> LockResult<RwLockSliceReadGuard<'_, T>> {
         self.kept.take()?;
         let attempt = self.raw.try_read(self.place.session());
@@ -249,6 +281,17 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// As for [`write`](Self::write), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// let guard = table.write_timeout(Duration::from_secs(1))?;
+    /// guard.view().set(99, 5)?;
+    /// # Ok(()) }
+    /// ```
     pub fn write_timeout(&self, timeout: Duration) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         self.write_until(self.place.after(timeout))
     }
@@ -270,6 +313,18 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// As for [`write`](Self::write), except `Deadlock` and `Cancelled`, and
     ///
     /// - `WouldBlock` - a thread, this one or another, holds the lock.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{ErrorKind, Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// let reading = table.read()?;
+    /// assert_eq!(table.try_write().unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// drop(reading);
+    /// table.try_write()?.view().set(99, 5)?;
+    /// # Ok(()) }
+    /// ```
     pub fn try_write(&self) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
         self.kept.take()?;
         let attempt = self.raw.try_write(self.place.session());

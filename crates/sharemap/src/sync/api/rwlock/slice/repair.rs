@@ -50,6 +50,18 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// As for [`read_or_recover`](Self::read_or_recover), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// let second = Duration::from_secs(1);
+    /// let guard = table.read_or_recover_timeout(second, |table| table.fill(0))?;
+    /// assert_eq!(guard.view().get(99)?, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn read_or_recover_timeout(
         &self,
         timeout: Duration,
@@ -81,6 +93,17 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     ///
     /// # Errors
     /// As for [`read`](Self::read), except `OwnerDied` and `Poisoned`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{ErrorKind, Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// table.write_poisoned()?.poison()?;
+    /// assert_eq!(table.read().unwrap_err().kind(), ErrorKind::Poisoned);
+    /// assert_eq!(table.read_poisoned()?.view().get(99)?, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn read_poisoned(&self) -> Result<OwnerDiedGuard<RwLockSliceReadGuard<'_, T>>> {
         self.read_poisoned_until(None)
     }
@@ -92,6 +115,18 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// As for [`read_poisoned`](Self::read_poisoned), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// table.write_poisoned()?.poison()?;
+    /// let guard = table.read_poisoned_timeout(Duration::from_secs(1))?;
+    /// assert_eq!(guard.view().get(99)?, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn read_poisoned_timeout(
         &self,
         timeout: Duration,
@@ -142,6 +177,18 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// As for [`write_or_recover`](Self::write_or_recover), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// let second = Duration::from_secs(1);
+    /// let guard = table.write_or_recover_timeout(second, |table| table.fill(0))?;
+    /// guard.view().set(99, 5)?;
+    /// # Ok(()) }
+    /// ```
     pub fn write_or_recover_timeout(
         &self,
         timeout: Duration,
@@ -184,6 +231,19 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// As for [`write_poisoned`](Self::write_poisoned), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// table.write_poisoned()?.poison()?;
+    /// let guard = table.write_poisoned_timeout(Duration::from_secs(1))?;
+    /// guard.view().fill(0)?;
+    /// guard.mark_consistent().unlock()?;
+    /// # Ok(()) }
+    /// ```
     pub fn write_poisoned_timeout(
         &self,
         timeout: Duration,

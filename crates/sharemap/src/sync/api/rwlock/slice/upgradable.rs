@@ -47,6 +47,17 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// As for [`upgradable`](Self::upgradable), and
     ///
     /// - `Timeout` - the lock was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// let guard = table.upgradable_timeout(Duration::from_secs(1))?;
+    /// assert_eq!(guard.view().get(99)?, table.read()?.view().get(99)?); // readers are admitted
+    /// # Ok(()) }
+    /// ```
     pub fn upgradable_timeout(
         &self,
         timeout: Duration,
@@ -72,6 +83,18 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// As for [`upgradable`](Self::upgradable), except `Deadlock` and `Cancelled`, and
     ///
     /// - `WouldBlock` - a thread, this one or another, holds the lock for writing or upgradably.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{ErrorKind, Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let table = Shared::create_new(Location::anonymous(), || RwLock::<[u64]>::zeroed(100))?;
+    /// let guard = table.upgradable()?;
+    /// assert_eq!(table.try_upgradable().unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// drop(guard);
+    /// assert_eq!(table.try_upgradable()?.view().get(99)?, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn try_upgradable(&self) -> LockResult<RwLockSliceUpgradableGuard<'_, T>> {
         self.kept.take()?;
         let attempt = self.raw.try_upgradable(self.place.session());
