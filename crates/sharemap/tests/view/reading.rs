@@ -2,6 +2,7 @@
 
 use crate::elements::{LENGTHS, Sample, for_all_types, for_pod_types, long, offsets, samples};
 use sharemap::{ErrorKind, MappingMut, Pod, View};
+use std::time::{Duration, Instant};
 
 /// A mapping with these elements at an offset, and other bytes around them.
 pub fn holding<T: Sample>(offset: usize, elements: &[T]) -> MappingMut {
@@ -235,6 +236,21 @@ fn short_copies_of_every_length() {
             assert_eq!((out[0], out[len + 1]), (0, 0), "nothing around {start}+{len}");
         }
     }
+}
+
+/// All bytes are numbers, so builds without optimisation do not validate them one by one, which takes
+/// about 100 ms per MiB.
+#[test]
+fn copied_numbers_are_not_validated_one_by_one() {
+    const LEN: usize = 64 << 20;
+    let map = MappingMut::anonymous(LEN).unwrap();
+    let begun = Instant::now();
+    assert_eq!(map.bytes().to_vec().unwrap().len(), LEN);
+    assert_eq!(map.view::<f32>().unwrap().to_vec().unwrap().len(), LEN / 4);
+    assert_eq!(map.view::<u16>().unwrap().blocks::<4096>().count(), LEN / 2 / 4096);
+    let took = begun.elapsed();
+    println!("3 copies of {LEN} bytes: {took:?}");
+    assert!(took < Duration::from_secs(4), "3 copies of {LEN} bytes took {took:?}");
 }
 
 #[test]
