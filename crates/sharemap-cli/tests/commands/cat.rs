@@ -131,6 +131,7 @@ fn no_more_is_mapped_than_there_is_room_for() {
         (r#""$0" hex "$1" --offset 6GiB --length 2"#, "180000000  69 6e"),
         (r#""$0" hex "$1" --offset 8589934590"#, "1fffffffe  00 00"),
         (r#""$0" stat "$1""#, "8 GiB"),
+        (r#""$0" touch "$1" --offset 6GiB --length 13"#, "1 page (13 bytes)"),
     ] {
         let output = std::process::Command::new("sh")
             .args(["-c", &format!("ulimit -v 1000000 && {script}")])
