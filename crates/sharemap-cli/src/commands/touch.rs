@@ -8,7 +8,7 @@ use crate::progress::Progress;
 use crate::text::lossless;
 use crate::units;
 use serde::Serialize;
-use sharemap::Mapping;
+use sharemap::{MapOptions, SlidingWindow};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -40,11 +40,24 @@ struct Touched {
 const PIECE: usize = 64 << 20;
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
-    let map = Mapping::open(&args.file)?;
-    let range = args.part.within(map.len() as u64).map_err(|reason| {
+    // Opening a window maps nothing, and the mapping is of the part only: a file may be larger than the
+    // available address space.
+    let size = SlidingWindow::open(&args.file, sharemap::page_size())?.len();
+    let refused = |reason: String| {
         Failure::refused(format!("cannot touch {}: {reason}", lossless(&args.file)))
+    };
+    let part = args.part.within(size).map_err(refused)?;
+    let first = part.start - part.start % sharemap::page_size() as u64;
+    let end = usize::try_from(part.end - first).map_err(|_| {
+        refused("the part is larger than the address space; give a smaller --length".into())
     })?;
-    let range = range.start as usize..range.end as usize;
+    let range = (part.start - first) as usize..end;
+    let options = match end {
+        // No length may be zero, but from the end of the file to its end there is nothing to map.
+        0 => MapOptions::new().offset(size),
+        length => MapOptions::new().offset(first).len(length),
+    };
+    let map = options.open(&args.file)?;
     let before = resident(&map, &range)?;
     let begun = Instant::now();
     let mut progress = Progress::new("reading", range.len() as u64);
@@ -60,7 +73,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let pages = range.end.div_ceil(page_size) - range.start / page_size;
     let touched = Touched {
         path: lossless(&args.file),
-        offset: range.start as u64,
+        offset: part.start,
         length: range.len() as u64,
         page_size: page_size as u64,
         pages: if range.is_empty() { 0 } else { pages as u64 },

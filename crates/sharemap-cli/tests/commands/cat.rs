@@ -71,6 +71,11 @@ fn files_that_cannot_be_mapped_are_read() {
     assert_eq!(part.stdout, version[6..13]);
     let json = run!("cat", "/proc/version", "--json").with_code(0).json();
     assert_eq!(json["length"], version.len());
+    // What needs a mapping names a command that reads.
+    for file in ["/proc/version", "/dev/zero"] {
+        let ran = run!("stat", file).with_code(1);
+        assert!(ran.stderr.contains("sharemap cat"), "{ran:?}");
+    }
     let ran = run!("cat", "/proc/version", "--offset", "1MiB").with_code(1);
     assert!(ran.stderr.contains(&format!("{} bytes", version.len())), "{ran:?}");
     assert!(run!("cat", "/dev/null").with_code(0).stdout.is_empty());
@@ -131,6 +136,7 @@ fn no_more_is_mapped_than_there_is_room_for() {
         (r#""$0" hex "$1" --offset 6GiB --length 2"#, "180000000  69 6e"),
         (r#""$0" hex "$1" --offset 8589934590"#, "1fffffffe  00 00"),
         (r#""$0" stat "$1""#, "8 GiB"),
+        (r#""$0" touch "$1" --offset 6GiB --length 13"#, "1 page (13 bytes)"),
     ] {
         let output = std::process::Command::new("sh")
             .args(["-c", &format!("ulimit -v 1000000 && {script}")])

@@ -53,7 +53,7 @@ pub(super) fn measure(file: &File) -> Result<FileStatus> {
     if says_nothing && sys::file::understates_size(file) {
         return Err(Error::new(ErrorKind::Unsupported, "map").with_detail(
             "its file system states a length of 0 although it has bytes; read it, for instance \
-             with `FileContents`",
+             with `FileContents` or `sharemap cat`",
         ));
     }
     Ok(status)
@@ -90,7 +90,7 @@ impl Plan {
             FileKind::Special => self.wanted.len().ok_or_else(|| {
                 error(ErrorKind::NoSize).with_detail(
                     "set a length to map (`MapOptions::len`), or read it, for instance with \
-                     `FileContents`; a pipe can only be read",
+                     `FileContents` or `sharemap cat`; a pipe can only be read",
                 )
             }),
             FileKind::Regular | FileKind::Block => {

@@ -136,7 +136,7 @@ fn access_error(request: &MapRequest<'_>, error: Error) -> Error {
         ),
         _ if request.access == Access::Read => error.with_kind(ErrorKind::Unsupported).with_detail(
             "the file allows no shared mapping; map it copy-on-write, or read it, for instance with \
-             `FileContents`",
+             `FileContents` or `sharemap cat`",
         ),
         _ => error,
     }
