@@ -274,9 +274,6 @@ fn is_renewed(memory: &Memory, slots: &liveness::Slots) -> Result<bool> {
     Ok(boot == now && header::read_home(memory)? == Some(slots.home()))
 }
 
-/// The boot id of an object whose adopter has not finished.
-const NO_BOOT: [u8; 16] = [0; 16];
-
 /// Records the current boot and home in an object that was last used under others.
 ///
 /// The caller holds slot 0, so it sees all that earlier adopters did.
@@ -297,7 +294,7 @@ fn adopt_from_previous_boot(
     // flag, so the records are read again below.
     let clean = memory.load::<u32>(header::CLEAN)? == 1;
     if !clean && terms.unclean == Unclean::Refused {
-        return Err(if boot == now || boot == NO_BOOT {
+        return Err(if boot == now || boot == header::NO_BOOT {
             record::elsewhere()
         } else {
             Error::new(ErrorKind::Unclean, "open").with_detail(
@@ -312,10 +309,10 @@ fn adopt_from_previous_boot(
         return Ok(());
     }
     let before = header::read_home(memory)?;
-    if before != Some(slots.home()) || boot == NO_BOOT {
+    if before != Some(slots.home()) || boot == header::NO_BOOT {
         // While no boot is recorded, the adoption is not complete. After a death before the end, the next
         // process under any home adopts the object again, and reads the records again.
-        memory.write(header::BOOT, &NO_BOOT)?;
+        memory.write(header::BOOT, &header::NO_BOOT)?;
         // A participant under the old home exchanges its record, then reads the home. This process
         // exchanges the home, then reads the records and the flag. At least one of the two therefore sees
         // the other and refuses. The participant releases its slot and leaves its record to recoverers

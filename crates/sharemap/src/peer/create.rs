@@ -32,8 +32,11 @@ pub(crate) type Fill<'a> = &'a mut dyn FnMut(&Memory, &Header) -> Result<()>;
 
 /// Creates an object that must not exist, and attaches to it.
 ///
-/// An existing object that is not ready is waited for, for at most `open_timeout` in all. If it becomes ready,
-/// creating fails with `AlreadyExists`; if its creator is dead, it is replaced.
+/// An object that its dead creator left incomplete is replaced. One with a live creator is waited for.
+/// Anything else that has the name fails the call with `AlreadyExists`, and so does an object that is
+/// not ready in time.
+///
+/// All waits together take at most `open_timeout`. `fill` is called again for each new attempt. If attaching fails, the object is complete and keeps its name.
 pub(crate) fn create_new(
     location: &Location,
     shape: &ExpectedLayout,
@@ -42,21 +45,24 @@ pub(crate) fn create_new(
     fill: Fill<'_>,
 ) -> Result<Arc<Opening>> {
     let named = |error: Error| error.with_path(location.path());
-    let (start, mut round) = (Instant::now(), 0);
+    // Of `open_timeout`, waits take away; creating does not, which may take seconds for a large object.
+    let (mut terms, mut round) = (*terms, 0);
     loop {
         round += 1;
-        let taken = match make(location, shape, terms, fill).map_err(named) {
+        let taken = match make(location, shape, &terms, fill).map_err(named) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => error,
             made => {
-                let (made, terms) = (made?, terms.since(start));
                 let attachment = Attachment::Participant;
-                return attach_as(&made, location, shape, &terms, attachment, release);
+                return attach_as(&made?, location, shape, &terms, attachment, release);
             }
         };
-        match await_ready(location, &terms.since(start)) {
+        let start = Instant::now();
+        let awaited = await_ready(location, &terms);
+        terms = terms.since(start);
+        match awaited {
             // Its creator died, so the name can be taken away and used again.
             Err(other) if other.kind() == ErrorKind::Incomplete && round < ROUNDS => {
-                clear_away(location, terms).map_err(named)?;
+                clear_away(location, &terms).map_err(named)?;
             }
             // The object was unlinked after it kept this process from creating one.
             Err(other) if other.kind() == ErrorKind::NotFound && round < ROUNDS => {

@@ -34,6 +34,8 @@ pub(crate) const CLEAN: u64 = 132;
 pub(crate) const EPOCH: u64 = 136;
 /// The offset of the id of the boot in which the object was last used.
 pub(crate) const BOOT: u64 = 144;
+/// The recorded boot id while none is known: its creator did not know it, or an adoption has not finished.
+pub(crate) const NO_BOOT: [u8; 16] = [0; 16];
 /// The offset of the home: the file that carries the liveness locks.
 const HOME: u64 = 160;
 

@@ -228,12 +228,14 @@ impl ObjectObserver {
         self.memory.load(header::EPOCH)
     }
 
-    /// Returns `true` if the object was last used in the current boot; `None` if the system has no
-    /// boot id.
+    /// Returns `true` if the last process that created the object or attached to it as a participant did so
+    /// in the current boot. `None` if the system has no boot id or the object records none: zeros stand
+    /// for an adoption that has not finished, or for processes that did not know their boot.
     pub(crate) fn is_of_this_boot(&self) -> Result<Option<bool>> {
         let mut boot = [0; 16];
         self.memory.read(header::BOOT, &mut boot)?;
-        Ok(identity::boot().map(|now| now == boot))
+        // Zeros prove nothing: a live process under another home may use the object.
+        Ok(identity::boot().filter(|_| boot != header::NO_BOOT).map(|now| now == boot))
     }
 
     /// Returns `true` if a process holds `slot`. `None` if this process cannot ask the kernel,

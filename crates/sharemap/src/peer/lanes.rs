@@ -336,8 +336,8 @@ impl Session {
         self.memory.access(spot.address(), |_, fault| spot.clear(fault))
     }
 
-    /// Returns the first slot of this thread that announces exactly `announcement`: offset, kind and
-    /// number.
+    /// Returns the first slot of this thread that announces exactly `announcement`: the same offset, kind
+    /// and number. `None` if no slot does.
     pub(super) fn find_announcement(&self, announcement: u64) -> Result<Option<Announced>> {
         for lane in self.own_lanes() {
             for index in 1..=SLOTS {

@@ -70,7 +70,9 @@ impl LocalParticipant {
         }
     }
 
-    /// Stores this process's participant and its liveness lock.
+    /// Stores this process's participant and its liveness lock, which stays held.
+    ///
+    /// The caller holds `attaching`, and this process has no participant yet.
     pub(super) fn set(&self, participant: u32, lock: liveness::LivenessLock) {
         let fields = self.fields();
         fields.process.store(fork::process(), Ordering::Relaxed);

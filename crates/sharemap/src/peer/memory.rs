@@ -135,8 +135,12 @@ impl Memory {
         }
     }
 
-    /// Runs a guarded access to an address that [`at`](Self::at) returned, and reports a fault as an
-    /// error.
+    /// Calls `access`, which makes guarded accesses at `address`, and returns its result.
+    ///
+    /// `access` stores the address of a fault in its second argument, which is 0 before. In that case
+    /// the call discards the result and fails with `Fault`. Stores that succeeded are not undone.
+    ///
+    /// The address lies in the mapping: [`at`](Self::at) returned it, or a seat recorded it.
     #[inline(always)]
     pub(crate) fn access<T>(
         &self,

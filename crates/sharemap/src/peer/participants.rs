@@ -68,18 +68,29 @@ impl Session {
                 return Ok(participant);
             }
             if !polling.nap() {
-                return Err(self.all_in_use());
+                return Err(match self.is_attaching() {
+                    true => self.with_object_path(
+                        Error::new(ErrorKind::TooManyProcesses, OPERATION)
+                            .with_detail("another thread of this process is attaching; try again"),
+                    ),
+                    false => self.all_in_use(),
+                });
             }
         }
     }
 
+    /// Returns `true` if a thread of this process is attaching.
+    fn is_attaching(&self) -> bool {
+        self.own.fields().attaching.load(Ordering::Relaxed) == fork::process()
+    }
+
     /// Returns this process's participant, attaching first if there is none. `None` if no participant
-    /// is free or dead.
+    /// is free or dead, or if another thread of this process is attaching.
     fn try_attach(&self) -> Result<Option<u32>> {
         let attaching = &self.own.fields().attaching;
         // A parent's thread may have held this lock at the fork. Its number is not this process's.
-        while attaching.swap(fork::process(), Ordering::Acquire) == fork::process() {
-            std::thread::yield_now();
+        if attaching.swap(fork::process(), Ordering::Acquire) == fork::process() {
+            return Ok(None);
         }
         let result = match self.own.participant() {
             Some(participant) => Ok(Some(participant)),
@@ -122,9 +133,12 @@ impl Session {
     }
 
     /// Acquires the liveness lock of the lowest free participant, or, if there is none, of the lowest
-    /// dead one, which it recovers.
+    /// dead one, which it recovers. Returns `None` if there is neither.
     ///
-    /// A free participant comes first, because it needs no recovery.
+    /// A free participant comes first, because it needs no recovery. Each of the two searches gives up
+    /// after about 300 ms, as if it had found none. A recovered record stays in use until the caller
+    /// writes it, so a death in between leaves a dead participant. After an error, no lock is held,
+    /// and a dead participant is still dead.
     fn find_participant(&self) -> Result<Option<(u32, liveness::LivenessLock)>> {
         for wanted in [FREE, IN_USE] {
             if let Some(found) = self.find_participant_in(wanted)? {
@@ -188,7 +202,12 @@ impl Session {
         Ok(Some(lock))
     }
 
-    /// Writes this process's record, which the caller has claimed.
+    /// Writes this process's record, and then makes it in use. The caller holds the participant's
+    /// liveness lock.
+    ///
+    /// After an error or a death on the way, the record is free or in use, as it was found. After an
+    /// error, the caller erases it. A record that is in use already, because its dead participant was
+    /// recovered, shows fields of both processes meanwhile.
     fn write_record(&self, participant: u32) -> Result<()> {
         let (memory, record) = (&self.memory, self.header.participant(participant));
         let Identity { process, start_time, id_space } = identity();
@@ -300,11 +319,15 @@ impl Session {
         }
     }
 
-    /// Prepares this session for another opening. In a forked child, attaches again, within
-    /// `open_timeout`.
+    /// Prepares this session for another opening. In a forked child, attaches again, blocking for at
+    /// most `open_timeout` until a participant is free or dead.
     ///
-    /// If `power_cuts` is `Told`, the object detects power cuts from now on, and the mark is on the
-    /// disk when the call returns.
+    /// If `power_cuts` is `Told`, the session detects power cuts from now on, and the mark is on the
+    /// disk when the call succeeds. `open_timeout` does not bound the flush that this may take.
+    ///
+    /// Fails like [`attach`](Self::attach), with `Unclean` if the object was adopted under another
+    /// home, and with the error of the flush. An error neither detaches a process that was attached
+    /// nor undoes `Told`.
     pub(super) fn rejoin(&self, power_cuts: PowerCuts, open_timeout: Duration) -> Result<()> {
         if power_cuts == PowerCuts::Told {
             self.detect_unclean();

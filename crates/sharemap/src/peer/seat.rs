@@ -55,7 +55,9 @@ impl Seat {
         self.sure.store(0, Ordering::Relaxed);
     }
 
-    /// Returns slot `index`, 1 to 7, of the lane.
+    /// Returns slot `index` of the lane, without a mark.
+    ///
+    /// The index must be 1 to 7 and the seat's address set. Neither is checked here.
     #[inline(always)]
     pub(super) fn spot(&self, index: usize) -> Spot<'_> {
         Spot { seat: self, marked_address: self.slot(index) }

@@ -1,5 +1,6 @@
 //! Tests of attaching to an object that another process creates, or adopts from an earlier boot.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::opening::{PATIENCE, bytes_of, patch, refused};
@@ -11,7 +12,7 @@ use crate::peer::header::{CREATION, FIRST};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::record::IN_USE;
 use crate::peer::registry;
-use crate::peer::{OpenOptions, Unclean, create};
+use crate::peer::{ObjectObserver, OpenOptions, Unclean, create};
 use crate::shm::Location;
 use crate::sys::{self, CreateObject, Existing, Lifetime, Sharing, SlotHome, SlotMode};
 
@@ -208,6 +209,37 @@ fn an_adoption_that_a_death_interrupted_is_repeated() {
     patch(&file.0, header::CLEAN, &1u32.to_le_bytes());
     drop(file.open());
     assert_eq!(bytes_of(&file.0, 160)[144..], now);
+}
+
+/// A thread that finds another one attaching waits for it, but not without end.
+#[test]
+fn attaching_waits_for_another_thread_for_a_time() {
+    need_atomics!();
+    let file = Scratch::new();
+    let session = file.create();
+    let attaching = &session.own.fields().attaching;
+    attaching.store(sys::fork::process(), Ordering::Release);
+    let error = session.attach(PATIENCE).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooManyProcesses, "{error}");
+    assert!(error.to_string().contains("another thread"), "{error}");
+    attaching.store(0, Ordering::Release);
+    assert_eq!(session.attach(PATIENCE).unwrap(), 0);
+}
+
+/// An object that records no boot may be in use under the home that it records.
+#[test]
+fn without_a_recorded_boot_nothing_is_known_of_another_home() {
+    need_atomics!();
+    let file = Scratch::new();
+    let session = file.create();
+    header::write_home(&session.memory, SlotHome::Companion { device: 1, file: 2 }).unwrap();
+    session.detach();
+    for boot in [[0; 16], [1; 16]] {
+        patch(&file.0, header::BOOT, &boot);
+        let observer = ObjectObserver::open(&file.location()).unwrap();
+        let is_earlier = boot != header::NO_BOOT && sys::process::boot_id().is_some();
+        assert_eq!(observer.is_unattached().unwrap(), is_earlier.then_some(true));
+    }
 }
 
 /// The recorded companion is that of another container, which has a `/dev/shm` of its own.

@@ -67,10 +67,16 @@ impl RawBarrier {
         Self { at }
     }
 
-    /// Makes this thread a member. Returns `None` if the barrier has all its members, after the dead
-    /// ones have been recovered, which breaks it. A broken barrier can be joined.
+    /// Makes this thread a member, without waiting for other members. Returns `None` if the barrier
+    /// has all its members.
     ///
-    /// Of two threads that join at the same time when one place is left, both may get `None`.
+    /// If the barrier is full, dead members are recovered first, which breaks it and frees their
+    /// places. A broken barrier can be joined. Of two threads that join at the same time when one place
+    /// is left, both may get `None`.
+    ///
+    /// Claiming a lane may block for about 100 ms. After an error the thread is no member, unless its
+    /// slot could not be emptied. A death during the call breaks the barrier, even that of a thread
+    /// that would have got `None`.
     pub(crate) fn join<W: Machine>(self, machine: &W) -> Result<Option<Membership>> {
         // Announced by an exchange before the members are counted: of two threads that join at once, at
         // least one sees the other, so there are never too many members. Death from here on, even of a

@@ -96,7 +96,15 @@ impl RawEvent {
         }
     }
 
-    /// Blocks the current thread until the event is set, or until `until`.
+    /// Blocks the current thread until the event is set, or until the moment `until`; `None`: no
+    /// limit. Resets an auto-reset event.
+    ///
+    /// An event that is set ends the call even if `until` has passed. A manual-reset event that was set
+    /// during the call ends it even if the event has been reset since.
+    ///
+    /// Fails with `Timeout`, with `Cancelled` if the call had to block, or with the error of an access or
+    /// of the claim of a lane, which may take about 100 ms more. A call that fails has not reset the
+    /// event.
     pub(crate) fn wait<W: Machine>(self, machine: &W, until: Option<Duration>) -> Result<()> {
         // Before the first attempt: a set and a reset after this load end the wait.
         let since = machine.load_32(self.at)?;

@@ -105,7 +105,7 @@ pub struct BarrierHandle {
 }
 
 impl BarrierHandle {
-    /// Joins the barrier as a member, without blocking.
+    /// Joins the barrier as a member, without waiting for other members.
     ///
     /// If the barrier has all its members, the call first recovers dead ones, which breaks the barrier
     /// and makes room.

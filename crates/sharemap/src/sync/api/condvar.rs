@@ -150,7 +150,8 @@ impl CondvarHandle {
     /// # Errors
     /// As for [`wait`](Self::wait), and
     ///
-    /// - `Timeout` - the mutex was not acquired again within that time. It is not held.
+    /// - `Timeout` - the mutex was not acquired again within that time. It is not held, and the call may
+    ///   have consumed a notification.
     ///
     /// # Examples
     /// ```

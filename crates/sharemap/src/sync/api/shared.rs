@@ -86,6 +86,8 @@ impl<T: SharedType> Shared<T> {
     /// - `NotFound` - the directory does not exist.
     /// - `PermissionDenied`, `NotWritable` - this user may not create files in the directory.
     /// - `ForeignOwner` - a symbolic link of another user is on the path.
+    /// - `TooManyProcesses`, `Busy` - other processes opened the new object first and occupy it. The
+    ///   object exists.
     /// - `Unsupported` - faults are not recovered in place here, the file system cannot carry the
     ///   liveness locks, or the system does not have what an option asks for.
     ///

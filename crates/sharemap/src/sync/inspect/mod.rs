@@ -191,8 +191,12 @@ impl Inspection {
         self.look.attachments()
     }
 
-    /// Returns `true` if the object was last used since the system started. Returns `None` if the system
-    /// does not identify its boots.
+    /// Returns `true` if the last process that created the object or attached to it as a participant
+    /// did so since the system started. Returns `None` if the system does not identify its boots.
+    ///
+    /// Read-only and copy-on-write openings do not count. The result is also `None` if no boot is
+    /// recorded: while a process adopts the object under another home, and after a creator that did
+    /// not know its boot.
     ///
     /// # Errors
     /// - `Fault` - the memory could not be accessed; the object may have been truncated.

@@ -170,9 +170,9 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// A free mutex is acquired even if `timeout` is zero. Claiming a lane for the thread may take
     /// about 100 ms more.
     ///
-    /// The owner's liveness is checked when the thread is about to sleep. A `timeout` that ends before
-    /// that (zero, or a few microseconds) returns `Timeout` even if the owner is dead. Use
-    /// [`try_lock`](Self::try_lock) to poll a mutex: it detects dead owners.
+    /// A dead owner is detected even if `timeout` is zero, though not necessarily by the first call:
+    /// calls that end before they sleep check, like [`try_lock`](Self::try_lock), at most one owner
+    /// per object and millisecond.
     ///
     /// # Errors
     /// As for `lock`, and

@@ -38,6 +38,9 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// Acquires the mutex like [`lock_or_recover`](Self::lock_or_recover), but blocks for at most
     /// `timeout` while it is held.
     ///
+    /// Claiming a lane for the thread may take about 100 ms more. The time that `repair` takes does not
+    /// count.
+    ///
     /// # Errors
     /// The kinds of [`lock_timeout`](Self::lock_timeout), except `OwnerDied`.
     ///

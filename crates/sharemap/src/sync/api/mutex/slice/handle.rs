@@ -147,8 +147,8 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
     /// Acquires the mutex like [`lock`](Self::lock), but blocks for at most `timeout` while it is held.
     ///
     /// A free mutex is acquired even if `timeout` is zero. Claiming a lane for the thread may take
-    /// about 100 ms more. A `timeout` that ends before the thread sleeps (zero, or a few microseconds)
-    /// returns `Timeout` even if the owner is dead; [`try_lock`](Self::try_lock) detects dead owners.
+    /// about 100 ms more. A dead owner is detected even if `timeout` is zero, though not necessarily
+    /// by the first call.
     ///
     /// # Errors
     /// As for `lock`, and

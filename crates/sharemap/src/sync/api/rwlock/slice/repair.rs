@@ -1,4 +1,4 @@
-//! Acquisition of a reader-writer lock over elements after its writer died or poisoned it.
+//! Acquisition of a reader-writer lock over elements after an owner died, panicked or poisoned it.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -144,11 +144,14 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         Ok(OwnerDiedGuard(RwLockSliceReadGuard { lock: self, reading, thread: PhantomData }))
     }
 
-    /// Acquires the lock for writing, and calls `repair` if a writer died or panicked while holding it.
+    /// Acquires the lock for writing, and lets the caller repair elements that a dead owner left.
     ///
-    /// `repair` gets a view of the elements, which may be half-written. The elements that it leaves
-    /// are accepted. If `repair` fails or panics, the next owner gets `OwnerDied` again. No error
-    /// borrows the handle, so `?` can convert it into a `Box<dyn Error>`.
+    /// Blocks the current thread like [`write`](Self::write). If an owner died or panicked and no owner
+    /// since has called `mark_consistent`, calls `repair` with the elements, which may be half-written,
+    /// and marks the result consistent. If `repair` fails or panics, the next owner gets `OwnerDied`
+    /// again. A poisoned lock is refused without a call of `repair`.
+    ///
+    /// No error borrows the handle, so `?` can convert it into a `Box<dyn Error>`.
     ///
     /// # Errors
     /// The error of `repair`, and the kinds of [`write`](Self::write), except `OwnerDied`.
