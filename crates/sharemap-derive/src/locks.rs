@@ -9,7 +9,7 @@ use syn::{Attribute, DeriveInput, Error, Field, Fields, Result};
 /// The methods of `Shared`. They would hide methods of these names of the handle, which `Shared` derefs to.
 const TAKEN: [&str; 4] = ["cancel", "file", "is_linked", "resume"];
 
-/// Returns the implementation for a struct of locks, whose layout is that of a tuple of its fields.
+/// Returns the implementation for a struct of locks. Its layout is that of a tuple of its fields.
 pub(crate) fn structure(input: &DeriveInput, fields: &Fields) -> Result<TokenStream> {
     let Fields::Named(fields) = fields else {
         return Err(Error::new_spanned(

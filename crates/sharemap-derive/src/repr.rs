@@ -4,11 +4,11 @@ use syn::{DeriveInput, Ident, LitInt, Result, parenthesized, token};
 
 /// The representation of a type.
 pub(crate) enum Repr {
-    /// No `repr`, or one that does not fix the order of fields.
+    /// No `repr`, or a `repr` that leaves the order of fields open.
     Rust,
     C,
     Transparent,
-    /// An integer whose size is the same on all platforms.
+    /// An integer of the same size on all platforms.
     Integer(Ident),
 }
 

@@ -35,7 +35,7 @@ fn start() -> sharemap::Result<()> {
 
 fn count(counter: &MutexHandle<u64>) -> sharemap::Result<()> {
     for _ in 0..EACH {
-        // If an owner was killed, the number is the last one that was written back. It is whole, so
+        // If an owner was killed, the number is the last that was written back. It is whole, so
         // there is nothing to repair.
         *counter.lock_or_recover(|_| ())? += 1;
     }

@@ -6,7 +6,7 @@ use sharemap::{ErrorKind, MapOptions, Mapping, PageState};
 use std::fs::File;
 use std::ops::Range;
 
-/// The number of bytes whose residency is queried at a time.
+/// The number of bytes of which the residency is queried at a time.
 const PIECE: usize = 1 << 30;
 
 /// Neighbouring pages in the same state.

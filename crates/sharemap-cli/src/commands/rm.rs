@@ -104,7 +104,7 @@ fn remove_by_name(name: &str, force: bool) -> Result<Option<Listed>, Failure> {
     Ok(None)
 }
 
-/// Returns the failure for an object whose file could not be opened.
+/// Returns the failure for an object with a file that could not be opened.
 fn not_opened(name: &str, is_path: bool, error: Error) -> Failure {
     match error.kind() {
         ErrorKind::WouldBlock => Failure::Busy(format!("cannot remove {name}: {error}")),
@@ -184,7 +184,7 @@ fn held(name: &str, why: &str) -> Failure {
     Failure::Busy(format!("cannot remove {name}: {why}; {REMEDY}"))
 }
 
-/// Returns the failure for an object whose use could not be determined.
+/// Returns the failure for an object if its use could not be determined.
 fn not_told(name: &str, error: Error) -> Failure {
     Failure::Object { message: format!("cannot remove {name}: {error}; {REMEDY}"), error }
 }

@@ -147,7 +147,7 @@ fn files_are_judged_by_their_contents() {
         let item = if verdict == "kept" { item(&[name]) } else { unused(&[name]) };
         assert_eq!((&item["what"], &item["verdict"]), (&what.into(), &verdict.into()), "{item:#}");
     }
-    // The header names a participant in another container, whose liveness cannot be determined here.
+    // The header names a participant in another container. Its liveness cannot be determined here.
     let mut elsewhere = image.clone();
     (elsewhere[132], elsewhere[160], elsewhere[168]) = (0, 2, 99);
     std::fs::write(&path, elsewhere).unwrap();
@@ -316,7 +316,7 @@ fn an_object_that_has_just_been_opened_is_not_removed() {
     });
 }
 
-/// A removal that the system refuses has another exit code than one that the command refuses.
+/// A removal that the system refuses has another exit code than a removal that the command refuses.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_removal_that_the_system_refuses_is_code_5() {

@@ -46,7 +46,7 @@ fn owners_and_waiters_are_shown_with_times() {
         scope.spawn(|| drop(mutex.lock().unwrap()));
         let begun = Instant::now();
         loop {
-            // A single look does not show whose time it is: the lock may have changed its owner just now.
+            // A single look does not show to which owner the time belongs: the lock may have changed its owner just now.
             let json = run!("locks", &name.0, "--for", "0", "--json").with_code(0).json();
             let first = &json["locks"][0];
             assert_eq!(

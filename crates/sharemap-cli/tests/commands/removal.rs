@@ -382,7 +382,7 @@ fn without_names_only_garbage_goes() {
     assert_eq!(verdict(&json, "of-other").0, "removed", "root's by name: {json:#}");
 }
 
-/// The next removal of the same object completes one that was killed: it moves the file back first.
+/// The next removal of the same object completes a removal that was killed: it moves the file back first.
 #[test]
 fn interrupted_removals_go_back() {
     need_locks!();

@@ -166,7 +166,7 @@ fn objects_with_participants_are_kept_unless_forced() {
     removed(&[path.as_ref()]);
 }
 
-/// A participant whose liveness cannot be determined from here may be alive.
+/// A participant may be alive if its liveness cannot be determined from here.
 #[test]
 fn objects_of_unknown_use_are_kept_unless_forced() {
     need_locks!();

@@ -268,6 +268,10 @@ fn a_concurrently_replaced_name_is_the_object_or_an_error() {
     });
     eprintln!("{opened} opened, {refused} refused");
     let _ = fs::remove_file(path(&link));
+    // `unlink`, by which names are removed on drop, refuses a link.
+    for place in [path(&name), path(&link)] {
+        let _ = fs::remove_file(place);
+    }
 }
 
 /// An object without permissions for its owner is `NotWritable`.

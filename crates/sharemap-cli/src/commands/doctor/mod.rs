@@ -12,7 +12,7 @@ use sharemap::guard::{self, Recovery};
 
 /// Checks this system for limits and settings that cause failures.
 ///
-/// The command changes nothing. A finding that affects most uses is a problem, and one that affects
+/// The command changes nothing. A finding that affects most uses is a problem, and a finding that affects
 /// some uses is a note. Values that this system does not report are left out. Exits with status 4 if
 /// there is a problem.
 #[derive(Debug, clap::Args)]

@@ -31,7 +31,7 @@ const BEGINNINGS: &[(&str, &str)] = &[
     (".sharemap-", "sharemap"),
 ];
 
-/// Returns the program whose objects have such names; `None` if the name is not recognized.
+/// Returns the program that gives its objects such names; `None` if the name is not recognized.
 pub(super) fn by_name(name: &str) -> Option<&'static str> {
     let fits = BEGINNINGS.iter().filter(|(beginning, _)| name.starts_with(beginning));
     // The longest match is the most specific.

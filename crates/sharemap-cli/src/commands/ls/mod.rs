@@ -40,7 +40,7 @@ struct List {
 #[derive(Serialize)]
 pub(super) struct Listed {
     pub(super) name: String,
-    /// The program or library whose objects have such names.
+    /// The program or library that gives its objects such names.
     pub(super) maker: Option<&'static str>,
     #[serde(flatten)]
     pub(super) summary: Summary,

@@ -6,7 +6,7 @@ use sharemap::PageState;
 /// The residency of the pages in one cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Cell {
-    /// The fraction in memory, from 0 to 1, of the pages whose state is known.
+    /// The fraction in memory, from 0 to 1, of the pages of known state.
     Known(f64),
     /// No page in a known state.
     Unknown,

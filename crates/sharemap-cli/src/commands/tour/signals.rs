@@ -14,7 +14,7 @@ pub(super) const STEP: Step =
 const ROUNDS: u64 = 1000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The semaphore that the writer posts, and the one that the reader posts.
+/// The semaphores that the writer and the reader post.
 type Turns = (CountingSemaphore, CountingSemaphore);
 
 fn run(scene: &mut Scene<'_>) -> Outcome {
