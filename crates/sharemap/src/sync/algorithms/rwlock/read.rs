@@ -219,9 +219,9 @@ impl RawRwLock {
             if waiter.spin(machine) {
                 continue;
             }
-            if let Some(lane) = owner(word)
-                && waiter.check_deadline_of(machine, lane)?
-            {
+            // A free word that admits no reader was refused above.
+            let Some(lane) = owner(word) else { continue };
+            if waiter.check_deadline_of(machine, lane)? {
                 continue;
             }
             // As in `word::acquire`: after the bit and the fence, this load sees the release of the word, or
