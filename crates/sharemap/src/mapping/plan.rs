@@ -47,16 +47,19 @@ impl Wanted {
 ///
 /// Fails for a regular file that states a length of 0 although it has bytes, like those of procfs:
 /// its mapping would be empty.
+#[inline]
 pub(super) fn measure(file: &File) -> Result<FileStatus> {
     let status = sys::file::status(file)?;
     let says_nothing = status.kind == FileKind::Regular && status.len == 0;
-    if says_nothing && sys::file::understates_size(file) {
-        return Err(Error::new(ErrorKind::Unsupported, "map").with_detail(
-            "its file system states a length of 0 although it has bytes; read it, for instance \
-             with `FileContents` or `sharemap cat`",
-        ));
-    }
-    Ok(status)
+    if says_nothing && sys::file::understates_size(file) { Err(understated()) } else { Ok(status) }
+}
+
+#[cold]
+fn understated() -> Error {
+    Error::new(ErrorKind::Unsupported, "map").with_detail(
+        "its file system states a length of 0 although it has bytes; read it, for instance with \
+         `FileContents` or `sharemap cat`",
+    )
 }
 
 impl Plan {

@@ -36,7 +36,8 @@ pub(crate) type Fill<'a> = &'a mut dyn FnMut(&Memory, &Header) -> Result<()>;
 /// Anything else that has the name fails the call with `AlreadyExists`, and so does an object that is
 /// not ready in time.
 ///
-/// All waits together take at most `open_timeout`. `fill` is called again for each new attempt. If attaching fails, the object is complete and keeps its name.
+/// All waits together take at most `open_timeout`. `fill` is called again for each new attempt. If
+/// attaching fails, the object is complete and keeps its name.
 pub(crate) fn create_new(
     location: &Location,
     shape: &ExpectedLayout,
