@@ -21,7 +21,7 @@ pub(in crate::sync) mod shared;
 pub(in crate::sync) mod shared_type;
 
 // After the locks, because rustdoc lists the methods of a type in the order of the modules.
-mod look;
+mod queries;
 
 pub use barrier::{Barrier, BarrierHandle, BarrierMember};
 pub use condvar::{Condvar, CondvarGuard, CondvarHandle, WaitTimeoutResult};

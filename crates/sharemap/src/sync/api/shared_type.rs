@@ -146,10 +146,9 @@ impl<'a> LayoutWriter<'a> {
         Self { memory: Some(memory), at: header.payload_at, end }
     }
 
-    /// Begins a walk over the part of an object from `at`, a multiple of 16, to `end`, for a layer that
-    /// embeds locks in its own objects.
-    #[allow(dead_code, reason = "the layers above are to come")]
-    pub(crate) fn within(memory: &'a Memory, at: u64, end: u64) -> Self {
+    /// Begins a walk over the part of an object from `at`, a multiple of 16, to `end`.
+    #[cfg(test)]
+    fn within(memory: &'a Memory, at: u64, end: u64) -> Self {
         debug_assert!(at % GRAIN == 0);
         Self { memory: Some(memory), at, end }
     }
@@ -193,10 +192,9 @@ impl LayoutReader {
         Self { opening, at, end }
     }
 
-    /// Begins a walk over the part of an object from `at`, a multiple of 16, to `end`, for a layer that
-    /// embeds locks in its own objects.
-    #[allow(dead_code, reason = "the layers above are to come")]
-    pub(crate) fn within(opening: Arc<Opening>, at: u64, end: u64) -> Self {
+    /// Begins a walk over the part of an object from `at`, a multiple of 16, to `end`.
+    #[cfg(test)]
+    fn within(opening: Arc<Opening>, at: u64, end: u64) -> Self {
         debug_assert!(at % GRAIN == 0);
         Self { opening, at, end }
     }
