@@ -172,7 +172,7 @@ impl ObjectObserver {
     /// if `file` holds no object, such as raw memory or nothing.
     ///
     /// Fails for an object that cannot be read: its participants are unknown.
-    pub(crate) fn is_nobodys(
+    pub(crate) fn is_surely_unattached(
         file: &File,
         name: Option<&Path>,
         path: Option<PathBuf>,

@@ -106,7 +106,7 @@ impl ObjectFile {
         // A participant keeps the object mapped, and may have closed its descriptor. Where the claim
         // does not exclude mappings, the liveness locks tell whether a process is attached.
         if !exclusive.sees_mappings()
-            && !ObjectObserver::is_nobodys(exclusive.file(), location.path(), None)
+            && !ObjectObserver::is_surely_unattached(exclusive.file(), location.path(), None)
                 .map_err(named)?
         {
             return Ok(None);

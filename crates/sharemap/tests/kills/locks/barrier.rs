@@ -14,8 +14,8 @@ const BARRIER: Lock = Lock { prepare, survive, mask: mask_barrier };
 pub const OPERATIONS: &[Operation] = &[
     BARRIER.alone("join", join),
     BARRIER.beside("join beside a member", is_member, join),
-    BARRIER.beside("come first", comes_second, wait),
-    BARRIER.beside("come last", comes_first, wait),
+    BARRIER.beside("arrive first", comes_second, wait),
+    BARRIER.beside("arrive last", comes_first, wait),
     BARRIER.alone("leave", leave),
     BARRIER.beside("leave while another waits", comes_in_vain, leave),
     BARRIER.after(breaks).alone("restart", restart),

@@ -19,11 +19,11 @@ const PATIENCE: Duration = Duration::from_millis(20);
 const CONDVAR: Lock = Lock { prepare, survive, mask: |object| mask(object, &GATES) };
 
 pub const OPERATIONS: &[Operation] = &[
-    CONDVAR.alone("wait in vain", wait_in_vain),
-    CONDVAR.beside("wait, and be told", tells, wait),
+    CONDVAR.alone("wait until the timeout", wait_in_vain),
+    CONDVAR.beside("wait until notified", tells, wait),
     CONDVAR.alone("notify without waiters", tell_one),
-    CONDVAR.beside("tell one", waits, tell_one),
-    CONDVAR.beside("tell all", waits, tell_all),
+    CONDVAR.beside("notify one", waits, tell_one),
+    CONDVAR.beside("notify all", waits, tell_all),
 ];
 
 pub const PLANTED: &[Planted] = &[

@@ -24,10 +24,10 @@ const EVENT: Lock = Lock {
 
 pub const OPERATIONS: &[Operation] = &[
     EVENT.alone("set", set),
-    EVENT.beside("set what another waits for", waits, set),
-    EVENT.beside("wait, and be let through", sets, wait),
-    EVENT.beside("wait, and be let through alone", sets, wait_auto),
-    EVENT.after(is_set).alone("go through", wait_auto),
+    EVENT.beside("set while another waits", waits, set),
+    EVENT.beside("wait until the event is set", sets, wait),
+    EVENT.beside("wait until the auto-reset event is set", sets, wait_auto),
+    EVENT.after(is_set).alone("wait for an event that is set", wait_auto),
     EVENT.after(is_set).alone("reset", reset),
 ];
 

@@ -17,8 +17,8 @@ pub(super) const MUTEX: Lock = Lock { prepare, survive, mask: |object| mask(obje
 pub const OPERATIONS: &[Operation] = &[
     MUTEX.alone("lock and unlock", lock),
     MUTEX.beside("lock beside a living owner", has, lock),
-    MUTEX.beside("unlock what another waits for", waits, unlock),
-    MUTEX.after(dies).alone("lock what the dead had", mark_consistent),
+    MUTEX.beside("unlock while another waits", waits, unlock),
+    MUTEX.after(dies).alone("lock after the death of the owner", mark_consistent),
     MUTEX.after(dies).alone("poison", poison),
     MUTEX.after(poisoned).alone("repair", repair),
     MUTEX.after(|_| {}).alone("create", |path| {

@@ -12,11 +12,11 @@ const DONE: u32 = 1 << 19;
 const ONCE: Lock = Lock { prepare, survive, mask: |object| mask(object, &[GATE]) };
 
 pub const OPERATIONS: &[Operation] = &[
-    ONCE.alone("do it", call),
+    ONCE.alone("run the action", call),
     ONCE.beside("wait until it is done", is_at_it, call),
-    ONCE.beside("do what another waits for", waits, finish),
-    ONCE.alone("fail", fail),
-    ONCE.after(dies).alone("do it again", call),
+    ONCE.beside("finish the action while another waits", waits, finish),
+    ONCE.alone("fail in the action", fail),
+    ONCE.after(dies).alone("run the action again", call),
 ];
 
 pub const PLANTED: &[Planted] = &[

@@ -13,12 +13,12 @@ const GATE: usize = 8;
 const LOCK: Lock = Lock { prepare, survive, mask: mask_permits };
 
 pub const OPERATIONS: &[Operation] = &[
-    LOCK.alone("take", take),
+    LOCK.alone("acquire a permit", take),
     LOCK.beside("acquire beside a holder", has_one, take),
-    LOCK.beside("take what others have", has_all, take),
-    LOCK.alone("give back", give_back),
-    LOCK.beside("give back what another waits for", waits, give_all_back),
-    LOCK.after(dies).alone("take what the dead had", take_all),
+    LOCK.beside("acquire a permit while others hold all", has_all, take),
+    LOCK.alone("release a permit", give_back),
+    LOCK.beside("release a permit while another waits", waits, give_all_back),
+    LOCK.after(dies).alone("acquire the permits of a dead holder", take_all),
 ];
 
 pub const PLANTED: &[Planted] = &[

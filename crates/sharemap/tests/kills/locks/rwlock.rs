@@ -25,8 +25,8 @@ pub const OPERATIONS: &[Operation] = &[
     RWLOCK.beside("stop reading while another waits", waits_to_write, stop_reading),
     RWLOCK.beside("read again while another waits to write", waits_to_write, read_again),
     RWLOCK.beside("stop writing while another waits", waits_to_read, stop_writing),
-    RWLOCK.after(dies_writing).alone("read what the dead wrote", mark_consistent),
-    RWLOCK.after(dies_reading).alone("write what the dead read", write),
+    RWLOCK.after(dies_writing).alone("read after the death of a writer", mark_consistent),
+    RWLOCK.after(dies_reading).alone("write after the death of a reader", write),
 ];
 
 pub const PLANTED: &[Planted] = &[

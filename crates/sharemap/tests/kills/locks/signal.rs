@@ -12,9 +12,9 @@ const SIGNAL: Lock = Lock { prepare, survive, mask: |object| mask(object, &[GATE
 
 pub const OPERATIONS: &[Operation] = &[
     SIGNAL.alone("post", post),
-    SIGNAL.beside("post what another waits for", waits, post),
-    SIGNAL.beside("wait, and take", posts, wait),
-    SIGNAL.after(posted).alone("take", wait),
+    SIGNAL.beside("post while another waits", waits, post),
+    SIGNAL.beside("wait and decrement", posts, wait),
+    SIGNAL.after(posted).alone("decrement", wait),
 ];
 
 pub const PLANTED: &[Planted] = &[

@@ -20,7 +20,7 @@ const SLICE: Lock = Lock { prepare, survive, mask: |object| mask(object, &[GATE]
 pub const OPERATIONS: &[Operation] = &[
     SLICE.alone("write in place", write),
     SLICE.beside("write in place while another waits", waits, write_now),
-    SLICE.after(dies).alone("mend what the dead left half-written", write),
+    SLICE.after(dies).alone("repair half-written elements", write),
 ];
 
 pub const PLANTED: &[Planted] = &[
