@@ -11,12 +11,19 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::sys::os::map::page_size;
 use crate::sys::posix::fault::{Child, PROBED_PAGES, are_ours, probe, set_probed};
 
 /// The time limit of a test. A handler that has not returned by then counts as keeping faults.
 const PATIENCE_SECONDS: libc::time_t = 1;
+
+/// The time after which a child that shares the memory counts as stuck, which happens under emulators only: the
+/// kernel suspends this thread until such a child has ended.
+const STUCK: Duration = Duration::from_secs(5);
+/// How often a test is made while its child gets stuck.
+const ATTEMPTS: usize = 3;
 
 /// The report that all faults were recovered.
 const RECOVERED: u32 = 0x5ac7;
@@ -29,37 +36,40 @@ pub(crate) fn try_out(child: Child, signals: &[c_int]) -> Option<bool> {
     let pages = Pages::map()?;
     let test = Test { pages: &pages, signals };
     set_probed(pages.base as usize);
-    // The child inherits the full mask, and unblocks only the signals that it tests: no other handler may
-    // run in it.
-    let mask = Mask::block_all();
-    let start = |exit_signal| match child {
-        Child::SharingMemory => test.borrow_memory(exit_signal),
-        Child::WithACopy => test.copy_memory(exit_signal),
-    };
-    let mut pid = start(0);
-    if pid < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
-        // qemu refuses a child without an exit signal.
-        pid = start(libc::SIGCHLD);
-    }
-    drop(mask);
-    if pid > 0 {
-        wait(pid);
-    }
+    let pid = (0..ATTEMPTS).find_map(|_| test.start(child)).unwrap_or(-1);
     set_probed(0);
     let report = pages.report().load(Ordering::Acquire);
     (pid > 0 && report != NOT_OURS).then_some(report == RECOVERED)
 }
 
-/// Waits for the child to end. `__WALL` includes children without an exit signal.
-fn wait(pid: libc::pid_t) {
+/// Waits for the child to end, for at most `patience` if there is one, and then kills it. Returns `true` if the
+/// child ended by itself, or if another thread has already waited for it.
+///
+/// `__WALL` includes children without an exit signal.
+pub(super) fn wait(pid: libc::pid_t, patience: Option<Duration>) -> bool {
+    let start = Instant::now();
     let mut status = 0;
-    // SAFETY: `waitpid` writes only `status`. Any other error means that another thread has already
-    // waited for the child.
+    // SAFETY: `waitpid` writes only `status`. The child is this function's own, so its id is not used again
+    // before it has been waited for.
     unsafe {
-        while libc::waitpid(pid, &mut status, libc::__WALL) < 0
-            && *libc::__errno_location() == libc::EINTR
-        {}
+        let mut waited = |flags| loop {
+            let found = libc::waitpid(pid, &mut status, libc::__WALL | flags);
+            if found >= 0 || *libc::__errno_location() != libc::EINTR {
+                return found;
+            }
+        };
+        let Some(patience) = patience else { return waited(0) != 0 };
+        // On real kernels the child has ended: the first call returns it.
+        while waited(libc::WNOHANG) == 0 {
+            if start.elapsed() >= patience {
+                libc::kill(pid, libc::SIGKILL);
+                waited(0);
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
+    true
 }
 
 struct Test<'a> {
@@ -68,6 +78,31 @@ struct Test<'a> {
 }
 
 impl Test<'_> {
+    /// Makes the test once. Returns the child's id, which is negative if there was no child, or `None` if the
+    /// child was stuck.
+    fn start(&self, child: Child) -> Option<libc::pid_t> {
+        // The child inherits the full mask, and unblocks only the signals that it tests: no other handler may
+        // run in it.
+        let mask = Mask::block_all();
+        self.pages.report().store(0, Ordering::Relaxed);
+        let start = |exit_signal| match child {
+            Child::SharingMemory => self.borrow_memory(exit_signal),
+            Child::WithACopy => self.copy_memory(exit_signal),
+        };
+        let mut pid = start(0);
+        if pid < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
+            // qemu refuses a child without an exit signal.
+            pid = start(libc::SIGCHLD);
+        }
+        drop(mask);
+        // A child with a copy of the memory is killed by its own timer.
+        let patience = match child {
+            Child::SharingMemory => Some(STUCK),
+            Child::WithACopy => None,
+        };
+        (pid <= 0 || wait(pid, patience)).then_some(pid)
+    }
+
     /// Starts a child that shares this process's memory. Returns its id once it has ended: until then,
     /// this thread is suspended (`CLONE_VFORK`).
     fn borrow_memory(&self, exit_signal: c_int) -> libc::pid_t {

@@ -6,3 +6,4 @@ mod forks;
 mod leases;
 mod overlays;
 mod removals;
+mod self_tests;
