@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::opening::{PATIENCE, bytes_of, patch, refused};
 use super::registry::key;
-use super::{Scratch, need_atomics, release, shape};
+use super::{Scratch, is_free, need_atomics, release, shape};
 use crate::error::ErrorKind;
 use crate::peer::header::{self, Header};
 use crate::peer::header::{CREATION, FIRST};
@@ -168,7 +168,7 @@ fn two_homes_at_once_are_noticed() {
     header::write_home(&session.memory, elsewhere).unwrap();
     let error = session.participant().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unclean, "{error}");
-    assert!(session.slots.is_free(FIRST).unwrap());
+    assert!(is_free(&session, FIRST));
 
     // A participant under the other home has a record in use and has not yet changed the clean flag.
     assert_eq!(session.use_of(0).unwrap(), IN_USE);

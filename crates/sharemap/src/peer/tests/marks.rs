@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Scratch, memory_of, need_atomics, release, shape};
+use super::{Scratch, is_free, memory_of, need_atomics, release, shape};
 use crate::error::ErrorKind;
 use crate::peer::header::CLEAN;
 use crate::peer::header::FIRST;
@@ -70,7 +70,7 @@ fn attaching_fails_if_the_mark_cannot_be_flushed() {
     assert_eq!(session.participant().unwrap_err().kind(), ErrorKind::FlushFailed);
     assert_eq!(session.own.participant(), None);
     assert_eq!(session.participants().unwrap(), []);
-    assert!(session.slots.is_free(FIRST).unwrap());
+    assert!(is_free(&session, FIRST));
     assert_eq!(session.memory.load::<u32>(CLEAN).unwrap(), USED, "the disk may have any mark");
     let another = file.open();
     assert_eq!(another.own.participant(), Some(0));

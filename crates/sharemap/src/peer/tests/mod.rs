@@ -15,6 +15,7 @@ mod threads;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use super::header::{self, Header, READERS};
 use super::machine::Machine;
@@ -133,6 +134,22 @@ fn open_or_create(
     let mut create =
         |terms: &OpenOptions| create::create_new(location, shape, terms, release, fill);
     create::open_or(location, shape, terms, release, &mut create)
+}
+
+/// Returns `true` if no process holds a slot.
+///
+/// Where memory is not wiped on fork, as under emulators, a child that another test forks holds its parent's
+/// slots for a moment. Then, and only then, this waits for the slot.
+fn is_free(session: &Session, slot: u64) -> bool {
+    const LONG: Duration = Duration::from_secs(20);
+    let start = Instant::now();
+    loop {
+        let free = session.slots.is_free(slot).unwrap();
+        if free || crate::sys::fork::wipes() || start.elapsed() > LONG {
+            return free;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// Returns `true` if a process has the object open read-only or copy-on-write.

@@ -1,6 +1,6 @@
 //! Read-only and copy-on-write attachments.
 
-use super::{Scratch, has_readers, need_atomics, release, shape};
+use super::{Scratch, has_readers, is_free, need_atomics, release, shape};
 use crate::error::ErrorKind;
 use crate::peer::header::READERS;
 use crate::peer::machine::Machine;
@@ -14,7 +14,7 @@ fn readers_are_no_participants() {
     let file = Scratch::new();
     let session = file.create();
     session.store_32(session.payload().0, 6).unwrap();
-    assert!(!has_readers(&session));
+    assert!(is_free(&session, READERS));
     for attachment in [Attachment::ReadOnly, Attachment::CopyOnWrite] {
         let terms = OpenOptions::separate();
         let reader =
@@ -25,7 +25,7 @@ fn readers_are_no_participants() {
         let error = reader.announce(0x1000).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotWritable, "{error}");
     }
-    assert!(!has_readers(&session));
+    assert!(is_free(&session, READERS));
     let reader = create::open_as(
         &file.location(),
         &shape(),
