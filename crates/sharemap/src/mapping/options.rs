@@ -110,7 +110,7 @@ impl MapOptions {
         self
     }
 
-    /// Reserves address space for growth in place to `len` bytes ([`MappingMut::grow`]).
+    /// Reserves address space for growth in place to `len` bytes ([`MappingMut::grow`](crate::MappingMut::grow)).
     ///
     /// A reservation takes no memory, with one exception: [`private`](Self::private) memory of
     /// [reserved](HugePages::Reserved) huge pages is allocated whole on Linux, because a page that is
@@ -251,12 +251,12 @@ impl MapOptions {
     /// Without this option, a mapping keeps its file open; mappings of one file share a descriptor
     /// if the system can identify the file. Reading and writing need no descriptor. The calls that
     /// need one are [`Unsupported`](ErrorKind::Unsupported) afterwards:
-    /// [`is_current`](Region::is_current), [`remap`](Mapping::remap), [`grow`](MappingMut::grow),
-    /// [`resize`](MappingMut::resize), [`punch_hole`](MappingMut::punch_hole),
+    /// [`is_current`](Region::is_current), [`remap`](crate::Mapping::remap), [`grow`](crate::MappingMut::grow),
+    /// [`resize`](crate::MappingMut::resize), [`punch_hole`](crate::MappingMut::punch_hole),
     /// [`residency`](Region::residency), [`cache_status`](Region::cache_status),
     /// [`evict`](Region::evict), [`data_extents`](Region::data_extents),
-    /// [`file_system`](Region::file_system), [`frozen`](Mapping::frozen); on macOS and Windows
-    /// [`flush`](MappingMut::flush), on Linux [`flush_async`](MappingMut::flush_async). A
+    /// [`file_system`](Region::file_system), [`frozen`](crate::Mapping::frozen); on macOS and Windows
+    /// [`flush`](crate::MappingMut::flush), on Linux [`flush_async`](crate::MappingMut::flush_async). A
     /// [`Reader`](crate::Reader) cannot compare the file's size: after a truncation it reads zeros
     /// up to the end of the last page.
     ///

@@ -64,7 +64,7 @@ impl SharedMemoryOptions {
         Self::default()
     }
 
-    /// Sets the length up to which the memory may [grow](SharedMemory::grow), and reserves address
+    /// Sets the length up to which the memory may [grow](crate::SharedMemory::grow), and reserves address
     /// space for it. The default is the length of the object.
     ///
     /// A process that opens the object sets its own `max` to follow the growth. Where the system
@@ -118,7 +118,7 @@ impl SharedMemoryOptions {
     }
 
     /// Allocates no memory in advance. If none is left when the memory is written to, the store is an
-    /// error of kind [`Fault`](ErrorKind::Fault).
+    /// error of kind [`Fault`](crate::ErrorKind::Fault).
     ///
     /// # Examples
     /// ```
@@ -182,7 +182,7 @@ impl SharedMemoryOptions {
     }
 
     /// Permits opening objects of other users. Without this option, another user's object is an
-    /// error of kind [`ForeignOwner`](ErrorKind::ForeignOwner).
+    /// error of kind [`ForeignOwner`](crate::ErrorKind::ForeignOwner).
     ///
     /// On Linux, an owner that this user namespace does not map counts as another user.
     ///

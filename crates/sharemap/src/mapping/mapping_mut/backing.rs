@@ -19,7 +19,7 @@ impl MappingMut {
     ///
     /// # Errors
     /// - `FlushFailed` - this flush or an earlier one of this mapping failed.
-    /// - `Unsupported` - the mapping [closed](MapOptions::close_file) its file, on macOS and Windows.
+    /// - `Unsupported` - the mapping [closed](crate::MapOptions::close_file) its file, on macOS and Windows.
     ///
     /// # Examples
     /// ```
@@ -106,7 +106,7 @@ impl MappingMut {
     ///
     /// # Errors
     /// - `FlushFailed` - this flush or an earlier one of this mapping failed.
-    /// - `Unsupported` - the mapping [closed](MapOptions::close_file) its file, on Linux.
+    /// - `Unsupported` - the mapping [closed](crate::MapOptions::close_file) its file, on Linux.
     ///
     /// # Examples
     /// ```
@@ -154,21 +154,21 @@ impl MappingMut {
         self.region.flush(range, Flush::Started)
     }
 
-    /// Grows the mapping in place to `new_len` bytes, within its [reservation](MapOptions::reserve).
+    /// Grows the mapping in place to `new_len` bytes, within its [reservation](crate::MapOptions::reserve).
     /// The file grows, too, if it is shorter.
     ///
     /// Existing views and pointers stay valid, and views created afterwards show the new bytes. Space
-    /// on disk is allocated unless the mapping is [sparse](MapOptions::sparse). A `new_len` of at most
+    /// on disk is allocated unless the mapping is [sparse](crate::MapOptions::sparse). A `new_len` of at most
     /// the current length changes nothing. After an error the mapping has its old length.
     ///
     /// # Errors
-    /// - `ExceedsReservation` - `new_len` is more than [`reserved`](Region::reserved).
+    /// - `ExceedsReservation` - `new_len` is more than [`reserved`](crate::Region::reserved).
     /// - `NoSpace` - the file system has no space for the new bytes.
     /// - `TooLarge` - the file system or this process may not have a file of that size.
     /// - `Overflow` - the file would be longer than the system can express.
     /// - `NotWritable` - the file is sealed against growth.
     /// - `OutOfAddressSpace` - there is not enough memory for anonymous memory to grow (Windows).
-    /// - `Unsupported` - the mapping is of a device, or [closed](MapOptions::close_file) its file.
+    /// - `Unsupported` - the mapping is of a device, or [closed](crate::MapOptions::close_file) its file.
     ///
     /// Other kinds report a failed system call.
     ///
@@ -228,7 +228,7 @@ impl MappingMut {
     /// # Errors
     /// - `OutOfBounds`, `Overflow` - the range does not lie in the mapping.
     /// - `Unsupported` - the file system has no holes, or the mapping
-    ///   [closed](MapOptions::close_file) its file.
+    ///   [closed](crate::MapOptions::close_file) its file.
     /// - `NotWritable` - the file is sealed against writing.
     /// - `Fault` - a page at the ends of a range of anonymous memory could not be accessed.
     ///
@@ -256,7 +256,7 @@ impl MappingMut {
     }
 
     /// Maps the file again at its present length: after a fault, or when the mapping is no longer
-    /// [current](Region::is_current).
+    /// [current](crate::Region::is_current).
     ///
     /// The mapping never exceeds a length set in its options. After an error the mapping is
     /// unchanged.

@@ -62,7 +62,7 @@ impl SharedMemoryOptions {
     /// # Errors
     /// - `PermissionDenied` - another user's object has the name, and this user may not replace it.
     /// - `NotAnObject` - a directory has the name.
-    /// - `Unsupported` - on Windows, if the [`Lifetime`] is `Attached` and the name exists.
+    /// - `Unsupported` - on Windows, if the [`Lifetime`](crate::Lifetime) is `Attached` and the name exists.
     ///
     /// Otherwise as for [`create_new`](Self::create_new).
     pub fn replace(&self, location: impl Into<Location>, len: u64) -> Result<SharedMemory> {
