@@ -22,9 +22,6 @@ impl Mapping {
     /// Otherwise as for [`Region::populate`](crate::Region::populate).
     ///
     /// # Examples
-    /// See [`SharedMemory::freeze`](crate::SharedMemory::freeze).
-    ///
-    /// # Examples
     /// ```
     /// # use sharemap::*;
     /// # fn main() -> Result<()> {

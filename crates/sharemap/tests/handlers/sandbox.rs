@@ -79,7 +79,7 @@ fn alone(work: impl FnOnce()) -> ! {
     }
 }
 
-/// The memory whose accesses fault in a sandbox. Each round allocates little, and the same amount.
+/// The memory at which accesses fault in a sandbox. Each round allocates the same small amount.
 struct Work {
     ours: Ours,
     room: Vec<u8>,
