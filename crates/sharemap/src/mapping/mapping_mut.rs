@@ -298,9 +298,6 @@ impl MappingMut {
     /// Returns a stream into the bytes, with `Write` and `Seek`.
     ///
     /// # Examples
-    /// See [`Writer`].
-    ///
-    /// # Examples
     /// ```
     /// # use sharemap::*;
     /// # fn main() -> Result<()> {

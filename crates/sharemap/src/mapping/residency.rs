@@ -90,9 +90,6 @@ impl Region {
     /// Other kinds report a failed system call.
     ///
     /// # Examples
-    /// See [`Residency`].
-    ///
-    /// # Examples
     /// ```
     /// # use sharemap::*;
     /// # fn main() -> Result<()> {

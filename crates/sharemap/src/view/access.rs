@@ -124,9 +124,6 @@ impl<'a, T: Element> View<'a, T> {
     /// An `N` of zero does not compile.
     ///
     /// # Examples
-    /// See [`Blocks`].
-    ///
-    /// # Examples
     /// ```
     /// # use sharemap::*;
     /// # fn main() -> Result<()> {

@@ -58,9 +58,6 @@ impl<'a, T: AtomicElement> ViewMut<'a, T> {
     /// - `Unsupported` - accesses to the memory are system calls, which are not atomic.
     ///
     /// # Examples
-    /// See [`Atomic`].
-    ///
-    /// # Examples
     /// ```
     /// # use sharemap::*;
     /// # fn main() -> Result<()> {
