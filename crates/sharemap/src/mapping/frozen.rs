@@ -71,3 +71,53 @@ impl Mapping {
         Ok(unsafe { std::slice::from_raw_parts(self.region.base(), len) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use crate::error::ErrorKind;
+    use crate::sys::{self, Access};
+    use crate::{MapOptions, Seals, SharedMemory, page_size};
+
+    /// Every page of the slice is populated, although another thread lengthens the mapping meanwhile.
+    #[test]
+    fn the_pages_of_a_growing_slice_are_populated() {
+        const PAGES: usize = 256;
+        let page = page_size();
+        for _ in 0..40 {
+            let memory = SharedMemory::anonymous(page as u64).unwrap();
+            let file = sys::file::duplicate(memory.file().unwrap()).unwrap();
+            drop(memory);
+            loop {
+                match sys::shm::seal(&file, Seals::SHRINK | Seals::WRITE) {
+                    Ok(()) => break,
+                    // A child that another test forks maps the memory until it ends.
+                    Err(error) if error.kind() == ErrorKind::Busy => std::thread::yield_now(),
+                    Err(error) => {
+                        eprintln!("skipped: {error}");
+                        return;
+                    }
+                }
+            }
+            let read_only = sys::shm::reopen(&file, Access::Read).unwrap();
+            let map = MapOptions::new().reserve(PAGES * page).map(&read_only).unwrap();
+            let grown = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    for pages in 2..=PAGES {
+                        file.set_len((pages * page) as u64).unwrap();
+                        map.region.refresh_len().unwrap();
+                    }
+                    grown.store(true, Ordering::Release);
+                });
+                while !grown.load(Ordering::Acquire) {
+                    let len = map.frozen().unwrap().len();
+                    let residency = map.residency_range(..len).unwrap();
+                    assert_eq!(residency.absent(), 0, "of {}", len / page);
+                }
+            });
+            assert_eq!(map.frozen().unwrap().len(), PAGES * page);
+        }
+    }
+}

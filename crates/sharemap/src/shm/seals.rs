@@ -50,7 +50,8 @@ impl SharedMemory {
     /// handle is gone, and the memory exists only if another handle refers to it.
     ///
     /// # Errors
-    /// - `Busy` - another handle, in this process or another one, maps the memory for writing.
+    /// - `Busy` - another handle, in this process or another one, maps the memory for writing. A forked
+    ///   child inherits the mappings of its parent, so it counts until it ends or executes a program.
     /// - `Unsupported` - the memory has a name, further seals are forbidden, or the system has no
     ///   seals.
     ///

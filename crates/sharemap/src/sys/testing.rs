@@ -39,6 +39,36 @@ pub(crate) struct Scenario<'a> {
     pub(crate) mask: fn(&mut [u8]),
 }
 
+/// The calls that only Linux has, refused.
+#[cfg(not(target_os = "linux"))]
+pub(crate) mod refused {
+    use super::Can;
+
+    const CLONES: &str = "only Linux can clone processes";
+    const IDS: &str = "only Linux has pid namespaces";
+
+    /// Returns `false`: not all descriptors can be closed at once.
+    pub(crate) fn close_all() -> bool {
+        false
+    }
+
+    pub(crate) fn clone_alone() -> Can<i32> {
+        Err(CLONES.to_owned())
+    }
+
+    pub(crate) fn share_memory() -> Can<()> {
+        Err(CLONES.to_owned())
+    }
+
+    pub(crate) fn leave_ids() -> Can<()> {
+        Err(IDS.to_owned())
+    }
+
+    pub(crate) fn choose_id(_: i32) -> Can<()> {
+        Err(IDS.to_owned())
+    }
+}
+
 /// The search on systems and processors without one.
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(sharemap_syscall_fallback))))]
 pub(crate) mod untraced {

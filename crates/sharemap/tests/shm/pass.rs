@@ -183,7 +183,7 @@ mod over_a_socket {
         assert_eq!(received.seals().unwrap(), Seals::SHRINK | Seals::GROW);
         let frozen = {
             drop(received);
-            block.freeze().unwrap()
+            crate::sealed::freeze(block).unwrap()
         };
         frozen.send(&here).unwrap();
         let received = ReadOnlySharedMemory::receive(&there).unwrap();

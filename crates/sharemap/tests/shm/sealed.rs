@@ -1,15 +1,35 @@
 //! Seals and frozen memory.
 
-use sharemap::{ErrorKind, Seals, SharedMemory, page_size};
+use std::time::{Duration, Instant};
+
+use sharemap::{ErrorKind, ReadOnlySharedMemory, Result, Seals, SharedMemory, page_size};
 
 use super::Name;
+
+/// Freezes the memory as soon as no child that another test forks has it mapped: where the system
+/// copies a process to start a program, as emulators do, every child maps it until then.
+pub(crate) fn freeze(mut memory: SharedMemory) -> Result<ReadOnlySharedMemory> {
+    let start = Instant::now();
+    loop {
+        let file = memory.file().expect("shared memory has a file").try_clone()?;
+        match memory.freeze() {
+            Err(error)
+                if error.kind() == ErrorKind::Busy && start.elapsed() < Duration::from_secs(30) =>
+            {
+                memory = SharedMemory::from_descriptor(&file)?;
+                std::thread::yield_now();
+            }
+            result => return result,
+        }
+    }
+}
 
 /// Frozen memory is available as a plain slice.
 #[test]
 fn frozen_memory_is_a_plain_slice() {
     let memory = SharedMemory::anonymous(2 * page_size() as u64).unwrap();
     memory.bytes().write_at(page_size() - 2, b"settled").unwrap();
-    let frozen = match memory.freeze() {
+    let frozen = match freeze(memory) {
         Ok(frozen) => frozen,
         Err(error) if cfg!(not(target_os = "linux")) => {
             assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -54,7 +74,7 @@ fn a_writable_mapping_prevents_freezing() {
     assert_eq!(memory.freeze().unwrap_err().kind(), ErrorKind::Busy);
     writer.bytes().set(0, 1).unwrap();
     assert_eq!(reader.bytes().get(0).unwrap(), 1);
-    let frozen = writer.freeze().unwrap();
+    let frozen = freeze(writer).unwrap();
     assert_eq!((frozen.frozen().unwrap()[0], reader.frozen().unwrap()[0]), (1, 1));
 }
 

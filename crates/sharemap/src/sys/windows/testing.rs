@@ -5,6 +5,9 @@ use std::process::ExitStatus;
 
 use crate::sys::testing::Can;
 
+pub(crate) use crate::sys::testing::refused::{
+    choose_id, clone_alone, close_all, leave_ids, share_memory,
+};
 pub(crate) use crate::sys::testing::untraced::{close, mark};
 
 /// Returns `true` if the process ended because a library of it was not loaded: under Wine, this occurs
@@ -49,27 +52,4 @@ pub(crate) fn go_on(_: u32) {}
 
 pub(crate) fn execute(_: &str) -> Can<Infallible> {
     Err("this system cannot replace the program of a process".to_owned())
-}
-
-const CLONES: &str = "only Linux can clone processes";
-const IDS: &str = "only Linux has pid namespaces";
-
-pub(crate) fn close_all() -> bool {
-    false
-}
-
-pub(crate) fn clone_alone() -> Can<i32> {
-    Err(CLONES.to_owned())
-}
-
-pub(crate) fn share_memory() -> Can<()> {
-    Err(CLONES.to_owned())
-}
-
-pub(crate) fn leave_ids() -> Can<()> {
-    Err(IDS.to_owned())
-}
-
-pub(crate) fn choose_id(_: i32) -> Can<()> {
-    Err(IDS.to_owned())
 }
