@@ -19,8 +19,8 @@ use crate::sys::posix::fault::{Child, PROBED_PAGES, are_ours, probe, set_probed}
 /// The time limit of a test. A handler that has not returned by then counts as keeping faults.
 const PATIENCE_SECONDS: libc::time_t = 1;
 
-/// The time after which a child that shares the memory counts as stuck, which happens under emulators only: the
-/// kernel suspends this thread until such a child has ended.
+/// The time after which an emulator's child that should share the memory counts as stuck. A kernel suspends this
+/// thread until such a child exits, and no child gets stuck.
 const STUCK: Duration = Duration::from_secs(5);
 /// How often a test is made while its child gets stuck.
 const ATTEMPTS: usize = 3;
@@ -59,7 +59,6 @@ pub(super) fn wait(pid: libc::pid_t, patience: Option<Duration>) -> bool {
             }
         };
         let Some(patience) = patience else { return waited(0) != 0 };
-        // On real kernels the child has ended: the first call returns it.
         while waited(libc::WNOHANG) == 0 {
             if start.elapsed() >= patience {
                 libc::kill(pid, libc::SIGKILL);
@@ -89,17 +88,15 @@ impl Test<'_> {
             Child::SharingMemory => self.borrow_memory(exit_signal),
             Child::WithACopy => self.copy_memory(exit_signal),
         };
-        let mut pid = start(0);
+        let (mut pid, mut patience) = (start(0), None);
         if pid < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
-            // qemu refuses a child without an exit signal.
+            // qemu refuses a child without an exit signal, and forks one that should share the memory. A child
+            // with a copy is killed by its own timer.
             pid = start(libc::SIGCHLD);
+            patience = matches!(child, Child::SharingMemory).then_some(STUCK);
         }
         drop(mask);
-        // A child with a copy of the memory is killed by its own timer.
-        let patience = match child {
-            Child::SharingMemory => Some(STUCK),
-            Child::WithACopy => None,
-        };
+        // On a kernel, this is one call of `wait4`: a sandbox may allow no other.
         (pid <= 0 || wait(pid, patience)).then_some(pid)
     }
 
