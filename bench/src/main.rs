@@ -1,9 +1,10 @@
 //! `sharemap-bench map` and `sharemap-bench sync`: measures mapping, guarded access and locks, each
-//! beside its peers. See README.md.
+//! beside its peers. `sharemap-bench budget` counts instructions. See README.md.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("the benchmarks compare with system calls of Linux and run there only");
 
+mod budget;
 mod figure;
 mod map;
 mod measure;
@@ -25,9 +26,11 @@ use report::Row;
 
 const USAGE: &str = "\
 Usage: sharemap-bench map|sync [--json] [--rounds N] [--only TEXT] [--dir DIRECTORY] [--list]
+       sharemap-bench budget
 
   map              mapping files, and guarded access
   sync             locks between processes
+  budget           instructions of the shortest operations, and their limits
 
   --json           rows as a JSON array on standard output, else a table
   --rounds N       rounds of every figure (at least 6; default: about 8 seconds each)
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
                 return ExitCode::from(2);
             }
         },
+        Some("budget") => budget::run(),
         // The program starts itself for measurements that need a separate process.
         Some("serve") => peers::child::serve(&words.collect::<Vec<_>>()),
         Some("native") => map::native::child(words.next()),

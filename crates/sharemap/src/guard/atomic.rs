@@ -35,6 +35,16 @@ pub trait AtomicWord: Copy + PartialEq {
     /// # Safety
     /// As the trait says.
     unsafe fn compare_exchange(at: *mut u8, current: Self, new: Self, fault: &mut usize) -> Self;
+    /// Stores `lead` at `LEAD` behind the address, then a word of 0 at the address, and loads the word of 32 bits at
+    /// `GATE` behind it. The load may overtake the stores.
+    ///
+    /// # Safety
+    /// As the trait says, for all three places.
+    unsafe fn store_and_release<const LEAD: u64, const GATE: u64>(
+        at: *mut u8,
+        lead: Self,
+        fault: &mut usize,
+    ) -> u32;
     /// Adds, wrapping around on overflow, and returns the previous value.
     ///
     /// # Safety
@@ -74,7 +84,7 @@ pub trait AtomicWord: Copy + PartialEq {
 }
 
 macro_rules! words {
-    ($($word:ty as $int:ty: $load:ident $store:ident $swap:ident $compare_exchange:ident $fetch_add:ident;)*) => { $(
+    ($($word:ty as $int:ty: $load:ident $store:ident $swap:ident $compare_exchange:ident $fetch_add:ident $release:ident;)*) => { $(
         impl AtomicWord for $word {
             #[inline(always)]
             unsafe fn load(from: *const u8, fault: &mut usize) -> Self {
@@ -107,6 +117,16 @@ macro_rules! words {
             }
 
             #[inline(always)]
+            unsafe fn store_and_release<const LEAD: u64, const GATE: u64>(
+                at: *mut u8,
+                lead: Self,
+                fault: &mut usize,
+            ) -> u32 {
+                // SAFETY: as the trait says.
+                unsafe { arch::$release::<LEAD, GATE>(at, lead as $int, fault) }
+            }
+
+            #[inline(always)]
             unsafe fn fetch_add(at: *mut u8, value: Self, fault: &mut usize) -> Self {
                 // SAFETY: as the trait says.
                 unsafe { arch::$fetch_add(at, value as $int, fault) as Self }
@@ -132,8 +152,8 @@ macro_rules! words {
 }
 
 words! {
-    u32 as u32: atomic_load_32 atomic_store_32 atomic_swap_32 atomic_compare_exchange_32 atomic_fetch_add_32;
-    i32 as u32: atomic_load_32 atomic_store_32 atomic_swap_32 atomic_compare_exchange_32 atomic_fetch_add_32;
-    u64 as u64: atomic_load_64 atomic_store_64 atomic_swap_64 atomic_compare_exchange_64 atomic_fetch_add_64;
-    i64 as u64: atomic_load_64 atomic_store_64 atomic_swap_64 atomic_compare_exchange_64 atomic_fetch_add_64;
+    u32 as u32: atomic_load_32 atomic_store_32 atomic_swap_32 atomic_compare_exchange_32 atomic_fetch_add_32 store_and_release_32;
+    i32 as u32: atomic_load_32 atomic_store_32 atomic_swap_32 atomic_compare_exchange_32 atomic_fetch_add_32 store_and_release_32;
+    u64 as u64: atomic_load_64 atomic_store_64 atomic_swap_64 atomic_compare_exchange_64 atomic_fetch_add_64 store_and_release_64;
+    i64 as u64: atomic_load_64 atomic_store_64 atomic_swap_64 atomic_compare_exchange_64 atomic_fetch_add_64 store_and_release_64;
 }

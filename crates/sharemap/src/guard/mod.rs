@@ -34,6 +34,8 @@ pub(crate) use copy::{copy_in, copy_in_directly, copy_out, copy_out_directly};
 pub(crate) use element::{load, load_bytes, prefetch, store};
 pub(crate) use scan::count_bytes;
 
+pub(crate) use crate::sys::arch::{acquire_and_load, acquire_and_load_two, clear_64, load_two};
+
 use crate::sys;
 pub use crate::sys::Recovery;
 

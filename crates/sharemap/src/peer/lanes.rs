@@ -10,35 +10,46 @@
 //! instruction: the lane still names its participant, and the recoverer finds the lane with all
 //! that it announces.
 //!
-//! A lane's [`Seat`] is this process's private record of the lane, in memory that a forked child
+//! A lane's [`LaneCache`] is this process's private record of the lane, in memory that a forked child
 //! finds empty.
 
 #![allow(unsafe_code, reason = "fields in memory that a child finds empty")]
 
 use std::cell::{Cell, RefCell};
+use std::iter;
+use std::ptr::NonNull;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::{iter, ptr};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::AtomicWord;
 use crate::peer::header::{LANE, WAITS_SINCE};
+use crate::peer::lane_cache::{AnnouncementRef, LaneCache};
 use crate::peer::machine::{AnnounceOrdering, Announced, SLOTS};
 use crate::peer::polling::{BRIEFLY, Polling};
-use crate::peer::seat::{Seat, Spot};
 use crate::peer::session::Session;
 
-/// The number of entries in a thread's cache of seats.
+/// The number of sessions whose lane a thread finds at once.
 const CACHED: usize = 16;
 
 thread_local! {
-    /// At index `key % CACHED`: a session's key, and the seat that this thread claimed last in it.
-    static CACHE: [Cell<(u64, *const Seat)>; CACHED] =
-        const { [const { Cell::new((0, ptr::null())) }; CACHED] };
+    /// The lanes that this thread finds at once.
+    static CACHE: Cache = const {
+        Cache {
+            keys: [const { Cell::new(0) }; CACHED],
+            lanes: [const { Cell::new(NonNull::dangling()) }; CACHED],
+        }
+    };
     /// This thread's number; 0: not assigned yet.
     static NUMBER: Cell<u64> = const { Cell::new(0) };
     /// The lanes that this thread releases when it ends.
     static OWNED: RefCell<Owned> = const { RefCell::new(Owned { thread: 0, lanes: Vec::new() }) };
+}
+
+/// At index `key % CACHED`: a session's key, and the record of the lane that the thread claimed last in it.
+struct Cache {
+    keys: [Cell<u64>; CACHED],
+    lanes: [Cell<NonNull<LaneCache>>; CACHED],
 }
 
 /// The lanes that a thread has claimed. Dropping the value, when the thread ends, releases them.
@@ -52,8 +63,8 @@ struct Owned {
 impl Drop for Owned {
     fn drop(&mut self) {
         // Before the first release: another thread may claim a released lane, while this thread's
-        // remaining destructors may still lock and would find the lane's seat in the cache.
-        CACHE.with(|cache| cache.iter().for_each(|seat| seat.set((0, ptr::null()))));
+        // remaining destructors may still lock and would find the lane's record here.
+        CACHE.with(|cache| cache.keys.iter().for_each(|key| key.set(0)));
         for (_, session, lane) in self.lanes.drain(..) {
             if let Some(session) = session.upgrade() {
                 // If this fails, the lane still names this participant. It is released with the
@@ -62,6 +73,20 @@ impl Drop for Owned {
             }
         }
     }
+}
+
+/// Returns the record of the lane that this thread claimed last in the session of this key. The record may not be
+/// valid: a forked child inherits the cache, and finds the record empty.
+///
+/// The session must be alive.
+#[inline(always)]
+pub(super) fn cached_lane<'a>(key: u64) -> Option<&'a LaneCache> {
+    CACHE.with(|entries| {
+        let index = key as usize % CACHED;
+        // SAFETY: keys are never reused, so the record is one of the session of this key, which owns its memory
+        // and is alive.
+        (entries.keys[index].get() == key).then(|| unsafe { entries.lanes[index].get().as_ref() })
+    })
 }
 
 /// Returns this thread's number, which no other thread of this process ever gets.
@@ -86,56 +111,36 @@ impl Session {
         &self,
         announcement: u64,
         ordering: AnnounceOrdering,
-    ) -> Result<Spot<'_>> {
-        // Usually this thread holds nothing else, and the first slot is empty.
-        if let Some(seat) = self.cached_seat() {
-            if let Some(spot) = self.fill(seat, 1, announcement, ordering)? {
-                return Ok(spot);
-            }
+    ) -> Result<AnnouncementRef<'_>> {
+        match cached_lane(self.key).and_then(LaneCache::take_ready) {
+            Some(slot) => self.fill(slot, announcement, ordering),
+            None => self.announce_slow(announcement, ordering),
         }
-        self.announce_slow(announcement, ordering)
     }
 
     /// Stores `since` in the lane that this thread claimed last, as the time since when it sleeps
-    /// (FORMAT.md, "Lane"). For inspection only: without a cached lane the call does nothing.
+    /// (FORMAT.md, "Lane"). For inspection only: without a lane the call does nothing.
     pub(super) fn note_wait_in_lane(&self, since: u32) {
-        let (key, seat) = CACHE.with(|cache| cache[self.key as usize % CACHED].get());
-        if key != self.key {
-            return;
-        }
-        // SAFETY: keys are never reused, so this is a seat of `self`, which owns its memory.
-        let seat = unsafe { &*seat };
-        if self.is_seat_of(seat, NUMBER.get()) {
+        let Some(cache) = cached_lane(self.key) else { return };
+        if self.is_lane_of(cache, NUMBER.get()) {
             // The wait itself reports a fault.
-            let _ = self.memory.store(seat.offset.load(Ordering::Relaxed) + WAITS_SINCE, since);
+            let _ = self.memory.store(cache.offset.load(Ordering::Relaxed) + WAITS_SINCE, since);
         }
     }
 
-    /// Stores `announcement` in slot `index` (1 to 7) of a lane of this thread, if the slot is empty.
+    /// Stores `announcement` in a `slot` of this thread that is empty.
     #[inline(always)]
     fn fill<'a>(
         &self,
-        seat: &'a Seat,
-        index: usize,
+        slot: AnnouncementRef<'a>,
         announcement: u64,
         ordering: AnnounceOrdering,
-    ) -> Result<Option<Spot<'a>>> {
-        // A load and a store need not be one atomic operation: while this process lives, only this
-        // thread fills an empty slot of its lanes.
-        // SAFETY: a claimed lane's seat has the lane's address in this session's memory, and the
-        // slot is a word of the lane.
-        let free = self.memory.access(seat.slot(index), |address, fault| unsafe {
-            let free = u64::load(address, fault) == 0;
-            match ordering {
-                _ if !free => {}
-                AnnounceOrdering::Plain => {
-                    u64::store(address, announcement, Ordering::Release, fault);
-                }
-                AnnounceOrdering::Exchange => drop(u64::swap(address, announcement, fault)),
-            }
-            free
+    ) -> Result<AnnouncementRef<'a>> {
+        self.memory.access(slot.address(), |_, fault| match ordering {
+            AnnounceOrdering::Plain => slot.put(announcement, fault),
+            AnnounceOrdering::Exchange => slot.exchange(announcement, fault),
         })?;
-        Ok(free.then(|| seat.spot(index)))
+        Ok(slot)
     }
 
     /// Stores `announcement` in any empty slot of this thread's lanes, or in a lane that it claims if
@@ -143,36 +148,48 @@ impl Session {
     /// forked child that has no participant yet.
     #[cold]
     #[inline(never)]
-    fn announce_slow(&self, announcement: u64, ordering: AnnounceOrdering) -> Result<Spot<'_>> {
+    fn announce_slow(
+        &self,
+        announcement: u64,
+        ordering: AnnounceOrdering,
+    ) -> Result<AnnouncementRef<'_>> {
         let participant = self.participant()?;
-        let last = self.cached_seat();
-        let others = || self.own_lanes().into_iter().filter_map(|lane| self.seats.seat(lane));
-        for seat in last.into_iter().chain(iter::once_with(others).flatten()) {
-            for index in 1..=SLOTS as usize {
-                if let Some(spot) = self.fill(seat, index, announcement, ordering)? {
-                    return Ok(spot);
-                }
+        let last = cached_lane(self.key).filter(|cache| cache.is_valid());
+        let others = || self.own_lanes().into_iter().filter_map(|lane| self.lane_caches.of(lane));
+        for cache in last.into_iter().chain(iter::once_with(others).flatten()) {
+            if let Some(slot) = self.empty_slot(cache)? {
+                return self.fill(slot, announcement, ordering);
             }
         }
         let lane = self.claim_lane(participant)?;
-        let Some(seat) = self.seats.seat(lane) else { return Err(self.no_lane()) };
-        CACHE.with(|cache| cache[self.key as usize % CACHED].set((self.key, seat)));
+        let Some(cache) = self.lane_caches.of(lane) else { return Err(self.no_lane()) };
+        CACHE.with(|entries| {
+            let index = self.key as usize % CACHED;
+            entries.keys[index].set(self.key);
+            entries.lanes[index].set(NonNull::from(cache));
+        });
         // Empty, as `try_claim_lane` has checked.
-        self.fill(seat, 1, announcement, ordering)?.ok_or_else(|| self.no_lane())
+        let slot = self.empty_slot(cache)?.ok_or_else(|| self.no_lane())?;
+        self.fill(slot, announcement, ordering)
     }
 
-    /// Returns the seat that this thread claimed last in this session, if the seat is valid.
+    /// Returns an empty slot of a lane of this thread, and records it as in use.
     ///
-    /// Returns `None` in a forked child, which inherits the cache but finds the seat empty.
-    #[inline(always)]
-    fn cached_seat(&self) -> Option<&Seat> {
-        let (key, seat) = CACHE.with(|cache| cache[self.key as usize % CACHED].get());
-        if key != self.key {
-            return None;
+    /// Looks at the slots themselves, as the record of a lane may not tell. A load here and a store later need
+    /// not be one atomic operation: while this process lives, only this thread fills an empty slot of its
+    /// lanes.
+    fn empty_slot<'a>(&self, cache: &'a LaneCache) -> Result<Option<AnnouncementRef<'a>>> {
+        for index in 1..=SLOTS as usize {
+            let slot = cache.slot(index);
+            // SAFETY: a claimed lane's record has the lane's address in this session's memory, and the
+            // slot is a word of the lane.
+            let load = |address: *mut u8, fault: &mut usize| unsafe { u64::load(address, fault) };
+            if self.memory.access(slot.address(), load)? == 0 {
+                cache.note_use(index);
+                return Ok(Some(slot));
+            }
         }
-        // SAFETY: keys are never reused, so this is a seat of `self`, which owns its memory.
-        let seat = unsafe { &*seat };
-        seat.is_sure().then_some(seat)
+        Ok(None)
     }
 
     /// Returns this thread's lanes, oldest first.
@@ -191,18 +208,18 @@ impl Session {
     /// Returns `true` if `lane` is one of this thread's.
     #[inline]
     pub(super) fn is_own_lane(&self, lane: u32) -> bool {
-        self.seats.seat(lane).is_some_and(|seat| self.is_seat_of(seat, NUMBER.get()))
+        self.lane_caches.of(lane).is_some_and(|cache| self.is_lane_of(cache, NUMBER.get()))
     }
 
-    /// Returns `true` if the lane of `seat` belongs to this process's thread of number `thread`.
+    /// Returns `true` if the lane of `cache` belongs to this process's thread of number `thread`.
     ///
-    /// Where a forked child inherits seats (`fork::wipes` is `false`), the child's thread has the
+    /// Where a forked child inherits the records (`fork::wipes` is `false`), the child's thread has the
     /// parent's number. The child's participant then decides: a child has none until it attaches,
-    /// and attaching empties the inherited seats.
+    /// and attaching empties the inherited records.
     #[inline]
-    fn is_seat_of(&self, seat: &Seat, thread: u64) -> bool {
-        let owner = seat.thread.load(Ordering::Relaxed);
-        owner != 0 && owner == thread && (seat.is_sure() || self.own.participant().is_some())
+    fn is_lane_of(&self, cache: &LaneCache, thread: u64) -> bool {
+        let owner = cache.thread.load(Ordering::Relaxed);
+        owner != 0 && owner == thread && (cache.is_valid() || self.own.participant().is_some())
     }
 
     /// Claims the lowest free lane, recovering dead participants while none is free.
@@ -249,12 +266,12 @@ impl Session {
     }
 
     /// Records a lane that this thread has just claimed, in the thread's list and in the lane's
-    /// seat. Returns `lane`.
+    /// record. Returns `lane`.
     fn register_lane(&self, lane: u32) -> Result<u32> {
         let record = self.header.lane(lane);
         let address = self.memory.at(record, LANE)?;
         let (thread, entry) = (thread_number(), (self.key, Weak::clone(&self.me), lane));
-        let Some(seat) = self.seats.seat(lane) else { return Err(self.no_lane()) };
+        let Some(cache) = self.lane_caches.of(lane) else { return Err(self.no_lane()) };
         // First the list, because only its destructor releases the lane. If the destructor has run
         // already, the lane is released here and now.
         let noted = OWNED.try_with(|owned| {
@@ -274,12 +291,13 @@ impl Session {
         // Before the lane announces anything: from then on, a child forked from this process may
         // have copies of guards that name the lane, and must not claim it.
         self.inherited.note(lane);
-        seat.named.store(lane + 1, Ordering::Relaxed);
-        seat.offset.store(record, Ordering::Relaxed);
-        seat.address.store(address, Ordering::Relaxed);
-        seat.thread.store(thread, Ordering::Relaxed);
-        // Last: a valid seat is used without looking at its other fields.
-        seat.set_sure();
+        cache.named.store(lane + 1, Ordering::Relaxed);
+        cache.group.store(1 << (lane % 32), Ordering::Relaxed);
+        cache.offset.store(record, Ordering::Relaxed);
+        cache.address.store(address, Ordering::Relaxed);
+        cache.thread.store(thread, Ordering::Relaxed);
+        // Last: a valid record is used without looking at its other fields.
+        cache.set_valid();
         Ok(lane)
     }
 
@@ -299,41 +317,45 @@ impl Session {
     /// Does nothing in a child that was forked since, where the announcement is the parent's.
     #[inline(always)]
     pub(super) fn withdraw_at(&self, announced: Announced) -> Result<()> {
-        match self.spot(announced) {
-            Some(spot) if self.is_mine(spot) => self.withdraw_from(spot),
+        match self.slot_of(announced) {
+            Some(slot) if self.is_mine(slot) => self.withdraw_from(slot),
             _ => Ok(()),
         }
     }
 
     /// Returns the mapped slot of `announced`. `None` if no lane of this process can have it.
     #[inline(always)]
-    pub(super) fn spot(&self, announced: Announced) -> Option<Spot<'_>> {
+    pub(crate) fn slot_of(&self, announced: Announced) -> Option<AnnouncementRef<'_>> {
         let index = (announced.slot >> 3) as usize & 7;
-        let seat = self.seats.seat(announced.lane)?;
-        let is_one = index != 0 && !seat.address.load(Ordering::Relaxed).is_null();
-        is_one.then(|| seat.spot(index))
+        let cache = self.lane_caches.of(announced.lane)?;
+        let is_one = index != 0 && !cache.address.load(Ordering::Relaxed).is_null();
+        is_one.then(|| cache.slot(index))
     }
 
     /// Returns `true` unless this process was forked after the announcement was made.
     ///
-    /// `spot` must be an announcement that the calling thread has made. The thread is compared only
-    /// where the seat alone does not tell processes apart.
+    /// `slot` must be an announcement that the calling thread has made. The thread is compared only
+    /// where the record alone does not tell processes apart.
     #[inline(always)]
-    pub(super) fn is_mine(&self, spot: Spot<'_>) -> bool {
-        spot.seat.is_sure() || self.is_owned_slow(spot)
+    pub(crate) fn is_mine(&self, slot: AnnouncementRef<'_>) -> bool {
+        slot.cache.is_valid() || self.is_owned_slow(slot)
     }
 
     /// Decides [`is_mine`](Self::is_mine) by the thread's number and the process's participant.
     #[cold]
     #[inline(never)]
-    fn is_owned_slow(&self, spot: Spot<'_>) -> bool {
-        self.is_seat_of(spot.seat, NUMBER.get())
+    fn is_owned_slow(&self, slot: AnnouncementRef<'_>) -> bool {
+        self.is_lane_of(slot.cache, NUMBER.get())
     }
 
-    /// Empties the slot of `spot`, which [`is_mine`](Self::is_mine) has confirmed.
+    /// Empties a slot, which [`is_mine`](Self::is_mine) has confirmed.
     #[inline(always)]
-    pub(super) fn withdraw_from(&self, spot: Spot<'_>) -> Result<()> {
-        self.memory.access(spot.address(), |_, fault| spot.clear(fault))
+    pub(super) fn withdraw_from(&self, slot: AnnouncementRef<'_>) -> Result<()> {
+        self.memory.access(slot.address(), |_, fault| slot.clear(fault))?;
+        if slot.cache.is_valid() {
+            slot.put_back();
+        }
+        Ok(())
     }
 
     /// Returns the first slot of this thread that announces exactly `announcement`: the same offset, kind
@@ -355,15 +377,15 @@ impl Session {
     /// A lane that is kept is released when the session ends or, while it still announces something
     /// then, by the recoverer of this process.
     fn release_lane(&self, lane: u32, thread: u64) -> Result<()> {
-        let Some(seat) = self.seats.seat(lane) else { return Ok(()) };
-        if !self.is_seat_of(seat, thread) || self.announces(lane)? {
+        let Some(cache) = self.lane_caches.of(lane) else { return Ok(()) };
+        if !self.is_lane_of(cache, thread) || self.announces(lane)? {
             return Ok(());
         }
         // The lane's first word comes last, by a release store: once it is 0, another thread of this
-        // process may claim the lane and fill the same seat. A death before the store leaves an
+        // process may claim the lane and fill the same record. A death before the store leaves an
         // empty lane that names this participant; its recoverer frees the lane.
-        seat.clear_sure();
-        seat.thread.store(0, Ordering::Relaxed);
+        cache.clear_valid();
+        cache.thread.store(0, Ordering::Relaxed);
         self.inherited.forget(lane);
         self.memory.store(self.header.lane(lane), 0u32)
     }

@@ -2,12 +2,13 @@
 //! use.
 //!
 //! Each algorithm is written once, over [`Machine`]. It runs on a [`Session`](super::Session) or a
-//! part of one ([`Near`](super::Near)), which access guarded memory, and in tests on an explorer
+//! part of one ([`CheckedSpan`](super::CheckedSpan)), which access guarded memory, and in tests on an explorer
 //! that schedules threads, delays their stores and kills processes.
 
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::guard::AtomicWord;
 
 /// The number of slots of a lane: consecutive 64-bit words, each empty (0) or an announcement.
 pub(crate) const SLOTS: u64 = 7;
@@ -71,6 +72,48 @@ pub(crate) trait Machine {
     fn store_and_load_32(&self, at: u64, value: u32, elsewhere: u64) -> Result<u32> {
         self.store_32(at, value)?;
         self.load_32(elsewhere)
+    }
+    /// Stores `mine` in the word at `word` if it is 0, and then loads the 64 bits at `LEAD` behind the word. Returns
+    /// the word's previous value, and the loaded one, which means nothing if the word was not 0.
+    ///
+    /// After an error, the word may have been acquired.
+    #[inline]
+    fn acquire_and_load<const LEAD: u64>(&self, word: u64, mine: u32) -> Result<(u32, u64)> {
+        match self.compare_exchange_32(word, 0, mine)? {
+            0 => Ok((0, self.load_64(word + LEAD)?)),
+            found => Ok((found, 0)),
+        }
+    }
+    /// Acquires and loads like [`acquire_and_load`](Self::acquire_and_load), but also loads the 32 bits behind the
+    /// word, before the others. Returns them second.
+    #[inline]
+    fn acquire_and_load_two<const LEAD: u64>(
+        &self,
+        word: u64,
+        mine: u32,
+    ) -> Result<(u32, u32, u64)> {
+        match self.compare_exchange_32(word, 0, mine)? {
+            0 => Ok((0, self.load_32(word + 4)?, self.load_64(word + LEAD)?)),
+            found => Ok((found, 0, 0)),
+        }
+    }
+    /// Loads the 64 bits at `at`, and then those at `LEAD` behind them.
+    #[inline]
+    fn load_two<const LEAD: u64>(&self, at: u64) -> Result<(u64, u64)> {
+        Ok((self.load_64(at)?, self.load_64(at + LEAD)?))
+    }
+    /// Stores `lead` at `LEAD` behind the word at `word`, then 0 in the word, by plain release stores. Then loads the
+    /// word at `GATE` behind it. The load may overtake the stores.
+    ///
+    /// After an error, the word may have been released.
+    #[inline]
+    fn store_and_release<W: LeadWord, const LEAD: u64, const GATE: u64>(
+        &self,
+        word: u64,
+        lead: W,
+    ) -> Result<u32> {
+        lead.store_on(self, word + LEAD)?;
+        self.store_and_load_32(word, 0, word + GATE)
     }
     /// Replaces a word. Returns its previous value.
     fn swap_32(&self, at: u64, value: u32) -> Result<u32>;
@@ -186,8 +229,68 @@ pub(crate) trait Machine {
     }
 }
 
+/// A slot in which this thread announces something, and the way to it on a machine of type `M`.
+pub(crate) trait Slot<M>: Copy {
+    /// Returns the number of the slot's lane plus one, as lock words name it.
+    fn named(self) -> u32;
+    /// Returns the bit that stands for the slot's lane and every 32nd lane from it.
+    #[inline(always)]
+    fn group(self) -> u32 {
+        1 << ((self.named() - 1) % 32)
+    }
+    /// Announces `what` by a plain release store, in place of any earlier announcement.
+    fn store(self, machine: &M, what: u64) -> Result<()>;
+    /// Announces `what` by an exchange: later loads are made after the announcement is visible.
+    fn swap(self, machine: &M, what: u64) -> Result<()>;
+    /// Empties the slot by a plain release store.
+    fn withdraw(self, machine: &M) -> Result<()>;
+}
+
+impl<M: Machine> Slot<M> for Announced {
+    #[inline(always)]
+    fn named(self) -> u32 {
+        self.lane + 1
+    }
+
+    #[inline(always)]
+    fn store(self, machine: &M, what: u64) -> Result<()> {
+        machine.store_64(self.slot, what)
+    }
+
+    #[inline(always)]
+    fn swap(self, machine: &M, what: u64) -> Result<()> {
+        machine.swap_64(self.slot, what).map(drop)
+    }
+
+    #[inline(always)]
+    fn withdraw(self, machine: &M) -> Result<()> {
+        machine.withdraw(self)
+    }
+}
+
+/// A word that [`Machine::store_and_release`] stores first.
+pub(crate) trait LeadWord: AtomicWord {
+    /// Stores the word by a plain release store.
+    fn store_on<M: Machine + ?Sized>(self, machine: &M, at: u64) -> Result<()>;
+}
+
+impl LeadWord for u32 {
+    #[inline(always)]
+    fn store_on<M: Machine + ?Sized>(self, machine: &M, at: u64) -> Result<()> {
+        machine.store_32(at, self)
+    }
+}
+
+impl LeadWord for u64 {
+    #[inline(always)]
+    fn store_on<M: Machine + ?Sized>(self, machine: &M, at: u64) -> Result<()> {
+        machine.store_64(at, self)
+    }
+}
+
 /// Implements named groups of the methods of [`Machine`] by calls to the same methods of a field.
-/// `other_words` is the group `words` without `load_32`.
+/// `other_words` is the group `words` without `load_32`, and `exchanges` are the exchanges among the words, with
+/// `store_64`.
 macro_rules! delegate_world {
     ($of:ident: $($group:ident)*) => { $( delegate_world!(@ $group $of); )* };
     (@ words $of:ident) => {
@@ -205,6 +308,13 @@ macro_rules! delegate_world {
         fn read(at: u64, into: &mut [u8]) -> Result<()>;
         fn write(at: u64, from: &[u8]) -> Result<()>;
         fn stores_release() -> bool;
+    } };
+    (@ exchanges $of:ident) => { delegate_world! { @ each $of
+        fn swap_32(at: u64, value: u32) -> Result<u32>;
+        fn compare_exchange_32(at: u64, current: u32, new: u32) -> Result<u32>;
+        fn store_64(at: u64, value: u64) -> Result<()>;
+        fn swap_64(at: u64, value: u64) -> Result<u64>;
+        fn compare_exchange_64(at: u64, current: u64, new: u64) -> Result<u64>;
     } };
     (@ lanes $of:ident) => { delegate_world! { @ each $of
         fn lanes() -> u32;

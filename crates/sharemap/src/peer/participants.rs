@@ -104,11 +104,11 @@ impl Session {
     /// or dead. One thread at a time calls it.
     fn claim_participant(&self) -> Result<Option<u32>> {
         // A forked child first forgets its parent's participant and lanes. The lanes are noted before
-        // the seats are emptied and before this process can claim a lane, so that it never claims one
+        // the records of lanes are emptied and before this process can claim a lane, so that it never claims one
         // that a copied guard names.
         self.own.wipe();
         self.inherited.take_over();
-        self.seats.wipe();
+        self.lane_caches.wipe();
         // From here on this process holds the liveness lock of `participant`. Death before the record
         // is written leaves the record as it was found, and the kernel releases the lock.
         let Some((participant, lock)) = self.find_participant()? else { return Ok(None) };

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::header::{Header, READERS};
 use crate::peer::inherited::InheritedLanes;
+use crate::peer::lane_cache::{AnnouncementRef, LaneCacheTable};
 use crate::peer::local::LocalParticipant;
 use crate::peer::machine::{AnnounceOrdering, Announced, Liveness, Machine};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::options::{OpenOptions, PowerCuts};
 use crate::peer::registry;
-use crate::peer::seat::{Seats, Spot};
 use crate::sys::{SlotMode, WaitPlace, fence, fork, liveness, process as system, wait};
 
 /// A function of the layer above that releases what the dead lane `lane` announced: `what`, in the slot
@@ -39,7 +39,7 @@ pub(crate) struct Session {
     pub(super) release: RecoverFn,
     /// This process's participant, in memory that is zero in a forked child.
     pub(super) own: LocalParticipant,
-    pub(super) seats: Seats,
+    pub(super) lane_caches: LaneCacheTable,
     /// Lanes of the processes that this one was forked from.
     pub(super) inherited: InheritedLanes,
     /// Identifies this session in the caches of threads. No other session of the process has the key.
@@ -77,10 +77,10 @@ impl Session {
             Attachment::Participant => None,
             _ => Some(take_as_reader(&slots).map_err(named)?),
         };
-        let private = LocalParticipant::LEN + Seats::len(header.lanes);
+        let private = LocalParticipant::LEN + LaneCacheTable::len(header.lanes);
         let wiped = Arc::new(fork::WipeOnFork::new(private).map_err(named)?);
         let own = LocalParticipant::new(Arc::clone(&wiped));
-        let seats = Seats::new(wiped, LocalParticipant::LEN, header.lanes);
+        let lane_caches = LaneCacheTable::new(wiped, LocalParticipant::LEN, header.lanes);
         let waits = wait::Waits::new(header.id);
         // Before the first unlock by this process, which may then be a plain store (FORMAT.md, "The word").
         fence::register();
@@ -92,7 +92,7 @@ impl Session {
             tells_power_cuts: AtomicBool::new(terms.power_cuts == PowerCuts::Told),
             release,
             own,
-            seats,
+            lane_caches,
             inherited: InheritedLanes::new(header.lanes),
             key: NEXT.fetch_add(1, Ordering::Relaxed),
             me: Weak::clone(me),
@@ -256,12 +256,12 @@ impl Machine for Session {
 
     #[inline(always)]
     fn announce(&self, what: u64) -> Result<Announced> {
-        self.announce_by(what, AnnounceOrdering::Plain).map(Spot::announced)
+        self.announce_by(what, AnnounceOrdering::Plain).map(AnnouncementRef::announced)
     }
 
     #[inline(always)]
     fn announce_seq_cst(&self, what: u64) -> Result<Announced> {
-        self.announce_by(what, AnnounceOrdering::Exchange).map(Spot::announced)
+        self.announce_by(what, AnnounceOrdering::Exchange).map(AnnouncementRef::announced)
     }
 
     fn announced(&self, what: u64) -> Result<Option<Announced>> {

@@ -15,11 +15,11 @@
 use std::time::Duration;
 
 use crate::error::{ErrorKind, Result};
-use crate::peer::{Announced, Machine};
+use crate::peer::{Announced, Machine, Slot};
 use crate::sync::core::announcement::Kind;
-use crate::sync::core::double_buffer::DoubleBuffer;
+use crate::sync::core::double_buffer::{DoubleBuffer, LastStore, is_word};
 use crate::sync::core::gate::{self, Wake};
-use crate::sync::core::unlock::Unlock;
+use crate::sync::core::unlock::{self, Unlock, Waiting};
 use crate::sync::core::waiter::{Change, OWNED, Waiter};
 use crate::sync::core::word::{self, AcquireRequest, Acquired, DIED, LANE, POISONED, named};
 
@@ -83,6 +83,35 @@ impl Acquisition {
     #[inline(always)]
     pub(crate) fn leave(self) -> ReleaseState {
         ReleaseState::as_found(self.found())
+    }
+}
+
+/// What an attempt did to a lock's word before it met something unusual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// It exchanged the word from 0. The accesses after that may have faulted.
+    Acquired,
+    /// It changed nothing: the word was not 0, or could not be accessed.
+    Refused,
+}
+
+impl Attempt {
+    /// Returns what an attempt that found the word `found` did, unless its exchange faulted.
+    #[inline(always)]
+    pub(crate) fn of(found: u32, exchange_faulted: bool) -> Self {
+        if found == 0 && !exchange_faulted { Self::Acquired } else { Self::Refused }
+    }
+
+    /// Returns `true` if the attempt acquired the word, which still names the lane.
+    ///
+    /// The word alone does not tell: it names the lane, too, if this thread held the lock before.
+    pub(crate) fn is_held<W: Machine>(
+        self,
+        machine: &W,
+        unlock: Unlock,
+        announced: Announced,
+    ) -> Result<bool> {
+        Ok(self == Self::Acquired && unlock.is_held(machine, announced)?)
     }
 }
 
@@ -180,6 +209,62 @@ impl RawMutex {
     #[inline(always)]
     pub(crate) fn announcement(self) -> u64 {
         Kind::Mutex.of(self.at)
+    }
+
+    /// Announces the mutex in an empty `slot`, by a plain store.
+    ///
+    /// This comes before the exchange of the word, and the caller tests for a fault in between: a word must never
+    /// name a lane that does not announce it. A plain store suffices, because the exchange cannot become visible
+    /// before it. Death between the two: recovery finds nothing to release and only wakes waiters.
+    #[inline(always)]
+    pub(crate) fn announce_in<M: Machine, S: Slot<M>>(self, machine: &M, slot: S) -> Result<()> {
+        slot.store(machine, self.announcement())
+    }
+
+    /// Acquires the mutex that `slot` announces, if it is free and consistent. Returns the word as it was found, and
+    /// what [`DoubleBuffer::read_after`] needs.
+    ///
+    /// After an error or a fault, here or at the announcement, [`lock_again`](Self::lock_again) continues.
+    #[inline(always)]
+    pub(crate) fn lock_and_load<M: Machine, S: Slot<M>>(
+        self,
+        machine: &M,
+        slot: S,
+    ) -> Result<(u32, u64)> {
+        if is_word(self.len as usize) {
+            machine.acquire_and_load::<{ Self::VALUE }>(self.at, slot.named())
+        } else {
+            machine.acquire_and_load::<SELECTOR>(self.at, slot.named())
+        }
+    }
+
+    /// Makes the last store of the value and releases the mutex, consistent ([`unlock::store_and_unlock`]).
+    #[inline(always)]
+    pub(crate) fn store_and_unlock<M: Machine>(
+        self,
+        machine: &M,
+        last: LastStore,
+    ) -> Result<Waiting> {
+        unlock::store_and_unlock::<M, { Self::VALUE }, SELECTOR, GATE>(machine, self.at, last)
+    }
+
+    /// Acquires the mutex after [`lock_and_load`](Self::lock_and_load) met something unusual: the mutex is
+    /// held by another thread, an access faulted, or the value is not valid. Blocks until the mutex is available
+    /// or the moment `until`.
+    ///
+    pub(crate) fn lock_again<W: Machine>(
+        self,
+        machine: &W,
+        announced: Announced,
+        attempt: Attempt,
+        until: Option<Duration>,
+    ) -> Result<Acquisition> {
+        if attempt.is_held(machine, self.unlocking(ReleaseState::Sound), announced)? {
+            return Ok(Acquisition::of(announced, 0));
+        }
+        // The store of the announcement may have faulted.
+        machine.store_64(announced.slot, self.announcement())?;
+        self.lock_slowly(machine, announced, until).map(|found| Acquisition::of(announced, found))
     }
 
     /// Acquires the mutex in the name `mine`, if it is free and consistent. The lane has announced it.

@@ -6,19 +6,22 @@
 mod barrier;
 mod condvar;
 mod counting_semaphore;
+mod deferred_error;
 mod elements;
 pub(in crate::sync) mod error;
 mod event;
 mod file_lock;
+mod local_copy;
 mod lock_target;
 mod mutex;
 mod once;
 pub(in crate::sync) mod options;
-mod private;
 mod rwlock;
 mod semaphore;
 pub(in crate::sync) mod shared;
 pub(in crate::sync) mod shared_type;
+#[cfg(test)]
+mod site_faults;
 
 // After the locks, because rustdoc lists the methods of a type in the order of the modules.
 mod queries;

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use super::private::Kept;
+use super::deferred_error::DeferredError;
 use crate::error::Result;
 use crate::layout::Layout;
 use crate::peer::Machine;
@@ -70,7 +70,11 @@ impl SharedType for Semaphore {
 
     fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
         let place = found.take(Self::ROOM)?;
-        Ok(SemaphoreHandle { raw: RawSemaphore::new(place.at), place, kept: Kept::default() })
+        Ok(SemaphoreHandle {
+            raw: RawSemaphore::new(place.at),
+            place,
+            kept: DeferredError::default(),
+        })
     }
 }
 
@@ -97,7 +101,7 @@ impl SharedType for Semaphore {
 pub struct SemaphoreHandle {
     place: LockRef,
     raw: RawSemaphore,
-    kept: Kept,
+    kept: DeferredError,
 }
 
 impl SemaphoreHandle {

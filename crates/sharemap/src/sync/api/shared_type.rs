@@ -13,7 +13,8 @@ const OPEN: &str = "open the locks";
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
 use crate::peer::{
-    Announced, Extent, Header, Liveness, Machine, Memory, Opening, Session, Span, delegate_world,
+    Announced, FixedLen, Header, Liveness, Machine, Memory, Opening, Session, TypedSpan,
+    delegate_world,
 };
 
 /// The alignment of locks. The low four bits of an announcement are its kind.
@@ -266,8 +267,8 @@ impl LockRef {
     }
 
     /// Returns the bytes of the lock as a span of constant length. Its bounds are checked here, once.
-    pub(in crate::sync) fn span<E: Extent>(&self) -> Result<Span<E>> {
-        Span::new(&self.session, self.at)
+    pub(in crate::sync) fn span<E: FixedLen>(&self) -> Result<TypedSpan<E>> {
+        TypedSpan::new(&self.session, self.at)
     }
 
     /// Returns the deadline of a wait that lasts at most `timeout`; `None` if it cannot be expressed.

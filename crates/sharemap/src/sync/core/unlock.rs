@@ -19,7 +19,8 @@
 //! the process has ended.
 
 use crate::error::Result;
-use crate::peer::{Announced, Machine};
+use crate::peer::{Announced, AnnouncementRef, CheckedSpan, Machine, Slot};
+use crate::sync::core::double_buffer::LastStore;
 use crate::sync::core::gate::{self, SLEEPER, Wake};
 use crate::sync::core::word::owner;
 
@@ -53,6 +54,21 @@ impl Unlock {
         }
     }
 
+    /// Returns `true` if the word names the lane of `announced`.
+    #[inline]
+    pub(crate) fn is_held<W: Machine>(self, machine: &W, announced: Announced) -> Result<bool> {
+        Ok(owner(machine.load_32(self.word)?) == Some(announced.lane))
+    }
+
+    /// Wakes waiters and withdraws the announcement, after the word was released.
+    pub(crate) fn finish_released<W: Machine>(
+        self,
+        machine: &W,
+        announced: Announced,
+    ) -> Result<()> {
+        finish(machine, self.gate, self.wake, announced, Ok(()))
+    }
+
     /// Finishes a release after its first step, `begun`, failed or found waiters.
     #[cold]
     #[inline(never)]
@@ -64,7 +80,7 @@ impl Unlock {
     ) -> Result<()> {
         // The word was not stored. The lock stays held until this process ends, and the announcement with
         // it: recovery must find the word. If the word cannot be loaded either, assume the same.
-        if begun.is_err() && owner(machine.load_32(self.word)?) == Some(announced.lane) {
+        if begun.is_err() && self.is_held(machine, announced)? {
             return begun;
         }
         finish(machine, self.gate, self.wake, announced, begun)
@@ -74,22 +90,64 @@ impl Unlock {
     #[inline(always)]
     fn begin<W: Machine>(self, machine: &W) -> Result<Waiting> {
         if machine.stores_release() {
-            return self.begin_plainly(machine);
+            // The load may execute before the store is visible. A waiter's fence makes that harmless: either
+            // the waiter sees the free word, or this load sees the waiter's bit.
+            let gate = machine.store_and_load_32(self.word, self.flags, self.gate);
+            return gate.map(waiting_at);
         }
         // The waiters' fences do not reach this process, so its own exchange orders the two accesses.
         machine.swap_32(self.word, self.flags)?;
         machine.load_32(self.gate).map(waiting_at)
     }
+}
 
-    /// Stores the free word by a plain release store and loads the gate. The caller knows that
-    /// [`Machine::stores_release`] is `true`.
-    ///
-    /// The load may execute before the store is visible. A waiter's fence makes that harmless: either the
-    /// waiter sees the free word, or this load sees the waiter's bit.
-    #[inline(always)]
-    pub(crate) fn begin_plainly<W: Machine>(self, machine: &W) -> Result<Waiting> {
-        machine.store_and_load_32(self.word, self.flags, self.gate).map(waiting_at)
+/// Makes the last store of a value and releases the lock at `word`, consistent, by plain stores. Returns whether a
+/// waiter may sleep. If no waiter may, the caller withdraws the announcement.
+///
+/// The distances of the value, of its selector and of the gate from the word are constants. The caller knows that
+/// [`Machine::stores_release`] is `true`, and tests for faults before it withdraws the announcement: while the word
+/// names the lane, recovery must find it. After an error or a fault, the lock may still be held: the word tells
+/// ([`Unlock::is_held`]).
+///
+/// Death before the store of the word: the stored value is the old or the new one, never a mixture, and the
+/// recoverer finds the announcement and sets `DIED`. Death after it: the word is free, and recovery wakes all
+/// waiters. The load of the gate may overtake the store; the fence of a waiter makes that harmless.
+#[inline(always)]
+pub(crate) fn store_and_unlock<
+    M: Machine,
+    const VALUE: u64,
+    const SELECTOR: u64,
+    const GATE: u64,
+>(
+    machine: &M,
+    word: u64,
+    last: LastStore,
+) -> Result<Waiting> {
+    let gate = match last {
+        LastStore::None => machine.store_and_load_32(word, 0, word + GATE),
+        LastStore::Value32(value) => machine.store_and_release::<u32, VALUE, GATE>(word, value),
+        LastStore::Value64(value) => machine.store_and_release::<u64, VALUE, GATE>(word, value),
+        LastStore::Selector(other) => machine.store_and_release::<u32, SELECTOR, GATE>(word, other),
+    };
+    gate.map(waiting_at)
+}
+
+/// Ends a release that has stored the word, or `Leaving`, and found `waiting` at the gate: withdraws the announcement
+/// if no waiter may sleep. Returns `false` if the slow path must look what has been done.
+///
+/// Faults are tested for before the announcement is withdrawn: while the word names this lane, recovery must find
+/// it.
+#[inline(always)]
+pub(crate) fn withdraw_at_once(
+    span: &CheckedSpan<'_>,
+    slot: AnnouncementRef<'_>,
+    waiting: Result<Waiting>,
+) -> bool {
+    let Ok(Waiting::Nobody) = waiting else { return false };
+    if span.fault() != 0 {
+        return false;
     }
+    slot.withdraw(span).is_ok()
 }
 
 /// Returns whether a waiter may sleep, from the word of a gate.

@@ -46,6 +46,11 @@ use fallback as machine;
 
 pub(crate) use machine::*;
 
+#[cfg(not(all(target_arch = "x86_64", not(sharemap_syscall_fallback))))]
+mod split_sites;
+#[cfg(not(all(target_arch = "x86_64", not(sharemap_syscall_fallback))))]
+pub(crate) use split_sites::*;
+
 /// The number of code bytes, from the program counter on, in which a handler looks for a marker.
 #[allow(dead_code, reason = "the fallback has no sites")]
 pub(crate) const LOOK_AHEAD: usize = 64;

@@ -12,11 +12,12 @@
 
 use std::time::Duration;
 
-use super::{AGAIN, DRAIN, GATE, Packed, RawRwLock, Reading, SEEN, admits, group};
+use super::{AGAIN, DRAIN, GATE, Packed, RawRwLock, Reading, SEEN, SELECTOR, admits, group};
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::{Announced, Machine};
+use crate::peer::{Announced, Machine, Slot};
 use crate::sync::algorithms::mutex::{Acquisition, Poison};
 use crate::sync::core::announcement::Kind;
+use crate::sync::core::double_buffer::is_word;
 use crate::sync::core::gate::Wake;
 use crate::sync::core::unlock::{self, Waiting};
 use crate::sync::core::waiter::Waiter;
@@ -30,6 +31,83 @@ impl RawRwLock {
     #[inline(always)]
     pub(crate) fn announce_read<W: Machine>(self, machine: &W) -> Result<Announced> {
         machine.announce_seq_cst(Kind::Reader.of(self.at))
+    }
+
+    /// Announces a read in an empty `slot` by an exchange.
+    ///
+    /// The announcement comes before the load of the word: a writer either finds this reader in its lane, or this
+    /// reader finds the writer's word. Death after the announcement: recovery replaces it and wakes the writer at
+    /// `drain`.
+    #[inline(always)]
+    pub(crate) fn announce_read_in<M: Machine, S: Slot<M>>(
+        self,
+        machine: &M,
+        slot: S,
+    ) -> Result<()> {
+        slot.swap(machine, Kind::Reader.of(self.at))
+    }
+
+    /// Returns `true` if the reader that `slot` announces is admitted to a free, consistent lock, and its bit is
+    /// set, and what [`DoubleBuffer::read_after`] needs.
+    ///
+    /// The value is loaded after the word that admits the reader: from then on, no writer changes it. After an
+    /// error or a fault, here or at the announcement, [`read_again`](Self::read_again) continues.
+    ///
+    /// [`DoubleBuffer::read_after`]: crate::sync::core::double_buffer::DoubleBuffer::read_after
+    #[inline(always)]
+    pub(crate) fn admit_and_load<M: Machine, S: Slot<M>>(
+        self,
+        machine: &M,
+        slot: S,
+    ) -> Result<(bool, u64)> {
+        // One load of both words. Between two loads, a writer that has passed this lane could clear `seen` and
+        // release the word. The next writer would then not look at this lane.
+        let (pair, lead) = if is_word(self.len as usize) {
+            machine.load_two::<{ Self::VALUE }>(self.at)?
+        } else {
+            machine.load_two::<SELECTOR>(self.at)?
+        };
+        Ok((pair as u32 == 0 && (pair >> 32) as u32 & slot.group() != 0, lead))
+    }
+
+    /// Acquires the lock for reading after [`admit_and_load`](Self::admit_and_load) did not, blocking until
+    /// the word admits readers or the moment `until`. After an error, nothing is announced for this call.
+    pub(crate) fn read_again<W: Machine>(
+        self,
+        machine: &W,
+        announced: Announced,
+        until: Option<Duration>,
+    ) -> Result<Reading> {
+        // The exchange may have faulted.
+        machine.swap_64(announced.slot, Kind::Reader.of(self.at))?;
+        self.read_announced(machine, announced, until)
+    }
+
+    /// Acquires the lock for the announced reader like [`read_again`](Self::read_again).
+    pub(crate) fn read_announced<W: Machine>(
+        self,
+        machine: &W,
+        announced: Announced,
+        until: Option<Duration>,
+    ) -> Result<Reading> {
+        self.await_reading(machine, announced, until, Poison::Refuse)
+    }
+
+    /// Begins the release of a read lock: `Leaving` by a plain store, and the load of `drain`. Returns whether a
+    /// writer may sleep there. If no writer may, the caller empties the slot.
+    ///
+    /// The caller knows that [`Machine::stores_release`] is `true`, and tests for faults before it empties the
+    /// slot. After an error or a fault, [`unlock_read`](Self::unlock_read) does it again.
+    #[inline(always)]
+    pub(crate) fn begin_leaving<M: Machine, S: Slot<M>>(
+        self,
+        machine: &M,
+        slot: S,
+    ) -> Result<Waiting> {
+        // The load may overtake the plain store. A writer at `drain` fences after it has registered, so either
+        // it sees `Leaving`, or this load sees its bit.
+        slot.store(machine, Kind::Leaving.of(self.at))?;
+        machine.load_32(self.at + DRAIN).map(unlock::waiting_at)
     }
 
     /// Returns `true` if the announced reader is admitted to a free, consistent lock, and its bit is set.
@@ -249,16 +327,14 @@ impl RawRwLock {
     /// once and died before it opened `drain`, recovery would not know of the writer that sleeps there.
     #[inline(always)]
     fn leave<W: Machine>(self, machine: &W, announced: Announced) -> Result<()> {
-        let leaving = Kind::Leaving.of(self.at);
-        let left = if machine.stores_release() {
-            machine.store_64(announced.slot, leaving)
-        } else {
-            machine.swap_64(announced.slot, leaving).map(drop)
-        };
-        // The load may overtake the plain store. A writer at `drain` fences after it has registered, so either
-        // it sees `Leaving`, or this load sees its bit.
         let drain = self.at + DRAIN;
-        match left.and_then(|()| machine.load_32(drain)).map(unlock::waiting_at) {
+        let begun = if machine.stores_release() {
+            self.begin_leaving(machine, announced)
+        } else {
+            let left = machine.swap_64(announced.slot, Kind::Leaving.of(self.at));
+            left.and_then(|_| machine.load_32(drain)).map(unlock::waiting_at)
+        };
+        match begun {
             Ok(Waiting::Nobody) => machine.withdraw(announced),
             other => unlock::finish(machine, drain, Wake::All, announced, other.map(drop)),
         }

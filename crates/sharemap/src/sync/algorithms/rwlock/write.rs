@@ -11,15 +11,16 @@
 
 use std::time::Duration;
 
-use super::{AGAIN, DRAIN, GATE, RawRwLock, SEEN, group};
+use super::{AGAIN, DRAIN, GATE, RawRwLock, SEEN, SELECTOR, group};
 use crate::error::{ErrorKind, Result};
-use crate::peer::{Announced, Machine};
-use crate::sync::algorithms::mutex::{Acquisition, Poison, ReleaseState};
+use crate::peer::{Announced, Machine, Slot};
+use crate::sync::algorithms::mutex::{Acquisition, Attempt, Poison, ReleaseState};
 use crate::sync::core::announcement::Kind;
+use crate::sync::core::double_buffer::{LastStore, is_word};
 use crate::sync::core::gate::{self, Wake};
-use crate::sync::core::unlock::Unlock;
+use crate::sync::core::unlock::{self, Unlock, Waiting};
 use crate::sync::core::waiter::Waiter;
-use crate::sync::core::word::{self, AcquireRequest, Acquired, DIED, POISONED, UPGRADABLE, named};
+use crate::sync::core::word::{self, AcquireRequest, Acquired, POISONED, UPGRADABLE, named};
 
 const WRITE: &str = "lock for writing";
 const UPGRADABLE_READ: &str = "lock for upgradable reading";
@@ -59,6 +60,67 @@ impl RawRwLock {
             return self.exclude(waits, Acquisition::of(announced, 0), WRITE, until);
         }
         self.write_slowly(waits, announced, until, Poison::Refuse)
+    }
+
+    /// Announces a write in an empty `slot`, as a mutex is announced: recovery must find a word that names the
+    /// lane.
+    #[inline(always)]
+    pub(crate) fn announce_write_in<M: Machine, S: Slot<M>>(
+        self,
+        machine: &M,
+        slot: S,
+    ) -> Result<()> {
+        slot.store(machine, Kind::Writer.of(self.at))
+    }
+
+    /// Acquires the lock that `slot` announces, if it is free and consistent. Returns the word as it was found, the
+    /// groups that may read, and what [`DoubleBuffer::read_after`] needs.
+    ///
+    /// The lock is held for writing if the first two are 0. Otherwise, and after an error or a fault, here or at
+    /// the announcement, [`write_again`](Self::write_again) continues.
+    ///
+    /// [`DoubleBuffer::read_after`]: crate::sync::core::double_buffer::DoubleBuffer::read_after
+    #[inline(always)]
+    pub(crate) fn write_and_load<M: Machine, S: Slot<M>>(
+        self,
+        machine: &M,
+        slot: S,
+    ) -> Result<(u32, u32, u64)> {
+        // `seen` after the exchange: a reader that the free word admitted had set its bit before it.
+        if is_word(self.len as usize) {
+            machine.acquire_and_load_two::<{ Self::VALUE }>(self.at, slot.named())
+        } else {
+            machine.acquire_and_load_two::<SELECTOR>(self.at, slot.named())
+        }
+    }
+
+    /// Acquires the lock for writing after [`write_and_load`](Self::write_and_load) did not, or not wholly.
+    /// Blocks until no other thread holds it or the moment `until`.
+    ///
+    pub(crate) fn write_again<W: Machine>(
+        self,
+        machine: &W,
+        announced: Announced,
+        attempt: Attempt,
+        until: Option<Duration>,
+    ) -> Result<Acquisition> {
+        if attempt.is_held(machine, self.unlocking(ReleaseState::Sound), announced)? {
+            return self.exclude(machine, Acquisition::of(announced, 0), WRITE, until);
+        }
+        // The store of the announcement may have faulted.
+        machine.store_64(announced.slot, Kind::Writer.of(self.at))?;
+        self.write_slowly(machine, announced, until, Poison::Refuse)
+    }
+
+    /// Makes the last store of the value and releases the lock, which is held for writing, consistent
+    /// ([`unlock::store_and_unlock`]).
+    #[inline(always)]
+    pub(crate) fn store_and_unlock<M: Machine>(
+        self,
+        machine: &M,
+        last: LastStore,
+    ) -> Result<Waiting> {
+        unlock::store_and_unlock::<M, { Self::VALUE }, SELECTOR, GATE>(machine, self.at, last)
     }
 
     /// Acquires the lock for writing like [`write_on`](Self::write_on), but also if it is poisoned.
@@ -283,12 +345,16 @@ impl RawRwLock {
     pub(crate) fn upgrade<W: Machine>(
         self,
         machine: &W,
-        held: &Acquisition,
+        lane: u32,
         until: Option<Duration>,
     ) -> Result<()> {
-        let exclusive = named(held.lane()) | if held.died() { DIED } else { 0 };
-        let upgradable = exclusive | UPGRADABLE;
-        if machine.compare_exchange_32(self.at, upgradable, exclusive)? != upgradable {
+        // Only this thread changes the word while it names the lane.
+        let upgradable = machine.load_32(self.at)?;
+        let exclusive = upgradable & !UPGRADABLE;
+        if word::owner(upgradable) != Some(lane)
+            || upgradable == exclusive
+            || machine.compare_exchange_32(self.at, upgradable, exclusive)? != upgradable
+        {
             // A misbehaving peer overwrote the word, and this thread does not hold it any more.
             return Err(self.waiter(UPGRADE, GATE, None).error(ErrorKind::Invalid));
         }
@@ -312,9 +378,14 @@ impl RawRwLock {
         held: Acquisition,
         leave: ReleaseState,
     ) -> Result<()> {
+        self.unlocking(leave).run(machine, held.announced())
+    }
+
+    /// Returns the release in the state `leave`, for callers that take its steps one by one.
+    #[inline(always)]
+    pub(crate) fn unlocking(self, leave: ReleaseState) -> Unlock {
         let (flags, gate) = (leave as u32, self.at + GATE);
-        let unlock = Unlock { word: self.at, flags, gate, wake: Wake::All };
-        unlock.run(machine, held.announced())
+        Unlock { word: self.at, flags, gate, wake: Wake::All }
     }
 }
 
@@ -368,7 +439,7 @@ mod tests {
         read_once();
         assert!(lock.try_write(&restless).unwrap().is_none());
         let held = lock.upgradable(&restless, None).unwrap();
-        let error = lock.upgrade(&restless, &held, Some(until)).unwrap_err();
+        let error = lock.upgrade(&restless, held.lane(), Some(until)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
         lock.unlock(&*session, held, ReleaseState::Sound).unwrap();
         assert!(session.now() < ends, "the writer waited until the count stopped changing");

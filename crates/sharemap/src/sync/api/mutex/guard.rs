@@ -9,11 +9,11 @@ use super::MutexHandle;
 use super::handle::raw_at;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Shareable};
-use crate::peer::Spot;
+use crate::peer::AnnouncementRef;
 use crate::sync::algorithms::mutex::{Acquisition, ReleaseState};
 use crate::sync::api::error::Reclaim;
-use crate::sync::api::private::Private;
-use crate::sync::core::unlock::Waiting;
+use crate::sync::api::local_copy::LocalCopy;
+use crate::sync::core::unlock;
 
 /// An RAII guard that holds a mutex and a local copy of its value.
 ///
@@ -38,13 +38,12 @@ use crate::sync::core::unlock::Waiting;
 /// ```
 #[must_use = "the mutex is released at once if the guard is not kept"]
 pub struct MutexGuard<'a, T: Element + Shareable> {
-    pub(super) mutex: &'a MutexHandle<T>,
-    /// The slot that announces the mutex. Marked if the thread was already panicking when it acquired
-    /// the mutex, so that this panic does not count against the guard.
-    pub(super) spot: Spot<'a>,
-    pub(super) private: Private<T>,
+    pub(in crate::sync::api) mutex: &'a MutexHandle<T>,
+    /// The slot that announces the mutex.
+    pub(in crate::sync::api) slot: AnnouncementRef<'a>,
+    pub(in crate::sync::api) private: LocalCopy<T>,
     /// A thread owns the mutex, so the guard must not be sent to another.
-    pub(super) thread: PhantomData<*const ()>,
+    pub(in crate::sync::api) thread: PhantomData<*const ()>,
 }
 
 impl<'a, T: Element + Shareable> MutexGuard<'a, T> {
@@ -71,45 +70,25 @@ impl<'a, T: Element + Shareable> MutexGuard<'a, T> {
     #[doc(alias("pthread_mutex_unlock", "ReleaseMutex"))]
     pub fn unlock(self) -> Result<()> {
         let this = ManuallyDrop::new(self);
-        match this.release_at_once() {
-            Progress::DONE => Ok(()),
-            other => this.mutex.go_on_releasing(this.spot, this.private, other),
+        if this.release_at_once() {
+            return Ok(());
         }
+        this.mutex.release_slow(this.slot, this.private)
     }
 
-    /// Releases the mutex where that is no more than to store the value, the word and the announcement,
-    /// and returns how far it came. Small enough to be inlined wherever a guard is dropped.
+    /// Releases the mutex where that is no more than to store the value, the word and the announcement. Returns
+    /// `false` if anything is unusual; then [`MutexHandle::release_slow`] finds out what has been done.
     #[inline(always)]
-    fn release_at_once(&self) -> Progress {
-        // Faults are collected and tested at two points, as a test after each access costs time.
-        let near = self.mutex.span.near_asked_later();
-        let calm = self.private.leave() == ReleaseState::Sound && !std::thread::panicking();
-        // The lane must be this process's, not a copy in a forked child, and the process must be
-        // registered for membarrier: then a plain store may release the word.
-        if !(calm && self.spot.is_surely_plain()) {
-            return Progress::NOT_BEGUN;
+    fn release_at_once(&self) -> bool {
+        let span = self.mutex.span.checked();
+        // The lane must be this process's, not a copy in a forked child, and the process must be registered for
+        // membarrier: then a plain store may release the word.
+        if !(self.private.is_usual() && !std::thread::panicking() && self.slot.releases_plainly()) {
+            return false;
         }
-        let raw = raw_at::<T>(near.at());
-        // Value, word, gate, announcement (FORMAT.md, "The word" and "Mutex"). Death before the store of
-        // the word: the stored value is the old or the new one, never a mixture, and the recoverer finds
-        // the announcement and sets `DIED`.
-        if self.private.write(&near, raw.value()).is_err() {
-            return Progress::NOT_BEGUN;
-        }
-        // Death after the store of the word: it is free, and recovery wakes all waiters. The load of the
-        // gate may overtake the store; the fence of a waiter makes that harmless. After a fault at a
-        // value of one word, the word is released as well: the stored value is then the old one.
-        if let (Ok(Waiting::Nobody), 0) =
-            (raw.unlocking(ReleaseState::Sound).begin_plainly(&near), near.fault())
-        {
-            // Last, and only after the test for faults: while the word names this lane, recovery must
-            // find the announcement.
-            let _ = near.withdraw_from(self.spot);
-            if near.fault() == 0 {
-                return Progress::DONE;
-            }
-        }
-        Progress::begun(near.fault())
+        let raw = raw_at::<T>(span.at());
+        let Ok(last) = self.private.write_before(&span, raw.value()) else { return false };
+        unlock::withdraw_at_once(&span, self.slot, raw.store_and_unlock(&span, last))
     }
 
     /// Returns the handle of the mutex.
@@ -124,85 +103,72 @@ impl<'a, T: Element + Shareable> MutexGuard<'a, T> {
         self,
     ) -> Result<Option<(&'a MutexHandle<T>, Acquisition, ReleaseState)>> {
         let this = ManuallyDrop::new(self);
-        let written = this.mutex.write_back(this.spot, this.private)?;
-        let held = Acquisition::of(this.spot.announced(), 0);
+        let written = this.mutex.write_back(this.slot, this.private)?;
+        let held = Acquisition::of(this.slot.announced(), 0);
         Ok(written.map(|leave| (this.mutex, held, leave)))
     }
 }
 
-/// How far a release came, in one register: `NOT_BEGUN`, `DONE`, or `BEGUN` plus the address of a
-/// fault, where address 0 is no fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Progress(usize);
-
-impl Progress {
-    const NOT_BEGUN: Self = Self(0);
-    const DONE: Self = Self(1);
-    const BEGUN: usize = 2;
-
-    /// Returns the progress of a release that has stored the word, unless that was the access that
-    /// faulted at the address `fault`.
-    #[inline(always)]
-    fn begun(fault: usize) -> Self {
-        Self(fault.wrapping_add(Self::BEGUN))
-    }
-}
-
 impl<T: Element + Shareable> MutexHandle<T> {
-    /// Completes what [`MutexGuard::release_at_once`] left to do. An error is kept for the handle's
-    /// next call, because `drop` cannot return it.
+    /// Releases the mutex like [`release_slow`](Self::release_slow). An error is kept for the handle's next call,
+    /// because `drop` cannot return it.
     #[cold]
     #[inline(never)]
-    fn go_on_dropping(&self, spot: Spot<'_>, private: Private<T>, progress: Progress) {
-        if let Err(error) = self.go_on_releasing(spot, private, progress) {
-            self.kept.keep(error);
+    fn drop_slow(&self, slot: AnnouncementRef<'_>, private: LocalCopy<T>) {
+        if let Err(error) = self.release_slow(slot, private) {
+            self.deferred.keep_and_disable(error, &self.span);
         }
     }
 
-    /// Completes what [`MutexGuard::release_at_once`] left to do.
-    fn go_on_releasing(
+    /// Releases the mutex, or completes what [`MutexGuard::release_at_once`] left to do. The word tells which: it
+    /// names this lane until it is released.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::sync::api) fn release_slow(
         &self,
-        spot: Spot<'_>,
-        private: Private<T>,
-        progress: Progress,
+        slot: AnnouncementRef<'_>,
+        private: LocalCopy<T>,
     ) -> Result<()> {
-        let (raw, near) = (self.raw(), self.span.near());
-        let begun = match progress {
-            // The word still names this lane, and no other thread has seen a change: begin again.
-            Progress::NOT_BEGUN => {
-                let Some(leave) = self.write_back(spot, private)? else { return Ok(()) };
-                let unlocked = raw.unlock(&near, Acquisition::of(spot.announced(), 0), leave);
-                return unlocked.map_err(|error| self.place.with_object_path(error));
+        let (raw, session, announced) = (self.raw(), self.place.session(), slot.announced());
+        if !session.is_mine(slot) {
+            return Ok(());
+        }
+        let released = match raw.unlocking(ReleaseState::Sound).is_held(session, announced) {
+            Ok(true) => {
+                let Some(leave) = self.write_back(slot, private)? else { return Ok(()) };
+                raw.unlock(session, Acquisition::of(announced, 0), leave)
             }
-            // The word is released, and a waiter may sleep.
-            Progress::DONE | Progress(Progress::BEGUN) => Ok(()),
-            // An access faulted, perhaps before the word was released: `finish` looks at the word.
-            Progress(begun) => Err(near.fault_at(begun - Progress::BEGUN)),
+            // Only plain stores release a word without more, in the state that is consistent.
+            Ok(false) => raw.unlocking(ReleaseState::Sound).finish_released(session, announced),
+            Err(error) => Err(error),
         };
-        let finished = raw.unlocking(ReleaseState::Sound).finish(&near, spot.announced(), begun);
-        finished.map_err(|error| self.place.with_object_path(error))
+        released.map_err(|error| self.place.with_object_path(error))
     }
 
     /// Writes a guard's value back, unless it must be discarded, and returns the state in which to
     /// leave the mutex. Returns `None` in a forked child, where the copy of the guard holds nothing. If the
     /// write fails, the mutex has been released.
-    fn write_back(&self, spot: Spot<'_>, private: Private<T>) -> Result<Option<ReleaseState>> {
-        let (near, leave) = (self.span.near(), private.leave());
-        if !near.is_mine(spot) {
+    fn write_back(
+        &self,
+        slot: AnnouncementRef<'_>,
+        private: LocalCopy<T>,
+    ) -> Result<Option<ReleaseState>> {
+        let (session, leave) = (self.place.session(), private.leave());
+        if !session.is_mine(slot) {
             return Ok(None);
         }
         if leave == ReleaseState::Poisoned {
             // The value was not repaired: the stored one stays.
             return Ok(Some(leave));
         }
-        if std::thread::panicking() && !spot.is_marked() {
+        if private.is_interrupted() {
             // The panic began while the guard existed, so the copy may be half-changed: discard it, and
             // let the next owner know.
             return Ok(Some(ReleaseState::Died));
         }
-        match private.write(&near, self.raw().value()) {
+        match private.write(session, self.raw().value()) {
             Ok(()) => Ok(Some(leave)),
-            Err(error) => Err(self.give_back(spot, leave, error)),
+            Err(error) => Err(self.give_back(slot.announced(), leave, error)),
         }
     }
 }
@@ -215,7 +181,7 @@ impl<T: Element + Shareable> Reclaim for MutexGuard<'_, T> {
     fn poison(self) -> Result<()> {
         let mut this = ManuallyDrop::new(self);
         this.private.set_leave(ReleaseState::Poisoned);
-        this.mutex.go_on_releasing(this.spot, this.private, Progress::NOT_BEGUN)
+        this.mutex.release_slow(this.slot, this.private)
     }
 
     fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
@@ -242,9 +208,8 @@ impl<T: Element + Shareable> DerefMut for MutexGuard<'_, T> {
 impl<T: Element + Shareable> Drop for MutexGuard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        match self.release_at_once() {
-            Progress::DONE => {}
-            other => self.mutex.go_on_dropping(self.spot, self.private, other),
+        if !self.release_at_once() {
+            self.mutex.drop_slow(self.slot, self.private);
         }
     }
 }

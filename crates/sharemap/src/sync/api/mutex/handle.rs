@@ -7,17 +7,18 @@ use std::time::Duration;
 use super::{LOCK, MutexGuard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Shareable};
-use crate::peer::{Extent, Near, Span, Spot};
-use crate::sync::algorithms::mutex::{Acquisition, RawMutex, ReleaseState};
+use crate::peer::{Announced, AnnouncementRef, FixedLen, TypedSpan};
+use crate::sync::algorithms::mutex::{Acquisition, Attempt, RawMutex, ReleaseState};
+use crate::sync::api::deferred_error::DeferredError;
 use crate::sync::api::error::{LockError, LockResult, acquired};
+use crate::sync::api::local_copy::LocalCopy;
 use crate::sync::api::lock_target::LockTarget;
-use crate::sync::api::private::{Kept, Private};
 use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
 use crate::sync::core::word::DIED;
 
 /// The initial value of a shared mutex. The mutex itself is accessed through [`MutexHandle`].
 ///
-/// Creating a [`Shared`](crate::Shared) object stores this value in the object. Later openings use
+/// Creating a [`Shared`](crate::Shared) object stores this value in the object. Deferred openings use
 /// the stored value.
 ///
 /// A guard of a `Mutex<T>` copies the value out and back. A `Mutex<[T]>`, made by
@@ -74,14 +75,14 @@ impl<T: Element + Shareable> SharedType for Mutex<T> {
     fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
         let place = found.take(Self::ROOM)?;
         let span = place.span()?;
-        Ok(MutexHandle { place, span, kept: Kept::default() })
+        Ok(MutexHandle { place, span, deferred: DeferredError::default() })
     }
 }
 
 /// The extent of a mutex with a value of type `T`: its words and the copies of the value.
 pub(super) struct Whole<T>(PhantomData<T>);
 
-impl<T> Extent for Whole<T> {
+impl<T> FixedLen for Whole<T> {
     const LEN: u64 = RawMutex::size(size_of::<T>() as u32);
 }
 
@@ -116,8 +117,8 @@ impl<T> Extent for Whole<T> {
 /// ```
 pub struct MutexHandle<T> {
     pub(super) place: LockRef,
-    pub(super) span: Span<Whole<T>>,
-    pub(super) kept: Kept,
+    pub(super) span: TypedSpan<Whole<T>>,
+    pub(super) deferred: DeferredError,
 }
 
 impl<T: Element + Shareable> MutexHandle<T> {
@@ -194,38 +195,67 @@ impl<T: Element + Shareable> MutexHandle<T> {
 
     /// Acquires the mutex, blocking until the moment that `until` returns.
     ///
-    /// The slow path is out of line and returns only numbers, so that the guard is built in registers.
+    /// Inlined is what a free, consistent mutex with a valid value needs, for a thread that has a lane and is not
+    /// panicking. Everything else is in [`lock_slow`](Self::lock_slow), which finds out what it was.
     #[inline(always)]
     fn lock_until(
         &self,
         until: impl FnOnce() -> Option<Duration>,
     ) -> LockResult<MutexGuard<'_, T>> {
-        self.kept.take()?;
-        let near = self.span.near();
-        let raw = raw_at::<T>(near.at());
-        // The announcement comes before the word: a word must never name a lane that does not announce
-        // it, or recovery would miss it (FORMAT.md, "The word"). A plain store suffices, because the
-        // exchange of the word cannot become visible before it. Death between the two: recovery finds
-        // nothing to release and only wakes waiters.
-        let spot = match near.announce_in_spot(raw.announcement()) {
-            Ok(spot) => spot,
-            Err(error) => return Err(self.failed(error)),
-        };
-        let mut found = 0;
-        if !raw.lock_at_once(&near, spot.named()) {
-            // Waits on `place`, which knows whether this opening was cancelled; the span does not.
-            found = match self.raw().lock_slowly(&self.place, spot.announced(), until()) {
-                Ok(found) => found,
-                Err(error) => return Err(self.failed(error)),
-            };
+        let (ready, mut attempt) = (self.span.ready_slot(), Attempt::Refused);
+        if let Some(slot) = ready {
+            let span = self.span.checked();
+            let raw = raw_at::<T>(span.at());
+            if raw.announce_in(&span, slot).is_ok() && span.fault() == 0 {
+                if let Ok((found, lead)) = raw.lock_and_load(&span, slot) {
+                    let copy = LocalCopy::read_after(&span, raw.value(), lead);
+                    // A panic that began earlier does not count against the guard, which must be told.
+                    if let (0, Some(private), 0, false) =
+                        (found, copy, span.fault(), std::thread::panicking())
+                    {
+                        return Ok(MutexGuard { mutex: self, slot, private, thread: PhantomData });
+                    }
+                    attempt = Attempt::of(found, span.faulted_at_start());
+                }
+            }
         }
-        self.guard_near(near, spot, found)
+        let mut copy = None;
+        match self.lock_slow(ready, attempt, until(), &mut copy) {
+            Ok(held) => {
+                let Some(private) = copy else { unreachable!("it was acquired") };
+                let guard = MutexGuard { mutex: self, slot: held, private, thread: PhantomData };
+                acquired(guard, private.leave() != ReleaseState::Sound)
+            }
+            Err(error) => Err(LockError::Failed(error)),
+        }
     }
 
+    /// Acquires the mutex after an attempt of [`lock_until`](Self::lock_until) with a slot, or without one. Returns
+    /// the slot that announces the mutex, and the value in `copy`.
+    ///
+    /// The results fit in registers, or in memory that the other path does not use, so that a guard is built in
+    /// registers.
     #[cold]
     #[inline(never)]
-    fn failed<R>(&self, error: Error) -> LockError<R> {
-        LockError::Failed(self.place.with_object_path(error))
+    fn lock_slow<'a>(
+        &'a self,
+        tried: Option<AnnouncementRef<'a>>,
+        attempt: Attempt,
+        until: Option<Duration>,
+        copy: &mut Option<LocalCopy<T>>,
+    ) -> Result<AnnouncementRef<'a>> {
+        // Waits on `place`, which knows whether this opening was cancelled; the session does not.
+        let acquired = match tried {
+            Some(slot) => self.raw().lock_again(&self.place, slot.announced(), attempt, until),
+            None => self
+                .deferred
+                .take_and_enable(&self.span)
+                .and_then(|()| self.raw().lock_on(self.place.session(), &self.place, until)),
+        };
+        let held = acquired.map_err(|error| self.place.with_object_path(error))?;
+        let (slot, private) = self.parts_of(held)?;
+        *copy = Some(private);
+        Ok(slot)
     }
 
     /// Attempts to acquire the mutex without waiting for its owner.
@@ -257,66 +287,48 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// ```
     #[doc(alias = "pthread_mutex_trylock")]
     pub fn try_lock(&self) -> LockResult<MutexGuard<'_, T>> {
-        self.kept.take()?;
+        self.deferred.take_and_enable(&self.span)?;
         let attempt = self.raw().try_lock(self.place.session());
         self.guard(self.place.attempted(attempt, LOCK)?)
     }
 
     /// Makes a guard of `held`: copies the value out, or releases the mutex if that fails.
     pub(in crate::sync::api) fn guard(&self, held: Acquisition) -> LockResult<MutexGuard<'_, T>> {
-        let near = self.span.near();
-        let Some(spot) = near.spot_of(held.announced()) else {
-            return Err(self.no_lane(held).into());
-        };
-        self.guard_near(near, spot, held.found())
-    }
-
-    /// Releases the mutex and returns an error: `held` names a lane that this process does not have. No
-    /// machine returns such an acquisition.
-    #[cold]
-    pub(super) fn no_lane(&self, held: Acquisition) -> Error {
-        let _ = self.raw().unlock(self.place.session(), held, ReleaseState::Sound);
-        self.place.error(ErrorKind::TooManyThreads, LOCK)
-    }
-
-    /// Makes a guard of the mutex that this thread announced in `spot`. `found` has the flags of the
-    /// word as this thread found it.
-    #[inline(always)]
-    fn guard_near<'a>(
-        &'a self,
-        near: Near<'a>,
-        spot: Spot<'a>,
-        found: u32,
-    ) -> LockResult<MutexGuard<'a, T>> {
         // The guard leaves the flags as found until `mark_consistent` is called.
-        let guard = self.guard_of(near, spot, ReleaseState::as_found(found))?;
-        acquired(guard, found & DIED != 0)
+        let guard = self.guard_of(held)?;
+        acquired(guard, held.found() & DIED != 0)
     }
 
-    /// Copies the value out and makes a guard. If that fails, the mutex has been released.
-    #[inline(always)]
-    pub(super) fn guard_of<'a>(
-        &'a self,
-        near: Near<'a>,
-        spot: Spot<'a>,
-        leave: ReleaseState,
-    ) -> Result<MutexGuard<'a, T>> {
-        match Private::read(&near, &self.place, raw_at::<T>(near.at()).value(), leave, LOCK) {
-            Ok(private) => {
-                // The mark is a bit of the slot's address: a flag would cost the guard a register.
-                let spot = if std::thread::panicking() { spot.marked() } else { spot };
-                Ok(MutexGuard { mutex: self, spot, private, thread: PhantomData })
-            }
-            Err(error) => Err(self.give_back(spot, leave, error)),
+    /// Makes a guard of `held`. If that fails, the mutex has been released.
+    pub(super) fn guard_of(&self, held: Acquisition) -> Result<MutexGuard<'_, T>> {
+        let (slot, private) = self.parts_of(held)?;
+        Ok(MutexGuard { mutex: self, slot, private, thread: PhantomData })
+    }
+
+    /// Returns what a guard consists of: the slot that announces the mutex, and a copy of the value. If that
+    /// fails, the mutex has been released.
+    fn parts_of(&self, held: Acquisition) -> Result<(AnnouncementRef<'_>, LocalCopy<T>)> {
+        let session = self.place.session();
+        let Some(slot) = session.slot_of(held.announced()) else {
+            // `held` names a lane that this process does not have, which no session does.
+            let error = self.place.error(ErrorKind::TooManyThreads, LOCK);
+            return Err(self.give_back(held.announced(), ReleaseState::Sound, error));
+        };
+        match LocalCopy::read(session, &self.place, self.raw().value(), held.leave(), LOCK) {
+            Ok(private) => Ok((slot, private)),
+            Err(error) => Err(self.give_back(held.announced(), held.leave(), error)),
         }
     }
 
     /// Releases the mutex after its value could not be read or written, and returns `error` with the
     /// object's name.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn give_back(&self, spot: Spot<'_>, leave: ReleaseState, error: Error) -> Error {
-        let held = Acquisition::of(spot.announced(), 0);
+    pub(super) fn give_back(
+        &self,
+        announced: Announced,
+        leave: ReleaseState,
+        error: Error,
+    ) -> Error {
+        let held = Acquisition::of(announced, 0);
         let _ = self.raw().unlock(self.place.session(), held, leave);
         self.place.with_object_path(error)
     }

@@ -130,12 +130,10 @@ impl<T: Element + Shareable> MutexHandle<T> {
         &self,
         until: Option<Duration>,
     ) -> Result<OwnerDiedGuard<MutexGuard<'_, T>>> {
-        self.kept.take()?;
+        self.deferred.take_and_enable(&self.span)?;
         let held = self.raw().lock_poisoned(&self.place, until);
         let held = held.map_err(|error| self.place.with_object_path(error))?;
-        let near = self.span.near();
-        let Some(spot) = near.spot_of(held.announced()) else { return Err(self.no_lane(held)) };
         // The guard leaves the flags as found until `mark_consistent` is called.
-        self.guard_of(near, spot, held.leave()).map(OwnerDiedGuard)
+        self.guard_of(held).map(OwnerDiedGuard)
     }
 }

@@ -2,18 +2,21 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use super::RwLockHandle;
+use super::handle::raw_at;
 use super::upgradable::upgrade;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Shareable};
-use crate::peer::Machine;
+use crate::peer::AnnouncementRef;
 use crate::sync::algorithms::mutex::{Acquisition, ReleaseState};
 use crate::sync::algorithms::rwlock::Reading;
-use crate::sync::api::error::{Reclaim, reclaim_inner};
-use crate::sync::api::private::{Calm, Private};
+use crate::sync::api::error::Reclaim;
+use crate::sync::api::local_copy::LocalCopy;
+use crate::sync::core::unlock;
 
 /// An RAII guard that holds a reader-writer lock for reading, with a local copy of its value.
 ///
@@ -41,10 +44,25 @@ use crate::sync::api::private::{Calm, Private};
 #[must_use = "the lock is released at once if the guard is not kept"]
 pub struct RwLockReadGuard<'a, T: Element + Shareable> {
     pub(super) lock: &'a RwLockHandle<T>,
-    pub(super) reading: Reading,
-    pub(super) private: Private<T>,
+    /// The slot that announces the lock.
+    pub(super) slot: AnnouncementRef<'a>,
+    pub(super) private: LocalCopy<T>,
     /// Keeps the guard on its thread, which the lock belongs to.
     pub(super) thread: PhantomData<*const ()>,
+}
+
+impl<T: Element + Shareable> RwLockReadGuard<'_, T> {
+    /// Releases the lock where that is no more than to withdraw the announcement. Returns `false` if anything is
+    /// unusual; then [`RwLockHandle::drop_reading`] does it again.
+    #[inline(always)]
+    fn release_at_once(&self) -> bool {
+        let span = self.lock.span.checked();
+        if !self.slot.releases_plainly() {
+            return false;
+        }
+        let begun = raw_at::<T>(span.at()).begin_leaving(&span, self.slot);
+        unlock::withdraw_at_once(&span, self.slot, begun)
+    }
 }
 
 impl<T: Element + Shareable> Reclaim for RwLockReadGuard<'_, T> {
@@ -73,74 +91,80 @@ impl<T: Element + Shareable> Deref for RwLockReadGuard<'_, T> {
 impl<T: Element + Shareable> Drop for RwLockReadGuard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        let session = self.lock.place.session();
-        // In a forked child, the lane is not this process's: the parent still holds the lock.
-        if session.is_own(self.reading.0.lane()) {
-            if let Err(error) = self.lock.raw.unlock_read(session, self.reading) {
-                self.lock.kept.keep(self.lock.place.with_object_path(error));
-            }
+        if !self.release_at_once() {
+            self.lock.drop_reading(self.slot);
         }
     }
 }
 
-/// The part that write and upgradable guards share: the lock's word, and a local copy of the value.
-pub(super) struct Holding<'a, T: Element + Shareable> {
-    pub(super) lock: &'a RwLockHandle<T>,
-    /// `None` once the lock has been released.
-    pub(super) held: Option<Acquisition>,
-    pub(super) private: Private<T>,
-    pub(super) calm: Calm,
-    pub(super) way: Way,
-    /// Keeps the guard on its thread, which the lock belongs to.
-    pub(super) thread: PhantomData<*const ()>,
-}
-
 /// What the owner of the word may do with the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+enum Access {
     Read,
     Write,
 }
 
-impl<T: Element + Shareable> Holding<'_, T> {
-    /// Writes a changed value back and releases the lock, once.
-    #[inline(always)]
-    fn release(&mut self) -> Result<()> {
-        let Some(held) = self.held.take() else { return Ok(()) };
-        let (place, raw) = (&self.lock.place, self.lock.raw);
+impl<T: Element + Shareable> RwLockHandle<T> {
+    /// Releases a read lock. An error is kept for the handle's next call, because `drop` cannot return it.
+    #[cold]
+    #[inline(never)]
+    fn drop_reading(&self, slot: AnnouncementRef<'_>) {
+        let session = self.place.session();
         // In a forked child, the lane is not this process's: the parent still holds the lock.
-        if !place.session().is_own(held.lane()) {
+        if session.is_mine(slot) {
+            let reading = Reading::at_once(slot.announced());
+            if let Err(error) = self.raw().unlock_read(session, reading) {
+                self.keep(self.place.with_object_path(error));
+            }
+        }
+    }
+
+    /// Releases the word like [`release_slow`](Self::release_slow), and keeps an error for the next call.
+    #[cold]
+    #[inline(never)]
+    fn drop_slow(&self, slot: AnnouncementRef<'_>, private: LocalCopy<T>, access: Access) {
+        if let Err(error) = self.release_slow(slot, private, access) {
+            self.keep(error);
+        }
+    }
+
+    /// Releases the lock's word, or completes what [`RwLockWriteGuard::release_at_once`] left to do. The word
+    /// tells which: it names this lane until it is released.
+    fn release_slow(
+        &self,
+        slot: AnnouncementRef<'_>,
+        private: LocalCopy<T>,
+        access: Access,
+    ) -> Result<()> {
+        let (raw, session, announced) = (self.raw(), self.place.session(), slot.announced());
+        // In a forked child, the lane is not this process's: the parent still holds the lock.
+        if !session.is_mine(slot) {
             return Ok(());
         }
-        let mut written = Ok(());
-        let mut leave = self.private.leave();
-        if self.way == Way::Read || leave == ReleaseState::Poisoned {
+        let named = |error| self.place.with_object_path(error);
+        let sound = raw.unlocking(ReleaseState::Sound);
+        if !sound.is_held(session, announced).map_err(named)? {
+            // Only plain stores release a word without more, in the state that is consistent.
+            return sound.finish_released(session, announced).map_err(named);
+        }
+        let (mut written, mut leave) = (Ok(()), private.leave());
+        if access == Access::Read || leave == ReleaseState::Poisoned {
             // A reader has changed nothing; a poisoned value that was not accepted is discarded.
-        } else if self.calm.is_over() {
+        } else if private.is_interrupted() {
             // A panic may have interrupted a change, so the copy is discarded, as after a death.
             leave = ReleaseState::Died;
         } else {
             // Before the word is released, or the next owner could read the old copy. Death before
             // the release: the word still names this lane, and recovery sets `DIED`.
-            written = self.private.write(place.session(), raw.value());
+            written = private.write(session, raw.value());
         }
         // Released even if the write failed: the old value is then still the current one.
-        let released = raw.unlock(place.session(), held, leave);
-        written.and(released).map_err(|error| place.with_object_path(error))
+        let released = raw.unlock(session, Acquisition::of(announced, 0), leave);
+        written.and(released).map_err(named)
     }
 
-    /// Sets the state that the lock is released in.
-    fn leave(&mut self, leave: ReleaseState) {
-        self.private.set_leave(leave);
-    }
-}
-
-impl<T: Element + Shareable> Drop for Holding<'_, T> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if let Err(error) = self.release() {
-            self.lock.kept.keep(error);
-        }
+    fn keep(&self, error: Error) {
+        self.deferred.keep_and_disable(error, &self.span);
     }
 }
 
@@ -169,7 +193,12 @@ impl<T: Element + Shareable> Drop for Holding<'_, T> {
 /// ```
 #[must_use = "the lock is released at once if the guard is not kept"]
 pub struct RwLockWriteGuard<'a, T: Element + Shareable> {
-    pub(super) inner: Holding<'a, T>,
+    pub(super) lock: &'a RwLockHandle<T>,
+    /// The slot that announces the lock.
+    pub(super) slot: AnnouncementRef<'a>,
+    pub(super) private: LocalCopy<T>,
+    /// Keeps the guard on its thread, which the lock belongs to.
+    pub(super) thread: PhantomData<*const ()>,
 }
 
 impl<T: Element + Shareable> RwLockWriteGuard<'_, T> {
@@ -195,8 +224,35 @@ impl<T: Element + Shareable> RwLockWriteGuard<'_, T> {
     /// # Ok(()) }
     /// ```
     #[doc(alias = "pthread_rwlock_unlock")]
-    pub fn unlock(mut self) -> Result<()> {
-        self.inner.release()
+    pub fn unlock(self) -> Result<()> {
+        let this = ManuallyDrop::new(self);
+        if this.release_at_once() {
+            return Ok(());
+        }
+        this.lock.release_slow(this.slot, this.private, Access::Write)
+    }
+
+    /// Releases the lock where that is no more than to store the value, the word and the announcement. Returns
+    /// `false` if anything is unusual; then [`RwLockHandle::release_slow`] finds out what has been done.
+    #[inline(always)]
+    fn release_at_once(&self) -> bool {
+        let span = self.lock.span.checked();
+        // As for a mutex: this process's lane, and plain stores may release the word.
+        if !(self.private.is_usual() && !std::thread::panicking() && self.slot.releases_plainly()) {
+            return false;
+        }
+        let raw = raw_at::<T>(span.at());
+        let Ok(last) = self.private.write_before(&span, raw.value()) else { return false };
+        unlock::withdraw_at_once(&span, self.slot, raw.store_and_unlock(&span, last))
+    }
+}
+
+impl<T: Element + Shareable> Drop for RwLockWriteGuard<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if !self.release_at_once() {
+            self.lock.drop_slow(self.slot, self.private, Access::Write);
+        }
     }
 }
 
@@ -205,14 +261,14 @@ impl<T: Element + Shareable> Deref for RwLockWriteGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        &self.inner.private.value
+        &self.private.value
     }
 }
 
 impl<T: Element + Shareable> DerefMut for RwLockWriteGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        self.inner.private.change()
+        self.private.change()
     }
 }
 
@@ -238,7 +294,12 @@ impl<T: Element + Shareable> DerefMut for RwLockWriteGuard<'_, T> {
 /// ```
 #[must_use = "the lock is released at once if the guard is not kept"]
 pub struct RwLockUpgradableGuard<'a, T: Element + Shareable> {
-    pub(super) inner: Holding<'a, T>,
+    pub(super) lock: &'a RwLockHandle<T>,
+    /// The slot that announces the lock.
+    pub(super) slot: AnnouncementRef<'a>,
+    pub(super) private: LocalCopy<T>,
+    /// Keeps the guard on its thread, which the lock belongs to.
+    pub(super) thread: PhantomData<*const ()>,
 }
 
 impl<'a, T: Element + Shareable> RwLockUpgradableGuard<'a, T> {
@@ -301,7 +362,7 @@ impl<'a, T: Element + Shareable> RwLockUpgradableGuard<'a, T> {
         self,
         timeout: Duration,
     ) -> std::result::Result<RwLockWriteGuard<'a, T>, (Self, Error)> {
-        let until = self.inner.lock.place.after(timeout);
+        let until = self.lock.place.after(timeout);
         self.upgrade_until(until)
     }
 
@@ -311,15 +372,21 @@ impl<'a, T: Element + Shareable> RwLockUpgradableGuard<'a, T> {
         self,
         until: Option<Duration>,
     ) -> std::result::Result<RwLockWriteGuard<'a, T>, (Self, Error)> {
-        let Holding { lock, held, .. } = &self.inner;
-        match upgrade(&lock.place, lock.raw, held.as_ref(), until) {
+        let (lock, slot) = (self.lock, self.slot);
+        match upgrade(&lock.place, lock.raw(), Some(slot.announced().lane), until) {
             Ok(()) => {
-                let mut inner = self.inner;
-                inner.way = Way::Write;
-                Ok(RwLockWriteGuard { inner })
+                let this = ManuallyDrop::new(self);
+                let (private, thread) = (this.private, PhantomData);
+                Ok(RwLockWriteGuard { lock, slot, private, thread })
             }
             Err(error) => Err((self, error)),
         }
+    }
+}
+
+impl<T: Element + Shareable> Drop for RwLockUpgradableGuard<'_, T> {
+    fn drop(&mut self) {
+        self.lock.drop_slow(self.slot, self.private, Access::Read);
     }
 }
 
@@ -328,7 +395,7 @@ impl<T: Element + Shareable> Deref for RwLockUpgradableGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        &self.inner.private.value
+        &self.private.value
     }
 }
 
@@ -342,5 +409,25 @@ macro_rules! shown {
     )* };
 }
 
-reclaim_inner!(Element: RwLockWriteGuard RwLockUpgradableGuard);
+macro_rules! exclusive {
+    ($($guard:ident $access:ident)*) => { $(
+        impl<T: Element + Shareable> Reclaim for $guard<'_, T> {
+            fn mark_consistent(&mut self) {
+                self.private.set_leave(ReleaseState::Sound);
+            }
+
+            fn poison(self) -> Result<()> {
+                let mut this = ManuallyDrop::new(self);
+                this.private.set_leave(ReleaseState::Poisoned);
+                this.lock.release_slow(this.slot, this.private, Access::$access)
+            }
+
+            fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
+                self.lock.place.error(kind, operation)
+            }
+        }
+    )* };
+}
+
+exclusive!(RwLockWriteGuard Write RwLockUpgradableGuard Read);
 shown!(RwLockReadGuard RwLockWriteGuard RwLockUpgradableGuard);

@@ -4,15 +4,16 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use super::guards::{Holding, Way};
 use super::{READ, RwLockReadGuard, RwLockWriteGuard, WRITE};
-use crate::error::{Error, Result};
+use crate::error::{ErrorKind, Result};
 use crate::layout::{Element, Layout, Shareable};
-use crate::sync::algorithms::mutex::{Acquisition, ReleaseState};
+use crate::peer::{Announced, AnnouncementRef, FixedLen, TypedSpan};
+use crate::sync::algorithms::mutex::{Acquisition, Attempt, ReleaseState};
 use crate::sync::algorithms::rwlock::{RawRwLock, Reading};
+use crate::sync::api::deferred_error::DeferredError;
 use crate::sync::api::error::{LockError, LockResult, acquired};
+use crate::sync::api::local_copy::LocalCopy;
 use crate::sync::api::lock_target::LockTarget;
-use crate::sync::api::private::{Calm, Kept, Private};
 use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
 
 /// The initial value of a shared reader-writer lock.
@@ -71,9 +72,16 @@ impl<T: Element + Shareable> SharedType for RwLock<T> {
 
     fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
         let place = found.take(Self::ROOM)?;
-        let raw = RawRwLock::new(place.at, size_of::<T>() as u32);
-        Ok(RwLockHandle { place, raw, kept: Kept::default(), value: PhantomData })
+        let span = place.span()?;
+        Ok(RwLockHandle { place, span, deferred: DeferredError::default() })
     }
+}
+
+/// The words of a lock and its value.
+pub(super) struct Whole<T>(PhantomData<T>);
+
+impl<T> FixedLen for Whole<T> {
+    const LEN: u64 = RawRwLock::size(size_of::<T>() as u32);
 }
 
 /// A reader-writer lock that is shared between processes.
@@ -83,7 +91,7 @@ impl<T: Element + Shareable> SharedType for RwLock<T> {
 /// value. A write guard writes its copy back in one step when it is released.
 ///
 /// If a reader dies, its read lock is released, and nothing else changes. If a writer dies or panics,
-/// the value stays the last one written back. Later acquisitions then return
+/// the value stays the last one written back. Deferred acquisitions then return
 /// [`LockError::OwnerDied`], until a writer or an upgradable holder has called
 /// [`mark_consistent`](crate::OwnerDiedGuard::mark_consistent) and released the lock.
 ///
@@ -110,9 +118,8 @@ impl<T: Element + Shareable> SharedType for RwLock<T> {
 /// ```
 pub struct RwLockHandle<T> {
     pub(super) place: LockRef,
-    pub(super) raw: RawRwLock,
-    pub(super) kept: Kept,
-    value: PhantomData<fn() -> T>,
+    pub(super) span: TypedSpan<Whole<T>>,
+    pub(super) deferred: DeferredError,
 }
 
 impl<T: Element + Shareable> RwLockHandle<T> {
@@ -195,38 +202,68 @@ impl<T: Element + Shareable> RwLockHandle<T> {
 
     /// Acquires the lock for reading, blocking until the moment that `until` returns.
     ///
-    /// The functions that are not inlined return plain numbers, so that the guard is built in
-    /// registers.
+    /// Inlined is what a free, consistent lock with a valid value needs, for a thread that has a lane. Everything
+    /// else is in [`read_slow`](Self::read_slow), which finds out what it was.
     #[inline(always)]
     pub(super) fn read_until(
         &self,
         until: impl FnOnce() -> Option<Duration>,
     ) -> LockResult<RwLockReadGuard<'_, T>> {
-        self.kept.take()?;
-        let session = self.place.session();
-        // The announcement comes before the load of the word: a writer either finds this reader in
-        // its lane, or this reader finds the writer's word (FORMAT.md, "Reader-writer lock"). Death
-        // after the announcement: recovery replaces it and wakes the writer at `drain`.
-        let announced = match self.raw.announce_read(session) {
-            Ok(announced) => announced,
-            Err(error) => return Err(self.failed(error)),
-        };
-        let reading = if self.raw.read_at_once(session, announced) {
-            Reading::at_once(announced)
-        } else {
-            match self.raw.read_slowly(&self.place, announced, until()) {
-                Ok(packed) => Reading::unpack(packed),
-                Err(error) => return Err(self.failed(error)),
+        let ready = self.span.ready_slot();
+        if let Some(slot) = ready {
+            let span = self.span.checked();
+            let raw = raw_at::<T>(span.at());
+            if raw.announce_read_in(&span, slot).is_ok() && span.fault() == 0 {
+                if let Ok((admitted, lead)) = raw.admit_and_load(&span, slot) {
+                    let copy = LocalCopy::read_after(&span, raw.value(), lead);
+                    if let (true, Some(private), 0) = (admitted, copy, span.fault()) {
+                        return Ok(RwLockReadGuard {
+                            lock: self,
+                            slot,
+                            private,
+                            thread: PhantomData,
+                        });
+                    }
+                }
             }
-        };
-        self.reading(reading)
+        }
+        let mut copy = None;
+        match self.read_slow(ready, until(), &mut copy) {
+            Ok(slot) => {
+                let Some(private) = copy else { unreachable!("it was acquired") };
+                let guard = RwLockReadGuard { lock: self, slot, private, thread: PhantomData };
+                acquired(guard, private.leave() != ReleaseState::Sound)
+            }
+            Err(error) => Err(LockError::Failed(error)),
+        }
     }
 
-    /// Returns the error of an acquisition that failed, with the object's path.
+    /// Acquires the lock for reading after an attempt of [`read_until`](Self::read_until) with a slot, or without
+    /// one. Returns the slot that announces the lock, and the value in `copy`.
+    ///
+    /// The results fit in registers, or in memory that the other path does not use, so that a guard is built in
+    /// registers.
     #[cold]
     #[inline(never)]
-    fn failed<R>(&self, error: Error) -> LockError<R> {
-        LockError::Failed(self.place.with_object_path(error))
+    fn read_slow<'a>(
+        &'a self,
+        tried: Option<AnnouncementRef<'a>>,
+        until: Option<Duration>,
+        copy: &mut Option<LocalCopy<T>>,
+    ) -> Result<AnnouncementRef<'a>> {
+        let raw = self.raw();
+        // Waits on `place`, which knows whether this opening was cancelled; the session does not.
+        let acquired = match tried {
+            Some(slot) => raw.read_again(&self.place, slot.announced(), until),
+            None => self.deferred.take_and_enable(&self.span).and_then(|()| {
+                let announced = raw.announce_read(self.place.session())?;
+                raw.read_announced(&self.place, announced, until)
+            }),
+        };
+        let reading = acquired.map_err(|error| self.place.with_object_path(error))?;
+        let (slot, private) = self.parts_of_reading(reading)?;
+        *copy = Some(private);
+        Ok(slot)
     }
 
     /// Attempts to acquire the lock for reading without waiting for its writer.
@@ -253,36 +290,35 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// ```
     #[doc(alias = "pthread_rwlock_tryrdlock")]
     pub fn try_read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
-        self.kept.take()?;
-        let attempt = self.raw.try_read(self.place.session());
+        self.deferred.take_and_enable(&self.span)?;
+        let attempt = self.raw().try_read(self.place.session());
         self.reading(self.place.attempted(attempt, READ)?)
     }
 
-    /// Copies the value out and returns the guard of an acquired read lock.
-    #[inline(always)]
+    /// Makes a guard of `reading`: copies the value out, or releases the lock if that fails.
     pub(super) fn reading(&self, reading: Reading) -> LockResult<RwLockReadGuard<'_, T>> {
-        match Private::read(
-            self.place.session(),
-            &self.place,
-            self.raw.value(),
-            ReleaseState::Sound,
-            READ,
-        ) {
-            Ok(private) => {
-                let thread = PhantomData;
-                let guard = RwLockReadGuard { lock: self, reading, private, thread };
-                acquired(guard, reading.died())
-            }
-            Err(error) => Err(LockError::Failed(self.give_back(reading, error))),
-        }
+        let (slot, private) = self.parts_of_reading(reading)?;
+        let guard = RwLockReadGuard { lock: self, slot, private, thread: PhantomData };
+        acquired(guard, reading.died())
     }
 
-    /// Releases a read lock after its value could not be copied out. Returns the error to report.
-    #[cold]
-    #[inline(never)]
-    fn give_back(&self, reading: Reading, error: Error) -> Error {
-        let _ = self.raw.unlock_read(self.place.session(), reading);
-        self.place.with_object_path(error)
+    /// Returns what a read guard consists of: the slot that announces the lock, and a copy of the value. If that
+    /// fails, the lock has been released.
+    fn parts_of_reading(&self, reading: Reading) -> Result<(AnnouncementRef<'_>, LocalCopy<T>)> {
+        let (raw, session) = (self.raw(), self.place.session());
+        let slot = self.slot_of(reading.0.announced());
+        // A reader changes no flags. The state tells only whether a death must be reported.
+        let copy = LocalCopy::read(session, &self.place, raw.value(), reading.0.leave(), READ);
+        slot.and_then(|slot| Ok((slot, copy?))).map_err(|error| {
+            let _ = raw.unlock_read(session, reading);
+            self.place.with_object_path(error)
+        })
+    }
+
+    /// Returns the mapped slot of an announcement of this thread. A session returns no other announcements.
+    fn slot_of(&self, announced: Announced) -> Result<AnnouncementRef<'_>> {
+        let slot = self.place.session().slot_of(announced);
+        slot.ok_or_else(|| self.place.error(ErrorKind::TooManyThreads, READ))
     }
 
     /// Acquires the lock for writing, blocking the current thread until no other thread holds it.
@@ -339,14 +375,71 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         self.write_until(self.place.after(timeout))
     }
 
+    /// Acquires the lock for writing, blocking until the moment `until`; `None`: no limit.
+    ///
+    /// Inlined is what a free, consistent lock without readers needs, for a thread that has a lane and is not
+    /// panicking. Everything else is in [`write_slow`](Self::write_slow), which finds out what it was.
     #[inline(always)]
     pub(super) fn write_until(
         &self,
         until: Option<Duration>,
     ) -> LockResult<RwLockWriteGuard<'_, T>> {
-        self.kept.take()?;
-        let held = self.raw.write_on(self.place.session(), &self.place, until);
-        self.writing(held.map_err(|error| self.place.with_object_path(error))?)
+        let (ready, mut attempt) = (self.span.ready_slot(), Attempt::Refused);
+        if let Some(slot) = ready {
+            let span = self.span.checked();
+            let raw = raw_at::<T>(span.at());
+            if raw.announce_write_in(&span, slot).is_ok() && span.fault() == 0 {
+                if let Ok((found, seen, lead)) = raw.write_and_load(&span, slot) {
+                    let copy = LocalCopy::read_after(&span, raw.value(), lead);
+                    // A panic that began earlier does not count against the guard, which must be told.
+                    if let (0, Some(private), 0, false) =
+                        (found | seen, copy, span.fault(), std::thread::panicking())
+                    {
+                        return Ok(RwLockWriteGuard {
+                            lock: self,
+                            slot,
+                            private,
+                            thread: PhantomData,
+                        });
+                    }
+                    attempt = Attempt::of(found, span.faulted_at_start());
+                }
+            }
+        }
+        let mut copy = None;
+        match self.write_slow(ready, attempt, until, &mut copy) {
+            Ok(slot) => {
+                let Some(private) = copy else { unreachable!("it was acquired") };
+                let guard = RwLockWriteGuard { lock: self, slot, private, thread: PhantomData };
+                acquired(guard, private.leave() != ReleaseState::Sound)
+            }
+            Err(error) => Err(LockError::Failed(error)),
+        }
+    }
+
+    /// Acquires the lock for writing after an attempt of [`write_until`](Self::write_until) with a slot, or
+    /// without one. Returns the slot that announces the lock, and the value in `copy`, as
+    /// [`read_slow`](Self::read_slow) does.
+    #[cold]
+    #[inline(never)]
+    fn write_slow<'a>(
+        &'a self,
+        tried: Option<AnnouncementRef<'a>>,
+        attempt: Attempt,
+        until: Option<Duration>,
+        copy: &mut Option<LocalCopy<T>>,
+    ) -> Result<AnnouncementRef<'a>> {
+        let acquired = match tried {
+            Some(slot) => self.raw().write_again(&self.place, slot.announced(), attempt, until),
+            None => self
+                .deferred
+                .take_and_enable(&self.span)
+                .and_then(|()| self.raw().write_on(self.place.session(), &self.place, until)),
+        };
+        let (slot, private) =
+            self.exclusive(acquired.map_err(|error| self.place.with_object_path(error))?)?;
+        *copy = Some(private);
+        Ok(slot)
     }
 
     /// Attempts to acquire the lock for writing without waiting for its holders.
@@ -372,44 +465,46 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// ```
     #[doc(alias = "pthread_rwlock_trywrlock")]
     pub fn try_write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
-        self.kept.take()?;
-        let attempt = self.raw.try_write(self.place.session());
+        self.deferred.take_and_enable(&self.span)?;
+        let attempt = self.raw().try_write(self.place.session());
         self.writing(self.place.attempted(attempt, WRITE)?)
     }
 
-    /// Returns the guard of a lock that was acquired for writing.
-    #[inline(always)]
     fn writing(&self, held: Acquisition) -> LockResult<RwLockWriteGuard<'_, T>> {
-        let guard = RwLockWriteGuard { inner: self.holding(held, Way::Write)? };
-        acquired(guard, held.died())
+        acquired(self.write_guard(held)?, held.died())
     }
 
-    /// Copies the value out for the owner of the word. Releases the word if that fails.
-    #[inline(always)]
-    pub(super) fn holding(&self, held: Acquisition, way: Way) -> Result<Holding<'_, T>> {
-        match Private::read(
-            self.place.session(),
-            &self.place,
-            self.raw.value(),
-            held.leave(),
-            WRITE,
-        ) {
-            Ok(private) => Ok(Holding {
-                lock: self,
-                held: Some(held),
-                private,
-                calm: Calm::now(),
-                way,
-                thread: PhantomData,
-            }),
-            Err(error) => {
-                // The flags stay as they were found: this owner has neither accepted nor changed the
-                // value.
-                let _ = self.raw.unlock(self.place.session(), held, held.leave());
-                Err(self.place.with_object_path(error))
-            }
-        }
+    /// Makes a guard of `held`. If that fails, the lock has been released.
+    pub(super) fn write_guard(&self, held: Acquisition) -> Result<RwLockWriteGuard<'_, T>> {
+        let (slot, private) = self.exclusive(held)?;
+        Ok(RwLockWriteGuard { lock: self, slot, private, thread: PhantomData })
     }
+
+    /// Returns what a guard of the lock's word consists of: the slot that announces it, and a copy of the value.
+    /// If that fails, the lock has been released.
+    pub(super) fn exclusive(
+        &self,
+        held: Acquisition,
+    ) -> Result<(AnnouncementRef<'_>, LocalCopy<T>)> {
+        let (raw, session, leave) = (self.raw(), self.place.session(), held.leave());
+        let slot = self.slot_of(held.announced());
+        // The guard leaves the flags as found until `mark_consistent` is called.
+        let copy = LocalCopy::read(session, &self.place, raw.value(), leave, WRITE);
+        slot.and_then(|slot| Ok((slot, copy?))).map_err(|error| {
+            // The flags stay as they were found: this owner has neither accepted nor changed the value.
+            let _ = raw.unlock(session, held, leave);
+            self.place.with_object_path(error)
+        })
+    }
+
+    pub(super) fn raw(&self) -> RawRwLock {
+        raw_at::<T>(self.place.at)
+    }
+}
+
+#[inline(always)]
+pub(super) fn raw_at<T>(at: u64) -> RawRwLock {
+    RawRwLock::new(at, size_of::<T>() as u32)
 }
 
 impl<T> RwLockHandle<T> {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::guards::Way;
 use super::{RwLockHandle, RwLockReadGuard, RwLockWriteGuard};
 use crate::error::Result;
 use crate::layout::{Element, Shareable};
@@ -139,8 +138,8 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         &self,
         until: Option<Duration>,
     ) -> Result<OwnerDiedGuard<RwLockReadGuard<'_, T>>> {
-        self.kept.take()?;
-        let reading = self.raw.read_poisoned(&self.place, until);
+        self.deferred.take_and_enable(&self.span)?;
+        let reading = self.raw().read_poisoned(&self.place, until);
         match self.reading(reading.map_err(|error| self.place.with_object_path(error))?) {
             Ok(guard) => Ok(OwnerDiedGuard(guard)),
             Err(LockError::OwnerDied(dead)) => Ok(dead),
@@ -264,9 +263,9 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         &self,
         until: Option<Duration>,
     ) -> Result<OwnerDiedGuard<RwLockWriteGuard<'_, T>>> {
-        self.kept.take()?;
-        let held = self.raw.write_poisoned(&self.place, until);
+        self.deferred.take_and_enable(&self.span)?;
+        let held = self.raw().write_poisoned(&self.place, until);
         let held = held.map_err(|error| self.place.with_object_path(error))?;
-        Ok(OwnerDiedGuard(RwLockWriteGuard { inner: self.holding(held, Way::Write)? }))
+        self.write_guard(held).map(OwnerDiedGuard)
     }
 }

@@ -1,8 +1,8 @@
 //! Acquiring a reader-writer lock for reading with the right to upgrade, and the upgrade.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use super::guards::Way;
 use super::{READ, RwLockHandle, RwLockUpgradableGuard};
 use crate::error::{ErrorKind, Result};
 use crate::layout::{Element, Shareable};
@@ -74,8 +74,8 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         &self,
         until: Option<Duration>,
     ) -> LockResult<RwLockUpgradableGuard<'_, T>> {
-        self.kept.take()?;
-        let held = self.raw.upgradable(&self.place, until);
+        self.deferred.take_and_enable(&self.span)?;
+        let held = self.raw().upgradable(&self.place, until);
         self.upgrading(held.map_err(|error| self.place.with_object_path(error))?)
     }
 
@@ -101,14 +101,15 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// # Ok(()) }
     /// ```
     pub fn try_upgradable(&self) -> LockResult<RwLockUpgradableGuard<'_, T>> {
-        self.kept.take()?;
-        let attempt = self.raw.try_upgradable(self.place.session());
+        self.deferred.take_and_enable(&self.span)?;
+        let attempt = self.raw().try_upgradable(self.place.session());
         self.upgrading(self.place.attempted(attempt, READ)?)
     }
 
     /// Returns the guard of a lock that was acquired upgradably.
     fn upgrading(&self, held: Acquisition) -> LockResult<RwLockUpgradableGuard<'_, T>> {
-        let guard = RwLockUpgradableGuard { inner: self.holding(held, Way::Read)? };
+        let (slot, private) = self.exclusive(held)?;
+        let guard = RwLockUpgradableGuard { lock: self, slot, private, thread: PhantomData };
         acquired(guard, held.died())
     }
 }
@@ -120,12 +121,12 @@ impl<T: Element + Shareable> RwLockHandle<T> {
 pub(super) fn upgrade(
     place: &LockRef,
     raw: RawRwLock,
-    held: Option<&Acquisition>,
+    held: Option<u32>,
     until: Option<Duration>,
 ) -> Result<()> {
     match held {
-        Some(held) if place.is_own(held.lane()) => {
-            raw.upgrade(place, held, until).map_err(|error| place.with_object_path(error))
+        Some(lane) if place.is_own(lane) => {
+            raw.upgrade(place, lane, until).map_err(|error| place.with_object_path(error))
         }
         _ => Err(place
             .error(ErrorKind::Invalid, "upgrade the lock")

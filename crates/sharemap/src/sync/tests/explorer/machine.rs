@@ -7,7 +7,77 @@ use super::Fault;
 use super::sim::{LATE, Sim};
 use super::state::{Process, SLOTS, Store, lane_at, slots};
 use crate::error::Result;
-use crate::peer::{Announced, Liveness, Machine};
+use crate::peer::{Announced, Liveness, Machine, Slot};
+
+/// A slot of the simulated process, at which faults of announcements are planted.
+#[derive(Clone, Copy)]
+pub(super) struct SimSlot(pub(super) Announced);
+
+impl Slot<Sim<'_>> for SimSlot {
+    fn named(self) -> u32 {
+        self.0.lane + 1
+    }
+
+    fn store(self, sim: &Sim<'_>, what: u64) -> Result<()> {
+        match sim.setup.fault {
+            Fault::NoAnnouncement => Ok(()),
+            Fault::LateAnnouncement => {
+                sim.late.set(Some((self.0.slot, what)));
+                Ok(())
+            }
+            _ => sim.store_64(self.0.slot, what),
+        }
+    }
+
+    fn swap(self, sim: &Sim<'_>, what: u64) -> Result<()> {
+        match sim.setup.fault {
+            Fault::NoAnnouncement => Ok(()),
+            Fault::PlainAnnouncement => sim.store_64(self.0.slot, what),
+            _ => sim.swap_64(self.0.slot, what).map(drop),
+        }
+    }
+
+    fn withdraw(self, sim: &Sim<'_>) -> Result<()> {
+        Machine::withdraw(sim, self.0)
+    }
+}
+
+impl Sim<'_> {
+    /// Returns an empty slot of a lane of this process.
+    pub(super) fn empty_slot(&self) -> Result<SimSlot> {
+        self.claim_lane()?;
+        Ok(SimSlot(self.announcing(0)))
+    }
+
+    /// Loads in the wrong place, if that fault is planted.
+    fn early<T>(&self, load: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+        (self.setup.fault == Fault::EarlyLoad).then(load).transpose()
+    }
+
+    /// The steps of `acquire_and_load_two`, or of `acquire_and_load`, which loads no word behind the first.
+    fn acquire_and_load_all(
+        &self,
+        word: u64,
+        mine: u32,
+        two: bool,
+        lead: u64,
+    ) -> Result<(u32, u32, u64)> {
+        let load = || {
+            let next = if two { self.load_32(word + 4)? } else { 0 };
+            Ok((next, self.load_64(word + lead)?))
+        };
+        let early = self.early(load)?;
+        let found = self.compare_exchange_32(word, 0, mine)?;
+        if let Some((slot, what)) = self.late.take() {
+            self.store_64(slot, what)?;
+        }
+        if found != 0 {
+            return Ok((found, 0, 0));
+        }
+        let (next, lead) = early.map_or_else(load, Ok)?;
+        Ok((0, next, lead))
+    }
+}
 
 impl Machine for Sim<'_> {
     const SLOTS: u64 = SLOTS;
@@ -31,6 +101,27 @@ impl Machine for Sim<'_> {
 
     fn load_64(&self, at: u64) -> Result<u64> {
         Ok(self.load(at, 8))
+    }
+
+    fn acquire_and_load<const LEAD: u64>(&self, word: u64, mine: u32) -> Result<(u32, u64)> {
+        let (found, _, lead) = self.acquire_and_load_all(word, mine, false, LEAD)?;
+        Ok((found, lead))
+    }
+
+    fn acquire_and_load_two<const LEAD: u64>(
+        &self,
+        word: u64,
+        mine: u32,
+    ) -> Result<(u32, u32, u64)> {
+        self.acquire_and_load_all(word, mine, true, LEAD)
+    }
+
+    fn load_two<const LEAD: u64>(&self, at: u64) -> Result<(u64, u64)> {
+        let early = self.early(|| self.load_64(at + LEAD))?;
+        let first = self.load_64(at)?;
+        let owed = self.aside("owed", at, |live| live.state.ghost.owed.into());
+        self.owed.set(owed != 0);
+        Ok((first, early.map_or_else(|| self.load_64(at + LEAD), Ok)?))
     }
 
     fn store_64(&self, at: u64, value: u64) -> Result<()> {
@@ -76,23 +167,15 @@ impl Machine for Sim<'_> {
     }
 
     fn announce(&self, what: u64) -> Result<Announced> {
-        self.claim_lane()?;
-        let announced = self.announcing(what);
-        if self.setup.fault != Fault::NoAnnouncement {
-            self.store_64(announced.slot, what)?;
-        }
-        Ok(announced)
+        let slot = self.empty_slot()?;
+        slot.store(self, what)?;
+        Ok(slot.0)
     }
 
     fn announce_seq_cst(&self, what: u64) -> Result<Announced> {
-        self.claim_lane()?;
-        let announced = self.announcing(what);
-        if self.setup.fault == Fault::PlainAnnouncement {
-            self.store_64(announced.slot, what)?;
-        } else if self.setup.fault != Fault::NoAnnouncement {
-            self.swap_64(announced.slot, what)?;
-        }
-        Ok(announced)
+        let slot = self.empty_slot()?;
+        slot.swap(self, what)?;
+        Ok(slot.0)
     }
 
     fn announced(&self, what: u64) -> Result<Option<Announced>> {

@@ -76,6 +76,10 @@ enum Fault {
     NoAnnouncement,
     /// Announcements that must be exchanges are plain stores.
     PlainAnnouncement,
+    /// Announcements are stored after the word is acquired.
+    LateAnnouncement,
+    /// What is loaded after a word is acquired, or after it admits a reader, is loaded before.
+    EarlyLoad,
     /// Recovery clears announcements, but releases nothing.
     NoRecovery,
     /// Two processes may recover the same participant at the same time.
@@ -228,7 +232,14 @@ impl Setup {
             violation: None,
             trace: trace.take(),
         };
-        let sim = Sim { setup: self, me: process, live: RefCell::new(live), passed: Cell::new(0) };
+        let sim = Sim {
+            setup: self,
+            me: process,
+            live: RefCell::new(live),
+            passed: Cell::new(0),
+            late: Cell::new(None),
+            owed: Cell::new(false),
+        };
         loop {
             let (newcomer, step, mut carry) = {
                 let mut live = sim.live.borrow_mut();

@@ -1,11 +1,14 @@
 //! The mutex: exclusion, whole values, reports of deaths, no missed wake-ups.
 
+use super::machine::SimSlot;
 use super::search::{caught, sound, walked};
 use super::sim::Sim;
-use super::state::{Carry, LOCK};
+use super::state::{Carry, LOCK, slots};
 use super::{Fault, Lanes, Program, Setup};
-use crate::error::ErrorKind;
-use crate::sync::algorithms::mutex::{Acquisition, RawMutex, ReleaseState};
+use crate::error::{ErrorKind, Result};
+use crate::peer::{Machine, Slot};
+use crate::sync::algorithms::mutex::{Acquisition, Attempt, RawMutex, ReleaseState};
+use crate::sync::core::unlock::Waiting;
 
 const WORD: u64 = LOCK;
 const GATE: u64 = LOCK + 4;
@@ -24,7 +27,9 @@ fn parts<const LEN: usize>(number: u32) -> [u8; LEN] {
 }
 
 /// Adds one to all parts of the value, which must be equal to each other and to the number of commits.
-fn inside<const LEN: usize>(sim: &Sim<'_>, held: Acquisition) {
+///
+/// `lead` is what was loaded when the mutex was acquired. Without it, the value is read by separate accesses.
+fn inside<const LEN: usize>(sim: &Sim<'_>, held: Acquisition, lead: Option<u64>) {
     let died = held.died();
     let me = sim.me;
     sim.ghost(|ghost| {
@@ -38,7 +43,11 @@ fn inside<const LEN: usize>(sim: &Sim<'_>, held: Acquisition) {
         Ok(())
     });
     let mut value = [0; LEN];
-    let selector = sim.expect(mutex::<LEN>().value().read(sim, &mut value));
+    let copies = mutex::<LEN>().value();
+    let selector = sim.expect(match lead {
+        Some(lead) => copies.read_after(sim, lead, &mut value),
+        None => copies.read(sim, &mut value),
+    });
     let number = u32::from_le_bytes(value[..4].try_into().unwrap());
     let half = value != parts(number);
     sim.ghost(|ghost| match half {
@@ -48,14 +57,32 @@ fn inside<const LEN: usize>(sim: &Sim<'_>, held: Acquisition) {
         }
         false => Ok(()),
     });
-    sim.expect(mutex::<LEN>().value().write(sim, selector, &parts::<LEN>(number + 1)));
-    sim.ghost(|ghost| {
-        ghost.count[0] += 1;
-        ghost.inside[me] = 0;
-        Ok(())
-    });
+    let done = || {
+        sim.ghost(|ghost| {
+            ghost.count[0] += 1;
+            ghost.inside[me] = 0;
+            Ok(())
+        });
+    };
+    let new = parts::<LEN>(number + 1);
     // An owner that was told of a death marks the value as consistent, or leaves the report to the next.
     let leave = if died && number % 2 == 1 { ReleaseState::Died } else { ReleaseState::Sound };
+    if leave == ReleaseState::Sound && sim.stores_release() {
+        // As a guard's drop releases: the last store of the value and the release are one operation.
+        let last = sim.expect(copies.write_before(sim, selector, &new));
+        done();
+        let slot = SimSlot(held.announced());
+        match sim.expect(mutex::<LEN>().store_and_unlock(sim, last)) {
+            Waiting::Nobody => sim.expect(slot.withdraw(sim)),
+            Waiting::Somebody => {
+                let unlock = mutex::<LEN>().unlocking(leave);
+                sim.expect(unlock.finish_released(sim, held.announced()));
+            }
+        }
+        return;
+    }
+    sim.expect(copies.write(sim, selector, &new));
+    done();
     sim.expect(mutex::<LEN>().unlock(sim, held, leave));
 }
 
@@ -63,9 +90,19 @@ fn rounds<const LEN: usize, const ROUNDS: u32>(sim: &Sim<'_>, step: u32, _: &mut
     if step == ROUNDS {
         return false;
     }
-    let held = sim.expect(mutex::<LEN>().lock(sim, None));
-    inside::<LEN>(sim, held);
+    let (held, lead) = sim.expect(lock::<LEN>(sim));
+    inside::<LEN>(sim, held, lead);
     true
+}
+
+/// Acquires the mutex as its handle does: at once, with what the value is read by, or else by the slow path.
+fn lock<const LEN: usize>(sim: &Sim<'_>) -> Result<(Acquisition, Option<u64>)> {
+    let (mutex, slot) = (mutex::<LEN>(), sim.empty_slot()?);
+    mutex.announce_in(sim, slot)?;
+    match mutex.lock_and_load(sim, slot)? {
+        (0, lead) => Ok((Acquisition::of(slot.0, 0), Some(lead))),
+        _ => Ok((mutex.lock_again(sim, slot.0, Attempt::Refused, None)?, None)),
+    }
 }
 
 /// Runs each round in a new thread, which claims a lane and releases it.
@@ -82,7 +119,7 @@ fn impatient(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
         return false;
     }
     match mutex::<12>().lock(sim, Some(std::time::Duration::from_secs(1))) {
-        Ok(held) => inside::<12>(sim, held),
+        Ok(held) => inside::<12>(sim, held, None),
         Err(error) => assert_eq!(error.kind(), ErrorKind::Timeout),
     }
     true
@@ -94,7 +131,7 @@ fn trying(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
         return false;
     }
     if let Some(held) = sim.expect(mutex::<12>().try_lock(sim)) {
-        inside::<12>(sim, held);
+        inside::<12>(sim, held, None);
     }
     true
 }
@@ -165,6 +202,7 @@ fn a_value_of_one_word() {
     caught("a word is stored in halves", &with(Fault::SplitStore(VALUE)));
     caught("a word is not stored", &with(Fault::DropStore(VALUE)));
     caught("released before the word is stored", &with(Fault::SwapStores(VALUE, WORD)));
+    caught("loaded before the word is acquired", &with(Fault::EarlyLoad));
 }
 
 #[test]
@@ -211,6 +249,10 @@ fn planted_faults_are_found() {
     caught("no release", &two(Fault::DropStore(WORD)));
     let killed = |fault| Setup { fault, kills: 1, ..some(&[ONCE, TWICE]) };
     caught("no announcement", &killed(Fault::NoAnnouncement));
+    caught("announced after the word is acquired", &killed(Fault::LateAnnouncement));
+    let withdrawn = Fault::SwapStores(WORD, slots(0));
+    caught("released after the announcement is withdrawn", &killed(withdrawn));
+    caught("the selector is loaded before the word is acquired", &two(Fault::EarlyLoad));
     caught("flipped before the copy", &killed(Fault::SwapStores(LOCK + 40, SELECTOR)));
     caught("no recovery", &killed(Fault::NoRecovery));
 }

@@ -5,8 +5,10 @@ use super::sim::Sim;
 use super::state::{Carry, LOCK};
 use super::{Fault, Lanes, Program, Setup};
 use crate::error::Result;
-use crate::sync::algorithms::mutex::{Acquisition, ReleaseState};
+use crate::peer::{Machine, Slot};
+use crate::sync::algorithms::mutex::{Acquisition, Attempt, ReleaseState};
 use crate::sync::algorithms::rwlock::{RawRwLock, Reading};
+use crate::sync::core::unlock::Waiting;
 
 const WORD: u64 = LOCK;
 const SEEN: u64 = LOCK + 4;
@@ -25,6 +27,18 @@ fn lock() -> RawRwLock {
     RawRwLock::new(LOCK, 4)
 }
 
+/// Acquires the lock for reading as its handle does: at once, with what the value is read by, or else by the slow
+/// path.
+fn read_at_once(sim: &Sim<'_>) -> Result<(Reading, Option<u64>)> {
+    let slot = sim.empty_slot()?;
+    lock().announce_read_in(sim, slot)?;
+    match lock().admit_and_load(sim, slot)? {
+        (true, lead) => Ok((Reading::at_once(slot.0), Some(lead))),
+        (false, _) => Ok((lock().read_again(sim, slot.0, None)?, None)),
+    }
+}
+
+/// Acquires the lock for reading by separate accesses.
 fn read(sim: &Sim<'_>) -> Result<Reading> {
     let announced = lock().announce_read(sim)?;
     if lock().read_at_once(sim, announced) {
@@ -64,8 +78,16 @@ fn leave(sim: &Sim<'_>) {
 
 /// Returns the value, which must be the number of commits, and its selector.
 fn value(sim: &Sim<'_>) -> (u32, u32) {
+    value_after(sim, None)
+}
+
+/// Returns the value and its selector like [`value`], from what was loaded when the lock was acquired.
+fn value_after(sim: &Sim<'_>, lead: Option<u64>) -> (u32, u32) {
     let mut value = [0; 4];
-    let selector = sim.expect(lock().value().read(sim, &mut value));
+    let selector = sim.expect(match lead {
+        Some(lead) => lock().value().read_after(sim, lead, &mut value),
+        None => lock().value().read(sim, &mut value),
+    });
     let number = u32::from_le_bytes(value);
     sim.ghost(|ghost| match number == ghost.commits {
         true => Ok(()),
@@ -90,9 +112,13 @@ fn reads(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 1 {
         return false;
     }
-    let reading = sim.expect(read(sim));
-    enter(sim, READS, Some(reading.died()));
-    value(sim);
+    let (reading, lead) = sim.expect(read_at_once(sim));
+    // The word decides what is reported. A reader that was admitted at once has made another load since.
+    let told = if lead.is_some() { None } else { Some(reading.died()) };
+    enter(sim, READS, told);
+    let missed = lead.is_some() && sim.owed.get();
+    sim.ghost(|_| if missed { Err("a death was not reported".to_owned()) } else { Ok(()) });
+    value_after(sim, lead);
     leave(sim);
     sim.expect(lock().unlock_read(sim, reading));
     true
@@ -153,9 +179,33 @@ fn writes(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 1 {
         return false;
     }
-    let held = sim.expect(lock().write(sim, None));
+    let slot = sim.expect(sim.empty_slot());
+    sim.expect(lock().announce_write_in(sim, slot));
+    let (held, lead) = match sim.expect(lock().write_and_load(sim, slot)) {
+        (0, 0, lead) => (Acquisition::of(slot.0, 0), Some(lead)),
+        (found, ..) => {
+            let attempt = Attempt::of(found, false);
+            (sim.expect(lock().write_again(sim, slot.0, attempt, None)), None)
+        }
+    };
     enter(sim, WRITES, Some(held.died()));
-    add_and_unlock(sim, held);
+    let (number, selector) = value_after(sim, lead);
+    let new = (number + 1).to_le_bytes();
+    if held.died() || !sim.stores_release() {
+        sim.expect(lock().value().write(sim, selector, &new));
+        unlock(sim, held, number % 2 == 1);
+        return true;
+    }
+    // As a guard's drop releases: the store of the value and the release are one operation.
+    let last = sim.expect(lock().value().write_before(sim, selector, &new));
+    leave(sim);
+    match sim.expect(lock().store_and_unlock(sim, last)) {
+        Waiting::Nobody => sim.expect(slot.withdraw(sim)),
+        Waiting::Somebody => {
+            let unlock = lock().unlocking(ReleaseState::Sound);
+            sim.expect(unlock.finish_released(sim, slot.0));
+        }
+    }
     true
 }
 
@@ -191,7 +241,7 @@ fn upgrades(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     let held = sim.expect(lock().upgradable(sim, None));
     enter(sim, MAY_WRITE, Some(held.died()));
     value(sim);
-    sim.expect(lock().upgrade(sim, &held, None));
+    sim.expect(lock().upgrade(sim, held.lane(), None));
     enter(sim, WRITES, None);
     add_and_unlock(sim, held);
     true
@@ -204,7 +254,7 @@ fn upgrades_impatiently(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     }
     let held = sim.expect(lock().upgradable(sim, None));
     enter(sim, MAY_WRITE, Some(held.died()));
-    match lock().upgrade(sim, &held, Some(std::time::Duration::from_secs(1))) {
+    match lock().upgrade(sim, held.lane(), Some(std::time::Duration::from_secs(1))) {
         Ok(()) => {
             enter(sim, WRITES, None);
             add_and_unlock(sim, held);
@@ -331,6 +381,12 @@ fn planted_faults_are_found() {
     caught("no fence", &with(Fault::NoFence, &[reads_twice, writes]));
     caught("a plain announcement", &with(Fault::PlainAnnouncement, &[reads_twice, writes]));
     caught("no announcement", &with(Fault::NoAnnouncement, &[reads_twice, writes]));
+    caught("a reader's value is loaded early", &with(Fault::EarlyLoad, &[reads_twice, writes]));
+    caught("a writer's loads are early", &with(Fault::EarlyLoad, &[writes, writes]));
+    caught(
+        "announced late",
+        &Setup { kills: 1, ..with(Fault::LateAnnouncement, &[writes, writes]) },
+    );
     caught("readers do not set their bit", &with(Fault::NoRegistration(WORD), &[reads, writes]));
     caught("writers do not wake", &with(Fault::NoWake(GATE), &[reads_twice, writes]));
     caught("readers do not wake", &with(Fault::NoWake(DRAIN), &[reads_twice, writes]));

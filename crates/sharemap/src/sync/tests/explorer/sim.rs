@@ -44,6 +44,10 @@ pub(super) struct Sim<'a> {
     pub(super) live: RefCell<Live>,
     /// The milliseconds that seem to have passed in this step.
     pub(super) passed: Cell<u32>,
+    /// The slot and the announcement that [`Fault::LateAnnouncement`] holds back.
+    pub(super) late: Cell<Option<(u64, u64)>>,
+    /// Whether a death was to be reported when the first word of two was loaded.
+    pub(super) owed: Cell<bool>,
 }
 
 impl Sim<'_> {

@@ -10,7 +10,7 @@ use crate::layout::{Pod, Shareable};
 use crate::peer::Machine;
 use crate::sync::algorithms::mutex::{Acquisition, ReleaseState};
 use crate::sync::api::error::{OwnerDiedGuard, Reclaim};
-use crate::sync::api::private::Calm;
+use crate::sync::api::local_copy::PanicFlag;
 use crate::view::ViewMut;
 
 /// An RAII guard that holds a mutex over elements in place.
@@ -37,7 +37,7 @@ pub struct MutexSliceGuard<'a, T: Pod + Shareable> {
     pub(super) mutex: &'a MutexSliceHandle<T>,
     pub(super) held: Acquisition,
     pub(super) leave: ReleaseState,
-    pub(super) calm: Calm,
+    pub(super) calm: PanicFlag,
     /// A thread owns the mutex, so the guard must not be sent to another.
     pub(super) thread: PhantomData<*const ()>,
 }

@@ -8,11 +8,12 @@ use super::MutexSliceGuard;
 use crate::error::Result;
 use crate::layout::{Layout, Pod, Shareable};
 use crate::sync::algorithms::mutex::{Acquisition, RawMutex};
+use crate::sync::api::deferred_error::DeferredError;
 use crate::sync::api::elements::{Elements, Head, fits};
 use crate::sync::api::error::{LockResult, acquired};
+use crate::sync::api::local_copy::PanicFlag;
 use crate::sync::api::lock_target::Zeros;
 use crate::sync::api::mutex::{LOCK, Mutex};
-use crate::sync::api::private::{Calm, Kept};
 use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
 use crate::view::{View, ViewMut};
 
@@ -61,7 +62,13 @@ impl<T: Pod + Shareable> SharedType for Mutex<[T]> {
     fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
         let (place, elements) = HEAD.find::<T>(found)?;
         let raw = RawMutex::new(place.at, 0);
-        Ok(MutexSliceHandle { place, raw, elements, kept: Kept::default(), element: PhantomData })
+        Ok(MutexSliceHandle {
+            place,
+            raw,
+            elements,
+            kept: DeferredError::default(),
+            element: PhantomData,
+        })
     }
 }
 
@@ -93,7 +100,7 @@ pub struct MutexSliceHandle<T> {
     pub(super) place: LockRef,
     pub(super) raw: RawMutex,
     pub(super) elements: Elements,
-    pub(super) kept: Kept,
+    pub(super) kept: DeferredError,
     element: PhantomData<fn() -> T>,
 }
 
@@ -267,7 +274,7 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
 
     pub(super) fn guard_of(&self, held: Acquisition) -> MutexSliceGuard<'_, T> {
         // The guard leaves the flags as found until `mark_consistent` is called.
-        let (leave, calm) = (held.leave(), Calm::now());
+        let (leave, calm) = (held.leave(), PanicFlag::now());
         MutexSliceGuard { mutex: self, held, leave, calm, thread: PhantomData }
     }
 

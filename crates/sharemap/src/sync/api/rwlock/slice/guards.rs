@@ -12,7 +12,7 @@ use crate::sync::algorithms::mutex::{Acquisition, ReleaseState};
 use crate::sync::algorithms::rwlock::Reading;
 use crate::sync::api::elements::Elements;
 use crate::sync::api::error::{OwnerDiedGuard, Reclaim, reclaim_inner};
-use crate::sync::api::private::Calm;
+use crate::sync::api::local_copy::PanicFlag;
 use crate::sync::api::rwlock::upgradable::upgrade;
 use crate::view::{View, ViewMut};
 
@@ -99,7 +99,7 @@ impl<T: Pod + Shareable> Drop for RwLockSliceReadGuard<'_, T> {
 }
 
 /// The part that write and upgradable guards share: the lock's word, and the state to release it in.
-pub(super) struct Holding<'a, T: Pod + Shareable> {
+pub(super) struct ExclusiveGuard<'a, T: Pod + Shareable> {
     pub(super) lock: &'a RwLockSliceHandle<T>,
     /// `None` once the lock has been released.
     pub(super) held: Option<Acquisition>,
@@ -108,7 +108,7 @@ pub(super) struct Holding<'a, T: Pod + Shareable> {
     pub(super) thread: PhantomData<*const ()>,
 }
 
-impl<T: Pod + Shareable> Holding<'_, T> {
+impl<T: Pod + Shareable> ExclusiveGuard<'_, T> {
     /// Returns the elements to show: none in a forked child, as the parent holds the lock.
     fn elements(&self) -> Elements {
         let session = self.lock.place.session();
@@ -134,7 +134,7 @@ impl<T: Pod + Shareable> Holding<'_, T> {
     }
 }
 
-impl<T: Pod + Shareable> Drop for Holding<'_, T> {
+impl<T: Pod + Shareable> Drop for ExclusiveGuard<'_, T> {
     fn drop(&mut self) {
         if let Err(error) = self.release() {
             self.lock.kept.keep(error);
@@ -165,8 +165,8 @@ impl<T: Pod + Shareable> Drop for Holding<'_, T> {
 /// ```
 #[must_use = "the lock is released at once if the guard is not kept"]
 pub struct RwLockSliceWriteGuard<'a, T: Pod + Shareable> {
-    pub(super) inner: Holding<'a, T>,
-    pub(super) calm: Calm,
+    pub(super) inner: ExclusiveGuard<'a, T>,
+    pub(super) calm: PanicFlag,
 }
 
 impl<T: Pod + Shareable> RwLockSliceWriteGuard<'_, T> {
@@ -253,7 +253,7 @@ impl<T: Pod + Shareable> Drop for RwLockSliceWriteGuard<'_, T> {
 /// ```
 #[must_use = "the lock is released at once if the guard is not kept"]
 pub struct RwLockSliceUpgradableGuard<'a, T: Pod + Shareable> {
-    pub(super) inner: Holding<'a, T>,
+    pub(super) inner: ExclusiveGuard<'a, T>,
 }
 
 impl<'a, T: Pod + Shareable> RwLockSliceUpgradableGuard<'a, T> {
@@ -343,9 +343,9 @@ impl<'a, T: Pod + Shareable> RwLockSliceUpgradableGuard<'a, T> {
         self,
         until: Option<Duration>,
     ) -> std::result::Result<RwLockSliceWriteGuard<'a, T>, (Self, Error)> {
-        let Holding { lock, held, .. } = &self.inner;
-        match upgrade(&lock.place, lock.raw, held.as_ref(), until) {
-            Ok(()) => Ok(RwLockSliceWriteGuard { inner: self.inner, calm: Calm::now() }),
+        let ExclusiveGuard { lock, held, .. } = self.inner;
+        match upgrade(&lock.place, lock.raw, held.map(Acquisition::lane), until) {
+            Ok(()) => Ok(RwLockSliceWriteGuard { inner: self.inner, calm: PanicFlag::now() }),
             Err(error) => Err((self, error)),
         }
     }

@@ -5,16 +5,17 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use super::guards::Holding;
+use super::guards::ExclusiveGuard;
 use super::{RwLockSliceReadGuard, RwLockSliceWriteGuard};
 use crate::error::Result;
 use crate::layout::{Layout, Pod, Shareable};
 use crate::sync::algorithms::mutex::Acquisition;
 use crate::sync::algorithms::rwlock::{RawRwLock, Reading};
+use crate::sync::api::deferred_error::DeferredError;
 use crate::sync::api::elements::{Elements, Head, fits};
 use crate::sync::api::error::{LockResult, acquired};
+use crate::sync::api::local_copy::PanicFlag;
 use crate::sync::api::lock_target::Zeros;
-use crate::sync::api::private::{Calm, Kept};
 use crate::sync::api::rwlock::{READ, RwLock, WRITE};
 use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
 use crate::view::{View, ViewMut};
@@ -64,7 +65,13 @@ impl<T: Pod + Shareable> SharedType for RwLock<[T]> {
     fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
         let (place, elements) = HEAD.find::<T>(found)?;
         let raw = RawRwLock::new(place.at, 0);
-        Ok(RwLockSliceHandle { place, raw, elements, kept: Kept::default(), element: PhantomData })
+        Ok(RwLockSliceHandle {
+            place,
+            raw,
+            elements,
+            kept: DeferredError::default(),
+            element: PhantomData,
+        })
     }
 }
 
@@ -75,7 +82,7 @@ impl<T: Pod + Shareable> SharedType for RwLock<[T]> {
 /// The guards have [views](View) of the elements, which are not copied.
 ///
 /// A writer's changes take effect at once. A writer that dies or panics may leave the elements
-/// half-written. Later acquisitions then return [`LockError::OwnerDied`](crate::LockError::OwnerDied),
+/// half-written. Deferred acquisitions then return [`LockError::OwnerDied`](crate::LockError::OwnerDied),
 /// until a writer or an upgradable holder has called
 /// [`mark_consistent`](crate::OwnerDiedGuard::mark_consistent) and released the lock. If a reader dies,
 /// its read lock is released, and nothing else changes.
@@ -99,7 +106,7 @@ pub struct RwLockSliceHandle<T> {
     pub(super) place: LockRef,
     pub(super) raw: RawRwLock,
     pub(super) elements: Elements,
-    pub(super) kept: Kept,
+    pub(super) kept: DeferredError,
     element: PhantomData<fn() -> T>,
 }
 
@@ -333,13 +340,13 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
 
     /// Returns the guard of a lock that was acquired for writing.
     fn writing(&self, held: Acquisition) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
-        let guard = RwLockSliceWriteGuard { inner: self.holding(held), calm: Calm::now() };
+        let guard = RwLockSliceWriteGuard { inner: self.holding(held), calm: PanicFlag::now() };
         acquired(guard, held.died())
     }
 
     /// Returns the part of a guard that owns the word, to be released as it was found.
-    pub(super) fn holding(&self, held: Acquisition) -> Holding<'_, T> {
-        Holding { lock: self, held: Some(held), leave: held.leave(), thread: PhantomData }
+    pub(super) fn holding(&self, held: Acquisition) -> ExclusiveGuard<'_, T> {
+        ExclusiveGuard { lock: self, held: Some(held), leave: held.leave(), thread: PhantomData }
     }
 
     /// Returns a view of the elements without acquiring the lock.

@@ -7,7 +7,7 @@ use super::{RwLockSliceHandle, RwLockSliceReadGuard, RwLockSliceWriteGuard};
 use crate::error::Result;
 use crate::layout::{Pod, Shareable};
 use crate::sync::api::error::{LockError, OwnerDiedGuard, recovered};
-use crate::sync::api::private::Calm;
+use crate::sync::api::local_copy::PanicFlag;
 use crate::view::ViewMut;
 
 impl<T: Pod + Shareable> RwLockSliceHandle<T> {
@@ -261,6 +261,6 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         self.kept.take()?;
         let held = self.raw.write_poisoned(&self.place, until);
         let inner = self.holding(held.map_err(|error| self.place.with_object_path(error))?);
-        Ok(OwnerDiedGuard(RwLockSliceWriteGuard { inner, calm: Calm::now() }))
+        Ok(OwnerDiedGuard(RwLockSliceWriteGuard { inner, calm: PanicFlag::now() }))
     }
 }

@@ -1,29 +1,31 @@
-//! The local copy of a value that a guard holds, the errors of dropped guards, and panic states.
+//! The local copy of a value that a guard holds, and panic states.
 
 use std::mem::MaybeUninit;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::layout::{Element, Shareable};
 use crate::peer::Machine;
 use crate::sync::algorithms::mutex::ReleaseState;
 use crate::sync::api::shared_type::LockRef;
-use crate::sync::core::double_buffer::{DoubleBuffer, is_word};
+use crate::sync::core::double_buffer::{DoubleBuffer, LastStore, is_word};
 
 /// A local copy of the value that a lock guards.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Private<T> {
+pub(super) struct LocalCopy<T> {
     pub(super) value: T,
     /// Bit 0: the stored copy that the value was read from (FORMAT.md, "Mutex"). Bit 1: the value may
-    /// have changed. Bits 17 and 18: the [`ReleaseState`].
-    state: u32,
+    /// have changed. Bit 2: the thread was panicking when it acquired the lock. Bits 17 and 18: the
+    /// [`ReleaseState`].
+    /// A word of 64 bits, so that no padding has to be kept beside it.
+    state: u64,
 }
 
-const CHANGED: u32 = 2;
-const LEAVE: u32 = ReleaseState::Died as u32 | ReleaseState::Poisoned as u32;
+const SELECTOR: u64 = 1;
+const CHANGED: u64 = 2;
+const PANICKING: u64 = 4;
+const LEAVE: u64 = ReleaseState::Died as u64 | ReleaseState::Poisoned as u64;
 
-impl<T: Element + Shareable> Private<T> {
+impl<T: Element + Shareable> LocalCopy<T> {
     /// Copies the value out of the object, and checks that its bytes are a `T`. The caller must hold the
     /// lock.
     #[inline(always)]
@@ -37,15 +39,49 @@ impl<T: Element + Shareable> Private<T> {
         let mut bytes = MaybeUninit::<T>::zeroed();
         let selector = copies.read(machine, as_bytes(&mut bytes))?;
         match T::try_read_from_bytes(as_bytes(&mut bytes)) {
-            Ok(value) => Ok(Self { value, state: selector | leave as u32 }),
+            Ok(value) => {
+                let panicking = if std::thread::panicking() { PANICKING } else { 0 };
+                Ok(Self { value, state: u64::from(selector) | panicking | leave as u64 })
+            }
             Err(_) => Err(place.error(ErrorKind::Invalid, operation)),
         }
+    }
+
+    /// Copies the value of a consistent lock out of the object, after `lead` was loaded
+    /// ([`DoubleBuffer::read_after`]). The caller must hold the lock, and not be panicking.
+    ///
+    /// Returns `None` after an error, or if the bytes are not a `T`. After a fault, the value is arbitrary.
+    #[inline(always)]
+    pub(super) fn read_after<W: Machine>(
+        machine: &W,
+        copies: DoubleBuffer,
+        lead: u64,
+    ) -> Option<Self> {
+        let mut bytes = MaybeUninit::<T>::zeroed();
+        let selector = copies.read_after(machine, lead, as_bytes(&mut bytes)).ok()?;
+        let value = T::try_read_from_bytes(as_bytes(&mut bytes)).ok()?;
+        Some(Self { value, state: selector.into() })
+    }
+
+    /// Returns `true` if the lock is to be left consistent, and if any panic of the thread began after it was
+    /// acquired.
+    #[inline(always)]
+    pub(super) fn is_usual(&self) -> bool {
+        self.state & !(SELECTOR | CHANGED) == 0
+    }
+
+    /// Returns `true` if a panic has begun since the lock was acquired. The value may be half-changed then.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.state & PANICKING == 0 && std::thread::panicking()
     }
 
     /// Returns the value, to be changed: from now on it is written back.
     #[inline(always)]
     pub(super) fn change(&mut self) -> &mut T {
-        self.state |= CHANGED;
+        // A word is always written back.
+        if !is_word(size_of::<T>()) {
+            self.state |= CHANGED;
+        }
         &mut self.value
     }
 
@@ -58,12 +94,26 @@ impl<T: Element + Shareable> Private<T> {
     /// Returns the state in which the guard leaves the lock.
     #[inline(always)]
     pub(super) fn leave(&self) -> ReleaseState {
-        ReleaseState::as_found(self.state)
+        ReleaseState::as_found(self.state as u32)
     }
 
     #[inline(always)]
     pub(super) fn set_leave(&mut self, leave: ReleaseState) {
-        self.state = self.state & !LEAVE | leave as u32;
+        self.state = self.state & !LEAVE | leave as u64;
+    }
+
+    /// Writes the value back like [`write`](Self::write), up to the last store, which the result describes.
+    #[inline(always)]
+    pub(super) fn write_before<W: Machine>(
+        &self,
+        machine: &W,
+        copies: DoubleBuffer,
+    ) -> Result<LastStore> {
+        if is_word(size_of::<T>()) || self.is_changed() {
+            copies.write_before(machine, self.state as u32, self.value.as_bytes())
+        } else {
+            Ok(LastStore::None)
+        }
     }
 
     /// Writes the value back if it may have changed. A value that one store writes is always written,
@@ -71,7 +121,7 @@ impl<T: Element + Shareable> Private<T> {
     #[inline(always)]
     pub(super) fn write<W: Machine>(&self, machine: &W, copies: DoubleBuffer) -> Result<()> {
         if is_word(size_of::<T>()) || self.is_changed() {
-            copies.write(machine, self.state, self.value.as_bytes())
+            copies.write(machine, self.state as u32, self.value.as_bytes())
         } else {
             Ok(())
         }
@@ -87,54 +137,15 @@ fn as_bytes<T: Element>(value: &mut MaybeUninit<T>) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), size_of::<T>()) }
 }
 
-/// The first error that dropping a guard met, kept for the handle's next call.
-#[derive(Debug, Default)]
-pub(super) struct Kept {
-    /// Set while `error` holds one, so that calls without an error need not lock.
-    any: AtomicBool,
-    error: Mutex<Option<Error>>,
-}
-
-impl Kept {
-    /// Keeps `error`, unless an earlier one is still kept.
-    #[cold]
-    pub(super) fn keep(&self, error: Error) {
-        let mut kept = self.error.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        kept.get_or_insert(error);
-        self.any.store(true, Ordering::Release);
-    }
-
-    /// Returns `true` if an error may be kept. A thread may see the flag late, and then returns the error
-    /// with a later call.
-    #[inline(always)]
-    fn is_any(&self) -> bool {
-        self.any.load(Ordering::Relaxed)
-    }
-
-    /// Returns the error that is kept, if there is one, and keeps it no longer.
-    #[inline(always)]
-    pub(super) fn take(&self) -> Result<()> {
-        if self.is_any() { self.take_slowly() } else { Ok(()) }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn take_slowly(&self) -> Result<()> {
-        let mut kept = self.error.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        self.any.store(false, Ordering::Release);
-        kept.take().map_or(Ok(()), Err)
-    }
-}
-
 /// The panic state of the thread when a guard was made: `Yes` if the thread was not panicking.
 #[derive(Clone, Copy, Debug)]
 #[repr(u32)]
-pub(super) enum Calm {
+pub(super) enum PanicFlag {
     No,
     Yes,
 }
 
-impl Calm {
+impl PanicFlag {
     /// Returns the present state of the thread.
     #[inline(always)]
     pub(super) fn now() -> Self {

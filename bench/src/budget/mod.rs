@@ -1,0 +1,110 @@
+//! `sharemap-bench budget`: user instructions of the shortest operations, counted exactly.
+//!
+//! A time differs from run to run and from processor to processor. The number of instructions does not, so it
+//! shows a path that has grown by a few. It depends on the compiler: the limits name theirs, and another
+//! compiler prints its counts without judging them.
+
+mod steps;
+
+use std::hint::black_box;
+
+use sharemap::{Location, MappingMut, Mutex, RwLock, Shared};
+
+use crate::reason::{Reason, why};
+use steps::Steps;
+
+/// The compiler of the limits below, as `rustc --version` prints it.
+const TOOLCHAIN: &str = "rustc 1.95.0";
+
+/// An operation, and the most user instructions that it may take.
+struct Budget {
+    name: &'static str,
+    limit: u64,
+}
+
+const LOCK: Budget = Budget { name: "mutex: lock, add 1, unlock", limit: 80 };
+const NESTED: Budget = Budget { name: "two mutexes of one object, nested", limit: 168 };
+const READ: Budget = Budget { name: "rwlock: read, unlock", limit: 70 };
+const WRITE: Budget = Budget { name: "rwlock: write, add 1, unlock", limit: 80 };
+const GET: Budget = Budget { name: "view: get of a u64", limit: 16 };
+const SET: Budget = Budget { name: "view: set of a u64", limit: 15 };
+const FOLD: Budget = Budget { name: "view: fold of 256 bytes of u64", limit: 110 };
+
+/// Counts every operation. Fails if one takes more instructions than its limit.
+pub fn run() -> Result<(), Reason> {
+    let compiled_by = env!("SHAREMAP_RUSTC_VERSION");
+    let judged = compiled_by.starts_with(TOOLCHAIN) && cfg!(target_arch = "x86_64");
+    if !judged {
+        println!("not judged: {compiled_by}; the limits are those of {TOOLCHAIN} on x86-64");
+    }
+    let mut exceeded = Vec::new();
+    let steps = match Steps::new() {
+        Ok(steps) => steps,
+        Err(reason) => {
+            println!("skipped: children may not be traced: {reason}");
+            return Ok(());
+        }
+    };
+    for (budget, operation) in operations()? {
+        let count = steps.count(operation)?;
+        println!("{:40} {count:4} of {:4}", budget.name, budget.limit);
+        if count > budget.limit {
+            exceeded.push(budget.name);
+        }
+    }
+    match (judged, exceeded.is_empty()) {
+        (true, false) => Err(format!("over the budget: {}", exceeded.join("; ")).into()),
+        _ => Ok(()),
+    }
+}
+
+/// Makes so many calls of the operation, in a loop.
+type Operation = Box<dyn Fn(u32)>;
+
+fn operations() -> Result<Vec<(Budget, Operation)>, Reason> {
+    type Object = (Mutex<u64>, Mutex<u64>, RwLock<u64>);
+    let object: &'static Shared<Object> = Box::leak(Box::new(
+        Shared::create_new(Location::anonymous(), || {
+            (Mutex::new(0), Mutex::new(0), RwLock::new(0))
+        })
+        .map_err(why)?,
+    ));
+    let map = Box::leak(Box::new(MappingMut::anonymous(1 << 16).map_err(why)?));
+    let view = &*Box::leak(Box::new(map.view::<u64>().map_err(why)?));
+    let block = &*Box::leak(Box::new(map.view_at::<u64>(0, 32).map_err(why)?));
+    macro_rules! repeated {
+        ($($operation:tt)*) => {
+            Box::new(move |repeats| {
+                for _ in 0..repeats {
+                    $($operation)*
+                }
+            })
+        };
+    }
+    Ok(vec![
+        (LOCK, repeated! { *black_box(object).0.lock().unwrap() += 1; }),
+        (
+            NESTED,
+            repeated! {
+                let object = black_box(object);
+                let mut outer = object.0.lock().unwrap();
+                let mut inner = object.1.lock().unwrap();
+                *outer += 1;
+                *inner += 1;
+            },
+        ),
+        (READ, repeated! { black_box(*black_box(object).2.read().unwrap()); }),
+        (WRITE, repeated! { *black_box(object).2.write().unwrap() += 1; }),
+        (GET, repeated! { black_box(black_box(view).get(black_box(7)).unwrap()); }),
+        (SET, repeated! { black_box(view).set(black_box(7), 1).unwrap(); }),
+        (
+            FOLD,
+            repeated! {
+                let sum = black_box(block).iter().try_fold(0_u64, |sum, element| {
+                    element.map(|element| sum.wrapping_add(element))
+                });
+                black_box(sum.unwrap());
+            },
+        ),
+    ])
+}
