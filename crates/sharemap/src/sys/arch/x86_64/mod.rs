@@ -22,6 +22,7 @@ macro_rules! mark {
 }
 
 mod bulk;
+mod find;
 mod scan;
 mod vectors;
 mod words;
@@ -29,6 +30,7 @@ mod words;
 pub(crate) use bulk::{
     copy_in, copy_in_directly, copy_in_widest, copy_out, copy_out_directly, copy_out_widest,
 };
+pub(crate) use find::{find_byte, find_pair};
 pub(crate) use scan::count_bytes;
 pub(crate) use vectors::{
     Block, give_block, give_narrow, load_block, load_ends, load_narrow, load_pair, store_ends,
