@@ -20,6 +20,8 @@ pub const FIGURES: &[Figure] = &[
 
 /// A run of bytes that the text does not have, though it has all of its bytes, and most of its pairs.
 const NEEDLE: &[u8] = b"the harbour lights";
+/// A run that is in many lines.
+const FREQUENT: &[u8] = b"that ";
 /// A byte that the text does not have.
 const BYTE: u8 = b'#';
 /// The size of the copies that the crate memchr searches.
@@ -32,6 +34,7 @@ fn rows(setup: &Setup, size: &str, len: usize) -> Result<Vec<Row>, Reason> {
     // SAFETY: only this function uses the file, and does not change it.
     let plain = unsafe { std::slice::from_raw_parts(view.as_ptr(), view.len()) };
     let lines = memchr_iter(b'\n', plain).count();
+    let frequent_runs = memmem::find_iter(plain, FREQUENT).count();
     let none = |found: sharemap::Result<Option<usize>>| match found {
         Ok(None) => Ok(()),
         Ok(Some(index)) => Err(format!("found at {index}, where it is not")),
@@ -49,6 +52,16 @@ fn rows(setup: &Setup, size: &str, len: usize) -> Result<Vec<Row>, Reason> {
         .side("memmem::rfind", || none(Ok(memmem::rfind(black_box(plain), NEEDLE))))
         .side("rfind_bytes", || none(black_box(view).rfind_bytes(NEEDLE)))
         .run(setup.effort)?;
+    let count =
+        |found: usize| if found == frequent_runs { Ok(()) } else { Err(format!("found {found}")) };
+    let many = Contest::new()
+        .side("memmem::find_iter", || count(memmem::find_iter(black_box(plain), FREQUENT).count()))
+        .side("find_bytes_iter", || {
+            let found = black_box(view).find_bytes_iter(FREQUENT);
+            let found = found.map(|place| place.map(|_| 1)).sum::<sharemap::Result<usize>>();
+            count(found.map_err(why)?)
+        })
+        .run(setup.effort)?;
     let line_ends = Contest::new()
         .side("memchr_iter", || all(Ok(line_ends_of_slice(black_box(plain)))))
         .side("memchr_iter over 16 KiB copies", || all(Ok(line_ends_in_copies(black_box(plain)))))
@@ -64,12 +77,14 @@ fn rows(setup: &Setup, size: &str, len: usize) -> Result<Vec<Row>, Reason> {
     let name = |what: &str| format!("{what} in {size} of text");
     let goal = |bound| Some(Goal::at_most(bound));
     let run = name("absent run");
+    let frequent = name("frequent run");
     let ends = name("line ends");
     let byte = name("absent byte");
     Ok(vec![
         runs.row(&run, unit, "find_bytes", "memmem::find", goal(1.2)),
         runs.row(&run, unit, "find_bytes", "memmem over 16 KiB copies", None),
         runs.row(&run, unit, "rfind_bytes", "memmem::rfind", None),
+        many.row(&frequent, unit, "find_bytes_iter", "memmem::find_iter", goal(1.2)),
         line_ends.row(&ends, unit, "find_iter", "memchr_iter", goal(1.3)),
         line_ends.row(&ends, unit, "find_iter", "memchr_iter over 16 KiB copies", None),
         bytes.row(&byte, unit, "find", "memchr", goal(1.2)),

@@ -14,7 +14,7 @@ pub mod native;
 mod newlines;
 mod open;
 mod random;
-mod reader;
+mod streams;
 mod sum;
 
 pub use crate::figure::Figure;
@@ -28,7 +28,7 @@ pub fn figures() -> Vec<Figure> {
         hash::FIGURES,
         newlines::FIGURES,
         finders::FIGURES,
-        reader::FIGURES,
+        streams::FIGURES,
         random::FIGURES,
         copies::FIGURES,
         fault::FIGURES,

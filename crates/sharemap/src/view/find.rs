@@ -93,10 +93,8 @@ impl FindIter<'_> {
             };
             let window = &window[..copied];
             if let Some(first) = window.iter().position(|here| *here == byte) {
-                // A whole block, if there is one.
-                let start = first.min(copied.saturating_sub(BLOCK));
-                let end = copied.min(start + BLOCK);
-                let mask = window[start..end]
+                let end = copied.min(first + BLOCK);
+                let mask = window[first..end]
                     .iter()
                     .fold(0, |mask, here| mask >> 1 | u64::from(*here == byte) << (BLOCK - 1));
                 return Ok((at + end, mask));

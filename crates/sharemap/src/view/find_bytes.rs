@@ -18,6 +18,9 @@ const WINDOW: usize = 4096;
 /// The number of places that a search from the end examines forwards at a time; more if the needle is longer.
 const STRIDE: usize = 4096;
 
+/// The size of the smallest pages of all systems, to which faults are exact.
+const PAGE: usize = 4096;
+
 /// The number of bytes before the first one, and the bytes for each byte of progress, that may be compared
 /// in vain before the search goes byte by byte.
 const GRACE: usize = 64 << 10;
@@ -55,8 +58,7 @@ impl<'a> View<'a, u8> {
     /// Returns the index of the first occurrence of `needle`; `None` if there is none. An empty needle is
     /// found at 0.
     ///
-    /// The time is proportional to the length of the view, and in it nearly independent of the needle. Rare
-    /// needles are found at the speed of the memory.
+    /// The time is proportional to the sum of both lengths, even in a view full of near misses.
     ///
     /// # Errors
     /// - `Fault` - a byte before the end of the first occurrence could not be accessed.
@@ -182,7 +184,12 @@ impl<'n> Needle<'n> {
         let mut at = from;
         while at < starts {
             if self.patience == 0 || view.in_place != view.len {
-                return self.find_by_steps(view, at);
+                let mut first = None;
+                self.find_by_steps(view, at, |index| {
+                    first = Some(index);
+                    true
+                })?;
+                return Ok(first);
             }
             let (next, mut candidates) = self.candidates(view, at, starts);
             self.patience = self.patience.saturating_add((next - at).saturating_mul(VAIN_PER_BYTE));
@@ -205,31 +212,41 @@ impl<'n> Needle<'n> {
         if len == 0 {
             return Ok(Some(view.len));
         }
-        let mut end = (view.len + 1).saturating_sub(len);
-        while end > 0 {
-            let start = end.saturating_sub(STRIDE.max(len));
-            match self.find_last(view.subview(start..end - 1 + len)?) {
-                Ok(None) => {}
-                Ok(Some(index)) => return Ok(Some(start + index)),
-                // An occurrence may follow the fault.
-                Err(_) => {
-                    for index in (start..end).rev() {
-                        if self.is_at(view, index)? {
-                            return Ok(Some(index));
-                        }
+        let mut starts = (view.len + 1).saturating_sub(len);
+        while starts > 0 {
+            let start = starts.saturating_sub(STRIDE.max(len));
+            let end = starts - 1 + len;
+            let (mut from, mut fault) = (start, None);
+            loop {
+                match self.find_last(view.subview(from..end)?) {
+                    Ok(Some(index)) => return Ok(Some(from + index)),
+                    Ok(None) => break,
+                    Err(error) => {
+                        view.get(end - 1)?;
+                        // An occurrence may follow the page that faulted.
+                        let index = (error.offset().unwrap_or(0) - view.offset()) as usize;
+                        from = end.min(index + PAGE - view.at(index) as usize % PAGE);
+                        fault = Some(error);
                     }
                 }
             }
-            end = start;
+            match fault {
+                Some(error) => return Err(error),
+                None => starts = start,
+            }
         }
         Ok(None)
     }
 
-    /// Returns the index of the last occurrence, after finding all.
+    /// Returns the index of the last occurrence, after finding the first.
     fn find_last(&mut self, view: View<'_, u8>) -> Result<Option<usize>> {
-        let mut last = None;
-        while let Some(index) = self.find(view, last.map_or(0, |last| last + 1))? {
-            last = Some(index);
+        let first = self.find(view, 0)?;
+        let mut last = first;
+        if let Some(first) = first {
+            self.find_by_steps(view, first, |index| {
+                last = Some(index);
+                false
+            })?;
         }
         Ok(last)
     }
@@ -288,9 +305,15 @@ impl<'n> Needle<'n> {
         Ok(is_equal)
     }
 
-    /// Returns the index of the first occurrence from `from` on, in a time that does not depend on near
-    /// misses: by the algorithm of Knuth, Morris and Pratt.
-    fn find_by_steps(&mut self, view: View<'_, u8>, from: usize) -> Result<Option<usize>> {
+    /// Calls `is_enough` with the index of each occurrence from `from` on until it returns `true`.
+    ///
+    /// Takes a time that does not depend on near misses, by the algorithm of Knuth, Morris and Pratt.
+    fn find_by_steps(
+        &mut self,
+        view: View<'_, u8>,
+        from: usize,
+        mut is_enough: impl FnMut(usize) -> bool,
+    ) -> Result<()> {
         self.find_borders();
         let mut window = [0; WINDOW];
         // An occurrence may be near.
@@ -312,7 +335,10 @@ impl<'n> Needle<'n> {
                 for (byte, index) in part.iter().zip(start..) {
                     matched = self.step(matched, *byte);
                     if matched == self.bytes.len() {
-                        return Ok(Some(index + 1 - matched));
+                        if is_enough(index + 1 - matched) {
+                            return Ok(());
+                        }
+                        matched = self.borders[matched - 1];
                     }
                 }
             }
@@ -321,7 +347,7 @@ impl<'n> Needle<'n> {
                 view.get(at)?;
             }
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Fills `borders`, unless it is filled.

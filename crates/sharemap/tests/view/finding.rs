@@ -178,6 +178,14 @@ fn near_misses_everywhere() {
     ] {
         agrees(*view, &bytes, &needle);
     }
+    // Comparing the needle at every place would take minutes.
+    let map = holding(0, &vec![b'a'; 1 << 20]);
+    let view = map.bytes().subview(..1 << 20).unwrap();
+    for needle in [a(1 << 19), [a(1 << 18), b"b".to_vec(), a(1 << 18)].concat()] {
+        let is_there = needle.len() == 1 << 19;
+        assert_eq!(view.find_bytes(&needle).unwrap(), is_there.then_some(0));
+        assert_eq!(view.rfind_bytes(&needle).unwrap(), is_there.then_some(1 << 19));
+    }
 }
 
 /// Asserts what searches in `view` return if its first `good` bytes are `haystack`, and the byte after them,

@@ -1,10 +1,10 @@
-//! Streams over a mapping, beside `std::io::BufReader` over the file.
+//! Streams over a mapping, beside std's `BufReader` and `BufWriter` over the file.
 
 use std::fs::File;
 use std::hint::black_box;
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, Write};
 
-use sharemap::{Mapping, Reader};
+use sharemap::{Mapping, MappingMut, Reader};
 
 use super::Figure;
 use crate::figure::Setup;
@@ -64,6 +64,14 @@ pub const FIGURES: &[Figure] = &[
         run: |setup| {
             rows(setup, "reader, read_to_end", 8 << 20, &Both(|file| whole(file), |map| whole(map)))
         },
+    },
+    Figure {
+        name: "writer, writes of 16 B",
+        run: |setup| writes(setup, "writer, writes of 16 B", 16),
+    },
+    Figure {
+        name: "writer, writes of 8 KiB",
+        run: |setup| writes(setup, "writer, writes of 8 KiB", 8 << 10),
     },
 ];
 
@@ -141,4 +149,28 @@ fn whole<R: Read>(mut stream: R) -> std::io::Result<u64> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     Ok(bytes.len() as u64 + u64::from(bytes[bytes.len() - 1]))
+}
+
+fn writes(setup: &Setup, figure: &str, piece: usize) -> Result<Vec<Row>, Reason> {
+    const LEN: usize = 16 << 20;
+    let file = samples::text_in_memory(LEN)?;
+    let map = MappingMut::map(&file).map_err(why)?;
+    let bytes = vec![b'x'; piece];
+    let outcome = Contest::new()
+        .side("BufWriter", || {
+            (&file).rewind().map_err(why)?;
+            fill(BufWriter::new(black_box(&file)), &bytes, LEN / piece).map_err(why)
+        })
+        .side("writer()", || fill(black_box(&map).writer(), &bytes, LEN / piece).map_err(why))
+        .run(setup.effort)?;
+    let goal = Some(Goal::at_least(1.0));
+    Ok(vec![outcome.row(figure, Unit::rate(LEN), "writer()", "BufWriter", goal)])
+}
+
+#[inline(never)]
+fn fill<W: Write>(mut stream: W, piece: &[u8], count: usize) -> std::io::Result<()> {
+    for _ in 0..count {
+        stream.write_all(piece)?;
+    }
+    stream.flush()
 }
