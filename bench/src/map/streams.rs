@@ -99,7 +99,7 @@ fn rows(setup: &Setup, figure: &str, len: usize, work: &Both) -> Result<Vec<Row>
 }
 
 #[inline(never)]
-fn bytes<R: Read>(stream: R) -> std::io::Result<u64> {
+fn bytes<R: BufRead>(stream: R) -> std::io::Result<u64> {
     let mut sum = 0;
     for byte in stream.bytes() {
         sum += u64::from(byte?);
