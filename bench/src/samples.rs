@@ -38,6 +38,35 @@ pub fn in_memory(len: usize) -> Result<File, Reason> {
     Ok(file)
 }
 
+/// Creates a file in memory and fills it with lines of English words, of 3 to 17 words each.
+pub fn text_in_memory(len: usize) -> Result<File, Reason> {
+    const WORDS: &str = "the of and to in a that was he it with for his as on had at but from they which \
+        not were this have her one an be she all there their him been has when more would who said \
+        could some into other than then its time only new up over harbour morning light between \
+        question number system record station children history";
+    let words: Vec<&str> = WORDS.split_whitespace().collect();
+    let mut random = Random::new(len as u64);
+    let mut file = memory_object(c"text", 0)?;
+    let mut piece = Vec::with_capacity(1 << 20);
+    let mut left = len;
+    while left > 0 {
+        piece.clear();
+        while piece.len() < left.min(1 << 20) {
+            for _ in 0..3 + random.below(15) {
+                // Words early in the list are more frequent.
+                let bound = 1 + random.below(words.len() as u64);
+                piece.extend_from_slice(words[random.below(bound) as usize].as_bytes());
+                piece.push(b' ');
+            }
+            *piece.last_mut().expect("a line has words") = b'\n';
+        }
+        let now = left.min(piece.len());
+        file.write_all(&piece[..now]).map_err(why)?;
+        left -= now;
+    }
+    Ok(file)
+}
+
 /// Creates an empty memory object with the given `MFD_` flags.
 pub fn memory_object(name: &CStr, flags: libc::c_uint) -> Result<File, Reason> {
     // SAFETY: the name is terminated.

@@ -6,6 +6,7 @@ mod copies;
 mod durable;
 mod fault;
 mod file_contents;
+mod finders;
 mod fresh;
 mod hash;
 mod huge;
@@ -13,18 +14,21 @@ pub mod native;
 mod newlines;
 mod open;
 mod random;
+mod streams;
 mod sum;
 
 pub use crate::figure::Figure;
 
 /// Returns all figures in the order of the report.
 pub fn figures() -> Vec<Figure> {
-    let groups: [&[Figure]; 13] = [
+    let groups: [&[Figure]; 15] = [
         open::FIGURES,
         sum::FIGURES,
         native::FIGURES,
         hash::FIGURES,
         newlines::FIGURES,
+        finders::FIGURES,
+        streams::FIGURES,
         random::FIGURES,
         copies::FIGURES,
         fault::FIGURES,

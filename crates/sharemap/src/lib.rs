@@ -73,6 +73,7 @@
 //! | a file that shrank | [`Region::is_current`], [`Mapping::remap`] |
 //! | which pages are in memory | [`Region::residency`], [`Region::cache_status`], [`Region::populate`], [`Region::evict`] |
 //! | many elements at random indices | [`View::gather`] |
+//! | a byte or a run of bytes, the last one, or all | [`View::find`], [`find_bytes`](View::find_bytes), [`rfind`](View::rfind), [`find_iter`](View::find_iter) |
 //! | access rights and lifetime of shared memory | [`SharedMemory`], [`SharedMemoryOptions`] |
 //! | passing shared memory to other processes | [`SharedMemory::send`], [`SharedMemory::pass_to`] |
 //! | an owner that died | [`LockError`], [`OwnerDiedGuard`] |
@@ -87,7 +88,7 @@
 //! # Hazards, and what to do
 //!
 //! - *The file shrank, then grew again*: no access faults, and zeros are read. Compare
-//!   [`is_current`](Region::is_current). A [`Reader`] compares the file's length with every refill.
+//!   [`is_current`](Region::is_current). A [`Reader`] compares the file's length after every copy.
 //! - *Another process writes while you read*: aligned values of 1, 2, 4 and 8 bytes are old or new;
 //!   larger ones may be half of each. Agree on a lock, or read twice.
 //! - *A thread that blocks `SIGBUS`* dies on a fault: see [`guard`].
@@ -154,8 +155,8 @@ pub use sys::{
     Advice, AsDescriptor, CacheStatus, HugePages, Lifetime, PageState, Protection, Seals,
 };
 pub use view::{
-    Atomic, AtomicElement, Block, Blocks, Iter, OwnedView, OwnedViewMut, Reader, View, ViewMut,
-    Writer,
+    Atomic, AtomicElement, Block, Blocks, FindBytesIter, FindIter, Iter, OwnedView, OwnedViewMut,
+    Reader, View, ViewMut, Writer,
 };
 /// The crate `zerocopy`. Its derives make a struct or enum an [`Element`].
 ///

@@ -41,6 +41,7 @@ fn reading(len: usize) -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..len / 4).prop_map(Step::Read),
         1 => (60_000usize..140_000).prop_map(Step::Read),
+        1 => (8180usize..8200).prop_map(Step::Read),
         2 => (0..len / 4).prop_map(Step::ReadExact),
         1 => Just(Step::ReadToEnd),
         2 => (0..len).prop_map(Step::Take),
@@ -232,7 +233,7 @@ fn reading_a_truncated_file_fails_at_its_new_end() {
     let dir = TempDir::new();
     let contents: Vec<u8> = pattern(400_000).into_iter().map(|byte| byte | 1).collect();
     for end in [0, 1, 65_535, 65_536, 65_537, 100_000, 3 * page_size(), 399_999] {
-        for piece in [1 << 12, 1 << 16, 1 << 20] {
+        for piece in [1 << 12, 8191, 1 << 13, 1 << 16, 1 << 20] {
             let path = dir.file("a", &contents);
             let map = Mapping::open(&path).unwrap();
             let mut reader = map.reader();
@@ -302,6 +303,27 @@ fn seeking_discards_the_buffer() {
         assert_eq!(next(None), written - 1, "the buffer is kept");
         assert_eq!(next(Some(to)), written, "{to:?}");
     }
+}
+
+/// A long read takes what is buffered first, and the rest from the memory as it is.
+#[test]
+fn long_reads_bypass_the_buffer() {
+    let map = MappingMut::anonymous(200_000).unwrap();
+    let mut reader = map.reader();
+    for _ in 0..60 {
+        reader.read_exact(&mut [0; 1000]).unwrap();
+    }
+    map.bytes().fill(7).unwrap();
+    let mut out = vec![1; 8 << 10];
+    let count = reader.read(&mut out).unwrap();
+    assert!(out[..count].iter().all(|byte| *byte == 0), "buffered before they were written");
+    assert_eq!(count, (64 << 10) - 60_000);
+    assert_eq!(reader.read(&mut out).unwrap(), 8 << 10);
+    assert!(out.iter().all(|byte| *byte == 7));
+    map.bytes().fill(8).unwrap();
+    reader.read_exact(&mut out[..100]).unwrap();
+    assert!(out[..100].iter().all(|byte| *byte == 8), "a direct read buffers nothing");
+    assert_eq!(reader.position(), (72 << 10) + 100);
 }
 
 /// After a truncation, a seek to a buffered position makes the next read fault. It does not return

@@ -8,6 +8,8 @@ mod random;
 mod elements;
 #[path = "view/faults.rs"]
 mod faults;
+#[path = "view/finding.rs"]
+mod finding;
 #[path = "view/gathering.rs"]
 mod gathering;
 #[path = "view/limits.rs"]

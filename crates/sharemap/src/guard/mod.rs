@@ -17,7 +17,7 @@
 //! - A thread that blocks `SIGBUS` or `SIGSEGV` dies on any fault, independently of the handler.
 //!   Transfers (`read_at`, `to_vec`, `write_at`, …) use system calls in such a thread. Those of 1 KiB
 //!   and more check the signal mask at the thread's first, those of 1 MiB and more every time. Smaller
-//!   transfers, single `get`s and `set`s, and iteration do not check it.
+//!   transfers, single `get`s and `set`s, iteration and searches do not check it.
 //!
 //! Where recovery does not work at all (no assembly for the architecture, code that cannot be read,
 //! a tracer that keeps the signals) every access is a system call: slower, and as safe.
@@ -26,12 +26,14 @@ mod atomic;
 mod cause;
 mod copy;
 mod element;
+mod find;
 mod scan;
 
 pub(crate) use atomic::AtomicWord;
 pub(crate) use cause::{SharedFile, with_cause};
 pub(crate) use copy::{copy_in, copy_in_directly, copy_out, copy_out_directly};
 pub(crate) use element::{load, load_bytes, prefetch, store};
+pub(crate) use find::{BLOCK, find_byte, find_pair};
 pub(crate) use scan::count_bytes;
 
 pub(crate) use crate::sys::arch::{acquire_and_load, acquire_and_load_two, clear_64, load_two};

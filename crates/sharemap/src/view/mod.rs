@@ -7,6 +7,8 @@ mod access;
 mod view_mut;
 
 mod blocks;
+mod find;
+mod find_bytes;
 mod gather;
 mod iter;
 mod owned;
@@ -19,6 +21,8 @@ mod slice;
 
 pub use atomic::{Atomic, AtomicElement};
 pub use blocks::{Block, Blocks};
+pub use find::FindIter;
+pub use find_bytes::FindBytesIter;
 pub use iter::Iter;
 pub use owned::{OwnedView, OwnedViewMut};
 pub use reader::Reader;

@@ -4,16 +4,19 @@ use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
 use super::View;
-use crate::error::Result;
 
 /// The size of the buffer.
 const BUFFER: usize = 64 << 10;
 
+/// Reads of this many bytes and more bypass the buffer if it is empty.
+const DIRECT: usize = 8 << 10;
+
 /// A stream over the bytes of a view, with [`Read`], [`BufRead`] and [`Seek`].
 ///
 /// Bytes are copied into a private buffer of 64 KiB, because other processes may change the mapped
-/// memory while a line is examined. The file's length is compared after every copy. If the file
-/// shrank, the bytes before its new end are read, then an error of kind
+/// memory while a line is examined. Reads of 8 KiB and more go directly to the caller's buffer once the
+/// private one is empty. The file's length is compared after every copy out of the mapped memory. If the
+/// file shrank, the bytes before its new end are read, then an error of kind
 /// [`Fault`](crate::ErrorKind::Fault); never zeros. The [`io::Error`]s convert into the
 /// [`Error`](crate::Error)s that caused them.
 ///
@@ -21,7 +24,8 @@ const BUFFER: usize = 64 << 10;
 ///
 /// # Concurrent changes
 ///
-/// A reader returns each byte as it was when the buffer was filled, as [`std::io::BufReader`] does.
+/// A reader returns each byte as it was when it was copied, as [`std::io::BufReader`] does: at most 64 KiB
+/// ahead of the position.
 ///
 /// - [`seek`](Seek::seek) and `rewind` discard the buffer, even if the target lies in it: the next
 ///   read sees the writes of other threads and processes, and fails with
@@ -65,9 +69,8 @@ pub struct Reader<'a> {
     view: View<'a, u8>,
     /// The position in the view of the first byte of the buffer.
     start: usize,
+    /// The bytes that were copied from there.
     buffer: Vec<u8>,
-    /// The number of bytes in the buffer that were copied from the view.
-    filled: usize,
     /// The number of those that have been consumed.
     consumed: usize,
 }
@@ -90,7 +93,7 @@ impl<'a> View<'a, u8> {
     /// ```
     #[must_use]
     pub fn reader(&self) -> Reader<'a> {
-        Reader { view: *self, start: 0, buffer: Vec::new(), filled: 0, consumed: 0 }
+        Reader { view: *self, start: 0, buffer: Vec::new(), consumed: 0 }
     }
 }
 
@@ -130,72 +133,139 @@ impl Reader<'_> {
         self.view.is_empty()
     }
 
-    /// Copies the bytes at `position` into `out`, and returns their number.
-    ///
-    /// The length of the file is queried after the copy. If it were queried before, a truncation between
-    /// the two could fill the end of `out` with the zeros of the last page.
-    fn copy(&self, position: usize, out: &mut [u8]) -> Result<usize> {
-        let Some(left) = self.view.len().checked_sub(position) else {
-            return Ok(0);
-        };
-        let wanted = out.len().min(left);
-        let read = match self.view.read_at(position, &mut out[..wanted]) {
-            Ok(()) => wanted,
-            Err(error) => match error.completed() {
-                Some(some @ 1..) => some,
-                _ => return Err(error),
-            },
-        };
-        let Some(available) = self.view.backing.available() else {
-            return Ok(read);
-        };
-        let before = self.view.base as usize - self.view.backing.base() + position;
-        let remains = usize::try_from(available).unwrap_or(usize::MAX).saturating_sub(before);
-        if wanted > 0 && remains == 0 {
-            return Err(self.view.fault("read", self.view.base as usize + position));
-        }
-        Ok(read.min(remains))
-    }
-
     /// Discards the buffer, and continues at `position`.
+    #[inline]
     fn restart(&mut self, position: usize) {
         self.start = position;
-        self.filled = 0;
+        self.buffer.clear();
         self.consumed = 0;
+    }
+
+    /// Returns the bytes in the buffer that have not been consumed.
+    #[inline]
+    fn buffered(&self) -> &[u8] {
+        self.buffer.get(self.consumed..).unwrap_or_default()
+    }
+
+    /// Fills the empty buffer; at the end of the view, it stays empty.
+    #[inline]
+    fn refill(&mut self) -> io::Result<()> {
+        let position = self.position();
+        let buffer = std::mem::take(&mut self.buffer);
+        self.restart(position);
+        self.buffer = filled(self.view, position, buffer)?;
+        Ok(())
     }
 }
 
+// The functions out of line take the reader's fields by value: one that borrowed the reader would keep it in
+// memory, and each read of a byte would wait for the stores of the previous one.
+
+/// Returns `buffer` with the bytes from `position` on instead of its own.
+#[inline(never)]
+fn filled(view: View<'_, u8>, position: usize, mut buffer: Vec<u8>) -> io::Result<Vec<u8>> {
+    buffer.resize(BUFFER.min(view.len()), 0);
+    let count = copy(view, position, &mut buffer)?;
+    buffer.truncate(count);
+    Ok(buffer)
+}
+
+/// Copies the bytes from `position` on into `out`, and returns their number.
+///
+/// The length of the file is queried after the copy. If it were queried before, a truncation between
+/// the two could fill the end of `out` with the zeros of the last page.
+#[inline(never)]
+fn copy(view: View<'_, u8>, position: usize, out: &mut [u8]) -> io::Result<usize> {
+    let Some(left) = view.len().checked_sub(position) else {
+        return Ok(0);
+    };
+    let wanted = out.len().min(left);
+    let read = match view.read_at(position, &mut out[..wanted]) {
+        Ok(()) => wanted,
+        Err(error) => match error.completed() {
+            Some(some @ 1..) => some,
+            _ => return Err(error.into()),
+        },
+    };
+    let Some(available) = view.backing.available() else {
+        return Ok(read);
+    };
+    let before = view.base as usize - view.backing.base() + position;
+    let remains = usize::try_from(available).unwrap_or(usize::MAX).saturating_sub(before);
+    if wanted > 0 && remains == 0 {
+        return Err(view.fault("read", view.base as usize + position).into());
+    }
+    Ok(read.min(remains))
+}
+
 impl Read for Reader<'_> {
+    #[inline]
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.consumed == self.filled && out.len() >= BUFFER {
-            let position = self.position();
-            let count = self.copy(position, out)?;
-            self.restart(position + count);
-            return Ok(count);
+        if self.buffered().is_empty() {
+            if out.len() >= DIRECT {
+                let position = self.position();
+                let count = copy(self.view, position, out)?;
+                self.restart(position + count);
+                return Ok(count);
+            }
+            self.refill()?;
         }
-        let mut buffered = self.fill_buf()?;
-        let count = buffered.read(out)?;
-        self.consume(count);
+        let count = self.buffered().read(out)?;
+        self.consumed += count;
         Ok(count)
+    }
+
+    #[inline]
+    fn read_exact(&mut self, mut out: &mut [u8]) -> io::Result<()> {
+        if let Some(bytes) = self.buffered().get(..out.len()) {
+            out.copy_from_slice(bytes);
+            self.consumed += out.len();
+            return Ok(());
+        }
+        while !out.is_empty() {
+            match self.read(out)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => out = &mut out[count..],
+            }
+        }
+        Ok(())
+    }
+
+    fn read_to_end(&mut self, out: &mut Vec<u8>) -> io::Result<usize> {
+        let before = out.len();
+        out.try_reserve(self.view.len().saturating_sub(self.position()))?;
+        loop {
+            let start = out.len();
+            let left = self.view.len().saturating_sub(self.position());
+            // Cleared in pieces that stay in the cache until they are overwritten.
+            out.resize(start + left.min(BUFFER), 0);
+            match self.read(&mut out[start..]) {
+                Ok(0) => {
+                    out.truncate(start);
+                    return Ok(start - before);
+                }
+                Ok(count) => out.truncate(start + count),
+                Err(error) => {
+                    out.truncate(start);
+                    return Err(error);
+                }
+            }
+        }
     }
 }
 
 impl BufRead for Reader<'_> {
+    #[inline]
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.consumed == self.filled {
-            let position = self.position();
-            self.restart(position);
-            let mut buffer = std::mem::take(&mut self.buffer);
-            buffer.resize(BUFFER.min(self.view.len()), 0);
-            let copied = self.copy(position, &mut buffer);
-            self.buffer = buffer;
-            self.filled = copied?;
+        if self.buffered().is_empty() {
+            self.refill()?;
         }
-        Ok(&self.buffer[self.consumed..self.filled])
+        Ok(self.buffered())
     }
 
+    #[inline]
     fn consume(&mut self, count: usize) {
-        self.consumed = self.filled.min(self.consumed.saturating_add(count));
+        self.consumed = self.buffer.len().min(self.consumed.saturating_add(count));
     }
 }
 
@@ -210,7 +280,7 @@ impl Seek for Reader<'_> {
         let to = SeekFrom::Current(by);
         let position = super::writer::target(to, self.position(), self.view.len())?;
         match position.checked_sub(self.start) {
-            Some(within) if within <= self.filled => self.consumed = within,
+            Some(within) if within <= self.buffer.len() => self.consumed = within,
             _ => self.restart(position),
         }
         Ok(())

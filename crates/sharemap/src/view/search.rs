@@ -4,17 +4,15 @@
 
 use std::any::TypeId;
 use std::cmp::Ordering;
+use std::marker::PhantomData;
 
 use super::View;
 use crate::error::Result;
 use crate::guard;
 use crate::layout::Element;
 
-/// The number of bytes that `find_bytes` copies and searches at a time.
-const WINDOW: usize = 16 << 10;
-
-/// The longest part of a needle that is searched for in a window. The rest is compared afterwards.
-const HEAD: usize = 1 << 10;
+/// The number of bytes that `rfind` searches forwards at a time.
+const STRIDE: usize = 4096;
 
 impl<T: Element> View<'_, T> {
     /// Returns the first element.
@@ -74,6 +72,11 @@ impl<T: Element> View<'_, T> {
     where
         T: PartialEq,
     {
+        if TypeId::of::<T>() == TypeId::of::<u8>() {
+            let View { base, len, in_place, backing, .. } = *self;
+            let bytes = View::<u8> { base, len, in_place, backing, element: PhantomData };
+            return bytes.find_iter(value.as_bytes()[0]).next().transpose();
+        }
         match size_of::<T>() {
             1 => self.find_in_blocks::<128>(value),
             2 => self.find_in_blocks::<64>(value),
@@ -109,6 +112,52 @@ impl<T: Element> View<'_, T> {
             if element? == value {
                 return Ok(Some(index));
             }
+        }
+        Ok(None)
+    }
+
+    /// Returns the index of the last element that equals `value`; `None` if there is none.
+    ///
+    /// # Errors
+    /// As for [`get`](View::get), if an element after the last match cannot be read.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let map = sharemap::MappingMut::anonymous(4096)?;
+    /// map.bytes().write_at(0, b"dir/file.tar.gz")?;
+    /// assert_eq!(map.bytes().rfind(b'.')?, Some(12));
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "memrchr")]
+    #[doc(alias = "rposition")]
+    pub fn rfind(&self, value: T) -> Result<Option<usize>>
+    where
+        T: PartialEq,
+    {
+        let stride = (STRIDE / size_of::<T>()).max(1);
+        let mut end = self.len();
+        while end > 0 {
+            let start = end.saturating_sub(stride);
+            let first = match self.subview(start..end)?.find(value) {
+                Ok(None) => {
+                    end = start;
+                    continue;
+                }
+                Ok(Some(first)) => Some(start + first),
+                // The search from the end reports the error, or finds a match after it.
+                Err(_) => None,
+            };
+            for index in (first.unwrap_or(start)..end).rev() {
+                if self.get(index)? == value {
+                    return Ok(Some(index));
+                }
+            }
+            // The match was overwritten meanwhile; it was there when it was found.
+            if first.is_some() {
+                return Ok(first);
+            }
+            end = start;
         }
         Ok(None)
     }
@@ -241,99 +290,4 @@ impl<T: Element> View<'_, T> {
         }
         Ok(Err(low))
     }
-}
-
-impl View<'_, u8> {
-    /// Returns the offset in this view of the first occurrence of `needle`; `None` if there is none. An
-    /// empty needle is found at 0.
-    ///
-    /// The search is fast for rare needles. In a view full of near misses, its time is proportional to
-    /// the product of both lengths.
-    ///
-    /// # Errors
-    /// - `Fault` - a byte before the end of the first occurrence could not be accessed.
-    ///
-    /// # Examples
-    /// ```
-    /// # fn main() -> sharemap::Result<()> {
-    /// # let map = sharemap::MappingMut::anonymous(4096)?;
-    /// map.bytes().write_at(70, b"GATTACA")?;
-    /// assert_eq!(map.bytes().find_bytes(b"TACA")?, Some(73));
-    /// # Ok(()) }
-    /// ```
-    #[doc(alias = "memmem")]
-    pub fn find_bytes(&self, needle: &[u8]) -> Result<Option<usize>> {
-        let starts = match needle.len() {
-            0 => return Ok(Some(0)),
-            1 => return self.find(needle[0]),
-            len if len > self.len() => return Ok(None),
-            len => self.len() - len + 1,
-        };
-        let (head, rest) = needle.split_at(needle.len().min(HEAD));
-        let overlap = head.len() - 1;
-        let mut window = vec![0; WINDOW.min(self.len())];
-        let mut from = 0;
-        while from < starts {
-            let wanted = window.len().min(starts - from + overlap);
-            let read = self.read_at(from, &mut window[..wanted]);
-            let window = match &read {
-                Ok(()) => &window[..wanted],
-                Err(error) => &window[..error.completed().unwrap_or(0)],
-            };
-            let mut at = 0;
-            while let Some(found) = position(&window[at..], head) {
-                at += found;
-                if self.holds(from + at + head.len(), rest)? {
-                    return Ok(Some(from + at));
-                }
-                at += 1;
-            }
-            read?;
-            from += wanted - overlap;
-        }
-        Ok(None)
-    }
-
-    /// Returns `true` if the view contains `bytes` at `index`. The range must lie in the view.
-    fn holds(&self, index: usize, bytes: &[u8]) -> Result<bool> {
-        let mut here = [0; HEAD];
-        for (part, at) in bytes.chunks(HEAD).zip((index..).step_by(HEAD)) {
-            let here = &mut here[..part.len()];
-            self.read_at(at, here)?;
-            if here != part {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-}
-
-/// Returns the index of the first occurrence of `needle`, which must not be empty.
-///
-/// The needle is compared only at indices where both its first and its last byte match. Those are found
-/// 64 at a time.
-fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    const LANES: usize = 64;
-    let (first, last) = (needle[0], needle[needle.len() - 1]);
-    let firsts = &haystack[..(haystack.len() + 1).checked_sub(needle.len())?];
-    let lasts = &haystack[needle.len() - 1..];
-    let both = |(a, b): (&u8, &u8)| u8::from(*a == first) & u8::from(*b == last);
-    let mut at = 0;
-    while at < firsts.len() {
-        let end = firsts.len().min(at + LANES);
-        let (a, b) = (&firsts[at..end], &lasts[at..end]);
-        let candidates = match (<&[u8; LANES]>::try_from(a), <&[u8; LANES]>::try_from(b)) {
-            (Ok(a), Ok(b)) => a.iter().zip(b).map(both).fold(0, |any, one| any | one),
-            _ => 1,
-        };
-        if candidates != 0 {
-            let mut places = a.iter().zip(b).map(both).zip(at..).filter(|(both, _)| *both == 1);
-            let found = places.find(|(_, at)| haystack[*at..].starts_with(needle));
-            if let Some((_, found)) = found {
-                return Some(found);
-            }
-        }
-        at = end;
-    }
-    None
 }

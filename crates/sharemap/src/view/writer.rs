@@ -72,6 +72,7 @@ impl Writer<'_> {
 }
 
 impl Write for Writer<'_> {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = bytes.len().min(self.view.len().saturating_sub(self.position));
         if count == 0 {

@@ -256,6 +256,24 @@ pub(crate) unsafe fn count_bytes(_: *const u8, _: usize, _: u8) -> (usize, usize
     (0, 0)
 }
 
+/// Examines no bytes: the caller copies them, many at a time.
+///
+/// # Safety
+/// None.
+#[inline(always)]
+pub(crate) unsafe fn find_byte(_: *const u8, _: usize, _: u8) -> (usize, u64) {
+    (0, 0)
+}
+
+/// Examines no bytes: the caller copies them, many at a time.
+///
+/// # Safety
+/// None.
+#[inline(always)]
+pub(crate) unsafe fn find_pair(_: *const u8, _: usize, _: [u8; 2], _: usize) -> (usize, u64) {
+    (0, 0)
+}
+
 /// Returns `None`: no code is a site.
 ///
 /// # Safety

@@ -18,9 +18,11 @@ macro_rules! mark {
     };
 }
 
+mod find;
 mod vectors;
 mod words;
 
+pub(crate) use find::{find_byte, find_pair};
 pub(crate) use vectors::{
     Block, copy_in, copy_in_directly, copy_in_widest, copy_out, copy_out_directly, copy_out_widest,
     count_bytes, give_block, give_narrow, load_block, load_ends, load_narrow, load_pair,

@@ -22,6 +22,7 @@ macro_rules! mark {
 }
 
 mod bulk;
+mod find;
 mod lock_sites;
 mod scan;
 mod vectors;
@@ -30,6 +31,7 @@ mod words;
 pub(crate) use bulk::{
     copy_in, copy_in_directly, copy_in_widest, copy_out, copy_out_directly, copy_out_widest,
 };
+pub(crate) use find::{find_byte, find_pair};
 pub(crate) use lock_sites::{
     acquire_and_load, acquire_and_load_two, clear_64, load_two, store_and_release_32,
     store_and_release_64,
