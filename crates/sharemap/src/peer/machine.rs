@@ -167,9 +167,10 @@ pub(crate) trait Machine {
     fn wake(&self, at: u64, how_many: u32) -> Result<u32>;
     /// Sleeps for `time`. No wake ends the sleep.
     fn nap(&self, time: Duration);
-    /// Pauses for one turn of a spin loop. Returns `false`, without a pause, if sleeping is better
-    /// than the turn number `turn`, which counts from 0.
-    fn spin(&self, turn: u32) -> bool;
+    /// Waits for one turn before this thread registers to sleep: a pause of the processor, or one offer of it to
+    /// other threads. `turn` is 0 at first, and then what the turn before returned. Returns `None`, without a
+    /// wait, if it is time to sleep.
+    fn spin(&self, turn: u32) -> Option<u32>;
 
     /// Determines whether the participant of `lane` is alive, and recovers it if it is dead. A lane
     /// without a participant counts as recovered.
@@ -329,7 +330,7 @@ macro_rules! delegate_world {
         fn fence_all() -> bool;
         fn wait(at: u64, expected: u32, at_most: Duration) -> Result<()>;
         fn nap(time: Duration) -> ();
-        fn spin(turn: u32) -> bool;
+        fn spin(turn: u32) -> Option<u32>;
     } };
     (@ others $of:ident) => { delegate_world! { @ each $of
         fn wake(at: u64, how_many: u32) -> Result<u32>;

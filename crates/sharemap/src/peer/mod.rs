@@ -9,6 +9,7 @@
 //!   `polling` waits for changes that no event announces.
 //! - `session` is the result: the attachment of this process to an object, and the [`Machine`] that
 //!   the lock algorithms run on. `checked_span` is a `Machine` for a span of known bounds.
+//! - `spinning` decides whether a thread spins before it sleeps.
 //! - `registry` keeps the sessions of this process. All [openings](Opening) of an object in this
 //!   process share one session.
 //! - `participants` and `lanes` maintain the tables. What a process knows by itself: `local` is its own
@@ -40,6 +41,7 @@ mod record;
 mod recovery;
 mod registry;
 mod session;
+mod spinning;
 #[cfg(test)]
 mod tests;
 

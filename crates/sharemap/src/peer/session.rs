@@ -15,6 +15,7 @@ use crate::peer::machine::{AnnounceOrdering, Announced, Liveness, Machine};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::options::{OpenOptions, PowerCuts};
 use crate::peer::registry;
+use crate::peer::spinning::Spinning;
 use crate::sys::{SlotMode, WaitPlace, fence, fork, liveness, process as system, wait};
 
 /// A function of the layer above that releases what the dead lane `lane` announced: `what`, in the slot
@@ -50,6 +51,7 @@ pub(crate) struct Session {
     /// The key in the registry; `None` if the session belongs to a single opening.
     pub(super) registered: Option<registry::Key>,
     waits: wait::Waits,
+    spinning: Spinning,
     start: Instant,
     /// The millisecond of the last throttled probe, counted from `start`.
     settled: AtomicU64,
@@ -99,6 +101,7 @@ impl Session {
             _reader: reader,
             registered,
             waits,
+            spinning: Spinning::new(),
             start: Instant::now(),
             settled: AtomicU64::new(u64::MAX),
             recoveries: AtomicU32::new(0),
@@ -302,14 +305,8 @@ impl Machine for Session {
         std::thread::sleep(time);
     }
 
-    fn spin(&self, turn: u32) -> bool {
-        const TURNS: u32 = 100;
-        // On a single processor, the owner cannot run while this thread spins.
-        if turn >= TURNS || !has_company() {
-            return false;
-        }
-        std::hint::spin_loop();
-        true
+    fn spin(&self, turn: u32) -> Option<u32> {
+        self.spinning.turn(turn)
     }
 
     fn probe_liveness(&self, lane: u32) -> Result<Liveness> {
@@ -354,17 +351,6 @@ fn take_as_reader(slots: &liveness::Slots) -> Result<liveness::LivenessLock> {
     }
     Err(Error::new(ErrorKind::Busy, "open")
         .with_detail("another process holds the readers' slot exclusively; try again"))
-}
-
-/// Returns `true` if the process can use more than one processor.
-fn has_company() -> bool {
-    static PROCESSORS: AtomicU64 = AtomicU64::new(0);
-    let mut count = PROCESSORS.load(Ordering::Relaxed);
-    if count == 0 {
-        count = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
-        PROCESSORS.store(count, Ordering::Relaxed);
-    }
-    count > 1
 }
 
 impl Drop for Session {

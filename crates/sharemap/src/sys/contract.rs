@@ -204,6 +204,8 @@ const _: () = {
     let _: fn() -> Result<[u8; 16]> = process::random_id;
     // Returns the time since a moment that is the same for all processes; monotonic.
     let _: fn() -> u64 = process::milliseconds;
+    // Returns the number of processors of the machine, at least 1.
+    let _: fn() -> usize = process::processors;
 
     // Waits on the words of the object of this id. Both words of a `WaitPlace` lie in a span that the
     // caller keeps mapped. A word on a page that is gone is a Fault.

@@ -46,7 +46,7 @@ pub(crate) struct Waiter {
     longest: Duration,
     /// The deadline.
     until: Option<Duration>,
-    /// Turns of spinning since the last sleep.
+    /// The next turn of spinning; 0 after a sleep.
     turn: u32,
     /// The gate as this waiter registered in it: it sleeps while the gate is this.
     key: u32,
@@ -95,8 +95,8 @@ impl Waiter {
 
     /// Spins for one turn, or naps once after a sleep. Returns `false` once the caller should sleep.
     pub(crate) fn spin<W: Machine>(&mut self, machine: &W) -> bool {
-        if machine.spin(self.turn) {
-            self.turn += 1;
+        if let Some(next) = machine.spin(self.turn) {
+            self.turn = next;
             return true;
         }
         if self.may_nap {

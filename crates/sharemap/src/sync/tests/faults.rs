@@ -78,8 +78,8 @@ impl Machine for Failing<'_> {
         self.session.store_64(at, value)
     }
 
-    fn spin(&self, _: u32) -> bool {
-        false
+    fn spin(&self, _: u32) -> Option<u32> {
+        None
     }
 
     /// Does what another thread would do during the sleep: adds one to the first word of the payload.

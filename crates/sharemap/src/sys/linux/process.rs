@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::Limits;
-pub(crate) use crate::sys::posix::process::milliseconds;
 use crate::sys::posix::process::{locked_bytes_limit, open_files_limit};
+pub(crate) use crate::sys::posix::process::{milliseconds, processors};
 
 /// Returns the limits of this process and of the system.
 pub(crate) fn limits() -> Limits {

@@ -8,8 +8,8 @@ use std::ptr;
 use super::mach;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::Limits;
-pub(crate) use crate::sys::posix::process::milliseconds;
 use crate::sys::posix::process::{locked_bytes_limit, open_files_limit};
+pub(crate) use crate::sys::posix::process::{milliseconds, processors};
 
 /// Returns the limits of this process. macOS does not limit the number of mappings.
 pub(crate) fn limits() -> Limits {

@@ -1,4 +1,4 @@
-//! Limits of this process (`getrlimit`), and a clock.
+//! Limits of this process (`getrlimit`), the processors, and a clock.
 
 #![allow(unsafe_code, reason = "reads a clock of the kernel")]
 
@@ -22,6 +22,14 @@ pub(crate) fn address_space_limit() -> Option<u64> {
 /// Returns the limit of file lengths (`RLIMIT_FSIZE`).
 pub(crate) fn file_size_limit() -> Option<u64> {
     getrlimit(Resource::Fsize).current
+}
+
+/// Returns the number of processors of the machine (`_SC_NPROCESSORS_ONLN`), whichever of them this thread may
+/// use: other processes may use others.
+pub(crate) fn processors() -> usize {
+    // SAFETY: the call only returns a number.
+    let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    usize::try_from(count).unwrap_or(1)
 }
 
 /// Returns the time since a moment that is the same for all processes. The clock is monotonic. On Linux it

@@ -80,6 +80,11 @@ pub(crate) fn id_space() -> u64 {
     1
 }
 
+/// Returns the number of processors of the machine.
+pub(crate) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Returns the time of a monotonic clock that all processes share.
 pub(crate) fn milliseconds() -> u64 {
     // SAFETY: the call only returns a number.

@@ -276,8 +276,8 @@ impl Machine for Sim<'_> {
         self.turn("nap", 0, |_| Some(0));
     }
 
-    fn spin(&self, _turn: u32) -> bool {
-        false
+    fn spin(&self, _turn: u32) -> Option<u32> {
+        None
     }
 
     fn probe_liveness(&self, lane: u32) -> Result<Liveness> {

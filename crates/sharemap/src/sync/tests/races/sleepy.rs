@@ -51,7 +51,7 @@ impl Machine for Sleepy<'_> {
 
     fn nap(&self, _: Duration) {}
 
-    fn spin(&self, _: u32) -> bool {
-        false
+    fn spin(&self, _: u32) -> Option<u32> {
+        None
     }
 }
