@@ -53,7 +53,7 @@ pub fn run() -> Result<(), Reason> {
         }
     }
     match (judged, exceeded.is_empty()) {
-        (true, false) => Err(format!("over the budget: {}", exceeded.join("; ")).into()),
+        (true, false) => Err(format!("over the budget: {}", exceeded.join("; "))),
         _ => Ok(()),
     }
 }

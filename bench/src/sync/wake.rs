@@ -63,7 +63,7 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
         outcome.row(&format!("{NAME}: {peer}"), Unit::Microseconds, "Signal", peer, goal)
     };
     Ok(vec![
-        row("futex", Some(Goal::at_most(1.05))),
+        row("futex", Some(Goal::at_most(1.1))),
         row("futex, bounded sleeps", None),
         row("sem_t", None),
     ])
