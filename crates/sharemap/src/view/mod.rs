@@ -294,6 +294,7 @@ mod tests {
         view.get(0).unwrap();
         assert_eq!(view.to_vec().unwrap().len(), 64);
         assert_eq!(view.iter().filter(|element| element.is_ok()).count(), 64);
+        assert_eq!(view.iter().fold(0, |count, element| count + usize::from(element.is_ok())), 64);
         assert_eq!(view.blocks::<8>().filter(|block| block.is_ok()).count(), 8);
         VALIDATED.get()
     }

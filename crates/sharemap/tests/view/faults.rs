@@ -138,6 +138,10 @@ fn blocks_end<T: Sample, const N: usize>(
         is_fault(&error.unwrap(), path, offset);
         let error = view.blocks::<N>().try_fold(0, |count, block| block.map(|_| count + 1));
         is_fault(&error.unwrap_err(), path, offset);
+        let mut errors = Vec::new();
+        view.blocks::<N>().for_each(|block| errors.extend(block.err()));
+        assert_eq!(errors.len(), 1, "the error is the last item");
+        is_fault(&errors[0], path, offset);
     } else {
         assert!(error.is_none());
         let rest: Vec<_> = remainder.iter().collect();

@@ -22,17 +22,21 @@ macro_rules! mark {
 }
 
 mod bulk;
+mod count;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod vectors;
 mod words;
 
 pub(crate) use bulk::{
     copy_in, copy_in_directly, copy_in_widest, copy_out, copy_out_directly, copy_out_widest,
 };
-pub(crate) use scan::count_bytes;
+pub(crate) use count::count_bytes;
+pub(crate) use scan::{Baseline, scan};
 pub(crate) use vectors::{
-    Block, give_block, give_narrow, load_block, load_ends, load_narrow, load_pair, store_ends,
-    store_narrow, store_pair, take_narrow,
+    give_narrow, load_ends, load_narrow, load_pair, store_ends, store_narrow, store_pair,
+    take_narrow,
 };
 pub(crate) use words::*;
 
