@@ -12,6 +12,7 @@ mod iter;
 mod owned;
 mod reader;
 mod search;
+mod values;
 mod writer;
 
 mod atomic;
@@ -22,6 +23,7 @@ pub use blocks::{Block, Blocks};
 pub use iter::Iter;
 pub use owned::{OwnedView, OwnedViewMut};
 pub use reader::Reader;
+pub use values::Values;
 pub use view_mut::ViewMut;
 pub use writer::Writer;
 
@@ -296,6 +298,7 @@ mod tests {
         assert_eq!(view.iter().filter(|element| element.is_ok()).count(), 64);
         assert_eq!(view.iter().fold(0, |count, element| count + usize::from(element.is_ok())), 64);
         assert_eq!(view.blocks::<8>().filter(|block| block.is_ok()).count(), 8);
+        assert_eq!(view.values(|values| values.zip(0..).count()).unwrap(), 64);
         VALIDATED.get()
     }
 
