@@ -12,19 +12,22 @@ mod huge;
 pub mod native;
 mod newlines;
 mod open;
+mod placed;
 mod random;
+mod rows;
 mod sum;
 
 pub use crate::figure::Figure;
 
 /// Returns all figures in the order of the report.
 pub fn figures() -> Vec<Figure> {
-    let groups: [&[Figure]; 13] = [
+    let groups: [&[Figure]; 14] = [
         open::FIGURES,
         sum::FIGURES,
         native::FIGURES,
         hash::FIGURES,
         newlines::FIGURES,
+        rows::FIGURES,
         random::FIGURES,
         copies::FIGURES,
         fault::FIGURES,
