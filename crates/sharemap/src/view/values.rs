@@ -58,11 +58,13 @@ impl<T: Element> View<'_, T> {
 /// It ends with the view, or before the first element that cannot be read; `values` then returns the
 /// error.
 ///
-/// A `for` loop copies elements ahead, up to 2 KiB and not more than it has returned before. It is nearly as
-/// fast as a loop over a slice that uses no vectors. [`fold`](Iterator::fold) and the methods that are made of it load blocks by the widest vectors
-/// that the processor has, and are as fast as over a slice: `sum`, `product`, `for_each`, `count`, `max`,
-/// `min` and the like, also after `map`, `filter`, `enumerate` and other adapters that pass folds on. These
-/// methods take the iterator by value: through a `&mut` of it, they are as slow as the loop.
+/// [`fold`](Iterator::fold) and the methods that are made of it load blocks by the widest vectors that the
+/// processor has, and are as fast as over a slice: `sum`, `product`, `for_each`, `count`, `max`, `min` and
+/// the like, also after `map`, `filter`, `enumerate` and other adapters that pass folds on. These methods
+/// take the iterator by value: through a `&mut` of it, they are as slow as a loop.
+///
+/// A `for` loop copies up to 2 KiB ahead, like [`read_at`](View::read_at), and is nearly as fast as a loop
+/// over a slice that uses no vectors. An element may thus be older than the moment at which it is returned.
 ///
 /// # Examples
 /// ```
