@@ -155,10 +155,13 @@ pub(crate) fn check_store(
         let covers = |pieces: &[(usize, usize)], at: usize| {
             pieces.iter().any(|&(offset, len)| at.wrapping_sub(address + offset) < len)
         };
+        // On aarch64, the pieces of a pair are sites of their own, and are stored after a fault, too.
+        let all = cfg!(target_arch = "aarch64");
+        let tried = if all { pieces.len() } else { pieces.len().min(done + 1) };
         for at in island.start()..island.start() + page_size() {
             if covers(&pieces[..done], at) {
                 assert_eq!(island.get(at), 0xee, "{what}: not stored before the fault");
-            } else if !covers(&pieces[..pieces.len().min(done + 1)], at) {
+            } else if !covers(&pieces[..tried], at) {
                 // What follows the access that faulted goes to the scratch area.
                 assert_eq!(island.get(at), 0, "{what}: stored after the fault");
             }
