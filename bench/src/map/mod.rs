@@ -13,7 +13,9 @@ mod huge;
 pub mod native;
 mod newlines;
 mod open;
+mod placed;
 mod random;
+mod rows;
 mod streams;
 mod sum;
 
@@ -21,7 +23,7 @@ pub use crate::figure::Figure;
 
 /// Returns all figures in the order of the report.
 pub fn figures() -> Vec<Figure> {
-    let groups: [&[Figure]; 15] = [
+    let groups: [&[Figure]; 16] = [
         open::FIGURES,
         sum::FIGURES,
         native::FIGURES,
@@ -29,6 +31,7 @@ pub fn figures() -> Vec<Figure> {
         newlines::FIGURES,
         finders::FIGURES,
         streams::FIGURES,
+        rows::FIGURES,
         random::FIGURES,
         copies::FIGURES,
         fault::FIGURES,

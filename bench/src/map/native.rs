@@ -51,7 +51,7 @@ fn rows(setup: &Setup) -> Result<Vec<Row>, Reason> {
 /// Measures and prints the rows, in the second build.
 pub fn child(rounds: Option<String>) -> Result<(), Reason> {
     let rounds = rounds.map(|rounds| rounds.parse()).transpose().map_err(why)?;
-    let rows = sum::measure(NAME, 256 << 10, 0.90, Effort { rounds })?;
+    let rows = sum::measure(NAME, 256 << 10, sum::NATIVE, Effort { rounds })?;
     println!("{}", report::json(&rows));
     Ok(())
 }

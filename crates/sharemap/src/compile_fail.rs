@@ -42,6 +42,14 @@
 //! reader.read(&mut [0; 10]).unwrap();
 //! ```
 //!
+//! The iterator that `values` passes to its function does not outlive the call, which reports its fault:
+//!
+//! ```compile_fail,E0521
+//! let map = sharemap::MappingMut::anonymous(4096).unwrap();
+//! let mut kept = None;
+//! map.bytes().values(|values| kept = Some(values)).unwrap();
+//! ```
+//!
 //! A borrowed view cannot be moved to a thread that may outlive the mapping. An owned view can:
 //!
 //! ```compile_fail,E0597

@@ -48,9 +48,9 @@
 //!   dereference to [`Region`]. [`MapOptions`] sets offset, length, reservation and the rest.
 //! - A **view** is a typed window on a mapping: [`View`] and [`ViewMut`]. Creating a view checks size
 //!   and alignment once. Values come out by copy, and integers can be changed
-//!   [atomically](Atomic). [`iter`](View::iter) folds as fast as a slice's iterator, and
-//!   [`blocks`](View::blocks) give a `for` loop the same speed. An [`OwnedView`] keeps its mapping
-//!   alive.
+//!   [atomically](Atomic). [`iter`](View::iter) folds as fast as a slice's iterator,
+//!   [`values`](View::values) passes plain elements to a function, and [`blocks`](View::blocks) give a
+//!   `for` loop the speed of a fold. An [`OwnedView`] keeps its mapping alive.
 //! - An **element** is a value that a view shows: any type of [`Element`]. zerocopy's derives make
 //!   elements of your structs and enums.
 //! - A [`Reader`] and a [`Writer`] are streams over a mapping, with [`BufRead`](std::io::BufRead) and
@@ -156,7 +156,7 @@ pub use sys::{
 };
 pub use view::{
     Atomic, AtomicElement, Block, Blocks, FindBytesIter, FindIter, Iter, OwnedView, OwnedViewMut,
-    Reader, View, ViewMut, Writer,
+    Reader, Values, View, ViewMut, Writer,
 };
 /// The crate `zerocopy`. Its derives make a struct or enum an [`Element`].
 ///

@@ -22,5 +22,7 @@ mod properties;
 mod reading;
 #[path = "view/searching.rs"]
 mod searching;
+#[path = "view/values.rs"]
+mod values;
 #[path = "view/writing.rs"]
 mod writing;

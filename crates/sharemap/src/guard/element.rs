@@ -5,7 +5,7 @@
 use std::mem::MaybeUninit;
 
 use crate::layout::Element;
-use crate::sys::arch;
+use crate::sys::arch::{self, Baseline, Vectors};
 
 /// Loads an element's bytes, which are undefined if `fault` is set afterwards. `fault` is the address of
 /// the first fault, and may be passed to many loads.
@@ -33,14 +33,34 @@ pub(crate) unsafe fn load_bytes<T: Element>(
     count: usize,
     fault: &mut usize,
 ) {
-    const BLOCK: usize = size_of::<arch::Block>();
+    // SAFETY: as promised by the caller; every processor of the target has these vectors.
+    unsafe { load_by::<Baseline, T>(to, from, count, fault) }
+}
+
+/// Loads `count` elements into private memory by the given vectors.
+///
+/// # Safety
+/// As for [`load_bytes`]; the processor must have the vectors.
+#[inline(always)]
+pub(crate) unsafe fn load_by<V: Vectors, T: Element>(
+    to: *mut u8,
+    from: *const u8,
+    count: usize,
+    fault: &mut usize,
+) {
     let len = size_of::<T>() * count;
     let mut done = 0;
     // SAFETY: `done` plus the width of each access is at most `len`.
     unsafe {
-        while len - done >= BLOCK {
-            arch::give_block(to.add(done), arch::load_block(from.add(done), fault));
-            done += BLOCK;
+        while len - done >= size_of::<V::Block>() {
+            let block = V::load_block(from.add(done), fault);
+            to.add(done).cast::<V::Block>().write_unaligned(block);
+            done += size_of::<V::Block>();
+        }
+        while len - done >= size_of::<V::Half>() {
+            let half = V::load_half(from.add(done), fault);
+            to.add(done).cast::<V::Half>().write_unaligned(half);
+            done += size_of::<V::Half>();
         }
         while len - done >= 16 {
             arch::give_narrow(to.add(done), arch::load_narrow(from.add(done), fault));

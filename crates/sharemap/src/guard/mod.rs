@@ -32,7 +32,7 @@ mod scan;
 pub(crate) use atomic::AtomicWord;
 pub(crate) use cause::{SharedFile, with_cause};
 pub(crate) use copy::{copy_in, copy_in_directly, copy_out, copy_out_directly};
-pub(crate) use element::{load, load_bytes, prefetch, store};
+pub(crate) use element::{load, load_by, load_bytes, prefetch, store};
 pub(crate) use find::{BLOCK, find_byte, find_pair};
 pub(crate) use scan::count_bytes;
 
@@ -40,6 +40,7 @@ pub(crate) use crate::sys::arch::{acquire_and_load, acquire_and_load_two, clear_
 
 use crate::sys;
 pub use crate::sys::Recovery;
+pub(crate) use crate::sys::arch::{Baseline, Scan, Vectors, scan};
 
 /// Returns whether guarded accesses are made in place or by system calls in this process.
 ///

@@ -102,7 +102,8 @@ impl<'a, T: Element> View<'a, T> {
 
     /// Returns an iterator over the elements, each of which is a `Result`.
     ///
-    /// [`Iter`] compares the speed of a `for` loop, folds and [`blocks`](Self::blocks).
+    /// [`Iter`] compares the speed of a `for` loop, folds, [`values`](Self::values) and
+    /// [`blocks`](Self::blocks).
     ///
     /// # Examples
     /// ```

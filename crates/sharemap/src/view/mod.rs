@@ -14,6 +14,7 @@ mod iter;
 mod owned;
 mod reader;
 mod search;
+mod values;
 mod writer;
 
 mod atomic;
@@ -26,6 +27,7 @@ pub use find_bytes::FindBytesIter;
 pub use iter::Iter;
 pub use owned::{OwnedView, OwnedViewMut};
 pub use reader::Reader;
+pub use values::Values;
 pub use view_mut::ViewMut;
 pub use writer::Writer;
 
@@ -298,7 +300,9 @@ mod tests {
         view.get(0).unwrap();
         assert_eq!(view.to_vec().unwrap().len(), 64);
         assert_eq!(view.iter().filter(|element| element.is_ok()).count(), 64);
+        assert_eq!(view.iter().fold(0, |count, element| count + usize::from(element.is_ok())), 64);
         assert_eq!(view.blocks::<8>().filter(|block| block.is_ok()).count(), 8);
+        assert_eq!(view.values(|values| values.zip(0..).count()).unwrap(), 64);
         VALIDATED.get()
     }
 

@@ -4,10 +4,11 @@
 
 use std::any::TypeId;
 use std::cmp::Ordering;
+use std::iter::Sum;
 use std::marker::PhantomData;
 
 use super::View;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::guard;
 use crate::layout::Element;
 
@@ -183,13 +184,14 @@ impl<T: Element> View<'_, T> {
             // SAFETY: the bytes of the view that are accessed in place.
             let (count, seen) =
                 unsafe { guard::count_bytes(self.as_ptr().cast(), self.in_place, byte) };
-            let rest = self.subview(seen..)?.count_in_blocks::<128, 64>(value)?;
+            let rest = self.subview(seen..)?.count_in_blocks::<128, u8>(value)?;
             return Ok(count + rest);
         }
         match size_of::<T>() {
-            1 | 2 => self.count_in_blocks::<128, 64>(value),
-            3..=4 => self.count_in_blocks::<64, 64>(value),
-            5..=16 => self.count_in_blocks::<32, 32>(value),
+            1 => self.count_in_blocks::<128, u8>(value),
+            2 => self.count_in_blocks::<128, u16>(value),
+            3..=4 => self.count_in_blocks::<64, u32>(value),
+            5..=16 => self.count_in_blocks::<32, u64>(value),
             // Blocks of large elements would be large on the stack.
             _ => {
                 self.iter().try_fold(0, |count, element| Ok(count + usize::from(element? == value)))
@@ -197,37 +199,22 @@ impl<T: Element> View<'_, T> {
         }
     }
 
-    /// Counts by blocks of `N` elements, in `LANES` counters of one byte each. They are added up before
-    /// one can overflow.
-    fn count_in_blocks<const N: usize, const LANES: usize>(&self, value: T) -> Result<usize>
+    /// Counts by blocks of `N` elements, in a counter that is as wide as an element: the compiler then
+    /// counts in as many lanes as a vector has elements. A counter must be able to hold `N`.
+    fn count_in_blocks<const N: usize, C>(&self, value: T) -> Result<usize>
     where
         T: PartialEq,
+        C: From<bool> + Sum + Into<u64>,
     {
-        let rounds = usize::from(u8::MAX) / (N / LANES);
+        const { assert!(N <= u8::MAX as usize, "every counter holds a byte") };
         let mut blocks = self.blocks::<N>();
-        let mut count = 0;
-        loop {
-            let mut counters = [0u8; LANES];
-            let mut round = 0;
-            while round < rounds {
-                let Some(block) = blocks.next() else { break };
-                let block = block?;
-                for part in block.chunks_exact(LANES) {
-                    for (counter, element) in counters.iter_mut().zip(part) {
-                        *counter += u8::from(*element == value);
-                    }
-                }
-                round += 1;
-            }
-            count += counters.iter().map(|count| usize::from(*count)).sum::<usize>();
-            if round < rounds {
-                break;
-            }
-        }
-        for element in blocks.remainder() {
-            count += usize::from(element? == value);
-        }
-        Ok(count)
+        let rest = blocks.remainder();
+        let count = blocks.try_fold(0u64, |count, block| {
+            let equal: C = block?.iter().map(|element| C::from(*element == value)).sum();
+            Ok::<u64, Error>(count + equal.into())
+        })?;
+        rest.iter()
+            .try_fold(count as usize, |count, element| Ok(count + usize::from(element? == value)))
     }
 
     /// Searches a sorted view for `value`, like [`slice::binary_search`].

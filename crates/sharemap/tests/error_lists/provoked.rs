@@ -71,6 +71,11 @@ fn of_files(dir: &TempDir) -> Vec<Given> {
         ("View::get", bytes.get(bytes.len()).unwrap_err()),
         ("View::get", bytes.cast::<bool>().unwrap().get(0).unwrap_err()),
         ("View::get", shrunk.bytes().get(page_size()).unwrap_err()),
+        (
+            "View::values",
+            bytes.cast::<bool>().unwrap().values(|values| values.count()).unwrap_err(),
+        ),
+        ("View::values", shrunk.bytes().values(|values| values.count()).unwrap_err()),
         ("View::cast", bytes.subview(1..9).unwrap().cast::<u64>().unwrap_err()),
         ("View::cast", bytes.subview(..9).unwrap().cast::<u64>().unwrap_err()),
         ("View::subview", bytes.subview(..=bytes.len()).unwrap_err()),

@@ -23,6 +23,7 @@ mod lives;
 mod ours;
 mod previous;
 mod raw;
+mod reach;
 mod sandbox;
 mod sites;
 mod stack;
@@ -39,6 +40,7 @@ fn child() {
         "lives" => lives::scenario(words),
         #[cfg(target_arch = "x86_64")]
         "code" => code::scenario(words),
+        "reach" => reach::scenario(words),
         "sandbox" => sandbox::scenario(words),
         "stack" => stack::scenario(words),
         _ => panic!("no scenario {name}"),

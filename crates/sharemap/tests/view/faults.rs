@@ -103,6 +103,8 @@ fn walks_end<T: Sample>(
     is_fault(&error, path, offset);
     assert!(iter.next().is_none());
 
+    values_end(view, gone, offset, path, good);
+
     blocks_end::<T, 1>(view, gone, offset, path, expected);
     blocks_end::<T, 5>(view, gone, offset, path, expected);
     blocks_end::<T, 32>(view, gone, offset, path, expected);
@@ -112,6 +114,39 @@ fn walks_end<T: Sample>(
     assert_eq!(error.completed(), Some(gone));
     is_fault(&view.get(gone).unwrap_err(), path, offset);
     assert_eq!(view.get(gone - 1).unwrap(), expected[gone - 1]);
+}
+
+/// Asserts that `values` returns the fault if the iterator arrives at it, and otherwise the result.
+fn values_end<T: Sample>(view: View<'_, T>, gone: usize, offset: usize, path: &Path, good: &[T]) {
+    let mut seen = Vec::new();
+    let error = view.values(|values| seen.extend(values)).unwrap_err();
+    assert_eq!(seen, good, "what came before the fault stays done");
+    is_fault(&error, path, offset);
+
+    seen.clear();
+    let error = view.values(|mut values| {
+        for value in values.by_ref() {
+            seen.push(value);
+        }
+        assert!(values.next().is_none() && values.next().is_none(), "what ended stays so");
+    });
+    assert_eq!(seen, good);
+    is_fault(&error.unwrap_err(), path, offset);
+
+    for early in [0, 1, 33, gone - 1].into_iter().filter(|early| *early < gone) {
+        // A fold after a part of the elements that were copied ahead.
+        let error = view.values(|mut values| {
+            let head = values.by_ref().take(early).count();
+            head + values.fold(0, |count, _| count + 1)
+        });
+        is_fault(&error.unwrap_err(), path, offset);
+        let found = view.values(|mut values| values.nth(early)).unwrap();
+        assert_eq!(found.as_ref(), good.get(early), "the fault was not reached");
+        let taken = view.values(|values| values.take(early).count()).unwrap();
+        assert_eq!(taken, early.min(gone));
+    }
+    assert_eq!(view.values(|values| values.take(gone).count()).unwrap(), gone);
+    is_fault(&view.values(|mut values| values.nth(gone)).unwrap_err(), path, offset);
 }
 
 /// Asserts that iteration by blocks returns all complete blocks, and reports the fault exactly.
@@ -138,6 +173,10 @@ fn blocks_end<T: Sample, const N: usize>(
         is_fault(&error.unwrap(), path, offset);
         let error = view.blocks::<N>().try_fold(0, |count, block| block.map(|_| count + 1));
         is_fault(&error.unwrap_err(), path, offset);
+        let mut errors = Vec::new();
+        view.blocks::<N>().for_each(|block| errors.extend(block.err()));
+        assert_eq!(errors.len(), 1, "the error is the last item");
+        is_fault(&errors[0], path, offset);
     } else {
         assert!(error.is_none());
         let rest: Vec<_> = remainder.iter().collect();

@@ -13,7 +13,7 @@ pub fn holding<T: Sample>(offset: usize, elements: &[T]) -> MappingMut {
 }
 
 /// Runs `check` on views of every length in `LENGTHS`, at several offsets.
-fn over_views<T: Sample>(check: impl Fn(View<'_, T>, &[T])) {
+pub fn over_views<T: Sample>(check: impl Fn(View<'_, T>, &[T])) {
     for len in LENGTHS {
         for offset in offsets::<T>() {
             over_view(offset, len, &check);
@@ -21,7 +21,7 @@ fn over_views<T: Sample>(check: impl Fn(View<'_, T>, &[T])) {
     }
 }
 
-fn over_view<T: Sample>(offset: usize, len: usize, check: impl Fn(View<'_, T>, &[T])) {
+pub fn over_view<T: Sample>(offset: usize, len: usize, check: impl Fn(View<'_, T>, &[T])) {
     let expected = samples::<T>(len as u64, len);
     let map = holding(offset, &expected);
     let view = *map.view_at::<T>(offset, len).unwrap();
@@ -30,7 +30,7 @@ fn over_view<T: Sample>(offset: usize, len: usize, check: impl Fn(View<'_, T>, &
 }
 
 /// Returns `true` if 1 MiB holds few enough elements to iterate over in a debug build.
-fn is_wide<T>() -> bool {
+pub fn is_wide<T>() -> bool {
     size_of::<T>() >= 8
 }
 
@@ -185,6 +185,16 @@ fn in_blocks<T: Sample, const N: usize>(view: View<'_, T>, expected: &[T]) {
     });
     let whole = expected.len() - chunks.remainder().len();
     assert_eq!(folded.unwrap(), expected[..whole]);
+    let mut each = Vec::new();
+    let mut rest = view.blocks::<N>();
+    each.extend(rest.by_ref().take(2).flat_map(Result::unwrap));
+    rest.for_each(|block| each.extend(block.unwrap()));
+    assert_eq!(each, expected[..whole], "a fold after 2 blocks");
+    let mut stopped = view.blocks::<N>();
+    let stop =
+        stopped.try_fold(0, |count, _| if count == 1 { Err("enough") } else { Ok(count + 1) });
+    assert_eq!(stop, if chunks.len() > 1 { Err("enough") } else { Ok(chunks.len()) });
+    assert_eq!(stopped.count(), chunks.len().saturating_sub(2), "after a fold that ended early");
     assert_eq!(view.blocks::<N>().count(), chunks.len());
 }
 

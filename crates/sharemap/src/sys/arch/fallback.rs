@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code, reason = "raw addresses")]
 
+use crate::sys::arch::{Scan, Vectors};
 use crate::sys::fault::{copy_from_foreign, copy_to_foreign};
 
 /// `true` if this architecture has recoverable accesses.
@@ -10,9 +11,6 @@ pub(crate) const AVAILABLE: bool = false;
 
 /// A vector of 16 bytes.
 pub(crate) type Narrow = [u8; 16];
-
-/// The bytes that one access moves.
-pub(crate) type Block = [[u8; 16]; 4];
 
 unsafe fn load<T: Copy + Default>(address: *const u8, fault: &mut usize) -> T {
     let mut value = T::default();
@@ -63,11 +61,29 @@ plain! {
     load_narrow, store_narrow, Narrow;
 }
 
-/// # Safety
-/// As for plain loads.
-pub(crate) unsafe fn load_block(address: *const u8, fault: &mut usize) -> Block {
-    // SAFETY: as promised by the caller.
-    unsafe { load(address, fault) }
+/// Runs a scan.
+#[inline(always)]
+pub(crate) fn scan<S: Scan>(scan: S) -> S::Output {
+    // SAFETY: the vectors are arrays of bytes.
+    unsafe { scan.run::<Baseline>() }
+}
+
+/// Arrays in the place of vectors.
+pub(crate) struct Baseline;
+
+impl Vectors for Baseline {
+    type Block = [Narrow; 8];
+    type Half = [Narrow; 4];
+
+    unsafe fn load_block(address: *const u8, fault: &mut usize) -> Self::Block {
+        // SAFETY: as promised by the caller.
+        unsafe { load(address, fault) }
+    }
+
+    unsafe fn load_half(address: *const u8, fault: &mut usize) -> Self::Half {
+        // SAFETY: as promised by the caller.
+        unsafe { load(address, fault) }
+    }
 }
 
 /// Loads two vectors: one at the address, and one `last` bytes after it.
@@ -145,15 +161,6 @@ pub(crate) unsafe fn take_narrow(from: *const u8) -> Narrow {
 pub(crate) unsafe fn give_narrow(to: *mut u8, value: Narrow) {
     // SAFETY: the caller promises the room.
     unsafe { to.cast::<Narrow>().write(value) }
-}
-
-/// Writes a block to private memory.
-///
-/// # Safety
-/// `to` must have room for the block.
-pub(crate) unsafe fn give_block(to: *mut u8, block: Block) {
-    // SAFETY: the caller promises the room.
-    unsafe { to.cast::<Block>().write(block) }
 }
 
 /// Copies out of guarded memory. Returns `false` if any byte faulted.

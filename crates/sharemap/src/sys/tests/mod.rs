@@ -1,3 +1,4 @@
 //! Tests that every port passes.
 
 mod conformance;
+pub(crate) mod sites;

@@ -38,7 +38,8 @@ const EXCEPTION_CONTINUE_SEARCH: i32 = 0;
 /// The first parameter of an access violation by execution. A read has 0, a write 1.
 const EXECUTE: usize = 8;
 
-/// The address of a readable and writable page without meaning, to which faulted accesses are redirected.
+/// The middle of a readable and writable area without meaning, to which faulted accesses are redirected. It
+/// extends [`arch::REACH`] bytes to both sides.
 static SCRATCH: AtomicUsize = AtomicUsize::new(0);
 
 /// The page of the self-test that runs now; 0 if none runs.
@@ -96,13 +97,13 @@ pub(crate) fn thread_ready() -> bool {
     true
 }
 
-/// Allocates the scratch page, which is larger than the reach of a site. Returns `true` on success.
+/// Allocates the scratch area. Returns `true` on success.
 fn allocate_scratch() -> bool {
-    let len = page_size().max(2 * arch::REACH);
+    let (len, kind) = (2 * arch::REACH, MEM_RESERVE | MEM_COMMIT);
     // SAFETY: new memory.
-    let page = unsafe { VirtualAlloc(ptr::null(), len, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE) };
-    SCRATCH.store(page as usize, Ordering::Release);
-    !page.is_null()
+    let area = unsafe { VirtualAlloc(ptr::null(), len, kind, PAGE_READWRITE) };
+    SCRATCH.store((area as usize).wrapping_add(arch::REACH), Ordering::Release);
+    !area.is_null()
 }
 
 /// Keeps the module that holds the handler from being unloaded.
@@ -125,6 +126,14 @@ fn registers(context: &mut CONTEXT) -> (usize, &mut u64, &mut u64) {
     // SAFETY: both variants of the union are plain integers.
     let (low, high) = unsafe { context.Anonymous.X.split_at_mut(10) };
     (program_counter, &mut high[0], &mut low[9])
+}
+
+/// Points the address register of a site at the scratch area. Returns `false` if it points there already:
+/// such a site reaches too far, and would fault for ever.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn redirect(address: &mut u64) -> bool {
+    let scratch = SCRATCH.load(Ordering::Relaxed) as u64;
+    std::mem::replace(address, scratch) != scratch
 }
 
 /// Ends a string copy whose guarded side faulted, by setting its count to zero. Returns `false`, and
@@ -157,15 +166,16 @@ unsafe extern "system" fn handler(exception: *mut EXCEPTION_POINTERS) -> i32 {
             if !readable(program_counter) {
                 return EXCEPTION_CONTINUE_SEARCH;
             }
-            let kind = arch::site_kind(program_counter, readable);
-            if kind == Some(0) || kind.is_some_and(|kind| end_copy(kind, at, context)) {
-                let (_, address, flag) = registers(context);
+            let recovered = match arch::site_kind(program_counter, readable) {
+                Some(0) => redirect(registers(context).1),
+                Some(kind) => end_copy(kind, at, context),
+                None => false,
+            };
+            if recovered {
+                let flag = registers(context).2;
                 // Of several faults in a run of accesses, the first is reported.
                 if *flag == 0 {
                     *flag = if at == 0 { 1 } else { at as u64 };
-                }
-                if kind == Some(0) {
-                    *address = SCRATCH.load(Ordering::Relaxed) as u64;
                 }
                 return EXCEPTION_CONTINUE_EXECUTION;
             }

@@ -1,7 +1,7 @@
 //! aarch64: address in `x10`, flag in `x9`, marker `movz w10, #0xd5c7` and `movz w10, #length`.
 //!
 //! Read-modify-write operations are LL/SC loops, which every aarch64 processor has. A fault in a loop moves
-//! it to the scratch page, where it ends. The options of the assembly are those of x86-64: plain loads are
+//! it to the scratch area, where it ends. The options of the assembly are those of x86-64: plain loads are
 //! `readonly`, and an access that may serve as an acquire or a release is a full compiler barrier.
 
 #![allow(unsafe_code, reason = "reads the code around a fault")]
@@ -24,9 +24,9 @@ mod words;
 
 pub(crate) use find::{find_byte, find_pair};
 pub(crate) use vectors::{
-    Block, copy_in, copy_in_directly, copy_in_widest, copy_out, copy_out_directly, copy_out_widest,
-    count_bytes, give_block, give_narrow, load_block, load_ends, load_narrow, load_pair,
-    store_ends, store_narrow, store_pair, take_narrow,
+    Baseline, copy_in, copy_in_directly, copy_in_widest, copy_out, copy_out_directly,
+    copy_out_widest, count_bytes, give_narrow, load_ends, load_narrow, load_pair, scan, store_ends,
+    store_narrow, store_pair, take_narrow,
 };
 pub(crate) use words::*;
 

@@ -5,24 +5,70 @@
 use std::arch::aarch64::{uint8x16_t, vld1q_u8, vst1q_u8};
 use std::arch::asm;
 
+use crate::sys::arch::{Scan, Vectors, in_reach};
+
 /// A vector of 16 bytes.
 pub(crate) type Narrow = uint8x16_t;
 
-/// The bytes that one site moves: four vectors.
-pub(crate) type Block = [uint8x16_t; 4];
+/// The bytes that one site copies: four vectors.
+type Quad = [Narrow; 4];
 
-/// # Safety
-/// As for plain loads.
+/// Runs a scan, by the only vectors that there are.
 #[inline(always)]
-pub(crate) unsafe fn load_block(address: *const u8, fault: &mut usize) -> Block {
-    // SAFETY: as promised by the caller.
-    unsafe { load_quad(address, fault) }
+pub(crate) fn scan<S: Scan>(scan: S) -> S::Output {
+    // SAFETY: NEON is part of the architecture.
+    unsafe { scan.run::<Baseline>() }
+}
+
+/// The vectors of NEON.
+pub(crate) struct Baseline;
+
+impl Vectors for Baseline {
+    type Block = [Narrow; 8];
+    type Half = [Narrow; 4];
+
+    #[inline(always)]
+    unsafe fn load_block(address: *const u8, fault: &mut usize) -> Self::Block {
+        // SAFETY: as promised by the caller.
+        unsafe { load_eight(address, fault) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_half(address: *const u8, fault: &mut usize) -> Self::Half {
+        // SAFETY: as promised by the caller.
+        unsafe { load_quad(address, fault) }
+    }
 }
 
 /// # Safety
 /// As for plain loads.
 #[inline(always)]
-unsafe fn load_quad(address: *const u8, fault: &mut usize) -> [Narrow; 4] {
+unsafe fn load_eight(address: *const u8, fault: &mut usize) -> [Narrow; 8] {
+    const { assert!(in_reach(0, 128)) }
+    let (a, b, c, d): (Narrow, Narrow, Narrow, Narrow);
+    let (e, f, g, h): (Narrow, Narrow, Narrow, Narrow);
+    // SAFETY: all loads go through x10; a fault is recovered in place.
+    unsafe {
+        asm!(
+            "2: ldp {a:q}, {b:q}, [x10]",
+            "ldp {c:q}, {d:q}, [x10, #32]",
+            "ldp {e:q}, {f:q}, [x10, #64]",
+            "ldp {g:q}, {h:q}, [x10, #96]",
+            mark!(),
+            a = out(vreg) a, b = out(vreg) b, c = out(vreg) c, d = out(vreg) d,
+            e = out(vreg) e, f = out(vreg) f, g = out(vreg) g, h = out(vreg) h,
+            inout("x10") address => _, inout("x9") *fault,
+            options(nostack, preserves_flags, readonly)
+        );
+    }
+    [a, b, c, d, e, f, g, h]
+}
+
+/// # Safety
+/// As for plain loads.
+#[inline(always)]
+unsafe fn load_quad(address: *const u8, fault: &mut usize) -> Quad {
+    const { assert!(in_reach(0, 64)) }
     let (a, b, c, d): (Narrow, Narrow, Narrow, Narrow);
     // SAFETY: all loads go through x10; a fault is recovered in place.
     unsafe {
@@ -41,7 +87,8 @@ unsafe fn load_quad(address: *const u8, fault: &mut usize) -> [Narrow; 4] {
 /// # Safety
 /// As for plain stores.
 #[inline(always)]
-unsafe fn store_quad(address: *mut u8, values: [Narrow; 4], fault: &mut usize) {
+unsafe fn store_quad(address: *mut u8, values: Quad, fault: &mut usize) {
+    const { assert!(in_reach(0, 64)) }
     let [a, b, c, d] = values;
     // SAFETY: all stores go through x10; a fault is recovered in place.
     unsafe {
@@ -165,16 +212,6 @@ pub(crate) unsafe fn give_narrow(to: *mut u8, value: Narrow) {
     unsafe { vst1q_u8(to, value) }
 }
 
-/// Writes a block to private memory.
-///
-/// # Safety
-/// `to` must have room for the block.
-#[inline(always)]
-pub(crate) unsafe fn give_block(to: *mut u8, block: Block) {
-    // SAFETY: the caller promises the room for a block; the accesses are unaligned.
-    unsafe { to.cast::<Block>().write_unaligned(block) }
-}
-
 /// Copies more than 64 bytes out of guarded memory. The last block overlaps the previous one. Returns `false`
 /// if any access faulted.
 ///
@@ -185,13 +222,13 @@ pub(crate) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) -> bool 
     // SAFETY: `at` plus a block stays within `len` on both sides.
     unsafe {
         while at < len {
-            at = at.min(len - size_of::<Block>());
+            at = at.min(len - size_of::<Quad>());
             let block = load_quad(from.add(at), &mut fault);
             if fault != 0 {
                 return false;
             }
-            give_block(to.add(at), block);
-            at += size_of::<Block>();
+            to.add(at).cast::<Quad>().write_unaligned(block);
+            at += size_of::<Quad>();
         }
     }
     true
@@ -207,13 +244,13 @@ pub(crate) unsafe fn copy_in(to: *mut u8, from: *const u8, len: usize) -> bool {
     // SAFETY: `at` plus a block stays within `len` on both sides.
     unsafe {
         while at < len {
-            at = at.min(len - size_of::<Block>());
-            let block = from.add(at).cast::<Block>().read_unaligned();
+            at = at.min(len - size_of::<Quad>());
+            let block = from.add(at).cast::<Quad>().read_unaligned();
             store_quad(to.add(at), block, &mut fault);
             if fault != 0 {
                 return false;
             }
-            at += size_of::<Block>();
+            at += size_of::<Quad>();
         }
     }
     true

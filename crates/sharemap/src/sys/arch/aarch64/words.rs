@@ -87,7 +87,7 @@ macro_rules! atomics {
         #[inline(always)]
         pub(crate) unsafe fn $swap(address: *mut u8, value: $int, fault: &mut usize) -> $int {
             let previous: $int;
-            // SAFETY: the loop accesses memory through x10; a fault in it moves it to the scratch page.
+            // SAFETY: the loop accesses memory through x10; a fault in it moves it to the scratch area.
             unsafe {
                 asm!(
                     concat!("2: ldaxr {previous", $form, "}, [x10]"),
@@ -114,7 +114,7 @@ macro_rules! atomics {
             fault: &mut usize,
         ) -> $int {
             let previous: $int;
-            // SAFETY: the loop accesses memory through x10; a fault in it moves it to the scratch page.
+            // SAFETY: the loop accesses memory through x10; a fault in it moves it to the scratch area.
             unsafe {
                 asm!(
                     concat!("2: ldaxr {previous", $form, "}, [x10]"),
@@ -138,7 +138,7 @@ macro_rules! atomics {
         #[inline(always)]
         pub(crate) unsafe fn $fetch_add(address: *mut u8, value: $int, fault: &mut usize) -> $int {
             let previous: $int;
-            // SAFETY: the loop accesses memory through x10; a fault in it moves it to the scratch page.
+            // SAFETY: the loop accesses memory through x10; a fault in it moves it to the scratch area.
             unsafe {
                 asm!(
                     concat!("2: ldaxr {previous", $form, "}, [x10]"),

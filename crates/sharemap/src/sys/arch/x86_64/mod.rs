@@ -22,24 +22,28 @@ macro_rules! mark {
 }
 
 mod bulk;
+mod count;
 mod find;
 mod lock_sites;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod vectors;
 mod words;
 
 pub(crate) use bulk::{
     copy_in, copy_in_directly, copy_in_widest, copy_out, copy_out_directly, copy_out_widest,
 };
+pub(crate) use count::count_bytes;
 pub(crate) use find::{find_byte, find_pair};
 pub(crate) use lock_sites::{
     acquire_and_load, acquire_and_load_two, clear_64, load_two, store_and_release_32,
     store_and_release_64,
 };
-pub(crate) use scan::count_bytes;
+pub(crate) use scan::{Baseline, scan};
 pub(crate) use vectors::{
-    Block, give_block, give_narrow, load_block, load_ends, load_narrow, load_pair, store_ends,
-    store_narrow, store_pair, take_narrow,
+    give_narrow, load_ends, load_narrow, load_pair, store_ends, store_narrow, store_pair,
+    take_narrow,
 };
 pub(crate) use words::*;
 

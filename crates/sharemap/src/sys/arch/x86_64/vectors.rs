@@ -7,6 +7,8 @@ use std::arch::x86_64::{
     __m128i, __m256i, _mm_loadu_si128, _mm_storeu_si128, _mm256_loadu_si256, _mm256_storeu_si256,
 };
 
+use crate::sys::arch::in_reach;
+
 /// Defines accesses to four vectors at a time, and to single vectors of private memory.
 macro_rules! vectors {
     ($(#[$attribute:meta])* $vector:ty, $class:ident, $move:literal, $width:literal,
@@ -18,6 +20,7 @@ macro_rules! vectors {
         /// As for plain loads.
         $(#[$attribute])*
         pub(crate) unsafe fn $load(address: *const u8, fault: &mut usize) -> [$vector; 4] {
+            const { assert!(in_reach(0, 4 * $width)) }
             let (a, b, c, d): ($vector, $vector, $vector, $vector);
             // SAFETY: all loads go through r10; a fault is recovered in place.
             unsafe {
@@ -42,6 +45,7 @@ macro_rules! vectors {
         /// As for plain stores.
         $(#[$attribute])*
         pub(crate) unsafe fn $store(address: *mut u8, values: [$vector; 4], fault: &mut usize) {
+            const { assert!(in_reach(0, 4 * $width)) }
             let [a, b, c, d] = values;
             // SAFETY: all stores go through r10; a fault is recovered in place.
             unsafe {
@@ -86,7 +90,7 @@ vectors!(
     __m128i,
     xmm_reg,
     "movdqu",
-    "16",
+    16,
     _mm_loadu_si128,
     _mm_storeu_si128,
     load_quad,
@@ -100,7 +104,7 @@ vectors!(
     __m256i,
     ymm_reg,
     "vmovdqu",
-    "32",
+    32,
     _mm256_loadu_si256,
     _mm256_storeu_si256,
     load_quad_wide,
@@ -251,35 +255,6 @@ pub(crate) unsafe fn store_ends(
             options(nostack, preserves_flags)
         );
     }
-}
-
-/// The bytes that one site moves: four vectors of a width that every processor of the target has.
-#[cfg(not(target_feature = "avx"))]
-pub(crate) type Block = [__m128i; 4];
-#[cfg(target_feature = "avx")]
-pub(crate) type Block = [__m256i; 4];
-
-/// # Safety
-/// As for plain loads.
-#[inline(always)]
-pub(crate) unsafe fn load_block(address: *const u8, fault: &mut usize) -> Block {
-    // SAFETY: as promised by the caller.
-    unsafe {
-        #[cfg(not(target_feature = "avx"))]
-        return load_quad(address, fault);
-        #[cfg(target_feature = "avx")]
-        return load_quad_wide(address, fault);
-    }
-}
-
-/// Writes a block to private memory.
-///
-/// # Safety
-/// `to` must have room for the block.
-#[inline(always)]
-pub(crate) unsafe fn give_block(to: *mut u8, block: Block) {
-    // SAFETY: the caller promises the room for a block; the accesses are unaligned.
-    unsafe { to.cast::<Block>().write_unaligned(block) }
 }
 
 /// Defines copies by blocks. The last block overlaps the previous one, and a fault ends the copy.

@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use super::is_probed;
 use crate::sys::arch;
 use crate::sys::os::fault as os;
-use crate::sys::os::map::page_size;
 use crate::sys::posix::code;
 
 /// The actions that `SIGBUS` and `SIGSEGV` had before ours, in this order.
@@ -88,25 +87,25 @@ const WHILE_OURS_RUNS: u64 = !(os::bit(libc::SIGILL)
 const KNOWN_BY: u64 =
     WHILE_OURS_RUNS & 0x3fff_ffff & !os::bit(libc::SIGKILL) & !os::bit(libc::SIGSTOP);
 
-/// The address of a readable and writable page to which faulting accesses are redirected. Its contents
-/// have no meaning.
+/// The middle of a readable and writable area to which faulting accesses are redirected. It extends
+/// [`arch::REACH`] bytes to both sides. Its contents have no meaning.
 static SCRATCH: AtomicUsize = AtomicUsize::new(0);
 
-/// Maps the scratch page. Returns `false` if there is no memory for it.
+/// Maps the scratch area. Returns `false` if there is no memory for it.
 pub(super) fn map_scratch() -> bool {
     // SAFETY: maps new private memory.
-    let page = unsafe {
+    let area = unsafe {
         libc::mmap(
             ptr::null_mut(),
-            page_size().max(2 * arch::REACH),
+            2 * arch::REACH,
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_PRIVATE | libc::MAP_ANON,
             -1,
             0,
         )
     };
-    SCRATCH.store(page as usize, Ordering::Release);
-    page != libc::MAP_FAILED
+    SCRATCH.store((area as usize).wrapping_add(arch::REACH), Ordering::Release);
+    area != libc::MAP_FAILED
 }
 
 pub(super) fn is_ours(handler: usize) -> bool {
@@ -122,7 +121,7 @@ pub(super) fn handler_address() -> usize {
 /// Returns `true` if our handler is installed.
 ///
 /// # Safety
-/// `signal` is `SIGBUS` or `SIGSEGV`, and the scratch page exists.
+/// `signal` is `SIGBUS` or `SIGSEGV`, and the scratch area exists.
 pub(super) unsafe fn install_for(signal: c_int) -> bool {
     let previous = os::Action::of(signal);
     if is_ours(previous.handler()) {
@@ -193,9 +192,13 @@ unsafe fn recover(info: *mut libc::siginfo_t, context: *mut c_void) -> bool {
             return false;
         }
         let address = os::address(info) as usize;
+        let scratch = SCRATCH.load(Ordering::Relaxed);
         match (arch::site_kind(at, code::is_readable), registers.copy) {
-            // A load, store or atomic access: it is executed again, on the scratch page.
-            (Some(0), _) => *registers.address = SCRATCH.load(Ordering::Relaxed) as _,
+            // A load, store or atomic access: it is executed again, on the scratch area. A site that
+            // faults there reaches too far, and would fault for ever.
+            (Some(0), _) if *registers.address as usize != scratch => {
+                *registers.address = scratch as _;
+            }
             // A string copy that faulted on its guarded side: with a count of zero, it ends here. A fault on
             // the private side is not ours.
             (Some(kind), Some([source, destination, count]))

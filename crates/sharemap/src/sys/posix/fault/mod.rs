@@ -59,7 +59,7 @@ pub(crate) fn recovery() -> Recovery {
 fn install() -> Recovery {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
-        // The handler reads the scratch page and the known code, so both are prepared before it is
+        // The handler reads the scratch area and the known code, so both are prepared before it is
         // installed. The module is pinned first: the known code must stay mapped.
         let able = arch::AVAILABLE && map_scratch() && {
             os::pin_module(handler_address() as *const c_void);
