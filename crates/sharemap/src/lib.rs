@@ -154,8 +154,8 @@ pub use sys::{
     Advice, AsDescriptor, CacheStatus, HugePages, Lifetime, PageState, Protection, Seals,
 };
 pub use view::{
-    Atomic, AtomicElement, Block, Blocks, Iter, OwnedView, OwnedViewMut, Reader, View, ViewMut,
-    Writer,
+    Atomic, AtomicElement, Block, Blocks, GuardedSlice, Iter, OwnedView, OwnedViewMut, Reader,
+    View, ViewMut, Writer,
 };
 /// The crate `zerocopy`. Its derives make a struct or enum an [`Element`].
 ///

@@ -18,7 +18,7 @@ use super::is_probed;
 use crate::sys::arch;
 use crate::sys::os::fault as os;
 use crate::sys::os::map::page_size;
-use crate::sys::posix::code;
+use crate::sys::posix::{code, slice};
 
 /// The actions that `SIGBUS` and `SIGSEGV` had before ours, in this order.
 ///
@@ -158,8 +158,8 @@ fn flags_in_front_of(previous: &os::Action) -> c_int {
     libc::SA_SIGINFO | flags
 }
 
-/// Handles `SIGBUS` and `SIGSEGV`: recovers a fault at a guarded access, and passes every other signal to
-/// the previous action.
+/// Handles `SIGBUS` and `SIGSEGV`: recovers a fault at a guarded access, replaces the lost pages of a
+/// guarded slice, and passes every other signal to the previous action.
 ///
 /// # Safety
 /// The kernel calls it, or a later handler that passes its own arguments on.
@@ -170,7 +170,11 @@ unsafe extern "C-unwind" fn handler(
 ) {
     // SAFETY: `info` and `context` are the kernel's.
     unsafe {
-        if !(os::claims(signal, (*info).si_code) && recover(info, context)) {
+        let code = (*info).si_code;
+        let claimed = os::claims(signal, code)
+            && (recover(info, context)
+                || signal == libc::SIGBUS && slice::replace(code, os::address(info) as usize));
+        if !claimed {
             hand_on(signal, info, context);
         }
     }
