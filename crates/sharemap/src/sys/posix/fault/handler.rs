@@ -7,8 +7,8 @@
 //! is installed with the previous handler's flags for the alternate stack and for restarts, and sets
 //! the previous handler's mask before calling it.
 //!
-//! The handler works on as little as 700 bytes of stack beyond the signal's frame, in unoptimized builds,
-//! too. It therefore makes few calls and uses plain loops.
+//! The handler works on as little as 700 bytes of stack beyond the signal's frame (1,000 for a guarded
+//! slice), in unoptimized builds, too. It therefore makes few calls and uses plain loops.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
