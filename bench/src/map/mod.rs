@@ -1,5 +1,5 @@
 //! The figures of mapping and guarded access, one file per group. This library's side uses only its
-//! safe public interface.
+//! public interface, and `unsafe` only for guarded slices.
 
 mod cold;
 mod copies;
@@ -13,13 +13,14 @@ pub mod native;
 mod newlines;
 mod open;
 mod random;
+mod slices;
 mod sum;
 
 pub use crate::figure::Figure;
 
 /// Returns all figures in the order of the report.
 pub fn figures() -> Vec<Figure> {
-    let groups: [&[Figure]; 13] = [
+    let groups: [&[Figure]; 14] = [
         open::FIGURES,
         sum::FIGURES,
         native::FIGURES,
@@ -27,6 +28,7 @@ pub fn figures() -> Vec<Figure> {
         newlines::FIGURES,
         random::FIGURES,
         copies::FIGURES,
+        slices::FIGURES,
         fault::FIGURES,
         huge::FIGURES,
         fresh::FIGURES,
