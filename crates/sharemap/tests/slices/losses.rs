@@ -72,7 +72,8 @@ fn lost_bytes_are_zeros_and_are_reported() {
     }
 }
 
-/// One fault serves the whole slice: a lost file of 4,096 pages, read in any order, leaves few mappings.
+/// One fault serves the whole slice: of 4,096 lost pages every second one is read, in any order, and few
+/// mappings are made.
 #[test]
 fn one_fault_replaces_all_lost_pages() {
     if !has_slices() {
@@ -88,9 +89,9 @@ fn one_fault_replaces_all_lost_pages() {
         let slice = guarded(Mapping::open(&path).unwrap().bytes());
         file.set_len(page as u64).unwrap();
         let before = mappings();
-        for at in 0..4096 {
-            let at = [at, 4095 - at, at * 769 % 4096][order];
-            assert_eq!(slice[at * page], 0);
+        for step in 0..2048 {
+            let at = [step, 2047 - step, step * 769 % 2048][order];
+            assert_eq!(slice[(2 * at + 1) * page], 0);
         }
         if let (Ok(before), Ok(after)) = (before, mappings()) {
             // Other tests map and unmap at the same time.
