@@ -15,7 +15,7 @@ use std::thread;
 
 use sharemap::{GuardedSlice, Mapping, MappingMut, page_size};
 
-use crate::common::{TempDir, child, memfd, mount_tmpfs, passes, pattern, role, skip};
+use crate::common::{TempDir, child, emulated, memfd, mount_tmpfs, passes, pattern, role, skip};
 use crate::has_slices;
 use crate::hostile::huge_file;
 use crate::random::Random;
@@ -23,7 +23,11 @@ use crate::random::Random;
 const READERS: usize = 3;
 
 fn races() -> usize {
-    if std::env::var_os("SHAREMAP_LONG").is_some() { 200_000 } else { 2_000 }
+    match std::env::var_os("SHAREMAP_LONG") {
+        Some(_) => 200_000,
+        None if emulated() => 500,
+        None => 2_000,
+    }
 }
 
 /// What happens to the file after it was cut, while the slices are read.

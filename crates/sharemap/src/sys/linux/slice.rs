@@ -17,8 +17,8 @@ use super::file_system::is_on_hugetlbfs;
 use super::map::page_size;
 use crate::error::Result;
 use crate::sys::FileStatus;
-use crate::sys::posix::errno;
 pub(crate) use crate::sys::posix::slice::GuardedSpan;
+use crate::sys::posix::{errno, slice::Lost};
 
 /// Mappings of one page each, without access, which the handler unmaps if the process has as many mappings
 /// as the system allows: replacing the end of a mapping makes one more. An address, [`FILLING`], or 0.
@@ -104,18 +104,6 @@ pub(crate) fn file_len(file: c_int) -> Option<u64> {
         }
         Some((*stat.as_ptr()).st_size as u64)
     }
-}
-
-/// The pages to replace. All addresses are multiples of `page`, which is the size of the mapping's pages.
-pub(crate) struct Lost {
-    /// The beginning of the whole mapping.
-    pub(crate) base: usize,
-    pub(crate) from: usize,
-    /// The page that faulted, in `from..end`.
-    pub(crate) fault: usize,
-    /// The end of the whole mapping.
-    pub(crate) end: usize,
-    pub(crate) page: usize,
 }
 
 /// Replaces the pages `from..end` by zeros. Returns `true` if the page that faulted can be read.

@@ -11,6 +11,7 @@ use super::map::page_size;
 use crate::error::Result;
 use crate::sys::FileStatus;
 pub(crate) use crate::sys::posix::slice::GuardedSpan;
+use crate::sys::posix::slice::Lost;
 
 /// Succeeds: the number of mappings has no limit, so the handler needs nothing prepared.
 pub(crate) fn prepare() -> Result<()> {
@@ -38,19 +39,6 @@ pub(crate) fn file_len(file: c_int) -> Option<u64> {
         *errno = before;
         if failed { None } else { Some((*stat.as_ptr()).st_size as u64) }
     }
-}
-
-/// The pages to replace. All addresses are multiples of `page`.
-#[allow(dead_code, reason = "Linux has failures that need all of them")]
-pub(crate) struct Lost {
-    /// The beginning of the whole mapping.
-    pub(crate) base: usize,
-    pub(crate) from: usize,
-    /// The page that faulted, in `from..end`.
-    pub(crate) fault: usize,
-    /// The end of the whole mapping.
-    pub(crate) end: usize,
-    pub(crate) page: usize,
 }
 
 /// Replaces the pages `from..end` by zeros. Returns `true` if the page that faulted can be read.

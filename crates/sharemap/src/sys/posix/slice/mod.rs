@@ -120,6 +120,21 @@ fn refused(refusal: Refusal) -> Error {
     }
 }
 
+/// The pages of a slice that the handler replaces. All addresses are multiples of `page`, the size of the
+/// mapping's pages.
+#[allow(dead_code, reason = "Linux has failures that need all of them")]
+pub(crate) struct Lost {
+    /// The beginning of the slice's mapping.
+    pub(crate) base: usize,
+    /// The first page to replace.
+    pub(crate) from: usize,
+    /// The page that faulted, in `from..end`.
+    pub(crate) fault: usize,
+    /// The end of the slice's mapping.
+    pub(crate) end: usize,
+    pub(crate) page: usize,
+}
+
 /// The code of a `SIGBUS` that a misaligned access raised. No page is lost, and the access would raise
 /// it again.
 const MISALIGNED: c_int = 1;
@@ -149,7 +164,7 @@ pub(crate) fn replace(code: c_int, address: usize) -> bool {
     slot.lose(lost);
     // At most `at`, which is a multiple of the page size.
     let from = (lost as usize).next_multiple_of(entry.page);
-    let lost = os::Lost {
+    let lost = Lost {
         base: entry.base,
         from: entry.base + from,
         fault: entry.base + at,
@@ -159,4 +174,54 @@ pub(crate) fn replace(code: c_int, address: usize) -> bool {
     // SAFETY: the pages belong to the slice, which lives, because the interrupted thread reads it. Its
     // readers expect that bytes become zeros (`View::guarded_slice`).
     unsafe { os::map_zeros(&lost) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::c_int;
+    use std::fs::File;
+
+    use super::{GuardedSpan, MISALIGNED, replace};
+    use crate::guard::{self, Recovery};
+    use crate::sys;
+
+    /// The code of a `SIGBUS` for a page that does not exist.
+    const GONE: c_int = 2;
+
+    #[test]
+    fn lost_pages_are_replaced_and_no_others() {
+        if guard::recovery() != Recovery::InPlace {
+            eprintln!("skipped: accesses are system calls here");
+            return;
+        }
+        let page = sys::map::page_size();
+        let path = std::env::temp_dir().join(format!("sharemap-replaced-{}", std::process::id()));
+        std::fs::write(&path, vec![7; 4 * page]).unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let status = sys::file::status(&file).unwrap();
+        let span = GuardedSpan::map(&file, status, 10, 4 * page - 20).unwrap();
+        let start = span.base() as usize;
+        // SAFETY: mapped memory.
+        let byte = |at: usize| unsafe { span.base().add(at).read_volatile() };
+
+        assert!(!replace(MISALIGNED, start + 3 * page), "no page is lost");
+        assert!(!replace(GONE, start - 11) && !replace(GONE, start + 4 * page));
+        assert_eq!((byte(3 * page), span.lost()), (7, None));
+        // A failing device: the file has the page.
+        assert!(replace(GONE, start + 3 * page));
+        assert_eq!((byte(3 * page - 11), byte(3 * page - 10)), (7, 0));
+        assert_eq!(span.lost(), Some(3 * page as u64 - 10));
+        // A fault in the last page, of a file that ends within the second.
+        file.set_len(page as u64 + 5).unwrap();
+        assert!(replace(GONE, start + 3 * page));
+        assert_eq!(span.lost(), Some(page as u64 - 5));
+        assert_eq!((byte(0), byte(page - 6), byte(page - 5), byte(2 * page)), (7, 7, 0, 0));
+        // A fault that is handled late, after the file grew again, loses no more.
+        file.set_len(4 * page as u64).unwrap();
+        assert!(replace(GONE, start + 2 * page));
+        assert_eq!((byte(page - 6), span.lost()), (7, Some(page as u64 - 5)));
+        drop(span);
+        assert!(!replace(GONE, start + 3 * page), "the slice is gone");
+    }
 }
