@@ -20,10 +20,11 @@ use crate::sys::{self, FileKind, FileStatus};
 /// A plain slice of a file that survives the loss of its pages, returned by [`View::guarded_slice`].
 ///
 /// It dereferences to `[T]`, and is accepted where `T: AsRef<[u8]> + Send + Sync + 'static` is wanted
-/// (`bytes::Bytes::from_owner`, `fst::Map`, and the owned buffers of tantivy, arrow and object). It has a
+/// (`bytes::Bytes::from_owner`, `fst::Map`, the owned buffers of tantivy, arrow and object). It has a
 /// mapping of its own: the mapping that it was made from may grow, shrink, move or be dropped. The file
-/// is shared, not copied, and stays open while the slice lives, if exclusively, exclusively. Clones share
-/// the mapping, so their bytes have one address, which never changes.
+/// is shared, not copied. It stays open while the slice lives, which also keeps the lock of an
+/// [exclusive](crate::MapOptions::exclusive) mapping. Clones share the mapping, so their bytes have one
+/// address, which never changes.
 ///
 /// If the file is cut short or its device fails, the bytes that are lost become zeros, and the process
 /// continues. [`check`](Self::check) and [`finish`](Self::finish) tell: **what was computed from the
