@@ -12,6 +12,9 @@ mod common;
 #[cfg(target_os = "linux")]
 #[path = "slices/hostile.rs"]
 mod hostile;
+#[cfg(target_os = "linux")]
+#[path = "slices/limits.rs"]
+mod limits;
 #[path = "slices/losses.rs"]
 mod losses;
 #[cfg(target_os = "linux")]

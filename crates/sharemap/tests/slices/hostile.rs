@@ -1,5 +1,5 @@
-//! Hostile surroundings: exhausted mappings and memory, devices that fail, blocked signals, forks,
-//! interrupted copies. Each scenario that changes its process runs in a child.
+//! Hostile surroundings: forks, blocked signals, system calls, devices that fail, huge pages. Each scenario
+//! that changes its process runs in a child.
 
 use std::fs::File;
 use std::os::fd::FromRawFd;
@@ -9,28 +9,25 @@ use std::ptr;
 
 use sharemap::{ErrorKind, GuardedSlice, Mapping, page_size};
 
-use crate::common::{
-    LoopDevice, TempDir, child, emulated, limit, memfd, passes, pattern, role, skip,
-};
+use crate::common::{LoopDevice, TempDir, child, emulated, memfd, passes, pattern, role, skip};
 use crate::{guarded, has_slices};
 
-const PAGES: usize = 64;
+pub const PAGES: usize = 64;
 
 /// Runs the test's own second half in a child. Returns `true` there.
-fn in_child(name: &str) -> bool {
-    let name = format!("hostile::{name}");
-    if role(&name).is_some() {
+pub fn in_child(name: &str) -> bool {
+    if role(name).is_some() {
         return true;
     }
     if has_slices() {
-        passes(child(&name, ""));
+        passes(child(name, ""));
     }
     false
 }
 
 /// Returns a slice of `PAGES` pages of memory, in which every byte was 7, and the file, which has been cut
 /// to its first page.
-fn lost() -> (File, GuardedSlice<u8>) {
+pub fn lost() -> (File, GuardedSlice<u8>) {
     let file = memfd("hostile");
     file.write_all_at(&vec![7; PAGES * page_size()], 0).unwrap();
     let slice = guarded(Mapping::map(&file).unwrap().bytes());
@@ -39,164 +36,17 @@ fn lost() -> (File, GuardedSlice<u8>) {
 }
 
 /// Reads all of the slice, and asserts that it shows and reports the loss.
-fn survives(slice: &GuardedSlice<u8>) {
+pub fn survives(slice: &GuardedSlice<u8>) {
     let page = page_size();
     assert_eq!((slice[0], slice[page], slice[5 * page], slice[PAGES * page - 1]), (7, 0, 0, 0));
     assert_eq!(slice.fault(), Some(page as u64));
     assert_eq!(slice.check().unwrap_err().kind(), ErrorKind::Fault);
 }
 
-/// Makes mappings that the kernel cannot merge, until it refuses one.
-fn exhaust_mappings() -> Option<ErrorKind> {
-    let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
-    if text.trim().parse::<usize>().unwrap() > 1 << 20 || emulated() {
-        return None;
-    }
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    for number in 0.. {
-        let protection = if number % 2 == 0 { libc::PROT_NONE } else { libc::PROT_READ };
-        // SAFETY: new memory, which is never used.
-        let page = unsafe { libc::mmap(ptr::null_mut(), page_size(), protection, flags, -1, 0) };
-        if page == libc::MAP_FAILED {
-            break;
-        }
-    }
-    let file = memfd("refused");
-    file.set_len(1).unwrap();
-    Some(Mapping::map(&file).unwrap_err().kind())
-}
-
-/// A process with as many mappings as the system allows loses pages of 16 slices, and dies of those of
-/// more, as documented. Without a loss, no slice can be made.
-#[test]
-fn losses_without_a_mapping_to_spare() {
-    if !in_child("losses_without_a_mapping_to_spare") {
-        return;
-    }
-    let slices: Vec<_> = (0..17).map(|_| lost()).collect();
-    let map = Mapping::map(&slices[0].0).unwrap();
-    let Some(kind) = exhaust_mappings() else {
-        skip!("the mappings of this process have no limit to reach");
-    };
-    assert_eq!(kind, ErrorKind::TooManyMappings);
-    // SAFETY: no slice is expected.
-    let error = unsafe { map.bytes().guarded_slice() }.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::TooManyMappings, "{error}");
-    for (_, slice) in &slices[..16] {
-        survives(slice);
-    }
-    // One mapping each was split, and one each given up: the others are as before.
-    assert_eq!(map.bytes().get(0).unwrap(), 7);
-    let status = forked(|| {
-        std::hint::black_box(slices[16].1[page_size()]);
-    });
-    assert_eq!(status.signal(), Some(libc::SIGBUS), "{status}");
-    // Slices that end make room, and the next slice replenishes the spare mappings.
-    let mut slices = slices;
-    let (file, last) = slices.pop().unwrap();
-    drop(slices);
-    guarded(map.bytes()).finish().unwrap();
-    survives(&last);
-    drop((file, last));
-}
-
-/// Locks all memory that is mapped from now on, at most `pages` pages. Returns `false`, after printing why,
-/// where that is impossible. Root has no limit, so the process becomes another user's.
-fn lock_what_comes(pages: usize) -> bool {
-    if emulated() {
-        eprintln!("skipped: the emulator locks memory of its own");
-        return false;
-    }
-    limit!(RLIMIT_MEMLOCK, pages * page_size());
-    // SAFETY: takes numbers only.
-    let locked = unsafe {
-        libc::setgid(65_534);
-        libc::setuid(65_534);
-        libc::mlockall(libc::MCL_FUTURE) == 0
-    };
-    if !locked {
-        eprintln!("skipped: memory cannot be locked: {}", std::io::Error::last_os_error());
-    }
-    locked
-}
-
-/// If the zeros alone exceed the limit of locked memory, they are mapped page by page.
-#[test]
-fn losses_beyond_the_limit_of_locked_memory() {
-    if !in_child("losses_beyond_the_limit_of_locked_memory") {
-        return;
-    }
-    let slices: Vec<_> = (0..3).map(|_| lost()).collect();
-    let map = Mapping::open("/proc/self/exe").unwrap();
-    if !lock_what_comes(PAGES / 2) {
-        return;
-    }
-    for (_, slice) in &slices {
-        survives(slice);
-    }
-    // SAFETY: no slice is expected.
-    match unsafe { map.bytes().guarded_slice() } {
-        Err(error) => assert_eq!(error.kind(), ErrorKind::LockLimit, "{error}"),
-        Ok(_) => panic!("more than may be locked"),
-    }
-}
-
-/// Locked memory counts twice while it is replaced. It is unlocked then, and still replaced in one step.
-#[test]
-fn losses_at_the_limit_of_locked_memory() {
-    const MANY: usize = 1024;
-    if !in_child("losses_at_the_limit_of_locked_memory") {
-        return;
-    }
-    let file = memfd("locked");
-    file.set_len((MANY * page_size()) as u64).unwrap();
-    let map = Mapping::map(&file).unwrap();
-    if !lock_what_comes(MANY + MANY / 2) {
-        return;
-    }
-    let slice = guarded(map.bytes());
-    file.set_len(0).unwrap();
-    let mappings = || std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
-    let before = mappings();
-    assert!((1..MANY).step_by(2).all(|at| slice[at * page_size()] == 0));
-    assert!(mappings() < before + 100, "replaced page by page");
-    assert_eq!(slice.fault(), Some(0));
-}
-
-/// A slice whose pages were locked loses them like others.
-#[test]
-fn locked_slices_lose_their_pages() {
-    if !in_child("locked_slices_lose_their_pages") {
-        return;
-    }
-    let file = memfd("locked");
-    file.write_all_at(&vec![7; PAGES * page_size()], 0).unwrap();
-    let slice = guarded(Mapping::map(&file).unwrap().bytes());
-    // SAFETY: the slice's own bytes.
-    if unsafe { libc::mlock(slice.as_ptr().cast(), slice.len()) } != 0 {
-        skip!("memory cannot be locked: {}", std::io::Error::last_os_error());
-    }
-    file.set_len(page_size() as u64).unwrap();
-    survives(&slice);
-}
-
-/// A process that has no address space left loses pages like others.
-#[test]
-fn losses_without_address_space() {
-    if !in_child("losses_without_address_space") {
-        return;
-    }
-    let (_file, slice) = lost();
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: usize = text.split(' ').next().unwrap().parse().unwrap();
-    limit!(RLIMIT_AS, pages * page_size());
-    survives(&slice);
-}
-
 /// `errno` is kept: a fault may come between a system call and the look at its error.
 #[test]
 fn errno_is_kept() {
-    if !in_child("errno_is_kept") {
+    if !in_child("hostile::errno_is_kept") {
         return;
     }
     let (_file, slice) = lost();
@@ -213,7 +63,7 @@ fn errno_is_kept() {
 }
 
 /// Runs `work` in a forked child, and returns how it ended.
-fn forked(work: impl FnOnce()) -> std::process::ExitStatus {
+pub fn forked(work: impl FnOnce()) -> std::process::ExitStatus {
     // SAFETY: the child exits without returning, and leaves no core file.
     unsafe {
         let pid = libc::fork();
@@ -233,7 +83,7 @@ fn forked(work: impl FnOnce()) -> std::process::ExitStatus {
 /// by `check`. Slices that each makes later are its own.
 #[test]
 fn a_forked_child_has_faults_of_its_own() {
-    if !in_child("a_forked_child_has_faults_of_its_own") {
+    if !in_child("hostile::a_forked_child_has_faults_of_its_own") {
         return;
     }
     let (_file, slice) = lost();
@@ -256,7 +106,7 @@ fn a_forked_child_has_faults_of_its_own() {
 /// Children that are forked while other threads make and drop slices have working ones.
 #[test]
 fn forks_beside_slices_that_come_and_go() {
-    if !in_child("forks_beside_slices_that_come_and_go") {
+    if !in_child("hostile::forks_beside_slices_that_come_and_go") {
         return;
     }
     if emulated() {
@@ -295,7 +145,7 @@ fn forks_beside_slices_that_come_and_go() {
 /// documented.
 #[test]
 fn a_thread_that_blocks_bus_errors() {
-    if !in_child("a_thread_that_blocks_bus_errors") {
+    if !in_child("hostile::a_thread_that_blocks_bus_errors") {
         return;
     }
     if emulated() {
@@ -347,7 +197,7 @@ fn system_calls_on_lost_bytes_fail() {
 #[test]
 fn a_device_that_fails() {
     const LEN: usize = 8 << 20;
-    if !in_child("a_device_that_fails") {
+    if !in_child("hostile::a_device_that_fails") {
         return;
     }
     let dir = TempDir::new();
