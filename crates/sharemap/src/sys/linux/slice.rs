@@ -11,14 +11,15 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, ProtFlags};
 
 use super::file_system::is_on_hugetlbfs;
 use super::map::page_size;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::FileStatus;
 pub(crate) use crate::sys::posix::slice::GuardedSpan;
-use crate::sys::posix::{errno, slice::Lost};
+use crate::sys::posix::{errno, map::lock_limit, slice::Lost};
 
 /// Mappings of one page each, without access, which the handler unmaps if the process has as many mappings
 /// as the system allows: replacing the end of a mapping makes one more. An address, [`FILLING`], or 0.
@@ -55,11 +56,20 @@ fn refill() -> Result<()> {
                 spare.store(0, Ordering::Release);
                 // A thread that creates one at this moment counts as successful.
                 let any = SPARE.iter().any(|spare| spare.load(Ordering::Relaxed) != 0);
-                return if any { Ok(()) } else { Err(errno::memory_error("map", errno)) };
+                return if any { Ok(()) } else { Err(spare_error(errno)) };
             }
         }
     }
     Ok(())
+}
+
+#[cold]
+fn spare_error(errno: Errno) -> Error {
+    let error = errno::memory_error("map", errno);
+    match errno {
+        Errno::AGAIN if error.kind() != ErrorKind::TooManyMappings => lock_limit(error, None),
+        _ => error,
+    }
 }
 
 /// Unmaps a spare mapping. Returns `false` if there is none.
