@@ -32,7 +32,7 @@ fn first(setup: &Setup) -> Result<Vec<Row>, Reason> {
     const LEN: usize = 16 << 20;
     let file = samples::in_memory(LEN)?;
     let map = Mapping::map(&file).map_err(why)?;
-    let right = sum(&*memmap2(&file)?);
+    let right = sum(&memmap2(&file)?);
     let outcome = Contest::new()
         .side("memmap2", || check(right, sum(black_box(&memmap2(&file)?))))
         .side("guarded slice", || {

@@ -182,15 +182,14 @@ mod tests {
     use std::fs::File;
 
     use super::{GuardedSpan, MISALIGNED, replace};
-    use crate::guard::{self, Recovery};
-    use crate::sys;
+    use crate::sys::{self, Recovery};
 
     /// The code of a `SIGBUS` for a page that does not exist.
     const GONE: c_int = 2;
 
     #[test]
     fn lost_pages_are_replaced_and_no_others() {
-        if guard::recovery() != Recovery::InPlace {
+        if sys::fault::recovery() != Recovery::InPlace {
             eprintln!("skipped: accesses are system calls here");
             return;
         }
