@@ -363,7 +363,7 @@ mod tests {
             slot.put(&entry(base(number), 1 << 20));
         }
         early.into_iter().for_each(|(index, slot)| table.release(index, slot));
-        let looks = if std::env::var_os("SHAREMAP_LONG").is_some() { 20_000_000 } else { 20_000 };
+        let looks = if std::env::var_os("SHAREMAP_LONG").is_some() { 20_000_000 } else { 5_000 };
         let (stop, found) = (AtomicBool::new(false), AtomicU64::new(0));
         std::thread::scope(|scope| {
             for number in 0..2 {
