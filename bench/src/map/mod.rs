@@ -1,5 +1,5 @@
 //! The figures of mapping and guarded access, one file per group. This library's side uses only its
-//! safe public interface.
+//! public interface, and `unsafe` only for guarded slices.
 
 mod cold;
 mod copies;
@@ -16,6 +16,7 @@ mod open;
 mod placed;
 mod random;
 mod rows;
+mod slices;
 mod streams;
 mod sum;
 
@@ -23,7 +24,7 @@ pub use crate::figure::Figure;
 
 /// Returns all figures in the order of the report.
 pub fn figures() -> Vec<Figure> {
-    let groups: [&[Figure]; 16] = [
+    let groups: [&[Figure]; 17] = [
         open::FIGURES,
         sum::FIGURES,
         native::FIGURES,
@@ -34,6 +35,7 @@ pub fn figures() -> Vec<Figure> {
         rows::FIGURES,
         random::FIGURES,
         copies::FIGURES,
+        slices::FIGURES,
         fault::FIGURES,
         huge::FIGURES,
         fresh::FIGURES,

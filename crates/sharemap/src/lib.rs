@@ -82,7 +82,7 @@
 //! | proof that no process uses an object | [`inspect::ExclusiveClaim`] |
 //! | removing exactly the file that was inspected | [`inspect::ObjectFile`] |
 //! | hints to the system | [`Advice`], [`HugePages`] |
-//! | a plain `&[u8]` | [`Mapping::frozen`]; [`View::as_slice`], which is `unsafe` |
+//! | a plain `&[u8]` | [`View::for_each_chunk`] (copies), [`Mapping::frozen`]; [`View::guarded_slice`] and [`View::as_slice`], which are `unsafe` |
 //! | signals, and other fault handlers | [`guard`] |
 //!
 //! # Hazards, and what to do
@@ -155,8 +155,8 @@ pub use sys::{
     Advice, AsDescriptor, CacheStatus, HugePages, Lifetime, PageState, Protection, Seals,
 };
 pub use view::{
-    Atomic, AtomicElement, Block, Blocks, FindBytesIter, FindIter, Iter, OwnedView, OwnedViewMut,
-    Reader, Values, View, ViewMut, Writer,
+    Atomic, AtomicElement, Block, Blocks, FindBytesIter, FindIter, GuardedSlice, Iter, OwnedView,
+    OwnedViewMut, Reader, Values, View, ViewMut, Writer,
 };
 /// The crate `zerocopy`. Its derives make a struct or enum an [`Element`].
 ///

@@ -44,53 +44,12 @@ fn many_ranges_are_flushed_at_once() {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    #![allow(unsafe_code, reason = "sets a loop device up")]
-
     use std::fs::File;
-    use std::os::fd::AsRawFd;
-    use std::path::{Path, PathBuf};
 
-    use super::common::{TempDir, child, mount_tmpfs, passes, role, skip};
+    use super::common::{LoopDevice, TempDir, child, mount_tmpfs, passes, role, skip};
     use sharemap::{ErrorKind, MapOptions, Mapping, MappingMut};
 
     const MIB: usize = 1 << 20;
-
-    /// A loop device over a file, detached when the value is dropped.
-    struct Loop {
-        device: File,
-        path: PathBuf,
-    }
-
-    impl Loop {
-        fn over(backing: &Path) -> std::io::Result<Self> {
-            const LOOP_CTL_GET_FREE: u64 = 0x4C82;
-            const LOOP_SET_FD: u64 = 0x4C00;
-            let open = |path: &Path| File::options().read(true).write(true).open(path);
-            let backing = open(backing)?;
-            let control = open(Path::new("/dev/loop-control"))?;
-            // SAFETY: takes and returns only numbers.
-            let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE as _) };
-            if number < 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-            let path = PathBuf::from(format!("/dev/loop{number}"));
-            let device = open(&path)?;
-            // SAFETY: takes two open descriptors.
-            if unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_FD as _, backing.as_raw_fd()) } < 0
-            {
-                return Err(std::io::Error::last_os_error());
-            }
-            Ok(Self { device, path })
-        }
-    }
-
-    impl Drop for Loop {
-        fn drop(&mut self) {
-            const LOOP_CLR_FD: u64 = 0x4C01;
-            // SAFETY: takes only a number.
-            unsafe { libc::ioctl(self.device.as_raw_fd(), LOOP_CLR_FD as _) };
-        }
-    }
 
     /// Once a flush has failed, every later flush of the mapping fails, too. The disk is a sparse
     /// file of 8 MiB on a smaller file system.
@@ -106,12 +65,12 @@ mod linux {
         }
         let backing = dir.join("backing");
         File::create(&backing).unwrap().set_len(8 * MIB as u64).unwrap();
-        let disk = match Loop::over(&backing) {
+        let disk = match LoopDevice::over(&backing) {
             Ok(disk) => disk,
             Err(error) => skip!("no loop device to be had: {error}"),
         };
 
-        let map = MappingMut::open(&disk.path).unwrap();
+        let map = MappingMut::open(disk.path()).unwrap();
         assert_eq!(map.len(), 8 * MIB, "the device knows its size");
         map.bytes().subview(..MIB).unwrap().fill(1).unwrap();
         map.flush_range(..MIB).unwrap();
@@ -120,7 +79,7 @@ mod linux {
         // The disk has space for the first range, but not for the second.
         let error = map.flush_ranges([0..10, 8 * MIB - 10..8 * MIB]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FlushFailed, "{error}");
-        assert_eq!(error.path(), Some(disk.path.as_path()));
+        assert_eq!(error.path(), Some(disk.path()));
         let code = error.os_code();
         assert!(code == Some(libc::EIO) || code == Some(libc::ENOSPC), "{error}");
 
@@ -134,10 +93,10 @@ mod linux {
         }
         // The changes are still visible, and a new mapping does not inherit the failure.
         assert_eq!(map.bytes().get(7 * MIB).unwrap(), 2);
-        let fresh = MapOptions::new().len(4096).open_mut(&disk.path).unwrap();
+        let fresh = MapOptions::new().len(4096).open_mut(disk.path()).unwrap();
         assert_eq!(fresh.bytes().get(0).unwrap(), 2);
         drop((map, fresh));
-        assert_eq!(Mapping::open(&disk.path).unwrap().len(), 8 * MIB);
+        assert_eq!(Mapping::open(disk.path()).unwrap().len(), 8 * MIB);
     }
 
     /// A block device is mapped with its size, and cannot be resized or created.
@@ -150,18 +109,18 @@ mod linux {
         };
         let backing = dir.join("backing");
         std::fs::write(&backing, super::pattern(MIB)).unwrap();
-        let disk = match Loop::over(&backing) {
+        let disk = match LoopDevice::over(&backing) {
             Ok(disk) => disk,
             Err(error) => skip!("no loop device to be had: {error}"),
         };
-        let map = Mapping::open(&disk.path).unwrap();
+        let map = Mapping::open(disk.path()).unwrap();
         assert_eq!(map.bytes().to_vec().unwrap(), super::pattern(MIB));
-        let mut map = MapOptions::new().offset(MIB as u64 - 5).open_mut(&disk.path).unwrap();
+        let mut map = MapOptions::new().offset(MIB as u64 - 5).open_mut(disk.path()).unwrap();
         assert_eq!(map.len(), 5);
         assert_eq!(map.resize(100).unwrap_err().kind(), ErrorKind::Unsupported);
         assert_eq!(map.len(), 5);
-        let past = MapOptions::new().offset(MIB as u64 + 1).open(&disk.path);
+        let past = MapOptions::new().offset(MIB as u64 + 1).open(disk.path());
         assert_eq!(past.unwrap_err().kind(), ErrorKind::OutOfBounds);
-        assert_eq!(MappingMut::create(&disk.path, 10).unwrap_err().kind(), ErrorKind::Unsupported);
+        assert_eq!(MappingMut::create(disk.path(), 10).unwrap_err().kind(), ErrorKind::Unsupported);
     }
 }

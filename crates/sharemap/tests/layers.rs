@@ -137,6 +137,7 @@ fn backends_have_the_same_files() {
             "liveness.rs",
             "fork.rs",
             "shm.rs",
+            "slice.rs",
             "exclusive.rs",
             "testing.rs",
         ] {

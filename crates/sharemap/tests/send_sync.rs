@@ -5,10 +5,10 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use sharemap::{
     Advice, AnonymousMapping, Atomic, Barrier, Block, Blocks, CacheStatus, Condvar,
-    CountingSemaphore, Error, ErrorKind, Event, FileContents, FileContentsOptions, HugePages, Iter,
-    MapOptions, Mapping, MappingCow, MappingMut, Mutex, Once, OwnedView, OwnedViewMut, PageState,
-    Protection, Reader, Region, Residency, RwLock, Semaphore, Shared, SharedOptions, SlidingWindow,
-    View, ViewMut, Writer, guard,
+    CountingSemaphore, Error, ErrorKind, Event, FileContents, FileContentsOptions, GuardedSlice,
+    HugePages, Iter, MapOptions, Mapping, MappingCow, MappingMut, Mutex, Once, OwnedView,
+    OwnedViewMut, PageState, Protection, Reader, Region, Residency, RwLock, Semaphore, Shared,
+    SharedOptions, SlidingWindow, View, ViewMut, Writer, guard,
 };
 
 fn between_threads<T: Send + Sync>() {}
@@ -33,7 +33,7 @@ fn public_types_are_send_and_sync() {
         Mapping, MappingMut, MappingCow, AnonymousMapping, Region, SlidingWindow, FileContents,
         FileContentsOptions, MapOptions, Residency, Error, View<'static, u8>, ViewMut<'static, u64>,
         Iter<'static, bool>, Blocks<'static, f32, 8>, Block<char, 4>, Atomic<'static, u32>,
-        Reader<'static>, Writer<'static>, OwnedView<u16>, OwnedViewMut<[u8; 3]>,
+        Reader<'static>, Writer<'static>, OwnedView<u16>, OwnedViewMut<[u8; 3]>, GuardedSlice<u16>,
     );
     all!(
         Mutex<u64>,

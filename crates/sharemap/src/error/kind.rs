@@ -70,6 +70,8 @@ pub enum ErrorKind {
     /// Another process, or another handle of this one, uses the file or object in a way that excludes
     /// this operation.
     Busy,
+    /// The file was changed while a guarded slice of it was in use.
+    Changed,
     /// This flush or an earlier one failed: changes since the last successful flush may be lost.
     FlushFailed,
     /// This system, file system, file or object does not support the operation.
@@ -153,6 +155,7 @@ impl ErrorKind {
             Self::TooManyFiles => "too many open files",
             Self::ExceedsReservation => "the new length exceeds the reservation",
             Self::Busy => "it is in use",
+            Self::Changed => "the file was changed meanwhile",
             Self::FlushFailed => {
                 "a flush failed; data written since the last successful flush may be lost"
             }

@@ -7,7 +7,7 @@
 //! # The handler
 //!
 //! It is installed when the first mapping is made and stays. It claims only faults at guarded
-//! accesses, raised by the processor. Every other signal is passed on to the previously installed
+//! accesses and in [guarded slices](crate::View::guarded_slice), raised by the processor. Every other signal is passed on to the previously installed
 //! handler, with that handler's flags and mask. Two cases need the program's attention:
 //!
 //! - A handler for `SIGBUS` or `SIGSEGV` that is installed later may not pass unknown faults on.

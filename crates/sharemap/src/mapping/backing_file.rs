@@ -8,12 +8,12 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::guard::SharedFile;
 use crate::mapping::descriptors::{self, OpenFile, Origin};
 use crate::mapping::plan::Plan;
 use crate::mapping::region::Region;
-use crate::sys::{self, FileKind, FileStatus};
+use crate::sys::{self, Access, FileKind, FileStatus};
 
 /// The file of a region, and its state when it was mapped.
 ///
@@ -180,6 +180,26 @@ impl Region {
             return None;
         }
         self.backing_file.share().map(|open| open as _)
+    }
+
+    /// Returns the file, for another mapping that shows the same bytes as this one.
+    pub(super) fn file_of_bytes(&self, operation: &'static str) -> Result<SharedFile> {
+        let refuse = |reason: &str| {
+            Err(self.named(Error::new(ErrorKind::Unsupported, operation)).with_detail(reason))
+        };
+        if self.plan.access == Access::CopyOnWrite && !self.is_anonymous() {
+            return refuse(
+                "a copy-on-write mapping shows private changes, which no other mapping shows; map the \
+                 file read-only",
+            );
+        }
+        self.file_for(operation)?;
+        match self.backing_file.share() {
+            Some(open) => Ok(open as _),
+            None => refuse(
+                "anonymous memory has no file, and its pages cannot be lost; `View::as_slice` serves",
+            ),
+        }
     }
 
     /// Returns the bytes of the file from the mapping's offset on; `None` if the file cannot be

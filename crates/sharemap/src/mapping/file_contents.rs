@@ -173,6 +173,44 @@ impl FileContents {
         matches!(self.held, Held::Mapped(_))
     }
 
+    /// Returns the bytes as a plain slice if the file was read; `None` if it is mapped.
+    ///
+    /// For a mapped file, [`View::guarded_slice`] returns a plain slice, and
+    /// [`View::for_each_chunk`] passes copies of its parts.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("doc-contents-read-{}", std::process::id()));
+    /// # std::fs::write(&path, "some text")?;
+    /// fn count(bytes: &[u8]) -> usize {
+    ///     bytes.split(u8::is_ascii_whitespace).count()
+    /// }
+    ///
+    /// let contents = FileContents::open(&path)?;
+    /// let words = match contents.as_read() {
+    ///     Some(bytes) => count(bytes),
+    ///     None => {
+    ///         // SAFETY: no process writes to the file; counting is sound whatever it reads.
+    ///         let slice = unsafe { contents.bytes().guarded_slice() }?;
+    ///         let words = count(&slice);
+    ///         slice.finish()?;
+    ///         words
+    ///     }
+    /// };
+    /// assert_eq!(words, 2);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn as_read(&self) -> Option<&[u8]> {
+        match &self.held {
+            Held::Mapped(_) => None,
+            Held::Read(buffer) => Some(&buffer.bytes),
+        }
+    }
+
     /// Returns the path by which the file was opened; `None` for a descriptor.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
@@ -362,6 +400,12 @@ impl Backing for Buffer {
 
     fn shrinking_file(&self) -> Option<SharedFile> {
         None
+    }
+
+    fn file_of_bytes(&self, operation: &'static str) -> Result<SharedFile> {
+        Err(Error::new(ErrorKind::Unsupported, operation).with_path(self.path()).with_detail(
+            "the file was read, not mapped; `FileContents::as_read` returns its bytes",
+        ))
     }
 }
 

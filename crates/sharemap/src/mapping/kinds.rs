@@ -60,6 +60,13 @@ macro_rules! region_kind {
             fn shrinking_file(&self) -> Option<crate::guard::SharedFile> {
                 self.region.shrinking_file()
             }
+
+            fn file_of_bytes(
+                &self,
+                operation: &'static str,
+            ) -> crate::error::Result<crate::guard::SharedFile> {
+                crate::view::Backing::file_of_bytes(&self.region, operation)
+            }
         }
     };
 }

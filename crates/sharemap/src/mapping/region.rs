@@ -425,6 +425,10 @@ impl Backing for Region {
     fn shrinking_file(&self) -> Option<SharedFile> {
         self.shrinking_file()
     }
+
+    fn file_of_bytes(&self, operation: &'static str) -> Result<SharedFile> {
+        self.file_of_bytes(operation)
+    }
 }
 
 impl Drop for Region {

@@ -119,6 +119,13 @@ macro_rules! object_kind {
             fn shrinking_file(&self) -> Option<crate::guard::SharedFile> {
                 self.map.shrinking_file()
             }
+
+            fn file_of_bytes(
+                &self,
+                operation: &'static str,
+            ) -> crate::error::Result<crate::guard::SharedFile> {
+                crate::view::Backing::file_of_bytes(&self.map, operation)
+            }
         }
     };
 }

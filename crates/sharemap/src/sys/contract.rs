@@ -21,7 +21,7 @@ use super::{
     Limits, LockMode, LockWait, MapRequest, ObjectStatus, OpenObject, OpenRequest, Owner,
     PageState, Protection, ReadStep, Recovery, Seals, SlotHome, SlotMode, Span, WaitPlace,
     create_atomic, exclusive, fault, fence, file, file_lock, fork, liveness, map, pass, process,
-    shm, wait,
+    shm, slice, wait,
 };
 use crate::error::{Error, Result};
 
@@ -130,6 +130,17 @@ const _: () = {
     // memory that may fault. Return the number of bytes copied before the first fault.
     let _: unsafe fn(*const u8, *mut u8, usize) -> usize = fault::copy_from_foreign;
     let _: unsafe fn(*mut u8, *const u8, usize) -> usize = fault::copy_to_foreign;
+
+    // Maps bytes of a file, from an offset on: not zero, and all in the file, of which the status was just
+    // queried. The handler replaces lost pages by zeros, up to the end of the mapping in one step, and
+    // records the first lost byte before any thread can read a zero. Fails where a fault would not reach
+    // the handler.
+    let _: fn(&File, FileStatus, u64, usize) -> Result<slice::GuardedSpan> =
+        slice::GuardedSpan::map;
+    // Returns the address of the first byte, which is readable while the value lives.
+    let _: fn(&slice::GuardedSpan) -> *const u8 = slice::GuardedSpan::base;
+    // Returns the offset from there of the first byte that a fault has shown to be lost.
+    let _: fn(&slice::GuardedSpan) -> Option<u64> = slice::GuardedSpan::lost;
 
     // Creates a zeroed object, with memory behind every byte unless it is sparse, calls the function
     // to fill it, and gives it its name. An error leaves no object. Where the system needs a name to

@@ -7,6 +7,7 @@
 //! - `map`: maps, protects, flushes and unmaps address space, in whole pages. File offsets are
 //!   multiples of [`map::granularity`]; `mapping` handles other offsets.
 //! - `file`: opens, sizes, reads and queries files.
+//! - `slice`: maps files for plain slices, whose lost pages the fault handler replaces by zeros.
 //! - `file_lock`: locks byte ranges of files, each lock on a description of its own.
 //! - `fault`: installs the fault handler for guarded accesses, and copies without one by system calls.
 //! - `shm`: creates, opens, lists, seals and unlinks shared memory objects, named and anonymous. To
@@ -74,7 +75,7 @@ pub use object::{Lifetime, Seals};
 pub use os::file::AsDescriptor;
 pub(crate) use os::{
     create_atomic, exclusive, fault, fence, file, file_lock, fork, liveness, map, pass, process,
-    shm, wait,
+    shm, slice, wait,
 };
 
 use std::fs::File;
@@ -203,11 +204,15 @@ pub(crate) struct FileStatus {
     /// The time of the last change of data or metadata, in nanoseconds. It may wrap around and is
     /// only compared for equality; 0 on systems where no caller needs it.
     pub(crate) changed: i64,
+    /// The preferred size of reads in bytes, which is the size of a page on hugetlbfs; 0 on systems
+    /// where no caller needs it.
+    #[allow(dead_code, reason = "other systems have no files of huge pages")]
+    pub(crate) block: u32,
 }
 
 impl FileStatus {
     pub(crate) fn new(kind: FileKind, len: u64) -> Self {
-        Self { kind, len, changed: 0 }
+        Self { kind, len, changed: 0, block: 0 }
     }
 }
 

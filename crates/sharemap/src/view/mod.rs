@@ -7,6 +7,7 @@ mod access;
 mod view_mut;
 
 mod blocks;
+mod chunks;
 mod find;
 mod find_bytes;
 mod gather;
@@ -18,12 +19,14 @@ mod values;
 mod writer;
 
 mod atomic;
+mod guarded_slice;
 mod slice;
 
 pub use atomic::{Atomic, AtomicElement};
 pub use blocks::{Block, Blocks};
 pub use find::FindIter;
 pub use find_bytes::FindBytesIter;
+pub use guarded_slice::GuardedSlice;
 pub use iter::Iter;
 pub use owned::{OwnedView, OwnedViewMut};
 pub use reader::Reader;
@@ -56,6 +59,9 @@ pub(crate) trait Backing: Send + Sync {
     fn available(&self) -> Option<u64>;
     /// Returns the file, for the cause of a fault; `None` if it cannot shrink.
     fn shrinking_file(&self) -> Option<SharedFile>;
+    /// Returns the file, for another mapping that shows the same bytes. Fails, with the reason, if there
+    /// is none.
+    fn file_of_bytes(&self, operation: &'static str) -> Result<SharedFile>;
 }
 
 /// A read-only view of a mapping as elements of type `T`.

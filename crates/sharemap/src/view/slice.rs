@@ -16,7 +16,8 @@ impl<'a, T: Pod> View<'a, T> {
     ///    or punched out. A fault of an access through the slice is not recovered and ends the process.
     /// 3. The device must not fail, for the same reason.
     ///
-    /// If the kernel guarantees 1 and 2, [`Mapping::frozen`](crate::Mapping::frozen) is safe.
+    /// If the kernel guarantees 1 and 2, [`Mapping::frozen`](crate::Mapping::frozen) is safe. Where 2
+    /// and 3 cannot be promised, [`guarded_slice`](Self::guarded_slice) keeps the process alive.
     ///
     /// # Examples
     /// ```

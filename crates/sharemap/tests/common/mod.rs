@@ -3,10 +3,15 @@
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test file uses a part of it")]
 #![allow(unsafe_code, reason = "asks the system who runs the test")]
 
+#[cfg(target_os = "linux")]
+mod loop_device;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+#[cfg(target_os = "linux")]
+pub use loop_device::LoopDevice;
 use sharemap::{Error, ErrorKind};
 
 /// Prints to standard error why the test is skipped, and returns from it.

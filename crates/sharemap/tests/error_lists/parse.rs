@@ -75,7 +75,8 @@ impl Library {
             if let Some(rest) = code.strip_prefix("impl") {
                 owner = implementor(rest);
             }
-            if let Some(rest) = code.strip_prefix("pub fn ") {
+            let function = code.strip_prefix("pub fn ").or(code.strip_prefix("pub unsafe fn "));
+            if let Some(rest) = function {
                 if let Some((before, errors)) = docs.split_once("# Errors\n") {
                     let name = word(rest);
                     self.lists.push(List::of(path, &owner, name, before, errors));

@@ -18,7 +18,8 @@ use crate::parse::Library;
 
 /// The kinds that need a process, a privilege or a device of their own, with the tests that provoke
 /// them.
-const IN_OTHER_TESTS: [(&str, &str); 15] = [
+const IN_OTHER_TESTS: [(&str, &str); 16] = [
+    ("Changed", "slices/regions.rs"),
     ("Busy", "options.rs"),
     ("TooManyMappings", "limits.rs"),
     ("LockLimit", "limits.rs"),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::child;
 use crate::common::emulated;
-use crate::ours::{Ours, memory_file};
+use crate::ours::{Ours, check_slice, memory_file};
 use crate::raw::{self, page};
 
 static CALLS: AtomicUsize = AtomicUsize::new(0);
@@ -88,6 +88,7 @@ pub fn scenario(words: &[&str]) {
     let ours = Ours::new();
     ours.check();
     ours.check_large();
+    check_slice();
     match what {
         "null" => {
             raw::touch(std::hint::black_box(ptr::null()));

@@ -9,7 +9,7 @@ use sharemap::guard::{self, Recovery};
 use crate::child;
 use crate::common::emulated;
 use crate::escape::{escapable, escape};
-use crate::ours::{Ours, at_best};
+use crate::ours::{Ours, at_best, check_slice, is_lost, slice};
 use crate::raw::{self, SIGNALS};
 
 /// The page of the later handler's own fault, and that of the earlier handler's.
@@ -175,6 +175,7 @@ pub fn scenario(words: &[&str]) {
         "hanging" => (hanging as *const () as usize, info_form),
         _ => panic!("no kind {kind}"),
     };
+    let made_before = slice();
     let found = raw::install(signal, handler, flags, &[]);
     FOUND.store(found.sa_sigaction, Ordering::Relaxed);
 
@@ -183,6 +184,9 @@ pub fn scenario(words: &[&str]) {
     // Large transfers check the handler without running unknown code, in a child or otherwise.
     ours.check_large();
     ours.check_large();
+    // Only a handler for SIGBUS stands in the way of slices. It is not run, either.
+    let is_in_the_way = signal == libc::SIGBUS;
+    assert_eq!(slice().is_ok(), !is_in_the_way && at_best() == Recovery::InPlace);
     assert_eq!(strange(), 0, "run unasked");
     if kind == "escaping" {
         // The jump's target would be run by the child that tries the handler out, which must touch
@@ -192,6 +196,12 @@ pub fn scenario(words: &[&str]) {
     }
     assert_eq!(guard::check(), expected);
     assert_eq!(guard::recovery(), expected, "what new mappings get");
+    if passes_on || !is_in_the_way {
+        check_slice();
+        made_before.iter().for_each(is_lost);
+    } else {
+        assert!(slice().is_err());
+    }
     assert_eq!(SENT.load(Ordering::Relaxed), 0, "the child has a process group of its own");
     let after_trial = strange();
     let is_handler = !matches!(kind, "default" | "ignored") && at_best() == Recovery::InPlace;
@@ -226,6 +236,7 @@ pub fn scenario(words: &[&str]) {
             assert_eq!(EARLIER_CALLS.load(Ordering::Relaxed), calls);
             ours.check();
             ours.check_large();
+            check_slice();
         }
         return;
     }
@@ -235,6 +246,7 @@ pub fn scenario(words: &[&str]) {
     assert_eq!(guard::check(), at_best());
     ours.check();
     ours.check_large();
+    check_slice();
     EARLIER_BAD.store(raw::bad_page(signal) as usize, Ordering::Relaxed);
     raw::touch(EARLIER_BAD.load(Ordering::Relaxed) as *const u8);
     assert_eq!(EARLIER_CALLS.load(Ordering::Relaxed), 1);

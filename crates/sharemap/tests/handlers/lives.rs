@@ -11,7 +11,7 @@ use sharemap::guard::{self, Recovery};
 
 use crate::child;
 use crate::common::emulated;
-use crate::ours::{Ours, at_best, memory_file};
+use crate::ours::{Ours, at_best, check_slice, memory_file};
 use crate::raw::{self, page};
 
 static CALLS: AtomicUsize = AtomicUsize::new(0);
@@ -75,6 +75,7 @@ fn fork() {
     let all = || {
         ours.check();
         ours.check_large();
+        check_slice();
         Ours::new().check();
         assert_eq!(guard::check(), at_best());
     };
@@ -109,6 +110,7 @@ fn threads() {
                 for _ in 0..500 {
                     ours.check();
                     ours.check_transfer(100);
+                    check_slice();
                 }
                 ours.check_large();
             });
@@ -139,6 +141,7 @@ fn thread_ends() {
         fn drop(&mut self) {
             self.0.check();
             self.0.check_large();
+            check_slice();
             CALLS.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -5,7 +5,7 @@ use std::os::fd::FromRawFd;
 use std::sync::OnceLock;
 
 use sharemap::guard::Recovery;
-use sharemap::{ErrorKind, Mapping, MappingMut, Protection};
+use sharemap::{ErrorKind, GuardedSlice, Mapping, MappingMut, Protection, Result};
 
 use crate::raw::page;
 
@@ -21,11 +21,13 @@ pub fn memory_file(len: usize) -> File {
     file
 }
 
-/// A mapping that faults with SIGBUS, because its file shrank to the first page, and a mapping that
-/// faults with SIGSEGV, because its second page is protected.
+/// A mapping that faults with SIGBUS, because its file shrank to the first page, a mapping that faults
+/// with SIGSEGV, because its second page is protected, and a guarded slice of a file that shrank, where it
+/// can be made.
 pub struct Ours {
     shrunk: Mapping,
     protected: MappingMut,
+    slice: Option<GuardedSlice<u8>>,
 }
 
 /// The size of transfers large enough to check the handlers and masks again.
@@ -38,7 +40,7 @@ impl Ours {
         file.set_len(page() as u64).unwrap();
         let protected = MappingMut::anonymous(LARGE).unwrap();
         protected.protect(page().., Protection::None).unwrap();
-        Self { shrunk, protected }
+        Self { shrunk, protected, slice: slice().ok() }
     }
 
     /// Checks single accesses, good and bad.
@@ -53,6 +55,7 @@ impl Ours {
         words.set(3, 1).unwrap();
         let error = words.set(index, 1).unwrap_err();
         assert_eq!((error.kind(), error.offset()), (ErrorKind::Fault, Some(4 * index as u64)));
+        self.slice.iter().for_each(is_lost);
     }
 
     /// Checks transfers of 1 MiB and more.
@@ -81,6 +84,30 @@ impl Ours {
         let error = self.shrunk.bytes().read_at(page() - 10, bytes).unwrap_err();
         assert_eq!((error.kind(), error.completed()), (ErrorKind::Fault, Some(10)));
         assert_eq!(bytes[..10], [0; 10]);
+    }
+}
+
+/// Returns a guarded slice of four pages, of which the last three are gone when they are first read.
+pub fn slice() -> Result<GuardedSlice<u8>> {
+    let file = memory_file(4 * page());
+    // SAFETY: the tests read single bytes, and expect the loss.
+    let slice = unsafe { Mapping::map(&file).unwrap().bytes().guarded_slice() };
+    file.set_len(page() as u64).unwrap();
+    slice
+}
+
+/// Reads the slice's lost pages, and checks that it shows and reports the loss.
+pub fn is_lost(slice: &GuardedSlice<u8>) {
+    assert_eq!((slice[0], slice[2 * page() + 5], slice[page()]), (0, 0, 0));
+    assert_eq!(slice.fault(), Some(page() as u64));
+    assert_eq!(slice.check().unwrap_err().kind(), ErrorKind::Fault);
+}
+
+/// Loses the pages of a new slice, unless accesses are system calls here.
+pub fn check_slice() {
+    match slice() {
+        Ok(slice) => is_lost(&slice),
+        Err(error) => assert_eq!(at_best(), Recovery::Syscall, "{error}"),
     }
 }
 

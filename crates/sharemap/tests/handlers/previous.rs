@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::child;
 use crate::escape::{escapable, escape};
-use crate::ours::Ours;
+use crate::ours::{Ours, check_slice};
 use crate::raw::{self, SIGNALS};
 
 /// The page that faults for the previous handler.
@@ -135,6 +135,7 @@ pub fn scenario(words: &[&str]) {
         assert_eq!(CALLS.load(Ordering::Relaxed), calls);
         ours.check();
         ours.check_large();
+        check_slice();
     }
     assert!(!dies(kind), "the fault was to end this process");
 }

@@ -7,7 +7,7 @@ use sharemap::{ErrorKind, Mapping};
 
 use crate::child;
 use crate::common::skip;
-use crate::ours::{Ours, memory_file};
+use crate::ours::{Ours, is_lost, memory_file, slice};
 use crate::raw::{self, page};
 use crate::sites;
 
@@ -27,6 +27,16 @@ const INSTALLING: &[c_long] = &[
     libc::SYS_wait4,
     libc::SYS_exit,
     libc::SYS_exit_group,
+];
+
+/// The system calls of a fault in a guarded slice, as SAFETY.md lists them, and the one that `check` makes.
+const LOSING: &[c_long] = &[
+    libc::SYS_fstat,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_munlock,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_exit,
 ];
 
 /// The exit code of a scenario on a system without seccomp.
@@ -129,6 +139,17 @@ impl Work {
 pub fn scenario(words: &[&str]) {
     match words {
         ["denied"] => denied(),
+        &["slices", allowed] => {
+            let slices = [slice().unwrap(), slice().unwrap()];
+            is_lost(&slices[0]); // the allocator gets its memory
+            alone(|| {
+                let listed = if allowed == "allowed" { LOSING } else { &LOSING[2..] };
+                if !filter(listed, libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_KILL_PROCESS) {
+                    end(NONE);
+                }
+                is_lost(&slices[1]);
+            })
+        }
         ["installing"] => alone(|| {
             open_many();
             if !filter(INSTALLING, libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_KILL_PROCESS) {
@@ -202,7 +223,14 @@ fn faults_are_recovered_in_sandboxes() {
     if !child::in_place("faults in sandboxes") {
         return;
     }
-    let once = ["denied", "strict single", "strict bulk", "killing single", "killing bulk"];
+    let once = [
+        "denied",
+        "strict single",
+        "strict bulk",
+        "killing single",
+        "killing bulk",
+        "slices allowed",
+    ];
     // Whether a child has ended when its parent runs again differs from run to run.
     for scenario in once.into_iter().chain(["installing"; 30]) {
         let outcome = child::outcome(&format!("sandbox {scenario}"));
@@ -211,4 +239,5 @@ fn faults_are_recovered_in_sandboxes() {
         }
         outcome.ended_well();
     }
+    child::outcome("sandbox slices forbidden").ended_with(1).said("killed by signal 31");
 }

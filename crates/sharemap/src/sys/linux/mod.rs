@@ -22,6 +22,7 @@ pub(crate) mod pass;
 pub(crate) mod process;
 mod self_test;
 pub(crate) mod shm;
+pub(crate) mod slice;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub(crate) mod map;
 pub(crate) mod pass;
 pub(crate) mod process;
 pub(crate) mod shm;
+pub(crate) mod slice;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod wait;

@@ -217,7 +217,7 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
         FileKind::Block => os::file::device_len(file)?,
         FileKind::Directory | FileKind::Special => 0,
     };
-    Ok(FileStatus { kind, len, changed: changed(&stat) })
+    Ok(FileStatus { kind, len, changed: changed(&stat), block: block(&stat) })
 }
 
 /// Returns `true` if a regular file of length 0 has a byte at offset 0 nevertheless.
@@ -291,6 +291,13 @@ fn identity_of_scarce(file: &File, is_unique: fn(&File) -> bool) -> Option<FileI
 #[allow(clippy::unnecessary_cast, clippy::cast_possible_wrap)]
 fn changed(stat: &Stat) -> i64 {
     (stat.st_ctime as i64).wrapping_mul(1_000_000_000).wrapping_add(stat.st_ctime_nsec as i64)
+}
+
+/// Returns the preferred size of reads; 0 if it is out of range.
+// The field's type differs between systems.
+#[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
+fn block(stat: &Stat) -> u32 {
+    u32::try_from(stat.st_blksize).unwrap_or(0)
 }
 
 #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss)]

@@ -14,6 +14,7 @@ pub(crate) mod owner;
 pub(crate) mod pass;
 pub(crate) mod process;
 pub(crate) mod removal;
+pub(crate) mod slice;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod walk;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::sys::{
     Access, Create, FileKind, HugePages, MapRequest, OpenRequest, PageState, Protection, Recovery,
-    Span, arch, fault, file, map, process,
+    Span, arch, fault, file, map, process, slice,
 };
 
 use crate::error::{ErrorKind, Result};
@@ -383,4 +383,27 @@ fn holes_read_as_zeros_and_extents_cover_the_data() {
     };
     assert!(extents.iter().any(|range| range.contains(&0)), "{extents:?}");
     assert!(extents.iter().any(|range| range.contains(&(3 * MIB as u64 - 1))), "{extents:?}");
+}
+
+/// A guarded span shows its part of the file, at any offset, also after the file is closed.
+#[test]
+fn a_guarded_span_shows_its_part_of_the_file() {
+    let scratch = Scratch::new(3 * map::page_size());
+    for (offset, len) in [(0, 3 * map::page_size()), (5, 10), (map::page_size() + 1, 7000)] {
+        let file = scratch.open();
+        let status = file::status(&file).unwrap();
+        let span = match slice::GuardedSpan::map(&file, status, offset as u64, len) {
+            Ok(span) => span,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+                eprintln!("skipped: {error}");
+                return;
+            }
+        };
+        drop(file);
+        // SAFETY: the span has so many bytes, which do not change.
+        let bytes = unsafe { std::slice::from_raw_parts(span.base(), len) };
+        assert!((0..len).all(|at| bytes[at] == byte_at(offset + at)));
+        assert_eq!(span.lost(), None);
+    }
 }

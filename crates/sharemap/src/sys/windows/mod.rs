@@ -18,6 +18,7 @@ pub(crate) mod process;
 mod section;
 mod security;
 pub(crate) mod shm;
+pub(crate) mod slice;
 mod space;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -7,8 +7,8 @@
 //! is installed with the previous handler's flags for the alternate stack and for restarts, and sets
 //! the previous handler's mask before calling it.
 //!
-//! The handler works on as little as 700 bytes of stack beyond the signal's frame, in unoptimized builds,
-//! too. It therefore makes few calls and uses plain loops.
+//! The handler works on as little as 700 bytes of stack beyond the signal's frame (1,000 for a guarded
+//! slice), in unoptimized builds, too. It therefore makes few calls and uses plain loops.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use super::is_probed;
 use crate::sys::arch;
 use crate::sys::os::fault as os;
-use crate::sys::posix::code;
+use crate::sys::posix::{code, slice};
 
 /// The actions that `SIGBUS` and `SIGSEGV` had before ours, in this order.
 ///
@@ -157,8 +157,8 @@ fn flags_in_front_of(previous: &os::Action) -> c_int {
     libc::SA_SIGINFO | flags
 }
 
-/// Handles `SIGBUS` and `SIGSEGV`: recovers a fault at a guarded access, and passes every other signal to
-/// the previous action.
+/// Handles `SIGBUS` and `SIGSEGV`: recovers a fault at a guarded access, replaces the lost pages of a
+/// guarded slice, and passes every other signal to the previous action.
 ///
 /// # Safety
 /// The kernel calls it, or a later handler that passes its own arguments on.
@@ -169,7 +169,11 @@ unsafe extern "C-unwind" fn handler(
 ) {
     // SAFETY: `info` and `context` are the kernel's.
     unsafe {
-        if !(os::claims(signal, (*info).si_code) && recover(info, context)) {
+        let code = (*info).si_code;
+        let claimed = os::claims(signal, code)
+            && (recover(info, context)
+                || signal == libc::SIGBUS && slice::replace(code, os::address(info) as usize));
+        if !claimed {
             hand_on(signal, info, context);
         }
     }

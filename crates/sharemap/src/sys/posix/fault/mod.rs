@@ -143,12 +143,28 @@ pub(crate) fn are_ours(signals: &[c_int]) -> bool {
 
 /// Returns `true` if this thread blocks neither signal, so that its faults can be recovered.
 pub(crate) fn thread_ready() -> bool {
+    blocks_none_of(&SIGNALS)
+}
+
+fn blocks_none_of(signals: &[c_int]) -> bool {
     let mut mask = MaybeUninit::uninit();
     // SAFETY: the call only reads the mask, and initializes `mask` if it succeeds.
     unsafe {
         libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), mask.as_mut_ptr()) == 0
-            && SIGNALS.iter().all(|&signal| libc::sigismember(mask.as_ptr(), signal) == 0)
+            && signals.iter().all(|&signal| libc::sigismember(mask.as_ptr(), signal) == 0)
     }
+}
+
+/// Returns `true` if a `SIGBUS` reaches our handler; `None` if the installed handler has not been
+/// tried.
+pub(crate) fn bus_errors_reach_us() -> Option<bool> {
+    recovery();
+    if ABLE.load(Ordering::Relaxed) { known_to_reach_us(libc::SIGBUS) } else { Some(false) }
+}
+
+/// Returns `true` if this thread blocks `SIGBUS`.
+pub(crate) fn blocks_bus_errors() -> bool {
+    !blocks_none_of(&[libc::SIGBUS])
 }
 
 /// Returns `true` if `address` lies in the pages of a running self-test.
