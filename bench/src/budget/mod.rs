@@ -28,7 +28,7 @@ const READ: Budget = Budget { name: "rwlock: read, unlock", limit: 70 };
 const WRITE: Budget = Budget { name: "rwlock: write, add 1, unlock", limit: 80 };
 const GET: Budget = Budget { name: "view: get of a u64", limit: 16 };
 const SET: Budget = Budget { name: "view: set of a u64", limit: 15 };
-const FOLD: Budget = Budget { name: "view: fold of 256 bytes of u64", limit: 110 };
+const FOLD: Budget = Budget { name: "view: fold of 16 KiB of u64", limit: 2021 };
 
 /// Counts every operation. Fails if one takes more instructions than its limit.
 pub fn run() -> Result<(), Reason> {
@@ -71,7 +71,7 @@ fn operations() -> Result<Vec<(Budget, Operation)>, Reason> {
     ));
     let map = Box::leak(Box::new(MappingMut::anonymous(1 << 16).map_err(why)?));
     let view = &*Box::leak(Box::new(map.view::<u64>().map_err(why)?));
-    let block = &*Box::leak(Box::new(map.view_at::<u64>(0, 32).map_err(why)?));
+    let block = &*Box::leak(Box::new(map.view_at::<u64>(0, 2048).map_err(why)?));
     macro_rules! repeated {
         ($($operation:tt)*) => {
             Box::new(move |repeats| {

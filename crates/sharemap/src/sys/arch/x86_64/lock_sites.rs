@@ -11,6 +11,8 @@
 
 use std::arch::asm;
 
+use crate::sys::arch::in_reach;
+
 /// Stores `mine` in the word at `address` if the word is 0, and loads the 64 bits at `LEAD` behind it. Returns
 /// the word's previous value and the loaded one.
 ///
@@ -22,6 +24,7 @@ pub(crate) unsafe fn acquire_and_load<const LEAD: u64>(
     mine: u32,
     fault: &mut usize,
 ) -> (u32, u64) {
+    const { assert!(in_reach(0, LEAD as isize + 8)) }
     let (found, lead): (u32, u64);
     // SAFETY: the accesses go through r10; a fault is recovered in place.
     unsafe {
@@ -50,6 +53,7 @@ pub(crate) unsafe fn acquire_and_load_two<const LEAD: u64>(
     mine: u32,
     fault: &mut usize,
 ) -> (u32, u32, u64) {
+    const { assert!(in_reach(0, LEAD as isize + 8)) }
     let (found, next, lead): (u32, u32, u64);
     // SAFETY: the accesses go through r10; a fault is recovered in place.
     unsafe {
@@ -74,6 +78,7 @@ pub(crate) unsafe fn acquire_and_load_two<const LEAD: u64>(
 /// As for [`acquire_and_load`].
 #[inline(always)]
 pub(crate) unsafe fn load_two<const LEAD: u64>(address: *mut u8, fault: &mut usize) -> (u64, u64) {
+    const { assert!(in_reach(0, LEAD as isize + 8)) }
     let (first, lead): (u64, u64);
     // SAFETY: the loads go through r10; a fault is recovered in place.
     unsafe {
@@ -120,6 +125,7 @@ macro_rules! releases {
             lead: $int,
             fault: &mut usize,
         ) -> u32 {
+            const { assert!(in_reach(0, LEAD as isize + 8) && in_reach(0, GATE as isize + 4)) }
             let gate: u32;
             // SAFETY: the accesses go through r10; a fault is recovered in place.
             unsafe {
