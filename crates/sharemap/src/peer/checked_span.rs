@@ -62,12 +62,12 @@ impl<E: FixedLen> TypedSpan<E> {
     }
 
     /// Returns an empty slot of a lane that this thread has claimed, to announce something in. `None` unless
-    /// nothing is unusual: two loads and tests decide.
+    /// nothing is unusual: the key tells that of the handle, and the slot's record all else.
     ///
     /// The slot is recorded as in use until it is withdrawn.
     #[inline(always)]
     pub(crate) fn ready_slot(&self) -> Option<AnnouncementRef<'_>> {
-        cached_lane(self.key.load(Ordering::Relaxed)).and_then(LaneCache::take_ready)
+        cached_lane(self.key.load(Ordering::Relaxed), &self.session).and_then(LaneCache::take_ready)
     }
 
     /// Makes [`ready_slot`](Self::ready_slot) return `None`, on every thread, though perhaps not at once. For
@@ -123,12 +123,6 @@ impl CheckedSpan<'_> {
         self.fault.get()
     }
 
-    /// Returns `true` if the first fault was at the word at the start of the part.
-    #[inline(always)]
-    pub(crate) fn faulted_at_start(&self) -> bool {
-        self.fault() == self.address.addr()
-    }
-
     fn memory(&self) -> &Memory {
         &self.session.memory
     }
@@ -177,7 +171,7 @@ impl Machine for CheckedSpan<'_> {
     }
 
     #[inline(always)]
-    fn acquire_and_load<const LEAD: u64>(&self, word: u64, mine: u32) -> Result<(u32, u64)> {
+    fn acquire_and_load<const LEAD: u64>(&self, word: u64, mine: u32) -> Result<(u64, u64)> {
         let address = self.address(word, LEAD + 8)?;
         Ok(self.access(address, |address, fault| unsafe {
             // SAFETY: as above, for all bytes up to the end of the last load, here and below.
@@ -190,7 +184,7 @@ impl Machine for CheckedSpan<'_> {
         &self,
         word: u64,
         mine: u32,
-    ) -> Result<(u32, u32, u64)> {
+    ) -> Result<(u64, u32, u64)> {
         let address = self.address(word, LEAD + 8)?;
         Ok(self.access(address, |address, fault| unsafe {
             // SAFETY: as above.

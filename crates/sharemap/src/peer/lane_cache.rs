@@ -1,8 +1,8 @@
 //! Lane caches: this process's private records of the lanes that its threads have claimed.
 //!
 //! They lie in memory that a forked child finds empty, where the system can wipe memory on fork. There, one
-//! load tells that a lane belongs to this process and not to its parent, and one more that a slot of the
-//! lane is empty.
+//! load tells that a lane belongs to this process and not to its parent, or that a slot of such a lane is
+//! empty.
 
 #![allow(unsafe_code, reason = "fields in memory that a child finds empty, and a word of a lane")]
 
@@ -31,7 +31,8 @@ pub(crate) struct LaneCache {
     /// At index 1 to 7: the address of this slot of the lane, if the slot is empty and the record valid;
     /// null: it is in use, or must be looked at.
     ///
-    /// Only the lane's thread changes these. It fills a slot whose address is here without a look at the slot.
+    /// Only the lane's thread changes these. It fills a slot whose address is here without a look at the slot. After
+    /// a fault, such a slot may still announce a lock that is not held any more.
     ready: [AtomicPtr<u8>; 1 + SLOTS as usize],
     /// The number of the thread that has the lane; 0: none.
     pub(super) thread: AtomicU64,
@@ -77,6 +78,11 @@ impl LaneCache {
     #[inline(always)]
     pub(super) fn take_ready(&self) -> Option<AnnouncementRef<'_>> {
         self.take(1).or_else(|| self.take(2))
+    }
+
+    /// Returns an empty slot like [`take_ready`](Self::take_ready), but looks at all slots.
+    pub(super) fn take_any(&self) -> Option<AnnouncementRef<'_>> {
+        (1..self.ready.len()).find_map(|index| self.take(index))
     }
 
     #[inline(always)]

@@ -78,9 +78,9 @@ impl Drop for Owned {
 /// Returns the record of the lane that this thread claimed last in the session of this key. The record may not be
 /// valid: a forked child inherits the cache, and finds the record empty.
 ///
-/// The session must be alive.
+/// `_session` has this key, or no session has it.
 #[inline(always)]
-pub(super) fn cached_lane<'a>(key: u64) -> Option<&'a LaneCache> {
+pub(super) fn cached_lane(key: u64, _session: &Session) -> Option<&LaneCache> {
     CACHE.with(|entries| {
         let index = key as usize % CACHED;
         // SAFETY: keys are never reused, so the record is one of the session of this key, which owns its memory
@@ -112,7 +112,7 @@ impl Session {
         announcement: u64,
         ordering: AnnounceOrdering,
     ) -> Result<AnnouncementRef<'_>> {
-        match cached_lane(self.key).and_then(LaneCache::take_ready) {
+        match cached_lane(self.key, self).and_then(LaneCache::take_any) {
             Some(slot) => self.fill(slot, announcement, ordering),
             None => self.announce_slow(announcement, ordering),
         }
@@ -121,7 +121,7 @@ impl Session {
     /// Stores `since` in the lane that this thread claimed last, as the time since when it sleeps
     /// (FORMAT.md, "Lane"). For inspection only: without a lane the call does nothing.
     pub(super) fn note_wait_in_lane(&self, since: u32) {
-        let Some(cache) = cached_lane(self.key) else { return };
+        let Some(cache) = cached_lane(self.key, self) else { return };
         if self.is_lane_of(cache, NUMBER.get()) {
             // The wait itself reports a fault.
             let _ = self.memory.store(cache.offset.load(Ordering::Relaxed) + WAITS_SINCE, since);
@@ -154,23 +154,32 @@ impl Session {
         ordering: AnnounceOrdering,
     ) -> Result<AnnouncementRef<'_>> {
         let participant = self.participant()?;
-        let last = cached_lane(self.key).filter(|cache| cache.is_valid());
+        let last = cached_lane(self.key, self).filter(|cache| cache.is_valid());
         let others = || self.own_lanes().into_iter().filter_map(|lane| self.lane_caches.of(lane));
         for cache in last.into_iter().chain(iter::once_with(others).flatten()) {
             if let Some(slot) = self.empty_slot(cache)? {
+                if cache.is_valid() {
+                    self.cache_lane(cache);
+                }
                 return self.fill(slot, announcement, ordering);
             }
         }
         let lane = self.claim_lane(participant)?;
         let Some(cache) = self.lane_caches.of(lane) else { return Err(self.no_lane()) };
+        self.cache_lane(cache);
+        // Empty, as `try_claim_lane` has checked.
+        let slot = self.empty_slot(cache)?.ok_or_else(|| self.no_lane())?;
+        self.fill(slot, announcement, ordering)
+    }
+
+    /// Makes this thread find the lane at once. Another session whose key has the same place in the cache may have
+    /// taken the place of an earlier entry.
+    fn cache_lane(&self, cache: &LaneCache) {
         CACHE.with(|entries| {
             let index = self.key as usize % CACHED;
             entries.keys[index].set(self.key);
             entries.lanes[index].set(NonNull::from(cache));
         });
-        // Empty, as `try_claim_lane` has checked.
-        let slot = self.empty_slot(cache)?.ok_or_else(|| self.no_lane())?;
-        self.fill(slot, announcement, ordering)
     }
 
     /// Returns an empty slot of a lane of this thread, and records it as in use.

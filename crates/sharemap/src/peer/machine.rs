@@ -57,7 +57,7 @@ pub(crate) enum Liveness {
 ///
 /// Loads have acquire ordering, stores release ordering, and all other operations on words are
 /// sequentially consistent. The compiler neither removes, merges nor reorders any of them. Fails
-/// with `Fault` where the memory cannot be accessed.
+/// with `Fault` where the memory cannot be accessed; a [`CheckedSpan`](super::CheckedSpan) keeps the fault instead.
 pub(crate) trait Machine {
     /// The number of slots of each lane that algorithms search.
     const SLOTS: u64 = SLOTS;
@@ -74,14 +74,14 @@ pub(crate) trait Machine {
         self.load_32(elsewhere)
     }
     /// Stores `mine` in the word at `word` if it is 0, and then loads the 64 bits at `LEAD` behind the word. Returns
-    /// the word's previous value, and the loaded one, which means nothing if the word was not 0.
+    /// 0 if that acquired the word, and the loaded value, which means nothing otherwise.
     ///
     /// After an error, the word may have been acquired.
     #[inline]
-    fn acquire_and_load<const LEAD: u64>(&self, word: u64, mine: u32) -> Result<(u32, u64)> {
+    fn acquire_and_load<const LEAD: u64>(&self, word: u64, mine: u32) -> Result<(u64, u64)> {
         match self.compare_exchange_32(word, 0, mine)? {
             0 => Ok((0, self.load_64(word + LEAD)?)),
-            found => Ok((found, 0)),
+            found => Ok((found.into(), 0)),
         }
     }
     /// Acquires and loads like [`acquire_and_load`](Self::acquire_and_load), but also loads the 32 bits behind the
@@ -91,10 +91,10 @@ pub(crate) trait Machine {
         &self,
         word: u64,
         mine: u32,
-    ) -> Result<(u32, u32, u64)> {
+    ) -> Result<(u64, u32, u64)> {
         match self.compare_exchange_32(word, 0, mine)? {
             0 => Ok((0, self.load_32(word + 4)?, self.load_64(word + LEAD)?)),
-            found => Ok((found, 0, 0)),
+            found => Ok((found.into(), 0, 0)),
         }
     }
     /// Loads the 64 bits at `at`, and then those at `LEAD` behind them.

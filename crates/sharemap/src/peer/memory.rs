@@ -140,7 +140,7 @@ impl Memory {
     /// `access` stores the address of a fault in its second argument, which is 0 before. In that case
     /// the call discards the result and fails with `Fault`. Stores that succeeded are not undone.
     ///
-    /// The address lies in the mapping: [`at`](Self::at) returned it, or a seat recorded it.
+    /// The address lies in the mapping: [`at`](Self::at) returned it, or the record of a lane has it.
     #[inline(always)]
     pub(crate) fn access<T>(
         &self,

@@ -96,10 +96,10 @@ pub(crate) enum Attempt {
 }
 
 impl Attempt {
-    /// Returns what an attempt that found the word `found` did, unless its exchange faulted.
+    /// Returns what an attempt with the result `found` did, as [`Machine::acquire_and_load`] returned it.
     #[inline(always)]
-    pub(crate) fn of(found: u32, exchange_faulted: bool) -> Self {
-        if found == 0 && !exchange_faulted { Self::Acquired } else { Self::Refused }
+    pub(crate) fn of(found: u64) -> Self {
+        if found == 0 { Self::Acquired } else { Self::Refused }
     }
 
     /// Returns `true` if the attempt acquired the word, which still names the lane.
@@ -221,16 +221,16 @@ impl RawMutex {
         slot.store(machine, self.announcement())
     }
 
-    /// Acquires the mutex that `slot` announces, if it is free and consistent. Returns the word as it was found, and
-    /// what [`DoubleBuffer::read_after`] needs.
+    /// Acquires the mutex that `slot` announces, if it is free and consistent. Returns 0 if it has, and what
+    /// [`DoubleBuffer::read_after`] needs.
     ///
-    /// After an error or a fault, here or at the announcement, [`lock_again`](Self::lock_again) continues.
+    /// After an error or a fault, [`lock_again`](Self::lock_again) continues.
     #[inline(always)]
     pub(crate) fn lock_and_load<M: Machine, S: Slot<M>>(
         self,
         machine: &M,
         slot: S,
-    ) -> Result<(u32, u64)> {
+    ) -> Result<(u64, u64)> {
         if is_word(self.len as usize) {
             machine.acquire_and_load::<{ Self::VALUE }>(self.at, slot.named())
         } else {
@@ -252,6 +252,8 @@ impl RawMutex {
     /// held by another thread, an access faulted, or the value is not valid. Blocks until the mutex is available
     /// or the moment `until`.
     ///
+    /// If the word cannot be loaded after the attempt acquired it, the announcement stays: recovery must find the
+    /// word. After other errors, the announcement is withdrawn.
     pub(crate) fn lock_again<W: Machine>(
         self,
         machine: &W,
@@ -262,8 +264,6 @@ impl RawMutex {
         if attempt.is_held(machine, self.unlocking(ReleaseState::Sound), announced)? {
             return Ok(Acquisition::of(announced, 0));
         }
-        // The store of the announcement may have faulted.
-        machine.store_64(announced.slot, self.announcement())?;
         self.lock_slowly(machine, announced, until).map(|found| Acquisition::of(announced, found))
     }
 

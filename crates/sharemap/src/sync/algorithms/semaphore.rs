@@ -181,7 +181,7 @@ impl RawSemaphore {
     /// Releases a permit: the word, then the gate, then the announcement.
     ///
     /// If the word cannot be changed, the permit stays held, and recovery frees it when the process has ended.
-    /// Deferred errors do not prevent the next step.
+    /// Later errors do not prevent the next step.
     pub(crate) fn release<W: Machine>(self, machine: &W, permitted: Permitted) -> Result<()> {
         let announced = permitted.announced;
         // Death before the exchange: recovery finds the permit and releases it.

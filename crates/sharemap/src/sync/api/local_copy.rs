@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use crate::error::{ErrorKind, Result};
 use crate::layout::{Element, Shareable};
-use crate::peer::Machine;
+use crate::peer::{AnnouncementRef, Machine};
 use crate::sync::algorithms::mutex::ReleaseState;
 use crate::sync::api::shared_type::LockRef;
 use crate::sync::core::double_buffer::{DoubleBuffer, LastStore, is_word};
@@ -26,6 +26,9 @@ const PANICKING: u64 = 4;
 const LEAVE: u64 = ReleaseState::Died as u64 | ReleaseState::Poisoned as u64;
 
 impl<T: Element + Shareable> LocalCopy<T> {
+    /// `true` if the value is so small that a guard of it can live in registers.
+    pub(super) const FITS_REGISTERS: bool = size_of::<T>() <= 64;
+
     /// Copies the value out of the object, and checks that its bytes are a `T`. The caller must hold the
     /// lock.
     #[inline(always)]
@@ -63,11 +66,16 @@ impl<T: Element + Shareable> LocalCopy<T> {
         Some(Self { value, state: selector.into() })
     }
 
-    /// Returns `true` if the lock is to be left consistent, and if any panic of the thread began after it was
-    /// acquired.
+    /// Returns `true` if plain stores alone may release a lock that is held exclusively: it is to be left consistent,
+    /// the thread does not panic, the slot is this process's and not the copy in a forked child, and the process is
+    /// registered for membarrier.
+    ///
+    /// The answer stays the same while the guard is being released.
     #[inline(always)]
-    pub(super) fn is_usual(&self) -> bool {
+    pub(super) fn is_released_plainly(&self, slot: AnnouncementRef<'_>) -> bool {
         self.state & !(SELECTOR | CHANGED) == 0
+            && !std::thread::panicking()
+            && slot.releases_plainly()
     }
 
     /// Returns `true` if a panic has begun since the lock was acquired. The value may be half-changed then.
@@ -137,24 +145,23 @@ fn as_bytes<T: Element>(value: &mut MaybeUninit<T>) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), size_of::<T>()) }
 }
 
-/// The panic state of the thread when a guard was made: `Yes` if the thread was not panicking.
-#[derive(Clone, Copy, Debug)]
-#[repr(u32)]
+/// Whether the thread was panicking when a guard was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PanicFlag {
-    No,
-    Yes,
+    Calm,
+    Panicking,
 }
 
 impl PanicFlag {
     /// Returns the present state of the thread.
     #[inline(always)]
     pub(super) fn now() -> Self {
-        if std::thread::panicking() { Self::No } else { Self::Yes }
+        if std::thread::panicking() { Self::Panicking } else { Self::Calm }
     }
 
     /// Returns `true` if a panic has begun since this state. What the guard changed may be incomplete.
     #[inline(always)]
-    pub(super) fn is_over(self) -> bool {
-        matches!(self, Self::Yes) && std::thread::panicking()
+    pub(super) fn has_panicked_since(self) -> bool {
+        self == Self::Calm && std::thread::panicking()
     }
 }

@@ -130,6 +130,19 @@ fn a_mutex_is_released_once_after_a_fault_at_its_gate() {
     });
 }
 
+/// A word that a misbehaving peer overwrote is an error, and not a release.
+#[test]
+fn an_overwritten_word_is_reported() {
+    across(1_u64, |mutex| {
+        let place = mutex.place();
+        let guard = mutex.lock().unwrap();
+        place.store_32(place.at, 0).unwrap();
+        let poisoned = crate::sync::api::error::Reclaim::poison(guard);
+        assert_eq!(poisoned.unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(*mutex.lock().unwrap(), 1);
+    });
+}
+
 #[test]
 fn an_acquisition_that_faults_leaves_a_mutex_free() {
     fn acquire<T>(mutex: &MutexHandle<T>, first: T)

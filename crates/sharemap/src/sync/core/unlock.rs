@@ -18,7 +18,7 @@
 //! names the lane, the gate stays closed and the announcement stays, so that recovery releases the word when
 //! the process has ended.
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::peer::{Announced, AnnouncementRef, CheckedSpan, Machine, Slot};
 use crate::sync::core::double_buffer::LastStore;
 use crate::sync::core::gate::{self, SLEEPER, Wake};
@@ -67,6 +67,14 @@ impl Unlock {
         announced: Announced,
     ) -> Result<()> {
         finish(machine, self.gate, self.wake, announced, Ok(()))
+    }
+
+    /// Returns the error of a thread that has not released the word, which does not name its lane any more.
+    #[cold]
+    pub(crate) fn overwritten(self) -> Error {
+        Error::new(ErrorKind::Invalid, "unlock")
+            .with_lock_offset(self.word)
+            .with_detail("another process overwrote the word of the lock; the change is lost")
     }
 
     /// Finishes a release after its first step, `begun`, failed or found waiters.

@@ -1,8 +1,8 @@
 //! Guarded accesses of several words of one lock, each in a site of its own.
 //!
 //! On aarch64 there are no longer sites: a compare-exchange is a loop there, and a fault in the middle of it
-//! would let the rest of the loop run on the scratch page. Each access ends with a test for faults in the
-//! flag, so that no later one touches the lock after a fault.
+//! would let the rest of the loop run on the scratch page. The flag is tested between accesses where a later
+//! one may follow only if the earlier ones have succeeded.
 
 #![allow(unsafe_code, reason = "guarded accesses")]
 
@@ -11,7 +11,8 @@ use super::{
 };
 
 /// Stores `mine` in the word at `address` if the word is 0, and loads the 64 bits at `LEAD` behind it. Returns
-/// the word's previous value and the loaded one.
+/// 0 if that acquired the word, and the loaded value. The first result is not 0 if the word was not, or if the
+/// exchange faulted.
 ///
 /// # Safety
 /// As for plain stores; `address` and `LEAD` must be multiples of 8.
@@ -20,16 +21,16 @@ pub(crate) unsafe fn acquire_and_load<const LEAD: u64>(
     address: *mut u8,
     mine: u32,
     fault: &mut usize,
-) -> (u32, u64) {
+) -> (u64, u64) {
     // SAFETY: as promised by the caller.
     unsafe {
-        let found = atomic_compare_exchange_32(address, 0, mine, fault);
+        let found = acquire(address, mine, fault);
         (found, atomic_load_64(address.wrapping_add(LEAD as usize), fault))
     }
 }
 
 /// Stores `mine` in the word at `address` if the word is 0, loads the word behind it, and then the 64 bits at
-/// `LEAD`. Returns the word's previous value and the two loaded ones.
+/// `LEAD`. Returns 0 if the word was acquired, as [`acquire_and_load`] does, and the two loaded values.
 ///
 /// # Safety
 /// As for [`acquire_and_load`].
@@ -38,13 +39,32 @@ pub(crate) unsafe fn acquire_and_load_two<const LEAD: u64>(
     address: *mut u8,
     mine: u32,
     fault: &mut usize,
-) -> (u32, u32, u64) {
+) -> (u64, u32, u64) {
     // SAFETY: as promised by the caller.
     unsafe {
-        let found = atomic_compare_exchange_32(address, 0, mine, fault);
+        let found = acquire(address, mine, fault);
         let next = atomic_load_32(address.wrapping_add(4), fault);
-        (found, next, atomic_load_64(address.wrapping_add(LEAD as usize), fault))
+        let lead = atomic_load_64(address.wrapping_add(LEAD as usize), fault);
+        (found, next, lead)
     }
+}
+
+/// Stores `mine` in the word at `address` if the word is 0. Returns 0 if that acquired it.
+///
+/// # Safety
+/// As for plain stores; `address` must be a multiple of 4.
+#[inline(always)]
+unsafe fn acquire(address: *mut u8, mine: u32, fault: &mut usize) -> u64 {
+    let mut faulted = 0;
+    // SAFETY: as promised by the caller.
+    let found = unsafe { atomic_compare_exchange_32(address, 0, mine, &mut faulted) };
+    if faulted == 0 {
+        return found.into();
+    }
+    if *fault == 0 {
+        *fault = faulted;
+    }
+    u64::MAX
 }
 
 /// Loads the 64 bits at `address`, and then those at `LEAD` behind it.

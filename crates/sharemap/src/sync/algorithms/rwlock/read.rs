@@ -51,7 +51,7 @@ impl RawRwLock {
     /// set, and what [`DoubleBuffer::read_after`] needs.
     ///
     /// The value is loaded after the word that admits the reader: from then on, no writer changes it. After an
-    /// error or a fault, here or at the announcement, [`read_again`](Self::read_again) continues.
+    /// error or a fault, [`read_announced`](Self::read_announced) continues.
     ///
     /// [`DoubleBuffer::read_after`]: crate::sync::core::double_buffer::DoubleBuffer::read_after
     #[inline(always)]
@@ -70,20 +70,9 @@ impl RawRwLock {
         Ok((pair as u32 == 0 && (pair >> 32) as u32 & slot.group() != 0, lead))
     }
 
-    /// Acquires the lock for reading after [`admit_and_load`](Self::admit_and_load) did not, blocking until
-    /// the word admits readers or the moment `until`. After an error, nothing is announced for this call.
-    pub(crate) fn read_again<W: Machine>(
-        self,
-        machine: &W,
-        announced: Announced,
-        until: Option<Duration>,
-    ) -> Result<Reading> {
-        // The exchange may have faulted.
-        machine.swap_64(announced.slot, Kind::Reader.of(self.at))?;
-        self.read_announced(machine, announced, until)
-    }
-
-    /// Acquires the lock for the announced reader like [`read_again`](Self::read_again).
+    /// Acquires the lock for the announced reader, after [`admit_and_load`](Self::admit_and_load) did not admit it,
+    /// blocking until the word admits readers or the moment `until`. After an error, nothing is announced for this
+    /// call.
     pub(crate) fn read_announced<W: Machine>(
         self,
         machine: &W,

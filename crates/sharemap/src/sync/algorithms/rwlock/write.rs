@@ -73,11 +73,11 @@ impl RawRwLock {
         slot.store(machine, Kind::Writer.of(self.at))
     }
 
-    /// Acquires the lock that `slot` announces, if it is free and consistent. Returns the word as it was found, the
+    /// Acquires the lock that `slot` announces, if it is free and consistent. Returns 0 if it has the word, the
     /// groups that may read, and what [`DoubleBuffer::read_after`] needs.
     ///
-    /// The lock is held for writing if the first two are 0. Otherwise, and after an error or a fault, here or at
-    /// the announcement, [`write_again`](Self::write_again) continues.
+    /// The lock is held for writing if the first two are 0. Otherwise, and after an error or a fault,
+    /// [`write_again`](Self::write_again) continues.
     ///
     /// [`DoubleBuffer::read_after`]: crate::sync::core::double_buffer::DoubleBuffer::read_after
     #[inline(always)]
@@ -85,7 +85,7 @@ impl RawRwLock {
         self,
         machine: &M,
         slot: S,
-    ) -> Result<(u32, u32, u64)> {
+    ) -> Result<(u64, u32, u64)> {
         // `seen` after the exchange: a reader that the free word admitted had set its bit before it.
         if is_word(self.len as usize) {
             machine.acquire_and_load_two::<{ Self::VALUE }>(self.at, slot.named())
@@ -95,8 +95,8 @@ impl RawRwLock {
     }
 
     /// Acquires the lock for writing after [`write_and_load`](Self::write_and_load) did not, or not wholly.
-    /// Blocks until no other thread holds it or the moment `until`.
-    ///
+    /// Blocks until no other thread holds it or the moment `until`. Errors leave the announcement as those of a
+    /// mutex do.
     pub(crate) fn write_again<W: Machine>(
         self,
         machine: &W,
@@ -107,8 +107,6 @@ impl RawRwLock {
         if attempt.is_held(machine, self.unlocking(ReleaseState::Sound), announced)? {
             return self.exclude(machine, Acquisition::of(announced, 0), WRITE, until);
         }
-        // The store of the announcement may have faulted.
-        machine.store_64(announced.slot, Kind::Writer.of(self.at))?;
         self.write_slowly(machine, announced, until, Poison::Refuse)
     }
 

@@ -76,18 +76,18 @@ impl<'a, T: Element + Shareable> MutexGuard<'a, T> {
         this.mutex.release_slow(this.slot, this.private)
     }
 
-    /// Releases the mutex where that is no more than to store the value, the word and the announcement. Returns
-    /// `false` if anything is unusual; then [`MutexHandle::release_slow`] finds out what has been done.
+    /// Releases the mutex where that is no more than to store the value, the word and the announcement. If anything
+    /// is unusual, [`MutexHandle::release_slow`] finds out what has been done.
     #[inline(always)]
     fn release_at_once(&self) -> bool {
         let span = self.mutex.span.checked();
-        // The lane must be this process's, not a copy in a forked child, and the process must be registered for
-        // membarrier: then a plain store may release the word.
-        if !(self.private.is_usual() && !std::thread::panicking() && self.slot.releases_plainly()) {
+        if !self.private.is_released_plainly(self.slot) {
             return false;
         }
         let raw = raw_at::<T>(span.at());
-        let Ok(last) = self.private.write_before(&span, raw.value()) else { return false };
+        let Ok(last) = self.private.write_before(&span, raw.value()) else {
+            return false;
+        };
         unlock::withdraw_at_once(&span, self.slot, raw.store_and_unlock(&span, last))
     }
 
@@ -138,8 +138,14 @@ impl<T: Element + Shareable> MutexHandle<T> {
                 let Some(leave) = self.write_back(slot, private)? else { return Ok(()) };
                 raw.unlock(session, Acquisition::of(announced, 0), leave)
             }
-            // Only plain stores release a word without more, in the state that is consistent.
-            Ok(false) => raw.unlocking(ReleaseState::Sound).finish_released(session, announced),
+            // `release_at_once` has released it. Perhaps another owner has it already.
+            Ok(false) if private.is_released_plainly(slot) => {
+                raw.unlocking(ReleaseState::Sound).finish_released(session, announced)
+            }
+            Ok(false) => {
+                let _ = raw.unlocking(ReleaseState::Sound).finish_released(session, announced);
+                Err(raw.unlocking(ReleaseState::Sound).overwritten())
+            }
             Err(error) => Err(error),
         };
         released.map_err(|error| self.place.with_object_path(error))

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use super::{LOCK, MutexGuard};
@@ -18,7 +19,7 @@ use crate::sync::core::word::DIED;
 
 /// The initial value of a shared mutex. The mutex itself is accessed through [`MutexHandle`].
 ///
-/// Creating a [`Shared`](crate::Shared) object stores this value in the object. Deferred openings use
+/// Creating a [`Shared`](crate::Shared) object stores this value in the object. Later openings use
 /// the stored value.
 ///
 /// A guard of a `Mutex<T>` copies the value out and back. A `Mutex<[T]>`, made by
@@ -202,25 +203,35 @@ impl<T: Element + Shareable> MutexHandle<T> {
         &self,
         until: impl FnOnce() -> Option<Duration>,
     ) -> LockResult<MutexGuard<'_, T>> {
-        let (ready, mut attempt) = (self.span.ready_slot(), Attempt::Refused);
-        if let Some(slot) = ready {
+        // A large value is copied out of line, straight into its guard.
+        if !LocalCopy::<T>::FITS_REGISTERS {
+            return self.lock_large(until());
+        }
+        let (tried, attempt) = 'unusual: {
+            let Some(slot) = self.span.ready_slot() else {
+                break 'unusual (None, Attempt::Refused);
+            };
             let span = self.span.checked();
             let raw = raw_at::<T>(span.at());
-            if raw.announce_in(&span, slot).is_ok() && span.fault() == 0 {
-                if let Ok((found, lead)) = raw.lock_and_load(&span, slot) {
-                    let copy = LocalCopy::read_after(&span, raw.value(), lead);
-                    // A panic that began earlier does not count against the guard, which must be told.
-                    if let (0, Some(private), 0, false) =
-                        (found, copy, span.fault(), std::thread::panicking())
-                    {
-                        return Ok(MutexGuard { mutex: self, slot, private, thread: PhantomData });
-                    }
-                    attempt = Attempt::of(found, span.faulted_at_start());
+            if raw.announce_in(&span, slot).is_err() || span.fault() != 0 {
+                // The slot stays out of use until a look shows that it is empty.
+                break 'unusual (None, Attempt::Refused);
+            }
+            let Ok((found, lead)) = raw.lock_and_load(&span, slot) else {
+                break 'unusual (Some(slot), Attempt::Refused);
+            };
+            // Only the owner copies the value. A panic that began earlier does not count against the guard, which
+            // must be told.
+            if found == 0 && span.fault() == 0 && !std::thread::panicking() {
+                let copy = LocalCopy::read_after(&span, raw.value(), lead);
+                if let (Some(private), 0) = (copy, span.fault()) {
+                    return Ok(MutexGuard { mutex: self, slot, private, thread: PhantomData });
                 }
             }
-        }
+            (Some(slot), Attempt::of(found))
+        };
         let mut copy = None;
-        match self.lock_slow(ready, attempt, until(), &mut copy) {
+        match self.lock_slow(tried, attempt, until(), &mut copy) {
             Ok(held) => {
                 let Some(private) = copy else { unreachable!("it was acquired") };
                 let guard = MutexGuard { mutex: self, slot: held, private, thread: PhantomData };
@@ -253,9 +264,18 @@ impl<T: Element + Shareable> MutexHandle<T> {
                 .and_then(|()| self.raw().lock_on(self.place.session(), &self.place, until)),
         };
         let held = acquired.map_err(|error| self.place.with_object_path(error))?;
-        let (slot, private) = self.parts_of(held)?;
-        *copy = Some(private);
-        Ok(slot)
+        let guard = ManuallyDrop::new(self.guard_of(held)?);
+        *copy = Some(guard.private);
+        Ok(guard.slot)
+    }
+
+    /// Acquires the mutex like [`lock_until`](Self::lock_until), for a value that does not fit in registers.
+    #[inline(never)]
+    fn lock_large(&self, until: Option<Duration>) -> LockResult<MutexGuard<'_, T>> {
+        self.deferred.take_and_enable(&self.span)?;
+        // Waits on `place`, which knows whether this opening was cancelled; the session does not.
+        let held = self.raw().lock_on(self.place.session(), &self.place, until);
+        self.guard(held.map_err(|error| self.place.with_object_path(error))?)
     }
 
     /// Attempts to acquire the mutex without waiting for its owner.
@@ -300,14 +320,8 @@ impl<T: Element + Shareable> MutexHandle<T> {
     }
 
     /// Makes a guard of `held`. If that fails, the mutex has been released.
+    #[inline]
     pub(super) fn guard_of(&self, held: Acquisition) -> Result<MutexGuard<'_, T>> {
-        let (slot, private) = self.parts_of(held)?;
-        Ok(MutexGuard { mutex: self, slot, private, thread: PhantomData })
-    }
-
-    /// Returns what a guard consists of: the slot that announces the mutex, and a copy of the value. If that
-    /// fails, the mutex has been released.
-    fn parts_of(&self, held: Acquisition) -> Result<(AnnouncementRef<'_>, LocalCopy<T>)> {
         let session = self.place.session();
         let Some(slot) = session.slot_of(held.announced()) else {
             // `held` names a lane that this process does not have, which no session does.
@@ -315,7 +329,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
             return Err(self.give_back(held.announced(), ReleaseState::Sound, error));
         };
         match LocalCopy::read(session, &self.place, self.raw().value(), held.leave(), LOCK) {
-            Ok(private) => Ok((slot, private)),
+            Ok(private) => Ok(MutexGuard { mutex: self, slot, private, thread: PhantomData }),
             Err(error) => Err(self.give_back(held.announced(), held.leave(), error)),
         }
     }

@@ -52,8 +52,8 @@ pub struct RwLockReadGuard<'a, T: Element + Shareable> {
 }
 
 impl<T: Element + Shareable> RwLockReadGuard<'_, T> {
-    /// Releases the lock where that is no more than to withdraw the announcement. Returns `false` if anything is
-    /// unusual; then [`RwLockHandle::drop_reading`] does it again.
+    /// Releases the lock where that is no more than to withdraw the announcement. If anything is unusual,
+    /// [`RwLockHandle::drop_reading`] does it again.
     #[inline(always)]
     fn release_at_once(&self) -> bool {
         let span = self.lock.span.checked();
@@ -144,8 +144,12 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         let named = |error| self.place.with_object_path(error);
         let sound = raw.unlocking(ReleaseState::Sound);
         if !sound.is_held(session, announced).map_err(named)? {
-            // Only plain stores release a word without more, in the state that is consistent.
-            return sound.finish_released(session, announced).map_err(named);
+            // `release_at_once` has released it, and perhaps another owner has it already. Only write guards do so.
+            let finished = sound.finish_released(session, announced);
+            if access == Access::Read || !private.is_released_plainly(slot) {
+                return Err(named(sound.overwritten()));
+            }
+            return finished.map_err(named);
         }
         let (mut written, mut leave) = (Ok(()), private.leave());
         if access == Access::Read || leave == ReleaseState::Poisoned {
@@ -232,17 +236,18 @@ impl<T: Element + Shareable> RwLockWriteGuard<'_, T> {
         this.lock.release_slow(this.slot, this.private, Access::Write)
     }
 
-    /// Releases the lock where that is no more than to store the value, the word and the announcement. Returns
-    /// `false` if anything is unusual; then [`RwLockHandle::release_slow`] finds out what has been done.
+    /// Releases the lock where that is no more than to store the value, the word and the announcement. If anything
+    /// is unusual, [`RwLockHandle::release_slow`] finds out what has been done.
     #[inline(always)]
     fn release_at_once(&self) -> bool {
         let span = self.lock.span.checked();
-        // As for a mutex: this process's lane, and plain stores may release the word.
-        if !(self.private.is_usual() && !std::thread::panicking() && self.slot.releases_plainly()) {
+        if !self.private.is_released_plainly(self.slot) {
             return false;
         }
         let raw = raw_at::<T>(span.at());
-        let Ok(last) = self.private.write_before(&span, raw.value()) else { return false };
+        let Ok(last) = self.private.write_before(&span, raw.value()) else {
+            return false;
+        };
         unlock::withdraw_at_once(&span, self.slot, raw.store_and_unlock(&span, last))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use super::{READ, RwLockReadGuard, RwLockWriteGuard, WRITE};
@@ -91,7 +92,7 @@ impl<T> FixedLen for Whole<T> {
 /// value. A write guard writes its copy back in one step when it is released.
 ///
 /// If a reader dies, its read lock is released, and nothing else changes. If a writer dies or panics,
-/// the value stays the last one written back. Deferred acquisitions then return
+/// the value stays the last one written back. Later acquisitions then return
 /// [`LockError::OwnerDied`], until a writer or an upgradable holder has called
 /// [`mark_consistent`](crate::OwnerDiedGuard::mark_consistent) and released the lock.
 ///
@@ -209,26 +210,27 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         &self,
         until: impl FnOnce() -> Option<Duration>,
     ) -> LockResult<RwLockReadGuard<'_, T>> {
-        let ready = self.span.ready_slot();
-        if let Some(slot) = ready {
+        if !LocalCopy::<T>::FITS_REGISTERS {
+            return self.read_large(until());
+        }
+        let tried = 'unusual: {
+            let Some(slot) = self.span.ready_slot() else { break 'unusual None };
             let span = self.span.checked();
             let raw = raw_at::<T>(span.at());
-            if raw.announce_read_in(&span, slot).is_ok() && span.fault() == 0 {
-                if let Ok((admitted, lead)) = raw.admit_and_load(&span, slot) {
-                    let copy = LocalCopy::read_after(&span, raw.value(), lead);
-                    if let (true, Some(private), 0) = (admitted, copy, span.fault()) {
-                        return Ok(RwLockReadGuard {
-                            lock: self,
-                            slot,
-                            private,
-                            thread: PhantomData,
-                        });
-                    }
+            if raw.announce_read_in(&span, slot).is_err() || span.fault() != 0 {
+                // The slot stays out of use until a look shows that it is empty.
+                break 'unusual None;
+            }
+            if let Ok((true, lead)) = raw.admit_and_load(&span, slot) {
+                let copy = LocalCopy::read_after(&span, raw.value(), lead);
+                if let (Some(private), 0) = (copy, span.fault()) {
+                    return Ok(RwLockReadGuard { lock: self, slot, private, thread: PhantomData });
                 }
             }
-        }
+            Some(slot)
+        };
         let mut copy = None;
-        match self.read_slow(ready, until(), &mut copy) {
+        match self.read_slow(tried, until(), &mut copy) {
             Ok(slot) => {
                 let Some(private) = copy else { unreachable!("it was acquired") };
                 let guard = RwLockReadGuard { lock: self, slot, private, thread: PhantomData };
@@ -254,16 +256,16 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         let raw = self.raw();
         // Waits on `place`, which knows whether this opening was cancelled; the session does not.
         let acquired = match tried {
-            Some(slot) => raw.read_again(&self.place, slot.announced(), until),
+            Some(slot) => raw.read_announced(&self.place, slot.announced(), until),
             None => self.deferred.take_and_enable(&self.span).and_then(|()| {
                 let announced = raw.announce_read(self.place.session())?;
                 raw.read_announced(&self.place, announced, until)
             }),
         };
         let reading = acquired.map_err(|error| self.place.with_object_path(error))?;
-        let (slot, private) = self.parts_of_reading(reading)?;
-        *copy = Some(private);
-        Ok(slot)
+        let guard = ManuallyDrop::new(self.read_guard(reading)?);
+        *copy = Some(guard.private);
+        Ok(guard.slot)
     }
 
     /// Attempts to acquire the lock for reading without waiting for its writer.
@@ -295,24 +297,41 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         self.reading(self.place.attempted(attempt, READ)?)
     }
 
-    /// Makes a guard of `reading`: copies the value out, or releases the lock if that fails.
-    pub(super) fn reading(&self, reading: Reading) -> LockResult<RwLockReadGuard<'_, T>> {
-        let (slot, private) = self.parts_of_reading(reading)?;
-        let guard = RwLockReadGuard { lock: self, slot, private, thread: PhantomData };
-        acquired(guard, reading.died())
+    /// Acquires the lock for reading, for a value that does not fit in registers. It is copied out of line, straight
+    /// into its guard.
+    #[inline(never)]
+    fn read_large(&self, until: Option<Duration>) -> LockResult<RwLockReadGuard<'_, T>> {
+        self.deferred.take_and_enable(&self.span)?;
+        let (raw, session) = (self.raw(), self.place.session());
+        let reading = raw.announce_read(session).and_then(|announced| {
+            if raw.read_at_once(session, announced) {
+                return Ok(Reading::at_once(announced));
+            }
+            raw.read_announced(&self.place, announced, until)
+        });
+        self.reading(reading.map_err(|error| self.place.with_object_path(error))?)
     }
 
-    /// Returns what a read guard consists of: the slot that announces the lock, and a copy of the value. If that
-    /// fails, the lock has been released.
-    fn parts_of_reading(&self, reading: Reading) -> Result<(AnnouncementRef<'_>, LocalCopy<T>)> {
+    /// Makes a guard of `reading`: copies the value out, or releases the lock if that fails.
+    pub(super) fn reading(&self, reading: Reading) -> LockResult<RwLockReadGuard<'_, T>> {
+        acquired(self.read_guard(reading)?, reading.died())
+    }
+
+    /// Makes a guard of `reading`. If that fails, the lock has been released.
+    #[inline]
+    fn read_guard(&self, reading: Reading) -> Result<RwLockReadGuard<'_, T>> {
         let (raw, session) = (self.raw(), self.place.session());
-        let slot = self.slot_of(reading.0.announced());
-        // A reader changes no flags. The state tells only whether a death must be reported.
-        let copy = LocalCopy::read(session, &self.place, raw.value(), reading.0.leave(), READ);
-        slot.and_then(|slot| Ok((slot, copy?))).map_err(|error| {
+        let release = |error| {
             let _ = raw.unlock_read(session, reading);
             self.place.with_object_path(error)
-        })
+        };
+        let slot = self.slot_of(reading.0.announced()).map_err(release)?;
+        // A reader changes no flags. The state tells only whether a death must be reported.
+        let leave = reading.0.leave();
+        match LocalCopy::read(session, &self.place, raw.value(), leave, READ) {
+            Ok(private) => Ok(RwLockReadGuard { lock: self, slot, private, thread: PhantomData }),
+            Err(error) => Err(release(error)),
+        }
     }
 
     /// Returns the mapped slot of an announcement of this thread. A session returns no other announcements.
@@ -384,30 +403,33 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         &self,
         until: Option<Duration>,
     ) -> LockResult<RwLockWriteGuard<'_, T>> {
-        let (ready, mut attempt) = (self.span.ready_slot(), Attempt::Refused);
-        if let Some(slot) = ready {
+        if !LocalCopy::<T>::FITS_REGISTERS {
+            return self.write_large(until);
+        }
+        let (tried, attempt) = 'unusual: {
+            let Some(slot) = self.span.ready_slot() else {
+                break 'unusual (None, Attempt::Refused);
+            };
             let span = self.span.checked();
             let raw = raw_at::<T>(span.at());
-            if raw.announce_write_in(&span, slot).is_ok() && span.fault() == 0 {
-                if let Ok((found, seen, lead)) = raw.write_and_load(&span, slot) {
-                    let copy = LocalCopy::read_after(&span, raw.value(), lead);
-                    // A panic that began earlier does not count against the guard, which must be told.
-                    if let (0, Some(private), 0, false) =
-                        (found | seen, copy, span.fault(), std::thread::panicking())
-                    {
-                        return Ok(RwLockWriteGuard {
-                            lock: self,
-                            slot,
-                            private,
-                            thread: PhantomData,
-                        });
-                    }
-                    attempt = Attempt::of(found, span.faulted_at_start());
+            if raw.announce_write_in(&span, slot).is_err() || span.fault() != 0 {
+                break 'unusual (None, Attempt::Refused);
+            }
+            let Ok((found, seen, lead)) = raw.write_and_load(&span, slot) else {
+                break 'unusual (Some(slot), Attempt::Refused);
+            };
+            // Only the owner copies the value, once no reader is left. A panic that began earlier does not count
+            // against the guard, which must be told.
+            if found | u64::from(seen) | span.fault() as u64 == 0 && !std::thread::panicking() {
+                let copy = LocalCopy::read_after(&span, raw.value(), lead);
+                if let (Some(private), 0) = (copy, span.fault()) {
+                    return Ok(RwLockWriteGuard { lock: self, slot, private, thread: PhantomData });
                 }
             }
-        }
+            (Some(slot), Attempt::of(found))
+        };
         let mut copy = None;
-        match self.write_slow(ready, attempt, until, &mut copy) {
+        match self.write_slow(tried, attempt, until, &mut copy) {
             Ok(slot) => {
                 let Some(private) = copy else { unreachable!("it was acquired") };
                 let guard = RwLockWriteGuard { lock: self, slot, private, thread: PhantomData };
@@ -436,10 +458,18 @@ impl<T: Element + Shareable> RwLockHandle<T> {
                 .take_and_enable(&self.span)
                 .and_then(|()| self.raw().write_on(self.place.session(), &self.place, until)),
         };
-        let (slot, private) =
-            self.exclusive(acquired.map_err(|error| self.place.with_object_path(error))?)?;
-        *copy = Some(private);
-        Ok(slot)
+        let held = acquired.map_err(|error| self.place.with_object_path(error))?;
+        let guard = ManuallyDrop::new(self.write_guard(held)?);
+        *copy = Some(guard.private);
+        Ok(guard.slot)
+    }
+
+    /// Acquires the lock for writing, for a value that does not fit in registers.
+    #[inline(never)]
+    fn write_large(&self, until: Option<Duration>) -> LockResult<RwLockWriteGuard<'_, T>> {
+        self.deferred.take_and_enable(&self.span)?;
+        let held = self.raw().write_on(self.place.session(), &self.place, until);
+        self.writing(held.map_err(|error| self.place.with_object_path(error))?)
     }
 
     /// Attempts to acquire the lock for writing without waiting for its holders.
@@ -475,26 +505,20 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     }
 
     /// Makes a guard of `held`. If that fails, the lock has been released.
+    #[inline]
     pub(super) fn write_guard(&self, held: Acquisition) -> Result<RwLockWriteGuard<'_, T>> {
-        let (slot, private) = self.exclusive(held)?;
-        Ok(RwLockWriteGuard { lock: self, slot, private, thread: PhantomData })
-    }
-
-    /// Returns what a guard of the lock's word consists of: the slot that announces it, and a copy of the value.
-    /// If that fails, the lock has been released.
-    pub(super) fn exclusive(
-        &self,
-        held: Acquisition,
-    ) -> Result<(AnnouncementRef<'_>, LocalCopy<T>)> {
+        // The flags stay as they were found: this owner has neither accepted nor changed the value.
         let (raw, session, leave) = (self.raw(), self.place.session(), held.leave());
-        let slot = self.slot_of(held.announced());
-        // The guard leaves the flags as found until `mark_consistent` is called.
-        let copy = LocalCopy::read(session, &self.place, raw.value(), leave, WRITE);
-        slot.and_then(|slot| Ok((slot, copy?))).map_err(|error| {
-            // The flags stay as they were found: this owner has neither accepted nor changed the value.
+        let release = |error| {
             let _ = raw.unlock(session, held, leave);
             self.place.with_object_path(error)
-        })
+        };
+        let slot = self.slot_of(held.announced()).map_err(release)?;
+        // The guard leaves the flags as found until `mark_consistent` is called.
+        match LocalCopy::read(session, &self.place, raw.value(), leave, WRITE) {
+            Ok(private) => Ok(RwLockWriteGuard { lock: self, slot, private, thread: PhantomData }),
+            Err(error) => Err(release(error)),
+        }
     }
 
     pub(super) fn raw(&self) -> RawRwLock {

@@ -1,6 +1,7 @@
 //! Acquiring a reader-writer lock for reading with the right to upgrade, and the upgrade.
 
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use super::{READ, RwLockHandle, RwLockUpgradableGuard};
@@ -108,8 +109,9 @@ impl<T: Element + Shareable> RwLockHandle<T> {
 
     /// Returns the guard of a lock that was acquired upgradably.
     fn upgrading(&self, held: Acquisition) -> LockResult<RwLockUpgradableGuard<'_, T>> {
-        let (slot, private) = self.exclusive(held)?;
-        let guard = RwLockUpgradableGuard { lock: self, slot, private, thread: PhantomData };
+        let guard = ManuallyDrop::new(self.write_guard(held)?);
+        let (slot, private, thread) = (guard.slot, guard.private, PhantomData);
+        let guard = RwLockUpgradableGuard { lock: self, slot, private, thread };
         acquired(guard, held.died())
     }
 }

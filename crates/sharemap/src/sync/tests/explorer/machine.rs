@@ -61,7 +61,7 @@ impl Sim<'_> {
         mine: u32,
         two: bool,
         lead: u64,
-    ) -> Result<(u32, u32, u64)> {
+    ) -> Result<(u64, u32, u64)> {
         let load = || {
             let next = if two { self.load_32(word + 4)? } else { 0 };
             Ok((next, self.load_64(word + lead)?))
@@ -72,7 +72,7 @@ impl Sim<'_> {
             self.store_64(slot, what)?;
         }
         if found != 0 {
-            return Ok((found, 0, 0));
+            return Ok((found.into(), 0, 0));
         }
         let (next, lead) = early.map_or_else(load, Ok)?;
         Ok((0, next, lead))
@@ -103,7 +103,7 @@ impl Machine for Sim<'_> {
         Ok(self.load(at, 8))
     }
 
-    fn acquire_and_load<const LEAD: u64>(&self, word: u64, mine: u32) -> Result<(u32, u64)> {
+    fn acquire_and_load<const LEAD: u64>(&self, word: u64, mine: u32) -> Result<(u64, u64)> {
         let (found, _, lead) = self.acquire_and_load_all(word, mine, false, LEAD)?;
         Ok((found, lead))
     }
@@ -112,7 +112,7 @@ impl Machine for Sim<'_> {
         &self,
         word: u64,
         mine: u32,
-    ) -> Result<(u32, u32, u64)> {
+    ) -> Result<(u64, u32, u64)> {
         self.acquire_and_load_all(word, mine, true, LEAD)
     }
 

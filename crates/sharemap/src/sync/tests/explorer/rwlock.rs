@@ -34,7 +34,7 @@ fn read_at_once(sim: &Sim<'_>) -> Result<(Reading, Option<u64>)> {
     lock().announce_read_in(sim, slot)?;
     match lock().admit_and_load(sim, slot)? {
         (true, lead) => Ok((Reading::at_once(slot.0), Some(lead))),
-        (false, _) => Ok((lock().read_again(sim, slot.0, None)?, None)),
+        (false, _) => Ok((lock().read_announced(sim, slot.0, None)?, None)),
     }
 }
 
@@ -184,7 +184,7 @@ fn writes(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     let (held, lead) = match sim.expect(lock().write_and_load(sim, slot)) {
         (0, 0, lead) => (Acquisition::of(slot.0, 0), Some(lead)),
         (found, ..) => {
-            let attempt = Attempt::of(found, false);
+            let attempt = Attempt::of(found);
             (sim.expect(lock().write_again(sim, slot.0, attempt, None)), None)
         }
     };

@@ -14,7 +14,8 @@ use std::arch::asm;
 use crate::sys::arch::in_reach;
 
 /// Stores `mine` in the word at `address` if the word is 0, and loads the 64 bits at `LEAD` behind it. Returns
-/// the word's previous value and the loaded one.
+/// 0 if that acquired the word, and the loaded value. The first result is not 0 if the word was not, or if the
+/// exchange faulted.
 ///
 /// # Safety
 /// As for plain stores; `address` and `LEAD` must be multiples of 8.
@@ -23,17 +24,22 @@ pub(crate) unsafe fn acquire_and_load<const LEAD: u64>(
     address: *mut u8,
     mine: u32,
     fault: &mut usize,
-) -> (u32, u64) {
+) -> (u64, u64) {
     const { assert!(in_reach(0, LEAD as isize + 8)) }
-    let (found, lead): (u32, u64);
+    let (found, lead): (u64, u64);
     // SAFETY: the accesses go through r10; a fault is recovered in place.
     unsafe {
         asm!(
             "2: lock cmpxchg [r10], {mine:e}",
+            // Not 0 if a fault has sent the site to the scratch area.
+            "mov {moved}, r10",
+            "xor {moved}, {address}",
+            "or rax, {moved}",
             "mov {lead:r}, [r10 + {distance}]",
             mark!(),
-            mine = in(reg) mine, lead = lateout(reg) lead, distance = const LEAD,
-            inout("eax") 0u32 => found,
+            mine = in(reg) mine, address = in(reg) address, moved = out(reg) _,
+            lead = lateout(reg) lead, distance = const LEAD,
+            inout("rax") 0u64 => found,
             inout("r10") address => _,
             inout("r11") *fault,
             options(nostack)
@@ -43,7 +49,7 @@ pub(crate) unsafe fn acquire_and_load<const LEAD: u64>(
 }
 
 /// Stores `mine` in the word at `address` if the word is 0, loads the word behind it, and then the 64 bits at
-/// `LEAD`. Returns the word's previous value and the two loaded ones.
+/// `LEAD`. Returns 0 if the word was acquired, as [`acquire_and_load`] does, and the two loaded values.
 ///
 /// # Safety
 /// As for [`acquire_and_load`].
@@ -52,18 +58,23 @@ pub(crate) unsafe fn acquire_and_load_two<const LEAD: u64>(
     address: *mut u8,
     mine: u32,
     fault: &mut usize,
-) -> (u32, u32, u64) {
+) -> (u64, u32, u64) {
     const { assert!(in_reach(0, LEAD as isize + 8)) }
-    let (found, next, lead): (u32, u32, u64);
+    let (found, next, lead): (u64, u32, u64);
     // SAFETY: the accesses go through r10; a fault is recovered in place.
     unsafe {
         asm!(
             "2: lock cmpxchg [r10], {mine:e}",
+            // Not 0 if a fault has sent the site to the scratch area.
+            "mov {moved}, r10",
+            "xor {moved}, {address}",
+            "or rax, {moved}",
             "mov {next:e}, [r10 + 4]",
             "mov {lead:r}, [r10 + {distance}]",
             mark!(),
-            mine = in(reg) mine, next = out(reg) next, lead = lateout(reg) lead, distance = const LEAD,
-            inout("eax") 0u32 => found,
+            mine = in(reg) mine, address = in(reg) address, moved = out(reg) _, next = out(reg) next,
+            lead = lateout(reg) lead, distance = const LEAD,
+            inout("rax") 0u64 => found,
             inout("r10") address => _,
             inout("r11") *fault,
             options(nostack)

@@ -37,7 +37,7 @@ pub struct MutexSliceGuard<'a, T: Pod + Shareable> {
     pub(super) mutex: &'a MutexSliceHandle<T>,
     pub(super) held: Acquisition,
     pub(super) leave: ReleaseState,
-    pub(super) calm: PanicFlag,
+    pub(super) panic_flag: PanicFlag,
     /// A thread owns the mutex, so the guard must not be sent to another.
     pub(super) thread: PhantomData<*const ()>,
 }
@@ -105,7 +105,7 @@ impl<'a, T: Pod + Shareable> MutexSliceGuard<'a, T> {
     /// written before the panic is unknown.
     fn leaving(&self) -> ReleaseState {
         match self.leave {
-            ReleaseState::Sound if self.calm.is_over() => ReleaseState::Died,
+            ReleaseState::Sound if self.panic_flag.has_panicked_since() => ReleaseState::Died,
             leave => leave,
         }
     }

@@ -274,8 +274,8 @@ impl<T: Pod + Shareable> MutexSliceHandle<T> {
 
     pub(super) fn guard_of(&self, held: Acquisition) -> MutexSliceGuard<'_, T> {
         // The guard leaves the flags as found until `mark_consistent` is called.
-        let (leave, calm) = (held.leave(), PanicFlag::now());
-        MutexSliceGuard { mutex: self, held, leave, calm, thread: PhantomData }
+        let (leave, panic_flag) = (held.leave(), PanicFlag::now());
+        MutexSliceGuard { mutex: self, held, leave, panic_flag, thread: PhantomData }
     }
 
     pub(in crate::sync::api) fn place(&self) -> &LockRef {

@@ -166,7 +166,7 @@ impl<T: Pod + Shareable> Drop for ExclusiveGuard<'_, T> {
 #[must_use = "the lock is released at once if the guard is not kept"]
 pub struct RwLockSliceWriteGuard<'a, T: Pod + Shareable> {
     pub(super) inner: ExclusiveGuard<'a, T>,
-    pub(super) calm: PanicFlag,
+    pub(super) panic_flag: PanicFlag,
 }
 
 impl<T: Pod + Shareable> RwLockSliceWriteGuard<'_, T> {
@@ -217,7 +217,7 @@ impl<T: Pod + Shareable> RwLockSliceWriteGuard<'_, T> {
     /// Records that a panic may have interrupted a change of the elements, so that the next owner
     /// gets `OwnerDied`.
     fn note_panic(&mut self) {
-        if self.inner.leave == ReleaseState::Sound && self.calm.is_over() {
+        if self.inner.leave == ReleaseState::Sound && self.panic_flag.has_panicked_since() {
             self.inner.leave = ReleaseState::Died;
         }
     }
@@ -345,7 +345,7 @@ impl<'a, T: Pod + Shareable> RwLockSliceUpgradableGuard<'a, T> {
     ) -> std::result::Result<RwLockSliceWriteGuard<'a, T>, (Self, Error)> {
         let ExclusiveGuard { lock, held, .. } = self.inner;
         match upgrade(&lock.place, lock.raw, held.map(Acquisition::lane), until) {
-            Ok(()) => Ok(RwLockSliceWriteGuard { inner: self.inner, calm: PanicFlag::now() }),
+            Ok(()) => Ok(RwLockSliceWriteGuard { inner: self.inner, panic_flag: PanicFlag::now() }),
             Err(error) => Err((self, error)),
         }
     }

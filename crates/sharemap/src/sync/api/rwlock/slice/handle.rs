@@ -82,7 +82,7 @@ impl<T: Pod + Shareable> SharedType for RwLock<[T]> {
 /// The guards have [views](View) of the elements, which are not copied.
 ///
 /// A writer's changes take effect at once. A writer that dies or panics may leave the elements
-/// half-written. Deferred acquisitions then return [`LockError::OwnerDied`](crate::LockError::OwnerDied),
+/// half-written. Later acquisitions then return [`LockError::OwnerDied`](crate::LockError::OwnerDied),
 /// until a writer or an upgradable holder has called
 /// [`mark_consistent`](crate::OwnerDiedGuard::mark_consistent) and released the lock. If a reader dies,
 /// its read lock is released, and nothing else changes.
@@ -340,7 +340,8 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
 
     /// Returns the guard of a lock that was acquired for writing.
     fn writing(&self, held: Acquisition) -> LockResult<RwLockSliceWriteGuard<'_, T>> {
-        let guard = RwLockSliceWriteGuard { inner: self.holding(held), calm: PanicFlag::now() };
+        let guard =
+            RwLockSliceWriteGuard { inner: self.holding(held), panic_flag: PanicFlag::now() };
         acquired(guard, held.died())
     }
 

@@ -261,6 +261,6 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
         self.kept.take()?;
         let held = self.raw.write_poisoned(&self.place, until);
         let inner = self.holding(held.map_err(|error| self.place.with_object_path(error))?);
-        Ok(OwnerDiedGuard(RwLockSliceWriteGuard { inner, calm: PanicFlag::now() }))
+        Ok(OwnerDiedGuard(RwLockSliceWriteGuard { inner, panic_flag: PanicFlag::now() }))
     }
 }
