@@ -7,7 +7,7 @@ use std::arch::aarch64::{
     vreinterpretq_u64_u8,
 };
 
-use super::vectors::load_block;
+use super::vectors::load_quad;
 
 /// The number of places that one mask describes.
 const BLOCK: usize = 64;
@@ -60,12 +60,12 @@ unsafe fn find<const PAIR: bool>(
         let bits = vld1q_u8(BITS.as_ptr());
         let wanted = [vdupq_n_u8(bytes[0]), vdupq_n_u8(bytes[1])];
         while len - at >= BLOCK {
-            let mut equal = load_block(from.add(at), &mut fault);
+            let mut equal = load_quad(from.add(at), &mut fault);
             for part in &mut equal {
                 *part = vandq_u8(vceqq_u8(*part, wanted[0]), bits);
             }
             if PAIR {
-                let block = load_block(from.add(at + distance), &mut fault);
+                let block = load_quad(from.add(at + distance), &mut fault);
                 for (equal, part) in equal.iter_mut().zip(block) {
                     *equal = vandq_u8(*equal, vceqq_u8(part, wanted[1]));
                 }

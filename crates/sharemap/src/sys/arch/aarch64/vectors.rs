@@ -67,7 +67,7 @@ unsafe fn load_eight(address: *const u8, fault: &mut usize) -> [Narrow; 8] {
 /// # Safety
 /// As for plain loads.
 #[inline(always)]
-unsafe fn load_quad(address: *const u8, fault: &mut usize) -> Quad {
+pub(super) unsafe fn load_quad(address: *const u8, fault: &mut usize) -> Quad {
     const { assert!(in_reach(0, 64)) }
     let (a, b, c, d): (Narrow, Narrow, Narrow, Narrow);
     // SAFETY: all loads go through x10; a fault is recovered in place.
