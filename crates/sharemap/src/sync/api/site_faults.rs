@@ -118,7 +118,12 @@ fn a_mutex_stays_held_after_a_fault_at_its_word() {
 fn a_mutex_is_released_once_after_a_fault_at_its_gate() {
     across(1_u64, |mutex| {
         let place = mutex.place();
-        let guard = std::mem::ManuallyDrop::new(mutex.lock().unwrap());
+        let guard = mutex.lock().unwrap();
+        if !guard.slot.releases_plainly() {
+            eprintln!("skipped: locks are not released by plain stores here");
+            return;
+        }
+        let guard = std::mem::ManuallyDrop::new(guard);
         let another = place.load_32(place.at).unwrap() + 1;
         // What `release_at_once` leaves if only its last access faults: another owner has the word already.
         place.store_32(place.at, another).unwrap();
