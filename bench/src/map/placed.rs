@@ -1,4 +1,4 @@
-//! Peers whose speed depends on where the compiler places their loop: a short loop over a slice takes twice as
+//! Peers with a speed that depends on the place of their loop: a short loop over a slice takes twice as
 //! long on some processors if it crosses a line of the instruction cache. Such a peer is compiled in four
 //! copies, each placed 16 bytes further, and the fastest copy is measured.
 

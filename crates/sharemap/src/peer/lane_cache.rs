@@ -31,8 +31,8 @@ pub(crate) struct LaneCache {
     /// At index 1 to 7: the address of this slot of the lane, if the slot is empty and the record valid;
     /// null: it is in use, or must be looked at.
     ///
-    /// Only the lane's thread changes these. It fills a slot whose address is here without a look at the slot. After
-    /// a fault, such a slot may still announce a lock that is not held any more.
+    /// Only the lane's thread changes these addresses. The thread fills a slot that has one without a look at the
+    /// slot. After a fault, such a slot may still announce a lock that is not held any more.
     ready: [AtomicPtr<u8>; 1 + SLOTS as usize],
     /// The number of the thread that has the lane; 0: none.
     pub(super) thread: AtomicU64,

@@ -29,7 +29,7 @@ use crate::peer::machine::{AnnounceOrdering, Announced, SLOTS};
 use crate::peer::polling::{BRIEFLY, Polling};
 use crate::peer::session::Session;
 
-/// The number of sessions whose lane a thread finds at once.
+/// The number of sessions for which a thread finds its lane at once.
 const CACHED: usize = 16;
 
 thread_local! {
@@ -172,8 +172,8 @@ impl Session {
         self.fill(slot, announcement, ordering)
     }
 
-    /// Makes this thread find the lane at once. Another session whose key has the same place in the cache may have
-    /// taken the place of an earlier entry.
+    /// Makes this thread find the lane at once. The entry replaces that of another session with the same index, and
+    /// the next acquisition there searches for the lane.
     fn cache_lane(&self, cache: &LaneCache) {
         CACHE.with(|entries| {
             let index = self.key as usize % CACHED;

@@ -54,7 +54,8 @@ impl Spinning {
         Some(turn + 1)
     }
 
-    /// Decides whether a wait spins. If so, counts it as one that paid, until it is known to be in vain.
+    /// Returns `true` if a wait spins. The wait counts as one that paid, until its last turn shows that it was in
+    /// vain.
     fn begin(&self) -> bool {
         let credit = self.credit.load(Ordering::Relaxed);
         if credit > 0 {

@@ -49,7 +49,7 @@ fn with<R>(place: &LockRef, page: Page, protection: Protection, work: impl FnOnc
     result
 }
 
-/// Runs `work` on a mutex of 0 whose value begins a page.
+/// Runs `work` on a mutex with a value that begins a page.
 fn across<T>(first: T, work: impl FnOnce(&MutexHandle<T>))
 where
     T: crate::Element + crate::Shareable + Copy,
@@ -178,7 +178,7 @@ fn an_acquisition_that_faults_leaves_a_mutex_free() {
     across([1; 3], |mutex: &MutexHandle<Long>| acquire(mutex, [1; 3]));
 }
 
-/// Runs `work` on a reader-writer lock whose value begins a page.
+/// Runs `work` on a reader-writer lock with a value that begins a page.
 fn rwlock_across<T>(first: T, work: impl FnOnce(&RwLockHandle<T>))
 where
     T: crate::Element + crate::Shareable + Copy,

@@ -2,6 +2,8 @@
 
 // Rustdoc lists the methods of a type in the order of these modules.
 mod handle;
+mod reading;
+mod writing;
 
 mod upgradable;
 
