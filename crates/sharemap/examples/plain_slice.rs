@@ -4,7 +4,7 @@ use std::fs::File;
 
 use sharemap::{ErrorKind, Mapping};
 
-/// Code that takes a slice, as most parsers and searches do. It is sound whatever it reads.
+/// Code that takes a slice, as most parsers and searches do. It is sound with any bytes.
 fn words(text: &[u8]) -> usize {
     text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).count()
 }

@@ -31,7 +31,7 @@ impl<'a, T: Element> View<'a, T> {
     pub fn get(&self, index: usize) -> Result<T> {
         let mut fault = 0;
         if index < self.in_place {
-            // SAFETY: within the view, whose memory the backing keeps.
+            // SAFETY: within the view, of which the backing keeps the memory.
             let value = unsafe { guard::load::<T>(self.at(index), &mut fault) };
             if fault == 0 {
                 if let Some(value) = checked(value) {

@@ -17,8 +17,8 @@ impl View<'_, u8> {
     /// # Errors
     /// - `ZeroLength` - `size` is zero.
     /// - `OutOfAddressSpace` - there is not enough memory for the buffer.
-    /// - `Fault` - the memory could not be accessed. `f` was called with all chunks before the one that
-    ///   faulted. [`Error::completed`] returns the number of their bytes.
+    /// - `Fault` - the memory could not be accessed. `f` was called with all chunks before the
+    ///   fault. [`Error::completed`] returns the number of their bytes.
     ///
     /// # Examples
     /// ```

@@ -67,7 +67,7 @@ impl FindIter<'_> {
         }
         if from < len && len - from < BLOCK && len >= BLOCK {
             let start = len - BLOCK;
-            // SAFETY: the last block of the view, whose memory the backing keeps.
+            // SAFETY: the last block of the view, of which the backing keeps the memory.
             let (examined, mask) = unsafe { guard::find_byte(view.at(start), BLOCK, byte) };
             if examined == BLOCK || mask != 0 {
                 return Ok((len, mask & u64::MAX << (from - start)));
@@ -115,7 +115,7 @@ impl Iterator for FindIter<'_> {
     fn next(&mut self) -> Option<Result<usize>> {
         if self.mask == 0 {
             let left = self.view.in_place.saturating_sub(self.end);
-            // SAFETY: the rest of the view, whose memory the backing keeps.
+            // SAFETY: the rest of the view, of which the backing keeps the memory.
             let (examined, mask) =
                 unsafe { guard::find_byte(self.view.at(self.end), left, self.byte) };
             self.end += examined;

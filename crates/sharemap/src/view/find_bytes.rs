@@ -259,7 +259,8 @@ impl<'n> Needle<'n> {
         let [first, second] = self.pair;
         let find = |start: usize, count: usize| {
             let bytes = [self.bytes[first], self.bytes[second]];
-            // SAFETY: from so many starts on, the needle lies in the view, whose memory the backing keeps.
+            // SAFETY: from so many starts on, the needle lies in the view. The backing
+            // keeps its memory.
             unsafe { guard::find_pair(view.at(start + first), count, bytes, second - first) }
         };
         let (examined, mask) = find(at, starts - at);

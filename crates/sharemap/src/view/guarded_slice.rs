@@ -1,4 +1,4 @@
-//! Owned plain slices of a file, whose lost pages become zeros.
+//! Owned plain slices of a file. Pages that the file loses become zeros.
 
 #![allow(unsafe_code, reason = "the caller guarantees what a reference needs")]
 
@@ -86,8 +86,8 @@ impl<T: RefUnwindSafe> RefUnwindSafe for GuardedSlice<T> {}
 const OPERATION: &str = "borrow a guarded slice of";
 
 impl<T: Pod> View<'_, T> {
-    /// Returns the elements as an owned plain slice, whose lost pages become zeros instead of ending the
-    /// process.
+    /// Returns the elements as an owned plain slice. Pages that the file loses become zeros instead of ending
+    /// the process.
     ///
     /// Most parsers, indices and search functions take a `&[u8]`. [`GuardedSlice`] is one of the whole
     /// view, at the speed of a slice, with a mapping of its own: the file is shared, and later changes of
@@ -114,8 +114,8 @@ impl<T: Pod> View<'_, T> {
     ///
     /// # Exceptions
     /// - A system call that is given lost bytes, such as `write`, fails with `EFAULT` and replaces nothing.
-    /// - A thread that blocks `SIGBUS` dies when it reads a lost page. So does a process whose handler for
-    ///   `SIGBUS`, installed later, does not pass faults on. Both are queried when the slice is created, and
+    /// - A thread that blocks `SIGBUS` dies when it reads a lost page. So does a process in which a
+    ///   later handler for `SIGBUS` does not pass faults on. Both are queried when the slice is created, and
     ///   not later. A sandbox must allow `fstat`, `mmap`, `munmap` and `munlock`.
     /// - A forked child has the slice, and faults of its own: neither process learns of the other's.
     ///   `check` in each process tells about the file.

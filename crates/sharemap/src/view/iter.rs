@@ -198,9 +198,9 @@ impl<T: Element> Iterator for Iter<'_, T> {
             }
         }
         // Every element comes from this load, a copy made by a system call, too: only errors leave the
-        // loop around `next`, and no value has to be merged with one that came another way.
+        // loop around `next`, and no value has to be merged with a value from another way.
         let mut fault = 0;
-        // SAFETY: within the view, whose memory the backing keeps, or the copy.
+        // SAFETY: within the view, of which the backing keeps the memory, or the copy.
         let value = unsafe { guard::load::<T>(from, &mut fault) };
         if fault == 0 {
             if let Some(value) = checked(value) {

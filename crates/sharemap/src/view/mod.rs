@@ -294,11 +294,11 @@ mod tests {
     use crate::{Element, MappingMut};
 
     thread_local! {
-        /// The number of elements whose bytes this thread has validated.
+        /// The number of elements that this thread has validated.
         pub(super) static VALIDATED: Cell<usize> = const { Cell::new(0) };
     }
 
-    /// Reads 64 elements in every way, and returns the number of those that were validated.
+    /// Reads 64 elements in every way, and returns how often an element was validated.
     fn validated<T: Element>() -> usize {
         let map = MappingMut::anonymous(64 * size_of::<T>()).unwrap();
         let view = map.view::<T>().unwrap();

@@ -71,7 +71,7 @@ pub struct Reader<'a> {
     start: usize,
     /// The bytes that were copied from there.
     buffer: Vec<u8>,
-    /// The number of those that have been consumed.
+    /// The number of bytes of the buffer that have been consumed.
     consumed: usize,
 }
 
@@ -158,7 +158,7 @@ impl Reader<'_> {
     }
 }
 
-// The functions out of line take the reader's fields by value: one that borrowed the reader would keep it in
+// The functions out of line take the reader's fields by value: a borrow of the reader would keep it in
 // memory, and each read of a byte would wait for the stores of the previous one.
 
 /// Returns `buffer` with the bytes from `position` on instead of its own.

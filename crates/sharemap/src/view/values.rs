@@ -226,7 +226,7 @@ mod tests {
     use super::*;
     use crate::{ErrorKind, MappingMut, Protection, page_size};
 
-    /// Views whose accesses are system calls have the same items, and the same fault.
+    /// Views that are accessed by system calls have the same items, and the same fault.
     #[test]
     fn views_that_read_by_system_calls() {
         let map = MappingMut::anonymous(2 * page_size()).unwrap();

@@ -91,7 +91,7 @@ impl<'a, T: Element> ViewMut<'a, T> {
             return self.write_at(index, &[value]);
         }
         let mut fault = 0;
-        // SAFETY: within the view, whose memory the backing keeps.
+        // SAFETY: within the view, of which the backing keeps the memory.
         unsafe { guard::store(self.view.at(index), &value, &mut fault) };
         if fault == 0 { Ok(()) } else { Err(self.view.fault("write", fault)) }
     }
