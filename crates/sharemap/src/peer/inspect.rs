@@ -189,7 +189,8 @@ impl ObjectObserver {
         }
     }
 
-    /// Returns the constant properties; `None` if the creator has not written the header yet.
+    /// Returns the constant properties, as they were when the object was opened for inspection; `None` if its creator
+    /// had not written the header by then.
     pub(crate) fn facts(&self) -> Option<ObjectInfo> {
         self.header.map(|header| ObjectInfo {
             kind: header.kind,

@@ -1,7 +1,7 @@
 //! Lane caches: this process's private records of the lanes that its threads have claimed.
 //!
-//! They lie in memory that a forked child finds empty, where the system can wipe memory on fork. There, one
-//! load tells that a lane belongs to this process and not to its parent, or that a slot of such a lane is
+//! If the system can wipe memory on fork, they lie in memory that a forked child finds empty. Then one load
+//! tells that a lane belongs to this process and not to its parent, or that a slot of such a lane is
 //! empty.
 
 #![allow(unsafe_code, reason = "fields in memory that a child finds empty, and a word of a lane")]

@@ -168,7 +168,8 @@ pub(crate) trait Machine {
     /// Sleeps for `time`. No wake ends the sleep.
     fn nap(&self, time: Duration);
     /// Waits for one turn before this thread registers to sleep: a pause of the processor, or one offer of it to
-    /// other threads. `turn` is 0 at first, and then what the turn before returned. Returns `None`, without a
+    /// other threads. `turn` is 0 at first, and then what the previous turn
+    /// returned. Returns `None`, without a
     /// wait, if it is time to sleep.
     fn spin(&self, turn: u32) -> Option<u32>;
 

@@ -36,8 +36,11 @@ impl Spinning {
         Self { credit: AtomicU32::new(credit), skipped: AtomicU32::new(1) }
     }
 
-    /// Waits for one turn. `turn` is 0 at first, and then what the turn before returned. Returns `None`, without a
-    /// wait, if it is time to sleep.
+    /// Waits for one turn: a pause of the processor, or the offer. `turn` is 0 at first, and then what the previous
+    /// turn returned. Returns `None`, without a wait, if it is time to sleep.
+    ///
+    /// The first turn decides whether this wait spins; otherwise it is the offer. A wait that spins and is not
+    /// continued up to the offer counts as one that paid, even if its deadline ended it.
     pub(super) fn turn(&self, turn: u32) -> Option<u32> {
         match turn {
             OVER => return None,

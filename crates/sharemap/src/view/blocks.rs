@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 
+use super::iter::Stop;
 use super::{View, checked};
 use crate::error::{Error, Result};
 use crate::guard::{self, Baseline, Scan, Vectors};
@@ -189,13 +190,6 @@ struct Fold<'a, T, A, E, F, const N: usize> {
     state: A,
     function: F,
     error: PhantomData<E>,
-}
-
-/// The end of such a fold: the next element, the result so far, and the function.
-struct Stop<A, E, F> {
-    next: usize,
-    state: std::result::Result<A, E>,
-    function: F,
 }
 
 impl<T, A, E, F, const N: usize> Scan for Fold<'_, T, A, E, F, N>

@@ -131,11 +131,11 @@ struct Fold<'a, T, A, E, F> {
     error: PhantomData<E>,
 }
 
-/// The end of such a fold: the next element, the result so far, and the function.
-struct Stop<A, E, F> {
-    next: usize,
-    state: std::result::Result<A, E>,
-    function: F,
+/// The end of a fold in place: the next element, the result so far, and the function.
+pub(super) struct Stop<A, E, F> {
+    pub(super) next: usize,
+    pub(super) state: std::result::Result<A, E>,
+    pub(super) function: F,
 }
 
 impl<T, A, E, F> Scan for Fold<'_, T, A, E, F>

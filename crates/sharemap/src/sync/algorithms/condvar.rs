@@ -133,7 +133,10 @@ impl RawCondvar {
         if seen & SLEEPER != 0 { self.wake_one(machine, seen) } else { Ok(()) }
     }
 
-    /// Wakes one waiter and leaves the sleeper bit set for the others.
+    /// Wakes one waiter, if the gate, last loaded as `seen`, says that any may sleep.
+    ///
+    /// The sleeper bit stays set for the others. If no waiter slept, the bit was out of date: it is cleared, and all
+    /// waiters that have registered since are woken.
     ///
     /// The sequence advances, so that a waiter that registered and is not asleep yet counts as notified.
     #[cold]
@@ -143,8 +146,7 @@ impl RawCondvar {
                 machine.compare_exchange_32(self.at, seen, gate::advanced(seen) | SLEEPER)?;
             if found == seen {
                 if machine.wake(self.at, 1)? == 0 {
-                    // No waiter slept, so the bit was out of date: clear it, or every notification would
-                    // make a system call. A waiter may have registered since, so wake all.
+                    // Or every notification would make a system call.
                     return gate::open(machine, self.at, Wake::All);
                 }
                 return Ok(());

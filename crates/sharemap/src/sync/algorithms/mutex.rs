@@ -102,9 +102,10 @@ impl Attempt {
         if found == 0 { Self::Acquired } else { Self::Refused }
     }
 
-    /// Returns `true` if the attempt acquired the word, which still names the lane.
+    /// Returns `true` if the attempt acquired the word and the word still names the lane. Loads the word only after
+    /// such an attempt.
     ///
-    /// The word alone does not tell: it names the lane, too, if this thread held the lock before.
+    /// The word alone does not tell whether it did: it names the lane, too, if this thread held the lock before.
     pub(crate) fn is_held<W: Machine>(
         self,
         machine: &W,

@@ -151,7 +151,7 @@ impl BarrierHandle {
     /// Begins a new round of a broken barrier, so that its members can wait again.
     ///
     /// Waits that have not yet returned fail with [`Broken`](ErrorKind::Broken). The call has no effect
-    /// if the barrier is not broken. A new thread may join in the place of the member that died.
+    /// if the barrier is not broken. A new thread may join in place of the member that died.
     ///
     /// # Errors
     /// - `Fault` - the memory could not be accessed.

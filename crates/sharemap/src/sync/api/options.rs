@@ -177,7 +177,7 @@ impl SharedOptions {
     ///
     /// Without this option, opening such an object fails with
     /// [`Unclean`](crate::ErrorKind::Unclean). With it, the processes that used the object count as
-    /// dead, and what they held is recovered before the call returns. The values are those that
+    /// dead, and what they held is recovered before the opening returns. The values are those that
     /// reached the disk, which may stem from different moments.
     ///
     /// The option also opens an object that is in use in another mount or container, where this

@@ -200,7 +200,9 @@ impl LayoutReader {
         Self { opening, at, end }
     }
 
-    /// Returns the next lock, of `room` bytes, and skips the padding after it.
+    /// Returns the next lock, and skips the least number of bytes that `room` gives, with the padding after them.
+    ///
+    /// Fails with `WrongSize`, and skips nothing, if the lock does not fit in the rest of the payload.
     pub(in crate::sync) fn take(&mut self, room: LayoutSize) -> Result<LockRef> {
         let place = self.next();
         self.at = padded_end(place.at, room.least(), self.end).ok_or_else(|| {

@@ -218,11 +218,11 @@ impl Waiter {
         Ok(())
     }
 
-    /// Sets the sleeper bit again, after this waiter acquired what it waited for.
+    /// Sets the sleeper bit again, after this waiter acquired what it waited for. Does nothing if it has not slept.
     ///
     /// Needed at gates where one waiter is woken at a time: the wake of this waiter cleared the bit, and
-    /// others may still sleep. No fence is needed, because the next release is this thread's own. Death
-    /// before the bit is set: the lane announces the lock, so recovery wakes all waiters.
+    /// others may still sleep. No fence is needed, because the next release is this thread's own. If
+    /// the thread dies before the bit is set, its lane still announces the lock, and recovery wakes all waiters.
     pub(crate) fn restore_sleeper_bit<W: Machine>(&self, machine: &W) -> Result<()> {
         if self.slept {
             machine.fetch_or_32(self.gate, SLEEPER)?;

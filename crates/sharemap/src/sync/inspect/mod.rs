@@ -6,7 +6,7 @@
 //! removed.
 //!
 //! An inspection changes nothing, attaches nothing, and is not visible to the participants. Each number
-//! is read at another moment, while the object is in use. A lock may, for instance, get a new owner
+//! is read at a different moment, while the object is in use. A lock may, for instance, get a new owner
 //! between the reads of its word and of its waiters.
 //!
 //! # Examples

@@ -40,7 +40,7 @@ impl RawRwLock {
     /// Acquires the lock for writing, blocking on `waits` until no other thread holds it or the moment `until`.
     ///
     /// `waits` is another machine for the same object, which knows when waits are cancelled. Fails with
-    /// `Poisoned`, `Deadlock` (this thread holds the lock, also if only for reading), `Timeout` or `Cancelled`,
+    /// `Poisoned`, `Deadlock` (this thread holds the lock, even if only for reading), `Timeout` or `Cancelled`,
     /// or with the error of an access or of a claim of a lane. The lock is then not held, and not announced for
     /// this call.
     #[inline(always)]

@@ -117,6 +117,9 @@ impl<'a, T: Pod + Shareable> MutexSliceGuard<'a, T> {
 
     /// Returns the handle, the acquisition and the state in which to leave the mutex, which a condition
     /// variable then releases. Returns `None` in a forked child, where the copy of the guard holds nothing.
+    ///
+    /// The mutex stays held: the caller releases it. Never fails; that of a value does, as it writes the value
+    /// back first.
     pub(in crate::sync::api) fn into_parts(
         self,
     ) -> Result<Option<(&'a MutexSliceHandle<T>, Acquisition, ReleaseState)>> {

@@ -255,7 +255,7 @@ impl<T: Pod + Shareable> RwLockSliceHandle<T> {
     /// # Errors
     /// As for [`read`](Self::read), except that
     ///
-    /// - `Deadlock` - this thread already holds the lock, also if only for reading.
+    /// - `Deadlock` - this thread already holds the lock, even if only for reading.
     /// - `Poisoned` - an owner poisoned the lock; use [`write_poisoned`](Self::write_poisoned).
     ///
     /// # Examples
