@@ -89,7 +89,7 @@ impl<T> FixedLen for Whole<T> {
 ///
 /// If a reader dies, its read lock is released, and nothing else changes. If a writer dies or panics,
 /// the value stays the last one written back. Later acquisitions then return
-/// [`LockError::OwnerDied`], until a writer or an upgradable holder has called
+/// [`LockError::OwnerDied`](crate::LockError::OwnerDied), until a writer or an upgradable holder has called
 /// [`mark_consistent`](crate::OwnerDiedGuard::mark_consistent) and released the lock.
 ///
 /// A writer that waits for readers blocks new readers, but not threads that already hold a read
