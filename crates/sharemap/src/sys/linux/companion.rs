@@ -110,7 +110,7 @@ fn is_at(opened: &OwnedFd, shared: &OwnedFd, place: &str) -> bool {
 fn make_folder(shared: &OwnedFd, owner: u32) -> Result<()> {
     let place = folder_of(owner);
     let private = Mode::RWXU;
-    if rustix::process::geteuid().as_raw() == owner {
+    if owner::effective_user() == owner {
         return match rustix::fs::mkdirat(shared, &*place, private) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(failed(errno)),
@@ -150,7 +150,7 @@ fn make_folder(shared: &OwnedFd, owner: u32) -> Result<()> {
 /// hidden draft that is swept.
 fn make_file(folder: &OwnedFd, owner: u32, name: &str) -> Result<()> {
     let made = Draft::new(folder).and_then(|draft| {
-        if rustix::process::geteuid().as_raw() != owner {
+        if owner::effective_user() != owner {
             rustix::fs::fchown(&draft.file, Some(Uid::from_raw(owner)), None).map_err(failed)?;
         }
         draft.publish(name, Existing::Refused)
@@ -172,7 +172,7 @@ fn make_file(folder: &OwnedFd, owner: u32, name: &str) -> Result<()> {
 fn clear(shared: &OwnedFd, owner: u32, flaw: Flaw) -> Result<()> {
     let place = folder_of(owner);
     let is_owners = matches!(flaw, Flaw::Writable);
-    if is_owners || !rustix::process::geteuid().is_root() {
+    if is_owners || !owner::is_root() {
         return Err(squatted(&place, owner, flaw));
     }
     match rustix::fs::unlinkat(shared, &*place, AtFlags::REMOVEDIR) {

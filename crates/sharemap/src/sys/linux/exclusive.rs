@@ -21,7 +21,7 @@ use super::{shm, unlinked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::FileRole;
 use crate::sys::posix::entry::identity_of;
-use crate::sys::posix::{errno, removal};
+use crate::sys::posix::{errno, owner, removal};
 
 pub(crate) use crate::sys::posix::entry::Entry;
 pub(crate) use crate::sys::posix::removal::Interrupted;
@@ -126,7 +126,7 @@ fn role_of(entry: &Entry) -> Option<FileRole> {
         return (is_single && unlinked::is_hidden_name(name)).then_some(FileRole::Draft);
     }
     let folder = entry.path().parent()?.file_name()?;
-    let own = rustix::process::geteuid().as_raw();
+    let own = owner::effective_user();
     if removal::is_private_name(folder) && directory.st_uid == own {
         return Some(FileRole::Moved);
     }

@@ -104,8 +104,7 @@ impl Slots {
     fn companion(object: &File) -> Result<Self> {
         let (owner, name) = companion_of(object)?;
         let path = companion::path(owner, &name);
-        if owner::is_own(owner) || rustix::process::geteuid().is_root() && !owner::is_unknown(owner)
-        {
+        if owner::is_own(owner) || owner::is_root() && !owner::is_unknown(owner) {
             return Self::in_companion(companion::open_or_create(owner, &name)?, path);
         }
         match companion::find(owner, &name) {

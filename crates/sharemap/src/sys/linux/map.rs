@@ -18,7 +18,7 @@ use rustix::mm::{self, MapFlags, MsyncFlags};
 use super::file_system::is_on_hugetlbfs;
 use super::process;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::posix::{errno, map as posix};
+use crate::sys::posix::{errno, map as posix, owner};
 use crate::sys::{Access, Advice, HugePages, MapRequest, PageState, Span, file_was_closed};
 
 pub(crate) use posix::{granularity, page_size, protect, unlock};
@@ -292,7 +292,7 @@ pub(crate) unsafe fn lock(base: *mut u8, len: usize) -> Result<()> {
 }
 
 fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+    owner::is_root()
 }
 
 /// Faults the pages in, without changing their contents (`MADV_POPULATE_READ` or `MADV_POPULATE_WRITE`,
@@ -358,8 +358,8 @@ pub(crate) unsafe fn residency(
 /// Returns `true` if `mincore` reports the pages of this file truly. To a process that neither owns the file
 /// nor may write to it, `mincore` reports every page as resident.
 fn kernel_tells(file: &File) -> bool {
-    let owner = rustix::fs::fstat(file).map(|stat| stat.st_uid);
-    owner.is_ok_and(|owner| owner == rustix::process::geteuid().as_raw())
+    let user = rustix::fs::fstat(file).map(|stat| stat.st_uid);
+    user.is_ok_and(|user| user == owner::effective_user())
         || rustix::fs::accessat(
             file,
             "",

@@ -69,7 +69,7 @@ impl Slots {
     /// Creates the directory and its parents if they are missing, and checks each of them.
     fn make_folder(folder: PathBuf) -> Result<Self> {
         DirBuilder::new().mode(0o700).recursive(true).create(&folder).map_err(|e| failed(&e))?;
-        let own = rustix::process::geteuid().as_raw();
+        let own = owner::effective_user();
         // Only this user can change the entries of a directory that no other user may write to. Each
         // directory is opened relative to its parent and checked on its descriptor, so that a concurrent
         // rename cannot substitute another.
@@ -183,7 +183,7 @@ impl Slots {
 
     /// Opens the file of a slot. Returns `None` if it is missing.
     fn file(&self, slot: u64, flags: OFlags) -> Result<Option<File>> {
-        let own = rustix::process::geteuid().as_raw();
+        let own = owner::effective_user();
         let found = companion::file(&self.opened()?, &slot.to_string(), own, flags, LEASE_TIMEOUT);
         match found.map_err(failed_call)? {
             Found::File(file) => Ok(Some(file)),

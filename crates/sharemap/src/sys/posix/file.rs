@@ -9,13 +9,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{
     Access as AccessFlags, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, SeekFrom, Stat,
 };
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{errno, process};
+use super::{errno, owner, process};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{Create, FileIdentity, FileKind, FileStatus, OpenRequest, ReadStep, os};
 
@@ -249,11 +248,15 @@ pub(crate) fn read_more(file: &File, into: &mut Vec<u8>, from: Option<u64>) -> R
 }
 
 /// Blocks until the file has bytes to read, or has ended (`poll`).
+#[allow(unsafe_code, reason = "calls the C library")]
 pub(crate) fn wait_for_bytes(file: &File) -> Result<()> {
-    let mut polled = [PollFd::new(file, PollFlags::IN)];
-    retry_on_intr(|| poll(&mut polled, None))
-        .map(drop)
-        .map_err(|errno| errno::error("wait for bytes of", errno))
+    let mut polled = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    retry_on_intr(|| {
+        // SAFETY: the call reads and writes one entry.
+        let count = unsafe { libc::poll(&raw mut polled, 1, -1) };
+        if count < 0 { Err(errno::last()) } else { Ok(()) }
+    })
+    .map_err(|errno| errno::error("wait for bytes of", errno))
 }
 
 /// Identifies a regular file or block device on a file system with unique inode numbers, and its
@@ -331,7 +334,7 @@ pub(crate) fn size_error(operation: &'static str, len: u64, errno: Errno) -> Err
 /// limit.
 pub(crate) fn free_space(file: &File) -> Option<u64> {
     let volume = rustix::fs::fstatvfs(file).ok().filter(|volume| volume.f_blocks > 0)?;
-    let blocks = match rustix::process::geteuid().is_root() {
+    let blocks = match owner::is_root() {
         true => volume.f_bfree,
         false => volume.f_bavail,
     };

@@ -15,6 +15,7 @@ pub(crate) mod pass;
 pub(crate) mod process;
 pub(crate) mod removal;
 pub(crate) mod slice;
+pub(crate) mod socket;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod walk;

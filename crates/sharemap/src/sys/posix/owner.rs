@@ -5,9 +5,21 @@ use rustix::fs::Stat;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{Owner, os};
 
+/// Returns the effective user of this process (`geteuid`).
+#[allow(unsafe_code, reason = "calls the C library")]
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: the call only returns a number, and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// Returns `true` if the effective user is root.
+pub(crate) fn is_root() -> bool {
+    effective_user() == 0
+}
+
 /// Returns `true` if `user` is certainly this process's effective user.
 pub(crate) fn is_own(user: u32) -> bool {
-    user == rustix::process::geteuid().as_raw() && !is_unknown(user)
+    user == effective_user() && !is_unknown(user)
 }
 
 /// Returns `true` if the kernel shows `user` for users that this user namespace does not map. Such
@@ -26,7 +38,7 @@ pub(crate) fn check_owner(stat: &Stat, owner: Owner) -> Result<()> {
     if owner == Owner::Any || is_own(stat.st_uid) {
         return Ok(());
     }
-    let own = rustix::process::geteuid().as_raw();
+    let own = effective_user();
     Err(Error::new(ErrorKind::ForeignOwner, "open").with_detail(format!(
         "it belongs to {}, and this is user {own}; allow any owner (`allow_any_owner`, \
          --allow-any-owner) if that is meant",

@@ -3,40 +3,24 @@
 #![allow(unsafe_code, reason = "works between fork and exec, and with numbers of descriptors")]
 
 use std::fs::File;
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rustix::io::{Errno, FdFlags, retry_on_intr};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage,
-};
+use rustix::io::{FdFlags, retry_on_intr};
 
-use super::errno;
+use super::{errno, socket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::os;
 
 /// Sends all the bytes, with the descriptor attached to the first of them (`SCM_RIGHTS`).
-pub(crate) fn send(socket: &File, bytes: &[u8], file: &File) -> Result<()> {
+pub(crate) fn send(to: &File, bytes: &[u8], file: &File) -> Result<()> {
     let failed = |errno| errno::error("send", errno);
-    let descriptors = [file.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(failed(Errno::NOBUFS));
-    }
     // A socket that the receiver has closed is an error, and raises no signal.
     let flags = os::pass::QUIET;
-    let mut sent = retry_on_intr(|| {
-        rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, flags)
-    })
-    .map_err(failed)?;
+    let mut sent = retry_on_intr(|| socket::send_file(to, bytes, file, flags)).map_err(failed)?;
     while sent < bytes.len() {
-        sent +=
-            retry_on_intr(|| rustix::net::send(socket, &bytes[sent..], flags)).map_err(failed)?;
+        sent += retry_on_intr(|| socket::send(to, &bytes[sent..], flags)).map_err(failed)?;
     }
     Ok(())
 }
@@ -44,28 +28,17 @@ pub(crate) fn send(socket: &File, bytes: &[u8], file: &File) -> Result<()> {
 /// Fills `bytes` from the socket, and receives exactly one descriptor.
 ///
 /// Fails with `Invalid` if the sender closes the socket early, or sends none or several descriptors.
-pub(crate) fn receive(socket: &File, bytes: &mut [u8]) -> Result<File> {
+pub(crate) fn receive(from: &File, bytes: &mut [u8]) -> Result<File> {
     const OPERATION: &str = "receive";
-    // The space for several descriptors makes a sender of several detectable. All that arrive become files,
-    // which are closed on an error.
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let message = retry_on_intr(|| {
-        let mut buffers = [IoSliceMut::new(bytes)];
-        rustix::net::recvmsg(socket, &mut buffers, &mut ancillary, os::pass::CLOSE_ON_EXEC)
-    })
-    .map_err(|errno| errno::error(OPERATION, errno))?;
-    let mut files = Vec::new();
-    for item in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(descriptors) = item {
-            files.extend(descriptors.map(File::from));
-        }
-    }
-    let mut got = message.bytes;
+    // There is room for several descriptors, so a sender of several is detectable. All that arrive are closed
+    // on an error.
+    let received = retry_on_intr(|| socket::recv_files(from, bytes, os::pass::CLOSE_ON_EXEC))
+        .map_err(|errno| errno::error(OPERATION, errno))?;
+    let mut files = received.files;
+    let mut got = received.bytes;
     while got > 0 && got < bytes.len() {
-        let (more, _) =
-            retry_on_intr(|| rustix::net::recv(socket, &mut bytes[got..], RecvFlags::empty()))
-                .map_err(|errno| errno::error(OPERATION, errno))?;
+        let more = retry_on_intr(|| socket::recv(from, &mut bytes[got..], 0))
+            .map_err(|errno| errno::error(OPERATION, errno))?;
         if more == 0 {
             break;
         }
@@ -75,7 +48,7 @@ pub(crate) fn receive(socket: &File, bytes: &mut [u8]) -> Result<File> {
     if got < bytes.len() {
         return bad(format!("the sender closed the socket after {got} of {} bytes", bytes.len()));
     }
-    if message.flags.contains(ReturnFlags::CTRUNC) || files.len() > 1 {
+    if received.is_cut_off || files.len() > 1 {
         return bad("the message has more than one descriptor".into());
     }
     let Some(file) = files.pop() else {

@@ -1,27 +1,40 @@
 //! Limits of this process (`getrlimit`), the processors, and a clock.
 
-#![allow(unsafe_code, reason = "reads a clock of the kernel")]
-
-use rustix::process::{Resource, getrlimit};
+#![allow(unsafe_code, reason = "reads limits, and a clock of the kernel")]
 
 /// Returns the limit of open descriptors (`RLIMIT_NOFILE`).
 pub(crate) fn open_files_limit() -> Option<u64> {
-    getrlimit(Resource::Nofile).current
+    limit(libc::RLIMIT_NOFILE)
 }
 
 /// Returns the limit of locked memory (`RLIMIT_MEMLOCK`).
 pub(crate) fn locked_bytes_limit() -> Option<u64> {
-    getrlimit(Resource::Memlock).current
+    limit(libc::RLIMIT_MEMLOCK)
 }
 
 /// Returns the limit of address space (`RLIMIT_AS`).
 pub(crate) fn address_space_limit() -> Option<u64> {
-    getrlimit(Resource::As).current
+    limit(libc::RLIMIT_AS)
 }
 
 /// Returns the limit of file lengths (`RLIMIT_FSIZE`).
 pub(crate) fn file_size_limit() -> Option<u64> {
-    getrlimit(Resource::Fsize).current
+    limit(libc::RLIMIT_FSIZE)
+}
+
+/// Returns the current limit of a resource; `None` if there is none.
+// The type of `resource` differs between systems and C libraries.
+fn limit(resource: impl TryInto<i32>) -> Option<u64> {
+    #[cfg(target_os = "macos")]
+    use libc::{RLIM_INFINITY as INFINITY, getrlimit, rlimit};
+    #[cfg(target_os = "linux")]
+    use libc::{RLIM64_INFINITY as INFINITY, getrlimit64 as getrlimit, rlimit64 as rlimit};
+
+    let mut limits = rlimit { rlim_cur: INFINITY, rlim_max: INFINITY };
+    let resource = resource.try_into().ok()?;
+    // SAFETY: there is room for the result. A failed call leaves no limit.
+    unsafe { getrlimit(resource as _, &raw mut limits) };
+    (limits.rlim_cur != INFINITY).then_some(limits.rlim_cur)
 }
 
 /// Returns the number of processors of the machine (`_SC_NPROCESSORS_ONLN`), whichever of them this thread may

@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::entry::{Entry, Identity, identity_of, named, open_directory};
-use super::errno;
+use super::{errno, owner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::process::random_id;
 
@@ -103,7 +103,7 @@ impl Locked {
             return Ok(None);
         }
         let stat = rustix::fs::fstat(&directory)?;
-        let own = rustix::process::geteuid().as_raw();
+        let own = owner::effective_user();
         let is_private = stat.st_uid == own && stat.st_mode & 0o777 == 0o700 && stat.st_nlink > 0;
         let is_marked = Mode::from_raw_mode(stat.st_mode).contains(MARK);
         let identity = identity_of(&stat);
