@@ -10,15 +10,18 @@ impl View<'_, u8> {
     /// The copy is a plain `&[u8]` that no other process can change, for hash functions, parsers and
     /// searches that take slices. All copies are made in one buffer of `size` bytes. Choose 32 KiB (`32
     /// << 10`): the buffer then stays in the processor's cache, and one call costs little beside its
-    /// chunk. A loop that is limited by the memory's speed takes up to a third longer than over a slice of
-    /// the mapping, a hash function hardly longer. Choose more, up to 1 MiB, only if the function itself
+    /// chunk. A loop that is as fast as the memory takes up to a third longer than over a slice of the
+    /// mapping, a slower one hardly longer. Choose more, up to 1 MiB, only if the function itself
     /// needs long slices, for instance to distribute them to threads.
+    ///
+    /// The length of the file is queried after the last chunk has been copied. A file that was cut short
+    /// by less than a page, which causes no fault, is therefore an error, too.
     ///
     /// # Errors
     /// - `ZeroLength` - `size` is zero.
     /// - `OutOfAddressSpace` - there is not enough memory for the buffer.
-    /// - `Fault` - the memory could not be accessed. `f` was called with all chunks before the
-    ///   fault. [`Error::completed`] returns the number of their bytes.
+    /// - `Fault` - the memory could not be accessed, or the file ends before the view. `f` was called
+    ///   with all chunks before the error. [`Error::completed`] returns the number of their bytes.
     ///
     /// # Examples
     /// ```
@@ -53,6 +56,12 @@ impl View<'_, u8> {
         while offset < self.len() {
             let chunk = &mut buffer[..size.min(self.len() - offset)];
             self.read_at(offset, chunk).map_err(|error| error.with_completed(offset))?;
+            if offset + chunk.len() == self.len() {
+                let left = self.available_from(0);
+                if let Some(left) = left.filter(|left| *left < self.len()) {
+                    return Err(self.short(OPERATION, 0, left).with_completed(offset));
+                }
+            }
             f(offset, chunk);
             offset += chunk.len();
         }

@@ -197,6 +197,14 @@ impl<'a, T: Element> View<'a, T> {
         if self.in_place == self.len { Recovery::InPlace } else { Recovery::Syscall }
     }
 
+    /// Returns the number of bytes that the file has now from the byte `position` of the view on; `None` if
+    /// it cannot shrink.
+    fn available_from(&self, position: usize) -> Option<usize> {
+        let available = usize::try_from(self.backing.available()?).unwrap_or(usize::MAX);
+        let before = self.base as usize - self.backing.base() + position;
+        Some(available.saturating_sub(before))
+    }
+
     /// Returns the error of a fault at `address`. The system may report an address near the access, so
     /// it is clamped into the view.
     #[cold]

@@ -187,11 +187,9 @@ fn copy(view: View<'_, u8>, position: usize, out: &mut [u8]) -> io::Result<usize
             _ => return Err(error.into()),
         },
     };
-    let Some(available) = view.backing.available() else {
+    let Some(remains) = view.available_from(position) else {
         return Ok(read);
     };
-    let before = view.base as usize - view.backing.base() + position;
-    let remains = usize::try_from(available).unwrap_or(usize::MAX).saturating_sub(before);
     if wanted > 0 && remains == 0 {
         return Err(view.fault("read", view.base as usize + position).into());
     }

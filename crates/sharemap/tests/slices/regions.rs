@@ -295,7 +295,21 @@ fn chunks_are_private_copies_in_order() {
     let error = map.bytes().for_each_chunk(0, |_, _| panic!("no size")).unwrap_err();
     check(error, ErrorKind::ZeroLength, &path, &["at least one byte"]);
     // Windows does not truncate a mapped file.
-    if File::options().write(true).open(&path).unwrap().set_len(page_size() as u64).is_ok() {
+    let file = File::options().write(true).open(&path).unwrap();
+    // Within the last page, where no access faults.
+    let short = bytes.len() - 2;
+    if file.set_len(short as u64).is_ok() {
+        let before = bytes.len() - 1;
+        for (size, completed) in [(usize::MAX, 0), (page_size(), 3 * page_size()), (1, before)] {
+            let mut seen = 0;
+            let result = map.bytes().for_each_chunk(size, |_, chunk| seen += chunk.len());
+            let error = result.unwrap_err();
+            assert_eq!((error.completed(), seen), (Some(completed), completed));
+            check(error, ErrorKind::Fault, &path, &[&short.to_string()]);
+        }
+        map.bytes().subview(..short).unwrap().for_each_chunk(1000, |_, _| {}).unwrap();
+    }
+    if file.set_len(page_size() as u64).is_ok() {
         let mut seen = 0;
         let result = map.bytes().for_each_chunk(1000, |_, chunk| seen += chunk.len());
         let error = result.unwrap_err();
