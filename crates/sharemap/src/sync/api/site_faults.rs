@@ -179,6 +179,37 @@ fn an_acquisition_that_faults_leaves_a_mutex_free() {
     across([1; 3], |mutex: &MutexHandle<Long>| acquire(mutex, [1; 3]));
 }
 
+/// Elements are not accessed by the sites of a lock, but its word and gate are.
+#[test]
+fn a_mutex_over_elements_stays_held_after_a_fault_at_its_word() {
+    if !has_atomics() {
+        return;
+    }
+    type Object = (CountingSemaphore, [Mutex<[u64]>; 1200]);
+    let object = Shared::<Object>::create_new(Location::anonymous(), || {
+        (CountingSemaphore::new(0), [Mutex::zeroed(2); 1200])
+    })
+    .unwrap();
+    drop(object.1[0].lock().unwrap());
+    let mutex = object.1.iter().find(|mutex| lies_across(mutex.place(), 16)).expect("one of many");
+    let place = mutex.place();
+    with(place, Page::Value, Protection::None, || {
+        let guard = mutex.lock().unwrap();
+        assert_eq!(guard.view().get(0).unwrap_err().kind(), ErrorKind::Fault);
+    });
+    let locked = with(place, Page::Words, Protection::None, || mutex.lock().map(drop));
+    assert_eq!(locked.unwrap_err().kind(), ErrorKind::Fault);
+    let guard = mutex.lock().unwrap();
+    let (slot, private) = (guard.0.slot, guard.0.private);
+    guard.view().set(1, 5).unwrap();
+    with(place, Page::Words, Protection::Read, || drop(guard));
+    // The next call returns the error of the drop, and acquires nothing.
+    assert_eq!(mutex.lock().unwrap_err().kind(), ErrorKind::Fault);
+    assert_eq!(mutex.lock().unwrap_err().kind(), ErrorKind::Deadlock);
+    mutex.0.release_slow(slot, private).unwrap();
+    assert_eq!(mutex.lock().unwrap().view().get(1).unwrap(), 5);
+}
+
 /// Runs `work` on a reader-writer lock with a value that begins a page.
 fn rwlock_across<T>(first: T, work: impl FnOnce(&RwLockHandle<T>))
 where

@@ -90,7 +90,7 @@ fn group(lane: u32) -> u32 {
 }
 
 impl RawRwLock {
-    /// Creates a waiter for readers, who change their slots by plain stores and can be probed.
+    /// Creates a waiter for readers: they change their slots by plain stores, and their lanes can be probed.
     fn drain_waiter(self, operation: &'static str, until: Option<Duration>) -> Waiter {
         Waiter::new(operation, self.at, self.at + DRAIN, Change::Plain, OWNED, until)
     }

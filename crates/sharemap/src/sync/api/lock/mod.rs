@@ -24,7 +24,7 @@ use crate::sync::algorithms::exclusive::Exclusive;
 use crate::sync::core::double_buffer::DoubleBuffer;
 use crate::view::{View, ViewMut};
 
-/// The words of a lock and the copies of its value. The elements of a slice lie behind it.
+/// The words of a lock and the copies of its value. The elements of a slice follow it.
 pub(super) struct Whole<R, T: ?Sized>(PhantomData<R>, PhantomData<T>);
 
 impl<R: Exclusive, T: ?Sized + LockTarget> FixedLen for Whole<R, T> {
