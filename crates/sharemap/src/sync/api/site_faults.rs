@@ -168,7 +168,11 @@ fn an_acquisition_that_faults_leaves_a_mutex_free() {
         for (protection, kind) in
             [(Protection::Read, ErrorKind::Deadlock), (Protection::None, ErrorKind::Fault)]
         {
-            let again = with(place, Page::Words, protection, || mutex.lock().map(drop));
+            let again = with(place, Page::Words, protection, || {
+                // After this store, the exchange finds 0 in the scratch area, as in a free word.
+                assert_eq!(place.store_32(place.at, 0).unwrap_err().kind(), ErrorKind::Fault);
+                mutex.lock().map(drop)
+            });
             assert_eq!(again.unwrap_err().kind(), kind);
             assert_ne!(place.load_32(place.at).unwrap(), 0);
         }
