@@ -22,10 +22,10 @@ struct Budget {
     limit: u64,
 }
 
-const LOCK: Budget = Budget { name: "mutex: lock, add 1, unlock", limit: 80 };
-const NESTED: Budget = Budget { name: "two mutexes of one object, nested", limit: 168 };
-const READ: Budget = Budget { name: "rwlock: read, unlock", limit: 70 };
-const WRITE: Budget = Budget { name: "rwlock: write, add 1, unlock", limit: 82 };
+const LOCK: Budget = Budget { name: "mutex: lock, add 1, unlock", limit: 73 };
+const NESTED: Budget = Budget { name: "two mutexes of one object, nested", limit: 162 };
+const READ: Budget = Budget { name: "rwlock: read, unlock", limit: 69 };
+const WRITE: Budget = Budget { name: "rwlock: write, add 1, unlock", limit: 76 };
 const GET: Budget = Budget { name: "view: get of a u64", limit: 16 };
 const SET: Budget = Budget { name: "view: set of a u64", limit: 15 };
 const FOLD: Budget = Budget { name: "view: fold of 16 KiB of u64", limit: 2021 };

@@ -14,7 +14,9 @@ use crate::error::Result;
 use crate::guard::{self, AtomicWord};
 use crate::peer::lane_cache::{AnnouncementRef, LaneCache};
 use crate::peer::lanes::cached_lane;
-use crate::peer::machine::{Announced, LeadWord, Liveness, Machine, Slot, delegate_world};
+use crate::peer::machine::{
+    Announced, Exchange, LeadWord, Liveness, Machine, Slot, delegate_world,
+};
 use crate::peer::memory::Memory;
 use crate::peer::session::Session;
 use crate::sys::fence;
@@ -171,25 +173,27 @@ impl Machine for CheckedSpan<'_> {
     }
 
     #[inline(always)]
-    fn acquire_and_load<const LEAD: u64>(&self, word: u64, mine: u32) -> Result<(u64, u64)> {
-        let address = self.address(word, LEAD + 8)?;
-        Ok(self.access(address, |address, fault| unsafe {
+    fn acquire_and_load<const LEAD: u64>(&self, at: u64, mine: u32) -> Result<(Exchange, u64)> {
+        let word = self.address(at, LEAD + 8)?;
+        let (found, reached, lead) = self.access(word, |word, fault| unsafe {
             // SAFETY: as above, for all bytes up to the end of the last load, here and below.
-            guard::acquire_and_load::<LEAD>(address, mine, fault)
-        }))
+            guard::acquire_and_load::<LEAD>(word, mine, fault)
+        });
+        Ok((Exchange { found, word, reached }, lead))
     }
 
     #[inline(always)]
     fn acquire_and_load_two<const LEAD: u64>(
         &self,
-        word: u64,
+        at: u64,
         mine: u32,
-    ) -> Result<(u64, u32, u64)> {
-        let address = self.address(word, LEAD + 8)?;
-        Ok(self.access(address, |address, fault| unsafe {
+    ) -> Result<(Exchange, u64, u64)> {
+        let word = self.address(at, LEAD + 8)?;
+        let (found, reached, next, lead) = self.access(word, |word, fault| unsafe {
             // SAFETY: as above.
-            guard::acquire_and_load_two::<LEAD>(address, mine, fault)
-        }))
+            guard::acquire_and_load_two::<LEAD>(word, mine, fault)
+        });
+        Ok((Exchange { found, word, reached }, next, lead))
     }
 
     #[inline(always)]

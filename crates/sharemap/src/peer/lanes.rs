@@ -27,18 +27,15 @@ use crate::peer::header::{LANE, WAITS_SINCE};
 use crate::peer::lane_cache::{AnnouncementRef, LaneCache};
 use crate::peer::machine::{AnnounceOrdering, Announced, SLOTS};
 use crate::peer::polling::{BRIEFLY, Polling};
-use crate::peer::session::Session;
+use crate::peer::session::{KEY_STEP, Session};
 
 /// The number of sessions for which a thread finds its lane at once.
 const CACHED: usize = 16;
 
 thread_local! {
-    /// The lanes that this thread finds at once.
-    static CACHE: Cache = const {
-        Cache {
-            keys: [const { Cell::new(0) }; CACHED],
-            lanes: [const { Cell::new(NonNull::dangling()) }; CACHED],
-        }
+    /// The lanes that this thread finds at once, each at index `key / KEY_STEP % CACHED`.
+    static CACHE: [CachedLane; CACHED] = const {
+        [const { CachedLane { key: Cell::new(0), lane: Cell::new(NonNull::dangling()) } }; CACHED]
     };
     /// This thread's number; 0: not assigned yet.
     static NUMBER: Cell<u64> = const { Cell::new(0) };
@@ -46,10 +43,17 @@ thread_local! {
     static OWNED: RefCell<Owned> = const { RefCell::new(Owned { thread: 0, lanes: Vec::new() }) };
 }
 
-/// At index `key % CACHED`: a session's key, and the record of the lane that the thread claimed last in it.
-struct Cache {
-    keys: [Cell<u64>; CACHED],
-    lanes: [Cell<NonNull<LaneCache>>; CACHED],
+/// A session's key, and the record of the lane that the thread claimed last in it.
+#[repr(align(16))]
+struct CachedLane {
+    key: Cell<u64>,
+    lane: Cell<NonNull<LaneCache>>,
+}
+
+/// Returns the index in the cache of a session with this key.
+#[inline(always)]
+fn index_of(key: u64) -> usize {
+    (key / KEY_STEP) as usize % CACHED
 }
 
 /// The lanes that a thread has claimed. Dropping the value, when the thread ends, releases them.
@@ -64,7 +68,7 @@ impl Drop for Owned {
     fn drop(&mut self) {
         // Before the first release: another thread may claim a released lane, while this thread's
         // remaining destructors may still lock and would find the lane's record here.
-        CACHE.with(|cache| cache.keys.iter().for_each(|key| key.set(0)));
+        CACHE.with(|cache| cache.iter().for_each(|cached| cached.key.set(0)));
         for (_, session, lane) in self.lanes.drain(..) {
             if let Some(session) = session.upgrade() {
                 // If this fails, the lane still names this participant. It is released with the
@@ -81,11 +85,11 @@ impl Drop for Owned {
 /// `_session` has this key, or no session has it.
 #[inline(always)]
 pub(super) fn cached_lane(key: u64, _session: &Session) -> Option<&LaneCache> {
-    CACHE.with(|entries| {
-        let index = key as usize % CACHED;
+    CACHE.with(|cache| {
+        let cached = &cache[index_of(key)];
         // SAFETY: keys are never reused, so the record is one of the session of this key, which owns its memory
         // and is alive.
-        (entries.keys[index].get() == key).then(|| unsafe { entries.lanes[index].get().as_ref() })
+        (cached.key.get() == key).then(|| unsafe { cached.lane.get().as_ref() })
     })
 }
 
@@ -174,11 +178,11 @@ impl Session {
 
     /// Makes this thread find the lane at once. The entry replaces that of another session with the same index, and
     /// the next acquisition there searches for the lane.
-    fn cache_lane(&self, cache: &LaneCache) {
-        CACHE.with(|entries| {
-            let index = self.key as usize % CACHED;
-            entries.keys[index].set(self.key);
-            entries.lanes[index].set(NonNull::from(cache));
+    fn cache_lane(&self, lane: &LaneCache) {
+        CACHE.with(|cache| {
+            let cached = &cache[index_of(self.key)];
+            cached.key.set(self.key);
+            cached.lane.set(NonNull::from(lane));
         });
     }
 

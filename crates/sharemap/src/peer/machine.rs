@@ -52,6 +52,32 @@ pub(crate) enum Liveness {
     Recovered,
 }
 
+/// What [`Machine::acquire_and_load`] did to the word.
+///
+/// Numbers as the site returns them. Only an acquisition that is not made at once compares the addresses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exchange {
+    /// The word as it was found; 0 if it was free. Arbitrary if the exchange faulted.
+    pub(crate) found: u64,
+    /// The address of the word.
+    pub(super) word: *mut u8,
+    /// The address at which the exchange was made: another one if it faulted.
+    pub(super) reached: *mut u8,
+}
+
+impl Exchange {
+    /// Describes an exchange that did not fault, and found this word.
+    pub(crate) fn found(found: u32) -> Self {
+        let word = std::ptr::null_mut();
+        Self { found: found.into(), word, reached: word }
+    }
+
+    /// Returns `true` if the word was 0 and has been exchanged. Accesses after that may have faulted.
+    pub(crate) fn has_acquired(self) -> bool {
+        self.found == 0 && self.word == self.reached
+    }
+}
+
 /// One thread's access to one shared object. Offsets are from the start of the object; the offset of
 /// a word is a multiple of its size.
 ///
@@ -73,16 +99,14 @@ pub(crate) trait Machine {
         self.store_32(at, value)?;
         self.load_32(elsewhere)
     }
-    /// Stores `mine` in the word at `word` if it is 0, and then loads the 64 bits at `LEAD` behind the word. Returns
-    /// 0 if that acquired the word, and the loaded value, which means nothing otherwise.
+    /// Stores `mine` in the word at `word` if it is 0, and then loads the 64 bits at `LEAD` behind the word. The
+    /// loaded value means nothing if the word was not acquired.
     ///
     /// After an error, the word may have been acquired.
     #[inline]
-    fn acquire_and_load<const LEAD: u64>(&self, word: u64, mine: u32) -> Result<(u64, u64)> {
-        match self.compare_exchange_32(word, 0, mine)? {
-            0 => Ok((0, self.load_64(word + LEAD)?)),
-            found => Ok((found.into(), 0)),
-        }
+    fn acquire_and_load<const LEAD: u64>(&self, word: u64, mine: u32) -> Result<(Exchange, u64)> {
+        let exchange = Exchange::found(self.compare_exchange_32(word, 0, mine)?);
+        Ok((exchange, if exchange.has_acquired() { self.load_64(word + LEAD)? } else { 0 }))
     }
     /// Acquires and loads like [`acquire_and_load`](Self::acquire_and_load), but also loads the 32 bits behind the
     /// word, before the others. Returns them second.
@@ -91,11 +115,12 @@ pub(crate) trait Machine {
         &self,
         word: u64,
         mine: u32,
-    ) -> Result<(u64, u32, u64)> {
-        match self.compare_exchange_32(word, 0, mine)? {
-            0 => Ok((0, self.load_32(word + 4)?, self.load_64(word + LEAD)?)),
-            found => Ok((found.into(), 0, 0)),
+    ) -> Result<(Exchange, u64, u64)> {
+        let exchange = Exchange::found(self.compare_exchange_32(word, 0, mine)?);
+        if !exchange.has_acquired() {
+            return Ok((exchange, 0, 0));
         }
+        Ok((exchange, self.load_32(word + 4)?.into(), self.load_64(word + LEAD)?))
     }
     /// Loads the 64 bits at `at`, and then those at `LEAD` behind them.
     #[inline]

@@ -54,7 +54,7 @@ pub(crate) use inspect::ObjectObserver;
 pub use inspect::{ObjectInfo, Participant as AttachedProcess, State};
 pub(crate) use lane_cache::AnnouncementRef;
 pub(crate) use machine::{
-    Announced, KIND_MASK, Liveness, Machine, OFFSET_MASK, Slot, delegate_world,
+    Announced, Exchange, KIND_MASK, Liveness, Machine, OFFSET_MASK, Slot, delegate_world,
 };
 pub(crate) use memory::{Attachment, Memory};
 pub(crate) use opening::Opening;

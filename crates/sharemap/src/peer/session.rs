@@ -18,6 +18,10 @@ use crate::peer::registry;
 use crate::peer::spinning::Spinning;
 use crate::sys::{SlotMode, WaitPlace, fence, fork, liveness, process as system, wait};
 
+/// The distance of the keys of sessions: the size of an entry in the caches of threads, so that some bits of a key are
+/// the place of its entry.
+pub(super) const KEY_STEP: u64 = 16;
+
 /// A function of the layer above that releases what the dead lane `lane` announced: `what`, in the slot
 /// at offset `slot`.
 ///
@@ -73,7 +77,7 @@ impl Session {
         release: RecoverFn,
         registered: Option<registry::Key>,
     ) -> Result<Arc<Self>> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
+        static NEXT: AtomicU64 = AtomicU64::new(KEY_STEP);
         let named = |error: Error| error.with_path(memory.path());
         let reader = match attachment {
             Attachment::Participant => None,
@@ -96,7 +100,7 @@ impl Session {
             own,
             lane_caches,
             inherited: InheritedLanes::new(header.lanes),
-            key: NEXT.fetch_add(1, Ordering::Relaxed),
+            key: NEXT.fetch_add(KEY_STEP, Ordering::Relaxed),
             me: Weak::clone(me),
             _reader: reader,
             registered,

@@ -26,7 +26,10 @@ pub use api::{
 use self::core::announcement::{self, Kind};
 use crate::error::Result;
 use crate::peer::{Machine, Session};
-use algorithms::{barrier, condvar, counting_semaphore, mutex, rwlock, semaphore};
+use algorithms::exclusive::Exclusive;
+use algorithms::mutex::RawMutex;
+use algorithms::rwlock::{RawRwLock, recover_reader};
+use algorithms::{barrier, condvar, counting_semaphore, semaphore};
 
 /// Releases what a dead `lane` holds by the `announcement` in its `slot` (FORMAT.md, "What a lane announces").
 ///
@@ -49,9 +52,10 @@ pub(crate) fn recover(session: &Session, slot: u64, announcement: u64, lane: u32
 fn recover_lock<W: Machine>(machine: &W, slot: u64, announcement: u64, lane: u32) -> Result<()> {
     let (at, kind) = announcement::parse(announcement);
     match kind {
-        Some(Kind::Mutex | Kind::Once) => mutex::recover(machine, at, lane),
-        Some(Kind::Writer) => rwlock::recover_writer(machine, at, lane),
-        Some(Kind::Reader | Kind::Leaving) => rwlock::recover_reader(machine, at, slot),
+        // A once has its word and gate in the same places.
+        Some(Kind::Mutex | Kind::Once) => RawMutex::recover(machine, at, lane),
+        Some(Kind::Writer) => RawRwLock::recover(machine, at, lane),
+        Some(Kind::Reader | Kind::Leaving) => recover_reader(machine, at, slot),
         Some(Kind::Sleeper) => condvar::recover(machine, at),
         Some(Kind::Waiter) => counting_semaphore::recover(machine, at),
         Some(Kind::PermitWaiter | Kind::PermitTaker | Kind::Permit | Kind::PermitReturner) => {

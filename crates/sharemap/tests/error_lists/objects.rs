@@ -161,9 +161,9 @@ pub fn of_mutexes(dir: &TempDir) -> Vec<Given> {
                     "MutexHandle::lock_poisoned_timeout",
                     jobs.lock_poisoned_timeout(timeout).map(drop).unwrap_err(),
                 ),
-                ("MutexSliceHandle::try_lock", bytes.try_lock().map(drop).unwrap_err().into()),
+                ("MutexHandle::try_lock", bytes.try_lock().map(drop).unwrap_err().into()),
                 (
-                    "MutexSliceHandle::lock_timeout",
+                    "MutexHandle::lock_timeout",
                     bytes.lock_timeout(timeout).map(drop).unwrap_err().into(),
                 ),
                 ("MutexHandle::try_lock", narrow.try_lock().map(drop).unwrap_err().into()),
@@ -186,7 +186,7 @@ pub fn of_mutexes(dir: &TempDir) -> Vec<Given> {
         ("MutexHandle::try_lock", jobs_read.try_lock().map(drop).unwrap_err().into()),
         ("CondvarHandle::notify_one", changed_read.notify_one().unwrap_err()),
         ("CondvarHandle::notify_all", changed_read.notify_all().unwrap_err()),
-        ("MutexSliceHandle::private_view_mut", bytes.private_view_mut().map(drop).unwrap_err()),
+        ("MutexHandle::private_view_mut", bytes.private_view_mut().map(drop).unwrap_err()),
         ("OwnerDiedGuard::poison", limit.read_poisoned().unwrap().poison().unwrap_err()),
     ]);
     given

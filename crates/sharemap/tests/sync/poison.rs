@@ -1,5 +1,7 @@
 //! Poisoned locks, owners that panic, and repairs.
 
+use sharemap::{RwLockSliceUpgradableGuard, RwLockUpgradableGuard};
+
 use super::*;
 
 /// Panics while holding the write lock.
@@ -27,6 +29,43 @@ fn a_panic_is_reported_even_without_a_change() {
     let Err(LockError::OwnerDied(dead)) = lock.write() else { panic!("no `OwnerDied`") };
     drop(dead.mark_consistent());
     assert_eq!(*lock.read().unwrap(), 1);
+}
+
+/// A panic that began before an upgrade has interrupted no change: the change is kept, and no death reported.
+#[test]
+fn a_change_after_an_upgrade_during_a_panic_is_kept() {
+    need_atomics!();
+    type Locks = (RwLock<u32>, RwLock<[u32]>);
+
+    /// Upgrades and changes both locks when it is dropped.
+    struct Changes<'a>(
+        Option<(RwLockUpgradableGuard<'a, u32>, RwLockSliceUpgradableGuard<'a, u32>)>,
+    );
+
+    impl Drop for Changes<'_> {
+        fn drop(&mut self) {
+            assert!(thread::panicking());
+            let (value, elements) = self.0.take().unwrap();
+            *value.upgrade().unwrap() = 2;
+            elements.upgrade().unwrap().view().set(0, 3).unwrap();
+        }
+    }
+
+    let locks = Shared::<Locks>::create_new(Location::anonymous(), || {
+        (RwLock::new(1), RwLock::<[u32]>::zeroed(1))
+    })
+    .unwrap();
+    let panicked = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let guards = (locks.0.upgradable().unwrap(), locks.1.upgradable().unwrap());
+            let _changes = Changes(Some(guards));
+            std::panic::resume_unwind(Box::new(()));
+        });
+        writer.join()
+    });
+    assert!(panicked.is_err());
+    assert_eq!(*locks.0.read().unwrap(), 2);
+    assert_eq!(locks.1.read().unwrap().view().get(0).unwrap(), 3);
 }
 
 /// A panic while holding an upgradable read lock is not reported, unless it was upgraded.

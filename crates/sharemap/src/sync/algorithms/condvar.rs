@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::Machine;
-use crate::sync::algorithms::mutex::{Acquisition, RawMutex, ReleaseState};
+use crate::sync::algorithms::exclusive::{Acquisition, Exclusive, ReleaseState};
+use crate::sync::algorithms::mutex::RawMutex;
 use crate::sync::core::announcement::Kind;
 use crate::sync::core::gate::{self, SLEEPER, Wake};
 use crate::sync::core::waiter::IDLE;

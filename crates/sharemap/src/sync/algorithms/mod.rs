@@ -6,6 +6,7 @@ pub(crate) mod barrier;
 pub(crate) mod condvar;
 pub(crate) mod counting_semaphore;
 pub(crate) mod event;
+pub(crate) mod exclusive;
 pub(crate) mod mutex;
 pub(crate) mod once;
 pub(crate) mod rwlock;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::peer::Machine;
-use crate::sync::algorithms::mutex::Acquisition;
+use crate::sync::algorithms::exclusive::Acquisition;
 use crate::sync::core::announcement::Kind;
 use crate::sync::core::gate::Wake;
 use crate::sync::core::unlock::Unlock;

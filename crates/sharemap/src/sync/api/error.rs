@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::algorithms::exclusive::ReleaseState;
 
 /// The result of acquiring a lock. `G` is the guard.
 ///
@@ -90,10 +91,13 @@ impl<G: Reclaim> From<LockError<OwnerDiedGuard<G>>> for Error {
     }
 }
 
-/// Returns the guard of an acquired lock, as `OwnerDied` if an earlier owner `died`.
+/// Returns the guard of an acquired lock, as `OwnerDied` unless the lock was found consistent.
 #[inline(always)]
-pub(super) fn acquired<G>(guard: G, died: bool) -> LockResult<G> {
-    if died { Err(LockError::OwnerDied(OwnerDiedGuard(guard))) } else { Ok(guard) }
+pub(super) fn acquired<G>(guard: G, found: ReleaseState) -> LockResult<G> {
+    match found {
+        ReleaseState::Sound => Ok(guard),
+        _ => Err(LockError::OwnerDied(OwnerDiedGuard(guard))),
+    }
 }
 
 /// Returns the guard. If an owner died, calls `repair` and marks the value consistent first. If `repair`
@@ -199,27 +203,6 @@ pub trait Reclaim {
     #[doc(hidden)]
     fn error(&self, kind: ErrorKind, operation: &'static str) -> Error;
 }
-
-/// Implements [`Reclaim`] for guards that hold their lock in a field `inner`.
-macro_rules! reclaim_inner {
-    ($value:ident: $($guard:ident)*) => { $(
-        impl<T: $value + Shareable> Reclaim for $guard<'_, T> {
-            fn mark_consistent(&mut self) {
-                self.inner.leave(ReleaseState::Sound);
-            }
-
-            fn poison(mut self) -> Result<()> {
-                self.inner.leave(ReleaseState::Poisoned);
-                self.inner.release()
-            }
-
-            fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
-                self.inner.lock.place.error(kind, operation)
-            }
-        }
-    )* };
-}
-pub(in crate::sync) use reclaim_inner;
 
 impl<G: Reclaim> OwnerDiedGuard<G> {
     /// Marks the value consistent, and returns the ordinary guard, which can change the value.

@@ -1,21 +1,21 @@
-//! The local copy of a value that a guard holds, and panic states.
+//! The local copy of a value that a guard holds, and the state of the guard.
 
 use std::mem::MaybeUninit;
 
 use crate::error::{ErrorKind, Result};
-use crate::layout::{Element, Shareable};
-use crate::peer::{AnnouncementRef, Machine};
-use crate::sync::algorithms::mutex::ReleaseState;
+use crate::layout::Element;
+use crate::peer::{AnnouncementRef, CheckedSpan, Machine};
+use crate::sync::algorithms::exclusive::ReleaseState;
 use crate::sync::api::shared_type::LockRef;
 use crate::sync::core::double_buffer::{DoubleBuffer, LastStore, is_word};
 
-/// A local copy of the value that a lock guards.
+/// A local copy of the value that a lock guards. The guard of a slice has a copy of `()`: nothing is copied.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LocalCopy<T> {
     pub(super) value: T,
     /// Bit 0: the stored copy that the value was read from (FORMAT.md, "Mutex"). Bit 1: the value may
-    /// have changed. Bit 2: the thread was panicking when it acquired the lock. Bits 17 and 18: the
-    /// [`ReleaseState`].
+    /// have changed. Bit 2: the thread was panicking when it acquired the lock. Bit 3: the lock is held
+    /// upgradably. Bits 17 and 18: the [`ReleaseState`].
     /// A word of 64 bits, so that no padding has to be kept beside it.
     state: u64,
 }
@@ -23,9 +23,10 @@ pub(super) struct LocalCopy<T> {
 const SELECTOR: u64 = 1;
 const CHANGED: u64 = 2;
 const PANICKING: u64 = 4;
+const UPGRADABLE: u64 = 8;
 const LEAVE: u64 = ReleaseState::Died as u64 | ReleaseState::Poisoned as u64;
 
-impl<T: Element + Shareable> LocalCopy<T> {
+impl<T: Element> LocalCopy<T> {
     /// `true` if the value is so small that a guard of it can live in registers.
     pub(super) const FITS_REGISTERS: bool = size_of::<T>() <= 64;
 
@@ -43,8 +44,7 @@ impl<T: Element + Shareable> LocalCopy<T> {
         let selector = copies.read(machine, as_bytes(&mut bytes))?;
         match T::try_read_from_bytes(as_bytes(&mut bytes)) {
             Ok(value) => {
-                let panicking = if std::thread::panicking() { PANICKING } else { 0 };
-                Ok(Self { value, state: u64::from(selector) | panicking | leave as u64 })
+                Ok(Self { value, state: u64::from(selector) | panicking() | leave as u64 })
             }
             Err(_) => Err(place.error(ErrorKind::Invalid, operation)),
         }
@@ -53,20 +53,25 @@ impl<T: Element + Shareable> LocalCopy<T> {
     /// Copies the value of a consistent lock out of the object, after `lead` was loaded
     /// ([`DoubleBuffer::read_after`]). The caller must hold the lock, and not be panicking.
     ///
-    /// Returns `None` after an error, or if the bytes are not a `T`. After a fault, the value is arbitrary.
+    /// Returns `None` after an error or a fault, or if the bytes are not a `T`. The caller tests for a fault at
+    /// `lead`.
     #[inline(always)]
-    pub(super) fn read_after<W: Machine>(
-        machine: &W,
+    pub(super) fn read_after(
+        span: &CheckedSpan<'_>,
         copies: DoubleBuffer,
         lead: u64,
     ) -> Option<Self> {
         let mut bytes = MaybeUninit::<T>::zeroed();
-        let selector = copies.read_after(machine, lead, as_bytes(&mut bytes)).ok()?;
+        let selector = copies.read_after(span, lead, as_bytes(&mut bytes)).ok()?;
+        // A word has been loaded as `lead`, and needs no second access.
+        if !is_word(size_of::<T>()) && span.fault() != 0 {
+            return None;
+        }
         let value = T::try_read_from_bytes(as_bytes(&mut bytes)).ok()?;
         Some(Self { value, state: selector.into() })
     }
 
-    /// Returns `true` if plain stores alone may release a lock that is held exclusively: it is to be left consistent,
+    /// Returns `true` if plain stores alone may release the lock: it is held exclusively and is to be left consistent,
     /// the thread does not panic, the slot is this process's and not the copy in a forked child, and the process is
     /// registered for membarrier.
     ///
@@ -79,7 +84,7 @@ impl<T: Element + Shareable> LocalCopy<T> {
     }
 
     /// Returns `true` if a panic has begun since the lock was acquired. The value may be half-changed then.
-    pub(super) fn is_interrupted(&self) -> bool {
+    fn is_interrupted(&self) -> bool {
         self.state & PANICKING == 0 && std::thread::panicking()
     }
 
@@ -95,7 +100,7 @@ impl<T: Element + Shareable> LocalCopy<T> {
 
     /// Returns `true` if the value may have changed.
     #[inline(always)]
-    pub(super) fn is_changed(&self) -> bool {
+    fn is_changed(&self) -> bool {
         self.state & CHANGED != 0
     }
 
@@ -108,6 +113,16 @@ impl<T: Element + Shareable> LocalCopy<T> {
     #[inline(always)]
     pub(super) fn set_leave(&mut self, leave: ReleaseState) {
         self.state = self.state & !LEAVE | leave as u64;
+    }
+
+    /// Records that the lock is held upgradably: the value is not written back.
+    pub(super) fn set_upgradable(&mut self) {
+        self.state |= UPGRADABLE;
+    }
+
+    /// Records that the lock is held for writing from now on. No change has been interrupted by an earlier panic.
+    pub(super) fn set_upgraded(&mut self) {
+        self.state = self.state & !(UPGRADABLE | PANICKING) | panicking();
     }
 
     /// Writes the value back like [`write`](Self::write), up to the last store, which the result describes.
@@ -124,16 +139,35 @@ impl<T: Element + Shareable> LocalCopy<T> {
         }
     }
 
-    /// Writes the value back if it may have changed. A value that one store writes is always written,
-    /// as the store costs less than the test. The caller must hold the lock exclusively.
-    #[inline(always)]
-    pub(super) fn write<W: Machine>(&self, machine: &W, copies: DoubleBuffer) -> Result<()> {
-        if is_word(size_of::<T>()) || self.is_changed() {
+    /// Writes the value back, unless it must be discarded, and returns the state in which to leave the lock. The
+    /// caller must own the lock's word.
+    pub(super) fn write_back<W: Machine>(
+        &self,
+        machine: &W,
+        copies: DoubleBuffer,
+    ) -> (Result<()>, ReleaseState) {
+        let leave = self.leave();
+        if self.state & UPGRADABLE != 0 || leave == ReleaseState::Poisoned {
+            // A reader has changed nothing. A poisoned value that was not repaired stays as it is stored.
+            return (Ok(()), leave);
+        }
+        if self.is_interrupted() {
+            // A panic may have interrupted a change: the copy is discarded, and the next owner is told.
+            return (Ok(()), ReleaseState::Died);
+        }
+        // A value that one store writes is always written, as the store costs less than the test.
+        let written = if is_word(size_of::<T>()) || self.is_changed() {
             copies.write(machine, self.state as u32, self.value.as_bytes())
         } else {
             Ok(())
-        }
+        };
+        (written, leave)
     }
+}
+
+/// Returns [`PANICKING`] if the thread is panicking.
+fn panicking() -> u64 {
+    if std::thread::panicking() { PANICKING } else { 0 }
 }
 
 /// Returns the bytes of `value`. The caller must have initialised all of them.
@@ -143,25 +177,4 @@ fn as_bytes<T: Element>(value: &mut MaybeUninit<T>) -> &mut [u8] {
     // SAFETY: the slice covers `value` exactly, and the caller has initialised its bytes to zeros. A
     // `MaybeUninit` may hold any bytes, so any may be written.
     unsafe { std::slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), size_of::<T>()) }
-}
-
-/// Whether the thread was panicking when a guard was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PanicFlag {
-    Calm,
-    Panicking,
-}
-
-impl PanicFlag {
-    /// Returns the present state of the thread.
-    #[inline(always)]
-    pub(super) fn now() -> Self {
-        if std::thread::panicking() { Self::Panicking } else { Self::Calm }
-    }
-
-    /// Returns `true` if a panic has begun since this state. What the guard changed may be incomplete.
-    #[inline(always)]
-    pub(super) fn has_panicked_since(self) -> bool {
-        self == Self::Calm && std::thread::panicking()
-    }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::mutex::Mutex;
 use super::rwlock::RwLock;
+use super::storage::Storage;
 use crate::layout::{Element, Pod, Shareable};
 
 /// A type that a [`Mutex`] or [`RwLock`] can guard: a value `T`, or a slice `[T]`.
@@ -28,31 +29,11 @@ use crate::layout::{Element, Pod, Shareable};
 /// slice.lock()?.view().set(3, 7)?;
 /// # Ok(()) }
 /// ```
-pub trait LockTarget: Sealed {
-    /// The initial value that a lock stores in a new object.
-    #[doc(hidden)]
-    type First;
-}
+pub trait LockTarget: Storage {}
 
-/// Keeps other crates from implementing [`LockTarget`].
-pub trait Sealed {}
+impl<T: Element + Shareable> LockTarget for T {}
 
-impl<T: Element + Shareable> Sealed for T {}
-
-impl<T: Pod + Shareable> Sealed for [T] {}
-
-impl<T: Element + Shareable> LockTarget for T {
-    type First = T;
-}
-
-impl<T: Pod + Shareable> LockTarget for [T] {
-    type First = Zeros;
-}
-
-/// The number of elements of a new lock over a slice. All of them are zeros.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug)]
-pub struct Zeros(pub(super) u64);
+impl<T: Pod + Shareable> LockTarget for [T] {}
 
 /// Implements the traits of initial values as derives would, with bounds on `T::First` and not on `T`.
 macro_rules! initial_values {

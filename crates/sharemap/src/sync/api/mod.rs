@@ -1,7 +1,8 @@
 //! The public API: the initial state of each lock, its handle, and its guards.
 //!
 //! A folder has all of its lock: the handle, the guards, the acquisitions after a death in `repair`, and in
-//! `slice` the form that guards elements in place. `elements` is common to those forms.
+//! `slice` what the lock over elements has of its own. `lock` is common to `Mutex` and `RwLock`, and `storage`
+//! says what they do with a value, and with elements.
 
 mod barrier;
 mod condvar;
@@ -12,6 +13,7 @@ pub(in crate::sync) mod error;
 mod event;
 mod file_lock;
 mod local_copy;
+mod lock;
 mod lock_target;
 mod mutex;
 mod once;
@@ -22,6 +24,7 @@ pub(in crate::sync) mod shared;
 pub(in crate::sync) mod shared_type;
 #[cfg(test)]
 mod site_faults;
+mod storage;
 
 // After the locks, because rustdoc lists the methods of a type in the order of the modules.
 mod queries;

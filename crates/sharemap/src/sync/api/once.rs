@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
 use crate::peer::Machine;
-use crate::sync::algorithms::mutex::Acquisition;
+use crate::sync::algorithms::exclusive::Acquisition;
 use crate::sync::algorithms::once::{RawOnce, Turn};
 use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
 

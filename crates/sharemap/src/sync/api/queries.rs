@@ -1,9 +1,8 @@
 //! Queries about a lock that need no participant: read-only and copy-on-write openings can make them.
 
-use super::mutex::{MutexHandle, MutexSliceHandle};
-use super::rwlock::{RwLockHandle, RwLockSliceHandle};
+use super::mutex::MutexHandle;
+use super::rwlock::RwLockHandle;
 use crate::error::Result;
-use crate::layout::{Element, Pod, Shareable};
 use crate::peer::Machine;
 use crate::sync::api::shared_type::LockRef;
 use crate::sync::core::word::{self, POISONED};
@@ -15,8 +14,8 @@ fn word(place: &LockRef) -> Result<u32> {
 
 /// Implements the queries for handles, with the first paragraph of the documentation of `is_locked`.
 macro_rules! queries {
-    ($($handle:ident of $element:ident: $is_locked:literal)*) => { $(
-        impl<T: $element + Shareable> $handle<T> {
+    ($($handle:ident: $is_locked:literal)*) => { $(
+        impl<T: ?Sized> $handle<T> {
             #[doc = $is_locked]
             ///
             /// The answer may be outdated when the call returns. An owner that died counts until the
@@ -41,12 +40,8 @@ macro_rules! queries {
 }
 
 queries! {
-    MutexHandle of Element: "Returns `true` if a thread of any process holds the mutex."
-    MutexSliceHandle of Pod: "Returns `true` if a thread of any process holds the mutex."
-    RwLockHandle of Element:
-        "Returns `true` if a thread of any process holds the lock for writing, or with the right \
-         to upgrade. Readers do not count."
-    RwLockSliceHandle of Pod:
+    MutexHandle: "Returns `true` if a thread of any process holds the mutex."
+    RwLockHandle:
         "Returns `true` if a thread of any process holds the lock for writing, or with the right \
          to upgrade. Readers do not count."
 }

@@ -8,6 +8,7 @@
 use crate::error::ErrorKind;
 use crate::peer::{Machine, Session};
 use crate::shm::Location;
+use crate::sync::algorithms::exclusive::Exclusive;
 use crate::sync::api::shared_type::LockRef;
 use crate::sync::tests::object::has_atomics;
 use crate::sys::{self, Protection};
@@ -65,7 +66,7 @@ where
     drop(object.1[0].lock().unwrap());
     let mutex = object.1.iter().find(|mutex| lies_across(mutex.place(), 16)).expect("one of many");
     work(mutex);
-    assert_eq!(mutex.place().announced(mutex.raw().announcement()).unwrap(), None);
+    assert_eq!(mutex.place().announced(mutex.0.raw().announcement()).unwrap(), None);
 }
 
 /// A mutex is released, with its old value, after a fault at its value.
@@ -102,13 +103,13 @@ fn a_mutex_stays_held_after_a_fault_at_its_word() {
         let place = mutex.place();
         let mut guard = mutex.lock().unwrap();
         *guard = 2;
-        let (slot, private) = (guard.slot, guard.private);
+        let (slot, private) = (guard.0.slot, guard.0.private);
         let unlocked = with(place, Page::Words, Protection::Read, || guard.unlock());
         assert_eq!(unlocked.unwrap_err().kind(), ErrorKind::Fault);
         assert_ne!(place.load_32(place.at).unwrap(), 0);
         assert_eq!(mutex.lock().unwrap_err().kind(), ErrorKind::Deadlock);
         // The same release, once the memory is there again.
-        drop(crate::MutexGuard { mutex, slot, private, thread: std::marker::PhantomData });
+        mutex.0.release_slow(slot, private).unwrap();
         assert_eq!(*mutex.lock().unwrap(), 2);
     });
 }
@@ -119,7 +120,7 @@ fn a_mutex_is_released_once_after_a_fault_at_its_gate() {
     across(1_u64, |mutex| {
         let place = mutex.place();
         let guard = mutex.lock().unwrap();
-        if !guard.slot.releases_plainly() {
+        if !guard.0.slot.releases_plainly() {
             eprintln!("skipped: locks are not released by plain stores here");
             return;
         }
@@ -128,7 +129,7 @@ fn a_mutex_is_released_once_after_a_fault_at_its_gate() {
         // What `release_at_once` leaves if only its last access faults: another owner has the word already.
         place.store_32(place.at, another).unwrap();
         place.store_32(place.at + 4, crate::sync::core::gate::SLEEPER).unwrap();
-        mutex.release_slow(guard.slot, guard.private).unwrap();
+        mutex.0.release_slow(guard.0.slot, guard.0.private).unwrap();
         assert_eq!(place.load_32(place.at).unwrap(), another);
         assert_eq!(place.load_32(place.at + 4).unwrap() & crate::sync::core::gate::SLEEPER, 0);
         place.store_32(place.at, 0).unwrap();
@@ -167,7 +168,11 @@ fn an_acquisition_that_faults_leaves_a_mutex_free() {
         for (protection, kind) in
             [(Protection::Read, ErrorKind::Deadlock), (Protection::None, ErrorKind::Fault)]
         {
-            let again = with(place, Page::Words, protection, || mutex.lock().map(drop));
+            let again = with(place, Page::Words, protection, || {
+                // After this store, the exchange finds 0 in the scratch area, as in a free word.
+                assert_eq!(place.store_32(place.at, 0).unwrap_err().kind(), ErrorKind::Fault);
+                mutex.lock().map(drop)
+            });
             assert_eq!(again.unwrap_err().kind(), kind);
             assert_ne!(place.load_32(place.at).unwrap(), 0);
         }
@@ -176,6 +181,37 @@ fn an_acquisition_that_faults_leaves_a_mutex_free() {
     }
     across(1_u64, |mutex| acquire(mutex, 1));
     across([1; 3], |mutex: &MutexHandle<Long>| acquire(mutex, [1; 3]));
+}
+
+/// Elements are not accessed by the sites of a lock, but its word and gate are.
+#[test]
+fn a_mutex_over_elements_stays_held_after_a_fault_at_its_word() {
+    if !has_atomics() {
+        return;
+    }
+    type Object = (CountingSemaphore, [Mutex<[u64]>; 1200]);
+    let object = Shared::<Object>::create_new(Location::anonymous(), || {
+        (CountingSemaphore::new(0), [Mutex::zeroed(2); 1200])
+    })
+    .unwrap();
+    drop(object.1[0].lock().unwrap());
+    let mutex = object.1.iter().find(|mutex| lies_across(mutex.place(), 16)).expect("one of many");
+    let place = mutex.place();
+    with(place, Page::Value, Protection::None, || {
+        let guard = mutex.lock().unwrap();
+        assert_eq!(guard.view().get(0).unwrap_err().kind(), ErrorKind::Fault);
+    });
+    let locked = with(place, Page::Words, Protection::None, || mutex.lock().map(drop));
+    assert_eq!(locked.unwrap_err().kind(), ErrorKind::Fault);
+    let guard = mutex.lock().unwrap();
+    let (slot, private) = (guard.0.slot, guard.0.private);
+    guard.view().set(1, 5).unwrap();
+    with(place, Page::Words, Protection::Read, || drop(guard));
+    // The next call returns the error of the drop, and acquires nothing.
+    assert_eq!(mutex.lock().unwrap_err().kind(), ErrorKind::Fault);
+    assert_eq!(mutex.lock().unwrap_err().kind(), ErrorKind::Deadlock);
+    mutex.0.release_slow(slot, private).unwrap();
+    assert_eq!(mutex.lock().unwrap().view().get(1).unwrap(), 5);
 }
 
 /// Runs `work` on a reader-writer lock with a value that begins a page.

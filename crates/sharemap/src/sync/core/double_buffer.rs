@@ -2,7 +2,7 @@
 //!
 //! There are two copies, and a selector names the current one. A writer fills the other copy and then stores
 //! the selector: a death before that store leaves the old value, a death after it the new one. A value of 4
-//! or 8 bytes has one copy and no selector, because one store replaces it.
+//! or 8 bytes has one copy and no selector, because one store replaces it. An empty value has nothing to copy.
 
 use crate::error::Result;
 use crate::peer::Machine;
@@ -35,6 +35,9 @@ impl DoubleBuffer {
     /// misbehaving peer may have written them.
     #[inline(always)]
     pub(crate) fn read<W: Machine>(self, machine: &W, into: &mut [u8]) -> Result<u32> {
+        if into.is_empty() {
+            return Ok(0);
+        }
         let mut selector = 0;
         if !is_word(into.len()) {
             selector = machine.load_32(self.at + self.selector)? & 1;
@@ -53,6 +56,9 @@ impl DoubleBuffer {
         into: &mut [u8],
     ) -> Result<u32> {
         let lead = lead.to_ne_bytes();
+        if into.is_empty() {
+            return Ok(0);
+        }
         if is_word(into.len()) {
             let len = into.len();
             into.copy_from_slice(&lead[..len]);

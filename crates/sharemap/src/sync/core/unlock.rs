@@ -187,7 +187,8 @@ mod tests {
     use super::*;
     use crate::error::{Error, ErrorKind};
     use crate::peer::{Liveness, Session, delegate_world};
-    use crate::sync::algorithms::mutex::{RawMutex, ReleaseState};
+    use crate::sync::algorithms::exclusive::{Exclusive, ReleaseState};
+    use crate::sync::algorithms::mutex::RawMutex;
     use crate::sync::core::announcement::Kind;
     use crate::sync::tests::object;
 

@@ -10,9 +10,9 @@ use super::{
     atomic_compare_exchange_32, atomic_load_32, atomic_load_64, atomic_store_32, atomic_store_64,
 };
 
-/// Stores `mine` in the word at `address` if the word is 0, and loads the 64 bits at `LEAD` behind it. Returns
-/// 0 if that acquired the word, and the loaded value. The first result is not 0 if the word was not, or if the
-/// exchange faulted.
+/// Stores `mine` in the word at `address` if the word is 0, and loads the 64 bits at `LEAD` behind it. Returns the
+/// word as it was found, the address of the exchange, and the loaded value. The exchange has faulted if its address
+/// is not `address`.
 ///
 /// # Safety
 /// As for plain stores; `address` and `LEAD` must be multiples of 8.
@@ -21,16 +21,16 @@ pub(crate) unsafe fn acquire_and_load<const LEAD: u64>(
     address: *mut u8,
     mine: u32,
     fault: &mut usize,
-) -> (u64, u64) {
+) -> (u64, *mut u8, u64) {
     // SAFETY: as promised by the caller.
     unsafe {
-        let found = acquire(address, mine, fault);
-        (found, atomic_load_64(address.wrapping_add(LEAD as usize), fault))
+        let (found, reached) = acquire(address, mine, fault);
+        (found, reached, atomic_load_64(address.wrapping_add(LEAD as usize), fault))
     }
 }
 
 /// Stores `mine` in the word at `address` if the word is 0, loads the word behind it, and then the 64 bits at
-/// `LEAD`. Returns 0 if the word was acquired, as [`acquire_and_load`] does, and the two loaded values.
+/// `LEAD`. Returns the results of the exchange as [`acquire_and_load`] does, and the two loaded values.
 ///
 /// # Safety
 /// As for [`acquire_and_load`].
@@ -39,32 +39,33 @@ pub(crate) unsafe fn acquire_and_load_two<const LEAD: u64>(
     address: *mut u8,
     mine: u32,
     fault: &mut usize,
-) -> (u64, u32, u64) {
+) -> (u64, *mut u8, u64, u64) {
     // SAFETY: as promised by the caller.
     unsafe {
-        let found = acquire(address, mine, fault);
+        let (found, reached) = acquire(address, mine, fault);
         let next = atomic_load_32(address.wrapping_add(4), fault);
         let lead = atomic_load_64(address.wrapping_add(LEAD as usize), fault);
-        (found, next, lead)
+        (found, reached, next.into(), lead)
     }
 }
 
-/// Stores `mine` in the word at `address` if the word is 0. Returns 0 if that acquired it.
+/// Stores `mine` in the word at `address` if the word is 0. Returns the word as it was found, and `address`, or null
+/// if the exchange faulted.
 ///
 /// # Safety
 /// As for plain stores; `address` must be a multiple of 4.
 #[inline(always)]
-unsafe fn acquire(address: *mut u8, mine: u32, fault: &mut usize) -> u64 {
+unsafe fn acquire(address: *mut u8, mine: u32, fault: &mut usize) -> (u64, *mut u8) {
     let mut faulted = 0;
     // SAFETY: as promised by the caller.
     let found = unsafe { atomic_compare_exchange_32(address, 0, mine, &mut faulted) };
     if faulted == 0 {
-        return found.into();
+        return (found.into(), address);
     }
     if *fault == 0 {
         *fault = faulted;
     }
-    u64::MAX
+    (0, std::ptr::null_mut())
 }
 
 /// Loads the 64 bits at `address`, and then those at `LEAD` behind it.

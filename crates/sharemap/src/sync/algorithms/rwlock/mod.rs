@@ -45,19 +45,16 @@ mod write;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::peer::{Announced, Machine, OFFSET_MASK};
-use crate::sync::algorithms::mutex::{Acquisition, Poison};
+use crate::peer::{Announced, Machine};
+use crate::sync::algorithms::exclusive::{Acquisition, Poison};
 use crate::sync::core::announcement::Kind;
-use crate::sync::core::double_buffer::DoubleBuffer;
 use crate::sync::core::gate;
 use crate::sync::core::waiter::{Change, OWNED, Waiter};
-use crate::sync::core::word::{self, DIED, LANE, UPGRADABLE};
+use crate::sync::core::word::{LANE, UPGRADABLE};
 
 // Offsets in the lock. Its first four bytes are the word, which is loaded with `seen` as one of 64 bits.
 const SEEN: u64 = 4;
-const GATE: u64 = 8;
 const DRAIN: u64 = 12;
-const SELECTOR: u64 = 16;
 /// The number of nested reads that were admitted in spite of the word.
 const AGAIN: u64 = 24;
 
@@ -73,36 +70,11 @@ pub(crate) struct RawRwLock {
 #[must_use]
 pub(crate) struct Reading(pub(crate) Acquisition);
 
-/// A [`Reading`] as one number, which a function can return in a register.
-///
-/// Bit 0 says that an owner died, bits 3 to 47 are the offset of the slot, and bits 48 to 63 the lane.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Packed(u64);
-
 impl Reading {
-    /// Packs the proof into a number.
-    fn pack(self) -> Packed {
-        let Announced { lane, slot } = self.0.announced();
-        Packed(slot | u64::from(lane) << 48 | u64::from(self.died()))
-    }
-
-    /// Unpacks what [`pack`](Self::pack) packed.
-    #[inline(always)]
-    pub(crate) fn unpack(Packed(packed): Packed) -> Self {
-        let announced = Announced { lane: (packed >> 48) as u32, slot: packed & (OFFSET_MASK | 8) };
-        Self(Acquisition::of(announced, if packed & 1 == 0 { 0 } else { DIED }))
-    }
-
     /// Returns the proof after [`read_at_once`](RawRwLock::read_at_once) admitted the reader.
     #[inline(always)]
     pub(crate) fn at_once(announced: Announced) -> Self {
         Self(Acquisition::of(announced, 0))
-    }
-
-    /// Returns `true` if an owner died or panicked, and no owner since has marked the value consistent.
-    #[inline(always)]
-    pub(crate) fn died(self) -> bool {
-        self.0.died()
     }
 }
 
@@ -118,40 +90,10 @@ fn group(lane: u32) -> u32 {
 }
 
 impl RawRwLock {
-    /// The offset in the lock of the value's first copy, the current one of a new lock.
-    pub(crate) const VALUE: u64 = 32;
-
-    /// Describes the lock at offset `at`, a multiple of 16, with a value of `len` bytes.
-    #[inline(always)]
-    pub(crate) fn new(at: u64, len: u32) -> Self {
-        Self { at, len }
+    /// Creates a waiter for readers: they change their slots by plain stores, and their lanes can be probed.
+    fn drain_waiter(self, operation: &'static str, until: Option<Duration>) -> Waiter {
+        Waiter::new(operation, self.at, self.at + DRAIN, Change::Plain, OWNED, until)
     }
-
-    /// Returns the size of a lock with a value of `len` bytes. All zeros are a free lock, with a value of
-    /// zeros.
-    pub(crate) const fn size(len: u32) -> u64 {
-        Self::VALUE + DoubleBuffer::size(len)
-    }
-
-    /// Returns the place of the value.
-    #[inline(always)]
-    pub(crate) fn value(self) -> DoubleBuffer {
-        DoubleBuffer::new(self.at, SELECTOR, Self::VALUE, self.len)
-    }
-
-    /// Creates a waiter at one of the two gates, for changes by plain stores and with an owner to probe.
-    fn waiter(self, operation: &'static str, gate: u64, until: Option<Duration>) -> Waiter {
-        Waiter::new(operation, self.at, self.at + gate, Change::Plain, OWNED, until)
-    }
-}
-
-/// Recovers a lock after the death of a `lane` that held its word, requested it, or was releasing it.
-///
-/// A dead writer that was draining leaves nothing at `drain`: it was the only waiter there.
-pub(crate) fn recover_writer<W: Machine>(machine: &W, at: u64, lane: u32) -> Result<()> {
-    // The word before the gate: a woken waiter must find the lock free.
-    word::release_dead_owner(machine, at, lane)?;
-    gate::wake_all_after_recovery(machine, at + GATE)
 }
 
 /// Recovers a lock that a dead lane announced for reading in `slot`: it read, was about to, or was leaving.

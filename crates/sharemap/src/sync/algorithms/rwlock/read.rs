@@ -12,10 +12,10 @@
 
 use std::time::Duration;
 
-use super::{AGAIN, DRAIN, GATE, Packed, RawRwLock, Reading, SEEN, SELECTOR, admits, group};
+use super::{AGAIN, DRAIN, RawRwLock, Reading, SEEN, admits, group};
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::{Announced, Machine, Slot};
-use crate::sync::algorithms::mutex::{Acquisition, Poison};
+use crate::sync::algorithms::exclusive::{Acquisition, Exclusive, Poison};
 use crate::sync::core::announcement::Kind;
 use crate::sync::core::double_buffer::is_word;
 use crate::sync::core::gate::Wake;
@@ -47,11 +47,11 @@ impl RawRwLock {
         slot.swap(machine, Kind::Reader.of(self.at))
     }
 
-    /// Returns `true` if the reader that `slot` announces is admitted to a free, consistent lock, and its bit is
-    /// set, and what [`DoubleBuffer::read_after`] needs.
+    /// Loads the word, whether the bit of the reader that `slot` announces is set, and what
+    /// [`DoubleBuffer::read_after`] needs. The reader is admitted to a free, consistent lock if the word is 0, its
+    /// bit is set, and no access faulted. Otherwise, [`read_announced`](Self::read_announced) continues.
     ///
-    /// The value is loaded after the word that admits the reader: from then on, no writer changes it. After an
-    /// error or a fault, [`read_announced`](Self::read_announced) continues.
+    /// The value is loaded after the word that admits the reader: from then on, no writer changes it.
     ///
     /// [`DoubleBuffer::read_after`]: crate::sync::core::double_buffer::DoubleBuffer::read_after
     #[inline(always)]
@@ -59,20 +59,22 @@ impl RawRwLock {
         self,
         machine: &M,
         slot: S,
-    ) -> Result<(bool, u64)> {
+    ) -> Result<(u32, bool, u64)> {
         // One load of both words. Between two loads, a writer that has passed this lane could clear `seen` and
         // release the word. The next writer would then not look at this lane.
         let (pair, lead) = if is_word(self.len as usize) {
             machine.load_two::<{ Self::VALUE }>(self.at)?
         } else {
-            machine.load_two::<SELECTOR>(self.at)?
+            machine.load_two::<{ Self::SELECTOR }>(self.at)?
         };
-        Ok((pair as u32 == 0 && (pair >> 32) as u32 & slot.group() != 0, lead))
+        Ok((pair as u32, (pair >> 32) as u32 & slot.group() != 0, lead))
     }
 
     /// Acquires the lock for the announced reader, after [`admit_and_load`](Self::admit_and_load) did not admit it,
     /// blocking until the word admits readers or the moment `until`. After an error, nothing is announced for this
     /// call.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn read_announced<W: Machine>(
         self,
         machine: &W,
@@ -101,26 +103,13 @@ impl RawRwLock {
 
     /// Returns `true` if the announced reader is admitted to a free, consistent lock, and its bit is set.
     ///
-    /// Returns `false` also after a fault, which [`read_slowly`](Self::read_slowly) meets again and reports.
+    /// Returns `false` also after a fault, which [`read_announced`](Self::read_announced) meets again and reports.
     #[inline(always)]
     pub(crate) fn read_at_once<W: Machine>(self, machine: &W, announced: Announced) -> bool {
         // One load of both words. Between two loads, a writer that has passed this lane could clear `seen` and
         // release the word. The next writer would then not look at this lane.
         let bit = group(announced.lane);
         matches!(machine.load_64(self.at), Ok(pair) if pair as u32 == 0 && (pair >> 32) as u32 & bit != 0)
-    }
-
-    /// Acquires the lock for reading after [`read_at_once`](Self::read_at_once) failed, blocking until the word
-    /// admits readers or the moment `until`. After an error, nothing is announced for this call.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn read_slowly<W: Machine>(
-        self,
-        machine: &W,
-        announced: Announced,
-        until: Option<Duration>,
-    ) -> Result<Packed> {
-        self.await_reading(machine, announced, until, Poison::Refuse).map(Reading::pack)
     }
 
     /// Acquires the lock for reading, also if it is poisoned. Only the admission differs: writers, including
@@ -142,7 +131,7 @@ impl RawRwLock {
         until: Option<Duration>,
         poison: Poison,
     ) -> Result<Reading> {
-        let mut waiter = self.waiter(READ, GATE, until);
+        let mut waiter = self.owner_waiter(READ, until);
         loop {
             if let Some(reading) = self.enter(machine, announced, poison)? {
                 return Ok(reading);
@@ -258,7 +247,7 @@ impl RawRwLock {
     fn refuse<W: Machine>(self, machine: &W, word: u32, poison: Poison) -> Result<()> {
         match owner(word) {
             Some(lane) if machine.is_own(lane) && word & UPGRADABLE == 0 => {
-                Err(self.waiter(READ, GATE, None).error(ErrorKind::Deadlock))
+                Err(self.owner_waiter(READ, None).error(ErrorKind::Deadlock))
             }
             None if word & poison as u32 != 0 => Err(self.poisoned()),
             _ => Ok(()),
@@ -267,7 +256,7 @@ impl RawRwLock {
 
     #[cold]
     fn poisoned(self) -> Error {
-        self.waiter(READ, GATE, None).error(ErrorKind::Poisoned)
+        self.owner_waiter(READ, None).error(ErrorKind::Poisoned)
     }
 
     /// Blocks until the word admits readers. This thread announces nothing meanwhile.

@@ -1,4 +1,4 @@
-//! `Mutex<T>`: one owner at a time, with a local copy of the value.
+//! `Mutex<T>`: one owner at a time, with a local copy of the value, or a view of the elements in place.
 
 // Rustdoc lists the methods of a type in the order of these modules.
 mod handle;
@@ -10,5 +10,3 @@ mod slice;
 pub use guard::MutexGuard;
 pub use handle::{Mutex, MutexHandle};
 pub use slice::{MutexSliceGuard, MutexSliceHandle};
-
-const LOCK: &str = "lock the mutex";

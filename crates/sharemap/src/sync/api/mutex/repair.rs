@@ -6,6 +6,7 @@ use super::{MutexGuard, MutexHandle};
 use crate::error::Result;
 use crate::layout::{Element, Shareable};
 use crate::sync::api::error::{OwnerDiedGuard, recovered_value};
+use crate::sync::api::lock_target::LockTarget;
 
 impl<T: Element + Shareable> MutexHandle<T> {
     /// Acquires the mutex, and lets the caller repair a value that a dead owner left.
@@ -69,7 +70,9 @@ impl<T: Element + Shareable> MutexHandle<T> {
     ) -> Result<MutexGuard<'_, T>> {
         recovered_value(self.lock_timeout(timeout), repair)
     }
+}
 
+impl<T: ?Sized + LockTarget> MutexHandle<T> {
     /// Acquires the mutex even if it is poisoned, blocking the current thread until it is available.
     ///
     /// Returns an [`OwnerDiedGuard`] in every case, also if no owner died.
@@ -79,7 +82,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
     ///
     /// # Errors
     /// The kinds of [`lock`](Self::lock), except `OwnerDied` and `Poisoned`. `Invalid` is returned for
-    /// a poisoned mutex, too: a value that is not a valid `T` cannot be repaired through the mutex.
+    /// a poisoned mutex, too: an invalid value cannot be repaired through the mutex.
     ///
     /// # Examples
     /// ```
@@ -94,7 +97,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
     /// # Ok(()) }
     /// ```
     pub fn lock_poisoned(&self) -> Result<OwnerDiedGuard<MutexGuard<'_, T>>> {
-        self.lock_poisoned_until(None)
+        Ok(OwnerDiedGuard(MutexGuard(self.0.lock_poisoned(None)?)))
     }
 
     /// Acquires the mutex like [`lock_poisoned`](Self::lock_poisoned), but blocks for at most `timeout`
@@ -123,17 +126,7 @@ impl<T: Element + Shareable> MutexHandle<T> {
         &self,
         timeout: Duration,
     ) -> Result<OwnerDiedGuard<MutexGuard<'_, T>>> {
-        self.lock_poisoned_until(self.place.after(timeout))
-    }
-
-    fn lock_poisoned_until(
-        &self,
-        until: Option<Duration>,
-    ) -> Result<OwnerDiedGuard<MutexGuard<'_, T>>> {
-        self.deferred.take_and_enable(&self.span)?;
-        let held = self.raw().lock_poisoned(&self.place, until);
-        let held = held.map_err(|error| self.place.with_object_path(error))?;
-        // The guard leaves the flags as found until `mark_consistent` is called.
-        self.guard_of(held).map(OwnerDiedGuard)
+        let until = self.0.place.after(timeout);
+        Ok(OwnerDiedGuard(MutexGuard(self.0.lock_poisoned(until)?)))
     }
 }

@@ -2,14 +2,11 @@
 //! `upgradable` are methods of.
 
 use std::fmt;
-use std::marker::PhantomData;
 
-use super::READ;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::layout::{Element, Layout, Shareable};
-use crate::peer::{Announced, AnnouncementRef, FixedLen, TypedSpan};
 use crate::sync::algorithms::rwlock::RawRwLock;
-use crate::sync::api::deferred_error::DeferredError;
+use crate::sync::api::lock::Lock;
 use crate::sync::api::lock_target::LockTarget;
 use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
 
@@ -19,8 +16,7 @@ use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, Lock
 /// stored one. The lock itself is accessed through [`RwLockHandle`], which `Shared` dereferences to.
 ///
 /// `RwLock<[T]>` guards elements in place, for data that is too large to copy. Its initial value is
-/// created by [`RwLock::zeroed`], and the lock is accessed through
-/// [`RwLockSliceHandle`](crate::RwLockSliceHandle).
+/// created by [`RwLock::zeroed`].
 ///
 /// # Examples
 /// ```
@@ -53,39 +49,31 @@ impl<T: Element + Shareable> RwLock<T> {
     }
 }
 
-impl<T: Element + Shareable> SharedType for RwLock<T> {
+impl<T: ?Sized + LockTarget> SharedType for RwLock<T> {
     type Handle = RwLockHandle<T>;
-    const ROOM: LayoutSize = LayoutSize::exactly(RawRwLock::size(size_of::<T>() as u32));
+    const ROOM: LayoutSize = Lock::<RawRwLock, T>::ROOM;
 
     fn describe(layout: &mut Layout) {
         layout.push("rwlock<");
-        T::describe(layout);
+        T::describe_target(layout);
         layout.push(">");
     }
 
     fn fill(&self, blank: &mut LayoutWriter<'_>) -> Result<()> {
-        blank.take(Self::ROOM)?.write(RawRwLock::VALUE, self.0.as_bytes())
+        Lock::<RawRwLock, T>::fill(&self.0, blank)
     }
 
     fn handle(found: &mut LayoutReader) -> Result<Self::Handle> {
-        let place = found.take(Self::ROOM)?;
-        let span = place.span()?;
-        Ok(RwLockHandle { place, span, deferred: DeferredError::default() })
+        Lock::find(found).map(RwLockHandle)
     }
-}
-
-/// The words of a lock and its value.
-pub(super) struct Whole<T>(PhantomData<T>);
-
-impl<T> FixedLen for Whole<T> {
-    const LEN: u64 = RawRwLock::size(size_of::<T>() as u32);
 }
 
 /// A reader-writer lock that is shared between processes.
 ///
 /// Any number of threads may hold the lock for reading, or one thread for writing. One more thread
 /// may hold it [upgradably](Self::upgradable) beside readers. Each guard has a local copy of the
-/// value. A write guard writes its copy back in one step when it is released.
+/// value. A write guard writes its copy back in one step when it is released. The elements of an
+/// `RwLock<[T]>` stay in place; see [`RwLockSliceHandle`](crate::RwLockSliceHandle).
 ///
 /// If a reader dies, its read lock is released, and nothing else changes. If a writer dies or panics,
 /// the value stays the last one written back. Later acquisitions then return
@@ -113,37 +101,16 @@ impl<T> FixedLen for Whole<T> {
 /// guard.unlock()?; // as dropping, but returns the error if the value cannot be written
 /// # Ok(()) }
 /// ```
-pub struct RwLockHandle<T> {
-    pub(super) place: LockRef,
-    pub(super) span: TypedSpan<Whole<T>>,
-    pub(super) deferred: DeferredError,
-}
+pub struct RwLockHandle<T: ?Sized>(pub(super) Lock<RawRwLock, T>);
 
-impl<T: Element + Shareable> RwLockHandle<T> {
-    /// Returns the mapped slot of an announcement of this thread. A session returns no other announcements.
-    pub(super) fn slot_of(&self, announced: Announced) -> Result<AnnouncementRef<'_>> {
-        let slot = self.place.session().slot_of(announced);
-        slot.ok_or_else(|| self.place.error(ErrorKind::TooManyThreads, READ))
-    }
-
-    pub(super) fn raw(&self) -> RawRwLock {
-        raw_at::<T>(self.place.at)
-    }
-}
-
-#[inline(always)]
-pub(super) fn raw_at<T>(at: u64) -> RawRwLock {
-    RawRwLock::new(at, size_of::<T>() as u32)
-}
-
-impl<T> RwLockHandle<T> {
+impl<T: ?Sized> RwLockHandle<T> {
     pub(in crate::sync::api) fn place(&self) -> &LockRef {
-        &self.place
+        &self.0.place
     }
 }
 
-impl<T> fmt::Debug for RwLockHandle<T> {
+impl<T: ?Sized> fmt::Debug for RwLockHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RwLockHandle").field("at", &self.place.at).finish_non_exhaustive()
+        self.0.fmt_as("RwLockHandle", f)
     }
 }

@@ -1,4 +1,5 @@
-//! `RwLock<T>`: many readers or one writer, each with a local copy of the value.
+//! `RwLock<T>`: many readers or one writer, each with a local copy of the value, or a view of the elements in
+//! place.
 
 // Rustdoc lists the methods of a type in the order of these modules.
 mod handle;
@@ -18,4 +19,3 @@ pub use slice::{
 };
 
 const READ: &str = "lock for reading";
-const WRITE: &str = "lock for writing";

@@ -4,17 +4,17 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::time::Duration;
 
-use super::handle::raw_at;
 use super::{READ, RwLockHandle, RwLockReadGuard};
 use crate::error::Result;
-use crate::layout::{Element, Shareable};
 use crate::peer::AnnouncementRef;
-use crate::sync::algorithms::mutex::ReleaseState;
-use crate::sync::algorithms::rwlock::Reading;
-use crate::sync::api::error::{LockError, LockResult, acquired};
+use crate::sync::algorithms::exclusive::Exclusive;
+use crate::sync::algorithms::rwlock::{RawRwLock, Reading};
+use crate::sync::api::error::{LockResult, acquired};
 use crate::sync::api::local_copy::LocalCopy;
+use crate::sync::api::lock::Lock;
+use crate::sync::api::lock_target::LockTarget;
 
-impl<T: Element + Shareable> RwLockHandle<T> {
+impl<T: ?Sized + LockTarget> RwLockHandle<T> {
     /// Acquires the lock for reading, blocking the current thread until no writer holds it.
     ///
     /// The call also blocks while a writer waits for readers to release the lock. A thread that
@@ -24,15 +24,16 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// lock.
     ///
     /// # Errors
-    /// [`LockError::OwnerDied`] if the lock was acquired, but an earlier writer died or panicked while
-    /// holding it and no owner since has called `mark_consistent`.
-    /// Otherwise [`LockError::Failed`], of kind
+    /// [`LockError::OwnerDied`](crate::LockError::OwnerDied) if the lock was acquired, but an earlier writer died or panicked while
+    /// holding it and no owner since has called `mark_consistent`. Elements in place may be
+    /// half-written.
+    /// Otherwise [`LockError::Failed`](crate::LockError::Failed), of kind
     ///
     /// - `Deadlock` - this thread holds the lock for writing.
     /// - `Poisoned` - an owner poisoned the lock; use [`read_poisoned`](Self::read_poisoned), or
-    ///   [`write_poisoned`](Self::write_poisoned) to repair the value.
+    ///   [`write_poisoned`](Self::write_poisoned) to repair the value or the elements.
     /// - `Cancelled` - the call had to block after [`Shared::cancel`](crate::Shared::cancel).
-    /// - `Invalid` - the stored bytes are not a valid `T`.
+    /// - `Invalid` - the stored bytes are not a valid value. Any bytes are elements of a slice.
     /// - `Fault` - the memory could not be accessed.
     /// - `NotWritable` - the object was opened read-only or copy-on-write.
     /// - `TooManyThreads` - no [lane](crate::SharedOptions::lanes) became free within about 100 ms, or
@@ -89,74 +90,16 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// ```
     #[doc(alias = "pthread_rwlock_timedrdlock")]
     pub fn read_timeout(&self, timeout: Duration) -> LockResult<RwLockReadGuard<'_, T>> {
-        self.read_until(|| self.place.after(timeout))
+        self.read_until(|| self.0.place.after(timeout))
     }
 
-    /// Acquires the lock for reading, blocking until the moment that `until` returns.
-    ///
-    /// Inlined is what a free, consistent lock with a valid value needs, for a thread that has a lane. Everything
-    /// else is in [`read_slow`](Self::read_slow), which finds out what it was.
+    /// Acquires the lock for reading, blocking until the moment that `until` returns; `None`: no limit.
     #[inline(always)]
     pub(super) fn read_until(
         &self,
         until: impl FnOnce() -> Option<Duration>,
     ) -> LockResult<RwLockReadGuard<'_, T>> {
-        if !LocalCopy::<T>::FITS_REGISTERS {
-            return self.read_large(until());
-        }
-        let tried = 'unusual: {
-            let Some(slot) = self.span.ready_slot() else { break 'unusual None };
-            let span = self.span.checked();
-            let raw = raw_at::<T>(span.at());
-            if raw.announce_read_in(&span, slot).is_err() || span.fault() != 0 {
-                // The slot stays out of use until a look shows that it is empty.
-                break 'unusual None;
-            }
-            if let Ok((true, lead)) = raw.admit_and_load(&span, slot) {
-                let copy = LocalCopy::read_after(&span, raw.value(), lead);
-                if let (Some(private), 0) = (copy, span.fault()) {
-                    return Ok(RwLockReadGuard { lock: self, slot, private, thread: PhantomData });
-                }
-            }
-            Some(slot)
-        };
-        let mut copy = None;
-        match self.read_slow(tried, until(), &mut copy) {
-            Ok(slot) => {
-                let Some(private) = copy else { unreachable!("it was acquired") };
-                let guard = RwLockReadGuard { lock: self, slot, private, thread: PhantomData };
-                acquired(guard, private.leave() != ReleaseState::Sound)
-            }
-            Err(error) => Err(LockError::Failed(error)),
-        }
-    }
-
-    /// Acquires the lock for reading after an attempt of [`read_until`](Self::read_until) with a slot, or without
-    /// one. Returns the slot that announces the lock, and the value in `copy`.
-    ///
-    /// The results fit in registers, or in memory that the other path does not use, so that a guard is built in
-    /// registers.
-    #[cold]
-    #[inline(never)]
-    fn read_slow<'a>(
-        &'a self,
-        tried: Option<AnnouncementRef<'a>>,
-        until: Option<Duration>,
-        copy: &mut Option<LocalCopy<T>>,
-    ) -> Result<AnnouncementRef<'a>> {
-        let raw = self.raw();
-        // Waits on `place`, which knows whether this opening was cancelled; the session does not.
-        let acquired = match tried {
-            Some(slot) => raw.read_announced(&self.place, slot.announced(), until),
-            None => self.deferred.take_and_enable(&self.span).and_then(|()| {
-                let announced = raw.announce_read(self.place.session())?;
-                raw.read_announced(&self.place, announced, until)
-            }),
-        };
-        let reading = acquired.map_err(|error| self.place.with_object_path(error))?;
-        let guard = ManuallyDrop::new(self.read_guard(reading)?);
-        *copy = Some(guard.private);
-        Ok(guard.slot)
+        told(self.0.read_until(until))
     }
 
     /// Attempts to acquire the lock for reading without waiting for its writer.
@@ -183,45 +126,130 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// ```
     #[doc(alias = "pthread_rwlock_tryrdlock")]
     pub fn try_read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
-        self.deferred.take_and_enable(&self.span)?;
-        let attempt = self.raw().try_read(self.place.session());
-        self.reading(self.place.attempted(attempt, READ)?)
+        told(self.0.try_read())
+    }
+}
+
+/// Returns the guard of an acquired lock, as `OwnerDied` if a writer died.
+#[inline(always)]
+fn told<T: ?Sized + LockTarget>(
+    guard: Result<RwLockReadGuard<'_, T>>,
+) -> LockResult<RwLockReadGuard<'_, T>> {
+    let guard = guard?;
+    let found = guard.private.leave();
+    acquired(guard, found)
+}
+
+impl<T: ?Sized + LockTarget> Lock<RawRwLock, T> {
+    /// Acquires the lock for reading, blocking until the moment that `until` returns.
+    ///
+    /// Inlined is what a free, consistent lock with a valid value needs, for a thread that has a lane. Everything
+    /// else is out of line, as in [`lock_until`](Self::lock_until).
+    #[inline(always)]
+    fn read_until(
+        &self,
+        until: impl FnOnce() -> Option<Duration>,
+    ) -> Result<RwLockReadGuard<'_, T>> {
+        if !LocalCopy::<T::Copied>::FITS_REGISTERS {
+            return self.read_large(until());
+        }
+        // Initialised out of line.
+        let mut copy;
+        let slot = 'slow: {
+            let Some((slot, span, raw)) = self.announce_at_once(RawRwLock::announce_read_in) else {
+                copy = None;
+                break 'slow self.read_slow(until(), &mut copy);
+            };
+            if let Ok((word, has_bit, lead)) = raw.admit_and_load(&span, slot) {
+                if u64::from(word) | span.fault() as u64 == 0 && has_bit {
+                    if let Some(private) = LocalCopy::read_after(&span, raw.value(), lead) {
+                        return Ok(RwLockReadGuard {
+                            lock: self,
+                            slot,
+                            private,
+                            thread: PhantomData,
+                        });
+                    }
+                }
+            }
+            copy = None;
+            self.read_again(slot, until(), &mut copy)
+        }?;
+        let Some(private) = copy else { unreachable!("it was acquired") };
+        Ok(RwLockReadGuard { lock: self, slot, private, thread: PhantomData })
+    }
+
+    /// Acquires the lock for reading without a ready slot. Returns the slot that announces it, and the value in
+    /// `copy`.
+    #[cold]
+    #[inline(never)]
+    fn read_slow(
+        &self,
+        until: Option<Duration>,
+        copy: &mut Option<LocalCopy<T::Copied>>,
+    ) -> Result<AnnouncementRef<'_>> {
+        let guard = ManuallyDrop::new(self.read_large(until)?);
+        *copy = Some(guard.private);
+        Ok(guard.slot)
+    }
+
+    /// Acquires the lock for reading after an attempt with `slot`. Returns the slot that announces it, and the value
+    /// in `copy`.
+    #[cold]
+    #[inline(never)]
+    fn read_again<'a>(
+        &'a self,
+        slot: AnnouncementRef<'a>,
+        until: Option<Duration>,
+        copy: &mut Option<LocalCopy<T::Copied>>,
+    ) -> Result<AnnouncementRef<'a>> {
+        // Waits on `place`, which knows whether this opening was cancelled; the session does not.
+        let reading = self.raw().read_announced(&self.place, slot.announced(), until);
+        let guard = ManuallyDrop::new(self.read_guard(reading)?);
+        *copy = Some(guard.private);
+        Ok(guard.slot)
     }
 
     /// Acquires the lock for reading, for a value that does not fit in registers. It is copied out of line, straight
     /// into its guard.
     #[inline(never)]
-    fn read_large(&self, until: Option<Duration>) -> LockResult<RwLockReadGuard<'_, T>> {
-        self.deferred.take_and_enable(&self.span)?;
-        let (raw, session) = (self.raw(), self.place.session());
-        let reading = raw.announce_read(session).and_then(|announced| {
+    fn read_large(&self, until: Option<Duration>) -> Result<RwLockReadGuard<'_, T>> {
+        self.take_deferred()?;
+        let (raw, session) = (self.raw(), self.session());
+        self.read_guard(raw.announce_read(session).and_then(|announced| {
             if raw.read_at_once(session, announced) {
                 return Ok(Reading::at_once(announced));
             }
             raw.read_announced(&self.place, announced, until)
-        });
-        self.reading(reading.map_err(|error| self.place.with_object_path(error))?)
+        }))
     }
 
-    /// Makes a guard of `reading`: copies the value out, or releases the lock if that fails.
-    pub(super) fn reading(&self, reading: Reading) -> LockResult<RwLockReadGuard<'_, T>> {
-        acquired(self.read_guard(reading)?, reading.died())
+    /// Acquires the lock for reading, but fails with `WouldBlock` if no reader is admitted.
+    fn try_read(&self) -> Result<RwLockReadGuard<'_, T>> {
+        self.take_deferred()?;
+        let attempt = self.raw().try_read(self.session());
+        self.read_guard(self.place.attempted(attempt, READ))
     }
 
-    /// Makes a guard of `reading`. If that fails, the lock has been released.
+    /// Acquires the lock for reading, blocking until the moment `until`, also if it is poisoned.
+    pub(super) fn read_poisoned(&self, until: Option<Duration>) -> Result<RwLockReadGuard<'_, T>> {
+        self.take_deferred()?;
+        self.read_guard(self.raw().read_poisoned(&self.place, until))
+    }
+
+    /// Returns the guard of an acquired lock: copies the value out, or releases the lock if that fails.
+    ///
+    /// A reader changes no flags. The state of the guard tells only whether a death must be reported.
     #[inline]
-    fn read_guard(&self, reading: Reading) -> Result<RwLockReadGuard<'_, T>> {
-        let (raw, session) = (self.raw(), self.place.session());
-        let release = |error| {
-            let _ = raw.unlock_read(session, reading);
-            self.place.with_object_path(error)
-        };
-        let slot = self.slot_of(reading.0.announced()).map_err(release)?;
-        // A reader changes no flags. The state tells only whether a death must be reported.
-        let leave = reading.0.leave();
-        match LocalCopy::read(session, &self.place, raw.value(), leave, READ) {
-            Ok(private) => Ok(RwLockReadGuard { lock: self, slot, private, thread: PhantomData }),
-            Err(error) => Err(release(error)),
-        }
+    fn read_guard(&self, reading: Result<Reading>) -> Result<RwLockReadGuard<'_, T>> {
+        let reading = reading.map_err(|error| self.named(error))?;
+        self.copy(reading.0, READ)
+            .map(|(slot, private)| RwLockReadGuard {
+                lock: self,
+                slot,
+                private,
+                thread: PhantomData,
+            })
+            .inspect_err(|_| drop(self.raw().unlock_read(self.session(), reading)))
     }
 }

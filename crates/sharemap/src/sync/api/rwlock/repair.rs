@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{RwLockHandle, RwLockReadGuard, RwLockWriteGuard};
 use crate::error::Result;
 use crate::layout::{Element, Shareable};
-use crate::sync::api::error::{LockError, OwnerDiedGuard, recovered_value};
+use crate::sync::api::error::{LockError, OwnerDiedGuard, recovered, recovered_value};
+use crate::sync::api::lock_target::LockTarget;
 
 impl<T: Element + Shareable> RwLockHandle<T> {
     /// Acquires the lock for reading, after calling `repair` if a writer died or panicked while
@@ -32,8 +33,14 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// assert_eq!(*limits.read_or_recover(|limits| *limits = [0; 2])?, [1, 2]);
     /// # Ok(()) }
     /// ```
-    pub fn read_or_recover(&self, repair: impl FnMut(&mut T)) -> Result<RwLockReadGuard<'_, T>> {
-        self.read_or_recover_until(None, repair)
+    pub fn read_or_recover(
+        &self,
+        mut repair: impl FnMut(&mut T),
+    ) -> Result<RwLockReadGuard<'_, T>> {
+        self.read_or_recover_until(None, |guard| {
+            repair(guard);
+            Ok(())
+        })
     }
 
     /// Acquires the lock like [`read_or_recover`](Self::read_or_recover), but blocks for at most
@@ -65,86 +72,12 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     pub fn read_or_recover_timeout(
         &self,
         timeout: Duration,
-        repair: impl FnMut(&mut T),
-    ) -> Result<RwLockReadGuard<'_, T>> {
-        self.read_or_recover_until(self.place.after(timeout), repair)
-    }
-
-    fn read_or_recover_until(
-        &self,
-        until: Option<Duration>,
         mut repair: impl FnMut(&mut T),
     ) -> Result<RwLockReadGuard<'_, T>> {
-        loop {
-            match self.read_until(|| until) {
-                Ok(guard) => return Ok(guard),
-                Err(LockError::Failed(error)) => return Err(error),
-                // The read guard is dropped here: `write` would fail with `Deadlock` beside it.
-                Err(LockError::OwnerDied(_)) => {}
-            }
-            recovered_value(self.write_until(until), &mut repair)?.unlock()?;
-        }
-    }
-
-    /// Acquires the lock for reading even if it is poisoned, to inspect the value.
-    ///
-    /// The call blocks like [`read`](Self::read). The guard is returned as an [`OwnerDiedGuard`] even if
-    /// the lock is not poisoned. [`write_poisoned`](Self::write_poisoned) repairs the value.
-    ///
-    /// # Errors
-    /// As for [`read`](Self::read), except `OwnerDied` and `Poisoned`.
-    ///
-    /// # Examples
-    /// ```
-    /// use sharemap::{ErrorKind, Location, RwLock, Shared};
-    ///
-    /// # fn main() -> sharemap::Result<()> {
-    /// let limit = Shared::create_new(Location::anonymous(), || RwLock::new(7_u64))?;
-    /// limit.write_poisoned()?.poison()?;
-    /// assert_eq!(limit.read().unwrap_err().kind(), ErrorKind::Poisoned);
-    /// assert_eq!(*limit.read_poisoned()?, 7);
-    /// # Ok(()) }
-    /// ```
-    pub fn read_poisoned(&self) -> Result<OwnerDiedGuard<RwLockReadGuard<'_, T>>> {
-        self.read_poisoned_until(None)
-    }
-
-    /// Acquires the lock like [`read_poisoned`](Self::read_poisoned), but blocks for at most `timeout`
-    /// while readers are not admitted.
-    ///
-    /// # Errors
-    /// As for [`read_poisoned`](Self::read_poisoned), and
-    ///
-    /// - `Timeout` - the lock was not acquired within `timeout`.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::time::Duration;
-    /// # use sharemap::{Location, RwLock, Shared};
-    /// # fn main() -> sharemap::Result<()> {
-    /// # let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
-    /// limit.write_poisoned()?.poison()?;
-    /// assert_eq!(*limit.read_poisoned_timeout(Duration::from_secs(1))?, 10);
-    /// # Ok(()) }
-    /// ```
-    pub fn read_poisoned_timeout(
-        &self,
-        timeout: Duration,
-    ) -> Result<OwnerDiedGuard<RwLockReadGuard<'_, T>>> {
-        self.read_poisoned_until(self.place.after(timeout))
-    }
-
-    fn read_poisoned_until(
-        &self,
-        until: Option<Duration>,
-    ) -> Result<OwnerDiedGuard<RwLockReadGuard<'_, T>>> {
-        self.deferred.take_and_enable(&self.span)?;
-        let reading = self.raw().read_poisoned(&self.place, until);
-        match self.reading(reading.map_err(|error| self.place.with_object_path(error))?) {
-            Ok(guard) => Ok(OwnerDiedGuard(guard)),
-            Err(LockError::OwnerDied(dead)) => Ok(dead),
-            Err(LockError::Failed(error)) => Err(error),
-        }
+        self.read_or_recover_until(self.0.place.after(timeout), |guard| {
+            repair(guard);
+            Ok(())
+        })
     }
 
     /// Acquires the lock for writing, and calls `repair` if a writer died or panicked while holding it.
@@ -205,6 +138,74 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     ) -> Result<RwLockWriteGuard<'_, T>> {
         recovered_value(self.write_timeout(timeout), repair)
     }
+}
+
+impl<T: ?Sized + LockTarget> RwLockHandle<T> {
+    /// Acquires the lock for reading. If a writer died, acquires it for writing first, calls `repair`, marks the
+    /// result consistent, and releases it.
+    pub(super) fn read_or_recover_until(
+        &self,
+        until: Option<Duration>,
+        mut repair: impl FnMut(&mut RwLockWriteGuard<'_, T>) -> Result<()>,
+    ) -> Result<RwLockReadGuard<'_, T>> {
+        loop {
+            match self.read_until(|| until) {
+                Ok(guard) => return Ok(guard),
+                Err(LockError::Failed(error)) => return Err(error),
+                // The read guard is dropped here: `write` would fail with `Deadlock` beside it.
+                Err(LockError::OwnerDied(_)) => {}
+            }
+            recovered(self.write_until(|| until), &mut repair)?.unlock()?;
+        }
+    }
+
+    /// Acquires the lock for reading even if it is poisoned, to inspect the value.
+    ///
+    /// The call blocks like [`read`](Self::read). The guard is returned as an [`OwnerDiedGuard`] even if
+    /// the lock is not poisoned. [`write_poisoned`](Self::write_poisoned) repairs the value.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read), except `OwnerDied` and `Poisoned`.
+    ///
+    /// # Examples
+    /// ```
+    /// use sharemap::{ErrorKind, Location, RwLock, Shared};
+    ///
+    /// # fn main() -> sharemap::Result<()> {
+    /// let limit = Shared::create_new(Location::anonymous(), || RwLock::new(7_u64))?;
+    /// limit.write_poisoned()?.poison()?;
+    /// assert_eq!(limit.read().unwrap_err().kind(), ErrorKind::Poisoned);
+    /// assert_eq!(*limit.read_poisoned()?, 7);
+    /// # Ok(()) }
+    /// ```
+    pub fn read_poisoned(&self) -> Result<OwnerDiedGuard<RwLockReadGuard<'_, T>>> {
+        self.0.read_poisoned(None).map(OwnerDiedGuard)
+    }
+
+    /// Acquires the lock like [`read_poisoned`](Self::read_poisoned), but blocks for at most `timeout`
+    /// while readers are not admitted.
+    ///
+    /// # Errors
+    /// As for [`read_poisoned`](Self::read_poisoned), and
+    ///
+    /// - `Timeout` - the lock was not acquired within `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sharemap::{Location, RwLock, Shared};
+    /// # fn main() -> sharemap::Result<()> {
+    /// # let limit = Shared::create_new(Location::anonymous(), || RwLock::new(10_u32))?;
+    /// limit.write_poisoned()?.poison()?;
+    /// assert_eq!(*limit.read_poisoned_timeout(Duration::from_secs(1))?, 10);
+    /// # Ok(()) }
+    /// ```
+    pub fn read_poisoned_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<OwnerDiedGuard<RwLockReadGuard<'_, T>>> {
+        self.0.read_poisoned(self.0.place.after(timeout)).map(OwnerDiedGuard)
+    }
 
     /// Acquires the lock for writing even if it is poisoned, blocking the current thread until no
     /// other thread holds it.
@@ -229,7 +230,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
     /// # Ok(()) }
     /// ```
     pub fn write_poisoned(&self) -> Result<OwnerDiedGuard<RwLockWriteGuard<'_, T>>> {
-        self.write_poisoned_until(None)
+        Ok(OwnerDiedGuard(RwLockWriteGuard(self.0.lock_poisoned(None)?)))
     }
 
     /// Acquires the lock like [`write_poisoned`](Self::write_poisoned), but blocks for at most `timeout`
@@ -256,16 +257,7 @@ impl<T: Element + Shareable> RwLockHandle<T> {
         &self,
         timeout: Duration,
     ) -> Result<OwnerDiedGuard<RwLockWriteGuard<'_, T>>> {
-        self.write_poisoned_until(self.place.after(timeout))
-    }
-
-    fn write_poisoned_until(
-        &self,
-        until: Option<Duration>,
-    ) -> Result<OwnerDiedGuard<RwLockWriteGuard<'_, T>>> {
-        self.deferred.take_and_enable(&self.span)?;
-        let held = self.raw().write_poisoned(&self.place, until);
-        let held = held.map_err(|error| self.place.with_object_path(error))?;
-        self.write_guard(held).map(OwnerDiedGuard)
+        let until = self.0.place.after(timeout);
+        Ok(OwnerDiedGuard(RwLockWriteGuard(self.0.lock_poisoned(until)?)))
     }
 }

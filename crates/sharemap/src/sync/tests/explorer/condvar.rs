@@ -8,7 +8,8 @@ use super::state::{Carry, LOCK};
 use super::{Fault, Program, Setup};
 use crate::error::ErrorKind;
 use crate::sync::algorithms::condvar::{Limit, RawCondvar};
-use crate::sync::algorithms::mutex::{Acquisition, RawMutex, ReleaseState};
+use crate::sync::algorithms::exclusive::{Acquisition, Exclusive, ReleaseState};
+use crate::sync::algorithms::mutex::RawMutex;
 
 const CONDVAR: u64 = LOCK + 64;
 

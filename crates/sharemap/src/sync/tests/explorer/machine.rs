@@ -7,7 +7,7 @@ use super::Fault;
 use super::sim::{LATE, Sim};
 use super::state::{Process, SLOTS, Store, lane_at, slots};
 use crate::error::Result;
-use crate::peer::{Announced, Liveness, Machine, Slot};
+use crate::peer::{Announced, Exchange, Liveness, Machine, Slot};
 
 /// A slot of the simulated process, at which faults of announcements are planted.
 #[derive(Clone, Copy)]
@@ -61,9 +61,9 @@ impl Sim<'_> {
         mine: u32,
         two: bool,
         lead: u64,
-    ) -> Result<(u64, u32, u64)> {
+    ) -> Result<(Exchange, u64, u64)> {
         let load = || {
-            let next = if two { self.load_32(word + 4)? } else { 0 };
+            let next = if two { self.load_32(word + 4)?.into() } else { 0 };
             Ok((next, self.load_64(word + lead)?))
         };
         let early = self.early(load)?;
@@ -71,11 +71,12 @@ impl Sim<'_> {
         if let Some((slot, what)) = self.late.take() {
             self.store_64(slot, what)?;
         }
+        let exchange = Exchange::found(found);
         if found != 0 {
-            return Ok((found.into(), 0, 0));
+            return Ok((exchange, 0, 0));
         }
         let (next, lead) = early.map_or_else(load, Ok)?;
-        Ok((0, next, lead))
+        Ok((exchange, next, lead))
     }
 }
 
@@ -103,16 +104,16 @@ impl Machine for Sim<'_> {
         Ok(self.load(at, 8))
     }
 
-    fn acquire_and_load<const LEAD: u64>(&self, word: u64, mine: u32) -> Result<(u64, u64)> {
-        let (found, _, lead) = self.acquire_and_load_all(word, mine, false, LEAD)?;
-        Ok((found, lead))
+    fn acquire_and_load<const LEAD: u64>(&self, word: u64, mine: u32) -> Result<(Exchange, u64)> {
+        let (exchange, _, lead) = self.acquire_and_load_all(word, mine, false, LEAD)?;
+        Ok((exchange, lead))
     }
 
     fn acquire_and_load_two<const LEAD: u64>(
         &self,
         word: u64,
         mine: u32,
-    ) -> Result<(u64, u32, u64)> {
+    ) -> Result<(Exchange, u64, u64)> {
         self.acquire_and_load_all(word, mine, true, LEAD)
     }
 

@@ -7,7 +7,8 @@ use super::state::{Carry, LOCK, slots};
 use super::{Fault, Lanes, Program, Setup};
 use crate::error::{ErrorKind, Result};
 use crate::peer::{Machine, Slot};
-use crate::sync::algorithms::mutex::{Acquisition, Attempt, RawMutex, ReleaseState};
+use crate::sync::algorithms::exclusive::{Acquisition, Exclusive, ReleaseState};
+use crate::sync::algorithms::mutex::RawMutex;
 use crate::sync::core::unlock::Waiting;
 
 const WORD: u64 = LOCK;
@@ -100,8 +101,8 @@ fn lock<const LEN: usize>(sim: &Sim<'_>) -> Result<(Acquisition, Option<u64>)> {
     let (mutex, slot) = (mutex::<LEN>(), sim.empty_slot()?);
     mutex.announce_in(sim, slot)?;
     match mutex.lock_and_load(sim, slot)? {
-        (0, lead) => Ok((Acquisition::of(slot.0, 0), Some(lead))),
-        _ => Ok((mutex.lock_again(sim, slot.0, Attempt::Refused, None)?, None)),
+        (word, _, lead) if word.has_acquired() => Ok((Acquisition::of(slot.0, 0), Some(lead))),
+        _ => Ok((mutex.lock_again(sim, slot.0, false, None)?, None)),
     }
 }
 

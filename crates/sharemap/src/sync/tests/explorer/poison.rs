@@ -5,7 +5,8 @@ use super::sim::Sim;
 use super::state::{Carry, LOCK};
 use super::{Fault, Program, Setup};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::algorithms::mutex::{Acquisition, Poison, RawMutex, ReleaseState};
+use crate::sync::algorithms::exclusive::{Acquisition, Exclusive, Poison, ReleaseState};
+use crate::sync::algorithms::mutex::RawMutex;
 use crate::sync::algorithms::rwlock::{RawRwLock, Reading};
 
 const WORD: u64 = LOCK;
@@ -133,7 +134,7 @@ fn written(sim: &Sim<'_>, result: Result<Acquisition>, how: ReleaseState, asked:
 
 fn write_poisons(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     step == 0 && {
-        written(sim, rwlock().write(sim, None), ReleaseState::Poisoned, Poison::Refuse);
+        written(sim, rwlock().lock(sim, None), ReleaseState::Poisoned, Poison::Refuse);
         true
     }
 }
@@ -142,11 +143,11 @@ fn write_repairs(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     match step {
         0 => {
             let locked =
-                written(sim, rwlock().write(sim, None), ReleaseState::Sound, Poison::Refuse);
+                written(sim, rwlock().lock(sim, None), ReleaseState::Sound, Poison::Refuse);
             carry[0] = u64::from(locked);
         }
         1 if carry[0] == 0 => {
-            written(sim, rwlock().write_poisoned(sim, None), ReleaseState::Sound, Poison::Accept);
+            written(sim, rwlock().lock_poisoned(sim, None), ReleaseState::Sound, Poison::Accept);
         }
         _ => return false,
     }
@@ -160,11 +161,11 @@ fn reads(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     let announced = sim.expect(rwlock().announce_read(sim));
     let reading = match rwlock().read_at_once(sim, announced) {
         true => Ok(Reading::at_once(announced)),
-        false => rwlock().read_slowly(sim, announced, None).map(Reading::unpack),
+        false => rwlock().read_announced(sim, announced, None),
     };
     match reading {
         Ok(reading) => {
-            enter(sim, READS, reading.died(), Poison::Refuse);
+            enter(sim, READS, reading.0.died(), Poison::Refuse);
             sim.expect(rwlock().value().read(sim, &mut [0; 4]));
             leave(sim, false);
             sim.expect(rwlock().unlock_read(sim, reading));
@@ -178,7 +179,7 @@ fn reads(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
 fn reads_poisoned<const TIMES: u32>(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     step < TIMES && {
         let reading = sim.expect(rwlock().read_poisoned(sim, None));
-        enter(sim, READS, reading.died(), Poison::Accept);
+        enter(sim, READS, reading.0.died(), Poison::Accept);
         sim.expect(rwlock().value().read(sim, &mut [0; 4]));
         leave(sim, false);
         sim.expect(rwlock().unlock_read(sim, reading));

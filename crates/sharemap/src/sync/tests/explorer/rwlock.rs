@@ -6,7 +6,7 @@ use super::state::{Carry, LOCK};
 use super::{Fault, Lanes, Program, Setup};
 use crate::error::Result;
 use crate::peer::{Machine, Slot};
-use crate::sync::algorithms::mutex::{Acquisition, Attempt, ReleaseState};
+use crate::sync::algorithms::exclusive::{Acquisition, Exclusive, ReleaseState};
 use crate::sync::algorithms::rwlock::{RawRwLock, Reading};
 use crate::sync::core::unlock::Waiting;
 
@@ -33,8 +33,8 @@ fn read_at_once(sim: &Sim<'_>) -> Result<(Reading, Option<u64>)> {
     let slot = sim.empty_slot()?;
     lock().announce_read_in(sim, slot)?;
     match lock().admit_and_load(sim, slot)? {
-        (true, lead) => Ok((Reading::at_once(slot.0), Some(lead))),
-        (false, _) => Ok((lock().read_announced(sim, slot.0, None)?, None)),
+        (0, true, lead) => Ok((Reading::at_once(slot.0), Some(lead))),
+        _ => Ok((lock().read_announced(sim, slot.0, None)?, None)),
     }
 }
 
@@ -44,7 +44,7 @@ fn read(sim: &Sim<'_>) -> Result<Reading> {
     if lock().read_at_once(sim, announced) {
         return Ok(Reading::at_once(announced));
     }
-    lock().read_slowly(sim, announced, None).map(Reading::unpack)
+    lock().read_announced(sim, announced, None)
 }
 
 /// Notes that the process holds the lock, and checks that no excluded process does.
@@ -114,7 +114,7 @@ fn reads(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     }
     let (reading, lead) = sim.expect(read_at_once(sim));
     // The word decides what is reported. A reader that was admitted at once has made another load since.
-    let told = if lead.is_some() { None } else { Some(reading.died()) };
+    let told = if lead.is_some() { None } else { Some(reading.0.died()) };
     enter(sim, READS, told);
     let missed = lead.is_some() && sim.owed.get();
     sim.ghost(|_| if missed { Err("a death was not reported".to_owned()) } else { Ok(()) });
@@ -148,7 +148,7 @@ fn reads_nested(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
         return false;
     }
     let outer = sim.expect(read(sim));
-    enter(sim, READS, Some(outer.died()));
+    enter(sim, READS, Some(outer.0.died()));
     let inner = sim.expect(read(sim));
     value(sim);
     sim.expect(lock().unlock_read(sim, outer));
@@ -164,7 +164,7 @@ fn reads_overlapping(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
         return false;
     }
     let first = sim.expect(read(sim));
-    enter(sim, READS, Some(first.died()));
+    enter(sim, READS, Some(first.0.died()));
     let second = sim.expect(read(sim));
     sim.expect(lock().unlock_read(sim, first));
     let third = sim.expect(read(sim));
@@ -180,12 +180,12 @@ fn writes(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
         return false;
     }
     let slot = sim.expect(sim.empty_slot());
-    sim.expect(lock().announce_write_in(sim, slot));
-    let (held, lead) = match sim.expect(lock().write_and_load(sim, slot)) {
-        (0, 0, lead) => (Acquisition::of(slot.0, 0), Some(lead)),
-        (found, ..) => {
-            let attempt = Attempt::of(found);
-            (sim.expect(lock().write_again(sim, slot.0, attempt, None)), None)
+    sim.expect(lock().announce_in(sim, slot));
+    let (held, lead) = match sim.expect(lock().lock_and_load(sim, slot)) {
+        (word, 0, lead) if word.has_acquired() => (Acquisition::of(slot.0, 0), Some(lead)),
+        (word, ..) => {
+            let held = lock().lock_again(sim, slot.0, word.has_acquired(), None);
+            (sim.expect(held), None)
         }
     };
     enter(sim, WRITES, Some(held.died()));
@@ -216,14 +216,14 @@ fn writes_twice(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
 fn tries(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     match step {
         0 => {
-            if let Some(held) = sim.expect(lock().try_write(sim)) {
+            if let Some(held) = sim.expect(lock().try_lock(sim)) {
                 enter(sim, WRITES, Some(held.died()));
                 add_and_unlock(sim, held);
             }
         }
         1 => {
             if let Some(reading) = sim.expect(lock().try_read(sim)) {
-                enter(sim, READS, Some(reading.died()));
+                enter(sim, READS, Some(reading.0.died()));
                 value(sim);
                 leave(sim);
                 sim.expect(lock().unlock_read(sim, reading));
@@ -271,7 +271,7 @@ fn writes_impatiently(sim: &Sim<'_>, step: u32, _: &mut Carry) -> bool {
     if step == 1 {
         return false;
     }
-    if let Ok(held) = lock().write(sim, Some(std::time::Duration::from_secs(1))) {
+    if let Ok(held) = lock().lock(sim, Some(std::time::Duration::from_secs(1))) {
         enter(sim, WRITES, Some(held.died()));
         add_and_unlock(sim, held);
     }

@@ -8,8 +8,9 @@ use super::{
     pass, write_lines,
 };
 use crate::peer::Machine;
-use crate::sync::algorithms::mutex::{RawMutex, ReleaseState};
-use crate::sync::algorithms::rwlock::{RawRwLock, Reading};
+use crate::sync::algorithms::exclusive::{Exclusive, ReleaseState};
+use crate::sync::algorithms::mutex::RawMutex;
+use crate::sync::algorithms::rwlock::RawRwLock;
 use crate::sync::core::gate::SLEEPER;
 use crate::sync::tests::object::has_atomics;
 use crate::testing::child::{Second, role};
@@ -43,15 +44,15 @@ fn holds() {
         };
         match round % 4 {
             0 => {
-                let held = rwlock.write(machine, None).unwrap();
+                let held = rwlock.lock(machine, None).unwrap();
                 hold(RWLOCK + 8);
                 rwlock.unlock(machine, held, ReleaseState::Sound).unwrap();
             }
             1 => {
                 let announced = rwlock.announce_read(machine).unwrap();
-                let packed = rwlock.read_slowly(machine, announced, None).unwrap();
+                let reading = rwlock.read_announced(machine, announced, None).unwrap();
                 hold(RWLOCK + 12);
-                rwlock.unlock_read(machine, Reading::unpack(packed)).unwrap();
+                rwlock.unlock_read(machine, reading).unwrap();
             }
             _ => {
                 let held = mutex.lock(machine, None).unwrap();
@@ -87,11 +88,11 @@ fn missed_wakes(test: &str, fence: Fence, rounds: u32) -> Option<u32> {
             // Reads while the other process writes; writes while it writes, and while it reads.
             0 => {
                 let announced = rwlock.announce_read(machine).unwrap();
-                let packed = rwlock.read_slowly(machine, announced, None).unwrap();
-                rwlock.unlock_read(machine, Reading::unpack(packed)).unwrap();
+                let reading = rwlock.read_announced(machine, announced, None).unwrap();
+                rwlock.unlock_read(machine, reading).unwrap();
             }
             1 | 4 | 5 => {
-                let held = rwlock.write(machine, None).unwrap();
+                let held = rwlock.lock(machine, None).unwrap();
                 rwlock.unlock(machine, held, ReleaseState::Sound).unwrap();
             }
             _ => {

@@ -13,9 +13,9 @@ use std::arch::asm;
 
 use crate::sys::arch::in_reach;
 
-/// Stores `mine` in the word at `address` if the word is 0, and loads the 64 bits at `LEAD` behind it. Returns
-/// 0 if that acquired the word, and the loaded value. The first result is not 0 if the word was not, or if the
-/// exchange faulted.
+/// Stores `mine` in the word at `address` if the word is 0, and loads the 64 bits at `LEAD` behind it. Returns the
+/// word as it was found, the address of the exchange, and the loaded value. The exchange has faulted if its address
+/// is not `address`.
 ///
 /// # Safety
 /// As for plain stores; `address` and `LEAD` must be multiples of 8.
@@ -24,20 +24,18 @@ pub(crate) unsafe fn acquire_and_load<const LEAD: u64>(
     address: *mut u8,
     mine: u32,
     fault: &mut usize,
-) -> (u64, u64) {
+) -> (u64, *mut u8, u64) {
     const { assert!(in_reach(0, LEAD as isize + 8)) }
-    let (found, lead): (u64, u64);
+    let (found, reached, lead): (u64, *mut u8, u64);
     // SAFETY: the accesses go through r10; a fault is recovered in place.
     unsafe {
         asm!(
             "2: lock cmpxchg [r10], {mine:e}",
-            // Not 0 if a fault has sent the site to the scratch area.
-            "mov {moved}, r10",
-            "xor {moved}, {address}",
-            "or rax, {moved}",
+            // The scratch area if the exchange has faulted.
+            "mov {reached}, r10",
             "mov {lead:r}, [r10 + {distance}]",
             mark!(),
-            mine = in(reg) mine, address = in(reg) address, moved = out(reg) _,
+            mine = in(reg) mine, reached = out(reg) reached,
             lead = lateout(reg) lead, distance = const LEAD,
             inout("rax") 0u64 => found,
             inout("r10") address => _,
@@ -45,11 +43,11 @@ pub(crate) unsafe fn acquire_and_load<const LEAD: u64>(
             options(nostack)
         );
     }
-    (found, lead)
+    (found, reached, lead)
 }
 
 /// Stores `mine` in the word at `address` if the word is 0, loads the word behind it, and then the 64 bits at
-/// `LEAD`. Returns 0 if the word was acquired, as [`acquire_and_load`] does, and the two loaded values.
+/// `LEAD`. Returns the results of the exchange as [`acquire_and_load`] does, and the two loaded values.
 ///
 /// # Safety
 /// As for [`acquire_and_load`].
@@ -58,21 +56,19 @@ pub(crate) unsafe fn acquire_and_load_two<const LEAD: u64>(
     address: *mut u8,
     mine: u32,
     fault: &mut usize,
-) -> (u64, u32, u64) {
+) -> (u64, *mut u8, u64, u64) {
     const { assert!(in_reach(0, LEAD as isize + 8)) }
-    let (found, next, lead): (u64, u32, u64);
+    let (found, reached, next, lead): (u64, *mut u8, u64, u64);
     // SAFETY: the accesses go through r10; a fault is recovered in place.
     unsafe {
         asm!(
             "2: lock cmpxchg [r10], {mine:e}",
-            // Not 0 if a fault has sent the site to the scratch area.
-            "mov {moved}, r10",
-            "xor {moved}, {address}",
-            "or rax, {moved}",
+            // As above.
+            "mov {reached}, r10",
             "mov {next:e}, [r10 + 4]",
             "mov {lead:r}, [r10 + {distance}]",
             mark!(),
-            mine = in(reg) mine, address = in(reg) address, moved = out(reg) _, next = out(reg) next,
+            mine = in(reg) mine, reached = out(reg) reached, next = out(reg) next,
             lead = lateout(reg) lead, distance = const LEAD,
             inout("rax") 0u64 => found,
             inout("r10") address => _,
@@ -80,7 +76,7 @@ pub(crate) unsafe fn acquire_and_load_two<const LEAD: u64>(
             options(nostack)
         );
     }
-    (found, next, lead)
+    (found, reached, next, lead)
 }
 
 /// Loads the 64 bits at `address`, and then those at `LEAD` behind it.

@@ -1,14 +1,15 @@
 //! `Condvar`: waiting for changes that other threads make while holding a mutex.
 
-use std::path::PathBuf;
+mod guard;
+
 use std::time::Duration;
 
-use super::mutex::{MutexGuard, MutexSliceGuard};
+pub use guard::CondvarGuard;
+
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{Element, Layout, Pod, Shareable};
+use crate::layout::Layout;
 use crate::peer::Machine;
-use crate::sync::algorithms::condvar::{Limit, RawCondvar, Woken};
-use crate::sync::algorithms::mutex::{Acquisition, RawMutex, ReleaseState};
+use crate::sync::algorithms::condvar::{Limit, RawCondvar};
 use crate::sync::api::error::{LockError, LockResult, OwnerDiedGuard};
 use crate::sync::api::shared_type::{LayoutReader, LayoutSize, LayoutWriter, LockRef, SharedType};
 
@@ -74,8 +75,7 @@ impl SharedType for Condvar {
 
 /// A condition variable that processes share.
 ///
-/// A thread waits with the guard of a mutex in the same object: a [`MutexGuard`] or a
-/// [`MutexSliceGuard`]. The notifying process may have died, so waits wake spuriously at least every
+/// A thread waits with the [`MutexGuard`](crate::MutexGuard) of a mutex in the same object. The notifying process may have died, so waits wake spuriously at least every
 /// 100 ms. Check the value after each wait, or use [`wait_while`](Self::wait_while).
 ///
 /// Waiting threads sleep as those of a mutex do; see [`MutexHandle`](crate::MutexHandle).
@@ -263,26 +263,6 @@ impl CondvarHandle {
         )))
     }
 
-    /// Waits while this thread's mutex is released, and acquires the mutex again. After an error
-    /// the mutex is not held.
-    fn wait_holding(
-        &self,
-        mutex: RawMutex,
-        held: Acquisition,
-        leave: ReleaseState,
-        limit: Option<Limit>,
-    ) -> Result<(Acquisition, WaitTimeoutResult)> {
-        match self.raw.wait(&self.place, mutex, held, leave, limit) {
-            Ok(Woken { held, timed_out }) => Ok((held, WaitTimeoutResult(timed_out))),
-            Err(error) if error.kind() == ErrorKind::Timeout => {
-                let error = error
-                    .with_detail("the wait has ended, and the mutex is not held; acquire it again");
-                Err(self.place.with_object_path(error))
-            }
-            Err(error) => Err(self.place.with_object_path(error)),
-        }
-    }
-
     #[cold]
     fn refused(&self, why: &str) -> Error {
         self.place.error(ErrorKind::Invalid, "wait for a notification").with_detail(why)
@@ -383,87 +363,3 @@ impl WaitTimeoutResult {
 /// The shortest limit for acquiring the mutex again after a timed wait. After a short wait, an owner
 /// that is merely busy must not make the caller lose the mutex.
 const SHORTEST_RELOCK: Duration = Duration::from_secs(1);
-
-const NOT_HELD: &str = "the guard was copied by `fork`, and the parent process holds the mutex; \
-                        acquire the mutex in this process";
-
-/// A guard with which a thread can wait on a [`CondvarHandle`]: a [`MutexGuard`] or a
-/// [`MutexSliceGuard`].
-///
-/// This trait is sealed: other crates cannot implement it.
-///
-/// # Examples
-/// ```
-/// use sharemap::{CondvarGuard, CondvarHandle, LockResult};
-///
-/// fn wait_twice<G: CondvarGuard>(changed: &CondvarHandle, guard: G) -> LockResult<G> {
-///     changed.wait(changed.wait(guard)?)
-/// }
-/// ```
-pub trait CondvarGuard: Sealed + Sized {
-    /// The type that conditions check: the value, or the guard of a `Mutex<[T]>`.
-    type Seen: ?Sized;
-
-    #[doc(hidden)]
-    fn seen(&self) -> &Self::Seen;
-
-    /// Returns `true` if the mutex belongs to the condition variable's object.
-    #[doc(hidden)]
-    fn is_with(&self, condvar: &CondvarHandle) -> bool;
-
-    /// Returns the name or path of the mutex's object.
-    #[doc(hidden)]
-    fn object(&self) -> Option<PathBuf>;
-
-    /// Releases the mutex, waits, and acquires it again.
-    #[doc(hidden)]
-    fn wait_at(self, condvar: &CondvarHandle, limit: Option<Limit>) -> TimedResult<Self>;
-}
-
-/// The methods that both kinds of guards share.
-macro_rules! waiting {
-    () => {
-        fn is_with(&self, condvar: &CondvarHandle) -> bool {
-            self.handle().place().is_with(&condvar.place)
-        }
-
-        fn object(&self) -> Option<PathBuf> {
-            self.handle().place().session().path().map(Into::into)
-        }
-
-        fn wait_at(self, condvar: &CondvarHandle, limit: Option<Limit>) -> TimedResult<Self> {
-            let Some((mutex, held, leave)) = self.into_parts()? else {
-                return Err(condvar.refused(NOT_HELD).into());
-            };
-            let (held, result) = condvar.wait_holding(mutex.raw(), held, leave, limit)?;
-            Ok((mutex.guard(held)?, result))
-        }
-    };
-}
-
-/// Keeps other crates from implementing [`CondvarGuard`].
-pub trait Sealed {}
-
-impl<T: Element + Shareable> Sealed for MutexGuard<'_, T> {}
-
-impl<T: Pod + Shareable> Sealed for MutexSliceGuard<'_, T> {}
-
-impl<T: Element + Shareable> CondvarGuard for MutexGuard<'_, T> {
-    type Seen = T;
-
-    fn seen(&self) -> &T {
-        self
-    }
-
-    waiting!();
-}
-
-impl<T: Pod + Shareable> CondvarGuard for MutexSliceGuard<'_, T> {
-    type Seen = Self;
-
-    fn seen(&self) -> &Self {
-        self
-    }
-
-    waiting!();
-}
