@@ -115,6 +115,7 @@ impl<'n> Needle<'n> {
         }
     }
 
+    /// Returns the number of bytes.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
