@@ -188,6 +188,24 @@ impl Cpus {
         set(&self.one)
     }
 
+    /// Pins this thread and its future children to the first CPU, which is another one than that of
+    /// [`pin`](Self::pin). Fails if this process may use only one.
+    pub fn pin_to_other(&self) -> io::Result<()> {
+        // SAFETY: the indices are below the size of the sets.
+        let is_other = |cpu: &usize| unsafe {
+            libc::CPU_ISSET(*cpu, &self.all) && !libc::CPU_ISSET(*cpu, &self.one)
+        };
+        let other = (0..libc::CPU_SETSIZE as usize).find(is_other);
+        let other = other.ok_or_else(|| io::Error::other("only one CPU to run on"))?;
+        // SAFETY: a cpu_set_t is plain bits, and the index is below its size.
+        let set_of_other = unsafe {
+            let mut cpus = std::mem::zeroed();
+            libc::CPU_SET(other, &mut cpus);
+            cpus
+        };
+        set(&set_of_other)
+    }
+
     /// Lets this thread and the threads that it starts run on all CPUs.
     pub fn unpin(&self) -> io::Result<()> {
         set(&self.all)

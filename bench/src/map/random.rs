@@ -54,11 +54,13 @@ fn rows(setup: &Setup, figure: &str, len: usize) -> Result<Vec<Row>, Reason> {
         let figure = format!("{figure}: {name}");
         outcome.row(&figure, Unit::NanosecondsEach(LOADS), name, "slice", goal)
     };
-    let goal = Some(Goal::at_most(1.05));
+    let at_most = |bound| Some(Goal::at_most(bound));
     Ok(if figure == CACHED {
-        vec![row("get", goal), row("gather", None)]
+        vec![row("get", at_most(1.05)), row("gather", None)]
     } else {
-        vec![row("get", goal), row("gather", goal)]
+        // The test after each load of `get` takes a place in the processor's window, so that fewer loads are
+        // in flight. `gather` prefetches, and is held to little more than the slice.
+        vec![row("get", at_most(1.45)), row("gather", at_most(1.1))]
     })
 }
 

@@ -3,6 +3,11 @@
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// The lowered word whose waiter sleeps after spinning.
+const ASLEEP: u32 = 2;
+/// The turns of spinning, as many as this library's waiters take.
+const TURNS: u32 = 100;
+
 /// A word that one process raises while another waits for it.
 pub struct Turn(AtomicU32);
 
@@ -29,6 +34,30 @@ impl Turn {
         let most = libc::timespec { tv_sec: 0, tv_nsec: 100_000_000 };
         while self.0.swap(0, Ordering::SeqCst) == 0 {
             self.call(libc::FUTEX_WAIT, 0, Some(&most));
+        }
+    }
+
+    /// Raises the word, and wakes a waiter that sleeps in `take_after_spinning`.
+    #[inline]
+    pub fn give_to_spinner(&self) {
+        if self.0.swap(1, Ordering::SeqCst) == ASLEEP {
+            self.call(libc::FUTEX_WAKE, 1, None);
+        }
+    }
+
+    /// Spins for some microseconds until the word is raised, then sleeps, and lowers it.
+    #[inline]
+    pub fn take_after_spinning(&self) {
+        let mut turns = 0;
+        while self.0.compare_exchange(1, 0, Ordering::SeqCst, Ordering::Relaxed).is_err() {
+            if turns < TURNS {
+                turns += 1;
+                std::hint::spin_loop();
+            } else if self.0.compare_exchange(0, ASLEEP, Ordering::SeqCst, Ordering::Relaxed)
+                != Err(1)
+            {
+                self.call(libc::FUTEX_WAIT, ASLEEP, None);
+            }
         }
     }
 

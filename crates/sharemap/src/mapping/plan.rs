@@ -75,6 +75,7 @@ impl Plan {
     }
 
     /// Returns the number of bytes to map of a file in this state. Fails if the file has fewer.
+    #[inline]
     pub(super) fn len_in(&self, status: FileStatus) -> Result<usize> {
         let error = |kind| {
             let error = Error::new(kind, "map").with_offset(self.offset);

@@ -144,6 +144,7 @@ impl Region {
 
     /// Returns the request that maps `len` bytes of this region, extended downwards to a multiple of
     /// the granularity.
+    #[inline]
     pub(super) fn request(&self, len: usize) -> Result<MapRequest<'_>> {
         let slack = self.slack();
         let total = |len: usize| {
@@ -200,6 +201,7 @@ impl Region {
     }
 
     /// Unmaps the region and returns the error of the system, if any.
+    #[inline]
     pub(super) fn close(mut self) -> Result<()> {
         let span = self.take_span();
         self.unmap(span)

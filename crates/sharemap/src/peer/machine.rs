@@ -78,6 +78,12 @@ impl Exchange {
     }
 }
 
+/// The first turn of [`spin`](Machine::spin) in a wait for a lock, which its owner will release.
+pub(crate) const OWNED_TURN: u32 = 0;
+/// The first turn of [`spin`](Machine::spin) in a wait for what another thread will do, which may have to be woken
+/// for that.
+pub(crate) const ANSWER_TURN: u32 = 1;
+
 /// One thread's access to one shared object. Offsets are from the start of the object; the offset of
 /// a word is a multiple of its size.
 ///
@@ -193,9 +199,8 @@ pub(crate) trait Machine {
     /// Sleeps for `time`. No wake ends the sleep.
     fn nap(&self, time: Duration);
     /// Waits for one turn before this thread registers to sleep: a pause of the processor, or one offer of it to
-    /// other threads. `turn` is 0 at first, and then what the previous turn
-    /// returned. Returns `None`, without a
-    /// wait, if it is time to sleep.
+    /// other threads. `turn` is [`OWNED_TURN`] or [`ANSWER_TURN`] at first, and then what the previous turn
+    /// returned. Returns `None`, without a wait, if it is time to sleep.
     fn spin(&self, turn: u32) -> Option<u32>;
 
     /// Determines whether the participant of `lane` is alive, and recovers it if it is dead. A lane

@@ -54,7 +54,8 @@ pub(crate) use inspect::ObjectObserver;
 pub use inspect::{ObjectInfo, Participant as AttachedProcess, State};
 pub(crate) use lane_cache::AnnouncementRef;
 pub(crate) use machine::{
-    Announced, Exchange, KIND_MASK, Liveness, Machine, OFFSET_MASK, Slot, delegate_world,
+    ANSWER_TURN, Announced, Exchange, KIND_MASK, Liveness, Machine, OFFSET_MASK, OWNED_TURN, Slot,
+    delegate_world,
 };
 pub(crate) use memory::{Attachment, Memory};
 pub(crate) use opening::Opening;

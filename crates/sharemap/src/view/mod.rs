@@ -12,6 +12,7 @@ mod find;
 mod find_bytes;
 mod gather;
 mod iter;
+mod needle;
 mod owned;
 mod reader;
 mod search;

@@ -69,6 +69,22 @@ impl Writer<'_> {
     pub fn position(&self) -> usize {
         self.position
     }
+
+    /// Writes as many of `bytes` as possible, and returns the error of those that are left.
+    #[cold]
+    #[inline(never)]
+    fn write_part_of(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.write(bytes)? {
+                0 => {
+                    let kind = io::ErrorKind::WriteZero;
+                    return Err(io::Error::new(kind, "failed to write whole buffer"));
+                }
+                count => bytes = &bytes[count..],
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Write for Writer<'_> {
@@ -87,6 +103,16 @@ impl Write for Writer<'_> {
         };
         self.position += written;
         Ok(written)
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let has_room = bytes.len() <= self.view.len().saturating_sub(self.position);
+        if has_room && self.view.write_at(self.position, bytes).is_ok() {
+            self.position += bytes.len();
+            return Ok(());
+        }
+        self.write_part_of(bytes)
     }
 
     /// Does nothing: the stream has no buffer.

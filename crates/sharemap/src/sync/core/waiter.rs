@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::{Liveness, Machine};
+use crate::peer::{ANSWER_TURN, Liveness, Machine, OWNED_TURN};
 use crate::sync::core::gate::{self, SLEEPER, STARVING, Wake};
 
 /// The longest sleep of a waiter that has to notice an owner's death: it probes the owner after each sleep.
@@ -46,8 +46,9 @@ pub(crate) struct Waiter {
     longest: Duration,
     /// The deadline.
     until: Option<Duration>,
-    /// The next turn of spinning; 0 after a sleep.
+    /// The next turn of spinning, and the first one of each wait.
     turn: u32,
+    first_turn: u32,
     /// The gate as this waiter registered in it: it sleeps while the gate is this.
     key: u32,
     /// The key at the last fence. While the gate stays at it, the sleeper bit has been set since that
@@ -74,6 +75,7 @@ impl Waiter {
         longest: Duration,
         until: Option<Duration>,
     ) -> Self {
+        let first_turn = if longest == IDLE { ANSWER_TURN } else { OWNED_TURN };
         Self {
             operation,
             at,
@@ -81,7 +83,8 @@ impl Waiter {
             change,
             longest,
             until,
-            turn: 0,
+            turn: first_turn,
+            first_turn,
             key: 0,
             fenced: None,
             since: (0, 0),
@@ -205,7 +208,7 @@ impl Waiter {
         waited?;
         self.may_nap = true;
         self.slept = true;
-        self.turn = 0;
+        self.turn = self.first_turn;
         Ok(())
     }
 

@@ -24,6 +24,7 @@ use crate::sys::{Access, Advice, HugePages, MapRequest, PageState, Span, file_wa
 pub(crate) use posix::{granularity, page_size, protect, unlock};
 
 /// Maps the whole reservation at addresses that the kernel chooses (`mmap`).
+#[inline]
 pub(crate) fn map(request: &MapRequest<'_>) -> Result<Span> {
     let unit = match request.huge {
         HugePages::Reserved if request.file.is_some_and(|f| !is_on_hugetlbfs(f)) => {
@@ -104,6 +105,7 @@ fn map_error(request: &MapRequest<'_>, errno: Errno) -> Error {
 /// # Safety
 ///
 /// The caller owns the span, and no reference into it exists (`sys/contract.rs`).
+#[inline]
 pub(crate) unsafe fn unmap(span: &Span) -> Result<()> {
     // SAFETY: the caller owns the span.
     let Err(error) = (unsafe { posix::unmap(span) }) else {

@@ -153,6 +153,7 @@ pub(crate) fn leased(error: Error, timeout: Duration) -> Error {
 }
 
 /// Opens a path with these flags. A new file gets mode 0666, less the umask.
+#[inline]
 fn open_flags(path: &Path, flags: OFlags) -> std::result::Result<File, Errno> {
     retry_on_intr(|| rustix::fs::open(path, flags, Mode::from_raw_mode(0o666))).map(File::from)
 }
@@ -202,6 +203,7 @@ pub(crate) fn is_linked(path: &Path, file: &File) -> Result<bool> {
 }
 
 /// Returns the kind, the length and the time of change, by one system call for regular files.
+#[inline]
 pub(crate) fn status(file: &File) -> Result<FileStatus> {
     let stat =
         rustix::fs::fstat(file).map_err(|errno| errno::error("determine the size of", errno))?;

@@ -170,16 +170,22 @@ pub(crate) fn check_store(
 }
 
 /// Checks a copy of `len` bytes, which reports only whether it was whole, at every position around both
-/// borders. It is given the address and private memory.
+/// borders. It is given the address and private memory, which is at several positions within a cache line.
 pub(crate) fn check_copy(what: &str, len: usize, copy: impl Fn(*mut u8, &mut [u8]) -> bool) {
     let Some(island) = Island::new() else { return };
-    island.fill(|_| 0xee);
-    let mut bytes = vec![0xee; len];
+    let mut private = vec![0; len + 63];
     for address in island.places(len, 1) {
-        let whole = island.has(address) && island.has(address + len - 1);
-        let at = address as isize - island.start() as isize;
-        let copied = copy(address as *mut u8, &mut bytes);
-        assert_eq!(copied, whole, "{what} of {len} bytes at the page {at:+}");
+        for shift in [0, 1, 40, 63] {
+            island.fill(|at| (at % 251) as u8);
+            let bytes = &mut private[shift..][..len];
+            bytes.iter_mut().zip(0..).for_each(|(byte, at)| *byte = (at % 241) as u8);
+            let whole = island.has(address) && island.has(address + len - 1);
+            let at = address as isize - island.start() as isize;
+            let copied = copy(address as *mut u8, bytes);
+            assert_eq!(copied, whole, "{what} of {len} bytes at the page {at:+}");
+            let is_equal = |(at, byte): (usize, &u8)| island.get(address + at) == *byte;
+            assert!(!whole || bytes.iter().enumerate().all(is_equal), "{what}: {len} at {at:+}");
+        }
     }
 }
 
