@@ -11,10 +11,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::machine::{ANSWER_TURN, OWNED_TURN};
 use crate::sys::process;
 
-/// The last turn of a wait that spins.
+/// The last turn of a wait for an answer that spins.
 const LAST: u32 = 2000;
 /// The turns of most waits that spin: some microseconds.
 const TURNS: u32 = 100;
+/// The first and the last turn of a wait for an owner that spins.
+const OWNER: u32 = LAST + 1;
+const OWNER_LAST: u32 = OWNER + TURNS;
 /// The turn after the offer.
 const OVER: u32 = u32::MAX;
 /// The most waits in vain until threads stop spinning.
@@ -50,7 +53,7 @@ impl Spinning {
         }
     }
 
-    /// Waits for one turn: a pause of the processor, or the offer. `turn` is [`OWNED_TURN`] or [`ANSWER_TURN`] at
+    /// Waits for one turn: some pauses of the processor, or the offer. `turn` is [`OWNED_TURN`] or [`ANSWER_TURN`] at
     /// first, and then what the previous turn returned. Returns `None`, without a wait, if it is time to sleep.
     ///
     /// The first turn decides whether this wait spins, and for how long; otherwise it is the offer. A wait that
@@ -62,7 +65,7 @@ impl Spinning {
                 Some(first) => first,
                 None => return Some(offer()),
             },
-            LAST => {
+            LAST | OWNER_LAST.. => {
                 // Also takes back what `begin` added.
                 let credit = self.credit.load(Ordering::Relaxed);
                 self.credit.store(credit.saturating_sub(2), Ordering::Relaxed);
@@ -70,8 +73,13 @@ impl Spinning {
             }
             turn => turn,
         };
-        std::hint::spin_loop();
-        Some(turn + 1)
+        // Each look at the word of a lock takes its cache line away from the owner. So the time between two looks
+        // doubles, and an owner that acquires the lock again and again does more in between.
+        let pauses = turn.checked_sub(OWNER).map_or(1, |spent| spent + 1);
+        for _ in 0..pauses {
+            std::hint::spin_loop();
+        }
+        Some(turn + pauses)
     }
 
     /// Returns the first turn if this wait spins. It then counts as one that paid, until its last turn shows that it
@@ -82,7 +90,11 @@ impl Spinning {
     /// would spin for less time than the other takes to wake up. Waits for an owner do not, because the owner may
     /// wait for this processor.
     fn begin(&self, is_answer: bool) -> Option<u32> {
-        let first = |is_long: bool| if is_long { ANSWER_TURN } else { LAST - TURNS };
+        let first = |is_long: bool| match (is_answer, is_long) {
+            (false, _) => OWNER,
+            (true, true) => ANSWER_TURN,
+            (true, false) => LAST - TURNS,
+        };
         let credit = self.credit.load(Ordering::Relaxed);
         if credit > 0 {
             self.credit.store((credit + 1).min(CREDIT), Ordering::Relaxed);
@@ -116,6 +128,9 @@ fn offer() -> u32 {
 mod tests {
     use super::*;
 
+    /// The looks of a wait in vain for an owner, of which each is after twice as long as the one before.
+    const LOOKS: u32 = TURNS.ilog2() + 1;
+
     /// Waits until it is time to sleep, and returns the turns that were spent spinning.
     fn in_vain(spinning: &Spinning, first: u32) -> u32 {
         let (mut turn, mut spun) = (first, 0);
@@ -130,7 +145,7 @@ mod tests {
     fn threads_stop_spinning_in_vain() {
         let spinning = Spinning::with_credit(CREDIT);
         let spun: Vec<u32> = (0..10 * TRIAL).map(|_| in_vain(&spinning, OWNED_TURN)).collect();
-        let count = spun.iter().filter(|turns| **turns == TURNS).count() as u32;
+        let count = spun.iter().filter(|turns| **turns == LOOKS).count() as u32;
         // The credit of a wait that has just begun is at its limit.
         assert_eq!(count, CREDIT - 1 + 9);
         assert_eq!(spun.iter().filter(|turns| **turns == 0).count() as u32, 10 * TRIAL - count);
@@ -146,7 +161,7 @@ mod tests {
             spun += u32::from(first != OVER);
         }
         assert_eq!(spun, TRIAL + 1);
-        assert_eq!(in_vain(&spinning, OWNED_TURN), TURNS);
+        assert_eq!(in_vain(&spinning, OWNED_TURN), LOOKS);
     }
 
     /// Two waits in vain for an answer are long, and then trials, which become rarer up to a limit, and frequent
