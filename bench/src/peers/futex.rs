@@ -3,7 +3,7 @@
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The lowered word whose waiter sleeps after spinning.
+/// The value of a lowered word while a process sleeps on it after it has spun.
 const ASLEEP: u32 = 2;
 /// The turns of spinning, as many as this library's waiters take.
 const TURNS: u32 = 100;

@@ -56,8 +56,9 @@ impl Spinning {
     /// Waits for one turn: some pauses of the processor, or the offer. `turn` is [`OWNED_TURN`] or [`ANSWER_TURN`] at
     /// first, and then what the previous turn returned. Returns `None`, without a wait, if it is time to sleep.
     ///
-    /// The first turn decides whether this wait spins, and for how long; otherwise it is the offer. A wait that
-    /// spins and is not continued up to the offer counts as one that paid, even if its deadline ended it.
+    /// The first turn decides whether this wait spins, and for how long; otherwise it is the offer. If a caller that
+    /// spins does not continue up to the offer, its spinning counts as having paid, even if its deadline ended the
+    /// wait.
     pub(super) fn turn(&self, turn: u32) -> Option<u32> {
         let turn = match turn {
             OVER => return None,
@@ -82,8 +83,8 @@ impl Spinning {
         Some(turn + pauses)
     }
 
-    /// Returns the first turn if this wait spins. It then counts as one that paid, until its last turn shows that it
-    /// was in vain.
+    /// Returns the first turn if this wait spins. Its spinning then counts as having paid, until the last turn shows
+    /// that it was in vain.
     ///
     /// Some waits for an answer spin for so long that they outlast a wake: trials, and two of the waits that use up
     /// the credit. Otherwise two threads that wake each other would sleep for ever once they slept, because each
