@@ -124,6 +124,11 @@ impl Error {
         self
     }
 
+    /// Returns what the text adds to the kind.
+    pub(crate) fn detail(&self) -> Option<&str> {
+        self.0.detail.as_deref()
+    }
+
     pub(crate) fn with_detail(mut self, detail: impl Into<Box<str>>) -> Self {
         self.0.detail = Some(detail.into());
         self

@@ -189,16 +189,26 @@ impl Layout {
 
     /// Returns the 128-bit FNV-1a hash of the description.
     pub(crate) fn fingerprint(&self) -> [u8; 16] {
-        const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-        const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-        let hash = |hash: u128, byte: u8| (hash ^ u128::from(byte)).wrapping_mul(PRIME);
-        self.0.bytes().fold(BASIS, hash).to_le_bytes()
+        fingerprint_of(&self.0)
+    }
+
+    /// Returns the description.
+    pub(crate) fn into_text(self) -> String {
+        self.0
     }
 
     #[cfg(test)]
     pub(crate) fn text(&self) -> &str {
         &self.0
     }
+}
+
+/// Returns the fingerprint of a description: its FNV-1a hash of 128 bits.
+pub(crate) fn fingerprint_of(text: &str) -> [u8; 16] {
+    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    let hash = |hash: u128, byte: u8| (hash ^ u128::from(byte)).wrapping_mul(PRIME);
+    text.bytes().fold(BASIS, hash).to_le_bytes()
 }
 
 macro_rules! shareable {

@@ -1,4 +1,4 @@
-//! Memory-mapped files, shared memory and locks between processes, without `unsafe` in your code.
+//! Memory-mapped files, shared memory, and locks and containers between processes, without `unsafe` in your code.
 //!
 //! A file mapped into memory is read by plain loads and written by plain stores; the system fetches
 //! and stores pages behind the scenes. The danger elsewhere is that other processes can change the
@@ -39,6 +39,7 @@
 //! | allocate private memory, as a `[u8]` | [`AnonymousMapping`] |
 //! | share raw bytes between processes | [`SharedMemory`], [`ReadOnlySharedMemory`] |
 //! | share a value under a lock between processes | [`Shared`] of a [`Mutex`] or an [`RwLock`] |
+//! | share values by name, and hash maps, in a heap that grows | [`Segment`], [`containers::HashMap`] |
 //! | wait for other processes | [`Condvar`], [`Semaphore`], [`CountingSemaphore`], [`Barrier`], [`Event`], [`Once`] |
 //! | lock a file, or a range of one | [`FileLock`] |
 //!
@@ -61,6 +62,8 @@
 //!   [`Shared`] opens it. Several locks share one object as a tuple, an array, or a struct that
 //!   derives [`SharedType`](derive@SharedType). If an owner dies, its lock is recovered, and the next
 //!   owner is [notified](LockError).
+//! - A **segment** is an object that is a heap, with named values, [containers](containers::HashMap), and objects
+//!   that are found by their [`Offset`]: [`Segment`]. What it holds are values of [`Stored`] types.
 //! - An [`Error`] names the operation, the path, the offset and the cause. Match on its
 //!   [`ErrorKind`].
 //!
@@ -81,6 +84,9 @@
 //! | participants, owners and waiters of an object | [`inspect::Inspection`] |
 //! | proof that no process uses an object | [`inspect::ExclusiveClaim`] |
 //! | removing exactly the file that was inspected | [`inspect::ObjectFile`] |
+//! | what a segment contains, and whether it is whole | [`Segment::stats`], [`Segment::check`] |
+//! | options of a segment | [`SharedOptions::create_new_segment`], [`SharedOptions::open_segment`] |
+//! | growth of a segment, durability, what works read-only | [`Segment`] |
 //! | hints to the system | [`Advice`], [`HugePages`] |
 //! | a plain `&[u8]` | [`View::for_each_chunk`] (copies), [`Mapping::frozen`]; [`View::guarded_slice`] and [`View::as_slice`], which are `unsafe` |
 //! | signals, and other fault handlers | [`guard`] |
@@ -100,7 +106,7 @@
 //! | | Linux | Windows 10 and later | macOS |
 //! |---|---|---|---|
 //! | x86-64, aarch64 | yes | yes | yes |
-//! | other processors | every access is a system call; no [atomics](Atomic), no [`Shared`] | - | - |
+//! | other processors | every access is a system call; no [atomics](Atomic), no [`Shared`], no [`Segment`] | - | - |
 //! | [`SharedMemory::send`] | yes | no; [`duplicate_into`](SharedMemory::duplicate_into) | yes |
 //! | [`SharedMemory::freeze`], seals | yes | no | no |
 //! | [`Lifetime::Attached`] | no | yes | no |
@@ -117,11 +123,13 @@
 //!   [`#[derive(SharedType)]`](derive@SharedType) for structs of locks, and [`zerocopy`]'s derives for
 //!   [elements](Element). Without it there is no procedural macro to build.
 
+pub mod containers;
 mod error;
 pub mod guard;
 mod layout;
 mod mapping;
 mod peer;
+mod segment;
 mod shm;
 mod sync;
 mod sys;
@@ -134,6 +142,10 @@ pub use layout::{Element, Pod, Shareable};
 pub use mapping::{
     AnonymousMapping, FileContents, FileContentsOptions, MapOptions, Mapping, MappingCow,
     MappingMut, Region, Residency, SlidingWindow, page_size,
+};
+pub use segment::{
+    BlockStats, CheckReport, Damage, NamedKind, Offset, Segment, SegmentObject, SegmentStats,
+    Stored,
 };
 #[cfg(feature = "derive")]
 pub use sharemap_derive::{Shareable, SharedType};

@@ -15,8 +15,19 @@ use std::collections::BTreeSet;
 use parse::Library;
 
 /// The layers, bottom first; as in `layers.rs`.
-const LAYERS: [&str; 9] =
-    ["error", "layout", "sys", "guard", "view", "mapping", "shm", "peer", "sync"];
+const LAYERS: [&str; 11] = [
+    "error",
+    "layout",
+    "sys",
+    "guard",
+    "view",
+    "mapping",
+    "shm",
+    "peer",
+    "sync",
+    "segment",
+    "containers",
+];
 
 fn layer(path: &str) -> usize {
     let noun = path.split('/').next().unwrap().trim_end_matches(".rs");

@@ -1,7 +1,11 @@
-//! The golden image in FORMAT.md: this library writes the object exactly as documented there, and
-//! opens and uses the documented bytes.
+//! The golden images: the object in FORMAT.md, which this library writes exactly as documented there, and a segment.
+//! It opens and uses the bytes of both.
 
 mod common;
+#[path = "golden/format.rs"]
+mod format;
+#[path = "golden/segment.rs"]
+mod segment;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -161,9 +165,13 @@ fn find_again(path: &Path) {
 /// of the library.
 #[test]
 fn the_fingerprint_is_the_hash_of_the_description() {
+    assert_eq!(documented()[40..56], fnv(DESCRIPTION));
+}
+
+/// Returns the FNV-1a hash of 128 bits.
+fn fnv(text: &str) -> [u8; 16] {
     const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = (1 << 88) + (1 << 8) + 0x3b;
-    let hash =
-        DESCRIPTION.bytes().fold(BASIS, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
-    assert_eq!(documented()[40..56], hash.to_le_bytes());
+    let step = |hash: u128, byte: u8| (hash ^ u128::from(byte)).wrapping_mul(PRIME);
+    text.bytes().fold(BASIS, step).to_le_bytes()
 }

@@ -4,8 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers, bottom first.
-const LAYERS: [&str; 9] =
-    ["error", "layout", "sys", "guard", "view", "mapping", "shm", "peer", "sync"];
+const LAYERS: [&str; 11] = [
+    "error",
+    "layout",
+    "sys",
+    "guard",
+    "view",
+    "mapping",
+    "shm",
+    "peer",
+    "sync",
+    "segment",
+    "containers",
+];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {

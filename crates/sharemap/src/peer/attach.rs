@@ -155,7 +155,7 @@ enum Stage {
 fn stage(file: &File, location: &Location, attachment: Attachment) -> Result<Stage> {
     let path = location.path();
     let is_whole = is_named_when_whole(file, location);
-    let memory = match Memory::map(file, path, attachment, header::LEN) {
+    let memory = match Memory::map(file, path, attachment, header::LEN, 0) {
         // Where the name comes first, the creator sets the length after it.
         Err(error) if error.kind() == ErrorKind::Truncated && !is_whole => {
             return Ok(Stage::Empty);
@@ -165,7 +165,14 @@ fn stage(file: &File, location: &Location, attachment: Attachment) -> Result<Sta
     let header = Header::read(&memory)?;
     let state = memory.load::<u32>(header::STATE)?;
     match (header, state) {
-        (Some(header), header::READY) => Ok(Stage::Ready(memory, header)),
+        (Some(header), header::READY) if header.max == header.len => {
+            Ok(Stage::Ready(memory, header))
+        }
+        (Some(header), header::READY) => {
+            // Mapped again, with address space for its growth. The header is constant.
+            let memory = Memory::map(file, path, attachment, header.len, header.max)?;
+            Ok(Stage::Ready(memory, header))
+        }
         (Some(header), header::CREATING) => Ok(Stage::Begun(header)),
         (Some(_), header::FAULTED) => Err(faulted().with_path(path)),
         (Some(_), _) => {

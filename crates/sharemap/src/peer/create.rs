@@ -227,7 +227,7 @@ pub(super) fn clear_away(location: &Location, terms: &OpenOptions) -> Result<()>
 
 /// Returns the memory and the id of an object with a header; `None` if it has none yet.
 fn begun(file: &File, location: &Location) -> Result<Option<(Memory, [u8; 16])>> {
-    let memory = match Memory::map(file, location.path(), Attachment::Participant, header::LEN) {
+    let memory = match Memory::map(file, location.path(), Attachment::Participant, header::LEN, 0) {
         Err(error) if error.kind() == ErrorKind::Truncated => return Ok(None),
         memory => memory?,
     };
@@ -249,7 +249,7 @@ fn prepare(file: &File, location: &Location, header: &Header, fill: Fill<'_>) ->
         true => None,
         false => Some(begin(file, path, header.id)?),
     };
-    let memory = Memory::map(file, path, Attachment::Participant, header::LEN)?;
+    let memory = Memory::map(file, path, Attachment::Participant, header::LEN, 0)?;
     // Before the header, which ends with the magic: an opener that finds the magic finds this state.
     memory.store(header::STATE, header::CREATING)?;
     header.write(&memory)?;

@@ -63,6 +63,8 @@ pub(crate) struct ExpectedLayout {
     pub(crate) fingerprint: [u8; 16],
     /// The length of the payload in bytes.
     pub(crate) payload: u64,
+    /// The length that the payload of a new object may grow to, if it is more.
+    pub(crate) growable_to: u64,
     /// The number of participants of a new object; an existing one may have any number.
     pub(crate) participants: u32,
     /// The number of lanes of a new object; an existing one may have any number.
@@ -72,7 +74,7 @@ pub(crate) struct ExpectedLayout {
 impl ExpectedLayout {
     /// Returns a layout with 64 participants and 256 lanes.
     pub(crate) fn new(kind: u32, fingerprint: [u8; 16], payload: u64) -> Self {
-        Self { kind, fingerprint, payload, participants: 64, lanes: 256 }
+        Self { kind, fingerprint, payload, growable_to: 0, participants: 64, lanes: 256 }
     }
 }
 
@@ -115,18 +117,17 @@ impl Header {
         let participants_at = buckets_at + u64::from(WAIT_BUCKETS) * BUCKET;
         let lanes_at = participants_at + u64::from(shape.participants) * PARTICIPANT;
         let payload_at = (lanes_at + u64::from(shape.lanes) * LANE).next_multiple_of(ALIGNMENT);
-        let len = payload_at
-            .checked_add(shape.payload)
-            .filter(|&len| i64::try_from(len).is_ok())
-            .ok_or_else(|| {
-            Error::new(ErrorKind::Overflow, "create").with_length(shape.payload)
-        })?;
+        let end = |payload: u64| {
+            let end = payload_at.checked_add(payload).filter(|&end| i64::try_from(end).is_ok());
+            end.ok_or_else(|| Error::new(ErrorKind::Overflow, "create").with_length(payload))
+        };
+        let len = end(shape.payload)?;
         Ok(Self {
             kind: shape.kind,
             id,
             len,
             fingerprint: shape.fingerprint,
-            max: len,
+            max: len.max(end(shape.growable_to)?),
             participants: shape.participants,
             lanes: shape.lanes,
             buckets: WAIT_BUCKETS,

@@ -160,7 +160,7 @@ impl ObjectObserver {
 
     /// Observes the object in `file`. `name` is for errors; `path` is where the file was opened.
     pub(crate) fn over(file: &File, name: Option<&Path>, path: Option<PathBuf>) -> Result<Self> {
-        let memory = Memory::map(file, name, Attachment::ReadOnly, header::LEN)?;
+        let memory = Memory::map(file, name, Attachment::ReadOnly, header::LEN, 0)?;
         let header = Header::read(&memory)?;
         let id = header.map_or([0; 16], |header| header.id);
         let slots = liveness::Slots::find(memory.file().unwrap_or(file), path.as_deref(), id)

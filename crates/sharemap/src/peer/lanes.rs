@@ -25,7 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::guard::AtomicWord;
 use crate::peer::header::{LANE, WAITS_SINCE};
 use crate::peer::lane_cache::{AnnouncementRef, LaneCache};
-use crate::peer::machine::{AnnounceOrdering, Announced, SLOTS};
+use crate::peer::machine::{AnnounceOrdering, Announced, KEPT, KIND_MASK, SLOTS};
 use crate::peer::polling::{BRIEFLY, Polling};
 use crate::peer::session::{KEY_STEP, Session};
 
@@ -385,13 +385,29 @@ impl Session {
         Ok(None)
     }
 
+    /// Returns the announcement that this thread keeps.
+    pub(crate) fn kept(&self) -> Result<Option<Announced>> {
+        for lane in self.own_lanes() {
+            for slot in (1..=SLOTS).map(|index| self.header.lane(lane) + index * 8) {
+                if self.memory.load::<u64>(slot)? & KIND_MASK == KEPT {
+                    return Ok(Some(Announced { lane, slot }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Releases `lane` of the ending `thread`, unless the lane announces something.
     ///
     /// A lane that is kept is released when the session ends or, while it still announces something
     /// then, by the recoverer of this process.
     fn release_lane(&self, lane: u32, thread: u64) -> Result<()> {
         let Some(cache) = self.lane_caches.of(lane) else { return Ok(()) };
-        if !self.is_lane_of(cache, thread) || self.announces(lane)? {
+        if !self.is_lane_of(cache, thread) {
+            return Ok(());
+        }
+        self.withdraw_kept(lane)?;
+        if self.announces(lane)? {
             return Ok(());
         }
         // The lane's first word comes last, by a release store: once it is 0, another thread of this
@@ -401,6 +417,44 @@ impl Session {
         cache.thread.store(0, Ordering::Relaxed);
         self.inherited.forget(lane);
         self.memory.store(self.header.lane(lane), 0u32)
+    }
+
+    /// Claims `lane` for this thread if it is free. Returns `true` if that succeeded.
+    pub(super) fn claim_free_lane(&self, lane: u32) -> Result<bool> {
+        let participant = self.participant()?;
+        if self.inherited.avoids(lane) || !self.try_claim_lane(lane, participant)? {
+            return Ok(false);
+        }
+        self.register_lane(lane)?;
+        if let Some(cache) = self.lane_caches.of(lane) {
+            // The caller fills it.
+            cache.note_use(1);
+        }
+        Ok(true)
+    }
+
+    /// Releases a lane that [`claim_free_lane`](Self::claim_free_lane) has claimed.
+    pub(super) fn return_lane(&self, lane: u32) -> Result<()> {
+        let thread = NUMBER.get();
+        // The thread's destructor, which is ending, releases the lane if the list is gone.
+        let _ = OWNED.try_with(|owned| {
+            owned.borrow_mut().lanes.retain(|(key, _, other)| (*key, *other) != (self.key, lane));
+        });
+        self.release_lane(lane, thread)
+    }
+
+    /// Completes and withdraws the announcements that a thread keeps, in a lane of this process whose thread makes no
+    /// changes any more.
+    fn withdraw_kept(&self, lane: u32) -> Result<()> {
+        let record = self.header.lane(lane);
+        for at in (1..=SLOTS).map(|slot| record + slot * 8) {
+            let what = self.memory.load::<u64>(at)?;
+            if what & KIND_MASK == KEPT {
+                (self.release)(self, at, what, lane)?;
+                self.memory.store(at, 0u64)?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns `true` if a slot of `lane` is in use.
@@ -425,6 +479,7 @@ impl Session {
             if self.memory.load::<u32>(record)? != participant + 1 {
                 continue;
             }
+            self.withdraw_kept(lane)?;
             let announces = self.announces(lane)?;
             empty &= !announces;
             if !announces {

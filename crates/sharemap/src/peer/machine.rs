@@ -5,6 +5,7 @@
 //! part of one ([`CheckedSpan`](super::CheckedSpan)), which access guarded memory, and in tests on an explorer
 //! that schedules threads, delays their stores and kills processes.
 
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use crate::error::Result;
@@ -15,6 +16,9 @@ pub(crate) const SLOTS: u64 = 7;
 
 /// The bits of an announcement that are its kind. They are free because offsets are multiples of 16.
 pub(crate) const KIND_MASK: u64 = 0xf;
+
+/// The kind of an announcement that a thread keeps until it ends, and that recovery completes before it is withdrawn.
+pub(crate) const KEPT: u64 = 14;
 
 /// The bits of an announcement that are an offset into the object. The 16 bits above hold a number
 /// of the kind's own (FORMAT.md, "What a lane announces").
@@ -153,6 +157,14 @@ pub(crate) trait Machine {
 
     /// Loads a word of 64 bits.
     fn load_64(&self, at: u64) -> Result<u64>;
+    /// Prefetches the cache line of an offset, which may be anything.
+    #[inline(always)]
+    fn prefetch(&self, _at: u64) {}
+    /// Loads a word of 64 bits. Returns `None` for any error.
+    #[inline(always)]
+    fn try_load_64(&self, at: u64) -> Option<u64> {
+        self.load_64(at).ok()
+    }
     /// Stores a word of 64 bits by a plain release store.
     fn store_64(&self, at: u64, value: u64) -> Result<()>;
     /// Replaces a word of 64 bits. Returns its previous value.
@@ -165,6 +177,19 @@ pub(crate) trait Machine {
     fn read(&self, at: u64, into: &mut [u8]) -> Result<()>;
     /// Copies bytes into the object, under the same terms as [`read`](Self::read).
     fn write(&self, at: u64, from: &[u8]) -> Result<()>;
+
+    /// Executes a fence between loads: all loads before it, also those of [`read`](Self::read), are made before all
+    /// loads after it.
+    #[inline(always)]
+    fn fence_loads(&self) {
+        fence(Ordering::Acquire);
+    }
+    /// Executes a fence between stores: all stores before it are visible before all stores after it, also those of
+    /// [`write`](Self::write).
+    #[inline(always)]
+    fn fence_stores(&self) {
+        fence(Ordering::Release);
+    }
 
     /// Returns the number of lanes of the object.
     fn lanes(&self) -> u32;
@@ -198,6 +223,13 @@ pub(crate) trait Machine {
     fn wake(&self, at: u64, how_many: u32) -> Result<u32>;
     /// Sleeps for `time`. No wake ends the sleep.
     fn nap(&self, time: Duration);
+    /// Sleeps for `time`, as [`nap`](Self::nap) does. The caller waits while the word of 64 bits at `at` is `word`;
+    /// an implementation may end the sleep when it changes.
+    fn nap_while(&self, at: u64, word: u64, time: Duration) -> Result<()> {
+        let _ = (at, word);
+        self.nap(time);
+        Ok(())
+    }
     /// Waits for one turn before this thread registers to sleep: a pause of the processor, or one offer of it to
     /// other threads. `turn` is [`OWNED_TURN`] or [`ANSWER_TURN`] at first, and then what the previous turn
     /// returned. Returns `None`, without a wait, if it is time to sleep.

@@ -31,8 +31,9 @@ pub(crate) struct Memory {
     last_4: u64,
     /// The last offset of a word of 8 bytes within the object.
     last_8: u64,
-    /// The length in bytes; at least that of a header.
+    /// The length in bytes; at least that of a header. The reservation, if the object may grow.
     len: u64,
+    is_growable: bool,
     path: Option<Box<Path>>,
     mapping: Mapped,
 }
@@ -52,6 +53,9 @@ unsafe impl Sync for Memory {}
 impl Memory {
     /// Maps the whole file, which must have at least `least` bytes: [`header::LEN`] or more.
     ///
+    /// Reserves address space for `reserve` bytes, if that is more. Where the system maps the whole reservation, as
+    /// on Linux, growth of the file is visible without a call.
+    ///
     /// Fails with `Truncated` if it is shorter, and with `Unsupported` where faults cannot be recovered
     /// in place.
     ///
@@ -61,9 +65,13 @@ impl Memory {
         path: Option<&Path>,
         attachment: Attachment,
         least: u64,
+        reserve: u64,
     ) -> Result<Self> {
         let named = |error: Error| error.with_path(path);
-        let options = MapOptions::new();
+        let reserve = usize::try_from(reserve).map_err(|_| {
+            named(Error::new(ErrorKind::OutOfAddressSpace, "open").with_length(reserve))
+        })?;
+        let options = MapOptions::new().reserve(reserve);
         let mapping = match attachment {
             Attachment::Participant => options.map_mut(file).map(Mapped::Write),
             Attachment::ReadOnly => options.map(file).map(Mapped::Read),
@@ -83,14 +91,25 @@ impl Memory {
                  here",
             ));
         }
+        // Offsets are checked against the reservation. Those beyond the end of the file fault.
+        let len = if reserve == 0 { len } else { region.reserved().min(reserve) as u64 };
         Ok(Self {
             base,
             last_4: len - 4,
             last_8: len - 8,
             len,
+            is_growable: reserve != 0,
             path: path.map(Into::into),
             mapping,
         })
+    }
+
+    /// Grows the file to `len` bytes, within the reservation, and allocates its storage.
+    pub(crate) fn grow(&self, len: u64) -> Result<()> {
+        match (&self.mapping, usize::try_from(len)) {
+            (Mapped::Write(mapping), Ok(len)) => mapping.grow(len),
+            _ => Err(Error::new(ErrorKind::NotWritable, "grow").with_path(self.path())),
+        }
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -109,7 +128,14 @@ impl Memory {
     /// Makes the changes durable. Does nothing if this mapping cannot change the object.
     pub(crate) fn flush(&self) -> Result<()> {
         match &self.mapping {
-            Mapped::Write(mapping) => mapping.flush(),
+            Mapped::Write(mapping) => {
+                let region: &Region = mapping;
+                if (region.len() as u64) < self.len {
+                    // Another process may have grown the object.
+                    region.refresh_len()?;
+                }
+                mapping.flush()
+            }
             Mapped::Read(_) | Mapped::Private(_) => Ok(()),
         }
     }
@@ -135,6 +161,12 @@ impl Memory {
         }
     }
 
+    /// Prefetches the cache line of an offset, which may be anything.
+    #[inline]
+    pub(crate) fn prefetch(&self, at: u64) {
+        guard::prefetch(self.base.wrapping_add(at as usize));
+    }
+
     /// Calls `access`, which makes guarded accesses at `address`, and returns its result.
     ///
     /// `access` stores the address of a fault in its second argument, which is 0 before. In that case
@@ -152,16 +184,41 @@ impl Memory {
         if fault == 0 { Ok(value) } else { Err(self.fault(fault)) }
     }
 
-    /// Checks the bounds, then runs a guarded access.
+    /// Checks the bounds, then runs a guarded access. Runs it again if another process has grown the object.
     #[inline(always)]
-    fn run<T>(
-        &self,
-        at: u64,
-        size: u64,
-        access: impl FnOnce(*mut u8, &mut usize) -> T,
-    ) -> Result<T> {
+    fn run<T>(&self, at: u64, size: u64, access: impl Fn(*mut u8, &mut usize) -> T) -> Result<T> {
         let address = self.at(at, size)?;
-        self.access(address, access)
+        let mut fault = 0;
+        let mut value = access(address, &mut fault);
+        if fault != 0 {
+            // Only the value comes back, so that callers need not look again whether there is an error.
+            value = self.run_again(address, fault, access)?;
+        }
+        Ok(value)
+    }
+
+    /// Runs an access again that faulted, if the object is longer than when this process looked last.
+    #[cold]
+    fn run_again<T>(
+        &self,
+        address: *mut u8,
+        fault: usize,
+        access: impl Fn(*mut u8, &mut usize) -> T,
+    ) -> Result<T> {
+        match self.catch_up() {
+            true => self.access(address, access),
+            false => Err(self.fault(fault)),
+        }
+    }
+
+    /// Maps what other processes have added to the object, within the reservation. Returns `false` if objects of this
+    /// kind do not grow, so that an access need not be made again.
+    ///
+    /// Where the system maps the whole reservation, as Linux does, the memory is there already, and only the length
+    /// is learnt.
+    #[cold]
+    fn catch_up(&self) -> bool {
+        self.is_growable && self.mapping.region().refresh_len().is_ok()
     }
 
     /// Loads a word with acquire ordering.
@@ -169,6 +226,20 @@ impl Memory {
     pub(crate) fn load<W: AtomicWord>(&self, at: u64) -> Result<W> {
         // SAFETY: the word lies in the mapping, here and below; a misaligned address counts as a fault.
         self.run(at, size_of::<W>() as u64, |address, fault| unsafe { W::load(address, fault) })
+    }
+
+    /// Loads a word with acquire ordering, once. Returns `None` for any error.
+    ///
+    /// Callers that handle errors elsewhere need no room for one.
+    #[inline(always)]
+    pub(crate) fn try_load_64(&self, at: u64) -> Option<u64> {
+        if at > self.last_8 {
+            return None;
+        }
+        let mut fault = 0;
+        // SAFETY: as for `load`.
+        let value = unsafe { u64::load(self.base.wrapping_add(at as usize), &mut fault) };
+        (fault == 0).then_some(value)
     }
 
     /// Stores a word with release ordering, by a plain store.
@@ -211,16 +282,24 @@ impl Memory {
     #[inline(always)]
     pub(crate) fn read(&self, at: u64, into: &mut [u8]) -> Result<()> {
         let from = self.at(at, into.len() as u64)?;
+        let mut fault = 0;
         // SAFETY: `at` returned the address for as many bytes.
-        self.access(from, |from, fault| unsafe { self.read_at(from, into, fault) })
+        unsafe { self.read_at(from, into, &mut fault) };
+        if fault == 0 {
+            return Ok(());
+        }
+        match self.catch_up() {
+            // SAFETY: as above.
+            true => self.access(from, |from, fault| unsafe { self.read_at(from, into, fault) }),
+            false => Err(self.fault(fault)),
+        }
     }
 
     /// Copies `from` to offset `at`. The copy is not atomic, except for 4 and 8 bytes.
     #[inline(always)]
     pub(crate) fn write(&self, at: u64, from: &[u8]) -> Result<()> {
-        let to = self.at(at, from.len() as u64)?;
-        // SAFETY: `at` returned the address for as many bytes.
-        self.access(to, |to, fault| unsafe { self.write_at(to, from, fault) })
+        // SAFETY: `at` returns the address for as many bytes.
+        self.run(at, from.len() as u64, |to, fault| unsafe { self.write_at(to, from, fault) })
     }
 
     /// Copies bytes out of the object.
@@ -268,23 +347,32 @@ impl Memory {
     /// Returns a read-only view of `count` elements at offset `at`.
     pub(crate) fn view<T: Element>(&self, at: u64, count: u64) -> Result<View<'_, T>> {
         let (start, count) = self.place_of(at, count)?;
-        match &self.mapping {
+        self.after_growth(|| match &self.mapping {
             Mapped::Write(mapping) => mapping.view_at(start, count).map(|view| *view),
             Mapped::Read(mapping) => mapping.view_at(start, count),
             Mapped::Private(mapping) => mapping.view_at(start, count).map(|view| *view),
-        }
+        })
     }
 
     /// Returns a writable view of `count` elements at offset `at`, or a `NotWritable` error if the
     /// attachment is read-only.
     pub(crate) fn view_mut<T: Element>(&self, at: u64, count: u64) -> Result<ViewMut<'_, T>> {
         let (start, count) = self.place_of(at, count)?;
-        match &self.mapping {
+        self.after_growth(|| match &self.mapping {
             Mapped::Write(mapping) => mapping.view_at(start, count),
             Mapped::Private(mapping) => mapping.view_at(start, count),
             Mapped::Read(_) => {
                 Err(Error::new(ErrorKind::NotWritable, "view").with_path(self.path()))
             }
+        })
+    }
+
+    /// Returns the result of `view`. Views end where the object ended when this process last looked: if one is
+    /// out of bounds, another process may have grown the object, and `view` is called again with the new length.
+    fn after_growth<V>(&self, view: impl Fn() -> Result<V>) -> Result<V> {
+        match view() {
+            Err(error) if error.kind() == ErrorKind::OutOfBounds && self.catch_up() => view(),
+            view => view,
         }
     }
 
@@ -349,7 +437,7 @@ mod tests {
         std::fs::write(&path, [0; header::LEN as usize]).unwrap();
         let file = File::open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        let memory = Memory::map(&file, None, Attachment::ReadOnly, header::LEN).unwrap();
+        let memory = Memory::map(&file, None, Attachment::ReadOnly, header::LEN, 0).unwrap();
         for size in [0, 1, 4, 8, 64, header::LEN] {
             let last = header::LEN - size;
             let address = memory.at(last, size).unwrap();
@@ -362,5 +450,37 @@ mod tests {
         for size in [header::LEN + 1, u64::MAX] {
             assert_eq!(memory.at(0, size).unwrap_err().kind(), ErrorKind::OutOfBounds);
         }
+    }
+
+    #[test]
+    fn views_reach_what_another_process_has_grown() {
+        if guard::recovery() != Recovery::InPlace {
+            eprintln!("skipped: faults cannot be recovered in place here");
+            return;
+        }
+        const LEN: u64 = 1 << 16;
+        let path = std::env::temp_dir().join(format!("sharemap-grown-{}", std::process::id()));
+        std::fs::write(&path, [0; header::LEN as usize]).unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let map = |attachment| Memory::map(&file, None, attachment, header::LEN, LEN).unwrap();
+        let [writer, flusher] = [Attachment::Participant; 2].map(map);
+        let others = [Attachment::ReadOnly, Attachment::Participant, Attachment::CopyOnWrite];
+        let others = others.map(map);
+        for other in &others {
+            let error = other.view::<u8>(LEN / 2, 1).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::OutOfBounds);
+        }
+        writer.grow(LEN).unwrap();
+        writer.store(LEN / 2, 7_u64).unwrap();
+        for other in &others {
+            assert_eq!(other.view::<u64>(LEN / 2, 1).unwrap().get(0).unwrap(), 7);
+            let error = other.view::<u8>(LEN, 1).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::OutOfBounds);
+        }
+        assert!(others[1].view_mut::<u8>(LEN - 1, 1).is_ok());
+        // A flush covers it as well.
+        flusher.flush().unwrap();
+        assert_eq!(flusher.mapping.region().len() as u64, LEN);
     }
 }

@@ -13,7 +13,7 @@
 //! - `registry` keeps the sessions of this process. All [openings](Opening) of an object in this
 //!   process share one session.
 //! - `participants` and `lanes` maintain the tables. What a process knows by itself: `local` is its own
-//!   participant, `lane_cache` caches a thread's own lane, and `inherited` keeps the lanes that a forked
+//!   participant, `lane_cache` caches a thread's own lane, `free_lanes` lends a thread others, and `inherited` keeps the lanes that a forked
 //!   child must not claim.
 //! - `clean_flag` records whether the last participant detached cleanly, and `recovery` releases what
 //!   dead participants held.
@@ -24,6 +24,7 @@ mod checked_span;
 mod clean_flag;
 mod create;
 mod find;
+mod free_lanes;
 mod header;
 mod identity;
 mod inherited;
@@ -54,8 +55,8 @@ pub(crate) use inspect::ObjectObserver;
 pub use inspect::{ObjectInfo, Participant as AttachedProcess, State};
 pub(crate) use lane_cache::AnnouncementRef;
 pub(crate) use machine::{
-    ANSWER_TURN, Announced, Exchange, KIND_MASK, Liveness, Machine, OFFSET_MASK, OWNED_TURN, Slot,
-    delegate_world,
+    ANSWER_TURN, Announced, Exchange, KEPT, KIND_MASK, Liveness, Machine, OFFSET_MASK, OWNED_TURN,
+    Slot, delegate_world,
 };
 pub(crate) use memory::{Attachment, Memory};
 pub(crate) use opening::Opening;

@@ -116,6 +116,11 @@ impl Session {
         Ok(session)
     }
 
+    /// Returns the number that identifies this session in this process.
+    pub(crate) fn key(&self) -> u64 {
+        self.key
+    }
+
     /// Returns the memory of the object.
     pub(crate) fn memory(&self) -> &Memory {
         &self.memory
@@ -217,6 +222,16 @@ impl Machine for Session {
     #[inline(always)]
     fn load_64(&self, at: u64) -> Result<u64> {
         self.memory.load(at)
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, at: u64) {
+        self.memory.prefetch(at);
+    }
+
+    #[inline(always)]
+    fn try_load_64(&self, at: u64) -> Option<u64> {
+        self.memory.try_load_64(at)
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@
 
 mod algorithms;
 mod api;
-mod core;
+pub(crate) mod core;
 pub mod inspect;
 #[cfg(test)]
 mod tests;
@@ -49,7 +49,12 @@ pub(crate) fn recover(session: &Session, slot: u64, announcement: u64, lane: u32
 }
 
 /// Recovers a lock in the payload, by the kind of its announcement.
-fn recover_lock<W: Machine>(machine: &W, slot: u64, announcement: u64, lane: u32) -> Result<()> {
+pub(crate) fn recover_lock<W: Machine>(
+    machine: &W,
+    slot: u64,
+    announcement: u64,
+    lane: u32,
+) -> Result<()> {
     let (at, kind) = announcement::parse(announcement);
     match kind {
         // A once has its word and gate in the same places.

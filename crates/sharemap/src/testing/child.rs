@@ -4,7 +4,7 @@
 //! by lines of text, over the child's standard input and standard error. What only some systems can do with
 //! processes is in `sys::testing`.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
 
 use crate::sys::testing;
@@ -104,6 +104,14 @@ impl Second {
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         self.child.wait().unwrap();
+    }
+
+    /// Kills the process. Returns what it wrote to standard error since the last line that was received.
+    pub(crate) fn last_words(&mut self) -> String {
+        self.kill();
+        let mut rest = String::new();
+        let _ = self.output.read_to_string(&mut rest);
+        rest
     }
 
     /// Stops the process. Returns `false` where processes cannot be stopped.

@@ -104,6 +104,17 @@ pub fn pattern(len: usize) -> Vec<u8> {
 const ROLE: &str = "SHAREMAP_TEST_ROLE";
 const ARGUMENT: &str = "SHAREMAP_TEST_ARGUMENT";
 
+/// Returns how often a storm or a race is repeated: fewer times under an emulator, which is many times slower.
+#[allow(dead_code, reason = "not every test repeats something")]
+pub fn repeated(long: u64, short: u64) -> u64 {
+    let is_long = std::env::var_os("SHAREMAP_LONG").is_some_and(|long| long == "1");
+    match (is_long, std::env::var_os("SHAREMAP_EMULATED").is_some()) {
+        (true, _) => long,
+        (false, true) => short / 8,
+        (false, false) => short,
+    }
+}
+
 /// Returns the argument if this process is a child that was started to run `test`.
 pub fn role(test: &str) -> Option<PathBuf> {
     (std::env::var(ROLE).as_deref() == Ok(test))

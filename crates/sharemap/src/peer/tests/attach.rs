@@ -60,7 +60,7 @@ fn an_opening_waits_for_an_object_that_is_named_before_it_is_complete() {
             }
             tried = true;
             busy();
-            let memory = Memory::map(file, None, Attachment::Participant, header::LEN)?;
+            let memory = Memory::map(file, None, Attachment::Participant, header::LEN, 0)?;
             memory.store(header::STATE, header::CREATING)?;
             memory.write(8, &header.encode()[8..64])?;
             busy();

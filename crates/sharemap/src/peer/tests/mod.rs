@@ -92,7 +92,7 @@ impl Drop for Scratch {
 /// Maps the object at `path` without attaching to it.
 fn memory_of(path: &Path) -> Memory {
     let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-    Memory::map(&file, Some(path), Attachment::Participant, header::LEN).unwrap()
+    Memory::map(&file, Some(path), Attachment::Participant, header::LEN, 0).unwrap()
 }
 
 fn shape() -> ExpectedLayout {

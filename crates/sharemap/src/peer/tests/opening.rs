@@ -383,6 +383,7 @@ fn the_header_matches_format_md() {
         kind: 1,
         fingerprint: *b"fingerprint, 16.",
         payload: 8,
+        growable_to: 0,
         participants: 2,
         lanes: 3,
     };

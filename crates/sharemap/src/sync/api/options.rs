@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::peer::{OpenOptions, PowerCuts, Unclean};
 use crate::sys::{Lifetime, Owner, Scope};
 
-/// Options for creating and opening [`Shared`](crate::Shared) objects.
+/// Options for creating and opening [`Shared`](crate::Shared) objects and [segments](crate::Segment).
 ///
 /// By default, a new object has room for 64 processes and 256 threads, only this user may open it,
 /// and it lives until it is unlinked. The options end with a call such as
@@ -246,6 +246,16 @@ impl SharedOptions {
     pub fn open_timeout(mut self, open_timeout: Duration) -> Self {
         self.terms.open_timeout = open_timeout;
         self
+    }
+
+    /// Returns the numbers of participants and lanes of a new object.
+    pub(crate) fn tables(&self) -> (u32, u32) {
+        (self.participants, self.lanes)
+    }
+
+    /// Returns how an object is opened.
+    pub(crate) fn terms(&self) -> &OpenOptions {
+        &self.terms
     }
 }
 

@@ -38,7 +38,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use crate::error::Result;
-use crate::peer::ObjectObserver;
+use crate::peer::{self, ObjectObserver};
 use crate::shm::Location;
 use crate::sync::algorithms::barrier;
 use crate::sync::core::announcement::{self, Kind};
@@ -291,6 +291,8 @@ impl Inspection {
 
     /// Returns the locks that threads hold or wait for, in the order of their offsets.
     ///
+    /// The locks of a [`Segment`](crate::Segment), which a thread holds for one change only, are not among them.
+    ///
     /// # Errors
     /// - `Malformed` - a lane, an announcement or a lock's word is damaged.
     /// - `Fault` - the memory could not be accessed; the object may have been truncated.
@@ -322,6 +324,10 @@ impl Inspection {
         for lane in self.look.lanes()? {
             let process = self.look.process_of(lane.participant)?;
             for &(slot, what) in &lane.announced {
+                // Where a thread keeps its changes of a segment.
+                if what & peer::KIND_MASK == peer::KEPT {
+                    continue;
+                }
                 let (at, Some(part)) = announcement::parse(what) else {
                     return Err(self
                         .look

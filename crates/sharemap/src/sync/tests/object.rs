@@ -25,7 +25,13 @@ pub(super) fn create(location: &Location, layout: &ExpectedLayout) -> Arc<Sessio
 
 /// Creates an object without a name that has room for one lock. Returns `None` if the test is skipped.
 pub(in crate::sync) fn of_one_lock() -> Option<Arc<Session>> {
-    const LAYOUT: ExpectedLayout =
-        ExpectedLayout { kind: 79, fingerprint: [0; 16], payload: 64, participants: 2, lanes: 2 };
+    const LAYOUT: ExpectedLayout = ExpectedLayout {
+        kind: 79,
+        fingerprint: [0; 16],
+        payload: 64,
+        growable_to: 0,
+        participants: 2,
+        lanes: 2,
+    };
     has_atomics().then(|| create(&Location::anonymous(), &LAYOUT))
 }

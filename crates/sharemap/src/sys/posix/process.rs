@@ -2,6 +2,8 @@
 
 #![allow(unsafe_code, reason = "reads limits, and a clock of the kernel")]
 
+use std::sync::OnceLock;
+
 /// Returns the limit of open descriptors (`RLIMIT_NOFILE`).
 pub(crate) fn open_files_limit() -> Option<u64> {
     limit(libc::RLIMIT_NOFILE)
@@ -38,11 +40,15 @@ fn limit(resource: impl TryInto<i32>) -> Option<u64> {
 }
 
 /// Returns the number of processors of the machine (`_SC_NPROCESSORS_ONLN`), whichever of them this thread may
-/// use: other processes may use others.
+/// use: other processes may use others. Later calls return the same number.
 pub(crate) fn processors() -> usize {
-    // SAFETY: the call only returns a number.
-    let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
-    usize::try_from(count).unwrap_or(1)
+    // The C library reads a file for it.
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| {
+        // SAFETY: the call only returns a number.
+        let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+        usize::try_from(count).unwrap_or(1)
+    })
 }
 
 /// Returns the time since a moment that is the same for all processes. The clock is monotonic. On Linux it

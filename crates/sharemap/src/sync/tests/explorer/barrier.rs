@@ -1,13 +1,13 @@
 //! The barrier: no member passes before all have arrived, and a death is reported to all waiters.
 
-use super::search::{caught, sound, walked};
-use super::sim::Sim;
-use super::state::{Carry, LOCK, slots};
-use super::{Fault, Program, Setup};
 use crate::error::ErrorKind;
 use crate::peer::Announced;
 use crate::sync::algorithms::barrier::{Membership, RawBarrier};
 use crate::sync::core::announcement::Kind;
+use crate::testing::explorer::search::{caught, sound, walked};
+use crate::testing::explorer::sim::Sim;
+use crate::testing::explorer::state::{Carry, LOCK, slots};
+use crate::testing::explorer::{Fault, Program, Setup};
 
 const STATE: u64 = LOCK;
 const GATE: u64 = LOCK + 4;

@@ -3,12 +3,12 @@
 //!
 //! The disk may contain the memory of any moment since the last flush.
 
-use super::search::{caught, sound, walked};
-use super::sim::Sim;
-use super::state::{Carry, LOCK, MAX_PROCESSES, State};
-use super::{Fault, Program, Setup};
 use crate::error::Result;
 use crate::peer::{IN_ORDER, Mark, Others, PowerCuts};
+use crate::testing::explorer::search::{caught, sound, walked};
+use crate::testing::explorer::sim::Sim;
+use crate::testing::explorer::state::{Carry, LOCK, MAX_PROCESSES, State};
+use crate::testing::explorer::{Fault, Program, Setup};
 
 const MARK: u64 = LOCK;
 

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::search::{caught, sound, walked};
-use super::sim::Sim;
-use super::state::{Carry, LOCK};
-use super::{Fault, Program, Setup};
 use crate::error::ErrorKind;
 use crate::sync::algorithms::condvar::{Limit, RawCondvar};
 use crate::sync::algorithms::exclusive::{Acquisition, Exclusive, ReleaseState};
 use crate::sync::algorithms::mutex::RawMutex;
+use crate::testing::explorer::search::{caught, sound, walked};
+use crate::testing::explorer::sim::Sim;
+use crate::testing::explorer::state::{Carry, LOCK};
+use crate::testing::explorer::{Fault, Program, Setup};
 
 const CONDVAR: u64 = LOCK + 64;
 

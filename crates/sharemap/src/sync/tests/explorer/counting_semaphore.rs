@@ -1,10 +1,10 @@
 //! The counting semaphore: each post ends exactly one wait.
 
-use super::search::{caught, sound, walked};
-use super::sim::Sim;
-use super::state::{Carry, LOCK};
-use super::{Fault, Program, Setup};
 use crate::sync::algorithms::counting_semaphore::RawCountingSemaphore;
+use crate::testing::explorer::search::{caught, sound, walked};
+use crate::testing::explorer::sim::Sim;
+use crate::testing::explorer::state::{Carry, LOCK};
+use crate::testing::explorer::{Fault, Program, Setup};
 
 const COUNT: u64 = LOCK;
 const GATE: u64 = LOCK + 4;

@@ -1,15 +1,15 @@
 //! The mutex: exclusion, whole values, reports of deaths, no missed wake-ups.
 
-use super::machine::SimSlot;
-use super::search::{caught, sound, walked};
-use super::sim::Sim;
-use super::state::{Carry, LOCK, slots};
-use super::{Fault, Lanes, Program, Setup};
 use crate::error::{ErrorKind, Result};
 use crate::peer::{Machine, Slot};
 use crate::sync::algorithms::exclusive::{Acquisition, Exclusive, ReleaseState};
 use crate::sync::algorithms::mutex::RawMutex;
 use crate::sync::core::unlock::Waiting;
+use crate::testing::explorer::machine::SimSlot;
+use crate::testing::explorer::search::{caught, sound, walked};
+use crate::testing::explorer::sim::Sim;
+use crate::testing::explorer::state::{Carry, LOCK, slots};
+use crate::testing::explorer::{Fault, Lanes, Program, Setup};
 
 const WORD: u64 = LOCK;
 const GATE: u64 = LOCK + 4;

@@ -1,10 +1,10 @@
 //! The once: one thread at a time runs the action, and none after it is done.
 
-use super::search::{caught, sound, walked};
-use super::sim::Sim;
-use super::state::{Carry, LOCK};
-use super::{Fault, Program, Setup};
 use crate::sync::algorithms::once::{RawOnce, Turn};
+use crate::testing::explorer::search::{caught, sound, walked};
+use crate::testing::explorer::sim::Sim;
+use crate::testing::explorer::state::{Carry, LOCK};
+use crate::testing::explorer::{Fault, Program, Setup};
 
 const WORD: u64 = LOCK;
 const GATE: u64 = LOCK + 4;

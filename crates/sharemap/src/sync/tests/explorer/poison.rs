@@ -1,13 +1,13 @@
 //! Poison: a poisoned lock is refused until an owner repairs the value, and no death changes that.
 
-use super::search::{caught, sound, walked};
-use super::sim::Sim;
-use super::state::{Carry, LOCK};
-use super::{Fault, Program, Setup};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::algorithms::exclusive::{Acquisition, Exclusive, Poison, ReleaseState};
 use crate::sync::algorithms::mutex::RawMutex;
 use crate::sync::algorithms::rwlock::{RawRwLock, Reading};
+use crate::testing::explorer::search::{caught, sound, walked};
+use crate::testing::explorer::sim::Sim;
+use crate::testing::explorer::state::{Carry, LOCK};
+use crate::testing::explorer::{Fault, Program, Setup};
 
 const WORD: u64 = LOCK;
 const MUTEX_GATE: u64 = LOCK + 4;

@@ -1,14 +1,14 @@
 //! The reader-writer lock: exclusion, whole values, reports of deaths, no missed wake-ups.
 
-use super::search::{caught, sound, walked};
-use super::sim::Sim;
-use super::state::{Carry, LOCK};
-use super::{Fault, Lanes, Program, Setup};
 use crate::error::Result;
 use crate::peer::{Machine, Slot};
 use crate::sync::algorithms::exclusive::{Acquisition, Exclusive, ReleaseState};
 use crate::sync::algorithms::rwlock::{RawRwLock, Reading};
 use crate::sync::core::unlock::Waiting;
+use crate::testing::explorer::search::{caught, sound, walked};
+use crate::testing::explorer::sim::Sim;
+use crate::testing::explorer::state::{Carry, LOCK};
+use crate::testing::explorer::{Fault, Lanes, Program, Setup};
 
 const WORD: u64 = LOCK;
 const SEEN: u64 = LOCK + 4;

@@ -1,11 +1,11 @@
 //! The semaphore: there are never more holders than permits, and no death loses a permit.
 
-use super::search::{caught, sound, walked};
-use super::sim::Sim;
-use super::state::{Carry, LOCK, State, record};
-use super::{Fault, Lanes, Program, Setup};
 use crate::peer::Machine;
 use crate::sync::algorithms::semaphore::RawSemaphore;
+use crate::testing::explorer::search::{caught, sound, walked};
+use crate::testing::explorer::sim::Sim;
+use crate::testing::explorer::state::{Carry, LOCK, State, record};
+use crate::testing::explorer::{Fault, Lanes, Program, Setup};
 
 const COUNT: u64 = LOCK;
 const GATE: u64 = LOCK + 8;

@@ -37,8 +37,14 @@ const LINES: u64 = 512;
 const LINE: u64 = 64;
 const PAYLOAD: u64 = LINES + 16 * LINE;
 
-const SHAPE: ExpectedLayout =
-    ExpectedLayout { kind: 78, fingerprint: [0; 16], payload: PAYLOAD, participants: 4, lanes: 8 };
+const SHAPE: ExpectedLayout = ExpectedLayout {
+    kind: 78,
+    fingerprint: [0; 16],
+    payload: PAYLOAD,
+    growable_to: 0,
+    participants: 4,
+    lanes: 8,
+};
 
 const MANY: u32 = 10_000_000;
 const SHORT: Duration = Duration::from_secs(3);

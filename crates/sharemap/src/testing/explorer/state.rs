@@ -4,15 +4,15 @@ use std::collections::VecDeque;
 
 use crate::sync::core::word::{DIED, LANE as LANE_MASK, POISONED, UPGRADABLE, owner};
 
-/// The length of the shared object: lanes, then locks, then participants.
-pub(super) const MEMORY: usize = 272;
+/// The length of the shared object, unless a setup says more: lanes, then locks, then participants.
+pub(crate) const MEMORY: usize = 272;
 /// The offset of the lock under test.
-pub(super) const LOCK: u64 = 128;
+pub(crate) const LOCK: u64 = 128;
 /// The offset of the participants' records: a word each, which is 1 while the record is in use.
 const RECORDS: u64 = 256;
-pub(super) const MAX_PROCESSES: usize = 3;
+pub(crate) const MAX_PROCESSES: usize = 3;
 /// The number of slots in a lane.
-pub(super) const SLOTS: u64 = 3;
+pub(crate) const SLOTS: u64 = 3;
 /// The length of a lane: the slots, and the number of the owning participant + 1.
 const LANE: u64 = 32;
 const TAKEN: u64 = 24;
@@ -20,64 +20,66 @@ const TAKEN: u64 = 24;
 const BUFFER: usize = 8;
 
 /// Returns the offset of a lane's first slot.
-pub(super) fn slots(lane: usize) -> u64 {
+pub(crate) fn slots(lane: usize) -> u64 {
     lane as u64 * LANE
 }
 
 /// Returns the offset of a lane's owner.
-pub(super) fn taken(lane: usize) -> u64 {
+pub(crate) fn taken(lane: usize) -> u64 {
     lane as u64 * LANE + TAKEN
 }
 
 /// Returns the lane of a slot.
-pub(super) fn lane_at(slot: u64) -> usize {
+pub(crate) fn lane_at(slot: u64) -> usize {
     (slot / LANE) as usize
 }
 
 /// Returns `true` if `at` is the offset of a slot.
-pub(super) fn is_slot(at: u64) -> bool {
+pub(crate) fn is_slot(at: u64) -> bool {
     at < LOCK && at % LANE != TAKEN
 }
 
 /// Returns the offset of a participant's record.
-pub(super) fn record(participant: usize) -> u64 {
+pub(crate) fn record(participant: usize) -> u64 {
     RECORDS + 4 * participant as u64
 }
 
 /// A store of 4 or 8 bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Store {
-    pub(super) at: u64,
-    pub(super) size: u8,
-    pub(super) value: u64,
+pub(crate) struct Store {
+    pub(crate) at: u64,
+    pub(crate) size: u8,
+    pub(crate) value: u64,
 }
 
 /// The values that a program keeps from one of its steps to the next.
-pub(super) type Carry = [u64; 4];
+pub(crate) type Carry = [u64; 4];
 
 /// A simulated process.
 #[derive(Clone, Debug)]
-pub(super) struct Process {
-    pub(super) alive: bool,
-    pub(super) done: bool,
+pub(crate) struct Process {
+    pub(crate) alive: bool,
+    pub(crate) done: bool,
     /// The process replaces a killed one, and has not attached yet.
-    pub(super) newcomer: bool,
-    pub(super) step: u32,
-    pub(super) carry: Carry,
+    pub(crate) newcomer: bool,
+    pub(crate) step: u32,
+    pub(crate) carry: Carry,
     /// The results of the operations of the current step, which a repeated run of the step gets again.
-    pub(super) log: Vec<u64>,
-    pub(super) buffer: VecDeque<Store>,
+    pub(crate) log: Vec<u64>,
+    pub(crate) buffer: VecDeque<Store>,
     /// A store that is delayed until after another one, by a planted fault.
-    pub(super) delayed: Option<Store>,
-    pub(super) asleep: Option<u64>,
+    pub(crate) delayed: Option<Store>,
+    pub(crate) asleep: Option<u64>,
+    /// The word whose change ends the sleep.
+    pub(crate) watched: Option<u64>,
     /// The lane that the process owns.
-    pub(super) lane: Option<u8>,
+    pub(crate) lane: Option<u8>,
     /// The slots that the process itself has noted as used, as bits.
-    pub(super) slots: u8,
+    pub(crate) slots: u8,
 }
 
 impl Process {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             alive: true,
             done: false,
@@ -88,61 +90,66 @@ impl Process {
             buffer: VecDeque::new(),
             delayed: None,
             asleep: None,
+            watched: None,
             lane: None,
             slots: 0,
         }
     }
 
-    pub(super) fn can_step(&self) -> bool {
-        self.alive && !self.done && self.asleep.is_none()
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.asleep.is_some() || self.watched.is_some()
+    }
+
+    pub(crate) fn can_step(&self) -> bool {
+        self.alive && !self.done && !self.is_asleep()
     }
 }
 
 /// The knowledge of the checks, which processes cannot see.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Ghost {
+pub(crate) struct Ghost {
     /// How each process holds the lock; 0: it does not.
-    pub(super) inside: [u8; MAX_PROCESSES],
+    pub(crate) inside: [u8; MAX_PROCESSES],
     /// An owner died, and no owner that was told has released the word since.
-    pub(super) owed: bool,
+    pub(crate) owed: bool,
     /// The last release of the word poisoned the value.
-    pub(super) poisoned: bool,
+    pub(crate) poisoned: bool,
     /// The number of values that were made current.
-    pub(super) commits: u32,
+    pub(crate) commits: u32,
     /// Counters of the test.
-    pub(super) count: [u32; 4],
+    pub(crate) count: [u32; 4],
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct State {
-    pub(super) memory: [u8; MEMORY],
-    pub(super) processes: Vec<Process>,
+pub(crate) struct State {
+    pub(crate) memory: Vec<u8>,
+    pub(crate) processes: Vec<Process>,
     /// The kernel locks on the participants' slots: the holding process + 1.
-    pub(super) locks: [u8; MAX_PROCESSES],
-    pub(super) ghost: Ghost,
-    pub(super) stalls: u8,
-    pub(super) deaths: u8,
-    pub(super) kills: u8,
-    pub(super) newcomers: u8,
-    pub(super) expiries: u8,
+    pub(crate) locks: [u8; MAX_PROCESSES],
+    pub(crate) ghost: Ghost,
+    pub(crate) stalls: u8,
+    pub(crate) deaths: u8,
+    pub(crate) kills: u8,
+    pub(crate) newcomers: u8,
+    pub(crate) expiries: u8,
     /// The process that made the last step.
-    pub(super) last: u8,
+    pub(crate) last: u8,
     /// How often a process that could continue was preempted.
-    pub(super) preemptions: u8,
+    pub(crate) preemptions: u8,
 }
 
 /// The words that the checks follow.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     /// A lock word. The death of an owner that it names must be reported to the next owner.
-    pub(super) word: Option<u64>,
+    pub(crate) word: Option<u64>,
     /// A selector. Each store to it makes a value current.
-    pub(super) selector: Option<u64>,
+    pub(crate) selector: Option<u64>,
 }
 
 impl State {
     /// Returns two hashes of the whole state. Different states hardly ever have equal hashes.
-    pub(super) fn fingerprint(&self) -> u128 {
+    pub(crate) fn fingerprint(&self) -> u128 {
         let mut hash = (0x9e37_79b9_7f4a_7c15_u64, 0xc2b2_ae3d_27d4_eb4f_u64);
         let mut number = |n: u64| {
             hash.0 = (hash.0 ^ n).wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(29);
@@ -169,7 +176,7 @@ impl State {
                 number(store.at << 8 | u64::from(store.size));
                 number(store.value);
             }
-            number(process.asleep.map_or(0, |at| at + 1));
+            number(process.asleep.or(process.watched).map_or(0, |at| at + 1));
         }
         let bytes = |bytes: &[u8]| bytes.iter().fold(0, |all, &byte| all << 8 | u64::from(byte));
         number(bytes(&self.locks));
@@ -193,15 +200,15 @@ impl State {
     }
 
     /// Returns the word in memory. Buffered stores are ignored.
-    pub(super) fn peek_32(&self, at: u64) -> u32 {
+    pub(crate) fn peek_32(&self, at: u64) -> u32 {
         self.peek(at, 4) as u32
     }
 
-    pub(super) fn peek_64(&self, at: u64) -> u64 {
+    pub(crate) fn peek_64(&self, at: u64) -> u64 {
         self.peek(at, 8)
     }
 
-    pub(super) fn set_32(&mut self, at: u64, value: u32) {
+    pub(crate) fn set_32(&mut self, at: u64, value: u32) {
         let at = at as usize;
         self.memory[at..at + 4].copy_from_slice(&value.to_le_bytes());
     }
@@ -215,7 +222,7 @@ impl State {
     }
 
     /// Executes a store in memory, and updates the knowledge of the checks.
-    pub(super) fn commit(&mut self, watch: Watch, store: Store) {
+    pub(crate) fn commit(&mut self, watch: Watch, store: Store) {
         if watch.word == Some(store.at) {
             let new = store.value as u32;
             if new & (LANE_MASK | DIED) == 0 {
@@ -230,24 +237,30 @@ impl State {
         }
         let (at, size) = (store.at as usize, store.size as usize);
         self.memory[at..at + size].copy_from_slice(&store.value.to_le_bytes()[..size]);
+        for process in &mut self.processes {
+            if process.watched == Some(store.at) {
+                process.watched = None;
+                process.log.push(0);
+            }
+        }
     }
 
     /// Executes the oldest buffered store of a process.
-    pub(super) fn drain_one(&mut self, watch: Watch, process: usize) {
+    pub(crate) fn drain_one(&mut self, watch: Watch, process: usize) {
         if let Some(store) = self.processes[process].buffer.pop_front() {
             self.commit(watch, store);
         }
     }
 
     /// Executes all buffered stores of a process.
-    pub(super) fn drain(&mut self, watch: Watch, process: usize) {
+    pub(crate) fn drain(&mut self, watch: Watch, process: usize) {
         while !self.processes[process].buffer.is_empty() {
             self.drain_one(watch, process);
         }
     }
 
     /// Adds a plain store to the buffer of a process.
-    pub(super) fn buffer(&mut self, watch: Watch, process: usize, store: Store) {
+    pub(crate) fn buffer(&mut self, watch: Watch, process: usize, store: Store) {
         if self.processes[process].buffer.len() == BUFFER {
             self.drain_one(watch, process);
         }
@@ -255,7 +268,7 @@ impl State {
     }
 
     /// Returns what the process loads: its own last buffered store, or memory.
-    pub(super) fn load(&mut self, watch: Watch, process: usize, at: u64, size: u8) -> u64 {
+    pub(crate) fn load(&mut self, watch: Watch, process: usize, at: u64, size: u8) -> u64 {
         let end = at + u64::from(size);
         for store in self.processes[process].buffer.iter().rev() {
             if store.at == at && store.size == size {
@@ -271,7 +284,7 @@ impl State {
     }
 
     /// Kills the process after `retired` of its buffered stores have been executed.
-    pub(super) fn kill(&mut self, watch: Watch, process: usize, retired: usize) {
+    pub(crate) fn kill(&mut self, watch: Watch, process: usize, retired: usize) {
         for _ in 0..retired {
             self.drain_one(watch, process);
         }

@@ -197,11 +197,11 @@ fn long() -> bool {
 const MOST: usize = 8_000;
 
 /// The number of states that are searched for a planted fault before random walks begin.
-const FOUND_WITHIN: usize = 12_000;
+const FOUND_WITHIN: usize = 40_000;
 
 /// Searches a setup, which must have no violation: the first states in the short form, all in the long.
 #[track_caller]
-pub(super) fn sound(name: &str, setup: &Setup) {
+pub(crate) fn sound(name: &str, setup: &Setup) {
     let started = std::time::Instant::now();
     let (setup, most) = match long() {
         true => (setup.long(), usize::MAX),
@@ -221,7 +221,7 @@ pub(super) fn sound(name: &str, setup: &Setup) {
 
 /// Walks a setup at random, without a violation; twenty times as often in the long form.
 #[track_caller]
-pub(super) fn walked(name: &str, setup: &Setup, walks: u64) {
+pub(crate) fn walked(name: &str, setup: &Setup, walks: u64) {
     let started = std::time::Instant::now();
     let walks = if long() { walks * 20 } else { walks };
     for seed in 0..walks {
@@ -234,7 +234,7 @@ pub(super) fn walked(name: &str, setup: &Setup, walks: u64) {
 
 /// Searches a setup for its planted fault, and then walks at random. The fault must be found.
 #[track_caller]
-pub(super) fn caught(name: &str, setup: &Setup) {
+pub(crate) fn caught(name: &str, setup: &Setup) {
     let started = std::time::Instant::now();
     let free = setup.free();
     let walks = (0..5_000).map(|seed| free.walk(seed));

@@ -11,7 +11,7 @@ use crate::peer::{Announced, Exchange, Liveness, Machine, Slot};
 
 /// A slot of the simulated process, at which faults of announcements are planted.
 #[derive(Clone, Copy)]
-pub(super) struct SimSlot(pub(super) Announced);
+pub(crate) struct SimSlot(pub(crate) Announced);
 
 impl Slot<Sim<'_>> for SimSlot {
     fn named(self) -> u32 {
@@ -44,7 +44,7 @@ impl Slot<Sim<'_>> for SimSlot {
 
 impl Sim<'_> {
     /// Returns an empty slot of a lane of this process.
-    pub(super) fn empty_slot(&self) -> Result<SimSlot> {
+    pub(crate) fn empty_slot(&self) -> Result<SimSlot> {
         self.claim_lane()?;
         Ok(SimSlot(self.announcing(0)))
     }
@@ -275,6 +275,20 @@ impl Machine for Sim<'_> {
 
     fn nap(&self, _time: Duration) {
         self.turn("nap", 0, |_| Some(0));
+    }
+
+    fn nap_while(&self, at: u64, word: u64, _time: Duration) -> Result<()> {
+        let watch = self.setup.watch;
+        self.turn("nap while", at, |live| {
+            live.state.drain(watch, self.me);
+            if live.state.peek_64(at) == word {
+                live.state.processes[self.me].watched = Some(at);
+                None
+            } else {
+                Some(0)
+            }
+        });
+        Ok(())
     }
 
     fn spin(&self, _turn: u32) -> Option<u32> {

@@ -14,46 +14,46 @@ use crate::error::Result;
 use crate::sync::core::word::POISONED;
 
 /// The payload of the unwinding that suspends a process after its turn.
-pub(super) struct Suspended;
+pub(crate) struct Suspended;
 
 /// More operations than any step of a program has, in any order.
 const LONGEST: usize = 600;
 
 /// A time after every deadline, in seconds.
-pub(super) const LATE: u64 = 1 << 40;
+pub(crate) const LATE: u64 = 1 << 40;
 
 /// The event that is being applied.
-pub(super) struct Live {
-    pub(super) state: State,
+pub(crate) struct Live {
+    pub(crate) state: State,
     /// The position in the log of the process.
-    pub(super) cursor: usize,
+    pub(crate) cursor: usize,
     /// The operation of this turn has been executed.
-    pub(super) spent: bool,
+    pub(crate) spent: bool,
     /// The outcome of the operation to choose.
-    pub(super) variant: usize,
+    pub(crate) variant: usize,
     /// The number of possible outcomes.
-    pub(super) variants: usize,
-    pub(super) violation: Option<String>,
-    pub(super) trace: Option<Vec<String>>,
+    pub(crate) variants: usize,
+    pub(crate) violation: Option<String>,
+    pub(crate) trace: Option<Vec<String>>,
 }
 
 /// The machine that one process runs on during one event.
-pub(super) struct Sim<'a> {
-    pub(super) setup: &'a Setup,
-    pub(super) me: usize,
-    pub(super) live: RefCell<Live>,
+pub(crate) struct Sim<'a> {
+    pub(crate) setup: &'a Setup,
+    pub(crate) me: usize,
+    pub(crate) live: RefCell<Live>,
     /// The milliseconds that seem to have passed in this step.
-    pub(super) passed: Cell<u32>,
+    pub(crate) passed: Cell<u32>,
     /// The slot and the announcement that [`Fault::LateAnnouncement`] holds back.
-    pub(super) late: Cell<Option<(u64, u64)>>,
+    pub(crate) late: Cell<Option<(u64, u64)>>,
     /// Whether a death was to be reported when the first word of two was loaded.
-    pub(super) owed: Cell<bool>,
+    pub(crate) owed: Cell<bool>,
 }
 
 impl Sim<'_> {
     /// Executes an operation that other processes can observe, or that observes them. Suspends the process if
     /// its turn is spent, or if `operation` returns `None`.
-    pub(super) fn turn(
+    pub(crate) fn turn(
         &self,
         name: &str,
         at: u64,
@@ -83,7 +83,7 @@ impl Sim<'_> {
     }
 
     /// Executes an operation that other processes cannot observe.
-    pub(super) fn aside(
+    pub(crate) fn aside(
         &self,
         name: &str,
         at: u64,
@@ -118,12 +118,12 @@ impl Sim<'_> {
         value
     }
 
-    pub(super) fn load(&self, at: u64, size: u8) -> u64 {
+    pub(crate) fn load(&self, at: u64, size: u8) -> u64 {
         let watch = self.setup.watch;
         self.turn("load", at, |live| Some(live.state.load(watch, self.me, at, size)))
     }
 
-    pub(super) fn store(&self, store: Store) {
+    pub(crate) fn store(&self, store: Store) {
         self.aside("store", store.at, |live| {
             let watch = self.setup.watch;
             let state = &mut live.state;
@@ -143,6 +143,11 @@ impl Sim<'_> {
                     state.buffer(watch, self.me, half(at, store.value));
                     state.buffer(watch, self.me, half(at + 4, store.value >> 32));
                 }
+                Fault::KeepHigh(first, last) if (first..=last).contains(&store.at) => {
+                    let high = state.load(watch, self.me, store.at, 8) & !0xffff;
+                    let value = high | store.value & 0xffff;
+                    state.buffer(watch, self.me, Store { value, ..store });
+                }
                 _ => state.buffer(watch, self.me, store),
             }
             store.value
@@ -150,7 +155,7 @@ impl Sim<'_> {
     }
 
     /// Executes a locked instruction, which drains the buffer first. `new` returns the value to store.
-    pub(super) fn atomically(
+    pub(crate) fn atomically(
         &self,
         name: &str,
         at: u64,
@@ -171,7 +176,7 @@ impl Sim<'_> {
         })
     }
 
-    pub(super) fn swap(&self, at: u64, size: u8, value: u64) -> u64 {
+    pub(crate) fn swap(&self, at: u64, size: u8, value: u64) -> u64 {
         match self.setup.fault {
             Fault::PlainSwap(plain) if plain == at => {
                 let found = self.load(at, size);
@@ -183,7 +188,7 @@ impl Sim<'_> {
         }
     }
 
-    pub(super) fn compare_exchange(&self, at: u64, size: u8, current: u64, new: u64) -> u64 {
+    pub(crate) fn compare_exchange(&self, at: u64, size: u8, current: u64, new: u64) -> u64 {
         let name = if self.live.borrow().trace.is_some() {
             format!("compare_exchange {current:#x} by {new:#x}")
         } else {
@@ -208,7 +213,7 @@ impl Sim<'_> {
     }
 
     /// Reads or changes the knowledge of the checks, at the moment of the operation before.
-    pub(super) fn ghost(&self, look: impl FnOnce(&mut Ghost) -> std::result::Result<(), String>) {
+    pub(crate) fn ghost(&self, look: impl FnOnce(&mut Ghost) -> std::result::Result<(), String>) {
         self.aside("ghost", 0, |live| {
             if let Err(violation) = look(&mut live.state.ghost) {
                 live.violation.get_or_insert(violation);
@@ -218,7 +223,7 @@ impl Sim<'_> {
     }
 
     /// Returns the result of an operation that must not fail. An error is a violation.
-    pub(super) fn expect<T>(&self, result: Result<T>) -> T {
+    pub(crate) fn expect<T>(&self, result: Result<T>) -> T {
         match result {
             Ok(value) => value,
             Err(error) => {
@@ -229,7 +234,7 @@ impl Sim<'_> {
     }
 
     /// Returns the number of deaths so far.
-    pub(super) fn deaths(&self) -> u64 {
+    pub(crate) fn deaths(&self) -> u64 {
         self.aside("deaths", 0, |live| live.state.deaths.into())
     }
 }

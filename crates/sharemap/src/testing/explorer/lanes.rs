@@ -9,7 +9,7 @@ use crate::peer::{Announced, Liveness, Machine};
 
 /// How processes get lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lanes {
+pub(crate) enum Lanes {
     /// Each process always has the lane of its own number.
     Fixed,
     /// A process claims the lowest free lane when it needs one, and may release it.
@@ -27,12 +27,12 @@ impl Sim<'_> {
         (lane as usize).checked_sub(1)
     }
 
-    pub(super) fn has_lane(&self, lane: usize) -> bool {
+    pub(crate) fn has_lane(&self, lane: usize) -> bool {
         self.own_lane() == Some(lane)
     }
 
     /// Claims the lowest free lane, unless this process has a lane.
-    pub(super) fn claim_lane(&self) -> Result<()> {
+    pub(crate) fn claim_lane(&self) -> Result<()> {
         if self.own_lane().is_some() {
             return Ok(());
         }
@@ -69,7 +69,7 @@ impl Sim<'_> {
     }
 
     /// Releases the lane of an ending thread, which announces nothing.
-    pub(super) fn release_lane(&self) -> Result<()> {
+    pub(crate) fn release_lane(&self) -> Result<()> {
         let Some(lane) = self.own_lane() else { return Ok(()) };
         self.store_32(taken(lane), 0)?;
         self.aside("no lane", lane as u64, |live| {
@@ -81,7 +81,7 @@ impl Sim<'_> {
     }
 
     /// Returns a free slot of this process's lane for an announcement.
-    pub(super) fn announcing(&self, what: u64) -> Announced {
+    pub(crate) fn announcing(&self, what: u64) -> Announced {
         let slot = self.aside("take a slot", what, |live| {
             let process = &mut live.state.processes[self.me];
             let lane = process.lane.map_or(self.me, usize::from);
@@ -94,7 +94,7 @@ impl Sim<'_> {
     }
 
     /// Probes the lane's participant, and recovers it if it is dead.
-    pub(super) fn probe_lane(&self, lane: u32) -> Result<Liveness> {
+    pub(crate) fn probe_lane(&self, lane: u32) -> Result<Liveness> {
         let participant = match self.setup.lanes {
             Lanes::Fixed => lane as usize,
             Lanes::Pooled => match self.load_32(taken(lane as usize))?.checked_sub(1) {
@@ -159,7 +159,7 @@ impl Sim<'_> {
                 continue;
             }
             if self.setup.fault != Fault::NoRecovery {
-                crate::sync::recover_lock(self, slot, announcement, lane as u32)?;
+                (self.setup.recover)(self, slot, announcement, lane as u32)?;
             }
             self.store_64(slot, 0)?;
         }
@@ -167,7 +167,7 @@ impl Sim<'_> {
     }
 
     /// Attaches a newcomer, which holds the kernel lock of its slot, and recovers the previous owner.
-    pub(super) fn attach(&self) {
+    pub(crate) fn attach(&self) {
         if self.setup.fault != Fault::TakesOverUnrecovered {
             self.expect(self.recover(self.me));
         }

@@ -1,0 +1,574 @@
+//! `HashMap`: a hash map that processes share.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::error::{ErrorKind, Result};
+use crate::mapping::MappingMut;
+use crate::peer::Session;
+use crate::segment::map::{self, Existing, Extent, Form, Inserted, Key, Map, Shape, Value};
+use crate::segment::{self, Segment, Stored, description, fits_word, word_of};
+use crate::view::View;
+
+/// A hash map in a [`Segment`], from keys `K` to values `V`.
+///
+/// Keys and values are of the types of [`Stored`]: integers and other plain data, `str`, and `[u8]`. Pairs whose key and
+/// value have at most 8 bytes each are stored in place; others in a block of memory.
+///
+/// - [`get`](Self::get) takes no lock and writes nothing, so that readers do not disturb each other.
+/// - [`insert`](Self::insert), [`update`](Self::update) and [`remove`](Self::remove) take one of 16 locks, which a process
+///   that is killed does not keep.
+/// - Every change of a key is one step for all others: a reader finds the old value or the new one, and never a part of
+///   each.
+///
+/// A lookup of a key that is present costs about what it costs in a fast map of the program's own. A lookup of one that
+/// is absent costs about twice as much as there.
+///
+/// The map grows by small steps, except that its directory, which has 8 bytes for about 100 entries, doubles at once.
+/// Each map has a seed of its own, so that keys which collide cannot be chosen without knowing it; if the hashes of very
+/// many keys are alike nevertheless, `insert` fails with [`TooLarge`](ErrorKind::TooLarge).
+///
+/// # Examples
+/// ```
+/// use sharemap::containers::HashMap;
+/// use sharemap::{Location, Segment};
+///
+/// # fn main() -> sharemap::Result<()> {
+/// let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
+/// let ages = HashMap::<str, u32>::create_new(&segment, "ages")?;
+/// ages.insert("Ada", &36)?;
+/// assert_eq!(ages.get("Ada")?, Some(36));
+/// assert_eq!(ages.update("Ada", |age| age + 1)?, Some(37));
+/// assert_eq!(ages.remove("Ada")?, Some(37));
+/// assert_eq!(ages.get("Ada")?, None);
+/// # Ok(()) }
+/// ```
+pub struct HashMap<K: Stored + ?Sized, V: Stored + ?Sized> {
+    pub(super) segment: Segment,
+    state: Arc<State>,
+    of: PhantomData<fn(&K) -> &V>,
+}
+
+/// What clones of a handle share.
+#[derive(Debug)]
+struct State {
+    shape: Shape,
+    /// The map's directory, as this process saw it last.
+    directory: AtomicU64,
+}
+
+impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
+    /// Where keys and values lie.
+    const FORM: Form = match (fits_word::<K>(), fits_word::<V>()) {
+        (true, true) => Form::Words,
+        (true, false) => Form::Values,
+        (false, _) => Form::Keys,
+    };
+
+    /// Creates a map with a name that no object of the segment has.
+    ///
+    /// # Errors
+    /// - `AlreadyExists` - an object has the name.
+    ///
+    /// Otherwise as for [`Segment::create_value`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{*, containers::HashMap};
+    /// # fn main() -> Result<()> {
+    /// let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
+    /// let prices = HashMap::<u64, f64>::create_new(&segment, "prices")?;
+    /// let error = HashMap::<u64, f64>::create_new(&segment, "prices").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    /// # Ok(()) }
+    /// ```
+    pub fn create_new(segment: &Segment, name: &str) -> Result<Self> {
+        match segment.create_map(name, Self::FORM, &text::<K, V>())? {
+            Some(shape) => Self::over(segment, shape),
+            None => Err(segment.named_object(ErrorKind::AlreadyExists, "create", name)),
+        }
+    }
+
+    /// Opens the map with a name.
+    ///
+    /// # Errors
+    /// - `NotFound` - no object has the name.
+    /// - `WrongKind`, `WrongType` - the object is a value, or a map of other types.
+    ///
+    /// Otherwise as for [`Segment::value`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{*, containers::HashMap};
+    /// # fn main() -> Result<()> {
+    /// let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
+    /// let prices = HashMap::<u64, f64>::create_new(&segment, "prices")?;
+    /// let error = HashMap::<u64, u64>::open(&segment, "prices").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::WrongType);
+    /// # Ok(()) }
+    /// ```
+    pub fn open(segment: &Segment, name: &str) -> Result<Self> {
+        Self::open_described(segment, name, &text::<K, V>())
+    }
+
+    /// Opens a map of the types that `text` describes, for programs that learn them when they run.
+    ///
+    /// `K` and `V` are types of like lengths: for a type of at most 8 bytes `u64`, of which the upper bytes are 0, and
+    /// for others `[u8]`. The caller makes sure that the bytes that it stores are values of the types. If not, reads of
+    /// them fail with `Invalid`.
+    #[doc(hidden)]
+    pub fn open_described(segment: &Segment, name: &str, text: &str) -> Result<Self> {
+        match segment.open_map(name, text)? {
+            Some(shape) => Self::over(segment, shape),
+            None => Err(segment.named_object(ErrorKind::NotFound, "open", name)),
+        }
+    }
+
+    /// Opens the map with a name, or creates it.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), except `NotFound`, and as for [`create_new`](Self::create_new), except
+    /// `AlreadyExists`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::{*, containers::HashMap};
+    /// # fn main() -> Result<()> {
+    /// let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
+    /// HashMap::<u64, f64>::open_or_create(&segment, "prices")?.insert(&7, &1.5)?;
+    /// let prices = HashMap::<u64, f64>::open_or_create(&segment, "prices")?;
+    /// assert_eq!(prices.get(&7)?, Some(1.5));
+    /// # Ok(()) }
+    /// ```
+    pub fn open_or_create(segment: &Segment, name: &str) -> Result<Self> {
+        Self::open_or_create_described(segment, name, &text::<K, V>())
+    }
+
+    /// Opens or creates a map of the types that `text` describes, as for [`open_described`](Self::open_described).
+    #[doc(hidden)]
+    pub fn open_or_create_described(segment: &Segment, name: &str, text: &str) -> Result<Self> {
+        loop {
+            if let Some(shape) = segment.open_map(name, text)? {
+                return Self::over(segment, shape);
+            }
+            if let Some(shape) = segment.create_map(name, Self::FORM, text)? {
+                return Self::over(segment, shape);
+            }
+        }
+    }
+
+    fn over(segment: &Segment, shape: Shape) -> Result<Self> {
+        let shape = shape.require_form(Self::FORM).map_err(|error| segment.named(error))?;
+        let state = Arc::new(State { shape, directory: AtomicU64::new(0) });
+        Ok(Self { segment: segment.clone(), state, of: PhantomData })
+    }
+
+    /// Returns a copy of the value of a key; `None` if the key is absent.
+    ///
+    /// Takes no lock, and writes nothing.
+    ///
+    /// # Errors
+    /// - `NotFound` - the map was removed from the segment.
+    /// - `Busy` - writers replaced the value in all of many attempts.
+    /// - `Invalid` - the bytes are not a valid value of `V`.
+    /// - `Malformed` - the segment is damaged; see [`Segment::check`].
+    /// - `Fault` - the memory could not be accessed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
+    /// let names = segment.hash_map::<u32, str>("names")?;
+    /// names.insert(&7, "seven")?;
+    /// assert_eq!(names.get(&7)?.as_deref(), Some("seven"));
+    /// assert_eq!(names.get(&8)?, None);
+    /// # Ok(()) }
+    /// ```
+    #[inline]
+    pub fn get(&self, key: &K) -> Result<Option<V::Owned>> {
+        self.get_hashed(&self.map(), &self.key(key), key)
+    }
+
+    /// Returns copies of the values of several keys, in the order of the keys.
+    ///
+    /// For keys whose entries are not in the processor's caches this is faster than calls of [`get`](Self::get): the
+    /// entries are prefetched together. Each value is of its own moment.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
+    /// let squares = segment.hash_map::<u64, u64>("squares")?;
+    /// squares.extend([(&2, &4), (&3, &9)])?;
+    /// assert_eq!(squares.get_many([&3, &5, &2])?, [Some(9), None, Some(4)]);
+    /// # Ok(()) }
+    /// ```
+    pub fn get_many<const N: usize>(&self, keys: [&K; N]) -> Result<[Option<V::Owned>; N]> {
+        let map = self.map();
+        let hashed = keys.map(|key| self.key(key));
+        // First all words of the directory, then all buckets, and then the lookups.
+        map.prefetch(&hashed);
+        let mut values = [const { None }; N];
+        for ((value, hashed), key) in values.iter_mut().zip(&hashed).zip(keys) {
+            *value = self.get_hashed(&map, hashed, key)?;
+        }
+        Ok(values)
+    }
+
+    /// Returns `true` if the map has the key.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
+    /// let seen = segment.hash_map::<str, ()>("seen")?;
+    /// seen.insert("first", &())?;
+    /// assert!(seen.contains_key("first")? && !seen.contains_key("second")?);
+    /// # Ok(()) }
+    /// ```
+    #[inline]
+    pub fn contains_key(&self, key: &K) -> Result<bool> {
+        let found = self.map().get(&self.key(key), |_| Ok(()));
+        found.map(|found| found.is_some()).map_err(|error| self.segment.named(error))
+    }
+
+    /// Inserts a key, or replaces its value. Returns a copy of the previous value.
+    ///
+    /// # Errors
+    /// - `NoSpace` - the segment is full and may not grow, or its file system is full. The map is as before.
+    /// - `TooLarge` - key and value together are longer than about 64 MiB, or the hashes of too many keys are alike.
+    /// - `NotWritable` - the segment is open for reading only.
+    /// - `TooManyThreads` - no lane became free within about 100 ms.
+    /// - `TooManyProcesses` - a forked child could not attach.
+    ///
+    /// Otherwise as for [`get`](Self::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
+    /// let ages = segment.hash_map::<str, u32>("ages")?;
+    /// assert_eq!(ages.insert("Ada", &36)?, None);
+    /// assert_eq!(ages.insert("Ada", &37)?, Some(36));
+    /// # Ok(()) }
+    /// ```
+    pub fn insert(&self, key: &K, value: &V) -> Result<Option<V::Owned>> {
+        match self.put(key, value, Existing::Replaced, |value| self.copy_out(value))? {
+            Inserted::Replaced(previous) => Ok(Some(previous)),
+            Inserted::New | Inserted::Kept => Ok(None),
+        }
+    }
+
+    /// Replaces the value of a key by what `change` makes of it. Returns the new value; `None` if the key is absent.
+    ///
+    /// `change` is called without a lock, and again with the new value if another thread changed it meanwhile: the
+    /// update is one step. It may use the segment, also the same map.
+    ///
+    /// # Errors
+    /// As for [`insert`](Self::insert).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
+    /// let hits = segment.hash_map::<str, u64>("hits")?;
+    /// assert_eq!(hits.update("home", |hits| hits + 1)?, None);
+    /// hits.insert("home", &0)?;
+    /// assert_eq!(hits.update("home", |hits| hits + 1)?, Some(1));
+    /// # Ok(()) }
+    /// ```
+    pub fn update<W: std::borrow::Borrow<V>>(
+        &self,
+        key: &K,
+        mut change: impl FnMut(V::Owned) -> W,
+    ) -> Result<Option<W>> {
+        loop {
+            let found =
+                self.map().get(&self.key(key), |value| Ok((value.word, self.copy_out(value)?)));
+            let found = found.map_err(|error| self.segment.named(error))?;
+            let Some((word, value)) = found else { return Ok(None) };
+            let new = change(value);
+            match self.put(key, new.borrow(), Existing::ReplacedIf(word), |_| Ok(()))? {
+                Inserted::Kept => {}
+                Inserted::New | Inserted::Replaced(()) => return Ok(Some(new)),
+            }
+        }
+    }
+
+    /// Removes a key. Returns a copy of its value; `None` if the key is absent.
+    ///
+    /// # Errors
+    /// - `NotWritable` - the segment is open for reading only.
+    /// - `TooManyThreads` - no lane became free within about 100 ms.
+    /// - `TooManyProcesses` - a forked child could not attach.
+    ///
+    /// Otherwise as for [`get`](Self::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
+    /// let ages = segment.hash_map::<str, u32>("ages")?;
+    /// ages.insert("Ada", &36)?;
+    /// assert_eq!(ages.remove("Ada")?, Some(36));
+    /// assert_eq!(ages.remove("Ada")?, None);
+    /// # Ok(()) }
+    /// ```
+    pub fn remove(&self, key: &K) -> Result<Option<V::Owned>> {
+        let key = self.key(key);
+        self.segment.with(|allocator| {
+            self.map().remove(allocator, &key, &mut map::nothing_else, |value| self.copy_out(value))
+        })
+    }
+
+    /// Inserts all pairs of an iterator. Pairs that were inserted before an error stay.
+    ///
+    /// # Errors
+    /// As for [`insert`](Self::insert).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
+    /// let ages = segment.hash_map::<str, u32>("ages")?;
+    /// ages.extend([("Ada", &36), ("Grace", &45)])?;
+    /// assert_eq!(ages.len()?, 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn extend<'a>(&self, pairs: impl IntoIterator<Item = (&'a K, &'a V)>) -> Result<()> {
+        for (key, value) in pairs {
+            self.put(key, value, Existing::Replaced, |_| Ok(()))?;
+        }
+        Ok(())
+    }
+
+    /// Calls `read` with a view of the value of a key, and returns what it returned; `None` if the key is absent.
+    ///
+    /// Values in blocks are read in place, without a copy. `read` is called again if the value was replaced while it read,
+    /// and what it returned then is discarded. Until it returns, the bytes that it sees may be those of another value.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get), and those that `read` returns.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
+    /// let pages = segment.hash_map::<u64, [u8]>("pages")?;
+    /// pages.insert(&1, b"first line\nsecond line")?;
+    /// assert_eq!(pages.read(&1, |page| page.find(b'\n'))?, Some(Some(10)));
+    /// # Ok(()) }
+    /// ```
+    pub fn read<R>(
+        &self,
+        key: &K,
+        mut read: impl FnMut(View<'_, u8>) -> Result<R>,
+    ) -> Result<Option<R>> {
+        let memory = self.segment.session().memory();
+        let key = self.key(key);
+        if Self::FORM == Form::Words {
+            // Not in place: of a word that is replaced meanwhile, `read` could see a part of each.
+            let found = self.map().get(&key, |value| Ok(value.word));
+            let Some(word) = found.map_err(|error| self.segment.named(error))? else {
+                return Ok(None);
+            };
+            let copy = MappingMut::anonymous(size_of::<u64>())?;
+            copy.view::<u64>()?.set(0, word)?;
+            return read(*copy.view_at::<u8>(0, V::LEN.unwrap_or(size_of::<u64>()))?).map(Some);
+        }
+        let found = self.map().get(&key, |value| read(memory.view(value.at, value.len)?));
+        found.map_err(|error| self.segment.named(error))
+    }
+
+    /// Returns the number of keys.
+    ///
+    /// Reads the tags of all entries, as the map keeps no count: writers would all change it. While others write, the
+    /// number is one between the least and the greatest during the call.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
+    /// let ages = segment.hash_map::<str, u32>("ages")?;
+    /// assert!(ages.is_empty()?);
+    /// ages.insert("Ada", &36)?;
+    /// assert_eq!(ages.len()?, 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn len(&self) -> Result<u64> {
+        self.map().len().map_err(|error| self.segment.named(error))
+    }
+
+    /// Returns `true` if the map has no key. Reads what [`len`](Self::len) reads.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get).
+    ///
+    /// # Examples
+    /// See [`len`](Self::len).
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Returns the number of entries in the memory that the map has.
+    ///
+    /// A page of entries is replaced before all of them are used, so that the map has about two thirds of as many keys.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
+    /// let ages = segment.hash_map::<str, u32>("ages")?;
+    /// ages.insert("Ada", &36)?;
+    /// assert!(ages.capacity()? >= 1 && ages.memory()? >= 4096);
+    /// # Ok(()) }
+    /// ```
+    pub fn capacity(&self) -> Result<u64> {
+        self.extent().map(|extent| extent.capacity)
+    }
+
+    /// Returns the bytes of memory that the map has: its directories, pages of entries, and blocks.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get).
+    ///
+    /// # Examples
+    /// See [`capacity`](Self::capacity).
+    pub fn memory(&self) -> Result<u64> {
+        self.extent().map(|extent| extent.memory)
+    }
+
+    fn extent(&self) -> Result<Extent> {
+        self.map().extent().map_err(|error| self.segment.named(error))
+    }
+
+    fn put<R>(
+        &self,
+        key: &K,
+        value: &V,
+        existing: Existing,
+        mut read: impl FnMut(Value) -> Result<R>,
+    ) -> Result<Inserted<R>> {
+        let (key, bytes) = (self.key(key), value.stored_bytes());
+        // What memory is slow to deliver arrives while the change begins.
+        self.map().prefetch(std::slice::from_ref(&key));
+        // Here, where the length is known.
+        let word = if Self::FORM == Form::Words { word_of(bytes) } else { 0 };
+        self.segment.with(|allocator| match Self::FORM {
+            Form::Words => self.map().insert_word(allocator, &key, word, existing, &mut read),
+            Form::Values | Form::Keys => {
+                let also = &mut map::nothing_else;
+                self.map().insert_block(allocator, &key, bytes, existing, also, &mut read)
+            }
+        })
+    }
+
+    #[inline]
+    pub(super) fn map(&self) -> Map<'_, Session> {
+        self.segment.map(&self.state.shape, &self.state.directory)
+    }
+
+    #[inline]
+    fn key<'k>(&self, key: &'k K) -> Key<'k> {
+        let bytes = key.stored_bytes();
+        match fits_word::<K>() {
+            true => self.state.shape.word_key(word_of(bytes)),
+            false => self.state.shape.long_key(bytes),
+        }
+    }
+
+    /// Returns a copy of the value of `key`, whose hash is known.
+    #[inline(always)]
+    fn get_hashed(
+        &self,
+        map: &Map<'_, Session>,
+        hashed: &Key<'_>,
+        key: &K,
+    ) -> Result<Option<V::Owned>> {
+        match map.get_at_once(Self::FORM, hashed, |value| self.copy_out(value).ok()) {
+            Some(found) => Ok(found),
+            // The key as the caller has it, so that what is above stays in registers.
+            None => self.get_slowly(key),
+        }
+    }
+
+    fn get_slowly(&self, key: &K) -> Result<Option<V::Owned>> {
+        let found = self.map().get(&self.key(key), |value| self.copy_out(value));
+        found.map_err(|error| self.segment.named(error))
+    }
+
+    /// Copies a value out.
+    #[inline]
+    pub(super) fn copy_out(&self, value: Value) -> Result<V::Owned> {
+        match Self::FORM {
+            Form::Words => V::of_word(value.word),
+            Form::Values | Form::Keys => {
+                segment::copy_out::<V>(self.segment.session().memory(), value.at, value.len)
+            }
+        }
+    }
+}
+
+impl Segment {
+    /// Opens the [`HashMap`] with a name, or creates it.
+    ///
+    /// # Errors
+    /// As for [`HashMap::open_or_create`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
+    /// let prices = segment.hash_map::<u64, f64>("prices")?;
+    /// prices.insert(&7, &101.5)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn hash_map<K: Stored + ?Sized, V: Stored + ?Sized>(
+        &self,
+        name: &str,
+    ) -> Result<HashMap<K, V>> {
+        HashMap::open_or_create(self, name)
+    }
+}
+
+/// Returns the description of a map's type.
+fn text<K: Stored + ?Sized, V: Stored + ?Sized>() -> String {
+    format!("map<{},{}>", description::<K>(), description::<V>())
+}
+
+impl<K: Stored + ?Sized, V: Stored + ?Sized> Clone for HashMap<K, V> {
+    fn clone(&self) -> Self {
+        Self { segment: self.segment.clone(), state: Arc::clone(&self.state), of: PhantomData }
+    }
+}
+
+impl<K: Stored + ?Sized, V: Stored + ?Sized> fmt::Debug for HashMap<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HashMap").field("segment", &self.segment).finish_non_exhaustive()
+    }
+}

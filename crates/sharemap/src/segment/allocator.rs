@@ -1,0 +1,578 @@
+//! The allocator: blocks of size classes from the lane's own stacks, and runs of whole spans.
+//!
+//! A lane takes blocks from the top of its stack, and adds blocks that it frees. Only the lane's thread uses the
+//! stack, so neither needs an atomic operation: the stack's new top is one store, or part of a redo record that
+//! attaches the block to something in the same step. An empty stack is filled from the bitmaps of the class's spans,
+//! and of a full one half is put back, by a record each.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::peer::Machine;
+use crate::segment::change::{Change, change};
+use crate::segment::completion::complete;
+use crate::segment::heap::{Blocks, ClassEntry, Heap, RUN, Span, SpanKind, malformed};
+use crate::segment::lane_area::{self, LaneArea, Space, Top};
+use crate::segment::size_class::{CLASSES, class_of, most_kept};
+
+/// The allocator of a segment, as one lane uses it.
+pub(crate) struct Allocator<'a, M: Machine> {
+    pub(super) machine: &'a M,
+    pub(super) space: &'a Space,
+    pub(super) heap: Heap,
+    pub(super) area: LaneArea,
+    /// The number of the lock of class 0. Those of the other classes follow, and then the segment's.
+    pub(super) first_lock: u32,
+    /// Grows the segment's file to a length. May be called again with the same length.
+    pub(super) grow: &'a dyn Fn(u64) -> Result<()>,
+}
+
+/// A block that the lane has taken from its stack, once the top counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// The offset of the block.
+    pub(super) at: u64,
+    /// To be stored, or recorded in the change that attaches the block.
+    pub(super) top: Top,
+}
+
+/// Two blocks on the top of the lane's stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pair {
+    /// The offsets of the blocks, the uppermost first.
+    pub(super) at: [u64; 2],
+    class: u32,
+    blocks: u32,
+}
+
+impl Pair {
+    /// Records in a change that takes the first `taken` blocks that the block at `freed`, of the same class, is free.
+    /// Returns the top that the change must commit.
+    pub(super) fn exchange<M: Machine>(
+        self,
+        allocator: &Allocator<'_, M>,
+        change: &mut Change<'_, M>,
+        taken: u32,
+        freed: u64,
+    ) -> Top {
+        // In the place of the lowest block that is taken.
+        let index = self.blocks - taken;
+        change.record(allocator.area.place(self.class, index), freed);
+        Top { class: self.class, blocks: index + 1 }
+    }
+}
+
+/// A piece of memory that is prepared for a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    Block(Taken),
+    /// So many spans.
+    Run(u64),
+}
+
+/// What a change frees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Freed {
+    /// The block at this offset, of this class. The lane's stack has room for it.
+    Block(u64, u32),
+    /// The run at this offset.
+    Run(u64),
+}
+
+/// The new tops of stacks that a change commits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tops {
+    tops: [Top; Self::MOST],
+    count: usize,
+}
+
+impl Tops {
+    /// The largest number of tops of a change.
+    const MOST: usize = 3;
+
+    /// Adds a top, of a stack that has none here.
+    #[inline]
+    pub(super) fn push(&mut self, top: Top) {
+        debug_assert!(self.as_slice().iter().all(|other| other.class != top.class));
+        self.tops[self.count] = top;
+        self.count += 1;
+    }
+
+    pub(super) fn as_slice(&self) -> &[Top] {
+        &self.tops[..self.count]
+    }
+}
+
+impl<M: Machine> Allocator<'_, M> {
+    /// Allocates the body of the lane's area, if it has none yet. All else of the allocator needs it.
+    pub(super) fn prepare(&mut self) -> Result<()> {
+        if self.area.body != 0 {
+            return Ok(());
+        }
+        if self.area.is_busy(self.machine)? {
+            // The change that allocates the body may have failed by a fault.
+            complete(self.machine, self.space, self.area)?;
+            let LaneArea { at, lane, .. } = self.area;
+            self.area = LaneArea::load(self.machine, self.space, at, lane)?;
+            return self.prepare();
+        }
+        let at = change(self.machine, self.space, self.area, |change| {
+            let spans = lane_area::BODY_LEN.div_ceil(self.heap.span_len());
+            let at = self.take_run(change, spans)?;
+            change.record(self.area.body_word(), at);
+            change.commit(&[])?;
+            Ok(at)
+        })?;
+        self.area.body = at;
+        Ok(())
+    }
+
+    /// Returns a block of at least `len` bytes, and the top that takes it.
+    ///
+    /// Fails with `NoSpace` if the segment is full, and with `TooLarge` if `len` needs a run of spans.
+    #[inline]
+    pub(super) fn take(&self, len: u64) -> Result<Taken> {
+        let class = class_of(len).ok_or_else(|| Error::new(ErrorKind::TooLarge, "allocate"))?;
+        let blocks = match self.area.blocks(self.machine, class)? {
+            0 => self.refill(class, 1)?,
+            blocks => blocks,
+        };
+        Ok(Taken { at: self.stacked(class, blocks - 1)?, top: Top { class, blocks: blocks - 1 } })
+    }
+
+    /// Returns two blocks of at least `len` bytes, of which a change takes one or both.
+    ///
+    /// Fails like [`take`](Self::take).
+    pub(super) fn take_two(&self, len: u64) -> Result<Pair> {
+        let class = class_of(len).ok_or_else(|| Error::new(ErrorKind::TooLarge, "allocate"))?;
+        let mut blocks = self.area.blocks(self.machine, class)?;
+        while blocks < 2 {
+            blocks = self.refill(class, 2)?;
+        }
+        let at = [self.stacked(class, blocks - 1)?, self.stacked(class, blocks - 2)?];
+        Ok(Pair { at, class, blocks })
+    }
+
+    /// Returns the block in the place number `index` of a stack.
+    #[inline]
+    fn stacked(&self, class: u32, index: u32) -> Result<u64> {
+        let place = self.area.place(class, index);
+        let at = self.machine.load_64(place)?;
+        match self.heap.span_of(at) {
+            Some(_) if at % 16 == 0 => Ok(at),
+            _ => Err(malformed(place)),
+        }
+    }
+
+    /// Prepares a piece of memory of any length for a change: a block, or a run of spans.
+    #[inline]
+    pub(super) fn reserve(&self, len: u64) -> Result<Piece> {
+        match class_of(len) {
+            // Spans may be so short, in tests, that they have no block of the class.
+            Some(class) if self.heap.layouts[class as usize].count > 0 => {
+                self.take(len).map(Piece::Block)
+            }
+            _ => Ok(Piece::Run(len.div_ceil(self.heap.span_len()))),
+        }
+    }
+
+    /// Prepares to free the block or the run that begins at `at`: makes room in the lane's stack.
+    ///
+    /// Fails with `Invalid` if none begins at `at`.
+    #[inline]
+    pub(super) fn prepare_free(&self, at: u64) -> Result<Freed> {
+        let no_block = || {
+            Error::new(ErrorKind::Invalid, "free")
+                .with_offset(at)
+                .with_detail("no block begins there")
+        };
+        let span = self.heap.span_of(at).ok_or_else(no_block)?;
+        match self.heap.kind(self.machine, span)? {
+            SpanKind::Class(ClassEntry { class, .. }) => {
+                if self.heap.blocks(span, class).index(at).is_none() {
+                    return Err(no_block());
+                }
+                if self.area.blocks(self.machine, class)? >= self.most_kept(class) {
+                    self.spill(class)?;
+                }
+                Ok(Freed::Block(at, class))
+            }
+            SpanKind::Run(_) if self.heap.span(span) == at => Ok(Freed::Run(at)),
+            _ => Err(no_block()),
+        }
+    }
+
+    /// Returns `true` if the block that was prepared is still one of that class. The change holds the lock under which
+    /// the block is attached, so that this stays so.
+    pub(super) fn is_current(&self, freed: Freed) -> Result<bool> {
+        let Freed::Block(at, class) = freed else { return Ok(true) };
+        match self.heap.span_of(at).map(|span| self.heap.kind(self.machine, span)).transpose()? {
+            Some(SpanKind::Class(entry)) => Ok(entry.class == class),
+            _ => Ok(false),
+        }
+    }
+
+    /// Takes a piece, and frees what is to be freed, in a change that commits `tops` as well. Returns the offset of
+    /// the piece, or 0.
+    #[inline]
+    pub(super) fn trade(
+        &self,
+        change: &mut Change<'_, M>,
+        piece: Option<Piece>,
+        freed: Option<Freed>,
+        tops: &mut Tops,
+    ) -> Result<u64> {
+        if let (Some(Piece::Block(taken)), Some(Freed::Block(at, class))) = (piece, freed) {
+            if taken.top.class == class {
+                // In its place: the stack has as many blocks as before.
+                change.record(self.area.place(class, taken.top.blocks), at);
+                return Ok(taken.at);
+            }
+        }
+        // The piece first: it must not be of the memory that is freed, which is still in use.
+        let taken = match piece {
+            Some(Piece::Block(taken)) => {
+                tops.push(taken.top);
+                taken.at
+            }
+            Some(Piece::Run(spans)) => self.take_run(change, spans)?,
+            None => 0,
+        };
+        match freed {
+            Some(Freed::Block(at, class)) => tops.push(self.give(at, class)?),
+            Some(Freed::Run(at)) => self.give_run(change, at)?,
+            None => {}
+        }
+        Ok(taken)
+    }
+
+    /// Takes a block and frees two of the same class, in one change. The stack had room for one more before. Returns
+    /// the top that the change must commit.
+    pub(super) fn trade_two(
+        &self,
+        change: &mut Change<'_, M>,
+        taken: Taken,
+        freed: [u64; 2],
+    ) -> Result<Top> {
+        let Top { class, blocks } = taken.top;
+        // The first in the place of the block that is taken, the second above the top.
+        change.record(self.area.place(class, blocks), freed[0]);
+        self.machine.store_64(self.area.place(class, blocks + 1), freed[1])?;
+        Ok(Top { class, blocks: blocks + 2 })
+    }
+
+    /// Adds a block of a class, for which there is room, to the lane's stack. Returns the top that frees it.
+    #[inline]
+    pub(super) fn give(&self, at: u64, class: u32) -> Result<Top> {
+        let blocks = self.area.blocks(self.machine, class)?;
+        // Above the top, where nothing reads it before the top counts.
+        self.machine.store_64(self.area.place(class, blocks), at)?;
+        Ok(Top { class, blocks: blocks + 1 })
+    }
+
+    /// Makes a top count by itself: takes a block that is attached to nothing, or frees one that no longer is.
+    #[inline]
+    pub(super) fn settle(&self, top: Top) -> Result<()> {
+        self.area.set_top(self.machine, top)
+    }
+
+    #[inline]
+    fn most_kept(&self, class: u32) -> u32 {
+        most_kept(class).min(self.heap.most_kept)
+    }
+
+    fn class_lock(&self, class: u32) -> u32 {
+        self.first_lock + class
+    }
+
+    fn segment_lock(&self) -> u32 {
+        self.first_lock + CLASSES
+    }
+
+    /// Adds blocks to the stack of a class, up to half of what it may have, or `least`. Returns the number of its
+    /// blocks, which may be less if a span has less.
+    #[cold]
+    fn refill(&self, class: u32, least: u32) -> Result<u32> {
+        let wanted = (self.most_kept(class) / 2).max(least);
+        change(self.machine, self.space, self.area, |change| {
+            let lock = self.class_lock(class);
+            change.lock(lock..lock + 1, None)?;
+            let span = match change.load(self.heap.first(class))? {
+                0 => self.new_span(change, class)?,
+                first => Span(first),
+            };
+            let entry = self.class_entry(change, span, class)?;
+            let blocks = self.heap.blocks(span, class);
+            let stacked = self.area.blocks(self.machine, class)?;
+            let mut filled = stacked;
+            let mut left = 0;
+            for word in 0..blocks.words() {
+                let at = blocks.bitmap + 8 * word;
+                let before = change.load(at)? & blocks.all_free(word);
+                let mut free = before;
+                while free != 0 && filled < wanted {
+                    let block =
+                        blocks.at + blocks.size * (64 * word + u64::from(free.trailing_zeros()));
+                    // Above the top, where nothing reads it before the top counts.
+                    self.machine.store_64(self.area.place(class, filled), block)?;
+                    filled += 1;
+                    free &= free - 1;
+                }
+                if free != before {
+                    change.record(at, free);
+                }
+                left |= free;
+            }
+            if filled == stacked {
+                return Err(malformed(self.heap.entry(span)));
+            }
+            if left == 0 {
+                self.unlink(change, span, entry)?;
+            }
+            change.commit(&[Top { class, blocks: filled }])?;
+            Ok(filled)
+        })
+    }
+
+    /// Puts all blocks that the lane keeps back into the bitmaps. Returns how many.
+    pub(super) fn spill_all(&self) -> Result<u32> {
+        let mut spilled = 0;
+        for class in 0..CLASSES {
+            // A half, and then what is left, so that a redo record is as long as in a spill of a full stack.
+            while self.area.blocks(self.machine, class)? > 0 {
+                let before = self.area.blocks(self.machine, class)?;
+                spilled += before - self.spill(class)?;
+            }
+        }
+        Ok(spilled)
+    }
+
+    /// Puts the upper half of the stack of a class back into the bitmaps. Returns the number of blocks left.
+    #[cold]
+    fn spill(&self, class: u32) -> Result<u32> {
+        change(self.machine, self.space, self.area, |change| {
+            let lock = self.class_lock(class);
+            change.lock(lock..lock + 1, None)?;
+            let segment = self.segment_lock();
+            change.lock(segment..segment + 1, None)?;
+            let blocks = self.area.blocks(self.machine, class)?;
+            let kept = blocks / 2;
+            for index in kept..blocks {
+                let place = self.area.place(class, index);
+                self.put_back(change, class, self.machine.load_64(place)?, place)?;
+            }
+            change.commit(&[Top { class, blocks: kept }])?;
+            Ok(kept)
+        })
+    }
+
+    /// Records that a block is free. If its span is free then, and is not the only one of its class with free
+    /// blocks, it becomes free for all classes. `place` is where the block was found.
+    fn put_back(&self, change: &mut Change<'_, M>, class: u32, at: u64, place: u64) -> Result<()> {
+        let span = self.heap.span_of(at).ok_or_else(|| malformed(place))?;
+        let entry = self.class_entry(change, span, class)?;
+        let blocks = self.heap.blocks(span, class);
+        let index = blocks.index(at).ok_or_else(|| malformed(place))?;
+        let word = blocks.bitmap + 8 * (index / 64);
+        let free = change.load(word)? | 1 << (index % 64);
+        change.record(word, free);
+        let first = change.load(self.heap.first(class))?;
+        let is_listed = first == span.0 || entry.previous != Span(0);
+        if !is_listed {
+            let entry = ClassEntry { class, next: Span(first), previous: Span(0) };
+            change.record(self.heap.entry(span), entry.word());
+            change.record(self.heap.first(class), span.0);
+            if first != 0 {
+                let next = self.class_entry(change, Span(first), class)?;
+                let next = ClassEntry { previous: span, ..next };
+                change.record(self.heap.entry(Span(first)), next.word());
+            }
+            return Ok(());
+        }
+        let is_only = first == span.0 && entry.next == Span(0);
+        if !is_only && free == blocks.all_free(index / 64) && self.is_free(change, blocks)? {
+            self.unlink(change, span, entry)?;
+            change.record(self.heap.entry(span), 0);
+            self.mark_spans(change, span, 1, Mark::Free)?;
+        }
+        Ok(())
+    }
+
+    /// Returns `true` if all blocks of a span are free.
+    fn is_free(&self, change: &Change<'_, M>, blocks: Blocks) -> Result<bool> {
+        for word in 0..blocks.words() {
+            if change.load(blocks.bitmap + 8 * word)? != blocks.all_free(word) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Returns the entry of a span that must be of `class`.
+    fn class_entry(&self, change: &Change<'_, M>, span: Span, class: u32) -> Result<ClassEntry> {
+        if span.0 >= self.heap.most_chunks() * self.heap.chunk_spans {
+            return Err(malformed(self.heap.first(class)));
+        }
+        let at = self.heap.entry(span);
+        match SpanKind::of(change.load(at)?) {
+            Some(SpanKind::Class(entry)) if entry.class == class => Ok(entry),
+            _ => Err(malformed(at)),
+        }
+    }
+
+    /// Records that a span is not in the list of its class any more.
+    fn unlink(&self, change: &mut Change<'_, M>, span: Span, entry: ClassEntry) -> Result<()> {
+        let ClassEntry { class, next, previous } = entry;
+        let alone = ClassEntry { class, next: Span(0), previous: Span(0) };
+        change.record(self.heap.entry(span), alone.word());
+        if next != Span(0) {
+            let entry = self.class_entry(change, next, class)?;
+            change.record(self.heap.entry(next), ClassEntry { previous, ..entry }.word());
+        }
+        match previous {
+            Span(0) => change.record(self.heap.first(class), next.0),
+            previous => {
+                let entry = self.class_entry(change, previous, class)?;
+                change.record(self.heap.entry(previous), ClassEntry { next, ..entry }.word());
+            }
+        }
+        Ok(())
+    }
+
+    /// Records a free span as the first and only one of `class`, with all its blocks free.
+    fn new_span(&self, change: &mut Change<'_, M>, class: u32) -> Result<Span> {
+        let segment = self.segment_lock();
+        change.lock(segment..segment + 1, None)?;
+        let span = self.find_free(change, 1)?;
+        let blocks = self.heap.blocks(span, class);
+        // Nothing reads the bitmap of a span that is free.
+        for word in 0..blocks.words() {
+            self.machine.store_64(blocks.bitmap + 8 * word, blocks.all_free(word))?;
+        }
+        let entry = ClassEntry { class, next: Span(0), previous: Span(0) };
+        change.record(self.heap.entry(span), entry.word());
+        change.record(self.heap.first(class), span.0);
+        self.mark_spans(change, span, 1, Mark::Used)?;
+        Ok(span)
+    }
+
+    /// Records a run of `spans` free spans as allocated. Returns the offset of the first, which the caller's change
+    /// attaches. Acquires the segment's lock.
+    pub(super) fn take_run(&self, change: &mut Change<'_, M>, spans: u64) -> Result<u64> {
+        let segment = self.segment_lock();
+        change.lock(segment..segment + 1, None)?;
+        let first = self.find_free(change, spans)?;
+        change.record(self.heap.entry(first), RUN | spans << 8);
+        self.mark_spans(change, first, spans, Mark::Used)?;
+        Ok(self.heap.span(first))
+    }
+
+    /// Records the run that begins at `at` as free. Acquires the segment's lock.
+    pub(super) fn give_run(&self, change: &mut Change<'_, M>, at: u64) -> Result<()> {
+        let segment = self.segment_lock();
+        change.lock(segment..segment + 1, None)?;
+        // What other changes of the heap recorded is visible under the lock.
+        let no_run = || Error::new(ErrorKind::Invalid, "free").with_offset(at);
+        let first = self.heap.span_of(at).filter(|&span| self.heap.span(span) == at);
+        let first = first.ok_or_else(no_run)?;
+        let SpanKind::Run(spans) = self.heap.kind(self.machine, first)? else {
+            return Err(no_run());
+        };
+        if first.0 % self.heap.chunk_spans + spans > self.heap.chunk_spans {
+            return Err(malformed(self.heap.entry(first)));
+        }
+        change.record(self.heap.entry(first), 0);
+        self.mark_spans(change, first, spans, Mark::Free)
+    }
+
+    /// Returns the first of `spans` free spans in one chunk, the lowest that are. Grows the segment if they lie beyond
+    /// its end. The change holds the segment's lock.
+    fn find_free(&self, change: &mut Change<'_, M>, spans: u64) -> Result<Span> {
+        let heap = self.heap;
+        if spans >= heap.chunk_spans {
+            return Err(Error::new(ErrorKind::TooLarge, "allocate"));
+        }
+        let chunks = change.load(heap.chunks())?.min(heap.most_chunks());
+        for chunk in 0..chunks {
+            let mut run = 0;
+            for word in 0..heap.chunk_spans / 64 {
+                let bits = change.load(heap.free_bits(chunk, word))?;
+                // Most words have no free span.
+                if bits == 0 {
+                    run = 0;
+                    continue;
+                }
+                for index in 0..64 {
+                    run = if bits >> index & 1 == 0 { 0 } else { run + 1 };
+                    if run == spans {
+                        let first = Span(chunk * heap.chunk_spans + 64 * word + index + 1 - spans);
+                        self.reach(change, heap.span(Span(first.0 + spans)))?;
+                        return Ok(first);
+                    }
+                }
+            }
+        }
+        let first = Span(chunks * heap.chunk_spans + 1);
+        self.reach(change, heap.span(Span(first.0 + spans)))?;
+        self.fill_header(chunks)?;
+        change.record(heap.chunks(), chunks + 1);
+        Ok(first)
+    }
+
+    /// Grows the segment, if it ends before `end`. The change holds the segment's lock.
+    fn reach(&self, change: &mut Change<'_, M>, end: u64) -> Result<()> {
+        let heap = self.heap;
+        let len = change.load(heap.len())?;
+        if end <= len {
+            return Ok(());
+        }
+        if end > heap.end {
+            return Err(
+                Error::new(ErrorKind::NoSpace, "allocate").with_detail("the segment is full")
+            );
+        }
+        // By an eighth, so that a segment of any size grows rarely.
+        let len = (len + len / 8).next_multiple_of(heap.span_len()).clamp(end, heap.end);
+        (self.grow)(len)?;
+        change.record(heap.len(), len);
+        Ok(())
+    }
+
+    /// Fills the header of a chunk that does not count yet: all spans but the header are free.
+    fn fill_header(&self, chunk: u64) -> Result<()> {
+        for word in 0..self.heap.chunk_spans / 64 {
+            let bits = if word == 0 { !1 } else { !0 };
+            self.machine.store_64(self.heap.free_bits(chunk, word), bits)?;
+        }
+        for index in 0..self.heap.chunk_spans {
+            let entry = self.heap.entry(Span(chunk * self.heap.chunk_spans + index));
+            self.machine.store_64(entry, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Records the free bits of `spans` spans from `first` on. The change holds the segment's lock.
+    fn mark_spans(
+        &self,
+        change: &mut Change<'_, M>,
+        first: Span,
+        spans: u64,
+        mark: Mark,
+    ) -> Result<()> {
+        let chunk = first.0 / self.heap.chunk_spans;
+        for index in (first.0..first.0 + spans).map(|span| span % self.heap.chunk_spans) {
+            let at = self.heap.free_bits(chunk, index / 64);
+            let (bits, bit) = (change.load(at)?, 1 << (index % 64));
+            match (mark, bits & bit == 0) {
+                (Mark::Free, true) | (Mark::Used, false) => change.record(at, bits ^ bit),
+                _ => return Err(malformed(at)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the free bits of spans are to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    Free,
+    Used,
+}

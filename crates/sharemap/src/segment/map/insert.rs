@@ -1,0 +1,293 @@
+//! Changing the entry of a key, under its page's lock.
+
+use std::sync::atomic::Ordering;
+
+use super::block::{self, Block, Ref};
+use super::lookup::{Found, Value};
+use super::page::{Entry, Page};
+use super::{Directory, Form, Key, Map};
+use crate::error::{Error, ErrorKind, Result};
+use crate::peer::Machine;
+use crate::segment::allocator::{Allocator, Piece, Tops};
+use crate::segment::change::{Change, change};
+
+/// What an insertion does about an entry that the key has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Existing {
+    Replaced,
+    /// The key keeps its value.
+    Kept,
+    /// Replaced if its word is this one, and else kept. A key without an entry gets none.
+    ReplacedIf(u64),
+}
+
+/// What an insertion did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inserted<R> {
+    /// The key had no entry, and has one now.
+    New,
+    /// The previous value was replaced.
+    Replaced(R),
+    /// Nothing changed.
+    Kept,
+}
+
+/// What a change under a page's lock came to.
+pub(super) enum Step<R> {
+    Done(R),
+    /// What was prepared before the lock no longer fits.
+    Again,
+    /// There is no page for the hash.
+    NoPage,
+    /// The page has no room.
+    Full,
+}
+
+/// What another step records together with a change of the map: an object that the entry refers to.
+///
+/// Returns `false` if what it prepared no longer fits, and then must have recorded nothing.
+pub(crate) type Also<'a, M> = &'a mut dyn FnMut(&mut Change<'_, M>, &mut Tops) -> Result<bool>;
+
+/// Records nothing else.
+pub(crate) fn nothing_else<M: Machine>(_: &mut Change<'_, M>, _: &mut Tops) -> Result<bool> {
+    Ok(true)
+}
+
+impl<M: Machine> Map<'_, M> {
+    /// Changes a map of words: inserts a key, or replaces its value. `read` returns what a previous value was.
+    ///
+    /// Fails with `NoSpace` if the segment is full, and with `TooLarge` if the hashes of too many keys are alike.
+    pub(crate) fn insert_word<R>(
+        &self,
+        allocator: &Allocator<'_, M>,
+        key: &Key<'_>,
+        value: u64,
+        existing: Existing,
+        mut read: impl FnMut(Value) -> Result<R>,
+    ) -> Result<Inserted<R>> {
+        debug_assert_eq!(self.shape.form, Form::Words);
+        self.until_done(allocator, key, |_| {
+            self.changing(allocator, key, |change, page| {
+                let found = self.find(page, key)?;
+                if !existing.may_change(found) {
+                    return Ok(Step::Done(Inserted::Kept));
+                }
+                if let Some(found) = found {
+                    let previous = read(self.value(found)?)?;
+                    change.store(found.entry.value(), value)?;
+                    return Ok(Step::Done(Inserted::Replaced(previous)));
+                }
+                let Some(entry) = page.room(self.machine, key.hash)? else { return Ok(Step::Full) };
+                let tags = page.fill(self.machine, entry, key.hash, key.word, value)?;
+                // The change. A release store: a reader that sees the tag sees key and value.
+                change.store(entry.tags(), tags)?;
+                Ok(Step::Done(Inserted::New))
+            })
+        })
+    }
+
+    /// Changes a map of blocks: inserts a key, or replaces its value, and what `also` records.
+    ///
+    /// Fails like [`insert_word`](Self::insert_word), and with `TooLarge` if key and value are too long for a block.
+    pub(crate) fn insert_block<R>(
+        &self,
+        allocator: &Allocator<'_, M>,
+        key: &Key<'_>,
+        value: &[u8],
+        existing: Existing,
+        also: Also<'_, M>,
+        mut read: impl FnMut(Value) -> Result<R>,
+    ) -> Result<Inserted<R>> {
+        debug_assert_ne!(self.shape.form, Form::Words);
+        let len = block::len(key.bytes.len(), value.len()).ok_or_else(too_long)?;
+        self.until_done(allocator, key, |old| {
+            if !existing.may_change_word(old) {
+                return Ok(Step::Done(Inserted::Kept));
+            }
+            // Before the lock, in this order: room in a stack is made, and a stack filled, by changes of their own.
+            let Some(freed) = self.prepare_free(allocator, old)? else { return Ok(Step::Again) };
+            let piece = allocator.reserve(len)?;
+            let fill = |at| Block::fill(self.machine, allocator.area, at, key.bytes, value);
+            let filled = match piece {
+                Piece::Block(taken) => Some(fill(taken.at)?),
+                Piece::Run(_) => None,
+            };
+            self.changing(allocator, key, |change, page| {
+                let found = self.find(page, key)?;
+                if found.map(|found| found.word) != old {
+                    return Ok(Step::Again);
+                }
+                let room = match found {
+                    None => page.room(self.machine, key.hash)?,
+                    Some(_) => None,
+                };
+                let previous = found.map(|found| read(self.value(found)?)).transpose()?;
+                let (entry, is_new) = match (found, room) {
+                    (Some(found), _) => (found.entry, false),
+                    (None, Some(entry)) => (entry, true),
+                    (None, None) => return Ok(Step::Full),
+                };
+                let mut tops = Tops::default();
+                if !also(change, &mut tops)? {
+                    return Ok(Step::Again);
+                }
+                let at = allocator.trade(change, Some(piece), freed, &mut tops)?;
+                let word = match filled {
+                    Some(word) => word,
+                    None => fill(at)?,
+                };
+                match is_new {
+                    true => {
+                        let tags = page.fill(self.machine, entry, key.hash, key.word, word.0)?;
+                        change.record(entry.tags(), tags);
+                    }
+                    false => change.record(entry.value(), word.0),
+                }
+                change.commit(tops.as_slice())?;
+                Ok(Step::Done(previous.map_or(Inserted::New, Inserted::Replaced)))
+            })
+        })
+    }
+
+    /// Removes a key, and records what `also` does. Returns what `read` returned of its value.
+    pub(crate) fn remove<R>(
+        &self,
+        allocator: &Allocator<'_, M>,
+        key: &Key<'_>,
+        also: Also<'_, M>,
+        mut read: impl FnMut(Value) -> Result<R>,
+    ) -> Result<Option<R>> {
+        let mut was_last = false;
+        let removed = self.until_done(allocator, key, |old| {
+            let Some(freed) = self.prepare_free(allocator, old)? else { return Ok(Step::Again) };
+            let step = self.changing(allocator, key, |change, page| {
+                let found = self.find(page, key)?;
+                let is_word = self.shape.form == Form::Words;
+                if !is_word && found.map(|found| found.word) != old {
+                    return Ok(Step::Again);
+                }
+                let Some(found) = found else { return Ok(Step::Done(None)) };
+                let value = read(self.value(found)?)?;
+                let tags = found.entry.removed(self.machine)?;
+                was_last = Entry::is_last(tags);
+                if is_word {
+                    change.store(found.entry.tags(), tags)?;
+                    return Ok(Step::Done(Some(value)));
+                }
+                let mut tops = Tops::default();
+                if !also(change, &mut tops)? {
+                    return Ok(Step::Again);
+                }
+                allocator.trade(change, None, freed, &mut tops)?;
+                change.record(found.entry.tags(), tags);
+                change.commit(tops.as_slice())?;
+                Ok(Step::Done(Some(value)))
+            })?;
+            Ok(match step {
+                Step::NoPage => Step::Done(None),
+                step => step,
+            })
+        })?;
+        if was_last {
+            // The key is removed, whatever comes of this.
+            let _ = self.merge(allocator, key.hash);
+        }
+        Ok(removed)
+    }
+
+    /// Repeats a change until it is done. `make` gets the word of the key's entry, in a map of blocks.
+    fn until_done<R>(
+        &self,
+        allocator: &Allocator<'_, M>,
+        key: &Key<'_>,
+        mut make: impl FnMut(Option<u64>) -> Result<Step<R>>,
+    ) -> Result<R> {
+        let mut attempt = 0;
+        loop {
+            let old = match self.shape.form {
+                Form::Words => None,
+                Form::Values | Form::Keys => self.get(key, |value| Ok(value.word))?,
+            };
+            match make(old)? {
+                Step::Done(result) => return Ok(result),
+                Step::NoPage => self.add_page(allocator, key.hash)?,
+                Step::Full => self.make_room(allocator, key.hash)?,
+                Step::Again => {
+                    attempt += 1;
+                    self.pause(attempt)?;
+                }
+            }
+        }
+    }
+
+    /// Prepares to free the block of an entry; `None` if the entry has another block meanwhile.
+    fn prepare_free(
+        &self,
+        allocator: &Allocator<'_, M>,
+        old: Option<u64>,
+    ) -> Result<Option<Option<crate::segment::allocator::Freed>>> {
+        match old.map(|word| allocator.prepare_free(Ref(word).at())).transpose() {
+            Ok(freed) => Ok(Some(freed)),
+            // No block begins there any more.
+            Err(error) if error.kind() == ErrorKind::Invalid => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the directory's word for a key, and its place. The caller holds the page's lock.
+    #[inline]
+    fn page_of(&self, key: &Key<'_>) -> Result<(Ref, u64)> {
+        let seen = self.directory.load(Ordering::Relaxed);
+        if seen != 0 {
+            let place = Directory::of(seen).place(key.hash);
+            let page = Ref(self.machine.load_64(place)?);
+            // A directory that a longer one has replaced has zeros.
+            if page != Ref(0) {
+                return Ok((page, place));
+            }
+        }
+        let Some(directory) = self.root_directory()? else { return Ok((Ref(0), 0)) };
+        let place = directory.place(key.hash);
+        Ok((Ref(self.machine.load_64(place)?), place))
+    }
+
+    /// Calls `make` with the page of a key, under its lock.
+    fn changing<R>(
+        &self,
+        allocator: &Allocator<'_, M>,
+        key: &Key<'_>,
+        make: impl FnOnce(&mut Change<'_, M>, Page) -> Result<Step<R>>,
+    ) -> Result<Step<R>> {
+        let lock = self.shape.lock_of(key.hash);
+        change(self.machine, self.space, allocator.area, |change| {
+            change.lock(lock..lock + 1, None)?;
+            self.require_present()?;
+            // Stays as it is: a longer directory is made under all locks of the map.
+            let (page, place) = self.page_of(key)?;
+            match page {
+                Ref(0) => Ok(Step::NoPage),
+                page => make(change, self.page(page, place)?),
+            }
+        })
+    }
+}
+
+impl Existing {
+    fn may_change(self, found: Option<Found>) -> bool {
+        self.may_change_word(found.map(|found| found.word))
+    }
+
+    fn may_change_word(self, word: Option<u64>) -> bool {
+        match self {
+            Self::Replaced => true,
+            Self::Kept => word.is_none(),
+            Self::ReplacedIf(expected) => word == Some(expected),
+        }
+    }
+}
+
+#[cold]
+fn too_long() -> Error {
+    Error::new(ErrorKind::TooLarge, "insert")
+        .with_detail("a key or value has at most 4 GiB - 1 bytes")
+}

@@ -1,0 +1,240 @@
+//! A page of a map: buckets, and the entries in them.
+
+use crate::error::Result;
+use crate::peer::Machine;
+
+/// The length of a bucket.
+pub(crate) const BUCKET: u64 = 128;
+/// The number of entries of a bucket.
+pub(crate) const ENTRIES: u32 = 7;
+/// The number of buckets behind its own in which a key may lie.
+const PROBES: u64 = 3;
+
+/// Offsets in a bucket.
+const DEPTH: u64 = 0;
+pub(super) const TAGS: u64 = 8;
+const FIRST: u64 = 16;
+
+/// The tag of an entry that was removed.
+const REMOVED: u64 = 1;
+/// The bit of a bucket's tags that is set once a key of this bucket lies in another.
+pub(super) const ELSEWHERE: u64 = 1 << 63;
+/// The bytes of the tags.
+const BYTES: u64 = 0x00ff_ffff_ffff_ffff;
+
+/// A page of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Page {
+    pub(super) at: u64,
+    pub(super) buckets: u64,
+}
+
+/// An entry of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The offset of the bucket.
+    pub(super) bucket: u64,
+    pub(super) index: u32,
+}
+
+impl Entry {
+    #[inline(always)]
+    pub(super) fn key(self) -> u64 {
+        self.bucket + FIRST + 16 * u64::from(self.index)
+    }
+
+    #[inline(always)]
+    pub(super) fn value(self) -> u64 {
+        self.key() + 8
+    }
+
+    /// Returns the offset of the word with the entry's tag.
+    #[inline(always)]
+    pub(super) fn tags(self) -> u64 {
+        self.bucket + TAGS
+    }
+
+    /// Returns the entry's tag among those of its bucket.
+    #[inline(always)]
+    pub(super) fn tag_in(self, tags: u64) -> u64 {
+        tags >> (8 * self.index) & 0xff
+    }
+
+    /// Returns the tags of its bucket with another tag for this entry.
+    #[inline(always)]
+    fn with_tag(self, tags: u64, tag: u64) -> u64 {
+        tags & !(0xff << (8 * self.index)) | tag << (8 * self.index)
+    }
+
+    /// Returns `true` if the entry has the tag of a hash now.
+    #[inline(always)]
+    pub(super) fn is_tagged<M: Machine>(self, machine: &M, hash: u64) -> Result<bool> {
+        Ok(self.tag_in(machine.load_64(self.tags())?) == tag(hash))
+    }
+
+    /// Returns `true` if no entry of a bucket with these tags has a key.
+    pub(super) fn is_last(tags: u64) -> bool {
+        (0..ENTRIES).all(|index| tags >> (8 * index) & 0xff <= REMOVED)
+    }
+
+    /// Returns the tags of the entry's bucket without its key. The entry is not used again while the page lives.
+    pub(super) fn removed<M: Machine>(self, machine: &M) -> Result<u64> {
+        Ok(self.with_tag(machine.load_64(self.tags())?, REMOVED))
+    }
+}
+
+/// Returns the tag of a hash: its low bits, and never one of the two tags that mean something else.
+#[inline(always)]
+pub(super) fn tag(hash: u64) -> u64 {
+    (hash & 0xff).max(REMOVED + 1)
+}
+
+/// Returns the entries whose tag is `tag`, as the high bits of their bytes.
+#[inline(always)]
+pub(super) fn matching(tags: u64, tag: u64) -> u64 {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = LOW << 7;
+    // A byte is zero if its low bits carry nothing into the high one, which is not set itself. No carry leaves a byte.
+    let differing = (tags ^ (LOW * tag)) | !BYTES;
+    !(((differing & !HIGH) + !HIGH) | differing) & HIGH
+}
+
+impl Page {
+    /// Returns the offset of the bucket of a hash that is `probe` behind its own.
+    #[inline(always)]
+    pub(super) fn bucket(self, hash: u64, probe: u64) -> u64 {
+        self.at + BUCKET * (((hash >> 8) + probe) & (self.buckets - 1))
+    }
+
+    #[inline(always)]
+    fn probes(self) -> u64 {
+        PROBES.min(self.buckets - 1)
+    }
+
+    fn all(self) -> impl Iterator<Item = u64> {
+        (0..self.buckets).map(move |index| self.at + BUCKET * index)
+    }
+
+    /// Returns the first entry with the tag of a hash and the key's word, for which `is_same` returns what is not
+    /// `None`, and what it returned.
+    #[inline(always)]
+    pub(super) fn find<M: Machine, R>(
+        self,
+        machine: &M,
+        hash: u64,
+        key: u64,
+        mut is_same: impl FnMut(Entry) -> Result<Option<R>>,
+    ) -> Result<Option<R>> {
+        for probe in 0..1 + self.probes() {
+            let bucket = self.bucket(hash, probe);
+            let tags = machine.load_64(bucket + TAGS)?;
+            let mut found = matching(tags, tag(hash));
+            while found != 0 {
+                let entry = Entry { bucket, index: found.trailing_zeros() / 8 };
+                if machine.load_64(entry.key())? == key {
+                    if let Some(same) = is_same(entry)? {
+                        return Ok(Some(same));
+                    }
+                }
+                found &= found - 1;
+            }
+            if probe == 0 && tags & ELSEWHERE == 0 {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the first entry for a hash that was never used; `None` if there is none.
+    pub(super) fn room<M: Machine>(self, machine: &M, hash: u64) -> Result<Option<Entry>> {
+        for probe in 0..1 + self.probes() {
+            let bucket = self.bucket(hash, probe);
+            let tags = machine.load_64(bucket + TAGS)?;
+            if let Some(index) = (0..ENTRIES).find(|index| tags >> (8 * index) & 0xff == 0) {
+                return Ok(Some(Entry { bucket, index }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Fills an entry that [`room`](Self::room) returned, under the page's lock. Returns the tags of its bucket that
+    /// make it count.
+    pub(super) fn fill<M: Machine>(
+        self,
+        machine: &M,
+        entry: Entry,
+        hash: u64,
+        key: u64,
+        value: u64,
+    ) -> Result<u64> {
+        let home = self.bucket(hash, 0);
+        if entry.bucket != home {
+            // Before the key is there: a reader that does not find it here looks on. Harmless if nothing follows.
+            machine.store_64(home + TAGS, machine.load_64(home + TAGS)? | ELSEWHERE)?;
+        }
+        // Nothing reads an entry without a tag.
+        machine.store_64(entry.key(), key)?;
+        machine.store_64(entry.value(), value)?;
+        Ok(entry.with_tag(machine.load_64(entry.tags())?, tag(hash)))
+    }
+
+    /// Empties a page that nothing refers to, whose keys will share the first `depth` bits of their hashes.
+    pub(super) fn clear<M: Machine>(self, machine: &M, depth: u32) -> Result<()> {
+        for bucket in self.all() {
+            machine.store_64(bucket + TAGS, 0)?;
+        }
+        machine.store_64(self.at + DEPTH, depth.into())
+    }
+
+    /// Adds a key to a page that nothing refers to. Returns `false` if there is no room.
+    pub(super) fn add<M: Machine>(
+        self,
+        machine: &M,
+        hash: u64,
+        key: u64,
+        value: u64,
+    ) -> Result<bool> {
+        let Some(entry) = self.room(machine, hash)? else { return Ok(false) };
+        let tags = self.fill(machine, entry, hash, key, value)?;
+        machine.store_64(entry.tags(), tags)?;
+        Ok(true)
+    }
+
+    /// Returns the number of hash bits that the page's keys share.
+    pub(super) fn depth<M: Machine>(self, machine: &M) -> Result<u64> {
+        machine.load_64(self.at + DEPTH)
+    }
+
+    /// Calls `each` with the entries that have a key, the word of its key and its tag. Returns the number of entries
+    /// that were removed.
+    pub(super) fn for_each<M: Machine>(
+        self,
+        machine: &M,
+        mut each: impl FnMut(Entry, u64, u64) -> Result<()>,
+    ) -> Result<u64> {
+        let mut removed = 0;
+        for bucket in self.all() {
+            let tags = machine.load_64(bucket + TAGS)?;
+            for index in 0..ENTRIES {
+                let entry = Entry { bucket, index };
+                match entry.tag_in(tags) {
+                    0 => {}
+                    REMOVED => removed += 1,
+                    tag => each(entry, machine.load_64(entry.key())?, tag)?,
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Returns the number of entries that have a key.
+    pub(super) fn len<M: Machine>(self, machine: &M) -> Result<u64> {
+        let mut len = 0;
+        for bucket in self.all() {
+            let tags = machine.load_64(bucket + TAGS)?;
+            let used = (0..ENTRIES).filter(|index| tags >> (8 * index) & 0xff > REMOVED);
+            len += used.count() as u64;
+        }
+        Ok(len)
+    }
+}

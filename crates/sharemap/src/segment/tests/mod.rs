@@ -1,0 +1,10 @@
+//! Tests of changes and of their completion.
+
+mod explorer;
+mod heap;
+mod hostile;
+mod like_hashes;
+mod map;
+mod prefix;
+mod storm;
+mod toy;
