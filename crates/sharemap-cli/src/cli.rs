@@ -1,8 +1,8 @@
 //! The command line: commands, global options and the options that commands share.
 
 use crate::commands::{
-    cat, completions, doctor, evict, gc, hex, lock, locks, ls, man, map, rm, stat, touch, tour,
-    who, write,
+    cat, check, completions, doctor, evict, export, gc, get, hex, lock, locks, ls, man, map, new,
+    rm, set, stat, touch, tour, who, write,
 };
 use crate::units;
 use clap::{Args, ColorChoice, Parser, Subcommand};
@@ -58,6 +58,11 @@ pub(crate) enum Command {
     Lock(lock::Args),
     Rm(rm::Args),
     Gc(gc::Args),
+    New(new::Args),
+    Get(get::Args),
+    Set(set::Args),
+    Check(check::Args),
+    Export(export::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -84,6 +89,11 @@ impl Command {
             Self::Lock(_) => "lock",
             Self::Rm(_) => "rm",
             Self::Gc(_) => "gc",
+            Self::New(_) => "new",
+            Self::Get(_) => "get",
+            Self::Set(_) => "set",
+            Self::Check(_) => "check",
+            Self::Export(_) => "export",
             Self::Doctor(_) => "doctor",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",

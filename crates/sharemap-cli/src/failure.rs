@@ -95,6 +95,11 @@ impl Failure {
         }
     }
 
+    /// Returns `true` if there is no such object.
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.code() == 3
+    }
+
     /// Returns the `error` member of a JSON object.
     pub(crate) fn details(&self) -> Details {
         let (kind, error) = match self {

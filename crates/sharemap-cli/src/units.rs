@@ -29,6 +29,14 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "more than 2^64 bytes".into())
 }
 
+/// Parses permissions in octal, such as `600` or `0660`.
+pub(crate) fn parse_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err("expected permissions in octal, as in 600 or 660".into()),
+    }
+}
+
 /// Formats a size, such as `5.00 GiB`; exact below 1 KiB and for whole units.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -109,6 +117,15 @@ mod tests {
         }
         for text in ["", "x", "-1", "4 K", "5XB", "0x", "99999999999999999999", "16777216T"] {
             assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        assert_eq!(parse_mode("600"), Ok(0o600));
+        assert_eq!(parse_mode("0660"), Ok(0o660));
+        for text in ["", "8", "1000", "rw", "-1"] {
+            assert!(parse_mode(text).is_err(), "{text}");
         }
     }
 

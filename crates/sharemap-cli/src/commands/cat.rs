@@ -1,10 +1,13 @@
-//! `sharemap cat`: prints the bytes of a file, read through a mapping if the file can be mapped.
+//! `sharemap cat`: prints the bytes of a file, read through a mapping if the file can be mapped, or an object of a
+//! segment.
 
 use super::input::Input;
+use super::segment::{Opened, printing};
 use crate::cli::Part;
 use crate::failure::{Details, Failure};
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::text::lossless;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -16,10 +19,18 @@ use std::path::PathBuf;
 /// If the file ends early or the disk fails, prints everything before that point, reports the offset
 /// on standard error, and exits with status 1. If the reader of the output closes the pipe, exits
 /// quietly with status 0.
+///
+/// With NAME, prints that object of a segment: a value, or the entries of a map, one per line as `key:
+/// value`. Text is escaped; --json prints it exactly. Other processes may change a map meanwhile: each value
+/// is whole, and each key that is present throughout is printed exactly once.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The file to print; `-` for standard input.
+    /// The file to print; `-` for standard input. With NAME, the name of a segment, or a path with a
+    /// separator.
     file: PathBuf,
+    /// The object of the segment to print.
+    #[arg(value_name = "NAME", conflicts_with_all = ["offset", "length"])]
+    name: Option<String>,
     #[command(flatten)]
     part: Part,
 }
@@ -38,6 +49,9 @@ struct Tail {
 }
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
+    if let Some(name) = &args.name {
+        return printing::print(&Opened::to_read(&lossless(&args.file))?, name, output);
+    }
     let mut input = Input::open(&args.file, args.part)?;
     let mut copied = 0;
     if !output.json() {

@@ -1,5 +1,6 @@
 //! `sharemap lock`: runs a command under a named lock.
 
+use super::objects;
 use crate::failure::{Failure, complain};
 use crate::output::Output;
 use crate::{system, units};
@@ -87,10 +88,7 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
-    let location = match args.name.contains(std::path::is_separator) {
-        true => Location::file(&args.name),
-        false => Location::name(&args.name),
-    };
+    let location = objects::location(&args.name);
     let task = Task { args, location, begun: Instant::now() };
     // In each further round, another process has unlinked the lock since it was opened.
     let mut round = 1;

@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// slept without a release; it is known after the lock has been observed for some milliseconds. "same
 /// owner at every look" is how long this command observed the same owner, looking repeatedly for the
 /// time given by --for. The lock may have been released and acquired again between two looks.
+///
+/// The locks of a segment are not listed: a thread holds them for one change only. `sharemap stat` counts
+/// the changes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The name of the object, or a path with a separator.
@@ -181,6 +184,11 @@ fn kind(kind: LockKind) -> &'static str {
 
 fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
     output.line(format!("{}: {}, {}", report.name, report.kind, report.state))?;
+    if report.kind == "segment" {
+        return output.line(
+            "a thread holds the locks of a segment for one change only; `sharemap stat` counts the changes",
+        );
+    }
     if report.locks.is_empty() {
         return output.line("no thread holds or waits for a lock in it");
     }

@@ -1,10 +1,13 @@
 //! The commands: one file for each, with its arguments and its implementation.
 
 pub(crate) mod cat;
+pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod evict;
+pub(crate) mod export;
 pub(crate) mod gc;
+pub(crate) mod get;
 pub(crate) mod hex;
 mod input;
 pub(crate) mod lock;
@@ -12,9 +15,12 @@ pub(crate) mod locks;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod map;
+pub(crate) mod new;
 mod objects;
 mod pages;
 pub(crate) mod rm;
+mod segment;
+pub(crate) mod set;
 pub(crate) mod stat;
 pub(crate) mod touch;
 pub(crate) mod tour;
@@ -42,6 +48,11 @@ pub(crate) fn run(command: &Command, output: &mut Output) -> Result<(), Failure>
         Command::Gc(args) => gc::run(args, output),
         Command::Lock(args) => lock::run(args, output),
         Command::Rm(args) => rm::run(args, output),
+        Command::New(args) => new::run(args, output),
+        Command::Get(args) => get::run(args, output),
+        Command::Set(args) => set::run(args, output),
+        Command::Check(args) => check::run(args, output),
+        Command::Export(args) => export::run(args, output),
         Command::Doctor(args) => doctor::run(args, output),
         Command::Completions(args) => completions::run(args, output),
         Command::Man(args) => man::run(args, output),

@@ -57,13 +57,7 @@ impl Target {
 
     /// Inspects the object, which must have a header.
     pub(super) fn inspect(&self) -> Result<Inspection, Failure> {
-        inspect(&self.location).map_err(|error| match is_missing(&error) {
-            true => Failure::NotFound(format!(
-                "there is no shared memory {}; to name a file, use a separator, as in ./{}",
-                self.name, self.name
-            )),
-            false => error.into(),
-        })
+        inspect(&self.location).map_err(|error| unopened(&self.name, error))
     }
 
     /// Inspects the object if it has a header. `None` for raw memory.
@@ -83,9 +77,27 @@ impl Target {
     }
 }
 
+/// Returns the location that a name stands for: shared memory, or the file of a path with a separator.
+pub(super) fn location(name: &str) -> Location {
+    match name.contains(std::path::is_separator) {
+        true => Location::file(name),
+        false => Location::name(name),
+    }
+}
+
+/// Returns the failure to open the object of a name.
+pub(super) fn unopened(name: &str, error: Error) -> Failure {
+    match is_missing(&error) && !name.contains(std::path::is_separator) {
+        true => Failure::NotFound(format!(
+            "there is no shared memory {name}; to name a file, use a separator, as in ./{name}"
+        )),
+        false => error.into(),
+    }
+}
+
 /// Opens an object for inspection. Waits if a process such as `sharemap gc` holds a lease on it: for
 /// about 100 ms in all, for any number of objects.
-fn inspect(location: &Location) -> sharemap::Result<Inspection> {
+pub(super) fn inspect(location: &Location) -> sharemap::Result<Inspection> {
     const NAP: Duration = Duration::from_millis(1);
     static NAPS_LEFT: AtomicU32 = AtomicU32::new(100);
     let take_nap = || {
@@ -223,11 +235,15 @@ pub(super) fn who_holds(look: &Inspection) -> sharemap::Result<Option<String>> {
     })
 }
 
+/// The kind of object in the header of a segment.
+pub(super) const SEGMENT: u32 = 2;
+
 /// Returns the kind of an object, as text and JSON state it.
 pub(super) fn kind(look: &Inspection) -> String {
     match look.facts().map(|facts| facts.kind) {
         None => "unknown".into(),
         Some(1) => "locks".into(),
+        Some(SEGMENT) => "segment".into(),
         Some(kind) => format!("kind {kind}"),
     }
 }
@@ -286,6 +302,21 @@ impl Attached {
             _ => format!("{}{program}", self.process),
         }
     }
+}
+
+/// Describes a participant, as in `process 12 worker, attached 3 s ago; alive`.
+pub(super) fn participant(found: &Attached) -> String {
+    let alive = match found.alive {
+        Some(true) => "alive",
+        Some(false) => {
+            "dead, and not recovered yet; the next thread that needs its locks recovers it"
+        }
+        None => "whether it is alive is known only in its container",
+    };
+    let since = found.since_seconds.map_or(String::new(), |seconds| {
+        format!(", attached {} ago", units::duration(Duration::from_secs(seconds)))
+    });
+    format!("process {}{since}; {alive}", found.text())
 }
 
 /// Describes the holders, as in `12 worker, 13 python3 (open, not mapped)`.

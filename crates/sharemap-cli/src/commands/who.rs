@@ -4,9 +4,7 @@ use super::objects::{self, Attached, Target};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::system::holders::{Holder, Holders};
-use crate::units;
 use serde::Serialize;
-use std::time::Duration;
 
 /// Lists the participants of a shared object, and the processes that have it mapped or open.
 ///
@@ -71,7 +69,7 @@ fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
         Some([]) => output.field("participant", "none")?,
         Some(participants) => {
             for found in participants {
-                output.field("participant", line(found))?;
+                output.field("participant", objects::participant(found))?;
             }
         }
     }
@@ -97,19 +95,4 @@ fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
         }
     }
     objects::print_hidden(report.hidden_processes, output)
-}
-
-/// Describes a participant.
-fn line(found: &Attached) -> String {
-    let alive = match found.alive {
-        Some(true) => "alive",
-        Some(false) => {
-            "dead, and not recovered yet; the next thread that needs its locks recovers it"
-        }
-        None => "whether it is alive is known only in its container",
-    };
-    let since = found.since_seconds.map_or(String::new(), |seconds| {
-        format!(", attached {} ago", units::duration(Duration::from_secs(seconds)))
-    });
-    format!("process {}{since}; {alive}", found.text())
 }

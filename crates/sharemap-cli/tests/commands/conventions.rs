@@ -72,6 +72,11 @@ fn usage_errors_are_code_2() {
     run!("tour", "99").with_code(2);
     run!("rm").with_code(2);
     run!("write", "x").with_code(2);
+    run!("new").with_code(2);
+    run!("new", "x", "--mode", "rw").with_code(2);
+    run!("get", "x").with_code(2);
+    run!("set", "x", "y").with_code(2);
+    run!("cat", "./x", "y", "--offset", "1").with_code(2);
 }
 
 #[test]
@@ -119,7 +124,7 @@ fn help_and_version() {
     let ran = run!("--help").with_code(0);
     for name in [
         "tour", "stat", "map", "cat", "hex", "write", "touch", "evict", "ls", "who", "locks",
-        "lock", "rm", "gc",
+        "lock", "rm", "gc", "new", "get", "set", "check", "export",
     ] {
         assert!(ran.text().contains(name), "{name} is not in the help");
         run!(name, "--help").with_code(0);
@@ -137,7 +142,7 @@ fn completions_and_manual_pages() {
     assert!(run!("man").with_code(0).text().contains(".TH sharemap"));
     let files = Files::new();
     let ran = run!("man", "--dir", files.dir()).with_code(0);
-    assert_eq!(ran.text().lines().count(), 18, "{ran:?}");
+    assert_eq!(ran.text().lines().count(), 23, "{ran:?}");
     assert!(files.path("sharemap-hex.1").exists());
 }
 

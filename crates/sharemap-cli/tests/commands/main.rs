@@ -5,6 +5,7 @@
 mod run;
 
 mod cat;
+mod check;
 mod conventions;
 mod doctor;
 mod gc;
@@ -15,6 +16,7 @@ mod map;
 mod memory;
 #[cfg(target_os = "linux")]
 mod removal;
+mod segment;
 mod shared;
 mod stat;
 mod strangers;

@@ -64,23 +64,11 @@ impl Element {
 
     /// Returns the number as JSON. NaN and infinities, which JSON lacks, become strings.
     pub(super) fn json(self, bytes: &[u8]) -> Value {
-        let float = |value: f64, text: String| match serde_json::Number::from_f64(value) {
-            Some(number) => Value::Number(number),
-            None => Value::String(text),
-        };
         match self.kind {
             Type::U8 | Type::U16 | Type::U32 | Type::U64 => self.bits(bytes).into(),
             Type::I8 | Type::I16 | Type::I32 | Type::I64 => self.signed(bytes).into(),
-            Type::F32 => {
-                let value = f32::from_bits(self.bits(bytes) as u32);
-                // The shortest text that reads back as this f32, not that of the converted f64.
-                let text = value.to_string();
-                float(text.parse().unwrap_or(f64::from(value)), text)
-            }
-            Type::F64 => {
-                let value = f64::from_bits(self.bits(bytes));
-                float(value, value.to_string())
-            }
+            Type::F32 => json_f32(f32::from_bits(self.bits(bytes) as u32)),
+            Type::F64 => json_f64(f64::from_bits(self.bits(bytes))),
         }
     }
 
@@ -109,8 +97,25 @@ impl Element {
     }
 }
 
+/// Returns a float as JSON, with the shortest digits that read back as this `f32`. NaN and infinities become
+/// strings.
+pub(in crate::commands) fn json_f32(value: f32) -> Value {
+    let text = value.to_string();
+    let number = text.parse().ok().and_then(serde_json::Number::from_f64);
+    number.map_or(Value::String(text), Value::Number)
+}
+
+/// Returns a float as JSON. NaN and infinities become strings.
+pub(in crate::commands) fn json_f64(value: f64) -> Value {
+    let number = serde_json::Number::from_f64(value);
+    number.map_or_else(|| Value::String(value.to_string()), Value::Number)
+}
+
 /// Formats a value in plain notation if it fits into `columns`, else with an exponent.
-fn shorter(value: impl std::fmt::Display + std::fmt::LowerExp, columns: usize) -> String {
+pub(in crate::commands) fn shorter(
+    value: impl std::fmt::Display + std::fmt::LowerExp,
+    columns: usize,
+) -> String {
     let plain = value.to_string();
     if plain.len() <= columns { plain } else { format!("{value:e}") }
 }

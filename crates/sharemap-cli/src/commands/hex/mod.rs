@@ -1,6 +1,6 @@
 //! `sharemap hex`: prints the bytes of a file as numbers, with holes for the bytes that cannot be read.
 
-mod element;
+pub(super) mod element;
 mod listing;
 mod source;
 

@@ -1,10 +1,11 @@
-//! `sharemap ls`: lists the named shared memory of this system.
+//! `sharemap ls`: lists the named shared memory of this system, or the named objects of a segment.
 
 mod maker;
 
 pub(super) use maker::begins_with_header;
 
 use super::objects::{self, Summary, Target};
+use super::segment::{Opened, listing};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::system::holders::{Holder, Holders};
@@ -16,7 +17,10 @@ use sharemap::inspect::ObjectFile;
 use sharemap::{NamedObject, SharedMemory};
 use std::time::{Duration, SystemTime};
 
-/// Lists the named shared memory of this system, and the processes that hold it.
+/// Lists the named shared memory of this system, and the processes that hold it; or the objects of a segment.
+///
+/// If the argument is the whole name of a segment, or a path with a separator, lists the named objects of
+/// that segment: their kinds, types and sizes.
 ///
 /// Shared memory of other programs is included; some programs are recognized by their names. For
 /// objects with a header of sharemap, the list shows the kind, the state, and the number of living
@@ -24,8 +28,8 @@ use std::time::{Duration, SystemTime};
 /// unknown. Holders that belong to other users may be missing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Lists only the objects whose names contain this.
-    #[arg(value_name = "PART")]
+    /// Lists only the objects whose names contain this, or the objects in this segment.
+    #[arg(value_name = "PART|SEGMENT")]
     part: Option<String>,
 }
 
@@ -56,6 +60,14 @@ pub(super) struct Listed {
 }
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
+    if let Some(name) = &args.part {
+        if name.contains(std::path::is_separator) {
+            return listing::list(&Opened::to_read(name)?, output);
+        }
+        if let Some(opened) = Opened::find(name)? {
+            return listing::list(&opened, output);
+        }
+    }
     let holders = Holders::look();
     let wanted = |object: &NamedObject| match &args.part {
         Some(part) => lossless(&object.name).contains(part),

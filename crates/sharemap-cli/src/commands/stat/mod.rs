@@ -3,6 +3,8 @@
 mod advice;
 
 use super::pages::{Mappable, Pages, Run, in_parts};
+use super::segment;
+use super::segment::stats::{self, Stats};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::system::procfs::HugePageUse;
@@ -18,11 +20,16 @@ use std::path::{Path, PathBuf};
 
 /// Shows the size of a file, how much of it is in memory, and how best to map it.
 ///
-/// None of the file's data is read from the disk. Values that the system does not report are left out.
+/// None of the file's data is read from the disk for that. Values that the system does not report are left
+/// out.
+///
+/// Afterwards, the first bytes of the file are read, which tell whether it is a segment. For a segment, in a
+/// file or in shared memory, also shows how much of it is used and free, the blocks by class, the processes
+/// that are attached, and the lanes in a change.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The files to show.
-    #[arg(required = true)]
+    /// The files to show, or the names of segments in shared memory.
+    #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
 
@@ -77,22 +84,49 @@ impl Cache {
 #[derive(Serialize)]
 struct Files {
     files: Vec<Stat>,
+    segments: Vec<Stats>,
 }
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
-    let mut files = Vec::new();
+    let (mut files, mut segments) = (Vec::new(), Vec::new());
     for path in &args.files {
-        let stat = look(path)?;
-        if output.json() {
-            files.push(stat);
-        } else {
-            print(&stat, output)?;
+        // A name without a separator is shared memory only if there is no such file.
+        let is_file = path.exists();
+        if is_file {
+            let stat = look(path)?;
+            match output.json() {
+                true => files.push(stat),
+                false => print(&stat, output)?,
+            }
+        }
+        match segment_name(path, is_file) {
+            Some(name) => {
+                let stats = stats::look(&name)?;
+                match output.json() {
+                    true => segments.push(stats),
+                    false => stats::print(&stats, is_file, output)?,
+                }
+            }
+            None if is_file => {}
+            // Returns the error of a missing file.
+            None => drop(look(path)?),
         }
     }
     if output.json() {
-        output.object(&Files { files })?;
+        output.object(&Files { files, segments })?;
     }
     Ok(())
+}
+
+/// Returns the name of the segment that an argument stands for: in the file, or in shared memory if there is no such
+/// file. `None` if it stands for none. Reads the beginning of the file.
+fn segment_name(path: &Path, is_file: bool) -> Option<String> {
+    let name = path.to_str()?;
+    let name = match is_file && !name.contains(std::path::is_separator) {
+        true => Path::new(".").join(name).to_str()?.to_owned(),
+        false => name.to_owned(),
+    };
+    segment::is_segment(&name).then_some(name)
 }
 
 fn look(path: &Path) -> Result<Stat, Failure> {

@@ -8,6 +8,7 @@ mod file_lock;
 mod greeting;
 mod interrupt;
 mod large_blocks;
+mod named_map;
 mod open;
 mod owner_died;
 mod peer;
@@ -51,6 +52,7 @@ const STEPS: &[Step] = &[
     signals::STEP,
     file_lock::STEP,
     owner_died::STEP,
+    named_map::STEP,
 ];
 
 /// Demonstrates the library on real files, step by step.

@@ -43,6 +43,12 @@ pub(crate) enum Action {
     CountUnderLock,
     /// Acquires that lock and holds it.
     DieWithLock,
+    /// Fills a map in a segment.
+    FillMap,
+    /// Reads a map in a segment while it is filled.
+    ReadMap,
+    /// Inserts into a map in a segment, until it is killed.
+    InsertUntilKilled,
     /// Reads a greeting in shared memory of this name, and answers it there.
     AnswerByName,
     /// Reads a greeting in inherited shared memory, and answers it there.

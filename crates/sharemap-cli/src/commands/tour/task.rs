@@ -2,7 +2,7 @@
 
 use super::edit::NUMBERS;
 use super::peer::Action;
-use super::{file_lock, greeting, large_blocks, owner_died, signals};
+use super::{file_lock, greeting, large_blocks, named_map, owner_died, signals};
 use crate::failure::{Failure, complain};
 use crate::output::tell;
 use crate::system;
@@ -36,6 +36,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Action::ReadBySignal => signals::read_by_signal(path),
         Action::CountUnderLock => owner_died::count(path),
         Action::DieWithLock => owner_died::hold(path, say_and_wait),
+        Action::FillMap => named_map::fill(path),
+        Action::ReadMap => named_map::read(path),
+        Action::InsertUntilKilled => named_map::insert_until_killed(path),
         Action::AnswerByName => greeting::answer_by_name(path),
         Action::AnswerByDescriptor => greeting::answer_by_descriptor(),
     };
