@@ -1,11 +1,12 @@
-//! `sharemap-bench map` and `sharemap-bench sync`: measures mapping, guarded access and locks, each
-//! beside its peers. `sharemap-bench budget` counts instructions. See README.md.
+//! `sharemap-bench map`, `sharemap-bench sync` and `sharemap-bench heap`: measures mapping and guarded access, locks,
+//! and segments, each beside its peers. `sharemap-bench budget` counts instructions. See README.md.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("the benchmarks compare with system calls of Linux and run there only");
 
 mod budget;
 mod figure;
+mod heap;
 mod map;
 mod measure;
 mod peers;
@@ -25,11 +26,12 @@ use measure::{Cpus, Effort};
 use report::Row;
 
 const USAGE: &str = "\
-Usage: sharemap-bench map|sync [--json] [--rounds N] [--only TEXT] [--dir DIRECTORY] [--list]
+Usage: sharemap-bench map|sync|heap [--json] [--rounds N] [--only TEXT] [--dir DIRECTORY] [--list]
        sharemap-bench budget
 
   map              mapping files, and guarded access
   sync             locks between processes
+  heap             segments: blocks, named objects, and maps
   budget           instructions of the shortest operations, and their limits
 
   --json           rows as a JSON array on standard output, else a table
@@ -50,11 +52,15 @@ struct Arguments {
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
     let result = match words.next().as_deref() {
-        Some(group @ ("map" | "sync")) => match parse(words) {
-            Ok(arguments) => {
-                let figures = if group == "map" { map::figures() } else { sync::figures() };
-                measure_all(&arguments, figures)
-            }
+        Some(group @ ("map" | "sync" | "heap")) => match parse(words) {
+            Ok(arguments) => measure_all(
+                &arguments,
+                match group {
+                    "map" => map::figures(),
+                    "sync" => sync::figures(),
+                    _ => heap::figures(),
+                },
+            ),
             Err(wrong) => {
                 eprint!("{wrong}\n\n{USAGE}");
                 return ExitCode::from(2);

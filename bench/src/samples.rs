@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::ops::Deref;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::path::{Path, PathBuf};
 
@@ -131,6 +132,35 @@ impl OnDisk {
 impl Drop for OnDisk {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The path of a file or a directory that is removed, if it exists then, when the value is dropped.
+pub struct TemporaryPath(PathBuf);
+
+impl TemporaryPath {
+    /// Returns a path in memory.
+    pub fn in_memory(name: &str) -> Self {
+        Self::in_dir(Path::new("/dev/shm"), name)
+    }
+
+    pub fn in_dir(dir: &Path, name: &str) -> Self {
+        Self(dir.join(format!("sharemap-bench-{}-{name}", std::process::id())))
+    }
+}
+
+impl Deref for TemporaryPath {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TemporaryPath {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -159,8 +159,9 @@ fn entered(child: libc::pid_t) -> Option<u64> {
 }
 
 fn name(number: u64) -> String {
-    const NAMES: [(libc::c_long, &str); 35] = [
+    const NAMES: [(libc::c_long, &str); 37] = [
         (libc::SYS_openat, "openat"),
+        (libc::SYS_openat2, "openat2"),
         (libc::SYS_close, "close"),
         (libc::SYS_fstat, "fstat"),
         (libc::SYS_statx, "statx"),
@@ -192,6 +193,7 @@ fn name(number: u64) -> String {
         (libc::SYS_rt_sigaction, "rt_sigaction"),
         (libc::SYS_rt_sigprocmask, "rt_sigprocmask"),
         (libc::SYS_gettid, "gettid"),
+        (libc::SYS_geteuid, "geteuid"),
         (libc::SYS_getpid, "getpid"),
         (libc::SYS_futex, "futex"),
         (libc::SYS_process_vm_readv, "process_vm_readv"),

@@ -4,13 +4,14 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use crate::peers::served::Operation;
-use crate::peers::{count, fault};
+use crate::peers::{churn, count, fault};
 use crate::reason::{Reason, why};
 
 /// Runs operations in the child on request, until the end of its input.
 pub fn serve(words: &[String]) -> Result<(), Reason> {
     let mut operation: Operation = match words {
         [peer] if peer == fault::NAME => fault::prepare()?,
+        [peer, path] => churn::prepare(peer, Path::new(path))?,
         [peer, path, pause] => {
             let pause = pause.parse().map_err(why)?;
             count::prepare(peer, Path::new(path), pause)?

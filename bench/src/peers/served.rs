@@ -25,6 +25,12 @@ impl Served {
         Self::spawn(Command::new(program).args(["serve", peer]))
     }
 
+    /// Starts this program again as the peer of that name, with the file at `path`.
+    pub fn start_in_file(peer: &str, path: &Path) -> Result<Self, Reason> {
+        let program = std::env::current_exe().map_err(why)?;
+        Self::spawn(Command::new(program).args(["serve", peer]).arg(path))
+    }
+
     /// Starts this program again as one of several processes that count together.
     pub fn start_counting(peer: &str, path: &Path, pause: u64) -> Result<Self, Reason> {
         let program = std::env::current_exe().map_err(why)?;

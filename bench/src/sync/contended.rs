@@ -1,6 +1,6 @@
 //! A counter that several processes increment at once.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sharemap::{Location, Mutex, Shared};
@@ -13,6 +13,7 @@ use crate::peers::pthread::{self, CountingSemaphore, Robust};
 use crate::peers::served::Served;
 use crate::reason::{Reason, why};
 use crate::report::{Goal, Row, Unit};
+use crate::samples::TemporaryPath;
 
 const TWO: &str = "a counter of 2 processes";
 const TWO_BUSY: &str = "a counter of 2 processes, 0.1 us under the lock";
@@ -47,12 +48,8 @@ impl Counters {
 
 fn count(setup: &Setup, figure: &str, processes: u64, pause: u64) -> Result<Vec<Row>, Reason> {
     setup.cpus.unpin().map_err(why)?;
-    let path = |name: &str| -> PathBuf {
-        PathBuf::from(format!("/dev/shm/sharemap-bench-{}-{name}", std::process::id()))
-    };
-    let paths = [path("ours"), path("shared"), path("robust"), path("semaphore"), path("boost")];
-    let _remove = Remove(&paths);
-    let ours = Shared::create_new(Location::file(&paths[0]), || Mutex::new(0_u64)).map_err(why)?;
+    let paths = ["ours", "shared", "robust", "semaphore", "boost"].map(TemporaryPath::in_memory);
+    let ours = Shared::create_new(Location::file(&*paths[0]), || Mutex::new(0_u64)).map_err(why)?;
     let _shared = pthread::Mutex::create(&paths[1], Robust::No)?;
     let _robust = pthread::Mutex::create(&paths[2], Robust::Yes)?;
     let _semaphore = CountingSemaphore::create(&paths[3])?;
@@ -94,15 +91,4 @@ fn count(setup: &Setup, figure: &str, processes: u64, pause: u64) -> Result<Vec<
         Some(reason) => Row::skipped(&format!("{figure}: Boost interprocess_mutex"), reason),
     });
     Ok(rows)
-}
-
-/// Files that are removed when the value is dropped.
-struct Remove<'a>(&'a [PathBuf]);
-
-impl Drop for Remove<'_> {
-    fn drop(&mut self) {
-        for path in self.0 {
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use sharemap::{Location, LockError, Mutex, RwLock, Shared};
 use crate::figure::{Figure, Setup};
 use crate::reason::{Reason, why};
 use crate::report::{Row, Unit};
+use crate::samples::TemporaryPath;
 use crate::stats;
 
 /// The memory that the killed process occupies besides its program. The kernel frees it page by
@@ -56,23 +56,9 @@ const SLOT: i64 = (1 << 62) + 3;
 
 type Locks = (Mutex<u64>, RwLock<u64>);
 
-/// A shared memory name that is unlinked when the value is dropped.
-struct Object(PathBuf);
-
-impl Object {
-    fn new() -> Self {
-        Self(PathBuf::from(format!("/dev/shm/sharemap-bench-{}-death", std::process::id())))
-    }
-
-    fn location(&self) -> Location {
-        Location::file(&self.0)
-    }
-}
-
-impl Drop for Object {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
+/// Returns the path of a shared memory object.
+fn object_path() -> TemporaryPath {
+    TemporaryPath::in_memory("death")
 }
 
 /// Times in milliseconds: from the kill until the next owner acquires the lock, the part of it
@@ -91,15 +77,15 @@ fn owners(
     kills: usize,
 ) -> Result<Vec<Row>, Reason> {
     setup.cpus.unpin().map_err(why)?;
-    let object = Object::new();
+    let object = object_path();
     let locks = || (Mutex::new(0), RwLock::new(0));
-    let shared = Shared::<Locks>::create_new(object.location(), locks).map_err(why)?;
-    let slots = File::options().read(true).write(true).open(&object.0).map_err(why)?;
+    let shared = Shared::<Locks>::create_new(Location::file(&*object), locks).map_err(why)?;
+    let slots = File::options().read(true).write(true).open(&*object).map_err(why)?;
     let (mutex, rwlock) = &*shared;
     let mut times = Times::default();
     for kill in 0..setup.effort.rounds.unwrap_or(kills) {
         let holder = Holder::start(resident, || {
-            let shared = Shared::<Locks>::open(object.location()).ok()?;
+            let shared = Shared::<Locks>::open(Location::file(&*object)).ok()?;
             let (mutex, rwlock) = &*shared;
             if figure == READER {
                 std::mem::forget(rwlock.read().ok()?);
@@ -150,9 +136,9 @@ fn creators(setup: &Setup, kills: usize) -> Result<Vec<Row>, Reason> {
     setup.cpus.unpin().map_err(why)?;
     let mut times = Vec::new();
     for _ in 0..setup.effort.rounds.unwrap_or(kills) {
-        let object = Object::new();
+        let object = object_path();
         let holder = Holder::start_with(Resident::small(64), |ready| {
-            let made = Shared::create_new(object.location(), || {
+            let made = Shared::create_new(Location::file(&*object), || {
                 ready();
                 loop {
                     thread::park();
@@ -164,7 +150,8 @@ fn creators(setup: &Setup, kills: usize) -> Result<Vec<Row>, Reason> {
         })?;
         let at = Instant::now();
         holder.send_kill();
-        let made = Shared::open_or_create(object.location(), || Mutex::new(1_u64)).map_err(why)?;
+        let made =
+            Shared::open_or_create(Location::file(&*object), || Mutex::new(1_u64)).map_err(why)?;
         times.push(at.elapsed().as_secs_f64() * 1e3);
         if *made.lock().map_err(why)? != 1 {
             return Err("the dead creator's value".into());
