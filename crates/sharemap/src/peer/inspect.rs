@@ -39,7 +39,7 @@ const OPERATION: &str = "inspect";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObjectInfo {
-    /// The kind of object; 1 for an object of locks.
+    /// The kind of object: 1 for an object of locks, 2 for a segment.
     pub kind: u32,
     /// The version of the format.
     pub version: u16,

@@ -5,6 +5,9 @@ use std::time::Duration;
 use crate::peer::{OpenOptions, PowerCuts, Unclean};
 use crate::sys::{Lifetime, Owner, Scope};
 
+/// The kind in the header of an object of locks (FORMAT.md, "Locks").
+pub(in crate::sync) const KIND: u32 = 1;
+
 /// Options for creating and opening [`Shared`](crate::Shared) objects and [segments](crate::Segment).
 ///
 /// By default, a new object has room for 64 processes and 256 threads, only this user may open it,

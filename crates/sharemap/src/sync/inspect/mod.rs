@@ -41,6 +41,7 @@ use crate::error::Result;
 use crate::peer::{self, ObjectObserver};
 use crate::shm::Location;
 use crate::sync::algorithms::barrier;
+use crate::sync::api::options::KIND;
 use crate::sync::core::announcement::{self, Kind};
 use crate::sync::core::gate;
 use crate::sync::core::word::{self, DIED, DONE, POISONED, UPGRADABLE};
@@ -321,11 +322,12 @@ impl Inspection {
         // A misbehaving peer can announce a different lock in each slot. A map keeps the time of each
         // step independent of the number of locks found so far.
         let mut found: BTreeMap<(u64, LockKind), Found> = BTreeMap::new();
+        // In a segment, a slot of each thread is kept for its changes.
+        let has_kept = self.look.facts().is_some_and(|facts| facts.kind != KIND);
         for lane in self.look.lanes()? {
             let process = self.look.process_of(lane.participant)?;
             for &(slot, what) in &lane.announced {
-                // Where a thread keeps its changes of a segment.
-                if what & peer::KIND_MASK == peer::KEPT {
+                if has_kept && what & peer::KIND_MASK == peer::KEPT {
                     continue;
                 }
                 let (at, Some(part)) = announcement::parse(what) else {

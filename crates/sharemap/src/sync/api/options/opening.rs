@@ -10,12 +10,10 @@ use crate::peer::{
     self, Attachment, ExpectedLayout, Header, Memory, OpenOptions, Opening, Payload,
 };
 use crate::shm::Location;
+use crate::sync::api::options::KIND;
 use crate::sync::api::shared::Shared;
 use crate::sync::api::shared_type::{LayoutSize, LayoutWriter, SharedType};
 use crate::sys::AsDescriptor;
-
-/// The kind in the header of an object of locks (FORMAT.md, "Locks").
-const KIND: u32 = 1;
 
 impl SharedOptions {
     /// Creates an object with these options, like [`Shared::create_new`].
