@@ -37,10 +37,9 @@ struct Created<'a> {
 }
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
-    let segment = SharedOptions::new()
-        .mode(args.mode)
-        .create_new_segment(objects::location(&args.name), args.size, args.max)
-        .map_err(|error| Failure::object("create", &args.name, error))?;
+    let location = objects::location(&args.name);
+    let options = SharedOptions::new().mode(args.mode);
+    let segment = options.create_new_segment(location, args.size, args.max)?;
     let found = segment.stats()?;
     let name = &*args.name;
     let created =
