@@ -10,7 +10,6 @@ use crate::testing::explorer::search::{caught, sound, walked};
 use crate::testing::explorer::sim::Sim;
 use crate::testing::explorer::state::{Carry, State};
 use crate::testing::explorer::{Fault, Program, Setup};
-use crate::testing::leaves_out_searches;
 
 /// Counters of the ghost: changes begun and completed, of each kind.
 const BEGUN: [usize; 2] = [0, 1];
@@ -150,9 +149,6 @@ fn committed(survivors: [Program; 2]) -> Setup {
 
 #[test]
 fn without_deaths() {
-    if leaves_out_searches() {
-        return;
-    }
     sound("two by record", &setup(&[ALL, ALL]));
     sound("by store, by record", &setup(&[writes::<0, 2>, ALL]));
     sound("by record, by range", &setup(&[ALL, RANGE]));
@@ -162,9 +158,6 @@ fn without_deaths() {
 
 #[test]
 fn with_deaths() {
-    if leaves_out_searches() {
-        return;
-    }
     sound("two by record, one killed", &Setup { kills: 1, ..setup(&[ALL, ALL]) });
     sound("by store, by record, one killed", &Setup { kills: 1, ..setup(&[ONE, RANGE]) });
     let replaced = Setup { kills: 2, newcomers: 2, ..setup(&[ALL, ONE]) };
@@ -184,9 +177,6 @@ const ENTRIES: u64 = 256;
 
 #[test]
 fn planted_faults_are_found() {
-    if leaves_out_searches() {
-        return;
-    }
     let one = area(0).at;
     let with = |fault| Setup { fault, kills: 1, ..setup(&[ALL, writes::<1, 2>]) };
     let drops = [
