@@ -19,7 +19,7 @@
 //!   an `offset` refers to, and `stored` the types of all values.
 //!   `map` is the hash map, of the names and of containers. `report` counts and checks.
 //! - `heap` is the format of the heap: chunks of spans, and spans of blocks of a `size_class`. `allocator` takes
-//!   blocks and gives them back, by the lane's own stacks, and `census` counts each block once.
+//!   blocks and gives them back, by the lane's own stacks, and `spans` whole spans. `census` counts each block once.
 //!
 //! All of it is written over a [`Machine`](crate::peer::Machine): guarded memory in a program, and in tests a
 //! machine that ends an operation after each store, or the explorer, which schedules every step.
@@ -44,6 +44,7 @@ mod report;
 #[allow(clippy::module_inception, reason = "the noun of the layer")]
 mod segment;
 mod size_class;
+mod spans;
 mod stored;
 #[cfg(test)]
 mod tests;
