@@ -4,6 +4,8 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "common/layers.rs"]
+mod layers;
 #[path = "error_lists/parse.rs"]
 mod parse;
 #[cfg(target_os = "linux")]
@@ -12,22 +14,8 @@ mod provoked;
 
 use std::collections::BTreeSet;
 
+use layers::LAYERS;
 use parse::Library;
-
-/// The layers, bottom first; as in `layers.rs`.
-const LAYERS: [&str; 11] = [
-    "error",
-    "layout",
-    "sys",
-    "guard",
-    "view",
-    "mapping",
-    "shm",
-    "peer",
-    "sync",
-    "segment",
-    "containers",
-];
 
 fn layer(path: &str) -> usize {
     let noun = path.split('/').next().unwrap().trim_end_matches(".rs");

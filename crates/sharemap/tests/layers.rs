@@ -1,22 +1,12 @@
 //! A module imports only from modules to its left, and only `sys` depends on the operating system.
 
+#[path = "common/layers.rs"]
+mod names;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The layers, bottom first.
-const LAYERS: [&str; 11] = [
-    "error",
-    "layout",
-    "sys",
-    "guard",
-    "view",
-    "mapping",
-    "shm",
-    "peer",
-    "sync",
-    "segment",
-    "containers",
-];
+use names::LAYERS;
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {

@@ -7,6 +7,9 @@
 mod common;
 #[path = "segment/peer.rs"]
 mod peer;
+#[allow(dead_code, reason = "not every test needs all of it")]
+#[path = "hostile/random.rs"]
+mod random;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,20 +18,9 @@ use std::time::Instant;
 
 use common::{need_atomics, repeated, role};
 use peer::{Peer, tell};
+use random::Random;
 use sharemap::containers::HashMap;
 use sharemap::{Location, Segment, UnlinkOnDrop};
-
-/// Pseudo-random numbers from a seed (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 20) % end
-    }
-}
 
 /// The keys that are always present, and those that come and go.
 const STABLE: u64 = 80;
@@ -234,7 +226,7 @@ const ROLE: &str = "changes_maps";
 fn changes_maps() {
     let Some(name) = role(ROLE) else { return };
     let maps = Maps::of(Segment::open(name.to_str().unwrap()).unwrap());
-    let mut random = Random(u64::from(std::process::id()) | 1 << 40);
+    let mut random = Random::new(u64::from(std::process::id()) | 1 << 40);
     tell("works");
     loop {
         maps.change(&mut random);
@@ -266,7 +258,7 @@ fn lookups_beside_writers() {
             let (maps, done, changed) = (&maps, &done, &changed);
             scope.spawn(move || {
                 let _ends = EndsAll(done);
-                let mut random = Random(seed);
+                let mut random = Random::new(seed);
                 while !done.load(Ordering::Relaxed) {
                     maps.change(&mut random);
                     changed.fetch_add(1, Ordering::Relaxed);
@@ -277,7 +269,7 @@ fn lookups_beside_writers() {
             let (maps, done, looked, iterated) = (&maps, &done, &looked, &iterated);
             scope.spawn(move || {
                 let _ends = EndsAll(done);
-                let mut random = Random(seed);
+                let mut random = Random::new(seed);
                 while !done.load(Ordering::Relaxed) {
                     let mut count = 0;
                     for _ in 0..100 {
@@ -342,7 +334,7 @@ fn churn_does_not_use_up_memory() {
     let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 28).unwrap();
     let words = segment.hash_map::<u64, u64>("words").unwrap();
     let texts = segment.hash_map::<str, [u8]>("texts").unwrap();
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     let keys = 2_000;
     // Keys are never the same again, so that each page is rebuilt again and again.
     let change = |number: u64, random: &mut Random| {

@@ -15,6 +15,9 @@ mod common;
 mod ledger;
 #[path = "segment/peer.rs"]
 mod peer;
+#[allow(dead_code, reason = "not every test needs all of it")]
+#[path = "hostile/random.rs"]
+mod random;
 #[path = "segment_storm/subject.rs"]
 mod subject;
 
@@ -28,6 +31,7 @@ use std::time::{Duration, Instant};
 use common::{TempDir, need_atomics, repeated, role};
 use ledger::{Ledger, WRITERS};
 use peer::{Peer, tell};
+use random::Random;
 use sharemap::inspect::Inspection;
 use sharemap::{Location, Segment, SharedMemory, UnlinkOnDrop};
 use subject::{KINDS, OWN, Subject};
@@ -37,22 +41,6 @@ const THREADS: u64 = 2;
 const PROCESSES: u64 = WRITERS / THREADS;
 /// The time after which a storm without progress counts as stuck.
 const STUCK: Duration = Duration::from_secs(60);
-
-/// Pseudo-random numbers from a seed (xorshift).
-pub struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 20) % end
-    }
-}
 
 /// Returns where the segment is that an argument names.
 fn location(name: &str) -> Location {

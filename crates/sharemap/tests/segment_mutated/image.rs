@@ -1,29 +1,14 @@
 //! Images of segments, and mutations of them by a seed.
 
+#[allow(dead_code, reason = "not every test needs all of it")]
+#[path = "../hostile/random.rs"]
+mod random;
+
 use std::path::Path;
 
+pub use random::Random;
 use sharemap::containers::HashMap;
 use sharemap::{Location, Offset, Segment, SharedOptions, ViewMut};
-
-/// Pseudo-random numbers from a seed (xorshift64*).
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub fn below(&mut self, end: u64) -> u64 {
-        (self.next() >> 16) % end
-    }
-}
 
 /// The bytes of a segment.
 pub struct Image {

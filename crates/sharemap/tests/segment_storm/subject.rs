@@ -3,8 +3,8 @@
 use sharemap::containers::HashMap;
 use sharemap::{ErrorKind, Offset, Segment};
 
-use crate::Random;
 use crate::ledger::WRITERS;
+use crate::random::Random;
 
 /// Words, texts, large values, attached objects, named values, and maps.
 pub const KINDS: u64 = 6;

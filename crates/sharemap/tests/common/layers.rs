@@ -1,0 +1,16 @@
+//! The layers of the library.
+
+/// The names of the layers, bottom first.
+pub const LAYERS: [&str; 11] = [
+    "error",
+    "layout",
+    "sys",
+    "guard",
+    "view",
+    "mapping",
+    "shm",
+    "peer",
+    "sync",
+    "segment",
+    "containers",
+];
