@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::reason::{Reason, why};
 use crate::samples::Random;
 
-/// Entries whose values are the keys of others, in one cycle. `count` is a multiple of 20, and of no prime but 2
+/// Entries in one cycle: the value of each is the key of the next. `count` is a multiple of 20, and of no prime but 2
 /// and 5.
 #[derive(Clone, Copy)]
 pub struct Entries {

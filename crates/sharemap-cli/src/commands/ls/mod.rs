@@ -28,7 +28,7 @@ use std::time::{Duration, SystemTime};
 /// unknown. Holders that belong to other users may be missing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Lists only the objects whose names contain this, or the objects in this segment.
+    /// Lists only objects with this in their names, or the objects in this segment.
     #[arg(value_name = "PART|SEGMENT")]
     part: Option<String>,
 }

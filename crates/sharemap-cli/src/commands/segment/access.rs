@@ -58,19 +58,19 @@ pub(super) fn map(
     })
 }
 
-/// Returns the size of a type whose values are words of a map.
+/// Returns the size of a type, if a map has its values as words.
 fn word_size(size: Option<usize>) -> Option<usize> {
     size.filter(|&size| size <= size_of::<u64>())
 }
 
-/// A map whose keys and values have at most 8 bytes.
+/// A map with keys and values of at most 8 bytes.
 struct Words {
     map: HashMap<u64, u64>,
     key: usize,
     value: usize,
 }
 
-/// A map whose keys have at most 8 bytes.
+/// A map with keys of at most 8 bytes.
 struct WordKeys {
     map: HashMap<u64, [u8]>,
     key: usize,
