@@ -331,7 +331,13 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     pub fn remove(&self, key: &K) -> Result<Option<V::Owned>> {
         let key = self.key(key);
         self.segment.with(|allocator| {
-            self.map().remove(allocator, &key, &mut map::nothing_else, |value| self.copy_out(value))
+            let (map, copy_out) = (self.map(), |value| self.copy_out(value));
+            match Self::FORM {
+                Form::Words => map.remove_word(allocator, &key, copy_out),
+                Form::Values | Form::Keys => {
+                    map.remove_block(allocator, &key, &mut map::nothing_else, copy_out)
+                }
+            }
         })
     }
 

@@ -167,10 +167,24 @@ pub(crate) trait Machine {
     }
     /// Stores a word of 64 bits by a plain release store.
     fn store_64(&self, at: u64, value: u64) -> Result<()>;
+    /// Stores `lead` in the 64 bits at `LEAD` behind `at`, and then `value` in those at `at`, by plain release stores.
+    ///
+    /// After an error, one of them may have been stored.
+    #[inline(always)]
+    fn store_two<const LEAD: u64>(&self, at: u64, lead: u64, value: u64) -> Result<()> {
+        self.store_64(at + LEAD, lead)?;
+        self.store_64(at, value)
+    }
     /// Replaces a word of 64 bits. Returns its previous value.
     fn swap_64(&self, at: u64, value: u64) -> Result<u64>;
     /// Replaces a word of 64 bits if it is `current`. Returns its previous value.
     fn compare_exchange_64(&self, at: u64, current: u64, new: u64) -> Result<u64>;
+
+    /// Grows the object to `len` bytes. May be called again with the same length. Does nothing where the memory has
+    /// its greatest length from the beginning.
+    fn grow(&self, _len: u64) -> Result<()> {
+        Ok(())
+    }
 
     /// Copies bytes out of the object. The copy is not atomic. The compiler does not move other
     /// accesses across it.

@@ -240,6 +240,20 @@ impl Machine for Session {
     }
 
     #[inline(always)]
+    fn load_two<const LEAD: u64>(&self, at: u64) -> Result<(u64, u64)> {
+        self.memory.load_two::<LEAD>(at)
+    }
+
+    #[inline(always)]
+    fn store_two<const LEAD: u64>(&self, at: u64, lead: u64, value: u64) -> Result<()> {
+        self.memory.store_two::<LEAD>(at, lead, value)
+    }
+
+    fn grow(&self, len: u64) -> Result<()> {
+        self.memory.grow(len)
+    }
+
+    #[inline(always)]
     fn swap_64(&self, at: u64, value: u64) -> Result<u64> {
         self.memory.swap(at, value)
     }

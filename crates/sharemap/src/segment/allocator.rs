@@ -7,10 +7,11 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::Machine;
-use crate::segment::change::{Change, change};
+use crate::segment::change::{Change, change, change_under};
 use crate::segment::completion::complete;
 use crate::segment::heap::{Blocks, ClassEntry, Heap, Span, SpanKind, malformed};
 use crate::segment::lane_area::{self, LaneArea, Space, Top};
+use crate::segment::lock_table::Outcome;
 use crate::segment::size_class::{CLASSES, class_of, most_kept};
 use crate::segment::spans::Mark;
 
@@ -18,12 +19,10 @@ use crate::segment::spans::Mark;
 pub(crate) struct Allocator<'a, M: Machine> {
     pub(super) machine: &'a M,
     pub(super) space: &'a Space,
-    pub(super) heap: Heap,
+    pub(super) heap: &'a Heap,
     pub(super) area: LaneArea,
     /// The number of the lock of class 0. Those of the other classes follow, and then the segment's.
     pub(super) first_lock: u32,
-    /// Grows the segment's file to a length. May be called again with the same length.
-    pub(super) grow: &'a dyn Fn(u64) -> Result<()>,
 }
 
 /// A block that the lane has taken from its stack, once the top counts.
@@ -78,6 +77,19 @@ pub(super) enum Freed {
     Run(u64),
 }
 
+/// What [`Allocator::detach`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detached {
+    /// Freed the block.
+    Block,
+    /// Nothing: the place refers to nothing.
+    Nothing,
+    /// Nothing: the place refers to a run.
+    Run,
+    /// Nothing: the lane's stack of this class has no room.
+    Full(u32),
+}
+
 /// The new tops of stacks that a change commits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tops {
@@ -129,7 +141,7 @@ impl<M: Machine> Allocator<'_, M> {
     /// Returns a block of at least `len` bytes, and the top that takes it.
     ///
     /// Fails with `NoSpace` if the segment is full, and with `TooLarge` if `len` needs a run of spans.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&self, len: u64) -> Result<Taken> {
         let class = class_of(len).ok_or_else(|| Error::new(ErrorKind::TooLarge, "allocate"))?;
         let blocks = match self.area.blocks(self.machine, class)? {
@@ -153,7 +165,7 @@ impl<M: Machine> Allocator<'_, M> {
     }
 
     /// Returns the block in the place number `index` of a stack.
-    #[inline]
+    #[inline(always)]
     fn stacked(&self, class: u32, index: u32) -> Result<u64> {
         let place = self.area.place(class, index);
         let at = self.machine.load_64(place)?;
@@ -164,7 +176,7 @@ impl<M: Machine> Allocator<'_, M> {
     }
 
     /// Prepares a piece of memory of any length for a change: a block, or a run of spans.
-    #[inline]
+    #[inline(always)]
     pub(super) fn reserve(&self, len: u64) -> Result<Piece> {
         match class_of(len) {
             // Spans may be so short, in tests, that they have no block of the class.
@@ -178,36 +190,87 @@ impl<M: Machine> Allocator<'_, M> {
     /// Prepares to free the block or the run that begins at `at`: makes room in the lane's stack.
     ///
     /// Fails with `Invalid` if none begins at `at`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn prepare_free(&self, at: u64) -> Result<Freed> {
-        let no_block = || {
-            Error::new(ErrorKind::Invalid, "free")
-                .with_offset(at)
-                .with_detail("no block begins there")
-        };
-        let span = self.heap.span_of(at).ok_or_else(no_block)?;
-        match self.heap.kind(self.machine, span)? {
-            SpanKind::Class(ClassEntry { class, .. }) => {
-                if self.heap.blocks(span, class).index(at).is_none() {
-                    return Err(no_block());
-                }
-                if self.area.blocks(self.machine, class)? >= self.most_kept(class) {
-                    self.spill(class)?;
-                }
-                Ok(Freed::Block(at, class))
+        let freed = self.freed(at)?;
+        if let Freed::Block(_, class) = freed {
+            if self.area.blocks(self.machine, class)? >= self.most_kept(class) {
+                self.spill(class)?;
             }
-            SpanKind::Run(_) if self.heap.span(span) == at => Ok(Freed::Run(at)),
-            _ => Err(no_block()),
         }
+        Ok(freed)
     }
 
-    /// Returns `true` if the block that was prepared is still one of that class. The change holds the lock under which
-    /// the block is attached, so that this stays so.
-    pub(super) fn is_current(&self, freed: Freed) -> Result<bool> {
-        let Freed::Block(at, class) = freed else { return Ok(true) };
-        match self.heap.span_of(at).map(|span| self.heap.kind(self.machine, span)).transpose()? {
-            Some(SpanKind::Class(entry)) => Ok(entry.class == class),
-            _ => Ok(false),
+    /// Returns the block or the run that begins at `at`.
+    ///
+    /// Fails with `Invalid` if none does.
+    #[inline(always)]
+    fn freed(&self, at: u64) -> Result<Freed> {
+        if let Some(span) = self.heap.span_of(at) {
+            match self.heap.kind(self.machine, span)? {
+                SpanKind::Class(ClassEntry { class, .. })
+                    if self.heap.blocks(span, class).index(at).is_some() =>
+                {
+                    return Ok(Freed::Block(at, class));
+                }
+                SpanKind::Run(_) if self.heap.span(span) == at => return Ok(Freed::Run(at)),
+                _ => {}
+            }
+        }
+        Err(no_block(at))
+    }
+
+    /// Takes a block, and stores what refers to it in the word at `place`, in one step, under the lock number `lock`.
+    ///
+    /// `word` gets the word that is there, and returns the new one.
+    #[inline(always)]
+    pub(super) fn attach(
+        &self,
+        (lock, place): (u32, u64),
+        taken: Taken,
+        word: impl FnOnce(u64) -> Result<u64>,
+    ) -> Result<()> {
+        change_under(self.machine, self.space, self.area, lock, || {
+            let word = word(self.machine.load_64(place)?)?;
+            self.area.commit_word(self.machine, place, word, taken.top)?;
+            Ok((Outcome::Changed, ()))
+        })
+    }
+
+    /// Frees the block that the word at `place` refers to, and stores `none` there, in one step, under the lock number
+    /// `lock`.
+    ///
+    /// `at` returns the offset that a word refers to; 0: none.
+    #[inline(always)]
+    pub(super) fn detach(
+        &self,
+        (lock, place): (u32, u64),
+        none: u64,
+        at: impl Fn(u64) -> Result<u64>,
+    ) -> Result<Detached> {
+        loop {
+            let detached = change_under(self.machine, self.space, self.area, lock, || {
+                let unchanged = |detached| Ok((Outcome::Unchanged, detached));
+                let at = match at(self.machine.load_64(place)?)? {
+                    0 => return unchanged(Detached::Nothing),
+                    at => at,
+                };
+                let Freed::Block(at, class) = self.freed(at)? else {
+                    return unchanged(Detached::Run);
+                };
+                let blocks = self.area.blocks(self.machine, class)?;
+                if blocks >= self.most_kept(class) {
+                    return unchanged(Detached::Full(class));
+                }
+                let top = self.put(at, class, blocks)?;
+                self.area.commit_word(self.machine, place, none, top)?;
+                Ok((Outcome::Changed, Detached::Block))
+            })?;
+            match detached {
+                // Not under the lock: room is made by a change of its own.
+                Detached::Full(class) => self.spill(class)?,
+                detached => return Ok(detached),
+            };
         }
     }
 
@@ -261,21 +324,27 @@ impl<M: Machine> Allocator<'_, M> {
     }
 
     /// Adds a block of a class, for which there is room, to the lane's stack. Returns the top that frees it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn give(&self, at: u64, class: u32) -> Result<Top> {
         let blocks = self.area.blocks(self.machine, class)?;
+        self.put(at, class, blocks)
+    }
+
+    /// Adds a block to a stack of `blocks` blocks.
+    #[inline(always)]
+    fn put(&self, at: u64, class: u32, blocks: u32) -> Result<Top> {
         // Above the top, where nothing reads it before the top counts.
         self.machine.store_64(self.area.place(class, blocks), at)?;
         Ok(Top { class, blocks: blocks + 1 })
     }
 
     /// Makes a top count by itself: takes a block that is attached to nothing, or frees one that no longer is.
-    #[inline]
+    #[inline(always)]
     pub(super) fn settle(&self, top: Top) -> Result<()> {
         self.area.set_top(self.machine, top)
     }
 
-    #[inline]
+    #[inline(always)]
     fn most_kept(&self, class: u32) -> u32 {
         most_kept(class).min(self.heap.most_kept)
     }
@@ -454,4 +523,10 @@ impl<M: Machine> Allocator<'_, M> {
         self.mark_spans(change, span, 1, Mark::Used)?;
         Ok(span)
     }
+}
+
+/// Returns the error, of kind `Invalid`, for an offset at which no block and no run begins.
+#[cold]
+fn no_block(at: u64) -> Error {
+    Error::new(ErrorKind::Invalid, "free").with_offset(at).with_detail("no block begins there")
 }

@@ -48,38 +48,32 @@ pub(super) fn change<M: Machine, R>(
     result
 }
 
-/// Makes a change of the word at `place` and of the top of a stack, with the area of a lane of this thread.
+/// Makes a change of what the lock number `lock` protects, with the area of a lane of this thread: acquires the lock,
+/// calls `make`, and releases the lock.
 ///
-/// Acquires the lock number `lock`, and calls `decide` with the word. `decide` returns the new word and top, or `None`
-/// if nothing is to change. Returns `true` if there was a change.
-///
-/// The stores are those of [`change`], in the same order. This is the whole of an allocation, or of freeing a block,
-/// and spares what longer changes need.
-#[inline]
-pub(super) fn change_word<M: Machine>(
+/// `make` changes one word by a store, or more by [`LaneArea::commit_word`], and returns whether it did. The stores are
+/// those of [`change`], in the same order, without what longer changes need.
+#[inline(always)]
+pub(super) fn change_under<M: Machine, R>(
     machine: &M,
     space: &Space,
     area: LaneArea,
-    (lock, place): (u32, u64),
-    decide: impl FnOnce(u64) -> Result<Option<(u64, Top)>>,
-) -> Result<bool> {
+    lock: u32,
+    make: impl FnOnce() -> Result<(Outcome, R)>,
+) -> Result<R> {
     if area.is_busy(machine)? {
         complete_earlier(machine, space, area)?;
     }
-    let make = || {
-        let word = space.locks.word(lock);
-        area.list(machine, 0, word, 1)?;
-        lock_table::acquire(machine, word, area.lane, None)?;
-        let mut outcome = Outcome::Unchanged;
-        if let Some((value, top)) = decide(machine.load_64(place)?)? {
-            outcome = Outcome::Changed;
-            area.commit_word(machine, place, value, top)?;
-        }
-        lock_table::release(machine, word, area.lane, outcome)?;
-        area.clear_list(machine)?;
-        Ok(outcome == Outcome::Changed)
-    };
-    let result = make();
+    let at = space.locks.word(lock);
+    let result = area
+        .list_one(machine, at)
+        .and_then(|()| lock_table::acquire(machine, at, area.lane, None))
+        .and_then(|word| {
+            let (outcome, value) = make()?;
+            lock_table::release_own(machine, at, word, outcome)?;
+            area.clear_list(machine)?;
+            Ok(value)
+        });
     if result.is_err() {
         // As in `change`.
         let _ = complete(machine, space, area);
@@ -114,13 +108,6 @@ impl<M: Machine> Change<'_, M> {
             lock_table::acquire(self.machine, table.word(index), self.area.lane, until)?;
         }
         Ok(())
-    }
-
-    /// Makes the change by a single store. The change holds the word's lock.
-    #[inline(always)]
-    pub(super) fn store(&mut self, place: u64, value: u64) -> Result<()> {
-        self.outcome = Outcome::Changed;
-        self.machine.store_64(place, value)
     }
 
     /// Loads a word as it will be after the changes that are in the redo record.

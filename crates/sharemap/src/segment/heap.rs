@@ -85,7 +85,7 @@ impl ClassEntry {
 
 impl SpanKind {
     /// Returns what a word says; `None` if no version writes it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of(word: u64) -> Option<Self> {
         match word & 0xff {
             0 => (word == 0).then_some(Self::None),
@@ -127,7 +127,7 @@ impl Blocks {
     }
 
     /// Returns the number of the block at `at`; `None` if no block begins there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn index(self, at: u64) -> Option<u64> {
         let from = u16::try_from(at.checked_sub(self.at)?).ok()?;
         let index = self.layout.index(from);
@@ -175,7 +175,7 @@ impl Heap {
     }
 
     /// Returns the span that contains `at`, if it lies in the heap.
-    #[inline]
+    #[inline(always)]
     pub(super) fn span_of(self, at: u64) -> Option<Span> {
         let from = at.checked_sub(self.at)?;
         (at < self.end).then_some(Span(from >> self.span_shift))
@@ -187,20 +187,20 @@ impl Heap {
     }
 
     /// Returns the offset of a span's entry.
-    #[inline]
+    #[inline(always)]
     pub(super) fn entry(self, span: Span) -> u64 {
         let (chunk, index) = (self.chunk_of(span), span.0 & (self.chunk_spans - 1));
         self.chunk(chunk).wrapping_add(self.chunk_spans / 8 + 16 * index)
     }
 
     /// Returns the number of the chunk of a span.
-    #[inline]
+    #[inline(always)]
     fn chunk_of(self, span: Span) -> u64 {
         span.0 >> self.chunk_spans.trailing_zeros()
     }
 
     /// Returns the blocks of a span of a class.
-    #[inline]
+    #[inline(always)]
     pub(super) fn blocks(self, span: Span, class: u32) -> Blocks {
         let (at, size, layout) = (self.span(span), size_of(class), self.layouts[class as usize]);
         let count = layout.count.into();
@@ -232,7 +232,7 @@ impl Heap {
     ///
     /// Fails with `OutOfBounds` if the span lies beyond the last chunk, and with `Malformed` if the entry is none
     /// that any version writes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn kind<M: Machine>(self, machine: &M, span: Span) -> Result<SpanKind> {
         let at = self.entry(span);
         match machine.load_64(at) {

@@ -194,7 +194,15 @@ impl LaneArea {
     /// Returns `true` if the lane has a change that is not complete.
     #[inline(always)]
     pub(super) fn is_busy<M: Machine>(self, machine: &M) -> Result<bool> {
-        Ok(machine.load_64(self.at + COMMIT)? | machine.load_64(self.at + LISTED)? != 0)
+        let (commit, listed) = machine.load_two::<{ LISTED - COMMIT }>(self.at + COMMIT)?;
+        Ok(commit | listed != 0)
+    }
+
+    /// Lists the lock whose word is at `word`, alone. The lane may acquire it afterwards.
+    #[inline(always)]
+    pub(super) fn list_one<M: Machine>(self, machine: &M, word: u64) -> Result<()> {
+        // The number last, as in `list`.
+        machine.store_two::<{ RANGES - LISTED }>(self.at + LISTED, word, 1)
     }
 
     /// Lists `count` locks from the word at `first` as the range number `index`. The lane may acquire them
@@ -283,9 +291,7 @@ impl LaneArea {
         value: u64,
         top: Top,
     ) -> Result<()> {
-        let entry = self.entry_at(1, 0);
-        machine.store_64(entry, place)?;
-        machine.store_64(entry + 8, value)?;
+        machine.store_two::<8>(self.entry_at(1, 0), value, place)?;
         machine.store_64(self.at + COMMIT, Commit::new(1, &[top]).0)?;
         machine.store_64(place, value)?;
         self.set_top(machine, top)?;

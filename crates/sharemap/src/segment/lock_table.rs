@@ -81,7 +81,8 @@ pub(super) enum Outcome {
     Changed,
 }
 
-/// Acquires the lock whose word is at `at`, which the lane's area lists already, until the moment `until`.
+/// Acquires the lock whose word is at `at`, which the lane's area lists already, until the moment `until`. Returns the
+/// word, which names the lane.
 ///
 /// Waits while another lane owns it, and recovers that lane if its participant has died. Fails with `Timeout`, with
 /// `Deadlock` if this lane owns the lock already, and with `Malformed` if no process has the lane that the word names:
@@ -92,12 +93,11 @@ pub(super) fn acquire<M: Machine>(
     at: u64,
     lane: u32,
     until: Option<Duration>,
-) -> Result<()> {
+) -> Result<LockWord> {
     let word = LockWord(machine.load_64(at)?);
-    if word.owner().is_none()
-        && machine.compare_exchange_64(at, word.0, word.owned_by(lane).0)? == word.0
-    {
-        return Ok(());
+    let mine = word.owned_by(lane);
+    if word.owner().is_none() && machine.compare_exchange_64(at, word.0, mine.0)? == word.0 {
+        return Ok(mine);
     }
     acquire_later(machine, at, lane, until)
 }
@@ -109,7 +109,7 @@ fn acquire_later<M: Machine>(
     at: u64,
     lane: u32,
     until: Option<Duration>,
-) -> Result<()> {
+) -> Result<LockWord> {
     let (mut turn, mut nap) = (0, FIRST_NAP);
     let mut orphan = (LockWord(0), 0);
     loop {
@@ -118,7 +118,7 @@ fn acquire_later<M: Machine>(
             None => {
                 let mine = word.owned_by(lane);
                 if machine.compare_exchange_64(at, word.0, mine.0)? == word.0 {
-                    return Ok(());
+                    return Ok(mine);
                 }
             }
             Some(owner) if owner == lane => {
@@ -148,6 +148,18 @@ fn acquire_later<M: Machine>(
         machine.nap_while(at, word.0, nap)?;
         (turn, nap) = (0, LONGEST_NAP.min(2 * nap));
     }
+}
+
+/// Releases a lock that this thread has acquired, by a plain release store. `word` is what [`acquire`] returned.
+#[inline(always)]
+pub(super) fn release_own<M: Machine>(
+    machine: &M,
+    at: u64,
+    word: LockWord,
+    outcome: Outcome,
+) -> Result<()> {
+    // Until then, no other thread changes a word that names a lane of this one.
+    machine.store_64(at, word.released(outcome).0)
 }
 
 /// Releases the lock whose word is at `at` if `lane` owns it, by a plain release store.

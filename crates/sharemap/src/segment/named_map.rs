@@ -128,7 +128,7 @@ impl Segment {
                         root => self.record_removed(change, root).map(|()| true),
                     }
                 };
-                let removed = self.names().remove(allocator, &key, also, |value| {
+                let removed = self.names().remove_block(allocator, &key, also, |value| {
                     is_other = Head::load(self.session(), value)?.root != root;
                     match is_other {
                         true => Err(Error::new(ErrorKind::Changed, "remove")),

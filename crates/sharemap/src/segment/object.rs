@@ -1,9 +1,11 @@
 //! Objects without a name, which offsets refer to.
 
+use std::ops::Range;
+
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::Machine;
-use crate::segment::allocator::{Freed, Piece, Tops};
-use crate::segment::change::{change, change_word};
+use crate::peer::{Machine, Session};
+use crate::segment::allocator::{Allocator, Detached, Freed, Piece, Tops};
+use crate::segment::change::change;
 use crate::segment::offset::Offset;
 use crate::segment::segment::Segment;
 use crate::segment::stored::{Stored, fits_word};
@@ -35,6 +37,7 @@ impl Segment {
     /// # Ok(()) }
     /// ```
     #[doc(alias = "malloc")]
+    #[inline]
     pub fn allocate<T: Stored>(&self, value: &T) -> Result<Offset<T>> {
         let bytes = value.stored_bytes();
         let at = self.with(|allocator| match allocator.reserve(bytes.len() as u64)? {
@@ -79,6 +82,7 @@ impl Segment {
     /// segment.free(point)?;
     /// # Ok(()) }
     /// ```
+    #[inline]
     pub fn free<T: Stored>(&self, offset: Offset<T>) -> Result<()> {
         let at = self.at(offset)?;
         self.with(|allocator| match allocator.prepare_free(at)? {
@@ -118,17 +122,16 @@ impl Segment {
     /// # #[cfg(not(feature = "derive"))]
     /// # fn main() {}
     /// ```
+    #[inline]
     pub fn attach<T: Stored>(&self, place: Offset<Offset<T>>, value: &T) -> Result<Offset<T>> {
         let place = self.at(place)?;
         let bytes = value.stored_bytes();
         let tag = self.inner.tag;
         self.with(|allocator| {
             let machine = self.session();
-            let is_none = |word| match word == Offset::<T>::NONE.word() {
+            let require_none = |word| match word == Offset::<T>::NONE.word() {
                 true => Ok(()),
-                false => Err(Error::new(ErrorKind::AlreadyExists, "attach")
-                    .with_offset(place)
-                    .with_detail("the place has an offset already")),
+                false => Err(has_offset(place)),
             };
             let piece = allocator.reserve(bytes.len() as u64)?;
             let lock = self.inner.plan.place_lock(place);
@@ -136,15 +139,14 @@ impl Segment {
                 // Nothing refers to the block before the change.
                 self.fill(taken.at, bytes)?;
                 let offset = Offset::of(tag, taken.at);
-                let word = (lock.start, place);
-                change_word(machine, allocator.space, allocator.area, word, |word| {
-                    is_none(word).map(|()| Some((offset.word(), taken.top)))
+                allocator.attach((lock.start, place), taken, |word| {
+                    require_none(word).map(|()| offset.word())
                 })?;
                 return Ok(offset);
             }
             change(machine, allocator.space, allocator.area, |change| {
                 change.lock(lock, None)?;
-                is_none(machine.load_64(place)?)?;
+                require_none(machine.load_64(place)?)?;
                 let mut tops = Tops::default();
                 let at = allocator.trade(change, Some(piece), None, &mut tops)?;
                 self.fill(at, bytes)?;
@@ -161,57 +163,48 @@ impl Segment {
     /// Returns `false` if `place` has no offset.
     ///
     /// # Errors
-    /// - `Busy` - other threads changed the place in all of many attempts.
-    ///
-    /// Otherwise as for [`free`](Self::free).
+    /// As for [`free`](Self::free).
     ///
     /// # Examples
     /// See [`attach`](Self::attach).
+    #[inline]
     pub fn detach<T: Stored>(&self, place: Offset<Offset<T>>) -> Result<bool> {
-        const ATTEMPTS: u32 = 1000;
         let place = self.at(place)?;
+        let none = Offset::<T>::NONE.word();
+        let at = |word| match word == none {
+            true => Ok(0),
+            false => self.at(Offset::<T>::from_word(word)),
+        };
         self.with(|allocator| {
-            let machine = self.session();
-            for _ in 0..ATTEMPTS {
-                let word = machine.load_64(place)?;
-                let offset = Offset::<T>::from_word(word);
-                if offset.is_none() {
-                    return Ok(false);
-                }
-                // Before the lock: room in a stack is made by a change of its own.
-                let freed = allocator.prepare_free(self.at(offset)?)?;
-                let lock = self.inner.plan.place_lock(place);
-                // The same offset may be that of a later object, in a span that has another class now.
-                let may_free =
-                    |now| -> Result<bool> { Ok(now == word && allocator.is_current(freed)?) };
-                let none = Offset::<T>::NONE.word();
-                let detached = match freed {
-                    Freed::Block(at, class) => {
-                        let word = (lock.start, place);
-                        change_word(machine, allocator.space, allocator.area, word, |now| {
-                            match may_free(now)? {
-                                true => Ok(Some((none, allocator.give(at, class)?))),
-                                false => Ok(None),
-                            }
-                        })?
-                    }
-                    Freed::Run(_) => change(machine, allocator.space, allocator.area, |change| {
-                        change.lock(lock, None)?;
-                        if !may_free(machine.load_64(place)?)? {
-                            return Ok(false);
-                        }
-                        let mut tops = Tops::default();
-                        allocator.trade(change, None, Some(freed), &mut tops)?;
-                        change.record(place, none);
-                        change.commit(tops.as_slice())?;
-                        Ok(true)
-                    })?,
-                };
-                if detached {
-                    return Ok(true);
-                }
+            let lock = self.inner.plan.place_lock(place);
+            match allocator.detach((lock.start, place), none, at)? {
+                Detached::Run => self.detach_run(allocator, lock, place, (none, &at)),
+                detached => Ok(detached == Detached::Block),
             }
-            Err(Error::new(ErrorKind::Busy, "detach").with_offset(place))
+        })
+    }
+
+    /// Frees what the word at `place` refers to, as far as it needs no room in a stack: a run.
+    #[cold]
+    fn detach_run(
+        &self,
+        allocator: &Allocator<'_, Session>,
+        lock: Range<u32>,
+        place: u64,
+        (none, at): (u64, &dyn Fn(u64) -> Result<u64>),
+    ) -> Result<bool> {
+        let machine = self.session();
+        change(machine, allocator.space, allocator.area, |change| {
+            change.lock(lock, None)?;
+            let at = match at(machine.load_64(place)?)? {
+                0 => return Ok(false),
+                at => at,
+            };
+            let mut tops = Tops::default();
+            allocator.trade(change, None, Some(Freed::Run(at)), &mut tops)?;
+            change.record(place, none);
+            change.commit(tops.as_slice())?;
+            Ok(true)
         })
     }
 
@@ -271,6 +264,7 @@ impl Segment {
     }
 
     /// Fills memory that nothing refers to.
+    #[inline(always)]
     fn fill(&self, at: u64, bytes: &[u8]) -> Result<()> {
         // The memory may have been a map's until a store of this thread, and readers of the map may still read it.
         // They must see that store when they look again, if they see these bytes.
@@ -293,4 +287,11 @@ impl Segment {
         self.named(Error::new(ErrorKind::Invalid, "use the offset").with_offset(at))
             .with_detail("no object lies there")
     }
+}
+
+#[cold]
+fn has_offset(place: u64) -> Error {
+    Error::new(ErrorKind::AlreadyExists, "attach")
+        .with_offset(place)
+        .with_detail("the place has an offset already")
 }

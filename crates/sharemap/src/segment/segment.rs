@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::{self, Announced, Machine, Opening, Session};
+use crate::peer::{self, Machine, Opening, Session};
 use crate::segment::allocator::Allocator;
 use crate::segment::lane_area::LaneArea;
 use crate::segment::map::{Form, Map, Shape};
@@ -83,9 +83,20 @@ pub(super) struct Inner {
     pub(super) directory: AtomicU64,
 }
 
+/// The area that a thread used last.
+struct Last {
+    /// The key of its session; 0, which no session has: none.
+    key: Cell<u64>,
+    area: Cell<LaneArea>,
+    /// The slot that announces it.
+    slot: Cell<u64>,
+}
+
 thread_local! {
-    /// The area that this thread used last: the key of its session, the announcement's lane and slot, the area.
-    static LAST: Cell<(u64, Option<(Announced, LaneArea)>)> = const { Cell::new((0, None)) };
+    static LAST: Last = const {
+        let area = Cell::new(LaneArea { at: 0, lane: 0, body: 0 });
+        Last { key: Cell::new(0), area, slot: Cell::new(0) }
+    };
 }
 
 impl Segment {
@@ -308,20 +319,28 @@ impl Segment {
     /// Fails with `NotWritable` if the segment is open for reading only.
     ///
     /// If it fails with `NoSpace`, puts back the free blocks that no thread can use, and calls it again.
+    #[inline(always)]
     pub(crate) fn with<R>(
         &self,
         mut use_it: impl FnMut(&Allocator<'_, Session>) -> Result<R>,
     ) -> Result<R> {
-        match self.inner.with(&mut use_it) {
-            Err(error) if error.kind() == ErrorKind::NoSpace => match self.inner.put_back_kept() {
-                Ok(0) => Err(error),
-                Ok(_) => self.inner.with(use_it),
-                // What the caller needs to know is that the segment is full.
-                Err(_) => Err(error),
-            },
-            result => result,
+        let mut is_first = true;
+        // In a loop, so that there is one call of `use_it`, which can be inlined.
+        loop {
+            match self.inner.allocator().and_then(|allocator| use_it(&allocator)) {
+                Ok(value) => return Ok(value),
+                Err(error) if is_first && self.has_made_space(&error) => is_first = false,
+                Err(error) => return Err(self.named(error)),
+            }
         }
-        .map_err(|error| self.named(error))
+    }
+
+    /// After an error of kind `NoSpace`, puts back the free blocks that no thread can use. Returns `true` if there were
+    /// any.
+    #[cold]
+    fn has_made_space(&self, error: &Error) -> bool {
+        // If that fails, what the caller needs to know is that the segment is full.
+        error.kind() == ErrorKind::NoSpace && self.inner.put_back_kept().is_ok_and(|put| put > 0)
     }
 
     /// Adds the segment's name to an error.
@@ -342,39 +361,39 @@ impl Segment {
 }
 
 impl Inner {
-    #[inline]
-    fn with<R>(&self, use_it: impl FnOnce(&Allocator<'_, Session>) -> Result<R>) -> Result<R> {
+    /// Returns the allocator of this thread.
+    #[inline(always)]
+    fn allocator(&self) -> Result<Allocator<'_, Session>> {
         let session: &Session = self.opening.session();
-        let (announced, area) = self.area(session)?;
-        let grow = &|len| session.memory().grow(len);
-        let mut allocator = self.allocator(session, area, grow);
-        if area.body == 0 {
-            allocator.prepare()?;
-            LAST.set((session.key(), Some((announced, allocator.area))));
+        let mut allocator = self.allocator_of(session, self.area(session)?);
+        if allocator.area.body == 0 {
+            self.prepare(&mut allocator)?;
         }
-        use_it(&allocator)
+        Ok(allocator)
     }
 
-    #[inline]
-    fn allocator<'a>(
-        &'a self,
-        session: &'a Session,
-        area: LaneArea,
-        grow: &'a dyn Fn(u64) -> Result<()>,
-    ) -> Allocator<'a, Session> {
-        let (space, heap, first_lock) = (&self.plan.space, self.plan.heap, FIRST_CLASS_LOCK);
-        Allocator { machine: session, space, heap, area, first_lock, grow }
+    /// Allocates the body of this thread's area.
+    #[cold]
+    fn prepare(&self, allocator: &mut Allocator<'_, Session>) -> Result<()> {
+        allocator.prepare()?;
+        LAST.with(|last| last.area.set(allocator.area));
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn allocator_of<'a>(&'a self, session: &'a Session, area: LaneArea) -> Allocator<'a, Session> {
+        let Plan { space, heap, .. } = &self.plan;
+        Allocator { machine: session, space, heap, area, first_lock: FIRST_CLASS_LOCK }
     }
 
     /// Puts back the free blocks that this thread keeps, and those of lanes that no thread has. Returns how many.
     #[cold]
     fn put_back_kept(&self) -> Result<u32> {
         let session: &Session = self.opening.session();
-        let grow = &|len| session.memory().grow(len);
-        let (_, own) = self.area(session)?;
+        let own = self.area(session)?;
         let mut spilled = match own.body {
             0 => 0,
-            _ => self.allocator(session, own, grow).spill_all()?,
+            _ => self.allocator_of(session, own).spill_all()?,
         };
         let area = |lane| LaneArea::load(session, &self.plan.space, self.plan.area(lane), lane);
         let is_wanted = |lane| {
@@ -386,7 +405,7 @@ impl Inner {
             let area = area(announced.lane)?;
             session.store_64(announced.slot, area.announcement())?;
             if area.body != 0 {
-                spilled += self.allocator(session, area, grow).spill_all()?;
+                spilled += self.allocator_of(session, area).spill_all()?;
             }
             Ok(false)
         })?;
@@ -394,22 +413,22 @@ impl Inner {
     }
 
     /// Returns the area of this thread, which announces it with its first change.
-    #[inline]
-    fn area(&self, session: &Session) -> Result<(Announced, LaneArea)> {
-        let (key, last) = LAST.get();
-        if let Some((announced, area)) = last.filter(|_| key == session.key()) {
-            let is_announced = session.is_own(announced.lane)
-                && session.load_64(announced.slot)? == area.announcement();
-            if is_announced {
-                return Ok((announced, area));
-            }
+    #[inline(always)]
+    fn area(&self, session: &Session) -> Result<LaneArea> {
+        let (key, area, slot) =
+            LAST.with(|last| (last.key.get(), last.area.get(), last.slot.get()));
+        let is_announced = key == session.key()
+            && session.is_own(area.lane)
+            && session.load_64(slot)? == area.announcement();
+        if is_announced {
+            return Ok(area);
         }
         self.find_area(session)
     }
 
     /// Finds the area that this thread announces, or announces that of one of its lanes.
     #[cold]
-    fn find_area(&self, session: &Session) -> Result<(Announced, LaneArea)> {
+    fn find_area(&self, session: &Session) -> Result<LaneArea> {
         session.require_writable("change")?;
         let announced = match session.kept()? {
             Some(announced) => announced,
@@ -419,8 +438,12 @@ impl Inner {
         let at = self.plan.area(announced.lane);
         let area = LaneArea::load(session, &self.plan.space, at, announced.lane)?;
         session.store_64(announced.slot, area.announcement())?;
-        LAST.set((session.key(), Some((announced, area))));
-        Ok((announced, area))
+        LAST.with(|last| {
+            last.key.set(session.key());
+            last.area.set(area);
+            last.slot.set(announced.slot);
+        });
+        Ok(area)
     }
 
     /// Returns the areas of all lanes.

@@ -91,7 +91,7 @@ impl<M: Machine> Allocator<'_, M> {
         }
         // By an eighth, so that a segment of any size grows rarely.
         let len = (len + len / 8).next_multiple_of(heap.span_len()).clamp(end, heap.end);
-        (self.grow)(len)?;
+        self.machine.grow(len)?;
         change.record(heap.len(), len);
         Ok(())
     }

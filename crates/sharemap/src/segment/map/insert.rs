@@ -9,7 +9,8 @@ use super::{Directory, Form, Key, Map};
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::Machine;
 use crate::segment::allocator::{Allocator, Piece, Tops};
-use crate::segment::change::{Change, change};
+use crate::segment::change::{Change, change, change_under};
+use crate::segment::lock_table::Outcome;
 
 /// What an insertion does about an entry that the key has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,23 +68,50 @@ impl<M: Machine> Map<'_, M> {
     ) -> Result<Inserted<R>> {
         debug_assert_eq!(self.shape.form, Form::Words);
         self.until_done(allocator, key, |_| {
-            self.changing(allocator, key, |change, page| {
+            self.changing_word(allocator, key, |page| {
                 let found = self.find(page, key)?;
                 if !existing.may_change(found) {
-                    return Ok(Step::Done(Inserted::Kept));
+                    return Ok((Outcome::Unchanged, Step::Done(Inserted::Kept)));
                 }
                 if let Some(found) = found {
                     let previous = read(self.value(found)?)?;
-                    change.store(found.entry.value(), value)?;
-                    return Ok(Step::Done(Inserted::Replaced(previous)));
+                    self.machine.store_64(found.entry.value(), value)?;
+                    return Ok((Outcome::Changed, Step::Done(Inserted::Replaced(previous))));
                 }
-                let Some(entry) = page.room(self.machine, key.hash)? else { return Ok(Step::Full) };
+                let Some(entry) = page.room(self.machine, key.hash)? else {
+                    return Ok((Outcome::Unchanged, Step::Full));
+                };
                 let tags = page.fill(self.machine, entry, key.hash, key.word, value)?;
                 // The change. A release store: a reader that sees the tag sees key and value.
-                change.store(entry.tags(), tags)?;
-                Ok(Step::Done(Inserted::New))
+                self.machine.store_64(entry.tags(), tags)?;
+                Ok((Outcome::Changed, Step::Done(Inserted::New)))
             })
         })
+    }
+
+    /// Removes a key from a map of words. Returns what `read` returned of its value.
+    pub(crate) fn remove_word<R>(
+        &self,
+        allocator: &Allocator<'_, M>,
+        key: &Key<'_>,
+        mut read: impl FnMut(Value) -> Result<R>,
+    ) -> Result<Option<R>> {
+        debug_assert_eq!(self.shape.form, Form::Words);
+        let step = self.changing_word(allocator, key, |page| {
+            let Some(found) = self.find(page, key)? else {
+                return Ok((Outcome::Unchanged, Step::Done(None)));
+            };
+            let value = read(self.value(found)?)?;
+            let tags = found.entry.removed(self.machine)?;
+            self.machine.store_64(found.entry.tags(), tags)?;
+            Ok((Outcome::Changed, Step::Done(Some((value, Entry::is_last(tags))))))
+        })?;
+        let Step::Done(Some((value, was_last))) = step else { return Ok(None) };
+        if was_last {
+            // The key is removed, whatever comes of this.
+            let _ = self.merge(allocator, key.hash);
+        }
+        Ok(Some(value))
     }
 
     /// Changes a map of blocks: inserts a key, or replaces its value, and what `also` records.
@@ -149,31 +177,27 @@ impl<M: Machine> Map<'_, M> {
         })
     }
 
-    /// Removes a key, and records what `also` does. Returns what `read` returned of its value.
-    pub(crate) fn remove<R>(
+    /// Removes a key from a map of blocks, and records what `also` does. Returns what `read` returned of its value.
+    pub(crate) fn remove_block<R>(
         &self,
         allocator: &Allocator<'_, M>,
         key: &Key<'_>,
         also: Also<'_, M>,
         mut read: impl FnMut(Value) -> Result<R>,
     ) -> Result<Option<R>> {
+        debug_assert_ne!(self.shape.form, Form::Words);
         let mut was_last = false;
         let removed = self.until_done(allocator, key, |old| {
             let Some(freed) = self.prepare_free(allocator, old)? else { return Ok(Step::Again) };
             let step = self.changing(allocator, key, |change, page| {
                 let found = self.find(page, key)?;
-                let is_word = self.shape.form == Form::Words;
-                if !is_word && found.map(|found| found.word) != old {
+                if found.map(|found| found.word) != old {
                     return Ok(Step::Again);
                 }
                 let Some(found) = found else { return Ok(Step::Done(None)) };
                 let value = read(self.value(found)?)?;
                 let tags = found.entry.removed(self.machine)?;
                 was_last = Entry::is_last(tags);
-                if is_word {
-                    change.store(found.entry.tags(), tags)?;
-                    return Ok(Step::Done(Some(value)));
-                }
                 let mut tops = Tops::default();
                 if !also(change, &mut tops)? {
                     return Ok(Step::Again);
@@ -261,14 +285,39 @@ impl<M: Machine> Map<'_, M> {
         let lock = self.shape.lock_of(key.hash);
         change(self.machine, self.space, allocator.area, |change| {
             change.lock(lock..lock + 1, None)?;
-            self.require_present()?;
-            // Stays as it is: a longer directory is made under all locks of the map.
-            let (page, place) = self.page_of(key)?;
-            match page {
-                Ref(0) => Ok(Step::NoPage),
-                page => make(change, self.page(page, place)?),
+            match self.locked_page(key)? {
+                Some(page) => make(change, page),
+                None => Ok(Step::NoPage),
             }
         })
+    }
+
+    /// Calls `make`, which changes one word, with the page of a key, under its lock.
+    #[inline(always)]
+    fn changing_word<R>(
+        &self,
+        allocator: &Allocator<'_, M>,
+        key: &Key<'_>,
+        make: impl FnOnce(Page) -> Result<(Outcome, Step<R>)>,
+    ) -> Result<Step<R>> {
+        let lock = self.shape.lock_of(key.hash);
+        change_under(self.machine, self.space, allocator.area, lock, || {
+            match self.locked_page(key)? {
+                Some(page) => make(page),
+                None => Ok((Outcome::Unchanged, Step::NoPage)),
+            }
+        })
+    }
+
+    /// Returns the page of a key; `None` if there is none. The caller holds its lock.
+    #[inline]
+    fn locked_page(&self, key: &Key<'_>) -> Result<Option<Page>> {
+        self.require_present()?;
+        // Stays as it is: a longer directory is made under all locks of the map.
+        match self.page_of(key)? {
+            (Ref(0), _) => Ok(None),
+            (page, place) => self.page(page, place).map(Some),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::error::{ErrorKind, Result};
 use crate::peer::Machine;
 use crate::segment::allocator::{Allocator, Freed};
 use crate::segment::census;
-use crate::segment::change::{Change, change, change_word};
+use crate::segment::change::{Change, change};
 use crate::segment::completion::complete;
 use crate::segment::heap::{HEAD, Heap};
 use crate::segment::lane_area::{self, LaneArea, Space, Top};
@@ -63,7 +63,7 @@ fn area(machine: &Prefix) -> LaneArea {
 /// Calls `use_it` with the allocator of lane 0.
 fn with<R>(machine: &Prefix, use_it: impl FnOnce(&mut Allocator<'_, Prefix>) -> R) -> R {
     let (space, area) = (&space(), area(machine));
-    use_it(&mut Allocator { machine, space, heap: HEAP, area, first_lock: 1, grow: &|_| Ok(()) })
+    use_it(&mut Allocator { machine, space, heap: &HEAP, area, first_lock: 1 })
 }
 
 /// Attaches a block of `len` bytes to the first free root, in one step.
@@ -73,32 +73,13 @@ fn attach(machine: &Prefix, len: u64) -> Result<()> {
         let Some(index) = free else { return Ok(()) };
         allocator.prepare()?;
         let taken = allocator.take(len)?;
-        let word = (0, root(index));
-        let attach = |_| Ok(Some((taken.at, taken.top)));
-        change_word(machine, allocator.space, allocator.area, word, attach).map(drop)
+        allocator.attach((0, root(index)), taken, |_| Ok(taken.at))
     })
-}
-
-/// Adds a block to the lane's stack. Returns the top that frees it.
-fn give(allocator: &Allocator<'_, Prefix>, at: u64) -> Result<Top> {
-    match allocator.prepare_free(at)? {
-        Freed::Block(at, class) => allocator.give(at, class),
-        Freed::Run(_) => unreachable!("no test frees a run so"),
-    }
 }
 
 /// Frees the block of a root, in one step.
 fn detach(machine: &Prefix, index: u64) -> Result<()> {
-    with(machine, |allocator| {
-        let at = machine.load_64(root(index))?;
-        if at == 0 {
-            return Ok(());
-        }
-        let top = give(allocator, at)?;
-        let word = (0, root(index));
-        change_word(machine, allocator.space, allocator.area, word, |_| Ok(Some((0, top))))
-            .map(drop)
-    })
+    with(machine, |allocator| allocator.detach((0, root(index)), 0, Ok).map(drop))
 }
 
 /// Attaches a run to the first free root.
@@ -292,7 +273,7 @@ fn a_body_is_the_first_run_of_a_chunk() {
     let space = &Space { changeable: ROOTS..heap.end + lane_area::HEAD, ..space() };
     let machine = &Prefix::of(&vec![0; (heap.end + lane_area::HEAD) as usize]);
     machine.store_64(heap.len(), heap.at + heap.chunk_spans * SPAN).unwrap();
-    let mut allocator = Allocator { machine, space, heap, area, first_lock: 1, grow: &|_| Ok(()) };
+    let mut allocator = Allocator { machine, space, heap: &heap, area, first_lock: 1 };
     let all = |change: &mut Change<'_, Prefix>| {
         allocator.take_run(change, heap.chunk_spans - 1)?;
         change.commit(&[])

@@ -14,9 +14,9 @@
 
 use crate::error::Result;
 use crate::peer::Machine;
-use crate::segment::change::{Change, change};
+use crate::segment::change::{Change, change, change_under};
 use crate::segment::lane_area::{LaneArea, Space, Top};
-use crate::segment::lock_table::{LockTable, LockWord};
+use crate::segment::lock_table::{LockTable, LockWord, Outcome};
 
 pub(super) const LEN: usize = 512 + 3 * 320;
 
@@ -40,9 +40,9 @@ pub(super) fn lock(index: u32) -> u64 {
 
 /// Adds one to `ones`, by a single store.
 pub(super) fn add_one<M: Machine>(machine: &M, lane: u32) -> Result<()> {
-    change(machine, &SPACE, area(lane), |change| {
-        change.lock(0..1, None)?;
-        change.store(ONES, machine.load_64(ONES)? + 1)
+    change_under(machine, &SPACE, area(lane), 0, || {
+        machine.store_64(ONES, machine.load_64(ONES)? + 1)?;
+        Ok((Outcome::Changed, ()))
     })
 }
 

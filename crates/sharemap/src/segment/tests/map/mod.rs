@@ -74,8 +74,8 @@ impl Handle {
         use_it: impl FnOnce(&Map<'_, Prefix>, &Allocator<'_, Prefix>) -> Result<R>,
     ) -> Result<R> {
         let (space, area) = (&space(), area(machine));
-        let (grow, first_lock) = (&|_| Ok(()), MAP_LOCKS);
-        let mut allocator = Allocator { machine, space, heap: HEAP, area, first_lock, grow };
+        let first_lock = MAP_LOCKS;
+        let mut allocator = Allocator { machine, space, heap: &HEAP, area, first_lock };
         allocator.prepare()?;
         let map = Map { machine, space, shape: &self.shape, directory: &self.directory };
         use_it(&map, &allocator)
@@ -134,9 +134,10 @@ impl Operation {
                     Inserted::New | Inserted::Kept => None,
                 })
             }
-            Self::Remove(key) => {
-                handle.with_key(key, |key| map.remove(allocator, key, nothing, read))
-            }
+            Self::Remove(key) => handle.with_key(key, |key| match map.shape.form {
+                Form::Words => map.remove_word(allocator, key, read),
+                Form::Values | Form::Keys => map.remove_block(allocator, key, nothing, read),
+            }),
         })
     }
 

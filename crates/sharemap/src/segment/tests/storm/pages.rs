@@ -348,7 +348,8 @@ impl<M: Machine> Pages<'_, M> {
         self.changing(key, |change, word| {
             let at = value_in(word, key);
             let previous = self.machine.load_64(at)?;
-            change.store(at, value)?;
+            change.record(at, value);
+            change.commit(&[])?;
             Ok(previous)
         })
     }
