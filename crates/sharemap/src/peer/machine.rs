@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::guard::AtomicWord;
+use crate::peer::part::{Faults, Part};
 
 /// The number of slots of a lane: consecutive 64-bit words, each empty (0) or an announcement.
 pub(crate) const SLOTS: u64 = 7;
@@ -167,18 +168,63 @@ pub(crate) trait Machine {
     }
     /// Stores a word of 64 bits by a plain release store.
     fn store_64(&self, at: u64, value: u64) -> Result<()>;
-    /// Stores `lead` in the 64 bits at `LEAD` behind `at`, and then `value` in those at `at`, by plain release stores.
-    ///
-    /// After an error, one of them may have been stored.
-    #[inline(always)]
-    fn store_two<const LEAD: u64>(&self, at: u64, lead: u64, value: u64) -> Result<()> {
-        self.store_64(at + LEAD, lead)?;
-        self.store_64(at, value)
-    }
     /// Replaces a word of 64 bits. Returns its previous value.
     fn swap_64(&self, at: u64, value: u64) -> Result<u64>;
     /// Replaces a word of 64 bits if it is `current`. Returns its previous value.
     fn compare_exchange_64(&self, at: u64, current: u64, new: u64) -> Result<u64>;
+
+    /// Returns the `LEN` bytes at `at`. Fails with `OutOfBounds` if they do not lie within the object.
+    #[inline(always)]
+    fn part<const LEN: u64>(&self, at: u64) -> Result<Part<'_, LEN>> {
+        Ok(Part::simulated(at))
+    }
+    /// Loads the 64 bits at `word` of a part.
+    #[inline(always)]
+    fn part_load_64<const LEN: u64>(
+        &self,
+        part: Part<'_, LEN>,
+        word: u64,
+        faults: &mut Faults,
+    ) -> u64 {
+        faults.keep(|| self.load_64(part.offset(word)))
+    }
+    /// Loads the 32 bits at `word` of a part.
+    #[inline(always)]
+    fn part_load_32<const LEN: u64>(
+        &self,
+        part: Part<'_, LEN>,
+        word: u64,
+        faults: &mut Faults,
+    ) -> u32 {
+        faults.keep(|| self.load_32(part.offset(word)))
+    }
+    /// Stores the 64 bits at `word` of a part, by a plain release store.
+    #[inline(always)]
+    fn part_store_64<const LEN: u64>(
+        &self,
+        part: Part<'_, LEN>,
+        word: u64,
+        value: u64,
+        faults: &mut Faults,
+    ) {
+        faults.keep(|| self.store_64(part.offset(word), value));
+    }
+    /// Stores the 32 bits at `word` of a part, by a plain release store.
+    #[inline(always)]
+    fn part_store_32<const LEN: u64>(
+        &self,
+        part: Part<'_, LEN>,
+        word: u64,
+        value: u32,
+        faults: &mut Faults,
+    ) {
+        faults.keep(|| self.store_32(part.offset(word), value));
+    }
+    /// Fails if an access to a part of this object has failed.
+    #[inline(always)]
+    fn check_parts(&self, faults: &mut Faults) -> Result<()> {
+        faults.take_error()
+    }
 
     /// Grows the object to `len` bytes. May be called again with the same length. Does nothing where the memory has
     /// its greatest length from the beginning.

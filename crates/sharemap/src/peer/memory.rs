@@ -251,23 +251,6 @@ impl Memory {
         })
     }
 
-    /// Loads the 64 bits at `at`, and then those at `LEAD` behind them, with acquire ordering.
-    #[inline(always)]
-    pub(crate) fn load_two<const LEAD: u64>(&self, at: u64) -> Result<(u64, u64)> {
-        // SAFETY: as above, for all bytes up to the end of the last word, here and below.
-        self.run(at, LEAD + 8, |address, fault| unsafe { guard::load_two::<LEAD>(address, fault) })
-    }
-
-    /// Stores `lead` in the 64 bits at `LEAD` behind `at`, and then `value` in those at `at`, with release ordering.
-    #[inline(always)]
-    pub(crate) fn store_two<const LEAD: u64>(&self, at: u64, lead: u64, value: u64) -> Result<()> {
-        self.run(at, LEAD + 8, |address, fault| unsafe {
-            // SAFETY: as above.
-            u64::store(address.wrapping_add(LEAD as usize), lead, Ordering::Release, fault);
-            u64::store(address, value, Ordering::Release, fault);
-        })
-    }
-
     /// Exchanges a word, sequentially consistent, and returns its previous value.
     #[inline(always)]
     pub(crate) fn swap<W: AtomicWord>(&self, at: u64, value: W) -> Result<W> {

@@ -36,6 +36,7 @@ mod machine;
 mod memory;
 mod opening;
 mod options;
+mod part;
 mod participants;
 mod polling;
 mod record;
@@ -61,4 +62,5 @@ pub(crate) use machine::{
 pub(crate) use memory::{Attachment, Memory};
 pub(crate) use opening::Opening;
 pub(crate) use options::{OpenOptions, Payload, PowerCuts, Unclean};
+pub(crate) use part::{Faults, Part};
 pub(crate) use session::Session;

@@ -14,6 +14,7 @@ use crate::peer::local::LocalParticipant;
 use crate::peer::machine::{AnnounceOrdering, Announced, Liveness, Machine};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::options::{OpenOptions, PowerCuts};
+use crate::peer::part::{Faults, Part};
 use crate::peer::registry;
 use crate::peer::spinning::Spinning;
 use crate::sys::{SlotMode, WaitPlace, fence, fork, liveness, process as system, wait};
@@ -240,13 +241,55 @@ impl Machine for Session {
     }
 
     #[inline(always)]
-    fn load_two<const LEAD: u64>(&self, at: u64) -> Result<(u64, u64)> {
-        self.memory.load_two::<LEAD>(at)
+    fn part<const LEN: u64>(&self, at: u64) -> Result<Part<'_, LEN>> {
+        Part::mapped(&self.memory, at)
     }
 
     #[inline(always)]
-    fn store_two<const LEAD: u64>(&self, at: u64, lead: u64, value: u64) -> Result<()> {
-        self.memory.store_two::<LEAD>(at, lead, value)
+    fn part_load_64<const LEN: u64>(
+        &self,
+        part: Part<'_, LEN>,
+        word: u64,
+        faults: &mut Faults,
+    ) -> u64 {
+        part.load(word, faults)
+    }
+
+    #[inline(always)]
+    fn part_load_32<const LEN: u64>(
+        &self,
+        part: Part<'_, LEN>,
+        word: u64,
+        faults: &mut Faults,
+    ) -> u32 {
+        part.load(word, faults)
+    }
+
+    #[inline(always)]
+    fn part_store_64<const LEN: u64>(
+        &self,
+        part: Part<'_, LEN>,
+        word: u64,
+        value: u64,
+        faults: &mut Faults,
+    ) {
+        part.store(word, value, faults);
+    }
+
+    #[inline(always)]
+    fn part_store_32<const LEN: u64>(
+        &self,
+        part: Part<'_, LEN>,
+        word: u64,
+        value: u32,
+        faults: &mut Faults,
+    ) {
+        part.store(word, value, faults);
+    }
+
+    #[inline(always)]
+    fn check_parts(&self, faults: &mut Faults) -> Result<()> {
+        faults.check(&self.memory)
     }
 
     fn grow(&self, len: u64) -> Result<()> {

@@ -7,11 +7,12 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::Machine;
-use crate::segment::change::{Change, change, change_under};
+use crate::segment::change::{Change, change};
 use crate::segment::completion::complete;
 use crate::segment::heap::{Blocks, ClassEntry, Heap, Span, SpanKind, malformed};
 use crate::segment::lane_area::{self, LaneArea, Space, Top};
 use crate::segment::lock_table::Outcome;
+use crate::segment::short_change::change_under;
 use crate::segment::size_class::{CLASSES, class_of, most_kept};
 use crate::segment::spans::Mark;
 
@@ -230,9 +231,9 @@ impl<M: Machine> Allocator<'_, M> {
         taken: Taken,
         word: impl FnOnce(u64) -> Result<u64>,
     ) -> Result<()> {
-        change_under(self.machine, self.space, self.area, lock, || {
+        change_under(self.machine, self.space, self.area, lock, |change| {
             let word = word(self.machine.load_64(place)?)?;
-            self.area.commit_word(self.machine, place, word, taken.top)?;
+            change.commit(place, word, taken.top)?;
             Ok((Outcome::Changed, ()))
         })
     }
@@ -249,7 +250,7 @@ impl<M: Machine> Allocator<'_, M> {
         at: impl Fn(u64) -> Result<u64>,
     ) -> Result<Detached> {
         loop {
-            let detached = change_under(self.machine, self.space, self.area, lock, || {
+            let detached = change_under(self.machine, self.space, self.area, lock, |change| {
                 let unchanged = |detached| Ok((Outcome::Unchanged, detached));
                 let at = match at(self.machine.load_64(place)?)? {
                     0 => return unchanged(Detached::Nothing),
@@ -258,12 +259,12 @@ impl<M: Machine> Allocator<'_, M> {
                 let Freed::Block(at, class) = self.freed(at)? else {
                     return unchanged(Detached::Run);
                 };
-                let blocks = self.area.blocks(self.machine, class)?;
+                let blocks = change.blocks(class)?;
                 if blocks >= self.most_kept(class) {
                     return unchanged(Detached::Full(class));
                 }
                 let top = self.put(at, class, blocks)?;
-                self.area.commit_word(self.machine, place, none, top)?;
+                change.commit(place, none, top)?;
                 Ok((Outcome::Changed, Detached::Block))
             })?;
             match detached {

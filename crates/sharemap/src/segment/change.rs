@@ -36,7 +36,7 @@ pub(super) fn change<M: Machine, R>(
 ) -> Result<R> {
     // An earlier change of this lane may have failed halfway, by a fault.
     if area.is_busy(machine)? {
-        complete_earlier(machine, space, area)?;
+        complete(machine, space, area)?;
     }
     let (listed, record) = (Few::new((0, 0)), Record::new());
     let mut change = Change { machine, space, area, listed, record, outcome: Outcome::Unchanged };
@@ -46,44 +46,6 @@ pub(super) fn change<M: Machine, R>(
         let _ = complete(machine, space, area);
     }
     result
-}
-
-/// Makes a change of what the lock number `lock` protects, with the area of a lane of this thread: acquires the lock,
-/// calls `make`, and releases the lock.
-///
-/// `make` changes one word by a store, or more by [`LaneArea::commit_word`], and returns whether it did. The stores are
-/// those of [`change`], in the same order, without what longer changes need.
-#[inline(always)]
-pub(super) fn change_under<M: Machine, R>(
-    machine: &M,
-    space: &Space,
-    area: LaneArea,
-    lock: u32,
-    make: impl FnOnce() -> Result<(Outcome, R)>,
-) -> Result<R> {
-    if area.is_busy(machine)? {
-        complete_earlier(machine, space, area)?;
-    }
-    let at = space.locks.word(lock);
-    let result = area
-        .list_one(machine, at)
-        .and_then(|()| lock_table::acquire(machine, at, area.lane, None))
-        .and_then(|word| {
-            let (outcome, value) = make()?;
-            lock_table::release_own(machine, at, word, outcome)?;
-            area.clear_list(machine)?;
-            Ok(value)
-        });
-    if result.is_err() {
-        // As in `change`.
-        let _ = complete(machine, space, area);
-    }
-    result
-}
-
-#[cold]
-fn complete_earlier<M: Machine>(machine: &M, space: &Space, area: LaneArea) -> Result<()> {
-    complete(machine, space, area)
 }
 
 impl<M: Machine> Change<'_, M> {

@@ -28,13 +28,13 @@ use crate::segment::lock_table::{LockTable, STRIDE};
 use crate::segment::size_class::{CLASSES, most_kept};
 
 /// Offsets in a head.
-const COMMIT: u64 = 0;
-const LISTED: u64 = 8;
-const RANGES: u64 = 16;
-const TOPS: u64 = 96;
+pub(super) const COMMIT: u64 = 0;
+pub(super) const LISTED: u64 = 8;
+pub(super) const RANGES: u64 = 16;
+pub(super) const TOPS: u64 = 96;
 const BODY: u64 = 80;
 const FILLS: u64 = 88;
-const ENTRIES: u64 = 256;
+pub(super) const ENTRIES: u64 = 256;
 /// The offset of the stacks in a body.
 const STACKS: u64 = 16 * MOST_ENTRIES;
 
@@ -71,14 +71,14 @@ pub(super) struct Top {
 /// The commit word: the number of entries in bits 0 to 15, and up to three tops above, 16 bits each: the class's
 /// number + 1 in the upper six bits, and its number of blocks in the lower ten.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Commit(u64);
+pub(super) struct Commit(pub(super) u64);
 
 impl Commit {
     /// The largest number of tops.
     const MOST_TOPS: u32 = 3;
 
     #[inline(always)]
-    fn new(entries: u64, tops: &[Top]) -> Self {
+    pub(super) fn new(entries: u64, tops: &[Top]) -> Self {
         let top = |top: &Top| u64::from((top.class + 1) << 10 | top.blocks);
         let tops = (1..).zip(tops).map(|(index, each)| top(each) << (16 * index));
         Self(tops.fold(entries, |word, top| word | top))
@@ -155,11 +155,22 @@ impl LaneArea {
     /// Returns the number of blocks in the lane's stack of a class. It is at most what a lane keeps.
     #[inline(always)]
     pub(super) fn blocks<M: Machine>(self, machine: &M, class: u32) -> Result<u32> {
-        let at = self.at + TOPS + 4 * u64::from(class);
-        match machine.load_32(at)? {
-            blocks if blocks <= most_kept(class) => Ok(blocks),
-            _ => Err(malformed(at, "a lane's stack has more blocks than there is room for")),
+        self.checked_blocks(class, machine.load_32(self.at + TOPS + 4 * u64::from(class))?)
+    }
+
+    /// Returns a number of blocks that was loaded, if the stack of the class has room for as many.
+    #[inline(always)]
+    pub(super) fn checked_blocks(self, class: u32, blocks: u32) -> Result<u32> {
+        match blocks <= most_kept(class) {
+            true => Ok(blocks),
+            false => Err(self.malformed_stack(class)),
         }
+    }
+
+    #[cold]
+    fn malformed_stack(self, class: u32) -> Error {
+        let at = self.at + TOPS + 4 * u64::from(class);
+        malformed(at, "a lane's stack has more blocks than there is room for")
     }
 
     /// Returns `true` if a stack has a block.
@@ -194,15 +205,7 @@ impl LaneArea {
     /// Returns `true` if the lane has a change that is not complete.
     #[inline(always)]
     pub(super) fn is_busy<M: Machine>(self, machine: &M) -> Result<bool> {
-        let (commit, listed) = machine.load_two::<{ LISTED - COMMIT }>(self.at + COMMIT)?;
-        Ok(commit | listed != 0)
-    }
-
-    /// Lists the lock whose word is at `word`, alone. The lane may acquire it afterwards.
-    #[inline(always)]
-    pub(super) fn list_one<M: Machine>(self, machine: &M, word: u64) -> Result<()> {
-        // The number last, as in `list`.
-        machine.store_two::<{ RANGES - LISTED }>(self.at + LISTED, word, 1)
+        Ok(machine.load_64(self.at + COMMIT)? | machine.load_64(self.at + LISTED)? != 0)
     }
 
     /// Lists `count` locks from the word at `first` as the range number `index`. The lane may acquire them
@@ -280,23 +283,6 @@ impl LaneArea {
         }
         // Last: nothing of the record counts before.
         machine.store_64(self.at + COMMIT, Commit::new(count, tops).0)
-    }
-
-    /// Writes, commits, applies and clears a redo record of one word and one top.
-    #[inline(always)]
-    pub(super) fn commit_word<M: Machine>(
-        self,
-        machine: &M,
-        place: u64,
-        value: u64,
-        top: Top,
-    ) -> Result<()> {
-        machine.store_two::<8>(self.entry_at(1, 0), value, place)?;
-        machine.store_64(self.at + COMMIT, Commit::new(1, &[top]).0)?;
-        machine.store_64(place, value)?;
-        self.set_top(machine, top)?;
-        // Last, as in `apply`.
-        machine.store_64(self.at + COMMIT, 0)
     }
 
     /// Applies the record that this thread has just committed, and clears it.

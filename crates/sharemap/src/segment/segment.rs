@@ -327,7 +327,11 @@ impl Segment {
         let mut is_first = true;
         // In a loop, so that there is one call of `use_it`, which can be inlined.
         loop {
-            match self.inner.allocator().and_then(|allocator| use_it(&allocator)) {
+            let result = match self.inner.area() {
+                Ok(area) => use_it(&self.inner.allocator(area)),
+                Err(error) => Err(error),
+            };
+            match result {
                 Ok(value) => return Ok(value),
                 Err(error) if is_first && self.has_made_space(&error) => is_first = false,
                 Err(error) => return Err(self.named(error)),
@@ -361,40 +365,22 @@ impl Segment {
 }
 
 impl Inner {
-    /// Returns the allocator of this thread.
+    /// Returns the allocator of a lane of this thread.
     #[inline(always)]
-    fn allocator(&self) -> Result<Allocator<'_, Session>> {
-        let session: &Session = self.opening.session();
-        let mut allocator = self.allocator_of(session, self.area(session)?);
-        if allocator.area.body == 0 {
-            self.prepare(&mut allocator)?;
-        }
-        Ok(allocator)
-    }
-
-    /// Allocates the body of this thread's area.
-    #[cold]
-    fn prepare(&self, allocator: &mut Allocator<'_, Session>) -> Result<()> {
-        allocator.prepare()?;
-        LAST.with(|last| last.area.set(allocator.area));
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn allocator_of<'a>(&'a self, session: &'a Session, area: LaneArea) -> Allocator<'a, Session> {
-        let Plan { space, heap, .. } = &self.plan;
-        Allocator { machine: session, space, heap, area, first_lock: FIRST_CLASS_LOCK }
+    fn allocator(&self, area: LaneArea) -> Allocator<'_, Session> {
+        let (machine, Plan { space, heap, .. }) = (self.opening.session(), &self.plan);
+        Allocator { machine, space, heap, area, first_lock: FIRST_CLASS_LOCK }
     }
 
     /// Puts back the free blocks that this thread keeps, and those of lanes that no thread has. Returns how many.
     #[cold]
     fn put_back_kept(&self) -> Result<u32> {
         let session: &Session = self.opening.session();
-        let own = self.area(session)?;
-        let mut spilled = match own.body {
-            0 => 0,
-            _ => self.allocator_of(session, own).spill_all()?,
-        };
+        let mut spilled = 0;
+        // A full segment may have no room for the area itself.
+        if let Ok(own) = self.area() {
+            spilled += self.allocator(own).spill_all()?;
+        }
         let area = |lane| LaneArea::load(session, &self.plan.space, self.plan.area(lane), lane);
         let is_wanted = |lane| {
             let area = area(lane)?;
@@ -405,28 +391,29 @@ impl Inner {
             let area = area(announced.lane)?;
             session.store_64(announced.slot, area.announcement())?;
             if area.body != 0 {
-                spilled += self.allocator_of(session, area).spill_all()?;
+                spilled += self.allocator(area).spill_all()?;
             }
             Ok(false)
         })?;
         Ok(spilled)
     }
 
-    /// Returns the area of this thread, which announces it with its first change.
+    /// Returns the area of this thread, with a body. The thread announces it with its first change.
     #[inline(always)]
-    fn area(&self, session: &Session) -> Result<LaneArea> {
+    fn area(&self) -> Result<LaneArea> {
+        let session: &Session = self.opening.session();
         let (key, area, slot) =
             LAST.with(|last| (last.key.get(), last.area.get(), last.slot.get()));
         let is_announced = key == session.key()
             && session.is_own(area.lane)
-            && session.load_64(slot)? == area.announcement();
-        if is_announced {
-            return Ok(area);
+            && session.try_load_64(slot) == Some(area.announcement());
+        match is_announced {
+            true => Ok(area),
+            false => self.find_area(session),
         }
-        self.find_area(session)
     }
 
-    /// Finds the area that this thread announces, or announces that of one of its lanes.
+    /// Finds the area that this thread announces, or announces that of one of its lanes. Allocates the area's body.
     #[cold]
     fn find_area(&self, session: &Session) -> Result<LaneArea> {
         session.require_writable("change")?;
@@ -438,12 +425,14 @@ impl Inner {
         let at = self.plan.area(announced.lane);
         let area = LaneArea::load(session, &self.plan.space, at, announced.lane)?;
         session.store_64(announced.slot, area.announcement())?;
+        let mut allocator = self.allocator(area);
+        allocator.prepare()?;
         LAST.with(|last| {
             last.key.set(session.key());
-            last.area.set(area);
+            last.area.set(allocator.area);
             last.slot.set(announced.slot);
         });
-        Ok(area)
+        Ok(allocator.area)
     }
 
     /// Returns the areas of all lanes.

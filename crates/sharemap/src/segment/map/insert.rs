@@ -4,13 +4,14 @@ use std::sync::atomic::Ordering;
 
 use super::block::{self, Block, Ref};
 use super::lookup::{Found, Value};
-use super::page::{Entry, Page};
+use super::page::{ELSEWHERE, Entry, Page, TAGS, find_in, matching, tag};
 use super::{Directory, Form, Key, Map};
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::Machine;
 use crate::segment::allocator::{Allocator, Piece, Tops};
-use crate::segment::change::{Change, change, change_under};
+use crate::segment::change::{Change, change};
 use crate::segment::lock_table::Outcome;
+use crate::segment::short_change::change_under;
 
 /// What an insertion does about an entry that the key has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +70,9 @@ impl<M: Machine> Map<'_, M> {
         debug_assert_eq!(self.shape.form, Form::Words);
         self.until_done(allocator, key, |_| {
             self.changing_word(allocator, key, |page| {
-                let found = self.find(page, key)?;
+                let bucket = page.bucket(key.hash, 0);
+                let own_tags = self.machine.load_64(bucket + TAGS)?;
+                let found = self.find_word(page, key, (bucket, own_tags))?;
                 if !existing.may_change(found) {
                     return Ok((Outcome::Unchanged, Step::Done(Inserted::Kept)));
                 }
@@ -78,15 +81,39 @@ impl<M: Machine> Map<'_, M> {
                     self.machine.store_64(found.entry.value(), value)?;
                     return Ok((Outcome::Changed, Step::Done(Inserted::Replaced(previous))));
                 }
-                let Some(entry) = page.room(self.machine, key.hash)? else {
-                    return Ok((Outcome::Unchanged, Step::Full));
+                let (entry, tags) = match Entry::unused(bucket, own_tags) {
+                    Some(entry) => {
+                        entry.fill(self.machine, key.word, value)?;
+                        (entry, entry.with_tag(own_tags, tag(key.hash)))
+                    }
+                    None => match page.room(self.machine, key.hash)? {
+                        Some(entry) => {
+                            let (hash, word) = (key.hash, key.word);
+                            (entry, page.fill(self.machine, entry, hash, word, value)?)
+                        }
+                        None => return Ok((Outcome::Unchanged, Step::Full)),
+                    },
                 };
-                let tags = page.fill(self.machine, entry, key.hash, key.word, value)?;
                 // The change. A release store: a reader that sees the tag sees key and value.
                 self.machine.store_64(entry.tags(), tags)?;
                 Ok((Outcome::Changed, Step::Done(Inserted::New)))
             })
         })
+    }
+
+    /// Returns the entry of a key in a map of words. `own` is the key's own bucket, and its tags.
+    #[inline(always)]
+    fn find_word(&self, page: Page, key: &Key<'_>, own: (u64, u64)) -> Result<Option<Found>> {
+        let (bucket, tags) = own;
+        let found = matching(tags, tag(key.hash));
+        let found = find_in(self.machine, bucket, found, key.word, |entry| {
+            let word = self.machine.load_64(entry.value())?;
+            Ok(Some(Found { entry, word }))
+        })?;
+        match found.is_none() && tags & ELSEWHERE != 0 {
+            true => self.find(page, key),
+            false => Ok(found),
+        }
     }
 
     /// Removes a key from a map of words. Returns what `read` returned of its value.
@@ -301,7 +328,7 @@ impl<M: Machine> Map<'_, M> {
         make: impl FnOnce(Page) -> Result<(Outcome, Step<R>)>,
     ) -> Result<Step<R>> {
         let lock = self.shape.lock_of(key.hash);
-        change_under(self.machine, self.space, allocator.area, lock, || {
+        change_under(self.machine, self.space, allocator.area, lock, |_| {
             match self.locked_page(key)? {
                 Some(page) => make(page),
                 None => Ok((Outcome::Unchanged, Step::NoPage)),

@@ -54,6 +54,20 @@ impl Entry {
         self.bucket + TAGS
     }
 
+    /// Returns the first entry of a bucket with these tags that was never used; `None` if there is none.
+    #[inline(always)]
+    pub(super) fn unused(bucket: u64, tags: u64) -> Option<Self> {
+        let unused = matching(tags, 0);
+        (unused != 0).then(|| Self { bucket, index: unused.trailing_zeros() / 8 })
+    }
+
+    /// Stores the key's and the value's word. Nothing reads them before the entry has a tag.
+    #[inline(always)]
+    pub(super) fn fill<M: Machine>(self, machine: &M, key: u64, value: u64) -> Result<()> {
+        machine.store_64(self.key(), key)?;
+        machine.store_64(self.value(), value)
+    }
+
     /// Returns the entry's tag among those of its bucket.
     #[inline(always)]
     pub(super) fn tag_in(self, tags: u64) -> u64 {
@@ -62,7 +76,7 @@ impl Entry {
 
     /// Returns the tags of its bucket with another tag for this entry.
     #[inline(always)]
-    fn with_tag(self, tags: u64, tag: u64) -> u64 {
+    pub(super) fn with_tag(self, tags: u64, tag: u64) -> u64 {
         tags & !(0xff << (8 * self.index)) | tag << (8 * self.index)
     }
 
@@ -99,6 +113,27 @@ pub(super) fn matching(tags: u64, tag: u64) -> u64 {
     !(((differing & !HIGH) + !HIGH) | differing) & HIGH
 }
 
+/// Returns the first entry of a bucket, among those of `found`, as in [`Page::find`].
+#[inline(always)]
+pub(super) fn find_in<M: Machine, R>(
+    machine: &M,
+    bucket: u64,
+    mut found: u64,
+    key: u64,
+    mut is_same: impl FnMut(Entry) -> Result<Option<R>>,
+) -> Result<Option<R>> {
+    while found != 0 {
+        let entry = Entry { bucket, index: found.trailing_zeros() / 8 };
+        if machine.load_64(entry.key())? == key {
+            if let Some(same) = is_same(entry)? {
+                return Ok(Some(same));
+            }
+        }
+        found &= found - 1;
+    }
+    Ok(None)
+}
+
 impl Page {
     /// Returns the offset of the bucket of a hash that is `probe` behind its own.
     #[inline(always)]
@@ -128,15 +163,9 @@ impl Page {
         for probe in 0..1 + self.probes() {
             let bucket = self.bucket(hash, probe);
             let tags = machine.load_64(bucket + TAGS)?;
-            let mut found = matching(tags, tag(hash));
-            while found != 0 {
-                let entry = Entry { bucket, index: found.trailing_zeros() / 8 };
-                if machine.load_64(entry.key())? == key {
-                    if let Some(same) = is_same(entry)? {
-                        return Ok(Some(same));
-                    }
-                }
-                found &= found - 1;
+            let found = find_in(machine, bucket, matching(tags, tag(hash)), key, &mut is_same)?;
+            if found.is_some() {
+                return Ok(found);
             }
             if probe == 0 && tags & ELSEWHERE == 0 {
                 break;
@@ -150,8 +179,9 @@ impl Page {
         for probe in 0..1 + self.probes() {
             let bucket = self.bucket(hash, probe);
             let tags = machine.load_64(bucket + TAGS)?;
-            if let Some(index) = (0..ENTRIES).find(|index| tags >> (8 * index) & 0xff == 0) {
-                return Ok(Some(Entry { bucket, index }));
+            let unused = Entry::unused(bucket, tags);
+            if unused.is_some() {
+                return Ok(unused);
             }
         }
         Ok(None)
@@ -172,9 +202,7 @@ impl Page {
             // Before the key is there: a reader that does not find it here looks on. Harmless if nothing follows.
             machine.store_64(home + TAGS, machine.load_64(home + TAGS)? | ELSEWHERE)?;
         }
-        // Nothing reads an entry without a tag.
-        machine.store_64(entry.key(), key)?;
-        machine.store_64(entry.value(), value)?;
+        entry.fill(machine, key, value)?;
         Ok(entry.with_tag(machine.load_64(entry.tags())?, tag(hash)))
     }
 
