@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use crate::error::{ErrorKind, Result};
 use crate::mapping::MappingMut;
 use crate::peer::Session;
-use crate::segment::map::{self, Existing, Extent, Form, Inserted, Key, Map, Shape, Value};
+use crate::segment::map::{Existing, Extent, Form, Inserted, Key, Map, Shape, Value};
 use crate::segment::{self, Segment, Stored, description, fits_word, word_of};
 use crate::view::View;
 
@@ -334,9 +334,7 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
             let (map, copy_out) = (self.map(), |value| self.copy_out(value));
             match Self::FORM {
                 Form::Words => map.remove_word(allocator, &key, copy_out),
-                Form::Values | Form::Keys => {
-                    map.remove_block(allocator, &key, &mut map::nothing_else, copy_out)
-                }
+                Form::Values | Form::Keys => map.remove_block(allocator, &key, None, copy_out),
             }
         })
     }
@@ -487,8 +485,7 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
         self.segment.with(|allocator| match Self::FORM {
             Form::Words => self.map().insert_word(allocator, &key, word, existing, &mut read),
             Form::Values | Form::Keys => {
-                let also = &mut map::nothing_else;
-                self.map().insert_block(allocator, &key, bytes, existing, also, &mut read)
+                self.map().insert_block(allocator, &key, bytes, existing, None, &mut read)
             }
         })
     }

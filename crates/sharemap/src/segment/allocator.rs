@@ -116,17 +116,19 @@ impl Tops {
 }
 
 impl<M: Machine> Allocator<'_, M> {
-    /// Allocates the body of the lane's area, if it has none yet. All else of the allocator needs it.
+    /// Completes an earlier change of the lane, and allocates the body of its area if there is none yet. All else of
+    /// the allocator needs both.
+    ///
+    /// What the lane has, as the tops of its stacks, is looked at only afterwards: completion changes it.
     pub(super) fn prepare(&mut self) -> Result<()> {
-        if self.area.body != 0 {
-            return Ok(());
-        }
         if self.area.is_busy(self.machine)? {
-            // The change that allocates the body may have failed by a fault.
+            // It failed halfway, by a fault.
             complete(self.machine, self.space, self.area)?;
             let LaneArea { at, lane, .. } = self.area;
             self.area = LaneArea::load(self.machine, self.space, at, lane)?;
-            return self.prepare();
+        }
+        if self.area.body != 0 {
+            return Ok(());
         }
         let at = change(self.machine, self.space, self.area, |change| {
             let spans = lane_area::BODY_LEN.div_ceil(self.heap.span_len());

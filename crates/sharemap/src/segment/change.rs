@@ -21,10 +21,11 @@ pub(crate) struct Change<'a, M: Machine> {
     outcome: Outcome,
 }
 
-/// Makes a change with the area of a lane of this thread: calls `make`, and releases the locks that it acquired.
+/// Makes a change with the area of a lane of this thread: calls `make`, and releases the locks that it acquired. The
+/// lane has no other change that is not complete.
 ///
 /// If `make` fails, nothing has changed, unless what failed is a store of the change itself: then the change is
-/// completed, here or by the lane's next change.
+/// completed, here or before the lane's next change.
 ///
 /// `make` runs no code of users: it might begin another change with the same area, or never return.
 #[inline]
@@ -34,10 +35,6 @@ pub(super) fn change<M: Machine, R>(
     area: LaneArea,
     make: impl FnOnce(&mut Change<'_, M>) -> Result<R>,
 ) -> Result<R> {
-    // An earlier change of this lane may have failed halfway, by a fault.
-    if area.is_busy(machine)? {
-        complete(machine, space, area)?;
-    }
     let (listed, record) = (Few::new((0, 0)), Record::new());
     let mut change = Change { machine, space, area, listed, record, outcome: Outcome::Unchanged };
     let result = make(&mut change).and_then(|value| change.release().map(|()| value));

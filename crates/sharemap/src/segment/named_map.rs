@@ -8,7 +8,7 @@ use crate::peer::{Machine, Session};
 use crate::segment::allocator::Tops;
 use crate::segment::change::Change;
 use crate::segment::directory::{Head, NamedKind};
-use crate::segment::map::{self, Existing, Form, Inserted, Shape};
+use crate::segment::map::{self, Also, Existing, Form, Inserted, Shape};
 use crate::segment::segment::Segment;
 
 /// The most removed maps that one call takes apart: their list may be a circle in a damaged segment.
@@ -58,7 +58,7 @@ impl Segment {
                     &key,
                     &bytes,
                     Existing::Kept,
-                    also,
+                    Some(also),
                     |_| Ok(()),
                 );
                 match inserted {
@@ -121,12 +121,13 @@ impl Segment {
                     self.checked_root(root)?;
                 }
                 let mut is_other = false;
-                let also = &mut |change: &mut Change<'_, Session>, _: &mut Tops| {
+                let mut also = |change: &mut Change<'_, Session>, _: &mut Tops| {
                     // The name's entry is what was found: the map compares its word.
-                    match root {
-                        0 => Ok(true),
-                        root => self.record_removed(change, root).map(|()| true),
-                    }
+                    self.record_removed(change, root).map(|()| true)
+                };
+                let also: Option<Also<'_, _>> = match root {
+                    0 => None,
+                    _ => Some(&mut also),
                 };
                 let removed = self.names().remove_block(allocator, &key, also, |value| {
                     is_other = Head::load(self.session(), value)?.root != root;

@@ -3,7 +3,7 @@
 use crate::error::{ErrorKind, Result};
 use crate::layout::fingerprint_of;
 use crate::segment::directory::{HEAD, Head, NamedKind, fingerprint};
-use crate::segment::map::{self, Existing, Inserted, Value};
+use crate::segment::map::{Existing, Inserted, Value};
 use crate::segment::offset::Offset;
 use crate::segment::segment::Segment;
 use crate::segment::stored::{Stored, copy_out, description};
@@ -95,8 +95,7 @@ impl Segment {
         let key = self.name_key(name)?;
         let bytes = Head::of(NamedKind::Value, 0, text).encode(value, text);
         self.with(|allocator| {
-            let also = &mut map::nothing_else;
-            self.names().insert_block(allocator, &key, &bytes, existing, also, |_| Ok(()))
+            self.names().insert_block(allocator, &key, &bytes, existing, None, |_| Ok(()))
         })
     }
 

@@ -13,6 +13,7 @@ use crate::segment::lane_area::LaneArea;
 use crate::segment::map::{Form, Map, Shape};
 use crate::segment::offset::Tag;
 use crate::segment::plan::{FIRST_CLASS_LOCK, GREATEST, Plan};
+use crate::segment::short_change::is_busy;
 use crate::shm::{self, Location};
 use crate::sync::SharedOptions;
 use crate::sys::AsDescriptor;
@@ -391,14 +392,17 @@ impl Inner {
             let area = area(announced.lane)?;
             session.store_64(announced.slot, area.announcement())?;
             if area.body != 0 {
-                spilled += self.allocator(area).spill_all()?;
+                let mut allocator = self.allocator(area);
+                allocator.prepare()?;
+                spilled += allocator.spill_all()?;
             }
             Ok(false)
         })?;
         Ok(spilled)
     }
 
-    /// Returns the area of this thread, with a body. The thread announces it with its first change.
+    /// Returns the area of this thread, with a body and no change that is not complete. The thread announces it with its
+    /// first change.
     #[inline(always)]
     fn area(&self) -> Result<LaneArea> {
         let session: &Session = self.opening.session();
@@ -406,14 +410,16 @@ impl Inner {
             LAST.with(|last| (last.key.get(), last.area.get(), last.slot.get()));
         let is_announced = key == session.key()
             && session.is_own(area.lane)
-            && session.try_load_64(slot) == Some(area.announcement());
+            && session.try_load_64(slot) == Some(area.announcement())
+            && !is_busy(session, area)?;
         match is_announced {
             true => Ok(area),
             false => self.find_area(session),
         }
     }
 
-    /// Finds the area that this thread announces, or announces that of one of its lanes. Allocates the area's body.
+    /// Finds the area that this thread announces, or announces that of one of its lanes. Completes an earlier change of
+    /// the lane, and allocates the area's body.
     #[cold]
     fn find_area(&self, session: &Session) -> Result<LaneArea> {
         session.require_writable("change")?;

@@ -23,7 +23,7 @@ pub(super) struct ShortChange<'a, M: Machine> {
 }
 
 /// Makes a change of what the lock number `lock` protects, with the area of a lane of this thread: acquires the lock,
-/// calls `make`, and releases the lock.
+/// calls `make`, and releases the lock. The lane has no other change that is not complete.
 ///
 /// `make` changes one word by a store, or more by [`ShortChange::commit`], and returns whether it did. It runs no code
 /// of users. If it fails, this is as in `change`.
@@ -37,10 +37,6 @@ pub(super) fn change_under<M: Machine, R>(
 ) -> Result<R> {
     let (head, faults) = (machine.part(area.at)?, Faults::default());
     let mut change = ShortChange { machine, area, head, faults };
-    if change.is_busy()? {
-        // An earlier change of this lane may have failed halfway, by a fault.
-        complete_earlier(machine, space, area)?;
-    }
     let result = change.make(space.locks.word(lock), make);
     if result.is_err() {
         // If this fails too, the lock stays held until the lane's next change, or the end of this process.
@@ -49,9 +45,13 @@ pub(super) fn change_under<M: Machine, R>(
     result
 }
 
-#[cold]
-fn complete_earlier<M: Machine>(machine: &M, space: &Space, area: LaneArea) -> Result<()> {
-    complete(machine, space, area)
+/// Returns `true` if a lane has a change that is not complete, like [`LaneArea::is_busy`], at less cost.
+#[inline(always)]
+pub(super) fn is_busy<M: Machine>(machine: &M, area: LaneArea) -> Result<bool> {
+    let (head, faults) = (machine.part(area.at)?, Faults::default());
+    let mut change = ShortChange { machine, area, head, faults };
+    let busy = change.load(COMMIT) | change.load(LISTED) != 0;
+    change.check().map(|()| busy)
 }
 
 impl<M: Machine> ShortChange<'_, M> {
@@ -72,13 +72,6 @@ impl<M: Machine> ShortChange<'_, M> {
         self.store(LISTED, 0);
         self.check()?;
         Ok(value)
-    }
-
-    /// Returns `true` if the lane has a change that is not complete.
-    #[inline(always)]
-    fn is_busy(&mut self) -> Result<bool> {
-        let busy = self.load(COMMIT) | self.load(LISTED) != 0;
-        self.check().map(|()| busy)
     }
 
     /// Returns the number of blocks in the lane's stack of a class, like [`LaneArea::blocks`].

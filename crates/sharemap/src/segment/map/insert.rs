@@ -8,10 +8,11 @@ use super::page::{ELSEWHERE, Entry, Page, TAGS, find_in, matching, tag};
 use super::{Directory, Form, Key, Map};
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::Machine;
-use crate::segment::allocator::{Allocator, Piece, Tops};
+use crate::segment::allocator::{Allocator, Freed, Piece, Tops};
 use crate::segment::change::{Change, change};
+use crate::segment::lane_area::Top;
 use crate::segment::lock_table::Outcome;
-use crate::segment::short_change::change_under;
+use crate::segment::short_change::{ShortChange, change_under};
 
 /// What an insertion does about an entry that the key has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +51,6 @@ pub(super) enum Step<R> {
 /// Returns `false` if what it prepared no longer fits, and then must have recorded nothing.
 pub(crate) type Also<'a, M> = &'a mut dyn FnMut(&mut Change<'_, M>, &mut Tops) -> Result<bool>;
 
-/// Records nothing else.
-pub(crate) fn nothing_else<M: Machine>(_: &mut Change<'_, M>, _: &mut Tops) -> Result<bool> {
-    Ok(true)
-}
-
 impl<M: Machine> Map<'_, M> {
     /// Changes a map of words: inserts a key, or replaces its value. `read` returns what a previous value was.
     ///
@@ -69,7 +65,7 @@ impl<M: Machine> Map<'_, M> {
     ) -> Result<Inserted<R>> {
         debug_assert_eq!(self.shape.form, Form::Words);
         self.until_done(allocator, key, |_| {
-            self.changing_word(allocator, key, |page| {
+            self.changing_short(allocator, key, |_, page| {
                 let bucket = page.bucket(key.hash, 0);
                 let own_tags = self.machine.load_64(bucket + TAGS)?;
                 let found = self.find_word(page, key, (bucket, own_tags))?;
@@ -124,7 +120,7 @@ impl<M: Machine> Map<'_, M> {
         mut read: impl FnMut(Value) -> Result<R>,
     ) -> Result<Option<R>> {
         debug_assert_eq!(self.shape.form, Form::Words);
-        let step = self.changing_word(allocator, key, |page| {
+        let step = self.changing_short(allocator, key, |_, page| {
             let Some(found) = self.find(page, key)? else {
                 return Ok((Outcome::Unchanged, Step::Done(None)));
             };
@@ -150,7 +146,7 @@ impl<M: Machine> Map<'_, M> {
         key: &Key<'_>,
         value: &[u8],
         existing: Existing,
-        also: Also<'_, M>,
+        mut also: Option<Also<'_, M>>,
         mut read: impl FnMut(Value) -> Result<R>,
     ) -> Result<Inserted<R>> {
         debug_assert_ne!(self.shape.form, Form::Words);
@@ -160,18 +156,21 @@ impl<M: Machine> Map<'_, M> {
                 return Ok(Step::Done(Inserted::Kept));
             }
             // Before the lock, in this order: room in a stack is made, and a stack filled, by changes of their own.
-            let Some(freed) = self.prepare_free(allocator, old)? else { return Ok(Step::Again) };
+            let freed = match old.map(|old| self.prepare_free(allocator, old)).transpose()? {
+                Some(None) => return Ok(Step::Again),
+                freed => freed.flatten(),
+            };
             let piece = allocator.reserve(len)?;
             let fill = |at| Block::fill(self.machine, allocator.area, at, key.bytes, value);
             let filled = match piece {
                 Piece::Block(taken) => Some(fill(taken.at)?),
                 Piece::Run(_) => None,
             };
+            if let (None, Piece::Block(taken), Some(word), None) = (old, piece, filled, &also) {
+                return self.insert_new(allocator, key, word, taken.top);
+            }
             self.changing(allocator, key, |change, page| {
-                let found = self.find(page, key)?;
-                if found.map(|found| found.word) != old {
-                    return Ok(Step::Again);
-                }
+                let Some(found) = self.find_again(page, key, old)? else { return Ok(Step::Again) };
                 let room = match found {
                     None => page.room(self.machine, key.hash)?,
                     Some(_) => None,
@@ -183,8 +182,10 @@ impl<M: Machine> Map<'_, M> {
                     (None, None) => return Ok(Step::Full),
                 };
                 let mut tops = Tops::default();
-                if !also(change, &mut tops)? {
-                    return Ok(Step::Again);
+                if let Some(also) = &mut also {
+                    if !also(change, &mut tops)? {
+                        return Ok(Step::Again);
+                    }
                 }
                 let at = allocator.trade(change, Some(piece), freed, &mut tops)?;
                 let word = match filled {
@@ -204,36 +205,77 @@ impl<M: Machine> Map<'_, M> {
         })
     }
 
+    /// Inserts a key that had no entry, with a filled block. `top` takes the block.
+    #[inline]
+    fn insert_new<R>(
+        &self,
+        allocator: &Allocator<'_, M>,
+        key: &Key<'_>,
+        block: Ref,
+        top: Top,
+    ) -> Result<Step<Inserted<R>>> {
+        self.changing_short(allocator, key, |change, page| {
+            if self.find(page, key)?.is_some() {
+                return Ok((Outcome::Unchanged, Step::Again));
+            }
+            let Some(entry) = page.room(self.machine, key.hash)? else {
+                return Ok((Outcome::Unchanged, Step::Full));
+            };
+            let tags = page.fill(self.machine, entry, key.hash, key.word, block.0)?;
+            change.commit(entry.tags(), tags, top)?;
+            Ok((Outcome::Changed, Step::Done(Inserted::New)))
+        })
+    }
+
     /// Removes a key from a map of blocks, and records what `also` does. Returns what `read` returned of its value.
     pub(crate) fn remove_block<R>(
         &self,
         allocator: &Allocator<'_, M>,
         key: &Key<'_>,
-        also: Also<'_, M>,
+        mut also: Option<Also<'_, M>>,
         mut read: impl FnMut(Value) -> Result<R>,
     ) -> Result<Option<R>> {
         debug_assert_ne!(self.shape.form, Form::Words);
         let mut was_last = false;
         let removed = self.until_done(allocator, key, |old| {
+            let Some(old) = old else { return Ok(Step::Done(None)) };
             let Some(freed) = self.prepare_free(allocator, old)? else { return Ok(Step::Again) };
-            let step = self.changing(allocator, key, |change, page| {
-                let found = self.find(page, key)?;
-                if found.map(|found| found.word) != old {
-                    return Ok(Step::Again);
-                }
-                let Some(found) = found else { return Ok(Step::Done(None)) };
+            // What is done about the entry, once it has been found again.
+            let mut remove = |found: Found| -> Result<(R, u64)> {
                 let value = read(self.value(found)?)?;
                 let tags = found.entry.removed(self.machine)?;
                 was_last = Entry::is_last(tags);
-                let mut tops = Tops::default();
-                if !also(change, &mut tops)? {
-                    return Ok(Step::Again);
+                Ok((value, tags))
+            };
+            let step = match (freed, &mut also) {
+                (Freed::Block(at, class), None) => {
+                    self.changing_short(allocator, key, |change, page| {
+                        let Some(found) = self.find_again(page, key, Some(old))?.flatten() else {
+                            return Ok((Outcome::Unchanged, Step::Again));
+                        };
+                        let (value, tags) = remove(found)?;
+                        let top = allocator.give(at, class)?;
+                        change.commit(found.entry.tags(), tags, top)?;
+                        Ok((Outcome::Changed, Step::Done(Some(value))))
+                    })?
                 }
-                allocator.trade(change, None, freed, &mut tops)?;
-                change.record(found.entry.tags(), tags);
-                change.commit(tops.as_slice())?;
-                Ok(Step::Done(Some(value)))
-            })?;
+                (freed, also) => self.changing(allocator, key, |change, page| {
+                    let Some(found) = self.find_again(page, key, Some(old))?.flatten() else {
+                        return Ok(Step::Again);
+                    };
+                    let (value, tags) = remove(found)?;
+                    let mut tops = Tops::default();
+                    if let Some(also) = also {
+                        if !also(change, &mut tops)? {
+                            return Ok(Step::Again);
+                        }
+                    }
+                    allocator.trade(change, None, Some(freed), &mut tops)?;
+                    change.record(found.entry.tags(), tags);
+                    change.commit(tops.as_slice())?;
+                    Ok(Step::Done(Some(value)))
+                })?,
+            };
             Ok(match step {
                 Step::NoPage => Step::Done(None),
                 step => step,
@@ -244,6 +286,26 @@ impl<M: Machine> Map<'_, M> {
             let _ = self.merge(allocator, key.hash);
         }
         Ok(removed)
+    }
+
+    /// Returns the entry of a key in a map of blocks, if it still has the word `old`, or still none. Returns `None` if
+    /// it has changed. The caller holds the page's lock.
+    #[inline]
+    fn find_again(
+        &self,
+        page: Page,
+        key: &Key<'_>,
+        old: Option<u64>,
+    ) -> Result<Option<Option<Found>>> {
+        let Some(old) = old else {
+            return Ok(self.find(page, key)?.is_none().then_some(None));
+        };
+        // The word tells the block and what fills it, so that the key need not be compared again.
+        let found = page.find(self.machine, key.hash, key.word, |entry| {
+            let word = self.machine.load_64(entry.value())?;
+            Ok((word == old).then_some(Found { entry, word }))
+        })?;
+        Ok(found.map(Some))
     }
 
     /// Repeats a change until it is done. `make` gets the word of the key's entry, in a map of blocks.
@@ -271,13 +333,10 @@ impl<M: Machine> Map<'_, M> {
         }
     }
 
-    /// Prepares to free the block of an entry; `None` if the entry has another block meanwhile.
-    fn prepare_free(
-        &self,
-        allocator: &Allocator<'_, M>,
-        old: Option<u64>,
-    ) -> Result<Option<Option<crate::segment::allocator::Freed>>> {
-        match old.map(|word| allocator.prepare_free(Ref(word).at())).transpose() {
+    /// Prepares to free the block that the word of an entry refers to; `None` if the entry has another block meanwhile.
+    #[inline]
+    fn prepare_free(&self, allocator: &Allocator<'_, M>, old: u64) -> Result<Option<Freed>> {
+        match allocator.prepare_free(Ref(old).at()) {
             Ok(freed) => Ok(Some(freed)),
             // No block begins there any more.
             Err(error) if error.kind() == ErrorKind::Invalid => Ok(None),
@@ -319,18 +378,18 @@ impl<M: Machine> Map<'_, M> {
         })
     }
 
-    /// Calls `make`, which changes one word, with the page of a key, under its lock.
+    /// Calls `make`, which changes one word, perhaps with a stack's top, with the page of a key, under its lock.
     #[inline(always)]
-    fn changing_word<R>(
+    fn changing_short<R>(
         &self,
         allocator: &Allocator<'_, M>,
         key: &Key<'_>,
-        make: impl FnOnce(Page) -> Result<(Outcome, Step<R>)>,
+        make: impl FnOnce(&mut ShortChange<'_, M>, Page) -> Result<(Outcome, Step<R>)>,
     ) -> Result<Step<R>> {
         let lock = self.shape.lock_of(key.hash);
-        change_under(self.machine, self.space, allocator.area, lock, |_| {
+        change_under(self.machine, self.space, allocator.area, lock, |change| {
             match self.locked_page(key)? {
-                Some(page) => make(page),
+                Some(page) => make(change, page),
                 None => Ok((Outcome::Unchanged, Step::NoPage)),
             }
         })

@@ -46,7 +46,7 @@ use crate::peer::Machine;
 use crate::segment::heap::malformed;
 use crate::segment::lane_area::Space;
 use block::Ref;
-pub(crate) use insert::{Existing, Inserted, nothing_else};
+pub(crate) use insert::{Also, Existing, Inserted};
 pub(crate) use lookup::Value;
 use page::Page;
 pub(super) use removal::remove_next;

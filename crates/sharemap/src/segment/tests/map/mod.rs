@@ -118,7 +118,6 @@ enum Operation {
 impl Operation {
     fn run(self, handle: &Handle, machine: &Prefix) -> Result<Option<u64>> {
         let read = |value| handle.value(machine, value);
-        let nothing = &mut map::nothing_else;
         handle.with(machine, |map, allocator| match self {
             Self::Insert(key, value) => {
                 let existing = Existing::Replaced;
@@ -126,7 +125,7 @@ impl Operation {
                     Form::Words => map.insert_word(allocator, key, value, existing, read),
                     Form::Values | Form::Keys => {
                         let bytes = Handle::bytes(value);
-                        map.insert_block(allocator, key, &bytes, existing, nothing, read)
+                        map.insert_block(allocator, key, &bytes, existing, None, read)
                     }
                 });
                 Ok(match inserted? {
@@ -136,7 +135,7 @@ impl Operation {
             }
             Self::Remove(key) => handle.with_key(key, |key| match map.shape.form {
                 Form::Words => map.remove_word(allocator, key, read),
-                Form::Values | Form::Keys => map.remove_block(allocator, key, nothing, read),
+                Form::Values | Form::Keys => map.remove_block(allocator, key, None, read),
             }),
         })
     }
