@@ -70,9 +70,18 @@ pub(super) struct Changes {
 impl Region {
     /// Maps the part of a file that `plan` describes, which must exist.
     pub(super) fn of_file(file: File, path: Option<&Path>, plan: Plan) -> Result<Self> {
-        let named = |error: Error| error.with_path(path);
-        let status = plan::measure(&file).map_err(named)?;
-        let len = plan.len_in(status).map_err(named)?;
+        let status = plan::measure(&file).map_err(|error| error.with_path(path))?;
+        Self::of_file_as(file, path, status, plan)
+    }
+
+    /// Maps the part of a file that `plan` describes. The file's status is known.
+    pub(super) fn of_file_as(
+        file: File,
+        path: Option<&Path>,
+        status: FileStatus,
+        plan: Plan,
+    ) -> Result<Self> {
+        let len = plan.len_in(status).map_err(|error| error.with_path(path))?;
         let region = Self::unmapped(Some(file), path, status, plan);
         region.adopt(region.map_span(len)?, len);
         Ok(region)

@@ -6,12 +6,13 @@
 //! the object was left clean.
 
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::find::{find, is_named_when_whole, real_path};
-use crate::peer::header::{self, CREATION, ExpectedLayout, FIRST, Header};
+use crate::peer::header::{self, CREATION, ExpectedLayout, FIRST, Header, Known};
 use crate::peer::identity;
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::opening::Opening;
@@ -21,14 +22,14 @@ use crate::peer::record::{self, IN_USE};
 use crate::peer::registry::{self, Entry, Key};
 use crate::peer::session::{RecoverFn, Session};
 use crate::shm::{Location, LocationKind};
-use crate::sys::{self, FileKind, SlotHome, SlotMode, liveness};
+use crate::sys::{self, FileKind, FileStatus, OpenedFile, SlotHome, SlotMode, liveness};
 
 /// Checks an object and attaches to it, sharing the session of this process if one exists.
 ///
 /// Waits in all for at most `open_timeout`: for a live creator, for another thread of this process,
 /// for a process that adopts the object, and for a free participant.
 pub(super) fn attach_as(
-    file: &File,
+    opened: OpenedFile,
     location: &Location,
     shape: &ExpectedLayout,
     terms: &OpenOptions,
@@ -39,7 +40,7 @@ pub(super) fn attach_as(
     let named = |error: Error| error.with_path(location.path());
     let attach = |(memory, header): (Memory, Header), key| -> Result<Arc<Session>> {
         header.check(shape, terms.payload).map_err(named)?;
-        let file = memory.file().unwrap_or(file);
+        let file = memory.file().ok_or_else(|| sys::file_was_closed("attach to"))?;
         let slots = liveness::Slots::open(file, real_path(location).as_deref(), header.id);
         let slots = slots.map_err(named)?;
         if attachment == Attachment::Participant {
@@ -54,28 +55,34 @@ pub(super) fn attach_as(
         }
         Ok(session)
     };
-    let ready = || ready(file, location, &terms.since(start), attachment);
-    if !is_shared(file, terms, attachment) {
-        return Ok(Opening::of(attach(ready()?, None)?));
+    let ready = |opened| ready(opened, location, &terms.since(start), attachment);
+    if !is_shared(&opened.file, terms, attachment) {
+        return Ok(Opening::of(attach(ready(opened)?, None)?));
     }
-    // Without a file identity, the key is the id in the header, which a ready object has.
-    let identity = sys::pass::identity(file).map_err(named)?;
-    let (key, object) = match Key::of_file(identity, attachment) {
-        Some(key) => (key, None),
-        None => {
-            let object = ready()?;
-            (Key::of_object(identity, object.1.id, attachment), Some(object))
-        }
+    let (identity, status) = (opened.identity, opened.status);
+    let enter = |key| registry::enter(key, terms.since(start).open_timeout).map_err(named);
+    let reopen = |opening: Arc<Opening>, status| {
+        reopen(&opening, status, location, shape, &terms.since(start)).map(|()| opening)
     };
-    match registry::enter(key, terms.since(start).open_timeout).map_err(named)? {
-        Entry::Session(opening) => {
-            reopen(&opening, file, location, shape, &terms.since(start))?;
-            Ok(opening)
-        }
-        // If attaching fails, dropping the turn lets the next thread try.
-        Entry::Turn(turn) => {
-            let object = object.map_or_else(ready, Ok)?;
-            Ok(turn.publish(attach(object, Some(key))?))
+    // If attaching fails, dropping the turn lets the next thread try.
+    match Key::of_file(identity, attachment) {
+        Some(key) => match enter(key)? {
+            Entry::Session(opening) => reopen(opening, status),
+            Entry::Turn(turn) => Ok(turn.publish(attach(ready(opened)?, Some(key))?)),
+        },
+        // Without a file identity, the key is the id in the header, which a ready object has.
+        None => {
+            let object = ready(opened)?;
+            let key = Key::of_object(identity, object.1.id, attachment);
+            match enter(key)? {
+                Entry::Session(opening) => {
+                    // The object may have got its length since it was opened.
+                    let file = object.0.file();
+                    let status = file.map_or(Ok(status), sys::file::status).map_err(named)?;
+                    reopen(opening, status)
+                }
+                Entry::Turn(turn) => Ok(turn.publish(attach(object, Some(key))?)),
+            }
         }
     }
 }
@@ -101,14 +108,13 @@ fn is_shared(file: &File, terms: &OpenOptions, attachment: Attachment) -> bool {
 /// header overwritten, or the object faulted. In a forked child, the session attaches here.
 fn reopen(
     session: &Session,
-    file: &File,
+    status: FileStatus,
     location: &Location,
     shape: &ExpectedLayout,
     terms: &OpenOptions,
 ) -> Result<()> {
     let named = |error: Error| error.with_path(location.path());
     let (memory, header) = (session.memory(), session.header());
-    let status = sys::file::status(file).map_err(named)?;
     if status.kind == FileKind::Regular && status.len < header.len {
         return Err(named(header.cut_short(status.len)));
     }
@@ -138,27 +144,33 @@ fn reopen(
 /// Waits like an opening until the object at `location` is ready, but does not attach.
 pub(super) fn await_ready(location: &Location, terms: &OpenOptions) -> Result<()> {
     let start = Instant::now();
-    let file = find(location, terms, true)?;
-    ready(&file, location, &terms.since(start), Attachment::Participant).map(drop)
+    let opened = find(location, terms, true)?;
+    ready(opened, location, &terms.since(start), Attachment::Participant).map(drop)
 }
 
 /// The progress of an object's creation.
 enum Stage {
     /// The creator has not written the header.
-    Empty,
+    Empty(OpenedFile),
     /// The header is complete, the payload may not be.
-    Begun(Header),
+    Begun(OpenedFile, Header),
     Ready(Memory, Header),
 }
 
 /// Maps the object and reads its progress.
-fn stage(file: &File, location: &Location, attachment: Attachment) -> Result<Stage> {
+fn stage(opened: OpenedFile, location: &Location, attachment: Attachment) -> Result<Stage> {
     let path = location.path();
+    // Read before it is mapped, so that the reservation is known, and the file is mapped once: a mapping
+    // with its first page takes fifty times as long as a read.
+    if let Some(known) = Known::read(&opened) {
+        return map_known(opened, &known, path, attachment);
+    }
+    let file = &opened.file;
     let is_whole = is_named_when_whole(file, location);
     let memory = match Memory::map(file, path, attachment, header::LEN, 0) {
         // Where the name comes first, the creator sets the length after it.
         Err(error) if error.kind() == ErrorKind::Truncated && !is_whole => {
-            return Ok(Stage::Empty);
+            return Ok(Stage::Empty(opened));
         }
         memory => memory?,
     };
@@ -173,19 +185,44 @@ fn stage(file: &File, location: &Location, attachment: Attachment) -> Result<Sta
             let memory = Memory::map(file, path, attachment, header.len, header.max)?;
             Ok(Stage::Ready(memory, header))
         }
-        (Some(header), header::CREATING) => Ok(Stage::Begun(header)),
+        (Some(header), header::CREATING) => Ok(Stage::Begun(opened, header)),
         (Some(_), header::FAULTED) => Err(faulted().with_path(path)),
-        (Some(_), _) => {
-            let error = Error::new(ErrorKind::Malformed, "open").with_path(path);
-            Err(header::contradiction(error, header::STATE))
-        }
+        (Some(_), _) => Err(contradictory(path, header::STATE)),
         // Objects here get their names last, so this file was never an object: it must not be
         // replaced as an unfinished one.
         (None, _) if is_whole => Err(Error::new(ErrorKind::NotAnObject, "open")
             .with_path(path)
             .with_detail("it begins with zeros, not with the magic of a shared object")),
-        (None, _) => Ok(Stage::Empty),
+        (None, _) => Ok(Stage::Empty(opened)),
     }
+}
+
+/// Maps an object that was ready when it was read, with address space for its growth.
+///
+/// What the file contained counts as far as the mapping shows the same: only the mapping's loads are ordered
+/// with the stores of other processes.
+fn map_known(
+    opened: OpenedFile,
+    known: &Known,
+    path: Option<&Path>,
+    attachment: Attachment,
+) -> Result<Stage> {
+    let Header { len, max, .. } = known.header;
+    let reserve = if max > len { max } else { 0 };
+    let memory = Memory::map_opened(opened, path, attachment, len, reserve)?;
+    match (memory.load::<u32>(header::STATE)?, Header::read_known(&memory, known)?) {
+        (header::READY, Some(header)) => Ok(Stage::Ready(memory, header)),
+        (header::FAULTED, _) => Err(faulted().with_path(path)),
+        // A ready object stays ready, and its header is constant.
+        (header::READY, None) => Err(contradictory(path, 0)),
+        _ => Err(contradictory(path, header::STATE)),
+    }
+}
+
+/// Returns the error for an object with a field that contradicts its header or an earlier value.
+#[cold]
+fn contradictory(path: Option<&Path>, at: u64) -> Error {
+    header::contradiction(Error::new(ErrorKind::Malformed, "open").with_path(path), at)
 }
 
 /// Returns the error for an object with contents that a process declared wrong.
@@ -200,7 +237,7 @@ fn faulted() -> Error {
 /// Fails with `Incomplete` if the creator is dead, and with `Busy` if it lives and does not finish in
 /// time.
 fn ready(
-    file: &File,
+    mut opened: OpenedFile,
     location: &Location,
     terms: &OpenOptions,
     attachment: Attachment,
@@ -208,23 +245,27 @@ fn ready(
     let (mut polling, path) = (Polling::new(terms.open_timeout), location.path());
     let mut abandoned = false;
     loop {
-        let is_made = match stage(file, location, attachment)? {
+        let is_made = match stage(opened, location, attachment)? {
             Stage::Ready(memory, header) => return Ok((memory, header)),
             _ if abandoned => {
                 return Err(Error::new(ErrorKind::Incomplete, "open").with_path(path).with_detail(
                     "open it with a call that also creates, which replaces it, or unlink it",
                 ));
             }
-            Stage::Begun(header) => {
-                liveness::Slots::open(file, real_path(location).as_deref(), header.id)
+            Stage::Begun(file, header) => {
+                opened = file;
+                liveness::Slots::open(&opened.file, real_path(location).as_deref(), header.id)
                     .and_then(|slots| slots.is_free(CREATION))
                     .map(|free| !free)
             }
             // Without a header there is no id, and so no slot. The name has a lock of its own.
-            Stage::Empty => match location.checked()? {
-                LocationKind::Name(name) => sys::shm::is_being_made(name),
-                LocationKind::File(_) | LocationKind::Anonymous => Ok(false),
-            },
+            Stage::Empty(file) => {
+                opened = file;
+                match location.checked()? {
+                    LocationKind::Name(name) => sys::shm::is_being_made(name),
+                    LocationKind::File(_) | LocationKind::Anonymous => Ok(false),
+                }
+            }
         };
         // The creator stores `READY` before it releases slot 0, and may have done both since the state
         // was read. A free slot therefore proves its death only if the state, read again, is the same.

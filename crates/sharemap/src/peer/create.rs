@@ -21,7 +21,9 @@ use crate::peer::options::OpenOptions;
 use crate::peer::session::RecoverFn;
 use crate::shm::{Location, LocationKind};
 use crate::sys::process::random_id;
-use crate::sys::{self, CreateObject, Existing, HugePages, SlotHome, SlotMode, liveness};
+use crate::sys::{
+    self, CreateObject, Existing, HugePages, OpenedFile, SlotHome, SlotMode, liveness,
+};
 
 /// The number of attempts, because other processes may keep creating and unlinking the object.
 const ROUNDS: usize = 8;
@@ -54,7 +56,8 @@ pub(crate) fn create_new(
             Err(error) if error.kind() == ErrorKind::AlreadyExists => error,
             made => {
                 let attachment = Attachment::Participant;
-                return attach_as(&made?, location, shape, &terms, attachment, release);
+                let made = made.and_then(|file| OpenedFile::of(file).map_err(named))?;
+                return attach_as(made, location, shape, &terms, attachment, release);
             }
         };
         let start = Instant::now();
@@ -100,7 +103,7 @@ pub(crate) fn open_as(
 ) -> Result<Arc<Opening>> {
     let (start, writes) = (Instant::now(), attachment == Attachment::Participant);
     let file = find(location, terms, writes).map_err(|error| error.with_path(location.path()))?;
-    attach_as(&file, location, shape, &terms.since(start), attachment, release)
+    attach_as(file, location, shape, &terms.since(start), attachment, release)
 }
 
 /// Opens an object, or calls `create` if it does not exist or was never completed.
@@ -135,7 +138,8 @@ pub(crate) fn from_descriptor(
     terms: &OpenOptions,
     release: RecoverFn,
 ) -> Result<Arc<Opening>> {
-    attach_as(file, &Location::anonymous(), shape, terms, Attachment::Participant, release)
+    let opened = sys::file::duplicate(file).and_then(OpenedFile::of)?;
+    attach_as(opened, &Location::anonymous(), shape, terms, Attachment::Participant, release)
 }
 
 /// Creates and completes an object, without attaching to it.
@@ -194,7 +198,7 @@ pub(super) fn clear_away(location: &Location, terms: &OpenOptions) -> Result<()>
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         found => found.map(Some),
     };
-    let Some(file) = found()? else { return Ok(()) };
+    let Some(OpenedFile { file, identity, .. }) = found()? else { return Ok(()) };
     // A file without a header has no id, and so no slot 0. Where names come first, the lock of the name,
     // which is held here, proves that its creator is dead.
     let _alone;
@@ -214,8 +218,7 @@ pub(super) fn clear_away(location: &Location, terms: &OpenOptions) -> Result<()>
     }
     // Only now is the name compared: until slot 0 was held, another process could have replaced the object.
     let Some(named) = found()? else { return Ok(()) };
-    let identity = sys::pass::identity(&file)?;
-    if sys::pass::identity(&named)? != identity {
+    if named.identity != identity {
         return Ok(());
     }
     match location.checked()? {

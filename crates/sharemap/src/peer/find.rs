@@ -6,24 +6,24 @@ use std::path::PathBuf;
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::options::OpenOptions;
 use crate::shm::{Location, LocationKind};
-use crate::sys::{self, Create, FileKind, OpenObject, OpenRequest};
+use crate::sys::{self, Create, FileKind, OpenObject, OpenRequest, OpenedFile};
 
 /// Opens the file of an object. Fails with `NotFound` for an anonymous location.
-pub(super) fn find(location: &Location, terms: &OpenOptions, write: bool) -> Result<File> {
+pub(super) fn find(location: &Location, terms: &OpenOptions, write: bool) -> Result<OpenedFile> {
     match location.checked()? {
-        LocationKind::Name(name) => sys::shm::open(&OpenObject {
+        LocationKind::Name(name) => OpenedFile::of(sys::shm::open(&OpenObject {
             name,
             write,
             owner: terms.owner,
             scope: terms.sharing.scope,
             timeout: terms.open_timeout,
-        }),
+        })?),
         LocationKind::File(path) => {
             let timeout = terms.open_timeout;
             let request = OpenRequest { write, create: Create::Never, exclusive: false, timeout };
-            let file = sys::file::open_object(path, request, terms.owner)?;
-            match sys::file::status(&file)?.kind {
-                FileKind::Regular => Ok(file),
+            let opened = sys::file::open_object(path, request, terms.owner)?;
+            match opened.status.kind {
+                FileKind::Regular => Ok(opened),
                 FileKind::Directory => Err(Error::new(ErrorKind::IsDirectory, "open")),
                 _ => {
                     Err(Error::new(ErrorKind::NotAnObject, "open")

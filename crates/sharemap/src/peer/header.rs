@@ -6,7 +6,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::memory::Memory;
 use crate::peer::options::Payload;
-use crate::sys::SlotHome;
+use crate::sys::{self, FileKind, OpenedFile, SlotHome};
 
 /// The slot of the process that creates the object or adopts it (FORMAT.md, "Slots").
 pub(crate) const CREATION: u64 = 0;
@@ -186,6 +186,14 @@ impl Header {
         Self::decode(&bytes, memory.len()).map(Some).map_err(|error| error.with_path(memory.path()))
     }
 
+    /// Copies the constant part again, if it is `known` to have had these bytes. Returns `None` if it has
+    /// others now.
+    pub(crate) fn read_known(memory: &Memory, known: &Known) -> Result<Option<Self>> {
+        let mut bytes = [0; FIXED];
+        memory.read(0, &mut bytes)?;
+        Ok((bytes == known.bytes).then_some(known.header))
+    }
+
     /// Validates the bytes of a header in a mapping of `len` bytes.
     fn decode(bytes: &[u8; FIXED], len: u64) -> Result<Self> {
         let error = |kind| Error::new(kind, "open");
@@ -329,6 +337,31 @@ impl Header {
         let mixed = (word >> 2).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let bucket = mixed as u32 & (self.buckets - 1);
         (bucket, self.buckets_at + u64::from(bucket) * BUCKET)
+    }
+}
+
+/// The header of an object that was ready when its file was read, before it is mapped.
+pub(crate) struct Known {
+    pub(crate) header: Header,
+    bytes: [u8; FIXED],
+}
+
+impl Known {
+    /// Reads the header by one call, to learn how the object is to be mapped. `None` if the file cannot be
+    /// read, or does not begin with the header of an object that is ready.
+    ///
+    /// What the mapping shows later decides; see [`Header::read_known`].
+    pub(crate) fn read(opened: &OpenedFile) -> Option<Self> {
+        let OpenedFile { file, status, .. } = opened;
+        if status.kind != FileKind::Regular || status.len < LEN {
+            return None;
+        }
+        let mut read = Vec::with_capacity(LEN as usize);
+        sys::file::read_more(file, &mut read, Some(0)).ok()?;
+        let state = read.get(STATE as usize..STATE as usize + 4)?;
+        let bytes: [u8; FIXED] = read.get(..FIXED)?.try_into().ok()?;
+        let header = Header::decode(&bytes, status.len).ok()?;
+        (state == READY.to_ne_bytes()).then_some(Self { header, bytes })
     }
 }
 

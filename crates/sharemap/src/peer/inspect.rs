@@ -154,7 +154,7 @@ impl ObjectObserver {
             ..OpenOptions::default()
         };
         let named = |error: Error| error.with_path(location.path());
-        let file = find(location, &terms, false).map_err(named)?;
+        let file = find(location, &terms, false).map_err(named)?.file;
         Self::over(&file, location.path(), real_path(location))
     }
 

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::guard::{self, AtomicWord, Recovery};
 use crate::layout::Element;
 use crate::mapping::{MapOptions, Mapping, MappingCow, MappingMut, Region};
+use crate::sys::{Access, OpenedFile};
 use crate::view::{View, ViewMut};
 
 /// The kind of an attachment to an object.
@@ -68,16 +69,41 @@ impl Memory {
         reserve: u64,
     ) -> Result<Self> {
         let named = |error: Error| error.with_path(path);
-        let reserve = usize::try_from(reserve).map_err(|_| {
-            named(Error::new(ErrorKind::OutOfAddressSpace, "open").with_length(reserve))
-        })?;
+        let reserve = address_space(reserve).map_err(named)?;
         let options = MapOptions::new().reserve(reserve);
         let mapping = match attachment {
             Attachment::Participant => options.map_mut(file).map(Mapped::Write),
             Attachment::ReadOnly => options.map(file).map(Mapped::Read),
             Attachment::CopyOnWrite => options.map_cow(file).map(Mapped::Private),
-        }
-        .map_err(named)?;
+        };
+        Self::of(mapping.map_err(named)?, path, least, reserve)
+    }
+
+    /// Maps the whole file like [`map`](Self::map), without a descriptor and a query of its own.
+    pub(crate) fn map_opened(
+        opened: OpenedFile,
+        path: Option<&Path>,
+        attachment: Attachment,
+        least: u64,
+        reserve: u64,
+    ) -> Result<Self> {
+        let named = |error: Error| error.with_path(path);
+        let reserve = address_space(reserve).map_err(named)?;
+        let options = MapOptions::new().reserve(reserve);
+        let map = |access| options.map_opened(opened.file, opened.status, access).map_err(named);
+        let mapping = match attachment {
+            Attachment::Participant => Mapped::Write(MappingMut::from_region(map(Access::Write)?)),
+            Attachment::ReadOnly => Mapped::Read(Mapping::from_region(map(Access::Read)?)),
+            Attachment::CopyOnWrite => {
+                Mapped::Private(MappingCow::from_region(map(Access::CopyOnWrite)?))
+            }
+        };
+        Self::of(mapping, path, least, reserve)
+    }
+
+    /// Checks the mapping of a whole file.
+    fn of(mapping: Mapped, path: Option<&Path>, least: u64, reserve: usize) -> Result<Self> {
+        let named = |error: Error| error.with_path(path);
         let region: &Region = mapping.region();
         let (base, len) = (region.base(), region.len() as u64);
         if len < least {
@@ -402,6 +428,12 @@ impl Memory {
         let error = Error::new(ErrorKind::Fault, "access").with_path(self.path()).with_offset(at);
         guard::with_cause(error, self.mapping.region().shrinking_file(), at)
     }
+}
+
+/// Converts a number of bytes to reserve to this system's size.
+fn address_space(bytes: u64) -> Result<usize> {
+    usize::try_from(bytes)
+        .map_err(|_| Error::new(ErrorKind::OutOfAddressSpace, "open").with_length(bytes))
 }
 
 impl Mapped {

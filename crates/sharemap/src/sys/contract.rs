@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use super::{
     Access, Advice, CacheStatus, CreateObject, FileIdentity, FileRole, FileStatus, HugePages,
-    Limits, LockMode, LockWait, MapRequest, ObjectStatus, OpenObject, OpenRequest, Owner,
-    PageState, Protection, ReadStep, Recovery, Seals, SlotHome, SlotMode, Span, WaitPlace,
+    Limits, LockMode, LockWait, MapRequest, ObjectStatus, OpenObject, OpenRequest, OpenedFile,
+    Owner, PageState, Protection, ReadStep, Recovery, Seals, SlotHome, SlotMode, Span, WaitPlace,
     create_atomic, exclusive, fault, fence, file, file_lock, fork, liveness, map, pass, process,
     shm, slice, wait,
 };
@@ -61,7 +61,7 @@ const _: () = {
     // Opens an existing object by path, not exclusively. The owner and the link count of a regular file
     // are checked on the descriptor. Links on the path are followed only if their owners are trusted
     // (SAFETY.md, "Owners and links").
-    let _: fn(&Path, OpenRequest, Owner) -> Result<File> = file::open_object;
+    let _: fn(&Path, OpenRequest, Owner) -> Result<OpenedFile> = file::open_object;
     // Unlinks a regular file, following links to its directory like `open_object`. With an identity,
     // unlinks only that file.
     let _: fn(&Path, Option<[u64; 2]>) -> Result<()> = file::unlink_object;

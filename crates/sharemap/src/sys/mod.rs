@@ -81,7 +81,7 @@ pub(crate) use os::{
 use std::fs::File;
 use std::time::Duration;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Returns the error of an operation that needs the file descriptor of a mapping that closed it.
 #[cold]
@@ -213,6 +213,23 @@ pub(crate) struct FileStatus {
 impl FileStatus {
     pub(crate) fn new(kind: FileKind, len: u64) -> Self {
         Self { kind, len, changed: 0, block: 0 }
+    }
+}
+
+/// An open file with its status and identity, as one query has told them.
+#[derive(Debug)]
+pub(crate) struct OpenedFile {
+    pub(crate) file: File,
+    pub(crate) status: FileStatus,
+    /// As `pass::identity` returns it.
+    pub(crate) identity: [u64; 2],
+}
+
+impl OpenedFile {
+    /// Queries the status and the identity of an open file.
+    pub(crate) fn of(file: File) -> Result<Self> {
+        let (status, identity) = (os::file::status(&file)?, os::pass::identity(&file)?);
+        Ok(Self { file, status, identity })
     }
 }
 

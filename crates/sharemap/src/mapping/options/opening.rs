@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::mapping::plan::Plan;
 use crate::mapping::region::Region;
 use crate::mapping::{AnonymousMapping, Mapping, MappingCow, MappingMut};
-use crate::sys::{self, Access, AsDescriptor, Create, OpenRequest};
+use crate::sys::{self, Access, AsDescriptor, Create, FileStatus, OpenRequest};
 
 impl MapOptions {
     /// Opens a file for reading and maps it.
@@ -316,6 +316,20 @@ impl MapOptions {
         self.check()?;
         // Descriptors of objects may be passed to other processes, so they are not shared.
         self.map_and_finish(file, name, Plan { shared: None, ..self.plan(access) })
+    }
+
+    /// Maps the file of an object, of which the status is known and which only the region uses.
+    pub(crate) fn map_opened(
+        &self,
+        file: File,
+        status: FileStatus,
+        access: Access,
+    ) -> Result<Region> {
+        self.check()?;
+        let plan = Plan { shared: None, ..self.plan(access) };
+        let mut region = Region::of_file_as(file, None, status, plan)?;
+        self.finish(&mut region)?;
+        Ok(region)
     }
 
     fn map_region(&self, file: &impl AsDescriptor, access: Access) -> Result<Region> {

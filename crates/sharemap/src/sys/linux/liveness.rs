@@ -226,7 +226,7 @@ impl Slots {
         let request =
             OpenRequest { write, create: Create::Never, exclusive: false, timeout: Duration::ZERO };
         // The identity is checked below, so the owner does not matter.
-        let file = super::file::open_object(path, request, Owner::Any)?;
+        let file = super::file::open_object(path, request, Owner::Any)?.file;
         if identity(&file)? != self.identity {
             return Err(error().with_kind(ErrorKind::NotFound).with_detail(
                 "its descriptor was closed by other code, and its name belongs to another object now",

@@ -56,7 +56,9 @@ pub(crate) fn open(path: &Path, request: OpenRequest) -> Result<File> {
     let flags = flags_of(request);
     let file = match open_flags(path, flags) {
         // The holder of the lease may unlink the file, so each attempt looks the name up again.
-        Err(Errno::AGAIN) => open_named(request.timeout, || open_flags(path, flags)),
+        Err(Errno::AGAIN) => {
+            open_named(request.timeout, || open_flags(path, flags)).map(|(file, _)| file)
+        }
         opened => opened,
     }
     .map_err(|errno| open_error(path, request, errno))?;
@@ -85,7 +87,7 @@ pub(super) fn flags_of(request: OpenRequest) -> OFlags {
     flags
 }
 
-/// Opens a file that still has a name. A file that was unlinked during the open is looked up again, a few
+/// Opens a file that still has a name. Returns its status with it. A file that was unlinked during the open is looked up again, a few
 /// times.
 ///
 /// A path may lead to an unlinked file by itself (`/proc/self/fd/N`). The second open then returns the same
@@ -94,23 +96,23 @@ pub(super) fn flags_of(request: OpenRequest) -> OFlags {
 pub(crate) fn open_named(
     timeout: Duration,
     mut open: impl FnMut() -> std::result::Result<File, Errno>,
-) -> std::result::Result<File, Errno> {
+) -> std::result::Result<(File, Stat), Errno> {
     const ROUNDS: usize = 8;
     let deadline = deadline(timeout);
     let mut file = open_leased(deadline, &mut open)?;
+    let mut stat = rustix::fs::fstat(&file)?;
     for _ in 0..ROUNDS {
-        let found = rustix::fs::fstat(&file)?;
-        if found.st_nlink > 0 {
+        if stat.st_nlink > 0 {
             break;
         }
-        let again = open_leased(deadline, &mut open)?;
-        let same = rustix::fs::fstat(&again)?;
-        file = again;
-        if (same.st_dev, same.st_ino) == (found.st_dev, found.st_ino) {
+        let found = stat;
+        file = open_leased(deadline, &mut open)?;
+        stat = rustix::fs::fstat(&file)?;
+        if (stat.st_dev, stat.st_ino) == (found.st_dev, found.st_ino) {
             break;
         }
     }
-    Ok(file)
+    Ok((file, stat))
 }
 
 /// Returns the deadline of a wait that begins now; `None` if `timeout` is too long to be
@@ -207,6 +209,12 @@ pub(crate) fn is_linked(path: &Path, file: &File) -> Result<bool> {
 pub(crate) fn status(file: &File) -> Result<FileStatus> {
     let stat =
         rustix::fs::fstat(file).map_err(|errno| errno::error("determine the size of", errno))?;
+    status_from(file, &stat)
+}
+
+/// Returns the status of an open file that `fstat` has just told.
+#[inline]
+pub(super) fn status_from(file: &File, stat: &Stat) -> Result<FileStatus> {
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => FileKind::Regular,
         FileType::Directory => FileKind::Directory,
@@ -218,7 +226,7 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
         FileKind::Block => os::file::device_len(file)?,
         FileKind::Directory | FileKind::Special => 0,
     };
-    Ok(FileStatus { kind, len, changed: changed(&stat), block: block(&stat) })
+    Ok(FileStatus { kind, len, changed: changed(stat), block: block(stat) })
 }
 
 /// Returns `true` if a regular file of length 0 has a byte at offset 0 nevertheless.

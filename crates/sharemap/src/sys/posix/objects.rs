@@ -1,24 +1,24 @@
 //! Opens and unlinks objects in files, by paths that other processes may change meanwhile.
 
-use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::file::{flags_of, open_error, open_named};
+use super::file::{flags_of, open_error, open_named, status_from};
+use super::owner;
+use super::pass::identity_from;
 use super::walk::{self, Last};
-use super::{errno, owner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::os::walk::open_without_links;
-use crate::sys::{OpenRequest, Owner};
+use crate::sys::{OpenRequest, OpenedFile, Owner};
 
 pub(crate) use super::walk::remove_made;
 
 /// Opens an object in an existing file. Owner and link count of a regular file are judged on the
 /// open descriptor.
-pub(crate) fn open_object(path: &Path, request: OpenRequest, owner: Owner) -> Result<File> {
+pub(crate) fn open_object(path: &Path, request: OpenRequest, owner: Owner) -> Result<OpenedFile> {
     const OPERATION: &str = "open";
     let flags = flags_of(request);
     let mut vouched_by = None;
@@ -40,8 +40,7 @@ pub(crate) fn open_object(path: &Path, request: OpenRequest, owner: Owner) -> Re
         }
         opened => opened,
     };
-    let file = opened.map_err(|errno| open_error(path, request, errno))?;
-    let stat = rustix::fs::fstat(&file).map_err(|errno| errno::error(OPERATION, errno))?;
+    let (file, stat) = opened.map_err(|errno| open_error(path, request, errno))?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
         owner::check_owner(&stat, owner)?;
         owner::check_links(&stat)?;
@@ -53,7 +52,8 @@ pub(crate) fn open_object(path: &Path, request: OpenRequest, owner: Owner) -> Re
             )));
         }
     }
-    Ok(file)
+    let status = status_from(&file, &stat)?;
+    Ok(OpenedFile { file, status, identity: identity_from(&stat) })
 }
 
 /// Unlinks an object in a file. With `only`, unlinks the file of that identity only.

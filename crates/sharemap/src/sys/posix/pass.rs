@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use rustix::fs::Stat;
 use rustix::io::{FdFlags, retry_on_intr};
 
 use super::{errno, socket};
@@ -117,11 +118,17 @@ pub(crate) const IDENTITY_OUTLIVES_NAME: bool = true;
 ///
 /// An object of `shm_open` on macOS has neither, and no file type. Its identity is bit 63 and its length.
 pub(crate) fn identity(file: &File) -> Result<[u64; 2]> {
+    rustix::fs::fstat(file)
+        .map(|stat| identity_from(&stat))
+        .map_err(|errno| errno::error("identify", errno))
+}
+
+/// Returns the identity that belongs to the status of an open file.
+pub(super) fn identity_from(stat: &Stat) -> [u64; 2] {
     const OBJECT: u64 = 1 << 63;
-    let stat = rustix::fs::fstat(file).map_err(|errno| errno::error("identify", errno))?;
     #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
-    Ok(match stat.st_mode & libc::S_IFMT {
+    match stat.st_mode & libc::S_IFMT {
         0 => [OBJECT, stat.st_size as u64],
         _ => [stat.st_dev as u64, stat.st_ino as u64],
-    })
+    }
 }

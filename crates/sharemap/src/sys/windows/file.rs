@@ -23,7 +23,8 @@ use super::security::check_owner;
 use super::{code, pass};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{
-    CacheStatus, Create, FileIdentity, FileKind, FileStatus, OpenRequest, Owner, ReadStep,
+    CacheStatus, Create, FileIdentity, FileKind, FileStatus, OpenRequest, OpenedFile, Owner,
+    ReadStep,
 };
 
 pub(crate) use super::space::{allocate, data_extents, free_space, punch_hole, set_len};
@@ -64,13 +65,13 @@ pub(crate) fn duplicate(file: &File) -> Result<File> {
 
 /// Opens an object in an existing file. Follows symbolic links of any owner: by default only
 /// administrators can create them. An open file keeps its name here.
-pub(crate) fn open_object(path: &Path, request: OpenRequest, owner: Owner) -> Result<File> {
-    let file = open(path, request)?;
-    if status(&file)?.kind == FileKind::Regular {
-        check_owner(&file, SE_FILE_OBJECT, owner)?;
-        check_links(&file)?;
+pub(crate) fn open_object(path: &Path, request: OpenRequest, owner: Owner) -> Result<OpenedFile> {
+    let opened = OpenedFile::of(open(path, request)?)?;
+    if opened.status.kind == FileKind::Regular {
+        check_owner(&opened.file, SE_FILE_OBJECT, owner)?;
+        check_links(&opened.file)?;
     }
-    Ok(file)
+    Ok(opened)
 }
 
 /// Unlinks a regular file. With `only`, unlinks the file of that identity only.

@@ -44,7 +44,7 @@ impl Names {
     }
 
     fn open_file(&self) -> Result<File> {
-        file::open_object(&self.path, TO_READ, Owner::Own)
+        file::open_object(&self.path, TO_READ, Owner::Own).map(|opened| opened.file)
     }
 }
 
@@ -139,7 +139,7 @@ fn a_file_that_lost_its_name_is_looked_up_again() {
         Ok(file)
     };
     let mut found = String::new();
-    open_named(LEASE_BREAK, open).unwrap().read_to_string(&mut found).unwrap();
+    open_named(LEASE_BREAK, open).unwrap().0.read_to_string(&mut found).unwrap();
     assert_eq!((found.as_str(), opened), ("another", 2));
 
     let nameless = File::open(&names.path).unwrap();
@@ -147,7 +147,7 @@ fn a_file_that_lost_its_name_is_looked_up_again() {
     assert_eq!(names.open_file().unwrap_err().kind(), ErrorKind::NotFound);
     // A path that leads to the descriptor itself opens a file without a name.
     let own = PathBuf::from(format!("/proc/self/fd/{}", nameless.as_raw_fd()));
-    let again = file::open_object(&own, TO_READ, Owner::Own).unwrap();
+    let again = file::open_object(&own, TO_READ, Owner::Own).unwrap().file;
     assert_eq!(again.metadata().unwrap().ino(), nameless.metadata().unwrap().ino());
 }
 
