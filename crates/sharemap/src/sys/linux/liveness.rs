@@ -17,23 +17,25 @@
 
 #![allow(unsafe_code, reason = "maps pages and queries locks")]
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::mem;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::mm::{self, MapFlags, ProtFlags};
 
 use super::companion;
-use super::file_system::file_system;
+use super::file_system::{self, FileSystem};
 use super::fork::{self, hold_off};
 use super::map::page_size;
 use super::ofd;
+use super::unlinked::link_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::{errno, owner};
 use crate::sys::{Create, OpenRequest, Owner, SLOT_BASE, SlotHome, SlotMode};
@@ -56,8 +58,14 @@ pub(crate) struct Slots {
     path: Option<PathBuf>,
     /// Device and inode, which detect a descriptor that refers to another file by now.
     identity: (u64, u64),
+    system: FileSystem,
     home: SlotHome,
 }
+
+/// The file systems that are known to keep the locks of mapped files: device and kind of each, or 0.
+///
+/// A device may get another file system with a new mount. The kind tells them apart as far as it matters.
+static PROVEN: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 
 impl Slots {
     /// Opens the slots of the object in `file`, creating a companion if it needs one and has none.
@@ -65,17 +73,19 @@ impl Slots {
     ///
     /// Fails with `Unsupported` on network and FUSE file systems.
     pub(crate) fn open(file: &File, path: Option<&Path>, _: [u8; 16]) -> Result<Self> {
-        match needs_companion(file)? {
+        let system = file_system::kind(file)?;
+        match needs_companion(system)? {
             true => Self::companion(file),
-            false => Self::in_object(file, path),
+            false => Self::in_object(file, system, path),
         }
     }
 
     /// Opens the slots for queries, and creates nothing. Returns `None` if the object needs a companion
     /// and none is visible.
     pub(crate) fn find(file: &File, path: Option<&Path>, _: [u8; 16]) -> Result<Option<Self>> {
-        if !needs_companion(file)? {
-            return Self::in_object(file, path).map(Some);
+        let system = file_system::kind(file)?;
+        if !needs_companion(system)? {
+            return Self::in_object(file, system, path).map(Some);
         }
         let (owner, name) = companion_of(file)?;
         match companion::find(owner, &name)? {
@@ -84,16 +94,18 @@ impl Slots {
         }
     }
 
-    fn in_object(file: &File, path: Option<&Path>) -> Result<Self> {
+    fn in_object(file: &File, system: FileSystem, path: Option<&Path>) -> Result<Self> {
         let file = super::file::duplicate(file)?;
         let identity = identity(&file)?;
-        Ok(Self { file, path: path.map(Path::to_path_buf), identity, home: SlotHome::Object })
+        let path = path.map(Path::to_path_buf);
+        Ok(Self { file, path, identity, system, home: SlotHome::Object })
     }
 
     fn in_companion(file: File, path: PathBuf) -> Result<Self> {
         let identity = identity(&file)?;
         let home = SlotHome::Companion { device: identity.0, file: identity.1 };
-        Ok(Self { file, path: Some(path), identity, home })
+        let system = file_system::kind(&file)?;
+        Ok(Self { file, path: Some(path), identity, system, home })
     }
 
     /// Opens the companion of an object: an empty file in `/dev/shm`, named by the object's device and
@@ -116,7 +128,8 @@ impl Slots {
     /// Returns slots for a process that only reads another user's object: it holds none, and cannot query
     /// any.
     fn out_of_reach(object: &File) -> Result<Self> {
-        Ok(Self { home: NOWHERE, ..Self::in_object(object, None)? })
+        let system = file_system::kind(object)?;
+        Ok(Self { home: NOWHERE, ..Self::in_object(object, system, None)? })
     }
 
     /// Makes the descriptor refer to another file, like a mistaken close followed by an open.
@@ -167,15 +180,39 @@ impl Slots {
             Err(errno) => return Err(refused(errno)),
         }
         drop(file);
-        // A query, by another description, proves that the lock outlived its descriptor.
-        if self.held_among(slots)?.is_none() {
-            return Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(format!(
-                "its file system ({}) releases the locks of mapped files when they are closed; put it \
-                 on another one, or in shared memory",
-                file_system(&self.file)?
-            )));
+        // A query, by another description, proves that the lock outlived its descriptor. What holds for one
+        // lock holds for all of the file system.
+        if !self.is_proven() {
+            if self.held_among(slots)?.is_none() {
+                return Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(format!(
+                    "its file system ({}) releases the locks of mapped files when they are closed; put \
+                     it on another one, or in shared memory",
+                    self.system.name()
+                )));
+            }
+            self.note_proof();
         }
         Ok(Some(hold))
+    }
+
+    /// Returns the number that stands for the file system among the proven ones; `None` if there is none.
+    fn proof(&self) -> Option<u64> {
+        let device = u32::try_from(self.identity.0).ok()?;
+        Some(u64::from(device) << 32 | self.system.magic())
+    }
+
+    fn is_proven(&self) -> bool {
+        let is_own = |own| PROVEN.iter().any(|proven| proven.load(Ordering::Relaxed) == own);
+        self.proof().is_some_and(is_own)
+    }
+
+    /// Records that the file system keeps locks, in place of the one that was recorded first.
+    fn note_proof(&self) {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        if let Some(proof) = self.proof() {
+            let index = NEXT.fetch_add(1, Ordering::Relaxed) % PROVEN.len();
+            PROVEN[index].store(proof, Ordering::Relaxed);
+        }
     }
 
     /// Returns `true` if no process holds the slot in any mode. Another process may acquire it at once.
@@ -205,10 +242,11 @@ impl Slots {
 
     /// Opens a new description of the file, for one lock.
     fn fresh(&self, mode: SlotMode) -> Result<File> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(mode == SlotMode::Alone).custom_flags(libc::O_NONBLOCK);
-        let again = options.open(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-        match again {
+        let access = if mode == SlotMode::Alone { OFlags::RDWR } else { OFlags::RDONLY };
+        let flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let link = link_of(&self.file);
+        let again = retry_on_intr(|| rustix::fs::open(link.as_str(), flags, Mode::empty()));
+        match again.map(File::from) {
             Ok(file) if identity(&file).is_ok_and(|found| found == self.identity) => Ok(file),
             _ => self.reopen(mode),
         }
@@ -291,20 +329,15 @@ impl Drop for LivenessLock {
 
 /// Returns `true` if the object's file system cannot carry its liveness locks, but a companion can.
 /// Fails with `Unsupported` if other machines may use the file.
-fn needs_companion(file: &File) -> Result<bool> {
-    let system = file_system(file)?;
-    match system.as_str() {
-        "nfs" | "cifs" | "9p" | "ceph" | "fuse" => {
-            Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(format!(
-                "it is on {system}, which does not keep locks and mappings coherent between \
-                 machines; put it on a local file system, or in shared memory"
-            )))
-        }
-        // Overlayfs releases the locks of a mapped file when it is closed. On hugetlbfs, a page of
-        // the usual size cannot be mapped.
-        "overlayfs" | "hugetlbfs" => Ok(true),
-        _ => Ok(false),
+fn needs_companion(system: FileSystem) -> Result<bool> {
+    if system.is_shared() {
+        return Err(Error::new(ErrorKind::Unsupported, OPERATION).with_detail(format!(
+            "it is on {}, which does not keep locks and mappings coherent between machines; put it on \
+             a local file system, or in shared memory",
+            system.name()
+        )));
     }
+    Ok(system.needs_companion())
 }
 
 /// Returns the owner of an object and the name of its companion.
