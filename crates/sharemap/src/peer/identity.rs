@@ -22,15 +22,19 @@ pub(super) fn identity() -> Identity {
     /// The number of the process that the cached values belong to; 0: none. Threads that fill the cache
     /// concurrently store equal values.
     static NUMBER: AtomicU32 = AtomicU32::new(0);
+    static ID: AtomicU32 = AtomicU32::new(0);
     static START: AtomicU64 = AtomicU64::new(0);
     static SPACE: AtomicU64 = AtomicU64::new(0);
-    let (process, number) = (std::process::id(), fork::process());
+    let number = fork::process();
     if NUMBER.load(Ordering::Acquire) != number {
+        let process = std::process::id();
+        ID.store(process, Ordering::Relaxed);
         START.store(system::start_time(process).unwrap_or(0), Ordering::Relaxed);
         SPACE.store(system::id_space(), Ordering::Relaxed);
         // Last, so that a thread that loads this number also loads the values stored above.
         NUMBER.store(number, Ordering::Release);
     }
+    let process = ID.load(Ordering::Relaxed);
     let (start_time, id_space) = (START.load(Ordering::Relaxed), SPACE.load(Ordering::Relaxed));
     Identity { process, start_time, id_space }
 }

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code, reason = "fields in memory that a child finds empty, and a word of a lane")]
 
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
@@ -178,10 +179,12 @@ impl AnnouncementRef<'_> {
 /// The records of all lanes of an object. Records that were never written take no memory.
 #[derive(Debug)]
 pub(super) struct LaneCacheTable {
-    /// The record of lane 0, in `_memory`. Those of the other lanes follow.
+    /// The record of lane 0, in `memory`. Those of the other lanes follow.
     first: *const LaneCache,
     count: u32,
-    _memory: Arc<fork::WipeOnFork>,
+    /// The lanes that this process or an ancestor has ever claimed, or tried to claim, are below this one.
+    tried_below: AtomicU32,
+    memory: Arc<fork::WipeOnFork>,
 }
 
 // SAFETY: the address is the memory's, which may be used by any thread, as atomics.
@@ -199,7 +202,26 @@ impl LaneCacheTable {
     /// memory must have room for them.
     pub(super) fn new(memory: Arc<fork::WipeOnFork>, first: usize, count: u32) -> Self {
         let first = memory.base().wrapping_add(first).cast();
-        Self { first, count, _memory: memory }
+        Self { first, count, tried_below: AtomicU32::new(0), memory }
+    }
+
+    /// Records that a thread is about to claim `lane`.
+    pub(super) fn note_claim(&self, lane: u32) {
+        self.tried_below.fetch_max(lane + 1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of the first lane that is certainly none of this process's, as are all after it.
+    pub(super) fn tried_below(&self) -> u32 {
+        self.tried_below.load(Ordering::Relaxed).min(self.count)
+    }
+
+    /// Returns the record of `lane` to the thread that has claimed the lane, and may write to the record from now
+    /// on. `None` if the number is out of range.
+    pub(super) fn claimed(&self, lane: u32) -> Option<&LaneCache> {
+        let cache = self.of(lane)?;
+        let end = ptr::from_ref(cache).addr() + size_of::<LaneCache>();
+        self.memory.note_written(end - self.memory.base().addr());
+        Some(cache)
     }
 
     /// Returns the record of `lane`, or `None` if the number is out of range.

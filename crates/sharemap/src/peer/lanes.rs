@@ -265,9 +265,12 @@ impl Session {
         let record = self.header.lane(lane);
         // The load spares lanes in use an atomic instruction. A death after the exchange leaves an
         // empty lane that names this participant; its recoverer frees the lane.
-        if self.memory.load::<u32>(record)? != 0
-            || self.memory.compare_exchange(record, 0, participant + 1)? != 0
-        {
+        if self.memory.load::<u32>(record)? != 0 {
+            return Ok(false);
+        }
+        // Before the exchange, so that the end of the session visits the lane whatever fails from here on.
+        self.lane_caches.note_claim(lane);
+        if self.memory.compare_exchange(record, 0, participant + 1)? != 0 {
             return Ok(false);
         }
         // Lanes are freed empty, so a misbehaving peer wrote this one. It stays unused.
@@ -284,7 +287,7 @@ impl Session {
         let record = self.header.lane(lane);
         let address = self.memory.at(record, LANE)?;
         let (thread, entry) = (thread_number(), (self.key, Weak::clone(&self.me), lane));
-        let Some(cache) = self.lane_caches.of(lane) else { return Err(self.no_lane()) };
+        let Some(cache) = self.lane_caches.claimed(lane) else { return Err(self.no_lane()) };
         // First the list, because only its destructor releases the lane. If the destructor has run
         // already, the lane is released here and now.
         let noted = OWNED.try_with(|owned| {
@@ -474,7 +477,8 @@ impl Session {
     /// caller holds the participant's liveness lock, so no recoverer changes them.
     pub(super) fn release_empty_lanes(&self, participant: u32) -> Result<bool> {
         let mut empty = true;
-        for lane in 0..self.header.lanes {
+        // Most processes claim few of the lanes, which are the lowest that were free.
+        for lane in 0..self.lane_caches.tried_below() {
             let record = self.header.lane(lane);
             if self.memory.load::<u32>(record)? != participant + 1 {
                 continue;

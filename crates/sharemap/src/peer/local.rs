@@ -40,6 +40,7 @@ impl LocalParticipant {
     /// Creates the value, without a participant, at the start of zeroed `memory` of at least
     /// [`LEN`](Self::LEN) bytes.
     pub(super) fn new(memory: Arc<fork::WipeOnFork>) -> Self {
+        memory.note_written(Self::LEN);
         Self { memory }
     }
 

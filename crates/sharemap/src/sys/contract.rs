@@ -304,6 +304,9 @@ const _: () = {
     // above compare `process`.
     let _: fn(usize) -> Result<fork::WipeOnFork> = fork::WipeOnFork::new;
     let _: fn(&fork::WipeOnFork) -> *mut u8 = fork::WipeOnFork::base;
+    // Records that the first bytes, as many, may have been written. Callers record it before they write:
+    // a port may zero only these for the next user of the memory.
+    let _: fn(&fork::WipeOnFork, usize) = fork::WipeOnFork::note_written;
     let _: fn() -> bool = fork::wipes;
     // Delays `fork` by other threads while the value lives. It must live for a few system calls only.
     // The delay is bounded, and a raw `clone` is not delayed.

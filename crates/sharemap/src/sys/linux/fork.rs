@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "maps memory")]
 
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use rustix::mm::{self, MapFlags, ProtFlags};
 
@@ -13,50 +13,164 @@ use crate::sys::posix::errno;
 
 pub(crate) use crate::sys::posix::fork::{HeldOff, hold_off};
 
+/// The length of a slot of the [region](region): room for a participant and 512 lanes, and some more.
+const SLOT: usize = 33 << 10;
+/// The number of slots, at most 64.
+const SLOTS: usize = 48;
+/// The bytes of the region before the first slot. They begin with the number of this process.
+const HEAD: usize = 64;
+
+/// The slots in use, one bit each. Not in the region: a child's copies of its parent's values keep their
+/// slots.
+static USED: AtomicU64 = AtomicU64::new(0);
+
 /// Private memory, zeroed at first, that a child finds zeroed again, after a raw `clone`, too.
 ///
 /// If the kernel cannot do that ([`wipes`] returns `false`), the child has a copy and must compare
 /// [`process`].
+///
+/// All values of a process lie in one mapping, the [region](region): its pages are mapped once, and a value costs
+/// no system call. Long values, and those for which no slot is free, have mappings of their own.
 #[derive(Debug)]
 pub(crate) struct WipeOnFork {
     base: *mut u8,
-    len: usize,
+    home: Home,
+    /// The bytes that may have been written, which are zeroed for the next user of the slot.
+    written: AtomicUsize,
+}
+
+/// What contains a value's memory.
+#[derive(Debug)]
+enum Home {
+    /// The slot of this number.
+    Slot(u32),
+    /// A mapping of this length.
+    Mapping(usize),
 }
 
 // SAFETY: the value owns plain memory.
 unsafe impl Send for WipeOnFork {}
-// SAFETY: a shared reference only returns the address.
+// SAFETY: a shared reference only returns the address, and changes an atomic.
 unsafe impl Sync for WipeOnFork {}
 
 impl WipeOnFork {
-    /// Maps at least `len` bytes.
+    /// Allocates at least `len` bytes.
     pub(crate) fn new(len: usize) -> Result<Self> {
+        let region = if len <= SLOT { region() } else { None };
+        if let Some((region, slot)) = region.and_then(|region| Some((region, claim_slot()?))) {
+            let base = region.as_ptr().wrapping_add(HEAD + slot as usize * SLOT);
+            return Ok(Self { base, home: Home::Slot(slot), written: AtomicUsize::new(0) });
+        }
         let len = len.next_multiple_of(page_size());
-        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
-        // SAFETY: maps new anonymous memory at an address that the kernel chooses.
-        let base = unsafe {
-            mm::mmap_anonymous(ptr::null_mut(), len, protection, flags | MapFlags::NORESERVE)
-        }
-        .map_err(|errno| errno::memory_error("map memory for an attachment", errno))?;
-        let memory = Self { base: base.cast(), len };
-        if wipes() {
-            // SAFETY: the pages belong to this value and are still zeroed.
-            unsafe { mm::madvise(base, len, mm::Advice::LinuxWipeOnFork) }
-                .map_err(|errno| errno::memory_error("map memory for an attachment", errno))?;
-        }
-        Ok(memory)
+        let (base, home) = (map(len)?, Home::Mapping(len));
+        Ok(Self { base, home, written: AtomicUsize::new(0) })
     }
 
     pub(crate) fn base(&self) -> *mut u8 {
         self.base
     }
+
+    /// Records that the first `len` bytes may have been written.
+    pub(crate) fn note_written(&self, len: usize) {
+        self.written.fetch_max(len, Ordering::Relaxed);
+    }
 }
 
 impl Drop for WipeOnFork {
     fn drop(&mut self) {
-        // SAFETY: the mapping belongs to this value; a child has its own.
-        let _ = unsafe { mm::munmap(self.base.cast(), self.len) };
+        match self.home {
+            Home::Slot(slot) => {
+                let written = (*self.written.get_mut()).min(SLOT);
+                // SAFETY: the bytes belong to this value, and no reference to them is left.
+                unsafe { ptr::write_bytes(self.base, 0, written) };
+                release_slot(slot);
+            }
+            Home::Mapping(len) => {
+                // SAFETY: the mapping belongs to this value; a child has its own.
+                let _ = unsafe { mm::munmap(self.base.cast(), len) };
+            }
+        }
     }
+}
+
+/// Claims the lowest free slot. Returns `None` if all are in use.
+fn claim_slot() -> Option<u32> {
+    // While it lives, no fork begins. Otherwise a child could find the bit not set, but a value that is in the slot: the
+    // kernel copies a process piece by piece, while the other threads run.
+    let _no_fork = hold_off();
+    let mut used = USED.load(Ordering::Relaxed);
+    loop {
+        let slot = used.trailing_ones();
+        if slot as usize >= SLOTS {
+            return None;
+        }
+        // Acquires what the last user of the slot released: its zeros.
+        match USED.compare_exchange(used, used | 1 << slot, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => return Some(slot),
+            Err(found) => used = found,
+        }
+    }
+}
+
+/// Releases a slot, which is zeroed.
+fn release_slot(slot: u32) {
+    // As in `claim_slot`: a child must not find the bit clear, and still use the slot.
+    let _no_fork = hold_off();
+    USED.fetch_and(!(1 << slot), Ordering::Release);
+}
+
+/// Maps zeroed pages that a child finds zeroed.
+fn map(len: usize) -> Result<*mut u8> {
+    const OPERATION: &str = "map memory for an attachment";
+    let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+    // SAFETY: maps new anonymous memory at an address that the kernel chooses.
+    let base = unsafe {
+        mm::mmap_anonymous(ptr::null_mut(), len, protection, flags | MapFlags::NORESERVE)
+    }
+    .map_err(|errno| errno::memory_error(OPERATION, errno))?;
+    if wipes() {
+        // SAFETY: the pages were mapped above and are still zeroed.
+        if let Err(errno) = unsafe { mm::madvise(base, len, mm::Advice::LinuxWipeOnFork) } {
+            // SAFETY: no other code knows the pages.
+            let _ = unsafe { mm::munmap(base, len) };
+            return Err(errno::memory_error(OPERATION, errno));
+        }
+    }
+    Ok(base.cast())
+}
+
+/// Returns the region: the head and the slots. It is mapped once and never unmapped. `None` if it cannot be mapped.
+///
+/// It is shorter than a huge page, so that a first access never allocates one.
+fn region() -> Option<NonNull<u8>> {
+    /// The address that stands for no region: mapping it failed.
+    const NONE: NonNull<u8> = NonNull::dangling();
+    static REGION: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+    // No lock: a thread that held it at a fork does not exist in the child. Of two threads that map a region,
+    // the first to store its address wins, and the other unmaps its own.
+    let mut region = REGION.load(Ordering::Acquire);
+    if region.is_null() {
+        let mut len = (HEAD + SLOTS * SLOT).next_multiple_of(page_size());
+        let mapped = map(len).or_else(|_| {
+            // There may be room for the head, where a process may lock little memory and locks all. Before the
+            // region can be found: no slot is free in a head.
+            USED.store(u64::MAX, Ordering::Relaxed);
+            len = page_size();
+            map(len)
+        });
+        let new = mapped.unwrap_or(NONE.as_ptr());
+        match REGION.compare_exchange(region, new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => region = new,
+            Err(found) => {
+                region = found;
+                if new != NONE.as_ptr() {
+                    // SAFETY: mapped above, and known to this thread only.
+                    let _ = unsafe { mm::munmap(new.cast(), len) };
+                }
+            }
+        }
+    }
+    NonNull::new(region).filter(|&region| region != NONE)
 }
 
 /// Returns `true` if a child finds [`WipeOnFork`] memory zeroed. Kernels before 4.14 cannot do that, and an
@@ -82,42 +196,35 @@ pub(crate) fn wipes() -> bool {
 ///
 /// If memory is not wiped, or cannot be mapped, the number is the process id.
 pub(crate) fn process() -> u32 {
+    // SAFETY: null, or the address of a word that stays mapped.
+    match unsafe { NUMBER.load(Ordering::Acquire).as_ref() }
+        .map(|word| word.load(Ordering::Relaxed))
+    {
+        None | Some(0) => number_process(),
+        Some(known) => known,
+    }
+}
+
+/// The word that holds the number of this process, in memory that a child finds zeroed; null before the first call.
+static NUMBER: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+
+/// Returns the number of a process that has none yet, or cannot record it.
+#[cold]
+fn number_process() -> u32 {
     /// The last number given. A child continues from its parent's, so it gets a number of its own.
     static LAST: AtomicU32 = AtomicU32::new(0);
     let Some(number) = own_number() else { return std::process::id() };
-    match number.load(Ordering::Relaxed) {
-        0 => {
-            let next = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
-            match number.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => next,
-                Err(found) => found,
-            }
-        }
-        known => known,
+    NUMBER.store(ptr::from_ref(number).cast_mut(), Ordering::Release);
+    let next = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
+    match number.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => next,
+        Err(found) => found,
     }
 }
 
-/// Returns the word that holds the number, in memory that a child finds zeroed. The word is mapped once
-/// and never unmapped. `None` if there is no such memory.
+/// Returns the word that holds the number, in memory that a child finds zeroed. `None` if there is no such memory.
 fn own_number() -> Option<&'static AtomicU32> {
-    static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
-    // No lock: a thread that held it at a fork does not exist in the child. Of two threads that map a word,
-    // the first to store its address wins, and the other unmaps its own.
-    let mut word = WORD.load(Ordering::Acquire);
-    if word.is_null() {
-        let memory = if wipes() { WipeOnFork::new(size_of::<AtomicU32>()).ok() } else { None };
-        let new = memory.as_ref().map_or(NO_WORD.as_ptr(), |memory| memory.base().cast());
-        match WORD.compare_exchange(word, new, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => {
-                std::mem::forget(memory);
-                word = new;
-            }
-            Err(found) => word = found,
-        }
-    }
-    // SAFETY: the word begins a page that was zeroed and stays mapped.
-    (word != NO_WORD.as_ptr()).then(|| unsafe { &*word })
+    let region = if wipes() { region() } else { None };
+    // SAFETY: the region begins with the word, was zeroed, and stays mapped.
+    region.map(|region| unsafe { region.cast().as_ref() })
 }
-
-/// The address that stands for no word: mapping one failed.
-const NO_WORD: NonNull<AtomicU32> = NonNull::dangling();

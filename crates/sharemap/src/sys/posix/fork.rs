@@ -4,9 +4,11 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// The id of this process while a thread holds such descriptors or forks; otherwise 0.
+use crate::sys::os::fork::process;
+
+/// The number of this process (`fork::process`) while a thread holds such descriptors or forks; otherwise 0.
 ///
-/// Waits for it are bounded, so it is no lock. A child inherits its parent's id here, which counts as 0.
+/// Waits for it are bounded, so it is no lock. A child inherits its parent's number here, which counts as 0.
 static HELD: AtomicU32 = AtomicU32::new(0);
 
 /// A guard that delays `fork` by other threads until it is dropped.
@@ -44,7 +46,7 @@ impl Drop for HeldOff {
 /// the forking thread itself has set the word.
 fn acquire() {
     const TRIES: u32 = 100_000;
-    let process = std::process::id();
+    let process = process();
     for _ in 0..TRIES {
         if HELD.swap(process, Ordering::Acquire) != process {
             return;
