@@ -41,6 +41,7 @@ pub(super) fn find(location: &Location, terms: &OpenOptions, write: bool) -> Res
 pub(super) fn real_path(location: &Location) -> Option<PathBuf> {
     match location.checked().ok()? {
         LocationKind::Name(name) => Some(sys::shm::path(name)),
+        LocationKind::File(path) if path.is_absolute() => Some(path.clone()),
         LocationKind::File(path) => std::path::absolute(path).ok(),
         LocationKind::Anonymous => None,
     }

@@ -254,6 +254,29 @@ impl Memory {
         self.run(at, size_of::<W>() as u64, |address, fault| unsafe { W::load(address, fault) })
     }
 
+    /// Loads words of 4 bytes with acquire ordering, in order: the first at offset `at`, and the others each `step`
+    /// bytes after the last. Calls `see` with the index and the value of each.
+    ///
+    /// After a fault, `see` may have got values that are none; the call then fails.
+    pub(crate) fn load_each(
+        &self,
+        at: u64,
+        step: u64,
+        count: usize,
+        mut see: impl FnMut(usize, u32),
+    ) -> Result<()> {
+        let Some(last) = count.checked_sub(1) else { return Ok(()) };
+        let whole = (last as u64).checked_mul(step).and_then(|bytes| bytes.checked_add(4));
+        let start = self.at(at, whole.unwrap_or(u64::MAX))?;
+        let mut fault = 0;
+        for index in 0..count {
+            let address = start.wrapping_add(index * step as usize);
+            // SAFETY: the words lie in the mapping; a misaligned address counts as a fault.
+            see(index, unsafe { u32::load(address, &mut fault) });
+        }
+        if fault == 0 { Ok(()) } else { Err(self.fault(fault)) }
+    }
+
     /// Loads a word with acquire ordering, once. Returns `None` for any error.
     ///
     /// Callers that handle errors elsewhere need no room for one.

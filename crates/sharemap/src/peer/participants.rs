@@ -154,12 +154,14 @@ impl Session {
         // A peer may hold the liveness locks of thousands of participants, each by a lock of its own;
         // a query then takes time in proportion to the number of locks.
         const MOST: Duration = Duration::from_millis(300);
-        let start = Instant::now();
+        let mut start = None;
         let mut held = 0..0;
         for participant in 0..self.header.participants {
             if self.use_of(participant)? != wanted || held.contains(&participant) {
                 continue;
             }
+            // Read once an attempt is to be made: mostly, the first succeeds.
+            let start = *start.get_or_insert_with(Instant::now);
             // The lock of a free record is probably free: an attempt needs no query before it. The
             // lock of a record in use is probably held, and a query is cheaper than an attempt.
             if wanted == FREE || !self.is_held(participant, &mut held)? {

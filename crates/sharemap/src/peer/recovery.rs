@@ -19,9 +19,9 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::error::{ErrorKind, Result};
-use crate::peer::header::{FIRST, WAITS_SINCE};
+use crate::peer::header::{FIRST, PARTICIPANT, WAITS_SINCE};
 use crate::peer::machine::{Liveness, SLOTS};
-use crate::peer::record::IN_USE;
+use crate::peer::record::{IN_USE, USE};
 use crate::peer::session::Session;
 use crate::sys::{SlotMode, liveness};
 
@@ -226,11 +226,13 @@ impl Session {
     /// Returns the range from the first to the last participant in `among` with a record in use.
     pub(super) fn span_in_use(&self, among: &Range<u32>) -> Result<Option<Range<u32>>> {
         let mut span: Option<Range<u32>> = None;
-        for participant in among.clone() {
-            if self.use_of(participant)? == IN_USE {
+        let first = self.header.participant(among.start) + USE;
+        self.memory.load_each(first, PARTICIPANT, among.len(), |index, found| {
+            if found == IN_USE {
+                let participant = among.start + index as u32;
                 span.get_or_insert(participant..participant).end = participant + 1;
             }
-        }
+        })?;
         Ok(span)
     }
 
