@@ -93,6 +93,56 @@ fn a_child_that_drops_its_copy_of_a_session_does_not_detach_its_parent() {
     session.withdraw(held).unwrap();
 }
 
+/// A child finds the state of every session of its parent empty, however many there are, and has a participant and
+/// lanes of its own in each.
+#[test]
+fn a_child_inherits_nothing_from_any_session() {
+    need_atomics!();
+    const SESSIONS: usize = 70;
+    let files: Vec<_> = (0..SESSIONS).map(|_| Scratch::new()).collect();
+    let sessions: Vec<_> = files.iter().map(Scratch::create).collect();
+    let held: Vec<_> = sessions.iter().map(|session| session.announce(16).unwrap()).collect();
+    let child = fork_or_skip!(|| {
+        for (session, held) in sessions.iter().zip(&held) {
+            assert_eq!(session.own.participant(), None);
+            assert!(!session.is_own(held.lane));
+        }
+        for (session, held) in sessions.iter().zip(&held) {
+            let own = session.announce(32).unwrap();
+            assert_ne!(own.lane, held.lane);
+            assert_eq!(session.own.participant(), Some(1));
+            assert_eq!(session.load_64(held.slot).unwrap(), 16);
+        }
+    });
+    assert!(child.passed());
+    for (session, held) in sessions.iter().zip(held) {
+        assert_eq!(session.own.participant(), Some(0));
+        assert!(session.is_own(held.lane));
+        session.withdraw(held).unwrap();
+    }
+}
+
+/// A session may get the memory of an earlier one, and finds no lane of that one there.
+#[test]
+fn a_session_inherits_nothing_from_an_earlier_one() {
+    need_atomics!();
+    let file = Scratch::new();
+    drop(file.create());
+    for _ in 0..100 {
+        let session = file.open();
+        assert!((0..session.lanes()).all(|lane| !session.is_own(lane)));
+        assert_eq!(session.own.participant(), Some(0));
+        // More than one lane has slots.
+        let held: Vec<_> = (1..=20).map(|what| session.announce(what * 16).unwrap()).collect();
+        assert!(held.iter().all(|held| session.is_own(held.lane)));
+        for held in held {
+            session.withdraw(held).unwrap();
+        }
+    }
+    let look = file.open();
+    assert!((0..look.lanes()).all(|lane| look.load_32(look.slots(lane) - 8).unwrap() == 0));
+}
+
 /// The parent holds a word and forks. When it is killed, its child recovers it.
 #[test]
 fn a_child_outlives_its_parent() {

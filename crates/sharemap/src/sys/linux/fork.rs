@@ -228,3 +228,70 @@ fn own_number() -> Option<&'static AtomicU32> {
     // SAFETY: the region begins with the word, was zeroed, and stays mapped.
     region.map(|region| unsafe { region.cast().as_ref() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::testing::fork;
+
+    const LEN: usize = 4096;
+
+    /// Returns `true` if all bytes have this value.
+    fn is_filled(memory: &WipeOnFork, value: u8) -> bool {
+        // SAFETY: the value has at least so many bytes, and no other thread writes to them.
+        let bytes = unsafe { std::slice::from_raw_parts(memory.base(), LEN) };
+        bytes.iter().all(|&byte| byte == value)
+    }
+
+    fn fill(memory: &WipeOnFork, value: u8) {
+        memory.note_written(LEN);
+        // SAFETY: as above, and no reference to the bytes exists.
+        unsafe { memory.base().write_bytes(value, LEN) };
+    }
+
+    /// In a child, which has one thread: no other test claims slots meanwhile.
+    #[test]
+    fn a_slot_is_zeroed_and_used_again() {
+        let child = fork(|| {
+            let mut first = None;
+            for _ in 0..100 {
+                let memory = WipeOnFork::new(LEN).unwrap();
+                if let Home::Mapping(_) = memory.home {
+                    eprintln!("skipped: other tests use all slots");
+                    return;
+                }
+                assert_eq!(*first.get_or_insert(memory.base()), memory.base());
+                assert!(is_filled(&memory, 0));
+                fill(&memory, 7);
+            }
+        });
+        assert!(child.unwrap().passed());
+    }
+
+    /// Twice as many values as there are slots. The others have mappings of their own.
+    #[test]
+    fn a_child_finds_all_values_zeroed_and_keeps_their_places() {
+        if !wipes() {
+            eprintln!("skipped: this kernel does not wipe memory in a child");
+            return;
+        }
+        let new = |_| WipeOnFork::new(LEN).unwrap();
+        let mut values: Vec<_> = (0..2 * SLOTS).map(new).collect();
+        values.iter().for_each(|value| fill(value, 7));
+        let child = fork(|| {
+            assert!(values.iter().all(|value| is_filled(value, 0)));
+            // The child may write to its copies, and gets no memory that one of them has.
+            values.iter().for_each(|value| fill(value, 8));
+            let more: Vec<_> = (0..2 * SLOTS).map(new).collect();
+            assert!(more.iter().all(|value| is_filled(value, 0)));
+            more.iter().for_each(|value| fill(value, 9));
+            assert!(values.iter().all(|value| is_filled(value, 8)));
+            // Dropping its copies gives the child their slots.
+            values.clear();
+            let more: Vec<_> = (0..2 * SLOTS).map(new).collect();
+            assert!(more.iter().all(|value| is_filled(value, 0)));
+        });
+        assert!(child.unwrap().passed());
+        assert!(values.iter().all(|value| is_filled(value, 7)), "a child has memory of its own");
+    }
+}
