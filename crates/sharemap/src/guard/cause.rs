@@ -4,10 +4,7 @@ use std::fs::File;
 use std::sync::{Arc, Weak};
 
 use crate::error::Error;
-use crate::sys::{self, FileKind};
-
-/// A file that errors refer to without keeping it open.
-pub(crate) type SharedFile = Arc<dyn AsRef<File> + Send + Sync>;
+use crate::sys::{self, FileKind, SharedFile};
 
 /// Returns the error of a fault at `offset` of `file`.
 ///

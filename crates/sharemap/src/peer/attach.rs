@@ -5,7 +5,6 @@
 //! session claims a participant: otherwise its own record would be among those that decide whether
 //! the object was left clean.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,6 +21,7 @@ use crate::peer::record::{self, IN_USE};
 use crate::peer::registry::{self, Entry, Key};
 use crate::peer::session::{RecoverFn, Session};
 use crate::shm::{Location, LocationKind};
+use crate::sys::file::FileSystem;
 use crate::sys::{self, FileKind, FileStatus, OpenedFile, SlotHome, SlotMode, liveness};
 
 /// Checks an object and attaches to it, sharing the session of this process if one exists.
@@ -38,10 +38,18 @@ pub(super) fn attach_as(
 ) -> Result<Arc<Opening>> {
     let start = Instant::now();
     let named = |error: Error| error.with_path(location.path());
+    let (identity, status) = (opened.identity, opened.status);
+    let system = sys::file::kind_of_system(&opened.file).map_err(named)?;
     let attach = |(memory, header): (Memory, Header), key| -> Result<Arc<Session>> {
         header.check(shape, terms.payload).map_err(named)?;
-        let file = memory.file().ok_or_else(|| sys::file_was_closed("attach to"))?;
-        let slots = liveness::Slots::open(file, real_path(location).as_deref(), header.id);
+        let path = real_path(location);
+        let slots = match (memory.shared_file(), memory.file()) {
+            (Some(file), _) => {
+                liveness::Slots::of(file, identity, system, path.as_deref(), header.id)
+            }
+            (None, Some(file)) => liveness::Slots::open(file, path.as_deref(), header.id),
+            (None, None) => Err(sys::file_was_closed("attach to")),
+        };
         let slots = slots.map_err(named)?;
         if attachment == Attachment::Participant {
             ensure_current_boot(&memory, &header, &slots, &terms.since(start)).map_err(named)?;
@@ -56,10 +64,9 @@ pub(super) fn attach_as(
         Ok(session)
     };
     let ready = |opened| ready(opened, location, &terms.since(start), attachment);
-    if !is_shared(&opened.file, terms, attachment) {
+    if !is_shared(system, terms, attachment) {
         return Ok(Opening::of(attach(ready(opened)?, None)?));
     }
-    let (identity, status) = (opened.identity, opened.status);
     let enter = |key| registry::enter(key, terms.since(start).open_timeout).map_err(named);
     let reopen = |opening: Arc<Opening>, status| {
         reopen(&opening, status, location, shape, &terms.since(start)).map(|()| opening)
@@ -89,16 +96,13 @@ pub(super) fn attach_as(
 
 /// Returns `true` if other openings by this process may share the session: all except separate and
 /// copy-on-write ones, and those on a file system where the file's identity is not reliable.
-fn is_shared(file: &File, terms: &OpenOptions, attachment: Attachment) -> bool {
-    // Objects that are not files have no file system.
-    let file_system = || sys::file::file_system(file).unwrap_or_default();
+fn is_shared(system: FileSystem, terms: &OpenOptions, attachment: Attachment) -> bool {
     match (terms.attachments, attachment) {
         (Attachments::Separate, _) | (_, Attachment::CopyOnWrite) => false,
-        // On bcachefs, a file and its snapshots have the same identity.
-        (_, Attachment::Participant) => file_system() != "bcachefs",
-        // On overlayfs, a read-only descriptor keeps the lower file after a copy-up, and a later
-        // opening finds another file with the same identity.
-        (_, Attachment::ReadOnly) => !matches!(file_system().as_str(), "bcachefs" | "overlayfs"),
+        (_, Attachment::Participant) => system.tells_files_apart(),
+        // A read-only descriptor keeps the lower file after a copy-up, and a later opening finds another file
+        // with the same identity.
+        (_, Attachment::ReadOnly) => system.tells_files_apart() && !system.copies_up(),
     }
 }
 

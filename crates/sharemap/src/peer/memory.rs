@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::guard::{self, AtomicWord, Recovery};
+use crate::guard::{self, AtomicWord, Recovery, SharedFile};
 use crate::layout::Element;
 use crate::mapping::{MapOptions, Mapping, MappingCow, MappingMut, Region};
 use crate::sys::{Access, OpenedFile};
@@ -149,6 +149,11 @@ impl Memory {
     /// Returns the open file.
     pub(crate) fn file(&self) -> Option<&File> {
         self.mapping.region().file()
+    }
+
+    /// Returns the open file to share it. `None` if it is not a regular file.
+    pub(crate) fn shared_file(&self) -> Option<SharedFile> {
+        self.mapping.region().shrinking_file()
     }
 
     /// Makes the changes durable. Does nothing if this mapping cannot change the object.

@@ -19,9 +19,9 @@ use std::time::Duration;
 use super::{
     Access, Advice, CacheStatus, CreateObject, FileIdentity, FileRole, FileStatus, HugePages,
     Limits, LockMode, LockWait, MapRequest, ObjectStatus, OpenObject, OpenRequest, OpenedFile,
-    Owner, PageState, Protection, ReadStep, Recovery, Seals, SlotHome, SlotMode, Span, WaitPlace,
-    create_atomic, exclusive, fault, fence, file, file_lock, fork, liveness, map, pass, process,
-    shm, slice, wait,
+    Owner, PageState, Protection, ReadStep, Recovery, Seals, SharedFile, SlotHome, SlotMode, Span,
+    WaitPlace, create_atomic, exclusive, fault, fence, file, file_lock, fork, liveness, map, pass,
+    process, shm, slice, wait,
 };
 use crate::error::{Error, Result};
 
@@ -102,6 +102,11 @@ const _: () = {
     let _: fn(&File, Range<u64>) -> Result<()> = file::evict;
     // Makes data and the metadata needed to find it durable (`fdatasync`, `FlushFileBuffers`).
     let _: fn(&File) -> Result<()> = file::sync_data;
+    // Returns what objects need to know of the kind of the file system that contains the file: whether two
+    // files never have one identity, and whether a descriptor may show an earlier copy of its file.
+    let _: fn(&File) -> Result<file::FileSystem> = file::kind_of_system;
+    let _: fn(file::FileSystem) -> bool = file::FileSystem::tells_files_apart;
+    let _: fn(file::FileSystem) -> bool = file::FileSystem::copies_up;
     // Returns the system's name of the file system that contains the file.
     let _: fn(&File) -> Result<String> = file::file_system;
     // Returns the number of bytes that this process can still store in the file's file system, if known.
@@ -242,6 +247,15 @@ const _: () = {
     // The liveness locks of an object (FORMAT.md, "Slots"). `open` takes the object's file, its path
     // if it has a name, and its id, and creates what carries the locks if it is not the file itself.
     let _: fn(&File, Option<&Path>, [u8; 16]) -> Result<liveness::Slots> = liveness::Slots::open;
+    // `of` opens them without a descriptor of their own, where it can: the identity and the kind of the file
+    // system are those of the file.
+    let _: fn(
+        SharedFile,
+        [u64; 2],
+        file::FileSystem,
+        Option<&Path>,
+        [u8; 16],
+    ) -> Result<liveness::Slots> = liveness::Slots::of;
     // Opens the slots for queries, and creates nothing. Returns `None` if what carries them does not
     // exist, or is not visible to this process.
     let _: fn(&File, Option<&Path>, [u8; 16]) -> Result<Option<liveness::Slots>> =

@@ -79,6 +79,7 @@ pub(crate) use os::{
 };
 
 use std::fs::File;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -232,6 +233,9 @@ impl OpenedFile {
         Ok(Self { file, status, identity })
     }
 }
+
+/// A file that several values refer to. The last that is dropped closes it.
+pub(crate) type SharedFile = Arc<dyn AsRef<File> + Send + Sync>;
 
 /// The file and the access mode of a descriptor. Descriptors with equal values are interchangeable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

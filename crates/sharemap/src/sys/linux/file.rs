@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::{errno, file as posix};
 use crate::sys::{Access, CacheStatus, FileIdentity};
 
-pub(crate) use super::file_system::file_system;
+pub(crate) use super::file_system::{FileSystem, file_system, kind_of_system};
 pub(crate) use crate::sys::posix::objects::{open_object, remove_made, unlink_object};
 pub use posix::AsDescriptor;
 pub(crate) use posix::{

@@ -11,6 +11,7 @@ use crate::sys::posix::errno;
 const HUGETLBFS: u64 = 0x9584_58f6;
 const OVERLAYFS: u64 = 0x794c_7630;
 const PROC: u64 = 0x9fa0;
+const BCACHEFS: u64 = 0xca45_1a4e;
 const FUSE: u64 = 0x6573_5546;
 const NFS: u64 = 0x6969;
 const CIFS: u64 = 0xff53_4d42;
@@ -25,22 +26,33 @@ const WITHOUT_SIZES: [u64; 6] =
 
 /// Returns the name of the file system that contains the file.
 pub(crate) fn file_system(file: &File) -> Result<String> {
-    kind(file).map(FileSystem::name)
+    kind_of_system(file).map(FileSystem::name)
 }
 
 /// Returns the kind of the file system that contains the file.
-pub(super) fn kind(file: &File) -> Result<FileSystem> {
+pub(crate) fn kind_of_system(file: &File) -> Result<FileSystem> {
     magic(file).map(FileSystem).map_err(|errno| errno::error("identify the file system of", errno))
 }
 
 /// The kind of a file system: its magic number, which has 32 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FileSystem(u64);
+pub(crate) struct FileSystem(u64);
 
 impl FileSystem {
     /// Returns the magic number.
     pub(super) fn magic(self) -> u64 {
         self.0
+    }
+
+    /// Returns `true` if two files never have one identity. On bcachefs, a file and its snapshots have.
+    pub(crate) fn tells_files_apart(self) -> bool {
+        self.0 != BCACHEFS
+    }
+
+    /// Returns `true` if a read-only descriptor may show another file than a later one of the same identity: on
+    /// overlayfs, after a copy-up.
+    pub(crate) fn copies_up(self) -> bool {
+        self.0 == OVERLAYFS
     }
 
     /// Returns `true` for file systems that other machines may use, too.
@@ -68,7 +80,7 @@ impl FileSystem {
             OVERLAYFS => "overlayfs",
             0xf2f5_2010 => "f2fs",
             0x2fc1_2fc1 => "zfs",
-            0xca45_1a4e => "bcachefs",
+            BCACHEFS => "bcachefs",
             0xe0f5_e1e2 => "erofs",
             0x7371_7368 => "squashfs",
             0x9660 => "iso9660",

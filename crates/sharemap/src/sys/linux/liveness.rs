@@ -17,12 +17,14 @@
 
 #![allow(unsafe_code, reason = "maps pages and queries locks")]
 
+use std::fmt;
 use std::fs::File;
 use std::mem;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -31,14 +33,16 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::mm::{self, MapFlags, ProtFlags};
 
 use super::companion;
-use super::file_system::{self, FileSystem};
+use super::file_system::{FileSystem, kind_of_system};
 use super::fork::{self, hold_off};
 use super::map::page_size;
 use super::ofd;
 use super::unlinked::link_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::{errno, owner};
-use crate::sys::{Create, OpenRequest, Owner, SLOT_BASE, SlotHome, SlotMode};
+use crate::sys::{
+    Create, OpenRequest, OpenedFile, Owner, SLOT_BASE, SharedFile, SlotHome, SlotMode,
+};
 
 const OPERATION: &str = "attach to";
 
@@ -50,16 +54,30 @@ pub(crate) const MOST_AT_ONCE: u64 = 1024;
 const NOWHERE: SlotHome = SlotHome::Companion { device: 0, file: 0 };
 
 /// The slots of an object, open for queries.
-#[derive(Debug)]
 pub(crate) struct Slots {
     /// The object's file or its companion. Other code may close the descriptor by mistake.
-    file: File,
+    file: SharedFile,
     /// The path under which the file can be opened again.
     path: Option<PathBuf>,
     /// Device and inode, which detect a descriptor that refers to another file by now.
     identity: (u64, u64),
     system: FileSystem,
     home: SlotHome,
+}
+
+impl fmt::Debug for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slots").field("path", &self.path).field("home", &self.home).finish()
+    }
+}
+
+/// A file to which only slots refer.
+struct Alone(File);
+
+impl AsRef<File> for Alone {
+    fn as_ref(&self) -> &File {
+        &self.0
+    }
 }
 
 /// The file systems that are known to keep the locks of mapped files: device and kind of each, or 0.
@@ -73,19 +91,31 @@ impl Slots {
     ///
     /// Fails with `Unsupported` on network and FUSE file systems.
     pub(crate) fn open(file: &File, path: Option<&Path>, _: [u8; 16]) -> Result<Self> {
-        let system = file_system::kind(file)?;
+        let opened = OpenedFile::of(super::file::duplicate(file)?)?;
+        let system = kind_of_system(&opened.file)?;
+        Self::of(Arc::new(Alone(opened.file)), opened.identity, system, path, [0; 16])
+    }
+
+    /// Opens the slots like [`open`](Self::open), without a descriptor and a query of their own: `identity` and
+    /// `system` are those of `file`.
+    pub(crate) fn of(
+        file: SharedFile,
+        identity: [u64; 2],
+        system: FileSystem,
+        path: Option<&Path>,
+        _: [u8; 16],
+    ) -> Result<Self> {
         match needs_companion(system)? {
-            true => Self::companion(file),
-            false => Self::in_object(file, system, path),
+            true => Self::companion((*file).as_ref()),
+            false => Ok(Self::in_object(file, identity.into(), system, path)),
         }
     }
 
     /// Opens the slots for queries, and creates nothing. Returns `None` if the object needs a companion
     /// and none is visible.
     pub(crate) fn find(file: &File, path: Option<&Path>, _: [u8; 16]) -> Result<Option<Self>> {
-        let system = file_system::kind(file)?;
-        if !needs_companion(system)? {
-            return Self::in_object(file, system, path).map(Some);
+        if !needs_companion(kind_of_system(file)?)? {
+            return Self::open(file, path, [0; 16]).map(Some);
         }
         let (owner, name) = companion_of(file)?;
         match companion::find(owner, &name)? {
@@ -94,18 +124,21 @@ impl Slots {
         }
     }
 
-    fn in_object(file: &File, system: FileSystem, path: Option<&Path>) -> Result<Self> {
-        let file = super::file::duplicate(file)?;
-        let identity = identity(&file)?;
+    fn in_object(
+        file: SharedFile,
+        identity: (u64, u64),
+        system: FileSystem,
+        path: Option<&Path>,
+    ) -> Self {
         let path = path.map(Path::to_path_buf);
-        Ok(Self { file, path, identity, system, home: SlotHome::Object })
+        Self { file, path, identity, system, home: SlotHome::Object }
     }
 
     fn in_companion(file: File, path: PathBuf) -> Result<Self> {
         let identity = identity(&file)?;
         let home = SlotHome::Companion { device: identity.0, file: identity.1 };
-        let system = file_system::kind(&file)?;
-        Ok(Self { file, path: Some(path), identity, system, home })
+        let system = kind_of_system(&file)?;
+        Ok(Self { file: Arc::new(Alone(file)), path: Some(path), identity, system, home })
     }
 
     /// Opens the companion of an object: an empty file in `/dev/shm`, named by the object's device and
@@ -128,15 +161,20 @@ impl Slots {
     /// Returns slots for a process that only reads another user's object: it holds none, and cannot query
     /// any.
     fn out_of_reach(object: &File) -> Result<Self> {
-        let system = file_system::kind(object)?;
-        Ok(Self { home: NOWHERE, ..Self::in_object(object, system, None)? })
+        let (file, system) = (super::file::duplicate(object)?, kind_of_system(object)?);
+        let identity = identity(&file)?;
+        Ok(Self { home: NOWHERE, ..Self::in_object(Arc::new(Alone(file)), identity, system, None) })
     }
 
     /// Makes the descriptor refer to another file, like a mistaken close followed by an open.
     #[cfg(test)]
     pub(super) fn point_elsewhere(&self, other: &File) {
         // SAFETY: both are open.
-        assert!(unsafe { libc::dup2(other.as_raw_fd(), self.file.as_raw_fd()) } >= 0);
+        assert!(unsafe { libc::dup2(other.as_raw_fd(), self.file().as_raw_fd()) } >= 0);
+    }
+
+    fn file(&self) -> &File {
+        (*self.file).as_ref()
     }
 
     /// Returns the file that carries the locks.
@@ -228,10 +266,10 @@ impl Slots {
         }
         let bytes = SLOT_BASE + slots.start..SLOT_BASE + slots.end;
         let held = |file: &File| ofd::conflict(file.as_raw_fd(), bytes.clone());
-        let answer = held(&self.file);
+        let answer = held(self.file());
         // Checked after the query: if other code closed the descriptor, its number may refer to another
         // file, and the answer was about that one.
-        let answer = if identity(&self.file).is_ok_and(|found| found == self.identity) {
+        let answer = if identity(self.file()).is_ok_and(|found| found == self.identity) {
             answer
         } else {
             held(&self.reopen(SlotMode::Shared)?)
@@ -244,7 +282,7 @@ impl Slots {
     fn fresh(&self, mode: SlotMode) -> Result<File> {
         let access = if mode == SlotMode::Alone { OFlags::RDWR } else { OFlags::RDONLY };
         let flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let link = link_of(&self.file);
+        let link = link_of(self.file());
         let again = retry_on_intr(|| rustix::fs::open(link.as_str(), flags, Mode::empty()));
         match again.map(File::from) {
             Ok(file) if identity(&file).is_ok_and(|found| found == self.identity) => Ok(file),

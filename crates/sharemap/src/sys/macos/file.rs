@@ -171,6 +171,27 @@ pub(crate) fn sync_data(file: &File) -> Result<()> {
     })
 }
 
+/// The kind of a file system. No kind that is known here needs other treatment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FileSystem;
+
+impl FileSystem {
+    /// Returns `true`.
+    pub(crate) fn tells_files_apart(self) -> bool {
+        true
+    }
+
+    /// Returns `false`.
+    pub(crate) fn copies_up(self) -> bool {
+        false
+    }
+}
+
+/// Returns the kind of the file system, which is not queried.
+pub(crate) fn kind_of_system(_: &File) -> Result<FileSystem> {
+    Ok(FileSystem)
+}
+
 /// Returns the name of the file system, such as "apfs".
 pub(crate) fn file_system(file: &File) -> Result<String> {
     let stat = retry_on_intr(|| rustix::fs::fstatfs(file))

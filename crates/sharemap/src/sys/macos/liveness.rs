@@ -21,12 +21,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::file::FileSystem;
 use super::fork::{self, hold_off};
 use super::walk::HOLD;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::companion::{self, Flaw, Folder, Found, LEASE_TIMEOUT};
 use crate::sys::posix::{errno, owner};
-use crate::sys::{SlotHome, SlotMode};
+use crate::sys::{SharedFile, SlotHome, SlotMode};
 
 const OPERATION: &str = "attach to";
 
@@ -58,6 +59,17 @@ impl Slots {
             ));
         }
         Self::make_folder(folder_of(&object, id))
+    }
+
+    /// Opens the slots like [`open`](Self::open). What is known of the file saves no call here.
+    pub(crate) fn of(
+        file: SharedFile,
+        _: [u64; 2],
+        _: FileSystem,
+        path: Option<&Path>,
+        id: [u8; 16],
+    ) -> Result<Self> {
+        Self::open((*file).as_ref(), path, id)
     }
 
     /// Opens the slots of a name. Slot 0 is held while a process creates an object of the name (FORMAT.md,

@@ -31,10 +31,11 @@ use windows_sys::Win32::Storage::FileSystem::{
 use windows_sys::Win32::System::IO::OVERLAPPED;
 
 use super::code;
+use super::file::FileSystem;
 use super::names::user_directory;
 use super::section::section_len;
 use crate::error::Result;
-use crate::sys::{SLOT_BASE, SlotHome, SlotMode};
+use crate::sys::{SLOT_BASE, SharedFile, SlotHome, SlotMode};
 
 const OPERATION: &str = "attach to";
 
@@ -72,6 +73,17 @@ impl Slots {
             opened = open_or_make(&folder, &path);
         }
         Self::in_companion(opened.map_err(failed)?, path)
+    }
+
+    /// Opens the slots like [`open`](Self::open). What is known of the file saves no call here.
+    pub(crate) fn of(
+        file: SharedFile,
+        _: [u64; 2],
+        _: FileSystem,
+        path: Option<&Path>,
+        id: [u8; 16],
+    ) -> Result<Self> {
+        Self::open((*file).as_ref(), path, id)
     }
 
     /// Opens the slots for queries, and creates nothing. Returns `None` if a section has no companion: then
