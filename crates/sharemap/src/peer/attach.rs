@@ -7,7 +7,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::find::{find, is_named_when_whole, real_path};
@@ -16,7 +15,7 @@ use crate::peer::identity;
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::opening::Opening;
 use crate::peer::options::{Attachments, OpenOptions, Unclean};
-use crate::peer::polling::Polling;
+use crate::peer::polling::{Limit, Polling};
 use crate::peer::record::{self, IN_USE};
 use crate::peer::registry::{self, Entry, Key};
 use crate::peer::session::{RecoverFn, Session};
@@ -26,17 +25,17 @@ use crate::sys::{self, FileKind, FileStatus, OpenedFile, SlotHome, SlotMode, liv
 
 /// Checks an object and attaches to it, sharing the session of this process if one exists.
 ///
-/// Waits in all for at most `open_timeout`: for a live creator, for another thread of this process,
+/// Waits until `limit` at most in all: for a live creator, for another thread of this process,
 /// for a process that adopts the object, and for a free participant.
 pub(super) fn attach_as(
     opened: OpenedFile,
     location: &Location,
     shape: &ExpectedLayout,
     terms: &OpenOptions,
+    limit: Limit,
     attachment: Attachment,
     release: RecoverFn,
 ) -> Result<Arc<Opening>> {
-    let start = Instant::now();
     let named = |error: Error| error.with_path(location.path());
     let (identity, status) = (opened.identity, opened.status);
     let system = sys::file::kind_of_system(&opened.file).map_err(named)?;
@@ -52,10 +51,12 @@ pub(super) fn attach_as(
         };
         let slots = slots.map_err(named)?;
         if attachment == Attachment::Participant {
-            ensure_current_boot(&memory, &header, &slots, &terms.since(start)).map_err(named)?;
+            ensure_current_boot(&memory, &header, &slots, terms.unclean, limit).map_err(named)?;
         }
-        let terms = &terms.since(start);
         let session = Session::new(memory, header, attachment, slots, terms, release, key)?;
+        if attachment == Attachment::Participant {
+            session.attach(limit)?;
+        }
         // Recovers all dead participants of the unclean end: waiters would probe only those that hold a
         // lock.
         if attachment == Attachment::Participant && terms.unclean == Unclean::Accepted {
@@ -63,13 +64,13 @@ pub(super) fn attach_as(
         }
         Ok(session)
     };
-    let ready = |opened| ready(opened, location, &terms.since(start), attachment);
+    let ready = |opened| ready(opened, location, limit, attachment);
     if !is_shared(system, terms, attachment) {
         return Ok(Opening::of(attach(ready(opened)?, None)?));
     }
-    let enter = |key| registry::enter(key, terms.since(start).open_timeout).map_err(named);
+    let enter = |key| registry::enter(key, limit).map_err(named);
     let reopen = |opening: Arc<Opening>, status| {
-        reopen(&opening, status, location, shape, &terms.since(start)).map(|()| opening)
+        reopen(&opening, status, location, shape, terms, limit).map(|()| opening)
     };
     // If attaching fails, dropping the turn lets the next thread try.
     match Key::of_file(identity, attachment) {
@@ -116,6 +117,7 @@ fn reopen(
     location: &Location,
     shape: &ExpectedLayout,
     terms: &OpenOptions,
+    limit: Limit,
 ) -> Result<()> {
     let named = |error: Error| error.with_path(location.path());
     let (memory, header) = (session.memory(), session.header());
@@ -136,9 +138,8 @@ fn reopen(
     if session.attachment != Attachment::Participant {
         return Ok(());
     }
-    let start = Instant::now();
-    ensure_current_boot(memory, header, &session.slots, terms).map_err(named)?;
-    session.rejoin(terms.power_cuts, terms.since(start).open_timeout)?;
+    ensure_current_boot(memory, header, &session.slots, terms.unclean, limit).map_err(named)?;
+    session.rejoin(terms.power_cuts, limit)?;
     if terms.unclean == Unclean::Accepted {
         session.recover_dead()?;
     }
@@ -147,9 +148,9 @@ fn reopen(
 
 /// Waits like an opening until the object at `location` is ready, but does not attach.
 pub(super) fn await_ready(location: &Location, terms: &OpenOptions) -> Result<()> {
-    let start = Instant::now();
+    let limit = terms.open_timeout.into();
     let opened = find(location, terms, true)?;
-    ready(opened, location, &terms.since(start), Attachment::Participant).map(drop)
+    ready(opened, location, limit, Attachment::Participant).map(drop)
 }
 
 /// The progress of an object's creation.
@@ -236,17 +237,17 @@ fn faulted() -> Error {
         .with_detail("a process that used it found its contents wrong; re-create it")
 }
 
-/// Returns the object once it is ready, waiting for at most `open_timeout` while its creator lives.
+/// Returns the object once it is ready, waiting until `limit` at most while its creator lives.
 ///
 /// Fails with `Incomplete` if the creator is dead, and with `Busy` if it lives and does not finish in
 /// time.
 fn ready(
     mut opened: OpenedFile,
     location: &Location,
-    terms: &OpenOptions,
+    limit: Limit,
     attachment: Attachment,
 ) -> Result<(Memory, Header)> {
-    let (mut polling, path) = (Polling::new(terms.open_timeout), location.path());
+    let (mut polling, path) = (Polling::new(limit), location.path());
     let mut abandoned = false;
     loop {
         let is_made = match stage(opened, location, attachment)? {
@@ -285,15 +286,16 @@ fn ready(
 /// Ensures that the header records the current boot, and the file that carries the liveness locks of
 /// this process (its *home*). Adopts the object if it records others (FORMAT.md, "Attaching", 2).
 ///
-/// Fails with `Unclean` if the object was not left clean, unless `terms` accepts that, and with `Busy`
-/// if another process does not finish adopting the object within `open_timeout`.
+/// Fails with `Unclean` if the object was not left clean, unless `unclean` accepts that, and with `Busy`
+/// if another process has not finished adopting the object when `limit` has passed.
 fn ensure_current_boot(
     memory: &Memory,
     header: &Header,
     slots: &liveness::Slots,
-    terms: &OpenOptions,
+    unclean: Unclean,
+    limit: Limit,
 ) -> Result<()> {
-    let mut polling = Polling::new(terms.open_timeout);
+    let mut polling = Polling::new(limit);
     loop {
         // An adopter of this home holds slot 0 and may still roll the home back. A home that is recorded
         // both before and after slot 0 is seen free is final. Where the home is the object's own file, the
@@ -308,7 +310,7 @@ fn ensure_current_boot(
         // Slot 0 admits one adopter at a time. The kernel releases it if that one dies, and the next
         // adopter starts from the beginning.
         if let Some(_alone) = slots.take(CREATION, SlotMode::Alone)? {
-            return adopt_from_previous_boot(memory, header, slots, terms);
+            return adopt_from_previous_boot(memory, header, slots, unclean);
         }
         if !polling.nap() {
             return Err(Error::new(ErrorKind::Busy, "open")
@@ -333,7 +335,7 @@ fn adopt_from_previous_boot(
     memory: &Memory,
     header: &Header,
     slots: &liveness::Slots,
-    terms: &OpenOptions,
+    unclean: Unclean,
 ) -> Result<()> {
     // Another process may have adopted the object while this one waited for slot 0.
     if is_renewed(memory, slots)? {
@@ -345,7 +347,7 @@ fn adopt_from_previous_boot(
     // The last participant to detach sets the flag. A new one first writes its record and then clears the
     // flag, so the records are read again below.
     let clean = memory.load::<u32>(header::CLEAN)? == 1;
-    if !clean && terms.unclean == Unclean::Refused {
+    if !clean && unclean == Unclean::Refused {
         return Err(if boot == now || boot == header::NO_BOOT {
             record::elsewhere()
         } else {
@@ -370,7 +372,7 @@ fn adopt_from_previous_boot(
         // the other and refuses. The participant releases its slot and leaves its record to recoverers
         // under the recorded home; this process rolls home and boot back.
         header::write_home(memory, slots.home())?;
-        if terms.unclean == Unclean::Refused && is_used(memory, header)? {
+        if unclean == Unclean::Refused && is_used(memory, header)? {
             header::write_home(memory, before.unwrap_or(slots.home()))?;
             memory.write(header::BOOT, &boot)?;
             return Err(record::elsewhere());

@@ -57,7 +57,8 @@ pub(crate) fn create_new(
             made => {
                 let attachment = Attachment::Participant;
                 let made = made.and_then(|file| OpenedFile::of(file).map_err(named))?;
-                return attach_as(made, location, shape, &terms, attachment, release);
+                let limit = terms.open_timeout.into();
+                return attach_as(made, location, shape, &terms, limit, attachment, release);
             }
         };
         let start = Instant::now();
@@ -101,9 +102,9 @@ pub(crate) fn open_as(
     attachment: Attachment,
     release: RecoverFn,
 ) -> Result<Arc<Opening>> {
-    let (start, writes) = (Instant::now(), attachment == Attachment::Participant);
+    let (limit, writes) = (terms.open_timeout.into(), attachment == Attachment::Participant);
     let file = find(location, terms, writes).map_err(|error| error.with_path(location.path()))?;
-    attach_as(file, location, shape, &terms.since(start), attachment, release)
+    attach_as(file, location, shape, terms, limit, attachment, release)
 }
 
 /// Opens an object, or calls `create` if it does not exist or was never completed.
@@ -139,7 +140,8 @@ pub(crate) fn from_descriptor(
     release: RecoverFn,
 ) -> Result<Arc<Opening>> {
     let opened = sys::file::duplicate(file).and_then(OpenedFile::of)?;
-    attach_as(opened, &Location::anonymous(), shape, terms, Attachment::Participant, release)
+    let (location, limit) = (Location::anonymous(), terms.open_timeout.into());
+    attach_as(opened, &location, shape, terms, limit, Attachment::Participant, release)
 }
 
 /// Creates and completes an object, without attaching to it.

@@ -22,7 +22,7 @@ use crate::peer::header::{CLEAN, EPOCH, FIRST, read_home};
 use crate::peer::identity::{Identity, identity};
 use crate::peer::memory::Attachment;
 use crate::peer::options::PowerCuts;
-use crate::peer::polling::{BRIEFLY, Polling};
+use crate::peer::polling::{BRIEFLY, Limit, Polling};
 use crate::peer::record::{self, FREE, IN_USE, NUMBER, PROCESS, SINCE, SPACE, START, USE};
 use crate::peer::session::{Session, takes_no_part};
 use crate::sys::{SlotMode, fork, liveness};
@@ -52,17 +52,17 @@ impl Session {
         }
     }
 
-    /// Returns this process's participant. Attaches first if there is none, blocking for at most
-    /// `open_timeout` until a participant is free or dead.
+    /// Returns this process's participant. Attaches first if there is none, blocking until `limit` at most,
+    /// until a participant is free or dead.
     ///
     /// Fails with `TooManyProcesses` when that time has passed, and with `NotWritable` if the object
     /// was opened read-only or copy-on-write.
     #[cold]
-    pub(super) fn attach(&self, open_timeout: Duration) -> Result<u32> {
+    pub(super) fn attach(&self, limit: impl Into<Limit>) -> Result<u32> {
         if self.attachment != Attachment::Participant {
             return Err(takes_no_part(self, "take part in"));
         }
-        let mut polling = Polling::new(open_timeout);
+        let mut polling = Polling::new(limit);
         loop {
             if let Some(participant) = self.try_attach()? {
                 return Ok(participant);
@@ -160,8 +160,6 @@ impl Session {
             if self.use_of(participant)? != wanted || held.contains(&participant) {
                 continue;
             }
-            // Read once an attempt is to be made: mostly, the first succeeds.
-            let start = *start.get_or_insert_with(Instant::now);
             // The lock of a free record is probably free: an attempt needs no query before it. The
             // lock of a record in use is probably held, and a query is cheaper than an attempt.
             if wanted == FREE || !self.is_held(participant, &mut held)? {
@@ -170,7 +168,8 @@ impl Session {
                 }
                 self.is_held(participant, &mut held)?;
             }
-            if start.elapsed() >= MOST {
+            // Counted from the end of the first attempt, which succeeds in most cases.
+            if start.get_or_insert_with(Instant::now).elapsed() >= MOST {
                 break;
             }
         }
@@ -321,20 +320,20 @@ impl Session {
         }
     }
 
-    /// Prepares this session for another opening. In a forked child, attaches again, blocking for at
-    /// most `open_timeout` until a participant is free or dead.
+    /// Prepares this session for another opening. In a forked child, attaches again, blocking until `limit` at
+    /// most, until a participant is free or dead.
     ///
     /// If `power_cuts` is `Told`, the session detects power cuts from now on, and the mark is on the
-    /// disk when the call succeeds. `open_timeout` does not bound the flush that this may take.
+    /// disk when the call succeeds. `limit` does not bound the flush that this may take.
     ///
     /// Fails like [`attach`](Self::attach), with `Unclean` if the object was adopted under another
     /// home, and with the error of the flush. An error neither detaches a process that was attached
     /// nor undoes `Told`.
-    pub(super) fn rejoin(&self, power_cuts: PowerCuts, open_timeout: Duration) -> Result<()> {
+    pub(super) fn rejoin(&self, power_cuts: PowerCuts, limit: Limit) -> Result<()> {
         if power_cuts == PowerCuts::Told {
             self.detect_unclean();
         }
-        self.attach(open_timeout)?;
+        self.attach(limit)?;
         if read_home(&self.memory)? != Some(self.slots.home()) {
             return Err(self.with_object_path(record::elsewhere()));
         }

@@ -6,41 +6,54 @@ use std::time::{Duration, Instant};
 /// enough for a participant that is detaching, or a recoverer, to free what it still has.
 pub(super) const BRIEFLY: Duration = Duration::from_millis(100);
 
+/// A limit of the waits of one operation together: a duration that begins at some moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit {
+    begun: Instant,
+    timeout: Duration,
+}
+
+impl From<Duration> for Limit {
+    /// Returns a limit that begins now.
+    fn from(timeout: Duration) -> Self {
+        Self { begun: Instant::now(), timeout }
+    }
+}
+
 /// A schedule for polling a state for a limited time, with naps between the queries.
 ///
 /// A nap lasts an eighth of the time that has passed, between 0.2 and 5 ms. It is also at least eight
-/// times as long as the query before it, up to 100 ms, so that many waiting processes leave the
+/// times as long as the query between it and the nap before, up to 100 ms, so that many waiting processes leave the
 /// processors to others.
 #[derive(Debug)]
 pub(super) struct Polling {
-    begun: Instant,
-    /// The end of the last nap.
-    woken: Instant,
-    open_timeout: Duration,
+    limit: Limit,
+    /// The end of the last nap. `None` before the first: most states need no nap, and no look at the clock.
+    woken: Option<Instant>,
 }
 
 impl Polling {
-    /// Starts to poll for at most `open_timeout`.
-    pub(super) fn new(open_timeout: Duration) -> Self {
-        let begun = Instant::now();
-        Self { begun, woken: begun, open_timeout }
+    /// Starts to poll, until `limit` has passed at most.
+    pub(super) fn new(limit: impl Into<Limit>) -> Self {
+        Self { limit: limit.into(), woken: None }
     }
 
-    /// Returns `true` if `open_timeout` has passed.
+    /// Returns `true` if the limit has passed.
     pub(super) fn is_over(&self) -> bool {
-        self.begun.elapsed() >= self.open_timeout
+        self.limit.begun.elapsed() >= self.limit.timeout
     }
 
-    /// Sleeps until the next query is due, or until `open_timeout` has passed. Returns `false` at once
-    /// if it has passed already.
+    /// Sleeps until the next query is due, or until the limit has passed. Returns `false` at once if it
+    /// has passed already.
     pub(super) fn nap(&mut self) -> bool {
-        let (look, waited) = (self.woken.elapsed(), self.begun.elapsed());
-        let left = self.open_timeout.saturating_sub(waited);
+        let waited = self.limit.begun.elapsed();
+        let look = self.woken.map_or(Duration::ZERO, |woken| woken.elapsed());
+        let left = self.limit.timeout.saturating_sub(waited);
         if left.is_zero() {
             return false;
         }
         std::thread::sleep(pause(waited, look).min(left));
-        self.woken = Instant::now();
+        self.woken = Some(Instant::now());
         true
     }
 }

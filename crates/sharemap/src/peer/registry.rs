@@ -40,7 +40,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::memory::Attachment;
 use crate::peer::opening::Opening;
-use crate::peer::polling::Polling;
+use crate::peer::polling::{Limit, Polling};
 use crate::peer::session::Session;
 use crate::sys::{fork, pass};
 
@@ -100,10 +100,10 @@ pub(super) struct Turn(Key);
 
 /// Returns an opening of this process's session, or the right to attach.
 ///
-/// Blocks for at most `open_timeout` while another thread of this process attaches or detaches, and then
+/// Blocks until `limit` at most while another thread of this process attaches or detaches, and then
 /// fails with `Busy`.
-pub(super) fn enter(key: Key, open_timeout: Duration) -> Result<Entry> {
-    let mut polling = Polling::new(open_timeout);
+pub(super) fn enter(key: Key, limit: impl Into<Limit>) -> Result<Entry> {
+    let mut polling = Polling::new(limit);
     loop {
         if let Some(entry) = try_enter(key) {
             return Ok(entry);

@@ -65,10 +65,9 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Attaches to an object that is ready and has the expected layout.
+    /// Creates the session of an object that is ready and has the expected layout.
     ///
-    /// A participant waits for at most the `open_timeout` of `terms` while all records are in use by live
-    /// processes.
+    /// A participant is not attached yet ([`attach`](Self::attach)).
     pub(super) fn new(
         memory: Memory,
         header: Header,
@@ -91,7 +90,7 @@ impl Session {
         let waits = wait::Waits::new(header.id);
         // Before the first unlock by this process, which may then be a plain store (FORMAT.md, "The word").
         fence::register();
-        let session = Arc::new_cyclic(|me| Self {
+        Ok(Arc::new_cyclic(|me| Self {
             memory,
             header,
             attachment,
@@ -110,11 +109,7 @@ impl Session {
             start: Instant::now(),
             settled: AtomicU64::new(u64::MAX),
             recoveries: AtomicU32::new(0),
-        });
-        if attachment == Attachment::Participant {
-            session.attach(terms.open_timeout)?;
-        }
-        Ok(session)
+        }))
     }
 
     /// Returns the number that identifies this session in this process.

@@ -95,8 +95,9 @@ impl Drop for WipeOnFork {
 
 /// Claims the lowest free slot. Returns `None` if all are in use.
 fn claim_slot() -> Option<u32> {
-    // While it lives, no fork begins. Otherwise a child could find the bit not set, but a value that is in the slot: the
-    // kernel copies a process piece by piece, while the other threads run.
+    // While it lives, no fork begins. Otherwise a child could find a value in the slot, but the bit not set, and
+    // claim the slot once more: the kernel copies a process piece by piece, while the other threads run. (A raw
+    // `clone` does not wait. Its child must not use what another thread of the parent creates at that moment.)
     let _no_fork = hold_off();
     let mut used = USED.load(Ordering::Relaxed);
     loop {
