@@ -11,13 +11,13 @@ use crate::sys::{self, Create, FileKind, OpenObject, OpenRequest, OpenedFile};
 /// Opens the file of an object. Fails with `NotFound` for an anonymous location.
 pub(super) fn find(location: &Location, terms: &OpenOptions, write: bool) -> Result<OpenedFile> {
     match location.checked()? {
-        LocationKind::Name(name) => OpenedFile::of(sys::shm::open(&OpenObject {
+        LocationKind::Name(name) => sys::shm::open(&OpenObject {
             name,
             write,
             owner: terms.owner,
             scope: terms.sharing.scope,
             timeout: terms.open_timeout,
-        })?),
+        }),
         LocationKind::File(path) => {
             let timeout = terms.open_timeout;
             let request = OpenRequest { write, create: Create::Never, exclusive: false, timeout };

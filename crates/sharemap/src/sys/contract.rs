@@ -161,7 +161,7 @@ const _: () = {
     let _: fn(&str) -> Result<bool> = shm::is_being_made;
     // Opens the object of this name. Only a plain object with a single name and an accepted owner is
     // opened, and no link is followed.
-    let _: fn(&OpenObject<'_>) -> Result<File> = shm::open;
+    let _: fn(&OpenObject<'_>) -> Result<OpenedFile> = shm::open;
     // Returns `true` if the name leads to this object; `None` if an object has the name and the system
     // cannot tell objects apart.
     let _: fn(&str, &File) -> Result<Option<bool>> = shm::is_linked;

@@ -240,7 +240,8 @@ impl SharedMemoryOptions {
                 owner: self.owner,
                 scope: self.sharing.scope,
                 timeout: sys::LEASE_BREAK,
-            }),
+            })
+            .map(|opened| opened.file),
             LocationKind::Anonymous => Err(Error::new(ErrorKind::Unsupported, OPERATION)
                 .with_detail(
                     "anonymous memory has no name to open; receive it, inherit it, or use \

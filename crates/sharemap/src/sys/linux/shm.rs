@@ -19,8 +19,9 @@ use super::unlinked::Draft;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::entry::description;
 use crate::sys::posix::file::{deadline, leased, open_leased};
+use crate::sys::posix::objects::opened_from;
 use crate::sys::posix::{errno, owner};
-use crate::sys::{CreateObject, Existing, Lifetime, ObjectStatus, OpenObject};
+use crate::sys::{CreateObject, Existing, Lifetime, ObjectStatus, OpenObject, OpenedFile};
 
 pub(crate) use super::file::reopen_for as reopen;
 pub(crate) use super::memfd::{anonymous, is_memory, seal, seals};
@@ -130,7 +131,7 @@ pub(crate) fn create(
 
 /// Opens the object of this name. It must be a regular file with a single name and an accepted owner, and not
 /// a link, FIFO, directory or device.
-pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
+pub(crate) fn open(request: &OpenObject<'_>) -> Result<OpenedFile> {
     const OPERATION: &str = "open";
     let directory = directory()?;
     let mut flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -178,7 +179,7 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
         owner::check_owner(&stat, request.owner)?;
         owner::check_links(&stat)?;
         if stat.st_nlink > 0 {
-            return Ok(file);
+            return opened_from(file, &stat);
         }
     }
     Err(errno::error(OPERATION, Errno::NOENT))

@@ -17,7 +17,8 @@ use super::liveness;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::{errno, owner};
 use crate::sys::{
-    Access, CreateObject, Existing, HugePages, Lifetime, ObjectStatus, OpenObject, Seals, SlotMode,
+    Access, CreateObject, Existing, HugePages, Lifetime, ObjectStatus, OpenObject, OpenedFile,
+    Seals, SlotMode,
 };
 
 /// `PSHMNAMLEN` without the slash in front.
@@ -123,7 +124,7 @@ fn shape(file: &File, request: &CreateObject<'_>) -> Result<()> {
 }
 
 /// Opens the object of the request, and checks its owner.
-pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
+pub(crate) fn open(request: &OpenObject<'_>) -> Result<OpenedFile> {
     let flags = if request.write { OFlags::RDWR } else { OFlags::RDONLY };
     let name = native(request.name);
     let file = retry_on_intr(|| rustix::shm::open(name.as_str(), flags, Mode::empty()))
@@ -131,7 +132,7 @@ pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
         .map_err(|errno| errno::error("open", errno))?;
     let stat = rustix::fs::fstat(&file).map_err(|errno| errno::error("open", errno))?;
     owner::check_owner(&stat, request.owner)?;
-    Ok(file)
+    OpenedFile::of(file)
 }
 
 /// Returns `false` if no object has the name, and `None` if one has. Objects have no identity on macOS; only

@@ -87,8 +87,8 @@ pub(super) fn flags_of(request: OpenRequest) -> OFlags {
     flags
 }
 
-/// Opens a file that still has a name. Returns its status with it. A file that was unlinked during the open is looked up again, a few
-/// times.
+/// Opens a file that still has a name, and returns it with its status. A file that was unlinked during the
+/// open is looked up again, a few times.
 ///
 /// A path may lead to an unlinked file by itself (`/proc/self/fd/N`). The second open then returns the same
 /// file, which is accepted. Fails with `EAGAIN` if another process holds a lease for longer than
@@ -214,7 +214,7 @@ pub(crate) fn status(file: &File) -> Result<FileStatus> {
 
 /// Returns the status of an open file that `fstat` has just told.
 #[inline]
-pub(super) fn status_from(file: &File, stat: &Stat) -> Result<FileStatus> {
+pub(crate) fn status_from(file: &File, stat: &Stat) -> Result<FileStatus> {
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => FileKind::Regular,
         FileType::Directory => FileKind::Directory,

@@ -1,9 +1,10 @@
 //! Opens and unlinks objects in files, by paths that other processes may change meanwhile.
 
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
 use super::file::{flags_of, open_error, open_named, status_from};
@@ -52,8 +53,13 @@ pub(crate) fn open_object(path: &Path, request: OpenRequest, owner: Owner) -> Re
             )));
         }
     }
-    let status = status_from(&file, &stat)?;
-    Ok(OpenedFile { file, status, identity: identity_from(&stat) })
+    opened_from(file, &stat)
+}
+
+/// Returns an open file with what `fstat` has just told of it.
+pub(crate) fn opened_from(file: File, stat: &Stat) -> Result<OpenedFile> {
+    let status = status_from(&file, stat)?;
+    Ok(OpenedFile { file, status, identity: identity_from(stat) })
 }
 
 /// Unlinks an object in a file. With `only`, unlinks the file of that identity only.

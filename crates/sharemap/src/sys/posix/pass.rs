@@ -124,7 +124,7 @@ pub(crate) fn identity(file: &File) -> Result<[u64; 2]> {
 }
 
 /// Returns the identity that belongs to the status of an open file.
-pub(super) fn identity_from(stat: &Stat) -> [u64; 2] {
+pub(crate) fn identity_from(stat: &Stat) -> [u64; 2] {
     const OBJECT: u64 = 1 << 63;
     #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
     match stat.st_mode & libc::S_IFMT {

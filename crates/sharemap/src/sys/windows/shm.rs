@@ -30,7 +30,7 @@ use super::{code, file};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::unique_name::unique;
 use crate::sys::{
-    Access, CreateObject, Existing, Lifetime, ObjectStatus, OpenObject, Scope, Seals,
+    Access, CreateObject, Existing, Lifetime, ObjectStatus, OpenObject, OpenedFile, Scope, Seals,
 };
 
 /// Returns the path of an object's file if there is one, and otherwise the object's name.
@@ -156,7 +156,12 @@ fn publish(draft: &Path, target: &Path, existing: Existing) -> Result<()> {
 }
 
 /// Opens the file of this name or, if there is none, the section.
-pub(crate) fn open(request: &OpenObject<'_>) -> Result<File> {
+pub(crate) fn open(request: &OpenObject<'_>) -> Result<OpenedFile> {
+    find(request).and_then(OpenedFile::of)
+}
+
+/// Opens the file or the section of the request, as [`open`] does.
+fn find(request: &OpenObject<'_>) -> Result<File> {
     const OPERATION: &str = "open";
     const PATIENCE_MS: u32 = 100;
     if request.scope == Scope::Global {

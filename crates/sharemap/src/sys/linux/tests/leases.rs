@@ -41,6 +41,7 @@ impl Names {
     fn open(&self) -> Result<File> {
         let (owner, scope, timeout) = (Owner::Own, Scope::Session, LEASE_BREAK);
         shm::open(&OpenObject { name: &self.name, write: false, owner, scope, timeout })
+            .map(|it| it.file)
     }
 
     fn open_file(&self) -> Result<File> {

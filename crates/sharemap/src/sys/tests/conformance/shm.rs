@@ -40,7 +40,7 @@ impl Name {
 
     fn open(&self, write: bool) -> Result<File> {
         let (owner, scope, timeout) = (Owner::Own, Scope::Session, Duration::ZERO);
-        shm::open(&OpenObject { name: &self.0, write, owner, scope, timeout })
+        shm::open(&OpenObject { name: &self.0, write, owner, scope, timeout }).map(|it| it.file)
     }
 }
 
