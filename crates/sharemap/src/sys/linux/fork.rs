@@ -13,7 +13,7 @@ use crate::sys::posix::errno;
 
 pub(crate) use crate::sys::posix::fork::{HeldOff, hold_off};
 
-/// The length of a slot of the [region](region): room for a participant and 512 lanes, and some more.
+/// The length of a slot of the [`region`]: room for a participant and 512 lanes, and some more.
 const SLOT: usize = 33 << 10;
 /// The number of slots, at most 64.
 const SLOTS: usize = 48;
@@ -29,7 +29,7 @@ static USED: AtomicU64 = AtomicU64::new(0);
 /// If the kernel cannot do that ([`wipes`] returns `false`), the child has a copy and must compare
 /// [`process`].
 ///
-/// All values of a process lie in one mapping, the [region](region): its pages are mapped once, and a value costs
+/// All values of a process lie in one mapping, the [`region`]: its pages are mapped once, and a value costs
 /// no system call. Long values, and those for which no slot is free, have mappings of their own.
 #[derive(Debug)]
 pub(crate) struct WipeOnFork {
