@@ -6,11 +6,11 @@
 //! that creates a named draft removes the file ([`sweep`]).
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::path::Arg;
+use rustix::path::{Arg, DecInt};
 
 use crate::error::{ErrorKind, Result};
 use crate::sys::Existing;
@@ -150,9 +150,28 @@ impl<'a> Draft<'a> {
     }
 }
 
+/// A path through `/proc` that leads to an open file. It takes no memory on the heap: each opening of an object needs
+/// one.
+pub(super) struct Link {
+    text: [u8; 32],
+    len: usize,
+}
+
+impl Link {
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text[..self.len]).unwrap_or_default()
+    }
+}
+
 /// Returns a path through `/proc` that leads to an open file.
-pub(super) fn link_of(file: &File) -> String {
-    format!("/proc/self/fd/{}", file.as_raw_fd())
+pub(super) fn link_of(file: &File) -> Link {
+    const FOLDER: &[u8] = b"/proc/self/fd/";
+    let number = DecInt::from_fd(file);
+    let len = FOLDER.len() + number.as_bytes().len();
+    let mut text = [0; 32];
+    text[..FOLDER.len()].copy_from_slice(FOLDER);
+    text[FOLDER.len()..len].copy_from_slice(number.as_bytes());
+    Link { text, len }
 }
 
 /// Returns `true` if the name has the form of [`hidden_name`]: process id, number, nanoseconds.
