@@ -125,7 +125,7 @@ fn reopen(
         return Err(named(header.cut_short(status.len)));
     }
     match (Header::read(memory)?, memory.load::<u32>(header::STATE)?) {
-        (Some(now), header::READY) if now == *header => {}
+        (Some(now), state) if now == *header && takes(state, session.attachment) => {}
         (Some(_), header::FAULTED) => return Err(named(faulted())),
         _ => {
             return Err(named(Error::new(ErrorKind::Malformed, "open")).with_detail(
@@ -182,10 +182,10 @@ fn stage(opened: OpenedFile, location: &Location, attachment: Attachment) -> Res
     let header = Header::read(&memory)?;
     let state = memory.load::<u32>(header::STATE)?;
     match (header, state) {
-        (Some(header), header::READY) if header.max == header.len => {
-            Ok(Stage::Ready(memory, header))
-        }
-        (Some(header), header::READY) => {
+        (Some(header), state) if takes(state, attachment) => {
+            if header.max == header.len {
+                return Ok(Stage::Ready(memory, header));
+            }
             // Mapped again, with address space for its growth. The header is constant.
             let memory = Memory::map(file, path, attachment, header.len, header.max)?;
             Ok(Stage::Ready(memory, header))
@@ -216,11 +216,21 @@ fn map_known(
     let reserve = if max > len { max } else { 0 };
     let memory = Memory::map_opened(opened, path, attachment, len, reserve)?;
     match (memory.load::<u32>(header::STATE)?, Header::read_known(&memory, known)?) {
-        (header::READY, Some(header)) => Ok(Stage::Ready(memory, header)),
+        (state, Some(header)) if takes(state, attachment) => Ok(Stage::Ready(memory, header)),
         (header::FAULTED, _) => Err(faulted().with_path(path)),
-        // A ready object stays ready, and its header is constant.
+        // A ready object is never created again, and its header is constant.
         (header::READY, None) => Err(contradictory(path, 0)),
         _ => Err(contradictory(path, header::STATE)),
+    }
+}
+
+/// Returns `true` if processes attach so to an object in this state. What is left of a faulted one can be read.
+fn takes(state: u32, attachment: Attachment) -> bool {
+    match attachment {
+        Attachment::Participant => state == header::READY,
+        Attachment::ReadOnly | Attachment::CopyOnWrite => {
+            matches!(state, header::READY | header::FAULTED)
+        }
     }
 }
 
@@ -234,7 +244,10 @@ fn contradictory(path: Option<&Path>, at: u64) -> Error {
 #[cold]
 fn faulted() -> Error {
     Error::new(ErrorKind::Unclean, "open")
-        .with_detail("a process that used it found its contents wrong; re-create it")
+        .with_detail(
+            "a process that used it found its contents wrong; save what it has through a read-only opening, and \
+             re-create it",
+        )
 }
 
 /// Returns the object once it is ready, waiting until `limit` at most while its creator lives.

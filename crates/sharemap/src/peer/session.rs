@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::header::{Header, READERS};
+use crate::peer::header::{self, Header, READERS};
 use crate::peer::inherited::InheritedLanes;
 use crate::peer::lane_cache::{AnnouncementRef, LaneCacheTable};
 use crate::peer::local::LocalParticipant;
@@ -110,6 +110,12 @@ impl Session {
             settled: AtomicU64::new(u64::MAX),
             recoveries: AtomicU32::new(0),
         }))
+    }
+
+    /// Marks the object faulted: its contents are wrong. From now on processes attach only to read it.
+    #[cold]
+    pub(crate) fn mark_faulted(&self) -> Result<()> {
+        self.memory.store(header::STATE, header::FAULTED)
     }
 
     /// Returns the number that identifies this session in this process.

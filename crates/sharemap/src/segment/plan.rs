@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::peer::{Header, Memory, Session};
 use crate::segment::completion::complete;
 use crate::segment::heap::{self, Heap};
@@ -142,6 +142,9 @@ impl Plan {
 }
 
 /// Releases what a dead lane announces in a segment: completes the change of its area, or recovers a lock.
+///
+/// If the area is none that this version writes, the segment is faulted: what the dead lane was changing stays as it
+/// is, under its locks.
 pub(super) fn recover(session: &Session, slot: u64, announcement: u64, lane: u32) -> Result<()> {
     let Some(at) = LaneArea::announced(announcement) else {
         return crate::sync::recover(session, slot, announcement, lane);
@@ -151,6 +154,11 @@ pub(super) fn recover(session: &Session, slot: u64, announcement: u64, lane: u32
     if at != plan.area(lane) {
         return Ok(());
     }
-    let area = LaneArea::load(session, &plan.space, at, lane)?;
-    complete(session, &plan.space, area)
+    let completed = LaneArea::load(session, &plan.space, at, lane)
+        .and_then(|area| complete(session, &plan.space, area));
+    if completed.as_ref().is_err_and(|error| error.kind() == ErrorKind::Malformed) {
+        // Before the announcement is withdrawn: no process attaches that would take the locks for a damage of its own.
+        session.mark_faulted()?;
+    }
+    completed
 }

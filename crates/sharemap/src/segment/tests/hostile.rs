@@ -8,6 +8,7 @@ use crate::peer::Machine;
 use crate::segment::Segment;
 use crate::segment::lock_table::{LockTable, LockWord};
 use crate::shm::Location;
+use crate::testing::child::{Second, listen, role, tell};
 
 /// Returns a new segment; `None` if the test is skipped.
 fn segment() -> Option<Segment> {
@@ -153,4 +154,43 @@ fn a_check_finds_entries_that_no_lookup_finds() {
         session.store_64(place, word).unwrap();
     }
     assert!(segment.check().unwrap().is_healthy());
+}
+
+/// A process dies, and its lane's area is none that any version writes: what the lane was changing cannot be known.
+#[test]
+fn a_segment_with_a_malformed_record_is_only_read() {
+    const ROLE: &str = "segment::tests::hostile::a_segment_with_a_malformed_record_is_only_read";
+    if let Some(path) = role(ROLE) {
+        let segment = Segment::open(Location::file(path)).unwrap();
+        segment.set_value("value", &2_u32).unwrap();
+        tell(&segment.session().kept().unwrap().unwrap().lane.to_string());
+        listen();
+        unreachable!("this process is killed");
+    }
+    if self::segment().is_none() {
+        return;
+    }
+    let name = format!("sharemap-malformed-{}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let location = Location::file(&path);
+    let segment = Segment::create_new(&location, 1 << 20, 1 << 24).unwrap();
+    segment.set_value("value", &1_u32).unwrap();
+    let mut second = Second::start(ROLE, path.to_str().unwrap());
+    let lane = second.hear().parse().unwrap();
+    second.kill();
+    // A commit word with more entries than there is room for.
+    segment.session().store_64(segment.inner.plan.area(lane), 0xffff).unwrap();
+    // The kernel may release the liveness lock some time after the process can be waited for.
+    while segment.repair().unwrap() == 0 {
+        std::thread::yield_now();
+    }
+    let error = Segment::open(&location).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unclean, "{error}");
+    let reader = Segment::open_read_only(&location).unwrap();
+    assert_eq!(reader.value::<u32>("value").unwrap(), Some(2));
+    let copy = Segment::open_copy_on_write(&location).unwrap();
+    assert_eq!(copy.value::<u32>("value").unwrap(), Some(2));
+    drop((segment, reader, copy));
+    assert_eq!(Segment::open(&location).unwrap_err().kind(), ErrorKind::Unclean);
+    std::fs::remove_file(&path).unwrap();
 }
