@@ -6,5 +6,6 @@ mod hostile;
 mod like_hashes;
 mod map;
 mod prefix;
+mod small;
 mod storm;
 mod toy;

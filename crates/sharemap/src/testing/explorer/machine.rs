@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::Fault;
 use super::sim::{LATE, Sim};
 use super::state::{Process, SLOTS, Store, lane_at, slots};
+use super::{Fault, Order};
 use crate::error::Result;
 use crate::peer::{Announced, Exchange, Liveness, Machine, Slot};
 
@@ -88,7 +88,7 @@ impl Machine for Sim<'_> {
     }
 
     fn store_32(&self, at: u64, value: u32) -> Result<()> {
-        self.store(Store { at, size: 4, value: value.into() });
+        self.store(Store::new(at, 4, value.into()));
         Ok(())
     }
 
@@ -126,7 +126,7 @@ impl Machine for Sim<'_> {
     }
 
     fn store_64(&self, at: u64, value: u64) -> Result<()> {
-        self.store(Store { at, size: 8, value });
+        self.store(Store::new(at, 8, value));
         Ok(())
     }
 
@@ -139,8 +139,19 @@ impl Machine for Sim<'_> {
     }
 
     fn read(&self, at: u64, into: &mut [u8]) -> Result<()> {
+        if self.setup.order == Order::Weak {
+            // Begins as soon as this, and may end later: loads after it overtake it.
+            self.aside("copy", at, |live| {
+                let memory = live.state.memory.clone();
+                live.state.processes[self.me].early.get_or_insert(memory);
+                0
+            });
+        }
         for (index, word) in into.chunks_mut(4).enumerate() {
-            let value = self.load_32(at + 4 * index as u64)?.to_le_bytes();
+            let at = at + 4 * index as u64;
+            let value = self
+                .turn("copy", at, |live| Some(live.state.load(self.setup.watch, self.me, at, 4)));
+            let value = (value as u32).to_le_bytes();
             word.copy_from_slice(&value[..word.len()]);
         }
         Ok(())
@@ -150,9 +161,26 @@ impl Machine for Sim<'_> {
         for (index, word) in from.chunks(4).enumerate() {
             let mut value = [0; 4];
             value[..word.len()].copy_from_slice(word);
-            self.store_32(at + 4 * index as u64, u32::from_le_bytes(value))?;
+            let value = u32::from_le_bytes(value).into();
+            let plain = self.setup.order == Order::Weak;
+            self.store(Store { plain, ..Store::new(at + 4 * index as u64, 4, value) });
         }
         Ok(())
+    }
+
+    fn fence_loads(&self) {
+        if self.setup.order == Order::Weak && self.setup.fault != Fault::NoLoadFence {
+            self.aside("fence loads", 0, |live| {
+                live.state.processes[self.me].early = None;
+                0
+            });
+        }
+    }
+
+    fn fence_stores(&self) {
+        if self.setup.order == Order::Weak && self.setup.fault != Fault::NoStoreFence {
+            self.store(Store::FENCE);
+        }
     }
 
     fn lanes(&self) -> u32 {

@@ -25,14 +25,17 @@
 
 pub(crate) mod lanes;
 pub(crate) mod machine;
+mod memory;
 pub(crate) mod search;
 pub(crate) mod sim;
 pub(crate) mod state;
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
 pub(crate) use lanes::Lanes;
+use memory::Memory;
 use sim::{Live, Sim, Suspended};
 use state::{Carry, Ghost, MAX_PROCESSES, Process, State, Watch};
 
@@ -84,6 +87,30 @@ pub(crate) enum Fault {
     SplitStore(u64),
     /// Stores of 8 bytes from the first word to the second leave all but the low 16 bits as they are.
     KeepHigh(u64, u64),
+    /// Stores to the word keep only some bits of a counter in it: the bits that are the counter, and those kept.
+    Wraps(u64, u64, u64),
+    /// The store with the number of this process is lost. Counts stores that change memory, without buffers.
+    DropNumber(usize, u32),
+    /// The store with the number of this process is issued after the next.
+    SwapNumbers(usize, u32),
+    /// A process looks only once at the first word until it loads the second.
+    LooksOnce(usize, u64, u64),
+    /// A process finds a value in the word, whatever it has.
+    Constant(usize, u64, u64),
+    /// Fences between loads do nothing.
+    NoLoadFence,
+    /// Fences between stores do nothing.
+    NoStoreFence,
+}
+
+/// The order in which other processes see the operations of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Loads are made in order, and stores reach memory in order.
+    Total,
+    /// Copies of bytes are neither acquire loads nor release stores: later loads may be made before a copy out of
+    /// memory ends, and a copy into memory may be seen before earlier stores, unless a fence is between them.
+    Weak,
 }
 
 /// One step of a process; returns `false` after the last. Only the carry survives from step to step.
@@ -129,6 +156,14 @@ pub(crate) struct Setup {
     pub(crate) last: fn(&State) -> Result<(), String>,
     /// The length of the shared memory.
     pub(crate) memory: usize,
+    /// The shared memory at the beginning; `None`: zeros. A slot of a process or a lane in it is not looked at.
+    pub(crate) image: Option<Rc<[u8]>>,
+    /// The largest number of stores in each processor's buffer.
+    pub(crate) buffer: usize,
+    pub(crate) order: Order,
+    /// Returns `true` if no other process stores the word at an offset while a process lives. It may then load the word
+    /// at any moment.
+    pub(crate) private: fn(usize, u64) -> bool,
     /// Releases what a dead lane announces in a slot.
     pub(crate) recover: Recover,
 }
@@ -155,6 +190,10 @@ impl Setup {
             words: Vec::new(),
             last: |_| Ok(()),
             memory: state::MEMORY,
+            image: None,
+            buffer: state::BUFFER,
+            order: Order::Total,
+            private: |_, _| false,
             recover: |sim, slot, what, lane| crate::sync::recover_lock(sim, slot, what, lane),
         }
     }
@@ -183,7 +222,10 @@ impl Setup {
     /// Returns the state before any event: each process is about to make its first operation.
     fn initial(&self) -> State {
         let mut state = State {
-            memory: vec![0; self.memory],
+            memory: Memory::new(match &self.image {
+                Some(image) => image.clone(),
+                None => vec![0; self.memory].into(),
+            }),
             processes: self.programs.iter().map(|_| Process::new()).collect(),
             locks: [0; MAX_PROCESSES],
             ghost: Ghost::default(),
@@ -194,6 +236,7 @@ impl Setup {
             expiries: self.expiries,
             last: u8::MAX,
             preemptions: 0,
+            most_buffered: self.buffer,
         };
         for (index, _) in self.programs.iter().enumerate() {
             state.locks[index] = index as u8 + 1;
@@ -207,7 +250,7 @@ impl Setup {
             process.slots = self.slots;
         }
         for &(at, value) in &self.words {
-            state.memory[at as usize..at as usize + 4].copy_from_slice(&value.to_le_bytes());
+            state.set_32(at, value);
         }
         for index in 0..self.programs.len() {
             let (next, _, violation) = self.step(state, index, 0, true, &mut None);
@@ -248,6 +291,7 @@ impl Setup {
             passed: Cell::new(0),
             late: Cell::new(None),
             owed: Cell::new(false),
+            looked: Cell::new(None),
         };
         loop {
             let (newcomer, step, mut carry) = {
@@ -300,7 +344,7 @@ impl Setup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Step { process: u8, variant: u8 },
-    Drain { process: u8 },
+    Drain { process: u8, index: u8 },
     Kill { process: u8, retired: u8 },
     Newcomer { process: u8 },
     Timeouts,
@@ -325,7 +369,9 @@ impl Setup {
                 }
                 return self.step(state, process.into(), variant.into(), false, trace);
             }
-            Event::Drain { process } => state.drain_one(self.watch, process.into()),
+            Event::Drain { process, index } => {
+                state.drain_at(self.watch, process.into(), index.into());
+            }
             Event::Kill { process, retired } => {
                 state.kill(self.watch, process.into(), retired.into());
             }
@@ -366,9 +412,8 @@ impl Setup {
             if each.can_step() && (!stay || state.last == process) {
                 events.push(Event::Step { process, variant: 0 });
             }
-            if !each.buffer.is_empty() {
-                events.push(Event::Drain { process });
-            }
+            let drainable = state.drainable(process.into());
+            events.extend(drainable.map(|index| Event::Drain { process, index }));
         }
         if events.is_empty() && state.processes.iter().any(Process::is_asleep) {
             events.push(Event::Timeouts);

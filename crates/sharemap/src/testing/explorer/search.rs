@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::state::Process;
 use super::{Event, Setup};
 use crate::testing::leaves_out_searches;
 
@@ -190,7 +192,7 @@ impl Random {
 }
 
 /// Returns `true` if the environment asks for the long form: `SHAREMAP_LONG=1`.
-fn long() -> bool {
+pub(crate) fn long() -> bool {
     std::env::var_os("SHAREMAP_LONG").is_some_and(|value| value == "1")
 }
 
@@ -239,6 +241,42 @@ pub(crate) fn walked(name: &str, setup: &Setup, walks: u64) {
     println!("{name}: {walks} walks, {:.2} s", started.elapsed().as_secs_f64());
 }
 
+/// Visits every state of a setup, within its own bounds, which must have no violation; in the short form only the first
+/// states.
+#[track_caller]
+pub(crate) fn complete(name: &str, setup: &Setup) {
+    if leaves_out_searches() {
+        return;
+    }
+    let started = std::time::Instant::now();
+    let bound = setup.preemptions.map_or(String::new(), |most| format!(", {most} preemptions"));
+    match setup.search(if long() { usize::MAX } else { MOST }) {
+        Ok(Searched { states, complete }) => println!(
+            "{name}: {} {states} states, with {} deaths, {} stores in a buffer{bound}, {:.2} s",
+            if complete { "complete at" } else { "the first" },
+            setup.kills,
+            setup.buffer,
+            started.elapsed().as_secs_f64(),
+        ),
+        Err(failure) => panic!("{name}: {failure:?}"),
+    }
+}
+
+/// Searches a setup for its planted fault, and then walks at random, unless all states are known. Returns what was
+/// found.
+pub(crate) fn found(setup: &Setup) -> Option<String> {
+    // A panic in the check of a final state is a finding as well.
+    let search = catch_unwind(AssertUnwindSafe(|| setup.search(FOUND_WITHIN)));
+    match search {
+        Ok(Ok(Searched { complete: true, .. })) if setup.preemptions.is_none() => return None,
+        Ok(Ok(_)) => {}
+        Ok(Err(failure)) => return Some(failure.what),
+        Err(_) => return Some("the check panics".to_owned()),
+    }
+    let free = setup.free();
+    (0..5_000).find_map(|seed| free.walk(seed).err()).map(|failure| failure.what)
+}
+
 /// Searches a setup for its planted fault, and then walks at random. The fault must be found.
 #[track_caller]
 pub(crate) fn caught(name: &str, setup: &Setup) {
@@ -246,14 +284,35 @@ pub(crate) fn caught(name: &str, setup: &Setup) {
         return;
     }
     let started = std::time::Instant::now();
-    let free = setup.free();
-    let walks = (0..5_000).map(|seed| free.walk(seed));
-    let mut failures =
-        setup.search(FOUND_WITHIN).err().into_iter().chain(walks.filter_map(Result::err));
-    match failures.next() {
-        Some(Failure { what, .. }) => {
-            println!("{name}: {what}, {:.2} s", started.elapsed().as_secs_f64());
-        }
+    match found(setup) {
+        Some(what) => println!("{name}: {what}, {:.2} s", started.elapsed().as_secs_f64()),
         None => panic!("{name}: not found"),
     }
+}
+
+/// A store that changes memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored {
+    /// The offset of the word of 8 bytes.
+    pub(crate) at: u64,
+    /// The word before and after.
+    pub(crate) words: [u64; 2],
+}
+
+/// Runs one process of a setup without buffers, alone and to its end. Returns its stores that change memory.
+pub(crate) fn stores_of(setup: &Setup, process: usize) -> Vec<Stored> {
+    let (mut state, mut stores) = (setup.initial(), Vec::new());
+    while !state.processes[process].done {
+        let event = Event::Step { process: process as u8, variant: 0 };
+        let (next, _, violation) = setup.apply(&state, event, &mut None);
+        assert_eq!(violation, None);
+        let Process { stores: number, stored, .. } = next.processes[process];
+        if number != state.processes[process].stores {
+            let at = stored & !7;
+            let words = [&state, &next].map(|state| state.memory.load(at, 8));
+            stores.push(Stored { at, words });
+        }
+        state = next;
+    }
+    stores
 }

@@ -17,7 +17,7 @@ use crate::sync::core::word::POISONED;
 pub(crate) struct Suspended;
 
 /// More operations than any step of a program has, in any order.
-const LONGEST: usize = 600;
+const LONGEST: usize = 2_000;
 
 /// A time after every deadline, in seconds.
 pub(crate) const LATE: u64 = 1 << 40;
@@ -48,6 +48,8 @@ pub(crate) struct Sim<'a> {
     pub(crate) late: Cell<Option<(u64, u64)>>,
     /// Whether a death was to be reported when the first word of two was loaded.
     pub(crate) owed: Cell<bool>,
+    /// What the word of [`Fault::LooksOnce`] was loaded as.
+    pub(crate) looked: Cell<Option<u64>>,
 }
 
 impl Sim<'_> {
@@ -120,15 +122,80 @@ impl Sim<'_> {
 
     pub(crate) fn load(&self, at: u64, size: u8) -> u64 {
         let watch = self.setup.watch;
-        self.turn("load", at, |live| Some(live.state.load(watch, self.me, at, size)))
+        let stale = match self.setup.fault {
+            Fault::Constant(process, word, value) if (process, word) == (self.me, at) => {
+                return value;
+            }
+            Fault::LooksOnce(process, word, _) if (process, word) == (self.me, at) => {
+                self.looked.get()
+            }
+            _ => None,
+        };
+        let value = match stale {
+            Some(value) => self.aside("look not again", at, |_| value),
+            None if (self.setup.private)(self.me, at) => {
+                self.aside("load of its own", at, |live| live.state.load(watch, self.me, at, size))
+            }
+            None => self.turn("load", at, |live| {
+                let now = live.state.load(watch, self.me, at, size);
+                let early = live.state.processes[self.me].early.as_ref();
+                let before = early.map_or(now, |memory| memory.load(at, size));
+                if before != now {
+                    live.variants = 2;
+                    if live.variant == 1 {
+                        return Some(before);
+                    }
+                    live.state.processes[self.me].early = None;
+                }
+                Some(now)
+            }),
+        };
+        if let Fault::LooksOnce(_, word, last) = self.setup.fault {
+            if at == word {
+                self.looked.set(Some(value));
+            } else if at == last {
+                self.looked.set(None);
+            }
+        }
+        value
+    }
+
+    /// Returns `true` if the next operation is executed now, and finds no place in the buffer for a store.
+    fn is_full(&self) -> bool {
+        let live = self.live.borrow();
+        let process = &live.state.processes[self.me];
+        live.cursor == process.log.len() && process.buffer.len() >= live.state.most_buffered
     }
 
     pub(crate) fn store(&self, store: Store) {
-        self.aside("store", store.at, |live| {
+        let execute = |live: &mut Live| {
             let watch = self.setup.watch;
             let state = &mut live.state;
+            // The number of the store, among those that change memory.
+            let is_change = state.most_buffered == 0
+                && state.load(watch, self.me, store.at, store.size) != store.value;
+            let number = is_change.then_some(state.processes[self.me].stores);
+            if is_change {
+                state.processes[self.me].stores += 1;
+                state.processes[self.me].stored = store.at;
+            }
             match self.setup.fault {
                 Fault::DropStore(at) if at == store.at => {}
+                Fault::DropNumber(process, dropped)
+                    if process == self.me && number == Some(dropped) => {}
+                Fault::SwapNumbers(process, first)
+                    if process == self.me && number == Some(first) =>
+                {
+                    state.processes[self.me].delayed = Some(store);
+                }
+                Fault::SwapNumbers(process, first)
+                    if process == self.me && number == Some(first + 1) =>
+                {
+                    state.buffer(watch, self.me, store);
+                    // Reaches memory by an event of its own.
+                    let each = &mut state.processes[self.me];
+                    each.buffer.extend(each.delayed.take());
+                }
                 Fault::SwapStores(first, _) if first == store.at => {
                     state.processes[self.me].delayed = Some(store);
                 }
@@ -139,7 +206,7 @@ impl Sim<'_> {
                     }
                 }
                 Fault::SplitStore(at) if at == store.at && store.size == 8 => {
-                    let half = |at, value| Store { at, size: 4, value: value & 0xffff_ffff };
+                    let half = |at, value| Store::new(at, 4, value & 0xffff_ffff);
                     state.buffer(watch, self.me, half(at, store.value));
                     state.buffer(watch, self.me, half(at + 4, store.value >> 32));
                 }
@@ -148,10 +215,19 @@ impl Sim<'_> {
                     let value = high | store.value & 0xffff;
                     state.buffer(watch, self.me, Store { value, ..store });
                 }
+                Fault::Wraps(at, counter, bits) if at == store.at => {
+                    let value = store.value & !(counter & !bits);
+                    state.buffer(watch, self.me, Store { value, ..store });
+                }
                 _ => state.buffer(watch, self.me, store),
             }
             store.value
-        });
+        };
+        match self.is_full() {
+            // The oldest store reaches memory, which other processes see.
+            true => self.turn("store", store.at, |live| Some(execute(live))),
+            false => self.aside("store", store.at, execute),
+        };
     }
 
     /// Executes a locked instruction, which drains the buffer first. `new` returns the value to store.
@@ -165,12 +241,13 @@ impl Sim<'_> {
         let watch = self.setup.watch;
         self.turn(name, at, |live| {
             live.state.drain(watch, self.me);
+            live.state.processes[self.me].early = None;
             let found = live.state.load(watch, self.me, at, size);
             if let Some(mut value) = new(found) {
                 if self.setup.fault == Fault::NoSequence(at) && value & 1 == 0 {
                     value = found & !1;
                 }
-                live.state.commit(watch, Store { at, size, value });
+                live.state.commit(watch, Store::new(at, size, value));
             }
             Some(found)
         })
@@ -180,7 +257,7 @@ impl Sim<'_> {
         match self.setup.fault {
             Fault::PlainSwap(plain) if plain == at => {
                 let found = self.load(at, size);
-                self.store(Store { at, size, value });
+                self.store(Store::new(at, size, value));
                 found
             }
             Fault::DropStore(dropped) if dropped == at => self.load(at, size),
@@ -198,7 +275,7 @@ impl Sim<'_> {
             Fault::Torn(torn) if torn == at => {
                 let found = self.load(at, size);
                 if found == current {
-                    self.store(Store { at, size, value: new });
+                    self.store(Store::new(at, size, new));
                 }
                 found
             }

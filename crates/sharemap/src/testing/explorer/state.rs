@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::memory::Memory;
 use crate::sync::core::word::{DIED, LANE as LANE_MASK, POISONED, UPGRADABLE, owner};
 
 /// The length of the shared object, unless a setup says more: lanes, then locks, then participants.
@@ -16,8 +17,8 @@ pub(crate) const SLOTS: u64 = 3;
 /// The length of a lane: the slots, and the number of the owning participant + 1.
 const LANE: u64 = 32;
 const TAKEN: u64 = 24;
-/// The largest number of stores in a processor's buffer.
-const BUFFER: usize = 8;
+/// The largest number of stores in a processor's buffer, unless a setup says otherwise.
+pub(crate) const BUFFER: usize = 8;
 
 /// Returns the offset of a lane's first slot.
 pub(crate) fn slots(lane: usize) -> u64 {
@@ -44,12 +45,29 @@ pub(crate) fn record(participant: usize) -> u64 {
     RECORDS + 4 * participant as u64
 }
 
-/// A store of 4 or 8 bytes.
+/// A store of 4 or 8 bytes; of none: a fence between stores.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Store {
     pub(crate) at: u64,
     pub(crate) size: u8,
     pub(crate) value: u64,
+    /// Not a release store: it may reach memory before the stores before it.
+    pub(crate) plain: bool,
+}
+
+impl Store {
+    /// A fence between stores.
+    pub(crate) const FENCE: Self = Self { at: 0, size: 0, value: 0, plain: false };
+
+    /// Returns a release store.
+    pub(crate) fn new(at: u64, size: u8, value: u64) -> Self {
+        Self { at, size, value, plain: false }
+    }
+
+    /// Returns `true` if this store has a byte in common with the `size` bytes at `at`.
+    fn meets(self, at: u64, size: u8) -> bool {
+        self.at < at + u64::from(size) && at < self.at + u64::from(self.size)
+    }
 }
 
 /// The values that a program keeps from one of its steps to the next.
@@ -69,6 +87,13 @@ pub(crate) struct Process {
     pub(crate) buffer: VecDeque<Store>,
     /// A store that is delayed until after another one, by a planted fault.
     pub(crate) delayed: Option<Store>,
+    /// The number of stores that changed memory, in setups without buffers.
+    pub(crate) stores: u32,
+    /// The offset of the last of them.
+    pub(crate) stored: u64,
+    /// The memory as it was when a copy out of it began, with no fence between loads since. Loads since may have been
+    /// made then.
+    pub(crate) early: Option<Memory>,
     pub(crate) asleep: Option<u64>,
     /// The word whose change ends the sleep.
     pub(crate) watched: Option<u64>,
@@ -89,6 +114,9 @@ impl Process {
             log: Vec::new(),
             buffer: VecDeque::new(),
             delayed: None,
+            stores: 0,
+            stored: 0,
+            early: None,
             asleep: None,
             watched: None,
             lane: None,
@@ -122,7 +150,7 @@ pub(crate) struct Ghost {
 
 #[derive(Clone, Debug)]
 pub(crate) struct State {
-    pub(crate) memory: Vec<u8>,
+    pub(crate) memory: Memory,
     pub(crate) processes: Vec<Process>,
     /// The kernel locks on the participants' slots: the holding process + 1.
     pub(crate) locks: [u8; MAX_PROCESSES],
@@ -136,6 +164,8 @@ pub(crate) struct State {
     pub(crate) last: u8,
     /// How often a process that could continue was preempted.
     pub(crate) preemptions: u8,
+    /// The largest number of stores in each buffer. Constant.
+    pub(crate) most_buffered: usize,
 }
 
 /// The words that the checks follow.
@@ -155,9 +185,9 @@ impl State {
             hash.0 = (hash.0 ^ n).wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(29);
             hash.1 = (hash.1.rotate_left(31) ^ n).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
         };
-        for word in self.memory.chunks_exact(8) {
-            number(u64::from_le_bytes(word.try_into().unwrap_or_default()));
-        }
+        let (first, second) = self.memory.hash();
+        number(first);
+        number(second);
         for process in &self.processes {
             number(
                 u64::from(process.alive)
@@ -173,9 +203,11 @@ impl State {
             process.log.iter().for_each(|&n| number(n));
             number(process.buffer.len() as u64);
             for store in process.buffer.iter().chain(&process.delayed) {
-                number(store.at << 8 | u64::from(store.size));
+                number(store.at << 8 | u64::from(store.size) | u64::from(store.plain) << 4);
                 number(store.value);
             }
+            number(process.stores.into());
+            number(process.early.as_ref().map_or(1, |memory| memory.hash().0));
             number(process.asleep.or(process.watched).map_or(0, |at| at + 1));
         }
         let bytes = |bytes: &[u8]| bytes.iter().fold(0, |all, &byte| all << 8 | u64::from(byte));
@@ -193,10 +225,7 @@ impl State {
     }
 
     fn peek(&self, at: u64, size: u8) -> u64 {
-        let mut bytes = [0; 8];
-        let at = at as usize;
-        bytes[..size as usize].copy_from_slice(&self.memory[at..at + size as usize]);
-        u64::from_le_bytes(bytes)
+        self.memory.load(at, size)
     }
 
     /// Returns the word in memory. Buffered stores are ignored.
@@ -209,8 +238,7 @@ impl State {
     }
 
     pub(crate) fn set_32(&mut self, at: u64, value: u32) {
-        let at = at as usize;
-        self.memory[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        self.memory.store(at, 4, value.into());
     }
 
     /// Returns the live process that, according to memory, owns the lane that the word names.
@@ -223,6 +251,9 @@ impl State {
 
     /// Executes a store in memory, and updates the knowledge of the checks.
     pub(crate) fn commit(&mut self, watch: Watch, store: Store) {
+        if store.size == 0 {
+            return;
+        }
         if watch.word == Some(store.at) {
             let new = store.value as u32;
             if new & (LANE_MASK | DIED) == 0 {
@@ -235,8 +266,7 @@ impl State {
         if watch.selector == Some(store.at) {
             self.ghost.commits += 1;
         }
-        let (at, size) = (store.at as usize, store.size as usize);
-        self.memory[at..at + size].copy_from_slice(&store.value.to_le_bytes()[..size]);
+        self.memory.store(store.at, store.size, store.value);
         for process in &mut self.processes {
             if process.watched == Some(store.at) {
                 process.watched = None;
@@ -252,6 +282,26 @@ impl State {
         }
     }
 
+    /// Returns the positions in a process's buffer of the stores that may reach memory next: the oldest, and each
+    /// plain one that no fence and no store of the same bytes precedes.
+    pub(crate) fn drainable(&self, process: usize) -> impl Iterator<Item = u8> + '_ {
+        let buffer = &self.processes[process].buffer;
+        (0..buffer.len())
+            .filter(|&index| {
+                let store = buffer[index];
+                let holds = |before: &Store| before.size == 0 || before.meets(store.at, store.size);
+                index == 0 || store.plain && !buffer.range(..index).any(holds)
+            })
+            .map(|index| index as u8)
+    }
+
+    /// Executes the buffered store at a position in the buffer of a process.
+    pub(crate) fn drain_at(&mut self, watch: Watch, process: usize, index: usize) {
+        if let Some(store) = self.processes[process].buffer.remove(index) {
+            self.commit(watch, store);
+        }
+    }
+
     /// Executes all buffered stores of a process.
     pub(crate) fn drain(&mut self, watch: Watch, process: usize) {
         while !self.processes[process].buffer.is_empty() {
@@ -261,7 +311,11 @@ impl State {
 
     /// Adds a plain store to the buffer of a process.
     pub(crate) fn buffer(&mut self, watch: Watch, process: usize, store: Store) {
-        if self.processes[process].buffer.len() == BUFFER {
+        if self.most_buffered == 0 {
+            self.drain(watch, process);
+            return self.commit(watch, store);
+        }
+        if self.processes[process].buffer.len() == self.most_buffered {
             self.drain_one(watch, process);
         }
         self.processes[process].buffer.push_back(store);
@@ -269,12 +323,12 @@ impl State {
 
     /// Returns what the process loads: its own last buffered store, or memory.
     pub(crate) fn load(&mut self, watch: Watch, process: usize, at: u64, size: u8) -> u64 {
-        let end = at + u64::from(size);
-        for store in self.processes[process].buffer.iter().rev() {
+        let each = &self.processes[process];
+        for store in each.delayed.iter().chain(each.buffer.iter().rev()) {
             if store.at == at && store.size == size {
                 return store.value;
             }
-            if store.at < end && at < store.at + u64::from(store.size) {
+            if store.meets(at, size) {
                 // A store of another size is not forwarded: the processor waits for its buffer.
                 self.drain(watch, process);
                 break;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{FORMS, HEAP, Moment, Operation, area, check, script};
+use super::{FORMS, Moment, script};
 use crate::segment::census;
 use crate::segment::heap::SpanKind;
 use crate::segment::tests::prefix::{Access, Hole, Prefix};
+use crate::segment::tests::small::{HEAP, Operation, area, check};
 use crate::testing::leaves_out_searches;
 
 /// How a store that was left out was noticed.
@@ -34,7 +35,7 @@ fn is_free_block(moment: &Moment, at: u64) -> bool {
     let blocks = HEAP.blocks(span, entry.class);
     let Some(from) = at.checked_sub(blocks.at) else { return false };
     let block = blocks.at + from / blocks.size * blocks.size;
-    let census = census::take(&machine, HEAP, &[area(&machine)]).unwrap();
+    let census = census::take(&machine, HEAP, &[area(&machine, 0)]).unwrap();
     !census.allocated.contains(&block)
 }
 

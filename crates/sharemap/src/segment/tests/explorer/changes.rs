@@ -1,11 +1,11 @@
 //! Changes in the explorer: no change lost, none half, with deaths of writers and recoverers.
 
-use super::prefix::Prefix;
-use super::toy::{self, ONES, RUN, Reader, SPACE, TWOS, area, lock};
 use crate::error::Result;
 use crate::peer::Machine;
 use crate::segment::completion::complete;
 use crate::segment::lane_area::LaneArea;
+use crate::segment::tests::prefix::Prefix;
+use crate::segment::tests::toy::{self, ONES, RUN, Reader, SPACE, TWOS, area, lock};
 use crate::testing::explorer::search::{caught, sound, walked};
 use crate::testing::explorer::sim::Sim;
 use crate::testing::explorer::state::{Carry, State};
@@ -48,6 +48,8 @@ fn writes<const KIND: usize, const ROUNDS: u32>(sim: &Sim<'_>, step: u32, _: &mu
 fn reads<const READER: u8>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bool {
     match step {
         0 => {
+            // Begins at any moment.
+            sim.nap(std::time::Duration::ZERO);
             sim.ghost(|ghost| {
                 carry[0] = ghost.count[COMPLETED[0]].into();
                 carry[1] = ghost.count[COMPLETED[1]].into();
@@ -81,7 +83,7 @@ fn recover(sim: &Sim<'_>, _: u64, what: u64, lane: u32) -> Result<()> {
 
 /// Checks a final state, after the changes of dead lanes are completed.
 fn last(state: &State) -> std::result::Result<(), String> {
-    let machine = Prefix::of(&state.memory);
+    let machine = Prefix::of(&state.memory.image());
     for (lane, process) in state.processes.iter().enumerate() {
         if !process.alive {
             complete(&machine, &SPACE, area(lane as u32)).map_err(|error| error.to_string())?;
