@@ -8,7 +8,8 @@ mod steps;
 
 use std::hint::black_box;
 
-use sharemap::{Location, MappingMut, Mutex, RwLock, Shared};
+use sharemap::containers::HashMap;
+use sharemap::{Location, MappingMut, Mutex, RwLock, Segment, Shared};
 
 use crate::reason::{Reason, why};
 use steps::Steps;
@@ -29,6 +30,12 @@ const WRITE: Budget = Budget { name: "rwlock: write, add 1, unlock", limit: 76 }
 const GET: Budget = Budget { name: "view: get of a u64", limit: 16 };
 const SET: Budget = Budget { name: "view: set of a u64", limit: 15 };
 const FOLD: Budget = Budget { name: "view: fold of 16 KiB of u64", limit: 2024 };
+
+// Some more than usual: by the seed, a tag can be like another key's.
+const FIND: Budget = Budget { name: "map: get of a u64 that is present", limit: 106 };
+const MISS: Budget = Budget { name: "map: get of a u64 that is absent", limit: 101 };
+const FIND_TEXT: Budget = Budget { name: "map: get by a str of 18 bytes", limit: 320 };
+const NAMED: Budget = Budget { name: "segment: named value", limit: 416 };
 
 /// Counts every operation. Fails if one takes more instructions than its limit.
 pub fn run() -> Result<(), Reason> {
@@ -85,6 +92,7 @@ fn operations() -> Result<Vec<(Budget, Operation)>, Reason> {
     let map = Box::leak(Box::new(MappingMut::anonymous(1 << 16).map_err(why)?));
     let view = &*Box::leak(Box::new(map.view::<u64>().map_err(why)?));
     let block = &*Box::leak(Box::new(map.view_at::<u64>(0, 2048).map_err(why)?));
+    let (segment, words, texts) = &*Box::leak(Box::new(maps()?));
     macro_rules! repeated {
         ($($operation:tt)*) => {
             Box::new(move |repeats| {
@@ -110,6 +118,13 @@ fn operations() -> Result<Vec<(Budget, Operation)>, Reason> {
         (WRITE, repeated! { *black_box(object).2.write().unwrap() += 1; }),
         (GET, repeated! { black_box(black_box(view).get(black_box(7)).unwrap()); }),
         (SET, repeated! { black_box(view).set(black_box(7), 1).unwrap(); }),
+        (FIND, repeated! { black_box(black_box(words).get(black_box(&1)).unwrap()); }),
+        (MISS, repeated! { black_box(black_box(words).get(black_box(&u64::MAX)).unwrap()); }),
+        (FIND_TEXT, repeated! { black_box(black_box(texts).get(black_box(NAME)).unwrap()); }),
+        (
+            NAMED,
+            repeated! { black_box(black_box(segment).value::<u64>(black_box(NAME)).unwrap()); },
+        ),
         (
             FOLD,
             repeated! {
@@ -120,4 +135,23 @@ fn operations() -> Result<Vec<(Budget, Operation)>, Reason> {
             },
         ),
     ])
+}
+
+/// A name of 18 bytes.
+const NAME: &str = "object/name/123456";
+
+type Maps = (Segment, HashMap<u64, u64>, HashMap<str, u64>);
+
+/// Makes a segment with a named value, a map of words, and one of text with one key.
+fn maps() -> Result<Maps, Reason> {
+    let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26).map_err(why)?;
+    segment.set_value(NAME, &7_u64).map_err(why)?;
+    let words = segment.hash_map("words").map_err(why)?;
+    // So many that each lock has a page.
+    for key in 0..500 {
+        words.insert(&key, &7).map_err(why)?;
+    }
+    let texts = segment.hash_map("texts").map_err(why)?;
+    texts.insert(NAME, &7).map_err(why)?;
+    Ok((segment, words, texts))
 }

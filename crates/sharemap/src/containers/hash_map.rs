@@ -3,12 +3,15 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{ErrorKind, Result};
 use crate::mapping::MappingMut;
-use crate::peer::Session;
-use crate::segment::map::{Existing, Extent, Form, Inserted, Key, Map, Shape, Value};
+use crate::peer::{Session, TypedSpan};
+use crate::segment::map::{
+    Existing, Extent, Form, Inserted, Key, Map, PROBES, Places, Root, Shape, Source, TOGETHER,
+    Value,
+};
 use crate::segment::{self, Segment, Stored, description, fits_word, word_of};
 use crate::view::View;
 
@@ -46,17 +49,21 @@ use crate::view::View;
 /// # Ok(()) }
 /// ```
 pub struct HashMap<K: Stored + ?Sized, V: Stored + ?Sized> {
-    pub(super) segment: Segment,
+    /// Before the segment, so that it is dropped first: the session detaches with the segment's opening.
     state: Arc<State>,
+    pub(super) segment: Segment,
     of: PhantomData<fn(&K) -> &V>,
 }
 
 /// What clones of a handle share.
 #[derive(Debug)]
 struct State {
+    root: TypedSpan<Root>,
     shape: Shape,
     /// The map's directory, as this process saw it last.
     directory: AtomicU64,
+    /// The [`Places`] of its words, as lookups at once use them.
+    places: AtomicU64,
 }
 
 impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
@@ -161,8 +168,10 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
 
     fn over(segment: &Segment, shape: Shape) -> Result<Self> {
         let shape = shape.require_form(Self::FORM).map_err(|error| segment.named(error))?;
-        let state = Arc::new(State { shape, directory: AtomicU64::new(0) });
-        Ok(Self { segment: segment.clone(), state, of: PhantomData })
+        let root = segment.root_of(&shape)?;
+        let (directory, places) = (AtomicU64::new(0), AtomicU64::new(Places::NONE.0));
+        let state = Arc::new(State { root, shape, directory, places });
+        Ok(Self { state, segment: segment.clone(), of: PhantomData })
     }
 
     /// Returns a copy of the value of a key; `None` if the key is absent.
@@ -189,7 +198,7 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     /// ```
     #[inline]
     pub fn get(&self, key: &K) -> Result<Option<V::Owned>> {
-        self.get_hashed(&self.map(), &self.key(key), key)
+        self.get_hashed(&self.key(key), key)
     }
 
     /// Returns copies of the values of several keys, in the order of the keys.
@@ -211,13 +220,20 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     /// # Ok(()) }
     /// ```
     pub fn get_many<const N: usize>(&self, keys: [&K; N]) -> Result<[Option<V::Owned>; N]> {
-        let map = self.map();
-        let hashed = keys.map(|key| self.key(key));
-        // First all words of the directory, then all buckets, and then the lookups.
-        map.prefetch(&hashed);
         let mut values = [const { None }; N];
-        for ((value, hashed), key) in values.iter_mut().zip(&hashed).zip(keys) {
-            *value = self.get_hashed(&map, hashed, key)?;
+        match Self::FORM {
+            Form::Words => {
+                for (keys, values) in keys.chunks(TOGETHER).zip(values.chunks_mut(TOGETHER)) {
+                    self.get_words(keys, values)?;
+                }
+            }
+            Form::Values | Form::Keys => {
+                let hashed = keys.map(|key| self.key(key));
+                self.map().prefetch_blocks(self.source(), &hashed);
+                for ((value, hashed), key) in values.iter_mut().zip(&hashed).zip(keys) {
+                    *value = self.get_hashed(hashed, key)?;
+                }
+            }
         }
         Ok(values)
     }
@@ -479,13 +495,14 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     ) -> Result<Inserted<R>> {
         let (key, bytes) = (self.key(key), value.stored_bytes());
         // What memory is slow to deliver arrives while the change begins.
-        self.map().prefetch(std::slice::from_ref(&key));
+        let map = self.map();
+        map.prefetch(map.places(), &key);
         // Here, where the length is known.
         let word = if Self::FORM == Form::Words { word_of(bytes) } else { 0 };
         self.segment.with(|allocator| match Self::FORM {
-            Form::Words => self.map().insert_word(allocator, &key, word, existing, &mut read),
+            Form::Words => map.insert_word(allocator, &key, word, existing, &mut read),
             Form::Values | Form::Keys => {
-                self.map().insert_block(allocator, &key, bytes, existing, None, &mut read)
+                map.insert_block(allocator, &key, bytes, existing, None, &mut read)
             }
         })
     }
@@ -493,6 +510,13 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     #[inline]
     pub(super) fn map(&self) -> Map<'_, Session> {
         self.segment.map(&self.state.shape, &self.state.directory)
+    }
+
+    #[inline(always)]
+    fn source(&self) -> Source<'_> {
+        let State { root, places, .. } = &*self.state;
+        let places = Places(places.load(Ordering::Relaxed));
+        Source { memory: root.memory(), root: root.window(), places }
     }
 
     #[inline]
@@ -506,21 +530,61 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
 
     /// Returns a copy of the value of `key`, whose hash is known.
     #[inline(always)]
-    fn get_hashed(
-        &self,
-        map: &Map<'_, Session>,
-        hashed: &Key<'_>,
-        key: &K,
-    ) -> Result<Option<V::Owned>> {
-        match map.get_at_once(Self::FORM, hashed, |value| self.copy_out(value).ok()) {
+    fn get_hashed(&self, hashed: &Key<'_>, key: &K) -> Result<Option<V::Owned>> {
+        match self.at_once(0, hashed) {
             Some(found) => Ok(found),
             // The key as the caller has it, so that what is above stays in registers.
             None => self.get_slowly(key),
         }
     }
 
+    /// Looks up a key in its own bucket and in so many `further` ones. Returns `None` if that does not tell.
+    #[inline(always)]
+    fn at_once(&self, further: u64, key: &Key<'_>) -> Option<Option<V::Owned>> {
+        match Self::FORM {
+            Form::Words => {
+                self.map().word_at_once(self.source(), further, key, |word| V::of_word(word).ok())
+            }
+            Form::Values | Form::Keys => {
+                self.map().block_at_once(self.source(), Self::FORM, further, key, |mut glimpse| {
+                    let (memory, len) = (self.state.root.memory(), glimpse.value.len);
+                    segment::copy_out_at_once::<V>(memory, &mut glimpse, 0, len)
+                })
+            }
+        }
+    }
+
+    /// Looks up at most [`TOGETHER`] keys, in a map of words.
+    #[inline(always)]
+    fn get_words(&self, keys: &[&K], values: &mut [Option<V::Owned>]) -> Result<()> {
+        let told = self.map().words_at_once(
+            self.source(),
+            keys.len(),
+            |index| self.key(keys[index]),
+            |index, word| {
+                values[index] = V::of_word(word).ok();
+                values[index].is_some()
+            },
+        );
+        for (index, (key, value)) in keys.iter().zip(values).enumerate() {
+            if told >> index & 1 == 0 {
+                *value = self.get_slowly(key)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
     fn get_slowly(&self, key: &K) -> Result<Option<V::Owned>> {
-        let found = self.map().get(&self.key(key), |value| self.copy_out(value));
+        let hashed = self.key(key);
+        if let Some(found) = self.at_once(PROBES, &hashed) {
+            return Ok(found);
+        }
+        let map = self.map();
+        let found = map.get(&hashed, |value| self.copy_out(value));
+        // The directory may be another one now.
+        self.state.places.store(map.places().0, Ordering::Relaxed);
         found.map_err(|error| self.segment.named(error))
     }
 
@@ -566,7 +630,7 @@ fn text<K: Stored + ?Sized, V: Stored + ?Sized>() -> String {
 
 impl<K: Stored + ?Sized, V: Stored + ?Sized> Clone for HashMap<K, V> {
     fn clone(&self) -> Self {
-        Self { segment: self.segment.clone(), state: Arc::clone(&self.state), of: PhantomData }
+        Self { state: Arc::clone(&self.state), segment: self.segment.clone(), of: PhantomData }
     }
 }
 

@@ -87,10 +87,10 @@ pub(crate) unsafe fn load_by<V: Vectors, T: Element>(
     }
 }
 
-/// Prefetches the cache line of an address, which may be unmapped: a prefetch never faults.
+/// Prefetches the cache line `AT` bytes behind an address, which may be unmapped: a prefetch never faults.
 #[inline(always)]
-pub(crate) fn prefetch(address: *const u8) {
-    arch::prefetch(address);
+pub(crate) fn prefetch<const AT: usize>(address: *const u8) {
+    arch::prefetch::<AT>(address);
 }
 
 /// Stores an element's bytes, in order. Elements of 1, 2, 4 and 8 bytes are stored by one instruction.

@@ -19,6 +19,7 @@ use crate::peer::machine::{
 };
 use crate::peer::memory::Memory;
 use crate::peer::session::Session;
+use crate::peer::window::Window;
 use crate::sys::fence;
 
 /// A type that determines the length of a part of an object.
@@ -54,6 +55,20 @@ impl<E: FixedLen> TypedSpan<E> {
         let address = session.memory.at(at, E::LEN)?;
         let key = AtomicU64::new(session.key);
         Ok(Self { session: Arc::clone(session), key, at, address, extent: PhantomData })
+    }
+
+    /// Returns the memory of the object.
+    #[inline(always)]
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.session.memory
+    }
+
+    /// Returns the first bytes of the part.
+    #[inline(always)]
+    pub(crate) fn window<const LEN: u64>(&self) -> Window<'_, LEN> {
+        const { assert!(LEN <= E::LEN) }
+        // SAFETY: `new` has checked the bounds, and the session lives as long as the borrow.
+        unsafe { Window::new(self.memory(), self.address) }
     }
 
     /// Returns access to the part for one operation.

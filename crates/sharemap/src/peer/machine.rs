@@ -158,14 +158,6 @@ pub(crate) trait Machine {
 
     /// Loads a word of 64 bits.
     fn load_64(&self, at: u64) -> Result<u64>;
-    /// Prefetches the cache line of an offset, which may be anything.
-    #[inline(always)]
-    fn prefetch(&self, _at: u64) {}
-    /// Loads a word of 64 bits. Returns `None` for any error.
-    #[inline(always)]
-    fn try_load_64(&self, at: u64) -> Option<u64> {
-        self.load_64(at).ok()
-    }
     /// Stores a word of 64 bits by a plain release store.
     fn store_64(&self, at: u64, value: u64) -> Result<()>;
     /// Replaces a word of 64 bits. Returns its previous value.

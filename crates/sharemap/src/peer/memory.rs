@@ -32,6 +32,8 @@ pub(crate) struct Memory {
     last_4: u64,
     /// The last offset of a word of 8 bytes within the object.
     last_8: u64,
+    /// The last offset of 128 bytes within the object.
+    last_128: u64,
     /// The length in bytes; at least that of a header. The reservation, if the object may grow.
     len: u64,
     is_growable: bool,
@@ -123,6 +125,7 @@ impl Memory {
             base,
             last_4: len - 4,
             last_8: len - 8,
+            last_128: len - 128,
             len,
             is_growable: reserve != 0,
             path: path.map(Into::into),
@@ -192,10 +195,22 @@ impl Memory {
         }
     }
 
+    /// Returns the address of `LEN` bytes at offset `at`; `None` if they are out of bounds.
+    #[inline(always)]
+    pub(super) fn address_of<const LEN: u64>(&self, at: u64) -> Option<*mut u8> {
+        let last = match LEN {
+            // Precomputed, for lookups.
+            8 => self.last_8,
+            128 => self.last_128,
+            _ => self.len.checked_sub(LEN)?,
+        };
+        (at <= last).then(|| self.base.wrapping_add(at as usize))
+    }
+
     /// Prefetches the cache line of an offset, which may be anything.
     #[inline]
     pub(crate) fn prefetch(&self, at: u64) {
-        guard::prefetch(self.base.wrapping_add(at as usize));
+        guard::prefetch::<0>(self.base.wrapping_add(at as usize));
     }
 
     /// Calls `access`, which makes guarded accesses at `address`, and returns its result.
@@ -280,20 +295,6 @@ impl Memory {
             see(index, unsafe { u32::load(address, &mut fault) });
         }
         if fault == 0 { Ok(()) } else { Err(self.fault(fault)) }
-    }
-
-    /// Loads a word with acquire ordering, once. Returns `None` for any error.
-    ///
-    /// Callers that handle errors elsewhere need no room for one.
-    #[inline(always)]
-    pub(crate) fn try_load_64(&self, at: u64) -> Option<u64> {
-        if at > self.last_8 {
-            return None;
-        }
-        let mut fault = 0;
-        // SAFETY: as for `load`.
-        let value = unsafe { u64::load(self.base.wrapping_add(at as usize), &mut fault) };
-        (fault == 0).then_some(value)
     }
 
     /// Stores a word with release ordering, by a plain store.

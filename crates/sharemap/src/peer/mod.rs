@@ -46,6 +46,7 @@ mod session;
 mod spinning;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub(crate) use checked_span::{CheckedSpan, FixedLen, TypedSpan};
 #[cfg(test)]
@@ -64,3 +65,6 @@ pub(crate) use opening::Opening;
 pub(crate) use options::{OpenOptions, Payload, PowerCuts, Unclean};
 pub(crate) use part::{Faults, Part};
 pub(crate) use session::Session;
+#[cfg(test)]
+pub(crate) use window::Simulated;
+pub(crate) use window::{Readable, Window};

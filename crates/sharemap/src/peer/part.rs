@@ -20,7 +20,7 @@ pub(crate) struct Part<'m, const LEN: u64> {
     memory: PhantomData<&'m Memory>,
 }
 
-/// The first failure of some accesses to [`Part`]s.
+/// The first failure of some accesses to [`Part`]s and [`Window`](super::Window)s.
 ///
 /// Accesses return no error, as a test after each costs time. Loads that failed return arbitrary values, and accesses
 /// after a failure may or may not be made. Callers [check](super::Machine::check_parts) before they rely on a loaded value, and
@@ -28,12 +28,18 @@ pub(crate) struct Part<'m, const LEN: u64> {
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     /// The address of the first fault; 0: none.
-    address: usize,
+    pub(super) address: usize,
     /// The first error of a simulated object.
     error: Option<Error>,
 }
 
 impl Faults {
+    /// Returns `true` if no access has failed.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.address == 0 && self.error.is_none()
+    }
+
     /// Returns the value of an access to a simulated object, or keeps its error. Makes no access after an error.
     pub(super) fn keep<T: Default>(&mut self, access: impl FnOnce() -> Result<T>) -> T {
         if self.error.is_some() {

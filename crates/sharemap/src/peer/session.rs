@@ -227,16 +227,6 @@ impl Machine for Session {
     }
 
     #[inline(always)]
-    fn prefetch(&self, at: u64) {
-        self.memory.prefetch(at);
-    }
-
-    #[inline(always)]
-    fn try_load_64(&self, at: u64) -> Option<u64> {
-        self.memory.try_load_64(at)
-    }
-
-    #[inline(always)]
     fn store_64(&self, at: u64, value: u64) -> Result<()> {
         self.memory.store(at, value)
     }

@@ -14,9 +14,9 @@ use std::cell::Cell;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::fingerprint_of;
-use crate::peer::{Machine, Session};
+use crate::peer::{Machine, Session, TypedSpan, Window};
 use crate::segment::heap::malformed;
-use crate::segment::map::{self, Form, Map, Value};
+use crate::segment::map::{self, Form, Glimpse, Map, Root, Source, Value};
 use crate::segment::segment::Segment;
 use crate::segment::stored::{Stored, description};
 
@@ -84,12 +84,13 @@ impl Head {
         Self::of_words([0, 8, 16, 24].map(word), value).ok_or_else(|| malformed(value.at))
     }
 
-    /// Returns the head of a value, or `None` for any error.
+    /// Returns the head of a value that was found at once.
     #[inline(always)]
-    fn try_load(session: &Session, value: Value) -> Option<Self> {
-        let word = |at: u64| session.try_load_64(value.at + at).map(u64::to_le);
-        match value.len >= HEAD {
-            true => Self::of_words([word(0)?, word(8)?, word(16)?, word(24)?], value),
+    fn glimpse(glimpse: &mut Glimpse<'_, '_>) -> Option<Self> {
+        let mut word = |at| glimpse.word(at).map(u64::to_le);
+        let words = [word(0)?, word(8)?, word(16)?, word(24)?];
+        match glimpse.value.len >= HEAD {
+            true => Self::of_words(words, glimpse.value),
             false => None,
         }
     }
@@ -129,22 +130,25 @@ thread_local! {
 }
 
 /// Returns the fingerprint of the description of a type.
-#[inline]
+#[inline(always)]
 pub(super) fn fingerprint<T: Stored + ?Sized>() -> [u8; 16] {
     match LAST.get() {
         Some((id, fingerprint)) if id == TypeId::of::<T>() => fingerprint,
-        _ => {
-            let fingerprint = fingerprint_of(&description::<T>());
-            LAST.set(Some((TypeId::of::<T>(), fingerprint)));
-            fingerprint
-        }
+        _ => other_fingerprint::<T>(),
     }
+}
+
+/// Returns the fingerprint of a type that this thread did not use last.
+#[cold]
+fn other_fingerprint<T: Stored + ?Sized>() -> [u8; 16] {
+    let fingerprint = fingerprint_of(&description::<T>());
+    LAST.set(Some((TypeId::of::<T>(), fingerprint)));
+    fingerprint
 }
 
 impl Segment {
     /// Calls `read` with a named value, after a check that its type has this fingerprint. `text` returns the
     /// description that was requested.
-    #[inline]
     pub(super) fn find_described<R>(
         &self,
         name: &str,
@@ -153,21 +157,33 @@ impl Segment {
         mut read: impl FnMut(Head, Value) -> Result<R>,
     ) -> Result<Option<R>> {
         let key = self.name_key(name)?;
-        let found = self.names().get_at_once(Form::Keys, &key, |value| {
-            let head = Head::try_load(self.session(), value)?;
-            let is_requested =
-                head.kind == NamedKind::Value.number() && head.fingerprint == *expected;
-            if is_requested { read(head, value).ok() } else { None }
-        });
-        if let Some(found) = found {
-            return Ok(found);
-        }
         let result = self.names().get(&key, |value| {
             let head = Head::load(self.session(), value)?;
             self.require(name, &head, value, NamedKind::Value, expected, &text)?;
             read(head, value)
         });
         result.map_err(|error| self.named(error))
+    }
+
+    /// Calls `read` like [`find_described`](Self::find_described), at most once. Returns `None` if that does not tell,
+    /// for any reason.
+    #[inline(always)]
+    pub(super) fn find_at_once<R>(
+        &self,
+        key: &map::Key<'_>,
+        expected: &[u8; 16],
+        read: impl FnOnce(Head, Glimpse<'_, '_>) -> Option<R>,
+    ) -> Option<Option<R>> {
+        let memory = self.session().memory();
+        let root = Window::at(memory, self.inner.names.root)?;
+        let names = self.names();
+        let source = Source { memory, root, places: names.places() };
+        names.block_at_once(source, Form::Keys, 0, key, |mut glimpse| {
+            let head = Head::glimpse(&mut glimpse)?;
+            let is_requested =
+                head.kind == NamedKind::Value.number() && head.fingerprint == *expected;
+            if is_requested { read(head, glimpse) } else { None }
+        })
     }
 
     /// Fails with `WrongKind` or `WrongType` unless an object is what is requested.
@@ -201,6 +217,11 @@ impl Segment {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// Returns the root of a map, for the map's lookups.
+    pub(crate) fn root_of(&self, shape: &map::Shape) -> Result<TypedSpan<Root>> {
+        TypedSpan::new(self.inner.opening.session(), shape.root).map_err(|error| self.named(error))
+    }
+
     /// Returns the offset of a root, if one may lie there.
     pub(super) fn checked_root(&self, root: u64) -> Result<u64> {
         let space = &self.inner.plan.space.changeable;
@@ -215,7 +236,7 @@ impl Segment {
         self.map(&self.inner.names, &self.inner.directory)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn name_key<'k>(&self, name: &'k str) -> Result<map::Key<'k>> {
         match name.len() {
             1..=LONGEST_NAME => Ok(self.inner.names.long_key(name.as_bytes())),

@@ -56,4 +56,4 @@ pub use offset::Offset;
 pub use report::{BlockStats, CheckReport, Damage, SegmentStats};
 pub use segment::Segment;
 pub use stored::Stored;
-pub(crate) use stored::{copy_out, description, fits_word, word_of};
+pub(crate) use stored::{copy_out, copy_out_at_once, description, fits_word, word_of};

@@ -6,7 +6,7 @@ use crate::segment::directory::{HEAD, Head, NamedKind, fingerprint};
 use crate::segment::map::{Existing, Inserted, Value};
 use crate::segment::offset::Offset;
 use crate::segment::segment::Segment;
-use crate::segment::stored::{Stored, copy_out, description};
+use crate::segment::stored::{Stored, copy_out, copy_out_at_once, description};
 
 impl Segment {
     /// Creates a named value.
@@ -123,10 +123,19 @@ impl Segment {
     /// ```
     #[doc(alias = "find")]
     pub fn value<T: Stored + ?Sized>(&self, name: &str) -> Result<Option<T::Owned>> {
-        self.find::<T, _>(name, |head, value| {
-            let (at, len) = head.value_place(value);
-            copy_out::<T>(self.session().memory(), at, len)
-        })
+        let memory = self.session().memory();
+        let found =
+            self.find_at_once(&self.name_key(name)?, &fingerprint::<T>(), |head, mut glimpse| {
+                let (_, len) = head.value_place(glimpse.value);
+                copy_out_at_once::<T>(memory, &mut glimpse, HEAD, len)
+            });
+        match found {
+            Some(found) => Ok(found),
+            None => self.find::<T, _>(name, |head, value| {
+                let (at, len) = head.value_place(value);
+                copy_out::<T>(memory, at, len)
+            }),
+        }
     }
 
     /// Returns the offset of a named value of fixed length; `None` if no object has the name.
@@ -148,7 +157,14 @@ impl Segment {
     /// # Ok(()) }
     /// ```
     pub fn offset<T: Stored>(&self, name: &str) -> Result<Option<Offset<T>>> {
-        self.find::<T, _>(name, |_, value| Ok(Offset::of(self.inner.tag, value.at + HEAD)))
+        let offset = |value: Value| Offset::of(self.inner.tag, value.at + HEAD);
+        let found = self.find_at_once(&self.name_key(name)?, &fingerprint::<T>(), |_, glimpse| {
+            Some(offset(glimpse.value))
+        });
+        match found {
+            Some(found) => Ok(found),
+            None => self.find::<T, _>(name, |_, value| Ok(offset(value))),
+        }
     }
 
     /// Returns the bytes of a named value of the type that `text` describes, like [`value`](Self::value), for programs
@@ -167,6 +183,7 @@ impl Segment {
     }
 
     /// Calls `read` with a named value, after a check of its type.
+    #[cold]
     fn find<T: Stored + ?Sized, R>(
         &self,
         name: &str,

@@ -410,7 +410,7 @@ impl Inner {
             LAST.with(|last| (last.key.get(), last.area.get(), last.slot.get()));
         let is_announced = key == session.key()
             && session.is_own(area.lane)
-            && session.try_load_64(slot) == Some(area.announcement())
+            && session.load_64(slot)? == area.announcement()
             && !is_busy(session, area)?;
         match is_announced {
             true => Ok(area),

@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Shareable};
 use crate::peer::Memory;
+use crate::segment::map::Glimpse;
 use crate::view::View;
 
 /// A type of which a segment holds values: keys, values of containers, named values.
@@ -149,6 +150,27 @@ pub(crate) fn copy_out<T: Stored + ?Sized>(memory: &Memory, at: u64, len: u64) -
         Some(size @ 1..=8) if size as u64 == len => T::of_word(memory.load(at)?),
         _ => T::copy_out(memory.view(at, len)?),
     }
+}
+
+/// Copies a value of `len` bytes out of a block that was found at once, at offset `at` in the block's value. Returns
+/// `None` for any error.
+#[inline(always)]
+pub(crate) fn copy_out_at_once<T: Stored + ?Sized>(
+    memory: &Memory,
+    glimpse: &mut Glimpse<'_, '_>,
+    at: u64,
+    len: u64,
+) -> Option<T::Owned> {
+    match T::LEN {
+        Some(size @ 1..=8) if size as u64 == len => T::of_word(glimpse.word(at)?).ok(),
+        _ => copy_long::<T>(memory, glimpse.value.at + at, len),
+    }
+}
+
+/// Copies a value out that is not one word, apart from the straight code.
+#[inline(never)]
+fn copy_long<T: Stored + ?Sized>(memory: &Memory, at: u64, len: u64) -> Option<T::Owned> {
+    copy_out::<T>(memory, at, len).ok()
 }
 
 /// Returns the text that describes a type, and is compared when an object is opened.

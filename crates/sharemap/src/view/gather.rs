@@ -63,6 +63,6 @@ impl<T: Element> View<'_, T> {
     /// Prefetches the element at `index`, which may be out of bounds: a prefetch never faults.
     #[inline(always)]
     fn prefetch(&self, index: usize) {
-        guard::prefetch(self.base.wrapping_add(index.wrapping_mul(size_of::<T>())));
+        guard::prefetch::<0>(self.base.wrapping_add(index.wrapping_mul(size_of::<T>())));
     }
 }

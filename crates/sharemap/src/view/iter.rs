@@ -166,7 +166,7 @@ where
             let mut buffer = Buffer::<T> { bytes: MaybeUninit::uninit(), aligned: [] };
             let elements: *mut MaybeUninit<T> = (&raw mut buffer.bytes).cast();
             if is_long {
-                guard::prefetch(view.at(next).wrapping_add(AHEAD));
+                guard::prefetch::<AHEAD>(view.at(next));
             }
             // SAFETY: so many elements are left in the view, and fit into the buffer, which is
             // aligned for them. The caller has made sure of the vectors.

@@ -118,7 +118,7 @@ impl Image {
                     return Some(self.bytes(value, len).to_vec());
                 }
             }
-            if probe == 0 && self.bytes(bucket + 15, 1)[0] & 0x80 == 0 {
+            if probe == 0 && self.bytes(bucket + 15, 1)[0] >> (hash / 8192 % 8) & 1 == 0 {
                 break;
             }
         }

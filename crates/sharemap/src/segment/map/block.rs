@@ -105,12 +105,11 @@ impl Block {
         Self::with_lens(machine.load_64(at + 8)?, at, space).ok_or_else(|| malformed(at))
     }
 
-    /// Returns the block that a word refers to, or `None` for any error.
+    /// Returns the block that a word refers to, whose second word is `lens`, if it lies in the segment.
     #[inline(always)]
-    pub(super) fn try_of<M: Machine>(machine: &M, space: &Space, word: Ref) -> Option<Self> {
-        let at = word.at();
-        match space.changeable.contains(&at) {
-            true => Self::with_lens(machine.try_load_64(at + 8)?, at, space),
+    pub(super) fn of_lens(lens: u64, word: Ref, space: &Space) -> Option<Self> {
+        match space.changeable.contains(&word.at()) {
+            true => Self::with_lens(lens, word.at(), space),
             false => None,
         }
     }
@@ -131,33 +130,6 @@ impl Block {
     /// Returns the key's offset and length.
     pub(super) fn key(self) -> (u64, u64) {
         (self.at + HEAD, self.key_len)
-    }
-
-    /// Returns `true` if the block has this key, and `None` for any error, or if the key is long.
-    #[inline(always)]
-    pub(super) fn try_has_key<M: Machine>(self, machine: &M, key: &[u8]) -> Option<bool> {
-        const LONG: usize = 64;
-        if self.key_len != key.len() as u64 {
-            return Some(false);
-        }
-        if key.len() > LONG {
-            return None;
-        }
-        let mut at = self.at + HEAD;
-        let mut words = key.chunks_exact(8);
-        for word in &mut words {
-            if machine.try_load_64(at)?.to_le() != hash::word(word) {
-                return Some(false);
-            }
-            at += 8;
-        }
-        let rest = words.remainder().len();
-        if rest == 0 {
-            return Some(true);
-        }
-        // A block's length is a multiple of 16, so that a whole word lies there.
-        let differing = machine.try_load_64(at)?.to_le() ^ hash::last_bytes(key, rest);
-        Some(differing << (64 - 8 * rest) == 0)
     }
 
     /// Returns `true` if the block has this key.

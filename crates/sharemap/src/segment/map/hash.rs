@@ -22,41 +22,50 @@ pub(super) fn of_fill(count: u64) -> u64 {
     fold(count, GOLDEN)
 }
 
-/// Returns the hash of the bytes of a key: of words of 8 bytes, little-endian, the last filled up with zeros.
+/// Returns the hash of the bytes of a key: of pairs of words of 8 bytes, little-endian, the last filled up with zeros.
 #[inline]
 pub(super) fn of_bytes(seed: u64, bytes: &[u8]) -> u64 {
     let mut hash = fold(seed ^ bytes.len() as u64, ROOT_3);
+    let mut add = |pair: u128| hash = fold(pair as u64 ^ hash, (pair >> 64) as u64 ^ GOLDEN);
     let mut pairs = bytes.chunks_exact(16);
-    for pair in &mut pairs {
-        hash = fold(word(&pair[..8]) ^ hash, word(&pair[8..]) ^ GOLDEN);
+    for whole in &mut pairs {
+        add(last_pair(whole, 16));
     }
-    let rest = pairs.remainder();
-    let (first, second) = match rest.len() {
-        0 => return fold(hash, ROOT_3),
-        len @ ..8 => (last_bytes(bytes, len), 0),
-        8 => (word(rest), 0),
-        len => (word(&rest[..8]), last_bytes(bytes, len - 8)),
-    };
-    hash = fold(first ^ hash, second ^ GOLDEN);
+    let rest = pairs.remainder().len();
+    if rest != 0 {
+        add(last_pair(bytes, rest));
+    }
     fold(hash, ROOT_3)
 }
 
-/// Returns the last `len` bytes of some, 1 to 7, as a word.
-#[inline]
-pub(super) fn last_bytes(bytes: &[u8], len: usize) -> u64 {
+/// Returns two words as one number.
+#[inline(always)]
+pub(super) fn pair(first: u64, second: u64) -> u128 {
+    u128::from(second) << 64 | u128::from(first)
+}
+
+/// Returns the last `len` bytes of some, 1 to 16, as a number.
+#[inline(always)]
+pub(super) fn last_pair(bytes: &[u8], len: usize) -> u128 {
     match bytes.last_chunk() {
-        Some(&last) => u64::from_le_bytes(last) >> (64 - 8 * len),
-        None => word(&bytes[bytes.len() - len..]),
+        Some(&last) => u128::from_le_bytes(last) >> (128 - 8 * len),
+        None => short(&bytes[bytes.len() - len..]),
     }
 }
 
-/// Returns up to 8 bytes as a word.
+/// Returns up to 15 bytes as a number, by words that overlap.
 #[inline]
-pub(super) fn word(bytes: &[u8]) -> u64 {
-    match bytes.first_chunk() {
-        Some(&whole) => u64::from_le_bytes(whole),
-        None => bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+fn short(bytes: &[u8]) -> u128 {
+    let shift = |width| 8 * (bytes.len() - width);
+    if let (Some(&first), Some(&last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        return u128::from(u64::from_le_bytes(first))
+            | u128::from(u64::from_le_bytes(last)) << shift(8);
     }
+    if let (Some(&first), Some(&last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        return u128::from(u32::from_le_bytes(first))
+            | u128::from(u32::from_le_bytes(last)) << shift(4);
+    }
+    bytes.iter().rev().fold(0, |number, &byte| number << 8 | u128::from(byte))
 }
 
 #[cfg(test)]
@@ -70,6 +79,20 @@ mod tests {
         assert_eq!(of_word(5, 5), 0);
         assert_eq!(of_bytes(0, b""), 0);
         assert_eq!(of_bytes(1, b""), fold(ROOT_3, ROOT_3));
+    }
+
+    #[test]
+    fn short_keys_are_filled_up_with_zeros() {
+        let bytes: [u8; 40] = std::array::from_fn(|index| 0x80 + index as u8);
+        for begin in 0..40 {
+            for len in 1..=16.min(40 - begin) {
+                let mut filled = [0; 16];
+                filled[..len].copy_from_slice(&bytes[begin..begin + len]);
+                let number = u128::from_le_bytes(filled);
+                assert_eq!(last_pair(&bytes[..begin + len], len), number, "{len} after {begin}");
+                assert_eq!(last_pair(&bytes[begin..begin + len], len), number, "{len} bytes");
+            }
+        }
     }
 
     #[test]

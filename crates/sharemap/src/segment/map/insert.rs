@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::block::{self, Block, Ref};
 use super::lookup::{Found, Value};
-use super::page::{ELSEWHERE, Entry, Page, TAGS, find_in, matching, tag};
+use super::page::{Entry, Page, TAGS, candidates, find_in, may_be_elsewhere, tag};
 use super::{Directory, Form, Key, Map};
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::Machine;
@@ -101,12 +101,12 @@ impl<M: Machine> Map<'_, M> {
     #[inline(always)]
     fn find_word(&self, page: Page, key: &Key<'_>, own: (u64, u64)) -> Result<Option<Found>> {
         let (bucket, tags) = own;
-        let found = matching(tags, tag(key.hash));
+        let found = candidates(tags, tag(key.hash));
         let found = find_in(self.machine, bucket, found, key.word, |entry| {
             let word = self.machine.load_64(entry.value())?;
             Ok(Some(Found { entry, word }))
         })?;
-        match found.is_none() && tags & ELSEWHERE != 0 {
+        match found.is_none() && may_be_elsewhere(tags, key.hash) {
             true => self.find(page, key),
             false => Ok(found),
         }

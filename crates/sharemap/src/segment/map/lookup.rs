@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::block::{Block, Ref};
-use super::page::{ELSEWHERE, Entry, Page, TAGS, matching, tag};
-use super::{Directory, Form, GENERATION, Key, Map};
+use super::page::{Entry, Page};
+use super::{Directory, Form, Key, Map};
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::Machine;
 
@@ -65,66 +65,6 @@ impl<M: Machine> Map<'_, M> {
             attempt += 1;
             self.pause(attempt)?;
         }
-    }
-
-    /// Looks up a key in the first of its buckets, by straight code for a map of this form. Returns `None` if that does
-    /// not tell, for any reason: then [`get`](Self::get) does.
-    ///
-    /// `read` is called at most once. It returns `None` for any error, or if it is too long for straight code.
-    #[inline(always)]
-    pub(crate) fn get_at_once<R>(
-        &self,
-        form: Form,
-        key: &Key<'_>,
-        read: impl FnOnce(Value) -> Option<R>,
-    ) -> Option<Option<R>> {
-        debug_assert_eq!(self.shape.form, form);
-        let machine = self.machine;
-        let place = match self.directory.load(Ordering::Relaxed) {
-            // Not looked up yet.
-            0 => return None,
-            word => Directory::of(word).place(key.hash),
-        };
-        let before = Ref(machine.try_load_64(place)?);
-        let bucket = self.try_page(before)?.bucket(key.hash, 0);
-        // The bucket's other line.
-        machine.prefetch(bucket + 64);
-        let tags = machine.try_load_64(bucket + TAGS)?;
-        let mut found = matching(tags, tag(key.hash));
-        let value = loop {
-            if found == 0 {
-                if tags & ELSEWHERE != 0 {
-                    return None;
-                }
-                break None;
-            }
-            let entry = Entry { bucket, index: found.trailing_zeros() / 8 };
-            if machine.try_load_64(entry.key())? == key.word {
-                let word = machine.try_load_64(entry.value())?;
-                if form == Form::Words {
-                    break Some(read(Value { word, at: entry.value(), len: 8 })?);
-                }
-                let block = Block::try_of(machine, self.space, Ref(word))?;
-                if form == Form::Keys && !block.try_has_key(machine, key.bytes)? {
-                    // Another key with the same hash.
-                    return None;
-                }
-                let value = read(Value { word, at: block.value_at(), len: block.value_len })?;
-                // The block may have been freed, and used again.
-                machine.fence_loads();
-                let is_same = machine.try_load_64(entry.value())? == word
-                    && entry.tag_in(machine.try_load_64(entry.tags())?) == tag(key.hash);
-                if !is_same {
-                    return None;
-                }
-                break Some(value);
-            }
-            found &= found - 1;
-        };
-        // The page may have been replaced, or the map removed, and the memory used for something else.
-        let is_same = machine.try_load_64(place)? == before.0
-            && machine.try_load_64(self.shape.root + GENERATION)? == self.shape.generation;
-        is_same.then_some(value)
     }
 
     #[inline]
@@ -201,29 +141,6 @@ impl<M: Machine> Map<'_, M> {
         }
         let value = Value { word: word.0, at: block.value_at(), len: block.value_len };
         read(value).map(Some)
-    }
-
-    /// Prefetches what lookups of these keys will load, or what their changes will.
-    #[inline]
-    pub(crate) fn prefetch(&self, keys: &[Key<'_>]) {
-        let directory = match self.directory.load(Ordering::Relaxed) {
-            // Not looked up yet.
-            0 => return,
-            word => Directory::of(word),
-        };
-        if keys.len() > 1 {
-            for key in keys {
-                self.machine.prefetch(directory.place(key.hash));
-            }
-        }
-        for key in keys {
-            let page = self.machine.try_load_64(directory.place(key.hash)).map(Ref);
-            if let Some(page) = page.and_then(|page| self.try_page(page)) {
-                let bucket = page.bucket(key.hash, 0);
-                self.machine.prefetch(bucket);
-                self.machine.prefetch(bucket + 64);
-            }
-        }
     }
 
     /// Returns the entry of a key. The caller holds the page's lock.

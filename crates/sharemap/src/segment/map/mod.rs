@@ -11,7 +11,8 @@
 //!                           another directory has replaced this one
 //! page       buckets of 128 bytes
 //! bucket     0  depth       in the first bucket of a page: the number of hash bits that all its keys share
-//!            8  tags        a byte for each entry: 0 empty, 1 removed, or a part of the hash; bit 63: keys lie elsewhere
+//!            8  tags        a byte for each entry: 0 empty, 1 removed, or a part of the hash; in the last byte a bit for
+//!                           each eighth of the hashes: keys with such hashes lie elsewhere
 //!            16 entries     7 x {key, value}
 //! ```
 //!
@@ -25,9 +26,10 @@
 //! The map's locks are a range of the table, chosen by the first bits of the hash. No page covers the keys of more
 //! than one lock: it would change under two locks.
 //!
-//! - `lookup` is what readers do, `insert`, `replace` and `merge` what writers do, `scan` reads page by page.
-//! - `removal` takes a map apart.
+//! - `lookup` is what readers do, and `at_once` the usual case of it. `scan` reads page by page.
+//! - `insert`, `replace` and `merge` are what writers do. `removal` takes a map apart.
 
+mod at_once;
 mod block;
 mod hash;
 mod insert;
@@ -42,12 +44,14 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::Machine;
+use crate::peer::{FixedLen, Machine};
 use crate::segment::heap::malformed;
 use crate::segment::lane_area::Space;
+pub(crate) use at_once::{Glimpse, Places, Source, TOGETHER};
 use block::Ref;
 pub(crate) use insert::{Also, Existing, Inserted};
 pub(crate) use lookup::Value;
+pub(crate) use page::PROBES;
 use page::Page;
 pub(super) use removal::remove_next;
 pub(crate) use scan::{Cursor, Extent};
@@ -63,6 +67,13 @@ pub(super) const NEXT: u64 = 24;
 pub(super) const FORM: u64 = 32;
 /// The length of a root.
 pub(super) const ROOT: u64 = 64;
+
+/// The root of a map, whose place stays its own.
+pub(crate) struct Root;
+
+impl FixedLen for Root {
+    const LEN: u64 = ROOT;
+}
 
 /// The number of buckets of the pages of maps in segments.
 const BUCKETS: u64 = 32;

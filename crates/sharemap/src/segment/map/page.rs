@@ -8,7 +8,7 @@ pub(crate) const BUCKET: u64 = 128;
 /// The number of entries of a bucket.
 pub(crate) const ENTRIES: u32 = 7;
 /// The number of buckets behind its own in which a key may lie.
-const PROBES: u64 = 3;
+pub(crate) const PROBES: u64 = 3;
 
 /// Offsets in a bucket.
 const DEPTH: u64 = 0;
@@ -17,11 +17,6 @@ const FIRST: u64 = 16;
 
 /// The tag of an entry that was removed.
 const REMOVED: u64 = 1;
-/// The bit of a bucket's tags that is set once a key of this bucket lies in another.
-pub(super) const ELSEWHERE: u64 = 1 << 63;
-/// The bytes of the tags.
-const BYTES: u64 = 0x00ff_ffff_ffff_ffff;
-
 /// A page of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Page {
@@ -57,7 +52,8 @@ impl Entry {
     /// Returns the first entry of a bucket with these tags that was never used; `None` if there is none.
     #[inline(always)]
     pub(super) fn unused(bucket: u64, tags: u64) -> Option<Self> {
-        let unused = matching(tags, 0);
+        // The lowest of these has the tag indeed: what looks like it lies above it.
+        let unused = candidates(tags, 0);
         (unused != 0).then(|| Self { bucket, index: unused.trailing_zeros() / 8 })
     }
 
@@ -103,14 +99,30 @@ pub(super) fn tag(hash: u64) -> u64 {
     (hash & 0xff).max(REMOVED + 1)
 }
 
-/// Returns the entries whose tag is `tag`, as the high bits of their bytes.
+/// Returns the bit of a bucket's tags that is set once a key with a hash like this one lies in another bucket than its
+/// own. One hash of eight is like this one.
 #[inline(always)]
-pub(super) fn matching(tags: u64, tag: u64) -> u64 {
-    const LOW: u64 = 0x0101_0101_0101_0101;
+fn elsewhere(hash: u64) -> u64 {
+    // By bits that choose neither the tag nor the bucket.
+    1 << (56 + (hash >> 13 & 7))
+}
+
+/// Returns `true` if a key with this hash may lie in another bucket than its own, which has these tags.
+#[inline(always)]
+pub(super) fn may_be_elsewhere(tags: u64, hash: u64) -> bool {
+    tags & elsewhere(hash) != 0
+}
+
+/// Returns the entries whose tag may be `tag`, as the high bits of their bytes: all that have it, and few others, which
+/// have other keys.
+#[inline(always)]
+pub(super) fn candidates(tags: u64, tag: u64) -> u64 {
+    const LOW: u64 = 0x0001_0101_0101_0101;
     const HIGH: u64 = LOW << 7;
-    // A byte is zero if its low bits carry nothing into the high one, which is not set itself. No carry leaves a byte.
-    let differing = (tags ^ (LOW * tag)) | !BYTES;
-    !(((differing & !HIGH) + !HIGH) | differing) & HIGH
+    // A byte that is zero borrows from the next one. If that is 1, it looks like zero as well: its tag differs in the
+    // lowest bit, so that it is neither 0 nor 1, and the entry has a key of another hash.
+    let differing = tags ^ (LOW * tag);
+    differing.wrapping_sub(LOW) & !differing & HIGH
 }
 
 /// Returns the first entry of a bucket, among those of `found`, as in [`Page::find`].
@@ -163,11 +175,11 @@ impl Page {
         for probe in 0..1 + self.probes() {
             let bucket = self.bucket(hash, probe);
             let tags = machine.load_64(bucket + TAGS)?;
-            let found = find_in(machine, bucket, matching(tags, tag(hash)), key, &mut is_same)?;
+            let found = find_in(machine, bucket, candidates(tags, tag(hash)), key, &mut is_same)?;
             if found.is_some() {
                 return Ok(found);
             }
-            if probe == 0 && tags & ELSEWHERE == 0 {
+            if probe == 0 && !may_be_elsewhere(tags, hash) {
                 break;
             }
         }
@@ -200,7 +212,7 @@ impl Page {
         let home = self.bucket(hash, 0);
         if entry.bucket != home {
             // Before the key is there: a reader that does not find it here looks on. Harmless if nothing follows.
-            machine.store_64(home + TAGS, machine.load_64(home + TAGS)? | ELSEWHERE)?;
+            machine.store_64(home + TAGS, machine.load_64(home + TAGS)? | elsewhere(hash))?;
         }
         entry.fill(machine, key, value)?;
         Ok(entry.with_tag(machine.load_64(entry.tags())?, tag(hash)))
@@ -264,5 +276,33 @@ impl Page {
             len += used.count() as u64;
         }
         Ok(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::map::hash;
+
+    #[test]
+    fn candidates_are_all_entries_with_the_tag_and_few_others() {
+        for number in 0..100_000 {
+            let mut tags = hash::of_word(7, number);
+            let tag = tag(number);
+            if number % 3 == 0 {
+                // The tag, and below or above it one that differs in the lowest bit.
+                let entry = Entry { bucket: 0, index: (number % 7) as u32 };
+                let next = Entry { bucket: 0, index: (number % 7 + 1) as u32 % ENTRIES };
+                tags = next.with_tag(entry.with_tag(tags, tag), tag ^ 1);
+            }
+            let found = candidates(tags, tag);
+            assert_eq!(found & !0x0080_8080_8080_8080, 0, "{tags:#x}");
+            for index in 0..ENTRIES {
+                let there = Entry { bucket: 0, index }.tag_in(tags);
+                let is_found = found >> (8 * index + 7) & 1 != 0;
+                assert!(is_found || there != tag, "{tags:#x} lacks {tag:#x}");
+                assert!(!is_found || there | 1 == tag | 1, "{tags:#x} has no {tag:#x}");
+            }
+        }
     }
 }

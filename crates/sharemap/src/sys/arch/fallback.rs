@@ -33,7 +33,7 @@ fn note(address: *const u8, done: usize, wanted: usize, fault: &mut usize) {
 }
 
 /// Does nothing, because the processor may not have prefetches.
-pub(crate) fn prefetch(_: *const u8) {}
+pub(crate) fn prefetch<const AT: usize>(_: *const u8) {}
 
 macro_rules! plain {
     ($($load:ident, $store:ident, $type:ty;)*) => { $(

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::{announce, recover, recover_last, recovers};
 use crate::error::Result;
-use crate::peer::Machine;
+use crate::peer::{Machine, Simulated, Window};
 use crate::segment::heap::malformed;
-use crate::segment::map::{self, Form, Map};
+use crate::segment::map::{self, Form, Map, Source};
 use crate::segment::tests::prefix::Prefix;
 use crate::segment::tests::small::{
     self, Handle, KEYS, Operation, ROOT, area, check, is_in_area, space,
@@ -178,7 +178,15 @@ pub(super) fn look_up<S: Script>(sim: &Sim<'_>, how: How) -> Result<Option<u64>>
             let image = sim.setup.image.as_ref().expect("scripts begin with an image");
             let directory = u64::from_le_bytes(*image[ROOT as usize..].first_chunk().unwrap());
             handle.directory.store(directory, std::sync::atomic::Ordering::Relaxed);
-            if let Some(value) = map.get_at_once(S::FORM, key, |found| read(found).ok()) {
+            let memory = &Simulated(sim);
+            let root = Window::at(memory, ROOT).expect("the root lies in the memory");
+            let source = Source { memory, root, places: map.places() };
+            let found = match S::FORM {
+                Form::Words => map.word_at_once(source, 0, key, Some),
+                // By a copy, as long values are read: it is less ordered than loads of words.
+                form => map.block_at_once(source, form, 0, key, |glimpse| read(glimpse.value).ok()),
+            };
+            if let Some(value) = found {
                 return Ok(value);
             }
         }

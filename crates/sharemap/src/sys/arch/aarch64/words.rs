@@ -4,12 +4,13 @@
 
 use std::arch::asm;
 
-/// Prefetches the cache line of an address, which may be unmapped.
+/// Prefetches the cache line `AT` bytes behind an address, which may be unmapped.
 #[inline(always)]
-pub(crate) fn prefetch(address: *const u8) {
+pub(crate) fn prefetch<const AT: usize>(address: *const u8) {
+    const { assert!(AT % 8 == 0 && AT < 1 << 15) }
     // SAFETY: the instruction is a hint, which never faults.
     unsafe {
-        asm!("prfm pldl1keep, [{address}]", address = in(reg) address,
+        asm!("prfm pldl1keep, [{address}, #{at}]", address = in(reg) address, at = const AT,
             options(nostack, preserves_flags, readonly));
     }
 }

@@ -4,12 +4,12 @@
 
 use std::arch::asm;
 
-/// Prefetches the cache line of an address, which may be unmapped.
+/// Prefetches the cache line `AT` bytes behind an address, which may be unmapped.
 #[inline(always)]
-pub(crate) fn prefetch(address: *const u8) {
+pub(crate) fn prefetch<const AT: usize>(address: *const u8) {
     // SAFETY: the instruction is a hint, which never faults.
     unsafe {
-        asm!("prefetcht0 [{address}]", address = in(reg) address,
+        asm!("prefetcht0 [{address} + {at}]", address = in(reg) address, at = const AT,
             options(nostack, preserves_flags, readonly));
     }
 }
