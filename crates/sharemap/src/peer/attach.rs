@@ -125,8 +125,8 @@ fn reopen(
         return Err(named(header.cut_short(status.len)));
     }
     match (Header::read(memory)?, memory.load::<u32>(header::STATE)?) {
-        (Some(now), state) if now == *header && takes(state, session.attachment) => {}
-        (Some(_), header::FAULTED) => return Err(named(faulted())),
+        (Some(now), state) if now == *header && header.takes(state, session.attachment) => {}
+        (Some(_), header::FAULTED) => return Err(named(header.faulted())),
         _ => {
             return Err(named(Error::new(ErrorKind::Malformed, "open")).with_detail(
                 "its header was overwritten after this process attached to it; close all openings \
@@ -182,7 +182,7 @@ fn stage(opened: OpenedFile, location: &Location, attachment: Attachment) -> Res
     let header = Header::read(&memory)?;
     let state = memory.load::<u32>(header::STATE)?;
     match (header, state) {
-        (Some(header), state) if takes(state, attachment) => {
+        (Some(header), state) if header.takes(state, attachment) => {
             if header.max == header.len {
                 return Ok(Stage::Ready(memory, header));
             }
@@ -191,7 +191,7 @@ fn stage(opened: OpenedFile, location: &Location, attachment: Attachment) -> Res
             Ok(Stage::Ready(memory, header))
         }
         (Some(header), header::CREATING) => Ok(Stage::Begun(opened, header)),
-        (Some(_), header::FAULTED) => Err(faulted().with_path(path)),
+        (Some(header), header::FAULTED) => Err(header.faulted().with_path(path)),
         (Some(_), _) => Err(contradictory(path, header::STATE)),
         // Objects here get their names last, so this file was never an object: it must not be
         // replaced as an unfinished one.
@@ -216,21 +216,13 @@ fn map_known(
     let reserve = if max > len { max } else { 0 };
     let memory = Memory::map_opened(opened, path, attachment, len, reserve)?;
     match (memory.load::<u32>(header::STATE)?, Header::read_known(&memory, known)?) {
-        (state, Some(header)) if takes(state, attachment) => Ok(Stage::Ready(memory, header)),
-        (header::FAULTED, _) => Err(faulted().with_path(path)),
+        (state, Some(header)) if header.takes(state, attachment) => {
+            Ok(Stage::Ready(memory, header))
+        }
+        (header::FAULTED, _) => Err(known.header.faulted().with_path(path)),
         // A ready object is never created again, and its header is constant.
         (header::READY, None) => Err(contradictory(path, 0)),
         _ => Err(contradictory(path, header::STATE)),
-    }
-}
-
-/// Returns `true` if processes attach so to an object in this state. What is left of a faulted one can be read.
-fn takes(state: u32, attachment: Attachment) -> bool {
-    match attachment {
-        Attachment::Participant => state == header::READY,
-        Attachment::ReadOnly | Attachment::CopyOnWrite => {
-            matches!(state, header::READY | header::FAULTED)
-        }
     }
 }
 
@@ -238,16 +230,6 @@ fn takes(state: u32, attachment: Attachment) -> bool {
 #[cold]
 fn contradictory(path: Option<&Path>, at: u64) -> Error {
     header::contradiction(Error::new(ErrorKind::Malformed, "open").with_path(path), at)
-}
-
-/// Returns the error for an object with contents that a process declared wrong.
-#[cold]
-fn faulted() -> Error {
-    Error::new(ErrorKind::Unclean, "open")
-        .with_detail(
-            "a process that used it found its contents wrong; save what it has through a read-only opening, and \
-             re-create it",
-        )
 }
 
 /// Returns the object once it is ready, waiting until `limit` at most while its creator lives.

@@ -4,7 +4,7 @@
 //! after them change.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::memory::Memory;
+use crate::peer::memory::{Attachment, Memory};
 use crate::peer::options::Payload;
 use crate::sys::{self, FileKind, OpenedFile, SlotHome};
 
@@ -42,6 +42,9 @@ const HOME: u64 = 160;
 pub(crate) const CREATING: u32 = 1;
 pub(crate) const READY: u32 = 2;
 pub(crate) const FAULTED: u32 = 3;
+
+/// The kind of a segment. Its contents can be checked, so that a faulted one can be read.
+pub(crate) const SEGMENT: u32 = 2;
 
 pub(crate) const WAIT_BUCKETS: u32 = 64;
 const BUCKET: u64 = 4;
@@ -137,6 +140,27 @@ impl Header {
             payload_at,
             payload: shape.payload,
         })
+    }
+
+    /// Returns `true` if processes attach so to an object in this state. What is left of a faulted segment can be read.
+    pub(super) fn takes(&self, state: u32, attachment: Attachment) -> bool {
+        match attachment {
+            Attachment::ReadOnly | Attachment::CopyOnWrite if self.kind == SEGMENT => {
+                matches!(state, READY | FAULTED)
+            }
+            _ => state == READY,
+        }
+    }
+
+    /// Returns the error for an object with contents that a process declared wrong.
+    #[cold]
+    pub(super) fn faulted(&self) -> Error {
+        let remedy = match self.kind {
+            SEGMENT => "save what it has through a read-only opening, and re-create it",
+            _ => "re-create it",
+        };
+        Error::new(ErrorKind::Unclean, "open")
+            .with_detail(format!("a process that used it found its contents wrong; {remedy}"))
     }
 
     /// Writes the constant part.

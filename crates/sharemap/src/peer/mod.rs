@@ -52,7 +52,7 @@ pub(crate) use checked_span::{CheckedSpan, FixedLen, TypedSpan};
 #[cfg(test)]
 pub(crate) use clean_flag::{IN_ORDER, Mark, Others};
 pub(crate) use create::{create_new, from_descriptor, open, open_as, open_or};
-pub(crate) use header::{ExpectedLayout, Header};
+pub(crate) use header::{ExpectedLayout, Header, SEGMENT};
 pub(crate) use inspect::ObjectObserver;
 pub use inspect::{ObjectInfo, Participant as AttachedProcess, State};
 pub(crate) use lane_cache::AnnouncementRef;

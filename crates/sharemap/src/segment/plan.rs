@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{ErrorKind, Result};
-use crate::peer::{Header, Memory, Session};
+use crate::peer::{Header, Memory, SEGMENT, Session};
 use crate::segment::completion::complete;
 use crate::segment::heap::{self, Heap};
 use crate::segment::lane_area::{self, LaneArea, Space};
@@ -12,7 +12,7 @@ use crate::segment::map;
 use crate::segment::size_class::{CLASSES, Layout};
 
 /// The kind of object in a header.
-pub(crate) const KIND: u32 = 2;
+pub(crate) const KIND: u32 = SEGMENT;
 /// The greatest limit of a segment: what a reference to replaceable memory can express.
 pub(super) const GREATEST: u64 = 1 << 40;
 /// The number of locks of the table; the last are those of the classes and the segment's.
