@@ -96,9 +96,16 @@ impl Image {
         u64::from_le_bytes(*self.bytes[at..].first_chunk().unwrap())
     }
 
-    /// Returns an offset, and what it is overwritten with.
+    /// Returns an offset, and what it is overwritten with: no more than up to the end.
     pub fn mutation(&self, random: &mut Random) -> (usize, Vec<u8>) {
         let at = self.place(random);
+        let mut new = self.new_bytes(at, random);
+        new.truncate(self.bytes.len() - at);
+        (at, new)
+    }
+
+    /// Returns what the bytes at an offset are overwritten with.
+    fn new_bytes(&self, at: usize, random: &mut Random) -> Vec<u8> {
         let word = self.word(at);
         let other = self.word(self.place(random));
         let new = match random.below(16) {
@@ -115,12 +122,12 @@ impl Image {
             10 => word ^ random.below(256) << (8 * random.below(8)),
             11 => word.wrapping_add(1 << random.below(40)),
             12 => self.bytes.len() as u64,
-            13 => return (at, vec![random.next() as u8; 8 * (1 + random.below(16) as usize)]),
+            13 => return vec![random.next() as u8; 8 * (1 + random.below(16) as usize)],
             // Something else of the same kind, as if a store went to the wrong place.
-            14 => return (at, self.bytes[self.place(random)..].iter().take(64).copied().collect()),
+            14 => return self.bytes[self.place(random)..].iter().take(64).copied().collect(),
             _ => self.place(random) as u64,
         };
-        (at, new.to_le_bytes().to_vec())
+        new.to_le_bytes().to_vec()
     }
 
     /// Returns a mutated copy of the bytes.
@@ -132,8 +139,7 @@ impl Image {
             if at < 256 && random.below(8) != 0 {
                 continue;
             }
-            let end = bytes.len().min(at + word.len());
-            bytes[at..end].copy_from_slice(&word[..end - at]);
+            bytes[at..at + word.len()].copy_from_slice(&word);
         }
         match random.below(60) {
             0 => bytes.truncate(random.below(bytes.len() as u64) as usize),
