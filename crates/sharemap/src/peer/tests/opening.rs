@@ -15,6 +15,7 @@ use crate::peer::session::Session;
 use crate::peer::{ExpectedLayout, OpenOptions, create};
 use crate::shm::Location;
 use crate::sys::{SlotMode, liveness};
+use crate::testing::is_emulated;
 
 pub(super) const PATIENCE: Duration = Duration::from_millis(5);
 
@@ -203,6 +204,13 @@ fn no_header_leads_out_of_bounds() {
     };
     for at in (32..120).step_by(4) {
         for value in [0u32, 1, 63, 257, 0x8000_0000, u32::MAX] {
+            // The upper half of the limit, up to which address space is reserved.
+            if at == 60 && value > 1 && is_emulated() {
+                eprintln!(
+                    "skipped: an emulator keeps memory for each page of a reservation of 1 TiB"
+                );
+                continue;
+            }
             let mut bytes = whole.clone();
             bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
             let checked = sum(&bytes[..120]).to_le_bytes();
