@@ -3,17 +3,12 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use crate::error::{ErrorKind, Result};
-use crate::mapping::MappingMut;
 use crate::peer::{Session, TypedSpan};
-use crate::segment::map::{
-    Existing, Extent, Form, Inserted, Key, Map, PROBES, Places, Root, Shape, Source, TOGETHER,
-    Value,
-};
+use crate::segment::map::{Existing, Extent, Form, Inserted, Key, Map, Places, Root, Shape, Value};
 use crate::segment::{self, Segment, Stored, description, fits_word, word_of};
-use crate::view::View;
 
 /// A hash map in a [`Segment`], from keys `K` to values `V`.
 ///
@@ -50,25 +45,25 @@ use crate::view::View;
 /// ```
 pub struct HashMap<K: Stored + ?Sized, V: Stored + ?Sized> {
     /// Before the segment, so that it is dropped first: the session detaches with the segment's opening.
-    state: Arc<State>,
+    pub(super) state: Arc<State>,
     pub(super) segment: Segment,
     of: PhantomData<fn(&K) -> &V>,
 }
 
 /// What clones of a handle share.
 #[derive(Debug)]
-struct State {
-    root: TypedSpan<Root>,
+pub(super) struct State {
+    pub(super) root: TypedSpan<Root>,
     shape: Shape,
     /// The map's directory, as this process saw it last.
     directory: AtomicU64,
     /// The [`Places`] of its words, as lookups at once use them.
-    places: AtomicU64,
+    pub(super) places: AtomicU64,
 }
 
 impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     /// Where keys and values lie.
-    const FORM: Form = match (fits_word::<K>(), fits_word::<V>()) {
+    pub(super) const FORM: Form = match (fits_word::<K>(), fits_word::<V>()) {
         (true, true) => Form::Words,
         (true, false) => Form::Values,
         (false, _) => Form::Keys,
@@ -172,91 +167,6 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
         let (directory, places) = (AtomicU64::new(0), AtomicU64::new(Places::NONE.0));
         let state = Arc::new(State { root, shape, directory, places });
         Ok(Self { state, segment: segment.clone(), of: PhantomData })
-    }
-
-    /// Returns a copy of the value of a key; `None` if the key is absent.
-    ///
-    /// Takes no lock, and writes nothing.
-    ///
-    /// # Errors
-    /// - `NotFound` - the map was removed from the segment.
-    /// - `Busy` - writers replaced the value in all of many attempts.
-    /// - `Invalid` - the bytes are not a valid value of `V`.
-    /// - `Malformed` - the segment is damaged; see [`Segment::check`].
-    /// - `Fault` - the memory could not be accessed.
-    ///
-    /// # Examples
-    /// ```
-    /// # use sharemap::*;
-    /// # fn main() -> Result<()> {
-    /// # let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
-    /// let names = segment.hash_map::<u32, str>("names")?;
-    /// names.insert(&7, "seven")?;
-    /// assert_eq!(names.get(&7)?.as_deref(), Some("seven"));
-    /// assert_eq!(names.get(&8)?, None);
-    /// # Ok(()) }
-    /// ```
-    #[inline]
-    pub fn get(&self, key: &K) -> Result<Option<V::Owned>> {
-        self.get_hashed(&self.key(key), key)
-    }
-
-    /// Returns copies of the values of several keys, in the order of the keys.
-    ///
-    /// For keys whose entries are not in the processor's caches this is faster than calls of [`get`](Self::get): the
-    /// entries are prefetched together. Each value is of its own moment.
-    ///
-    /// # Errors
-    /// As for [`get`](Self::get).
-    ///
-    /// # Examples
-    /// ```
-    /// # use sharemap::*;
-    /// # fn main() -> Result<()> {
-    /// # let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
-    /// let squares = segment.hash_map::<u64, u64>("squares")?;
-    /// squares.extend([(&2, &4), (&3, &9)])?;
-    /// assert_eq!(squares.get_many([&3, &5, &2])?, [Some(9), None, Some(4)]);
-    /// # Ok(()) }
-    /// ```
-    pub fn get_many<const N: usize>(&self, keys: [&K; N]) -> Result<[Option<V::Owned>; N]> {
-        let mut values = [const { None }; N];
-        match Self::FORM {
-            Form::Words => {
-                for (keys, values) in keys.chunks(TOGETHER).zip(values.chunks_mut(TOGETHER)) {
-                    self.get_words(keys, values)?;
-                }
-            }
-            Form::Values | Form::Keys => {
-                let hashed = keys.map(|key| self.key(key));
-                self.map().prefetch_blocks(self.source(), &hashed);
-                for ((value, hashed), key) in values.iter_mut().zip(&hashed).zip(keys) {
-                    *value = self.get_hashed(hashed, key)?;
-                }
-            }
-        }
-        Ok(values)
-    }
-
-    /// Returns `true` if the map has the key.
-    ///
-    /// # Errors
-    /// As for [`get`](Self::get).
-    ///
-    /// # Examples
-    /// ```
-    /// # use sharemap::*;
-    /// # fn main() -> Result<()> {
-    /// # let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
-    /// let seen = segment.hash_map::<str, ()>("seen")?;
-    /// seen.insert("first", &())?;
-    /// assert!(seen.contains_key("first")? && !seen.contains_key("second")?);
-    /// # Ok(()) }
-    /// ```
-    #[inline]
-    pub fn contains_key(&self, key: &K) -> Result<bool> {
-        let found = self.map().get(&self.key(key), |_| Ok(()));
-        found.map(|found| found.is_some()).map_err(|error| self.segment.named(error))
     }
 
     /// Inserts a key, or replaces its value. Returns a copy of the previous value.
@@ -377,45 +287,6 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
         Ok(())
     }
 
-    /// Calls `read` with a view of the value of a key, and returns what it returned; `None` if the key is absent.
-    ///
-    /// Values in blocks are read in place, without a copy. `read` is called again if the value was replaced while it read,
-    /// and what it returned then is discarded. Until it returns, the bytes that it sees may be those of another value.
-    ///
-    /// # Errors
-    /// As for [`get`](Self::get), and those that `read` returns.
-    ///
-    /// # Examples
-    /// ```
-    /// # use sharemap::*;
-    /// # fn main() -> Result<()> {
-    /// # let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
-    /// let pages = segment.hash_map::<u64, [u8]>("pages")?;
-    /// pages.insert(&1, b"first line\nsecond line")?;
-    /// assert_eq!(pages.read(&1, |page| page.find(b'\n'))?, Some(Some(10)));
-    /// # Ok(()) }
-    /// ```
-    pub fn read<R>(
-        &self,
-        key: &K,
-        mut read: impl FnMut(View<'_, u8>) -> Result<R>,
-    ) -> Result<Option<R>> {
-        let memory = self.segment.session().memory();
-        let key = self.key(key);
-        if Self::FORM == Form::Words {
-            // Not in place: of a word that is replaced meanwhile, `read` could see a part of each.
-            let found = self.map().get(&key, |value| Ok(value.word));
-            let Some(word) = found.map_err(|error| self.segment.named(error))? else {
-                return Ok(None);
-            };
-            let copy = MappingMut::anonymous(size_of::<u64>())?;
-            copy.view::<u64>()?.set(0, word)?;
-            return read(*copy.view_at::<u8>(0, V::LEN.unwrap_or(size_of::<u64>()))?).map(Some);
-        }
-        let found = self.map().get(&key, |value| read(memory.view(value.at, value.len)?));
-        found.map_err(|error| self.segment.named(error))
-    }
-
     /// Returns the number of keys.
     ///
     /// Reads the tags of all entries, as the map keeps no count: writers would all change it. While others write, the
@@ -512,80 +383,13 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
         self.segment.map(&self.state.shape, &self.state.directory)
     }
 
-    #[inline(always)]
-    fn source(&self) -> Source<'_> {
-        let State { root, places, .. } = &*self.state;
-        let places = Places(places.load(Ordering::Relaxed));
-        Source { memory: root.memory(), root: root.window(), places }
-    }
-
     #[inline]
-    fn key<'k>(&self, key: &'k K) -> Key<'k> {
+    pub(super) fn key<'k>(&self, key: &'k K) -> Key<'k> {
         let bytes = key.stored_bytes();
         match fits_word::<K>() {
             true => self.state.shape.word_key(word_of(bytes)),
             false => self.state.shape.long_key(bytes),
         }
-    }
-
-    /// Returns a copy of the value of `key`, whose hash is known.
-    #[inline(always)]
-    fn get_hashed(&self, hashed: &Key<'_>, key: &K) -> Result<Option<V::Owned>> {
-        match self.at_once(0, hashed) {
-            Some(found) => Ok(found),
-            // The key as the caller has it, so that what is above stays in registers.
-            None => self.get_slowly(key),
-        }
-    }
-
-    /// Looks up a key in its own bucket and in so many `further` ones. Returns `None` if that does not tell.
-    #[inline(always)]
-    fn at_once(&self, further: u64, key: &Key<'_>) -> Option<Option<V::Owned>> {
-        match Self::FORM {
-            Form::Words => {
-                self.map().word_at_once(self.source(), further, key, |word| V::of_word(word).ok())
-            }
-            Form::Values | Form::Keys => {
-                self.map().block_at_once(self.source(), Self::FORM, further, key, |mut glimpse| {
-                    let (memory, len) = (self.state.root.memory(), glimpse.value.len);
-                    segment::copy_out_at_once::<V>(memory, &mut glimpse, 0, len)
-                })
-            }
-        }
-    }
-
-    /// Looks up at most [`TOGETHER`] keys, in a map of words.
-    #[inline(always)]
-    fn get_words(&self, keys: &[&K], values: &mut [Option<V::Owned>]) -> Result<()> {
-        let told = self.map().words_at_once(
-            self.source(),
-            keys.len(),
-            |index| self.key(keys[index]),
-            |index, word| {
-                values[index] = V::of_word(word).ok();
-                values[index].is_some()
-            },
-        );
-        for (index, (key, value)) in keys.iter().zip(values).enumerate() {
-            if told >> index & 1 == 0 {
-                *value = self.get_slowly(key)?;
-            }
-        }
-        Ok(())
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn get_slowly(&self, key: &K) -> Result<Option<V::Owned>> {
-        let hashed = self.key(key);
-        if let Some(found) = self.at_once(PROBES, &hashed) {
-            return Ok(found);
-        }
-        let map = self.map();
-        let found = map.get(&hashed, |value| self.copy_out(value));
-        // The directory may be another one now.
-        self.state.places.store(map.places().0, Ordering::Relaxed);
-        found.map_err(|error| self.segment.named(error))
     }
 
     /// Copies a value out.

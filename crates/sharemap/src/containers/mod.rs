@@ -6,6 +6,7 @@
 
 mod hash_map;
 mod iter;
+mod lookup;
 
 pub use hash_map::HashMap;
 pub use iter::Iter;

@@ -170,47 +170,26 @@ pub(crate) trait Machine {
     fn part<const LEN: u64>(&self, at: u64) -> Result<Part<'_, LEN>> {
         Ok(Part::simulated(at))
     }
-    /// Loads the 64 bits at `word` of a part.
+    /// Loads the word at an offset in a part.
     #[inline(always)]
-    fn part_load_64<const LEN: u64>(
+    fn load_in<W: LeadWord, const LEN: u64>(
         &self,
         part: Part<'_, LEN>,
-        word: u64,
+        at: u64,
         faults: &mut Faults,
-    ) -> u64 {
-        faults.keep(|| self.load_64(part.offset(word)))
+    ) -> W {
+        faults.keep(|| W::load_on(self, part.offset(at)))
     }
-    /// Loads the 32 bits at `word` of a part.
+    /// Stores the word at an offset in a part, by a plain release store.
     #[inline(always)]
-    fn part_load_32<const LEN: u64>(
+    fn store_in<W: LeadWord, const LEN: u64>(
         &self,
         part: Part<'_, LEN>,
-        word: u64,
-        faults: &mut Faults,
-    ) -> u32 {
-        faults.keep(|| self.load_32(part.offset(word)))
-    }
-    /// Stores the 64 bits at `word` of a part, by a plain release store.
-    #[inline(always)]
-    fn part_store_64<const LEN: u64>(
-        &self,
-        part: Part<'_, LEN>,
-        word: u64,
-        value: u64,
+        at: u64,
+        value: W,
         faults: &mut Faults,
     ) {
-        faults.keep(|| self.store_64(part.offset(word), value));
-    }
-    /// Stores the 32 bits at `word` of a part, by a plain release store.
-    #[inline(always)]
-    fn part_store_32<const LEN: u64>(
-        &self,
-        part: Part<'_, LEN>,
-        word: u64,
-        value: u32,
-        faults: &mut Faults,
-    ) {
-        faults.keep(|| self.store_32(part.offset(word), value));
+        faults.keep(|| value.store_on(self, part.offset(at)));
     }
     /// Fails if an access to a part of this object has failed.
     #[inline(always)]
@@ -384,13 +363,20 @@ impl<M: Machine> Slot<M> for Announced {
     }
 }
 
-/// A word that [`Machine::store_and_release`] stores first.
-pub(crate) trait LeadWord: AtomicWord {
+/// A word of 4 or 8 bytes, as methods for both lengths take it.
+pub(crate) trait LeadWord: AtomicWord + Default {
+    /// Loads the word.
+    fn load_on<M: Machine + ?Sized>(machine: &M, at: u64) -> Result<Self>;
     /// Stores the word by a plain release store.
     fn store_on<M: Machine + ?Sized>(self, machine: &M, at: u64) -> Result<()>;
 }
 
 impl LeadWord for u32 {
+    #[inline(always)]
+    fn load_on<M: Machine + ?Sized>(machine: &M, at: u64) -> Result<Self> {
+        machine.load_32(at)
+    }
+
     #[inline(always)]
     fn store_on<M: Machine + ?Sized>(self, machine: &M, at: u64) -> Result<()> {
         machine.store_32(at, self)
@@ -398,6 +384,11 @@ impl LeadWord for u32 {
 }
 
 impl LeadWord for u64 {
+    #[inline(always)]
+    fn load_on<M: Machine + ?Sized>(machine: &M, at: u64) -> Result<Self> {
+        machine.load_64(at)
+    }
+
     #[inline(always)]
     fn store_on<M: Machine + ?Sized>(self, machine: &M, at: u64) -> Result<()> {
         machine.store_64(at, self)

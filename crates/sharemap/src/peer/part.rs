@@ -1,4 +1,4 @@
-//! A part of an object whose bounds are checked once, and faults that are tested for together.
+//! A part of an object, with one check of its bounds, and the faults of several accesses, with one test.
 
 #![allow(unsafe_code, reason = "guarded accesses within checked bounds")]
 

@@ -11,7 +11,7 @@ use crate::peer::header::{self, Header, READERS};
 use crate::peer::inherited::InheritedLanes;
 use crate::peer::lane_cache::{AnnouncementRef, LaneCacheTable};
 use crate::peer::local::LocalParticipant;
-use crate::peer::machine::{AnnounceOrdering, Announced, Liveness, Machine};
+use crate::peer::machine::{AnnounceOrdering, Announced, LeadWord, Liveness, Machine};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::options::{OpenOptions, PowerCuts};
 use crate::peer::part::{Faults, Part};
@@ -237,45 +237,24 @@ impl Machine for Session {
     }
 
     #[inline(always)]
-    fn part_load_64<const LEN: u64>(
+    fn load_in<W: LeadWord, const LEN: u64>(
         &self,
         part: Part<'_, LEN>,
-        word: u64,
+        at: u64,
         faults: &mut Faults,
-    ) -> u64 {
-        part.load(word, faults)
+    ) -> W {
+        part.load(at, faults)
     }
 
     #[inline(always)]
-    fn part_load_32<const LEN: u64>(
+    fn store_in<W: LeadWord, const LEN: u64>(
         &self,
         part: Part<'_, LEN>,
-        word: u64,
-        faults: &mut Faults,
-    ) -> u32 {
-        part.load(word, faults)
-    }
-
-    #[inline(always)]
-    fn part_store_64<const LEN: u64>(
-        &self,
-        part: Part<'_, LEN>,
-        word: u64,
-        value: u64,
+        at: u64,
+        value: W,
         faults: &mut Faults,
     ) {
-        part.store(word, value, faults);
-    }
-
-    #[inline(always)]
-    fn part_store_32<const LEN: u64>(
-        &self,
-        part: Part<'_, LEN>,
-        word: u64,
-        value: u32,
-        faults: &mut Faults,
-    ) {
-        part.store(word, value, faults);
+        part.store(at, value, faults);
     }
 
     #[inline(always)]

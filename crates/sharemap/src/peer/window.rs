@@ -1,4 +1,4 @@
-//! Windows: bytes of an object whose bounds are checked once for many loads.
+//! Windows: bytes of an object, with one check of their bounds for many loads.
 
 #![allow(unsafe_code, reason = "guarded accesses within a mapping")]
 
@@ -20,7 +20,7 @@ pub(crate) unsafe trait Readable {
     /// Loads the word of 64 bits at an offset from a place, with acquire ordering.
     ///
     /// # Safety
-    /// The word lies within the bytes whose place this memory has returned.
+    /// This memory has returned the place, for bytes that the word lies within.
     unsafe fn load(&self, place: Self::Place, at: u64, faults: &mut Faults) -> u64;
 
     /// Loads the word at an offset from a place, and then the next one, both with acquire ordering.
@@ -64,7 +64,7 @@ impl<'m, const LEN: u64, R: Readable> Window<'m, LEN, R> {
         of.place::<LEN>(at).map(|place| Self { of, place })
     }
 
-    /// Returns the window at a place whose bounds were checked before.
+    /// Returns the window at a place. The memory has checked its bounds before.
     ///
     /// # Safety
     /// The memory has returned the place for `LEN` bytes.

@@ -81,8 +81,8 @@ pub(super) enum Outcome {
     Changed,
 }
 
-/// Acquires the lock whose word is at `at`, which the lane's area lists already, until the moment `until`. Returns the
-/// word, which names the lane.
+/// Acquires the lock with the word at `at`, until the moment `until`. The lane's area lists the lock already. Returns
+/// the word, which names the lane.
 ///
 /// Waits while another lane owns it, and recovers that lane if its participant has died. Fails with `Timeout`, with
 /// `Deadlock` if this lane owns the lock already, and with `Malformed` if no process has the lane that the word names:

@@ -78,7 +78,7 @@ impl<M: Machine> ShortChange<'_, M> {
     #[inline(always)]
     pub(super) fn blocks(&mut self, class: u32) -> Result<u32> {
         let top = TOPS + 4 * u64::from(class);
-        let blocks = self.machine.part_load_32(self.head, top, &mut self.faults);
+        let blocks = self.machine.load_in(self.head, top, &mut self.faults);
         self.check()?;
         self.area.checked_blocks(class, blocks)
     }
@@ -94,7 +94,7 @@ impl<M: Machine> ShortChange<'_, M> {
         self.check()?;
         self.machine.store_64(place, value)?;
         let blocks = TOPS + 4 * u64::from(top.class);
-        self.machine.part_store_32(self.head, blocks, top.blocks, &mut self.faults);
+        self.machine.store_in(self.head, blocks, top.blocks, &mut self.faults);
         // The record last: until it is cleared, recovery repeats these stores.
         self.check()?;
         self.store(COMMIT, 0);
@@ -103,12 +103,12 @@ impl<M: Machine> ShortChange<'_, M> {
 
     #[inline(always)]
     fn load(&mut self, word: u64) -> u64 {
-        self.machine.part_load_64(self.head, word, &mut self.faults)
+        self.machine.load_in(self.head, word, &mut self.faults)
     }
 
     #[inline(always)]
     fn store(&mut self, word: u64, value: u64) {
-        self.machine.part_store_64(self.head, word, value, &mut self.faults);
+        self.machine.store_in(self.head, word, value, &mut self.faults);
     }
 
     #[inline(always)]

@@ -27,7 +27,8 @@
 //! A port also has `testing`, for the tests of all layers: forks, stops, clones, chosen process ids.
 //!
 //! `arch` is not part of a port: it has the guarded instructions of each processor. `posix` is the
-//! code that Linux and macOS share, and `heap_wipe_fallback` serves ports without wiped memory.
+//! code that Linux and macOS share. `heap_wipe_fallback` serves ports without wiped memory, and
+//! `plain_file_system` those that need no kinds of file systems.
 //!
 //! An error has a kind, an operation and, after a failed system call, its number and source. The
 //! layers above add the path.
@@ -44,6 +45,8 @@ mod unique_name;
 
 #[cfg(any(target_os = "macos", target_os = "windows"))]
 mod heap_wipe_fallback;
+#[cfg(any(target_os = "macos", target_os = "windows"))]
+mod plain_file_system;
 
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 mod posix;

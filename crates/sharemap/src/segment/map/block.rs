@@ -105,7 +105,7 @@ impl Block {
         Self::with_lens(machine.load_64(at + 8)?, at, space).ok_or_else(|| malformed(at))
     }
 
-    /// Returns the block that a word refers to, whose second word is `lens`, if it lies in the segment.
+    /// Returns the block that `word` refers to, if it lies in the segment. `lens` is the block's second word.
     #[inline(always)]
     pub(super) fn of_lens(lens: u64, word: Ref, space: &Space) -> Option<Self> {
         match space.changeable.contains(&word.at()) {

@@ -68,7 +68,7 @@ pub(super) const FORM: u64 = 32;
 /// The length of a root.
 pub(super) const ROOT: u64 = 64;
 
-/// The root of a map, whose place stays its own.
+/// The root of a map. It stays where it is as long as the segment exists.
 pub(crate) struct Root;
 
 impl FixedLen for Root {

@@ -113,8 +113,8 @@ pub(super) fn may_be_elsewhere(tags: u64, hash: u64) -> bool {
     tags & elsewhere(hash) != 0
 }
 
-/// Returns the entries whose tag may be `tag`, as the high bits of their bytes: all that have it, and few others, which
-/// have other keys.
+/// Returns the entries that may have the tag `tag`, as the high bits of their bytes: all entries with it, and a few others,
+/// which have other keys.
 #[inline(always)]
 pub(super) fn candidates(tags: u64, tag: u64) -> u64 {
     const LOW: u64 = 0x0001_0101_0101_0101;

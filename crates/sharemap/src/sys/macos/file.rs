@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sys::posix::{errno, file as posix};
 use crate::sys::{CacheStatus, FileIdentity, FileKind, FileStatus};
 
+pub(crate) use crate::sys::plain_file_system::{FileSystem, kind_of_system};
 pub(crate) use crate::sys::posix::objects::{open_object, remove_made, unlink_object};
 pub use posix::AsDescriptor;
 pub(crate) use posix::{
@@ -169,27 +170,6 @@ pub(crate) fn sync_data(file: &File) -> Result<()> {
         }
         _ => Err(error),
     })
-}
-
-/// The kind of a file system. No kind that is known here needs other treatment.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FileSystem;
-
-impl FileSystem {
-    /// Returns `true`.
-    pub(crate) fn tells_files_apart(self) -> bool {
-        true
-    }
-
-    /// Returns `false`.
-    pub(crate) fn copies_up(self) -> bool {
-        false
-    }
-}
-
-/// Returns the kind of the file system, which is not queried.
-pub(crate) fn kind_of_system(_: &File) -> Result<FileSystem> {
-    Ok(FileSystem)
 }
 
 /// Returns the name of the file system, such as "apfs".

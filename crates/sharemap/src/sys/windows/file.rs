@@ -27,6 +27,8 @@ use crate::sys::{
     ReadStep,
 };
 
+pub(crate) use crate::sys::plain_file_system::{FileSystem, kind_of_system};
+
 pub(crate) use super::space::{allocate, data_extents, free_space, punch_hole, set_len};
 
 /// A type that has a handle: a file, a device, or a borrowed or owned handle.
@@ -283,27 +285,6 @@ pub(crate) fn sync_data(file: &File) -> Result<()> {
     }
     file.sync_data()
         .map_err(|error| code::from_io("flush", error).with_kind(ErrorKind::FlushFailed))
-}
-
-/// The kind of a file system. No kind that is known here needs other treatment.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FileSystem;
-
-impl FileSystem {
-    /// Returns `true`.
-    pub(crate) fn tells_files_apart(self) -> bool {
-        true
-    }
-
-    /// Returns `false`.
-    pub(crate) fn copies_up(self) -> bool {
-        false
-    }
-}
-
-/// Returns the kind of the file system, which is not queried.
-pub(crate) fn kind_of_system(_: &File) -> Result<FileSystem> {
-    Ok(FileSystem)
 }
 
 /// Returns the name of the file system, such as "NTFS".
