@@ -20,7 +20,7 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     /// - `NotFound` - the map was removed from the segment.
     /// - `Busy` - writers replaced the value in all of many attempts.
     /// - `Invalid` - the bytes are not a valid value of `V`.
-    /// - `Malformed` - the segment is damaged; see [`Segment::check`].
+    /// - `Malformed` - the segment is damaged; see [`Segment::check`](crate::Segment::check).
     /// - `Fault` - the memory could not be accessed.
     ///
     /// # Examples
