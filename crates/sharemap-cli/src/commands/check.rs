@@ -45,7 +45,7 @@ struct Report<'a> {
     recovered: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(PartialEq, Eq, Serialize)]
 struct Place {
     /// `None` if the segment cannot be opened because of the damage.
     offset: Option<u64>,
@@ -59,7 +59,11 @@ impl Report<'_> {
             Failure::Library(error)
                 if matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Truncated) =>
             {
-                self.damage.push(Place { offset: error.offset(), what: message(&error) });
+                let place = Place { offset: error.offset(), what: message(&error) };
+                // Each opening of the segment finds the same.
+                if !self.damage.contains(&place) {
+                    self.damage.push(place);
+                }
                 Ok(())
             }
             failure => Err(failure),

@@ -73,3 +73,18 @@ fn damage_is_found_and_located() {
     }
     assert!(found >= 8, "only {found} places of damage were found");
 }
+
+/// Damage that prevents the opening is said once.
+#[test]
+fn a_truncated_segment_is_told_once() {
+    need_locks!();
+    let files = Files::new();
+    let path = new(&files);
+    for len in [300_000, 3000, 100] {
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(len).unwrap();
+        let ran = run!("check", &path, "--json");
+        assert_eq!(ran.code, Some(4));
+        let json = ran.json();
+        assert_eq!(json["damage"].as_array().unwrap().len(), 1, "{len}: {json}");
+    }
+}
