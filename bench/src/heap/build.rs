@@ -1,6 +1,8 @@
 //! Building a map of words.
 
 use super::keys::Entries;
+use sharemap::SharedOptions;
+
 use super::{Local, new_map, time_made};
 use crate::figure::{Figure, Setup};
 use crate::measure::{Contest, Effort};
@@ -19,7 +21,8 @@ const FEW_ROUNDS: usize = 9;
 
 fn build(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let entries = Entries { count: COUNT }.words();
-    let ours = || new_map(entries.iter().map(|(key, value)| (key, *value)));
+    let options = SharedOptions::new();
+    let ours = || new_map(&options, entries.iter().map(|(key, value)| (key, *value)));
     let unit = Unit::NanosecondsEach(COUNT);
     let outcome = Contest::new()
         .repeats(1)

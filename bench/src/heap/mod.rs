@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
 use sharemap::containers::HashMap;
-use sharemap::{Location, Segment, Stored};
+use sharemap::{Location, SharedOptions, Stored};
 
 use crate::figure::Figure;
 use crate::reason::{Reason, why};
@@ -42,9 +42,10 @@ pub fn figures() -> Vec<Figure> {
 
 /// Creates a segment in memory, with a map of these entries.
 fn new_map<'a, K: Stored + ?Sized + 'a>(
+    options: &SharedOptions,
     entries: impl IntoIterator<Item = (&'a K, u64)>,
 ) -> Result<HashMap<K, u64>, Reason> {
-    let segment = Segment::create_new(Location::anonymous(), NEW, MAX).map_err(why)?;
+    let segment = options.create_new_segment(Location::anonymous(), NEW, MAX).map_err(why)?;
     let map = segment.hash_map("entries").map_err(why)?;
     for (key, value) in entries {
         map.insert(key, &value).map_err(why)?;

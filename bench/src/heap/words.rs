@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use sharemap::SharedOptions;
 use sharemap::containers::HashMap;
 
 use super::keys::{Drawn, Entries, Queries};
@@ -35,15 +36,18 @@ const TOGETHER: usize = 16;
 
 type Ours = HashMap<u64, u64>;
 
-pub(super) fn maps(entries: Entries) -> Result<(Ours, Local<u64>), Reason> {
+pub(super) fn maps(
+    options: &SharedOptions,
+    entries: Entries,
+) -> Result<(Ours, Local<u64>), Reason> {
     let words = entries.words();
-    let ours = new_map(words.iter().map(|(key, value)| (key, *value)))?;
+    let ours = new_map(options, words.iter().map(|(key, value)| (key, *value)))?;
     Ok((ours, words.into_iter().collect()))
 }
 
 fn all(setup: &Setup, figure: &str, count: u64) -> Result<Vec<Row>, Reason> {
     let entries = Entries { count };
-    let (ours, local) = maps(entries)?;
+    let (ours, local) = maps(&SharedOptions::new(), entries)?;
     let mut rows = hits(setup, figure, entries, &ours, &local, [Some(1.2), Some(1.0)])?;
     let seed = std::cell::Cell::new(0);
     let next = || {
@@ -73,7 +77,7 @@ fn all(setup: &Setup, figure: &str, count: u64) -> Result<Vec<Row>, Reason> {
 
 fn cached(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let entries = Entries { count: 10_000 };
-    let (ours, local) = maps(entries)?;
+    let (ours, local) = maps(&SharedOptions::new(), entries)?;
     hits(setup, CACHED, entries, &ours, &local, [Some(2.0), None])
 }
 
@@ -141,7 +145,7 @@ fn stores(setup: &Setup) -> Result<Vec<Row>, Reason> {
     const COUNT: u64 = 1_000_000;
     let entries = Entries { count: COUNT };
     let words = entries.words();
-    let ours = new_map(words.iter().map(|(key, value)| (key, *value)))?;
+    let ours = new_map(&SharedOptions::new(), words.iter().map(|(key, value)| (key, *value)))?;
     let names = ["rkyv", "redb", "lmdb", "boost-words"];
     let [rkyv, redb, lmdb, boost] = names.map(TemporaryPath::in_memory);
     archive::create(&rkyv, &words)?;

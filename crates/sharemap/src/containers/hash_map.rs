@@ -175,6 +175,7 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     /// - `NoSpace` - the segment is full and may not grow, or its file system is full. The map is as before.
     /// - `TooLarge` - key and value together are longer than about 64 MiB, or the hashes of too many keys are alike.
     /// - `NotWritable` - the segment is open for reading only.
+    /// - `Timeout` - the handle has a [timeout](Segment::with_timeout), and a lock was held for longer.
     /// - `TooManyThreads` - no lane became free within about 100 ms.
     /// - `TooManyProcesses` - a forked child could not attach.
     ///
@@ -221,14 +222,22 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
         key: &K,
         mut change: impl FnMut(V::Owned) -> W,
     ) -> Result<Option<W>> {
+        let mut attempt = 0;
         loop {
-            let found =
-                self.map().get(&self.key(key), |value| Ok((value.word, self.copy_out(value)?)));
-            let found = found.map_err(|error| self.segment.named(error))?;
+            let hashed = self.key(key);
+            let found = match self.copy_at_once(0, &hashed, |word, value| (word, value)) {
+                Some(found) => found,
+                None => {
+                    self.get_carefully(&hashed, |value| Ok((value.word, self.copy_out(value)?)))?
+                }
+            };
             let Some((word, value)) = found else { return Ok(None) };
             let new = change(value);
             match self.put(key, new.borrow(), Existing::ReplacedIf(word), |_| Ok(()))? {
-                Inserted::Kept => {}
+                Inserted::Kept => {
+                    attempt += 1;
+                    self.map().pause(attempt).map_err(|error| self.segment.named(error))?;
+                }
                 Inserted::New | Inserted::Replaced(()) => return Ok(Some(new)),
             }
         }
@@ -238,6 +247,7 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     ///
     /// # Errors
     /// - `NotWritable` - the segment is open for reading only.
+    /// - `Timeout` - the handle has a [timeout](Segment::with_timeout), and a lock was held for longer.
     /// - `TooManyThreads` - no lane became free within about 100 ms.
     /// - `TooManyProcesses` - a forked child could not attach.
     ///

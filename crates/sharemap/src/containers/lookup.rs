@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use crate::containers::HashMap;
 use crate::error::Result;
 use crate::mapping::MappingMut;
-use crate::segment::map::{Form, Key, PROBES, Places, Source, TOGETHER};
+use crate::segment::map::{Form, Glimpse, Key, PROBES, Places, Source, TOGETHER, Value};
 use crate::segment::{self, Stored};
 use crate::view::View;
 
@@ -93,8 +93,12 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     /// ```
     #[inline]
     pub fn contains_key(&self, key: &K) -> Result<bool> {
-        let found = self.map().get(&self.key(key), |_| Ok(()));
-        found.map(|found| found.is_some()).map_err(|error| self.segment.named(error))
+        let hashed = self.key(key);
+        let found = match self.at_once(0, &hashed, |_| Some(()), |_| Some(())) {
+            Some(found) => found,
+            None => self.get_carefully(&hashed, |_| Ok(()))?,
+        };
+        Ok(found.is_some())
     }
 
     /// Calls `read` with a view of the value of a key, and returns what it returned; `None` if the key is absent.
@@ -124,16 +128,14 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
         let key = self.key(key);
         if Self::FORM == Form::Words {
             // Not in place: of a word that is replaced meanwhile, `read` could see a part of each.
-            let found = self.map().get(&key, |value| Ok(value.word));
-            let Some(word) = found.map_err(|error| self.segment.named(error))? else {
-                return Ok(None);
-            };
+            let found = self.at_once(0, &key, Some, |_| None);
+            let found = found.map_or_else(|| self.get_carefully(&key, |value| Ok(value.word)), Ok);
+            let Some(word) = found? else { return Ok(None) };
             let copy = MappingMut::anonymous(size_of::<u64>())?;
             copy.view::<u64>()?.set(0, word)?;
             return read(*copy.view_at::<u8>(0, V::LEN.unwrap_or(size_of::<u64>()))?).map(Some);
         }
-        let found = self.map().get(&key, |value| read(memory.view(value.at, value.len)?));
-        found.map_err(|error| self.segment.named(error))
+        self.get_carefully(&key, |value| read(memory.view(value.at, value.len)?))
     }
 
     #[inline(always)]
@@ -146,7 +148,7 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     /// Returns a copy of the value of `key`, whose hash is known.
     #[inline(always)]
     fn get_hashed(&self, hashed: &Key<'_>, key: &K) -> Result<Option<V::Owned>> {
-        match self.at_once(0, hashed) {
+        match self.copy_at_once(0, hashed, |_, value| value) {
             Some(found) => Ok(found),
             // The key as the caller has it, so that what is above stays in registers.
             None => self.get_slowly(key),
@@ -154,19 +156,41 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     }
 
     /// Looks up a key in its own bucket and in so many `further` ones. Returns `None` if that does not tell.
+    ///
+    /// `of_word` makes a result of the value's word, and `of_block` of its block, as for
+    /// [`word_at_once`](Map::word_at_once) and [`block_at_once`](Map::block_at_once).
     #[inline(always)]
-    fn at_once(&self, further: u64, key: &Key<'_>) -> Option<Option<V::Owned>> {
+    fn at_once<R>(
+        &self,
+        further: u64,
+        key: &Key<'_>,
+        of_word: impl FnOnce(u64) -> Option<R>,
+        of_block: impl FnOnce(Glimpse<'_, '_>) -> Option<R>,
+    ) -> Option<Option<R>> {
+        let (map, source) = (self.map(), self.source());
         match Self::FORM {
-            Form::Words => {
-                self.map().word_at_once(self.source(), further, key, |word| V::of_word(word).ok())
-            }
+            Form::Words => map.word_at_once(source, further, key, of_word),
             Form::Values | Form::Keys => {
-                self.map().block_at_once(self.source(), Self::FORM, further, key, |mut glimpse| {
-                    let (memory, len) = (self.state.root.memory(), glimpse.value.len);
-                    segment::copy_out_at_once::<V>(memory, &mut glimpse, 0, len)
-                })
+                map.block_at_once(source, Self::FORM, further, key, of_block)
             }
         }
+    }
+
+    /// Looks up a key like [`at_once`](Self::at_once). `make` gets the word of the value, and a copy of the value.
+    #[inline(always)]
+    pub(super) fn copy_at_once<R>(
+        &self,
+        further: u64,
+        key: &Key<'_>,
+        make: impl Fn(u64, V::Owned) -> R,
+    ) -> Option<Option<R>> {
+        let of_word = |word| V::of_word(word).ok().map(|value| make(word, value));
+        let of_block = |mut glimpse: Glimpse<'_, '_>| {
+            let (memory, Value { word, len, .. }) = (self.state.root.memory(), glimpse.value);
+            let value = segment::copy_out_at_once::<V>(memory, &mut glimpse, 0, len)?;
+            Some(make(word, value))
+        };
+        self.at_once(further, key, of_word, of_block)
     }
 
     /// Looks up at most [`TOGETHER`] keys, in a map of words.
@@ -193,13 +217,27 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     #[inline(never)]
     fn get_slowly(&self, key: &K) -> Result<Option<V::Owned>> {
         let hashed = self.key(key);
-        if let Some(found) = self.at_once(PROBES, &hashed) {
+        if let Some(found) = self.copy_at_once(PROBES, &hashed, |_, value| value) {
             return Ok(found);
         }
+        self.get_carefully(&hashed, |value| self.copy_out(value))
+    }
+
+    /// Looks up a key with a test after each step, and notes where the directory is now. `read` makes a result of the
+    /// value.
+    #[cold]
+    pub(super) fn get_carefully<R>(
+        &self,
+        key: &Key<'_>,
+        read: impl FnMut(Value) -> Result<R>,
+    ) -> Result<Option<R>> {
         let map = self.map();
-        let found = map.get(&hashed, |value| self.copy_out(value));
-        // The directory may be another one now.
-        self.state.places.store(map.places().0, Ordering::Relaxed);
+        let found = map.get(key, read);
+        let (seen, now) = (&self.state.places, map.places().0);
+        // A store only if it is another one: threads that look up share the line.
+        if seen.load(Ordering::Relaxed) != now {
+            seen.store(now, Ordering::Relaxed);
+        }
         found.map_err(|error| self.segment.named(error))
     }
 }

@@ -41,6 +41,7 @@ pub(super) fn attach_as(
     let system = sys::file::kind_of_system(&opened.file).map_err(named)?;
     let attach = |(memory, header): (Memory, Header), key| -> Result<Arc<Session>> {
         header.check(shape, terms.payload).map_err(named)?;
+        memory.request_huge_pages(terms.huge);
         let path = real_path(location);
         let slots = match (memory.shared_file(), memory.file()) {
             (Some(file), _) => {
@@ -135,6 +136,7 @@ fn reopen(
         }
     }
     header.check(shape, terms.payload).map_err(named)?;
+    memory.request_huge_pages(terms.huge);
     if session.attachment != Attachment::Participant {
         return Ok(());
     }

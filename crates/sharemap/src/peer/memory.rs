@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::guard::{self, AtomicWord, Recovery, SharedFile};
 use crate::layout::Element;
 use crate::mapping::{MapOptions, Mapping, MappingCow, MappingMut, Region};
-use crate::sys::{Access, OpenedFile};
+use crate::sys::{Access, Advice, HugePages, OpenedFile};
 use crate::view::{View, ViewMut};
 
 /// The kind of an attachment to an object.
@@ -138,6 +138,14 @@ impl Memory {
         match (&self.mapping, usize::try_from(len)) {
             (Mapped::Write(mapping), Ok(len)) => mapping.grow(len),
             _ => Err(Error::new(ErrorKind::NotWritable, "grow").with_path(self.path())),
+        }
+    }
+
+    /// Asks the system for transparent huge pages, for all of the reservation, if `huge` says so.
+    pub(super) fn request_huge_pages(&self, huge: HugePages) {
+        if huge == HugePages::Transparent {
+            // A system without huge pages is no failure.
+            let _ = self.mapping.region().advise(Advice::HugePage);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::sys::{Lifetime, Owner, Sharing};
+use crate::sys::{HugePages, Lifetime, Owner, Sharing};
 
 /// The treatment of an object that was in use when the system went down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub(crate) struct OpenOptions {
     /// another thread of this process that attaches or detaches, and for a free participant, together.
     pub(crate) open_timeout: Duration,
     pub(crate) attachments: Attachments,
+    /// The pages that the mapping asks for; never reserved ones.
+    pub(crate) huge: HugePages,
 }
 
 impl OpenOptions {
@@ -80,6 +82,7 @@ impl Default for OpenOptions {
             owner: Owner::default(),
             open_timeout: Duration::from_secs(5),
             attachments: Attachments::default(),
+            huge: HugePages::default(),
         }
     }
 }

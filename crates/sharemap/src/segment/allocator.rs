@@ -5,14 +5,16 @@
 //! attaches the block to something in the same step. An empty stack is filled from the bitmaps of the class's spans,
 //! and of a full one half is put back, by a record each.
 
+use std::time::Duration;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::Machine;
-use crate::segment::change::{Change, change};
+use crate::segment::change::{self, Change};
 use crate::segment::completion::complete;
 use crate::segment::heap::{ClassEntry, Heap, SpanKind, malformed};
 use crate::segment::lane_area::{self, LaneArea, Space, Top};
 use crate::segment::lock_table::Outcome;
-use crate::segment::short_change::change_under;
+use crate::segment::short_change::{self, ShortChange};
 use crate::segment::size_class::{CLASSES, class_of, most_kept};
 
 /// The allocator of a segment, as one lane uses it.
@@ -23,6 +25,8 @@ pub(crate) struct Allocator<'a, M: Machine> {
     pub(super) area: LaneArea,
     /// The number of the lock of class 0. Those of the other classes follow, and then the segment's.
     pub(super) first_lock: u32,
+    /// The moment until which changes wait for locks; `None`: without a limit.
+    pub(super) until: Option<Duration>,
 }
 
 /// A block that the lane has taken from its stack, once the top counts.
@@ -115,6 +119,26 @@ impl Tops {
 }
 
 impl<M: Machine> Allocator<'_, M> {
+    /// Makes a change, like [`change`](change::change), in the allocator's lane.
+    #[inline]
+    pub(super) fn change<R>(
+        &self,
+        make: impl FnOnce(&mut Change<'_, M>) -> Result<R>,
+    ) -> Result<R> {
+        change::change(self.machine, self.space, self.area, self.until, make)
+    }
+
+    /// Makes a change under one lock, like [`change_under`](short_change::change_under), in the allocator's lane.
+    #[inline(always)]
+    pub(super) fn change_under<R>(
+        &self,
+        lock: u32,
+        make: impl FnOnce(&mut ShortChange<'_, M>) -> Result<(Outcome, R)>,
+    ) -> Result<R> {
+        let Self { machine, space, area, until, .. } = *self;
+        short_change::change_under(machine, space, area, lock, until, make)
+    }
+
     /// Completes an earlier change of the lane, and allocates the body of its area if there is none yet. All else of
     /// the allocator needs both.
     ///
@@ -129,7 +153,7 @@ impl<M: Machine> Allocator<'_, M> {
         if self.area.body != 0 {
             return Ok(());
         }
-        let at = change(self.machine, self.space, self.area, |change| {
+        let at = self.change(|change| {
             let spans = lane_area::BODY_LEN.div_ceil(self.heap.span_len());
             let at = self.take_run(change, spans)?;
             change.record(self.area.body_word(), at);
@@ -232,7 +256,7 @@ impl<M: Machine> Allocator<'_, M> {
         taken: Taken,
         word: impl FnOnce(u64) -> Result<u64>,
     ) -> Result<()> {
-        change_under(self.machine, self.space, self.area, lock, |change| {
+        self.change_under(lock, |change| {
             let word = word(self.machine.load_64(place)?)?;
             change.commit(place, word, taken.top)?;
             Ok((Outcome::Changed, ()))
@@ -251,7 +275,7 @@ impl<M: Machine> Allocator<'_, M> {
         at: impl Fn(u64) -> Result<u64>,
     ) -> Result<Detached> {
         loop {
-            let detached = change_under(self.machine, self.space, self.area, lock, |change| {
+            let detached = self.change_under(lock, |change| {
                 let unchanged = |detached| Ok((Outcome::Unchanged, detached));
                 let at = match at(self.machine.load_64(place)?)? {
                     0 => return unchanged(Detached::Nothing),

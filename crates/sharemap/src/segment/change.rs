@@ -19,10 +19,12 @@ pub(crate) struct Change<'a, M: Machine> {
     /// The entries of the redo record, each for other words.
     record: Record,
     outcome: Outcome,
+    /// The moment until which it waits for locks; `None`: without a limit.
+    until: Option<Duration>,
 }
 
 /// Makes a change with the area of a lane of this thread: calls `make`, and releases the locks that it acquired. The
-/// lane has no other change that is not complete.
+/// lane has no other change that is not complete. Waits for each lock until the moment `until`.
 ///
 /// If `make` fails, nothing has changed, unless what failed is a store of the change itself: then the change is
 /// completed, here or before the lane's next change.
@@ -33,10 +35,12 @@ pub(super) fn change<M: Machine, R>(
     machine: &M,
     space: &Space,
     area: LaneArea,
+    until: Option<Duration>,
     make: impl FnOnce(&mut Change<'_, M>) -> Result<R>,
 ) -> Result<R> {
     let (listed, record) = (Few::new((0, 0)), Record::new());
-    let mut change = Change { machine, space, area, listed, record, outcome: Outcome::Unchanged };
+    let outcome = Outcome::Unchanged;
+    let mut change = Change { machine, space, area, listed, record, outcome, until };
     let result = make(&mut change).and_then(|value| change.release().map(|()| value));
     if result.is_err() {
         // If this fails too, the locks stay held until the lane's next change, or the end of this process.
@@ -46,13 +50,13 @@ pub(super) fn change<M: Machine, R>(
 }
 
 impl<M: Machine> Change<'_, M> {
-    /// Acquires locks of the table, in ascending order, until the moment `until`.
+    /// Acquires locks of the table, in ascending order.
     ///
     /// All changes acquire locks in the same order, first those of containers, then those of size classes, then
     /// the segment's, so that no two wait for each other. Does nothing if the change has acquired the range already.
     /// Fails with `Timeout`, and with `TooLarge` if the change has acquired the most ranges already.
     #[inline]
-    pub(super) fn lock(&mut self, locks: Range<u32>, until: Option<Duration>) -> Result<()> {
+    pub(super) fn lock(&mut self, locks: Range<u32>) -> Result<()> {
         let Range { start, end } = locks;
         debug_assert!(start < end && end <= self.space.locks.count);
         if self.listed.as_slice().iter().any(|&(first, _)| first == start) {
@@ -64,7 +68,7 @@ impl<M: Machine> Change<'_, M> {
         self.area.list(self.machine, index, table.word(start), end - start)?;
         self.listed.push((start, end - start));
         for index in start..end {
-            lock_table::acquire(self.machine, table.word(index), self.area.lane, until)?;
+            lock_table::acquire(self.machine, table.word(index), self.area.lane, self.until)?;
         }
         Ok(())
     }

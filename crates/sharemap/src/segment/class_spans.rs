@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::peer::Machine;
 use crate::segment::allocator::Allocator;
-use crate::segment::change::{Change, change};
+use crate::segment::change::Change;
 use crate::segment::heap::{Blocks, ClassEntry, Span, SpanKind, malformed};
 use crate::segment::lane_area::Top;
 use crate::segment::size_class::CLASSES;
@@ -15,9 +15,9 @@ impl<M: Machine> Allocator<'_, M> {
     #[cold]
     pub(super) fn refill(&self, class: u32, least: u32) -> Result<u32> {
         let wanted = (self.most_kept(class) / 2).max(least);
-        change(self.machine, self.space, self.area, |change| {
+        self.change(|change| {
             let lock = self.class_lock(class);
-            change.lock(lock..lock + 1, None)?;
+            change.lock(lock..lock + 1)?;
             let span = match change.load(self.heap.first(class))? {
                 0 => self.new_span(change, class)?,
                 first => Span(first),
@@ -71,11 +71,11 @@ impl<M: Machine> Allocator<'_, M> {
     /// Puts the upper half of the stack of a class back into the bitmaps. Returns the number of blocks left.
     #[cold]
     pub(super) fn spill(&self, class: u32) -> Result<u32> {
-        change(self.machine, self.space, self.area, |change| {
+        self.change(|change| {
             let lock = self.class_lock(class);
-            change.lock(lock..lock + 1, None)?;
+            change.lock(lock..lock + 1)?;
             let segment = self.segment_lock();
-            change.lock(segment..segment + 1, None)?;
+            change.lock(segment..segment + 1)?;
             let blocks = self.area.blocks(self.machine, class)?;
             let kept = blocks / 2;
             for index in kept..blocks {
@@ -163,7 +163,7 @@ impl<M: Machine> Allocator<'_, M> {
     /// Records a free span as the first and only one of `class`, with all its blocks free.
     fn new_span(&self, change: &mut Change<'_, M>, class: u32) -> Result<Span> {
         let segment = self.segment_lock();
-        change.lock(segment..segment + 1, None)?;
+        change.lock(segment..segment + 1)?;
         let span = self.find_free(change, 1)?;
         let blocks = self.heap.blocks(span, class);
         // Nothing reads the bitmap of a span that is free.

@@ -14,7 +14,8 @@
 //! - `lock_table` is the locks: words of `{lane, sequence}`, apart from the memory that they protect.
 //! - `lane_area` is the format of an area, and the validation of what it says.
 //! - `change` is one change by a living thread, `short_change` one of a single word under a single lock, and `completion` what completes one.
-//! - `plan` says where the parts of a segment lie. `segment` opens one, by the calls in `options`.
+//! - `plan` says where the parts of a segment lie. `segment` opens one, by the calls in `options`, and `own_area` finds the
+//!   area of a thread in it.
 //! - `directory` is the named objects: each `named_value`, each `named_map`, and the `listing` of both. `object` is what
 //!   an `offset` refers to, and `stored` the types of all values.
 //!   `map` is the hash map, of the names and of containers. `report` counts and checks.
@@ -41,6 +42,7 @@ mod named_value;
 mod object;
 mod offset;
 mod options;
+mod own_area;
 mod plan;
 mod report;
 #[allow(clippy::module_inception, reason = "the noun of the layer")]

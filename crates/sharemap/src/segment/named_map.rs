@@ -34,7 +34,7 @@ impl Segment {
                 let bytes = Head::of(NamedKind::HashMap, root, text).encode(&[], text);
                 let mut is_other = false;
                 let also = &mut |change: &mut Change<'_, Session>, tops: &mut Tops| {
-                    change.lock(plan.segment_lock(), None)?;
+                    change.lock(plan.segment_lock())?;
                     match taken {
                         Some(taken) => tops.push(taken.top),
                         None if change.load(plan.free_roots())? != root => {
@@ -152,8 +152,8 @@ impl Segment {
     fn record_removed(&self, change: &mut Change<'_, Session>, root: u64) -> Result<()> {
         let plan = &self.inner.plan;
         // All writers of the map compare its generation under one of its locks.
-        change.lock(plan.map_locks(root), None)?;
-        change.lock(plan.segment_lock(), None)?;
+        change.lock(plan.map_locks(root))?;
+        change.lock(plan.segment_lock())?;
         let generation = change.load(root + map::GENERATION)?;
         change.record(root + map::GENERATION, generation.wrapping_add(1));
         change.record(root + map::NEXT, change.load(plan.removed_roots())?);

@@ -19,6 +19,7 @@ impl Segment {
     /// - `NoSpace` - the segment is full and may not grow, or its file system is full.
     /// - `TooLarge` - the value is longer than about 64 MiB.
     /// - `NotWritable` - the segment is open for reading only.
+    /// - `Timeout` - the handle has a [timeout](Self::with_timeout), and a lock was held for longer.
     /// - `TooManyThreads` - no lane became free within about 100 ms.
     /// - `TooManyProcesses` - a forked child could not attach.
     /// - `Malformed` - the segment is damaged; see [`check`](Self::check).
@@ -48,6 +49,7 @@ impl Segment {
     ///
     /// # Errors
     /// - `WrongType`, `WrongKind` - the object of this name has another type, or is a container.
+    /// - `Busy` - other threads replaced the value in all of many attempts.
     ///
     /// Otherwise as for [`create_value`](Self::create_value).
     ///
@@ -73,13 +75,17 @@ impl Segment {
     #[doc(hidden)]
     pub fn set_described_value(&self, name: &str, text: &str, bytes: &[u8]) -> Result<()> {
         let expected = fingerprint_of(text);
+        let mut attempt = 0;
         loop {
             let word = |_, value: Value| Ok(value.word);
             let found = self.find_described(name, &expected, || text.to_owned(), word)?;
             let existing = found.map_or(Existing::Kept, Existing::ReplacedIf);
             match self.put(name, text, bytes, existing)? {
                 // Another thread created, replaced or removed it meanwhile.
-                Inserted::Kept => {}
+                Inserted::Kept => {
+                    attempt += 1;
+                    self.names().pause(attempt).map_err(|error| self.named(error))?;
+                }
                 Inserted::New | Inserted::Replaced(()) => return Ok(()),
             }
         }

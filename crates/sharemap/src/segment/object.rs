@@ -5,7 +5,6 @@ use std::ops::Range;
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::{Machine, Session};
 use crate::segment::allocator::{Allocator, Detached, Freed, Piece, Tops};
-use crate::segment::change::change;
 use crate::segment::offset::Offset;
 use crate::segment::segment::Segment;
 use crate::segment::stored::{Stored, fits_word};
@@ -21,6 +20,7 @@ impl Segment {
     /// - `NoSpace` - the segment is full and may not grow, or its file system is full.
     /// - `TooLarge` - the value is longer than about 64 MiB.
     /// - `NotWritable` - the segment is open for reading only.
+    /// - `Timeout` - the handle has a [timeout](Self::with_timeout), and a lock was held for longer.
     /// - `TooManyThreads` - no lane became free within about 100 ms.
     /// - `TooManyProcesses` - a forked child could not attach.
     /// - `Malformed` - the segment is damaged; see [`check`](Self::check).
@@ -46,14 +46,12 @@ impl Segment {
                 allocator.settle(taken.top)?;
                 Ok(taken.at)
             }
-            piece @ Piece::Run(_) => {
-                change(self.session(), allocator.space, allocator.area, |change| {
-                    let at = allocator.trade(change, Some(piece), None, &mut Tops::default())?;
-                    self.fill(at, bytes)?;
-                    change.commit(&[])?;
-                    Ok(at)
-                })
-            }
+            piece @ Piece::Run(_) => allocator.change(|change| {
+                let at = allocator.trade(change, Some(piece), None, &mut Tops::default())?;
+                self.fill(at, bytes)?;
+                change.commit(&[])?;
+                Ok(at)
+            }),
         })?;
         Ok(Offset::of(self.inner.tag, at))
     }
@@ -66,6 +64,7 @@ impl Segment {
     /// # Errors
     /// - `Invalid` - no block of memory begins at the offset, or it belongs to another segment.
     /// - `NotWritable` - the segment is open for reading only.
+    /// - `Timeout` - the handle has a [timeout](Self::with_timeout), and a lock was held for longer.
     /// - `TooManyThreads` - no lane became free within about 100 ms.
     /// - `TooManyProcesses` - a forked child could not attach.
     /// - `Malformed` - the segment is damaged; see [`check`](Self::check).
@@ -87,12 +86,10 @@ impl Segment {
         let at = self.at(offset)?;
         self.with(|allocator| match allocator.prepare_free(at)? {
             Freed::Block(at, class) => allocator.settle(allocator.give(at, class)?),
-            freed @ Freed::Run(_) => {
-                change(self.session(), allocator.space, allocator.area, |change| {
-                    allocator.trade(change, None, Some(freed), &mut Tops::default())?;
-                    change.commit(&[])
-                })
-            }
+            freed @ Freed::Run(_) => allocator.change(|change| {
+                allocator.trade(change, None, Some(freed), &mut Tops::default())?;
+                change.commit(&[])
+            }),
         })
     }
 
@@ -144,8 +141,8 @@ impl Segment {
                 })?;
                 return Ok(offset);
             }
-            change(machine, allocator.space, allocator.area, |change| {
-                change.lock(lock, None)?;
+            allocator.change(|change| {
+                change.lock(lock)?;
                 require_none(machine.load_64(place)?)?;
                 let mut tops = Tops::default();
                 let at = allocator.trade(change, Some(piece), None, &mut tops)?;
@@ -194,8 +191,8 @@ impl Segment {
         (none, at): (u64, &dyn Fn(u64) -> Result<u64>),
     ) -> Result<bool> {
         let machine = self.session();
-        change(machine, allocator.space, allocator.area, |change| {
-            change.lock(lock, None)?;
+        allocator.change(|change| {
+            change.lock(lock)?;
             let at = match at(machine.load_64(place)?)? {
                 0 => return Ok(false),
                 at => at,

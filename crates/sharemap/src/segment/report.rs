@@ -233,8 +233,8 @@ impl Segment {
         self.with(|allocator| {
             let session = self.session();
             let until = session.now() + PATIENCE;
-            change(session, allocator.space, allocator.area, |change| {
-                change.lock(self.inner.plan.all_locks(), Some(until))?;
+            change(session, allocator.space, allocator.area, Some(until), |change| {
+                change.lock(self.inner.plan.all_locks())?;
                 // Threads that only allocate or free an object use no lock, and move blocks from stack to stack.
                 self.check_repeatedly()
             })
@@ -289,6 +289,7 @@ impl Segment {
     ///
     /// # Errors
     /// - `NotWritable` - the segment is open for reading only.
+    /// - `Timeout` - the handle has a [timeout](Self::with_timeout), and a lock was held for longer.
     /// - `TooManyThreads` - no lane became free within about 100 ms.
     /// - `TooManyProcesses` - a forked child could not attach.
     /// - `Malformed` - what a dead process began is damaged.

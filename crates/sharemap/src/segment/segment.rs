@@ -1,19 +1,17 @@
 //! `Segment`: an open segment.
 
-use std::cell::Cell;
 use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::{self, Machine, Opening, Session};
+use crate::peer::{Machine, Opening, Session};
 use crate::segment::allocator::Allocator;
-use crate::segment::lane_area::LaneArea;
 use crate::segment::map::{Form, Map, Shape};
 use crate::segment::offset::Tag;
-use crate::segment::plan::{FIRST_CLASS_LOCK, GREATEST, Plan};
-use crate::segment::short_change::is_busy;
+use crate::segment::plan::{GREATEST, Plan};
 use crate::shm::{self, Location};
 use crate::sync::SharedOptions;
 use crate::sys::AsDescriptor;
@@ -71,6 +69,8 @@ use crate::sys::AsDescriptor;
 #[derive(Clone)]
 pub struct Segment {
     pub(super) inner: Arc<Inner>,
+    /// How long changes wait for locks; `None`: without a limit.
+    timeout: Option<Duration>,
 }
 
 /// What all handles of an opening share.
@@ -82,22 +82,6 @@ pub(super) struct Inner {
     pub(super) names: Shape,
     /// The names' directory, as this process saw it last.
     pub(super) directory: AtomicU64,
-}
-
-/// The area that a thread used last.
-struct Last {
-    /// The key of its session; 0, which no session has: none.
-    key: Cell<u64>,
-    area: Cell<LaneArea>,
-    /// The slot that announces it.
-    slot: Cell<u64>,
-}
-
-thread_local! {
-    static LAST: Last = const {
-        let area = Cell::new(LaneArea { at: 0, lane: 0, body: 0 });
-        Last { key: Cell::new(0), area, slot: Cell::new(0) }
-    };
 }
 
 impl Segment {
@@ -253,6 +237,29 @@ impl Segment {
         shm::unlink(location)
     }
 
+    /// Returns a handle of which changes wait at most `timeout` for the locks they need. Without this, they wait until
+    /// the owner of a lock releases it or dies.
+    ///
+    /// Owners hold locks for a few stores only. Long waits mean that an owner is stopped, by a debugger for instance, or
+    /// starved. A change that waits longer fails with [`Timeout`](ErrorKind::Timeout), and the segment is as before.
+    /// Containers that are created or opened by this handle have the same limit.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<()> {
+    /// let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
+    /// let patient = segment.with_timeout(Duration::from_millis(100));
+    /// let prices = patient.hash_map::<u64, f64>("prices")?;
+    /// prices.insert(&7, &101.5)?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { inner: Arc::clone(&self.inner), timeout: Some(timeout) }
+    }
+
     /// Returns the open file of the segment, for passing it to another process.
     ///
     /// Returns `None` if the system has no file for it.
@@ -305,9 +312,8 @@ impl Segment {
         let names = Shape::load(session, root, plan.map_locks(root))
             .and_then(|names| names.require_form(Form::Keys))
             .map_err(named)?;
-        Ok(Self {
-            inner: Arc::new(Inner { opening, plan, tag, names, directory: AtomicU64::new(0) }),
-        })
+        let inner = Inner { opening, plan, tag, names, directory: AtomicU64::new(0) };
+        Ok(Self { inner: Arc::new(inner), timeout: None })
     }
 
     #[inline]
@@ -326,15 +332,16 @@ impl Segment {
         mut use_it: impl FnMut(&Allocator<'_, Session>) -> Result<R>,
     ) -> Result<R> {
         let mut is_first = true;
+        let until = self.timeout.map(|timeout| self.session().now().saturating_add(timeout));
         // In a loop, so that there is one call of `use_it`, which can be inlined.
         loop {
-            let result = match self.inner.area() {
-                Ok(area) => use_it(&self.inner.allocator(area)),
+            let result = match self.inner.area(until) {
+                Ok(area) => use_it(&self.inner.allocator(area, until)),
                 Err(error) => Err(error),
             };
             match result {
                 Ok(value) => return Ok(value),
-                Err(error) if is_first && self.has_made_space(&error) => is_first = false,
+                Err(error) if is_first && self.has_made_space(&error, until) => is_first = false,
                 Err(error) => return Err(self.named(error)),
             }
         }
@@ -343,9 +350,10 @@ impl Segment {
     /// After an error of kind `NoSpace`, puts back the free blocks that no thread can use. Returns `true` if there were
     /// any.
     #[cold]
-    fn has_made_space(&self, error: &Error) -> bool {
+    fn has_made_space(&self, error: &Error, until: Option<Duration>) -> bool {
         // If that fails, what the caller needs to know is that the segment is full.
-        error.kind() == ErrorKind::NoSpace && self.inner.put_back_kept().is_ok_and(|put| put > 0)
+        error.kind() == ErrorKind::NoSpace
+            && self.inner.put_back_kept(until).is_ok_and(|put| put > 0)
     }
 
     /// Adds the segment's name to an error.
@@ -362,91 +370,6 @@ impl Segment {
         directory: &'a AtomicU64,
     ) -> Map<'a, Session> {
         Map { machine: self.session(), space: &self.inner.plan.space, shape, directory }
-    }
-}
-
-impl Inner {
-    /// Returns the allocator of a lane of this thread.
-    #[inline(always)]
-    fn allocator(&self, area: LaneArea) -> Allocator<'_, Session> {
-        let (machine, Plan { space, heap, .. }) = (self.opening.session(), &self.plan);
-        Allocator { machine, space, heap, area, first_lock: FIRST_CLASS_LOCK }
-    }
-
-    /// Puts back the free blocks that this thread keeps, and those of lanes that no thread has. Returns how many.
-    #[cold]
-    fn put_back_kept(&self) -> Result<u32> {
-        let session: &Session = self.opening.session();
-        let mut spilled = 0;
-        // A full segment may have no room for the area itself.
-        if let Ok(own) = self.area() {
-            spilled += self.allocator(own).spill_all()?;
-        }
-        let area = |lane| LaneArea::load(session, &self.plan.space, self.plan.area(lane), lane);
-        let is_wanted = |lane| {
-            let area = area(lane)?;
-            Ok(area.body != 0 && area.keeps_blocks(session)?)
-        };
-        session.with_free_lanes(is_wanted, |announced| {
-            // Loaded again: another thread may have had the lane meanwhile.
-            let area = area(announced.lane)?;
-            session.store_64(announced.slot, area.announcement())?;
-            if area.body != 0 {
-                let mut allocator = self.allocator(area);
-                allocator.prepare()?;
-                spilled += allocator.spill_all()?;
-            }
-            Ok(false)
-        })?;
-        Ok(spilled)
-    }
-
-    /// Returns the area of this thread, with a body and no change that is not complete. The thread announces it with its
-    /// first change.
-    #[inline(always)]
-    fn area(&self) -> Result<LaneArea> {
-        let session: &Session = self.opening.session();
-        let (key, area, slot) =
-            LAST.with(|last| (last.key.get(), last.area.get(), last.slot.get()));
-        let is_announced = key == session.key()
-            && session.is_own(area.lane)
-            && session.load_64(slot)? == area.announcement()
-            && !is_busy(session, area)?;
-        match is_announced {
-            true => Ok(area),
-            false => self.find_area(session),
-        }
-    }
-
-    /// Finds the area that this thread announces, or announces that of one of its lanes. Completes an earlier change of
-    /// the lane, and allocates the area's body.
-    #[cold]
-    fn find_area(&self, session: &Session) -> Result<LaneArea> {
-        session.require_writable("change")?;
-        let announced = match session.kept()? {
-            Some(announced) => announced,
-            // Nothing yet: the area follows from the lane.
-            None => session.announce(peer::KEPT)?,
-        };
-        let at = self.plan.area(announced.lane);
-        let area = LaneArea::load(session, &self.plan.space, at, announced.lane)?;
-        session.store_64(announced.slot, area.announcement())?;
-        let mut allocator = self.allocator(area);
-        allocator.prepare()?;
-        LAST.with(|last| {
-            last.key.set(session.key());
-            last.area.set(allocator.area);
-            last.slot.set(announced.slot);
-        });
-        Ok(allocator.area)
-    }
-
-    /// Returns the areas of all lanes.
-    pub(super) fn areas(&self) -> Result<Vec<LaneArea>> {
-        let session: &Session = self.opening.session();
-        (0..session.lanes())
-            .map(|lane| LaneArea::load(session, &self.plan.space, self.plan.area(lane), lane))
-            .collect()
     }
 }
 

@@ -4,6 +4,8 @@
 //! ranges of locks, a record of any length, and tests of each access to the lane's head, whose faults are kept until
 //! the next step depends on them.
 
+use std::time::Duration;
+
 use crate::error::Result;
 use crate::peer::{Faults, Machine, Part};
 use crate::segment::completion::complete;
@@ -33,11 +35,12 @@ pub(super) fn change_under<M: Machine, R>(
     space: &Space,
     area: LaneArea,
     lock: u32,
+    until: Option<Duration>,
     make: impl FnOnce(&mut ShortChange<'_, M>) -> Result<(Outcome, R)>,
 ) -> Result<R> {
     let (head, faults) = (machine.part(area.at)?, Faults::default());
     let mut change = ShortChange { machine, area, head, faults };
-    let result = change.make(space.locks.word(lock), make);
+    let result = change.make(space.locks.word(lock), until, make);
     if result.is_err() {
         // If this fails too, the lock stays held until the lane's next change, or the end of this process.
         let _ = complete(machine, space, area);
@@ -59,6 +62,7 @@ impl<M: Machine> ShortChange<'_, M> {
     fn make<R>(
         &mut self,
         lock: u64,
+        until: Option<Duration>,
         make: impl FnOnce(&mut Self) -> Result<(Outcome, R)>,
     ) -> Result<R> {
         // The number of ranges last: a range below it is whole. Both before the lock is acquired: recovery finds
@@ -66,7 +70,7 @@ impl<M: Machine> ShortChange<'_, M> {
         self.store(RANGES, lock);
         self.store(LISTED, 1);
         self.check()?;
-        let word = lock_table::acquire(self.machine, lock, self.area.lane, None)?;
+        let word = lock_table::acquire(self.machine, lock, self.area.lane, until)?;
         let (outcome, value) = make(self)?;
         lock_table::release_own(self.machine, lock, word, outcome)?;
         self.store(LISTED, 0);

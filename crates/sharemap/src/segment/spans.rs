@@ -18,7 +18,7 @@ impl<M: Machine> Allocator<'_, M> {
     /// attaches. Acquires the segment's lock.
     pub(super) fn take_run(&self, change: &mut Change<'_, M>, spans: u64) -> Result<u64> {
         let segment = self.segment_lock();
-        change.lock(segment..segment + 1, None)?;
+        change.lock(segment..segment + 1)?;
         let first = self.find_free(change, spans)?;
         change.record(self.heap.entry(first), RUN | spans << 8);
         self.mark_spans(change, first, spans, Mark::Used)?;
@@ -28,7 +28,7 @@ impl<M: Machine> Allocator<'_, M> {
     /// Records the run that begins at `at` as free. Acquires the segment's lock.
     pub(super) fn give_run(&self, change: &mut Change<'_, M>, at: u64) -> Result<()> {
         let segment = self.segment_lock();
-        change.lock(segment..segment + 1, None)?;
+        change.lock(segment..segment + 1)?;
         // What other changes of the heap recorded is visible under the lock.
         let no_run = || Error::new(ErrorKind::Invalid, "free").with_offset(at);
         let first = self.heap.span_of(at).filter(|&span| self.heap.span(span) == at);

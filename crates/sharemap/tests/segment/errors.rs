@@ -318,6 +318,35 @@ fn what_is_too_large_is_refused() {
     kept.check();
 }
 
+/// An update is made again if the value is replaced meanwhile, and given up if that goes on: without end is no answer.
+#[test]
+fn an_update_that_is_always_disturbed_is_given_up() {
+    need_atomics!();
+    let kept = Kept::new(Location::anonymous(), 1 << 20, 1 << 22);
+    let numbers = &kept.numbers;
+    let before = numbers.get(&1).unwrap().unwrap();
+    let disturb = |most: u64| {
+        let mut calls = 0;
+        let updated = numbers.update(&1, |value| {
+            calls += 1;
+            if calls <= most {
+                numbers.insert(&1, &(value + 1)).unwrap();
+            }
+            value + 1000
+        });
+        (calls, updated)
+    };
+    let (calls, updated) = disturb(200);
+    assert_eq!((calls, updated.unwrap()), (201, Some(before + 1200)));
+    if is_long() {
+        let (calls, updated) = disturb(u64::MAX);
+        assert_eq!(updated.unwrap_err().kind(), ErrorKind::Busy, "after {calls} attempts");
+        assert_eq!(numbers.get(&1).unwrap(), Some(before + 1200 + calls));
+    }
+    numbers.insert(&1, &before).unwrap();
+    kept.check();
+}
+
 /// A segment that is open for reading reads everything, and changes nothing.
 #[test]
 fn a_read_only_segment_is_not_written() {

@@ -97,3 +97,49 @@ fn fill(map: &HashMap<u64, [u8]>) -> Result<()> {
     }
     Ok(())
 }
+
+/// The whole reservation asks for huge pages, in each process that opens the segment with the option.
+#[cfg(target_os = "linux")]
+#[test]
+fn huge_pages_are_requested() {
+    use sharemap::{SharedOptions, UnlinkOnDrop};
+
+    need_atomics!();
+    if !std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
+        println!("skipped: this kernel has no transparent huge pages");
+        return;
+    }
+    let name = format!("segment-huge-{}", std::process::id());
+    let _unlinked = UnlinkOnDrop::new(&name);
+    // The length in kB, and the flags, of the mapping of the segment.
+    let mapped = || {
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut lines = smaps.lines().skip_while(|line| !line.ends_with(&name));
+        let mut value = |key: &str| {
+            let line = lines.find(|line| line.starts_with(key)).expect("the segment is mapped");
+            line.trim_start_matches(key).trim().to_owned()
+        };
+        (value("Size:"), value("VmFlags:"))
+    };
+    let asks = |flags: &str| flags.split(' ').any(|flag| flag == "hg");
+    let options = SharedOptions::new();
+    // A creator's mapping may have no name.
+    drop(options.create_new_segment(&name, 1 << 20, 1 << 26).unwrap());
+    let plain = options.open_segment(&name).unwrap();
+    if mapped().1.is_empty() || std::env::var_os("SHAREMAP_EMULATED").is_some() {
+        println!("skipped: the flags of a mapping are unknown here");
+        return;
+    }
+    assert!(!asks(&mapped().1));
+    // The process has one mapping, and the request is added to it.
+    let huge = options.clone().transparent_huge_pages().open_segment(&name).unwrap();
+    let (len, flags) = mapped();
+    assert!(asks(&flags), "{flags}");
+    assert_eq!(len, format!("{} kB", (1 << 26) / 1024), "all of the reservation");
+    huge.set_value("answer", &42_u32).unwrap();
+    assert_eq!(plain.value::<u32>("answer").unwrap(), Some(42));
+    drop((plain, huge));
+    let again = options.transparent_huge_pages().open_segment_read_only(&name).unwrap();
+    assert!(asks(&mapped().1));
+    assert_eq!(again.value::<u32>("answer").unwrap(), Some(42));
+}

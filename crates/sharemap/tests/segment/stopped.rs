@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sharemap::UnlinkOnDrop;
+use sharemap::{ErrorKind, UnlinkOnDrop};
 
 use super::peer::{Peer, tell};
 use super::*;
@@ -104,6 +104,53 @@ fn lookups_go_on_beside_a_stopped_writer() {
             std::panic::resume_unwind(panic);
         }
     });
+    peer.kill();
+    segment.repair().unwrap();
+    assert_whole(&segment, 0);
+}
+
+/// A change that needs a lock of a stopped writer fails after the handle's timeout, and succeeds once the writer goes on.
+#[test]
+fn changes_beside_a_stopped_writer_time_out() {
+    need_atomics!();
+    let name = format!("segment-timeout-{}", std::process::id());
+    let _unlinked = UnlinkOnDrop::new(&name);
+    let segment = Segment::create_new(&name, 1 << 20, 1 << 24).unwrap();
+    let timeout = Duration::from_millis(20);
+    let words = segment.hash_map::<u64, u64>("words").unwrap();
+    let patient = segment.with_timeout(timeout).hash_map::<u64, u64>("words").unwrap();
+    let peer = &mut Peer::start(ROLE, &name);
+    assert_eq!(peer.hear(), "works");
+    let start = Instant::now();
+    let key = loop {
+        assert!(start.elapsed() < Duration::from_secs(120), "no stop in the middle of a change");
+        signal(peer, libc::SIGSTOP);
+        // All locks of the map.
+        let refused = (2000..2300).find(|key| match patient.insert(key, &1) {
+            Ok(_) => false,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+                true
+            }
+        });
+        if let Some(key) = refused {
+            break key;
+        }
+        signal(peer, libc::SIGCONT);
+    };
+    let before = words.get(&key).unwrap();
+    let start = Instant::now();
+    assert_eq!(patient.insert(&key, &2).unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(patient.remove(&key).unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(start.elapsed() >= 2 * timeout, "the changes waited");
+    assert_eq!(words.get(&key).unwrap(), before, "the map is as before");
+    // A handle without a timeout waits.
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| words.insert(&key, &3));
+        signal(peer, libc::SIGCONT);
+        assert_eq!(waiting.join().unwrap().unwrap(), before);
+    });
+    assert_eq!(patient.insert(&key, &4).unwrap(), Some(3));
     peer.kill();
     segment.repair().unwrap();
     assert_whole(&segment, 0);

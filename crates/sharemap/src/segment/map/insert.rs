@@ -9,10 +9,10 @@ use super::{Directory, Form, Key, Map};
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::Machine;
 use crate::segment::allocator::{Allocator, Freed, Piece, Tops};
-use crate::segment::change::{Change, change};
+use crate::segment::change::Change;
 use crate::segment::lane_area::Top;
 use crate::segment::lock_table::Outcome;
-use crate::segment::short_change::{ShortChange, change_under};
+use crate::segment::short_change::ShortChange;
 
 /// What an insertion does about an entry that the key has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -369,8 +369,8 @@ impl<M: Machine> Map<'_, M> {
         make: impl FnOnce(&mut Change<'_, M>, Page) -> Result<Step<R>>,
     ) -> Result<Step<R>> {
         let lock = self.shape.lock_of(key.hash);
-        change(self.machine, self.space, allocator.area, |change| {
-            change.lock(lock..lock + 1, None)?;
+        allocator.change(|change| {
+            change.lock(lock..lock + 1)?;
             match self.locked_page(key)? {
                 Some(page) => make(change, page),
                 None => Ok(Step::NoPage),
@@ -387,11 +387,9 @@ impl<M: Machine> Map<'_, M> {
         make: impl FnOnce(&mut ShortChange<'_, M>, Page) -> Result<(Outcome, Step<R>)>,
     ) -> Result<Step<R>> {
         let lock = self.shape.lock_of(key.hash);
-        change_under(self.machine, self.space, allocator.area, lock, |change| {
-            match self.locked_page(key)? {
-                Some(page) => make(change, page),
-                None => Ok((Outcome::Unchanged, Step::NoPage)),
-            }
+        allocator.change_under(lock, |change| match self.locked_page(key)? {
+            Some(page) => make(change, page),
+            None => Ok((Outcome::Unchanged, Step::NoPage)),
         })
     }
 

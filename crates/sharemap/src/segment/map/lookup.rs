@@ -166,9 +166,9 @@ impl<M: Machine> Map<'_, M> {
         Ok(Value { word: found.word, at: block.value_at(), len: block.value_len })
     }
 
-    /// Waits before another lookup.
+    /// Waits before another attempt. Fails with `Busy` after very many.
     #[cold]
-    pub(super) fn pause(&self, attempt: u32) -> Result<()> {
+    pub(crate) fn pause(&self, attempt: u32) -> Result<()> {
         match attempt {
             ..ATTEMPTS => std::hint::spin_loop(),
             MOST_ATTEMPTS.. => {

@@ -6,7 +6,6 @@ use super::page::Page;
 use crate::error::Result;
 use crate::peer::Machine;
 use crate::segment::allocator::{Allocator, Freed};
-use crate::segment::change::change;
 
 /// Two pages that differ in the last bit of their prefix, and the directory's words of both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +43,8 @@ impl<M: Machine> Map<'_, M> {
         let page = Page { at: taken.at, buckets: self.shape.buckets };
         let lock = self.shape.lock_of(hash);
         machine.fence_stores();
-        change(machine, self.space, allocator.area, |change| {
-            change.lock(lock..lock + 1, None)?;
+        allocator.change(|change| {
+            change.lock(lock..lock + 1)?;
             self.require_present()?;
             if self.twins(hash)? != Some(twins) || self.count(twins)? > self.few() {
                 return Ok(());

@@ -13,7 +13,7 @@ use super::{DIRECTORY, Directory, GENERATION, Map, NEXT};
 use crate::error::Result;
 use crate::peer::Machine;
 use crate::segment::allocator::{Allocator, Tops};
-use crate::segment::change::{Change, change};
+use crate::segment::change::Change;
 use crate::segment::heap::malformed;
 
 /// What a removed map gives up next.
@@ -57,9 +57,9 @@ pub(in crate::segment) fn remove_next<M: Machine>(
     let part = map.next_part(from);
     let at = part.as_ref().ok().and_then(Part::at);
     let freed = at.map(|at| allocator.prepare_free(at)).transpose();
-    change(machine, map.space, allocator.area, |change| {
-        change.lock(map.shape.locks.clone(), None)?;
-        change.lock(segment, None)?;
+    allocator.change(|change| {
+        change.lock(map.shape.locks.clone())?;
+        change.lock(segment)?;
         if !is_first()? {
             return Ok(true);
         }

@@ -6,7 +6,6 @@ use super::{DEEPEST, DIRECTORY, Directory, Map, prefix};
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::Machine;
 use crate::segment::allocator::{Allocator, Tops};
-use crate::segment::change::change;
 use crate::segment::heap::malformed;
 
 /// What makes room in a page.
@@ -33,8 +32,8 @@ impl<M: Machine> Map<'_, M> {
         let bits = self.shape.lock_bits();
         page.clear(self.machine, bits)?;
         let lock = self.shape.lock_of(hash);
-        change(self.machine, self.space, allocator.area, |change| {
-            change.lock(lock..lock + 1, None)?;
+        allocator.change(|change| {
+            change.lock(lock..lock + 1)?;
             self.require_present()?;
             let Some(directory) = self.root_directory()? else { return Ok(()) };
             let log = directory.depth - bits;
@@ -56,8 +55,8 @@ impl<M: Machine> Map<'_, M> {
     fn add_directory(&self, allocator: &Allocator<'_, M>) -> Result<()> {
         let depth = self.shape.lock_bits();
         let piece = allocator.reserve(Directory::len(depth))?;
-        change(self.machine, self.space, allocator.area, |change| {
-            change.lock(self.shape.locks.clone(), None)?;
+        allocator.change(|change| {
+            change.lock(self.shape.locks.clone())?;
             self.require_present()?;
             if self.root_directory()?.is_some() {
                 return Ok(());
@@ -92,8 +91,8 @@ impl<M: Machine> Map<'_, M> {
         let pages = allocator.take_two(self.shape.page_len())?;
         machine.fence_stores();
         let lock = self.shape.lock_of(hash);
-        change(machine, self.space, allocator.area, |change| {
-            change.lock(lock..lock + 1, None)?;
+        allocator.change(|change| {
+            change.lock(lock..lock + 1)?;
             self.require_present()?;
             let Some(directory) = self.root_directory()? else { return Ok(Next::Done) };
             let place = directory.place(hash);
@@ -162,8 +161,8 @@ impl<M: Machine> Map<'_, M> {
         let machine = self.machine;
         // Before the map's locks: a stack is filled by a change of its own.
         let piece = allocator.reserve(Directory::len(depth + 1))?;
-        change(machine, self.space, allocator.area, |change| {
-            change.lock(self.shape.locks.clone(), None)?;
+        allocator.change(|change| {
+            change.lock(self.shape.locks.clone())?;
             self.require_present()?;
             let Some(old) = self.root_directory()? else { return Ok(()) };
             if old.depth != depth {

@@ -63,7 +63,7 @@ fn area(machine: &Prefix) -> LaneArea {
 /// Calls `use_it` with the allocator of lane 0.
 fn with<R>(machine: &Prefix, use_it: impl FnOnce(&mut Allocator<'_, Prefix>) -> R) -> R {
     let (space, area) = (&space(), area(machine));
-    use_it(&mut Allocator { machine, space, heap: &HEAP, area, first_lock: 1 })
+    use_it(&mut Allocator { machine, space, heap: &HEAP, area, first_lock: 1, until: None })
 }
 
 /// Attaches a block of `len` bytes to the first free root, in one step.
@@ -87,8 +87,8 @@ fn attach_run(machine: &Prefix) -> Result<()> {
     with(machine, |allocator| {
         let free = (0..ROOT_COUNT).find(|&index| machine.load_64(root(index)).unwrap() == 0);
         let Some(index) = free else { return Ok(()) };
-        change(machine, allocator.space, allocator.area, |change| {
-            change.lock(0..1, None)?;
+        allocator.change(|change| {
+            change.lock(0..1)?;
             let at = match allocator.take_run(change, 2) {
                 Err(error) if error.kind() == ErrorKind::NoSpace => return Ok(()),
                 taken => taken?,
@@ -105,8 +105,8 @@ fn detach_run(machine: &Prefix, index: u64) -> Result<()> {
         if at == 0 {
             return Ok(());
         }
-        change(machine, allocator.space, allocator.area, |change| {
-            change.lock(0..1, None)?;
+        allocator.change(|change| {
+            change.lock(0..1)?;
             allocator.give_run(change, at)?;
             change.record(root(index), 0);
             change.commit(&[])
@@ -273,12 +273,12 @@ fn a_body_is_the_first_run_of_a_chunk() {
     let space = &Space { changeable: ROOTS..heap.end + lane_area::HEAD, ..space() };
     let machine = &Prefix::of(&vec![0; (heap.end + lane_area::HEAD) as usize]);
     machine.store_64(heap.len(), heap.at + heap.chunk_spans * SPAN).unwrap();
-    let mut allocator = Allocator { machine, space, heap: &heap, area, first_lock: 1 };
+    let mut allocator = Allocator { machine, space, heap: &heap, area, first_lock: 1, until: None };
     let all = |change: &mut Change<'_, Prefix>| {
         allocator.take_run(change, heap.chunk_spans - 1)?;
         change.commit(&[])
     };
-    change(machine, space, area, all).unwrap();
+    change(machine, space, area, None, all).unwrap();
     allocator.prepare().unwrap();
     assert_eq!(allocator.area.body, heap.chunk(1) + SPAN);
     assert_eq!(machine.load_64(heap.chunks()).unwrap(), 2);

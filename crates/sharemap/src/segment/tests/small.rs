@@ -97,7 +97,8 @@ impl Handle {
     ) -> Result<R> {
         let (space, area) = (&space(), area(machine, self.lane));
         let first_lock = MAP_LOCKS;
-        let mut allocator = Allocator { machine, space, heap: &HEAP, area, first_lock };
+        let mut allocator =
+            Allocator { machine, space, heap: &HEAP, area, first_lock, until: None };
         allocator.prepare()?;
         let map = Map { machine, space, shape: &self.shape, directory: &self.directory };
         use_it(&map, &allocator)

@@ -41,7 +41,7 @@ pub(super) fn lock(index: u32) -> u64 {
 
 /// Adds one to `ones`, by a single store.
 pub(super) fn add_one<M: Machine>(machine: &M, lane: u32) -> Result<()> {
-    change_under(machine, &SPACE, area(lane), 0, |_| {
+    change_under(machine, &SPACE, area(lane), 0, None, |_| {
         machine.store_64(ONES, machine.load_64(ONES)? + 1)?;
         Ok((Outcome::Changed, ()))
     })
@@ -49,17 +49,17 @@ pub(super) fn add_one<M: Machine>(machine: &M, lane: u32) -> Result<()> {
 
 /// Adds one to all the words, by a redo record. The last bit of `twos` becomes the top of the lane's stack 1.
 pub(super) fn add_all<M: Machine>(machine: &M, lane: u32) -> Result<()> {
-    change(machine, &SPACE, area(lane), |change| {
-        change.lock(0..1, None)?;
-        change.lock(1..2, None)?;
+    change(machine, &SPACE, area(lane), None, |change| {
+        change.lock(0..1)?;
+        change.lock(1..2)?;
         record_all(machine, change)
     })
 }
 
 /// Adds one to all the words, like [`add_all`], with both locks in one range.
 pub(super) fn add_all_at_once<M: Machine>(machine: &M, lane: u32) -> Result<()> {
-    change(machine, &SPACE, area(lane), |change| {
-        change.lock(0..2, None)?;
+    change(machine, &SPACE, area(lane), None, |change| {
+        change.lock(0..2)?;
         record_all(machine, change)
     })
 }

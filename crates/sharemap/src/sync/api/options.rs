@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::peer::{OpenOptions, PowerCuts, Unclean};
-use crate::sys::{Lifetime, Owner, Scope};
+use crate::sys::{HugePages, Lifetime, Owner, Scope};
 
 /// The kind in the header of an object of locks (FORMAT.md, "Locks").
 pub(in crate::sync) const KIND: u32 = 1;
@@ -94,6 +94,28 @@ impl SharedOptions {
     /// object keeps its number.
     pub fn lanes(mut self, count: u32) -> Self {
         self.lanes = count;
+        self
+    }
+
+    /// Asks the system to use transparent huge pages where it can (`MADV_HUGEPAGE`), like
+    /// [`HugePages::Transparent`].
+    ///
+    /// A large segment then has fewer entries in the processor's address translation, and lookups that miss all
+    /// caches are faster. Its memory is allocated in units of a huge page, 2 MiB on most systems. The request is
+    /// this process's. For shared memory, Linux follows it only if `/sys/kernel/mm/transparent_hugepage/shmem_enabled`
+    /// is `advise` or more. Other systems ignore it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// let options = SharedOptions::new().transparent_huge_pages();
+    /// let segment = options.create_new_segment(Location::anonymous(), 64 << 20, 1 << 30)?;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "hugetlb")]
+    pub fn transparent_huge_pages(mut self) -> Self {
+        self.terms.huge = HugePages::Transparent;
         self
     }
 

@@ -44,7 +44,8 @@ fn with<M: Machine, R>(
 ) -> Result<R> {
     let (space, area) = (&space(), area(machine, lane));
     let first_lock = MAP_LOCKS;
-    let mut allocator = Allocator { machine, space, heap: &KEEPS_TWO, area, first_lock };
+    let mut allocator =
+        Allocator { machine, space, heap: &KEEPS_TWO, area, first_lock, until: None };
     allocator.prepare()?;
     use_it(&allocator)
 }

@@ -9,7 +9,6 @@ use super::{announce, recover, recover_last, recovers};
 use crate::error::{ErrorKind, Result};
 use crate::peer::Machine;
 use crate::segment::census;
-use crate::segment::change::change;
 use crate::segment::lane_area::LaneArea;
 use crate::segment::map::{Form, remove_next};
 use crate::segment::size_class::CLASSES;
@@ -50,9 +49,9 @@ const FORGED: u64 = 0xbad;
 /// Removes the map, as `Segment::remove` does.
 fn remove<M: Machine>(machine: &M) -> Result<()> {
     handle::<Removed>(0).with(machine, |map, allocator| {
-        change(machine, map.space, allocator.area, |change| {
-            change.lock(0..MAP_LOCKS, None)?;
-            change.lock(SEGMENT_LOCK, None)?;
+        allocator.change(|change| {
+            change.lock(0..MAP_LOCKS)?;
+            change.lock(SEGMENT_LOCK)?;
             change.record(ROOT + GENERATION, map.shape.generation + 1);
             change.record(LISTS.0, ROOT);
             change.commit(&[])
@@ -77,13 +76,13 @@ fn forged_page(machine: &Prefix) -> u64 {
 
 /// Attaches an object in the memory of the directory. It looks like a directory, and leads to the forged page.
 fn attach_object<M: Machine>(machine: &M, word: u64) -> Result<()> {
-    handle::<Removed>(0).with(machine, |map, allocator| {
+    handle::<Removed>(0).with(machine, |_, allocator| {
         let taken = allocator.take(DIRECTORY_LEN)?;
         machine.fence_stores();
         machine.store_64(taken.at + 16, word)?;
         machine.store_64(taken.at + 24, word)?;
-        change(machine, map.space, allocator.area, |change| {
-            change.lock(SEGMENT_LOCK, None)?;
+        allocator.change(|change| {
+            change.lock(SEGMENT_LOCK)?;
             change.record(OBJECT, taken.at);
             change.commit(&[taken.top])
         })

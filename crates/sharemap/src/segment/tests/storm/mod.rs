@@ -16,7 +16,6 @@ use crate::peer::Machine;
 use crate::segment::Segment;
 use crate::segment::allocator::Freed;
 use crate::segment::census;
-use crate::segment::change::change;
 use crate::shm::Location;
 use crate::testing::child::{Second, role, tell};
 
@@ -60,8 +59,8 @@ fn toggle(segment: &Segment, process: u64, random: &mut Random) -> Result<()> {
                 Freed::Run(_) => unreachable!("all lengths are those of blocks"),
             },
         };
-        change(segment.session(), allocator.space, allocator.area, |change| {
-            change.lock(lock..lock + 1, None)?;
+        allocator.change(|change| {
+            change.lock(lock..lock + 1)?;
             change.record(root, value);
             change.commit(&[top])
         })

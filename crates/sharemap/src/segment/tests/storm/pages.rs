@@ -320,13 +320,13 @@ impl<M: Machine> Pages<'_, M> {
         let (machine, space) = (self.machine, &self.plan.space);
         let word = word_of(&self.plan, key);
         loop {
-            let done = change(machine, space, self.area, |change| {
+            let done = change(machine, space, self.area, None, |change| {
                 let lock = match self.rule {
                     Rule::FineLocks => KEY_LOCKS + key as u32,
                     Rule::LocksInPages => {
                         let before = machine.load_64(word)?;
                         let lock = ((page(before) - space.locks.at) / STRIDE) as u32;
-                        change.lock(lock..lock + 1, None)?;
+                        change.lock(lock..lock + 1)?;
                         return match machine.load_64(word)? == before {
                             true => make(change, before).map(Some),
                             false => Ok(None),
@@ -334,7 +334,7 @@ impl<M: Machine> Pages<'_, M> {
                     }
                     _ => (key % PAGES) as u32,
                 };
-                change.lock(lock..lock + 1, None)?;
+                change.lock(lock..lock + 1)?;
                 make(change, machine.load_64(word)?).map(Some)
             })?;
             if let Some(done) = done {
@@ -380,8 +380,8 @@ impl<M: Machine> Pages<'_, M> {
     /// Moves something from one account to the other, by a record.
     pub(super) fn transfer(&self, amount: u64) -> Result<()> {
         let (machine, accounts) = (self.machine, self.plan.accounts);
-        change(machine, &self.plan.space, self.area, |change| {
-            change.lock(ACCOUNT_LOCKS..ACCOUNT_LOCKS + 2, None)?;
+        change(machine, &self.plan.space, self.area, None, |change| {
+            change.lock(ACCOUNT_LOCKS..ACCOUNT_LOCKS + 2)?;
             let one = (machine.load_64(accounts)? + amount) % (SUM + 1);
             change.record(accounts, one);
             change.record(accounts + 8, SUM - one);
