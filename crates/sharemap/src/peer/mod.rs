@@ -66,5 +66,5 @@ pub(crate) use options::{OpenOptions, Payload, PowerCuts, Unclean};
 pub(crate) use part::{Faults, Part};
 pub(crate) use session::Session;
 #[cfg(test)]
-pub(crate) use window::Simulated;
+pub(crate) use window::{Faulty, Simulated};
 pub(crate) use window::{Readable, Window};

@@ -155,3 +155,58 @@ unsafe impl<M: super::Machine> Readable for Simulated<'_, M> {
 
     fn prefetch(&self, _: u64) {}
 }
+
+/// Memory of which one load faults.
+#[cfg(test)]
+pub(crate) struct Faulty<'a, R> {
+    pub(crate) of: &'a R,
+    /// The length of the memory.
+    pub(crate) len: u64,
+    /// The number of loads before the one that faults.
+    pub(crate) before: std::cell::Cell<u64>,
+    /// What that load returns.
+    pub(crate) value: u64,
+}
+
+#[cfg(test)]
+impl<R> Faulty<'_, R> {
+    fn faults_now(&self, faults: &mut Faults) -> bool {
+        let before = self.before.get();
+        self.before.set(before.wrapping_sub(1));
+        if before == 0 {
+            faults.address = 1;
+        }
+        before == 0
+    }
+}
+
+#[cfg(test)]
+// SAFETY: places and loads are those of the other memory.
+unsafe impl<R: Readable> Readable for Faulty<'_, R> {
+    type Place = R::Place;
+
+    fn place<const LEN: u64>(&self, at: u64) -> Option<R::Place> {
+        let is_within = at.checked_add(LEN).is_some_and(|end| end <= self.len);
+        if is_within { self.of.place::<LEN>(at) } else { None }
+    }
+
+    unsafe fn load(&self, place: R::Place, at: u64, faults: &mut Faults) -> u64 {
+        if self.faults_now(faults) {
+            return self.value;
+        }
+        // SAFETY: as the caller promises.
+        unsafe { self.of.load(place, at, faults) }
+    }
+
+    unsafe fn load_pair(&self, place: R::Place, at: u64, faults: &mut Faults) -> (u64, u64) {
+        if self.faults_now(faults) {
+            return (self.value, self.value);
+        }
+        // SAFETY: as the caller promises.
+        unsafe { self.of.load_pair(place, at, faults) }
+    }
+
+    fn prefetch_in<const AT: usize>(&self, _: R::Place) {}
+
+    fn prefetch(&self, _: u64) {}
+}

@@ -1,6 +1,7 @@
 //! The map, killed after every store of each operation of a script, and after every store of the completion: it has
 //! its old contents or its new ones, and nothing is leaked.
 
+mod faults;
 mod omissions;
 
 use std::collections::{BTreeMap, HashSet};
