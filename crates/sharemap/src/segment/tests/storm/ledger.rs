@@ -123,7 +123,9 @@ impl Ledger {
 
     /// Returns how many recoveries of a lane have begun and not ended, also by a death.
     pub(super) fn recovering(&self) -> u64 {
-        self.load(BEGUN) - self.load(ENDED)
+        // In this order: others begin and end recoveries meanwhile.
+        let ended = self.load(ENDED);
+        self.load(BEGUN) - ended
     }
 }
 
