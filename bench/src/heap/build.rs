@@ -1,4 +1,4 @@
-//! Building a map of words.
+//! Building a map of words: by one call that takes all of them, where the peer has one.
 
 use super::keys::Entries;
 use sharemap::SharedOptions;
@@ -22,7 +22,7 @@ const FEW_ROUNDS: usize = 9;
 fn build(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let entries = Entries { count: COUNT }.words();
     let options = SharedOptions::new();
-    let ours = || new_map(&options, entries.iter().map(|(key, value)| (key, *value)));
+    let ours = || new_map(&options, entries.iter().map(|(key, value)| (key, value)));
     let unit = Unit::NanosecondsEach(COUNT);
     let outcome = Contest::new()
         .repeats(1)

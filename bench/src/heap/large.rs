@@ -19,7 +19,7 @@ fn look_up(setup: &Setup) -> Result<Vec<Row>, Reason> {
     const SETTING: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
     let setting = std::fs::read_to_string(SETTING).unwrap_or_default();
     if setting.is_empty() || setting.contains("[never]") || setting.contains("[deny]") {
-        return Err(format!("shared memory gets no huge pages; {SETTING} must be `advise`").into());
+        return Err(format!("shared memory gets no huge pages; {SETTING} must be `advise`"));
     }
     let options = SharedOptions::new().transparent_huge_pages();
     let entries = Entries { count: 16_000_000 };

@@ -43,13 +43,11 @@ pub fn figures() -> Vec<Figure> {
 /// Creates a segment in memory, with a map of these entries.
 fn new_map<'a, K: Stored + ?Sized + 'a>(
     options: &SharedOptions,
-    entries: impl IntoIterator<Item = (&'a K, u64)>,
+    entries: impl IntoIterator<Item = (&'a K, &'a u64)>,
 ) -> Result<HashMap<K, u64>, Reason> {
     let segment = options.create_new_segment(Location::anonymous(), NEW, MAX).map_err(why)?;
     let map = segment.hash_map("entries").map_err(why)?;
-    for (key, value) in entries {
-        map.insert(key, &value).map_err(why)?;
-    }
+    map.extend(entries).map_err(why)?;
     Ok(map)
 }
 

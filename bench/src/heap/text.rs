@@ -27,7 +27,7 @@ const LOOK_UPS: u64 = 10_000;
 const BOOST: &str = "Boost unordered_map, string_view";
 
 fn filled(texts: &[(String, u64)]) -> Result<HashMap<str, u64>, Reason> {
-    new_map(&SharedOptions::new(), texts.iter().map(|(name, value)| (name.as_str(), *value)))
+    new_map(&SharedOptions::new(), texts.iter().map(|(name, value)| (name.as_str(), value)))
 }
 
 fn stored(texts: &[(String, u64)], dir: &TemporaryPath) -> Result<lmdb::Store<lmdb::Text>, Reason> {

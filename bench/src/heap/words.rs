@@ -41,7 +41,7 @@ pub(super) fn maps(
     entries: Entries,
 ) -> Result<(Ours, Local<u64>), Reason> {
     let words = entries.words();
-    let ours = new_map(options, words.iter().map(|(key, value)| (key, *value)))?;
+    let ours = new_map(options, words.iter().map(|(key, value)| (key, value)))?;
     Ok((ours, words.into_iter().collect()))
 }
 
@@ -145,7 +145,7 @@ fn stores(setup: &Setup) -> Result<Vec<Row>, Reason> {
     const COUNT: u64 = 1_000_000;
     let entries = Entries { count: COUNT };
     let words = entries.words();
-    let ours = new_map(&SharedOptions::new(), words.iter().map(|(key, value)| (key, *value)))?;
+    let ours = new_map(&SharedOptions::new(), words.iter().map(|(key, value)| (key, value)))?;
     let names = ["rkyv", "redb", "lmdb", "boost-words"];
     let [rkyv, redb, lmdb, boost] = names.map(TemporaryPath::in_memory);
     archive::create(&rkyv, &words)?;

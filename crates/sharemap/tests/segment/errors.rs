@@ -310,6 +310,12 @@ fn what_is_too_large_is_refused() {
     too_large(kept.texts.insert("huge", &huge).map(drop));
     too_large(kept.texts.insert(&text, b"value").map(drop));
     too_large(kept.texts.update(&super::errors::text(1), |_| huge.clone()).map(drop));
+    // What comes before the error is inserted, and nothing of what comes after it.
+    let pairs = [("first", &b"1"[..]), ("second", b"2"), ("huge", &huge), ("last", b"3")];
+    assert_eq!(kept.texts.extend(pairs).unwrap_err().kind(), ErrorKind::TooLarge);
+    assert_eq!(kept.texts.remove("first").unwrap().as_deref(), Some(&b"1"[..]));
+    assert_eq!(kept.texts.remove("second").unwrap().as_deref(), Some(&b"2"[..]));
+    assert_eq!(kept.texts.get("last").unwrap(), None);
     // A value of many spans fits.
     let large = vec![2_u8; 20 << 20];
     kept.texts.insert("large", &large).unwrap();

@@ -2,6 +2,7 @@
 
 use super::Map;
 use super::block::Ref;
+use super::draft::Draft;
 use super::page::Page;
 use crate::error::Result;
 use crate::peer::Machine;
@@ -49,18 +50,18 @@ impl<M: Machine> Map<'_, M> {
             if self.twins(hash)? != Some(twins) || self.count(twins)? > self.few() {
                 return Ok(());
             }
-            page.clear(machine, twins.depth - 1)?;
-            let mut fits = true;
+            let (mut draft, mut fits) = (Draft::of(page), true);
             for old in self.pages(twins)? {
                 old.for_each(machine, |entry, key, _| {
                     let value = machine.load_64(entry.value())?;
-                    fits &= page.add(machine, self.shape.hash_of(key), key, value)?;
+                    fits &= draft.add(self.shape.hash_of(key), key, value);
                     Ok(())
                 })?;
             }
             if !fits {
                 return Ok(());
             }
+            draft.store(machine, page, twins.depth - 1)?;
             // Another word than both had, or ever will have had.
             let [first, second] = twins.words.map(|word| word.replaced_by(page.at));
             let word = first.later(second);

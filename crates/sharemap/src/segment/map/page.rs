@@ -13,7 +13,7 @@ pub(crate) const PROBES: u64 = 3;
 /// Offsets in a bucket.
 const DEPTH: u64 = 0;
 pub(super) const TAGS: u64 = 8;
-const FIRST: u64 = 16;
+pub(super) const FIRST: u64 = 16;
 
 /// The tag of an entry that was removed.
 const REMOVED: u64 = 1;
@@ -102,7 +102,7 @@ pub(super) fn tag(hash: u64) -> u64 {
 /// Returns the bit of a bucket's tags that is set once a key with a hash like this one lies in another bucket than its
 /// own. One hash of eight is like this one.
 #[inline(always)]
-fn elsewhere(hash: u64) -> u64 {
+pub(super) fn elsewhere(hash: u64) -> u64 {
     // By bits that choose neither the tag nor the bucket.
     1 << (56 + (hash >> 13 & 7))
 }
@@ -158,7 +158,7 @@ impl Page {
         PROBES.min(self.buckets - 1)
     }
 
-    fn all(self) -> impl Iterator<Item = u64> {
+    pub(super) fn all(self) -> impl Iterator<Item = u64> {
         (0..self.buckets).map(move |index| self.at + BUCKET * index)
     }
 
@@ -218,26 +218,9 @@ impl Page {
         Ok(entry.with_tag(machine.load_64(entry.tags())?, tag(hash)))
     }
 
-    /// Empties a page that nothing refers to, whose keys will share the first `depth` bits of their hashes.
-    pub(super) fn clear<M: Machine>(self, machine: &M, depth: u32) -> Result<()> {
-        for bucket in self.all() {
-            machine.store_64(bucket + TAGS, 0)?;
-        }
+    /// Stores how many hash bits the page's keys share.
+    pub(super) fn set_depth<M: Machine>(self, machine: &M, depth: u32) -> Result<()> {
         machine.store_64(self.at + DEPTH, depth.into())
-    }
-
-    /// Adds a key to a page that nothing refers to. Returns `false` if there is no room.
-    pub(super) fn add<M: Machine>(
-        self,
-        machine: &M,
-        hash: u64,
-        key: u64,
-        value: u64,
-    ) -> Result<bool> {
-        let Some(entry) = self.room(machine, hash)? else { return Ok(false) };
-        let tags = self.fill(machine, entry, hash, key, value)?;
-        machine.store_64(entry.tags(), tags)?;
-        Ok(true)
     }
 
     /// Returns the number of hash bits that the page's keys share.

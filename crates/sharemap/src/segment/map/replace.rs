@@ -1,6 +1,7 @@
 //! Room in a map: pages are added, rebuilt or split, and the directory doubles.
 
 use super::block::Ref;
+use super::draft::Draft;
 use super::page::Page;
 use super::{DEEPEST, DIRECTORY, Directory, Map, prefix};
 use crate::error::{Error, ErrorKind, Result};
@@ -30,7 +31,7 @@ impl<M: Machine> Map<'_, M> {
         self.machine.fence_stores();
         let page = Page { at: taken.at, buckets: self.shape.buckets };
         let bits = self.shape.lock_bits();
-        page.clear(self.machine, bits)?;
+        Draft::of(page).store(self.machine, page, bits)?;
         let lock = self.shape.lock_of(hash);
         allocator.change(|change| {
             change.lock(lock..lock + 1)?;
@@ -124,17 +125,21 @@ impl<M: Machine> Map<'_, M> {
                     return Ok(Next::Double(directory.depth));
                 }
                 let depth = depth + u32::from(is_split);
-                first.clear(machine, depth)?;
-                second.clear(machine, depth)?;
-                let mut fits = true;
-                for &(key, value) in &live {
+                let (mut lower, mut upper) = (Draft::of(first), Draft::of(second));
+                let fits = live.iter().all(|&(key, value)| {
                     let hash = self.shape.hash_of(key);
-                    let upper = is_split && prefix(hash, depth) & 1 == 1;
-                    let page = if upper { second } else { first };
-                    fits &= page.add(machine, hash, key, value)?;
-                }
+                    let is_upper = is_split && prefix(hash, depth) & 1 == 1;
+                    let draft = if is_upper { &mut upper } else { &mut lower };
+                    draft.add(hash, key, value)
+                });
                 match (fits, is_split) {
-                    (true, _) => break,
+                    (true, _) => {
+                        lower.store(machine, first, depth)?;
+                        if is_split {
+                            upper.store(machine, second, depth)?;
+                        }
+                        break;
+                    }
                     (false, false) => is_split = true,
                     // Half of the keys, in the order of the page, may need more probes than the whole.
                     (false, true) => return Err(too_deep()),
