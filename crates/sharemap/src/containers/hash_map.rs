@@ -51,7 +51,8 @@ pub struct HashMap<K: Stored + ?Sized, V: Stored + ?Sized> {
     of: PhantomData<fn(&K) -> &V>,
 }
 
-/// How many pairs [`HashMap::extend`] prefetches for.
+/// How many pairs lie between one that [`HashMap::extend`] inserts and the one whose page it prefetches. The directory's
+/// word, which tells the page, is prefetched before, for twice as many.
 const AHEAD: usize = 8;
 
 /// What clones of a handle share.
@@ -299,10 +300,15 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     /// # Ok(()) }
     /// ```
     pub fn extend<'a>(&self, pairs: impl IntoIterator<Item = (&'a K, &'a V)>) -> Result<()> {
-        let mut pairs = pairs.into_iter().inspect(|(key, _)| self.prefetch(&self.key(key)));
-        let mut ahead: VecDeque<_> = pairs.by_ref().take(AHEAD).collect();
+        let mut pairs = pairs.into_iter().inspect(|(key, _)| {
+            self.map().prefetch_way(&self.key(key));
+        });
+        let mut ahead: VecDeque<_> = pairs.by_ref().take(2 * AHEAD).collect();
         while let Some((key, value)) = ahead.pop_front() {
             ahead.extend(pairs.next());
+            if let Some((later, _)) = ahead.get(AHEAD) {
+                self.prefetch(&self.key(later));
+            }
             self.put_prefetched(&self.key(key), value, Existing::Replaced, |_| Ok(()))?;
         }
         Ok(())

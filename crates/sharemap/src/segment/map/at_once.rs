@@ -336,6 +336,12 @@ impl<M: Machine> Map<'_, M> {
 }
 
 impl Map<'_, Session> {
+    /// Prefetches what [`prefetch`](Self::prefetch) loads.
+    #[inline]
+    pub(crate) fn prefetch_way(&self, key: &Key<'_>) {
+        self.machine.memory().prefetch(self.places().of_hash(key.hash));
+    }
+
     /// Prefetches what a lookup of a key will load, or what its change will.
     #[inline]
     pub(crate) fn prefetch(&self, places: Places, key: &Key<'_>) {
