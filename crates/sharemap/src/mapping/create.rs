@@ -2,6 +2,7 @@
 //! old length.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -10,9 +11,9 @@ use crate::mapping::plan::Plan;
 use crate::mapping::region::Region;
 use crate::sys::{self, Access, Create, FileKind, FileStatus, OpenRequest};
 
-/// Sets the length of a file, and allocates storage for it unless it is `sparse`.
-pub(super) fn make_room(file: &File, len: u64, sparse: bool) -> Result<()> {
-    if sparse { sys::file::set_len(file, len) } else { sys::file::allocate(file, len) }
+/// Lengthens a file to the end of `range`, and allocates storage for the range unless the file is `sparse`.
+pub(super) fn make_room(file: &File, range: Range<u64>, sparse: bool) -> Result<()> {
+    if sparse { sys::file::set_len(file, range.end) } else { sys::file::allocate(file, range) }
 }
 
 impl MapOptions {
@@ -47,7 +48,7 @@ impl MapOptions {
         let named = |error: Error| error.with_path(Some(path));
         // Fails before space is allocated for a file that cannot be mapped.
         plan.len_in(FileStatus::new(FileKind::Regular, len)).map_err(named)?;
-        make_room(&file, len, plan.sparse).map_err(named)?;
+        make_room(&file, 0..len, plan.sparse).map_err(named)?;
         self.map_and_finish(file, path, plan)
     }
 
@@ -90,14 +91,14 @@ impl MapOptions {
         let status = FileStatus::new(FileKind::Regular, len.max(kept));
         plan.len_in(status).map_err(named)?;
         if old_len < len {
-            make_room(&file, len, plan.sparse).map_err(named)?;
+            make_room(&file, 0..len, plan.sparse).map_err(named)?;
         }
         if existing == Existing::Emptied && old_len > 0 {
             // Space is allocated. Address space must be available, too, before the contents are lost.
             let probe = sys::file::duplicate(&file).map_err(named)?;
             Region::of_file(probe, Some(path), plan)?.close()?;
             sys::file::set_len(&file, 0).map_err(named)?;
-            make_room(&file, len, plan.sparse).map_err(named)?;
+            make_room(&file, 0..len, plan.sparse).map_err(named)?;
         }
         self.map_and_finish(file, path, plan)
     }

@@ -72,7 +72,9 @@ impl Region {
         let needed = self.file_end(new_len)?;
         let status = self.sized_status()?;
         if status.len < needed {
-            make_room(file, needed, self.plan.sparse).map_err(|error| self.named(error))?;
+            // Not from the beginning: the system would look at each page that is there already.
+            make_room(file, status.len..needed, self.plan.sparse)
+                .map_err(|error| self.named(error))?;
             self.set_file_len(needed);
         } else {
             self.set_file_len(status.len);

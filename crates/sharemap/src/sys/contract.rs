@@ -92,7 +92,7 @@ const _: () = {
     // Changes the length. New bytes are zeros, possibly without storage.
     let _: fn(&File, u64) -> Result<()> = file::set_len;
     // Grows the file to `len` with storage behind every byte. A failure restores the length.
-    let _: fn(&File, u64) -> Result<()> = file::allocate;
+    let _: fn(&File, Range<u64>) -> Result<()> = file::allocate;
     // Makes a range zeros and releases its storage.
     let _: fn(&File, Range<u64>) -> Result<()> = file::punch_hole;
     // Returns the parts of a range that are not holes, in order.

@@ -28,7 +28,7 @@ pub(crate) fn create_new(
         return Err(failed(Errno::EXIST));
     }
     let draft = Draft::new(&entry.folder)?;
-    allocate(&draft.file, len)?;
+    allocate(&draft.file, 0..len)?;
     fill(&draft.file)?;
     draft.appear(entry.name()).map_err(failed)
 }

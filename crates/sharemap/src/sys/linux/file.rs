@@ -101,13 +101,14 @@ pub(crate) fn understates_size(file: &File) -> bool {
     file_system::is_without_sizes(file) || posix::understates_size(file)
 }
 
-/// Grows the file to `len`, with storage behind every byte. A failure restores the length.
+/// Grows the file to the end of `range`, with storage behind every byte of the range. A failure restores the length.
 ///
-/// Writes zeros if the file system has no `fallocate`.
-pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
+/// Writes zeros if the file system has no `fallocate`, but only behind the end of the file.
+pub(crate) fn allocate(file: &File, range: Range<u64>) -> Result<()> {
     // On tmpfs, a signal undoes the whole call that it interrupts. Pieces bound the work that is repeated.
     const PIECE: u64 = 1 << 30;
-    if len == 0 {
+    let (mut at, len) = (range.start, range.end);
+    if at >= len {
         return Ok(());
     }
     posix::within_size_limit(file, len)?;
@@ -116,7 +117,6 @@ pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
         // Refused here, because `fallocate` may fill the file system before it fails.
         return Err(allocation_error(file, len, Errno::NOSPC));
     }
-    let mut at = 0;
     while at < len {
         let piece = PIECE.min(len - at);
         let result =

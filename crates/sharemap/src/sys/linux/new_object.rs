@@ -29,7 +29,8 @@ pub(super) fn make_room(file: &File, request: &CreateObject<'_>) -> Result<()> {
     if request.sparse {
         return file::set_len(file, request.len);
     }
-    file::allocate(file, request.len).map_err(|error| no_room(file, error).with_length(request.len))
+    file::allocate(file, 0..request.len)
+        .map_err(|error| no_room(file, error).with_length(request.len))
 }
 
 /// Adds the free space and the remedy to an error of kind `NoSpace`. Returns other errors unchanged.

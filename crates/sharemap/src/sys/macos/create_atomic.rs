@@ -33,7 +33,7 @@ pub(crate) fn create_new(
         .map_err(failed)?;
     // A rename, not a link: the file never has two names, which a death in between would leave, and which
     // openings refuse.
-    let made = allocate(&file, len).and_then(|()| fill(&file)).and_then(|()| {
+    let made = allocate(&file, 0..len).and_then(|()| fill(&file)).and_then(|()| {
         let kept = RenameFlags::NOREPLACE;
         rustix::fs::renameat_with(folder, &*hidden, folder, entry.name(), kept).map_err(failed)
     });

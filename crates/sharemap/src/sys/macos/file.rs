@@ -85,10 +85,11 @@ fn control<T>(file: &File, command: c_int, argument: &mut T) -> std::result::Res
     })
 }
 
-/// Grows the file to `len` with storage for every byte. A failure restores the length.
+/// Grows the file to the end of `range` with storage for every byte behind its end. A failure restores the length.
 ///
 /// The call uses `F_PREALLOCATE` or, on file systems without it, writes zeros.
-pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
+pub(crate) fn allocate(file: &File, range: Range<u64>) -> Result<()> {
+    let len = range.end;
     posix::within_size_limit(file, len)?;
     let before = status(file)?.len;
     if before >= len {

@@ -320,11 +320,11 @@ fn files_have_kinds_and_sizes() {
     let file = scratch.open();
     let status = file::status(&file).unwrap();
     assert_eq!((status.kind, status.len), (FileKind::Regular, 1000));
-    file::allocate(&file, 100_000).unwrap();
+    file::allocate(&file, 0..100_000).unwrap();
     assert_eq!(file::status(&file).unwrap().len, 100_000);
-    file::allocate(&file, 10).unwrap();
+    file::allocate(&file, 0..10).unwrap();
     // A pebibyte exceeds the free space. The failure keeps the length.
-    assert_eq!(file::allocate(&file, 1 << 50).unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!(file::allocate(&file, 0..1 << 50).unwrap_err().kind(), ErrorKind::NoSpace);
     assert_eq!(file::status(&file).unwrap().len, 100_000);
     assert_eq!(on_disk(&scratch.0, 999), byte_at(999));
     assert_eq!(on_disk(&scratch.0, 1000), 0);

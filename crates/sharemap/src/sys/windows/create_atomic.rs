@@ -36,7 +36,7 @@ pub(crate) fn create_new(
         .create_new(true)
         .open(&draft)
         .map_err(|error| code::from_io(OPERATION, error))?;
-    let published = file::allocate(&made, len).and_then(|()| fill(&made)).and_then(|()| {
+    let published = file::allocate(&made, 0..len).and_then(|()| fill(&made)).and_then(|()| {
         // SAFETY: both names end with a zero. Without a flag, the call replaces no file.
         match unsafe { MoveFileExW(wide(&draft).as_ptr(), wide(path).as_ptr(), 0) } {
             0 => Err(code::last(OPERATION)),

@@ -119,7 +119,7 @@ fn create_file(
         if request.sparse {
             file::set_len(&file, request.len)?;
         } else {
-            file::allocate(&file, request.len)?;
+            file::allocate(&file, 0..request.len)?;
         }
         fill(&file)?;
         publish(&draft, &target, request.existing)

@@ -74,11 +74,12 @@ pub(crate) fn set_len(file: &File, len: u64) -> Result<()> {
     }
 }
 
-/// Grows the file to `len`, allocating the clusters first, so that a full disk changes nothing.
+/// Grows the file to the end of `range`, allocating the clusters first, so that a full disk changes nothing.
 ///
-/// Where the file system cannot allocate clusters, the call writes zeros.
-pub(crate) fn allocate(file: &File, len: u64) -> Result<()> {
-    let before = status(file)?.len;
+/// Where the file system cannot allocate clusters, the call writes zeros. What lies before the end of the file is as
+/// before.
+pub(crate) fn allocate(file: &File, range: Range<u64>) -> Result<()> {
+    let (before, len) = (status(file)?.len, range.end);
     if before >= len {
         return Ok(());
     }
