@@ -316,8 +316,8 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
 
     /// Returns the number of keys.
     ///
-    /// Reads the tags of all entries, as the map keeps no count: writers would all change it. While others write, the
-    /// number is one between the least and the greatest during the call.
+    /// Reads the tags of all entries, as the map keeps no count: writers would all change it. A key that is inserted or
+    /// removed during the call is counted once or not at all.
     ///
     /// # Errors
     /// As for [`get`](Self::get).

@@ -24,7 +24,7 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     ///
     /// - A key that is present from the first call of [`next`](Iterator::next) to the last is returned exactly once, also
     ///   if pages are split meanwhile.
-    /// - A key that is inserted or removed meanwhile may be returned or not.
+    /// - A key that is inserted or removed meanwhile is returned once or not at all.
     /// - Each value is whole, and of its own moment.
     ///
     /// After an error, the iterator ends.
@@ -51,8 +51,7 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     /// Reads the next page of pairs.
     fn next_page(&self, cursor: &mut Cursor) -> Result<Vec<(K::Owned, V::Owned)>> {
         let memory = self.segment.session().memory();
-        let mut page = Vec::new();
-        let scanned = self.map().scan(cursor, &mut page, Vec::clear, |page, item| {
+        let page = self.map().scan(cursor, |item| {
             let key = match fits_word::<K>() {
                 true => K::of_word(item.key)?,
                 false => {
@@ -60,11 +59,9 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
                     K::copy_out(memory.view(at, len)?)?
                 }
             };
-            page.push((key, self.copy_out(item.value)?));
-            Ok(())
+            Ok((key, self.copy_out(item.value)?))
         });
-        scanned.map_err(|error| self.segment.named(error))?;
-        Ok(page)
+        page.map_err(|error| self.segment.named(error))
     }
 }
 

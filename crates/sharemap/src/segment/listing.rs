@@ -7,7 +7,7 @@ use crate::error::{ErrorKind, Result};
 use crate::peer::Machine;
 use crate::segment::directory::{HEAD, Head, LONGEST_NAME, NamedKind};
 use crate::segment::heap::malformed;
-use crate::segment::map::scan::Cursor;
+use crate::segment::map::scan::{Cursor, Item};
 use crate::segment::map::{self, Shape};
 use crate::segment::segment::Segment;
 
@@ -46,28 +46,20 @@ impl Segment {
     /// ```
     pub fn objects(&self) -> Result<Vec<SegmentObject>> {
         let mut all = Vec::new();
-        let (mut cursor, mut of_page) = (Cursor::START, Vec::new());
+        let mut cursor = Cursor::START;
         while !cursor.is_at_end() {
-            let scanned =
-                self.names().scan(&mut cursor, &mut of_page, Vec::clear, |of_page, item| {
-                    let (at, len) = item.long_key;
-                    let name = self
-                        .session()
-                        .memory()
-                        .view::<u8>(at, len.min(LONGEST_NAME as u64))?
-                        .to_vec()?;
-                    let head = Head::load(self.session(), item.value)?;
-                    let text = self.description_of(&head, item.value)?;
-                    of_page.push((
-                        String::from_utf8_lossy(&name).into_owned(),
-                        head,
-                        text,
-                        item.value.len,
-                    ));
-                    Ok(())
-                });
-            scanned.map_err(|error| self.named(error))?;
-            for (name, head, description, len) in of_page.drain(..) {
+            let of_page = self.names().scan(&mut cursor, |item| {
+                let (at, len) = item.long_key;
+                let name = self
+                    .session()
+                    .memory()
+                    .view::<u8>(at, len.min(LONGEST_NAME as u64))?
+                    .to_vec()?;
+                let head = Head::load(self.session(), item.value)?;
+                let text = self.description_of(&head, item.value)?;
+                Ok((String::from_utf8_lossy(&name).into_owned(), head, text, item.value.len))
+            });
+            for (name, head, description, len) in of_page.map_err(|error| self.named(error))? {
                 all.extend(self.listed(name, &head, description, len)?);
             }
         }
@@ -134,13 +126,10 @@ impl Segment {
         let plan = &self.inner.plan;
         self.names().memory(each)?;
         let mut roots = Vec::new();
-        let (mut cursor, mut of_page) = (Cursor::START, Vec::new());
+        let mut cursor = Cursor::START;
         while !cursor.is_at_end() {
-            self.names().scan(&mut cursor, &mut of_page, Vec::clear, |of_page, item| {
-                of_page.push(Head::load(session, item.value)?.root);
-                Ok(())
-            })?;
-            roots.append(&mut of_page);
+            let root = |item: Item| Ok(Head::load(session, item.value)?.root);
+            roots.extend(self.names().scan(&mut cursor, root)?);
         }
         let mut used: Vec<u64> = roots.into_iter().filter(|&root| root != 0).collect();
         for (list, is_used) in [(plan.removed_roots(), true), (plan.free_roots(), false)] {

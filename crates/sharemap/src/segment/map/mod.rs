@@ -209,7 +209,7 @@ impl Shape {
 
     /// Returns the hash of a key by the word that its entry has.
     #[inline]
-    fn hash_of(&self, word: u64) -> u64 {
+    pub(in crate::segment) fn hash_of(&self, word: u64) -> u64 {
         match self.form {
             Form::Keys => word,
             Form::Words | Form::Values => hash::of_word(self.seed, word),

@@ -16,7 +16,7 @@ pub(super) const TAGS: u64 = 8;
 pub(super) const FIRST: u64 = 16;
 
 /// The tag of an entry that was removed.
-const REMOVED: u64 = 1;
+pub(super) const REMOVED: u64 = 1;
 /// A page of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Page {
@@ -250,13 +250,17 @@ impl Page {
         Ok(removed)
     }
 
-    /// Returns the number of entries that have a key.
+    /// Returns the number of entries that have a key, all of them together at one moment.
     pub(super) fn len<M: Machine>(self, machine: &M) -> Result<u64> {
+        let tags = || self.all().map(|bucket| machine.load_64(bucket + TAGS)).collect();
+        let (first, second): (Result<Vec<u64>>, Result<Vec<u64>>) = (tags(), tags());
         let mut len = 0;
-        for bucket in self.all() {
-            let tags = machine.load_64(bucket + TAGS)?;
-            let used = (0..ENTRIES).filter(|index| tags >> (8 * index) & 0xff > REMOVED);
-            len += used.count() as u64;
+        // A key that is removed and inserted again meanwhile has two entries, but not between the two rounds of loads.
+        for (first, second) in first?.into_iter().zip(second?) {
+            let tag = |tags: u64, index| tags >> (8 * index) & 0xff;
+            let is_used =
+                |&index: &u32| tag(first, index) > REMOVED && tag(second, index) > REMOVED;
+            len += (0..ENTRIES).filter(is_used).count() as u64;
         }
         Ok(len)
     }

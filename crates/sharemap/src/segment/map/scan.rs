@@ -2,7 +2,7 @@
 
 use super::block::{Block, Ref};
 use super::lookup::{Value, disturbed};
-use super::page::{self, Page};
+use super::page::{self, Entry, Page};
 use super::{DIRECTORY, Directory, Form, Map, prefix};
 use crate::error::Result;
 use crate::peer::Machine;
@@ -44,23 +44,23 @@ pub(crate) struct Extent {
 impl<M: Machine> Map<'_, M> {
     /// Reads the page that the cursor is at, and advances the cursor behind it. Takes no lock.
     ///
-    /// Calls `begin`, and then `each` with every entry of the page. Both are called again if a writer disturbed the
-    /// reading; what `each` returned before is then to be discarded. All entries of the last round were in the page at
-    /// one moment; each value is whole, and of its own moment in that time.
-    pub(crate) fn scan<C>(
+    /// Calls `each` with the entries of the page, and returns what it returned for those that were in the page together
+    /// at one moment: no key is there twice. Each value is whole, and of its own moment. `each` is called again for the
+    /// whole page if a writer disturbed the reading.
+    pub(crate) fn scan<T>(
         &self,
         cursor: &mut Cursor,
-        context: &mut C,
-        begin: impl Fn(&mut C),
-        mut each: impl FnMut(&mut C, Item) -> Result<()>,
-    ) -> Result<()> {
+        mut each: impl FnMut(Item) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut found = Vec::new();
         self.scan_pages(cursor, |page, from| {
-            begin(context);
+            found.clear();
             match page {
-                Some(page) => self.scan_page(page, from, context, &mut each),
+                Some(page) => self.scan_page(page, from, &mut found, &mut each),
                 None => Ok(()),
             }
-        })
+        })?;
+        Ok(found.into_iter().map(|(_, result)| result).collect())
     }
 
     /// Calls `read` with the page that the cursor is at, or `None` if there is none, until no writer replaces the page
@@ -113,12 +113,12 @@ impl<M: Machine> Map<'_, M> {
     }
 
     /// Calls `each` with all entries of a page. Fails with any error if the page was replaced, or an entry changed.
-    fn scan_page<C>(
+    fn scan_page<T>(
         &self,
         page: Page,
         from: u64,
-        context: &mut C,
-        each: &mut impl FnMut(&mut C, Item) -> Result<()>,
+        found: &mut Vec<(Entry, T)>,
+        each: &mut impl FnMut(Item) -> Result<T>,
     ) -> Result<()> {
         let form = self.shape.form;
         page.for_each(self.machine, |entry, key, _| {
@@ -128,21 +128,46 @@ impl<M: Machine> Map<'_, M> {
             let word = self.machine.load_64(entry.value())?;
             if form == Form::Words {
                 let value = Value { word, at: entry.value(), len: 8 };
-                return each(context, Item { key, long_key: (0, 0), value });
+                found.push((entry, each(Item { key, long_key: (0, 0), value })?));
+                return Ok(());
             }
             let block = Block::of(self.machine, self.space, Ref(word))?;
             let value = Value { word, at: block.value_at(), len: block.value_len };
-            let result = each(context, Item { key, long_key: block.key(), value });
+            let result = each(Item { key, long_key: block.key(), value });
             self.machine.fence_loads();
             // Removed meanwhile: as good as seen before. Replaced: to be read again.
             let is_same = self.machine.load_64(entry.value())? == word
                 && entry.is_tagged(self.machine, self.shape.hash_of(key))?;
             match is_same {
-                true => result,
-                false => Err(disturbed()),
+                true => found.push((entry, result?)),
+                false => return Err(disturbed()),
             }
-        })
-        .map(drop)
+            Ok(())
+        })?;
+        self.retain_present(found)
+    }
+
+    /// Removes what was found in entries that have no key any more.
+    ///
+    /// A key that was removed and inserted again, while the page was read, was found in two entries. The first one had
+    /// lost it before the second one got it. Entries that have their keys now had them all when the last one was read.
+    fn retain_present<T>(&self, found: &mut Vec<(Entry, T)>) -> Result<()> {
+        let (mut seen, mut result) = (None, Ok(()));
+        found.retain(|(entry, _)| {
+            let tags = match seen {
+                Some((bucket, tags)) if bucket == entry.bucket => tags,
+                _ => match self.machine.load_64(entry.tags()) {
+                    Ok(tags) => tags,
+                    Err(error) => {
+                        result = Err(error);
+                        return false;
+                    }
+                },
+            };
+            seen = Some((entry.bucket, tags));
+            entry.tag_in(tags) != page::REMOVED
+        });
+        result
     }
 
     /// Returns the number of keys. Takes no lock.
@@ -164,36 +189,31 @@ impl<M: Machine> Map<'_, M> {
 
     /// Returns the number of keys of a page whose hashes are not before `from`.
     fn len_from(&self, page: Page, from: u64) -> Result<u64> {
-        let mut len = 0;
-        page.for_each(self.machine, |_, key, _| {
-            len += u64::from(self.shape.hash_of(key) >= from);
+        let mut found = Vec::new();
+        page.for_each(self.machine, |entry, key, _| {
+            if self.shape.hash_of(key) >= from {
+                found.push((entry, ()));
+            }
             Ok(())
         })?;
-        Ok(len)
+        self.retain_present(&mut found)?;
+        Ok(found.len() as u64)
     }
 
     /// Returns the map's length, its capacity and its memory. Takes no lock.
     pub(crate) fn extent(&self) -> Result<Extent> {
         let mut extent = Extent::default();
-        let (mut cursor, mut of_page) = (Cursor::START, Extent::default());
+        let mut cursor = Cursor::START;
         let per_page = u64::from(page::ENTRIES) * self.shape.buckets;
         while !cursor.is_at_end() {
-            self.scan(
-                &mut cursor,
-                &mut of_page,
-                |of_page| *of_page = Extent::default(),
-                |of_page, item| {
-                    of_page.len += 1;
-                    of_page.capacity = per_page;
-                    if self.shape.form != Form::Words {
-                        of_page.memory +=
-                            item.value.at + item.value.len - Ref(item.value.word).at();
-                    }
-                    Ok(())
-                },
-            )?;
-            extent.len += of_page.len;
-            extent.memory += of_page.memory;
+            let blocks = self.scan(&mut cursor, |Item { value, .. }| {
+                Ok(match self.shape.form {
+                    Form::Words => 0,
+                    Form::Values | Form::Keys => value.at + value.len - Ref(value.word).at(),
+                })
+            })?;
+            extent.len += blocks.len() as u64;
+            extent.memory += blocks.iter().sum::<u64>();
         }
         let Some(directory) = self.root_directory()? else { return Ok(extent) };
         let mut last = 0;

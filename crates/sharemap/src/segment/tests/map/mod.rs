@@ -3,6 +3,7 @@
 
 mod faults;
 mod omissions;
+mod scans;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
