@@ -54,6 +54,12 @@ fn place(at: u64) -> Place {
     }
 }
 
+/// Returns `true` if a span's bitmap is at `at`. The entries of spans are in the first chunk's header, each before its
+/// bitmap.
+fn is_bitmap(at: u64) -> bool {
+    HEAP.span_of(at) == Some(Span(0)) && at % 16 == 0
+}
+
 /// The stores of a script.
 struct Stores(Vec<Stored>);
 
@@ -105,6 +111,9 @@ impl Stores {
             Place::Heap if self.refers_with(number, words[1]) => {
                 Some("nothing reads the id in a block, as its reference has it")
             }
+            Place::Heap if is_bitmap(at) && self.frees(number, at) => {
+                Some("nothing reads the bitmap of a free span")
+            }
             // Tags or depth, of a page that is cleared.
             Place::Heap if at % 128 <= 8 && !self.leads_to(number, at) => {
                 Some("the second page is not used")
@@ -128,14 +137,12 @@ impl Stores {
         // A place that the record stores, which is applied after it.
         let of_value = (0..number).rev().find(|&store| self.0[store].at == at - 8);
         match (is_value, of_value) {
-            // The entries of spans are in the first chunk's header, each before its bitmap.
             (true, Some(place)) => {
                 let bitmap = self.0[place].words[1];
-                let is_bitmap = HEAP.span_of(bitmap) == Some(Span(0)) && bitmap % 16 == 0;
-                let is_freed =
-                    applied.iter().any(|store| store.at + 8 == bitmap && store.words[1] == 0);
-                match is_bitmap {
-                    true if is_freed => Some("nothing reads the bitmap of a free span"),
+                match is_bitmap(bitmap) {
+                    true if self.frees(commit + 1, bitmap) => {
+                        Some("nothing reads the bitmap of a free span")
+                    }
                     true if (words[0] ^ words[1]) & 3 == 0 => {
                         Some("bits without a block mean nothing")
                     }
@@ -161,6 +168,14 @@ impl Stores {
             .iter()
             .take_while(|store| place(store.at) != Place::Commit)
             .any(|store| store.words[1] == reference)
+    }
+
+    /// Returns `true` if the record that the store number `from` applies frees the span with this bitmap.
+    fn frees(&self, from: usize, bitmap: u64) -> bool {
+        self.0[from..]
+            .iter()
+            .take_while(|store| place(store.at) != Place::Commit)
+            .any(|store| store.at + 8 == bitmap && store.words[1] == 0)
     }
 
     /// Returns `true` if a record after a store attaches the page that contains `at`.
