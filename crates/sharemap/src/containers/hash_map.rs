@@ -51,8 +51,8 @@ pub struct HashMap<K: Stored + ?Sized, V: Stored + ?Sized> {
     of: PhantomData<fn(&K) -> &V>,
 }
 
-/// How many pairs lie between one that [`HashMap::extend`] inserts and the one whose page it prefetches. The directory's
-/// word, which tells the page, is prefetched before, for twice as many.
+/// [`HashMap::extend`] prefetches the page of the pair that follows so many pairs later, and the directory's word, which
+/// tells the page, of the pair that follows twice as many later.
 const AHEAD: usize = 8;
 
 /// What clones of a handle share.
@@ -282,9 +282,9 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
 
     /// Inserts all pairs of an iterator. Pairs that were inserted before an error stay.
     ///
-    /// For keys whose entries are not in the processor's caches this is faster than calls of [`insert`](Self::insert):
-    /// what a few further pairs need is prefetched meanwhile. After an error, a few more pairs may have been taken from
-    /// the iterator than were inserted.
+    /// The call prefetches what the next pairs need. It is faster than calls of [`insert`](Self::insert) for keys whose
+    /// entries are not in the processor's caches. After an error, the call may have taken a few more pairs from the
+    /// iterator than it has inserted.
     ///
     /// # Errors
     /// As for [`insert`](Self::insert).
@@ -300,16 +300,18 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     /// # Ok(()) }
     /// ```
     pub fn extend<'a>(&self, pairs: impl IntoIterator<Item = (&'a K, &'a V)>) -> Result<()> {
-        let mut pairs = pairs.into_iter().inspect(|(key, _)| {
-            self.map().prefetch_way(&self.key(key));
+        let mut pairs = pairs.into_iter().map(|(key, value)| {
+            let key = self.key(key);
+            self.map().prefetch_way(&key);
+            (key, value)
         });
         let mut ahead: VecDeque<_> = pairs.by_ref().take(2 * AHEAD).collect();
         while let Some((key, value)) = ahead.pop_front() {
             ahead.extend(pairs.next());
             if let Some((later, _)) = ahead.get(AHEAD) {
-                self.prefetch(&self.key(later));
+                self.prefetch(later);
             }
-            self.put_prefetched(&self.key(key), value, Existing::Replaced, |_| Ok(()))?;
+            self.put_prefetched(&key, value, Existing::Replaced, |_| Ok(()))?;
         }
         Ok(())
     }

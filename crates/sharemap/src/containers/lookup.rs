@@ -41,8 +41,8 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
 
     /// Returns copies of the values of several keys, in the order of the keys.
     ///
-    /// For keys whose entries are not in the processor's caches this is faster than calls of [`get`](Self::get): the
-    /// entries are prefetched together. Each value is of its own moment.
+    /// The call prefetches all entries together. It is faster than calls of [`get`](Self::get) for keys whose entries are
+    /// not in the processor's caches. Each value is of its own moment.
     ///
     /// # Errors
     /// As for [`get`](Self::get).

@@ -1,4 +1,4 @@
-//! Scans of a page whose keys move meanwhile: no key is found twice.
+//! A scan finds no key twice, also if a writer moves keys of the page meanwhile.
 
 use std::collections::BTreeSet;
 
