@@ -67,4 +67,4 @@ pub(crate) use part::{Faults, Part};
 pub(crate) use session::Session;
 #[cfg(test)]
 pub(crate) use window::{Faulty, Simulated};
-pub(crate) use window::{Readable, Window};
+pub(crate) use window::{Readable, Window, Writable};

@@ -2,6 +2,8 @@
 
 #![allow(unsafe_code, reason = "guarded accesses within a mapping")]
 
+use std::sync::atomic::Ordering;
+
 use crate::guard::{self, AtomicWord};
 use crate::peer::memory::Memory;
 use crate::peer::part::Faults;
@@ -34,6 +36,43 @@ pub(crate) unsafe trait Readable {
 
     /// Prefetches the cache line of an offset in the object, which may be anything.
     fn prefetch(&self, at: u64);
+}
+
+/// Memory whose windows may be stored to.
+///
+/// # Safety
+/// As for [`Readable`], and the bytes may be stored to.
+pub(crate) unsafe trait Writable: Readable {
+    /// Loads the word of 32 bits at an offset from a place, with acquire ordering.
+    ///
+    /// # Safety
+    /// As for [`load`](Readable::load), here and below.
+    unsafe fn load_32(&self, place: Self::Place, at: u64, faults: &mut Faults) -> u32;
+
+    /// Stores a word of 64 bits by a plain release store.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn store(&self, place: Self::Place, at: u64, value: u64, faults: &mut Faults);
+
+    /// Stores a word of 32 bits by a plain release store.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn store_32(&self, place: Self::Place, at: u64, value: u32, faults: &mut Faults);
+
+    /// Replaces a word of 64 bits by the second of `words` if it is the first, sequentially consistent. Returns its
+    /// previous value.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn compare_exchange(
+        &self,
+        place: Self::Place,
+        at: u64,
+        words: (u64, u64),
+        faults: &mut Faults,
+    ) -> u64;
 }
 
 /// `LEN` consecutive bytes of an object, a power of two. What is loaded is chosen by numbers that are known at run time
@@ -96,6 +135,37 @@ impl<'m, const LEN: u64, R: Readable> Window<'m, LEN, R> {
     }
 }
 
+impl<const LEN: u64, W: Writable> Window<'_, LEN, W> {
+    /// Loads the word of 32 bits at an offset in the window, with acquire ordering.
+    #[inline(always)]
+    pub(crate) fn load_32(self, at: u64, faults: &mut Faults) -> u32 {
+        // SAFETY: the word lies in the window, here and below.
+        unsafe { self.of.load_32(self.place, at & (LEN - 4), faults) }
+    }
+
+    /// Stores a word of 64 bits at an offset in the window, by a plain release store.
+    #[inline(always)]
+    pub(crate) fn store(self, at: u64, value: u64, faults: &mut Faults) {
+        // SAFETY: as above.
+        unsafe { self.of.store(self.place, at & (LEN - 8), value, faults) }
+    }
+
+    /// Stores a word of 32 bits at an offset in the window, by a plain release store.
+    #[inline(always)]
+    pub(crate) fn store_32(self, at: u64, value: u32, faults: &mut Faults) {
+        // SAFETY: as above.
+        unsafe { self.of.store_32(self.place, at & (LEN - 4), value, faults) }
+    }
+
+    /// Replaces the first word of the window by `new` if it is `current`, sequentially consistent. Returns its previous
+    /// value; if the access fails, any value.
+    #[inline(always)]
+    pub(crate) fn compare_exchange(self, current: u64, new: u64, faults: &mut Faults) -> u64 {
+        // SAFETY: as above.
+        unsafe { self.of.compare_exchange(self.place, 0, (current, new), faults) }
+    }
+}
+
 // SAFETY: `address_of` checks the bounds in the mapping, which lives as long as the memory.
 unsafe impl Readable for Memory {
     type Place = *mut u8;
@@ -128,6 +198,42 @@ unsafe impl Readable for Memory {
     }
 }
 
+// SAFETY: as above. Where the mapping may not be stored to, a store faults.
+unsafe impl Writable for Memory {
+    #[inline(always)]
+    unsafe fn load_32(&self, place: *mut u8, at: u64, faults: &mut Faults) -> u32 {
+        // SAFETY: as for `load`, here and below.
+        unsafe { u32::load(place.wrapping_add(at as usize), &mut faults.address) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(&self, place: *mut u8, at: u64, value: u64, faults: &mut Faults) {
+        let to = place.wrapping_add(at as usize);
+        // SAFETY: as above.
+        unsafe { u64::store(to, value, Ordering::Release, &mut faults.address) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_32(&self, place: *mut u8, at: u64, value: u32, faults: &mut Faults) {
+        let to = place.wrapping_add(at as usize);
+        // SAFETY: as above.
+        unsafe { u32::store(to, value, Ordering::Release, &mut faults.address) }
+    }
+
+    #[inline(always)]
+    unsafe fn compare_exchange(
+        &self,
+        place: *mut u8,
+        at: u64,
+        (current, new): (u64, u64),
+        faults: &mut Faults,
+    ) -> u64 {
+        let at = place.wrapping_add(at as usize);
+        // SAFETY: as above.
+        unsafe { u64::compare_exchange(at, current, new, &mut faults.address) }
+    }
+}
+
 /// The memory of a simulated machine. What its accesses fail with is kept in the faults.
 #[cfg(test)]
 pub(crate) struct Simulated<'a, M>(pub(crate) &'a M);
@@ -156,15 +262,41 @@ unsafe impl<M: super::Machine> Readable for Simulated<'_, M> {
     fn prefetch(&self, _: u64) {}
 }
 
-/// Memory of which one load faults.
+#[cfg(test)]
+// SAFETY: as above.
+unsafe impl<M: super::Machine> Writable for Simulated<'_, M> {
+    unsafe fn load_32(&self, place: u64, at: u64, faults: &mut Faults) -> u32 {
+        faults.keep(|| self.0.load_32(place + at))
+    }
+
+    unsafe fn store(&self, place: u64, at: u64, value: u64, faults: &mut Faults) {
+        faults.keep(|| self.0.store_64(place + at, value));
+    }
+
+    unsafe fn store_32(&self, place: u64, at: u64, value: u32, faults: &mut Faults) {
+        faults.keep(|| self.0.store_32(place + at, value));
+    }
+
+    unsafe fn compare_exchange(
+        &self,
+        place: u64,
+        at: u64,
+        (current, new): (u64, u64),
+        faults: &mut Faults,
+    ) -> u64 {
+        faults.keep(|| self.0.compare_exchange_64(place + at, current, new))
+    }
+}
+
+/// Memory of which one access faults.
 #[cfg(test)]
 pub(crate) struct Faulty<'a, R> {
     pub(crate) of: &'a R,
     /// The length of the memory.
     pub(crate) len: u64,
-    /// The number of loads before the one that faults.
+    /// The number of accesses before the one that faults.
     pub(crate) before: std::cell::Cell<u64>,
-    /// What that load returns.
+    /// What that access returns. A store that faults stores nothing.
     pub(crate) value: u64,
 }
 
@@ -209,4 +341,44 @@ unsafe impl<R: Readable> Readable for Faulty<'_, R> {
     fn prefetch_in<const AT: usize>(&self, _: R::Place) {}
 
     fn prefetch(&self, _: u64) {}
+}
+
+#[cfg(test)]
+// SAFETY: as above.
+unsafe impl<W: Writable> Writable for Faulty<'_, W> {
+    unsafe fn load_32(&self, place: W::Place, at: u64, faults: &mut Faults) -> u32 {
+        if self.faults_now(faults) {
+            return self.value as u32;
+        }
+        // SAFETY: as the caller promises, here and below.
+        unsafe { self.of.load_32(place, at, faults) }
+    }
+
+    unsafe fn store(&self, place: W::Place, at: u64, value: u64, faults: &mut Faults) {
+        if !self.faults_now(faults) {
+            // SAFETY: as above.
+            unsafe { self.of.store(place, at, value, faults) }
+        }
+    }
+
+    unsafe fn store_32(&self, place: W::Place, at: u64, value: u32, faults: &mut Faults) {
+        if !self.faults_now(faults) {
+            // SAFETY: as above.
+            unsafe { self.of.store_32(place, at, value, faults) }
+        }
+    }
+
+    unsafe fn compare_exchange(
+        &self,
+        place: W::Place,
+        at: u64,
+        (current, new): (u64, u64),
+        faults: &mut Faults,
+    ) -> u64 {
+        if self.faults_now(faults) {
+            return self.value;
+        }
+        // SAFETY: as above.
+        unsafe { self.of.compare_exchange(place, at, (current, new), faults) }
+    }
 }

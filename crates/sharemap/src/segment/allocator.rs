@@ -8,7 +8,8 @@
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::Machine;
+use crate::peer::{Faults, Machine, Writable};
+use crate::segment::at_once::{AtOnce, Effect, Place};
 use crate::segment::change::{self, Change};
 use crate::segment::completion::complete;
 use crate::segment::heap::{ClassEntry, Heap, SpanKind, malformed};
@@ -81,15 +82,24 @@ pub(super) enum Freed {
     Run(u64),
 }
 
-/// What [`Allocator::detach`] did.
+/// A word that refers to memory or to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Detached {
-    /// Freed the block.
-    Block,
+pub(super) struct Attachable {
+    /// The offset of the word.
+    pub(super) at: u64,
+    /// The number of the lock that protects it.
+    pub(super) lock: u32,
+    /// The value that refers to nothing.
+    pub(super) none: u64,
+}
+
+/// What one attempt to detach did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detached {
+    /// Freed the memory.
+    Freed,
     /// Nothing: the place refers to nothing.
     Nothing,
-    /// Nothing: the place refers to a run.
-    Run,
     /// Nothing: the lane's stack of this class has no room.
     Full(u32),
 }
@@ -246,56 +256,147 @@ impl<M: Machine> Allocator<'_, M> {
         Err(no_block(at))
     }
 
-    /// Takes a block, and stores what refers to it in the word at `place`, in one step, under the lock number `lock`.
+    /// Takes a block of at least `len` bytes, copies `bytes` to it, and stores what refers to it in the word at `place`, in
+    /// one step. Returns the offset of the block, or `None` if nothing has changed: then [`attach`](Self::attach) does
+    /// it, or says why not.
     ///
-    /// `word` gets the word that is there, and returns the new one.
+    /// `word` returns what refers to an offset.
     #[inline(always)]
+    pub(super) fn attach_at_once<W: Writable>(
+        &self,
+        access: AtOnce<'_, W>,
+        place: Attachable,
+        (len, bytes): (u64, &[u8]),
+        word: impl FnOnce(u64) -> u64,
+    ) -> Option<Result<u64>> {
+        let (class, faults) = (class_of(len)?, &mut Faults::default());
+        let blocks = access.blocks(class, faults).checked_sub(1)?;
+        if blocks >= most_kept(class) {
+            return None;
+        }
+        let at = Place::at(access.memory, self.area.place(class, blocks))?.load(faults);
+        if self.heap.span_of(at).is_none() || at % 16 != 0 || !faults.is_empty() {
+            return None;
+        }
+        self.fill(at, bytes).ok()?;
+        let held = self.acquire_at_once(access, place.lock, faults)?;
+        let effect = match Place::at(access.memory, place.at) {
+            Some(there) if there.load(faults) == place.none => {
+                Some(Effect::Record(there, word(at), Top { class, blocks }))
+            }
+            _ => None,
+        };
+        Some(self.make_at_once(access, held, effect, faults)?.map(|()| at))
+    }
+
+    /// Takes memory of any length and attaches it, like [`attach_at_once`](Self::attach_at_once).
+    ///
+    /// Fails with `AlreadyExists` if the word at `place` refers to something.
+    #[cold]
     pub(super) fn attach(
         &self,
-        (lock, place): (u32, u64),
-        taken: Taken,
-        word: impl FnOnce(u64) -> Result<u64>,
-    ) -> Result<()> {
-        self.change_under(lock, |change| {
-            let word = word(self.machine.load_64(place)?)?;
-            change.commit(place, word, taken.top)?;
-            Ok((Outcome::Changed, ()))
+        place: Attachable,
+        (len, bytes): (u64, &[u8]),
+        word: &dyn Fn(u64) -> u64,
+    ) -> Result<u64> {
+        let piece = self.reserve(len)?;
+        self.change(|change| {
+            change.lock(place.lock..place.lock + 1)?;
+            if self.machine.load_64(place.at)? != place.none {
+                return Err(has_offset(place.at));
+            }
+            let mut tops = Tops::default();
+            let at = self.trade(change, Some(piece), None, &mut tops)?;
+            self.fill(at, bytes)?;
+            change.record(place.at, word(at));
+            change.commit(tops.as_slice())?;
+            Ok(at)
         })
     }
 
-    /// Frees the block that the word at `place` refers to, and stores `none` there, in one step, under the lock number
-    /// `lock`.
-    ///
-    /// `at` returns the offset that a word refers to; 0: none.
+    /// Fills memory that nothing refers to before the change.
     #[inline(always)]
+    pub(super) fn fill(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        // The memory may have been a map's until a store of this thread, and readers of the map may still read it.
+        // They must see that store when they look again, if they see these bytes.
+        self.machine.fence_stores();
+        self.machine.write(at, bytes)
+    }
+
+    /// Frees the block that the word at `place` refers to, and stores what refers to nothing there, in one step. Returns
+    /// `None` if nothing has changed: then [`detach`](Self::detach) does it, or says why not.
+    ///
+    /// `at` returns the offset that a word refers to, if it may.
+    #[inline(always)]
+    pub(super) fn detach_at_once<W: Writable>(
+        &self,
+        access: AtOnce<'_, W>,
+        place: Attachable,
+        at: impl FnOnce(u64) -> Option<u64>,
+    ) -> Option<Result<()>> {
+        let faults = &mut Faults::default();
+        let held = self.acquire_at_once(access, place.lock, faults)?;
+        let effect = self.free_at_once(access, place, at, faults);
+        self.make_at_once(access, held, effect, faults)
+    }
+
+    /// Puts the block that the word at `place` refers to above the top of its stack, where nothing reads it before the
+    /// top counts. Returns what frees it.
+    #[inline(always)]
+    fn free_at_once<'m, W: Writable>(
+        &self,
+        access: AtOnce<'m, W>,
+        place: Attachable,
+        at: impl FnOnce(u64) -> Option<u64>,
+        faults: &mut Faults,
+    ) -> Option<Effect<'m, W>> {
+        let there = Place::at(access.memory, place.at)?;
+        let at = at(there.load(faults))?;
+        let class = self.heap.class_at_once(access.memory, at, faults)?;
+        let blocks = access.blocks(class, faults);
+        if blocks >= self.most_kept(class) {
+            return None;
+        }
+        let above = Place::at(access.memory, self.area.place(class, blocks))?;
+        // What is below the top must stay.
+        if !faults.is_empty() {
+            return None;
+        }
+        above.store(at, faults);
+        Some(Effect::Record(there, place.none, Top { class, blocks: blocks + 1 }))
+    }
+
+    /// Frees memory of any length, like [`detach_at_once`](Self::detach_at_once). Returns `false` if the word at `place`
+    /// refers to nothing.
+    #[cold]
     pub(super) fn detach(
         &self,
-        (lock, place): (u32, u64),
-        none: u64,
-        at: impl Fn(u64) -> Result<u64>,
-    ) -> Result<Detached> {
+        place: Attachable,
+        at: &dyn Fn(u64) -> Result<u64>,
+    ) -> Result<bool> {
         loop {
-            let detached = self.change_under(lock, |change| {
-                let unchanged = |detached| Ok((Outcome::Unchanged, detached));
-                let at = match at(self.machine.load_64(place)?)? {
-                    0 => return unchanged(Detached::Nothing),
-                    at => at,
-                };
-                let Freed::Block(at, class) = self.freed(at)? else {
-                    return unchanged(Detached::Run);
-                };
-                let blocks = change.blocks(class)?;
-                if blocks >= self.most_kept(class) {
-                    return unchanged(Detached::Full(class));
+            let detached = self.change(|change| {
+                change.lock(place.lock..place.lock + 1)?;
+                let word = self.machine.load_64(place.at)?;
+                if word == place.none {
+                    return Ok(Detached::Nothing);
                 }
-                let top = self.put(at, class, blocks)?;
-                change.commit(place, none, top)?;
-                Ok((Outcome::Changed, Detached::Block))
+                let freed = self.freed(at(word)?)?;
+                if let Freed::Block(_, class) = freed {
+                    if self.area.blocks(self.machine, class)? >= self.most_kept(class) {
+                        return Ok(Detached::Full(class));
+                    }
+                }
+                let mut tops = Tops::default();
+                self.trade(change, None, Some(freed), &mut tops)?;
+                change.record(place.at, place.none);
+                change.commit(tops.as_slice())?;
+                Ok(Detached::Freed)
             })?;
             match detached {
                 // Not under the lock: room is made by a change of its own.
                 Detached::Full(class) => self.spill(class)?,
-                detached => return Ok(detached),
+                detached => return Ok(detached == Detached::Freed),
             };
         }
     }
@@ -388,4 +489,11 @@ impl<M: Machine> Allocator<'_, M> {
 #[cold]
 fn no_block(at: u64) -> Error {
     Error::new(ErrorKind::Invalid, "free").with_offset(at).with_detail("no block begins there")
+}
+
+#[cold]
+fn has_offset(place: u64) -> Error {
+    Error::new(ErrorKind::AlreadyExists, "attach")
+        .with_offset(place)
+        .with_detail("the place has an offset already")
 }

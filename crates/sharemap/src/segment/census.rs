@@ -74,8 +74,8 @@ pub(super) fn take<M: Machine>(machine: &M, heap: Heap, areas: &[LaneArea]) -> R
     let mut with_free = vec![BTreeSet::new(); CLASSES as usize];
     for chunk in 0..machine.load_64(heap.chunks())?.min(heap.most_chunks()) {
         let mut in_run = 0u64;
-        for index in 0..heap.chunk_spans {
-            let span = Span(chunk * heap.chunk_spans + index);
+        for index in 0..heap.chunk_spans() {
+            let span = Span(chunk * heap.chunk_spans() + index);
             let bits = machine.load_64(heap.free_bits(chunk, index / 64))?;
             let is_free = bits >> (index % 64) & 1 == 1;
             let entry = heap.entry(span);

@@ -131,7 +131,7 @@ impl<M: Machine> Allocator<'_, M> {
 
     /// Returns the entry of a span that must be of `class`.
     fn class_entry(&self, change: &Change<'_, M>, span: Span, class: u32) -> Result<ClassEntry> {
-        if span.0 >= self.heap.most_chunks() * self.heap.chunk_spans {
+        if span.0 >= self.heap.most_chunks() * self.heap.chunk_spans() {
             return Err(malformed(self.heap.first(class)));
         }
         let at = self.heap.entry(span);

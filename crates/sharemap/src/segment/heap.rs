@@ -17,7 +17,7 @@
 //! all else. A span changes its class only under both.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::Machine;
+use crate::peer::{Faults, Machine, Readable, Window};
 use crate::segment::size_class::{CLASSES, Layout, size_of};
 
 /// The kind of a run of spans.
@@ -38,8 +38,8 @@ pub(super) struct Heap {
     pub(super) layouts: &'static [Layout; CLASSES as usize],
     /// The largest number of blocks that a lane keeps of any class.
     pub(super) most_kept: u32,
-    /// The number of spans of a chunk: 64, or a greater power of two.
-    pub(super) chunk_spans: u64,
+    /// The number of spans of a chunk, as a power of two: at least 6.
+    pub(super) chunk_shift: u32,
 }
 
 /// The offset in the head of the number of chunks that have a header.
@@ -140,8 +140,14 @@ impl Heap {
         1 << self.span_shift
     }
 
-    fn chunk_shift(self) -> u32 {
-        self.chunk_spans.trailing_zeros() + self.span_shift
+    /// Returns the number of spans of a chunk.
+    #[inline(always)]
+    pub(super) fn chunk_spans(self) -> u64 {
+        1 << self.chunk_shift
+    }
+
+    fn chunk_len_shift(self) -> u32 {
+        self.chunk_shift + self.span_shift
     }
 
     /// Returns the offset of the number of chunks.
@@ -161,12 +167,12 @@ impl Heap {
 
     /// Returns the largest number of chunks.
     pub(super) fn most_chunks(self) -> u64 {
-        (self.end - self.at).div_ceil(1 << self.chunk_shift())
+        (self.end - self.at).div_ceil(1 << self.chunk_len_shift())
     }
 
     /// Returns the offset of a chunk. Its number may be anything.
     pub(super) fn chunk(self, chunk: u64) -> u64 {
-        self.at.wrapping_add(chunk << self.chunk_shift())
+        self.at.wrapping_add(chunk << self.chunk_len_shift())
     }
 
     /// Returns the offset of a span. Its number may be anything.
@@ -189,20 +195,21 @@ impl Heap {
     /// Returns the offset of a span's entry.
     #[inline(always)]
     pub(super) fn entry(self, span: Span) -> u64 {
-        let (chunk, index) = (self.chunk_of(span), span.0 & (self.chunk_spans - 1));
-        self.chunk(chunk).wrapping_add(self.chunk_spans / 8 + 16 * index)
+        let (chunk, index) = (self.chunk_of(span), span.0 & (self.chunk_spans() - 1));
+        self.chunk(chunk).wrapping_add(self.chunk_spans() / 8 + 16 * index)
     }
 
     /// Returns the number of the chunk of a span.
     #[inline(always)]
     fn chunk_of(self, span: Span) -> u64 {
-        span.0 >> self.chunk_spans.trailing_zeros()
+        span.0 >> self.chunk_shift
     }
 
     /// Returns the blocks of a span of a class.
     #[inline(always)]
     pub(super) fn blocks(self, span: Span, class: u32) -> Blocks {
-        let (at, size, layout) = (self.span(span), size_of(class), self.layouts[class as usize]);
+        let (at, layout) = (self.span(span), self.layouts[class as usize]);
+        let size = layout.size.into();
         let count = layout.count.into();
         match layout.bitmap {
             0 => Blocks { at, size, count, bitmap: self.entry(span) + 8, layout },
@@ -215,7 +222,7 @@ impl Heap {
         let from = self.chunk(chunk.min(self.most_chunks()));
         let spans = len.saturating_sub(from) >> self.span_shift;
         // The first span of each chunk is its header.
-        spans - spans.div_ceil(self.chunk_spans)
+        spans - spans.div_ceil(self.chunk_spans())
     }
 
     /// Returns the length of the block or the run that begins at `at`; 0 if none does.
@@ -239,6 +246,25 @@ impl Heap {
             // In a chunk that has no header yet, the word is 0.
             Ok(word) => SpanKind::of(word).ok_or_else(|| malformed(at)),
             Err(error) => self.kind_beyond(machine, span, error),
+        }
+    }
+
+    /// Returns the class of the block that begins at `at`, by straight code. Returns `None` if none begins there, or if
+    /// that is not known.
+    #[inline(always)]
+    pub(super) fn class_at_once(
+        self,
+        memory: &impl Readable,
+        at: u64,
+        faults: &mut Faults,
+    ) -> Option<u32> {
+        let span = self.span_of(at)?;
+        let entry = Window::<8, _>::at(memory, self.entry(span))?;
+        match SpanKind::of(entry.load(0, faults))? {
+            SpanKind::Class(ClassEntry { class, .. }) => {
+                self.blocks(span, class).index(at).map(|_| class)
+            }
+            SpanKind::None | SpanKind::Run(_) => None,
         }
     }
 
@@ -273,7 +299,7 @@ mod tests {
         span_shift: 16,
         layouts: &Layout::table(16),
         most_kept: 64,
-        chunk_spans: 1024,
+        chunk_shift: 10,
     };
 
     #[test]
@@ -312,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_header_fits_into_a_span() {
-        let last = HEAP.entry(Span(HEAP.chunk_spans - 1)) + 16;
+        let last = HEAP.entry(Span(HEAP.chunk_spans() - 1)) + 16;
         assert!(last <= HEAP.at + HEAP.span_len());
     }
 }

@@ -79,9 +79,13 @@ impl Commit {
 
     #[inline(always)]
     pub(super) fn new(entries: u64, tops: &[Top]) -> Self {
-        let top = |top: &Top| u64::from((top.class + 1) << 10 | top.blocks);
-        let tops = (1..).zip(tops).map(|(index, each)| top(each) << (16 * index));
-        Self(tops.fold(entries, |word, top| word | top))
+        let (mut word, mut index) = (entries, 0);
+        while index < tops.len() {
+            let Top { class, blocks } = tops[index];
+            index += 1;
+            word |= u64::from((class + 1) << 10 | blocks) << (16 * index);
+        }
+        Self(word)
     }
 
     /// Returns the number of entries.

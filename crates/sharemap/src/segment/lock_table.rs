@@ -59,13 +59,13 @@ impl LockWord {
 
     /// Returns the word, now owned by `lane`. The sequence stays.
     #[inline(always)]
-    fn owned_by(self, lane: u32) -> Self {
+    pub(super) fn owned_by(self, lane: u32) -> Self {
         Self(self.0 & !OWNER | u64::from(lane + 1) & OWNER)
     }
 
     /// Returns the free word after a release.
     #[inline(always)]
-    fn released(self, outcome: Outcome) -> Self {
+    pub(super) fn released(self, outcome: Outcome) -> Self {
         let free = self.0 & !OWNER;
         Self(match outcome {
             Outcome::Unchanged => free,

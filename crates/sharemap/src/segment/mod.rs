@@ -27,6 +27,7 @@
 //! machine that ends an operation after each store, or the explorer, which schedules every step.
 
 mod allocator;
+mod at_once;
 mod census;
 mod change;
 mod class_spans;

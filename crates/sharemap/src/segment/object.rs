@@ -1,12 +1,10 @@
 //! Objects without a name, which offsets refer to.
 
-use std::ops::Range;
-
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::{Machine, Session};
-use crate::segment::allocator::{Allocator, Detached, Freed, Piece, Tops};
+use crate::peer::Machine;
+use crate::segment::allocator::{Attachable, Freed, Piece, Tops};
 use crate::segment::offset::Offset;
-use crate::segment::segment::Segment;
+use crate::segment::segment::{Inner, Segment};
 use crate::segment::stored::{Stored, fits_word};
 
 impl Segment {
@@ -42,13 +40,13 @@ impl Segment {
         let bytes = value.stored_bytes();
         let at = self.with(|allocator| match allocator.reserve(bytes.len() as u64)? {
             Piece::Block(taken) => {
-                self.fill(taken.at, bytes)?;
+                allocator.fill(taken.at, bytes)?;
                 allocator.settle(taken.top)?;
                 Ok(taken.at)
             }
             piece @ Piece::Run(_) => allocator.change(|change| {
                 let at = allocator.trade(change, Some(piece), None, &mut Tops::default())?;
-                self.fill(at, bytes)?;
+                allocator.fill(at, bytes)?;
                 change.commit(&[])?;
                 Ok(at)
             }),
@@ -121,38 +119,27 @@ impl Segment {
     /// ```
     #[inline]
     pub fn attach<T: Stored>(&self, place: Offset<Offset<T>>, value: &T) -> Result<Offset<T>> {
-        let place = self.at(place)?;
-        let bytes = value.stored_bytes();
+        let place = self.attachable(place)?;
+        let content = (size_of::<T>() as u64, value.stored_bytes());
         let tag = self.inner.tag;
-        self.with(|allocator| {
-            let machine = self.session();
-            let require_none = |word| match word == Offset::<T>::NONE.word() {
-                true => Ok(()),
-                false => Err(has_offset(place)),
-            };
-            let piece = allocator.reserve(bytes.len() as u64)?;
-            let lock = self.inner.plan.place_lock(place);
-            if let Piece::Block(taken) = piece {
-                // Nothing refers to the block before the change.
-                self.fill(taken.at, bytes)?;
-                let offset = Offset::of(tag, taken.at);
-                allocator.attach((lock.start, place), taken, |word| {
-                    require_none(word).map(|()| offset.word())
-                })?;
-                return Ok(offset);
-            }
-            allocator.change(|change| {
-                change.lock(lock)?;
-                require_none(machine.load_64(place)?)?;
-                let mut tops = Tops::default();
-                let at = allocator.trade(change, Some(piece), None, &mut tops)?;
-                self.fill(at, bytes)?;
-                let offset = Offset::of(tag, at);
-                change.record(place, offset.word());
-                change.commit(tops.as_slice())?;
-                Ok(offset)
-            })
-        })
+        let attached = self.inner.at_once(|allocator, access| {
+            allocator.attach_at_once(access, place, content, |at| Offset::<T>::of(tag, at).word())
+        });
+        match attached {
+            Some(attached) => attached.map_err(|error| self.named(error)),
+            None => self.attach_later(place, content, &|at| Offset::<T>::of(tag, at).word()),
+        }
+        .map(|at| Offset::of(tag, at))
+    }
+
+    #[cold]
+    fn attach_later(
+        &self,
+        place: Attachable,
+        content: (u64, &[u8]),
+        word: &dyn Fn(u64) -> u64,
+    ) -> Result<u64> {
+        self.with(|allocator| allocator.attach(place, content, word))
     }
 
     /// Frees the object whose offset is at `place`, and stores [`Offset::NONE`] there, in one step.
@@ -166,43 +153,28 @@ impl Segment {
     /// See [`attach`](Self::attach).
     #[inline]
     pub fn detach<T: Stored>(&self, place: Offset<Offset<T>>) -> Result<bool> {
-        let place = self.at(place)?;
-        let none = Offset::<T>::NONE.word();
-        let at = |word| match word == none {
-            true => Ok(0),
-            false => self.at(Offset::<T>::from_word(word)),
-        };
-        self.with(|allocator| {
-            let lock = self.inner.plan.place_lock(place);
-            match allocator.detach((lock.start, place), none, at)? {
-                Detached::Run => self.detach_run(allocator, lock, place, (none, &at)),
-                detached => Ok(detached == Detached::Block),
-            }
-        })
+        let place = self.attachable(place)?;
+        let detached = self.inner.at_once(|allocator, access| {
+            let at = |word| self.inner.at(Offset::<T>::from_word(word));
+            allocator.detach_at_once(access, place, at)
+        });
+        match detached {
+            Some(detached) => detached.map(|()| true).map_err(|error| self.named(error)),
+            None => self.detach_later(place, &|word| self.at(Offset::<T>::from_word(word))),
+        }
     }
 
-    /// Frees what the word at `place` refers to, as far as it needs no room in a stack: a run.
     #[cold]
-    fn detach_run(
-        &self,
-        allocator: &Allocator<'_, Session>,
-        lock: Range<u32>,
-        place: u64,
-        (none, at): (u64, &dyn Fn(u64) -> Result<u64>),
-    ) -> Result<bool> {
-        let machine = self.session();
-        allocator.change(|change| {
-            change.lock(lock)?;
-            let at = match at(machine.load_64(place)?)? {
-                0 => return Ok(false),
-                at => at,
-            };
-            let mut tops = Tops::default();
-            allocator.trade(change, None, Some(Freed::Run(at)), &mut tops)?;
-            change.record(place, none);
-            change.commit(tops.as_slice())?;
-            Ok(true)
-        })
+    fn detach_later(&self, place: Attachable, at: &dyn Fn(u64) -> Result<u64>) -> Result<bool> {
+        self.with(|allocator| allocator.detach(place, at))
+    }
+
+    /// Returns where an offset of an offset lies.
+    #[inline(always)]
+    fn attachable<T>(&self, place: Offset<Offset<T>>) -> Result<Attachable> {
+        let at = self.at(place)?;
+        let lock = self.inner.plan.place_lock(at);
+        Ok(Attachable { at, lock, none: Offset::<T>::NONE.word() })
     }
 
     /// Copies an object out of the segment.
@@ -260,35 +232,33 @@ impl Segment {
         session.write(at, value.stored_bytes()).map_err(|error| self.named(error))
     }
 
-    /// Fills memory that nothing refers to.
-    #[inline(always)]
-    fn fill(&self, at: u64, bytes: &[u8]) -> Result<()> {
-        // The memory may have been a map's until a store of this thread, and readers of the map may still read it.
-        // They must see that store when they look again, if they see these bytes.
-        self.session().fence_stores();
-        self.session().write(at, bytes)
-    }
-
     /// Returns where an offset lies in this segment, within the part that records may change.
     #[inline]
     fn at<T>(&self, offset: Offset<T>) -> Result<u64> {
-        let at = offset.at(self.inner.tag).map_err(|error| self.named(error))?;
-        match self.inner.plan.heap.at <= at && at < self.inner.plan.heap.end {
-            true => Ok(at),
-            false => Err(self.outside(at)),
+        match self.inner.at(offset) {
+            Some(at) => Ok(at),
+            None => Err(self.outside(offset.at(self.inner.tag))),
         }
     }
 
+    /// Returns the error for an offset that is none of an object: where it lies, or why it lies nowhere.
     #[cold]
-    fn outside(&self, at: u64) -> Error {
-        self.named(Error::new(ErrorKind::Invalid, "use the offset").with_offset(at))
-            .with_detail("no object lies there")
+    fn outside(&self, at: Result<u64>) -> Error {
+        let error = match at {
+            Ok(at) => Error::new(ErrorKind::Invalid, "use the offset")
+                .with_offset(at)
+                .with_detail("no object lies there"),
+            Err(error) => error,
+        };
+        self.named(error)
     }
 }
 
-#[cold]
-fn has_offset(place: u64) -> Error {
-    Error::new(ErrorKind::AlreadyExists, "attach")
-        .with_offset(place)
-        .with_detail("the place has an offset already")
+impl Inner {
+    /// Returns where an offset lies in the heap; `None` if it does not.
+    #[inline(always)]
+    fn at<T>(&self, offset: Offset<T>) -> Option<u64> {
+        let at = offset.at(self.tag).ok()?;
+        (self.plan.heap.at <= at && at < self.plan.heap.end).then_some(at)
+    }
 }

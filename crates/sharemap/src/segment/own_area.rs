@@ -4,12 +4,12 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::peer::{self, Machine, Session};
+use crate::peer::{self, Faults, Machine, Memory, Session};
 use crate::segment::allocator::Allocator;
+use crate::segment::at_once::AtOnce;
 use crate::segment::lane_area::LaneArea;
 use crate::segment::plan::{FIRST_CLASS_LOCK, Plan};
 use crate::segment::segment::Inner;
-use crate::segment::short_change::is_busy;
 
 /// The area that a thread used last.
 struct Last {
@@ -71,17 +71,34 @@ impl Inner {
     /// first change.
     #[inline(always)]
     pub(super) fn area(&self, until: Option<Duration>) -> Result<LaneArea> {
+        match self.known_area() {
+            Some((area, _)) => Ok(area),
+            None => self.find_area(self.opening.session(), until),
+        }
+    }
+
+    /// Makes a change by straight code, with the area that this thread used last, if it can be used again.
+    #[inline(always)]
+    pub(super) fn at_once<R>(
+        &self,
+        make: impl FnOnce(Allocator<'_, Session>, AtOnce<'_, Memory>) -> Option<R>,
+    ) -> Option<R> {
+        let (area, access) = self.known_area()?;
+        // It waits for nothing.
+        make(self.allocator(area, None), access)
+    }
+
+    /// Returns the area that this thread used last, if it is that of this segment still.
+    #[inline(always)]
+    fn known_area(&self) -> Option<(LaneArea, AtOnce<'_, Memory>)> {
         let session: &Session = self.opening.session();
         let (key, area, slot) =
             LAST.with(|last| (last.key.get(), last.area.get(), last.slot.get()));
-        let is_announced = key == session.key()
-            && session.is_own(area.lane)
-            && session.load_64(slot)? == area.announcement()
-            && !is_busy(session, area)?;
-        match is_announced {
-            true => Ok(area),
-            false => self.find_area(session, until),
+        if key != session.key() || !session.is_own(area.lane) {
+            return None;
         }
+        let faults = &mut Faults::default();
+        Some((area, AtOnce::with(session.memory(), area, slot, faults)?))
     }
 
     /// Finds the area that this thread announces, or announces that of one of its lanes. Completes an earlier change of

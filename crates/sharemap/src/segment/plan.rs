@@ -30,8 +30,8 @@ const MAP_RANGES: u32 = FIRST_CLASS_LOCK / MAP_LOCKS;
 const SPAN_SHIFT: u32 = 16;
 /// Where blocks lie in a span.
 static LAYOUTS: [Layout; CLASSES as usize] = Layout::table(SPAN_SHIFT);
-/// The number of spans of a chunk.
-const CHUNK_SPANS: u64 = 1024;
+/// The number of spans of a chunk, as a power of two.
+const CHUNK_SHIFT: u32 = 10;
 /// The length of the roots: two words, and the root of the directory of named objects.
 const ROOTS: u64 = 512;
 
@@ -60,7 +60,7 @@ impl Plan {
             span_shift: SPAN_SHIFT,
             layouts: &LAYOUTS,
             most_kept: 64,
-            chunk_spans: CHUNK_SPANS,
+            chunk_shift: CHUNK_SHIFT,
         };
         let locks = LockTable { at: locks, count: LOCKS };
         Self { space: Space { locks, changeable: heads..heap.end }, heads, roots, heap }
@@ -128,9 +128,8 @@ impl Plan {
     }
 
     /// Returns the lock of a place that holds an offset.
-    pub(super) fn place_lock(&self, place: u64) -> Range<u32> {
-        let lock = (place / PLACES % u64::from(MAP_LOCKS * MAP_RANGES)) as u32;
-        lock..lock + 1
+    pub(super) fn place_lock(&self, place: u64) -> u32 {
+        (place / PLACES % u64::from(MAP_LOCKS * MAP_RANGES)) as u32
     }
 
     /// Returns the segment's lock.

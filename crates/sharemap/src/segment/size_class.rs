@@ -69,6 +69,8 @@ pub(super) struct Layout {
     pub(super) bitmap: u32,
     /// The number of blocks.
     pub(super) count: u32,
+    /// The length of a block.
+    pub(super) size: u32,
     /// 2 to the power of 32, divided by the length of a block and rounded up.
     reciprocal: u32,
 }
@@ -76,7 +78,7 @@ pub(super) struct Layout {
 impl Layout {
     /// Returns the layout of each class in spans of a length that is 2 to the power of `span_shift`, at most 16.
     pub(super) const fn table(span_shift: u32) -> [Self; CLASSES as usize] {
-        let mut table = [Self { bitmap: 0, count: 0, reciprocal: 0 }; CLASSES as usize];
+        let mut table = [Self { bitmap: 0, count: 0, size: 0, reciprocal: 0 }; CLASSES as usize];
         let mut class = 0;
         while class < CLASSES {
             let (len, size) = (1_u32 << span_shift, size_of(class) as u32);
@@ -84,7 +86,8 @@ impl Layout {
             // As many blocks as fit behind the bitmap.
             let bitmap = if most <= 64 { 0 } else { most.div_ceil(8).next_multiple_of(64) };
             let reciprocal = (1_u64 << 32).div_ceil(size as u64) as u32;
-            table[class as usize] = Self { bitmap, count: (len - bitmap) / size, reciprocal };
+            let count = (len - bitmap) / size;
+            table[class as usize] = Self { bitmap, count, size, reciprocal };
             class += 1;
         }
         table

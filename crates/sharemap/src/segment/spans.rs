@@ -36,7 +36,7 @@ impl<M: Machine> Allocator<'_, M> {
         let SpanKind::Run(spans) = self.heap.kind(self.machine, first)? else {
             return Err(no_run());
         };
-        if first.0 % self.heap.chunk_spans + spans > self.heap.chunk_spans {
+        if first.0 % self.heap.chunk_spans() + spans > self.heap.chunk_spans() {
             return Err(malformed(self.heap.entry(first)));
         }
         change.record(self.heap.entry(first), 0);
@@ -47,13 +47,13 @@ impl<M: Machine> Allocator<'_, M> {
     /// its end. The change holds the segment's lock.
     pub(super) fn find_free(&self, change: &mut Change<'_, M>, spans: u64) -> Result<Span> {
         let heap = self.heap;
-        if spans >= heap.chunk_spans {
+        if spans >= heap.chunk_spans() {
             return Err(Error::new(ErrorKind::TooLarge, "allocate"));
         }
         let chunks = change.load(heap.chunks())?.min(heap.most_chunks());
         for chunk in 0..chunks {
             let mut run = 0;
-            for word in 0..heap.chunk_spans / 64 {
+            for word in 0..heap.chunk_spans() / 64 {
                 let bits = change.load(heap.free_bits(chunk, word))?;
                 // Most words have no free span.
                 if bits == 0 {
@@ -63,14 +63,15 @@ impl<M: Machine> Allocator<'_, M> {
                 for index in 0..64 {
                     run = if bits >> index & 1 == 0 { 0 } else { run + 1 };
                     if run == spans {
-                        let first = Span(chunk * heap.chunk_spans + 64 * word + index + 1 - spans);
+                        let first =
+                            Span(chunk * heap.chunk_spans() + 64 * word + index + 1 - spans);
                         self.reach(change, heap.span(Span(first.0 + spans)))?;
                         return Ok(first);
                     }
                 }
             }
         }
-        let first = Span(chunks * heap.chunk_spans + 1);
+        let first = Span(chunks * heap.chunk_spans() + 1);
         self.reach(change, heap.span(Span(first.0 + spans)))?;
         self.fill_header(chunks)?;
         change.record(heap.chunks(), chunks + 1);
@@ -98,12 +99,12 @@ impl<M: Machine> Allocator<'_, M> {
 
     /// Fills the header of a chunk that does not count yet: all spans but the header are free.
     fn fill_header(&self, chunk: u64) -> Result<()> {
-        for word in 0..self.heap.chunk_spans / 64 {
+        for word in 0..self.heap.chunk_spans() / 64 {
             let bits = if word == 0 { !1 } else { !0 };
             self.machine.store_64(self.heap.free_bits(chunk, word), bits)?;
         }
-        for index in 0..self.heap.chunk_spans {
-            let entry = self.heap.entry(Span(chunk * self.heap.chunk_spans + index));
+        for index in 0..self.heap.chunk_spans() {
+            let entry = self.heap.entry(Span(chunk * self.heap.chunk_spans() + index));
             self.machine.store_64(entry, 0)?;
         }
         Ok(())
@@ -117,8 +118,8 @@ impl<M: Machine> Allocator<'_, M> {
         spans: u64,
         mark: Mark,
     ) -> Result<()> {
-        let chunk = first.0 / self.heap.chunk_spans;
-        for index in (first.0..first.0 + spans).map(|span| span % self.heap.chunk_spans) {
+        let chunk = first.0 / self.heap.chunk_spans();
+        for index in (first.0..first.0 + spans).map(|span| span % self.heap.chunk_spans()) {
             let at = self.heap.free_bits(chunk, index / 64);
             let (bits, bit) = (change.load(at)?, 1 << (index % 64));
             match (mark, bits & bit == 0) {

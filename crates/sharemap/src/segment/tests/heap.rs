@@ -6,9 +6,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::catch_unwind;
 
 use super::prefix::Prefix;
+use super::small;
 use crate::error::{ErrorKind, Result};
 use crate::peer::Machine;
-use crate::segment::allocator::Allocator;
+use crate::segment::allocator::{Allocator, Attachable};
 use crate::segment::census;
 use crate::segment::change::{Change, change};
 use crate::segment::completion::complete;
@@ -31,7 +32,7 @@ const HEAP: Heap = Heap {
     span_shift: 11,
     layouts: &Layout::table(11),
     most_kept: 2,
-    chunk_spans: 64,
+    chunk_shift: 6,
 };
 /// The number of spans of a body.
 const BODY: u64 = lane_area::BODY_LEN.div_ceil(SPAN);
@@ -55,6 +56,10 @@ fn root(index: u64) -> u64 {
     ROOTS + 8 * index
 }
 
+fn attachable(index: u64) -> Attachable {
+    Attachable { at: root(index), lock: 0, none: 0 }
+}
+
 /// Returns the area of lane 0.
 fn area(machine: &Prefix) -> LaneArea {
     LaneArea::load(machine, &space(), AREA, 0).unwrap()
@@ -72,14 +77,13 @@ fn attach(machine: &Prefix, len: u64) -> Result<()> {
         let free = (0..ROOT_COUNT).find(|&index| machine.load_64(root(index)).unwrap() == 0);
         let Some(index) = free else { return Ok(()) };
         allocator.prepare()?;
-        let taken = allocator.take(len)?;
-        allocator.attach((0, root(index)), taken, |_| Ok(taken.at))
+        small::attach(allocator, attachable(index), len).map(drop)
     })
 }
 
 /// Frees the block of a root, in one step.
 fn detach(machine: &Prefix, index: u64) -> Result<()> {
-    with(machine, |allocator| allocator.detach((0, root(index)), 0, Ok).map(drop))
+    with(machine, |allocator| small::detach(allocator, attachable(index)).map(drop))
 }
 
 /// Attaches a run to the first free root.
@@ -272,10 +276,10 @@ fn a_body_is_the_first_run_of_a_chunk() {
     let area = LaneArea { at: heap.end, lane: 0, body: 0 };
     let space = &Space { changeable: ROOTS..heap.end + lane_area::HEAD, ..space() };
     let machine = &Prefix::of(&vec![0; (heap.end + lane_area::HEAD) as usize]);
-    machine.store_64(heap.len(), heap.at + heap.chunk_spans * SPAN).unwrap();
+    machine.store_64(heap.len(), heap.at + heap.chunk_spans() * SPAN).unwrap();
     let mut allocator = Allocator { machine, space, heap: &heap, area, first_lock: 1, until: None };
     let all = |change: &mut Change<'_, Prefix>| {
-        allocator.take_run(change, heap.chunk_spans - 1)?;
+        allocator.take_run(change, heap.chunk_spans() - 1)?;
         change.commit(&[])
     };
     change(machine, space, area, None, all).unwrap();

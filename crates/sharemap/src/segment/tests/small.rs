@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::prefix::Prefix;
 use crate::error::Result;
-use crate::peer::Machine;
-use crate::segment::allocator::Allocator;
+use crate::peer::{Machine, Simulated};
+use crate::segment::allocator::{Allocator, Attachable};
+use crate::segment::at_once::AtOnce;
 use crate::segment::census;
 use crate::segment::heap::{HEAD, Heap};
 use crate::segment::lane_area::{self, LaneArea, Space};
@@ -33,7 +34,7 @@ pub(super) const HEAP: Heap = Heap {
     span_shift: 11,
     layouts: &Layout::table(11),
     most_kept: 4,
-    chunk_spans: 64,
+    chunk_shift: 6,
 };
 
 pub(super) fn space() -> Space {
@@ -65,6 +66,32 @@ pub(super) fn empty() -> Vec<u8> {
     let machine = Prefix::of(&image);
     machine.store_64(HEAP.len(), HEAP.end).unwrap();
     machine.image()
+}
+
+/// Attaches a block of `len` bytes to a place: by straight code, or else by a general change.
+pub(super) fn attach<M: Machine>(
+    allocator: &Allocator<'_, M>,
+    place: Attachable,
+    len: u64,
+) -> Result<u64> {
+    // Its content does not matter.
+    let content: (u64, &[u8]) = (len, &[]);
+    let memory = Simulated(allocator.machine);
+    let access = AtOnce::unannounced(&memory, allocator.area);
+    let attached =
+        access.and_then(|access| allocator.attach_at_once(access, place, content, |at| at));
+    attached.unwrap_or_else(|| allocator.attach(place, content, &|at| at))
+}
+
+/// Frees the memory of a place, if it has any: by straight code, or else by a general change.
+pub(super) fn detach<M: Machine>(allocator: &Allocator<'_, M>, place: Attachable) -> Result<bool> {
+    let memory = Simulated(allocator.machine);
+    let access = AtOnce::unannounced(&memory, allocator.area);
+    let detached = access.and_then(|access| allocator.detach_at_once(access, place, Some));
+    match detached {
+        Some(detached) => detached.map(|()| true),
+        None => allocator.detach(place, &Ok),
+    }
 }
 
 /// A handle of the map, of a process.

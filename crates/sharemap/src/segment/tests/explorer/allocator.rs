@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::faults::{each_store_of, keeps_first_record};
 use super::{announce, recover, recover_last};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::peer::Machine;
-use crate::segment::allocator::Allocator;
+use crate::segment::allocator::{Allocator, Attachable};
 use crate::segment::census;
 use crate::segment::heap::Heap;
 use crate::segment::lock_table::LockWord;
@@ -28,6 +28,10 @@ const ROOT_LOCK: u32 = 0;
 fn root(index: u64) -> u64 {
     assert!(index < ROOTS);
     ROOT + 8 * index
+}
+
+fn attachable(index: u64) -> Attachable {
+    Attachable { at: root(index), lock: ROOT_LOCK, none: 0 }
 }
 
 /// A lane that keeps two blocks of a class fills its stack with one, and puts one back.
@@ -52,22 +56,15 @@ fn with<M: Machine, R>(
 
 /// Attaches a block to a root that has none.
 fn attach<M: Machine>(machine: &M, lane: u32, index: u64, len: u64) -> Result<()> {
-    with(machine, lane, |allocator| {
-        let taken = allocator.take(len)?;
-        let attached = allocator.attach((ROOT_LOCK, root(index)), taken, |now| match now {
-            0 => Ok(taken.at),
-            _ => Err(Error::new(ErrorKind::AlreadyExists, "attach")),
-        });
-        match attached {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            attached => attached,
-        }
+    with(machine, lane, |allocator| match small::attach(allocator, attachable(index), len) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        attached => attached.map(drop),
     })
 }
 
 /// Frees the block of a root, if it has one.
 fn detach<M: Machine>(machine: &M, lane: u32, index: u64) -> Result<()> {
-    with(machine, lane, |allocator| allocator.detach((ROOT_LOCK, root(index)), 0, Ok).map(drop))
+    with(machine, lane, |allocator| small::detach(allocator, attachable(index)).map(drop))
 }
 
 #[derive(Clone, Copy, Debug)]

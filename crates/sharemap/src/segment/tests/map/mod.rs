@@ -46,7 +46,7 @@ fn script() -> Vec<Operation> {
 fn without_free(machine: &Prefix) -> Vec<u8> {
     let allocated = census::take(machine, HEAP, &[area(machine, 0)]).unwrap().allocated;
     let mut image = machine.image();
-    let spans = machine.load_64(HEAP.chunks()).unwrap() * HEAP.chunk_spans;
+    let spans = machine.load_64(HEAP.chunks()).unwrap() * HEAP.chunk_spans();
     let end = machine.load_64(HEAP.len()).unwrap();
     for span in (0..spans).map(Span).filter(|&span| HEAP.span(span) < end) {
         let SpanKind::Class(entry) = HEAP.kind(machine, span).unwrap() else { continue };
