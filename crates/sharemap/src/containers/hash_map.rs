@@ -197,10 +197,8 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     /// # Ok(()) }
     /// ```
     pub fn insert(&self, key: &K, value: &V) -> Result<Option<V::Owned>> {
-        match self.put(key, value, Existing::Replaced, |value| self.copy_out(value))? {
-            Inserted::Replaced(previous) => Ok(Some(previous)),
-            Inserted::New | Inserted::Kept => Ok(None),
-        }
+        let inserted = self.put(key, value, Existing::Replaced, |value| self.copy_out(value))?;
+        Ok(inserted.previous())
     }
 
     /// Replaces the value of a key by what `change` makes of it. Returns the new value; `None` if the key is absent.
@@ -270,14 +268,7 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     /// # Ok(()) }
     /// ```
     pub fn remove(&self, key: &K) -> Result<Option<V::Owned>> {
-        let key = self.key(key);
-        self.segment.with(|allocator| {
-            let (map, copy_out) = (self.map(), |value| self.copy_out(value));
-            match Self::FORM {
-                Form::Words => map.remove_word(allocator, &key, copy_out),
-                Form::Values | Form::Keys => map.remove_block(allocator, &key, None, copy_out),
-            }
-        })
+        self.take(&self.key(key))
     }
 
     /// Inserts all pairs of an iterator. Pairs that were inserted before an error stay.
@@ -384,44 +375,6 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
 
     fn extent(&self) -> Result<Extent> {
         self.map().extent().map_err(|error| self.segment.named(error))
-    }
-
-    fn put<R>(
-        &self,
-        key: &K,
-        value: &V,
-        existing: Existing,
-        read: impl FnMut(Value) -> Result<R>,
-    ) -> Result<Inserted<R>> {
-        let key = self.key(key);
-        // What memory is slow to deliver arrives while the change begins.
-        self.prefetch(&key);
-        self.put_prefetched(&key, value, existing, read)
-    }
-
-    #[inline]
-    fn prefetch(&self, key: &Key<'_>) {
-        let map = self.map();
-        map.prefetch(map.places(), key);
-    }
-
-    #[inline]
-    fn put_prefetched<R>(
-        &self,
-        key: &Key<'_>,
-        value: &V,
-        existing: Existing,
-        mut read: impl FnMut(Value) -> Result<R>,
-    ) -> Result<Inserted<R>> {
-        let (map, bytes) = (self.map(), value.stored_bytes());
-        // Here, where the length is known.
-        let word = if Self::FORM == Form::Words { word_of(bytes) } else { 0 };
-        self.segment.with(|allocator| match Self::FORM {
-            Form::Words => map.insert_word(allocator, key, word, existing, &mut read),
-            Form::Values | Form::Keys => {
-                map.insert_block(allocator, key, bytes, existing, None, &mut read)
-            }
-        })
     }
 
     #[inline]

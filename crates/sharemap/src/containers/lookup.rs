@@ -139,7 +139,7 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     }
 
     #[inline(always)]
-    fn source(&self) -> Source<'_> {
+    pub(super) fn source(&self) -> Source<'_> {
         let State { root, places, .. } = &*self.state;
         let places = Places(places.load(Ordering::Relaxed));
         Source { memory: root.memory(), root: root.window(), places }

@@ -4,6 +4,7 @@
 //! segment attached. Values are copied in and out. Each change of a key is one step for all other threads and processes,
 //! also if the calling process is killed in it: the container is as before the change, or as after it.
 
+mod change;
 mod hash_map;
 mod iter;
 mod lookup;

@@ -269,24 +269,36 @@ impl<M: Machine> Allocator<'_, M> {
         (len, bytes): (u64, &[u8]),
         word: impl FnOnce(u64) -> u64,
     ) -> Option<Result<u64>> {
-        let (class, faults) = (class_of(len)?, &mut Faults::default());
+        let faults = &mut Faults::default();
+        let (at, top) = self.take_at_once(access, len, faults)?;
+        self.fill(at, bytes).ok()?;
+        let held = self.acquire_at_once(access, place.lock, faults)?;
+        let effect = match Place::at(access.memory, place.at) {
+            Some(there) if there.load(faults) == place.none => {
+                Some(Effect::Record(there, word(at), top))
+            }
+            _ => None,
+        };
+        Some(self.make_at_once(access, held, effect, faults)?.map(|()| at))
+    }
+
+    /// Returns a block of at least `len` bytes from the lane's stack, and the top that takes it. Returns `None` if there
+    /// is none.
+    #[inline(always)]
+    pub(super) fn take_at_once<W: Writable>(
+        &self,
+        access: AtOnce<'_, W>,
+        len: u64,
+        faults: &mut Faults,
+    ) -> Option<(u64, Top)> {
+        let class = class_of(len)?;
         let blocks = access.blocks(class, faults).checked_sub(1)?;
         if blocks >= most_kept(class) {
             return None;
         }
         let at = Place::at(access.memory, self.area.place(class, blocks))?.load(faults);
-        if self.heap.span_of(at).is_none() || at % 16 != 0 || !faults.is_empty() {
-            return None;
-        }
-        self.fill(at, bytes).ok()?;
-        let held = self.acquire_at_once(access, place.lock, faults)?;
-        let effect = match Place::at(access.memory, place.at) {
-            Some(there) if there.load(faults) == place.none => {
-                Some(Effect::Record(there, word(at), Top { class, blocks }))
-            }
-            _ => None,
-        };
-        Some(self.make_at_once(access, held, effect, faults)?.map(|()| at))
+        let is_block = self.heap.span_of(at).is_some() && at % 16 == 0 && faults.is_empty();
+        is_block.then_some((at, Top { class, blocks }))
     }
 
     /// Takes memory of any length and attaches it, like [`attach_at_once`](Self::attach_at_once).

@@ -122,11 +122,11 @@ impl Segment {
         let place = self.attachable(place)?;
         let content = (size_of::<T>() as u64, value.stored_bytes());
         let tag = self.inner.tag;
-        let attached = self.inner.at_once(|allocator, access| {
+        let attached = self.at_once(|allocator, access| {
             allocator.attach_at_once(access, place, content, |at| Offset::<T>::of(tag, at).word())
         });
         match attached {
-            Some(attached) => attached.map_err(|error| self.named(error)),
+            Some(attached) => attached,
             None => self.attach_later(place, content, &|at| Offset::<T>::of(tag, at).word()),
         }
         .map(|at| Offset::of(tag, at))
@@ -154,12 +154,12 @@ impl Segment {
     #[inline]
     pub fn detach<T: Stored>(&self, place: Offset<Offset<T>>) -> Result<bool> {
         let place = self.attachable(place)?;
-        let detached = self.inner.at_once(|allocator, access| {
+        let detached = self.at_once(|allocator, access| {
             let at = |word| self.inner.at(Offset::<T>::from_word(word));
             allocator.detach_at_once(access, place, at)
         });
         match detached {
-            Some(detached) => detached.map(|()| true).map_err(|error| self.named(error)),
+            Some(detached) => detached.map(|()| true),
             None => self.detach_later(place, &|word| self.at(Offset::<T>::from_word(word))),
         }
     }

@@ -77,20 +77,9 @@ impl Inner {
         }
     }
 
-    /// Makes a change by straight code, with the area that this thread used last, if it can be used again.
-    #[inline(always)]
-    pub(super) fn at_once<R>(
-        &self,
-        make: impl FnOnce(Allocator<'_, Session>, AtOnce<'_, Memory>) -> Option<R>,
-    ) -> Option<R> {
-        let (area, access) = self.known_area()?;
-        // It waits for nothing.
-        make(self.allocator(area, None), access)
-    }
-
     /// Returns the area that this thread used last, if it is that of this segment still.
     #[inline(always)]
-    fn known_area(&self) -> Option<(LaneArea, AtOnce<'_, Memory>)> {
+    pub(super) fn known_area(&self) -> Option<(LaneArea, AtOnce<'_, Memory>)> {
         let session: &Session = self.opening.session();
         let (key, area, slot) =
             LAST.with(|last| (last.key.get(), last.area.get(), last.slot.get()));

@@ -7,8 +7,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::{Machine, Opening, Session};
+use crate::peer::{Machine, Memory, Opening, Session};
 use crate::segment::allocator::Allocator;
+use crate::segment::at_once::AtOnce;
 use crate::segment::map::{Form, Map, Shape};
 use crate::segment::offset::Tag;
 use crate::segment::plan::{GREATEST, Plan};
@@ -345,6 +346,18 @@ impl Segment {
                 Err(error) => return Err(self.named(error)),
             }
         }
+    }
+
+    /// Makes a change by straight code, if this thread has made one before. Returns `None` if nothing has changed.
+    #[inline(always)]
+    pub(crate) fn at_once<R>(
+        &self,
+        make: impl FnOnce(&Allocator<'_, Session>, AtOnce<'_, Memory>) -> Option<Result<R>>,
+    ) -> Option<Result<R>> {
+        let (area, access) = self.inner.known_area()?;
+        // It waits for nothing.
+        let made = make(&self.inner.allocator(area, None), access)?;
+        Some(made.map_err(|error| self.named(error)))
     }
 
     /// After an error of kind `NoSpace`, puts back the free blocks that no thread can use. Returns `true` if there were

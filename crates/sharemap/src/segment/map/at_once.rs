@@ -60,7 +60,7 @@ impl Places {
 
     /// Returns the offset of the word for a hash.
     #[inline(always)]
-    fn of_hash(self, hash: u64) -> u64 {
+    pub(super) fn of_hash(self, hash: u64) -> u64 {
         (self.0 >> 8) + 8 * (hash >> (self.0 & 63))
     }
 }
@@ -81,13 +81,14 @@ impl<R: Readable> Clone for Way<'_, R> {
 impl<R: Readable> Copy for Way<'_, R> {}
 
 /// A bucket that a lookup reads.
-struct Bucket<'m, R: Readable>(Window<'m, BUCKET, R>);
+pub(super) struct Bucket<'m, R: Readable>(pub(super) Window<'m, BUCKET, R>);
 
 /// The entry of a key: its bucket, its place in the bucket, and the word of its value.
-struct Seen<'m, R: Readable> {
+pub(super) struct Seen<'m, R: Readable> {
     bucket: Bucket<'m, R>,
-    entry: Entry,
-    word: u64,
+    /// The entry, by offsets in its bucket.
+    pub(super) entry: Entry,
+    pub(super) word: u64,
 }
 
 /// The beginning of a lookup: a key's hash, the offset of the directory's word, what it was, and the offset of the
@@ -181,7 +182,7 @@ impl<M: Machine> Map<'_, M> {
             let hash = key(index).hash;
             let place = source.places.of_hash(hash);
             let Some(way) = Way::to(memory, place, &mut faults) else { continue };
-            let Some(bucket) = self.bucket(way, hash, 0) else { continue };
+            let Some(bucket) = self.bucket(Ref(way.before), hash, 0) else { continue };
             memory.prefetch(bucket);
             memory.prefetch(bucket + 64);
             *begun = Begun { hash, place, before: way.before, bucket };
@@ -293,15 +294,19 @@ impl<M: Machine> Map<'_, M> {
     /// Returns `true` if the map has not been removed. If it has been, the memory of its directory may be used for
     /// something else.
     #[inline(always)]
-    fn is_present(&self, source: Source<'_, impl Readable>, faults: &mut Faults) -> bool {
+    pub(super) fn is_present(
+        &self,
+        source: Source<'_, impl Readable>,
+        faults: &mut Faults,
+    ) -> bool {
         source.root.load(GENERATION, faults) == self.shape.generation
     }
 
     /// Returns the offset of the bucket of a hash that is `probe` behind its own; `None` if there is no page that makes
     /// sense.
     #[inline(always)]
-    fn bucket(&self, way: Way<'_, impl Readable>, hash: u64, probe: u64) -> Option<u64> {
-        let at = Ref(way.before).at();
+    pub(super) fn bucket(&self, page: Ref, hash: u64, probe: u64) -> Option<u64> {
+        let at = page.at();
         match at >= self.space.changeable.start {
             true => Some(Page { at, buckets: self.shape.buckets }.bucket(hash, probe)),
             false => None,
@@ -319,14 +324,14 @@ impl<M: Machine> Map<'_, M> {
         further: u64,
         faults: &mut Faults,
     ) -> Option<Option<Seen<'m, R>>> {
-        let home = Window::at(memory, self.bucket(way, key.hash, 0)?)?;
+        let home = Window::at(memory, self.bucket(Ref(way.before), key.hash, 0)?)?;
         // The bucket's other line.
         home.prefetch::<64>();
         if let Some(found) = Bucket(home).find(key, faults) {
             return Some(found);
         }
         for probe in 1..1 + further {
-            let bucket = Window::at(memory, self.bucket(way, key.hash, probe)?)?;
+            let bucket = Window::at(memory, self.bucket(Ref(way.before), key.hash, probe)?)?;
             if let (_, Some(found)) = Bucket(bucket).find_here(key, faults) {
                 return Some(Some(found));
             }
@@ -347,7 +352,7 @@ impl Map<'_, Session> {
     pub(crate) fn prefetch(&self, places: Places, key: &Key<'_>) {
         let memory = self.machine.memory();
         let way = Way::to(memory, places.of_hash(key.hash), &mut Faults::default());
-        if let Some(bucket) = way.and_then(|way| self.bucket(way, key.hash, 0)) {
+        if let Some(bucket) = way.and_then(|way| self.bucket(Ref(way.before), key.hash, 0)) {
             memory.prefetch(bucket);
             memory.prefetch(bucket + 64);
         }
@@ -387,7 +392,11 @@ impl<'m, R: Readable> Bucket<'m, R> {
 
     /// Returns the tags, and the entry with the word of a key, if there is one in this bucket.
     #[inline(always)]
-    fn find_here(self, key: &Key<'_>, faults: &mut Faults) -> (u64, Option<Seen<'m, R>>) {
+    pub(super) fn find_here(
+        self,
+        key: &Key<'_>,
+        faults: &mut Faults,
+    ) -> (u64, Option<Seen<'m, R>>) {
         let tags = self.0.load(TAGS, faults);
         let mut found = page::candidates(tags, page::tag(key.hash));
         while found != 0 {

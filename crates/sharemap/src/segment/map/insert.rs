@@ -35,6 +35,16 @@ pub(crate) enum Inserted<R> {
     Kept,
 }
 
+impl<R> Inserted<R> {
+    /// Returns the previous value.
+    pub(crate) fn previous(self) -> Option<R> {
+        match self {
+            Self::Replaced(previous) => Some(previous),
+            Self::New | Self::Kept => None,
+        }
+    }
+}
+
 /// What a change under a page's lock came to.
 pub(super) enum Step<R> {
     Done(R),
@@ -410,7 +420,7 @@ impl Existing {
         self.may_change_word(found.map(|found| found.word))
     }
 
-    fn may_change_word(self, word: Option<u64>) -> bool {
+    pub(super) fn may_change_word(self, word: Option<u64>) -> bool {
         match self {
             Self::Replaced => true,
             Self::Kept => word.is_none(),

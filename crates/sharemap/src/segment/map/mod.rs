@@ -27,10 +27,11 @@
 //! than one lock: it would change under two locks.
 //!
 //! - `lookup` is what readers do, and `at_once` the usual case of it. `scan` reads page by page.
-//! - `insert`, `replace` and `merge` are what writers do. `draft` puts a new page together, and `removal` takes a map apart.
+//! - `insert`, `replace` and `merge` are what writers do, and `change_at_once` the usual cases of it. `draft` puts a new page together, and `removal` takes a map apart.
 
 mod at_once;
 mod block;
+mod change_at_once;
 mod draft;
 mod hash;
 mod insert;

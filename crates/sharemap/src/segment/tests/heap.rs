@@ -1,15 +1,17 @@
 //! The allocator, killed after every store: blocks are attached to roots and freed again, and each block is free or
 //! attached, once.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::catch_unwind;
 
 use super::prefix::Prefix;
-use super::small;
+use super::small::{self, Way};
 use crate::error::{ErrorKind, Result};
-use crate::peer::Machine;
+use crate::peer::{Faulty, Machine, Simulated};
 use crate::segment::allocator::{Allocator, Attachable};
+use crate::segment::at_once::AtOnce;
 use crate::segment::census;
 use crate::segment::change::{Change, change};
 use crate::segment::completion::complete;
@@ -72,18 +74,18 @@ fn with<R>(machine: &Prefix, use_it: impl FnOnce(&mut Allocator<'_, Prefix>) -> 
 }
 
 /// Attaches a block of `len` bytes to the first free root, in one step.
-fn attach(machine: &Prefix, len: u64) -> Result<()> {
+fn attach(machine: &Prefix, len: u64, way: Way) -> Result<()> {
     with(machine, |allocator| {
         let free = (0..ROOT_COUNT).find(|&index| machine.load_64(root(index)).unwrap() == 0);
         let Some(index) = free else { return Ok(()) };
         allocator.prepare()?;
-        small::attach(allocator, attachable(index), len).map(drop)
+        small::attach(allocator, attachable(index), len, way).map(drop)
     })
 }
 
 /// Frees the block of a root, in one step.
-fn detach(machine: &Prefix, index: u64) -> Result<()> {
-    with(machine, |allocator| small::detach(allocator, attachable(index)).map(drop))
+fn detach(machine: &Prefix, index: u64, way: Way) -> Result<()> {
+    with(machine, |allocator| small::detach(allocator, attachable(index), way).map(drop))
 }
 
 /// Attaches a run to the first free root.
@@ -246,7 +248,7 @@ fn blocks_with_a_bitmap_in_the_entry() {
     if leaves_out_searches() {
         return;
     }
-    try_all(&[|it| attach(it, 700), |it| detach(it, 0)]);
+    try_all(&[|it| attach(it, 700, Way::AtOnce), |it| detach(it, 0, Way::AtOnce)]);
 }
 
 #[test]
@@ -254,7 +256,7 @@ fn blocks_with_a_bitmap_in_the_span() {
     if leaves_out_searches() {
         return;
     }
-    try_all(&[|it| attach(it, 16), |it| detach(it, 0)]);
+    try_all(&[|it| attach(it, 16, Way::General), |it| detach(it, 0, Way::General)]);
 }
 
 #[test]
@@ -288,4 +290,65 @@ fn a_body_is_the_first_run_of_a_chunk() {
     assert_eq!(machine.load_64(heap.chunks()).unwrap(), 2);
     assert!(machine.load_64(heap.len()).unwrap() >= allocator.area.body + BODY * SPAN);
     assert!(!area.is_busy(machine).unwrap());
+}
+
+#[test]
+fn a_change_with_a_fault_is_made_or_given_up() {
+    let attach_first = |machine: &Prefix| attach(machine, 16, Way::General);
+    let machine = Prefix::of(&empty());
+    for index in 0..3 {
+        attach_first(&machine).unwrap();
+        // The stack keeps a block, and has room for another.
+        detach(&machine, index, Way::General).unwrap();
+        attach_first(&machine).unwrap();
+    }
+    detach(&machine, 2, Way::General).unwrap();
+    let image = machine.image();
+    type AtOnceOf = fn(&Prefix, &Faulty<'_, Simulated<'_, Prefix>>) -> bool;
+    let changes: [(AtOnceOf, u64); 2] = [
+        (
+            |machine, memory| {
+                with(machine, |allocator| {
+                    let access = AtOnce::unannounced(memory, allocator.area).unwrap();
+                    let content: (u64, &[u8]) = (16, &[]);
+                    let made = allocator.attach_at_once(access, attachable(3), content, |at| at);
+                    made.map(Result::unwrap).is_some()
+                })
+            },
+            3,
+        ),
+        (
+            |machine, memory| {
+                with(machine, |allocator| {
+                    let access = AtOnce::unannounced(memory, allocator.area).unwrap();
+                    let made = allocator.detach_at_once(access, attachable(1), Some);
+                    made.map(Result::unwrap).is_some()
+                })
+            },
+            1,
+        ),
+    ];
+    for (change, index) in changes {
+        let run = |before: u64, value| {
+            let machine = Prefix::of(&image);
+            let before_it = Cell::new(before);
+            let memory = Faulty { of: &Simulated(&machine), len: LEN, before: before_it, value };
+            let is_made = change(&machine, &memory);
+            check(&machine).unwrap();
+            let word = |machine: &Prefix| machine.load_64(root(index)).unwrap();
+            let is_changed = word(&machine) != word(&Prefix::of(&image));
+            assert_eq!(is_made, is_changed, "access {before}");
+            (is_made, before.wrapping_sub(memory.before.get()))
+        };
+        let (is_made, accesses) = run(1 << 20, 0);
+        assert!(is_made && accesses > 10);
+        let mut given_up = 0;
+        for before in 0..accesses {
+            for value in [0, 1, 2, 1 << 40, u64::MAX] {
+                given_up += u32::from(!run(before, value).0);
+            }
+        }
+        println!("{accesses} accesses, {given_up} of {} given up", 5 * accesses);
+        assert!(given_up > 10);
+    }
 }

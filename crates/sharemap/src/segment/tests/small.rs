@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::prefix::Prefix;
 use crate::error::Result;
-use crate::peer::{Machine, Simulated};
+use crate::peer::{Machine, Simulated, Window, Writable};
 use crate::segment::allocator::{Allocator, Attachable};
 use crate::segment::at_once::AtOnce;
 use crate::segment::census;
 use crate::segment::heap::{HEAD, Heap};
 use crate::segment::lane_area::{self, LaneArea, Space};
 use crate::segment::lock_table::{LockTable, LockWord, STRIDE};
-use crate::segment::map::{self, Existing, Form, Inserted, Key, Map, Shape};
+use crate::segment::map::{self, Existing, Form, Inserted, Key, Map, Shape, Source};
 use crate::segment::size_class::{CLASSES, Layout};
 
 /// The map has two locks.
@@ -68,29 +68,53 @@ pub(super) fn empty() -> Vec<u8> {
     machine.image()
 }
 
-/// Attaches a block of `len` bytes to a place: by straight code, or else by a general change.
+/// Attaches a block of `len` bytes to a place.
 pub(super) fn attach<M: Machine>(
     allocator: &Allocator<'_, M>,
     place: Attachable,
     len: u64,
+    way: Way,
 ) -> Result<u64> {
     // Its content does not matter.
     let content: (u64, &[u8]) = (len, &[]);
     let memory = Simulated(allocator.machine);
-    let access = AtOnce::unannounced(&memory, allocator.area);
+    let access = way.access(&memory, allocator.area);
     let attached =
         access.and_then(|access| allocator.attach_at_once(access, place, content, |at| at));
     attached.unwrap_or_else(|| allocator.attach(place, content, &|at| at))
 }
 
-/// Frees the memory of a place, if it has any: by straight code, or else by a general change.
-pub(super) fn detach<M: Machine>(allocator: &Allocator<'_, M>, place: Attachable) -> Result<bool> {
+/// Frees the memory of a place, if it has any.
+pub(super) fn detach<M: Machine>(
+    allocator: &Allocator<'_, M>,
+    place: Attachable,
+    way: Way,
+) -> Result<bool> {
     let memory = Simulated(allocator.machine);
-    let access = AtOnce::unannounced(&memory, allocator.area);
+    let access = way.access(&memory, allocator.area);
     let detached = access.and_then(|access| allocator.detach_at_once(access, place, Some));
     match detached {
         Some(detached) => detached.map(|()| true),
         None => allocator.detach(place, &Ok),
+    }
+}
+
+/// How changes are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By straight code where that can be, as a program makes them.
+    AtOnce,
+    /// By general changes only.
+    General,
+}
+
+impl Way {
+    /// Returns what straight code accesses, if that is the way.
+    fn access<W: Writable>(self, memory: &W, area: LaneArea) -> Option<AtOnce<'_, W>> {
+        match self {
+            Self::AtOnce => AtOnce::unannounced(memory, area),
+            Self::General => None,
+        }
     }
 }
 
@@ -101,19 +125,21 @@ pub(super) struct Handle {
     pub(super) directory: AtomicU64,
     /// The lane in which changes are made.
     pub(super) lane: u32,
+    /// How changes are made.
+    pub(super) way: Way,
 }
 
 impl Handle {
     pub(super) fn new(form: Form) -> Self {
         let (root, locks) = (ROOT, 0..MAP_LOCKS);
         let shape = Shape { root, generation: 0, seed: 7, locks, buckets: 1, form };
-        Self { shape, directory: AtomicU64::new(0), lane: 0 }
+        Self { shape, directory: AtomicU64::new(0), lane: 0, way: Way::AtOnce }
     }
 
     /// Returns a handle that saw the same directory last.
     pub(super) fn copy(&self) -> Self {
         let directory = AtomicU64::new(self.directory.load(Ordering::Relaxed));
-        Self { shape: self.shape.clone(), directory, lane: self.lane }
+        Self { shape: self.shape.clone(), directory, ..*self }
     }
 
     /// Calls `use_it` with the map.
@@ -168,6 +194,60 @@ pub(super) enum Operation {
 
 impl Operation {
     pub(super) fn run<M: Machine>(self, handle: &Handle, machine: &M) -> Result<Option<u64>> {
+        let at_once = match handle.way {
+            Way::AtOnce => self.run_at_once(handle, machine, &Simulated(machine))?,
+            Way::General => None,
+        };
+        match at_once {
+            Some(previous) => Ok(previous),
+            None => self.run_generally(handle, machine),
+        }
+    }
+
+    /// Makes the change by straight code, which accesses `memory`. Returns `None` if nothing has changed.
+    pub(super) fn run_at_once<M: Machine>(
+        self,
+        handle: &Handle,
+        machine: &M,
+        memory: &impl Writable,
+    ) -> Result<Option<Option<u64>>> {
+        let read = |value| handle.value(machine, value).ok();
+        handle.with(machine, |map, allocator| {
+            let places = map.places();
+            let (Some(access), Some(root)) =
+                (AtOnce::unannounced(memory, allocator.area), Window::at(memory, map.shape.root))
+            else {
+                return Ok(None);
+            };
+            let access = (access, Source { memory, root, places });
+            let made = match self {
+                Self::Insert(key, value) => {
+                    let existing = Existing::Replaced;
+                    let inserted = handle.with_key(key, |key| match map.shape.form {
+                        Form::Words => {
+                            map.insert_word_at_once(allocator, access, key, (value, existing), read)
+                        }
+                        Form::Values | Form::Keys => {
+                            let bytes = Handle::bytes(value);
+                            let inserted =
+                                map.insert_block_at_once(allocator, access, key, &bytes)?;
+                            Some(inserted.map(|()| Inserted::New))
+                        }
+                    });
+                    inserted.map(|inserted| inserted.map(Inserted::previous))
+                }
+                Self::Remove(key) if map.shape.form == Form::Words => {
+                    let removed = handle
+                        .with_key(key, |key| map.remove_word_at_once(allocator, access, key, read));
+                    removed.map(|removed| removed.map(Some))
+                }
+                Self::Remove(_) => None,
+            };
+            made.transpose()
+        })
+    }
+
+    fn run_generally<M: Machine>(self, handle: &Handle, machine: &M) -> Result<Option<u64>> {
         let read = |value| handle.value(machine, value);
         handle.with(machine, |map, allocator| match self {
             Self::Insert(key, value) => {
@@ -179,10 +259,7 @@ impl Operation {
                         map.insert_block(allocator, key, &bytes, existing, None, read)
                     }
                 });
-                Ok(match inserted? {
-                    Inserted::Replaced(previous) => Some(previous),
-                    Inserted::New | Inserted::Kept => None,
-                })
+                inserted.map(Inserted::previous)
             }
             Self::Remove(key) => handle.with_key(key, |key| match map.shape.form {
                 Form::Words => map.remove_word(allocator, key, read),

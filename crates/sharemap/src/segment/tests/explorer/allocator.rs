@@ -15,7 +15,9 @@ use crate::segment::heap::Heap;
 use crate::segment::lock_table::LockWord;
 use crate::segment::size_class::class_of;
 use crate::segment::tests::prefix::Prefix;
-use crate::segment::tests::small::{self, HEAP, LOCKS, MAP_LOCKS, ROOT, area, is_in_area, space};
+use crate::segment::tests::small::{
+    self, HEAP, LOCKS, MAP_LOCKS, ROOT, Way, area, is_in_area, space,
+};
 use crate::testing::explorer::search::{caught, complete, long};
 use crate::testing::explorer::sim::Sim;
 use crate::testing::explorer::state::{Carry, State};
@@ -56,15 +58,19 @@ fn with<M: Machine, R>(
 
 /// Attaches a block to a root that has none.
 fn attach<M: Machine>(machine: &M, lane: u32, index: u64, len: u64) -> Result<()> {
-    with(machine, lane, |allocator| match small::attach(allocator, attachable(index), len) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        attached => attached.map(drop),
+    with(machine, lane, |allocator| {
+        match small::attach(allocator, attachable(index), len, Way::AtOnce) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            attached => attached.map(drop),
+        }
     })
 }
 
 /// Frees the block of a root, if it has one.
 fn detach<M: Machine>(machine: &M, lane: u32, index: u64) -> Result<()> {
-    with(machine, lane, |allocator| small::detach(allocator, attachable(index)).map(drop))
+    with(machine, lane, |allocator| {
+        small::detach(allocator, attachable(index), Way::AtOnce).map(drop)
+    })
 }
 
 #[derive(Clone, Copy, Debug)]

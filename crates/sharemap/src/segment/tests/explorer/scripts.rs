@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::{announce, recover, recover_last, recovers};
@@ -11,7 +12,7 @@ use crate::segment::heap::malformed;
 use crate::segment::map::{self, Form, Map, Source};
 use crate::segment::tests::prefix::Prefix;
 use crate::segment::tests::small::{
-    self, Handle, KEYS, Operation, ROOT, area, check, is_in_area, space,
+    self, Handle, KEYS, Operation, ROOT, Way, area, check, is_in_area, space,
 };
 use crate::testing::explorer::search::{caught, complete, long};
 use crate::testing::explorer::sim::Sim;
@@ -116,6 +117,21 @@ fn models<S: Script>(least: [u64; 2], most: [u64; 2]) -> Vec<BTreeMap<u64, u64>>
 const BEGUN: [usize; 2] = [0, 2];
 const COMPLETED: [usize; 2] = [1, 3];
 
+/// Returns a handle of writer number `writer`: the first writer makes its changes by straight code where it can, from
+/// the directory that the map had in the beginning, and the second by general changes only.
+fn writing_handle<S: Script>(sim: &Sim<'_>, lane: u32, writer: usize) -> Handle {
+    match writer {
+        0 => Handle { directory: first_directory(sim), ..handle::<S>(lane) },
+        _ => Handle { way: Way::General, ..handle::<S>(lane) },
+    }
+}
+
+/// Returns what a process saw last of the directory, if that was in the beginning.
+fn first_directory(sim: &Sim<'_>) -> AtomicU64 {
+    let image = sim.setup.image.as_ref().expect("scripts begin with an image");
+    u64::from_le_bytes(*image[ROOT as usize..].first_chunk().unwrap()).into()
+}
+
 /// Runs the operations of a writer.
 pub(super) fn writes<S: Script, const WRITER: usize>(
     sim: &Sim<'_>,
@@ -139,7 +155,7 @@ pub(super) fn writes<S: Script, const WRITER: usize>(
         ghost.count[BEGUN[WRITER]] += 1;
         Ok(())
     });
-    sim.expect(operation.run(&handle::<S>(lane), sim));
+    sim.expect(operation.run(&writing_handle::<S>(sim, lane, WRITER), sim));
     let is_busy = sim.expect(area(sim, lane).is_busy(sim));
     sim.ghost(|ghost| {
         ghost.count[COMPLETED[WRITER]] += 1;
@@ -159,7 +175,10 @@ pub(super) enum How {
 
 /// Looks up the script's key.
 pub(super) fn look_up<S: Script>(sim: &Sim<'_>, how: How) -> Result<Option<u64>> {
-    let (handle, space) = (handle::<S>(0), space());
+    let (mut handle, space) = (handle::<S>(0), space());
+    if how == How::AtOnce {
+        handle.directory = first_directory(sim);
+    }
     let map =
         Map { machine: sim, space: &space, shape: &handle.shape, directory: &handle.directory };
     let read = |found: map::Value| -> Result<u64> {
@@ -175,9 +194,6 @@ pub(super) fn look_up<S: Script>(sim: &Sim<'_>, how: How) -> Result<Option<u64>>
     };
     handle.with_key(S::key(), |key| {
         if how == How::AtOnce {
-            let image = sim.setup.image.as_ref().expect("scripts begin with an image");
-            let directory = u64::from_le_bytes(*image[ROOT as usize..].first_chunk().unwrap());
-            handle.directory.store(directory, std::sync::atomic::Ordering::Relaxed);
             let memory = &Simulated(sim);
             let root = Window::at(memory, ROOT).expect("the root lies in the memory");
             let source = Source { memory, root, places: map.places() };

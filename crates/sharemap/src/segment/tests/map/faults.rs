@@ -1,9 +1,12 @@
-//! Lookups by straight code, of which one load faults: such a lookup tells nothing, whatever the load returned.
+//! Straight code, of which one access faults, whatever it returns: a lookup tells nothing, and a change is made as if
+//! nothing had happened, or not at all.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
 use super::super::prefix::Prefix;
-use super::super::small::{self, HEAP, Handle, Operation, ROOT};
+use super::super::small::{self, HEAP, Handle, Operation, ROOT, check};
+use super::FORMS;
 use crate::peer::{Faulty, Machine, Readable, Simulated, Window};
 use crate::segment::map::{Form, Map, Source};
 
@@ -116,4 +119,69 @@ fn lookups_together_with_a_fault_tell_nothing() {
             Ok(())
         })
         .unwrap();
+}
+
+/// Runs an operation by straight code, of which the access number `before` faults and returns `value`. Returns what it
+/// returned, and the number of accesses.
+fn run_with_fault(
+    operation: Operation,
+    handle: &Handle,
+    machine: &Prefix,
+    (before, value): (u64, u64),
+) -> (Option<Option<u64>>, u64) {
+    let memory =
+        &Faulty { of: &Simulated(machine), len: HEAP.end, before: Cell::new(before), value };
+    let result = operation.run_at_once(handle, machine, memory).unwrap();
+    (result, before.wrapping_sub(memory.before.get()))
+}
+
+#[test]
+fn a_change_with_a_fault_is_made_or_given_up() {
+    for form in FORMS {
+        let machine = &Prefix::of(&small::empty());
+        let handle = Handle::new(form);
+        let mut model = BTreeMap::new();
+        for key in KEYS {
+            let operation = Operation::Insert(key, 100 + key);
+            operation.run(&handle, machine).unwrap();
+            operation.model(&mut model);
+        }
+        let image = machine.image();
+        let (mut made, mut given_up) = (0, 0);
+        let inserts = (0..20).map(|key| Operation::Insert(key, 200 + key));
+        for operation in inserts.chain((0..20).map(Operation::Remove)) {
+            let machine = Prefix::of(&image);
+            let whole = (NEVER, 0);
+            let (result, accesses) = run_with_fault(operation, &handle.copy(), &machine, whole);
+            if result.is_none() {
+                continue;
+            }
+            let mut after = model.clone();
+            let previous = operation.model(&mut after);
+            assert_eq!(result, Some(previous));
+            for before in 0..accesses {
+                for value in [0, 1, 0x0101_0101_0101_0101, 1 << 40, u64::MAX] {
+                    let (machine, handle) = (Prefix::of(&image), handle.copy());
+                    let fault = (before, value);
+                    let (result, _) = run_with_fault(operation, &handle, &machine, fault);
+                    let values = check(&handle.copy(), &machine).unwrap().values;
+                    let what = format!("{form:?}, {operation:?}, access {before} of {accesses}");
+                    match result {
+                        Some(result) => {
+                            assert_eq!((result, &values), (previous, &after), "{what}");
+                            made += 1;
+                        }
+                        None => {
+                            assert_eq!(values, model, "{what}");
+                            operation.run(&handle, &machine).unwrap();
+                            assert_eq!(check(&handle, &machine).unwrap().values, after, "{what}");
+                            given_up += 1;
+                        }
+                    }
+                }
+            }
+        }
+        println!("{form:?}: {made} made, {given_up} given up");
+        assert!(made > 10 && given_up > 100);
+    }
 }

@@ -1,0 +1,209 @@
+//! Changing the entry of a key by straight code: the usual case, in which the key's own bucket has the key, or room for it.
+//!
+//! As in a [lookup](super::at_once), faults are tested for at the end, and before each step that may follow only after
+//! the earlier ones. The caller of each function here makes the change by a general one if it returns `None`.
+
+use super::at_once::{Bucket, Seen, Source};
+use super::block::{self, Block, Ref};
+use super::insert::{Existing, Inserted};
+use super::lookup::Value;
+use super::page::{BUCKET, Entry, REMOVED, TAGS, may_be_elsewhere, tag};
+use super::{Form, Key, Map};
+use crate::error::Result;
+use crate::peer::{Faults, Machine, Window, Writable};
+use crate::segment::allocator::Allocator;
+use crate::segment::at_once::{AtOnce, Effect, Place};
+use crate::segment::lane_area::Top;
+
+/// The own bucket of a key, under its page's lock.
+struct Own<'m, W: Writable> {
+    memory: &'m W,
+    /// The offset of the bucket.
+    at: u64,
+    window: Window<'m, BUCKET, W>,
+    tags: u64,
+    found: Option<Seen<'m, W>>,
+}
+
+impl<'m, W: Writable> Own<'m, W> {
+    /// Returns a word of the bucket, by its offset in it.
+    #[inline(always)]
+    fn place(&self, word: u64) -> Option<Place<'m, W>> {
+        Place::at(self.memory, self.at + word)
+    }
+
+    /// Returns the value of an entry in a map of words.
+    #[inline(always)]
+    fn value(&self, found: &Seen<'m, W>) -> Value {
+        Value { word: found.word, at: self.at + found.entry.value(), len: 8 }
+    }
+
+    /// Fills an entry that was never used. Returns where the bucket's tags lie, and those that make the entry count.
+    /// Returns `None` if there is no room, or the key may be in another bucket.
+    #[inline(always)]
+    fn add(&self, key: &Key<'_>, value: u64, faults: &mut Faults) -> Option<(Place<'m, W>, u64)> {
+        if may_be_elsewhere(self.tags, key.hash) {
+            return None;
+        }
+        let entry = Entry::unused(0, self.tags)?;
+        if !faults.is_empty() {
+            return None;
+        }
+        // Nothing reads them before the entry has a tag.
+        self.window.store(entry.key(), key.word, faults);
+        self.window.store(entry.value(), value, faults);
+        Some((self.place(TAGS)?, entry.with_tag(self.tags, tag(key.hash))))
+    }
+}
+
+impl<M: Machine> Map<'_, M> {
+    /// Inserts a key, or replaces its value, in a map of words. `read` makes a result of a previous value, which may be
+    /// arbitrary.
+    #[inline(always)]
+    pub(crate) fn insert_word_at_once<W: Writable, R>(
+        &self,
+        allocator: &Allocator<'_, M>,
+        (access, source): (AtOnce<'_, W>, Source<'_, W>),
+        key: &Key<'_>,
+        (value, existing): (u64, Existing),
+        read: impl FnOnce(Value) -> Option<R>,
+    ) -> Option<Result<Inserted<R>>> {
+        debug_assert_eq!(self.shape.form, Form::Words);
+        let (way, faults) = (self.way(source, key)?, &mut Faults::default());
+        let held = allocator.acquire_at_once(access, self.shape.lock_of(key.hash), faults)?;
+        let planned = self.plan_word((source, way), key, (value, existing), read, faults);
+        let (effect, inserted) = planned.unzip();
+        let made = allocator.make_at_once(access, held, effect, faults)?;
+        Some(made.and(Ok(inserted?)))
+    }
+
+    /// Returns what inserts a word, and what that comes to.
+    #[inline(always)]
+    fn plan_word<'m, W: Writable, R>(
+        &self,
+        from: (Source<'m, W>, Place<'m, W>),
+        key: &Key<'_>,
+        (value, existing): (u64, Existing),
+        read: impl FnOnce(Value) -> Option<R>,
+        faults: &mut Faults,
+    ) -> Option<(Effect<'m, W>, Inserted<R>)> {
+        let own = self.own_bucket(from, key, faults)?;
+        match &own.found {
+            Some(found) if existing.may_change_word(Some(found.word)) => {
+                let place = own.place(found.entry.value())?;
+                let previous = read(own.value(found))?;
+                Some((Effect::Store(place, value), Inserted::Replaced(previous)))
+            }
+            None if existing.may_change_word(None) => {
+                let (place, tags) = own.add(key, value, faults)?;
+                Some((Effect::Store(place, tags), Inserted::New))
+            }
+            _ => None,
+        }
+    }
+
+    /// Removes a key from a map of words. Returns what `read` makes of its value, which may be arbitrary.
+    #[inline(always)]
+    pub(crate) fn remove_word_at_once<W: Writable, R>(
+        &self,
+        allocator: &Allocator<'_, M>,
+        (access, source): (AtOnce<'_, W>, Source<'_, W>),
+        key: &Key<'_>,
+        read: impl FnOnce(Value) -> Option<R>,
+    ) -> Option<Result<R>> {
+        debug_assert_eq!(self.shape.form, Form::Words);
+        let (way, faults) = (self.way(source, key)?, &mut Faults::default());
+        let held = allocator.acquire_at_once(access, self.shape.lock_of(key.hash), faults)?;
+        let planned = self.plan_removal((source, way), key, read, faults);
+        let (effect, removed) = planned.unzip();
+        let made = allocator.make_at_once(access, held, effect, faults)?;
+        let (value, was_last) = removed?;
+        if was_last {
+            // The key is removed, whatever comes of this.
+            let _ = self.merge(allocator, key.hash);
+        }
+        Some(made.and(Ok(value)))
+    }
+
+    /// Returns what removes a word, what `read` made of its value, and whether it was the last in its bucket.
+    #[inline(always)]
+    fn plan_removal<'m, W: Writable, R>(
+        &self,
+        from: (Source<'m, W>, Place<'m, W>),
+        key: &Key<'_>,
+        read: impl FnOnce(Value) -> Option<R>,
+        faults: &mut Faults,
+    ) -> Option<(Effect<'m, W>, (R, bool))> {
+        let own = self.own_bucket(from, key, faults)?;
+        let found = own.found.as_ref()?;
+        let tags = found.entry.with_tag(own.tags, REMOVED);
+        let value = read(own.value(found))?;
+        Some((Effect::Store(own.place(TAGS)?, tags), (value, Entry::is_last(tags))))
+    }
+
+    /// Inserts a key that has no entry, in a map of blocks.
+    #[inline(always)]
+    pub(crate) fn insert_block_at_once<W: Writable>(
+        &self,
+        allocator: &Allocator<'_, M>,
+        (access, source): (AtOnce<'_, W>, Source<'_, W>),
+        key: &Key<'_>,
+        value: &[u8],
+    ) -> Option<Result<()>> {
+        debug_assert_ne!(self.shape.form, Form::Words);
+        let (way, faults) = (self.way(source, key)?, &mut Faults::default());
+        let len = block::len(key.bytes.len(), value.len())?;
+        // A look before the lock, so that no block is filled in vain.
+        if self.own_bucket((source, way), key, faults)?.found.is_some() {
+            return None;
+        }
+        let (at, top) = allocator.take_at_once(access, len, faults)?;
+        let area = allocator.area;
+        let word = Block::fill(self.machine, area, at, key.bytes, value).ok()?;
+        let held = allocator.acquire_at_once(access, self.shape.lock_of(key.hash), faults)?;
+        let effect = self.plan_block((source, way), key, (word, top), faults);
+        allocator.make_at_once(access, held, effect, faults)
+    }
+
+    /// Returns what inserts a block that is filled.
+    #[inline(always)]
+    fn plan_block<'m, W: Writable>(
+        &self,
+        from: (Source<'m, W>, Place<'m, W>),
+        key: &Key<'_>,
+        (word, top): (Ref, Top),
+        faults: &mut Faults,
+    ) -> Option<Effect<'m, W>> {
+        let own = self.own_bucket(from, key, faults)?;
+        if own.found.is_some() {
+            return None;
+        }
+        let (place, tags) = own.add(key, word.0, faults)?;
+        Some(Effect::Record(place, tags, top))
+    }
+
+    /// Returns the directory's word for a key; `None` if this process has seen no directory yet.
+    #[inline(always)]
+    fn way<'m, W: Writable>(&self, source: Source<'m, W>, key: &Key<'_>) -> Option<Place<'m, W>> {
+        Place::at(source.memory, source.places.of_hash(key.hash))
+    }
+
+    /// Returns the own bucket of a key, and the entry with the key's word if it is there; `None` if there is no page that
+    /// makes sense.
+    #[inline(always)]
+    fn own_bucket<'m, W: Writable>(
+        &self,
+        (source, way): (Source<'m, W>, Place<'m, W>),
+        key: &Key<'_>,
+        faults: &mut Faults,
+    ) -> Option<Own<'m, W>> {
+        let memory = source.memory;
+        if !self.is_present(source, faults) {
+            return None;
+        }
+        let at = self.bucket(Ref(way.load(faults)), key.hash, 0)?;
+        let window = Window::at(memory, at)?;
+        let (tags, found) = Bucket(window).find_here(key, faults);
+        Some(Own { memory, at, window, tags, found })
+    }
+}
