@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::guard::AtomicWord;
-use crate::peer::part::{Faults, Part};
 
 /// The number of slots of a lane: consecutive 64-bit words, each empty (0) or an announcement.
 pub(crate) const SLOTS: u64 = 7;
@@ -164,38 +163,6 @@ pub(crate) trait Machine {
     fn swap_64(&self, at: u64, value: u64) -> Result<u64>;
     /// Replaces a word of 64 bits if it is `current`. Returns its previous value.
     fn compare_exchange_64(&self, at: u64, current: u64, new: u64) -> Result<u64>;
-
-    /// Returns the `LEN` bytes at `at`. Fails with `OutOfBounds` if they do not lie within the object.
-    #[inline(always)]
-    fn part<const LEN: u64>(&self, at: u64) -> Result<Part<'_, LEN>> {
-        Ok(Part::simulated(at))
-    }
-    /// Loads the word at an offset in a part.
-    #[inline(always)]
-    fn load_in<W: LeadWord, const LEN: u64>(
-        &self,
-        part: Part<'_, LEN>,
-        at: u64,
-        faults: &mut Faults,
-    ) -> W {
-        faults.keep(|| W::load_on(self, part.offset(at)))
-    }
-    /// Stores the word at an offset in a part, by a plain release store.
-    #[inline(always)]
-    fn store_in<W: LeadWord, const LEN: u64>(
-        &self,
-        part: Part<'_, LEN>,
-        at: u64,
-        value: W,
-        faults: &mut Faults,
-    ) {
-        faults.keep(|| value.store_on(self, part.offset(at)));
-    }
-    /// Fails if an access to a part of this object has failed.
-    #[inline(always)]
-    fn check_parts(&self, faults: &mut Faults) -> Result<()> {
-        faults.take_error()
-    }
 
     /// Grows the object to `len` bytes. May be called again with the same length. Does nothing where the memory has
     /// its greatest length from the beginning.
@@ -364,19 +331,12 @@ impl<M: Machine> Slot<M> for Announced {
 }
 
 /// A word of 4 or 8 bytes, as methods for both lengths take it.
-pub(crate) trait LeadWord: AtomicWord + Default {
-    /// Loads the word.
-    fn load_on<M: Machine + ?Sized>(machine: &M, at: u64) -> Result<Self>;
+pub(crate) trait LeadWord: AtomicWord {
     /// Stores the word by a plain release store.
     fn store_on<M: Machine + ?Sized>(self, machine: &M, at: u64) -> Result<()>;
 }
 
 impl LeadWord for u32 {
-    #[inline(always)]
-    fn load_on<M: Machine + ?Sized>(machine: &M, at: u64) -> Result<Self> {
-        machine.load_32(at)
-    }
-
     #[inline(always)]
     fn store_on<M: Machine + ?Sized>(self, machine: &M, at: u64) -> Result<()> {
         machine.store_32(at, self)
@@ -384,11 +344,6 @@ impl LeadWord for u32 {
 }
 
 impl LeadWord for u64 {
-    #[inline(always)]
-    fn load_on<M: Machine + ?Sized>(machine: &M, at: u64) -> Result<Self> {
-        machine.load_64(at)
-    }
-
     #[inline(always)]
     fn store_on<M: Machine + ?Sized>(self, machine: &M, at: u64) -> Result<()> {
         machine.store_64(at, self)

@@ -23,6 +23,7 @@ mod attach;
 mod checked_span;
 mod clean_flag;
 mod create;
+mod faults;
 mod find;
 mod free_lanes;
 mod header;
@@ -36,7 +37,6 @@ mod machine;
 mod memory;
 mod opening;
 mod options;
-mod part;
 mod participants;
 mod polling;
 mod record;
@@ -52,6 +52,7 @@ pub(crate) use checked_span::{CheckedSpan, FixedLen, TypedSpan};
 #[cfg(test)]
 pub(crate) use clean_flag::{IN_ORDER, Mark, Others};
 pub(crate) use create::{create_new, from_descriptor, open, open_as, open_or};
+pub(crate) use faults::Faults;
 pub(crate) use header::{ExpectedLayout, Header, SEGMENT};
 pub(crate) use inspect::ObjectObserver;
 pub use inspect::{ObjectInfo, Participant as AttachedProcess, State};
@@ -63,7 +64,6 @@ pub(crate) use machine::{
 pub(crate) use memory::{Attachment, Memory};
 pub(crate) use opening::Opening;
 pub(crate) use options::{OpenOptions, Payload, PowerCuts, Unclean};
-pub(crate) use part::{Faults, Part};
 pub(crate) use session::Session;
 #[cfg(test)]
 pub(crate) use window::{Faulty, Simulated};

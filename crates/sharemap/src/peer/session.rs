@@ -11,10 +11,9 @@ use crate::peer::header::{self, Header, READERS};
 use crate::peer::inherited::InheritedLanes;
 use crate::peer::lane_cache::{AnnouncementRef, LaneCacheTable};
 use crate::peer::local::LocalParticipant;
-use crate::peer::machine::{AnnounceOrdering, Announced, LeadWord, Liveness, Machine};
+use crate::peer::machine::{AnnounceOrdering, Announced, Liveness, Machine};
 use crate::peer::memory::{Attachment, Memory};
 use crate::peer::options::{OpenOptions, PowerCuts};
-use crate::peer::part::{Faults, Part};
 use crate::peer::registry;
 use crate::peer::spinning::Spinning;
 use crate::sys::{SlotMode, WaitPlace, fence, fork, liveness, process as system, wait};
@@ -229,37 +228,6 @@ impl Machine for Session {
     #[inline(always)]
     fn store_64(&self, at: u64, value: u64) -> Result<()> {
         self.memory.store(at, value)
-    }
-
-    #[inline(always)]
-    fn part<const LEN: u64>(&self, at: u64) -> Result<Part<'_, LEN>> {
-        Part::mapped(&self.memory, at)
-    }
-
-    #[inline(always)]
-    fn load_in<W: LeadWord, const LEN: u64>(
-        &self,
-        part: Part<'_, LEN>,
-        at: u64,
-        faults: &mut Faults,
-    ) -> W {
-        part.load(at, faults)
-    }
-
-    #[inline(always)]
-    fn store_in<W: LeadWord, const LEN: u64>(
-        &self,
-        part: Part<'_, LEN>,
-        at: u64,
-        value: W,
-        faults: &mut Faults,
-    ) {
-        part.store(at, value, faults);
-    }
-
-    #[inline(always)]
-    fn check_parts(&self, faults: &mut Faults) -> Result<()> {
-        faults.check(&self.memory)
     }
 
     fn grow(&self, len: u64) -> Result<()> {

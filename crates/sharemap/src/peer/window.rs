@@ -5,8 +5,8 @@
 use std::sync::atomic::Ordering;
 
 use crate::guard::{self, AtomicWord};
+use crate::peer::faults::Faults;
 use crate::peer::memory::Memory;
-use crate::peer::part::Faults;
 
 /// Memory of which windows are made: that of an object, or a simulated one.
 ///
@@ -75,8 +75,7 @@ pub(crate) unsafe trait Writable: Readable {
     ) -> u64;
 }
 
-/// `LEN` consecutive bytes of an object, a power of two. What is loaded is chosen by numbers that are known at run time
-/// only, as opposed to a [`Part`](super::Part).
+/// `LEN` consecutive bytes of an object, a power of two.
 ///
 /// Offsets in a window are taken modulo its length, so that no load leaves it.
 #[derive(Debug)]

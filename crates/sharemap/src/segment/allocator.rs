@@ -14,8 +14,6 @@ use crate::segment::change::{self, Change};
 use crate::segment::completion::complete;
 use crate::segment::heap::{ClassEntry, Heap, SpanKind, malformed};
 use crate::segment::lane_area::{self, LaneArea, Space, Top};
-use crate::segment::lock_table::Outcome;
-use crate::segment::short_change::{self, ShortChange};
 use crate::segment::size_class::{CLASSES, class_of, most_kept};
 
 /// The allocator of a segment, as one lane uses it.
@@ -136,17 +134,6 @@ impl<M: Machine> Allocator<'_, M> {
         make: impl FnOnce(&mut Change<'_, M>) -> Result<R>,
     ) -> Result<R> {
         change::change(self.machine, self.space, self.area, self.until, make)
-    }
-
-    /// Makes a change under one lock, like [`change_under`](short_change::change_under), in the allocator's lane.
-    #[inline(always)]
-    pub(super) fn change_under<R>(
-        &self,
-        lock: u32,
-        make: impl FnOnce(&mut ShortChange<'_, M>) -> Result<(Outcome, R)>,
-    ) -> Result<R> {
-        let Self { machine, space, area, until, .. } = *self;
-        short_change::change_under(machine, space, area, lock, until, make)
     }
 
     /// Completes an earlier change of the lane, and allocates the body of its area if there is none yet. All else of

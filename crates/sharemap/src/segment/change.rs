@@ -82,6 +82,13 @@ impl<M: Machine> Change<'_, M> {
         }
     }
 
+    /// Makes the change by one store, without a record. The change holds the word's lock.
+    #[inline]
+    pub(super) fn store(&mut self, place: u64, value: u64) -> Result<()> {
+        self.outcome = Outcome::Changed;
+        self.machine.store_64(place, value)
+    }
+
     /// Adds to the redo record: the word at `place` gets this value. The change holds the word's lock.
     #[inline(always)]
     pub(super) fn record(&mut self, place: u64, value: u64) {

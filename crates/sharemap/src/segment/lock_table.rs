@@ -150,18 +150,6 @@ fn acquire_later<M: Machine>(
     }
 }
 
-/// Releases a lock that this thread has acquired, by a plain release store. `word` is what [`acquire`] returned.
-#[inline(always)]
-pub(super) fn release_own<M: Machine>(
-    machine: &M,
-    at: u64,
-    word: LockWord,
-    outcome: Outcome,
-) -> Result<()> {
-    // Until then, no other thread changes a word that names a lane of this one.
-    machine.store_64(at, word.released(outcome).0)
-}
-
 /// Releases the lock whose word is at `at` if `lane` owns it, by a plain release store.
 ///
 /// Only this thread changes a word that names its lane; after its death only the recoverer of its participant does.

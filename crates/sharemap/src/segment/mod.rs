@@ -13,7 +13,8 @@
 //!
 //! - `lock_table` is the locks: words of `{lane, sequence}`, apart from the memory that they protect.
 //! - `lane_area` is the format of an area, and the validation of what it says.
-//! - `change` is one change by a living thread, `short_change` one of a single word under a single lock, and `completion` what completes one.
+//! - `change` is one change by a living thread, `at_once` the usual case of a single word under a single lock, and
+//!   `completion` what completes one.
 //! - `plan` says where the parts of a segment lie. `segment` opens one, by the calls in `options`, and `own_area` finds the
 //!   area of a thread in it.
 //! - `directory` is the named objects: each `named_value`, each `named_map`, and the `listing` of both. `object` is what
@@ -48,7 +49,6 @@ mod plan;
 mod report;
 #[allow(clippy::module_inception, reason = "the noun of the layer")]
 mod segment;
-mod short_change;
 mod size_class;
 mod spans;
 mod stored;

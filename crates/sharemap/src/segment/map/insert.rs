@@ -4,15 +4,12 @@ use std::sync::atomic::Ordering;
 
 use super::block::{self, Block, Ref};
 use super::lookup::{Found, Value};
-use super::page::{Entry, Page, TAGS, candidates, find_in, may_be_elsewhere, tag};
+use super::page::{Entry, Page};
 use super::{Directory, Form, Key, Map};
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::Machine;
 use crate::segment::allocator::{Allocator, Freed, Piece, Tops};
 use crate::segment::change::Change;
-use crate::segment::lane_area::Top;
-use crate::segment::lock_table::Outcome;
-use crate::segment::short_change::ShortChange;
 
 /// What an insertion does about an entry that the key has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,51 +72,23 @@ impl<M: Machine> Map<'_, M> {
     ) -> Result<Inserted<R>> {
         debug_assert_eq!(self.shape.form, Form::Words);
         self.until_done(allocator, key, |_| {
-            self.changing_short(allocator, key, |_, page| {
-                let bucket = page.bucket(key.hash, 0);
-                let own_tags = self.machine.load_64(bucket + TAGS)?;
-                let found = self.find_word(page, key, (bucket, own_tags))?;
+            self.changing(allocator, key, |change, page| {
+                let found = self.find(page, key)?;
                 if !existing.may_change(found) {
-                    return Ok((Outcome::Unchanged, Step::Done(Inserted::Kept)));
+                    return Ok(Step::Done(Inserted::Kept));
                 }
                 if let Some(found) = found {
                     let previous = read(self.value(found)?)?;
-                    self.machine.store_64(found.entry.value(), value)?;
-                    return Ok((Outcome::Changed, Step::Done(Inserted::Replaced(previous))));
+                    change.store(found.entry.value(), value)?;
+                    return Ok(Step::Done(Inserted::Replaced(previous)));
                 }
-                let (entry, tags) = match Entry::unused(bucket, own_tags) {
-                    Some(entry) => {
-                        entry.fill(self.machine, key.word, value)?;
-                        (entry, entry.with_tag(own_tags, tag(key.hash)))
-                    }
-                    None => match page.room(self.machine, key.hash)? {
-                        Some(entry) => {
-                            let (hash, word) = (key.hash, key.word);
-                            (entry, page.fill(self.machine, entry, hash, word, value)?)
-                        }
-                        None => return Ok((Outcome::Unchanged, Step::Full)),
-                    },
-                };
+                let Some(entry) = page.room(self.machine, key.hash)? else { return Ok(Step::Full) };
+                let tags = page.fill(self.machine, entry, key.hash, key.word, value)?;
                 // The change. A release store: a reader that sees the tag sees key and value.
-                self.machine.store_64(entry.tags(), tags)?;
-                Ok((Outcome::Changed, Step::Done(Inserted::New)))
+                change.store(entry.tags(), tags)?;
+                Ok(Step::Done(Inserted::New))
             })
         })
-    }
-
-    /// Returns the entry of a key in a map of words. `own` is the key's own bucket, and its tags.
-    #[inline(always)]
-    fn find_word(&self, page: Page, key: &Key<'_>, own: (u64, u64)) -> Result<Option<Found>> {
-        let (bucket, tags) = own;
-        let found = candidates(tags, tag(key.hash));
-        let found = find_in(self.machine, bucket, found, key.word, |entry| {
-            let word = self.machine.load_64(entry.value())?;
-            Ok(Some(Found { entry, word }))
-        })?;
-        match found.is_none() && may_be_elsewhere(tags, key.hash) {
-            true => self.find(page, key),
-            false => Ok(found),
-        }
     }
 
     /// Removes a key from a map of words. Returns what `read` returned of its value.
@@ -130,14 +99,12 @@ impl<M: Machine> Map<'_, M> {
         mut read: impl FnMut(Value) -> Result<R>,
     ) -> Result<Option<R>> {
         debug_assert_eq!(self.shape.form, Form::Words);
-        let step = self.changing_short(allocator, key, |_, page| {
-            let Some(found) = self.find(page, key)? else {
-                return Ok((Outcome::Unchanged, Step::Done(None)));
-            };
+        let step = self.changing(allocator, key, |change, page| {
+            let Some(found) = self.find(page, key)? else { return Ok(Step::Done(None)) };
             let value = read(self.value(found)?)?;
             let tags = found.entry.removed(self.machine)?;
-            self.machine.store_64(found.entry.tags(), tags)?;
-            Ok((Outcome::Changed, Step::Done(Some((value, Entry::is_last(tags))))))
+            change.store(found.entry.tags(), tags)?;
+            Ok(Step::Done(Some((value, Entry::is_last(tags)))))
         })?;
         let Step::Done(Some((value, was_last))) = step else { return Ok(None) };
         if was_last {
@@ -176,9 +143,6 @@ impl<M: Machine> Map<'_, M> {
                 Piece::Block(taken) => Some(fill(taken.at)?),
                 Piece::Run(_) => None,
             };
-            if let (None, Piece::Block(taken), Some(word), None) = (old, piece, filled, &also) {
-                return self.insert_new(allocator, key, word, taken.top);
-            }
             self.changing(allocator, key, |change, page| {
                 let Some(found) = self.find_again(page, key, old)? else { return Ok(Step::Again) };
                 let room = match found {
@@ -215,28 +179,6 @@ impl<M: Machine> Map<'_, M> {
         })
     }
 
-    /// Inserts a key that had no entry, with a filled block. `top` takes the block.
-    #[inline]
-    fn insert_new<R>(
-        &self,
-        allocator: &Allocator<'_, M>,
-        key: &Key<'_>,
-        block: Ref,
-        top: Top,
-    ) -> Result<Step<Inserted<R>>> {
-        self.changing_short(allocator, key, |change, page| {
-            if self.find(page, key)?.is_some() {
-                return Ok((Outcome::Unchanged, Step::Again));
-            }
-            let Some(entry) = page.room(self.machine, key.hash)? else {
-                return Ok((Outcome::Unchanged, Step::Full));
-            };
-            let tags = page.fill(self.machine, entry, key.hash, key.word, block.0)?;
-            change.commit(entry.tags(), tags, top)?;
-            Ok((Outcome::Changed, Step::Done(Inserted::New)))
-        })
-    }
-
     /// Removes a key from a map of blocks, and records what `also` does. Returns what `read` returned of its value.
     pub(crate) fn remove_block<R>(
         &self,
@@ -250,42 +192,24 @@ impl<M: Machine> Map<'_, M> {
         let removed = self.until_done(allocator, key, |old| {
             let Some(old) = old else { return Ok(Step::Done(None)) };
             let Some(freed) = self.prepare_free(allocator, old)? else { return Ok(Step::Again) };
-            // What is done about the entry, once it has been found again.
-            let mut remove = |found: Found| -> Result<(R, u64)> {
+            let step = self.changing(allocator, key, |change, page| {
+                let Some(found) = self.find_again(page, key, Some(old))?.flatten() else {
+                    return Ok(Step::Again);
+                };
                 let value = read(self.value(found)?)?;
                 let tags = found.entry.removed(self.machine)?;
                 was_last = Entry::is_last(tags);
-                Ok((value, tags))
-            };
-            let step = match (freed, &mut also) {
-                (Freed::Block(at, class), None) => {
-                    self.changing_short(allocator, key, |change, page| {
-                        let Some(found) = self.find_again(page, key, Some(old))?.flatten() else {
-                            return Ok((Outcome::Unchanged, Step::Again));
-                        };
-                        let (value, tags) = remove(found)?;
-                        let top = allocator.give(at, class)?;
-                        change.commit(found.entry.tags(), tags, top)?;
-                        Ok((Outcome::Changed, Step::Done(Some(value))))
-                    })?
-                }
-                (freed, also) => self.changing(allocator, key, |change, page| {
-                    let Some(found) = self.find_again(page, key, Some(old))?.flatten() else {
+                let mut tops = Tops::default();
+                if let Some(also) = &mut also {
+                    if !also(change, &mut tops)? {
                         return Ok(Step::Again);
-                    };
-                    let (value, tags) = remove(found)?;
-                    let mut tops = Tops::default();
-                    if let Some(also) = also {
-                        if !also(change, &mut tops)? {
-                            return Ok(Step::Again);
-                        }
                     }
-                    allocator.trade(change, None, Some(freed), &mut tops)?;
-                    change.record(found.entry.tags(), tags);
-                    change.commit(tops.as_slice())?;
-                    Ok(Step::Done(Some(value)))
-                })?,
-            };
+                }
+                allocator.trade(change, None, Some(freed), &mut tops)?;
+                change.record(found.entry.tags(), tags);
+                change.commit(tops.as_slice())?;
+                Ok(Step::Done(Some(value)))
+            })?;
             Ok(match step {
                 Step::NoPage => Step::Done(None),
                 step => step,
@@ -385,21 +309,6 @@ impl<M: Machine> Map<'_, M> {
                 Some(page) => make(change, page),
                 None => Ok(Step::NoPage),
             }
-        })
-    }
-
-    /// Calls `make`, which changes one word, perhaps with a stack's top, with the page of a key, under its lock.
-    #[inline(always)]
-    fn changing_short<R>(
-        &self,
-        allocator: &Allocator<'_, M>,
-        key: &Key<'_>,
-        make: impl FnOnce(&mut ShortChange<'_, M>, Page) -> Result<(Outcome, Step<R>)>,
-    ) -> Result<Step<R>> {
-        let lock = self.shape.lock_of(key.hash);
-        allocator.change_under(lock, |change| match self.locked_page(key)? {
-            Some(page) => make(change, page),
-            None => Ok((Outcome::Unchanged, Step::NoPage)),
         })
     }
 

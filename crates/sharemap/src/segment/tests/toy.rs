@@ -16,8 +16,7 @@ use crate::error::Result;
 use crate::peer::Machine;
 use crate::segment::change::{Change, change};
 use crate::segment::lane_area::{LaneArea, Space, Top};
-use crate::segment::lock_table::{LockTable, LockWord, Outcome};
-use crate::segment::short_change::change_under;
+use crate::segment::lock_table::{LockTable, LockWord};
 
 pub(super) const LEN: usize = 512 + 3 * 320;
 
@@ -41,9 +40,9 @@ pub(super) fn lock(index: u32) -> u64 {
 
 /// Adds one to `ones`, by a single store.
 pub(super) fn add_one<M: Machine>(machine: &M, lane: u32) -> Result<()> {
-    change_under(machine, &SPACE, area(lane), 0, None, |_| {
-        machine.store_64(ONES, machine.load_64(ONES)? + 1)?;
-        Ok((Outcome::Changed, ()))
+    change(machine, &SPACE, area(lane), None, |change| {
+        change.lock(0..1)?;
+        change.store(ONES, machine.load_64(ONES)? + 1)
     })
 }
 
