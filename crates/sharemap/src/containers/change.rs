@@ -42,11 +42,11 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
                 let read = |value| read(value).ok();
                 map.insert_word_at_once(allocator, (access, source), key, (word, existing), read)
             }
-            Form::Values | Form::Keys if existing == Existing::Replaced => {
-                let put = map.insert_block_at_once(allocator, (access, source), key, bytes)?;
-                Some(put.map(|()| Inserted::New))
+            form @ (Form::Values | Form::Keys) => {
+                let (key, value) = ((key, form), (bytes, existing));
+                let read = |value| read(value).ok();
+                map.insert_block_at_once(allocator, (access, source), key, value, read)
             }
-            Form::Values | Form::Keys => None,
         });
         match put {
             Some(put) => put,
@@ -74,12 +74,12 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
     /// Removes a key. Returns a copy of its value.
     pub(super) fn take(&self, key: &Key<'_>) -> Result<Option<V::Owned>> {
         let (map, source) = (self.map(), self.source_of_changes());
+        let read = |value| self.copy_out(value).ok();
         let taken = self.segment.at_once(|allocator, access| match Self::FORM {
-            Form::Words => {
-                let read = |value| self.copy_out(value).ok();
-                map.remove_word_at_once(allocator, (access, source), key, read)
+            Form::Words => map.remove_word_at_once(allocator, (access, source), key, read),
+            form @ (Form::Values | Form::Keys) => {
+                map.remove_block_at_once(allocator, (access, source), (key, form), read)
             }
-            Form::Values | Form::Keys => None,
         });
         match taken {
             Some(taken) => taken.map(Some),

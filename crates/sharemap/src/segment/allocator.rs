@@ -339,8 +339,6 @@ impl<M: Machine> Allocator<'_, M> {
         self.make_at_once(access, held, effect, faults)
     }
 
-    /// Puts the block that the word at `place` refers to above the top of its stack, where nothing reads it before the
-    /// top counts. Returns what frees it.
     #[inline(always)]
     fn free_at_once<'m, W: Writable>(
         &self,
@@ -351,6 +349,18 @@ impl<M: Machine> Allocator<'_, M> {
     ) -> Option<Effect<'m, W>> {
         let there = Place::at(access.memory, place.at)?;
         let at = at(there.load(faults))?;
+        Some(Effect::Record(there, place.none, self.give_at_once(access, at, faults)?))
+    }
+
+    /// Puts the block at `at` above the top of its stack, where nothing reads it before the top counts. Returns the top
+    /// that frees it, or `None` if no block begins there or the stack has no room.
+    #[inline(always)]
+    pub(super) fn give_at_once<W: Writable>(
+        &self,
+        access: AtOnce<'_, W>,
+        at: u64,
+        faults: &mut Faults,
+    ) -> Option<Top> {
         let class = self.heap.class_at_once(access.memory, at, faults)?;
         let blocks = access.blocks(class, faults);
         if blocks >= self.most_kept(class) {
@@ -362,7 +372,7 @@ impl<M: Machine> Allocator<'_, M> {
             return None;
         }
         above.store(at, faults);
-        Some(Effect::Record(there, place.none, Top { class, blocks: blocks + 1 }))
+        Some(Top { class, blocks: blocks + 1 })
     }
 
     /// Frees memory of any length, like [`detach_at_once`](Self::detach_at_once). Returns `false` if the word at `place`

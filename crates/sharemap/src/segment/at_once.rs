@@ -42,6 +42,8 @@ pub(super) enum Effect<'m, W: Writable> {
     Store(Place<'m, W>, u64),
     /// Stores a value in a word and makes a stack's top current, in one step.
     Record(Place<'m, W>, u64, Top),
+    /// Stores values in two words, in one step.
+    Both([(Place<'m, W>, u64); 2]),
 }
 
 /// How far a change has come that survives this thread.
@@ -152,28 +154,52 @@ impl<'m, W: Writable> AtOnce<'m, W> {
                 faults.is_empty().then_some(Progress::Complete)
             }
             Effect::Record(place, value, top) => {
-                self.head.store(ENTRIES, place.at, faults);
-                self.head.store(ENTRIES + 8, value, faults);
-                // Nothing of the record counts before it is whole.
-                if !faults.is_empty() {
-                    return None;
-                }
-                self.head.store(COMMIT, Commit::new(1, &[top]).0, faults);
-                if !faults.is_empty() {
-                    return None;
-                }
+                self.prepare(0, (place, value), faults);
+                self.commit_record(Commit::new(1, &[top]), faults)?;
                 place.store(value, faults);
                 self.head.store_32(TOPS + 4 * u64::from(top.class), top.blocks, faults);
-                // Until the record is cleared, recovery repeats these stores. The lock stays held until then: a record
-                // that is applied again must not meet newer values.
-                if faults.is_empty() {
-                    self.head.store(COMMIT, 0, faults);
-                }
-                match faults.is_empty() {
-                    true => Some(Progress::Complete),
-                    false => Some(Progress::Committed),
-                }
+                Some(self.clear_record(faults))
             }
+            Effect::Both(words) => {
+                self.prepare(0, words[0], faults);
+                self.prepare(1, words[1], faults);
+                self.commit_record(Commit::new(2, &[]), faults)?;
+                for (place, value) in words {
+                    place.store(value, faults);
+                }
+                Some(self.clear_record(faults))
+            }
+        }
+    }
+
+    /// Writes an entry of a record that is not committed.
+    #[inline(always)]
+    fn prepare(self, index: u64, (place, value): (Place<'m, W>, u64), faults: &mut Faults) {
+        self.head.store(ENTRIES + 16 * index, place.at, faults);
+        self.head.store(ENTRIES + 16 * index + 8, value, faults);
+    }
+
+    #[inline(always)]
+    fn commit_record(self, commit: Commit, faults: &mut Faults) -> Option<()> {
+        // Nothing of the record counts before it is whole.
+        if faults.is_empty() {
+            self.head.store(COMMIT, commit.0, faults);
+        }
+        faults.is_empty().then_some(())
+    }
+
+    /// Clears a record, if it has been applied.
+    ///
+    /// Until then, recovery repeats its stores. The lock stays held as long: a record that is applied again must not meet
+    /// newer values.
+    #[inline(always)]
+    fn clear_record(self, faults: &mut Faults) -> Progress {
+        if faults.is_empty() {
+            self.head.store(COMMIT, 0, faults);
+        }
+        match faults.is_empty() {
+            true => Progress::Complete,
+            false => Progress::Committed,
         }
     }
 

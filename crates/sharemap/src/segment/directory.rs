@@ -174,16 +174,21 @@ impl Segment {
         expected: &[u8; 16],
         read: impl FnOnce(Head, Glimpse<'_, '_>) -> Option<R>,
     ) -> Option<Option<R>> {
-        let memory = self.session().memory();
-        let root = Window::at(memory, self.inner.names.root)?;
-        let names = self.names();
-        let source = Source { memory, root, places: names.places() };
-        names.block_at_once(source, Form::Keys, 0, key, |mut glimpse| {
+        let source = self.names_source()?;
+        self.names().block_at_once(source, Form::Keys, 0, key, |mut glimpse| {
             let head = Head::glimpse(&mut glimpse)?;
             let is_requested =
                 head.kind == NamedKind::Value.number() && head.fingerprint == *expected;
             if is_requested { read(head, glimpse) } else { None }
         })
+    }
+
+    /// Returns what straight code loads from.
+    #[inline(always)]
+    pub(super) fn names_source(&self) -> Option<Source<'_>> {
+        let memory = self.session().memory();
+        let root = Window::at(memory, self.inner.names.root)?;
+        Some(Source { memory, root, places: self.names().places() })
     }
 
     /// Fails with `WrongKind` or `WrongType` unless an object is what is requested.

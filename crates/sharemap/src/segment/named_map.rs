@@ -8,7 +8,7 @@ use crate::peer::{Machine, Session};
 use crate::segment::allocator::Tops;
 use crate::segment::change::Change;
 use crate::segment::directory::{Head, NamedKind};
-use crate::segment::map::{self, Also, Existing, Form, Inserted, Shape};
+use crate::segment::map::{self, Also, Existing, Form, Inserted, Key, Shape};
 use crate::segment::segment::Segment;
 
 /// The most removed maps that one call takes apart: their list may be a circle in a damaged segment.
@@ -109,10 +109,25 @@ impl Segment {
     #[doc(alias = "destroy")]
     pub fn remove(&self, name: &str) -> Result<bool> {
         let key = self.name_key(name)?;
+        let names = self.names();
+        let is_value = |value| Head::load(self.session(), value).is_ok_and(|head| head.root == 0);
+        let removed = self.at_once(|allocator, access| {
+            let (access, key) = ((access, self.names_source()?), (&key, Form::Keys));
+            let read = |value| is_value(value).then_some(());
+            names.remove_block_at_once(allocator, access, key, read)
+        });
+        match removed {
+            Some(removed) => removed.map(|()| true),
+            None => self.remove_later(&key),
+        }
+    }
+
+    #[inline(never)]
+    fn remove_later(&self, key: &Key<'_>) -> Result<bool> {
         let removed = self.with(|allocator| {
             loop {
                 // The root, to be recorded as removed by the same change that removes the name.
-                let found = self.names().get(&key, |value| {
+                let found = self.names().get(key, |value| {
                     Head::load(self.session(), value).map(|head| (value.word, head.root))
                 })?;
                 let Some((_, root)) = found else { return Ok(None) };
@@ -129,7 +144,7 @@ impl Segment {
                     0 => None,
                     _ => Some(&mut also),
                 };
-                let removed = self.names().remove_block(allocator, &key, also, |value| {
+                let removed = self.names().remove_block(allocator, key, also, |value| {
                     is_other = Head::load(self.session(), value)?.root != root;
                     match is_other {
                         true => Err(Error::new(ErrorKind::Changed, "remove")),

@@ -3,7 +3,7 @@
 use crate::error::{ErrorKind, Result};
 use crate::layout::fingerprint_of;
 use crate::segment::directory::{HEAD, Head, NamedKind, fingerprint};
-use crate::segment::map::{Existing, Inserted, Value};
+use crate::segment::map::{Existing, Form, Inserted, Value};
 use crate::segment::offset::Offset;
 use crate::segment::segment::Segment;
 use crate::segment::stored::{Stored, copy_out, copy_out_at_once, description};
@@ -100,9 +100,17 @@ impl Segment {
     ) -> Result<Inserted<()>> {
         let key = self.name_key(name)?;
         let bytes = Head::of(NamedKind::Value, 0, text).encode(value, text);
-        self.with(|allocator| {
-            self.names().insert_block(allocator, &key, &bytes, existing, None, |_| Ok(()))
-        })
+        let names = self.names();
+        let put = self.at_once(|allocator, access| {
+            let (access, key) = ((access, self.names_source()?), (&key, Form::Keys));
+            names.insert_block_at_once(allocator, access, key, (&bytes, existing), |_| Some(()))
+        });
+        match put {
+            Some(put) => put,
+            None => self.with(|allocator| {
+                names.insert_block(allocator, &key, &bytes, existing, None, |_| Ok(()))
+            }),
+        }
     }
 
     /// Returns a copy of a named value; `None` if no object has the name.

@@ -83,6 +83,15 @@ impl<R: Readable> Copy for Way<'_, R> {}
 /// A bucket that a lookup reads.
 pub(super) struct Bucket<'m, R: Readable>(pub(super) Window<'m, BUCKET, R>);
 
+impl<R: Readable> Clone for Bucket<'_, R> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R: Readable> Copy for Bucket<'_, R> {}
+
 /// The entry of a key: its bucket, its place in the bucket, and the word of its value.
 pub(super) struct Seen<'m, R: Readable> {
     bucket: Bucket<'m, R>,
@@ -90,6 +99,15 @@ pub(super) struct Seen<'m, R: Readable> {
     pub(super) entry: Entry,
     pub(super) word: u64,
 }
+
+impl<R: Readable> Clone for Seen<'_, R> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R: Readable> Copy for Seen<'_, R> {}
 
 /// The beginning of a lookup: a key's hash, the offset of the directory's word, what it was, and the offset of the
 /// key's own bucket.
@@ -253,17 +271,38 @@ impl<M: Machine> Map<'_, M> {
         faults: &mut Faults,
         read: impl FnOnce(Glimpse<'_, '_, S>) -> Option<R>,
     ) -> Option<R> {
-        let word = Ref(found.word);
-        let window = Window::<BLOCK, _>::at(memory, word.at())?;
-        let block = Block::of_lens(window.load(8, faults), word, self.space)?;
+        let window = Window::at(memory, Ref(found.word).at())?;
+        let value = self.value_in(window, form, key, found.word, faults)?;
+        read(Glimpse { value, value_in: value.at - Ref(value.word).at(), window, faults })
+    }
+
+    /// Returns the value in the block that a word refers to. Returns `None` if the block has another key.
+    #[inline(always)]
+    pub(super) fn block_of(
+        &self,
+        memory: &impl Readable,
+        form: Form,
+        key: &Key<'_>,
+        word: u64,
+        faults: &mut Faults,
+    ) -> Option<Value> {
+        self.value_in(Window::at(memory, Ref(word).at())?, form, key, word, faults)
+    }
+
+    #[inline(always)]
+    fn value_in(
+        &self,
+        window: Window<'_, BLOCK, impl Readable>,
+        form: Form,
+        key: &Key<'_>,
+        word: u64,
+        faults: &mut Faults,
+    ) -> Option<Value> {
+        let block = Block::of_lens(window.load(8, faults), Ref(word), self.space)?;
         // Else another key with the same hash.
         let is_same = form != Form::Keys
             || block.key().1 == key.bytes.len() as u64 && has_key(window, key.bytes, faults);
-        if !is_same {
-            return None;
-        }
-        let value = Value { word: word.0, at: block.value_at(), len: block.value_len };
-        read(Glimpse { value, value_in: block.value_at() - block.at, window, faults })
+        is_same.then_some(Value { word, at: block.value_at(), len: block.value_len })
     }
 
     /// Returns where the words of the directory lie that this process saw last.

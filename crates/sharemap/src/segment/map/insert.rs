@@ -325,6 +325,11 @@ impl<M: Machine> Map<'_, M> {
 }
 
 impl Existing {
+    /// Returns `true` if a key without an entry gets one.
+    pub(crate) fn may_insert(self) -> bool {
+        self.may_change_word(None)
+    }
+
     fn may_change(self, found: Option<Found>) -> bool {
         self.may_change_word(found.map(|found| found.word))
     }

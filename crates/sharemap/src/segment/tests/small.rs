@@ -228,20 +228,20 @@ impl Operation {
                             map.insert_word_at_once(allocator, access, key, (value, existing), read)
                         }
                         Form::Values | Form::Keys => {
-                            let bytes = Handle::bytes(value);
-                            let inserted =
-                                map.insert_block_at_once(allocator, access, key, &bytes)?;
-                            Some(inserted.map(|()| Inserted::New))
+                            let (key, bytes) = ((key, map.shape.form), Handle::bytes(value));
+                            let value = (&*bytes, existing);
+                            map.insert_block_at_once(allocator, access, key, value, read)
                         }
                     });
                     inserted.map(|inserted| inserted.map(Inserted::previous))
                 }
-                Self::Remove(key) if map.shape.form == Form::Words => {
-                    let removed = handle
-                        .with_key(key, |key| map.remove_word_at_once(allocator, access, key, read));
+                Self::Remove(key) => {
+                    let removed = handle.with_key(key, |key| match map.shape.form {
+                        Form::Words => map.remove_word_at_once(allocator, access, key, read),
+                        form => map.remove_block_at_once(allocator, access, (key, form), read),
+                    });
                     removed.map(|removed| removed.map(Some))
                 }
-                Self::Remove(_) => None,
             };
             made.transpose()
         })
