@@ -37,13 +37,14 @@ pub struct Scenario<'a> {
 }
 
 /// The result of a search.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Closure {
     /// The number of states that a kill leaves in the object, including kills of recoveries, from
     /// which the search continued.
     pub images: usize,
-    /// The number of states that were found.
+    /// The number of states that were found, and of those that kills of the operation itself leave.
     pub found: usize,
+    pub of_operation: usize,
     /// The largest number of kills that led to one of the states.
     pub kills: usize,
     /// The number of stops in all runs, which are stores to the object and system calls.
@@ -70,12 +71,12 @@ impl Scenario<'_> {
     pub fn close(&self) -> Closure {
         let (_dir, object) = place_for_it();
         let (mut met, mut open) = (HashSet::new(), Open::new(self.order));
-        let mut closure =
-            Closure { images: 0, found: 0, kills: 0, stops: 0, closed: false, failure: None };
+        let mut closure = Closure::default();
         (self.prepare)(&object);
         let mut watch = self.watch(&object, &mut met);
         let end = self.operate(&object, &mut watch, |found| open.add(found.page, (found, 1)));
         closure.stops = watch.stops;
+        closure.of_operation = met.len();
         if let Err(reason) = end {
             closure.failure = Some(format!("without a kill: {reason}"));
             return closure;

@@ -49,6 +49,8 @@ pub struct Watch<'a> {
     last: State,
     /// The offset and value of a store that is delayed until after the next.
     late: Option<(usize, u64)>,
+    /// The address of the instruction that stored last, and how often it did without another between.
+    repeated: (u64, usize),
 }
 
 /// A range of addresses at which the child maps the object.
@@ -71,6 +73,7 @@ impl<'a> Watch<'a> {
             mappings: Vec::new(),
             last: None,
             late: None,
+            repeated: (0, 0),
         }
     }
 
@@ -219,12 +222,24 @@ impl<'a> Watch<'a> {
     }
 
     /// Executes one store to the object. Returns its offset; `None` if the fault has another cause.
-    fn let_through(&self, tracee: &Tracee, address: u64) -> Option<usize> {
+    ///
+    /// A copy by one instruction that repeats itself, when it has become long, makes many stores at
+    /// once. All of them lie in the page of the first, and the next.
+    fn let_through(&mut self, tracee: &Tracee, address: u64) -> Option<usize> {
         let holds = |mapping: &&Mapping| (mapping.start..mapping.end).contains(&address);
         let mapping = self.mappings.iter().find(holds)?;
+        let instruction = tracee.instruction();
+        let (last, count) = self.repeated;
+        let count = if last == instruction { count + 1 } else { 0 };
+        self.repeated = (instruction, count);
         mapping.change(tracee, libc::PROT_READ | libc::PROT_WRITE);
-        let other = tracee.step();
-        assert_eq!(other, None, "a store to the object");
+        for _ in 0..if count < LONG { 1 } else { AT_ONCE } {
+            let other = tracee.step();
+            assert_eq!(other, None, "a store to the object");
+            if tracee.instruction() != instruction {
+                break;
+            }
+        }
         mapping.change(tracee, libc::PROT_READ);
         Some((address - mapping.start + mapping.offset) as usize)
     }
@@ -270,6 +285,10 @@ impl Mapping {
 }
 
 const ACCESS: c_int = 2; // SEGV_ACCERR
+
+/// The number of stores after which a copy is long, and of the stores that it then makes at once.
+const LONG: usize = 256;
+const AT_ONCE: usize = 500;
 
 /// The system calls after which the child may map the object elsewhere, or writably.
 const MAPS: [c_long; 4] = [libc::SYS_mmap, libc::SYS_mremap, libc::SYS_munmap, libc::SYS_mprotect];

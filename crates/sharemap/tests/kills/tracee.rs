@@ -161,6 +161,11 @@ impl Tracee {
             && registers.rsi as c_int & libc::FUTEX_CMD_MASK == libc::FUTEX_WAIT
     }
 
+    /// Returns the address of the next instruction.
+    pub fn instruction(&self) -> u64 {
+        self.registers().rip
+    }
+
     fn registers(&self) -> libc::user_regs_struct {
         // SAFETY: plain integers, for which zeros are values.
         let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
