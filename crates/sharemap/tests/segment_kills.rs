@@ -71,12 +71,12 @@ macro_rules! traced_or_skip {
 
 /// The number of states from which a search continues.
 fn states() -> usize {
-    common::repeated(4000, 12) as usize
+    common::repeated(2500, 12) as usize
 }
 
 /// The number of kills beside a living process.
 fn kills() -> usize {
-    common::repeated(200, 2) as usize
+    common::repeated(100, 2) as usize
 }
 
 /// The number of states within which a planted mistake must be found.
@@ -96,7 +96,7 @@ fn close(operation: &Operation) {
     assert!(closure.of_operation >= operation.states, "{name}: {closure:?}");
     let since = Instant::now();
     let sample = Kills::Sample(kills(), order());
-    let killed = prepared.beside(|scenario| scenario.kill(sample, |_| ()));
+    let killed = prepared.beside(None, |scenario| scenario.kill(sample, |_| ()));
     let seconds = since.elapsed().as_secs_f64();
     match killed {
         Ok(kills) => eprintln!("{name}: {kills} kills beside a living process; {seconds:.2} s"),
@@ -150,6 +150,7 @@ macro_rules! operations {
             #[test]
             fn planted_mistakes_are_found() {
                 traced_or_skip!();
+                print_seed();
                 operations::$group::PLANTED.iter().for_each(find);
             }
         }
@@ -165,6 +166,20 @@ fn killed_creations_are_survived() {
     print_seed();
     let since = Instant::now();
     say("create", since, &operations::whole::create_killed((states(), order())));
+}
+
+/// A living process finds mistakes that survivors of the state alone cannot notice.
+#[test]
+fn planted_mistakes_are_found_beside_a_living_process() {
+    traced_or_skip!();
+    for Planted { name, operation, plant } in operations::PLANTED_BESIDE {
+        let prepared = operation.prepared();
+        let killed = prepared.beside(Some(*plant), |scenario| scenario.kill(Kills::Every, |_| ()));
+        match killed {
+            Ok(kills) => panic!("{}, {name}: not found by {kills} kills", operation.name),
+            Err(reason) => eprintln!("{name}: {reason}"),
+        }
+    }
 }
 
 /// Mistakes that are explained in the source are survived.

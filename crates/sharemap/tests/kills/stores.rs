@@ -288,7 +288,7 @@ const ACCESS: c_int = 2; // SEGV_ACCERR
 
 /// The number of stores after which a copy is long, and of the stores that it then makes at once.
 const LONG: usize = 256;
-const AT_ONCE: usize = 500;
+const AT_ONCE: usize = 4000;
 
 /// The system calls after which the child may map the object elsewhere, or writably.
 const MAPS: [c_long; 4] = [libc::SYS_mmap, libc::SYS_mremap, libc::SYS_munmap, libc::SYS_mprotect];

@@ -44,6 +44,8 @@ pub struct Operation {
     begin: Begin,
     change: fn(&Segment),
     end: End,
+    /// Takes the change back, if it has been made.
+    undo: Option<fn(&Segment)>,
     /// Whether the counts before and after the change show that the intended thing happened.
     shows: fn(&SegmentStats, &SegmentStats) -> bool,
     /// The least number of states that the operation without kills must go through.
@@ -66,6 +68,7 @@ impl Operation {
             prepare,
             begin: Begin::After(claim_lane),
             change,
+            undo: None,
             end: End::Unobserved,
             shows: |_, _| true,
             states: 5,
@@ -74,6 +77,10 @@ impl Operation {
 
     pub const fn beginning(self, begin: Begin) -> Self {
         Self { begin, ..self }
+    }
+
+    pub const fn undone_by(self, undo: fn(&Segment)) -> Self {
+        Self { undo: Some(undo), ..self }
     }
 
     pub const fn ending(self, end: End) -> Self {
@@ -152,9 +159,9 @@ impl Prepared<'_> {
     }
 
     /// Calls `judge` with the operation as a scenario beside a process that lives.
-    pub fn beside<R>(&self, judge: impl FnOnce(&Scenario<'_>) -> R) -> R {
+    pub fn beside<R>(&self, plant: Option<Plant>, judge: impl FnOnce(&Scenario<'_>) -> R) -> R {
         let beside = |path: &Path| self.live_beside(path);
-        self.alone(None, (0, Order::Oldest), |alone| {
+        self.alone(plant, (0, Order::Oldest), |alone| {
             judge(&Scenario { beside: Some(&beside), ..*alone })
         })
     }
@@ -167,11 +174,14 @@ impl Prepared<'_> {
     }
 
     /// Lives beside the operation. When that has been killed, goes on with the segment that it has
-    /// open.
+    /// open. No call recovers the dead process but those that need what it holds.
     fn live_beside(&self, path: &Path) {
         let segment = open(path);
         claim_lane(&segment);
         mark();
+        if let Some(undo) = self.operation.undo {
+            undo(&segment);
+        }
         exercise(&segment);
         segment.repair().unwrap();
         self.verify(&segment);

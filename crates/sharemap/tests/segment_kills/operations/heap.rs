@@ -53,6 +53,9 @@ pub const OPERATIONS: &[Operation] = &[
     }),
     Operation::new("attach a run", filled, |segment| {
         segment.attach(wide_place(segment, 1), &WIDE).unwrap();
+    })
+    .undone_by(|segment| {
+        segment.detach(wide_place(segment, 1)).unwrap();
     }),
     Operation::new("detach a run", with_wide, |segment| {
         assert!(segment.detach(wide_place(segment, 0)).unwrap());
@@ -64,6 +67,9 @@ pub const GROW: Operation = Operation::new("grow", with_runs_to_the_end, allocat
 
 pub const ATTACH: Operation = Operation::new("attach", filled, |segment| {
     segment.attach(place(segment, 1), &OBJECT).unwrap();
+})
+.undone_by(|segment| {
+    segment.detach(place(segment, 1)).unwrap();
 });
 
 pub const PLANTED: &[Planted] = &[

@@ -25,6 +25,9 @@ pub const OPERATIONS: &[Operation] = &[
     }),
     Operation::new("remove a word", filled, |segment| {
         words(segment).remove(&2).unwrap();
+    })
+    .undone_by(|segment| {
+        words(segment).insert(&2, &2).unwrap();
     }),
     Operation::new("insert into a bucket that is full", with_full_bucket, |segment| {
         insert_step(segment, step(segment));
@@ -48,6 +51,9 @@ pub const OPERATIONS: &[Operation] = &[
     .showing(|before, after| after.runs == before.runs - 1),
     Operation::new("remove a text", filled, |segment| {
         texts(segment).remove(&text(2)).unwrap();
+    })
+    .undone_by(|segment| {
+        texts(segment).insert(&text(2), &bytes(2, 0)).unwrap();
     }),
     Operation::new("remove a text that lies in a run", with_long_text, |segment| {
         texts(segment).remove(&text(2)).unwrap();
@@ -57,10 +63,16 @@ pub const OPERATIONS: &[Operation] = &[
 
 const INSERT: Operation = Operation::new("insert a word", filled, |segment| {
     words(segment).insert(&KEY, &VALUE).unwrap();
+})
+.undone_by(|segment| {
+    words(segment).remove(&KEY).unwrap();
 });
 
 const INSERT_TEXT: Operation = Operation::new("insert a text", filled, |segment| {
     texts(segment).insert(&text(10), &bytes(10, 0)).unwrap();
+})
+.undone_by(|segment| {
+    texts(segment).remove(&text(10)).unwrap();
 });
 
 pub const PLANTED: &[Planted] = &[

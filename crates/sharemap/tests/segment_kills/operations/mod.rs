@@ -24,6 +24,17 @@ pub struct Planted {
     pub plant: Plant,
 }
 
+/// Mistakes that only a living process beside the dead one finds.
+pub const PLANTED_BESIDE: &[Planted] = &[
+    // The recovery would find in place what it stores once more, if the other process had not changed
+    // it meanwhile.
+    Planted {
+        name: "the record is not cleared",
+        operation: heap::ATTACH,
+        plant: |store| drop_if(store.long(AREA).is_some_and(|(_, after)| after == 0)),
+    },
+];
+
 /// Mistakes from which all kills are survived, and why.
 pub const HARMLESS: &[Planted] = &[
     // The file has grown. The next growth begins at the old length and does not shorten the file, and
@@ -32,13 +43,6 @@ pub const HARMLESS: &[Planted] = &[
         name: "the length of the segment is not stored",
         operation: heap::GROW,
         plant: |store| drop_if(store.long(LEN).is_some()),
-    },
-    // The lane's next change applies the record once more, or the recovery does. Both find what it
-    // stores in place, as long as no other process has changed it meanwhile.
-    Planted {
-        name: "the record is not cleared",
-        operation: heap::ATTACH,
-        plant: |store| drop_if(store.long(AREA).is_some_and(|(_, after)| after == 0)),
     },
 ];
 

@@ -12,6 +12,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation::new("create a value", filled, |segment| {
         segment.create_value("new", &bytes(1, 100)[..]).unwrap();
     })
+    .undone_by(remove_new)
     .showing(|before, after| after.named == before.named + 1),
     REPLACE,
     Operation::new("remove a value", filled, |segment| remove(segment, "kept"))
@@ -23,6 +24,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation::new("create a map", filled, |segment| {
         HashMap::<u64, u64>::create_new(segment, "new").unwrap();
     })
+    .undone_by(remove_new)
     .showing(|before, after| after.named == before.named + 1),
     Operation::new("remove a map of words", filled, |segment| remove(segment, "words"))
         .showing(|before, after| after.named == before.named - 1),
@@ -31,7 +33,8 @@ pub const OPERATIONS: &[Operation] = &[
 
 const REPLACE: Operation = Operation::new("replace a value by a longer one", filled, |segment| {
     segment.set_value("kept", "a value of another length, which needs another block").unwrap();
-});
+})
+.undone_by(|segment| segment.set_value("kept", "a value").unwrap());
 
 const REMOVE_MAP: Operation =
     Operation::new("remove a map of blocks", filled, |segment| remove(segment, "texts"))
@@ -53,4 +56,8 @@ pub const PLANTED: &[Planted] = &[
 
 fn remove(segment: &Segment, name: &str) {
     assert!(segment.remove(name).unwrap());
+}
+
+fn remove_new(segment: &Segment) {
+    segment.remove("new").unwrap();
 }

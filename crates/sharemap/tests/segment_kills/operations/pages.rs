@@ -28,6 +28,7 @@ pub const OPERATIONS: &[Operation] = &[
 ];
 
 const SPLIT: Operation = Operation::new("split a page", before_split, insert_next)
+    .undone_by(|segment| remove_step(segment, step(segment)))
     .showing(|before, after| added(before, after, PAGE) == 1 && added(before, after, DOUBLED) == 0)
     .in_states(300);
 
