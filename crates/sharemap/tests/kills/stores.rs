@@ -92,7 +92,7 @@ impl<'a> Watch<'a> {
         // The child runs at full speed up to the first mark.
         let mut signal = 0;
         loop {
-            match tracee.go(Next::Call, signal) {
+            match tracee.go(Next::Signal, signal) {
                 Stop::Mark => break,
                 Stop::Signal { number, .. } => signal = number,
                 end @ (Stop::Exited(_) | Stop::Killed(_)) => return Self::end(end),
@@ -149,7 +149,7 @@ impl<'a> Watch<'a> {
         self.change_all(tracee, libc::PROT_READ | libc::PROT_WRITE);
         let mut signal = 0;
         loop {
-            match tracee.go(Next::Call, signal) {
+            match tracee.go(Next::Signal, signal) {
                 Stop::Signal { number, .. } => signal = number,
                 end @ (Stop::Exited(_) | Stop::Killed(_)) => return Self::end(end),
                 Stop::Call | Stop::Mark | Stop::Step => signal = 0,
@@ -223,8 +223,8 @@ impl<'a> Watch<'a> {
 
     /// Executes one store to the object. Returns its offset; `None` if the fault has another cause.
     ///
-    /// A copy by one instruction that repeats itself, when it has become long, makes many stores at
-    /// once. All of them lie in the page of the first, and the next.
+    /// A copy by one instruction, when it has become long, makes many stores at once. All of them lie
+    /// in the page of the first, and the next.
     fn let_through(&mut self, tracee: &Tracee, address: u64) -> Option<usize> {
         let holds = |mapping: &&Mapping| (mapping.start..mapping.end).contains(&address);
         let mapping = self.mappings.iter().find(holds)?;
@@ -233,12 +233,9 @@ impl<'a> Watch<'a> {
         let count = if last == instruction { count + 1 } else { 0 };
         self.repeated = (instruction, count);
         mapping.change(tracee, libc::PROT_READ | libc::PROT_WRITE);
-        for _ in 0..if count < LONG { 1 } else { AT_ONCE } {
+        if count < LONG || !tracee.copy(AT_ONCE) {
             let other = tracee.step();
             assert_eq!(other, None, "a store to the object");
-            if tracee.instruction() != instruction {
-                break;
-            }
         }
         mapping.change(tracee, libc::PROT_READ);
         Some((address - mapping.start + mapping.offset) as usize)
@@ -288,7 +285,7 @@ const ACCESS: c_int = 2; // SEGV_ACCERR
 
 /// The number of stores after which a copy is long, and of the stores that it then makes at once.
 const LONG: usize = 256;
-const AT_ONCE: usize = 4000;
+const AT_ONCE: u64 = 4000;
 
 /// The system calls after which the child may map the object elsewhere, or writably.
 const MAPS: [c_long; 4] = [libc::SYS_mmap, libc::SYS_mremap, libc::SYS_munmap, libc::SYS_mprotect];
