@@ -8,8 +8,8 @@
 //! killed beside a living process, which goes on with the segment that it has open. Planted mistakes
 //! must be found.
 //!
-//! The short form continues from few states, by chance: `SHAREMAP_SEED` repeats a run. The long form
-//! continues from all, up to a few thousand per operation:
+//! The short form continues from a sample of the states, from the seed `SHAREMAP_SEED`. The long form
+//! continues from all, up to a few thousand per operation, and takes about 15 minutes:
 //!
 //! ```text
 //! SHAREMAP_LONG=1 cargo test --release -p sharemap --test segment_kills -- --nocapture

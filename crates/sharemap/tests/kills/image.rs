@@ -1,5 +1,5 @@
-//! The bytes of an object, page by page: states that differ in few pages share all others, and the
-//! hash of a state costs no more than those of the pages that have changed.
+//! The bytes of an object, page by page. States that differ in few pages share the others, and only
+//! pages that have changed are hashed again.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -15,7 +15,7 @@ const PAGE: usize = 4096;
 /// states are compared.
 pub type Mask = fn(&mut [u8]);
 
-/// The bytes of an object, or that there is none.
+/// The bytes of an object; `None` if there is no object.
 pub type State = Option<Image>;
 
 /// The bytes of an object.

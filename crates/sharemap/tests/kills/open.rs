@@ -1,4 +1,4 @@
-//! What a search continues from, and in which order.
+//! The states that a search has not continued from yet, and their order.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,15 +7,15 @@ use super::random::Random;
 /// The order in which a search continues.
 #[derive(Clone, Copy, Debug)]
 pub enum Order {
-    /// Those that were found first come first.
+    /// The states that were found first come first.
     Oldest,
-    /// The places that are changed take turns, and each gives one of its states by chance, from this
+    /// The pages that are changed take turns, each with one of its states, picked at random from this
     /// seed. A page that an operation fills by many stores therefore has no more turns than the page
     /// with the word that commits them.
     Spread(u64),
 }
 
-/// What was found at each place, and was not continued from.
+/// The states, or the stops that lead to them, at each place.
 pub struct Open<T> {
     random: Option<Random>,
     places: BTreeMap<usize, VecDeque<T>>,
@@ -37,7 +37,7 @@ impl<T> Open<T> {
         self.places.entry(place).or_default().push_back(found);
     }
 
-    /// Takes the next.
+    /// Removes the next one and returns it.
     pub fn next(&mut self) -> Option<T> {
         let later = self.places.range(self.last + 1..).next();
         let (&place, found) = later.or_else(|| self.places.iter().next())?;

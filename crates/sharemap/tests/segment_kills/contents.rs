@@ -8,7 +8,7 @@ use sharemap::{NamedKind, Segment};
 
 use crate::small::{self, Object, Places, WidePlaces};
 
-/// What is found under one name.
+/// The object under one name.
 #[derive(Debug, PartialEq, Eq)]
 enum Named {
     Words(BTreeMap<u64, u64>),

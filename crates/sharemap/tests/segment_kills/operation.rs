@@ -15,23 +15,23 @@ use crate::plant::Plant;
 use crate::small::{TABLES, open};
 use crate::tracee::mark;
 
-/// Where the kills begin.
+/// The beginning of the part of an operation that is killed.
 #[derive(Clone, Copy)]
 pub enum Begin {
     /// Before the segment is opened.
     Opening,
-    /// After this, which changes no object.
+    /// After the segment is opened and this has run, which changes no object.
     After(fn(&Segment)),
 }
 
-/// What the process does after the change.
+/// The end of that part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Nothing that is observed.
-    Unobserved,
-    /// It detaches from the segment.
+    /// After the change.
+    Changed,
+    /// After the process has detached from the segment.
     Detaches,
-    /// Its only thread ends, while the segment is open.
+    /// After the only thread has ended, while the segment is open.
     EndsThread,
 }
 
@@ -69,7 +69,7 @@ impl Operation {
             begin: Begin::After(claim_lane),
             change,
             undo: None,
-            end: End::Unobserved,
+            end: End::Changed,
             shows: |_, _| true,
             states: 5,
         }
@@ -128,7 +128,7 @@ impl Operation {
         }
         (self.change)(&segment);
         match self.end {
-            End::Unobserved => mark(),
+            End::Changed => mark(),
             End::Detaches => drop(segment),
             End::EndsThread => {
                 std::mem::forget(segment);
