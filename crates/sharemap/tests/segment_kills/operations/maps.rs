@@ -61,19 +61,21 @@ pub const OPERATIONS: &[Operation] = &[
     .showing(|before, after| after.runs == before.runs - 1),
 ];
 
-const INSERT: Operation = Operation::new("insert a word", filled, |segment| {
+const INSERT: Operation = Operation::new("insert a word", with_room, |segment| {
     words(segment).insert(&KEY, &VALUE).unwrap();
 })
 .undone_by(|segment| {
     words(segment).remove(&KEY).unwrap();
-});
+})
+.showing(|before, after| blocks(after, 4096) == blocks(before, 4096));
 
-const INSERT_TEXT: Operation = Operation::new("insert a text", filled, |segment| {
+const INSERT_TEXT: Operation = Operation::new("insert a text", with_room, |segment| {
     texts(segment).insert(&text(10), &bytes(10, 0)).unwrap();
 })
 .undone_by(|segment| {
     texts(segment).remove(&text(10)).unwrap();
-});
+})
+.showing(|before, after| blocks(after, 4096) == blocks(before, 4096));
 
 pub const PLANTED: &[Planted] = &[
     Planted {
@@ -94,9 +96,18 @@ pub const PLANTED: &[Planted] = &[
     Planted {
         name: "the entry of a text's record is not stored",
         operation: INSERT_TEXT,
-        plant: |store| drop_if(store.long(AREA + 256).is_some()),
+        plant: |store| drop_if(store.long(AREA + 256 + 8).is_some()),
     },
 ];
+
+/// Creates a segment in which the pages exist of the keys that will be inserted.
+fn with_room(path: &Path) {
+    let segment = fill(path);
+    words(&segment).insert(&KEY, &0).unwrap();
+    words(&segment).remove(&KEY).unwrap();
+    texts(&segment).insert(&text(10), &bytes(0, 0)).unwrap();
+    texts(&segment).remove(&text(10)).unwrap();
+}
 
 /// Inserts one of many keys.
 pub fn insert_step(segment: &Segment, number: u64) {
