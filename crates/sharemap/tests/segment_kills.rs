@@ -71,7 +71,7 @@ macro_rules! traced_or_skip {
 
 /// The number of states from which a search continues.
 fn states() -> usize {
-    common::repeated(1600, 12) as usize
+    common::repeated(1300, 12) as usize
 }
 
 /// The number of kills beside a living process.
