@@ -19,13 +19,24 @@
 
 #[path = "kills/beside.rs"]
 mod beside;
+#[allow(dead_code, reason = "not every test needs all of it")]
 #[path = "kills/closure.rs"]
 mod closure;
 mod common;
+#[path = "kills/header.rs"]
+mod header;
+#[path = "kills/image.rs"]
+mod image;
 #[path = "kills/locks/mod.rs"]
 mod locks;
+#[allow(dead_code, reason = "not every test needs all of it")]
+#[path = "kills/open.rs"]
+mod open;
 #[path = "kills/plant.rs"]
 mod plant;
+#[allow(dead_code, reason = "not every test needs all of it")]
+#[path = "hostile/random.rs"]
+mod random;
 #[path = "kills/register.rs"]
 mod register;
 #[path = "kills/stores.rs"]
@@ -37,6 +48,7 @@ use std::time::Instant;
 
 use closure::{Closure, Kills, Scenario};
 use locks::{Operation, Planted};
+use open::Order;
 use register::Bug;
 
 /// Skips the test where children cannot be traced.
@@ -59,6 +71,7 @@ fn close_register(bug: Bug) -> Closure {
         mask: |_| {},
         plant: None,
         at_most: usize::MAX,
+        order: Order::Oldest,
     }
     .close()
 }
@@ -80,8 +93,7 @@ fn planted_mistakes_are_found() {
     traced_or_skip!();
     for bug in [Bug::SelectedEarly, Bug::InPlace, Bug::HalfWritten] {
         let closure = close_register(bug);
-        let (_, reason) =
-            closure.failure.as_ref().unwrap_or_else(|| panic!("{bug:?}: {closure:?}"));
+        let reason = closure.failure.as_ref().unwrap_or_else(|| panic!("{bug:?}: {closure:?}"));
         assert!(reason.contains("panicked"), "{reason}");
     }
 }
@@ -105,11 +117,11 @@ fn kills() -> Kills {
 }
 
 fn say(name: &str, since: Instant, closure: &Closure) {
-    let Closure { images, stops, closed, failure } = closure;
+    let Closure { images, stops, closed, failure, .. } = closure;
     let all = if *closed { "all of them" } else { "and there are more" };
     let seconds = since.elapsed().as_secs_f64();
     eprintln!("{name}: {images} states, {all}; {stops} stops; {seconds:.2} s");
-    if let Some((_, reason)) = failure {
+    if let Some(reason) = failure {
         panic!("{name}: after {images} states: {reason}");
     }
     assert!(*closed || *images == AT_MOST, "{name}: {images}");
@@ -135,7 +147,7 @@ fn find(planted: &Planted) {
     let Planted { name, operation, plant } = planted;
     let closure = operation.scenario(Some(*plant), FOUND_WITHIN, |scenario| scenario.close());
     match closure.failure {
-        Some((_, reason)) => eprintln!("{name}: after {} states: {reason}", closure.images),
+        Some(reason) => eprintln!("{name}: after {} states: {reason}", closure.images),
         None => panic!("{}, {name}: not found in {} states", operation.name, closure.images),
     }
 }

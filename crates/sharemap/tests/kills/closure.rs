@@ -1,14 +1,16 @@
 //! Kills during an operation, kills during the recovery from them, and so on until no new state
 //! appears.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::beside::Beside;
 use super::common::TempDir;
+use super::image::{Mask, State};
+use super::open::{Open, Order};
 use super::plant::Plant;
-use super::stores::{End, Image, Mask, Watch};
+use super::stores::{End, Found, Watch};
 use super::tracee::mark;
 
 /// The number of states after which a search is considered endless.
@@ -24,32 +26,42 @@ pub struct Scenario<'a> {
     /// of its process.
     pub operate: &'a dyn Fn(&Path),
     /// Uses the object as a kill left it. Panics if anything is lost or the survivor cannot make
-    /// progress.
+    /// progress. It is killed as well, up to the place where it calls [`mark`], if it does.
     pub survive: &'a dyn Fn(&Path),
     pub mask: Mask,
     pub plant: Option<Plant>,
-    /// The number of states to continue from, those of the fewest kills first.
+    /// The number of states to continue from, and in which order; the oldest are those of the fewest
+    /// kills.
     pub at_most: usize,
+    pub order: Order,
 }
 
 /// The result of a search.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Closure {
-    /// The number of states that a kill leaves in the object, including kills of recoveries.
+    /// The number of states that a kill leaves in the object, including kills of recoveries, from
+    /// which the search continued.
     pub images: usize,
+    /// The number of states that were found, and of those that kills of the operation itself leave.
+    pub found: usize,
+    pub of_operation: usize,
+    /// The largest number of kills that led to one of the states.
+    pub kills: usize,
     /// The number of stops in all runs, which are stores to the object and system calls.
     pub stops: usize,
     /// Whether the search continued from every state.
     pub closed: bool,
-    /// The first state from which a survivor made no progress, and the reason.
-    pub failure: Option<(Image, String)>,
+    /// The reason for which a survivor made no progress.
+    pub failure: Option<String>,
 }
 
 /// The stops at which an operation is killed while other processes live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Kills {
     /// The stops after which the object has a new state.
     NewStates,
+    /// At most so many of these stops.
+    Sample(usize, Order),
     Every,
 }
 
@@ -58,37 +70,41 @@ impl Scenario<'_> {
     /// states that a kill of the survivor leaves.
     pub fn close(&self) -> Closure {
         let (_dir, object) = place_for_it();
-        let (mut met, mut open) = (HashSet::new(), VecDeque::new());
-        let mut closure = Closure { images: 0, stops: 0, closed: false, failure: None };
+        let (mut met, mut open) = (HashSet::new(), Open::new(self.order));
+        let mut closure = Closure::default();
         (self.prepare)(&object);
         let mut watch = self.watch(&object, &mut met);
-        let end = self.operate(&object, &mut watch, |image, _| open.push_back(image));
+        let end = self.operate(&object, &mut watch, |found| open.add(found.page, (found, 1)));
         closure.stops = watch.stops;
+        closure.of_operation = met.len();
         if let Err(reason) = end {
-            closure.failure = Some((None, format!("without a kill: {reason}")));
+            closure.failure = Some(format!("without a kill: {reason}"));
             return closure;
         }
-        while let Some(image) = open.pop_front() {
-            if closure.images == self.at_most {
-                return closure;
-            }
+        while closure.images < self.at_most {
+            let Some((Found { state, stop, page }, kills)) = open.next() else {
+                closure.closed = true;
+                break;
+            };
             closure.images += 1;
+            closure.kills = closure.kills.max(kills);
             assert!(closure.images <= MOST, "no end to it: something grows, and is not masked");
-            place(&object, &image);
+            place(&object, &state);
             let mut watch = self.watch(&object, &mut met);
             let survivor = || {
                 mark();
                 (self.survive)(&object);
             };
             let alone = &mut Beside::new(None);
-            let end = watch.run(survivor, alone, |image, _| open.push_back(image));
+            let end = watch.run(survivor, alone, |found| open.add(found.page, (found, kills + 1)));
             closure.stops += watch.stops;
             if let End::Badly(reason) = end {
-                closure.failure = Some((image, reason));
-                return closure;
+                let at = format!("stop {stop} of process {kills}, in the page at {page:#x}");
+                closure.failure = Some(format!("after a kill at {at}: {reason}"));
+                break;
             }
         }
-        closure.closed = true;
+        closure.found = met.len();
         closure
     }
 
@@ -100,14 +116,21 @@ impl Scenario<'_> {
     /// The stop of the kill, and the reason for which a process made no progress.
     pub fn kill(&self, kills: Kills, after: impl Fn(&Path)) -> Result<usize, String> {
         let (_dir, object) = place_for_it();
-        let (mut met, mut stops) = (HashSet::new(), Vec::new());
+        let order = match kills {
+            Kills::Sample(_, order) => order,
+            Kills::NewStates | Kills::Every => Order::Oldest,
+        };
+        let (mut met, mut open) = (HashSet::new(), Open::new(order));
         (self.prepare)(&object);
         let mut watch = self.watch(&object, &mut met);
-        let end = self.operate(&object, &mut watch, |_, stop| stops.push(stop));
+        let end = self.operate(&object, &mut watch, |found| open.add(found.page, found.stop));
         end.map_err(|reason| format!("without a kill: {reason}"))?;
-        if kills == Kills::Every {
-            stops = (0..=watch.stops).collect();
-        }
+        let new_states = std::iter::from_fn(|| open.next());
+        let stops: Vec<usize> = match kills {
+            Kills::NewStates => new_states.collect(),
+            Kills::Sample(at_most, _) => new_states.take(at_most).collect(),
+            Kills::Every => (0..=watch.stops).collect(),
+        };
         after(&object);
         for &stop in &stops {
             let _ = fs::remove_file(&object);
@@ -115,14 +138,14 @@ impl Scenario<'_> {
             let mut met = HashSet::new();
             let mut watch = self.watch(&object, &mut met);
             watch.kill_at = Some(stop);
-            self.operate(&object, &mut watch, |_, _| ())
+            self.operate(&object, &mut watch, |_| ())
                 .map_err(|reason| format!("killed at stop {stop}: {reason}"))?;
             after(&object);
         }
         Ok(stops.len())
     }
 
-    fn watch<'a>(&self, object: &Path, met: &'a mut HashSet<Image>) -> Watch<'a> {
+    fn watch<'a>(&self, object: &Path, met: &'a mut HashSet<u64>) -> Watch<'a> {
         let mut watch = Watch::new(object, self.mask, met);
         watch.plant = self.plant;
         watch
@@ -133,7 +156,7 @@ impl Scenario<'_> {
         &self,
         object: &Path,
         watch: &mut Watch<'_>,
-        found: impl FnMut(Image, usize),
+        found: impl FnMut(Found),
     ) -> Result<(), String> {
         let work = self.beside.map(|work| move || work(object));
         let mut beside = Beside::new(work.as_ref().map(|work| work as &dyn Fn()));
@@ -150,10 +173,10 @@ fn place_for_it() -> (TempDir, PathBuf) {
     (dir, object)
 }
 
-/// Writes `image` to a new file, which no dead process has open.
-fn place(object: &Path, image: &Image) {
-    let _ = fs::remove_file(object);
-    if let Some(bytes) = image {
-        fs::write(object, bytes).unwrap();
+/// Brings the object to a state.
+fn place(object: &Path, state: &State) {
+    match state {
+        Some(image) => image.place(object),
+        None => drop(fs::remove_file(object)),
     }
 }

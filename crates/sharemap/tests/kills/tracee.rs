@@ -3,7 +3,9 @@
 #![allow(unsafe_code, reason = "forks, and traces")]
 
 use std::ffi::{c_int, c_long, c_void};
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::ptr;
 
 /// Marks the begin and the end of a child's work, as opposed to its set-up.
@@ -40,7 +42,9 @@ pub enum Stop {
 #[derive(Clone, Copy, Debug)]
 pub enum Next {
     Instruction,
+    /// Up to a system call, or a signal.
     Call,
+    Signal,
 }
 
 impl Tracee {
@@ -106,6 +110,7 @@ impl Tracee {
         let request = match next {
             Next::Instruction => libc::PTRACE_SINGLESTEP,
             Next::Call => libc::PTRACE_SYSCALL,
+            Next::Signal => libc::PTRACE_CONT,
         };
         self.request(request, 0, signal as u64);
         meanwhile();
@@ -118,6 +123,34 @@ impl Tracee {
             Stop::Step => None,
             other => Some(other),
         }
+    }
+
+    /// Executes up to `most` steps of a copy by one instruction (`rep movsb`). Returns `false` if the
+    /// next instruction is another.
+    ///
+    /// The child runs them at full speed, up to a breakpoint after the instruction.
+    pub fn copy(&self, most: u64) -> bool {
+        const INSTRUCTION: [u8; 2] = [0xf3, 0xa4];
+        const BREAKPOINT: u8 = 0xcc;
+        let before = self.registers();
+        let memory = format!("/proc/{}/mem", self.pid);
+        let memory = File::options().read(true).write(true).open(memory).unwrap();
+        let mut code = [0; 3];
+        memory.read_exact_at(&mut code, before.rip).unwrap();
+        if !code.starts_with(&INSTRUCTION) {
+            return false;
+        }
+        let next = before.rip + INSTRUCTION.len() as u64;
+        let count = before.rcx.min(most);
+        self.set_registers(&libc::user_regs_struct { rcx: count, ..before });
+        memory.write_all_at(&[BREAKPOINT], next).unwrap();
+        assert_eq!(self.go(Next::Signal, 0), Stop::Step, "the breakpoint");
+        memory.write_all_at(&code[2..], next).unwrap();
+        let (rcx, after) = (before.rcx - count, self.registers());
+        assert_eq!((after.rip, after.rcx), (next + 1, 0), "it ended at the breakpoint");
+        let rip = if rcx == 0 { next } else { before.rip };
+        self.set_registers(&libc::user_regs_struct { rcx, rip, ..after });
+        true
     }
 
     /// Makes a system call on behalf of the child and restores its registers.
@@ -159,6 +192,11 @@ impl Tracee {
         registers.orig_rax as c_long == libc::SYS_futex
             && registers.rax as i64 == -i64::from(libc::ENOSYS)
             && registers.rsi as c_int & libc::FUTEX_CMD_MASK == libc::FUTEX_WAIT
+    }
+
+    /// Returns the address of the next instruction.
+    pub fn instruction(&self) -> u64 {
+        self.registers().rip
     }
 
     fn registers(&self) -> libc::user_regs_struct {

@@ -2,7 +2,7 @@
 //! then every recovery from that is killed at every step, until no new state of the object's bytes
 //! appears.
 
-#[allow(dead_code, reason = "the tests of locks use all of it")]
+#[allow(dead_code, reason = "the tests of locks and segments use all of it")]
 #[path = "../../../tests/kills/beside.rs"]
 mod beside;
 #[allow(dead_code, reason = "as above")]
@@ -11,8 +11,17 @@ mod closure;
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 #[allow(dead_code, reason = "as above")]
+#[path = "../../../tests/kills/image.rs"]
+mod image;
+#[allow(dead_code, reason = "as above")]
+#[path = "../../../tests/kills/open.rs"]
+mod open;
+#[allow(dead_code, reason = "as above")]
 #[path = "../../../tests/kills/plant.rs"]
 mod plant;
+#[allow(dead_code, reason = "as above")]
+#[path = "../../../tests/hostile/random.rs"]
+mod random;
 #[path = "../../../tests/kills/stores.rs"]
 mod stores;
 #[path = "../../../tests/kills/tracee.rs"]
@@ -38,9 +47,10 @@ pub(crate) fn close(scenario: &Scenario<'_>) -> Option<Closure> {
         mask: scenario.mask,
         plant: None,
         at_most: usize::MAX,
+        order: open::Order::Oldest,
     }
     .close();
     assert!(closure.closed || closure.failure.is_some(), "some states were left out");
-    let failure = closure.failure.map(|(_, reason)| reason);
-    Some(Closure { images: closure.images, stops: closure.stops, failure })
+    let closure::Closure { images, stops, failure, .. } = closure;
+    Some(Closure { images, stops, failure })
 }

@@ -8,6 +8,7 @@ use sharemap::{Mutex, Shared};
 
 use super::{FIRST, mutex, open};
 use crate::closure::{Closure, Kills, Scenario};
+use crate::open::Order;
 use crate::tracee::mark;
 
 /// Calls `judge` with the scenario, in which this process is the parent.
@@ -36,6 +37,7 @@ fn scenario<R>(at_most: usize, judge: impl FnOnce(&Scenario<'_>, &dyn Fn(&Path))
         mask,
         plant,
         at_most,
+        order: Order::Oldest,
     };
     judge(&scenario, &goes_on)
 }

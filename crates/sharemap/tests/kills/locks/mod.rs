@@ -19,8 +19,10 @@ use std::time::Duration;
 use sharemap::{Location, Shared, SharedOptions, SharedType};
 
 use crate::closure::Scenario;
+use crate::header::Tables;
+use crate::image::Mask;
+use crate::open::Order;
 use crate::plant::Plant;
-use crate::stores::Mask;
 
 /// The initial value and the last value that survivors increment to. The limit bounds the search.
 const FIRST: u64 = 10;
@@ -102,23 +104,23 @@ impl Operation {
             mask,
             plant,
             at_most,
+            order: Order::Oldest,
         });
         PATIENCE.set(usual);
         result
     }
 }
 
-/// Small tables, since every state is compared. Attaching twice recovers all dead participants.
-const PARTICIPANTS: u32 = 2;
-const LANES: u32 = 2;
+/// The tables of an object.
+const TABLES: Tables = Tables { participants: 2, lanes: 2 };
 
 /// The offsets of the tables and the payload in such an object.
-const RECORDS: usize = 256 + 64 * 4;
-const TABLE: usize = RECORDS + PARTICIPANTS as usize * 64;
-const PAYLOAD: usize = TABLE + LANES as usize * 64;
+const RECORDS: usize = Tables::RECORDS;
+const TABLE: usize = TABLES.lanes_at();
+const PAYLOAD: usize = TABLES.payload_at();
 
 fn options() -> SharedOptions {
-    SharedOptions::new().participants(PARTICIPANTS).lanes(LANES)
+    SharedOptions::new().participants(TABLES.participants as u32).lanes(TABLES.lanes as u32)
 }
 
 fn open<T: SharedType>(path: &Path) -> Shared<T> {
@@ -160,26 +162,14 @@ fn announces(store: crate::plant::Store, kind: u64) -> bool {
         && store.before & 0xf != kind
 }
 
-/// Blanks identities, times and counts that only grow. Of each gate only the low bit remains, which
-/// says that a waiter may sleep.
+/// Blanks what differs between runs. Of each gate only the low bit remains, which says that a waiter
+/// may sleep.
 fn mask(object: &mut [u8], gates: &[usize]) {
-    let mut forget = |from: usize, len: usize| {
-        if let Some(bytes) = object.get_mut(from..from + len) {
+    TABLES.mask(object);
+    for gate in gates {
+        if let Some(bytes) = object.get_mut(PAYLOAD + gate + 1..PAYLOAD + gate + 4) {
             bytes.fill(0);
         }
-    };
-    forget(16, 16); // the id
-    forget(120, 8); // the checksum
-    forget(136, 24); // attachments, and the boot
-    forget(168, 16); // the companion
-    for participant in 0..PARTICIPANTS as usize {
-        forget(RECORDS + participant * 64 + 4, 60);
-    }
-    for lane in 0..LANES as usize {
-        forget(TABLE + lane * 64 + 4, 4);
-    }
-    for gate in gates {
-        forget(PAYLOAD + gate + 1, 3);
     }
     for gate in gates {
         if let Some(low) = object.get_mut(PAYLOAD + gate) {
