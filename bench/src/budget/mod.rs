@@ -9,7 +9,7 @@ mod steps;
 use std::hint::black_box;
 
 use sharemap::containers::HashMap;
-use sharemap::{Location, MappingMut, Mutex, RwLock, Segment, Shared};
+use sharemap::{Location, MappingMut, Mutex, Offset, RwLock, Segment, Shared};
 
 use crate::reason::{Reason, why};
 use steps::Steps;
@@ -36,6 +36,10 @@ const FIND: Budget = Budget { name: "map: get of a u64 that is present", limit: 
 const MISS: Budget = Budget { name: "map: get of a u64 that is absent", limit: 101 };
 const FIND_TEXT: Budget = Budget { name: "map: get by a str of 18 bytes", limit: 320 };
 const NAMED: Budget = Budget { name: "segment: named value", limit: 416 };
+
+const ATTACH: Budget = Budget { name: "segment: attach and detach 32 bytes", limit: 569 };
+const INSERT: Budget = Budget { name: "map: insert of a u64 that is present", limit: 330 };
+const REPLACE: Budget = Budget { name: "map: insert of a str that is present", limit: 1570 };
 
 /// Counts every operation. Fails if one takes more instructions than its limit.
 pub fn run() -> Result<(), Reason> {
@@ -92,7 +96,7 @@ fn operations() -> Result<Vec<(Budget, Operation)>, Reason> {
     let map = Box::leak(Box::new(MappingMut::anonymous(1 << 16).map_err(why)?));
     let view = &*Box::leak(Box::new(map.view::<u64>().map_err(why)?));
     let block = &*Box::leak(Box::new(map.view_at::<u64>(0, 2048).map_err(why)?));
-    let (segment, words, texts) = &*Box::leak(Box::new(maps()?));
+    let Maps { segment, place, words, texts, long } = &*Box::leak(Box::new(maps()?));
     macro_rules! repeated {
         ($($operation:tt)*) => {
             Box::new(move |repeats| {
@@ -126,6 +130,15 @@ fn operations() -> Result<Vec<(Budget, Operation)>, Reason> {
             repeated! { black_box(black_box(segment).value::<u64>(black_box(NAME)).unwrap()); },
         ),
         (
+            ATTACH,
+            repeated! {
+                black_box(segment).attach(black_box(*place), black_box(&[7; 4])).unwrap();
+                black_box(segment).detach(black_box(*place)).unwrap();
+            },
+        ),
+        (INSERT, repeated! { black_box(words).insert(black_box(&1), black_box(&8)).unwrap(); }),
+        (REPLACE, repeated! { black_box(long).insert(black_box(NAME), black_box(NAME)).unwrap(); }),
+        (
             FOLD,
             repeated! {
                 let sum = black_box(block).iter().try_fold(0_u64, |sum, element| {
@@ -140,12 +153,21 @@ fn operations() -> Result<Vec<(Budget, Operation)>, Reason> {
 /// A name of 18 bytes.
 const NAME: &str = "object/name/123456";
 
-type Maps = (Segment, HashMap<u64, u64>, HashMap<str, u64>);
+/// A segment, and what operations use of it.
+struct Maps {
+    segment: Segment,
+    /// A place for the offset of an object.
+    place: Offset<Offset<[u64; 4]>>,
+    words: HashMap<u64, u64>,
+    texts: HashMap<str, u64>,
+    long: HashMap<str, str>,
+}
 
-/// Makes a segment with a named value, a map of words, and one of text with one key.
+/// Makes a segment with a named value, a map of words, and two of text with one key.
 fn maps() -> Result<Maps, Reason> {
     let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26).map_err(why)?;
     segment.set_value(NAME, &7_u64).map_err(why)?;
+    let place = segment.allocate(&Offset::NONE).map_err(why)?;
     let words = segment.hash_map("words").map_err(why)?;
     // So many that each lock has a page.
     for key in 0..500 {
@@ -153,5 +175,7 @@ fn maps() -> Result<Maps, Reason> {
     }
     let texts = segment.hash_map("texts").map_err(why)?;
     texts.insert(NAME, &7).map_err(why)?;
-    Ok((segment, words, texts))
+    let long = segment.hash_map("long").map_err(why)?;
+    long.insert(NAME, NAME).map_err(why)?;
+    Ok(Maps { segment, place, words, texts, long })
 }
