@@ -21,14 +21,15 @@
 //!   an `offset` refers to, and `stored` the types of all values.
 //!   `map` is the hash map, of the names and of containers. `report` counts and checks.
 //! - `heap` is the format of the heap: chunks of spans, and spans of blocks of a `size_class`. `allocator` takes
-//!   blocks and gives them back, by the lane's own stacks. `class_spans` fills and empties the stacks, and `spans` takes
-//!   whole spans. `census` counts each block once.
+//!   blocks and gives them back, by the lane's own stacks, and `attach` does so together with the word that refers to a
+//!   block. `class_spans` fills and empties the stacks, and `spans` takes whole spans. `census` counts each block once.
 //!
 //! All of it is written over a [`Machine`](crate::peer::Machine): guarded memory in a program, and in tests a
 //! machine that ends an operation after each store, or the explorer, which schedules every step.
 
 mod allocator;
 mod at_once;
+mod attach;
 mod census;
 mod change;
 mod class_spans;

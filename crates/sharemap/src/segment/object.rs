@@ -2,7 +2,8 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::Machine;
-use crate::segment::allocator::{Attachable, Freed, Piece, Tops};
+use crate::segment::allocator::{Freed, Piece, Tops};
+use crate::segment::attach::Attachable;
 use crate::segment::offset::Offset;
 use crate::segment::segment::{Inner, Segment};
 use crate::segment::stored::{Stored, fits_word};

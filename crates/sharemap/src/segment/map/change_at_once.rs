@@ -3,8 +3,9 @@
 //! As in a [lookup](super::at_once), faults are tested for at the end, and before each step that may follow only after
 //! the earlier ones. The caller of each function here makes the change by a general one if it returns `None`.
 
-use super::at_once::{Bucket, Seen, Source};
+use super::at_once::Source;
 use super::block::{self, Block, Ref};
+use super::bucket::{Bucket, Seen};
 use super::insert::{Existing, Inserted};
 use super::lookup::Value;
 use super::page::{BUCKET, Entry, REMOVED, TAGS, may_be_elsewhere, tag};

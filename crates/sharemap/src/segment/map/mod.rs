@@ -26,11 +26,12 @@
 //! The map's locks are a range of the table, chosen by the first bits of the hash. No page covers the keys of more
 //! than one lock: it would change under two locks.
 //!
-//! - `lookup` is what readers do, and `at_once` the usual case of it. `scan` reads page by page.
+//! - `lookup` is what readers do, and `at_once` the usual case of it, in one `bucket`. `scan` reads page by page.
 //! - `insert`, `replace` and `merge` are what writers do, and `change_at_once` the usual cases of it. `draft` puts a new page together, and `removal` takes a map apart.
 
 mod at_once;
 mod block;
+mod bucket;
 mod change_at_once;
 mod draft;
 mod hash;
