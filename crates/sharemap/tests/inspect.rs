@@ -234,8 +234,9 @@ fn dead_participants_are_listed_and_not_recovered() {
     assert_eq!(look.participants().unwrap().len(), 1, "it has been cleared away");
     recover.poison().unwrap();
     thread::scope(|scope| {
-        // A thread that finds the mutex poisoned is a waiter only until its call fails.
-        scope.spawn(|| assert!(shared.0.lock().is_err()));
+        // A thread that finds the mutex poisoned is a waiter only until its call fails. It is joined, as the end of the
+        // scope does not wait until a thread has released its lane.
+        scope.spawn(|| assert!(shared.0.lock().is_err())).join().unwrap();
     });
     drop(shared);
     assert!(look.is_clean().unwrap());
