@@ -19,21 +19,31 @@ use crate::trace;
 const IN_MEMORY: &str = "reopen a store of 1M entries and read one, in memory";
 const ON_DISK: &str = "reopen a store of 1M entries and read one, on disk";
 
-pub const FIGURES: &[Figure] =
-    &[Figure { name: IN_MEMORY, run: in_memory }, Figure { name: ON_DISK, run: on_disk }];
+const LONG: &str = "reopen a store of 20 GiB, with 1M entries, and read one, on disk";
+
+pub const FIGURES: &[Figure] = &[
+    Figure { name: IN_MEMORY, run: in_memory },
+    Figure { name: ON_DISK, run: on_disk },
+    Figure { name: LONG, run: long },
+];
 
 const ENTRIES: Entries = Entries { count: 1_000_000 };
 const NAME: &str = "entries";
 const FEWEST: &str = "the fewest system calls";
 
-/// Creates a segment with a map at `path`, and a copy of its file for the peer.
-fn create(path: &Path, copy: &Path) -> Result<(), Reason> {
-    let segment = Segment::create_new(Location::file(path), NEW, MAX).map_err(why)?;
+/// Creates a segment of a length with a map.
+fn fill(path: &Path, len: u64) -> Result<(), Reason> {
+    let segment = Segment::create_new(Location::file(path), len, MAX.max(len)).map_err(why)?;
     let map = segment.hash_map::<u64, u64>(NAME).map_err(why)?;
     for (key, value) in ENTRIES.words() {
         map.insert(&key, &value).map_err(why)?;
     }
-    drop((map, segment));
+    Ok(())
+}
+
+/// Creates a segment with a map at `path`, and a copy of its file for the peer.
+fn create(path: &Path, copy: &Path) -> Result<(), Reason> {
+    fill(path, NEW)?;
     std::fs::copy(path, copy).map(drop).map_err(why)
 }
 
@@ -93,6 +103,21 @@ fn on_disk(setup: &Setup) -> Result<Vec<Row>, Reason> {
     let [path, copy] = ["segment", "copy"].map(|name| TemporaryPath::in_dir(&setup.dir, name));
     create(&path, &copy)?;
     row_of_fewest(setup, ON_DISK, Contest::new(), [&path, &copy]).map(|(rows, _)| rows)
+}
+
+/// Compares a segment of 20 GiB with one that is as long as its entries need.
+fn long(setup: &Setup) -> Result<Vec<Row>, Reason> {
+    const FITTING: &str = "Segment no longer than that";
+    let [path, short] = ["long", "short"].map(|name| TemporaryPath::in_dir(&setup.dir, name));
+    fill(&path, 20 << 30)?;
+    fill(&short, NEW)?;
+    let turn = Turn(Cell::new(0));
+    let outcome = Contest::new()
+        .timed_side("Segment", |repeats| time_made(repeats, || open(&path, &turn)))
+        .timed_side(FITTING, |repeats| time_made(repeats, || open(&short, &turn)))
+        .run(setup.effort)?;
+    let goal = Some(Goal::at_most(1.1));
+    Ok(vec![outcome.row(LONG, Unit::Microseconds, "Segment", FITTING, goal)])
 }
 
 fn in_memory(setup: &Setup) -> Result<Vec<Row>, Reason> {

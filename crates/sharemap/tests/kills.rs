@@ -46,21 +46,10 @@ mod tracee;
 
 use std::time::Instant;
 
-use closure::{Closure, Kills, Scenario};
+use closure::{Closure, Kills, Scenario, traced_or_skip};
 use locks::{Operation, Planted};
 use open::Order;
 use register::Bug;
-
-/// Skips the test where children cannot be traced.
-macro_rules! traced_or_skip {
-    () => {
-        if !tracee::Tracee::is_allowed() {
-            common::skip!("this process may not trace its children");
-        }
-        // Installs the fault handler in this process, so that the children inherit it.
-        let _ = sharemap::guard::recovery();
-    };
-}
 
 fn close_register(bug: Bug) -> Closure {
     Scenario {
@@ -116,22 +105,11 @@ fn kills() -> Kills {
     if long() { Kills::Every } else { Kills::NewStates }
 }
 
-fn say(name: &str, since: Instant, closure: &Closure) {
-    let Closure { images, stops, closed, failure, .. } = closure;
-    let all = if *closed { "all of them" } else { "and there are more" };
-    let seconds = since.elapsed().as_secs_f64();
-    eprintln!("{name}: {images} states, {all}; {stops} stops; {seconds:.2} s");
-    if let Some(reason) = failure {
-        panic!("{name}: after {images} states: {reason}");
-    }
-    assert!(*closed || *images == AT_MOST, "{name}: {images}");
-}
-
 /// Kills the operation and all recoveries from it. Nothing may be lost, and every survivor must
 /// make progress, including a process that lives beside the operation.
 fn close(operation: &Operation) {
     let (name, since) = (operation.name, Instant::now());
-    say(name, since, &operation.scenario(None, at_most(), |scenario| scenario.close()));
+    operation.scenario(None, at_most(), |scenario| scenario.close()).say(name, since, at_most());
     if operation.beside.is_some() {
         let since = Instant::now();
         let killed = operation.scenario(None, 0, |scenario| scenario.kill(kills(), |_| ()));
@@ -181,7 +159,7 @@ locks!(barrier, condvar, event, mutex, once, permits, rwlock, signal, slices);
 fn a_forked_child_is_survived() {
     traced_or_skip!();
     let since = Instant::now();
-    say("a forked child locks", since, &locks::fork::close(at_most()));
+    locks::fork::close(at_most()).say("a forked child locks", since, at_most());
     match locks::fork::kill(kills()) {
         Ok(kills) => eprintln!("a forked child locks: {kills} kills, and its parent goes on"),
         Err(reason) => panic!("a forked child locks: {reason}"),

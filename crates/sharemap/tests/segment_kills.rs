@@ -53,21 +53,10 @@ mod tracee;
 
 use std::time::Instant;
 
-use closure::{Closure, Kills};
+use closure::{Kills, traced_or_skip};
 use open::Order;
 use operation::Operation;
 use operations::Planted;
-
-/// Skips the test where children cannot be traced.
-macro_rules! traced_or_skip {
-    () => {
-        if !tracee::Tracee::is_allowed() {
-            common::skip!("this process may not trace its children");
-        }
-        // Installs the fault handler in this process, so that the children inherit it.
-        let _ = sharemap::guard::recovery();
-    };
-}
 
 /// The number of states from which a search continues.
 fn states() -> usize {
@@ -92,7 +81,7 @@ fn close(operation: &Operation) {
     let (name, since) = (operation.name, Instant::now());
     let prepared = operation.prepared();
     let closure = prepared.alone(None, (states(), order()), |scenario| scenario.close());
-    say(name, since, &closure);
+    closure.say(name, since, states());
     assert!(closure.of_operation >= operation.states, "{name}: {closure:?}");
     let since = Instant::now();
     let sample = Kills::Sample(kills(), order());
@@ -102,20 +91,6 @@ fn close(operation: &Operation) {
         Ok(kills) => eprintln!("{name}: {kills} kills beside a living process; {seconds:.2} s"),
         Err(reason) => panic!("{name}: {reason}"),
     }
-}
-
-fn say(name: &str, since: Instant, closure: &Closure) {
-    let Closure { images, found, of_operation, kills, stops, closed, failure } = closure;
-    let all = if *closed { "closed" } else { "and there are more" };
-    let seconds = since.elapsed().as_secs_f64();
-    eprintln!(
-        "{name}: {images} states, {all}; {found} found, {of_operation} by a kill of the operation; \
-         up to {kills} kills each; {stops} stops; {seconds:.2} s"
-    );
-    if let Some(reason) = failure {
-        panic!("{name}: after {images} states: {reason}");
-    }
-    assert!(*closed || *images == states(), "{name}: {closure:?}");
 }
 
 fn find(planted: &Planted) {
@@ -165,7 +140,7 @@ fn killed_creations_are_survived() {
     traced_or_skip!();
     print_seed();
     let since = Instant::now();
-    say("create", since, &operations::whole::create_killed((states(), order())));
+    operations::whole::create_killed((states(), order())).say("create", since, states());
 }
 
 /// A living process finds mistakes that survivors of the state alone cannot notice.
@@ -191,6 +166,6 @@ fn harmless_mistakes_are_survived() {
         let (since, prepared) = (Instant::now(), operation.prepared());
         let closure =
             prepared.alone(Some(*plant), (states(), order()), |scenario| scenario.close());
-        say(name, since, &closure);
+        closure.say(name, since, states());
     }
 }

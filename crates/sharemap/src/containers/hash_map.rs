@@ -373,6 +373,35 @@ impl<K: Stored + ?Sized, V: Stored + ?Sized> HashMap<K, V> {
         self.extent().map(|extent| extent.memory)
     }
 
+    /// Returns the number of words in the map's directory: a power of two, or 0 before the first insertion.
+    ///
+    /// The directory refers to the map's pages of entries. The insertion that needs a longer directory replaces it by one of
+    /// twice the length, under all the map's locks; other insertions of that moment wait. Nothing else that an insertion does
+    /// takes longer as the map grows.
+    ///
+    /// # Errors
+    /// As for [`get`](Self::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # fn main() -> Result<()> {
+    /// # let segment = Segment::create_new(Location::anonymous(), 1 << 20, 1 << 26)?;
+    /// let squares = segment.hash_map::<u64, u64>("squares")?;
+    /// assert_eq!(squares.directory_len()?, 0);
+    /// let mut doublings = 0;
+    /// for number in 0..20_000 {
+    ///     let before = squares.directory_len()?;
+    ///     squares.insert(&number, &(number * number))?;
+    ///     doublings += u32::from(squares.directory_len()? == 2 * before && before > 0);
+    /// }
+    /// assert!(doublings > 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn directory_len(&self) -> Result<u64> {
+        self.map().directory_len().map_err(|error| self.segment.named(error))
+    }
+
     fn extent(&self) -> Result<Extent> {
         self.map().extent().map_err(|error| self.segment.named(error))
     }

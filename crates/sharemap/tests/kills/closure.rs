@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use super::beside::Beside;
 use super::common::TempDir;
@@ -12,6 +13,19 @@ use super::open::{Open, Order};
 use super::plant::Plant;
 use super::stores::{End, Found, Watch};
 use super::tracee::mark;
+
+/// Skips the test where children cannot be traced.
+macro_rules! traced_or_skip {
+    () => {
+        if !$crate::tracee::Tracee::is_allowed() {
+            $crate::common::skip!("this process may not trace its children");
+        }
+        // Installs the fault handler in this process, so that the children inherit it.
+        let _ = sharemap::guard::recovery();
+    };
+}
+
+pub(crate) use traced_or_skip;
 
 /// The number of states after which a search is considered endless.
 const MOST: usize = 1_000_000;
@@ -53,6 +67,24 @@ pub struct Closure {
     pub closed: bool,
     /// The reason for which a survivor made no progress.
     pub failure: Option<String>,
+}
+
+impl Closure {
+    /// Prints what was found since a time. Panics if a survivor made no progress, or the search ended before it had
+    /// continued from all states or from `at_most`.
+    pub fn say(&self, name: &str, since: Instant, at_most: usize) {
+        let Self { images, found, of_operation, kills, stops, closed, failure } = self;
+        let all = if *closed { "closed" } else { "and there are more" };
+        let seconds = since.elapsed().as_secs_f64();
+        eprintln!(
+            "{name}: {images} states, {all}; {found} found, {of_operation} by a kill of the operation; \
+             up to {kills} kills each; {stops} stops; {seconds:.2} s"
+        );
+        if let Some(reason) = failure {
+            panic!("{name}: after {images} states: {reason}");
+        }
+        assert!(*closed || *images == at_most, "{name}: {self:?}");
+    }
 }
 
 /// The stops at which an operation is killed while other processes live.

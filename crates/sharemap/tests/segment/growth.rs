@@ -11,28 +11,79 @@ use super::*;
 const ROLE: &str = "growth::inserts_while_the_segment_grows";
 const PROCESSES: u64 = 3;
 
-/// The longest of many calls, by the clock and by the processor time of the thread.
-#[derive(Clone, Copy, Debug, Default)]
-struct Longest {
+/// What a call cost its thread.
+#[derive(Clone, Copy, Default)]
+struct Cost {
     elapsed: Duration,
+    /// Processor time.
     own: Duration,
-    /// The number of calls of more than a millisecond of processor time.
-    long: u64,
+    /// How often the thread gave up its processor to wait: for another's lock, or for the system.
+    waits: u64,
 }
 
-/// Returns the processor time of this thread, where the system tells.
+impl Cost {
+    fn until(self, now: Self, elapsed: Duration) -> Self {
+        Self { elapsed, own: now.own - self.own, waits: now.waits - self.waits }
+    }
+}
+
+/// The most expensive of many calls.
+#[derive(Clone, Copy, Default)]
+struct Most {
+    calls: u64,
+    /// The call of the most processor time; by the clock where that is not counted.
+    longest: Cost,
+    /// The waits of the call that waited most often.
+    waits: u64,
+}
+
+impl Most {
+    fn add(&mut self, cost: Cost) {
+        self.calls += 1;
+        self.waits = self.waits.max(cost.waits);
+        let longest = self.longest;
+        if (cost.own, cost.elapsed) >= (longest.own, longest.elapsed) {
+            self.longest = cost;
+        }
+    }
+}
+
+impl std::fmt::Display for Most {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Cost { elapsed, own, waits } = self.longest;
+        write!(
+            f,
+            "{} insertions, the longest {own:?} of processor time, {elapsed:?} by the clock and {waits} waits; \
+             the most waits {}",
+            self.calls, self.waits
+        )
+    }
+}
+
+/// Returns what this thread has cost so far, where the system tells.
 #[cfg(unix)]
-#[allow(unsafe_code, reason = "asks the system for a time")]
-fn own_time() -> Duration {
+#[allow(unsafe_code, reason = "asks the system for times and counts")]
+fn spent() -> Cost {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes the time.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    let own = Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
+    #[cfg(target_os = "linux")]
+    let waits = {
+        // SAFETY: zeros are valid.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: writes the usage.
+        unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
+        usage.ru_nvcsw as u64
+    };
+    #[cfg(not(target_os = "linux"))]
+    let waits = 0;
+    Cost { own, waits, ..Cost::default() }
 }
 
 #[cfg(not(unix))]
-fn own_time() -> Duration {
-    Duration::ZERO
+fn spent() -> Cost {
+    Cost::default()
 }
 
 fn key(process: u64, number: u64) -> u64 {
@@ -59,18 +110,32 @@ fn inserts_while_the_segment_grows() {
     let first = segment.allocate(&[process; 20]).unwrap();
     tell("ready");
     assert_eq!(listen().as_deref(), Some("go"));
-    let (mut count, mut most) = (0, Longest::default());
+    // Insertions by what they did beside inserting.
+    let (mut plain, mut grew, mut doubled) = (Most::default(), Most::default(), Most::default());
+    let facts = || {
+        let len = segment.file().unwrap().metadata().unwrap().len();
+        let directories = numbers.directory_len().unwrap() + blocks.directory_len().unwrap();
+        (len, directories)
+    };
+    let mut count = 0;
+    let mut before = facts();
     loop {
         let key = key(process, count);
-        let (start, own) = (Instant::now(), own_time());
+        let (start, spent_before) = (Instant::now(), spent());
         let result = numbers.insert(&key, &!key).and_then(|previous| {
             assert_eq!(previous, None);
             blocks.insert(&key, &value(key, longest))
         });
-        let own = own_time() - own;
-        most.elapsed = most.elapsed.max(start.elapsed());
-        most.own = most.own.max(own);
-        most.long += u64::from(own > Duration::from_millis(1));
+        let cost = spent_before.until(spent(), start.elapsed());
+        let after = facts();
+        // Others grow the segment too: what happened during a call need not be this call's work.
+        match (before.0 != after.0, before.1 != after.1) {
+            (_, true) => &mut doubled,
+            (true, false) => &mut grew,
+            (false, false) => &mut plain,
+        }
+        .add(cost);
+        before = after;
         match result {
             Ok(previous) => assert_eq!(previous, None),
             // The last growth is to the limit.
@@ -80,7 +145,7 @@ fn inserts_while_the_segment_grows() {
             }
         }
         count += 1;
-        if count % 256 == 0 && segment.file().unwrap().metadata().unwrap().len() >= until {
+        if count % 256 == 0 && after.0 >= until {
             break;
         }
     }
@@ -91,7 +156,9 @@ fn inserts_while_the_segment_grows() {
         assert_eq!(blocks.get(&key).unwrap(), Some(value(key, longest)));
     }
     segment.free(first).unwrap();
-    tell(&format!("{count} {most:?}"));
+    tell(&format!(
+        "{count} keys; while a directory doubled: {doubled}; while the segment grew: {grew}; else: {plain}"
+    ));
     // Stays attached until all have ended.
     listen();
 }
@@ -140,6 +207,9 @@ fn grow(until: u64, longest: u64) {
         }
     }
     let after = segment.stats().unwrap();
+    if !cfg!(target_os = "linux") {
+        println!("waits are counted on Linux only, processor time on Linux and macOS");
+    }
     println!(
         "from {} to {} bytes, {total} keys; {reads} rounds of lookups, {found} found",
         before.len, after.len

@@ -13,7 +13,7 @@ use super::{Form, Key, Map};
 use crate::error::Result;
 use crate::peer::{Faults, Machine, Window, Writable};
 use crate::segment::allocator::Allocator;
-use crate::segment::at_once::{AtOnce, Effect, Place};
+use crate::segment::at_once::{AtOnce, Effect, Held, Place};
 use crate::segment::lane_area::Top;
 
 /// The own bucket of a key, under its page's lock.
@@ -116,12 +116,26 @@ impl<M: Machine> Map<'_, M> {
         let (way, faults) = (self.way(source, key)?, &mut Faults::default());
         let held = allocator.acquire_at_once(access, self.shape.lock_of(key.hash), faults)?;
         let planned = self.plan_removal((source, way), key, read, faults);
+        self.remove_at_once((allocator, access), key.hash, held, planned, faults)
+    }
+
+    /// Makes the removal that is planned, and merges the page of the hash if its bucket has become empty. Returns what the
+    /// plan made of the value.
+    #[inline(always)]
+    fn remove_at_once<W: Writable, R>(
+        &self,
+        (allocator, access): (&Allocator<'_, M>, AtOnce<'_, W>),
+        hash: u64,
+        held: Held<'_, W>,
+        planned: Option<(Effect<'_, W>, (R, bool))>,
+        faults: &mut Faults,
+    ) -> Option<Result<R>> {
         let (effect, removed) = planned.unzip();
         let made = allocator.make_at_once(access, held, effect, faults)?;
         let (value, was_last) = removed?;
         if was_last {
             // The key is removed, whatever comes of this.
-            let _ = self.merge(allocator, key.hash);
+            let _ = self.merge(allocator, hash);
         }
         Some(made.and(Ok(value)))
     }
@@ -233,14 +247,7 @@ impl<M: Machine> Map<'_, M> {
         let held = allocator.acquire_at_once(access, self.shape.lock_of(key.hash), faults)?;
         let lane = (allocator, access);
         let planned = self.plan_block_removal(lane, (source, way), (key, form), read, faults);
-        let (effect, removed) = planned.unzip();
-        let made = allocator.make_at_once(access, held, effect, faults)?;
-        let (value, was_last) = removed?;
-        if was_last {
-            // The key is removed, whatever comes of this.
-            let _ = self.merge(allocator, key.hash);
-        }
-        Some(made.and(Ok(value)))
+        self.remove_at_once(lane, key.hash, held, planned, faults)
     }
 
     /// Returns what removes a key and frees its block, what `read` made of its value, and whether it was the last in

@@ -228,6 +228,11 @@ impl<M: Machine> Map<'_, M> {
         Ok(extent)
     }
 
+    /// Returns the number of words in the directory; 0 if there is none yet.
+    pub(crate) fn directory_len(&self) -> Result<u64> {
+        Ok(self.root_directory()?.map_or(0, |directory| 1 << directory.depth))
+    }
+
     /// Calls `each` with the offset of each piece of memory of the map: pages, directories and blocks.
     ///
     /// No other thread changes the map, or what is found may be inconsistent. Fails with `Malformed` if it is.

@@ -5,7 +5,7 @@
 #[allow(dead_code, reason = "the tests of locks and segments use all of it")]
 #[path = "../../../tests/kills/beside.rs"]
 mod beside;
-#[allow(dead_code, reason = "as above")]
+#[allow(dead_code, unused_imports, unused_macros, reason = "as above")]
 #[path = "../../../tests/kills/closure.rs"]
 mod closure;
 #[path = "../../../tests/common/mod.rs"]
