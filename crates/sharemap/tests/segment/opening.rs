@@ -95,7 +95,7 @@ fn a_segment_has_the_lanes_of_its_options() {
     map.insert(&0, &0).unwrap();
     let (ready, done) = (Barrier::new(2), Barrier::new(2));
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let second = scope.spawn(|| {
             map.insert(&1, &1).unwrap();
             ready.wait();
             done.wait();
@@ -106,14 +106,17 @@ fn a_segment_has_the_lanes_of_its_options() {
         // Readers need no lane.
         assert_eq!(scope.spawn(|| map.get(&1)).join().unwrap().unwrap(), Some(1));
         done.wait();
+        // Waits until the thread has released its lane, as the end of the scope does not.
+        second.join().unwrap();
     });
     // The lanes of threads that have ended are used again, with the blocks that they kept.
     for round in 0..50_u64 {
         thread::scope(|scope| {
-            scope.spawn(|| {
+            let change = || {
                 map.insert(&round, &round).unwrap();
                 segment.set_value("round", &vec![1_u8; 3000][..]).unwrap();
-            });
+            };
+            scope.spawn(change).join().unwrap();
         });
     }
     assert_eq!(map.len().unwrap(), 50);
