@@ -353,13 +353,16 @@ fn repeatedly_attaches() {
 /// rounds.
 fn attach_repeatedly(path: &Path) -> u64 {
     const ROUNDS: u64 = 300;
+    let attach = || {
+        for _ in 0..ROUNDS {
+            *open::<Mutex<u64>>(path).lock().unwrap() += 1;
+        }
+    };
     thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                for _ in 0..ROUNDS {
-                    *open::<Mutex<u64>>(path).lock().unwrap() += 1;
-                }
-            });
+        // Joined, as the end of the scope does not wait until a thread has released its lane.
+        let threads = [(); 4].map(|()| scope.spawn(attach));
+        for thread in threads {
+            thread.join().unwrap();
         }
     });
     4 * ROUNDS
