@@ -90,6 +90,12 @@ impl Error {
         self
     }
 
+    /// Replaces the operation: that of the caller, in place of one that it is made of.
+    pub(crate) fn with_operation(mut self, operation: &'static str) -> Self {
+        self.0.operation = operation;
+        self
+    }
+
     pub(crate) fn with_offset(mut self, offset: u64) -> Self {
         self.0.offset = Some(offset);
         self

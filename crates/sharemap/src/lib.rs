@@ -123,6 +123,7 @@
 //!   [`#[derive(SharedType)]`](derive@SharedType) for structs of locks, and [`zerocopy`]'s derives for
 //!   [elements](Element). Without it there is no procedural macro to build.
 
+pub mod channel;
 pub mod containers;
 mod error;
 pub mod guard;

@@ -85,6 +85,8 @@ pub enum ErrorKind {
     /// The call would have to block: for a lock that another thread holds, a permit, a count or an
     /// event.
     WouldBlock,
+    /// The other side of the channel has left it: there is no sender any more and no message, or the receiver was dropped.
+    Closed,
     /// This thread already holds the lock, in a mode that excludes the one it asks for.
     Deadlock,
     /// An owner poisoned the value. Only `lock_poisoned`, `read_poisoned` and `write_poisoned`
@@ -164,6 +166,7 @@ impl ErrorKind {
             Self::Timeout => "the timeout elapsed",
             Self::Cancelled => "the call was cancelled",
             Self::WouldBlock => "it is not available without blocking",
+            Self::Closed => "the other side has left the channel",
             Self::Deadlock => "this thread already holds the lock; release it first",
             Self::Poisoned => {
                 "an owner poisoned the value; acquire the lock with `lock_poisoned`, `read_poisoned` or \
@@ -221,6 +224,7 @@ impl ErrorKind {
             Self::Unsupported => io::ErrorKind::Unsupported,
             Self::Timeout => io::ErrorKind::TimedOut,
             Self::WouldBlock => io::ErrorKind::WouldBlock,
+            Self::Closed => io::ErrorKind::BrokenPipe,
             _ => io::ErrorKind::Other,
         }
     }

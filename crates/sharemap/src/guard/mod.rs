@@ -37,7 +37,9 @@ pub(crate) use element::{load, load_by, load_bytes, prefetch, store};
 pub(crate) use find::{BLOCK, find_byte, find_pair};
 pub(crate) use scan::count_bytes;
 
-pub(crate) use crate::sys::arch::{acquire_and_load, acquire_and_load_two, clear_64, load_two};
+pub(crate) use crate::sys::arch::{
+    acquire_and_load, acquire_and_load_two, clear_64, load_two, prefetch_for_store,
+};
 
 use crate::sys;
 pub use crate::sys::Recovery;

@@ -258,7 +258,7 @@ impl Machine for CheckedSpan<'_> {
         fence::is_registered()
     }
 
-    delegate_world!(session: exchanges lanes waits others);
+    delegate_world!(session: exchanges lanes waits others notes);
 }
 
 impl Slot<CheckedSpan<'_>> for AnnouncementRef<'_> {

@@ -46,6 +46,9 @@ pub(crate) const FAULTED: u32 = 3;
 /// The kind of a segment. Its contents can be checked, so that a faulted one can be read.
 pub(crate) const SEGMENT: u32 = 2;
 
+/// The kind of a channel with one sender and one receiver.
+pub(crate) const SPSC: u32 = 3;
+
 pub(crate) const WAIT_BUCKETS: u32 = 64;
 const BUCKET: u64 = 4;
 pub(crate) const PARTICIPANT: u64 = 64;

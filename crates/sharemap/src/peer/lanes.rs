@@ -95,13 +95,18 @@ pub(super) fn cached_lane(key: u64, _session: &Session) -> Option<&LaneCache> {
 
 /// Returns this thread's number, which no other thread of this process ever gets.
 fn thread_number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
     NUMBER.with(|number| {
         if number.get() == 0 {
-            number.set(NEXT.fetch_add(1, Ordering::Relaxed));
+            number.set(next_number());
         }
         number.get()
     })
+}
+
+/// Returns a number for a thread or a handle, which nothing else in this process ever gets.
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Session {
@@ -169,6 +174,7 @@ impl Session {
             }
         }
         let lane = self.claim_lane(participant)?;
+        self.register_lane(lane)?;
         let Some(cache) = self.lane_caches.of(lane) else { return Err(self.no_lane()) };
         self.cache_lane(cache);
         // Empty, as `try_claim_lane` has checked.
@@ -235,7 +241,7 @@ impl Session {
         owner != 0 && owner == thread && (cache.is_valid() || self.own.participant().is_some())
     }
 
-    /// Claims the lowest free lane, recovering dead participants while none is free.
+    /// Claims the lowest free lane, recovering dead participants while none is free. The caller records it.
     ///
     /// Fails with `TooManyThreads` after about 100 ms.
     fn claim_lane(&self, participant: u32) -> Result<u32> {
@@ -247,7 +253,7 @@ impl Session {
             for lane in 0..self.header.lanes {
                 // Guards of ancestor processes, copied by a fork, name the avoided lanes.
                 if !self.inherited.avoids(lane) && self.try_claim_lane(lane, participant)? {
-                    return self.register_lane(lane);
+                    return Ok(lane);
                 }
             }
             if is_last {
@@ -281,13 +287,9 @@ impl Session {
         Ok(true)
     }
 
-    /// Records a lane that this thread has just claimed, in the thread's list and in the lane's
-    /// record. Returns `lane`.
-    fn register_lane(&self, lane: u32) -> Result<u32> {
-        let record = self.header.lane(lane);
-        let address = self.memory.at(record, LANE)?;
+    /// Records a lane that this thread has just claimed, in the thread's list and in the lane's record.
+    fn register_lane(&self, lane: u32) -> Result<()> {
         let (thread, entry) = (thread_number(), (self.key, Weak::clone(&self.me), lane));
-        let Some(cache) = self.lane_caches.claimed(lane) else { return Err(self.no_lane()) };
         // First the list, because only its destructor releases the lane. If the destructor has run
         // already, the lane is released here and now.
         let noted = OWNED.try_with(|owned| {
@@ -296,7 +298,7 @@ impl Session {
             owned.lanes.push(entry);
         });
         if noted.is_err() {
-            self.memory.store(record, 0u32)?;
+            self.memory.store(self.header.lane(lane), 0u32)?;
             return Err(self
                 .with_object_path(Error::new(ErrorKind::TooManyThreads, "claim a lane").inside())
                 .with_detail(
@@ -304,6 +306,14 @@ impl Session {
                      before that",
                 ));
         }
+        self.record_lane(lane, thread)
+    }
+
+    /// Records a lane that was just claimed for the thread or the handle of this number.
+    fn record_lane(&self, lane: u32, owner: u64) -> Result<()> {
+        let record = self.header.lane(lane);
+        let address = self.memory.at(record, LANE)?;
+        let Some(cache) = self.lane_caches.claimed(lane) else { return Err(self.no_lane()) };
         // Before the lane announces anything: from then on, a child forked from this process may
         // have copies of guards that name the lane, and must not claim it.
         self.inherited.note(lane);
@@ -311,10 +321,36 @@ impl Session {
         cache.group.store(1 << (lane % 32), Ordering::Relaxed);
         cache.offset.store(record, Ordering::Relaxed);
         cache.address.store(address, Ordering::Relaxed);
-        cache.thread.store(thread, Ordering::Relaxed);
+        cache.thread.store(owner, Ordering::Relaxed);
         // Last: a valid record is used without looking at its other fields.
         cache.set_valid();
-        Ok(lane)
+        Ok(())
+    }
+
+    /// Claims a lane for a handle, which may move between threads. Returns the lane, and the handle's number, which
+    /// no thread and no other handle of this process has. The lane announces nothing yet.
+    ///
+    /// Fails as [`claim_lane`](Self::claim_lane) does.
+    pub(super) fn claim_owned_lane(&self) -> Result<(u32, u64)> {
+        let lane = self.claim_lane(self.participant()?)?;
+        let owner = next_number();
+        self.record_lane(lane, owner)?;
+        Ok((lane, owner))
+    }
+
+    /// Returns `true` if a lane belongs to the handle of this number, in this process and not only in the process that
+    /// it was forked from.
+    #[inline(always)]
+    pub(super) fn is_owned_lane(&self, lane: u32, owner: u64) -> bool {
+        // Records that are wiped in a child tell by themselves: the handle of a valid one has not released its lane.
+        let is_valid = self.lane_caches.of(lane).is_some_and(LaneCache::is_valid);
+        is_valid || self.is_owned_lane_slow(lane, owner)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_owned_lane_slow(&self, lane: u32, owner: u64) -> bool {
+        self.lane_caches.of(lane).is_some_and(|cache| self.is_lane_of(cache, owner))
     }
 
     /// The error of a thread that found no lane to claim.
@@ -400,11 +436,11 @@ impl Session {
         Ok(None)
     }
 
-    /// Releases `lane` of the ending `thread`, unless the lane announces something.
+    /// Releases `lane` of the ending `thread`, or of a handle with this number, unless the lane announces something.
     ///
     /// A lane that is kept is released when the session ends or, while it still announces something
     /// then, by the recoverer of this process.
-    fn release_lane(&self, lane: u32, thread: u64) -> Result<()> {
+    pub(super) fn release_lane(&self, lane: u32, thread: u64) -> Result<()> {
         let Some(cache) = self.lane_caches.of(lane) else { return Ok(()) };
         if !self.is_lane_of(cache, thread) {
             return Ok(());

@@ -20,6 +20,9 @@ pub(crate) const KIND_MASK: u64 = 0xf;
 /// The kind of an announcement that a thread keeps until it ends, and that recovery completes before it is withdrawn.
 pub(crate) const KEPT: u64 = 14;
 
+/// The kind of the announcement of an end of a channel. The channel's own kind decides what it holds.
+pub(crate) const END: u64 = 15;
+
 /// The bits of an announcement that are an offset into the object. The 16 bits above hold a number
 /// of the kind's own (FORMAT.md, "What a lane announces").
 pub(crate) const OFFSET_MASK: u64 = (1 << 48) - 1 - KIND_MASK;
@@ -399,6 +402,8 @@ macro_rules! delegate_world {
         fn probe_throttled(lane: u32) -> Result<Liveness>;
         fn now() -> Duration;
         fn milliseconds() -> u32;
+    } };
+    (@ notes $of:ident) => { delegate_world! { @ each $of
         fn note_wait(since: u32) -> ();
     } };
     (@ each $of:ident $(fn $name:ident($($given:ident: $type:ty),*) -> $result:ty;)*) => { $(

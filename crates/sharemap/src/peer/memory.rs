@@ -374,8 +374,23 @@ impl Memory {
     /// [`at`](Self::at) returned the address for `into.len()` bytes.
     #[inline(always)]
     pub(crate) unsafe fn read_at(&self, from: *mut u8, into: &mut [u8], fault: &mut usize) {
-        let (len, to) = (into.len(), into.as_mut_ptr());
-        // SAFETY: the source lies in the mapping, as the caller promises; the slice has room.
+        // SAFETY: as the caller promises; the slice has room.
+        unsafe { self.read_bytes(from, into.as_mut_ptr(), into.len(), fault) }
+    }
+
+    /// Copies bytes out of the object like [`read_at`](Self::read_at), into memory that need not be initialized.
+    ///
+    /// # Safety
+    /// [`at`](Self::at) returned the address for `len` bytes, and `to` has room for them.
+    #[inline(always)]
+    pub(super) unsafe fn read_bytes(
+        &self,
+        from: *mut u8,
+        to: *mut u8,
+        len: usize,
+        fault: &mut usize,
+    ) {
+        // SAFETY: the source lies in the mapping, as the caller promises, and there is room.
         unsafe {
             match len {
                 4 => guard::load_bytes::<u32>(to, from, 1, fault),

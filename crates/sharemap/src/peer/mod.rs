@@ -37,12 +37,14 @@ mod machine;
 mod memory;
 mod opening;
 mod options;
+mod owned_lane;
 mod participants;
 mod polling;
 mod record;
 mod recovery;
 mod registry;
 mod session;
+mod slots;
 mod spinning;
 #[cfg(test)]
 mod tests;
@@ -53,18 +55,21 @@ pub(crate) use checked_span::{CheckedSpan, FixedLen, TypedSpan};
 pub(crate) use clean_flag::{IN_ORDER, Mark, Others};
 pub(crate) use create::{create_new, from_descriptor, open, open_as, open_or};
 pub(crate) use faults::Faults;
-pub(crate) use header::{ExpectedLayout, Header, SEGMENT};
+pub(crate) use header::{ExpectedLayout, Header, SEGMENT, SPSC};
 pub(crate) use inspect::ObjectObserver;
 pub use inspect::{ObjectInfo, Participant as AttachedProcess, State};
 pub(crate) use lane_cache::AnnouncementRef;
 pub(crate) use machine::{
-    ANSWER_TURN, Announced, Exchange, KEPT, KIND_MASK, Liveness, Machine, OFFSET_MASK, OWNED_TURN,
-    Slot, delegate_world,
+    ANSWER_TURN, Announced, END, Exchange, KEPT, KIND_MASK, Liveness, Machine, OFFSET_MASK,
+    OWNED_TURN, Slot, delegate_world,
 };
 pub(crate) use memory::{Attachment, Memory};
 pub(crate) use opening::Opening;
 pub(crate) use options::{OpenOptions, Payload, PowerCuts, Unclean};
-pub(crate) use session::Session;
+pub(crate) use owned_lane::OwnedLane;
+pub(crate) use polling::{BRIEFLY, Polling};
+pub(crate) use session::{RecoverFn, Session};
+pub(crate) use slots::{RingSpan, Slots};
 #[cfg(test)]
 pub(crate) use window::{Faulty, Simulated};
 pub(crate) use window::{Readable, Window, Writable};

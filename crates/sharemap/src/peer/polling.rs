@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-/// The limit for claiming a lane, or attaching a forked child, within an operation on a lock. Long
+/// The limit for claiming a lane or an end of a channel, or attaching a forked child, within an operation. Long
 /// enough for a participant that is detaching, or a recoverer, to free what it still has.
-pub(super) const BRIEFLY: Duration = Duration::from_millis(100);
+pub(crate) const BRIEFLY: Duration = Duration::from_millis(100);
 
 /// A limit of the waits of one operation together: a duration that begins at some moment.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limit {
+pub(crate) struct Limit {
     begun: Instant,
     timeout: Duration,
 }
@@ -26,7 +26,7 @@ impl From<Duration> for Limit {
 /// times as long as the query between it and the nap before, up to 100 ms, so that many waiting processes leave the
 /// processors to others.
 #[derive(Debug)]
-pub(super) struct Polling {
+pub(crate) struct Polling {
     limit: Limit,
     /// The end of the last nap. `None` before the first: most states need no nap, and no look at the clock.
     woken: Option<Instant>,
@@ -34,7 +34,7 @@ pub(super) struct Polling {
 
 impl Polling {
     /// Starts to poll, until `limit` has passed at most.
-    pub(super) fn new(limit: impl Into<Limit>) -> Self {
+    pub(crate) fn new(limit: impl Into<Limit>) -> Self {
         Self { limit: limit.into(), woken: None }
     }
 
@@ -45,7 +45,7 @@ impl Polling {
 
     /// Sleeps until the next query is due, or until the limit has passed. Returns `false` at once if it
     /// has passed already.
-    pub(super) fn nap(&mut self) -> bool {
+    pub(crate) fn nap(&mut self) -> bool {
         let waited = self.limit.begun.elapsed();
         let look = self.woken.map_or(Duration::ZERO, |woken| woken.elapsed());
         let left = self.limit.timeout.saturating_sub(waited);

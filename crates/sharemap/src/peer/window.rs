@@ -2,9 +2,11 @@
 
 #![allow(unsafe_code, reason = "guarded accesses within a mapping")]
 
+use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 
 use crate::guard::{self, AtomicWord};
+use crate::layout::Element;
 use crate::peer::faults::Faults;
 use crate::peer::memory::Memory;
 
@@ -30,6 +32,24 @@ pub(crate) unsafe trait Readable {
     /// # Safety
     /// As for [`load`](Self::load), for both words.
     unsafe fn load_pair(&self, place: Self::Place, at: u64, faults: &mut Faults) -> (u64, u64);
+
+    /// Copies bytes at an offset from a place into `into`. The copy is not atomic, except for 4 and 8 bytes.
+    ///
+    /// # Safety
+    /// As for [`load`](Self::load), for all the bytes.
+    unsafe fn copy_out(&self, place: Self::Place, at: u64, into: &mut [u8], faults: &mut Faults);
+
+    /// Copies an element out, at an offset from a place. The copy is not atomic, except for elements of 1, 2, 4 and 8
+    /// bytes. If it has failed, the bytes are undefined.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn load_element<T: Element>(
+        &self,
+        place: Self::Place,
+        at: u64,
+        faults: &mut Faults,
+    ) -> MaybeUninit<T>;
 
     /// Prefetches the cache line at an offset from a place.
     fn prefetch_in<const AT: usize>(&self, place: Self::Place);
@@ -73,7 +93,31 @@ pub(crate) unsafe trait Writable: Readable {
         words: (u64, u64),
         faults: &mut Faults,
     ) -> u64;
+
+    /// Copies `from` to an offset from a place, as [`copy_out`](Readable::copy_out) does.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn copy_in(&self, place: Self::Place, at: u64, from: &[u8], faults: &mut Faults);
+
+    /// Copies an element in, at an offset from a place, as [`load_element`](Readable::load_element) copies it out.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn store_element<T: Element>(
+        &self,
+        place: Self::Place,
+        at: u64,
+        value: &T,
+        faults: &mut Faults,
+    );
+
+    /// Prefetches the cache line at an offset from a place, for a store.
+    fn prefetch_for_store(&self, place: Self::Place, at: u64);
 }
+
+/// The longest element that is copied by single loads and stores.
+const SHORT: usize = 64;
 
 /// `LEN` consecutive bytes of an object, a power of two.
 ///
@@ -187,6 +231,32 @@ unsafe impl Readable for Memory {
     }
 
     #[inline(always)]
+    unsafe fn copy_out(&self, place: *mut u8, at: u64, into: &mut [u8], faults: &mut Faults) {
+        // SAFETY: as above, for all the bytes.
+        unsafe { self.read_at(place.wrapping_add(at as usize), into, &mut faults.address) };
+    }
+
+    #[inline(always)]
+    unsafe fn load_element<T: Element>(
+        &self,
+        place: *mut u8,
+        at: u64,
+        faults: &mut Faults,
+    ) -> MaybeUninit<T> {
+        let from = place.wrapping_add(at as usize);
+        if size_of::<T>() <= SHORT {
+            // SAFETY: as above.
+            return unsafe { guard::load(from, &mut faults.address) };
+        }
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: as above; the value has room for its own size.
+        unsafe {
+            self.read_bytes(from, value.as_mut_ptr().cast(), size_of::<T>(), &mut faults.address)
+        };
+        value
+    }
+
+    #[inline(always)]
     fn prefetch_in<const AT: usize>(&self, place: *mut u8) {
         guard::prefetch::<AT>(place);
     }
@@ -231,6 +301,36 @@ unsafe impl Writable for Memory {
         // SAFETY: as above.
         unsafe { u64::compare_exchange(at, current, new, &mut faults.address) }
     }
+
+    #[inline(always)]
+    unsafe fn copy_in(&self, place: *mut u8, at: u64, from: &[u8], faults: &mut Faults) {
+        // SAFETY: as above.
+        unsafe { self.write_at(place.wrapping_add(at as usize), from, &mut faults.address) };
+    }
+
+    #[inline(always)]
+    unsafe fn store_element<T: Element>(
+        &self,
+        place: *mut u8,
+        at: u64,
+        value: &T,
+        faults: &mut Faults,
+    ) {
+        let to = place.wrapping_add(at as usize);
+        match size_of::<T>() <= SHORT {
+            // SAFETY: as above.
+            true => unsafe { guard::store(to, value, &mut faults.address) },
+            // SAFETY: as above.
+            false => unsafe {
+                self.write_at(to, zerocopy::IntoBytes::as_bytes(value), &mut faults.address)
+            },
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch_for_store(&self, place: *mut u8, at: u64) {
+        guard::prefetch_for_store(place.wrapping_add(at as usize));
+    }
 }
 
 /// The memory of a simulated machine. What its accesses fail with is kept in the faults.
@@ -254,6 +354,24 @@ unsafe impl<M: super::Machine> Readable for Simulated<'_, M> {
     unsafe fn load_pair(&self, place: u64, at: u64, faults: &mut Faults) -> (u64, u64) {
         let first = faults.keep(|| self.0.load_64(place + at));
         (first, faults.keep(|| self.0.load_64(place + at + 8)))
+    }
+
+    unsafe fn copy_out(&self, place: u64, at: u64, into: &mut [u8], faults: &mut Faults) {
+        faults.keep(|| self.0.read(place + at, into));
+    }
+
+    unsafe fn load_element<T: Element>(
+        &self,
+        place: u64,
+        at: u64,
+        faults: &mut Faults,
+    ) -> MaybeUninit<T> {
+        let mut value = MaybeUninit::<T>::zeroed();
+        let to: *mut u8 = value.as_mut_ptr().cast();
+        // SAFETY: the value has room for its own bytes, which are zeros.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(to, size_of::<T>()) };
+        faults.keep(|| self.0.read(place + at, bytes));
+        value
     }
 
     fn prefetch_in<const AT: usize>(&self, _: u64) {}
@@ -285,6 +403,22 @@ unsafe impl<M: super::Machine> Writable for Simulated<'_, M> {
     ) -> u64 {
         faults.keep(|| self.0.compare_exchange_64(place + at, current, new))
     }
+
+    unsafe fn copy_in(&self, place: u64, at: u64, from: &[u8], faults: &mut Faults) {
+        faults.keep(|| self.0.write(place + at, from));
+    }
+
+    unsafe fn store_element<T: Element>(
+        &self,
+        place: u64,
+        at: u64,
+        value: &T,
+        faults: &mut Faults,
+    ) {
+        faults.keep(|| self.0.write(place + at, zerocopy::IntoBytes::as_bytes(value)));
+    }
+
+    fn prefetch_for_store(&self, _: u64, _: u64) {}
 }
 
 /// Memory of which one access faults.
@@ -337,6 +471,26 @@ unsafe impl<R: Readable> Readable for Faulty<'_, R> {
         unsafe { self.of.load_pair(place, at, faults) }
     }
 
+    unsafe fn copy_out(&self, place: R::Place, at: u64, into: &mut [u8], faults: &mut Faults) {
+        if !self.faults_now(faults) {
+            // SAFETY: as the caller promises.
+            unsafe { self.of.copy_out(place, at, into, faults) }
+        }
+    }
+
+    unsafe fn load_element<T: Element>(
+        &self,
+        place: R::Place,
+        at: u64,
+        faults: &mut Faults,
+    ) -> MaybeUninit<T> {
+        if self.faults_now(faults) {
+            return MaybeUninit::zeroed();
+        }
+        // SAFETY: as the caller promises.
+        unsafe { self.of.load_element(place, at, faults) }
+    }
+
     fn prefetch_in<const AT: usize>(&self, _: R::Place) {}
 
     fn prefetch(&self, _: u64) {}
@@ -380,4 +534,26 @@ unsafe impl<W: Writable> Writable for Faulty<'_, W> {
         // SAFETY: as above.
         unsafe { self.of.compare_exchange(place, at, (current, new), faults) }
     }
+
+    unsafe fn copy_in(&self, place: W::Place, at: u64, from: &[u8], faults: &mut Faults) {
+        if !self.faults_now(faults) {
+            // SAFETY: as above.
+            unsafe { self.of.copy_in(place, at, from, faults) }
+        }
+    }
+
+    unsafe fn store_element<T: Element>(
+        &self,
+        place: W::Place,
+        at: u64,
+        value: &T,
+        faults: &mut Faults,
+    ) {
+        if !self.faults_now(faults) {
+            // SAFETY: as above.
+            unsafe { self.of.store_element(place, at, value, faults) }
+        }
+    }
+
+    fn prefetch_for_store(&self, _: W::Place, _: u64) {}
 }

@@ -267,7 +267,7 @@ impl<'a, T: Element> IntoIterator for View<'a, T> {
 
 /// Returns the value if its bytes are valid. The check is free for types of which any bytes are valid.
 #[inline(always)]
-fn checked<T: Element>(value: MaybeUninit<T>) -> Option<T> {
+pub(crate) fn checked<T: Element>(value: MaybeUninit<T>) -> Option<T> {
     if is_any_bytes::<T>() {
         // SAFETY: a guarded load has written all bytes, and any bytes are a value.
         return Some(unsafe { value.assume_init() });

@@ -254,7 +254,7 @@ pub(in crate::sync) struct LockRef {
 }
 
 impl Machine for LockRef {
-    delegate_world!(session: words lanes waits others);
+    delegate_world!(session: words lanes waits others notes);
 
     fn is_cancelled(&self) -> bool {
         self.opening.is_cancelled()

@@ -198,7 +198,7 @@ mod tests {
     }
 
     impl Machine for Refusing<'_> {
-        delegate_world!(session: words lanes waits others);
+        delegate_world!(session: words lanes waits others notes);
 
         fn store_and_load_32(&self, _: u64, _: u32, _: u64) -> Result<u32> {
             Err(Error::new(ErrorKind::Fault, "access"))

@@ -30,6 +30,9 @@ const LONG_MS: u32 = 10;
 pub(crate) enum Change {
     /// By a plain store: the waiter must fence after it has registered.
     Plain,
+    /// By a plain store, as often as threads wait. Most waits end before the first sleep would, so the waiter fences
+    /// before its second sleep only: the first is short, whether it misses its wake or not.
+    Frequent,
     /// By an atomic operation.
     Atomic,
 }
@@ -75,7 +78,8 @@ impl Waiter {
         longest: Duration,
         until: Option<Duration>,
     ) -> Self {
-        let first_turn = if longest == IDLE { ANSWER_TURN } else { OWNED_TURN };
+        let is_answer = longest == IDLE || change == Change::Frequent;
+        let first_turn = if is_answer { ANSWER_TURN } else { OWNED_TURN };
         Self {
             operation,
             at,
@@ -152,6 +156,11 @@ impl Waiter {
         })
     }
 
+    /// Returns `true` if this waiter has slept.
+    pub(crate) fn has_slept(&self) -> bool {
+        self.slept
+    }
+
     /// Returns the deadline.
     pub(crate) fn until(&self) -> Option<Duration> {
         self.until
@@ -174,7 +183,12 @@ impl Waiter {
         self.key = machine.fetch_or_32(self.gate, bits)? | bits;
         // The fence comes after the bit and before the caller's next load. If that load does not see a
         // releaser's store, the releaser loads the gate after the fence, and sees the bit.
-        if self.change == Change::Plain && self.fenced != Some(self.key) {
+        let must_fence = match self.change {
+            Change::Plain => true,
+            Change::Frequent => self.slept,
+            Change::Atomic => false,
+        };
+        if must_fence && self.fenced != Some(self.key) {
             self.fence_holds = machine.fence_all();
             self.fenced = Some(self.key);
         }
@@ -248,7 +262,7 @@ impl Waiter {
         }
         machine.fetch_or_32(self.gate, SLEEPER)?;
         // As in `register`: a release that this thread does not see after the fence sees the bit, and wakes.
-        if self.change == Change::Plain {
+        if self.change != Change::Atomic {
             machine.fence_all();
         }
         if available()? { gate::open(machine, self.gate, Wake::One) } else { Ok(()) }

@@ -44,7 +44,7 @@ impl<'a> Failing<'a> {
 }
 
 impl Machine for Failing<'_> {
-    delegate_world!(session: lanes others);
+    delegate_world!(session: lanes others notes);
     delegate_world! { @ each session
         fn load_32(at: u64) -> Result<u32>;
         fn store_32(at: u64, value: u32) -> Result<()>;

@@ -35,6 +35,9 @@ fn note(address: *const u8, done: usize, wanted: usize, fault: &mut usize) {
 /// Does nothing, because the processor may not have prefetches.
 pub(crate) fn prefetch<const AT: usize>(_: *const u8) {}
 
+/// Does nothing, like [`prefetch`].
+pub(crate) fn prefetch_for_store(_: *const u8) {}
+
 macro_rules! plain {
     ($($load:ident, $store:ident, $type:ty;)*) => { $(
         /// # Safety

@@ -245,10 +245,11 @@ impl Machine for Sim<'_> {
             return true;
         }
         // A real fence does not reach all processors at the same moment, so each non-empty buffer is drained
-        // by an event of its own.
+        // by an event of its own. A copy that has begun ends with it, too.
         let mut waiting = self.turn("fence", 0, |live| {
             live.state.drain(watch, self.me);
-            let full = |process: &Process| !process.buffer.is_empty();
+            live.state.processes[self.me].early = None;
+            let full = |process: &Process| !process.buffer.is_empty() || process.early.is_some();
             let each = live.state.processes.iter().map(full);
             Some(each.enumerate().map(|(index, full)| u64::from(full) << index).sum())
         });
@@ -256,6 +257,7 @@ impl Machine for Sim<'_> {
             let other = waiting.trailing_zeros() as usize;
             self.turn("fence", other as u64, |live| {
                 live.state.drain(watch, other);
+                live.state.processes[other].early = None;
                 Some(0)
             });
             waiting &= waiting - 1;
@@ -263,12 +265,14 @@ impl Machine for Sim<'_> {
         true
     }
 
-    fn wait(&self, at: u64, expected: u32, _at_most: Duration) -> Result<()> {
+    fn wait(&self, at: u64, expected: u32, at_most: Duration) -> Result<()> {
         let watch = self.setup.watch;
         self.turn("wait", at, |live| {
             live.state.drain(watch, self.me);
             if live.state.peek_32(at) == expected {
                 live.state.processes[self.me].asleep = Some(at);
+                live.state.processes[self.me].is_brief =
+                    at_most <= self.setup.brief && !self.setup.brief.is_zero();
                 None
             } else {
                 Some(0)

@@ -33,6 +33,7 @@ pub(crate) mod state;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::time::Duration;
 
 pub(crate) use lanes::Lanes;
 use memory::Memory;
@@ -142,6 +143,9 @@ pub(crate) struct Setup {
     pub(crate) pace: u32,
     /// How often all processes may have to wait for a timeout without a death.
     pub(crate) stalls: u8,
+    /// Sleeps of at most this may end by their timeouts, at any moment: an algorithm lets them miss their wakes. By
+    /// default, none may.
+    pub(crate) brief: Duration,
     /// How often a process that can continue may be preempted by another; `None` for no bound.
     pub(crate) preemptions: Option<u8>,
     /// A smaller bound on preemptions for the long form than that of [`Setup::long`].
@@ -183,6 +187,7 @@ impl Setup {
             expiries: 0,
             pace: 0,
             stalls: 0,
+            brief: Duration::ZERO,
             preemptions: None,
             long: None,
             killable: [true; MAX_PROCESSES],
@@ -384,8 +389,13 @@ impl Setup {
                 return self.step(state, index, 0, true, trace);
             }
             Event::Timeouts => {
-                state.stalls += 1;
+                let is_brief = |process: &Process| process.asleep.is_some() && process.is_brief;
+                let some_are = state.processes.iter().any(is_brief);
+                state.stalls += u8::from(!some_are);
                 for process in &mut state.processes {
+                    if some_are && !is_brief(process) {
+                        continue;
+                    }
                     if process.asleep.take().or(process.watched.take()).is_some() {
                         process.log.push(0);
                     }
@@ -415,7 +425,10 @@ impl Setup {
             let drainable = state.drainable(process.into());
             events.extend(drainable.map(|index| Event::Drain { process, index }));
         }
-        if events.is_empty() && state.processes.iter().any(Process::is_asleep) {
+        // Brief sleeps may end at any moment, others if nothing else can happen.
+        let is_asleep = |process: &Process| process.is_asleep();
+        let brief = state.processes.iter().any(|process| is_asleep(process) && process.is_brief);
+        if brief || events.is_empty() && state.processes.iter().any(is_asleep) {
             events.push(Event::Timeouts);
         }
         for (process, each) in (0..).zip(&state.processes) {

@@ -95,6 +95,8 @@ pub(crate) struct Process {
     /// made then.
     pub(crate) early: Option<Memory>,
     pub(crate) asleep: Option<u64>,
+    /// The sleep is so short that it may end by its timeout.
+    pub(crate) is_brief: bool,
     /// The word whose change ends the sleep.
     pub(crate) watched: Option<u64>,
     /// The lane that the process owns.
@@ -118,6 +120,7 @@ impl Process {
             stored: 0,
             early: None,
             asleep: None,
+            is_brief: false,
             watched: None,
             lane: None,
             slots: 0,
@@ -194,6 +197,7 @@ impl State {
                     | u64::from(process.done) << 1
                     | u64::from(process.newcomer) << 2
                     | u64::from(process.delayed.is_some()) << 3
+                    | u64::from(process.is_brief) << 12
                     | u64::from(process.lane.map_or(0, |lane| lane + 1)) << 4
                     | u64::from(process.slots) << 8
                     | u64::from(process.step) << 16,

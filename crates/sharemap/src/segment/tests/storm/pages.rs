@@ -239,7 +239,7 @@ impl Machine for Noisy<'_> {
     fn stores_release(&self) -> bool {
         self.session.stores_release()
     }
-    delegate_world!(session: lanes waits others);
+    delegate_world!(session: lanes waits others notes);
 }
 
 /// The object, as one thread uses it.

@@ -244,7 +244,7 @@ mod tests {
     }
 
     impl Machine for Restless<'_> {
-        delegate_world!(session: other_words lanes waits others);
+        delegate_world!(session: other_words lanes waits others notes);
 
         fn load_32(&self, at: u64) -> Result<u32> {
             if at == self.again && self.now() < self.ends {

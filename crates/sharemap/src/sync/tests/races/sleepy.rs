@@ -31,7 +31,7 @@ impl<'a> Sleepy<'a> {
 }
 
 impl Machine for Sleepy<'_> {
-    delegate_world!(session: words lanes others);
+    delegate_world!(session: words lanes others notes);
 
     fn fence_all(&self) -> bool {
         self.fence == Fence::LeftOut || self.session.fence_all()

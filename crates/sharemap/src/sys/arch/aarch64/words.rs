@@ -15,6 +15,15 @@ pub(crate) fn prefetch<const AT: usize>(address: *const u8) {
     }
 }
 
+/// Prefetches the cache line of an address, which may be unmapped, for a store.
+#[inline(always)]
+pub(crate) fn prefetch_for_store(address: *const u8) {
+    // SAFETY: the instruction is a hint, which never faults.
+    unsafe {
+        asm!("prfm pstl1keep, [{address}]", address = in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+}
+
 macro_rules! plain {
     ($load:ident, $store:ident, $int:ty, $ldr:literal, $str:literal) => {
         /// # Safety

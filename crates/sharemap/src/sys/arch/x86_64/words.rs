@@ -14,6 +14,15 @@ pub(crate) fn prefetch<const AT: usize>(address: *const u8) {
     }
 }
 
+/// Prefetches the cache line of an address, which may be unmapped, for a store.
+#[inline(always)]
+pub(crate) fn prefetch_for_store(address: *const u8) {
+    // SAFETY: the instruction is a hint, which never faults.
+    unsafe {
+        asm!("prefetchw [{address}]", address = in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+}
+
 macro_rules! plain {
     ($load:ident, $store:ident, $int:ty, $class:ident, $form:literal) => {
         /// # Safety

@@ -1,0 +1,425 @@
+//! `SpscReceiver`: the receiving end of an `Spsc`.
+
+use std::io;
+use std::iter::FusedIterator;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::loan::SpscBorrow;
+use super::pace::Pace;
+use super::ring::{self, ROOM};
+use super::side::{self, Own, Side};
+use super::wait;
+use crate::channel::role::RoleWord;
+use crate::error::{ErrorKind, Result};
+use crate::layout::{Element, Pod, Shareable};
+use crate::peer::{Faults, Opening};
+use crate::view::checked;
+
+/// The receiving end of an [`Spsc`](super::Spsc).
+///
+/// Dropping it leaves the channel. Messages that are there stay, for the next receiver.
+///
+/// # Examples
+/// See [`Spsc`](super::Spsc).
+#[derive(Debug)]
+pub struct SpscReceiver<T> {
+    side: Side<T>,
+    pace: Pace,
+}
+
+impl<T: Element + Shareable> SpscReceiver<T> {
+    pub(super) fn claim(opening: &Arc<Opening>, at: u64, capacity: u64) -> Result<Self> {
+        let role = (ring::receiver(at), Own::Head);
+        Side::claim(opening, (at, capacity), role, wait::receiver(at))
+            .map(|side| Self { side, pace: Pace::default() })
+    }
+
+    /// Receives a message if there is one. Returns `None` if the channel is empty.
+    ///
+    /// # Errors
+    /// - `Closed` - the channel is empty, and its sender was dropped or died.
+    /// - `Invalid` - the bytes are not a valid value of `T`. The message is released.
+    /// - `Unsupported` - this process was forked from the one that has the receiver.
+    /// - `Fault` - the memory could not be accessed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::create_new(Location::anonymous(), 2)?;
+    /// let (mut sender, mut receiver) = (channel.sender()?, channel.receiver()?);
+    /// assert_eq!(receiver.try_recv()?, None);
+    /// sender.send(&7_u32)?;
+    /// assert_eq!(receiver.try_recv()?, Some(7));
+    /// # Ok(()) }
+    /// ```
+    #[inline(always)]
+    pub fn try_recv(&mut self) -> Result<Option<T>> {
+        match self.receive_at_once()? {
+            Some(value) => Ok(Some(value)),
+            None => self.try_recv_when_empty(),
+        }
+    }
+
+    #[inline(always)]
+    fn receive_at_once(&mut self) -> Result<Option<T>> {
+        self.side.require_own()?;
+        let Side { role, span, cursor, .. } = &mut self.side;
+        let (ring, faults) = (side::ring(span), &mut Faults::default());
+        let received = ring.try_receive(cursor, faults);
+        if matches!(received, Some(Some(_))) && ring.is_awaited(ROOM, faults) {
+            side::wake(role);
+        }
+        match received {
+            Some(Some(value)) if faults.is_empty() => self.value(value).map(Some),
+            Some(None) => Ok(None),
+            _ => Err(self.side.fault(faults)),
+        }
+    }
+
+    /// Returns a message that was received whole.
+    #[inline(always)]
+    fn value(&self, bytes: MaybeUninit<T>) -> Result<T> {
+        match checked(bytes) {
+            Some(value) => Ok(value),
+            None => Err(self.side.error(ErrorKind::Invalid)),
+        }
+    }
+
+    /// Fails with `Closed` if there is no sender any more, and no message.
+    #[inline(never)]
+    fn try_recv_when_empty(&mut self) -> Result<Option<T>> {
+        if !self.side.other_has(RoleWord::is_over)? {
+            return Ok(None);
+        }
+        // Once more: what the sender sent before it left is visible now.
+        match self.receive_at_once()? {
+            None => Err(self.side.error(ErrorKind::Closed)),
+            received => Ok(received),
+        }
+    }
+
+    /// Receives a message, blocking the current thread while the channel is empty.
+    ///
+    /// # Errors
+    /// - `Closed` - the channel is empty, and its sender was dropped or died. It is open again once there is another one.
+    /// - `Cancelled` - the call had to block after [`Spsc::cancel`](super::Spsc::cancel).
+    ///
+    /// Otherwise as for [`try_recv`](Self::try_recv).
+    ///
+    /// # Examples
+    /// See [`Spsc`](super::Spsc).
+    #[inline(always)]
+    pub fn recv(&mut self) -> Result<T> {
+        loop {
+            match self.receive_at_once()? {
+                Some(value) => {
+                    self.pace.note_found();
+                    return Ok(value);
+                }
+                None => self.pause_or_wait(None)?,
+            }
+        }
+    }
+
+    /// Receives a message like [`recv`](Self::recv), but blocks for at most `timeout`.
+    ///
+    /// # Errors
+    /// - `Timeout` - the channel stayed empty.
+    ///
+    /// Otherwise as for [`recv`](Self::recv).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # use std::time::Duration;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::<u32>::create_new(Location::anonymous(), 2)?;
+    /// let (sender, mut receiver) = (channel.sender()?, channel.receiver()?);
+    /// let error = receiver.recv_timeout(Duration::from_millis(10)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Timeout);
+    /// # Ok(()) }
+    /// ```
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T> {
+        let mut until = None;
+        loop {
+            if let Some(value) = self.receive_at_once()? {
+                return Ok(value);
+            }
+            let until = *until.get_or_insert_with(|| self.side.after(timeout));
+            self.pause_or_wait(until)?;
+        }
+    }
+
+    /// Receives as many messages as there are, at most as many as `into` has room for. Returns their number, which is 0 if
+    /// the channel is empty.
+    ///
+    /// # Errors
+    /// As for [`try_recv`](Self::try_recv).
+    ///
+    /// # Examples
+    /// See [`recv_many`](Self::recv_many).
+    pub fn try_recv_many(&mut self, into: &mut [T]) -> Result<usize>
+    where
+        T: Pod,
+    {
+        let count = self.receive_runs(into)?;
+        if count > 0 || into.is_empty() || !self.side.other_has(RoleWord::is_over)? {
+            return Ok(count);
+        }
+        // As for a single message.
+        match self.receive_runs(into)? {
+            0 => Err(self.side.error(ErrorKind::Closed)),
+            count => Ok(count),
+        }
+    }
+
+    /// Receives at least one message and at most as many as `into` has room for, blocking the current thread while the
+    /// channel is empty. Returns their number.
+    ///
+    /// # Errors
+    /// As for [`recv`](Self::recv).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::create_new(Location::anonymous(), 8)?;
+    /// let (mut sender, mut receiver) = (channel.sender()?, channel.receiver()?);
+    /// sender.send_many(&[1_u32, 2, 3])?;
+    /// let mut numbers = [0; 8];
+    /// let count = receiver.recv_many(&mut numbers)?;
+    /// assert_eq!(numbers[..count], [1, 2, 3]);
+    /// # Ok(()) }
+    /// ```
+    pub fn recv_many(&mut self, into: &mut [T]) -> Result<usize>
+    where
+        T: Pod,
+    {
+        loop {
+            let count = self.receive_runs(into)?;
+            if count > 0 || into.is_empty() {
+                return Ok(count);
+            }
+            self.pause_or_wait(None)?;
+        }
+    }
+
+    /// Receives what is there, up to the last slot, and then from the first on.
+    fn receive_runs(&mut self, into: &mut [T]) -> Result<usize>
+    where
+        T: Pod,
+    {
+        let count = self.receive_run(into)?;
+        // Once there is something, there is no error that would lose it.
+        let more = if count > 0 { self.receive_run(&mut into[count..]).unwrap_or(0) } else { 0 };
+        Ok(count + more)
+    }
+
+    #[inline(always)]
+    fn receive_run(&mut self, into: &mut [T]) -> Result<usize>
+    where
+        T: Pod,
+    {
+        self.side.require_own()?;
+        let Side { role, span, cursor, .. } = &mut self.side;
+        let (ring, faults) = (side::ring(span), &mut Faults::default());
+        let received = ring.receive_run(cursor, into, faults);
+        if received.is_some_and(|count| count > 0) && ring.is_awaited(ROOM, faults) {
+            side::wake(role);
+        }
+        match received {
+            Some(count) if faults.is_empty() => Ok(count),
+            _ => Err(self.side.fault(faults)),
+        }
+    }
+
+    /// Returns an iterator over the messages, each of which it waits for. It ends when the channel is closed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::create_new(Location::anonymous(), 8)?;
+    /// let mut receiver = channel.receiver()?;
+    /// channel.sender()?.send_many(&[1_u32, 2, 3])?;
+    /// let sum: u32 = receiver.iter().sum::<Result<_>>()?;
+    /// assert_eq!(sum, 6);
+    /// # Ok(()) }
+    /// ```
+    pub fn iter(&mut self) -> SpscIter<'_, T> {
+        SpscIter { receiver: Some(self) }
+    }
+
+    /// Lends messages, at least one and at most `count`, in place, blocking the current thread while the channel is empty.
+    ///
+    /// They stay in the channel until [`release`](SpscBorrow::release): if this process dies before, the next receiver gets
+    /// them. There are fewer than `count` if there are no more, or if the last slot of the channel is among them.
+    ///
+    /// # Errors
+    /// - `ZeroLength` - `count` is 0.
+    ///
+    /// Otherwise as for [`recv`](Self::recv).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::create_new(Location::anonymous(), 8)?;
+    /// let (mut sender, mut receiver) = (channel.sender()?, channel.receiver()?);
+    /// sender.send(&7_u32)?;
+    /// let job = receiver.borrow(1)?;
+    /// assert_eq!(job.get(0)?, 7); // do it
+    /// job.release()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn borrow(&mut self, count: usize) -> Result<SpscBorrow<'_, T>> {
+        while self.messages(count)? == 0 {
+            self.pause_or_wait(None)?;
+        }
+        SpscBorrow::of(&mut self.side, count)
+    }
+
+    /// Lends messages like [`borrow`](Self::borrow), if there are any. Returns `None` if the channel is empty.
+    ///
+    /// # Errors
+    /// - `ZeroLength` - `count` is 0.
+    ///
+    /// Otherwise as for [`try_recv`](Self::try_recv).
+    ///
+    /// # Examples
+    /// See [`borrow`](Self::borrow).
+    pub fn try_borrow(&mut self, count: usize) -> Result<Option<SpscBorrow<'_, T>>> {
+        if self.messages(count)? == 0 {
+            if !self.side.other_has(RoleWord::is_over)? {
+                return Ok(None);
+            }
+            // As for a single message.
+            if self.messages(count)? == 0 {
+                return Err(self.side.error(ErrorKind::Closed));
+            }
+        }
+        SpscBorrow::of(&mut self.side, count).map(Some)
+    }
+
+    /// Returns the number of messages that are there. Fails with `ZeroLength` if none is wanted.
+    fn messages(&mut self, wanted: usize) -> Result<u64> {
+        self.side.require_own()?;
+        if wanted == 0 {
+            return Err(self.side.error(ErrorKind::ZeroLength));
+        }
+        let Side { span, cursor, .. } = &mut self.side;
+        let faults = &mut Faults::default();
+        let there = side::ring(span).messages(cursor, faults);
+        if faults.is_empty() { Ok(there) } else { Err(self.side.fault(faults)) }
+    }
+
+    /// Pauses until there is a message, or waits for one.
+    #[cold]
+    #[inline(never)]
+    fn pause_or_wait(&mut self, until: Option<Duration>) -> Result<()> {
+        let Self { side: Side { span, cursor, .. }, pace } = self;
+        // Faults end the pauses, and the next look reports them.
+        match pace.pause(|| side::ring(span).messages(cursor, &mut Faults::default()) > 0) {
+            true => Ok(()),
+            false => self.side.wait(until, |ring, cursor, faults| ring.messages(cursor, faults)),
+        }
+    }
+
+    /// Returns `true` if the channel is empty, and its sender was dropped or died.
+    ///
+    /// A sender that died counts from when it is noticed, by a call that waits for it or by another end that is made.
+    ///
+    /// # Errors
+    /// - `Fault` - the memory could not be accessed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::create_new(Location::anonymous(), 8)?;
+    /// let mut receiver = channel.receiver()?;
+    /// channel.sender()?.send(&1_u32)?;
+    /// assert!(!receiver.is_closed()?);
+    /// receiver.recv()?;
+    /// assert!(receiver.is_closed()?);
+    /// # Ok(()) }
+    /// ```
+    pub fn is_closed(&mut self) -> Result<bool> {
+        Ok(self.side.other_has(RoleWord::is_over)? && self.messages(1)? == 0)
+    }
+
+    /// Returns how many receivers died before they released the message that this one gets next.
+    ///
+    /// A message that ends each receiver is noticed by this, and can be set aside.
+    ///
+    /// # Errors
+    /// - `Fault` - the memory could not be accessed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::<u32>::create_new(Location::anonymous(), 8)?;
+    /// assert_eq!(channel.receiver()?.failed_deliveries()?, 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn failed_deliveries(&self) -> Result<u64> {
+        self.side.failures(self.side.cursor.own)
+    }
+}
+
+/// A channel of bytes is a stream.
+///
+/// [`read`](io::Read::read) blocks while the channel is empty. It returns 0, as at the end of a file, when the channel is
+/// closed.
+impl io::Read for SpscReceiver<u8> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self.recv_many(into) {
+            Err(error) if error.kind() == ErrorKind::Closed => Ok(0),
+            result => result.map_err(io::Error::from),
+        }
+    }
+}
+
+/// An iterator over the messages of an [`SpscReceiver`].
+///
+/// # Examples
+/// See [`SpscReceiver::iter`].
+#[derive(Debug)]
+pub struct SpscIter<'a, T> {
+    /// `None` after the end.
+    receiver: Option<&'a mut SpscReceiver<T>>,
+}
+
+impl<T: Element + Shareable> Iterator for SpscIter<'_, T> {
+    type Item = Result<T>;
+
+    fn next(&mut self) -> Option<Result<T>> {
+        match self.receiver.as_mut()?.recv() {
+            Err(error) if error.kind() == ErrorKind::Closed => {
+                self.receiver = None;
+                None
+            }
+            result => Some(result),
+        }
+    }
+}
+
+impl<T: Element + Shareable> FusedIterator for SpscIter<'_, T> {}

@@ -1,0 +1,324 @@
+//! `SpscSender`: the sending end of an `Spsc`.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::loan::SpscLoan;
+use super::pace;
+use super::ring::{self, MESSAGES};
+use super::side::{self, Own, Side};
+use super::wait;
+use crate::channel::role::RoleWord;
+use crate::error::{ErrorKind, Result};
+use crate::layout::{Element, Shareable};
+use crate::peer::{Faults, Opening};
+
+/// The sending end of an [`Spsc`](super::Spsc).
+///
+/// Dropping it leaves the channel: the receiver gets the messages that are there, and then
+/// [`Closed`](ErrorKind::Closed).
+///
+/// # Examples
+/// See [`Spsc`](super::Spsc).
+#[derive(Debug)]
+pub struct SpscSender<T> {
+    side: Side<T>,
+}
+
+impl<T: Element + Shareable> SpscSender<T> {
+    pub(super) fn claim(opening: &Arc<Opening>, at: u64, capacity: u64) -> Result<Self> {
+        let role = (ring::sender(at), Own::Tail);
+        Side::claim(opening, (at, capacity), role, wait::sender(at)).map(|side| Self { side })
+    }
+
+    /// Sends a message if there is room for it. Returns `false` if the channel is full.
+    ///
+    /// # Errors
+    /// - `Closed` - the channel is full, and its receiver was dropped.
+    /// - `Unsupported` - this process was forked from the one that has the sender.
+    /// - `Fault` - the memory could not be accessed. The message may have been sent.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::create_new(Location::anonymous(), 2)?;
+    /// let mut sender = channel.sender()?;
+    /// assert!(sender.try_send(&1_u32)? && sender.try_send(&2)?);
+    /// assert!(!sender.try_send(&3)?);
+    /// # Ok(()) }
+    /// ```
+    #[inline(always)]
+    pub fn try_send(&mut self, value: &T) -> Result<bool> {
+        match self.send_at_once(value)? {
+            true => Ok(true),
+            false => self.require_open().map(|()| false),
+        }
+    }
+
+    #[inline(always)]
+    fn send_at_once(&mut self, value: &T) -> Result<bool> {
+        self.side.require_own()?;
+        let Side { role, span, cursor, .. } = &mut self.side;
+        let (ring, faults) = (side::ring(span), &mut Faults::default());
+        let sent = ring.try_send(cursor, value, faults);
+        if sent == Some(true) && ring.is_awaited(MESSAGES, faults) {
+            side::wake(role);
+        }
+        match sent {
+            Some(sent) if faults.is_empty() => Ok(sent),
+            _ => Err(self.side.fault(faults)),
+        }
+    }
+
+    /// Fails with `Closed` if the receiver was dropped.
+    #[inline(never)]
+    fn require_open(&self) -> Result<()> {
+        match self.is_closed()? {
+            true => Err(self.side.error(ErrorKind::Closed)),
+            false => Ok(()),
+        }
+    }
+
+    /// Sends a message, blocking the current thread while the channel is full.
+    ///
+    /// # Errors
+    /// - `Closed` - the channel is full, and its receiver was dropped. If it died, the call waits for the next one.
+    /// - `Cancelled` - the call had to block after [`Spsc::cancel`](super::Spsc::cancel).
+    ///
+    /// Otherwise as for [`try_send`](Self::try_send).
+    ///
+    /// # Examples
+    /// See [`Spsc`](super::Spsc).
+    #[inline(always)]
+    pub fn send(&mut self, value: &T) -> Result<()> {
+        while !self.send_at_once(value)? {
+            self.wait(None)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a message like [`send`](Self::send), but blocks for at most `timeout`.
+    ///
+    /// # Errors
+    /// - `Timeout` - the channel stayed full.
+    ///
+    /// Otherwise as for [`send`](Self::send).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # use std::time::Duration;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::create_new(Location::anonymous(), 1)?;
+    /// let mut sender = channel.sender()?;
+    /// sender.send(&1_u32)?;
+    /// let error = sender.send_timeout(&2, Duration::from_millis(10)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Timeout);
+    /// # Ok(()) }
+    /// ```
+    #[inline]
+    pub fn send_timeout(&mut self, value: &T, timeout: Duration) -> Result<()> {
+        match self.send_at_once(value)? {
+            true => Ok(()),
+            false => self.send_until(value, self.side.after(timeout)),
+        }
+    }
+
+    #[cold]
+    fn send_until(&mut self, value: &T, until: Option<Duration>) -> Result<()> {
+        while !self.send_at_once(value)? {
+            self.wait(until)?;
+        }
+        Ok(())
+    }
+
+    /// Sends as many of `values` as there is room for, in order. Returns their number.
+    ///
+    /// # Errors
+    /// As for [`try_send`](Self::try_send).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::create_new(Location::anonymous(), 4)?;
+    /// let mut sender = channel.sender()?;
+    /// assert_eq!(sender.try_send_many(&[1_u32, 2, 3, 4, 5, 6])?, 4);
+    /// # Ok(()) }
+    /// ```
+    pub fn try_send_many(&mut self, values: &[T]) -> Result<usize> {
+        let count = self.send_run(values)?;
+        // The others, if any, begin in the first slot again, or there was no room.
+        let count = count + self.send_run(&values[count..])?;
+        if count == 0 && !values.is_empty() {
+            self.require_open()?;
+        }
+        Ok(count)
+    }
+
+    /// Sends all of `values`, in order, blocking the current thread while the channel is full.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send). [`Error::completed`](crate::Error::completed) returns the number of values that were
+    /// sent.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::create_new(Location::anonymous(), 4)?;
+    /// let (mut sender, mut receiver) = (channel.sender()?, channel.receiver()?);
+    /// let thread = std::thread::spawn(move || sender.send_many(&[7_u32; 1000]));
+    /// assert_eq!(receiver.iter().count(), 1000);
+    /// thread.join().unwrap()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn send_many(&mut self, values: &[T]) -> Result<()> {
+        let mut done = 0;
+        while done < values.len() {
+            let sent = self.send_run(&values[done..]);
+            let count = sent.map_err(|error| error.with_completed(done))?;
+            done += count;
+            if count == 0 {
+                self.wait(None).map_err(|error| error.with_completed(done))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what fits up to the last slot. Returns its number.
+    #[inline(always)]
+    fn send_run(&mut self, values: &[T]) -> Result<usize> {
+        self.side.require_own()?;
+        let Side { role, span, cursor, .. } = &mut self.side;
+        let (ring, faults) = (side::ring(span), &mut Faults::default());
+        let sent = ring.send_run(cursor, values, faults);
+        if sent.is_some_and(|count| count > 0) && ring.is_awaited(MESSAGES, faults) {
+            side::wake(role);
+        }
+        match sent {
+            Some(count) if faults.is_empty() => Ok(count),
+            _ => Err(self.side.fault(faults)),
+        }
+    }
+
+    /// Lends free slots, at least one and at most `count`, blocking the current thread while the channel is full.
+    ///
+    /// Messages are written in the slots, and sent by [`publish`](SpscLoan::publish), without a copy. There are fewer than
+    /// `count` slots if there is no more room, or if the last slot of the channel is among them.
+    ///
+    /// # Errors
+    /// - `ZeroLength` - `count` is 0.
+    ///
+    /// Otherwise as for [`send`](Self::send).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::<[u8; 4096]>::create_new(Location::anonymous(), 4)?;
+    /// let (mut sender, mut receiver) = (channel.sender()?, channel.receiver()?);
+    /// let page = sender.reserve(1)?;
+    /// page.cast::<u8>()?.write_at(0, b"header")?;
+    /// page.publish()?;
+    /// assert_eq!(&receiver.recv()?[..6], b"header");
+    /// # Ok(()) }
+    /// ```
+    pub fn reserve(&mut self, count: usize) -> Result<SpscLoan<'_, T>> {
+        while self.room(count)? == 0 {
+            self.wait(None)?;
+        }
+        SpscLoan::of(&mut self.side, count)
+    }
+
+    /// Lends free slots like [`reserve`](Self::reserve), if there are any. Returns `None` if the channel is full.
+    ///
+    /// # Errors
+    /// - `ZeroLength` - `count` is 0.
+    ///
+    /// Otherwise as for [`try_send`](Self::try_send).
+    ///
+    /// # Examples
+    /// See [`reserve`](Self::reserve).
+    pub fn try_reserve(&mut self, count: usize) -> Result<Option<SpscLoan<'_, T>>> {
+        if self.room(count)? > 0 {
+            return SpscLoan::of(&mut self.side, count).map(Some);
+        }
+        self.require_open().map(|()| None)
+    }
+
+    /// Returns the number of free slots. Fails with `ZeroLength` if none is wanted.
+    fn room(&mut self, wanted: usize) -> Result<u64> {
+        self.side.require_own()?;
+        if wanted == 0 {
+            return Err(self.side.error(ErrorKind::ZeroLength));
+        }
+        let Side { span, cursor, .. } = &mut self.side;
+        let faults = &mut Faults::default();
+        let room = side::ring(span).room(cursor, faults);
+        if faults.is_empty() { Ok(room) } else { Err(self.side.fault(faults)) }
+    }
+
+    /// Waits for room. Pauses first, so that the receiver makes room for several messages, undisturbed.
+    #[cold]
+    #[inline(never)]
+    fn wait(&mut self, until: Option<Duration>) -> Result<()> {
+        pace::pause_long();
+        self.side.wait(until, |ring, cursor, faults| ring.room(cursor, faults))
+    }
+
+    /// Returns `true` if the receiver was dropped, so that messages may stay where they are. If the receiver died, the
+    /// channel is open for the next one.
+    ///
+    /// # Errors
+    /// - `Fault` - the memory could not be accessed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::<u32>::create_new(Location::anonymous(), 4)?;
+    /// let (sender, receiver) = (channel.sender()?, channel.receiver()?);
+    /// assert!(!sender.is_closed()?);
+    /// drop(receiver);
+    /// assert!(sender.is_closed()?);
+    /// # Ok(()) }
+    /// ```
+    pub fn is_closed(&self) -> Result<bool> {
+        self.side.other_has(RoleWord::has_left)
+    }
+}
+
+/// A channel of bytes is a stream.
+///
+/// [`write`](io::Write::write) blocks while the channel is full, and then writes what fits. `flush` does nothing: what is
+/// written can be read at once.
+impl io::Write for SpscSender<u8> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            let count = self.send_run(bytes)?;
+            if count > 0 || bytes.is_empty() {
+                return Ok(count);
+            }
+            self.wait(None)?;
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
