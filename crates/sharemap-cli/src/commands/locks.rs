@@ -189,6 +189,10 @@ fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
             "a thread holds the locks of a segment for one change only; `sharemap stat` counts the changes",
         );
     }
+    if report.kind == "spsc" {
+        return output
+            .line("a channel has no locks; `sharemap stat` shows its ends and its messages");
+    }
     if report.locks.is_empty() {
         return output.line("no thread holds or waits for a lock in it");
     }

@@ -238,14 +238,31 @@ pub(super) fn who_holds(look: &Inspection) -> sharemap::Result<Option<String>> {
 /// The kind of object in the header of a segment.
 pub(super) const SEGMENT: u32 = 2;
 
+/// The kind of object in the header of a channel with one sender and one receiver.
+const SPSC: u32 = 3;
+
 /// Returns the kind of an object, as text and JSON state it.
 pub(super) fn kind(look: &Inspection) -> String {
     match look.facts().map(|facts| facts.kind) {
         None => "unknown".into(),
         Some(1) => "locks".into(),
         Some(SEGMENT) => "segment".into(),
+        Some(SPSC) => "spsc".into(),
         Some(kind) => format!("kind {kind}"),
     }
+}
+
+/// Prints the participants of an object, a line each.
+pub(super) fn print_participants(
+    participants: &[Attached],
+    most: u32,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    if participants.is_empty() {
+        return output.field("participants", format!("none of at most {most}"));
+    }
+    output.field("participants", format!("{} of at most {most}", participants.len()))?;
+    participants.iter().try_for_each(|attached| output.field("", participant(attached)))
 }
 
 /// Returns the state of an object, as text and JSON state it.

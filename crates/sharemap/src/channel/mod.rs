@@ -31,6 +31,7 @@
 //!
 //! A new end opens the channel again.
 
+mod inspect;
 mod object;
 mod role;
 mod spsc;

@@ -364,6 +364,10 @@ impl ObjectObserver {
         Ok(participant.filter(|&participant| participant < header.participants))
     }
 
+    pub(crate) fn header(&self) -> Option<&Header> {
+        self.header.as_ref()
+    }
+
     pub(crate) fn memory(&self) -> &Memory {
         &self.memory
     }

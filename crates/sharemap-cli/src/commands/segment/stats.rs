@@ -108,17 +108,7 @@ pub(in crate::commands) fn print(
     if stats.runs > 0 {
         output.field("large", units::count(stats.runs, "block"))?;
     }
-    let places = stats.max_participants;
-    match &*stats.participants {
-        [] => output.field("participants", format!("none of at most {places}"))?,
-        participants => {
-            let texts: Vec<_> = participants.iter().map(objects::participant).collect();
-            output.field("participants", format!("{} of at most {places}", texts.len()))?;
-            for text in texts {
-                output.field("", text)?;
-            }
-        }
-    }
+    objects::print_participants(&stats.participants, stats.max_participants, output)?;
     let changes = match stats.open_changes {
         0 => "none is in a change".into(),
         1 => "1 lane is in a change".into(),

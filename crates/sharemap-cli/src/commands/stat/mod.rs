@@ -1,9 +1,10 @@
 //! `sharemap stat`: shows the size of a file and the state of its pages.
 
 mod advice;
+mod channel;
 
+use super::objects;
 use super::pages::{Mappable, Pages, Run, in_parts};
-use super::segment;
 use super::segment::stats::{self, Stats};
 use crate::failure::Failure;
 use crate::output::Output;
@@ -12,6 +13,7 @@ use crate::system::{self, procfs};
 use crate::text::{Text, lossless};
 use crate::units;
 use advice::{Hint, Situation};
+use channel::Channel;
 use console::Style;
 use serde::Serialize;
 use sharemap::guard::{self, Recovery};
@@ -23,12 +25,13 @@ use std::path::{Path, PathBuf};
 /// None of the file's data is read from the disk for that. Values that the system does not report are left
 /// out.
 ///
-/// Afterwards, the first bytes of the file are read, which tell whether it is a segment. For a segment, in a
-/// file or in shared memory, also shows how much of it is used and free, the blocks by class, the processes
-/// that are attached, and the lanes in a change.
+/// Afterwards, the first bytes of the file are read, which tell whether it is a segment or a channel. For a
+/// segment, in a file or in shared memory, also shows how much of it is used and free, the blocks by class, the
+/// processes that are attached, and the lanes in a change. For a channel, also shows how many messages it has and
+/// had, how often its ends slept, and the ends and processes that are attached.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The files to show, or the names of segments in shared memory.
+    /// The files to show, or the names of segments and channels in shared memory.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -85,10 +88,11 @@ impl Cache {
 struct Files {
     files: Vec<Stat>,
     segments: Vec<Stats>,
+    channels: Vec<Channel>,
 }
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
-    let (mut files, mut segments) = (Vec::new(), Vec::new());
+    let (mut files, mut segments, mut channels) = (Vec::new(), Vec::new(), Vec::new());
     for path in &args.files {
         // A name without a separator is shared memory only if there is no such file.
         let is_file = path.exists();
@@ -99,34 +103,42 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
                 false => print(&stat, output)?,
             }
         }
-        match segment_name(path, is_file) {
-            Some(name) => {
-                let stats = stats::look(&name)?;
-                match output.json() {
-                    true => segments.push(stats),
-                    false => stats::print(&stats, is_file, output)?,
-                }
-            }
-            None if is_file => {}
+        match object(path, is_file)? {
+            Object::Segment(stats) if output.json() => segments.push(stats),
+            Object::Segment(stats) => stats::print(&stats, is_file, output)?,
+            Object::Channel(stats) if output.json() => channels.push(stats),
+            Object::Channel(stats) => channel::print(&stats, is_file, output)?,
+            Object::None if is_file => {}
             // Returns the error of a missing file.
-            None => drop(look(path)?),
+            Object::None => drop(look(path)?),
         }
     }
     if output.json() {
-        output.object(&Files { files, segments })?;
+        output.object(&Files { files, segments, channels })?;
     }
     Ok(())
 }
 
-/// Returns the name of the segment that an argument stands for: in the file, or in shared memory if there is no such
-/// file. `None` if it stands for none. Reads the beginning of the file.
-fn segment_name(path: &Path, is_file: bool) -> Option<String> {
-    let name = path.to_str()?;
+/// What an argument stands for, beside a file.
+enum Object {
+    None,
+    Segment(Stats),
+    Channel(Channel),
+}
+
+/// Describes the segment or the channel that an argument stands for: in the file, or in shared memory if there is no such
+/// file. Reads the beginning of the file.
+fn object(path: &Path, is_file: bool) -> Result<Object, Failure> {
+    let Some(name) = path.to_str() else { return Ok(Object::None) };
     let name = match is_file && !name.contains(std::path::is_separator) {
-        true => Path::new(".").join(name).to_str()?.to_owned(),
+        true => format!("./{name}"),
         false => name.to_owned(),
     };
-    segment::is_segment(&name).then_some(name)
+    let Ok(look) = objects::inspect(&objects::location(&name)) else { return Ok(Object::None) };
+    if look.facts().is_some_and(|facts| facts.kind == objects::SEGMENT) {
+        return stats::look(&name).map(Object::Segment);
+    }
+    Ok(channel::look(&name, &look)?.map_or(Object::None, Object::Channel))
 }
 
 fn look(path: &Path) -> Result<Stat, Failure> {

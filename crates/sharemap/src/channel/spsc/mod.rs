@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use self::ring::{CAPACITY, CONTROL, HEAD, RECEIVE_WAITS, SEND_WAITS, TAIL};
 use crate::channel::object::{self, Facts, Kind, Opened, PADDING, Size};
-use crate::channel::role::Role;
+use crate::channel::role::{Role, RoleWord};
 use crate::channel::stats::ChannelStats;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Element, Layout, Shareable};
@@ -295,22 +295,7 @@ impl<T: Element + Shareable> Spsc<T> {
     /// # Examples
     /// See [`ChannelStats`].
     pub fn stats(&self) -> Result<ChannelStats> {
-        let load = |at| self.opening.load_64(self.at + at);
-        // Before the tail, which is never behind it.
-        let received = load(HEAD)?;
-        let sent = load(TAIL)?;
-        let session: &Session = &self.opening;
-        let owners = |role: Role| role.load(session).map(|word| u32::from(word.owner().is_some()));
-        Ok(ChannelStats {
-            capacity: self.capacity,
-            sent,
-            received,
-            depth: sent.wrapping_sub(received).min(self.capacity),
-            send_waits: load(SEND_WAITS)?,
-            receive_waits: load(RECEIVE_WAITS)?,
-            senders: owners(ring::sender(self.at))?,
-            receivers: owners(ring::receiver(self.at))?,
-        })
+        stats(self.at, self.capacity, |at| self.opening.load_64(at))
     }
 
     /// Makes all blocking calls of ends that were made by this handle and its clones fail with
@@ -358,6 +343,28 @@ impl<T> fmt::Debug for Spsc<T> {
             .field("capacity", &self.capacity)
             .finish_non_exhaustive()
     }
+}
+
+/// Returns the counters of a channel, whose words lie at an offset.
+pub(super) fn stats(
+    at: u64,
+    capacity: u64,
+    load: impl Fn(u64) -> Result<u64>,
+) -> Result<ChannelStats> {
+    // The tail is never behind the head that was loaded before it.
+    let received = load(at + HEAD)?;
+    let sent = load(at + TAIL)?;
+    let owners = |role: Role| load(role.at).map(|word| u32::from(RoleWord(word).owner().is_some()));
+    Ok(ChannelStats {
+        capacity,
+        sent,
+        received,
+        depth: sent.wrapping_sub(received).min(capacity),
+        send_waits: load(at + SEND_WAITS)?,
+        receive_waits: load(at + RECEIVE_WAITS)?,
+        senders: owners(ring::sender(at))?,
+        receivers: owners(ring::receiver(at))?,
+    })
 }
 
 /// Releases the role that a dead lane announces.

@@ -38,7 +38,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use crate::error::Result;
-use crate::peer::{self, ObjectObserver};
+use crate::peer::{self, Header, Memory, ObjectObserver};
 use crate::shm::Location;
 use crate::sync::algorithms::barrier;
 use crate::sync::api::options::KIND;
@@ -127,6 +127,16 @@ impl Inspection {
     /// ```
     pub fn open(location: impl Into<Location>) -> Result<Self> {
         Ok(Self { look: ObjectObserver::open(&location.into())? })
+    }
+
+    /// Returns the validated header; `None` as for [`facts`](Self::facts).
+    pub(crate) fn header(&self) -> Option<&Header> {
+        self.look.header()
+    }
+
+    /// Returns the memory of the object.
+    pub(crate) fn memory(&self) -> &Memory {
+        self.look.memory()
     }
 
     /// Returns the constant part of the header. Returns `None` if the object has no header yet, because
@@ -322,12 +332,12 @@ impl Inspection {
         // A misbehaving peer can announce a different lock in each slot. A map keeps the time of each
         // step independent of the number of locks found so far.
         let mut found: BTreeMap<(u64, LockKind), Found> = BTreeMap::new();
-        // In a segment, a slot of each thread is kept for its changes.
-        let has_kept = self.look.facts().is_some_and(|facts| facts.kind != KIND);
+        // In a segment, a slot of each thread is kept for its changes. In a channel, the lanes of ends announce their roles.
+        let has_others = self.look.facts().is_some_and(|facts| facts.kind != KIND);
         for lane in self.look.lanes()? {
             let process = self.look.process_of(lane.participant)?;
             for &(slot, what) in &lane.announced {
-                if has_kept && what & peer::KIND_MASK == peer::KEPT {
+                if has_others && matches!(what & peer::KIND_MASK, peer::KEPT | peer::END) {
                     continue;
                 }
                 let (at, Some(part)) = announcement::parse(what) else {
