@@ -40,6 +40,7 @@
 //! | share raw bytes between processes | [`SharedMemory`], [`ReadOnlySharedMemory`] |
 //! | share a value under a lock between processes | [`Shared`] of a [`Mutex`] or an [`RwLock`] |
 //! | share values by name, and hash maps, in a heap that grows | [`Segment`], [`containers::HashMap`] |
+//! | send messages between processes | [`channel::Spsc`] |
 //! | wait for other processes | [`Condvar`], [`Semaphore`], [`CountingSemaphore`], [`Barrier`], [`Event`], [`Once`] |
 //! | lock a file, or a range of one | [`FileLock`] |
 //!
@@ -64,6 +65,7 @@
 //!   owner is [notified](LockError).
 //! - A **segment** is an object that is a heap, with named values, [containers](containers::HashMap), and objects
 //!   that are found by their [`Offset`]: [`Segment`]. What it holds are values of [`Stored`] types.
+//! - A **channel** is an object that carries messages from its senders to its receivers: [`channel`].
 //! - An [`Error`] names the operation, the path, the offset and the cause. Match on its
 //!   [`ErrorKind`].
 //!
@@ -106,7 +108,7 @@
 //! | | Linux | Windows 10 and later | macOS |
 //! |---|---|---|---|
 //! | x86-64, aarch64 | yes | yes | yes |
-//! | other processors | every access is a system call; no [atomics](Atomic), no [`Shared`], no [`Segment`] | - | - |
+//! | other processors | every access is a system call; no [atomics](Atomic), no [`Shared`], no [`Segment`], no [`channel`] | - | - |
 //! | [`SharedMemory::send`] | yes | no; [`duplicate_into`](SharedMemory::duplicate_into) | yes |
 //! | [`SharedMemory::freeze`], seals | yes | no | no |
 //! | [`Lifetime::Attached`] | no | yes | no |

@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "guarded accesses within a mapping")]
 
 use std::mem::MaybeUninit;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use crate::guard::{self, AtomicWord};
 use crate::layout::Element;
@@ -114,6 +114,9 @@ pub(crate) unsafe trait Writable: Readable {
 
     /// Prefetches the cache line at an offset from a place, for a store.
     fn prefetch_for_store(&self, place: Self::Place, at: u64);
+
+    /// Executes a full fence: all stores before it are visible before all loads after it.
+    fn fence(&self);
 }
 
 /// The longest element that is copied by single loads and stores.
@@ -179,6 +182,12 @@ impl<'m, const LEN: u64, R: Readable> Window<'m, LEN, R> {
 }
 
 impl<const LEN: u64, W: Writable> Window<'_, LEN, W> {
+    /// Executes a full fence: all stores before it are visible before all loads after it.
+    #[inline(always)]
+    pub(crate) fn fence(self) {
+        self.of.fence();
+    }
+
     /// Loads the word of 32 bits at an offset in the window, with acquire ordering.
     #[inline(always)]
     pub(crate) fn load_32(self, at: u64, faults: &mut Faults) -> u32 {
@@ -331,6 +340,11 @@ unsafe impl Writable for Memory {
     fn prefetch_for_store(&self, place: *mut u8, at: u64) {
         guard::prefetch_for_store(place.wrapping_add(at as usize));
     }
+
+    #[inline(always)]
+    fn fence(&self) {
+        fence(Ordering::SeqCst);
+    }
 }
 
 /// The memory of a simulated machine. What its accesses fail with is kept in the faults.
@@ -419,6 +433,11 @@ unsafe impl<M: super::Machine> Writable for Simulated<'_, M> {
     }
 
     fn prefetch_for_store(&self, _: u64, _: u64) {}
+
+    fn fence(&self) {
+        // A locked instruction that changes nothing.
+        let _ = self.0.compare_exchange_64(0, u64::MAX, u64::MAX);
+    }
 }
 
 /// Memory of which one access faults.
@@ -556,4 +575,8 @@ unsafe impl<W: Writable> Writable for Faulty<'_, W> {
     }
 
     fn prefetch_for_store(&self, _: W::Place, _: u64) {}
+
+    fn fence(&self) {
+        self.of.fence();
+    }
 }

@@ -57,7 +57,7 @@ impl<'a, T: Element> Lent<'a, T> {
 
     /// Returns an error, if any, after the position was stored.
     fn finish(&self, gate: u64, faults: &mut Faults) -> Result<()> {
-        if side::ring(self.span).is_awaited(gate, faults) {
+        if side::ring(self.span).is_awaited(self.span.session(), gate, faults) {
             side::wake(self.role);
         }
         match faults.is_empty() {

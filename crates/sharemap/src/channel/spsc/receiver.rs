@@ -71,7 +71,7 @@ impl<T: Element + Shareable> SpscReceiver<T> {
         let Side { role, span, cursor, .. } = &mut self.side;
         let (ring, faults) = (side::ring(span), &mut Faults::default());
         let received = ring.try_receive(cursor, faults);
-        if matches!(received, Some(Some(_))) && ring.is_awaited(ROOM, faults) {
+        if matches!(received, Some(Some(_))) && ring.is_awaited(span.session(), ROOM, faults) {
             side::wake(role);
         }
         match received {
@@ -233,7 +233,8 @@ impl<T: Element + Shareable> SpscReceiver<T> {
         let Side { role, span, cursor, .. } = &mut self.side;
         let (ring, faults) = (side::ring(span), &mut Faults::default());
         let received = ring.receive_run(cursor, into, faults);
-        if received.is_some_and(|count| count > 0) && ring.is_awaited(ROOM, faults) {
+        if received.is_some_and(|count| count > 0) && ring.is_awaited(span.session(), ROOM, faults)
+        {
             side::wake(role);
         }
         match received {

@@ -19,7 +19,7 @@ use std::mem::MaybeUninit;
 
 use crate::channel::role::Role;
 use crate::layout::{Element, Pod};
-use crate::peer::{Faults, Memory, Readable, Slots, Window, Writable};
+use crate::peer::{Faults, Machine, Memory, Readable, Slots, Window, Writable};
 use crate::sync::core::gate::SLEEPER;
 
 /// The length of the words before the slots.
@@ -211,9 +211,19 @@ impl<T: Element, W: Writable> Ring<'_, T, W> {
     }
 
     /// Returns `true` if the other side may sleep at its gate, which is to be opened then. The caller has stored its
-    /// position.
+    /// position, and runs on the machine.
     #[inline(always)]
-    pub(in crate::channel) fn is_awaited(self, gate: u64, faults: &mut Faults) -> bool {
+    pub(in crate::channel) fn is_awaited(
+        self,
+        machine: &impl Machine,
+        gate: u64,
+        faults: &mut Faults,
+    ) -> bool {
+        // The load must not overtake the store of the position. A waiter's fence covers processes that are registered for
+        // it.
+        if !machine.stores_release() {
+            self.control.fence();
+        }
         self.control.load_32(gate, faults) & SLEEPER != 0
     }
 }

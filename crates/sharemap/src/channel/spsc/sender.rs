@@ -65,7 +65,7 @@ impl<T: Element + Shareable> SpscSender<T> {
         let Side { role, span, cursor, .. } = &mut self.side;
         let (ring, faults) = (side::ring(span), &mut Faults::default());
         let sent = ring.try_send(cursor, value, faults);
-        if sent == Some(true) && ring.is_awaited(MESSAGES, faults) {
+        if sent == Some(true) && ring.is_awaited(span.session(), MESSAGES, faults) {
             side::wake(role);
         }
         match sent {
@@ -166,9 +166,10 @@ impl<T: Element + Shareable> SpscSender<T> {
 
     /// Sends all of `values`, in order, blocking the current thread while the channel is full.
     ///
+    /// Of an error, [`Error::completed`](crate::Error::completed) is the number of values that were sent before.
+    ///
     /// # Errors
-    /// As for [`send`](Self::send). [`Error::completed`](crate::Error::completed) returns the number of values that were
-    /// sent.
+    /// As for [`send`](Self::send).
     ///
     /// # Examples
     /// ```
@@ -203,7 +204,8 @@ impl<T: Element + Shareable> SpscSender<T> {
         let Side { role, span, cursor, .. } = &mut self.side;
         let (ring, faults) = (side::ring(span), &mut Faults::default());
         let sent = ring.send_run(cursor, values, faults);
-        if sent.is_some_and(|count| count > 0) && ring.is_awaited(MESSAGES, faults) {
+        if sent.is_some_and(|count| count > 0) && ring.is_awaited(span.session(), MESSAGES, faults)
+        {
             side::wake(role);
         }
         match sent {

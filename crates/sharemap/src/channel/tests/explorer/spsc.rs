@@ -120,7 +120,7 @@ fn sends<const COUNT: u64, const UNTIL: u64>(sim: &Sim<'_>, step: u32, carry: &m
             let faults = &mut Faults::default();
             let message = kept.cursor.own.wrapping_add(1);
             if ring.try_send(&mut kept.cursor, &message, faults) == Some(true) {
-                if ring.is_awaited(MESSAGES, faults) {
+                if ring.is_awaited(sim, MESSAGES, faults) {
                     sim.expect(gate::open(sim, role.gate, Wake::One));
                 }
                 return true;
@@ -155,7 +155,7 @@ fn receives<const COUNT: u64>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bo
                     true => Ok(()),
                     false => Err(format!("message {message} at position {position}")),
                 });
-                if ring.is_awaited(ROOM, faults) {
+                if ring.is_awaited(sim, ROOM, faults) {
                     sim.expect(gate::open(sim, role.gate, Wake::One));
                 }
                 true
@@ -224,6 +224,17 @@ fn messages_arrive() {
     let wraps = setup::<2, 1>(&[sends::<2, 1>, receives::<2>]);
     sound("positions wrap", &wrapping(wraps, 2));
     walked("five messages", &setup::<2, 5>(&[sends::<2, 5>, receives::<2>]), 300);
+}
+
+#[test]
+fn without_fences() {
+    let plain = setup::<2, 3>(&[sends::<2, 3>, receives::<2>]);
+    let other =
+        Setup { registered: [false; 3], fences: [false; 3], brief: Duration::ZERO, ..plain };
+    sound("no process registered or able to fence", &other);
+    // Of such processes, not even the first sleep misses its wake.
+    let lost = Setup { registered: [true; 3], ..other };
+    caught("registered, but not able to fence", &lost);
 }
 
 #[test]
