@@ -1,10 +1,11 @@
-//! `sharemap-bench map`, `sharemap-bench sync` and `sharemap-bench heap`: measures mapping and guarded access, locks,
-//! and segments, each beside its peers. `sharemap-bench budget` counts instructions. See README.md.
+//! `sharemap-bench map`, `sync`, `heap` and `channel`: measures mapping and guarded access, locks, segments, and messages
+//! between processes, each beside its peers. `sharemap-bench budget` counts instructions. See README.md.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("the benchmarks compare with system calls of Linux and run there only");
 
 mod budget;
+mod channel;
 mod figure;
 mod heap;
 mod map;
@@ -26,12 +27,13 @@ use measure::{Cpus, Effort};
 use report::Row;
 
 const USAGE: &str = "\
-Usage: sharemap-bench map|sync|heap [--json] [--rounds N] [--only TEXT] [--dir DIRECTORY] [--list]
+Usage: sharemap-bench map|sync|heap|channel [--json] [--rounds N] [--only TEXT] [--dir DIRECTORY] [--list]
        sharemap-bench budget
 
   map              mapping files, and guarded access
   sync             locks between processes
   heap             segments: blocks, named objects, and maps
+  channel          messages between two processes
   budget           instructions of the shortest operations, and their limits
 
   --json           rows as a JSON array on standard output, else a table
@@ -52,12 +54,13 @@ struct Arguments {
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
     let result = match words.next().as_deref() {
-        Some(group @ ("map" | "sync" | "heap")) => match parse(words) {
+        Some(group @ ("map" | "sync" | "heap" | "channel")) => match parse(words) {
             Ok(arguments) => measure_all(
                 &arguments,
                 match group {
                     "map" => map::figures(),
                     "sync" => sync::figures(),
+                    "channel" => channel::figures(),
                     _ => heap::figures(),
                 },
             ),

@@ -11,4 +11,7 @@ pub mod lmdb;
 pub mod pthread;
 pub mod raw;
 pub mod redb;
+pub mod ring;
 pub mod served;
+pub mod shared;
+pub mod stream;

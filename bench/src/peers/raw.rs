@@ -36,6 +36,11 @@ impl RawMap {
         Ok(Self { base, len })
     }
 
+    /// Maps zeroed memory that forked children share.
+    pub fn anonymous(len: usize) -> Result<Self, Reason> {
+        Self::of_fd(-1, len, Write::Yes, libc::MAP_ANONYMOUS | libc::MAP_POPULATE)
+    }
+
     pub fn base(&self) -> *mut u8 {
         self.base.cast()
     }

@@ -61,9 +61,15 @@ impl<T: Element, R: Readable> Slots<'_, T, R> {
 
     /// Copies an element out. Its bytes may be arbitrary, and are undefined if the copy has failed.
     #[inline(always)]
-    pub(crate) fn load(self, position: u64, faults: &mut Faults) -> MaybeUninit<T> {
+    pub(crate) fn load(self, position: u64, into: &mut MaybeUninit<T>, faults: &mut Faults) {
         // SAFETY: the slot lies in the place, here and below.
-        unsafe { self.of.load_element(self.place, self.offset(position), faults) }
+        unsafe { self.of.load_element(self.place, self.offset(position), into, faults) }
+    }
+
+    /// Prefetches the first cache line of a slot.
+    #[inline(always)]
+    pub(crate) fn prefetch(self, position: u64) {
+        self.of.prefetch_from(self.place, self.offset(position));
     }
 
     /// Copies elements out, of consecutive positions, up to the last slot. Returns their number.

@@ -48,8 +48,12 @@ pub(crate) unsafe trait Readable {
         &self,
         place: Self::Place,
         at: u64,
+        into: &mut MaybeUninit<T>,
         faults: &mut Faults,
-    ) -> MaybeUninit<T>;
+    );
+
+    /// Prefetches the cache line at an offset from a place.
+    fn prefetch_from(&self, place: Self::Place, at: u64);
 
     /// Prefetches the cache line at an offset from a place.
     fn prefetch_in<const AT: usize>(&self, place: Self::Place);
@@ -250,19 +254,23 @@ unsafe impl Readable for Memory {
         &self,
         place: *mut u8,
         at: u64,
+        into: &mut MaybeUninit<T>,
         faults: &mut Faults,
-    ) -> MaybeUninit<T> {
-        let from = place.wrapping_add(at as usize);
-        if size_of::<T>() <= SHORT {
+    ) {
+        let (from, len) = (place.wrapping_add(at as usize), size_of::<T>());
+        match len <= SHORT {
             // SAFETY: as above.
-            return unsafe { guard::load(from, &mut faults.address) };
+            true => *into = unsafe { guard::load(from, &mut faults.address) },
+            // SAFETY: as above; the value has room for its own size.
+            false => unsafe {
+                self.read_bytes(from, into.as_mut_ptr().cast(), len, &mut faults.address)
+            },
         }
-        let mut value = MaybeUninit::<T>::uninit();
-        // SAFETY: as above; the value has room for its own size.
-        unsafe {
-            self.read_bytes(from, value.as_mut_ptr().cast(), size_of::<T>(), &mut faults.address)
-        };
-        value
+    }
+
+    #[inline(always)]
+    fn prefetch_from(&self, place: *mut u8, at: u64) {
+        guard::prefetch::<0>(place.wrapping_add(at as usize));
     }
 
     #[inline(always)]
@@ -378,15 +386,17 @@ unsafe impl<M: super::Machine> Readable for Simulated<'_, M> {
         &self,
         place: u64,
         at: u64,
+        into: &mut MaybeUninit<T>,
         faults: &mut Faults,
-    ) -> MaybeUninit<T> {
-        let mut value = MaybeUninit::<T>::zeroed();
-        let to: *mut u8 = value.as_mut_ptr().cast();
+    ) {
+        *into = MaybeUninit::zeroed();
+        let to: *mut u8 = into.as_mut_ptr().cast();
         // SAFETY: the value has room for its own bytes, which are zeros.
         let bytes = unsafe { std::slice::from_raw_parts_mut(to, size_of::<T>()) };
         faults.keep(|| self.0.read(place + at, bytes));
-        value
     }
+
+    fn prefetch_from(&self, _: u64, _: u64) {}
 
     fn prefetch_in<const AT: usize>(&self, _: u64) {}
 
@@ -501,14 +511,16 @@ unsafe impl<R: Readable> Readable for Faulty<'_, R> {
         &self,
         place: R::Place,
         at: u64,
+        into: &mut MaybeUninit<T>,
         faults: &mut Faults,
-    ) -> MaybeUninit<T> {
-        if self.faults_now(faults) {
-            return MaybeUninit::zeroed();
+    ) {
+        if !self.faults_now(faults) {
+            // SAFETY: as the caller promises.
+            unsafe { self.of.load_element(place, at, into, faults) }
         }
-        // SAFETY: as the caller promises.
-        unsafe { self.of.load_element(place, at, faults) }
     }
+
+    fn prefetch_from(&self, _: R::Place, _: u64) {}
 
     fn prefetch_in<const AT: usize>(&self, _: R::Place) {}
 

@@ -15,7 +15,7 @@ use crate::channel::role::RoleWord;
 use crate::error::{ErrorKind, Result};
 use crate::layout::{Element, Pod, Shareable};
 use crate::peer::{Faults, Opening};
-use crate::view::checked;
+use crate::view::checked_ref;
 
 /// The receiving end of an [`Spsc`](super::Spsc).
 ///
@@ -59,47 +59,48 @@ impl<T: Element + Shareable> SpscReceiver<T> {
     /// ```
     #[inline(always)]
     pub fn try_recv(&mut self) -> Result<Option<T>> {
-        match self.receive_at_once()? {
-            Some(value) => Ok(Some(value)),
-            None => self.try_recv_when_empty(),
+        let mut value = MaybeUninit::uninit();
+        match self.receive_at_once(&mut value)? || self.receive_when_empty(&mut value)? {
+            true => self.value(&value).map(Some),
+            false => Ok(None),
         }
     }
 
+    /// Receives a message if there is one. Returns `false` if the channel is empty.
     #[inline(always)]
-    fn receive_at_once(&mut self) -> Result<Option<T>> {
+    fn receive_at_once(&mut self, into: &mut MaybeUninit<T>) -> Result<bool> {
         self.side.require_own()?;
         let Side { role, span, cursor, .. } = &mut self.side;
         let (ring, faults) = (side::ring(span), &mut Faults::default());
-        let received = ring.try_receive(cursor, faults);
-        if matches!(received, Some(Some(_))) && ring.is_awaited(span.session(), ROOM, faults) {
+        let received = ring.try_receive(cursor, into, faults);
+        if received == Some(true) && ring.is_awaited(span.session(), ROOM, faults) {
             side::wake(role);
         }
         match received {
-            Some(Some(value)) if faults.is_empty() => self.value(value).map(Some),
-            Some(None) => Ok(None),
+            Some(received) if faults.is_empty() => Ok(received),
             _ => Err(self.side.fault(faults)),
         }
     }
 
     /// Returns a message that was received whole.
     #[inline(always)]
-    fn value(&self, bytes: MaybeUninit<T>) -> Result<T> {
-        match checked(bytes) {
-            Some(value) => Ok(value),
+    fn value(&self, bytes: &MaybeUninit<T>) -> Result<T> {
+        match checked_ref(bytes) {
+            Some(value) => Ok(*value),
             None => Err(self.side.error(ErrorKind::Invalid)),
         }
     }
 
     /// Fails with `Closed` if there is no sender any more, and no message.
     #[inline(never)]
-    fn try_recv_when_empty(&mut self) -> Result<Option<T>> {
+    fn receive_when_empty(&mut self, into: &mut MaybeUninit<T>) -> Result<bool> {
         if !self.side.other_has(RoleWord::is_over)? {
-            return Ok(None);
+            return Ok(false);
         }
         // Once more: what the sender sent before it left is visible now.
-        match self.receive_at_once()? {
-            None => Err(self.side.error(ErrorKind::Closed)),
-            received => Ok(received),
+        match self.receive_at_once(into)? {
+            true => Ok(true),
+            false => Err(self.side.error(ErrorKind::Closed)),
         }
     }
 
@@ -115,15 +116,12 @@ impl<T: Element + Shareable> SpscReceiver<T> {
     /// See [`Spsc`](super::Spsc).
     #[inline(always)]
     pub fn recv(&mut self) -> Result<T> {
-        loop {
-            match self.receive_at_once()? {
-                Some(value) => {
-                    self.pace.note_found();
-                    return Ok(value);
-                }
-                None => self.pause_or_wait(None)?,
-            }
+        let mut value = MaybeUninit::uninit();
+        while !self.receive_at_once(&mut value)? {
+            self.pause_or_wait(None)?;
         }
+        self.pace.note_found();
+        self.value(&value)
     }
 
     /// Receives a message like [`recv`](Self::recv), but blocks for at most `timeout`.
@@ -147,14 +145,13 @@ impl<T: Element + Shareable> SpscReceiver<T> {
     /// # Ok(()) }
     /// ```
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T> {
-        let mut until = None;
-        loop {
-            if let Some(value) = self.receive_at_once()? {
-                return Ok(value);
-            }
+        let (mut value, mut until) = (MaybeUninit::uninit(), None);
+        while !self.receive_at_once(&mut value)? {
             let until = *until.get_or_insert_with(|| self.side.after(timeout));
             self.pause_or_wait(until)?;
         }
+        self.pace.note_found();
+        self.value(&value)
     }
 
     /// Receives as many messages as there are, at most as many as `into` has room for. Returns their number, which is 0 if
@@ -182,6 +179,8 @@ impl<T: Element + Shareable> SpscReceiver<T> {
 
     /// Receives at least one message and at most as many as `into` has room for, blocking the current thread while the
     /// channel is empty. Returns their number.
+    ///
+    /// For a long message, `recv_many(std::slice::from_mut(&mut message))` spares the copies of returning it by value.
     ///
     /// # Errors
     /// As for [`recv`](Self::recv).

@@ -126,6 +126,8 @@ impl<T: Element, W: Writable> Ring<'_, T, W> {
     #[inline(always)]
     pub(in crate::channel) fn messages(self, cursor: &mut Cursor, faults: &mut Faults) -> u64 {
         if cursor.own == cursor.other {
+            // Both lines come from the sender's cache. They are fetched at the same time.
+            self.slots.prefetch(cursor.own);
             let tail = self.control.load(TAIL, faults);
             if tail.wrapping_sub(cursor.own) > self.slots.count() {
                 return 0;
@@ -135,23 +137,24 @@ impl<T: Element, W: Writable> Ring<'_, T, W> {
         cursor.other.wrapping_sub(cursor.own)
     }
 
-    /// Receives a message. Returns `Some(None)` if the ring is empty, and `None` if an access has failed: the message is
-    /// still there then.
+    /// Receives a message. Returns `false` if the ring is empty, and `None` if an access has failed: the message is still
+    /// there then.
     #[inline(always)]
     pub(in crate::channel) fn try_receive(
         self,
         cursor: &mut Cursor,
+        into: &mut MaybeUninit<T>,
         faults: &mut Faults,
-    ) -> Option<Option<MaybeUninit<T>>> {
+    ) -> Option<bool> {
         if self.messages(cursor, faults) == 0 {
-            return faults.is_empty().then_some(None);
+            return faults.is_empty().then_some(false);
         }
-        let value = self.slots.load(cursor.own, faults);
+        self.slots.load(cursor.own, into, faults);
         if !faults.is_empty() {
             return None;
         }
         self.release(cursor, 1, faults);
-        Some(Some(value))
+        Some(true)
     }
 
     /// Releases messages that were copied.

@@ -14,6 +14,7 @@ use crate::testing::explorer::search::{caught, sound, walked};
 use crate::testing::explorer::sim::Sim;
 use crate::testing::explorer::state::{Carry, State};
 use crate::testing::explorer::{Fault, Lanes, Order, Program, Setup};
+use crate::view::checked;
 
 /// The offset of the words, and of the slots.
 const WORDS: u64 = 384;
@@ -146,11 +147,10 @@ fn receives<const COUNT: u64>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bo
     let mut kept = Kept::of(carry);
     let goes_on = with_ring(sim, COUNT, |ring| {
         let (faults, position) = (&mut Faults::default(), kept.cursor.own);
-        match ring.try_receive(&mut kept.cursor, faults) {
-            Some(Some(message)) => {
-                // SAFETY: any bytes are a number.
-                #[allow(unsafe_code, reason = "the bytes of a number, which were copied")]
-                let message = unsafe { message.assume_init() };
+        let mut message = std::mem::MaybeUninit::zeroed();
+        match ring.try_receive(&mut kept.cursor, &mut message, faults) {
+            Some(true) => {
+                let message: u64 = checked(message).expect("any bytes are a number");
                 sim.ghost(|_| match message == position.wrapping_add(1) {
                     true => Ok(()),
                     false => Err(format!("message {message} at position {position}")),
