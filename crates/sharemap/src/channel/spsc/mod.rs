@@ -330,6 +330,13 @@ impl<T: Element + Shareable> Spsc<T> {
     }
 }
 
+#[cfg(test)]
+impl<T> Spsc<T> {
+    pub(super) fn session(&self) -> &Session {
+        self.opening.session()
+    }
+}
+
 impl<T> Clone for Spsc<T> {
     fn clone(&self) -> Self {
         Self { opening: Arc::clone(&self.opening), ..*self }

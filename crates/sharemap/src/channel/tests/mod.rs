@@ -1,1 +1,2 @@
 mod explorer;
+mod positions;
