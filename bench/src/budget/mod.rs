@@ -6,8 +6,10 @@
 
 mod steps;
 
+use std::cell::RefCell;
 use std::hint::black_box;
 
+use sharemap::channel::Spsc;
 use sharemap::containers::HashMap;
 use sharemap::{Location, MappingMut, Mutex, Offset, RwLock, Segment, Shared};
 
@@ -40,6 +42,7 @@ const NAMED: Budget = Budget { name: "segment: named value", limit: 416 };
 const ATTACH: Budget = Budget { name: "segment: attach and detach 32 bytes", limit: 569 };
 const INSERT: Budget = Budget { name: "map: insert of a u64 that is present", limit: 330 };
 const REPLACE: Budget = Budget { name: "map: insert of a str that is present", limit: 1570 };
+const MESSAGE: Budget = Budget { name: "spsc: send and receive a u64", limit: 146 };
 
 /// Counts every operation. Fails if one takes more instructions than its limit.
 pub fn run() -> Result<(), Reason> {
@@ -97,6 +100,8 @@ fn operations() -> Result<Vec<(Budget, Operation)>, Reason> {
     let view = &*Box::leak(Box::new(map.view::<u64>().map_err(why)?));
     let block = &*Box::leak(Box::new(map.view_at::<u64>(0, 2048).map_err(why)?));
     let Maps { segment, place, words, texts, long } = &*Box::leak(Box::new(maps()?));
+    let channel = Spsc::<u64>::create_new(Location::anonymous(), 64).map_err(why)?;
+    let ends = RefCell::new((None, None));
     macro_rules! repeated {
         ($($operation:tt)*) => {
             Box::new(move |repeats| {
@@ -138,6 +143,19 @@ fn operations() -> Result<Vec<(Budget, Operation)>, Reason> {
         ),
         (INSERT, repeated! { black_box(words).insert(black_box(&1), black_box(&8)).unwrap(); }),
         (REPLACE, repeated! { black_box(long).insert(black_box(NAME), black_box(NAME)).unwrap(); }),
+        (
+            MESSAGE,
+            Box::new(move |repeats| {
+                // In the child, which a copy of its parent's ends would not serve.
+                let (sender, receiver) = &mut *ends.borrow_mut();
+                let sender = sender.get_or_insert_with(|| channel.sender().unwrap());
+                let receiver = receiver.get_or_insert_with(|| channel.receiver().unwrap());
+                for _ in 0..repeats {
+                    black_box(&mut *sender).send(black_box(&7)).unwrap();
+                    black_box(black_box(&mut *receiver).recv().unwrap());
+                }
+            }),
+        ),
         (
             FOLD,
             repeated! {
