@@ -71,7 +71,7 @@ impl<'a, T: Element> SpscLoan<'a, T> {
     /// Lends at most `count` slots. The sender has seen that there is room.
     pub(super) fn of(side: &'a mut Side<T>, count: usize) -> Result<Self> {
         let faults = &mut Faults::default();
-        let there = side::ring(&side.span).room(&mut side.cursor, faults);
+        let there = side::ring(&side.span).room(&mut side.cursor, 1, faults);
         let (lent, position, count) = Lent::of(side, count, there);
         let view = lent.span.view_mut(position, count)?;
         Ok(Self { view, lent })
@@ -121,7 +121,7 @@ impl<'a, T: Element> SpscBorrow<'a, T> {
     /// Lends at most `count` messages. The receiver has seen that there are some.
     pub(super) fn of(side: &'a mut Side<T>, count: usize) -> Result<Self> {
         let faults = &mut Faults::default();
-        let there = side::ring(&side.span).messages(&mut side.cursor, faults);
+        let there = side::ring(&side.span).messages(&mut side.cursor, 1, faults);
         let (lent, position, count) = Lent::of(side, count, there);
         let view = lent.span.view(position, count)?;
         Ok(Self { view, lent })
