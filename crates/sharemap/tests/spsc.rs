@@ -10,6 +10,8 @@ mod errors;
 #[cfg(unix)]
 #[path = "spsc/forks.rs"]
 mod forks;
+#[path = "spsc/hostile.rs"]
+mod hostile;
 #[path = "spsc/model.rs"]
 mod model;
 #[path = "segment/peer.rs"]
