@@ -1,7 +1,7 @@
 //! The layers of the library.
 
 /// The names of the layers, bottom first.
-pub const LAYERS: [&str; 11] = [
+pub const LAYERS: [&str; 12] = [
     "error",
     "layout",
     "sys",
@@ -13,4 +13,5 @@ pub const LAYERS: [&str; 11] = [
     "sync",
     "segment",
     "containers",
+    "channel",
 ];

@@ -1,6 +1,8 @@
 //! Provokes errors and checks that each is in the list of its function. Names the tests that
 //! provoke the other kinds.
 
+#[path = "channels.rs"]
+mod channels;
 #[path = "objects.rs"]
 mod objects;
 
@@ -246,6 +248,7 @@ fn what_functions_give_is_in_their_lists() {
     given.extend(of_shared_memory());
     given.extend(objects::of_locks(&dir));
     given.extend(objects::of_mutexes(&dir));
+    given.extend(channels::of_channels(&dir));
     let (mut wrong, kinds) = judge(&library, &given);
     for kind in &library.kinds {
         let elsewhere = IN_OTHER_TESTS.iter().find(|(other, _)| other == kind);
