@@ -2,6 +2,8 @@
 
 use std::process::Stdio;
 
+use sharemap::inspect::Inspection;
+
 use super::*;
 use crate::common::{TempDir, child, passes, role};
 use crate::told::{location, start, told};
@@ -153,6 +155,30 @@ fn a_descriptor_is_passed_to_another_process() {
     });
     let stats = channel.stats().unwrap();
     assert_eq!((stats.sent, stats.received, stats.receivers), (COUNT, COUNT, 0));
+}
+
+/// Inspection shows the processes and the lanes of ends, and changes nothing.
+#[test]
+fn a_channel_is_inspected() {
+    need_atomics!();
+    let name = Unique::new("inspected");
+    let channel = Spsc::<u64>::create_new(&name, 8).unwrap();
+    let (mut peer, mut receiver) = (start(&name.text), channel.receiver().unwrap());
+    assert_eq!(peer.ask("sender"), "()");
+    assert_eq!(peer.ask("send 1"), "()");
+    let inspection = Inspection::open(&name).unwrap();
+    let mut processes: Vec<u32> =
+        inspection.participants().unwrap().iter().map(|one| one.process).collect();
+    processes.sort_unstable();
+    let mut expected = [std::process::id(), peer.id()];
+    expected.sort_unstable();
+    assert_eq!(processes, expected);
+    assert_eq!(inspection.lanes().unwrap(), 2);
+    assert!(inspection.locks().unwrap().is_empty(), "ends are no locks");
+    assert_eq!(receiver.recv().unwrap(), 1);
+    peer.kill();
+    fails(ErrorKind::Closed, receiver.recv());
+    assert_eq!(inspection.participants().unwrap().len(), 1);
 }
 
 /// One process creates the channel, the second sends, and the third receives.

@@ -292,7 +292,8 @@ impl Inspection {
 
     /// Returns the locks that threads hold or wait for, in the order of their offsets.
     ///
-    /// The locks of a [`Segment`](crate::Segment), which a thread holds for one change only, are not among them.
+    /// The locks of a [`Segment`](crate::Segment), which a thread holds for one change only, are not among them. The ends
+    /// of a [channel](crate::channel) are no locks.
     ///
     /// # Errors
     /// - `Malformed` - a lane, an announcement or a lock's word is damaged.
@@ -322,12 +323,12 @@ impl Inspection {
         // A misbehaving peer can announce a different lock in each slot. A map keeps the time of each
         // step independent of the number of locks found so far.
         let mut found: BTreeMap<(u64, LockKind), Found> = BTreeMap::new();
-        // In a segment, a slot of each thread is kept for its changes.
-        let has_kept = self.look.facts().is_some_and(|facts| facts.kind != KIND);
+        // In a segment, a slot of each thread is kept for its changes. In a channel, each end announces its role.
+        let has_others = self.look.facts().is_some_and(|facts| facts.kind != KIND);
         for lane in self.look.lanes()? {
             let process = self.look.process_of(lane.participant)?;
             for &(slot, what) in &lane.announced {
-                if has_kept && what & peer::KIND_MASK == peer::KEPT {
+                if has_others && matches!(what & peer::KIND_MASK, peer::KEPT | peer::END) {
                     continue;
                 }
                 let (at, Some(part)) = announcement::parse(what) else {
