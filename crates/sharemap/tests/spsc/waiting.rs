@@ -9,6 +9,9 @@ const LONG: Duration = Duration::from_secs(3600);
 /// The permitted delay on a busy machine.
 const LATE: Duration = Duration::from_secs(5);
 
+type ReceiveCall = fn(&mut SpscReceiver<u64>) -> Result<u64>;
+type SendCall = fn(&mut SpscSender<u64>) -> Result<()>;
+
 /// Waits until a receiver sleeps that had not slept before.
 fn until_a_receiver_sleeps(channel: &Spsc<u64>, before: u64) {
     until("a receiver that sleeps", || channel.stats().unwrap().receive_waits > before);
@@ -22,7 +25,7 @@ fn until_a_sender_sleeps(channel: &Spsc<u64>, before: u64) {
 #[test]
 fn receiving_blocks_until_a_message_is_sent() {
     need_atomics!();
-    let calls: [fn(&mut SpscReceiver<u64>) -> Result<u64>; 5] = [
+    let calls: [ReceiveCall; 5] = [
         |receiver| receiver.recv(),
         |receiver| receiver.recv_timeout(LONG),
         |receiver| {
@@ -55,7 +58,7 @@ fn receiving_blocks_until_a_message_is_sent() {
 #[test]
 fn sending_blocks_until_there_is_room() {
     need_atomics!();
-    let calls: [fn(&mut SpscSender<u64>) -> Result<()>; 4] = [
+    let calls: [SendCall; 4] = [
         |sender| sender.send(&7),
         |sender| sender.send_timeout(&7, LONG),
         |sender| sender.send_many(&[7]),

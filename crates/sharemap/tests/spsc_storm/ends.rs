@@ -37,7 +37,7 @@ struct End {
 /// Runs `work` with what the argument of a child role names. It ends by a kill only.
 fn run(test: &str, work: fn(&mut End)) {
     let Some(argument) = role(test) else { return };
-    let (name, ledger) = argument.to_str().unwrap().split_once(' ').unwrap();
+    let (name, ledger) = argument.to_str().unwrap().rsplit_once(' ').unwrap();
     let (ledger, channel) = (Ledger::open(ledger), Spsc::open(location(name)).unwrap());
     let random = Random::new(1000 + u64::from(std::process::id()));
     let mut end = End { channel, ledger, random };

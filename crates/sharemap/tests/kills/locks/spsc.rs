@@ -65,6 +65,14 @@ pub const OPERATIONS: &[Operation] = &[
         mark();
         receives(&mut open(path).receiver().unwrap());
     }),
+    CHANNEL.beside("claim the sender beside a receiver", has_the_receiver, |path| {
+        mark();
+        sends(&mut open(path).sender().unwrap());
+    }),
+    CHANNEL.beside("claim the receiver beside a sender", has_the_sender, |path| {
+        mark();
+        receives(&mut open(path).receiver().unwrap());
+    }),
     CHANNEL.after(is_empty).beside("send while the receiver waits", waits_for_a_message, send),
     CHANNEL.after(is_full).beside("receive while the sender waits", waits_for_room, receive),
     CHANNEL.after(is_full).beside("release while the sender waits", waits_for_room, release),
@@ -275,6 +283,28 @@ fn wait(path: &Path) {
     mark();
     assert_eq!(receiver.recv_timeout(long()).unwrap(), message(FIRST));
     mark();
+}
+
+/// Receives what there is, once the process that is killed has claimed the other end, or has died.
+fn has_the_receiver(path: &Path) {
+    let channel = open(path);
+    let mut receiver = channel.receiver().unwrap();
+    mark();
+    for (position, found) in (0..).zip(receiver.iter()) {
+        assert_eq!(found.unwrap(), message(position));
+    }
+    drop((receiver, channel));
+    survive(path);
+}
+
+/// Sends one more, once the process that is killed has claimed the other end, or has died.
+fn has_the_sender(path: &Path) {
+    let channel = open(path);
+    let mut sender = channel.sender().unwrap();
+    mark();
+    sends(&mut sender);
+    drop((sender, channel));
+    survive(path);
 }
 
 /// Waits for a message of the process that is killed. The message comes, or the channel is closed.
