@@ -7,7 +7,7 @@
 //! also make progress when the operation is really killed. Planted mistakes (`kills/plant.rs`), stores
 //! that are dropped or reordered, must all be found.
 //!
-//! Each lock has a file in `kills/locks`, with a line for each operation. The short form continues from
+//! Each lock and channel has a file in `kills/locks`, with a line for each operation. The short form continues from
 //! the states that the fewest kills lead to. The long form continues from all, up to a few thousand per
 //! operation, and takes about ten minutes:
 //!
@@ -152,7 +152,7 @@ macro_rules! locks {
     )* };
 }
 
-locks!(barrier, condvar, event, mutex, once, permits, rwlock, signal, slices);
+locks!(barrier, condvar, event, mutex, once, permits, rwlock, signal, slices, spsc);
 
 /// A forked child that is killed while it locks does not impede its parent.
 #[test]

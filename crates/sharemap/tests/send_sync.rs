@@ -3,6 +3,9 @@
 use std::fmt::Debug;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
+use sharemap::channel::{
+    ChannelStats, Spsc, SpscBorrow, SpscIter, SpscLoan, SpscReceiver, SpscSender,
+};
 use sharemap::{
     Advice, AnonymousMapping, Atomic, Barrier, Block, Blocks, CacheStatus, Condvar,
     CountingSemaphore, Error, ErrorKind, Event, FileContents, FileContentsOptions, GuardedSlice,
@@ -52,6 +55,15 @@ fn public_types_are_send_and_sync() {
         Shared<[RwLock<u16>; 3]>,
         Shared<(RwLock<[i8]>, Semaphore, CountingSemaphore, Barrier, Event, Once)>,
     );
+    all!(
+        Spsc<bool>,
+        SpscSender<u64>,
+        SpscReceiver<[u8; 3]>,
+        SpscLoan<'static, u64>,
+        SpscBorrow<'static, bool>,
+        SpscIter<'static, f32>,
+    );
+    copied::<ChannelStats>();
     copied::<Advice>();
     copied::<HugePages>();
     copied::<PageState>();
@@ -72,6 +84,9 @@ fn owners_have_no_lifetime() {
     outlives_all::<OwnedViewMut<u8>>();
     outlives_all::<SlidingWindow>();
     outlives_all::<FileContents>();
+    outlives_all::<Spsc<u8>>();
+    outlives_all::<SpscSender<u8>>();
+    outlives_all::<SpscReceiver<u8>>();
     outlives_all::<Error>();
 }
 

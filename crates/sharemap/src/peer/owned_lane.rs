@@ -54,9 +54,15 @@ impl OwnedLane {
         self.session().is_owned_lane(self.announced.lane, self.owner)
     }
 
+    /// Fails with `Unsupported` in a child that has the handle from a fork.
+    #[inline(always)]
+    pub(crate) fn require_own(&self, operation: &'static str) -> Result<()> {
+        if self.is_own() { Ok(()) } else { Err(self.forked(operation)) }
+    }
+
     /// Returns the error of an operation on a handle that a fork has copied.
     #[cold]
-    pub(crate) fn forked(&self, operation: &'static str) -> Error {
+    fn forked(&self, operation: &'static str) -> Error {
         Error::new(ErrorKind::Unsupported, operation).with_path(self.session().path()).inside().with_detail(
             "the handle belongs to the process that this one was forked from; create one in this process",
         )

@@ -154,7 +154,9 @@ impl List {
                 // bracket.
                 let name = function.rsplit("::").next().unwrap();
                 list.references.push((String::new(), name.into()));
-            } else if target.starts_with("Error::") || last.starts_with(char::is_uppercase) {
+            } else if target.trim_start_matches("crate::").starts_with("Error::")
+                || last.starts_with(char::is_uppercase)
+            {
                 // Methods of the error, and types, are no references.
             } else if let [.., owner, name] = parts[..] {
                 list.references.push((owner.into(), name.into()));

@@ -71,7 +71,7 @@ impl<'a, T: Element> SpscLoan<'a, T> {
     /// Lends at most `count` slots. The sender has seen that there is room.
     pub(super) fn of(side: &'a mut Side<T>, count: usize) -> Result<Self> {
         let faults = &mut Faults::default();
-        let there = side::ring(&side.span).room(&mut side.cursor, faults);
+        let there = side::ring(&side.span).room(&mut side.cursor, 1, faults);
         let (lent, position, count) = Lent::of(side, count, there);
         let view = lent.span.view_mut(position, count)?;
         Ok(Self { view, lent })
@@ -80,6 +80,7 @@ impl<'a, T: Element> SpscLoan<'a, T> {
     /// Sends the messages in all slots.
     ///
     /// # Errors
+    /// - `Unsupported` - this process was forked from the one that has the sender.
     /// - `Fault` - the memory could not be accessed. The messages may have been sent.
     ///
     /// # Examples
@@ -109,6 +110,7 @@ impl<'a, T: Element> SpscLoan<'a, T> {
     /// # Ok(()) }
     /// ```
     pub fn publish_first(self, count: usize) -> Result<()> {
+        self.lent.role.lane.require_own(self.lent.operation)?;
         let (count, faults) = (count.min(self.view.len()), &mut Faults::default());
         side::ring(self.lent.span).publish(self.lent.cursor, count as u64, faults);
         self.lent.finish(MESSAGES, faults)
@@ -119,7 +121,7 @@ impl<'a, T: Element> SpscBorrow<'a, T> {
     /// Lends at most `count` messages. The receiver has seen that there are some.
     pub(super) fn of(side: &'a mut Side<T>, count: usize) -> Result<Self> {
         let faults = &mut Faults::default();
-        let there = side::ring(&side.span).messages(&mut side.cursor, faults);
+        let there = side::ring(&side.span).messages(&mut side.cursor, 1, faults);
         let (lent, position, count) = Lent::of(side, count, there);
         let view = lent.span.view(position, count)?;
         Ok(Self { view, lent })
@@ -128,6 +130,7 @@ impl<'a, T: Element> SpscBorrow<'a, T> {
     /// Releases all messages: the sender may use their slots again.
     ///
     /// # Errors
+    /// - `Unsupported` - this process was forked from the one that has the receiver.
     /// - `Fault` - the memory could not be accessed. The messages may have been released.
     ///
     /// # Examples
@@ -156,6 +159,7 @@ impl<'a, T: Element> SpscBorrow<'a, T> {
     /// # Ok(()) }
     /// ```
     pub fn release_first(self, count: usize) -> Result<()> {
+        self.lent.role.lane.require_own(self.lent.operation)?;
         let (count, faults) = (count.min(self.view.len()), &mut Faults::default());
         side::ring(self.lent.span).release(self.lent.cursor, count as u64, faults);
         self.lent.finish(ROOM, faults)

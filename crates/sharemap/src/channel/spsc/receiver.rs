@@ -322,7 +322,7 @@ impl<T: Element + Shareable> SpscReceiver<T> {
         }
         let Side { span, cursor, .. } = &mut self.side;
         let faults = &mut Faults::default();
-        let there = side::ring(span).messages(cursor, faults);
+        let there = side::ring(span).messages(cursor, wanted as u64, faults);
         if faults.is_empty() { Ok(there) } else { Err(self.side.fault(faults)) }
     }
 
@@ -332,9 +332,9 @@ impl<T: Element + Shareable> SpscReceiver<T> {
     fn pause_or_wait(&mut self, until: Option<Duration>) -> Result<()> {
         let Self { side: Side { span, cursor, .. }, pace } = self;
         // Faults end the pauses, and the next look reports them.
-        match pace.pause(|| side::ring(span).messages(cursor, &mut Faults::default()) > 0) {
+        match pace.pause(|| side::ring(span).messages(cursor, 1, &mut Faults::default()) > 0) {
             true => Ok(()),
-            false => self.side.wait(until, |ring, cursor, faults| ring.messages(cursor, faults)),
+            false => self.side.wait(until, |ring, cursor, faults| ring.messages(cursor, 1, faults)),
         }
     }
 

@@ -5,15 +5,16 @@
 //! the next message; the receiver's position, the head, is that of the oldest message that is not released. Each is stored
 //! by its own side only, and each side remembers what it saw last of the other's.
 //!
-//! To send: if the ring is full by what is remembered, load the head. Fill the slot, then store the tail. To receive: if
-//! the ring is empty by what is remembered, load the tail. Copy the slot, then store the head.
+//! To send: if there is no room by what is remembered, or less than is wanted, load the head. Fill the slots, then store
+//! the tail. To receive: if there are fewer messages by what is remembered than are wanted, load the tail. Copy the slots,
+//! then store the head.
 //!
 //! Both stores are release stores, and both loads acquire loads: the receiver that sees a tail sees the messages before
 //! it, and the sender that sees a head overwrites only what has been copied. Each change is one store, so that a death at
 //! any moment leaves nothing to repair: a message counts as sent, or as released, or does not.
 //!
-//! A misbehaving peer can store any position. Positions that are further apart than the ring is long count as a full ring
-//! for the sender and an empty one for the receiver, so that both wait, until their deadlines.
+//! A misbehaving peer can store any position. Those that are further apart than the ring is long are ignored, so that the
+//! sender finds the ring full in the end and the receiver finds it empty, and both wait, until their deadlines.
 
 use std::mem::MaybeUninit;
 
@@ -77,17 +78,21 @@ impl<T, R: Readable> Clone for Ring<'_, T, R> {
 impl<T, R: Readable> Copy for Ring<'_, T, R> {}
 
 impl<T: Element, W: Writable> Ring<'_, T, W> {
-    /// Returns the number of free slots that the sender may fill. Loads the head if there is none by what the sender saw
-    /// last. After a failure, the number is arbitrary.
+    /// Returns the number of free slots that the sender may fill. Loads the head if there are fewer than `wanted` by what
+    /// the sender saw last. After a failure, the number is arbitrary.
     #[inline(always)]
-    pub(in crate::channel) fn room(self, cursor: &mut Cursor, faults: &mut Faults) -> u64 {
+    pub(in crate::channel) fn room(
+        self,
+        cursor: &mut Cursor,
+        wanted: u64,
+        faults: &mut Faults,
+    ) -> u64 {
         let capacity = self.slots.count();
-        if cursor.own.wrapping_sub(cursor.other) >= capacity {
+        if capacity - cursor.own.wrapping_sub(cursor.other) < wanted {
             let head = self.control.load(HEAD, faults);
-            if cursor.own.wrapping_sub(head) > capacity {
-                return 0;
+            if cursor.own.wrapping_sub(head) <= capacity {
+                cursor.other = head;
             }
-            cursor.other = head;
         }
         capacity - cursor.own.wrapping_sub(cursor.other)
     }
@@ -100,7 +105,7 @@ impl<T: Element, W: Writable> Ring<'_, T, W> {
         value: &T,
         faults: &mut Faults,
     ) -> Option<bool> {
-        if self.room(cursor, faults) == 0 {
+        if self.room(cursor, 1, faults) == 0 {
             return faults.is_empty().then_some(false);
         }
         // The lines of the slots lie in the receiver's cache. A store that waits for its line holds up all later ones.
@@ -121,18 +126,22 @@ impl<T: Element, W: Writable> Ring<'_, T, W> {
         self.control.store(TAIL, cursor.own, faults);
     }
 
-    /// Returns the number of messages that the receiver may copy. Loads the tail if there is none by what the receiver
-    /// saw last. After a failure, the number is arbitrary.
+    /// Returns the number of messages that the receiver may copy. Loads the tail if there are fewer than `wanted` by what
+    /// the receiver saw last. After a failure, the number is arbitrary.
     #[inline(always)]
-    pub(in crate::channel) fn messages(self, cursor: &mut Cursor, faults: &mut Faults) -> u64 {
-        if cursor.own == cursor.other {
+    pub(in crate::channel) fn messages(
+        self,
+        cursor: &mut Cursor,
+        wanted: u64,
+        faults: &mut Faults,
+    ) -> u64 {
+        if cursor.other.wrapping_sub(cursor.own) < wanted {
             // Both lines come from the sender's cache. They are fetched at the same time.
             self.slots.prefetch(cursor.own);
             let tail = self.control.load(TAIL, faults);
-            if tail.wrapping_sub(cursor.own) > self.slots.count() {
-                return 0;
+            if tail.wrapping_sub(cursor.own) <= self.slots.count() {
+                cursor.other = tail;
             }
-            cursor.other = tail;
         }
         cursor.other.wrapping_sub(cursor.own)
     }
@@ -146,7 +155,7 @@ impl<T: Element, W: Writable> Ring<'_, T, W> {
         into: &mut MaybeUninit<T>,
         faults: &mut Faults,
     ) -> Option<bool> {
-        if self.messages(cursor, faults) == 0 {
+        if self.messages(cursor, 1, faults) == 0 {
             return faults.is_empty().then_some(false);
         }
         self.slots.load(cursor.own, into, faults);
@@ -172,8 +181,8 @@ impl<T: Element, W: Writable> Ring<'_, T, W> {
         values: &[T],
         faults: &mut Faults,
     ) -> Option<usize> {
-        let room = usize::try_from(self.room(cursor, faults)).unwrap_or(usize::MAX);
-        let values = &values[..values.len().min(room)];
+        let room = self.room(cursor, values.len() as u64, faults);
+        let values = &values[..values.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
         let count = match faults.is_empty() {
             true => self.slots.store_run(cursor.own, values, faults),
             false => return None,
@@ -198,8 +207,8 @@ impl<T: Element, W: Writable> Ring<'_, T, W> {
     where
         T: Pod,
     {
-        let there = usize::try_from(self.messages(cursor, faults)).unwrap_or(usize::MAX);
-        let most = into.len().min(there);
+        let there = self.messages(cursor, into.len() as u64, faults);
+        let most = into.len().min(usize::try_from(there).unwrap_or(usize::MAX));
         let count = match faults.is_empty() {
             true => self.slots.load_run(cursor.own, &mut into[..most], faults),
             false => return None,

@@ -269,7 +269,7 @@ impl<T: Element + Shareable> SpscSender<T> {
         }
         let Side { span, cursor, .. } = &mut self.side;
         let faults = &mut Faults::default();
-        let room = side::ring(span).room(cursor, faults);
+        let room = side::ring(span).room(cursor, wanted as u64, faults);
         if faults.is_empty() { Ok(room) } else { Err(self.side.fault(faults)) }
     }
 
@@ -278,7 +278,7 @@ impl<T: Element + Shareable> SpscSender<T> {
     #[inline(never)]
     fn wait(&mut self, until: Option<Duration>) -> Result<()> {
         pace::pause_long();
-        self.side.wait(until, |ring, cursor, faults| ring.room(cursor, faults))
+        self.side.wait(until, |ring, cursor, faults| ring.room(cursor, 1, faults))
     }
 
     /// Returns `true` if the receiver was dropped, so that messages may stay where they are. If the receiver died, the

@@ -100,10 +100,7 @@ impl<T: Element> Side<T> {
     /// Fails in a child that has this side from a fork.
     #[inline(always)]
     pub(super) fn require_own(&self) -> Result<()> {
-        match self.role.lane.is_own() {
-            true => Ok(()),
-            false => Err(self.role.lane.forked(self.wait.operation)),
-        }
+        self.role.lane.require_own(self.wait.operation)
     }
 
     /// Returns the moment that a wait ends; `None` if it cannot be expressed.

@@ -56,7 +56,7 @@ fn impossible_positions_count_as_full_and_as_empty() {
     let (mut sender, mut receiver) = (channel.sender().unwrap(), channel.receiver().unwrap());
     let brief = Duration::from_millis(1);
     for distance in [5, 1 << 40, 1 << 63, u64::MAX] {
-        set(&channel, TAIL, 10 + distance);
+        set(&channel, TAIL, 10_u64.wrapping_add(distance));
         assert_eq!(receiver.try_recv().unwrap(), None);
         assert_eq!(receiver.recv_timeout(brief).unwrap_err().kind(), ErrorKind::Timeout);
         let mut into = [0; 8];

@@ -302,7 +302,8 @@ impl Inspection {
 
     /// Returns the locks that threads hold or wait for, in the order of their offsets.
     ///
-    /// The locks of a [`Segment`](crate::Segment), which a thread holds for one change only, are not among them.
+    /// The locks of a [`Segment`](crate::Segment), which a thread holds for one change only, are not among them. The ends
+    /// of a [channel](crate::channel) are no locks.
     ///
     /// # Errors
     /// - `Malformed` - a lane, an announcement or a lock's word is damaged.
@@ -332,7 +333,7 @@ impl Inspection {
         // A misbehaving peer can announce a different lock in each slot. A map keeps the time of each
         // step independent of the number of locks found so far.
         let mut found: BTreeMap<(u64, LockKind), Found> = BTreeMap::new();
-        // In a segment, a slot of each thread is kept for its changes. In a channel, the lanes of ends announce their roles.
+        // In a segment, a slot of each thread is kept for its changes. In a channel, each end announces its role.
         let has_others = self.look.facts().is_some_and(|facts| facts.kind != KIND);
         for lane in self.look.lanes()? {
             let process = self.look.process_of(lane.participant)?;

@@ -1,4 +1,4 @@
-//! The locks, each in an object of its own: their operations, alone and beside a living process;
+//! The locks and channels, each in an object of its own: their operations, alone and beside a living process;
 //! what a survivor must find; and mistakes that must be found.
 
 pub mod barrier;
@@ -11,6 +11,7 @@ pub mod permits;
 pub mod rwlock;
 pub mod signal;
 pub mod slices;
+pub mod spsc;
 
 use std::cell::Cell;
 use std::path::Path;

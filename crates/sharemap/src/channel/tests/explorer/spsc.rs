@@ -127,7 +127,7 @@ fn sends<const COUNT: u64, const UNTIL: u64>(sim: &Sim<'_>, step: u32, carry: &m
                 return true;
             }
             let side = wait::sender(WORDS);
-            waits(sim, side, &mut kept.cursor, |cursor, faults| ring.room(cursor, faults))
+            waits(sim, side, &mut kept.cursor, |cursor, faults| ring.room(cursor, 1, faults))
         });
     kept.keep(carry);
     if !goes_on {
@@ -162,7 +162,9 @@ fn receives<const COUNT: u64>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bo
             }
             _ => {
                 let side = wait::receiver(WORDS);
-                waits(sim, side, &mut kept.cursor, |cursor, faults| ring.messages(cursor, faults))
+                waits(sim, side, &mut kept.cursor, |cursor, faults| {
+                    ring.messages(cursor, 1, faults)
+                })
             }
         }
     });
