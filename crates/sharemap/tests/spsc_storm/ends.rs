@@ -121,6 +121,13 @@ pub fn check_received(ledger: &Ledger, received: u64, taking: Taking) {
 }
 
 impl End {
+    /// Lets other processes run in the middle of what this one does, now and then, so that kills come there.
+    fn linger(&mut self) {
+        if self.random.one_in(8) {
+            thread::yield_now();
+        }
+    }
+
     /// Sends until it drops its end.
     fn send(&mut self) {
         let mut sender = claim(|| self.channel.sender());
@@ -134,6 +141,7 @@ impl End {
                 (next..next + 1 + self.random.below(MOST)).map(message).collect();
             self.ledger.set(Word::Begun, next + values.len() as u64);
             let sent = self.send_some(&mut sender, &values);
+            self.linger();
             next += count_of(sent).unwrap_or(0);
             self.ledger.set(Word::Published, next);
         }
@@ -155,6 +163,7 @@ impl End {
                 let loan = sender.reserve(values.len())?;
                 let count = loan.len();
                 loan.write_at(0, &values[..count])?;
+                self.linger();
                 if self.random.one_in(4) {
                     return Ok(0);
                 }
@@ -199,6 +208,7 @@ impl End {
             );
             self.ledger.set(Word::Recorded, recorded.max(position + 1));
         }
+        self.linger();
         let part = match self.random.below(4) {
             // The receiver gets them again.
             0 => return Ok(0),
@@ -206,6 +216,7 @@ impl End {
             _ => borrow.len() as u64,
         };
         borrow.release_first(part as usize)?;
+        self.linger();
         self.ledger.set(Word::Released, next + part);
         Ok(part)
     }
@@ -229,6 +240,7 @@ impl End {
             assert_eq!(*found, message(position), "at {position}");
         }
         assert_eq!(self.ledger.get(Word::Recorded), next, "after what was recorded");
+        self.linger();
         self.ledger.set(Word::Recorded, next + count as u64);
         Ok(count as u64)
     }
