@@ -208,8 +208,8 @@ fn borrowed_messages_come_until_they_are_released() {
     let _unlinked = UnlinkOnDrop::new(&name);
     let storm = storm(&name, Taking::Borrowed, kills());
     println!("{storm:?}");
-    // The long form has enough kills for some to come between the record and the release.
-    assert!(storm.again > 0 || storm.kills < 1000, "{storm:?}");
+    // Emulators make too few kills for some to come between the record and the release.
+    assert!(storm.again > 0 || storm.kills < 100, "{storm:?}");
 }
 
 #[test]
