@@ -130,10 +130,11 @@ impl Slots {
     fn take_range(&self, slots: &Range<u64>, mode: SlotMode) -> Result<Option<LivenessLock>> {
         // A query of another process holds the slot for a moment.
         const ROUNDS: usize = 4;
-        let file = self.fresh()?;
+        let (file, is_fresh) = self.handle()?;
         for _ in 0..ROUNDS {
             if lock(&file, slots, mode)? {
-                return Ok(Some(LivenessLock(ManuallyDrop::new(file))));
+                let held = (!is_fresh).then(|| slots.clone());
+                return Ok(Some(LivenessLock { file: ManuallyDrop::new(file), held }));
             }
             std::thread::yield_now();
         }
@@ -153,7 +154,7 @@ impl Slots {
     ///
     /// Queries like [`is_free`](Self::is_free), and halves the range until one slot is left.
     pub(crate) fn held_among(&self, slots: &Range<u64>) -> Result<Option<Range<u64>>> {
-        let file = self.fresh()?;
+        let (file, _) = self.handle()?;
         if are_free(&file, slots)? {
             return Ok(None);
         }
@@ -168,7 +169,21 @@ impl Slots {
         Ok(Some(held))
     }
 
-    /// Opens a new handle, whose locks conflict with those of every other handle.
+    /// Returns a handle whose locks conflict with those of every other one, and `true` if it is a new one.
+    ///
+    /// A file that was unlinked cannot be opened again. The handle is then a duplicate of the one by which the object was
+    /// opened, which has no locks of its own; closing it does not release what was locked by it.
+    fn handle(&self) -> Result<(File, bool)> {
+        match self.fresh() {
+            Ok(file) => Ok((file, true)),
+            Err(error) => match super::file::duplicate(&self.file) {
+                Ok(file) => Ok((file, false)),
+                Err(_) => Err(error),
+            },
+        }
+    }
+
+    /// Opens a new handle.
     fn fresh(&self) -> Result<File> {
         const SHARE: u32 = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
         for access in [GENERIC_READ | GENERIC_WRITE, GENERIC_READ] {
@@ -276,11 +291,16 @@ fn place(slot: u64) -> OVERLAPPED {
 fn are_free(file: &File, slots: &Range<u64>) -> Result<bool> {
     let free = lock(file, slots, SlotMode::Alone)?;
     if free {
-        let (mut place, (low, high)) = (place(slots.start), count(slots));
-        // SAFETY: the handle is open, and the range was locked above.
-        unsafe { UnlockFileEx(file.as_raw_handle(), 0, low, high, &mut place) };
+        unlock(file, slots);
     }
     Ok(free)
+}
+
+/// Unlocks slots that were locked together.
+fn unlock(file: &File, slots: &Range<u64>) {
+    let (mut place, (low, high)) = (place(slots.start), count(slots));
+    // SAFETY: the handle is open.
+    unsafe { UnlockFileEx(file.as_raw_handle(), 0, low, high, &mut place) };
 }
 
 /// Returns the low and the high half of the number of slots.
@@ -310,13 +330,18 @@ fn lock(file: &File, slots: &Range<u64>, mode: SlotMode) -> Result<bool> {
 
 /// A liveness lock on one or more slots. Dropping the value closes its handle, which releases the lock.
 #[derive(Debug)]
-pub(crate) struct LivenessLock(ManuallyDrop<File>);
+pub(crate) struct LivenessLock {
+    file: ManuallyDrop<File>,
+    /// The slots to unlock, if closing the handle does not release them. The number of a handle does not keep them: such
+    /// a lock is held until the object is closed.
+    held: Option<Range<u64>>,
+}
 
 impl LivenessLock {
     /// Returns the handle as a number, and keeps the lock.
     pub(crate) fn into_raw(mut self) -> usize {
         // SAFETY: `self` is forgotten below, so the file is taken once.
-        let file = unsafe { ManuallyDrop::take(&mut self.0) };
+        let file = unsafe { ManuallyDrop::take(&mut self.file) };
         std::mem::forget(self);
         file.into_raw_handle() as usize
     }
@@ -327,13 +352,17 @@ impl LivenessLock {
     /// `raw` must come from [`into_raw`](Self::into_raw) in this process, and may be passed only once.
     pub(crate) unsafe fn from_raw(raw: usize) -> Self {
         // SAFETY: `into_raw` left the handle to the caller.
-        Self(ManuallyDrop::new(unsafe { File::from_raw_handle(raw as RawHandle) }))
+        let file = ManuallyDrop::new(unsafe { File::from_raw_handle(raw as RawHandle) });
+        Self { file, held: None }
     }
 }
 
 impl Drop for LivenessLock {
     fn drop(&mut self) {
+        if let Some(slots) = self.held.take() {
+            unlock(&self.file, &slots);
+        }
         // SAFETY: dropped once, here.
-        unsafe { ManuallyDrop::drop(&mut self.0) };
+        unsafe { ManuallyDrop::drop(&mut self.file) };
     }
 }
