@@ -135,7 +135,7 @@ fn mebibyte(setup: &Setup) -> Result<Vec<Row>, Reason> {
             let mut sender = slots.sender()?;
             Ok(sends::<Mebibyte>(move |message| {
                 let slot = sender.reserve(1).map_err(why)?;
-                slot.cast::<u64>().and_then(|words| words.write_at(0, message)).map_err(why)?;
+                slot.view().cast::<u64>().and_then(|words| words.write_at(0, message)).map_err(why)?;
                 slot.publish().map_err(why)
             }))
         };
@@ -143,7 +143,7 @@ fn mebibyte(setup: &Setup) -> Result<Vec<Row>, Reason> {
             let mut receiver = slots.receiver()?;
             Ok(receives::<Mebibyte>(move |message| {
                 let slot = receiver.borrow(1).map_err(why)?;
-                let words = slot.cast::<u64>().map_err(why)?;
+                let words = slot.view().cast::<u64>().map_err(why)?;
                 message[0] = words.get(0).map_err(why)?;
                 slot.release().map_err(why)
             }))

@@ -33,7 +33,13 @@ impl Inspection {
             return Ok(None);
         };
         let (memory, at) = (self.memory(), object::words_at(header));
-        // Of the length that the header has, which the file may not have any more.
-        spsc::stats(at, memory.load(at + ring::CAPACITY)?, |at| memory.load(at)).map(Some)
+        let capacity: u64 = memory.load(at + ring::CAPACITY)?;
+        // The type is not known, and no message is shorter than a byte.
+        let end = at.checked_add(ring::CONTROL).and_then(|slots| slots.checked_add(capacity));
+        let payload_end = header.payload_at.saturating_add(header.payload);
+        if !capacity.is_power_of_two() || end.is_none_or(|end| end > payload_end) {
+            return Err(object::impossible_capacity(capacity).with_path(memory.path()));
+        }
+        spsc::stats(at, capacity, |at| memory.load(at)).map(Some)
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! A channel is an object of its own, with a name, a file, or a descriptor that is passed on (see
 //! [`Location`](crate::Location)). It outlives the processes that use it, and so do the messages in it. Sending and
-//! receiving are a few loads and stores; only a side that has to wait for the other makes a system call.
+//! receiving are a few loads and stores; only a side that has to wait for the other makes a system call, and the side that
+//! wakes it.
 //!
 //! # Ends
 //!
@@ -29,7 +30,8 @@
 //! | all other ends were dropped | [`Closed`](crate::ErrorKind::Closed) | `Closed`, once the channel is full |
 //! | the last other end died | `Closed` | blocks when the channel is full, until the next receiver |
 //!
-//! A new end opens the channel again.
+//! A new end opens the channel again. An end that is not dropped when its process ends, by `exit` for instance, counts as
+//! one that died.
 
 mod inspect;
 mod object;

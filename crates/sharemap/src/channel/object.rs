@@ -221,3 +221,11 @@ pub(super) fn ring_of(capacity: usize, size: usize) -> Result<(u64, u64)> {
             .with_detail(format!("so many messages of {size} bytes are more than any object has"))),
     }
 }
+
+/// Returns the error for a channel that says of itself that it has so many slots.
+#[cold]
+pub(super) fn impossible_capacity(capacity: u64) -> Error {
+    Error::new(ErrorKind::Malformed, "open").with_length(capacity).with_detail(
+        "its number of slots is no power of two, or they do not fit into it; create it again",
+    )
+}

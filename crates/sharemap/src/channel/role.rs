@@ -16,7 +16,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::peer::{BRIEFLY, END, Liveness, Machine, Opening, OwnedLane, Polling};
+use crate::peer::{BRIEFLY, END, Liveness, Machine, Opening, OwnedLane, Polling, Session};
 use crate::sync::core::gate::{self, Wake};
 
 /// The number of the owner's lane plus one; 0: no owner.
@@ -65,6 +65,13 @@ impl Role {
     /// Loads the word.
     pub(super) fn load<M: Machine>(self, machine: &M) -> Result<RoleWord> {
         machine.load_64(self.at).map(RoleWord)
+    }
+
+    /// Returns `true` if a living participant has the role. Recovers a dead one.
+    fn is_taken<M: Machine>(self, machine: &M) -> Result<bool> {
+        let Some(owner) = self.load(machine)?.owner() else { return Ok(false) };
+        machine.probe_liveness(owner)?;
+        Ok(self.load(machine)?.owner().is_some())
     }
 
     /// Claims the role for a lane that announces it. Returns the word before; `None` if a living participant has the
@@ -130,11 +137,16 @@ impl OwnedRole {
         role: Role,
         operation: &'static str,
     ) -> Result<(Self, RoleWord)> {
-        let lane = OwnedLane::claim(opening, role.at | END)?;
+        let session: &Session = opening;
+        session.require_writable(operation)?;
         let mut polling = Polling::new(BRIEFLY);
         loop {
-            if let Some(before) = role.claim(&lane, lane.lane())? {
-                return Ok((Self { role, lane }, before));
+            // Before a lane is claimed, of which there may be none for an end that is taken anyway.
+            if !role.is_taken(session)? {
+                let lane = OwnedLane::claim(opening, role.at | END)?;
+                if let Some(before) = role.claim(&lane, lane.lane())? {
+                    return Ok((Self { role, lane }, before));
+                }
             }
             if !polling.nap() {
                 let error =
@@ -149,9 +161,9 @@ impl OwnedRole {
 
 impl Drop for OwnedRole {
     fn drop(&mut self) {
-        if self.lane.is_own() {
-            // Fails if the memory is gone, and what would have been released with it.
-            let _ = self.role.release(&self.lane, self.lane.lane());
+        // If it cannot be released, the lane must go on announcing it: a role that no lane announces is never recovered.
+        if self.lane.is_own() && self.role.release(&self.lane, self.lane.lane()).is_err() {
+            self.lane.keep();
         }
     }
 }

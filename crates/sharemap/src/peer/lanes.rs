@@ -358,8 +358,8 @@ impl Session {
     fn no_lane(&self) -> Error {
         self.with_object_path(Error::new(ErrorKind::TooManyThreads, "claim a lane").inside())
             .with_detail(format!(
-                "all {} lanes are in use, one for every {SLOTS} locks of each thread; end a thread, \
-                 release locks, or re-create the object with more lanes",
+                "all {} lanes are in use, one for every {SLOTS} locks of each thread and one for each end of a \
+                 channel; end a thread, release locks, drop ends, or re-create the object with more lanes",
                 self.header.lanes
             ))
     }

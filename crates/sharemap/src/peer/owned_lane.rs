@@ -21,6 +21,8 @@ pub(crate) struct OwnedLane {
     announced: Announced,
     /// The number of the handle.
     owner: u64,
+    /// The announcement stays, for the recoverer of this process.
+    is_kept: bool,
 }
 
 impl OwnedLane {
@@ -32,7 +34,7 @@ impl OwnedLane {
         session.require_writable("claim a lane")?;
         let (lane, owner) = session.claim_owned_lane()?;
         let announced = Announced { lane, slot: session.slots(lane) };
-        let claimed = Self { opening: Arc::clone(opening), announced, owner };
+        let claimed = Self { opening: Arc::clone(opening), announced, owner, is_kept: false };
         session.store_64(announced.slot, what)?;
         Ok(claimed)
     }
@@ -69,10 +71,18 @@ impl OwnedLane {
     }
 }
 
+impl OwnedLane {
+    /// Keeps the lane and its announcement when the value is dropped: what it announces could not be released, and is
+    /// recovered after the end of this process.
+    pub(crate) fn keep(&mut self) {
+        self.is_kept = true;
+    }
+}
+
 impl Drop for OwnedLane {
     /// Withdraws the announcement and releases the lane. Nothing that the lane announced is held any more.
     fn drop(&mut self) {
-        if !self.is_own() {
+        if self.is_kept || !self.is_own() {
             return;
         }
         let (session, Announced { lane, slot }) = (self.session(), self.announced);

@@ -380,7 +380,7 @@ impl Drop for Session {
 #[cold]
 pub(super) fn takes_no_part(session: &Session, operation: &'static str) -> Error {
     session.with_object_path(Error::new(ErrorKind::NotWritable, operation)).with_detail(
-        "it was opened read-only or copy-on-write, and every operation of a lock changes the object; \
-         open it with `Shared::open`",
+        "it was opened read-only or copy-on-write, and the operation changes the object; open it for writing, \
+         as `open` does",
     )
 }

@@ -34,7 +34,7 @@ fn messages_of_a_dead_receiver_come_again() {
         }
         peer.kill();
         let mut receiver = channel.receiver().unwrap();
-        assert_eq!(receiver.borrow(1).unwrap().get(0).unwrap(), first);
+        assert_eq!(receiver.borrow(1).unwrap().view().get(0).unwrap(), first);
         assert_eq!(channel.stats().unwrap().received, first);
     }
     drop(sender);
@@ -214,4 +214,40 @@ fn ends_of_the_dead_are_free() {
     assert_eq!((next.ask("sender"), next.ask("receiver")), ("()".to_owned(), "()".to_owned()));
     assert_eq!(next.ask("send 1"), "()");
     assert_eq!(next.ask("recv"), "1");
+}
+
+/// A receiver that never waits learns that its sender died.
+#[test]
+fn a_death_is_noticed_by_polling() {
+    need_atomics!();
+    type Poll = fn(&mut SpscReceiver<u64>) -> Result<bool>;
+    let polls: [Poll; 4] = [
+        |receiver| receiver.try_recv().map(|found| found.is_some()),
+        |receiver| receiver.try_recv_many(&mut [0; 4]).map(|count| count > 0),
+        |receiver| receiver.try_borrow(4).map(|found| found.is_some()),
+        |receiver| match receiver.is_closed()? {
+            true => receiver.try_recv().map(|found| found.is_some()),
+            false => Ok(false),
+        },
+    ];
+    for poll in polls {
+        let name = Unique::new("polled");
+        let channel = Spsc::<u64>::create_new(&name, 8).unwrap();
+        let mut receiver = channel.receiver().unwrap();
+        let mut peer = start(&name.text);
+        assert_eq!(peer.ask("sender"), "()");
+        assert_eq!(peer.ask("send 1"), "()");
+        assert_eq!(receiver.recv().unwrap(), 1);
+        assert!(!poll(&mut receiver).unwrap());
+        peer.kill();
+        let begun = Instant::now();
+        let error = loop {
+            match poll(&mut receiver) {
+                Ok(found) => assert!(!found),
+                Err(error) => break error,
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "the death is not noticed");
+        };
+        assert_eq!(error.kind(), ErrorKind::Closed);
+    }
 }

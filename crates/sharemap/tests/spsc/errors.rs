@@ -301,3 +301,14 @@ fn a_short_file_is_refused() {
     let error = Spsc::<u64>::open(Location::file(&path)).unwrap_err();
     check(error, ErrorKind::Truncated, &path, &["cannot open "]);
 }
+
+/// An end that is taken is busy, also if there is no lane for another.
+#[test]
+fn a_taken_end_needs_no_lane_to_be_busy() {
+    need_atomics!();
+    let options = SharedOptions::new().participants(2).lanes(2);
+    let channel: Spsc<u64> = options.create_new_channel(Location::anonymous(), 4).unwrap();
+    let _ends = (channel.sender().unwrap(), channel.receiver().unwrap());
+    fails(ErrorKind::Busy, channel.sender());
+    fails(ErrorKind::Busy, channel.receiver());
+}

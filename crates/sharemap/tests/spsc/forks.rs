@@ -139,7 +139,7 @@ fn copies_of_loans_do_nothing() {
     let (mut sender, mut receiver) = (channel.sender().unwrap(), channel.receiver().unwrap());
     sender.send_many(&[1, 2]).unwrap();
     let loan: SpscLoan<'_, u64> = sender.reserve(2).unwrap();
-    loan.write_at(0, &[3, 4]).unwrap();
+    loan.view().write_at(0, &[3, 4]).unwrap();
     let borrow: SpscBorrow<'_, u64> = receiver.borrow(2).unwrap();
     let before = channel.stats().unwrap();
     let mut copies = Some((loan, borrow));
@@ -151,7 +151,7 @@ fn copies_of_loans_do_nothing() {
     });
     assert!(ends_well(child), "the child failed");
     let (loan, borrow) = copies.take().unwrap();
-    assert_eq!(borrow.to_vec().unwrap(), [1, 2]);
+    assert_eq!(borrow.view().to_vec().unwrap(), [1, 2]);
     borrow.release().unwrap();
     loan.publish().unwrap();
     assert_eq!((receiver.recv().unwrap(), receiver.recv().unwrap()), (3, 4));

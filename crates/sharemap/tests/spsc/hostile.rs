@@ -165,7 +165,7 @@ fn send(channel: &Spsc<bool>, desks: &Desks, mut random: Random) {
                 3 => sender.is_closed().map(drop),
                 _ => match sender.try_reserve(1 + random.below(10) as usize)? {
                     Some(loan) => {
-                        loan.fill(false)?;
+                        loan.view().fill(false)?;
                         loan.publish_first(random.below(10) as usize)
                     }
                     None => Ok(()),
@@ -191,8 +191,8 @@ fn receive(channel: &Spsc<bool>, desks: &Desks, mut random: Random) {
                 3 => receiver.failed_deliveries().map(drop),
                 _ => match receiver.try_borrow(1 + random.below(10) as usize)? {
                     Some(borrow) => {
-                        let _ = borrow.to_vec();
-                        let _ = borrow.get(0);
+                        let _ = borrow.view().to_vec();
+                        let _ = borrow.view().get(0);
                         borrow.release_first(random.below(10) as usize)
                     }
                     None => Ok(()),

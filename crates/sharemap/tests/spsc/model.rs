@@ -149,7 +149,7 @@ impl<T: Message> Both<T> {
                 }
                 Some(loan) => {
                     assert_eq!(loan.len(), run, "{count} slots of {room} were reserved");
-                    loan.write_at(0, &next[..run]).unwrap();
+                    loan.view().write_at(0, &next[..run]).unwrap();
                     let part = random.below(run as u64 + 2) as usize;
                     match random.below(3) {
                         0 => {
@@ -231,7 +231,7 @@ impl<T: Message> Both<T> {
                 }
                 Some(borrow) => {
                     assert_eq!(borrow.len(), run, "{count} of {there} messages were borrowed");
-                    assert_eq!(borrow.to_vec().unwrap(), expected[..run]);
+                    assert_eq!(borrow.view().to_vec().unwrap(), expected[..run]);
                     let part = random.below(run as u64 + 2) as usize;
                     match random.below(3) {
                         0 => {

@@ -23,7 +23,7 @@ fn send_all(mut sender: SpscSender<u64>) -> Result<()> {
             _ => {
                 let loan = sender.reserve(values.len())?;
                 let count = loan.len();
-                loan.write_at(0, &values[..count])?;
+                loan.view().write_at(0, &values[..count])?;
                 loan.publish()?;
                 count as u64
             }
@@ -45,7 +45,7 @@ fn receive_all(mut receiver: SpscReceiver<u64>) {
             _ => {
                 let borrow = receiver.borrow(into.len()).unwrap();
                 let count = borrow.len();
-                borrow.read_at(0, &mut into[..count]).unwrap();
+                borrow.view().read_at(0, &mut into[..count]).unwrap();
                 borrow.release().unwrap();
                 count
             }

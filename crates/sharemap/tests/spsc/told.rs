@@ -52,7 +52,7 @@ fn does_what_it_is_told() {
             // Keeps the messages until this process dies, or is told something else.
             "borrow" => {
                 let borrow = end(&mut receiver).borrow(numbers[0] as usize).unwrap();
-                tell(&told(borrow.to_vec()));
+                tell(&told(borrow.view().to_vec()));
                 match listen().as_deref() {
                     Some("release") => told(borrow.release()),
                     _ => return,
@@ -61,7 +61,7 @@ fn does_what_it_is_told() {
             // Writes to slots, without publishing them.
             "reserve" => {
                 let loan = end(&mut sender).reserve(numbers.len()).unwrap();
-                told(loan.write_at(0, &numbers[..loan.len()]))
+                told(loan.view().write_at(0, &numbers[..loan.len()]))
             }
             _ => panic!("{line}"),
         };

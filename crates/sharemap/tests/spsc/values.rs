@@ -32,9 +32,9 @@ fn invalid_values_are_released() {
     assert_eq!(channel.stats().unwrap().received, 5);
     // A borrow shows the other messages, and an iterator goes on.
     let borrow = receiver.borrow(3).unwrap();
-    assert!(borrow.get(0).unwrap());
-    fails(ErrorKind::Invalid, borrow.get(1));
-    assert!(!borrow.get(2).unwrap());
+    assert!(borrow.view().get(0).unwrap());
+    fails(ErrorKind::Invalid, borrow.view().get(1));
+    assert!(!borrow.view().get(2).unwrap());
     borrow.release_first(1).unwrap();
     drop(sender);
     let rest: Vec<Option<bool>> = receiver.iter().map(Result::ok).collect();

@@ -34,7 +34,7 @@ fn receiving_blocks_until_a_message_is_sent() {
         },
         |receiver| {
             let borrow = receiver.borrow(3)?;
-            let value = borrow.get(0)?;
+            let value = borrow.view().get(0)?;
             borrow.release().map(|()| value)
         },
         |receiver| receiver.iter().next().unwrap(),
@@ -64,7 +64,7 @@ fn sending_blocks_until_there_is_room() {
         |sender| sender.send_many(&[7]),
         |sender| {
             let loan = sender.reserve(1)?;
-            loan.set(0, 7)?;
+            loan.view().set(0, 7)?;
             loan.publish()
         },
     ];
@@ -94,7 +94,7 @@ fn loans_wake_the_other_side() {
             let waiting = scope.spawn(|| receiver.borrow(2)?.release());
             until_a_receiver_sleeps(&channel, before);
             let loan = sender.reserve(2).unwrap();
-            loan.fill(round).unwrap();
+            loan.view().fill(round).unwrap();
             loan.publish().unwrap();
             waiting.join().unwrap().unwrap();
         });
@@ -128,7 +128,7 @@ fn messages_pass_through_few_slots() {
                         1 => sender.send_many(&values).map(|()| values.len() as u64),
                         _ => sender.reserve(values.len()).and_then(|loan| {
                             let count = loan.len();
-                            loan.write_at(0, &values[..count])?;
+                            loan.view().write_at(0, &values[..count])?;
                             loan.publish().map(|()| count as u64)
                         }),
                     }
@@ -145,7 +145,7 @@ fn messages_pass_through_few_slots() {
                     1 => receiver.recv_many(&mut into).unwrap(),
                     _ => {
                         let borrow = receiver.borrow(30).unwrap();
-                        borrow.read_at(0, &mut into[..borrow.len()]).unwrap();
+                        borrow.view().read_at(0, &mut into[..borrow.len()]).unwrap();
                         let count = borrow.len();
                         borrow.release().unwrap();
                         count

@@ -162,7 +162,7 @@ impl End {
             _ => {
                 let loan = sender.reserve(values.len())?;
                 let count = loan.len();
-                loan.write_at(0, &values[..count])?;
+                loan.view().write_at(0, &values[..count])?;
                 self.linger();
                 if self.random.one_in(4) {
                     return Ok(0);
@@ -198,7 +198,7 @@ impl End {
     /// Records messages before it releases them.
     fn borrow(&mut self, receiver: &mut SpscReceiver<Message>, next: u64) -> Result<u64> {
         let borrow = receiver.borrow(1 + self.random.below(MOST) as usize)?;
-        for (position, found) in (next..).zip(borrow.to_vec()?) {
+        for (position, found) in (next..).zip(borrow.view().to_vec()?) {
             assert_eq!(found, message(position), "at {position}");
             let recorded = self.ledger.get(Word::Recorded);
             assert!(position <= recorded, "{position} came after {recorded}");

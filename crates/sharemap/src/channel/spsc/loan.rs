@@ -1,6 +1,6 @@
 //! `SpscLoan` and `SpscBorrow`: slots that are written and read in place.
 
-use std::ops::Deref;
+use std::fmt;
 
 use super::ring::{CONTROL, Cursor, MESSAGES, ROOM};
 use super::side::{self, Side};
@@ -10,27 +10,25 @@ use crate::layout::Element;
 use crate::peer::{Faults, RingSpan};
 use crate::view::{View, ViewMut};
 
-/// Free slots that a sender writes in place, and then publishes. It dereferences to the [`ViewMut`] of them.
+/// Free slots that a sender writes in place, through a [view](Self::view), and then publishes.
 ///
 /// What the slots contain at first are old messages. Dropping the loan sends nothing.
 ///
 /// # Examples
 /// See [`SpscSender::reserve`](super::SpscSender::reserve).
-#[derive(Debug)]
 #[must_use = "what is written in the slots is sent by `publish`"]
 pub struct SpscLoan<'a, T: Element> {
     view: ViewMut<'a, T>,
     lent: Lent<'a, T>,
 }
 
-/// Messages that a receiver reads in place, and then releases. It dereferences to the [`View`] of them.
+/// Messages that a receiver reads in place, through a [view](Self::view), and then releases.
 ///
 /// A sender cannot write to them meanwhile, except by misbehaving. Dropping the borrow releases nothing: the receiver gets
 /// the messages again.
 ///
 /// # Examples
 /// See [`SpscReceiver::borrow`](super::SpscReceiver::borrow).
-#[derive(Debug)]
 #[must_use = "the messages stay in the channel until `release`"]
 pub struct SpscBorrow<'a, T: Element> {
     view: View<'a, T>,
@@ -38,7 +36,6 @@ pub struct SpscBorrow<'a, T: Element> {
 }
 
 /// What moves the position of a side past the slots.
-#[derive(Debug)]
 struct Lent<'a, T> {
     role: &'a OwnedRole,
     span: &'a RingSpan<T, CONTROL>,
@@ -55,15 +52,15 @@ impl<'a, T: Element> Lent<'a, T> {
         (Self { role, span, cursor, operation: wait.operation }, own, count)
     }
 
-    /// Returns an error, if any, after the position was stored.
-    fn finish(&self, gate: u64, faults: &mut Faults) -> Result<()> {
-        if side::ring(self.span).is_awaited(self.span.session(), gate, faults) {
+    /// Wakes the other side after the position was stored; returns the error if it was not.
+    fn finish(&self, stored: Option<bool>, gate: u64, faults: &Faults) -> Result<()> {
+        if stored.is_none() {
+            return Err(self.span.fault(faults, self.operation));
+        }
+        if side::ring(self.span).is_awaited(self.span.session(), gate) {
             side::wake(self.role);
         }
-        match faults.is_empty() {
-            true => Ok(()),
-            false => Err(self.span.fault(faults, self.operation)),
-        }
+        Ok(())
     }
 }
 
@@ -77,11 +74,32 @@ impl<'a, T: Element> SpscLoan<'a, T> {
         Ok(Self { view, lent })
     }
 
+    /// Returns a view of the slots; an empty one in a child that has the loan from a fork.
+    ///
+    /// # Examples
+    /// See [`SpscSender::reserve`](super::SpscSender::reserve).
+    #[must_use]
+    pub fn view(&self) -> ViewMut<'_, T> {
+        self.view.subview(..self.len()).unwrap_or(self.view)
+    }
+
+    /// Returns the number of slots, which is 0 only in a child that has the loan from a fork.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        if self.lent.role.lane.is_own() { self.view.len() } else { 0 }
+    }
+
+    /// Returns `true` in a child that has the loan from a fork.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Sends the messages in all slots.
     ///
     /// # Errors
     /// - `Unsupported` - this process was forked from the one that has the sender.
-    /// - `Fault` - the memory could not be accessed. The messages may have been sent.
+    /// - `Fault` - the memory could not be accessed. No message is sent.
     ///
     /// # Examples
     /// See [`SpscSender::reserve`](super::SpscSender::reserve).
@@ -104,7 +122,7 @@ impl<'a, T: Element> SpscLoan<'a, T> {
     /// let channel = Spsc::create_new(Location::anonymous(), 8)?;
     /// let mut sender = channel.sender()?;
     /// let slots = sender.reserve(8)?;
-    /// slots.write_at(0, &[1_u32, 2, 3])?;
+    /// slots.view().write_at(0, &[1_u32, 2, 3])?;
     /// slots.publish_first(3)?;
     /// assert_eq!(channel.stats()?.depth, 3);
     /// # Ok(()) }
@@ -112,8 +130,9 @@ impl<'a, T: Element> SpscLoan<'a, T> {
     pub fn publish_first(self, count: usize) -> Result<()> {
         self.lent.role.lane.require_own(self.lent.operation)?;
         let (count, faults) = (count.min(self.view.len()), &mut Faults::default());
-        side::ring(self.lent.span).publish(self.lent.cursor, count as u64, faults);
-        self.lent.finish(MESSAGES, faults)
+        let ring = side::ring(self.lent.span);
+        let stored = ring.publish(self.lent.cursor, count as u64, faults);
+        self.lent.finish(stored, MESSAGES, faults)
     }
 }
 
@@ -127,11 +146,32 @@ impl<'a, T: Element> SpscBorrow<'a, T> {
         Ok(Self { view, lent })
     }
 
+    /// Returns a view of the messages; an empty one in a child that has the borrow from a fork.
+    ///
+    /// # Examples
+    /// See [`SpscReceiver::borrow`](super::SpscReceiver::borrow).
+    #[must_use]
+    pub fn view(&self) -> View<'_, T> {
+        self.view.subview(..self.len()).unwrap_or(self.view)
+    }
+
+    /// Returns the number of messages, which is 0 only in a child that has the borrow from a fork.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        if self.lent.role.lane.is_own() { self.view.len() } else { 0 }
+    }
+
+    /// Returns `true` in a child that has the borrow from a fork.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Releases all messages: the sender may use their slots again.
     ///
     /// # Errors
     /// - `Unsupported` - this process was forked from the one that has the receiver.
-    /// - `Fault` - the memory could not be accessed. The messages may have been released.
+    /// - `Fault` - the memory could not be accessed. No message is released.
     ///
     /// # Examples
     /// See [`SpscReceiver::borrow`](super::SpscReceiver::borrow).
@@ -161,23 +201,20 @@ impl<'a, T: Element> SpscBorrow<'a, T> {
     pub fn release_first(self, count: usize) -> Result<()> {
         self.lent.role.lane.require_own(self.lent.operation)?;
         let (count, faults) = (count.min(self.view.len()), &mut Faults::default());
-        side::ring(self.lent.span).release(self.lent.cursor, count as u64, faults);
-        self.lent.finish(ROOM, faults)
+        let ring = side::ring(self.lent.span);
+        let stored = ring.release(self.lent.cursor, count as u64, faults);
+        self.lent.finish(stored, ROOM, faults)
     }
 }
 
-impl<'a, T: Element> Deref for SpscLoan<'a, T> {
-    type Target = ViewMut<'a, T>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.view
+impl<T: Element> fmt::Debug for SpscLoan<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpscLoan").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
-impl<'a, T: Element> Deref for SpscBorrow<'a, T> {
-    type Target = View<'a, T>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.view
+impl<T: Element> fmt::Debug for SpscBorrow<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpscBorrow").field("len", &self.len()).finish_non_exhaustive()
     }
 }

@@ -21,7 +21,7 @@ use self::ring::{CAPACITY, CONTROL, HEAD, RECEIVE_WAITS, SEND_WAITS, TAIL};
 use crate::channel::object::{self, Facts, Kind, Opened, PADDING, Size};
 use crate::channel::role::{Role, RoleWord};
 use crate::channel::stats::ChannelStats;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::layout::{Element, Layout, Shareable};
 use crate::peer::{self, END, KIND_MASK, Machine, OFFSET_MASK, Opening, Session};
 use crate::shm::{self, Location};
@@ -33,7 +33,7 @@ use crate::sys::AsDescriptor;
 /// An `Spsc` is a handle of the channel, and cheap to clone. [`sender`](Self::sender) and [`receiver`](Self::receiver)
 /// make the ends. Of each there is one at a time, in all processes together.
 ///
-/// Messages are values of `T`, any [`Element`] that is [`Shareable`], of any size, copied in and out. For large ones, a
+/// Messages are values of `T`, any [`Element`] that is [`Shareable`], of any size but 0, copied in and out. For large ones, a
 /// [loan](SpscSender::reserve) of slots spares the copies. A channel of bytes, `Spsc<u8>`, is a stream: its ends implement
 /// [`Write`](std::io::Write) and [`Read`](std::io::Read).
 ///
@@ -92,12 +92,7 @@ impl<T: Element + Shareable> Kind for Spsc<T> {
         let len = capacity.checked_mul(size_of::<T>() as u64);
         let end = len.and_then(|len| len.checked_add(at + CONTROL));
         if !capacity.is_power_of_two() || end.is_none_or(|end| end > opening.payload().1) {
-            return Err(Error::new(ErrorKind::Malformed, "open")
-                .with_path(opening.path())
-                .with_length(capacity)
-                .with_detail(
-                    "its number of slots is no power of two, or they do not fit into it",
-                ));
+            return Err(object::impossible_capacity(capacity).with_path(opening.path()));
         }
         Ok(Self { opening, at, capacity, message: PhantomData })
     }
@@ -241,6 +236,9 @@ impl<T: Element + Shareable> Spsc<T> {
 
     /// Makes this process the channel's sender. It continues where the last one stopped.
     ///
+    /// Each end needs a [lane](SharedOptions::lanes) of its own. A forked child cannot use those that its parent had at the
+    /// fork.
+    ///
     /// # Errors
     /// - `Busy` - a living process has the sender, and kept it for about 100 ms.
     /// - `NotWritable` - the channel is open for reading only.
@@ -299,7 +297,7 @@ impl<T: Element + Shareable> Spsc<T> {
     }
 
     /// Makes all blocking calls of ends that were made by this handle and its clones fail with
-    /// [`Cancelled`](ErrorKind::Cancelled), those that block already within 100 ms.
+    /// [`Cancelled`](crate::ErrorKind::Cancelled), those that block already within 100 ms.
     ///
     /// Calls that need not block succeed. [`uncancel`](Self::uncancel) ends this.
     ///

@@ -9,6 +9,8 @@
 //! past: whether several messages were found without a look, or several times the next one within a few pauses, which is
 //! less time than an answer takes.
 
+use std::time::Duration;
+
 /// The pauses of the processor that let the other side fill, or release, several slots.
 const LONG: u32 = 16;
 /// The number of messages found without a look that are a stream.
@@ -54,4 +56,57 @@ impl Pace {
 /// Pauses for as long as the other side takes for several messages.
 pub(super) fn pause_long() {
     (0..LONG).for_each(|_| std::hint::spin_loop());
+}
+
+/// When a side that never waits looks whether the other is alive: about once a millisecond, without a look at the clock at
+/// each call.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Watch {
+    /// The number of calls until the next look at the clock, and after the one before.
+    left: u32,
+    interval: u32,
+    /// The time of the last look at the other side.
+    last: Duration,
+}
+
+impl Watch {
+    /// Returns `true` if a look at the other side is due. `now` returns the time.
+    pub(super) fn is_due(&mut self, now: impl FnOnce() -> Duration) -> bool {
+        const PERIOD: Duration = Duration::from_millis(1);
+        const MOST: u32 = 256;
+        if self.left > 1 {
+            self.left -= 1;
+            return false;
+        }
+        let now = now();
+        let is_due = now.saturating_sub(self.last) >= PERIOD;
+        // Calls that come rarely look at the clock each time.
+        self.interval = if is_due { 1 } else { (2 * self.interval).clamp(1, MOST) };
+        self.left = self.interval;
+        if is_due {
+            self.last = now;
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deaths_are_looked_for_once_a_millisecond() {
+        let (mut watch, mut time, mut looks) = (Watch::default(), Duration::from_secs(1), 0);
+        // Calls every 100 ns for 100 ms, and then every 10 ms.
+        for _ in 0..1_000_000 {
+            time += Duration::from_nanos(100);
+            looks += u32::from(watch.is_due(|| time));
+        }
+        assert!((90..=100).contains(&looks), "{looks}");
+        let rare = (0..400).filter(|_| {
+            time += Duration::from_millis(10);
+            watch.is_due(|| time)
+        });
+        assert!(rare.count() >= 400 - 256);
+    }
 }

@@ -1,5 +1,6 @@
 //! `SpscReceiver`: the receiving end of an `Spsc`.
 
+use std::fmt;
 use std::io;
 use std::iter::FusedIterator;
 use std::mem::MaybeUninit;
@@ -7,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::loan::SpscBorrow;
-use super::pace::Pace;
+use super::pace::{Pace, Watch};
 use super::ring::{self, ROOM};
 use super::side::{self, Own, Side};
 use super::wait;
 use crate::channel::role::RoleWord;
 use crate::error::{ErrorKind, Result};
 use crate::layout::{Element, Pod, Shareable};
-use crate::peer::{Faults, Opening};
+use crate::peer::{Faults, Machine, Opening};
 use crate::view::checked_ref;
 
 /// The receiving end of an [`Spsc`](super::Spsc).
@@ -23,17 +24,20 @@ use crate::view::checked_ref;
 ///
 /// # Examples
 /// See [`Spsc`](super::Spsc).
-#[derive(Debug)]
 pub struct SpscReceiver<T> {
     side: Side<T>,
     pace: Pace,
+    watch: Watch,
 }
 
 impl<T: Element + Shareable> SpscReceiver<T> {
     pub(super) fn claim(opening: &Arc<Opening>, at: u64, capacity: u64) -> Result<Self> {
         let role = (ring::receiver(at), Own::Head);
-        Side::claim(opening, (at, capacity), role, wait::receiver(at))
-            .map(|side| Self { side, pace: Pace::default() })
+        Side::claim(opening, (at, capacity), role, wait::receiver(at)).map(|side| Self {
+            side,
+            pace: Pace::default(),
+            watch: Watch::default(),
+        })
     }
 
     /// Receives a message if there is one. Returns `None` if the channel is empty.
@@ -73,12 +77,12 @@ impl<T: Element + Shareable> SpscReceiver<T> {
         let Side { role, span, cursor, .. } = &mut self.side;
         let (ring, faults) = (side::ring(span), &mut Faults::default());
         let received = ring.try_receive(cursor, into, faults);
-        if received == Some(true) && ring.is_awaited(span.session(), ROOM, faults) {
+        if received == Some(true) && ring.is_awaited(span.session(), ROOM) {
             side::wake(role);
         }
         match received {
-            Some(received) if faults.is_empty() => Ok(received),
-            _ => Err(self.side.fault(faults)),
+            Some(received) => Ok(received),
+            None => Err(self.side.fault(faults)),
         }
     }
 
@@ -94,7 +98,7 @@ impl<T: Element + Shareable> SpscReceiver<T> {
     /// Fails with `Closed` if there is no sender any more, and no message.
     #[inline(never)]
     fn receive_when_empty(&mut self, into: &mut MaybeUninit<T>) -> Result<bool> {
-        if !self.side.other_has(RoleWord::is_over)? {
+        if !self.is_sender_gone()? {
             return Ok(false);
         }
         // Once more: what the sender sent before it left is visible now.
@@ -105,6 +109,9 @@ impl<T: Element + Shareable> SpscReceiver<T> {
     }
 
     /// Receives a message, blocking the current thread while the channel is empty.
+    ///
+    /// The message is returned by value. A long one is better received by [`recv_many`](Self::recv_many), or read
+    /// [in place](Self::borrow).
     ///
     /// # Errors
     /// - `Closed` - the channel is empty, and its sender was dropped or died. It is open again once there is another one.
@@ -167,7 +174,7 @@ impl<T: Element + Shareable> SpscReceiver<T> {
         T: Pod,
     {
         let count = self.receive_runs(into)?;
-        if count > 0 || into.is_empty() || !self.side.other_has(RoleWord::is_over)? {
+        if count > 0 || into.is_empty() || !self.is_sender_gone()? {
             return Ok(count);
         }
         // As for a single message.
@@ -203,24 +210,71 @@ impl<T: Element + Shareable> SpscReceiver<T> {
     where
         T: Pod,
     {
+        self.recv_many_until(into, |_| None)
+    }
+
+    /// Receives messages like [`recv_many`](Self::recv_many), but blocks for at most `timeout`.
+    ///
+    /// # Errors
+    /// - `Timeout` - the channel stayed empty.
+    ///
+    /// Otherwise as for [`recv`](Self::recv).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # use std::time::Duration;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::create_new(Location::anonymous(), 8)?;
+    /// let (mut sender, mut receiver) = (channel.sender()?, channel.receiver()?);
+    /// sender.send_many(&[1_u32, 2, 3])?;
+    /// assert_eq!(receiver.recv_many_timeout(&mut [0; 8], Duration::from_secs(1))?, 3);
+    /// # Ok(()) }
+    /// ```
+    pub fn recv_many_timeout(&mut self, into: &mut [T], timeout: Duration) -> Result<usize>
+    where
+        T: Pod,
+    {
+        self.recv_many_until(into, |side| side.after(timeout))
+    }
+
+    fn recv_many_until(
+        &mut self,
+        into: &mut [T],
+        until: impl Fn(&Side<T>) -> Option<Duration>,
+    ) -> Result<usize>
+    where
+        T: Pod,
+    {
+        let mut end = None;
         loop {
             let count = self.receive_runs(into)?;
             if count > 0 || into.is_empty() {
                 return Ok(count);
             }
-            self.pause_or_wait(None)?;
+            let end = *end.get_or_insert_with(|| until(&self.side));
+            self.pause_or_wait(end)?;
         }
     }
 
-    /// Receives what is there, up to the last slot, and then from the first on.
+    /// Receives what is there, run by run.
     fn receive_runs(&mut self, into: &mut [T]) -> Result<usize>
     where
         T: Pod,
     {
-        let count = self.receive_run(into)?;
-        // Once there is something, there is no error that would lose it.
-        let more = if count > 0 { self.receive_run(&mut into[count..]).unwrap_or(0) } else { 0 };
-        Ok(count + more)
+        let mut done = 0;
+        while done < into.len() {
+            match self.receive_run(&mut into[done..]) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                // What was received is released. The next call reports the error.
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
     }
 
     #[inline(always)]
@@ -232,17 +286,17 @@ impl<T: Element + Shareable> SpscReceiver<T> {
         let Side { role, span, cursor, .. } = &mut self.side;
         let (ring, faults) = (side::ring(span), &mut Faults::default());
         let received = ring.receive_run(cursor, into, faults);
-        if received.is_some_and(|count| count > 0) && ring.is_awaited(span.session(), ROOM, faults)
-        {
+        if received.is_some_and(|count| count > 0) && ring.is_awaited(span.session(), ROOM) {
             side::wake(role);
         }
         match received {
-            Some(count) if faults.is_empty() => Ok(count),
-            _ => Err(self.side.fault(faults)),
+            Some(count) => Ok(count),
+            None => Err(self.side.fault(faults)),
         }
     }
 
-    /// Returns an iterator over the messages, each of which it waits for. It ends when the channel is closed.
+    /// Returns an iterator over the messages, each of which it waits for. It ends when the channel is closed. After any
+    /// other error it goes on, and may return that error again.
     ///
     /// # Examples
     /// ```
@@ -281,13 +335,42 @@ impl<T: Element + Shareable> SpscReceiver<T> {
     /// let (mut sender, mut receiver) = (channel.sender()?, channel.receiver()?);
     /// sender.send(&7_u32)?;
     /// let job = receiver.borrow(1)?;
-    /// assert_eq!(job.get(0)?, 7); // do it
+    /// assert_eq!(job.view().get(0)?, 7); // do it
     /// job.release()?;
     /// # Ok(()) }
     /// ```
     pub fn borrow(&mut self, count: usize) -> Result<SpscBorrow<'_, T>> {
         while self.messages(count)? == 0 {
             self.pause_or_wait(None)?;
+        }
+        SpscBorrow::of(&mut self.side, count)
+    }
+
+    /// Lends messages like [`borrow`](Self::borrow), but blocks for at most `timeout`.
+    ///
+    /// # Errors
+    /// - `Timeout` - the channel stayed empty.
+    ///
+    /// Otherwise as for [`borrow`](Self::borrow).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # use std::time::Duration;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::<u32>::create_new(Location::anonymous(), 8)?;
+    /// let (sender, mut receiver) = (channel.sender()?, channel.receiver()?);
+    /// let error = receiver.borrow_timeout(1, Duration::from_millis(10)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Timeout);
+    /// # Ok(()) }
+    /// ```
+    pub fn borrow_timeout(&mut self, count: usize, timeout: Duration) -> Result<SpscBorrow<'_, T>> {
+        let mut until = None;
+        while self.messages(count)? == 0 {
+            let until = *until.get_or_insert_with(|| self.side.after(timeout));
+            self.pause_or_wait(until)?;
         }
         SpscBorrow::of(&mut self.side, count)
     }
@@ -303,7 +386,7 @@ impl<T: Element + Shareable> SpscReceiver<T> {
     /// See [`borrow`](Self::borrow).
     pub fn try_borrow(&mut self, count: usize) -> Result<Option<SpscBorrow<'_, T>>> {
         if self.messages(count)? == 0 {
-            if !self.side.other_has(RoleWord::is_over)? {
+            if !self.is_sender_gone()? {
                 return Ok(None);
             }
             // As for a single message.
@@ -330,7 +413,7 @@ impl<T: Element + Shareable> SpscReceiver<T> {
     #[cold]
     #[inline(never)]
     fn pause_or_wait(&mut self, until: Option<Duration>) -> Result<()> {
-        let Self { side: Side { span, cursor, .. }, pace } = self;
+        let Self { side: Side { span, cursor, .. }, pace, .. } = self;
         // Faults end the pauses, and the next look reports them.
         match pace.pause(|| side::ring(span).messages(cursor, 1, &mut Faults::default()) > 0) {
             true => Ok(()),
@@ -338,9 +421,19 @@ impl<T: Element + Shareable> SpscReceiver<T> {
         }
     }
 
+    /// Returns `true` if there is no sender any more. Notices a death, but looks for one at most about once a millisecond.
+    fn is_sender_gone(&mut self) -> Result<bool> {
+        let Self { side, watch, .. } = self;
+        let Some(owner) = side.other()?.owner() else { return side.other_has(RoleWord::is_over) };
+        let lane = &side.role.lane;
+        if !watch.is_due(|| lane.now()) {
+            return Ok(false);
+        }
+        lane.probe_liveness(owner)?;
+        side.other_has(RoleWord::is_over)
+    }
+
     /// Returns `true` if the channel is empty, and its sender was dropped or died.
-    ///
-    /// A sender that died counts from when it is noticed, by a call that waits for it or by another end that is made.
     ///
     /// # Errors
     /// - `Fault` - the memory could not be accessed.
@@ -359,13 +452,26 @@ impl<T: Element + Shareable> SpscReceiver<T> {
     /// assert!(receiver.is_closed()?);
     /// # Ok(()) }
     /// ```
-    pub fn is_closed(&mut self) -> Result<bool> {
-        Ok(self.side.other_has(RoleWord::is_over)? && self.messages(1)? == 0)
+    pub fn is_closed(&self) -> Result<bool> {
+        let side = &self.side;
+        if let Some(owner) = side.other()?.owner() {
+            side.role.lane.probe_throttled(owner)?;
+        }
+        // Last, the messages: what the sender sent before it left is visible then.
+        let (faults, mut cursor) = (&mut Faults::default(), side.cursor);
+        let is_gone = side.other_has(RoleWord::is_over)?;
+        let messages = side::ring(&side.span).messages(&mut cursor, 1, faults);
+        match faults.is_empty() {
+            true => Ok(is_gone && messages == 0),
+            false => Err(side.fault(faults)),
+        }
     }
 
-    /// Returns how many receivers died before they released the message that this one gets next.
+    /// Returns how many receivers in turn died while the message that this one gets next was the oldest in the channel.
     ///
-    /// A message that ends each receiver is noticed by this, and can be set aside.
+    /// A message that ends each receiver is noticed by this, and can be set aside. But a receiver that died before the
+    /// message was sent counts as well, if no other one came in between, and so does a process that ended without dropping
+    /// its receiver.
     ///
     /// # Errors
     /// - `Fault` - the memory could not be accessed.
@@ -382,6 +488,12 @@ impl<T: Element + Shareable> SpscReceiver<T> {
     /// ```
     pub fn failed_deliveries(&self) -> Result<u64> {
         self.side.failures(self.side.cursor.own)
+    }
+}
+
+impl<T> fmt::Debug for SpscReceiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.side.debug(f, "SpscReceiver")
     }
 }
 
@@ -403,6 +515,7 @@ impl io::Read for SpscReceiver<u8> {
 /// # Examples
 /// See [`SpscReceiver::iter`].
 #[derive(Debug)]
+#[must_use = "iterators are lazy"]
 pub struct SpscIter<'a, T> {
     /// `None` after the end.
     receiver: Option<&'a mut SpscReceiver<T>>,

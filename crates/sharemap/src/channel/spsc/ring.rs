@@ -90,7 +90,7 @@ impl<T: Element, W: Writable> Ring<'_, T, W> {
         let capacity = self.slots.count();
         if capacity - cursor.own.wrapping_sub(cursor.other) < wanted {
             let head = self.control.load(HEAD, faults);
-            if cursor.own.wrapping_sub(head) <= capacity {
+            if faults.is_empty() && cursor.own.wrapping_sub(head) <= capacity {
                 cursor.other = head;
             }
         }
@@ -115,15 +115,24 @@ impl<T: Element, W: Writable> Ring<'_, T, W> {
         if !faults.is_empty() {
             return None;
         }
-        self.publish(cursor, 1, faults);
-        Some(true)
+        self.publish(cursor, 1, faults)
     }
 
-    /// Publishes messages that are in their slots.
+    /// Publishes messages that are in their slots. Returns `None` if the store has failed: nothing is published then.
     #[inline(always)]
-    pub(in crate::channel) fn publish(self, cursor: &mut Cursor, count: u64, faults: &mut Faults) {
-        cursor.own = cursor.own.wrapping_add(count);
-        self.control.store(TAIL, cursor.own, faults);
+    pub(in crate::channel) fn publish(
+        self,
+        cursor: &mut Cursor,
+        count: u64,
+        faults: &mut Faults,
+    ) -> Option<bool> {
+        let tail = cursor.own.wrapping_add(count);
+        self.control.store(TAIL, tail, faults);
+        if !faults.is_empty() {
+            return None;
+        }
+        cursor.own = tail;
+        Some(true)
     }
 
     /// Returns the number of messages that the receiver may copy. Loads the tail if there are fewer than `wanted` by what
@@ -139,7 +148,7 @@ impl<T: Element, W: Writable> Ring<'_, T, W> {
             // Both lines come from the sender's cache. They are fetched at the same time.
             self.slots.prefetch(cursor.own);
             let tail = self.control.load(TAIL, faults);
-            if tail.wrapping_sub(cursor.own) <= self.slots.count() {
+            if faults.is_empty() && tail.wrapping_sub(cursor.own) <= self.slots.count() {
                 cursor.other = tail;
             }
         }
@@ -162,15 +171,24 @@ impl<T: Element, W: Writable> Ring<'_, T, W> {
         if !faults.is_empty() {
             return None;
         }
-        self.release(cursor, 1, faults);
-        Some(true)
+        self.release(cursor, 1, faults)
     }
 
-    /// Releases messages that were copied.
+    /// Releases messages that were copied. Returns `None` if the store has failed: they are still there then.
     #[inline(always)]
-    pub(in crate::channel) fn release(self, cursor: &mut Cursor, count: u64, faults: &mut Faults) {
-        cursor.own = cursor.own.wrapping_add(count);
-        self.control.store(HEAD, cursor.own, faults);
+    pub(in crate::channel) fn release(
+        self,
+        cursor: &mut Cursor,
+        count: u64,
+        faults: &mut Faults,
+    ) -> Option<bool> {
+        let head = cursor.own.wrapping_add(count);
+        self.control.store(HEAD, head, faults);
+        if !faults.is_empty() {
+            return None;
+        }
+        cursor.own = head;
+        Some(true)
     }
 
     /// Sends as many of `values` as fit, at most up to the last slot. Returns their number.
@@ -181,6 +199,7 @@ impl<T: Element, W: Writable> Ring<'_, T, W> {
         values: &[T],
         faults: &mut Faults,
     ) -> Option<usize> {
+        let values = &values[..values.len().min(self.most_at_once())];
         let room = self.room(cursor, values.len() as u64, faults);
         let values = &values[..values.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
         let count = match faults.is_empty() {
@@ -191,7 +210,7 @@ impl<T: Element, W: Writable> Ring<'_, T, W> {
             return None;
         }
         if count > 0 {
-            self.publish(cursor, count as u64, faults);
+            self.publish(cursor, count as u64, faults)?;
         }
         Some(count)
     }
@@ -207,8 +226,9 @@ impl<T: Element, W: Writable> Ring<'_, T, W> {
     where
         T: Pod,
     {
-        let there = self.messages(cursor, into.len() as u64, faults);
-        let most = into.len().min(usize::try_from(there).unwrap_or(usize::MAX));
+        let most = into.len().min(self.most_at_once());
+        let there = self.messages(cursor, most as u64, faults);
+        let most = most.min(usize::try_from(there).unwrap_or(usize::MAX));
         let count = match faults.is_empty() {
             true => self.slots.load_run(cursor.own, &mut into[..most], faults),
             false => return None,
@@ -217,25 +237,32 @@ impl<T: Element, W: Writable> Ring<'_, T, W> {
             return None;
         }
         if count > 0 {
-            self.release(cursor, count as u64, faults);
+            self.release(cursor, count as u64, faults)?;
         }
         Some(count)
     }
 
+    /// Returns how many messages one run has at most: so many that the other side has something to do meanwhile.
+    #[inline(always)]
+    fn most_at_once(self) -> usize {
+        const BYTES: usize = 1 << 16;
+        (BYTES / size_of::<T>()).max(1)
+    }
+
     /// Returns `true` if the other side may sleep at its gate, which is to be opened then. The caller has stored its
     /// position, and runs on the machine.
+    ///
+    /// A gate that cannot be loaded counts as one that nothing sleeps at: the caller's position is stored, and its next
+    /// call reports the fault.
     #[inline(always)]
-    pub(in crate::channel) fn is_awaited(
-        self,
-        machine: &impl Machine,
-        gate: u64,
-        faults: &mut Faults,
-    ) -> bool {
+    pub(in crate::channel) fn is_awaited(self, machine: &impl Machine, gate: u64) -> bool {
         // The load must not overtake the store of the position. A waiter's fence covers processes that are registered for
         // it.
         if !machine.stores_release() {
             self.control.fence();
         }
-        self.control.load_32(gate, faults) & SLEEPER != 0
+        let faults = &mut Faults::default();
+        let seen = self.control.load_32(gate, faults);
+        seen & SLEEPER != 0 && faults.is_empty()
     }
 }

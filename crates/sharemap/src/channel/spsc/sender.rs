@@ -1,5 +1,6 @@
 //! `SpscSender`: the sending end of an `Spsc`.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,6 @@ use crate::peer::{Faults, Opening};
 ///
 /// # Examples
 /// See [`Spsc`](super::Spsc).
-#[derive(Debug)]
 pub struct SpscSender<T> {
     side: Side<T>,
 }
@@ -32,12 +32,12 @@ impl<T: Element + Shareable> SpscSender<T> {
         Side::claim(opening, (at, capacity), role, wait::sender(at)).map(|side| Self { side })
     }
 
-    /// Sends a message if there is room for it. Returns `false` if the channel is full.
+    /// Sends a message if there is room for it. Returns `false` if the channel is full: the message is not sent then.
     ///
     /// # Errors
     /// - `Closed` - the channel is full, and its receiver was dropped.
     /// - `Unsupported` - this process was forked from the one that has the sender.
-    /// - `Fault` - the memory could not be accessed. The message may have been sent.
+    /// - `Fault` - the memory could not be accessed. The message is not sent.
     ///
     /// # Examples
     /// ```
@@ -65,12 +65,12 @@ impl<T: Element + Shareable> SpscSender<T> {
         let Side { role, span, cursor, .. } = &mut self.side;
         let (ring, faults) = (side::ring(span), &mut Faults::default());
         let sent = ring.try_send(cursor, value, faults);
-        if sent == Some(true) && ring.is_awaited(span.session(), MESSAGES, faults) {
+        if sent == Some(true) && ring.is_awaited(span.session(), MESSAGES) {
             side::wake(role);
         }
         match sent {
-            Some(sent) if faults.is_empty() => Ok(sent),
-            _ => Err(self.side.fault(faults)),
+            Some(sent) => Ok(sent),
+            None => Err(self.side.fault(faults)),
         }
     }
 
@@ -155,13 +155,20 @@ impl<T: Element + Shareable> SpscSender<T> {
     /// # Ok(()) }
     /// ```
     pub fn try_send_many(&mut self, values: &[T]) -> Result<usize> {
-        let count = self.send_run(values)?;
-        // The others, if any, begin in the first slot again, or there was no room.
-        let count = count + self.send_run(&values[count..])?;
-        if count == 0 && !values.is_empty() {
+        let mut done = 0;
+        while done < values.len() {
+            match self.send_run(&values[done..]) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                // The next call reports it.
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if done == 0 && !values.is_empty() {
             self.require_open()?;
         }
-        Ok(count)
+        Ok(done)
     }
 
     /// Sends all of `values`, in order, blocking the current thread while the channel is full.
@@ -185,13 +192,44 @@ impl<T: Element + Shareable> SpscSender<T> {
     /// # Ok(()) }
     /// ```
     pub fn send_many(&mut self, values: &[T]) -> Result<()> {
+        self.send_many_until(values, None)
+    }
+
+    /// Sends values like [`send_many`](Self::send_many), but blocks for at most `timeout` in all.
+    ///
+    /// Of an error, [`Error::completed`](crate::Error::completed) is the number of values that were sent before.
+    ///
+    /// # Errors
+    /// - `Timeout` - there was not enough room in time.
+    ///
+    /// Otherwise as for [`send`](Self::send).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # use std::time::Duration;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::create_new(Location::anonymous(), 4)?;
+    /// let mut sender = channel.sender()?;
+    /// let error = sender.send_many_timeout(&[7_u32; 6], Duration::from_millis(10)).unwrap_err();
+    /// assert_eq!((error.kind(), error.completed()), (ErrorKind::Timeout, Some(4)));
+    /// # Ok(()) }
+    /// ```
+    pub fn send_many_timeout(&mut self, values: &[T], timeout: Duration) -> Result<()> {
+        let until = self.side.after(timeout);
+        self.send_many_until(values, until)
+    }
+
+    fn send_many_until(&mut self, values: &[T], until: Option<Duration>) -> Result<()> {
         let mut done = 0;
         while done < values.len() {
             let sent = self.send_run(&values[done..]);
             let count = sent.map_err(|error| error.with_completed(done))?;
             done += count;
             if count == 0 {
-                self.wait(None).map_err(|error| error.with_completed(done))?;
+                self.wait(until).map_err(|error| error.with_completed(done))?;
             }
         }
         Ok(())
@@ -204,13 +242,12 @@ impl<T: Element + Shareable> SpscSender<T> {
         let Side { role, span, cursor, .. } = &mut self.side;
         let (ring, faults) = (side::ring(span), &mut Faults::default());
         let sent = ring.send_run(cursor, values, faults);
-        if sent.is_some_and(|count| count > 0) && ring.is_awaited(span.session(), MESSAGES, faults)
-        {
+        if sent.is_some_and(|count| count > 0) && ring.is_awaited(span.session(), MESSAGES) {
             side::wake(role);
         }
         match sent {
-            Some(count) if faults.is_empty() => Ok(count),
-            _ => Err(self.side.fault(faults)),
+            Some(count) => Ok(count),
+            None => Err(self.side.fault(faults)),
         }
     }
 
@@ -233,7 +270,7 @@ impl<T: Element + Shareable> SpscSender<T> {
     /// let channel = Spsc::<[u8; 4096]>::create_new(Location::anonymous(), 4)?;
     /// let (mut sender, mut receiver) = (channel.sender()?, channel.receiver()?);
     /// let page = sender.reserve(1)?;
-    /// page.cast::<u8>()?.write_at(0, b"header")?;
+    /// page.view().cast::<u8>()?.write_at(0, b"header")?;
     /// page.publish()?;
     /// assert_eq!(&receiver.recv()?[..6], b"header");
     /// # Ok(()) }
@@ -241,6 +278,36 @@ impl<T: Element + Shareable> SpscSender<T> {
     pub fn reserve(&mut self, count: usize) -> Result<SpscLoan<'_, T>> {
         while self.room(count)? == 0 {
             self.wait(None)?;
+        }
+        SpscLoan::of(&mut self.side, count)
+    }
+
+    /// Lends free slots like [`reserve`](Self::reserve), but blocks for at most `timeout`.
+    ///
+    /// # Errors
+    /// - `Timeout` - the channel stayed full.
+    ///
+    /// Otherwise as for [`reserve`](Self::reserve).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # use std::time::Duration;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::create_new(Location::anonymous(), 1)?;
+    /// let mut sender = channel.sender()?;
+    /// sender.send(&1_u32)?;
+    /// let error = sender.reserve_timeout(1, Duration::from_millis(10)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Timeout);
+    /// # Ok(()) }
+    /// ```
+    pub fn reserve_timeout(&mut self, count: usize, timeout: Duration) -> Result<SpscLoan<'_, T>> {
+        let mut until = None;
+        while self.room(count)? == 0 {
+            let until = *until.get_or_insert_with(|| self.side.after(timeout));
+            self.wait(until)?;
         }
         SpscLoan::of(&mut self.side, count)
     }
@@ -302,6 +369,12 @@ impl<T: Element + Shareable> SpscSender<T> {
     /// ```
     pub fn is_closed(&self) -> Result<bool> {
         self.side.other_has(RoleWord::has_left)
+    }
+}
+
+impl<T> fmt::Debug for SpscSender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.side.debug(f, "SpscSender")
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a sender and a receiver have in common: a role, the ring, and a position in it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,6 @@ use crate::peer::{Faults, Machine, Opening, RingSpan};
 use crate::sync::core::gate::{self, Wake};
 
 /// An end of the channel.
-#[derive(Debug)]
 pub(super) struct Side<T> {
     pub(super) role: OwnedRole,
     pub(super) span: RingSpan<T, CONTROL>,
@@ -129,10 +129,15 @@ impl<T: Element> Side<T> {
         }
     }
 
+    /// Returns the other side's role.
+    pub(super) fn other(&self) -> Result<RoleWord> {
+        let word = self.wait.other.load(self.span.session());
+        word.map_err(|error| error.with_operation(self.wait.operation))
+    }
+
     /// Returns what `question` says of the other side's role.
     pub(super) fn other_has(&self, question: fn(RoleWord) -> bool) -> Result<bool> {
-        let word = self.wait.other.load(self.span.session());
-        word.map(question).map_err(|error| error.with_operation(self.wait.operation))
+        self.other().map(question)
     }
 
     /// Returns an error of this side's operation.
@@ -145,6 +150,16 @@ impl<T: Element> Side<T> {
     #[cold]
     pub(super) fn fault(&self, faults: &Faults) -> Error {
         self.span.fault(faults, self.wait.operation)
+    }
+}
+
+impl<T> Side<T> {
+    pub(super) fn debug(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+        let session = self.role.lane.session();
+        f.debug_struct(name)
+            .field("object", &session.path())
+            .field("position", &self.cursor.own)
+            .finish_non_exhaustive()
     }
 }
 

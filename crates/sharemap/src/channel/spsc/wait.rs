@@ -85,6 +85,9 @@ impl Wait {
                 machine.store_64(count, machine.load_64(count)?.wrapping_add(1))?;
             }
             waiter.sleep(machine)?;
+            if is_ready()? {
+                return Ok(true);
+            }
             // A dead owner would never wake this side.
             if let Some(lane) = owner.owner() {
                 machine.probe_liveness(lane)?;

@@ -252,7 +252,7 @@ fn publish(path: &Path) {
     let mut sender = channel.sender().unwrap();
     mark();
     let loan = sender.reserve(1).unwrap();
-    loan.set(0, message(FIRST)).unwrap();
+    loan.view().set(0, message(FIRST)).unwrap();
     loan.publish().unwrap();
     assert_eq!(channel.stats().unwrap().sent, FIRST + 1);
     mark();
@@ -263,7 +263,7 @@ fn release(path: &Path) {
     let mut receiver = channel.receiver().unwrap();
     mark();
     let borrow = receiver.borrow(1).unwrap();
-    assert_eq!(borrow.get(0).unwrap(), message(0));
+    assert_eq!(borrow.view().get(0).unwrap(), message(0));
     assert_eq!(channel.stats().unwrap().received, 0, "only borrowed");
     borrow.release().unwrap();
     assert_eq!(channel.stats().unwrap().received, 1);

@@ -95,8 +95,11 @@ fn waits(
 ) -> bool {
     let is_ready = || {
         let is_ready = count(cursor, &mut Faults::default()) > 0;
-        // After a death, there may never be another side.
-        if !is_ready && sim.deaths() > 0 && side.other.load(sim)?.owner().is_none() {
+        // After a death, there may never be another side, unless it is known that the channel is closed.
+        let other = if is_ready { None } else { Some(side.other.load(sim)?) };
+        let is_hopeless =
+            other.is_some_and(|other| other.owner().is_none() && !(side.is_closed)(other));
+        if is_hopeless && sim.deaths() > 0 {
             return Err(Error::new(ErrorKind::Timeout, "wait"));
         }
         Ok(is_ready)
@@ -121,7 +124,7 @@ fn sends<const COUNT: u64, const UNTIL: u64>(sim: &Sim<'_>, step: u32, carry: &m
             let faults = &mut Faults::default();
             let message = kept.cursor.own.wrapping_add(1);
             if ring.try_send(&mut kept.cursor, &message, faults) == Some(true) {
-                if ring.is_awaited(sim, MESSAGES, faults) {
+                if ring.is_awaited(sim, MESSAGES) {
                     sim.expect(gate::open(sim, role.gate, Wake::One));
                 }
                 return true;
@@ -155,7 +158,7 @@ fn receives<const COUNT: u64>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bo
                     true => Ok(()),
                     false => Err(format!("message {message} at position {position}")),
                 });
-                if ring.is_awaited(sim, ROOM, faults) {
+                if ring.is_awaited(sim, ROOM) {
                     sim.expect(gate::open(sim, role.gate, Wake::One));
                 }
                 true
