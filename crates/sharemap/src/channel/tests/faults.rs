@@ -40,7 +40,10 @@ fn with_each_fault<R>(
     mut call: impl FnMut(Ring<'_, u64, Memory<'_>>, &mut Cursor, &mut Faults) -> Option<R>,
 ) -> R {
     for before in 0.. {
-        for value in [0, 1, 5, 1 << 40, u64::MAX] {
+        // Among what a load may return are positions that would make sense.
+        let own = cursor.own;
+        let positions = [1, 3, SLOTS].into_iter().flat_map(|it| [own + it, own.wrapping_sub(it)]);
+        for value in positions.chain([0, own, 1 << 40, u64::MAX]) {
             let (result, accesses) = with_fault(session, (before, value), |ring, faults| {
                 call(ring, &mut *cursor, faults)
             });
