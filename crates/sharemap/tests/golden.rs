@@ -1,6 +1,8 @@
-//! The golden images: the object in FORMAT.md, which this library writes exactly as documented there, and a segment.
-//! It opens and uses the bytes of both.
+//! The golden images: the objects in FORMAT.md, which this library writes exactly as documented there, and a segment.
+//! It opens and uses the bytes of all.
 
+#[path = "golden/channel.rs"]
+mod channel;
 mod common;
 #[path = "golden/format.rs"]
 mod format;
@@ -102,7 +104,8 @@ fn image(path: &Path) -> Vec<u8> {
 /// Formats an image as in FORMAT.md, which omits lines of zeros.
 fn listing(image: &[u8]) -> String {
     let mut text = String::new();
-    for (at, line) in image.chunks(16).enumerate().filter(|(_, line)| **line != [0; 16]) {
+    let has_bytes = |line: &[u8]| line.iter().any(|byte| *byte != 0);
+    for (at, line) in image.chunks(16).enumerate().filter(|(_, line)| has_bytes(line)) {
         write!(text, "{:04x} ", at * 16).unwrap();
         line.iter().for_each(|byte| write!(text, " {byte:02x}").unwrap());
         text.push('\n');
@@ -110,12 +113,18 @@ fn listing(image: &[u8]) -> String {
     text
 }
 
-/// Parses the image in FORMAT.md.
+/// Parses the image of locks in FORMAT.md.
 fn documented() -> Vec<u8> {
+    documented_as("golden image", 896)
+}
+
+/// Parses the image in FORMAT.md that is introduced so, and has this length.
+fn documented_as(introduction: &str, len: usize) -> Vec<u8> {
     let text = include_str!("../../../FORMAT.md");
-    let (_, rest) = text.split_once("golden image:\n\n```\n").expect("FORMAT.md has the image");
+    let begin = format!("{introduction}:\n\n```\n");
+    let (_, rest) = text.split_once(&begin).expect("FORMAT.md has the image");
     let (lines, _) = rest.split_once("```").unwrap();
-    let mut image = vec![0; 896];
+    let mut image = vec![0; len];
     for line in lines.lines() {
         let (at, bytes) = line.split_once("  ").unwrap();
         let at = usize::from_str_radix(at, 16).unwrap();
