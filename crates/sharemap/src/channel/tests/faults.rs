@@ -3,11 +3,13 @@
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
-use super::super::spsc::ring::{CONTROL, Cursor, Ring};
+use super::super::spsc::ring::{self, CONTROL, Cursor, Ring};
 use super::super::{Spsc, object};
 use crate::guard::{self, Recovery};
-use crate::peer::{Faults, Faulty, Session, Simulated, Slots, Window};
+use crate::page_size;
+use crate::peer::{END, Faults, Faulty, Machine, Session, Simulated, Slots, Window};
 use crate::shm::Location;
+use crate::sys::{self, Protection};
 use crate::view::checked;
 
 const SLOTS: u64 = 4;
@@ -106,13 +108,9 @@ fn faults_neither_lose_nor_invent_messages() {
 }
 
 /// A role whose word cannot be released stays announced, so that a recoverer finds it.
-#[cfg(unix)]
 #[test]
 #[allow(unsafe_code, reason = "protects a page of the object")]
 fn a_role_that_is_not_released_stays_announced() {
-    use super::super::spsc::ring;
-    use crate::peer::{END, Machine};
-
     if guard::recovery() != Recovery::InPlace {
         eprintln!("skipped: no channels where accesses are system calls");
         return;
@@ -122,16 +120,15 @@ fn a_role_that_is_not_released_stays_announced() {
     let role = ring::sender(object::words_at(session.header()));
     let sender = channel.sender().unwrap();
     let lane = role.load(session).unwrap().owner().unwrap();
-    let page = 4096.max(crate::mapping::page_size());
-    let word = session.memory().at(role.at, 8).unwrap();
-    let start = word.wrapping_sub(word.addr() % page);
-    let protect = |access| {
-        // SAFETY: a page of the object's mapping, to which no reference exists.
-        assert_eq!(unsafe { libc::mprotect(start.cast(), page, access) }, 0);
+    let page = page_size();
+    let start = session.memory().at(role.at - role.at % page as u64, 8).unwrap();
+    let protect = |protection| {
+        // SAFETY: a page of the object's mapping, of which only guarded accesses are made.
+        unsafe { sys::map::protect(start, page, protection) }.unwrap();
     };
-    protect(libc::PROT_READ);
+    protect(Protection::Read);
     drop(sender);
-    protect(libc::PROT_READ | libc::PROT_WRITE);
+    protect(Protection::ReadWrite);
     assert_eq!(role.load(session).unwrap().owner(), Some(lane));
     assert_eq!(session.load_64(session.slots(lane)).unwrap(), role.at | END);
 }
