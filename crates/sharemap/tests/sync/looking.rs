@@ -52,7 +52,10 @@ fn shows(all: &Shared<All>) -> (Vec<bool>, Vec<u32>, Vec<u16>) {
 fn refused(name: &Name, error: sharemap::Error) {
     assert_eq!(error.kind(), ErrorKind::NotWritable, "{error}");
     let text = error.to_string();
-    assert!(text.contains(&name.0) && text.contains("open it for writing, as `open` does"), "{text}");
+    assert!(
+        text.contains(&name.0) && text.contains("open it for writing, as `open` does"),
+        "{text}"
+    );
 }
 
 /// Attachments that are not writable read the current state, and every operation that changes the
