@@ -135,7 +135,10 @@ fn mebibyte(setup: &Setup) -> Result<Vec<Row>, Reason> {
             let mut sender = slots.sender()?;
             Ok(sends::<Mebibyte>(move |message| {
                 let slot = sender.reserve(1).map_err(why)?;
-                slot.view().cast::<u64>().and_then(|words| words.write_at(0, message)).map_err(why)?;
+                slot.view()
+                    .cast::<u64>()
+                    .and_then(|words| words.write_at(0, message))
+                    .map_err(why)?;
                 slot.publish().map_err(why)
             }))
         };
