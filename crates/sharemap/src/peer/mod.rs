@@ -14,7 +14,7 @@
 //!   process share one session.
 //! - `participants` and `lanes` maintain the tables. What a process knows by itself: `local` is its own
 //!   participant, `lane_cache` caches a thread's own lane, `free_lanes` lends a thread others, and `inherited` keeps the lanes that a forked
-//!   child must not claim.
+//!   child must not claim. `owned_lane` is the lane of a handle that moves between threads.
 //! - `clean_flag` records whether the last participant detached cleanly, and `recovery` releases what
 //!   dead participants held.
 //! - `identity` is what records say of this process, and `inspect` observes an object from outside.
@@ -44,6 +44,8 @@ mod record;
 mod recovery;
 mod registry;
 mod session;
+#[cfg(test)]
+mod simulated;
 mod slots;
 mod spinning;
 #[cfg(test)]
@@ -69,7 +71,7 @@ pub(crate) use options::{OpenOptions, Payload, PowerCuts, Unclean};
 pub(crate) use owned_lane::OwnedLane;
 pub(crate) use polling::{BRIEFLY, Polling};
 pub(crate) use session::{RecoverFn, Session};
-pub(crate) use slots::{RingSpan, Slots};
 #[cfg(test)]
-pub(crate) use window::{Faulty, Simulated};
+pub(crate) use simulated::{Faulty, Simulated};
+pub(crate) use slots::{RingSpan, Slots};
 pub(crate) use window::{Readable, Window, Writable};
