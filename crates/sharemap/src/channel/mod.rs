@@ -31,7 +31,7 @@
 //! | the last other end died | `Closed` | blocks when the channel is full, until the next receiver |
 //!
 //! A new end opens the channel again. An end that is not dropped when its process ends, by `exit` for instance, counts as
-//! one that died.
+//! dead.
 
 mod inspect;
 mod object;

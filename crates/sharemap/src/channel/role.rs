@@ -11,7 +11,8 @@
 //! would own the role.
 //!
 //! A claimer announces the word before it claims it. A death at any moment therefore leaves an announcement that leads the
-//! recoverer to the word. The recoverer also wakes those who wait for the role's owner, which may have died before it did.
+//! recoverer to the word. The recoverer also wakes the waiters of the role's gate: the owner may have died before it woke
+//! them.
 
 use std::sync::Arc;
 
@@ -112,8 +113,8 @@ impl Role {
     fn free<M: Machine>(self, machine: &M, lane: u32, left: u64) -> Result<()> {
         let word = self.load(machine)?;
         if word.owner() == Some(lane) {
-            // Nothing else changes a word that names this lane. After the exchange, whose loads come later, a waiter that
-            // has registered is seen.
+            // No other process changes a word that names this lane. The caller's next load, of the gate, comes after the
+            // exchange, so that it sees a waiter that has registered before.
             machine.compare_exchange_64(self.at, word.0, word.0 & !LANE | left)?;
         }
         Ok(())

@@ -73,5 +73,5 @@ pub(crate) use polling::{BRIEFLY, Polling};
 pub(crate) use session::{RecoverFn, Session};
 #[cfg(test)]
 pub(crate) use simulated::{Faulty, Simulated};
-pub(crate) use slots::{RingSpan, Slots};
+pub(crate) use slots::{Copied, RingSpan, Slots};
 pub(crate) use window::{Readable, Window, Writable};

@@ -16,7 +16,29 @@ use crate::peer::memory::Memory;
 use crate::peer::opening::Opening;
 use crate::peer::session::Session;
 use crate::peer::window::{Readable, Window, Writable};
-use crate::view::{View, ViewMut};
+use crate::view::{View, ViewMut, checked_ref};
+
+/// Room for an element that is copied out of a slot.
+pub(crate) struct Copied<T> {
+    bytes: MaybeUninit<T>,
+    /// All bytes were copied.
+    is_whole: bool,
+}
+
+impl<T: Element> Copied<T> {
+    /// Returns room for an element.
+    #[inline(always)]
+    pub(crate) fn none() -> Self {
+        Self { bytes: MaybeUninit::uninit(), is_whole: false }
+    }
+
+    /// Returns the element, if one was copied whole, and if its bytes are valid.
+    #[inline(always)]
+    pub(crate) fn value(&self) -> Option<&T> {
+        // SAFETY: all bytes were copied.
+        if self.is_whole { unsafe { checked_ref(&self.bytes) } } else { None }
+    }
+}
 
 /// Slots of an object, a power of two of them, each with an element.
 ///
@@ -59,11 +81,12 @@ impl<T: Element, R: Readable> Slots<'_, T, R> {
         usize::try_from(until_end).map_or(count, |until_end| until_end.min(count))
     }
 
-    /// Copies an element out. Its bytes may be arbitrary, and are undefined if the copy has failed.
+    /// Copies an element out. Its bytes may be arbitrary.
     #[inline(always)]
-    pub(crate) fn load(self, position: u64, into: &mut MaybeUninit<T>, faults: &mut Faults) {
+    pub(crate) fn load(self, position: u64, into: &mut Copied<T>, faults: &mut Faults) {
         // SAFETY: the slot lies in the place, here and below.
-        unsafe { self.of.load_element(self.place, self.offset(position), into, faults) }
+        unsafe { self.of.load_element(self.place, self.offset(position), &mut into.bytes, faults) }
+        into.is_whole = faults.is_empty();
     }
 
     /// Prefetches the first cache line of a slot.

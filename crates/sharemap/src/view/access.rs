@@ -34,7 +34,8 @@ impl<'a, T: Element> View<'a, T> {
             // SAFETY: within the view, of which the backing keeps the memory.
             let value = unsafe { guard::load::<T>(self.at(index), &mut fault) };
             if fault == 0 {
-                if let Some(value) = checked(value) {
+                // SAFETY: the load has not failed.
+                if let Some(value) = unsafe { checked(value) } {
                     return Ok(value);
                 }
             }
@@ -67,7 +68,8 @@ impl<'a, T: Element> View<'a, T> {
         if done < size {
             return Some(self.fault("read", self.at(index) as usize + done));
         }
-        match checked(value) {
+        // SAFETY: all bytes were copied.
+        match unsafe { checked(value) } {
             Some(value) => {
                 out.write(value);
                 None
@@ -226,7 +228,8 @@ impl<'a, T: Element> View<'a, T> {
         }
         if !is_any_bytes::<T>() {
             for (index, value) in copy.spare_capacity_mut()[..self.len].iter().enumerate() {
-                if checked(*value).is_none() {
+                // SAFETY: all elements were copied.
+                if unsafe { checked(*value) }.is_none() {
                     return Err(self.invalid(index));
                 }
             }

@@ -154,11 +154,14 @@ impl<'a, T: Element, const N: usize> Blocks<'a, T, N> {
         // SAFETY: as promised by the caller; the block has room for its elements.
         unsafe { guard::load_by::<V, T>(block.as_mut_ptr().cast(), from, N, &mut fault) };
         let elements: *const MaybeUninit<T> = block.as_ptr().cast();
-        // SAFETY: `N` elements lie there.
+        if fault != 0 {
+            return Err(fault);
+        }
+        // SAFETY: `N` elements lie there, which were loaded whole.
         let valid = is_any_bytes::<T>()
-            || (0..N).all(|index| checked(unsafe { *elements.add(index) }).is_some());
+            || (0..N).all(|index| unsafe { checked(*elements.add(index)) }.is_some());
         // SAFETY: loaded whole, and every element is valid.
-        if fault == 0 && valid { Ok(unsafe { block.assume_init() }) } else { Err(fault) }
+        if valid { Ok(unsafe { block.assume_init() }) } else { Err(0) }
     }
 
     /// Copies the block from `index` on, which is not accessed in place. Takes the view by value: a

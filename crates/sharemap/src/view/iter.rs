@@ -179,7 +179,7 @@ where
             }
             for index in 0..Buffer::<T>::ELEMENTS {
                 // SAFETY: one of the elements just loaded.
-                let Some(value) = checked(unsafe { *elements.add(index) }) else {
+                let Some(value) = (unsafe { checked(*elements.add(index)) }) else {
                     return Stop { next: next + index, state: Ok(state), function };
                 };
                 match function(state, Ok(value)) {
@@ -217,7 +217,8 @@ impl<T: Element> Iterator for Iter<'_, T> {
         // SAFETY: within the view, of which the backing keeps the memory, or the copy.
         let value = unsafe { guard::load::<T>(from, &mut fault) };
         if fault == 0 {
-            if let Some(value) = checked(value) {
+            // SAFETY: the load has not failed.
+            if let Some(value) = unsafe { checked(value) } {
                 self.next += 1;
                 return Some(Ok(value));
             }

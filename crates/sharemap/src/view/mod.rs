@@ -266,21 +266,28 @@ impl<'a, T: Element> IntoIterator for View<'a, T> {
 }
 
 /// Returns the value if its bytes are valid. The check is free for types of which any bytes are valid.
+///
+/// # Safety
+/// All bytes of the value were written, by a guarded load for instance.
 #[inline(always)]
-pub(crate) fn checked<T: Element>(value: MaybeUninit<T>) -> Option<T> {
-    checked_ref(&value).copied()
+unsafe fn checked<T: Element>(value: MaybeUninit<T>) -> Option<T> {
+    // SAFETY: as the caller promises.
+    unsafe { checked_ref(&value) }.copied()
 }
 
 /// Returns the value like [`checked`], where it lies.
+///
+/// # Safety
+/// As for [`checked`].
 #[inline(always)]
-pub(crate) fn checked_ref<T: Element>(value: &MaybeUninit<T>) -> Option<&T> {
+pub(crate) unsafe fn checked_ref<T: Element>(value: &MaybeUninit<T>) -> Option<&T> {
     if is_any_bytes::<T>() {
-        // SAFETY: a guarded load has written all bytes, and any bytes are a value.
+        // SAFETY: the bytes are written, and any bytes are a value.
         return Some(unsafe { value.assume_init_ref() });
     }
     #[cfg(test)]
     tests::VALIDATED.with(|count| count.set(count.get() + 1));
-    // SAFETY: the bytes were all written by a guarded load; `T` has no padding.
+    // SAFETY: the bytes are written; `T` has no padding.
     let bytes = unsafe { std::slice::from_raw_parts(value.as_ptr().cast::<u8>(), size_of::<T>()) };
     T::try_ref_from_bytes(bytes).ok()
 }

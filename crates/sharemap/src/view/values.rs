@@ -169,8 +169,8 @@ impl<T: Element> Iterator for Values<'_, T> {
                 return None;
             }
         }
-        // SAFETY: `next` is less than `end`, which is at most the length of the buffer.
-        let value = checked(unsafe { *self.buffer.get_unchecked(self.next) });
+        // SAFETY: `next` is less than `end`, the number of elements that were copied to the buffer.
+        let value = unsafe { checked(*self.buffer.get_unchecked(self.next)) };
         self.next += 1;
         if value.is_none() {
             let index = self.rest.next - self.end + self.next - 1;

@@ -1,12 +1,14 @@
 //! `SpscLoan` and `SpscBorrow`: slots that are written and read in place.
 
 use std::fmt;
+use std::time::Duration;
 
-use super::ring::{CONTROL, Cursor, MESSAGES, ROOM};
+use super::ring::{CONTROL, Cursor, MESSAGES, ROOM, Ring};
 use super::side::{self, Side};
+use super::{SpscReceiver, SpscSender};
 use crate::channel::role::OwnedRole;
-use crate::error::Result;
-use crate::layout::Element;
+use crate::error::{ErrorKind, Result};
+use crate::layout::{Element, Shareable};
 use crate::peer::{Faults, RingSpan};
 use crate::view::{View, ViewMut};
 
@@ -41,36 +43,250 @@ struct Lent<'a, T> {
     span: &'a RingSpan<T, CONTROL>,
     cursor: &'a mut Cursor,
     operation: &'static str,
+    count: usize,
 }
 
 impl<'a, T: Element> Lent<'a, T> {
-    /// Returns the slots of a side's position, and how many there are of `count`, of which the side has seen at least one.
-    fn of(side: &'a mut Side<T>, count: usize, there: u64) -> (Self, u64, usize) {
+    /// Returns at most `count` slots from a side's position on, of which the side has seen that `there` are its own. Also
+    /// returns the position.
+    fn of(side: &'a mut Side<T>, count: usize, there: u64) -> (Self, u64) {
         let Side { role, span, cursor, wait } = side;
         let count = count.min(usize::try_from(there).unwrap_or(usize::MAX));
         let (own, count) = (cursor.own, side::ring(span).slots.run(cursor.own, count));
-        (Self { role, span, cursor, operation: wait.operation }, own, count)
+        (Self { role, span, cursor, operation: wait.operation, count }, own)
     }
 
-    /// Wakes the other side after the position was stored; returns the error if it was not.
-    fn finish(&self, stored: Option<bool>, gate: u64, faults: &Faults) -> Result<()> {
-        if stored.is_none() {
+    /// Returns the number of slots; 0 in a child that has them from a fork.
+    fn len(&self) -> usize {
+        if self.role.lane.is_own() { self.count } else { 0 }
+    }
+
+    /// Moves the side past the first `count` slots by `advance`, or past all if there are fewer. Wakes the other side, which
+    /// sleeps at a gate.
+    fn finish(
+        self,
+        count: usize,
+        gate: u64,
+        advance: impl FnOnce(Ring<'_, T>, &mut Cursor, u64, &mut Faults) -> Option<bool>,
+    ) -> Result<()> {
+        self.role.lane.require_own(self.operation)?;
+        let (ring, faults) = (side::ring(self.span), &mut Faults::default());
+        let count = count.min(self.count) as u64;
+        if advance(ring, self.cursor, count, faults).is_none() {
             return Err(self.span.fault(faults, self.operation));
         }
-        if side::ring(self.span).is_awaited(self.span.session(), gate) {
+        if ring.is_awaited(self.span.session(), gate) {
             side::wake(self.role);
         }
         Ok(())
     }
 }
 
-impl<'a, T: Element> SpscLoan<'a, T> {
-    /// Lends at most `count` slots. The sender has seen that there is room.
-    pub(super) fn of(side: &'a mut Side<T>, count: usize) -> Result<Self> {
+impl<T: Element + Shareable> SpscSender<T> {
+    /// Lends free slots, at least one and at most `count`, blocking the current thread while the channel is full.
+    ///
+    /// Messages are written in the slots, and sent by [`publish`](SpscLoan::publish), without a copy. There are fewer than
+    /// `count` slots if there is no more room, or if the last slot of the channel is among them.
+    ///
+    /// # Errors
+    /// - `ZeroLength` - `count` is 0.
+    ///
+    /// Otherwise as for [`send`](Self::send).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::<[u8; 4096]>::create_new(Location::anonymous(), 4)?;
+    /// let (mut sender, mut receiver) = (channel.sender()?, channel.receiver()?);
+    /// let page = sender.reserve(1)?;
+    /// page.view().cast::<u8>()?.write_at(0, b"header")?;
+    /// page.publish()?;
+    /// assert_eq!(&receiver.recv()?[..6], b"header");
+    /// # Ok(()) }
+    /// ```
+    pub fn reserve(&mut self, count: usize) -> Result<SpscLoan<'_, T>> {
+        loop {
+            match self.room(count)? {
+                0 => self.wait(None)?,
+                room => return SpscLoan::of(&mut self.side, count, room),
+            }
+        }
+    }
+
+    /// Lends free slots like [`reserve`](Self::reserve), but blocks for at most `timeout`.
+    ///
+    /// # Errors
+    /// - `Timeout` - the channel stayed full.
+    ///
+    /// Otherwise as for [`reserve`](Self::reserve).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # use std::time::Duration;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::create_new(Location::anonymous(), 1)?;
+    /// let mut sender = channel.sender()?;
+    /// sender.send(&1_u32)?;
+    /// let error = sender.reserve_timeout(1, Duration::from_millis(10)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Timeout);
+    /// # Ok(()) }
+    /// ```
+    pub fn reserve_timeout(&mut self, count: usize, timeout: Duration) -> Result<SpscLoan<'_, T>> {
+        let mut until = None;
+        loop {
+            match self.room(count)? {
+                0 => self.wait(*until.get_or_insert_with(|| self.side.after(timeout)))?,
+                room => return SpscLoan::of(&mut self.side, count, room),
+            }
+        }
+    }
+
+    /// Lends free slots like [`reserve`](Self::reserve), if there are any. Returns `None` if the channel is full.
+    ///
+    /// # Errors
+    /// - `ZeroLength` - `count` is 0.
+    ///
+    /// Otherwise as for [`try_send`](Self::try_send).
+    ///
+    /// # Examples
+    /// See [`reserve`](Self::reserve).
+    pub fn try_reserve(&mut self, count: usize) -> Result<Option<SpscLoan<'_, T>>> {
+        match self.room(count)? {
+            0 => self.require_open().map(|()| None),
+            room => SpscLoan::of(&mut self.side, count, room).map(Some),
+        }
+    }
+
+    /// Returns the number of free slots. Fails with `ZeroLength` if none is wanted.
+    fn room(&mut self, wanted: usize) -> Result<u64> {
+        self.side.count(wanted, |ring, cursor, wanted, faults| ring.room(cursor, wanted, faults))
+    }
+}
+
+impl<T: Element + Shareable> SpscReceiver<T> {
+    /// Lends messages, at least one and at most `count`, in place, blocking the current thread while the channel is empty.
+    ///
+    /// They stay in the channel until [`release`](SpscBorrow::release): if this process dies before, the next receiver gets
+    /// them. There are fewer than `count` if there are no more, or if the last slot of the channel is among them.
+    ///
+    /// # Errors
+    /// - `ZeroLength` - `count` is 0.
+    ///
+    /// Otherwise as for [`recv`](Self::recv).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::create_new(Location::anonymous(), 8)?;
+    /// let (mut sender, mut receiver) = (channel.sender()?, channel.receiver()?);
+    /// sender.send(&7_u32)?;
+    /// let job = receiver.borrow(1)?;
+    /// assert_eq!(job.view().get(0)?, 7); // do it
+    /// job.release()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn borrow(&mut self, count: usize) -> Result<SpscBorrow<'_, T>> {
+        loop {
+            match self.messages(count)? {
+                0 => self.pause_or_wait(None)?,
+                messages => return SpscBorrow::of(&mut self.side, count, messages),
+            }
+        }
+    }
+
+    /// Lends messages like [`borrow`](Self::borrow), but blocks for at most `timeout`.
+    ///
+    /// # Errors
+    /// - `Timeout` - the channel stayed empty.
+    ///
+    /// Otherwise as for [`borrow`](Self::borrow).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sharemap::*;
+    /// # use std::time::Duration;
+    /// use sharemap::channel::Spsc;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let channel = Spsc::<u32>::create_new(Location::anonymous(), 8)?;
+    /// let (sender, mut receiver) = (channel.sender()?, channel.receiver()?);
+    /// let error = receiver.borrow_timeout(1, Duration::from_millis(10)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Timeout);
+    /// # Ok(()) }
+    /// ```
+    pub fn borrow_timeout(&mut self, count: usize, timeout: Duration) -> Result<SpscBorrow<'_, T>> {
+        let mut until = None;
+        loop {
+            match self.messages(count)? {
+                0 => self.pause_or_wait(*until.get_or_insert_with(|| self.side.after(timeout)))?,
+                messages => return SpscBorrow::of(&mut self.side, count, messages),
+            }
+        }
+    }
+
+    /// Lends messages like [`borrow`](Self::borrow), if there are any. Returns `None` if the channel is empty.
+    ///
+    /// # Errors
+    /// - `ZeroLength` - `count` is 0.
+    ///
+    /// Otherwise as for [`try_recv`](Self::try_recv).
+    ///
+    /// # Examples
+    /// See [`borrow`](Self::borrow).
+    pub fn try_borrow(&mut self, count: usize) -> Result<Option<SpscBorrow<'_, T>>> {
+        let mut messages = self.messages(count)?;
+        if messages == 0 {
+            if !self.is_sender_gone()? {
+                return Ok(None);
+            }
+            // As for a single message.
+            messages = self.messages(count)?;
+        }
+        match messages {
+            0 => Err(self.side.error(ErrorKind::Closed)),
+            messages => SpscBorrow::of(&mut self.side, count, messages).map(Some),
+        }
+    }
+
+    /// Returns the number of messages that are there. Fails with `ZeroLength` if none is wanted.
+    fn messages(&mut self, wanted: usize) -> Result<u64> {
+        self.side
+            .count(wanted, |ring, cursor, wanted, faults| ring.messages(cursor, wanted, faults))
+    }
+}
+
+impl<T: Element> Side<T> {
+    /// Returns the number of slots that are the side's own, as `count` finds it. Fails with `ZeroLength` if none is wanted.
+    fn count(
+        &mut self,
+        wanted: usize,
+        count: impl FnOnce(Ring<'_, T>, &mut Cursor, u64, &mut Faults) -> u64,
+    ) -> Result<u64> {
+        self.require_own()?;
+        if wanted == 0 {
+            return Err(self.error(ErrorKind::ZeroLength));
+        }
+        let Self { span, cursor, .. } = self;
         let faults = &mut Faults::default();
-        let there = side::ring(&side.span).room(&mut side.cursor, 1, faults);
-        let (lent, position, count) = Lent::of(side, count, there);
-        let view = lent.span.view_mut(position, count)?;
+        let found = count(side::ring(span), cursor, wanted as u64, faults);
+        if faults.is_empty() { Ok(found) } else { Err(self.fault(faults)) }
+    }
+}
+
+impl<'a, T: Element> SpscLoan<'a, T> {
+    /// Lends at most `count` of the slots that are free.
+    fn of(side: &'a mut Side<T>, count: usize, room: u64) -> Result<Self> {
+        let (lent, position) = Lent::of(side, count, room);
+        let view = lent.span.view_mut(position, lent.count)?;
         Ok(Self { view, lent })
     }
 
@@ -86,7 +302,7 @@ impl<'a, T: Element> SpscLoan<'a, T> {
     /// Returns the number of slots, which is 0 only in a child that has the loan from a fork.
     #[must_use]
     pub fn len(&self) -> usize {
-        if self.lent.role.lane.is_own() { self.view.len() } else { 0 }
+        self.lent.len()
     }
 
     /// Returns `true` in a child that has the loan from a fork.
@@ -98,14 +314,13 @@ impl<'a, T: Element> SpscLoan<'a, T> {
     /// Sends the messages in all slots.
     ///
     /// # Errors
-    /// - `Unsupported` - this process was forked from the one that has the sender.
+    /// - `Unsupported` - this process is a forked child of the sender's.
     /// - `Fault` - the memory could not be accessed. No message is sent.
     ///
     /// # Examples
     /// See [`SpscSender::reserve`](super::SpscSender::reserve).
     pub fn publish(self) -> Result<()> {
-        let count = self.view.len();
-        self.publish_first(count)
+        self.publish_first(usize::MAX)
     }
 
     /// Sends the messages in the first `count` slots; in all of them if there are fewer.
@@ -128,21 +343,17 @@ impl<'a, T: Element> SpscLoan<'a, T> {
     /// # Ok(()) }
     /// ```
     pub fn publish_first(self, count: usize) -> Result<()> {
-        self.lent.role.lane.require_own(self.lent.operation)?;
-        let (count, faults) = (count.min(self.view.len()), &mut Faults::default());
-        let ring = side::ring(self.lent.span);
-        let stored = ring.publish(self.lent.cursor, count as u64, faults);
-        self.lent.finish(stored, MESSAGES, faults)
+        self.lent.finish(count, MESSAGES, |ring, cursor, count, faults| {
+            ring.publish(cursor, count, faults)
+        })
     }
 }
 
 impl<'a, T: Element> SpscBorrow<'a, T> {
-    /// Lends at most `count` messages. The receiver has seen that there are some.
-    pub(super) fn of(side: &'a mut Side<T>, count: usize) -> Result<Self> {
-        let faults = &mut Faults::default();
-        let there = side::ring(&side.span).messages(&mut side.cursor, 1, faults);
-        let (lent, position, count) = Lent::of(side, count, there);
-        let view = lent.span.view(position, count)?;
+    /// Lends at most `count` of the messages that are there.
+    fn of(side: &'a mut Side<T>, count: usize, messages: u64) -> Result<Self> {
+        let (lent, position) = Lent::of(side, count, messages);
+        let view = lent.span.view(position, lent.count)?;
         Ok(Self { view, lent })
     }
 
@@ -158,7 +369,7 @@ impl<'a, T: Element> SpscBorrow<'a, T> {
     /// Returns the number of messages, which is 0 only in a child that has the borrow from a fork.
     #[must_use]
     pub fn len(&self) -> usize {
-        if self.lent.role.lane.is_own() { self.view.len() } else { 0 }
+        self.lent.len()
     }
 
     /// Returns `true` in a child that has the borrow from a fork.
@@ -170,14 +381,13 @@ impl<'a, T: Element> SpscBorrow<'a, T> {
     /// Releases all messages: the sender may use their slots again.
     ///
     /// # Errors
-    /// - `Unsupported` - this process was forked from the one that has the receiver.
+    /// - `Unsupported` - this process is a forked child of the receiver's.
     /// - `Fault` - the memory could not be accessed. No message is released.
     ///
     /// # Examples
     /// See [`SpscReceiver::borrow`](super::SpscReceiver::borrow).
     pub fn release(self) -> Result<()> {
-        let count = self.view.len();
-        self.release_first(count)
+        self.release_first(usize::MAX)
     }
 
     /// Releases the first `count` messages; all of them if there are fewer. The receiver gets the others again.
@@ -199,11 +409,8 @@ impl<'a, T: Element> SpscBorrow<'a, T> {
     /// # Ok(()) }
     /// ```
     pub fn release_first(self, count: usize) -> Result<()> {
-        self.lent.role.lane.require_own(self.lent.operation)?;
-        let (count, faults) = (count.min(self.view.len()), &mut Faults::default());
-        let ring = side::ring(self.lent.span);
-        let stored = ring.release(self.lent.cursor, count as u64, faults);
-        self.lent.finish(stored, ROOM, faults)
+        self.lent
+            .finish(count, ROOM, |ring, cursor, count, faults| ring.release(cursor, count, faults))
     }
 }
 

@@ -350,7 +350,7 @@ impl<T> fmt::Debug for Spsc<T> {
     }
 }
 
-/// Returns the counters of a channel, whose words lie at an offset.
+/// Returns the counters of the channel whose words lie at an offset.
 pub(super) fn stats(
     at: u64,
     capacity: u64,

@@ -3,11 +3,9 @@
 use std::fmt;
 use std::io;
 use std::iter::FusedIterator;
-use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::loan::SpscBorrow;
 use super::pace::{Pace, Watch};
 use super::ring::{self, ROOM};
 use super::side::{self, Own, Side};
@@ -15,8 +13,7 @@ use super::wait;
 use crate::channel::role::RoleWord;
 use crate::error::{ErrorKind, Result};
 use crate::layout::{Element, Pod, Shareable};
-use crate::peer::{Faults, Machine, Opening};
-use crate::view::checked_ref;
+use crate::peer::{Copied, Faults, Machine, Opening};
 
 /// The receiving end of an [`Spsc`](super::Spsc).
 ///
@@ -25,7 +22,7 @@ use crate::view::checked_ref;
 /// # Examples
 /// See [`Spsc`](super::Spsc).
 pub struct SpscReceiver<T> {
-    side: Side<T>,
+    pub(super) side: Side<T>,
     pace: Pace,
     watch: Watch,
 }
@@ -45,7 +42,7 @@ impl<T: Element + Shareable> SpscReceiver<T> {
     /// # Errors
     /// - `Closed` - the channel is empty, and its sender was dropped or died.
     /// - `Invalid` - the bytes are not a valid value of `T`. The message is released.
-    /// - `Unsupported` - this process was forked from the one that has the receiver.
+    /// - `Unsupported` - this process is a forked child of the receiver's.
     /// - `Fault` - the memory could not be accessed.
     ///
     /// # Examples
@@ -63,7 +60,7 @@ impl<T: Element + Shareable> SpscReceiver<T> {
     /// ```
     #[inline(always)]
     pub fn try_recv(&mut self) -> Result<Option<T>> {
-        let mut value = MaybeUninit::uninit();
+        let mut value = Copied::none();
         match self.receive_at_once(&mut value)? || self.receive_when_empty(&mut value)? {
             true => self.value(&value).map(Some),
             false => Ok(None),
@@ -72,7 +69,7 @@ impl<T: Element + Shareable> SpscReceiver<T> {
 
     /// Receives a message if there is one. Returns `false` if the channel is empty.
     #[inline(always)]
-    fn receive_at_once(&mut self, into: &mut MaybeUninit<T>) -> Result<bool> {
+    fn receive_at_once(&mut self, into: &mut Copied<T>) -> Result<bool> {
         self.side.require_own()?;
         let Side { role, span, cursor, .. } = &mut self.side;
         let (ring, faults) = (side::ring(span), &mut Faults::default());
@@ -86,10 +83,10 @@ impl<T: Element + Shareable> SpscReceiver<T> {
         }
     }
 
-    /// Returns a message that was received whole.
+    /// Returns a message that was received.
     #[inline(always)]
-    fn value(&self, bytes: &MaybeUninit<T>) -> Result<T> {
-        match checked_ref(bytes) {
+    fn value(&self, message: &Copied<T>) -> Result<T> {
+        match message.value() {
             Some(value) => Ok(*value),
             None => Err(self.side.error(ErrorKind::Invalid)),
         }
@@ -97,7 +94,7 @@ impl<T: Element + Shareable> SpscReceiver<T> {
 
     /// Fails with `Closed` if there is no sender any more, and no message.
     #[inline(never)]
-    fn receive_when_empty(&mut self, into: &mut MaybeUninit<T>) -> Result<bool> {
+    fn receive_when_empty(&mut self, into: &mut Copied<T>) -> Result<bool> {
         if !self.is_sender_gone()? {
             return Ok(false);
         }
@@ -123,7 +120,7 @@ impl<T: Element + Shareable> SpscReceiver<T> {
     /// See [`Spsc`](super::Spsc).
     #[inline(always)]
     pub fn recv(&mut self) -> Result<T> {
-        let mut value = MaybeUninit::uninit();
+        let mut value = Copied::none();
         while !self.receive_at_once(&mut value)? {
             self.pause_or_wait(None)?;
         }
@@ -152,7 +149,7 @@ impl<T: Element + Shareable> SpscReceiver<T> {
     /// # Ok(()) }
     /// ```
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T> {
-        let (mut value, mut until) = (MaybeUninit::uninit(), None);
+        let (mut value, mut until) = (Copied::none(), None);
         while !self.receive_at_once(&mut value)? {
             let until = *until.get_or_insert_with(|| self.side.after(timeout));
             self.pause_or_wait(until)?;
@@ -315,104 +312,10 @@ impl<T: Element + Shareable> SpscReceiver<T> {
         SpscIter { receiver: Some(self) }
     }
 
-    /// Lends messages, at least one and at most `count`, in place, blocking the current thread while the channel is empty.
-    ///
-    /// They stay in the channel until [`release`](SpscBorrow::release): if this process dies before, the next receiver gets
-    /// them. There are fewer than `count` if there are no more, or if the last slot of the channel is among them.
-    ///
-    /// # Errors
-    /// - `ZeroLength` - `count` is 0.
-    ///
-    /// Otherwise as for [`recv`](Self::recv).
-    ///
-    /// # Examples
-    /// ```
-    /// # use sharemap::*;
-    /// use sharemap::channel::Spsc;
-    ///
-    /// # fn main() -> Result<()> {
-    /// let channel = Spsc::create_new(Location::anonymous(), 8)?;
-    /// let (mut sender, mut receiver) = (channel.sender()?, channel.receiver()?);
-    /// sender.send(&7_u32)?;
-    /// let job = receiver.borrow(1)?;
-    /// assert_eq!(job.view().get(0)?, 7); // do it
-    /// job.release()?;
-    /// # Ok(()) }
-    /// ```
-    pub fn borrow(&mut self, count: usize) -> Result<SpscBorrow<'_, T>> {
-        while self.messages(count)? == 0 {
-            self.pause_or_wait(None)?;
-        }
-        SpscBorrow::of(&mut self.side, count)
-    }
-
-    /// Lends messages like [`borrow`](Self::borrow), but blocks for at most `timeout`.
-    ///
-    /// # Errors
-    /// - `Timeout` - the channel stayed empty.
-    ///
-    /// Otherwise as for [`borrow`](Self::borrow).
-    ///
-    /// # Examples
-    /// ```
-    /// # use sharemap::*;
-    /// # use std::time::Duration;
-    /// use sharemap::channel::Spsc;
-    ///
-    /// # fn main() -> Result<()> {
-    /// let channel = Spsc::<u32>::create_new(Location::anonymous(), 8)?;
-    /// let (sender, mut receiver) = (channel.sender()?, channel.receiver()?);
-    /// let error = receiver.borrow_timeout(1, Duration::from_millis(10)).unwrap_err();
-    /// assert_eq!(error.kind(), ErrorKind::Timeout);
-    /// # Ok(()) }
-    /// ```
-    pub fn borrow_timeout(&mut self, count: usize, timeout: Duration) -> Result<SpscBorrow<'_, T>> {
-        let mut until = None;
-        while self.messages(count)? == 0 {
-            let until = *until.get_or_insert_with(|| self.side.after(timeout));
-            self.pause_or_wait(until)?;
-        }
-        SpscBorrow::of(&mut self.side, count)
-    }
-
-    /// Lends messages like [`borrow`](Self::borrow), if there are any. Returns `None` if the channel is empty.
-    ///
-    /// # Errors
-    /// - `ZeroLength` - `count` is 0.
-    ///
-    /// Otherwise as for [`try_recv`](Self::try_recv).
-    ///
-    /// # Examples
-    /// See [`borrow`](Self::borrow).
-    pub fn try_borrow(&mut self, count: usize) -> Result<Option<SpscBorrow<'_, T>>> {
-        if self.messages(count)? == 0 {
-            if !self.is_sender_gone()? {
-                return Ok(None);
-            }
-            // As for a single message.
-            if self.messages(count)? == 0 {
-                return Err(self.side.error(ErrorKind::Closed));
-            }
-        }
-        SpscBorrow::of(&mut self.side, count).map(Some)
-    }
-
-    /// Returns the number of messages that are there. Fails with `ZeroLength` if none is wanted.
-    fn messages(&mut self, wanted: usize) -> Result<u64> {
-        self.side.require_own()?;
-        if wanted == 0 {
-            return Err(self.side.error(ErrorKind::ZeroLength));
-        }
-        let Side { span, cursor, .. } = &mut self.side;
-        let faults = &mut Faults::default();
-        let there = side::ring(span).messages(cursor, wanted as u64, faults);
-        if faults.is_empty() { Ok(there) } else { Err(self.side.fault(faults)) }
-    }
-
     /// Pauses until there is a message, or waits for one.
     #[cold]
     #[inline(never)]
-    fn pause_or_wait(&mut self, until: Option<Duration>) -> Result<()> {
+    pub(super) fn pause_or_wait(&mut self, until: Option<Duration>) -> Result<()> {
         let Self { side: Side { span, cursor, .. }, pace, .. } = self;
         // Faults end the pauses, and the next look reports them.
         match pace.pause(|| side::ring(span).messages(cursor, 1, &mut Faults::default()) > 0) {
@@ -422,7 +325,7 @@ impl<T: Element + Shareable> SpscReceiver<T> {
     }
 
     /// Returns `true` if there is no sender any more. Notices a death, but looks for one at most about once a millisecond.
-    fn is_sender_gone(&mut self) -> Result<bool> {
+    pub(super) fn is_sender_gone(&mut self) -> Result<bool> {
         let Self { side, watch, .. } = self;
         let Some(owner) = side.other()?.owner() else { return side.other_has(RoleWord::is_over) };
         let lane = &side.role.lane;

@@ -16,11 +16,9 @@
 //! A misbehaving peer can store any position. Those that are further apart than the ring is long are ignored, so that the
 //! sender finds the ring full in the end and the receiver finds it empty, and both wait, until their deadlines.
 
-use std::mem::MaybeUninit;
-
 use crate::channel::role::Role;
 use crate::layout::{Element, Pod};
-use crate::peer::{Faults, Machine, Memory, Readable, Slots, Window, Writable};
+use crate::peer::{Copied, Faults, Machine, Memory, Readable, Slots, Window, Writable};
 use crate::sync::core::gate::SLEEPER;
 
 /// The length of the words before the slots.
@@ -161,7 +159,7 @@ impl<T: Element, W: Writable> Ring<'_, T, W> {
     pub(in crate::channel) fn try_receive(
         self,
         cursor: &mut Cursor,
-        into: &mut MaybeUninit<T>,
+        into: &mut Copied<T>,
         faults: &mut Faults,
     ) -> Option<bool> {
         if self.messages(cursor, 1, faults) == 0 {

@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::loan::SpscLoan;
 use super::pace;
 use super::ring::{self, MESSAGES};
 use super::side::{self, Own, Side};
@@ -23,7 +22,7 @@ use crate::peer::{Faults, Opening};
 /// # Examples
 /// See [`Spsc`](super::Spsc).
 pub struct SpscSender<T> {
-    side: Side<T>,
+    pub(super) side: Side<T>,
 }
 
 impl<T: Element + Shareable> SpscSender<T> {
@@ -36,7 +35,7 @@ impl<T: Element + Shareable> SpscSender<T> {
     ///
     /// # Errors
     /// - `Closed` - the channel is full, and its receiver was dropped.
-    /// - `Unsupported` - this process was forked from the one that has the sender.
+    /// - `Unsupported` - this process is a forked child of the sender's.
     /// - `Fault` - the memory could not be accessed. The message is not sent.
     ///
     /// # Examples
@@ -76,7 +75,7 @@ impl<T: Element + Shareable> SpscSender<T> {
 
     /// Fails with `Closed` if the receiver was dropped.
     #[inline(never)]
-    fn require_open(&self) -> Result<()> {
+    pub(super) fn require_open(&self) -> Result<()> {
         match self.is_closed()? {
             true => Err(self.side.error(ErrorKind::Closed)),
             false => Ok(()),
@@ -251,99 +250,10 @@ impl<T: Element + Shareable> SpscSender<T> {
         }
     }
 
-    /// Lends free slots, at least one and at most `count`, blocking the current thread while the channel is full.
-    ///
-    /// Messages are written in the slots, and sent by [`publish`](SpscLoan::publish), without a copy. There are fewer than
-    /// `count` slots if there is no more room, or if the last slot of the channel is among them.
-    ///
-    /// # Errors
-    /// - `ZeroLength` - `count` is 0.
-    ///
-    /// Otherwise as for [`send`](Self::send).
-    ///
-    /// # Examples
-    /// ```
-    /// # use sharemap::*;
-    /// use sharemap::channel::Spsc;
-    ///
-    /// # fn main() -> Result<()> {
-    /// let channel = Spsc::<[u8; 4096]>::create_new(Location::anonymous(), 4)?;
-    /// let (mut sender, mut receiver) = (channel.sender()?, channel.receiver()?);
-    /// let page = sender.reserve(1)?;
-    /// page.view().cast::<u8>()?.write_at(0, b"header")?;
-    /// page.publish()?;
-    /// assert_eq!(&receiver.recv()?[..6], b"header");
-    /// # Ok(()) }
-    /// ```
-    pub fn reserve(&mut self, count: usize) -> Result<SpscLoan<'_, T>> {
-        while self.room(count)? == 0 {
-            self.wait(None)?;
-        }
-        SpscLoan::of(&mut self.side, count)
-    }
-
-    /// Lends free slots like [`reserve`](Self::reserve), but blocks for at most `timeout`.
-    ///
-    /// # Errors
-    /// - `Timeout` - the channel stayed full.
-    ///
-    /// Otherwise as for [`reserve`](Self::reserve).
-    ///
-    /// # Examples
-    /// ```
-    /// # use sharemap::*;
-    /// # use std::time::Duration;
-    /// use sharemap::channel::Spsc;
-    ///
-    /// # fn main() -> Result<()> {
-    /// let channel = Spsc::create_new(Location::anonymous(), 1)?;
-    /// let mut sender = channel.sender()?;
-    /// sender.send(&1_u32)?;
-    /// let error = sender.reserve_timeout(1, Duration::from_millis(10)).unwrap_err();
-    /// assert_eq!(error.kind(), ErrorKind::Timeout);
-    /// # Ok(()) }
-    /// ```
-    pub fn reserve_timeout(&mut self, count: usize, timeout: Duration) -> Result<SpscLoan<'_, T>> {
-        let mut until = None;
-        while self.room(count)? == 0 {
-            let until = *until.get_or_insert_with(|| self.side.after(timeout));
-            self.wait(until)?;
-        }
-        SpscLoan::of(&mut self.side, count)
-    }
-
-    /// Lends free slots like [`reserve`](Self::reserve), if there are any. Returns `None` if the channel is full.
-    ///
-    /// # Errors
-    /// - `ZeroLength` - `count` is 0.
-    ///
-    /// Otherwise as for [`try_send`](Self::try_send).
-    ///
-    /// # Examples
-    /// See [`reserve`](Self::reserve).
-    pub fn try_reserve(&mut self, count: usize) -> Result<Option<SpscLoan<'_, T>>> {
-        if self.room(count)? > 0 {
-            return SpscLoan::of(&mut self.side, count).map(Some);
-        }
-        self.require_open().map(|()| None)
-    }
-
-    /// Returns the number of free slots. Fails with `ZeroLength` if none is wanted.
-    fn room(&mut self, wanted: usize) -> Result<u64> {
-        self.side.require_own()?;
-        if wanted == 0 {
-            return Err(self.side.error(ErrorKind::ZeroLength));
-        }
-        let Side { span, cursor, .. } = &mut self.side;
-        let faults = &mut Faults::default();
-        let room = side::ring(span).room(cursor, wanted as u64, faults);
-        if faults.is_empty() { Ok(room) } else { Err(self.side.fault(faults)) }
-    }
-
     /// Waits for room. Pauses first, so that the receiver makes room for several messages, undisturbed.
     #[cold]
     #[inline(never)]
-    fn wait(&mut self, until: Option<Duration>) -> Result<()> {
+    pub(super) fn wait(&mut self, until: Option<Duration>) -> Result<()> {
         pace::pause_long();
         self.side.wait(until, |ring, cursor, faults| ring.room(cursor, 1, faults))
     }

@@ -1,16 +1,14 @@
 //! Accesses that fault once: what a call reports as failed is not done, and what it reports as done is not lost.
 
 use std::cell::Cell;
-use std::mem::MaybeUninit;
 
 use super::super::spsc::ring::{self, CONTROL, Cursor, Ring};
 use super::super::{Spsc, object};
 use crate::guard::{self, Recovery};
 use crate::page_size;
-use crate::peer::{END, Faults, Faulty, Machine, Session, Simulated, Slots, Window};
+use crate::peer::{Copied, END, Faults, Faulty, Machine, Session, Simulated, Slots, Window};
 use crate::shm::Location;
 use crate::sys::{self, Protection};
-use crate::view::checked;
 
 const SLOTS: u64 = 4;
 /// No access has this number.
@@ -86,13 +84,13 @@ fn faults_neither_lose_nor_invent_messages() {
         });
         next += count as u64;
         for _ in 0..1 + round % 3 {
-            let mut message = MaybeUninit::zeroed();
+            let mut message = Copied::none();
             let received = with_each_fault(session, &mut head, |ring, cursor, faults| {
                 ring.try_receive(cursor, &mut message, faults)
             });
             assert_eq!(received, expected < next);
             if received {
-                assert_eq!(checked(message), Some(1000 + expected));
+                assert_eq!(message.value(), Some(&(1000 + expected)));
                 expected += 1;
             }
         }

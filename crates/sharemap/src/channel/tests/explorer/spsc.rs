@@ -8,13 +8,12 @@ use crate::channel::spsc::ring::{
 };
 use crate::channel::spsc::{recover_at, wait};
 use crate::error::{Error, ErrorKind};
-use crate::peer::{Announced, END, Faults, Machine, Simulated, Slots, Window};
+use crate::peer::{Announced, Copied, END, Faults, Machine, Simulated, Slots, Window};
 use crate::sync::core::gate::{self, Wake};
 use crate::testing::explorer::search::{caught, sound, walked};
 use crate::testing::explorer::sim::Sim;
 use crate::testing::explorer::state::{Carry, State};
 use crate::testing::explorer::{Fault, Lanes, Order, Program, Setup};
-use crate::view::checked;
 
 /// The offset of the words, and of the slots.
 const WORDS: u64 = 384;
@@ -150,10 +149,11 @@ fn receives<const COUNT: u64>(sim: &Sim<'_>, step: u32, carry: &mut Carry) -> bo
     let mut kept = Kept::of(carry);
     let goes_on = with_ring(sim, COUNT, |ring| {
         let (faults, position) = (&mut Faults::default(), kept.cursor.own);
-        let mut message = std::mem::MaybeUninit::zeroed();
+        let mut message = Copied::none();
         match ring.try_receive(&mut kept.cursor, &mut message, faults) {
             Some(true) => {
-                let message: u64 = checked(message).expect("any bytes are a number");
+                let message: u64 =
+                    *message.value().expect("it was received, and any bytes are a number");
                 sim.ghost(|_| match message == position.wrapping_add(1) {
                     true => Ok(()),
                     false => Err(format!("message {message} at position {position}")),
