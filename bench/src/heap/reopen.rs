@@ -105,7 +105,7 @@ fn on_disk(setup: &Setup) -> Result<Vec<Row>, Reason> {
     row_of_fewest(setup, ON_DISK, Contest::new(), [&path, &copy]).map(|(rows, _)| rows)
 }
 
-/// Compares a segment of 20 GiB with one that is as long as its entries need.
+/// Compares a segment of 20 GiB with a segment that is as long as its entries need.
 fn long(setup: &Setup) -> Result<Vec<Row>, Reason> {
     const FITTING: &str = "Segment no longer than that";
     let [path, short] = ["long", "short"].map(|name| TemporaryPath::in_dir(&setup.dir, name));
