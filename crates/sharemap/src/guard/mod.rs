@@ -31,7 +31,7 @@ mod scan;
 
 pub(crate) use crate::sys::SharedFile;
 pub(crate) use atomic::AtomicWord;
-pub(crate) use cause::with_cause;
+pub(crate) use cause::{REMAP, with_cause};
 pub(crate) use copy::{copy_in, copy_in_directly, copy_out, copy_out_directly};
 pub(crate) use element::{load, load_by, load_bytes, prefetch, store};
 pub(crate) use find::{BLOCK, find_byte, find_pair};

@@ -118,6 +118,6 @@ impl Region {
         }
         let at = self.plan.offset + (range.start + done) as u64;
         let error = self.named(Error::new(ErrorKind::Fault, "discard").with_offset(at));
-        Err(guard::with_cause(error, self.shrinking_file(), at))
+        Err(guard::with_cause(error, self.shrinking_file(), at, guard::REMAP))
     }
 }

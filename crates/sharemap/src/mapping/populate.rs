@@ -158,7 +158,7 @@ impl Region {
                 let before = page.addr() - self.span_base().addr();
                 let offset = self.plan.offset - self.slack() as u64 + before as u64;
                 let error = Error::new(ErrorKind::Fault, "populate").with_offset(offset);
-                return Err(guard::with_cause(error, self.shrinking_file(), offset));
+                return Err(guard::with_cause(error, self.shrinking_file(), offset, guard::REMAP));
             }
         }
         Ok(())

@@ -478,7 +478,8 @@ impl Memory {
         let last = self.len - 1;
         let at = (address.wrapping_sub(self.base as usize) as u64).min(last);
         let error = Error::new(ErrorKind::Fault, "access").with_path(self.path()).with_offset(at);
-        guard::with_cause(error, self.mapping.region().shrinking_file(), at)
+        const LOST: &str = "what it shared is lost; create it again";
+        guard::with_cause(error, self.mapping.region().shrinking_file(), at, LOST)
     }
 }
 

@@ -200,7 +200,7 @@ impl Shared {
         let error = Error::new(ErrorKind::Fault, "read a guarded slice of")
             .with_path(self.path.as_deref())
             .with_offset(offset);
-        guard::with_cause(error, Some(Arc::clone(&self.file)), offset)
+        guard::with_cause(error, Some(Arc::clone(&self.file)), offset, guard::REMAP)
     }
 
     /// Returns an error if the file is shorter than the slice.

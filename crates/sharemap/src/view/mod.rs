@@ -216,7 +216,7 @@ impl<'a, T: Element> View<'a, T> {
         let error = Error::new(ErrorKind::Fault, operation)
             .with_path(self.backing.path())
             .with_offset(offset);
-        guard::with_cause(error, self.backing.shrinking_file(), offset)
+        guard::with_cause(error, self.backing.shrinking_file(), offset, guard::REMAP)
     }
 
     /// Returns the error of a transfer from `index` on that faulted after `done` bytes.

@@ -260,7 +260,8 @@ fn a_truncated_channel_is_a_fault() {
     if file.set_len(0).is_err() {
         crate::common::skip!("this system does not truncate a mapped file");
     }
-    let fault = |error: Error, words: &str| check(error, ErrorKind::Fault, &path, &[words]);
+    let remedy = "the file has 0 bytes now; what it shared is lost; create it again";
+    let fault = |error: Error, words: &str| check(error, ErrorKind::Fault, &path, &[words, remedy]);
     for _ in 0..2 {
         fault(sender.send(&1).unwrap_err(), SEND);
         fault(sender.try_send(&1).unwrap_err(), SEND);
